@@ -1,0 +1,1 @@
+//! The MQTT packets that open a connection, decoded without sockets, clocks or copies.

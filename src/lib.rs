@@ -9,3 +9,4 @@
 pub mod config;
 pub mod mqtt;
 pub mod route;
+pub mod transport;

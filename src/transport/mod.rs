@@ -1,0 +1,14 @@
+//! Sockets as a worker sees them: one epoll a thread, futures that wait on it, and timers.
+//!
+//! A worker owns a [`Reactor`] and every socket of it, so nothing here is shared, locked or atomic,
+//! except for [`Notify`], by which other threads wake the worker.
+
+mod pipe;
+mod reactor;
+mod socket;
+mod timer;
+
+pub use pipe::{Pipe, Pipes};
+pub use reactor::{Notify, Reactor};
+pub use socket::{Acceptor, Peer, Socket, TcpOptions};
+pub use timer::{Elapsed, deadline, sleep};

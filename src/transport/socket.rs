@@ -1,0 +1,299 @@
+//! Nonblocking sockets on a worker's [`Reactor`].
+
+use std::{
+    fmt, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use rustix::{
+    event::epoll::EventFlags,
+    net::{self, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, sockopt},
+};
+
+use super::reactor::{Reactor, Ready, Token};
+
+/// A connected, or connecting, stream socket.
+pub struct Socket {
+    fd: OwnedFd,
+    token: Token,
+    reactor: Rc<Reactor>,
+}
+
+impl Socket {
+    /// Takes an accepted socket. It is taken for readable: an MQTT client speaks first, and its
+    /// CONNECT is often there already.
+    pub fn accepted(reactor: &Rc<Reactor>, fd: OwnedFd) -> io::Result<Self> {
+        Self::register(reactor, fd, Ready::READ_WRITE)
+    }
+
+    /// Starts connecting to an address of the Internet. The connection is there, or has failed,
+    /// when [`Socket::poll_send`] says so.
+    pub fn connect(reactor: &Rc<Reactor>, to: SocketAddr, options: TcpOptions) -> io::Result<Self> {
+        let family = match to {
+            SocketAddr::V4(_) => net::AddressFamily::INET,
+            SocketAddr::V6(_) => net::AddressFamily::INET6,
+        };
+        let fd = net::socket_with(family, SocketType::STREAM, NONBLOCKING, None)?;
+        options.apply(&fd)?;
+        Self::start(net::connect(&fd, &to))?;
+        Self::register(reactor, fd, Ready::NONE)
+    }
+
+    /// Starts connecting to a unix socket.
+    pub fn connect_unix(reactor: &Rc<Reactor>, to: &Path) -> io::Result<Self> {
+        let to = net::SocketAddrUnix::new(to)?;
+        let fd = net::socket_with(net::AddressFamily::UNIX, SocketType::STREAM, NONBLOCKING, None)?;
+        Self::start(net::connect(&fd, &to))?;
+        Self::register(reactor, fd, Ready::NONE)
+    }
+
+    fn start(connected: rustix::io::Result<()>) -> io::Result<()> {
+        match connected {
+            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn register(reactor: &Rc<Reactor>, fd: OwnedFd, ready: Ready) -> io::Result<Self> {
+        let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        let token = reactor.register(&fd, interest, ready)?;
+        Ok(Self { fd, token, reactor: reactor.clone() })
+    }
+
+    /// Reads what is there, 0 at the peer's end. A read that does not fill `buf` has emptied the
+    /// socket, so that no second call has to find that out.
+    pub fn poll_recv(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.reactor.watch(self.token, cx);
+        let ready = self.reactor.ready(self.token);
+        if !ready.has(Ready::READ) {
+            return Poll::Pending;
+        }
+        match retry(|| net::recv(&self.fd, &mut *buf, RecvFlags::empty())) {
+            Ok((n, _)) => {
+                if n > 0 && n < buf.len() && !ready.has(Ready::ENDED) {
+                    self.reactor.clear(self.token, Ready::READ);
+                }
+                Poll::Ready(Ok(n))
+            }
+            Err(error) => self.would_block(error, Ready::READ),
+        }
+    }
+
+    /// Writes what the kernel takes of `buf`. On a socket that is still connecting, waits for the
+    /// connection, and fails as it failed.
+    pub fn poll_send(&self, cx: &Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.reactor.watch(self.token, cx);
+        if !self.reactor.ready(self.token).has(Ready::WRITE) {
+            return Poll::Pending;
+        }
+        // NOSIGNAL: a peer that is gone is an error of this call, not a signal to the process.
+        match retry(|| net::send(&self.fd, buf, SendFlags::NOSIGNAL)) {
+            Ok(n) => {
+                if n < buf.len() {
+                    self.reactor.clear(self.token, Ready::WRITE);
+                }
+                Poll::Ready(Ok(n))
+            }
+            Err(error) => self.would_block(error, Ready::WRITE),
+        }
+    }
+
+    /// Runs a transfer of the kernel's own (splice) that reads from or writes to this socket.
+    pub(super) fn poll_transfer(
+        &self,
+        cx: &Context<'_>,
+        what: Ready,
+        mut transfer: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        self.reactor.watch(self.token, cx);
+        if !self.reactor.ready(self.token).has(what) {
+            return Poll::Pending;
+        }
+        match retry(|| transfer(self.fd.as_fd())) {
+            Ok(n) => Poll::Ready(Ok(n)),
+            Err(error) => self.would_block(error, what),
+        }
+    }
+
+    fn would_block<T>(&self, error: rustix::io::Errno, what: Ready) -> Poll<io::Result<T>> {
+        if error == rustix::io::Errno::AGAIN {
+            self.reactor.clear(self.token, what);
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(error.into()))
+    }
+
+    /// Writes all of `buf`.
+    pub async fn send_all(&self, mut buf: &[u8]) -> io::Result<()> {
+        while !buf.is_empty() {
+            let n = std::future::poll_fn(|cx| self.poll_send(cx, buf)).await?;
+            buf = &buf[n..];
+        }
+        Ok(())
+    }
+
+    /// Reads once.
+    pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        std::future::poll_fn(|cx| self.poll_recv(cx, buf)).await
+    }
+
+    /// Has `cx` woken at the next event, whether or not anything is read.
+    pub fn watch(&self, cx: &Context<'_>) {
+        self.reactor.watch(self.token, cx);
+    }
+
+    /// Whether the peer has ended its side, as far as the kernel has said; data may still be there.
+    pub fn peer_ended(&self) -> bool {
+        self.reactor.ready(self.token).has(Ready::ENDED)
+    }
+
+    /// Wakes the task that watches this socket.
+    pub fn wake(&self) {
+        self.reactor.wake(self.token);
+    }
+
+    /// Ends our side: the peer reads an end of file.
+    pub fn shutdown(&self) {
+        // Fails only when the connection is gone already, which the next read tells.
+        let _ = net::shutdown(&self.fd, Shutdown::Write);
+    }
+
+    /// Closes with a reset, so that the peer learns that the stream did not end well.
+    pub fn reset(self) {
+        let _ = sockopt::set_socket_linger(&self.fd, Some(std::time::Duration::ZERO));
+    }
+
+    pub fn reactor(&self) -> &Rc<Reactor> {
+        &self.reactor
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.reactor.forget(self.token);
+    }
+}
+
+impl Ready {
+    const READ_WRITE: Self = Self::READ.and(Self::WRITE);
+}
+
+const NONBLOCKING: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+
+fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    loop {
+        match call() {
+            Err(rustix::io::Errno::INTR) => {}
+            done => return done,
+        }
+    }
+}
+
+/// How TCP watches over a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct TcpOptions {
+    /// Idle time before the first keep-alive probe, whole seconds.
+    pub keepalive: std::time::Duration,
+    /// How long sent data may stay unacknowledged (RFC 5482), milliseconds.
+    pub user_timeout: std::time::Duration,
+}
+
+impl TcpOptions {
+    /// Sets the options. On a listener they hold for every socket that it accepts.
+    pub fn apply(self, fd: impl AsFd) -> rustix::io::Result<()> {
+        let fd = fd.as_fd();
+        // MQTT packets are small and each is wanted now.
+        sockopt::set_tcp_nodelay(fd, true)?;
+        sockopt::set_socket_keepalive(fd, true)?;
+        sockopt::set_tcp_keepidle(fd, self.keepalive)?;
+        let millis = self.user_timeout.as_millis().try_into().unwrap_or(u32::MAX);
+        sockopt::set_tcp_user_timeout(fd, millis)
+    }
+}
+
+/// A listening socket.
+pub struct Acceptor {
+    fd: OwnedFd,
+    token: Token,
+    reactor: Rc<Reactor>,
+}
+
+impl Acceptor {
+    /// Takes a nonblocking listening socket.
+    pub fn new(reactor: &Rc<Reactor>, fd: OwnedFd) -> io::Result<Self> {
+        // Level-triggered: one connection a turn, so that a storm of them starves no session.
+        let token = reactor.register(&fd, Self::INTEREST, Ready::NONE)?;
+        Ok(Self { fd, token, reactor: reactor.clone() })
+    }
+
+    const INTEREST: EventFlags = EventFlags::IN;
+
+    /// Leaves connections in the kernel's queue, or takes them again. Without this, a shortage of
+    /// descriptors would wake the worker at once, over and over.
+    pub fn pause(&self, pause: bool) -> io::Result<()> {
+        let interest = if pause { EventFlags::empty() } else { Self::INTEREST };
+        self.reactor.set_interest(&self.fd, self.token, interest)
+    }
+
+    /// Waits for a connection and takes it.
+    pub async fn accept(&self) -> io::Result<(OwnedFd, Peer)> {
+        std::future::poll_fn(|cx| {
+            self.reactor.watch(self.token, cx);
+            if !self.reactor.ready(self.token).has(Ready::READ) {
+                return Poll::Pending;
+            }
+            self.reactor.clear(self.token, Ready::READ);
+            match retry(|| net::acceptfrom_with(&self.fd, NONBLOCKING)) {
+                Ok((fd, peer)) => Poll::Ready(Ok((fd, Peer::new(peer)))),
+                Err(rustix::io::Errno::AGAIN) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error.into())),
+            }
+        })
+        .await
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        self.reactor.forget(self.token);
+    }
+}
+
+/// Who connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Peer {
+    Ip(SocketAddr),
+    /// A process of this machine; unix sockets carry no address worth the name.
+    Unix,
+}
+
+impl Peer {
+    fn new(address: Option<net::SocketAddrAny>) -> Self {
+        match address.and_then(|address| SocketAddr::try_from(address).ok()) {
+            // A client of a dual-stack socket is the IPv4 host that it is.
+            Some(address) => Self::Ip(SocketAddr::new(address.ip().to_canonical(), address.port())),
+            None => Self::Unix,
+        }
+    }
+
+    /// The address to count and hash by; unix peers share one.
+    pub fn ip(self) -> IpAddr {
+        match self {
+            Self::Ip(address) => address.ip(),
+            Self::Unix => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}

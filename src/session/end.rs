@@ -1,0 +1,39 @@
+//! How a connection ended: said once, where it is known, and recorded from there.
+
+use std::{borrow::Cow, io};
+
+use crate::observe::{EndBy, EndCause, EndPhase};
+
+/// Who ended a connection, in which phase, and why.
+#[derive(Clone, Debug)]
+pub(super) struct End {
+    pub(super) by: EndBy,
+    pub(super) phase: EndPhase,
+    pub(super) cause: EndCause,
+    /// What an operator would ask next: the fault in a packet, the system's error.
+    pub(super) detail: Option<Cow<'static, str>>,
+}
+
+impl End {
+    pub(super) fn new(by: EndBy, phase: EndPhase, cause: EndCause) -> Self {
+        Self { by, phase, cause, detail: None }
+    }
+
+    pub(super) fn with(self, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { detail: Some(detail.into()), ..self }
+    }
+
+    /// A read or write on `by`'s socket failed.
+    pub(super) fn failed(by: EndBy, phase: EndPhase, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                Self::new(by, phase, EndCause::Reset)
+            }
+            // TCP's own: keep-alive or user timeout.
+            io::ErrorKind::TimedOut => {
+                Self::new(by, phase, EndCause::Timeout).with("the peer stopped acknowledging")
+            }
+            _ => Self::new(by, phase, EndCause::Error).with(error.to_string()),
+        }
+    }
+}

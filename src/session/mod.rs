@@ -1,0 +1,15 @@
+//! One connection's life: handshake, relay, record.
+
+mod end;
+mod gate;
+mod handshake;
+mod live;
+mod record;
+mod relay;
+mod shard;
+
+pub use gate::{Gate, Pass};
+pub use handshake::serve;
+pub use live::sweep;
+pub use record::Origin;
+pub use shard::{Shard, Shared};

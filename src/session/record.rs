@@ -1,0 +1,215 @@
+//! What is known of a connection, kept small, and the log entries made of it.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{end::End, shard::Shard};
+use crate::{
+    mqtt::{Connack, Connect, Version, reason},
+    observe::{Entry, Event, ListenerMetrics, RouteKind, Transport},
+    transport::Peer,
+};
+
+/// The listener that a connection came through.
+pub struct Origin {
+    pub name: Arc<str>,
+    pub transport: Transport,
+    /// Index into the shard's pools.
+    pub pool: usize,
+    pub metrics: ListenerMetrics,
+}
+
+/// One connection's facts, filled in as they come to light.
+pub(super) struct Record {
+    pub(super) session: u64,
+    pub(super) origin: std::rc::Rc<Origin>,
+    pub(super) peer: Peer,
+    pub(super) accepted: std::time::Instant,
+    pub(super) client: Option<Client>,
+    pub(super) way: Option<Way>,
+    pub(super) answer: Option<Answer>,
+    pub(super) tries: u8,
+    pub(super) handshake: Option<Micros>,
+}
+
+/// What the CONNECT said.
+pub(super) struct Client {
+    /// Client ID and username, one behind the other: one allocation less a session.
+    names: Box<str>,
+    client_id_len: u32,
+    has_username: bool,
+    pub(super) version: Version,
+    bridge: bool,
+    has_password: bool,
+    clean_start: bool,
+    will: bool,
+    pub(super) keep_alive: u16,
+    session_expiry: Option<u32>,
+}
+
+/// Where the session went.
+#[derive(Clone, Copy)]
+pub(super) struct Way {
+    pub(super) route: RouteKind,
+    /// Index into the pool's brokers.
+    pub(super) broker: u32,
+    pub(super) dial: Micros,
+}
+
+/// What the broker, or this proxy in its place, answered.
+#[derive(Clone)]
+pub(super) struct Answer {
+    pub(super) code: u8,
+    pub(super) session_present: Option<bool>,
+    pub(super) assigned_client_id: Option<Box<str>>,
+    /// From CONNECT sent to CONNACK seen; `None` for an answer of the proxy's own.
+    pub(super) waited: Option<Micros>,
+}
+
+/// A duration of a handshake, in microseconds; over an hour does not occur.
+#[derive(Clone, Copy)]
+pub(super) struct Micros(pub(super) u32);
+
+impl From<Duration> for Micros {
+    fn from(duration: Duration) -> Self {
+        Self(duration.as_micros().try_into().unwrap_or(u32::MAX))
+    }
+}
+
+impl Micros {
+    fn ms(self) -> f64 {
+        f64::from(self.0) / 1e3
+    }
+}
+
+impl Client {
+    pub(super) fn new(connect: &Connect, packet: &[u8]) -> Self {
+        let client_id = connect.client_id.of(packet);
+        let username = connect.username.map(|username| username.of(packet));
+        let mut names = String::with_capacity(client_id.len() + username.map_or(0, str::len));
+        names.push_str(client_id);
+        names.push_str(username.unwrap_or_default());
+        Self {
+            names: names.into_boxed_str(),
+            client_id_len: client_id.len() as u32,
+            has_username: username.is_some(),
+            version: connect.version,
+            bridge: connect.bridge,
+            has_password: connect.has_password,
+            clean_start: connect.clean_start,
+            will: connect.will.is_some(),
+            keep_alive: connect.keep_alive,
+            session_expiry: connect.session_expiry,
+        }
+    }
+
+    pub(super) fn client_id(&self) -> &str {
+        self.names.get(..self.client_id_len as usize).unwrap_or_default()
+    }
+
+    pub(super) fn username(&self) -> Option<&str> {
+        self.has_username
+            .then(|| self.names.get(self.client_id_len as usize..).unwrap_or_default())
+    }
+}
+
+impl Answer {
+    pub(super) fn of_broker(connack: &Connack, packet: &[u8], waited: Duration) -> Self {
+        Self {
+            code: connack.code,
+            session_present: Some(connack.session_present),
+            assigned_client_id: connack.assigned_client_id.map(|id| id.of(packet).into()),
+            waited: Some(waited.into()),
+        }
+    }
+
+    pub(super) fn of_proxy(code: u8) -> Self {
+        Self { code, session_present: None, assigned_client_id: None, waited: None }
+    }
+}
+
+impl Record {
+    pub(super) fn new(shard: &Shard, origin: std::rc::Rc<Origin>, peer: Peer) -> Self {
+        Self {
+            session: shard.next_session_id(),
+            origin,
+            peer,
+            accepted: shard.reactor.now(),
+            client: None,
+            way: None,
+            answer: None,
+            tries: 0,
+            handshake: None,
+        }
+    }
+
+    /// Writes the entry that says the session is up.
+    pub(super) fn log_connect(&self, shard: &Shard) {
+        self.with_entry(shard, Event::Connect, |entry| shard.log.borrow_mut().write(entry));
+    }
+
+    /// Writes the one entry and counts the one end of this connection.
+    pub(super) fn log_end(&self, shard: &Shard, event: Event, bytes: (u64, u64), end: &End) {
+        shard.metrics.session_ended(end.by, end.phase, end.cause);
+        if event == Event::Reject {
+            shard.metrics.rejected(end.cause);
+        }
+        self.with_entry(shard, event, |entry| {
+            entry.duration_ms =
+                Some(Micros::from_long(shard.reactor.now().duration_since(self.accepted)));
+            (entry.bytes_in, entry.bytes_out) = (Some(bytes.0), Some(bytes.1));
+            entry.end_by = Some(end.by);
+            entry.end_phase = Some(end.phase);
+            entry.end_cause = Some(end.cause);
+            entry.detail = end.detail.as_deref();
+            shard.log.borrow_mut().write(entry);
+        });
+    }
+
+    fn with_entry(&self, shard: &Shard, event: Event, write: impl FnOnce(&mut Entry<'_>)) {
+        if !shard.log.borrow().is_enabled() {
+            return;
+        }
+        let mut entry =
+            Entry::new(shard.reactor.wall(), event, self.session, &self.origin.name);
+        entry.transport = Some(self.origin.transport);
+        entry.client = Some(self.peer.into());
+        let pool = &shard.pools[self.origin.pool].pool;
+        if let Some(client) = &self.client {
+            entry.protocol_name = Some(client.version.protocol_name());
+            entry.protocol_version = Some(client.version.level());
+            entry.bridge = Some(client.bridge);
+            entry.client_id = Some(client.client_id());
+            entry.username = client.username();
+            entry.has_password = Some(client.has_password);
+            entry.clean_start = Some(client.clean_start);
+            entry.keepalive = Some(client.keep_alive);
+            entry.will = Some(client.will);
+            entry.session_expiry = client.session_expiry;
+            entry.pool = Some(&pool.config.name);
+        }
+        let broker = self.way.and_then(|way| pool.brokers.get(way.broker as usize));
+        if let (Some(way), Some(broker)) = (self.way, broker) {
+            entry.upstream = Some(&broker.name);
+            entry.upstream_address = Some(&broker.address);
+            entry.route = Some(way.route);
+            entry.dial_ms = Some(way.dial.ms());
+        }
+        entry.tries = (self.tries > 0).then_some(self.tries);
+        if let (Some(answer), Some(client)) = (&self.answer, &self.client) {
+            entry.connack = Some(answer.code);
+            entry.connack_reason = Some(reason::name(client.version, answer.code));
+            entry.session_present = answer.session_present;
+            entry.assigned_client_id = answer.assigned_client_id.as_deref();
+            entry.connack_ms = answer.waited.map(Micros::ms);
+        }
+        entry.handshake_ms = self.handshake.map(Micros::ms);
+        write(&mut entry);
+    }
+}
+
+impl Micros {
+    /// A session's whole life, which no `u32` of microseconds holds, in milliseconds.
+    fn from_long(duration: Duration) -> f64 {
+        duration.as_micros() as f64 / 1e3
+    }
+}

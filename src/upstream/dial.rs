@@ -1,0 +1,42 @@
+//! Reaching a broker: connect, and hand it the client's first bytes.
+
+use std::{io, rc::Rc, time::Duration};
+
+use super::pool::{Broker, Target};
+use crate::transport::{Reactor, Socket, TcpOptions, deadline};
+
+/// Why a broker could not be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// Likely: the broker is not running, or a firewall refuses.
+    #[error("cannot connect: {0}")]
+    Failed(#[source] io::Error),
+    /// Likely: the host is down, or a firewall drops.
+    #[error("no connection within {0:?}")]
+    TimedOut(Duration),
+    /// Likely: the name is misspelt, or DNS is down; it is looked up again all the while.
+    #[error("its host name has not been resolved")]
+    Unresolved,
+}
+
+/// Connects to `broker` within `timeout` and sends `first`, the CONNECT.
+///
+/// Sending is also what shows whether the connection came about, so no call is spent on asking.
+pub async fn dial(
+    reactor: &Rc<Reactor>,
+    broker: &Broker,
+    options: TcpOptions,
+    timeout: Duration,
+    first: &[u8],
+) -> Result<Socket, DialError> {
+    let socket = match broker.target().ok_or(DialError::Unresolved)? {
+        Target::Ip(address) => Socket::connect(reactor, address, options),
+        Target::Unix(path) => Socket::connect_unix(reactor, path),
+    }
+    .map_err(DialError::Failed)?;
+    match deadline(reactor, reactor.now() + timeout, socket.send_all(first)).await {
+        Ok(Ok(())) => Ok(socket),
+        Ok(Err(error)) => Err(DialError::Failed(error)),
+        Err(_) => Err(DialError::TimedOut(timeout)),
+    }
+}

@@ -1,14 +1,204 @@
 //! What of a client is hashed.
 
+use std::{io::Write as _, net::IpAddr, str::FromStr};
+
+use thiserror::Error;
+
 /// What becomes of a client that gave no client ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EmptyClientId {
     LeastConnections,
+    /// By the username; without one, by least connections.
     Username,
+    /// By the source address; without one (a unix socket), by least connections.
     SourceIp,
     Reject,
 }
 
-/// A parsed `balance.key`.
+/// What a key can be made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Client<'a> {
+    /// The CONNECT's client identifier (MQTT 3.1.3.1); may be empty.
+    pub client_id: &'a str,
+    /// The CONNECT's username (MQTT 3.1.3.5).
+    pub username: Option<&'a str>,
+    /// `None` on a unix socket.
+    pub source_ip: Option<IpAddr>,
+}
+
+/// How a client finds its broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice<'a> {
+    /// By [`Router::pick`](super::Router::pick).
+    Key(&'a [u8]),
+    /// By [`Router::pick_least_connections`](super::Router::pick_least_connections).
+    LeastConnections,
+    /// Not at all.
+    Reject,
+}
+
+/// A parsed `balance.key`: `client_id`, `username`, `source_ip`, or text with these as variables,
+/// such as `${username}/${client_id}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyTemplate;
+pub struct KeyTemplate {
+    /// A bare field is one part; there is always at least one field.
+    parts: Vec<Part>,
+}
+
+/// Why a `balance.key` was refused.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum KeyError {
+    #[error("unknown key field `{0}`: allowed are {ALLOWED}")]
+    UnknownField(String),
+    #[error("key field `{0}` is not available yet: allowed are {ALLOWED}")]
+    NotAvailableYet(&'static str),
+    #[error("`${{` without its `}}`: a variable is written `${{client_id}}`")]
+    UnclosedVariable,
+}
+
+const ALLOWED: &str =
+    "client_id, username, source_ip, or a template such as \"${username}/${client_id}\"";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Field(Field),
+    Text(Box<str>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    ClientId,
+    Username,
+    SourceIp,
+}
+
+impl KeyTemplate {
+    /// The client's key, or `None` where it has no identity by this template: it gave no client ID
+    /// and the template has one in it, or all fields of the template are empty. A username that is
+    /// missing beside a client ID is left blank.
+    ///
+    /// A bare client ID or username is borrowed; all else is written to `scratch`, whose former
+    /// content is dropped.
+    pub fn render<'a>(&self, client: &Client<'a>, scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+        self.identifies(client).then(|| render(&self.parts, client, scratch))
+    }
+
+    /// How `client` finds its broker: by its key, or by `policy` where it has none.
+    pub fn choose<'a>(
+        &self,
+        policy: EmptyClientId,
+        client: &Client<'a>,
+        scratch: &'a mut Vec<u8>,
+    ) -> Choice<'a> {
+        if self.identifies(client) {
+            return Choice::Key(render(&self.parts, client, scratch));
+        }
+        let field = match policy {
+            EmptyClientId::LeastConnections => return Choice::LeastConnections,
+            EmptyClientId::Username => Field::Username,
+            EmptyClientId::SourceIp => Field::SourceIp,
+            EmptyClientId::Reject => return Choice::Reject,
+        };
+        if field.is_empty(client) {
+            return Choice::LeastConnections;
+        }
+        Choice::Key(render(&[Part::Field(field)], client, scratch))
+    }
+
+    fn identifies(&self, client: &Client<'_>) -> bool {
+        let mut fields = self.parts.iter().filter_map(|part| match part {
+            Part::Field(field) => Some(*field),
+            Part::Text(_) => None,
+        });
+        // Without the client ID, "user/" would put all such clients of a user on one broker, under
+        // a key that is none of them.
+        let lacks_client_id =
+            client.client_id.is_empty() && fields.clone().any(|field| field == Field::ClientId);
+        !lacks_client_id && fields.any(|field| !field.is_empty(client))
+    }
+}
+
+impl FromStr for KeyTemplate {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        if !text.contains("${") {
+            return Ok(Self { parts: vec![Part::Field(text.parse()?)] });
+        }
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${") {
+            let (name, tail) = after.split_once('}').ok_or(KeyError::UnclosedVariable)?;
+            if !before.is_empty() {
+                parts.push(Part::Text(before.into()));
+            }
+            parts.push(Part::Field(name.parse()?));
+            rest = tail;
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Text(rest.into()));
+        }
+        Ok(Self { parts })
+    }
+}
+
+impl FromStr for Field {
+    type Err = KeyError;
+
+    fn from_str(name: &str) -> Result<Self, KeyError> {
+        match name {
+            "client_id" => Ok(Self::ClientId),
+            "username" => Ok(Self::Username),
+            "source_ip" => Ok(Self::SourceIp),
+            "tls_cn" => Err(KeyError::NotAvailableYet("tls_cn")),
+            "sni" => Err(KeyError::NotAvailableYet("sni")),
+            _ => Err(KeyError::UnknownField(name.to_owned())),
+        }
+    }
+}
+
+impl Field {
+    /// The field's text where the client carries it as such.
+    fn borrow<'a>(self, client: &Client<'a>) -> Option<&'a [u8]> {
+        match self {
+            Self::ClientId => Some(client.client_id.as_bytes()),
+            Self::Username => Some(client.username.unwrap_or_default().as_bytes()),
+            Self::SourceIp => None,
+        }
+    }
+
+    fn is_empty(self, client: &Client<'_>) -> bool {
+        match self {
+            Self::SourceIp => client.source_ip.is_none(),
+            Self::ClientId | Self::Username => self.borrow(client).is_none_or(<[u8]>::is_empty),
+        }
+    }
+}
+
+fn render<'a>(parts: &[Part], client: &Client<'a>, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+    if let [Part::Field(field)] = parts
+        && let Some(text) = field.borrow(client)
+    {
+        return text;
+    }
+    scratch.clear();
+    for part in parts {
+        match part {
+            Part::Text(text) => scratch.extend_from_slice(text.as_bytes()),
+            Part::Field(field) => field.write(client, scratch),
+        }
+    }
+    scratch
+}
+
+impl Field {
+    fn write(self, client: &Client<'_>, out: &mut Vec<u8>) {
+        if let Some(text) = self.borrow(client) {
+            out.extend_from_slice(text);
+        } else if let Some(ip) = client.source_ip {
+            // An IPv4 client keeps its key on an IPv6 socket, where it comes as ::ffff:a.b.c.d.
+            let canonical = ip.to_canonical();
+            write!(out, "{canonical}").expect("a Vec takes all that is written");
+        }
+    }
+}

@@ -46,11 +46,13 @@ impl Gate {
 
     /// Counts a connection in. Where it is one too many, it is told so once its CONNECT shows in
     /// which version; but past a tenth more than the limit there is no answer: `None`.
-    pub fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Pass> {
+    pub fn enter(self: &Arc<Self>, ip: Option<IpAddr>) -> Option<Pass> {
         let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
-        let of_this_ip = self.per_ip.as_ref().map_or(0, |per_ip| per_ip.enter(ip));
-        let too_many = open > self.max_connections
-            || self.per_ip.as_ref().is_some_and(|per_ip| of_this_ip > per_ip.most.get());
+        let too_many_of_ip = match (&self.per_ip, ip) {
+            (Some(per_ip), Some(ip)) => per_ip.enter(ip) > per_ip.most.get(),
+            _ => false,
+        };
+        let too_many = open > self.max_connections || too_many_of_ip;
         let pass = Pass { gate: self.clone(), ip, too_many };
         let hard_limit = self.max_connections.saturating_add(self.max_connections / 10 + 1);
         (open <= hard_limit).then_some(pass)
@@ -93,7 +95,8 @@ impl PerIp {
 /// A connection counted in; dropped, it is counted out.
 pub struct Pass {
     gate: Arc<Gate>,
-    ip: IpAddr,
+    /// `None` for a unix peer, which no limit by address concerns.
+    ip: Option<IpAddr>,
     too_many: bool,
 }
 
@@ -103,8 +106,8 @@ impl Pass {
         if self.too_many {
             return Err(Refuse::QuotaExceeded);
         }
-        match &self.gate.connects_per_ip {
-            Some(limiter) if limiter.check_key(&self.ip).is_err() => {
+        match (&self.gate.connects_per_ip, &self.ip) {
+            (Some(limiter), Some(ip)) if limiter.check_key(ip).is_err() => {
                 Err(Refuse::ConnectionRateExceeded)
             }
             _ => Ok(()),
@@ -115,8 +118,8 @@ impl Pass {
 impl Drop for Pass {
     fn drop(&mut self) {
         self.gate.open.fetch_sub(1, Ordering::Relaxed);
-        if let Some(per_ip) = &self.gate.per_ip {
-            per_ip.leave(self.ip);
+        if let (Some(per_ip), Some(ip)) = (&self.gate.per_ip, self.ip) {
+            per_ip.leave(ip);
         }
     }
 }

@@ -144,7 +144,7 @@ impl Record {
 
     /// Writes the entry that says the session is up.
     pub(super) fn log_connect(&self, shard: &Shard) {
-        self.with_entry(shard, Event::Connect, |entry| shard.log.borrow_mut().write(entry));
+        self.with_entry(shard, Event::Connect, |entry| shard.log.write(entry));
     }
 
     /// Writes the one entry and counts the one end of this connection.
@@ -161,12 +161,12 @@ impl Record {
             entry.end_phase = Some(end.phase);
             entry.end_cause = Some(end.cause);
             entry.detail = end.detail.as_deref();
-            shard.log.borrow_mut().write(entry);
+            shard.log.write(entry);
         });
     }
 
     fn with_entry(&self, shard: &Shard, event: Event, write: impl FnOnce(&mut Entry<'_>)) {
-        if !shard.log.borrow().is_enabled() {
+        if !shard.log.is_enabled() {
             return;
         }
         let mut entry =

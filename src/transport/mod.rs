@@ -10,5 +10,5 @@ mod timer;
 
 pub use pipe::{Pipe, Pipes};
 pub use reactor::{Notify, Reactor};
-pub use socket::{Acceptor, Peer, Socket, TcpOptions};
+pub use socket::{Acceptor, Peer, Socket, TcpOptions, WakeHandle};
 pub use timer::{Elapsed, deadline, sleep};

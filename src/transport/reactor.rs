@@ -175,9 +175,11 @@ impl Reactor {
     }
 
     pub(super) fn wake(&self, token: Token) {
-        let waker = self.slots.borrow()[token.index as usize].waker.clone();
-        if let Some(waker) = waker {
-            waker.wake();
+        if let Some(slot) = self.slots.borrow().get(token.index as usize)
+            && slot.generation == token.generation
+            && let Some(waker) = &slot.waker
+        {
+            waker.wake_by_ref();
         }
     }
 }
@@ -215,6 +217,8 @@ impl Ready {
     pub(super) const WRITE: Self = Self(2);
     /// The peer has ended its side, or the connection is gone: the next reads reach that end.
     pub(super) const ENDED: Self = Self(4);
+    /// Nothing can be sent to the peer any more.
+    pub(super) const BROKEN: Self = Self(8);
 
     pub(super) const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -238,6 +242,9 @@ impl Ready {
         }
         if events.intersects(E::RDHUP | E::HUP | E::ERR) {
             self.0 |= Self::ENDED.0;
+        }
+        if events.intersects(E::HUP | E::ERR) {
+            self.0 |= Self::BROKEN.0;
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     rc::Rc,
@@ -146,14 +146,15 @@ impl Socket {
         self.reactor.watch(self.token, cx);
     }
 
-    /// Whether the peer has ended its side, as far as the kernel has said; data may still be there.
-    pub fn peer_ended(&self) -> bool {
-        self.reactor.ready(self.token).has(Ready::ENDED)
+    /// Whether the connection has broken, as far as the kernel has said. A peer that has merely
+    /// ended its side may still want its answer.
+    pub fn is_broken(&self) -> bool {
+        self.reactor.ready(self.token).has(Ready::BROKEN)
     }
 
-    /// Wakes the task that watches this socket.
-    pub fn wake(&self) {
-        self.reactor.wake(self.token);
+    /// What wakes the task that watches this socket.
+    pub fn wake_handle(&self) -> WakeHandle {
+        WakeHandle(self.token)
     }
 
     /// Ends our side: the peer reads an end of file.
@@ -162,8 +163,8 @@ impl Socket {
         let _ = net::shutdown(&self.fd, Shutdown::Write);
     }
 
-    /// Closes with a reset, so that the peer learns that the stream did not end well.
-    pub fn reset(self) {
+    /// Has the coming close send a reset, so that the peer learns that the stream did not end well.
+    pub fn reset_on_close(&self) {
         let _ = sockopt::set_socket_linger(&self.fd, Some(std::time::Duration::ZERO));
     }
 
@@ -175,6 +176,16 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         self.reactor.forget(self.token);
+    }
+}
+
+/// Wakes the task of a socket, if it is still there.
+#[derive(Clone, Copy, Debug)]
+pub struct WakeHandle(Token);
+
+impl WakeHandle {
+    pub fn wake(self, reactor: &Reactor) {
+        reactor.wake(self.0);
     }
 }
 
@@ -280,11 +291,11 @@ impl Peer {
         }
     }
 
-    /// The address to count and hash by; unix peers share one.
-    pub fn ip(self) -> IpAddr {
+    /// The address to count and hash by.
+    pub fn ip(self) -> Option<IpAddr> {
         match self {
-            Self::Ip(address) => address.ip(),
-            Self::Unix => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            Self::Ip(address) => Some(address.ip()),
+            Self::Unix => None,
         }
     }
 }

@@ -1,0 +1,144 @@
+//! The part of a session that its worker's sweep looks at.
+
+use std::{cell::Cell, rc::Rc};
+
+use super::{gate::Pass, record::Record, shard::Shard};
+use crate::{config::Idle, observe::EndCause, transport::WakeHandle, upstream::Lease};
+
+/// What is added to 1.5 times the keep alive, so that the broker, whose job it is
+/// (MQTT-3.1.2-24), acts first.
+const IDLE_GRACE_SECONDS: u32 = 5;
+
+/// A session that relays.
+pub(super) struct Live {
+    pub(super) record: Record,
+    pub(super) lease: Lease,
+    /// Held for the count that ends with it.
+    _pass: Pass,
+    /// Whether the broker accepted the client; a refused one ends as a reject.
+    pub(super) accepted: bool,
+    pub(super) bytes_in: Cell<u64>,
+    pub(super) bytes_out: Cell<u64>,
+    /// How much of the two has been added to the metrics.
+    counted: Cell<(u64, u64)>,
+    idle: IdleLimit,
+    /// The second of the worker's life in which something last came.
+    pub(super) active: Cell<u32>,
+    /// The second in which one side ended while the other went on; 0: neither has.
+    pub(super) half_closed: Cell<u32>,
+    /// Set by the proxy when it ends the session.
+    pub(super) verdict: Cell<Option<EndCause>>,
+    waker: WakeHandle,
+}
+
+/// How long a session may be silent, in seconds; 0: for ever.
+#[derive(Clone, Copy)]
+pub(super) struct IdleLimit {
+    seconds: u32,
+    /// A keep alive binds the client; what the broker sends does not count for it.
+    pub(super) client_only: bool,
+}
+
+impl IdleLimit {
+    /// `keep_alive` is the one in force, in seconds (MQTT 5.0 3.1.2.10 and 3.2.2.3.14).
+    pub(super) fn new(idle: Idle, keep_alive: u16) -> Self {
+        match idle {
+            Idle::Never => Self { seconds: 0, client_only: false },
+            Idle::After(limit) => {
+                let seconds = limit.as_secs_f64().ceil() as u32;
+                Self { seconds: seconds.max(1), client_only: false }
+            }
+            Idle::KeepAlive if keep_alive == 0 => Self { seconds: 0, client_only: true },
+            Idle::KeepAlive => {
+                let limit = (u32::from(keep_alive) * 3).div_ceil(2);
+                Self { seconds: limit + IDLE_GRACE_SECONDS, client_only: true }
+            }
+        }
+    }
+}
+
+impl Live {
+    pub(super) fn new(
+        shard: &Shard,
+        record: Record,
+        lease: Lease,
+        pass: Pass,
+        accepted: bool,
+        idle: IdleLimit,
+        waker: WakeHandle,
+    ) -> Self {
+        Self {
+            record,
+            lease,
+            _pass: pass,
+            accepted,
+            bytes_in: Cell::new(0),
+            bytes_out: Cell::new(0),
+            counted: Cell::new((0, 0)),
+            idle,
+            active: Cell::new(shard.seconds()),
+            half_closed: Cell::new(0),
+            verdict: Cell::new(None),
+            waker,
+        }
+    }
+
+    pub(super) fn count_in(&self, bytes: u64, now: u32) {
+        self.bytes_in.set(self.bytes_in.get() + bytes);
+        self.active.set(now);
+    }
+
+    pub(super) fn count_out(&self, bytes: u64, now: u32) {
+        self.bytes_out.set(self.bytes_out.get() + bytes);
+        if !self.idle.client_only {
+            self.active.set(now);
+        }
+    }
+
+    /// Adds what has been relayed since the last time to the broker's metrics.
+    pub(super) fn flush_bytes(&self) {
+        let (counted_in, counted_out) = self.counted.get();
+        let (bytes_in, bytes_out) = (self.bytes_in.get(), self.bytes_out.get());
+        if (bytes_in, bytes_out) != (counted_in, counted_out) {
+            let metrics = &self.lease.broker().metrics;
+            metrics.bytes_in.inc_by(bytes_in - counted_in);
+            metrics.bytes_out.inc_by(bytes_out - counted_out);
+            self.counted.set((bytes_in, bytes_out));
+        }
+    }
+
+    fn overdue(&self, shard: &Shard, now: u32) -> Option<EndCause> {
+        if self.idle.seconds > 0 && now - self.active.get() > self.idle.seconds {
+            return Some(EndCause::Idle);
+        }
+        let half_closed = self.half_closed.get();
+        let limit = shard.timeouts.half_close.as_secs_f64().ceil() as u32;
+        (half_closed > 0 && now - half_closed > limit).then_some(EndCause::Timeout)
+    }
+
+    /// Has the relay end the session, for the reason given.
+    pub(super) fn end(&self, shard: &Shard, cause: EndCause) {
+        self.verdict.set(Some(cause));
+        self.waker.wake(&shard.reactor);
+    }
+}
+
+/// The once-a-second round of all sessions of a worker: byte counts, idle and half-close limits.
+pub fn sweep(shard: &Shard) {
+    let now = shard.seconds();
+    for (_, live) in &*shard.sessions.borrow() {
+        live.flush_bytes();
+        if let Some(cause) = live.overdue(shard, now) {
+            live.end(shard, cause);
+        }
+    }
+}
+
+/// Ends every session, at the end of a drain.
+pub fn end_all(shard: &Shard, cause: EndCause) {
+    let sessions: Vec<Rc<Live>> =
+        shard.sessions.borrow().iter().map(|(_, live)| live.clone()).collect();
+    for live in sessions {
+        live.end(shard, cause);
+    }
+}

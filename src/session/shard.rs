@@ -1,0 +1,153 @@
+//! What a worker shares with the sessions on it. All of one thread, so nothing here is locked.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
+};
+
+use slab::Slab;
+
+use super::{gate::Gate, live::Live};
+use crate::{
+    config::{Limits, Timeouts},
+    observe::{LogWriter, Metrics},
+    route::Router,
+    transport::{Pipes, Reactor, TcpOptions},
+    upstream::Pool,
+};
+
+/// What is read in one call. Larger reads cost fewer calls a byte, until the processor's caches
+/// no longer hold them between the read and the write.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// Handshake buffers kept for the next connection, and the largest that is worth keeping.
+const BUFFERS_KEPT: usize = 256;
+const BUFFER_KEPT_BYTES: usize = 4096;
+
+/// What all workers hold in common.
+#[derive(Clone)]
+pub struct Shared {
+    pub pools: Vec<Arc<Pool>>,
+    pub limits: Limits,
+    pub timeouts: Timeouts,
+    pub gate: Arc<Gate>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// One worker's share of the proxy.
+pub struct Shard {
+    pub reactor: Rc<Reactor>,
+    pub(super) pools: Vec<PoolView>,
+    pub(super) limits: Limits,
+    pub(super) timeouts: Timeouts,
+    pub(super) gate: Arc<Gate>,
+    pub metrics: Arc<Metrics>,
+    pub log: LogWriter,
+    pub(super) sessions: RefCell<Slab<Rc<Live>>>,
+    /// Handshakes and sessions that have not been recorded yet.
+    unfinished: Cell<usize>,
+    pub(super) scratch: RefCell<Box<[u8]>>,
+    pub(super) pipes: Pipes,
+    buffers: RefCell<Vec<Vec<u8>>>,
+    pub(super) key: RefCell<Vec<u8>>,
+    next_session_id: Cell<u64>,
+    started: Instant,
+}
+
+/// A pool and this worker's balancers for it.
+pub(super) struct PoolView {
+    pub(super) pool: Arc<Pool>,
+    pub(super) router: RefCell<Router>,
+}
+
+impl Shard {
+    /// `first_session_id`: where this worker's session IDs begin, apart from all others'.
+    pub fn new(
+        reactor: Rc<Reactor>,
+        shared: &Shared,
+        log: LogWriter,
+        first_session_id: u64,
+    ) -> Rc<Self> {
+        let started = reactor.now();
+        let pools = shared.pools.iter().map(|pool| PoolView {
+            pool: pool.clone(),
+            router: RefCell::new(pool.router()),
+        });
+        Rc::new(Self {
+            reactor,
+            pools: pools.collect(),
+            limits: shared.limits,
+            timeouts: shared.timeouts,
+            gate: shared.gate.clone(),
+            metrics: shared.metrics.clone(),
+            log,
+            sessions: RefCell::default(),
+            unfinished: Cell::new(0),
+            scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
+            pipes: Pipes::default(),
+            buffers: RefCell::default(),
+            key: RefCell::default(),
+            next_session_id: Cell::new(first_session_id),
+            started,
+        })
+    }
+
+    /// Runs `write`, which writes an access log entry, when the log has room for it.
+    pub(super) fn record(self: &Rc<Self>, write: impl FnOnce() + 'static) {
+        if self.log.has_room() {
+            write();
+            self.finish();
+            return;
+        }
+        let shard = self.clone();
+        tokio::task::spawn_local(async move {
+            shard.log.room().await;
+            write();
+            shard.finish();
+        });
+    }
+
+    /// Connections not yet recorded, from accept on.
+    pub fn unfinished(&self) -> usize {
+        self.unfinished.get()
+    }
+
+    pub(super) fn begin(&self) {
+        self.unfinished.set(self.unfinished.get() + 1);
+    }
+
+    pub(super) fn finish(&self) {
+        self.unfinished.set(self.unfinished.get() - 1);
+    }
+
+    /// Whole seconds of this worker's life, from 1 on, so that 0 can mean "not yet".
+    pub(super) fn seconds(&self) -> u32 {
+        self.reactor.now().duration_since(self.started).as_secs() as u32 + 1
+    }
+
+    pub(super) fn next_session_id(&self) -> u64 {
+        self.next_session_id.replace(self.next_session_id.get().wrapping_add(1))
+    }
+
+    pub(super) fn tcp_options(&self) -> TcpOptions {
+        TcpOptions {
+            keepalive: self.timeouts.tcp_keepalive,
+            user_timeout: self.timeouts.tcp_user_timeout,
+        }
+    }
+
+    /// An empty buffer for a handshake.
+    pub(super) fn take_buffer(&self) -> Vec<u8> {
+        self.buffers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_back_buffer(&self, mut buffer: Vec<u8>) {
+        let mut kept = self.buffers.borrow_mut();
+        if buffer.capacity() <= BUFFER_KEPT_BYTES && kept.len() < BUFFERS_KEPT {
+            buffer.clear();
+            kept.push(buffer);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Reads a packet's fields in order, and can reach no byte outside it.
+
+use std::ops::Range;
+
+use super::malformed::Malformed;
+
+/// Where in its packet a string lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    start: u32,
+    len: u32,
+}
+
+impl Span {
+    /// The text, out of the packet it was parsed from; out of any other bytes, whatever text lies
+    /// there, or "" where none does.
+    pub fn of(self, packet: &[u8]) -> &str {
+        packet.get(self.range()).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+
+    /// The bytes' offsets from the start of the packet.
+    pub const fn range(self) -> Range<usize> {
+        self.start as usize..self.start as usize + self.len as usize
+    }
+
+    pub const fn is_empty(self) -> bool {
+        self.len == 0
+    }
+}
+
+/// A variable byte integer (5.0 §1.5.5; the remaining length of 3.1.1 §2.2.3 is one too).
+#[derive(Clone, Copy)]
+pub(super) struct Varint {
+    pub(super) value: u32,
+    /// Whether it took as few bytes as it could.
+    pub(super) minimal: bool,
+}
+
+/// A position in a packet, and the packet up to where reading must stop.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    bytes: &'a [u8],
+    position: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, position: 0 }
+    }
+
+    /// The offset of the next byte from the start of the packet.
+    pub(super) const fn position(&self) -> usize {
+        self.position
+    }
+
+    /// How many bytes are left to read.
+    pub(super) const fn left(&self) -> usize {
+        self.bytes.len().saturating_sub(self.position)
+    }
+
+    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
+        let rest = self.bytes.get(self.position..).unwrap_or_default();
+        let taken = rest.get(..len).ok_or(Malformed::Truncated)?;
+        self.position += len;
+        Ok(taken)
+    }
+
+    /// A reader of the next `len` bytes, which this one skips; positions stay those of the packet.
+    pub(super) fn sub(&mut self, len: usize) -> Result<Self, Malformed> {
+        let position = self.position;
+        self.take(len)?;
+        let bytes = self.bytes.get(..self.position).ok_or(Malformed::Truncated)?;
+        Ok(Self { bytes, position })
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8, Malformed> {
+        self.array().map(u8::from_be_bytes)
+    }
+
+    /// A Two Byte Integer, big-endian (5.0 §1.5.2).
+    pub(super) fn u16(&mut self) -> Result<u16, Malformed> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    /// A Four Byte Integer, big-endian (5.0 §1.5.3).
+    pub(super) fn u32(&mut self) -> Result<u32, Malformed> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    /// Seven bits a byte, the lowest first; the top bit says that another byte follows, of four at
+    /// most.
+    pub(super) fn varint(&mut self) -> Result<Varint, Malformed> {
+        let mut value = 0;
+        for shift in [0, 7, 14, 21] {
+            let byte = self.u8()?;
+            value |= u32::from(byte & 0x7F) << shift;
+            if byte & 0x80 == 0 {
+                // A last byte of zero adds nothing, so that a shorter form exists.
+                return Ok(Varint { value, minimal: shift == 0 || byte != 0 });
+            }
+        }
+        Err(Malformed::Varint)
+    }
+
+    /// Binary Data: a two-byte length, then that many bytes (5.0 §1.5.6).
+    pub(super) fn binary(&mut self) -> Result<&'a [u8], Malformed> {
+        let len = self.u16()?;
+        self.take(usize::from(len))
+    }
+
+    /// A UTF-8 Encoded String (3.1.1 §1.5.3, 5.0 §1.5.4); `field` names it if it is none.
+    pub(super) fn string(&mut self, field: &'static str) -> Result<Span, Malformed> {
+        let bytes = self.binary()?;
+        // Surrogates are no UTF-8 to Rust either [MQTT-1.5.4-1].
+        let text = str::from_utf8(bytes).map_err(|_| Malformed::Utf8(field))?;
+        // [MQTT-1.5.4-2], and [MQTT-1.5.3-2] of 3.1.1. Other control characters are only
+        // discouraged, and are the broker's to judge.
+        if text.as_bytes().contains(&0) {
+            return Err(Malformed::Nul(field));
+        }
+        Ok(Span { start: (self.position - bytes.len()) as u32, len: bytes.len() as u32 })
+    }
+
+    /// Passes over `expected`, or over as much of it as there is before it is [`Malformed::Truncated`];
+    /// `None` as soon as one byte differs.
+    pub(super) fn literal(&mut self, expected: &[u8]) -> Result<Option<()>, Malformed> {
+        for &byte in expected {
+            if self.u8()? != byte {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        self.take(N)?.try_into().map_err(|_| Malformed::Truncated)
+    }
+}

@@ -1,9 +1,9 @@
 //! From accept to CONNACK: read the CONNECT, choose a broker, bring the two together.
 
 use std::{
+    borrow::Cow,
     cell::Cell,
     future::{Future, poll_fn},
-    io,
     os::fd::OwnedFd,
     pin::pin,
     rc::Rc,
@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
+use tokio::task::spawn_local;
+
 use super::{
+    dialogue::Dialogue,
     end::End,
     gate::Pass,
     live::{IdleLimit, Live},
@@ -21,7 +24,7 @@ use super::{
     shard::Shard,
 };
 use crate::{
-    mqtt::{self, Connect, Progress, Refuse, Version, connack, connect},
+    mqtt::{self, Connect, Progress, Refuse, connect},
     observe::{EndBy, EndCause, EndPhase, Event, RouteKind, TryOutcome},
     route::{self, Choice},
     transport::{Elapsed, Peer, Socket, deadline},
@@ -41,12 +44,13 @@ pub async fn serve(shard: Rc<Shard>, origin: Rc<Origin>, fd: OwnedFd, peer: Peer
         Ok(client) => client,
         Err(error) => {
             let end = End::failed(EndBy::Proxy, EndPhase::Handshake, &error);
-            return reject(&shard, record, end);
+            return reject(&shard, None, record, end, None).await;
         }
     };
     let Some(pass) = shard.gate.enter(peer.ip()) else {
-        let end = End::new(EndBy::Proxy, EndPhase::Handshake, EndCause::Limit);
-        return reject(&shard, record, end.with("max_connections, and no room for an answer"));
+        let end = End::new(EndBy::Proxy, EndPhase::Handshake, EndCause::Limit)
+            .with("far more than max_connections; no CONNECT was waited for");
+        return reject(&shard, Some(client), record, end, None).await;
     };
     let buffer = shard.take_buffer();
     let mut opening = Opening { shard: &shard, client, record, buffer };
@@ -55,12 +59,7 @@ pub async fn serve(shard: Rc<Shard>, origin: Rc<Origin>, fd: OwnedFd, peer: Peer
     shard.give_back_buffer(buffer);
     match opened {
         Ok(opened) => establish(&shard, client, record, pass, opened),
-        Err(Rejected { end, answer }) => {
-            reject(&shard, record, end);
-            if let Some(answer) = answer {
-                turn_away(&shard, client, &answer).await;
-            }
-        }
+        Err(Rejected { end, answer }) => reject(&shard, Some(client), record, end, answer).await,
     }
 }
 
@@ -78,7 +77,9 @@ struct Opened {
     upstream: Socket,
     lease: Lease,
     /// What it sent so far and the client has not taken.
-    owed: Vec<u8>,
+    owed: Box<[u8]>,
+    /// Passed on so far, from the client and to it.
+    bytes: (u64, u64),
     accepted: bool,
     keep_alive: u16,
 }
@@ -111,7 +112,9 @@ impl Opening<'_> {
         self.record.origin.metrics.handshake_seconds.observe(took.as_secs_f64());
         let client = Client::new(&connect, &self.buffer);
         self.record.client = Some(client);
-        pass.check().map_err(|refuse| self.refuse(refuse, EndPhase::Connect, EndCause::Limit))?;
+        if let Err(refuse) = pass.check() {
+            return Err(self.refuse(refuse, EndPhase::Connect, EndCause::Limit));
+        }
         self.find_broker(&connect).await
     }
 
@@ -255,11 +258,11 @@ impl Opening<'_> {
         })
     }
 
-    async fn dial(&self, broker: Arc<Broker>) -> Result<Result<Socket, DialError>, Rejected> {
+    async fn dial(&self, broker: Arc<Broker>) -> Result<Result<Socket, DialError>, End> {
         let shard = self.shard;
         let timeout = shard.pools[self.record.origin.pool].pool.config.connect_timeout;
         let dialling = dial(&shard.reactor, &broker, shard.tcp_options(), timeout, &self.buffer);
-        self.while_client_stays(EndPhase::Dial, dialling).await
+        while_unbroken(&self.client, EndPhase::Dial, dialling).await
     }
 
     /// Sees the broker's answer and passes it on.
@@ -270,20 +273,127 @@ impl Opening<'_> {
         lease: Lease,
     ) -> Result<Opened, Rejected> {
         let shard = self.shard;
-        let timeout = shard.pools[self.record.origin.pool].pool.config.connack_timeout;
         let began = shard.reactor.now();
-        let mut reply = shard.take_buffer();
-        let answering = async {
-            let mut forwarded = 0;
-            loop {
-                match connack::parse(&reply[forwarded..], connect.version, shard.limits.connect_packet) {
-                    Ok(Progress::Complete(connack)) => return Ok((connack, forwarded)),
-                    Ok(Progress::Incomplete { need }) => while reply.len() < need + forwarded {
-                    },
-                    Err(malformed) => {}
-                }
+        let at = began + shard.pools[self.record.origin.pool].pool.config.connack_timeout;
+        let metrics = &lease.broker().metrics;
+        let mut dialogue = Dialogue::new(shard, &self.client, &upstream, connect.version);
+        let answering = while_unbroken(&self.client, EndPhase::Connack, dialogue.connack());
+        let connack = match deadline(&shard.reactor, at, answering).await {
+            Ok(Ok(Ok(connack))) => connack,
+            Ok(Ok(Err(end)) | Err(end)) => {
+                metrics.tried(TryOutcome::NoConnack);
+                return Err(match end.by {
+                    EndBy::Client => end.into(),
+                    _ => self.answer(Refuse::ServerUnavailable, end),
+                });
+            }
+            Err(Elapsed) => {
+                metrics.tried(TryOutcome::NoConnack);
+                return Err(self
+                    .refuse(Refuse::ServerUnavailable, EndPhase::Connack, EndCause::Timeout)
+                    .with("no CONNACK within connack_timeout"));
             }
         };
-        todo!()
+        let waited = shard.reactor.now().duration_since(began);
+        metrics.connack_seconds.observe(waited.as_secs_f64());
+        metrics.connack(mqtt::reason::name(connect.version, connack.code));
+        metrics.tried(TryOutcome::Connack);
+        let Dialogue { reply, passed_in, passed_out, .. } = dialogue;
+        self.record.answer = Some(Answer::of_broker(&connack, &reply, waited));
+        let sent = self
+            .client
+            .send_some(&reply)
+            .await
+            .map_err(|error| End::failed(EndBy::Client, EndPhase::Connack, &error))?;
+        let owed = reply.get(sent..).unwrap_or_default().into();
+        let bytes = (self.buffer.len() as u64 + passed_in, reply.len() as u64 + passed_out);
+        shard.give_back_buffer(reply);
+        let keep_alive = connack.server_keep_alive.unwrap_or(connect.keep_alive);
+        Ok(Opened { upstream, lease, owed, bytes, accepted: connack.code == 0, keep_alive })
+    }
+
+    fn refuse(&mut self, refuse: Refuse, phase: EndPhase, cause: EndCause) -> Rejected {
+        self.answer(refuse, End::new(EndBy::Proxy, phase, cause))
+    }
+
+    fn answer(&mut self, refuse: Refuse, end: End) -> Rejected {
+        let version = self.record.client.as_ref().map(|client| client.version);
+        Rejected { end, answer: version.map(|version| refuse.connack(version)) }
+    }
+}
+
+impl Rejected {
+    fn with(self, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { end: self.end.with(detail), ..self }
+    }
+}
+
+/// Runs `work` unless the client's connection breaks meanwhile.
+async fn while_unbroken<T>(
+    client: &Socket,
+    phase: EndPhase,
+    work: impl Future<Output = T>,
+) -> Result<T, End> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        client.watch(cx);
+        if client.is_broken() {
+            return Poll::Ready(Err(End::new(EndBy::Client, phase, EndCause::Reset)));
+        }
+        work.as_mut().poll(cx).map(Ok)
+    })
+    .await
+}
+
+fn missing(buffer: &[u8]) -> Cow<'static, str> {
+    match buffer.len() {
+        0 => "nothing was sent".into(),
+        n => format!("{n} bytes of a CONNECT were sent, and no more").into(),
+    }
+}
+
+fn establish(shard: &Rc<Shard>, client: Socket, record: Record, pass: Pass, opened: Opened) {
+    let Opened { upstream, lease, owed, bytes, accepted, keep_alive } = opened;
+    if accepted {
+        record.log_connect(shard);
+    }
+    let idle = IdleLimit::new(shard.timeouts.idle, keep_alive);
+    let live = Live::new(shard, record, lease, pass, accepted, idle, client.wake_handle());
+    live.count_in(bytes.0, shard.seconds());
+    live.count_out(bytes.1, shard.seconds());
+    // A task of its own, so that an idle session is only as large as the relay.
+    spawn_local(Relay::new(shard.clone(), live, client, upstream, &owed));
+}
+
+/// Gives the client its CONNACK, records the end, and waits a moment for the client to take it.
+async fn reject(
+    shard: &Rc<Shard>,
+    client: Option<Socket>,
+    mut record: Record,
+    end: End,
+    answer: Option<mqtt::Answer>,
+) {
+    let until = shard.reactor.now() + LINGER;
+    if let (Some(client), Some(answer)) = (&client, &answer) {
+        // The return code is the fourth byte, in every version.
+        record.answer = answer.get(3).map(|code| Answer::of_proxy(*code));
+        let _ = deadline(&shard.reactor, until, client.send_all(answer)).await;
+        client.shutdown();
+    }
+    let recording = shard.clone();
+    shard.record(move || record.log_end(&recording, Event::Reject, (0, 0), &end));
+    if let (Some(client), Some(_)) = (&client, answer) {
+        let _ = deadline(&shard.reactor, until, swallow(shard, client)).await;
+    }
+}
+
+async fn swallow(shard: &Shard, client: &Socket) {
+    let mut swallowed = 0;
+    while swallowed < LINGER_BYTES {
+        let read = poll_fn(|cx| client.poll_recv(cx, &mut shard.scratch.borrow_mut())).await;
+        match read {
+            Ok(1..) => swallowed += read.unwrap_or_default(),
+            _ => return,
+        }
     }
 }

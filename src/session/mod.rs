@@ -1,5 +1,6 @@
 //! One connection's life: handshake, relay, record.
 
+mod dialogue;
 mod end;
 mod gate;
 mod handshake;
@@ -10,6 +11,6 @@ mod shard;
 
 pub use gate::{Gate, Pass};
 pub use handshake::serve;
-pub use live::sweep;
+pub use live::{end_all, sweep};
 pub use record::Origin;
 pub use shard::{Shard, Shared};

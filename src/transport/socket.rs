@@ -136,9 +136,13 @@ impl Socket {
         Ok(())
     }
 
-    /// Reads once.
-    pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        std::future::poll_fn(|cx| self.poll_recv(cx, buf)).await
+    /// Writes as much of `buf` as the kernel takes now, which may be none of it.
+    pub async fn send_some(&self, buf: &[u8]) -> io::Result<usize> {
+        std::future::poll_fn(|cx| match self.poll_send(cx, buf) {
+            Poll::Ready(sent) => Poll::Ready(sent),
+            Poll::Pending => Poll::Ready(Ok(0)),
+        })
+        .await
     }
 
     /// Has `cx` woken at the next event, whether or not anything is read.

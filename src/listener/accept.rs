@@ -1,0 +1,74 @@
+//! The accept loop. Nothing makes it stop, and nothing makes it spin.
+
+use std::{io, rc::Rc, time::Duration};
+
+use rustix::io::Errno;
+use tokio::task::spawn_local;
+
+use crate::{
+    session::{self, Origin, Shard},
+    transport::{Acceptor, sleep},
+};
+
+/// How long a shortage is waited out: sessions end all the time, and each frees two descriptors.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts for as long as its task is kept.
+pub async fn accept(shard: Rc<Shard>, origin: Rc<Origin>, acceptor: Acceptor) {
+    let mut short = false;
+    loop {
+        // Behind an access log that can't be written, clients wait in the kernel's queue.
+        shard.log.room().await;
+        let error = match acceptor.accept().await {
+            Ok((fd, peer)) => {
+                short = false;
+                spawn_local(session::serve(shard.clone(), origin.clone(), fd, peer));
+                continue;
+            }
+            Err(error) => error,
+        };
+        let kind = kind(&error);
+        shard.metrics.accept_error(kind);
+        if kind == "aborted" {
+            continue;
+        }
+        if !short {
+            short = true;
+            tracing::warn!(
+                listener = %origin.name, %error,
+                "cannot accept; trying again every {} ms. If it lasts, raise the descriptor limit \
+                 (LimitNOFILE, ulimit -n) or lower limits.max_connections",
+                SHORTAGE_PAUSE.as_millis(),
+            );
+        }
+        let paused = acceptor.pause(true).is_ok();
+        sleep(&shard.reactor, SHORTAGE_PAUSE).await;
+        if paused && let Err(error) = acceptor.pause(false) {
+            tracing::error!(listener = %origin.name, %error, "cannot take up accepting again");
+        }
+    }
+}
+
+/// What became of a connection that was not accepted, as `accept(2)` lists it.
+fn kind(error: &io::Error) -> &'static str {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE) => "process_descriptors",
+        Some(Errno::NFILE) => "system_descriptors",
+        Some(Errno::NOBUFS | Errno::NOMEM) => "memory",
+        // The client left before its turn, or the network failed for it alone; a firewall's EPERM too.
+        Some(
+            Errno::CONNABORTED
+            | Errno::PROTO
+            | Errno::PERM
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+            | Errno::HOSTUNREACH
+            | Errno::HOSTDOWN
+            | Errno::NONET
+            | Errno::NOPROTOOPT
+            | Errno::OPNOTSUPP
+            | Errno::TIMEDOUT,
+        ) => "aborted",
+        _ => "other",
+    }
+}

@@ -1,0 +1,141 @@
+//! Listening sockets: one a worker for TCP, so that the kernel spreads the connections.
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::{
+        fd::OwnedFd,
+        unix::net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::{config, config::Bind, transport::TcpOptions};
+
+/// Connections the kernel holds for us while we are busy; it lowers this to net.core.somaxconn.
+const BACKLOG: i32 = 4096;
+
+/// A listener of the configuration, bound.
+#[derive(Debug)]
+pub struct Listening {
+    pub name: Arc<str>,
+    /// The address in force: with its port where the configuration said 0.
+    pub bind: Bind,
+    pub pool: usize,
+    /// One socket for each worker.
+    pub sockets: Vec<OwnedFd>,
+}
+
+/// A listener that could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("listener {listener}: cannot listen on {address}: {source}{hint}")]
+pub struct BindError {
+    listener: Arc<str>,
+    address: String,
+    source: io::Error,
+    hint: &'static str,
+}
+
+/// Binds `listener` for so many workers.
+pub fn bind(
+    listener: &config::Listener,
+    workers: usize,
+    options: TcpOptions,
+) -> Result<Listening, BindError> {
+    let bound = match &listener.bind {
+        Bind::Tcp(address) => bind_tcp(*address, workers, options)
+            .map(|(address, sockets)| (Bind::Tcp(address), sockets)),
+        Bind::Unix(path) => {
+            bind_unix(path, workers).map(|sockets| (Bind::Unix(path.clone()), sockets))
+        }
+    };
+    let (bind, sockets) = bound.map_err(|source| BindError {
+        listener: listener.name.clone(),
+        address: listener.bind.to_string(),
+        hint: hint(&source),
+        source,
+    })?;
+    Ok(Listening { name: listener.name.clone(), bind, pool: listener.pool, sockets })
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; stop what listens there (see `ss -ltnp`) or choose another",
+        io::ErrorKind::AddrNotAvailable => "; no interface of this host has that address",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE"
+        }
+        _ => "",
+    }
+}
+
+fn bind_tcp(
+    address: SocketAddr,
+    workers: usize,
+    options: TcpOptions,
+) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
+    // SO_REUSEPORT would let a second proxy, started by mistake, take half of the connections. A
+    // first socket without it finds out whether the address is free.
+    let probe = open(address, false)?;
+    let address = probe.local_addr()?.as_socket().unwrap_or(address);
+    if workers > 1 {
+        drop(probe);
+        let sockets = (0..workers)
+            .map(|_| listen(open(address, true)?, options))
+            .collect::<io::Result<Vec<_>>>()?;
+        return Ok((address, sockets));
+    }
+    Ok((address, vec![listen(probe, options)?]))
+}
+
+fn open(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Without it, connections of the last run in TIME_WAIT would keep the port for a minute.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(reuse_port)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn listen(socket: Socket, options: TcpOptions) -> io::Result<OwnedFd> {
+    options.apply(&socket)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn bind_unix(path: &Path, workers: usize) -> io::Result<Vec<OwnedFd>> {
+    remove_stale(path)?;
+    let listener = UnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
+    // There is no SO_REUSEPORT for unix sockets: the workers share one queue.
+    (0..workers).map(|_| Ok(listener.try_clone()?.into())).collect()
+}
+
+/// A socket file that nobody listens on is left over from a run that was killed.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(_) => Ok(()),
+    }
+}
+
+impl Listening {
+    /// The socket file to remove at the end.
+    pub fn socket_file(&self) -> Option<PathBuf> {
+        match &self.bind {
+            Bind::Unix(path) => Some(path.clone()),
+            Bind::Tcp(_) => None,
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Listening sockets and the loops that accept from them.
+
+mod accept;
+mod bind;
+
+pub use accept::accept;
+pub use bind::{BindError, Listening, bind};

@@ -1,0 +1,136 @@
+//! What passes between client and broker before the CONNACK.
+
+use std::{future::poll_fn, io, rc::Rc, task::Poll};
+
+use super::{end::End, shard::Shard};
+use crate::{
+    mqtt::{self, Connack, Progress, Version, connack},
+    observe::{EndBy, EndCause, EndPhase},
+    transport::Socket,
+};
+
+/// A broker that has a CONNECT and owes a CONNACK.
+pub(super) struct Dialogue<'a> {
+    shard: &'a Rc<Shard>,
+    client: &'a Socket,
+    upstream: &'a Socket,
+    version: Version,
+    /// What the broker has sent and was not passed on: in the end the CONNACK, and what followed it.
+    pub(super) reply: Vec<u8>,
+    /// Bytes passed on, of an authentication exchange, from the client and to it.
+    pub(super) passed_in: u64,
+    pub(super) passed_out: u64,
+}
+
+impl<'a> Dialogue<'a> {
+    pub(super) fn new(
+        shard: &'a Rc<Shard>,
+        client: &'a Socket,
+        upstream: &'a Socket,
+        version: Version,
+    ) -> Self {
+        let reply = shard.take_buffer();
+        Self { shard, client, upstream, version, reply, passed_in: 0, passed_out: 0 }
+    }
+
+    /// Waits for the CONNACK, and passes on the AUTH packets that may come before it
+    /// (MQTT 5.0 4.12).
+    pub(super) async fn connack(&mut self) -> Result<Connack, End> {
+        let limit = self.shard.limits.connect_packet;
+        let mut authenticating = false;
+        let mut need = 1;
+        loop {
+            while self.reply.len() < need {
+                if authenticating {
+                    self.listen_to_both().await?;
+                } else {
+                    self.listen().await?;
+                }
+            }
+            need = if self.version == Version::V5 && mqtt::first_packet_is_auth(&self.reply) {
+                match mqtt::packet_len(&self.reply) {
+                    Ok(Some(len)) if len <= self.reply.len() => {
+                        self.pass_auth(len).await?;
+                        authenticating = true;
+                        1
+                    }
+                    Ok(Some(len)) if len <= limit => len,
+                    Ok(None) => self.reply.len() + 1,
+                    Ok(Some(_)) => return Err(malformed("an AUTH packet over the limit")),
+                    Err(error) => return Err(malformed(&error)),
+                }
+            } else {
+                match connack::parse(&self.reply, self.version, limit) {
+                    Ok(Progress::Complete(connack)) => return Ok(connack),
+                    Ok(Progress::Incomplete { need }) => need,
+                    Err(error) => return Err(malformed(&error)),
+                }
+            };
+        }
+    }
+
+    async fn listen(&mut self) -> Result<(), End> {
+        let (shard, upstream, reply) = (self.shard, self.upstream, &mut self.reply);
+        let read = poll_fn(|cx| {
+            let mut scratch = shard.scratch.borrow_mut();
+            upstream.poll_recv(cx, &mut scratch).map_ok(|n| {
+                reply.extend_from_slice(&scratch[..n]);
+                n
+            })
+        });
+        heard(read.await)
+    }
+
+    /// Waits for the broker, and hands it what the client says meanwhile.
+    async fn listen_to_both(&mut self) -> Result<(), End> {
+        loop {
+            let (shard, client, upstream) = (self.shard, self.client, self.upstream);
+            let reply = &mut self.reply;
+            let spoken = poll_fn(|cx| {
+                let mut scratch = shard.scratch.borrow_mut();
+                if let Poll::Ready(read) = upstream.poll_recv(cx, &mut scratch) {
+                    return Poll::Ready(Err(heard(read.inspect(|n| {
+                        reply.extend_from_slice(&scratch[..*n]);
+                    }))));
+                }
+                client.poll_recv(cx, &mut scratch).map(|read| {
+                    Ok(read.map(|n| scratch[..n].to_vec()))
+                })
+            });
+            match spoken.await {
+                Err(broker) => return broker,
+                Ok(Ok(bytes)) if bytes.is_empty() => {
+                    return Err(End::new(EndBy::Client, EndPhase::Connack, EndCause::Closed));
+                }
+                Ok(Ok(bytes)) => {
+                    self.passed_in += bytes.len() as u64;
+                    upstream.send_all(&bytes).await.map_err(|error| {
+                        End::failed(EndBy::Upstream, EndPhase::Connack, &error)
+                    })?;
+                }
+                Ok(Err(error)) => {
+                    return Err(End::failed(EndBy::Client, EndPhase::Connack, &error));
+                }
+            }
+        }
+    }
+
+    async fn pass_auth(&mut self, len: usize) -> Result<(), End> {
+        let auth: Vec<u8> = self.reply.drain(..len).collect();
+        self.passed_out += len as u64;
+        let sent = self.client.send_all(&auth).await;
+        sent.map_err(|error| End::failed(EndBy::Client, EndPhase::Connack, &error))
+    }
+}
+
+fn heard(read: io::Result<usize>) -> Result<(), End> {
+    match read {
+        Ok(0) => Err(End::new(EndBy::Upstream, EndPhase::Connack, EndCause::Closed)),
+        Ok(_) => Ok(()),
+        Err(error) => Err(End::failed(EndBy::Upstream, EndPhase::Connack, &error)),
+    }
+}
+
+fn malformed(what: impl ToString) -> End {
+    End::new(EndBy::Upstream, EndPhase::Connack, EndCause::Malformed).with(what.to_string())
+}

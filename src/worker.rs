@@ -1,0 +1,160 @@
+//! One thread: its event loop, its listeners, its sessions, its one-second sweep.
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    pin::pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
+    task::{Context, Waker},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use tokio::task::LocalSet;
+
+use crate::{
+    listener,
+    observe::{EndCause, LogWriter},
+    session::{self, Origin, Shard, Shared},
+    transport::{Acceptor, Notify, Reactor},
+};
+
+/// How often idle and half-close limits are looked at, which are whole seconds.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// How long an access log line may wait to be written with others.
+const LOG_DELAY: Duration = Duration::from_millis(100);
+
+/// What one worker is made of.
+pub struct Setup {
+    pub name: String,
+    pub shared: Shared,
+    /// Its own socket of each listener, and what the sessions through it have in common.
+    pub listeners: Vec<(OwnedFd, OriginSeed)>,
+    pub log: LogWriter,
+    pub first_session_id: u64,
+}
+
+/// An [`Origin`] that can go to another thread.
+pub struct OriginSeed(pub Origin);
+
+/// A worker's handle, for the thread that steers.
+pub struct Worker {
+    orders: Sender<Order>,
+    notify: Arc<Notify>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+/// What a worker can be told.
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    Drain,
+    EndSessions,
+    Stop,
+}
+
+impl Worker {
+    /// Starts the thread; it accepts at once.
+    pub fn start(setup: Setup) -> io::Result<Self> {
+        let (orders, inbox) = channel();
+        let (ready, started) = channel();
+        let thread = thread::Builder::new().name(setup.name.clone()).spawn(move || {
+            let reactor = Reactor::new()?;
+            // Nobody waits for it any more only if the start was given up.
+            let _ = ready.send(reactor.notify().clone());
+            run(&reactor, setup, &inbox)
+        })?;
+        match started.recv() {
+            Ok(notify) => Ok(Self { orders, notify, thread }),
+            Err(_) => Err(thread.join().ok().and_then(Result::err).unwrap_or_else(|| {
+                io::Error::other("a worker thread ended before it began")
+            })),
+        }
+    }
+
+    /// Stops accepting; the worker ends with its last session.
+    pub fn drain(&self) {
+        self.order(Order::Drain);
+    }
+
+    /// Ends the sessions that are left.
+    pub fn end_sessions(&self) {
+        self.order(Order::EndSessions);
+    }
+
+    /// Leaves everything where it is.
+    pub fn stop(&self) {
+        self.order(Order::Stop);
+    }
+
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits for its end.
+    pub fn join(self) -> io::Result<()> {
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker thread panicked")))
+    }
+
+    fn order(&self, order: Order) {
+        // A worker that has ended needs no orders.
+        let _ = self.orders.send(order);
+        Waker::from(self.notify.clone()).wake();
+    }
+}
+
+fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Result<()> {
+    let shard = Shard::new(reactor.clone(), &setup.shared, setup.log, setup.first_session_id);
+    let mut tasks = pin!(LocalSet::new());
+    let mut accepting = Vec::new();
+    for (socket, seed) in setup.listeners {
+        let acceptor = Acceptor::new(reactor, socket)?;
+        let accept = listener::accept(shard.clone(), Rc::new(seed.0), acceptor);
+        accepting.push(tasks.spawn_local(accept));
+    }
+    let notify = reactor.notify().clone();
+    let waker = Waker::from(notify.clone());
+    let mut cx = Context::from_waker(&waker);
+    let mut draining = false;
+    let mut next_sweep = Instant::now() + SWEEP;
+    let mut next_flush = Instant::now();
+    waker.wake_by_ref();
+    loop {
+        if notify.take() {
+            while let Ok(order) = inbox.try_recv() {
+                match order {
+                    Order::Drain => {
+                        draining = true;
+                        accepting.drain(..).for_each(|task| task.abort());
+                    }
+                    Order::EndSessions => session::end_all(&shard, EndCause::Drain),
+                    Order::Stop => return shard.log.close(),
+                }
+            }
+            // A share of the tasks that are ready; if some are left, the turn does not sleep.
+            let _ = tasks.as_mut().poll(&mut cx);
+        }
+        let now = reactor.now();
+        if now >= next_sweep {
+            session::sweep(&shard);
+            next_sweep = now + SWEEP;
+        }
+        let mut until = next_sweep;
+        if shard.log.is_dirty() {
+            if now >= next_flush {
+                shard.log.flush();
+                next_flush = now + LOG_DELAY;
+            } else {
+                until = until.min(next_flush);
+            }
+        }
+        if draining && shard.unfinished() == 0 {
+            return shard.log.close();
+        }
+        reactor.turn(until.saturating_duration_since(now))?;
+    }
+}

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
-    core::{Collector, GenericCounter},
-    process_collector::ProcessCollector,
+    Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
 };
 
 use super::entry::{EndBy, EndCause, EndPhase, RouteKind, named};
@@ -48,112 +46,88 @@ const DIAL_BUCKETS: &[f64] = &[
 
 impl Metrics {
     pub fn new() -> Self {
-        let registry = Registry::new();
-        made(registry.register(Box::new(ProcessCollector::for_self())));
-        let build =
-            gauges(&registry, "build_info", "Always 1; the version that runs.", &["version"]);
+        let family = Families(Registry::new());
+        made(family.0.register(Box::new(ProcessCollector::for_self())));
+        let build = family.gauges("build_info", "Always 1; the version that runs.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let upstream = &["pool", "upstream"];
+
+        let (listener, upstream) = (&["listener"], &["pool", "upstream"]);
         Self {
-            connections: counters(
-                &registry,
-                "connections_total",
-                "Connections accepted.",
-                &["listener"],
-            ),
-            connections_active: gauges(
-                &registry,
+            connections: family.counters("connections_total", "Connections accepted.", listener),
+            connections_active: family.gauges(
                 "connections_active",
                 "Connections open now.",
-                &["listener"],
+                listener,
             ),
-            sessions: counters(
-                &registry,
+            sessions: family.counters(
                 "sessions_total",
                 "Clients connected to a broker, by protocol level.",
                 &["listener", "version"],
             ),
-            session_ends: counters(
-                &registry,
+            session_ends: family.counters(
                 "session_ends_total",
                 "Connections ended: who ended them, in which phase and why.",
                 &["by", "phase", "cause"],
             ),
-            rejects: counters(
-                &registry,
+            rejects: family.counters(
                 "rejects_total",
                 "Connections that the proxy itself turned away.",
                 &["reason"],
             ),
-            handshake: histograms(
-                &registry,
+            handshake: family.histograms(
                 "handshake_seconds",
                 "From accept to the whole CONNECT.",
-                &["listener"],
+                listener,
                 HANDSHAKE_BUCKETS,
             ),
-            upstream_connect: histograms(
-                &registry,
+            upstream_connect: family.histograms(
                 "upstream_connect_seconds",
                 "Dials that succeeded.",
                 upstream,
                 DIAL_BUCKETS,
             ),
-            connack: histograms(
-                &registry,
+            connack: family.histograms(
                 "connack_seconds",
                 "From CONNECT sent to CONNACK seen.",
                 upstream,
                 HANDSHAKE_BUCKETS,
             ),
-            connacks: counters(
-                &registry,
+            connacks: family.counters(
                 "connacks_total",
                 "CONNACKs seen, by reason.",
                 &["pool", "upstream", "reason"],
             ),
-            upstream_sessions_active: gauges(
-                &registry,
+            upstream_sessions_active: family.gauges(
                 "upstream_sessions_active",
                 "Sessions on a broker now.",
                 upstream,
             ),
-            upstream_up: gauges(
-                &registry,
+            upstream_up: family.gauges(
                 "upstream_up",
                 "1 while a broker is given sessions, else 0.",
                 upstream,
             ),
-            upstream_tries: counters(
-                &registry,
+            upstream_tries: family.counters(
                 "upstream_tries_total",
                 "CONNECTs that a broker was chosen for, by what became of them.",
                 &["pool", "upstream", "outcome"],
             ),
-            routes: counters(
-                &registry,
-                "routes_total",
-                "Brokers chosen, by why.",
-                &["pool", "route"],
-            ),
-            bytes: counters(
-                &registry,
+            routes: family.counters("routes_total", "Brokers chosen, by why.", &["pool", "route"]),
+            bytes: family.counters(
                 "bytes_total",
                 "Bytes relayed; in is from clients, out is to them.",
                 &["pool", "upstream", "direction"],
             ),
-            accept_errors: counters(
-                &registry,
+            accept_errors: family.counters(
                 "accept_errors_total",
                 "Failed accepts, by kind.",
                 &["kind"],
             ),
-            access_log_dropped: counter(
-                &registry,
+            access_log_dropped: family.counter(
                 "access_log_dropped_total",
                 "Access log lines lost because a log could not be written fast enough.",
             ),
-            registry,
+            registry: family.0,
         }
     }
 
@@ -318,43 +292,41 @@ impl UpstreamMetrics {
     }
 }
 
-/// The prefix of every family of ours.
-const NAMESPACE: &str = "mqtt_lb";
-
-fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(name, help).namespace(NAMESPACE)
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
-    add(registry, made(GenericCounter::with_opts(opts(name, help))))
-}
-
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    add(registry, made(IntCounterVec::new(opts(name, help), labels)))
-}
-
-fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-    add(registry, made(IntGaugeVec::new(opts(name, help), labels)))
-}
-
-fn histograms(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-    buckets: &[f64],
-) -> HistogramVec {
-    let opts = HistogramOpts::new(name, help).namespace(NAMESPACE).buckets(buckets.to_vec());
-    add(registry, made(HistogramVec::new(opts, labels)))
-}
-
+/// Makes families and registers them.
+///
 /// A family's name, labels and buckets are constants of this file: that they are valid and unlike
 /// each other is known before the program is shipped, by any test that makes a [`Metrics`].
-fn made<T>(family: prometheus::Result<T>) -> T {
-    family.expect("a metric of this file has a valid name, labels and buckets")
+struct Families(Registry);
+
+impl Families {
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.add(made(IntCounter::with_opts(opts(name, help))))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.add(made(IntCounterVec::new(opts(name, help), labels)))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.add(made(IntGaugeVec::new(opts(name, help), labels)))
+    }
+
+    fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+        let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
+        self.add(made(HistogramVec::new(opts, labels)))
+    }
+
+    fn add<T: Collector + Clone + 'static>(&self, family: T) -> T {
+        made(self.0.register(Box::new(family.clone())));
+        family
+    }
 }
 
-fn add<T: Collector + Clone + 'static>(registry: &Registry, family: T) -> T {
-    made(registry.register(Box::new(family.clone())));
-    family
+/// Every family of ours begins with `mqtt_lb_`.
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace("mqtt_lb")
+}
+
+fn made<T>(family: prometheus::Result<T>) -> T {
+    family.expect("a metric of this file has a valid name, labels and buckets")
 }

@@ -50,6 +50,7 @@ pub(super) enum Message {
 }
 
 /// Number of lines in a chunk: no line has a line break inside, whatever a client sends.
+#[expect(clippy::naive_bytecount, reason = "only what is lost is counted")]
 pub(super) fn count_lines(chunk: &[u8]) -> usize {
     chunk.iter().filter(|&&byte| byte == b'\n').count()
 }
@@ -143,7 +144,7 @@ fn open(path: &Path) -> io::Result<File> {
         .create(true)
         // Client IDs and usernames are not for everyone's eyes.
         .mode(0o640)
-        .custom_flags(OFlags::NONBLOCK.bits() as i32)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
         .open(path)?;
     fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
     Ok(file)

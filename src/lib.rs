@@ -6,7 +6,9 @@
 //! - [`mqtt`]: the CONNECT and CONNACK packets, without sockets
 //! - [`route`]: from a key to a broker, without sockets
 
+pub mod admin;
 pub mod config;
 pub mod mqtt;
+pub mod observe;
 pub mod route;
 pub mod transport;

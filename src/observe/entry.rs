@@ -1,0 +1,342 @@
+//! One access log entry: what is known of a connection when it opens, ends or is refused.
+
+use std::{
+    fmt::{Display, Formatter},
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use super::format::Stamp;
+
+/// A flat, borrowed record; a field that is `None` is unknown and left out.
+///
+/// There is no field for a password, so none can be logged.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    pub time: SystemTime,
+    pub event: Event,
+    /// Written as 16 hexadecimal digits; the same in every line of one connection.
+    pub session: u64,
+    pub listener: &'a str,
+    pub transport: Transport,
+    /// The client's address; `None` on a unix socket.
+    pub client: Option<SocketAddr>,
+    /// The socket's peer, where something in front of it named another client.
+    pub peer: Option<SocketAddr>,
+    pub protocol_name: Option<&'a str>,
+    /// Protocol level, without the bridge bit: 3, 4 or 5.
+    pub protocol_version: Option<u8>,
+    pub bridge: Option<bool>,
+    pub client_id: Option<&'a str>,
+    pub username: Option<&'a str>,
+    pub has_password: Option<bool>,
+    /// Clean Session in 3.x, Clean Start in 5.0.
+    pub clean_start: Option<bool>,
+    /// Seconds.
+    pub keepalive: Option<u16>,
+    pub will: Option<bool>,
+    /// Seconds; 5.0 only.
+    pub session_expiry: Option<u32>,
+    pub pool: Option<&'a str>,
+    pub upstream: Option<&'a str>,
+    pub upstream_address: Option<Endpoint<'a>>,
+    pub route: Option<RouteKind>,
+    /// Brokers dialled.
+    pub tries: Option<u32>,
+    /// Return code (3.x) or reason code (5.0) of the CONNACK that the client got.
+    pub connack: Option<u8>,
+    pub connack_reason: Option<&'a str>,
+    pub session_present: Option<bool>,
+    /// From accept to the whole CONNECT.
+    pub handshake_ms: Option<Duration>,
+    /// The dial that succeeded.
+    pub dial_ms: Option<Duration>,
+    /// From CONNECT sent to CONNACK seen.
+    pub connack_ms: Option<Duration>,
+    /// From accept to the end.
+    pub duration_ms: Option<Duration>,
+    /// Bytes from the client.
+    pub bytes_in: Option<u64>,
+    /// Bytes to the client.
+    pub bytes_out: Option<u64>,
+    pub end_by: Option<EndBy>,
+    pub end_phase: Option<EndPhase>,
+    pub end_cause: Option<EndCause>,
+    /// Why, in words: what is wrong with a CONNECT, or the system's error of a dial.
+    pub detail: Option<&'a str>,
+}
+
+impl<'a> Entry<'a> {
+    /// An entry of which only the mandatory fields are known.
+    pub fn new(
+        time: SystemTime,
+        event: Event,
+        session: u64,
+        listener: &'a str,
+        transport: Transport,
+    ) -> Self {
+        Self {
+            time,
+            event,
+            session,
+            listener,
+            transport,
+            client: None,
+            peer: None,
+            protocol_name: None,
+            protocol_version: None,
+            bridge: None,
+            client_id: None,
+            username: None,
+            has_password: None,
+            clean_start: None,
+            keepalive: None,
+            will: None,
+            session_expiry: None,
+            pool: None,
+            upstream: None,
+            upstream_address: None,
+            route: None,
+            tries: None,
+            connack: None,
+            connack_reason: None,
+            session_present: None,
+            handshake_ms: None,
+            dial_ms: None,
+            connack_ms: None,
+            duration_ms: None,
+            bytes_in: None,
+            bytes_out: None,
+            end_by: None,
+            end_phase: None,
+            end_cause: None,
+            detail: None,
+        }
+    }
+}
+
+/// The names of the fields of an entry, in the order they are written.
+pub fn field_names() -> impl Iterator<Item = &'static str> {
+    FIELDS.iter().map(|field| field.name)
+}
+
+/// A broker's address as it was dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint<'a> {
+    Ip(SocketAddr),
+    Unix(&'a Path),
+}
+
+impl Display for Endpoint<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// An enum whose variants are known by one fixed name in the log and in metric labels.
+macro_rules! named {
+    ($(#[$doc:meta])* pub enum $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
+
+        impl $name {
+            /// Every value, in order of declaration.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+    };
+}
+pub(super) use named;
+
+named! {
+    /// What happened.
+    pub enum Event {
+        /// The client got its CONNACK and the relay began.
+        Connect = "connect",
+        /// A connection that had been written as `connect` ended.
+        Disconnect = "disconnect",
+        /// A connection ended before it became a session.
+        Reject = "reject",
+    }
+}
+
+named! {
+    /// What carries the client's bytes.
+    pub enum Transport {
+        Tcp = "tcp",
+        Unix = "unix",
+    }
+}
+
+named! {
+    /// Why this broker was chosen.
+    pub enum RouteKind {
+        /// The first choice of the client's key.
+        Hash = "hash",
+        /// A later choice, because an earlier one could not serve.
+        Fallback = "fallback",
+        /// A later choice, because the first was over its share of the load.
+        Bounded = "bounded",
+        /// The client has no ID.
+        EmptyId = "empty_id",
+    }
+}
+
+named! {
+    /// Who ended the connection.
+    pub enum EndBy {
+        Client = "client",
+        Upstream = "upstream",
+        Proxy = "proxy",
+    }
+}
+
+named! {
+    /// In which phase of its life the connection ended.
+    pub enum EndPhase {
+        /// Before the first byte of the CONNECT was wanted.
+        Handshake = "handshake",
+        /// While the CONNECT was read and judged.
+        Connect = "connect",
+        Dial = "dial",
+        /// After the CONNECT was sent on, before the CONNACK.
+        Connack = "connack",
+        Relay = "relay",
+    }
+}
+
+named! {
+    /// Why the connection ended.
+    pub enum EndCause {
+        /// An orderly end of the stream.
+        Closed = "closed",
+        Reset = "reset",
+        /// A deadline of the configuration passed.
+        Timeout = "timeout",
+        /// Nothing was sent for longer than the keep alive allows.
+        Idle = "idle",
+        /// The CONNECT broke the standard.
+        Malformed = "malformed",
+        /// A limit of the configuration was reached.
+        Limit = "limit",
+        /// A CONNACK other than "accepted", or a client ID the pool does not take.
+        Refused = "refused",
+        /// No broker of the pool could serve.
+        NoUpstream = "no_upstream",
+        /// The proxy is shutting down.
+        Drain = "drain",
+        /// The system refused an operation; `detail` has its words.
+        Error = "error",
+    }
+}
+
+/// One field: its name, and where its value comes from.
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) value: for<'e> fn(&'e Entry<'e>, &'e Stamp) -> Option<Value<'e>>,
+}
+
+/// A field's value, in the few shapes that the formats write differently.
+#[derive(Clone, Copy)]
+pub(super) enum Value<'e> {
+    /// From a client, a broker or the configuration: escaped wherever it is written.
+    Text(&'e str),
+    /// One of our own words.
+    Name(&'e str),
+    Number(u64),
+    Flag(bool),
+    Id(u64),
+    Millis(Duration),
+    Address(SocketAddr),
+    Endpoint(Endpoint<'e>),
+}
+
+/// Milliseconds, to the microsecond.
+pub(super) fn millis(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}
+
+impl Serialize for Value<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Text(text) | Self::Name(text) => to.serialize_str(text),
+            Self::Number(number) => to.serialize_u64(*number),
+            Self::Flag(flag) => to.serialize_bool(*flag),
+            Self::Id(id) => to.collect_str(&format_args!("{id:016x}")),
+            Self::Millis(duration) => to.serialize_f64(millis(*duration)),
+            Self::Address(address) => to.collect_str(address),
+            Self::Endpoint(endpoint) => to.collect_str(endpoint),
+        }
+    }
+}
+
+/// An entry with its time in words: what JSON is made of.
+pub(super) struct Stamped<'e> {
+    pub(super) entry: &'e Entry<'e>,
+    pub(super) stamp: &'e Stamp,
+}
+
+impl Serialize for Stamped<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(None)?;
+        for field in FIELDS {
+            if let Some(value) = (field.value)(self.entry, self.stamp) {
+                map.serialize_entry(field.name, &value)?;
+            }
+        }
+        map.end()
+    }
+}
+
+/// The one list of fields: the order of JSON and the variables of a template.
+pub(super) const FIELDS: &[Field] = &[
+    Field { name: "time", value: |_, stamp| Some(Value::Name(stamp.rfc3339())) },
+    Field { name: "event", value: |e, _| Some(Value::Name(e.event.as_str())) },
+    Field { name: "session", value: |e, _| Some(Value::Id(e.session)) },
+    Field { name: "listener", value: |e, _| Some(Value::Text(e.listener)) },
+    Field { name: "transport", value: |e, _| Some(Value::Name(e.transport.as_str())) },
+    Field { name: "client", value: |e, _| e.client.map(Value::Address) },
+    Field { name: "peer", value: |e, _| e.peer.map(Value::Address) },
+    Field { name: "protocol_name", value: |e, _| e.protocol_name.map(Value::Text) },
+    Field { name: "protocol_version", value: |e, _| e.protocol_version.map(number) },
+    Field { name: "bridge", value: |e, _| e.bridge.map(Value::Flag) },
+    Field { name: "client_id", value: |e, _| e.client_id.map(Value::Text) },
+    Field { name: "username", value: |e, _| e.username.map(Value::Text) },
+    Field { name: "has_password", value: |e, _| e.has_password.map(Value::Flag) },
+    Field { name: "clean_start", value: |e, _| e.clean_start.map(Value::Flag) },
+    Field { name: "keepalive", value: |e, _| e.keepalive.map(number) },
+    Field { name: "will", value: |e, _| e.will.map(Value::Flag) },
+    Field { name: "session_expiry", value: |e, _| e.session_expiry.map(number) },
+    Field { name: "pool", value: |e, _| e.pool.map(Value::Text) },
+    Field { name: "upstream", value: |e, _| e.upstream.map(Value::Text) },
+    Field { name: "upstream_address", value: |e, _| e.upstream_address.map(Value::Endpoint) },
+    Field { name: "route", value: |e, _| e.route.map(|r| Value::Name(r.as_str())) },
+    Field { name: "tries", value: |e, _| e.tries.map(number) },
+    Field { name: "connack", value: |e, _| e.connack.map(number) },
+    Field { name: "connack_reason", value: |e, _| e.connack_reason.map(Value::Text) },
+    Field { name: "session_present", value: |e, _| e.session_present.map(Value::Flag) },
+    Field { name: "handshake_ms", value: |e, _| e.handshake_ms.map(Value::Millis) },
+    Field { name: "dial_ms", value: |e, _| e.dial_ms.map(Value::Millis) },
+    Field { name: "connack_ms", value: |e, _| e.connack_ms.map(Value::Millis) },
+    Field { name: "duration_ms", value: |e, _| e.duration_ms.map(Value::Millis) },
+    Field { name: "bytes_in", value: |e, _| e.bytes_in.map(number) },
+    Field { name: "bytes_out", value: |e, _| e.bytes_out.map(number) },
+    Field { name: "end_by", value: |e, _| e.end_by.map(|by| Value::Name(by.as_str())) },
+    Field { name: "end_phase", value: |e, _| e.end_phase.map(|p| Value::Name(p.as_str())) },
+    Field { name: "end_cause", value: |e, _| e.end_cause.map(|c| Value::Name(c.as_str())) },
+    Field { name: "detail", value: |e, _| e.detail.map(Value::Text) },
+];
+
+fn number<'e>(number: impl Into<u64>) -> Value<'e> {
+    Value::Number(number.into())
+}

@@ -94,3 +94,29 @@ fn split(name: &str) -> (&str, &str) {
         _ => (name, ""),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_split_as_in_a_server_line() {
+        for (name, host, port) in [
+            ("10.0.0.7:1883", "10.0.0.7", "1883"),
+            ("broker-1:1883", "broker-1", "1883"),
+            ("[2001:db8::1]:1883", "[2001:db8::1]", "1883"),
+            ("10.0.0.7", "10.0.0.7", ""),
+            ("broker-1", "broker-1", ""),
+            ("[2001:db8::1]", "[2001:db8::1]", ""),
+            ("broker:mqtt", "broker:mqtt", ""),
+            ("broker:", "broker", ""),
+            ("1883", "1883", ""),
+            ("unix:/run/a:1883", "/run/a:1883", ""),
+            ("UNIX:/run/a", "/run/a", ""),
+            ("ünix:1", "ünix", "1"),
+            ("", "", ""),
+        ] {
+            assert_eq!(split(name), (host, port), "{name}");
+        }
+    }
+}

@@ -52,11 +52,9 @@ impl Rendezvous {
         let (mut best, mut best_score) = (None, 0.0);
         for candidate in &*self.candidates {
             let u = unit_interval(xxh3_64_with_seed(key, candidate.seed));
-            if candidate.weight * ROUNDING < best_score * (1.0 - u) {
-                continue;
-            }
-            let score = candidate.weight / u.ln().abs();
-            if score > best_score && sessions(candidate.index).is_some() {
+            if let Some(score) = score_above(best_score, candidate.weight, u)
+                && sessions(candidate.index).is_some()
+            {
                 (best, best_score) = (Some(candidate.index), score);
             }
         }
@@ -64,14 +62,74 @@ impl Rendezvous {
     }
 }
 
-/// Saves nearly all logarithms: `-ln(u) >= 1 - u`, so `w / (1 - u)` bounds the score from above,
-/// and a candidate whose bound is below the best score cannot win. This factor widens the bound
-/// far beyond the rounding of either side (a few times 2^-52), so no winner of the formula is
-/// passed over.
-const ROUNDING: f64 = 1.0 + 1e-9;
+/// The score of `weight` at `u`, if it is above `best`.
+fn score_above(best: f64, weight: f64, u: f64) -> Option<f64> {
+    // -ln(u) >= 1 - u, so w / (1 - u) bounds the score from above: nearly all logarithms are saved.
+    // The factor widens the bound far beyond any rounding in it (a few times 2^-52), so that no
+    // winner by the formula is passed over.
+    const ROUNDING: f64 = 1.0 + 1e-9;
+    if weight * ROUNDING < best * (1.0 - u) {
+        return None;
+    }
+    let score = weight / u.ln().abs();
+    (score > best).then_some(score)
+}
 
 /// The hash's upper 53 bits, all that a double holds, as a number in (0, 1].
 fn unit_interval(hash: u64) -> f64 {
     const TWO_POW_53: f64 = (1_u64 << 53) as f64;
     ((hash >> 11) as f64 + 0.5) / TWO_POW_53
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn unit_interval_spans_all_hashes() {
+        let half_step = 1.0 / (1_u64 << 54) as f64;
+        assert_eq!(unit_interval(0).to_bits(), half_step.to_bits());
+        assert_eq!(unit_interval(0x7ff).to_bits(), half_step.to_bits());
+        assert_eq!(unit_interval(0x800).to_bits(), (3.0 * half_step).to_bits());
+        assert_eq!(unit_interval(1 << 63).to_bits(), 0.5_f64.to_bits());
+        assert_eq!(unit_interval(u64::MAX).to_bits(), 1.0_f64.to_bits());
+    }
+
+    #[test]
+    fn a_unit_of_one_scores_infinity_and_nothing_above_it() {
+        assert_eq!(score_above(0.0, 1.0, 1.0), Some(f64::INFINITY));
+        assert_eq!(score_above(1e300, 1.0, 1.0), Some(f64::INFINITY));
+        assert_eq!(score_above(f64::INFINITY, 2.0, 1.0), None);
+        assert_eq!(score_above(f64::INFINITY, 2.0, 0.5), None);
+    }
+
+    #[test]
+    fn an_equal_score_is_not_above() {
+        let score = score_above(0.0, 3.0, 0.25).unwrap();
+        assert_eq!(score.to_bits(), (-3.0 / 0.25_f64.ln()).to_bits());
+        assert_eq!(score_above(score, 3.0, 0.25), None);
+    }
+
+    proptest! {
+        /// Hashes a step or none apart are where a bound that is too tight would show.
+        #[test]
+        fn the_bound_changes_no_outcome(
+            hash in any::<u64>(),
+            steps in 0_u64..4,
+            upper in any::<bool>(),
+            weights in prop_oneof![Just((1, 1)), (1_u32.., 1_u32..)],
+        ) {
+            // Half of the cases lie where good scores do, close to 1.
+            let hash = if upper { hash | 0xffff_ff00_0000_0000 } else { hash };
+            let best = f64::from(weights.0) / unit_interval(hash).ln().abs();
+            let u = unit_interval(hash.saturating_add(steps << 11));
+            let score = f64::from(weights.1) / u.ln().abs();
+            prop_assert_eq!(
+                score_above(best, f64::from(weights.1), u),
+                (score > best).then_some(score)
+            );
+        }
+    }
 }

@@ -1,14 +1,32 @@
 //! `mqtt-lb`: a layer-4, MQTT-aware load-balancing proxy.
 //!
-//! The rooms, in the order a client's bytes pass through them:
+//! The rooms, from the door inwards; each may name those below it, never those above:
+//!
+//! - [`cli`]: the commands `run`, `check` and `route`
+//! - [`app`]: the composition root: a configuration becomes workers and a control thread
+//! - [`admin`]: metrics and health over HTTP, on the control thread
+//! - [`worker`]: one thread: its event loop, its listeners, its sessions, its one-second sweep
+//! - [`listener`]: listening sockets and the accept loop
+//! - [`session`]: one connection's life: handshake, relay, record
+//! - [`upstream`]: the brokers and how to reach them
+//! - [`transport`]: sockets, timers and pipes on a worker's epoll
+//! - [`route`]: from a key to a broker, without sockets
+//! - [`mqtt`]: the CONNECT and CONNACK packets, without sockets
+//!
+//! Beside them, for all above `route` and `mqtt`:
 //!
 //! - [`config`]: the file an operator wrote, as types that cannot be wrong
-//! - [`mqtt`]: the CONNECT and CONNACK packets, without sockets
-//! - [`route`]: from a key to a broker, without sockets
+//! - [`observe`]: the access log and the metrics
 
 pub mod admin;
+pub mod app;
+pub mod cli;
 pub mod config;
+pub mod listener;
 pub mod mqtt;
 pub mod observe;
 pub mod route;
+pub mod session;
 pub mod transport;
+pub mod upstream;
+pub mod worker;

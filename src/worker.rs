@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::task::LocalSet;
+use tokio::{sync::mpsc::UnboundedSender, task::LocalSet};
 
 use crate::{
     listener,
@@ -26,6 +26,9 @@ use crate::{
 /// How often idle and half-close limits are looked at, which are whole seconds.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// How long a worker that ends waits for its access log.
+const EXIT_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long an access log line may wait to be written with others.
 const LOG_DELAY: Duration = Duration::from_millis(100);
 
@@ -34,19 +37,26 @@ pub struct Setup {
     pub name: String,
     pub shared: Shared,
     /// Its own socket of each listener, and what the sessions through it have in common.
-    pub listeners: Vec<(OwnedFd, OriginSeed)>,
+    pub listeners: Vec<(OwnedFd, Origin)>,
     pub log: LogWriter,
     pub first_session_id: u64,
 }
-
-/// An [`Origin`] that can go to another thread.
-pub struct OriginSeed(pub Origin);
 
 /// A worker's handle, for the thread that steers.
 pub struct Worker {
     orders: Sender<Order>,
     notify: Arc<Notify>,
     thread: JoinHandle<io::Result<()>>,
+}
+
+/// Dropped with its thread, in a panic too.
+struct Ended(UnboundedSender<()>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // Nobody listens any more once the proxy itself ends.
+        let _ = self.0.send(());
+    }
 }
 
 /// What a worker can be told.
@@ -58,11 +68,12 @@ enum Order {
 }
 
 impl Worker {
-    /// Starts the thread; it accepts at once.
-    pub fn start(setup: Setup) -> io::Result<Self> {
+    /// Starts the thread; it accepts at once. `ended` is told when it ends, however it does.
+    pub fn start(setup: Setup, ended: UnboundedSender<()>) -> io::Result<Self> {
         let (orders, inbox) = channel();
         let (ready, started) = channel();
         let thread = thread::Builder::new().name(setup.name.clone()).spawn(move || {
+            let _ended = Ended(ended);
             let reactor = Reactor::new()?;
             // Nobody waits for it any more only if the start was given up.
             let _ = ready.send(reactor.notify().clone());
@@ -91,10 +102,6 @@ impl Worker {
         self.order(Order::Stop);
     }
 
-    pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
-    }
-
     /// Waits for its end.
     pub fn join(self) -> io::Result<()> {
         self.thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker thread panicked")))
@@ -111,9 +118,9 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
     let shard = Shard::new(reactor.clone(), &setup.shared, setup.log, setup.first_session_id);
     let mut tasks = pin!(LocalSet::new());
     let mut accepting = Vec::new();
-    for (socket, seed) in setup.listeners {
+    for (socket, origin) in setup.listeners {
         let acceptor = Acceptor::new(reactor, socket)?;
-        let accept = listener::accept(shard.clone(), Rc::new(seed.0), acceptor);
+        let accept = listener::accept(shard.clone(), Rc::new(origin), acceptor);
         accepting.push(tasks.spawn_local(accept));
     }
     let notify = reactor.notify().clone();
@@ -132,7 +139,10 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
                         accepting.drain(..).for_each(|task| task.abort());
                     }
                     Order::EndSessions => session::end_all(&shard, EndCause::Drain),
-                    Order::Stop => return shard.log.close(),
+                    Order::Stop => {
+                        shard.log.close(EXIT_PATIENCE);
+                        return Ok(());
+                    }
                 }
             }
             // A share of the tasks that are ready; if some are left, the turn does not sleep.
@@ -153,7 +163,8 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
             }
         }
         if draining && shard.unfinished() == 0 {
-            return shard.log.close();
+            shard.log.close(EXIT_PATIENCE);
+            return Ok(());
         }
         reactor.turn(until.saturating_duration_since(now))?;
     }

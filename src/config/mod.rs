@@ -1,6 +1,7 @@
 //! The configuration, validated: every value here is usable as it stands.
 
 use std::{
+    fmt,
     net::SocketAddr,
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
@@ -45,6 +46,15 @@ pub struct Listener {
 pub enum Bind {
     Tcp(SocketAddr),
     Unix(PathBuf),
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

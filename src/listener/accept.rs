@@ -28,7 +28,7 @@ pub async fn accept(shard: Rc<Shard>, origin: Rc<Origin>, acceptor: Acceptor) {
             Err(error) => error,
         };
         let kind = kind(&error);
-        shard.metrics.accept_error(kind);
+        shard.metrics.count_accept_error(kind);
         if kind == "aborted" {
             continue;
         }

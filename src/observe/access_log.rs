@@ -92,6 +92,11 @@ impl LogWriter {
         !self.buffers.is_empty()
     }
 
+    /// Whether every log that may not lose lines has room for one.
+    pub fn has_room(&self) -> bool {
+        !self.buffers.iter().any(SinkBuffer::must_wait)
+    }
+
     /// Waits until every log that may not lose lines has room for one.
     ///
     /// The room is there until the caller's next `await`, so [`Self::write`] must follow at once.
@@ -134,7 +139,7 @@ impl LogWriter {
     /// Hands over everything, blocking the thread for at most `patience`; for a worker's exit.
     ///
     /// Returns the number of lines that had to be given up (and counted as dropped).
-    pub fn close(self, patience: Duration) -> usize {
+    pub fn close(&self, patience: Duration) -> usize {
         let give_up_at = Instant::now() + patience;
         loop {
             self.flush();

@@ -31,6 +31,8 @@ pub struct Entry<'a> {
     pub protocol_version: Option<u8>,
     pub bridge: Option<bool>,
     pub client_id: Option<&'a str>,
+    /// What a 5.0 broker named a client that came without an ID.
+    pub assigned_client_id: Option<&'a str>,
     pub username: Option<&'a str>,
     pub has_password: Option<bool>,
     /// Clean Session in 3.x, Clean Start in 5.0.
@@ -90,6 +92,7 @@ impl<'a> Entry<'a> {
             protocol_version: None,
             bridge: None,
             client_id: None,
+            assigned_client_id: None,
             username: None,
             has_password: None,
             clean_start: None,
@@ -189,6 +192,8 @@ named! {
         Bounded = "bounded",
         /// The client has no ID.
         EmptyId = "empty_id",
+        /// The pool's algorithm looks at no key.
+        Balanced = "balanced",
     }
 }
 
@@ -311,6 +316,10 @@ pub(super) const FIELDS: &[Field] = &[
     Field { name: "protocol_version", value: |e, _| e.protocol_version.map(number) },
     Field { name: "bridge", value: |e, _| e.bridge.map(Value::Flag) },
     Field { name: "client_id", value: |e, _| e.client_id.map(Value::Text) },
+    Field {
+        name: "assigned_client_id",
+        value: |e, _| e.assigned_client_id.map(Value::Text),
+    },
     Field { name: "username", value: |e, _| e.username.map(Value::Text) },
     Field { name: "has_password", value: |e, _| e.has_password.map(Value::Flag) },
     Field { name: "clean_start", value: |e, _| e.clean_start.map(Value::Flag) },

@@ -232,7 +232,7 @@ impl ListenerMetrics {
 }
 
 /// One pool's metrics.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct PoolMetrics {
     routes: Box<[IntCounter]>,
 }
@@ -261,7 +261,7 @@ named! {
 }
 
 /// One broker's metrics.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct UpstreamMetrics {
     pub connect_seconds: Histogram,
     pub connack_seconds: Histogram,

@@ -83,6 +83,11 @@ impl KeyTemplate {
         self.identifies(client).then(|| render(&self.parts, client, scratch))
     }
 
+    /// Whether the client ID is part of the key.
+    pub fn uses_client_id(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Field(Field::ClientId)))
+    }
+
     /// How `client` finds its broker: by its key, or by `policy` where it has none.
     pub fn choose<'a>(
         &self,

@@ -38,6 +38,13 @@ pub enum Algorithm {
     RoundRobin,
 }
 
+impl Algorithm {
+    /// Whether a client's key decides.
+    pub fn is_keyed(self) -> bool {
+        matches!(self, Self::Rendezvous | Self::Maglev | Self::Ketama)
+    }
+}
+
 /// A broker as the balancers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broker {

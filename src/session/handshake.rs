@@ -179,7 +179,7 @@ impl Opening<'_> {
             match dialled {
                 Ok(upstream) => {
                     lease.broker().metrics.connect_seconds.observe(took.as_secs_f64());
-                    view.pool.metrics.routed(route);
+                    view.pool.metrics.count_route(route);
                     return self.await_connack(connect, upstream, lease).await;
                 }
                 Err(error) => {
@@ -187,7 +187,7 @@ impl Opening<'_> {
                         DialError::TimedOut(_) => TryOutcome::ConnectTimeout,
                         DialError::Failed(_) | DialError::Unresolved => TryOutcome::ConnectFailure,
                     };
-                    lease.broker().metrics.tried(outcome);
+                    lease.broker().metrics.count_try(outcome);
                     tracing::debug!(
                         pool = %view.pool.config.name, upstream = %lease.broker().name, %error,
                         "dial failed"
@@ -202,7 +202,7 @@ impl Opening<'_> {
                 .refuse(Refuse::ServerUnavailable, EndPhase::Dial, EndCause::Timeout)
                 .with(error.to_string()),
             Some((_, error)) => self
-                .refuse(Refuse::ServerUnavailable, EndPhase::Dial, EndCause::Down)
+                .refuse(Refuse::ServerUnavailable, EndPhase::Dial, EndCause::NoUpstream)
                 .with(error.to_string()),
             None => self
                 .refuse(Refuse::ServerUnavailable, EndPhase::Dial, EndCause::Limit)
@@ -281,23 +281,25 @@ impl Opening<'_> {
         let connack = match deadline(&shard.reactor, at, answering).await {
             Ok(Ok(Ok(connack))) => connack,
             Ok(Ok(Err(end)) | Err(end)) => {
-                metrics.tried(TryOutcome::NoConnack);
+                metrics.count_try(TryOutcome::NoConnack);
                 return Err(match end.by {
                     EndBy::Client => end.into(),
                     _ => self.answer(Refuse::ServerUnavailable, end),
                 });
             }
             Err(Elapsed) => {
-                metrics.tried(TryOutcome::NoConnack);
+                metrics.count_try(TryOutcome::NoConnack);
                 return Err(self
                     .refuse(Refuse::ServerUnavailable, EndPhase::Connack, EndCause::Timeout)
                     .with("no CONNACK within connack_timeout"));
             }
         };
         let waited = shard.reactor.now().duration_since(began);
-        metrics.connack_seconds.observe(waited.as_secs_f64());
-        metrics.connack(mqtt::reason::name(connect.version, connack.code));
-        metrics.tried(TryOutcome::Connack);
+        metrics.count_connack(mqtt::reason::name(connect.version, connack.code), waited);
+        metrics.count_try(match connack.code {
+            0 => TryOutcome::Accepted,
+            _ => TryOutcome::Refused,
+        });
         let Dialogue { reply, passed_in, passed_out, .. } = dialogue;
         self.record.answer = Some(Answer::of_broker(&connack, &reply, waited));
         let sent = self
@@ -312,11 +314,11 @@ impl Opening<'_> {
         Ok(Opened { upstream, lease, owed, bytes, accepted: connack.code == 0, keep_alive })
     }
 
-    fn refuse(&mut self, refuse: Refuse, phase: EndPhase, cause: EndCause) -> Rejected {
+    fn refuse(&self, refuse: Refuse, phase: EndPhase, cause: EndCause) -> Rejected {
         self.answer(refuse, End::new(EndBy::Proxy, phase, cause))
     }
 
-    fn answer(&mut self, refuse: Refuse, end: End) -> Rejected {
+    fn answer(&self, refuse: Refuse, end: End) -> Rejected {
         let version = self.record.client.as_ref().map(|client| client.version);
         Rejected { end, answer: version.map(|version| refuse.connack(version)) }
     }
@@ -355,6 +357,9 @@ fn missing(buffer: &[u8]) -> Cow<'static, str> {
 fn establish(shard: &Rc<Shard>, client: Socket, record: Record, pass: Pass, opened: Opened) {
     let Opened { upstream, lease, owed, bytes, accepted, keep_alive } = opened;
     if accepted {
+        if let Some(client) = &record.client {
+            record.origin.metrics.count_session(client.version.level());
+        }
         record.log_connect(shard);
     }
     let idle = IdleLimit::new(shard.timeouts.idle, keep_alive);

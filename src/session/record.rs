@@ -1,12 +1,17 @@
 //! What is known of a connection, kept small, and the log entries made of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{end::End, shard::Shard};
 use crate::{
     mqtt::{Connack, Connect, Version, reason},
-    observe::{Entry, Event, ListenerMetrics, RouteKind, Transport},
+    observe::{Endpoint, Entry, Event, ListenerMetrics, RouteKind, Transport},
     transport::Peer,
+    upstream::Target,
 };
 
 /// The listener that a connection came through.
@@ -21,9 +26,9 @@ pub struct Origin {
 /// One connection's facts, filled in as they come to light.
 pub(super) struct Record {
     pub(super) session: u64,
-    pub(super) origin: std::rc::Rc<Origin>,
+    pub(super) origin: Rc<Origin>,
     pub(super) peer: Peer,
-    pub(super) accepted: std::time::Instant,
+    pub(super) accepted: Instant,
     pub(super) client: Option<Client>,
     pub(super) way: Option<Way>,
     pub(super) answer: Option<Answer>,
@@ -75,9 +80,9 @@ impl From<Duration> for Micros {
     }
 }
 
-impl Micros {
-    fn ms(self) -> f64 {
-        f64::from(self.0) / 1e3
+impl From<Micros> for Duration {
+    fn from(micros: Micros) -> Self {
+        Self::from_micros(micros.0.into())
     }
 }
 
@@ -128,7 +133,9 @@ impl Answer {
 }
 
 impl Record {
-    pub(super) fn new(shard: &Shard, origin: std::rc::Rc<Origin>, peer: Peer) -> Self {
+    pub(super) fn new(shard: &Shard, origin: Rc<Origin>, peer: Peer) -> Self {
+        origin.metrics.connections_total.inc();
+        origin.metrics.connections_active.inc();
         Self {
             session: shard.next_session_id(),
             origin,
@@ -144,35 +151,34 @@ impl Record {
 
     /// Writes the entry that says the session is up.
     pub(super) fn log_connect(&self, shard: &Shard) {
-        self.with_entry(shard, Event::Connect, |entry| shard.log.write(entry));
+        if shard.log.is_enabled() {
+            shard.log.write(&self.entry(shard, Event::Connect));
+        }
     }
 
     /// Writes the one entry and counts the one end of this connection.
     pub(super) fn log_end(&self, shard: &Shard, event: Event, bytes: (u64, u64), end: &End) {
-        shard.metrics.session_ended(end.by, end.phase, end.cause);
+        shard.metrics.count_end(end.by, end.phase, end.cause);
         if event == Event::Reject {
-            shard.metrics.rejected(end.cause);
+            shard.metrics.count_reject(end.cause.as_str());
         }
-        self.with_entry(shard, event, |entry| {
-            entry.duration_ms =
-                Some(Micros::from_long(shard.reactor.now().duration_since(self.accepted)));
+        if shard.log.is_enabled() {
+            let mut entry = self.entry(shard, event);
+            entry.duration_ms = Some(shard.reactor.now().duration_since(self.accepted));
             (entry.bytes_in, entry.bytes_out) = (Some(bytes.0), Some(bytes.1));
             entry.end_by = Some(end.by);
             entry.end_phase = Some(end.phase);
             entry.end_cause = Some(end.cause);
             entry.detail = end.detail.as_deref();
-            shard.log.write(entry);
-        });
+            shard.log.write(&entry);
+        }
     }
 
-    fn with_entry(&self, shard: &Shard, event: Event, write: impl FnOnce(&mut Entry<'_>)) {
-        if !shard.log.is_enabled() {
-            return;
-        }
-        let mut entry =
-            Entry::new(shard.reactor.wall(), event, self.session, &self.origin.name);
-        entry.transport = Some(self.origin.transport);
-        entry.client = Some(self.peer.into());
+    fn entry<'a>(&'a self, shard: &'a Shard, event: Event) -> Entry<'a> {
+        let origin = &self.origin;
+        let now = shard.reactor.wall();
+        let mut entry = Entry::new(now, event, self.session, &origin.name, origin.transport);
+        entry.client = self.peer.address();
         let pool = &shard.pools[self.origin.pool].pool;
         if let Some(client) = &self.client {
             entry.protocol_name = Some(client.version.protocol_name());
@@ -190,26 +196,28 @@ impl Record {
         let broker = self.way.and_then(|way| pool.brokers.get(way.broker as usize));
         if let (Some(way), Some(broker)) = (self.way, broker) {
             entry.upstream = Some(&broker.name);
-            entry.upstream_address = Some(&broker.address);
+            entry.upstream_address = broker.target().map(|target| match target {
+                Target::Ip(address) => Endpoint::Ip(address),
+                Target::Unix(path) => Endpoint::Unix(path),
+            });
             entry.route = Some(way.route);
-            entry.dial_ms = Some(way.dial.ms());
+            entry.dial_ms = Some(way.dial.into());
         }
-        entry.tries = (self.tries > 0).then_some(self.tries);
+        entry.tries = (self.tries > 0).then_some(self.tries.into());
         if let (Some(answer), Some(client)) = (&self.answer, &self.client) {
             entry.connack = Some(answer.code);
             entry.connack_reason = Some(reason::name(client.version, answer.code));
             entry.session_present = answer.session_present;
             entry.assigned_client_id = answer.assigned_client_id.as_deref();
-            entry.connack_ms = answer.waited.map(Micros::ms);
+            entry.connack_ms = answer.waited.map(Duration::from);
         }
-        entry.handshake_ms = self.handshake.map(Micros::ms);
-        write(&mut entry);
+        entry.handshake_ms = self.handshake.map(Duration::from);
+        entry
     }
 }
 
-impl Micros {
-    /// A session's whole life, which no `u32` of microseconds holds, in milliseconds.
-    fn from_long(duration: Duration) -> f64 {
-        duration.as_micros() as f64 / 1e3
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.origin.metrics.connections_active.dec();
     }
 }

@@ -281,11 +281,18 @@ impl Flow {
                 Poll::Ready(_) => {}
                 Poll::Pending => {
                     self.left = Left::Pipe(Box::new(pipe));
-                    return filled.map_err(Fault::Read);
+                    return transpose(filled);
                 }
             }
         }
         shard.pipes.give_back(pipe);
-        filled.map_err(Fault::Read)
+        transpose(filled)
+    }
+}
+
+fn transpose(read: Poll<io::Result<usize>>) -> Result<Poll<usize>, Fault> {
+    match read {
+        Poll::Ready(read) => read.map(Poll::Ready).map_err(Fault::Read),
+        Poll::Pending => Ok(Poll::Pending),
     }
 }

@@ -33,7 +33,7 @@ pub struct Shared {
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub gate: Arc<Gate>,
-    pub metrics: Arc<Metrics>,
+    pub metrics: Metrics,
 }
 
 /// One worker's share of the proxy.
@@ -43,7 +43,7 @@ pub struct Shard {
     pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
     pub(super) gate: Arc<Gate>,
-    pub metrics: Arc<Metrics>,
+    pub metrics: Metrics,
     pub log: LogWriter,
     pub(super) sessions: RefCell<Slab<Rc<Live>>>,
     /// Handshakes and sessions that have not been recorded yet.

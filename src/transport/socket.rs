@@ -1,7 +1,7 @@
 //! Nonblocking sockets on a worker's [`Reactor`].
 
 use std::{
-    fmt, io,
+    io,
     net::{IpAddr, SocketAddr},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
@@ -295,20 +295,15 @@ impl Peer {
         }
     }
 
-    /// The address to count and hash by.
-    pub fn ip(self) -> Option<IpAddr> {
+    pub fn address(self) -> Option<SocketAddr> {
         match self {
-            Self::Ip(address) => Some(address.ip()),
+            Self::Ip(address) => Some(address),
             Self::Unix => None,
         }
     }
-}
 
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ip(address) => address.fmt(f),
-            Self::Unix => f.write_str("unix"),
-        }
+    /// The address to count and hash by.
+    pub fn ip(self) -> Option<IpAddr> {
+        self.address().map(|address| address.ip())
     }
 }

@@ -4,4 +4,4 @@ mod dial;
 mod pool;
 
 pub use dial::{DialError, dial};
-pub use pool::{Broker, Lease, Pool};
+pub use pool::{Broker, Lease, Pool, Target, router};

@@ -1,0 +1,173 @@
+//! The composition root: a configuration becomes workers and a control thread, until a signal ends
+//! them.
+
+mod control;
+mod descriptors;
+mod resolve;
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context;
+use tokio::{runtime, sync::mpsc};
+
+use crate::{
+    admin::{self, AdminListener, AdminState, Readiness},
+    config::{Bind, Config},
+    listener::{self, Listening},
+    observe::{AccessLogs, Metrics, Transport},
+    session::{Gate, Origin, Shared},
+    transport::TcpOptions,
+    upstream::Pool,
+    worker::{Setup, Worker},
+};
+
+/// How long the access logs' writers may take for what is left at the end.
+const LOG_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Session IDs of one worker in one run: 34 years of them at 1,000 connections a second.
+const SESSION_ID_BITS: u32 = 40;
+
+/// Runs the proxy until it is told to end.
+///
+/// # Errors
+/// What keeps it from starting, or a worker that failed.
+pub fn run(config: &Config) -> anyhow::Result<()> {
+    // The main thread is the control thread: admin, signals and look-ups, apart from the workers,
+    // so that they answer when those are saturated.
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run_here(config))
+}
+
+async fn run_here(config: &Config) -> anyhow::Result<()> {
+    let descriptors = descriptors::raise_limit();
+    let metrics = Metrics::new();
+    let pools: Vec<_> =
+        config.pools.iter().map(|pool| Arc::new(Pool::new(pool, &metrics))).collect();
+    let shared = Shared {
+        gate: Arc::new(Gate::new(&config.limits, descriptors::connections(descriptors))),
+        pools: pools.clone(),
+        limits: config.limits,
+        timeouts: config.timeouts,
+        metrics: metrics.clone(),
+    };
+    let listening = bind_all(config)?;
+    let socket_files: Vec<_> = listening.iter().filter_map(Listening::socket_file).collect();
+    let draining = Arc::new(AtomicBool::new(false));
+    let admin = match &config.admin {
+        Some(admin) => Some((
+            AdminListener::bind(&admin.bind)?,
+            AdminState {
+                metrics: metrics.clone(),
+                token: admin.token.clone(),
+                readiness: readiness(draining.clone(), pools.clone()),
+            },
+        )),
+        None => None,
+    };
+    let logs = AccessLogs::open(&config.access_log, metrics.access_log_dropped())?;
+    resolve::once(&pools).await;
+
+    // From here on clients are served.
+    let (ended, workers_ended) = mpsc::unbounded_channel();
+    let workers = start_workers(config, &shared, listening, &logs, &ended)?;
+    drop(ended);
+    let admin = admin.map(|(listener, state)| {
+        if let Some(address) = listener.local_addr() {
+            tracing::info!(%address, "admin listening");
+        }
+        tokio::spawn(admin::serve(listener, state, std::future::pending()))
+    });
+    let resolving = tokio::spawn(resolve::forever(pools));
+    let control = control::Control {
+        workers,
+        workers_ended,
+        gate: shared.gate,
+        drain: config.drain.timeout,
+        draining,
+    };
+    let outcome = control.run(&logs).await;
+    resolving.abort();
+    if let Some(admin) = admin {
+        admin.abort();
+    }
+    logs.close(LOG_PATIENCE);
+    remove(socket_files);
+    outcome
+}
+
+fn bind_all(config: &Config) -> anyhow::Result<Vec<Listening>> {
+    let options = TcpOptions {
+        keepalive: config.timeouts.tcp_keepalive,
+        user_timeout: config.timeouts.tcp_user_timeout,
+    };
+    let workers = config.runtime.workers.get();
+    let bind = |listener| Ok(listener::bind(listener, workers, options)?);
+    config.listeners.iter().map(bind).collect()
+}
+
+fn start_workers(
+    config: &Config,
+    shared: &Shared,
+    mut listening: Vec<Listening>,
+    logs: &AccessLogs,
+    ended: &mpsc::UnboundedSender<()>,
+) -> anyhow::Result<Vec<Worker>> {
+    // Apart from those of an earlier run and of other proxies, most likely.
+    let run = u64::from(fastrand::u16(..)) << 48;
+    let mut workers = Vec::new();
+    for index in 0..config.runtime.workers.get() {
+        let listeners = listening.iter_mut().filter_map(|listening| {
+            let origin = Origin {
+                name: listening.name.clone(),
+                transport: match listening.bind {
+                    Bind::Tcp(_) => Transport::Tcp,
+                    Bind::Unix(_) => Transport::Unix,
+                },
+                pool: listening.pool,
+                metrics: shared.metrics.listener(&listening.name),
+            };
+            Some((listening.sockets.pop()?, origin))
+        });
+        let setup = Setup {
+            name: format!("worker-{index}"),
+            listeners: listeners.collect(),
+            shared: shared.clone(),
+            log: logs.writer(),
+            first_session_id: run | (index as u64) << SESSION_ID_BITS,
+        };
+        workers.push(Worker::start(setup, ended.clone()).context("cannot start a worker")?);
+    }
+    for Listening { name, bind, .. } in &listening {
+        tracing::info!(listener = %name, address = %bind, "listening");
+    }
+    Ok(workers)
+}
+
+fn readiness(
+    draining: Arc<AtomicBool>,
+    pools: Vec<Arc<Pool>>,
+) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
+    Arc::new(move || {
+        if draining.load(Ordering::Relaxed) {
+            Readiness::NotReady("draining")
+        } else if pools.iter().any(|pool| pool.can_serve()) {
+            Readiness::Ready
+        } else {
+            Readiness::NotReady("no pool has a broker that takes sessions")
+        }
+    })
+}
+
+fn remove(socket_files: Vec<PathBuf>) {
+    for file in socket_files {
+        // What cannot be removed now, the next start finds stale and removes.
+        let _ = std::fs::remove_file(file);
+    }
+}

@@ -1,0 +1,21 @@
+//! `mqtt-lb check`: every fault of a configuration, a line each.
+
+use std::{path::Path, process::ExitCode};
+
+use super::BAD_CONFIG;
+use crate::config::Config;
+
+pub(super) fn check(file: &Path) -> ExitCode {
+    match load(file) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(code) => code,
+    }
+}
+
+/// Reads the configuration, or says what is wrong with it.
+pub(super) fn load(file: &Path) -> Result<Config, ExitCode> {
+    Config::load(file).map_err(|faults| {
+        eprintln!("{faults}");
+        ExitCode::from(BAD_CONFIG)
+    })
+}

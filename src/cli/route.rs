@@ -1,0 +1,221 @@
+//! `mqtt-lb route`: where a client ID goes, without asking a running proxy.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, BufRead, IsTerminal, Write},
+    net::{IpAddr, Ipv4Addr},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{BAD_CONFIG, ConfigFile, FAILED, check};
+use crate::{
+    config::{Config, Pool},
+    route::{Choice, Client, Router},
+    upstream,
+};
+
+#[derive(Args, Debug)]
+pub(super) struct RouteArgs {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The pool; needed where the configuration has several.
+    #[arg(long, value_name = "NAME")]
+    pool: Option<String>,
+    /// The clients' username, where the key uses it.
+    #[arg(long, value_name = "NAME")]
+    username: Option<String>,
+    /// The clients' address, where the key uses it.
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    source: IpAddr,
+    /// Another configuration: prints how many of the IDs would move, from where to where.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// Print JSON: one object a client ID, or one with --against.
+    #[arg(long)]
+    json: bool,
+    /// Client IDs; `-` reads them from standard input, one a line.
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+}
+
+pub(super) fn route(args: &RouteArgs) -> ExitCode {
+    let here = match Table::load(&args.file.config, args) {
+        Ok(table) => table,
+        Err(code) => return code,
+    };
+    let printed = match &args.against {
+        None => here.print(args),
+        Some(file) => match Table::load(file, args) {
+            Ok(there) => here.compare(there, args),
+            Err(code) => return code,
+        },
+    };
+    match printed {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader, `head` perhaps, has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mqtt-lb route: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// A pool's balancers, all brokers taken for up and empty.
+struct Table {
+    pool: Pool,
+    router: Router,
+}
+
+/// A client ID's brokers, in the order they would be tried.
+#[derive(Serialize)]
+struct Routed<'a> {
+    client_id: &'a str,
+    pool: &'a str,
+    /// Absent where no key decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    brokers: Option<Vec<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Moved {
+    ids: u64,
+    moved: u64,
+    /// "from" to "to" to how many.
+    moves: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+impl Table {
+    fn load(file: &Path, args: &RouteArgs) -> Result<Self, ExitCode> {
+        let config = check::load(file)?;
+        let pool = find_pool(config, args.pool.as_deref()).map_err(|message| {
+            eprintln!("mqtt-lb route: {}: {message}", file.display());
+            ExitCode::from(BAD_CONFIG)
+        })?;
+        let router = upstream::router(&pool);
+        Ok(Self { pool, router })
+    }
+
+    /// The brokers for `id`, at most `most` of them; `Err` says why no key decides.
+    fn order(&mut self, id: &str, args: &RouteArgs, most: usize) -> Result<Vec<usize>, &'static str> {
+        let balance = &self.pool.balance;
+        if !balance.algorithm.is_keyed() {
+            return Err("the pool's algorithm looks at no key");
+        }
+        let client = Client {
+            client_id: id,
+            username: args.username.as_deref(),
+            source_ip: Some(args.source),
+        };
+        let mut scratch = Vec::new();
+        match balance.key.choose(balance.empty_client_id, &client, &mut scratch) {
+            Choice::Key(key) => {
+                let mut order = Vec::new();
+                while order.len() < most {
+                    let untried = |broker| (!order.contains(&broker)).then_some(0);
+                    let Some(next) = self.router.pick(key, &untried) else { break };
+                    order.push(next);
+                }
+                Ok(order)
+            }
+            Choice::LeastConnections => Err("no key: goes by least connections"),
+            Choice::Reject => Err("no key: is refused"),
+        }
+    }
+
+    fn print(mut self, args: &RouteArgs) -> io::Result<()> {
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        let tries = self.pool.upstreams.len();
+        let table = !args.json && io::stdout().is_terminal();
+        let width = args.ids.iter().map(|id| id.chars().count()).max().unwrap_or(0);
+        for id in client_ids(&args.ids) {
+            let id = id?;
+            let order = self.order(&id, args, tries);
+            let names = |order: &[usize]| -> Vec<&str> {
+                order.iter().map(|&broker| &*self.pool.upstreams[broker].name).collect()
+            };
+            let routed = Routed {
+                client_id: &id,
+                pool: &self.pool.name,
+                brokers: order.as_deref().ok().map(names),
+                why: order.as_deref().err().copied(),
+            };
+            if args.json {
+                serde_json::to_writer(&mut out, &routed)?;
+                writeln!(out)?;
+                continue;
+            }
+            let brokers = match (&routed.brokers, routed.why) {
+                (Some(brokers), _) => brokers.join(" "),
+                (None, why) => format!("({})", why.unwrap_or_default()),
+            };
+            match table {
+                true => writeln!(out, "{id:width$}  {brokers}")?,
+                false => writeln!(out, "{id}\t{brokers}")?,
+            }
+        }
+        out.flush()
+    }
+
+    fn compare(mut self, mut other: Self, args: &RouteArgs) -> io::Result<()> {
+        let mut moved = Moved { ids: 0, moved: 0, moves: BTreeMap::new() };
+        for id in client_ids(&args.ids) {
+            let id = id?;
+            moved.ids += 1;
+            let (from, to) = (self.home(&id, args), other.home(&id, args));
+            if from != to {
+                moved.moved += 1;
+                *moved.moves.entry(from).or_default().entry(to).or_default() += 1;
+            }
+        }
+        let mut out = io::stdout().lock();
+        if args.json {
+            serde_json::to_writer(&mut out, &moved)?;
+            return writeln!(out);
+        }
+        let percent = 100.0 * moved.moved as f64 / moved.ids.max(1) as f64;
+        writeln!(out, "{} of {} client IDs move ({percent:.2} %)", moved.moved, moved.ids)?;
+        for (from, targets) in &moved.moves {
+            for (to, count) in targets {
+                writeln!(out, "{from} -> {to}: {count}")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn home(&mut self, id: &str, args: &RouteArgs) -> String {
+        match self.order(id, args, 1) {
+            Ok(order) => match order.first() {
+                Some(&broker) => self.pool.upstreams[broker].name.to_string(),
+                None => "(none)".to_owned(),
+            },
+            Err(_) => "(no key)".to_owned(),
+        }
+    }
+}
+
+fn find_pool(mut config: Config, name: Option<&str>) -> Result<Pool, String> {
+    let names: Vec<_> = config.pools.iter().map(|pool| pool.name.to_string()).collect();
+    let at = match name {
+        Some(name) => names.iter().position(|known| known == name),
+        None if names.len() == 1 => Some(0),
+        None => return Err(format!("several pools: say --pool, one of {}", names.join(", "))),
+    };
+    match at {
+        Some(at) => Ok(config.pools.swap_remove(at)),
+        None => Err(format!("no such pool; there are {}", names.join(", "))),
+    }
+}
+
+fn client_ids(ids: &[String]) -> Box<dyn Iterator<Item = io::Result<String>> + '_> {
+    if ids == ["-"] {
+        return Box::new(io::stdin().lock().lines());
+    }
+    Box::new(ids.iter().map(|id| Ok(id.clone())))
+}

@@ -12,3 +12,16 @@ pub enum EmptyClientId {
 /// A parsed `balance.key`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyTemplate;
+
+impl std::str::FromStr for KeyTemplate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "tls_cn" | "sni" => Err(format!("{text} is not available yet in this version")),
+            "client_id" | "username" | "source_ip" => Ok(Self),
+            _ if text.contains("${") => Ok(Self),
+            _ => Err(format!("{text:?} is no key")),
+        }
+    }
+}

@@ -1,15 +1,76 @@
 //! The configuration, validated: every value here is usable as it stands.
 
+mod cross;
+mod fault;
+mod keys;
+mod section;
+mod tree;
+mod units;
+mod values;
+
 use std::{
-    fmt,
+    env, fmt, fs,
     net::SocketAddr,
     num::{NonZeroU32, NonZeroUsize},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+pub use fault::{Fault, Faults};
+
 use crate::route::{Algorithm, EmptyClientId, KeyTemplate};
+
+use fault::Position;
+use section::{Item, Reader};
+use tree::Value;
+
+/// What an empty file is answered with.
+const SMALLEST: &str = "{ listeners: [{ name: mqtt, bind: \"0.0.0.0:1883\", pool: brokers }], \
+    pools: [{ name: brokers, upstreams: [{ name: broker-1, address: \"10.0.0.7:1883\" }] }] }";
+
+/// The fields of an access log record, which are the variables of a template.
+pub const LOG_FIELDS: &[&str] = &[
+    "time",
+    "event",
+    "session",
+    "listener",
+    "transport",
+    "client",
+    "peer",
+    "tls_version",
+    "tls_cipher",
+    "sni",
+    "tls_cn",
+    "protocol_name",
+    "protocol_version",
+    "bridge",
+    "client_id",
+    "assigned_client_id",
+    "username",
+    "has_password",
+    "clean_start",
+    "keepalive",
+    "will",
+    "session_expiry",
+    "pool",
+    "upstream",
+    "upstream_address",
+    "route",
+    "tries",
+    "connack",
+    "connack_reason",
+    "session_present",
+    "handshake_ms",
+    "dial_ms",
+    "connack_ms",
+    "duration_ms",
+    "bytes_in",
+    "bytes_out",
+    "end_by",
+    "end_phase",
+    "end_cause",
+];
 
 /// One whole configuration file.
 #[derive(Clone, Debug)]
@@ -25,6 +86,54 @@ pub struct Config {
     pub access_log: Vec<AccessLog>,
     pub log: Log,
     pub admin: Option<Admin>,
+}
+
+impl Config {
+    /// Reads and checks a file, and the files and environment variables that it names.
+    ///
+    /// # Errors
+    /// Every fault of the file, in its order.
+    pub fn load(path: &Path) -> Result<Self, Faults> {
+        let whole = |at, message| Faults::from(Fault::new(path, at, "", message));
+        let bytes = fs::read(path)
+            .map_err(|error| whole(Position::START, format!("cannot be read: {error}")))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to();
+            let before = String::from_utf8_lossy(&error.as_bytes()[..valid]);
+            whole(Position::after(&before), "is not UTF-8 from here on".to_owned())
+        })?;
+        Self::parse(&text, path, &|name| env::var(name).ok())
+    }
+
+    /// Reads and checks the text of a file.
+    ///
+    /// `file` is the name in messages, and its folder the base of relative paths; `env` gives the
+    /// values of environment variables.
+    ///
+    /// # Errors
+    /// Every fault of the text, in its order.
+    pub fn parse(
+        text: &str,
+        file: &Path,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Faults> {
+        // Editors of some systems put a byte order mark first.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let root =
+            tree::parse(text).map_err(|error| Fault::new(file, error.at, "", error.message))?;
+        if matches!(root.value, Value::Null) {
+            let message = format!("is empty; the smallest config is {SMALLEST}");
+            return Err(Fault::new(file, root.at, "", message).into());
+        }
+        let reader = Reader::new(file, env);
+        let item = Item { reader: &reader, path: String::new(), node: &root };
+        let config = item.section(keys::config);
+        let faults = reader.into_faults();
+        match config {
+            Ok(config) if faults.is_empty() => Ok(config),
+            _ => Err(Faults::in_order(faults)),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -184,9 +293,17 @@ pub enum ProgramLogFormat {
     Json,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Admin {
     pub bind: Bind,
     /// The bearer token that `/metrics` asks for; read from `token_file`, which a bind that is not loopback needs.
     pub token: Option<Arc<str>>,
+}
+
+impl fmt::Debug for Admin {
+    /// Hides the token: a debug line must not give it away.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let token = self.token.as_ref().map(|_| "(secret)");
+        f.debug_struct("Admin").field("bind", &self.bind).field("token", &token).finish()
+    }
 }

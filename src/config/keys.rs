@@ -1,0 +1,274 @@
+//! Every key of the file: what it holds, and the only place that says what its absence means.
+
+use std::{num::NonZeroUsize, ops::RangeInclusive, thread, time::Duration};
+
+use crate::route::{Algorithm, EmptyClientId, KeyTemplate};
+
+use super::{
+    AccessLog, Admin, Balance, Bind, Config, Drain, Idle, Limits, Listener, Log, LogLevel, Pool,
+    ProgramLogFormat, Rate, Runtime, Timeouts, Upstream, WhenFull,
+    cross::{Binds, Names},
+    section::{Item, Read, Section},
+    units::{ADDRESS, BIND, DURATION},
+    values,
+};
+
+/// A year is as good as forever, and far from where sums of times overflow.
+const FOREVER: Duration = Duration::from_hours(365 * 24);
+const ABOVE_ZERO: RangeInclusive<Duration> = Duration::from_millis(1)..=FOREVER;
+const ZERO_TOO: RangeInclusive<Duration> = Duration::ZERO..=FOREVER;
+/// TCP_KEEPIDLE takes 1 to 32,767 seconds: tcp(7), MAX_TCP_KEEPIDLE.
+const TCP_KEEPALIVE: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(32_767);
+/// TCP_USER_TIMEOUT is a signed 32-bit number of milliseconds in the kernel, 0 meaning "unset".
+const TCP_USER_TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_hours(596);
+/// From what holds any client ID of 23 bytes, which every server takes (MQTT 3.1.1, 3.1.3.1), to
+/// the longest packet there is: 5 bytes of fixed header and 268,435,455 more (MQTT 5.0, 2.1.4).
+const CONNECT_PACKET: RangeInclusive<usize> = 64..=5 + 268_435_455;
+/// The most CPUs that a glibc CPU set names (CPU_SETSIZE).
+const MAX_WORKERS: u32 = 1024;
+/// The width of a weight in a DNS SRV record (RFC 2782), where discovered weights come from.
+const MAX_WEIGHT: u32 = u16::MAX as u32;
+
+pub(super) fn config(file: &mut Section<'_>) -> Read<Config> {
+    let mut binds = Binds::default();
+    let mut pool_names = Names::default();
+    let mut listener_names = Names::default();
+
+    let runtime = file.section("runtime", runtime);
+    // Before the listeners, which name them.
+    let pools = file
+        .required("pools", "a list of pools", |item| item.some(|item| pool(item, &mut pool_names)));
+    let listeners = file.required("listeners", "a list of listeners", |item| {
+        item.some(|item| {
+            let pool = |item: &Item<'_>| pool_names.find(item, pools.as_ref().err());
+            listener(item, &mut listener_names, &mut binds, pool)
+        })
+    });
+    let limits = file.section("limits", limits);
+    let timeouts = file.section("timeouts", timeouts);
+    let drain = file.section("drain", drain);
+    let access_log = file.optional("access_log", |item| item.list(|item| item.section(access_log)));
+    let log = file.section("log", log);
+    let admin = file.optional("admin", |item| item.section(|section| admin(section, &mut binds)));
+    Ok(Config {
+        runtime: runtime?,
+        listeners: listeners?,
+        pools: pools?,
+        limits: limits?,
+        timeouts: timeouts?,
+        drain: drain?,
+        access_log: access_log?.unwrap_or_default(),
+        log: log?,
+        admin: admin?,
+    })
+}
+
+fn runtime(section: &mut Section<'_>) -> Read<Runtime> {
+    let auto = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let workers = section.or("workers", "auto", |item| {
+        values::one_of_or(item, &[("auto", auto)], "a whole number from 1 to 1024", |item| {
+            let number = values::positive(item, MAX_WORKERS)?;
+            Ok(number.try_into().unwrap_or(NonZeroUsize::MAX))
+        })
+    });
+    Ok(Runtime { workers: workers? })
+}
+
+fn listener(
+    item: &Item<'_>,
+    names: &mut Names,
+    binds: &mut Binds,
+    pool: impl FnOnce(&Item<'_>) -> Read<usize>,
+) -> Read<Listener> {
+    names.listed += 1;
+    item.section(|section| {
+        let name = section.required("name", "a name", |item| names.add(item));
+        let bind = section.required("bind", BIND, |item| binds.add(item));
+        let pool = section.required("pool", "the name of a pool", pool);
+        section.not_available_yet(&["accept_proxy_protocol", "tls", "websocket"]);
+        Ok(Listener { name: name?, bind: bind?, pool: pool? })
+    })
+}
+
+fn pool(item: &Item<'_>, names: &mut Names) -> Read<Pool> {
+    names.listed += 1;
+    item.section(|section| {
+        let name = section.required("name", "a name", |item| names.add(item));
+        let balance = section.section("balance", balance);
+        let upstreams = section.required("upstreams", "a list of upstreams", upstreams);
+        let connect_timeout =
+            section.or("connect_timeout", "1s", |item| values::duration(item, &ABOVE_ZERO));
+        let connack_timeout =
+            section.or("connack_timeout", "10s", |item| values::duration(item, &ABOVE_ZERO));
+        let tries = section.or("tries", "3", |item| values::positive(item, u32::MAX));
+        section.not_available_yet(&["discover", "retry_on", "tls", "send_proxy_protocol"]);
+        section.not_available_yet(&["source_addresses", "health", "on_down", "rebalance"]);
+        section.not_available_yet(&["slow_start", "admission"]);
+        Ok(Pool {
+            name: name?,
+            balance: balance?,
+            upstreams: upstreams?,
+            connect_timeout: connect_timeout?,
+            connack_timeout: connack_timeout?,
+            tries: tries?,
+        })
+    })
+}
+
+fn balance(section: &mut Section<'_>) -> Read<Balance> {
+    let algorithm = section.or("algorithm", "rendezvous", |item| {
+        values::one_of(
+            item,
+            &[
+                ("rendezvous", Algorithm::Rendezvous),
+                ("maglev", Algorithm::Maglev),
+                ("ketama", Algorithm::Ketama),
+                ("least_connections", Algorithm::LeastConnections),
+                ("round_robin", Algorithm::RoundRobin),
+            ],
+        )
+    });
+    let key = section.or("key", "client_id", |item| {
+        values::parsed(
+            item,
+            "client_id, username, source_ip or a template",
+            str::parse::<KeyTemplate>,
+        )
+    });
+    let empty_client_id = section.or("empty_client_id", "least_connections", |item| {
+        const ALLOWED: &str = "least_connections, username, source_ip, reject";
+        if item.text(ALLOWED)? == "assign" {
+            let message = "\"assign\" is not available yet in this version; allowed: ";
+            return Err(item.fault(format!("{message}{ALLOWED}")));
+        }
+        values::one_of(
+            item,
+            &[
+                ("least_connections", EmptyClientId::LeastConnections),
+                ("username", EmptyClientId::Username),
+                ("source_ip", EmptyClientId::SourceIp),
+                ("reject", EmptyClientId::Reject),
+            ],
+        )
+    });
+    section.not_available_yet(&["bounded_load"]);
+    Ok(Balance { algorithm: algorithm?, key: key?, empty_client_id: empty_client_id? })
+}
+
+fn upstreams(item: &Item<'_>) -> Read<Vec<Upstream>> {
+    let mut names = Names::default();
+    let upstreams = item.some(|item| item.section(|section| upstream(section, &mut names)))?;
+    if upstreams.iter().all(|upstream| upstream.backup) {
+        return Err(item.fault("are all backups; allowed: one upstream or more that is none"));
+    }
+    Ok(upstreams)
+}
+
+fn upstream(section: &mut Section<'_>, names: &mut Names) -> Read<Upstream> {
+    let name = section.required("name", "a name", |item| names.add(item));
+    let address = section.required("address", ADDRESS, values::address);
+    let weight = section.or("weight", "1", |item| values::positive(item, MAX_WEIGHT));
+    let max_connections = section.or("max_connections", "0", values::limit);
+    let backup = section.or("backup", "false", values::boolean);
+    Ok(Upstream {
+        name: name?,
+        address: address?,
+        weight: weight?,
+        max_connections: max_connections?,
+        backup: backup?,
+    })
+}
+
+fn limits(section: &mut Section<'_>) -> Read<Limits> {
+    let max_connections = section.or("max_connections", "0", values::limit);
+    let max_connections_per_ip = section.or("max_connections_per_ip", "0", values::limit);
+    let connects_per_ip = section.section("connects_per_ip", rate);
+    let connect_packet =
+        section.or("connect_packet", "64KiB", |item| values::size(item, &CONNECT_PACKET));
+    Ok(Limits {
+        max_connections: max_connections?,
+        max_connections_per_ip: max_connections_per_ip?,
+        connects_per_ip: connects_per_ip?,
+        connect_packet: connect_packet?,
+    })
+}
+
+fn rate(section: &mut Section<'_>) -> Read<Option<Rate>> {
+    let rate = section.or("rate", "0", values::limit);
+    let burst = section.or("burst", "0", values::limit);
+    let (rate, burst) = (rate?, burst?);
+    Ok(rate.map(|rate| Rate { rate, burst: burst.unwrap_or(rate) }))
+}
+
+fn timeouts(section: &mut Section<'_>) -> Read<Timeouts> {
+    let connect_packet =
+        section.or("connect_packet", "10s", |item| values::duration(item, &ABOVE_ZERO));
+    let idle = section.or("idle", "keepalive", |item| {
+        let words = [("keepalive", Idle::KeepAlive), ("none", Idle::Never)];
+        values::one_of_or(item, &words, DURATION, |item| {
+            values::duration(item, &ABOVE_ZERO).map(Idle::After)
+        })
+    });
+    let half_close = section.or("half_close", "30s", |item| values::duration(item, &ZERO_TOO));
+    let tcp_keepalive =
+        section.or("tcp_keepalive", "60s", |item| values::duration(item, &TCP_KEEPALIVE));
+    let tcp_user_timeout =
+        section.or("tcp_user_timeout", "30s", |item| values::duration(item, &TCP_USER_TIMEOUT));
+    Ok(Timeouts {
+        connect_packet: connect_packet?,
+        idle: idle?,
+        half_close: half_close?,
+        tcp_keepalive: tcp_keepalive?,
+        tcp_user_timeout: tcp_user_timeout?,
+    })
+}
+
+fn drain(section: &mut Section<'_>) -> Read<Drain> {
+    let timeout = section.or("timeout", "30s", |item| values::duration(item, &ZERO_TOO));
+    Ok(Drain { timeout: timeout? })
+}
+
+fn access_log(section: &mut Section<'_>) -> Read<AccessLog> {
+    let path = section.required("path", "the path of a file", values::output_file);
+    let format = section.or("format", "json", values::log_line_format);
+    let when_full = section.or("when_full", "block", |item| {
+        values::one_of(item, &[("block", WhenFull::Block), ("drop", WhenFull::Drop)])
+    });
+    Ok(AccessLog { path: path?, format: format?, when_full: when_full? })
+}
+
+fn log(section: &mut Section<'_>) -> Read<Log> {
+    let level = section.or("level", "info", |item| {
+        values::one_of(
+            item,
+            &[
+                ("error", LogLevel::Error),
+                ("warn", LogLevel::Warn),
+                ("info", LogLevel::Info),
+                ("debug", LogLevel::Debug),
+                ("trace", LogLevel::Trace),
+            ],
+        )
+    });
+    let format = section.or("format", "text", |item| {
+        values::one_of(item, &[("text", ProgramLogFormat::Text), ("json", ProgramLogFormat::Json)])
+    });
+    Ok(Log { level: level?, format: format? })
+}
+
+fn admin(section: &mut Section<'_>, binds: &mut Binds) -> Read<Admin> {
+    let token = section.optional("token_file", values::secret_file);
+    let bind = section.required("bind", BIND, |item| {
+        let bind = binds.add(item)?;
+        match (&bind, &token) {
+            (Bind::Tcp(address), Ok(None)) if !address.ip().is_loopback() => Err(item.fault(
+                "can be reached from other hosts and has no token_file; allowed: \
+                 a loopback address, unix:/PATH, or a token_file",
+            )),
+            _ => Ok(bind),
+        }
+    });
+    Ok(Admin { bind: bind?, token: token? })
+}

@@ -1,0 +1,312 @@
+//! Configuration files, good and bad, and what is said of them.
+
+mod example;
+mod fuzz;
+mod values;
+
+use std::{fs, num::NonZeroUsize, path::Path, time::Duration};
+
+use mqtt_lb::config::{Address, Bind, Config, Faults, Idle};
+
+const SMALLEST: &str = "\
+listeners:
+  - name: mqtt
+    bind: 0.0.0.0:1883
+    pool: brokers
+pools:
+  - name: brokers
+    upstreams:
+      - name: broker-1
+        address: 10.0.0.7:1883
+";
+
+fn parse(text: &str) -> Result<Config, Faults> {
+    let env = |name: &str| match name {
+        "HOST" => Some("10.9.8.7".to_owned()),
+        "FOLDER" => Some("/dev".to_owned()),
+        _ => None,
+    };
+    Config::parse(text, Path::new("/etc/t.yaml"), &env)
+}
+
+fn good(text: &str) -> Config {
+    parse(text).unwrap_or_else(|faults| panic!("{text}\n{faults}"))
+}
+
+/// The lines said of a bad file, without the file's name.
+fn faults(text: &str) -> Vec<String> {
+    let faults = parse(text).expect_err(text);
+    assert_eq!(faults.to_string().lines().count(), faults.iter().count());
+    let line = |line: &str| line.strip_prefix("/etc/t.yaml:").expect("the file's name").to_owned();
+    faults.to_string().lines().map(line).collect()
+}
+
+/// [`SMALLEST`] with one of its lines replaced.
+fn with(line: &str, replacement: &str) -> String {
+    assert_eq!(SMALLEST.matches(line).count(), 1, "{line}");
+    SMALLEST.replace(line, replacement)
+}
+
+/// The smallest config with one more entry at the end, and what is said of it.
+fn tail(end: &str) -> Vec<String> {
+    faults(&format!("{SMALLEST}{end}"))
+}
+
+#[test]
+fn the_smallest_config_has_the_designs_defaults() {
+    let config = good(SMALLEST);
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    assert_eq!(config.runtime.workers, cores);
+    assert_eq!(config.listeners.len(), 1);
+    assert_eq!(&*config.listeners[0].name, "mqtt");
+    assert_eq!(config.listeners[0].bind, Bind::Tcp("0.0.0.0:1883".parse().unwrap()));
+    assert_eq!(config.listeners[0].pool, 0);
+    let pool = &config.pools[0];
+    assert_eq!(format!("{:?}", pool.balance.algorithm), "Rendezvous");
+    assert_eq!(pool.balance.key, "client_id".parse().unwrap());
+    assert_eq!(format!("{:?}", pool.balance.empty_client_id), "LeastConnections");
+    assert_eq!(pool.connect_timeout, Duration::from_secs(1));
+    assert_eq!(pool.connack_timeout, Duration::from_secs(10));
+    assert_eq!(pool.tries.get(), 3);
+    let upstream = &pool.upstreams[0];
+    assert_eq!(upstream.address, Address::Ip("10.0.0.7:1883".parse().unwrap()));
+    assert_eq!(
+        (upstream.weight.get(), upstream.max_connections, upstream.backup),
+        (1, None, false)
+    );
+    assert_eq!(config.limits.max_connections, None);
+    assert_eq!(config.limits.max_connections_per_ip, None);
+    assert!(config.limits.connects_per_ip.is_none());
+    assert_eq!(config.limits.connect_packet, 65_536);
+    assert_eq!(config.timeouts.connect_packet, Duration::from_secs(10));
+    assert_eq!(config.timeouts.idle, Idle::KeepAlive);
+    assert_eq!(config.timeouts.half_close, Duration::from_secs(30));
+    assert_eq!(config.timeouts.tcp_keepalive, Duration::from_mins(1));
+    assert_eq!(config.timeouts.tcp_user_timeout, Duration::from_secs(30));
+    assert_eq!(config.drain.timeout, Duration::from_secs(30));
+    assert!(config.access_log.is_empty());
+    assert_eq!(format!("{:?}", config.log), "Log { level: Info, format: Text }");
+    assert!(config.admin.is_none());
+}
+
+#[test]
+fn an_empty_file_is_told_the_smallest_config() {
+    for text in ["", "\n# nothing\n", "~", "null", "\u{feff}"] {
+        let line = faults(text).remove(0);
+        let (_, smallest) = line.split_once("is empty; the smallest config is ").expect(&line);
+        assert_eq!(format!("{:?}", good(smallest)), format!("{:?}", good(SMALLEST)));
+    }
+}
+
+#[test]
+fn json_and_a_byte_order_mark_are_read() {
+    let json = r#"{
+        "listeners": [{"name": "mqtt", "bind": "0.0.0.0:1883", "pool": "brokers"}],
+        "pools": [{"name": "brokers", "upstreams": [
+            {"name": "broker-1", "address": "10.0.0.7:1883", "weight": 1, "backup": false}]}],
+        "timeouts": {"idle": "keepalive"}
+    }"#;
+    assert_eq!(format!("{:?}", good(json)), format!("{:?}", good(SMALLEST)));
+    good(&format!("\u{feff}{SMALLEST}"));
+    good(&SMALLEST.replace('\n', "\r\n"));
+}
+
+#[test]
+fn every_fault_of_a_file_is_reported_in_its_order() {
+    let text = r#"listeners:
+  - name: mqtt
+    bind: 0.0.0.0:1883
+    pool: brokrs
+    tls: {}
+  - name: mqtt
+    bind: 127.0.0.1:1883
+  - 5
+pools:
+  - name: brokers
+    balence: {}
+    upstreams:
+      - { name: b 1, address: 10.0.0.7, weight: 0, backup: yes }
+      - { name: b1, name: b2, address: "${UNSET}:1883" }
+    connect_timeout: 10
+    tries: -1
+limits: [1]
+timeouts: { idle: 0s }
+admin: { bind: 0.0.0.0:9883 }
+access_log:
+  - { path: /no/such/x.log, format: jsn, when_full: }
+"#;
+    assert_eq!(
+        faults(text),
+        [
+            "4:11: listeners[0].pool: \"brokrs\" is not a pool; allowed: brokers",
+            "5:5: listeners[0].tls: is not available yet in this version; remove it",
+            "6:5: listeners[1].pool: is required; allowed: the name of a pool",
+            "6:11: listeners[1].name: \"mqtt\" is taken at line 2; allowed: a name of its own",
+            "7:11: listeners[1].bind: overlaps listeners[0].bind; allowed: an address or port of its \
+             own",
+            "8:5: listeners[2]: is a single value; allowed: a mapping of keys to values",
+            "11:5: pools[0].balence: is an unknown key (did you mean balance?); allowed: name, \
+             balance, upstreams, connect_timeout, connack_timeout, tries",
+            "13:17: pools[0].upstreams[0].name: \"b 1\" is not a name; allowed: printable text \
+             without spaces, quotes, backslashes and ${",
+            "13:31: pools[0].upstreams[0].address: \"10.0.0.7\" has no valid port; allowed: IP:PORT, \
+             \"[IPV6]:PORT\", HOST:PORT or unix:/PATH",
+            "13:49: pools[0].upstreams[0].weight: \"0\" is out of range; allowed: a whole number \
+             from 1 to 65535",
+            "13:60: pools[0].upstreams[0].backup: \"yes\" is unknown; allowed: true, false",
+            "14:21: pools[0].upstreams[1].name: is there twice, first at line 14; keep one",
+            "14:40: pools[0].upstreams[1].address: the environment variable \"UNSET\" is not set; \
+             allowed: ${NAME} of a variable that is set",
+            "15:22: pools[0].connect_timeout: \"10\" has no unit; allowed: a whole number with ms, \
+             s, m or h, such as 500ms, 10s, 5m, 1h",
+            "16:12: pools[0].tries: \"-1\" is out of range; allowed: a whole number from 1 to \
+             4294967295",
+            "17:9: limits: is a list; allowed: a mapping of keys to values",
+            "18:19: timeouts.idle: 0s is out of range; allowed: 1ms to 8760h",
+            "19:16: admin.bind: can be reached from other hosts and has no token_file; allowed: a \
+             loopback address, unix:/PATH, or a token_file",
+            "21:13: access_log[0].path: the folder of \"/no/such/x.log\" is missing; allowed: a \
+             folder that exists",
+            "21:37: access_log[0].format: \"jsn\" is no format; allowed: json, text, or one line \
+             with ${field} variables",
+        ]
+    );
+}
+
+#[test]
+fn what_is_not_one_yaml_document_is_refused_at_its_place() {
+    let hint = "quote values that start with [ { * & ! % @ or contain \": \"";
+    for (text, expected) in [
+        (
+            "listeners:\n  - bind: [::]:1883\n",
+            format!(
+                "2:15: is not YAML: while parsing a block mapping, did not find expected key; {hint}"
+            ),
+        ),
+        ("@a", format!("1:1: is not YAML: unexpected character: `@'; {hint}")),
+        ("a: b\n---\nc: d\n", "2:1: starts a second document; a config is one document".into()),
+        ("a:\n  b\u{0}c", "2:4: has a control character; only printable text is YAML".into()),
+        (&"[".repeat(100), "1:34: is nested too deeply; the most is 32 levels".into()),
+        (&"- ".repeat(100), "1:67: is nested too deeply; the most is 32 levels".into()),
+        ("!!map {}", "1:1: has a YAML tag; remove it".into()),
+        ("[]", "1:1: is a list; allowed: a mapping of keys to values".into()),
+    ] {
+        assert_eq!(faults(text), [expected], "{text}");
+    }
+}
+
+/// A few lines of aliases can stand for millions of values; none is followed.
+#[test]
+fn aliases_are_refused() {
+    let bomb = with(
+        "    upstreams:\n",
+        "    tries: &a 3\n    connack_timeout: *a\n    balance: *a\n    upstreams:\n",
+    );
+    assert_eq!(
+        faults(&bomb),
+        [
+            "8:22: pools[0].connack_timeout: is an alias; write the value out",
+            "9:14: pools[0].balance: is an alias; write the value out",
+        ]
+    );
+}
+
+#[test]
+fn a_missing_or_empty_part_is_named_with_what_belongs_there() {
+    assert_eq!(
+        faults("log: {}"),
+        [
+            "1:1: pools: is required; allowed: a list of pools",
+            "1:1: listeners: is required; allowed: a list of listeners",
+        ]
+    );
+    assert_eq!(
+        faults("listeners: []\npools: []\n"),
+        [
+            "1:12: listeners: is an empty list; allowed: one entry or more",
+            "2:8: pools: is an empty list; allowed: one entry or more",
+        ]
+    );
+    assert_eq!(
+        faults("listeners: [{}]\npools: [{ upstreams: [{}] }]\naccess_log: [{}]\nadmin: {}\n"),
+        [
+            "1:13: listeners[0].name: is required; allowed: a name",
+            "1:13: listeners[0].bind: is required; allowed: IP:PORT, \"[IPV6]:PORT\" or unix:/PATH",
+            "1:13: listeners[0].pool: is required; allowed: the name of a pool",
+            "2:9: pools[0].name: is required; allowed: a name",
+            "2:23: pools[0].upstreams[0].name: is required; allowed: a name",
+            "2:23: pools[0].upstreams[0].address: is required; allowed: IP:PORT, \
+             \"[IPV6]:PORT\", HOST:PORT or unix:/PATH",
+            "3:14: access_log[0].path: is required; allowed: the path of a file",
+            "4:8: admin.bind: is required; allowed: IP:PORT, \"[IPV6]:PORT\" or unix:/PATH",
+        ]
+    );
+    // A section whose keys are all commented out is absent.
+    good(&format!("{SMALLEST}limits:\n  # none\ntimeouts: ~\naccess_log:\n"));
+}
+
+#[test]
+fn names_are_unique_in_their_list_and_pools_are_known() {
+    let second = "        address: 10.0.0.7:1883\n      - { name: broker-1, address: b:1 }\n";
+    assert_eq!(
+        faults(&with("        address: 10.0.0.7:1883\n", second)),
+        ["10:17: pools[0].upstreams[1].name: \"broker-1\" is taken at line 8; allowed: a name of \
+             its own"]
+    );
+    let pools = "  - { name: brokers, upstreams: [{ name: broker-1, address: b:1 }] }\n  \
+                 - { name: others, upstreams: [{ name: broker-1, address: b:1 }] }\n";
+    assert_eq!(
+        tail(pools),
+        ["10:13: pools[1].name: \"brokers\" is taken at line 6; allowed: a name of its own"]
+    );
+    let (head, _) = SMALLEST.split_once("  - name: brokers").unwrap();
+    let config = good(&format!(
+        "{head}{}",
+        pools.replacen("brokers", "first", 1).replace("others", "brokers")
+    ));
+    assert_eq!(config.listeners[0].pool, 1);
+    // A pool whose name cannot be read may be the one that is meant.
+    assert_eq!(faults(&with("  - name: brokers\n", "  - name: bro kers\n")).len(), 1);
+    assert_eq!(faults(&with("  - name: brokers\n", "  - 5\n  - name: other\n")).len(), 1);
+    // One whose name is readable is not.
+    assert_eq!(
+        faults(&with("  - name: brokers\n", "  - name: b\n    tries: 0\n")),
+        [
+            "4:11: listeners[0].pool: \"brokers\" is not a pool; allowed: b",
+            "7:12: pools[0].tries: \"0\" is out of range; allowed: a whole number from 1 to \
+             4294967295",
+        ]
+    );
+    for name in
+        ["\"\"", "a b", "\"a\\tb\"", "\"a\\\"b\"", "a'b", "a\\b", "\"a\\u200bb\"", "${HOST}"]
+    {
+        let lines = faults(&with("name: mqtt", &format!("name: {name}")));
+        assert_eq!(lines.len(), 1, "{name}: {lines:?}");
+        assert!(lines[0].contains("is not a name"), "{lines:?}");
+    }
+    for name in ["5", "0x10", "no", "\"null\"", "küche", "b-1.mqtt:1883", "日本"] {
+        let config = good(&with("name: broker-1", &format!("name: {name}")));
+        assert_eq!(&*config.pools[0].upstreams[0].name, name.trim_matches('"'));
+    }
+}
+
+#[test]
+fn a_pool_needs_a_broker_that_is_no_backup() {
+    assert_eq!(
+        tail("        backup: true\n"),
+        ["8:7: pools[0].upstreams: are all backups; allowed: one upstream or more that is none"]
+    );
+}
+
+#[test]
+fn a_file_that_is_no_text_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("c.yaml");
+    let said = || Config::load(&file).unwrap_err().to_string();
+    assert_eq!(
+        said(),
+        format!("{}:1:1: cannot be read: No such file or directory (os error 2)", file.display())
+    );
+    fs::write(&file, b"log:\n  l\xff: 1\n").unwrap();
+    assert_eq!(said(), format!("{}:2:4: is not UTF-8 from here on", file.display()));
+}

@@ -1,0 +1,333 @@
+//! Values of each kind, at and beyond the edges of what is allowed.
+
+use std::{fs, num::NonZeroU32, path::PathBuf, time::Duration};
+
+use mqtt_lb::config::{
+    AccessLog, Address, Bind, Config, Idle, LOG_FIELDS, LogLineFormat, WhenFull,
+};
+
+use crate::{SMALLEST, faults, good, parse, tail, with};
+
+#[test]
+fn no_two_binds_overlap() {
+    let two = |first: &str, second: &str| {
+        let text = with("0.0.0.0:1883", &format!("\"{first}\""));
+        let second =
+            format!("    pool: brokers\n  - {{ name: two, bind: \"{second}\", pool: brokers }}\n");
+        parse(&text.replace("    pool: brokers\n", &second)).map_err(|faults| faults.to_string())
+    };
+    for (first, second) in [
+        ("0.0.0.0:1883", "127.0.0.1:1883"),
+        ("127.0.0.1:1883", "0.0.0.0:1883"),
+        ("127.0.0.1:1883", "127.0.0.1:1883"),
+        ("[::]:1883", "[::1]:1883"),
+        ("unix:/dev/m.sock", "unix:/dev/m.sock"),
+    ] {
+        assert_eq!(
+            two(first, second).expect_err(second),
+            "/etc/t.yaml:5:24: listeners[1].bind: overlaps listeners[0].bind; allowed: an address \
+             or port of its own"
+        );
+    }
+    for (first, second) in [
+        ("0.0.0.0:1883", "0.0.0.0:1884"),
+        ("127.0.0.1:1883", "127.0.0.2:1883"),
+        ("0.0.0.0:1883", "[::]:1883"),
+        ("0.0.0.0:0", "0.0.0.0:0"),
+        ("unix:/dev/m.sock", "unix:/dev/n.sock"),
+    ] {
+        two(first, second).expect(second);
+    }
+    assert_eq!(
+        tail("admin: { bind: 127.0.0.1:1883 }\n"),
+        ["10:16: admin.bind: overlaps listeners[0].bind; allowed: an address or port of its own"]
+    );
+}
+
+#[test]
+fn listen_addresses_are_addresses_of_this_host() {
+    let bind = |text: &str| parse(&with("0.0.0.0:1883", text)).map(|c| c.listeners[0].bind.clone());
+    assert_eq!(bind("\"[::1]:1883\"").unwrap(), Bind::Tcp("[::1]:1883".parse().unwrap()));
+    assert_eq!(bind("unix:/dev/m.sock").unwrap(), Bind::Unix("/dev/m.sock".into()));
+    // Relative to the config's folder.
+    assert_eq!(bind("unix:m.sock").unwrap(), Bind::Unix("/etc/m.sock".into()));
+    let allowed = "allowed: IP:PORT, \"[IPV6]:PORT\" or unix:/PATH";
+    for (text, wrong) in [
+        ("localhost:1883", format!("\"localhost:1883\" is a host name; {allowed}")),
+        ("1883", format!("\"1883\" has no valid port; {allowed}")),
+        ("\"*:1883\"", format!("\"*:1883\" is not an address; {allowed}")),
+        ("\":1883\"", format!("\":1883\" is not an address; {allowed}")),
+        ("\"\"", format!("\"\" has no valid port; {allowed}")),
+        ("\"::1\"", format!("\"::1\" is IPv6 without brackets; {allowed}")),
+        (
+            "\"[::ffff:1.2.3.4]:1\"",
+            format!("\"[::ffff:1.2.3.4]:1\" is IPv4 written as IPv6; {allowed}"),
+        ),
+        ("0.0.0.0:65536", format!("\"0.0.0.0:65536\" has no valid port; {allowed}")),
+        ("[a]", format!("is a list; {allowed}")),
+        (
+            "\"unix:\"",
+            "\"\" is no socket's path; allowed: a path of 1 to 107 bytes, its folder included"
+                .into(),
+        ),
+        (
+            "unix:/no/such/m",
+            "the folder of \"/no/such/m\" is missing; allowed: a folder that exists".into(),
+        ),
+    ] {
+        let faults = bind(text).expect_err(text);
+        assert_eq!(faults.to_string(), format!("/etc/t.yaml:3:11: listeners[0].bind: {wrong}"));
+    }
+    let longest = format!("unix:/dev/{}", "a".repeat(102));
+    bind(&longest).unwrap();
+    bind(&format!("{longest}a")).unwrap_err();
+}
+
+#[test]
+fn broker_addresses_may_be_host_names() {
+    let address = |text: &str| {
+        parse(&with("10.0.0.7:1883", text)).map(|c| c.pools[0].upstreams[0].address.clone())
+    };
+    assert_eq!(
+        address("\"[2001:db8::1]:1883\"").unwrap(),
+        Address::Ip("[2001:db8::1]:1883".parse().unwrap())
+    );
+    assert_eq!(
+        address("broker_1.internal:1").unwrap(),
+        Address::Host("broker_1.internal".into(), 1)
+    );
+    assert_eq!(
+        address("mqtt.example.:65535").unwrap(),
+        Address::Host("mqtt.example.".into(), 65535)
+    );
+    assert_eq!(address("unix:/no/such/m").unwrap(), Address::Unix("/no/such/m".into()));
+    for text in [
+        "broker",
+        "\"broker:\"",
+        "broker:+1",
+        "broker:0",
+        "broker:65536",
+        "tcp://broker:1883",
+        "10.0.0.300:1883",
+        "a..b:1",
+        "-a:1",
+        "a b:1",
+        "\"2001:db8::1:1883\"",
+        "\"[::1]\"",
+        "10.0.0.7:0",
+    ] {
+        let lines = faults(&with("10.0.0.7:1883", text));
+        assert_eq!(lines.len(), 1, "{text}: {lines:?}");
+        assert!(lines[0].starts_with("9:18: pools[0].upstreams[0].address: "), "{lines:?}");
+    }
+}
+
+#[test]
+fn environment_variables_are_expanded_in_addresses_and_paths_alone() {
+    let config = good(&format!(
+        "{}access_log: [{{ path: \"${{FOLDER}}/${{HOST}}.log\" }}]\n",
+        with("10.0.0.7:1883", "${HOST}:1883")
+    ));
+    assert_eq!(config.pools[0].upstreams[0].address, Address::Ip("10.9.8.7:1883".parse().unwrap()));
+    assert_eq!(config.access_log[0].path, PathBuf::from("/dev/10.9.8.7.log"));
+    assert_eq!(
+        tail("access_log: [{ path: \"/dev/${A\\nB}\" }, { path: \"/dev/${HOST\" }]\n"),
+        [
+            "10:22: access_log[0].path: the environment variable \"A\\nB\" is not set; allowed: \
+             ${NAME} of a variable that is set",
+            "10:48: access_log[1].path: \"/dev/${HOST\" has ${ without }; allowed: ${NAME} of a \
+             variable that is set",
+        ]
+    );
+    assert_eq!(
+        tail("drain: { timeout: \"${HOST}\" }\n"),
+        ["10:19: drain.timeout: \"${HOST}\" is not a duration; allowed: a whole number with ms, \
+             s, m or h, such as 500ms, 10s, 5m, 1h"]
+    );
+}
+
+#[test]
+fn durations_have_units_and_ranges() {
+    let idle = |text: &str| {
+        parse(&format!("{SMALLEST}timeouts: {{ idle: {text} }}\n")).map(|c| c.timeouts.idle)
+    };
+    for (text, expected) in [
+        ("keepalive", Idle::KeepAlive),
+        ("none", Idle::Never),
+        ("500ms", Idle::After(Duration::from_millis(500))),
+        ("10s", Idle::After(Duration::from_secs(10))),
+        ("\"5m\"", Idle::After(Duration::from_mins(5))),
+        ("1h", Idle::After(Duration::from_hours(1))),
+        ("8760h", Idle::After(Duration::from_hours(8760))),
+    ] {
+        assert_eq!(idle(text).expect(text), expected);
+    }
+    let allowed = "allowed: a whole number with ms, s, m or h, such as 500ms, 10s, 5m, 1h";
+    for (text, wrong) in [
+        ("10", format!("\"10\" has no unit; {allowed}")),
+        ("1.5s", format!("\"1.5s\" is not a duration; {allowed}")),
+        ("-1s", format!("\"-1s\" is not a duration; {allowed}")),
+        ("1d", format!("\"1d\" is not a duration; {allowed}")),
+        ("1m30s", format!("\"1m30s\" is not a duration; {allowed}")),
+        ("99999999999999999999s", format!("\"99999999999999999999s\" is not a duration; {allowed}")),
+        ("9999999999999999999h", format!("\"9999999999999999999h\" is not a duration; {allowed}")),
+        ("0h", "0s is out of range; allowed: 1ms to 8760h".into()),
+        ("8761h", "8761h is out of range; allowed: 1ms to 8760h".into()),
+        (
+            "never",
+            "\"never\" is unknown; allowed: keepalive, none, or a whole number with ms, s, m or h, \
+             such as 500ms, 10s, 5m, 1h"
+                .into(),
+        ),
+    ] {
+        let faults = idle(text).expect_err(text).to_string();
+        assert_eq!(faults, format!("/etc/t.yaml:10:19: timeouts.idle: {wrong}"));
+    }
+    assert_eq!(
+        tail("timeouts: { tcp_keepalive: 500ms, tcp_user_timeout: 597h, connect_packet: 0s }\n"),
+        [
+            "10:28: timeouts.tcp_keepalive: 500ms is out of range; allowed: 1s to 32767s",
+            "10:53: timeouts.tcp_user_timeout: 597h is out of range; allowed: 1ms to 596h",
+            "10:75: timeouts.connect_packet: 0s is out of range; allowed: 1ms to 8760h",
+        ]
+    );
+    let config =
+        good(&format!("{SMALLEST}timeouts: {{ half_close: 0s }}\ndrain: {{ timeout: 0ms }}\n"));
+    assert_eq!(
+        (config.timeouts.half_close, config.drain.timeout),
+        (Duration::ZERO, Duration::ZERO)
+    );
+}
+
+#[test]
+fn sizes_and_numbers_have_ranges() {
+    let packet = |text: &str| {
+        parse(&format!("{SMALLEST}limits: {{ connect_packet: {text} }}\n"))
+            .map(|config| config.limits.connect_packet)
+    };
+    for (text, bytes) in
+        [("512", 512), ("64KiB", 65_536), ("1MiB", 1 << 20), ("64", 64), ("268435460", 268_435_460)]
+    {
+        assert_eq!(packet(text).expect(text), bytes);
+    }
+    let allowed = "allowed: a whole number of bytes, KiB or MiB, such as 512, 64KiB, 1MiB";
+    for (text, wrong) in [
+        ("64KB", format!("\"64KB\" is not a size; {allowed}")),
+        ("64 KiB", format!("\"64 KiB\" is not a size; {allowed}")),
+        ("-1", format!("\"-1\" is not a size; {allowed}")),
+        (
+            "18446744073709551615MiB",
+            format!("\"18446744073709551615MiB\" is not a size; {allowed}"),
+        ),
+        ("63", "63 bytes is out of range; allowed: 64 bytes to 268435460 bytes".into()),
+        ("257MiB", "269484032 bytes is out of range; allowed: 64 bytes to 268435460 bytes".into()),
+    ] {
+        let faults = packet(text).expect_err(text).to_string();
+        assert_eq!(faults, format!("/etc/t.yaml:10:27: limits.connect_packet: {wrong}"));
+    }
+    assert_eq!(
+        tail(
+            "limits: { max_connections: 4294967296, max_connections_per_ip: 1.5, connects_per_ip: { \
+             rate: \"5\", burst: many } }\nruntime: { workers: 0 }\n"
+        ),
+        [
+            "10:28: limits.max_connections: \"4294967296\" is out of range; allowed: a whole number \
+             from 0 to 4294967295",
+            "10:64: limits.max_connections_per_ip: \"1.5\" is not a whole number; allowed: a whole \
+             number from 0 to 4294967295",
+            "10:94: limits.connects_per_ip.rate: \"5\" is quoted; allowed: a whole number from 0 to \
+             4294967295",
+            "10:106: limits.connects_per_ip.burst: \"many\" is not a whole number; allowed: a whole \
+             number from 0 to 4294967295",
+            "11:21: runtime.workers: \"0\" is out of range; allowed: a whole number from 1 to 1024",
+        ]
+    );
+    assert_eq!(
+        tail("runtime: { workers: some }\n"),
+        [
+            "10:21: runtime.workers: \"some\" is unknown; allowed: auto, or a whole number from 1 to 1024"
+        ]
+    );
+    let config = good(&format!(
+        "{SMALLEST}limits: {{ max_connections: 7, connects_per_ip: {{ rate: 5 }} }}\nruntime: {{ workers: 1024 }}\n"
+    ));
+    assert_eq!(config.limits.max_connections, NonZeroU32::new(7));
+    assert_eq!(config.runtime.workers.get(), 1024);
+    let rate = config.limits.connects_per_ip.unwrap();
+    assert_eq!((rate.rate.get(), rate.burst.get()), (5, 5));
+    let config =
+        good(&format!("{SMALLEST}limits: {{ connects_per_ip: {{ rate: 5, burst: 9 }} }}\n"));
+    assert_eq!(config.limits.connects_per_ip.unwrap().burst.get(), 9);
+}
+
+#[test]
+fn access_log_formats_name_fields_that_exist() {
+    let log = |entry: &str| {
+        parse(&format!("{SMALLEST}access_log: [{{ {entry} }}]\n")).map(|c| c.access_log[0].clone())
+    };
+    let AccessLog { path, format, when_full } =
+        log("path: /dev/stdout, format: \"${time} ${client_id}\", when_full: drop").unwrap();
+    assert_eq!(path, PathBuf::from("/dev/stdout"));
+    assert_eq!(format, LogLineFormat::Template("${time} ${client_id}".into()));
+    assert_eq!(when_full, WhenFull::Drop);
+    assert_eq!(log("path: /dev/x, format: text").unwrap().format, LogLineFormat::Text);
+    let fields = LOG_FIELDS.join(", ");
+    let allowed = "allowed: json, text, or one line with ${field} variables";
+    let path_allowed = "allowed: the path of a file, or /dev/stdout";
+    for (entry, wrong) in [
+        (
+            "path: /dev/x, format: \"${password}\"",
+            format!("38: access_log[0].format: \"password\" is not a field; allowed: {fields}"),
+        ),
+        (
+            "path: /dev/x, format: \"${time\"",
+            format!("38: access_log[0].format: \"${{time\" has ${{ without }}; allowed: {fields}"),
+        ),
+        (
+            "path: /dev/x, format: \"${time}\\n\"",
+            format!("38: access_log[0].format: \"${{time}}\\n\" is no format; {allowed}"),
+        ),
+        ("path: \"-\"", format!("22: access_log[0].path: \"-\" is not a file; {path_allowed}")),
+        ("path: /dev", format!("22: access_log[0].path: \"/dev\" is not a file; {path_allowed}")),
+        (
+            "path: /dev/x, when_full: wait",
+            "41: access_log[0].when_full: \"wait\" is unknown; allowed: block, drop".into(),
+        ),
+    ] {
+        assert_eq!(log(entry).expect_err(entry).to_string(), format!("/etc/t.yaml:10:{wrong}"));
+    }
+    let every = LOG_FIELDS.iter().fold(String::new(), |all, field| format!("{all}${{{field}}}"));
+    log(&format!("path: /dev/x, format: \"{every}\"")).unwrap();
+}
+
+#[test]
+fn the_admin_token_is_read_and_hidden() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("c.yaml");
+    let load = |token: Option<&[u8]>| {
+        if let Some(token) = token {
+            fs::write(folder.path().join("admin.token"), token).unwrap();
+        }
+        let admin = "admin: { bind: 0.0.0.0:9883, token_file: admin.token }\n";
+        fs::write(&file, format!("{SMALLEST}{admin}")).unwrap();
+        Config::load(&file).map_err(|faults| faults.to_string())
+    };
+    let place = format!("{}:10:42: admin.token_file: \"admin.token\"", file.display());
+    let allowed = "allowed: a readable file with one token of visible ASCII characters";
+    assert_eq!(
+        load(None).unwrap_err(),
+        format!("{place} cannot be read: No such file or directory (os error 2); {allowed}")
+    );
+    assert_eq!(load(Some(b" \n")).unwrap_err(), format!("{place} is empty; {allowed}"));
+    assert_eq!(
+        load(Some(b"a b\n")).unwrap_err(),
+        format!("{place} holds other characters; {allowed}")
+    );
+    assert!(load(Some(b"\xff")).unwrap_err().contains(" cannot be read: "));
+    let admin = load(Some(b"s3cret\n")).unwrap().admin.unwrap();
+    assert_eq!(admin.token.as_deref(), Some("s3cret"));
+    assert!(!format!("{admin:?}").contains("s3cret"));
+    for bind in ["127.0.0.1:9883", "\"[::1]:9883\"", "unix:/dev/a.sock"] {
+        good(&format!("{SMALLEST}admin: {{ bind: {bind} }}\n"));
+    }
+}

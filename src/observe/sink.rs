@@ -31,14 +31,14 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::fro
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(
-        "access log {}: {source}; the directory has to exist and the file to be writable for the \
+        "access log {}: {error}; the directory has to exist and the file to be writable for the \
          user that runs mqtt-lb (a named pipe needs a reader first)", path.display()
     )]
-    File { path: PathBuf, source: io::Error },
-    #[error("access log {}: its format cannot be used: {source}", path.display())]
-    Format { path: PathBuf, source: TemplateError },
-    #[error("access log {}: its writer thread cannot be started: {source}", path.display())]
-    Thread { path: PathBuf, source: io::Error },
+    File { path: PathBuf, error: io::Error },
+    #[error("access log {}: its format cannot be used: {error}", path.display())]
+    Format { path: PathBuf, error: TemplateError },
+    #[error("access log {}: its writer thread cannot be started: {error}", path.display())]
+    Thread { path: PathBuf, error: io::Error },
 }
 
 /// What goes through the queue.
@@ -82,8 +82,8 @@ impl Sink {
     pub(super) fn open(log: &config::AccessLog, dropped: IntCounter) -> Result<Self, OpenError> {
         let path = &log.path;
         let format = LineFormat::new(&log.format)
-            .map_err(|source| OpenError::Format { path: path.clone(), source })?;
-        let file = open(path).map_err(|source| OpenError::File { path: path.clone(), source })?;
+            .map_err(|error| OpenError::Format { path: path.clone(), error })?;
+        let file = open(path).map_err(|error| OpenError::File { path: path.clone(), error })?;
         let control = Arc::<Control>::default();
         let writer = Writer {
             path: path.clone(),
@@ -100,7 +100,7 @@ impl Sink {
         thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || writer.run(chunks, done_tx))
-            .map_err(|source| OpenError::Thread { path: path.clone(), source })?;
+            .map_err(|error| OpenError::Thread { path: path.clone(), error })?;
         let closing = Closing { path: path.clone(), done };
         Ok(Self { format, when_full: log.when_full, queue, closing, control })
     }

@@ -4,15 +4,18 @@ use mqtt_lb::mqtt::{Malformed, Progress, Refusal, Version, connect};
 
 use crate::{LIMIT, connect as packet, refuse, string};
 
-/// 3.x closes without a CONNACK [MQTT-3.1.4-1], as does whoever has no version yet.
-const SILENCE: Option<&[u8]> = None;
-const MALFORMED_PACKET: Option<&[u8]> = Some(b"\x20\x03\x00\x81\x00");
-const PROTOCOL_ERROR: Option<&[u8]> = Some(b"\x20\x03\x00\x82\x00");
-const WRONG_LEVEL_V3: Option<&[u8]> = Some(b"\x20\x02\x00\x01");
-const WRONG_LEVEL_V5: Option<&[u8]> = Some(b"\x20\x03\x00\x84\x00");
-const PACKET_TOO_LARGE: Option<&[u8]> = Some(b"\x20\x03\x00\x95\x00");
+/// The bytes of a CONNACK, or none.
+type Answer = Option<&'static [u8]>;
 
-fn check(packet: &[u8], reason: Malformed, version: Option<Version>, connack: Option<&[u8]>) {
+/// 3.x closes without a CONNACK [MQTT-3.1.4-1], as does whoever has no version yet.
+const SILENCE: Answer = None;
+const MALFORMED_PACKET: Answer = Some(b"\x20\x03\x00\x81\x00");
+const PROTOCOL_ERROR: Answer = Some(b"\x20\x03\x00\x82\x00");
+const WRONG_LEVEL_V3: Answer = Some(b"\x20\x02\x00\x01");
+const WRONG_LEVEL_V5: Answer = Some(b"\x20\x03\x00\x84\x00");
+const PACKET_TOO_LARGE: Answer = Some(b"\x20\x03\x00\x95\x00");
+
+fn check(packet: &[u8], reason: Malformed, version: Option<Version>, connack: Answer) {
     check_early(packet, packet.len(), reason, version, connack);
 }
 
@@ -22,7 +25,7 @@ fn check_early(
     after: usize,
     reason: Malformed,
     version: Option<Version>,
-    connack: Option<&[u8]>,
+    connack: Answer,
 ) {
     assert_eq!(refuse(packet), (Refusal { reason, version }, after), "{packet:x?}");
     let answer = Refusal { reason, version }.connack();
@@ -30,7 +33,7 @@ fn check_early(
 }
 
 /// The same body in 3.1.1 and, with no properties, in 5.0.
-fn both(flags: u8, payload: &[u8]) -> [(Vec<u8>, Version, Option<&'static [u8]>); 2] {
+fn both(flags: u8, payload: &[u8]) -> [(Vec<u8>, Version, Answer); 2] {
     let v4 = [b"\x00\x04MQTT\x04", &[flags][..], b"\x00\x3C", payload].concat();
     let v5 = [b"\x00\x04MQTT\x05", &[flags][..], b"\x00\x3C\x00", payload].concat();
     [(packet(&v4), Version::V311, SILENCE), (packet(&v5), Version::V5, MALFORMED_PACKET)]
@@ -202,7 +205,7 @@ fn strings_that_are_not_utf_8() {
 /// Every packet cut short but with a remaining length that admits to it.
 #[test]
 fn fields_that_run_past_the_end() {
-    let bodies: [(&[u8], Version, Option<&[u8]>); 3] = [
+    let bodies: [(&[u8], Version, Answer); 3] = [
         (b"\x00\x06MQIsdp\x03\xC6\x00\x3C\x00\x01c\x00\x01t\x00\x01p", Version::V31, SILENCE),
         (
             b"\x00\x04MQTT\x04\xC6\x00\x3C\x00\x01c\x00\x01t\x00\x01p\x00\x01u\x00\x01p",
@@ -320,8 +323,12 @@ fn properties_of_other_packets() {
         refused(0, property);
         refused(1, property);
     }
-    will_only.into_iter().for_each(|property| refused(0, property));
-    connect_only.into_iter().for_each(|property| refused(1, property));
+    for property in will_only {
+        refused(0, property);
+    }
+    for property in connect_only {
+        refused(1, property);
+    }
 }
 
 #[test]

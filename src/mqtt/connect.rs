@@ -1,7 +1,7 @@
 //! The CONNECT packet (3.1.1 §3.1, 5.0 §3.1).
 
 use super::malformed::{Malformed, Refusal};
-use super::packet::{FixedHeader, Progress, Version};
+use super::packet::{BRIDGE, FixedHeader, Progress, Version};
 use super::properties::{
     AUTHENTICATION_DATA, AUTHENTICATION_METHOD, CONNECT, Properties, SESSION_EXPIRY_INTERVAL,
     Value, WILL,
@@ -52,10 +52,6 @@ pub enum Qos {
 /// Type 1 with all flags reserved and 0 (3.1.1 §3.1.1, 5.0 §3.1.1).
 const FIRST_BYTE: u8 = 0x10;
 
-/// In no standard: bridges set it on top of the protocol level, so that brokers know them. Mosquitto
-/// masks it out at every level.
-pub(super) const BRIDGE: u8 = 0x80;
-
 /// Reads the CONNECT that `buf` starts with; bytes behind it are not looked at.
 ///
 /// What is not whole yet is read no further than its connect flags, so that a client which sends it
@@ -104,6 +100,8 @@ fn fixed_header(buf: &[u8]) -> Result<Option<FixedHeader>, Malformed> {
     match buf.first() {
         None => Ok(None),
         Some(&FIRST_BYTE) => FixedHeader::read(buf),
+        // 3.1 only calls these flags unused. But no client is known to set them there, and this byte
+        // is what keeps other protocols out.
         Some(&byte) if byte & 0xF0 == FIRST_BYTE => Err(Malformed::HeaderFlags(byte)),
         Some(&byte) => Err(Malformed::NotConnect(byte)),
     }

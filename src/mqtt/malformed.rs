@@ -1,6 +1,6 @@
 //! What can be wrong with a packet, and what its sender is told about it.
 
-use super::packet::Version;
+use super::packet::{BRIDGE, Version};
 use super::reason::Answer;
 
 /// Why a packet is refused, in words for an operator.
@@ -88,8 +88,7 @@ fn wrong_level(name: &str, level: u8) -> Answer {
     // After 5.0 comes what grew from 5.0, so newer clients get its CONNACK (5.0 §3.1.2.2: "MAY send a
     // CONNACK packet with Reason Code 0x84"). All others get 3.x's, which 3.1.1 demands
     // [MQTT-3.1.2-2] and whose bytes 3.1 shares.
-    if name == Version::V5.protocol_name() && level & !super::connect::BRIDGE > Version::V5.level()
-    {
+    if name == Version::V5.protocol_name() && level & !BRIDGE > Version::V5.level() {
         Answer::new(Version::V5, 0x84)
     } else {
         Answer::new(Version::V311, 0x01)

@@ -30,6 +30,10 @@ impl Version {
     }
 }
 
+/// In no standard: bridges set it on top of the protocol level, so that brokers know them. Mosquitto
+/// masks it out at every level.
+pub(super) const BRIDGE: u8 = 0x80;
+
 /// How far the bytes at hand go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress<T> {

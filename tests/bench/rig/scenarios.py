@@ -5,15 +5,14 @@ import subprocess
 import time
 import urllib.request
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from .process import LOAD_CORE, PROXY_CORE, Failure, Process, core_busy_ns, free_port, wait_until
+from .network import await_few_time_waits
+from .process import LOAD_CORE, PROXY_CORE, Failure, Process, core_busy_ns, free_port
 from .proxies import BINARIES, Proxy
 
 BROKERS = 3
 # No broker may get less of the clients than this; a fair share is a third.
 LEAST_SHARE = 0.15
-TIME_WAIT_LIMIT = Path("/proc/sys/net/ipv4/tcp_max_tw_buckets")
 
 
 @dataclass
@@ -142,7 +141,7 @@ class Stub:
 def measure(scenario, name, total, seconds, directory):
     """Runs a scenario on a fresh proxy; gives its sample."""
     if scenario.kind == "connect":
-        await_time_wait_room(total)
+        await_few_time_waits()
     with Stub(directory) as stub, Proxy(name, stub.ports, directory) as proxy:
         try:
             proxy.process.settle()
@@ -230,16 +229,3 @@ def check_features(scenario, proxy, sample):
         proxy.process.stop()
         if proxy.log_lines() < sample["operations"]:
             raise Failure(f"{proxy.log_lines()} log lines for {sample['operations']} sessions")
-
-
-def await_time_wait_room(total):
-    """Each connection leaves two TIME_WAITs; past its limit the kernel closes otherwise, which costs otherwise."""
-    limit = int(TIME_WAIT_LIMIT.read_text())
-
-    def room():
-        fields = Path("/proc/net/sockstat").read_text().split("TCP:")[1].split()
-        return int(fields[fields.index("tw") + 1]) + 2.1 * total < limit
-
-    if not room():
-        print("  (waiting for TIME_WAITs to end)", flush=True)
-        wait_until(room, 90, "the end of TIME_WAITs")

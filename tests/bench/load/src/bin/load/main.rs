@@ -1,0 +1,89 @@
+//! The load generator: MQTT clients in one thread, one scenario a run.
+//!
+//! It talks to whoever runs it through lines, so that the proxy can be measured exactly around the timed part:
+//! it prints `ready`, waits for a line, runs, prints the result as JSON, waits for a line, closes all and ends.
+
+mod clients;
+mod connect;
+mod idle;
+mod result;
+mod round_trips;
+mod stream;
+
+use std::{
+    io::{self, BufRead},
+    net::{Ipv4Addr, SocketAddrV4},
+    time::Duration,
+};
+
+use mqtt_lb_bench::{args::Args, sys};
+
+const USAGE: &str = "\
+MQTT clients in one thread.
+
+load SCENARIO --target ADDRESS [options]
+
+scenarios:
+  connect       connect, CONNECT, CONNACK, close: --clients at a time, --total in all
+  round-trips   --clients connected, each has one QoS 1 PUBLISH under way for --seconds
+  stream        --clients connected, each sends QoS 0 messages of --size for --seconds
+  idle          --clients connected; opens and closes all of them, a line each
+
+options:
+  --clients N   (100)
+  --total N     (10000)
+  --seconds S   (3)
+  --size BYTES  of a payload (64)
+  --level L     protocol level, 4 or 5 (4)
+  --sources N   spread the clients over 127.0.0.2 to 127.0.0.N+1, where ports run short (0: do not bind)
+
+It prints `ready`, runs at the first line on standard input, prints its result as JSON and ends at the next.";
+
+struct Options {
+    target: SocketAddrV4,
+    clients: usize,
+    total: usize,
+    seconds: Duration,
+    size: usize,
+    level: u8,
+    sources: u8,
+}
+
+fn main() -> io::Result<()> {
+    let mut args = Args::parse(USAGE);
+    let scenario = args.command();
+    let options = Options {
+        target: args.required("--target"),
+        clients: args.value("--clients", 100),
+        total: args.value("--total", 10_000),
+        seconds: Duration::from_secs_f64(args.value("--seconds", 3.0)),
+        size: args.value("--size", 64),
+        level: args.value("--level", 4),
+        sources: args.value("--sources", 0),
+    };
+    let run = match scenario.as_str() {
+        "connect" => connect::run,
+        "round-trips" => round_trips::run,
+        "stream" => stream::run,
+        "idle" => idle::run,
+        other => args.fail(&format!("unknown scenario {other}")),
+    };
+    args.finish();
+
+    sys::raise_descriptor_limit()?;
+    run(&options)
+}
+
+impl Options {
+    /// The local address of a client; `None` leaves it to the kernel.
+    fn source(&self, client: usize) -> Option<SocketAddrV4> {
+        let last = 2 + (client % usize::from(self.sources.max(1))) as u8;
+        (self.sources > 0).then(|| SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, last), 0))
+    }
+}
+
+/// Prints a word and waits for a line; tells whether one came.
+fn say_and_wait(word: &str) -> io::Result<bool> {
+    println!("{word}");
+    Ok(io::stdin().lock().read_line(&mut String::new())? > 0)
+}

@@ -1,0 +1,1 @@
+"""The driver of the benchmark: processes, proxies, scenarios and the report."""

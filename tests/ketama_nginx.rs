@@ -28,8 +28,8 @@ fn keys_are_placed_as_by_nginx() {
         // Stands for 127.83.0.1:80. It does not matter what answers there, if anything does.
         Server { address: "127.83.0.1:80".to_owned(), ..Server::new("127.83.0.1", 2) },
     ];
-    let listens: String = servers[..4].iter().map(|s| format!("listen {};", s.name)).collect();
-    let _nginx = Nginx::start(dir.path(), front, &servers, &listens);
+    let listens: Vec<_> = servers[..4].iter().map(|s| format!("listen {};", s.name)).collect();
+    let _nginx = Nginx::start(dir.path(), front, &servers, &listens.concat());
 
     let mut client = Client::connect(front);
     let mut router = router(&servers);
@@ -103,7 +103,7 @@ impl Nginx {
     /// Starts nginx with a proxy at `front`, which says in a header where it sent a request, and
     /// with the servers that `listens` names.
     fn start(dir: &Path, front: u16, servers: &[Server], listens: &str) -> Self {
-        let upstreams: String = servers
+        let upstreams: Vec<_> = servers
             .iter()
             // nginx must not eject a server that failed: this is about the order alone.
             .map(|s| format!("server {} weight={} max_fails=0;\n", s.name, s.weight))
@@ -120,7 +120,7 @@ impl Nginx {
             events {{}}
             http {{
                 access_log off; {temp_paths}
-                upstream brokers {{ hash $arg_k consistent; {upstreams} keepalive 8; }}
+                upstream brokers {{ hash $arg_k consistent; {} keepalive 8; }}
                 server {{
                     listen 127.0.0.1:{front}; keepalive_requests 100000;
                     location / {{
@@ -132,7 +132,8 @@ impl Nginx {
                     }}
                 }}
                 {backend}
-            }}"
+            }}",
+            upstreams.concat()
         );
         fs::write(dir.join("nginx.conf"), config).unwrap();
 

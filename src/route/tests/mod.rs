@@ -39,13 +39,11 @@ fn brokers(weights: &[u32]) -> Vec<Broker> {
 }
 
 /// Every broker eligible and idle.
-fn idle(_: usize) -> Option<u32> {
-    Some(0)
-}
+const IDLE: fn(usize) -> Option<u32> = |_| Some(0);
 
 /// The owners of `count` client IDs.
 fn owners(algorithm: Algorithm, brokers: &[Broker], count: u32) -> Vec<usize> {
-    owners_among(algorithm, brokers, count, &idle)
+    owners_among(algorithm, brokers, count, &IDLE)
 }
 
 fn owners_among(
@@ -124,9 +122,9 @@ fn a_broker_that_comes_back_has_its_keys_back() {
         let mut router = Router::new(algorithm, &pool);
         for i in 0..10_000 {
             let key = format!("client-{i}");
-            let before = router.pick(key.as_bytes(), &idle);
+            let before = router.pick(key.as_bytes(), &IDLE);
             router.pick(key.as_bytes(), &|i| (i != 1).then_some(0));
-            assert_eq!(router.pick(key.as_bytes(), &idle), before, "{algorithm:?}");
+            assert_eq!(router.pick(key.as_bytes(), &IDLE), before, "{algorithm:?}");
         }
         // Where it stands in the file is no matter either.
         let back: Vec<_> = [&pool[..1], &pool[2..], &pool[1..2]].concat();
@@ -173,7 +171,7 @@ fn clones_agree_on_keys() {
         let mut other = one.clone();
         for i in 0..1_000 {
             let key = format!("client-{i}");
-            assert_eq!(one.pick(key.as_bytes(), &idle), other.pick(key.as_bytes(), &idle));
+            assert_eq!(one.pick(key.as_bytes(), &IDLE), other.pick(key.as_bytes(), &IDLE));
         }
     }
 }

@@ -4,14 +4,16 @@ use proptest::prelude::*;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::{
-    Algorithm::Rendezvous, Broker, Router, broker, brokers, idle, imbalance, order, owners,
+    Algorithm::Rendezvous, Broker, IDLE, Router, broker, brokers, imbalance, order, owners,
 };
+
+/// A key, the brokers' names and weights, and their order for the key.
+type Case<'a> = (&'a str, &'a [(&'a str, u32)], &'a [usize]);
 
 /// Expected orders come from another implementation: Python's xxhash package and `math.log`.
 #[test]
 fn orders_are_those_of_the_published_formula() {
     let long = format!("long-{}", "0123456789".repeat(30));
-    type Case<'a> = (&'a str, &'a [(&'a str, u32)], &'a [usize]);
     let cases: [Case<'_>; 8] = [
         ("sensor-1", &[("broker-1", 1), ("broker-2", 1), ("broker-3", 1)], &[2, 1, 0]),
         ("sensor-2", &[("broker-1", 1), ("broker-2", 1), ("broker-3", 1)], &[1, 2, 0]),
@@ -55,7 +57,7 @@ fn orders_are_those_of_the_published_formula() {
     for (key, pool, expected) in cases {
         let pool: Vec<_> = pool.iter().map(|&(name, weight)| broker(name, weight)).collect();
         let mut router = Router::new(Rendezvous, &pool);
-        assert_eq!(order(&mut router, key.as_bytes(), &idle), expected, "{key}");
+        assert_eq!(order(&mut router, key.as_bytes(), &IDLE), expected, "{key}");
     }
 }
 
@@ -116,7 +118,7 @@ proptest! {
         expected.sort_by(|&a, &b| {
             score(&pool[b]).total_cmp(&score(&pool[a])).then(pool[a].name.cmp(&pool[b].name))
         });
-        prop_assert_eq!(order(&mut Router::new(Rendezvous, &pool), &key, &idle), expected);
+        prop_assert_eq!(order(&mut Router::new(Rendezvous, &pool), &key, &IDLE), expected);
     }
 
     #[test]
@@ -127,7 +129,7 @@ proptest! {
         let forward: Vec<Broker> = names.iter().map(|name| broker(name, 1)).collect();
         let backward: Vec<Broker> = forward.iter().rev().cloned().collect();
         let names = |pool: &[Broker]| -> Vec<_> {
-            let order = order(&mut Router::new(Rendezvous, pool), key.as_bytes(), &idle);
+            let order = order(&mut Router::new(Rendezvous, pool), key.as_bytes(), &IDLE);
             order.into_iter().map(|i| pool[i].name.clone()).collect()
         };
         prop_assert_eq!(names(&forward), names(&backward));

@@ -2,7 +2,7 @@
 
 use super::{
     Algorithm::{Ketama, Maglev},
-    Router, broker, brokers, idle, imbalance, order, owners,
+    IDLE, Router, broker, brokers, imbalance, order, owners,
 };
 
 /// Expected orders come from another implementation: a few lines of Python around `zlib.crc32`.
@@ -28,7 +28,7 @@ fn ketama_walks_the_ring_clockwise() {
         ("client-1327992", [3, 1, 0, 2]),
         ("client-1546482", [3, 1, 2, 0]),
     ] {
-        assert_eq!(order(&mut router, key.as_bytes(), &idle), expected, "{key}");
+        assert_eq!(order(&mut router, key.as_bytes(), &IDLE), expected, "{key}");
     }
     let owners = owners(Ketama, &pool, 10_000);
     let count = |i| owners.iter().filter(|&&owner| owner == i).count();
@@ -50,7 +50,7 @@ fn ketama_is_balanced_within_25_percent() {
 fn ketama_serves_by_a_broker_whose_points_are_all_a_twins() {
     // To nginx both are the host `a` without a port.
     let mut router = Router::new(Ketama, &[broker("a", 1), broker("a:", 1)]);
-    assert_eq!(order(&mut router, b"client", &idle), [0, 1]);
+    assert_eq!(order(&mut router, b"client", &IDLE), [0, 1]);
 }
 
 #[test]

@@ -67,11 +67,11 @@ fn least_connections_fills_in_proportion_to_weight() {
 #[test]
 fn round_robin_is_smooth_and_weighted() {
     let mut router = Router::new(RoundRobin, &brokers(&[5, 1, 1]));
-    let picks: Vec<_> = (0..14).filter_map(|_| router.pick(b"", &super::idle)).collect();
+    let picks: Vec<_> = (0..14).filter_map(|_| router.pick(b"", &super::IDLE)).collect();
     assert_eq!(picks, [0, 0, 1, 0, 2, 0, 0, 0, 0, 1, 0, 2, 0, 0]);
 
     let mut router = Router::new(RoundRobin, &brokers(&[1, 1, 1]));
-    let picks: Vec<_> = (0..6).filter_map(|_| router.pick(b"", &super::idle)).collect();
+    let picks: Vec<_> = (0..6).filter_map(|_| router.pick(b"", &super::IDLE)).collect();
     assert_eq!(picks, [0, 1, 2, 0, 1, 2]);
 }
 
@@ -82,7 +82,7 @@ fn round_robin_passes_over_those_not_eligible() {
     let picks: Vec<_> = (0..4).filter_map(|_| router.pick(b"", &without_first)).collect();
     assert_eq!(picks, [1, 2, 1, 2]);
     // Back, it neither catches up nor falls behind.
-    let picks: Vec<_> = (0..7).filter_map(|_| router.pick(b"", &super::idle)).collect();
+    let picks: Vec<_> = (0..7).filter_map(|_| router.pick(b"", &super::IDLE)).collect();
     assert_eq!(picks, [0, 0, 1, 0, 2, 0, 0]);
 }
 
@@ -90,9 +90,9 @@ fn round_robin_passes_over_those_not_eligible() {
 fn clones_take_turns_of_their_own() {
     let mut one = Router::new(RoundRobin, &brokers(&[1, 1]));
     let mut other = one.clone();
-    assert_eq!(one.pick(b"", &super::idle), Some(0));
-    assert_eq!(one.pick(b"", &super::idle), Some(1));
-    assert_eq!(other.pick(b"", &super::idle), Some(0));
+    assert_eq!(one.pick(b"", &super::IDLE), Some(0));
+    assert_eq!(one.pick(b"", &super::IDLE), Some(1));
+    assert_eq!(other.pick(b"", &super::IDLE), Some(0));
 }
 
 /// Clones that drew alike would agree in all 64 draws; by chance they do once in 2^64.
@@ -100,6 +100,6 @@ fn clones_take_turns_of_their_own() {
 fn clones_draw_for_themselves() {
     let mut one = Router::new(LeastConnections, &brokers(&[1, 1]));
     let mut other = one.clone();
-    let same = (0..64).filter(|_| one.pick(b"", &super::idle) == other.pick(b"", &super::idle));
+    let same = (0..64).filter(|_| one.pick(b"", &super::IDLE) == other.pick(b"", &super::IDLE));
     assert_ne!(same.count(), 64);
 }

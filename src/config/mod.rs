@@ -150,7 +150,8 @@ pub struct Listener {
     pub pool: usize,
 }
 
-/// A local address to listen on.
+/// A local address to listen on. IPv6 is meant without IPv4 (IPV6_V6ONLY), so that `0.0.0.0:1883`
+/// and `[::]:1883` can stand side by side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bind {
     Tcp(SocketAddr),

@@ -180,7 +180,13 @@ impl Item<'_> {
                 .ok_or_else(|| format!("the environment variable {} is not set", quote(name)))
         };
         let expanded = units::expand(self.text(allowed)?, value_of);
-        self.understood(expanded, "${NAME} of a variable that is set")
+        let expanded = self.understood(expanded, "${NAME} of a variable that is set")?;
+        // A zero ends a path in the middle, a line feed a log line.
+        if expanded.contains(char::is_control) {
+            let what = format!("{} has a control character", quote(&expanded));
+            return Err(self.wrong(&what, allowed));
+        }
+        Ok(expanded)
     }
 
     fn socket_path(&self, path: &str) -> Read<PathBuf> {

@@ -290,6 +290,12 @@ fn access_log_formats_name_fields_that_exist() {
         ("path: \"-\"", format!("22: access_log[0].path: \"-\" is not a file; {path_allowed}")),
         ("path: /dev", format!("22: access_log[0].path: \"/dev\" is not a file; {path_allowed}")),
         (
+            "path: \"/dev/a\\0b\"",
+            format!(
+                "22: access_log[0].path: \"/dev/a\\0b\" has a control character; {path_allowed}"
+            ),
+        ),
+        (
             "path: /dev/x, when_full: wait",
             "41: access_log[0].when_full: \"wait\" is unknown; allowed: block, drop".into(),
         ),

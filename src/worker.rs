@@ -81,9 +81,11 @@ impl Worker {
         })?;
         match started.recv() {
             Ok(notify) => Ok(Self { orders, notify, thread }),
-            Err(_) => Err(thread.join().ok().and_then(Result::err).unwrap_or_else(|| {
-                io::Error::other("a worker thread ended before it began")
-            })),
+            Err(_) => Err(thread
+                .join()
+                .ok()
+                .and_then(Result::err)
+                .unwrap_or_else(|| io::Error::other("a worker thread ended before it began"))),
         }
     }
 

@@ -79,6 +79,9 @@ async fn run_here(config: &Config) -> anyhow::Result<()> {
     let workers = start_workers(config, &shared, listening, &logs, &ended)?;
     drop(ended);
     let admin = admin.map(|(listener, state)| {
+        if let Some(address) = listener.local_addr() {
+            tracing::info!(%address, "admin listening");
+        }
         tokio::spawn(admin::serve(listener, state, std::future::pending()))
     });
     let resolving = tokio::spawn(resolve::forever(pools));

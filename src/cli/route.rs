@@ -84,7 +84,7 @@ struct Routed<'a> {
 }
 
 #[derive(Serialize)]
-struct Moved {
+struct Comparison {
     ids: u64,
     moved: u64,
     /// "from" to "to" to how many.
@@ -103,7 +103,12 @@ impl Table {
     }
 
     /// The brokers for `id`, at most `most` of them; `Err` says why no key decides.
-    fn order(&mut self, id: &str, args: &RouteArgs, most: usize) -> Result<Vec<usize>, &'static str> {
+    fn order(
+        &mut self,
+        id: &str,
+        args: &RouteArgs,
+        most: usize,
+    ) -> Result<Vec<usize>, &'static str> {
         let balance = &self.pool.balance;
         if !balance.algorithm.is_keyed() {
             return Err("the pool's algorithm looks at no key");
@@ -155,16 +160,17 @@ impl Table {
                 (Some(brokers), _) => brokers.join(" "),
                 (None, why) => format!("({})", why.unwrap_or_default()),
             };
-            match table {
-                true => writeln!(out, "{id:width$}  {brokers}")?,
-                false => writeln!(out, "{id}\t{brokers}")?,
+            if table {
+                writeln!(out, "{id:width$}  {brokers}")?;
+            } else {
+                writeln!(out, "{id}\t{brokers}")?;
             }
         }
         out.flush()
     }
 
     fn compare(mut self, mut other: Self, args: &RouteArgs) -> io::Result<()> {
-        let mut moved = Moved { ids: 0, moved: 0, moves: BTreeMap::new() };
+        let mut moved = Comparison { ids: 0, moved: 0, moves: BTreeMap::new() };
         for id in client_ids(&args.ids) {
             let id = id?;
             moved.ids += 1;

@@ -124,7 +124,9 @@ fn bind_unix(path: &Path, workers: usize) -> io::Result<Vec<OwnedFd>> {
 /// A socket file that nobody listens on is left over from a run that was killed.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
         Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
         Err(_) => Ok(()),
     }

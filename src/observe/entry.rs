@@ -316,10 +316,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field { name: "protocol_version", value: |e, _| e.protocol_version.map(number) },
     Field { name: "bridge", value: |e, _| e.bridge.map(Value::Flag) },
     Field { name: "client_id", value: |e, _| e.client_id.map(Value::Text) },
-    Field {
-        name: "assigned_client_id",
-        value: |e, _| e.assigned_client_id.map(Value::Text),
-    },
+    Field { name: "assigned_client_id", value: |e, _| e.assigned_client_id.map(Value::Text) },
     Field { name: "username", value: |e, _| e.username.map(Value::Text) },
     Field { name: "has_password", value: |e, _| e.has_password.map(Value::Flag) },
     Field { name: "clean_start", value: |e, _| e.clean_start.map(Value::Flag) },

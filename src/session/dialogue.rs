@@ -1,6 +1,6 @@
 //! What passes between client and broker before the CONNACK.
 
-use std::{future::poll_fn, io, rc::Rc, task::Poll};
+use std::{borrow::Cow, future::poll_fn, io, rc::Rc, task::Poll};
 
 use super::{end::End, shard::Shard};
 use crate::{
@@ -57,13 +57,13 @@ impl<'a> Dialogue<'a> {
                     Ok(Some(len)) if len <= limit => len,
                     Ok(None) => self.reply.len() + 1,
                     Ok(Some(_)) => return Err(malformed("an AUTH packet over the limit")),
-                    Err(error) => return Err(malformed(&error)),
+                    Err(error) => return Err(malformed(error.to_string())),
                 }
             } else {
                 match connack::parse(&self.reply, self.version, limit) {
                     Ok(Progress::Complete(connack)) => return Ok(connack),
                     Ok(Progress::Incomplete { need }) => need,
-                    Err(error) => return Err(malformed(&error)),
+                    Err(error) => return Err(malformed(error.to_string())),
                 }
             };
         }
@@ -93,9 +93,9 @@ impl<'a> Dialogue<'a> {
                         reply.extend_from_slice(&scratch[..*n]);
                     }))));
                 }
-                client.poll_recv(cx, &mut scratch).map(|read| {
-                    Ok(read.map(|n| scratch[..n].to_vec()))
-                })
+                client
+                    .poll_recv(cx, &mut scratch)
+                    .map(|read| Ok(read.map(|n| scratch[..n].to_vec())))
             });
             match spoken.await {
                 Err(broker) => return broker,
@@ -104,9 +104,10 @@ impl<'a> Dialogue<'a> {
                 }
                 Ok(Ok(bytes)) => {
                     self.passed_in += bytes.len() as u64;
-                    upstream.send_all(&bytes).await.map_err(|error| {
-                        End::failed(EndBy::Upstream, EndPhase::Connack, &error)
-                    })?;
+                    upstream
+                        .send_all(&bytes)
+                        .await
+                        .map_err(|error| End::failed(EndBy::Upstream, EndPhase::Connack, &error))?;
                 }
                 Ok(Err(error)) => {
                     return Err(End::failed(EndBy::Client, EndPhase::Connack, &error));
@@ -131,6 +132,6 @@ fn heard(read: io::Result<usize>) -> Result<(), End> {
     }
 }
 
-fn malformed(what: impl ToString) -> End {
-    End::new(EndBy::Upstream, EndPhase::Connack, EndCause::Malformed).with(what.to_string())
+fn malformed(what: impl Into<Cow<'static, str>>) -> End {
+    End::new(EndBy::Upstream, EndPhase::Connack, EndCause::Malformed).with(what)
 }

@@ -100,13 +100,11 @@ impl Opening<'_> {
     async fn open(&mut self, pass: &Pass) -> Result<Opened, Rejected> {
         let at = self.record.accepted + self.shard.timeouts.connect_packet;
         let reactor = self.shard.reactor.clone();
-        let connect = match deadline(&reactor, at, self.read_connect()).await {
-            Ok(connect) => connect?,
-            Err(Elapsed) => {
-                let end = End::new(EndBy::Proxy, EndPhase::Connect, EndCause::Timeout);
-                return Err(end.with(missing(&self.buffer)).into());
-            }
+        let Ok(read) = deadline(&reactor, at, self.read_connect()).await else {
+            let end = End::new(EndBy::Proxy, EndPhase::Connect, EndCause::Timeout);
+            return Err(end.with(missing(&self.buffer)).into());
         };
+        let connect = read?;
         let took = self.shard.reactor.now().duration_since(self.record.accepted);
         self.record.handshake = Some(took.into());
         self.record.origin.metrics.handshake_seconds.observe(took.as_secs_f64());

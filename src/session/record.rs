@@ -40,7 +40,7 @@ pub(super) struct Record {
 pub(super) struct Client {
     /// Client ID and username, one behind the other: one allocation less a session.
     names: Box<str>,
-    client_id_len: u32,
+    id_len: u32,
     has_username: bool,
     pub(super) version: Version,
     bridge: bool,
@@ -95,7 +95,7 @@ impl Client {
         names.push_str(username.unwrap_or_default());
         Self {
             names: names.into_boxed_str(),
-            client_id_len: client_id.len() as u32,
+            id_len: client_id.len() as u32,
             has_username: username.is_some(),
             version: connect.version,
             bridge: connect.bridge,
@@ -108,12 +108,11 @@ impl Client {
     }
 
     pub(super) fn client_id(&self) -> &str {
-        self.names.get(..self.client_id_len as usize).unwrap_or_default()
+        self.names.get(..self.id_len as usize).unwrap_or_default()
     }
 
     pub(super) fn username(&self) -> Option<&str> {
-        self.has_username
-            .then(|| self.names.get(self.client_id_len as usize..).unwrap_or_default())
+        self.has_username.then(|| self.names.get(self.id_len as usize..).unwrap_or_default())
     }
 }
 

@@ -106,13 +106,11 @@ impl Relay {
     fn finish(&self, end: End) {
         self.shard.sessions.borrow_mut().remove(self.slot);
         self.live.flush_bytes();
-        let (end, event) = match self.live.accepted {
-            true => (end, Event::Disconnect),
+        let (end, event) = if self.live.accepted {
+            (end, Event::Disconnect)
+        } else {
             // It was the broker's CONNACK that ended this one, whoever closed first after it.
-            false => (
-                End::new(EndBy::Upstream, EndPhase::Connack, EndCause::Refused),
-                Event::Reject,
-            ),
+            (End::new(EndBy::Upstream, EndPhase::Connack, EndCause::Refused), Event::Reject)
         };
         let (shard, live) = (self.shard.clone(), self.live.clone());
         shard.clone().record(move || {

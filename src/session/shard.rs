@@ -71,10 +71,10 @@ impl Shard {
         first_session_id: u64,
     ) -> Rc<Self> {
         let started = reactor.now();
-        let pools = shared.pools.iter().map(|pool| PoolView {
-            pool: pool.clone(),
-            router: RefCell::new(pool.router()),
-        });
+        let pools = shared
+            .pools
+            .iter()
+            .map(|pool| PoolView { pool: pool.clone(), router: RefCell::new(pool.router()) });
         Rc::new(Self {
             reactor,
             pools: pools.collect(),

@@ -82,6 +82,7 @@ class Process:
 
     def __init__(self, name, command, core, directory, death_signal=signal.SIGKILL, **pipes):
         self.name = name
+        self.stopped = False
         self.errors = directory / f"{name}.stderr"
 
         def prepare():
@@ -117,7 +118,10 @@ class Process:
         self.stop()
 
     def stop(self):
-        """Asks the process to end, and makes sure of it."""
+        """Asks the process to end, and makes sure of it; later calls do nothing."""
+        if self.stopped:
+            return
+        self.stopped = True
         for stream in (self.child.stdin, self.child.stdout):
             if stream:
                 stream.close()

@@ -92,7 +92,7 @@ def start_mqtt_lb(proxy, brokers, directory):
     return Process("mqtt-lb", command, PROXY_CORE, directory)
 
 
-def start_haproxy(proxy, brokers, directory, options=""):
+def start_haproxy(proxy, brokers, directory, tuning="", options=""):
     proxy.log = directory / "haproxy.log"
     servers = "\n".join(f"    server broker-{at} 127.0.0.1:{port}" for at, port in enumerate(brokers, 1))
     file = directory / "haproxy.cfg"
@@ -100,6 +100,7 @@ def start_haproxy(proxy, brokers, directory, options=""):
 global
     nbthread 1
     maxconn 9900
+    {tuning}
     log stdout format raw local0 info
 
 defaults
@@ -129,7 +130,8 @@ backend brokers
 
 
 def start_haproxy_splice(proxy, brokers, directory):
-    return start_haproxy(proxy, brokers, directory, "option splice-auto")
+    # By default it wants so many pipes that maxconn no longer fits the descriptors.
+    return start_haproxy(proxy, brokers, directory, "maxpipes 50", "option splice-auto")
 
 
 def start_nginx(proxy, brokers, directory):

@@ -13,7 +13,7 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{config, config::Bind, transport::TcpOptions};
+use crate::{config, config::Bind, transport::{TcpOptions, no_delay}};
 
 /// Connections the kernel holds for us while we are busy; it lowers this to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
@@ -108,6 +108,8 @@ fn open(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
 }
 
 fn listen(socket: Socket, options: TcpOptions) -> io::Result<OwnedFd> {
+    // What is set here, every accepted socket inherits.
+    no_delay(&socket)?;
     options.apply(&socket)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -259,7 +259,7 @@ impl Opening<'_> {
     async fn dial(&self, broker: Arc<Broker>) -> Result<Result<Socket, DialError>, End> {
         let shard = self.shard;
         let timeout = shard.pools[self.record.origin.pool].pool.config.connect_timeout;
-        let dialling = dial(&shard.reactor, &broker, shard.tcp_options(), timeout, &self.buffer);
+        let dialling = dial(&shard.reactor, &broker, timeout, &self.buffer);
         while_unbroken(&self.client, EndPhase::Dial, dialling).await
     }
 
@@ -300,11 +300,12 @@ impl Opening<'_> {
         });
         let Dialogue { reply, passed_in, passed_out, .. } = dialogue;
         self.record.answer = Some(Answer::of_broker(&connack, &reply, waited));
-        let sent = self
-            .client
-            .send_some(&reply)
-            .await
-            .map_err(|error| End::failed(EndBy::Client, EndPhase::Connack, &error))?;
+        let sent = match self.client.try_send(&reply) {
+            Poll::Ready(sent) => {
+                sent.map_err(|error| End::failed(EndBy::Client, EndPhase::Connack, &error))?
+            }
+            Poll::Pending => 0,
+        };
         let owed = reply.get(sent..).unwrap_or_default().into();
         let bytes = (self.buffer.len() as u64 + passed_in, reply.len() as u64 + passed_out);
         shard.give_back_buffer(reply);
@@ -361,11 +362,11 @@ fn establish(shard: &Rc<Shard>, client: Socket, record: Record, pass: Pass, open
         record.log_connect(shard);
     }
     let idle = IdleLimit::new(shard.timeouts.idle, keep_alive);
-    let live = Live::new(shard, record, lease, pass, accepted, idle, client.wake_handle());
+    let live = Live::new(shard, record, lease, pass, accepted, idle, client, upstream);
     live.count_in(bytes.0, shard.seconds());
     live.count_out(bytes.1, shard.seconds());
     // A task of its own, so that an idle session is only as large as the relay.
-    spawn_local(Relay::new(shard.clone(), live, client, upstream, &owed));
+    spawn_local(Relay::new(shard.clone(), live, &owed));
 }
 
 /// Gives the client its CONNACK, records the end, and waits a moment for the client to take it.

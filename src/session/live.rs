@@ -3,7 +3,7 @@
 use std::{cell::Cell, rc::Rc};
 
 use super::{gate::Pass, record::Record, shard::Shard};
-use crate::{config::Idle, observe::EndCause, transport::WakeHandle, upstream::Lease};
+use crate::{config::Idle, observe::EndCause, transport::Socket, upstream::Lease};
 
 /// What is added to 1.5 times the keep alive, so that the broker, whose job it is
 /// (MQTT-3.1.2-24), acts first.
@@ -28,7 +28,10 @@ pub(super) struct Live {
     pub(super) half_closed: Cell<u32>,
     /// Set by the proxy when it ends the session.
     pub(super) verdict: Cell<Option<EndCause>>,
-    waker: WakeHandle,
+    /// Whether TCP has been asked to watch over the broker's side.
+    guarded: Cell<bool>,
+    pub(super) client: Socket,
+    pub(super) upstream: Socket,
 }
 
 /// How long a session may be silent, in seconds; 0: for ever.
@@ -65,7 +68,8 @@ impl Live {
         pass: Pass,
         accepted: bool,
         idle: IdleLimit,
-        waker: WakeHandle,
+        client: Socket,
+        upstream: Socket,
     ) -> Self {
         Self {
             record,
@@ -79,7 +83,9 @@ impl Live {
             active: Cell::new(shard.seconds()),
             half_closed: Cell::new(0),
             verdict: Cell::new(None),
-            waker,
+            guarded: Cell::new(false),
+            client,
+            upstream,
         }
     }
 
@@ -117,9 +123,18 @@ impl Live {
     }
 
     /// Has the relay end the session, for the reason given.
-    pub(super) fn end(&self, shard: &Shard, cause: EndCause) {
+    pub(super) fn end(&self, cause: EndCause) {
         self.verdict.set(Some(cause));
-        self.waker.wake(&shard.reactor);
+        self.client.wake();
+    }
+
+    /// Sets the options that guard against a peer that vanishes. They act after many seconds, so
+    /// they are left to the first sweep, and the many connections that end before it do without.
+    /// The client's side has them from its listener.
+    fn guard(&self, shard: &Shard) {
+        if !self.guarded.replace(true) {
+            self.upstream.set_options(shard.tcp_options());
+        }
     }
 }
 
@@ -127,9 +142,10 @@ impl Live {
 pub fn sweep(shard: &Shard) {
     let now = shard.seconds();
     for (_, live) in &*shard.sessions.borrow() {
+        live.guard(shard);
         live.flush_bytes();
         if let Some(cause) = live.overdue(shard, now) {
-            live.end(shard, cause);
+            live.end(cause);
         }
     }
 }
@@ -139,6 +155,6 @@ pub fn end_all(shard: &Shard, cause: EndCause) {
     let sessions: Vec<Rc<Live>> =
         shard.sessions.borrow().iter().map(|(_, live)| live.clone()).collect();
     for live in sessions {
-        live.end(shard, cause);
+        live.end(cause);
     }
 }

@@ -27,8 +27,8 @@ pub(super) struct Relay {
     shard: Rc<Shard>,
     live: Rc<Live>,
     slot: usize,
-    client: Socket,
-    upstream: Socket,
+    /// Whether both sockets wake this task.
+    watching: bool,
     inbound: Flow,
     outbound: Flow,
     /// Who ended its side first.
@@ -37,13 +37,7 @@ pub(super) struct Relay {
 
 impl Relay {
     /// `owed`: what the broker has sent and the client has not been given yet.
-    pub(super) fn new(
-        shard: Rc<Shard>,
-        live: Live,
-        client: Socket,
-        upstream: Socket,
-        owed: &[u8],
-    ) -> Self {
+    pub(super) fn new(shard: Rc<Shard>, live: Live, owed: &[u8]) -> Self {
         let live = Rc::new(live);
         let slot = shard.sessions.borrow_mut().insert(live.clone());
         let mut outbound = Flow::default();
@@ -52,8 +46,7 @@ impl Relay {
             shard,
             live,
             slot,
-            client,
-            upstream,
+            watching: false,
             inbound: Flow::default(),
             outbound,
             first_to_end: None,
@@ -65,11 +58,16 @@ impl Relay {
             return Some(End::new(EndBy::Proxy, EndPhase::Relay, cause));
         }
         let (shard, live) = (&*self.shard, &*self.live);
+        let (client, upstream) = (&live.client, &live.upstream);
+        if !self.watching {
+            self.watching = true;
+            client.watch(cx);
+            upstream.watch(cx);
+        }
         let now = shard.seconds();
-        let (client, upstream) = (&self.client, &self.upstream);
-        let inbound = self.inbound.pump(cx, shard, client, upstream, |n| live.count_in(n, now));
+        let inbound = self.inbound.pump(shard, client, upstream, |n| live.count_in(n, now));
         // After a failed write too: the broker's last words may say why it left.
-        let outbound = self.outbound.pump(cx, shard, upstream, client, |n| live.count_out(n, now));
+        let outbound = self.outbound.pump(shard, upstream, client, |n| live.count_out(n, now));
         for (moved, from, to) in
             [(inbound, EndBy::Client, EndBy::Upstream), (outbound, EndBy::Upstream, EndBy::Client)]
         {
@@ -100,7 +98,7 @@ impl Relay {
     }
 
     fn side(&self, side: EndBy) -> &Socket {
-        if side == EndBy::Client { &self.client } else { &self.upstream }
+        if side == EndBy::Client { &self.live.client } else { &self.live.upstream }
     }
 
     fn finish(&self, end: End) {
@@ -182,7 +180,6 @@ impl Flow {
     /// Moves what there is, a few reads of it.
     fn pump(
         &mut self,
-        cx: &Context<'_>,
         shard: &Shard,
         from: &Socket,
         to: &Socket,
@@ -191,13 +188,13 @@ impl Flow {
         if self.ended {
             return Ok(Moved::Stalled);
         }
-        if self.settle(cx, shard, to).map_err(Fault::Write)?.is_pending() {
+        if self.settle(shard, to).map_err(Fault::Write)?.is_pending() {
             return Ok(Moved::Stalled);
         }
         for _ in 0..READS_PER_TURN {
             let read = match self.full_reads {
-                FULL_READS_TO_BULK.. => self.splice(cx, shard, from, to)?,
-                _ => self.copy(cx, shard, from, to)?,
+                FULL_READS_TO_BULK.. => self.splice(shard, from, to)?,
+                _ => self.copy(shard, from, to)?,
             };
             match read {
                 Poll::Pending => return Ok(Moved::Stalled),
@@ -215,15 +212,15 @@ impl Flow {
     }
 
     /// Writes what an earlier turn left.
-    fn settle(&mut self, cx: &Context<'_>, shard: &Shard, to: &Socket) -> io::Result<Poll<()>> {
+    fn settle(&mut self, shard: &Shard, to: &Socket) -> io::Result<Poll<()>> {
         loop {
             match &mut self.left {
                 Left::Nothing => return Ok(Poll::Ready(())),
-                Left::Bytes(left) => match to.poll_send(cx, &left.bytes[left.sent..])? {
+                Left::Bytes(left) => match to.try_send(&left.bytes[left.sent..])? {
                     Poll::Pending => return Ok(Poll::Pending),
                     Poll::Ready(n) => left.sent += n,
                 },
-                Left::Pipe(pipe) => match pipe.poll_drain(cx, to)? {
+                Left::Pipe(pipe) => match pipe.try_drain(to)? {
                     Poll::Pending => return Ok(Poll::Pending),
                     Poll::Ready(_) => {}
                 },
@@ -239,17 +236,19 @@ impl Flow {
     /// One read and one write through the worker's scratch buffer.
     fn copy(
         &mut self,
-        cx: &Context<'_>,
         shard: &Shard,
         from: &Socket,
         to: &Socket,
     ) -> Result<Poll<usize>, Fault> {
         let mut scratch = shard.scratch.borrow_mut();
-        let Poll::Ready(n) = from.poll_recv(cx, &mut scratch).map_err(Fault::Read)? else {
+        let Poll::Ready(n) = from.try_recv(&mut scratch).map_err(Fault::Read)? else {
             return Ok(Poll::Pending);
         };
+        if n == 0 {
+            return Ok(Poll::Ready(0));
+        }
         self.full_reads = if n == scratch.len() { self.full_reads + 1 } else { 0 };
-        let sent = match to.poll_send(cx, &scratch[..n]).map_err(Fault::Write)? {
+        let sent = match to.try_send(&scratch[..n]).map_err(Fault::Write)? {
             Poll::Ready(sent) => sent,
             Poll::Pending => 0,
         };
@@ -260,22 +259,21 @@ impl Flow {
     /// One pipe full, moved inside the kernel.
     fn splice(
         &mut self,
-        cx: &Context<'_>,
         shard: &Shard,
         from: &Socket,
         to: &Socket,
     ) -> Result<Poll<usize>, Fault> {
         let Some(mut pipe) = shard.pipes.take() else {
             self.full_reads = 0;
-            return self.copy(cx, shard, from, to);
+            return self.copy(shard, from, to);
         };
-        let filled = pipe.poll_fill(cx, from);
+        let filled = pipe.try_fill(from);
         if !matches!(filled, Poll::Ready(Ok(1..))) {
             // The stream pauses; what comes next may be small again.
             self.full_reads = 0;
         }
         while !pipe.is_empty() {
-            match pipe.poll_drain(cx, to).map_err(Fault::Write)? {
+            match pipe.try_drain(to).map_err(Fault::Write)? {
                 Poll::Ready(_) => {}
                 Poll::Pending => {
                     self.left = Left::Pipe(Box::new(pipe));

@@ -10,5 +10,5 @@ mod timer;
 
 pub use pipe::{Pipe, Pipes};
 pub use reactor::{Notify, Reactor};
-pub use socket::{Acceptor, Peer, Socket, TcpOptions, WakeHandle};
+pub use socket::{Acceptor, Peer, Socket, TcpOptions, no_delay};
 pub use timer::{Elapsed, deadline, sleep};

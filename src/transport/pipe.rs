@@ -1,11 +1,6 @@
 //! Bulk data moved inside the kernel: socket, pipe, socket.
 
-use std::{
-    cell::RefCell,
-    io,
-    os::fd::OwnedFd,
-    task::{Context, Poll},
-};
+use std::{cell::RefCell, io, os::fd::OwnedFd, task::Poll};
 
 use rustix::pipe::{self, PipeFlags, SpliceFlags};
 
@@ -58,8 +53,8 @@ impl Pipe {
     }
 
     /// Fills the pipe from `socket`; 0 at the peer's end.
-    pub fn poll_fill(&mut self, cx: &Context<'_>, socket: &Socket) -> Poll<io::Result<usize>> {
-        let filled = socket.poll_transfer(cx, Ready::READ, |fd| {
+    pub fn try_fill(&mut self, socket: &Socket) -> Poll<io::Result<usize>> {
+        let filled = socket.try_transfer(Ready::READ, |fd| {
             pipe::splice(fd, None, &self.write, None, self.capacity, NOWAIT)
         });
         if let Poll::Ready(Ok(n)) = filled {
@@ -69,8 +64,8 @@ impl Pipe {
     }
 
     /// Empties the pipe into `socket`, as far as that takes it.
-    pub fn poll_drain(&mut self, cx: &Context<'_>, socket: &Socket) -> Poll<io::Result<usize>> {
-        let drained = socket.poll_transfer(cx, Ready::WRITE, |fd| {
+    pub fn try_drain(&mut self, socket: &Socket) -> Poll<io::Result<usize>> {
+        let drained = socket.try_transfer(Ready::WRITE, |fd| {
             pipe::splice(&self.read, None, fd, None, self.held, NOWAIT)
         });
         if let Poll::Ready(Ok(n)) = drained {

@@ -31,14 +31,14 @@ impl Socket {
     }
 
     /// Starts connecting to an address of the Internet. The connection is there, or has failed,
-    /// when [`Socket::poll_send`] says so.
-    pub fn connect(reactor: &Rc<Reactor>, to: SocketAddr, options: TcpOptions) -> io::Result<Self> {
+    /// when [`Socket::try_send`] says so.
+    pub fn connect(reactor: &Rc<Reactor>, to: SocketAddr) -> io::Result<Self> {
         let family = match to {
             SocketAddr::V4(_) => net::AddressFamily::INET,
             SocketAddr::V6(_) => net::AddressFamily::INET6,
         };
         let fd = net::socket_with(family, SocketType::STREAM, NONBLOCKING, None)?;
-        options.apply(&fd)?;
+        no_delay(&fd)?;
         Self::start(net::connect(&fd, &to))?;
         Self::register(reactor, fd, Ready::NONE)
     }
@@ -66,8 +66,9 @@ impl Socket {
 
     /// Reads what is there, 0 at the peer's end. A read that does not fill `buf` has emptied the
     /// socket, so that no second call has to find that out.
-    pub fn poll_recv(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.reactor.watch(self.token, cx);
+    ///
+    /// Pending: the task that [watches](Self::watch) this socket is woken when there is more.
+    pub fn try_recv(&self, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let ready = self.reactor.ready(self.token);
         if !ready.has(Ready::READ) {
             return Poll::Pending;
@@ -84,9 +85,8 @@ impl Socket {
     }
 
     /// Writes what the kernel takes of `buf`. On a socket that is still connecting, waits for the
-    /// connection, and fails as it failed.
-    pub fn poll_send(&self, cx: &Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.reactor.watch(self.token, cx);
+    /// connection, and fails as it failed. Pending as in [`Self::try_recv`].
+    pub fn try_send(&self, buf: &[u8]) -> Poll<io::Result<usize>> {
         if !self.reactor.ready(self.token).has(Ready::WRITE) {
             return Poll::Pending;
         }
@@ -103,13 +103,11 @@ impl Socket {
     }
 
     /// Runs a transfer of the kernel's own (splice) that reads from or writes to this socket.
-    pub(super) fn poll_transfer(
+    pub(super) fn try_transfer(
         &self,
-        cx: &Context<'_>,
         what: Ready,
         mut transfer: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        self.reactor.watch(self.token, cx);
         if !self.reactor.ready(self.token).has(what) {
             return Poll::Pending;
         }
@@ -130,22 +128,23 @@ impl Socket {
     /// Writes all of `buf`.
     pub async fn send_all(&self, mut buf: &[u8]) -> io::Result<()> {
         while !buf.is_empty() {
-            let n = std::future::poll_fn(|cx| self.poll_send(cx, buf)).await?;
+            let n = std::future::poll_fn(|cx| {
+                self.watch(cx);
+                self.try_send(buf)
+            })
+            .await?;
             buf = &buf[n..];
         }
         Ok(())
     }
 
-    /// Writes as much of `buf` as the kernel takes now, which may be none of it.
-    pub async fn send_some(&self, buf: &[u8]) -> io::Result<usize> {
-        std::future::poll_fn(|cx| match self.poll_send(cx, buf) {
-            Poll::Ready(sent) => Poll::Ready(sent),
-            Poll::Pending => Poll::Ready(Ok(0)),
-        })
-        .await
+    /// Reads once into `buf`, which no other task may hold meanwhile.
+    pub fn poll_recv(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.watch(cx);
+        self.try_recv(buf)
     }
 
-    /// Has `cx` woken at the next event, whether or not anything is read.
+    /// Has `cx` woken at every event from now on, until another task watches.
     pub fn watch(&self, cx: &Context<'_>) {
         self.reactor.watch(self.token, cx);
     }
@@ -156,9 +155,16 @@ impl Socket {
         self.reactor.ready(self.token).has(Ready::BROKEN)
     }
 
-    /// What wakes the task that watches this socket.
-    pub fn wake_handle(&self) -> WakeHandle {
-        WakeHandle(self.token)
+    /// Wakes the task that watches this socket.
+    pub fn wake(&self) {
+        self.reactor.wake(self.token);
+    }
+
+    /// Has TCP watch over the connection; nothing on a unix socket.
+    pub fn set_options(&self, options: TcpOptions) {
+        // It is the peer's absence that these look for, and they are no use on a socket that knows
+        // it already.
+        let _ = options.apply(&self.fd);
     }
 
     /// Ends our side: the peer reads an end of file.
@@ -183,16 +189,6 @@ impl Drop for Socket {
     }
 }
 
-/// Wakes the task of a socket, if it is still there.
-#[derive(Clone, Copy, Debug)]
-pub struct WakeHandle(Token);
-
-impl WakeHandle {
-    pub fn wake(self, reactor: &Reactor) {
-        reactor.wake(self.0);
-    }
-}
-
 impl Ready {
     const READ_WRITE: Self = Self::READ.and(Self::WRITE);
 }
@@ -208,6 +204,11 @@ fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Resu
     }
 }
 
+/// MQTT packets are small, and each is wanted now.
+pub fn no_delay(fd: impl AsFd) -> rustix::io::Result<()> {
+    sockopt::set_tcp_nodelay(fd, true)
+}
+
 /// How TCP watches over a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct TcpOptions {
@@ -221,8 +222,6 @@ impl TcpOptions {
     /// Sets the options. On a listener they hold for every socket that it accepts.
     pub fn apply(self, fd: impl AsFd) -> rustix::io::Result<()> {
         let fd = fd.as_fd();
-        // MQTT packets are small and each is wanted now.
-        sockopt::set_tcp_nodelay(fd, true)?;
         sockopt::set_socket_keepalive(fd, true)?;
         sockopt::set_tcp_keepidle(fd, self.keepalive)?;
         let millis = self.user_timeout.as_millis().try_into().unwrap_or(u32::MAX);

@@ -3,7 +3,7 @@
 use std::{io, rc::Rc, time::Duration};
 
 use super::pool::{Broker, Target};
-use crate::transport::{Reactor, Socket, TcpOptions, deadline};
+use crate::transport::{Reactor, Socket, deadline};
 
 /// Why a broker could not be reached.
 #[derive(Debug, thiserror::Error)]
@@ -25,12 +25,11 @@ pub enum DialError {
 pub async fn dial(
     reactor: &Rc<Reactor>,
     broker: &Broker,
-    options: TcpOptions,
     timeout: Duration,
     first: &[u8],
 ) -> Result<Socket, DialError> {
     let socket = match broker.target().ok_or(DialError::Unresolved)? {
-        Target::Ip(address) => Socket::connect(reactor, address, options),
+        Target::Ip(address) => Socket::connect(reactor, address),
         Target::Unix(path) => Socket::connect_unix(reactor, path),
     }
     .map_err(DialError::Failed)?;

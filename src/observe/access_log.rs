@@ -92,13 +92,19 @@ impl LogWriter {
         !self.buffers.is_empty()
     }
 
+    /// Whether [`Self::room`] would return at once.
+    pub fn has_room(&self) -> bool {
+        !self.buffers.iter().any(SinkBuffer::must_wait)
+    }
+
     /// Waits until every log that may not lose lines has room for one.
     ///
     /// The room is there until the caller's next `await`, so [`Self::write`] must follow at once.
     pub async fn room(&self) {
         // Waiting for one log gives others time to fill up: look again from the start.
         while let Some(full) = self.buffers.iter().find(|buffer| buffer.must_wait()) {
-            match full.queue.reserve().await {
+            // Boxed, as waiting is rare and every session's memory would have the room for it.
+            match Box::pin(full.queue.reserve()).await {
                 Ok(permit) => full.send(permit),
                 Err(_) => {
                     full.lose();

@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::entry::{Entry, FIELDS, Field, Stamped, Value, millis};
+use super::entry::{Endpoint, Entry, FIELDS, Field, Stamped, Value, millis};
 use crate::config::LogLineFormat;
 
 /// How one sink writes its lines, compiled once.
@@ -134,9 +134,12 @@ impl Value<'_> {
             Self::Flag(flag) => write!(out, "{flag}"),
             Self::Id(id) => write!(out, "{id:016x}"),
             Self::Millis(duration) => write!(out, "{:.3}", millis(duration)),
-            Self::Address(address) => write!(out, "{address}"),
-            Self::Endpoint(endpoint) => {
-                escape(&endpoint.to_string(), hostile, out);
+            Self::Address(address) | Self::Endpoint(Endpoint::Ip(address)) => {
+                write!(out, "{address}")
+            }
+            Self::Endpoint(Endpoint::Unix(path)) => {
+                out.extend_from_slice(b"unix:");
+                escape(&path.to_string_lossy(), hostile, out);
                 Ok(())
             }
         };

@@ -15,4 +15,4 @@ pub use metrics::{ListenerMetrics, Metrics, PoolMetrics, TryOutcome, UpstreamMet
 pub use sink::OpenError;
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -5,6 +5,7 @@ mod entry;
 mod format;
 mod metrics;
 mod sink;
+mod value;
 
 pub use access_log::{AccessLogs, LogWriter};
 pub use entry::{

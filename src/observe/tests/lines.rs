@@ -81,7 +81,7 @@ fn json_of_a_full_entry() {
         r#""will":true,"session_expiry":4294967295,"pool":"brokers","upstream":"broker-1","#,
         r#""upstream_address":"127.0.0.1:1883","route":"hash","tries":1,"connack":0,"#,
         r#""connack_reason":"success","session_present":true,"handshake_ms":1.234,"#,
-        r#""dial_ms":0.07,"connack_ms":5.0,"duration_ms":86400000.0,"bytes_in":1048576,"#,
+        r#""dial_ms":0.070,"connack_ms":5.000,"duration_ms":86400000.000,"bytes_in":1048576,"#,
         r#""bytes_out":0,"end_by":"client","end_phase":"relay","end_cause":"closed","#,
         r#""detail":"why"}"#,
         "\n"
@@ -179,7 +179,7 @@ fn escapes_keep_the_rest_of_the_value() {
         "<né\\u0085\\x5Bx\\x5D\\x22\\x5C\\x09\\u2028日>\n"
     );
     let json = line(&LogLineFormat::Json, &entry);
-    assert!(json.contains(r#""client_id":"né\u0085[x]\"\\\t\u2028日""#), "{json}");
+    assert!(json.contains(r#""client_id":"né\u0085[x]\"\\\u0009\u2028日""#), "{json}");
 }
 
 #[test]

@@ -13,7 +13,11 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{config, config::Bind, transport::{TcpOptions, no_delay}};
+use crate::{
+    config,
+    config::Bind,
+    transport::{TcpOptions, no_delay},
+};
 
 /// Connections the kernel holds for us while we are busy; it lowers this to net.core.somaxconn.
 const BACKLOG: i32 = 4096;

@@ -92,7 +92,7 @@ impl LogWriter {
         !self.buffers.is_empty()
     }
 
-    /// Whether every log that may not lose lines has room for one.
+    /// Whether [`Self::room`] would return at once.
     pub fn has_room(&self) -> bool {
         !self.buffers.iter().any(SinkBuffer::must_wait)
     }
@@ -103,7 +103,8 @@ impl LogWriter {
     pub async fn room(&self) {
         // Waiting for one log gives others time to fill up: look again from the start.
         while let Some(full) = self.buffers.iter().find(|buffer| buffer.must_wait()) {
-            match full.queue.reserve().await {
+            // Boxed, as waiting is rare and every session's memory would have the room for it.
+            match Box::pin(full.queue.reserve()).await {
                 Ok(permit) => full.send(permit),
                 Err(_) => {
                     full.lose();

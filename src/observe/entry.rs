@@ -7,9 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
-
-use super::format::Stamp;
+use super::{format::Stamp, value::Value};
 
 /// A flat, borrowed record; a field that is `None` is unknown and left out.
 ///
@@ -249,58 +247,6 @@ named! {
 pub(super) struct Field {
     pub(super) name: &'static str,
     pub(super) value: for<'e> fn(&'e Entry<'e>, &'e Stamp) -> Option<Value<'e>>,
-}
-
-/// A field's value, in the few shapes that the formats write differently.
-#[derive(Clone, Copy)]
-pub(super) enum Value<'e> {
-    /// From a client, a broker or the configuration: escaped wherever it is written.
-    Text(&'e str),
-    /// One of our own words.
-    Name(&'e str),
-    Number(u64),
-    Flag(bool),
-    Id(u64),
-    Millis(Duration),
-    Address(SocketAddr),
-    Endpoint(Endpoint<'e>),
-}
-
-/// Milliseconds, to the microsecond.
-pub(super) fn millis(duration: Duration) -> f64 {
-    duration.as_micros() as f64 / 1000.0
-}
-
-impl Serialize for Value<'_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Text(text) | Self::Name(text) => to.serialize_str(text),
-            Self::Number(number) => to.serialize_u64(*number),
-            Self::Flag(flag) => to.serialize_bool(*flag),
-            Self::Id(id) => to.collect_str(&format_args!("{id:016x}")),
-            Self::Millis(duration) => to.serialize_f64(millis(*duration)),
-            Self::Address(address) => to.collect_str(address),
-            Self::Endpoint(endpoint) => to.collect_str(endpoint),
-        }
-    }
-}
-
-/// An entry with its time in words: what JSON is made of.
-pub(super) struct Stamped<'e> {
-    pub(super) entry: &'e Entry<'e>,
-    pub(super) stamp: &'e Stamp,
-}
-
-impl Serialize for Stamped<'_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut map = to.serialize_map(None)?;
-        for field in FIELDS {
-            if let Some(value) = (field.value)(self.entry, self.stamp) {
-                map.serialize_entry(field.name, &value)?;
-            }
-        }
-        map.end()
-    }
 }
 
 /// The one list of fields: the order of JSON and the variables of a template.

@@ -1,15 +1,16 @@
 //! From an entry to the bytes of one line.
 
 use std::{
-    fmt::Write as _,
-    io::{self, Write},
+    fmt::Write,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::entry::{Entry, FIELDS, Field, Stamped, Value, millis};
+use super::{
+    entry::{Entry, FIELDS, Field},
+    value::{Escape, Value},
+};
 use crate::config::LogLineFormat;
 
 /// How one sink writes its lines, compiled once.
@@ -31,15 +32,26 @@ impl LineFormat {
     /// Appends one whole line, its `\n` included.
     pub(super) fn render(&self, entry: &Entry<'_>, stamp: &Stamp, out: &mut Vec<u8>) {
         match self {
-            Self::Json => {
-                let mut json = serde_json::Serializer::with_formatter(&mut *out, HarmlessJson);
-                // Writing to memory cannot fail, and no value refuses to be serialized.
-                let _ = Stamped { entry, stamp }.serialize(&mut json);
-            }
+            Self::Json => render_json(entry, stamp, out),
             Self::Template(template) => template.render(entry, stamp, out),
         }
         out.push(b'\n');
     }
+}
+
+/// One object, without the fields that are unknown.
+fn render_json(entry: &Entry<'_>, stamp: &Stamp, out: &mut Vec<u8>) {
+    let mut separator = b'{';
+    for field in FIELDS {
+        if let Some(value) = (field.value)(entry, stamp) {
+            out.extend_from_slice(&[separator, b'"']);
+            out.extend_from_slice(field.name.as_bytes());
+            out.extend_from_slice(b"\":");
+            value.write_json(out);
+            separator = b',';
+        }
+    }
+    out.push(b'}');
 }
 
 /// The `text` format: the shape of nginx's stream log, every line with the same fields.
@@ -103,7 +115,7 @@ impl Template {
             match part {
                 Part::Literal(literal) => out.extend_from_slice(literal),
                 Part::Field(value) => match value(entry, stamp) {
-                    Some(value) => value.render(out),
+                    Some(value) => value.write_text(out),
                     None => out.push(b'-'),
                 },
             }
@@ -115,81 +127,8 @@ impl Part {
     /// A line break in a template would make two lines of one entry, so it is escaped too.
     fn literal(text: &str) -> Self {
         let mut literal = Vec::with_capacity(text.len());
-        escape(text, |c| hostile(c) && c != '\t', &mut literal);
+        Escape::Literal.write(text, &mut literal);
         Self::Literal(literal)
-    }
-}
-
-impl Value<'_> {
-    fn render(self, out: &mut Vec<u8>) {
-        // Writing to memory cannot fail.
-        let _ = match self {
-            Self::Text("-") => out.write_all(br"\x2D"),
-            Self::Text(text) => {
-                escape(text, |c| hostile(c) || matches!(c, '"' | '\\' | '[' | ']'), out);
-                Ok(())
-            }
-            Self::Name(name) => out.write_all(name.as_bytes()),
-            Self::Number(number) => write!(out, "{number}"),
-            Self::Flag(flag) => write!(out, "{flag}"),
-            Self::Id(id) => write!(out, "{id:016x}"),
-            Self::Millis(duration) => write!(out, "{:.3}", millis(duration)),
-            Self::Address(address) => write!(out, "{address}"),
-            Self::Endpoint(endpoint) => {
-                escape(&endpoint.to_string(), hostile, out);
-                Ok(())
-            }
-        };
-    }
-}
-
-/// Whether a character can break a line, move a terminal's cursor, or reorder what is shown:
-/// C0, DEL and C1, the line and paragraph separators, and the bidirectional controls (UAX #9).
-fn hostile(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Appends `text`, each character that `must` names as `\xHH`, or `\uHHHH` outside of ASCII.
-fn escape(text: &str, must: impl Fn(char) -> bool, out: &mut Vec<u8>) {
-    let mut written = 0;
-    for (at, c) in text.char_indices() {
-        if must(c) {
-            out.extend_from_slice(text.get(written..at).unwrap_or_default().as_bytes());
-            let code = u32::from(c);
-            // Writing to memory cannot fail.
-            let _ = if c.is_ascii() {
-                write!(out, r"\x{code:02X}")
-            } else {
-                write!(out, r"\u{code:04X}")
-            };
-            written = at + c.len_utf8();
-        }
-    }
-    out.extend_from_slice(text.get(written..).unwrap_or_default().as_bytes());
-}
-
-/// Compact JSON in which no character is [`hostile`]: the standard asks for less (RFC 8259, section 7).
-struct HarmlessJson;
-
-impl serde_json::ser::Formatter for HarmlessJson {
-    fn write_string_fragment<W>(&mut self, to: &mut W, fragment: &str) -> io::Result<()>
-    where
-        W: ?Sized + Write,
-    {
-        // C0 never gets here: serde_json has cut it out.
-        if fragment.is_ascii() && !fragment.as_bytes().contains(&0x7f) {
-            return to.write_all(fragment.as_bytes());
-        }
-        let mut written = 0;
-        for (at, c) in fragment.char_indices() {
-            if hostile(c) {
-                to.write_all(fragment.get(written..at).unwrap_or_default().as_bytes())?;
-                write!(to, r"\u{:04x}", u32::from(c))?;
-                written = at + c.len_utf8();
-            }
-        }
-        to.write_all(fragment.get(written..).unwrap_or_default().as_bytes())
     }
 }
 

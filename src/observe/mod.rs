@@ -5,6 +5,7 @@ mod entry;
 mod format;
 mod metrics;
 mod sink;
+mod value;
 
 pub use access_log::{AccessLogs, LogWriter};
 pub use entry::{
@@ -15,4 +16,4 @@ pub use metrics::{ListenerMetrics, Metrics, PoolMetrics, TryOutcome, UpstreamMet
 pub use sink::OpenError;
 
 #[cfg(test)]
-mod tests {}
+mod tests;

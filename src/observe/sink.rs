@@ -85,16 +85,7 @@ impl Sink {
             .map_err(|error| OpenError::Format { path: path.clone(), error })?;
         let file = open(path).map_err(|error| OpenError::File { path: path.clone(), error })?;
         let control = Arc::<Control>::default();
-        let writer = Writer {
-            path: path.clone(),
-            file,
-            when_full: log.when_full,
-            pending: Vec::new(),
-            written: 0,
-            is_failing: false,
-            dropped,
-            control: control.clone(),
-        };
+        let writer = Writer::new(path, file, log.when_full, dropped, control.clone());
         let (queue, chunks) = channel(QUEUE);
         let (done_tx, done) = sync_channel(0);
         thread::Builder::new()
@@ -166,6 +157,18 @@ struct Writer {
 }
 
 impl Writer {
+    fn new(
+        path: &Path,
+        file: File,
+        when_full: WhenFull,
+        dropped: IntCounter,
+        control: Arc<Control>,
+    ) -> Self {
+        let path = path.to_owned();
+        let (pending, written, is_failing) = (Vec::new(), 0, false);
+        Self { path, file, when_full, pending, written, is_failing, dropped, control }
+    }
+
     fn run(mut self, mut chunks: Receiver<Message>, _done: SyncSender<()>) {
         while let Some(message) = chunks.blocking_recv() {
             self.reopen_if_asked();
@@ -264,3 +267,7 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "tests/sink.rs"]
+mod tests;

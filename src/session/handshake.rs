@@ -18,7 +18,7 @@ use super::{
     dialogue::Dialogue,
     end::End,
     gate::Pass,
-    live::{IdleLimit, Live},
+    live::{IdleLimit, Live, Tally},
     record::{Answer, Client, Origin, Record, Way},
     relay::Relay,
     shard::Shard,
@@ -362,7 +362,8 @@ fn establish(shard: &Rc<Shard>, client: Socket, record: Record, pass: Pass, open
         record.log_connect(shard);
     }
     let idle = IdleLimit::new(shard.timeouts.idle, keep_alive);
-    let live = Live::new(shard, record, lease, pass, accepted, idle, client, upstream);
+    let tally = Tally::default();
+    let live = Live { tally, idle, client, upstream, record, accepted, lease, _pass: pass };
     live.count_in(bytes.0, shard.seconds());
     live.count_out(bytes.1, shard.seconds());
     // A task of its own, so that an idle session is only as large as the relay.

@@ -11,27 +11,33 @@ const IDLE_GRACE_SECONDS: u32 = 5;
 
 /// A session that relays.
 pub(super) struct Live {
+    pub(super) tally: Tally,
+    pub(super) idle: IdleLimit,
+    pub(super) client: Socket,
+    pub(super) upstream: Socket,
     pub(super) record: Record,
-    pub(super) lease: Lease,
-    /// Held for the count that ends with it.
-    _pass: Pass,
     /// Whether the broker accepted the client; a refused one ends as a reject.
     pub(super) accepted: bool,
+    pub(super) lease: Lease,
+    /// Held for the count that ends with it.
+    pub(super) _pass: Pass,
+}
+
+/// What changes while a session lasts.
+#[derive(Default)]
+pub(super) struct Tally {
     pub(super) bytes_in: Cell<u64>,
     pub(super) bytes_out: Cell<u64>,
     /// How much of the two has been added to the metrics.
     counted: Cell<(u64, u64)>,
-    idle: IdleLimit,
     /// The second of the worker's life in which something last came.
-    pub(super) active: Cell<u32>,
+    active: Cell<u32>,
     /// The second in which one side ended while the other went on; 0: neither has.
     pub(super) half_closed: Cell<u32>,
     /// Set by the proxy when it ends the session.
     pub(super) verdict: Cell<Option<EndCause>>,
     /// Whether TCP has been asked to watch over the broker's side.
     guarded: Cell<bool>,
-    pub(super) client: Socket,
-    pub(super) upstream: Socket,
 }
 
 /// How long a session may be silent, in seconds; 0: for ever.
@@ -61,70 +67,42 @@ impl IdleLimit {
 }
 
 impl Live {
-    pub(super) fn new(
-        shard: &Shard,
-        record: Record,
-        lease: Lease,
-        pass: Pass,
-        accepted: bool,
-        idle: IdleLimit,
-        client: Socket,
-        upstream: Socket,
-    ) -> Self {
-        Self {
-            record,
-            lease,
-            _pass: pass,
-            accepted,
-            bytes_in: Cell::new(0),
-            bytes_out: Cell::new(0),
-            counted: Cell::new((0, 0)),
-            idle,
-            active: Cell::new(shard.seconds()),
-            half_closed: Cell::new(0),
-            verdict: Cell::new(None),
-            guarded: Cell::new(false),
-            client,
-            upstream,
-        }
-    }
-
     pub(super) fn count_in(&self, bytes: u64, now: u32) {
-        self.bytes_in.set(self.bytes_in.get() + bytes);
-        self.active.set(now);
+        self.tally.bytes_in.set(self.tally.bytes_in.get() + bytes);
+        self.tally.active.set(now);
     }
 
     pub(super) fn count_out(&self, bytes: u64, now: u32) {
-        self.bytes_out.set(self.bytes_out.get() + bytes);
+        self.tally.bytes_out.set(self.tally.bytes_out.get() + bytes);
         if !self.idle.client_only {
-            self.active.set(now);
+            self.tally.active.set(now);
         }
     }
 
     /// Adds what has been relayed since the last time to the broker's metrics.
     pub(super) fn flush_bytes(&self) {
-        let (counted_in, counted_out) = self.counted.get();
-        let (bytes_in, bytes_out) = (self.bytes_in.get(), self.bytes_out.get());
+        let (counted_in, counted_out) = self.tally.counted.get();
+        let (bytes_in, bytes_out) = (self.tally.bytes_in.get(), self.tally.bytes_out.get());
         if (bytes_in, bytes_out) != (counted_in, counted_out) {
             let metrics = &self.lease.broker().metrics;
             metrics.bytes_in.inc_by(bytes_in - counted_in);
             metrics.bytes_out.inc_by(bytes_out - counted_out);
-            self.counted.set((bytes_in, bytes_out));
+            self.tally.counted.set((bytes_in, bytes_out));
         }
     }
 
     fn overdue(&self, shard: &Shard, now: u32) -> Option<EndCause> {
-        if self.idle.seconds > 0 && now - self.active.get() > self.idle.seconds {
+        if self.idle.seconds > 0 && now - self.tally.active.get() > self.idle.seconds {
             return Some(EndCause::Idle);
         }
-        let half_closed = self.half_closed.get();
+        let half_closed = self.tally.half_closed.get();
         let limit = shard.timeouts.half_close.as_secs_f64().ceil() as u32;
         (half_closed > 0 && now - half_closed > limit).then_some(EndCause::Timeout)
     }
 
     /// Has the relay end the session, for the reason given.
     pub(super) fn end(&self, cause: EndCause) {
-        self.verdict.set(Some(cause));
+        self.tally.verdict.set(Some(cause));
         self.client.wake();
     }
 
@@ -132,7 +110,7 @@ impl Live {
     /// they are left to the first sweep, and the many connections that end before it do without.
     /// The client's side has them from its listener.
     fn guard(&self, shard: &Shard) {
-        if !self.guarded.replace(true) {
+        if !self.tally.guarded.replace(true) {
             self.upstream.set_options(shard.tcp_options());
         }
     }

@@ -54,7 +54,7 @@ impl Relay {
     }
 
     fn advance(&mut self, cx: &Context<'_>) -> Option<End> {
-        if let Some(cause) = self.live.verdict.get() {
+        if let Some(cause) = self.live.tally.verdict.get() {
             return Some(End::new(EndBy::Proxy, EndPhase::Relay, cause));
         }
         let (shard, live) = (&*self.shard, &*self.live);
@@ -80,7 +80,7 @@ impl Relay {
                         return Some(End::new(first, EndPhase::Relay, EndCause::Closed));
                     }
                     self.side(to).shutdown();
-                    self.live.half_closed.set(now);
+                    self.live.tally.half_closed.set(now);
                 }
                 Err(Fault::Read(error)) => return Some(self.failed(from, to, &error)),
                 Err(Fault::Write(error)) => return Some(self.failed(to, from, &error)),
@@ -112,7 +112,7 @@ impl Relay {
         };
         let (shard, live) = (self.shard.clone(), self.live.clone());
         shard.clone().record(move || {
-            let bytes = (live.bytes_in.get(), live.bytes_out.get());
+            let bytes = (live.tally.bytes_in.get(), live.tally.bytes_out.get());
             live.record.log_end(&shard, event, bytes, &end);
         });
     }
@@ -234,12 +234,7 @@ impl Flow {
     }
 
     /// One read and one write through the worker's scratch buffer.
-    fn copy(
-        &mut self,
-        shard: &Shard,
-        from: &Socket,
-        to: &Socket,
-    ) -> Result<Poll<usize>, Fault> {
+    fn copy(&mut self, shard: &Shard, from: &Socket, to: &Socket) -> Result<Poll<usize>, Fault> {
         let mut scratch = shard.scratch.borrow_mut();
         let Poll::Ready(n) = from.try_recv(&mut scratch).map_err(Fault::Read)? else {
             return Ok(Poll::Pending);
@@ -257,12 +252,7 @@ impl Flow {
     }
 
     /// One pipe full, moved inside the kernel.
-    fn splice(
-        &mut self,
-        shard: &Shard,
-        from: &Socket,
-        to: &Socket,
-    ) -> Result<Poll<usize>, Fault> {
+    fn splice(&mut self, shard: &Shard, from: &Socket, to: &Socket) -> Result<Poll<usize>, Fault> {
         let Some(mut pipe) = shard.pipes.take() else {
             self.full_reads = 0;
             return self.copy(shard, from, to);

@@ -142,7 +142,7 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
                     }
                     Order::EndSessions => session::end_all(&shard, EndCause::Drain),
                     Order::Stop => {
-                        shard.log.close(EXIT_PATIENCE);
+                        shard.log.hand_over(EXIT_PATIENCE);
                         return Ok(());
                     }
                 }
@@ -165,7 +165,7 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
             }
         }
         if draining && shard.unfinished() == 0 {
-            shard.log.close(EXIT_PATIENCE);
+            shard.log.hand_over(EXIT_PATIENCE);
             return Ok(());
         }
         reactor.turn(until.saturating_duration_since(now))?;

@@ -17,7 +17,7 @@ use crate::config::{self, WhenFull};
 
 /// Bytes from which a worker's buffer is handed over without waiting for its next flush: large
 /// enough that the writer's wake-up and system call cost little per line.
-const CHUNK: usize = 32 * 1024;
+const CHUNK: usize = 128 * 1024;
 
 /// Bytes that a worker keeps for one log whose queue is full. Beyond it, sessions wait or lines are
 /// dropped.
@@ -140,7 +140,7 @@ impl LogWriter {
     /// Hands over everything, blocking the thread for at most `patience`; for a worker's exit.
     ///
     /// Returns the number of lines that had to be given up (and counted as dropped).
-    pub fn close(&self, patience: Duration) -> usize {
+    pub fn hand_over(&self, patience: Duration) -> usize {
         let give_up_at = Instant::now() + patience;
         loop {
             self.flush();
@@ -152,6 +152,11 @@ impl LogWriter {
             }
             std::thread::sleep(CLOSE_POLL);
         }
+    }
+
+    /// [`Self::hand_over`], for the last time.
+    pub fn close(self, patience: Duration) -> usize {
+        self.hand_over(patience)
     }
 }
 

@@ -246,47 +246,56 @@ named! {
 /// One field: its name, and where its value comes from.
 pub(super) struct Field {
     pub(super) name: &'static str,
+    /// The name as a JSON key, with the comma before it: one copy a field and line.
+    pub(super) json_key: &'static str,
     pub(super) value: for<'e> fn(&'e Entry<'e>, &'e Stamp) -> Option<Value<'e>>,
 }
 
+macro_rules! field {
+    ($name:literal, $value:expr) => {
+        Field { name: $name, json_key: concat!(",\"", $name, "\":"), value: $value }
+    };
+}
+pub(super) use field;
+
 /// The one list of fields: the order of JSON and the variables of a template.
 pub(super) const FIELDS: &[Field] = &[
-    Field { name: "time", value: |_, stamp| Some(Value::Name(stamp.rfc3339())) },
-    Field { name: "event", value: |e, _| Some(Value::Name(e.event.as_str())) },
-    Field { name: "session", value: |e, _| Some(Value::Id(e.session)) },
-    Field { name: "listener", value: |e, _| Some(Value::Text(e.listener)) },
-    Field { name: "transport", value: |e, _| Some(Value::Name(e.transport.as_str())) },
-    Field { name: "client", value: |e, _| e.client.map(Value::Address) },
-    Field { name: "peer", value: |e, _| e.peer.map(Value::Address) },
-    Field { name: "protocol_name", value: |e, _| e.protocol_name.map(Value::Text) },
-    Field { name: "protocol_version", value: |e, _| e.protocol_version.map(number) },
-    Field { name: "bridge", value: |e, _| e.bridge.map(Value::Flag) },
-    Field { name: "client_id", value: |e, _| e.client_id.map(Value::Text) },
-    Field { name: "assigned_client_id", value: |e, _| e.assigned_client_id.map(Value::Text) },
-    Field { name: "username", value: |e, _| e.username.map(Value::Text) },
-    Field { name: "has_password", value: |e, _| e.has_password.map(Value::Flag) },
-    Field { name: "clean_start", value: |e, _| e.clean_start.map(Value::Flag) },
-    Field { name: "keepalive", value: |e, _| e.keepalive.map(number) },
-    Field { name: "will", value: |e, _| e.will.map(Value::Flag) },
-    Field { name: "session_expiry", value: |e, _| e.session_expiry.map(number) },
-    Field { name: "pool", value: |e, _| e.pool.map(Value::Text) },
-    Field { name: "upstream", value: |e, _| e.upstream.map(Value::Text) },
-    Field { name: "upstream_address", value: |e, _| e.upstream_address.map(Value::Endpoint) },
-    Field { name: "route", value: |e, _| e.route.map(|r| Value::Name(r.as_str())) },
-    Field { name: "tries", value: |e, _| e.tries.map(number) },
-    Field { name: "connack", value: |e, _| e.connack.map(number) },
-    Field { name: "connack_reason", value: |e, _| e.connack_reason.map(Value::Text) },
-    Field { name: "session_present", value: |e, _| e.session_present.map(Value::Flag) },
-    Field { name: "handshake_ms", value: |e, _| e.handshake_ms.map(Value::Millis) },
-    Field { name: "dial_ms", value: |e, _| e.dial_ms.map(Value::Millis) },
-    Field { name: "connack_ms", value: |e, _| e.connack_ms.map(Value::Millis) },
-    Field { name: "duration_ms", value: |e, _| e.duration_ms.map(Value::Millis) },
-    Field { name: "bytes_in", value: |e, _| e.bytes_in.map(number) },
-    Field { name: "bytes_out", value: |e, _| e.bytes_out.map(number) },
-    Field { name: "end_by", value: |e, _| e.end_by.map(|by| Value::Name(by.as_str())) },
-    Field { name: "end_phase", value: |e, _| e.end_phase.map(|p| Value::Name(p.as_str())) },
-    Field { name: "end_cause", value: |e, _| e.end_cause.map(|c| Value::Name(c.as_str())) },
-    Field { name: "detail", value: |e, _| e.detail.map(Value::Text) },
+    field!("time", |_, stamp| Some(Value::Name(stamp.rfc3339()))),
+    field!("event", |e, _| Some(Value::Name(e.event.as_str()))),
+    field!("session", |e, _| Some(Value::Id(e.session))),
+    field!("listener", |e, _| Some(Value::Text(e.listener))),
+    field!("transport", |e, _| Some(Value::Name(e.transport.as_str()))),
+    field!("client", |e, _| e.client.map(Value::Address)),
+    field!("peer", |e, _| e.peer.map(Value::Address)),
+    field!("protocol_name", |e, _| e.protocol_name.map(Value::Name)),
+    field!("protocol_version", |e, _| e.protocol_version.map(number)),
+    field!("bridge", |e, _| e.bridge.map(Value::Flag)),
+    field!("client_id", |e, _| e.client_id.map(Value::Text)),
+    field!("assigned_client_id", |e, _| e.assigned_client_id.map(Value::Text)),
+    field!("username", |e, _| e.username.map(Value::Text)),
+    field!("has_password", |e, _| e.has_password.map(Value::Flag)),
+    field!("clean_start", |e, _| e.clean_start.map(Value::Flag)),
+    field!("keepalive", |e, _| e.keepalive.map(number)),
+    field!("will", |e, _| e.will.map(Value::Flag)),
+    field!("session_expiry", |e, _| e.session_expiry.map(number)),
+    field!("pool", |e, _| e.pool.map(Value::Text)),
+    field!("upstream", |e, _| e.upstream.map(Value::Text)),
+    field!("upstream_address", |e, _| e.upstream_address.map(Value::Endpoint)),
+    field!("route", |e, _| e.route.map(|r| Value::Name(r.as_str()))),
+    field!("tries", |e, _| e.tries.map(number)),
+    field!("connack", |e, _| e.connack.map(number)),
+    field!("connack_reason", |e, _| e.connack_reason.map(Value::Name)),
+    field!("session_present", |e, _| e.session_present.map(Value::Flag)),
+    field!("handshake_ms", |e, _| e.handshake_ms.map(Value::Millis)),
+    field!("dial_ms", |e, _| e.dial_ms.map(Value::Millis)),
+    field!("connack_ms", |e, _| e.connack_ms.map(Value::Millis)),
+    field!("duration_ms", |e, _| e.duration_ms.map(Value::Millis)),
+    field!("bytes_in", |e, _| e.bytes_in.map(number)),
+    field!("bytes_out", |e, _| e.bytes_out.map(number)),
+    field!("end_by", |e, _| e.end_by.map(|by| Value::Name(by.as_str()))),
+    field!("end_phase", |e, _| e.end_phase.map(|p| Value::Name(p.as_str()))),
+    field!("end_cause", |e, _| e.end_cause.map(|c| Value::Name(c.as_str()))),
+    field!("detail", |e, _| e.detail.map(Value::Text)),
 ];
 
 fn number<'e>(number: impl Into<u64>) -> Value<'e> {

@@ -8,7 +8,7 @@ use std::{
 use time::OffsetDateTime;
 
 use super::{
-    entry::{Entry, FIELDS, Field},
+    entry::{Entry, FIELDS, Field, field},
     value::{Escape, Value},
 };
 use crate::config::LogLineFormat;
@@ -41,15 +41,16 @@ impl LineFormat {
 
 /// One object, without the fields that are unknown.
 fn render_json(entry: &Entry<'_>, stamp: &Stamp, out: &mut Vec<u8>) {
-    let mut separator = b'{';
+    let start = out.len();
     for field in FIELDS {
         if let Some(value) = (field.value)(entry, stamp) {
-            out.extend_from_slice(&[separator, b'"']);
-            out.extend_from_slice(field.name.as_bytes());
-            out.extend_from_slice(b"\":");
+            out.extend_from_slice(field.json_key.as_bytes());
             value.write_json(out);
-            separator = b',';
         }
+    }
+    // The first comma.
+    if let Some(first) = out.get_mut(start) {
+        *first = b'{';
     }
     out.push(b'}');
 }
@@ -62,8 +63,7 @@ const TEXT: &str = "${client} [${time_local}] clientid: [${client_id}] username:
     duration_ms: [${duration_ms}] end: [${end_by} ${end_phase} ${end_cause}] detail: [${detail}]";
 
 /// What only templates know: the time as nginx's `$time_local` writes it, in UTC.
-const TIME_LOCAL: Field =
-    Field { name: "time_local", value: |_, stamp| Some(Value::Name(stamp.local())) };
+const TIME_LOCAL: Field = field!("time_local", |_, stamp| Some(Value::Name(stamp.local())));
 
 /// A line with `${field}` variables.
 ///

@@ -42,7 +42,8 @@ impl<'a> Dialogue<'a> {
         loop {
             while self.reply.len() < need {
                 if authenticating {
-                    self.listen_to_both().await?;
+                    // Boxed, as few handshakes need the room for it.
+                    Box::pin(self.listen_to_both()).await?;
                 } else {
                     self.listen().await?;
                 }
@@ -50,7 +51,7 @@ impl<'a> Dialogue<'a> {
             need = if self.version == Version::V5 && mqtt::first_packet_is_auth(&self.reply) {
                 match mqtt::packet_len(&self.reply) {
                     Ok(Some(len)) if len <= self.reply.len() => {
-                        self.pass_auth(len).await?;
+                        Box::pin(self.pass_auth(len)).await?;
                         authenticating = true;
                         1
                     }

@@ -44,13 +44,13 @@ pub async fn serve(shard: Rc<Shard>, origin: Rc<Origin>, fd: OwnedFd, peer: Peer
         Ok(client) => client,
         Err(error) => {
             let end = End::failed(EndBy::Proxy, EndPhase::Handshake, &error);
-            return reject(&shard, None, record, end, None).await;
+            return Box::pin(reject(&shard, None, record, end, None)).await;
         }
     };
     let Some(pass) = shard.gate.enter(peer.ip()) else {
         let end = End::new(EndBy::Proxy, EndPhase::Handshake, EndCause::Limit)
             .with("far more than max_connections; no CONNECT was waited for");
-        return reject(&shard, Some(client), record, end, None).await;
+        return Box::pin(reject(&shard, Some(client), record, end, None)).await;
     };
     let buffer = shard.take_buffer();
     let mut opening = Opening { shard: &shard, client, record, buffer };
@@ -59,7 +59,10 @@ pub async fn serve(shard: Rc<Shard>, origin: Rc<Origin>, fd: OwnedFd, peer: Peer
     shard.give_back_buffer(buffer);
     match opened {
         Ok(opened) => establish(&shard, client, record, pass, opened),
-        Err(Rejected { end, answer }) => reject(&shard, Some(client), record, end, answer).await,
+        // Boxed, as all handshakes would have the room for it otherwise.
+        Err(Rejected { end, answer }) => {
+            Box::pin(reject(&shard, Some(client), record, end, answer)).await;
+        }
     }
 }
 

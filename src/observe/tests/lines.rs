@@ -44,6 +44,7 @@ fn full() -> Entry<'static> {
         protocol_version: Some(5),
         bridge: Some(false),
         client_id: Some("sensor-17"),
+        assigned_client_id: Some("auto-4"),
         username: Some("plant-a"),
         has_password: Some(true),
         clean_start: Some(false),
@@ -76,7 +77,7 @@ fn json_of_a_full_entry() {
     let wanted = concat!(
         r#"{"time":"2026-11-22T23:22:27.123Z","event":"disconnect","session":"0000000000c0ffee","#,
         r#""listener":"mqtt","transport":"tcp","client":"192.0.2.7:51234","peer":"[::1]:9","#,
-        r#""protocol_name":"MQTT","protocol_version":5,"bridge":false,"client_id":"sensor-17","#,
+        r#""protocol_name":"MQTT","protocol_version":5,"bridge":false,"client_id":"sensor-17","assigned_client_id":"auto-4","#,
         r#""username":"plant-a","has_password":true,"clean_start":false,"keepalive":60,"#,
         r#""will":true,"session_expiry":4294967295,"pool":"brokers","upstream":"broker-1","#,
         r#""upstream_address":"127.0.0.1:1883","route":"hash","tries":1,"connack":0,"#,

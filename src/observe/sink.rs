@@ -21,8 +21,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use super::format::{LineFormat, TemplateError};
 use crate::config::{self, WhenFull};
 
-/// Chunks between the workers and a writer: at 32 KiB each, about 10,000 lines.
-pub(super) const QUEUE: usize = 64;
+/// Chunks between the workers and a writer: at 128 KiB each, about 4,000 lines.
+pub(super) const QUEUE: usize = 16;
 
 /// The first and the longest pause before a failed write is tried again.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));

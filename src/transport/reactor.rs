@@ -117,8 +117,13 @@ impl Reactor {
         if let Some(slot) = slots.get_mut(token.index as usize)
             && slot.generation == token.generation
         {
+            let before = slot.ready;
             slot.ready.add(event.flags);
-            if let Some(waker) = &slot.waker {
+            // Whoever waits does so because a bit was missing: an event that brings none, such as
+            // that a new socket can be written to, need wake nobody.
+            if slot.ready != before
+                && let Some(waker) = &slot.waker
+            {
                 waker.wake_by_ref();
             }
         }

@@ -1,0 +1,331 @@
+//! What one side sent is what the other got, byte for byte.
+
+use std::{
+    io::{Read, Write},
+    sync::mpsc::{Receiver, channel},
+    thread,
+};
+
+use crate::{
+    broker::{Broker, Link, version},
+    client::{
+        CONNACK_V3, CONNACK_V5, Client, Connect, DISCONNECT, connack, connect, packet, publish,
+        text,
+    },
+    harness::{Config, PATIENCE, end, heavy},
+};
+
+/// Accepts with `answer` for a CONNACK, and tells every byte of each connection at its end.
+fn recording(
+    answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static,
+) -> (Broker, Receiver<Vec<u8>>) {
+    let (told, heard) = channel();
+    let broker = Broker::start(move |mut link: Link| {
+        let Some(mut bytes) = link.read_packet() else { return };
+        link.send(&answer(&bytes));
+        if link.stream.read_to_end(&mut bytes).is_ok() {
+            let _ = told.send(bytes);
+        }
+    });
+    (broker, heard)
+}
+
+/// Every property that a 5.0 CONNECT and its Will may have, two User Properties among them.
+fn full_v5() -> Vec<u8> {
+    let properties = [
+        &b"\x11\x00\x00\x0E\x10\x21\x00\x14\x27\x00\x01\x00\x00\x22\x00\x0A\x19\x01\x17\x00"[..],
+        b"\x26\x00\x01a\x00\x01b\x26\x00\x01a\x00\x02\xC3\xA9\x15\x00\x05SCRAM\x16\x00\x03\x00\xFF\x01",
+    ]
+    .concat();
+    let will_properties = b"\x18\x00\x00\x00\x05\x01\x01\x02\x00\x00\x00\x3C\x03\x00\x04text\
+        \x08\x00\x02r/\x09\x00\x02\x00\x01\x26\x00\x01k\x00\x01v";
+    let mut will = vec![will_properties.len() as u8];
+    will.extend(will_properties);
+    will.extend(text("last/words"));
+    will.extend(b"\x00\x04\x00\xFF\xFE\x00");
+    Connect {
+        properties: &properties,
+        will: Some((0x04 | 0x10 | 0x20, will)),
+        password: Some("secret"),
+        ..Connect::new(5, "full").username("user")
+    }
+    .bytes()
+}
+
+fn full_v3(version: u8, id: &str, bridge: bool) -> Vec<u8> {
+    let will = [&text("last/words")[..], b"\x00\x03\xFF\x00\x80"].concat();
+    Connect {
+        bridge,
+        will: Some((0x04 | 0x08, will)),
+        password: Some("secret"),
+        ..Connect::new(version, id).username("user")
+    }
+    .bytes()
+}
+
+#[test]
+fn every_version_passes_untouched() {
+    let (broker, heard) = recording(|connect| connack(version(connect), 0));
+    let proxy = Config::of([&broker]).start();
+    // A remaining length in a longer form than it needs, which only 3.x allows.
+    let mut padded = connect(4, "padded");
+    padded.splice(1..2, [padded[1] | 0x80, 0x00]);
+    let plain: [(Vec<u8>, &str, &str, u64, bool); 9] = [
+        (connect(3, "v31"), "v31", "MQIsdp", 3, false),
+        (connect(4, "v311"), "v311", "MQTT", 4, false),
+        (connect(5, "v5"), "v5", "MQTT", 5, false),
+        (full_v3(3, "full31", false), "full31", "MQIsdp", 3, false),
+        (full_v3(4, "full311", false), "full311", "MQTT", 4, false),
+        (full_v5(), "full", "MQTT", 5, false),
+        (full_v3(3, "bridge31", true), "bridge31", "MQIsdp", 3, true),
+        (full_v3(4, "bridge311", true), "bridge311", "MQTT", 4, true),
+        (padded, "padded", "MQTT", 4, false),
+    ];
+    for (connect, id, name, level, bridge) in plain {
+        let answer = connack(level as u8, 0);
+        let mut client = Client::exchange(proxy.address(), &connect, &answer);
+        client.finish();
+        client.expect_end();
+        assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), connect, "{id}");
+        let line = proxy.wait_end(id);
+        assert_eq!(end(&line), "client/relay/closed");
+        assert_eq!(line["protocol_name"], name);
+        assert_eq!(line["protocol_version"], level);
+        assert_eq!(line["bridge"], bridge);
+        assert_eq!(line["bytes_in"], connect.len());
+        assert_eq!(line["bytes_out"], answer.len());
+        assert_eq!(line["connack"], 0);
+        assert_eq!(line["tries"], 1);
+    }
+    let full = proxy.wait_connected("full");
+    for (field, value) in [
+        ("username", "user".into()),
+        ("has_password", true.into()),
+        ("clean_start", true.into()),
+        ("keepalive", 60.into()),
+        ("will", true.into()),
+        ("session_expiry", 3600.into()),
+        ("pool", "brokers".into()),
+        ("upstream", "b1".into()),
+        ("upstream_address", broker.address.to_string().into()),
+        ("route", "hash".into()),
+        ("listener", "mqtt".into()),
+        ("transport", "tcp".into()),
+        ("connack_reason", "success".into()),
+        ("session_present", false.into()),
+    ] as [(&str, serde_json::Value); 14]
+    {
+        assert_eq!(full[field], value, "{field}");
+    }
+}
+
+#[test]
+fn a_connect_in_single_bytes() {
+    let (broker, heard) = recording(|connect| connack(version(connect), 0));
+    let proxy = Config::of([&broker]).start();
+    let mut client = Client::open(proxy.address());
+    let connect = full_v5();
+    for byte in &connect {
+        client.send(&[*byte]);
+    }
+    client.expect(CONNACK_V5);
+    client.finish();
+    client.expect_end();
+    assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), connect);
+}
+
+#[test]
+fn what_is_pipelined_behind_a_connect_and_a_connack() {
+    let more = [&publish(b"at once")[..], b"\xD0\x00"].concat();
+    let behind = more.clone();
+    let (broker, heard) = recording(move |_| [CONNACK_V3, &behind].concat());
+    let proxy = Config::of([&broker]).start();
+    let sent = [&connect(4, "eager")[..], &publish(&[7; 5000]), DISCONNECT].concat();
+    let mut client = Client::open(proxy.address());
+    client.send(&sent);
+    client.finish();
+    let (received, ended) = client.rest();
+    assert_eq!(received, [CONNACK_V3, &more].concat());
+    assert_eq!(ended, Ok(()));
+    assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), sent);
+    let line = proxy.wait_end("eager");
+    assert_eq!(line["bytes_in"], sent.len());
+    assert_eq!(line["bytes_out"], received.len());
+    proxy.wait_metric("mqtt_lb_bytes_total", &["direction=\"in\""], sent.len() as f64);
+    proxy.wait_metric("mqtt_lb_bytes_total", &["direction=\"out\""], received.len() as f64);
+}
+
+/// More behind the CONNECT than the limit for it: that is the broker's, and no fault.
+#[test]
+fn a_flood_pipelined_behind_a_connect() {
+    let (broker, heard) = recording(|connect| connack(version(connect), 0));
+    let proxy = Config::of([&broker]).more("limits: { connect_packet: 1KiB }").start();
+    let sent = [connect(4, "flood"), publish(&[9; 100_000])].concat();
+    let mut client = Client::exchange(proxy.address(), &sent, CONNACK_V3);
+    client.finish();
+    client.expect_end();
+    assert!(heard.recv_timeout(PATIENCE).unwrap() == sent);
+}
+
+/// AUTH both ways before the CONNACK (5.0 §4.12).
+#[test]
+fn enhanced_authentication() {
+    let challenge = packet(0xF0, b"\x18\x0B\x15\x00\x05SCRAM\x16\x00\x00");
+    let response = packet(0xF0, b"\x18\x0D\x15\x00\x05SCRAM\x16\x00\x02hi");
+    let expected = [challenge.clone(), response.clone()];
+    let (told, heard) = channel();
+    let broker = Broker::start(move |mut link| {
+        let Some(connect) = link.read_packet() else { return };
+        let mut read = vec![connect];
+        for _ in 0..3 {
+            link.send(&expected[0]);
+            read.extend(link.read_packet());
+        }
+        link.send(CONNACK_V5);
+        let _ = told.send(read);
+        let _ = link.read_packet();
+    });
+    let proxy = Config::of([&broker]).start();
+    let connect = full_v5();
+    let mut client = Client::exchange(proxy.address(), &connect, &challenge);
+    for answer in [&challenge[..], &challenge, CONNACK_V5] {
+        client.send(&response);
+        client.expect(answer);
+    }
+    let read = heard.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(read, [connect.clone(), response.clone(), response.clone(), response.clone()]);
+    client.finish();
+    client.expect_end();
+    let line = proxy.wait_end("full");
+    assert_eq!(line["bytes_in"], connect.len() + 3 * response.len());
+    assert_eq!(line["bytes_out"], 3 * challenge.len() + CONNACK_V5.len());
+}
+
+/// A broker's refusal passes as it came, with what it carries, and ends as one reject.
+#[test]
+fn a_brokers_own_refusal() {
+    let refusal = packet(0x20, b"\x00\x87\x0A\x1F\x00\x07go away");
+    let answer = refusal.clone();
+    let broker = Broker::start(move |mut link| {
+        if link.read_packet().is_some() {
+            link.send(&answer);
+        }
+    });
+    let proxy = Config::of([&broker]).start();
+    let mut client = Client::exchange(proxy.address(), &connect(5, "nobody"), &refusal);
+    client.expect_end();
+    client.finish();
+    let line = proxy.wait_end("nobody");
+    assert_eq!(line["event"], "reject");
+    assert_eq!(end(&line), "upstream/connack/refused");
+    assert_eq!(
+        (&line["connack"], &line["connack_reason"]),
+        (&0x87.into(), &"not_authorized".into())
+    );
+    assert_eq!(line["bytes_out"], refusal.len());
+    assert_eq!(proxy.metric("mqtt_lb_connacks_total", &["reason=\"not_authorized\""]) as u64, 1);
+    assert_eq!(proxy.metric("mqtt_lb_sessions_total", &[]) as u64, 0);
+}
+
+/// More than the sockets' buffers on the way hold: the kernel lets them grow to some 10 MiB in all.
+const BULK: usize = 24 << 20;
+
+/// Bytes that repeat nowhere near.
+fn noise(seed: u64) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut noise = vec![0; BULK];
+    random.fill(&mut noise);
+    noise
+}
+
+/// Megabytes both ways at once, in pieces of all sizes.
+#[test]
+fn bulk_both_ways() {
+    let _alone = heavy();
+    let (told, heard) = channel();
+    let broker = Broker::start(move |mut link| {
+        if link.accept().is_none() {
+            return;
+        }
+        link.patient();
+        let mut writing = link.stream.try_clone().unwrap();
+        let writer = thread::spawn(move || writing.write_all(&noise(2)).unwrap());
+        let mut read = vec![0; BULK];
+        link.stream.read_exact(&mut read).unwrap();
+        writer.join().unwrap();
+        let _ = told.send(read);
+    });
+    let proxy = Config::of([&broker]).workers(2).start();
+    let mut client = Client::session(proxy.address(), "bulk");
+    let mut writing = client.stream.try_clone().unwrap();
+    let writer = thread::spawn(move || {
+        let (noise, mut random) = (noise(1), fastrand::Rng::with_seed(3));
+        let mut rest = &noise[..];
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(random.usize(1..200_000).min(rest.len()));
+            writing.write_all(piece).unwrap();
+            rest = after;
+        }
+    });
+    let mut read = vec![0; BULK];
+    client.stream.read_exact(&mut read).unwrap();
+    writer.join().unwrap();
+    assert!(read == noise(2));
+    assert!(heard.recv_timeout(PATIENCE).unwrap() == noise(1));
+    client.finish();
+    client.expect_end();
+    let line = proxy.wait_end("bulk");
+    assert_eq!(line["bytes_in"], BULK + connect(4, "bulk").len());
+    assert_eq!(line["bytes_out"], BULK + CONNACK_V3.len());
+}
+
+/// A receiver that does not read stops its sender; the proxy holds next to nothing meanwhile.
+#[test]
+fn backpressure() {
+    let _alone = heavy();
+    let (go, wait) = channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let broker = Broker::start(move |mut link| {
+        if link.accept().is_none() {
+            return;
+        }
+        link.patient();
+        wait.lock().unwrap().recv().unwrap();
+        let mut read = vec![0; BULK];
+        link.stream.read_exact(&mut read).unwrap();
+        assert!(read == noise(5));
+        link.send(&noise(6));
+    });
+    let proxy = Config::of([&broker]).start();
+    let mut client = Client::session(proxy.address(), "slow");
+    let before = proxy.memory();
+    let mut writing = client.stream.try_clone().unwrap();
+    let writer = thread::spawn(move || writing.write_all(&noise(5)).unwrap());
+    // Both ways in turn: first the broker does not read, then the client.
+    stalled(&proxy, "direction=\"in\"");
+    assert!(!writer.is_finished());
+    let held = proxy.memory().saturating_sub(before);
+    assert!(held < 1 << 20, "{held} bytes held");
+    go.send(()).unwrap();
+    writer.join().unwrap();
+    stalled(&proxy, "direction=\"out\"");
+    let held = proxy.memory().saturating_sub(before);
+    assert!(held < 1 << 20, "{held} bytes held");
+    client.expect(&noise(6));
+    client.expect_end();
+}
+
+/// Waits until some of the noise has been relayed, and then no more of it for three sweeps.
+fn stalled(proxy: &crate::harness::Proxy, direction: &str) {
+    let mut last = (0.0, std::time::Instant::now());
+    crate::harness::wait_for("the relay to stall", || {
+        let relayed = proxy.metric("mqtt_lb_bytes_total", &[direction]);
+        if (relayed - last.0).abs() > 0.5 {
+            last = (relayed, std::time::Instant::now());
+        }
+        // Byte counts reach the metrics once a second.
+        let is_stalled = relayed > 65_536.0 && last.1.elapsed().as_millis() > 2500;
+        is_stalled.then_some(())
+    });
+    assert!(last.0 < BULK as f64, "all of it went through: the sockets hold more than {BULK}");
+}

@@ -248,6 +248,10 @@ impl Flow {
         let Poll::Ready(n) = from.poll_recv(cx, &mut scratch).map_err(Fault::Read)? else {
             return Ok(Poll::Pending);
         };
+        if n == 0 {
+            // A unix peer that has closed fails even a write of nothing.
+            return Ok(Poll::Ready(0));
+        }
         self.full_reads = if n == scratch.len() { self.full_reads + 1 } else { 0 };
         let sent = match to.poll_send(cx, &scratch[..n]).map_err(Fault::Write)? {
             Poll::Ready(sent) => sent,

@@ -171,7 +171,10 @@ impl Opening<'_> {
             };
             self.record.tries = self.record.tries.saturating_add(1);
             let began = shard.reactor.now();
-            let dialled = self.dial(lease.broker().clone()).await?;
+            let dialled = self.dial(lease.broker().clone()).await.map_err(|end| {
+                lease.broker().metrics.count_try(TryOutcome::Abandoned);
+                self.given_up(end)
+            })?;
             let took = shard.reactor.now().duration_since(began);
             self.record.way = Some(Way { route, broker: broker as u32, dial: took.into() });
             match dialled {
@@ -279,11 +282,11 @@ impl Opening<'_> {
         let connack = match deadline(&shard.reactor, at, answering).await {
             Ok(Ok(Ok(connack))) => connack,
             Ok(Ok(Err(end)) | Err(end)) => {
-                metrics.count_try(TryOutcome::NoConnack);
-                return Err(match end.by {
-                    EndBy::Client => end.into(),
-                    _ => self.answer(Refuse::ServerUnavailable, end),
+                metrics.count_try(match end.by {
+                    EndBy::Upstream => TryOutcome::NoConnack,
+                    EndBy::Client | EndBy::Proxy => TryOutcome::Abandoned,
                 });
+                return Err(self.given_up(end));
             }
             Err(Elapsed) => {
                 metrics.count_try(TryOutcome::NoConnack);
@@ -310,6 +313,14 @@ impl Opening<'_> {
         shard.give_back_buffer(reply);
         let keep_alive = connack.server_keep_alive.unwrap_or(connect.keep_alive);
         Ok(Opened { upstream, lease, owed, bytes, accepted: connack.code == 0, keep_alive })
+    }
+
+    /// Tells a client that is still there that it has no broker.
+    fn given_up(&self, end: End) -> Rejected {
+        match end.by {
+            EndBy::Client => end.into(),
+            EndBy::Upstream | EndBy::Proxy => self.answer(Refuse::ServerUnavailable, end),
+        }
     }
 
     fn refuse(&self, refuse: Refuse, phase: EndPhase, cause: EndCause) -> Rejected {

@@ -145,15 +145,18 @@ impl Opening<'_> {
         let room = limit.saturating_sub(self.buffer.len());
         let (client, buffer) = (&self.client, &mut self.buffer);
         poll_fn(|cx| {
+            if let Some(cause) = shard.ending.get() {
+                return Poll::Ready(Err(End::new(EndBy::Proxy, EndPhase::Connect, cause)));
+            }
             let mut scratch = shard.scratch.borrow_mut();
             let size = room.min(scratch.len());
-            client.poll_recv(cx, &mut scratch[..size]).map_ok(|n| {
+            let read = client.poll_recv(cx, &mut scratch[..size]).map_ok(|n| {
                 buffer.extend_from_slice(&scratch[..n]);
                 n
-            })
+            });
+            read.map_err(|error| End::failed(EndBy::Client, EndPhase::Connect, &error))
         })
         .await
-        .map_err(|error| End::failed(EndBy::Client, EndPhase::Connect, &error))
     }
 
     /// Tries brokers in order until one answers.
@@ -263,7 +266,7 @@ impl Opening<'_> {
         let shard = self.shard;
         let timeout = shard.pools[self.record.origin.pool].pool.config.connect_timeout;
         let dialling = dial(&shard.reactor, &broker, shard.tcp_options(), timeout, &self.buffer);
-        while_unbroken(&self.client, EndPhase::Dial, dialling).await
+        while_unbroken(shard, &self.client, EndPhase::Dial, dialling).await
     }
 
     /// Sees the broker's answer and passes it on.
@@ -278,7 +281,7 @@ impl Opening<'_> {
         let at = began + shard.pools[self.record.origin.pool].pool.config.connack_timeout;
         let metrics = &lease.broker().metrics;
         let mut dialogue = Dialogue::new(shard, &self.client, &upstream, connect.version);
-        let answering = while_unbroken(&self.client, EndPhase::Connack, dialogue.connack());
+        let answering = while_unbroken(shard, &self.client, EndPhase::Connack, dialogue.connack());
         let connack = match deadline(&shard.reactor, at, answering).await {
             Ok(Ok(Ok(connack))) => connack,
             Ok(Ok(Err(end)) | Err(end)) => {
@@ -339,8 +342,9 @@ impl Rejected {
     }
 }
 
-/// Runs `work` unless the client's connection breaks meanwhile.
+/// Runs `work` unless the client's connection breaks meanwhile, or the proxy ends.
 async fn while_unbroken<T>(
+    shard: &Shard,
     client: &Socket,
     phase: EndPhase,
     work: impl Future<Output = T>,
@@ -348,6 +352,9 @@ async fn while_unbroken<T>(
     let mut work = pin!(work);
     poll_fn(|cx| {
         client.watch(cx);
+        if let Some(cause) = shard.ending.get() {
+            return Poll::Ready(Err(End::new(EndBy::Proxy, phase, cause)));
+        }
         if client.is_broken() {
             return Poll::Ready(Err(End::new(EndBy::Client, phase, EndCause::Reset)));
         }

@@ -156,12 +156,13 @@ fn the_limit_of_a_connect() {
     assert_eq!(broker.connections(), 1);
 }
 
+const ROUNDS: usize = 300;
+
 #[test]
 fn random_bytes() {
     let broker = Broker::echoing();
     let proxy = Config::of([&broker]).start();
     let mut random = fastrand::Rng::with_seed(7);
-    const ROUNDS: usize = 300;
     undisturbed(&proxy, || {
         for round in 0..ROUNDS {
             let mut bytes = vec![0; random.usize(1..2000)];
@@ -245,6 +246,8 @@ fn silent_connections() {
     assert!(slowest < 20_000.0, "{slowest} ms");
 }
 
+const UNFINISHED: usize = 200;
+
 /// Half a CONNECT of the largest size from each of many: no more is held than they sent.
 #[test]
 fn unfinished_connects() {
@@ -252,10 +255,9 @@ fn unfinished_connects() {
     let broker = Broker::echoing();
     let proxy = Config::of([&broker]).more("timeouts: { connect_packet: 20s }").start();
     let before = proxy.memory();
-    const CLIENTS: usize = 200;
     let begun = &connect(4, &"x".repeat(60_000))[..30_000];
     undisturbed(&proxy, || {
-        let clients: Vec<_> = (0..CLIENTS)
+        let clients: Vec<_> = (0..UNFINISHED)
             .map(|_| {
                 let mut client = Client::open(proxy.address());
                 client.send(begun);
@@ -264,13 +266,13 @@ fn unfinished_connects() {
             .collect();
         wait_for("the memory to show it", || {
             let held = proxy.memory().saturating_sub(before);
-            (held > (CLIENTS * begun.len() * 9 / 10) as u64).then_some(())
+            (held > (UNFINISHED * begun.len() * 9 / 10) as u64).then_some(())
         });
         // Up to twice that, as a buffer doubles when it grows.
-        let held = proxy.memory().saturating_sub(before) / CLIENTS as u64;
+        let held = proxy.memory().saturating_sub(before) / UNFINISHED as u64;
         assert!(held < 80 * 1024, "{held} bytes each");
         drop(clients);
-        proxy.wait_ends(CLIENTS);
+        proxy.wait_ends(UNFINISHED);
     });
 }
 

@@ -138,7 +138,8 @@ fn route_against_another_configuration() {
     let fewer = GOOD.replace("      - { name: c, address: \"10.0.0.3:1883\" }\n", "");
     let moved = GOOD.replace("10.0.0", "10.9.9");
     let files = Files::new(&[("good.yaml", GOOD), ("fewer.yaml", &fewer), ("moved.yaml", &moved)]);
-    let ids: String = (0..1000).map(|n| format!("id-{n}\n")).collect();
+    let ids: String =
+        (0..1000).flat_map(|n| ["id-".to_owned(), n.to_string(), "\n".to_owned()]).collect();
     let against = |other: &str, more: &[&str]| {
         let (config, other) = (files.path("good.yaml"), files.path(other));
         let args = [&["route", "-c", &config, "--against", &other], more, &["-"]].concat();

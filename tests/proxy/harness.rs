@@ -50,13 +50,13 @@ pub(crate) struct Config {
     pub(crate) workers: usize,
     pub(crate) bind: String,
     /// Lines of the pool beside its upstreams, in flow style, such as `tries: 2`.
-    pub(crate) pool: Vec<&'static str>,
+    pub(crate) pool: Vec<String>,
     /// Flow mappings of the upstreams.
     pub(crate) upstreams: Vec<String>,
     pub(crate) access_log: String,
     pub(crate) log_level: &'static str,
     /// More top-level keys.
-    pub(crate) more: Vec<&'static str>,
+    pub(crate) more: Vec<String>,
 }
 
 impl Config {
@@ -90,38 +90,32 @@ impl Config {
         self
     }
 
-    pub(crate) fn pool(mut self, line: &'static str) -> Self {
-        self.pool.push(line);
+    pub(crate) fn pool(mut self, line: &str) -> Self {
+        self.pool.push(line.to_owned());
         self
     }
 
-    pub(crate) fn more(mut self, line: &'static str) -> Self {
-        self.more.push(line);
+    pub(crate) fn more(mut self, line: &str) -> Self {
+        self.more.push(line.to_owned());
         self
     }
 
     pub(crate) fn text(&self) -> String {
-        let mut text = format!(
-            "runtime: {{ workers: {} }}\nlisteners:\n  - {{ name: mqtt, bind: \"{}\", pool: brokers }}\n\
-             pools:\n  - name: brokers\n",
-            self.workers, self.bind
-        );
-        for line in &self.pool {
-            text += &format!("    {line}\n");
-        }
-        text += "    upstreams:\n";
-        for upstream in &self.upstreams {
-            text += &format!("      - {upstream}\n");
-        }
-        text += &format!(
-            "access_log: [ {} ]\nadmin: {{ bind: \"127.0.0.1:0\" }}\nlog: {{ level: {} }}\n",
-            self.access_log, self.log_level
-        );
-        for line in &self.more {
-            text += line;
-            text.push('\n');
-        }
-        text
+        let Self { workers, bind, access_log, log_level, .. } = self;
+        let lines = |indent: &str, lines: &[String]| -> String {
+            lines.iter().flat_map(|line| [indent, line, "\n"]).collect()
+        };
+        let of_pool = lines("    ", &self.pool);
+        let upstreams = lines("      - ", &self.upstreams);
+        let more = lines("", &self.more);
+        format!(
+            "runtime: {{ workers: {workers} }}\n\
+             listeners: [ {{ name: mqtt, bind: \"{bind}\", pool: brokers }} ]\n\
+             pools:\n  - name: brokers\n{of_pool}    upstreams:\n{upstreams}\
+             access_log: [ {access_log} ]\n\
+             admin: {{ bind: \"127.0.0.1:0\" }}\n\
+             log: {{ level: {log_level} }}\n{more}"
+        )
     }
 
     pub(crate) fn start(&self) -> Proxy {
@@ -315,6 +309,10 @@ impl Proxy {
         let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
         let kilobytes = line.split_whitespace().nth(1).unwrap();
         kilobytes.parse::<u64>().unwrap() * 1024
+    }
+
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(self.proc("fd")).unwrap().count()
     }
 
     /// Processor time used so far, in clock ticks of 10 ms.

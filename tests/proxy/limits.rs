@@ -43,7 +43,9 @@ fn max_connections() {
         turned_away(&proxy, 0x97);
         assert_eq!(rejects(&proxy), 3);
         // Those who are in stay in.
-        held.iter_mut().for_each(|client| client.echo(b"\xC0\x00"));
+        for client in &mut held {
+            client.echo(b"\xC0\x00");
+        }
         held.pop();
         proxy.wait_end("c2");
         proxy.wait_metric("mqtt_lb_connections_active", &[], 2.0);
@@ -82,7 +84,7 @@ fn far_over_max_connections() {
 #[test]
 fn connects_per_ip() {
     let broker = Broker::echoing();
-    // One an hour, almost: no token comes back while the test runs.
+    // A burst far above the rate, so that few tokens come back while the test runs.
     let limits = "limits: { connects_per_ip: { rate: 1, burst: 100 } }";
     let proxy = Config::of([&broker]).workers(2).more(limits).start();
     let mut served = 0;

@@ -98,7 +98,9 @@ fn held_back(when_full: &str) -> (Proxy, Vec<Value>) {
             })
             .collect();
         if when_full == "drop" {
-            clients.into_iter().for_each(|client| client.join().unwrap());
+            for client in clients {
+                client.join().unwrap();
+            }
             proxy.wait_metric("mqtt_lb_connections_active", &[], 0.0);
             assert!(proxy.metric("mqtt_lb_access_log_dropped_total", &[]) > 0.0);
         } else {

@@ -1,13 +1,13 @@
 //! Every connection ends in exactly one record, whatever becomes of it.
 
-use std::{collections::HashMap, thread};
+use std::{collections::HashMap, net::SocketAddr, thread};
 
 use serde_json::Value;
 
 use crate::{
     broker::Broker,
     client::{CONNACK_V3, Client, Connect, DISCONNECT, connack, connect, publish},
-    harness::{Config, end, heavy, is_end},
+    harness::{Config, end, heavy, is_end, wait_for},
 };
 
 const THREADS: usize = 4;
@@ -33,53 +33,59 @@ fn moody() -> Broker {
     })
 }
 
+/// The `n`th connection of a thread, which ends in one of ten ways.
+fn connect_somehow(address: SocketAddr, t: usize, n: usize) {
+    let id = |mood: &str| format!("{mood}-{t}-{n}");
+    let mut client = Client::open(address);
+    match n % 10 {
+        0 => client.send(b"GET / HTTP/1.1\r\n\r\n"),
+        1 => {}
+        2 => {
+            client.send(&connect(4, &id("refused")));
+            client.expect(&connack(4, 5));
+        }
+        3 => {
+            client.send(&connect(4, &id("leaves")));
+            client.expect(&connack(4, 3));
+        }
+        4 => {
+            client.send(&connect(4, &id("x")));
+            let _ = client.rest();
+        }
+        5 => {
+            client.send(&connect(4, &id("abrupt")));
+            client.expect(CONNACK_V3);
+            client.reset();
+        }
+        6 => {
+            // Gone before its answer.
+            client.send(&connect(4, &id("hasty")));
+            client.reset();
+        }
+        7 => client.reset(),
+        _ => {
+            let mut sent = connect(4, &id("good"));
+            sent.extend(publish(b"once"));
+            sent.extend(DISCONNECT);
+            client.send(&sent);
+            client.expect(CONNACK_V3);
+            client.expect_end();
+        }
+    }
+}
+
 #[test]
 fn as_many_records_as_connections() {
     let _alone = heavy();
     let brokers = [moody(), moody()];
     let proxy = Config::of(&brokers).workers(2).start();
     let address = proxy.address();
+    let descriptors = proxy.descriptors();
     thread::scope(|scope| {
         for t in 0..THREADS {
             scope.spawn(move || {
                 for n in 0..EACH {
-                    let id = |mood: &str| format!("{mood}-{t}-{n}");
-                    let mut client = Client::open(address);
-                    match n % 10 {
-                        0 => client.send(b"GET / HTTP/1.1\r\n\r\n"),
-                        1 => {}
-                        2 => {
-                            client.send(&connect(4, &id("refused")));
-                            client.expect(&connack(4, 5));
-                        }
-                        3 => {
-                            client.send(&connect(4, &id("leaves")));
-                            client.expect(&connack(4, 3));
-                        }
-                        4 => {
-                            client.send(&connect(4, &id("x")));
-                            let _ = client.rest();
-                        }
-                        5 => {
-                            client.send(&connect(4, &id("abrupt")));
-                            client.expect(CONNACK_V3);
-                            client.reset();
-                        }
-                        6 => {
-                            // Gone before its answer.
-                            client.send(&connect(4, &id("hasty")));
-                            client.reset();
-                        }
-                        7 => client.reset(),
-                        _ => {
-                            let mut sent = connect(4, &id("good"));
-                            sent.extend(publish(b"once"));
-                            sent.extend(DISCONNECT);
-                            client.send(&sent);
-                            client.expect(CONNACK_V3);
-                            client.expect_end();
-                        }
-                    }
+                    connect_somehow(address, t, n);
                 }
             });
         }
@@ -87,6 +93,7 @@ fn as_many_records_as_connections() {
     proxy.wait_metric("mqtt_lb_connections_active", &[], 0.0);
     proxy.wait_metric("mqtt_lb_session_ends_total", &[], TOTAL as f64);
     proxy.wait_ends(TOTAL);
+    wait_for("every socket to be closed", || (proxy.descriptors() <= descriptors).then_some(()));
     let log = proxy.log();
     let ends: Vec<_> = log.iter().filter(|line| is_end(line)).collect();
     assert_eq!(ends.len(), TOTAL);
@@ -175,7 +182,7 @@ fn passwords_are_nowhere() {
     Client::exchange(proxy.address(), &with_password(5, "down"), &connack(5, 0x88)).expect_end();
     let ends = proxy.wait_ends(7);
     assert!(ends.iter().any(|line| line["has_password"] == true));
-    let text = crate::harness::wait_for("the text log", || {
+    let text = wait_for("the text log", || {
         let text = std::fs::read_to_string(proxy.path("text.log")).unwrap();
         (text.lines().count() >= 10).then_some(text)
     });

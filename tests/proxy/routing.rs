@@ -87,11 +87,7 @@ fn clients_go_where_route_says() {
 fn a_broker_that_is_down_moves_only_its_own_clients() {
     for algorithm in ["rendezvous", "ketama", "maglev"] {
         let mut brokers = brokers::<3>();
-        let line: &str = match algorithm {
-            "ketama" => "balance: { algorithm: ketama }",
-            "maglev" => "balance: { algorithm: maglev }",
-            _ => "balance: { algorithm: rendezvous }",
-        };
+        let line = &format!("balance: {{ algorithm: {algorithm} }}");
         let proxy = Config::of(&brokers).pool(line).start();
         let ids = &ids()[..60];
         let expected = route(&proxy, &[], ids);
@@ -321,7 +317,9 @@ fn a_storm_of_reconnects() {
                 for _ in 0..3 {
                     let mut clients: Vec<_> =
                         part.iter().map(|id| Client::session(proxy.address(), id)).collect();
-                    clients.iter_mut().for_each(|client| client.echo(b"\xC0\x00"));
+                    for client in &mut clients {
+                        client.echo(b"\xC0\x00");
+                    }
                 }
             });
         }

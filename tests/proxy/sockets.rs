@@ -37,14 +37,14 @@ fn unix_listener() {
     let mut proxy = limited.start();
     let path = proxy.path("mqtt.sock");
     // No address, so no limit by address.
-    let _held = UnixStream::connect(&path).unwrap();
+    let held = UnixStream::connect(&path).unwrap();
     visit(&path, "local");
     let line = proxy.wait_end("local");
     assert_eq!(line["transport"], "unix");
     assert_eq!(line["client"], serde_json::Value::Null);
     assert_eq!(end(&line), "client/relay/closed");
     assert_eq!(line["bytes_in"], connect(4, "local").len() + 2);
-    drop(_held);
+    drop(held);
     proxy.wait_ends(2);
     proxy.signal(Signal::TERM);
     assert_eq!(proxy.wait_exit().code(), Some(0));
@@ -103,7 +103,7 @@ fn unix_upstream() {
     });
     let proxy = Config::at([format!("unix:{}", path.display())]).start();
     let mut client = Client::session(proxy.address(), "to-unix");
-    client.echo(&[0x30; 300_000]);
+    client.echo(&vec![0x30; 300_000]);
     drop(client);
     let line = proxy.wait_end("to-unix");
     assert_eq!(line["upstream_address"], format!("unix:{}", path.display()));

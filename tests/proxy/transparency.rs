@@ -2,8 +2,13 @@
 
 use std::{
     io::{Read, Write},
-    sync::mpsc::{Receiver, channel},
+    net::TcpStream,
+    sync::{
+        Mutex,
+        mpsc::{Receiver, channel},
+    },
     thread,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -12,7 +17,7 @@ use crate::{
         CONNACK_V3, CONNACK_V5, Client, Connect, DISCONNECT, connack, connect, packet, publish,
         text,
     },
-    harness::{Config, PATIENCE, end, heavy},
+    harness::{Config, PATIENCE, Proxy, end, heavy, wait_for},
 };
 
 /// Accepts with `answer` for a CONNACK, and tells every byte of each connection at its end.
@@ -160,7 +165,7 @@ fn what_is_pipelined_behind_a_connect_and_a_connack() {
 fn a_flood_pipelined_behind_a_connect() {
     let (broker, heard) = recording(|connect| connack(version(connect), 0));
     let proxy = Config::of([&broker]).more("limits: { connect_packet: 1KiB }").start();
-    let sent = [connect(4, "flood"), publish(&[9; 100_000])].concat();
+    let sent = [connect(4, "flood"), publish(&vec![9; 100_000])].concat();
     let mut client = Client::exchange(proxy.address(), &sent, CONNACK_V3);
     client.finish();
     client.expect_end();
@@ -227,18 +232,42 @@ fn a_brokers_own_refusal() {
     assert_eq!(proxy.metric("mqtt_lb_sessions_total", &[]) as u64, 0);
 }
 
-/// More than the sockets' buffers on the way hold: the kernel lets them grow to some 10 MiB in all.
-const BULK: usize = 24 << 20;
+/// Not a multiple of anything that a relay moves at a time.
+const BLOCK: usize = (1 << 20) + 7;
+
+/// 64 MiB: more than the sockets' buffers on the way hold, which the kernel lets grow to some 40 MiB.
+const BLOCKS: usize = 64;
+const BULK: usize = BLOCK * BLOCKS;
 
 /// Bytes that repeat nowhere near.
 fn noise(seed: u64) -> Vec<u8> {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let mut noise = vec![0; BULK];
-    random.fill(&mut noise);
+    let mut noise = vec![0; BLOCK];
+    fastrand::Rng::with_seed(seed).fill(&mut noise);
     noise
 }
 
-/// Megabytes both ways at once, in pieces of all sizes.
+/// Writes the bulk in pieces of all sizes.
+fn write_bulk(mut to: &TcpStream, seed: u64) {
+    let (noise, mut random) = (noise(seed), fastrand::Rng::with_seed(seed));
+    for _ in 0..BLOCKS {
+        let mut rest = &noise[..];
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(random.usize(1..200_000).min(rest.len()));
+            to.write_all(piece).unwrap();
+            rest = after;
+        }
+    }
+}
+
+fn read_bulk(mut from: &TcpStream, seed: u64) {
+    let (noise, mut read) = (noise(seed), vec![0; BLOCK]);
+    for block in 0..BLOCKS {
+        from.read_exact(&mut read).unwrap();
+        assert!(read == noise, "block {block} differs");
+    }
+}
+
+/// Megabytes both ways at once.
 #[test]
 fn bulk_both_ways() {
     let _alone = heavy();
@@ -248,30 +277,19 @@ fn bulk_both_ways() {
             return;
         }
         link.patient();
-        let mut writing = link.stream.try_clone().unwrap();
-        let writer = thread::spawn(move || writing.write_all(&noise(2)).unwrap());
-        let mut read = vec![0; BULK];
-        link.stream.read_exact(&mut read).unwrap();
-        writer.join().unwrap();
-        let _ = told.send(read);
+        thread::scope(|scope| {
+            scope.spawn(|| write_bulk(&link.stream, 2));
+            read_bulk(&link.stream, 1);
+        });
+        let _ = told.send(());
     });
     let proxy = Config::of([&broker]).workers(2).start();
     let mut client = Client::session(proxy.address(), "bulk");
-    let mut writing = client.stream.try_clone().unwrap();
-    let writer = thread::spawn(move || {
-        let (noise, mut random) = (noise(1), fastrand::Rng::with_seed(3));
-        let mut rest = &noise[..];
-        while !rest.is_empty() {
-            let (piece, after) = rest.split_at(random.usize(1..200_000).min(rest.len()));
-            writing.write_all(piece).unwrap();
-            rest = after;
-        }
+    thread::scope(|scope| {
+        scope.spawn(|| write_bulk(&client.stream, 1));
+        read_bulk(&client.stream, 2);
     });
-    let mut read = vec![0; BULK];
-    client.stream.read_exact(&mut read).unwrap();
-    writer.join().unwrap();
-    assert!(read == noise(2));
-    assert!(heard.recv_timeout(PATIENCE).unwrap() == noise(1));
+    heard.recv_timeout(PATIENCE).unwrap();
     client.finish();
     client.expect_end();
     let line = proxy.wait_end("bulk");
@@ -284,48 +302,51 @@ fn bulk_both_ways() {
 fn backpressure() {
     let _alone = heavy();
     let (go, wait) = channel::<()>();
-    let wait = std::sync::Mutex::new(wait);
+    let wait = Mutex::new(wait);
     let broker = Broker::start(move |mut link| {
         if link.accept().is_none() {
             return;
         }
         link.patient();
         wait.lock().unwrap().recv().unwrap();
-        let mut read = vec![0; BULK];
-        link.stream.read_exact(&mut read).unwrap();
-        assert!(read == noise(5));
-        link.send(&noise(6));
+        read_bulk(&link.stream, 5);
+        write_bulk(&link.stream, 6);
     });
     let proxy = Config::of([&broker]).start();
     let mut client = Client::session(proxy.address(), "slow");
     let before = proxy.memory();
-    let mut writing = client.stream.try_clone().unwrap();
-    let writer = thread::spawn(move || writing.write_all(&noise(5)).unwrap());
-    // Both ways in turn: first the broker does not read, then the client.
-    stalled(&proxy, "direction=\"in\"");
-    assert!(!writer.is_finished());
-    let held = proxy.memory().saturating_sub(before);
-    assert!(held < 1 << 20, "{held} bytes held");
-    go.send(()).unwrap();
-    writer.join().unwrap();
-    stalled(&proxy, "direction=\"out\"");
-    let held = proxy.memory().saturating_sub(before);
-    assert!(held < 1 << 20, "{held} bytes held");
-    client.expect(&noise(6));
+    let holds_little = |proxy: &Proxy| {
+        let held = proxy.memory().saturating_sub(before);
+        assert!(held < 1 << 20, "{held} bytes held");
+    };
+    // First the broker does not read, then the client.
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| write_bulk(&client.stream, 5));
+        wait_until_stalled(&proxy, "direction=\"in\"");
+        assert!(!writer.is_finished(), "{BULK} bytes are not enough to fill the sockets");
+        holds_little(&proxy);
+        go.send(()).unwrap();
+    });
+    wait_until_stalled(&proxy, "direction=\"out\"");
+    assert!(proxy.metric("mqtt_lb_bytes_total", &["direction=\"out\""]) < BULK as f64);
+    holds_little(&proxy);
+    read_bulk(&client.stream, 6);
     client.expect_end();
+    client.finish();
+    let line = proxy.wait_end("slow");
+    assert_eq!(line["bytes_in"], BULK + connect(4, "slow").len());
+    assert_eq!(line["bytes_out"], BULK + CONNACK_V3.len());
 }
 
-/// Waits until some of the noise has been relayed, and then no more of it for three sweeps.
-fn stalled(proxy: &crate::harness::Proxy, direction: &str) {
-    let mut last = (0.0, std::time::Instant::now());
-    crate::harness::wait_for("the relay to stall", || {
+/// Waits until some of the bulk has been relayed, and then for two sweeps no more of it: byte
+/// counts reach the metrics once a second.
+fn wait_until_stalled(proxy: &Proxy, direction: &str) {
+    let (mut last, mut since) = (0.0, Instant::now());
+    wait_for("the relay to stall", || {
         let relayed = proxy.metric("mqtt_lb_bytes_total", &[direction]);
-        if (relayed - last.0).abs() > 0.5 {
-            last = (relayed, std::time::Instant::now());
+        if (relayed - last).abs() > 0.5 {
+            (last, since) = (relayed, Instant::now());
         }
-        // Byte counts reach the metrics once a second.
-        let is_stalled = relayed > 65_536.0 && last.1.elapsed().as_millis() > 2500;
-        is_stalled.then_some(())
+        (relayed > 65_536.0 && since.elapsed() > Duration::from_millis(2500)).then_some(())
     });
-    assert!(last.0 < BULK as f64, "all of it went through: the sockets hold more than {BULK}");
 }

@@ -2,12 +2,15 @@
 
 use std::{fs, io, net::TcpStream, thread};
 
-use rustix::process::Signal;
+use rustix::{
+    fs::{CWD, FileType, Mode, mknodat},
+    process::Signal,
+};
 
 use crate::{
     broker::Broker,
     client::{Client, connect},
-    harness::{Config, end, is_end, json_lines, wait_for},
+    harness::{Config, Proxy, end, is_end, json_lines, program, wait_for},
 };
 
 #[test]
@@ -101,6 +104,27 @@ fn a_second_sigterm_ends_at_once() {
     let ends: Vec<_> = proxy.log().into_iter().filter(is_end).collect();
     assert_eq!(ends.len(), 5);
     assert!(ends.iter().all(|line| end(line) == "proxy/relay/drain"));
+}
+
+/// A log that cannot be written does not keep the proxy from ending.
+#[test]
+fn sigterm_behind_a_log_that_nobody_reads() {
+    let broker = Broker::echoing();
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo.log");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let _reader = fs::File::options().read(true).write(true).open(&fifo).unwrap();
+    let mut config = Config::of([&broker]);
+    config.access_log = "{ path: fifo.log, format: json }".to_owned();
+    let mut proxy = Proxy::start_in(dir, &config.text(), |_| program());
+    let name = "n".repeat(60_000);
+    for _ in 0..3 {
+        Client::session(proxy.address(), &name);
+    }
+    proxy.wait_metric("mqtt_lb_connections_active", &[], 0.0);
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.wait_exit().code(), Some(0));
+    proxy.wait_stderr("access log");
 }
 
 #[test]

@@ -94,6 +94,30 @@ fn a_clients_reset_reaches_the_broker() {
     assert_eq!(end(&proxy.wait_end("rude")), "client/relay/reset");
 }
 
+/// Also a broker that has stopped reading, and will not be told by a write.
+#[test]
+fn a_clients_reset_behind_backpressure() {
+    let (told, heard) = channel();
+    let (go, wait) = channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let broker = Broker::start(move |mut link| {
+        link.accept();
+        wait.lock().unwrap().recv().unwrap();
+        let ended = io::copy(&mut link.stream, &mut io::sink()).map_err(|error| error.kind());
+        let _ = told.send(ended);
+    });
+    let proxy = Config::of([&broker]).start();
+    let mut client = Client::session(proxy.address(), "full");
+    client.stream.set_write_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
+    let block = vec![0x30; 1 << 20];
+    // 100 MiB are more than all buffers on the way hold.
+    assert!((0..100).any(|_| client.stream.write_all(&block).is_err()));
+    client.reset();
+    go.send(()).unwrap();
+    assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), Err(io::ErrorKind::ConnectionReset));
+    assert_eq!(end(&proxy.wait_end("full")), "client/relay/reset");
+}
+
 #[test]
 fn a_brokers_reset_reaches_the_client() {
     let broker = Broker::start(|mut link| {

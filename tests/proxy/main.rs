@@ -17,3 +17,4 @@ mod routing;
 mod sockets;
 mod timeouts;
 mod transparency;
+mod waiting;

@@ -139,6 +139,48 @@ fn a_connect_in_single_bytes() {
     assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), connect);
 }
 
+/// Larger than one read, and than what a socket takes at once while nobody reads.
+#[test]
+fn the_largest_of_connects() {
+    let (broker, heard) = recording(|connect| connack(version(connect), 0));
+    let proxy = Config::of([&broker]).more("limits: { connect_packet: 1MiB }").start();
+    let long = "x".repeat(65_535);
+    let will = [text(&long), text(&long)].concat();
+    let connect = Connect {
+        will: Some((0x04, will)),
+        password: Some(&long),
+        ..Connect::new(4, &long).username(&long)
+    };
+    let connect = connect.bytes();
+    assert!(connect.len() > 5 * 65_535);
+    let mut client = Client::exchange(proxy.address(), &connect, CONNACK_V3);
+    client.finish();
+    client.expect_end();
+    assert!(heard.recv_timeout(PATIENCE).unwrap() == connect);
+    assert_eq!(proxy.wait_end(&long)["bytes_in"], connect.len());
+}
+
+#[test]
+fn a_connack_in_single_bytes() {
+    let connack = packet(0x20, b"\x01\x00\x09\x13\x00\x0A\x12\x00\x03new");
+    let sent = connack.clone();
+    let broker = Broker::start(move |mut link| {
+        if link.read_packet().is_some() {
+            for byte in &sent {
+                link.send(&[*byte]);
+            }
+        }
+    });
+    let proxy = Config::of([&broker]).start();
+    let mut client = Client::exchange(proxy.address(), &connect(5, ""), &connack);
+    client.expect_end();
+    client.finish();
+    let line = proxy.wait_ends(1).remove(0);
+    assert_eq!(line["assigned_client_id"], "new");
+    assert_eq!(line["session_present"], true);
+    assert_eq!(line["bytes_out"], connack.len());
+}
+
 #[test]
 fn what_is_pipelined_behind_a_connect_and_a_connack() {
     let more = [&publish(b"at once")[..], b"\xD0\x00"].concat();
@@ -158,6 +200,21 @@ fn what_is_pipelined_behind_a_connect_and_a_connack() {
     assert_eq!(line["bytes_out"], received.len());
     proxy.wait_metric("mqtt_lb_bytes_total", &["direction=\"in\""], sent.len() as f64);
     proxy.wait_metric("mqtt_lb_bytes_total", &["direction=\"out\""], received.len() as f64);
+}
+
+/// A broker that knows no 5.0 says so in the form that it knows.
+#[test]
+fn an_older_brokers_refusal() {
+    let broker = Broker::start(|mut link| {
+        if link.read_packet().is_some() {
+            link.send(b"\x20\x02\x00\x01");
+        }
+    });
+    let proxy = Config::of([&broker]).start();
+    Client::exchange(proxy.address(), &connect(5, "new"), b"\x20\x02\x00\x01").expect_end();
+    let line = proxy.wait_end("new");
+    assert_eq!(end(&line), "upstream/connack/refused");
+    assert_eq!(line["connack_reason"], "unacceptable_protocol_version");
 }
 
 /// More behind the CONNECT than the limit for it: that is the broker's, and no fault.

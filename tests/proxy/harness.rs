@@ -54,6 +54,7 @@ pub(crate) struct Config {
     /// Flow mappings of the upstreams.
     pub(crate) upstreams: Vec<String>,
     pub(crate) access_log: String,
+    pub(crate) admin: String,
     pub(crate) log_level: &'static str,
     /// More top-level keys.
     pub(crate) more: Vec<String>,
@@ -75,6 +76,7 @@ impl Config {
                 .map(|(n, address)| format!("{{ name: b{}, address: \"{address}\" }}", n + 1))
                 .collect(),
             access_log: "{ path: access.log, format: json }".to_owned(),
+            admin: "127.0.0.1:0".to_owned(),
             log_level: "info",
             more: Vec::new(),
         }
@@ -101,7 +103,7 @@ impl Config {
     }
 
     pub(crate) fn text(&self) -> String {
-        let Self { workers, bind, access_log, log_level, .. } = self;
+        let Self { workers, bind, access_log, admin, log_level, .. } = self;
         let lines = |indent: &str, lines: &[String]| -> String {
             lines.iter().flat_map(|line| [indent, line, "\n"]).collect()
         };
@@ -113,9 +115,17 @@ impl Config {
              listeners: [ {{ name: mqtt, bind: \"{bind}\", pool: brokers }} ]\n\
              pools:\n  - name: brokers\n{of_pool}    upstreams:\n{upstreams}\
              access_log: [ {access_log} ]\n\
-             admin: {{ bind: \"127.0.0.1:0\" }}\n\
+             admin: {{ bind: \"{admin}\" }}\n\
              log: {{ level: {log_level} }}\n{more}"
         )
+    }
+
+    /// Starts what cannot run, to its exit.
+    #[track_caller]
+    pub(crate) fn fail_to_start(&self, said: &str) {
+        let mut proxy = Proxy::spawn(tempfile::tempdir().unwrap(), &self.text(), |_| program());
+        assert_eq!(proxy.wait_exit().code(), Some(1));
+        proxy.wait_stderr(said);
     }
 
     pub(crate) fn start(&self) -> Proxy {
@@ -217,7 +227,15 @@ impl Proxy {
 
     /// Where the listener `mqtt` listens.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.listeners["mqtt"].parse().unwrap()
+        self.address_of("mqtt")
+    }
+
+    pub(crate) fn address_of(&self, listener: &str) -> SocketAddr {
+        self.listeners[listener].parse().unwrap()
+    }
+
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin.unwrap()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -261,7 +279,7 @@ impl Proxy {
     }
 
     pub(crate) fn get(&self, path: &str) -> String {
-        let mut admin = TcpStream::connect(self.admin.unwrap()).unwrap();
+        let mut admin = TcpStream::connect(self.admin()).unwrap();
         admin.set_read_timeout(Some(PATIENCE)).unwrap();
         write!(admin, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();

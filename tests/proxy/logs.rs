@@ -151,3 +151,14 @@ fn a_full_log_that_drops_counts_its_losses() {
     assert_eq!(lines.len() + dropped, 2 * CLIENTS);
     assert_eq!(proxy.metric("mqtt_lb_session_ends_total", &[]) as usize, CLIENTS);
 }
+
+/// A FIFO that nobody reads: said at the start, and not by the first line that hangs.
+#[test]
+fn a_log_that_cannot_be_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo.log");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let mut config = Config::at(["127.0.0.1:1"]);
+    config.access_log = format!("{{ path: \"{}\", format: json }}", fifo.display());
+    config.fail_to_start(&format!("access log {}: ", fifo.display()));
+}

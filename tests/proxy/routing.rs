@@ -273,18 +273,21 @@ fn keys_of_several_fields() {
     let expected = route(&proxy, &["--username", "dave"], ids);
     let without = route(&proxy, &[], ids);
     assert_ne!(expected, without);
-    for (id, (with, without)) in ids.iter().zip(expected.iter().zip(&without)) {
-        let connect_with = Connect::new(4, id).username("dave").bytes();
-        for (connect, order) in [(connect_with, with), (connect(4, id), without)] {
-            let seen = proxy.log().len();
-            Client::exchange(proxy.address(), &connect, CONNACK_V3);
-            let end = wait_for("its end", || {
-                let mut log = proxy.log().split_off(seen).into_iter();
-                log.find(|line| line["event"] == "disconnect" && line["client_id"] == **id)
-            });
-            assert_eq!(end["upstream"], order[0]);
-        }
+    for id in ids {
+        let connect = Connect::new(4, id).username("dave").bytes();
+        Client::exchange(proxy.address(), &connect, CONNACK_V3);
     }
+    let ends = proxy.wait_ends(ids.len());
+    let home = |line: &Value| (line["client_id"].to_string(), line["upstream"].to_string());
+    let homes = |orders: &[Vec<String>]| -> HashMap<String, String> {
+        let home = |(id, order): (&String, &Vec<String>)| {
+            (Value::from(&**id).to_string(), Value::from(&*order[0]).to_string())
+        };
+        ids.iter().zip(orders).map(home).collect()
+    };
+    assert_eq!(ends.iter().map(home).collect::<HashMap<_, _>>(), homes(&expected));
+    let visits = visit(&proxy, ids);
+    assert_eq!(visits.values().map(home).collect::<HashMap<_, _>>(), homes(&without));
 }
 
 #[test]
@@ -396,4 +399,34 @@ fn a_broker_that_comes_back() {
     let ends = proxy.wait_ends(2);
     assert_eq!(ends[1]["upstream"], order[0]);
     assert_eq!(ends[1]["route"], "hash");
+}
+
+#[test]
+fn several_listeners_and_pools() {
+    let [red, blue] = brokers::<2>();
+    let proxy = Proxy::start(&format!(
+        "listeners:\n\
+         - {{ name: to-red, bind: \"127.0.0.1:0\", pool: red }}\n\
+         - {{ name: to-blue, bind: \"127.0.0.1:0\", pool: blue }}\n\
+         pools:\n\
+         - {{ name: red, upstreams: [ {{ name: one, address: \"{}\" }} ] }}\n\
+         - {{ name: blue, upstreams: [ {{ name: one, address: \"{}\" }} ] }}\n\
+         access_log: [ {{ path: access.log }} ]\n\
+         admin: {{ bind: \"127.0.0.1:0\" }}\n",
+        red.address, blue.address
+    ));
+    for (colour, broker) in [("red", &red), ("blue", &blue)] {
+        let listener = format!("to-{colour}");
+        Client::session(proxy.address_of(&listener), colour);
+        let line = proxy.wait_end(colour);
+        assert_eq!(line["listener"], listener);
+        assert_eq!(line["pool"], colour);
+        assert_eq!(line["upstream"], "one");
+        assert_eq!(line["upstream_address"], broker.address.to_string());
+        assert_eq!(broker.connections(), 1);
+        let labels = format!("listener=\"{listener}\"");
+        assert_eq!(proxy.metric("mqtt_lb_connections_total", &[&labels]) as u64, 1);
+        let labels = format!("pool=\"{colour}\"");
+        assert_eq!(proxy.metric("mqtt_lb_upstream_tries_total", &[&labels]) as u64, 1);
+    }
 }

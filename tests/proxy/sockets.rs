@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use crate::{
     broker::{Broker, echo},
     client::{CONNACK_V3, Client, connect},
-    harness::{Config, PATIENCE, Proxy, end, program},
+    harness::{Config, PATIENCE, Proxy, end, program, wait_for},
 };
 
 /// Connects over a unix socket, echoes once, and leaves.
@@ -153,10 +153,44 @@ fn an_address_that_is_taken() {
     for workers in [1, 2] {
         let first = Config::of([&broker]).workers(workers).start();
         let address = first.address().to_string();
-        let text = Config::of([&broker]).bind(&*address).workers(workers).text();
-        let mut second = Proxy::spawn(tempfile::tempdir().unwrap(), &text, |_| program());
-        assert_eq!(second.wait_exit().code(), Some(1));
-        second.wait_stderr(&format!("listener mqtt: cannot listen on {address}"));
+        let said = format!("listener mqtt: cannot listen on {address}");
+        Config::of([&broker]).bind(&*address).workers(workers).fail_to_start(&said);
+        let mut second = Config::of([&broker]);
+        second.admin = first.admin().to_string();
+        second.fail_to_start(&second.admin);
         Client::session(first.address(), "first").echo(b"\xC0\x00");
+    }
+}
+
+/// The timers of the established sockets that one end of is this port, as proc(5) shows them.
+fn timers(port: u16) -> Vec<(String, u64)> {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let is_port = |address: &str| address.ends_with(&format!(":{port:04X}"));
+    table
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|fields| fields[3] == "01" && (is_port(fields[1]) || is_port(fields[2])))
+        .map(|fields| {
+            let (timer, when) = fields[5].split_once(':').unwrap();
+            (timer.to_owned(), u64::from_str_radix(when, 16).unwrap())
+        })
+        .collect()
+}
+
+/// TCP watches over both of a session's connections, from the proxy's side.
+#[test]
+fn tcp_keep_alive() {
+    let broker = Broker::echoing();
+    let proxy = Config::of([&broker]).more("timeouts: { tcp_keepalive: 1000s }").start();
+    let _client = Client::session(proxy.address(), "watched");
+    for port in [proxy.address().port(), broker.address.port()] {
+        wait_for("a keep-alive timer", || {
+            let timers = timers(port);
+            assert_eq!(timers.len(), 2, "both ends of one connection");
+            // Timer 2 is the keep-alive one; times are in hundredths of a second.
+            let is_it = |(timer, when): &(String, u64)| timer == "02" && *when > 90_000;
+            (timers.iter().filter(|timer| is_it(timer)).count() == 1).then_some(())
+        });
     }
 }

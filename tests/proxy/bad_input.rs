@@ -10,7 +10,8 @@ use std::{
 use crate::{
     broker::Broker,
     client::{CONNACK_V3, Client, Connect, connack, connect, packet, publish, text},
-    harness::{Config, Proxy, end, heavy, wait_for},
+    config::Config,
+    harness::{Proxy, end, heavy, wait_for},
 };
 
 /// Runs `work` while sessions ping through the proxy, all of which have to be answered.

@@ -5,7 +5,8 @@ use std::{process::Command, thread, time::Duration};
 use crate::{
     broker::Broker,
     client::{CONNACK_V3, Client, connect},
-    harness::{Config, Proxy, wait_for},
+    config::Config,
+    harness::{Proxy, wait_for},
 };
 
 /// Starts the proxy with so few descriptors that it cannot raise them.

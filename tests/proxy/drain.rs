@@ -10,7 +10,8 @@ use rustix::{
 use crate::{
     broker::Broker,
     client::{Client, connect},
-    harness::{Config, Proxy, end, is_end, json_lines, program, wait_for},
+    config::Config,
+    harness::{Proxy, end, is_end, json_lines, program, wait_for},
 };
 
 #[test]

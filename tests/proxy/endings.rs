@@ -10,7 +10,8 @@ use std::{
 use crate::{
     broker::Broker,
     client::{CONNACK_V3, CONNACK_V5, Client, Connect, connect, publish},
-    harness::{Config, PATIENCE, end, wait_for},
+    config::Config,
+    harness::{PATIENCE, end, wait_for},
 };
 
 /// A broker still answers a client that has finished.

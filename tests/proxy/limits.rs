@@ -3,7 +3,8 @@
 use crate::{
     broker::Broker,
     client::{CONNACK_V3, Client, connack, connect},
-    harness::{Config, Proxy, end},
+    config::Config,
+    harness::{Proxy, end},
 };
 
 /// Turned away in every version, with the code that 5.0 has for it.

@@ -12,7 +12,8 @@ use serde_json::Value;
 use crate::{
     broker::Broker,
     client::{CONNACK_V3, Client, Connect, connect},
-    harness::{Config, Proxy, heavy, program, wait_for},
+    config::Config,
+    harness::{Proxy, heavy, program, wait_for},
 };
 
 const FORGED: &str =

@@ -4,8 +4,10 @@
 
 mod bad_input;
 mod broker;
+mod bulk;
 mod client;
 mod commands;
+mod config;
 mod descriptors;
 mod drain;
 mod endings;
@@ -17,4 +19,5 @@ mod routing;
 mod sockets;
 mod timeouts;
 mod transparency;
+mod unavailable;
 mod waiting;

@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::{
     broker::Broker,
     client::{CONNACK_V3, Client, Connect, DISCONNECT, connack, connect, publish},
-    harness::{Config, end, heavy, is_end, wait_for},
+    config::Config,
+    harness::{end, heavy, is_end, wait_for},
 };
 
 const THREADS: usize = 4;

@@ -14,7 +14,8 @@ use rustix::process::Signal;
 use crate::{
     broker::{Broker, echo},
     client::{CONNACK_V3, Client, connect},
-    harness::{Config, PATIENCE, Proxy, end, program, wait_for},
+    config::Config,
+    harness::{PATIENCE, Proxy, end, program, wait_for},
 };
 
 /// Connects over a unix socket, echoes once, and leaves.

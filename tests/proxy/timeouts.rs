@@ -7,7 +7,8 @@ use socket2::{Domain, Socket, Type};
 use crate::{
     broker::Broker,
     client::{CONNACK_V3, Client, connack, connect},
-    harness::{Config, end, wait_for},
+    config::Config,
+    harness::{end, wait_for},
 };
 
 #[test]

@@ -5,7 +5,8 @@ use std::{io, io::Write, net::Shutdown, thread, time::Duration};
 use crate::{
     broker::Broker,
     client::{CONNACK_V3, Client, connect},
-    harness::{Config, Proxy, heavy, wait_for},
+    config::Config,
+    harness::{Proxy, heavy, wait_for},
 };
 
 /// Processor time of a second must be next to none: a session that is woken again and again would

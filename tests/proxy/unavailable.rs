@@ -1,5 +1,10 @@
 //! Brokers that are down, full, or leave: who moves, and what clients are told.
 
+use std::{
+    net::{Shutdown, TcpStream},
+    sync::{Arc, Mutex},
+};
+
 use serde_json::Value;
 
 use crate::{
@@ -205,4 +210,41 @@ fn a_broker_that_comes_back() {
     let ends = proxy.wait_ends(2);
     assert_eq!(ends[1]["upstream"], order[0]);
     assert_eq!(ends[1]["route"], "hash");
+}
+
+/// A broker's death ends its own sessions, each with a record, and no other.
+#[test]
+fn a_broker_that_dies() {
+    let links = Arc::<Mutex<Vec<TcpStream>>>::default();
+    let kept = links.clone();
+    let mortal = Broker::start(move |link| {
+        kept.lock().unwrap().push(link.stream.try_clone().unwrap());
+        echo(link);
+    });
+    let lasting = Broker::echoing();
+    let proxy = Config::of([&mortal, &lasting]).workers(2).start();
+    let ids = &ids()[..100];
+    let homes = route(&proxy, &[], ids);
+    let mut clients: Vec<_> = ids.iter().map(|id| Client::session(proxy.address(), id)).collect();
+    let (theirs, others): (Vec<_>, Vec<_>) =
+        clients.iter_mut().zip(&homes).partition(|(_, order)| order[0] == "b1");
+    assert!(theirs.len() > 20 && others.len() > 20, "{} and {}", theirs.len(), others.len());
+    assert_eq!(links.lock().unwrap().len(), theirs.len());
+    for link in &*links.lock().unwrap() {
+        link.shutdown(Shutdown::Both).unwrap();
+    }
+    let count = theirs.len();
+    for (client, _) in theirs {
+        client.expect_end();
+        client.finish();
+    }
+    for line in proxy.wait_ends(count) {
+        assert_eq!(line["upstream"], "b1");
+        assert_eq!(end(&line), "upstream/relay/closed");
+    }
+    for (client, _) in others {
+        client.echo(b"\xC0\x00");
+    }
+    assert_eq!(proxy.metric("mqtt_lb_upstream_sessions_active", &["\"b1\""]) as u64, 0);
+    assert_eq!(proxy.metric("mqtt_lb_session_ends_total", &[]) as usize, count);
 }

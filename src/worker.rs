@@ -94,7 +94,7 @@ impl Worker {
         self.order(Order::Drain);
     }
 
-    /// Ends the sessions that are left.
+    /// Ends the sessions and handshakes that are left.
     pub fn end_sessions(&self) {
         self.order(Order::EndSessions);
     }

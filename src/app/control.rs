@@ -71,17 +71,23 @@ impl Control {
         );
         self.workers.iter().for_each(Worker::drain);
         tokio::select! {
-            () = all_ended(&mut self.workers_ended) => tracing::info!("all sessions have ended"),
-            () = stop.asked() => tracing::warn!(connections = self.gate.open(), "stopped at once"),
+            () = all_ended(&mut self.workers_ended) => {
+                tracing::info!("all sessions have ended");
+                return self.stop();
+            }
+            () = stop.asked() => {
+                tracing::warn!(connections = self.gate.open(), "asked again; ending what is left");
+            }
             () = sleep(self.drain) => {
                 tracing::warn!(connections = self.gate.open(), "drain.timeout is over; ending what is left");
-                self.workers.iter().for_each(Worker::end_sessions);
-                tokio::select! {
-                    () = all_ended(&mut self.workers_ended) => {}
-                    () = stop.asked() => {}
-                    () = sleep(LAST_CALL) => {}
-                }
             }
+        }
+        // Ended one by one, so that each has its record; that takes milliseconds.
+        self.workers.iter().for_each(Worker::end_sessions);
+        tokio::select! {
+            () = all_ended(&mut self.workers_ended) => {}
+            () = stop.asked() => {}
+            () = sleep(LAST_CALL) => {}
         }
         self.stop()
     }

@@ -5,7 +5,10 @@ use std::{
     net::SocketAddr,
     os::{
         fd::OwnedFd,
-        unix::net::{UnixListener, UnixStream},
+        unix::{
+            fs::FileTypeExt,
+            net::{UnixListener, UnixStream},
+        },
     },
     path::{Path, PathBuf},
     sync::Arc,
@@ -127,8 +130,12 @@ fn bind_unix(path: &Path, workers: usize) -> io::Result<Vec<OwnedFd>> {
     (0..workers).map(|_| Ok(listener.try_clone()?.into())).collect()
 }
 
-/// A socket file that nobody listens on is left over from a run that was killed.
+/// A socket file that nobody listens on is left over from a run that was killed. Any other file
+/// refuses connections too, and is somebody's.
 fn remove_stale(path: &Path) -> io::Result<()> {
+    if !std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
+        return Ok(());
+    }
     match UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path)

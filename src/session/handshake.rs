@@ -148,15 +148,18 @@ impl Opening<'_> {
         let room = limit.saturating_sub(self.buffer.len());
         let (client, buffer) = (&self.client, &mut self.buffer);
         poll_fn(|cx| {
+            if let Some(cause) = shard.ending.get() {
+                return Poll::Ready(Err(End::new(EndBy::Proxy, EndPhase::Connect, cause)));
+            }
             let mut scratch = shard.scratch.borrow_mut();
             let size = room.min(scratch.len());
-            client.poll_recv(cx, &mut scratch[..size]).map_ok(|n| {
+            let read = client.poll_recv(cx, &mut scratch[..size]).map_ok(|n| {
                 buffer.extend_from_slice(&scratch[..n]);
                 n
-            })
+            });
+            read.map_err(|error| End::failed(EndBy::Client, EndPhase::Connect, &error))
         })
         .await
-        .map_err(|error| End::failed(EndBy::Client, EndPhase::Connect, &error))
     }
 
     /// Tries brokers in order until one answers.
@@ -174,7 +177,10 @@ impl Opening<'_> {
             };
             self.record.tries = self.record.tries.saturating_add(1);
             let began = shard.reactor.now();
-            let dialled = self.dial(lease.broker().clone()).await?;
+            let dialled = self.dial(lease.broker().clone()).await.map_err(|end| {
+                lease.broker().metrics.count_try(TryOutcome::Abandoned);
+                self.given_up(end)
+            })?;
             let took = shard.reactor.now().duration_since(began);
             self.record.way = Some(Way { route, broker: broker as u32, dial: took.into() });
             match dialled {
@@ -263,7 +269,7 @@ impl Opening<'_> {
         let shard = self.shard;
         let timeout = shard.pools[self.record.origin.pool].pool.config.connect_timeout;
         let dialling = dial(&shard.reactor, &broker, timeout, &self.buffer);
-        while_unbroken(&self.client, EndPhase::Dial, dialling).await
+        while_unbroken(shard, &self.client, EndPhase::Dial, dialling).await
     }
 
     /// Sees the broker's answer and passes it on.
@@ -278,15 +284,15 @@ impl Opening<'_> {
         let at = began + shard.pools[self.record.origin.pool].pool.config.connack_timeout;
         let metrics = &lease.broker().metrics;
         let mut dialogue = Dialogue::new(shard, &self.client, &upstream, connect.version);
-        let answering = while_unbroken(&self.client, EndPhase::Connack, dialogue.connack());
+        let answering = while_unbroken(shard, &self.client, EndPhase::Connack, dialogue.connack());
         let connack = match deadline(&shard.reactor, at, answering).await {
             Ok(Ok(Ok(connack))) => connack,
             Ok(Ok(Err(end)) | Err(end)) => {
-                metrics.count_try(TryOutcome::NoConnack);
-                return Err(match end.by {
-                    EndBy::Client => end.into(),
-                    _ => self.answer(Refuse::ServerUnavailable, end),
+                metrics.count_try(match end.by {
+                    EndBy::Upstream => TryOutcome::NoConnack,
+                    EndBy::Client | EndBy::Proxy => TryOutcome::Abandoned,
                 });
+                return Err(self.given_up(end));
             }
             Err(Elapsed) => {
                 metrics.count_try(TryOutcome::NoConnack);
@@ -316,6 +322,14 @@ impl Opening<'_> {
         Ok(Opened { upstream, lease, owed, bytes, accepted: connack.code == 0, keep_alive })
     }
 
+    /// Tells a client that is still there that it has no broker.
+    fn given_up(&self, end: End) -> Rejected {
+        match end.by {
+            EndBy::Client => end.into(),
+            EndBy::Upstream | EndBy::Proxy => self.answer(Refuse::ServerUnavailable, end),
+        }
+    }
+
     fn refuse(&self, refuse: Refuse, phase: EndPhase, cause: EndCause) -> Rejected {
         self.answer(refuse, End::new(EndBy::Proxy, phase, cause))
     }
@@ -332,8 +346,9 @@ impl Rejected {
     }
 }
 
-/// Runs `work` unless the client's connection breaks meanwhile.
+/// Runs `work` unless the client's connection breaks meanwhile, or the proxy ends.
 async fn while_unbroken<T>(
+    shard: &Shard,
     client: &Socket,
     phase: EndPhase,
     work: impl Future<Output = T>,
@@ -341,6 +356,9 @@ async fn while_unbroken<T>(
     let mut work = pin!(work);
     poll_fn(|cx| {
         client.watch(cx);
+        if let Some(cause) = shard.ending.get() {
+            return Poll::Ready(Err(End::new(EndBy::Proxy, phase, cause)));
+        }
         if client.is_broken() {
             return Poll::Ready(Err(End::new(EndBy::Client, phase, EndCause::Reset)));
         }

@@ -1,6 +1,6 @@
 //! The part of a session that its worker's sweep looks at.
 
-use std::{cell::Cell, rc::Rc};
+use std::cell::Cell;
 
 use super::{gate::Pass, record::Record, shard::Shard};
 use crate::{config::Idle, observe::EndCause, transport::Socket, upstream::Lease};
@@ -128,11 +128,11 @@ pub fn sweep(shard: &Shard) {
     }
 }
 
-/// Ends every session, at the end of a drain.
+/// Ends every session and every handshake, at the end of a drain.
 pub fn end_all(shard: &Shard, cause: EndCause) {
-    let sessions: Vec<Rc<Live>> =
-        shard.sessions.borrow().iter().map(|(_, live)| live.clone()).collect();
-    for live in sessions {
-        live.end(cause);
+    shard.ending.set(Some(cause));
+    for (_, live) in &*shard.sessions.borrow() {
+        live.tally.verdict.set(Some(cause));
     }
+    shard.reactor.wake_all();
 }

@@ -8,6 +8,8 @@ mod live;
 mod record;
 mod relay;
 mod shard;
+#[cfg(test)]
+mod tests;
 
 pub use gate::{Gate, Pass};
 pub use handshake::serve;

@@ -240,6 +240,7 @@ impl Flow {
             return Ok(Poll::Pending);
         };
         if n == 0 {
+            // A unix peer that has closed fails even a write of nothing.
             return Ok(Poll::Ready(0));
         }
         self.full_reads = if n == scratch.len() { self.full_reads + 1 } else { 0 };

@@ -12,7 +12,7 @@ use slab::Slab;
 use super::{gate::Gate, live::Live};
 use crate::{
     config::{Limits, Timeouts},
-    observe::{LogWriter, Metrics},
+    observe::{EndCause, LogWriter, Metrics},
     route::Router,
     transport::{Pipes, Reactor, TcpOptions},
     upstream::Pool,
@@ -46,6 +46,8 @@ pub struct Shard {
     pub metrics: Metrics,
     pub log: LogWriter,
     pub(super) sessions: RefCell<Slab<Rc<Live>>>,
+    /// Set once nobody is to be waited for any more: why.
+    pub(super) ending: Cell<Option<EndCause>>,
     /// Handshakes and sessions that have not been recorded yet.
     unfinished: Cell<usize>,
     pub(super) scratch: RefCell<Box<[u8]>>,
@@ -84,6 +86,7 @@ impl Shard {
             metrics: shared.metrics.clone(),
             log,
             sessions: RefCell::default(),
+            ending: Cell::new(None),
             unfinished: Cell::new(0),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             pipes: Pipes::default(),

@@ -179,6 +179,15 @@ impl Reactor {
         }
     }
 
+    /// Wakes whoever waits for any socket.
+    pub fn wake_all(&self) {
+        for (_, slot) in &*self.slots.borrow() {
+            if let Some(waker) = &slot.waker {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
     pub(super) fn wake(&self, token: Token) {
         if let Some(slot) = self.slots.borrow().get(token.index as usize)
             && slot.generation == token.generation

@@ -1,0 +1,9 @@
+use super::{live::Live, relay::Relay};
+
+/// What an idle session costs, in bytes: its relay's future and its record. (Its names, two slots
+/// of the reactor and one of the shard come on top.) Whoever makes them larger does so knowingly.
+#[test]
+fn an_idle_session_is_small() {
+    assert!(size_of::<Relay>() <= 128, "Relay is {} bytes", size_of::<Relay>());
+    assert!(size_of::<Live>() <= 264, "Live is {} bytes", size_of::<Live>());
+}

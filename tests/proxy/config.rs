@@ -1,0 +1,95 @@
+//! Configuration files for the proxy under test.
+
+use crate::{
+    broker::Broker,
+    harness::{Proxy, program},
+};
+
+/// A configuration file in the making: one listener, one pool, JSON log, admin.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) workers: usize,
+    pub(crate) bind: String,
+    /// Lines of the pool beside its upstreams, in flow style, such as `tries: 2`.
+    pub(crate) pool: Vec<String>,
+    /// Flow mappings of the upstreams.
+    pub(crate) upstreams: Vec<String>,
+    pub(crate) access_log: String,
+    pub(crate) admin: String,
+    pub(crate) log_level: &'static str,
+    /// More top-level keys.
+    pub(crate) more: Vec<String>,
+}
+
+impl Config {
+    /// One pool of brokers called b1, b2, …
+    pub(crate) fn of<'a>(brokers: impl IntoIterator<Item = &'a Broker>) -> Self {
+        Self::at(brokers.into_iter().map(|broker| broker.address.to_string()))
+    }
+
+    pub(crate) fn at(addresses: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let upstreams = addresses.into_iter().map(Into::into).enumerate();
+        Self {
+            workers: 1,
+            bind: "127.0.0.1:0".to_owned(),
+            pool: Vec::new(),
+            upstreams: upstreams
+                .map(|(n, address)| format!("{{ name: b{}, address: \"{address}\" }}", n + 1))
+                .collect(),
+            access_log: "{ path: access.log, format: json }".to_owned(),
+            admin: "127.0.0.1:0".to_owned(),
+            log_level: "info",
+            more: Vec::new(),
+        }
+    }
+
+    pub(crate) fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    pub(crate) fn bind(mut self, bind: impl Into<String>) -> Self {
+        self.bind = bind.into();
+        self
+    }
+
+    pub(crate) fn pool(mut self, line: &str) -> Self {
+        self.pool.push(line.to_owned());
+        self
+    }
+
+    pub(crate) fn more(mut self, line: &str) -> Self {
+        self.more.push(line.to_owned());
+        self
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let Self { workers, bind, access_log, admin, log_level, .. } = self;
+        let lines = |indent: &str, lines: &[String]| -> String {
+            lines.iter().flat_map(|line| [indent, line, "\n"]).collect()
+        };
+        let of_pool = lines("    ", &self.pool);
+        let upstreams = lines("      - ", &self.upstreams);
+        let more = lines("", &self.more);
+        format!(
+            "runtime: {{ workers: {workers} }}\n\
+             listeners: [ {{ name: mqtt, bind: \"{bind}\", pool: brokers }} ]\n\
+             pools:\n  - name: brokers\n{of_pool}    upstreams:\n{upstreams}\
+             access_log: [ {access_log} ]\n\
+             admin: {{ bind: \"{admin}\" }}\n\
+             log: {{ level: {log_level} }}\n{more}"
+        )
+    }
+
+    /// Starts what cannot run, to its exit.
+    #[track_caller]
+    pub(crate) fn fail_to_start(&self, said: &str) {
+        let mut proxy = Proxy::spawn(tempfile::tempdir().unwrap(), &self.text(), |_| program());
+        assert_eq!(proxy.wait_exit().code(), Some(1));
+        proxy.wait_stderr(said);
+    }
+
+    pub(crate) fn start(&self) -> Proxy {
+        Proxy::start(&self.text())
+    }
+}

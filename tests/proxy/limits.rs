@@ -1,0 +1,113 @@
+//! Limits on connections.
+
+use crate::{
+    broker::Broker,
+    client::{CONNACK_V3, Client, connack, connect},
+    config::Config,
+    harness::{Proxy, end},
+};
+
+/// Turned away in every version, with the code that 5.0 has for it.
+#[track_caller]
+fn turned_away(proxy: &Proxy, v5_code: u8) {
+    for (version, code) in [(3, 3), (4, 3), (5, v5_code)] {
+        let id = format!("late-{version}");
+        let seen = proxy.log().len();
+        let answer = connack(version, code);
+        Client::exchange(proxy.address(), &connect(version, &id), &answer).expect_end();
+        let line = crate::harness::wait_for("the reject", || {
+            let log = proxy.log().split_off(seen);
+            log.into_iter().find(|line| line["client_id"] == *id)
+        });
+        assert_eq!(line["event"], "reject");
+        assert_eq!(end(&line), "proxy/connect/limit");
+        assert_eq!(line["connack"], code);
+        assert_eq!(line["tries"], serde_json::Value::Null);
+    }
+}
+
+fn rejects(proxy: &Proxy) -> u64 {
+    proxy.metric("mqtt_lb_rejects_total", &["reason=\"limit\""]) as u64
+}
+
+#[test]
+fn max_connections() {
+    for (limits, workers) in [
+        ("limits: { max_connections: 3 }", 1),
+        ("limits: { max_connections: 3 }", 2),
+        ("limits: { max_connections_per_ip: 3 }", 2),
+    ] {
+        let broker = Broker::echoing();
+        let proxy = Config::of([&broker]).workers(workers).more(limits).start();
+        let mut held: Vec<_> =
+            (0..3).map(|n| Client::session(proxy.address(), &format!("c{n}"))).collect();
+        turned_away(&proxy, 0x97);
+        assert_eq!(rejects(&proxy), 3);
+        // Those who are in stay in.
+        for client in &mut held {
+            client.echo(b"\xC0\x00");
+        }
+        held.pop();
+        proxy.wait_end("c2");
+        proxy.wait_metric("mqtt_lb_connections_active", &[], 2.0);
+        held.push(Client::session(proxy.address(), "again"));
+        turned_away(&proxy, 0x97);
+        assert_eq!(broker.connections(), 4);
+        drop(held);
+        proxy.wait_metric("mqtt_lb_connections_active", &[], 0.0);
+        let _again: Vec<_> =
+            (0..3).map(|n| Client::session(proxy.address(), &format!("d{n}"))).collect();
+    }
+}
+
+/// Silent connections count too, and what is far over the limit is not even listened to.
+#[test]
+fn far_over_max_connections() {
+    let broker = Broker::echoing();
+    let proxy = Config::of([&broker]).more("limits: { max_connections: 3 }").start();
+    // The limit, and a tenth of it and one more.
+    let mut silent: Vec<_> = (0..4).map(|_| Client::open(proxy.address())).collect();
+    proxy.wait_metric("mqtt_lb_connections_active", &[], 4.0);
+    Client::open(proxy.address()).expect_end();
+    let line = proxy.wait_ends(1).remove(0);
+    assert_eq!(end(&line), "proxy/handshake/limit");
+    // The fourth is told when it asks.
+    let mut fourth = silent.pop().unwrap();
+    fourth.send(&connect(5, "fourth"));
+    fourth.expect(&connack(5, 0x97));
+    fourth.expect_end();
+    drop(fourth);
+    proxy.wait_metric("mqtt_lb_connections_active", &[], 3.0);
+    silent[0].send(&connect(4, "first"));
+    silent[0].expect(CONNACK_V3);
+}
+
+#[test]
+fn connects_per_ip() {
+    let broker = Broker::echoing();
+    // A burst far above the rate, so that few tokens come back while the test runs.
+    let limits = "limits: { connects_per_ip: { rate: 1, burst: 100 } }";
+    let proxy = Config::of([&broker]).workers(2).more(limits).start();
+    let mut served = 0;
+    let refusal = connack(5, 0x9F);
+    for _ in 0..400 {
+        let mut client = Client::open(proxy.address());
+        client.send(&connect(5, "c"));
+        let (answer, _) = {
+            client.finish();
+            client.rest()
+        };
+        if answer == connack(5, 0) {
+            served += 1;
+        } else {
+            assert_eq!(answer, refusal);
+        }
+    }
+    // The burst, and a token a second for as long as it took.
+    assert!((100..160).contains(&served), "{served} of 400 got in");
+    assert_eq!(rejects(&proxy), 400 - served);
+    assert_eq!(broker.connections() as u64, served);
+    let line = proxy.wait_log("a reject", |line| line["event"] == "reject");
+    assert_eq!(end(&line), "proxy/connect/limit");
+    assert_eq!(line["connack_reason"], "connection_rate_exceeded");
+}

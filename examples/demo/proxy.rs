@@ -86,8 +86,9 @@ impl Proxy {
         let Self { mqtt, admin, .. } = self;
         let (port, device) = (mqtt.port(), "my-device");
         let home = self.route(device);
-        let phone = (1..).map(|n| format!("my-phone-{n}")).find(|id| self.route(id) == home);
-        let phone = phone.unwrap_or_default();
+        // Each has one chance in three.
+        let mut phones = (1..100).map(|n| format!("my-phone-{n}"));
+        let phone = phones.find(|id| self.route(id) == home).unwrap_or_default();
         let config = config_file(&self.folder);
         let config = config.display();
         println!(

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::ExitCode};
 
-use super::BAD_CONFIG;
+use super::{BAD_CONFIG, DEFAULT_CONFIG};
 use crate::config::Config;
 
 pub(super) fn check(file: &Path) -> ExitCode {
@@ -16,6 +16,9 @@ pub(super) fn check(file: &Path) -> ExitCode {
 pub(super) fn load(file: &Path) -> Result<Config, ExitCode> {
     Config::load(file).map_err(|faults| {
         eprintln!("{faults}");
+        if file == Path::new(DEFAULT_CONFIG) && !file.exists() {
+            eprintln!("mqtt-lb: no configuration there yet; name another with -c FILE");
+        }
         ExitCode::from(BAD_CONFIG)
     })
 }

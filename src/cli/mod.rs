@@ -13,9 +13,34 @@ const FAILED: u8 = 1;
 /// Bad usage or configuration; clap's own code for bad usage, too.
 const BAD_CONFIG: u8 = 2;
 
+/// Where `-c` looks when it is left out: the path that service files use.
+const DEFAULT_CONFIG: &str = "/etc/mqtt-lb/config.yaml";
+
+const FIRST_STEPS: &str = "\
+First steps:
+  mqtt-lb check -c config.yaml            is it right? config.yaml.example explains every key
+  mqtt-lb run -c config.yaml              SIGTERM or Ctrl-C ends it
+  mqtt-lb route -c config.yaml my-device  the brokers of a client ID, in order
+
+Exit codes: 0 done, 1 failed while running, 2 bad usage or configuration.";
+
+const SIGNALS: &str = "\
+Signals:
+  SIGTERM, SIGINT  accept no more, wait up to drain.timeout for sessions; the second ends at once
+  SIGUSR1          open the access logs anew, after they were renamed
+
+The program's own messages go to standard error.";
+
+const ROUTE_EXAMPLES: &str = "\
+Examples:
+  mqtt-lb route -c config.yaml my-device
+  mqtt-lb route -c config.yaml --against new.yaml - < client-ids.txt
+
+All brokers are taken for up and empty: no running proxy is asked.";
+
 /// A load balancer for MQTT: every client finds its own broker again.
 #[derive(Debug, Parser)]
-#[command(name = "mqtt-lb", version, arg_required_else_help = true)]
+#[command(name = "mqtt-lb", version, arg_required_else_help = true, after_help = FIRST_STEPS)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -24,17 +49,20 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the proxy.
+    #[command(override_usage = "mqtt-lb run [-c FILE]", after_help = SIGNALS)]
     Run(ConfigFile),
     /// Check a configuration, files it names included: silent when it is good.
+    #[command(override_usage = "mqtt-lb check [-c FILE]")]
     Check(ConfigFile),
-    /// Show which broker a client ID belongs to.
+    /// Show the brokers that a client ID belongs to, in the order they would be tried.
+    #[command(after_help = ROUTE_EXAMPLES)]
     Route(route::RouteArgs),
 }
 
 #[derive(Args, Debug)]
 struct ConfigFile {
     /// The configuration file.
-    #[arg(short, long, value_name = "FILE", default_value = "/etc/mqtt-lb/config.yaml")]
+    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
 }
 

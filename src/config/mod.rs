@@ -29,7 +29,7 @@ use tree::Value;
 const SMALLEST: &str = "{ listeners: [{ name: mqtt, bind: \"0.0.0.0:1883\", pool: brokers }], \
     pools: [{ name: brokers, upstreams: [{ name: broker-1, address: \"10.0.0.7:1883\" }] }] }";
 
-/// The fields of an access log record, which are the variables of a template.
+/// The variables of an access log template: the fields of a record, and the time as nginx writes it.
 pub const LOG_FIELDS: &[&str] = &[
     "time",
     "event",
@@ -38,10 +38,6 @@ pub const LOG_FIELDS: &[&str] = &[
     "transport",
     "client",
     "peer",
-    "tls_version",
-    "tls_cipher",
-    "sni",
-    "tls_cn",
     "protocol_name",
     "protocol_version",
     "bridge",
@@ -70,6 +66,8 @@ pub const LOG_FIELDS: &[&str] = &[
     "end_by",
     "end_phase",
     "end_cause",
+    "detail",
+    "time_local",
 ];
 
 /// One whole configuration file.

@@ -38,11 +38,11 @@ pub struct Listening {
 
 /// A listener that could not be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("listener {listener}: cannot listen on {address}: {source}{hint}")]
+#[error("listener {listener}: cannot listen on {address}: {error}{hint}")]
 pub struct BindError {
     listener: Arc<str>,
     address: String,
-    source: io::Error,
+    error: io::Error,
     hint: &'static str,
 }
 
@@ -59,11 +59,11 @@ pub fn bind(
             bind_unix(path, workers).map(|sockets| (Bind::Unix(path.clone()), sockets))
         }
     };
-    let (bind, sockets) = bound.map_err(|source| BindError {
+    let (bind, sockets) = bound.map_err(|error| BindError {
         listener: listener.name.clone(),
         address: listener.bind.to_string(),
-        hint: hint(&source),
-        source,
+        hint: hint(&error),
+        error,
     })?;
     Ok(Listening { name: listener.name.clone(), bind, pool: listener.pool, sockets })
 }

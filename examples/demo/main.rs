@@ -1,0 +1,163 @@
+//! A tour of the proxy on one machine, with nothing to install: three brokers, the proxy in front
+//! of them, and a dozen clients of all three protocol versions.
+//!
+//! `cargo run --release --example demo` goes on running, for commands to be tried against it.
+//! With `-- --once` it ends after the table, and fails if anything was not as promised.
+
+mod brokers;
+mod clients;
+mod door;
+mod log;
+mod mqtt31;
+mod paint;
+mod proxy;
+mod table;
+
+use std::{
+    io::{IsTerminal, stderr},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context;
+use clap::Parser;
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
+use tracing_subscriber::EnvFilter;
+
+use brokers::Brokers;
+use clients::{CLIENTS, Session};
+use log::Log;
+use paint::Paint;
+use proxy::Proxy;
+use table::{Row, Table};
+
+/// How long any step may take: each is a few milliseconds, unless the machine is very busy.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Three MQTT brokers, mqtt-lb in front of them, and a dozen clients.
+#[derive(Parser)]
+#[command(name = "demo")]
+struct Args {
+    /// End after the table; exit code 1 if a client or a session was not where it belongs.
+    #[arg(long)]
+    once: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    // Warnings of the proxy are of interest; what the brokers and clients say of themselves is not.
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new("off,mqtt_lb=warn"))
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal())
+        .with_target(false)
+        .init();
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.context("no runtime").and_then(|runtime| runtime.block_on(tour(args.once))) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns whether everything was as promised.
+async fn tour(once: bool) -> anyhow::Result<bool> {
+    let paint = Paint::for_stdout();
+    let folder = tempfile::Builder::new()
+        .prefix("mqtt-lb-demo-")
+        .tempdir()
+        .context("no folder for the configuration")?;
+
+    let brokers =
+        timeout(PATIENCE, Brokers::start()).await.context("the brokers do not start")??;
+    println!("{}", paint.bold("Three brokers (rumqttd: MQTT 3.1.1 and 5.0)"));
+    for broker in brokers.iter() {
+        println!("  {}  {}", broker.name, broker.address);
+    }
+    println!("  {}", paint.dim("rumqttd knows no MQTT 3.1: a broker's door hands it in as 3.1.1."));
+
+    let proxy = timeout(PATIENCE, Proxy::start(folder.path(), &brokers))
+        .await
+        .context("the proxy does not start")??;
+    println!("\n{}", paint.bold("The proxy in front of them"));
+    println!("  MQTT   {}", proxy.mqtt);
+    println!("  admin  http://{}", proxy.admin);
+
+    println!("\n{}", paint.bold("A dozen clients, as the access log has them"));
+    let mut log = Log::follow(proxy.access_log(), paint);
+    let mut guests = Vec::new();
+    let mut rows = Vec::new();
+    for client in CLIENTS {
+        let session = timeout(PATIENCE, client.connect(proxy.mqtt))
+            .await
+            .with_context(|| format!("no CONNACK for {}", client.shown_id()))?
+            .with_context(|| format!("{} cannot connect", client.shown_id()))?;
+        let (session, entry) = come_back_if_it_should(client, session, &proxy, &mut log).await?;
+        rows.push(Row::new(client, &session, entry, &proxy, &brokers));
+        guests.push(session);
+    }
+
+    let table = Table { rows };
+    println!("\n{}", paint.bold("Who is where"));
+    let as_promised = table.print(paint);
+    if once {
+        // The table is the end of it: that everyone leaves now is no news.
+        drop(log);
+        leave(guests).await;
+        proxy.stop().await?;
+        return Ok(as_promised);
+    }
+
+    proxy.print_what_to_try(paint);
+    told_to_end().await?;
+    println!();
+    leave(guests).await;
+    // The proxy got the same signal.
+    proxy.wait().await?;
+    Ok(as_promised)
+}
+
+/// A client that keeps a session leaves once, and connects again to find it. Returns the session
+/// that is open in the end, and what the access log says of it.
+async fn come_back_if_it_should(
+    client: &clients::Client,
+    session: Session,
+    proxy: &Proxy,
+    log: &mut Log,
+) -> anyhow::Result<(Session, log::Entry)> {
+    let first = log.next("connect", client.id, PATIENCE).await?;
+    if !client.comes_back {
+        return Ok((session, first));
+    }
+    session.leave().await;
+    // From here on the broker, too, has seen it go.
+    log.next("disconnect", client.id, PATIENCE).await?;
+    let again = timeout(PATIENCE, client.connect(proxy.mqtt))
+        .await
+        .context("no CONNACK")?
+        .with_context(|| format!("{} cannot connect again", client.id))?;
+    Ok((again, log.next("connect", client.id, PATIENCE).await?))
+}
+
+async fn leave(guests: Vec<Session>) {
+    for guest in guests {
+        guest.leave().await;
+    }
+}
+
+async fn told_to_end() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -95,7 +95,7 @@ install_clients() {
   if [[ ! -x $venv/bin/python ]]; then python3 -m venv "$venv" || return; fi
   "$venv/bin/python" -m pip install -q --disable-pip-version-check \
     -r tests/interop/requirements.txt || return
-  # A version of its own: a hidden lock tells whether the folder is that of the lock file.
+  # npm leaves a lock in the folder it made; an older one is of other versions.
   if [[ tests/interop/package-lock.json -nt tests/interop/node_modules/.package-lock.json ]]; then
     (cd tests/interop && npm ci --silent) || return
   fi

@@ -41,5 +41,7 @@ def test_persistent_session(rabbitmq, rabbitmq_proxy, unique, version):
         publisher.publish(unique, "queued", qos=1)
     with Client(rabbitmq_proxy.port, unique, version, clean=False) as client:
         assert client.receive().payload == b"queued"
-        # 3.1 has no Session Present, yet RabbitMQ sets the bit, which was reserved then.
-        assert client.session_present or version == 3
+        # RabbitMQ says so to a 3.1 client too, for whom the bit is only reserved.
+        assert client.session_present
+    logged = rabbitmq_proxy.wait_for_entries(2, event="connect", client_id=unique)
+    assert sorted(one["session_present"] for one in logged) == [False, True]

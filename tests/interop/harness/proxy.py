@@ -1,0 +1,128 @@
+"""The proxy under test: its configuration, its access log and its metrics."""
+
+import json
+import os
+import re
+import subprocess
+import urllib.request
+from collections import Counter
+from pathlib import Path
+
+from .process import LOOPBACK, Process, free_port, wait_for
+
+ROOT = Path(__file__).resolve().parents[3]
+
+LISTENING = re.compile(r"INFO listening listener=(\S+) address=\S+:(\d+)")
+SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
+LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+def binary():
+    """The proxy to test: MQTT_LB, or the newest that cargo has built."""
+    if named := os.environ.get("MQTT_LB"):
+        return Path(named).resolve()
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    built = [file for kind in ("debug", "release") if (file := target / kind / "mqtt-lb").exists()]
+    assert built, "no mqtt-lb: run `cargo build`, or name one in MQTT_LB"
+    return max(built, key=lambda file: file.stat().st_mtime)
+
+
+class Proxy:
+    """A running proxy with one listener for each pool, which has the pool's name."""
+
+    def __init__(self, folder, pools, name="mqtt-lb"):
+        self.folder, self.name = Path(folder), name
+        self.log = self.folder / f"{name}.log"
+        self.file = self.folder / f"{name}.yaml"
+        self.admin = free_port()
+        self.file.write_text(json.dumps(self.config(pools), indent=2))
+        self.starts = 0
+        self.start()
+
+    def config(self, pools):
+        return {
+            "listeners": [
+                {"name": pool, "bind": f"{LOOPBACK}:0", "pool": pool} for pool in pools
+            ],
+            "pools": [
+                {
+                    "name": pool,
+                    "upstreams": [
+                        {"name": broker.name, "address": f"{LOOPBACK}:{broker.port}"}
+                        for broker in brokers
+                    ],
+                }
+                for pool, brokers in pools.items()
+            ],
+            "runtime": {"workers": 2},
+            "drain": {"timeout": "1s"},
+            "access_log": [{"path": str(self.log), "format": "json"}],
+            "admin": {"bind": f"{LOOPBACK}:{self.admin}"},
+        }
+
+    def start(self):
+        self.starts += 1
+        command = [binary(), "run", "-c", self.file]
+        self.process = Process(f"{self.name}.{self.starts}", command, self.folder)
+        listeners = len(json.loads(self.file.read_text())["listeners"])
+
+        def ports():
+            found = dict(LISTENING.findall(self.process.text()))
+            return found if len(found) == listeners else None
+
+        found = self.process.wait_until("its listeners", ports)
+        self.ports = {name: int(port) for name, port in found.items()}
+
+    @property
+    def port(self):
+        """Of the first listener."""
+        return next(iter(self.ports.values()))
+
+    def stop(self):
+        """Stops it, and holds it to an orderly end."""
+        code = self.process.stop()
+        output = self.process.text()
+        assert code == 0 and "panicked" not in output and "ERROR" not in output, output
+
+    def kill(self):
+        if self.process.child.poll() is None:
+            self.process.kill()
+
+    def homes(self, ids, pool):
+        """The broker of each client ID, as `mqtt-lb route` has it."""
+        command = [binary(), "route", "--json", "-c", self.file, "--pool", pool, "--", *ids]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        routed = map(json.loads, printed.splitlines())
+        return {one["client_id"]: one["brokers"][0] for one in routed}
+
+    def entries(self, **fields):
+        """The access log's lines that have these fields; None asks for a field to be absent."""
+        # A line is whole once its line feed is there.
+        lines = self.log.read_text().split("\n")[:-1]
+        every = map(json.loads, lines)
+        return [one for one in every if all(one.get(k) == v for k, v in fields.items())]
+
+    def wait_for_entries(self, count, **fields):
+        """Waits for so many lines, and no more, that have these fields."""
+        what = f"{count} log lines with {fields}"
+        found = wait_for(what, lambda: len(seen := self.entries(**fields)) >= count and seen)
+        assert len(found) == count, f"instead of {what}: {found}"
+        return found
+
+    def entry(self, **fields):
+        """Waits for such a line, the only one."""
+        return self.wait_for_entries(1, **fields)[0]
+
+    def get(self, path):
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.admin}{path}", timeout=10) as answer:
+            return answer.read().decode()
+
+    def metrics(self, name, *labels):
+        """The non-zero samples of a family, by the values of these labels."""
+        counted = Counter()
+        for line in self.get("/metrics").splitlines():
+            sample = SAMPLE.match(line)
+            if sample and sample[1] == f"mqtt_lb_{name}" and float(sample[3]):
+                values = dict(LABEL.findall(sample[2] or ""))
+                counted[tuple(values[label] for label in labels)] += float(sample[3])
+        return counted

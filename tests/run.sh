@@ -1,0 +1,137 @@
+#!/usr/bin/env bash
+# Every test of mqtt-lb, on a Debian machine that has Rust: installs what they need, and runs them.
+set -euo pipefail
+
+usage() {
+  cat <<'USAGE'
+Usage: tests/run.sh [--quick] [--audit]
+  --quick  without the interop tests and what only they need
+  --audit  installs cargo-deny where it is missing (some minutes), and runs it
+
+Without --audit cargo-deny runs where it is installed. Its advisories need their database from the
+network: DENY_CHECKS="advisories bans licenses sources" asks for them too.
+USAGE
+}
+
+quick=false audit=false
+for argument in "$@"; do
+  case $argument in
+    --quick) quick=true ;;
+    --audit) audit=true ;;
+    -h | --help) usage && exit 0 ;;
+    *) usage >&2 && exit 2 ;;
+  esac
+done
+
+cd "$(dirname "$0")/.."
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+export CARGO_TARGET_DIR=$target
+venv=$target/interop/venv
+read -ra deny_checks <<<"${DENY_CHECKS:-bans licenses sources}"
+
+passed=() failed=() skipped=()
+
+# step TITLE COMMAND...: runs it under a heading; a failure is remembered, and the rest still runs.
+step() {
+  local title=$1 from=$SECONDS
+  shift
+  printf '\n=== %s\n' "$title"
+  if "$@"; then
+    passed+=("$title ($((SECONDS - from)) s)")
+  else
+    failed+=("$title")
+    printf '=== FAILED: %s\n' "$title"
+  fi
+}
+
+skip() {
+  skipped+=("$1: $2")
+  printf '\n=== %s: skipped, %s\n' "$1" "$2"
+}
+
+as_root() {
+  if [[ $(id -u) == 0 ]]; then "$@"; else sudo "$@"; fi
+}
+
+is_installed() {
+  [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
+}
+
+# Debian starts what it installs; a policy that says no keeps the default ports free.
+install_quietly() {
+  local policy=/usr/sbin/policy-rc.d ours=false code=0
+  if [[ ! -e $policy ]]; then
+    ours=true
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+  fi
+  as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -q --no-install-recommends "$@" || code=$?
+  if $ours; then as_root rm "$policy"; fi
+  return "$code"
+}
+
+install_packages() {
+  # A C compiler, because some crates have a little C.
+  local wanted=(build-essential nginx-light haproxy) missing=() package
+  if ! $quick; then
+    wanted+=(mosquitto mosquitto-clients prometheus python3 python3-venv)
+    if ! command -v node >/dev/null; then wanted+=(nodejs); fi
+    if ! command -v npm >/dev/null; then wanted+=(npm); fi
+  fi
+  for package in "${wanted[@]}"; do
+    is_installed "$package" || missing+=("$package")
+  done
+  local rabbitmq=false
+  if ! $quick && ! is_installed rabbitmq-server; then rabbitmq=true; fi
+  if ((${#missing[@]})) || $rabbitmq; then as_root apt-get update -q || return; fi
+  if ((${#missing[@]})); then install_quietly "${missing[@]}" || return; fi
+  if $rabbitmq && ! install_quietly rabbitmq-server; then
+    echo "rabbitmq-server cannot be installed: its tests will be skipped"
+  fi
+}
+
+install_clients() {
+  if [[ ! -x $venv/bin/python ]]; then python3 -m venv "$venv" || return; fi
+  "$venv/bin/python" -m pip install -q --disable-pip-version-check \
+    -r tests/interop/requirements.txt || return
+  # npm leaves a lock in the folder it made; an older one is of other versions.
+  if [[ tests/interop/package-lock.json -nt tests/interop/node_modules/.package-lock.json ]]; then
+    (cd tests/interop && npm ci --silent) || return
+  fi
+}
+
+deny() {
+  if ! command -v cargo-deny >/dev/null; then cargo install --locked cargo-deny || return; fi
+  cargo deny check "${deny_checks[@]}"
+}
+
+interop() {
+  MQTT_LB=$target/debug/mqtt-lb "$venv/bin/python" -m pytest tests/interop \
+    -p no:cacheprovider --basetemp "$target/interop/tmp" -rs --durations 5
+}
+
+step "Debian packages" install_packages
+step "cargo fmt" cargo fmt --check
+step "cargo clippy" cargo clippy --all-targets --locked -- -D warnings
+if $audit || command -v cargo-deny >/dev/null; then
+  step "cargo deny" deny
+else
+  skip "cargo deny" "not installed (--audit installs it)"
+fi
+step "Unit and integration tests" cargo test --lib --bins --tests --examples --locked
+step "Doc tests" cargo test --doc --locked
+step "Documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+if $quick; then
+  skip "Interop tests" "--quick"
+else
+  step "Clients for the interop tests" install_clients
+  step "The proxy" cargo build --locked
+  step "Interop tests" interop
+fi
+
+printf '\n=== Summary, after %d s\n' "$SECONDS"
+((${#passed[@]} == 0)) || printf 'passed   %s\n' "${passed[@]}"
+((${#skipped[@]} == 0)) || printf 'skipped  %s\n' "${skipped[@]}"
+((${#failed[@]} == 0)) || printf 'FAILED   %s\n' "${failed[@]}"
+((${#failed[@]} == 0))

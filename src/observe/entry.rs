@@ -246,57 +246,69 @@ named! {
 /// One field: its name, and where its value comes from.
 pub(super) struct Field {
     pub(super) name: &'static str,
-    /// The name as a JSON key, with the comma before it: one copy a field and line.
-    pub(super) json_key: &'static str,
-    pub(super) value: for<'e> fn(&'e Entry<'e>, &'e Stamp) -> Option<Value<'e>>,
+    pub(super) value: ValueOf,
 }
 
-macro_rules! field {
-    ($name:literal, $value:expr) => {
-        Field { name: $name, json_key: concat!(",\"", $name, "\":"), value: $value }
+type ValueOf = for<'e> fn(&'e Entry<'e>, &'e Stamp) -> Option<Value<'e>>;
+
+/// Makes two things of one list: a table for templates, and straight code for JSON, where the kind
+/// of each value and the length of each key are then known to the compiler.
+macro_rules! fields {
+    ($($name:literal, $value:expr;)+) => {
+        pub(super) const FIELDS: &[Field] = &[$(Field { name: $name, value: $value },)+];
+
+        /// Appends `,"name":value` for each field that is known.
+        pub(super) fn write_members(entry: &Entry<'_>, stamp: &Stamp, out: &mut Vec<u8>) {
+            $({
+                const VALUE: ValueOf = $value;
+                if let Some(value) = VALUE(entry, stamp) {
+                    out.extend_from_slice(concat!(",\"", $name, "\":").as_bytes());
+                    value.write_json(out);
+                }
+            })+
+        }
     };
 }
-pub(super) use field;
 
-/// The one list of fields: the order of JSON and the variables of a template.
-pub(super) const FIELDS: &[Field] = &[
-    field!("time", |_, stamp| Some(Value::Name(stamp.rfc3339()))),
-    field!("event", |e, _| Some(Value::Name(e.event.as_str()))),
-    field!("session", |e, _| Some(Value::Id(e.session))),
-    field!("listener", |e, _| Some(Value::Text(e.listener))),
-    field!("transport", |e, _| Some(Value::Name(e.transport.as_str()))),
-    field!("client", |e, _| e.client.map(Value::Address)),
-    field!("peer", |e, _| e.peer.map(Value::Address)),
-    field!("protocol_name", |e, _| e.protocol_name.map(Value::Name)),
-    field!("protocol_version", |e, _| e.protocol_version.map(number)),
-    field!("bridge", |e, _| e.bridge.map(Value::Flag)),
-    field!("client_id", |e, _| e.client_id.map(Value::Text)),
-    field!("assigned_client_id", |e, _| e.assigned_client_id.map(Value::Text)),
-    field!("username", |e, _| e.username.map(Value::Text)),
-    field!("has_password", |e, _| e.has_password.map(Value::Flag)),
-    field!("clean_start", |e, _| e.clean_start.map(Value::Flag)),
-    field!("keepalive", |e, _| e.keepalive.map(number)),
-    field!("will", |e, _| e.will.map(Value::Flag)),
-    field!("session_expiry", |e, _| e.session_expiry.map(number)),
-    field!("pool", |e, _| e.pool.map(Value::Text)),
-    field!("upstream", |e, _| e.upstream.map(Value::Text)),
-    field!("upstream_address", |e, _| e.upstream_address.map(Value::Endpoint)),
-    field!("route", |e, _| e.route.map(|r| Value::Name(r.as_str()))),
-    field!("tries", |e, _| e.tries.map(number)),
-    field!("connack", |e, _| e.connack.map(number)),
-    field!("connack_reason", |e, _| e.connack_reason.map(Value::Name)),
-    field!("session_present", |e, _| e.session_present.map(Value::Flag)),
-    field!("handshake_ms", |e, _| e.handshake_ms.map(Value::Millis)),
-    field!("dial_ms", |e, _| e.dial_ms.map(Value::Millis)),
-    field!("connack_ms", |e, _| e.connack_ms.map(Value::Millis)),
-    field!("duration_ms", |e, _| e.duration_ms.map(Value::Millis)),
-    field!("bytes_in", |e, _| e.bytes_in.map(number)),
-    field!("bytes_out", |e, _| e.bytes_out.map(number)),
-    field!("end_by", |e, _| e.end_by.map(|by| Value::Name(by.as_str()))),
-    field!("end_phase", |e, _| e.end_phase.map(|p| Value::Name(p.as_str()))),
-    field!("end_cause", |e, _| e.end_cause.map(|c| Value::Name(c.as_str()))),
-    field!("detail", |e, _| e.detail.map(Value::Text)),
-];
+// The one list of fields: the order of JSON and the variables of a template.
+fields! {
+    "time", |_, stamp| Some(Value::Name(stamp.rfc3339()));
+    "event", |e, _| Some(Value::Name(e.event.as_str()));
+    "session", |e, _| Some(Value::Id(e.session));
+    "listener", |e, _| Some(Value::Text(e.listener));
+    "transport", |e, _| Some(Value::Name(e.transport.as_str()));
+    "client", |e, _| e.client.map(Value::Address);
+    "peer", |e, _| e.peer.map(Value::Address);
+    "protocol_name", |e, _| e.protocol_name.map(Value::Name);
+    "protocol_version", |e, _| e.protocol_version.map(number);
+    "bridge", |e, _| e.bridge.map(Value::Flag);
+    "client_id", |e, _| e.client_id.map(Value::Text);
+    "assigned_client_id", |e, _| e.assigned_client_id.map(Value::Text);
+    "username", |e, _| e.username.map(Value::Text);
+    "has_password", |e, _| e.has_password.map(Value::Flag);
+    "clean_start", |e, _| e.clean_start.map(Value::Flag);
+    "keepalive", |e, _| e.keepalive.map(number);
+    "will", |e, _| e.will.map(Value::Flag);
+    "session_expiry", |e, _| e.session_expiry.map(number);
+    "pool", |e, _| e.pool.map(Value::Text);
+    "upstream", |e, _| e.upstream.map(Value::Text);
+    "upstream_address", |e, _| e.upstream_address.map(Value::Endpoint);
+    "route", |e, _| e.route.map(|r| Value::Name(r.as_str()));
+    "tries", |e, _| e.tries.map(number);
+    "connack", |e, _| e.connack.map(number);
+    "connack_reason", |e, _| e.connack_reason.map(Value::Name);
+    "session_present", |e, _| e.session_present.map(Value::Flag);
+    "handshake_ms", |e, _| e.handshake_ms.map(Value::Millis);
+    "dial_ms", |e, _| e.dial_ms.map(Value::Millis);
+    "connack_ms", |e, _| e.connack_ms.map(Value::Millis);
+    "duration_ms", |e, _| e.duration_ms.map(Value::Millis);
+    "bytes_in", |e, _| e.bytes_in.map(number);
+    "bytes_out", |e, _| e.bytes_out.map(number);
+    "end_by", |e, _| e.end_by.map(|by| Value::Name(by.as_str()));
+    "end_phase", |e, _| e.end_phase.map(|p| Value::Name(p.as_str()));
+    "end_cause", |e, _| e.end_cause.map(|c| Value::Name(c.as_str()));
+    "detail", |e, _| e.detail.map(Value::Text);
+}
 
 fn number<'e>(number: impl Into<u64>) -> Value<'e> {
     Value::Number(number.into())

@@ -8,7 +8,7 @@ use std::{
 use time::OffsetDateTime;
 
 use super::{
-    entry::{Entry, FIELDS, Field, field},
+    entry::{Entry, FIELDS, Field, write_members},
     value::{Escape, Value},
 };
 use crate::config::LogLineFormat;
@@ -42,12 +42,7 @@ impl LineFormat {
 /// One object, without the fields that are unknown.
 fn render_json(entry: &Entry<'_>, stamp: &Stamp, out: &mut Vec<u8>) {
     let start = out.len();
-    for field in FIELDS {
-        if let Some(value) = (field.value)(entry, stamp) {
-            out.extend_from_slice(field.json_key.as_bytes());
-            value.write_json(out);
-        }
-    }
+    write_members(entry, stamp, out);
     // The first comma.
     if let Some(first) = out.get_mut(start) {
         *first = b'{';
@@ -63,7 +58,8 @@ const TEXT: &str = "${client} [${time_local}] clientid: [${client_id}] username:
     duration_ms: [${duration_ms}] end: [${end_by} ${end_phase} ${end_cause}] detail: [${detail}]";
 
 /// What only templates know: the time as nginx's `$time_local` writes it, in UTC.
-const TIME_LOCAL: Field = field!("time_local", |_, stamp| Some(Value::Name(stamp.local())));
+const TIME_LOCAL: Field =
+    Field { name: "time_local", value: |_, stamp| Some(Value::Name(stamp.local())) };
 
 /// A line with `${field}` variables.
 ///
@@ -135,6 +131,7 @@ impl Part {
 /// The time of a line in words; the date is worked out once a second.
 #[derive(Default)]
 pub(super) struct Stamp {
+    milli: Option<u64>,
     second: Option<u64>,
     rfc3339: String,
     local: String,
@@ -146,6 +143,10 @@ const SECONDS_PREFIX: usize = 20;
 impl Stamp {
     pub(super) fn set(&mut self, time: SystemTime) {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let milli = since.as_millis() as u64;
+        if self.milli.replace(milli) == Some(milli) {
+            return;
+        }
         if self.second != Some(since.as_secs()) {
             self.second = Some(since.as_secs());
             self.set_second(since.as_secs());

@@ -28,6 +28,10 @@ pub(super) enum Value<'e> {
 
 impl Value<'_> {
     /// Appends a JSON value (RFC 8259).
+    ///
+    /// Inlined, so that a field of a known kind takes only its own branch.
+    #[expect(clippy::inline_always)]
+    #[inline(always)]
     pub(super) fn write_json(self, out: &mut Vec<u8>) {
         let is_bare = matches!(self, Self::Number(_) | Self::Flag(_) | Self::Millis(_));
         if !is_bare {
@@ -48,6 +52,8 @@ impl Value<'_> {
         }
     }
 
+    #[expect(clippy::inline_always)]
+    #[inline(always)]
     fn write(self, escape: Escape, out: &mut Vec<u8>) {
         match self {
             Self::Text(text) => escape.write(text, out),

@@ -20,6 +20,8 @@ pub struct Metrics {
     connections_active: IntGaugeVec,
     sessions: IntCounterVec,
     session_ends: IntCounterVec,
+    /// The client that leaves when it is done: by far the most common end, looked up once.
+    left: IntCounter,
     rejects: IntCounterVec,
     handshake: HistogramVec,
     upstream_connect: HistogramVec,
@@ -52,6 +54,16 @@ impl Metrics {
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
 
         let (listener, upstream) = (&["listener"], &["pool", "upstream"]);
+        let session_ends = family.counters(
+            "session_ends_total",
+            "Connections ended: who ended them, in which phase and why.",
+            &["by", "phase", "cause"],
+        );
+        let left = session_ends.with_label_values(&[
+            EndBy::Client.as_str(),
+            EndPhase::Relay.as_str(),
+            EndCause::Closed.as_str(),
+        ]);
         Self {
             connections: family.counters("connections_total", "Connections accepted.", listener),
             connections_active: family.gauges(
@@ -64,11 +76,8 @@ impl Metrics {
                 "Clients connected to a broker, by protocol level.",
                 &["listener", "version"],
             ),
-            session_ends: family.counters(
-                "session_ends_total",
-                "Connections ended: who ended them, in which phase and why.",
-                &["by", "phase", "cause"],
-            ),
+            session_ends,
+            left,
             rejects: family.counters(
                 "rejects_total",
                 "Connections that the proxy itself turned away.",
@@ -169,6 +178,8 @@ impl Metrics {
                     self.upstream_tries.with_label_values(&[pool, upstream, outcome.as_str()])
                 })
                 .collect(),
+            let_in: ["accepted", "success"]
+                .map(|reason| (reason, self.connacks.with_label_values(&[pool, upstream, reason]))),
             connacks: self.connacks.clone(),
             pool: pool.into(),
             upstream: upstream.into(),
@@ -177,6 +188,9 @@ impl Metrics {
 
     /// Counts the end of a connection.
     pub fn count_end(&self, by: EndBy, phase: EndPhase, cause: EndCause) {
+        if (by, phase, cause) == (EndBy::Client, EndPhase::Relay, EndCause::Closed) {
+            return self.left.inc();
+        }
         self.session_ends.with_label_values(&[by.as_str(), phase.as_str(), cause.as_str()]).inc();
     }
 
@@ -272,6 +286,8 @@ pub struct UpstreamMetrics {
     /// Bytes to clients.
     pub bytes_out: IntCounter,
     tries: Box<[IntCounter]>,
+    /// The names of code 0, in 3.x and in 5.0, looked up once.
+    let_in: [(&'static str, IntCounter); 2],
     connacks: IntCounterVec,
     pool: Box<str>,
     upstream: Box<str>,
@@ -288,6 +304,9 @@ impl UpstreamMetrics {
     /// standard's, so that a broker cannot make up labels.
     pub fn count_connack(&self, reason: &'static str, took: Duration) {
         self.connack_seconds.observe(took.as_secs_f64());
+        if let Some((_, connacks)) = self.let_in.iter().find(|(name, _)| *name == reason) {
+            return connacks.inc();
+        }
         self.connacks.with_label_values(&[&*self.pool, &*self.upstream, reason]).inc();
     }
 }

@@ -174,9 +174,19 @@ fn millis(duration: Duration, out: &mut Vec<u8>) {
 }
 
 fn ipv4(address: SocketAddrV4, out: &mut Vec<u8>) {
+    // `255.255.255.255:` is the longest.
+    let mut text = [0; 16];
+    let mut used = 0;
     for (octet, separator) in address.ip().octets().into_iter().zip(*b"...:") {
-        decimal(octet.into(), out);
-        out.push(separator);
+        for (least, divisor) in [(100, 100), (10, 10), (0, 1)] {
+            if octet >= least {
+                text[used] = b'0' + octet / divisor % 10;
+                used += 1;
+            }
+        }
+        text[used] = separator;
+        used += 1;
     }
+    out.extend_from_slice(text.get(..used).unwrap_or_default());
     decimal(address.port().into(), out);
 }

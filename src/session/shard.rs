@@ -4,7 +4,6 @@ use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
-    time::Instant,
 };
 
 use slab::Slab;
@@ -55,7 +54,6 @@ pub struct Shard {
     buffers: RefCell<Vec<Vec<u8>>>,
     pub(super) key: RefCell<Vec<u8>>,
     next_session_id: Cell<u64>,
-    started: Instant,
 }
 
 /// A pool and this worker's balancers for it.
@@ -72,7 +70,6 @@ impl Shard {
         log: LogWriter,
         first_session_id: u64,
     ) -> Rc<Self> {
-        let started = reactor.now();
         let pools = shared
             .pools
             .iter()
@@ -93,7 +90,6 @@ impl Shard {
             buffers: RefCell::default(),
             key: RefCell::default(),
             next_session_id: Cell::new(first_session_id),
-            started,
         })
     }
 
@@ -127,7 +123,7 @@ impl Shard {
 
     /// Whole seconds of this worker's life, from 1 on, so that 0 can mean "not yet".
     pub(super) fn seconds(&self) -> u32 {
-        self.reactor.now().duration_since(self.started).as_secs() as u32 + 1
+        self.reactor.seconds() + 1
     }
 
     pub(super) fn next_session_id(&self) -> u64 {

@@ -36,7 +36,9 @@ pub struct Reactor {
     generation: Cell<u32>,
     events: RefCell<Vec<epoll::Event>>,
     pub(super) timers: Timers,
+    started: Instant,
     now: Cell<Instant>,
+    seconds: Cell<u32>,
     wall: Cell<SystemTime>,
     notify: Arc<Notify>,
 }
@@ -53,7 +55,9 @@ impl Reactor {
             generation: Cell::new(0),
             events: RefCell::new(Vec::with_capacity(EVENTS_PER_TURN)),
             timers: Timers::default(),
+            started: Instant::now(),
             now: Cell::new(Instant::now()),
+            seconds: Cell::new(0),
             wall: Cell::new(SystemTime::now()),
             notify,
         }))
@@ -62,6 +66,11 @@ impl Reactor {
     /// The time at which this turn began. Read once a turn, since a call for each use would show.
     pub fn now(&self) -> Instant {
         self.now.get()
+    }
+
+    /// Whole seconds from the worker's start to this turn.
+    pub fn seconds(&self) -> u32 {
+        self.seconds.get()
     }
 
     /// The wall clock at which this turn began.
@@ -96,7 +105,9 @@ impl Reactor {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        self.now.set(Instant::now());
+        let now = Instant::now();
+        self.now.set(now);
+        self.seconds.set(now.duration_since(self.started).as_secs() as u32);
         self.wall.set(SystemTime::now());
         for event in events.iter() {
             self.dispatch(*event);

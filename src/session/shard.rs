@@ -17,9 +17,9 @@ use crate::{
     upstream::Pool,
 };
 
-/// What is read in one call. Larger reads cost fewer calls a byte, until the processor's caches
-/// no longer hold them between the read and the write.
-const SCRATCH_BYTES: usize = 64 * 1024;
+/// What is read in one call: little enough to be in the processor's first cache still when it is
+/// written. What fills it again and again is a bulk stream, and goes by `splice`.
+const SCRATCH_BYTES: usize = 16 * 1024;
 
 /// Handshake buffers kept for the next connection, and the largest that is worth keeping.
 const BUFFERS_KEPT: usize = 256;

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroUsize, ops::RangeInclusive, thread, time::Duration};
 
-use crate::route::{Algorithm, EmptyClientId, KeyTemplate};
+use crate::route::{Algorithm, EmptyClientId, KETAMA_MAX_TOTAL_WEIGHT, KeyTemplate};
 
 use super::{
     AccessLog, Admin, Balance, Bind, Config, Drain, Idle, Limits, Listener, Log, LogLevel, Pool,
@@ -97,7 +97,9 @@ fn pool(item: &Item<'_>, names: &mut Names) -> Read<Pool> {
     item.section(|section| {
         let name = section.required("name", "a name", |item| names.add(item));
         let balance = section.section("balance", balance);
-        let upstreams = section.required("upstreams", "a list of upstreams", upstreams);
+        let algorithm = balance.as_ref().ok().map(|balance| balance.algorithm);
+        let upstreams =
+            section.required("upstreams", "a list of upstreams", |item| upstreams(item, algorithm));
         let connect_timeout =
             section.or("connect_timeout", "1s", |item| values::duration(item, &ABOVE_ZERO));
         let connack_timeout =
@@ -157,11 +159,18 @@ fn balance(section: &mut Section<'_>) -> Read<Balance> {
     Ok(Balance { algorithm: algorithm?, key: key?, empty_client_id: empty_client_id? })
 }
 
-fn upstreams(item: &Item<'_>) -> Read<Vec<Upstream>> {
+fn upstreams(item: &Item<'_>, algorithm: Option<Algorithm>) -> Read<Vec<Upstream>> {
     let mut names = Names::default();
     let upstreams = item.some(|item| item.section(|section| upstream(section, &mut names)))?;
     if upstreams.iter().all(|upstream| upstream.backup) {
         return Err(item.fault("are all backups; allowed: one upstream or more that is none"));
+    }
+    let weight: u64 = upstreams.iter().map(|upstream| u64::from(upstream.weight.get())).sum();
+    if algorithm == Some(Algorithm::Ketama) && weight > KETAMA_MAX_TOTAL_WEIGHT {
+        return Err(item.fault(format!(
+            "weigh {weight} in sum; allowed for ketama, which has 160 points for each unit: up to \
+             {KETAMA_MAX_TOTAL_WEIGHT}"
+        )));
     }
     Ok(upstreams)
 }

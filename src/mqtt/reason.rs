@@ -92,6 +92,18 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// The return code (3.x) or reason code (5.0): the fourth byte, in every version.
+    pub const fn code(&self) -> u8 {
+        self.bytes[3]
+    }
+
+    /// The version whose form and codes this is in; 3.1 shares those of 3.1.1.
+    pub const fn version(&self) -> Version {
+        if self.len == 4 { Version::V311 } else { Version::V5 }
+    }
+}
+
 impl Deref for Answer {
     type Target = [u8];
 

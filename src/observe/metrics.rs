@@ -80,7 +80,7 @@ impl Metrics {
             left,
             rejects: family.counters(
                 "rejects_total",
-                "Connections that the proxy itself turned away.",
+                "Connections that ended before they became sessions, by cause.",
                 &["reason"],
             ),
             handshake: family.histograms(

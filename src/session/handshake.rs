@@ -2,39 +2,34 @@
 
 use std::{
     borrow::Cow,
-    cell::Cell,
     future::{Future, poll_fn},
     os::fd::OwnedFd,
     pin::pin,
     rc::Rc,
     sync::Arc,
     task::Poll,
-    time::Duration,
 };
 
 use tokio::task::spawn_local;
 
 use super::{
+    choose::{NoIdentity, choose},
     dialogue::Dialogue,
     end::End,
     gate::Pass,
     live::{IdleLimit, Live, Tally},
     record::{Answer, Client, Origin, Record, Way},
+    reject::{Rejected, reject},
     relay::Relay,
     shard::Shard,
 };
 use crate::{
-    mqtt::{self, Connect, Progress, Refuse, connect},
-    observe::{EndBy, EndCause, EndPhase, Event, RouteKind, TryOutcome},
-    route::{self, Choice},
+    mqtt::{Connect, Progress, Refuse, connect, reason},
+    observe::{EndBy, EndCause, EndPhase, RouteKind, TryOutcome},
+    route,
     transport::{Elapsed, Peer, Socket, deadline},
     upstream::{Broker, DialError, Lease, dial},
 };
-
-/// How long, and for how much, a client that was refused is listened to after the answer. Closing
-/// with unread data resets the connection, and the reset can overtake the answer.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 256 * 1024;
 
 /// Takes a connection from accept to its end or its relay.
 pub async fn serve(shard: Rc<Shard>, origin: Rc<Origin>, fd: OwnedFd, peer: Peer) {
@@ -44,25 +39,24 @@ pub async fn serve(shard: Rc<Shard>, origin: Rc<Origin>, fd: OwnedFd, peer: Peer
         Ok(client) => client,
         Err(error) => {
             let end = End::failed(EndBy::Proxy, EndPhase::Handshake, &error);
-            return Box::pin(reject(&shard, None, record, end, None)).await;
+            return Box::pin(reject(&shard, None, record, end.into())).await;
         }
     };
     let Some(pass) = shard.gate.enter(peer.ip()) else {
         let end = End::new(EndBy::Proxy, EndPhase::Handshake, EndCause::Limit)
             .with("far more than max_connections; no CONNECT was waited for");
-        return Box::pin(reject(&shard, Some(client), record, end, None)).await;
+        return Box::pin(reject(&shard, Some(client), record, end.into())).await;
     };
     let buffer = shard.take_buffer();
     let mut opening = Opening { shard: &shard, client, record, buffer };
     let opened = opening.open(&pass).await;
-    let Opening { client, record, buffer, .. } = opening;
+    let Opening { client, mut record, buffer, .. } = opening;
+    record.read = buffer.len() as u32;
     shard.give_back_buffer(buffer);
     match opened {
         Ok(opened) => establish(&shard, client, record, pass, opened),
         // Boxed, as all handshakes would have the room for it otherwise.
-        Err(Rejected { end, answer }) => {
-            Box::pin(reject(&shard, Some(client), record, end, answer)).await;
-        }
+        Err(rejected) => Box::pin(reject(&shard, Some(client), record, rejected)).await,
     }
 }
 
@@ -85,18 +79,6 @@ struct Opened {
     bytes: (u64, u64),
     accepted: bool,
     keep_alive: u16,
-}
-
-/// A connection that ends before its session began.
-struct Rejected {
-    end: End,
-    answer: Option<mqtt::Answer>,
-}
-
-impl From<End> for Rejected {
-    fn from(end: End) -> Self {
-        Self { end, answer: None }
-    }
 }
 
 impl Opening<'_> {
@@ -136,8 +118,7 @@ impl Opening<'_> {
                 Err(refusal) => {
                     let end = End::new(EndBy::Proxy, EndPhase::Connect, EndCause::Malformed)
                         .with(refusal.reason.to_string());
-                    let answer = refusal.connack();
-                    return Err(Rejected { end, answer });
+                    return Err(Rejected { end, answer: refusal.connack() });
                 }
             }
         }
@@ -223,45 +204,14 @@ impl Opening<'_> {
         connect: &Connect,
         tried: &[usize],
     ) -> Result<Option<(usize, RouteKind)>, Rejected> {
-        let shard = self.shard;
-        let view = &shard.pools[self.record.origin.pool];
-        let balance = &view.pool.config.balance;
-        let mut router = view.router.borrow_mut();
-        let mut scratch = shard.key.borrow_mut();
         let client = route::Client {
             client_id: connect.client_id.of(&self.buffer),
             username: connect.username.map(|username| username.of(&self.buffer)),
             source_ip: self.record.peer.ip(),
         };
-        let passed_over = Cell::new(false);
-        let sessions = |broker: usize| {
-            let load = view.pool.brokers[broker].load().filter(|_| !tried.contains(&broker));
-            passed_over.set(passed_over.get() || load.is_none());
-            load
-        };
-        let choice = balance.key.choose(balance.empty_client_id, &client, &mut scratch);
-        Ok(match choice {
-            Choice::Reject => {
-                return Err(self
-                    .refuse(Refuse::IdentifierRejected, EndPhase::Connect, EndCause::Refused)
-                    .with("empty client ID, and empty_client_id is reject"));
-            }
-            Choice::LeastConnections => {
-                router.pick_least_connections(&sessions).map(|broker| (broker, RouteKind::EmptyId))
-            }
-            Choice::Key(key) => {
-                let picked = router.pick(key, &sessions);
-                let route = if !balance.algorithm.is_keyed() {
-                    RouteKind::Balanced
-                } else if client.client_id.is_empty() && balance.key.uses_client_id() {
-                    RouteKind::EmptyId
-                } else if passed_over.get() && router.pick(key, &|_| Some(0)) != picked {
-                    RouteKind::Fallback
-                } else {
-                    RouteKind::Hash
-                };
-                picked.map(|broker| (broker, route))
-            }
+        choose(self.shard, self.record.origin.pool, &client, tried).map_err(|NoIdentity| {
+            self.refuse(Refuse::IdentifierRejected, EndPhase::Connect, EndCause::Refused)
+                .with("empty client ID, and empty_client_id is reject")
         })
     }
 
@@ -302,13 +252,13 @@ impl Opening<'_> {
             }
         };
         let waited = shard.reactor.now().duration_since(began);
-        metrics.count_connack(mqtt::reason::name(connect.version, connack.code), waited);
+        metrics.count_connack(reason::name(connect.version, connack.code), waited);
         metrics.count_try(match connack.code {
             0 => TryOutcome::Accepted,
             _ => TryOutcome::Refused,
         });
         let Dialogue { reply, passed_in, passed_out, .. } = dialogue;
-        self.record.answer = Some(Answer::of_broker(&connack, &reply, waited));
+        self.record.answer = Some(Answer::of_broker(connect.version, &connack, &reply, waited));
         let sent = match self.client.try_send(&reply) {
             Poll::Ready(sent) => {
                 sent.map_err(|error| End::failed(EndBy::Client, EndPhase::Connack, &error))?
@@ -337,12 +287,6 @@ impl Opening<'_> {
     fn answer(&self, refuse: Refuse, end: End) -> Rejected {
         let version = self.record.client.as_ref().map(|client| client.version);
         Rejected { end, answer: version.map(|version| refuse.connack(version)) }
-    }
-}
-
-impl Rejected {
-    fn with(self, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { end: self.end.with(detail), ..self }
     }
 }
 
@@ -389,37 +333,4 @@ fn establish(shard: &Rc<Shard>, client: Socket, record: Record, pass: Pass, open
     live.count_out(bytes.1, shard.seconds());
     // A task of its own, so that an idle session is only as large as the relay.
     spawn_local(Relay::new(shard.clone(), live, &owed));
-}
-
-/// Gives the client its CONNACK, records the end, and waits a moment for the client to take it.
-async fn reject(
-    shard: &Rc<Shard>,
-    client: Option<Socket>,
-    mut record: Record,
-    end: End,
-    answer: Option<mqtt::Answer>,
-) {
-    let until = shard.reactor.now() + LINGER;
-    if let (Some(client), Some(answer)) = (&client, &answer) {
-        // The return code is the fourth byte, in every version.
-        record.answer = answer.get(3).map(|code| Answer::of_proxy(*code));
-        let _ = deadline(&shard.reactor, until, client.send_all(answer)).await;
-        client.shutdown();
-    }
-    let recording = shard.clone();
-    shard.record(move || record.log_end(&recording, Event::Reject, (0, 0), &end));
-    if let (Some(client), Some(_)) = (&client, answer) {
-        let _ = deadline(&shard.reactor, until, swallow(shard, client)).await;
-    }
-}
-
-async fn swallow(shard: &Shard, client: &Socket) {
-    let mut swallowed = 0;
-    while swallowed < LINGER_BYTES {
-        let read = poll_fn(|cx| client.poll_recv(cx, &mut shard.scratch.borrow_mut())).await;
-        match read {
-            Ok(1..) => swallowed += read.unwrap_or_default(),
-            _ => return,
-        }
-    }
 }

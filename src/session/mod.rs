@@ -1,11 +1,13 @@
 //! One connection's life: handshake, relay, record.
 
+mod choose;
 mod dialogue;
 mod end;
 mod gate;
 mod handshake;
 mod live;
 mod record;
+mod reject;
 mod relay;
 mod shard;
 #[cfg(test)]

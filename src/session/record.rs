@@ -8,7 +8,7 @@ use std::{
 
 use super::{end::End, shard::Shard};
 use crate::{
-    mqtt::{Connack, Connect, Version, reason},
+    mqtt::{self, Connack, Connect, Version, reason},
     observe::{Endpoint, Entry, Event, ListenerMetrics, RouteKind, Transport},
     transport::Peer,
     upstream::Target,
@@ -33,6 +33,8 @@ pub(super) struct Record {
     pub(super) way: Option<Way>,
     pub(super) answer: Option<Answer>,
     pub(super) tries: u8,
+    /// Bytes read from the client before its session began.
+    pub(super) read: u32,
     pub(super) handshake: Option<Micros>,
 }
 
@@ -64,6 +66,8 @@ pub(super) struct Way {
 #[derive(Clone)]
 pub(super) struct Answer {
     pub(super) code: u8,
+    /// The version that the code is of.
+    version: Version,
     pub(super) session_present: Option<bool>,
     pub(super) assigned_client_id: Option<Box<str>>,
     /// From CONNECT sent to CONNACK seen; `None` for an answer of the proxy's own.
@@ -117,17 +121,29 @@ impl Client {
 }
 
 impl Answer {
-    pub(super) fn of_broker(connack: &Connack, packet: &[u8], waited: Duration) -> Self {
+    pub(super) fn of_broker(
+        version: Version,
+        connack: &Connack,
+        packet: &[u8],
+        waited: Duration,
+    ) -> Self {
         Self {
             code: connack.code,
+            version,
             session_present: Some(connack.session_present),
             assigned_client_id: connack.assigned_client_id.map(|id| id.of(packet).into()),
             waited: Some(waited.into()),
         }
     }
 
-    pub(super) fn of_proxy(code: u8) -> Self {
-        Self { code, session_present: None, assigned_client_id: None, waited: None }
+    pub(super) fn of_proxy(answer: mqtt::Answer) -> Self {
+        Self {
+            code: answer.code(),
+            version: answer.version(),
+            session_present: None,
+            assigned_client_id: None,
+            waited: None,
+        }
     }
 }
 
@@ -144,6 +160,7 @@ impl Record {
             way: None,
             answer: None,
             tries: 0,
+            read: 0,
             handshake: None,
         }
     }
@@ -203,9 +220,9 @@ impl Record {
             entry.dial_ms = Some(way.dial.into());
         }
         entry.tries = (self.tries > 0).then_some(self.tries.into());
-        if let (Some(answer), Some(client)) = (&self.answer, &self.client) {
+        if let Some(answer) = &self.answer {
             entry.connack = Some(answer.code);
-            entry.connack_reason = Some(reason::name(client.version, answer.code));
+            entry.connack_reason = Some(reason::name(answer.version, answer.code));
             entry.session_present = answer.session_present;
             entry.assigned_client_id = answer.assigned_client_id.as_deref();
             entry.connack_ms = answer.waited.map(Duration::from);

@@ -299,6 +299,24 @@ fn a_pool_needs_a_broker_that_is_no_backup() {
 }
 
 #[test]
+fn a_ketama_ring_is_kept_in_bounds() {
+    let with = |algorithm: &str| {
+        format!(
+            "listeners: [{{ name: l, bind: 127.0.0.1:0, pool: p }}]\n\
+             pools:\n  - name: p\n    balance: {{ algorithm: {algorithm} }}\n    upstreams:\n\
+             \x20     - {{ name: a, address: 10.0.0.1:1883, weight: 65535 }}\n\
+             \x20     - {{ name: b, address: 10.0.0.2:1883, weight: 2 }}\n"
+        )
+    };
+    good(&with("rendezvous"));
+    assert_eq!(
+        faults(&with("ketama")),
+        ["6:7: pools[0].upstreams: weigh 65537 in sum; allowed for ketama, which has 160 points \
+          for each unit: up to 65536"]
+    );
+}
+
+#[test]
 fn a_file_that_is_no_text_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("c.yaml");

@@ -128,6 +128,8 @@ fn malformed_connects() {
                 line["client"] == *client_address && line["event"] == "reject"
             });
             assert_eq!(end(&line), "proxy/connect/malformed", "{sent:x?}");
+            assert_eq!(line["connack"].as_u64(), answer.get(3).map(|&code| code.into()));
+            assert_eq!(line["bytes_out"], answer.len(), "{sent:x?}");
             let said = line["detail"].as_str().unwrap();
             assert!(said.contains(detail), "{said:?} of {sent:x?}");
         }

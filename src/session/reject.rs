@@ -1,0 +1,71 @@
+//! A connection that ends before its session began: its answer, its record, its close.
+
+use std::{borrow::Cow, future::poll_fn, rc::Rc, time::Duration};
+
+use super::{
+    end::End,
+    record::{Answer, Record},
+    shard::Shard,
+};
+use crate::{
+    mqtt,
+    observe::Event,
+    transport::{Socket, deadline},
+};
+
+/// How long, and for how much, a client that was refused is listened to after the answer. Closing
+/// with unread data resets the connection, and the reset can overtake the answer.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// Why there will be no session.
+pub(super) struct Rejected {
+    pub(super) end: End,
+    /// The CONNACK, where the client's version defines one.
+    pub(super) answer: Option<mqtt::Answer>,
+}
+
+impl Rejected {
+    pub(super) fn with(self, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { end: self.end.with(detail), ..self }
+    }
+}
+
+impl From<End> for Rejected {
+    fn from(end: End) -> Self {
+        Self { end, answer: None }
+    }
+}
+
+/// Gives the client its CONNACK, records the end, and waits a moment for the client to take it.
+pub(super) async fn reject(
+    shard: &Rc<Shard>,
+    client: Option<Socket>,
+    mut record: Record,
+    rejected: Rejected,
+) {
+    let Rejected { end, answer } = rejected;
+    let until = shard.reactor.now() + LINGER;
+    if let (Some(client), Some(answer)) = (&client, &answer) {
+        record.answer = Some(Answer::of_proxy(*answer));
+        let _ = deadline(&shard.reactor, until, client.send_all(answer)).await;
+        client.shutdown();
+    }
+    let bytes = (record.read.into(), answer.as_ref().map_or(0, |answer| answer.len() as u64));
+    let recording = shard.clone();
+    shard.record(move || record.log_end(&recording, Event::Reject, bytes, &end));
+    if let (Some(client), Some(_)) = (&client, answer) {
+        let _ = deadline(&shard.reactor, until, swallow(shard, client)).await;
+    }
+}
+
+async fn swallow(shard: &Shard, client: &Socket) {
+    let mut swallowed = 0;
+    while swallowed < LINGER_BYTES {
+        let read = poll_fn(|cx| client.poll_recv(cx, &mut shard.scratch.borrow_mut())).await;
+        match read {
+            Ok(n @ 1..) => swallowed += n,
+            _ => return,
+        }
+    }
+}

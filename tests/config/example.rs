@@ -108,3 +108,27 @@ fn the_example_has_every_key() {
     // Each section of the design's section 3 has been visited.
     assert_eq!(keys, 9 + 1 + 3 + 3 + 5 + 6 + 4 + 2 + 5 + 1 + 3 + 2 + 2);
 }
+
+/// serde_yaml shares no code with the reader of this crate: what it makes of a text, written out
+/// again as JSON and as YAML of its own style, must be the same configuration.
+#[test]
+fn another_yaml_reader_understands_the_same() {
+    const STYLES: &str = r#"
+listeners:
+- name: "a\u002db"
+  bind: 127.0.0.1:1883
+  pool: 'the-pool'
+- {name: c, "bind": "[::1]:1883", pool: the-pool}
+pools:
+  - {name: 'the-pool', upstreams: [{name: plain, address: "x:1", weight: 7}]}   # a comment: here
+drain:
+    timeout:
+        5s
+"#;
+    for text in [include_str!("../../config.yaml.example"), SMALLEST, STYLES] {
+        let value: serde_yaml::Value = serde_yaml::from_str(text).unwrap();
+        let ours = format!("{:?}", good(text));
+        assert_eq!(format!("{:?}", good(&serde_json::to_string(&value).unwrap())), ours);
+        assert_eq!(format!("{:?}", good(&serde_yaml::to_string(&value).unwrap())), ours);
+    }
+}

@@ -1,9 +1,12 @@
-//! What reading a CONNECT costs.
+//! What reading a CONNECT costs, and choosing a broker for it.
 
-use std::hint::black_box;
+use std::{hint::black_box, num::NonZeroU32};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use mqtt_lb::mqtt::{Progress, connect};
+use mqtt_lb::{
+    mqtt::{Progress, connect},
+    route::{Algorithm, Broker, Router},
+};
 
 /// A device that logs in, in 3.1.1.
 const V311: &[u8] = b"\x10\x3D\x00\x04MQTT\x04\xC2\x00\x3C\x00\x16meter-4f2c-0193-77ab-e\
@@ -31,5 +34,25 @@ fn parse(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, parse);
+fn parse_and_route(c: &mut Criterion) {
+    let broker =
+        |i| Broker { name: format!("broker-{i}").into(), weight: NonZeroU32::MIN, backup: false };
+    let brokers: Vec<_> = (0..10).map(broker).collect();
+    let mut router = Router::new(Algorithm::Rendezvous, &brokers);
+    for (name, packet) in [("3.1.1", V311), ("5.0", V5)] {
+        c.bench_function(&format!("connect/{name}/and route over 10 brokers"), |b| {
+            b.iter(|| {
+                let packet = black_box(packet);
+                match connect::parse(packet, 64 * 1024) {
+                    Ok(Progress::Complete(connect)) => {
+                        router.pick(connect.client_id.of(packet).as_bytes(), &|_| Some(0))
+                    }
+                    _ => None,
+                }
+            });
+        });
+    }
+}
+
+criterion_group!(benches, parse, parse_and_route);
 criterion_main!(benches);

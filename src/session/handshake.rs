@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     future::{Future, poll_fn},
     os::fd::OwnedFd,
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
     task::Poll,
@@ -85,7 +85,7 @@ impl Opening<'_> {
     async fn open(&mut self, pass: &Pass) -> Result<Opened, Rejected> {
         let at = self.record.accepted + self.shard.timeouts.connect_packet;
         let reactor = self.shard.reactor.clone();
-        let Ok(read) = deadline(&reactor, at, self.read_connect()).await else {
+        let Ok(read) = deadline(&reactor, at, pin!(self.read_connect())).await else {
             let end = End::new(EndBy::Proxy, EndPhase::Connect, EndCause::Timeout);
             return Err(end.with(missing(&self.buffer)).into());
         };
@@ -218,7 +218,7 @@ impl Opening<'_> {
     async fn dial(&self, broker: Arc<Broker>) -> Result<Result<Socket, DialError>, End> {
         let shard = self.shard;
         let timeout = shard.pools[self.record.origin.pool].pool.config.connect_timeout;
-        let dialling = dial(&shard.reactor, &broker, timeout, &self.buffer);
+        let dialling = pin!(dial(&shard.reactor, &broker, timeout, &self.buffer));
         while_unbroken(shard, &self.client, EndPhase::Dial, dialling).await
     }
 
@@ -234,8 +234,12 @@ impl Opening<'_> {
         let at = began + shard.pools[self.record.origin.pool].pool.config.connack_timeout;
         let metrics = &lease.broker().metrics;
         let mut dialogue = Dialogue::new(shard, &self.client, &upstream, connect.version);
-        let answering = while_unbroken(shard, &self.client, EndPhase::Connack, dialogue.connack());
-        let connack = match deadline(&shard.reactor, at, answering).await {
+        let answered = {
+            let answering = pin!(dialogue.connack());
+            let answering = while_unbroken(shard, &self.client, EndPhase::Connack, answering);
+            deadline(&shard.reactor, at, pin!(answering)).await
+        };
+        let connack = match answered {
             Ok(Ok(Ok(connack))) => connack,
             Ok(Ok(Err(end)) | Err(end)) => {
                 metrics.count_try(match end.by {
@@ -295,9 +299,8 @@ async fn while_unbroken<T>(
     shard: &Shard,
     client: &Socket,
     phase: EndPhase,
-    work: impl Future<Output = T>,
+    mut work: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, End> {
-    let mut work = pin!(work);
     poll_fn(|cx| {
         client.watch(cx);
         if let Some(cause) = shard.ending.get() {

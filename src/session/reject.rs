@@ -1,6 +1,6 @@
 //! A connection that ends before its session began: its answer, its record, its close.
 
-use std::{borrow::Cow, future::poll_fn, rc::Rc, time::Duration};
+use std::{borrow::Cow, future::poll_fn, pin::pin, rc::Rc, time::Duration};
 
 use super::{
     end::End,
@@ -48,14 +48,14 @@ pub(super) async fn reject(
     let until = shard.reactor.now() + LINGER;
     if let (Some(client), Some(answer)) = (&client, &answer) {
         record.answer = Some(Answer::of_proxy(*answer));
-        let _ = deadline(&shard.reactor, until, client.send_all(answer)).await;
+        let _ = deadline(&shard.reactor, until, pin!(client.send_all(answer))).await;
         client.shutdown();
     }
     let bytes = (record.read.into(), answer.as_ref().map_or(0, |answer| answer.len() as u64));
     let recording = shard.clone();
     shard.record(move || record.log_end(&recording, Event::Reject, bytes, &end));
     if let (Some(client), Some(_)) = (&client, answer) {
-        let _ = deadline(&shard.reactor, until, swallow(shard, client)).await;
+        let _ = deadline(&shard.reactor, until, pin!(swallow(shard, client))).await;
     }
 }
 

@@ -7,3 +7,13 @@ fn an_idle_session_is_small() {
     assert!(size_of::<Relay>() <= 80, "Relay is {} bytes", size_of::<Relay>());
     assert!(size_of::<Live>() <= 320, "Live is {} bytes", size_of::<Live>());
 }
+
+/// A handshake's future is copied a few times on its way into its task.
+#[test]
+fn a_handshake_is_not_large() {
+    fn size<A, F>(_: impl Fn(A) -> F) -> usize {
+        size_of::<F>()
+    }
+    let handshake = size(|(shard, origin, fd, peer)| super::serve(shard, origin, fd, peer));
+    assert!(handshake <= 1160, "{handshake} bytes");
+}

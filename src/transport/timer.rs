@@ -19,12 +19,13 @@ use super::Reactor;
 pub struct Elapsed;
 
 /// Runs `future` until `at`. A future that is ready at once costs no timer.
+///
+/// It is taken pinned: an `async fn` that pins its own argument has room for it twice.
 pub async fn deadline<F: Future>(
     reactor: &Rc<Reactor>,
     at: Instant,
-    future: F,
+    mut future: Pin<&mut F>,
 ) -> Result<F::Output, Elapsed> {
-    let mut future = std::pin::pin!(future);
     let mut timer = Sleep { reactor, at, seq: None };
     std::future::poll_fn(move |cx| {
         if let Poll::Ready(output) = future.as_mut().poll(cx) {

@@ -1,6 +1,6 @@
 //! Reaching a broker: connect, and hand it the client's first bytes.
 
-use std::{io, rc::Rc, time::Duration};
+use std::{io, pin::pin, rc::Rc, time::Duration};
 
 use super::pool::{Broker, Target};
 use crate::transport::{Reactor, Socket, deadline};
@@ -33,7 +33,9 @@ pub async fn dial(
         Target::Unix(path) => Socket::connect_unix(reactor, path),
     }
     .map_err(DialError::Failed)?;
-    match deadline(reactor, reactor.now() + timeout, socket.send_all(first)).await {
+    let at = reactor.now() + timeout;
+    let sent = deadline(reactor, at, pin!(socket.send_all(first))).await;
+    match sent {
         Ok(Ok(())) => Ok(socket),
         Ok(Err(error)) => Err(DialError::Failed(error)),
         Err(_) => Err(DialError::TimedOut(timeout)),

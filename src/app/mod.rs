@@ -51,7 +51,10 @@ async fn run_here(config: &Config) -> anyhow::Result<()> {
     let pools: Vec<_> =
         config.pools.iter().map(|pool| Arc::new(Pool::new(pool, &metrics))).collect();
     let shared = Shared {
-        gate: Arc::new(Gate::new(&config.limits, descriptors::connections(descriptors))),
+        gate: Arc::new(Gate::new(
+            &config.limits,
+            descriptors::connections(descriptors, config.runtime.workers.get()),
+        )),
         pools: pools.clone(),
         limits: config.limits,
         timeouts: config.timeouts,

@@ -18,7 +18,10 @@ pub async fn accept(shard: Rc<Shard>, origin: Rc<Origin>, acceptor: Acceptor) {
     let mut short = false;
     loop {
         // Behind an access log that can't be written, clients wait in the kernel's queue.
-        shard.log.room().await;
+        if !shard.log.has_room() {
+            let _paused = Paused::new(&acceptor, &origin);
+            shard.log.room().await;
+        }
         let error = match acceptor.accept().await {
             Ok((fd, peer)) => {
                 short = false;
@@ -41,10 +44,30 @@ pub async fn accept(shard: Rc<Shard>, origin: Rc<Origin>, acceptor: Acceptor) {
                 SHORTAGE_PAUSE.as_millis(),
             );
         }
-        let paused = acceptor.pause(true).is_ok();
+        let _paused = Paused::new(&acceptor, &origin);
         sleep(&shard.reactor, SHORTAGE_PAUSE).await;
-        if paused && let Err(error) = acceptor.pause(false) {
-            tracing::error!(listener = %origin.name, %error, "cannot take up accepting again");
+    }
+}
+
+/// A listener that does not wake its worker, for as long as this is kept: one that did, and was not
+/// accepted from, would wake it over and over.
+struct Paused<'a> {
+    acceptor: &'a Acceptor,
+    origin: &'a Origin,
+}
+
+impl<'a> Paused<'a> {
+    fn new(acceptor: &'a Acceptor, origin: &'a Origin) -> Self {
+        // Where the kernel refuses, the worker is busy for a while, and no more.
+        let _ = acceptor.pause(true);
+        Self { acceptor, origin }
+    }
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.acceptor.pause(false) {
+            tracing::error!(listener = %self.origin.name, %error, "cannot take up accepting again");
         }
     }
 }

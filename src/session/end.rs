@@ -29,10 +29,10 @@ impl End {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
                 Self::new(by, phase, EndCause::Reset)
             }
-            // TCP's own: keep-alive or user timeout.
-            io::ErrorKind::TimedOut => {
-                Self::new(by, phase, EndCause::Timeout).with("the peer stopped acknowledging")
-            }
+            // TCP's own: keep-alive, or the user timeout, which a peer that is there and does not
+            // read runs into as well.
+            io::ErrorKind::TimedOut => Self::new(by, phase, EndCause::Timeout)
+                .with("it acknowledged nothing, or read nothing, for tcp_user_timeout"),
             _ => Self::new(by, phase, EndCause::Error).with(error.to_string()),
         }
     }

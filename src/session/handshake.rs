@@ -334,6 +334,10 @@ fn establish(shard: &Rc<Shard>, client: Socket, record: Record, pass: Pass, open
     let live = Live { tally, idle, client, upstream, record, accepted, lease, _pass: pass };
     live.count_in(bytes.0, shard.seconds());
     live.count_out(bytes.1, shard.seconds());
+    if !accepted {
+        // The broker is to close now (MQTT-3.2.2-5, MQTT-3.2.2-7 in 5.0); it is not waited for long.
+        live.tally.half_closed.set(shard.seconds());
+    }
     // A task of its own, so that an idle session is only as large as the relay.
     spawn_local(Relay::new(shard.clone(), live, &owed));
 }

@@ -85,8 +85,8 @@ impl Live {
         let (bytes_in, bytes_out) = (self.tally.bytes_in.get(), self.tally.bytes_out.get());
         if (bytes_in, bytes_out) != (counted_in, counted_out) {
             let metrics = &self.lease.broker().metrics;
-            metrics.bytes_in.inc_by(bytes_in - counted_in);
-            metrics.bytes_out.inc_by(bytes_out - counted_out);
+            metrics.bytes_in.inc_by(bytes_in.saturating_sub(counted_in));
+            metrics.bytes_out.inc_by(bytes_out.saturating_sub(counted_out));
             self.tally.counted.set((bytes_in, bytes_out));
         }
     }

@@ -3,6 +3,7 @@
 mod choose;
 mod dialogue;
 mod end;
+mod flow;
 mod gate;
 mod handshake;
 mod live;

@@ -1,6 +1,12 @@
 //! Bulk data moved inside the kernel: socket, pipe, socket.
 
-use std::{cell::RefCell, io, os::fd::OwnedFd, task::Poll};
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    os::fd::OwnedFd,
+    rc::Rc,
+    task::Poll,
+};
 
 use rustix::pipe::{self, PipeFlags, SpliceFlags};
 
@@ -10,23 +16,34 @@ use super::{reactor::Ready, socket::Socket};
 /// process is 1 MiB (fs.pipe-max-size); where it refuses that, the pipe keeps its default of 64 KiB.
 const PIPE_BYTES: usize = 1 << 20;
 
-/// Pipes kept for the next bulk stream. Each is two descriptors.
-const PIPES_KEPT: usize = 16;
-
-/// A worker's spare pipes, all empty.
+/// A worker's pipes, each two descriptors, and at most [`Pipes::MOST`] of them: a receiver that stops
+/// reading keeps the pipe that has its bytes, and must not keep descriptors that clients wait for.
 #[derive(Default)]
-pub struct Pipes(RefCell<Vec<Pipe>>);
+pub struct Pipes {
+    /// Empty ones.
+    spare: RefCell<Vec<Pipe>>,
+    /// All there are, wherever they are.
+    open: Rc<Cell<usize>>,
+}
 
 impl Pipes {
-    /// A pipe, or `None` where descriptors are short: a stream can do without.
+    /// Bulk streams at a time; more of them are copied.
+    pub const MOST: usize = 16;
+
+    /// A pipe, or `None` where there are enough, or descriptors are short: a stream can do without.
     pub fn take(&self) -> Option<Pipe> {
-        self.0.borrow_mut().pop().or_else(|| Pipe::new().ok())
+        if let Some(pipe) = self.spare.borrow_mut().pop() {
+            return Some(pipe);
+        }
+        if self.open.get() >= Self::MOST {
+            return None;
+        }
+        Pipe::new(&self.open).ok()
     }
 
     pub fn give_back(&self, pipe: Pipe) {
-        let mut kept = self.0.borrow_mut();
-        if pipe.is_empty() && kept.len() < PIPES_KEPT {
-            kept.push(pipe);
+        if pipe.held == 0 {
+            self.spare.borrow_mut().push(pipe);
         }
     }
 }
@@ -38,18 +55,27 @@ pub struct Pipe {
     write: OwnedFd,
     capacity: usize,
     held: usize,
+    open: Rc<Cell<usize>>,
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        self.open.set(self.open.get() - 1);
+    }
 }
 
 impl Pipe {
-    fn new() -> io::Result<Self> {
+    fn new(open: &Rc<Cell<usize>>) -> io::Result<Self> {
         let (read, write) = pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let capacity = pipe::fcntl_setpipe_size(&write, PIPE_BYTES)
             .or_else(|_| pipe::fcntl_getpipe_size(&write))?;
-        Ok(Self { read, write, capacity, held: 0 })
+        open.set(open.get() + 1);
+        Ok(Self { read, write, capacity, held: 0, open: open.clone() })
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.held == 0
+    /// Bytes in it.
+    pub fn held(&self) -> usize {
+        self.held
     }
 
     /// Fills the pipe from `socket`; 0 at the peer's end.

@@ -242,6 +242,15 @@ impl Proxy {
         fs::read_dir(self.proc("fd")).unwrap().count()
     }
 
+    /// Descriptors that are a pipe's end.
+    pub(crate) fn pipe_ends(&self) -> usize {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        descriptors
+            .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
+            .filter(|target| target.to_string_lossy().starts_with("pipe:"))
+            .count()
+    }
+
     /// Processor time used so far, in clock ticks of 10 ms.
     pub(crate) fn processor_ticks(&self) -> u64 {
         let stat = fs::read_to_string(self.proc("stat")).unwrap();

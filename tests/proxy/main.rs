@@ -17,6 +17,7 @@ mod logs;
 mod records;
 mod routing;
 mod sockets;
+mod stalled;
 mod timeouts;
 mod transparency;
 mod unavailable;

@@ -12,7 +12,7 @@ use crate::{
 /// Processor time of a second must be next to none: a session that is woken again and again would
 /// take all of it.
 #[track_caller]
-fn assert_at_rest(proxy: &Proxy, what: &str) {
+pub(crate) fn assert_at_rest(proxy: &Proxy, what: &str) {
     let before = proxy.processor_ticks();
     thread::sleep(Duration::from_secs(1));
     let ticks = proxy.processor_ticks() - before;

@@ -1,0 +1,175 @@
+//! One direction of a relay: read, write, and what is kept when the receiver is slow.
+
+use std::{io, task::Poll};
+
+use super::shard::Shard;
+use crate::transport::{Pipe, Socket};
+
+/// Reads of one direction before the others get their turn.
+const READS_PER_TURN: usize = 8;
+
+/// A read that fills the scratch buffer this many times in a row is a bulk stream.
+const FULL_READS_TO_BULK: u8 = 2;
+
+/// One direction.
+#[derive(Default)]
+pub(super) struct Flow {
+    /// What the receiver has not taken yet. While it is there nothing more is read, and that is
+    /// the backpressure.
+    left: Left,
+    full_reads: u8,
+    /// The sender's end of file has been read, and all before it passed on.
+    pub(super) ended: bool,
+}
+
+#[derive(Default)]
+enum Left {
+    #[default]
+    Nothing,
+    Bytes(Box<Bytes>),
+    Pipe(Box<Pipe>),
+}
+
+struct Bytes {
+    bytes: Box<[u8]>,
+    sent: usize,
+}
+
+/// What one turn came to.
+pub(super) enum Moved {
+    /// Nothing to read, or no room to write; the socket concerned will wake the relay.
+    Stalled,
+    /// There may be more to read; it is the others' turn.
+    More,
+    Ended,
+}
+
+/// Which socket failed.
+pub(super) enum Fault {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+impl Flow {
+    /// Takes over bytes that the receiver is to have first.
+    pub(super) fn owe(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.left = Left::Bytes(Box::new(Bytes { bytes: bytes.into(), sent: 0 }));
+        }
+    }
+
+    /// Moves what there is, a few reads of it.
+    pub(super) fn pump(
+        &mut self,
+        shard: &Shard,
+        from: &Socket,
+        to: &Socket,
+        count: impl Fn(u64),
+    ) -> Result<Moved, Fault> {
+        if self.ended {
+            return Ok(Moved::Stalled);
+        }
+        if self.settle(shard, to).map_err(Fault::Write)?.is_pending() {
+            return Ok(Moved::Stalled);
+        }
+        for _ in 0..READS_PER_TURN {
+            let read = match self.full_reads {
+                FULL_READS_TO_BULK.. => self.splice(shard, from, to)?,
+                _ => self.copy(shard, from, to)?,
+            };
+            match read {
+                Poll::Pending => return Ok(Moved::Stalled),
+                Poll::Ready(0) => {
+                    self.ended = true;
+                    return Ok(Moved::Ended);
+                }
+                Poll::Ready(n) => count(n as u64),
+            }
+            if !matches!(self.left, Left::Nothing) {
+                return Ok(Moved::Stalled);
+            }
+        }
+        Ok(Moved::More)
+    }
+
+    /// Bytes read that the receiver has not taken.
+    pub(super) fn left(&self) -> usize {
+        match &self.left {
+            Left::Nothing => 0,
+            Left::Bytes(left) => left.bytes.len() - left.sent,
+            Left::Pipe(pipe) => pipe.held(),
+        }
+    }
+
+    /// Writes what an earlier turn left.
+    fn settle(&mut self, shard: &Shard, to: &Socket) -> io::Result<Poll<()>> {
+        loop {
+            match &mut self.left {
+                Left::Nothing => return Ok(Poll::Ready(())),
+                Left::Bytes(left) => match to.try_send(&left.bytes[left.sent..])? {
+                    Poll::Pending => return Ok(Poll::Pending),
+                    Poll::Ready(n) => left.sent += n,
+                },
+                Left::Pipe(pipe) => match pipe.try_drain(to)? {
+                    Poll::Pending => return Ok(Poll::Pending),
+                    Poll::Ready(_) => {}
+                },
+            }
+            match std::mem::take(&mut self.left) {
+                Left::Bytes(left) if left.sent == left.bytes.len() => {}
+                Left::Pipe(pipe) if pipe.held() == 0 => shard.pipes.give_back(*pipe),
+                unfinished => self.left = unfinished,
+            }
+        }
+    }
+
+    /// One read and one write through the worker's scratch buffer.
+    fn copy(&mut self, shard: &Shard, from: &Socket, to: &Socket) -> Result<Poll<usize>, Fault> {
+        let mut scratch = shard.scratch.borrow_mut();
+        let Poll::Ready(n) = from.try_recv(&mut scratch).map_err(Fault::Read)? else {
+            return Ok(Poll::Pending);
+        };
+        if n == 0 {
+            // A unix peer that has closed fails even a write of nothing.
+            return Ok(Poll::Ready(0));
+        }
+        self.full_reads = if n == scratch.len() { self.full_reads + 1 } else { 0 };
+        let sent = match to.try_send(&scratch[..n]).map_err(Fault::Write)? {
+            Poll::Ready(sent) => sent,
+            Poll::Pending => 0,
+        };
+        self.owe(&scratch[sent..n]);
+        Ok(Poll::Ready(n))
+    }
+
+    /// One pipe full, moved inside the kernel.
+    fn splice(&mut self, shard: &Shard, from: &Socket, to: &Socket) -> Result<Poll<usize>, Fault> {
+        let Some(mut pipe) = shard.pipes.take() else {
+            self.full_reads = 0;
+            return self.copy(shard, from, to);
+        };
+        let filled = pipe.try_fill(from);
+        if !matches!(filled, Poll::Ready(Ok(1..))) {
+            // The stream pauses; what comes next may be small again.
+            self.full_reads = 0;
+        }
+        while pipe.held() > 0 {
+            match pipe.try_drain(to).map_err(Fault::Write)? {
+                Poll::Ready(_) => {}
+                Poll::Pending => {
+                    self.left = Left::Pipe(Box::new(pipe));
+                    return transpose(filled);
+                }
+            }
+        }
+        shard.pipes.give_back(pipe);
+        transpose(filled)
+    }
+}
+
+fn transpose(read: Poll<io::Result<usize>>) -> Result<Poll<usize>, Fault> {
+    match read {
+        Poll::Ready(read) => read.map(Poll::Ready).map_err(Fault::Read),
+        Poll::Pending => Ok(Poll::Pending),
+    }
+}

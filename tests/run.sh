@@ -75,7 +75,8 @@ install_packages() {
   # A C compiler, because some crates have a little C.
   local wanted=(build-essential nginx-light haproxy) missing=() package
   if ! $quick; then
-    wanted+=(mosquitto mosquitto-clients prometheus python3 python3-venv)
+    # nginx's stream module is for tests/bench/compare.sh.
+    wanted+=(libnginx-mod-stream mosquitto mosquitto-clients prometheus python3 python3-venv)
     if ! command -v node >/dev/null; then wanted+=(nodejs); fi
     if ! command -v npm >/dev/null; then wanted+=(npm); fi
   fi

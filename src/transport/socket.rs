@@ -177,10 +177,6 @@ impl Socket {
     pub fn reset_on_close(&self) {
         let _ = sockopt::set_socket_linger(&self.fd, Some(std::time::Duration::ZERO));
     }
-
-    pub fn reactor(&self) -> &Rc<Reactor> {
-        &self.reactor
-    }
 }
 
 impl Drop for Socket {

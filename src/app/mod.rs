@@ -15,7 +15,10 @@ use std::{
 };
 
 use anyhow::Context;
-use tokio::{runtime, sync::mpsc};
+use tokio::{
+    runtime,
+    sync::{Notify, mpsc},
+};
 
 use crate::{
     admin::{self, AdminListener, AdminState, Readiness},
@@ -48,8 +51,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 async fn run_here(config: &Config) -> anyhow::Result<()> {
     let descriptors = descriptors::raise_limit();
     let metrics = Metrics::new();
-    let pools: Vec<_> =
-        config.pools.iter().map(|pool| Arc::new(Pool::new(pool, &metrics))).collect();
+    let news = Arc::new(Notify::new());
+    let pool = |pool| Arc::new(Pool::new(pool, &metrics, news.clone()));
+    let pools: Vec<_> = config.pools.iter().map(pool).collect();
     let shared = Shared {
         gate: Arc::new(Gate::new(
             &config.limits,

@@ -23,8 +23,8 @@ const INTERVAL: Duration = Duration::from_secs(30);
 /// Looks up every name once.
 pub(super) async fn once(pools: &[Arc<Pool>]) {
     for pool in pools {
-        for broker in &pool.brokers {
-            resolve(pool, broker).await;
+        for member in &pool.members().list {
+            resolve(pool, &member.broker).await;
         }
     }
 }

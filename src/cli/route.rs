@@ -98,7 +98,7 @@ impl Table {
             eprintln!("mqtt-lb route: {}: {message}", file.display());
             ExitCode::from(BAD_CONFIG)
         })?;
-        let router = upstream::router(&pool);
+        let router = upstream::router(pool.balance.algorithm, &pool.upstreams);
         Ok(Self { pool, router })
     }
 

@@ -2,20 +2,19 @@
 
 use std::{num::NonZeroUsize, ops::RangeInclusive, thread, time::Duration};
 
-use crate::route::{Algorithm, EmptyClientId, KETAMA_MAX_TOTAL_WEIGHT, KeyTemplate};
-
 use super::{
-    AccessLog, Admin, Balance, Bind, Config, Drain, Idle, Limits, Listener, Log, LogLevel, Pool,
-    ProgramLogFormat, Rate, Runtime, Timeouts, Upstream, WhenFull,
+    AccessLog, Admin, Bind, Config, Dns, Drain, Idle, Limits, Listener, Log, LogLevel,
+    ProgramLogFormat, Rate, Runtime, Timeouts, WhenFull,
     cross::{Binds, Names},
+    pool_keys::pool,
     section::{Item, Read, Section},
-    units::{ADDRESS, BIND, DURATION},
+    units::{BIND, DURATION},
     values,
 };
 
 /// A year is as good as forever, and far from where sums of times overflow.
 const FOREVER: Duration = Duration::from_hours(365 * 24);
-const ABOVE_ZERO: RangeInclusive<Duration> = Duration::from_millis(1)..=FOREVER;
+pub(super) const ABOVE_ZERO: RangeInclusive<Duration> = Duration::from_millis(1)..=FOREVER;
 const ZERO_TOO: RangeInclusive<Duration> = Duration::ZERO..=FOREVER;
 /// TCP_KEEPIDLE takes 1 to 32,767 seconds: tcp(7), MAX_TCP_KEEPIDLE.
 const TCP_KEEPALIVE: RangeInclusive<Duration> =
@@ -28,8 +27,6 @@ const TCP_USER_TIMEOUT: RangeInclusive<Duration> =
 const CONNECT_PACKET: RangeInclusive<usize> = 64..=5 + 268_435_455;
 /// The most CPUs that a glibc CPU set names (CPU_SETSIZE).
 const MAX_WORKERS: u32 = 1024;
-/// The width of a weight in a DNS SRV record (RFC 2782), where discovered weights come from.
-const MAX_WEIGHT: u32 = u16::MAX as u32;
 
 pub(super) fn config(file: &mut Section<'_>) -> Read<Config> {
     let mut binds = Binds::default();
@@ -48,6 +45,7 @@ pub(super) fn config(file: &mut Section<'_>) -> Read<Config> {
     });
     let limits = file.section("limits", limits);
     let timeouts = file.section("timeouts", timeouts);
+    let dns = file.section("dns", dns);
     let drain = file.section("drain", drain);
     let access_log = file.optional("access_log", |item| item.list(|item| item.section(access_log)));
     let log = file.section("log", log);
@@ -58,6 +56,7 @@ pub(super) fn config(file: &mut Section<'_>) -> Read<Config> {
         pools: pools?,
         limits: limits?,
         timeouts: timeouts?,
+        dns: dns?,
         drain: drain?,
         access_log: access_log?.unwrap_or_default(),
         log: log?,
@@ -89,104 +88,6 @@ fn listener(
         let pool = section.required("pool", "the name of a pool", pool);
         section.not_available_yet(&["accept_proxy_protocol", "tls", "websocket"]);
         Ok(Listener { name: name?, bind: bind?, pool: pool? })
-    })
-}
-
-fn pool(item: &Item<'_>, names: &mut Names) -> Read<Pool> {
-    names.listed += 1;
-    item.section(|section| {
-        let name = section.required("name", "a name", |item| names.add(item));
-        let balance = section.section("balance", balance);
-        let algorithm = balance.as_ref().ok().map(|balance| balance.algorithm);
-        let upstreams =
-            section.required("upstreams", "a list of upstreams", |item| upstreams(item, algorithm));
-        let connect_timeout =
-            section.or("connect_timeout", "1s", |item| values::duration(item, &ABOVE_ZERO));
-        let connack_timeout =
-            section.or("connack_timeout", "10s", |item| values::duration(item, &ABOVE_ZERO));
-        let tries = section.or("tries", "3", |item| values::positive(item, u32::MAX));
-        section.not_available_yet(&["discover", "retry_on", "tls", "send_proxy_protocol"]);
-        section.not_available_yet(&["source_addresses", "health", "on_down", "rebalance"]);
-        section.not_available_yet(&["slow_start", "admission"]);
-        Ok(Pool {
-            name: name?,
-            balance: balance?,
-            upstreams: upstreams?,
-            connect_timeout: connect_timeout?,
-            connack_timeout: connack_timeout?,
-            tries: tries?,
-        })
-    })
-}
-
-fn balance(section: &mut Section<'_>) -> Read<Balance> {
-    let algorithm = section.or("algorithm", "rendezvous", |item| {
-        values::one_of(
-            item,
-            &[
-                ("rendezvous", Algorithm::Rendezvous),
-                ("maglev", Algorithm::Maglev),
-                ("ketama", Algorithm::Ketama),
-                ("least_connections", Algorithm::LeastConnections),
-                ("round_robin", Algorithm::RoundRobin),
-            ],
-        )
-    });
-    let key = section.or("key", "client_id", |item| {
-        values::parsed(
-            item,
-            "client_id, username, source_ip or a template",
-            str::parse::<KeyTemplate>,
-        )
-    });
-    let empty_client_id = section.or("empty_client_id", "least_connections", |item| {
-        const ALLOWED: &str = "least_connections, username, source_ip, reject";
-        if item.text(ALLOWED)? == "assign" {
-            let message = "\"assign\" is not available yet in this version; allowed: ";
-            return Err(item.fault(format!("{message}{ALLOWED}")));
-        }
-        values::one_of(
-            item,
-            &[
-                ("least_connections", EmptyClientId::LeastConnections),
-                ("username", EmptyClientId::Username),
-                ("source_ip", EmptyClientId::SourceIp),
-                ("reject", EmptyClientId::Reject),
-            ],
-        )
-    });
-    section.not_available_yet(&["bounded_load"]);
-    Ok(Balance { algorithm: algorithm?, key: key?, empty_client_id: empty_client_id? })
-}
-
-fn upstreams(item: &Item<'_>, algorithm: Option<Algorithm>) -> Read<Vec<Upstream>> {
-    let mut names = Names::default();
-    let upstreams = item.some(|item| item.section(|section| upstream(section, &mut names)))?;
-    if upstreams.iter().all(|upstream| upstream.backup) {
-        return Err(item.fault("are all backups; allowed: one upstream or more that is none"));
-    }
-    let weight: u64 = upstreams.iter().map(|upstream| u64::from(upstream.weight.get())).sum();
-    if algorithm == Some(Algorithm::Ketama) && weight > KETAMA_MAX_TOTAL_WEIGHT {
-        return Err(item.fault(format!(
-            "weigh {weight} in sum; allowed for ketama, which has 160 points for each unit: up to \
-             {KETAMA_MAX_TOTAL_WEIGHT}"
-        )));
-    }
-    Ok(upstreams)
-}
-
-fn upstream(section: &mut Section<'_>, names: &mut Names) -> Read<Upstream> {
-    let name = section.required("name", "a name", |item| names.add(item));
-    let address = section.required("address", ADDRESS, values::address);
-    let weight = section.or("weight", "1", |item| values::positive(item, MAX_WEIGHT));
-    let max_connections = section.or("max_connections", "0", values::limit);
-    let backup = section.or("backup", "false", values::boolean);
-    Ok(Upstream {
-        name: name?,
-        address: address?,
-        weight: weight?,
-        max_connections: max_connections?,
-        backup: backup?,
     })
 }
 
@@ -232,6 +133,12 @@ fn timeouts(section: &mut Section<'_>) -> Read<Timeouts> {
         tcp_keepalive: tcp_keepalive?,
         tcp_user_timeout: tcp_user_timeout?,
     })
+}
+
+fn dns(section: &mut Section<'_>) -> Read<Dns> {
+    let servers =
+        section.optional("servers", |item| item.some(values::ip_address));
+    Ok(Dns { servers: servers?.unwrap_or_default() })
 }
 
 fn drain(section: &mut Section<'_>) -> Read<Drain> {

@@ -3,6 +3,8 @@
 mod cross;
 mod fault;
 mod keys;
+mod pool;
+mod pool_keys;
 mod section;
 mod tree;
 mod units;
@@ -18,8 +20,10 @@ use std::{
 };
 
 pub use fault::{Fault, Faults};
-
-use crate::route::{Algorithm, EmptyClientId, KeyTemplate};
+pub use pool::{
+    ActiveCheck, Address, Admission, Balance, Discover, Health, OnDown, Passive, Pool, Probe, Records,
+    RetryOn, Secret, Upstream,
+};
 
 use fault::Position;
 use section::{Item, Reader};
@@ -58,6 +62,7 @@ pub const LOG_FIELDS: &[&str] = &[
     "connack_reason",
     "session_present",
     "handshake_ms",
+    "queue_ms",
     "dial_ms",
     "connack_ms",
     "duration_ms",
@@ -80,6 +85,7 @@ pub struct Config {
     pub pools: Vec<Pool>,
     pub limits: Limits,
     pub timeouts: Timeouts,
+    pub dns: Dns,
     pub drain: Drain,
     pub access_log: Vec<AccessLog>,
     pub log: Log,
@@ -165,45 +171,6 @@ impl fmt::Display for Bind {
     }
 }
 
-#[derive(Clone, Debug)]
-pub struct Pool {
-    pub name: Arc<str>,
-    pub balance: Balance,
-    /// Never empty; names are unique in the pool.
-    pub upstreams: Vec<Upstream>,
-    pub connect_timeout: Duration,
-    pub connack_timeout: Duration,
-    /// The most brokers tried for one CONNECT.
-    pub tries: NonZeroU32,
-}
-
-#[derive(Clone, Debug)]
-pub struct Balance {
-    pub algorithm: Algorithm,
-    pub key: KeyTemplate,
-    pub empty_client_id: EmptyClientId,
-}
-
-#[derive(Clone, Debug)]
-pub struct Upstream {
-    /// What is hashed: a changed address moves no client.
-    pub name: Arc<str>,
-    pub address: Address,
-    pub weight: NonZeroU32,
-    /// Sessions at a time; `None` is no limit.
-    pub max_connections: Option<NonZeroU32>,
-    pub backup: bool,
-}
-
-/// A broker's address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    Ip(SocketAddr),
-    /// A host name, looked up at run time.
-    Host(Arc<str>, u16),
-    Unix(PathBuf),
-}
-
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// `None`: as many as the process' descriptors allow.
@@ -240,6 +207,13 @@ pub enum Idle {
     KeepAlive,
     After(Duration),
     Never,
+}
+
+/// Who is asked about host names.
+#[derive(Clone, Debug)]
+pub struct Dns {
+    /// Empty: those of /etc/resolv.conf, and /etc/hosts before them.
+    pub servers: Vec<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug)]

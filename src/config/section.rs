@@ -82,6 +82,7 @@ impl<'a> Item<'a> {
             entries,
             known: Vec::new(),
             later: Vec::new(),
+            lenient: false,
         };
         let value = read(&mut section);
         section.report_others();
@@ -131,6 +132,7 @@ pub(super) struct Section<'a> {
     entries: &'a [(Node, Node)],
     known: Vec<&'static str>,
     later: Vec<&'static str>,
+    lenient: bool,
 }
 
 impl Section<'_> {
@@ -141,10 +143,24 @@ impl Section<'_> {
         allowed: &str,
         read: impl FnOnce(&Item<'_>) -> Read<T>,
     ) -> Read<T> {
-        self.optional(key, read)?.ok_or_else(|| {
-            let path = join(self.path, key);
-            fault(self.reader, self.at, &path, format!("is required; allowed: {allowed}"))
-        })
+        self.optional(key, read)?.ok_or_else(|| self.missing(key, allowed))
+    }
+
+    /// Notes that a key should be there.
+    pub(super) fn missing(&self, key: &str, allowed: &str) -> Reported {
+        let path = join(self.path, key);
+        fault(self.reader, self.at, &path, format!("is required; allowed: {allowed}"))
+    }
+
+    /// Notes what is wrong with the value of a key, seen beside the others.
+    pub(super) fn fault(&self, key: &str, message: &str) -> Reported {
+        let at = self.find(key).map_or(self.at, |node| node.at);
+        fault(self.reader, at, &join(self.path, key), message)
+    }
+
+    /// Says nothing of keys that were not asked for: a fault that was noted hides which they are.
+    pub(super) fn ignore_others(&mut self) {
+        self.lenient = true;
     }
 
     /// A key whose absence means something of its own.
@@ -209,7 +225,7 @@ impl Section<'_> {
                 format!("is there twice, first at line {}; keep one", first.at.line)
             } else if self.later.contains(&name) {
                 "is not available yet in this version; remove it".to_owned()
-            } else if self.known.contains(&name) {
+            } else if self.lenient || self.known.contains(&name) {
                 continue;
             } else {
                 let nearest = nearest(name, &self.known)

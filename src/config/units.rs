@@ -109,7 +109,7 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
 
 /// RFC 1123, section 2.1, and the underscores that names inside clusters have. A last label of
 /// digits is a mistyped IPv4 address.
-fn is_host_name(host: &str) -> bool {
+pub(super) fn is_host_name(host: &str) -> bool {
     let labels = host.strip_suffix('.').unwrap_or(host);
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     let good = |label: &str| {

@@ -83,6 +83,82 @@ pub(super) fn size(item: &Item<'_>, range: &RangeInclusive<usize>) -> Read<usize
     item.within(size, range, |bytes| format!("{bytes} bytes"))
 }
 
+/// A whole number from 0 to 100.
+pub(super) fn percent(item: &Item<'_>) -> Read<u32> {
+    item.number(0..=100)
+}
+
+/// A whole number of a range.
+pub(super) fn integer(item: &Item<'_>, range: RangeInclusive<u32>) -> Read<u32> {
+    item.number(range)
+}
+
+pub(super) fn port(item: &Item<'_>) -> Read<u16> {
+    item.number(1..=u32::from(u16::MAX)).map(|port| port as u16)
+}
+
+/// A number that may have a fraction.
+pub(super) fn decimal(item: &Item<'_>, range: &RangeInclusive<f64>) -> Read<f64> {
+    let allowed = format!("a number from {} to {}", range.start(), range.end());
+    let text = item.unquoted(&allowed)?;
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    match text.parse::<f64>() {
+        Ok(number) if plain && range.contains(&number) => Ok(number),
+        Ok(_) if plain => Err(item.wrong(&format!("{} is out of range", quote(text)), &allowed)),
+        _ => Err(item.wrong(&format!("{} is not a number", quote(text)), &allowed)),
+    }
+}
+
+/// The name of a host, or of records in DNS.
+pub(super) fn host_name(item: &Item<'_>) -> Read<Arc<str>> {
+    const ALLOWED: &str = "a name in DNS";
+    let text = item.expanded(ALLOWED)?;
+    if !units::is_host_name(&text) {
+        return Err(item.wrong(&format!("{} is not a host name", quote(&text)), ALLOWED));
+    }
+    Ok(text.into())
+}
+
+/// An IP address and a port.
+pub(super) fn ip_address(item: &Item<'_>) -> Read<SocketAddr> {
+    const ALLOWED: &str = "IP:PORT or \"[IPV6]:PORT\"";
+    let text = item.expanded(ALLOWED)?;
+    match units::address(&text) {
+        Ok(Written::Ip(address)) if address.port() != 0 => Ok(address),
+        _ => Err(item.wrong(&format!("{} is not an address", quote(&text)), ALLOWED)),
+    }
+}
+
+/// A text that an MQTT packet can carry.
+pub(super) fn mqtt_text(item: &Item<'_>) -> Read<Arc<str>> {
+    const ALLOWED: &str = "up to 65535 bytes of printable text";
+    let text = item.text(ALLOWED)?;
+    if text.len() > usize::from(u16::MAX) || text.contains(char::is_control) {
+        return Err(item.wrong(&format!("{} cannot be sent", quote(text)), ALLOWED));
+    }
+    Ok(text.into())
+}
+
+/// A user of HTTP's basic authentication, whose name ends at a colon (RFC 7617, section 2).
+pub(super) fn http_username(item: &Item<'_>) -> Read<Arc<str>> {
+    const ALLOWED: &str = "printable text without a colon";
+    let text = item.text(ALLOWED)?;
+    if text.contains(':') || text.contains(char::is_control) {
+        return Err(item.wrong(&format!("{} cannot be sent", quote(text)), ALLOWED));
+    }
+    Ok(text.into())
+}
+
+/// The path of a request, with its query.
+pub(super) fn http_path(item: &Item<'_>) -> Read<Arc<str>> {
+    const ALLOWED: &str = "a path that starts with / and has visible ASCII characters only";
+    let text = item.text(ALLOWED)?;
+    if !text.starts_with('/') || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(item.wrong(&format!("{} is not a path", quote(text)), ALLOWED));
+    }
+    Ok(text.into())
+}
+
 /// A local address to listen on.
 pub(super) fn bind(item: &Item<'_>) -> Read<Bind> {
     let text = item.expanded(BIND)?;

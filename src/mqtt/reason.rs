@@ -74,6 +74,23 @@ impl Refuse {
     }
 }
 
+/// Why this proxy ends a session of 5.0, as the DISCONNECT that tells its client (5.0 §3.14.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Goodbye {
+    ServerShuttingDown = 0x8B,
+    KeepAliveTimeout = 0x8D,
+    SessionTakenOver = 0x8E,
+    UseAnotherServer = 0x9C,
+}
+
+impl Goodbye {
+    /// A DISCONNECT of one byte, the reason, whose properties may then be left out (5.0 §3.14.2.2.1).
+    pub const fn disconnect(self) -> [u8; 3] {
+        [0xE0, 1, self as u8]
+    }
+}
+
 /// The bytes of a CONNACK without session and without properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {

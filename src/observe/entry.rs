@@ -52,6 +52,8 @@ pub struct Entry<'a> {
     pub session_present: Option<bool>,
     /// From accept to the whole CONNECT.
     pub handshake_ms: Option<Duration>,
+    /// In the queue for admission to the broker.
+    pub queue_ms: Option<Duration>,
     /// The dial that succeeded.
     pub dial_ms: Option<Duration>,
     /// From CONNECT sent to CONNACK seen.
@@ -106,6 +108,7 @@ impl<'a> Entry<'a> {
             connack_reason: None,
             session_present: None,
             handshake_ms: None,
+            queue_ms: None,
             dial_ms: None,
             connack_ms: None,
             duration_ms: None,
@@ -188,6 +191,8 @@ named! {
         Fallback = "fallback",
         /// A later choice, because the first was over its share of the load.
         Bounded = "bounded",
+        /// Another broker of the pool named this one in its CONNACK.
+        Referred = "referred",
         /// The client has no ID.
         EmptyId = "empty_id",
         /// The pool's algorithm looks at no key.
@@ -238,6 +243,12 @@ named! {
         NoUpstream = "no_upstream",
         /// The proxy is shutting down.
         Drain = "drain",
+        /// The session's broker was found down.
+        Down = "down",
+        /// The session's home is another broker, now that there is one again.
+        Rebalance = "rebalance",
+        /// The client has a newer session on another broker.
+        TakenOver = "taken_over",
         /// The system refused an operation; `detail` has its words.
         Error = "error",
     }
@@ -299,6 +310,7 @@ fields! {
     "connack_reason", |e, _| e.connack_reason.map(Value::Name);
     "session_present", |e, _| e.session_present.map(Value::Flag);
     "handshake_ms", |e, _| e.handshake_ms.map(Value::Millis);
+    "queue_ms", |e, _| e.queue_ms.map(Value::Millis);
     "dial_ms", |e, _| e.dial_ms.map(Value::Millis);
     "connack_ms", |e, _| e.connack_ms.map(Value::Millis);
     "duration_ms", |e, _| e.duration_ms.map(Value::Millis);

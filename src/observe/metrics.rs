@@ -1,10 +1,12 @@
 //! The Prometheus metrics, in a registry of their own.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
+    Registry, TextEncoder,
+    core::{Collector, MetricVec, MetricVecBuilder},
+    process_collector::ProcessCollector,
 };
 
 use super::entry::{EndBy, EndCause, EndPhase, RouteKind, named};
@@ -30,6 +32,13 @@ pub struct Metrics {
     upstream_sessions_active: IntGaugeVec,
     upstream_up: IntGaugeVec,
     upstream_tries: IntCounterVec,
+    upstream_ejections: IntCounterVec,
+    health_checks: IntCounterVec,
+    admission_waiting: IntGaugeVec,
+    admission_wait: HistogramVec,
+    pool_failing_open: IntGaugeVec,
+    discovery_lookups: IntCounterVec,
+    discovery_changes: IntCounterVec,
     routes: IntCounterVec,
     bytes: IntCounterVec,
     accept_errors: IntCounterVec,
@@ -45,6 +54,10 @@ const HANDSHAKE_BUCKETS: &[f64] =
 const DIAL_BUCKETS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 ];
+
+/// Seconds. A turn at a broker's door: none, to the minutes that a whole fleet takes.
+const WAIT_BUCKETS: &[f64] =
+    &[0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0];
 
 impl Metrics {
     pub fn new() -> Self {
@@ -121,6 +134,42 @@ impl Metrics {
                 "CONNECTs that a broker was chosen for, by what became of them.",
                 &["pool", "upstream", "outcome"],
             ),
+            upstream_ejections: family.counters(
+                "upstream_ejections_total",
+                "Times a broker was ejected because it failed clients.",
+                upstream,
+            ),
+            health_checks: family.counters(
+                "health_checks_total",
+                "Probes of a broker, by outcome.",
+                &["pool", "upstream", "outcome"],
+            ),
+            admission_waiting: family.gauges(
+                "admission_waiting",
+                "CONNECTs that wait for their turn at a broker now.",
+                upstream,
+            ),
+            admission_wait: family.histograms(
+                "admission_wait_seconds",
+                "How long CONNECTs waited for their turn at a broker.",
+                upstream,
+                WAIT_BUCKETS,
+            ),
+            pool_failing_open: family.gauges(
+                "pool_failing_open",
+                "1 while so many brokers look down that all are tried, else 0.",
+                &["pool"],
+            ),
+            discovery_lookups: family.counters(
+                "discovery_lookups_total",
+                "Look-ups of a pool's brokers in DNS, by outcome.",
+                &["pool", "outcome"],
+            ),
+            discovery_changes: family.counters(
+                "discovery_changes_total",
+                "Brokers that a look-up in DNS added, removed or changed.",
+                &["pool", "change"],
+            ),
             routes: family.counters("routes_total", "Brokers chosen, by why.", &["pool", "route"]),
             bytes: family.counters(
                 "bytes_total",
@@ -159,6 +208,10 @@ impl Metrics {
                 .iter()
                 .map(|route| self.routes.with_label_values(&[pool, route.as_str()]))
                 .collect(),
+            failing_open: self.pool_failing_open.with_label_values(&[pool]),
+            discovery_lookups: self.discovery_lookups.clone(),
+            discovery_changes: self.discovery_changes.clone(),
+            pool: pool.into(),
         }
     }
 
@@ -178,11 +231,33 @@ impl Metrics {
                     self.upstream_tries.with_label_values(&[pool, upstream, outcome.as_str()])
                 })
                 .collect(),
+            ejections: self.upstream_ejections.with_label_values(of),
+            health_checks: self.health_checks.clone(),
+            admission_waiting: self.admission_waiting.clone(),
+            admission_wait: self.admission_wait.clone(),
             let_in: ["accepted", "success"]
                 .map(|reason| (reason, self.connacks.with_label_values(&[pool, upstream, reason]))),
             connacks: self.connacks.clone(),
             pool: pool.into(),
             upstream: upstream.into(),
+        }
+    }
+
+    /// Takes the counters of a broker that is gone for good out of what is told, so that brokers
+    /// that come and go do not pile up there.
+    pub fn forget_upstream(&self, pool: &str, upstream: &str) {
+        let of = [("pool", pool), ("upstream", upstream)];
+        for family in [&self.connacks, &self.upstream_tries, &self.upstream_ejections] {
+            forget(family, &of);
+        }
+        for family in [&self.health_checks, &self.bytes] {
+            forget(family, &of);
+        }
+        for family in [&self.upstream_sessions_active, &self.upstream_up, &self.admission_waiting] {
+            forget(family, &of);
+        }
+        for family in [&self.upstream_connect, &self.connack, &self.admission_wait] {
+            forget(family, &of);
         }
     }
 
@@ -249,6 +324,11 @@ impl ListenerMetrics {
 #[derive(Clone, Debug)]
 pub struct PoolMetrics {
     routes: Box<[IntCounter]>,
+    /// 1 while the verdicts on the brokers are distrusted.
+    pub failing_open: IntGauge,
+    discovery_lookups: IntCounterVec,
+    discovery_changes: IntCounterVec,
+    pool: Box<str>,
 }
 
 impl PoolMetrics {
@@ -256,6 +336,16 @@ impl PoolMetrics {
         if let Some(routes) = self.routes.get(route as usize) {
             routes.inc();
         }
+    }
+
+    /// Counts a look-up in DNS; `outcome` is `ok`, `empty` or `failed`.
+    pub fn count_lookup(&self, outcome: &'static str) {
+        self.discovery_lookups.with_label_values(&[&*self.pool, outcome]).inc();
+    }
+
+    /// Counts brokers that a look-up `added`, `removed`, or whose weight, rank or address it `changed`.
+    pub fn count_discovered(&self, change: &'static str, count: usize) {
+        self.discovery_changes.with_label_values(&[&*self.pool, change]).inc_by(count as u64);
     }
 }
 
@@ -286,6 +376,10 @@ pub struct UpstreamMetrics {
     /// Bytes to clients.
     pub bytes_out: IntCounter,
     tries: Box<[IntCounter]>,
+    pub ejections: IntCounter,
+    health_checks: IntCounterVec,
+    admission_waiting: IntGaugeVec,
+    admission_wait: HistogramVec,
     /// The names of code 0, in 3.x and in 5.0, looked up once.
     let_in: [(&'static str, IntCounter); 2],
     connacks: IntCounterVec,
@@ -300,6 +394,17 @@ impl UpstreamMetrics {
         }
     }
 
+    /// Counts a probe; `outcome` is one of a fixed set of words.
+    pub fn count_check(&self, outcome: &'static str) {
+        self.health_checks.with_label_values(&[&*self.pool, &*self.upstream, outcome]).inc();
+    }
+
+    /// How many wait for admission, and how long those who were let in have waited.
+    pub fn admission(&self) -> (IntGauge, Histogram) {
+        let of = &[&*self.pool, &*self.upstream];
+        (self.admission_waiting.with_label_values(of), self.admission_wait.with_label_values(of))
+    }
+
     /// Counts a CONNACK and the time it took; `reason` is the name of its code, one of the
     /// standard's, so that a broker cannot make up labels.
     pub fn count_connack(&self, reason: &'static str, took: Duration) {
@@ -308,6 +413,20 @@ impl UpstreamMetrics {
             return connacks.inc();
         }
         self.connacks.with_label_values(&[&*self.pool, &*self.upstream, reason]).inc();
+    }
+}
+
+/// Takes the samples that have these labels out of a family.
+fn forget<T: MetricVecBuilder>(family: &MetricVec<T>, of: &[(&str, &str)]) {
+    for collected in family.collect() {
+        for metric in collected.get_metric() {
+            let labels: HashMap<_, _> =
+                metric.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
+            if of.iter().all(|(name, value)| labels.get(name) == Some(value)) {
+                // Only one that is gone already could not be removed.
+                let _ = family.remove(&labels);
+            }
+        }
     }
 }
 

@@ -44,6 +44,22 @@ pub(super) enum Moved {
     Ended,
 }
 
+/// What was read.
+pub(super) enum Chunk<'a> {
+    Bytes(&'a [u8]),
+    /// So many bytes, inside the kernel.
+    Unseen(usize),
+}
+
+impl Chunk<'_> {
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Unseen(count) => *count as u64,
+        }
+    }
+}
+
 /// Which socket failed.
 pub(super) enum Fault {
     Read(io::Error),
@@ -64,7 +80,7 @@ impl Flow {
         shard: &Shard,
         from: &Socket,
         to: &Socket,
-        count: impl Fn(u64),
+        mut count: impl FnMut(Chunk<'_>),
     ) -> Result<Moved, Fault> {
         if self.ended {
             return Ok(Moved::Stalled);
@@ -74,8 +90,8 @@ impl Flow {
         }
         for _ in 0..READS_PER_TURN {
             let read = match self.full_reads {
-                FULL_READS_TO_BULK.. => self.splice(shard, from, to)?,
-                _ => self.copy(shard, from, to)?,
+                FULL_READS_TO_BULK.. => self.splice(shard, from, to, &mut count)?,
+                _ => self.copy(shard, from, to, &mut count)?,
             };
             match read {
                 Poll::Pending => return Ok(Moved::Stalled),
@@ -83,7 +99,7 @@ impl Flow {
                     self.ended = true;
                     return Ok(Moved::Ended);
                 }
-                Poll::Ready(n) => count(n as u64),
+                Poll::Ready(_) => {}
             }
             if !matches!(self.left, Left::Nothing) {
                 return Ok(Moved::Stalled);
@@ -124,7 +140,13 @@ impl Flow {
     }
 
     /// One read and one write through the worker's scratch buffer.
-    fn copy(&mut self, shard: &Shard, from: &Socket, to: &Socket) -> Result<Poll<usize>, Fault> {
+    fn copy(
+        &mut self,
+        shard: &Shard,
+        from: &Socket,
+        to: &Socket,
+        count: &mut impl FnMut(Chunk<'_>),
+    ) -> Result<Poll<usize>, Fault> {
         let mut scratch = shard.scratch.borrow_mut();
         let Poll::Ready(n) = from.try_recv(&mut scratch).map_err(Fault::Read)? else {
             return Ok(Poll::Pending);
@@ -133,6 +155,7 @@ impl Flow {
             // A unix peer that has closed fails even a write of nothing.
             return Ok(Poll::Ready(0));
         }
+        count(Chunk::Bytes(&scratch[..n]));
         self.full_reads = if n == scratch.len() { self.full_reads + 1 } else { 0 };
         let sent = match to.try_send(&scratch[..n]).map_err(Fault::Write)? {
             Poll::Ready(sent) => sent,
@@ -143,15 +166,22 @@ impl Flow {
     }
 
     /// One pipe full, moved inside the kernel.
-    fn splice(&mut self, shard: &Shard, from: &Socket, to: &Socket) -> Result<Poll<usize>, Fault> {
+    fn splice(
+        &mut self,
+        shard: &Shard,
+        from: &Socket,
+        to: &Socket,
+        count: &mut impl FnMut(Chunk<'_>),
+    ) -> Result<Poll<usize>, Fault> {
         let Some(mut pipe) = shard.pipes.take() else {
             self.full_reads = 0;
-            return self.copy(shard, from, to);
+            return self.copy(shard, from, to, count);
         };
         let filled = pipe.try_fill(from);
-        if !matches!(filled, Poll::Ready(Ok(1..))) {
+        match filled {
+            Poll::Ready(Ok(n @ 1..)) => count(Chunk::Unseen(n)),
             // The stream pauses; what comes next may be small again.
-            self.full_reads = 0;
+            _ => self.full_reads = 0,
         }
         while pipe.held() > 0 {
             match pipe.try_drain(to).map_err(Fault::Write)? {

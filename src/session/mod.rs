@@ -10,9 +10,11 @@ mod live;
 mod record;
 mod reject;
 mod relay;
+mod search;
 mod shard;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use gate::{Gate, Pass};
 pub use handshake::serve;

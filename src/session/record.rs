@@ -1,6 +1,7 @@
 //! What is known of a connection, kept small, and the log entries made of it.
 
 use std::{
+    net::IpAddr,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -10,8 +11,9 @@ use super::{end::End, shard::Shard};
 use crate::{
     mqtt::{self, Connack, Connect, Version, reason},
     observe::{Endpoint, Entry, Event, ListenerMetrics, RouteKind, Transport},
+    route,
     transport::Peer,
-    upstream::Target,
+    upstream::{Broker, Target},
 };
 
 /// The listener that a connection came through.
@@ -36,6 +38,8 @@ pub(super) struct Record {
     /// Bytes read from the client before its session began.
     pub(super) read: u32,
     pub(super) handshake: Option<Micros>,
+    /// In a queue for admission; 0: it did not have to wait.
+    pub(super) queued: Micros,
 }
 
 /// What the CONNECT said.
@@ -54,11 +58,9 @@ pub(super) struct Client {
 }
 
 /// Where the session went.
-#[derive(Clone, Copy)]
 pub(super) struct Way {
     pub(super) route: RouteKind,
-    /// Index into the pool's brokers.
-    pub(super) broker: u32,
+    pub(super) broker: Arc<Broker>,
     pub(super) dial: Micros,
 }
 
@@ -115,6 +117,11 @@ impl Client {
         self.names.get(..self.id_len as usize).unwrap_or_default()
     }
 
+    /// What a broker is chosen by.
+    pub(super) fn for_route(&self, source_ip: Option<IpAddr>) -> route::Client<'_> {
+        route::Client { client_id: self.client_id(), username: self.username(), source_ip }
+    }
+
     pub(super) fn username(&self) -> Option<&str> {
         self.has_username.then(|| self.names.get(self.id_len as usize..).unwrap_or_default())
     }
@@ -162,6 +169,7 @@ impl Record {
             tries: 0,
             read: 0,
             handshake: None,
+            queued: Micros(0),
         }
     }
 
@@ -209,10 +217,9 @@ impl Record {
             entry.session_expiry = client.session_expiry;
             entry.pool = Some(&pool.config.name);
         }
-        let broker = self.way.and_then(|way| pool.brokers.get(way.broker as usize));
-        if let (Some(way), Some(broker)) = (self.way, broker) {
-            entry.upstream = Some(&broker.name);
-            entry.upstream_address = broker.target().map(|target| match target {
+        if let Some(way) = &self.way {
+            entry.upstream = Some(&way.broker.name);
+            entry.upstream_address = way.broker.target().map(|target| match target {
                 Target::Ip(address) => Endpoint::Ip(address),
                 Target::Unix(path) => Endpoint::Unix(path),
             });
@@ -227,6 +234,7 @@ impl Record {
             entry.assigned_client_id = answer.assigned_client_id.as_deref();
             entry.connack_ms = answer.waited.map(Duration::from);
         }
+        entry.queue_ms = (self.queued.0 > 0).then_some(self.queued.into());
         entry.handshake_ms = self.handshake.map(Duration::from);
         entry
     }

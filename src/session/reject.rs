@@ -1,6 +1,6 @@
 //! A connection that ends before its session began: its answer, its record, its close.
 
-use std::{borrow::Cow, future::poll_fn, pin::pin, rc::Rc, time::Duration};
+use std::{borrow::Cow, future::poll_fn, ops::Deref, pin::pin, rc::Rc, time::Duration};
 
 use super::{
     end::End,
@@ -22,7 +22,25 @@ const LINGER_BYTES: usize = 256 * 1024;
 pub(super) struct Rejected {
     pub(super) end: End,
     /// The CONNACK, where the client's version defines one.
-    pub(super) answer: Option<mqtt::Answer>,
+    pub(super) answer: Option<Reply>,
+}
+
+/// Whose CONNACK a client gets.
+pub(super) enum Reply {
+    OfProxy(mqtt::Answer),
+    /// As the broker sent it; its record has been made.
+    OfBroker(Vec<u8>),
+}
+
+impl Deref for Reply {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::OfProxy(answer) => answer,
+            Self::OfBroker(bytes) => bytes,
+        }
+    }
 }
 
 impl Rejected {
@@ -47,7 +65,9 @@ pub(super) async fn reject(
     let Rejected { end, answer } = rejected;
     let until = shard.reactor.now() + LINGER;
     if let (Some(client), Some(answer)) = (&client, &answer) {
-        record.answer = Some(Answer::of_proxy(*answer));
+        if let Reply::OfProxy(answer) = answer {
+            record.answer = Some(Answer::of_proxy(*answer));
+        }
         let _ = deadline(&shard.reactor, until, pin!(client.send_all(answer))).await;
         client.shutdown();
     }

@@ -12,11 +12,12 @@ use std::{
 
 use super::{
     end::End,
-    flow::{Fault, Flow, Moved},
+    flow::{Chunk, Fault, Flow, Moved},
     live::Live,
     shard::Shard,
 };
 use crate::{
+    mqtt::{Boundary, Goodbye, Version},
     observe::{EndBy, EndCause, EndPhase, Event},
     transport::Socket,
 };
@@ -36,19 +37,27 @@ struct Flows {
     watching: bool,
     inbound: Flow,
     outbound: Flow,
+    /// Where in its packets the broker is, for a client of 5.0, who can be told goodbye.
+    boundary: Option<Boundary>,
     /// Who ended its side first.
     first_to_end: Option<EndBy>,
 }
 
 impl Relay {
     /// `owed`: what the broker has sent and the client has not been given yet.
-    pub(super) fn new(shard: Rc<Shard>, live: Live, owed: &[u8]) -> Self {
+    pub(super) fn new(shard: Rc<Shard>, live: Live, owed: &[u8], boundary: Boundary) -> Self {
         let live = Rc::new(live);
+        let is_v5 = live.record.client.as_ref().is_some_and(|client| client.version == Version::V5);
         let slot = shard.sessions.borrow_mut().insert(live.clone());
         let mut outbound = Flow::default();
         outbound.owe(owed);
-        let flows =
-            Flows { watching: false, inbound: Flow::default(), outbound, first_to_end: None };
+        let flows = Flows {
+            watching: false,
+            inbound: Flow::default(),
+            outbound,
+            boundary: is_v5.then_some(boundary),
+            first_to_end: None,
+        };
         Self { shard, live: Some(live), slot, flows }
     }
 }
@@ -90,6 +99,7 @@ impl Flows {
     /// Moves what there is, and says how the session ended if it did.
     fn advance(&mut self, cx: &Context<'_>, shard: &Shard, live: &Live) -> Option<End> {
         if let Some(cause) = live.tally.verdict.get() {
+            self.say_goodbye(live, cause);
             return Some(End::new(EndBy::Proxy, EndPhase::Relay, cause));
         }
         let (client, upstream) = (&live.client, &live.upstream);
@@ -99,9 +109,19 @@ impl Flows {
             upstream.watch(cx);
         }
         let now = shard.seconds();
-        let inbound = self.inbound.pump(shard, client, upstream, |n| live.count_in(n, now));
+        let inbound = self.inbound.pump(shard, client, upstream, |chunk| {
+            live.count_in(chunk.len(), now);
+        });
         // After a failed write too: the broker's last words may say why it left.
-        let outbound = self.outbound.pump(shard, upstream, client, |n| live.count_out(n, now));
+        let boundary = &mut self.boundary;
+        let outbound = self.outbound.pump(shard, upstream, client, |chunk| {
+            live.count_out(chunk.len(), now);
+            match (&mut *boundary, &chunk) {
+                (None, _) => {}
+                (Some(boundary), Chunk::Bytes(bytes)) => boundary.feed(bytes),
+                (Some(boundary), Chunk::Unseen(count)) => boundary.skip(*count),
+            }
+        });
         let (client, upstream) = ((EndBy::Client, client), (EndBy::Upstream, upstream));
         for (moved, from, to) in [(inbound, client, upstream), (outbound, upstream, client)] {
             match moved {
@@ -120,6 +140,24 @@ impl Flows {
             }
         }
         None
+    }
+
+    /// Tells a client of 5.0 why its session ends, if that can be put between two packets.
+    fn say_goodbye(&self, live: &Live, cause: EndCause) {
+        let goodbye = match cause {
+            EndCause::Idle => Goodbye::KeepAliveTimeout,
+            EndCause::Drain => Goodbye::ServerShuttingDown,
+            EndCause::TakenOver => Goodbye::SessionTakenOver,
+            EndCause::Down | EndCause::Rebalance => Goodbye::UseAnotherServer,
+            _ => return,
+        };
+        let is_between = self.boundary.is_some_and(|boundary| boundary.is_between());
+        if is_between && self.outbound.left() == 0 {
+            let packet = goodbye.disconnect();
+            if let Poll::Ready(Ok(sent)) = live.client.try_send(&packet) {
+                live.tally.bytes_out.set(live.tally.bytes_out.get() + sent as u64);
+            }
+        }
     }
 
     /// What was read and could not be passed on does not count as relayed.

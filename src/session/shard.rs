@@ -8,11 +8,10 @@ use std::{
 
 use slab::Slab;
 
-use super::{gate::Gate, live::Live};
+use super::{gate::Gate, live::Live, view::PoolView};
 use crate::{
     config::{Limits, Timeouts},
     observe::{EndCause, LogWriter, Metrics},
-    route::Router,
     transport::{Pipes, Reactor, TcpOptions},
     upstream::Pool,
 };
@@ -56,12 +55,6 @@ pub struct Shard {
     next_session_id: Cell<u64>,
 }
 
-/// A pool and this worker's balancers for it.
-pub(super) struct PoolView {
-    pub(super) pool: Arc<Pool>,
-    pub(super) router: RefCell<Router>,
-}
-
 impl Shard {
     /// `first_session_id`: where this worker's session IDs begin, apart from all others'.
     pub fn new(
@@ -70,13 +63,9 @@ impl Shard {
         log: LogWriter,
         first_session_id: u64,
     ) -> Rc<Self> {
-        let pools = shared
-            .pools
-            .iter()
-            .map(|pool| PoolView { pool: pool.clone(), router: RefCell::new(pool.router()) });
         Rc::new(Self {
             reactor,
-            pools: pools.collect(),
+            pools: shared.pools.iter().map(PoolView::new).collect(),
             limits: shared.limits,
             timeouts: shared.timeouts,
             gate: shared.gate.clone(),

@@ -2,7 +2,7 @@
 
 use std::{io, pin::pin, rc::Rc, time::Duration};
 
-use super::pool::{Broker, Target};
+use super::broker::{Broker, Target};
 use crate::transport::{Reactor, Socket, deadline};
 
 /// Why a broker could not be reached.
@@ -17,6 +17,27 @@ pub enum DialError {
     /// Likely: the name is misspelt, or DNS is down; it is looked up again all the while.
     #[error("its host name has not been resolved")]
     Unresolved,
+}
+
+impl DialError {
+    /// Whether it is the broker, or the way to it, that failed, and not this host, which may be
+    /// short of descriptors or ports.
+    pub fn is_the_brokers(&self) -> bool {
+        use io::ErrorKind as Kind;
+        match self {
+            Self::TimedOut(_) | Self::Unresolved => true,
+            Self::Failed(error) => matches!(
+                error.kind(),
+                Kind::ConnectionRefused
+                    | Kind::ConnectionReset
+                    | Kind::BrokenPipe
+                    | Kind::HostUnreachable
+                    | Kind::NetworkUnreachable
+                    | Kind::TimedOut
+                    | Kind::NotFound
+            ),
+        }
+    }
 }
 
 /// Connects to `broker` within `timeout` and sends `first`, the CONNECT.

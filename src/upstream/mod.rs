@@ -1,7 +1,13 @@
-//! The brokers: who they are, what they carry, and how a worker reaches them.
+//! The brokers: who they are, what they carry, how well they are, and how a worker reaches them.
 
+mod admission;
+mod broker;
+mod condition;
 mod dial;
 mod pool;
 
+pub use admission::Admission;
+pub use broker::{Broker, Lease, Target};
+pub use condition::State;
 pub use dial::{DialError, dial};
-pub use pool::{Broker, Lease, Pool, Target, router};
+pub use pool::{Changes, Member, Members, Pool, UnknownBroker, router};

@@ -1,55 +1,407 @@
-//! A pool's brokers and the state that all workers share of them.
+//! A pool: its brokers, and what is thought of each of them.
 
 use std::{
-    net::SocketAddr,
+    collections::HashMap,
     num::NonZeroU32,
-    path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+
+use super::{
+    broker::{Broker, Serving},
+    condition::{Circuit, Condition, State},
+};
 use crate::{
-    config::{self, Address},
-    observe::{Metrics, PoolMetrics, UpstreamMetrics},
-    route::{self, Router},
+    config,
+    observe::{Metrics, PoolMetrics},
+    route::{self, Algorithm, Router},
 };
 
-/// One pool of the configuration, running.
-#[derive(Debug)]
+/// One pool of the configuration, running. Shared by all threads.
 pub struct Pool {
     pub config: config::Pool,
-    /// In the order of the configuration.
-    pub brokers: Vec<Arc<Broker>>,
     pub metrics: PoolMetrics,
+    all_metrics: Metrics,
+    started: Instant,
+    members: ArcSwap<Members>,
+    /// The members' own, where a worker can look at it without taking them.
+    epoch: AtomicU64,
+    /// Held while something is judged, which takes microseconds.
+    judged: Mutex<Judged>,
+    /// How often brokers have died, and how often clients have come to have another home: what
+    /// workers compare with what they last acted on.
+    deaths: AtomicU64,
+    moves: AtomicU64,
+    failing_open: AtomicBool,
+    /// Told when `deaths` or `moves` have changed.
+    news: Arc<Notify>,
+    /// Told when a client has to wait for admission to one of the brokers.
+    pub queued: Arc<Notify>,
+}
+
+/// The brokers of a pool at one time, and the balancers over them.
+pub struct Members {
+    pub epoch: u64,
+    /// In the order of the configuration, then those that were discovered.
+    pub list: Vec<Member>,
+    pub router: Router,
+}
+
+/// A broker in a pool.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub broker: Arc<Broker>,
+    pub weight: NonZeroU32,
+    pub backup: bool,
+}
+
+#[derive(Default)]
+struct Judged {
+    conditions: HashMap<Arc<str>, Condition>,
+    /// No longer members, but with sessions; kept so that one that returns is the same again.
+    retired: Vec<Arc<Broker>>,
+}
+
+/// There is no broker of that name in the pool.
+#[derive(Debug, thiserror::Error)]
+#[error("no broker {name} in pool {pool}")]
+pub struct UnknownBroker {
+    name: String,
+    pool: Arc<str>,
+}
+
+/// How a pool's members have changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub added: Vec<Arc<str>>,
+    pub removed: Vec<Arc<str>>,
+    /// Weight or rank.
+    pub changed: Vec<Arc<str>>,
+}
+
+impl Changes {
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+    }
 }
 
 impl Pool {
-    pub fn new(config: &config::Pool, metrics: &Metrics) -> Self {
-        let brokers = config
-            .upstreams
-            .iter()
-            .map(|upstream| Arc::new(Broker::new(&config.name, upstream, metrics)))
-            .collect();
-        Self { config: config.clone(), brokers, metrics: metrics.pool(&config.name) }
+    /// `news` is told when workers have something to look at, see [`Pool::deaths`].
+    pub fn new(config: &config::Pool, metrics: &Metrics, news: Arc<Notify>) -> Self {
+        let pool = Self {
+            config: config.clone(),
+            metrics: metrics.pool(&config.name),
+            all_metrics: metrics.clone(),
+            started: Instant::now(),
+            members: ArcSwap::from_pointee(Members {
+                epoch: 0,
+                list: Vec::new(),
+                router: Router::new(config.balance.algorithm, &[]),
+            }),
+            epoch: AtomicU64::new(0),
+            judged: Mutex::default(),
+            deaths: AtomicU64::new(0),
+            moves: AtomicU64::new(0),
+            failing_open: AtomicBool::new(false),
+            news,
+            queued: Arc::default(),
+        };
+        let mut judged = pool.judged();
+        pool.replace_members(&mut judged, &config.upstreams);
+        pool.judge(&mut judged, pool.started);
+        drop(judged);
+        pool
     }
 
-    /// This pool's balancers, one set for each worker.
-    pub fn router(&self) -> Router {
-        router(&self.config)
+    pub fn members(&self) -> Arc<Members> {
+        self.members.load_full()
+    }
+
+    /// Changes with the members.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// How often a broker has died: sessions on dead brokers are to be looked at when it changes.
+    pub fn deaths(&self) -> u64 {
+        self.deaths.load(Ordering::Acquire)
+    }
+
+    /// How often clients have come to have another home than before.
+    pub fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Acquire)
     }
 
     /// Whether a new session could go anywhere at all.
     pub fn can_serve(&self) -> bool {
-        self.brokers.iter().any(|broker| broker.load().is_some())
+        self.members.load().list.iter().any(|member| member.broker.load().is_some())
+    }
+
+    /// Whether so many brokers look down that none is held to be.
+    pub fn is_failing_open(&self) -> bool {
+        self.failing_open.load(Ordering::Relaxed)
+    }
+
+    /// How far a broker is in its slow start, from 0 to 1, which is its end.
+    pub fn warmth(&self, broker: &Broker, now: Instant) -> f64 {
+        let since = broker.warming_since.load(Ordering::Relaxed);
+        match self.config.slow_start {
+            Some(span) if since > 0 => {
+                let began = self.started + Duration::from_millis(since);
+                let elapsed = now.saturating_duration_since(began);
+                (elapsed.as_secs_f64() / span.as_secs_f64()).min(1.0)
+            }
+            _ => 1.0,
+        }
+    }
+
+    /// Sets what the operator wants of a broker.
+    ///
+    /// # Errors
+    /// Where the pool has no such broker.
+    pub fn set_state(&self, name: &str, state: State, now: Instant) -> Result<(), UnknownBroker> {
+        let mut judged = self.judged();
+        let Some(condition) = judged.conditions.get_mut(name) else {
+            return Err(UnknownBroker { name: name.to_owned(), pool: self.config.name.clone() });
+        };
+        if condition.state != state {
+            condition.state = state;
+            tracing::info!(pool = %self.config.name, upstream = name, ?state, "set by the operator");
+            self.judge(&mut judged, now);
+        }
+        Ok(())
+    }
+
+    /// Counts a probe of a broker; `Err` says what was wrong.
+    pub fn probed(&self, broker: &Broker, outcome: Result<(), &str>, now: Instant) {
+        let Some(check) = &self.config.health.active else { return };
+        let mut judged = self.judged();
+        let Some(condition) = judged.conditions.get_mut(&broker.name) else { return };
+        if condition.probed(outcome.is_ok(), check) {
+            let (pool, upstream) = (&self.config.name, &broker.name);
+            match outcome {
+                Ok(()) => tracing::info!(%pool, %upstream, "up: its checks succeed again"),
+                Err(error) => {
+                    tracing::warn!(%pool, %upstream, error, "down: {} checks have failed", check.fall);
+                }
+            }
+            self.judge(&mut judged, now);
+        }
+    }
+
+    /// Counts a client that a broker failed.
+    pub fn blame(&self, broker: &Broker, now: Instant) {
+        let Some(passive) = &self.config.health.passive else { return };
+        let mut judged = self.judged();
+        let ejected = judged.conditions.values().filter(|other| other.is_ejected()).count();
+        let most = self.members.load().list.len() * passive.max_ejected_percent as usize / 100;
+        let Some(condition) = judged.conditions.get_mut(&broker.name) else { return };
+        if condition.failed(now, passive) && (condition.is_ejected() || ejected < most) {
+            let span = condition.eject(now, passive);
+            broker.metrics.ejections.inc();
+            tracing::warn!(
+                pool = %self.config.name, upstream = %broker.name,
+                "ejected for {span:?}: it failed clients that others took"
+            );
+            return self.judge(&mut judged, now);
+        }
+        broker.suspect.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that a broker answered a client.
+    pub fn praise(&self, broker: &Broker, now: Instant) {
+        if !broker.suspect.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut judged = self.judged();
+        broker.suspect.store(false, Ordering::Relaxed);
+        let Some(condition) = judged.conditions.get_mut(&broker.name) else { return };
+        if condition.succeeded(now) {
+            tracing::info!(
+                pool = %self.config.name, upstream = %broker.name,
+                "back from ejection: it has taken a client again"
+            );
+            self.judge(&mut judged, now);
+        }
+    }
+
+    /// What comes with time: ejections and slow starts that end. To be called every so often.
+    pub fn tick(&self, now: Instant) {
+        let mut judged = self.judged();
+        let mut over = false;
+        for condition in judged.conditions.values_mut() {
+            over |= condition.tick(now);
+        }
+        if over {
+            self.judge(&mut judged, now);
+        }
+        for Member { broker, .. } in &self.members.load().list {
+            if broker.warming_since.load(Ordering::Relaxed) > 0 && self.warmth(broker, now) >= 1.0 {
+                broker.warming_since.store(0, Ordering::Relaxed);
+                self.announce(&self.moves);
+            }
+        }
+        // Gone for good: no session has it, no worker, and no look-up is under way.
+        for broker in judged.retired.extract_if(.., |broker| Arc::strong_count(broker) == 1) {
+            self.all_metrics.forget_upstream(&self.config.name, &broker.name);
+        }
+    }
+
+    /// Makes these the pool's brokers. Those that were members already stay as they are, with their
+    /// sessions and all that is known of them.
+    pub fn set_members(&self, upstreams: &[config::Upstream], now: Instant) -> Changes {
+        let mut judged = self.judged();
+        let changes = self.replace_members(&mut judged, upstreams);
+        if !changes.is_empty() {
+            self.judge(&mut judged, now);
+        }
+        if !changes.removed.is_empty() || !changes.changed.is_empty() {
+            self.announce(&self.moves);
+        }
+        changes
+    }
+
+    fn replace_members(&self, judged: &mut Judged, upstreams: &[config::Upstream]) -> Changes {
+        let before = self.members();
+        let find = |list: &[Member], name: &str| {
+            list.iter().find(|member| *member.broker.name == *name).cloned()
+        };
+        let mut changes = Changes::default();
+        let mut list = Vec::with_capacity(upstreams.len());
+        for upstream in upstreams {
+            let (weight, backup) = (upstream.weight, upstream.backup);
+            let broker = if let Some(member) = find(&before.list, &upstream.name) {
+                if (member.weight, member.backup) != (weight, backup) {
+                    changes.changed.push(upstream.name.clone());
+                }
+                member.broker
+            } else {
+                changes.added.push(upstream.name.clone());
+                let retired = judged.retired.extract_if(.., |old| old.name == upstream.name).next();
+                judged.conditions.insert(upstream.name.clone(), Condition::default());
+                retired.unwrap_or_else(|| {
+                    Arc::new(Broker::new(&self.config, upstream, &self.all_metrics, &self.queued))
+                })
+            };
+            list.push(Member { broker, weight, backup });
+        }
+        for Member { broker, .. } in &before.list {
+            if find(&list, &broker.name).is_none() {
+                changes.removed.push(broker.name.clone());
+                judged.conditions.remove(&broker.name);
+                broker.leaving.store(true, Ordering::Relaxed);
+                broker.up.store(false, Ordering::Relaxed);
+                broker.set_serving(Serving::No);
+                broker.metrics.up.set(0);
+                judged.retired.push(broker.clone());
+            }
+        }
+        if before.list.is_empty() {
+            // Those that are there from the start have not returned from anywhere.
+            list.iter().for_each(|member| member.broker.up.store(true, Ordering::Relaxed));
+        }
+        if !changes.is_empty() {
+            let epoch = before.epoch + 1;
+            let router = router(self.config.balance.algorithm, upstreams);
+            self.members.store(Arc::new(Members { epoch, list, router }));
+            self.epoch.store(epoch, Ordering::Release);
+        }
+        changes
+    }
+
+    /// Works out from all that is thought of them which brokers serve.
+    fn judge(&self, judged: &mut Judged, now: Instant) {
+        let members = self.members();
+        let all: Vec<_> = members
+            .list
+            .iter()
+            .filter_map(|member| Some((&member.broker, judged.conditions.get(&member.broker.name)?)))
+            .collect();
+        let failing_open = self.judge_all(&all);
+        let (mut died, mut moved) = (false, false);
+        for (broker, condition) in all {
+            let ready = condition.state == State::Ready;
+            broker.set_serving(match condition.circuit() {
+                _ if !ready => Serving::No,
+                _ if failing_open => Serving::Yes,
+                _ if condition.is_checked_down() => Serving::No,
+                Circuit::Closed => Serving::Yes,
+                Circuit::HalfOpen => Serving::Trial,
+                Circuit::Ejected { .. } => Serving::No,
+            });
+            broker.suspect.store(condition.is_suspect(), Ordering::Relaxed);
+            let up = ready && condition.looks_up();
+            broker.metrics.up.set(up.into());
+            let was_up = broker.up.swap(up, Ordering::Relaxed);
+            let leaving = condition.state == State::Draining;
+            moved |= leaving && !broker.leaving.swap(leaving, Ordering::Relaxed);
+            broker.leaving.store(leaving, Ordering::Relaxed);
+            let dead = condition.state == State::Down || condition.is_checked_down() && !failing_open;
+            died |= dead && !broker.dead.swap(dead, Ordering::Relaxed);
+            broker.dead.store(dead, Ordering::Relaxed);
+            if up && !was_up {
+                let warming = self.config.slow_start.is_some();
+                let since = now.saturating_duration_since(self.started).as_millis() as u64;
+                broker.warming_since.store(if warming { since.max(1) } else { 0 }, Ordering::Relaxed);
+                moved |= !warming;
+            }
+        }
+        if died {
+            self.announce(&self.deaths);
+        }
+        if moved {
+            self.announce(&self.moves);
+        }
+    }
+
+    /// Whether so many look down that the verdicts, or the network they rest on, are to be doubted.
+    fn judge_all(&self, all: &[(&Arc<Broker>, &Condition)]) -> bool {
+        let ready = all.iter().filter(|(_, condition)| condition.state == State::Ready);
+        let (mut count, mut bad) = (0, 0);
+        for (_, condition) in ready {
+            count += 1;
+            bad += u32::from(!condition.looks_up());
+        }
+        let failing_open = self
+            .config
+            .health
+            .fail_open_percent
+            .is_some_and(|percent| bad > 0 && bad * 100 >= percent.get() * count);
+        if self.failing_open.swap(failing_open, Ordering::Relaxed) != failing_open {
+            self.metrics.failing_open.set(failing_open.into());
+            let pool = &self.config.name;
+            if failing_open {
+                tracing::error!(
+                    %pool,
+                    "{bad} of {count} brokers look down, which is more likely a fault of the checks \
+                     or the network: trying them all (health.fail_open_percent)"
+                );
+            } else {
+                tracing::info!(%pool, "enough brokers are up again: the checks are trusted again");
+            }
+        }
+        failing_open
+    }
+
+    fn announce(&self, counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Release);
+        self.news.notify_one();
+    }
+
+    fn judged(&self) -> MutexGuard<'_, Judged> {
+        self.judged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The balancers of a pool as it is configured.
-pub fn router(pool: &config::Pool) -> Router {
-    let brokers: Vec<_> = pool
-        .upstreams
+/// The balancers over brokers as they are configured.
+pub fn router(algorithm: Algorithm, upstreams: &[config::Upstream]) -> Router {
+    let brokers: Vec<_> = upstreams
         .iter()
         .map(|upstream| route::Broker {
             name: upstream.name.clone(),
@@ -57,99 +409,5 @@ pub fn router(pool: &config::Pool) -> Router {
             backup: upstream.backup,
         })
         .collect();
-    Router::new(pool.balance.algorithm, &brokers)
-}
-
-/// One broker.
-#[derive(Debug)]
-pub struct Broker {
-    pub name: Arc<str>,
-    pub address: Address,
-    max_connections: Option<NonZeroU32>,
-    /// Sessions there and on their way there.
-    sessions: AtomicU32,
-    /// What `address` last resolved to, where it is a host name. Held for a copy at a time.
-    resolved: Mutex<Option<SocketAddr>>,
-    pub metrics: UpstreamMetrics,
-}
-
-impl Broker {
-    fn new(pool: &str, config: &config::Upstream, metrics: &Metrics) -> Self {
-        let resolved = match config.address {
-            Address::Ip(address) => Some(address),
-            Address::Host(..) | Address::Unix(_) => None,
-        };
-        let metrics = metrics.upstream(pool, &config.name);
-        metrics.up.set(1);
-        Self {
-            name: config.name.clone(),
-            address: config.address.clone(),
-            max_connections: config.max_connections,
-            sessions: AtomicU32::new(0),
-            resolved: Mutex::new(resolved),
-            metrics,
-        }
-    }
-
-    /// The sessions it carries, or `None` when it takes no more.
-    pub fn load(&self) -> Option<u32> {
-        let sessions = self.sessions.load(Ordering::Relaxed);
-        match self.max_connections {
-            Some(most) if sessions >= most.get() => None,
-            _ => Some(sessions),
-        }
-    }
-
-    /// Takes a place for one session; `None` when the last one has just gone.
-    pub fn lease(self: &Arc<Self>) -> Option<Lease> {
-        let before = self.sessions.fetch_add(1, Ordering::Relaxed);
-        self.metrics.sessions_active.inc();
-        let lease = Lease(self.clone());
-        match self.max_connections {
-            Some(most) if before >= most.get() => None,
-            _ => Some(lease),
-        }
-    }
-
-    /// Where to dial; `None` while its host name is unknown.
-    pub fn target(&self) -> Option<Target<'_>> {
-        match &self.address {
-            Address::Unix(path) => Some(Target::Unix(path)),
-            Address::Ip(address) => Some(Target::Ip(*address)),
-            Address::Host(..) => {
-                let resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
-                resolved.map(Target::Ip)
-            }
-        }
-    }
-
-    /// Notes what its host name resolves to now; true if that is news.
-    pub fn set_resolved(&self, address: SocketAddr) -> bool {
-        let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
-        resolved.replace(address) != Some(address)
-    }
-}
-
-/// What is dialled.
-#[derive(Clone, Copy, Debug)]
-pub enum Target<'a> {
-    Ip(SocketAddr),
-    Unix(&'a Path),
-}
-
-/// One session's place on a broker, given back when it ends.
-#[derive(Debug)]
-pub struct Lease(Arc<Broker>);
-
-impl Lease {
-    pub fn broker(&self) -> &Arc<Broker> {
-        &self.0
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.0.sessions.fetch_sub(1, Ordering::Relaxed);
-        self.0.metrics.sessions_active.dec();
-    }
+    Router::new(algorithm, &brokers)
 }

@@ -60,6 +60,7 @@ fn full() -> Entry<'static> {
         connack_reason: Some("success"),
         session_present: Some(true),
         handshake_ms: Some(Duration::from_nanos(1_234_999)),
+        queue_ms: None,
         dial_ms: Some(Duration::from_micros(70)),
         connack_ms: Some(Duration::from_millis(5)),
         duration_ms: Some(Duration::from_hours(24)),

@@ -1,0 +1,51 @@
+//! A pool as one worker sees it.
+
+use std::{
+    cell::{Cell, Ref, RefCell, RefMut},
+    sync::Arc,
+};
+
+use crate::{
+    route::Router,
+    upstream::{Members, Pool},
+};
+
+/// A pool, and this worker's own balancers over its brokers.
+pub(super) struct PoolView {
+    pub(super) pool: Arc<Pool>,
+    members: RefCell<Arc<Members>>,
+    router: RefCell<Router>,
+    /// The [`Pool::moves`] that this worker has acted on.
+    pub(super) moves: Cell<u64>,
+    pub(super) rebalancing: Cell<bool>,
+}
+
+impl PoolView {
+    pub(super) fn new(pool: &Arc<Pool>) -> Self {
+        let members = pool.members();
+        Self {
+            pool: pool.clone(),
+            router: RefCell::new(members.router.clone()),
+            members: RefCell::new(members),
+            moves: Cell::new(pool.moves()),
+            rebalancing: Cell::new(false),
+        }
+    }
+
+    /// Takes the pool's brokers as they are now.
+    pub(super) fn refresh(&self) {
+        if self.members.borrow().epoch != self.pool.epoch() {
+            let members = self.pool.members();
+            *self.router.borrow_mut() = members.router.clone();
+            *self.members.borrow_mut() = members;
+        }
+    }
+
+    pub(super) fn members(&self) -> Ref<'_, Arc<Members>> {
+        self.members.borrow()
+    }
+
+    pub(super) fn router(&self) -> RefMut<'_, Router> {
+        self.router.borrow_mut()
+    }
+}

@@ -1,0 +1,244 @@
+//! One broker: its address, its sessions, and whether it is given more.
+
+use std::{
+    cell::Cell,
+    net::SocketAddr,
+    num::NonZeroU32,
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::Notify;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::admission::Admission;
+use crate::{
+    config::{self, Address},
+    observe::{Metrics, UpstreamMetrics},
+};
+
+/// One broker. All that is judged of it is judged in its pool; what is here is what workers read.
+#[derive(Debug)]
+pub struct Broker {
+    pub name: Arc<str>,
+    pub address: Address,
+    max_connections: Option<NonZeroU32>,
+    /// Sessions there and on their way there.
+    sessions: AtomicU32,
+    /// What `address` last resolved to, where it is a host name. Held for a copy at a time.
+    resolved: Mutex<Option<SocketAddr>>,
+    serving: AtomicU8,
+    /// Whether the checks, and the clients it served, have nothing against it.
+    pub(super) up: AtomicBool,
+    pub(super) dead: AtomicBool,
+    pub(super) leaving: AtomicBool,
+    /// Whether a good answer would be news to its pool.
+    pub(super) suspect: AtomicBool,
+    /// Milliseconds of the pool's life at which its slow start began; 0: it has its full share.
+    pub(super) warming_since: AtomicU64,
+    /// Makes where a key lies in the slow start another matter than where it lies in the pool.
+    slow_start_seed: u64,
+    pub admission: Option<Admission>,
+    pub metrics: UpstreamMetrics,
+}
+
+/// Whether a broker is given sessions, as an [`AtomicU8`] holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Serving {
+    No,
+    Yes,
+    /// One, to see how it fares.
+    Trial,
+    /// That one is on its way.
+    TrialTaken,
+}
+
+impl Broker {
+    /// `queued` is told when somebody has to wait at its door.
+    pub(super) fn new(
+        pool: &config::Pool,
+        upstream: &config::Upstream,
+        metrics: &Metrics,
+        queued: &Arc<Notify>,
+    ) -> Self {
+        let resolved = match upstream.address {
+            Address::Ip(address) => Some(address),
+            Address::Host(..) | Address::Unix(_) => None,
+        };
+        let metrics = metrics.upstream(&pool.name, &upstream.name);
+        Self {
+            name: upstream.name.clone(),
+            address: upstream.address.clone(),
+            max_connections: upstream.max_connections,
+            sessions: AtomicU32::new(0),
+            resolved: Mutex::new(resolved),
+            serving: AtomicU8::new(Serving::No as u8),
+            up: AtomicBool::new(false),
+            dead: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            suspect: AtomicBool::new(false),
+            warming_since: AtomicU64::new(0),
+            slow_start_seed: xxh3_64_with_seed(upstream.name.as_bytes(), 2),
+            admission: pool
+                .admission
+                .map(|admission| Admission::new(admission, queued.clone(), &metrics)),
+            metrics,
+        }
+    }
+
+    /// The sessions it carries, or `None` when it takes no more.
+    pub fn load(&self) -> Option<u32> {
+        let sessions = self.sessions();
+        match self.max_connections {
+            Some(most) if sessions >= most.get() => None,
+            _ if self.is_closed() => None,
+            _ => Some(sessions),
+        }
+    }
+
+    /// Sessions there and on their way there.
+    pub fn sessions(&self) -> u32 {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Whether it would be given more sessions if it had room for them.
+    pub fn is_full(&self) -> bool {
+        !self.is_closed() && self.load().is_none()
+    }
+
+    /// Whether it is given sessions, be it full or not.
+    pub fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Relaxed) == Serving::Yes as u8
+    }
+
+    /// Whether a Server Reference (5.0 §4.13) means this broker: its name, or its host with or
+    /// without the port.
+    pub fn is_called(&self, reference: &str) -> bool {
+        let is_host = |host: &str, port: u16| {
+            let rest = reference.strip_prefix(host);
+            rest.is_some_and(|rest| rest.is_empty() || *rest == format!(":{port}"))
+        };
+        *self.name == *reference
+            || match &self.address {
+                Address::Ip(SocketAddr::V4(v4)) => is_host(&v4.ip().to_string(), v4.port()),
+                Address::Ip(SocketAddr::V6(v6)) => is_host(&format!("[{}]", v6.ip()), v6.port()),
+                Address::Host(host, port) => is_host(host, *port),
+                Address::Unix(_) => false,
+            }
+    }
+
+    /// Found down, or said to be: what becomes of its sessions is the pool's `on_down`.
+    pub fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Relaxed)
+    }
+
+    /// Draining, or no longer in the pool: its sessions have another home.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    fn is_closed(&self) -> bool {
+        let serving = self.serving.load(Ordering::Relaxed);
+        serving == Serving::No as u8 || serving == Serving::TrialTaken as u8
+    }
+
+    pub(super) fn set_serving(&self, serving: Serving) {
+        let _ = self.serving.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+            // A trial that is on its way is not offered twice.
+            let taken = serving == Serving::Trial && now == Serving::TrialTaken as u8;
+            (!taken).then_some(serving as u8)
+        });
+    }
+
+    /// Where in its slow start the broker begins to be `key`'s, from 0 to 1. The same in every
+    /// proxy, so that they agree.
+    pub fn slow_start_place(&self, key: &[u8]) -> f64 {
+        (xxh3_64_with_seed(key, self.slow_start_seed) >> 32) as f64 / f64::from(u32::MAX)
+    }
+
+    /// Takes a place for one session; `None` when the last one has just gone.
+    pub fn lease(self: Arc<Self>) -> Option<Lease> {
+        let trial = self.take_trial()?;
+        let before = self.sessions.fetch_add(1, Ordering::Relaxed);
+        self.metrics.sessions_active.inc();
+        let max_connections = self.max_connections;
+        let lease = Lease { broker: self, trial: Cell::new(trial) };
+        match max_connections {
+            Some(most) if before >= most.get() => None,
+            _ => Some(lease),
+        }
+    }
+
+    /// Whether the session that starts now is a trial; `None` where it may not start.
+    fn take_trial(&self) -> Option<bool> {
+        let swap = |from: Serving, to: Serving| {
+            let order = Ordering::Relaxed;
+            self.serving.compare_exchange(from as u8, to as u8, order, order)
+        };
+        match swap(Serving::Trial, Serving::TrialTaken) {
+            Ok(_) => Some(true),
+            Err(now) => (now == Serving::Yes as u8).then_some(false),
+        }
+    }
+
+    /// Where to dial; `None` while its host name is unknown.
+    pub fn target(&self) -> Option<Target<'_>> {
+        match &self.address {
+            Address::Unix(path) => Some(Target::Unix(path)),
+            Address::Ip(address) => Some(Target::Ip(*address)),
+            Address::Host(..) => {
+                let resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+                resolved.map(Target::Ip)
+            }
+        }
+    }
+
+    /// Notes what its host name resolves to now; true if that is news.
+    pub fn set_resolved(&self, address: SocketAddr) -> bool {
+        let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        resolved.replace(address) != Some(address)
+    }
+}
+
+/// What is dialled.
+#[derive(Clone, Copy, Debug)]
+pub enum Target<'a> {
+    Ip(SocketAddr),
+    Unix(&'a Path),
+}
+
+/// One session's place on a broker, given back when it ends.
+#[derive(Debug)]
+pub struct Lease {
+    broker: Arc<Broker>,
+    /// Whether this session is the one that shows whether the broker is well again.
+    trial: Cell<bool>,
+}
+
+impl Lease {
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
+    /// The broker has been judged by this session; it is no trial any more.
+    pub fn settle(&self) {
+        self.trial.set(false);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.trial.get() {
+            let (from, to) = (Serving::TrialTaken as u8, Serving::Trial as u8);
+            let order = Ordering::Relaxed;
+            // Unless it was judged by others meanwhile, the next client is the trial.
+            let _ = self.broker.serving.compare_exchange(from, to, order, order);
+        }
+        self.broker.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.broker.metrics.sessions_active.dec();
+    }
+}

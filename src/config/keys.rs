@@ -136,8 +136,7 @@ fn timeouts(section: &mut Section<'_>) -> Read<Timeouts> {
 }
 
 fn dns(section: &mut Section<'_>) -> Read<Dns> {
-    let servers =
-        section.optional("servers", |item| item.some(values::ip_address));
+    let servers = section.optional("servers", |item| item.some(values::ip_address));
     Ok(Dns { servers: servers?.unwrap_or_default() })
 }
 

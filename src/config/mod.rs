@@ -21,8 +21,8 @@ use std::{
 
 pub use fault::{Fault, Faults};
 pub use pool::{
-    ActiveCheck, Address, Admission, Balance, Discover, Health, OnDown, Passive, Pool, Probe, Records,
-    RetryOn, Secret, Upstream,
+    ActiveCheck, Address, Admission, Balance, Discover, Health, OnDown, Passive, Pool, Probe,
+    Records, RetryOn, Secret, Upstream,
 };
 
 use fault::Position;

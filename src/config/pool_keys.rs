@@ -47,8 +47,7 @@ pub(super) fn pool(item: &Item<'_>, names: &mut Names) -> Read<Pool> {
             values::one_of(item, &[("close", OnDown::Close), ("keep", OnDown::Keep)])
         });
         let rebalance = section.optional("rebalance", |item| item.section(rebalance));
-        let slow_start =
-            section.optional("slow_start", |item| values::duration(item, &ABOVE_ZERO));
+        let slow_start = section.optional("slow_start", |item| values::duration(item, &ABOVE_ZERO));
         let admission = section.optional("admission", |item| item.section(admission));
         section.not_available_yet(&["tls", "send_proxy_protocol", "source_addresses"]);
         Ok(Pool {
@@ -152,9 +151,8 @@ fn upstream(section: &mut Section<'_>, names: &mut Names) -> Read<Upstream> {
 
 fn discover(section: &mut Section<'_>) -> Read<Discover> {
     let dns = section.required("dns", "a host name", values::host_name);
-    let is_srv = section.or("type", "srv", |item| {
-        values::one_of(item, &[("srv", true), ("a", false)])
-    });
+    let is_srv =
+        section.or("type", "srv", |item| values::one_of(item, &[("srv", true), ("a", false)]));
     let port = section.optional("port", values::port);
     let interval = section.or("interval", "10s", |item| values::duration(item, &INTERVAL));
     let records = match (is_srv?, port?) {
@@ -249,7 +247,8 @@ fn active(section: &mut Section<'_>) -> Read<ActiveCheck> {
 fn mqtt(section: &mut Section<'_>) -> Read<Probe> {
     let username = section.optional("username", values::mqtt_text);
     let password = section.optional("password_file", password);
-    let expect = section.optional("expect", |item| item.some(|item| values::integer(item, 0..=255)));
+    let expect =
+        section.optional("expect", |item| item.some(|item| values::integer(item, 0..=255)));
     let (username, password) = (username?, password?);
     if username.is_none() && password.is_some() {
         let message = "is there without a username; allowed: both, or a username alone";

@@ -1,13 +1,14 @@
 //! A pool as one worker sees it.
 
 use std::{
-    cell::{Cell, Ref, RefCell, RefMut},
+    cell::{Cell, Ref, RefCell},
     sync::Arc,
+    time::Instant,
 };
 
 use crate::{
     route::Router,
-    upstream::{Members, Pool},
+    upstream::{Members, Pick, Pool},
 };
 
 /// A pool, and this worker's own balancers over its brokers.
@@ -45,7 +46,12 @@ impl PoolView {
         self.members.borrow()
     }
 
-    pub(super) fn router(&self) -> RefMut<'_, Router> {
-        self.router.borrow_mut()
+    pub(super) fn pick<'a>(
+        &'a self,
+        members: &'a Members,
+        key: Option<&'a [u8]>,
+        now: Instant,
+    ) -> Pick<'a> {
+        Pick { pool: &self.pool, members, router: &self.router, key, now }
     }
 }

@@ -4,10 +4,12 @@ mod admission;
 mod broker;
 mod condition;
 mod dial;
+mod pick;
 mod pool;
 
 pub use admission::Admission;
 pub use broker::{Broker, Lease, Target};
 pub use condition::State;
 pub use dial::{DialError, dial};
+pub use pick::{FairShare, Pick};
 pub use pool::{Changes, Member, Members, Pool, UnknownBroker, router};

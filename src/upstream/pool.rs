@@ -321,7 +321,9 @@ impl Pool {
         let all: Vec<_> = members
             .list
             .iter()
-            .filter_map(|member| Some((&member.broker, judged.conditions.get(&member.broker.name)?)))
+            .filter_map(|member| {
+                Some((&member.broker, judged.conditions.get(&member.broker.name)?))
+            })
             .collect();
         let failing_open = self.judge_all(&all);
         let (mut died, mut moved) = (false, false);
@@ -342,13 +344,16 @@ impl Pool {
             let leaving = condition.state == State::Draining;
             moved |= leaving && !broker.leaving.swap(leaving, Ordering::Relaxed);
             broker.leaving.store(leaving, Ordering::Relaxed);
-            let dead = condition.state == State::Down || condition.is_checked_down() && !failing_open;
+            let dead =
+                condition.state == State::Down || condition.is_checked_down() && !failing_open;
             died |= dead && !broker.dead.swap(dead, Ordering::Relaxed);
             broker.dead.store(dead, Ordering::Relaxed);
             if up && !was_up {
                 let warming = self.config.slow_start.is_some();
                 let since = now.saturating_duration_since(self.started).as_millis() as u64;
-                broker.warming_since.store(if warming { since.max(1) } else { 0 }, Ordering::Relaxed);
+                broker
+                    .warming_since
+                    .store(if warming { since.max(1) } else { 0 }, Ordering::Relaxed);
                 moved |= !warming;
             }
         }

@@ -1,0 +1,92 @@
+//! One choice of a broker: the balancer's, held back by fair shares and slow starts.
+
+use std::{cell::RefCell, num::NonZeroU32, time::Instant};
+
+use super::pool::{Members, Pool};
+use crate::route::Router;
+
+/// One choice among the brokers of a pool.
+pub struct Pick<'a> {
+    pub pool: &'a Pool,
+    pub members: &'a Members,
+    /// The chooser's own copy of the members' balancers.
+    pub router: &'a RefCell<Router>,
+    /// `None`: by least connections.
+    pub key: Option<&'a [u8]>,
+    pub now: Instant,
+}
+
+impl Pick<'_> {
+    /// The best broker that `load` gives for; where it can be, one that has not more than its
+    /// share of the load, and is no longer too cold for this key.
+    pub fn best(&self, load: &dyn Fn(usize) -> Option<u32>) -> Option<usize> {
+        if self.is_choosy() {
+            let factor = self.pool.config.balance.bounded_load;
+            let share = factor.map(|factor| FairShare::new(self.members, factor, load));
+            let picked = self.among(&|index| {
+                let member = &self.members.list[index];
+                load(index).filter(|sessions| {
+                    // That all primaries are too warm or too cold is no reason to use a backup.
+                    !member.backup
+                        && share.as_ref().is_none_or(|share| *sessions < share.of(member.weight))
+                        && self.is_warm(index)
+                })
+            });
+            if picked.is_some() {
+                return picked;
+            }
+        }
+        self.among(load)
+    }
+
+    /// The best broker that `load` gives for, whatever its share and warmth.
+    pub fn among(&self, load: &dyn Fn(usize) -> Option<u32>) -> Option<usize> {
+        let mut router = self.router.borrow_mut();
+        match self.key {
+            Some(key) => router.pick(key, load),
+            None => router.pick_least_connections(load),
+        }
+    }
+
+    /// Whether some brokers are better left alone although they serve.
+    pub fn is_choosy(&self) -> bool {
+        let config = &self.pool.config;
+        config.balance.bounded_load.is_some() || config.slow_start.is_some()
+    }
+
+    /// In its slow start a broker takes part of its keys, always the same ones first.
+    pub fn is_warm(&self, index: usize) -> bool {
+        let broker = &self.members.list[index].broker;
+        let warmth = self.pool.warmth(broker, self.now);
+        warmth >= 1.0
+            || match self.key {
+                Some(key) => broker.slow_start_place(key) < warmth,
+                None => fastrand::f64() < warmth,
+            }
+    }
+}
+
+/// Consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, SODA 2018): no broker
+/// has more than so many times the mean.
+pub struct FairShare {
+    per_weight: f64,
+}
+
+impl FairShare {
+    /// `load` gives the sessions of those that count, which backups never do.
+    pub fn new(members: &Members, factor: f64, load: &dyn Fn(usize) -> Option<u32>) -> Self {
+        let (mut sessions, mut weight) = (1, 0);
+        for (index, member) in members.list.iter().enumerate() {
+            if let Some(load) = load(index).filter(|_| !member.backup) {
+                sessions += u64::from(load);
+                weight += u64::from(member.weight.get());
+            }
+        }
+        Self { per_weight: factor * sessions as f64 / weight.max(1) as f64 }
+    }
+
+    /// The most sessions that a broker of this weight should have.
+    pub fn of(&self, weight: NonZeroU32) -> u32 {
+        (self.per_weight * f64::from(weight.get())).ceil() as u32
+    }
+}

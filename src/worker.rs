@@ -34,7 +34,8 @@ const LOG_DELAY: Duration = Duration::from_millis(100);
 
 /// What one worker is made of.
 pub struct Setup {
-    pub name: String,
+    /// Its number among the workers.
+    pub index: u16,
     pub shared: Shared,
     /// Its own socket of each listener, and what the sessions through it have in common.
     pub listeners: Vec<(OwnedFd, Origin)>,
@@ -72,7 +73,8 @@ impl Worker {
     pub fn start(setup: Setup, ended: UnboundedSender<()>) -> io::Result<Self> {
         let (orders, inbox) = channel();
         let (ready, started) = channel();
-        let thread = thread::Builder::new().name(setup.name.clone()).spawn(move || {
+        let name = format!("worker-{}", setup.index);
+        let thread = thread::Builder::new().name(name).spawn(move || {
             let _ended = Ended(ended);
             let reactor = Reactor::new()?;
             // Nobody waits for it any more only if the start was given up.
@@ -117,10 +119,12 @@ impl Worker {
 }
 
 fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Result<()> {
-    let shard = Shard::new(reactor.clone(), &setup.shared, setup.log, setup.first_session_id);
+    let Setup { index, shared, listeners, log, first_session_id } = setup;
+    let shard = Shard::new(index, reactor.clone(), &shared, log, first_session_id);
+    let bell = shared.bell;
     let mut tasks = pin!(LocalSet::new());
     let mut accepting = Vec::new();
-    for (socket, origin) in setup.listeners {
+    for (socket, origin) in listeners {
         let acceptor = Acceptor::new(reactor, socket)?;
         let accept = listener::accept(shard.clone(), Rc::new(origin), acceptor);
         accepting.push(tasks.spawn_local(accept));
@@ -128,6 +132,8 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
     let notify = reactor.notify().clone();
     let waker = Waker::from(notify.clone());
     let mut cx = Context::from_waker(&waker);
+    bell.listen(waker.clone());
+    let mut heard = bell.rings();
     let mut draining = false;
     let mut next_sweep = Instant::now() + SWEEP;
     let mut next_flush = Instant::now();
@@ -146,6 +152,12 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
                         return Ok(());
                     }
                 }
+            }
+            let rings = bell.rings();
+            if heard != rings {
+                heard = rings;
+                let _tasks = tasks.enter();
+                session::look(&shard);
             }
             // A share of the tasks that are ready; if some are left, the turn does not sleep.
             let _ = tasks.as_mut().poll(&mut cx);

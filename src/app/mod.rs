@@ -3,6 +3,7 @@
 
 mod control;
 mod descriptors;
+mod pools;
 mod resolve;
 
 use std::{
@@ -15,19 +16,16 @@ use std::{
 };
 
 use anyhow::Context;
-use tokio::{
-    runtime,
-    sync::{Notify, mpsc},
-};
+use tokio::{runtime, sync::mpsc, task::JoinSet};
 
 use crate::{
     admin::{self, AdminListener, AdminState, Readiness},
     config::{Bind, Config},
     listener::{self, Listening},
     observe::{AccessLogs, Metrics, Transport},
-    session::{Gate, Origin, Shared},
+    session::{Gate, Origin, Owners, Shared},
     transport::TcpOptions,
-    upstream::Pool,
+    upstream::{Bell, Pool},
     worker::{Setup, Worker},
 };
 
@@ -51,8 +49,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 async fn run_here(config: &Config) -> anyhow::Result<()> {
     let descriptors = descriptors::raise_limit();
     let metrics = Metrics::new();
-    let news = Arc::new(Notify::new());
-    let pool = |pool| Arc::new(Pool::new(pool, &metrics, news.clone()));
+    let bell = Arc::new(Bell::default());
+    let pool = |pool| Arc::new(Pool::new(pool, &metrics, bell.clone()));
     let pools: Vec<_> = config.pools.iter().map(pool).collect();
     let shared = Shared {
         gate: Arc::new(Gate::new(
@@ -63,6 +61,8 @@ async fn run_here(config: &Config) -> anyhow::Result<()> {
         limits: config.limits,
         timeouts: config.timeouts,
         metrics: metrics.clone(),
+        owners: Arc::new(Owners::new(config.runtime.workers.get(), bell.clone())),
+        bell,
     };
     let listening = bind_all(config)?;
     let socket_files: Vec<_> = listening.iter().filter_map(Listening::socket_file).collect();
@@ -91,7 +91,12 @@ async fn run_here(config: &Config) -> anyhow::Result<()> {
         }
         tokio::spawn(admin::serve(listener, state, std::future::pending()))
     });
-    let resolving = tokio::spawn(resolve::forever(pools));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(pools::tick(pools.clone()));
+    for pool in pools.iter().filter(|pool| pool.config.admission.is_some()) {
+        tasks.spawn(pools::admit(pool.clone()));
+    }
+    tasks.spawn(resolve::forever(pools));
     let control = control::Control {
         workers,
         workers_ended,
@@ -100,7 +105,7 @@ async fn run_here(config: &Config) -> anyhow::Result<()> {
         draining,
     };
     let outcome = control.run(&logs).await;
-    resolving.abort();
+    drop(tasks);
     if let Some(admin) = admin {
         admin.abort();
     }
@@ -138,12 +143,13 @@ fn start_workers(
                     Bind::Unix(_) => Transport::Unix,
                 },
                 pool: listening.pool,
+                several_brokers: shared.pools[listening.pool].can_have_several(),
                 metrics: shared.metrics.listener(&listening.name),
             };
             Some((listening.sockets.pop()?, origin))
         });
         let setup = Setup {
-            name: format!("worker-{index}"),
+            index: index as u16,
             listeners: listeners.collect(),
             shared: shared.clone(),
             log: logs.writer(),

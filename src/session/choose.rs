@@ -94,6 +94,6 @@ pub(super) fn is_misplaced(shard: &Shard, live: &Live) -> bool {
     if key.is_some() || own.is_leaving() || member.backup {
         return !is_own(picked);
     }
-    let share = FairShare::new(&members, UNEVEN, &load);
-    own.sessions().saturating_sub(1) > share.of(member.weight)
+    let fair = FairShare::new(&members, UNEVEN, &load);
+    own.sessions().saturating_sub(1) > fair.of(member.weight)
 }

@@ -1,9 +1,14 @@
 //! The part of a session that its worker's sweep looks at.
 
-use std::cell::Cell;
+use std::{cell::Cell, rc::Rc};
 
-use super::{gate::Pass, record::Record, shard::Shard};
-use crate::{config::Idle, observe::EndCause, transport::Socket, upstream::Lease};
+use super::{gate::Pass, rebalance, record::Record, shard::Shard};
+use crate::{
+    config::{Idle, OnDown},
+    observe::EndCause,
+    transport::Socket,
+    upstream::Lease,
+};
 
 /// What is added to 1.5 times the keep alive, so that the broker, whose job it is
 /// (MQTT-3.1.2-24), acts first.
@@ -95,6 +100,10 @@ impl Live {
         if self.idle.seconds > 0 && now - self.tally.active.get() > self.idle.seconds {
             return Some(EndCause::Idle);
         }
+        let on_down = shard.pools[self.record.origin.pool].pool.config.on_down;
+        if on_down == OnDown::Close && self.lease.broker().is_dead() {
+            return Some(EndCause::Down);
+        }
         let half_closed = self.tally.half_closed.get();
         let limit = shard.timeouts.half_close.as_secs_f64().ceil() as u32;
         (half_closed > 0 && now - half_closed > limit).then_some(EndCause::Timeout)
@@ -116,8 +125,9 @@ impl Live {
     }
 }
 
-/// The once-a-second round of all sessions of a worker: byte counts, idle and half-close limits.
-pub fn sweep(shard: &Shard) {
+/// The once-a-second round of all sessions of a worker: byte counts, idle and half-close limits, and
+/// brokers that are down.
+pub fn sweep(shard: &Rc<Shard>) {
     let now = shard.seconds();
     for (_, live) in &*shard.sessions.borrow() {
         live.guard(shard);
@@ -125,6 +135,34 @@ pub fn sweep(shard: &Shard) {
         if let Some(cause) = live.overdue(shard, now) {
             live.end(cause);
         }
+    }
+    for view in &shard.pools {
+        // So that brokers that are gone are not kept by a worker without connects.
+        view.refresh();
+    }
+}
+
+/// What the bell was rung for: brokers that died or returned, clients that have moved on.
+pub fn look(shard: &Rc<Shard>) {
+    for letter in shard.owners.letters(shard.worker) {
+        let sessions = shard.sessions.borrow();
+        let live = sessions.get(letter.slot as usize).filter(|live| {
+            let client = live.record.client.as_ref();
+            live.record.session == letter.session
+                && client.is_some_and(|client| client.client_id() == &*letter.client_id)
+        });
+        if let Some(live) = live {
+            live.end(EndCause::TakenOver);
+        }
+    }
+    let mut died = false;
+    for (index, view) in shard.pools.iter().enumerate() {
+        let deaths = view.pool.deaths();
+        died |= view.deaths.replace(deaths) != deaths;
+        rebalance::start(shard, index);
+    }
+    if died {
+        sweep(shard);
     }
 }
 

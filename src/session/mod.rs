@@ -7,6 +7,8 @@ mod flow;
 mod gate;
 mod handshake;
 mod live;
+mod owners;
+mod rebalance;
 mod record;
 mod reject;
 mod relay;
@@ -18,6 +20,7 @@ mod view;
 
 pub use gate::{Gate, Pass};
 pub use handshake::serve;
-pub use live::{end_all, sweep};
+pub use live::{end_all, look, sweep};
+pub use owners::Owners;
 pub use record::Origin;
 pub use shard::{Shard, Shared};

@@ -22,6 +22,8 @@ pub struct Origin {
     pub transport: Transport,
     /// Index into the shard's pools.
     pub pool: usize,
+    /// Whether a client can have sessions on more than one broker of the pool.
+    pub several_brokers: bool,
     pub metrics: ListenerMetrics,
 }
 

@@ -8,12 +8,12 @@ use std::{
 
 use slab::Slab;
 
-use super::{gate::Gate, live::Live, view::PoolView};
+use super::{gate::Gate, live::Live, owners::Owners, view::PoolView};
 use crate::{
     config::{Limits, Timeouts},
     observe::{EndCause, LogWriter, Metrics},
     transport::{Pipes, Reactor, TcpOptions},
-    upstream::Pool,
+    upstream::{Bell, Pool},
 };
 
 /// What is read in one call: little enough to be in the processor's first cache still when it is
@@ -32,15 +32,21 @@ pub struct Shared {
     pub timeouts: Timeouts,
     pub gate: Arc<Gate>,
     pub metrics: Metrics,
+    pub owners: Arc<Owners>,
+    /// Rung when this worker has something to [look](super::look) at.
+    pub bell: Arc<Bell>,
 }
 
 /// One worker's share of the proxy.
 pub struct Shard {
+    /// Its number among the workers.
+    pub(super) worker: u16,
     pub reactor: Rc<Reactor>,
     pub(super) pools: Vec<PoolView>,
     pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
     pub(super) gate: Arc<Gate>,
+    pub(super) owners: Arc<Owners>,
     pub metrics: Metrics,
     pub log: LogWriter,
     pub(super) sessions: RefCell<Slab<Rc<Live>>>,
@@ -58,17 +64,20 @@ pub struct Shard {
 impl Shard {
     /// `first_session_id`: where this worker's session IDs begin, apart from all others'.
     pub fn new(
+        worker: u16,
         reactor: Rc<Reactor>,
         shared: &Shared,
         log: LogWriter,
         first_session_id: u64,
     ) -> Rc<Self> {
         Rc::new(Self {
+            worker,
             reactor,
             pools: shared.pools.iter().map(PoolView::new).collect(),
             limits: shared.limits,
             timeouts: shared.timeouts,
             gate: shared.gate.clone(),
+            owners: shared.owners.clone(),
             metrics: shared.metrics.clone(),
             log,
             sessions: RefCell::default(),

@@ -16,6 +16,8 @@ pub(super) struct PoolView {
     pub(super) pool: Arc<Pool>,
     members: RefCell<Arc<Members>>,
     router: RefCell<Router>,
+    /// The [`Pool::deaths`] that this worker has acted on.
+    pub(super) deaths: Cell<u64>,
     /// The [`Pool::moves`] that this worker has acted on.
     pub(super) moves: Cell<u64>,
     pub(super) rebalancing: Cell<bool>,
@@ -28,6 +30,7 @@ impl PoolView {
             pool: pool.clone(),
             router: RefCell::new(members.router.clone()),
             members: RefCell::new(members),
+            deaths: Cell::new(pool.deaths()),
             moves: Cell::new(pool.moves()),
             rebalancing: Cell::new(false),
         }

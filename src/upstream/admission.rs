@@ -99,6 +99,12 @@ impl Admission {
         more
     }
 
+    /// Lets in all who wait, for a broker that serves nobody: they will find out at once.
+    pub fn release_all(&self) {
+        let waiting = std::mem::take(&mut self.queue().waiting);
+        waiting.into_values().for_each(Waker::wake);
+    }
+
     fn refill(&self, queue: &mut Queue, now: Instant) {
         let elapsed = now.saturating_duration_since(queue.refilled);
         queue.refilled = queue.refilled.max(now);

@@ -9,10 +9,11 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use tokio::sync::Notify;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::admission::Admission;
 use crate::{
@@ -39,6 +40,7 @@ pub struct Broker {
     pub(super) suspect: AtomicBool,
     /// Milliseconds of the pool's life at which its slow start began; 0: it has its full share.
     pub(super) warming_since: AtomicU64,
+    id: u64,
     /// Makes where a key lies in the slow start another matter than where it lies in the pool.
     slow_start_seed: u64,
     pub admission: Option<Admission>,
@@ -82,12 +84,18 @@ impl Broker {
             leaving: AtomicBool::new(false),
             suspect: AtomicBool::new(false),
             warming_since: AtomicU64::new(0),
+            id: xxh3_64(upstream.name.as_bytes()),
             slow_start_seed: xxh3_64_with_seed(upstream.name.as_bytes(), 2),
             admission: pool
                 .admission
                 .map(|admission| Admission::new(admission, queued.clone(), &metrics)),
             metrics,
         }
+    }
+
+    /// The hash of its name, which is what makes a broker that comes back the same one.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// The sessions it carries, or `None` when it takes no more.
@@ -113,6 +121,17 @@ impl Broker {
     /// Whether it is given sessions, be it full or not.
     pub fn is_serving(&self) -> bool {
         self.serving.load(Ordering::Relaxed) == Serving::Yes as u8
+    }
+
+    /// Lets in those who wait at its door and whose turn it is; true if others still wait.
+    pub(super) fn release(&self, now: Instant) -> bool {
+        self.admission.as_ref().is_some_and(|door| {
+            if !self.is_serving() {
+                // There is nothing to wait for here: they are to look for another broker.
+                door.release_all();
+            }
+            door.release(now)
+        })
     }
 
     /// Whether a Server Reference (5.0 §4.13) means this broker: its name, or its host with or

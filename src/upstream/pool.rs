@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use super::{
+    bell::Bell,
     broker::{Broker, Serving},
     condition::{Circuit, Condition, State},
 };
@@ -39,10 +40,12 @@ pub struct Pool {
     deaths: AtomicU64,
     moves: AtomicU64,
     failing_open: AtomicBool,
-    /// Told when `deaths` or `moves` have changed.
-    news: Arc<Notify>,
+    /// Rung when `deaths` or `moves` have changed.
+    bell: Arc<Bell>,
+    /// When the next session may be sent home, whichever worker has it.
+    next_move: Mutex<Instant>,
     /// Told when a client has to wait for admission to one of the brokers.
-    pub queued: Arc<Notify>,
+    queued: Arc<Notify>,
 }
 
 /// The brokers of a pool at one time, and the balancers over them.
@@ -92,13 +95,14 @@ impl Changes {
 }
 
 impl Pool {
-    /// `news` is told when workers have something to look at, see [`Pool::deaths`].
-    pub fn new(config: &config::Pool, metrics: &Metrics, news: Arc<Notify>) -> Self {
+    /// `bell` is rung when workers have something to look at: [`Pool::deaths`], [`Pool::moves`].
+    pub fn new(config: &config::Pool, metrics: &Metrics, bell: Arc<Bell>) -> Self {
+        let now = Instant::now();
         let pool = Self {
             config: config.clone(),
             metrics: metrics.pool(&config.name),
             all_metrics: metrics.clone(),
-            started: Instant::now(),
+            started: now,
             members: ArcSwap::from_pointee(Members {
                 epoch: 0,
                 list: Vec::new(),
@@ -109,7 +113,8 @@ impl Pool {
             deaths: AtomicU64::new(0),
             moves: AtomicU64::new(0),
             failing_open: AtomicBool::new(false),
-            news,
+            bell,
+            next_move: Mutex::new(now),
             queued: Arc::default(),
         };
         let mut judged = pool.judged();
@@ -138,6 +143,21 @@ impl Pool {
         self.moves.load(Ordering::Acquire)
     }
 
+    /// Whether it has, or may come to have, more than one broker.
+    pub fn can_have_several(&self) -> bool {
+        self.config.discover.is_some() || self.config.upstreams.len() > 1
+    }
+
+    /// The time at which one more session may be sent home, so that all workers together keep to
+    /// the pool's `rebalance.rate`.
+    pub fn next_move(&self, now: Instant) -> Instant {
+        let Some(rate) = self.config.rebalance else { return now };
+        let mut next = self.next_move.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = (*next).max(now);
+        *next = at + Duration::from_secs(1) / rate.get();
+        at
+    }
+
     /// Whether a new session could go anywhere at all.
     pub fn can_serve(&self) -> bool {
         self.members.load().list.iter().any(|member| member.broker.load().is_some())
@@ -159,6 +179,20 @@ impl Pool {
             }
             _ => 1.0,
         }
+    }
+
+    /// Waits until a client has to wait at a broker's door.
+    pub async fn queued(&self) {
+        self.queued.notified().await;
+    }
+
+    /// Lets in those who wait at the brokers' doors and whose turn it is; true if others still wait.
+    pub fn release(&self, now: Instant) -> bool {
+        let judged = self.judged();
+        let members = self.members();
+        let all = members.list.iter().map(|member| &member.broker).chain(&judged.retired);
+        // All doors are looked at, not only those up to the first queue.
+        all.filter(|broker| broker.release(now)).count() > 0
     }
 
     /// Sets what the operator wants of a broker.
@@ -304,7 +338,9 @@ impl Pool {
         }
         if before.list.is_empty() {
             // Those that are there from the start have not returned from anywhere.
-            list.iter().for_each(|member| member.broker.up.store(true, Ordering::Relaxed));
+            for member in &list {
+                member.broker.up.store(true, Ordering::Relaxed);
+            }
         }
         if !changes.is_empty() {
             let epoch = before.epoch + 1;
@@ -396,7 +432,7 @@ impl Pool {
 
     fn announce(&self, counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Release);
-        self.news.notify_one();
+        self.bell.ring();
     }
 
     fn judged(&self) -> MutexGuard<'_, Judged> {

@@ -160,7 +160,10 @@ fn idle_sessions() {
         scope.spawn(|| {
             let connect = Connect::new(5, "server").keep_alive(600).bytes();
             let answer = b"\x20\x06\x00\x00\x03\x13\x00\x01";
-            Client::exchange(server.address(), &connect, answer).expect_end();
+            let mut client = Client::exchange(server.address(), &connect, answer);
+            // A client of 5.0 is told: Keep Alive timeout.
+            client.expect(b"\xE0\x01\x8D");
+            client.expect_end();
         });
         scope.spawn(|| {
             let connect = Connect::new(4, "talk").keep_alive(1).bytes();

@@ -15,12 +15,15 @@ use crate::{
     routing::{brokers, ids, route, visit},
 };
 
+/// For tests of what a single CONNECT meets with.
+pub(crate) const NO_EJECTION: &str = "health: { passive: { failures: 0 } }";
+
 #[test]
 fn a_broker_that_is_down_moves_only_its_own_clients() {
     for algorithm in ["rendezvous", "ketama", "maglev"] {
         let mut brokers = brokers::<3>();
         let line = &format!("balance: {{ algorithm: {algorithm} }}");
-        let proxy = Config::of(&brokers).pool(line).start();
+        let proxy = Config::of(&brokers).pool(line).pool(NO_EJECTION).start();
         let ids = &ids()[..60];
         let expected = route(&proxy, &[], ids);
         brokers[1].stop();
@@ -116,8 +119,9 @@ fn every_broker_full() {
     config.upstreams[0] = config.upstreams[0].replace(" }", ", max_connections: 1 }");
     let proxy = config.start();
     let _one = Client::session(proxy.address(), "one");
-    Client::exchange(proxy.address(), &connect(5, "two"), &connack(5, 0x88)).expect_end();
+    Client::exchange(proxy.address(), &connect(5, "two"), &connack(5, 0x89)).expect_end();
     let line = proxy.wait_end("two");
+    assert_eq!(line["connack_reason"], "server_busy");
     assert_eq!(end(&line), "proxy/dial/limit");
     assert_eq!(line["tries"], Value::Null);
     assert_eq!(broker.connections(), 1);
@@ -128,7 +132,7 @@ fn backups_serve_only_when_no_primary_can() {
     let mut brokers = brokers::<3>();
     let mut config = Config::of(&brokers);
     config.upstreams[2] = config.upstreams[2].replace(" }", ", backup: true }");
-    let proxy = config.start();
+    let proxy = config.pool(NO_EJECTION).start();
     let ids = &ids()[..30];
     for line in visit(&proxy, ids).values() {
         assert_ne!(line["upstream"], "b3");

@@ -1,0 +1,87 @@
+//! Sessions go home: those whose client would now be given another broker are ended, a few a second,
+//! so that load evens out without a storm.
+
+use std::{rc::Rc, time::Instant};
+
+use tokio::task::{spawn_local, yield_now};
+
+use super::{choose::is_misplaced, live::Live, shard::Shard};
+use crate::{observe::EndCause, transport::sleep};
+
+/// Sessions looked at before the worker turns to others: some 100 µs of work.
+const SCANNED_AT_A_TIME: usize = 512;
+
+/// A session that is to go, if it still is when its time has come.
+struct Candidate {
+    accepted: Instant,
+    slot: usize,
+    session: u64,
+}
+
+/// Starts sending the sessions of a pool home, if clients have got another home since the last time.
+pub(super) fn start(shard: &Rc<Shard>, pool: usize) {
+    let view = &shard.pools[pool];
+    let wanted = view.pool.config.rebalance.is_some() && view.moves.get() != view.pool.moves();
+    if wanted && !view.rebalancing.replace(true) {
+        spawn_local(rebalance(shard.clone(), pool));
+    }
+}
+
+async fn rebalance(shard: Rc<Shard>, pool: usize) {
+    let view = &shard.pools[pool];
+    while view.moves.get() != view.pool.moves() {
+        view.moves.set(view.pool.moves());
+        let mut candidates = candidates(&shard, pool).await;
+        // The oldest last, to be popped first.
+        candidates.sort_unstable_by_key(|candidate| std::cmp::Reverse(candidate.accepted));
+        while let Some(candidate) = candidates.pop() {
+            if candidate.find(&shard).is_none() {
+                continue;
+            }
+            let at = view.pool.next_move(shard.reactor.now());
+            sleep(&shard.reactor, at.saturating_duration_since(shard.reactor.now())).await;
+            // Brokers have changed again: what was found out does not hold.
+            if view.moves.get() != view.pool.moves() {
+                break;
+            }
+            if let Some(live) = candidate.find(&shard) {
+                live.end(EndCause::Rebalance);
+            }
+        }
+    }
+    view.rebalancing.set(false);
+}
+
+async fn candidates(shard: &Rc<Shard>, pool: usize) -> Vec<Candidate> {
+    let mut candidates = Vec::new();
+    let mut from = 0;
+    loop {
+        {
+            let sessions = shard.sessions.borrow();
+            let to = sessions.capacity().min(from + SCANNED_AT_A_TIME);
+            for slot in from..to {
+                if let Some(live) = sessions.get(slot)
+                    && live.record.origin.pool == pool
+                    && live.accepted
+                    && is_misplaced(shard, live)
+                {
+                    let (accepted, session) = (live.record.accepted, live.record.session);
+                    candidates.push(Candidate { accepted, slot, session });
+                }
+            }
+            from = to;
+            if from >= sessions.capacity() {
+                return candidates;
+            }
+        }
+        yield_now().await;
+    }
+}
+
+impl Candidate {
+    /// The session, if it has neither ended nor come to be where it belongs.
+    fn find(&self, shard: &Shard) -> Option<Rc<Live>> {
+        let live = shard.sessions.borrow().get(self.slot).cloned()?;
+        (live.record.session == self.session && is_misplaced(shard, &live)).then_some(live)
+    }
+}

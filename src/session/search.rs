@@ -80,21 +80,27 @@ impl Opening<'_> {
                 // Boxed, as few handshakes need the room for it.
                 Box::pin(self.wait_for_turn(&broker)).await?;
             }
-            search.tried.push(broker.clone());
             // Its last place may have gone between the choice and now, or it itself.
-            let Some(lease) = broker.lease() else {
-                next = self.choose(connect, &mut search)?;
-                continue;
+            let lease = match broker.lease() {
+                Ok(lease) => lease,
+                Err(broker) => {
+                    search.tried.push(broker);
+                    next = self.choose(connect, &mut search)?;
+                    continue;
+                }
             };
             tries_left -= 1;
             let retry = match self.ask(connect, lease, route).await? {
                 Asked::Answered(answered) => {
                     let verdict = Verdict::of(connect.version, answered.connack.code);
-                    if verdict == Verdict::Final || !verdict.wants_another(pool.config.retry_on) {
+                    // Once it has taken part in an authentication, a client can't be handed on.
+                    let alone = answered.passed == (0, 0);
+                    if !alone || !verdict.wants_another(pool.config.retry_on) {
                         self.judge(pool, &search, &answered, verdict);
                         return Ok(answered);
                     }
                     search.referred = referred(shard, self.record.origin.pool, &answered);
+                    search.tried.push(answered.lease.broker().clone());
                     if tries_left > 0 {
                         next = self.choose(connect, &mut search)?;
                     }
@@ -113,6 +119,7 @@ impl Opening<'_> {
                     false
                 }
                 Asked::Failed { end, retry } => {
+                    search.tried.extend(self.record.way.as_ref().map(|way| way.broker.clone()));
                     if end.by == EndBy::Upstream {
                         search.suspects.extend(search.tried.last().cloned());
                     }
@@ -243,7 +250,6 @@ impl Opening<'_> {
         let waited = shard.reactor.now().duration_since(began);
         let passed = (dialogue.passed_in, dialogue.passed_out);
         let reply = dialogue.reply;
-        // Once it has taken part in an authentication, a client can't be handed on.
         let alone = passed == (0, 0);
         match answered {
             Ok(Ok(Ok(connack))) => {

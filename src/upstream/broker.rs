@@ -179,16 +179,19 @@ impl Broker {
         (xxh3_64_with_seed(key, self.slow_start_seed) >> 32) as f64 / f64::from(u32::MAX)
     }
 
-    /// Takes a place for one session; `None` when the last one has just gone.
-    pub fn lease(self: Arc<Self>) -> Option<Lease> {
-        let trial = self.take_trial()?;
+    /// Takes a place for one session.
+    ///
+    /// # Errors
+    /// The broker itself, when its last place, or its readiness, has just gone.
+    pub fn lease(self: Arc<Self>) -> Result<Lease, Arc<Self>> {
+        let Some(trial) = self.take_trial() else { return Err(self) };
         let before = self.sessions.fetch_add(1, Ordering::Relaxed);
         self.metrics.sessions_active.inc();
         let max_connections = self.max_connections;
         let lease = Lease { broker: self, trial: Cell::new(trial) };
         match max_connections {
-            Some(most) if before >= most.get() => None,
-            _ => Some(lease),
+            Some(most) if before >= most.get() => Err(lease.broker.clone()),
+            _ => Ok(lease),
         }
     }
 

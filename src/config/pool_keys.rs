@@ -203,7 +203,7 @@ fn retry_on(item: &Item<'_>) -> Read<RetryOn> {
 fn health(section: &mut Section<'_>) -> Read<Health> {
     let active = section.optional("active", |item| item.section(active));
     let passive = section.section("passive", passive);
-    let fail_open_percent = section.or("fail_open_percent", "90", |item| values::percent(item));
+    let fail_open_percent = section.or("fail_open_percent", "90", values::percent);
     Ok(Health {
         active: active?,
         passive: passive?,

@@ -138,8 +138,12 @@ mod tests {
         owners.claim(client, owner(4, 9), "me");
         assert!(owners.letters(1).is_empty());
         let many: Vec<_> = (0..100_000).map(|n| (n, ClientHash::new(0, &n.to_string()))).collect();
-        many.iter().for_each(|&(n, client)| owners.claim(client, owner(n, 1), ""));
-        many.iter().for_each(|&(n, client)| owners.release(client, n));
+        for &(n, client) in &many {
+            owners.claim(client, owner(n, 1), "");
+        }
+        for &(n, client) in &many {
+            owners.release(client, n);
+        }
         let room: usize = owners.parts.iter().map(|part| part.lock().unwrap().capacity()).sum();
         assert!(room <= PARTS * 1800, "room for {room}");
     }

@@ -98,7 +98,7 @@ fn all_say_no() {
     let proxy = Config::of(&brokers).pool(NO_EJECTION).start();
     for (first, last) in [("b1", 1), ("b2", 0)] {
         let id = id_of(&proxy, first);
-        let mut client = Client::exchange(proxy.address(), &connect(5, &id), &answers[last]);
+        let client = Client::exchange(proxy.address(), &connect(5, &id), &answers[last]);
         client.finish();
         let line = proxy.wait_end(&id);
         assert_eq!(end(&line), "upstream/connack/refused");

@@ -1,0 +1,256 @@
+//! Brokers that the operator drains, takes down and brings back, in a worker as the program runs it.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use mqtt_lb::{
+    config::{Bind, Config},
+    listener::{self, Listening},
+    observe::{AccessLogs, Metrics, Transport},
+    session::{Gate, Origin, Owners, Shared},
+    transport::TcpOptions,
+    upstream::{Bell, Pool, State},
+    worker::{Setup, Worker},
+};
+use tokio::sync::mpsc::unbounded_channel;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const WORKERS: u16 = 2;
+
+/// Accepts every client and sends back all it says.
+fn broker() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            thread::spawn(move || {
+                let mut connect = [0; 512];
+                let n = stream.read(&mut connect).unwrap_or(0);
+                // The level, behind a header of two bytes and the name.
+                let v5 = n > 8 && connect[8] == 5;
+                let answer: &[u8] = if v5 { b"\x20\x03\x00\x00\x00" } else { b"\x20\x02\x00\x00" };
+                let _ = stream.write_all(answer);
+                let _ = std::io::copy(&mut stream.try_clone().unwrap(), &mut stream);
+            });
+        }
+    });
+    address
+}
+
+/// Workers over one pool of two brokers, b1 and b2.
+struct Rig {
+    pool: Arc<Pool>,
+    address: SocketAddr,
+    workers: Vec<Worker>,
+}
+
+impl Rig {
+    fn start(pool: &str) -> Self {
+        let text = format!(
+            "listeners: [{{ name: mqtt, bind: \"127.0.0.1:0\", pool: brokers }}]\n\
+             pools:\n- name: brokers\n  upstreams:\n\
+             \x20 - {{ name: b1, address: \"{}\" }}\n\
+             \x20 - {{ name: b2, address: \"{}\" }}\n{pool}",
+            broker(),
+            broker()
+        );
+        let config = Config::parse(&text, Path::new("states.yaml"), &|_| None).unwrap();
+        let metrics = Metrics::new();
+        let bell = Arc::new(Bell::default());
+        let pool = Arc::new(Pool::new(&config.pools[0], &metrics, bell.clone()));
+        let shared = Shared {
+            pools: vec![pool.clone()],
+            limits: config.limits,
+            timeouts: config.timeouts,
+            gate: Arc::new(Gate::new(&config.limits, 1000)),
+            metrics: metrics.clone(),
+            owners: Arc::new(Owners::new(WORKERS.into(), bell.clone())),
+            bell,
+        };
+        let options = TcpOptions {
+            keepalive: config.timeouts.tcp_keepalive,
+            user_timeout: config.timeouts.tcp_user_timeout,
+        };
+        let listening = listener::bind(&config.listeners[0], WORKERS.into(), options).unwrap();
+        let Listening { name, bind: Bind::Tcp(address), sockets, .. } = listening else {
+            panic!("not TCP")
+        };
+        let logs = AccessLogs::open(&[], metrics.access_log_dropped()).unwrap();
+        let (ended, _) = unbounded_channel();
+        let workers = (0_u16..).zip(sockets).map(|(index, socket)| {
+            let origin = Origin {
+                name: name.clone(),
+                transport: Transport::Tcp,
+                pool: 0,
+                several_brokers: true,
+                metrics: metrics.listener(&name),
+            };
+            let setup = Setup {
+                index,
+                shared: shared.clone(),
+                listeners: vec![(socket, origin)],
+                log: logs.writer(),
+                first_session_id: u64::from(index) << 40,
+            };
+            Worker::start(setup, ended.clone()).unwrap()
+        });
+        Self { pool, address, workers: workers.collect() }
+    }
+
+    fn set(&self, name: &str, state: State) {
+        self.pool.set_state(name, state, Instant::now()).unwrap();
+    }
+
+    /// Sessions on b1 and b2.
+    fn sessions(&self) -> [u32; 2] {
+        [0, 1].map(|at| self.pool.members().list[at].broker.sessions())
+    }
+
+    #[track_caller]
+    fn wait_sessions(&self, wanted: [u32; 2]) {
+        let give_up = Instant::now() + PATIENCE;
+        while self.sessions() != wanted {
+            assert!(Instant::now() < give_up, "{:?} is not {wanted:?}", self.sessions());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn connect(&self, version: u8, id: &str) -> (TcpStream, Vec<u8>) {
+        let mut body = b"\x00\x04MQTT".to_vec();
+        body.extend([version, 2, 0, 0]);
+        if version == 5 {
+            body.push(0);
+        }
+        body.extend((id.len() as u16).to_be_bytes());
+        body.extend(id.as_bytes());
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&[&[0x10, body.len() as u8][..], &body].concat()).unwrap();
+        let mut answer = vec![0; if version == 5 { 5 } else { 4 }];
+        stream.read_exact(&mut answer).unwrap();
+        (stream, answer)
+    }
+
+    #[track_caller]
+    fn session(&self, version: u8, id: &str) -> TcpStream {
+        let (stream, answer) = self.connect(version, id);
+        assert_eq!(answer[3], 0);
+        stream
+    }
+
+    fn sessions_of(&self, kind: &str, count: usize) -> Vec<TcpStream> {
+        (0..count).map(|n| self.session(5, &format!("{kind}-{n}"))).collect()
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.workers.iter().for_each(Worker::end_sessions);
+        self.workers.iter().for_each(Worker::stop);
+    }
+}
+
+fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    rest
+}
+
+fn echo(stream: &mut TcpStream) {
+    stream.write_all(b"\xC0\x00").unwrap();
+    let mut back = [0; 2];
+    stream.read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"\xC0\x00");
+}
+
+#[test]
+fn a_draining_broker_keeps_its_sessions_and_gets_no_more() {
+    let rig = Rig::start("");
+    let mut held = rig.sessions_of("device", 20);
+    let before = rig.sessions();
+    assert!(before.iter().all(|sessions| *sessions > 3), "{before:?}");
+    rig.set("b1", State::Draining);
+    // Other clients: the same ones would not be let be online twice.
+    let more = rig.sessions_of("sensor", 20);
+    assert_eq!(rig.sessions(), [before[0], before[1] + 20]);
+    held.iter_mut().for_each(echo);
+    drop(more);
+    rig.wait_sessions(before);
+    rig.set("b1", State::Ready);
+    let again = rig.sessions_of("device", 20);
+    assert_eq!(rig.sessions(), before.map(|sessions| 2 * sessions));
+    drop(again);
+}
+
+#[test]
+fn a_draining_broker_is_emptied_at_the_rate_of_rebalance() {
+    let rig = Rig::start("  rebalance: { rate: 200 }\n");
+    let mut held = rig.sessions_of("device", 20);
+    let before = rig.sessions();
+    rig.set("b1", State::Draining);
+    rig.wait_sessions([0, before[1]]);
+    let gone = held.iter_mut().filter_map(|stream| {
+        stream.set_nonblocking(true).unwrap();
+        let mut bytes = [0; 3];
+        stream.read(&mut bytes).ok().map(|_| bytes)
+    });
+    let gone: Vec<_> = gone.collect();
+    assert_eq!(gone.len(), before[0] as usize);
+    assert!(gone.iter().all(|bytes| bytes == b"\xE0\x01\x9C"));
+}
+
+#[test]
+fn a_broker_that_is_down_loses_its_sessions() {
+    let rig = Rig::start("");
+    let held = rig.sessions_of("device", 20);
+    let before = rig.sessions();
+    rig.set("b2", State::Down);
+    rig.wait_sessions([before[0], 0]);
+    let gone: usize = held
+        .into_iter()
+        .map(|mut stream| {
+            stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+            let mut bytes = Vec::new();
+            usize::from(stream.read_to_end(&mut bytes).is_ok() && bytes == b"\xE0\x01\x9C")
+        })
+        .sum();
+    assert_eq!(gone, before[1] as usize);
+    let _more = rig.sessions_of("device", 20);
+    assert_eq!(rig.sessions()[1], 0);
+}
+
+#[test]
+fn a_broker_that_is_down_keeps_its_sessions_where_it_is_to() {
+    let rig = Rig::start("  on_down: keep\n  rebalance: { rate: 1000 }\n");
+    let mut held = rig.sessions_of("device", 20);
+    let before = rig.sessions();
+    rig.set("b2", State::Down);
+    let mut other = rig.session(4, "someone-else");
+    echo(&mut other);
+    held.iter_mut().for_each(echo);
+    assert_eq!(rig.sessions(), [before[0] + 1, before[1]]);
+}
+
+#[test]
+fn when_no_broker_may_be_used_clients_are_told() {
+    let rig = Rig::start("");
+    rig.set("b1", State::Draining);
+    rig.set("b2", State::Down);
+    assert!(!rig.pool.can_serve() && !rig.pool.is_failing_open());
+    for (version, code) in [(4, 3), (5, 0x88)] {
+        let (mut stream, answer) = rig.connect(version, "nobody");
+        assert_eq!(answer[3], code);
+        assert!(rest(&mut stream).is_empty());
+    }
+    rig.set("b2", State::Ready);
+    rig.session(4, "somebody");
+    let unknown = rig.pool.set_state("b3", State::Down, Instant::now()).unwrap_err();
+    assert_eq!(unknown.to_string(), "no broker b3 in pool brokers");
+}

@@ -65,7 +65,8 @@ impl Proxy {
     pub(crate) fn route(&self, client_id: &str) -> Option<&str> {
         let pool = self.config.pools.first()?;
         let all_up = |_| Some(0);
-        let broker = upstream::router(pool).pick(client_id.as_bytes(), &all_up)?;
+        let broker = upstream::router(pool.balance.algorithm, &pool.upstreams)
+            .pick(client_id.as_bytes(), &all_up)?;
         Some(&*pool.upstreams.get(broker)?.name)
     }
 

@@ -230,7 +230,7 @@ mod tests {
         now += 300;
         assert!(broker.tick(at(now)));
         assert!(broker.succeeded(at(now)) && broker.looks_up());
-        assert_eq!(broker.eject(at(now + 299), &PASSIVE), Duration::from_secs(300));
+        assert_eq!(broker.eject(at(now + 299), &PASSIVE), LONGEST_EJECTION);
         now += 299 + 300;
         broker.tick(at(now));
         broker.succeeded(at(now));

@@ -117,7 +117,9 @@ fn one_trial_at_a_time() {
     }
     assert_eq!(first.connections(), 2);
     release.store(true, Ordering::SeqCst);
-    trials.iter_mut().for_each(|client| client.expect(&connack(4, 0)));
+    for client in &mut trials {
+        client.expect(&connack(4, 0));
+    }
     wait_for("the second ejection", || (ejections(&proxy) == 2).then_some(()));
 }
 

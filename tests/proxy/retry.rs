@@ -173,7 +173,7 @@ fn a_server_reference() {
     let brokers: [Broker; 3] = std::array::from_fn(|_| Broker::echoing());
     let plain = Config::of(&brokers).start();
     let id = id_of(&plain, "b1");
-    let order = &route(&plain, &[], &[id.clone()])[0];
+    let order = &route(&plain, &[], std::slice::from_ref(&id))[0];
     // To the last one in order, which no retry would ask before the second.
     let last = &brokers[order[2][1..].parse::<usize>().unwrap() - 1];
     let references = [

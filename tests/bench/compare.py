@@ -103,6 +103,7 @@ def compare(options):
     print(report.table(rows, options.proxies))
     print()
     print(report.NOTES)
+    print(report.care(rows), end="")
     print(f"\n{options.rounds} round(s) in {time.monotonic() - begin:.0f} s")
     if options.json:
         options.json.write_text(json.dumps(document(options, rows, samples), indent=2) + "\n")
@@ -111,7 +112,7 @@ def compare(options):
 def show(round_number, rounds, scenario, name, sample):
     value = sample["first"] if scenario.kind == "idle" else sample["cpu"]
     print(
-        f"round {round_number + 1}/{rounds}  {scenario.name:<10}  {name:<14}"
+        f"round {round_number + 1}/{rounds}  {scenario.name:<10}  {name:<15}"
         f"{report.number(value):>8} {scenario.unit}",
         flush=True,
     )

@@ -21,6 +21,8 @@ class Proxy:
         self.port = free_port()
         self.log = None
         self.admin_port = None
+        # Those it is to use.
+        self.brokers = brokers
         self.process = STARTERS[name](self, brokers, directory)
         try:
             self.process.wait_listening(self.port)
@@ -50,7 +52,7 @@ def missing(names):
 def build(names):
     """Builds the rig and, if it takes part, the proxy."""
     commands = [["cargo", "build", "--release", "--locked", "--manifest-path", RIG / "Cargo.toml"]]
-    if "mqtt-lb" in names:
+    if any(name.startswith("mqtt-lb") for name in names):
         commands.append(["cargo", "build", "--release", "--locked", "--bin", "mqtt-lb"])
     for command in commands:
         if subprocess.run(command, cwd=ROOT).returncode:
@@ -70,7 +72,7 @@ def version(name):
     return (said.stdout + said.stderr).splitlines()[0].strip()
 
 
-def start_mqtt_lb(proxy, brokers, directory):
+def start_mqtt_lb(proxy, brokers, directory, **pool):
     proxy.log = directory / "access.log"
     proxy.admin_port = free_port()
     upstreams = [
@@ -80,7 +82,7 @@ def start_mqtt_lb(proxy, brokers, directory):
     config = {
         "runtime": {"workers": 1},
         "listeners": [{"name": "mqtt", "bind": f"127.0.0.1:{proxy.port}", "pool": "brokers"}],
-        "pools": [{"name": "brokers", "upstreams": upstreams}],
+        "pools": [{"name": "brokers", "upstreams": upstreams, **pool}],
         "access_log": [{"path": str(proxy.log), "format": "json"}],
         "admin": {"bind": f"127.0.0.1:{proxy.admin_port}"},
         # Sessions that the load left open must not hold up the end of a run.
@@ -90,6 +92,26 @@ def start_mqtt_lb(proxy, brokers, directory):
     file.write_text(json.dumps(config, indent=2))
     command = [ROOT / "target/release/mqtt-lb", "run", "-c", file]
     return Process("mqtt-lb", command, PROXY_CORE, directory)
+
+
+def start_plain(proxy, brokers, directory):
+    """One static broker and no checks: what the care for several brokers is measured against."""
+    proxy.brokers = brokers[:1]
+    return start_mqtt_lb(proxy, proxy.brokers, directory, health={"passive": {"failures": 0}})
+
+
+def start_guarded(proxy, brokers, directory):
+    """All that can be done about brokers that fail, fill up and return."""
+    return start_mqtt_lb(
+        proxy,
+        brokers,
+        directory,
+        balance={"bounded_load": 1.25},
+        health={"active": {"type": "mqtt", "interval": "1s"}},
+        slow_start="30s",
+        rebalance={"rate": 50},
+        admission={"rate": 1_000_000},
+    )
 
 
 def start_haproxy(proxy, brokers, directory, tuning="", options=""):
@@ -184,6 +206,8 @@ def start_relay_splice(proxy, brokers, directory):
 
 STARTERS = {
     "mqtt-lb": start_mqtt_lb,
+    "mqtt-lb-plain": start_plain,
+    "mqtt-lb-guarded": start_guarded,
     "haproxy": start_haproxy,
     "haproxy-splice": start_haproxy_splice,
     "nginx": start_nginx,

@@ -97,6 +97,16 @@ def table(rows, proxies):
     return "\n".join(text)
 
 
+def care(rows):
+    """What the care for several brokers adds to a single one without any, where both were measured."""
+    lines = []
+    for row in rows:
+        added = ratio(row["medians"].get("mqtt-lb-guarded"), row["medians"].get("mqtt-lb-plain"))
+        if added is not None:
+            lines.append(f"{row['title']}: mqtt-lb-guarded is {added:.3f} of mqtt-lb-plain")
+    return "\n".join(lines)
+
+
 def number(value):
     """Three digits or so."""
     if value is None:

@@ -40,7 +40,7 @@ pub(super) struct Record {
     /// Bytes read from the client before its session began.
     pub(super) read: u32,
     pub(super) handshake: Option<Micros>,
-    /// In a queue for admission; 0: it did not have to wait.
+    /// In queues for admission; 0: it did not have to wait.
     pub(super) queued: Micros,
 }
 
@@ -81,6 +81,12 @@ pub(super) struct Answer {
 /// A duration of a handshake, in microseconds; over an hour does not occur.
 #[derive(Clone, Copy)]
 pub(super) struct Micros(pub(super) u32);
+
+impl Micros {
+    pub(super) fn add(&mut self, duration: Duration) {
+        self.0 = self.0.saturating_add(Self::from(duration).0);
+    }
+}
 
 impl From<Duration> for Micros {
     fn from(duration: Duration) -> Self {

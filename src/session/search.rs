@@ -166,7 +166,7 @@ impl Opening<'_> {
         let turn = pin!(door.turn());
         let turn = pin!(while_unbroken(shard, &self.client, EndPhase::Dial, turn));
         let waited = deadline(&shard.reactor, began + door.max_wait, turn).await;
-        self.record.queued = shard.reactor.now().duration_since(began).into();
+        self.record.queued.add(shard.reactor.now().duration_since(began));
         match waited {
             Ok(Ok(())) => Ok(()),
             Ok(Err(end)) => Err(self.given_up(end)),

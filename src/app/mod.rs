@@ -25,7 +25,7 @@ use crate::{
     observe::{AccessLogs, Metrics, Transport},
     session::{Gate, Origin, Owners, Shared},
     transport::TcpOptions,
-    upstream::{Bell, Pool},
+    upstream::{self, Bell, Pool},
     worker::{Setup, Worker},
 };
 
@@ -95,6 +95,9 @@ async fn run_here(config: &Config) -> anyhow::Result<()> {
     tasks.spawn(pools::tick(pools.clone()));
     for pool in pools.iter().filter(|pool| pool.config.admission.is_some()) {
         tasks.spawn(pools::admit(pool.clone()));
+    }
+    for pool in pools.iter().filter(|pool| pool.config.health.active.is_some()) {
+        tasks.spawn(upstream::watch(pool.clone()));
     }
     tasks.spawn(resolve::forever(pools));
     let control = control::Control {

@@ -5,6 +5,7 @@ mod bell;
 mod broker;
 mod condition;
 mod dial;
+mod health;
 mod pick;
 mod pool;
 
@@ -13,5 +14,6 @@ pub use bell::Bell;
 pub use broker::{Broker, Lease, Target};
 pub use condition::State;
 pub use dial::{DialError, dial};
+pub use health::watch;
 pub use pick::{FairShare, Pick};
 pub use pool::{Changes, Member, Members, Pool, UnknownBroker, router};

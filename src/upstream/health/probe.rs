@@ -1,0 +1,168 @@
+//! One probe: connect, ask, and leave politely, all within the check's timeout.
+
+use std::{error::Error, fmt, io, time::Duration};
+
+use rustix::io::Errno;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, sink},
+    net::{TcpStream, UnixStream},
+    time::{Instant, timeout_at},
+};
+
+use super::{http, mqtt};
+use crate::{
+    config::{ActiveCheck, Probe, Secret},
+    mqtt::{Malformed, Version, reason},
+    upstream::{Broker, DialError, Target},
+};
+
+/// Bytes that are read and dropped while a broker is waited for to close: after a DISCONNECT it has
+/// nothing more to say.
+const LEFTOVERS: u64 = 4096;
+
+/// Asks `broker` whether it is well. `client_id` is who an MQTT probe says it is.
+///
+/// # Errors
+/// In an operator's words, what was wrong.
+pub(super) async fn probe(
+    check: &ActiveCheck,
+    broker: &Broker,
+    client_id: &str,
+) -> Result<(), Failure> {
+    let deadline = Deadline { at: Instant::now() + check.timeout, timeout: check.timeout };
+    let target = broker.target().ok_or(DialError::Unresolved)?;
+    match &check.probe {
+        Probe::Tcp => {
+            let stream = connect(target, deadline).await?;
+            leave(stream, deadline).await;
+            Ok(())
+        }
+        Probe::Mqtt { username, password, expect } => {
+            let password = password.as_ref().map(Secret::reveal);
+            let packet = mqtt::connect(client_id, check.timeout, username.as_deref(), password);
+            let mut stream = connect(target, deadline).await?;
+            let code = mqtt::ask(&mut stream, &packet, deadline).await?;
+            leave(stream, deadline).await;
+            if expect.contains(&code) {
+                return Ok(());
+            }
+            Err(Failure::Refused { code, expected: expect.clone() })
+        }
+        Probe::Http { port, path, expect, login } => {
+            let Target::Ip(mut address) = target else { return Err(Failure::NoPort) };
+            address.set_port(*port);
+            let login = login.as_ref().map(|(username, password)| (&**username, password.reveal()));
+            let request = http::get(&broker.address, address, path, login)?;
+            let stream = connect(Target::Ip(address), deadline).await?;
+            let status = http::ask(stream, request, deadline).await?;
+            if expect.contains(&status) {
+                return Ok(());
+            }
+            Err(Failure::Status { status, expected: expect.clone() })
+        }
+    }
+}
+
+/// Why a probe was not good.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// Likely: the broker hangs, or what it asks about its clients does.
+    #[error("no CONNACK within {0:?}")]
+    NoConnack(Duration),
+    /// Likely: a broker at its limit of connections, or something in front of no broker.
+    #[error("closed before a CONNACK")]
+    Closed,
+    #[error("broken before a CONNACK: {0}")]
+    Broken(#[source] io::Error),
+    /// Likely: another protocol at that port, or TLS.
+    #[error("no CONNACK: {0}")]
+    NotConnack(#[from] Malformed),
+    #[error("CONNACK code {code} ({}), expected {}", reason::name(Version::V311, *code), Either(expected))]
+    Refused { code: u8, expected: Vec<u8> },
+    #[error("http checks need an IP address or a host name, and this broker has a unix socket")]
+    NoPort,
+    #[error("cannot be asked for: {0}")]
+    Request(#[from] hyper::http::Error),
+    #[error("no HTTP answer within {0:?}")]
+    NoHttp(Duration),
+    /// Likely: another protocol at that port.
+    #[error("no HTTP answer: {}", with_source(.0))]
+    Http(#[from] hyper::Error),
+    #[error("status {status}, expected {}", Either(expected))]
+    Status { status: u16, expected: Vec<u16> },
+}
+
+impl Failure {
+    pub(super) fn is_a_timeout(&self) -> bool {
+        matches!(self, Self::Dial(DialError::TimedOut(_)) | Self::NoConnack(_) | Self::NoHttp(_))
+    }
+
+    /// Whether nobody was asked, because this host has no descriptor, memory or port left for it.
+    pub(super) fn is_a_shortage_here(&self) -> bool {
+        let Self::Dial(DialError::Failed(error)) = self else { return false };
+        matches!(
+            Errno::from_io_error(error),
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL)
+        )
+    }
+}
+
+/// When a probe has to be over, and how long it then took.
+#[derive(Clone, Copy)]
+pub(super) struct Deadline {
+    pub(super) at: Instant,
+    pub(super) timeout: Duration,
+}
+
+/// A connection to a broker, over TCP or a unix socket.
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+pub(super) type Stream = Box<dyn Duplex>;
+
+async fn connect(target: Target<'_>, deadline: Deadline) -> Result<Stream, DialError> {
+    let connecting = async {
+        Ok(match target {
+            Target::Ip(address) => Box::new(TcpStream::connect(address).await?) as Stream,
+            Target::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        })
+    };
+    match timeout_at(deadline.at, connecting).await {
+        Ok(connected) => connected.map_err(DialError::Failed),
+        Err(_) => Err(DialError::TimedOut(deadline.timeout)),
+    }
+}
+
+/// Ends our side and waits for the broker to end its own: closed at once, with something unread, the
+/// connection would end in a reset, which brokers log.
+async fn leave(mut stream: Stream, deadline: Deadline) {
+    let leaving = async {
+        stream.shutdown().await?;
+        copy(&mut stream.take(LEFTOVERS), &mut sink()).await
+    };
+    // The broker has been judged; how it parts is not held against it.
+    let _ = timeout_at(deadline.at, leaving).await;
+}
+
+/// Numbers, as "0 or 5".
+struct Either<'a, T>(&'a [T]);
+
+impl<T: fmt::Display> fmt::Display for Either<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, number) in self.0.iter().enumerate() {
+            write!(f, "{}{number}", if n == 0 { "" } else { " or " })?;
+        }
+        Ok(())
+    }
+}
+
+/// hyper says in the source alone how a connection broke.
+fn with_source(error: &hyper::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

@@ -150,9 +150,14 @@ impl Link {
 }
 
 pub(crate) fn echo(mut link: Link) {
-    if link.accept().is_none() {
-        return;
+    if let Some(connect) = link.read_packet() {
+        echo_to(link, &connect);
     }
+}
+
+/// Accepts the client whose CONNECT was read, and sends back all it says.
+pub(crate) fn echo_to(mut link: Link, connect: &[u8]) {
+    link.send(&connack(version(connect), 0));
     let mut buffer = [0; 16 * 1024];
     while let Ok(n @ 1..) = link.stream.read(&mut buffer) {
         link.send(&buffer[..n]);

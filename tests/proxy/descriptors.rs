@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Starts the proxy with so few descriptors that it cannot raise them.
-fn start_with_descriptors(count: u32, config: &Config) -> Proxy {
+pub(crate) fn start_with_descriptors(count: u32, config: &Config) -> Proxy {
     Proxy::start_in(tempfile::tempdir().unwrap(), &config.text(), |program| {
         let mut shell = Command::new("sh");
         let script = format!("ulimit -n {count}; exec \"$0\" \"$@\"");

@@ -19,8 +19,9 @@ pub(super) fn raise_limit() -> u64 {
 }
 
 /// The connections that so many descriptors allow: a session has two, its client's and its broker's.
-pub(super) fn connections(descriptors: u64, workers: usize) -> u32 {
-    let reserved = RESERVED + RESERVED_PER_WORKER * workers as u64;
+/// `probes` is how many brokers are checked, each by one connection at a time.
+pub(super) fn connections(descriptors: u64, workers: usize, probes: usize) -> u32 {
+    let reserved = RESERVED + RESERVED_PER_WORKER * workers as u64 + probes as u64;
     let connections = (descriptors.saturating_sub(reserved) / 2).max(1);
     tracing::info!(descriptors, connections, "descriptor limit");
     connections.try_into().unwrap_or(u32::MAX)

@@ -55,7 +55,11 @@ async fn run_here(config: &Config) -> anyhow::Result<()> {
     let shared = Shared {
         gate: Arc::new(Gate::new(
             &config.limits,
-            descriptors::connections(descriptors, config.runtime.workers.get()),
+            descriptors::connections(
+                descriptors,
+                config.runtime.workers.get(),
+                checked_brokers(config),
+            ),
         )),
         pools: pools.clone(),
         limits: config.limits,
@@ -115,6 +119,12 @@ async fn run_here(config: &Config) -> anyhow::Result<()> {
     logs.close(LOG_PATIENCE);
     remove(socket_files);
     outcome
+}
+
+/// Those that are discovered are not known yet; the reserve has room for a few.
+fn checked_brokers(config: &Config) -> usize {
+    let checked = config.pools.iter().filter(|pool| pool.health.active.is_some());
+    checked.map(|pool| pool.upstreams.len()).sum()
 }
 
 fn bind_all(config: &Config) -> anyhow::Result<Vec<Listening>> {

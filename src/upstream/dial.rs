@@ -35,6 +35,8 @@ impl DialError {
                     | Kind::NetworkUnreachable
                     | Kind::TimedOut
                     | Kind::NotFound
+                    // A unix socket whose queue is full.
+                    | Kind::WouldBlock
             ),
         }
     }

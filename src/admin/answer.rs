@@ -48,7 +48,7 @@ pub(super) fn answer<B>(request: &Request<B>, state: &AdminState) -> Answer {
 fn may_read(state: &AdminState, headers: &HeaderMap) -> bool {
     let Some(token) = &state.token else { return true };
     let given = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
-    given.is_some_and(|given| is_same(given, token.as_bytes()))
+    given.is_some_and(|given| is_same(given, token.reveal().as_bytes()))
 }
 
 /// The token of an `Authorization` header (RFC 6750, section 2.1); the scheme is in any case

@@ -15,7 +15,7 @@ use tokio::{
 
 pub use listener::{AdminListener, BindError};
 
-use crate::observe::Metrics;
+use crate::{config::Secret, observe::Metrics};
 use answer::answer;
 use listener::Stream;
 
@@ -24,7 +24,7 @@ use listener::Stream;
 pub struct AdminState {
     pub metrics: Metrics,
     /// The bearer token (RFC 6750) that `/metrics` asks for.
-    pub token: Option<Arc<str>>,
+    pub token: Option<Secret>,
     /// Asked at every `/readyz`.
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
 }

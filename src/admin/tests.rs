@@ -21,7 +21,7 @@ const NEVER: Duration = Duration::from_hours(1);
 fn state(token: Option<&str>, readiness: Readiness) -> AdminState {
     AdminState {
         metrics: Metrics::new(),
-        token: token.map(Into::into),
+        token: token.map(Secret::new),
         readiness: Arc::new(move || readiness),
     }
 }

@@ -7,15 +7,13 @@ use super::{
     ProgramLogFormat, Rate, Runtime, Timeouts, WhenFull,
     cross::{Binds, Names},
     pool_keys::pool,
+    quantities::{self, ABOVE_ZERO, ZERO_TOO},
+    secret,
     section::{Item, Read, Section},
     units::{BIND, DURATION},
     values,
 };
 
-/// A year is as good as forever, and far from where sums of times overflow.
-const FOREVER: Duration = Duration::from_hours(365 * 24);
-pub(super) const ABOVE_ZERO: RangeInclusive<Duration> = Duration::from_millis(1)..=FOREVER;
-const ZERO_TOO: RangeInclusive<Duration> = Duration::ZERO..=FOREVER;
 /// TCP_KEEPIDLE takes 1 to 32,767 seconds: tcp(7), MAX_TCP_KEEPIDLE.
 const TCP_KEEPALIVE: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(32_767);
@@ -26,7 +24,7 @@ const TCP_USER_TIMEOUT: RangeInclusive<Duration> =
 /// the longest packet there is: 5 bytes of fixed header and 268,435,455 more (MQTT 5.0, 2.1.4).
 const CONNECT_PACKET: RangeInclusive<usize> = 64..=5 + 268_435_455;
 /// The most CPUs that a glibc CPU set names (CPU_SETSIZE).
-const MAX_WORKERS: u32 = 1024;
+const WORKERS: RangeInclusive<NonZeroUsize> = NonZeroUsize::MIN..=NonZeroUsize::new(1024).unwrap();
 
 pub(super) fn config(file: &mut Section<'_>) -> Read<Config> {
     let mut binds = Binds::default();
@@ -68,8 +66,7 @@ fn runtime(section: &mut Section<'_>) -> Read<Runtime> {
     let auto = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let workers = section.or("workers", "auto", |item| {
         values::one_of_or(item, &[("auto", auto)], "a whole number from 1 to 1024", |item| {
-            let number = values::positive(item, MAX_WORKERS)?;
-            Ok(number.try_into().unwrap_or(NonZeroUsize::MAX))
+            quantities::number(item, &WORKERS)
         })
     });
     Ok(Runtime { workers: workers? })
@@ -92,11 +89,11 @@ fn listener(
 }
 
 fn limits(section: &mut Section<'_>) -> Read<Limits> {
-    let max_connections = section.or("max_connections", "0", values::limit);
-    let max_connections_per_ip = section.or("max_connections_per_ip", "0", values::limit);
+    let max_connections = section.or("max_connections", "0", quantities::limit);
+    let max_connections_per_ip = section.or("max_connections_per_ip", "0", quantities::limit);
     let connects_per_ip = section.section("connects_per_ip", rate);
     let connect_packet =
-        section.or("connect_packet", "64KiB", |item| values::size(item, &CONNECT_PACKET));
+        section.or("connect_packet", "64KiB", |item| quantities::size(item, &CONNECT_PACKET));
     Ok(Limits {
         max_connections: max_connections?,
         max_connections_per_ip: max_connections_per_ip?,
@@ -106,26 +103,26 @@ fn limits(section: &mut Section<'_>) -> Read<Limits> {
 }
 
 fn rate(section: &mut Section<'_>) -> Read<Option<Rate>> {
-    let rate = section.or("rate", "0", values::limit);
-    let burst = section.or("burst", "0", values::limit);
+    let rate = section.or("rate", "0", quantities::limit);
+    let burst = section.or("burst", "0", quantities::limit);
     let (rate, burst) = (rate?, burst?);
     Ok(rate.map(|rate| Rate { rate, burst: burst.unwrap_or(rate) }))
 }
 
 fn timeouts(section: &mut Section<'_>) -> Read<Timeouts> {
     let connect_packet =
-        section.or("connect_packet", "10s", |item| values::duration(item, &ABOVE_ZERO));
+        section.or("connect_packet", "10s", |item| quantities::duration(item, &ABOVE_ZERO));
     let idle = section.or("idle", "keepalive", |item| {
         let words = [("keepalive", Idle::KeepAlive), ("none", Idle::Never)];
         values::one_of_or(item, &words, DURATION, |item| {
-            values::duration(item, &ABOVE_ZERO).map(Idle::After)
+            quantities::duration(item, &ABOVE_ZERO).map(Idle::After)
         })
     });
-    let half_close = section.or("half_close", "30s", |item| values::duration(item, &ZERO_TOO));
+    let half_close = section.or("half_close", "30s", |item| quantities::duration(item, &ZERO_TOO));
     let tcp_keepalive =
-        section.or("tcp_keepalive", "60s", |item| values::duration(item, &TCP_KEEPALIVE));
+        section.or("tcp_keepalive", "60s", |item| quantities::duration(item, &TCP_KEEPALIVE));
     let tcp_user_timeout =
-        section.or("tcp_user_timeout", "30s", |item| values::duration(item, &TCP_USER_TIMEOUT));
+        section.or("tcp_user_timeout", "30s", |item| quantities::duration(item, &TCP_USER_TIMEOUT));
     Ok(Timeouts {
         connect_packet: connect_packet?,
         idle: idle?,
@@ -136,12 +133,12 @@ fn timeouts(section: &mut Section<'_>) -> Read<Timeouts> {
 }
 
 fn dns(section: &mut Section<'_>) -> Read<Dns> {
-    let servers = section.optional("servers", |item| item.some(values::ip_address));
+    let servers = section.optional("servers", |item| item.some(values::ip_and_port));
     Ok(Dns { servers: servers?.unwrap_or_default() })
 }
 
 fn drain(section: &mut Section<'_>) -> Read<Drain> {
-    let timeout = section.or("timeout", "30s", |item| values::duration(item, &ZERO_TOO));
+    let timeout = section.or("timeout", "30s", |item| quantities::duration(item, &ZERO_TOO));
     Ok(Drain { timeout: timeout? })
 }
 
@@ -174,7 +171,7 @@ fn log(section: &mut Section<'_>) -> Read<Log> {
 }
 
 fn admin(section: &mut Section<'_>, binds: &mut Binds) -> Read<Admin> {
-    let token = section.optional("token_file", values::secret_file);
+    let token = section.optional("token_file", secret::token_file);
     let bind = section.required("bind", BIND, |item| {
         let bind = binds.add(item)?;
         match (&bind, &token) {

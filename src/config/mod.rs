@@ -2,9 +2,12 @@
 
 mod cross;
 mod fault;
+mod health_keys;
 mod keys;
 mod pool;
 mod pool_keys;
+mod quantities;
+mod secret;
 mod section;
 mod tree;
 mod units;
@@ -22,8 +25,9 @@ use std::{
 pub use fault::{Fault, Faults};
 pub use pool::{
     ActiveCheck, Address, Admission, Balance, Discover, Health, OnDown, Passive, Pool, Probe,
-    Records, RetryOn, Secret, Upstream,
+    Records, RetryOn, Upstream,
 };
+pub use secret::Secret;
 
 use fault::Position;
 use section::{Item, Reader};
@@ -266,17 +270,9 @@ pub enum ProgramLogFormat {
     Json,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Admin {
     pub bind: Bind,
     /// The bearer token that `/metrics` asks for; read from `token_file`, which a bind that is not loopback needs.
-    pub token: Option<Arc<str>>,
-}
-
-impl fmt::Debug for Admin {
-    /// Hides the token: a debug line must not give it away.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let token = self.token.as_ref().map(|_| "(secret)");
-        f.debug_struct("Admin").field("bind", &self.bind).field("token", &token).finish()
-    }
+    pub token: Option<Secret>,
 }

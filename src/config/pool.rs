@@ -1,8 +1,8 @@
 //! One pool of the file: brokers, how they are chosen, and what happens when they fail.
 
-use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 
-use super::Rate;
+use super::{Rate, Secret};
 use crate::route::{Algorithm, EmptyClientId, KeyTemplate};
 
 #[derive(Clone, Debug)]
@@ -141,24 +141,4 @@ pub enum OnDown {
 pub struct Admission {
     pub rate: Rate,
     pub max_wait: Duration,
-}
-
-/// A password or token, which no debug line gives away.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<str>);
-
-impl Secret {
-    pub(super) fn new(text: Arc<str>) -> Self {
-        Self(text)
-    }
-
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
 }

@@ -1,25 +1,25 @@
 //! Every key of a pool.
 
-use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
+use std::{num::NonZeroU32, ops::RangeInclusive};
 
 use crate::route::{Algorithm, EmptyClientId, KETAMA_MAX_TOTAL_WEIGHT, KeyTemplate};
 
 use super::{
-    ActiveCheck, Admission, Balance, Discover, Health, OnDown, Passive, Pool, Probe, Rate, Records,
-    RetryOn, Secret, Upstream,
+    Address, Admission, Balance, Discover, Health, OnDown, Pool, Probe, Rate, Records, RetryOn,
+    Upstream,
     cross::Names,
-    keys::ABOVE_ZERO,
+    health_keys::health,
+    quantities::{self, ABOVE_ZERO, INTERVAL, ZERO_TOO},
     section::{Item, Read, Section},
-    units::ADDRESS,
+    units::{ADDRESS, DNS_NAME, PORT},
     values,
 };
 
-/// The width of a weight in a DNS SRV record (RFC 2782), where discovered weights come from.
-const MAX_WEIGHT: u32 = u16::MAX as u32;
+/// Up to the width of a weight in a DNS SRV record (RFC 2782), where discovered weights come from.
+const WEIGHTS: RangeInclusive<NonZeroU32> =
+    NonZeroU32::MIN..=NonZeroU32::new(u16::MAX as u32).unwrap();
 /// Below 1.01 a broker is full before the last of the others has its share; at 100 nothing is bound.
 const BOUNDED_LOAD: RangeInclusive<f64> = 1.01..=100.0;
-/// A look-up or a probe more often than ten times a second is an attack on what it asks.
-const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(24);
 
 pub(super) fn pool(item: &Item<'_>, names: &mut Names) -> Read<Pool> {
     names.listed += 1;
@@ -37,19 +37,23 @@ pub(super) fn pool(item: &Item<'_>, names: &mut Names) -> Read<Pool> {
             listed.map(Option::unwrap_or_default)
         };
         let connect_timeout =
-            section.or("connect_timeout", "1s", |item| values::duration(item, &ABOVE_ZERO));
+            section.or("connect_timeout", "1s", |item| quantities::duration(item, &ABOVE_ZERO));
         let connack_timeout =
-            section.or("connack_timeout", "10s", |item| values::duration(item, &ABOVE_ZERO));
-        let tries = section.or("tries", "3", |item| values::positive(item, u32::MAX));
-        let retry_on = section.optional("retry_on", retry_on);
+            section.or("connack_timeout", "10s", |item| quantities::duration(item, &ABOVE_ZERO));
+        let tries = section.or("tries", "3", quantities::positive);
+        let reasons = section.optional("retry_on", reasons);
         let health = section.section("health", health);
         let on_down = section.or("on_down", "close", |item| {
             values::one_of(item, &[("close", OnDown::Close), ("keep", OnDown::Keep)])
         });
         let rebalance = section.optional("rebalance", |item| item.section(rebalance));
-        let slow_start = section.optional("slow_start", |item| values::duration(item, &ABOVE_ZERO));
+        let slow_start =
+            section.optional("slow_start", |item| quantities::duration(item, &ABOVE_ZERO));
         let admission = section.optional("admission", |item| item.section(admission));
         section.not_available_yet(&["tls", "send_proxy_protocol", "source_addresses"]);
+        if let (Ok(upstreams), Ok(health)) = (&upstreams, &health) {
+            can_be_asked(section, upstreams, health)?;
+        }
         Ok(Pool {
             name: name?,
             balance: balance?,
@@ -58,7 +62,7 @@ pub(super) fn pool(item: &Item<'_>, names: &mut Names) -> Read<Pool> {
             connect_timeout: connect_timeout?,
             connack_timeout: connack_timeout?,
             tries: tries?,
-            retry_on: retry_on?.unwrap_or(EVERY_RETRY),
+            retry_on: retry_on(reasons?.as_deref().unwrap_or(&REASONS)),
             health: health?,
             on_down: on_down?,
             rebalance: rebalance?,
@@ -105,7 +109,7 @@ fn balance(section: &mut Section<'_>) -> Read<Balance> {
         )
     });
     let bounded_load =
-        section.optional("bounded_load", |item| values::decimal(item, &BOUNDED_LOAD));
+        section.optional("bounded_load", |item| quantities::decimal(item, &BOUNDED_LOAD));
     Ok(Balance {
         algorithm: algorithm?,
         key: key?,
@@ -137,8 +141,8 @@ fn upstreams(
 fn upstream(section: &mut Section<'_>, names: &mut Names) -> Read<Upstream> {
     let name = section.required("name", "a name", |item| names.add(item));
     let address = section.required("address", ADDRESS, values::address);
-    let weight = section.or("weight", "1", |item| values::positive(item, MAX_WEIGHT));
-    let max_connections = section.or("max_connections", "0", values::limit);
+    let weight = section.or("weight", "1", |item| quantities::number(item, &WEIGHTS));
+    let max_connections = section.or("max_connections", "0", quantities::limit);
     let backup = section.or("backup", "false", values::boolean);
     Ok(Upstream {
         name: name?,
@@ -149,12 +153,29 @@ fn upstream(section: &mut Section<'_>, names: &mut Names) -> Read<Upstream> {
     })
 }
 
+/// HTTP is asked at another port of the broker's host.
+fn can_be_asked(section: &Section<'_>, upstreams: &[Upstream], health: &Health) -> Read<()> {
+    let http =
+        health.active.as_ref().is_some_and(|check| matches!(check.probe, Probe::Http { .. }));
+    let is_unix = |upstream: &&Upstream| matches!(upstream.address, Address::Unix(_));
+    match upstreams.iter().find(is_unix).filter(|_| http) {
+        None => Ok(()),
+        Some(upstream) => Err(section.fault(
+            "health",
+            &format!(
+                "has checks of type http, and {} is a unix socket; allowed: tcp, mqtt",
+                upstream.name
+            ),
+        )),
+    }
+}
+
 fn discover(section: &mut Section<'_>) -> Read<Discover> {
-    let dns = section.required("dns", "a host name", values::host_name);
+    let dns = section.required("dns", DNS_NAME, values::dns_name);
     let is_srv =
         section.or("type", "srv", |item| values::one_of(item, &[("srv", true), ("a", false)]));
     let port = section.optional("port", values::port);
-    let interval = section.or("interval", "10s", |item| values::duration(item, &INTERVAL));
+    let interval = section.or("interval", "10s", |item| quantities::duration(item, &INTERVAL));
     let records = match (is_srv?, port?) {
         (true, None) => Records::Srv,
         (true, Some(_)) => {
@@ -162,148 +183,47 @@ fn discover(section: &mut Section<'_>) -> Read<Discover> {
             return Err(section.fault("port", message));
         }
         (false, Some(port)) => Records::Addresses { port },
-        (false, None) => return Err(section.missing("port", "a port from 1 to 65535, for type a")),
+        (false, None) => return Err(section.missing("port", &format!("{PORT}, for type a"))),
     };
     Ok(Discover { dns: dns?, records, interval: interval? })
 }
 
-const EVERY_RETRY: RetryOn = RetryOn {
-    connect_failure: true,
-    connect_timeout: true,
-    no_connack: true,
-    server_unavailable: true,
-    server_busy: true,
-    use_another_server: true,
-};
+/// Why a CONNECT is offered to another broker.
+const REASONS: [&str; 6] = [
+    "connect_failure",
+    "connect_timeout",
+    "no_connack",
+    "server_unavailable",
+    "server_busy",
+    "use_another_server",
+];
 
-fn retry_on(item: &Item<'_>) -> Read<RetryOn> {
-    type Reason = fn(&mut RetryOn) -> &mut bool;
-    let reasons: &[(&str, Reason)] = &[
-        ("connect_failure", |on| &mut on.connect_failure),
-        ("connect_timeout", |on| &mut on.connect_timeout),
-        ("no_connack", |on| &mut on.no_connack),
-        ("server_unavailable", |on| &mut on.server_unavailable),
-        ("server_busy", |on| &mut on.server_busy),
-        ("use_another_server", |on| &mut on.use_another_server),
-    ];
-    let mut on = RetryOn {
-        connect_failure: false,
-        connect_timeout: false,
-        no_connack: false,
-        server_unavailable: false,
-        server_busy: false,
-        use_another_server: false,
-    };
-    for reason in item.list(|item| values::one_of(item, reasons))? {
-        *reason(&mut on) = true;
+/// Reads some of them, which need not be unlike each other.
+fn reasons(item: &Item<'_>) -> Read<Vec<&'static str>> {
+    let words = REASONS.map(|reason| (reason, reason));
+    item.list(|item| values::one_of(item, &words))
+}
+
+fn retry_on(reasons: &[&str]) -> RetryOn {
+    let on = |reason| reasons.contains(&reason);
+    RetryOn {
+        connect_failure: on("connect_failure"),
+        connect_timeout: on("connect_timeout"),
+        no_connack: on("no_connack"),
+        server_unavailable: on("server_unavailable"),
+        server_busy: on("server_busy"),
+        use_another_server: on("use_another_server"),
     }
-    Ok(on)
-}
-
-fn health(section: &mut Section<'_>) -> Read<Health> {
-    let active = section.optional("active", |item| item.section(active));
-    let passive = section.section("passive", passive);
-    let fail_open_percent = section.or("fail_open_percent", "90", values::percent);
-    Ok(Health {
-        active: active?,
-        passive: passive?,
-        fail_open_percent: NonZeroU32::new(fail_open_percent?),
-    })
-}
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Tcp,
-    Mqtt,
-    Http,
-}
-
-fn active(section: &mut Section<'_>) -> Read<ActiveCheck> {
-    let kinds = [("tcp", Kind::Tcp), ("mqtt", Kind::Mqtt), ("http", Kind::Http)];
-    let kind = section.required("type", "tcp, mqtt, http", |item| values::one_of(item, &kinds));
-    let interval = section.or("interval", "5s", |item| values::duration(item, &INTERVAL));
-    let timeout = section.or("timeout", "2s", |item| values::duration(item, &ABOVE_ZERO));
-    let rise = section.or("rise", "2", |item| values::positive(item, u32::MAX));
-    let fall = section.or("fall", "3", |item| values::positive(item, u32::MAX));
-    let probe = match kind {
-        Ok(Kind::Tcp) => Ok(Probe::Tcp),
-        Ok(Kind::Mqtt) => mqtt(section),
-        Ok(Kind::Http) => http(section),
-        // Which other keys there are depends on it.
-        Err(reported) => {
-            section.ignore_others();
-            Err(reported)
-        }
-    };
-    Ok(ActiveCheck {
-        probe: probe?,
-        interval: interval?,
-        timeout: timeout?,
-        rise: rise?,
-        fall: fall?,
-    })
-}
-
-fn mqtt(section: &mut Section<'_>) -> Read<Probe> {
-    let username = section.optional("username", values::mqtt_text);
-    let password = section.optional("password_file", password);
-    let expect =
-        section.optional("expect", |item| item.some(|item| values::integer(item, 0..=255)));
-    let (username, password) = (username?, password?);
-    if username.is_none() && password.is_some() {
-        let message = "is there without a username; allowed: both, or a username alone";
-        return Err(section.fault("password_file", message));
-    }
-    let expect = expect?.map_or_else(|| vec![0], |codes| codes.iter().map(|&c| c as u8).collect());
-    Ok(Probe::Mqtt { username, password, expect })
-}
-
-fn http(section: &mut Section<'_>) -> Read<Probe> {
-    let port = section.required("port", "a port from 1 to 65535", values::port);
-    let path = section.or("path", "/", values::http_path);
-    let username = section.optional("username", values::http_username);
-    let password = section.optional("password_file", password);
-    let expect =
-        section.optional("expect", |item| item.some(|item| values::integer(item, 100..=599)));
-    let login = match (username?, password?) {
-        (None, None) => None,
-        (Some(username), Some(password)) => Some((username, password)),
-        (None, Some(_)) => {
-            let message = "is there without a username; allowed: both, or neither";
-            return Err(section.fault("password_file", message));
-        }
-        (Some(_), None) => {
-            return Err(section.missing("password_file", "a file with the password of username"));
-        }
-    };
-    let expect =
-        expect?.map_or_else(|| vec![200], |codes| codes.iter().map(|&c| c as u16).collect());
-    Ok(Probe::Http { port: port?, path: path?, expect, login })
-}
-
-fn password(item: &Item<'_>) -> Read<Secret> {
-    values::secret_file(item).map(Secret::new)
-}
-
-fn passive(section: &mut Section<'_>) -> Read<Option<Passive>> {
-    let failures = section.or("failures", "5", values::limit);
-    let window = section.or("window", "30s", |item| values::duration(item, &ABOVE_ZERO));
-    let eject_for = section.or("eject_for", "30s", |item| values::duration(item, &ABOVE_ZERO));
-    let max_ejected_percent = section.or("max_ejected_percent", "50", values::percent);
-    let (window, eject_for, max_ejected_percent) = (window?, eject_for?, max_ejected_percent?);
-    let passive = |failures| Passive { failures, window, eject_for, max_ejected_percent };
-    Ok(failures?.map(passive))
 }
 
 fn rebalance(section: &mut Section<'_>) -> Read<NonZeroU32> {
-    section.required("rate", "sessions a second, from 1", |item| values::positive(item, u32::MAX))
+    section.required("rate", "sessions a second, from 1", quantities::positive)
 }
 
 fn admission(section: &mut Section<'_>) -> Read<Admission> {
-    let rate = section
-        .required("rate", "CONNECTs a second, from 1", |item| values::positive(item, u32::MAX));
-    let burst = section.or("burst", "0", values::limit);
-    let max_wait = section.or("max_wait", "5s", |item| values::duration(item, &ABOVE_ZERO));
+    let rate = section.required("rate", "CONNECTs a second, from 1", quantities::positive);
+    let burst = section.or("burst", "0", quantities::limit);
+    let max_wait = section.or("max_wait", "5s", |item| quantities::duration(item, &ZERO_TOO));
     let rate = rate?;
     Ok(Admission { rate: Rate { rate, burst: burst?.unwrap_or(rate) }, max_wait: max_wait? })
 }

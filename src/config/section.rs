@@ -9,6 +9,7 @@ use std::{
 use super::{
     fault::{Fault, Position, quote},
     tree::{Node, Value},
+    units::Wrong,
 };
 
 /// What every part of one file's reading shares.
@@ -50,6 +51,16 @@ impl<'a> Item<'a> {
     /// Notes what is wrong with this value.
     pub(super) fn fault(&self, message: impl Into<String>) -> Reported {
         fault(self.reader, self.node.at, &self.path, message)
+    }
+
+    /// Notes what is wrong with this value, and what may stand there instead.
+    pub(super) fn wrong(&self, what: &str, allowed: &str) -> Reported {
+        self.fault(format!("{what}; allowed: {allowed}"))
+    }
+
+    /// What this value's text means, if it could be made out.
+    pub(super) fn understood<T>(&self, value: Result<T, Wrong>, allowed: &str) -> Read<T> {
+        value.map_err(|wrong| self.wrong(&wrong, allowed))
     }
 
     /// The text of a single value, as written.

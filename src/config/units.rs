@@ -12,6 +12,8 @@ pub(super) const DURATION: &str = "a whole number with ms, s, m or h, such as 50
 pub(super) const SIZE: &str = "a whole number of bytes, KiB or MiB, such as 512, 64KiB, 1MiB";
 pub(super) const BIND: &str = "IP:PORT, \"[IPV6]:PORT\" or unix:/PATH";
 pub(super) const ADDRESS: &str = "IP:PORT, \"[IPV6]:PORT\", HOST:PORT or unix:/PATH";
+pub(super) const PORT: &str = "a port from 1 to 65535";
+pub(super) const DNS_NAME: &str = "a name in DNS, such as brokers.internal";
 
 /// Why a text does not mean what it should, without what is allowed instead.
 pub(super) type Wrong = String;

@@ -1,21 +1,18 @@
-//! Reading one value of each kind that a config holds.
+//! Reading words, names, addresses, paths and other texts.
 
 use std::{
     fmt::Display,
-    fs,
     net::SocketAddr,
-    num::NonZeroU32,
-    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use super::{
     Address, Bind, LOG_FIELDS, LogLineFormat,
     fault::quote,
+    quantities,
     section::{Item, Read, Reported},
-    units::{self, ADDRESS, BIND, DURATION, SIZE, Written, Wrong},
+    units::{self, ADDRESS, BIND, DNS_NAME, PORT, Written},
 };
 
 /// A name; it becomes a metric label and a part of log lines.
@@ -61,77 +58,36 @@ pub(super) fn boolean(item: &Item<'_>) -> Read<bool> {
     one_of(item, &[("true", true), ("false", false)])
 }
 
-/// A whole number from 1.
-pub(super) fn positive(item: &Item<'_>, most: u32) -> Read<NonZeroU32> {
-    let number = item.number(1..=most)?;
-    NonZeroU32::new(number).ok_or_else(|| item.fault("is 0"))
-}
-
-/// A number of which 0 means "no limit".
-pub(super) fn limit(item: &Item<'_>) -> Read<Option<NonZeroU32>> {
-    item.number(0..=u32::MAX).map(NonZeroU32::new)
-}
-
-pub(super) fn duration(item: &Item<'_>, range: &RangeInclusive<Duration>) -> Read<Duration> {
-    let duration = item.understood(units::duration(item.text(DURATION)?), DURATION)?;
-    item.within(duration, range, units::show_duration)
-}
-
-/// A number of bytes.
-pub(super) fn size(item: &Item<'_>, range: &RangeInclusive<usize>) -> Read<usize> {
-    let size = item.understood(units::size(item.text(SIZE)?), SIZE)?;
-    item.within(size, range, |bytes| format!("{bytes} bytes"))
-}
-
-/// A whole number from 0 to 100.
-pub(super) fn percent(item: &Item<'_>) -> Read<u32> {
-    item.number(0..=100)
-}
-
-/// A whole number of a range.
-pub(super) fn integer(item: &Item<'_>, range: RangeInclusive<u32>) -> Read<u32> {
-    item.number(range)
-}
-
 pub(super) fn port(item: &Item<'_>) -> Read<u16> {
-    item.number(1..=u32::from(u16::MAX)).map(|port| port as u16)
+    quantities::number(item, &(1..=u16::MAX))
 }
 
-/// A number that may have a fraction.
-pub(super) fn decimal(item: &Item<'_>, range: &RangeInclusive<f64>) -> Read<f64> {
-    let allowed = format!("a number from {} to {}", range.start(), range.end());
-    let text = item.unquoted(&allowed)?;
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    match text.parse::<f64>() {
-        Ok(number) if plain && range.contains(&number) => Ok(number),
-        Ok(_) if plain => Err(item.wrong(&format!("{} is out of range", quote(text)), &allowed)),
-        _ => Err(item.wrong(&format!("{} is not a number", quote(text)), &allowed)),
-    }
-}
-
-/// The name of a host, or of records in DNS.
-pub(super) fn host_name(item: &Item<'_>) -> Read<Arc<str>> {
-    const ALLOWED: &str = "a name in DNS";
-    let text = item.expanded(ALLOWED)?;
+/// A name in DNS, of a host or of other records.
+pub(super) fn dns_name(item: &Item<'_>) -> Read<Arc<str>> {
+    let text = item.expanded(DNS_NAME)?;
     if !units::is_host_name(&text) {
-        return Err(item.wrong(&format!("{} is not a host name", quote(&text)), ALLOWED));
+        return Err(item.wrong(&format!("{} is not a name in DNS", quote(&text)), DNS_NAME));
     }
     Ok(text.into())
 }
 
-/// An IP address and a port.
-pub(super) fn ip_address(item: &Item<'_>) -> Read<SocketAddr> {
+/// An IP address and a port, of a server that has no name yet.
+pub(super) fn ip_and_port(item: &Item<'_>) -> Read<SocketAddr> {
     const ALLOWED: &str = "IP:PORT or \"[IPV6]:PORT\"";
     let text = item.expanded(ALLOWED)?;
-    match units::address(&text) {
-        Ok(Written::Ip(address)) if address.port() != 0 => Ok(address),
-        _ => Err(item.wrong(&format!("{} is not an address", quote(&text)), ALLOWED)),
+    match item.understood(units::address(&text), ALLOWED)? {
+        Written::Ip(address) if address.port() != 0 => Ok(address),
+        Written::Ip(_) => Err(item.port_zero(&text)),
+        Written::Host(..) | Written::Unix(_) => {
+            Err(item.wrong(&format!("{} is not an IP address", quote(&text)), ALLOWED))
+        }
     }
 }
 
-/// A text that an MQTT packet can carry.
-pub(super) fn mqtt_text(item: &Item<'_>) -> Read<Arc<str>> {
-    const ALLOWED: &str = "up to 65535 bytes of printable text";
+/// A string of MQTT: up to 65,535 bytes, and control characters should not be in it (3.1.1 and 5.0,
+/// section 1.5).
+pub(super) fn mqtt_string(item: &Item<'_>) -> Read<Arc<str>> {
+    const ALLOWED: &str = "up to 65535 bytes without control characters";
     let text = item.text(ALLOWED)?;
     if text.len() > usize::from(u16::MAX) || text.contains(char::is_control) {
         return Err(item.wrong(&format!("{} cannot be sent", quote(text)), ALLOWED));
@@ -141,7 +97,7 @@ pub(super) fn mqtt_text(item: &Item<'_>) -> Read<Arc<str>> {
 
 /// A user of HTTP's basic authentication, whose name ends at a colon (RFC 7617, section 2).
 pub(super) fn http_username(item: &Item<'_>) -> Read<Arc<str>> {
-    const ALLOWED: &str = "printable text without a colon";
+    const ALLOWED: &str = "text without colons and control characters";
     let text = item.text(ALLOWED)?;
     if text.contains(':') || text.contains(char::is_control) {
         return Err(item.wrong(&format!("{} cannot be sent", quote(text)), ALLOWED));
@@ -149,11 +105,14 @@ pub(super) fn http_username(item: &Item<'_>) -> Read<Arc<str>> {
     Ok(text.into())
 }
 
-/// The path of a request, with its query.
+/// The path of a request, with its query (RFC 3986, sections 3.3 and 3.4).
 pub(super) fn http_path(item: &Item<'_>) -> Read<Arc<str>> {
-    const ALLOWED: &str = "a path that starts with / and has visible ASCII characters only";
+    const ALLOWED: &str = "/, and what a URL has after it: letters, digits, -._~!$&'()*+,;=:@/? \
+                           and %XX for anything else";
     let text = item.text(ALLOWED)?;
-    if !text.starts_with('/') || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+    let is_sent =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%".contains(&byte);
+    if !text.starts_with('/') || !text.bytes().all(is_sent) {
         return Err(item.wrong(&format!("{} is not a path", quote(text)), ALLOWED));
     }
     Ok(text.into())
@@ -184,10 +143,7 @@ pub(super) fn address(item: &Item<'_>) -> Read<Address> {
         Written::Ip(address) if address.port() != 0 => Address::Ip(address),
         Written::Host(name, port) if port != 0 => Address::Host(name, port),
         Written::Unix(path) => Address::Unix(item.socket_path(path)?),
-        Written::Ip(_) | Written::Host(..) => {
-            let what = format!("{} has port 0", quote(&text));
-            return Err(item.wrong(&what, "a port from 1 to 65535"));
-        }
+        Written::Ip(_) | Written::Host(..) => return Err(item.port_zero(&text)),
     };
     Ok(address)
 }
@@ -202,23 +158,6 @@ pub(super) fn output_file(item: &Item<'_>) -> Read<PathBuf> {
     }
     item.needs_folder(&path)?;
     Ok(path)
-}
-
-/// The secret that a file holds, in characters that an HTTP header can carry.
-pub(super) fn secret_file(item: &Item<'_>) -> Read<Arc<str>> {
-    const ALLOWED: &str = "a readable file with one token of visible ASCII characters";
-    let text = item.expanded(ALLOWED)?;
-    let file = quote(&text);
-    let contents = fs::read_to_string(item.reader.absolute(&text))
-        .map_err(|error| item.wrong(&format!("{file} cannot be read: {error}"), ALLOWED))?;
-    let secret = contents.trim_ascii_end();
-    if secret.is_empty() {
-        return Err(item.wrong(&format!("{file} is empty"), ALLOWED));
-    }
-    if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(item.wrong(&format!("{file} holds other characters"), ALLOWED));
-    }
-    Ok(secret.into())
 }
 
 /// `json`, `text` or a template.
@@ -250,7 +189,7 @@ pub(super) fn parsed<T, E: Display>(
 
 impl Item<'_> {
     /// A text with its environment variables replaced.
-    fn expanded(&self, allowed: &str) -> Read<String> {
+    pub(super) fn expanded(&self, allowed: &str) -> Read<String> {
         let value_of = |name: &str| {
             (self.reader.env)(name)
                 .ok_or_else(|| format!("the environment variable {} is not set", quote(name)))
@@ -263,6 +202,10 @@ impl Item<'_> {
             return Err(self.wrong(&what, allowed));
         }
         Ok(expanded)
+    }
+
+    fn port_zero(&self, address: &str) -> Reported {
+        self.wrong(&format!("{} has port 0", quote(address)), PORT)
     }
 
     fn socket_path(&self, path: &str) -> Read<PathBuf> {
@@ -285,38 +228,6 @@ impl Item<'_> {
                 Err(self.wrong(&format!("the folder of {path} is missing"), "a folder that exists"))
             }
         }
-    }
-
-    fn number(&self, range: RangeInclusive<u32>) -> Read<u32> {
-        let allowed = format!("a whole number from {} to {}", range.start(), range.end());
-        let text = self.unquoted(&allowed)?;
-        let digits = text.strip_prefix('-').unwrap_or(text);
-        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(self.wrong(&format!("{} is not a whole number", quote(text)), &allowed));
-        }
-        let number = text.parse().ok().filter(|number| range.contains(number));
-        number.ok_or_else(|| self.wrong(&format!("{} is out of range", quote(text)), &allowed))
-    }
-
-    fn within<T: PartialOrd + Copy>(
-        &self,
-        value: T,
-        range: &RangeInclusive<T>,
-        show: impl Fn(T) -> String,
-    ) -> Read<T> {
-        if range.contains(&value) {
-            return Ok(value);
-        }
-        let allowed = format!("{} to {}", show(*range.start()), show(*range.end()));
-        Err(self.wrong(&format!("{} is out of range", show(value)), &allowed))
-    }
-
-    fn understood<T>(&self, value: Result<T, Wrong>, allowed: &str) -> Read<T> {
-        value.map_err(|wrong| self.wrong(&wrong, allowed))
-    }
-
-    fn wrong(&self, what: &str, allowed: &str) -> Reported {
-        self.fault(format!("{what}; allowed: {allowed}"))
     }
 }
 

@@ -1,40 +1,60 @@
 //! `config.yaml.example` says what the code does.
 
-use mqtt_lb::config::Bind;
+use std::{fs, time::Duration};
+
+use mqtt_lb::config::{Bind, Probe, Records};
+use tempfile::TempDir;
 
 use crate::{SMALLEST, faults, good, with};
 
 pub(crate) const EXAMPLE: &str = include_str!("../../config.yaml.example");
 
-/// Where a key of a later version stands, and what it is given.
-const LATER: [(&str, &str); 14] = [
+/// Where a key of a later version stands.
+const LATER: [(&str, &str); 6] = [
     ("listeners[0]", "accept_proxy_protocol"),
     ("listeners[0]", "tls"),
     ("listeners[0]", "websocket"),
-    ("pools[0].balance", "bounded_load"),
-    ("pools[0]", "discover"),
-    ("pools[0]", "retry_on"),
     ("pools[0]", "tls"),
     ("pools[0]", "send_proxy_protocol"),
     ("pools[0]", "source_addresses"),
-    ("pools[0]", "health"),
-    ("pools[0]", "on_down"),
-    ("pools[0]", "rebalance"),
-    ("pools[0]", "slow_start"),
-    ("pools[0]", "admission"),
 ];
+
+/// The example with the keys in it that are commented out, and the folder that its files are in.
+fn uncommented() -> (TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut text = String::new();
+    for line in EXAMPLE.lines() {
+        text += &uncomment(line).unwrap_or_else(|| line.to_owned());
+        text += "\n";
+    }
+    for name in ["admin.token", "probe.password"] {
+        let file = folder.path().join(name);
+        fs::write(&file, "s3cret\n").unwrap();
+        assert_eq!(text.matches(name).count(), 1, "{name}");
+        text = text.replace(name, file.to_str().unwrap());
+    }
+    (folder, text)
+}
+
+/// The line without its mark, if it is that of a key that is available.
+fn uncomment(line: &str) -> Option<String> {
+    let (indent, entry) = line.split_once("# ").filter(|(indent, _)| indent.trim().is_empty())?;
+    let (key, _) = entry.trim_start().split_once(':')?;
+    let is_key = !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let is_later = LATER.iter().any(|(_, later)| *later == key);
+    (is_key && !is_later).then(|| format!("{indent}{entry}"))
+}
 
 #[test]
 fn keys_of_later_versions_are_refused_as_such() {
     for (section, key) in LATER {
-        let (before, indent) = match section {
-            "listeners[0]" => ("    pool: brokers\n", "    "),
-            "pools[0]" => ("    upstreams:\n", "    "),
-            _ => ("    upstreams:\n", "    balance:\n      "),
+        let before = match section {
+            "listeners[0]" => "    pool: brokers\n",
+            _ => "    upstreams:\n",
         };
         // Even an empty one says what the operator expects.
         for value in ["", " {}", " { a: 1, a: 2 }", " 1.25"] {
-            let text = with(before, &format!("{indent}{key}:{value}\n{before}"));
+            let text = with(before, &format!("    {key}:{value}\n{before}"));
             let lines = faults(&text);
             let said = format!("{section}.{key}: is not available yet in this version; remove it");
             assert!(lines.len() == 1 && lines[0].ends_with(&said), "{lines:?}");
@@ -68,10 +88,52 @@ fn the_example_states_the_defaults() {
     assert_eq!(format!("{shown:?}"), format!("{:?}", least.access_log));
 }
 
+/// What the example suggests can be used as it stands.
+#[test]
+fn the_examples_commented_keys_are_good() {
+    let (_folder, text) = uncommented();
+    let config = good(&text);
+    let pool = &config.pools[0];
+    assert_eq!(pool.balance.bounded_load, Some(1.25));
+    assert_eq!(pool.rebalance.unwrap().get(), 50);
+    assert_eq!(pool.slow_start, Some(Duration::from_secs(30)));
+    let admission = pool.admission.unwrap();
+    assert_eq!((admission.rate.rate.get(), admission.rate.burst.get()), (500, 1000));
+    let discover = pool.discover.as_ref().unwrap();
+    assert_eq!((&*discover.dns, discover.records), ("_mqtt._tcp.brokers.internal", Records::Srv));
+    let probe = &pool.health.active.as_ref().unwrap().probe;
+    assert!(matches!(probe, Probe::Mqtt { username: Some(_), password: Some(_), .. }), "{probe:?}");
+    assert_eq!(config.dns.servers.len(), 2);
+    assert_eq!(config.admin.as_ref().unwrap().token.as_ref().unwrap().reveal(), "s3cret");
+    assert!(!format!("{config:?}").contains("s3cret"));
+
+    // The other types of discover and of checks, whose keys are commented out once more.
+    let other = |text: &str, from: &str, to: &str| {
+        assert_eq!(text.matches(from).count(), 1, "{from}");
+        text.replace(from, to)
+    };
+    let mut text = other(&other(&text, "type: srv", "type: a"), "type: mqtt", "type: http");
+    text = other(&text, "expect: [0]", "expect: [200]");
+    for line in ["    #   # port: 1883", "      #   # port: 18083", "      #   # path: /api/"] {
+        let (before, after) = text.split_once(&format!("\n{line}")).expect(line);
+        text = format!("{before}\n{}{after}", line.replacen("# ", "", 2));
+    }
+    let config = good(&text);
+    let pool = &config.pools[0];
+    assert_eq!(pool.discover.as_ref().unwrap().records, Records::Addresses { port: 1883 });
+    let probe = format!("{:?}", pool.health.active.as_ref().unwrap().probe);
+    assert_eq!(
+        probe,
+        "Http { port: 18083, path: \"/api/v5/load_rebalance/availability_check\", expect: [200], \
+         login: Some((\"probe\", (secret))) }"
+    );
+}
+
 /// Every section says which keys it knows when it meets one that it does not; each of them is in
 /// the example already, so that a second one is one too many.
 #[test]
 fn the_example_has_every_key() {
+    let (_folder, text) = uncommented();
     let mut keys = 0;
     for line in [
         "runtime:",
@@ -80,33 +142,42 @@ fn the_example_has_every_key() {
         "      algorithm: ",
         "        address: ",
         "    tries: ",
+        "      dns: ",
+        "      fail_open_percent: ",
+        "        type: mqtt",
+        "        failures: ",
+        "      rate: 50\n",
+        "      burst: ",
         "  max_connections: ",
         "    rate: ",
         "  connect_packet: 10s",
+        "  servers: ",
         "  timeout: ",
         "    format: json",
         "  level: ",
         "  bind: 127",
     ] {
-        let (before, _) = EXAMPLE.split_once(&format!("\n{line}")).expect(line);
-        let after = &EXAMPLE[before.len()..];
+        let (before, _) = text.split_once(&format!("\n{line}")).expect(line);
+        let after = &text[before.len()..];
         let indent = &line[..line.len() - line.trim_start().len()];
-        let said = |key: &str| faults(&format!("{before}\n{indent}{key}: ~{after}")).join("\n");
-        let unknown = said("no_such_key");
+        let said = |key: &str| faults(&format!("{before}\n{indent}{key}: ~{after}"));
+        let unknown = said("no_such_key").join("\n");
         let (_, allowed) = unknown.split_once("unknown key; allowed: ").expect(&unknown);
         for key in allowed.split(", ") {
-            if key == "token_file" {
-                // Its file would have to be there.
-                assert!(EXAMPLE.contains("\n  # token_file: "));
+            // The one key of a type that is not shown; an empty one is absent.
+            if (line, key) == ("      dns: ", "port") {
+                assert!(EXAMPLE.contains("    #   # port: 1883\n"));
             } else {
-                let twice = said(key);
+                let twice = said(key).join("\n");
                 assert!(twice.contains(&format!("{key}: is there twice")), "{key}: {twice}");
             }
             keys += 1;
         }
     }
-    // Each section of the design's section 3 has been visited.
-    assert_eq!(keys, 9 + 1 + 3 + 3 + 5 + 6 + 4 + 2 + 5 + 1 + 3 + 2 + 2);
+    // Each section of the design's section 3, and `dns`, has been visited. Of what checks over HTTP
+    // have more, the test above has seen to.
+    let pool = 4 + 13 + 4 + 3 + 8 + 4 + 1 + 3;
+    assert_eq!(keys, 10 + 1 + 3 + pool + 5 + 4 + 2 + 5 + 1 + 1 + 3 + 2 + 2);
 }
 
 /// serde_yaml shares no code with the reader of this crate: what it makes of a text, written out

@@ -1,12 +1,20 @@
 //! Configuration files, good and bad, and what is said of them.
 
+mod addresses;
 mod example;
 mod fuzz;
+mod health;
+mod pools;
+mod syntax;
 mod values;
 
-use std::{fs, num::NonZeroUsize, path::Path, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    path::Path,
+    time::Duration,
+};
 
-use mqtt_lb::config::{Address, Bind, Config, Faults, Idle};
+use mqtt_lb::config::{Address, Bind, Config, Faults, Idle, OnDown};
 
 const SMALLEST: &str = "\
 listeners:
@@ -52,6 +60,12 @@ fn tail(end: &str) -> Vec<String> {
     faults(&format!("{SMALLEST}{end}"))
 }
 
+/// What is said of the smallest config with one more entry in its pool, which stands in line 7.
+fn in_pool(entry: &str) -> Result<Config, Vec<String>> {
+    let text = with("    upstreams:\n", &format!("    {entry}\n    upstreams:\n"));
+    parse(&text).map_err(|_| faults(&text))
+}
+
 #[test]
 fn the_smallest_config_has_the_designs_defaults() {
     let config = good(SMALLEST);
@@ -68,6 +82,17 @@ fn the_smallest_config_has_the_designs_defaults() {
     assert_eq!(pool.connect_timeout, Duration::from_secs(1));
     assert_eq!(pool.connack_timeout, Duration::from_secs(10));
     assert_eq!(pool.tries.get(), 3);
+    let all = "RetryOn { connect_failure: true, connect_timeout: true, no_connack: true, \
+               server_unavailable: true, server_busy: true, use_another_server: true }";
+    assert_eq!(format!("{:?}", pool.retry_on), all);
+    let passive =
+        "Some(Passive { failures: 5, window: 30s, eject_for: 30s, max_ejected_percent: 50 })";
+    assert_eq!(format!("{:?}", pool.health.passive), passive);
+    assert_eq!(pool.health.fail_open_percent, NonZeroU32::new(90));
+    assert_eq!(pool.on_down, OnDown::Close);
+    assert!(pool.discover.is_none() && pool.health.active.is_none() && pool.admission.is_none());
+    let absent = (pool.balance.bounded_load, pool.rebalance, pool.slow_start);
+    assert_eq!(absent, (None, None, None));
     let upstream = &pool.upstreams[0];
     assert_eq!(upstream.address, Address::Ip("10.0.0.7:1883".parse().unwrap()));
     assert_eq!(
@@ -83,6 +108,7 @@ fn the_smallest_config_has_the_designs_defaults() {
     assert_eq!(config.timeouts.half_close, Duration::from_secs(30));
     assert_eq!(config.timeouts.tcp_keepalive, Duration::from_mins(1));
     assert_eq!(config.timeouts.tcp_user_timeout, Duration::from_secs(30));
+    assert_eq!(config.dns.servers, []);
     assert_eq!(config.drain.timeout, Duration::from_secs(30));
     assert!(config.access_log.is_empty());
     assert_eq!(format!("{:?}", config.log), "Log { level: Info, format: Text }");
@@ -96,19 +122,6 @@ fn an_empty_file_is_told_the_smallest_config() {
         let (_, smallest) = line.split_once("is empty; the smallest config is ").expect(&line);
         assert_eq!(format!("{:?}", good(smallest)), format!("{:?}", good(SMALLEST)));
     }
-}
-
-#[test]
-fn json_and_a_byte_order_mark_are_read() {
-    let json = r#"{
-        "listeners": [{"name": "mqtt", "bind": "0.0.0.0:1883", "pool": "brokers"}],
-        "pools": [{"name": "brokers", "upstreams": [
-            {"name": "broker-1", "address": "10.0.0.7:1883", "weight": 1, "backup": false}]}],
-        "timeouts": {"idle": "keepalive"}
-    }"#;
-    assert_eq!(format!("{:?}", good(json)), format!("{:?}", good(SMALLEST)));
-    good(&format!("\u{feff}{SMALLEST}"));
-    good(&SMALLEST.replace('\n', "\r\n"));
 }
 
 #[test]
@@ -146,7 +159,8 @@ access_log:
              own",
             "8:5: listeners[2]: is a single value; allowed: a mapping of keys to values",
             "11:5: pools[0].balence: is an unknown key (did you mean balance?); allowed: name, \
-             balance, upstreams, connect_timeout, connack_timeout, tries",
+             balance, discover, upstreams, connect_timeout, connack_timeout, tries, retry_on, \
+             health, on_down, rebalance, slow_start, admission",
             "13:17: pools[0].upstreams[0].name: \"b 1\" is not a name; allowed: printable text \
              without spaces, quotes, backslashes and ${",
             "13:31: pools[0].upstreams[0].address: \"10.0.0.7\" has no valid port; allowed: IP:PORT, \
@@ -173,44 +187,7 @@ access_log:
     );
 }
 
-#[test]
-fn what_is_not_one_yaml_document_is_refused_at_its_place() {
-    let hint = "quote values that start with [ { * & ! % @ or contain \": \"";
-    for (text, expected) in [
-        (
-            "listeners:\n  - bind: [::]:1883\n",
-            format!(
-                "2:15: is not YAML: while parsing a block mapping, did not find expected key; {hint}"
-            ),
-        ),
-        ("@a", format!("1:1: is not YAML: unexpected character: `@'; {hint}")),
-        ("a: b\n---\nc: d\n", "2:1: starts a second document; a config is one document".into()),
-        ("a:\n  b\u{0}c", "2:4: has a control character; only printable text is YAML".into()),
-        (&"[".repeat(100), "1:34: is nested too deeply; the most is 32 levels".into()),
-        (&"- ".repeat(100), "1:67: is nested too deeply; the most is 32 levels".into()),
-        ("!!map {}", "1:1: has a YAML tag; remove it".into()),
-        ("[]", "1:1: is a list; allowed: a mapping of keys to values".into()),
-    ] {
-        assert_eq!(faults(text), [expected], "{text}");
-    }
-}
-
 /// A few lines of aliases can stand for millions of values; none is followed.
-#[test]
-fn aliases_are_refused() {
-    let bomb = with(
-        "    upstreams:\n",
-        "    tries: &a 3\n    connack_timeout: *a\n    balance: *a\n    upstreams:\n",
-    );
-    assert_eq!(
-        faults(&bomb),
-        [
-            "8:22: pools[0].connack_timeout: is an alias; write the value out",
-            "9:14: pools[0].balance: is an alias; write the value out",
-        ]
-    );
-}
-
 #[test]
 fn a_missing_or_empty_part_is_named_with_what_belongs_there() {
     assert_eq!(
@@ -288,43 +265,4 @@ fn names_are_unique_in_their_list_and_pools_are_known() {
         let config = good(&with("name: broker-1", &format!("name: {name}")));
         assert_eq!(&*config.pools[0].upstreams[0].name, name.trim_matches('"'));
     }
-}
-
-#[test]
-fn a_pool_needs_a_broker_that_is_no_backup() {
-    assert_eq!(
-        tail("        backup: true\n"),
-        ["8:7: pools[0].upstreams: are all backups; allowed: one upstream or more that is none"]
-    );
-}
-
-#[test]
-fn a_ketama_ring_is_kept_in_bounds() {
-    let with = |algorithm: &str| {
-        format!(
-            "listeners: [{{ name: l, bind: 127.0.0.1:0, pool: p }}]\n\
-             pools:\n  - name: p\n    balance: {{ algorithm: {algorithm} }}\n    upstreams:\n\
-             \x20     - {{ name: a, address: 10.0.0.1:1883, weight: 65535 }}\n\
-             \x20     - {{ name: b, address: 10.0.0.2:1883, weight: 2 }}\n"
-        )
-    };
-    good(&with("rendezvous"));
-    assert_eq!(
-        faults(&with("ketama")),
-        ["6:7: pools[0].upstreams: weigh 65537 in sum; allowed for ketama, which has 160 points \
-          for each unit: up to 65536"]
-    );
-}
-
-#[test]
-fn a_file_that_is_no_text_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("c.yaml");
-    let said = || Config::load(&file).unwrap_err().to_string();
-    assert_eq!(
-        said(),
-        format!("{}:1:1: cannot be read: No such file or directory (os error 2)", file.display())
-    );
-    fs::write(&file, b"log:\n  l\xff: 1\n").unwrap();
-    assert_eq!(said(), format!("{}:2:4: is not UTF-8 from here on", file.display()));
 }

@@ -2,149 +2,9 @@
 
 use std::{fs, num::NonZeroU32, path::PathBuf, time::Duration};
 
-use mqtt_lb::config::{
-    AccessLog, Address, Bind, Config, Idle, LOG_FIELDS, LogLineFormat, WhenFull,
-};
+use mqtt_lb::config::{AccessLog, Config, Idle, LOG_FIELDS, LogLineFormat, WhenFull};
 
-use crate::{SMALLEST, faults, good, parse, tail, with};
-
-#[test]
-fn no_two_binds_overlap() {
-    let two = |first: &str, second: &str| {
-        let text = with("0.0.0.0:1883", &format!("\"{first}\""));
-        let second =
-            format!("    pool: brokers\n  - {{ name: two, bind: \"{second}\", pool: brokers }}\n");
-        parse(&text.replace("    pool: brokers\n", &second)).map_err(|faults| faults.to_string())
-    };
-    for (first, second) in [
-        ("0.0.0.0:1883", "127.0.0.1:1883"),
-        ("127.0.0.1:1883", "0.0.0.0:1883"),
-        ("127.0.0.1:1883", "127.0.0.1:1883"),
-        ("[::]:1883", "[::1]:1883"),
-        ("unix:/dev/m.sock", "unix:/dev/m.sock"),
-    ] {
-        assert_eq!(
-            two(first, second).expect_err(second),
-            "/etc/t.yaml:5:24: listeners[1].bind: overlaps listeners[0].bind; allowed: an address \
-             or port of its own"
-        );
-    }
-    for (first, second) in [
-        ("0.0.0.0:1883", "0.0.0.0:1884"),
-        ("127.0.0.1:1883", "127.0.0.2:1883"),
-        ("0.0.0.0:1883", "[::]:1883"),
-        ("0.0.0.0:0", "0.0.0.0:0"),
-        ("unix:/dev/m.sock", "unix:/dev/n.sock"),
-    ] {
-        two(first, second).expect(second);
-    }
-    assert_eq!(
-        tail("admin: { bind: 127.0.0.1:1883 }\n"),
-        ["10:16: admin.bind: overlaps listeners[0].bind; allowed: an address or port of its own"]
-    );
-}
-
-#[test]
-fn listen_addresses_are_addresses_of_this_host() {
-    let bind = |text: &str| parse(&with("0.0.0.0:1883", text)).map(|c| c.listeners[0].bind.clone());
-    assert_eq!(bind("\"[::1]:1883\"").unwrap(), Bind::Tcp("[::1]:1883".parse().unwrap()));
-    assert_eq!(bind("unix:/dev/m.sock").unwrap(), Bind::Unix("/dev/m.sock".into()));
-    // Relative to the config's folder.
-    assert_eq!(bind("unix:m.sock").unwrap(), Bind::Unix("/etc/m.sock".into()));
-    let allowed = "allowed: IP:PORT, \"[IPV6]:PORT\" or unix:/PATH";
-    for (text, wrong) in [
-        ("localhost:1883", format!("\"localhost:1883\" is a host name; {allowed}")),
-        ("1883", format!("\"1883\" has no valid port; {allowed}")),
-        ("\"*:1883\"", format!("\"*:1883\" is not an address; {allowed}")),
-        ("\":1883\"", format!("\":1883\" is not an address; {allowed}")),
-        ("\"\"", format!("\"\" has no valid port; {allowed}")),
-        ("\"::1\"", format!("\"::1\" is IPv6 without brackets; {allowed}")),
-        (
-            "\"[::ffff:1.2.3.4]:1\"",
-            format!("\"[::ffff:1.2.3.4]:1\" is IPv4 written as IPv6; {allowed}"),
-        ),
-        ("0.0.0.0:65536", format!("\"0.0.0.0:65536\" has no valid port; {allowed}")),
-        ("[a]", format!("is a list; {allowed}")),
-        (
-            "\"unix:\"",
-            "\"\" is no socket's path; allowed: a path of 1 to 107 bytes, its folder included"
-                .into(),
-        ),
-        (
-            "unix:/no/such/m",
-            "the folder of \"/no/such/m\" is missing; allowed: a folder that exists".into(),
-        ),
-    ] {
-        let faults = bind(text).expect_err(text);
-        assert_eq!(faults.to_string(), format!("/etc/t.yaml:3:11: listeners[0].bind: {wrong}"));
-    }
-    let longest = format!("unix:/dev/{}", "a".repeat(102));
-    bind(&longest).unwrap();
-    bind(&format!("{longest}a")).unwrap_err();
-}
-
-#[test]
-fn broker_addresses_may_be_host_names() {
-    let address = |text: &str| {
-        parse(&with("10.0.0.7:1883", text)).map(|c| c.pools[0].upstreams[0].address.clone())
-    };
-    assert_eq!(
-        address("\"[2001:db8::1]:1883\"").unwrap(),
-        Address::Ip("[2001:db8::1]:1883".parse().unwrap())
-    );
-    assert_eq!(
-        address("broker_1.internal:1").unwrap(),
-        Address::Host("broker_1.internal".into(), 1)
-    );
-    assert_eq!(
-        address("mqtt.example.:65535").unwrap(),
-        Address::Host("mqtt.example.".into(), 65535)
-    );
-    assert_eq!(address("unix:/no/such/m").unwrap(), Address::Unix("/no/such/m".into()));
-    for text in [
-        "broker",
-        "\"broker:\"",
-        "broker:+1",
-        "broker:0",
-        "broker:65536",
-        "tcp://broker:1883",
-        "10.0.0.300:1883",
-        "a..b:1",
-        "-a:1",
-        "a b:1",
-        "\"2001:db8::1:1883\"",
-        "\"[::1]\"",
-        "10.0.0.7:0",
-    ] {
-        let lines = faults(&with("10.0.0.7:1883", text));
-        assert_eq!(lines.len(), 1, "{text}: {lines:?}");
-        assert!(lines[0].starts_with("9:18: pools[0].upstreams[0].address: "), "{lines:?}");
-    }
-}
-
-#[test]
-fn environment_variables_are_expanded_in_addresses_and_paths_alone() {
-    let config = good(&format!(
-        "{}access_log: [{{ path: \"${{FOLDER}}/${{HOST}}.log\" }}]\n",
-        with("10.0.0.7:1883", "${HOST}:1883")
-    ));
-    assert_eq!(config.pools[0].upstreams[0].address, Address::Ip("10.9.8.7:1883".parse().unwrap()));
-    assert_eq!(config.access_log[0].path, PathBuf::from("/dev/10.9.8.7.log"));
-    assert_eq!(
-        tail("access_log: [{ path: \"/dev/${A\\nB}\" }, { path: \"/dev/${HOST\" }]\n"),
-        [
-            "10:22: access_log[0].path: the environment variable \"A\\nB\" is not set; allowed: \
-             ${NAME} of a variable that is set",
-            "10:48: access_log[1].path: \"/dev/${HOST\" has ${ without }; allowed: ${NAME} of a \
-             variable that is set",
-        ]
-    );
-    assert_eq!(
-        tail("drain: { timeout: \"${HOST}\" }\n"),
-        ["10:19: drain.timeout: \"${HOST}\" is not a duration; allowed: a whole number with ms, \
-             s, m or h, such as 500ms, 10s, 5m, 1h"]
-    );
-}
+use crate::{SMALLEST, good, parse, tail};
 
 #[test]
 fn durations_have_units_and_ranges() {
@@ -327,11 +187,11 @@ fn the_admin_token_is_read_and_hidden() {
     assert_eq!(load(Some(b" \n")).unwrap_err(), format!("{place} is empty; {allowed}"));
     assert_eq!(
         load(Some(b"a b\n")).unwrap_err(),
-        format!("{place} holds other characters; {allowed}")
+        format!("{place} holds something else; {allowed}")
     );
     assert!(load(Some(b"\xff")).unwrap_err().contains(" cannot be read: "));
     let admin = load(Some(b"s3cret\n")).unwrap().admin.unwrap();
-    assert_eq!(admin.token.as_deref(), Some("s3cret"));
+    assert_eq!(admin.token.as_ref().unwrap().reveal(), "s3cret");
     assert!(!format!("{admin:?}").contains("s3cret"));
     for bind in ["127.0.0.1:9883", "\"[::1]:9883\"", "unix:/dev/a.sock"] {
         good(&format!("{SMALLEST}admin: {{ bind: {bind} }}\n"));

@@ -126,7 +126,7 @@ impl Metrics {
             ),
             upstream_up: family.gauges(
                 "upstream_up",
-                "1 while a broker is given sessions, else 0.",
+                "1 while checks, clients and the operator have nothing against a broker, else 0.",
                 upstream,
             ),
             upstream_tries: family.counters(

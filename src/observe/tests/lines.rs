@@ -60,7 +60,7 @@ fn full() -> Entry<'static> {
         connack_reason: Some("success"),
         session_present: Some(true),
         handshake_ms: Some(Duration::from_nanos(1_234_999)),
-        queue_ms: None,
+        queue_ms: Some(Duration::from_millis(2_500)),
         dial_ms: Some(Duration::from_micros(70)),
         connack_ms: Some(Duration::from_millis(5)),
         duration_ms: Some(Duration::from_hours(24)),
@@ -83,7 +83,7 @@ fn json_of_a_full_entry() {
         r#""will":true,"session_expiry":4294967295,"pool":"brokers","upstream":"broker-1","#,
         r#""upstream_address":"127.0.0.1:1883","route":"hash","tries":1,"connack":0,"#,
         r#""connack_reason":"success","session_present":true,"handshake_ms":1.234,"#,
-        r#""dial_ms":0.070,"connack_ms":5.000,"duration_ms":86400000.000,"bytes_in":1048576,"#,
+        r#""queue_ms":2500.000,"dial_ms":0.070,"connack_ms":5.000,"duration_ms":86400000.000,"bytes_in":1048576,"#,
         r#""bytes_out":0,"end_by":"client","end_phase":"relay","end_cause":"closed","#,
         r#""detail":"why"}"#,
         "\n"
@@ -99,6 +99,42 @@ fn json_of_a_minimal_entry() {
         "\n"
     );
     assert_eq!(line(&LogLineFormat::Json, &minimal()), wanted);
+}
+
+/// What an operator counts by: the words are part of what is promised.
+#[test]
+fn the_words_of_routes_and_causes() {
+    let routes: Vec<_> = RouteKind::ALL.iter().map(|route| route.as_str()).collect();
+    assert_eq!(routes, ["hash", "fallback", "bounded", "referred", "empty_id", "balanced"]);
+    let causes: Vec<_> = EndCause::ALL.iter().map(|cause| cause.as_str()).collect();
+    assert_eq!(
+        causes,
+        [
+            "closed",
+            "reset",
+            "timeout",
+            "idle",
+            "malformed",
+            "limit",
+            "refused",
+            "no_upstream",
+            "drain",
+            "down",
+            "rebalance",
+            "taken_over",
+            "error",
+        ]
+    );
+    let entry = Entry {
+        route: Some(RouteKind::Referred),
+        queue_ms: Some(Duration::ZERO),
+        end_cause: Some(EndCause::TakenOver),
+        ..minimal()
+    };
+    assert_eq!(
+        template("${route} ${queue_ms} ${end_cause}", &entry),
+        "referred 0.000 taken_over\n"
+    );
 }
 
 /// The one list of fields has them all: JSON of a full entry has each name, in that order.

@@ -1,12 +1,35 @@
 //! Every family, as Prometheus sees it.
 
 use std::{
+    collections::BTreeSet,
     io::Write,
     process::{Command, Stdio},
     time::Duration,
 };
 
-use crate::observe::{EndBy, EndCause, EndPhase, Metrics, RouteKind, TryOutcome};
+use crate::observe::{EndBy, EndCause, EndPhase, Metrics, RouteKind, TryOutcome, UpstreamMetrics};
+
+/// One or more of everything that is counted of a broker.
+fn touch(upstream: &UpstreamMetrics) {
+    upstream.up.set(1);
+    upstream.sessions_active.set(2);
+    upstream.bytes_in.inc_by(11);
+    upstream.bytes_out.inc_by(22);
+    upstream.connect_seconds.observe(0.0002);
+    upstream.count_connack("success", Duration::from_millis(3));
+    for &outcome in TryOutcome::ALL {
+        upstream.count_try(outcome);
+    }
+    upstream.count_try(TryOutcome::NoConnack);
+    upstream.ejections.inc_by(2);
+    upstream.count_check("ok");
+    upstream.count_check("timeout");
+    upstream.count_check("ok");
+    let (waiting, waited) = upstream.admission();
+    waiting.set(4);
+    waited.observe(0.0);
+    waited.observe(7.5);
+}
 
 /// A registry in which every family has a sample.
 fn touched() -> Metrics {
@@ -18,18 +41,12 @@ fn touched() -> Metrics {
     for version in [3, 4, 4, 5, 5, 5, 0, 2, 6, 255] {
         listener.count_session(version);
     }
-    let upstream = metrics.upstream("brokers", "broker-1");
-    upstream.up.set(1);
-    upstream.sessions_active.set(2);
-    upstream.bytes_in.inc_by(11);
-    upstream.bytes_out.inc_by(22);
-    upstream.connect_seconds.observe(0.0002);
-    upstream.count_connack("success", Duration::from_millis(3));
-    for &outcome in TryOutcome::ALL {
-        upstream.count_try(outcome);
-    }
-    upstream.count_try(TryOutcome::NoConnack);
+    touch(&metrics.upstream("brokers", "broker-1"));
     let pool = metrics.pool("brokers");
+    pool.failing_open.set(1);
+    pool.count_lookup("empty");
+    pool.count_discovered("added", 3);
+    pool.count_discovered("removed", 0);
     for &route in RouteKind::ALL {
         pool.count_route(route);
     }
@@ -63,7 +80,21 @@ fn every_family_of_the_contract() {
         r#"upstream_up{pool="brokers",upstream="broker-1"} 1"#,
         r#"upstream_tries_total{outcome="accepted",pool="brokers",upstream="broker-1"} 1"#,
         r#"upstream_tries_total{outcome="no_connack",pool="brokers",upstream="broker-1"} 2"#,
+        r#"upstream_ejections_total{pool="brokers",upstream="broker-1"} 2"#,
+        r#"health_checks_total{outcome="ok",pool="brokers",upstream="broker-1"} 2"#,
+        r#"health_checks_total{outcome="timeout",pool="brokers",upstream="broker-1"} 1"#,
+        r#"admission_waiting{pool="brokers",upstream="broker-1"} 4"#,
+        // Who is let in at once has waited as well, for no time.
+        r#"admission_wait_seconds_bucket{pool="brokers",upstream="broker-1",le="0"} 1"#,
+        r#"admission_wait_seconds_bucket{pool="brokers",upstream="broker-1",le="5"} 1"#,
+        r#"admission_wait_seconds_bucket{pool="brokers",upstream="broker-1",le="10"} 2"#,
+        r#"admission_wait_seconds_sum{pool="brokers",upstream="broker-1"} 7.5"#,
+        r#"pool_failing_open{pool="brokers"} 1"#,
+        r#"discovery_lookups_total{outcome="empty",pool="brokers"} 1"#,
+        r#"discovery_changes_total{change="added",pool="brokers"} 3"#,
+        r#"discovery_changes_total{change="removed",pool="brokers"} 0"#,
         r#"routes_total{pool="brokers",route="hash"} 1"#,
+        r#"routes_total{pool="brokers",route="referred"} 1"#,
         r#"routes_total{pool="brokers",route="empty_id"} 2"#,
         r#"bytes_total{direction="in",pool="brokers",upstream="broker-1"} 11"#,
         r#"bytes_total{direction="out",pool="brokers",upstream="broker-1"} 22"#,
@@ -85,6 +116,53 @@ fn handles_of_one_name_share_their_counters() {
     metrics.listener("a").connections_total.inc();
     assert_eq!(metrics.listener("a").connections_total.get(), 2);
     assert_eq!(Metrics::new().listener("a").connections_total.get(), 0);
+}
+
+/// The samples of our own families: those of the process change all the time.
+fn samples(metrics: &Metrics) -> Vec<String> {
+    metrics.render().lines().filter(|line| line.starts_with("mqtt_lb_")).map(Into::into).collect()
+}
+
+/// Nothing of a broker that is gone for good is told any more, and nothing of others is lost.
+#[test]
+fn a_forgotten_broker_leaves_nothing_behind() {
+    let metrics = touched();
+    // Alike in one of the two names, or in a part of one.
+    for (pool, upstream) in [("brokers", "broker-10"), ("brokers-2", "broker-1")] {
+        touch(&metrics.upstream(pool, upstream));
+    }
+    let (of_it, others): (Vec<_>, Vec<_>) = samples(&metrics).into_iter().partition(|sample| {
+        sample.contains(r#"pool="brokers""#) && sample.contains(r#"upstream="broker-1""#)
+    });
+    let names: BTreeSet<_> = of_it.iter().filter_map(|sample| sample.split('{').next()).collect();
+    // Eight families of counters and gauges, and three of histograms, each of which has three names.
+    assert_eq!(names.len(), 8 + 3 * 3, "{names:?}");
+
+    metrics.forget_upstream("brokers", "broker-1");
+    let left = samples(&metrics);
+    assert!(left == others, "{left:#?}");
+
+    // One that is not there, or no longer, is nothing to forget.
+    metrics.forget_upstream("brokers", "broker-1");
+    metrics.forget_upstream("nobody", "nothing");
+    assert!(samples(&metrics) == left);
+
+    // Should it come back after all, it begins anew.
+    metrics.upstream("brokers", "broker-1").bytes_in.inc();
+    let sample = r#"mqtt_lb_bytes_total{direction="in",pool="brokers",upstream="broker-1"} 1"#;
+    assert!(samples(&metrics).iter().any(|line| line == sample));
+}
+
+/// Labels are compared as they are, not as they are written.
+#[test]
+fn names_that_are_escaped_are_forgotten_too() {
+    let metrics = Metrics::new();
+    let before = samples(&metrics);
+    let (pool, upstream) = (r"kü\che", "b\"1\n#2");
+    touch(&metrics.upstream(pool, upstream));
+    assert!(samples(&metrics).len() > before.len());
+    metrics.forget_upstream(pool, upstream);
+    assert_eq!(samples(&metrics), before);
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 mod access_log;
 mod entry;
+mod families;
 mod format;
 mod metrics;
 mod sink;
+mod upstream_metrics;
 mod value;
 
 pub use access_log::{AccessLogs, LogWriter};
@@ -12,8 +14,9 @@ pub use entry::{
     EndBy, EndCause, EndPhase, Endpoint, Entry, Event, RouteKind, Transport, field_names,
 };
 pub use format::{Template, TemplateError};
-pub use metrics::{ListenerMetrics, Metrics, PoolMetrics, TryOutcome, UpstreamMetrics};
+pub use metrics::{ListenerMetrics, Metrics, PoolMetrics};
 pub use sink::OpenError;
+pub use upstream_metrics::{TryOutcome, UpstreamMetrics};
 
 #[cfg(test)]
 mod tests;

@@ -5,13 +5,13 @@ use std::{borrow::Cow, future::poll_fn, os::fd::OwnedFd, pin::pin, rc::Rc, task:
 use tokio::task::spawn_local;
 
 use super::{
+    ask::Answered,
     end::End,
     gate::Pass,
     live::{IdleLimit, Live, Tally},
     record::{Client, Origin, Record},
     reject::{Rejected, Reply, reject},
     relay::Relay,
-    search::Answered,
     shard::Shard,
 };
 use crate::{

@@ -1,5 +1,6 @@
 //! One connection's life: handshake, relay, record.
 
+mod ask;
 mod choose;
 mod dialogue;
 mod end;

@@ -1,0 +1,228 @@
+//! One broker asked: its door, the dial, the CONNECT, and its answer or the lack of one.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::Poll,
+};
+
+use super::{
+    dialogue::Dialogue,
+    end::End,
+    handshake::Opening,
+    record::{Answer, Way},
+    reject::Rejected,
+    shard::Shard,
+};
+use crate::{
+    config::RetryOn,
+    mqtt::{Connack, Connect, Refuse, Version, reason},
+    observe::{EndBy, EndCause, EndPhase, RouteKind, TryOutcome},
+    transport::{Elapsed, Socket, deadline},
+    upstream::{Broker, DialError, Lease, Pool, dial},
+};
+
+/// What asking one broker came to.
+pub(super) enum Asked {
+    Answered(Answered),
+    Failed { end: End, retry: bool },
+}
+
+/// A broker that has sent its CONNACK, which the client has not been given yet.
+pub(super) struct Answered {
+    pub(super) upstream: Socket,
+    pub(super) lease: Lease,
+    pub(super) connack: Connack,
+    /// The CONNACK, and what came behind it.
+    pub(super) reply: Vec<u8>,
+    /// Bytes of an authentication exchange, from the client and to it.
+    pub(super) passed: (u64, u64),
+}
+
+/// What a CONNACK's code says of the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The broker has decided on this client, whichever way.
+    Final,
+    Unavailable,
+    Busy,
+    /// The client is to ask another one.
+    Elsewhere,
+}
+
+impl Verdict {
+    /// By 3.1.1 table 3.1 and 5.0 table 3-1.
+    pub(super) fn of(version: Version, code: u8) -> Self {
+        match (version, code) {
+            (_, 0x03) | (Version::V5, 0x88) => Self::Unavailable,
+            (Version::V5, 0x89 | 0x97 | 0x9F) => Self::Busy,
+            (Version::V5, 0x9C | 0x9D) => Self::Elsewhere,
+            _ => Self::Final,
+        }
+    }
+
+    pub(super) fn wants_another(self, on: RetryOn) -> bool {
+        match self {
+            Self::Final => false,
+            Self::Unavailable => on.server_unavailable,
+            Self::Busy => on.server_busy,
+            Self::Elsewhere => on.use_another_server,
+        }
+    }
+}
+
+impl Opening<'_> {
+    /// Waits at the broker's door until it is this client's turn.
+    pub(super) async fn wait_for_turn(&mut self, broker: &Broker) -> Result<(), Rejected> {
+        let Some(door) = &broker.admission else { return Ok(()) };
+        let shard = self.shard;
+        let began = shard.reactor.now();
+        let turn = pin!(door.turn());
+        let turn = pin!(while_unbroken(shard, &self.client, EndPhase::Dial, turn));
+        let waited = deadline(&shard.reactor, began + door.max_wait, turn).await;
+        self.record.queued.add(shard.reactor.now().duration_since(began));
+        match waited {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(end)) => Err(self.given_up(end)),
+            Err(Elapsed) => Err(self
+                .refuse(Refuse::ConnectionRateExceeded, EndPhase::Dial, EndCause::Limit)
+                .with(format!("no turn at {} within admission.max_wait", broker.name))),
+        }
+    }
+
+    /// Dials a broker and waits for its answer.
+    pub(super) async fn ask(
+        &mut self,
+        connect: &Connect,
+        lease: Lease,
+        route: RouteKind,
+    ) -> Result<Asked, Rejected> {
+        let shard = self.shard;
+        let pool = &shard.pools[self.record.origin.pool].pool;
+        self.record.tries = self.record.tries.saturating_add(1);
+        let began = shard.reactor.now();
+        let dialled = {
+            let broker = lease.broker();
+            let dialling =
+                pin!(dial(&shard.reactor, broker, pool.config.connect_timeout, &self.buffer));
+            while_unbroken(shard, &self.client, EndPhase::Dial, dialling).await
+        };
+        let dialled = dialled.map_err(|end| {
+            lease.broker().metrics.count_try(TryOutcome::Abandoned);
+            self.given_up(end)
+        })?;
+        let took = shard.reactor.now().duration_since(began);
+        self.record.way = Some(Way { route, broker: lease.broker().clone(), dial: took.into() });
+        match dialled {
+            Ok(upstream) => {
+                lease.broker().metrics.connect_seconds.observe(took.as_secs_f64());
+                pool.metrics.count_route(route);
+                self.await_connack(connect, upstream, lease).await
+            }
+            Err(error) => Ok(self.not_dialled(pool, &lease, &error)),
+        }
+    }
+
+    fn not_dialled(&self, pool: &Pool, lease: &Lease, error: &DialError) -> Asked {
+        let broker = lease.broker();
+        tracing::debug!(pool = %pool.config.name, upstream = %broker.name, %error, "dial failed");
+        if error.is_the_brokers() {
+            lease.settle();
+            pool.blame(broker, self.shard.reactor.now());
+        }
+        let on = pool.config.retry_on;
+        let (outcome, cause, retry) = match error {
+            DialError::TimedOut(_) => {
+                (TryOutcome::ConnectTimeout, EndCause::Timeout, on.connect_timeout)
+            }
+            DialError::Failed(_) | DialError::Unresolved => {
+                (TryOutcome::ConnectFailure, EndCause::NoUpstream, on.connect_failure)
+            }
+        };
+        broker.metrics.count_try(outcome);
+        let end = End::new(EndBy::Proxy, EndPhase::Dial, cause).with(error.to_string());
+        Asked::Failed { end, retry }
+    }
+
+    async fn await_connack(
+        &mut self,
+        connect: &Connect,
+        upstream: Socket,
+        lease: Lease,
+    ) -> Result<Asked, Rejected> {
+        let shard = self.shard;
+        let pool = &shard.pools[self.record.origin.pool].pool;
+        let began = shard.reactor.now();
+        let at = began + pool.config.connack_timeout;
+        let metrics = &lease.broker().metrics;
+        let mut dialogue = Dialogue::new(shard, &self.client, &upstream, connect.version);
+        let answered = {
+            let answering = pin!(dialogue.connack());
+            let answering = while_unbroken(shard, &self.client, EndPhase::Connack, answering);
+            deadline(&shard.reactor, at, pin!(answering)).await
+        };
+        let waited = shard.reactor.now().duration_since(began);
+        let passed = (dialogue.passed_in, dialogue.passed_out);
+        let reply = dialogue.reply;
+        let alone = passed == (0, 0);
+        match answered {
+            Ok(Ok(Ok(connack))) => {
+                metrics.count_connack(reason::name(connect.version, connack.code), waited);
+                metrics.count_try(match connack.code {
+                    0 => TryOutcome::Accepted,
+                    _ => TryOutcome::Refused,
+                });
+                let answer = Answer::of_broker(connect.version, &connack, &reply, waited);
+                self.record.answer = Some(answer);
+                Ok(Asked::Answered(Answered { upstream, lease, connack, reply, passed }))
+            }
+            Ok(Ok(Err(end)) | Err(end)) => {
+                shard.give_back_buffer(reply);
+                if end.by == EndBy::Upstream {
+                    metrics.count_try(TryOutcome::NoConnack);
+                    let retry = alone && pool.config.retry_on.no_connack;
+                    return Ok(Asked::Failed { end, retry });
+                }
+                metrics.count_try(TryOutcome::Abandoned);
+                if alone && end.by == EndBy::Client && waited >= pool.config.connack_timeout / 2 {
+                    // It had waited long enough for anyone to lose patience.
+                    pool.blame(lease.broker(), shard.reactor.now());
+                }
+                Err(self.given_up(end))
+            }
+            Err(Elapsed) => {
+                shard.give_back_buffer(reply);
+                metrics.count_try(TryOutcome::NoConnack);
+                if alone {
+                    lease.settle();
+                    pool.blame(lease.broker(), shard.reactor.now());
+                }
+                // Should it wake up, it is to learn at once that nobody is there any more.
+                upstream.reset_on_close();
+                let end = End::new(EndBy::Proxy, EndPhase::Connack, EndCause::Timeout)
+                    .with("no CONNACK within connack_timeout");
+                Ok(Asked::Failed { end, retry: alone && pool.config.retry_on.no_connack })
+            }
+        }
+    }
+}
+
+/// Runs `work` unless the client's connection breaks meanwhile, or the proxy ends.
+async fn while_unbroken<T>(
+    shard: &Shard,
+    client: &Socket,
+    phase: EndPhase,
+    mut work: Pin<&mut impl Future<Output = T>>,
+) -> Result<T, End> {
+    poll_fn(|cx| {
+        client.watch(cx);
+        if let Some(cause) = shard.ending.get() {
+            return Poll::Ready(Err(End::new(EndBy::Proxy, phase, cause)));
+        }
+        if client.is_broken() {
+            return Poll::Ready(Err(End::new(EndBy::Client, phase, EndCause::Reset)));
+        }
+        work.as_mut().poll(cx).map(Ok)
+    })
+    .await
+}

@@ -155,12 +155,12 @@ impl Flow {
             // A unix peer that has closed fails even a write of nothing.
             return Ok(Poll::Ready(0));
         }
-        count(Chunk::Bytes(&scratch[..n]));
         self.full_reads = if n == scratch.len() { self.full_reads + 1 } else { 0 };
         let sent = match to.try_send(&scratch[..n]).map_err(Fault::Write)? {
             Poll::Ready(sent) => sent,
             Poll::Pending => 0,
         };
+        count(Chunk::Bytes(&scratch[..n]));
         self.owe(&scratch[sent..n]);
         Ok(Poll::Ready(n))
     }
@@ -177,23 +177,21 @@ impl Flow {
             self.full_reads = 0;
             return self.copy(shard, from, to, count);
         };
-        let filled = pipe.try_fill(from);
-        match filled {
-            Poll::Ready(Ok(n @ 1..)) => count(Chunk::Unseen(n)),
+        let filled = transpose(pipe.try_fill(from))?;
+        let Poll::Ready(n @ 1..) = filled else {
             // The stream pauses; what comes next may be small again.
-            _ => self.full_reads = 0,
+            self.full_reads = 0;
+            shard.pipes.give_back(pipe);
+            return Ok(filled);
+        };
+        while pipe.held() > 0 && pipe.try_drain(to).map_err(Fault::Write)?.is_ready() {}
+        count(Chunk::Unseen(n));
+        if pipe.held() > 0 {
+            self.left = Left::Pipe(Box::new(pipe));
+        } else {
+            shard.pipes.give_back(pipe);
         }
-        while pipe.held() > 0 {
-            match pipe.try_drain(to).map_err(Fault::Write)? {
-                Poll::Ready(_) => {}
-                Poll::Pending => {
-                    self.left = Left::Pipe(Box::new(pipe));
-                    return transpose(filled);
-                }
-            }
-        }
-        shard.pipes.give_back(pipe);
-        transpose(filled)
+        Ok(filled)
     }
 }
 

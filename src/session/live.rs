@@ -148,7 +148,9 @@ pub fn look(shard: &Rc<Shard>) {
         let sessions = shard.sessions.borrow();
         let live = sessions.get(letter.slot as usize).filter(|live| {
             let client = live.record.client.as_ref();
+            // One whose broker is already gone, or whose client is, ends by itself.
             live.record.session == letter.session
+                && live.tally.half_closed.get() == 0
                 && client.is_some_and(|client| client.client_id() == &*letter.client_id)
         });
         if let Some(live) = live {

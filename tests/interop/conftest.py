@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 from harness.brokers import Mosquitto
+from harness.cluster import Cluster
 from harness.proxy import Proxy
 
 
@@ -37,8 +38,8 @@ def start_proxy(folder):
     """Starts proxies, and stops them at the end of the run."""
     started = []
 
-    def start(pools, name):
-        started.append(Proxy(folder, pools, name))
+    def start(pools, name, **keys):
+        started.append(Proxy(folder, pools, name, **keys))
         return started[-1]
 
     try:
@@ -54,6 +55,28 @@ def start_proxy(folder):
 @pytest.fixture(scope="session")
 def proxy(start_proxy, brokers):
     return start_proxy({"mqtt": brokers}, "shared")
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """Brokers that the test may break."""
+    made = Cluster(tmp_path)
+    try:
+        yield made
+        made.stop()
+    finally:
+        made.kill()
+
+
+@pytest.fixture
+def say(capsys):
+    """Prints a figure that is worth reading although the test has passed."""
+
+    def say(text):
+        with capsys.disabled():
+            print(f"\n  {text}", flush=True)
+
+    return say
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Mosquitto and RabbitMQ on free loopback ports."""
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -23,13 +24,32 @@ class Mosquitto:
             passwords.write_text("".join(f"{user}:{word}\n" for user, word in users.items()))
             subprocess.run(["mosquitto_passwd", "-U", passwords], check=True)
             config.append(f"password_file {passwords}")
-        file = Path(folder) / f"{name}.conf"
-        file.write_text("\n".join([*config, extra, ""]))
-        self.process = Process(name, ["/usr/sbin/mosquitto", "-c", file], folder)
+        self.file = Path(folder) / f"{name}.conf"
+        self.file.write_text("\n".join([*config, extra, ""]))
+        self.start()
+
+    def start(self):
+        """On the port that it had, should it have been there before."""
+        command = ["/usr/sbin/mosquitto", "-c", self.file]
+        self.process = Process(self.name, command, self.file.parent)
         self.process.wait_until("a listener", lambda: accepts(self.port))
 
+    def kill(self):
+        """As `kill -9`: its connections end with it."""
+        self.process.kill()
+
+    def freeze(self):
+        """It answers nothing any more, while the kernel still accepts connections for it."""
+        self.process.child.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.process.child.send_signal(signal.SIGCONT)
+
     def stop(self):
-        self.process.stop()
+        # A frozen one would not hear of its end.
+        self.thaw()
+        if self.process.child.poll() is None:
+            self.process.stop()
 
 
 class RabbitMq:

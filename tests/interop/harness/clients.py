@@ -15,6 +15,9 @@ from .process import LOOPBACK, PATIENCE, wait_for
 
 VERSIONS = {3: MQTTv31, 4: MQTTv311, 5: MQTTv5}
 
+# A reason of CONNACK and DISCONNECT: MQTT 5.0 sections 3.2.2.2 and 3.14.2.1.
+USE_ANOTHER_SERVER = 0x9C
+
 
 class Client:
     """One client and one connection of it. Reasons are those of 5.0, into which paho turns 3.x's."""

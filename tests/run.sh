@@ -77,6 +77,8 @@ install_packages() {
   if ! $quick; then
     # nginx's stream module is for tests/bench/compare.sh.
     wanted+=(libnginx-mod-stream mosquitto mosquitto-clients prometheus python3 python3-venv)
+    # For the network that loses packets.
+    wanted+=(iproute2 nftables)
     if ! command -v node >/dev/null; then wanted+=(nodejs); fi
     if ! command -v npm >/dev/null; then wanted+=(npm); fi
   fi

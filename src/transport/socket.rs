@@ -149,6 +149,11 @@ impl Socket {
         self.reactor.watch(self.token, cx);
     }
 
+    /// Whether the connection has come about.
+    pub fn is_connected(&self) -> bool {
+        net::getpeername(&self.fd).is_ok()
+    }
+
     /// Whether the connection has broken, as far as the kernel has said. A peer that has merely
     /// ended its side may still want its answer.
     pub fn is_broken(&self) -> bool {

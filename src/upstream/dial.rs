@@ -1,9 +1,14 @@
 //! Reaching a broker: connect, and hand it the client's first bytes.
 
-use std::{io, pin::pin, rc::Rc, time::Duration};
+use std::{
+    io,
+    pin::pin,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use super::broker::{Broker, Target};
-use crate::transport::{Reactor, Socket, deadline};
+use crate::transport::{Elapsed, Reactor, Socket, deadline};
 
 /// Why a broker could not be reached.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +47,11 @@ impl DialError {
     }
 }
 
+/// How long the first attempt is waited for. A SYN that got lost, in the network or before a broker
+/// whose accept queue was full for a moment, would be sent again by the kernel after a second
+/// (RFC 6298, section 2); a second attempt is sooner there, and costs nothing where one is far away.
+const FIRST_ATTEMPT: Duration = Duration::from_millis(250);
+
 /// Connects to `broker` within `timeout` and sends `first`, the CONNECT.
 ///
 /// Sending is also what shows whether the connection came about, so no call is spent on asking.
@@ -51,16 +61,44 @@ pub async fn dial(
     timeout: Duration,
     first: &[u8],
 ) -> Result<Socket, DialError> {
+    let at = reactor.now() + timeout;
+    let early = reactor.now() + FIRST_ATTEMPT.min(timeout);
+    if let Some(socket) = attempt(reactor, broker, early, at, first).await? {
+        return Ok(socket);
+    }
+    if reactor.now() >= at {
+        return Err(DialError::TimedOut(timeout));
+    }
+    // The first has been closed. Boxed, as few dials need the room for a second.
+    let again = Box::pin(attempt(reactor, broker, at, at, first)).await?;
+    again.ok_or(DialError::TimedOut(timeout))
+}
+
+/// One connection: `None` if it has not come about by `until`, or could not be written to by `at`.
+async fn attempt(
+    reactor: &Rc<Reactor>,
+    broker: &Broker,
+    until: Instant,
+    at: Instant,
+    first: &[u8],
+) -> Result<Option<Socket>, DialError> {
     let socket = match broker.target().ok_or(DialError::Unresolved)? {
         Target::Ip(address) => Socket::connect(reactor, address),
         Target::Unix(path) => Socket::connect_unix(reactor, path),
     }
     .map_err(DialError::Failed)?;
-    let at = reactor.now() + timeout;
-    let sent = deadline(reactor, at, pin!(socket.send_all(first))).await;
+    let sent = {
+        let mut sending = pin!(socket.send_all(first));
+        match deadline(reactor, until, sending.as_mut()).await {
+            Err(Elapsed) if until < at && socket.is_connected() => {
+                deadline(reactor, at, sending).await
+            }
+            sent => sent,
+        }
+    };
     match sent {
-        Ok(Ok(())) => Ok(socket),
+        Ok(Ok(())) => Ok(Some(socket)),
         Ok(Err(error)) => Err(DialError::Failed(error)),
-        Err(_) => Err(DialError::TimedOut(timeout)),
+        Err(Elapsed) => Ok(None),
     }
 }

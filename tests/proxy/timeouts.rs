@@ -1,11 +1,17 @@
 //! Deadlines of the handshake.
 
-use std::{io::Write, net::SocketAddr, thread, time::Duration};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::SocketAddr,
+    thread,
+    time::Duration,
+};
 
 use socket2::{Domain, Socket, Type};
 
 use crate::{
-    broker::Broker,
+    broker::{Broker, echo},
     client::{CONNACK_V3, Client, connack, connect},
     config::Config,
     harness::{end, wait_for},
@@ -81,7 +87,7 @@ fn a_broker_that_never_answers() {
 /// A listener whose queue is full, so that the kernel lets SYNs go unanswered.
 struct BlackHole {
     address: SocketAddr,
-    _listener: Socket,
+    listener: Socket,
     _queued: Vec<Socket>,
 }
 
@@ -99,7 +105,7 @@ impl BlackHole {
             answer.err()
         });
         let address = address.as_socket().unwrap();
-        Self { address, _listener: listener, _queued: queued }
+        Self { address, listener, _queued: queued }
     }
 }
 
@@ -128,4 +134,30 @@ fn a_broker_out_of_reach() {
     let only = Config::at([hole.address.to_string()]).pool(timeout).start();
     Client::exchange(only.address(), &connect(5, "lost"), &connack(5, 0x88)).expect_end();
     assert_eq!(end(&only.wait_end("lost")), "proxy/dial/timeout");
+}
+
+/// A SYN that is lost is sent again before the kernel would, which waits a second.
+#[test]
+fn a_lost_syn() {
+    wait_for("a dial that the kernel alone would not have got through", || {
+        let hole = BlackHole::new();
+        let config = Config::at([hole.address.to_string()]).pool("connect_timeout: 900ms");
+        let proxy = config.start();
+        // That which found the queue full is one.
+        let before = dials(hole.address);
+        let mut client = Client::open(proxy.address());
+        client.send(&connect(4, "lost"));
+        wait_for("the SYN", || (dials(hole.address) > before).then_some(()));
+        let _broker = Broker::start_on(hole.listener.into(), echo);
+        let mut answer = [0; 4];
+        client.stream.read_exact(&mut answer).unwrap();
+        // On a machine that is slow to let it in, the second SYN may be lost as well.
+        (answer == *CONNACK_V3).then(|| assert_eq!(proxy.wait_connected("lost")["tries"], 1))
+    });
+}
+
+/// How many connections to the address wait for an answer to their SYN: state 2 of proc(5)'s net/tcp.
+fn dials(to: SocketAddr) -> usize {
+    let port = format!(":{:04X} 02", to.port());
+    fs::read_to_string("/proc/net/tcp").unwrap().matches(&port).count()
 }

@@ -4,6 +4,7 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     task::Poll,
+    time::Instant,
 };
 
 use super::{
@@ -119,16 +120,16 @@ impl Opening<'_> {
                 pool.metrics.count_route(route);
                 self.await_connack(connect, upstream, lease).await
             }
-            Err(error) => Ok(self.not_dialled(pool, &lease, &error)),
+            Err(error) => Ok(self.not_dialled(pool, &lease, began, &error)),
         }
     }
 
-    fn not_dialled(&self, pool: &Pool, lease: &Lease, error: &DialError) -> Asked {
+    fn not_dialled(&self, pool: &Pool, lease: &Lease, began: Instant, error: &DialError) -> Asked {
         let broker = lease.broker();
         tracing::debug!(pool = %pool.config.name, upstream = %broker.name, %error, "dial failed");
         if error.is_the_brokers() {
             lease.settle();
-            pool.blame(broker, self.shard.reactor.now());
+            pool.blame(broker, began, self.shard.reactor.now());
         }
         let on = pool.config.retry_on;
         let (outcome, cause, retry) = match error {
@@ -186,7 +187,7 @@ impl Opening<'_> {
                 metrics.count_try(TryOutcome::Abandoned);
                 if alone && end.by == EndBy::Client && waited >= pool.config.connack_timeout / 2 {
                     // It had waited long enough for anyone to lose patience.
-                    pool.blame(lease.broker(), shard.reactor.now());
+                    pool.blame(lease.broker(), began, shard.reactor.now());
                 }
                 Err(self.given_up(end))
             }
@@ -195,7 +196,7 @@ impl Opening<'_> {
                 metrics.count_try(TryOutcome::NoConnack);
                 if alone {
                     lease.settle();
-                    pool.blame(lease.broker(), shard.reactor.now());
+                    pool.blame(lease.broker(), began, shard.reactor.now());
                 }
                 // Should it wake up, it is to learn at once that nobody is there any more.
                 upstream.reset_on_close();

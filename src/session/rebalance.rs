@@ -1,12 +1,12 @@
 //! Sessions go home: those whose client would now be given another broker are ended, a few a second,
 //! so that load evens out without a storm.
 
-use std::{rc::Rc, time::Instant};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
 use tokio::task::{spawn_local, yield_now};
 
-use super::{choose::is_misplaced, live::Live, shard::Shard};
-use crate::{observe::EndCause, transport::sleep};
+use super::{choose::home, live::Live, shard::Shard};
+use crate::{observe::EndCause, transport::sleep, upstream::Broker};
 
 /// Sessions looked at before the worker turns to others: some 100 µs of work.
 const SCANNED_AT_A_TIME: usize = 512;
@@ -34,8 +34,14 @@ async fn rebalance(shard: Rc<Shard>, pool: usize) {
         let mut candidates = candidates(&shard, pool).await;
         // The oldest last, to be popped first.
         candidates.sort_unstable_by_key(|candidate| std::cmp::Reverse(candidate.accepted));
+        // Brokers that have yet to show that they are well: one session is sent to each, and the
+        // others when it has been taken.
+        let mut on_trial: Vec<Arc<Broker>> = Vec::new();
+        let is_wanted = |home: &Arc<Broker>, on_trial: &[Arc<Broker>]| {
+            !on_trial.iter().any(|broker| Arc::ptr_eq(broker, home))
+        };
         while let Some(candidate) = candidates.pop() {
-            if candidate.find(&shard).is_none() {
+            if !candidate.find(&shard).is_some_and(|(_, home)| is_wanted(&home, &on_trial)) {
                 continue;
             }
             let at = view.pool.next_move(shard.reactor.now());
@@ -44,8 +50,11 @@ async fn rebalance(shard: Rc<Shard>, pool: usize) {
             if view.moves.get() != view.pool.moves() {
                 break;
             }
-            if let Some(live) = candidate.find(&shard) {
+            if let Some((live, home)) = candidate.find(&shard) {
                 live.end(EndCause::Rebalance);
+                if !home.is_serving() {
+                    on_trial.push(home);
+                }
             }
         }
     }
@@ -63,7 +72,7 @@ async fn candidates(shard: &Rc<Shard>, pool: usize) -> Vec<Candidate> {
                 if let Some(live) = sessions.get(slot)
                     && live.record.origin.pool == pool
                     && live.accepted
-                    && is_misplaced(shard, live)
+                    && home(shard, live).is_some()
                 {
                     let (accepted, session) = (live.record.accepted, live.record.session);
                     candidates.push(Candidate { accepted, slot, session });
@@ -79,9 +88,10 @@ async fn candidates(shard: &Rc<Shard>, pool: usize) -> Vec<Candidate> {
 }
 
 impl Candidate {
-    /// The session, if it has neither ended nor come to be where it belongs.
-    fn find(&self, shard: &Shard) -> Option<Rc<Live>> {
+    /// The session and where it belongs, if it has neither ended nor come to be where it belongs.
+    fn find(&self, shard: &Shard) -> Option<(Rc<Live>, Arc<Broker>)> {
         let live = shard.sessions.borrow().get(self.slot).cloned()?;
-        (live.record.session == self.session && is_misplaced(shard, &live)).then_some(live)
+        let home = home(shard, &live).filter(|_| live.record.session == self.session)?;
+        Some((live, home))
     }
 }

@@ -23,7 +23,7 @@ struct Search {
     tried: Vec<Arc<Broker>>,
     /// Those that did not take this CONNECT, which may have been its own fault: they are blamed
     /// only if another broker takes it. Else any client could have a broker ejected.
-    suspects: Vec<Arc<Broker>>,
+    suspects: Vec<Suspect>,
     /// The broker that the last one referred the client to (5.0 §4.13).
     referred: Option<Arc<Broker>>,
     /// The last no, for the client if there is no better answer.
@@ -32,11 +32,24 @@ struct Search {
     failure: Option<End>,
 }
 
+/// A broker that did not take the CONNECT which it was sent at `began`.
+struct Suspect {
+    broker: Arc<Broker>,
+    began: Instant,
+}
+
 /// A broker's no, kept while others are asked.
 struct Refused {
     reply: Vec<u8>,
     way: Option<Way>,
     answer: Option<Answer>,
+}
+
+impl Search {
+    fn suspect_last(&mut self, began: Instant) {
+        let last = self.tried.last().cloned();
+        self.suspects.extend(last.map(|broker| Suspect { broker, began }));
+    }
 }
 
 impl Opening<'_> {
@@ -64,6 +77,7 @@ impl Opening<'_> {
                 }
             };
             tries_left -= 1;
+            let began = shard.reactor.now();
             let retry = match self.ask(connect, lease, route).await? {
                 Asked::Answered(answered) => {
                     let verdict = Verdict::of(connect.version, answered.connack.code);
@@ -83,7 +97,7 @@ impl Opening<'_> {
                         return Ok(answered);
                     }
                     if verdict != Verdict::Elsewhere {
-                        search.suspects.extend(search.tried.last().cloned());
+                        search.suspect_last(began);
                     }
                     search.refused = Some(Box::new(Refused {
                         reply: answered.reply,
@@ -95,7 +109,7 @@ impl Opening<'_> {
                 Asked::Failed { end, retry } => {
                     search.tried.extend(self.record.way.as_ref().map(|way| way.broker.clone()));
                     if end.by == EndBy::Upstream {
-                        search.suspects.extend(search.tried.last().cloned());
+                        search.suspect_last(began);
                     }
                     search.failure = Some(end);
                     retry
@@ -140,7 +154,9 @@ impl Opening<'_> {
             pool.praise(answered.lease.broker(), now);
         }
         if answered.connack.code == 0 {
-            search.suspects.iter().for_each(|suspect| pool.blame(suspect, now));
+            for suspect in &search.suspects {
+                pool.blame(&suspect.broker, suspect.began, now);
+            }
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Broker {
     pub(super) leaving: AtomicBool,
     /// Whether a good answer would be news to its pool.
     pub(super) suspect: AtomicBool,
+    /// Milliseconds of the pool's life at which a client was last answered.
+    answered: AtomicU64,
     /// Milliseconds of the pool's life at which its slow start began; 0: it has its full share.
     pub(super) warming_since: AtomicU64,
     id: u64,
@@ -83,6 +85,7 @@ impl Broker {
             dead: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             suspect: AtomicBool::new(false),
+            answered: AtomicU64::new(0),
             warming_since: AtomicU64::new(0),
             id: xxh3_64(upstream.name.as_bytes()),
             slow_start_seed: xxh3_64_with_seed(upstream.name.as_bytes(), 2),
@@ -171,6 +174,16 @@ impl Broker {
             let taken = serving == Serving::Trial && now == Serving::TrialTaken as u8;
             (!taken).then_some(serving as u8)
         });
+    }
+
+    /// Notes that a client was answered, in milliseconds of the pool's life.
+    pub(super) fn set_answered(&self, millis: u64) {
+        self.answered.store(millis, Ordering::Relaxed);
+    }
+
+    /// Whether a client was answered after `millis`.
+    pub(super) fn has_answered_since(&self, millis: u64) -> bool {
+        self.answered.load(Ordering::Relaxed) > millis
     }
 
     /// Where in its slow start the broker begins to be `key`'s, from 0 to 1. The same in every

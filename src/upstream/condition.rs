@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::{ActiveCheck, Passive};
+use crate::config::{ActiveCheck, Passive, Probe};
 
 /// What the operator wants of a broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +36,22 @@ pub(super) struct Condition {
     ejections: u32,
     /// When the last ejection was over for good.
     recovered: Option<Instant>,
+    /// Clients have gone elsewhere because of it, since it last answered one.
+    displaced: bool,
+    /// Good probes in a row since the ejection's time was over.
+    good_probes: u32,
+}
+
+/// What a probe or an answer makes of a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    None,
+    /// The checks' verdict has turned.
+    Verdict,
+    /// An ejection is over for good.
+    Recovered,
+    /// It is well, and clients that it failed a moment ago are elsewhere.
+    Displaced,
 }
 
 /// A circuit breaker (Nygard, "Release It!"): after an ejection one client is the trial for all.
@@ -50,24 +66,38 @@ pub(super) enum Circuit {
 }
 
 impl Condition {
-    /// Counts a probe; true if it turned the verdict.
-    pub(super) fn probed(&mut self, good: bool, check: &ActiveCheck) -> bool {
-        if good != self.checked_down {
-            self.contradictions = 0;
-            return false;
+    /// Counts a probe.
+    pub(super) fn probed(&mut self, good: bool, check: &ActiveCheck, now: Instant) -> News {
+        if !good {
+            self.good_probes = 0;
         }
-        self.contradictions += 1;
-        let enough = if good { check.rise } else { check.fall };
-        let turned = self.contradictions >= enough.get();
-        if turned {
-            self.checked_down = !good;
-            self.contradictions = 0;
+        if good == self.checked_down {
+            self.contradictions += 1;
+            let enough = if good { check.rise } else { check.fall };
+            if self.contradictions >= enough.get() {
+                self.checked_down = !good;
+                self.contradictions = 0;
+                return News::Verdict;
+            }
+            return News::None;
         }
-        turned
+        self.contradictions = 0;
+        // That something listens says nothing of whether it would answer.
+        if !good || matches!(check.probe, Probe::Tcp) {
+            return News::None;
+        }
+        if self.circuit == Circuit::HalfOpen {
+            self.good_probes += 1;
+            let enough = self.good_probes >= check.rise.get();
+            return if enough { self.answered(now) } else { News::None };
+        }
+        let displaced = self.circuit == Circuit::Closed && std::mem::take(&mut self.displaced);
+        if displaced { News::Displaced } else { News::None }
     }
 
     /// Counts a client that the broker failed; true if that is enough to eject it.
     pub(super) fn failed(&mut self, now: Instant, passive: &Passive) -> bool {
+        self.displaced = true;
         match self.circuit {
             Circuit::Ejected { .. } => false,
             Circuit::HalfOpen => true,
@@ -101,15 +131,24 @@ impl Condition {
         span
     }
 
-    /// A client was answered; true if that ends an ejection.
-    pub(super) fn succeeded(&mut self, now: Instant) -> bool {
+    /// Notes that a client has gone elsewhere because of it, though that does not count as a failure.
+    pub(super) fn displaced(&mut self) {
+        self.displaced = true;
+    }
+
+    /// A client was answered.
+    pub(super) fn answered(&mut self, now: Instant) -> News {
+        let displaced = std::mem::take(&mut self.displaced);
         self.forget_failures();
-        let was_trial = self.circuit == Circuit::HalfOpen;
-        if was_trial {
-            self.circuit = Circuit::Closed;
-            self.recovered = Some(now);
+        match self.circuit {
+            Circuit::HalfOpen => {
+                self.circuit = Circuit::Closed;
+                self.recovered = Some(now);
+                News::Recovered
+            }
+            Circuit::Closed if displaced => News::Displaced,
+            Circuit::Closed | Circuit::Ejected { .. } => News::None,
         }
-        was_trial
     }
 
     /// Lets the next client try once an ejection's time is over; true if it is just now.
@@ -117,6 +156,7 @@ impl Condition {
         let over = matches!(self.circuit, Circuit::Ejected { until } if until <= now);
         if over {
             self.circuit = Circuit::HalfOpen;
+            self.good_probes = 0;
         }
         over
     }
@@ -140,7 +180,7 @@ impl Condition {
 
     /// Whether the next good answer would change anything.
     pub(super) fn is_suspect(&self) -> bool {
-        self.failures > 0 || self.circuit != Circuit::Closed
+        self.displaced || self.circuit != Circuit::Closed
     }
 
     fn forget_failures(&mut self) {
@@ -153,7 +193,6 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
-    use crate::config::Probe;
 
     const PASSIVE: Passive = Passive {
         failures: NonZeroU32::new(3).unwrap(),
@@ -161,6 +200,16 @@ mod tests {
         eject_for: Duration::from_secs(10),
         max_ejected_percent: 50,
     };
+
+    fn check(probe: Probe) -> ActiveCheck {
+        ActiveCheck {
+            probe,
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            rise: NonZeroU32::new(2).unwrap(),
+            fall: NonZeroU32::new(3).unwrap(),
+        }
+    }
 
     fn at(seconds: u64) -> Instant {
         use std::sync::OnceLock;
@@ -170,13 +219,7 @@ mod tests {
 
     #[test]
     fn a_verdict_takes_rise_and_fall_probes_in_a_row() {
-        let check = ActiveCheck {
-            probe: Probe::Tcp,
-            interval: Duration::from_secs(5),
-            timeout: Duration::from_secs(2),
-            rise: NonZeroU32::new(2).unwrap(),
-            fall: NonZeroU32::new(3).unwrap(),
-        };
+        let check = check(Probe::Tcp);
         let mut broker = Condition::default();
         let probes = [
             (false, false),
@@ -193,7 +236,8 @@ mod tests {
             (true, false),
         ];
         for (n, (good, turned)) in probes.into_iter().enumerate() {
-            assert_eq!(broker.probed(good, &check), turned, "probe {n}");
+            let news = if turned { News::Verdict } else { News::None };
+            assert_eq!(broker.probed(good, &check, at(0)), news, "probe {n}");
         }
         assert!(broker.looks_up());
     }
@@ -203,7 +247,8 @@ mod tests {
         let mut broker = Condition::default();
         assert!(!broker.failed(at(0), &PASSIVE));
         assert!(!broker.failed(at(1), &PASSIVE));
-        assert!(!broker.succeeded(at(2)));
+        assert_eq!(broker.answered(at(2)), News::Displaced);
+        assert_eq!(broker.answered(at(2)), News::None);
         assert!(!broker.failed(at(3), &PASSIVE));
         assert!(!broker.failed(at(4), &PASSIVE));
         // The window of the first of them is over: this one starts anew.
@@ -229,11 +274,37 @@ mod tests {
         broker.eject(at(now), &PASSIVE);
         now += 300;
         assert!(broker.tick(at(now)));
-        assert!(broker.succeeded(at(now)) && broker.looks_up());
+        assert_eq!(broker.answered(at(now)), News::Recovered);
+        assert!(broker.looks_up());
         assert_eq!(broker.eject(at(now + 299), &PASSIVE), LONGEST_EJECTION);
         now += 299 + 300;
         broker.tick(at(now));
-        broker.succeeded(at(now));
+        broker.answered(at(now));
         assert_eq!(broker.eject(at(now + 301), &PASSIVE), Duration::from_secs(10));
+    }
+    /// A probe that the broker answers is as good as a client, but for one that only connects.
+    #[test]
+    fn probes_end_an_ejection_and_tell_of_displaced_clients() {
+        let mqtt = Probe::Mqtt { username: None, password: None, expect: vec![0] };
+        for (probe, last) in
+            [(mqtt, [News::Recovered, News::Displaced]), (Probe::Tcp, [News::None; 2])]
+        {
+            let check = check(probe);
+            let mut broker = Condition::default();
+            broker.eject(at(0), &PASSIVE);
+            assert_eq!(broker.probed(true, &check, at(9)), News::None);
+            broker.tick(at(10));
+            assert_eq!(broker.probed(true, &check, at(11)), News::None);
+            assert_eq!(broker.probed(false, &check, at(12)), News::None);
+            assert_eq!(broker.probed(true, &check, at(13)), News::None);
+            assert_eq!(broker.probed(true, &check, at(14)), last[0]);
+            let mut broker = Condition::default();
+            broker.failed(at(0), &PASSIVE);
+            assert_eq!(broker.probed(true, &check, at(1)), last[1]);
+            assert_eq!(broker.probed(true, &check, at(2)), News::None);
+            // The failure still counts: what a probe meets with is not what a client meets with.
+            broker.failed(at(3), &PASSIVE);
+            assert!(broker.failed(at(4), &PASSIVE));
+        }
     }
 }

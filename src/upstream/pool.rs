@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::{
     bell::Bell,
     broker::{Broker, Serving},
-    condition::{Circuit, Condition, State},
+    condition::{Circuit, Condition, News, State},
 };
 use crate::{
     config,
@@ -69,7 +69,17 @@ struct Judged {
     conditions: HashMap<Arc<str>, Condition>,
     /// No longer members, but with sessions; kept so that one that returns is the same again.
     retired: Vec<Arc<Broker>>,
+    /// Clients are elsewhere whose broker was well again at once.
+    displaced: bool,
+    /// When that was last seen to.
+    called_home: Option<Instant>,
 }
+
+/// The shortest time between two looks for displaced clients: each takes a look at every session.
+const CALL_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a broker waits for the client that is its trial, before another one is sent.
+const TRIAL_AGAIN: Duration = Duration::from_secs(10);
 
 /// There is no broker of that name in the pool.
 #[derive(Debug, thiserror::Error)]
@@ -217,25 +227,40 @@ impl Pool {
         let Some(check) = &self.config.health.active else { return };
         let mut judged = self.judged();
         let Some(condition) = judged.conditions.get_mut(&broker.name) else { return };
-        if condition.probed(outcome.is_ok(), check) {
-            let (pool, upstream) = (&self.config.name, &broker.name);
-            match outcome {
-                Ok(()) => tracing::info!(%pool, %upstream, "up: its checks succeed again"),
-                Err(error) => {
-                    tracing::warn!(%pool, %upstream, error, "down: {} checks have failed", check.fall);
-                }
+        let (pool, upstream) = (&self.config.name, &broker.name);
+        match (condition.probed(outcome.is_ok(), check, now), outcome) {
+            (News::None, _) => return,
+            (News::Verdict, Ok(())) => {
+                tracing::info!(%pool, %upstream, "up: its checks succeed again");
             }
-            self.judge(&mut judged, now);
+            (News::Verdict, Err(error)) => {
+                tracing::warn!(%pool, %upstream, error, "down: {} checks have failed", check.fall);
+            }
+            (News::Recovered, _) => {
+                tracing::info!(%pool, %upstream, "back from ejection: its checks succeed");
+            }
+            (News::Displaced, _) => {
+                judged.displaced = true;
+                return;
+            }
         }
+        self.judge(&mut judged, now);
     }
 
-    /// Counts a client that a broker failed.
-    pub fn blame(&self, broker: &Broker, now: Instant) {
+    /// Counts a client that a broker failed, which was sent there at `began`.
+    ///
+    /// It is no failure if others were answered since: then the broker is there, and what failed is
+    /// a packet or a place in a queue. A fleet that comes at once must not have it ejected.
+    pub fn blame(&self, broker: &Broker, began: Instant, now: Instant) {
         let Some(passive) = &self.config.health.passive else { return };
         let mut judged = self.judged();
         let ejected = judged.conditions.values().filter(|other| other.is_ejected()).count();
         let most = self.members.load().list.len() * passive.max_ejected_percent as usize / 100;
         let Some(condition) = judged.conditions.get_mut(&broker.name) else { return };
+        broker.suspect.store(true, Ordering::Relaxed);
+        if broker.has_answered_since(self.millis(began)) {
+            return condition.displaced();
+        }
         if condition.failed(now, passive) && (condition.is_ejected() || ejected < most) {
             let span = condition.eject(now, passive);
             broker.metrics.ejections.inc();
@@ -243,25 +268,29 @@ impl Pool {
                 pool = %self.config.name, upstream = %broker.name,
                 "ejected for {span:?}: it failed clients that others took"
             );
-            return self.judge(&mut judged, now);
+            self.judge(&mut judged, now);
         }
-        broker.suspect.store(true, Ordering::Relaxed);
     }
 
     /// Notes that a broker answered a client.
     pub fn praise(&self, broker: &Broker, now: Instant) {
+        broker.set_answered(self.millis(now));
         if !broker.suspect.load(Ordering::Relaxed) {
             return;
         }
         let mut judged = self.judged();
         broker.suspect.store(false, Ordering::Relaxed);
         let Some(condition) = judged.conditions.get_mut(&broker.name) else { return };
-        if condition.succeeded(now) {
-            tracing::info!(
-                pool = %self.config.name, upstream = %broker.name,
-                "back from ejection: it has taken a client again"
-            );
-            self.judge(&mut judged, now);
+        match condition.answered(now) {
+            News::Recovered => {
+                tracing::info!(
+                    pool = %self.config.name, upstream = %broker.name,
+                    "back from ejection: it has taken a client again"
+                );
+                self.judge(&mut judged, now);
+            }
+            News::Displaced => judged.displaced = true,
+            News::None | News::Verdict => {}
         }
     }
 
@@ -275,6 +304,7 @@ impl Pool {
         if over {
             self.judge(&mut judged, now);
         }
+        self.call_home(&mut judged, over, now);
         for Member { broker, .. } in &self.members.load().list {
             if broker.warming_since.load(Ordering::Relaxed) > 0 && self.warmth(broker, now) >= 1.0 {
                 broker.warming_since.store(0, Ordering::Relaxed);
@@ -284,6 +314,23 @@ impl Pool {
         // Gone for good: no session has it, no worker, and no look-up is under way.
         for broker in judged.retired.extract_if(.., |broker| Arc::strong_count(broker) == 1) {
             self.all_metrics.forget_upstream(&self.config.name, &broker.name);
+        }
+    }
+
+    /// Has sessions looked at that may belong elsewhere for a reason that nothing else announces:
+    /// clients that a broker failed for a moment, and brokers that wait for a trial while all their
+    /// clients are connected elsewhere.
+    fn call_home(&self, judged: &mut Judged, trial: bool, now: Instant) {
+        let since = judged.called_home.map(|at| now.saturating_duration_since(at));
+        let due = |pause: Duration| since.is_none_or(|since| since >= pause);
+        let awaits_trial =
+            || judged.conditions.values().any(|condition| condition.circuit() == Circuit::HalfOpen);
+        let call =
+            trial || judged.displaced && due(CALL_AGAIN) || due(TRIAL_AGAIN) && awaits_trial();
+        if self.config.rebalance.is_some() && call {
+            judged.displaced = false;
+            judged.called_home = Some(now);
+            self.announce(&self.moves);
         }
     }
 
@@ -428,6 +475,11 @@ impl Pool {
             }
         }
         failing_open
+    }
+
+    /// The time of the pool's life.
+    fn millis(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.started).as_millis() as u64
     }
 
     fn announce(&self, counter: &AtomicU64) {

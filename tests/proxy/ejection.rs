@@ -2,11 +2,16 @@
 
 use std::{
     io,
+    net::{SocketAddr, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
+    time::Duration,
 };
+
+use socket2::{Domain, Socket, Type};
 
 use crate::{
     broker::{Broker, Link, echo},
@@ -176,4 +181,56 @@ fn an_answer_in_between() {
         visit(&proxy, id, upstream, tries);
     }
     assert_eq!(ejections(&proxy), 0);
+}
+
+/// A fleet that comes at once overruns a broker's accept queue: SYNs are lost, and dials with them.
+/// The broker is there all the same, as the clients that it did take show.
+#[test]
+fn a_full_accept_queue_is_no_failure() {
+    let good = Broker::echoing();
+    // Takes one client after the other, each when the one before it has been answered.
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    listener.listen(1).unwrap();
+    let listener = std::net::TcpListener::from(listener);
+    let address = listener.local_addr().unwrap();
+    let stopped = Arc::new(AtomicBool::new(false));
+    let stopping = stopped.clone();
+    let accepting = thread::spawn(move || {
+        let mut held = Vec::new();
+        for stream in listener.incoming() {
+            if stopping.load(Ordering::SeqCst) {
+                return;
+            }
+            let mut link = Link { stream: stream.unwrap() };
+            link.stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+            link.accept();
+            held.push(link);
+        }
+    });
+    let pool = "connect_timeout: 300ms";
+    let addresses = [address.to_string(), good.address.to_string()];
+    let passive = "health: { passive: { failures: 1, eject_for: 1h } }";
+    let proxy = Config::at(addresses).pool(pool).pool(passive).workers(2).start();
+    let ids = ids_of(&proxy, "b1");
+    let clients: Vec<_> = ids[..60]
+        .iter()
+        .map(|id| {
+            let mut client = Client::open(proxy.address());
+            client.send(&connect(4, id));
+            client
+        })
+        .collect();
+    for mut client in clients {
+        client.expect(&connack(4, 0));
+    }
+    let timed_out = ["upstream=\"b1\"", "outcome=\"connect_timeout\""];
+    let accepted = ["upstream=\"b1\"", "outcome=\"accepted\""];
+    let tries = |labels: &[&str]| proxy.metric("mqtt_lb_upstream_tries_total", labels) as u64;
+    assert!(tries(&accepted) > 0);
+    assert!(tries(&timed_out) > 0, "no dial was lost");
+    assert_eq!(ejections(&proxy), 0);
+    stopped.store(true, Ordering::SeqCst);
+    let _ = TcpStream::connect(address);
+    accepting.join().unwrap();
 }

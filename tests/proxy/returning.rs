@@ -185,8 +185,10 @@ fn a_client_that_has_not_moved() {
 fn slow_start() {
     let mut away_for_long =
         away(&["slow_start: 24h", "rebalance: { rate: 1000 }"], Broker::echoing());
-    let mut staying = away_for_long.session(5, &away_for_long.ids[0].clone());
+    // The first to meet with its absence.
+    drop(away_for_long.session(4, away_for_long.ids.last().unwrap()));
     away_for_long.bring_back();
+    let mut staying = away_for_long.session(5, &away_for_long.ids[0].clone());
     for id in &away_for_long.ids[1..20].to_vec() {
         drop(away_for_long.session(4, id));
         let line = away_for_long.proxy.wait_end(id);
@@ -204,4 +206,68 @@ fn slow_start() {
         drop(away.session(4, id));
         assert_eq!(away.proxy.wait_end(id)["upstream"], "b1");
     }
+}
+
+/// All its clients are connected elsewhere and none comes by itself: one is sent home as the trial.
+#[test]
+fn a_broker_that_nobody_asks_for() {
+    for rest in ["", ", active: { type: mqtt, interval: 100ms, fall: 1000 }"] {
+        let mut first = Broker::echoing();
+        let second = Broker::echoing();
+        let health = format!("health: {{ passive: {{ failures: 1, eject_for: 100ms }}{rest} }}");
+        let rebalance = "rebalance: { rate: 100 }";
+        let proxy = Config::of([&first, &second]).pool(&health).pool(rebalance).start();
+        let orders = route(&proxy, &[], &ids());
+        let mine = ids().into_iter().zip(orders).filter(|(_, order)| order[0] == "b1");
+        let mine: Vec<_> = mine.map(|(id, _)| id).take(5).collect();
+        first.stop();
+        let mut clients: Vec<_> =
+            mine.iter().map(|id| Client::session(proxy.address(), id)).collect();
+        let listener = TcpListener::bind(first.address).unwrap();
+        first = Broker::start_on(listener, echo);
+        // Each comes back at once when it is closed, as devices do.
+        for (id, client) in mine.iter().zip(&mut clients) {
+            for connects in 2.. {
+                client.expect_end();
+                *client = Client::session(proxy.address(), id);
+                let here = |line: &Value| line["client_id"] == **id && line["event"] == "connect";
+                let last = wait_for("its connect", || {
+                    let mut lines: Vec<_> = proxy.log().into_iter().filter(here).collect();
+                    (lines.len() == connects).then(|| lines.pop()).flatten()
+                });
+                if last["upstream"] == "b1" {
+                    break;
+                }
+            }
+        }
+        assert_eq!(proxy.metric("mqtt_lb_upstream_up", &[]) as u64, 2);
+        drop(first);
+    }
+}
+
+/// A broker that is away for less time than it takes to be found out: its clients go home too.
+#[test]
+fn a_short_absence() {
+    let mut first = Broker::echoing();
+    let second = Broker::echoing();
+    let rebalance = "rebalance: { rate: 100 }";
+    let proxy = Config::of([&first, &second]).pool(rebalance).start();
+    let orders = route(&proxy, &[], &ids());
+    let mine = ids().into_iter().zip(orders).filter(|(_, order)| order[0] == "b1");
+    let mine: Vec<_> = mine.map(|(id, _)| id).take(4).collect();
+    first.stop();
+    let mut away: Vec<_> =
+        mine[..3].iter().map(|id| Client::session(proxy.address(), id)).collect();
+    let listener = TcpListener::bind(first.address).unwrap();
+    first = Broker::start_on(listener, echo);
+    // The broker is seen to be well by another of its clients.
+    let _newcomer = Client::session(proxy.address(), &mine[3]);
+    for client in &mut away {
+        client.expect_end();
+    }
+    for id in &mine[..3] {
+        let line = proxy.wait_end(id);
+        assert_eq!((&*end(&line), &line["upstream"]), ("proxy/relay/rebalance", &"b2".into()));
+    }
+    drop(first);
 }

@@ -6,15 +6,11 @@ use super::{live::Live, shard::Shard};
 use crate::{
     observe::RouteKind,
     route::{Choice, Client},
-    upstream::{Broker, FairShare},
+    upstream::Broker,
 };
 
 /// The client has no identity by the pool's key, and the pool takes none without.
 pub(super) struct NoIdentity;
-
-/// By how much a broker's sessions must be above its fair share before those without a key are
-/// moved: to move the last tenth costs more than it evens out.
-const UNEVEN: f64 = 1.1;
 
 /// The best broker of a pool that can serve and was not tried yet, and by which way it came to be
 /// that; `None` if there is none.
@@ -65,10 +61,6 @@ pub(super) fn choose(
 /// come, gone or changed.
 pub(super) fn is_misplaced(shard: &Shard, live: &Live) -> bool {
     let own = live.lease.broker();
-    // Of a broker that only looks down the clients are not sent away; `on_down` is for that.
-    if !own.is_leaving() && !own.is_serving() {
-        return false;
-    }
     let Some(client) = &live.record.client else { return false };
     let client = client.for_route(live.record.peer.ip());
     let view = &shard.pools[live.record.origin.pool];
@@ -80,20 +72,5 @@ pub(super) fn is_misplaced(shard: &Shard, live: &Live) -> bool {
         Choice::Key(key) if balance.algorithm.is_keyed() => Some(key),
         _ => None,
     };
-    let is_own = |index: usize| Arc::ptr_eq(&members.list[index].broker, own);
-    // As if this session were not there yet.
-    let load = |index: usize| match &members.list[index].broker {
-        broker if !is_own(index) => broker.load(),
-        broker => broker.is_serving().then(|| broker.sessions().saturating_sub(1)),
-    };
-    let pick = view.pick(&members, key, shard.reactor.now());
-    let Some(picked) = pick.best(&load) else { return false };
-    let Some(member) = members.list.iter().find(|member| Arc::ptr_eq(&member.broker, own)) else {
-        return true;
-    };
-    if key.is_some() || own.is_leaving() || member.backup {
-        return !is_own(picked);
-    }
-    let fair = FairShare::new(&members, UNEVEN, &load);
-    own.sessions().saturating_sub(1) > fair.of(member.weight)
+    view.pick(&members, key, shard.reactor.now()).is_misplaced(own)
 }

@@ -1,9 +1,16 @@
 //! One choice of a broker: the balancer's, held back by fair shares and slow starts.
 
-use std::{cell::RefCell, num::NonZeroU32, time::Instant};
+use std::{cell::RefCell, num::NonZeroU32, sync::Arc, time::Instant};
 
-use super::pool::{Members, Pool};
+use super::{
+    broker::Broker,
+    pool::{Members, Pool},
+};
 use crate::route::Router;
+
+/// By how much a broker's sessions must be above its fair share before those without a key are
+/// moved: to move the last tenth costs more than it evens out.
+const UNEVEN: f64 = 1.1;
 
 /// One choice among the brokers of a pool.
 pub struct Pick<'a> {
@@ -46,6 +53,30 @@ impl Pick<'_> {
             Some(key) => router.pick(key, load),
             None => router.pick_least_connections(load),
         }
+    }
+
+    /// Whether a session of `own` would be given to another broker if it came now.
+    pub fn is_misplaced(&self, own: &Arc<Broker>) -> bool {
+        // Of a broker that only looks down the clients are not sent away; `on_down` is for that.
+        if !own.is_leaving() && !own.is_serving() {
+            return false;
+        }
+        let is_own = |index: usize| Arc::ptr_eq(&self.members.list[index].broker, own);
+        // As if this session were not there yet.
+        let load = |index: usize| match &self.members.list[index].broker {
+            broker if !is_own(index) => broker.load(),
+            broker => broker.is_serving().then(|| broker.sessions().saturating_sub(1)),
+        };
+        let Some(picked) = self.best(&load) else { return false };
+        let mut members = self.members.list.iter();
+        let Some(member) = members.find(|member| Arc::ptr_eq(&member.broker, own)) else {
+            return true;
+        };
+        if self.key.is_some() || own.is_leaving() || member.backup {
+            return !is_own(picked);
+        }
+        let fair = FairShare::new(self.members, UNEVEN, &load);
+        own.sessions().saturating_sub(1) > fair.of(member.weight)
     }
 
     /// Whether some brokers are better left alone although they serve.

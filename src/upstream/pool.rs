@@ -107,12 +107,21 @@ impl Changes {
 impl Pool {
     /// `bell` is rung when workers have something to look at: [`Pool::deaths`], [`Pool::moves`].
     pub fn new(config: &config::Pool, metrics: &Metrics, bell: Arc<Bell>) -> Self {
-        let now = Instant::now();
+        Self::new_at(config, metrics, bell, Instant::now())
+    }
+
+    /// A pool whose time begins at `started`, which may be virtual.
+    pub fn new_at(
+        config: &config::Pool,
+        metrics: &Metrics,
+        bell: Arc<Bell>,
+        started: Instant,
+    ) -> Self {
         let pool = Self {
             config: config.clone(),
             metrics: metrics.pool(&config.name),
             all_metrics: metrics.clone(),
-            started: now,
+            started,
             members: ArcSwap::from_pointee(Members {
                 epoch: 0,
                 list: Vec::new(),
@@ -124,7 +133,7 @@ impl Pool {
             moves: AtomicU64::new(0),
             failing_open: AtomicBool::new(false),
             bell,
-            next_move: Mutex::new(now),
+            next_move: Mutex::new(started),
             queued: Arc::default(),
         };
         let mut judged = pool.judged();

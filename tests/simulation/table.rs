@@ -1,0 +1,84 @@
+//! The results as they stand in the README.
+
+use std::fmt::Write as _;
+
+use crate::scenario::{Row, Spread};
+
+/// All clients placed without and with `bounded_load`.
+pub(crate) struct Bounds {
+    /// Sessions of the busiest broker, over an even share.
+    pub(crate) unbounded: f64,
+    pub(crate) bounded: f64,
+    /// Clients that are placed elsewhere because of the bound.
+    pub(crate) away: usize,
+}
+
+pub(crate) fn events<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
+    let mut table = "\
+| What happens | New homes | Needless | Sessions ended | CONNECTs refused | Busiest broker at worst \
+| Busiest, idlest after 1 min | after 10 min | Homes in dispute |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
+"
+    .to_owned();
+    for row in rows {
+        let spread = |spread: Spread| format!("{:.2}, {:.2}", spread.busiest, spread.idlest);
+        let dispute = match row.disagreed {
+            0 => "none".to_owned(),
+            seconds => format!("{:.1} %, {seconds} s", row.disputed * 100.0),
+        };
+        writeln!(
+            table,
+            "| {} | {} | {} | {} | {} | {:.2} | {} | {} | {dispute} |",
+            row.event,
+            grouped(row.moved),
+            grouped(row.needless),
+            grouped(row.ended as usize),
+            grouped(row.refused as usize),
+            row.peak,
+            spread(row.after_a_minute),
+            spread(row.at_the_end),
+        )
+        .unwrap();
+    }
+    table
+}
+
+pub(crate) fn bounds(bounds: &[Bounds; 2]) -> String {
+    let [ids, usernames] = bounds;
+    let row = |bounds: &Bounds| {
+        let (unbounded, bounded) = (bounds.unbounded, bounds.bounded);
+        format!("{unbounded:.2} | {bounded:.2} | {}", grouped(bounds.away))
+    };
+    format!(
+        "\
+| Key | Busiest broker | with `bounded_load: 1.25` | Clients placed elsewhere for it |
+| --- | --- | --- | --- |
+| client ID, all different | {} |
+| username, 1,000 of them, the n-th with 1/n of the first's clients | {} |
+",
+        row(ids),
+        row(usernames),
+    )
+}
+
+/// The tables of the README's section, apart by an empty line.
+pub(crate) fn in_readme() -> String {
+    const HEADING: &str = "\n### What moves when something changes\n";
+    let (_, after) = include_str!("../../README.md").split_once(HEADING).expect(HEADING);
+    let section = after.split("\n#").next().unwrap();
+    let tables = section.split("\n\n").filter(|paragraph| paragraph.starts_with('|'));
+    tables.map(|table| table.trim_end().to_owned() + "\n").collect::<Vec<_>>().join("\n")
+}
+
+/// 1234567 as 1,234,567.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}

@@ -29,6 +29,7 @@ const IMPURE: &[&str] = &[
     "rustix",
     "socket2",
     "hyper",
+    "hickory_resolver",
     "prometheus",
     "governor",
     "TcpStream",

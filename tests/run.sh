@@ -73,7 +73,7 @@ install_quietly() {
 
 install_packages() {
   # A C compiler, because some crates have a little C.
-  local wanted=(build-essential nginx-light haproxy) missing=() package
+  local wanted=(build-essential dnsmasq-base nginx-light haproxy) missing=() package
   if ! $quick; then
     # nginx's stream module is for tests/bench/compare.sh.
     wanted+=(libnginx-mod-stream mosquitto mosquitto-clients prometheus python3 python3-venv)

@@ -16,7 +16,7 @@ use std::{
 };
 
 use anyhow::Context;
-use tokio::{runtime, sync::mpsc, task::JoinSet};
+use tokio::{runtime, sync::mpsc};
 
 use crate::{
     admin::{self, AdminListener, AdminState, Readiness},
@@ -83,7 +83,7 @@ async fn run_here(config: &Config) -> anyhow::Result<()> {
         None => None,
     };
     let logs = AccessLogs::open(&config.access_log, metrics.access_log_dropped())?;
-    resolve::once(&pools).await;
+    let mut tasks = resolve::start(&pools, &config.dns).await;
 
     // From here on clients are served.
     let (ended, workers_ended) = mpsc::unbounded_channel();
@@ -95,15 +95,13 @@ async fn run_here(config: &Config) -> anyhow::Result<()> {
         }
         tokio::spawn(admin::serve(listener, state, std::future::pending()))
     });
-    let mut tasks = JoinSet::new();
-    tasks.spawn(pools::tick(pools.clone()));
     for pool in pools.iter().filter(|pool| pool.config.admission.is_some()) {
         tasks.spawn(pools::admit(pool.clone()));
     }
     for pool in pools.iter().filter(|pool| pool.config.health.active.is_some()) {
         tasks.spawn(upstream::watch(pool.clone()));
     }
-    tasks.spawn(resolve::forever(pools));
+    tasks.spawn(pools::tick(pools));
     let control = control::Control {
         workers,
         workers_ended,

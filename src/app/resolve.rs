@@ -1,59 +1,47 @@
-//! Brokers' host names, looked up at the start and every so often after it.
+//! What is looked up in DNS: once before clients are served, and every so often after that.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::{
-    net::lookup_host,
+    sync::mpsc,
+    task::JoinSet,
     time::{sleep, timeout},
 };
 
 use crate::{
-    config::Address,
-    upstream::{Broker, Pool},
+    config::Dns,
+    upstream::{Discovery, HostName, PATIENCE, Pool, Refresh, Resolver},
 };
 
-/// How long the start waits for one name: a DNS server that is away must not keep the proxy from
-/// serving the brokers it knows.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Names are looked up again this often. The system's resolver does not tell how long an answer
-/// holds; half a minute is what clusters commonly give their records.
-const INTERVAL: Duration = Duration::from_secs(30);
-
-/// Looks up every name once.
-pub(super) async fn once(pools: &[Arc<Pool>]) {
+/// Keeps host names and discovered brokers as DNS has them, until the tasks are dropped.
+///
+/// Waits for the first answers, but not for long: a DNS server that is away must not keep the proxy
+/// from serving the brokers it knows.
+pub(super) async fn start(pools: &[Arc<Pool>], dns: &Dns) -> JoinSet<()> {
+    let resolver = Arc::new(Resolver::new(dns));
+    let mut tasks = JoinSet::new();
+    // Each task has a sender until its first look-up is over.
+    let (pending, mut all_looked_up) = mpsc::channel(1);
     for pool in pools {
         for member in &pool.members().list {
-            resolve(pool, &member.broker).await;
+            if let Some(host) = HostName::new(&pool.config.name, &member.broker, &resolver) {
+                tasks.spawn(keep(host, pending.clone()));
+            }
+        }
+        if let Some(discovery) = Discovery::new(pool, &resolver) {
+            tasks.spawn(keep(discovery, pending.clone()));
         }
     }
+    drop(pending);
+    let _ = timeout(PATIENCE, all_looked_up.recv()).await;
+    tasks
 }
 
-/// Keeps looking.
-pub(super) async fn forever(pools: Vec<Arc<Pool>>) {
+async fn keep(mut subject: impl Refresh, pending: mpsc::Sender<()>) {
+    let mut pause = subject.refresh().await;
+    drop(pending);
     loop {
-        sleep(INTERVAL).await;
-        once(&pools).await;
+        sleep(pause).await;
+        pause = subject.refresh().await;
     }
-}
-
-async fn resolve(pool: &Pool, broker: &Broker) {
-    let Address::Host(name, port) = &broker.address else { return };
-    let failure = match timeout(PATIENCE, lookup_host((&**name, *port))).await {
-        Ok(Ok(mut addresses)) => match addresses.next() {
-            Some(address) => {
-                if broker.set_resolved(address) {
-                    tracing::info!(pool = %pool.config.name, upstream = %broker.name, host = %name, %address, "resolved");
-                }
-                return;
-            }
-            None => "the answer has no address".to_owned(),
-        },
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer within {PATIENCE:?}"),
-    };
-    tracing::warn!(
-        pool = %pool.config.name, upstream = %broker.name, host = %name, error = %failure,
-        "cannot resolve; keeping the last address, if there was one"
-    );
 }

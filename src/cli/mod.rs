@@ -36,7 +36,8 @@ Examples:
   mqtt-lb route -c config.yaml my-device
   mqtt-lb route -c config.yaml --against new.yaml - < client-ids.txt
 
-All brokers are taken for up and empty: no running proxy is asked.";
+All brokers are taken for up and empty: no running proxy is asked. Those of a pool with discover
+are looked up in DNS.";
 
 /// A load balancer for MQTT: every client finds its own broker again.
 #[derive(Debug, Parser)]

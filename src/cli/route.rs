@@ -2,18 +2,21 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Display,
     io::{self, BufRead, IsTerminal, Write},
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use clap::Args;
 use serde::Serialize;
+use tokio::runtime;
 
 use super::{BAD_CONFIG, ConfigFile, FAILED, check};
 use crate::{
-    config::{Config, Pool},
+    config::{Config, Discover, Dns, Pool, Upstream},
     route::{Choice, Client, Router},
     upstream,
 };
@@ -94,10 +97,18 @@ struct Comparison {
 impl Table {
     fn load(file: &Path, args: &RouteArgs) -> Result<Self, ExitCode> {
         let config = check::load(file)?;
-        let pool = find_pool(config, args.pool.as_deref()).map_err(|message| {
-            eprintln!("mqtt-lb route: {}: {message}", file.display());
-            ExitCode::from(BAD_CONFIG)
-        })?;
+        let complain = |error: &dyn Display, code| {
+            eprintln!("mqtt-lb route: {}: {error}", file.display());
+            ExitCode::from(code)
+        };
+        let dns = config.dns.clone();
+        let mut pool = find_pool(config, args.pool.as_deref())
+            .map_err(|message| complain(&message, BAD_CONFIG))?;
+        if let Some(from) = &pool.discover {
+            pool.upstreams = discover(&pool, from, &dns).map_err(|error| {
+                complain(&format!("cannot discover the brokers of {}: {error:#}", from.dns), FAILED)
+            })?;
+        }
         let router = upstream::router(pool.balance.algorithm, &pool.upstreams);
         Ok(Self { pool, router })
     }
@@ -204,6 +215,17 @@ impl Table {
             Err(_) => "(no key)".to_owned(),
         }
     }
+}
+
+/// Looks up a pool's brokers, as the proxy does when it starts.
+fn discover(pool: &Pool, from: &Discover, dns: &Dns) -> anyhow::Result<Vec<Upstream>> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let resolver = Arc::new(upstream::Resolver::new(dns));
+    let answer = runtime.block_on(upstream::discover(pool, from, &resolver, &[]))?;
+    for note in answer.notes {
+        eprintln!("mqtt-lb route: {}: {note}", from.dns);
+    }
+    Ok(answer.upstreams)
 }
 
 fn find_pool(mut config: Config, name: Option<&str>) -> Result<Pool, String> {

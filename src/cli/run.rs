@@ -2,13 +2,21 @@
 
 use std::{io::IsTerminal, path::Path, process::ExitCode};
 
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use super::{FAILED, check};
 use crate::{
     app,
     config::{Log, LogLevel, ProgramLogFormat},
 };
+
+/// The crates that look up names in DNS.
+const RESOLVER: [&str; 3] = ["hickory_net", "hickory_proto", "hickory_resolver"];
 
 pub(super) fn run(file: &Path) -> ExitCode {
     let config = match check::load(file) {
@@ -34,13 +42,18 @@ fn start_log(log: Log) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let log_to = tracing_subscriber::fmt()
-        .with_max_level(level)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
-    match log.format {
-        ProgramLogFormat::Text => log_to.init(),
-        ProgramLogFormat::Json => log_to.json().init(),
-    }
+    let lines = match log.format {
+        ProgramLogFormat::Text => lines.boxed(),
+        ProgramLogFormat::Json => lines.json().boxed(),
+    };
+    // The resolver has a warning for each forged answer, of which there may be any number; what
+    // comes of a look-up is said where it is made.
+    let resolver = if level >= LevelFilter::DEBUG { level } else { LevelFilter::OFF };
+    let levels = RESOLVER.map(|target| (target, resolver));
+    let levels = Targets::new().with_default(level).with_targets(levels);
+    tracing_subscriber::registry().with(levels).with(lines).init();
 }

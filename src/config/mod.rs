@@ -28,6 +28,7 @@ pub use pool::{
     Records, RetryOn, Upstream,
 };
 pub use secret::Secret;
+pub use values::is_name;
 
 use fault::Position;
 use section::{Item, Reader};

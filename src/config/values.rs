@@ -19,12 +19,17 @@ use super::{
 pub(super) fn name(item: &Item<'_>) -> Read<Arc<str>> {
     const ALLOWED: &str = "printable text without spaces, quotes, backslashes and ${";
     let text = item.text(ALLOWED)?;
-    // What escaping leaves as it is can neither break a line nor end a quoted string.
-    let plain = |c: char| !c.is_whitespace() && c.escape_debug().count() == 1;
-    if text.is_empty() || !text.chars().all(plain) || text.contains("${") {
+    if !is_name(text) {
         return Err(item.wrong(&format!("{} is not a name", quote(text)), ALLOWED));
     }
     Ok(text.into())
+}
+
+/// Whether a text can be a name.
+pub fn is_name(text: &str) -> bool {
+    // What escaping leaves as it is can neither break a line nor end a quoted string.
+    let plain = |c: char| !c.is_whitespace() && c.escape_debug().count() == 1;
+    !text.is_empty() && text.chars().all(plain) && !text.contains("${")
 }
 
 /// One of a few words.

@@ -185,7 +185,7 @@ impl Opening<'_> {
         let why = if members.list.is_empty() {
             "no broker has been discovered yet"
         } else {
-            "every broker is down, ejected or draining"
+            "every broker is down, ejected, draining or not resolved yet"
         };
         self.refuse(Refuse::ServerUnavailable, EndPhase::Dial, EndCause::NoUpstream).with(why)
     }

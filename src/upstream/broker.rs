@@ -31,6 +31,8 @@ pub struct Broker {
     sessions: AtomicU32,
     /// What `address` last resolved to, where it is a host name. Held for a copy at a time.
     resolved: Mutex<Option<SocketAddr>>,
+    /// Whether there is no address to dial yet.
+    unresolved: AtomicBool,
     serving: AtomicU8,
     /// Whether the checks, and the clients it served, have nothing against it.
     pub(super) up: AtomicBool,
@@ -80,6 +82,7 @@ impl Broker {
             max_connections: upstream.max_connections,
             sessions: AtomicU32::new(0),
             resolved: Mutex::new(resolved),
+            unresolved: AtomicBool::new(matches!(upstream.address, Address::Host(..))),
             serving: AtomicU8::new(Serving::No as u8),
             up: AtomicBool::new(false),
             dead: AtomicBool::new(false),
@@ -165,7 +168,9 @@ impl Broker {
 
     fn is_closed(&self) -> bool {
         let serving = self.serving.load(Ordering::Relaxed);
-        serving == Serving::No as u8 || serving == Serving::TrialTaken as u8
+        serving == Serving::No as u8
+            || serving == Serving::TrialTaken as u8
+            || self.unresolved.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_serving(&self, serving: Serving) {
@@ -235,6 +240,7 @@ impl Broker {
     /// Notes what its host name resolves to now; true if that is news.
     pub fn set_resolved(&self, address: SocketAddr) -> bool {
         let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        self.unresolved.store(false, Ordering::Relaxed);
         resolved.replace(address) != Some(address)
     }
 }

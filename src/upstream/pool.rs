@@ -137,7 +137,7 @@ impl Pool {
             queued: Arc::default(),
         };
         let mut judged = pool.judged();
-        pool.replace_members(&mut judged, &config.upstreams);
+        pool.replace_members(&mut judged, &config.upstreams, &|_| {});
         pool.judge(&mut judged, pool.started);
         drop(judged);
         pool
@@ -344,10 +344,15 @@ impl Pool {
     }
 
     /// Makes these the pool's brokers. Those that were members already stay as they are, with their
-    /// sessions and all that is known of them.
-    pub fn set_members(&self, upstreams: &[config::Upstream], now: Instant) -> Changes {
+    /// sessions and all that is known of them. `prepare` sees each before clients can be given it.
+    pub fn set_members(
+        &self,
+        upstreams: &[config::Upstream],
+        prepare: &dyn Fn(&Broker),
+        now: Instant,
+    ) -> Changes {
         let mut judged = self.judged();
-        let changes = self.replace_members(&mut judged, upstreams);
+        let changes = self.replace_members(&mut judged, upstreams, prepare);
         if !changes.is_empty() {
             self.judge(&mut judged, now);
         }
@@ -357,20 +362,24 @@ impl Pool {
         changes
     }
 
-    fn replace_members(&self, judged: &mut Judged, upstreams: &[config::Upstream]) -> Changes {
+    fn replace_members(
+        &self,
+        judged: &mut Judged,
+        upstreams: &[config::Upstream],
+        prepare: &dyn Fn(&Broker),
+    ) -> Changes {
         let before = self.members();
-        let find = |list: &[Member], name: &str| {
-            list.iter().find(|member| *member.broker.name == *name).cloned()
-        };
+        let mut leaving: HashMap<_, _> =
+            before.list.iter().map(|member| (&*member.broker.name, member)).collect();
         let mut changes = Changes::default();
         let mut list = Vec::with_capacity(upstreams.len());
         for upstream in upstreams {
             let (weight, backup) = (upstream.weight, upstream.backup);
-            let broker = if let Some(member) = find(&before.list, &upstream.name) {
+            let broker = if let Some(member) = leaving.remove(&*upstream.name) {
                 if (member.weight, member.backup) != (weight, backup) {
                     changes.changed.push(upstream.name.clone());
                 }
-                member.broker
+                member.broker.clone()
             } else {
                 changes.added.push(upstream.name.clone());
                 let retired = judged.retired.extract_if(.., |old| old.name == upstream.name).next();
@@ -379,10 +388,11 @@ impl Pool {
                     Arc::new(Broker::new(&self.config, upstream, &self.all_metrics, &self.queued))
                 })
             };
+            prepare(&broker);
             list.push(Member { broker, weight, backup });
         }
         for Member { broker, .. } in &before.list {
-            if find(&list, &broker.name).is_none() {
+            if leaving.contains_key(&*broker.name) {
                 changes.removed.push(broker.name.clone());
                 judged.conditions.remove(&broker.name);
                 broker.leaving.store(true, Ordering::Relaxed);

@@ -69,12 +69,15 @@ impl Config {
             lines.iter().flat_map(|line| [indent, line, "\n"]).collect()
         };
         let of_pool = lines("    ", &self.pool);
-        let upstreams = lines("      - ", &self.upstreams);
+        let mut upstreams = lines("      - ", &self.upstreams);
+        if !upstreams.is_empty() {
+            upstreams.insert_str(0, "    upstreams:\n");
+        }
         let more = lines("", &self.more);
         format!(
             "runtime: {{ workers: {workers} }}\n\
              listeners: [ {{ name: mqtt, bind: \"{bind}\", pool: brokers }} ]\n\
-             pools:\n  - name: brokers\n{of_pool}    upstreams:\n{upstreams}\
+             pools:\n  - name: brokers\n{of_pool}{upstreams}\
              access_log: [ {access_log} ]\n\
              admin: {{ bind: \"{admin}\" }}\n\
              log: {{ level: {log_level} }}\n{more}"

@@ -19,8 +19,11 @@ pub(crate) fn ids() -> Vec<String> {
 
 /// The brokers of each ID in the order of tries, as the command line says.
 pub(crate) fn route(proxy: &Proxy, more: &[&str], ids: &[String]) -> Vec<Vec<String>> {
-    let config = proxy.config_file();
-    let mut args = vec!["route", "-c", &config, "--json"];
+    route_by(&proxy.config_file(), more, ids)
+}
+
+pub(crate) fn route_by(config: &str, more: &[&str], ids: &[String]) -> Vec<Vec<String>> {
+    let mut args = vec!["route", "-c", config, "--json"];
     args.extend(more);
     args.extend(ids.iter().map(String::as_str));
     let output = run(&args, "");

@@ -145,7 +145,7 @@ fn an_upstream_by_its_host_name() {
     Client::exchange(lost.address(), &connect(4, "lost"), b"\x20\x02\x00\x03").expect_end();
     let line = lost.wait_end("lost");
     assert_eq!(end(&line), "proxy/dial/no_upstream");
-    assert_eq!(line["detail"], "its host name has not been resolved");
+    assert_eq!(line["detail"], "every broker is down, ejected, draining or not resolved yet");
 }
 
 #[test]

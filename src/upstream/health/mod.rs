@@ -170,7 +170,7 @@ mod tests {
         let mut of_stays = next_probe(&stays).await;
         let mut of_goes = next_probe(&goes).await;
 
-        pool.set_members(&after.upstreams, std::time::Instant::now());
+        pool.set_members(&after.upstreams, &|_| {}, std::time::Instant::now());
         let mut rest = Vec::new();
         of_goes.read_to_end(&mut rest).await.unwrap();
         let mut of_comes = next_probe(&comes).await;

@@ -165,6 +165,11 @@ impl Condition {
         self.circuit
     }
 
+    /// Whether the next client is to show whether it is well.
+    pub(super) fn awaits_trial(&self) -> bool {
+        self.circuit == Circuit::HalfOpen && !self.checked_down
+    }
+
     pub(super) fn is_ejected(&self) -> bool {
         self.circuit != Circuit::Closed
     }

@@ -76,7 +76,7 @@ struct Judged {
 }
 
 /// The shortest time between two looks for displaced clients: each takes a look at every session.
-const CALL_AGAIN: Duration = Duration::from_secs(1);
+const CALL_AGAIN: Duration = Duration::from_secs(2);
 
 /// How long a broker waits for the client that is its trial, before another one is sent.
 const TRIAL_AGAIN: Duration = Duration::from_secs(10);
@@ -306,14 +306,16 @@ impl Pool {
     /// What comes with time: ejections and slow starts that end. To be called every so often.
     pub fn tick(&self, now: Instant) {
         let mut judged = self.judged();
-        let mut over = false;
+        let (mut over, mut trial) = (false, false);
         for condition in judged.conditions.values_mut() {
-            over |= condition.tick(now);
+            let just_over = condition.tick(now);
+            over |= just_over;
+            trial |= just_over && condition.awaits_trial();
         }
         if over {
             self.judge(&mut judged, now);
         }
-        self.call_home(&mut judged, over, now);
+        self.call_home(&mut judged, trial, now);
         for Member { broker, .. } in &self.members.load().list {
             if broker.warming_since.load(Ordering::Relaxed) > 0 && self.warmth(broker, now) >= 1.0 {
                 broker.warming_since.store(0, Ordering::Relaxed);

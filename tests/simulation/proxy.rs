@@ -47,7 +47,7 @@ impl Proxy {
     }
 
     pub(crate) fn set_members(&mut self, upstreams: &[config::Upstream], now: Instant) {
-        self.pool.set_members(upstreams, now);
+        self.pool.set_members(upstreams, &|_| {}, now);
         self.members = self.pool.members();
         self.router.replace(self.members.router.clone());
         self.ids = ids(&self.members);
@@ -84,7 +84,7 @@ impl Proxy {
                 self.pool.praise(broker, now);
                 return Some(lease);
             }
-            self.pool.blame(broker, now);
+            self.pool.blame(broker, now, now);
         }
         None
     }

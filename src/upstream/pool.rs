@@ -334,8 +334,7 @@ impl Pool {
     fn call_home(&self, judged: &mut Judged, trial: bool, now: Instant) {
         let since = judged.called_home.map(|at| now.saturating_duration_since(at));
         let due = |pause: Duration| since.is_none_or(|since| since >= pause);
-        let awaits_trial =
-            || judged.conditions.values().any(|condition| condition.circuit() == Circuit::HalfOpen);
+        let awaits_trial = || judged.conditions.values().any(Condition::awaits_trial);
         let call =
             trial || judged.displaced && due(CALL_AGAIN) || due(TRIAL_AGAIN) && awaits_trial();
         if self.config.rebalance.is_some() && call {

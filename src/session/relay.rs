@@ -105,8 +105,9 @@ fn guarded(live: &Live) -> Option<(ClientHash, &str)> {
 
 /// Closes both connections, and records the end.
 fn finish(shard: &Rc<Shard>, live: Live, end: End) {
-    // The sockets and the broker's place go now; the record may have to wait for the log.
-    let Live { tally, record, accepted, .. } = live;
+    // The sockets and the places go now; the record may have to wait for the log.
+    let Live { tally, record, accepted, client, upstream, lease, _pass: pass, .. } = live;
+    drop((client, upstream, lease, pass));
     let (end, event) = if accepted {
         (end, Event::Disconnect)
     } else {

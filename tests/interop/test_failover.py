@@ -5,7 +5,7 @@ from collections import Counter
 from datetime import datetime
 
 import pytest
-from harness.cluster import ADMISSION, POOL, ids_at_home
+from harness.cluster import POOL, ids_at_home
 
 CLIENTS = 300
 
@@ -20,7 +20,7 @@ def all_on_one(proxy, victim):
 
 @pytest.mark.parametrize("clients", [spread_out, all_on_one])
 def test_killed(cluster, say, clients):
-    proxy = cluster.serve(connect_timeout="5s", admission=ADMISSION)
+    proxy = cluster.serve()
     victim = cluster.brokers["broker-2"]
     orders = clients(proxy, victim.name)
     concerned = {name for name, order in orders.items() if order[0] == victim.name}

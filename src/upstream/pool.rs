@@ -1,4 +1,4 @@
-//! A pool: its brokers, and what is thought of each of them.
+//! A pool: its brokers and who they are; what is thought of each of them is `judgement`'s.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::{
     bell::Bell,
     broker::{Broker, Serving},
-    condition::{Circuit, Condition, News, State},
+    condition::Condition,
 };
 use crate::{
     config,
@@ -28,18 +28,18 @@ use crate::{
 pub struct Pool {
     pub config: config::Pool,
     pub metrics: PoolMetrics,
-    all_metrics: Metrics,
-    started: Instant,
-    members: ArcSwap<Members>,
+    pub(super) all_metrics: Metrics,
+    pub(super) started: Instant,
+    pub(super) members: ArcSwap<Members>,
     /// The members' own, where a worker can look at it without taking them.
     epoch: AtomicU64,
     /// Held while something is judged, which takes microseconds.
-    judged: Mutex<Judged>,
+    pub(super) judged: Mutex<Judged>,
     /// How often brokers have died, and how often clients have come to have another home: what
     /// workers compare with what they last acted on.
-    deaths: AtomicU64,
-    moves: AtomicU64,
-    failing_open: AtomicBool,
+    pub(super) deaths: AtomicU64,
+    pub(super) moves: AtomicU64,
+    pub(super) failing_open: AtomicBool,
     /// Rung when `deaths` or `moves` have changed.
     bell: Arc<Bell>,
     /// When the next session may be sent home, whichever worker has it.
@@ -65,28 +65,14 @@ pub struct Member {
 }
 
 #[derive(Default)]
-struct Judged {
-    conditions: HashMap<Arc<str>, Condition>,
+pub(super) struct Judged {
+    pub(super) conditions: HashMap<Arc<str>, Condition>,
     /// No longer members, but with sessions; kept so that one that returns is the same again.
-    retired: Vec<Arc<Broker>>,
+    pub(super) retired: Vec<Arc<Broker>>,
     /// Clients are elsewhere whose broker was well again at once.
-    displaced: bool,
+    pub(super) displaced: bool,
     /// When that was last seen to.
-    called_home: Option<Instant>,
-}
-
-/// The shortest time between two looks for displaced clients: each takes a look at every session.
-const CALL_AGAIN: Duration = Duration::from_secs(2);
-
-/// How long a broker waits for the client that is its trial, before another one is sent.
-const TRIAL_AGAIN: Duration = Duration::from_secs(10);
-
-/// There is no broker of that name in the pool.
-#[derive(Debug, thiserror::Error)]
-#[error("no broker {name} in pool {pool}")]
-pub struct UnknownBroker {
-    name: String,
-    pool: Arc<str>,
+    pub(super) called_home: Option<Instant>,
 }
 
 /// How a pool's members have changed.
@@ -214,136 +200,6 @@ impl Pool {
         all.filter(|broker| broker.release(now)).count() > 0
     }
 
-    /// Sets what the operator wants of a broker.
-    ///
-    /// # Errors
-    /// Where the pool has no such broker.
-    pub fn set_state(&self, name: &str, state: State, now: Instant) -> Result<(), UnknownBroker> {
-        let mut judged = self.judged();
-        let Some(condition) = judged.conditions.get_mut(name) else {
-            return Err(UnknownBroker { name: name.to_owned(), pool: self.config.name.clone() });
-        };
-        if condition.state != state {
-            condition.state = state;
-            tracing::info!(pool = %self.config.name, upstream = name, ?state, "set by the operator");
-            self.judge(&mut judged, now);
-        }
-        Ok(())
-    }
-
-    /// Counts a probe of a broker; `Err` says what was wrong.
-    pub fn probed(&self, broker: &Broker, outcome: Result<(), &str>, now: Instant) {
-        let Some(check) = &self.config.health.active else { return };
-        let mut judged = self.judged();
-        let Some(condition) = judged.conditions.get_mut(&broker.name) else { return };
-        let (pool, upstream) = (&self.config.name, &broker.name);
-        match (condition.probed(outcome.is_ok(), check, now), outcome) {
-            (News::None, _) => return,
-            (News::Verdict, Ok(())) => {
-                tracing::info!(%pool, %upstream, "up: its checks succeed again");
-            }
-            (News::Verdict, Err(error)) => {
-                tracing::warn!(%pool, %upstream, error, "down: {} checks have failed", check.fall);
-            }
-            (News::Recovered, _) => {
-                tracing::info!(%pool, %upstream, "back from ejection: its checks succeed");
-            }
-            (News::Displaced, _) => {
-                judged.displaced = true;
-                return;
-            }
-        }
-        self.judge(&mut judged, now);
-    }
-
-    /// Counts a client that a broker failed, which was sent there at `began`.
-    ///
-    /// It is no failure if others were answered since: then the broker is there, and what failed is
-    /// a packet or a place in a queue. A fleet that comes at once must not have it ejected.
-    pub fn blame(&self, broker: &Broker, began: Instant, now: Instant) {
-        let Some(passive) = &self.config.health.passive else { return };
-        let mut judged = self.judged();
-        let ejected = judged.conditions.values().filter(|other| other.is_ejected()).count();
-        let most = self.members.load().list.len() * passive.max_ejected_percent as usize / 100;
-        let Some(condition) = judged.conditions.get_mut(&broker.name) else { return };
-        broker.suspect.store(true, Ordering::Relaxed);
-        if broker.has_answered_since(self.millis(began)) {
-            return condition.displaced();
-        }
-        if condition.failed(now, passive) && (condition.is_ejected() || ejected < most) {
-            let span = condition.eject(now, passive);
-            broker.metrics.ejections.inc();
-            tracing::warn!(
-                pool = %self.config.name, upstream = %broker.name,
-                "ejected for {span:?}: it failed clients that others took"
-            );
-            self.judge(&mut judged, now);
-        }
-    }
-
-    /// Notes that a broker answered a client.
-    pub fn praise(&self, broker: &Broker, now: Instant) {
-        broker.set_answered(self.millis(now));
-        if !broker.suspect.load(Ordering::Relaxed) {
-            return;
-        }
-        let mut judged = self.judged();
-        broker.suspect.store(false, Ordering::Relaxed);
-        let Some(condition) = judged.conditions.get_mut(&broker.name) else { return };
-        match condition.answered(now) {
-            News::Recovered => {
-                tracing::info!(
-                    pool = %self.config.name, upstream = %broker.name,
-                    "back from ejection: it has taken a client again"
-                );
-                self.judge(&mut judged, now);
-            }
-            News::Displaced => judged.displaced = true,
-            News::None | News::Verdict => {}
-        }
-    }
-
-    /// What comes with time: ejections and slow starts that end. To be called every so often.
-    pub fn tick(&self, now: Instant) {
-        let mut judged = self.judged();
-        let (mut over, mut trial) = (false, false);
-        for condition in judged.conditions.values_mut() {
-            let just_over = condition.tick(now);
-            over |= just_over;
-            trial |= just_over && condition.awaits_trial();
-        }
-        if over {
-            self.judge(&mut judged, now);
-        }
-        self.call_home(&mut judged, trial, now);
-        for Member { broker, .. } in &self.members.load().list {
-            if broker.warming_since.load(Ordering::Relaxed) > 0 && self.warmth(broker, now) >= 1.0 {
-                broker.warming_since.store(0, Ordering::Relaxed);
-                self.announce(&self.moves);
-            }
-        }
-        // Gone for good: no session has it, no worker, and no look-up is under way.
-        for broker in judged.retired.extract_if(.., |broker| Arc::strong_count(broker) == 1) {
-            self.all_metrics.forget_upstream(&self.config.name, &broker.name);
-        }
-    }
-
-    /// Has sessions looked at that may belong elsewhere for a reason that nothing else announces:
-    /// clients that a broker failed for a moment, and brokers that wait for a trial while all their
-    /// clients are connected elsewhere.
-    fn call_home(&self, judged: &mut Judged, trial: bool, now: Instant) {
-        let since = judged.called_home.map(|at| now.saturating_duration_since(at));
-        let due = |pause: Duration| since.is_none_or(|since| since >= pause);
-        let awaits_trial = || judged.conditions.values().any(Condition::awaits_trial);
-        let call =
-            trial || judged.displaced && due(CALL_AGAIN) || due(TRIAL_AGAIN) && awaits_trial();
-        if self.config.rebalance.is_some() && call {
-            judged.displaced = false;
-            judged.called_home = Some(now);
-            self.announce(&self.moves);
-        }
-    }
-
     /// Makes these the pool's brokers. Those that were members already stay as they are, with their
     /// sessions and all that is known of them. `prepare` sees each before clients can be given it.
     pub fn set_members(
@@ -418,96 +274,12 @@ impl Pool {
         changes
     }
 
-    /// Works out from all that is thought of them which brokers serve.
-    fn judge(&self, judged: &mut Judged, now: Instant) {
-        let members = self.members();
-        let all: Vec<_> = members
-            .list
-            .iter()
-            .filter_map(|member| {
-                Some((&member.broker, judged.conditions.get(&member.broker.name)?))
-            })
-            .collect();
-        let failing_open = self.judge_all(&all);
-        let (mut died, mut moved) = (false, false);
-        for (broker, condition) in all {
-            let ready = condition.state == State::Ready;
-            broker.set_serving(match condition.circuit() {
-                _ if !ready => Serving::No,
-                _ if failing_open => Serving::Yes,
-                _ if condition.is_checked_down() => Serving::No,
-                Circuit::Closed => Serving::Yes,
-                Circuit::HalfOpen => Serving::Trial,
-                Circuit::Ejected { .. } => Serving::No,
-            });
-            broker.suspect.store(condition.is_suspect(), Ordering::Relaxed);
-            let up = ready && condition.looks_up();
-            broker.metrics.up.set(up.into());
-            let was_up = broker.up.swap(up, Ordering::Relaxed);
-            let leaving = condition.state == State::Draining;
-            moved |= leaving && !broker.leaving.swap(leaving, Ordering::Relaxed);
-            broker.leaving.store(leaving, Ordering::Relaxed);
-            let dead =
-                condition.state == State::Down || condition.is_checked_down() && !failing_open;
-            died |= dead && !broker.dead.swap(dead, Ordering::Relaxed);
-            broker.dead.store(dead, Ordering::Relaxed);
-            if up && !was_up {
-                let warming = self.config.slow_start.is_some();
-                let since = now.saturating_duration_since(self.started).as_millis() as u64;
-                broker
-                    .warming_since
-                    .store(if warming { since.max(1) } else { 0 }, Ordering::Relaxed);
-                moved |= !warming;
-            }
-        }
-        if died {
-            self.announce(&self.deaths);
-        }
-        if moved {
-            self.announce(&self.moves);
-        }
-    }
-
-    /// Whether so many look down that the verdicts, or the network they rest on, are to be doubted.
-    fn judge_all(&self, all: &[(&Arc<Broker>, &Condition)]) -> bool {
-        let ready = all.iter().filter(|(_, condition)| condition.state == State::Ready);
-        let (mut count, mut bad) = (0, 0);
-        for (_, condition) in ready {
-            count += 1;
-            bad += u32::from(!condition.looks_up());
-        }
-        let failing_open = self
-            .config
-            .health
-            .fail_open_percent
-            .is_some_and(|percent| bad > 0 && bad * 100 >= percent.get() * count);
-        if self.failing_open.swap(failing_open, Ordering::Relaxed) != failing_open {
-            self.metrics.failing_open.set(failing_open.into());
-            let pool = &self.config.name;
-            if failing_open {
-                tracing::error!(
-                    %pool,
-                    "{bad} of {count} brokers look down, which is more likely a fault of the checks \
-                     or the network: trying them all (health.fail_open_percent)"
-                );
-            } else {
-                tracing::info!(%pool, "enough brokers are up again: the checks are trusted again");
-            }
-        }
-        failing_open
-    }
-
-    /// The time of the pool's life.
-    fn millis(&self, at: Instant) -> u64 {
-        at.saturating_duration_since(self.started).as_millis() as u64
-    }
-
-    fn announce(&self, counter: &AtomicU64) {
+    pub(super) fn announce(&self, counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Release);
         self.bell.ring();
     }
 
-    fn judged(&self) -> MutexGuard<'_, Judged> {
+    pub(super) fn judged(&self) -> MutexGuard<'_, Judged> {
         self.judged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

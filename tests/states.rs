@@ -13,7 +13,7 @@ use mqtt_lb::{
     config::{Bind, Config},
     listener::{self, Listening},
     observe::{AccessLogs, Metrics, Transport},
-    session::{Gate, Origin, Owners, Shared},
+    session::{Arrival, Gate, Origin, Owners, Shared},
     transport::TcpOptions,
     upstream::{Bell, Pool, State},
     worker::{Setup, Worker},
@@ -91,6 +91,7 @@ impl Rig {
                 pool: 0,
                 several_brokers: true,
                 metrics: metrics.listener(&name),
+                arrival: Arrival::default(),
             };
             let setup = Setup {
                 index,

@@ -23,7 +23,7 @@ use crate::{
     config::{Bind, Config},
     listener::{self, Listening},
     observe::{AccessLogs, Metrics, Transport},
-    session::{Gate, Origin, Owners, Shared},
+    session::{Arrival, Gate, Origin, Owners, Shared},
     transport::TcpOptions,
     upstream::{self, Bell, Pool},
     worker::{Setup, Worker},
@@ -143,19 +143,19 @@ fn start_workers(
     ended: &mpsc::UnboundedSender<()>,
 ) -> anyhow::Result<Vec<Worker>> {
     // Apart from those of an earlier run and of other proxies, most likely.
+    let arrivals: Vec<_> = config.listeners.iter().map(Arrival::new).collect();
     let run = u64::from(fastrand::u16(..)) << 48;
     let mut workers = Vec::new();
     for index in 0..config.runtime.workers.get() {
-        let listeners = listening.iter_mut().filter_map(|listening| {
+        let arriving = listening.iter_mut().zip(&arrivals);
+        let listeners = arriving.filter_map(|(listening, arrival)| {
             let origin = Origin {
                 name: listening.name.clone(),
-                transport: match listening.bind {
-                    Bind::Tcp(_) => Transport::Tcp,
-                    Bind::Unix(_) => Transport::Unix,
-                },
+                transport: transport(&listening.bind, arrival),
                 pool: listening.pool,
                 several_brokers: shared.pools[listening.pool].can_have_several(),
                 metrics: shared.metrics.listener(&listening.name),
+                arrival: arrival.clone(),
             };
             Some((listening.sockets.pop()?, origin))
         });
@@ -172,6 +172,17 @@ fn start_workers(
         tracing::info!(listener = %name, address = %bind, "listening");
     }
     Ok(workers)
+}
+
+/// What the log calls the way that clients of a listener come.
+fn transport(bind: &Bind, arrival: &Arrival) -> Transport {
+    match (&arrival.websocket, &arrival.tls, bind) {
+        (Some(_), Some(_), _) => Transport::Wss,
+        (Some(_), None, _) => Transport::Ws,
+        (None, Some(_), _) => Transport::Tls,
+        (None, None, Bind::Tcp(_)) => Transport::Tcp,
+        (None, None, Bind::Unix(_)) => Transport::Unix,
+    }
 }
 
 fn readiness(

@@ -84,7 +84,14 @@ fn listener(
         let bind = section.required("bind", BIND, |item| binds.add(item));
         let pool = section.required("pool", "the name of a pool", pool);
         section.not_available_yet(&["accept_proxy_protocol", "tls", "websocket"]);
-        Ok(Listener { name: name?, bind: bind?, pool: pool? })
+        Ok(Listener {
+            name: name?,
+            bind: bind?,
+            pool: pool?,
+            proxy_protocol: None,
+            tls: None,
+            websocket: None,
+        })
     })
 }
 

@@ -4,6 +4,7 @@ mod cross;
 mod fault;
 mod health_keys;
 mod keys;
+mod listener;
 mod pool;
 mod pool_keys;
 mod quantities;
@@ -23,9 +24,10 @@ use std::{
 };
 
 pub use fault::{Fault, Faults};
+pub use listener::{CertificateFile, ListenerTls, Networks, ProxyProtocolIn, WebSocket};
 pub use pool::{
-    ActiveCheck, Address, Admission, Balance, Discover, Health, OnDown, Passive, Pool, Probe,
-    Records, RetryOn, Upstream,
+    ActiveCheck, Address, Admission, Balance, Discover, Health, OnDown, Passive, Pool, PoolTls,
+    Probe, ProxyProtocolOut, Records, RetryOn, Upstream,
 };
 pub use secret::Secret;
 pub use values::is_name;
@@ -157,6 +159,9 @@ pub struct Listener {
     pub bind: Bind,
     /// Index into [`Config::pools`].
     pub pool: usize,
+    pub proxy_protocol: Option<ProxyProtocolIn>,
+    pub tls: Option<ListenerTls>,
+    pub websocket: Option<WebSocket>,
 }
 
 /// A local address to listen on. IPv6 is meant without IPv4 (IPV6_V6ONLY), so that `0.0.0.0:1883`

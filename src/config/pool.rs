@@ -1,8 +1,16 @@
 //! One pool of the file: brokers, how they are chosen, and what happens when they fail.
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
-use super::{Rate, Secret};
+use rustls::pki_types::ServerName;
+
+use super::{CertificateFile, Rate, Secret};
 use crate::route::{Algorithm, EmptyClientId, KeyTemplate};
 
 #[derive(Clone, Debug)]
@@ -24,6 +32,28 @@ pub struct Pool {
     /// How long a broker that returns takes to its full share of the clients.
     pub slow_start: Option<Duration>,
     pub admission: Option<Admission>,
+    pub tls: Option<PoolTls>,
+    pub send_proxy_protocol: Option<ProxyProtocolOut>,
+    /// Local addresses to dial from, in turn; empty: the kernel's choice.
+    pub source_addresses: Vec<IpAddr>,
+}
+
+/// TLS to the brokers of a pool.
+#[derive(Clone, Debug)]
+pub struct PoolTls {
+    pub client: Arc<rustls::ClientConfig>,
+    /// Whose certificate the brokers have to show; `None`: that of the host they are dialled as.
+    pub server_name: Option<ServerName<'static>>,
+    /// Nothing is checked of the brokers' certificates.
+    pub insecure: bool,
+    pub certificates: Vec<CertificateFile>,
+}
+
+/// The version of the PROXY header that brokers are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocolOut {
+    V1,
+    V2,
 }
 
 #[derive(Clone, Debug)]

@@ -68,6 +68,9 @@ pub(super) fn pool(item: &Item<'_>, names: &mut Names) -> Read<Pool> {
             rebalance: rebalance?,
             slow_start: slow_start?,
             admission: admission?,
+            tls: None,
+            send_proxy_protocol: None,
+            source_addresses: Vec::new(),
         })
     })
 }

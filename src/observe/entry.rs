@@ -179,6 +179,11 @@ named! {
     pub enum Transport {
         Tcp = "tcp",
         Unix = "unix",
+        Tls = "tls",
+        /// MQTT over WebSocket.
+        Ws = "ws",
+        /// MQTT over WebSocket over TLS.
+        Wss = "wss",
     }
 }
 

@@ -19,8 +19,8 @@ use crate::{
     config::RetryOn,
     mqtt::{Connack, Connect, Refuse, Version, reason},
     observe::{EndBy, EndCause, EndPhase, RouteKind, TryOutcome},
-    transport::{Elapsed, Socket, deadline},
-    upstream::{Broker, DialError, Lease, Pool, dial},
+    transport::{Elapsed, Stream, deadline},
+    upstream::{self, Broker, DialError, Lease, Pool, dial},
 };
 
 /// What asking one broker came to.
@@ -31,7 +31,7 @@ pub(super) enum Asked {
 
 /// A broker that has sent its CONNACK, which the client has not been given yet.
 pub(super) struct Answered {
-    pub(super) upstream: Socket,
+    pub(super) upstream: Stream,
     pub(super) lease: Lease,
     pub(super) connack: Connack,
     /// The CONNACK, and what came behind it.
@@ -104,8 +104,8 @@ impl Opening<'_> {
         let began = shard.reactor.now();
         let dialled = {
             let broker = lease.broker();
-            let dialling =
-                pin!(dial(&shard.reactor, broker, pool.config.connect_timeout, &self.buffer));
+            let opening = upstream::Opening { header: &[], connect: &self.buffer };
+            let dialling = pin!(dial(&shard.reactor, broker, pool.config.connect_timeout, opening));
             while_unbroken(shard, &self.client, EndPhase::Dial, dialling).await
         };
         let dialled = dialled.map_err(|end| {
@@ -148,7 +148,7 @@ impl Opening<'_> {
     async fn await_connack(
         &mut self,
         connect: &Connect,
-        upstream: Socket,
+        upstream: Stream,
         lease: Lease,
     ) -> Result<Asked, Rejected> {
         let shard = self.shard;
@@ -211,7 +211,7 @@ impl Opening<'_> {
 /// Runs `work` unless the client's connection breaks meanwhile, or the proxy ends.
 async fn while_unbroken<T>(
     shard: &Shard,
-    client: &Socket,
+    client: &Stream,
     phase: EndPhase,
     mut work: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, End> {

@@ -6,14 +6,14 @@ use super::{end::End, shard::Shard};
 use crate::{
     mqtt::{self, Connack, Progress, Version, connack},
     observe::{EndBy, EndCause, EndPhase},
-    transport::Socket,
+    transport::Stream,
 };
 
 /// A broker that has a CONNECT and owes a CONNACK.
 pub(super) struct Dialogue<'a> {
     shard: &'a Rc<Shard>,
-    client: &'a Socket,
-    upstream: &'a Socket,
+    client: &'a Stream,
+    upstream: &'a Stream,
     version: Version,
     /// What the broker has sent and was not passed on: in the end the CONNACK, and what followed it.
     pub(super) reply: Vec<u8>,
@@ -25,8 +25,8 @@ pub(super) struct Dialogue<'a> {
 impl<'a> Dialogue<'a> {
     pub(super) fn new(
         shard: &'a Rc<Shard>,
-        client: &'a Socket,
-        upstream: &'a Socket,
+        client: &'a Stream,
+        upstream: &'a Stream,
         version: Version,
     ) -> Self {
         let reply = shard.take_buffer();

@@ -3,7 +3,7 @@
 use std::{io, task::Poll};
 
 use super::shard::Shard;
-use crate::transport::{Pipe, Socket};
+use crate::transport::{Pipe, Socket, Stream};
 
 /// Reads of one direction before the others get their turn.
 const READS_PER_TURN: usize = 8;
@@ -78,20 +78,17 @@ impl Flow {
     pub(super) fn pump(
         &mut self,
         shard: &Shard,
-        from: &Socket,
-        to: &Socket,
+        from: &Stream,
+        to: &Stream,
         mut count: impl FnMut(Chunk<'_>),
     ) -> Result<Moved, Fault> {
-        if self.ended {
-            return Ok(Moved::Stalled);
-        }
-        if self.settle(shard, to).map_err(Fault::Write)?.is_pending() {
+        if self.settle(shard, to).map_err(Fault::Write)?.is_pending() || self.ended {
             return Ok(Moved::Stalled);
         }
         for _ in 0..READS_PER_TURN {
-            let read = match self.full_reads {
-                FULL_READS_TO_BULK.. => self.splice(shard, from, to, &mut count)?,
-                _ => self.copy(shard, from, to, &mut count)?,
+            let read = match self.pipe(shard, from, to) {
+                Some((pipe, from, to)) => self.splice(shard, pipe, from, to, &mut count)?,
+                None => self.copy(shard, from, to, &mut count)?,
             };
             match read {
                 Poll::Pending => return Ok(Moved::Stalled),
@@ -101,7 +98,7 @@ impl Flow {
                 }
                 Poll::Ready(_) => {}
             }
-            if !matches!(self.left, Left::Nothing) {
+            if self.settle(shard, to).map_err(Fault::Write)?.is_pending() {
                 return Ok(Moved::Stalled);
             }
         }
@@ -118,15 +115,15 @@ impl Flow {
     }
 
     /// Writes what an earlier turn left.
-    fn settle(&mut self, shard: &Shard, to: &Socket) -> io::Result<Poll<()>> {
+    fn settle(&mut self, shard: &Shard, to: &Stream) -> io::Result<Poll<()>> {
         loop {
             match &mut self.left {
-                Left::Nothing => return Ok(Poll::Ready(())),
+                Left::Nothing => return Ok(to.try_flush()?),
                 Left::Bytes(left) => match to.try_send(&left.bytes[left.sent..])? {
                     Poll::Pending => return Ok(Poll::Pending),
                     Poll::Ready(n) => left.sent += n,
                 },
-                Left::Pipe(pipe) => match pipe.try_drain(to)? {
+                Left::Pipe(pipe) => match pipe.try_drain(to.socket())? {
                     Poll::Pending => return Ok(Poll::Pending),
                     Poll::Ready(_) => {}
                 },
@@ -143,8 +140,8 @@ impl Flow {
     fn copy(
         &mut self,
         shard: &Shard,
-        from: &Socket,
-        to: &Socket,
+        from: &Stream,
+        to: &Stream,
         count: &mut impl FnMut(Chunk<'_>),
     ) -> Result<Poll<usize>, Fault> {
         let mut scratch = shard.scratch.borrow_mut();
@@ -165,18 +162,32 @@ impl Flow {
         Ok(Poll::Ready(n))
     }
 
+    /// A pipe and the sockets it is for, once the stream is one for the kernel to move.
+    fn pipe<'a>(
+        &mut self,
+        shard: &Shard,
+        from: &'a Stream,
+        to: &'a Stream,
+    ) -> Option<(Pipe, &'a Socket, &'a Socket)> {
+        if self.full_reads < FULL_READS_TO_BULK {
+            return None;
+        }
+        self.full_reads = 0;
+        let (from, to) = (from.plain()?, to.plain()?);
+        let pipe = shard.pipes.take()?;
+        self.full_reads = FULL_READS_TO_BULK;
+        Some((pipe, from, to))
+    }
+
     /// One pipe full, moved inside the kernel.
     fn splice(
         &mut self,
         shard: &Shard,
+        mut pipe: Pipe,
         from: &Socket,
         to: &Socket,
         count: &mut impl FnMut(Chunk<'_>),
     ) -> Result<Poll<usize>, Fault> {
-        let Some(mut pipe) = shard.pipes.take() else {
-            self.full_reads = 0;
-            return self.copy(shard, from, to, count);
-        };
         let filled = transpose(pipe.try_fill(from))?;
         let Poll::Ready(n @ 1..) = filled else {
             // The stream pauses; what comes next may be small again.

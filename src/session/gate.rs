@@ -46,14 +46,10 @@ impl Gate {
 
     /// Counts a connection in. Where it is one too many, it is told so once its CONNECT shows in
     /// which version; but past a tenth more than the limit there is no answer: `None`.
-    pub fn enter(self: &Arc<Self>, ip: Option<IpAddr>) -> Option<Pass> {
+    pub fn enter(self: &Arc<Self>) -> Option<Pass> {
         let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
-        let too_many_of_ip = match (&self.per_ip, ip) {
-            (Some(per_ip), Some(ip)) => per_ip.enter(ip) > per_ip.most.get(),
-            _ => false,
-        };
-        let too_many = open > self.max_connections || too_many_of_ip;
-        let pass = Pass { gate: self.clone(), ip, too_many };
+        let too_many = open > self.max_connections;
+        let pass = Pass { gate: self.clone(), ip: None, too_many };
         let hard_limit = self.max_connections.saturating_add(self.max_connections / 10 + 1);
         (open <= hard_limit).then_some(pass)
     }
@@ -95,12 +91,20 @@ impl PerIp {
 /// A connection counted in; dropped, it is counted out.
 pub struct Pass {
     gate: Arc<Gate>,
-    /// `None` for a unix peer, which no limit by address concerns.
+    /// `None` before it is known, and for a unix peer, which no limit by address concerns.
     ip: Option<IpAddr>,
     too_many: bool,
 }
 
 impl Pass {
+    /// Counts the client by its address, once that is known; `None` is a unix peer's.
+    pub(super) fn identify(&mut self, ip: Option<IpAddr>) {
+        if let (Some(per_ip), Some(ip)) = (&self.gate.per_ip, ip) {
+            self.too_many |= per_ip.enter(ip) > per_ip.most.get();
+        }
+        self.ip = ip;
+    }
+
     /// Whether this connection's CONNECT may go on; asked once.
     pub(super) fn check(&self) -> Result<(), Refuse> {
         if self.too_many {

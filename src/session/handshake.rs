@@ -17,7 +17,7 @@ use super::{
 use crate::{
     mqtt::{Boundary, Connect, Progress, connect},
     observe::{EndBy, EndCause, EndPhase},
-    transport::{Peer, Socket, deadline},
+    transport::{Peer, Socket, Stream, deadline},
     upstream::Lease,
 };
 
@@ -32,13 +32,22 @@ pub async fn serve(shard: Rc<Shard>, origin: Rc<Origin>, fd: OwnedFd, peer: Peer
             return Box::pin(reject(&shard, None, record, end.into())).await;
         }
     };
-    let Some(pass) = shard.gate.enter(peer.ip()) else {
+    let client = Stream::new(client);
+    let Some(mut pass) = shard.gate.enter() else {
         let end = End::new(EndBy::Proxy, EndPhase::Handshake, EndCause::Limit)
             .with("far more than max_connections; no CONNECT was waited for");
         return Box::pin(reject(&shard, Some(client), record, end.into())).await;
     };
     let buffer = shard.take_buffer();
     let mut opening = Opening { shard: &shard, client, record, buffer };
+    if !opening.record.origin.arrival.is_plain() {
+        // Boxed, as plain handshakes have no use for the room.
+        if let Err(rejected) = Box::pin(opening.arrive()).await {
+            let Opening { client, record, .. } = opening;
+            return Box::pin(reject(&shard, Some(client), record, *rejected)).await;
+        }
+    }
+    pass.identify(opening.record.client_ip());
     let opened = opening.open(&pass).await;
     let Opening { client, mut record, buffer, .. } = opening;
     record.read = buffer.len() as u32;
@@ -53,7 +62,7 @@ pub async fn serve(shard: Rc<Shard>, origin: Rc<Origin>, fd: OwnedFd, peer: Peer
 /// A handshake under way.
 pub(super) struct Opening<'a> {
     pub(super) shard: &'a Rc<Shard>,
-    pub(super) client: Socket,
+    pub(super) client: Stream,
     pub(super) record: Record,
     /// The CONNECT, and what came in the same reads behind it.
     pub(super) buffer: Vec<u8>,
@@ -61,7 +70,7 @@ pub(super) struct Opening<'a> {
 
 /// A broker that answered.
 struct Opened {
-    upstream: Socket,
+    upstream: Stream,
     lease: Lease,
     /// What it sent so far and the client has not taken.
     owed: Box<[u8]>,
@@ -163,7 +172,7 @@ fn missing(buffer: &[u8]) -> Cow<'static, str> {
     }
 }
 
-fn establish(shard: &Rc<Shard>, client: Socket, record: Record, pass: Pass, opened: Opened) {
+fn establish(shard: &Rc<Shard>, client: Stream, record: Record, pass: Pass, opened: Opened) {
     let Opened { upstream, lease, owed, bytes, boundary, accepted, keep_alive } = opened;
     if accepted {
         if let Some(client) = &record.client {

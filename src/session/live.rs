@@ -6,7 +6,7 @@ use super::{gate::Pass, rebalance, record::Record, shard::Shard};
 use crate::{
     config::{Idle, OnDown},
     observe::EndCause,
-    transport::Socket,
+    transport::Stream,
     upstream::Lease,
 };
 
@@ -18,8 +18,8 @@ const IDLE_GRACE_SECONDS: u32 = 5;
 pub(super) struct Live {
     pub(super) tally: Tally,
     pub(super) idle: IdleLimit,
-    pub(super) client: Socket,
-    pub(super) upstream: Socket,
+    pub(super) client: Stream,
+    pub(super) upstream: Stream,
     pub(super) record: Record,
     /// Whether the broker accepted the client; a refused one ends as a reject.
     pub(super) accepted: bool,

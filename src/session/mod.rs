@@ -1,5 +1,6 @@
 //! One connection's life: handshake, relay, record.
 
+mod arrival;
 mod ask;
 mod choose;
 mod dialogue;
@@ -19,6 +20,7 @@ mod shard;
 mod tests;
 mod view;
 
+pub use arrival::Arrival;
 pub use gate::{Gate, Pass};
 pub use handshake::serve;
 pub use live::{end_all, look, sweep};

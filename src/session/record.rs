@@ -1,18 +1,18 @@
 //! What is known of a connection, kept small, and the log entries made of it.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{end::End, shard::Shard};
+use super::{arrival::Arrival, end::End, shard::Shard};
 use crate::{
     mqtt::{self, Connack, Connect, Version, reason},
     observe::{Endpoint, Entry, Event, ListenerMetrics, RouteKind, Transport},
     route,
-    transport::Peer,
+    transport::{Peer, TlsFacts},
     upstream::{Broker, Target},
 };
 
@@ -25,13 +25,17 @@ pub struct Origin {
     /// Whether a client can have sessions on more than one broker of the pool.
     pub several_brokers: bool,
     pub metrics: ListenerMetrics,
+    pub arrival: Arrival,
 }
 
 /// One connection's facts, filled in as they come to light.
 pub(super) struct Record {
     pub(super) session: u64,
     pub(super) origin: Rc<Origin>,
-    pub(super) peer: Peer,
+    /// Who the client is: the socket's peer, unless something trusted in front of it named another.
+    pub(super) source: Peer,
+    /// `None` for a connection without any wrapping.
+    pub(super) wrapping: Option<Box<Wrapping>>,
     pub(super) accepted: Instant,
     pub(super) client: Option<Client>,
     pub(super) way: Option<Way>,
@@ -42,6 +46,16 @@ pub(super) struct Record {
     pub(super) handshake: Option<Micros>,
     /// In queues for admission; 0: it did not have to wait.
     pub(super) queued: Micros,
+}
+
+/// What came to light before the first byte of MQTT.
+#[derive(Default)]
+pub(super) struct Wrapping {
+    /// The socket's peer, where the client is another.
+    pub(super) peer: Option<SocketAddr>,
+    /// Where the client connected to, if that was not this proxy.
+    pub(super) destination: Option<SocketAddr>,
+    pub(super) tls: Option<TlsFacts>,
 }
 
 /// What the CONNECT said.
@@ -169,7 +183,8 @@ impl Record {
         Self {
             session: shard.next_session_id(),
             origin,
-            peer,
+            source: peer,
+            wrapping: None,
             accepted: shard.reactor.now(),
             client: None,
             way: None,
@@ -179,6 +194,11 @@ impl Record {
             handshake: None,
             queued: Micros(0),
         }
+    }
+
+    /// The address to count and hash by; `None` on a unix socket.
+    pub(super) fn client_ip(&self) -> Option<IpAddr> {
+        self.source.ip()
     }
 
     /// Writes the entry that says the session is up.
@@ -210,7 +230,10 @@ impl Record {
         let origin = &self.origin;
         let now = shard.reactor.wall();
         let mut entry = Entry::new(now, event, self.session, &origin.name, origin.transport);
-        entry.client = self.peer.address();
+        entry.client = self.source.address();
+        if let Some(wrapping) = &self.wrapping {
+            entry.peer = wrapping.peer;
+        }
         let pool = &shard.pools[self.origin.pool].pool;
         if let Some(client) = &self.client {
             entry.protocol_name = Some(client.version.protocol_name());

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     mqtt,
     observe::Event,
-    transport::{Socket, deadline},
+    transport::{Socket, Stream, deadline},
 };
 
 /// How long, and for how much, a client that was refused is listened to after the answer. Closing
@@ -30,6 +30,9 @@ pub(super) enum Reply {
     OfProxy(mqtt::Answer),
     /// As the broker sent it; its record has been made.
     OfBroker(Vec<u8>),
+    /// No CONNACK, but what the client's transport has said to it already: an alert of TLS, a
+    /// status of HTTP.
+    OfTransport,
 }
 
 impl Deref for Reply {
@@ -39,6 +42,7 @@ impl Deref for Reply {
         match self {
             Self::OfProxy(answer) => answer,
             Self::OfBroker(bytes) => bytes,
+            Self::OfTransport => &[],
         }
     }
 }
@@ -58,7 +62,7 @@ impl From<End> for Rejected {
 /// Gives the client its CONNACK, records the end, and waits a moment for the client to take it.
 pub(super) async fn reject(
     shard: &Rc<Shard>,
-    client: Option<Socket>,
+    client: Option<Stream>,
     mut record: Record,
     rejected: Rejected,
 ) {
@@ -75,14 +79,19 @@ pub(super) async fn reject(
     let recording = shard.clone();
     shard.record(move || record.log_end(&recording, Event::Reject, bytes, &end));
     if let (Some(client), Some(_)) = (&client, answer) {
-        let _ = deadline(&shard.reactor, until, pin!(swallow(shard, client))).await;
+        let _ = deadline(&shard.reactor, until, pin!(swallow(shard, client.socket()))).await;
     }
 }
 
+/// Reads what still comes on the wire, whatever it would mean.
 async fn swallow(shard: &Shard, client: &Socket) {
     let mut swallowed = 0;
     while swallowed < LINGER_BYTES {
-        let read = poll_fn(|cx| client.poll_recv(cx, &mut shard.scratch.borrow_mut())).await;
+        let read = poll_fn(|cx| {
+            client.watch(cx);
+            client.try_recv(&mut shard.scratch.borrow_mut())
+        })
+        .await;
         match read {
             Ok(n @ 1..) => swallowed += n,
             _ => return,

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     mqtt::{Boundary, Goodbye, Version},
     observe::{EndBy, EndCause, EndPhase, Event},
-    transport::Socket,
+    transport::Stream,
 };
 
 /// A session after its CONNACK.
@@ -193,7 +193,7 @@ impl Flows {
 }
 
 /// `side` failed; a reset goes on to the other one.
-fn failed(side: EndBy, other: &Socket, error: &io::Error) -> End {
+fn failed(side: EndBy, other: &Stream, error: &io::Error) -> End {
     let end = End::failed(side, EndPhase::Relay, error);
     if end.cause == EndCause::Reset {
         other.reset_on_close();

@@ -137,7 +137,7 @@ impl Opening<'_> {
         let client = crate::route::Client {
             client_id: connect.client_id.of(&self.buffer),
             username: connect.username.map(|username| username.of(&self.buffer)),
-            source_ip: self.record.peer.ip(),
+            source_ip: self.record.client_ip(),
         };
         let chosen = choose(self.shard, self.record.origin.pool, &client, &search.tried);
         chosen.map_err(|NoIdentity| {

@@ -5,7 +5,7 @@ use super::{live::Live, relay::Relay};
 #[test]
 fn an_idle_session_is_small() {
     assert!(size_of::<Relay>() <= 88, "Relay is {} bytes", size_of::<Relay>());
-    assert!(size_of::<Live>() <= 336, "Live is {} bytes", size_of::<Live>());
+    assert!(size_of::<Live>() <= 360, "Live is {} bytes", size_of::<Live>());
 }
 
 /// A handshake's future is copied a few times on its way into its task.
@@ -15,5 +15,5 @@ fn a_handshake_is_not_large() {
         size_of::<F>()
     }
     let handshake = size(|(shard, origin, fd, peer)| super::serve(shard, origin, fd, peer));
-    assert!(handshake <= 1392, "{handshake} bytes");
+    assert!(handshake <= 1520, "{handshake} bytes");
 }

@@ -6,9 +6,15 @@
 mod pipe;
 mod reactor;
 mod socket;
+mod stream;
 mod timer;
+mod tls;
+mod tls_facts;
 
 pub use pipe::{Pipe, Pipes};
 pub use reactor::{Notify, Reactor};
 pub use socket::{Acceptor, Peer, Socket, TcpOptions, no_delay};
+pub use stream::Stream;
 pub use timer::{Elapsed, deadline, sleep};
+pub use tls::TlsAcceptor;
+pub use tls_facts::TlsFacts;

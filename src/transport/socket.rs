@@ -138,12 +138,6 @@ impl Socket {
         Ok(())
     }
 
-    /// Reads once into `buf`, which no other task may hold meanwhile.
-    pub fn poll_recv(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.watch(cx);
-        self.try_recv(buf)
-    }
-
     /// Has `cx` woken at every event from now on, until another task watches.
     pub fn watch(&self, cx: &Context<'_>) {
         self.reactor.watch(self.token, cx);

@@ -1,6 +1,7 @@
 //! Reaching a broker: connect, and hand it the client's first bytes.
 
 use std::{
+    borrow::Cow,
     io,
     pin::pin,
     rc::Rc,
@@ -8,7 +9,7 @@ use std::{
 };
 
 use super::broker::{Broker, Target};
-use crate::transport::{Elapsed, Reactor, Socket, deadline};
+use crate::transport::{Elapsed, Reactor, Socket, Stream, deadline};
 
 /// Why a broker could not be reached.
 #[derive(Debug, thiserror::Error)]
@@ -52,10 +53,39 @@ impl DialError {
 /// (RFC 6298, section 2); a second attempt is sooner there, and costs nothing where one is far away.
 const FIRST_ATTEMPT: Duration = Duration::from_millis(250);
 
-/// Connects to `broker` within `timeout` and sends `first`, the CONNECT.
+/// What a broker is sent as soon as it is reached.
+#[derive(Clone, Copy)]
+pub struct Opening<'a> {
+    /// Comes before everything else, TLS included: a PROXY header, or nothing.
+    pub header: &'a [u8],
+    /// The CONNECT, and what the client sent behind it.
+    pub connect: &'a [u8],
+}
+
+impl<'a> Opening<'a> {
+    fn first(self) -> Cow<'a, [u8]> {
+        match self.header {
+            [] => Cow::Borrowed(self.connect),
+            header => Cow::Owned([header, self.connect].concat()),
+        }
+    }
+}
+
+/// Connects to `broker` within `timeout` and sends what it is to have first.
 ///
 /// Sending is also what shows whether the connection came about, so no call is spent on asking.
 pub async fn dial(
+    reactor: &Rc<Reactor>,
+    broker: &Broker,
+    timeout: Duration,
+    opening: Opening<'_>,
+) -> Result<Stream, DialError> {
+    let first = opening.first();
+    reach(reactor, broker, timeout, &first).await.map(Stream::new)
+}
+
+/// Connects, in a second attempt if need be, and sends `first`.
+async fn reach(
     reactor: &Rc<Reactor>,
     broker: &Broker,
     timeout: Duration,

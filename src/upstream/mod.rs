@@ -19,7 +19,7 @@ pub use admission::Admission;
 pub use bell::Bell;
 pub use broker::{Broker, Lease, Target};
 pub use condition::State;
-pub use dial::{DialError, dial};
+pub use dial::{DialError, Opening, dial};
 pub use discover::{Answer, DiscoverError, Discovery, discover};
 pub use health::watch;
 pub use host_name::HostName;

@@ -1,0 +1,50 @@
+//! How clients of a listener arrive: what wraps their MQTT.
+
+use std::{net::IpAddr, path::PathBuf, sync::Arc};
+
+use ipnet::IpNet;
+
+/// Networks that are believed in what they say of others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Networks(pub(super) Vec<IpNet>);
+
+impl Networks {
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.0.iter().any(|network| network.contains(&ip))
+    }
+}
+
+/// Whose connections begin with a PROXY header; from all others it is refused.
+#[derive(Clone, Debug)]
+pub struct ProxyProtocolIn {
+    pub from: Networks,
+    /// Peers on a unix socket, which have no address, are trusted as well.
+    pub unix: bool,
+}
+
+/// TLS of a listener.
+#[derive(Clone, Debug)]
+pub struct ListenerTls {
+    pub server: Arc<rustls::ServerConfig>,
+    pub certificates: Vec<CertificateFile>,
+}
+
+/// A certificate of the configuration, for those who watch its end come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFile {
+    pub path: PathBuf,
+    /// The last second in which it is valid, of the first certificate of the file, in Unix time.
+    pub not_after: i64,
+}
+
+/// MQTT over WebSocket (MQTT 5.0, section 6).
+#[derive(Clone, Debug)]
+pub struct WebSocket {
+    /// Of the request; a query behind it is not looked at.
+    pub path: Arc<str>,
+    /// Who may say whom a request was forwarded for.
+    pub forwarded_for: Networks,
+    /// Whose pages may connect (RFC 6454); `None`: any. Requests without an Origin are no browser's.
+    pub origins: Option<Vec<Arc<str>>>,
+}

@@ -1,0 +1,83 @@
+//! What stands between accept and the first byte of MQTT: a PROXY header, TLS, WebSocket.
+
+use std::{cell::Cell, pin::pin, sync::Arc};
+
+use super::{end::End, handshake::Opening, reject::Rejected};
+use crate::{
+    config::{self, ListenerTls, ProxyProtocolIn, WebSocket},
+    observe::{EndBy, EndCause, EndPhase},
+    transport::{Elapsed, TlsAcceptor, deadline},
+};
+
+/// How clients of a listener arrive.
+#[derive(Clone, Default)]
+pub struct Arrival {
+    pub proxy_protocol: Option<ProxyProtocolIn>,
+    pub tls: Option<Arc<TlsAcceptor>>,
+    pub websocket: Option<WebSocket>,
+}
+
+impl Arrival {
+    pub fn new(listener: &config::Listener) -> Self {
+        let acceptor = |tls: &ListenerTls| Arc::new(TlsAcceptor::new(tls.server.clone()));
+        Self {
+            proxy_protocol: listener.proxy_protocol.clone(),
+            tls: listener.tls.as_ref().map(acceptor),
+            websocket: listener.websocket.clone(),
+        }
+    }
+
+    /// Whether MQTT begins with the first byte.
+    pub(super) fn is_plain(&self) -> bool {
+        self.proxy_protocol.is_none() && self.tls.is_none() && self.websocket.is_none()
+    }
+}
+
+impl Opening<'_> {
+    /// Unwraps the client's connection, step by step, within the one deadline for the whole
+    /// handshake. What was read and belongs to MQTT is left in the buffer.
+    pub(super) async fn arrive(&mut self) -> Result<(), Box<Rejected>> {
+        let at = self.record.accepted + self.shard.timeouts.connect_packet;
+        let reactor = self.shard.reactor.clone();
+        let stage = Cell::new(Stage::ProxyHeader);
+        let unwrapped = deadline(&reactor, at, pin!(self.unwrap(&stage))).await;
+        unwrapped
+            .unwrap_or_else(|Elapsed| {
+                let end = End::new(EndBy::Proxy, EndPhase::Handshake, EndCause::Timeout);
+                Err(end.with(stage.get().unfinished()).into())
+            })
+            .map_err(Box::new)
+    }
+
+    async fn unwrap(&mut self, stage: &Cell<Stage>) -> Result<(), Rejected> {
+        let arrival = &self.record.origin.clone().arrival;
+        if let Some(_rules) = &arrival.proxy_protocol {
+            stage.set(Stage::ProxyHeader);
+        }
+        if let Some(_acceptor) = &arrival.tls {
+            stage.set(Stage::Tls);
+        }
+        if let Some(_rules) = &arrival.websocket {
+            stage.set(Stage::WebSocket);
+        }
+        Ok(())
+    }
+}
+
+/// What a connection has still to show.
+#[derive(Clone, Copy)]
+enum Stage {
+    ProxyHeader,
+    Tls,
+    WebSocket,
+}
+
+impl Stage {
+    fn unfinished(self) -> &'static str {
+        match self {
+            Self::ProxyHeader => "no whole PROXY header was sent",
+            Self::Tls => "the TLS handshake was not finished",
+            Self::WebSocket => "no whole WebSocket request was sent",
+        }
+    }
+}

@@ -49,6 +49,19 @@ pub struct PoolTls {
     pub certificates: Vec<CertificateFile>,
 }
 
+impl PoolTls {
+    /// Whose certificate the broker at `address` has to show; `None`: a unix socket, without a
+    /// `server_name`.
+    pub fn name_for(&self, address: &Address) -> Option<ServerName<'static>> {
+        match (&self.server_name, address) {
+            (Some(name), _) => Some(name.clone()),
+            (None, Address::Ip(address)) => Some(address.ip().into()),
+            (None, Address::Host(host, _)) => ServerName::try_from(host.to_string()).ok(),
+            (None, Address::Unix(_)) => None,
+        }
+    }
+}
+
 /// The version of the PROXY header that brokers are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyProtocolOut {

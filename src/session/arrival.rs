@@ -2,11 +2,15 @@
 
 use std::{cell::Cell, pin::pin, sync::Arc};
 
-use super::{end::End, handshake::Opening, reject::Rejected};
+use super::{
+    end::End,
+    handshake::Opening,
+    reject::{Rejected, Reply},
+};
 use crate::{
     config::{self, ListenerTls, ProxyProtocolIn, WebSocket},
     observe::{EndBy, EndCause, EndPhase},
-    transport::{Elapsed, TlsAcceptor, deadline},
+    transport::{Elapsed, TlsAcceptor, TlsError, deadline},
 };
 
 /// How clients of a listener arrive.
@@ -54,14 +58,44 @@ impl Opening<'_> {
         if let Some(_rules) = &arrival.proxy_protocol {
             stage.set(Stage::ProxyHeader);
         }
-        if let Some(_acceptor) = &arrival.tls {
+        if let Some(acceptor) = &arrival.tls {
             stage.set(Stage::Tls);
+            self.accept_tls(acceptor).await?;
         }
         if let Some(_rules) = &arrival.websocket {
             stage.set(Stage::WebSocket);
         }
         Ok(())
     }
+}
+
+impl Opening<'_> {
+    async fn accept_tls(&mut self, acceptor: &TlsAcceptor) -> Result<(), Rejected> {
+        // What came behind a PROXY header is TLS already.
+        let first = std::mem::take(&mut self.buffer);
+        match self.client.accept_tls(acceptor, first).await {
+            Ok(facts) => {
+                self.record.wrapping.get_or_insert_default().tls = Some(facts);
+                Ok(())
+            }
+            Err(error) => Err(refused(&error)),
+        }
+    }
+}
+
+/// How a failed TLS handshake is recorded. Its alert has been sent.
+fn refused(error: &TlsError) -> Rejected {
+    let (by, cause) = match error {
+        TlsError::Closed => (EndBy::Client, EndCause::Closed),
+        TlsError::Io(error) => {
+            return End::failed(EndBy::Client, EndPhase::Handshake, error).into();
+        }
+        TlsError::Alert(_) => (EndBy::Client, EndCause::Refused),
+        TlsError::Certificate(_) => (EndBy::Proxy, EndCause::Refused),
+        TlsError::Protocol { .. } => (EndBy::Proxy, EndCause::Malformed),
+    };
+    let end = End::new(by, EndPhase::Handshake, cause).with(error.to_string());
+    Rejected { end, answer: (by == EndBy::Proxy).then_some(Reply::OfTransport) }
 }
 
 /// What a connection has still to show.

@@ -105,7 +105,7 @@ impl Opening<'_> {
         let dialled = {
             let broker = lease.broker();
             let opening = upstream::Opening { header: &[], connect: &self.buffer };
-            let dialling = pin!(dial(&shard.reactor, broker, pool.config.connect_timeout, opening));
+            let dialling = pin!(dial(&shard.reactor, pool, broker, opening));
             while_unbroken(shard, &self.client, EndPhase::Dial, dialling).await
         };
         let dialled = dialled.map_err(|end| {
@@ -133,10 +133,13 @@ impl Opening<'_> {
         }
         let on = pool.config.retry_on;
         let (outcome, cause, retry) = match error {
-            DialError::TimedOut(_) => {
+            DialError::TimedOut(_) | DialError::NoTls(_) => {
                 (TryOutcome::ConnectTimeout, EndCause::Timeout, on.connect_timeout)
             }
-            DialError::Failed(_) | DialError::Unresolved => {
+            DialError::Failed(_)
+            | DialError::Unresolved
+            | DialError::Tls(_)
+            | DialError::Nameless => {
                 (TryOutcome::ConnectFailure, EndCause::NoUpstream, on.connect_failure)
             }
         };

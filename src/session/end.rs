@@ -33,6 +33,10 @@ impl End {
             // read runs into as well.
             io::ErrorKind::TimedOut => Self::new(by, phase, EndCause::Timeout)
                 .with("it acknowledged nothing, or read nothing, for tcp_user_timeout"),
+            // A layer's word for what is no TLS, or no frame of WebSocket.
+            io::ErrorKind::InvalidData => {
+                Self::new(by, phase, EndCause::Malformed).with(error.to_string())
+            }
             _ => Self::new(by, phase, EndCause::Error).with(error.to_string()),
         }
     }

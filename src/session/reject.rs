@@ -74,6 +74,8 @@ pub(super) async fn reject(
         }
         let _ = deadline(&shard.reactor, until, pin!(client.send_all(answer))).await;
         client.shutdown();
+    } else if let Some(client) = &client {
+        client.take_leave();
     }
     let bytes = (record.read.into(), answer.as_ref().map_or(0, |answer| answer.len() as u64));
     let recording = shard.clone();

@@ -107,6 +107,8 @@ fn guarded(live: &Live) -> Option<(ClientHash, &str)> {
 fn finish(shard: &Rc<Shard>, live: Live, end: End) {
     // The sockets and the places go now; the record may have to wait for the log.
     let Live { tally, record, accepted, client, upstream, lease, _pass: pass, .. } = live;
+    client.take_leave();
+    upstream.take_leave();
     drop((client, upstream, lease, pass));
     let (end, event) = if accepted {
         (end, Event::Disconnect)

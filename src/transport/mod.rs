@@ -3,6 +3,7 @@
 //! A worker owns a [`Reactor`] and every socket of it, so nothing here is shared, locked or atomic,
 //! except for [`Notify`], by which other threads wake the worker.
 
+mod backlog;
 mod pipe;
 mod reactor;
 mod socket;
@@ -16,5 +17,5 @@ pub use reactor::{Notify, Reactor};
 pub use socket::{Acceptor, Peer, Socket, TcpOptions, no_delay};
 pub use stream::Stream;
 pub use timer::{Elapsed, deadline, sleep};
-pub use tls::TlsAcceptor;
+pub use tls::{Connecting, TlsAcceptor, TlsError};
 pub use tls_facts::TlsFacts;

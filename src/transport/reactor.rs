@@ -20,7 +20,7 @@ use std::{
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use slab::Slab;
 
-use super::timer::Timers;
+use super::{timer::Timers, tls::Records};
 
 /// Events taken from the kernel at a time: enough to spread the cost of the call, few enough that
 /// the first of them is not kept waiting for the last.
@@ -36,6 +36,7 @@ pub struct Reactor {
     generation: Cell<u32>,
     events: RefCell<Vec<epoll::Event>>,
     pub(super) timers: Timers,
+    pub(super) records: RefCell<Records>,
     started: Instant,
     now: Cell<Instant>,
     seconds: Cell<u32>,
@@ -55,6 +56,7 @@ impl Reactor {
             generation: Cell::new(0),
             events: RefCell::new(Vec::with_capacity(EVENTS_PER_TURN)),
             timers: Timers::default(),
+            records: RefCell::default(),
             started: Instant::now(),
             now: Cell::new(Instant::now()),
             seconds: Cell::new(0),

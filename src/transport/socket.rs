@@ -1,6 +1,7 @@
 //! Nonblocking sockets on a worker's [`Reactor`].
 
 use std::{
+    cell::RefCell,
     io,
     net::{IpAddr, SocketAddr},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -14,7 +15,10 @@ use rustix::{
     net::{self, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, sockopt},
 };
 
-use super::reactor::{Reactor, Ready, Token};
+use super::{
+    reactor::{Reactor, Ready, Token},
+    tls::Records,
+};
 
 /// A connected, or connecting, stream socket.
 pub struct Socket {
@@ -141,6 +145,16 @@ impl Socket {
     /// Has `cx` woken at every event from now on, until another task watches.
     pub fn watch(&self, cx: &Context<'_>) {
         self.reactor.watch(self.token, cx);
+    }
+
+    /// Whether a read may have something to say.
+    pub(super) fn may_recv(&self) -> bool {
+        self.reactor.ready(self.token).has(Ready::READ)
+    }
+
+    /// The worker's buffers for records of TLS.
+    pub(super) fn records(&self) -> &RefCell<Records> {
+        &self.reactor.records
     }
 
     /// Whether the connection has come about.

@@ -5,7 +5,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::socket::{Socket, TcpOptions};
+use super::{
+    socket::{Socket, TcpOptions},
+    tls::{Accepting, Connecting, Tls, TlsAcceptor, TlsError},
+    tls_facts::TlsFacts,
+};
 
 /// A client's or a broker's connection: what is read from it and written to it is plain MQTT.
 pub struct Stream {
@@ -16,11 +20,32 @@ pub struct Stream {
 
 /// What MQTT is wrapped in.
 #[derive(Default)]
-struct Layers {}
+struct Layers {
+    tls: Option<Box<Tls>>,
+}
 
 impl Stream {
     pub fn new(socket: Socket) -> Self {
         Self { socket, layers: None }
+    }
+
+    /// Has the client prove itself by TLS, and puts that under all that follows. `first` is what it
+    /// has been heard to say already.
+    pub async fn accept_tls(
+        &mut self,
+        acceptor: &TlsAcceptor,
+        first: Vec<u8>,
+    ) -> Result<TlsFacts, TlsError> {
+        let (tls, facts) = Accepting::new(acceptor, first)?.run(&self.socket).await?;
+        self.layers.get_or_insert_default().tls = Some(Box::new(tls));
+        Ok(facts)
+    }
+
+    /// Goes through a handshake that has begun on this stream, and puts TLS under all that follows.
+    pub async fn connect_tls(&mut self, connecting: Connecting) -> Result<(), TlsError> {
+        let tls = connecting.run(&self.socket).await?;
+        self.layers.get_or_insert_default().tls = Some(Box::new(tls));
+        Ok(())
     }
 
     /// Reads what is there, 0 at the peer's end.
@@ -29,7 +54,7 @@ impl Stream {
     pub fn try_recv(&self, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         match &self.layers {
             None => self.socket.try_recv(buf),
-            Some(_layers) => Poll::Pending,
+            Some(layers) => layers.carrier(&self.socket).try_recv(buf),
         }
     }
 
@@ -39,7 +64,7 @@ impl Stream {
     pub fn try_send(&self, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &self.layers {
             None => self.socket.try_send(buf),
-            Some(_layers) => Poll::Pending,
+            Some(layers) => layers.carrier(&self.socket).try_send(buf),
         }
     }
 
@@ -47,7 +72,7 @@ impl Stream {
     pub fn try_flush(&self) -> Poll<io::Result<()>> {
         match &self.layers {
             None => Poll::Ready(Ok(())),
-            Some(_layers) => Poll::Pending,
+            Some(layers) => layers.carrier(&self.socket).try_flush(),
         }
     }
 
@@ -98,7 +123,14 @@ impl Stream {
     pub fn shutdown(&self) {
         match &self.layers {
             None => self.socket.shutdown(),
-            Some(_layers) => {}
+            Some(layers) => layers.carrier(&self.socket).shutdown(),
+        }
+    }
+
+    /// Before the close: tells the peer, in a layer that has a word for it, that it is meant.
+    pub fn take_leave(&self) {
+        if let Some(layers) = &self.layers {
+            layers.carrier(&self.socket).shutdown();
         }
     }
 
@@ -115,5 +147,48 @@ impl Stream {
     /// What everything goes through in the end.
     pub fn socket(&self) -> &Socket {
         &self.socket
+    }
+}
+
+impl Layers {
+    fn carrier<'a>(&'a self, socket: &'a Socket) -> Carrier<'a> {
+        Carrier { socket, tls: self.tls.as_deref() }
+    }
+}
+
+/// A socket, or TLS over it.
+#[derive(Clone, Copy)]
+pub(super) struct Carrier<'a> {
+    socket: &'a Socket,
+    tls: Option<&'a Tls>,
+}
+
+impl Carrier<'_> {
+    pub(super) fn try_recv(self, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self.tls {
+            None => self.socket.try_recv(buf),
+            Some(tls) => tls.try_recv(self.socket, buf),
+        }
+    }
+
+    pub(super) fn try_send(self, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.tls {
+            None => self.socket.try_send(buf),
+            Some(tls) => tls.try_send(self.socket, buf),
+        }
+    }
+
+    pub(super) fn try_flush(self) -> Poll<io::Result<()>> {
+        match self.tls {
+            None => Poll::Ready(Ok(())),
+            Some(tls) => tls.try_flush(self.socket),
+        }
+    }
+
+    pub(super) fn shutdown(self) {
+        match self.tls {
+            None => self.socket.shutdown(),
+            Some(tls) => tls.shutdown(self.socket),
+        }
     }
 }

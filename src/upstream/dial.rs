@@ -8,8 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::broker::{Broker, Target};
-use crate::transport::{Elapsed, Reactor, Socket, Stream, deadline};
+use super::{
+    broker::{Broker, Target},
+    pool::Pool,
+};
+use crate::{
+    config::PoolTls,
+    transport::{Connecting, Elapsed, Reactor, Socket, Stream, TlsError, deadline},
+};
 
 /// Why a broker could not be reached.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +29,14 @@ pub enum DialError {
     /// Likely: the name is misspelt, or DNS is down; it is looked up again all the while.
     #[error("its host name has not been resolved")]
     Unresolved,
+    /// Likely: the broker speaks no TLS at that port, or is overloaded.
+    #[error("no TLS handshake within {0:?}")]
+    NoTls(Duration),
+    /// Likely: a certificate of another name or CA, or no TLS at that port.
+    #[error("cannot connect: {0}")]
+    Tls(#[from] TlsError),
+    #[error("its host name cannot be the name in a certificate; set tls.server_name")]
+    Nameless,
 }
 
 impl DialError {
@@ -31,7 +45,8 @@ impl DialError {
     pub fn is_the_brokers(&self) -> bool {
         use io::ErrorKind as Kind;
         match self {
-            Self::TimedOut(_) | Self::Unresolved => true,
+            Self::TimedOut(_) | Self::Unresolved | Self::NoTls(_) | Self::Tls(_) => true,
+            Self::Nameless => false,
             Self::Failed(error) => matches!(
                 error.kind(),
                 Kind::ConnectionRefused
@@ -62,26 +77,46 @@ pub struct Opening<'a> {
     pub connect: &'a [u8],
 }
 
-impl<'a> Opening<'a> {
-    fn first(self) -> Cow<'a, [u8]> {
-        match self.header {
-            [] => Cow::Borrowed(self.connect),
-            header => Cow::Owned([header, self.connect].concat()),
-        }
-    }
-}
-
-/// Connects to `broker` within `timeout` and sends what it is to have first.
+/// Connects to `broker` within the pool's `connect_timeout`, TLS included, and sends what it is to
+/// have first.
 ///
 /// Sending is also what shows whether the connection came about, so no call is spent on asking.
 pub async fn dial(
     reactor: &Rc<Reactor>,
+    pool: &Pool,
     broker: &Broker,
-    timeout: Duration,
     opening: Opening<'_>,
 ) -> Result<Stream, DialError> {
-    let first = opening.first();
-    reach(reactor, broker, timeout, &first).await.map(Stream::new)
+    let Some(tls) = pool.tls() else {
+        let first = match opening.header {
+            [] => Cow::Borrowed(opening.connect),
+            header => Cow::Owned([header, opening.connect].concat()),
+        };
+        let socket = reach(reactor, broker, pool.config.connect_timeout, &first).await?;
+        return Ok(Stream::new(socket));
+    };
+    // Boxed, as plain dials have no use for the room.
+    Box::pin(dial_tls(reactor, pool, broker, opening, &tls)).await
+}
+
+async fn dial_tls(
+    reactor: &Rc<Reactor>,
+    pool: &Pool,
+    broker: &Broker,
+    opening: Opening<'_>,
+    tls: &PoolTls,
+) -> Result<Stream, DialError> {
+    let timeout = pool.config.connect_timeout;
+    let at = reactor.now() + timeout;
+    let name = tls.name_for(&broker.address).ok_or(DialError::Nameless)?;
+    let connecting = Connecting::new(tls.client.clone(), name)?;
+    let first = [opening.header, &connecting.hello()].concat();
+    let mut stream = Stream::new(reach(reactor, broker, timeout, &first).await?);
+    let shaken = deadline(reactor, at, pin!(stream.connect_tls(connecting))).await;
+    shaken.map_err(|Elapsed| DialError::NoTls(timeout))??;
+    let sent = deadline(reactor, at, pin!(stream.send_all(opening.connect))).await;
+    sent.map_err(|Elapsed| DialError::TimedOut(timeout))?.map_err(DialError::Failed)?;
+    Ok(stream)
 }
 
 /// Connects, in a second attempt if need be, and sends `first`.

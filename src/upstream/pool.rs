@@ -19,7 +19,7 @@ use super::{
     condition::Condition,
 };
 use crate::{
-    config,
+    config::{self, PoolTls},
     observe::{Metrics, PoolMetrics},
     route::{self, Algorithm, Router},
 };
@@ -27,6 +27,8 @@ use crate::{
 /// One pool of the configuration, running. Shared by all threads.
 pub struct Pool {
     pub config: config::Pool,
+    /// TLS to the brokers as it is now.
+    tls: Option<ArcSwap<PoolTls>>,
     pub metrics: PoolMetrics,
     pub(super) all_metrics: Metrics,
     pub(super) started: Instant,
@@ -105,6 +107,7 @@ impl Pool {
     ) -> Self {
         let pool = Self {
             config: config.clone(),
+            tls: config.tls.clone().map(ArcSwap::from_pointee),
             metrics: metrics.pool(&config.name),
             all_metrics: metrics.clone(),
             started,
@@ -131,6 +134,18 @@ impl Pool {
 
     pub fn members(&self) -> Arc<Members> {
         self.members.load_full()
+    }
+
+    /// TLS to the brokers; `None` where they are reached without.
+    pub fn tls(&self) -> Option<Arc<PoolTls>> {
+        self.tls.as_ref().map(ArcSwap::load_full)
+    }
+
+    /// Has all later dials and checks go by `tls`; nothing for a pool without.
+    pub fn renew_tls(&self, tls: &PoolTls) {
+        if let Some(held) = &self.tls {
+            held.store(Arc::new(tls.clone()));
+        }
     }
 
     /// Changes with the members.

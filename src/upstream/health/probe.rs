@@ -8,10 +8,11 @@ use tokio::{
     net::{TcpStream, UnixStream},
     time::{Instant, timeout_at},
 };
+use tokio_rustls::TlsConnector;
 
 use super::{http, mqtt};
 use crate::{
-    config::{ActiveCheck, Probe, Secret},
+    config::{ActiveCheck, PoolTls, Probe, Secret},
     mqtt::{Malformed, Version, reason},
     upstream::{Broker, DialError, Target},
 };
@@ -27,6 +28,7 @@ const LEFTOVERS: u64 = 4096;
 pub(super) async fn probe(
     check: &ActiveCheck,
     broker: &Broker,
+    tls: Option<&PoolTls>,
     client_id: &str,
 ) -> Result<(), Failure> {
     let deadline = Deadline { at: Instant::now() + check.timeout, timeout: check.timeout };
@@ -34,13 +36,14 @@ pub(super) async fn probe(
     match &check.probe {
         Probe::Tcp => {
             let stream = connect(target, deadline).await?;
-            leave(stream, deadline).await;
+            leave(wrap(stream, broker, tls, deadline).await?, deadline).await;
             Ok(())
         }
         Probe::Mqtt { username, password, expect } => {
             let password = password.as_ref().map(Secret::reveal);
             let packet = mqtt::connect(client_id, check.timeout, username.as_deref(), password);
-            let mut stream = connect(target, deadline).await?;
+            let stream = connect(target, deadline).await?;
+            let mut stream = wrap(stream, broker, tls, deadline).await?;
             let code = mqtt::ask(&mut stream, &packet, deadline).await?;
             leave(stream, deadline).await;
             if expect.contains(&code) {
@@ -96,7 +99,12 @@ pub(super) enum Failure {
 
 impl Failure {
     pub(super) fn is_a_timeout(&self) -> bool {
-        matches!(self, Self::Dial(DialError::TimedOut(_)) | Self::NoConnack(_) | Self::NoHttp(_))
+        matches!(
+            self,
+            Self::Dial(DialError::TimedOut(_) | DialError::NoTls(_))
+                | Self::NoConnack(_)
+                | Self::NoHttp(_)
+        )
     }
 
     /// Whether nobody was asked, because this host has no descriptor, memory or port left for it.
@@ -133,6 +141,23 @@ async fn connect(target: Target<'_>, deadline: Deadline) -> Result<Stream, DialE
     match timeout_at(deadline.at, connecting).await {
         Ok(connected) => connected.map_err(DialError::Failed),
         Err(_) => Err(DialError::TimedOut(deadline.timeout)),
+    }
+}
+
+/// Puts TLS on a connection, where the pool's brokers are reached by TLS.
+async fn wrap(
+    stream: Stream,
+    broker: &Broker,
+    tls: Option<&PoolTls>,
+    deadline: Deadline,
+) -> Result<Stream, DialError> {
+    let Some(tls) = tls else { return Ok(stream) };
+    let name = tls.name_for(&broker.address).ok_or(DialError::Nameless)?;
+    let shaking_hands = TlsConnector::from(tls.client.clone()).connect(name, stream);
+    match timeout_at(deadline.at, shaking_hands).await {
+        Ok(Ok(wrapped)) => Ok(Box::new(wrapped)),
+        Ok(Err(error)) => Err(DialError::Failed(error)),
+        Err(_) => Err(DialError::NoTls(deadline.timeout)),
     }
 }
 

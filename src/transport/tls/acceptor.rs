@@ -1,13 +1,13 @@
-//! TLS over a socket.
+//! What handshakes with clients go by; renewed while connections stay as they are.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 
-/// What a listener's TLS handshakes go by; renewed without touching the connections that are there.
+/// TLS of a listener.
 pub struct TlsAcceptor {
-    config: ArcSwap<ServerConfig>,
+    pub(super) config: ArcSwap<ServerConfig>,
 }
 
 impl TlsAcceptor {

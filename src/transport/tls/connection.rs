@@ -1,0 +1,265 @@
+//! rustls' unbuffered connections, which act on slices that a worker lends them.
+
+use std::ops::Deref;
+
+use rustls::{
+    CommonState, Error,
+    client::UnbufferedClientConnection,
+    server::UnbufferedServerConnection,
+    unbuffered::{
+        ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
+    },
+};
+
+/// Room that a record takes beyond its plaintext: its header, an explicit nonce in TLS 1.2, the tag
+/// and the type (RFC 8446, section 5.2; RFC 5288, section 3). rustls asks for more where it needs it.
+const OVERHEAD: usize = 64;
+
+/// Either side's state.
+pub(super) struct Connection {
+    side: Side,
+    peer_has_closed: bool,
+}
+
+enum Side {
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+}
+
+/// What is to be made into records.
+#[derive(Clone, Copy)]
+pub(super) enum Write<'a> {
+    Data(&'a [u8]),
+    CloseNotify,
+}
+
+/// Records to be sent.
+#[derive(Default)]
+pub(super) struct Outbox {
+    /// Kept at its largest size, so that it need not be cleared for each use.
+    bytes: Vec<u8>,
+    end: usize,
+}
+
+impl Connection {
+    pub(super) fn server(connection: UnbufferedServerConnection) -> Self {
+        Self { side: Side::Server(connection), peer_has_closed: false }
+    }
+
+    pub(super) fn client(connection: UnbufferedClientConnection) -> Self {
+        Self { side: Side::Client(connection), peer_has_closed: false }
+    }
+
+    /// The peer has said that it sends no more.
+    pub(super) fn peer_has_closed(&self) -> bool {
+        self.peer_has_closed
+    }
+
+    /// Takes in records, hands their plaintext to `give`, and returns how much was used up.
+    ///
+    /// # Errors
+    /// The peer's breach of TLS, or its alert; our own alert is in the outbox then.
+    pub(super) fn read(
+        &mut self,
+        wire: &mut [u8],
+        outbox: &mut Outbox,
+        mut give: impl FnMut(&[u8]),
+    ) -> Result<usize, Error> {
+        let mut consumed = 0;
+        loop {
+            let (discarded, step) = self.step(&mut wire[consumed..], outbox, &mut give, &mut None);
+            consumed += discarded;
+            match step {
+                Ok(Step::More) => {}
+                Ok(Step::Done) => return Ok(consumed),
+                Err(error) => {
+                    self.write_alert(outbox);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Makes records.
+    ///
+    /// # Errors
+    /// The connection has failed before, or its keys are used up.
+    pub(super) fn write(&mut self, write: Write<'_>, outbox: &mut Outbox) -> Result<(), Error> {
+        let mut write = Some(write);
+        // What the handshake, or a key update, has left to send goes first.
+        while let (_, Step::More) = {
+            let (discarded, step) = self.step(&mut [], outbox, &mut |_| {}, &mut write);
+            (discarded, step?)
+        } {}
+        match write {
+            None => Ok(()),
+            Some(_) => Err(Error::HandshakeNotComplete),
+        }
+    }
+
+    /// After an error rustls has an alert to send, and then the error again.
+    fn write_alert(&mut self, outbox: &mut Outbox) {
+        while let (_, Ok(Step::More)) = self.step(&mut [], outbox, &mut |_| {}, &mut None) {}
+    }
+
+    fn step(
+        &mut self,
+        wire: &mut [u8],
+        outbox: &mut Outbox,
+        give: &mut impl FnMut(&[u8]),
+        write: &mut Option<Write<'_>>,
+    ) -> (usize, Result<Step, Error>) {
+        let closed = &mut self.peer_has_closed;
+        match &mut self.side {
+            Side::Server(server) => {
+                act(server.process_tls_records(wire), outbox, give, write, closed)
+            }
+            Side::Client(client) => {
+                act(client.process_tls_records(wire), outbox, give, write, closed)
+            }
+        }
+    }
+}
+
+impl Deref for Connection {
+    type Target = CommonState;
+
+    fn deref(&self) -> &CommonState {
+        match &self.side {
+            Side::Server(server) => server,
+            Side::Client(client) => client,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Step {
+    /// There may be more to do with what is there.
+    More,
+    Done,
+}
+
+/// Does what rustls asks for; gives how much of the input is used up.
+fn act<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    outbox: &mut Outbox,
+    give: &mut impl FnMut(&[u8]),
+    write: &mut Option<Write<'_>>,
+    peer_has_closed: &mut bool,
+) -> (usize, Result<Step, Error>) {
+    let UnbufferedStatus { mut discard, state } = status;
+    let state = match state {
+        Ok(state) => state,
+        Err(error) => return (discard, Err(error)),
+    };
+    let done = match state {
+        ConnectionState::ReadTraffic(mut traffic) => {
+            while let Some(record) = traffic.next_record() {
+                match record {
+                    Ok(record) => {
+                        discard += record.discard;
+                        give(record.payload);
+                    }
+                    Err(error) => return (discard, Err(error)),
+                }
+            }
+            Ok(Step::More)
+        }
+        ConnectionState::EncodeTlsData(mut data) => {
+            outbox.write(0, |room| data.encode(room)).map(|()| Step::More)
+        }
+        ConnectionState::TransmitTlsData(sent) => {
+            sent.done();
+            Ok(Step::More)
+        }
+        ConnectionState::PeerClosed => {
+            *peer_has_closed = true;
+            Ok(Step::More)
+        }
+        ConnectionState::WriteTraffic(mut traffic) => {
+            let written = match write.take() {
+                None => Ok(()),
+                Some(Write::Data(data)) => {
+                    outbox.write(data.len() + OVERHEAD, |room| traffic.encrypt(data, room))
+                }
+                Some(Write::CloseNotify) => {
+                    outbox.write(OVERHEAD, |room| traffic.queue_close_notify(room))
+                }
+            };
+            written.map(|()| Step::Done)
+        }
+        // More input is needed, or all has been said. Early data is never asked for.
+        _ => Ok(Step::Done),
+    };
+    (discard, done)
+}
+
+impl Outbox {
+    pub(super) fn len(&self) -> usize {
+        self.end
+    }
+
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        self.room(bytes.len()).copy_from_slice(bytes);
+        self.end += bytes.len();
+    }
+
+    /// All that is in it, which is to be sent now.
+    pub(super) fn take(&mut self) -> &[u8] {
+        &self.bytes[..std::mem::take(&mut self.end)]
+    }
+
+    /// Lets `encode` write behind what is there: into so much room, and more if it asks for it.
+    fn write<E: AsksForRoom>(
+        &mut self,
+        room: usize,
+        mut encode: impl FnMut(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<(), Error> {
+        let written = encode(self.room(room));
+        let written = match written.map_err(AsksForRoom::required) {
+            Err(Some(required)) => {
+                encode(self.room(required)).map_err(|error| error.required().map(|_| ()))
+            }
+            written => written.map_err(|_| None),
+        };
+        match written {
+            Ok(n) => {
+                self.end += n;
+                Ok(())
+            }
+            // The keys have encrypted all that they may; TLS 1.2 cannot get new ones.
+            Err(_) => Err(Error::EncryptError),
+        }
+    }
+
+    fn room(&mut self, size: usize) -> &mut [u8] {
+        let end = self.end + size;
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        &mut self.bytes[self.end..end]
+    }
+}
+
+/// An error that may only mean that the room was too small.
+trait AsksForRoom {
+    fn required(self) -> Option<usize>;
+}
+
+impl AsksForRoom for EncodeError {
+    fn required(self) -> Option<usize> {
+        match self {
+            Self::InsufficientSize(InsufficientSizeError { required_size }) => Some(required_size),
+            Self::AlreadyEncoded => None,
+        }
+    }
+}
+
+impl AsksForRoom for EncryptError {
+    fn required(self) -> Option<usize> {
+        match self {
+            Self::InsufficientSize(InsufficientSizeError { required_size }) => Some(required_size),
+            Self::EncryptExhausted => None,
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! From a socket to a TLS connection, on either side.
+
+use std::{borrow::Cow, future::poll_fn, io, sync::Arc, task::Poll};
+
+use rustls::{
+    CipherSuite, ClientConfig, Error, ProtocolVersion,
+    client::UnbufferedClientConnection,
+    pki_types::{CertificateDer, ServerName},
+    server::UnbufferedServerConnection,
+};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::{
+    Fault, Records, State, Tls, TlsAcceptor, client_hello,
+    connection::{Connection, Outbox},
+};
+use crate::transport::{socket::Socket, tls_facts::TlsFacts};
+
+/// Why a handshake came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// Likely: a client that gave up, or a check that only connects.
+    #[error("the TLS handshake was not finished")]
+    Closed,
+    #[error("{0}")]
+    Io(#[source] io::Error),
+    /// Likely: it does not trust our certificate, or has nothing in common with our configuration.
+    #[error("the other side ended the TLS handshake with the alert {0:?}")]
+    Alert(rustls::AlertDescription),
+    /// The other side's certificate was not taken.
+    #[error("TLS: {0}")]
+    Certificate(#[source] Error),
+    /// Likely: no TLS at all, or a version of it that is not supported.
+    #[error("TLS: {error}{hint}")]
+    Protocol {
+        #[source]
+        error: Error,
+        hint: &'static str,
+    },
+}
+
+/// A handshake with a client.
+pub(in crate::transport) struct Accepting {
+    tls: Tls,
+    /// How the client began, to tell what it took this port for.
+    first: Vec<u8>,
+    server_name: Option<Box<str>>,
+}
+
+impl Accepting {
+    /// `first` is what the client has been heard to say already.
+    pub(in crate::transport) fn new(
+        acceptor: &TlsAcceptor,
+        first: Vec<u8>,
+    ) -> Result<Self, TlsError> {
+        let connection = UnbufferedServerConnection::new(acceptor.config.load_full());
+        let connection = Connection::server(connection.map_err(|error| TlsError::of(error, &[]))?);
+        Ok(Self { tls: Tls::new(connection), first, server_name: None })
+    }
+
+    pub(in crate::transport) async fn run(
+        mut self,
+        socket: &Socket,
+    ) -> Result<(Tls, TlsFacts), TlsError> {
+        let mut heard = std::mem::take(&mut self.first);
+        let (first, server_name) = (&mut self.first, &mut self.server_name);
+        let look = &mut |wire: &[u8]| {
+            if first.is_empty() {
+                first.extend_from_slice(&wire[..wire.len().min(LOOKED_AT)]);
+            }
+            if server_name.is_none() {
+                *server_name = client_hello::server_name(wire);
+            }
+        };
+        let tls = &self.tls;
+        let shaken = poll_fn(|cx| {
+            socket.watch(cx);
+            let state = &mut *tls.state.borrow_mut();
+            state.shake_hands(socket, std::mem::take(&mut heard), look)
+        });
+        match shaken.await {
+            Ok(()) => {
+                let facts = facts(&self.tls.state.borrow().connection, self.server_name);
+                Ok((self.tls, facts))
+            }
+            Err(Failure::Io(error)) => Err(TlsError::Io(error)),
+            Err(Failure::Closed) => Err(TlsError::Closed),
+            Err(Failure::Tls(error)) => Err(TlsError::of(error, &self.first)),
+        }
+    }
+}
+
+/// A handshake with a broker.
+pub struct Connecting(Tls);
+
+impl Connecting {
+    /// Begins a handshake with whoever can show a certificate of `name`.
+    pub fn new(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, TlsError> {
+        let connection = UnbufferedClientConnection::new(config, name);
+        let mut connection =
+            Connection::client(connection.map_err(|error| TlsError::of(error, &[]))?);
+        let mut outbox = Outbox::default();
+        let hello = connection.read(&mut [], &mut outbox, |_| {});
+        hello.map_err(|error| TlsError::of(error, &[]))?;
+        let tls = Tls::new(connection);
+        tls.state.borrow_mut().backlog.keep(outbox.take());
+        Ok(Self(tls))
+    }
+
+    /// The first message, to be sent before [`Self::run`].
+    pub fn hello(&self) -> Vec<u8> {
+        self.0.state.borrow().backlog.bytes().to_vec()
+    }
+
+    /// Goes on over a socket that has been given the first message.
+    pub(in crate::transport) async fn run(self, socket: &Socket) -> Result<Tls, TlsError> {
+        self.0.state.borrow_mut().backlog.clear();
+        let shaken = poll_fn(|cx| {
+            socket.watch(cx);
+            self.0.state.borrow_mut().shake_hands(socket, Vec::new(), &mut |_| {})
+        });
+        match shaken.await {
+            Ok(()) => Ok(self.0),
+            Err(Failure::Io(error)) => Err(TlsError::Io(error)),
+            Err(Failure::Closed) => Err(TlsError::Closed),
+            Err(Failure::Tls(error)) => Err(TlsError::of(error, &[])),
+        }
+    }
+}
+
+/// Bytes that tell one protocol from another.
+const LOOKED_AT: usize = 12;
+
+enum Failure {
+    Closed,
+    Io(io::Error),
+    Tls(Error),
+}
+
+impl State {
+    /// Goes as far as it can. `heard` has been read before; `look` sees all that is read.
+    fn shake_hands(
+        &mut self,
+        socket: &Socket,
+        mut heard: Vec<u8>,
+        look: &mut impl FnMut(&[u8]),
+    ) -> Poll<Result<(), Failure>> {
+        let records = &mut *socket.records().borrow_mut();
+        loop {
+            if !self.connection.is_handshaking() {
+                // The tickets of TLS 1.3 can go with the first thing that is written. In 1.2 the
+                // other side waits for our last word.
+                if self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+                    return Poll::Ready(Ok(()));
+                }
+                return self.flush(socket).map_err(Failure::Io);
+            }
+            if self.flush(socket).map_err(Failure::Io)?.is_pending() {
+                return Poll::Pending;
+            }
+            let read = if heard.is_empty() {
+                self.read(socket, records, &mut [], look)
+            } else {
+                let Records { inbox, outbox } = records;
+                inbox.resize(heard.len().max(inbox.len()), 0);
+                inbox[..heard.len()].copy_from_slice(&heard);
+                let filled = std::mem::take(&mut heard).len();
+                look(&inbox[..filled]);
+                self.take_in(filled, inbox, outbox, &mut []).map(Poll::Ready).map_err(Fault::Tls)
+            };
+            let outbox = &mut records.outbox;
+            if outbox.len() > 0 {
+                if self.connection.is_handshaking() || read.is_err() {
+                    self.backlog.send(socket, outbox.take()).map_err(Failure::Io)?;
+                } else {
+                    self.backlog.keep(outbox.take());
+                }
+            }
+            match read {
+                Ok(Poll::Ready(_)) if self.ended => return Poll::Ready(Err(Failure::Closed)),
+                Ok(Poll::Ready(_)) => {}
+                Ok(Poll::Pending) => return Poll::Pending,
+                Err(Fault::Io(error)) => return Poll::Ready(Err(Failure::Io(error))),
+                Err(Fault::Tls(error)) => return Poll::Ready(Err(Failure::Tls(error))),
+            }
+        }
+    }
+}
+
+impl TlsError {
+    /// `first`: how the other side began.
+    fn of(error: Error, first: &[u8]) -> Self {
+        match error {
+            Error::AlertReceived(alert) => Self::Alert(alert),
+            Error::InvalidCertificate(_) | Error::NoCertificatesPresented => {
+                Self::Certificate(error)
+            }
+            error => Self::Protocol { error, hint: hint(first) },
+        }
+    }
+}
+
+/// What a client that spoke no TLS took this port for.
+fn hint(first: &[u8]) -> &'static str {
+    match first {
+        [0x16, ..] => "",
+        [0x10, ..] => "; it began with a CONNECT: plain MQTT belongs to a listener without tls",
+        [b'G' | b'H' | b'O', b'E' | b'P', ..] => "; it began with an HTTP request",
+        [b'P', b'R', b'O', b'X', b'Y', ..] | [0x0D, 0x0A, 0x0D, 0x0A, ..] => {
+            "; it began with a PROXY header, which the listener has no accept_proxy_protocol for"
+        }
+        _ => "",
+    }
+}
+
+fn facts(connection: &Connection, server_name: Option<Box<str>>) -> TlsFacts {
+    let certificate = connection.peer_certificates().and_then(<[_]>::first);
+    TlsFacts {
+        version: connection.protocol_version().map(|version| match version {
+            ProtocolVersion::TLSv1_3 => Cow::Borrowed("TLSv1.3"),
+            ProtocolVersion::TLSv1_2 => Cow::Borrowed("TLSv1.2"),
+            other => Cow::Owned(format!("{other:?}")),
+        }),
+        cipher: connection.negotiated_cipher_suite().map(|suite| match suite.suite() {
+            CipherSuite::TLS13_AES_128_GCM_SHA256 => Cow::Borrowed("TLS_AES_128_GCM_SHA256"),
+            CipherSuite::TLS13_AES_256_GCM_SHA384 => Cow::Borrowed("TLS_AES_256_GCM_SHA384"),
+            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => {
+                Cow::Borrowed("TLS_CHACHA20_POLY1305_SHA256")
+            }
+            other => match other.as_str() {
+                Some(name) => Cow::Borrowed(name),
+                None => Cow::Owned(format!("{other:?}")),
+            },
+        }),
+        sni: server_name,
+        common_name: certificate.and_then(common_name),
+        alpn: connection.alpn_protocol().map(Box::from),
+    }
+}
+
+/// The first common name of a certificate's subject (RFC 5280, section 4.1.2.6).
+fn common_name(certificate: &CertificateDer<'_>) -> Option<Box<str>> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let name = certificate.subject().iter_common_name().next()?;
+    name.as_str().ok().map(Box::from)
+}

@@ -10,6 +10,7 @@ use super::{
     quantities::{self, ABOVE_ZERO, ZERO_TOO},
     secret,
     section::{Item, Read, Section},
+    tls,
     units::{BIND, DURATION},
     values,
 };
@@ -83,13 +84,16 @@ fn listener(
         let name = section.required("name", "a name", |item| names.add(item));
         let bind = section.required("bind", BIND, |item| binds.add(item));
         let pool = section.required("pool", "the name of a pool", pool);
-        section.not_available_yet(&["accept_proxy_protocol", "tls", "websocket"]);
+        let websocket = section.has("websocket");
+        let tls = section
+            .optional("tls", |item| item.section(|section| tls::listener(section, websocket)));
+        section.not_available_yet(&["accept_proxy_protocol", "websocket"]);
         Ok(Listener {
             name: name?,
             bind: bind?,
             pool: pool?,
             proxy_protocol: None,
-            tls: None,
+            tls: tls?,
             websocket: None,
         })
     })

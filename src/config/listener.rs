@@ -27,15 +27,28 @@ pub struct ProxyProtocolIn {
 #[derive(Clone, Debug)]
 pub struct ListenerTls {
     pub server: Arc<rustls::ServerConfig>,
+    /// In the order of the file: the first is what clients are shown that ask for no host.
     pub certificates: Vec<CertificateFile>,
+    /// Which client certificates have been revoked; `None`: nobody looks.
+    pub revocation: Option<RevocationFile>,
 }
 
 /// A certificate of the configuration, for those who watch its end come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFile {
     pub path: PathBuf,
-    /// The last second in which it is valid, of the first certificate of the file, in Unix time.
+    /// The first second in which it is valid, of the first certificate of the file, in Unix time.
+    pub not_before: i64,
+    /// The last one.
     pub not_after: i64,
+}
+
+/// Certificate revocation lists of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevocationFile {
+    pub path: PathBuf,
+    /// When the first of them is due to be replaced, in Unix time.
+    pub next_update: i64,
 }
 
 /// MQTT over WebSocket (MQTT 5.0, section 6).

@@ -10,6 +10,7 @@ mod pool_keys;
 mod quantities;
 mod secret;
 mod section;
+mod tls;
 mod tree;
 mod units;
 mod values;
@@ -24,7 +25,9 @@ use std::{
 };
 
 pub use fault::{Fault, Faults};
-pub use listener::{CertificateFile, ListenerTls, Networks, ProxyProtocolIn, WebSocket};
+pub use listener::{
+    CertificateFile, ListenerTls, Networks, ProxyProtocolIn, RevocationFile, WebSocket,
+};
 pub use pool::{
     ActiveCheck, Address, Admission, Balance, Discover, Health, OnDown, Passive, Pool, PoolTls,
     Probe, ProxyProtocolOut, Records, RetryOn, Upstream,
@@ -49,6 +52,10 @@ pub const LOG_FIELDS: &[&str] = &[
     "transport",
     "client",
     "peer",
+    "tls_version",
+    "tls_cipher",
+    "sni",
+    "tls_cn",
     "protocol_name",
     "protocol_version",
     "bridge",

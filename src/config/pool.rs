@@ -50,15 +50,16 @@ pub struct PoolTls {
 }
 
 impl PoolTls {
-    /// Whose certificate the broker at `address` has to show; `None`: a unix socket, without a
-    /// `server_name`.
+    /// Whose certificate a broker at `address` has to show; `None` where neither the configuration
+    /// nor the address says. What DNS says of a host does not count: the name is what was meant.
     pub fn name_for(&self, address: &Address) -> Option<ServerName<'static>> {
-        match (&self.server_name, address) {
-            (Some(name), _) => Some(name.clone()),
-            (None, Address::Ip(address)) => Some(address.ip().into()),
-            (None, Address::Host(host, _)) => ServerName::try_from(host.to_string()).ok(),
-            (None, Address::Unix(_)) => None,
-        }
+        self.server_name.clone().or_else(|| match address {
+            Address::Ip(address) => Some(address.ip().into()),
+            Address::Host(name, _) => {
+                ServerName::try_from(name.trim_end_matches('.').to_owned()).ok()
+            }
+            Address::Unix(_) => None,
+        })
     }
 }
 

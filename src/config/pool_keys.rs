@@ -11,6 +11,7 @@ use super::{
     health_keys::health,
     quantities::{self, ABOVE_ZERO, INTERVAL, ZERO_TOO},
     section::{Item, Read, Section},
+    tls,
     units::{ADDRESS, DNS_NAME, PORT},
     values,
 };
@@ -50,7 +51,10 @@ pub(super) fn pool(item: &Item<'_>, names: &mut Names) -> Read<Pool> {
         let slow_start =
             section.optional("slow_start", |item| quantities::duration(item, &ABOVE_ZERO));
         let admission = section.optional("admission", |item| item.section(admission));
-        section.not_available_yet(&["tls", "send_proxy_protocol", "source_addresses"]);
+        let listed = upstreams.as_deref().unwrap_or_default();
+        let tls =
+            section.optional("tls", |item| item.section(|section| tls::pool(section, listed)));
+        section.not_available_yet(&["send_proxy_protocol", "source_addresses"]);
         if let (Ok(upstreams), Ok(health)) = (&upstreams, &health) {
             can_be_asked(section, upstreams, health)?;
         }
@@ -68,7 +72,7 @@ pub(super) fn pool(item: &Item<'_>, names: &mut Names) -> Read<Pool> {
             rebalance: rebalance?,
             slow_start: slow_start?,
             admission: admission?,
-            tls: None,
+            tls: tls?,
             send_proxy_protocol: None,
             source_addresses: Vec::new(),
         })
@@ -91,7 +95,7 @@ fn balance(section: &mut Section<'_>) -> Read<Balance> {
     let key = section.or("key", "client_id", |item| {
         values::parsed(
             item,
-            "client_id, username, source_ip or a template",
+            "client_id, username, source_ip, tls_cn, sni or a template",
             str::parse::<KeyTemplate>,
         )
     });

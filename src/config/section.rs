@@ -169,6 +169,11 @@ impl Section<'_> {
         fault(self.reader, at, &join(self.path, key), message)
     }
 
+    /// Whether a key is there, which is not read yet.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.find(key).is_some()
+    }
+
     /// Says nothing of keys that were not asked for: a fault that was noted hides which they are.
     pub(super) fn ignore_others(&mut self) {
         self.lenient = true;

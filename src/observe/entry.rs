@@ -24,6 +24,14 @@ pub struct Entry<'a> {
     pub client: Option<SocketAddr>,
     /// The socket's peer, where something in front of it named another client.
     pub peer: Option<SocketAddr>,
+    /// Such as `TLSv1.3`.
+    pub tls_version: Option<&'a str>,
+    /// Such as `TLS13_AES_128_GCM_SHA256`.
+    pub tls_cipher: Option<&'a str>,
+    /// The host that the client asked for (RFC 6066, section 3).
+    pub sni: Option<&'a str>,
+    /// The common name of the client's certificate.
+    pub tls_cn: Option<&'a str>,
     pub protocol_name: Option<&'a str>,
     /// Protocol level, without the bridge bit: 3, 4 or 5.
     pub protocol_version: Option<u8>,
@@ -88,6 +96,10 @@ impl<'a> Entry<'a> {
             transport,
             client: None,
             peer: None,
+            tls_version: None,
+            tls_cipher: None,
+            sni: None,
+            tls_cn: None,
             protocol_name: None,
             protocol_version: None,
             bridge: None,
@@ -295,6 +307,10 @@ fields! {
     "transport", |e, _| Some(Value::Name(e.transport.as_str()));
     "client", |e, _| e.client.map(Value::Address);
     "peer", |e, _| e.peer.map(Value::Address);
+    "tls_version", |e, _| e.tls_version.map(Value::Text);
+    "tls_cipher", |e, _| e.tls_cipher.map(Value::Text);
+    "sni", |e, _| e.sni.map(Value::Text);
+    "tls_cn", |e, _| e.tls_cn.map(Value::Text);
     "protocol_name", |e, _| e.protocol_name.map(Value::Name);
     "protocol_version", |e, _| e.protocol_version.map(number);
     "bridge", |e, _| e.bridge.map(Value::Flag);

@@ -19,6 +19,8 @@ const OVERHEAD: usize = 64;
 pub(super) struct Connection {
     side: Side,
     peer_has_closed: bool,
+    /// After an error rustls is not to be called again: it would look for messages where they were.
+    failed: bool,
 }
 
 enum Side {
@@ -43,11 +45,11 @@ pub(super) struct Outbox {
 
 impl Connection {
     pub(super) fn server(connection: UnbufferedServerConnection) -> Self {
-        Self { side: Side::Server(connection), peer_has_closed: false }
+        Self { side: Side::Server(connection), peer_has_closed: false, failed: false }
     }
 
     pub(super) fn client(connection: UnbufferedClientConnection) -> Self {
-        Self { side: Side::Client(connection), peer_has_closed: false }
+        Self { side: Side::Client(connection), peer_has_closed: false, failed: false }
     }
 
     /// The peer has said that it sends no more.
@@ -74,21 +76,31 @@ impl Connection {
                 Ok(Step::Done) => return Ok(consumed),
                 Err(error) => {
                     self.write_alert(outbox);
+                    self.failed = true;
                     return Err(error);
                 }
             }
         }
     }
 
-    /// Makes records.
+    /// Makes records. `held` is what the last read did not use up, which rustls remembers its place
+    /// in.
     ///
     /// # Errors
     /// The connection has failed before, or its keys are used up.
-    pub(super) fn write(&mut self, write: Write<'_>, outbox: &mut Outbox) -> Result<(), Error> {
+    pub(super) fn write(
+        &mut self,
+        write: Write<'_>,
+        held: &mut [u8],
+        outbox: &mut Outbox,
+    ) -> Result<(), Error> {
+        if self.failed {
+            return Err(Error::HandshakeNotComplete);
+        }
         let mut write = Some(write);
         // What the handshake, or a key update, has left to send goes first.
-        while let (_, Step::More) = {
-            let (discarded, step) = self.step(&mut [], outbox, &mut |_| {}, &mut write);
+        while let (0, Step::More) = {
+            let (discarded, step) = self.step(held, outbox, &mut |_| {}, &mut write);
             (discarded, step?)
         } {}
         match write {
@@ -97,9 +109,12 @@ impl Connection {
         }
     }
 
-    /// After an error rustls has an alert to send, and then the error again.
+    /// After an error rustls has an alert to send. Asked for more than that, it would go on reading.
     fn write_alert(&mut self, outbox: &mut Outbox) {
-        while let (_, Ok(Step::More)) = self.step(&mut [], outbox, &mut |_| {}, &mut None) {}
+        while self.wants_write()
+            && matches!(self.step(&mut [], outbox, &mut |_| {}, &mut None), (_, Ok(Step::More)))
+        {
+        }
     }
 
     fn step(

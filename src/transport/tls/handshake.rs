@@ -195,6 +195,9 @@ impl TlsError {
             Error::InvalidCertificate(_) | Error::NoCertificatesPresented => {
                 Self::Certificate(error)
             }
+            error @ Error::PeerIncompatible(_) => {
+                Self::Protocol { error, hint: "; TLS 1.2 (RFC 5246) or later is spoken here" }
+            }
             error => Self::Protocol { error, hint: hint(first) },
         }
     }

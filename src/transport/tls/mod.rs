@@ -107,7 +107,8 @@ impl Tls {
         let records = &mut *socket.records().borrow_mut();
         state.join_backlog(&mut records.outbox);
         let taken = &buf[..buf.len().min(MOST_TAKEN)];
-        let written = state.connection.write(Write::Data(taken), &mut records.outbox);
+        let State { connection, held, .. } = state;
+        let written = connection.write(Write::Data(taken), held, &mut records.outbox);
         written.map_err(Fault::Tls)?;
         state.backlog.send(socket, records.outbox.take())?;
         Poll::Ready(Ok(taken.len()))
@@ -129,7 +130,8 @@ impl Tls {
         state.join_backlog(&mut records.outbox);
         // Where TLS has failed there is nothing to say, and where the socket has, nobody to say it
         // to; the next read tells.
-        let _ = state.connection.write(Write::CloseNotify, &mut records.outbox);
+        let State { connection, held, .. } = state;
+        let _ = connection.write(Write::CloseNotify, held, &mut records.outbox);
         let _ = state.backlog.send(socket, records.outbox.take());
         let _ = state.flush(socket);
     }

@@ -46,7 +46,7 @@ def parse_options():
         f"proxies: {', '.join(proxies.STARTERS)}",
     )
     parser.add_argument("--rounds", type=int, help="measurements of each (3; 1 with --quick)")
-    parser.add_argument("--quick", action="store_true", help="shorter and one round: under 90 s")
+    parser.add_argument("--quick", action="store_true", help="shorter and one round: under two minutes")
     parser.add_argument("--only", metavar="NAMES", help="scenarios, by the start of their names: rtt,stream-1m")
     parser.add_argument("--proxies", metavar="NAMES", default=DEFAULT_PROXIES, help=f"({DEFAULT_PROXIES})")
     parser.add_argument("--seconds", type=float, help="of round trips and streams (3; 1 with --quick)")

@@ -17,9 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from rig import network, proxies, report
+from rig import certificate, network, proxies, report
 from rig.process import Failure
-from rig.scenarios import SCENARIOS, measure
+from rig.scenarios import SCENARIOS, Settings, chosen, measure
 
 DEFAULT_PROXIES = "mqtt-lb,haproxy,nginx,relay,relay-splice"
 
@@ -46,11 +46,11 @@ def parse_options():
         f"proxies: {', '.join(proxies.STARTERS)}",
     )
     parser.add_argument("--rounds", type=int, help="measurements of each (3; 1 with --quick)")
-    parser.add_argument("--quick", action="store_true", help="shorter and one round: under 90 s")
+    parser.add_argument("--quick", action="store_true", help="shorter and one round: under two minutes")
     parser.add_argument("--only", metavar="NAMES", help="scenarios, by the start of their names: rtt,stream-1m")
     parser.add_argument("--proxies", metavar="NAMES", default=DEFAULT_PROXIES, help=f"({DEFAULT_PROXIES})")
     parser.add_argument("--seconds", type=float, help="of round trips and streams (3; 1 with --quick)")
-    parser.add_argument("--connects", type=int, help="of connect churn (12,000; 5,000 with --quick)")
+    parser.add_argument("--connects", type=int, help="of connect churn (12,000; 5,000 with --quick); a quarter with TLS")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all numbers here")
     parser.add_argument("--no-build", action="store_true", help="take the binaries as they are")
     options = parser.parse_args()
@@ -64,14 +64,15 @@ def parse_options():
         if name not in proxies.STARTERS:
             parser.error(f"no such proxy: {name}")
     starts = tuple((options.only or "").split(","))
-    options.scenarios = [scenario for scenario in SCENARIOS if scenario.name.startswith(starts)]
+    options.scenarios = chosen(starts)
     if not options.scenarios:
         parser.error(f"no such scenario: {options.only}")
     return options
 
 
 def compare(options):
-    absent = proxies.missing(options.proxies)
+    with_tls = any(scenario.transport == "tls" for scenario in options.scenarios)
+    absent = proxies.missing(options.proxies, with_tls)
     if absent:
         raise Failure(f"not installed: {', '.join(absent)} (apt-get install, or leave out with --proxies)")
     if len(os.sched_getaffinity(0)) < 2:
@@ -80,6 +81,25 @@ def compare(options):
         proxies.build(options.proxies)
 
     begin = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="mqtt-lb-bench-") as keys:
+        made = certificate.make(Path(keys)) if with_tls else None
+        samples, isolated = take_turns(options, Settings(options.connects, options.seconds, made))
+
+    if not isolated:
+        print("\nNo network namespace without root: all measurements shared one loopback.")
+    rows = report.summarize(options.scenarios, samples)
+    print()
+    print(report.table(rows, options.proxies))
+    print()
+    print(report.NOTES)
+    print(report.care(rows) + report.resumption(rows), end="")
+    print(f"\n{options.rounds} round(s) in {time.monotonic() - begin:.0f} s")
+    if options.json:
+        options.json.write_text(json.dumps(document(options, rows, samples), indent=2) + "\n")
+
+
+def take_turns(options, settings):
+    """Every scenario on every proxy in every round; tells also whether each had a loopback of its own."""
     samples = {}
     isolated = True
     for round_number in range(options.rounds):
@@ -92,27 +112,16 @@ def compare(options):
             for name in names[turn:] + names[:turn]:
                 isolated = isolated and network.renew()
                 with tempfile.TemporaryDirectory(prefix="mqtt-lb-bench-") as directory:
-                    sample = measure(scenario, name, options.connects, options.seconds, Path(directory))
+                    sample = measure(scenario, name, settings, Path(directory))
                 samples.setdefault(scenario.name, {}).setdefault(name, []).append(sample)
                 show(round_number, options.rounds, scenario, name, sample)
-
-    if not isolated:
-        print("\nNo network namespace without root: all measurements shared one loopback.")
-    rows = report.summarize(options.scenarios, samples)
-    print()
-    print(report.table(rows, options.proxies))
-    print()
-    print(report.NOTES)
-    print(report.care(rows), end="")
-    print(f"\n{options.rounds} round(s) in {time.monotonic() - begin:.0f} s")
-    if options.json:
-        options.json.write_text(json.dumps(document(options, rows, samples), indent=2) + "\n")
+    return samples, isolated
 
 
 def show(round_number, rounds, scenario, name, sample):
     value = sample["first"] if scenario.kind == "idle" else sample["cpu"]
     print(
-        f"round {round_number + 1}/{rounds}  {scenario.name:<10}  {name:<15}"
+        f"round {round_number + 1}/{rounds}  {scenario.name:<14}  {name:<15}"
         f"{report.number(value):>8} {scenario.unit}",
         flush=True,
     )

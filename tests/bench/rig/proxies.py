@@ -11,14 +11,18 @@ from .process import PROXY_CORE, Failure, Process, free_port
 ROOT = Path(__file__).resolve().parents[3]
 RIG = ROOT / "tests/bench/load"
 BINARIES = RIG / "target/release"
+WEBSOCKET_PATH = "/mqtt"
 STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 
 
 class Proxy:
     """A running proxy: its process, where it listens and where its access log is."""
 
-    def __init__(self, name, brokers, directory):
+    def __init__(self, name, brokers, directory, transport, certificate):
         self.port = free_port()
+        # What clients speak: "tcp", "tls" with the certificate or "websocket".
+        self.transport = transport
+        self.certificate = certificate
         self.log = None
         self.admin_port = None
         # Those it is to use.
@@ -42,11 +46,12 @@ class Proxy:
             return sum(1 for _ in log)
 
 
-def missing(names):
-    """What has to be installed for the chosen proxies."""
+def missing(names, with_tls):
+    """What has to be installed for the chosen proxies, and to make a certificate."""
     needed = {"haproxy": ["haproxy"], "haproxy-splice": ["haproxy"], "nginx": ["nginx"]}
     tools = {tool for name in names for tool in needed.get(name, [])}
-    return sorted(tool for tool in tools | {"cargo"} if not shutil.which(tool))
+    tools |= {"cargo", "openssl"} if with_tls else {"cargo"}
+    return sorted(tool for tool in tools if not shutil.which(tool))
 
 
 def build(names):
@@ -78,10 +83,17 @@ def start_mqtt_lb(proxy, brokers, directory, **pool):
     upstreams = [
         {"name": f"broker-{at}", "address": f"127.0.0.1:{port}"} for at, port in enumerate(brokers, 1)
     ]
+    listener = {"name": "mqtt", "bind": f"127.0.0.1:{proxy.port}", "pool": "brokers"}
+    if proxy.transport == "tls":
+        listener["tls"] = {
+            "certificates": [{"cert": str(proxy.certificate.cert), "key": str(proxy.certificate.key)}]
+        }
+    elif proxy.transport == "websocket":
+        listener["websocket"] = {"path": WEBSOCKET_PATH}
     # JSON is YAML.
     config = {
         "runtime": {"workers": 1},
-        "listeners": [{"name": "mqtt", "bind": f"127.0.0.1:{proxy.port}", "pool": "brokers"}],
+        "listeners": [listener],
         "pools": [{"name": "brokers", "upstreams": upstreams, **pool}],
         "access_log": [{"path": str(proxy.log), "format": "json"}],
         "admin": {"bind": f"127.0.0.1:{proxy.admin_port}"},
@@ -116,6 +128,7 @@ def start_guarded(proxy, brokers, directory):
 
 def start_haproxy(proxy, brokers, directory, tuning="", options=""):
     proxy.log = directory / "haproxy.log"
+    tls = f" ssl crt {proxy.certificate.both} ssl-min-ver TLSv1.3" if proxy.transport == "tls" else ""
     servers = "\n".join(f"    server broker-{at} 127.0.0.1:{port}" for at, port in enumerate(brokers, 1))
     file = directory / "haproxy.cfg"
     file.write_text(f"""\
@@ -134,7 +147,7 @@ defaults
     timeout server 1h
 
 frontend mqtt
-    bind 127.0.0.1:{proxy.port}
+    bind 127.0.0.1:{proxy.port}{tls}
     tcp-request inspect-delay 10s
     tcp-request content reject unless {{ req.payload(0,0),mqtt_is_valid }}
     tcp-request content set-var(sess.client_id) req.payload(0,0),mqtt_field_value(connect,client_identifier)
@@ -158,6 +171,14 @@ def start_haproxy_splice(proxy, brokers, directory):
 
 def start_nginx(proxy, brokers, directory):
     proxy.log = directory / "nginx.log"
+    ssl, certificate = "", ""
+    if proxy.transport == "tls":
+        ssl = " ssl"
+        certificate = f"""
+        ssl_certificate {proxy.certificate.cert};
+        ssl_certificate_key {proxy.certificate.key};
+        ssl_protocols TLSv1.3;
+        ssl_session_tickets on;"""
     module = f"load_module {STREAM_MODULE};" if STREAM_MODULE.exists() else ""
     servers = "\n".join(f"        server 127.0.0.1:{port};" for port in brokers)
     file = directory / "nginx.conf"
@@ -181,7 +202,7 @@ stream {{
 {servers}
     }}
     server {{
-        listen 127.0.0.1:{proxy.port} backlog=4096;
+        listen 127.0.0.1:{proxy.port}{ssl} backlog=4096;{certificate}
         proxy_pass brokers;
         proxy_connect_timeout 1s;
         proxy_timeout 1h;

@@ -19,6 +19,7 @@ MEASURES = {
 def summarize(scenarios, samples):
     """One row a measure: medians by proxy, ratios, target and whether it is met."""
     rows = []
+    by_name = {}
     for scenario in scenarios:
         taken = samples.get(scenario.name)
         if not taken:
@@ -28,6 +29,7 @@ def summarize(scenarios, samples):
             medians = {name: median(of) for name, of in values.items()}
             peer, floor = best(medians, PEERS), best(medians, FLOORS)
             subject = medians.get(SUBJECT)
+            base = by_name.get((scenario.base, measure), {}).get("medians", {})
             row = {
                 "scenario": scenario.name,
                 "measure": measure,
@@ -38,11 +40,15 @@ def summarize(scenarios, samples):
                 "to_peer": ratio(subject, peer),
                 "to_relay": ratio(subject, floor),
                 "relay_to_peer": ratio(floor, peer),
+                # Of each proxy to itself in the scenario that is the base.
+                "to_base": {name: ratio(of, base.get(name)) for name, of in medians.items()},
+                "base": scenario.base,
                 "target": scenario.targets.get(measure),
                 "spread": max((max(of) - min(of)) / median(of) if median(of) else 0 for of in values.values()),
                 "others": max((run.get("others", 0) for runs in taken.values() for run in runs)),
             }
             row["verdict"] = verdict(row, scenario.kind)
+            by_name[scenario.name, measure] = row
             rows.append(row)
     return rows
 
@@ -62,6 +68,9 @@ def verdict(row, kind):
         return None
     if kind == "idle":
         return "met" if subject <= target else "MISSED"
+    if row["base"]:
+        own = row["to_base"][SUBJECT]
+        return None if own is None else "met" if own <= target else "MISSED"
     if row["to_peer"] is None:
         return None
     if row["to_peer"] <= target:
@@ -81,7 +90,7 @@ def table(rows, proxies):
                 row["unit"],
                 *(number(row["medians"].get(name)) for name in proxies),
                 *(fixed(row[key]) for key in ("to_peer", "to_relay", "relay_to_peer")),
-                "–" if row["target"] is None else f"≤ {row['target']:,}",
+                limit(row),
                 row["verdict"] or "",
                 f"{row['spread']:.0%}",
                 f"{row['others']:.0%}",
@@ -97,6 +106,12 @@ def table(rows, proxies):
     return "\n".join(text)
 
 
+def limit(row):
+    if row["target"] is None:
+        return "–"
+    return f"≤ {row['target']:,}" + (f" × {row['base']}" if row["base"] else "")
+
+
 def care(rows):
     """What the care for several brokers adds to a single one without any, where both were measured."""
     lines = []
@@ -104,7 +119,17 @@ def care(rows):
         added = ratio(row["medians"].get("mqtt-lb-guarded"), row["medians"].get("mqtt-lb-plain"))
         if added is not None:
             lines.append(f"{row['title']}: mqtt-lb-guarded is {added:.3f} of mqtt-lb-plain")
-    return "\n".join(lines)
+    return "".join(line + "\n" for line in lines)
+
+
+def resumption(rows):
+    """What each proxy saves where its clients come back with a ticket."""
+    lines = []
+    for row in rows:
+        shares = [f"{name} {share:.2f}" for name, share in row["to_base"].items() if share is not None]
+        if shares:
+            lines.append(f"{row['title']}, to the same proxy's {row['base']}: {', '.join(shares)}")
+    return "".join(line + "\n" for line in lines)
 
 
 def number(value):

@@ -6,13 +6,18 @@ import time
 import urllib.request
 from dataclasses import dataclass, field
 
+from .certificate import Certificate
 from .network import await_few_time_waits
 from .process import LOAD_CORE, PROXY_CORE, Failure, Process, core_busy_ns, free_port
-from .proxies import BINARIES, Proxy
+from .proxies import BINARIES, WEBSOCKET_PATH, Proxy
 
 BROKERS = 3
 # No broker may get less of the clients than this; a fair share is a third.
 LEAST_SHARE = 0.15
+# Handshakes are so dear that a quarter of the connects takes as long.
+HANDSHAKES = 0.25
+# Those that can end TLS.
+TLS_PROXIES = ("mqtt-lb", "haproxy", "nginx")
 
 
 @dataclass
@@ -28,6 +33,12 @@ class Scenario:
     targets: dict = field(default_factory=dict)
     # The only proxies that run it; None is all that are not just for streams.
     only: tuple | None = None
+    # What clients speak to the proxy: "tcp", "tls" or "websocket".
+    transport: str = "tcp"
+    # Further options of the load generator.
+    options: tuple = ()
+    # Targets are then ratios to mqtt-lb's own value in the scenario of this name.
+    base: str | None = None
 
     def runs_on(self, name):
         if self.only is not None:
@@ -68,16 +79,124 @@ SCENARIOS = [
         targets={"first": 1_300, "again": 1_300},
         only=("mqtt-lb", "relay"),
     ),
+    Scenario(
+        "tls-connect",
+        "full TLS handshake and session",
+        "connect",
+        "µs/op",
+        100,
+        targets={"cpu": 0.45},
+        only=TLS_PROXIES,
+        transport="tls",
+    ),
+    # OpenSSL has this key exchange from 3.5 on, so the peers of Debian 12 do not.
+    Scenario(
+        "tls-connect-pq",
+        "the same with X25519MLKEM768",
+        "connect",
+        "µs/op",
+        100,
+        only=("mqtt-lb",),
+        transport="tls",
+        options=("--key-exchange", "x25519mlkem768"),
+    ),
+    Scenario(
+        "tls-resume",
+        "resumed TLS handshake and session",
+        "connect",
+        "µs/op",
+        100,
+        targets={"cpu": 0.4},
+        only=TLS_PROXIES,
+        transport="tls",
+        options=("--resume",),
+        base="tls-connect",
+    ),
+    Scenario(
+        "tls-rtt-1000",
+        "QoS 1 round trips over TLS, 1,000",
+        "round-trips",
+        "µs/op",
+        1_000,
+        targets={"cpu": 0.6},
+        only=TLS_PROXIES,
+        transport="tls",
+    ),
+    Scenario(
+        "tls-stream-64k",
+        "64 KiB QoS 0 stream over TLS",
+        "stream",
+        "ns/B",
+        4,
+        64 * 1024,
+        targets={"cpu": 0.9},
+        only=TLS_PROXIES,
+        transport="tls",
+    ),
+    Scenario(
+        "tls-idle-4000",
+        "4,000 idle over TLS",
+        "idle",
+        "B/session",
+        4_000,
+        targets={"first": 6_000, "again": 6_000},
+        only=TLS_PROXIES,
+        transport="tls",
+    ),
+    Scenario(
+        "ws-rtt-1000",
+        "QoS 1 round trips over WebSocket, 1,000",
+        "round-trips",
+        "µs/op",
+        1_000,
+        only=("mqtt-lb",),
+        transport="websocket",
+    ),
+    Scenario(
+        "ws-idle-4000",
+        "4,000 idle over WebSocket",
+        "idle",
+        "B/session",
+        4_000,
+        targets={"first": 10_000, "again": 10_000},
+        only=("mqtt-lb",),
+        transport="websocket",
+    ),
 ]
+
+
+def chosen(starts):
+    """The scenarios whose names start so, and those that they are compared with."""
+    bases = {scenario.base for scenario in SCENARIOS if scenario.name.startswith(starts)}
+    return [one for one in SCENARIOS if one.name.startswith(starts) or one.name in bases]
+
+
+@dataclass
+class Settings:
+    """What holds for all measurements of a run."""
+
+    # Of connect churn over plain TCP.
+    connects: int
+    # Of round trips and streams.
+    seconds: float
+    # None where no scenario has TLS.
+    certificate: Certificate | None
 
 
 class Load:
     """The load generator, spoken to in lines."""
 
-    def __init__(self, scenario, port, total, seconds, directory):
+    def __init__(self, scenario, port, settings, directory):
+        total = settings.connects
+        if scenario.transport == "tls":
+            total = max(scenario.clients, int(total * HANDSHAKES))
         command = [BINARIES / "load", scenario.kind, "--target", f"127.0.0.1:{port}"]
         command += ["--clients", scenario.clients, "--total", total]
-        command += ["--seconds", seconds, "--size", scenario.size]
+        command += ["--seconds", settings.seconds, "--size", scenario.size, *scenario.options]
+        if scenario.transport == "tls":
+            command += ["--tls", settings.certificate.cert]
+        elif scenario.transport == "websocket":
+            command += ["--websocket", WEBSOCKET_PATH]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self.process = Process("load", command, LOAD_CORE, directory, **pipes)
         self.scenario = scenario
@@ -138,14 +257,17 @@ class Stub:
         return json.loads(self.process.child.stdout.readline())
 
 
-def measure(scenario, name, total, seconds, directory):
+def measure(scenario, name, settings, directory):
     """Runs a scenario on a fresh proxy; gives its sample."""
     if scenario.kind == "connect":
         await_few_time_waits()
-    with Stub(directory) as stub, Proxy(name, stub.ports, directory) as proxy:
+    with (
+        Stub(directory) as stub,
+        Proxy(name, stub.ports, directory, scenario.transport, settings.certificate) as proxy,
+    ):
         try:
             proxy.process.settle()
-            with Load(scenario, proxy.port, total, seconds, directory) as load:
+            with Load(scenario, proxy.port, settings, directory) as load:
                 if scenario.kind == "idle":
                     sample = measure_memory(load, proxy)
                 else:

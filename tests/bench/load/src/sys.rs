@@ -1,7 +1,7 @@
 //! The system calls of the rig, as thin functions over `libc`: the standard library's sockets make more calls than are needed.
 
 use std::{
-    io::{self, ErrorKind},
+    io::{self, ErrorKind, IoSlice},
     mem,
     net::SocketAddrV4,
     os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
@@ -146,6 +146,14 @@ pub fn discard(fd: &OwnedFd, count: usize) -> io::Result<Option<usize>> {
 pub fn write(fd: &OwnedFd, bytes: &[u8]) -> io::Result<Option<usize>> {
     // SAFETY: the kernel reads at most the slice's length.
     would_block(unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) })
+}
+
+/// Writes the parts one after the other; `None` when there is no room yet.
+pub fn write_vectored(fd: &OwnedFd, parts: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+    // More than the kernel takes at once (UIO_MAXIOV) would be an error.
+    let count = parts.len().min(1024) as c_int;
+    // SAFETY: an IoSlice is an iovec, and the kernel only reads from it.
+    would_block(unsafe { libc::writev(fd.as_raw_fd(), parts.as_ptr().cast(), count) })
 }
 
 /// Tells the peer that nothing more will be sent.

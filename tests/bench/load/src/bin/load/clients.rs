@@ -11,7 +11,7 @@ use mqtt_lb_bench::{
     sys::{self, EDGE, Epoll, Events, HANGUP, READABLE, WRITABLE},
 };
 
-use crate::Options;
+use crate::{Options, transport::Layer};
 
 /// Connections being opened at once: well below any listener's backlog.
 const OPENING: usize = 100;
@@ -21,6 +21,7 @@ pub const EVENTS: usize = 1024;
 
 pub struct Client {
     pub socket: OwnedFd,
+    layer: Layer,
     /// The answer being received: all answers of the stub fit.
     answer: [u8; 8],
     received: usize,
@@ -40,37 +41,70 @@ impl Client {
         epoll: &Epoll,
         token: usize,
     ) -> io::Result<Self> {
+        let layer = options.transport.layer()?;
         let socket = sys::connect(options.target, options.source(number))?;
         epoll.add(&socket, token as u64, READABLE | WRITABLE | EDGE)?;
-        Ok(Self { socket, answer: [0; 8], received: 0 })
+        Ok(Self { socket, layer, answer: [0; 8], received: 0 })
+    }
+
+    /// Goes on with the opening after an event; tells whether MQTT may be sent.
+    pub fn open(&mut self, ready: u32) -> io::Result<bool> {
+        self.layer.open(&self.socket, ready)
+    }
+
+    /// Whether its TLS handshake used a ticket.
+    pub fn is_resumed(&self) -> bool {
+        self.layer.is_resumed()
     }
 
     /// Sends a small packet whole.
-    pub fn send(&self, packet: &[u8]) -> io::Result<()> {
-        match sys::write(&self.socket, packet)? {
-            Some(written) if written == packet.len() => Ok(()),
-            _ => Err(io::Error::other("no room for a small packet")),
+    pub fn send(&mut self, packet: &[u8]) -> io::Result<()> {
+        if self.write(packet)? == packet.len() && !self.layer.holds_bytes() {
+            Ok(())
+        } else {
+            Err(io::Error::other("no room for a small packet"))
         }
+    }
+
+    /// Takes as much of `bytes` as there is room for; tells how much.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.layer.write(&self.socket, bytes)
+    }
+
+    /// Sends what was taken and still waits for room; tells whether there was anything.
+    pub fn flush(&mut self) -> io::Result<bool> {
+        let held = self.layer.holds_bytes();
+        self.layer.flush(&self.socket)?;
+        Ok(held)
+    }
+
+    /// Takes leave and closes the socket.
+    pub fn close(mut self) {
+        self.layer.close(&self.socket);
     }
 
     /// Receives an answer, of which only one is ever under way.
     pub fn receive(&mut self) -> io::Result<Answer> {
-        let Some(count) = sys::read(&self.socket, &mut self.answer[self.received..])? else {
-            return Ok(Answer::Incomplete);
-        };
-        if count == 0 {
-            return Err(io::Error::new(ErrorKind::UnexpectedEof, "closed by the proxy"));
-        }
-        self.received += count;
-        match Header::read(&self.answer[..self.received]) {
-            Some(header) if header.total() == self.received => {
-                self.received = 0;
-                Ok(Answer::Whole(self.answer))
+        loop {
+            let free = &mut self.answer[self.received..];
+            let Some(count) = self.layer.read(&self.socket, free)? else {
+                return Ok(Answer::Incomplete);
+            };
+            if count == 0 {
+                return Err(io::Error::new(ErrorKind::UnexpectedEof, "closed by the proxy"));
             }
-            Some(header) if header.total() < self.received => {
-                Err(io::Error::other("more than one answer"))
+            self.received += count;
+            match Header::read(&self.answer[..self.received]) {
+                Some(header) if header.total() == self.received => {
+                    self.received = 0;
+                    return Ok(Answer::Whole(self.answer));
+                }
+                Some(header) if header.total() < self.received => {
+                    return Err(io::Error::other("more than one answer"));
+                }
+                // A layer may hold the rest already, of which no event will tell.
+                _ => {}
             }
-            _ => Ok(Answer::Incomplete),
         }
     }
 }
@@ -107,11 +141,11 @@ pub fn open_all(options: &Options, epoll: &Epoll) -> io::Result<Vec<Client>> {
         }
         for (token, ready) in events.iter() {
             let at = token as usize;
-            if ready & WRITABLE != 0 && !greeted[at] {
+            if !greeted[at] && clients[at].open(ready)? {
                 greeted[at] = true;
                 clients[at].send(&mqtt::connect(options.level, &client_id(at)))?;
             }
-            if ready & (READABLE | HANGUP) != 0 {
+            if greeted[at] && ready & (READABLE | HANGUP) != 0 {
                 match clients[at].receive()? {
                     Answer::Whole(answer) if is_accepted(&answer) => accepted += 1,
                     Answer::Whole(_) => return Err(io::Error::other("refused by a CONNACK")),

@@ -1,10 +1,10 @@
-//! Churn: connect, CONNECT, CONNACK, close.
+//! Churn: connect, handshake if there is one, CONNECT, CONNACK, close.
 
-use std::{io, time::Instant};
+use std::{io, ops::Range, time::Instant};
 
 use mqtt_lb_bench::{
     mqtt,
-    sys::{Epoll, Events, HANGUP, READABLE, WRITABLE},
+    sys::{Epoll, Events, HANGUP, READABLE},
 };
 
 use crate::{
@@ -23,23 +23,28 @@ struct Attempt {
 
 pub fn run(options: &Options) -> io::Result<()> {
     let epoll = Epoll::new()?;
-    // As many as are under way at once, to have pages, pools and caches warm.
-    let warm = churn(options, &epoll, 0, options.clients)?;
+    // As many as are under way at once, to have pages, pools and caches warm and a TLS ticket for each.
+    let warm = churn(options, &epoll, 0..options.clients, false)?;
     let mut outcome = warm;
     if outcome.to_json()["errors"] == 0 {
         say_and_wait("ready")?;
-        outcome = churn(options, &epoll, options.clients, options.total)?;
+        let numbers = options.clients..options.clients + options.total;
+        outcome = churn(options, &epoll, numbers, options.transport.resumes())?;
     }
     say_and_wait(&outcome.to_json().to_string())?;
     Ok(())
 }
 
-/// Makes `total` connections, numbered from `first`, as many at a time as there are clients.
-fn churn(options: &Options, epoll: &Epoll, first: usize, total: usize) -> io::Result<Outcome> {
+/// Makes connections of these numbers, as many at a time as there are clients; each has to be resumed, or none.
+fn churn(
+    options: &Options,
+    epoll: &Epoll,
+    mut numbers: Range<usize>,
+    resumed: bool,
+) -> io::Result<Outcome> {
     let mut outcome = Outcome::new();
     let mut attempts: Vec<Option<Attempt>> = (0..options.clients).map(|_| None).collect();
     let mut vacant: Vec<usize> = (0..options.clients).collect();
-    let mut numbers = first..first + total;
     let mut events = Events::with_capacity(EVENTS);
     let begin = Instant::now();
     loop {
@@ -65,11 +70,16 @@ fn churn(options: &Options, epoll: &Epoll, first: usize, total: usize) -> io::Re
             let Some(attempt) = &mut attempts[at] else { continue };
             match attempt.advance(options.level, ready) {
                 Ok(false) => continue,
-                Ok(true) => outcome.done(attempt.started.elapsed()),
+                Ok(true) if attempt.client.is_resumed() == resumed => {
+                    outcome.done(attempt.started.elapsed());
+                }
+                Ok(true) if resumed => outcome.failed("a full handshake, not a resumed one"),
+                Ok(true) => outcome.failed("a resumed handshake, not a full one"),
                 Err(error) => outcome.failed(error),
             }
-            // Closes the socket.
-            attempts[at] = None;
+            if let Some(attempt) = attempts[at].take() {
+                attempt.client.close();
+            }
             vacant.push(at);
         }
     }
@@ -80,7 +90,10 @@ fn churn(options: &Options, epoll: &Epoll, first: usize, total: usize) -> io::Re
 impl Attempt {
     /// Does what the socket is ready for; tells whether the client is accepted.
     fn advance(&mut self, level: u8, ready: u32) -> io::Result<bool> {
-        if ready & WRITABLE != 0 && !self.greeted {
+        if !self.greeted {
+            if !self.client.open(ready)? {
+                return Ok(false);
+            }
             self.greeted = true;
             self.client.send(&mqtt::connect(level, &client_id(self.number)))?;
         }

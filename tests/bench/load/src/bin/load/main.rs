@@ -9,14 +9,20 @@ mod idle;
 mod result;
 mod round_trips;
 mod stream;
+mod tls;
+mod transport;
+mod websocket;
 
 use std::{
     io::{self, BufRead},
     net::{Ipv4Addr, SocketAddrV4},
+    path::PathBuf,
     time::Duration,
 };
 
 use mqtt_lb_bench::{args::Args, sys};
+
+use crate::{tls::KeyExchange, transport::Transport};
 
 const USAGE: &str = "\
 MQTT clients in one thread.
@@ -36,6 +42,10 @@ options:
   --size BYTES  of a payload (64)
   --level L     protocol level, 4 or 5 (4)
   --sources N   spread the clients over 127.0.0.2 to 127.0.0.N+1, where ports run short (0: do not bind)
+  --tls FILE    TLS 1.3 to a proxy that has this certificate (PEM)
+  --key-exchange NAME  of TLS: x25519, x25519mlkem768 (x25519)
+  --resume      present a ticket of an earlier connection, but not while warming up: for connect
+  --websocket PATH  MQTT in WebSocket frames; not for stream
 
 It prints `ready`, runs at the first line on standard input, prints its result as JSON and ends at the next.";
 
@@ -47,6 +57,7 @@ struct Options {
     size: usize,
     level: u8,
     sources: u8,
+    transport: Transport,
 }
 
 fn main() -> io::Result<()> {
@@ -60,6 +71,7 @@ fn main() -> io::Result<()> {
         size: args.value("--size", 64),
         level: args.value("--level", 4),
         sources: args.value("--sources", 0),
+        transport: transport(&mut args)?,
     };
     let run = match scenario.as_str() {
         "connect" => connect::run,
@@ -72,6 +84,21 @@ fn main() -> io::Result<()> {
 
     sys::raise_descriptor_limit()?;
     run(&options)
+}
+
+fn transport(args: &mut Args) -> io::Result<Transport> {
+    let exchange = args.value("--key-exchange", KeyExchange::X25519);
+    let resumes = args.flag("--resume");
+    let certificate: Option<PathBuf> = args.all("--tls").pop();
+    let path: Option<String> = args.all("--websocket").pop();
+    match (certificate, path) {
+        (None, None) => Ok(Transport::Tcp),
+        (Some(certificate), None) => {
+            tls::Connector::new(&certificate, exchange, resumes).map(Transport::Tls)
+        }
+        (None, Some(path)) => Ok(Transport::WebSocket(websocket::Connector::new(&path))),
+        (Some(_), Some(_)) => args.fail("--tls and --websocket exclude each other"),
+    }
 }
 
 impl Options {

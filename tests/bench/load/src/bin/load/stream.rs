@@ -7,7 +7,7 @@ use std::{
 
 use mqtt_lb_bench::{
     mqtt,
-    sys::{self, EDGE, Epoll, Events, HANGUP, READABLE, WRITABLE},
+    sys::{EDGE, Epoll, Events, HANGUP, READABLE, WRITABLE},
 };
 
 use crate::{
@@ -58,12 +58,16 @@ pub fn run(options: &Options) -> io::Result<()> {
                     }
                     continue;
                 }
+                // Only a socket with nothing held back is sure to have room for a barrier.
+                if client.flush()? {
+                    continue;
+                }
                 if over && offsets[at] == 0 {
                     client.send(&barrier)?;
                     epoll.modify(&client.socket, token, READABLE | EDGE)?;
                     continue;
                 }
-                let written = sys::write(&client.socket, &message[offsets[at]..])?.unwrap_or(0);
+                let written = client.write(&message[offsets[at]..])?;
                 outcome.bytes += written as u64;
                 offsets[at] += written;
                 if offsets[at] == message.len() {

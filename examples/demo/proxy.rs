@@ -39,7 +39,7 @@ impl Proxy {
         let config = Config::load(&file).map_err(|faults| anyhow!("{faults}"))?;
         let thread = thread::Builder::new().name("proxy".to_owned()).spawn({
             let config = config.clone();
-            move || app::run(&config)
+            move || app::run(&config, &file)
         })?;
         // The admin listener is bound after those for MQTT.
         while TcpStream::connect(admin).await.is_err() {

@@ -14,6 +14,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
+use super::certificates::{self, Certificates};
 use crate::{observe::AccessLogs, session::Gate, worker::Worker};
 
 /// How often counters of client addresses are tidied.
@@ -30,6 +31,7 @@ pub(super) struct Control {
     pub(super) gate: Arc<Gate>,
     pub(super) drain: Duration,
     pub(super) draining: Arc<AtomicBool>,
+    pub(super) certificates: Certificates,
 }
 
 impl Control {
@@ -41,6 +43,7 @@ impl Control {
         let mut upgrade = signal(SignalKind::user_defined2())?;
         let mut tidy = interval(TIDY);
         tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(certificates::LOOK);
         loop {
             tokio::select! {
                 () = stop.asked() => break,
@@ -48,11 +51,10 @@ impl Control {
                     tracing::info!("SIGUSR1: opening the access logs anew");
                     logs.reopen();
                 }
-                _ = reload.recv() => {
-                    tracing::warn!("SIGHUP: reload is not available yet; restart to change the configuration");
-                }
+                _ = reload.recv() => self.certificates.renew(),
                 _ = upgrade.recv() => tracing::warn!("SIGUSR2: upgrade is not available yet"),
                 _ = tidy.tick() => self.gate.forget_idle_addresses(),
+                _ = look.tick() => self.certificates.look(),
                 _ = self.workers_ended.recv() => {
                     tracing::error!("a worker has failed; stopping");
                     return self.stop();

@@ -1,13 +1,14 @@
 //! The composition root: a configuration becomes workers and a control thread, until a signal ends
 //! them.
 
+mod certificates;
 mod control;
 mod descriptors;
 mod pools;
 mod resolve;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,6 +17,7 @@ use std::{
 };
 
 use anyhow::Context;
+use certificates::Certificates;
 use tokio::{runtime, sync::mpsc};
 
 use crate::{
@@ -35,18 +37,19 @@ const LOG_PATIENCE: Duration = Duration::from_secs(5);
 /// Session IDs of one worker in one run: 34 years of them at 1,000 connections a second.
 const SESSION_ID_BITS: u32 = 40;
 
-/// Runs the proxy until it is told to end.
+/// Runs the proxy until it is told to end. `file` is what the configuration was read from, and is
+/// read again for new certificates.
 ///
 /// # Errors
 /// What keeps it from starting, or a worker that failed.
-pub fn run(config: &Config) -> anyhow::Result<()> {
+pub fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
     // The main thread is the control thread: admin, signals and look-ups, apart from the workers,
     // so that they answer when those are saturated.
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run_here(config))
+    runtime.block_on(run_here(config, file))
 }
 
-async fn run_here(config: &Config) -> anyhow::Result<()> {
+async fn run_here(config: &Config, file: &Path) -> anyhow::Result<()> {
     let descriptors = descriptors::raise_limit();
     let metrics = Metrics::new();
     let bell = Arc::new(Bell::default());
@@ -87,7 +90,9 @@ async fn run_here(config: &Config) -> anyhow::Result<()> {
 
     // From here on clients are served.
     let (ended, workers_ended) = mpsc::unbounded_channel();
-    let workers = start_workers(config, &shared, listening, &logs, &ended)?;
+    let arrivals: Vec<_> = config.listeners.iter().map(Arrival::new).collect();
+    let certificates = Certificates::new(config, file, &arrivals, &pools, &metrics);
+    let workers = start_workers(config, &shared, listening, &arrivals, &logs, &ended)?;
     drop(ended);
     let admin = admin.map(|(listener, state)| {
         if let Some(address) = listener.local_addr() {
@@ -108,6 +113,7 @@ async fn run_here(config: &Config) -> anyhow::Result<()> {
         gate: shared.gate,
         drain: config.drain.timeout,
         draining,
+        certificates,
     };
     let outcome = control.run(&logs).await;
     drop(tasks);
@@ -139,15 +145,15 @@ fn start_workers(
     config: &Config,
     shared: &Shared,
     mut listening: Vec<Listening>,
+    arrivals: &[Arrival],
     logs: &AccessLogs,
     ended: &mpsc::UnboundedSender<()>,
 ) -> anyhow::Result<Vec<Worker>> {
     // Apart from those of an earlier run and of other proxies, most likely.
-    let arrivals: Vec<_> = config.listeners.iter().map(Arrival::new).collect();
     let run = u64::from(fastrand::u16(..)) << 48;
     let mut workers = Vec::new();
     for index in 0..config.runtime.workers.get() {
-        let arriving = listening.iter_mut().zip(&arrivals);
+        let arriving = listening.iter_mut().zip(arrivals);
         let listeners = arriving.filter_map(|(listening, arrival)| {
             let origin = Origin {
                 name: listening.name.clone(),

@@ -34,6 +34,12 @@ pub(super) struct RouteArgs {
     /// The clients' address, where the key uses it.
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     source: IpAddr,
+    /// The common name of the clients' certificate, where the key uses it.
+    #[arg(long, value_name = "NAME")]
+    tls_cn: Option<String>,
+    /// The host that the clients ask for in TLS, where the key uses it.
+    #[arg(long, value_name = "HOST")]
+    sni: Option<String>,
     /// Another configuration: prints how many of the IDs would move, from where to where.
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
@@ -128,6 +134,8 @@ impl Table {
             client_id: id,
             username: args.username.as_deref(),
             source_ip: Some(args.source),
+            tls_cn: args.tls_cn.as_deref(),
+            sni: args.sni.as_deref(),
         };
         let mut scratch = Vec::new();
         match balance.key.choose(balance.empty_client_id, &client, &mut scratch) {

@@ -10,6 +10,7 @@ use super::{
     families::{Families, HANDSHAKE_BUCKETS, made},
     upstream_metrics::{UpstreamFamilies, UpstreamMetrics},
 };
+use crate::config::CertificateFile;
 
 /// All families. Cloning it shares them.
 ///
@@ -32,6 +33,7 @@ pub struct Metrics {
     discovery_changes: IntCounterVec,
     routes: IntCounterVec,
     accept_errors: IntCounterVec,
+    certificate_expiry: IntGaugeVec,
     access_log_dropped: IntCounter,
 }
 
@@ -100,6 +102,12 @@ impl Metrics {
                 "Failed accepts, by kind.",
                 &["kind"],
             ),
+            // Promtool wants seconds, so that `(… - time()) / 86400` are the days that are left.
+            certificate_expiry: family.gauges(
+                "certificate_expiry_timestamp_seconds",
+                "When a certificate of a listener or a pool expires, in Unix time.",
+                &["kind", "name", "file"],
+            ),
             access_log_dropped: family.counter(
                 "access_log_dropped_total",
                 "Access log lines lost because a log could not be written fast enough.",
@@ -161,6 +169,18 @@ impl Metrics {
     /// Counts a failed accept; `kind` is one of a fixed set of words.
     pub fn count_accept_error(&self, kind: &'static str) {
         self.accept_errors.with_label_values(&[kind]).inc();
+    }
+
+    /// Makes these all the certificates there are: of a `listener` or a `pool`, and of which one.
+    pub fn set_certificates<'a>(
+        &self,
+        all: impl Iterator<Item = (&'static str, &'a str, &'a CertificateFile)>,
+    ) {
+        self.certificate_expiry.reset();
+        for (kind, name, CertificateFile { path, not_after, .. }) in all {
+            let of = [kind, name, &path.to_string_lossy()];
+            self.certificate_expiry.with_label_values(&of).set(*not_after);
+        }
     }
 
     /// The counter of lost access log lines, for [`super::AccessLogs::open`].

@@ -24,6 +24,10 @@ pub struct Client<'a> {
     pub username: Option<&'a str>,
     /// `None` on a unix socket.
     pub source_ip: Option<IpAddr>,
+    /// The common name of the client's certificate (RFC 5280, section 4.1.2.6).
+    pub tls_cn: Option<&'a str>,
+    /// The host that the client asked for (RFC 6066, section 3).
+    pub sni: Option<&'a str>,
 }
 
 /// How a client finds its broker.
@@ -37,8 +41,8 @@ pub enum Choice<'a> {
     Reject,
 }
 
-/// A parsed `balance.key`: `client_id`, `username`, `source_ip`, or text with these as variables,
-/// such as `${username}/${client_id}`.
+/// A parsed `balance.key`: `client_id`, `username`, `source_ip`, `tls_cn`, `sni`, or text with these
+/// as variables, such as `${username}/${client_id}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyTemplate {
     /// A bare field is one part; there is always at least one field.
@@ -50,14 +54,12 @@ pub struct KeyTemplate {
 pub enum KeyError {
     #[error("unknown key field `{0}`: allowed are {ALLOWED}")]
     UnknownField(String),
-    #[error("key field `{0}` is not available yet: allowed are {ALLOWED}")]
-    NotAvailableYet(&'static str),
     #[error("`${{` without its `}}`: a variable is written `${{client_id}}`")]
     UnclosedVariable,
 }
 
-const ALLOWED: &str =
-    "client_id, username, source_ip, or a template such as \"${username}/${client_id}\"";
+const ALLOWED: &str = "client_id, username, source_ip, tls_cn, sni, or a template such as \
+                       \"${username}/${client_id}\"";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
@@ -70,14 +72,16 @@ enum Field {
     ClientId,
     Username,
     SourceIp,
+    TlsCn,
+    Sni,
 }
 
 impl KeyTemplate {
     /// The client's key, or `None` where it has no identity by this template: it gave no client ID
-    /// and the template has one in it, or all fields of the template are empty. A username that is
-    /// missing beside a client ID is left blank.
+    /// and the template has one in it, or all fields of the template are empty. Any other
+    /// field that is missing beside a client ID is left blank.
     ///
-    /// A bare client ID or username is borrowed; all else is written to `scratch`, whose former
+    /// A bare field is borrowed, unless it is the address; all else is written to `scratch`, whose former
     /// content is dropped.
     pub fn render<'a>(&self, client: &Client<'a>, scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
         self.identifies(client).then(|| render(&self.parts, client, scratch))
@@ -155,8 +159,8 @@ impl FromStr for Field {
             "client_id" => Ok(Self::ClientId),
             "username" => Ok(Self::Username),
             "source_ip" => Ok(Self::SourceIp),
-            "tls_cn" => Err(KeyError::NotAvailableYet("tls_cn")),
-            "sni" => Err(KeyError::NotAvailableYet("sni")),
+            "tls_cn" => Ok(Self::TlsCn),
+            "sni" => Ok(Self::Sni),
             _ => Err(KeyError::UnknownField(name.to_owned())),
         }
     }
@@ -166,16 +170,19 @@ impl Field {
     /// The field's text where the client carries it as such.
     fn borrow<'a>(self, client: &Client<'a>) -> Option<&'a [u8]> {
         match self {
-            Self::ClientId => Some(client.client_id.as_bytes()),
-            Self::Username => Some(client.username.unwrap_or_default().as_bytes()),
+            Self::ClientId => Some(client.client_id),
+            Self::Username => Some(client.username.unwrap_or_default()),
+            Self::TlsCn => Some(client.tls_cn.unwrap_or_default()),
+            Self::Sni => Some(client.sni.unwrap_or_default()),
             Self::SourceIp => None,
         }
+        .map(str::as_bytes)
     }
 
     fn is_empty(self, client: &Client<'_>) -> bool {
         match self {
             Self::SourceIp => client.source_ip.is_none(),
-            Self::ClientId | Self::Username => self.borrow(client).is_none_or(<[u8]>::is_empty),
+            _ => self.borrow(client).is_none_or(<[u8]>::is_empty),
         }
     }
 }

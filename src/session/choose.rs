@@ -60,8 +60,10 @@ pub(super) fn choose(
 /// The other broker that a new session of this one's client would go to, now that brokers have come,
 /// gone or changed.
 pub(super) fn home(shard: &Shard, live: &Live) -> Option<Arc<Broker>> {
-    let client = live.record.client.as_ref()?.for_route(live.record.client_ip());
-    let view = &shard.pools[live.record.origin.pool];
+    let record = &live.record;
+    let client = record.client.as_ref()?;
+    let client = record.for_route(client.client_id(), client.username());
+    let view = &shard.pools[record.origin.pool];
     view.refresh();
     let members = view.members();
     let balance = &view.pool.config.balance;

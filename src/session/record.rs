@@ -139,11 +139,6 @@ impl Client {
         self.names.get(..self.id_len as usize).unwrap_or_default()
     }
 
-    /// What a broker is chosen by.
-    pub(super) fn for_route(&self, source_ip: Option<IpAddr>) -> route::Client<'_> {
-        route::Client { client_id: self.client_id(), username: self.username(), source_ip }
-    }
-
     pub(super) fn username(&self) -> Option<&str> {
         self.has_username.then(|| self.names.get(self.id_len as usize..).unwrap_or_default())
     }
@@ -201,6 +196,27 @@ impl Record {
         self.source.ip()
     }
 
+    /// What TLS said of the client, if it was there and said anything.
+    pub(super) fn tls(&self) -> Option<&TlsFacts> {
+        self.wrapping.as_ref()?.tls.as_ref()
+    }
+
+    /// What a broker is chosen by, for a client of this ID and username.
+    pub(super) fn for_route<'a>(
+        &'a self,
+        client_id: &'a str,
+        username: Option<&'a str>,
+    ) -> route::Client<'a> {
+        let tls = self.tls();
+        route::Client {
+            client_id,
+            username,
+            source_ip: self.client_ip(),
+            tls_cn: tls.and_then(|tls| tls.common_name.as_deref()),
+            sni: tls.and_then(|tls| tls.sni.as_deref()),
+        }
+    }
+
     /// Writes the entry that says the session is up.
     pub(super) fn log_connect(&self, shard: &Shard) {
         if shard.log.is_enabled() {
@@ -233,6 +249,12 @@ impl Record {
         entry.client = self.source.address();
         if let Some(wrapping) = &self.wrapping {
             entry.peer = wrapping.peer;
+        }
+        if let Some(tls) = self.tls() {
+            entry.tls_version = tls.version.as_deref();
+            entry.tls_cipher = tls.cipher.as_deref();
+            entry.sni = tls.sni.as_deref();
+            entry.tls_cn = tls.common_name.as_deref();
         }
         let pool = &shard.pools[self.origin.pool].pool;
         if let Some(client) = &self.client {

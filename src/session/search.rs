@@ -134,11 +134,10 @@ impl Opening<'_> {
         {
             return Ok(Some((referred, RouteKind::Referred)));
         }
-        let client = crate::route::Client {
-            client_id: connect.client_id.of(&self.buffer),
-            username: connect.username.map(|username| username.of(&self.buffer)),
-            source_ip: self.record.client_ip(),
-        };
+        let client = self.record.for_route(
+            connect.client_id.of(&self.buffer),
+            connect.username.map(|username| username.of(&self.buffer)),
+        );
         let chosen = choose(self.shard, self.record.origin.pool, &client, &search.tried);
         chosen.map_err(|NoIdentity| {
             self.refuse(Refuse::IdentifierRejected, EndPhase::Connect, EndCause::Refused)

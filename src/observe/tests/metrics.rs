@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use crate::observe::{EndBy, EndCause, EndPhase, Metrics, RouteKind, TryOutcome, UpstreamMetrics};
+use crate::{
+    config::CertificateFile,
+    observe::{EndBy, EndCause, EndPhase, Metrics, RouteKind, TryOutcome, UpstreamMetrics},
+};
 
 /// One or more of everything that is counted of a broker.
 fn touch(upstream: &UpstreamMetrics) {
@@ -29,6 +32,10 @@ fn touch(upstream: &UpstreamMetrics) {
     waiting.set(4);
     waited.observe(0.0);
     waited.observe(7.5);
+}
+
+fn certificate(path: &str) -> CertificateFile {
+    CertificateFile { path: path.into(), not_before: 1, not_after: 4_102_444_800 }
 }
 
 /// A registry in which every family has a sample.
@@ -55,6 +62,7 @@ fn touched() -> Metrics {
     metrics.count_reject("malformed");
     metrics.count_accept_error("descriptors");
     metrics.access_log_dropped().inc_by(7);
+    metrics.set_certificates([("listener", "mqtts", &certificate("/etc/c.pem"))].into_iter());
     metrics
 }
 
@@ -151,6 +159,26 @@ fn a_forgotten_broker_leaves_nothing_behind() {
     metrics.upstream("brokers", "broker-1").bytes_in.inc();
     let sample = r#"mqtt_lb_bytes_total{direction="in",pool="brokers",upstream="broker-1"} 1"#;
     assert!(samples(&metrics).iter().any(|line| line == sample));
+}
+
+/// After a renewal there is nothing left of those that were.
+#[test]
+fn certificates_replace_those_before() {
+    let metrics = touched();
+    let expiries = || -> Vec<_> {
+        let is_it = |line: &String| line.starts_with("mqtt_lb_certificate_expiry");
+        samples(&metrics).into_iter().filter(is_it).collect()
+    };
+    let family = "mqtt_lb_certificate_expiry_timestamp_seconds";
+    let first = format!(r#"{family}{{file="/etc/c.pem",kind="listener",name="mqtts"}} 4102444800"#);
+    assert_eq!(expiries(), [first]);
+    let (ours, shared) = (certificate("client.pem"), certificate("d.pem"));
+    let all =
+        [("listener", "mqtts", &shared), ("listener", "mqtts", &shared), ("pool", "b", &ours)];
+    metrics.set_certificates(all.into_iter());
+    let listener = format!(r#"{family}{{file="d.pem",kind="listener",name="mqtts"}} 4102444800"#);
+    let pool = format!(r#"{family}{{file="client.pem",kind="pool",name="b"}} 4102444800"#);
+    assert_eq!(expiries(), [pool, listener]);
 }
 
 /// Labels are compared as they are, not as they are written.

@@ -4,14 +4,15 @@ use std::net::IpAddr;
 
 use super::super::{Choice, Client, EmptyClientId, KeyError, KeyTemplate};
 
-const NOBODY: Client<'static> = Client { client_id: "", username: None, source_ip: None };
+const NOBODY: Client<'static> =
+    Client { client_id: "", username: None, source_ip: None, tls_cn: None, sni: None };
 
 fn template(text: &str) -> KeyTemplate {
     text.parse().unwrap()
 }
 
 fn client<'a>(client_id: &'a str, username: Option<&'a str>) -> Client<'a> {
-    Client { client_id, username, source_ip: Some(IpAddr::from([10, 0, 0, 7])) }
+    Client { client_id, username, source_ip: Some(IpAddr::from([10, 0, 0, 7])), ..NOBODY }
 }
 
 fn render(text: &str, client: &Client<'_>) -> Option<String> {
@@ -40,11 +41,30 @@ fn fields_and_templates_render() {
 }
 
 #[test]
+fn what_tls_said_renders() {
+    let client = Client {
+        tls_cn: Some("device 7"),
+        sni: Some("eu.example.com"),
+        ..client("sensor-1", Some("alice"))
+    };
+    for (text, expected) in [
+        ("tls_cn", "device 7"),
+        ("sni", "eu.example.com"),
+        ("${sni}", "eu.example.com"),
+        ("${sni}/${tls_cn}/${client_id}", "eu.example.com/device 7/sensor-1"),
+    ] {
+        assert_eq!(render(text, &client).as_deref(), Some(expected), "{text}");
+    }
+}
+
+#[test]
 fn a_bare_field_is_borrowed() {
-    let client = client("sensor-1", Some("alice"));
+    let client = Client { tls_cn: Some("device 7"), ..client("sensor-1", Some("alice")) };
     let mut scratch = Vec::new();
-    let key = template("client_id").render(&client, &mut scratch).unwrap();
-    assert_eq!(key.as_ptr(), client.client_id.as_ptr());
+    for (field, text) in [("client_id", client.client_id), ("tls_cn", client.tls_cn.unwrap())] {
+        let key = template(field).render(&client, &mut scratch).unwrap();
+        assert_eq!(key.as_ptr(), text.as_ptr());
+    }
     assert_eq!(scratch.capacity(), 0);
 }
 
@@ -78,6 +98,12 @@ fn a_client_without_identity_has_no_key() {
         ("${username}/${source_ip}", client("", None), Some("/10.0.0.7")),
         ("${username}/${source_ip}", unix("sensor-1"), None),
         ("user-${username}", client("sensor-1", None), None),
+        // Without TLS, a certificate or SNI.
+        ("tls_cn", client("sensor-1", Some("alice")), None),
+        ("sni", Client { sni: Some(""), ..client("sensor-1", None) }, None),
+        ("${tls_cn}@${sni}", client("sensor-1", None), None),
+        ("${tls_cn}@${sni}", Client { sni: Some("a.b"), ..NOBODY }, Some("@a.b")),
+        ("${sni}/${client_id}", client("sensor-1", None), Some("/sensor-1")),
     ] {
         assert_eq!(render(text, &client).as_deref(), expected, "{text} {client:?}");
     }
@@ -116,20 +142,15 @@ fn a_bad_key_is_refused_with_its_reason() {
         ("${ client_id }", unknown(" client_id ")),
         ("${client_id", KeyError::UnclosedVariable),
         ("${client_id}/${", KeyError::UnclosedVariable),
-        ("tls_cn", KeyError::NotAvailableYet("tls_cn")),
-        ("${client_id}/${sni}", KeyError::NotAvailableYet("sni")),
+        ("cn", unknown("cn")),
+        ("${client_id}/${tls_sni}", unknown("tls_sni")),
     ] {
         assert_eq!(text.parse::<KeyTemplate>(), Err(expected), "{text}");
     }
     assert_eq!(
         "clientid".parse::<KeyTemplate>().unwrap_err().to_string(),
         "unknown key field `clientid`: allowed are client_id, username, source_ip, \
-         or a template such as \"${username}/${client_id}\""
-    );
-    assert_eq!(
-        "sni".parse::<KeyTemplate>().unwrap_err().to_string(),
-        "key field `sni` is not available yet: allowed are client_id, username, source_ip, \
-         or a template such as \"${username}/${client_id}\""
+         tls_cn, sni, or a template such as \"${username}/${client_id}\""
     );
     assert_eq!(
         "${client_id".parse::<KeyTemplate>().unwrap_err().to_string(),

@@ -6,6 +6,7 @@ mod fuzz;
 mod health;
 mod pools;
 mod syntax;
+mod tls;
 mod values;
 
 use std::{
@@ -152,7 +153,7 @@ access_log:
         faults(text),
         [
             "4:11: listeners[0].pool: \"brokrs\" is not a pool; allowed: brokers",
-            "5:5: listeners[0].tls: is not available yet in this version; remove it",
+            "5:10: listeners[0].tls.certificates: is required; allowed: a list of { cert, key }",
             "6:5: listeners[1].pool: is required; allowed: the name of a pool",
             "6:11: listeners[1].name: \"mqtt\" is taken at line 2; allowed: a name of its own",
             "7:11: listeners[1].bind: overlaps listeners[0].bind; allowed: an address or port of its \
@@ -160,7 +161,7 @@ access_log:
             "8:5: listeners[2]: is a single value; allowed: a mapping of keys to values",
             "11:5: pools[0].balence: is an unknown key (did you mean balance?); allowed: name, \
              balance, discover, upstreams, connect_timeout, connack_timeout, tries, retry_on, \
-             health, on_down, rebalance, slow_start, admission",
+             health, on_down, rebalance, slow_start, admission, tls",
             "13:17: pools[0].upstreams[0].name: \"b 1\" is not a name; allowed: printable text \
              without spaces, quotes, backslashes and ${",
             "13:31: pools[0].upstreams[0].address: \"10.0.0.7\" has no valid port; allowed: IP:PORT, \

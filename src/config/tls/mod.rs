@@ -12,7 +12,7 @@ pub(super) use pool_keys::pool;
 use std::sync::Arc;
 
 use rustls::{
-    SupportedProtocolVersion,
+    Error, InconsistentKeys, SupportedProtocolVersion,
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::CertificateDer,
     sign::{CertifiedKey, SigningKey},
@@ -21,7 +21,7 @@ use rustls::{
 
 use super::{
     fault::quote,
-    section::{Read, Section},
+    section::{Read, Reported, Section},
     values,
 };
 
@@ -50,13 +50,16 @@ fn certified(
 ) -> Read<CertifiedKey> {
     let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {
-        Ok(()) => Ok(certified),
-        Err(_) => Err(section
-            .fault("key", "is not the key of cert; allowed: the key of its first certificate")),
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
+        Err(Error::InconsistentKeys(_)) => {
+            let message = "is not the key of cert; allowed: the key of its first certificate";
+            Err(section.fault("key", message))
+        }
+        Err(error) => Err(refused(section, "cert", &error)),
     }
 }
 
 /// What rustls refused, which nothing in the file should be able to bring about.
-fn refused(section: &Section<'_>, key: &str, error: &rustls::Error) -> super::section::Reported {
+fn refused(section: &Section<'_>, key: &str, error: &Error) -> Reported {
     section.fault(key, &format!("cannot be used: {}", quote(&error.to_string())))
 }

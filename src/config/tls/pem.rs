@@ -11,7 +11,10 @@ use rustls::{
     sign::SigningKey,
 };
 use webpki::OwnedCertRevocationList;
-use x509_parser::{parse_x509_certificate, parse_x509_crl, prelude::X509Certificate};
+use x509_parser::{
+    parse_x509_certificate, parse_x509_crl,
+    prelude::{X509Certificate, X509Version},
+};
 
 use super::{
     super::{
@@ -39,6 +42,15 @@ pub(super) fn chain(item: &Item<'_>) -> Read<(CertificateFile, Vec<CertificateDe
     let mut validity = None;
     for (index, certificate) in chain.iter().enumerate() {
         let parsed = file.parsed(index, certificate)?;
+        // The older ones cannot say whom they are for. `openssl x509 -req` made such where it was
+        // told of no extension.
+        if parsed.version() != X509Version::V3 {
+            let version = parsed.version().0 + 1;
+            return Err(file.wrong(&format!(
+                "holds, as number {}, a certificate of X.509 version {version}, not 3",
+                index + 1
+            )));
+        }
         let (from, to) = (parsed.validity().not_before, parsed.validity().not_after);
         validity.get_or_insert((from.timestamp(), to.timestamp()));
     }
@@ -121,7 +133,7 @@ impl<'a> File<'a> {
     /// Every section of one kind, at least one; others are passed over.
     fn sections<T: PemObject>(&self, kind: &str) -> Read<Vec<T>> {
         let sections = T::pem_slice_iter(&self.contents).collect::<Result<Vec<_>, pem::Error>>();
-        let sections = sections.map_err(|error| self.wrong(&format!("is damaged: {error}")))?;
+        let sections = sections.map_err(|error| self.wrong(&damage(&error)))?;
         match sections.is_empty() {
             false => Ok(sections),
             // The first byte of every structure in DER that is meant here, a SEQUENCE.
@@ -141,5 +153,14 @@ impl<'a> File<'a> {
     fn is_encrypted(&self) -> bool {
         let marks = [&b"-----BEGIN ENCRYPTED PRIVATE KEY-----"[..], b"Proc-Type: 4,ENCRYPTED"];
         marks.iter().any(|mark| self.contents.windows(mark.len()).any(|window| window == *mark))
+    }
+}
+
+fn damage(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "is damaged: a section has no end".to_owned(),
+        pem::Error::IllegalSectionStart { .. } => "is damaged: a BEGIN line is none".to_owned(),
+        pem::Error::Base64Decode(_) => "is damaged: a section is not Base64".to_owned(),
+        error => format!("is damaged: {error}"),
     }
 }

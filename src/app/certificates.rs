@@ -9,7 +9,7 @@ use std::{
 use time::OffsetDateTime;
 
 use crate::{
-    config::{CertificateFile, Config, ListenerTls, PoolTls},
+    config::{CertificateFile, Config, ListenerTls},
     observe::Metrics,
     session::Arrival,
     transport::TlsAcceptor,
@@ -25,11 +25,14 @@ const SOON: i64 = 14;
 
 const DAY: i64 = 24 * 60 * 60;
 
+const GONE: &str = "has no TLS in the configuration any more; keeping what it has until a restart";
+
 pub(super) struct Certificates {
     /// The configuration, to be read again.
     file: PathBuf,
     listeners: Vec<Listening>,
-    pools: Vec<Dialling>,
+    /// Those with TLS.
+    pools: Vec<Arc<Pool>>,
     metrics: Metrics,
 }
 
@@ -38,12 +41,6 @@ struct Listening {
     name: Arc<str>,
     acceptor: Arc<TlsAcceptor>,
     tls: ListenerTls,
-}
-
-/// A pool with TLS.
-struct Dialling {
-    pool: Arc<Pool>,
-    tls: PoolTls,
 }
 
 impl Certificates {
@@ -59,13 +56,10 @@ impl Certificates {
             let (name, tls) = (listener.name.clone(), listener.tls.clone()?);
             Some(Listening { name, acceptor: arrival.tls.clone()?, tls })
         });
-        let dialling = pools.iter().filter_map(|pool| {
-            Some(Dialling { pool: pool.clone(), tls: pool.config.tls.clone()? })
-        });
         let certificates = Self {
             file: file.to_owned(),
             listeners: listening.collect(),
-            pools: dialling.collect(),
+            pools: pools.iter().filter(|pool| pool.tls().is_some()).cloned().collect(),
             metrics: metrics.clone(),
         };
         certificates.publish();
@@ -86,25 +80,25 @@ impl Certificates {
                 return;
             }
         };
-        for listener in &mut self.listeners {
-            let found = config.listeners.iter().find(|found| found.name == listener.name);
-            let Some(tls) = found.and_then(|found| found.tls.clone()) else {
-                tracing::warn!(listener = %listener.name, "has no TLS in the configuration any more; keeping it");
-                continue;
-            };
-            listener.acceptor.renew(tls.server.clone());
-            listener.tls = tls;
-            tracing::info!(listener = %listener.name, "TLS renewed");
+        for Listening { name, acceptor, tls } in &mut self.listeners {
+            let found = config.listeners.iter().find(|found| found.name == *name);
+            if let Some(renewed) = found.and_then(|found| found.tls.clone()) {
+                acceptor.renew(renewed.server.clone());
+                *tls = renewed;
+                tracing::info!(listener = %name, "TLS renewed");
+            } else {
+                tracing::warn!(listener = %name, "{GONE}");
+            }
         }
-        for Dialling { pool, tls } in &mut self.pools {
+        for pool in &self.pools {
             let name = &pool.config.name;
             let found = config.pools.iter().find(|found| found.name == *name);
-            let Some(renewed) = found.and_then(|found| found.tls.clone()) else {
-                tracing::warn!(pool = %name, "has no TLS in the configuration any more; keeping it");
-                continue;
-            };
-            *tls = renewed;
-            tracing::info!(pool = %name, "TLS renewed");
+            if let Some(renewed) = found.and_then(|found| found.tls.as_ref()) {
+                pool.renew_tls(renewed);
+                tracing::info!(pool = %name, "TLS renewed");
+            } else {
+                tracing::warn!(pool = %name, "{GONE}");
+            }
         }
         self.publish();
         tracing::info!(
@@ -117,30 +111,26 @@ impl Certificates {
     /// Warns of what should not stay as it is.
     pub(super) fn look(&self) {
         let now = OffsetDateTime::from(SystemTime::now()).unix_timestamp();
-        for (_, _, certificate) in self.all() {
-            let CertificateFile { path, not_before, not_after } = certificate;
+        for (_, _, CertificateFile { path, not_before, not_after }) in self.all() {
             let file = path.display();
             let days = (not_after - now).div_euclid(DAY);
-            if now < *not_before {
-                let from = date(*not_before);
-                tracing::warn!(%file, "the certificate is not valid yet, but from {from}");
-            } else if *not_after < now {
-                let to = date(*not_after);
-                tracing::warn!(%file, "the certificate has expired, on {to}: renew it, and send SIGHUP");
+            if now < not_before {
+                let from = date(not_before);
+                tracing::warn!(%file, "the certificate is not valid yet, but from {from} on");
+            } else if not_after < now {
+                let to = date(not_after);
+                tracing::warn!(%file, "the certificate expired on {to}: renew it, and send SIGHUP");
             } else if days < SOON {
                 tracing::warn!(%file, "the certificate expires in {days} days: renew it, and send SIGHUP");
             }
         }
         let revocations =
-            self.listeners.iter().filter_map(|listener| listener.tls.revocation.as_ref());
+            self.listeners.iter().filter_map(|listening| listening.tls.revocation.as_ref());
         for late in revocations.filter(|revocation| revocation.next_update < now) {
-            let due = date(late.next_update);
-            tracing::warn!(
-                file = %late.path.display(),
-                "a new CRL was due on {due}: who was revoked since is let in",
-            );
+            let (file, due) = (late.path.display(), date(late.next_update));
+            tracing::warn!(%file, "a new CRL was due on {due}: who was revoked since is let in");
         }
-        for Dialling { pool, .. } in self.pools.iter().filter(|dialling| dialling.tls.insecure) {
+        for pool in self.pools.iter().filter(|pool| pool.tls().is_some_and(|tls| tls.insecure)) {
             tracing::warn!(
                 pool = %pool.config.name,
                 "insecure_skip_verify: anyone in between can pass for a broker, and read passwords",
@@ -149,23 +139,29 @@ impl Certificates {
     }
 
     fn publish(&self) {
-        self.metrics.set_certificates(self.all());
+        let all = self.all();
+        self.metrics.set_certificates(all.iter().map(|(kind, name, file)| (*kind, &**name, file)));
     }
 
     /// What it belongs to, that one's name, and the certificate.
-    fn all(&self) -> impl Iterator<Item = (&'static str, &str, &CertificateFile)> {
-        let listeners = self.listeners.iter().flat_map(|listener| {
-            listener.tls.certificates.iter().map(|file| ("listener", &*listener.name, file))
-        });
-        let pools = self.pools.iter().flat_map(|Dialling { pool, tls }| {
-            tls.certificates.iter().map(|file| ("pool", &*pool.config.name, file))
-        });
-        listeners.chain(pools)
+    fn all(&self) -> Vec<(&'static str, Arc<str>, CertificateFile)> {
+        let mut all = Vec::new();
+        for Listening { name, tls, .. } in &self.listeners {
+            all.extend(
+                tls.certificates.iter().map(|file| ("listener", name.clone(), file.clone())),
+            );
+        }
+        for pool in &self.pools {
+            let (name, tls) = (&pool.config.name, pool.tls());
+            let certificates = tls.iter().flat_map(|tls| &tls.certificates);
+            all.extend(certificates.map(|file| ("pool", name.clone(), file.clone())));
+        }
+        all
     }
 }
 
 fn date(unix: i64) -> String {
-    // The formats of certificates end with the year 9999, as dates here do.
+    // No certificate goes beyond the year 9999 (RFC 5280, section 4.1.2.5), nor do dates here.
     OffsetDateTime::from_unix_timestamp(unix)
         .map_or_else(|_| unix.to_string(), |time| time.date().to_string())
 }

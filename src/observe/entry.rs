@@ -26,7 +26,7 @@ pub struct Entry<'a> {
     pub peer: Option<SocketAddr>,
     /// Such as `TLSv1.3`.
     pub tls_version: Option<&'a str>,
-    /// Such as `TLS13_AES_128_GCM_SHA256`.
+    /// Such as `TLS_AES_128_GCM_SHA256`.
     pub tls_cipher: Option<&'a str>,
     /// The host that the client asked for (RFC 6066, section 3).
     pub sni: Option<&'a str>,

@@ -41,7 +41,7 @@ fn full() -> Entry<'static> {
         client: Some(SocketAddr::from((Ipv4Addr::new(192, 0, 2, 7), 51234))),
         peer: Some(SocketAddr::from((Ipv6Addr::LOCALHOST, 9))),
         tls_version: Some("TLSv1.3"),
-        tls_cipher: Some("TLS13_AES_128_GCM_SHA256"),
+        tls_cipher: Some("TLS_AES_128_GCM_SHA256"),
         sni: Some("eu.example.com"),
         tls_cn: Some("device \"7\""),
         protocol_name: Some("MQTT"),
@@ -82,7 +82,7 @@ fn json_of_a_full_entry() {
     let wanted = concat!(
         r#"{"time":"2026-11-22T23:22:27.123Z","event":"disconnect","session":"0000000000c0ffee","#,
         r#""listener":"mqtt","transport":"tcp","client":"192.0.2.7:51234","peer":"[::1]:9","#,
-        r#""tls_version":"TLSv1.3","tls_cipher":"TLS13_AES_128_GCM_SHA256","#,
+        r#""tls_version":"TLSv1.3","tls_cipher":"TLS_AES_128_GCM_SHA256","#,
         r#""sni":"eu.example.com","tls_cn":"device \"7\"","#,
         r#""protocol_name":"MQTT","protocol_version":5,"bridge":false,"client_id":"sensor-17","assigned_client_id":"auto-4","#,
         r#""username":"plant-a","has_password":true,"clean_start":false,"keepalive":60,"#,

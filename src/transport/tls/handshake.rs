@@ -13,6 +13,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::{
     Fault, Records, State, Tls, TlsAcceptor, client_hello,
     connection::{Connection, Outbox},
+    resumed::still_valid,
 };
 use crate::transport::{socket::Socket, tls_facts::TlsFacts};
 
@@ -80,7 +81,11 @@ impl Accepting {
         });
         match shaken.await {
             Ok(()) => {
-                let facts = facts(&self.tls.state.borrow().connection, self.server_name);
+                let facts = {
+                    let connection = &self.tls.state.borrow().connection;
+                    still_valid(connection).map_err(TlsError::Certificate)?;
+                    facts(connection, self.server_name)
+                };
                 Ok((self.tls, facts))
             }
             Err(Failure::Io(error)) => Err(TlsError::Io(error)),

@@ -8,6 +8,7 @@ mod acceptor;
 mod client_hello;
 mod connection;
 mod handshake;
+mod resumed;
 
 use std::{cell::RefCell, io, task::Poll};
 

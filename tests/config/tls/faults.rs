@@ -1,6 +1,9 @@
 //! What is said of keys and files that are wrong.
 
-use super::pki::{Ca, Folder, Issued, Leaf};
+use super::{
+    folder::Folder,
+    pki::{Ca, Issued, Leaf},
+};
 
 const CHAIN: &str =
     "allowed: a readable file with a certificate in PEM, then those that lead to its CA";

@@ -12,8 +12,9 @@ use rustls::{
 };
 
 use super::{
+    folder::Folder,
     handshake::{Device, Failed, shake},
-    pki::{Ca, Folder, Issued, Leaf},
+    pki::{Ca, Issued, Leaf, years},
 };
 
 /// 1 January 2000, 4000 and 2025, in Unix time.
@@ -195,7 +196,7 @@ impl Fleet {
             folder,
             good: ca.issue(&Leaf::new("device-1", &[])),
             revoked: ca.issue(&Leaf { serial: 13, ..Leaf::new("device-2", &[]) }),
-            expired: ca.issue(&Leaf { years: (2000, 2020), ..Leaf::new("device-3", &[]) }),
+            expired: ca.issue(&Leaf { valid: years(2000, 2020), ..Leaf::new("device-3", &[]) }),
             stranger: Ca::new("nobody").issue(&Leaf::new("device-4", &[])),
             of_other_ca: other.issue(&Leaf::new("device-5", &[])),
         }

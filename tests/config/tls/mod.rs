@@ -1,6 +1,7 @@
 //! TLS: what is said of its keys and files, and what comes of good ones.
 
 mod faults;
+mod folder;
 mod handshake;
 mod listener;
 pub(crate) mod pki;

@@ -6,8 +6,9 @@ use mqtt_lb::config::{Address, CertificateFile, PoolTls};
 use rustls::{CertificateError, Error, HandshakeKind, ServerConfig, pki_types::ServerName};
 
 use super::{
+    folder::Folder,
     handshake::{Failed, Shaken, shake},
-    pki::{Ca, Folder, Issued, Leaf},
+    pki::{Ca, Issued, Leaf},
 };
 
 struct Site {

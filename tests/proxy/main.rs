@@ -5,6 +5,7 @@
 mod bad_input;
 mod broker;
 mod bulk;
+mod certificates;
 mod client;
 mod commands;
 mod config;

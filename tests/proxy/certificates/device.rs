@@ -1,0 +1,120 @@
+//! A client over TLS, which takes any certificate and remembers which.
+
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+};
+
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, Error, HandshakeKind, SignatureScheme,
+    StreamOwned,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+};
+
+use super::pki::Issued;
+use crate::{
+    client::{CONNACK_V3, connect},
+    harness::PATIENCE,
+};
+
+/// Who comes; its tickets are kept with it.
+#[derive(Clone)]
+pub(super) struct Device(Arc<ClientConfig>);
+
+pub(super) struct Connection(StreamOwned<ClientConnection, TcpStream>);
+
+impl Device {
+    pub(super) fn new(identity: Option<&Issued>) -> Self {
+        let builder = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Curious));
+        let config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(Issued { cert, key, .. }) => {
+                let chain = vec![CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()];
+                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+                builder.with_client_auth_cert(chain, key).unwrap()
+            }
+        };
+        Self(config.into())
+    }
+
+    /// A session of 3.1.1; `Err` if the proxy, or its certificate's owner, will have none of it.
+    pub(super) fn session(&self, address: SocketAddr, id: &str) -> io::Result<Connection> {
+        let name = ServerName::try_from("eu.example.com").unwrap();
+        let tls = ClientConnection::new(self.0.clone(), name).unwrap();
+        let socket = TcpStream::connect(address)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let mut connection = Connection(StreamOwned::new(tls, socket));
+        connection.0.write_all(&connect(4, id))?;
+        connection.expect(CONNACK_V3)?;
+        Ok(connection)
+    }
+}
+
+impl Connection {
+    /// The certificate that was shown.
+    pub(super) fn certificate(&self) -> &[u8] {
+        &self.0.conn.peer_certificates().unwrap()[0]
+    }
+
+    pub(super) fn is_resumed(&self) -> bool {
+        self.0.conn.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    pub(super) fn echo(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).unwrap();
+        self.expect(bytes).unwrap();
+    }
+
+    fn expect(&mut self, wanted: &[u8]) -> io::Result<()> {
+        let mut read = vec![0; wanted.len()];
+        self.0.read_exact(&mut read)?;
+        assert_eq!(read, wanted);
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Curious;
+
+impl ServerCertVerifier for Curious {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let provider = aws_lc_rs::default_provider();
+        provider.signature_verification_algorithms.supported_schemes()
+    }
+}

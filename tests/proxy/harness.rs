@@ -29,6 +29,16 @@ pub(crate) fn heavy() -> MutexGuard<'static, ()> {
     HEAVY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The lines of refused connections, once there are so many.
+#[track_caller]
+pub(crate) fn rejects(proxy: &Proxy, count: usize) -> Vec<Value> {
+    wait_for(&format!("{count} rejects"), || {
+        let mut log = proxy.log();
+        log.retain(|line| line["event"] == "reject");
+        (log.len() >= count).then_some(log)
+    })
+}
+
 /// Waits until `look` finds what it looks for.
 #[track_caller]
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

@@ -1,0 +1,195 @@
+//! What is no TLS, or bad TLS: each has one record, and nobody else notices.
+
+use std::{io::Write, net::Shutdown, time::Duration};
+
+use crate::{
+    broker::Broker,
+    client::{Client, connect},
+    config::Config,
+    harness::{Proxy, end, is_end, rejects, wait_for},
+    tls_client::{Pki, TlsClient, Versions},
+};
+
+fn proxy(pki: &Pki, broker: &Broker, more: &str) -> Proxy {
+    Config::of([broker]).listener(&pki.tls("")).more(more).start()
+}
+
+/// A client's first flight.
+fn hello(pki: &Pki, versions: Versions) -> Vec<u8> {
+    let name = "localhost".try_into().unwrap();
+    let config = pki.client().versions(versions).config();
+    let mut connection = rustls::ClientConnection::new(config, name).unwrap();
+    let mut hello = Vec::new();
+    connection.write_tls(&mut hello).unwrap();
+    hello
+}
+
+#[test]
+fn no_tls() {
+    let pki = Pki::new();
+    let broker = Broker::echoing();
+    let proxy = proxy(&pki, &broker, "");
+    let mut good = pki.client().open(proxy.address()).session("good");
+    // TLS 1.1 is what is left of the hello once its extensions are gone.
+    let mut old = b"\x16\x03\x01\x00\x2D\x01\x00\x00\x29\x03\x02".to_vec();
+    old.extend([7; 32]);
+    old.extend(b"\x00\x00\x02\x00\x2F\x01\x00");
+    let cases: &[(&[u8], &str, &str)] = &[
+        (&connect(4, "plain"), "malformed", "it began with a CONNECT"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "malformed", "it began with an HTTP request"),
+        (b"PROXY TCP4 1.2.3.4 1.2.3.4 1 2\r\n", "malformed", "accept_proxy_protocol"),
+        (&[0xFF; 64], "malformed", "InvalidContentType"),
+        (&old, "malformed", "TLS 1.2 (RFC 5246) or later is spoken here"),
+        // A record that is longer than any may be.
+        (b"\x16\x03\x01\xFF\xFF\x01", "malformed", "MessageTooLarge"),
+        // A handshake message of 16 MiB.
+        (b"\x16\x03\x01\x00\x04\x01\xFF\xFF\xFF", "malformed", "HandshakePayloadTooLarge"),
+        (b"\x15\x03\x03\x00\x02\x02\x28", "refused", "HandshakeFailure"),
+    ];
+    for (number, (bytes, cause, detail)) in cases.iter().enumerate() {
+        let mut client = Client::open(proxy.address());
+        client.send(bytes);
+        let (answer, _) = client.rest();
+        assert!(answer.is_empty() || answer[0] == 21, "{answer:?} is no alert");
+        let line = rejects(&proxy, number + 1).pop().unwrap();
+        assert_eq!(line["end_phase"], "handshake");
+        assert_eq!(line["end_cause"], *cause, "{line}");
+        let said = line["detail"].as_str().unwrap();
+        assert!(said.contains(detail), "{said} does not say {detail}");
+    }
+    good.echo(b"\xC0\x00");
+    assert_eq!(broker.connections(), 1);
+    assert_eq!(proxy.log().iter().filter(|line| is_end(line)).count(), cases.len());
+}
+
+#[test]
+fn half_way() {
+    let pki = Pki::new();
+    let broker = Broker::echoing();
+    let proxy = proxy(&pki, &broker, "timeouts: { connect_packet: 500ms }");
+    let hello = hello(&pki, Versions::Both);
+    // Silence, a part, and all of the first flight; each is left to the deadline, then left at once.
+    let parts = [&[][..], &hello[..hello.len() / 2], &hello];
+    for (number, part) in parts.iter().enumerate() {
+        let mut client = Client::open(proxy.address());
+        client.send(part);
+        let _ = client.rest();
+        let line = rejects(&proxy, number + 1).pop().unwrap();
+        assert_eq!(end(&line), "proxy/handshake/timeout");
+        assert_eq!(line["detail"], "the TLS handshake was not finished");
+    }
+    for (number, part) in parts.iter().enumerate() {
+        let mut client = Client::open(proxy.address());
+        client.send(part);
+        client.finish();
+        let _ = client.rest();
+        let line = rejects(&proxy, parts.len() + number + 1).pop().unwrap();
+        assert_eq!(end(&line), "client/handshake/closed");
+    }
+    // TLS, and then nothing.
+    let mut client = pki.client().open(proxy.address());
+    while client.stream.conn.is_handshaking() {
+        client.stream.conn.complete_io(&mut client.stream.sock).unwrap();
+    }
+    assert_eq!(client.rest(), (Vec::new(), true));
+    let line = rejects(&proxy, 2 * parts.len() + 1).pop().unwrap();
+    assert_eq!(end(&line), "proxy/connect/timeout");
+    assert_eq!(
+        (&line["detail"], &line["tls_version"]),
+        (&"nothing was sent".into(), &"TLSv1.3".into())
+    );
+}
+
+/// Byte by byte, a handshake is as good as any.
+#[test]
+fn one_byte_at_a_time() {
+    let pki = Pki::new();
+    let broker = Broker::echoing();
+    let proxy = proxy(&pki, &broker, "");
+    for versions in [Versions::Both, Versions::Only12] {
+        let mut client = pki.client().versions(versions).open(proxy.address());
+        let mut flight = Vec::new();
+        while client.stream.conn.is_handshaking() {
+            flight.clear();
+            while client.stream.conn.wants_write() {
+                client.stream.conn.write_tls(&mut flight).unwrap();
+            }
+            for byte in &flight {
+                client.stream.sock.write_all(&[*byte]).unwrap();
+            }
+            if client.stream.conn.is_handshaking() {
+                client.stream.conn.read_tls(&mut client.stream.sock).unwrap();
+                client.stream.conn.process_new_packets().unwrap();
+            }
+        }
+        client.session("slow").echo(b"\xC0\x00");
+    }
+}
+
+/// Handshakes and records with bytes changed, cut and repeated: one record each, and the proxy lives.
+#[test]
+fn mutated() {
+    const ROUNDS: u64 = 400;
+    let pki = Pki::new();
+    let broker = Broker::echoing();
+    let mut proxy = proxy(&pki, &broker, "timeouts: { connect_packet: 300ms, half_close: 1s }");
+    let mut good = pki.client().open(proxy.address()).session("good");
+    let configs = [Versions::Both, Versions::Only12].map(|v| pki.client().versions(v).config());
+    fastrand::seed(11);
+    for round in 0..ROUNDS {
+        let config = &configs[round as usize % 2];
+        let mut client = TlsClient::open(config, proxy.address(), "localhost");
+        client.stream.sock.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        // How many flights are sent as they should be.
+        let mut honest = fastrand::usize(0..4);
+        loop {
+            let mut flight = Vec::new();
+            if !client.stream.conn.is_handshaking() {
+                let _ = client.stream.conn.writer().write_all(&connect(4, "mutant"));
+            }
+            while client.stream.conn.wants_write() {
+                client.stream.conn.write_tls(&mut flight).unwrap();
+            }
+            if honest == 0 {
+                mutate(&mut flight);
+            }
+            if client.stream.sock.write_all(&flight).is_err() || honest == 0 {
+                break;
+            }
+            honest -= 1;
+            if client.stream.conn.read_tls(&mut client.stream.sock).is_err()
+                || client.stream.conn.process_new_packets().is_err()
+            {
+                break;
+            }
+        }
+        let _ = client.stream.sock.shutdown(Shutdown::Write);
+    }
+    wait_for("an end for each", || {
+        let ends = proxy.log().iter().filter(|line| is_end(line)).count();
+        (ends == ROUNDS as usize).then_some(())
+    });
+    assert!(proxy.is_running());
+    good.echo(b"\xC0\x00");
+    let panicked = proxy.stderr().iter().any(|line| line.contains("panicked"));
+    assert!(!panicked, "{:?}", proxy.stderr());
+}
+
+fn mutate(flight: &mut Vec<u8>) {
+    if flight.is_empty() {
+        flight.extend([23, 3, 3, 0, 1, 0]);
+    }
+    for _ in 0..fastrand::usize(1..4) {
+        let at = fastrand::usize(0..flight.len());
+        match fastrand::u8(0..5) {
+            0 => flight[at] = fastrand::u8(..),
+            1 => flight[at] ^= 1 << fastrand::u8(0..8),
+            2 => flight.truncate(at.max(1)),
+            3 => {
+                let again = flight[at..].to_vec();
+                flight.extend(again);
+            }
+            _ => flight.insert(at, fastrand::u8(..)),
+        }
+    }
+}

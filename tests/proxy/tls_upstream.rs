@@ -1,0 +1,148 @@
+//! Brokers that are reached by TLS.
+
+use std::{
+    io::{Read, Write},
+    sync::Arc,
+};
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::{
+    broker::{Broker, version},
+    client::{CONNACK_V3, Client, connack, connect},
+    config::Config,
+    harness::{end, wait_for},
+    pki::{Ca, Leaf},
+    tls_client::Pki,
+};
+
+/// Accepts every client and sends back all it says, by TLS.
+fn broker(config: Arc<ServerConfig>) -> Broker {
+    Broker::start(move |link| {
+        let connection = ServerConnection::new(config.clone()).unwrap();
+        link.patient();
+        let mut tls = StreamOwned::new(connection, link.stream.try_clone().unwrap());
+        let mut connect = [0; 2];
+        if tls.read_exact(&mut connect).is_err() {
+            return;
+        }
+        let mut rest = vec![0; connect[1].into()];
+        if tls.read_exact(&mut rest).is_err() {
+            return;
+        }
+        let answer = connack(version(&[&connect[..], &rest].concat()), 0);
+        let _ = tls.write_all(&answer);
+        let _ = tls.flush();
+        let mut buffer = vec![0; 1 << 16];
+        while let Ok(n @ 1..) = tls.read(&mut buffer) {
+            if tls.write_all(&buffer[..n]).is_err() {
+                return;
+            }
+            let _ = tls.flush();
+        }
+        tls.conn.send_close_notify();
+        let _ = tls.flush();
+    })
+}
+
+fn good_broker(pki: &Pki) -> Broker {
+    broker(pki.server(&pki.issue("broker"), None))
+}
+
+fn tls(pki: &Pki, more: &str) -> String {
+    format!("tls: {{ ca: \"{}/ca.pem\"{more} }}", pki.path().display())
+}
+
+#[test]
+fn a_session_and_its_checks() {
+    let pki = Pki::new();
+    let broker = good_broker(&pki);
+    let proxy = Config::of([&broker])
+        .pool(&tls(&pki, ""))
+        .pool("health: { active: { type: mqtt, interval: 100ms } }")
+        .start();
+    let mut client = Client::session(proxy.address(), "c");
+    client.echo(b"\xC0\x00");
+    client.echo(&vec![7; 1 << 20]);
+    client.finish();
+    assert_eq!(client.rest(), (Vec::new(), Ok(())));
+    assert_eq!(end(&proxy.wait_end("c")), "client/relay/closed");
+    let checks = "mqtt_lb_health_checks_total";
+    wait_for("good checks", || (proxy.metric(checks, &["\"ok\""]) > 1.5).then_some(()));
+    assert_eq!(proxy.metric(checks, &["\"failed\""]) as u64, 0);
+}
+
+/// TLS on both sides, each with its own certificates.
+#[test]
+fn both_sides() {
+    let pki = Pki::new();
+    let of_brokers = Pki::new();
+    let broker = good_broker(&of_brokers);
+    let proxy = Config::of([&broker]).listener(&pki.tls("")).pool(&tls(&of_brokers, "")).start();
+    let mut client = pki.client().open(proxy.address()).session("c");
+    client.echo(&vec![9; 1 << 18]);
+    client.finish();
+    assert_eq!(client.rest(), (Vec::new(), true));
+}
+
+#[test]
+fn who_the_proxy_is() {
+    let pki = Pki::new();
+    let of_clients = Ca::new("CA of clients");
+    let of_proxy = of_clients.issue(&Leaf::new("proxy", &[]));
+    pki.write_issued("proxy", &of_proxy);
+    let broker = broker(pki.server(&pki.issue("broker"), Some(&of_clients)));
+    let pair = pki.file("cert", "proxy.pem") + &pki.file("key", "proxy.key");
+    let proxy = Config::of([&broker]).pool(&tls(&pki, &pair)).start();
+    Client::session(proxy.address(), "c").echo(b"\xC0\x00");
+    let nobody = Config::of([&broker]).pool(&tls(&pki, "")).start();
+    Client::exchange(nobody.address(), &connect(4, "c"), &connack(4, 3));
+}
+
+/// A broker that does not show the right certificate, or no TLS at all, is passed over.
+#[test]
+fn brokers_that_are_not_who_they_should_be() {
+    let pki = Pki::new();
+    let foreign = Ca::new("Other CA").issue(&Leaf::new("broker", &["127.0.0.1"]));
+    let misnamed = pki.ca.issue(&Leaf::new("broker", &["broker.test"]));
+    let bad: [(Broker, &str); 4] = [
+        (broker(pki.server(&foreign, None)), "UnknownIssuer"),
+        (broker(pki.server(&misnamed, None)), "not valid for name"),
+        (Broker::echoing(), "InvalidContentType"),
+        (Broker::silent(), "no TLS handshake within 300ms"),
+    ];
+    let good = good_broker(&pki);
+    for (broker, said) in &bad {
+        let alone =
+            Config::of([broker]).pool(&tls(&pki, "")).pool("connect_timeout: 300ms").start();
+        Client::exchange(alone.address(), &connect(4, "c"), &connack(4, 3));
+        let line = alone.wait_end("c");
+        assert_eq!((&line["event"], &line["end_phase"]), (&"reject".into(), &"dial".into()));
+        let detail = line["detail"].as_str().unwrap();
+        assert!(detail.contains(said), "{detail}");
+        // With a good one beside it, nobody notices.
+        let both =
+            Config::of([broker, &good]).pool(&tls(&pki, "")).pool("connect_timeout: 300ms").start();
+        for n in 0..4 {
+            let id = format!("c{n}");
+            Client::session(both.address(), &id).echo(b"\xC0\x00");
+            assert_eq!(both.wait_connected(&id)["upstream"], "b2");
+        }
+    }
+    // The name can be said, and the check be left out.
+    for keys in [", server_name: broker.test", ", insecure_skip_verify: true"] {
+        let proxy = Config::of([&bad[1].0]).pool(&tls(&pki, keys)).start();
+        Client::exchange(proxy.address(), &connect(4, "c"), CONNACK_V3).echo(b"\xC0\x00");
+    }
+}
+
+#[test]
+fn dials_are_resumed() {
+    let pki = Pki::new();
+    let broker = good_broker(&pki);
+    let proxy = Config::of([&broker]).pool(&tls(&pki, "")).start();
+    for n in 0..20 {
+        Client::session(proxy.address(), &format!("c{n}")).echo(b"\xC0\x00");
+    }
+    assert_eq!(broker.connections(), 20);
+}

@@ -29,6 +29,7 @@ mod returning;
 mod routing;
 mod sharing;
 mod sockets;
+mod sources;
 mod stalled;
 mod timeouts;
 mod transparency;

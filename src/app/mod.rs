@@ -55,6 +55,9 @@ async fn run_here(config: &Config, file: &Path) -> anyhow::Result<()> {
     let bell = Arc::new(Bell::default());
     let pool = |pool| Arc::new(Pool::new(pool, &metrics, bell.clone()));
     let pools: Vec<_> = config.pools.iter().map(pool).collect();
+    for pool in &config.pools {
+        pools::check_sources(pool);
+    }
     let shared = Shared {
         gate: Arc::new(Gate::new(
             &config.limits,

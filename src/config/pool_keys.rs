@@ -1,6 +1,6 @@
 //! Every key of a pool.
 
-use std::{num::NonZeroU32, ops::RangeInclusive};
+use std::{collections::HashSet, net::IpAddr, num::NonZeroU32, ops::RangeInclusive};
 
 use crate::route::{Algorithm, EmptyClientId, KETAMA_MAX_TOTAL_WEIGHT, KeyTemplate};
 
@@ -21,6 +21,9 @@ const WEIGHTS: RangeInclusive<NonZeroU32> =
     NonZeroU32::MIN..=NonZeroU32::new(u16::MAX as u32).unwrap();
 /// Below 1.01 a broker is full before the last of the others has its share; at 100 nothing is bound.
 const BOUNDED_LOAD: RangeInclusive<f64> = 1.01..=100.0;
+
+/// The most local addresses of a pool: ports for 28 million sessions on each broker.
+const SOURCES: usize = 1000;
 
 pub(super) fn pool(item: &Item<'_>, names: &mut Names) -> Read<Pool> {
     names.listed += 1;
@@ -54,9 +57,15 @@ pub(super) fn pool(item: &Item<'_>, names: &mut Names) -> Read<Pool> {
         let listed = upstreams.as_deref().unwrap_or_default();
         let tls =
             section.optional("tls", |item| item.section(|section| tls::pool(section, listed)));
-        section.not_available_yet(&["send_proxy_protocol", "source_addresses"]);
+        let source_addresses = section.optional("source_addresses", source_addresses);
+        section.not_available_yet(&["send_proxy_protocol"]);
         if let (Ok(upstreams), Ok(health)) = (&upstreams, &health) {
             can_be_asked(section, upstreams, health)?;
+        }
+        if let (Ok(upstreams), Ok(None), Ok(Some(sources))) =
+            (&upstreams, &discover, &source_addresses)
+        {
+            can_be_dialled_from(section, upstreams, sources)?;
         }
         Ok(Pool {
             name: name?,
@@ -74,7 +83,7 @@ pub(super) fn pool(item: &Item<'_>, names: &mut Names) -> Read<Pool> {
             admission: admission?,
             tls: tls?,
             send_proxy_protocol: None,
-            source_addresses: Vec::new(),
+            source_addresses: source_addresses?.unwrap_or_default(),
         })
     })
 }
@@ -175,6 +184,35 @@ fn can_be_asked(section: &Section<'_>, upstreams: &[Upstream], health: &Health) 
             ),
         )),
     }
+}
+
+fn source_addresses(item: &Item<'_>) -> Read<Vec<IpAddr>> {
+    let mut listed = HashSet::new();
+    let addresses = item.list(|item| {
+        let address = values::source_address(item)?;
+        if !listed.insert(address) {
+            return Err(item.wrong(&format!("{address} is listed twice"), "each address once"));
+        }
+        Ok(address)
+    })?;
+    if addresses.len() > SOURCES {
+        return Err(item.fault(format!("has {}; allowed: up to {SOURCES}", addresses.len())));
+    }
+    Ok(addresses)
+}
+
+/// Unix sockets are dialled from nowhere.
+fn can_be_dialled_from(
+    section: &Section<'_>,
+    upstreams: &[Upstream],
+    sources: &[IpAddr],
+) -> Read<()> {
+    let is_unix = |upstream: &Upstream| matches!(upstream.address, Address::Unix(_));
+    if !sources.is_empty() && upstreams.iter().all(is_unix) {
+        let message = "have no use, as every upstream is a unix socket; remove them";
+        return Err(section.fault("source_addresses", message));
+    }
+    Ok(())
 }
 
 fn discover(section: &mut Section<'_>) -> Read<Discover> {

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Display,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -138,6 +138,23 @@ pub(super) fn bind(item: &Item<'_>) -> Read<Bind> {
             item.needs_folder(&path)?;
             Ok(Bind::Unix(path))
         }
+    }
+}
+
+/// An address of this host, to connect from.
+pub(super) fn source_address(item: &Item<'_>) -> Read<IpAddr> {
+    const ALLOWED: &str = "IP addresses of this host, without ports";
+    let text = item.expanded(ALLOWED)?;
+    let wrong = |what: &str| Err(item.wrong(&format!("{} {what}", quote(&text)), ALLOWED));
+    let Ok(address) = text.parse::<IpAddr>() else { return wrong("is not an IP address") };
+    match address {
+        _ if address.is_unspecified() => wrong("is every address and none"),
+        _ if address.is_multicast() => wrong("is a group's address"),
+        IpAddr::V4(v4) if v4.is_broadcast() => wrong("is everybody's address"),
+        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => wrong("is IPv4 written as IPv6"),
+        // It would take the name of an interface as well.
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => wrong("is an address of one link alone"),
+        _ => Ok(address),
     }
 }
 

@@ -17,6 +17,8 @@ named! {
         Refused = "refused",
         ConnectFailure = "connect_failure",
         ConnectTimeout = "connect_timeout",
+        /// This host had no local port left for it.
+        NoPort = "no_port",
         /// The broker closed, or was silent for `connack_timeout`.
         NoConnack = "no_connack",
         /// The client left, or the proxy shut down, before it was known.
@@ -38,6 +40,7 @@ pub struct UpstreamMetrics {
     tries: Box<[IntCounter]>,
     pub ejections: IntCounter,
     health_checks: IntCounterVec,
+    ports_active: IntGaugeVec,
     admission_waiting: IntGaugeVec,
     admission_wait: HistogramVec,
     /// The names of code 0, in 3.x and in 5.0, looked up once.
@@ -57,6 +60,11 @@ impl UpstreamMetrics {
     /// Counts a probe; `outcome` is one of a fixed set of words.
     pub fn count_check(&self, outcome: &'static str) {
         self.health_checks.with_label_values(&[&*self.pool, &*self.upstream, outcome]).inc();
+    }
+
+    /// How many sessions have a port of this local address, which the configuration names.
+    pub fn ports_active(&self, source: &str) -> IntGauge {
+        self.ports_active.with_label_values(&[&*self.pool, &*self.upstream, source])
     }
 
     /// How many wait for admission, and how long those who were let in have waited.
@@ -96,6 +104,7 @@ pub(super) struct UpstreamFamilies {
     tries: IntCounterVec,
     ejections: IntCounterVec,
     health_checks: IntCounterVec,
+    ports_active: IntGaugeVec,
     admission_waiting: IntGaugeVec,
     admission_wait: HistogramVec,
     bytes: IntCounterVec,
@@ -147,6 +156,12 @@ impl UpstreamFamilies {
                 "Probes of a broker, by outcome.",
                 &["pool", "upstream", "outcome"],
             ),
+            ports_active: family.gauges(
+                "upstream_ports_active",
+                "Local ports in use towards a broker, by local address, each of which has as many as \
+                 net.ipv4.ip_local_port_range says (28232 by default).",
+                &["pool", "upstream", "source"],
+            ),
             admission_waiting: family.gauges(
                 "admission_waiting",
                 "CONNECTs that wait for their turn at a broker now.",
@@ -182,6 +197,7 @@ impl UpstreamFamilies {
                 .collect(),
             ejections: self.ejections.with_label_values(of),
             health_checks: self.health_checks.clone(),
+            ports_active: self.ports_active.clone(),
             admission_waiting: self.admission_waiting.clone(),
             admission_wait: self.admission_wait.clone(),
             let_in: ["accepted", "success"]
@@ -201,7 +217,8 @@ impl UpstreamFamilies {
         for family in [&self.health_checks, &self.bytes] {
             forget(family, &of);
         }
-        for family in [&self.sessions_active, &self.up, &self.admission_waiting] {
+        for family in [&self.sessions_active, &self.up, &self.ports_active, &self.admission_waiting]
+        {
             forget(family, &of);
         }
         for family in [&self.connect, &self.connack, &self.admission_wait] {

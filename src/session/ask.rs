@@ -95,7 +95,7 @@ impl Opening<'_> {
     pub(super) async fn ask(
         &mut self,
         connect: &Connect,
-        lease: Lease,
+        mut lease: Lease,
         route: RouteKind,
     ) -> Result<Asked, Rejected> {
         let shard = self.shard;
@@ -103,9 +103,8 @@ impl Opening<'_> {
         self.record.tries = self.record.tries.saturating_add(1);
         let began = shard.reactor.now();
         let dialled = {
-            let broker = lease.broker();
             let opening = upstream::Opening { header: &[], connect: &self.buffer };
-            let dialling = pin!(dial(&shard.reactor, pool, broker, opening));
+            let dialling = pin!(dial(&shard.reactor, pool, &mut lease, opening));
             while_unbroken(shard, &self.client, EndPhase::Dial, dialling).await
         };
         let dialled = dialled.map_err(|end| {
@@ -135,6 +134,10 @@ impl Opening<'_> {
         let (outcome, cause, retry) = match error {
             DialError::TimedOut(_) | DialError::NoTls(_) => {
                 (TryOutcome::ConnectTimeout, EndCause::Timeout, on.connect_timeout)
+            }
+            DialError::NoPort(error) => {
+                broker.warn_of(error, self.shard.reactor.now());
+                (TryOutcome::NoPort, EndCause::NoUpstream, on.connect_failure)
             }
             DialError::Failed(_)
             | DialError::Unresolved

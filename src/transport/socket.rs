@@ -17,6 +17,7 @@ use rustix::{
 
 use super::{
     reactor::{Reactor, Ready, Token},
+    source::{ConnectError, bind_source, family},
     tls::Records,
 };
 
@@ -34,17 +35,21 @@ impl Socket {
         Self::register(reactor, fd, Ready::READ_WRITE)
     }
 
-    /// Starts connecting to an address of the Internet. The connection is there, or has failed,
-    /// when [`Socket::try_send`] says so.
-    pub fn connect(reactor: &Rc<Reactor>, to: SocketAddr) -> io::Result<Self> {
-        let family = match to {
-            SocketAddr::V4(_) => net::AddressFamily::INET,
-            SocketAddr::V6(_) => net::AddressFamily::INET6,
-        };
-        let fd = net::socket_with(family, SocketType::STREAM, NONBLOCKING, None)?;
-        no_delay(&fd)?;
-        Self::start(net::connect(&fd, &to))?;
-        Self::register(reactor, fd, Ready::NONE)
+    /// Starts connecting to an address of the Internet, from `source` or as the kernel chooses. The
+    /// connection is there, or has failed, when [`Socket::try_send`] says so.
+    pub fn connect(
+        reactor: &Rc<Reactor>,
+        source: Option<IpAddr>,
+        to: SocketAddr,
+    ) -> Result<Self, ConnectError> {
+        let fd = net::socket_with(family(to.ip()), SocketType::STREAM, NONBLOCKING, None)
+            .map_err(io::Error::from)?;
+        no_delay(&fd).map_err(io::Error::from)?;
+        if let Some(source) = source {
+            bind_source(&fd, source)?;
+        }
+        Self::start(net::connect(&fd, &to)).map_err(ConnectError::of_connect)?;
+        Ok(Self::register(reactor, fd, Ready::NONE)?)
     }
 
     /// Starts connecting to a unix socket.

@@ -15,7 +15,10 @@ use std::{
 use tokio::sync::Notify;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::admission::Admission;
+use super::{
+    admission::Admission,
+    sources::{Place, Sources},
+};
 use crate::{
     config::{self, Address},
     observe::{Metrics, UpstreamMetrics},
@@ -33,6 +36,7 @@ pub struct Broker {
     resolved: Mutex<Option<SocketAddr>>,
     /// Whether there is no address to dial yet.
     unresolved: AtomicBool,
+    pub(super) sources: Sources,
     serving: AtomicU8,
     /// Whether the checks, and the clients it served, have nothing against it.
     pub(super) up: AtomicBool,
@@ -83,6 +87,7 @@ impl Broker {
             sessions: AtomicU32::new(0),
             resolved: Mutex::new(resolved),
             unresolved: AtomicBool::new(matches!(upstream.address, Address::Host(..))),
+            sources: Sources::new(pool, &upstream.address, &metrics),
             serving: AtomicU8::new(Serving::No as u8),
             up: AtomicBool::new(false),
             dead: AtomicBool::new(false),
@@ -206,7 +211,7 @@ impl Broker {
         let before = self.sessions.fetch_add(1, Ordering::Relaxed);
         self.metrics.sessions_active.inc();
         let max_connections = self.max_connections;
-        let lease = Lease { broker: self, trial: Cell::new(trial) };
+        let lease = Lease { broker: self, trial: Cell::new(trial), port: None };
         match max_connections {
             Some(most) if before >= most.get() => Err(lease.broker.clone()),
             _ => Ok(lease),
@@ -258,11 +263,19 @@ pub struct Lease {
     broker: Arc<Broker>,
     /// Whether this session is the one that shows whether the broker is well again.
     trial: Cell<bool>,
+    /// Where its connection has a local port, once it is dialled.
+    port: Option<Place>,
 }
 
 impl Lease {
     pub fn broker(&self) -> &Arc<Broker> {
         &self.broker
+    }
+
+    /// The connection that is made now has a local port there, and an earlier one none any more.
+    pub(super) fn take_port(&mut self, at: Place) {
+        self.broker.sources.take_port(at);
+        self.port.replace(at).inspect(|at| self.broker.sources.free_port(*at));
     }
 
     /// The broker has been judged by this session; it is no trial any more.
@@ -279,6 +292,7 @@ impl Drop for Lease {
             // Unless it was judged by others meanwhile, the next client is the trial.
             let _ = self.broker.serving.compare_exchange(from, to, order, order);
         }
+        self.port.inspect(|at| self.broker.sources.free_port(*at));
         self.broker.sessions.fetch_sub(1, Ordering::Relaxed);
         self.broker.metrics.sessions_active.dec();
     }

@@ -3,18 +3,21 @@
 use std::{
     borrow::Cow,
     io,
+    net::SocketAddr,
     pin::pin,
     rc::Rc,
     time::{Duration, Instant},
 };
 
 use super::{
-    broker::{Broker, Target},
+    broker::{Broker, Lease, Target},
+    no_port::NoPort,
     pool::Pool,
+    sources::Place,
 };
 use crate::{
     config::PoolTls,
-    transport::{Connecting, Elapsed, Reactor, Socket, Stream, TlsError, deadline},
+    transport::{ConnectError, Connecting, Elapsed, Reactor, Socket, Stream, TlsError, deadline},
 };
 
 /// Why a broker could not be reached.
@@ -26,6 +29,9 @@ pub enum DialError {
     /// Likely: the host is down, or a firewall drops.
     #[error("no connection within {0:?}")]
     TimedOut(Duration),
+    /// This host has too many connections to that broker, or too few addresses.
+    #[error(transparent)]
+    NoPort(Box<NoPort>),
     /// Likely: the name is misspelt, or DNS is down; it is looked up again all the while.
     #[error("its host name has not been resolved")]
     Unresolved,
@@ -46,7 +52,7 @@ impl DialError {
         use io::ErrorKind as Kind;
         match self {
             Self::TimedOut(_) | Self::Unresolved | Self::NoTls(_) | Self::Tls(_) => true,
-            Self::Nameless => false,
+            Self::NoPort(_) | Self::Nameless => false,
             Self::Failed(error) => matches!(
                 error.kind(),
                 Kind::ConnectionRefused
@@ -77,14 +83,14 @@ pub struct Opening<'a> {
     pub connect: &'a [u8],
 }
 
-/// Connects to `broker` within the pool's `connect_timeout`, TLS included, and sends what it is to
-/// have first.
+/// Connects to the leased broker within the pool's `connect_timeout`, TLS included, and sends what it
+/// is to have first.
 ///
 /// Sending is also what shows whether the connection came about, so no call is spent on asking.
 pub async fn dial(
     reactor: &Rc<Reactor>,
     pool: &Pool,
-    broker: &Broker,
+    lease: &mut Lease,
     opening: Opening<'_>,
 ) -> Result<Stream, DialError> {
     let Some(tls) = pool.tls() else {
@@ -92,26 +98,26 @@ pub async fn dial(
             [] => Cow::Borrowed(opening.connect),
             header => Cow::Owned([header, opening.connect].concat()),
         };
-        let socket = reach(reactor, broker, pool.config.connect_timeout, &first).await?;
+        let socket = reach(reactor, lease, pool.config.connect_timeout, &first).await?;
         return Ok(Stream::new(socket));
     };
     // Boxed, as plain dials have no use for the room.
-    Box::pin(dial_tls(reactor, pool, broker, opening, &tls)).await
+    Box::pin(dial_tls(reactor, pool, lease, opening, &tls)).await
 }
 
 async fn dial_tls(
     reactor: &Rc<Reactor>,
     pool: &Pool,
-    broker: &Broker,
+    lease: &mut Lease,
     opening: Opening<'_>,
     tls: &PoolTls,
 ) -> Result<Stream, DialError> {
     let timeout = pool.config.connect_timeout;
     let at = reactor.now() + timeout;
-    let name = tls.name_for(&broker.address).ok_or(DialError::Nameless)?;
+    let name = tls.name_for(&lease.broker().address).ok_or(DialError::Nameless)?;
     let connecting = Connecting::new(tls.client.clone(), name)?;
     let first = [opening.header, &connecting.hello()].concat();
-    let mut stream = Stream::new(reach(reactor, broker, timeout, &first).await?);
+    let mut stream = Stream::new(reach(reactor, lease, timeout, &first).await?);
     let shaken = deadline(reactor, at, pin!(stream.connect_tls(connecting))).await;
     shaken.map_err(|Elapsed| DialError::NoTls(timeout))??;
     let sent = deadline(reactor, at, pin!(stream.send_all(opening.connect))).await;
@@ -122,36 +128,39 @@ async fn dial_tls(
 /// Connects, in a second attempt if need be, and sends `first`.
 async fn reach(
     reactor: &Rc<Reactor>,
-    broker: &Broker,
+    lease: &mut Lease,
     timeout: Duration,
     first: &[u8],
 ) -> Result<Socket, DialError> {
     let at = reactor.now() + timeout;
     let early = reactor.now() + FIRST_ATTEMPT.min(timeout);
-    if let Some(socket) = attempt(reactor, broker, early, at, first).await? {
+    if let Some(socket) = attempt(reactor, lease, early, at, first).await? {
         return Ok(socket);
     }
     if reactor.now() >= at {
         return Err(DialError::TimedOut(timeout));
     }
     // The first has been closed. Boxed, as few dials need the room for a second.
-    let again = Box::pin(attempt(reactor, broker, at, at, first)).await?;
+    let again = Box::pin(attempt(reactor, lease, at, at, first)).await?;
     again.ok_or(DialError::TimedOut(timeout))
 }
 
 /// One connection: `None` if it has not come about by `until`, or could not be written to by `at`.
 async fn attempt(
     reactor: &Rc<Reactor>,
-    broker: &Broker,
+    lease: &mut Lease,
     until: Instant,
     at: Instant,
     first: &[u8],
 ) -> Result<Option<Socket>, DialError> {
-    let socket = match broker.target().ok_or(DialError::Unresolved)? {
-        Target::Ip(address) => Socket::connect(reactor, address),
-        Target::Unix(path) => Socket::connect_unix(reactor, path),
-    }
-    .map_err(DialError::Failed)?;
+    let socket = match lease.broker().target().ok_or(DialError::Unresolved)? {
+        Target::Unix(path) => Socket::connect_unix(reactor, path).map_err(DialError::Failed)?,
+        Target::Ip(address) => {
+            let (socket, source) = connect(reactor, lease.broker(), address)?;
+            lease.take_port(source);
+            socket
+        }
+    };
     let sent = {
         let mut sending = pin!(socket.send_all(first));
         match deadline(reactor, until, sending.as_mut()).await {
@@ -166,4 +175,21 @@ async fn attempt(
         Ok(Err(error)) => Err(DialError::Failed(error)),
         Err(Elapsed) => Ok(None),
     }
+}
+
+/// Starts connecting from the first of the broker's local addresses that has a port left.
+fn connect(
+    reactor: &Rc<Reactor>,
+    broker: &Broker,
+    to: SocketAddr,
+) -> Result<(Socket, Place), DialError> {
+    let (sources, now) = (&broker.sources, reactor.now());
+    for source in sources.in_turn(to).filter(|source| sources.may_have_ports(source, now)) {
+        match Socket::connect(reactor, source.address, to) {
+            Ok(socket) => return Ok((socket, source.place)),
+            Err(ConnectError::NoPort) => sources.set_full(source, now),
+            Err(error) => source.pass_over(error)?,
+        }
+    }
+    Err(sources.exhausted(to))
 }

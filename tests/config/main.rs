@@ -161,7 +161,7 @@ access_log:
             "8:5: listeners[2]: is a single value; allowed: a mapping of keys to values",
             "11:5: pools[0].balence: is an unknown key (did you mean balance?); allowed: name, \
              balance, discover, upstreams, connect_timeout, connack_timeout, tries, retry_on, \
-             health, on_down, rebalance, slow_start, admission, tls",
+             health, on_down, rebalance, slow_start, admission, tls, source_addresses",
             "13:17: pools[0].upstreams[0].name: \"b 1\" is not a name; allowed: printable text \
              without spaces, quotes, backslashes and ${",
             "13:31: pools[0].upstreams[0].address: \"10.0.0.7\" has no valid port; allowed: IP:PORT, \

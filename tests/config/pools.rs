@@ -1,6 +1,6 @@
 //! The keys of a pool: its brokers, how they are chosen, and what becomes of their clients.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{net::IpAddr, num::NonZeroU32, time::Duration};
 
 use mqtt_lb::config::{OnDown, Pool, Records};
 
@@ -50,6 +50,99 @@ fn a_ketama_ring_is_kept_in_bounds() {
               points for each unit: up to 65536"]
         );
     }
+}
+
+#[test]
+fn source_addresses_are_addresses_that_a_host_can_have() {
+    let sources = |list: &str| pool(&format!("source_addresses: {list}")).source_addresses;
+    assert_eq!(sources("[]"), [] as [IpAddr; 0]);
+    let both: [IpAddr; 3] =
+        ["10.9.8.7", "127.0.0.2", "2001:db8::1"].map(|address| address.parse().unwrap());
+    assert_eq!(sources("[ \"${HOST}\", 127.0.0.2, \"2001:db8:0::1\" ]"), both);
+    let allowed = "allowed: IP addresses of this host, without ports";
+    for (list, said) in [
+        ("10.0.0.2", "23: source_addresses: is a single value; allowed: a list".to_owned()),
+        ("[ a ]", format!("25: source_addresses[0]: \"a\" is not an IP address; {allowed}")),
+        (
+            "[ 10.0.0.2, 10.0.0.3:0 ]",
+            format!("35: source_addresses[1]: \"10.0.0.3:0\" is not an IP address; {allowed}"),
+        ),
+        (
+            "[ \"[::1]\" ]",
+            format!("25: source_addresses[0]: \"[::1]\" is not an IP address; {allowed}"),
+        ),
+        (
+            "[ 0.0.0.0 ]",
+            format!("25: source_addresses[0]: \"0.0.0.0\" is every address and none; {allowed}"),
+        ),
+        (
+            "[ \"::\" ]",
+            format!("25: source_addresses[0]: \"::\" is every address and none; {allowed}"),
+        ),
+        (
+            "[ 224.0.0.1 ]",
+            format!("25: source_addresses[0]: \"224.0.0.1\" is a group's address; {allowed}"),
+        ),
+        (
+            "[ \"ff02::1\" ]",
+            format!("25: source_addresses[0]: \"ff02::1\" is a group's address; {allowed}"),
+        ),
+        (
+            "[ 255.255.255.255 ]",
+            format!(
+                "25: source_addresses[0]: \"255.255.255.255\" is everybody's address; {allowed}"
+            ),
+        ),
+        (
+            "[ \"::ffff:10.0.0.2\" ]",
+            format!(
+                "25: source_addresses[0]: \"::ffff:10.0.0.2\" is IPv4 written as IPv6; {allowed}"
+            ),
+        ),
+        (
+            "[ \"fe80::1\" ]",
+            format!(
+                "25: source_addresses[0]: \"fe80::1\" is an address of one link alone; {allowed}"
+            ),
+        ),
+        (
+            "[ 10.0.0.2, 10.0.0.2 ]",
+            "35: source_addresses[1]: 10.0.0.2 is listed twice; allowed: each address once"
+                .to_owned(),
+        ),
+        // Written in two ways, it is still one.
+        (
+            "[ \"::1\", \"0:0::1\" ]",
+            "32: source_addresses[1]: ::1 is listed twice; allowed: each address once".to_owned(),
+        ),
+    ] {
+        assert_eq!(fault(&format!("source_addresses: {list}")), said);
+    }
+    let many = |count: u16| {
+        let list: Vec<_> = (0..count).map(|n| format!("10.0.{}.{}", n >> 8, n & 255)).collect();
+        format!("source_addresses: [ {} ]", list.join(", "))
+    };
+    assert_eq!(pool(&many(1000)).source_addresses.len(), 1000);
+    assert_eq!(fault(&many(1001)), "23: source_addresses: has 1001; allowed: up to 1000");
+}
+
+#[test]
+fn unix_sockets_are_dialled_from_no_address() {
+    let unix = with("10.0.0.7:1883", "unix:/run/broker.sock");
+    let with_sources = |text: &str, more: &str| {
+        let entry = "    source_addresses: [ 127.0.0.2 ]\n";
+        text.replace("    upstreams:\n", &format!("{entry}{more}    upstreams:\n"))
+    };
+    assert_eq!(
+        faults(&with_sources(&unix, "")),
+        ["7:23: pools[0].source_addresses: have no use, as every upstream is a unix socket; \
+          remove them"]
+    );
+    good(&with_sources(&unix, "    discover: { dns: brokers.internal }\n"));
+    good(&format!(
+        "{}      - {{ name: b2, address: \"10.0.0.8:1883\" }}\n",
+        with_sources(&unix, "")
+    ));
 }
 
 /// Discovered brokers come on top, and may be the primaries.

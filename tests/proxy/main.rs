@@ -31,6 +31,7 @@ mod returning;
 mod routing;
 mod sharing;
 mod sockets;
+mod sources;
 mod stalled;
 mod timeouts;
 mod tls;

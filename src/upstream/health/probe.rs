@@ -1,11 +1,16 @@
 //! One probe: connect, ask, and leave politely, all within the check's timeout.
 
-use std::{error::Error, fmt, io, time::Duration};
+use std::{
+    error::Error,
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use rustix::io::Errno;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, sink},
-    net::{TcpStream, UnixStream},
+    net::{TcpSocket, TcpStream, UnixStream},
     time::{Instant, timeout_at},
 };
 use tokio_rustls::TlsConnector;
@@ -14,6 +19,7 @@ use super::{http, mqtt};
 use crate::{
     config::{ActiveCheck, PoolTls, Probe, Secret},
     mqtt::{Malformed, Version, reason},
+    transport::{ConnectError, bind_source},
     upstream::{Broker, DialError, Target},
 };
 
@@ -35,14 +41,14 @@ pub(super) async fn probe(
     let target = broker.target().ok_or(DialError::Unresolved)?;
     match &check.probe {
         Probe::Tcp => {
-            let stream = connect(target, deadline).await?;
+            let stream = connect(broker, target, deadline).await?;
             leave(wrap(stream, broker, tls, deadline).await?, deadline).await;
             Ok(())
         }
         Probe::Mqtt { username, password, expect } => {
             let password = password.as_ref().map(Secret::reveal);
             let packet = mqtt::connect(client_id, check.timeout, username.as_deref(), password);
-            let stream = connect(target, deadline).await?;
+            let stream = connect(broker, target, deadline).await?;
             let mut stream = wrap(stream, broker, tls, deadline).await?;
             let code = mqtt::ask(&mut stream, &packet, deadline).await?;
             leave(stream, deadline).await;
@@ -56,7 +62,7 @@ pub(super) async fn probe(
             address.set_port(*port);
             let login = login.as_ref().map(|(username, password)| (&**username, password.reveal()));
             let request = http::get(&broker.address, address, path, login)?;
-            let stream = connect(Target::Ip(address), deadline).await?;
+            let stream = connect(broker, Target::Ip(address), deadline).await?;
             let status = http::ask(stream, request, deadline).await?;
             if expect.contains(&status) {
                 return Ok(());
@@ -109,11 +115,14 @@ impl Failure {
 
     /// Whether nobody was asked, because this host has no descriptor, memory or port left for it.
     pub(super) fn is_a_shortage_here(&self) -> bool {
-        let Self::Dial(DialError::Failed(error)) = self else { return false };
-        matches!(
-            Errno::from_io_error(error),
-            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL)
-        )
+        match self {
+            Self::Dial(DialError::NoPort(_)) => true,
+            Self::Dial(DialError::Failed(error)) => matches!(
+                Errno::from_io_error(error),
+                Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+            ),
+            _ => false,
+        }
     }
 }
 
@@ -131,17 +140,42 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 pub(super) type Stream = Box<dyn Duplex>;
 
-async fn connect(target: Target<'_>, deadline: Deadline) -> Result<Stream, DialError> {
+async fn connect(
+    broker: &Broker,
+    target: Target<'_>,
+    deadline: Deadline,
+) -> Result<Stream, DialError> {
     let connecting = async {
         Ok(match target {
-            Target::Ip(address) => Box::new(TcpStream::connect(address).await?) as Stream,
-            Target::Unix(path) => Box::new(UnixStream::connect(path).await?),
+            Target::Ip(address) => Box::new(connect_ip(broker, address).await?) as Stream,
+            Target::Unix(path) => {
+                Box::new(UnixStream::connect(path).await.map_err(DialError::Failed)?)
+            }
         })
     };
     match timeout_at(deadline.at, connecting).await {
-        Ok(connected) => connected.map_err(DialError::Failed),
+        Ok(connected) => connected,
         Err(_) => Err(DialError::TimedOut(deadline.timeout)),
     }
+}
+
+/// Connects as clients are, from the same addresses: a firewall may know no others.
+async fn connect_ip(broker: &Broker, to: SocketAddr) -> Result<TcpStream, DialError> {
+    for source in broker.sources.in_turn(to) {
+        match connect_from(source.address, to).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => source.pass_over(error)?,
+        }
+    }
+    Err(broker.sources.exhausted(to))
+}
+
+async fn connect_from(source: Option<IpAddr>, to: SocketAddr) -> Result<TcpStream, ConnectError> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if let Some(source) = source {
+        bind_source(&socket, source)?;
+    }
+    socket.connect(to).await.map_err(ConnectError::of_connect)
 }
 
 /// Puts TLS on a connection, where the pool's brokers are reached by TLS.

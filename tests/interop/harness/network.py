@@ -1,9 +1,12 @@
-"""A network of the test's own, in which packets can be lost."""
+"""A network of the test's own, in which packets can be lost and ports be few."""
 
 import ctypes
 import os
 import subprocess
 from contextlib import contextmanager
+from pathlib import Path
+
+LOCAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 # Of <linux/sched.h>.
 CLONE_NEWNET = 0x40000000
@@ -44,6 +47,11 @@ def all_lost(port):
         yield
     finally:
         nft(f"flush chain {TABLE} input")
+
+
+def set_local_ports(low, high):
+    """From now on, connections of this network have ports from `low` to `high`."""
+    LOCAL_PORTS.write_text(f"{low} {high}")
 
 
 def nft(command):

@@ -1,0 +1,100 @@
+//! The local address that a connection is made from.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    os::fd::AsFd,
+};
+
+use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+use rustix::{
+    io::Errno,
+    net::{self, AddressFamily, SocketType},
+};
+
+/// Why a connection could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Each of the local address's ports has a connection to that peer.
+    #[error("no local port left")]
+    NoPort,
+    /// No interface has the local address.
+    #[error("not an address of this host")]
+    NotLocal,
+    #[error(transparent)]
+    Failed(#[from] io::Error),
+}
+
+impl ConnectError {
+    /// What connect(2) on a socket of the Internet means by its error.
+    pub fn of_connect(error: io::Error) -> Self {
+        match Errno::from_io_error(&error) {
+            // Older kernels say AGAIN.
+            Some(Errno::ADDRNOTAVAIL | Errno::AGAIN) => Self::NoPort,
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+/// Has `socket` connect from `source`. The kernel chooses the port when it connects: it is then
+/// taken towards that peer alone, while bind(2) would take it towards all of them.
+pub fn bind_source(socket: impl AsFd, source: IpAddr) -> Result<(), ConnectError> {
+    // Where there is no such option, bind(2) chooses, and there are fewer ports.
+    let _ = setsockopt(&socket, IpBindAddressNoPort, &true);
+    net::bind(socket, &SocketAddr::new(source, 0)).map_err(|error| match error {
+        Errno::ADDRNOTAVAIL => ConnectError::NotLocal,
+        Errno::ADDRINUSE => ConnectError::NoPort,
+        error => ConnectError::Failed(error.into()),
+    })
+}
+
+/// Whether connections can be made from `source`.
+///
+/// # Errors
+/// Why they cannot.
+pub fn check_source(source: IpAddr) -> Result<(), ConnectError> {
+    let socket = net::socket(family(source), SocketType::STREAM, None).map_err(io::Error::from)?;
+    bind_source(socket, source)
+}
+
+pub(super) fn family(of: IpAddr) -> AddressFamily {
+    match of {
+        IpAddr::V4(_) => AddressFamily::INET,
+        IpAddr::V6(_) => AddressFamily::INET6,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, os::fd::OwnedFd};
+
+    use super::*;
+
+    #[test]
+    fn the_port_is_chosen_at_connect() {
+        for loopback in ["127.0.0.1", "::1"] {
+            let source: IpAddr = loopback.parse().unwrap();
+            let peer = TcpListener::bind((source, 0)).unwrap();
+            let socket = net::socket(family(source), SocketType::STREAM, None).unwrap();
+            bind_source(&socket, source).unwrap();
+            let port = |socket: &OwnedFd| {
+                SocketAddr::try_from(net::getsockname(socket).unwrap()).unwrap().port()
+            };
+            assert_eq!(port(&socket), 0, "{loopback}");
+            net::connect(&socket, &peer.local_addr().unwrap()).unwrap();
+            assert_ne!(port(&socket), 0);
+        }
+    }
+
+    #[test]
+    fn an_address_of_another_host() {
+        // TEST-NET-1 and the documentation prefix: RFC 5737 and RFC 3849.
+        for source in ["192.0.2.1", "2001:db8::1"] {
+            let checked = check_source(source.parse().unwrap());
+            assert!(matches!(checked, Err(ConnectError::NotLocal)), "{source}: {checked:?}");
+        }
+        for source in ["127.0.0.1", "127.0.0.2", "::1"] {
+            check_source(source.parse().unwrap()).unwrap();
+        }
+    }
+}

@@ -18,8 +18,9 @@ import time
 from pathlib import Path
 
 from rig import certificate, network, proxies, report
+from rig.measure import Settings, measure
 from rig.process import Failure
-from rig.scenarios import SCENARIOS, Settings, chosen, measure
+from rig.scenarios import SCENARIOS, chosen
 
 DEFAULT_PROXIES = "mqtt-lb,haproxy,nginx,relay,relay-splice"
 

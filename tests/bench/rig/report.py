@@ -151,4 +151,5 @@ lb/peer: mqtt-lb to the better of HAProxy and nginx; lb/relay: to the raw epoll 
 splice; relay/peer: what that relay itself reaches. `near relay`: the relay misses the target too, and mqtt-lb is
 within 1.10 of it. spread: largest difference between rounds of one proxy; others: largest share of the proxy's
 core that was not the proxy's. nginx reads no CONNECT (its open-source build has no MQTT module): it hashes the
-client's address and port, the relay the client ID by FNV-1a, HAProxy the client ID with its MQTT converter."""
+client's address and port, the relay the client ID by FNV-1a, HAProxy the client ID with its MQTT converter.
+Over TLS: one P-256 certificate, and clients that offer TLS 1.3, TLS_AES_128_GCM_SHA256 and X25519 alone."""

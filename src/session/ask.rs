@@ -104,7 +104,8 @@ impl Opening<'_> {
         let began = shard.reactor.now();
         let dialled = {
             let broker = lease.broker();
-            let opening = upstream::Opening { header: &[], connect: &self.buffer };
+            let header = self.proxy_header(pool.config.send_proxy_protocol);
+            let opening = upstream::Opening { header: &header, connect: &self.buffer };
             let dialling = pin!(dial(&shard.reactor, broker, pool.config.connect_timeout, opening));
             while_unbroken(shard, &self.client, EndPhase::Dial, dialling).await
         };

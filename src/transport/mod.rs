@@ -4,6 +4,7 @@
 //! except for [`Notify`], by which other threads wake the worker.
 
 mod pipe;
+pub mod proxy_protocol;
 mod reactor;
 mod socket;
 mod stream;

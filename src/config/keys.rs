@@ -7,6 +7,7 @@ use super::{
     ProgramLogFormat, Rate, Runtime, Timeouts, WhenFull,
     cross::{Binds, Names},
     pool_keys::pool,
+    proxy_protocol_keys,
     quantities::{self, ABOVE_ZERO, ZERO_TOO},
     secret,
     section::{Item, Read, Section},
@@ -83,12 +84,15 @@ fn listener(
         let name = section.required("name", "a name", |item| names.add(item));
         let bind = section.required("bind", BIND, |item| binds.add(item));
         let pool = section.required("pool", "the name of a pool", pool);
-        section.not_available_yet(&["accept_proxy_protocol", "tls", "websocket"]);
+        let proxy_protocol = section.optional("accept_proxy_protocol", |item| {
+            item.section(|section| proxy_protocol_keys::accept(section, bind.as_ref().ok()))
+        });
+        section.not_available_yet(&["tls", "websocket"]);
         Ok(Listener {
             name: name?,
             bind: bind?,
             pool: pool?,
-            proxy_protocol: None,
+            proxy_protocol: proxy_protocol?,
             tls: None,
             websocket: None,
         })

@@ -9,6 +9,7 @@ use super::{
     Upstream,
     cross::Names,
     health_keys::health,
+    proxy_protocol_keys,
     quantities::{self, ABOVE_ZERO, INTERVAL, ZERO_TOO},
     section::{Item, Read, Section},
     units::{ADDRESS, DNS_NAME, PORT},
@@ -50,7 +51,9 @@ pub(super) fn pool(item: &Item<'_>, names: &mut Names) -> Read<Pool> {
         let slow_start =
             section.optional("slow_start", |item| quantities::duration(item, &ABOVE_ZERO));
         let admission = section.optional("admission", |item| item.section(admission));
-        section.not_available_yet(&["tls", "send_proxy_protocol", "source_addresses"]);
+        let send_proxy_protocol =
+            section.or("send_proxy_protocol", "none", proxy_protocol_keys::send);
+        section.not_available_yet(&["tls", "source_addresses"]);
         if let (Ok(upstreams), Ok(health)) = (&upstreams, &health) {
             can_be_asked(section, upstreams, health)?;
         }
@@ -69,7 +72,7 @@ pub(super) fn pool(item: &Item<'_>, names: &mut Names) -> Read<Pool> {
             slow_start: slow_start?,
             admission: admission?,
             tls: None,
-            send_proxy_protocol: None,
+            send_proxy_protocol: send_proxy_protocol?,
             source_addresses: Vec::new(),
         })
     })

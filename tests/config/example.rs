@@ -10,12 +10,10 @@ use crate::{SMALLEST, faults, good, with};
 pub(crate) const EXAMPLE: &str = include_str!("../../config.yaml.example");
 
 /// Where a key of a later version stands.
-const LATER: [(&str, &str); 6] = [
-    ("listeners[0]", "accept_proxy_protocol"),
+const LATER: [(&str, &str); 4] = [
     ("listeners[0]", "tls"),
     ("listeners[0]", "websocket"),
     ("pools[0]", "tls"),
-    ("pools[0]", "send_proxy_protocol"),
     ("pools[0]", "source_addresses"),
 ];
 
@@ -93,6 +91,8 @@ fn the_example_states_the_defaults() {
 fn the_examples_commented_keys_are_good() {
     let (_folder, text) = uncommented();
     let config = good(&text);
+    let balancers = config.listeners[0].proxy_protocol.as_ref().unwrap();
+    assert!(balancers.is_from(Some("10.1.2.3".parse().unwrap())) && !balancers.unix);
     let pool = &config.pools[0];
     assert_eq!(pool.balance.bounded_load, Some(1.25));
     assert_eq!(pool.rebalance.unwrap().get(), 50);
@@ -139,6 +139,7 @@ fn the_example_has_every_key() {
         "runtime:",
         "  workers: ",
         "    bind: 0.0.0.0",
+        "      from: ",
         "      algorithm: ",
         "        address: ",
         "    tries: ",
@@ -176,8 +177,8 @@ fn the_example_has_every_key() {
     }
     // Each section of the design's section 3, and `dns`, has been visited. Of what checks over HTTP
     // have more, the test above has seen to.
-    let pool = 4 + 13 + 4 + 3 + 8 + 4 + 1 + 3;
-    assert_eq!(keys, 10 + 1 + 3 + pool + 5 + 4 + 2 + 5 + 1 + 1 + 3 + 2 + 2);
+    let pool = 4 + 14 + 4 + 3 + 8 + 4 + 1 + 3;
+    assert_eq!(keys, 10 + 1 + 4 + 1 + pool + 5 + 4 + 2 + 5 + 1 + 1 + 3 + 2 + 2);
 }
 
 /// serde_yaml shares no code with the reader of this crate: what it makes of a text, written out

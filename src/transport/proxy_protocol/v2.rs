@@ -31,27 +31,33 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Progress, Invalid> {
     if len > MAX_LEN {
         return Err(Invalid::TooLong { len });
     }
+    // The sender's own connection: all that follows is to be discarded, whatever it is.
+    let tlvs = if command == LOCAL { len } else { FIXED + addresses_len(family)? };
+    if tlvs > len {
+        return Err(Invalid::NoRoomForAddresses);
+    }
     let Some(whole) = bytes.get(..len) else { return Ok(Progress::Incomplete) };
     let header = match command {
-        // The sender's own connection: all that follows is to be discarded, whatever it is.
         LOCAL => Header::default(),
-        _ => proxied(whole, family)?,
+        _ => proxied(whole, family, tlvs)?,
     };
     Ok(Progress::Complete { header, len })
 }
 
-fn proxied(whole: &[u8], family: u8) -> Result<Header, Invalid> {
+fn addresses_len(family: u8) -> Result<usize, Invalid> {
     // The low half is the transport: UNSPEC, STREAM or DGRAM.
-    let address_len = match (family >> 4, family & 0x0F) {
-        (0, 0..=2) => 0,
-        (1, 0..=2) => 2 * (4 + 2),
-        (2, 0..=2) => 2 * (16 + 2),
+    match (family >> 4, family & 0x0F) {
+        (0, 0..=2) => Ok(0),
+        (1, 0..=2) => Ok(2 * (4 + 2)),
+        (2, 0..=2) => Ok(2 * (16 + 2)),
         // AF_UNIX: two paths.
-        (3, 0..=2) => 2 * 108,
-        _ => return Err(Invalid::Family(family)),
-    };
-    let tlvs = FIXED + address_len;
-    let block = whole.get(FIXED..tlvs).ok_or(Invalid::NoRoomForAddresses)?;
+        (3, 0..=2) => Ok(2 * 108),
+        _ => Err(Invalid::Family(family)),
+    }
+}
+
+fn proxied(whole: &[u8], family: u8, tlvs: usize) -> Result<Header, Invalid> {
+    let block = whole.get(FIXED..tlvs).unwrap_or_default();
     // Valid families that no client of TCP is of count as UNSPEC (section 2.2).
     let addresses = match family {
         TCP_OVER_IPV4 => pair::<4>(block),

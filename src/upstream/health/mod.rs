@@ -67,11 +67,12 @@ async fn check_forever(
     client_id: String,
 ) {
     let (name, upstream) = (&pool.config.name, &broker.name);
+    let header = pool.config.send_proxy_protocol;
     let mut skipping = false;
     sleep(check.interval.mul_f64(0.1 * fastrand::f64())).await;
     loop {
         let next = Instant::now() + check.interval.mul_f64(0.9 + 0.2 * fastrand::f64());
-        let outcome = probe(&check, &broker, &client_id).await;
+        let outcome = probe(&check, &broker, header, &client_id).await;
         let word = match &outcome {
             Ok(()) => {
                 pool.probed(&broker, Ok(()), Instant::now().into_std());
@@ -197,7 +198,7 @@ mod tests {
         let mut check = pool(&[("b", "127.0.0.1:1".to_owned())]).health.active.unwrap();
         check.probe = Probe::Http { port: 80, path: "/".into(), expect: vec![200], login: None };
         let pool = running(&pool(&[("b", "unix:/run/broker.sock".to_owned())]));
-        let outcome = probe(&check, &pool.members().list[0].broker, "").await;
+        let outcome = probe(&check, &pool.members().list[0].broker, None, "").await;
         assert!(matches!(outcome, Err(Failure::NoPort)));
     }
 }

@@ -11,8 +11,9 @@ use tokio::{
 
 use super::{http, mqtt};
 use crate::{
-    config::{ActiveCheck, Probe, Secret},
+    config::{ActiveCheck, Probe, ProxyProtocolOut, Secret},
     mqtt::{Malformed, Version, reason},
+    transport::proxy_protocol,
     upstream::{Broker, DialError, Target},
 };
 
@@ -20,27 +21,30 @@ use crate::{
 /// nothing more to say.
 const LEFTOVERS: u64 = 4096;
 
-/// Asks `broker` whether it is well. `client_id` is who an MQTT probe says it is.
+/// Asks `broker` whether it is well. `proxy_protocol` is what its clients' connections begin with,
+/// and `client_id` is who an MQTT probe says it is.
 ///
 /// # Errors
 /// In an operator's words, what was wrong.
 pub(super) async fn probe(
     check: &ActiveCheck,
     broker: &Broker,
+    proxy_protocol: Option<ProxyProtocolOut>,
     client_id: &str,
 ) -> Result<(), Failure> {
+    let header = own_header(proxy_protocol);
     let deadline = Deadline { at: Instant::now() + check.timeout, timeout: check.timeout };
     let target = broker.target().ok_or(DialError::Unresolved)?;
     match &check.probe {
         Probe::Tcp => {
-            let stream = connect(target, deadline).await?;
+            let stream = connect(target, header, deadline).await?;
             leave(stream, deadline).await;
             Ok(())
         }
         Probe::Mqtt { username, password, expect } => {
             let password = password.as_ref().map(Secret::reveal);
             let packet = mqtt::connect(client_id, check.timeout, username.as_deref(), password);
-            let mut stream = connect(target, deadline).await?;
+            let mut stream = connect(target, header, deadline).await?;
             let code = mqtt::ask(&mut stream, &packet, deadline).await?;
             leave(stream, deadline).await;
             if expect.contains(&code) {
@@ -53,7 +57,7 @@ pub(super) async fn probe(
             address.set_port(*port);
             let login = login.as_ref().map(|(username, password)| (&**username, password.reveal()));
             let request = http::get(&broker.address, address, path, login)?;
-            let stream = connect(Target::Ip(address), deadline).await?;
+            let stream = connect(Target::Ip(address), &[], deadline).await?;
             let status = http::ask(stream, request, deadline).await?;
             if expect.contains(&status) {
                 return Ok(());
@@ -123,16 +127,31 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 pub(super) type Stream = Box<dyn Duplex>;
 
-async fn connect(target: Target<'_>, deadline: Deadline) -> Result<Stream, DialError> {
+async fn connect(
+    target: Target<'_>,
+    header: &[u8],
+    deadline: Deadline,
+) -> Result<Stream, DialError> {
     let connecting = async {
-        Ok(match target {
+        let mut stream = match target {
             Target::Ip(address) => Box::new(TcpStream::connect(address).await?) as Stream,
             Target::Unix(path) => Box::new(UnixStream::connect(path).await?),
-        })
+        };
+        stream.write_all(header).await?;
+        Ok(stream)
     };
     match timeout_at(deadline.at, connecting).await {
         Ok(connected) => connected.map_err(DialError::Failed),
         Err(_) => Err(DialError::TimedOut(deadline.timeout)),
+    }
+}
+
+/// What tells a broker that a connection is no client's.
+fn own_header(version: Option<ProxyProtocolOut>) -> &'static [u8] {
+    match version {
+        None => &[],
+        Some(ProxyProtocolOut::V1) => proxy_protocol::V1_OWN,
+        Some(ProxyProtocolOut::V2) => proxy_protocol::V2_OWN,
     }
 }
 

@@ -10,6 +10,8 @@ use crate::{
 pub(crate) struct Config {
     pub(crate) workers: usize,
     pub(crate) bind: String,
+    /// Further keys of the listener, in flow style.
+    pub(crate) listener: Vec<String>,
     /// Lines of the pool beside its upstreams, in flow style, such as `tries: 2`.
     pub(crate) pool: Vec<String>,
     /// Flow mappings of the upstreams.
@@ -32,6 +34,7 @@ impl Config {
         Self {
             workers: 1,
             bind: "127.0.0.1:0".to_owned(),
+            listener: Vec::new(),
             pool: Vec::new(),
             upstreams: upstreams
                 .map(|(n, address)| format!("{{ name: b{}, address: \"{address}\" }}", n + 1))
@@ -53,6 +56,11 @@ impl Config {
         self
     }
 
+    pub(crate) fn listener(mut self, key: &str) -> Self {
+        self.listener.push(key.to_owned());
+        self
+    }
+
     pub(crate) fn pool(mut self, line: &str) -> Self {
         self.pool.push(line.to_owned());
         self
@@ -68,6 +76,8 @@ impl Config {
         let lines = |indent: &str, lines: &[String]| -> String {
             lines.iter().flat_map(|line| [indent, line, "\n"]).collect()
         };
+        let of_listener: String =
+            self.listener.iter().flat_map(|key| [", ", key.as_str()]).collect();
         let of_pool = lines("    ", &self.pool);
         let mut upstreams = lines("      - ", &self.upstreams);
         if !upstreams.is_empty() {
@@ -76,7 +86,7 @@ impl Config {
         let more = lines("", &self.more);
         format!(
             "runtime: {{ workers: {workers} }}\n\
-             listeners: [ {{ name: mqtt, bind: \"{bind}\", pool: brokers }} ]\n\
+             listeners: [ {{ name: mqtt, bind: \"{bind}\", pool: brokers{of_listener} }} ]\n\
              pools:\n  - name: brokers\n{of_pool}{upstreams}\
              access_log: [ {access_log} ]\n\
              admin: {{ bind: \"{admin}\" }}\n\

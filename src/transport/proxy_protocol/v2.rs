@@ -32,14 +32,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Progress, Invalid> {
         return Err(Invalid::TooLong { len });
     }
     // The sender's own connection: all that follows is to be discarded, whatever it is.
-    let tlvs = if command == LOCAL { len } else { FIXED + addresses_len(family)? };
-    if tlvs > len {
+    let rest = if command == LOCAL { len } else { FIXED + addresses_len(family)? };
+    if rest > len {
         return Err(Invalid::NoRoomForAddresses);
     }
     let Some(whole) = bytes.get(..len) else { return Ok(Progress::Incomplete) };
     let header = match command {
         LOCAL => Header::default(),
-        _ => proxied(whole, family, tlvs)?,
+        _ => proxied(whole, family, rest)?,
     };
     Ok(Progress::Complete { header, len })
 }
@@ -56,15 +56,15 @@ fn addresses_len(family: u8) -> Result<usize, Invalid> {
     }
 }
 
-fn proxied(whole: &[u8], family: u8, tlvs: usize) -> Result<Header, Invalid> {
-    let block = whole.get(FIXED..tlvs).unwrap_or_default();
+fn proxied(whole: &[u8], family: u8, rest: usize) -> Result<Header, Invalid> {
+    let block = whole.get(FIXED..rest).unwrap_or_default();
     // Valid families that no client of TCP is of count as UNSPEC (section 2.2).
     let addresses = match family {
         TCP_OVER_IPV4 => pair::<4>(block),
         TCP_OVER_IPV6 => pair::<16>(block),
         _ => None,
     };
-    let (tls, unique_id) = tlv::read(whole, tlvs)?;
+    let (tls, unique_id) = tlv::read(whole, rest)?;
     Ok(Header { addresses, tls, unique_id })
 }
 
@@ -95,9 +95,9 @@ pub(super) fn write(
             (TCP_OVER_IPV6, block(&as_v6(from).octets(), &as_v6(to).octets(), of))
         }
     };
-    let tlvs = tlv::write(tls, unique_id);
-    let len = (block.len() + tlvs.len() + tlv::CHECKSUM_LEN) as u16;
-    let header = [SIGNATURE, &[PROXY, family], &len.to_be_bytes(), &block, &tlvs].concat();
+    let rest = tlv::write(tls, unique_id);
+    let len = (block.len() + rest.len() + tlv::CHECKSUM_LEN) as u16;
+    let header = [SIGNATURE, &[PROXY, family], &len.to_be_bytes(), &block, &rest].concat();
     tlv::with_checksum(header)
 }
 

@@ -214,7 +214,7 @@ fn what_is_written() {
         alpn: Some(b"mqtt"[..].into()),
     };
     let from_to = addresses("192.0.2.1:56324", "198.51.100.2:1883");
-    let tlvs = [
+    let said = [
         tlv(0x01, b"mqtt"),
         tlv(0x02, b"broker.example"),
         tlv(0x05, b"eed5000000000000"),
@@ -231,9 +231,9 @@ fn what_is_written() {
     .concat();
     let written = write_v2(Some(from_to), Some(&tls), b"eed5000000000000");
     let (rest, sum) = written.split_at(written.len() - 4);
-    let len = IPV4.len() + tlvs.len() + 7;
+    let len = IPV4.len() + said.len() + 7;
     let fixed = [SIGNATURE, b"\x21\x11", &(len as u16).to_be_bytes()].concat();
-    assert_eq!(rest, [&fixed, IPV4, &tlvs, b"\x03\x00\x04"].concat());
+    assert_eq!(rest, [&fixed, IPV4, &said, b"\x03\x00\x04"].concat());
     assert_eq!(sum, crc(&[rest, &[0; 4]].concat()).to_be_bytes());
     let header = Header {
         addresses: Some(from_to),

@@ -73,10 +73,10 @@ install_quietly() {
 
 install_packages() {
   # A C compiler, because some crates have a little C.
-  local wanted=(build-essential dnsmasq-base nginx-light haproxy) missing=() package
+  local wanted=(build-essential dnsmasq-base nginx-light haproxy openssl) missing=() package
   if ! $quick; then
-    # nginx's stream module is for tests/bench/compare.sh, which makes its certificate with openssl.
-    wanted+=(libnginx-mod-stream mosquitto mosquitto-clients openssl prometheus python3 python3-venv)
+    # nginx's stream module is for tests/bench/compare.sh, and for the PROXY protocol.
+    wanted+=(libnginx-mod-stream mosquitto mosquitto-clients prometheus python3 python3-venv)
     # For the network that loses packets.
     wanted+=(iproute2 nftables)
     if ! command -v node >/dev/null; then wanted+=(nodejs); fi

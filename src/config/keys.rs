@@ -7,6 +7,7 @@ use super::{
     ProgramLogFormat, Rate, Runtime, Timeouts, WhenFull,
     cross::{Binds, Names},
     pool_keys::pool,
+    proxy_protocol_keys,
     quantities::{self, ABOVE_ZERO, ZERO_TOO},
     secret,
     section::{Item, Read, Section},
@@ -87,12 +88,15 @@ fn listener(
         let websocket = section.has("websocket");
         let tls = section
             .optional("tls", |item| item.section(|section| tls::listener(section, websocket)));
-        section.not_available_yet(&["accept_proxy_protocol", "websocket"]);
+        let proxy_protocol = section.optional("accept_proxy_protocol", |item| {
+            item.section(|section| proxy_protocol_keys::accept(section, bind.as_ref().ok()))
+        });
+        section.not_available_yet(&["websocket"]);
         Ok(Listener {
             name: name?,
             bind: bind?,
             pool: pool?,
-            proxy_protocol: None,
+            proxy_protocol: proxy_protocol?,
             tls: tls?,
             websocket: None,
         })

@@ -23,6 +23,13 @@ pub struct ProxyProtocolIn {
     pub unix: bool,
 }
 
+impl ProxyProtocolIn {
+    /// Whether the connections of a peer begin with a header; `None` is a peer on a unix socket.
+    pub fn is_from(&self, peer: Option<IpAddr>) -> bool {
+        peer.map_or(self.unix, |ip| self.from.contains(ip))
+    }
+}
+
 /// TLS of a listener.
 #[derive(Clone, Debug)]
 pub struct ListenerTls {

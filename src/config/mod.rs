@@ -7,6 +7,7 @@ mod keys;
 mod listener;
 mod pool;
 mod pool_keys;
+mod proxy_protocol_keys;
 mod quantities;
 mod secret;
 mod section;

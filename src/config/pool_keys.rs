@@ -9,6 +9,7 @@ use super::{
     Upstream,
     cross::Names,
     health_keys::health,
+    proxy_protocol_keys,
     quantities::{self, ABOVE_ZERO, INTERVAL, ZERO_TOO},
     section::{Item, Read, Section},
     tls,
@@ -58,7 +59,8 @@ pub(super) fn pool(item: &Item<'_>, names: &mut Names) -> Read<Pool> {
         let tls =
             section.optional("tls", |item| item.section(|section| tls::pool(section, listed)));
         let source_addresses = section.optional("source_addresses", source_addresses);
-        section.not_available_yet(&["send_proxy_protocol"]);
+        let send_proxy_protocol =
+            section.or("send_proxy_protocol", "none", proxy_protocol_keys::send);
         if let (Ok(upstreams), Ok(health)) = (&upstreams, &health) {
             can_be_asked(section, upstreams, health)?;
         }
@@ -82,7 +84,7 @@ pub(super) fn pool(item: &Item<'_>, names: &mut Names) -> Read<Pool> {
             slow_start: slow_start?,
             admission: admission?,
             tls: tls?,
-            send_proxy_protocol: None,
+            send_proxy_protocol: send_proxy_protocol?,
             source_addresses: source_addresses?.unwrap_or_default(),
         })
     })

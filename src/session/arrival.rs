@@ -33,7 +33,16 @@ impl Arrival {
 
     /// Whether MQTT begins with the first byte.
     pub(super) fn is_plain(&self) -> bool {
-        self.proxy_protocol.is_none() && self.tls.is_none() && self.websocket.is_none()
+        self.proxy_protocol.is_none() && self.first_layer().is_none()
+    }
+
+    /// What the bytes of a client begin with, unless that is MQTT.
+    fn first_layer(&self) -> Option<Stage> {
+        match (&self.tls, &self.websocket) {
+            (Some(_), _) => Some(Stage::Tls),
+            (None, Some(_)) => Some(Stage::WebSocket),
+            (None, None) => None,
+        }
     }
 }
 
@@ -55,8 +64,14 @@ impl Opening<'_> {
 
     async fn unwrap(&mut self, stage: &Cell<Stage>) -> Result<(), Rejected> {
         let arrival = &self.record.origin.clone().arrival;
-        if let Some(_rules) = &arrival.proxy_protocol {
-            stage.set(Stage::ProxyHeader);
+        if let Some(rules) = &arrival.proxy_protocol {
+            if rules.is_from(self.record.client_ip()) {
+                stage.set(Stage::ProxyHeader);
+                self.take_proxy_header().await?;
+            } else if let Some(next) = arrival.first_layer() {
+                stage.set(next);
+                self.refuse_proxy_header().await?;
+            }
         }
         if let Some(acceptor) = &arrival.tls {
             stage.set(Stage::Tls);

@@ -103,7 +103,8 @@ impl Opening<'_> {
         self.record.tries = self.record.tries.saturating_add(1);
         let began = shard.reactor.now();
         let dialled = {
-            let opening = upstream::Opening { header: &[], connect: &self.buffer };
+            let header = self.proxy_header(pool.config.send_proxy_protocol);
+            let opening = upstream::Opening { header: &header, connect: &self.buffer };
             let dialling = pin!(dial(&shard.reactor, pool, &mut lease, opening));
             while_unbroken(shard, &self.client, EndPhase::Dial, dialling).await
         };

@@ -10,6 +10,7 @@ mod gate;
 mod handshake;
 mod live;
 mod owners;
+mod proxy_header;
 mod rebalance;
 mod record;
 mod reject;

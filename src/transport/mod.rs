@@ -5,6 +5,7 @@
 
 mod backlog;
 mod pipe;
+pub mod proxy_protocol;
 mod reactor;
 mod socket;
 mod source;

@@ -162,6 +162,11 @@ impl Socket {
         &self.reactor.records
     }
 
+    /// Our side's address; `None` on a unix socket.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        net::getsockname(&self.fd).ok()?.try_into().ok()
+    }
+
     /// Whether the connection has come about.
     pub fn is_connected(&self) -> bool {
         net::getpeername(&self.fd).is_ok()

@@ -14,11 +14,7 @@ use crate::{
 pub(crate) const EXAMPLE: &str = include_str!("../../config.yaml.example");
 
 /// Where a key of a later version stands.
-const LATER: [(&str, &str); 3] = [
-    ("listeners[0]", "accept_proxy_protocol"),
-    ("listeners[0]", "websocket"),
-    ("pools[0]", "send_proxy_protocol"),
-];
+const LATER: [(&str, &str); 1] = [("listeners[0]", "websocket")];
 
 /// The example with the keys in it that are commented out, and the folder that its files are in.
 fn uncommented() -> (TempDir, String) {
@@ -102,6 +98,8 @@ fn the_example_states_the_defaults() {
 fn the_examples_commented_keys_are_good() {
     let (_folder, text) = uncommented();
     let config = good(&text);
+    let balancers = config.listeners[0].proxy_protocol.as_ref().unwrap();
+    assert!(balancers.is_from(Some("10.1.2.3".parse().unwrap())) && !balancers.unix);
     let pool = &config.pools[0];
     assert_eq!(pool.balance.bounded_load, Some(1.25));
     assert_eq!(pool.rebalance.unwrap().get(), 50);
@@ -153,6 +151,7 @@ fn the_example_has_every_key() {
         "    bind: 0.0.0.0",
         "      client_auth: ",
         "          key: ",
+        "      from: ",
         "      algorithm: ",
         "        address: ",
         "    tries: ",
@@ -191,7 +190,7 @@ fn the_example_has_every_key() {
     }
     // Each section of the design's section 3, and `dns`, has been visited. Of what checks over HTTP
     // have more, the test above has seen to.
-    let listener = 4 + 6 + 2;
+    let listener = 4 + 6 + 2 + 1;
     let pool = 4 + 15 + 4 + 3 + 8 + 4 + 1 + 3 + 6;
     assert_eq!(keys, 10 + 1 + listener + pool + 5 + 4 + 2 + 5 + 1 + 1 + 3 + 2 + 2);
 }

@@ -5,6 +5,7 @@ mod example;
 mod fuzz;
 mod health;
 mod pools;
+mod proxy_protocol;
 mod syntax;
 mod tls;
 mod values;
@@ -91,6 +92,7 @@ fn the_smallest_config_has_the_designs_defaults() {
     assert_eq!(format!("{:?}", pool.health.passive), passive);
     assert_eq!(pool.health.fail_open_percent, NonZeroU32::new(90));
     assert_eq!(pool.on_down, OnDown::Close);
+    assert!(config.listeners[0].proxy_protocol.is_none() && pool.send_proxy_protocol.is_none());
     assert!(pool.discover.is_none() && pool.health.active.is_none() && pool.admission.is_none());
     let absent = (pool.balance.bounded_load, pool.rebalance, pool.slow_start);
     assert_eq!(absent, (None, None, None));
@@ -161,7 +163,8 @@ access_log:
             "8:5: listeners[2]: is a single value; allowed: a mapping of keys to values",
             "11:5: pools[0].balence: is an unknown key (did you mean balance?); allowed: name, \
              balance, discover, upstreams, connect_timeout, connack_timeout, tries, retry_on, \
-             health, on_down, rebalance, slow_start, admission, tls, source_addresses",
+             health, on_down, rebalance, slow_start, admission, tls, source_addresses, \
+             send_proxy_protocol",
             "13:17: pools[0].upstreams[0].name: \"b 1\" is not a name; allowed: printable text \
              without spaces, quotes, backslashes and ${",
             "13:31: pools[0].upstreams[0].address: \"10.0.0.7\" has no valid port; allowed: IP:PORT, \

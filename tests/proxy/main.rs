@@ -25,6 +25,9 @@ mod name_server;
 #[path = "../config/tls/pki.rs"]
 mod pki;
 mod probes;
+mod proxy_header;
+mod proxy_protocol_in;
+mod proxy_protocol_out;
 mod records;
 mod retry;
 mod returning;

@@ -15,7 +15,8 @@ use tokio::time::timeout_at;
 
 use super::{
     Task,
-    probe::{Deadline, Failure, Stream},
+    probe::Failure,
+    reach::{Deadline, Stream},
 };
 use crate::config::Address;
 

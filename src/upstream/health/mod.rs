@@ -3,6 +3,7 @@
 mod http;
 mod mqtt;
 mod probe;
+mod reach;
 
 use std::{
     collections::HashMap,
@@ -19,6 +20,7 @@ use tokio::{
 use super::{Broker, Pool};
 use crate::config::ActiveCheck;
 use probe::probe;
+use reach::Way;
 
 /// How often a pool is looked at for brokers that came or went. Few checks are more frequent, and a
 /// look is the load of one number.
@@ -67,11 +69,14 @@ async fn check_forever(
     client_id: String,
 ) {
     let (name, upstream) = (&pool.config.name, &broker.name);
+    let header = pool.config.send_proxy_protocol;
     let mut skipping = false;
     sleep(check.interval.mul_f64(0.1 * fastrand::f64())).await;
     loop {
         let next = Instant::now() + check.interval.mul_f64(0.9 + 0.2 * fastrand::f64());
-        let outcome = probe(&check, &broker, pool.tls().as_deref(), &client_id).await;
+        let tls = pool.tls();
+        let way = Way { header, tls: tls.as_deref() };
+        let outcome = probe(&check, &broker, way, &client_id).await;
         let word = match &outcome {
             Ok(()) => {
                 pool.probed(&broker, Ok(()), Instant::now().into_std());
@@ -197,7 +202,7 @@ mod tests {
         let mut check = pool(&[("b", "127.0.0.1:1".to_owned())]).health.active.unwrap();
         check.probe = Probe::Http { port: 80, path: "/".into(), expect: vec![200], login: None };
         let pool = running(&pool(&[("b", "unix:/run/broker.sock".to_owned())]));
-        let outcome = probe(&check, &pool.members().list[0].broker, None, "").await;
+        let outcome = probe(&check, &pool.members().list[0].broker, Way::default(), "").await;
         assert!(matches!(outcome, Err(Failure::NoPort)));
     }
 }

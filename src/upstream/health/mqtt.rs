@@ -7,7 +7,10 @@ use tokio::{
     time::timeout_at,
 };
 
-use super::probe::{Deadline, Failure, Stream};
+use super::{
+    probe::Failure,
+    reach::{Deadline, Stream},
+};
 use crate::mqtt::{Progress, Version, connack};
 
 /// 3.1.1 §3.14: type 14, and nothing else.

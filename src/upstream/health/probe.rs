@@ -1,31 +1,19 @@
 //! One probe: connect, ask, and leave politely, all within the check's timeout.
 
-use std::{
-    error::Error,
-    fmt, io,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{error::Error, fmt, io, time::Duration};
 
 use rustix::io::Errno;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, sink},
-    net::{TcpSocket, TcpStream, UnixStream},
-    time::{Instant, timeout_at},
-};
-use tokio_rustls::TlsConnector;
+use tokio::time::Instant;
 
-use super::{http, mqtt};
+use super::{
+    http, mqtt,
+    reach::{Deadline, Way, connect, leave},
+};
 use crate::{
-    config::{ActiveCheck, PoolTls, Probe, Secret},
+    config::{ActiveCheck, Probe, Secret},
     mqtt::{Malformed, Version, reason},
-    transport::{ConnectError, bind_source},
     upstream::{Broker, DialError, Target},
 };
-
-/// Bytes that are read and dropped while a broker is waited for to close: after a DISCONNECT it has
-/// nothing more to say.
-const LEFTOVERS: u64 = 4096;
 
 /// Asks `broker` whether it is well. `client_id` is who an MQTT probe says it is.
 ///
@@ -34,22 +22,20 @@ const LEFTOVERS: u64 = 4096;
 pub(super) async fn probe(
     check: &ActiveCheck,
     broker: &Broker,
-    tls: Option<&PoolTls>,
+    way: Way<'_>,
     client_id: &str,
 ) -> Result<(), Failure> {
     let deadline = Deadline { at: Instant::now() + check.timeout, timeout: check.timeout };
     let target = broker.target().ok_or(DialError::Unresolved)?;
     match &check.probe {
         Probe::Tcp => {
-            let stream = connect(broker, target, deadline).await?;
-            leave(wrap(stream, broker, tls, deadline).await?, deadline).await;
+            leave(connect(broker, target, way, deadline).await?, deadline).await;
             Ok(())
         }
         Probe::Mqtt { username, password, expect } => {
             let password = password.as_ref().map(Secret::reveal);
             let packet = mqtt::connect(client_id, check.timeout, username.as_deref(), password);
-            let stream = connect(broker, target, deadline).await?;
-            let mut stream = wrap(stream, broker, tls, deadline).await?;
+            let mut stream = connect(broker, target, way, deadline).await?;
             let code = mqtt::ask(&mut stream, &packet, deadline).await?;
             leave(stream, deadline).await;
             if expect.contains(&code) {
@@ -62,7 +48,7 @@ pub(super) async fn probe(
             address.set_port(*port);
             let login = login.as_ref().map(|(username, password)| (&**username, password.reveal()));
             let request = http::get(&broker.address, address, path, login)?;
-            let stream = connect(broker, Target::Ip(address), deadline).await?;
+            let stream = connect(broker, Target::Ip(address), Way::default(), deadline).await?;
             let status = http::ask(stream, request, deadline).await?;
             if expect.contains(&status) {
                 return Ok(());
@@ -124,86 +110,6 @@ impl Failure {
             _ => false,
         }
     }
-}
-
-/// When a probe has to be over, and how long it then took.
-#[derive(Clone, Copy)]
-pub(super) struct Deadline {
-    pub(super) at: Instant,
-    pub(super) timeout: Duration,
-}
-
-/// A connection to a broker, over TCP or a unix socket.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
-
-pub(super) type Stream = Box<dyn Duplex>;
-
-async fn connect(
-    broker: &Broker,
-    target: Target<'_>,
-    deadline: Deadline,
-) -> Result<Stream, DialError> {
-    let connecting = async {
-        Ok(match target {
-            Target::Ip(address) => Box::new(connect_ip(broker, address).await?) as Stream,
-            Target::Unix(path) => {
-                Box::new(UnixStream::connect(path).await.map_err(DialError::Failed)?)
-            }
-        })
-    };
-    match timeout_at(deadline.at, connecting).await {
-        Ok(connected) => connected,
-        Err(_) => Err(DialError::TimedOut(deadline.timeout)),
-    }
-}
-
-/// Connects as clients are, from the same addresses: a firewall may know no others.
-async fn connect_ip(broker: &Broker, to: SocketAddr) -> Result<TcpStream, DialError> {
-    for source in broker.sources.in_turn(to) {
-        match connect_from(source.address, to).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => source.pass_over(error)?,
-        }
-    }
-    Err(broker.sources.exhausted(to))
-}
-
-async fn connect_from(source: Option<IpAddr>, to: SocketAddr) -> Result<TcpStream, ConnectError> {
-    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    if let Some(source) = source {
-        bind_source(&socket, source)?;
-    }
-    socket.connect(to).await.map_err(ConnectError::of_connect)
-}
-
-/// Puts TLS on a connection, where the pool's brokers are reached by TLS.
-async fn wrap(
-    stream: Stream,
-    broker: &Broker,
-    tls: Option<&PoolTls>,
-    deadline: Deadline,
-) -> Result<Stream, DialError> {
-    let Some(tls) = tls else { return Ok(stream) };
-    let name = tls.name_for(&broker.address).ok_or(DialError::Nameless)?;
-    let shaking_hands = TlsConnector::from(tls.client.clone()).connect(name, stream);
-    match timeout_at(deadline.at, shaking_hands).await {
-        Ok(Ok(wrapped)) => Ok(Box::new(wrapped)),
-        Ok(Err(error)) => Err(DialError::Failed(error)),
-        Err(_) => Err(DialError::NoTls(deadline.timeout)),
-    }
-}
-
-/// Ends our side and waits for the broker to end its own: closed at once, with something unread, the
-/// connection would end in a reset, which brokers log.
-async fn leave(mut stream: Stream, deadline: Deadline) {
-    let leaving = async {
-        stream.shutdown().await?;
-        copy(&mut stream.take(LEFTOVERS), &mut sink()).await
-    };
-    // The broker has been judged; how it parts is not held against it.
-    let _ = timeout_at(deadline.at, leaving).await;
 }
 
 /// Numbers, as "0 or 5".

@@ -1,0 +1,63 @@
+//! Version 1: one line of text.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::{Addresses, Header, Invalid, Progress, V1_OWN, as_v6};
+
+pub(super) const SIGNATURE: &[u8] = b"PROXY ";
+
+/// With its CR LF; what UNKNOWN is followed by included (section 2.1).
+const LONGEST: usize = 107;
+
+/// Reads a line that begins with [`SIGNATURE`].
+pub(super) fn parse(bytes: &[u8]) -> Result<Progress, Invalid> {
+    let within = bytes.get(..LONGEST).unwrap_or(bytes);
+    let Some(end) = within.iter().position(|&byte| byte == b'\n') else {
+        let is_over = within.len() == LONGEST;
+        return if is_over { Err(Invalid::Line) } else { Ok(Progress::Incomplete) };
+    };
+    let line = within.get(..end).and_then(|line| line.strip_suffix(b"\r")).ok_or(Invalid::Line)?;
+    let said = line.strip_prefix(SIGNATURE).ok_or(Invalid::Line)?;
+    let header = Header { addresses: addresses(said)?, ..Header::default() };
+    Ok(Progress::Complete { header, len: end + 1 })
+}
+
+fn addresses(said: &[u8]) -> Result<Option<Addresses>, Invalid> {
+    // What stands behind UNKNOWN is to be ignored, whatever it is.
+    if said == b"UNKNOWN" || said.starts_with(b"UNKNOWN ") {
+        return Ok(None);
+    }
+    let said = str::from_utf8(said).map_err(|_| Invalid::Fields)?;
+    let (protocol, rest) = said.split_once(' ').unwrap_or((said, ""));
+    let read_ip = match protocol {
+        "TCP4" => |text: &str| text.parse::<Ipv4Addr>().map(IpAddr::V4),
+        "TCP6" => |text: &str| text.parse::<Ipv6Addr>().map(IpAddr::V6),
+        _ => return Err(Invalid::Protocol),
+    };
+    let fields: Vec<&str> = rest.split(' ').collect();
+    let [source, destination, source_port, destination_port] = fields[..] else {
+        return Err(Invalid::Fields);
+    };
+    let address = |ip: &str, of: &str| {
+        let ip = read_ip(ip).map_err(|_| Invalid::Address)?;
+        Ok(SocketAddr::new(ip, port(of)?))
+    };
+    let source = address(source, source_port)?;
+    Ok(Some(Addresses::new(source, address(destination, destination_port)?)))
+}
+
+fn port(text: &str) -> Result<u16, Invalid> {
+    // Rust would take a sign as well.
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits).ok_or(Invalid::Port)
+}
+
+pub(super) fn write(addresses: Option<Addresses>) -> Vec<u8> {
+    let Some(Addresses { source, destination }) = addresses else { return V1_OWN.to_vec() };
+    let (protocol, from, to) = match (source.ip(), destination.ip()) {
+        (from @ IpAddr::V4(_), to @ IpAddr::V4(_)) => ("TCP4", from, to),
+        (from, to) => ("TCP6", IpAddr::V6(as_v6(from)), IpAddr::V6(as_v6(to))),
+    };
+    let ports = format_args!("{} {}", source.port(), destination.port());
+    format!("PROXY {protocol} {from} {to} {ports}\r\n").into_bytes()
+}

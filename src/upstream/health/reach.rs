@@ -1,0 +1,112 @@
+//! The way to a broker for a check: its connection, and all that clients' connections have too.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, sink},
+    net::{TcpSocket, TcpStream, UnixStream},
+    time::{Instant, timeout_at},
+};
+use tokio_rustls::TlsConnector;
+
+use crate::{
+    config::{PoolTls, ProxyProtocolOut},
+    transport::{ConnectError, bind_source, proxy_protocol},
+    upstream::{Broker, DialError, Target},
+};
+
+/// Bytes that are read and dropped while a broker is waited for to close: after a DISCONNECT it has
+/// nothing more to say.
+const LEFTOVERS: u64 = 4096;
+
+/// What the pool's connections begin with.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Way<'a> {
+    pub(super) header: Option<ProxyProtocolOut>,
+    pub(super) tls: Option<&'a PoolTls>,
+}
+
+/// When a probe has to be over, and how long it then took.
+#[derive(Clone, Copy)]
+pub(super) struct Deadline {
+    pub(super) at: Instant,
+    pub(super) timeout: Duration,
+}
+
+/// A connection to a broker, over TCP or a unix socket.
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+pub(super) type Stream = Box<dyn Duplex>;
+
+/// Reaches a broker.
+pub(super) async fn connect(
+    broker: &Broker,
+    target: Target<'_>,
+    way: Way<'_>,
+    deadline: Deadline,
+) -> Result<Stream, DialError> {
+    let connecting = async {
+        let mut stream = match target {
+            Target::Ip(address) => Box::new(connect_ip(broker, address).await?) as Stream,
+            Target::Unix(path) => {
+                Box::new(UnixStream::connect(path).await.map_err(DialError::Failed)?)
+            }
+        };
+        stream.write_all(own_header(way.header)).await.map_err(DialError::Failed)?;
+        Ok::<_, DialError>(stream)
+    };
+    let connected = timeout_at(deadline.at, connecting).await;
+    let stream = connected.map_err(|_| DialError::TimedOut(deadline.timeout))??;
+    let Some(tls) = way.tls else { return Ok(stream) };
+    let name = tls.name_for(&broker.address).ok_or(DialError::Nameless)?;
+    let shaking_hands = TlsConnector::from(tls.client.clone()).connect(name, stream);
+    match timeout_at(deadline.at, shaking_hands).await {
+        Ok(Ok(wrapped)) => Ok(Box::new(wrapped)),
+        Ok(Err(error)) => Err(DialError::Failed(error)),
+        Err(_) => Err(DialError::NoTls(deadline.timeout)),
+    }
+}
+
+/// Connects as clients are, from the same addresses: a firewall may know no others.
+async fn connect_ip(broker: &Broker, to: SocketAddr) -> Result<TcpStream, DialError> {
+    for source in broker.sources.in_turn(to) {
+        match connect_from(source.address, to).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => source.pass_over(error)?,
+        }
+    }
+    Err(broker.sources.exhausted(to))
+}
+
+async fn connect_from(source: Option<IpAddr>, to: SocketAddr) -> Result<TcpStream, ConnectError> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if let Some(source) = source {
+        bind_source(&socket, source)?;
+    }
+    socket.connect(to).await.map_err(ConnectError::of_connect)
+}
+
+/// What tells a broker that a connection is no client's.
+fn own_header(version: Option<ProxyProtocolOut>) -> &'static [u8] {
+    match version {
+        None => &[],
+        Some(ProxyProtocolOut::V1) => proxy_protocol::V1_OWN,
+        Some(ProxyProtocolOut::V2) => proxy_protocol::V2_OWN,
+    }
+}
+
+/// Ends our side and waits for the broker to end its own: closed at once, with something unread, the
+/// connection would end in a reset, which brokers log.
+pub(super) async fn leave(mut stream: Stream, deadline: Deadline) {
+    let leaving = async {
+        stream.shutdown().await?;
+        copy(&mut stream.take(LEFTOVERS), &mut sink()).await
+    };
+    // The broker has been judged; how it parts is not held against it.
+    let _ = timeout_at(deadline.at, leaving).await;
+}

@@ -190,8 +190,8 @@ fn the_example_has_every_key() {
     }
     // Each section of the design's section 3, and `dns`, has been visited. Of what checks over HTTP
     // have more, the test above has seen to.
-    let listener = 4 + 6 + 2 + 1;
-    let pool = 4 + 15 + 4 + 3 + 8 + 4 + 1 + 3 + 6;
+    let listener = 5 + 6 + 2 + 1;
+    let pool = 4 + 16 + 4 + 3 + 8 + 4 + 1 + 3 + 6;
     assert_eq!(keys, 10 + 1 + listener + pool + 5 + 4 + 2 + 5 + 1 + 1 + 3 + 2 + 2);
 }
 

@@ -109,7 +109,7 @@ impl Opening<'_> {
         let mut need = 1;
         loop {
             while self.buffer.len() < need {
-                if self.read_more(limit).await? == 0 {
+                if self.read_more(limit, EndPhase::Connect).await.map_err(Rejected::told)? == 0 {
                     let end = End::new(EndBy::Client, EndPhase::Connect, EndCause::Closed);
                     return Err(end.with(missing(&self.buffer)).into());
                 }
@@ -126,13 +126,14 @@ impl Opening<'_> {
         }
     }
 
-    async fn read_more(&mut self, limit: usize) -> Result<usize, End> {
+    /// Reads once, up to `limit` bytes in all; 0 at the client's end.
+    pub(super) async fn read_more(&mut self, limit: usize, phase: EndPhase) -> Result<usize, End> {
         let shard = self.shard;
         let room = limit.saturating_sub(self.buffer.len());
         let (client, buffer) = (&self.client, &mut self.buffer);
         poll_fn(|cx| {
             if let Some(cause) = shard.ending.get() {
-                return Poll::Ready(Err(End::new(EndBy::Proxy, EndPhase::Connect, cause)));
+                return Poll::Ready(Err(End::new(EndBy::Proxy, phase, cause)));
             }
             let mut scratch = shard.scratch.borrow_mut();
             let size = room.min(scratch.len());
@@ -140,7 +141,7 @@ impl Opening<'_> {
                 buffer.extend_from_slice(&scratch[..n]);
                 n
             });
-            read.map_err(|error| End::failed(EndBy::Client, EndPhase::Connect, &error))
+            read.map_err(|error| End::failed(EndBy::Client, phase, &error))
         })
         .await
     }

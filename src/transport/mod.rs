@@ -4,6 +4,7 @@
 //! except for [`Notify`], by which other threads wake the worker.
 
 mod backlog;
+mod carrier;
 mod pipe;
 mod reactor;
 mod socket;
@@ -12,6 +13,7 @@ mod stream;
 mod timer;
 mod tls;
 mod tls_facts;
+pub mod websocket;
 
 pub use pipe::{Pipe, Pipes};
 pub use reactor::{Notify, Reactor};

@@ -3,6 +3,8 @@
 mod forwarded;
 pub mod frame;
 pub mod request;
+#[cfg(test)]
+mod tests;
 
 use std::{cell::RefCell, io, task::Poll};
 

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Runs `work` while sessions ping through the proxy, all of which have to be answered.
-fn undisturbed<T>(proxy: &Proxy, work: impl FnOnce() -> T) -> T {
+pub(crate) fn undisturbed<T>(proxy: &Proxy, work: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);
     let round_trips = AtomicUsize::new(0);
     let value = thread::scope(|scope| {

@@ -14,9 +14,8 @@ use crate::{
 pub(crate) const EXAMPLE: &str = include_str!("../../config.yaml.example");
 
 /// Where a key of a later version stands.
-const LATER: [(&str, &str); 3] = [
+const LATER: [(&str, &str); 2] = [
     ("listeners[0]", "accept_proxy_protocol"),
-    ("listeners[0]", "websocket"),
     ("pools[0]", "send_proxy_protocol"),
 ];
 
@@ -102,6 +101,9 @@ fn the_example_states_the_defaults() {
 fn the_examples_commented_keys_are_good() {
     let (_folder, text) = uncommented();
     let config = good(&text);
+    let websocket = config.listeners[0].websocket.as_ref().unwrap();
+    assert_eq!(websocket.origins.as_deref().unwrap(), ["https://app.example".into()]);
+    assert!(websocket.forwarded_for.contains("10.255.0.1".parse().unwrap()));
     let pool = &config.pools[0];
     assert_eq!(pool.balance.bounded_load, Some(1.25));
     assert_eq!(pool.rebalance.unwrap().get(), 50);
@@ -153,6 +155,7 @@ fn the_example_has_every_key() {
         "    bind: 0.0.0.0",
         "      client_auth: ",
         "          key: ",
+        "      path: /mqtt",
         "      algorithm: ",
         "        address: ",
         "    tries: ",
@@ -191,7 +194,7 @@ fn the_example_has_every_key() {
     }
     // Each section of the design's section 3, and `dns`, has been visited. Of what checks over HTTP
     // have more, the test above has seen to.
-    let listener = 4 + 6 + 2;
+    let listener = 5 + 6 + 2 + 3;
     let pool = 4 + 15 + 4 + 3 + 8 + 4 + 1 + 3 + 6;
     assert_eq!(keys, 10 + 1 + listener + pool + 5 + 4 + 2 + 5 + 1 + 1 + 3 + 2 + 2);
 }

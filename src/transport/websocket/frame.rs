@@ -116,9 +116,8 @@ impl Decoder {
         while read < bytes.len() && !self.ended {
             if self.left == 0 {
                 match self.take_head(bytes[read]) {
-                    Ok(false) => {}
-                    Ok(true) if self.left == 0 => self.finish(&mut decoded),
-                    Ok(true) => {}
+                    Ok(is_whole) if is_whole && self.left == 0 => self.finish(&mut decoded),
+                    Ok(_) => {}
                     Err(fault) => self.end(&mut decoded, End::Faulty(fault)),
                 }
                 read += 1;
@@ -199,12 +198,11 @@ impl Decoder {
             CONTINUATION if !self.in_message => Err(Fault::NothingToContinue),
             TEXT | BINARY if self.in_message => Err(Fault::Interrupted),
             TEXT => Err(Fault::Text),
-            CONTINUATION | BINARY => Ok(()),
             CLOSE | PING | PONG if !is_last => Err(Fault::FragmentedControl),
             CLOSE | PING | PONG if usize::from(second & !MASKED) > LONGEST_CONTROL => {
                 Err(Fault::LongControl)
             }
-            CLOSE | PING | PONG => Ok(()),
+            CONTINUATION | BINARY | CLOSE | PING | PONG => Ok(()),
             opcode => Err(Fault::Opcode(opcode)),
         }
     }

@@ -185,7 +185,7 @@ fn judge(
     let offered = |name: &&str| {
         tokens(all("sec-websocket-protocol")).any(|offered| offered == name.as_bytes())
     };
-    let Some(subprotocol) = SUBPROTOCOLS.into_iter().find(|name| offered(&name)) else {
+    let Some(subprotocol) = SUBPROTOCOLS.into_iter().find(offered) else {
         return refuse(S::BadRequest, "the request offers no subprotocol \"mqtt\" or \"mqttv3.1\"");
     };
     let forwarded_for = forwarded::client(all("x-forwarded-for"), &rules.forwarded_for);

@@ -84,9 +84,10 @@ fn each_with_its_close_and_one_record() {
                 }
                 client.tcp.send(&sent);
                 client.expect_close(*status);
-                let (event, wanted) = match in_session {
-                    false => ("reject", "proxy/connect/malformed"),
-                    true => ("disconnect", "proxy/relay/malformed"),
+                let (event, wanted) = if in_session {
+                    ("disconnect", "proxy/relay/malformed")
+                } else {
+                    ("reject", "proxy/connect/malformed")
                 };
                 let line = proxy.wait_log("its end", |line| {
                     line["client"] == *address && line["event"] == event
@@ -111,8 +112,9 @@ fn the_longest_frame() {
     let mut client = WsClient::session(proxy.address_of("ws"), "longest");
     let before = proxy.memory();
     let head = [&[0x82, 0xFF][..], &268_435_460u64.to_be_bytes(), &[0; 4]].concat();
-    client.tcp.send(&[&head, &[7; 100_000][..]].concat());
-    client.expect(&[7; 100_000]);
+    let begun = vec![7; 100_000];
+    client.tcp.send(&[&head, &begun[..]].concat());
+    client.expect(&begun);
     let grown = proxy.memory().saturating_sub(before);
     assert!(grown < 512 * 1024, "{grown} bytes");
 }

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     bad_input::undisturbed,
     broker::Broker,
+    bulk::wait_until_stalled,
     client::{CONNACK_V3, Client, connect, publish},
     harness::{PATIENCE, end, heavy, wait_for},
     waiting::assert_at_rest,
@@ -54,7 +55,7 @@ fn bulk(seed: u64) -> Vec<u8> {
     publish(&payload)
 }
 
-const BULKS: usize = 48;
+const BULKS: usize = 64;
 
 /// A client that does not read stops its broker, and Pings meanwhile change nothing; when it reads,
 /// all is there, and the newest Pong.
@@ -80,14 +81,7 @@ fn a_slow_reader() {
     let mut client = WsClient::open(proxy.address_of("ws"));
     let before = proxy.memory();
     client.send(&connect(4, "slow"));
-    let (mut last, mut same) = (0.0, 0);
-    wait_for("the broker to be stopped", || {
-        thread::sleep(std::time::Duration::from_millis(500));
-        let relayed = proxy.metric("mqtt_lb_bytes_total", &["direction=\"out\""]);
-        same = if relayed > 65_536.0 && (relayed - last).abs() < 0.5 { same + 1 } else { 0 };
-        last = relayed;
-        (same > 4).then_some(())
-    });
+    wait_until_stalled(&proxy, "direction=\"out\"");
     assert!(heard.try_recv().is_err(), "{BULKS} MiB are not enough to fill the sockets");
     for n in 0..100_000u32 {
         client.tcp.send(&frame(FIN | PING, &n.to_be_bytes()));
@@ -148,14 +142,7 @@ fn a_slow_broker() {
                 sender.send(&binary(&packet));
             }
         });
-        let (mut last, mut same) = (0.0, 0);
-        wait_for("the client to be stopped", || {
-            thread::sleep(std::time::Duration::from_millis(500));
-            let relayed = proxy.metric("mqtt_lb_bytes_total", &["direction=\"in\""]);
-            same = if relayed > 65_536.0 && (relayed - last).abs() < 0.5 { same + 1 } else { 0 };
-            last = relayed;
-            (same > 4).then_some(())
-        });
+        wait_until_stalled(&proxy, "direction=\"in\"");
         assert!(!sending.is_finished());
         let grown = proxy.memory().saturating_sub(before);
         assert!(grown < 512 * 1024, "{grown} bytes held");

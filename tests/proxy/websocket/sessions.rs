@@ -164,7 +164,7 @@ fn tungstenites_client() {
         socket.send(Message::Binary(connect(version, subprotocol).into())).unwrap();
         let connack = if version == 5 { CONNACK_V5 } else { CONNACK_V3 };
         assert_eq!(next_bytes(&mut socket), connack);
-        let packet = publish(&[7; 40_000]);
+        let packet = publish(&vec![7; 40_000]);
         socket.send(Message::Binary(packet.clone().into())).unwrap();
         let mut read = Vec::new();
         while read.len() < packet.len() {

@@ -23,11 +23,11 @@ struct Stream {
 
 /// Decodes the pieces, and returns the newest Ping of each as well.
 fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Stream, Vec<Vec<u8>>) {
-    let mut decoder = Decoder::default();
+    let mut frames = Decoder::default();
     let (mut stream, mut pings) = (Stream::default(), Vec::new());
     for piece in pieces {
         let mut bytes = piece.to_vec();
-        let decoded = decoder.decode(&mut bytes);
+        let decoded = frames.decode(&mut bytes);
         stream.payload.extend_from_slice(&bytes[..decoded.payload]);
         pings.extend(decoded.ping);
         if let Some(end) = decoded.end {

@@ -88,9 +88,8 @@ fn listener(
         let websocket =
             section.optional("websocket", |item| item.section(listener_keys::websocket));
         let over_websocket = section.has("websocket");
-        let tls = section.optional("tls", |item| {
-            item.section(|section| tls::listener(section, over_websocket))
-        });
+        let tls = section
+            .optional("tls", |item| item.section(|section| tls::listener(section, over_websocket)));
         section.not_available_yet(&["accept_proxy_protocol"]);
         Ok(Listener {
             name: name?,

@@ -14,10 +14,8 @@ use crate::{
 pub(crate) const EXAMPLE: &str = include_str!("../../config.yaml.example");
 
 /// Where a key of a later version stands.
-const LATER: [(&str, &str); 2] = [
-    ("listeners[0]", "accept_proxy_protocol"),
-    ("pools[0]", "send_proxy_protocol"),
-];
+const LATER: [(&str, &str); 2] =
+    [("listeners[0]", "accept_proxy_protocol"), ("pools[0]", "send_proxy_protocol")];
 
 /// The example with the keys in it that are commented out, and the folder that its files are in.
 fn uncommented() -> (TempDir, String) {

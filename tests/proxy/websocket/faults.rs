@@ -90,7 +90,7 @@ fn each_with_its_close_and_one_record() {
                     ("reject", "proxy/connect/malformed")
                 };
                 let line = proxy.wait_log("its end", |line| {
-                    line["client"] == *address && line["event"] == event
+                    line["client"] == *address && line["listener"] == "ws" && line["event"] == event
                 });
                 assert_eq!((&*end(&line), &line["detail"]), (wanted, &(*detail).into()));
                 if in_session {

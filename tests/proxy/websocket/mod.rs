@@ -4,6 +4,7 @@ mod client;
 mod faults;
 mod forwarded;
 mod loads;
+mod over_tls;
 mod refusals;
 mod sessions;
 

@@ -132,7 +132,9 @@ fn each_with_its_answer_and_one_record() {
             if sent.len() < 100_000 {
                 client.expect_end();
             }
-            let line = proxy.wait_log("its reject", |line| line["client"] == *client_address);
+            let line = proxy.wait_log("its reject", |line| {
+                line["client"] == *client_address && line["listener"] == "pages"
+            });
             assert_eq!(line["event"], "reject");
             assert_eq!(end(&line), format!("proxy/handshake/{cause}"), "{detail}");
             assert_eq!(line["detail"], *detail);

@@ -250,7 +250,7 @@ fn ends_without_a_close() {
     client.tcp.send(&binary(b"\xC0\x00\xC0\x00")[..8]);
     client.tcp.finish();
     assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), Ok(2));
-    client.tcp.expect_end();
+    client.expect_close(1000);
     assert_eq!(end(&proxy.wait_end("eof")), "client/relay/closed");
     WsClient::session(proxy.address_of("ws"), "reset").tcp.reset();
     assert_eq!(end(&proxy.wait_end("reset")), "client/relay/reset");

@@ -61,7 +61,7 @@ fn large_messages() {
     let request = ClientRequestBuilder::new("ws://localhost/mqtt".parse().unwrap());
     let stream = pki.client().open(proxy.address_of("wss")).stream;
     let (mut socket, _) = tungstenite::client(request.with_sub_protocol("mqtt"), stream).unwrap();
-    let mut receive = |socket: &mut tungstenite::WebSocket<_>, wanted: &[u8]| {
+    let receive = |socket: &mut tungstenite::WebSocket<_>, wanted: &[u8]| {
         let mut read = Vec::new();
         while read.len() < wanted.len() {
             match socket.read().unwrap() {

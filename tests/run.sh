@@ -77,6 +77,8 @@ install_packages() {
   if ! $quick; then
     # nginx's stream module is for tests/bench/compare.sh, and for the PROXY protocol.
     wanted+=(libnginx-mod-stream mosquitto mosquitto-clients prometheus python3 python3-venv)
+    # For MQTT.js in a page; what drives it brings no browser of its own.
+    wanted+=(chromium)
     # For the network that loses packets.
     wanted+=(iproute2 nftables)
     if ! command -v node >/dev/null; then wanted+=(nodejs); fi

@@ -25,6 +25,7 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(crate) struct Entry {
     pub(crate) time: String,
     pub(crate) event: String,
+    pub(crate) transport: String,
     pub(crate) protocol_version: Option<u8>,
     pub(crate) client_id: Option<String>,
     pub(crate) assigned_client_id: Option<String>,

@@ -2,7 +2,7 @@
 //! of them, and a dozen clients of all three protocol versions.
 //!
 //! `cargo run --release --example demo` goes on running, for commands to be tried against it.
-//! With `-- --once` it ends after the table, and fails if anything was not as promised.
+//! With `-- --ws` the clients come over WebSocket. With `-- --once` it ends after the table, and fails if anything was not as promised.
 
 mod brokers;
 mod clients;
@@ -12,9 +12,11 @@ mod mqtt31;
 mod paint;
 mod proxy;
 mod table;
+mod websocket;
 
 use std::{
     io::{IsTerminal, stderr},
+    net::SocketAddr,
     process::ExitCode,
     time::Duration,
 };
@@ -45,6 +47,9 @@ struct Args {
     /// End after the table; exit code 1 if a client or a session was not where it belongs.
     #[arg(long)]
     once: bool,
+    /// Have the clients come over WebSocket.
+    #[arg(long)]
+    ws: bool,
 }
 
 fn main() -> ExitCode {
@@ -57,7 +62,7 @@ fn main() -> ExitCode {
         .with_target(false)
         .init();
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
-    match runtime.context("no runtime").and_then(|runtime| runtime.block_on(tour(args.once))) {
+    match runtime.context("no runtime").and_then(|runtime| runtime.block_on(tour(&args))) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -67,8 +72,15 @@ fn main() -> ExitCode {
     }
 }
 
+/// How the clients come.
+struct Way {
+    address: SocketAddr,
+    /// What the access log calls it.
+    transport: &'static str,
+}
+
 /// Returns whether everything was as promised.
-async fn tour(once: bool) -> anyhow::Result<bool> {
+async fn tour(args: &Args) -> anyhow::Result<bool> {
     let paint = Paint::for_stdout();
     let folder = tempfile::Builder::new()
         .prefix("mqtt-lb-demo-")
@@ -88,26 +100,32 @@ async fn tour(once: bool) -> anyhow::Result<bool> {
         .context("the proxy does not start")??;
     println!("\n{}", paint.bold("The proxy in front of them"));
     println!("  MQTT   {}", proxy.mqtt);
+    println!("  ws     ws://{}/mqtt", proxy.ws);
     println!("  admin  http://{}", proxy.admin);
+    let way = if args.ws {
+        Way { address: websocket::wrap(proxy.ws).await?, transport: "ws" }
+    } else {
+        Way { address: proxy.mqtt, transport: "tcp" }
+    };
 
     println!("\n{}", paint.bold("A dozen clients, as the access log has them"));
     let mut log = Log::follow(proxy.access_log(), paint);
     let mut guests = Vec::new();
     let mut rows = Vec::new();
     for client in CLIENTS {
-        let session = timeout(PATIENCE, client.connect(proxy.mqtt))
+        let session = timeout(PATIENCE, client.connect(way.address))
             .await
             .with_context(|| format!("no CONNACK for {}", client.shown_id()))?
             .with_context(|| format!("{} cannot connect", client.shown_id()))?;
-        let (session, entry) = come_back_if_it_should(client, session, &proxy, &mut log).await?;
-        rows.push(Row::new(client, &session, entry, &proxy, &brokers));
+        let (session, entry) = come_back_if_it_should(client, session, &way, &mut log).await?;
+        rows.push(Row::new(client, &session, entry, &way, &proxy, &brokers));
         guests.push(session);
     }
 
     let table = Table { rows };
     println!("\n{}", paint.bold("Who is where"));
     let as_promised = table.print(paint);
-    if once {
+    if args.once {
         // The table is the end of it: that everyone leaves now is no news.
         drop(log);
         leave(guests).await;
@@ -129,7 +147,7 @@ async fn tour(once: bool) -> anyhow::Result<bool> {
 async fn come_back_if_it_should(
     client: &clients::Client,
     session: Session,
-    proxy: &Proxy,
+    way: &Way,
     log: &mut Log,
 ) -> anyhow::Result<(Session, log::Entry)> {
     let first = log.next("connect", client.id, PATIENCE).await?;
@@ -139,7 +157,7 @@ async fn come_back_if_it_should(
     session.leave().await;
     // From here on the broker, too, has seen it go.
     log.next("disconnect", client.id, PATIENCE).await?;
-    let again = timeout(PATIENCE, client.connect(proxy.mqtt))
+    let again = timeout(PATIENCE, client.connect(way.address))
         .await
         .context("no CONNACK")?
         .with_context(|| format!("{} cannot connect again", client.id))?;

@@ -19,11 +19,13 @@ use crate::{
     paint::Paint,
 };
 
-/// MQTT's registered port, and the one that the example configuration has for admin.
-const USUAL_PORTS: (u16, u16) = (1883, 9883);
+/// MQTT's registered port, the usual one for WebSocket, and the one that the example configuration
+/// has for admin.
+const USUAL_PORTS: (u16, u16, u16) = (1883, 8083, 9883);
 
 pub(crate) struct Proxy {
     pub(crate) mqtt: SocketAddr,
+    pub(crate) ws: SocketAddr,
     pub(crate) admin: SocketAddr,
     folder: PathBuf,
     config: Config,
@@ -33,9 +35,10 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Returns when clients can connect.
     pub(crate) async fn start(folder: &Path, brokers: &Brokers) -> anyhow::Result<Self> {
-        let (mqtt, admin) = (free_or_any(USUAL_PORTS.0)?, free_or_any(USUAL_PORTS.1)?);
+        let (mqtt, ws) = (free_or_any(USUAL_PORTS.0)?, free_or_any(USUAL_PORTS.1)?);
+        let admin = free_or_any(USUAL_PORTS.2)?;
         let file = config_file(folder);
-        fs::write(&file, yaml(mqtt, admin, brokers))?;
+        fs::write(&file, yaml(mqtt, ws, admin, brokers))?;
         let config = Config::load(&file).map_err(|faults| anyhow!("{faults}"))?;
         let thread = thread::Builder::new().name("proxy".to_owned()).spawn({
             let config = config.clone();
@@ -48,7 +51,7 @@ impl Proxy {
             }
             sleep(Duration::from_millis(10)).await;
         }
-        let proxy = Self { mqtt, admin, folder: folder.to_owned(), config, thread };
+        let proxy = Self { mqtt, ws, admin, folder: folder.to_owned(), config, thread };
         if proxy.thread.is_finished() {
             proxy.wait().await?;
             bail!("it has ended");
@@ -118,13 +121,17 @@ fn config_file(folder: &Path) -> PathBuf {
     folder.join("config.yaml")
 }
 
-fn yaml(mqtt: SocketAddr, admin: SocketAddr, brokers: &Brokers) -> String {
+fn yaml(mqtt: SocketAddr, ws: SocketAddr, admin: SocketAddr, brokers: &Brokers) -> String {
     let mut yaml = format!(
         "# The demo's configuration: it lives as long as the demo.
 listeners:
   - name: mqtt
     bind: {mqtt}
     pool: brokers
+  - name: ws
+    bind: {ws}
+    pool: brokers
+    websocket: {{}}
 pools:
   - name: brokers
     upstreams:

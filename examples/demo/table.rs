@@ -3,6 +3,7 @@
 use mqtt_lb::mqtt::Version;
 
 use crate::{
+    Way,
     brokers::Brokers,
     clients::{Client, Session},
     log::Entry,
@@ -18,6 +19,8 @@ pub(crate) struct Table {
 pub(crate) struct Row {
     client: &'static Client,
     session_present: bool,
+    /// What it should have come over, as the log calls it.
+    transport: &'static str,
     log: Entry,
     /// The broker of each of its CONNECTs, by the brokers' word.
     visits: Vec<&'static str>,
@@ -30,6 +33,7 @@ impl Row {
         client: &'static Client,
         session: &Session,
         log: Entry,
+        way: &Way,
         proxy: &Proxy,
         brokers: &Brokers,
     ) -> Self {
@@ -37,6 +41,7 @@ impl Row {
         Self {
             client,
             session_present: session.present,
+            transport: way.transport,
             log,
             visits: brokers.visits_of(client.id),
             route: route.map(str::to_owned),
@@ -49,6 +54,9 @@ impl Row {
         let connects = if self.client.comes_back { 2 } else { 1 };
         if self.visits.len() != connects {
             faults.push(format!("the brokers saw {} CONNECTs of {connects}", self.visits.len()));
+        }
+        if self.log.transport != self.transport {
+            faults.push(format!("came over {}, not {}", self.log.transport, self.transport));
         }
         let logged = self.log.upstream.as_deref();
         if self.visits.last().copied() != logged {

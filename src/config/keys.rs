@@ -6,6 +6,7 @@ use super::{
     AccessLog, Admin, Bind, Config, Dns, Drain, Idle, Limits, Listener, Log, LogLevel,
     ProgramLogFormat, Rate, Runtime, Timeouts, WhenFull,
     cross::{Binds, Names},
+    listener_keys,
     pool_keys::pool,
     proxy_protocol_keys,
     quantities::{self, ABOVE_ZERO, ZERO_TOO},
@@ -85,20 +86,21 @@ fn listener(
         let name = section.required("name", "a name", |item| names.add(item));
         let bind = section.required("bind", BIND, |item| binds.add(item));
         let pool = section.required("pool", "the name of a pool", pool);
-        let websocket = section.has("websocket");
+        let websocket =
+            section.optional("websocket", |item| item.section(listener_keys::websocket));
+        let over_websocket = section.has("websocket");
         let tls = section
-            .optional("tls", |item| item.section(|section| tls::listener(section, websocket)));
+            .optional("tls", |item| item.section(|section| tls::listener(section, over_websocket)));
         let proxy_protocol = section.optional("accept_proxy_protocol", |item| {
             item.section(|section| proxy_protocol_keys::accept(section, bind.as_ref().ok()))
         });
-        section.not_available_yet(&["websocket"]);
         Ok(Listener {
             name: name?,
             bind: bind?,
             pool: pool?,
             proxy_protocol: proxy_protocol?,
             tls: tls?,
-            websocket: None,
+            websocket: websocket?,
         })
     })
 }

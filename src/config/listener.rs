@@ -9,6 +9,10 @@ use ipnet::IpNet;
 pub struct Networks(pub(super) Vec<IpNet>);
 
 impl Networks {
+    pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
+        Self(networks.into_iter().collect())
+    }
+
     pub fn contains(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         self.0.iter().any(|network| network.contains(&ip))

@@ -5,6 +5,7 @@ mod fault;
 mod health_keys;
 mod keys;
 mod listener;
+mod listener_keys;
 mod pool;
 mod pool_keys;
 mod proxy_protocol_keys;

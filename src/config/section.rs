@@ -92,7 +92,6 @@ impl<'a> Item<'a> {
             at: self.node.at,
             entries,
             known: Vec::new(),
-            later: Vec::new(),
             lenient: false,
         };
         let value = read(&mut section);
@@ -142,7 +141,6 @@ pub(super) struct Section<'a> {
     at: Position,
     entries: &'a [(Node, Node)],
     known: Vec<&'static str>,
-    later: Vec<&'static str>,
     lenient: bool,
 }
 
@@ -209,11 +207,6 @@ impl Section<'_> {
         self.with_default(key, Value::Map(Vec::new()), |item| item.section(read))
     }
 
-    /// Keys that the design names and this version cannot yet act on: ignoring one would be a lie.
-    pub(super) fn not_available_yet(&mut self, keys: &[&'static str]) {
-        self.later.extend(keys);
-    }
-
     fn with_default<T>(
         &mut self,
         key: &'static str,
@@ -239,8 +232,6 @@ impl Section<'_> {
             let earlier = self.entries[..index].iter().find(|(other, _)| name_of(other) == name);
             let message = if let Some((first, _)) = earlier {
                 format!("is there twice, first at line {}; keep one", first.at.line)
-            } else if self.later.contains(&name) {
-                "is not available yet in this version; remove it".to_owned()
             } else if self.lenient || self.known.contains(&name) {
                 continue;
             } else {

@@ -77,8 +77,9 @@ impl Opening<'_> {
             stage.set(Stage::Tls);
             self.accept_tls(acceptor).await?;
         }
-        if let Some(_rules) = &arrival.websocket {
+        if let Some(rules) = &arrival.websocket {
             stage.set(Stage::WebSocket);
+            self.upgrade(rules).await?;
         }
         Ok(())
     }

@@ -33,8 +33,10 @@ impl End {
             // read runs into as well.
             io::ErrorKind::TimedOut => Self::new(by, phase, EndCause::Timeout)
                 .with("it acknowledged nothing, or read nothing, for tcp_user_timeout"),
-            // A layer's word for what is no TLS, or no frame of WebSocket.
+            // A layer's word for what is no TLS, or no frame of WebSocket: the proxy has closed, as after
+            // a malformed CONNECT.
             io::ErrorKind::InvalidData => {
+                let by = if by == EndBy::Client { EndBy::Proxy } else { by };
                 Self::new(by, phase, EndCause::Malformed).with(error.to_string())
             }
             _ => Self::new(by, phase, EndCause::Error).with(error.to_string()),

@@ -109,7 +109,7 @@ impl Opening<'_> {
         let mut need = 1;
         loop {
             while self.buffer.len() < need {
-                if self.read_more(limit, EndPhase::Connect).await? == 0 {
+                if self.read_more(limit, EndPhase::Connect).await.map_err(Rejected::told)? == 0 {
                     let end = End::new(EndBy::Client, EndPhase::Connect, EndCause::Closed);
                     return Err(end.with(missing(&self.buffer)).into());
                 }

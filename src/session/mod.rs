@@ -19,6 +19,7 @@ mod search;
 mod shard;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod view;
 
 pub use arrival::Arrival;

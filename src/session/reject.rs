@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     mqtt,
-    observe::Event,
+    observe::{EndCause, Event},
     transport::{Socket, Stream, deadline},
 };
 
@@ -48,6 +48,12 @@ impl Deref for Reply {
 }
 
 impl Rejected {
+    /// After a read that failed. Where that was the client's fault, its transport has told it.
+    pub(super) fn told(end: End) -> Self {
+        let answer = (end.cause == EndCause::Malformed).then_some(Reply::OfTransport);
+        Self { end, answer }
+    }
+
     pub(super) fn with(self, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { end: self.end.with(detail), ..self }
     }

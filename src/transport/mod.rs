@@ -4,6 +4,7 @@
 //! except for [`Notify`], by which other threads wake the worker.
 
 mod backlog;
+mod carrier;
 mod pipe;
 pub mod proxy_protocol;
 mod reactor;
@@ -13,6 +14,7 @@ mod stream;
 mod timer;
 mod tls;
 mod tls_facts;
+pub mod websocket;
 
 pub use pipe::{Pipe, Pipes};
 pub use reactor::{Notify, Reactor};

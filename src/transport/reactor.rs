@@ -42,6 +42,8 @@ pub struct Reactor {
     seconds: Cell<u32>,
     wall: Cell<SystemTime>,
     notify: Arc<Notify>,
+    /// Room for the WebSocket frame that is being sent.
+    pub(super) frames: RefCell<Vec<u8>>,
 }
 
 impl Reactor {
@@ -62,6 +64,7 @@ impl Reactor {
             seconds: Cell::new(0),
             wall: Cell::new(SystemTime::now()),
             notify,
+            frames: RefCell::default(),
         }))
     }
 

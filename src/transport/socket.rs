@@ -178,6 +178,11 @@ impl Socket {
         self.reactor.ready(self.token).has(Ready::BROKEN)
     }
 
+    /// The worker's room for a frame that is being made.
+    pub(super) fn frames(&self) -> &RefCell<Vec<u8>> {
+        &self.reactor.frames
+    }
+
     /// Wakes the task that watches this socket.
     pub fn wake(&self) {
         self.reactor.wake(self.token);

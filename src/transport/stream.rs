@@ -6,9 +6,11 @@ use std::{
 };
 
 use super::{
+    carrier::Carrier,
     socket::{Socket, TcpOptions},
     tls::{Accepting, Connecting, Tls, TlsAcceptor, TlsError},
     tls_facts::TlsFacts,
+    websocket::WebSocket,
 };
 
 /// A client's or a broker's connection: what is read from it and written to it is plain MQTT.
@@ -22,6 +24,7 @@ pub struct Stream {
 #[derive(Default)]
 struct Layers {
     tls: Option<Box<Tls>>,
+    websocket: Option<Box<WebSocket>>,
 }
 
 impl Stream {
@@ -48,13 +51,24 @@ impl Stream {
         Ok(())
     }
 
+    /// Has MQTT come in WebSocket frames from now on. `early` is what has been read behind the
+    /// request; what it carries is left in it.
+    pub fn begin_websocket(&mut self, early: &mut Vec<u8>) {
+        let layers = self.layers.get_or_insert_default();
+        let websocket = WebSocket::begin(layers.carrier(&self.socket), early);
+        layers.websocket = Some(Box::new(websocket));
+    }
+
     /// Reads what is there, 0 at the peer's end.
     ///
     /// Pending: the task that [watches](Self::watch) this stream is woken when there is more.
     pub fn try_recv(&self, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         match &self.layers {
             None => self.socket.try_recv(buf),
-            Some(layers) => layers.carrier(&self.socket).try_recv(buf),
+            Some(layers) => match &layers.websocket {
+                Some(websocket) => websocket.try_recv(layers.carrier(&self.socket), buf),
+                None => layers.carrier(&self.socket).try_recv(buf),
+            },
         }
     }
 
@@ -64,7 +78,10 @@ impl Stream {
     pub fn try_send(&self, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &self.layers {
             None => self.socket.try_send(buf),
-            Some(layers) => layers.carrier(&self.socket).try_send(buf),
+            Some(layers) => match &layers.websocket {
+                Some(websocket) => websocket.try_send(layers.carrier(&self.socket), buf),
+                None => layers.carrier(&self.socket).try_send(buf),
+            },
         }
     }
 
@@ -72,7 +89,10 @@ impl Stream {
     pub fn try_flush(&self) -> Poll<io::Result<()>> {
         match &self.layers {
             None => Poll::Ready(Ok(())),
-            Some(layers) => layers.carrier(&self.socket).try_flush(),
+            Some(layers) => match &layers.websocket {
+                Some(websocket) => websocket.try_flush(layers.carrier(&self.socket)),
+                None => layers.carrier(&self.socket).try_flush(),
+            },
         }
     }
 
@@ -123,14 +143,14 @@ impl Stream {
     pub fn shutdown(&self) {
         match &self.layers {
             None => self.socket.shutdown(),
-            Some(layers) => layers.carrier(&self.socket).shutdown(),
+            Some(layers) => layers.shutdown(&self.socket),
         }
     }
 
     /// Before the close: tells the peer, in a layer that has a word for it, that it is meant.
     pub fn take_leave(&self) {
         if let Some(layers) = &self.layers {
-            layers.carrier(&self.socket).shutdown();
+            layers.shutdown(&self.socket);
         }
     }
 
@@ -151,44 +171,15 @@ impl Stream {
 }
 
 impl Layers {
+    /// What the outermost layer goes through.
     fn carrier<'a>(&'a self, socket: &'a Socket) -> Carrier<'a> {
         Carrier { socket, tls: self.tls.as_deref() }
     }
-}
 
-/// A socket, or TLS over it.
-#[derive(Clone, Copy)]
-pub(super) struct Carrier<'a> {
-    socket: &'a Socket,
-    tls: Option<&'a Tls>,
-}
-
-impl Carrier<'_> {
-    pub(super) fn try_recv(self, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        match self.tls {
-            None => self.socket.try_recv(buf),
-            Some(tls) => tls.try_recv(self.socket, buf),
-        }
-    }
-
-    pub(super) fn try_send(self, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.tls {
-            None => self.socket.try_send(buf),
-            Some(tls) => tls.try_send(self.socket, buf),
-        }
-    }
-
-    pub(super) fn try_flush(self) -> Poll<io::Result<()>> {
-        match self.tls {
-            None => Poll::Ready(Ok(())),
-            Some(tls) => tls.try_flush(self.socket),
-        }
-    }
-
-    pub(super) fn shutdown(self) {
-        match self.tls {
-            None => self.socket.shutdown(),
-            Some(tls) => tls.shutdown(self.socket),
+    fn shutdown(&self, socket: &Socket) {
+        match &self.websocket {
+            Some(websocket) => websocket.shutdown(self.carrier(socket)),
+            None => self.carrier(socket).shutdown(),
         }
     }
 }

@@ -13,9 +13,6 @@ use crate::{
 
 pub(crate) const EXAMPLE: &str = include_str!("../../config.yaml.example");
 
-/// Where a key of a later version stands.
-const LATER: [(&str, &str); 1] = [("listeners[0]", "websocket")];
-
 /// The example with the keys in it that are commented out, and the folder that its files are in.
 fn uncommented() -> (TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
@@ -46,32 +43,17 @@ fn uncommented() -> (TempDir, String) {
     (folder, text)
 }
 
-/// The line without its mark, if it is that of a key that is available.
+/// The line without its mark, if it is that of a key.
 fn uncomment(line: &str) -> Option<String> {
     let (indent, entry) = line.split_once("# ").filter(|(indent, _)| indent.trim().is_empty())?;
     let entry_of_list = entry.trim_start().trim_start_matches("- ");
     let (key, _) = entry_of_list.split_once(':')?;
     let is_key = !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    let is_later = LATER.iter().any(|(_, later)| *later == key);
-    (is_key && !is_later).then(|| format!("{indent}{entry}"))
+    is_key.then(|| format!("{indent}{entry}"))
 }
 
 #[test]
-fn keys_of_later_versions_are_refused_as_such() {
-    for (section, key) in LATER {
-        let before = match section {
-            "listeners[0]" => "    pool: brokers\n",
-            _ => "    upstreams:\n",
-        };
-        // Even an empty one says what the operator expects.
-        for value in ["", " {}", " { a: 1, a: 2 }", " 1.25"] {
-            let text = with(before, &format!("    {key}:{value}\n{before}"));
-            let lines = faults(&text);
-            let said = format!("{section}.{key}: is not available yet in this version; remove it");
-            assert!(lines.len() == 1 && lines[0].ends_with(&said), "{lines:?}");
-        }
-        assert!(EXAMPLE.contains(&format!("    # {key}: ")), "{key} in the example");
-    }
+fn values_of_later_versions_are_refused_as_such() {
     let balance = |entry: &str| {
         faults(&with("    upstreams:\n", &format!("    balance: {{ {entry} }}\n    upstreams:\n")))
     };
@@ -100,6 +82,9 @@ fn the_examples_commented_keys_are_good() {
     let config = good(&text);
     let balancers = config.listeners[0].proxy_protocol.as_ref().unwrap();
     assert!(balancers.is_from(Some("10.1.2.3".parse().unwrap())) && !balancers.unix);
+    let websocket = config.listeners[0].websocket.as_ref().unwrap();
+    assert_eq!(websocket.origins.as_deref().unwrap(), ["https://app.example".into()]);
+    assert!(websocket.forwarded_for.contains("10.255.0.1".parse().unwrap()));
     let pool = &config.pools[0];
     assert_eq!(pool.balance.bounded_load, Some(1.25));
     assert_eq!(pool.rebalance.unwrap().get(), 50);
@@ -152,6 +137,7 @@ fn the_example_has_every_key() {
         "      client_auth: ",
         "          key: ",
         "      from: ",
+        "      path: /mqtt",
         "      algorithm: ",
         "        address: ",
         "    tries: ",
@@ -190,7 +176,7 @@ fn the_example_has_every_key() {
     }
     // Each section of the design's section 3, and `dns`, has been visited. Of what checks over HTTP
     // have more, the test above has seen to.
-    let listener = 5 + 6 + 2 + 1;
+    let listener = 6 + 6 + 2 + 1 + 3;
     let pool = 4 + 16 + 4 + 3 + 8 + 4 + 1 + 3 + 6;
     assert_eq!(keys, 10 + 1 + listener + pool + 5 + 4 + 2 + 5 + 1 + 1 + 3 + 2 + 2);
 }

@@ -4,6 +4,7 @@ mod addresses;
 mod example;
 mod fuzz;
 mod health;
+mod listeners;
 mod pools;
 mod proxy_protocol;
 mod syntax;

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 from harness.clients import Client, publish_everywhere
-from harness.process import PATIENCE, wait_for
+from harness.process import LOOPBACK, PATIENCE, wait_for
 from harness.proxy import ROOT
 
 PAHO_CLIENTS = 100
@@ -64,7 +64,7 @@ class MqttJsFleet:
 
     def run(self, what, port):
         script = ROOT / "tests/interop/mqttjs/fleet.js"
-        command = ["node", script, what, str(port), str(self.version), *self.ids]
+        command = ["node", script, what, f"mqtt://{LOOPBACK}:{port}", str(self.version), *self.ids]
         done = subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
         return json.loads(done.stdout)
 

@@ -123,7 +123,7 @@ fn backpressure() {
 
 /// Waits until some of the bulk has been relayed, and then for two sweeps no more of it: byte
 /// counts reach the metrics once a second.
-fn wait_until_stalled(proxy: &Proxy, direction: &str) {
+pub(crate) fn wait_until_stalled(proxy: &Proxy, direction: &str) {
     let (mut last, mut since) = (0.0, Instant::now());
     wait_for("the relay to stall", || {
         let relayed = proxy.metric("mqtt_lb_bytes_total", &[direction]);

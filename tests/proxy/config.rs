@@ -12,6 +12,8 @@ pub(crate) struct Config {
     pub(crate) bind: String,
     /// Further keys of the listener, in flow style.
     pub(crate) listener: Vec<String>,
+    /// Flow mappings of listeners beside `mqtt`, without their bind and pool.
+    pub(crate) other_listeners: Vec<String>,
     /// Lines of the pool beside its upstreams, in flow style, such as `tries: 2`.
     pub(crate) pool: Vec<String>,
     /// Flow mappings of the upstreams.
@@ -35,6 +37,7 @@ impl Config {
             workers: 1,
             bind: "127.0.0.1:0".to_owned(),
             listener: Vec::new(),
+            other_listeners: Vec::new(),
             pool: Vec::new(),
             upstreams: upstreams
                 .map(|(n, address)| format!("{{ name: b{}, address: \"{address}\" }}", n + 1))
@@ -61,6 +64,12 @@ impl Config {
         self
     }
 
+    /// One more listener, by its further keys, such as `name: ws, websocket: {}`.
+    pub(crate) fn another_listener(mut self, keys: &str) -> Self {
+        self.other_listeners.push(keys.to_owned());
+        self
+    }
+
     pub(crate) fn pool(mut self, line: &str) -> Self {
         self.pool.push(line.to_owned());
         self
@@ -78,6 +87,11 @@ impl Config {
         };
         let of_listener: String =
             self.listener.iter().flat_map(|key| [", ", key.as_str()]).collect();
+        let others: String = self
+            .other_listeners
+            .iter()
+            .flat_map(|keys| [", { bind: \"127.0.0.1:0\", pool: brokers, ", keys, " }"])
+            .collect();
         let of_pool = lines("    ", &self.pool);
         let mut upstreams = lines("      - ", &self.upstreams);
         if !upstreams.is_empty() {
@@ -86,7 +100,7 @@ impl Config {
         let more = lines("", &self.more);
         format!(
             "runtime: {{ workers: {workers} }}\n\
-             listeners: [ {{ name: mqtt, bind: \"{bind}\", pool: brokers{of_listener} }} ]\n\
+             listeners: [ {{ name: mqtt, bind: \"{bind}\", pool: brokers{of_listener} }}{others} ]\n\
              pools:\n  - name: brokers\n{of_pool}{upstreams}\
              access_log: [ {access_log} ]\n\
              admin: {{ bind: \"{admin}\" }}\n\

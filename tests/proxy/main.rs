@@ -44,3 +44,4 @@ mod tls_upstream;
 mod transparency;
 mod unavailable;
 mod waiting;
+mod websocket;

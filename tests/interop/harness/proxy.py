@@ -28,16 +28,18 @@ def binary():
 
 
 class Proxy:
-    """A running proxy with one listener for each pool, which has the pool's name.
+    """A running proxy with two listeners for each pool: one of the pool's name, and one for
+    WebSocket, whose name is that with "-ws".
 
-    `keys` are further keys of every pool.
+    `websocket` is what the latter are configured with; `keys` are further keys of every pool.
     """
 
-    def __init__(self, folder, pools, name="mqtt-lb", **keys):
+    def __init__(self, folder, pools, name="mqtt-lb", websocket=None, **keys):
         self.folder, self.name = Path(folder), name
         self.log = self.folder / f"{name}.log"
         self.file = self.folder / f"{name}.yaml"
         self.admin = free_port()
+        self.websocket = websocket or {"path": "/mqtt"}
         self.file.write_text(json.dumps(self.config(pools, keys), indent=2))
         self.starts = 0
         self.start()
@@ -45,7 +47,9 @@ class Proxy:
     def config(self, pools, keys):
         return {
             "listeners": [
-                {"name": pool, "bind": f"{LOOPBACK}:0", "pool": pool} for pool in pools
+                {"name": pool + suffix, "bind": f"{LOOPBACK}:0", "pool": pool, **wrapping}
+                for suffix, wrapping in [("", {}), ("-ws", {"websocket": self.websocket})]
+                for pool in pools
             ],
             "pools": [
                 {
@@ -81,6 +85,14 @@ class Proxy:
     def port(self):
         """Of the first listener."""
         return next(iter(self.ports.values()))
+
+    def url(self):
+        return f"mqtt://{LOOPBACK}:{self.port}"
+
+    def ws_url(self):
+        """Of the first pool."""
+        name = next(name for name in self.ports if name.endswith("-ws"))
+        return f"ws://{LOOPBACK}:{self.ports[name]}{self.websocket['path']}"
 
     def stop(self, errors=0):
         """Stops it, and holds it to an orderly end after so many errors in its log."""

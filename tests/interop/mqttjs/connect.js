@@ -5,10 +5,8 @@ import mqtt from "mqtt";
 const PROTOCOL_IDS = { 3: "MQIsdp", 4: "MQTT", 5: "MQTT" };
 
 /** A client that is connecting; `onMessage` is in place before any message can come. */
-export function connect(port, version, clientId, clean, onMessage) {
-  const client = mqtt.connect({
-    host: "127.0.0.1",
-    port,
+export function connect(url, version, clientId, clean, onMessage) {
+  const client = mqtt.connect(url, {
     protocolVersion: version,
     protocolId: PROTOCOL_IDS[version],
     clientId,

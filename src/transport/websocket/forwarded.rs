@@ -1,0 +1,84 @@
+//! Whom a request was forwarded for, by what proxies in front of this one wrote into it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::config::Networks;
+
+/// The client of a request with these X-Forwarded-For headers, in their order: each proxy adds its
+/// own peer on the right, so that only what trusted ones wrote is read, from the right.
+///
+/// `None`: there is no such header, or it cannot be read. The port is 0 where none was written.
+pub(super) fn client<'a>(
+    headers: impl DoubleEndedIterator<Item = &'a [u8]>,
+    trusted: &Networks,
+) -> Option<SocketAddr> {
+    let mut client = None;
+    for entry in headers.rev().flat_map(|header| header.rsplit(|&byte| byte == b',')) {
+        let address = address(entry)?;
+        client = Some(address);
+        if !trusted.contains(address.ip()) {
+            break;
+        }
+    }
+    client
+}
+
+/// `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:4711`.
+fn address(entry: &[u8]) -> Option<SocketAddr> {
+    let entry = std::str::from_utf8(entry).ok()?.trim_matches([' ', '\t']);
+    let bare = entry.strip_prefix('[').and_then(|entry| entry.strip_suffix(']')).unwrap_or(entry);
+    let address = bare.parse().map(|ip: IpAddr| SocketAddr::new(ip, 0)).or_else(|_| entry.parse());
+    let address: SocketAddr = address.ok()?;
+    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(headers: &[&str]) -> Option<String> {
+        let trusted = Networks::new(["10.0.0.0/8", "fd00::/8"].map(|net| net.parse().unwrap()));
+        let headers = headers.iter().map(|header| header.as_bytes());
+        client(headers, &trusted).map(|address| address.to_string())
+    }
+
+    #[test]
+    fn the_last_one_that_is_not_trusted() {
+        for (headers, wanted) in [
+            (&["192.0.2.1"][..], "192.0.2.1:0"),
+            (&["192.0.2.1:4711"], "192.0.2.1:4711"),
+            (&["2001:db8::1"], "[2001:db8::1]:0"),
+            (&["[2001:db8::1]"], "[2001:db8::1]:0"),
+            (&["[2001:db8::1]:4711"], "[2001:db8::1]:4711"),
+            (&["::ffff:192.0.2.1"], "192.0.2.1:0"),
+            // What is left of an untrusted one is that one's own invention.
+            (&["198.51.100.9, 192.0.2.1"], "192.0.2.1:0"),
+            (&["garbage, 192.0.2.1,10.1.1.1 ,\t10.2.2.2"], "192.0.2.1:0"),
+            (&["198.51.100.9", "192.0.2.1", "10.1.1.1, fd00::1"], "192.0.2.1:0"),
+            (&["192.0.2.1, ::ffff:10.1.1.1"], "192.0.2.1:0"),
+            // Where all are trusted, the first of them is the client.
+            (&["10.3.3.3:5, 10.1.1.1"], "10.3.3.3:5"),
+        ] {
+            assert_eq!(of(headers).as_deref(), Some(wanted), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_names_nobody() {
+        for headers in [
+            &[][..],
+            &[""],
+            &["unknown"],
+            &["192.0.2.1, unknown"],
+            &["192.0.2.1,"],
+            &["192.0.2.1, garbage, 10.1.1.1"],
+            &["192.0.2.300"],
+            &["[192.0.2.1"],
+            &["192.0.2.1:99999"],
+            &["192.0.2.1 10.0.0.1"],
+        ] {
+            assert_eq!(of(headers), None, "{headers:?}");
+        }
+        assert_eq!(client([&b"\xFF"[..]].into_iter(), &Networks::default()), None);
+    }
+}

@@ -1,0 +1,268 @@
+//! WebSocket frames as a stream of bytes (RFC 6455, section 5), without sockets.
+//!
+//! A frame may be as long as the largest MQTT packet, and a message has no length at all. So neither
+//! is ever held: what has come of a frame's payload is passed on.
+
+/// The longest frame: the longest MQTT packet (MQTT 5.0, 2.1.4), as 5 bytes of fixed header and
+/// 268,435,455 more.
+pub const LONGEST_FRAME: u64 = 5 + 268_435_455;
+
+/// The longest payload of a control frame (section 5.5).
+pub const LONGEST_CONTROL: usize = 125;
+
+/// The longest head of a client's frame: 2 bytes, 8 of extended length and 4 of mask.
+const LONGEST_HEAD: usize = 14;
+
+const FIN: u8 = 0x80;
+const MASKED: u8 = 0x80;
+/// Bits that only an extension gives a meaning, such as compression.
+const RESERVED: u8 = 0x70;
+
+/// Opcodes (section 5.2).
+pub const CONTINUATION: u8 = 0x0;
+pub const TEXT: u8 = 0x1;
+pub const BINARY: u8 = 0x2;
+pub const CLOSE: u8 = 0x8;
+pub const PING: u8 = 0x9;
+pub const PONG: u8 = 0xA;
+
+/// Status codes of a Close (section 7.4.1).
+pub const NORMAL: u16 = 1000;
+const PROTOCOL_ERROR: u16 = 1002;
+const UNSUPPORTED_DATA: u16 = 1003;
+const TOO_BIG: u16 = 1009;
+
+/// What is wrong with a client's frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("a WebSocket frame without a mask")]
+    Unmasked,
+    #[error("a WebSocket frame with reserved bits, although no extension was agreed on")]
+    ReservedBits,
+    #[error("a WebSocket frame with the reserved opcode {0:#x}")]
+    Opcode(u8),
+    #[error("a WebSocket text frame; MQTT comes in binary ones (MQTT 5.0, 6.0)")]
+    Text,
+    #[error("a WebSocket control frame in fragments")]
+    FragmentedControl,
+    #[error("a WebSocket control frame of more than 125 bytes")]
+    LongControl,
+    #[error("a WebSocket continuation frame without a message to continue")]
+    NothingToContinue,
+    #[error("a new WebSocket message inside of another")]
+    Interrupted,
+    #[error("a WebSocket frame of {0} bytes; the highest bit of a length must be 0")]
+    Length(u64),
+    #[error("a WebSocket frame of {0} bytes; no MQTT packet is as long")]
+    Long(u64),
+    #[error("a WebSocket Close frame with half a status code")]
+    HalfStatus,
+}
+
+impl Fault {
+    /// The status code to close with.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Text => UNSUPPORTED_DATA,
+            Self::Long(_) => TOO_BIG,
+            _ => PROTOCOL_ERROR,
+        }
+    }
+}
+
+/// What a piece of a client's stream came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Decoded {
+    /// Bytes of payload, now at the front of the piece.
+    pub payload: usize,
+    /// The newest Ping; an endpoint may answer that one only (section 5.5.3).
+    pub ping: Option<Vec<u8>>,
+    /// The stream has ended behind the payload.
+    pub end: Option<End>,
+}
+
+/// How a client's stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A Close, and the status to answer it with (section 5.5.1); `None`: it had none either.
+    Closed(Option<u16>),
+    Faulty(Fault),
+}
+
+/// Where in its frames a client is.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    /// The beginning of a head whose rest has not come.
+    head: [u8; LONGEST_HEAD],
+    head_len: u8,
+    /// Of the frame that the payload is of.
+    opcode: u8,
+    /// Payload of that frame that has not come.
+    left: u64,
+    /// The mask, turned so that its first byte is for the next one of the payload.
+    mask: [u8; 4],
+    /// A message has begun, and its last frame has not.
+    in_message: bool,
+    /// What has come of a control frame's payload.
+    control: Vec<u8>,
+    ended: bool,
+}
+
+impl Decoder {
+    /// Takes the frames in `bytes` apart, in place. What follows their end is not looked at.
+    pub fn decode(&mut self, bytes: &mut [u8]) -> Decoded {
+        let mut decoded = Decoded::default();
+        let mut read = 0;
+        while read < bytes.len() && !self.ended {
+            if self.left == 0 {
+                match self.take_head(bytes[read]) {
+                    Ok(is_whole) if is_whole && self.left == 0 => self.finish(&mut decoded),
+                    Ok(_) => {}
+                    Err(fault) => self.end(&mut decoded, End::Faulty(fault)),
+                }
+                read += 1;
+                continue;
+            }
+            let here = (bytes.len() - read).min(usize::try_from(self.left).unwrap_or(usize::MAX));
+            let came = read..read + here;
+            self.unmask(&mut bytes[came.clone()]);
+            match self.opcode {
+                CLOSE | PING => self.control.extend_from_slice(&bytes[came]),
+                PONG => {}
+                _ => {
+                    bytes.copy_within(came, decoded.payload);
+                    decoded.payload += here;
+                }
+            }
+            read += here;
+            self.left -= here as u64;
+            if self.left == 0 {
+                self.finish(&mut decoded);
+            }
+        }
+        decoded
+    }
+
+    /// Takes one more byte of a head; true once it is whole.
+    fn take_head(&mut self, byte: u8) -> Result<bool, Fault> {
+        let at = usize::from(self.head_len);
+        self.head[at] = byte;
+        self.head_len += 1;
+        let [first, second, rest @ ..] = &self.head;
+        if at == 0 {
+            return Ok(false);
+        }
+        if at == 1 {
+            self.check(*first, *second)?;
+        }
+        let extended = match second & !MASKED {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        if at + 1 < 2 + extended + 4 {
+            return Ok(false);
+        }
+        let (length, mask) = rest.split_at(extended);
+        // A length may be in a longer form than it needs: that binds senders.
+        let length = match extended {
+            0 => u64::from(second & !MASKED),
+            _ => length.iter().fold(0, |length, byte| length << 8 | u64::from(*byte)),
+        };
+        if length >> 63 != 0 {
+            return Err(Fault::Length(length));
+        }
+        if length > LONGEST_FRAME {
+            return Err(Fault::Long(length));
+        }
+        self.mask = [mask[0], mask[1], mask[2], mask[3]];
+        self.opcode = first & 0x0F;
+        self.left = length;
+        self.head_len = 0;
+        if self.opcode & CLOSE == 0 {
+            self.in_message = first & FIN == 0;
+        }
+        Ok(true)
+    }
+
+    /// What the first two bytes of a head say already.
+    fn check(&self, first: u8, second: u8) -> Result<(), Fault> {
+        let is_last = first & FIN != 0;
+        if first & RESERVED != 0 {
+            return Err(Fault::ReservedBits);
+        }
+        if second & MASKED == 0 {
+            return Err(Fault::Unmasked);
+        }
+        match first & 0x0F {
+            CONTINUATION if !self.in_message => Err(Fault::NothingToContinue),
+            TEXT | BINARY if self.in_message => Err(Fault::Interrupted),
+            TEXT => Err(Fault::Text),
+            CLOSE | PING | PONG if !is_last => Err(Fault::FragmentedControl),
+            CLOSE | PING | PONG if usize::from(second & !MASKED) > LONGEST_CONTROL => {
+                Err(Fault::LongControl)
+            }
+            CONTINUATION | BINARY | CLOSE | PING | PONG => Ok(()),
+            opcode => Err(Fault::Opcode(opcode)),
+        }
+    }
+
+    fn unmask(&mut self, payload: &mut [u8]) {
+        let (words, rest) = payload.as_chunks_mut::<4>();
+        let mask = u32::from_ne_bytes(self.mask);
+        for word in words {
+            *word = (u32::from_ne_bytes(*word) ^ mask).to_ne_bytes();
+        }
+        for (byte, mask) in rest.iter_mut().zip(self.mask) {
+            *byte ^= mask;
+        }
+        self.mask.rotate_left(rest.len());
+    }
+
+    /// The payload of a frame is whole.
+    fn finish(&mut self, decoded: &mut Decoded) {
+        match self.opcode {
+            PING => decoded.ping = Some(std::mem::take(&mut self.control)),
+            CLOSE => {
+                let end = match *std::mem::take(&mut self.control) {
+                    [] => End::Closed(None),
+                    [_] => End::Faulty(Fault::HalfStatus),
+                    [high, low, ..] => {
+                        let status = u16::from_be_bytes([high, low]);
+                        End::Closed(Some(if may_be_sent(status) { status } else { PROTOCOL_ERROR }))
+                    }
+                };
+                self.end(decoded, end);
+            }
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, decoded: &mut Decoded, end: End) {
+        self.ended = true;
+        decoded.end = Some(end);
+    }
+}
+
+/// Whether a Close may carry this status: those of section 7.4.1 that are not for local use, those
+/// registered since, and those of libraries and applications.
+fn may_be_sent(status: u16) -> bool {
+    matches!(status, 1000..=1003 | 1007..=1014 | 3000..=4999)
+}
+
+/// Appends a frame of a server, which has no mask.
+pub fn put(to: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+    to.push(FIN | opcode);
+    match payload.len() {
+        length @ ..126 => to.push(length as u8),
+        length @ 126..=0xFFFF => {
+            to.push(126);
+            to.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        length => {
+            to.push(127);
+            to.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+    to.extend_from_slice(payload);
+}

@@ -1,0 +1,4 @@
+//! Frames and requests, without sockets; over sockets they are in `tests/proxy`.
+
+mod frames;
+mod requests;

@@ -1,0 +1,79 @@
+//! Any bytes, in any split, get one verdict on the request that they start with, and unwrap to the
+//! same bytes behind it.
+//!
+//! `cargo +nightly fuzz run --fuzz-dir tests/fuzz websocket`
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mqtt_lb::{
+    config::{Networks, WebSocket},
+    transport::websocket::{
+        frame::{Decoder, End, LONGEST_CONTROL},
+        request::{self, LONGEST_HEAD},
+    },
+};
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((&piece, bytes)) = bytes.split_first() else { return };
+    match head(bytes) {
+        Some(len) => frames(&bytes[len..], piece),
+        None => frames(bytes, piece),
+    }
+});
+
+/// The length of a request that is granted.
+fn head(bytes: &[u8]) -> Option<usize> {
+    let rules = WebSocket {
+        path: "/mqtt".into(),
+        forwarded_for: Networks::new(["10.0.0.0/8".parse().ok()?]),
+        origins: Some(vec!["https://app.example".into()]),
+    };
+    let mut verdict = None;
+    for end in 0..=bytes.len().min(LONGEST_HEAD + 1) {
+        match (&verdict, request::parse(&bytes[..end], &rules)) {
+            (None, Ok(None)) => assert!(end < LONGEST_HEAD),
+            (None, parsed) => verdict = Some(parsed),
+            // What is refused stays refused, for one reason or another.
+            (Some(Err(_)), parsed) => assert!(parsed.is_err()),
+            (Some(Ok(_)), parsed) => assert_eq!(Some(parsed), verdict),
+        }
+    }
+    match verdict? {
+        Ok(granted) => granted.map(|request| {
+            assert!(request.len <= LONGEST_HEAD);
+            assert!(request.response().ends_with("\r\n\r\n"));
+            request.len
+        }),
+        Err(refusal) => {
+            let response = refusal.response();
+            let body = response.split_once("\r\n\r\n").map(|(_, body)| body);
+            assert_eq!(body, Some(&*format!("{}\n", refusal.detail)));
+            None
+        }
+    }
+}
+
+fn frames(bytes: &[u8], piece: u8) {
+    let whole = unwrap([bytes]);
+    assert!(whole.0.len() <= bytes.len());
+    assert_eq!(unwrap(bytes.chunks(1)), whole);
+    assert_eq!(unwrap(bytes.chunks(usize::from(piece).max(1))), whole);
+}
+
+/// What the frames carry, and how they end.
+fn unwrap<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Option<End>) {
+    let mut decoder = Decoder::default();
+    let (mut payload, mut end) = (Vec::new(), None);
+    for piece in pieces {
+        let mut piece = piece.to_vec();
+        let decoded = decoder.decode(&mut piece);
+        payload.extend_from_slice(&piece[..decoded.payload]);
+        assert!(decoded.ping.is_none_or(|ping| ping.len() <= LONGEST_CONTROL));
+        if decoded.end.is_some() {
+            assert_eq!(end, None);
+            end = decoded.end;
+        }
+    }
+    (payload, end)
+}

@@ -111,7 +111,7 @@ fn refused(error: &TlsError) -> Rejected {
         TlsError::Protocol { .. } => (EndBy::Proxy, EndCause::Malformed),
     };
     let end = End::new(by, EndPhase::Handshake, cause).with(error.to_string());
-    Rejected { end, answer: (by == EndBy::Proxy).then_some(Reply::OfTransport) }
+    Rejected { end, answer: (by == EndBy::Proxy).then_some(Reply::Transports) }
 }
 
 /// What a connection has still to show.

@@ -122,7 +122,7 @@ impl Opening<'_> {
                     let detail = detail.unwrap_or_else(|| refusal.reason.to_string().into());
                     let end =
                         End::new(EndBy::Proxy, EndPhase::Connect, EndCause::Malformed).with(detail);
-                    return Err(Rejected { end, answer: refusal.connack().map(Reply::OfProxy) });
+                    return Err(Rejected { end, answer: refusal.connack().map(Reply::Own) });
                 }
             }
         }

@@ -27,12 +27,12 @@ pub(super) struct Rejected {
 
 /// Whose CONNACK a client gets.
 pub(super) enum Reply {
-    OfProxy(mqtt::Answer),
+    Own(mqtt::Answer),
     /// As the broker sent it; its record has been made.
-    OfBroker(Vec<u8>),
+    Brokers(Vec<u8>),
     /// No CONNACK, but what the client's transport has said to it already: an alert of TLS, a
     /// status of HTTP.
-    OfTransport,
+    Transports,
 }
 
 impl Deref for Reply {
@@ -40,9 +40,9 @@ impl Deref for Reply {
 
     fn deref(&self) -> &[u8] {
         match self {
-            Self::OfProxy(answer) => answer,
-            Self::OfBroker(bytes) => bytes,
-            Self::OfTransport => &[],
+            Self::Own(answer) => answer,
+            Self::Brokers(bytes) => bytes,
+            Self::Transports => &[],
         }
     }
 }
@@ -50,7 +50,7 @@ impl Deref for Reply {
 impl Rejected {
     /// After a read that failed. Where that was the client's fault, its transport has told it.
     pub(super) fn told(end: End) -> Self {
-        let answer = (end.cause == EndCause::Malformed).then_some(Reply::OfTransport);
+        let answer = (end.cause == EndCause::Malformed).then_some(Reply::Transports);
         Self { end, answer }
     }
 
@@ -75,7 +75,7 @@ pub(super) async fn reject(
     let Rejected { end, answer } = rejected;
     let until = shard.reactor.now() + LINGER;
     if let (Some(client), Some(answer)) = (&client, &answer) {
-        if let Reply::OfProxy(answer) = answer {
+        if let Reply::Own(answer) = answer {
             record.answer = Some(Answer::of_proxy(*answer));
         }
         let _ = deadline(&shard.reactor, until, pin!(client.send_all(answer))).await;

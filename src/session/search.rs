@@ -169,7 +169,7 @@ impl Opening<'_> {
                 Some(failure) => end.with(failure.detail.unwrap_or(Cow::Borrowed("others failed"))),
                 None => end,
             };
-            return Rejected { end, answer: Some(Reply::OfBroker(reply)) };
+            return Rejected { end, answer: Some(Reply::Brokers(reply)) };
         }
         if let Some(failure) = search.failure {
             return self.answer(Refuse::ServerUnavailable, failure);
@@ -203,7 +203,7 @@ impl Opening<'_> {
 
     fn answer(&self, refuse: Refuse, end: End) -> Rejected {
         let version = self.record.client.as_ref().map(|client| client.version);
-        let answer = version.map(|version| Reply::OfProxy(refuse.connack(version)));
+        let answer = version.map(|version| Reply::Own(refuse.connack(version)));
         Rejected { end, answer }
     }
 }

@@ -39,7 +39,7 @@ impl Opening<'_> {
                     };
                     let end = End::new(EndBy::Proxy, EndPhase::Handshake, cause);
                     let end = end.with(refusal.detail);
-                    return Err(Rejected { end, answer: Some(Reply::OfTransport) });
+                    return Err(Rejected { end, answer: Some(Reply::Transports) });
                 }
             }
             if self.read_more(request::LONGEST_HEAD, EndPhase::Handshake).await? == 0 {

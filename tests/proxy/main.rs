@@ -22,6 +22,7 @@ mod http_probes;
 mod limits;
 mod logs;
 mod name_server;
+#[allow(dead_code, reason = "shared with the tests of the configuration, which use all of it")]
 #[path = "../config/tls/pki.rs"]
 mod pki;
 mod probes;

@@ -72,8 +72,8 @@ impl Pki {
         Trust { ca: self.ca.pem(), identity: None, versions: Versions::Both, alpn: Vec::new() }
     }
 
-    /// What a broker with the certificate of that name does.
-    pub(crate) fn server(&self, issued: &Issued, client_ca: Option<&Ca>) -> Arc<ServerConfig> {
+    /// What a broker with this certificate does; it asks clients for theirs where it has a CA.
+    pub(crate) fn server(issued: &Issued, client_ca: Option<&Ca>) -> Arc<ServerConfig> {
         let provider = Arc::new(default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()

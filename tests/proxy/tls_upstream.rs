@@ -56,7 +56,7 @@ fn plain_broker() -> Broker {
 }
 
 fn good_broker(pki: &Pki) -> Broker {
-    broker(pki.server(&pki.issue("broker"), None))
+    broker(Pki::server(&pki.issue("broker"), None))
 }
 
 fn tls(pki: &Pki, more: &str) -> String {
@@ -101,7 +101,7 @@ fn who_the_proxy_is() {
     let of_clients = Ca::new("CA of clients");
     let of_proxy = of_clients.issue(&Leaf::new("proxy", &[]));
     pki.write_issued("proxy", &of_proxy);
-    let broker = broker(pki.server(&pki.issue("broker"), Some(&of_clients)));
+    let broker = broker(Pki::server(&pki.issue("broker"), Some(&of_clients)));
     let pair = pki.file("cert", "proxy.pem") + &pki.file("key", "proxy.key");
     let proxy = Config::of([&broker]).pool(&tls(&pki, &pair)).start();
     Client::session(proxy.address(), "c").echo(b"\xC0\x00");
@@ -116,8 +116,8 @@ fn brokers_that_are_not_who_they_should_be() {
     let foreign = Ca::new("Other CA").issue(&Leaf::new("broker", &["127.0.0.1"]));
     let misnamed = pki.ca.issue(&Leaf::new("broker", &["broker.test"]));
     let bad: [(Broker, &str); 4] = [
-        (broker(pki.server(&foreign, None)), "UnknownIssuer"),
-        (broker(pki.server(&misnamed, None)), "not valid for name"),
+        (broker(Pki::server(&foreign, None)), "UnknownIssuer"),
+        (broker(Pki::server(&misnamed, None)), "not valid for name"),
         (plain_broker(), "InvalidContentType"),
         (Broker::silent(), "no TLS handshake within 300ms"),
     ];

@@ -211,7 +211,6 @@ impl TlsError {
 /// What a client that spoke no TLS took this port for.
 fn hint(first: &[u8]) -> &'static str {
     match first {
-        [0x16, ..] => "",
         [0x10, ..] => "; it began with a CONNECT: plain MQTT belongs to a listener without tls",
         [b'G' | b'H' | b'O', b'E' | b'P', ..] => "; it began with an HTTP request",
         [b'P', b'R', b'O', b'X', b'Y', ..] | [0x0D, 0x0A, 0x0D, 0x0A, ..] => {

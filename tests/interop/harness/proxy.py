@@ -29,26 +29,32 @@ def binary():
 
 class Proxy:
     """A running proxy with two listeners for each pool: one of the pool's name, and one for
-    WebSocket, whose name is that with "-ws".
+    WebSocket, whose name is that with "-ws"; with `secured` two more, "-tls" and "-wss".
 
-    `websocket` is what the latter are configured with; `keys` are further keys of every pool.
+    `websocket` and `secured` (`tls`) are what these are configured with; `keys` are further keys of every pool.
     """
 
-    def __init__(self, folder, pools, name="mqtt-lb", websocket=None, **keys):
+    def __init__(self, folder, pools, name="mqtt-lb", websocket=None, secured=None, **keys):
         self.folder, self.name = Path(folder), name
         self.log = self.folder / f"{name}.log"
         self.file = self.folder / f"{name}.yaml"
         self.admin = free_port()
         self.websocket = websocket or {"path": "/mqtt"}
+        self.secured = secured
         self.file.write_text(json.dumps(self.config(pools, keys), indent=2))
         self.starts = 0
         self.start()
 
     def config(self, pools, keys):
+        wrappings = {"": {}, "-ws": {"websocket": self.websocket}}
+        if self.secured:
+            secured = {f"-{name}": {"tls": self.secured} for name in ("tls", "wss")}
+            secured["-wss"] |= wrappings["-ws"]
+            wrappings |= secured
         return {
             "listeners": [
                 {"name": pool + suffix, "bind": f"{LOOPBACK}:0", "pool": pool, **wrapping}
-                for suffix, wrapping in [("", {}), ("-ws", {"websocket": self.websocket})]
+                for suffix, wrapping in wrappings.items()
                 for pool in pools
             ],
             "pools": [
@@ -91,8 +97,19 @@ class Proxy:
 
     def ws_url(self):
         """Of the first pool."""
-        name = next(name for name in self.ports if name.endswith("-ws"))
-        return f"ws://{LOOPBACK}:{self.ports[name]}{self.websocket['path']}"
+        return f"ws://{LOOPBACK}:{self.port_of('ws')}{self.websocket['path']}"
+
+    def tls_url(self):
+        """Of the first pool; the certificate is localhost's."""
+        return f"mqtts://localhost:{self.port_of('tls')}"
+
+    def wss_url(self):
+        """Of the first pool; the certificate is localhost's."""
+        return f"wss://localhost:{self.port_of('wss')}{self.websocket['path']}"
+
+    def port_of(self, transport):
+        """Of the first pool."""
+        return next(port for name, port in self.ports.items() if name.endswith(f"-{transport}"))
 
     def stop(self, errors=0):
         """Stops it, and holds it to an orderly end after so many errors in its log."""

@@ -14,10 +14,10 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
 };
 
-use super::pki::Issued;
 use crate::{
     client::{CONNACK_V3, connect},
     harness::PATIENCE,
+    pki::Issued,
 };
 
 /// Who comes; its tickets are kept with it.
@@ -75,9 +75,10 @@ impl Connection {
     fn expect(&mut self, wanted: &[u8]) -> io::Result<()> {
         let mut read = vec![0; wanted.len()];
         self.0.read_exact(&mut read)?;
-        match read == wanted {
-            true => Ok(()),
-            false => Err(io::Error::other(format!("{read:x?} is not {wanted:x?}"))),
+        if read == wanted {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("{read:x?} is not {wanted:x?}")))
         }
     }
 }

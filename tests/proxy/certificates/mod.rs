@@ -1,9 +1,6 @@
 //! Certificates while the proxy runs: renewed, revoked, expired, and what is said of them.
 
 mod device;
-#[allow(dead_code, reason = "shared with the tests of the configuration, which use all of it")]
-#[path = "../../config/tls/pki.rs"]
-mod pki;
 
 use std::{fs, path::Path, time::SystemTime};
 
@@ -11,12 +8,12 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
+use crate::pki::{Ca, Issued, Leaf, years};
 use crate::{
     broker::Broker,
     harness::{Proxy, end, program, run, wait_for},
 };
 use device::Device;
-use pki::{Ca, Issued, Leaf, years};
 
 const EXPIRY: &str = "mqtt_lb_certificate_expiry_timestamp_seconds";
 /// 1 January 4000 and 3000, in Unix time.

@@ -6,7 +6,6 @@ use super::{
     AccessLog, Admin, Bind, Config, Dns, Drain, Idle, Limits, Listener, Log, LogLevel,
     ProgramLogFormat, Rate, Runtime, Timeouts, WhenFull,
     cross::{Binds, Names},
-    listener_keys,
     pool_keys::pool,
     proxy_protocol_keys,
     quantities::{self, ABOVE_ZERO, ZERO_TOO},
@@ -14,7 +13,7 @@ use super::{
     section::{Item, Read, Section},
     tls,
     units::{BIND, DURATION},
-    values,
+    values, websocket_keys,
 };
 
 /// TCP_KEEPIDLE takes 1 to 32,767 seconds: tcp(7), MAX_TCP_KEEPIDLE.
@@ -87,7 +86,7 @@ fn listener(
         let bind = section.required("bind", BIND, |item| binds.add(item));
         let pool = section.required("pool", "the name of a pool", pool);
         let websocket =
-            section.optional("websocket", |item| item.section(listener_keys::websocket));
+            section.optional("websocket", |item| item.section(websocket_keys::websocket));
         let over_websocket = section.has("websocket");
         let tls = section
             .optional("tls", |item| item.section(|section| tls::listener(section, over_websocket)));

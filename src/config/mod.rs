@@ -5,7 +5,6 @@ mod fault;
 mod health_keys;
 mod keys;
 mod listener;
-mod listener_keys;
 mod pool;
 mod pool_keys;
 mod proxy_protocol_keys;
@@ -16,6 +15,7 @@ mod tls;
 mod tree;
 mod units;
 mod values;
+mod websocket_keys;
 
 use std::{
     env, fmt, fs,

@@ -4,12 +4,12 @@ mod addresses;
 mod example;
 mod fuzz;
 mod health;
-mod listeners;
 mod pools;
 mod proxy_protocol;
 mod syntax;
 mod tls;
 mod values;
+mod websocket;
 
 use std::{
     num::{NonZeroU32, NonZeroUsize},

@@ -51,7 +51,7 @@ fn websocket_keys() {
 fn what_is_wrong_with_websocket_keys() {
     let path = "/, and what a URL has after it: letters, digits, -._~!$&'()*+,;=:@/? and %XX for \
                 anything else";
-    let network = "a network such as 10.0.0.0/8 or \"2001:db8::/32\", or one address";
+    let network = "IP/PREFIX or IP, such as 10.0.0.0/8, \"2001:db8::/32\", 10.0.0.7";
     let origin = "SCHEME://HOST or SCHEME://HOST:PORT, such as https://app.example, without a path \
                   and without the scheme's own port; or \"null\"";
     let of_path = |text: &str| format!("24: path: \"{text}\" is not a path; allowed: {path}");
@@ -72,7 +72,7 @@ fn what_is_wrong_with_websocket_keys() {
         ("forwarded_for: []", "33: forwarded_for: is an empty list; allowed: one entry or more".into()),
         ("forwarded_for: [10.0.0.0/33]", of_network("10.0.0.0/33", "is not a network", network)),
         ("forwarded_for: [proxy.internal]", of_network("proxy.internal", "is not a network", network)),
-        ("forwarded_for: [10.0.0.1/8]", of_network("10.0.0.1/8", "has bits behind its prefix", "10.0.0.0/8")),
+        ("forwarded_for: [10.0.0.1/8]", of_network("10.0.0.1/8", "is an address and a prefix of its network", "10.0.0.0/8, or 10.0.0.1")),
         (
             "forwarded_for: [\"::ffff:10.0.0.0/104\"]",
             of_network("::ffff:10.0.0.0/104", "is IPv4 written as IPv6", network),

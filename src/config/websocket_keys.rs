@@ -1,12 +1,11 @@
-//! The keys of what wraps a listener's MQTT.
+//! The keys of a listener's `websocket`.
 
-use std::{net::IpAddr, sync::Arc};
-
-use ipnet::IpNet;
+use std::sync::Arc;
 
 use super::{
     Networks, WebSocket,
     fault::quote,
+    proxy_protocol_keys::network,
     section::{Item, Read, Section},
     values,
 };
@@ -29,29 +28,8 @@ pub(super) fn websocket(section: &mut Section<'_>) -> Read<WebSocket> {
     })
 }
 
-/// Networks that are trusted.
-pub(super) fn networks(item: &Item<'_>) -> Read<Networks> {
+fn networks(item: &Item<'_>) -> Read<Networks> {
     item.some(network).map(Networks)
-}
-
-fn network(item: &Item<'_>) -> Read<IpNet> {
-    const ALLOWED: &str = "a network such as 10.0.0.0/8 or \"2001:db8::/32\", or one address";
-    let text = item.expanded(ALLOWED)?;
-    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    let Ok(network): Result<IpNet, _> = network else {
-        return Err(item.wrong(&format!("{} is not a network", quote(&text)), ALLOWED));
-    };
-    match network {
-        // The peers of our sockets are compared as the IPv4 hosts that they are.
-        IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some() => {
-            Err(item.wrong(&format!("{} is IPv4 written as IPv6", quote(&text)), ALLOWED))
-        }
-        _ if network.addr() != network.network() => {
-            let what = format!("{} has bits behind its prefix", quote(&text));
-            Err(item.wrong(&what, &network.trunc().to_string()))
-        }
-        _ => Ok(network),
-    }
 }
 
 /// An origin as browsers write it (RFC 6454, section 6.2): no path, no default port.

@@ -98,3 +98,20 @@ fn routes_and_limits_go_by_the_client() {
     other.send(&connect(4, "other"));
     other.expect(CONNACK_V3);
 }
+
+/// A PROXY header says who the HTTP proxy is, and that one who the client is.
+#[test]
+fn behind_a_proxy_header() {
+    let broker = Broker::echoing();
+    let keys = "accept_proxy_protocol: { from: [127.0.0.1] }, \
+                websocket: { forwarded_for: [192.0.2.0/24] }";
+    let proxy = Config::of([&broker]).another_listener(&format!("name: ws, {keys}")).start();
+    for (n, (from, client)) in
+        [("192.0.2.9", "203.0.113.7:0"), ("198.51.100.9", "198.51.100.9:5000")].iter().enumerate()
+    {
+        let header = format!("PROXY TCP4 {from} 127.0.0.1 5000 8083\r\n");
+        let request = header + &request_with("X-Forwarded-For: 203.0.113.7\r\n");
+        let (peer, line) = visit(&proxy, "ws", &request, &format!("c-{n}"));
+        assert_eq!((&line["client"], &line["peer"]), (&json!(client), &json!(peer)));
+    }
+}

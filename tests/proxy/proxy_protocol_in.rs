@@ -310,7 +310,7 @@ fn a_second_header_is_refused() {
     assert_eq!(end(&line), "proxy/connect/malformed");
     assert_eq!(
         line["detail"],
-        "a PROXY header where MQTT should begin: behind another one, or inside TLS"
+        "a PROXY header where it does not belong: behind another one, or inside TLS"
     );
     assert_eq!(
         (&line["client"], &line["peer"]),

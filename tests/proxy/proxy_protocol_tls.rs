@@ -137,7 +137,7 @@ fn strangers_and_the_unnamed() {
 #[test]
 fn a_header_before_tls_to_a_broker() {
     let pki = Pki::new();
-    let config = pki.server(&pki.issue("broker"), None);
+    let config = Pki::server(&pki.issue("broker"), None);
     let (tell, seen) = std::sync::mpsc::channel();
     let broker = Broker::start(move |mut link| {
         link.patient();

@@ -51,8 +51,8 @@ impl Opening<'_> {
         }
     }
 
-    /// What is wrong with bytes that were to be a CONNECT and are a PROXY header; `None`: they are
-    /// none.
+    /// What is wrong with bytes that were to be a CONNECT, or a request, and are a PROXY header;
+    /// `None`: they are none.
     pub(super) fn stray_proxy_header(&self) -> Option<Cow<'static, str>> {
         let announced = proxy_protocol::announced(&self.buffer);
         let is_one = matches!(announced, Announced::V1 | Announced::V2);
@@ -60,7 +60,7 @@ impl Opening<'_> {
         is_one.then_some(match (rules, &self.record.wrapping) {
             (None, _) => NOT_ACCEPTED.into(),
             (Some(_), None) => UNTRUSTED.into(),
-            (Some(_), Some(_)) => TWO.into(),
+            (Some(_), Some(_)) => MISPLACED.into(),
         })
     }
 
@@ -111,7 +111,8 @@ impl Opening<'_> {
 const NOT_ACCEPTED: &str = "a PROXY header, which this listener does not take: name the peer in \
                             accept_proxy_protocol.from, or have it send none";
 const UNTRUSTED: &str = "a PROXY header from a peer that is not within accept_proxy_protocol.from";
-const TWO: &str = "a second PROXY header behind the first";
+const MISPLACED: &str =
+    "a PROXY header where it does not belong: behind another one, or inside TLS";
 
 fn malformed(detail: Cow<'static, str>) -> End {
     End::new(EndBy::Proxy, EndPhase::Handshake, EndCause::Malformed).with(detail)

@@ -38,7 +38,7 @@ impl Opening<'_> {
                         EndCause::Malformed
                     };
                     let end = End::new(EndBy::Proxy, EndPhase::Handshake, cause);
-                    let end = end.with(refusal.detail);
+                    let end = end.with(self.stray_proxy_header().unwrap_or(refusal.detail));
                     return Err(Rejected { end, answer: Some(Reply::Transports) });
                 }
             }

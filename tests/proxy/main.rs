@@ -29,6 +29,7 @@ mod probes;
 mod proxy_header;
 mod proxy_protocol_in;
 mod proxy_protocol_out;
+mod proxy_protocol_tls;
 mod records;
 mod retry;
 mod returning;

@@ -24,7 +24,7 @@ fn trusting(config: Config) -> Config {
 }
 
 /// A connection from 127.0.0.2, whose headers nobody believes.
-fn stranger(address: SocketAddr) -> Client {
+pub(crate) fn stranger(address: SocketAddr) -> Client {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
     socket.connect(&address.into()).unwrap();
@@ -308,7 +308,10 @@ fn a_second_header_is_refused() {
     let _ = client.rest();
     let line = proxy.wait_ends(1).remove(0);
     assert_eq!(end(&line), "proxy/connect/malformed");
-    assert_eq!(line["detail"], "a second PROXY header behind the first");
+    assert_eq!(
+        line["detail"],
+        "a PROXY header where it does not belong: behind another one, or inside TLS"
+    );
     assert_eq!(
         (&line["client"], &line["peer"]),
         (&"192.0.2.1:56324".into(), &local(&client).into())

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    os::unix::net::UnixStream,
+    os::unix::net::{UnixListener, UnixStream},
     sync::mpsc::{self, Receiver},
 };
 
@@ -16,10 +16,10 @@ use crate::{
 };
 
 /// A header and the packet behind it, as a broker read them.
-type Seen = (Vec<u8>, Vec<u8>);
+pub(crate) type Seen = (Vec<u8>, Vec<u8>);
 
 /// A broker that reads a header before each CONNECT, and tells of both.
-fn reading() -> (Broker, Receiver<Seen>) {
+pub(crate) fn reading() -> (Broker, Receiver<Seen>) {
     let (tell, seen) = mpsc::channel();
     let broker = Broker::start(move |mut link| {
         let Some(header) = read_header(&mut link) else { return };
@@ -31,7 +31,7 @@ fn reading() -> (Broker, Receiver<Seen>) {
 }
 
 /// The next header, of either version, byte for byte.
-fn read_header(link: &mut Link) -> Option<Vec<u8>> {
+pub(crate) fn read_header(link: &mut Link) -> Option<Vec<u8>> {
     let mut header = Vec::new();
     let mut next = |header: &mut Vec<u8>| {
         let mut byte = [0];
@@ -57,7 +57,7 @@ fn read_header(link: &mut Link) -> Option<Vec<u8>> {
 }
 
 /// The session's ID, as the log has it and headers say it.
-fn session_id(proxy: &Proxy, id: &str) -> Vec<u8> {
+pub(crate) fn session_id(proxy: &Proxy, id: &str) -> Vec<u8> {
     let session = proxy.wait_connected(id)["session"].as_str().unwrap().to_owned();
     assert_eq!(session.len(), 16);
     session.into()
@@ -228,15 +228,15 @@ fn every_try_has_a_header() {
     }
 }
 
-/// A check's connection is no client's, and says so; over HTTP, at another port, it says nothing.
+/// A check is the proxy's own connection, and names it; over HTTP, at another port, it says nothing.
 #[test]
 fn health_checks() {
-    let local = [SIGNATURE, b"\x20\x00\x00\x00"].concat();
-    for (version, header) in [("v1", &b"PROXY UNKNOWN\r\n"[..]), ("v2", &local), ("none", b"")] {
+    for version in ["v1", "v2", "none"] {
         for kind in ["tcp", "mqtt", "http"] {
             let (tell, seen) = mpsc::channel();
             let is_http = kind == "http";
             let broker = Broker::start(move |mut link| {
+                let peer = link.stream.peer_addr().unwrap();
                 let mut all = Vec::new();
                 let mut buffer = [0; 1024];
                 while let Ok(n @ 1..) = link.stream.read(&mut buffer) {
@@ -249,8 +249,9 @@ fn health_checks() {
                         link.send(CONNACK_V3);
                     }
                 }
-                let _ = tell.send(all);
+                let _ = tell.send((peer, all));
             });
+            let at = broker.address.to_string();
             let check = if is_http {
                 patient(&format!("http, port: {}", broker.address.port()))
             } else {
@@ -261,16 +262,38 @@ fn health_checks() {
             wait_for("good checks", || {
                 (proxy.metric(CHECKS, &["outcome=\"ok\""]) > 1.5).then_some(())
             });
-            let seen = seen.recv_timeout(PATIENCE).unwrap();
+            let (peer, seen) = seen.recv_timeout(PATIENCE).unwrap();
+            let header = match version {
+                "v1" => v1(&peer.to_string(), &at),
+                "v2" => with_checksum(v2(&peer.to_string(), &at, b"")),
+                _ => Vec::new(),
+            };
             match kind {
                 "tcp" => assert_eq!(seen, header, "{version}"),
                 "mqtt" => {
-                    let rest = seen.strip_prefix(header).expect(version);
+                    let rest = seen.strip_prefix(&header[..]).expect(version);
                     let connect = rest.strip_suffix(DISCONNECT).expect(version);
                     assert!(client_id(connect).starts_with("mqttlb"), "{version}");
                 }
                 _ => assert!(seen.starts_with(b"GET / HTTP/1.1\r\n"), "{version}"),
             }
         }
+    }
+}
+
+/// At a unix socket there is no address to name.
+#[test]
+fn health_checks_at_a_unix_socket() {
+    let local = [SIGNATURE, b"\x20\x00\x00\x00"].concat();
+    for (version, header) in [("v1", &b"PROXY UNKNOWN\r\n"[..]), ("v2", &local)] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("broker.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let config = Config::at([format!("unix:{}", path.display())]).pool(&patient("tcp"));
+        let _proxy = config.pool(&format!("send_proxy_protocol: {version}")).start();
+        let (mut check, _) = listener.accept().unwrap();
+        let mut seen = Vec::new();
+        check.read_to_end(&mut seen).unwrap();
+        assert_eq!(seen, header);
     }
 }

@@ -138,11 +138,8 @@ pub fn write_v2(addresses: Option<Addresses>, tls: Option<&TlsFacts>, unique_id:
     v2::write(addresses, tls, unique_id)
 }
 
-/// What version 1 has for a connection that is no client's.
-pub const V1_OWN: &[u8] = b"PROXY UNKNOWN\r\n";
-
-/// What version 2 has for a connection that is no client's: LOCAL.
-pub const V2_OWN: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";
+/// What version 2 has for a connection of the sender's own.
+pub const V2_LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";
 
 /// An address beside one of IPv6: a header has one family for both (RFC 4291, section 2.5.5.2).
 fn as_v6(ip: IpAddr) -> Ipv6Addr {

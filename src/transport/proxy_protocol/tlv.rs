@@ -22,10 +22,10 @@ const CLIENT_CERT: u8 = 0x02 | 0x04;
 /// Section 2.2.5.
 const LONGEST_UNIQUE_ID: usize = 128;
 
-/// A value that is longer is not sent: far more than a host or a protocol can have (255), or a
-/// common name should (64 by X.520), and little enough that receivers take the header. To shorten a
+/// A value that is longer is not sent: as long as a host or a protocol can be, more than a common
+/// name should have (64 by X.520), and little enough that receivers take the header. To shorten a
 /// name would be to send another's.
-const LONGEST_SENT: usize = 512;
+const LONGEST_SENT: usize = 255;
 
 /// A type and a length stand before each value.
 const HEAD: usize = 3;

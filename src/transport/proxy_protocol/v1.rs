@@ -2,9 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Addresses, Header, Invalid, Progress, V1_OWN, as_v6};
+use super::{Addresses, Header, Invalid, Progress, as_v6};
 
 pub(super) const SIGNATURE: &[u8] = b"PROXY ";
+
+/// What there is to say of a client without an address.
+const UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
 
 /// With its CR LF; what UNKNOWN is followed by included (section 2.1).
 const LONGEST: usize = 107;
@@ -53,7 +56,7 @@ fn port(text: &str) -> Result<u16, Invalid> {
 }
 
 pub(super) fn write(addresses: Option<Addresses>) -> Vec<u8> {
-    let Some(Addresses { source, destination }) = addresses else { return V1_OWN.to_vec() };
+    let Some(Addresses { source, destination }) = addresses else { return UNKNOWN.to_vec() };
     let (protocol, from, to) = match (source.ip(), destination.ip()) {
         (from @ IpAddr::V4(_), to @ IpAddr::V4(_)) => ("TCP4", from, to),
         (from, to) => ("TCP6", IpAddr::V6(as_v6(from)), IpAddr::V6(as_v6(to))),

@@ -14,7 +14,10 @@ use tokio_rustls::TlsConnector;
 
 use crate::{
     config::{PoolTls, ProxyProtocolOut},
-    transport::{ConnectError, bind_source, proxy_protocol},
+    transport::{
+        ConnectError, bind_source,
+        proxy_protocol::{self, Addresses},
+    },
     upstream::{Broker, DialError, Target},
 };
 
@@ -51,13 +54,18 @@ pub(super) async fn connect(
     deadline: Deadline,
 ) -> Result<Stream, DialError> {
     let connecting = async {
-        let mut stream = match target {
-            Target::Ip(address) => Box::new(connect_ip(broker, address).await?) as Stream,
+        let (mut stream, addresses) = match target {
+            Target::Ip(to) => {
+                let stream = connect_ip(broker, to).await?;
+                let from = stream.local_addr().map_err(DialError::Failed)?;
+                (Box::new(stream) as Stream, Some(Addresses::new(from, to)))
+            }
             Target::Unix(path) => {
-                Box::new(UnixStream::connect(path).await.map_err(DialError::Failed)?)
+                let stream = UnixStream::connect(path).await.map_err(DialError::Failed)?;
+                (Box::new(stream) as Stream, None)
             }
         };
-        stream.write_all(own_header(way.header)).await.map_err(DialError::Failed)?;
+        stream.write_all(&own_header(way.header, addresses)).await.map_err(DialError::Failed)?;
         Ok::<_, DialError>(stream)
     };
     let connected = timeout_at(deadline.at, connecting).await;
@@ -91,12 +99,14 @@ async fn connect_from(source: Option<IpAddr>, to: SocketAddr) -> Result<TcpStrea
     socket.connect(to).await.map_err(ConnectError::of_connect)
 }
 
-/// What tells a broker that a connection is no client's.
-fn own_header(version: Option<ProxyProtocolOut>) -> &'static [u8] {
-    match version {
-        None => &[],
-        Some(ProxyProtocolOut::V1) => proxy_protocol::V1_OWN,
-        Some(ProxyProtocolOut::V2) => proxy_protocol::V2_OWN,
+/// A header that names this end of the connection as the client. UNKNOWN and LOCAL would say no
+/// more; but Mosquitto 2.1 refuses the one and ends the connection after the other.
+fn own_header(version: Option<ProxyProtocolOut>, addresses: Option<Addresses>) -> Vec<u8> {
+    match (version, addresses) {
+        (None, _) => Vec::new(),
+        (Some(ProxyProtocolOut::V1), _) => proxy_protocol::write_v1(addresses),
+        (Some(ProxyProtocolOut::V2), Some(_)) => proxy_protocol::write_v2(addresses, None, b""),
+        (Some(ProxyProtocolOut::V2), None) => proxy_protocol::V2_LOCAL.to_vec(),
     }
 }
 

@@ -5,6 +5,7 @@ mod faults;
 mod forwarded;
 mod loads;
 mod over_tls;
+mod proxy_protocol;
 mod refusals;
 mod sessions;
 

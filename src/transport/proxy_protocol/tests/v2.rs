@@ -1,7 +1,7 @@
 use super::{addresses, read};
 use crate::transport::{
     TlsFacts,
-    proxy_protocol::{Header, Invalid, MAX_LEN, Progress, V2_OWN, parse, write_v2},
+    proxy_protocol::{Header, Invalid, MAX_LEN, Progress, V2_LOCAL, parse, write_v2},
 };
 
 const SIGNATURE: &[u8] = b"\x0D\x0A\x0D\x0A\x00\x0D\x0A\x51\x55\x49\x54\x0A";
@@ -69,7 +69,7 @@ fn commands() {
             assert_eq!(read(&header(0x20, family, rest)), Ok(Header::default()));
         }
     }
-    assert_eq!(read(V2_OWN), Ok(Header::default()));
+    assert_eq!(read(V2_LOCAL), Ok(Header::default()));
     for command in [0x00, 0x11, 0x22, 0x2F, 0x31] {
         assert_eq!(read(&header(command, 0x11, IPV4)), Err(Invalid::Command(command)));
     }
@@ -271,9 +271,9 @@ fn what_is_written_is_bounded() {
     let huge = "x".repeat(70_000);
     let tls = TlsFacts {
         version: Some(huge.clone().into()),
-        cipher: Some("y".repeat(512).into()),
-        sni: Some("s".repeat(512).into()),
-        common_name: Some(huge[..513].into()),
+        cipher: Some("y".repeat(255).into()),
+        sni: Some("s".repeat(255).into()),
+        common_name: Some(huge[..256].into()),
         alpn: Some(huge.as_bytes().into()),
     };
     let written = write_v2(None, Some(&tls), &[b'u'; 129]);

@@ -2,7 +2,8 @@
 //! of them, and a dozen clients of all three protocol versions.
 //!
 //! `cargo run --release --example demo` goes on running, for commands to be tried against it.
-//! With `-- --ws` the clients come over WebSocket. With `-- --once` it ends after the table, and fails if anything was not as promised.
+//! With `-- --tls` the clients come by TLS, with `-- --ws` over WebSocket. With `-- --once` it ends
+//! after the table, and fails if anything was not as promised.
 
 mod brokers;
 mod clients;
@@ -12,6 +13,7 @@ mod mqtt31;
 mod paint;
 mod proxy;
 mod table;
+mod tls;
 mod websocket;
 
 use std::{
@@ -47,6 +49,9 @@ struct Args {
     /// End after the table; exit code 1 if a client or a session was not where it belongs.
     #[arg(long)]
     once: bool,
+    /// Have the clients come by TLS.
+    #[arg(long, conflicts_with = "ws")]
+    tls: bool,
     /// Have the clients come over WebSocket.
     #[arg(long)]
     ws: bool,
@@ -95,14 +100,18 @@ async fn tour(args: &Args) -> anyhow::Result<bool> {
     }
     println!("  {}", paint.dim("rumqttd knows no MQTT 3.1: a broker's door hands it in as 3.1.1."));
 
+    let authority = tls::Authority::make(folder.path()).context("no certificates")?;
     let proxy = timeout(PATIENCE, Proxy::start(folder.path(), &brokers))
         .await
         .context("the proxy does not start")??;
     println!("\n{}", paint.bold("The proxy in front of them"));
     println!("  MQTT   {}", proxy.mqtt);
+    println!("  mqtts  {}", proxy.mqtts);
     println!("  ws     ws://{}/mqtt", proxy.ws);
     println!("  admin  http://{}", proxy.admin);
-    let way = if args.ws {
+    let way = if args.tls {
+        Way { address: authority.wrap(proxy.mqtts).await?, transport: "tls" }
+    } else if args.ws {
         Way { address: websocket::wrap(proxy.ws).await?, transport: "ws" }
     } else {
         Way { address: proxy.mqtt, transport: "tcp" }

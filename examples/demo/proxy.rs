@@ -19,12 +19,13 @@ use crate::{
     paint::Paint,
 };
 
-/// MQTT's registered port, the usual one for WebSocket, and the one that the example configuration
-/// has for admin.
-const USUAL_PORTS: (u16, u16, u16) = (1883, 8083, 9883);
+/// MQTT's registered ports, without and with TLS, the usual one for WebSocket, and the one that the
+/// example configuration has for admin.
+const USUAL_PORTS: [u16; 4] = [1883, 8883, 8083, 9883];
 
 pub(crate) struct Proxy {
     pub(crate) mqtt: SocketAddr,
+    pub(crate) mqtts: SocketAddr,
     pub(crate) ws: SocketAddr,
     pub(crate) admin: SocketAddr,
     folder: PathBuf,
@@ -35,10 +36,10 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Returns when clients can connect.
     pub(crate) async fn start(folder: &Path, brokers: &Brokers) -> anyhow::Result<Self> {
-        let (mqtt, ws) = (free_or_any(USUAL_PORTS.0)?, free_or_any(USUAL_PORTS.1)?);
-        let admin = free_or_any(USUAL_PORTS.2)?;
+        let [mqtt, mqtts, ws, admin] = USUAL_PORTS.map(free_or_any);
+        let (mqtt, mqtts, ws, admin) = (mqtt?, mqtts?, ws?, admin?);
         let file = config_file(folder);
-        fs::write(&file, yaml(mqtt, ws, admin, brokers))?;
+        fs::write(&file, yaml([mqtt, mqtts, ws, admin], brokers))?;
         let config = Config::load(&file).map_err(|faults| anyhow!("{faults}"))?;
         let thread = thread::Builder::new().name("proxy".to_owned()).spawn({
             let config = config.clone();
@@ -51,7 +52,7 @@ impl Proxy {
             }
             sleep(Duration::from_millis(10)).await;
         }
-        let proxy = Self { mqtt, ws, admin, folder: folder.to_owned(), config, thread };
+        let proxy = Self { mqtt, mqtts, ws, admin, folder: folder.to_owned(), config, thread };
         if proxy.thread.is_finished() {
             proxy.wait().await?;
             bail!("it has ended");
@@ -101,6 +102,7 @@ impl Proxy {
   mosquitto_sub -p {port} -i {phone} -t a/b
   mosquitto_pub -p {port} -i {device} -t a/b -m hi
   mosquitto_pub -p {port} -i {device} -t a/b -m hi -V mqttv5 -u me -P secret
+  mosquitto_pub -h localhost -p {mqtts} -i {device} -t a/b -m hi --cafile {ca}
   curl -s http://{admin}/metrics | grep ^mqtt_lb_
   cargo run --release -- route -c {config} {device} {phone}
   tail -f {log}
@@ -108,6 +110,8 @@ impl Proxy {
 
 Ctrl-C ends the demo.",
             title = paint.bold("Try next, in another terminal"),
+            mqtts = self.mqtts.port(),
+            ca = self.folder.join("ca.pem").display(),
             log = self.access_log().display(),
             note = paint.dim(&format!(
                 "  These brokers are no cluster: {phone} hears {device} because both belong to {}.",
@@ -121,13 +125,17 @@ fn config_file(folder: &Path) -> PathBuf {
     folder.join("config.yaml")
 }
 
-fn yaml(mqtt: SocketAddr, ws: SocketAddr, admin: SocketAddr, brokers: &Brokers) -> String {
+fn yaml([mqtt, mqtts, ws, admin]: [SocketAddr; 4], brokers: &Brokers) -> String {
     let mut yaml = format!(
         "# The demo's configuration: it lives as long as the demo.
 listeners:
   - name: mqtt
     bind: {mqtt}
     pool: brokers
+  - name: mqtts
+    bind: {mqtts}
+    pool: brokers
+    tls: {{ certificates: [{{ cert: server.pem, key: server.key }}] }}
   - name: ws
     bind: {ws}
     pool: brokers

@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, future::poll_fn, io, rc::Rc, task::Poll};
 
-use super::{end::End, shard::Shard};
+use super::{
+    end::End,
+    shard::{READ_BYTES, Shard},
+};
 use crate::{
     mqtt::{self, Connack, Progress, Version, connack},
     observe::{EndBy, EndCause, EndPhase},
@@ -73,8 +76,8 @@ impl<'a> Dialogue<'a> {
     async fn listen(&mut self) -> Result<(), End> {
         let (shard, upstream, reply) = (self.shard, self.upstream, &mut self.reply);
         let read = poll_fn(|cx| {
-            let mut scratch = shard.scratch.borrow_mut();
-            upstream.poll_recv(cx, &mut scratch).map_ok(|n| {
+            let scratch = &mut shard.scratch.borrow_mut()[..READ_BYTES];
+            upstream.poll_recv(cx, scratch).map_ok(|n| {
                 reply.extend_from_slice(&scratch[..n]);
                 n
             })
@@ -88,15 +91,13 @@ impl<'a> Dialogue<'a> {
             let (shard, client, upstream) = (self.shard, self.client, self.upstream);
             let reply = &mut self.reply;
             let spoken = poll_fn(|cx| {
-                let mut scratch = shard.scratch.borrow_mut();
-                if let Poll::Ready(read) = upstream.poll_recv(cx, &mut scratch) {
+                let scratch = &mut shard.scratch.borrow_mut()[..READ_BYTES];
+                if let Poll::Ready(read) = upstream.poll_recv(cx, scratch) {
                     return Poll::Ready(Err(heard(read.inspect(|n| {
                         reply.extend_from_slice(&scratch[..*n]);
                     }))));
                 }
-                client
-                    .poll_recv(cx, &mut scratch)
-                    .map(|read| Ok(read.map(|n| scratch[..n].to_vec())))
+                client.poll_recv(cx, scratch).map(|read| Ok(read.map(|n| scratch[..n].to_vec())))
             });
             match spoken.await {
                 Err(broker) => return broker,

@@ -2,7 +2,7 @@
 
 use std::{io, task::Poll};
 
-use super::shard::Shard;
+use super::shard::{READ_BYTES, Shard};
 use crate::transport::{Pipe, Socket, Stream};
 
 /// Reads of one direction before the others get their turn.
@@ -145,14 +145,15 @@ impl Flow {
         count: &mut impl FnMut(Chunk<'_>),
     ) -> Result<Poll<usize>, Fault> {
         let mut scratch = shard.scratch.borrow_mut();
-        let Poll::Ready(n) = from.try_recv(&mut scratch).map_err(Fault::Read)? else {
+        let size = if self.full_reads < FULL_READS_TO_BULK { READ_BYTES } else { scratch.len() };
+        let Poll::Ready(n) = from.try_recv(&mut scratch[..size]).map_err(Fault::Read)? else {
             return Ok(Poll::Pending);
         };
         if n == 0 {
             // A unix peer that has closed fails even a write of nothing.
             return Ok(Poll::Ready(0));
         }
-        self.full_reads = if n == scratch.len() { self.full_reads + 1 } else { 0 };
+        self.full_reads = if n >= READ_BYTES { self.full_reads.saturating_add(1) } else { 0 };
         let sent = match to.try_send(&scratch[..n]).map_err(Fault::Write)? {
             Poll::Ready(sent) => sent,
             Poll::Pending => 0,
@@ -172,8 +173,9 @@ impl Flow {
         if self.full_reads < FULL_READS_TO_BULK {
             return None;
         }
-        self.full_reads = 0;
         let (from, to) = (from.plain()?, to.plain()?);
+        // Where there is none, the stream has to show anew that it is worth one.
+        self.full_reads = 0;
         let pipe = shard.pipes.take()?;
         self.full_reads = FULL_READS_TO_BULK;
         Some((pipe, from, to))

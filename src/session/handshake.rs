@@ -12,7 +12,7 @@ use super::{
     record::{Client, Origin, Record},
     reject::{Rejected, Reply, reject},
     relay::Relay,
-    shard::Shard,
+    shard::{READ_BYTES, Shard},
 };
 use crate::{
     mqtt::{Boundary, Connect, Progress, connect},
@@ -138,7 +138,7 @@ impl Opening<'_> {
                 return Poll::Ready(Err(End::new(EndBy::Proxy, phase, cause)));
             }
             let mut scratch = shard.scratch.borrow_mut();
-            let size = room.min(scratch.len());
+            let size = room.min(READ_BYTES);
             let read = client.poll_recv(cx, &mut scratch[..size]).map_ok(|n| {
                 buffer.extend_from_slice(&scratch[..n]);
                 n

@@ -18,7 +18,11 @@ use crate::{
 
 /// What is read in one call: little enough to be in the processor's first cache still when it is
 /// written. What fills it again and again is a bulk stream, and goes by `splice`.
-const SCRATCH_BYTES: usize = 16 * 1024;
+pub(super) const READ_BYTES: usize = 16 * 1024;
+
+/// What is read of a bulk stream that the kernel cannot move, as it goes through TLS or WebSocket:
+/// four full records of TLS, since each write that wakes the receiver costs as much as several.
+const SCRATCH_BYTES: usize = 64 * 1024;
 
 /// Handshake buffers kept for the next connection, and the largest that is worth keeping.
 const BUFFERS_KEPT: usize = 256;

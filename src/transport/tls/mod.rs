@@ -23,9 +23,9 @@ use connection::{Connection, Outbox, Write};
 /// section 6.2.3).
 const LONGEST_RECORD: usize = 5 + (1 << 14) + 2048;
 
-/// Plaintext taken by one write: one full record (RFC 8446, section 5.1), so that what a slow
+/// Plaintext taken by one write: four full records (RFC 8446, section 5.1), so that what a slow
 /// receiver leaves here stays small.
-const MOST_TAKEN: usize = 1 << 14;
+const MOST_TAKEN: usize = 4 << 14;
 
 /// What is read ahead of the rest of a handshake is behind this little at most; more of it is
 /// written together with what follows.
@@ -99,7 +99,7 @@ impl Tls {
         }
     }
 
-    /// Takes what fits into one record. Pending while the socket owes room for the last one.
+    /// Takes what fits into a few records. Pending while the socket owes room for the last one.
     pub(super) fn try_send(&self, socket: &Socket, buf: &[u8]) -> Poll<io::Result<usize>> {
         let state = &mut *self.state.borrow_mut();
         if state.backlog.len() > MOST_JOINED && state.flush(socket)?.is_pending() {
@@ -150,7 +150,7 @@ impl State {
         let Records { inbox, outbox } = records;
         let held = self.held.len();
         // A handshake message may be longer than a record; rustls has a limit for it.
-        let size = LONGEST_RECORD.max(held + LONGEST_RECORD / 2);
+        let size = LONGEST_RECORD.max(buf.len()).max(held + LONGEST_RECORD / 2);
         if inbox.len() < size {
             inbox.resize(size, 0);
         }

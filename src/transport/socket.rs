@@ -96,11 +96,20 @@ impl Socket {
     /// Writes what the kernel takes of `buf`. On a socket that is still connecting, waits for the
     /// connection, and fails as it failed. Pending as in [`Self::try_recv`].
     pub fn try_send(&self, buf: &[u8]) -> Poll<io::Result<usize>> {
+        // NOSIGNAL: a peer that is gone is an error of this call, not a signal to the process.
+        self.try_send_with(buf, SendFlags::NOSIGNAL)
+    }
+
+    /// [`Self::try_send`] for what the end of our side follows upon at once, in the same segment.
+    pub(super) fn try_send_last(&self, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.try_send_with(buf, SendFlags::NOSIGNAL | SendFlags::MORE)
+    }
+
+    fn try_send_with(&self, buf: &[u8], flags: SendFlags) -> Poll<io::Result<usize>> {
         if !self.reactor.ready(self.token).has(Ready::WRITE) {
             return Poll::Pending;
         }
-        // NOSIGNAL: a peer that is gone is an error of this call, not a signal to the process.
-        match retry(|| net::send(&self.fd, buf, SendFlags::NOSIGNAL)) {
+        match retry(|| net::send(&self.fd, buf, flags)) {
             Ok(n) => {
                 if n < buf.len() {
                     self.reactor.clear(self.token, Ready::WRITE);

@@ -46,8 +46,16 @@ struct State {
     backlog: Backlog,
     /// The peer has ended its side.
     ended: bool,
-    /// Our side ends once the backlog is gone.
-    closing: bool,
+    our_end: OurEnd,
+}
+
+/// Whether our side has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OurEnd {
+    Open,
+    /// Once the backlog is gone.
+    Owed,
+    Done,
 }
 
 /// Buffers of a worker, for what is on its way between a socket and a layer.
@@ -65,7 +73,7 @@ impl Tls {
             plain: Vec::new(),
             backlog: Backlog::default(),
             ended: false,
-            closing: false,
+            our_end: OurEnd::Open,
         };
         Self { state: RefCell::new(state) }
     }
@@ -123,17 +131,22 @@ impl Tls {
     /// Ends our side: the peer is told, and then the socket is shut down.
     pub(super) fn shutdown(&self, socket: &Socket) {
         let state = &mut *self.state.borrow_mut();
-        if state.closing {
+        if state.our_end != OurEnd::Open {
             return;
         }
-        state.closing = true;
+        state.our_end = OurEnd::Owed;
         let records = &mut *socket.records().borrow_mut();
         state.join_backlog(&mut records.outbox);
         // Where TLS has failed there is nothing to say, and where the socket has, nobody to say it
         // to; the next read tells.
         let State { connection, held, .. } = state;
         let _ = connection.write(Write::CloseNotify, held, &mut records.outbox);
-        let _ = state.backlog.send(socket, records.outbox.take());
+        let last = records.outbox.take();
+        match socket.try_send_last(last) {
+            Poll::Ready(Ok(sent)) => state.backlog.keep(&last[sent..]),
+            Poll::Pending => state.backlog.keep(last),
+            Poll::Ready(Err(_)) => {}
+        }
         let _ = state.flush(socket);
     }
 }
@@ -204,7 +217,8 @@ impl State {
         if self.backlog.flush(socket)?.is_pending() {
             return Poll::Pending;
         }
-        if self.closing {
+        if self.our_end == OurEnd::Owed {
+            self.our_end = OurEnd::Done;
             socket.shutdown();
         }
         Poll::Ready(Ok(()))

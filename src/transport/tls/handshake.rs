@@ -86,6 +86,7 @@ impl Accepting {
                     still_valid(connection).map_err(TlsError::Certificate)?;
                     facts(connection, self.server_name)
                 };
+                self.tls.state.borrow_mut().acknowledge(socket).map_err(TlsError::Io)?;
                 Ok((self.tls, facts))
             }
             Err(Failure::Io(error)) => Err(TlsError::Io(error)),
@@ -153,8 +154,8 @@ impl State {
         let records = &mut *socket.records().borrow_mut();
         loop {
             if !self.connection.is_handshaking() {
-                // The tickets of TLS 1.3 can go with the first thing that is written. In 1.2 the
-                // other side waits for our last word.
+                // What TLS 1.3 has still to say can go with the first thing that is written. In 1.2
+                // the other side waits for our last word.
                 if self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
                     return Poll::Ready(Ok(()));
                 }
@@ -189,6 +190,20 @@ impl State {
                 Err(Fault::Tls(error)) => return Poll::Ready(Err(Failure::Tls(error))),
             }
         }
+    }
+}
+
+impl State {
+    /// Sends the tickets to a client whose CONNECT has not come with the end of its handshake.
+    ///
+    /// Unless it has set TCP_NODELAY, it sends no more before that is acknowledged (RFC 896), which
+    /// the kernel would put off for 40 ms. With the CONNECT here already, they go with the CONNACK.
+    fn acknowledge(&mut self, socket: &Socket) -> io::Result<()> {
+        if self.plain.is_empty() {
+            // What the socket does not take goes with what is written next.
+            let _ = self.flush(socket)?;
+        }
+        Ok(())
     }
 }
 

@@ -147,6 +147,19 @@ fn who_is_revoked_is_refused_from_the_next_reload_on() {
     session.echo(b"\xC0\x00");
 }
 
+/// It acknowledges the handshake, for which clients without TCP_NODELAY wait before they send their
+/// CONNECT.
+#[test]
+fn a_ticket_does_not_wait_for_the_connect() {
+    let (server, _) = fleet(&Ca::new("ca"));
+    let files = [("cert.pem", &*server.cert), ("key.pem", &server.key)];
+    let broker = Broker::echoing();
+    // The end of the connection, which would bring it too, is later than anyone waits.
+    let text = config(&[&broker], &format!("{{ {CERTIFICATE} }}"), "");
+    let proxy = start(&files, &(text + "timeouts: { connect_packet: 1h }\n"));
+    Device::new(None).wait_ticket(proxy.address_of("mqtts"));
+}
+
 #[test]
 fn a_ticket_ends_with_the_certificate() {
     let ca = Ca::new("ca");

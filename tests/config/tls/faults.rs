@@ -211,6 +211,28 @@ fn protocols_have_names() {
     assert_eq!(fault("[{}]"), format!("69.alpn[0]: is a mapping; {allowed}"));
 }
 
+/// Browsers offer http/1.1 for a WebSocket and nothing else: they would all be refused.
+#[test]
+fn protocols_of_a_websocket_are_those_of_http() {
+    let folder = folder();
+    let with = |alpn: &str, websocket: &str| {
+        let tls = format!("{{ certificates: [{{ cert: cert.pem, key: key.pem }}], alpn: {alpn} }}");
+        folder.listener(&format!("{tls}\n    websocket: {websocket}"))
+    };
+    for (alpn, websocket) in [("[mqtt]", "~"), ("[mqtt, http/1.1]", "{}"), ("~", "{}")] {
+        with(alpn, websocket).unwrap();
+    }
+    for alpn in ["[mqtt]", "[http/1.0, h2]"] {
+        assert_eq!(
+            with(alpn, "{}").unwrap_err(),
+            [
+                "5:68: listeners[0].tls.alpn: is without http/1.1, which is what clients offer for a \
+              WebSocket; allowed: a list with http/1.1 in it, or no alpn"
+            ]
+        );
+    }
+}
+
 #[test]
 fn who_brokers_have_to_be() {
     let folder = folder();

@@ -7,6 +7,9 @@ use rustls::pki_types::DnsName;
 /// A record's header, and the content type of handshake messages (RFC 8446, section 5.1).
 const RECORD_HEADER: usize = 5;
 const HANDSHAKE: u8 = 22;
+/// Records that a first message may be cut into: more than any client does, and few enough that
+/// looking again with each byte that comes costs nothing.
+const MOST_RECORDS: usize = 32;
 /// The type of a ClientHello (RFC 8446, section 4).
 const CLIENT_HELLO: u8 = 1;
 /// The extension, and the only type of name in it (RFC 6066, section 3).
@@ -40,7 +43,7 @@ pub(super) fn server_name(wire: &[u8]) -> Option<Box<str>> {
 fn first_message(wire: &[u8]) -> Option<Vec<u8>> {
     let mut message = Vec::new();
     let mut records = Reader(wire);
-    loop {
+    for _ in 0..MOST_RECORDS {
         let header = records.take(RECORD_HEADER)?;
         let len = usize::from(u16::from_be_bytes([header[3], header[4]]));
         if header[0] != HANDSHAKE {
@@ -52,6 +55,7 @@ fn first_message(wire: &[u8]) -> Option<Vec<u8>> {
             return (kind == usize::from(CLIENT_HELLO)).then(|| body.to_vec());
         }
     }
+    None
 }
 
 /// Takes from the front, and never past the end.

@@ -113,7 +113,7 @@ impl Connecting {
         Ok(Self(tls))
     }
 
-    /// The first message, to be sent before [`Self::run`].
+    /// The first message, which the socket is to be given before the rest of the handshake.
     pub fn hello(&self) -> Vec<u8> {
         self.0.state.borrow().backlog.bytes().to_vec()
     }

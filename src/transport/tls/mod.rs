@@ -9,6 +9,8 @@ mod client_hello;
 mod connection;
 mod handshake;
 mod resumed;
+#[cfg(test)]
+mod tests;
 
 use std::{cell::RefCell, io, task::Poll};
 

@@ -40,6 +40,13 @@ impl<'a> Carrier<'a> {
         }
     }
 
+    /// Tells the peer of the end, where a close of the socket follows at once.
+    pub(super) fn take_leave(self) {
+        if let Some(tls) = self.tls {
+            tls.take_leave(self.socket);
+        }
+    }
+
     /// Has the task that watches this connection run again.
     pub(super) fn wake(self) {
         self.socket.wake();

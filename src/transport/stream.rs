@@ -150,7 +150,10 @@ impl Stream {
     /// Before the close: tells the peer, in a layer that has a word for it, that it is meant.
     pub fn take_leave(&self) {
         if let Some(layers) = &self.layers {
-            layers.shutdown(&self.socket);
+            match &layers.websocket {
+                Some(websocket) => websocket.shutdown(layers.carrier(&self.socket)),
+                None => layers.carrier(&self.socket).take_leave(),
+            }
         }
     }
 

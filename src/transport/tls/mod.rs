@@ -133,27 +133,35 @@ impl Tls {
     /// Ends our side: the peer is told, and then the socket is shut down.
     pub(super) fn shutdown(&self, socket: &Socket) {
         let state = &mut *self.state.borrow_mut();
-        if state.our_end != OurEnd::Open {
-            return;
-        }
-        state.our_end = OurEnd::Owed;
-        let records = &mut *socket.records().borrow_mut();
-        state.join_backlog(&mut records.outbox);
-        // Where TLS has failed there is nothing to say, and where the socket has, nobody to say it
-        // to; the next read tells.
-        let State { connection, held, .. } = state;
-        let _ = connection.write(Write::CloseNotify, held, &mut records.outbox);
-        let last = records.outbox.take();
-        match socket.try_send_last(last) {
-            Poll::Ready(Ok(sent)) => state.backlog.keep(&last[sent..]),
-            Poll::Pending => state.backlog.keep(last),
-            Poll::Ready(Err(_)) => {}
-        }
+        state.say_goodbye(socket);
+        // Where the socket has failed, there is nobody to say it to; the next read tells.
         let _ = state.flush(socket);
+    }
+
+    /// Tells the peer of the end, where a close of the socket follows at once.
+    pub(super) fn take_leave(&self, socket: &Socket) {
+        self.state.borrow_mut().say_goodbye(socket);
     }
 }
 
 impl State {
+    fn say_goodbye(&mut self, socket: &Socket) {
+        if self.our_end != OurEnd::Open {
+            return;
+        }
+        self.our_end = OurEnd::Owed;
+        let records = &mut *socket.records().borrow_mut();
+        self.join_backlog(&mut records.outbox);
+        // Where TLS has failed there is nothing to say.
+        let _ = self.connection.write(Write::CloseNotify, &mut self.held, &mut records.outbox);
+        let last = records.outbox.take();
+        match socket.try_send_last(last) {
+            Poll::Ready(Ok(sent)) => self.backlog.keep(&last[sent..]),
+            Poll::Pending => self.backlog.keep(last),
+            Poll::Ready(Err(_)) => {}
+        }
+    }
+
     /// One read of the socket; the number of plaintext bytes in `buf`.
     fn read(
         &mut self,

@@ -1,6 +1,12 @@
 //! What stands between accept and the first byte of MQTT: a PROXY header, TLS, WebSocket.
 
-use std::{cell::Cell, pin::pin, sync::Arc};
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+};
 
 use super::{
     end::End,
@@ -51,15 +57,20 @@ impl Opening<'_> {
     /// handshake. What was read and belongs to MQTT is left in the buffer.
     pub(super) async fn arrive(&mut self) -> Result<(), Box<Rejected>> {
         let at = self.record.accepted + self.shard.timeouts.connect_packet;
-        let reactor = self.shard.reactor.clone();
+        let shard = self.shard.clone();
         let stage = Cell::new(Stage::ProxyHeader);
-        let unwrapped = deadline(&reactor, at, pin!(self.unwrap(&stage))).await;
-        unwrapped
-            .unwrap_or_else(|Elapsed| {
-                let end = End::new(EndBy::Proxy, EndPhase::Handshake, EndCause::Timeout);
-                Err(end.with(stage.get().unfinished()).into())
-            })
-            .map_err(Box::new)
+        let ended = |cause| {
+            let end = End::new(EndBy::Proxy, EndPhase::Handshake, cause);
+            Err(end.with(stage.get().unfinished()).into())
+        };
+        let mut unwrapping = pin!(self.unwrap(&stage));
+        // Layers know no end of the proxy, and wait for the client alone.
+        let unwrapping = pin!(poll_fn(|cx| match shard.ending.get() {
+            Some(cause) => Poll::Ready(ended(cause)),
+            None => unwrapping.as_mut().poll(cx),
+        }));
+        let unwrapped = deadline(&shard.reactor, at, unwrapping).await;
+        unwrapped.unwrap_or_else(|Elapsed| ended(EndCause::Timeout)).map_err(Box::new)
     }
 
     async fn unwrap(&mut self, stage: &Cell<Stage>) -> Result<(), Rejected> {
@@ -83,9 +94,7 @@ impl Opening<'_> {
         }
         Ok(())
     }
-}
 
-impl Opening<'_> {
     async fn accept_tls(&mut self, acceptor: &TlsAcceptor) -> Result<(), Rejected> {
         // What came behind a PROXY header is TLS already.
         let first = std::mem::take(&mut self.buffer);

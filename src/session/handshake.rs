@@ -40,15 +40,16 @@ pub async fn serve(shard: Rc<Shard>, origin: Rc<Origin>, fd: OwnedFd, peer: Peer
     };
     let buffer = shard.take_buffer();
     let mut opening = Opening { shard: &shard, client, record, buffer };
-    if !opening.record.origin.arrival.is_plain() {
-        // Boxed, as plain handshakes have no use for the room.
-        if let Err(rejected) = Box::pin(opening.arrive()).await {
-            let Opening { client, record, .. } = opening;
-            return Box::pin(reject(&shard, Some(client), record, *rejected)).await;
+    // Boxed, as plain handshakes have no use for the room.
+    let is_plain = opening.record.origin.arrival.is_plain();
+    let arrived = if is_plain { Ok(()) } else { Box::pin(opening.arrive()).await };
+    let opened = match arrived {
+        Ok(()) => {
+            pass.identify(opening.record.client_ip());
+            opening.open(&pass).await
         }
-    }
-    pass.identify(opening.record.client_ip());
-    let opened = opening.open(&pass).await;
+        Err(rejected) => Err(*rejected),
+    };
     let Opening { client, mut record, buffer, .. } = opening;
     record.read = buffer.len() as u32;
     shard.give_back_buffer(buffer);

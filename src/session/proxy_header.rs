@@ -29,7 +29,7 @@ impl Opening<'_> {
                 Ok(Progress::Incomplete) => {}
                 Err(invalid) => return Err(malformed(in_words(invalid)).into()),
             }
-            if self.read_front().await? == 0 {
+            if self.read_more(MAX_LEN, EndPhase::Handshake).await? == 0 {
                 let end = End::new(EndBy::Client, EndPhase::Handshake, EndCause::Closed);
                 return Err(end.with(missing(self.buffer.len())).into());
             }
@@ -45,7 +45,7 @@ impl Opening<'_> {
                 Announced::Undecided => {}
             }
             // Of an end, what comes next has its own to say.
-            if self.read_front().await? == 0 {
+            if self.read_more(MAX_LEN, EndPhase::Handshake).await? == 0 {
                 return Ok(());
             }
         }
@@ -99,12 +99,6 @@ impl Opening<'_> {
             self.record.source = Peer::Ip(source);
         }
         self.record.wrapping = Some(Box::new(wrapping));
-    }
-
-    async fn read_front(&mut self) -> Result<usize, End> {
-        let read = self.read_more(MAX_LEN, EndPhase::Handshake).await?;
-        self.record.read = self.buffer.len() as u32;
-        Ok(read)
     }
 }
 

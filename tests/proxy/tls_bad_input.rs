@@ -1,6 +1,12 @@
 //! What is no TLS, or bad TLS: each has one record, and nobody else notices.
 
-use std::{io::Write, net::Shutdown, time::Duration};
+use std::{
+    io::{Read, Write},
+    net::Shutdown,
+    time::Duration,
+};
+
+use rustix::process::Signal;
 
 use crate::{
     broker::Broker,
@@ -98,6 +104,26 @@ fn half_way() {
         (&line["detail"], &line["tls_version"]),
         (&"nothing was sent".into(), &"TLSv1.3".into())
     );
+}
+
+/// The proxy's end does not wait for it, and has its record.
+#[test]
+fn half_way_at_the_end_of_a_drain() {
+    let pki = Pki::new();
+    let broker = Broker::echoing();
+    let websocket = format!("{}, websocket: {{}}", pki.tls(""));
+    for listener in [pki.tls(""), websocket] {
+        let mut proxy =
+            Config::of([&broker]).listener(&listener).more("drain: { timeout: 0s }").start();
+        let mut client = Client::open(proxy.address());
+        client.send(&hello(&pki, Versions::Both));
+        // Its answer shows that the proxy is in the middle of it.
+        client.stream.read_exact(&mut [0; 5]).unwrap();
+        proxy.signal(Signal::TERM);
+        assert!(proxy.wait_exit().success());
+        let line = rejects(&proxy, 1).pop().unwrap();
+        assert_eq!(end(&line), "proxy/handshake/drain");
+    }
 }
 
 /// Byte by byte, a handshake is as good as any.

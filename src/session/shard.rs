@@ -12,17 +12,13 @@ use super::{gate::Gate, live::Live, owners::Owners, view::PoolView};
 use crate::{
     config::{Limits, Timeouts},
     observe::{EndCause, LogWriter, Metrics},
-    transport::{Pipes, Reactor, TcpOptions},
+    transport::{BULK_BYTES, Pipes, Reactor, TcpOptions},
     upstream::{Bell, Pool},
 };
 
 /// What is read in one call: little enough to be in the processor's first cache still when it is
 /// written. What fills it again and again is a bulk stream, and goes by `splice`.
 pub(super) const READ_BYTES: usize = 16 * 1024;
-
-/// What is read of a bulk stream that the kernel cannot move, as it goes through TLS or WebSocket:
-/// four full records of TLS, since each write that wakes the receiver costs as much as several.
-const SCRATCH_BYTES: usize = 64 * 1024;
 
 /// Handshake buffers kept for the next connection, and the largest that is worth keeping.
 const BUFFERS_KEPT: usize = 256;
@@ -87,7 +83,7 @@ impl Shard {
             sessions: RefCell::default(),
             ending: Cell::new(None),
             unfinished: Cell::new(0),
-            scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
+            scratch: RefCell::new(vec![0; BULK_BYTES].into_boxed_slice()),
             pipes: Pipes::default(),
             buffers: RefCell::default(),
             key: RefCell::default(),

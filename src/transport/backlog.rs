@@ -1,10 +1,8 @@
-//! Bytes that a socket has not taken yet.
+//! Bytes that wait to be written.
 
 use std::{io, task::Poll};
 
-use super::socket::Socket;
-
-/// What a layer has made and its socket had no room for; no memory while there is nothing.
+/// What a layer has made and what is below it had no room for; no memory while there is nothing.
 #[derive(Default)]
 pub(super) struct Backlog {
     bytes: Vec<u8>,
@@ -16,23 +14,14 @@ impl Backlog {
         self.bytes.len() - self.sent
     }
 
-    /// Writes `bytes`, and keeps what the socket does not take. There must be nothing kept.
-    pub(super) fn send(&mut self, socket: &Socket, bytes: &[u8]) -> io::Result<()> {
-        let sent = if self.len() == 0 && !bytes.is_empty() {
-            match socket.try_send(bytes)? {
-                Poll::Ready(sent) => sent,
-                Poll::Pending => 0,
-            }
-        } else {
-            0
-        };
-        self.keep(&bytes[sent..]);
-        Ok(())
-    }
-
-    /// Keeps `bytes` for the next write.
+    /// Keeps `bytes` behind all that is kept.
     pub(super) fn keep(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Where more can be put behind all that is kept.
+    pub(super) fn end(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
     }
 
     /// What is kept.
@@ -44,10 +33,13 @@ impl Backlog {
         *self = Self::default();
     }
 
-    /// Writes what is kept. Pending while the socket has no room.
-    pub(super) fn flush(&mut self, socket: &Socket) -> Poll<io::Result<()>> {
+    /// Writes what is kept, by `send`. Pending while that has no room.
+    pub(super) fn flush(
+        &mut self,
+        send: impl Fn(&[u8]) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<()>> {
         while self.len() > 0 {
-            match socket.try_send(self.bytes())? {
+            match send(self.bytes())? {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(n) => self.sent += n,
             }

@@ -24,3 +24,8 @@ pub use stream::Stream;
 pub use timer::{Elapsed, deadline, sleep};
 pub use tls::{Connecting, TlsAcceptor, TlsError};
 pub use tls_facts::TlsFacts;
+
+/// What is read and written at a time of a bulk stream that the kernel cannot move, as it goes
+/// through TLS or WebSocket: four full records of TLS (RFC 8446, section 5.1), since each write that
+/// wakes the receiver costs as much as several; and little enough for a slow receiver to leave here.
+pub const BULK_BYTES: usize = 4 << 14;

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 pub struct TlsFacts {
     /// As OpenSSL writes it: `TLSv1.3`.
     pub version: Option<Cow<'static, str>>,
-    /// As the standards name the suite: `TLS13_AES_128_GCM_SHA256`.
+    /// As the standards name the suite: `TLS_AES_128_GCM_SHA256`.
     pub cipher: Option<Cow<'static, str>>,
     /// The host that the client asked for (RFC 6066, section 3).
     pub sni: Option<Box<str>>,

@@ -45,7 +45,7 @@ fn no_tls() {
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "malformed", "it began with an HTTP request"),
         (b"PROXY TCP4 1.2.3.4 1.2.3.4 1 2\r\n", "malformed", "accept_proxy_protocol"),
         (&[0xFF; 64], "malformed", "InvalidContentType"),
-        (&old, "malformed", "TLS 1.2 (RFC 5246) or later is spoken here"),
+        (&old, "malformed", "no version from min_version (TLS 1.2 or 1.3) on"),
         // A record that is longer than any may be.
         (b"\x16\x03\x01\xFF\xFF\x01", "malformed", "MessageTooLarge"),
         // A handshake message of 16 MiB.

@@ -15,7 +15,11 @@ use super::{
     connection::{Connection, Outbox},
     resumed::still_valid,
 };
-use crate::transport::{socket::Socket, tls_facts::TlsFacts};
+use crate::transport::{
+    proxy_protocol::{Announced, announced},
+    socket::Socket,
+    tls_facts::TlsFacts,
+};
 
 /// Why a handshake came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -89,9 +93,7 @@ impl Accepting {
                 self.tls.state.borrow_mut().acknowledge(socket).map_err(TlsError::Io)?;
                 Ok((self.tls, facts))
             }
-            Err(Failure::Io(error)) => Err(TlsError::Io(error)),
-            Err(Failure::Closed) => Err(TlsError::Closed),
-            Err(Failure::Tls(error)) => Err(TlsError::of(error, &self.first)),
+            Err(failure) => Err(failure.after(&self.first)),
         }
     }
 }
@@ -127,20 +129,34 @@ impl Connecting {
         });
         match shaken.await {
             Ok(()) => Ok(self.0),
-            Err(Failure::Io(error)) => Err(TlsError::Io(error)),
-            Err(Failure::Closed) => Err(TlsError::Closed),
-            Err(Failure::Tls(error)) => Err(TlsError::of(error, &[])),
+            Err(failure) => Err(failure.after(&[])),
         }
     }
 }
 
-/// Bytes that tell one protocol from another.
+/// Bytes that tell one protocol from another: as many as the longest signature of a PROXY header.
 const LOOKED_AT: usize = 12;
 
 enum Failure {
     Closed,
-    Io(io::Error),
-    Tls(Error),
+    Below(Fault),
+}
+
+impl Failure {
+    /// `first`: how the other side began.
+    fn after(self, first: &[u8]) -> TlsError {
+        match self {
+            Self::Closed => TlsError::Closed,
+            Self::Below(Fault::Io(error)) => TlsError::Io(error),
+            Self::Below(Fault::Tls(error)) => TlsError::of(error, first),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Below(Fault::Io(error))
+    }
 }
 
 impl State {
@@ -159,9 +175,9 @@ impl State {
                 if self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
                     return Poll::Ready(Ok(()));
                 }
-                return self.flush(socket).map_err(Failure::Io);
+                return self.flush(socket).map_err(Failure::from);
             }
-            if self.flush(socket).map_err(Failure::Io)?.is_pending() {
+            if self.flush(socket)?.is_pending() {
                 return Poll::Pending;
             }
             let read = if heard.is_empty() {
@@ -177,7 +193,7 @@ impl State {
             let outbox = &mut records.outbox;
             if outbox.len() > 0 {
                 if self.connection.is_handshaking() || read.is_err() {
-                    self.backlog.send(socket, outbox.take()).map_err(Failure::Io)?;
+                    self.send(socket, outbox.take())?;
                 } else {
                     self.backlog.keep(outbox.take());
                 }
@@ -186,14 +202,11 @@ impl State {
                 Ok(Poll::Ready(_)) if self.ended => return Poll::Ready(Err(Failure::Closed)),
                 Ok(Poll::Ready(_)) => {}
                 Ok(Poll::Pending) => return Poll::Pending,
-                Err(Fault::Io(error)) => return Poll::Ready(Err(Failure::Io(error))),
-                Err(Fault::Tls(error)) => return Poll::Ready(Err(Failure::Tls(error))),
+                Err(fault) => return Poll::Ready(Err(Failure::Below(fault))),
             }
         }
     }
-}
 
-impl State {
     /// Sends the tickets to a client whose CONNECT has not come with the end of its handshake.
     ///
     /// Unless it has set TCP_NODELAY, it sends no more before that is acknowledged (RFC 896), which
@@ -216,7 +229,9 @@ impl TlsError {
                 Self::Certificate(error)
             }
             error @ Error::PeerIncompatible(_) => {
-                Self::Protocol { error, hint: "; TLS 1.2 (RFC 5246) or later is spoken here" }
+                let hint = "; it offers no version from min_version (TLS 1.2 or 1.3) on, or no \
+                            cipher or key exchange of those";
+                Self::Protocol { error, hint }
             }
             error => Self::Protocol { error, hint: hint(first) },
         }
@@ -227,8 +242,10 @@ impl TlsError {
 fn hint(first: &[u8]) -> &'static str {
     match first {
         [0x10, ..] => "; it began with a CONNECT: plain MQTT belongs to a listener without tls",
-        [b'G' | b'H' | b'O', b'E' | b'P', ..] => "; it began with an HTTP request",
-        [b'P', b'R', b'O', b'X', b'Y', ..] | [0x0D, 0x0A, 0x0D, 0x0A, ..] => {
+        [b'G', b'E', b'T', ..] | [b'H', b'E', b'A', b'D', ..] | [b'P', b'O', b'S', b'T', ..] => {
+            "; it began with an HTTP request"
+        }
+        _ if matches!(announced(first), Announced::V1 | Announced::V2) => {
             "; it began with a PROXY header, which the listener has no accept_proxy_protocol for"
         }
         _ => "",

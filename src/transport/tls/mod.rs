@@ -18,19 +18,15 @@ pub use acceptor::TlsAcceptor;
 pub(super) use handshake::Accepting;
 pub use handshake::{Connecting, TlsError};
 
-use super::{backlog::Backlog, socket::Socket};
+use super::{BULK_BYTES, backlog::Backlog, socket::Socket};
 use connection::{Connection, Outbox, Write};
 
 /// The longest record: its header, 2^14 bytes, and what TLS 1.2 lets a cipher add (RFC 5246,
 /// section 6.2.3).
 const LONGEST_RECORD: usize = 5 + (1 << 14) + 2048;
 
-/// Plaintext taken by one write: four full records (RFC 8446, section 5.1), so that what a slow
-/// receiver leaves here stays small.
-const MOST_TAKEN: usize = 4 << 14;
-
-/// What is read ahead of the rest of a handshake is behind this little at most; more of it is
-/// written together with what follows.
+/// Bytes that wait, such as tickets, which are written in one call with what comes next. More of
+/// them is what a slow receiver has left, and has to be taken first.
 const MOST_JOINED: usize = 4096;
 
 /// One side of a TLS connection.
@@ -98,7 +94,7 @@ impl Tls {
             let read = state.read(socket, records, buf, &mut |_| {});
             if records.outbox.len() > 0 {
                 // An answer to a key update, or an alert.
-                state.backlog.send(socket, records.outbox.take())?;
+                state.send(socket, records.outbox.take())?;
             }
             match read? {
                 Poll::Pending => return Poll::Pending,
@@ -117,11 +113,11 @@ impl Tls {
         }
         let records = &mut *socket.records().borrow_mut();
         state.join_backlog(&mut records.outbox);
-        let taken = &buf[..buf.len().min(MOST_TAKEN)];
+        let taken = &buf[..buf.len().min(BULK_BYTES)];
         let State { connection, held, .. } = state;
         let written = connection.write(Write::Data(taken), held, &mut records.outbox);
         written.map_err(Fault::Tls)?;
-        state.backlog.send(socket, records.outbox.take())?;
+        state.send(socket, records.outbox.take())?;
         Poll::Ready(Ok(taken.len()))
     }
 
@@ -155,6 +151,9 @@ impl State {
         // Where TLS has failed there is nothing to say.
         let _ = self.connection.write(Write::CloseNotify, &mut self.held, &mut records.outbox);
         let last = records.outbox.take();
+        if last.is_empty() {
+            return;
+        }
         match socket.try_send_last(last) {
             Poll::Ready(Ok(sent)) => self.backlog.keep(&last[sent..]),
             Poll::Pending => self.backlog.keep(last),
@@ -215,6 +214,17 @@ impl State {
         Ok(given)
     }
 
+    /// Writes records behind all that waits, and keeps what the socket does not take.
+    fn send(&mut self, socket: &Socket, records: &[u8]) -> io::Result<()> {
+        let sent = match self.backlog.len() {
+            0 => socket.try_send(records)?,
+            _ => Poll::Pending,
+        };
+        let sent = if let Poll::Ready(sent) = sent { sent } else { 0 };
+        self.backlog.keep(&records[sent..]);
+        Ok(())
+    }
+
     /// Has what waits written together with what comes next.
     fn join_backlog(&mut self, outbox: &mut Outbox) {
         if self.backlog.len() > 0 {
@@ -224,7 +234,7 @@ impl State {
     }
 
     fn flush(&mut self, socket: &Socket) -> Poll<io::Result<()>> {
-        if self.backlog.flush(socket)?.is_pending() {
+        if self.backlog.flush(|bytes| socket.try_send(bytes))?.is_pending() {
             return Poll::Pending;
         }
         if self.our_end == OurEnd::Owed {

@@ -8,11 +8,11 @@ mod tests;
 
 use std::{cell::RefCell, io, task::Poll};
 
-use super::carrier::Carrier;
+use super::{BULK_BYTES, backlog::Backlog, carrier::Carrier};
 use frame::{Decoder, End, Fault};
 
-/// Bytes taken by one write, which are sent as one frame: as many as are read at a time.
-const MOST_TAKEN: usize = 16 * 1024;
+/// The longest frame that is sent, as small clients hold a whole one.
+const FRAME_BYTES: usize = 16 * 1024;
 
 /// Reads in a row that may be without data, before others get their turn.
 const READS_PER_CALL: usize = 8;
@@ -26,10 +26,8 @@ pub(super) struct WebSocket {
 #[derive(Default)]
 struct State {
     decoder: Decoder,
-    /// Frames that the carrier has not taken: at most one of data, and a few bytes of control. No
-    /// memory while there are none.
-    backlog: Vec<u8>,
-    sent: usize,
+    /// Frames that the carrier has not taken: those of one write, and a few bytes of control.
+    backlog: Backlog,
     /// What the newest Ping said, as long as its Pong is owed.
     pong: Option<Vec<u8>>,
     closing: Closing,
@@ -87,7 +85,7 @@ impl WebSocket {
         Poll::Pending
     }
 
-    /// Sends one frame. Pending while the carrier has not taken the last one.
+    /// Sends a few frames. Pending while the carrier has not taken the last ones.
     pub(super) fn try_send(&self, carrier: Carrier<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let state = &mut *self.state.borrow_mut();
         if state.closing != Closing::Open {
@@ -98,10 +96,10 @@ impl WebSocket {
         if state.flush(carrier)?.is_pending() {
             return Poll::Pending;
         }
-        let taken = &buf[..buf.len().min(MOST_TAKEN)];
+        let taken = &buf[..buf.len().min(BULK_BYTES)];
         let made = &mut *carrier.frames().borrow_mut();
         made.clear();
-        frame::put(made, frame::BINARY, taken);
+        taken.chunks(FRAME_BYTES).for_each(|part| frame::put(made, frame::BINARY, part));
         let mut sent = 0;
         while sent < made.len() {
             match carrier.try_send(&made[sent..])? {
@@ -110,7 +108,7 @@ impl WebSocket {
                 Poll::Pending => break,
             }
         }
-        state.backlog.extend_from_slice(&made[sent..]);
+        state.backlog.keep(&made[sent..]);
         Poll::Ready(Ok(taken.len()))
     }
 
@@ -161,24 +159,18 @@ impl State {
     /// Writes all that waits, in its order.
     fn flush(&mut self, carrier: Carrier<'_>) -> Poll<io::Result<()>> {
         loop {
-            while self.sent < self.backlog.len() {
-                match carrier.try_send(&self.backlog[self.sent..])? {
-                    Poll::Ready(n) => self.sent += n,
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-            if self.sent > 0 {
-                (self.backlog, self.sent) = (Vec::new(), 0);
+            if self.backlog.flush(|bytes| carrier.try_send(bytes))?.is_pending() {
+                return Poll::Pending;
             }
             if let Some(said) = self.pong.take() {
-                frame::put(&mut self.backlog, frame::PONG, &said);
+                frame::put(self.backlog.end(), frame::PONG, &said);
                 continue;
             }
             match self.closing {
                 Closing::Owed(status) => {
                     let status = status.map(u16::to_be_bytes);
                     let status = status.as_ref().map_or(&[][..], |status| &status[..]);
-                    frame::put(&mut self.backlog, frame::CLOSE, status);
+                    frame::put(self.backlog.end(), frame::CLOSE, status);
                     self.closing = Closing::Sent;
                 }
                 Closing::Sent => {

@@ -3,6 +3,7 @@
 //! A worker owns a [`Reactor`] and every socket of it, so nothing here is shared, locked or atomic,
 //! except for [`Notify`], by which other threads wake the worker.
 
+mod acceptor;
 mod backlog;
 mod carrier;
 mod pipe;
@@ -16,9 +17,10 @@ mod tls;
 mod tls_facts;
 pub mod websocket;
 
+pub use acceptor::{Acceptor, Peer};
 pub use pipe::{Pipe, Pipes};
 pub use reactor::{Notify, Reactor};
-pub use socket::{Acceptor, Peer, Socket, TcpOptions, no_delay};
+pub use socket::{Socket, TcpOptions, no_delay};
 pub use source::{ConnectError, bind_source, check_source};
 pub use stream::Stream;
 pub use timer::{Elapsed, deadline, sleep};

@@ -98,8 +98,7 @@ pub async fn dial(
             [] => Cow::Borrowed(opening.connect),
             header => Cow::Owned([header, opening.connect].concat()),
         };
-        let socket = reach(reactor, lease, pool.config.connect_timeout, &first).await?;
-        return Ok(Stream::new(socket));
+        return reach(reactor, lease, pool.config.connect_timeout, &first).await;
     };
     // Boxed, as plain dials have no use for the room.
     Box::pin(dial_tls(reactor, pool, lease, opening, &tls)).await
@@ -117,7 +116,7 @@ async fn dial_tls(
     let name = tls.name_for(&lease.broker().address).ok_or(DialError::Nameless)?;
     let connecting = Connecting::new(tls.client.clone(), name)?;
     let first = [opening.header, &connecting.hello()].concat();
-    let mut stream = Stream::new(reach(reactor, lease, timeout, &first).await?);
+    let mut stream = reach(reactor, lease, timeout, &first).await?;
     let shaken = deadline(reactor, at, pin!(stream.connect_tls(connecting))).await;
     shaken.map_err(|Elapsed| DialError::NoTls(timeout))??;
     let sent = deadline(reactor, at, pin!(stream.send_all(opening.connect))).await;
@@ -131,11 +130,11 @@ async fn reach(
     lease: &mut Lease,
     timeout: Duration,
     first: &[u8],
-) -> Result<Socket, DialError> {
+) -> Result<Stream, DialError> {
     let at = reactor.now() + timeout;
     let early = reactor.now() + FIRST_ATTEMPT.min(timeout);
-    if let Some(socket) = attempt(reactor, lease, early, at, first).await? {
-        return Ok(socket);
+    if let Some(stream) = attempt(reactor, lease, early, at, first).await? {
+        return Ok(stream);
     }
     if reactor.now() >= at {
         return Err(DialError::TimedOut(timeout));
@@ -152,7 +151,7 @@ async fn attempt(
     until: Instant,
     at: Instant,
     first: &[u8],
-) -> Result<Option<Socket>, DialError> {
+) -> Result<Option<Stream>, DialError> {
     let socket = match lease.broker().target().ok_or(DialError::Unresolved)? {
         Target::Unix(path) => Socket::connect_unix(reactor, path).map_err(DialError::Failed)?,
         Target::Ip(address) => {
@@ -161,17 +160,18 @@ async fn attempt(
             socket
         }
     };
+    let stream = Stream::new(socket);
     let sent = {
-        let mut sending = pin!(socket.send_all(first));
+        let mut sending = pin!(stream.send_all(first));
         match deadline(reactor, until, sending.as_mut()).await {
-            Err(Elapsed) if until < at && socket.is_connected() => {
+            Err(Elapsed) if until < at && stream.socket().is_connected() => {
                 deadline(reactor, at, sending).await
             }
             sent => sent,
         }
     };
     match sent {
-        Ok(Ok(())) => Ok(Some(socket)),
+        Ok(Ok(())) => Ok(Some(stream)),
         Ok(Err(error)) => Err(DialError::Failed(error)),
         Err(Elapsed) => Ok(None),
     }

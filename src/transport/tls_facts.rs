@@ -11,7 +11,9 @@ pub struct TlsFacts {
     pub cipher: Option<Cow<'static, str>>,
     /// The host that the client asked for (RFC 6066, section 3).
     pub sni: Option<Box<str>>,
-    /// The common name of the client's certificate, which has been verified.
+    /// Whether the client showed a certificate, which was verified.
+    pub has_certificate: bool,
+    /// The common name of that certificate.
     pub common_name: Option<Box<str>>,
     /// The protocol that both agreed on (RFC 7301).
     pub alpn: Option<Box<[u8]>>,

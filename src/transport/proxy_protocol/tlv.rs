@@ -68,7 +68,8 @@ pub(super) fn read(header: &[u8], from: usize) -> Result<Said, Invalid> {
 fn read_ssl(value: &[u8], tls: &mut TlsFacts) -> Result<(), Invalid> {
     let (&[client, ref verify @ ..], _) =
         value.split_first_chunk::<5>().ok_or(Invalid::Length(SSL))?;
-    let is_verified = client & CLIENT_CERT != 0 && *verify == [0; 4];
+    tls.has_certificate =
+        client & CLIENT_SSL != 0 && client & CLIENT_CERT != 0 && *verify == [0; 4];
     for tlv in (Tlvs { bytes: value, next: 5 }) {
         let Tlv { kind, value, .. } = tlv?;
         let owned = |value| Ok(Cow::Owned(text(kind, value)?.to_owned()));
@@ -77,7 +78,9 @@ fn read_ssl(value: &[u8], tls: &mut TlsFacts) -> Result<(), Invalid> {
             SSL_VERSION => once(&mut tls.version, kind, owned(value)?)?,
             SSL_CIPHER => once(&mut tls.cipher, kind, owned(value)?)?,
             // A name that nobody has vouched for is no name.
-            SSL_CN if is_verified => once(&mut tls.common_name, kind, text(kind, value)?.into())?,
+            SSL_CN if tls.has_certificate => {
+                once(&mut tls.common_name, kind, text(kind, value)?.into())?
+            }
             _ => {}
         }
     }
@@ -144,7 +147,7 @@ pub(super) fn write(tls: Option<&TlsFacts>, unique_id: &[u8]) -> Vec<u8> {
     let unique_id = unique_id.get(..LONGEST_UNIQUE_ID).unwrap_or(unique_id);
     put(&mut out, UNIQUE_ID, Some(unique_id));
     if let Some(tls) = tls
-        && (tls.version.is_some() || tls.cipher.is_some() || tls.common_name.is_some())
+        && (tls.version.is_some() || tls.cipher.is_some() || tls.has_certificate)
     {
         push(&mut out, SSL, &ssl(tls));
     }
@@ -152,11 +155,9 @@ pub(super) fn write(tls: Option<&TlsFacts>, unique_id: &[u8]) -> Vec<u8> {
 }
 
 fn ssl(tls: &TlsFacts) -> Vec<u8> {
-    // There is a common name only where the certificate has been verified.
-    let is_verified = tls.common_name.is_some();
-    let client = CLIENT_SSL | if is_verified { CLIENT_CERT } else { 0 };
+    let client = CLIENT_SSL | if tls.has_certificate { CLIENT_CERT } else { 0 };
     let mut out = vec![client];
-    out.extend(u32::from(!is_verified).to_be_bytes());
+    out.extend(u32::from(!tls.has_certificate).to_be_bytes());
     put(&mut out, SSL_VERSION, tls.version.as_deref().map(str::as_bytes));
     put(&mut out, SSL_CN, tls.common_name.as_deref().map(str::as_bytes));
     put(&mut out, SSL_CIPHER, tls.cipher.as_deref().map(str::as_bytes));

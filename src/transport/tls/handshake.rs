@@ -272,6 +272,7 @@ fn facts(connection: &Connection, server_name: Option<Box<str>>) -> TlsFacts {
             },
         }),
         sni: server_name,
+        has_certificate: certificate.is_some(),
         common_name: certificate.and_then(common_name),
         alpn: connection.alpn_protocol().map(Box::from),
     }

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, Connection, DigitallySignedStruct, Error,
-    ServerConfig, ServerConnection, SignatureScheme, SupportedProtocolVersion,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    CertificateError, ClientConfig, ClientConnection, Connection, Error, ServerConfig,
+    ServerConnection, SignatureScheme, SupportedProtocolVersion,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     version::{TLS12, TLS13},
 };
 
-use super::pki::Issued;
+use super::pki::{Curious, Issued};
 
 /// Both ends of a finished handshake, or who failed it and why.
 pub(super) type Shaken = Result<(ServerConnection, ClientConnection), Failed>;
@@ -120,47 +119,5 @@ impl Device<'_> {
     pub(super) fn sees(&self, server: &Arc<ServerConfig>, name: &str) -> Vec<u8> {
         let (_, client) = self.connect(server, name).unwrap();
         Connection::from(client).peer_certificates().unwrap()[0].to_vec()
-    }
-}
-
-#[derive(Debug)]
-struct Curious(Vec<SignatureScheme>);
-
-impl ServerCertVerifier for Curious {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        if self.0.is_empty() {
-            let provider = aws_lc_rs::default_provider();
-            return provider.signature_verification_algorithms.supported_schemes();
-        }
-        self.0.clone()
     }
 }

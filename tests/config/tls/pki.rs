@@ -5,6 +5,12 @@ use rcgen::{
     IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, RevokedCertParams,
     SerialNumber, SignatureAlgorithm, date_time_ymd,
 };
+use rustls::{
+    DigitallySignedStruct, Error, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
 use time::OffsetDateTime;
 
 pub(crate) struct Ca(CertifiedIssuer<'static, KeyPair>);
@@ -85,4 +91,48 @@ pub(crate) struct Issued {
     pub(crate) cert: String,
     pub(crate) key: String,
     pub(crate) der: Vec<u8>,
+}
+
+/// Takes any certificate, for the client to see which it was shown; offers all schemes where none are
+/// named.
+#[derive(Debug, Default)]
+pub(crate) struct Curious(pub(crate) Vec<SignatureScheme>);
+
+impl ServerCertVerifier for Curious {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        if self.0.is_empty() {
+            let provider = aws_lc_rs::default_provider();
+            return provider.signature_verification_algorithms.supported_schemes();
+        }
+        self.0.clone()
+    }
 }

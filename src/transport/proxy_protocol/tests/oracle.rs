@@ -26,16 +26,17 @@ fn pair() -> impl Strategy<Value = Option<Addresses>> {
 fn facts() -> impl Strategy<Value = Option<TlsFacts>> {
     let text = || proptest::option::of("\\PC{1,40}");
     let alpn = proptest::option::of(proptest::collection::vec(any::<u8>(), 1..40));
-    let facts =
-        (text(), text(), text(), text(), alpn).prop_map(|(version, cipher, sni, cn, alpn)| {
-            TlsFacts {
-                version: version.map(Into::into),
-                cipher: cipher.map(Into::into),
-                sni: sni.map(Into::into),
-                common_name: cn.map(Into::into),
-                alpn: alpn.map(Into::into),
-            }
-        });
+    let facts = (text(), text(), text(), text(), alpn, any::<bool>()).prop_map(|facts| {
+        let (version, cipher, sni, cn, alpn, has_certificate) = facts;
+        TlsFacts {
+            has_certificate: has_certificate || cn.is_some(),
+            version: version.map(Into::into),
+            cipher: cipher.map(Into::into),
+            sni: sni.map(Into::into),
+            common_name: cn.map(Into::into),
+            alpn: alpn.map(Into::into),
+        }
+    });
     proptest::option::of(
         facts.prop_filter("of a client that used TLS", |facts| *facts != TlsFacts::default()),
     )

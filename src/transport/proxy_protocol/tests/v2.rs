@@ -117,6 +117,7 @@ fn tlvs_that_are_known() {
         version: Some("TLSv1.3".into()),
         cipher: Some("TLS_AES_128_GCM_SHA256".into()),
         sni: Some("broker.example".into()),
+        has_certificate: true,
         common_name: Some("küche".into()),
         alpn: Some(b"mqtt"[..].into()),
     };
@@ -181,7 +182,11 @@ fn what_is_wrong_with_tlvs() {
 fn every_damage_is_noticed() {
     let good = write_v2(
         Some(addresses("192.0.2.1:56324", "198.51.100.2:1883")),
-        Some(&TlsFacts { common_name: Some("device-7".into()), ..TlsFacts::default() }),
+        Some(&TlsFacts {
+            has_certificate: true,
+            common_name: Some("device-7".into()),
+            ..TlsFacts::default()
+        }),
         b"0123456789abcdef",
     );
     let said = read(&good).unwrap();
@@ -210,6 +215,7 @@ fn what_is_written() {
         version: Some("TLSv1.3".into()),
         cipher: Some("TLS13_AES_128_GCM_SHA256".into()),
         sni: Some("broker.example".into()),
+        has_certificate: true,
         common_name: Some("device-7".into()),
         alpn: Some(b"mqtt"[..].into()),
     };
@@ -258,6 +264,12 @@ fn a_certificate_that_nobody_verified_is_not_said_to_be() {
     let written = write_v2(None, Some(&tls), b"");
     let said = ssl(0x01, 1, &[&tlv(0x21, b"TLSv1.2")]);
     assert_eq!(written[16..16 + said.len()], said);
+    // One that was verified needs no name.
+    let tls = TlsFacts { has_certificate: true, ..tls };
+    let written = write_v2(None, Some(&tls), b"");
+    let said = ssl(0x07, 0, &[&tlv(0x21, b"TLSv1.2")]);
+    assert_eq!(written[16..16 + said.len()], said);
+    assert_eq!(read(&written).unwrap().tls, Some(tls));
     // A host that was asked for is no TLS connection that is known of.
     let tls = TlsFacts { sni: Some("a.example".into()), ..TlsFacts::default() };
     let written = write_v2(None, Some(&tls), b"");
@@ -273,12 +285,14 @@ fn what_is_written_is_bounded() {
         version: Some(huge.clone().into()),
         cipher: Some("y".repeat(255).into()),
         sni: Some("s".repeat(255).into()),
+        has_certificate: true,
         common_name: Some(huge[..256].into()),
         alpn: Some(huge.as_bytes().into()),
     };
     let written = write_v2(None, Some(&tls), &[b'u'; 129]);
     let said = read(&written).unwrap();
-    let kept = TlsFacts { cipher: tls.cipher, sni: tls.sni, ..TlsFacts::default() };
+    let kept =
+        TlsFacts { cipher: tls.cipher, sni: tls.sni, has_certificate: true, ..TlsFacts::default() };
     assert_eq!(said.tls, Some(kept));
     assert_eq!(said.unique_id.unwrap().len(), 128);
 }

@@ -209,14 +209,14 @@ def test_old_versions_are_refused(secured):
     assert "TLS 1.2" in end["detail"]
 
 
-@pytest.mark.parametrize("version", LEVELS.values())
-def test_mosquitto_by_tls(start_proxy, authority, folder, unique, version):
-    """A broker that asks the proxy for its certificate, and checks that speak TLS as well."""
-    server, own = authority.issue("broker.test"), authority.issue("the-proxy")
+@pytest.fixture(scope="module")
+def by_tls(start_proxy, authority, folder):
+    """A proxy before a broker that asks for its certificate, and checks that speak TLS as well."""
+    server, own = str(authority.issue("broker.test")), str(authority.issue("localhost"))
     port = free_port()
     broker = Mosquitto(
         folder,
-        f"secured-{version}",
+        "secured-broker",
         extra=f"""
 listener {port} {LOOPBACK}
 cafile {authority.file}
@@ -226,24 +226,41 @@ require_certificate true
 """,
     )
     broker.port = port
-    tls = {
-        "ca": str(authority.file),
-        "server_name": "broker.test",
-        "cert": str(own),
-        "key": str(own),
-    }
+    tls = {"ca": str(authority.file), "server_name": "broker.test", "cert": own, "key": own}
     health = {"active": {"type": "mqtt", "interval": "200ms", "rise": 1}}
+    secured = {"certificates": [{"cert": own, "key": own}]}
+    pools = {"mqtt": [broker]}
     try:
-        proxy = start_proxy({"mqtt": [broker]}, f"to-secured-{version}", tls=tls, health=health)
-        with Client(proxy.port, unique, version=version) as client:
-            client.subscribe(unique, 2)
-            client.publish(unique, "x" * 50_000, qos=2)
-            assert client.receive().payload == b"x" * 50_000
-        wait_for("good checks", lambda: checks(proxy)["ok",] > 2)
-        assert set(checks(proxy)) == {("ok",)}
+        proxy = start_proxy(pools, "to-secured", secured=secured, tls=tls, health=health)
+        yield proxy
         proxy.stop()
     finally:
         broker.stop()
+
+
+@pytest.mark.parametrize("version", LEVELS.values())
+def test_mosquitto_by_tls(by_tls, unique, version):
+    with Client(by_tls.port, unique, version=version) as client:
+        client.subscribe(unique, 2)
+        client.publish(unique, "x" * 50_000, qos=2)
+        assert client.receive().payload == b"x" * 50_000
+    wait_for("good checks", lambda: checks(by_tls)["ok",] > 2)
+    assert set(checks(by_tls)) == {("ok",)}
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tls", "ws", "wss"])
+def test_every_way_in_and_tls_out(by_tls, authority, unique, transport):
+    """More than any buffer holds, there and back."""
+    visit = Visit(by_tls, authority, transport, unique)
+    visit.paho.subscribe(unique, 1)
+    wait_for("a SUBACK", lambda: visit.granted)
+    payload = os.urandom(3_000_000)
+    visit.paho.publish(unique, payload, qos=1)
+    wait_for("the message", lambda: visit.messages)
+    assert visit.messages == [payload]
+    visit.leave()
+    end = by_tls.entry(event="disconnect", client_id=unique)
+    assert (end["transport"], end["end_cause"]) == (transport, "closed")
 
 
 def checks(proxy):

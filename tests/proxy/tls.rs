@@ -46,7 +46,7 @@ fn both_versions() {
     assert_eq!(broker.connections(), 2);
 }
 
-/// Much more than any buffer holds, both ways, in a handshake's first flight too.
+/// Much more than any buffer holds, both ways.
 #[test]
 fn bulk() {
     const SIZE: usize = 3 << 20;

@@ -2,10 +2,10 @@
 
 use std::{
     io::{Read, Write},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned};
 
 use crate::{
     broker::{Broker, version},
@@ -18,6 +18,11 @@ use crate::{
 
 /// Accepts every client and sends back all it says, by TLS.
 fn broker(config: Arc<ServerConfig>) -> Broker {
+    broker_that_tells(config, Arc::default())
+}
+
+/// Such a broker, which notes how each handshake went.
+fn broker_that_tells(config: Arc<ServerConfig>, kinds: Arc<Mutex<Vec<HandshakeKind>>>) -> Broker {
     Broker::start(move |link| {
         let connection = ServerConnection::new(config.clone()).unwrap();
         link.patient();
@@ -30,6 +35,7 @@ fn broker(config: Arc<ServerConfig>) -> Broker {
         if tls.read_exact(&mut rest).is_err() {
             return;
         }
+        kinds.lock().unwrap().extend(tls.conn.handshake_kind());
         let answer = connack(version(&[&connect[..], &rest].concat()), 0);
         let _ = tls.write_all(&answer);
         let _ = tls.flush();
@@ -150,10 +156,13 @@ fn brokers_that_are_not_who_they_should_be() {
 #[test]
 fn dials_are_resumed() {
     let pki = Pki::new();
-    let broker = good_broker(&pki);
+    let kinds = Arc::<Mutex<Vec<HandshakeKind>>>::default();
+    let broker = broker_that_tells(Pki::server(&pki.issue("broker"), None), kinds.clone());
     let proxy = Config::of([&broker]).pool(&tls(&pki, "")).start();
-    for n in 0..20 {
+    for n in 0..5 {
         Client::session(proxy.address(), &format!("c{n}")).echo(b"\xC0\x00");
     }
-    assert_eq!(broker.connections(), 20);
+    let kinds = kinds.lock().unwrap();
+    assert_eq!(kinds[0], HandshakeKind::Full);
+    assert_eq!(kinds[1..], [HandshakeKind::Resumed; 4]);
 }

@@ -79,7 +79,7 @@ fn read_ssl(value: &[u8], tls: &mut TlsFacts) -> Result<(), Invalid> {
             SSL_CIPHER => once(&mut tls.cipher, kind, owned(value)?)?,
             // A name that nobody has vouched for is no name.
             SSL_CN if tls.has_certificate => {
-                once(&mut tls.common_name, kind, text(kind, value)?.into())?
+                once(&mut tls.common_name, kind, text(kind, value)?.into())?;
             }
             _ => {}
         }

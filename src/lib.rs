@@ -6,6 +6,7 @@
 //! - [`app`]: the composition root: a configuration becomes workers and a control thread
 //! - [`admin`]: metrics and health over HTTP, on the control thread
 //! - [`worker`]: one thread: its event loop, its listeners, its sessions, its one-second sweep
+//! - [`snapshot`]: what the proxy runs by, swapped whole on reload
 //! - [`listener`]: listening sockets and the accept loop
 //! - [`session`]: one connection's life: handshake, relay, record
 //! - [`upstream`]: the brokers and how to reach them
@@ -27,6 +28,7 @@ pub mod mqtt;
 pub mod observe;
 pub mod route;
 pub mod session;
+pub mod snapshot;
 pub mod transport;
 pub mod upstream;
 pub mod worker;

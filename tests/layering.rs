@@ -12,6 +12,7 @@ const ROWS: &[&[&str]] = &[
     &["cli"],
     &["app"],
     &["admin", "worker"],
+    &["snapshot"],
     &["listener"],
     &["session"],
     &["upstream"],

@@ -22,10 +22,11 @@ use tokio::{runtime, sync::mpsc};
 
 use crate::{
     admin::{self, AdminListener, AdminState, Readiness},
-    config::{Bind, Config},
+    config::Config,
     listener::{self, Listening},
-    observe::{AccessLogs, Metrics, Transport},
-    session::{Arrival, Gate, Origin, Owners, Shared},
+    observe::{AccessLogs, Metrics},
+    session::{Gate, Origin, Owners, Shared},
+    snapshot::Snapshot,
     transport::TcpOptions,
     upstream::{self, Bell, Pool},
     worker::{Setup, Worker},
@@ -42,14 +43,14 @@ const SESSION_ID_BITS: u32 = 40;
 ///
 /// # Errors
 /// What keeps it from starting, or a worker that failed.
-pub fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
+pub fn run(config: Config, file: &Path) -> anyhow::Result<()> {
     // The main thread is the control thread: admin, signals and look-ups, apart from the workers,
     // so that they answer when those are saturated.
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run_here(config, file))
+    runtime.block_on(run_here(&Arc::new(config), file))
 }
 
-async fn run_here(config: &Config, file: &Path) -> anyhow::Result<()> {
+async fn run_here(config: &Arc<Config>, file: &Path) -> anyhow::Result<()> {
     let descriptors = descriptors::raise_limit();
     let metrics = Metrics::new();
     let bell = Arc::new(Bell::default());
@@ -93,9 +94,12 @@ async fn run_here(config: &Config, file: &Path) -> anyhow::Result<()> {
 
     // From here on clients are served.
     let (ended, workers_ended) = mpsc::unbounded_channel();
-    let arrivals: Vec<_> = config.listeners.iter().map(Arrival::new).collect();
+    let binds = listening.iter().map(|listening| listening.bind.clone());
+    let snapshot = Snapshot::first(config, pools.clone(), binds, &metrics);
+    let arrivals: Vec<_> =
+        snapshot.entrances.iter().map(|entrance| entrance.arrival.clone()).collect();
     let certificates = Certificates::new(config, file, &arrivals, &pools, &metrics);
-    let workers = start_workers(config, &shared, listening, &arrivals, &logs, &ended)?;
+    let workers = start_workers(&snapshot, &shared, listening, &logs, &ended)?;
     drop(ended);
     let admin = admin.map(|(listener, state)| {
         if let Some(address) = listener.local_addr() {
@@ -145,26 +149,25 @@ fn bind_all(config: &Config) -> anyhow::Result<Vec<Listening>> {
 }
 
 fn start_workers(
-    config: &Config,
+    snapshot: &Snapshot,
     shared: &Shared,
     mut listening: Vec<Listening>,
-    arrivals: &[Arrival],
     logs: &AccessLogs,
     ended: &mpsc::UnboundedSender<()>,
 ) -> anyhow::Result<Vec<Worker>> {
     // Apart from those of an earlier run and of other proxies, most likely.
     let run = u64::from(fastrand::u16(..)) << 48;
     let mut workers = Vec::new();
-    for index in 0..config.runtime.workers.get() {
-        let arriving = listening.iter_mut().zip(arrivals);
-        let listeners = arriving.filter_map(|(listening, arrival)| {
+    for index in 0..snapshot.config.runtime.workers.get() {
+        let entrances = listening.iter_mut().zip(&snapshot.entrances);
+        let listeners = entrances.filter_map(|(listening, entrance)| {
             let origin = Origin {
-                name: listening.name.clone(),
-                transport: transport(&listening.bind, arrival),
-                pool: listening.pool,
-                several_brokers: shared.pools[listening.pool].can_have_several(),
-                metrics: shared.metrics.listener(&listening.name),
-                arrival: arrival.clone(),
+                name: entrance.name.clone(),
+                transport: entrance.transport,
+                pool: entrance.pool,
+                several_brokers: shared.pools[entrance.pool].can_have_several(),
+                metrics: entrance.metrics.clone(),
+                arrival: entrance.arrival.clone(),
             };
             Some((listening.sockets.pop()?, origin))
         });
@@ -181,17 +184,6 @@ fn start_workers(
         tracing::info!(listener = %name, address = %bind, "listening");
     }
     Ok(workers)
-}
-
-/// What the log calls the way that clients of a listener come.
-fn transport(bind: &Bind, arrival: &Arrival) -> Transport {
-    match (&arrival.websocket, &arrival.tls, bind) {
-        (Some(_), Some(_), _) => Transport::Wss,
-        (Some(_), None, _) => Transport::Ws,
-        (None, Some(_), _) => Transport::Tls,
-        (None, None, Bind::Tcp(_)) => Transport::Tcp,
-        (None, None, Bind::Unix(_)) => Transport::Unix,
-    }
 }
 
 fn readiness(

@@ -24,7 +24,7 @@ pub(super) fn run(file: &Path) -> ExitCode {
         Err(code) => return code,
     };
     start_log(config.log);
-    match app::run(&config, file) {
+    match app::run(config, file) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");

@@ -240,7 +240,7 @@ pub struct Drain {
     pub timeout: Duration,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessLog {
     pub path: PathBuf,
     pub format: LogLineFormat,

@@ -4,16 +4,18 @@ mod access_log;
 mod entry;
 mod families;
 mod format;
+mod log_writer;
 mod metrics;
 mod sink;
 mod upstream_metrics;
 mod value;
 
-pub use access_log::{AccessLogs, LogWriter};
+pub use access_log::{AccessLogs, Prepared};
 pub use entry::{
     EndBy, EndCause, EndPhase, Endpoint, Entry, Event, RouteKind, Transport, field_names,
 };
 pub use format::{Template, TemplateError};
+pub use log_writer::LogWriter;
 pub use metrics::{ListenerMetrics, Metrics, PoolMetrics};
 pub use sink::OpenError;
 pub use upstream_metrics::{TryOutcome, UpstreamMetrics};

@@ -6,7 +6,7 @@ use std::{
     os::{fd::AsFd, unix::fs::OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{RecvTimeoutError, SyncSender, sync_channel},
     },
@@ -18,7 +18,10 @@ use prometheus::IntCounter;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::format::{LineFormat, TemplateError};
+use super::{
+    format::{LineFormat, TemplateError},
+    log_writer::SinkBuffer,
+};
 use crate::config::{self, WhenFull};
 
 /// Chunks between the workers and a writer: at 128 KiB each, about 4,000 lines.
@@ -55,57 +58,111 @@ pub(super) fn count_lines(chunk: &[u8]) -> usize {
     chunk.iter().filter(|&&byte| byte == b'\n').count()
 }
 
-/// The control thread's handle of a log.
+/// One log as configured. Several configurations, one after the other, can share its writer.
 pub(super) struct Sink {
-    pub(super) format: LineFormat,
-    pub(super) when_full: WhenFull,
-    pub(super) queue: Sender<Message>,
-    closing: Closing,
+    format: LineFormat,
+    when_full: WhenFull,
+    handle: Arc<Handle>,
+}
+
+/// The control thread's handle of a writer.
+struct Handle {
+    path: PathBuf,
+    queue: Sender<Message>,
     control: Arc<Control>,
+    /// Disconnected when the writer's thread is done.
+    done: Mutex<std::sync::mpsc::Receiver<()>>,
 }
 
 /// A log whose writer has been told to end.
 pub(super) struct Closing {
     path: PathBuf,
-    /// Disconnected when the writer's thread is done.
     done: std::sync::mpsc::Receiver<()>,
 }
 
-#[derive(Default)]
 struct Control {
+    /// Of [`WhenFull`]: drop.
+    drops: AtomicBool,
     reopen: AtomicBool,
     /// When a writer that is closing stops trying.
     give_up_at: OnceLock<Instant>,
 }
 
 impl Sink {
-    pub(super) fn open(log: &config::AccessLog, dropped: IntCounter) -> Result<Self, OpenError> {
-        let path = &log.path;
+    /// With the writer of that one of `others` which goes to the same place, or with a new one.
+    pub(super) fn open(
+        log: &config::AccessLog,
+        others: &[Self],
+        dropped: &IntCounter,
+    ) -> Result<Self, OpenError> {
         let format = LineFormat::new(&log.format)
-            .map_err(|error| OpenError::Format { path: path.clone(), error })?;
-        let file = open(path).map_err(|error| OpenError::File { path: path.clone(), error })?;
-        let control = Arc::<Control>::default();
-        let writer = Writer::new(path, file, log.when_full, dropped, control.clone());
+            .map_err(|error| OpenError::Format { path: log.path.clone(), error })?;
+        let handle = match others.iter().find(|other| other.handle.path == log.path) {
+            Some(other) => other.handle.clone(),
+            None => Arc::new(Handle::open(log, dropped.clone())?),
+        };
+        Ok(Self { format, when_full: log.when_full, handle })
+    }
+
+    /// What one worker renders for this log.
+    pub(super) fn buffer(&self, dropped: &IntCounter) -> SinkBuffer {
+        let queue = self.handle.queue.clone();
+        SinkBuffer::new(self.format.clone(), self.when_full, queue, dropped.clone())
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.handle, &other.handle)
+    }
+
+    /// Tells the writer what it is configured to do from now on.
+    pub(super) fn take_effect(&self) {
+        let drops = self.when_full == WhenFull::Drop;
+        self.handle.control.drops.store(drops, Ordering::Relaxed);
+    }
+
+    pub(super) fn reopen(&self) {
+        self.handle.control.reopen.store(true, Ordering::Release);
+        // A full queue wakes the writer too.
+        let _ = self.handle.queue.try_send(Message::Wake);
+    }
+
+    /// Lets the writer end once its queue is empty and nobody holds an end of it any more.
+    pub(super) fn leave(&self, give_up_at: Instant) {
+        let _ = self.handle.control.give_up_at.set(give_up_at);
+    }
+
+    /// [`Self::leave`], to be waited for.
+    pub(super) fn start_close(self, give_up_at: Instant) -> Option<Closing> {
+        self.leave(give_up_at);
+        let Handle { path, done, .. } = Arc::into_inner(self.handle)?;
+        Some(Closing { path, done: done.into_inner().unwrap_or_else(PoisonError::into_inner) })
+    }
+}
+
+impl Handle {
+    fn open(log: &config::AccessLog, dropped: IntCounter) -> Result<Self, OpenError> {
+        let path = log.path.clone();
+        let file = open(&path).map_err(|error| OpenError::File { path: path.clone(), error })?;
+        let control = Arc::new(Control::new(log.when_full));
+        let writer = Writer::new(&path, file, dropped, control.clone());
         let (queue, chunks) = channel(QUEUE);
         let (done_tx, done) = sync_channel(0);
         thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || writer.run(chunks, done_tx))
             .map_err(|error| OpenError::Thread { path: path.clone(), error })?;
-        let closing = Closing { path: path.clone(), done };
-        Ok(Self { format, when_full: log.when_full, queue, closing, control })
+        Ok(Self { path, queue, control, done: Mutex::new(done) })
+    }
+}
+
+impl Control {
+    fn new(when_full: WhenFull) -> Self {
+        let (reopen, give_up_at) = (AtomicBool::new(false), OnceLock::new());
+        Self { drops: AtomicBool::new(when_full == WhenFull::Drop), reopen, give_up_at }
     }
 
-    pub(super) fn reopen(&self) {
-        self.control.reopen.store(true, Ordering::Release);
-        // A full queue wakes the writer too.
-        let _ = self.queue.try_send(Message::Wake);
-    }
-
-    /// Lets the writer end once the queue is empty and every worker has dropped its end.
-    pub(super) fn start_close(self, give_up_at: Instant) -> Closing {
-        let _ = self.control.give_up_at.set(give_up_at);
-        self.closing
+    fn drops(&self) -> bool {
+        self.drops.load(Ordering::Relaxed)
     }
 }
 
@@ -145,7 +202,6 @@ fn open(path: &Path) -> io::Result<File> {
 struct Writer {
     path: PathBuf,
     file: File,
-    when_full: WhenFull,
     /// Lines taken from the queue. Between chunks it is empty, or holds the one line of which a
     /// failing file took only the beginning.
     pending: Vec<u8>,
@@ -157,16 +213,10 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(
-        path: &Path,
-        file: File,
-        when_full: WhenFull,
-        dropped: IntCounter,
-        control: Arc<Control>,
-    ) -> Self {
+    fn new(path: &Path, file: File, dropped: IntCounter, control: Arc<Control>) -> Self {
         let path = path.to_owned();
         let (pending, written, is_failing) = (Vec::new(), 0, false);
-        Self { path, file, when_full, pending, written, is_failing, dropped, control }
+        Self { path, file, pending, written, is_failing, dropped, control }
     }
 
     fn run(mut self, mut chunks: Receiver<Message>, _done: SyncSender<()>) {
@@ -187,7 +237,7 @@ impl Writer {
         let mut pause = BACK_OFF.0;
         while let Err(error) = self.drain() {
             self.report_failure(&error);
-            if self.when_full == WhenFull::Drop || self.must_give_up() {
+            if self.control.drops() || self.must_give_up() {
                 return self.shed();
             }
             thread::sleep(pause);
@@ -259,9 +309,10 @@ impl Writer {
     /// Once per failure, not once per line.
     fn report_failure(&mut self, error: &io::Error) {
         if !std::mem::replace(&mut self.is_failing, true) {
-            let then = match self.when_full {
-                WhenFull::Block => "new sessions wait until it can",
-                WhenFull::Drop => "its lines are dropped",
+            let then = if self.control.drops() {
+                "its lines are dropped"
+            } else {
+                "new sessions wait until it can"
             };
             tracing::error!(path = %self.path.display(), %error, "access log cannot be written: {then}");
         }

@@ -16,29 +16,32 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use super::minimal;
 use crate::{
     config::{self, LogLineFormat, WhenFull},
-    observe::{AccessLogs, Entry, access_log::WORKER_BOUND, sink::QUEUE},
+    observe::{AccessLogs, Entry, log_writer::WORKER_BOUND, sink::QUEUE},
 };
 
 /// Long enough for anything that is going to happen at all.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
-fn open(path: &Path, when_full: WhenFull) -> (AccessLogs, IntCounter) {
+pub(super) fn open(path: &Path, when_full: WhenFull) -> (AccessLogs, IntCounter) {
     let dropped = IntCounter::new("dropped", "dropped").unwrap();
+    (AccessLogs::open(&[log(path, when_full)], dropped.clone()).unwrap(), dropped)
+}
+
+pub(super) fn log(path: &Path, when_full: WhenFull) -> config::AccessLog {
     let format = LogLineFormat::Template("${listener} ${session} ${username}".into());
-    let log = config::AccessLog { path: path.to_owned(), format, when_full };
-    (AccessLogs::open(&[log], dropped.clone()).unwrap(), dropped)
+    config::AccessLog { path: path.to_owned(), format, when_full }
 }
 
 /// Line `number` of a writer, and what it looks like in the file.
-fn entry(writer: &str, number: u64) -> Entry<'_> {
+pub(super) fn entry(writer: &str, number: u64) -> Entry<'_> {
     Entry { listener: writer, session: number, username: Some("someone"), ..minimal() }
 }
 
-fn wanted(writer: &str, number: u64) -> String {
+pub(super) fn wanted(writer: &str, number: u64) -> String {
     format!("{writer} {number:016x} someone")
 }
 
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(super) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < PATIENCE, "waited in vain: {what}");
@@ -47,16 +50,16 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// Runs a future of this module, which is woken from another thread at most.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-fn fifo(path: &Path) {
+pub(super) fn fifo(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
 
 /// Opens a pipe's reading end without waiting for a writer; reads then wait as usual.
-fn reader(path: &Path) -> File {
+pub(super) fn reader(path: &Path) -> File {
     // A pipe opened for both is its own writer, so that opening does not wait.
     let both = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
     let reader = File::open(path).unwrap();

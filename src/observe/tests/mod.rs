@@ -1,4 +1,5 @@
 mod access_log;
+mod change;
 mod lines;
 mod metrics;
 

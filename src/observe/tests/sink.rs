@@ -10,8 +10,8 @@ use super::*;
 fn writer(path: &Path, when_full: WhenFull) -> (Writer, File) {
     let (reader, file) = pipe_with(PipeFlags::NONBLOCK).unwrap();
     let dropped = IntCounter::new("dropped", "dropped").unwrap();
-    let control = Arc::default();
-    (Writer::new(path, file.into(), when_full, dropped, control), reader.into())
+    let control = Arc::new(Control::new(when_full));
+    (Writer::new(path, file.into(), dropped, control), reader.into())
 }
 
 /// Lines of a length that no page size is a multiple of, so that a full pipe ends within one.

@@ -14,7 +14,10 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::certificates::{self, Certificates};
+use super::{
+    certificates::{self, Certificates},
+    service_manager,
+};
 use crate::{observe::AccessLogs, session::Gate, worker::Worker};
 
 /// How often counters of client addresses are tidied.
@@ -22,6 +25,9 @@ const TIDY: Duration = Duration::from_secs(10);
 
 /// How long sessions may take to end and be recorded once they have been told to.
 const LAST_CALL: Duration = Duration::from_secs(2);
+
+/// What the service manager shows as our status.
+const SERVING: &str = "Serving";
 
 /// What the control thread looks after.
 pub(super) struct Control {
@@ -44,6 +50,7 @@ impl Control {
         let mut tidy = interval(TIDY);
         tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look = interval(certificates::LOOK);
+        service_manager::ready(SERVING);
         loop {
             tokio::select! {
                 () = stop.asked() => break,
@@ -51,7 +58,11 @@ impl Control {
                     tracing::info!("SIGUSR1: opening the access logs anew");
                     logs.reopen();
                 }
-                _ = reload.recv() => self.certificates.renew(),
+                _ = reload.recv() => {
+                    service_manager::reloading();
+                    self.certificates.renew();
+                    service_manager::ready(SERVING);
+                }
                 _ = upgrade.recv() => tracing::warn!("SIGUSR2: upgrade is not available yet"),
                 _ = tidy.tick() => self.gate.forget_idle_addresses(),
                 _ = look.tick() => self.certificates.look(),
@@ -66,6 +77,7 @@ impl Control {
 
     async fn drain(mut self, stop: &mut Stop) -> anyhow::Result<()> {
         self.draining.store(true, Ordering::Relaxed);
+        service_manager::stopping(self.drain);
         tracing::info!(
             connections = self.gate.open(),
             "stopped accepting; waiting up to {:?} for sessions to end",
@@ -80,6 +92,7 @@ impl Control {
             () = stop.asked() => {
                 tracing::warn!(connections = self.gate.open(), "asked again; ending what is left");
             }
+            never = service_manager::follow_drain(&self.gate) => match never {},
             () = sleep(self.drain) => {
                 tracing::warn!(connections = self.gate.open(), "drain.timeout is over; ending what is left");
             }

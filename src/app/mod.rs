@@ -6,6 +6,7 @@ mod control;
 mod descriptors;
 mod pools;
 mod resolve;
+mod service_manager;
 
 use std::{
     path::{Path, PathBuf},
@@ -23,7 +24,7 @@ use tokio::{runtime, sync::mpsc};
 use crate::{
     admin::{self, AdminListener, AdminState, Readiness},
     config::Config,
-    listener::{self, Listening},
+    listener::{self, Inherited, Listening},
     observe::{AccessLogs, Metrics},
     session::{Gate, Origin, Owners, Shared},
     snapshot::Snapshot,
@@ -144,8 +145,16 @@ fn bind_all(config: &Config) -> anyhow::Result<Vec<Listening>> {
         user_timeout: config.timeouts.tcp_user_timeout,
     };
     let workers = config.runtime.workers.get();
-    let bind = |listener| Ok(listener::bind(listener, workers, options)?);
-    config.listeners.iter().map(bind).collect()
+    let mut inherited = Inherited::from_env();
+    let mut listening = Vec::new();
+    for listener in &config.listeners {
+        listening.push(match inherited.listening(listener, workers, options)? {
+            Some(handed_over) => handed_over,
+            None => listener::bind(listener, workers, options)?,
+        });
+    }
+    inherited.leave_the_rest();
+    Ok(listening)
 }
 
 fn start_workers(

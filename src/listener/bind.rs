@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Connections the kernel holds for us while we are busy; it lowers this to net.core.somaxconn.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 
 /// A listener of the configuration, bound.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub struct Listening {
     pub pool: usize,
     /// One socket for each worker.
     pub sockets: Vec<OwnedFd>,
+    /// Somebody else bound it, and holds it too.
+    pub(super) inherited: bool,
 }
 
 /// A listener that could not be bound.
@@ -59,13 +61,20 @@ pub fn bind(
             bind_unix(path, workers).map(|sockets| (Bind::Unix(path.clone()), sockets))
         }
     };
-    let (bind, sockets) = bound.map_err(|error| BindError {
-        listener: listener.name.clone(),
-        address: listener.bind.to_string(),
-        hint: hint(&error),
-        error,
-    })?;
-    Ok(Listening { name: listener.name.clone(), bind, pool: listener.pool, sockets })
+    let (bind, sockets) = bound.map_err(|error| BindError::new(listener, &listener.bind, error))?;
+    let (name, pool) = (listener.name.clone(), listener.pool);
+    Ok(Listening { name, bind, pool, sockets, inherited: false })
+}
+
+impl BindError {
+    pub(super) fn new(listener: &config::Listener, address: &Bind, error: io::Error) -> Self {
+        Self {
+            listener: listener.name.clone(),
+            address: address.to_string(),
+            hint: hint(&error),
+            error,
+        }
+    }
 }
 
 fn hint(error: &io::Error) -> &'static str {
@@ -149,8 +158,8 @@ impl Listening {
     /// The socket file to remove at the end.
     pub fn socket_file(&self) -> Option<PathBuf> {
         match &self.bind {
-            Bind::Unix(path) => Some(path.clone()),
-            Bind::Tcp(_) => None,
+            Bind::Unix(path) if !self.inherited => Some(path.clone()),
+            Bind::Unix(_) | Bind::Tcp(_) => None,
         }
     }
 }

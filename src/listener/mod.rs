@@ -2,6 +2,8 @@
 
 mod accept;
 mod bind;
+mod inherited;
 
 pub use accept::accept;
 pub use bind::{BindError, Listening, bind};
+pub use inherited::Inherited;

@@ -179,6 +179,15 @@ fn timers(port: u16) -> Vec<(String, u64)> {
         .collect()
 }
 
+/// How many of this port's sockets, which are `ends`, are probed when they are silent for 1,000 s.
+pub(crate) fn keep_alive_timers(port: u16, ends: usize) -> usize {
+    let timers = timers(port);
+    assert_eq!(timers.len(), ends);
+    // Timer 2 is the keep-alive one; times are in hundredths of a second.
+    let is_it = |(timer, when): &&(String, u64)| timer == "02" && *when > 90_000;
+    timers.iter().filter(is_it).count()
+}
+
 /// TCP watches over both of a session's connections, from the proxy's side.
 #[test]
 fn tcp_keep_alive() {
@@ -186,12 +195,7 @@ fn tcp_keep_alive() {
     let proxy = Config::of([&broker]).more("timeouts: { tcp_keepalive: 1000s }").start();
     let _client = Client::session(proxy.address(), "watched");
     for port in [proxy.address().port(), broker.address.port()] {
-        wait_for("a keep-alive timer", || {
-            let timers = timers(port);
-            assert_eq!(timers.len(), 2, "both ends of one connection");
-            // Timer 2 is the keep-alive one; times are in hundredths of a second.
-            let is_it = |(timer, when): &(String, u64)| timer == "02" && *when > 90_000;
-            (timers.iter().filter(|timer| is_it(timer)).count() == 1).then_some(())
-        });
+        // Both ends of one connection.
+        wait_for("a keep-alive timer", || (keep_alive_timers(port, 2) == 1).then_some(()));
     }
 }

@@ -1,0 +1,137 @@
+//! Sockets that the service manager listens on and hands over (`sd_listen_fds(3)`).
+
+use std::{
+    env, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::OwnedFd,
+};
+
+use listenfd::ListenFd;
+use socket2::{SockAddr, Socket};
+
+use super::bind::{BACKLOG, BindError, Listening};
+use crate::{
+    config::{self, Bind},
+    transport::{TcpOptions, no_delay},
+};
+
+/// The sockets that no listener has taken yet.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    sockets: Vec<Handed>,
+}
+
+#[derive(Debug)]
+struct Handed {
+    /// FileDescriptorName= of the socket unit; without it, the unit's name.
+    name: String,
+    address: Bind,
+    socket: Socket,
+}
+
+impl Inherited {
+    /// Takes what LISTEN_FDS announces to this process. To be called once, before there are threads:
+    /// it takes the announcement out of the environment.
+    pub fn from_env() -> Self {
+        let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':');
+        let mut handed = ListenFd::from_env();
+        let mut sockets = Vec::new();
+        for index in 0..handed.len() {
+            let name = names.next().unwrap_or_default().to_owned();
+            match take(&mut handed, index) {
+                Ok((address, socket)) => sockets.push(Handed { name, address, socket }),
+                Err(error) => {
+                    tracing::warn!(name, %error, "a socket was handed over that cannot be listened on");
+                }
+            }
+        }
+        Self { sockets }
+    }
+
+    /// The socket with the listener's name, else the one with its address, for so many workers.
+    /// `None`: the listener has to bind its own.
+    ///
+    /// # Errors
+    /// What is wrong with that socket.
+    pub fn listening(
+        &mut self,
+        listener: &config::Listener,
+        workers: usize,
+        options: TcpOptions,
+    ) -> Result<Option<Listening>, BindError> {
+        let Some(Handed { address, socket, .. }) = self.find(listener) else { return Ok(None) };
+        let sockets = share(&socket, &address, workers, options)
+            .map_err(|error| BindError::new(listener, &address, error))?;
+        let (name, pool) = (listener.name.clone(), listener.pool);
+        Ok(Some(Listening { name, bind: address, pool, sockets, inherited: true }))
+    }
+
+    fn find(&mut self, listener: &config::Listener) -> Option<Handed> {
+        let of_name = |handed: &Handed| *handed.name == *listener.name;
+        let of_address = |handed: &Handed| handed.address == listener.bind;
+        let covers = |handed: &Handed| handed.covers(&listener.bind);
+        let conditions: [&dyn Fn(&Handed) -> bool; 3] = [&of_name, &of_address, &covers];
+        let at = conditions.iter().find_map(|is_it| self.sockets.iter().position(is_it))?;
+        Some(self.sockets.remove(at))
+    }
+
+    /// Closes what no listener has taken, and says so: the service manager still holds these, and
+    /// clients would wait there for nobody.
+    pub fn leave_the_rest(&mut self) {
+        for Handed { name, address, .. } in self.sockets.drain(..) {
+            tracing::warn!(
+                name, %address,
+                "a socket was handed over that no listener has the name or the address of; not \
+                 accepting there"
+            );
+        }
+    }
+}
+
+impl Handed {
+    /// A socket of [::] takes the clients of 0.0.0.0 as well, unless it is told not to. Such is
+    /// systemd's `ListenStream=1883`.
+    fn covers(&self, bind: &Bind) -> bool {
+        let (Bind::Tcp(here), Bind::Tcp(wanted)) = (&self.address, bind) else { return false };
+        here.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+            && wanted.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+            && here.port() == wanted.port()
+            && self.socket.only_v6().is_ok_and(|only| !only)
+    }
+}
+
+fn take(handed: &mut ListenFd, index: usize) -> io::Result<(Bind, Socket)> {
+    let socket: Socket = match handed.take_tcp_listener(index) {
+        Ok(Some(listener)) => listener.into(),
+        _ => match handed.take_unix_listener(index)? {
+            Some(listener) => listener.into(),
+            None => return Err(io::ErrorKind::NotFound.into()),
+        },
+    };
+    Ok((address(&socket.local_addr()?)?, socket))
+}
+
+fn address(address: &SockAddr) -> io::Result<Bind> {
+    let tcp = || address.as_socket().map(Bind::Tcp);
+    let unix = || address.as_pathname().map(|path| Bind::Unix(path.to_owned()));
+    tcp().or_else(unix).ok_or_else(|| io::Error::other("it has neither an IP address nor a path"))
+}
+
+/// One queue, from which all workers accept: a unix socket can do no other, and a TCP socket that
+/// somebody else has bound cannot be given sisters with SO_REUSEPORT.
+fn share(
+    socket: &Socket,
+    address: &Bind,
+    workers: usize,
+    options: TcpOptions,
+) -> io::Result<Vec<OwnedFd>> {
+    socket.set_nonblocking(true)?;
+    if matches!(address, Bind::Tcp(_)) {
+        no_delay(socket)?;
+        options.apply(socket)?;
+    }
+    // Again, for a queue as long as that of our own sockets.
+    socket.listen(BACKLOG)?;
+    (0..workers).map(|_| Ok(socket.try_clone()?.into())).collect()
+}

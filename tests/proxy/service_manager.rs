@@ -1,0 +1,108 @@
+//! What systemd is told, as its own library would tell it: datagrams on NOTIFY_SOCKET.
+
+use std::os::{
+    linux::net::SocketAddrExt,
+    unix::net::{SocketAddr, UnixDatagram},
+};
+
+use rustix::{
+    process::Signal,
+    time::{ClockId, clock_gettime},
+};
+
+use crate::{
+    broker::Broker,
+    client::Client,
+    config::Config,
+    harness::{PATIENCE, Proxy, program},
+};
+
+const READY: &str = "READY=1\nSTATUS=Serving\n";
+
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn at(address: &SocketAddr) -> Self {
+        let socket = UnixDatagram::bind_addr(address).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(socket)
+    }
+
+    fn hear(&self) -> String {
+        let mut message = vec![0; 4096];
+        let n = self.0.recv(&mut message).unwrap();
+        String::from_utf8(message[..n].to_vec()).unwrap()
+    }
+}
+
+/// Microseconds of the clock that systemd compares with.
+fn monotonic() -> i64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
+}
+
+#[test]
+fn start_reload_drain_end() {
+    let broker = Broker::echoing();
+    let text = Config::of([&broker]).more("drain: { timeout: 100s }").text();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let manager = Manager::at(&SocketAddr::from_pathname(&path).unwrap());
+    let mut proxy = Proxy::start_in(dir, &text, |_| {
+        let mut command = program();
+        command.env("NOTIFY_SOCKET", &path);
+        command
+    });
+    assert_eq!(manager.hear(), READY);
+
+    // Right or wrong: systemd's reload ends with READY=1.
+    for config in [&text, "listeners: [oops]"] {
+        std::fs::write(proxy.config_file(), config).unwrap();
+        let asked = monotonic();
+        proxy.signal(Signal::HUP);
+        let reloading = manager.hear();
+        let micros = reloading
+            .strip_prefix("RELOADING=1\nMONOTONIC_USEC=")
+            .and_then(|rest| rest.strip_suffix("\nSTATUS=Reloading\n"))
+            .expect(&reloading);
+        assert!((asked..monotonic()).contains(&micros.parse::<i64>().unwrap()), "{reloading}");
+        let ready = manager.hear();
+        assert!(ready.starts_with("READY=1\nSTATUS="), "{ready}");
+    }
+
+    let clients = ["one", "two"].map(|id| Client::session(proxy.address(), id));
+    proxy.signal(Signal::TERM);
+    // The drain, and what comes after it: systemd kills nobody before that.
+    assert_eq!(manager.hear(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=115000000\nSTATUS=Draining\n");
+    assert_eq!(manager.hear(), "STATUS=Draining: 2 connections left\n");
+    drop(clients);
+    assert_eq!(proxy.wait_exit().code(), Some(0));
+}
+
+/// Names that begin with @ are in the abstract namespace: container managers have such.
+#[test]
+fn an_abstract_socket() {
+    let broker = Broker::echoing();
+    let name = format!("mqtt-lb-test-{}", std::process::id());
+    let manager = Manager::at(&SocketAddr::from_abstract_name(&name).unwrap());
+    let text = Config::of([&broker]).text();
+    let _proxy = Proxy::start_in(tempfile::tempdir().unwrap(), &text, |_| {
+        let mut command = program();
+        command.env("NOTIFY_SOCKET", format!("@{name}"));
+        command
+    });
+    assert_eq!(manager.hear(), READY);
+}
+
+#[test]
+fn a_service_manager_that_is_gone_keeps_nobody_from_serving() {
+    let broker = Broker::echoing();
+    let text = Config::of([&broker]).text();
+    let proxy = Proxy::start_in(tempfile::tempdir().unwrap(), &text, |_| {
+        let mut command = program();
+        command.env("NOTIFY_SOCKET", "/nowhere/notify");
+        command
+    });
+    Client::session(proxy.address(), "served").echo(b"\xC0\x00");
+    proxy.wait_stderr("cannot tell the service manager");
+}

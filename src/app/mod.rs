@@ -75,6 +75,7 @@ async fn run_here(config: &Arc<Config>, file: &Path) -> anyhow::Result<()> {
         owners: Arc::new(Owners::new(config.runtime.workers.get(), bell.clone())),
         bell,
     };
+    metrics.set_connections_limit(shared.gate.limit());
     let listening = bind_all(config)?;
     let socket_files: Vec<_> = listening.iter().filter_map(Listening::socket_file).collect();
     let draining = Arc::new(AtomicBool::new(false));

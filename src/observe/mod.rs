@@ -14,7 +14,7 @@ pub use entry::{
     EndBy, EndCause, EndPhase, Endpoint, Entry, Event, RouteKind, Transport, field_names,
 };
 pub use format::{Template, TemplateError};
-pub use metrics::{ListenerMetrics, Metrics, PoolMetrics};
+pub use metrics::{AcceptError, ListenerMetrics, Metrics, PoolMetrics};
 pub use sink::OpenError;
 pub use upstream_metrics::{TryOutcome, UpstreamMetrics};
 

@@ -18,6 +18,7 @@ use std::{
 
 use anyhow::Context;
 use certificates::Certificates;
+use descriptors::DescriptorLimit;
 use tokio::{runtime, sync::mpsc};
 
 use crate::{
@@ -51,7 +52,7 @@ pub fn run(config: Config, file: &Path) -> anyhow::Result<()> {
 }
 
 async fn run_here(config: &Arc<Config>, file: &Path) -> anyhow::Result<()> {
-    let descriptors = descriptors::raise_limit();
+    let descriptors = DescriptorLimit::raise();
     let metrics = Metrics::new();
     let bell = Arc::new(Bell::default());
     let pool = |pool| Arc::new(Pool::new(pool, &metrics, bell.clone()));
@@ -62,10 +63,10 @@ async fn run_here(config: &Arc<Config>, file: &Path) -> anyhow::Result<()> {
     let shared = Shared {
         gate: Arc::new(Gate::new(
             &config.limits,
-            descriptors::connections(
-                descriptors,
+            descriptors.connections(
                 config.runtime.workers.get(),
                 checked_brokers(config),
+                config.limits.max_connections,
             ),
         )),
         pools: pools.clone(),
@@ -75,7 +76,6 @@ async fn run_here(config: &Arc<Config>, file: &Path) -> anyhow::Result<()> {
         owners: Arc::new(Owners::new(config.runtime.workers.get(), bell.clone())),
         bell,
     };
-    metrics.set_connections_limit(shared.gate.limit());
     let listening = bind_all(config)?;
     let socket_files: Vec<_> = listening.iter().filter_map(Listening::socket_file).collect();
     let draining = Arc::new(AtomicBool::new(false));
@@ -115,6 +115,7 @@ async fn run_here(config: &Arc<Config>, file: &Path) -> anyhow::Result<()> {
         tasks.spawn(upstream::watch(pool.clone()));
     }
     tasks.spawn(pools::tick(pools));
+    tasks.spawn(descriptors::watch(shared.gate.clone(), metrics));
     let control = control::Control {
         workers,
         workers_ended,

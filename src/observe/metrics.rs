@@ -53,6 +53,7 @@ pub struct Metrics {
     connections_limit: IntGauge,
     reloads_applied: IntCounter,
     reloads_refused: IntCounter,
+    reloaded: IntGauge,
     pub(super) last_reload: IntGauge,
 }
 
@@ -67,6 +68,11 @@ impl Metrics {
             "Reloads of the configuration, by outcome.",
             &["outcome"],
         );
+        let reloaded = family.gauge(
+            "config_last_reload_successful",
+            "1 while the last reload of the configuration, if any, was applied, else 0.",
+        );
+        reloaded.set(1);
         let last_reload = family.gauge(
             "config_last_reload_success_timestamp_seconds",
             "When the configuration in use was taken up, at the start or by a reload, in Unix time.",
@@ -150,6 +156,7 @@ impl Metrics {
             ),
             reloads_applied: reloads.with_label_values(&["applied"]),
             reloads_refused: reloads.with_label_values(&["refused"]),
+            reloaded,
             last_reload,
             registry: family.0,
         }
@@ -213,6 +220,7 @@ impl Metrics {
 
     /// Counts a reload of the configuration: it is in use now, or was refused and changed nothing.
     pub fn count_reload(&self, applied: bool) {
+        self.reloaded.set(applied.into());
         if applied {
             self.reloads_applied.inc();
             self.last_reload.set(now());

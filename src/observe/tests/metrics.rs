@@ -143,19 +143,22 @@ fn reloads_are_counted_and_dated() {
     };
     let count = |outcome| sample(&format!(r#"reloads_total{{outcome="{outcome}"}}"#));
     let date = || -> u64 { sample("last_reload_success_timestamp_seconds").parse().unwrap() };
+    let in_force = || sample("last_reload_successful") == "1";
     let now = || SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
 
     let start = date();
     assert!(now() - start < 60, "{start}");
     assert_eq!((count("applied"), count("refused")), ("0".to_owned(), "0".to_owned()));
+    assert!(in_force());
     // One that is refused leaves the date alone, whatever time it is by now.
     metrics.last_reload.set(7);
     metrics.count_reload(false);
     assert_eq!((count("applied"), count("refused"), date()), ("0".to_owned(), "1".to_owned(), 7));
+    assert!(!in_force());
     metrics.count_reload(true);
     metrics.count_reload(true);
     assert_eq!((count("applied"), count("refused")), ("2".to_owned(), "1".to_owned()));
-    assert!(date() >= start, "{start}");
+    assert!(in_force() && date() >= start, "{start}");
 }
 
 /// The samples of our own families: those of the process change all the time.

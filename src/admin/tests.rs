@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::config::Bind;
+use crate::{config::Bind, observe::AcceptError};
 
 const LOOPBACK: Bind = Bind::Tcp(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
 
@@ -53,7 +53,7 @@ async fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) -> (S
 #[tokio::test]
 async fn the_routes_over_tcp() {
     let state = state(None, Readiness::Ready);
-    state.metrics.count_accept_error("emfile");
+    state.metrics.count_accept_error(AcceptError::Memory);
     let (address, _server) = start(state);
     assert_eq!(ask(address, "GET", "/livez", "").await, ("200".into(), "ok\n".into()));
     assert_eq!(ask(address, "GET", "/readyz", "").await, ("200".into(), "ok\n".into()));
@@ -63,7 +63,7 @@ async fn the_routes_over_tcp() {
     assert_eq!(ask(address, "POST", "/metrics", "Content-Length: 0\r\n").await.0, "405");
     let (status, metrics) = ask(address, "GET", "/metrics?x=1", "").await;
     assert_eq!(status, "200");
-    assert!(metrics.contains("\nmqtt_lb_accept_errors_total{kind=\"emfile\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("\nmqtt_lb_accept_errors_total{kind=\"memory\"} 1\n"), "{metrics}");
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ use std::{
 
 use anyhow::Context;
 use certificates::Certificates;
+use descriptors::DescriptorLimit;
 use tokio::{runtime, sync::mpsc};
 
 use crate::{
@@ -52,7 +53,7 @@ pub fn run(config: Config, file: &Path) -> anyhow::Result<()> {
 }
 
 async fn run_here(config: &Arc<Config>, file: &Path) -> anyhow::Result<()> {
-    let descriptors = descriptors::raise_limit();
+    let descriptors = DescriptorLimit::raise();
     let metrics = Metrics::new();
     let bell = Arc::new(Bell::default());
     let pool = |pool| Arc::new(Pool::new(pool, &metrics, bell.clone()));
@@ -63,10 +64,10 @@ async fn run_here(config: &Arc<Config>, file: &Path) -> anyhow::Result<()> {
     let shared = Shared {
         gate: Arc::new(Gate::new(
             &config.limits,
-            descriptors::connections(
-                descriptors,
+            descriptors.connections(
                 config.runtime.workers.get(),
                 checked_brokers(config),
+                config.limits.max_connections,
             ),
         )),
         pools: pools.clone(),
@@ -115,6 +116,7 @@ async fn run_here(config: &Arc<Config>, file: &Path) -> anyhow::Result<()> {
         tasks.spawn(upstream::watch(pool.clone()));
     }
     tasks.spawn(pools::tick(pools));
+    tasks.spawn(descriptors::watch(shared.gate.clone(), metrics));
     let control = control::Control {
         workers,
         workers_ended,

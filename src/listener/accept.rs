@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use tokio::task::spawn_local;
 
 use crate::{
+    observe::AcceptError,
     session::{self, Origin, Shard},
     transport::{Acceptor, sleep},
 };
@@ -32,7 +33,7 @@ pub async fn accept(shard: Rc<Shard>, origin: Rc<Origin>, acceptor: Acceptor) {
         };
         let kind = kind(&error);
         shard.metrics.count_accept_error(kind);
-        if kind == "aborted" {
+        if kind == AcceptError::Aborted {
             continue;
         }
         if !short {
@@ -73,11 +74,11 @@ impl Drop for Paused<'_> {
 }
 
 /// What became of a connection that was not accepted, as `accept(2)` lists it.
-fn kind(error: &io::Error) -> &'static str {
+fn kind(error: &io::Error) -> AcceptError {
     match Errno::from_io_error(error) {
-        Some(Errno::MFILE) => "process_descriptors",
-        Some(Errno::NFILE) => "system_descriptors",
-        Some(Errno::NOBUFS | Errno::NOMEM) => "memory",
+        Some(Errno::MFILE) => AcceptError::ProcessDescriptors,
+        Some(Errno::NFILE) => AcceptError::SystemDescriptors,
+        Some(Errno::NOBUFS | Errno::NOMEM) => AcceptError::Memory,
         // The client left before its turn, or the network failed for it alone; a firewall's EPERM too.
         Some(
             Errno::CONNABORTED
@@ -91,7 +92,7 @@ fn kind(error: &io::Error) -> &'static str {
             | Errno::NOPROTOOPT
             | Errno::OPNOTSUPP
             | Errno::TIMEDOUT,
-        ) => "aborted",
-        _ => "other",
+        ) => AcceptError::Aborted,
+        _ => AcceptError::Other,
     }
 }

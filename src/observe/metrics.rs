@@ -1,16 +1,31 @@
 //! The Prometheus metrics, in a registry of their own.
 
+use std::time::SystemTime;
+
 use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
     TextEncoder, process_collector::ProcessCollector,
 };
+use time::OffsetDateTime;
 
 use super::{
-    entry::{EndBy, EndCause, EndPhase, RouteKind},
+    entry::{EndBy, EndCause, EndPhase, RouteKind, named},
     families::{Families, HANDSHAKE_BUCKETS, made},
     upstream_metrics::{UpstreamFamilies, UpstreamMetrics},
 };
 use crate::config::CertificateFile;
+
+named! {
+    /// Why an accept failed.
+    pub enum AcceptError {
+        /// That connection's fault, or its network's.
+        Aborted = "aborted",
+        ProcessDescriptors = "process_descriptors",
+        SystemDescriptors = "system_descriptors",
+        Memory = "memory",
+        Other = "other",
+    }
+}
 
 /// All families. Cloning it shares them.
 ///
@@ -32,9 +47,14 @@ pub struct Metrics {
     discovery_lookups: IntCounterVec,
     discovery_changes: IntCounterVec,
     routes: IntCounterVec,
-    accept_errors: IntCounterVec,
+    accept_errors: Box<[IntCounter]>,
     certificate_expiry: IntGaugeVec,
     access_log_dropped: IntCounter,
+    connections_limit: IntGauge,
+    reloads_applied: IntCounter,
+    reloads_refused: IntCounter,
+    reloaded: IntGauge,
+    pub(super) last_reload: IntGauge,
 }
 
 impl Metrics {
@@ -43,6 +63,25 @@ impl Metrics {
         made(family.0.register(Box::new(ProcessCollector::for_self())));
         let build = family.gauges("build_info", "Always 1; the version that runs.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let reloads = family.counters(
+            "config_reloads_total",
+            "Reloads of the configuration, by outcome.",
+            &["outcome"],
+        );
+        let reloaded = family.gauge(
+            "config_last_reload_successful",
+            "1 while the last reload of the configuration, if any, was applied, else 0.",
+        );
+        reloaded.set(1);
+        let last_reload = family.gauge(
+            "config_last_reload_success_timestamp_seconds",
+            "When the configuration in use was taken up, at the start or by a reload, in Unix time.",
+        );
+        last_reload.set(now());
+
+        // A counter is there before the first failure: its increase from nothing shows no rate.
+        let accept_errors =
+            family.counters("accept_errors_total", "Failed accepts, by kind.", &["kind"]);
 
         let listener = &["listener"];
         let session_ends = family.counters(
@@ -97,11 +136,10 @@ impl Metrics {
                 &["pool", "change"],
             ),
             routes: family.counters("routes_total", "Brokers chosen, by why.", &["pool", "route"]),
-            accept_errors: family.counters(
-                "accept_errors_total",
-                "Failed accepts, by kind.",
-                &["kind"],
-            ),
+            accept_errors: AcceptError::ALL
+                .iter()
+                .map(|kind| accept_errors.with_label_values(&[kind.as_str()]))
+                .collect(),
             // Promtool wants seconds, so that `(… - time()) / 86400` are the days that are left.
             certificate_expiry: family.gauges(
                 "certificate_expiry_timestamp_seconds",
@@ -112,6 +150,14 @@ impl Metrics {
                 "access_log_dropped_total",
                 "Access log lines lost because a log could not be written fast enough.",
             ),
+            connections_limit: family.gauge(
+                "connections_limit",
+                "Connections that may be open at once: max_connections, or what descriptors allow.",
+            ),
+            reloads_applied: reloads.with_label_values(&["applied"]),
+            reloads_refused: reloads.with_label_values(&["refused"]),
+            reloaded,
+            last_reload,
             registry: family.0,
         }
     }
@@ -166,9 +212,26 @@ impl Metrics {
         self.rejects.with_label_values(&[reason]).inc();
     }
 
-    /// Counts a failed accept; `kind` is one of a fixed set of words.
-    pub fn count_accept_error(&self, kind: &'static str) {
-        self.accept_errors.with_label_values(&[kind]).inc();
+    pub fn count_accept_error(&self, kind: AcceptError) {
+        if let Some(errors) = self.accept_errors.get(kind as usize) {
+            errors.inc();
+        }
+    }
+
+    /// Counts a reload of the configuration: it is in use now, or was refused and changed nothing.
+    pub fn count_reload(&self, applied: bool) {
+        self.reloaded.set(applied.into());
+        if applied {
+            self.reloads_applied.inc();
+            self.last_reload.set(now());
+        } else {
+            self.reloads_refused.inc();
+        }
+    }
+
+    /// How many connections may be open at once.
+    pub fn set_connections_limit(&self, limit: u32) {
+        self.connections_limit.set(limit.into());
     }
 
     /// Makes these all the certificates there are: of a `listener` or a `pool`, and of which one.
@@ -203,6 +266,11 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Unix time, seconds.
+fn now() -> i64 {
+    OffsetDateTime::from(SystemTime::now()).unix_timestamp()
 }
 
 /// One listener's metrics.

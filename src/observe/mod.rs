@@ -16,7 +16,7 @@ pub use entry::{
 };
 pub use format::{Template, TemplateError};
 pub use log_writer::LogWriter;
-pub use metrics::{ListenerMetrics, Metrics, PoolMetrics};
+pub use metrics::{AcceptError, ListenerMetrics, Metrics, PoolMetrics};
 pub use sink::OpenError;
 pub use upstream_metrics::{TryOutcome, UpstreamMetrics};
 

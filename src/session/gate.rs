@@ -63,6 +63,11 @@ impl Gate {
         }
     }
 
+    /// How many connections may be open at once.
+    pub fn limit(&self) -> u32 {
+        self.max_connections
+    }
+
     /// Connections open now, those still in their handshake included.
     pub fn open(&self) -> u32 {
         self.open.load(Ordering::Relaxed)

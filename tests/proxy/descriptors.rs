@@ -11,9 +11,13 @@ use crate::{
 
 /// Starts the proxy with so few descriptors that it cannot raise them.
 pub(crate) fn start_with_descriptors(count: u32, config: &Config) -> Proxy {
+    start_with_ulimit(&format!("-n {count}"), config)
+}
+
+fn start_with_ulimit(limits: &str, config: &Config) -> Proxy {
     Proxy::start_in(tempfile::tempdir().unwrap(), &config.text(), |program| {
         let mut shell = Command::new("sh");
-        let script = format!("ulimit -n {count}; exec \"$0\" \"$@\"");
+        let script = format!("ulimit {limits} && exec \"$0\" \"$@\"");
         shell.arg("-c").arg(script).arg(program);
         shell
     })
@@ -66,4 +70,78 @@ fn the_limit_that_descriptors_set() {
     drop(held);
     proxy.wait_metric("mqtt_lb_connections_active", &[], 0.0);
     Client::session(proxy.address(), "after").echo(b"\xC0\x00");
+}
+
+/// The line about descriptors at the start.
+fn said_of_descriptors(proxy: &Proxy) -> String {
+    proxy.stderr().into_iter().find(|line| line.contains("descriptor limit")).unwrap()
+}
+
+/// One line says what was found, what was made of it and what that allows; and what to do where it
+/// is little, or less than was asked for.
+#[test]
+fn what_is_said_at_the_start() {
+    let broker = Broker::echoing();
+    for (descriptors, limits, said, hint) in [
+        ("-S -n 100 && ulimit -H -n 196", "", "before=100 now=196 hard=196 sessions=10", true),
+        ("-n 196", "limits: { max_connections: 10 }", "before=196 now=196 hard=196", false),
+        ("-n 196", "limits: { max_connections: 11 }", "sessions=10", true),
+        ("-n 2000", "", "hard=2000 sessions=912", true),
+    ] {
+        let config = Config::of([&broker]).more(limits);
+        let proxy = start_with_ulimit(descriptors, &config);
+        let line = said_of_descriptors(&proxy);
+        assert!(line.contains(said), "{line}");
+        assert_eq!(line.contains(" WARN "), hint, "{line}");
+        assert_eq!(line.contains("LimitNOFILE="), hint, "{line}");
+    }
+}
+
+/// What the proxy has said of being nearly full.
+fn warnings(proxy: &Proxy, of: &str) -> usize {
+    let warning = format!("more than 80 % of the {of}");
+    proxy.stderr().iter().filter(|line| line.contains(&warning)).count()
+}
+
+#[test]
+fn a_warning_before_the_connections_are_all_taken() {
+    let broker = Broker::echoing();
+    let config = Config::of([&broker]).more("limits: { max_connections: 10 }");
+    let proxy = config.start();
+    proxy.wait_metric("mqtt_lb_connections_limit", &[], 10.0);
+    let session = |n| Client::session(proxy.address(), &format!("c{n}"));
+    let mut held: Vec<_> = (0..9).map(session).collect();
+    proxy.wait_stderr("more than 80 % of the connections");
+    let line = proxy.stderr().into_iter().find(|line| line.contains("80 %")).unwrap();
+    assert!(line.contains(" WARN ") && line.contains("open=9 limit=10"), "{line}");
+
+    // Down to where it is not high any more, and up again: each for longer than it takes to be seen.
+    let seen = Duration::from_millis(2500);
+    wait_for("a second warning", || {
+        held.truncate(7);
+        thread::sleep(seen);
+        held.extend((10..12).map(session));
+        thread::sleep(seen);
+        (warnings(&proxy, "connections") == 2).then_some(())
+    });
+    assert_eq!(warnings(&proxy, "descriptors"), 0);
+}
+
+/// Descriptors that no limit on connections guards, and the process collector's figures of them.
+#[test]
+fn a_warning_before_the_descriptors_are_all_taken() {
+    let broker = Broker::echoing();
+    let config = Config::of([&broker]).more("limits: { max_connections: 100000 }");
+    let proxy = start_with_descriptors(200, &config);
+    assert_eq!(proxy.metric("process_max_fds", &[]), 200.0);
+    proxy.wait_metric("mqtt_lb_connections_limit", &[], 100_000.0);
+    assert_eq!(warnings(&proxy, "descriptors"), 0);
+
+    let already = proxy.descriptors();
+    let fitting = (200 - already) / 2 - 5;
+    let _held: Vec<_> =
+        (0..fitting).map(|n| Client::session(proxy.address(), &format!("c{n}"))).collect();
+    proxy.wait_stderr("more than 80 % of the descriptors");
+    assert!(proxy.metric("process_open_fds", &[]) > 160.0);
+    assert_eq!(warnings(&proxy, "connections"), 0);
 }

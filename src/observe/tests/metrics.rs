@@ -4,12 +4,14 @@ use std::{
     collections::BTreeSet,
     io::Write,
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use crate::{
     config::CertificateFile,
-    observe::{EndBy, EndCause, EndPhase, Metrics, RouteKind, TryOutcome, UpstreamMetrics},
+    observe::{
+        AcceptError, EndBy, EndCause, EndPhase, Metrics, RouteKind, TryOutcome, UpstreamMetrics,
+    },
 };
 
 /// One or more of everything that is counted of a broker.
@@ -60,7 +62,8 @@ fn touched() -> Metrics {
     pool.count_route(RouteKind::EmptyId);
     metrics.count_end(EndBy::Proxy, EndPhase::Relay, EndCause::Idle);
     metrics.count_reject("malformed");
-    metrics.count_accept_error("descriptors");
+    metrics.count_accept_error(AcceptError::ProcessDescriptors);
+    metrics.set_connections_limit(1000);
     metrics.access_log_dropped().inc_by(7);
     metrics.set_certificates([("listener", "mqtts", &certificate("/etc/c.pem"))].into_iter());
     metrics
@@ -106,7 +109,9 @@ fn every_family_of_the_contract() {
         r#"routes_total{pool="brokers",route="empty_id"} 2"#,
         r#"bytes_total{direction="in",pool="brokers",upstream="broker-1"} 11"#,
         r#"bytes_total{direction="out",pool="brokers",upstream="broker-1"} 22"#,
-        r#"accept_errors_total{kind="descriptors"} 1"#,
+        r#"accept_errors_total{kind="process_descriptors"} 1"#,
+        r#"accept_errors_total{kind="aborted"} 0"#,
+        "connections_limit 1000",
         "access_log_dropped_total 7",
         &format!(r#"build_info{{version="{version}"}} 1"#),
     ] {
@@ -124,6 +129,36 @@ fn handles_of_one_name_share_their_counters() {
     metrics.listener("a").connections_total.inc();
     assert_eq!(metrics.listener("a").connections_total.get(), 2);
     assert_eq!(Metrics::new().listener("a").connections_total.get(), 0);
+}
+
+/// They are there from the start, so that the first reload that is refused is a rise.
+#[test]
+fn reloads_are_counted_and_dated() {
+    let metrics = Metrics::new();
+    let sample = |name: &str| {
+        let name = format!("mqtt_lb_config_{name} ");
+        let value: Option<String> =
+            metrics.render().lines().find_map(|line| Some(line.strip_prefix(&name)?.into()));
+        value.unwrap_or_else(|| panic!("no {name}"))
+    };
+    let count = |outcome| sample(&format!(r#"reloads_total{{outcome="{outcome}"}}"#));
+    let date = || -> u64 { sample("last_reload_success_timestamp_seconds").parse().unwrap() };
+    let in_force = || sample("last_reload_successful") == "1";
+    let now = || SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+
+    let start = date();
+    assert!(now() - start < 60, "{start}");
+    assert_eq!((count("applied"), count("refused")), ("0".to_owned(), "0".to_owned()));
+    assert!(in_force());
+    // One that is refused leaves the date alone, whatever time it is by now.
+    metrics.last_reload.set(7);
+    metrics.count_reload(false);
+    assert_eq!((count("applied"), count("refused"), date()), ("0".to_owned(), "1".to_owned(), 7));
+    assert!(!in_force());
+    metrics.count_reload(true);
+    metrics.count_reload(true);
+    assert_eq!((count("applied"), count("refused")), ("2".to_owned(), "1".to_owned()));
+    assert!(in_force() && date() >= start, "{start}");
 }
 
 /// The samples of our own families: those of the process change all the time.

@@ -18,11 +18,17 @@ pub struct Snapshot {
     /// In the order of the configuration, as are `entrances`.
     pub pools: Vec<Arc<Pool>>,
     pub entrances: Vec<Entrance>,
+    /// Pools that the configuration had before, and where sessions are still.
+    pub retired: Vec<Arc<Pool>>,
+    /// Listeners that it had before, and whose connections are still there.
+    pub closed: Vec<Entrance>,
 }
 
 /// A listener: how clients come in there, and where to.
 #[derive(Clone)]
 pub struct Entrance {
+    /// Stays with its sockets, through reloads that change all else.
+    pub id: u64,
     pub name: Arc<str>,
     /// The address in force: with its port where the configuration says 0.
     pub bind: Bind,
@@ -34,37 +40,17 @@ pub struct Entrance {
 }
 
 impl Snapshot {
-    /// What the proxy starts by. `binds` are the addresses in force, one a listener.
+    /// What the proxy starts by. `places` are the listeners' IDs and addresses in force, in order.
     pub fn first(
         config: &Arc<Config>,
         pools: Vec<Arc<Pool>>,
-        binds: impl IntoIterator<Item = Bind>,
+        places: impl Iterator<Item = (u64, Bind)>,
         metrics: &Metrics,
     ) -> Self {
-        Self::new(1, config, pools, binds, metrics)
-    }
-
-    /// What comes after this one.
-    pub fn next(
-        &self,
-        config: &Arc<Config>,
-        pools: Vec<Arc<Pool>>,
-        binds: impl IntoIterator<Item = Bind>,
-        metrics: &Metrics,
-    ) -> Self {
-        Self::new(self.generation + 1, config, pools, binds, metrics)
-    }
-
-    fn new(
-        generation: u64,
-        config: &Arc<Config>,
-        pools: Vec<Arc<Pool>>,
-        binds: impl IntoIterator<Item = Bind>,
-        metrics: &Metrics,
-    ) -> Self {
-        let entrances = config.listeners.iter().zip(binds).map(|(listener, bind)| {
+        let entrances = config.listeners.iter().zip(places).map(|(listener, (id, bind))| {
             let arrival = Arrival::new(listener);
             Entrance {
+                id,
                 name: listener.name.clone(),
                 transport: transport(&bind, &arrival),
                 bind,
@@ -73,9 +59,46 @@ impl Snapshot {
                 metrics: metrics.listener(&listener.name),
             }
         });
-        let entrances = entrances.collect();
-        let (config, loaded_at) = (config.clone(), SystemTime::now());
-        Self { generation, loaded_at, config, pools, entrances }
+        Self {
+            generation: 1,
+            loaded_at: SystemTime::now(),
+            entrances: entrances.collect(),
+            config: config.clone(),
+            pools,
+            retired: Vec::new(),
+            closed: Vec::new(),
+        }
+    }
+
+    /// What comes after this one.
+    #[must_use]
+    pub fn next(
+        &self,
+        config: &Arc<Config>,
+        pools: Vec<Arc<Pool>>,
+        places: impl Iterator<Item = (u64, Bind)>,
+        metrics: &Metrics,
+    ) -> Self {
+        let next = Self::first(config, pools, places, metrics);
+        let is_retired = |pool: &&Arc<Pool>| {
+            !pool.is_deserted() && !next.pools.iter().any(|other| other.name == pool.name)
+        };
+        let is_closed = |entrance: &&Entrance| {
+            entrance.metrics.connections_active.get() > 0
+                && !next.entrances.iter().any(|other| other.name == entrance.name)
+        };
+        let (pools, entrances) = (&self.pools, &self.entrances);
+        Self {
+            generation: self.generation + 1,
+            retired: pools.iter().chain(&self.retired).filter(is_retired).cloned().collect(),
+            closed: entrances.iter().chain(&self.closed).filter(is_closed).cloned().collect(),
+            ..next
+        }
+    }
+
+    /// The pool of that name, be it only that sessions are still there.
+    pub fn pool(&self, name: &str) -> Option<&Arc<Pool>> {
+        self.pools.iter().chain(&self.retired).find(|pool| *pool.name == *name)
     }
 }
 

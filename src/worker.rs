@@ -1,6 +1,8 @@
 //! One thread: its event loop, its listeners, its sessions, its one-second sweep.
 
 use std::{
+    cell::RefCell,
+    collections::HashMap,
     io,
     os::fd::OwnedFd,
     pin::pin,
@@ -10,16 +12,21 @@ use std::{
         mpsc::{Receiver, Sender, channel},
     },
     task::{Context, Waker},
-    thread::{self, JoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
-use tokio::{sync::mpsc::UnboundedSender, task::LocalSet};
+use tokio::{
+    sync::mpsc::UnboundedSender,
+    task::{JoinHandle, LocalSet, spawn_local},
+};
 
 use crate::{
-    listener,
+    config::Config,
+    listener::{self, Door},
     observe::{EndCause, LogWriter},
-    session::{self, Origin, Shard, Shared},
+    session::{self, Origin, Shard, Shared, Terms},
+    snapshot::{Entrance, Snapshot},
     transport::{Acceptor, Notify, Reactor},
 };
 
@@ -37,17 +44,28 @@ pub struct Setup {
     /// Its number among the workers.
     pub index: u16,
     pub shared: Shared,
-    /// Its own socket of each listener, and what the sessions through it have in common.
-    pub listeners: Vec<(OwnedFd, Origin)>,
-    pub log: LogWriter,
+    pub adoption: Adoption,
     pub first_session_id: u64,
 }
+
+/// What a worker goes by from now on.
+pub struct Adoption {
+    pub snapshot: Arc<Snapshot>,
+    /// Its own sockets of the entrances that are new, by their [`Entrance::id`].
+    pub sockets: Vec<(u64, OwnedFd)>,
+    pub log: LogWriter,
+    /// Dropped once the worker goes by it.
+    pub adopting: Adopting,
+}
+
+/// Held by those who have yet to go by another configuration.
+pub type Adopting = tokio::sync::mpsc::Sender<()>;
 
 /// A worker's handle, for the thread that steers.
 pub struct Worker {
     orders: Sender<Order>,
     notify: Arc<Notify>,
-    thread: JoinHandle<io::Result<()>>,
+    thread: thread::JoinHandle<io::Result<()>>,
 }
 
 /// Dropped with its thread, in a panic too.
@@ -61,8 +79,8 @@ impl Drop for Ended {
 }
 
 /// What a worker can be told.
-#[derive(Clone, Copy, Debug)]
 enum Order {
+    Adopt(Box<Adoption>),
     Drain,
     EndSessions,
     Stop,
@@ -89,6 +107,11 @@ impl Worker {
                 .and_then(Result::err)
                 .unwrap_or_else(|| io::Error::other("a worker thread ended before it began"))),
         }
+    }
+
+    /// Has it go by another configuration; its sessions stay as they are.
+    pub fn adopt(&self, adoption: Adoption) {
+        self.order(Order::Adopt(Box::new(adoption)));
     }
 
     /// Stops accepting; the worker ends with its last session.
@@ -119,16 +142,18 @@ impl Worker {
 }
 
 fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Result<()> {
-    let Setup { index, shared, listeners, log, first_session_id } = setup;
-    let shard = Shard::new(index, reactor.clone(), &shared, log, first_session_id);
+    let Setup { index, shared, adoption, first_session_id } = setup;
+    let Adoption { snapshot, sockets, log, adopting } = adoption;
+    let shard =
+        Shard::new(index, reactor.clone(), &shared, terms(&snapshot, log), first_session_id);
     let bell = shared.bell;
     let mut tasks = pin!(LocalSet::new());
-    let mut accepting = Vec::new();
-    for (socket, origin) in listeners {
-        let acceptor = Acceptor::new(reactor, socket)?;
-        let accept = listener::accept(shard.clone(), Rc::new(origin), acceptor);
-        accepting.push(tasks.spawn_local(accept));
+    let mut doors = Doors::default();
+    {
+        let _tasks = tasks.enter();
+        doors.adopt(&shard, &snapshot, sockets);
     }
+    drop((snapshot, adopting));
     let notify = reactor.notify().clone();
     let waker = Waker::from(notify.clone());
     let mut cx = Context::from_waker(&waker);
@@ -141,10 +166,18 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
     loop {
         if notify.take() {
             while let Ok(order) = inbox.try_recv() {
+                let _tasks = tasks.enter();
                 match order {
+                    Order::Adopt(_) if draining => {}
+                    Order::Adopt(adoption) => {
+                        let Adoption { snapshot, sockets, log, adopting } = *adoption;
+                        shard.adopt(terms(&snapshot, log));
+                        doors.adopt(&shard, &snapshot, sockets);
+                        drop(adopting);
+                    }
                     Order::Drain => {
                         draining = true;
-                        accepting.drain(..).for_each(|task| task.abort());
+                        doors = Doors::default();
                     }
                     Order::EndSessions => session::end_all(&shard, EndCause::Drain),
                     Order::Stop => {
@@ -164,6 +197,7 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
         }
         let now = reactor.now();
         if now >= next_sweep {
+            let _tasks = tasks.enter();
             session::sweep(&shard);
             next_sweep = now + SWEEP;
         }
@@ -182,4 +216,71 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
         }
         reactor.turn(until.saturating_duration_since(now))?;
     }
+}
+
+fn terms(snapshot: &Snapshot, log: LogWriter) -> Terms<'_> {
+    let Config { limits, timeouts, .. } = *snapshot.config;
+    Terms { pools: &snapshot.pools, limits, timeouts, log }
+}
+
+/// The listeners of a worker that are open, by their [`Entrance::id`].
+#[derive(Default)]
+struct Doors(HashMap<u64, Open>);
+
+struct Open {
+    door: Rc<Door>,
+    accepting: JoinHandle<()>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Doors {
+    /// Opens and closes what has to be, and has all that is open lead where the snapshot says.
+    fn adopt(&mut self, shard: &Rc<Shard>, snapshot: &Snapshot, sockets: Vec<(u64, OwnedFd)>) {
+        let mut sockets: HashMap<_, _> = sockets.into_iter().collect();
+        let mut before = std::mem::take(&mut self.0);
+        for entrance in &snapshot.entrances {
+            let Some(origin) = origin(shard, entrance) else { continue };
+            let open = match (before.remove(&entrance.id), sockets.remove(&entrance.id)) {
+                (Some(open), _) => {
+                    open.door.origin.replace(origin);
+                    open.door.acceptor.set_options(shard.tcp_options());
+                    open
+                }
+                (None, Some(socket)) => match open(shard, origin, socket) {
+                    Ok(open) => open,
+                    Err(error) => {
+                        tracing::error!(listener = %entrance.name, %error, "cannot accept there");
+                        continue;
+                    }
+                },
+                (None, None) => continue,
+            };
+            self.0.insert(entrance.id, open);
+        }
+        for open in before.into_values() {
+            open.door.empty(shard);
+        }
+    }
+}
+
+fn open(shard: &Rc<Shard>, origin: Rc<Origin>, socket: OwnedFd) -> io::Result<Open> {
+    let acceptor = Acceptor::new(&shard.reactor, socket)?;
+    let door = Rc::new(Door { acceptor, origin: RefCell::new(origin) });
+    let accepting = spawn_local(listener::accept(shard.clone(), door.clone()));
+    Ok(Open { door, accepting })
+}
+
+fn origin(shard: &Shard, entrance: &Entrance) -> Option<Rc<Origin>> {
+    Some(Rc::new(Origin {
+        name: entrance.name.clone(),
+        transport: entrance.transport,
+        pool: shard.pool(entrance.pool)?,
+        metrics: entrance.metrics.clone(),
+        arrival: entrance.arrival.clone(),
+    }))
 }

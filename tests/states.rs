@@ -12,13 +12,14 @@ use std::{
 use mqtt_lb::{
     config::{Bind, Config},
     listener::{self, Listening},
-    observe::{AccessLogs, Metrics, Transport},
-    session::{Arrival, Gate, Origin, Owners, Shared},
+    observe::{AccessLogs, Metrics},
+    session::{Gate, Owners, Shared},
+    snapshot::Snapshot,
     transport::TcpOptions,
     upstream::{Bell, Pool, State},
-    worker::{Setup, Worker},
+    worker::{Adoption, Setup, Worker},
 };
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::{channel, unbounded_channel};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const WORKERS: u16 = 2;
@@ -66,9 +67,6 @@ impl Rig {
         let bell = Arc::new(Bell::default());
         let pool = Arc::new(Pool::new(&config.pools[0], &metrics, bell.clone()));
         let shared = Shared {
-            pools: vec![pool.clone()],
-            limits: config.limits,
-            timeouts: config.timeouts,
             gate: Arc::new(Gate::new(&config.limits, 1000)),
             metrics: metrics.clone(),
             owners: Arc::new(Owners::new(WORKERS.into(), bell.clone())),
@@ -79,25 +77,25 @@ impl Rig {
             user_timeout: config.timeouts.tcp_user_timeout,
         };
         let listening = listener::bind(&config.listeners[0], WORKERS.into(), options).unwrap();
-        let Listening { name, bind: Bind::Tcp(address), sockets, .. } = listening else {
+        let Listening { bind: Bind::Tcp(address), sockets, .. } = listening else {
             panic!("not TCP")
         };
+        let (config, pools) = (Arc::new(config), vec![pool.clone()]);
+        let places = [(7, Bind::Tcp(address))].into_iter();
+        let snapshot = Arc::new(Snapshot::first(&config, pools, places, &metrics));
         let logs = AccessLogs::open(&[], metrics.access_log_dropped()).unwrap();
         let (ended, _) = unbounded_channel();
         let workers = (0_u16..).zip(sockets).map(|(index, socket)| {
-            let origin = Origin {
-                name: name.clone(),
-                transport: Transport::Tcp,
-                pool: 0,
-                several_brokers: true,
-                metrics: metrics.listener(&name),
-                arrival: Arrival::default(),
-            };
+            let snapshot = snapshot.clone();
             let setup = Setup {
                 index,
                 shared: shared.clone(),
-                listeners: vec![(socket, origin)],
-                log: logs.writer(),
+                adoption: Adoption {
+                    snapshot,
+                    sockets: vec![(7, socket)],
+                    log: logs.writer(),
+                    adopting: channel(1).0,
+                },
                 first_session_id: u64::from(index) << 40,
             };
             Worker::start(setup, ended.clone()).unwrap()

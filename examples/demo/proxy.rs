@@ -43,7 +43,7 @@ impl Proxy {
         let config = Config::load(&file).map_err(|faults| anyhow!("{faults}"))?;
         let thread = thread::Builder::new().name("proxy".to_owned()).spawn({
             let config = config.clone();
-            move || app::run(&config, &file)
+            move || app::run(config, &file, Box::new(|_| ()))
         })?;
         // The admin listener is bound after those for MQTT.
         while TcpStream::connect(admin).await.is_err() {

@@ -1,7 +1,6 @@
-//! The certificates that are in use: renewed on SIGHUP, and watched as their end comes.
+//! The certificates that are in use: told to the metrics, and watched as their end comes.
 
 use std::{
-    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -11,12 +10,9 @@ use time::OffsetDateTime;
 use crate::{
     config::{CertificateFile, Config, ListenerTls},
     observe::Metrics,
-    session::Arrival,
-    transport::TlsAcceptor,
-    upstream::Pool,
 };
 
-/// How often a certificate that ends soon is warned about, beside each start and renewal.
+/// How often a certificate that ends soon is warned about, beside each start and reload.
 pub(super) const LOOK: Duration = Duration::from_hours(24);
 
 /// What ends within so many days is warned about. Whoever renews by machine does so a month before,
@@ -25,139 +21,56 @@ const SOON: i64 = 14;
 
 const DAY: i64 = 24 * 60 * 60;
 
-const GONE: &str = "has no TLS in the configuration any more; keeping what it has until a restart";
-
-pub(super) struct Certificates {
-    /// The configuration, to be read again.
-    file: PathBuf,
-    listeners: Vec<Listening>,
-    /// Those with TLS.
-    pools: Vec<Arc<Pool>>,
-    metrics: Metrics,
+/// Has the metrics tell of the certificates of `config`, and of no others; returns how many.
+pub(super) fn publish(config: &Config, metrics: &Metrics) -> usize {
+    let all = all(config);
+    metrics.set_certificates(all.iter().map(|(kind, name, file)| (*kind, &***name, *file)));
+    all.len()
 }
 
-/// A listener with TLS.
-struct Listening {
-    name: Arc<str>,
-    acceptor: Arc<TlsAcceptor>,
-    tls: ListenerTls,
-}
-
-impl Certificates {
-    /// `arrivals` are those of the configuration's listeners, in their order.
-    pub(super) fn new(
-        config: &Config,
-        file: &Path,
-        arrivals: &[Arrival],
-        pools: &[Arc<Pool>],
-        metrics: &Metrics,
-    ) -> Self {
-        let listening = config.listeners.iter().zip(arrivals).filter_map(|(listener, arrival)| {
-            let (name, tls) = (listener.name.clone(), listener.tls.clone()?);
-            Some(Listening { name, acceptor: arrival.tls.clone()?, tls })
-        });
-        let certificates = Self {
-            file: file.to_owned(),
-            listeners: listening.collect(),
-            pools: pools.iter().filter(|pool| pool.tls().is_some()).cloned().collect(),
-            metrics: metrics.clone(),
-        };
-        certificates.publish();
-        certificates
+/// Warns of what should not stay as it is.
+pub(super) fn look(config: &Config) {
+    let now = OffsetDateTime::from(SystemTime::now()).unix_timestamp();
+    for (_, _, CertificateFile { path, not_before, not_after }) in all(config) {
+        let file = path.display();
+        let days = (not_after - now).div_euclid(DAY);
+        if now < *not_before {
+            let from = date(*not_before);
+            tracing::warn!(%file, "the certificate is not valid yet, but from {from} on");
+        } else if *not_after < now {
+            let to = date(*not_after);
+            tracing::warn!(%file, "the certificate expired on {to}: renew it, and reload");
+        } else if days < SOON {
+            tracing::warn!(%file, "the certificate expires in {days} days: renew it, and reload");
+        }
     }
-
-    /// Reads the configuration, its certificates, keys, CAs and CRLs again, and has all handshakes
-    /// from now on go by them. Sessions that are there stay as they are. If anything in the file is
-    /// wrong, nothing changes.
-    pub(super) fn renew(&mut self) {
-        let config = match Config::load(&self.file) {
-            Ok(config) => config,
-            Err(faults) => {
-                for fault in &faults {
-                    tracing::error!("{fault}");
-                }
-                tracing::error!("SIGHUP: keeping the certificates that are in use");
-                return;
-            }
-        };
-        for Listening { name, acceptor, tls } in &mut self.listeners {
-            let found = config.listeners.iter().find(|found| found.name == *name);
-            if let Some(renewed) = found.and_then(|found| found.tls.clone()) {
-                acceptor.renew(renewed.server.clone());
-                *tls = renewed;
-                tracing::info!(listener = %name, "TLS renewed");
-            } else {
-                tracing::warn!(listener = %name, "{GONE}");
-            }
-        }
-        for pool in &self.pools {
-            let name = &pool.config.name;
-            let found = config.pools.iter().find(|found| found.name == *name);
-            if let Some(renewed) = found.and_then(|found| found.tls.as_ref()) {
-                pool.renew_tls(renewed);
-                tracing::info!(pool = %name, "TLS renewed");
-            } else {
-                tracing::warn!(pool = %name, "{GONE}");
-            }
-        }
-        self.publish();
-        tracing::info!(
-            "SIGHUP: certificates, keys, CAs and CRLs are those of the files now; other changes of \
-             the configuration need a restart"
+    let listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let revocations = listeners.filter_map(|ListenerTls { revocation, .. }| revocation.as_ref());
+    for late in revocations.filter(|revocation| revocation.next_update < now) {
+        let (file, due) = (late.path.display(), date(late.next_update));
+        tracing::warn!(%file, "a new CRL was due on {due}: who was revoked since is let in");
+    }
+    let is_insecure =
+        |pool: &&crate::config::Pool| pool.tls.as_ref().is_some_and(|tls| tls.insecure);
+    for pool in config.pools.iter().filter(is_insecure) {
+        tracing::warn!(
+            pool = %pool.name,
+            "insecure_skip_verify: anyone in between can pass for a broker, and read passwords",
         );
-        self.look();
     }
+}
 
-    /// Warns of what should not stay as it is.
-    pub(super) fn look(&self) {
-        let now = OffsetDateTime::from(SystemTime::now()).unix_timestamp();
-        for (_, _, CertificateFile { path, not_before, not_after }) in self.all() {
-            let file = path.display();
-            let days = (not_after - now).div_euclid(DAY);
-            if now < not_before {
-                let from = date(not_before);
-                tracing::warn!(%file, "the certificate is not valid yet, but from {from} on");
-            } else if not_after < now {
-                let to = date(not_after);
-                tracing::warn!(%file, "the certificate expired on {to}: renew it, and send SIGHUP");
-            } else if days < SOON {
-                tracing::warn!(%file, "the certificate expires in {days} days: renew it, and send SIGHUP");
-            }
-        }
-        let revocations =
-            self.listeners.iter().filter_map(|listening| listening.tls.revocation.as_ref());
-        for late in revocations.filter(|revocation| revocation.next_update < now) {
-            let (file, due) = (late.path.display(), date(late.next_update));
-            tracing::warn!(%file, "a new CRL was due on {due}: who was revoked since is let in");
-        }
-        for pool in self.pools.iter().filter(|pool| pool.tls().is_some_and(|tls| tls.insecure)) {
-            tracing::warn!(
-                pool = %pool.config.name,
-                "insecure_skip_verify: anyone in between can pass for a broker, and read passwords",
-            );
-        }
-    }
-
-    fn publish(&self) {
-        let all = self.all();
-        self.metrics.set_certificates(all.iter().map(|(kind, name, file)| (*kind, &**name, file)));
-    }
-
-    /// What it belongs to, that one's name, and the certificate.
-    fn all(&self) -> Vec<(&'static str, Arc<str>, CertificateFile)> {
-        let mut all = Vec::new();
-        for Listening { name, tls, .. } in &self.listeners {
-            all.extend(
-                tls.certificates.iter().map(|file| ("listener", name.clone(), file.clone())),
-            );
-        }
-        for pool in &self.pools {
-            let (name, tls) = (&pool.config.name, pool.tls());
-            let certificates = tls.iter().flat_map(|tls| &tls.certificates);
-            all.extend(certificates.map(|file| ("pool", name.clone(), file.clone())));
-        }
-        all
-    }
+/// What it belongs to, that one's name, and the certificate.
+fn all(config: &Config) -> Vec<(&'static str, &Arc<str>, &CertificateFile)> {
+    let listeners = config.listeners.iter().flat_map(|listener| {
+        let files = listener.tls.iter().flat_map(|tls| &tls.certificates);
+        files.map(|file| ("listener", &listener.name, file))
+    });
+    let pools = config.pools.iter().flat_map(|pool| {
+        let files = pool.tls.iter().flat_map(|tls| &tls.certificates);
+        files.map(|file| ("pool", &pool.name, file))
+    });
+    listeners.chain(pools).collect()
 }
 
 fn date(unix: i64) -> String {

@@ -11,108 +11,134 @@ use std::{
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, interval_at, sleep},
 };
 
-use super::{
-    certificates::{self, Certificates},
-    service_manager,
-};
-use crate::{observe::AccessLogs, session::Gate, worker::Worker};
+use super::{SetLevel, certificates, proxy::Proxy, service_manager};
+use crate::{observe::AccessLogs, worker::Worker};
 
 /// How often counters of client addresses are tidied.
 const TIDY: Duration = Duration::from_secs(10);
 
-/// How long sessions may take to end and be recorded once they have been told to.
-const LAST_CALL: Duration = Duration::from_secs(2);
-
 /// What the service manager shows as our status.
 const SERVING: &str = "Serving";
 
+/// How long sessions may take to end and be recorded once they have been told to.
+const LAST_CALL: Duration = Duration::from_secs(2);
+
 /// What the control thread looks after.
 pub(super) struct Control {
-    pub(super) workers: Vec<Worker>,
+    pub(super) proxy: Proxy,
     /// Told by each worker that ends, and closed with the last.
     pub(super) workers_ended: mpsc::UnboundedReceiver<()>,
-    pub(super) gate: Arc<Gate>,
-    pub(super) drain: Duration,
     pub(super) draining: Arc<AtomicBool>,
-    pub(super) certificates: Certificates,
+    pub(super) set_level: SetLevel,
 }
 
 impl Control {
-    /// Until a signal, or a worker's failure, ends the proxy.
-    pub(super) async fn run(mut self, logs: &AccessLogs) -> anyhow::Result<()> {
+    /// Until a signal, or a worker's failure, ends the proxy. Returns the access logs too, which are
+    /// to be written to their end.
+    pub(super) async fn run(mut self) -> (AccessLogs, anyhow::Result<()>) {
+        let outcome = self.serve().await;
+        let Proxy { workers, logs, .. } = self.proxy;
+        workers.iter().for_each(Worker::stop);
+        let joined: Vec<_> = workers.into_iter().map(Worker::join).collect();
+        let failed = joined.into_iter().find_map(Result::err);
+        (logs, outcome.and(failed.map_or(Ok(()), |error| Err(error.into()))))
+    }
+
+    async fn serve(&mut self) -> anyhow::Result<()> {
         let mut stop = Stop::new()?;
         let mut reopen = signal(SignalKind::user_defined1())?;
         let mut reload = signal(SignalKind::hangup())?;
         let mut upgrade = signal(SignalKind::user_defined2())?;
         let mut tidy = interval(TIDY);
         tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut look = interval(certificates::LOOK);
+        let mut look = interval_at(Instant::now() + certificates::LOOK, certificates::LOOK);
         service_manager::ready(SERVING);
         loop {
             tokio::select! {
                 () = stop.asked() => break,
                 _ = reopen.recv() => {
                     tracing::info!("SIGUSR1: opening the access logs anew");
-                    logs.reopen();
+                    self.proxy.logs.reopen();
                 }
                 _ = reload.recv() => {
-                    service_manager::reloading();
-                    self.certificates.renew();
-                    service_manager::ready(SERVING);
+                    tokio::select! {
+                        _ = self.reload("SIGHUP") => {}
+                        () = stop.asked() => break,
+                    }
                 }
                 _ = upgrade.recv() => tracing::warn!("SIGUSR2: upgrade is not available yet"),
-                _ = tidy.tick() => self.gate.forget_idle_addresses(),
-                _ = look.tick() => self.certificates.look(),
+                _ = tidy.tick() => self.proxy.tidy(),
+                _ = look.tick() => certificates::look(&self.proxy.current.load().config),
                 _ = self.workers_ended.recv() => {
                     tracing::error!("a worker has failed; stopping");
-                    return self.stop();
+                    return Ok(());
                 }
             }
         }
-        self.drain(&mut stop).await
+        self.drain(&mut stop).await;
+        Ok(())
     }
 
-    async fn drain(mut self, stop: &mut Stop) -> anyhow::Result<()> {
+    /// Goes by the configuration as the file has it now; `by` is who asked.
+    async fn reload(&mut self, by: &str) -> Result<Vec<String>, Vec<String>> {
+        tracing::info!("{by}: reloading {}", self.proxy.file.display());
+        service_manager::reloading();
+        let outcome = self.proxy.reload().await;
+        service_manager::ready(SERVING);
+        self.proxy.metrics.count_reload(outcome.is_ok());
+        let snapshot = self.proxy.current.load();
+        match &outcome {
+            Ok(changes) => {
+                (self.set_level)(snapshot.config.log.level);
+                for change in changes {
+                    tracing::info!("{change}");
+                }
+                let generation = snapshot.generation;
+                tracing::info!(generation, changes = changes.len(), "reloaded; sessions stay");
+            }
+            Err(faults) => {
+                for fault in faults {
+                    tracing::error!("{fault}");
+                }
+                tracing::error!("not reloaded: the configuration stays as it was");
+            }
+        }
+        outcome
+    }
+
+    async fn drain(&mut self, stop: &mut Stop) {
+        let Proxy { gate, workers, current, .. } = &self.proxy;
+        let timeout = current.load().config.drain.timeout;
         self.draining.store(true, Ordering::Relaxed);
-        service_manager::stopping(self.drain);
+        service_manager::stopping(timeout);
         tracing::info!(
-            connections = self.gate.open(),
-            "stopped accepting; waiting up to {:?} for sessions to end",
-            self.drain
+            connections = gate.open(),
+            "stopped accepting; waiting up to {timeout:?} for sessions to end",
         );
-        self.workers.iter().for_each(Worker::drain);
+        workers.iter().for_each(Worker::drain);
         tokio::select! {
             () = all_ended(&mut self.workers_ended) => {
                 tracing::info!("all sessions have ended");
-                return self.stop();
+                return;
             }
+            never = service_manager::follow_drain(gate) => match never {},
             () = stop.asked() => {
-                tracing::warn!(connections = self.gate.open(), "asked again; ending what is left");
+                tracing::warn!(connections = gate.open(), "asked again; ending what is left");
             }
-            never = service_manager::follow_drain(&self.gate) => match never {},
-            () = sleep(self.drain) => {
-                tracing::warn!(connections = self.gate.open(), "drain.timeout is over; ending what is left");
+            () = sleep(timeout) => {
+                tracing::warn!(connections = gate.open(), "drain.timeout is over; ending what is left");
             }
         }
         // Ended one by one, so that each has its record; that takes milliseconds.
-        self.workers.iter().for_each(Worker::end_sessions);
+        workers.iter().for_each(Worker::end_sessions);
         tokio::select! {
             () = all_ended(&mut self.workers_ended) => {}
             () = stop.asked() => {}
             () = sleep(LAST_CALL) => {}
         }
-        self.stop()
-    }
-
-    fn stop(self) -> anyhow::Result<()> {
-        self.workers.iter().for_each(Worker::stop);
-        for worker in self.workers {
-            worker.join()?;
-        }
-        Ok(())
     }
 }
 

@@ -2,14 +2,17 @@
 //! them.
 
 mod certificates;
+mod changes;
 mod control;
 mod descriptors;
+mod listeners;
 mod pools;
-mod resolve;
+mod proxy;
+mod reload;
 mod service_manager;
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,204 +20,77 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
-use certificates::Certificates;
-use descriptors::DescriptorLimit;
+use arc_swap::ArcSwap;
+use listeners::Bound;
+use proxy::Proxy;
 use tokio::{runtime, sync::mpsc};
 
 use crate::{
     admin::{self, AdminListener, AdminState, Readiness},
-    config::Config,
-    listener::{self, Inherited, Listening},
-    observe::{AccessLogs, Metrics},
-    session::{Gate, Origin, Owners, Shared},
+    config::{Config, LogLevel},
+    observe::Metrics,
     snapshot::Snapshot,
-    transport::TcpOptions,
-    upstream::{self, Bell, Pool},
-    worker::{Setup, Worker},
 };
 
 /// How long the access logs' writers may take for what is left at the end.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Session IDs of one worker in one run: 34 years of them at 1,000 connections a second.
-const SESSION_ID_BITS: u32 = 40;
+/// Has the program's log be as detailed as that.
+pub type SetLevel = Box<dyn Fn(LogLevel)>;
 
 /// Runs the proxy until it is told to end. `file` is what the configuration was read from, and is
-/// read again for new certificates.
+/// read again on a reload.
 ///
 /// # Errors
 /// What keeps it from starting, or a worker that failed.
-pub fn run(config: Config, file: &Path) -> anyhow::Result<()> {
+pub fn run(config: Config, file: &Path, set_level: SetLevel) -> anyhow::Result<()> {
     // The main thread is the control thread: admin, signals and look-ups, apart from the workers,
     // so that they answer when those are saturated.
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run_here(&Arc::new(config), file))
+    runtime.block_on(run_here(&Arc::new(config), file, set_level))
 }
 
-async fn run_here(config: &Arc<Config>, file: &Path) -> anyhow::Result<()> {
-    let descriptors = DescriptorLimit::raise();
+async fn run_here(config: &Arc<Config>, file: &Path, set_level: SetLevel) -> anyhow::Result<()> {
     let metrics = Metrics::new();
-    let bell = Arc::new(Bell::default());
-    let pool = |pool| Arc::new(Pool::new(pool, &metrics, bell.clone()));
-    let pools: Vec<_> = config.pools.iter().map(pool).collect();
-    for pool in &config.pools {
-        pools::check_sources(pool);
-    }
-    let shared = Shared {
-        gate: Arc::new(Gate::new(
-            &config.limits,
-            descriptors.connections(
-                config.runtime.workers.get(),
-                checked_brokers(config),
-                config.limits.max_connections,
-            ),
-        )),
-        pools: pools.clone(),
-        limits: config.limits,
-        timeouts: config.timeouts,
-        metrics: metrics.clone(),
-        owners: Arc::new(Owners::new(config.runtime.workers.get(), bell.clone())),
-        bell,
-    };
-    let listening = bind_all(config)?;
-    let socket_files: Vec<_> = listening.iter().filter_map(Listening::socket_file).collect();
-    let draining = Arc::new(AtomicBool::new(false));
-    let admin = match &config.admin {
-        Some(admin) => Some((
-            AdminListener::bind(&admin.bind)?,
-            AdminState {
-                metrics: metrics.clone(),
-                token: admin.token.clone(),
-                readiness: readiness(draining.clone(), pools.clone()),
-            },
-        )),
-        None => None,
-    };
-    let logs = AccessLogs::open(&config.access_log, metrics.access_log_dropped())?;
-    let mut tasks = resolve::start(&pools, &config.dns).await;
-
-    // From here on clients are served.
     let (ended, workers_ended) = mpsc::unbounded_channel();
-    let binds = listening.iter().map(|listening| listening.bind.clone());
-    let snapshot = Snapshot::first(config, pools.clone(), binds, &metrics);
-    let arrivals: Vec<_> =
-        snapshot.entrances.iter().map(|entrance| entrance.arrival.clone()).collect();
-    let certificates = Certificates::new(config, file, &arrivals, &pools, &metrics);
-    let workers = start_workers(&snapshot, &shared, listening, &logs, &ended)?;
+    let bound = Bound::first(config)?;
+    let admin = config.admin.as_ref().map(|admin| AdminListener::bind(&admin.bind)).transpose()?;
+    let proxy = Proxy::start(config, file, bound, &metrics, &ended).await?;
     drop(ended);
-    let admin = admin.map(|(listener, state)| {
+    certificates::look(config);
+    let draining = Arc::new(AtomicBool::new(false));
+    let admin_task = admin.map(|listener| {
         if let Some(address) = listener.local_addr() {
             tracing::info!(%address, "admin listening");
         }
+        let readiness = readiness(draining.clone(), proxy.current.clone());
+        let state = AdminState {
+            metrics,
+            token: config.admin.as_ref().and_then(|admin| admin.token.clone()),
+            readiness,
+        };
         tokio::spawn(admin::serve(listener, state, std::future::pending()))
     });
-    for pool in pools.iter().filter(|pool| pool.config.admission.is_some()) {
-        tasks.spawn(pools::admit(pool.clone()));
-    }
-    for pool in pools.iter().filter(|pool| pool.config.health.active.is_some()) {
-        tasks.spawn(upstream::watch(pool.clone()));
-    }
-    tasks.spawn(pools::tick(pools));
-    tasks.spawn(descriptors::watch(shared.gate.clone(), metrics));
-    let control = control::Control {
-        workers,
-        workers_ended,
-        gate: shared.gate,
-        drain: config.drain.timeout,
-        draining,
-        certificates,
-    };
-    let outcome = control.run(&logs).await;
-    drop(tasks);
-    if let Some(admin) = admin {
+    let control = control::Control { proxy, workers_ended, draining, set_level };
+    let (logs, outcome) = control.run().await;
+    if let Some(admin) = admin_task {
         admin.abort();
     }
     logs.close(LOG_PATIENCE);
-    remove(socket_files);
     outcome
-}
-
-/// Those that are discovered are not known yet; the reserve has room for a few.
-fn checked_brokers(config: &Config) -> usize {
-    let checked = config.pools.iter().filter(|pool| pool.health.active.is_some());
-    checked.map(|pool| pool.upstreams.len()).sum()
-}
-
-fn bind_all(config: &Config) -> anyhow::Result<Vec<Listening>> {
-    let options = TcpOptions {
-        keepalive: config.timeouts.tcp_keepalive,
-        user_timeout: config.timeouts.tcp_user_timeout,
-    };
-    let workers = config.runtime.workers.get();
-    let mut inherited = Inherited::from_env();
-    let mut listening = Vec::new();
-    for listener in &config.listeners {
-        listening.push(match inherited.listening(listener, workers, options)? {
-            Some(handed_over) => handed_over,
-            None => listener::bind(listener, workers, options)?,
-        });
-    }
-    inherited.leave_the_rest();
-    Ok(listening)
-}
-
-fn start_workers(
-    snapshot: &Snapshot,
-    shared: &Shared,
-    mut listening: Vec<Listening>,
-    logs: &AccessLogs,
-    ended: &mpsc::UnboundedSender<()>,
-) -> anyhow::Result<Vec<Worker>> {
-    // Apart from those of an earlier run and of other proxies, most likely.
-    let run = u64::from(fastrand::u16(..)) << 48;
-    let mut workers = Vec::new();
-    for index in 0..snapshot.config.runtime.workers.get() {
-        let entrances = listening.iter_mut().zip(&snapshot.entrances);
-        let listeners = entrances.filter_map(|(listening, entrance)| {
-            let origin = Origin {
-                name: entrance.name.clone(),
-                transport: entrance.transport,
-                pool: entrance.pool,
-                several_brokers: shared.pools[entrance.pool].can_have_several(),
-                metrics: entrance.metrics.clone(),
-                arrival: entrance.arrival.clone(),
-            };
-            Some((listening.sockets.pop()?, origin))
-        });
-        let setup = Setup {
-            index: index as u16,
-            listeners: listeners.collect(),
-            shared: shared.clone(),
-            log: logs.writer(),
-            first_session_id: run | (index as u64) << SESSION_ID_BITS,
-        };
-        workers.push(Worker::start(setup, ended.clone()).context("cannot start a worker")?);
-    }
-    for Listening { name, bind, .. } in &listening {
-        tracing::info!(listener = %name, address = %bind, "listening");
-    }
-    Ok(workers)
 }
 
 fn readiness(
     draining: Arc<AtomicBool>,
-    pools: Vec<Arc<Pool>>,
+    current: Arc<ArcSwap<Snapshot>>,
 ) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
     Arc::new(move || {
         if draining.load(Ordering::Relaxed) {
             Readiness::NotReady("draining")
-        } else if pools.iter().any(|pool| pool.can_serve()) {
+        } else if current.load().pools.iter().any(|pool| pool.can_serve()) {
             Readiness::Ready
         } else {
             Readiness::NotReady("no pool has a broker that takes sessions")
         }
     })
-}
-
-fn remove(socket_files: Vec<PathBuf>) {
-    for file in socket_files {
-        // What cannot be removed now, the next start finds stale and removes.
-        let _ = std::fs::remove_file(file);
-    }
 }

@@ -28,8 +28,8 @@ const SIGNALS: &str = "\
 Signals:
   SIGTERM, SIGINT  accept no more, wait up to drain.timeout for sessions; the second ends at once
   SIGUSR1          open the access logs anew, after they were renamed
-  SIGHUP           read certificates, keys, CAs and CRLs again; sessions stay. If anything in the
-                   configuration is wrong, that is logged and nothing changes
+  SIGHUP           reload: go by the configuration as it is now, certificates included; sessions
+                   stay. If anything in it is wrong, that is logged and nothing changes
 
 The program's own messages go to standard error.";
 

@@ -6,6 +6,7 @@ use tracing_subscriber::{
     Layer,
     filter::{LevelFilter, Targets},
     layer::SubscriberExt,
+    reload,
     util::SubscriberInitExt,
 };
 
@@ -23,8 +24,8 @@ pub(super) fn run(file: &Path) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    start_log(config.log);
-    match app::run(config, file) {
+    let set_level = start_log(config.log);
+    match app::run(config, file, set_level) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -34,14 +35,7 @@ pub(super) fn run(file: &Path) -> ExitCode {
 }
 
 /// The program's own log goes to standard error: journald and containers collect it there.
-fn start_log(log: Log) {
-    let level = match log.level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
+fn start_log(log: Log) -> app::SetLevel {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
@@ -50,10 +44,23 @@ fn start_log(log: Log) {
         ProgramLogFormat::Text => lines.boxed(),
         ProgramLogFormat::Json => lines.json().boxed(),
     };
+    let (levels, handle) = reload::Layer::new(levels(log.level));
+    tracing_subscriber::registry().with(levels).with(lines).init();
+    // Fails only once the log itself is gone.
+    Box::new(move |level| handle.reload(self::levels(level)).unwrap_or_default())
+}
+
+fn levels(level: LogLevel) -> Targets {
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
     // The resolver has a warning for each forged answer, of which there may be any number; what
     // comes of a look-up is said where it is made.
     let resolver = if level >= LevelFilter::DEBUG { level } else { LevelFilter::OFF };
-    let levels = RESOLVER.map(|target| (target, resolver));
-    let levels = Targets::new().with_default(level).with_targets(levels);
-    tracing_subscriber::registry().with(levels).with(lines).init();
+    let resolver = RESOLVER.map(|target| (target, resolver));
+    Targets::new().with_default(level).with_targets(resolver)
 }

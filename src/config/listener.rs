@@ -20,7 +20,7 @@ impl Networks {
 }
 
 /// Whose connections begin with a PROXY header; from all others it is refused.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyProtocolIn {
     pub from: Networks,
     /// Peers on a unix socket, which have no address, are trusted as well.
@@ -63,7 +63,7 @@ pub struct RevocationFile {
 }
 
 /// MQTT over WebSocket (MQTT 5.0, section 6).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebSocket {
     /// Of the request; a query behind it is not looked at.
     pub path: Arc<str>,

@@ -190,7 +190,7 @@ impl fmt::Display for Bind {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// `None`: as many as the process' descriptors allow.
     pub max_connections: Option<NonZeroU32>,
@@ -201,7 +201,7 @@ pub struct Limits {
 }
 
 /// A token bucket.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// Tokens a second.
     pub rate: NonZeroU32,
@@ -209,7 +209,7 @@ pub struct Rate {
     pub burst: NonZeroU32,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// From accept to the whole CONNECT.
     pub connect_packet: Duration,
@@ -229,13 +229,13 @@ pub enum Idle {
 }
 
 /// Who is asked about host names.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dns {
     /// Empty: those of /etc/resolv.conf, and /etc/hosts before them.
     pub servers: Vec<SocketAddr>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drain {
     pub timeout: Duration,
 }
@@ -264,7 +264,7 @@ pub enum WhenFull {
     Drop,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Log {
     pub level: LogLevel,
     pub format: ProgramLogFormat,
@@ -285,7 +285,7 @@ pub enum ProgramLogFormat {
     Json,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     pub bind: Bind,
     /// The bearer token that `/metrics` asks for; read from `token_file`, which a bind that is not loopback needs.

@@ -13,7 +13,7 @@ use rustls::pki_types::ServerName;
 use super::{CertificateFile, Rate, Secret};
 use crate::route::{Algorithm, EmptyClientId, KeyTemplate};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
     pub name: Arc<str>,
     pub balance: Balance,
@@ -49,6 +49,13 @@ pub struct PoolTls {
     pub certificates: Vec<CertificateFile>,
 }
 
+/// Never equal once it has been read anew: the files may be others by now.
+impl PartialEq for PoolTls {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.client, &other.client)
+    }
+}
+
 impl PoolTls {
     /// Whose certificate a broker at `address` has to show; `None` where neither the configuration
     /// nor the address says. What DNS says of a host does not count: the name is what was meant.
@@ -70,7 +77,7 @@ pub enum ProxyProtocolOut {
     V2,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Balance {
     pub algorithm: Algorithm,
     pub key: KeyTemplate,
@@ -79,7 +86,7 @@ pub struct Balance {
     pub bounded_load: Option<f64>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
     /// What is hashed: a changed address moves no client.
     pub name: Arc<str>,
@@ -100,7 +107,7 @@ pub enum Address {
 }
 
 /// Brokers found in DNS.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Discover {
     pub dns: Arc<str>,
     pub records: Records,
@@ -132,7 +139,7 @@ pub struct RetryOn {
 }
 
 /// How brokers are found to be down.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Health {
     pub active: Option<ActiveCheck>,
     pub passive: Option<Passive>,
@@ -141,7 +148,7 @@ pub struct Health {
 }
 
 /// Probes of every broker.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ActiveCheck {
     pub probe: Probe,
     pub interval: Duration,
@@ -152,7 +159,7 @@ pub struct ActiveCheck {
     pub fall: NonZeroU32,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Probe {
     /// A connection is accepted.
     Tcp,
@@ -163,7 +170,7 @@ pub enum Probe {
 }
 
 /// Ejection of brokers that fail clients.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Passive {
     /// Failures in a row, within `window`, that eject a broker.
     pub failures: NonZeroU32,
@@ -181,7 +188,7 @@ pub enum OnDown {
 }
 
 /// CONNECTs that a broker is given; later ones wait in a queue.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Admission {
     pub rate: Rate,
     pub max_wait: Duration,

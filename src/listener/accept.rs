@@ -1,6 +1,6 @@
 //! The accept loop. Nothing makes it stop, and nothing makes it spin.
 
-use std::{io, rc::Rc, time::Duration};
+use std::{cell::RefCell, io, iter, rc::Rc, time::Duration};
 
 use rustix::io::Errno;
 use tokio::task::spawn_local;
@@ -11,22 +11,44 @@ use crate::{
     transport::{Acceptor, sleep},
 };
 
+/// The most that are taken from a queue at once: more than the kernel holds (`net.core.somaxconn`).
+const BACKLOG: usize = 4096;
+
 /// How long a shortage is waited out: sessions end all the time, and each frees two descriptors.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 
+/// A listener on one worker.
+pub struct Door {
+    pub acceptor: Acceptor,
+    /// What those who come have in common; a reload brings another.
+    pub origin: RefCell<Rc<Origin>>,
+}
+
+impl Door {
+    /// Takes those who wait in the kernel's queue, which closing the socket would reset.
+    pub fn empty(&self, shard: &Rc<Shard>) {
+        for (fd, peer) in iter::from_fn(|| self.acceptor.try_accept().ok()).take(BACKLOG) {
+            let origin = self.origin.borrow().clone();
+            spawn_local(session::serve(shard.clone(), origin, fd, peer));
+        }
+    }
+}
+
 /// Accepts for as long as its task is kept.
-pub async fn accept(shard: Rc<Shard>, origin: Rc<Origin>, acceptor: Acceptor) {
+pub async fn accept(shard: Rc<Shard>, door: Rc<Door>) {
+    let acceptor = &door.acceptor;
     let mut short = false;
     loop {
         // Behind an access log that can't be written, clients wait in the kernel's queue.
         if !shard.log.has_room() {
-            let _paused = Paused::new(&acceptor, &origin);
+            let _paused = Paused::new(&door);
             shard.log.room().await;
         }
         let error = match acceptor.accept().await {
             Ok((fd, peer)) => {
                 short = false;
-                spawn_local(session::serve(shard.clone(), origin.clone(), fd, peer));
+                let origin = door.origin.borrow().clone();
+                spawn_local(session::serve(shard.clone(), origin, fd, peer));
                 continue;
             }
             Err(error) => error,
@@ -39,36 +61,33 @@ pub async fn accept(shard: Rc<Shard>, origin: Rc<Origin>, acceptor: Acceptor) {
         if !short {
             short = true;
             tracing::warn!(
-                listener = %origin.name, %error,
+                listener = %door.origin.borrow().name, %error,
                 "cannot accept; trying again every {} ms. If it lasts, raise the descriptor limit \
                  (LimitNOFILE, ulimit -n) or lower limits.max_connections",
                 SHORTAGE_PAUSE.as_millis(),
             );
         }
-        let _paused = Paused::new(&acceptor, &origin);
+        let _paused = Paused::new(&door);
         sleep(&shard.reactor, SHORTAGE_PAUSE).await;
     }
 }
 
 /// A listener that does not wake its worker, for as long as this is kept: one that did, and was not
 /// accepted from, would wake it over and over.
-struct Paused<'a> {
-    acceptor: &'a Acceptor,
-    origin: &'a Origin,
-}
+struct Paused<'a>(&'a Door);
 
 impl<'a> Paused<'a> {
-    fn new(acceptor: &'a Acceptor, origin: &'a Origin) -> Self {
+    fn new(door: &'a Door) -> Self {
         // Where the kernel refuses, the worker is busy for a while, and no more.
-        let _ = acceptor.pause(true);
-        Self { acceptor, origin }
+        let _ = door.acceptor.pause(true);
+        Self(door)
     }
 }
 
 impl Drop for Paused<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.acceptor.pause(false) {
-            tracing::error!(listener = %self.origin.name, %error, "cannot take up accepting again");
+        if let Err(error) = self.0.acceptor.pause(false) {
+            tracing::error!(listener = %self.0.origin.borrow().name, %error, "cannot take up accepting again");
         }
     }
 }

@@ -4,6 +4,6 @@ mod accept;
 mod bind;
 mod inherited;
 
-pub use accept::accept;
+pub use accept::{Door, accept};
 pub use bind::{BindError, Listening, bind};
 pub use inherited::Inherited;

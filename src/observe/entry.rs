@@ -262,6 +262,8 @@ named! {
         Drain = "drain",
         /// The session's broker was found down.
         Down = "down",
+        /// The session's broker is no longer in the configuration.
+        Removed = "removed",
         /// The session's home is another broker, now that there is one again.
         Rebalance = "rebalance",
         /// The client has a newer session on another broker.

@@ -61,13 +61,16 @@ pub(super) fn made<T>(family: prometheus::Result<T>) -> T {
     family.expect("every metric has a valid name, labels and buckets")
 }
 
-/// Takes the samples that have these labels out of a family.
-pub(super) fn forget<T: MetricVecBuilder>(family: &MetricVec<T>, of: &[(&str, &str)]) {
+/// Takes the samples out of a family whose labels `is_gone` says so of.
+pub(super) fn forget<T: MetricVecBuilder>(
+    family: &MetricVec<T>,
+    is_gone: &dyn Fn(&HashMap<&str, &str>) -> bool,
+) {
     for collected in family.collect() {
         for metric in collected.get_metric() {
             let labels: HashMap<_, _> =
                 metric.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
-            if of.iter().all(|(name, value)| labels.get(name) == Some(value)) {
+            if is_gone(&labels) {
                 // Only one that is gone already could not be removed.
                 let _ = family.remove(&labels);
             }

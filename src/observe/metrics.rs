@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use std::collections::{HashMap, HashSet};
+
 use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
     TextEncoder, process_collector::ProcessCollector,
@@ -10,7 +12,7 @@ use time::OffsetDateTime;
 
 use super::{
     entry::{EndBy, EndCause, EndPhase, RouteKind, named},
-    families::{Families, HANDSHAKE_BUCKETS, made},
+    families::{Families, HANDSHAKE_BUCKETS, forget, made},
     upstream_metrics::{UpstreamFamilies, UpstreamMetrics},
 };
 use crate::config::CertificateFile;
@@ -193,10 +195,32 @@ impl Metrics {
         self.upstreams.of(pool, upstream)
     }
 
-    /// Takes the counters of a broker that is gone for good out of what is told, so that brokers
+    /// Takes the counters of brokers that are gone for good out of what is told, so that brokers
     /// that come and go do not pile up there.
-    pub fn forget_upstream(&self, pool: &str, upstream: &str) {
-        self.upstreams.forget(pool, upstream);
+    pub fn forget_upstreams(&self, pool: &str, upstreams: &HashSet<&str>) {
+        self.upstreams.forget(&|labels| {
+            let upstream = labels.get("upstream");
+            labels.get("pool") == Some(&pool) && upstream.is_some_and(|it| upstreams.contains(it))
+        });
+    }
+
+    /// The same for a whole pool.
+    pub fn forget_pool(&self, pool: &str) {
+        let of_pool = |labels: &HashMap<&str, &str>| labels.get("pool") == Some(&pool);
+        self.upstreams.forget(&of_pool);
+        for family in [&self.routes, &self.discovery_lookups, &self.discovery_changes] {
+            forget(family, &of_pool);
+        }
+        forget(&self.pool_failing_open, &of_pool);
+    }
+
+    /// The same for a listener that has no connection left.
+    pub fn forget_listener(&self, listener: &str) {
+        let of_listener = |labels: &HashMap<&str, &str>| labels.get("listener") == Some(&listener);
+        forget(&self.connections, &of_listener);
+        forget(&self.sessions, &of_listener);
+        forget(&self.connections_active, &of_listener);
+        forget(&self.handshake, &of_listener);
     }
 
     /// Counts the end of a connection.

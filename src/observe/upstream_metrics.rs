@@ -1,6 +1,6 @@
 //! The metrics of brokers, which come and go.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
@@ -208,21 +208,20 @@ impl UpstreamFamilies {
         }
     }
 
-    /// Takes the samples of one broker out.
-    pub(super) fn forget(&self, pool: &str, upstream: &str) {
-        let of = [("pool", pool), ("upstream", upstream)];
+    /// Takes the samples out whose labels `is_gone` says so of.
+    pub(super) fn forget(&self, is_gone: &dyn Fn(&HashMap<&str, &str>) -> bool) {
         for family in [&self.connacks, &self.tries, &self.ejections] {
-            forget(family, &of);
+            forget(family, is_gone);
         }
         for family in [&self.health_checks, &self.bytes] {
-            forget(family, &of);
+            forget(family, is_gone);
         }
         for family in [&self.sessions_active, &self.up, &self.ports_active, &self.admission_waiting]
         {
-            forget(family, &of);
+            forget(family, is_gone);
         }
         for family in [&self.connect, &self.connack, &self.admission_wait] {
-            forget(family, &of);
+            forget(family, is_gone);
         }
     }
 }

@@ -8,31 +8,32 @@ use std::{
     task::Poll,
 };
 
+use rustls::ServerConfig;
+
 use super::{
     end::End,
     handshake::Opening,
     reject::{Rejected, Reply},
 };
 use crate::{
-    config::{self, ListenerTls, ProxyProtocolIn, WebSocket},
+    config::{self, ProxyProtocolIn, WebSocket},
     observe::{EndBy, EndCause, EndPhase},
-    transport::{Elapsed, TlsAcceptor, TlsError, deadline},
+    transport::{Elapsed, TlsError, deadline},
 };
 
 /// How clients of a listener arrive.
 #[derive(Clone, Default)]
 pub struct Arrival {
     pub proxy_protocol: Option<ProxyProtocolIn>,
-    pub tls: Option<Arc<TlsAcceptor>>,
+    pub tls: Option<Arc<ServerConfig>>,
     pub websocket: Option<WebSocket>,
 }
 
 impl Arrival {
     pub fn new(listener: &config::Listener) -> Self {
-        let acceptor = |tls: &ListenerTls| Arc::new(TlsAcceptor::new(tls.server.clone()));
         Self {
             proxy_protocol: listener.proxy_protocol.clone(),
-            tls: listener.tls.as_ref().map(acceptor),
+            tls: listener.tls.as_ref().map(|tls| tls.server.clone()),
             websocket: listener.websocket.clone(),
         }
     }
@@ -56,7 +57,7 @@ impl Opening<'_> {
     /// Unwraps the client's connection, step by step, within the one deadline for the whole
     /// handshake. What was read and belongs to MQTT is left in the buffer.
     pub(super) async fn arrive(&mut self) -> Result<(), Box<Rejected>> {
-        let at = self.record.accepted + self.shard.timeouts.connect_packet;
+        let at = self.record.accepted + self.shard.timeouts.get().connect_packet;
         let shard = self.shard.clone();
         let stage = Cell::new(Stage::ProxyHeader);
         let ended = |cause| {
@@ -84,9 +85,9 @@ impl Opening<'_> {
                 self.refuse_proxy_header().await?;
             }
         }
-        if let Some(acceptor) = &arrival.tls {
+        if let Some(config) = &arrival.tls {
             stage.set(Stage::Tls);
-            self.accept_tls(acceptor).await?;
+            self.accept_tls(config).await?;
         }
         if let Some(rules) = &arrival.websocket {
             stage.set(Stage::WebSocket);
@@ -95,10 +96,10 @@ impl Opening<'_> {
         Ok(())
     }
 
-    async fn accept_tls(&mut self, acceptor: &TlsAcceptor) -> Result<(), Rejected> {
+    async fn accept_tls(&mut self, config: &Arc<ServerConfig>) -> Result<(), Rejected> {
         // What came behind a PROXY header is TLS already.
         let first = std::mem::take(&mut self.buffer);
-        match self.client.accept_tls(acceptor, first).await {
+        match self.client.accept_tls(config, first).await {
             Ok(facts) => {
                 self.record.wrapping.get_or_insert_default().tls = Some(facts);
                 Ok(())

@@ -14,13 +14,14 @@ use super::{
     record::{Answer, Way},
     reject::Rejected,
     shard::Shard,
+    view::PoolView,
 };
 use crate::{
     config::RetryOn,
     mqtt::{Connack, Connect, Refuse, Version, reason},
     observe::{EndBy, EndCause, EndPhase, RouteKind, TryOutcome},
     transport::{Elapsed, Stream, deadline},
-    upstream::{self, Broker, DialError, Lease, Pool, dial},
+    upstream::{self, Broker, DialError, Lease, dial},
 };
 
 /// What asking one broker came to.
@@ -80,7 +81,7 @@ impl Opening<'_> {
         let began = shard.reactor.now();
         let turn = pin!(door.turn());
         let turn = pin!(while_unbroken(shard, &self.client, EndPhase::Dial, turn));
-        let waited = deadline(&shard.reactor, began + door.max_wait, turn).await;
+        let waited = deadline(&shard.reactor, began + door.config.max_wait, turn).await;
         self.record.queued.add(shard.reactor.now().duration_since(began));
         match waited {
             Ok(Ok(())) => Ok(()),
@@ -99,13 +100,14 @@ impl Opening<'_> {
         route: RouteKind,
     ) -> Result<Asked, Rejected> {
         let shard = self.shard;
-        let pool = &shard.pools[self.record.origin.pool].pool;
+        let view = self.record.origin.pool.clone();
+        let (pool, config) = (&view.pool, view.config());
         self.record.tries = self.record.tries.saturating_add(1);
         let began = shard.reactor.now();
         let dialled = {
-            let header = self.proxy_header(pool.config.send_proxy_protocol);
+            let header = self.proxy_header(config.send_proxy_protocol);
             let opening = upstream::Opening { header: &header, connect: &self.buffer };
-            let dialling = pin!(dial(&shard.reactor, pool, &mut lease, opening));
+            let dialling = pin!(dial(&shard.reactor, &config, &mut lease, opening));
             while_unbroken(shard, &self.client, EndPhase::Dial, dialling).await
         };
         let dialled = dialled.map_err(|end| {
@@ -120,18 +122,24 @@ impl Opening<'_> {
                 pool.metrics.count_route(route);
                 self.await_connack(connect, upstream, lease).await
             }
-            Err(error) => Ok(self.not_dialled(pool, &lease, began, &error)),
+            Err(error) => Ok(self.not_dialled(&view, &lease, began, &error)),
         }
     }
 
-    fn not_dialled(&self, pool: &Pool, lease: &Lease, began: Instant, error: &DialError) -> Asked {
-        let broker = lease.broker();
-        tracing::debug!(pool = %pool.config.name, upstream = %broker.name, %error, "dial failed");
+    fn not_dialled(
+        &self,
+        view: &PoolView,
+        lease: &Lease,
+        began: Instant,
+        error: &DialError,
+    ) -> Asked {
+        let (pool, broker) = (&view.pool, lease.broker());
+        tracing::debug!(pool = %pool.name, upstream = %broker.name, %error, "dial failed");
         if error.is_the_brokers() {
             lease.settle();
             pool.blame(broker, began, self.shard.reactor.now());
         }
-        let on = pool.config.retry_on;
+        let on = view.config().retry_on;
         let (outcome, cause, retry) = match error {
             DialError::TimedOut(_) | DialError::NoTls(_) => {
                 (TryOutcome::ConnectTimeout, EndCause::Timeout, on.connect_timeout)
@@ -159,9 +167,10 @@ impl Opening<'_> {
         lease: Lease,
     ) -> Result<Asked, Rejected> {
         let shard = self.shard;
-        let pool = &shard.pools[self.record.origin.pool].pool;
+        let view = self.record.origin.pool.clone();
+        let (pool, config) = (&view.pool, view.config());
         let began = shard.reactor.now();
-        let at = began + pool.config.connack_timeout;
+        let at = began + config.connack_timeout;
         let metrics = &lease.broker().metrics;
         let mut dialogue = Dialogue::new(shard, &self.client, &upstream, connect.version);
         let answered = {
@@ -188,11 +197,11 @@ impl Opening<'_> {
                 shard.give_back_buffer(reply);
                 if end.by == EndBy::Upstream {
                     metrics.count_try(TryOutcome::NoConnack);
-                    let retry = alone && pool.config.retry_on.no_connack;
+                    let retry = alone && config.retry_on.no_connack;
                     return Ok(Asked::Failed { end, retry });
                 }
                 metrics.count_try(TryOutcome::Abandoned);
-                if alone && end.by == EndBy::Client && waited >= pool.config.connack_timeout / 2 {
+                if alone && end.by == EndBy::Client && waited >= config.connack_timeout / 2 {
                     // It had waited long enough for anyone to lose patience.
                     pool.blame(lease.broker(), began, shard.reactor.now());
                 }
@@ -209,7 +218,7 @@ impl Opening<'_> {
                 upstream.reset_on_close();
                 let end = End::new(EndBy::Proxy, EndPhase::Connack, EndCause::Timeout)
                     .with("no CONNACK within connack_timeout");
-                Ok(Asked::Failed { end, retry: alone && pool.config.retry_on.no_connack })
+                Ok(Asked::Failed { end, retry: alone && config.retry_on.no_connack })
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, sync::Arc};
 
-use super::{live::Live, shard::Shard};
+use super::{live::Live, shard::Shard, view::PoolView};
 use crate::{
     observe::RouteKind,
     route::{Choice, Client},
@@ -16,14 +16,13 @@ pub(super) struct NoIdentity;
 /// that; `None` if there is none.
 pub(super) fn choose(
     shard: &Shard,
-    pool: usize,
+    view: &PoolView,
     client: &Client<'_>,
     tried: &[Arc<Broker>],
 ) -> Result<Option<(Arc<Broker>, RouteKind)>, NoIdentity> {
-    let view = &shard.pools[pool];
     view.refresh();
     let members = view.members();
-    let balance = &view.pool.config.balance;
+    let balance = &members.config.balance;
     let mut scratch = shard.key.borrow_mut();
     let choice = balance.key.choose(balance.empty_client_id, client, &mut scratch);
     let key = match choice {
@@ -63,10 +62,10 @@ pub(super) fn home(shard: &Shard, live: &Live) -> Option<Arc<Broker>> {
     let record = &live.record;
     let client = record.client.as_ref()?;
     let client = record.for_route(client.client_id(), client.username());
-    let view = &shard.pools[record.origin.pool];
+    let view = &record.origin.pool;
     view.refresh();
     let members = view.members();
-    let balance = &view.pool.config.balance;
+    let balance = &members.config.balance;
     let mut scratch = shard.key.borrow_mut();
     let key = match balance.key.choose(balance.empty_client_id, &client, &mut scratch) {
         Choice::Key(key) if balance.algorithm.is_keyed() => Some(key),

@@ -39,7 +39,7 @@ impl<'a> Dialogue<'a> {
     /// Waits for the CONNACK, and passes on the AUTH packets that may come before it
     /// (MQTT 5.0 4.12).
     pub(super) async fn connack(&mut self) -> Result<Connack, End> {
-        let limit = self.shard.limits.connect_packet;
+        let limit = self.shard.limits.get().connect_packet;
         let mut authenticating = false;
         let mut need = 1;
         loop {

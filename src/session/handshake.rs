@@ -85,7 +85,7 @@ struct Opened {
 
 impl Opening<'_> {
     async fn open(&mut self, pass: &Pass) -> Result<Opened, Rejected> {
-        let at = self.record.accepted + self.shard.timeouts.connect_packet;
+        let at = self.record.accepted + self.shard.timeouts.get().connect_packet;
         let reactor = self.shard.reactor.clone();
         let Ok(read) = deadline(&reactor, at, pin!(self.read_connect())).await else {
             let end = End::new(EndBy::Proxy, EndPhase::Connect, EndCause::Timeout);
@@ -106,7 +106,7 @@ impl Opening<'_> {
 
     /// Reads until the CONNECT is whole, never past the limit for it.
     async fn read_connect(&mut self) -> Result<Connect, Rejected> {
-        let limit = self.shard.limits.connect_packet;
+        let limit = self.shard.limits.get().connect_packet;
         let mut need = 1;
         loop {
             while self.buffer.len() < need {
@@ -184,9 +184,9 @@ fn establish(shard: &Rc<Shard>, client: Stream, record: Record, pass: Pass, open
         }
         record.log_connect(shard);
     }
-    let idle = IdleLimit::new(shard.timeouts.idle, keep_alive);
+    let idle = IdleLimit::new(shard.timeouts.get().idle, keep_alive);
     let tally = Tally::default();
-    let live = Live { tally, idle, client, upstream, record, accepted, lease, _pass: pass };
+    let live = Live { tally, idle, client, upstream, record, accepted, lease, pass };
     live.count_in(bytes.0, shard.seconds());
     live.count_out(bytes.1, shard.seconds());
     if !accepted {

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use super::{gate::Pass, rebalance, record::Record, shard::Shard};
+use super::{gate::Pass, parting, rebalance, record::Record, shard::Shard};
 use crate::{
     config::{Idle, OnDown},
     observe::EndCause,
@@ -25,7 +25,7 @@ pub(super) struct Live {
     pub(super) accepted: bool,
     pub(super) lease: Lease,
     /// Held for the count that ends with it.
-    pub(super) _pass: Pass,
+    pub(super) pass: Pass,
 }
 
 /// What changes while a session lasts.
@@ -100,12 +100,12 @@ impl Live {
         if self.idle.seconds > 0 && now - self.tally.active.get() > self.idle.seconds {
             return Some(EndCause::Idle);
         }
-        let on_down = shard.pools[self.record.origin.pool].pool.config.on_down;
-        if on_down == OnDown::Close && self.lease.broker().is_dead() {
+        let on_down = || self.record.origin.pool.config().on_down;
+        if self.lease.broker().is_dead() && on_down() == OnDown::Close {
             return Some(EndCause::Down);
         }
         let half_closed = self.tally.half_closed.get();
-        let limit = shard.timeouts.half_close.as_secs_f64().ceil() as u32;
+        let limit = shard.timeouts.get().half_close.as_secs_f64().ceil() as u32;
         (half_closed > 0 && now - half_closed > limit).then_some(EndCause::Timeout)
     }
 
@@ -113,6 +113,11 @@ impl Live {
     pub(super) fn end(&self, cause: EndCause) {
         self.tally.verdict.set(Some(cause));
         self.client.wake();
+    }
+
+    /// Counts the client by its address where that was not done before.
+    pub(super) fn recount(&self) {
+        self.pass.recount();
     }
 
     /// Sets the options that guard against a peer that vanishes. They act after many seconds, so
@@ -129,14 +134,19 @@ impl Live {
 /// brokers that are down.
 pub fn sweep(shard: &Rc<Shard>) {
     let now = shard.seconds();
+    let mut some_part = false;
     for (_, live) in &*shard.sessions.borrow() {
         live.guard(shard);
         live.flush_bytes();
         if let Some(cause) = live.overdue(shard, now) {
             live.end(cause);
         }
+        some_part |= parting::is_to_part(live);
     }
-    for view in &shard.pools {
+    if some_part {
+        parting::start(shard);
+    }
+    for view in &*shard.pools.borrow() {
         // So that brokers that are gone are not kept by a worker without connects.
         view.refresh();
     }
@@ -158,10 +168,10 @@ pub fn look(shard: &Rc<Shard>) {
         }
     }
     let mut died = false;
-    for (index, view) in shard.pools.iter().enumerate() {
+    for view in &*shard.pools.borrow() {
         let deaths = view.pool.deaths();
         died |= view.deaths.replace(deaths) != deaths;
-        rebalance::start(shard, index);
+        rebalance::start(shard, view);
     }
     if died {
         sweep(shard);

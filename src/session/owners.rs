@@ -45,8 +45,9 @@ pub(super) struct Letter {
 pub(super) struct ClientHash(u64);
 
 impl ClientHash {
-    pub(super) fn new(pool: usize, client_id: &str) -> Self {
-        Self(xxh3_64_with_seed(client_id.as_bytes(), pool as u64))
+    /// `pool` is the pool's [`id`](crate::upstream::Pool::id).
+    pub(super) fn new(pool: u64, client_id: &str) -> Self {
+        Self(xxh3_64_with_seed(client_id.as_bytes(), pool))
     }
 }
 

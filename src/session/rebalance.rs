@@ -3,13 +3,10 @@
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
-use tokio::task::{spawn_local, yield_now};
+use tokio::task::spawn_local;
 
-use super::{choose::home, live::Live, shard::Shard};
+use super::{choose::home, live::Live, scan::scan, shard::Shard, view::PoolView};
 use crate::{observe::EndCause, transport::sleep, upstream::Broker};
-
-/// Sessions looked at before the worker turns to others: some 100 µs of work.
-const SCANNED_AT_A_TIME: usize = 512;
 
 /// A session that is to go, if it still is when its time has come.
 struct Candidate {
@@ -19,19 +16,24 @@ struct Candidate {
 }
 
 /// Starts sending the sessions of a pool home, if clients have got another home since the last time.
-pub(super) fn start(shard: &Rc<Shard>, pool: usize) {
-    let view = &shard.pools[pool];
-    let wanted = view.pool.config.rebalance.is_some() && view.moves.get() != view.pool.moves();
+pub(super) fn start(shard: &Rc<Shard>, view: &Rc<PoolView>) {
+    let wanted = view.pool.config().rebalance.is_some() && view.moves.get() != view.pool.moves();
     if wanted && !view.rebalancing.replace(true) {
-        spawn_local(rebalance(shard.clone(), pool));
+        spawn_local(rebalance(shard.clone(), view.clone()));
     }
 }
 
-async fn rebalance(shard: Rc<Shard>, pool: usize) {
-    let view = &shard.pools[pool];
+async fn rebalance(shard: Rc<Shard>, view: Rc<PoolView>) {
     while view.moves.get() != view.pool.moves() {
         view.moves.set(view.pool.moves());
-        let mut candidates = candidates(&shard, pool).await;
+        let mut candidates = scan(&shard, |slot, live| {
+            let is_candidate = Rc::ptr_eq(&live.record.origin.pool, &view)
+                && live.accepted
+                && home(&shard, live).is_some();
+            let (accepted, session) = (live.record.accepted, live.record.session);
+            is_candidate.then_some(Candidate { accepted, slot, session })
+        })
+        .await;
         // The oldest last, to be popped first.
         candidates.sort_unstable_by_key(|candidate| std::cmp::Reverse(candidate.accepted));
         // Brokers that have yet to show that they are well: one session is sent to each, and the
@@ -59,32 +61,6 @@ async fn rebalance(shard: Rc<Shard>, pool: usize) {
         }
     }
     view.rebalancing.set(false);
-}
-
-async fn candidates(shard: &Rc<Shard>, pool: usize) -> Vec<Candidate> {
-    let mut candidates = Vec::new();
-    let mut from = 0;
-    loop {
-        {
-            let sessions = shard.sessions.borrow();
-            let to = sessions.capacity().min(from + SCANNED_AT_A_TIME);
-            for slot in from..to {
-                if let Some(live) = sessions.get(slot)
-                    && live.record.origin.pool == pool
-                    && live.accepted
-                    && home(shard, live).is_some()
-                {
-                    let (accepted, session) = (live.record.accepted, live.record.session);
-                    candidates.push(Candidate { accepted, slot, session });
-                }
-            }
-            from = to;
-            if from >= sessions.capacity() {
-                return candidates;
-            }
-        }
-        yield_now().await;
-    }
 }
 
 impl Candidate {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{arrival::Arrival, end::End, shard::Shard};
+use super::{arrival::Arrival, end::End, shard::Shard, view::PoolView};
 use crate::{
     mqtt::{self, Connack, Connect, Version, reason},
     observe::{Endpoint, Entry, Event, ListenerMetrics, RouteKind, Transport},
@@ -20,10 +20,7 @@ use crate::{
 pub struct Origin {
     pub name: Arc<str>,
     pub transport: Transport,
-    /// Index into the shard's pools.
-    pub pool: usize,
-    /// Whether a client can have sessions on more than one broker of the pool.
-    pub several_brokers: bool,
+    pub pool: Rc<PoolView>,
     pub metrics: ListenerMetrics,
     pub arrival: Arrival,
 }
@@ -256,7 +253,6 @@ impl Record {
             entry.sni = tls.sni.as_deref();
             entry.tls_cn = tls.common_name.as_deref();
         }
-        let pool = &shard.pools[self.origin.pool].pool;
         if let Some(client) = &self.client {
             entry.protocol_name = Some(client.version.protocol_name());
             entry.protocol_version = Some(client.version.level());
@@ -268,7 +264,7 @@ impl Record {
             entry.keepalive = Some(client.keep_alive);
             entry.will = Some(client.will);
             entry.session_expiry = client.session_expiry;
-            entry.pool = Some(&pool.config.name);
+            entry.pool = Some(&self.origin.pool.pool.name);
         }
         if let Some(way) = &self.way {
             entry.upstream = Some(&way.broker.name);

@@ -94,19 +94,18 @@ fn claim(shard: &Shard, live: &Live, slot: usize) {
     }
 }
 
-/// The client whose sessions on several brokers are told apart: one that was accepted, has an ID,
-/// and has more than one broker to be on.
+/// The client whose sessions on several brokers are told apart: one that was accepted, and has an ID.
 fn guarded(live: &Live) -> Option<(ClientHash, &str)> {
-    let origin = &live.record.origin;
+    let pool = &live.record.origin.pool.pool;
     let client_id = live.record.client.as_ref()?.client_id();
-    let guarded = live.accepted && origin.several_brokers && !client_id.is_empty();
-    guarded.then(|| (ClientHash::new(origin.pool, client_id), client_id))
+    let guarded = live.accepted && !client_id.is_empty();
+    guarded.then(|| (ClientHash::new(pool.id(), client_id), client_id))
 }
 
 /// Closes both connections, and records the end.
 fn finish(shard: &Rc<Shard>, live: Live, end: End) {
     // The sockets and the places go now; the record may have to wait for the log.
-    let Live { tally, record, accepted, client, upstream, lease, _pass: pass, .. } = live;
+    let Live { tally, record, accepted, client, upstream, lease, pass, .. } = live;
     client.take_leave();
     upstream.take_leave();
     drop((client, upstream, lease, pass));
@@ -174,7 +173,7 @@ impl Flows {
             EndCause::Idle => Goodbye::KeepAliveTimeout,
             EndCause::Drain => Goodbye::ServerShuttingDown,
             EndCause::TakenOver => Goodbye::SessionTakenOver,
-            EndCause::Down | EndCause::Rebalance => Goodbye::UseAnotherServer,
+            EndCause::Down | EndCause::Removed | EndCause::Rebalance => Goodbye::UseAnotherServer,
             _ => return,
         };
         let is_between = self.boundary.is_some_and(|boundary| boundary.is_between());

@@ -9,7 +9,7 @@ use super::{
     handshake::Opening,
     record::{Answer, Way},
     reject::{Rejected, Reply},
-    shard::Shard,
+    view::PoolView,
 };
 use crate::{
     mqtt::{Connect, Refuse},
@@ -56,8 +56,9 @@ impl Opening<'_> {
     /// Offers the CONNECT to brokers in order until one has an answer that is worth passing on.
     pub(super) async fn find_broker(&mut self, connect: &Connect) -> Result<Answered, Rejected> {
         let shard = self.shard;
-        let pool = &shard.pools[self.record.origin.pool].pool;
-        let mut tries_left = pool.config.tries.get();
+        let view = self.record.origin.pool.clone();
+        let (pool, config) = (&view.pool, view.config());
+        let mut tries_left = config.tries.get();
         let mut search = Search::default();
         let mut next = self.choose(connect, &mut search)?;
         while let Some((broker, route)) = next.take() {
@@ -83,11 +84,11 @@ impl Opening<'_> {
                     let verdict = Verdict::of(connect.version, answered.connack.code);
                     // Once it has taken part in an authentication, a client can't be handed on.
                     let alone = answered.passed == (0, 0);
-                    if !alone || !verdict.wants_another(pool.config.retry_on) {
+                    if !alone || !verdict.wants_another(config.retry_on) {
                         self.judge(pool, &search, &answered, verdict);
                         return Ok(answered);
                     }
-                    search.referred = referred(shard, self.record.origin.pool, &answered);
+                    search.referred = referred(&view, &answered);
                     search.tried.push(answered.lease.broker().clone());
                     if tries_left > 0 {
                         next = self.choose(connect, &mut search)?;
@@ -138,7 +139,7 @@ impl Opening<'_> {
             connect.client_id.of(&self.buffer),
             connect.username.map(|username| username.of(&self.buffer)),
         );
-        let chosen = choose(self.shard, self.record.origin.pool, &client, &search.tried);
+        let chosen = choose(self.shard, &self.record.origin.pool, &client, &search.tried);
         chosen.map_err(|NoIdentity| {
             self.refuse(Refuse::IdentifierRejected, EndPhase::Connect, EndCause::Refused)
                 .with("empty client ID, and empty_client_id is reject")
@@ -174,7 +175,7 @@ impl Opening<'_> {
         if let Some(failure) = search.failure {
             return self.answer(Refuse::ServerUnavailable, failure);
         }
-        let view = &self.shard.pools[self.record.origin.pool];
+        let view = &self.record.origin.pool;
         let members = view.members();
         if members.list.iter().any(|member| member.broker.is_full()) {
             return self
@@ -210,9 +211,9 @@ impl Opening<'_> {
 
 /// The broker of the pool that a Server Reference names, by its name or its address. It is a list
 /// with spaces in between (5.0 §4.13).
-fn referred(shard: &Shard, pool: usize, answered: &Answered) -> Option<Arc<Broker>> {
+fn referred(view: &PoolView, answered: &Answered) -> Option<Arc<Broker>> {
     let references = answered.connack.server_reference?.of(&answered.reply);
-    let members = shard.pools[pool].members();
+    let members = view.members();
     references.split_ascii_whitespace().find_map(|reference| {
         let named = members.list.iter().find(|member| member.broker.is_called(reference))?;
         Some(named.broker.clone())

@@ -27,9 +27,6 @@ const BUFFER_KEPT_BYTES: usize = 4096;
 /// What all workers hold in common.
 #[derive(Clone)]
 pub struct Shared {
-    pub pools: Vec<Arc<Pool>>,
-    pub limits: Limits,
-    pub timeouts: Timeouts,
     pub gate: Arc<Gate>,
     pub metrics: Metrics,
     pub owners: Arc<Owners>,
@@ -37,14 +34,23 @@ pub struct Shared {
     pub bell: Arc<Bell>,
 }
 
+/// What of a configuration concerns the sessions of a worker.
+pub struct Terms<'a> {
+    pub pools: &'a [Arc<Pool>],
+    pub limits: Limits,
+    pub timeouts: Timeouts,
+    pub log: LogWriter,
+}
+
 /// One worker's share of the proxy.
 pub struct Shard {
     /// Its number among the workers.
     pub(super) worker: u16,
     pub reactor: Rc<Reactor>,
-    pub(super) pools: Vec<PoolView>,
-    pub(super) limits: Limits,
-    pub(super) timeouts: Timeouts,
+    /// Those that the configuration has now. Sessions keep their own.
+    pub(super) pools: RefCell<Vec<Rc<PoolView>>>,
+    pub(super) limits: Cell<Limits>,
+    pub(super) timeouts: Cell<Timeouts>,
     pub(super) gate: Arc<Gate>,
     pub(super) owners: Arc<Owners>,
     pub metrics: Metrics,
@@ -52,6 +58,8 @@ pub struct Shard {
     pub(super) sessions: RefCell<Slab<Rc<Live>>>,
     /// Set once nobody is to be waited for any more: why.
     pub(super) ending: Cell<Option<EndCause>>,
+    /// Whether sessions of removed brokers are being ended.
+    pub(super) parting: Cell<bool>,
     /// Handshakes and sessions that have not been recorded yet.
     unfinished: Cell<usize>,
     pub(super) scratch: RefCell<Box<[u8]>>,
@@ -67,21 +75,22 @@ impl Shard {
         worker: u16,
         reactor: Rc<Reactor>,
         shared: &Shared,
-        log: LogWriter,
+        terms: Terms<'_>,
         first_session_id: u64,
     ) -> Rc<Self> {
         Rc::new(Self {
             worker,
             reactor,
-            pools: shared.pools.iter().map(PoolView::new).collect(),
-            limits: shared.limits,
-            timeouts: shared.timeouts,
+            pools: RefCell::new(terms.pools.iter().map(PoolView::new).map(Rc::new).collect()),
+            limits: Cell::new(terms.limits),
+            timeouts: Cell::new(terms.timeouts),
             gate: shared.gate.clone(),
             owners: shared.owners.clone(),
             metrics: shared.metrics.clone(),
-            log,
+            log: terms.log,
             sessions: RefCell::default(),
             ending: Cell::new(None),
+            parting: Cell::new(false),
             unfinished: Cell::new(0),
             scratch: RefCell::new(vec![0; BULK_BYTES].into_boxed_slice()),
             pipes: Pipes::default(),
@@ -89,6 +98,31 @@ impl Shard {
             key: RefCell::default(),
             next_session_id: Cell::new(first_session_id),
         })
+    }
+
+    /// Goes by other terms from now on. Sessions stay as they are.
+    pub fn adopt(&self, terms: Terms<'_>) {
+        self.limits.set(terms.limits);
+        self.timeouts.set(terms.timeouts);
+        let views = {
+            let known = self.pools.borrow();
+            let view = |pool: &Arc<Pool>| match known.iter().find(|it| Arc::ptr_eq(&it.pool, pool))
+            {
+                Some(view) => view.clone(),
+                None => Rc::new(PoolView::new(pool)),
+            };
+            terms.pools.iter().map(view).collect()
+        };
+        self.pools.replace(views);
+        for (_, live) in &*self.sessions.borrow() {
+            live.recount();
+        }
+        self.log.replace(terms.log);
+    }
+
+    /// This worker's view of a pool, which is one of the configuration's.
+    pub fn pool(&self, index: usize) -> Option<Rc<PoolView>> {
+        self.pools.borrow().get(index).cloned()
     }
 
     /// Runs `write`, which writes an access log entry, when the log has room for it.
@@ -128,10 +162,10 @@ impl Shard {
         self.next_session_id.replace(self.next_session_id.get().wrapping_add(1))
     }
 
-    pub(super) fn tcp_options(&self) -> TcpOptions {
+    pub fn tcp_options(&self) -> TcpOptions {
         TcpOptions {
-            keepalive: self.timeouts.tcp_keepalive,
-            user_timeout: self.timeouts.tcp_user_timeout,
+            keepalive: self.timeouts.get().tcp_keepalive,
+            user_timeout: self.timeouts.get().tcp_user_timeout,
         }
     }
 

@@ -7,12 +7,13 @@ use std::{
 };
 
 use crate::{
+    config,
     route::Router,
     upstream::{Members, Pick, Pool},
 };
 
 /// A pool, and this worker's own balancers over its brokers.
-pub(super) struct PoolView {
+pub struct PoolView {
     pub(super) pool: Arc<Pool>,
     members: RefCell<Arc<Members>>,
     router: RefCell<Router>,
@@ -24,7 +25,7 @@ pub(super) struct PoolView {
 }
 
 impl PoolView {
-    pub(super) fn new(pool: &Arc<Pool>) -> Self {
+    pub fn new(pool: &Arc<Pool>) -> Self {
         let members = pool.members();
         Self {
             pool: pool.clone(),
@@ -43,6 +44,11 @@ impl PoolView {
             *self.router.borrow_mut() = members.router.clone();
             *self.members.borrow_mut() = members;
         }
+    }
+
+    /// What the configuration says of the pool.
+    pub(super) fn config(&self) -> Arc<config::Pool> {
+        self.members.borrow().config.clone()
     }
 
     pub(super) fn members(&self) -> Ref<'_, Arc<Members>> {

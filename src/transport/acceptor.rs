@@ -12,7 +12,7 @@ use rustix::{event::epoll::EventFlags, net};
 
 use super::{
     reactor::{Reactor, Ready, Token},
-    socket::{NONBLOCKING, retry},
+    socket::{NONBLOCKING, TcpOptions, retry},
 };
 
 /// A listening socket.
@@ -39,6 +39,18 @@ impl Acceptor {
         self.reactor.set_interest(&self.fd, self.token, interest)
     }
 
+    /// What is set here, every accepted socket inherits.
+    pub fn set_options(&self, options: TcpOptions) {
+        // Fails only on a unix socket, which has none.
+        let _ = options.apply(&self.fd);
+    }
+
+    /// Takes a connection that waits in the kernel's queue, if one does.
+    pub fn try_accept(&self) -> io::Result<(OwnedFd, Peer)> {
+        let (fd, peer) = retry(|| net::acceptfrom_with(&self.fd, NONBLOCKING))?;
+        Ok((fd, Peer::new(peer)))
+    }
+
     /// Waits for a connection and takes it.
     pub async fn accept(&self) -> io::Result<(OwnedFd, Peer)> {
         std::future::poll_fn(|cx| {
@@ -47,10 +59,9 @@ impl Acceptor {
                 return Poll::Pending;
             }
             self.reactor.clear(self.token, Ready::READ);
-            match retry(|| net::acceptfrom_with(&self.fd, NONBLOCKING)) {
-                Ok((fd, peer)) => Poll::Ready(Ok((fd, Peer::new(peer)))),
-                Err(rustix::io::Errno::AGAIN) => Poll::Pending,
-                Err(error) => Poll::Ready(Err(error.into())),
+            match self.try_accept() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+                accepted => Poll::Ready(accepted),
             }
         })
         .await

@@ -24,7 +24,7 @@ pub use socket::{Socket, TcpOptions, no_delay};
 pub use source::{ConnectError, bind_source, check_source};
 pub use stream::Stream;
 pub use timer::{Elapsed, deadline, sleep};
-pub use tls::{Connecting, TlsAcceptor, TlsError};
+pub use tls::{Connecting, TlsError};
 pub use tls_facts::TlsFacts;
 
 /// What is read and written at a time of a bulk stream that the kernel cannot move, as it goes

@@ -2,13 +2,16 @@
 
 use std::{
     io,
+    sync::Arc,
     task::{Context, Poll},
 };
+
+use rustls::ServerConfig;
 
 use super::{
     carrier::Carrier,
     socket::{Socket, TcpOptions},
-    tls::{Accepting, Connecting, Tls, TlsAcceptor, TlsError},
+    tls::{Accepting, Connecting, Tls, TlsError},
     tls_facts::TlsFacts,
     websocket::WebSocket,
 };
@@ -36,10 +39,10 @@ impl Stream {
     /// has been heard to say already.
     pub async fn accept_tls(
         &mut self,
-        acceptor: &TlsAcceptor,
+        config: &Arc<ServerConfig>,
         first: Vec<u8>,
     ) -> Result<TlsFacts, TlsError> {
-        let (tls, facts) = Accepting::new(acceptor, first)?.run(&self.socket).await?;
+        let (tls, facts) = Accepting::new(config, first)?.run(&self.socket).await?;
         self.layers.get_or_insert_default().tls = Some(Box::new(tls));
         Ok(facts)
     }

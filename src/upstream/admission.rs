@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use prometheus::{Histogram, IntGauge};
@@ -20,10 +20,7 @@ use crate::{config, observe::UpstreamMetrics};
 /// A token bucket (ITU-T I.371 calls it GCRA) with a queue before it.
 #[derive(Debug)]
 pub struct Admission {
-    /// Tokens a second.
-    rate: f64,
-    burst: f64,
-    pub max_wait: Duration,
+    pub config: config::Admission,
     /// Held for a look at it.
     queue: Mutex<Queue>,
     /// Told when the queue is no longer empty.
@@ -47,14 +44,11 @@ impl Admission {
         queued: Arc<Notify>,
         metrics: &UpstreamMetrics,
     ) -> Self {
-        let burst = f64::from(config.rate.burst.get());
         let (waiting, wait_seconds) = metrics.admission();
         Self {
-            rate: f64::from(config.rate.rate.get()),
-            burst,
-            max_wait: config.max_wait,
+            config,
             queue: Mutex::new(Queue {
-                tokens: burst,
+                tokens: config.rate.burst.get().into(),
                 refilled: Instant::now(),
                 waiting: BTreeMap::new(),
                 next: 0,
@@ -108,7 +102,9 @@ impl Admission {
     fn refill(&self, queue: &mut Queue, now: Instant) {
         let elapsed = now.saturating_duration_since(queue.refilled);
         queue.refilled = queue.refilled.max(now);
-        queue.tokens = (queue.tokens + elapsed.as_secs_f64() * self.rate).min(self.burst);
+        queue.tokens = (queue.tokens
+            + elapsed.as_secs_f64() * f64::from(self.config.rate.rate.get()))
+        .min(f64::from(self.config.rate.burst.get()));
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -172,7 +168,8 @@ impl Drop for Turn<'_> {
             let mut queue = self.admission.queue();
             if queue.waiting.remove(&place).is_none() {
                 // It was let in and is not there any more: the token is the next one's.
-                queue.tokens = (queue.tokens + 1.0).min(self.admission.burst);
+                queue.tokens =
+                    (queue.tokens + 1.0).min(self.admission.config.rate.burst.get().into());
             }
             drop(queue);
             self.admission.waiting.dec();
@@ -183,6 +180,8 @@ impl Drop for Turn<'_> {
 #[cfg(test)]
 mod tests {
     use std::task::Waker;
+
+    use std::time::Duration;
 
     use super::*;
     use crate::{config::Rate, observe::Metrics};

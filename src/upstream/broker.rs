@@ -7,7 +7,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Instant,
 };
@@ -18,6 +18,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use super::{
     admission::Admission,
     sources::{Place, Sources},
+    standing::{Serving, Standing},
 };
 use crate::{
     config::{self, Address},
@@ -29,25 +30,13 @@ use crate::{
 pub struct Broker {
     pub name: Arc<str>,
     pub address: Address,
-    max_connections: Option<NonZeroU32>,
-    /// Sessions there and on their way there.
-    sessions: AtomicU32,
+    pub(super) max_connections: Option<NonZeroU32>,
+    pub(super) standing: Arc<Standing>,
     /// What `address` last resolved to, where it is a host name. Held for a copy at a time.
     resolved: Mutex<Option<SocketAddr>>,
     /// Whether there is no address to dial yet.
     unresolved: AtomicBool,
     pub(super) sources: Sources,
-    serving: AtomicU8,
-    /// Whether the checks, and the clients it served, have nothing against it.
-    pub(super) up: AtomicBool,
-    pub(super) dead: AtomicBool,
-    pub(super) leaving: AtomicBool,
-    /// Whether a good answer would be news to its pool.
-    pub(super) suspect: AtomicBool,
-    /// Milliseconds of the pool's life at which a client was last answered.
-    answered: AtomicU64,
-    /// Milliseconds of the pool's life at which its slow start began; 0: it has its full share.
-    pub(super) warming_since: AtomicU64,
     id: u64,
     /// Makes where a key lies in the slow start another matter than where it lies in the pool.
     slow_start_seed: u64,
@@ -55,23 +44,13 @@ pub struct Broker {
     pub metrics: UpstreamMetrics,
 }
 
-/// Whether a broker is given sessions, as an [`AtomicU8`] holds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Serving {
-    No,
-    Yes,
-    /// One, to see how it fares.
-    Trial,
-    /// That one is on its way.
-    TrialTaken,
-}
-
 impl Broker {
-    /// `queued` is told when somebody has to wait at its door.
+    /// `standing` is that of its name, which may have been another broker's before; `queued` is told
+    /// when somebody has to wait at its door.
     pub(super) fn new(
         pool: &config::Pool,
         upstream: &config::Upstream,
+        standing: Arc<Standing>,
         metrics: &Metrics,
         queued: &Arc<Notify>,
     ) -> Self {
@@ -84,23 +63,33 @@ impl Broker {
             name: upstream.name.clone(),
             address: upstream.address.clone(),
             max_connections: upstream.max_connections,
-            sessions: AtomicU32::new(0),
+            standing,
             resolved: Mutex::new(resolved),
             unresolved: AtomicBool::new(matches!(upstream.address, Address::Host(..))),
             sources: Sources::new(pool, &upstream.address, &metrics),
-            serving: AtomicU8::new(Serving::No as u8),
-            up: AtomicBool::new(false),
-            dead: AtomicBool::new(false),
-            leaving: AtomicBool::new(false),
-            suspect: AtomicBool::new(false),
-            answered: AtomicU64::new(0),
-            warming_since: AtomicU64::new(0),
             id: xxh3_64(upstream.name.as_bytes()),
             slow_start_seed: xxh3_64_with_seed(upstream.name.as_bytes(), 2),
             admission: pool
                 .admission
                 .map(|admission| Admission::new(admission, queued.clone(), &metrics)),
             metrics,
+        }
+    }
+
+    /// Whether it is what the configuration says.
+    pub(super) fn is_as(&self, pool: &config::Pool, upstream: &config::Upstream) -> bool {
+        self.address == upstream.address
+            && self.max_connections == upstream.max_connections
+            && self.admission.as_ref().map(|door| door.config) == pool.admission
+            && *self.sources.configured == *pool.source_addresses
+    }
+
+    /// Where `before` was the same host, its address is known already.
+    pub(super) fn inherit_address(&self, before: &Self) {
+        if self.address == before.address
+            && let (Address::Host(..), Some(Target::Ip(address))) = (&self.address, before.target())
+        {
+            self.set_resolved(address);
         }
     }
 
@@ -121,7 +110,7 @@ impl Broker {
 
     /// Sessions there and on their way there.
     pub fn sessions(&self) -> u32 {
-        self.sessions.load(Ordering::Relaxed)
+        self.standing.sessions.load(Ordering::Relaxed)
     }
 
     /// Whether it would be given more sessions if it had room for them.
@@ -131,7 +120,7 @@ impl Broker {
 
     /// Whether it is given sessions, be it full or not.
     pub fn is_serving(&self) -> bool {
-        self.serving.load(Ordering::Relaxed) == Serving::Yes as u8
+        self.standing.serving.load(Ordering::Relaxed) == Serving::Yes as u8
     }
 
     /// Lets in those who wait at its door and whose turn it is; true if others still wait.
@@ -163,23 +152,28 @@ impl Broker {
 
     /// Found down, or said to be: what becomes of its sessions is the pool's `on_down`.
     pub fn is_dead(&self) -> bool {
-        self.dead.load(Ordering::Relaxed)
+        self.standing.dead.load(Ordering::Relaxed)
+    }
+
+    /// Taken out of the configuration: what becomes of its sessions is the pool's `on_down`.
+    pub fn is_removed(&self) -> bool {
+        self.standing.removed.load(Ordering::Relaxed)
     }
 
     /// Draining, or no longer in the pool: its sessions have another home.
     pub fn is_leaving(&self) -> bool {
-        self.leaving.load(Ordering::Relaxed)
+        self.standing.leaving.load(Ordering::Relaxed)
     }
 
     fn is_closed(&self) -> bool {
-        let serving = self.serving.load(Ordering::Relaxed);
+        let serving = self.standing.serving.load(Ordering::Relaxed);
         serving == Serving::No as u8
             || serving == Serving::TrialTaken as u8
             || self.unresolved.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_serving(&self, serving: Serving) {
-        let _ = self.serving.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+        let _ = self.standing.serving.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
             // A trial that is on its way is not offered twice.
             let taken = serving == Serving::Trial && now == Serving::TrialTaken as u8;
             (!taken).then_some(serving as u8)
@@ -188,12 +182,12 @@ impl Broker {
 
     /// Notes that a client was answered, in milliseconds of the pool's life.
     pub(super) fn set_answered(&self, millis: u64) {
-        self.answered.store(millis, Ordering::Relaxed);
+        self.standing.answered.store(millis, Ordering::Relaxed);
     }
 
     /// Whether a client was answered after `millis`.
     pub(super) fn has_answered_since(&self, millis: u64) -> bool {
-        self.answered.load(Ordering::Relaxed) > millis
+        self.standing.answered.load(Ordering::Relaxed) > millis
     }
 
     /// Where in its slow start the broker begins to be `key`'s, from 0 to 1. The same in every
@@ -208,7 +202,7 @@ impl Broker {
     /// The broker itself, when its last place, or its readiness, has just gone.
     pub fn lease(self: Arc<Self>) -> Result<Lease, Arc<Self>> {
         let Some(trial) = self.take_trial() else { return Err(self) };
-        let before = self.sessions.fetch_add(1, Ordering::Relaxed);
+        let before = self.standing.sessions.fetch_add(1, Ordering::Relaxed);
         self.metrics.sessions_active.inc();
         let max_connections = self.max_connections;
         let lease = Lease { broker: self, trial: Cell::new(trial), port: None };
@@ -222,7 +216,7 @@ impl Broker {
     fn take_trial(&self) -> Option<bool> {
         let swap = |from: Serving, to: Serving| {
             let order = Ordering::Relaxed;
-            self.serving.compare_exchange(from as u8, to as u8, order, order)
+            self.standing.serving.compare_exchange(from as u8, to as u8, order, order)
         };
         match swap(Serving::Trial, Serving::TrialTaken) {
             Ok(_) => Some(true),
@@ -290,10 +284,10 @@ impl Drop for Lease {
             let (from, to) = (Serving::TrialTaken as u8, Serving::Trial as u8);
             let order = Ordering::Relaxed;
             // Unless it was judged by others meanwhile, the next client is the trial.
-            let _ = self.broker.serving.compare_exchange(from, to, order, order);
+            let _ = self.broker.standing.serving.compare_exchange(from, to, order, order);
         }
         self.port.inspect(|at| self.broker.sources.free_port(*at));
-        self.broker.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.broker.standing.sessions.fetch_sub(1, Ordering::Relaxed);
         self.broker.metrics.sessions_active.dec();
     }
 }

@@ -66,6 +66,11 @@ pub(super) enum Circuit {
 }
 
 impl Condition {
+    /// Nothing is known any more but what the operator wants.
+    pub(super) fn forget(&mut self) {
+        *self = Self { state: self.state, ..Self::default() };
+    }
+
     /// Counts a probe.
     pub(super) fn probed(&mut self, good: bool, check: &ActiveCheck, now: Instant) -> News {
         if !good {

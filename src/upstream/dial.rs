@@ -12,11 +12,10 @@ use std::{
 use super::{
     broker::{Broker, Lease, Target},
     no_port::NoPort,
-    pool::Pool,
     sources::Place,
 };
 use crate::{
-    config::PoolTls,
+    config::{self, PoolTls},
     transport::{ConnectError, Connecting, Elapsed, Reactor, Socket, Stream, TlsError, deadline},
 };
 
@@ -89,29 +88,28 @@ pub struct Opening<'a> {
 /// Sending is also what shows whether the connection came about, so no call is spent on asking.
 pub async fn dial(
     reactor: &Rc<Reactor>,
-    pool: &Pool,
+    pool: &config::Pool,
     lease: &mut Lease,
     opening: Opening<'_>,
 ) -> Result<Stream, DialError> {
-    let Some(tls) = pool.tls() else {
+    let Some(tls) = &pool.tls else {
         let first = match opening.header {
             [] => Cow::Borrowed(opening.connect),
             header => Cow::Owned([header, opening.connect].concat()),
         };
-        return reach(reactor, lease, pool.config.connect_timeout, &first).await;
+        return reach(reactor, lease, pool.connect_timeout, &first).await;
     };
     // Boxed, as plain dials have no use for the room.
-    Box::pin(dial_tls(reactor, pool, lease, opening, &tls)).await
+    Box::pin(dial_tls(reactor, pool.connect_timeout, lease, opening, tls)).await
 }
 
 async fn dial_tls(
     reactor: &Rc<Reactor>,
-    pool: &Pool,
+    timeout: Duration,
     lease: &mut Lease,
     opening: Opening<'_>,
     tls: &PoolTls,
 ) -> Result<Stream, DialError> {
-    let timeout = pool.config.connect_timeout;
     let at = reactor.now() + timeout;
     let name = tls.name_for(&lease.broker().address).ok_or(DialError::Nameless)?;
     let connecting = Connecting::new(tls.client.clone(), name)?;

@@ -12,8 +12,9 @@ use tokio::task::JoinSet;
 
 use super::{
     broker::{Broker, Target},
+    members::Changes,
     pace::{Pace, Refresh},
-    pool::{Changes, Pool},
+    pool::Pool,
     records::{self, Found, TooHeavy},
     resolver::{Addresses, LookupError, Resolver},
 };
@@ -151,7 +152,7 @@ pub struct Discovery {
 impl Discovery {
     /// `None` for a pool whose brokers are all in the configuration.
     pub fn new(pool: &Arc<Pool>, resolver: &Arc<Resolver>) -> Option<Self> {
-        let from = pool.config.discover.clone()?;
+        let from = pool.config().discover.clone()?;
         Some(Self {
             pool: pool.clone(),
             pace: Pace::new(from.interval),
@@ -165,7 +166,7 @@ impl Discovery {
     /// The addresses of brokers that were discovered.
     fn known(&self) -> Vec<IpAddr> {
         let members = self.pool.members();
-        let discovered = members.list.iter().skip(self.pool.config.upstreams.len());
+        let discovered = members.list.iter().skip(members.config.upstreams.len());
         discovered.filter_map(|member| address_of(&member.broker)).map(|a| a.ip()).collect()
     }
 
@@ -185,7 +186,7 @@ impl Discovery {
             };
             Some((upstream.name.clone(), SocketAddr::new(ip?, port)))
         };
-        let discovered = answer.upstreams.iter().skip(self.pool.config.upstreams.len());
+        let discovered = answer.upstreams.iter().skip(members.config.upstreams.len());
         let places: HashMap<_, _> = discovered.filter_map(place).collect();
 
         let moved = RefCell::new(BTreeSet::new());
@@ -212,7 +213,7 @@ impl Discovery {
         let changed_only = changed.iter().filter(|name| !moved.contains(*name)).count();
         metrics.count_discovered("changed", moved.len() + changed_only);
         tracing::info!(
-            pool = %self.pool.config.name,
+            pool = %self.pool.name,
             dns = %self.from.dns,
             brokers = self.pool.members().list.len(),
             added = some_of(added),
@@ -227,7 +228,7 @@ impl Discovery {
 impl Refresh for Discovery {
     async fn refresh(&mut self) -> Duration {
         let known = self.known();
-        let answer = discover(&self.pool.config, &self.from, &self.resolver, &known).await;
+        let answer = discover(&self.pool.config(), &self.from, &self.resolver, &known).await;
         let outcome = match &answer {
             Ok(_) => "ok",
             Err(DiscoverError::Lookup(LookupError::Empty)) => "empty",
@@ -235,7 +236,7 @@ impl Refresh for Discovery {
         };
         self.pool.metrics.count_lookup(outcome);
         let is_news = std::mem::replace(&mut self.outcome, outcome) != outcome;
-        let (pool, dns) = (&self.pool.config.name, &self.from.dns);
+        let (pool, dns) = (&self.pool.name, &self.from.dns);
         match answer {
             Ok(answer) => {
                 if is_news {

@@ -1,15 +1,19 @@
 //! What is thought of a pool's brokers: from the operator, from checks and from clients to who serves.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use super::{
-    broker::{Broker, Serving},
+    broker::Broker,
     condition::{Circuit, Condition, News, State},
-    pool::{Judged, Member, Pool},
+    members::Member,
+    pool::{Judged, Pool},
+    standing::Serving,
 };
+use crate::config;
 
 /// The shortest time between two looks for displaced clients: each takes a look at every session.
 const CALL_AGAIN: Duration = Duration::from_secs(2);
@@ -33,11 +37,11 @@ impl Pool {
     pub fn set_state(&self, name: &str, state: State, now: Instant) -> Result<(), UnknownBroker> {
         let mut judged = self.judged();
         let Some(condition) = judged.conditions.get_mut(name) else {
-            return Err(UnknownBroker { name: name.to_owned(), pool: self.config.name.clone() });
+            return Err(UnknownBroker { name: name.to_owned(), pool: self.name.clone() });
         };
         if condition.state != state {
             condition.state = state;
-            tracing::info!(pool = %self.config.name, upstream = name, ?state, "set by the operator");
+            tracing::info!(pool = %self.name, upstream = name, ?state, "set by the operator");
             self.judge(&mut judged, now);
         }
         Ok(())
@@ -45,10 +49,11 @@ impl Pool {
 
     /// Counts a probe of a broker; `Err` says what was wrong.
     pub fn probed(&self, broker: &Broker, outcome: Result<(), &str>, now: Instant) {
-        let Some(check) = &self.config.health.active else { return };
+        let config = self.config();
+        let Some(check) = &config.health.active else { return };
         let mut judged = self.judged();
         let Some(condition) = judged.conditions.get_mut(&broker.name) else { return };
-        let (pool, upstream) = (&self.config.name, &broker.name);
+        let (pool, upstream) = (&self.name, &broker.name);
         match (condition.probed(outcome.is_ok(), check, now), outcome) {
             (News::None, _) => return,
             (News::Verdict, Ok(())) => {
@@ -73,12 +78,13 @@ impl Pool {
     /// It is no failure if others were answered since: then the broker is there, and what failed is
     /// a packet or a place in a queue. A fleet that comes at once must not have it ejected.
     pub fn blame(&self, broker: &Broker, began: Instant, now: Instant) {
-        let Some(passive) = &self.config.health.passive else { return };
+        let config = self.config();
+        let Some(passive) = &config.health.passive else { return };
         let mut judged = self.judged();
         let ejected = judged.conditions.values().filter(|other| other.is_ejected()).count();
         let most = self.members.load().list.len() * passive.max_ejected_percent as usize / 100;
         let Some(condition) = judged.conditions.get_mut(&broker.name) else { return };
-        broker.suspect.store(true, Ordering::Relaxed);
+        broker.standing.suspect.store(true, Ordering::Relaxed);
         if broker.has_answered_since(self.millis(began)) {
             return condition.displaced();
         }
@@ -86,7 +92,7 @@ impl Pool {
             let span = condition.eject(now, passive);
             broker.metrics.ejections.inc();
             tracing::warn!(
-                pool = %self.config.name, upstream = %broker.name,
+                pool = %self.name, upstream = %broker.name,
                 "ejected for {span:?}: it failed clients that others took"
             );
             self.judge(&mut judged, now);
@@ -96,16 +102,16 @@ impl Pool {
     /// Notes that a broker answered a client.
     pub fn praise(&self, broker: &Broker, now: Instant) {
         broker.set_answered(self.millis(now));
-        if !broker.suspect.load(Ordering::Relaxed) {
+        if !broker.standing.suspect.load(Ordering::Relaxed) {
             return;
         }
         let mut judged = self.judged();
-        broker.suspect.store(false, Ordering::Relaxed);
+        broker.standing.suspect.store(false, Ordering::Relaxed);
         let Some(condition) = judged.conditions.get_mut(&broker.name) else { return };
         match condition.answered(now) {
             News::Recovered => {
                 tracing::info!(
-                    pool = %self.config.name, upstream = %broker.name,
+                    pool = %self.name, upstream = %broker.name,
                     "back from ejection: it has taken a client again"
                 );
                 self.judge(&mut judged, now);
@@ -128,15 +134,24 @@ impl Pool {
             self.judge(&mut judged, now);
         }
         self.call_home(&mut judged, trial, now);
-        for Member { broker, .. } in &self.members.load().list {
-            if broker.warming_since.load(Ordering::Relaxed) > 0 && self.warmth(broker, now) >= 1.0 {
-                broker.warming_since.store(0, Ordering::Relaxed);
+        let members = self.members();
+        for Member { broker, .. } in &members.list {
+            if broker.standing.warming_since.load(Ordering::Relaxed) > 0
+                && self.warmth(broker, now) >= 1.0
+            {
+                broker.standing.warming_since.store(0, Ordering::Relaxed);
                 self.announce(&self.moves);
             }
         }
         // Gone for good: no session has it, no worker, and no look-up is under way.
-        for broker in judged.retired.extract_if(.., |broker| Arc::strong_count(broker) == 1) {
-            self.all_metrics.forget_upstream(&self.config.name, &broker.name);
+        let gone = judged.retired.extract_if(.., |broker| Arc::strong_count(broker) == 1);
+        let gone: Vec<_> = gone.collect();
+        if !gone.is_empty() {
+            let others = members.list.iter().map(|member| &member.broker).chain(&judged.retired);
+            let others: HashSet<_> = others.map(|broker| &*broker.name).collect();
+            let gone = gone.iter().map(|broker| &*broker.name);
+            let gone = gone.filter(|name| !others.contains(name)).collect();
+            self.all_metrics.forget_upstreams(&self.name, &gone);
         }
     }
 
@@ -149,7 +164,7 @@ impl Pool {
         let awaits_trial = || judged.conditions.values().any(Condition::awaits_trial);
         let call =
             trial || judged.displaced && due(CALL_AGAIN) || due(TRIAL_AGAIN) && awaits_trial();
-        if self.config.rebalance.is_some() && call {
+        if call && self.members.load().config.rebalance.is_some() {
             judged.displaced = false;
             judged.called_home = Some(now);
             self.announce(&self.moves);
@@ -165,7 +180,7 @@ impl Pool {
                 Some((&member.broker, judged.conditions.get(&member.broker.name)?))
             })
             .collect();
-        let failing_open = self.judge_all(&all);
+        let failing_open = self.judge_all(&members.config.health, &all);
         let (mut died, mut moved) = (false, false);
         for (broker, condition) in all {
             let ready = condition.state == State::Ready;
@@ -177,21 +192,22 @@ impl Pool {
                 Circuit::HalfOpen => Serving::Trial,
                 Circuit::Ejected { .. } => Serving::No,
             });
-            broker.suspect.store(condition.is_suspect(), Ordering::Relaxed);
+            broker.standing.suspect.store(condition.is_suspect(), Ordering::Relaxed);
             let up = ready && condition.looks_up();
             broker.metrics.up.set(up.into());
-            let was_up = broker.up.swap(up, Ordering::Relaxed);
+            let was_up = broker.standing.up.swap(up, Ordering::Relaxed);
             let leaving = condition.state == State::Draining;
-            moved |= leaving && !broker.leaving.swap(leaving, Ordering::Relaxed);
-            broker.leaving.store(leaving, Ordering::Relaxed);
+            moved |= leaving && !broker.standing.leaving.swap(leaving, Ordering::Relaxed);
+            broker.standing.leaving.store(leaving, Ordering::Relaxed);
             let dead =
                 condition.state == State::Down || condition.is_checked_down() && !failing_open;
-            died |= dead && !broker.dead.swap(dead, Ordering::Relaxed);
-            broker.dead.store(dead, Ordering::Relaxed);
+            died |= dead && !broker.standing.dead.swap(dead, Ordering::Relaxed);
+            broker.standing.dead.store(dead, Ordering::Relaxed);
             if up && !was_up {
-                let warming = self.config.slow_start.is_some();
+                let warming = members.config.slow_start.is_some();
                 let since = now.saturating_duration_since(self.started).as_millis() as u64;
                 broker
+                    .standing
                     .warming_since
                     .store(if warming { since.max(1) } else { 0 }, Ordering::Relaxed);
                 moved |= !warming;
@@ -206,21 +222,19 @@ impl Pool {
     }
 
     /// Whether so many look down that the verdicts, or the network they rest on, are to be doubted.
-    fn judge_all(&self, all: &[(&Arc<Broker>, &Condition)]) -> bool {
+    fn judge_all(&self, health: &config::Health, all: &[(&Arc<Broker>, &Condition)]) -> bool {
         let ready = all.iter().filter(|(_, condition)| condition.state == State::Ready);
         let (mut count, mut bad) = (0, 0);
         for (_, condition) in ready {
             count += 1;
             bad += u32::from(!condition.looks_up());
         }
-        let failing_open = self
-            .config
-            .health
+        let failing_open = health
             .fail_open_percent
             .is_some_and(|percent| bad > 0 && bad * 100 >= percent.get() * count);
         if self.failing_open.swap(failing_open, Ordering::Relaxed) != failing_open {
             self.metrics.failing_open.set(failing_open.into());
-            let pool = &self.config.name;
+            let pool = &self.name;
             if failing_open {
                 tracing::error!(
                     %pool,

@@ -2,10 +2,7 @@
 
 use std::{cell::RefCell, num::NonZeroU32, sync::Arc, time::Instant};
 
-use super::{
-    broker::Broker,
-    pool::{Members, Pool},
-};
+use super::{broker::Broker, members::Members, pool::Pool};
 use crate::route::Router;
 
 /// By how much a broker's sessions must be above its fair share before those without a key are
@@ -28,7 +25,7 @@ impl Pick<'_> {
     /// share of the load, and is no longer too cold for this key.
     pub fn best(&self, load: &dyn Fn(usize) -> Option<u32>) -> Option<usize> {
         if self.is_choosy() {
-            let factor = self.pool.config.balance.bounded_load;
+            let factor = self.members.config.balance.bounded_load;
             let share = factor.map(|factor| FairShare::new(self.members, factor, load));
             let picked = self.among(&|index| {
                 let member = &self.members.list[index];
@@ -62,14 +59,15 @@ impl Pick<'_> {
             return None;
         }
         let list = &self.members.list;
-        let is_own = |index: usize| Arc::ptr_eq(&list[index].broker, own);
+        // By its name: at another address it is still the same broker.
+        let is_own = |index: usize| list[index].broker.id() == own.id();
         // As if this session were not there yet.
         let load = |index: usize| match &list[index].broker {
             broker if !is_own(index) => broker.load(),
             broker => broker.is_serving().then(|| broker.sessions().saturating_sub(1)),
         };
         let picked = self.best(&load)?;
-        let member = list.iter().find(|member| Arc::ptr_eq(&member.broker, own));
+        let member = list.iter().find(|member| member.broker.id() == own.id());
         let moves = match member {
             // Where no key decides, only what is more than a fair share goes.
             Some(member) if self.key.is_none() && !own.is_leaving() && !member.backup => {
@@ -83,7 +81,7 @@ impl Pick<'_> {
 
     /// Whether some brokers are better left alone although they serve.
     pub fn is_choosy(&self) -> bool {
-        let config = &self.pool.config;
+        let config = &self.members.config;
         config.balance.bounded_load.is_some() || config.slow_start.is_some()
     }
 

@@ -12,29 +12,33 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     bell::Bell,
-    broker::{Broker, Serving},
+    broker::Broker,
     condition::Condition,
+    members::{Members, router},
 };
 use crate::{
-    config::{self, PoolTls},
+    config,
     observe::{Metrics, PoolMetrics},
-    route::{self, Algorithm, Router},
 };
+
+/// Sessions a second that leave removed brokers, where the pool has no `rebalance`.
+const MOVES: u32 = 100;
 
 /// One pool of the configuration, running. Shared by all threads.
 pub struct Pool {
-    pub config: config::Pool,
-    /// TLS to the brokers as it is now.
-    tls: Option<ArcSwap<PoolTls>>,
+    pub name: Arc<str>,
+    /// The hash of its name.
+    id: u64,
     pub metrics: PoolMetrics,
     pub(super) all_metrics: Metrics,
     pub(super) started: Instant,
     pub(super) members: ArcSwap<Members>,
     /// The members' own, where a worker can look at it without taking them.
-    epoch: AtomicU64,
+    pub(super) epoch: AtomicU64,
     /// Held while something is judged, which takes microseconds.
     pub(super) judged: Mutex<Judged>,
     /// How often brokers have died, and how often clients have come to have another home: what
@@ -47,49 +51,19 @@ pub struct Pool {
     /// When the next session may be sent home, whichever worker has it.
     next_move: Mutex<Instant>,
     /// Told when a client has to wait for admission to one of the brokers.
-    queued: Arc<Notify>,
-}
-
-/// The brokers of a pool at one time, and the balancers over them.
-pub struct Members {
-    pub epoch: u64,
-    /// In the order of the configuration, then those that were discovered.
-    pub list: Vec<Member>,
-    pub router: Router,
-}
-
-/// A broker in a pool.
-#[derive(Clone, Debug)]
-pub struct Member {
-    pub broker: Arc<Broker>,
-    pub weight: NonZeroU32,
-    pub backup: bool,
+    pub(super) queued: Arc<Notify>,
 }
 
 #[derive(Default)]
 pub(super) struct Judged {
     pub(super) conditions: HashMap<Arc<str>, Condition>,
-    /// No longer members, but with sessions; kept so that one that returns is the same again.
+    /// No longer members, but with sessions; kept so that one that returns is the same again, and
+    /// so that who waits at its door is let in.
     pub(super) retired: Vec<Arc<Broker>>,
     /// Clients are elsewhere whose broker was well again at once.
     pub(super) displaced: bool,
     /// When that was last seen to.
     pub(super) called_home: Option<Instant>,
-}
-
-/// How a pool's members have changed.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    pub added: Vec<Arc<str>>,
-    pub removed: Vec<Arc<str>>,
-    /// Weight or rank.
-    pub changed: Vec<Arc<str>>,
-}
-
-impl Changes {
-    pub fn is_empty(&self) -> bool {
-        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
-    }
 }
 
 impl Pool {
@@ -106,15 +80,16 @@ impl Pool {
         started: Instant,
     ) -> Self {
         let pool = Self {
-            config: config.clone(),
-            tls: config.tls.clone().map(ArcSwap::from_pointee),
+            name: config.name.clone(),
+            id: xxh3_64(config.name.as_bytes()),
             metrics: metrics.pool(&config.name),
             all_metrics: metrics.clone(),
             started,
             members: ArcSwap::from_pointee(Members {
                 epoch: 0,
+                config: Arc::new(config.clone()),
                 list: Vec::new(),
-                router: Router::new(config.balance.algorithm, &[]),
+                router: router(config.balance.algorithm, &[]),
             }),
             epoch: AtomicU64::new(0),
             judged: Mutex::default(),
@@ -126,7 +101,7 @@ impl Pool {
             queued: Arc::default(),
         };
         let mut judged = pool.judged();
-        pool.replace_members(&mut judged, &config.upstreams, &|_| {});
+        pool.replace_members(&mut judged, pool.config(), &config.upstreams, &|_| {});
         pool.judge(&mut judged, pool.started);
         drop(judged);
         pool
@@ -136,16 +111,14 @@ impl Pool {
         self.members.load_full()
     }
 
-    /// TLS to the brokers; `None` where they are reached without.
-    pub fn tls(&self) -> Option<Arc<PoolTls>> {
-        self.tls.as_ref().map(ArcSwap::load_full)
+    /// What the configuration says of it now.
+    pub fn config(&self) -> Arc<config::Pool> {
+        self.members.load().config.clone()
     }
 
-    /// Has all later dials and checks go by `tls`; nothing for a pool without.
-    pub fn renew_tls(&self, tls: &PoolTls) {
-        if let Some(held) = &self.tls {
-            held.store(Arc::new(tls.clone()));
-        }
+    /// The hash of its name, which is the same for as long as the pool is called that.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// Changes with the members.
@@ -163,18 +136,13 @@ impl Pool {
         self.moves.load(Ordering::Acquire)
     }
 
-    /// Whether it has, or may come to have, more than one broker.
-    pub fn can_have_several(&self) -> bool {
-        self.config.discover.is_some() || self.config.upstreams.len() > 1
-    }
-
-    /// The time at which one more session may be sent home, so that all workers together keep to
-    /// the pool's `rebalance.rate`.
+    /// The time at which one more session may be sent home, or from a broker that was removed, so
+    /// that all workers together keep to the pool's `rebalance.rate`.
     pub fn next_move(&self, now: Instant) -> Instant {
-        let Some(rate) = self.config.rebalance else { return now };
+        let rate = self.members.load().config.rebalance.map_or(MOVES, NonZeroU32::get);
         let mut next = self.next_move.lock().unwrap_or_else(PoisonError::into_inner);
         let at = (*next).max(now);
-        *next = at + Duration::from_secs(1) / rate.get();
+        *next = at + Duration::from_secs(1) / rate;
         at
     }
 
@@ -190,8 +158,8 @@ impl Pool {
 
     /// How far a broker is in its slow start, from 0 to 1, which is its end.
     pub fn warmth(&self, broker: &Broker, now: Instant) -> f64 {
-        let since = broker.warming_since.load(Ordering::Relaxed);
-        match self.config.slow_start {
+        let since = broker.standing.warming_since.load(Ordering::Relaxed);
+        match self.members.load().config.slow_start {
             Some(span) if since > 0 => {
                 let began = self.started + Duration::from_millis(since);
                 let elapsed = now.saturating_duration_since(began);
@@ -215,80 +183,6 @@ impl Pool {
         all.filter(|broker| broker.release(now)).count() > 0
     }
 
-    /// Makes these the pool's brokers. Those that were members already stay as they are, with their
-    /// sessions and all that is known of them. `prepare` sees each before clients can be given it.
-    pub fn set_members(
-        &self,
-        upstreams: &[config::Upstream],
-        prepare: &dyn Fn(&Broker),
-        now: Instant,
-    ) -> Changes {
-        let mut judged = self.judged();
-        let changes = self.replace_members(&mut judged, upstreams, prepare);
-        if !changes.is_empty() {
-            self.judge(&mut judged, now);
-        }
-        if !changes.removed.is_empty() || !changes.changed.is_empty() {
-            self.announce(&self.moves);
-        }
-        changes
-    }
-
-    fn replace_members(
-        &self,
-        judged: &mut Judged,
-        upstreams: &[config::Upstream],
-        prepare: &dyn Fn(&Broker),
-    ) -> Changes {
-        let before = self.members();
-        let mut leaving: HashMap<_, _> =
-            before.list.iter().map(|member| (&*member.broker.name, member)).collect();
-        let mut changes = Changes::default();
-        let mut list = Vec::with_capacity(upstreams.len());
-        for upstream in upstreams {
-            let (weight, backup) = (upstream.weight, upstream.backup);
-            let broker = if let Some(member) = leaving.remove(&*upstream.name) {
-                if (member.weight, member.backup) != (weight, backup) {
-                    changes.changed.push(upstream.name.clone());
-                }
-                member.broker.clone()
-            } else {
-                changes.added.push(upstream.name.clone());
-                let retired = judged.retired.extract_if(.., |old| old.name == upstream.name).next();
-                judged.conditions.insert(upstream.name.clone(), Condition::default());
-                retired.unwrap_or_else(|| {
-                    Arc::new(Broker::new(&self.config, upstream, &self.all_metrics, &self.queued))
-                })
-            };
-            prepare(&broker);
-            list.push(Member { broker, weight, backup });
-        }
-        for Member { broker, .. } in &before.list {
-            if leaving.contains_key(&*broker.name) {
-                changes.removed.push(broker.name.clone());
-                judged.conditions.remove(&broker.name);
-                broker.leaving.store(true, Ordering::Relaxed);
-                broker.up.store(false, Ordering::Relaxed);
-                broker.set_serving(Serving::No);
-                broker.metrics.up.set(0);
-                judged.retired.push(broker.clone());
-            }
-        }
-        if before.list.is_empty() {
-            // Those that are there from the start have not returned from anywhere.
-            for member in &list {
-                member.broker.up.store(true, Ordering::Relaxed);
-            }
-        }
-        if !changes.is_empty() {
-            let epoch = before.epoch + 1;
-            let router = router(self.config.balance.algorithm, upstreams);
-            self.members.store(Arc::new(Members { epoch, list, router }));
-            self.epoch.store(epoch, Ordering::Release);
-        }
-        changes
-    }
-
     pub(super) fn announce(&self, counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Release);
         self.bell.ring();
@@ -297,17 +191,4 @@ impl Pool {
     pub(super) fn judged(&self) -> MutexGuard<'_, Judged> {
         self.judged.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The balancers over brokers as they are configured.
-pub fn router(algorithm: Algorithm, upstreams: &[config::Upstream]) -> Router {
-    let brokers: Vec<_> = upstreams
-        .iter()
-        .map(|upstream| route::Broker {
-            name: upstream.name.clone(),
-            weight: upstream.weight,
-            backup: upstream.backup,
-        })
-        .collect();
-    Router::new(algorithm, &brokers)
 }

@@ -7,10 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use super::resolver::Service;
+use super::{members::check_weight, resolver::Service};
 use crate::{
     config::{self, Address, Upstream},
-    route::{Algorithm, KETAMA_MAX_TOTAL_WEIGHT},
+    route::KETAMA_MAX_TOTAL_WEIGHT,
 };
 
 /// The most brokers taken from one answer. A message of DNS, of 64 KiB at most, could name more.
@@ -30,7 +30,7 @@ pub(super) struct Found {
     "the brokers weigh {0} in sum; for ketama, which has 160 points for each unit, up to \
      {KETAMA_MAX_TOTAL_WEIGHT} are allowed"
 )]
-pub struct TooHeavy(u64);
+pub struct TooHeavy(pub(super) u64);
 
 /// SRV records: a broker is named by its target, and by its port too where the target has several;
 /// those of the lowest priority are primaries, all others backups.
@@ -101,10 +101,7 @@ impl Found {
         let mut names: HashSet<Arc<str>> = HashSet::new();
         let mut upstreams: Vec<_> = pool.upstreams.iter().cloned().chain(self.upstreams).collect();
         upstreams.retain(|upstream| names.insert(upstream.name.clone()));
-        let weight = upstreams.iter().map(|upstream| u64::from(upstream.weight.get())).sum();
-        if pool.balance.algorithm == Algorithm::Ketama && weight > KETAMA_MAX_TOTAL_WEIGHT {
-            return Err(TooHeavy(weight));
-        }
+        check_weight(pool.balance.algorithm, &upstreams)?;
         Ok(upstreams)
     }
 

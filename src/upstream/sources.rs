@@ -31,6 +31,7 @@ const FULL_FOR: Duration = Duration::from_secs(1);
 /// A broker's local addresses; none where it has a unix socket.
 #[derive(Debug)]
 pub(super) struct Sources {
+    pub(super) configured: Box<[IpAddr]>,
     /// Those of IPv4, then those of IPv6.
     all: Box<[Source]>,
     v4: usize,
@@ -83,6 +84,7 @@ impl Sources {
             }
         });
         Self {
+            configured: pool.source_addresses.clone().into(),
             all: sources.collect(),
             v4: v4.len(),
             turn: AtomicUsize::new(0),

@@ -133,8 +133,6 @@ fn signals_of_later_versions_do_no_harm() {
     let broker = Broker::echoing();
     let proxy = Config::of([&broker]).start();
     let mut client = Client::session(proxy.address(), "there");
-    proxy.signal(Signal::HUP);
-    proxy.wait_stderr("SIGHUP");
     proxy.signal(Signal::USR2);
     proxy.wait_stderr("SIGUSR2");
     client.echo(b"\xC0\x00");

@@ -70,7 +70,7 @@ impl Proxy {
     /// is not alive refuses the connection at once.
     pub(crate) fn connect(&self, key: &[u8], alive: &[bool], now: Instant) -> Option<Lease> {
         let mut tried = Vec::new();
-        let mut tries_left = self.pool.config.tries.get();
+        let mut tries_left = self.pool.config().tries.get();
         while tries_left > 0 {
             let load = |index| self.load(index).filter(|_| !tried.contains(&index));
             let index = self.pick(key, now).best(&load)?;
@@ -141,7 +141,7 @@ impl Proxy {
 
     /// `bounded_load`, worked out without the code that enforces it; all weights are 1.
     fn assert_fair(&self, picked: usize) {
-        let Some(factor) = self.pool.config.balance.bounded_load else { return };
+        let Some(factor) = self.pool.config().balance.bounded_load else { return };
         let loads = || (0..self.members.list.len()).filter_map(|index| self.load(index));
         let mean = f64::from(loads().sum::<u32>() + 1) / loads().count() as f64;
         let with_it = f64::from(self.load(picked).unwrap() + 1);

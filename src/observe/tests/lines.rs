@@ -126,6 +126,7 @@ fn the_words_of_routes_and_causes() {
             "no_upstream",
             "drain",
             "down",
+            "removed",
             "rebalance",
             "taken_over",
             "error",

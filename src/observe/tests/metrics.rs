@@ -181,13 +181,13 @@ fn a_forgotten_broker_leaves_nothing_behind() {
     // Eight families of counters and gauges, and three of histograms, each of which has three names.
     assert_eq!(names.len(), 8 + 3 * 3, "{names:?}");
 
-    metrics.forget_upstream("brokers", "broker-1");
+    metrics.forget_upstreams("brokers", &["broker-1"].into());
     let left = samples(&metrics);
     assert!(left == others, "{left:#?}");
 
     // One that is not there, or no longer, is nothing to forget.
-    metrics.forget_upstream("brokers", "broker-1");
-    metrics.forget_upstream("nobody", "nothing");
+    metrics.forget_upstreams("brokers", &["broker-1"].into());
+    metrics.forget_upstreams("nobody", &["nothing"].into());
     assert!(samples(&metrics) == left);
 
     // Should it come back after all, it begins anew.
@@ -224,7 +224,7 @@ fn names_that_are_escaped_are_forgotten_too() {
     let (pool, upstream) = (r"kü\che", "b\"1\n#2");
     touch(&metrics.upstream(pool, upstream));
     assert!(samples(&metrics).len() > before.len());
-    metrics.forget_upstream(pool, upstream);
+    metrics.forget_upstreams(pool, &[upstream].into());
     assert_eq!(samples(&metrics), before);
 }
 

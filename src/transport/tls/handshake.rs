@@ -3,7 +3,7 @@
 use std::{borrow::Cow, future::poll_fn, io, sync::Arc, task::Poll};
 
 use rustls::{
-    CipherSuite, ClientConfig, Error, ProtocolVersion,
+    CipherSuite, ClientConfig, Error, ProtocolVersion, ServerConfig,
     client::UnbufferedClientConnection,
     pki_types::{CertificateDer, ServerName},
     server::UnbufferedServerConnection,
@@ -11,7 +11,7 @@ use rustls::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{
-    Fault, Records, State, Tls, TlsAcceptor, client_hello,
+    Fault, Records, State, Tls, client_hello,
     connection::{Connection, Outbox},
     resumed::still_valid,
 };
@@ -55,10 +55,10 @@ pub(in crate::transport) struct Accepting {
 impl Accepting {
     /// `first` is what the client has been heard to say already.
     pub(in crate::transport) fn new(
-        acceptor: &TlsAcceptor,
+        config: &Arc<ServerConfig>,
         first: Vec<u8>,
     ) -> Result<Self, TlsError> {
-        let connection = UnbufferedServerConnection::new(acceptor.config.load_full());
+        let connection = UnbufferedServerConnection::new(config.clone());
         let connection = Connection::server(connection.map_err(|error| TlsError::of(error, &[]))?);
         Ok(Self { tls: Tls::new(connection), first, server_name: None })
     }

@@ -4,7 +4,6 @@
 //! rustls is driven without buffers of its own. What it would keep for each connection, a worker
 //! keeps once.
 
-mod acceptor;
 mod client_hello;
 mod connection;
 mod handshake;
@@ -14,7 +13,6 @@ mod tests;
 
 use std::{cell::RefCell, io, task::Poll};
 
-pub use acceptor::TlsAcceptor;
 pub(super) use handshake::Accepting;
 pub use handshake::{Connecting, TlsError};
 

@@ -36,7 +36,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// No broker is asked twice at a time. The intervals vary by a tenth, and the first check comes at
 /// some point in a tenth of one, so that neither many brokers nor many proxies go in step.
 pub async fn watch(pool: Arc<Pool>) {
-    let Some(check) = pool.config.health.active.clone().map(Arc::new) else { return };
+    let Some(check) = pool.config().health.active.clone().map(Arc::new) else { return };
     // Keyed at random, so that no two proxies, nor two runs of one, call themselves the same.
     let run = RandomState::new();
     let mut checked = HashMap::<Arc<str>, (Arc<Broker>, Task)>::new();
@@ -68,14 +68,13 @@ async fn check_forever(
     check: Arc<ActiveCheck>,
     client_id: String,
 ) {
-    let (name, upstream) = (&pool.config.name, &broker.name);
-    let header = pool.config.send_proxy_protocol;
+    let (name, upstream) = (&pool.name, &broker.name);
     let mut skipping = false;
     sleep(check.interval.mul_f64(0.1 * fastrand::f64())).await;
     loop {
         let next = Instant::now() + check.interval.mul_f64(0.9 + 0.2 * fastrand::f64());
-        let tls = pool.tls();
-        let way = Way { header, tls: tls.as_deref() };
+        let config = pool.config();
+        let way = Way { header: config.send_proxy_protocol, tls: config.tls.as_ref() };
         let outcome = probe(&check, &broker, way, &client_id).await;
         let word = match &outcome {
             Ok(()) => {
@@ -109,7 +108,7 @@ async fn check_forever(
 /// and which an operator recognizes. No other proxy, pool or broker has the same, as brokers of one
 /// cluster would take it for one client.
 fn client_id(run: &RandomState, pool: &Pool, broker: &Broker) -> String {
-    format!("mqttlb{:016x}", run.hash_one((&pool.config.name, &broker.name)))
+    format!("mqttlb{:016x}", run.hash_one((&pool.name, &broker.name)))
 }
 
 /// A task that ends when this is dropped.

@@ -58,8 +58,8 @@ fn reload(proxy: &Proxy, said: &str, times: usize) {
 }
 
 const CERTIFICATE: &str = "certificates: [{ cert: cert.pem, key: key.pem }]";
-const RENEWED: &str = "SIGHUP: certificates, keys, CAs and CRLs are those of the files now";
-const KEPT: &str = "SIGHUP: keeping the certificates that are in use";
+const RENEWED: &str = "certificates, keys, CAs and CRLs: read anew";
+const KEPT: &str = "not reloaded: the configuration stays as it was";
 
 #[test]
 fn a_certificate_is_renewed_and_a_bad_one_is_not_taken() {

@@ -1,0 +1,97 @@
+//! What a reload changes, in words.
+
+use std::{fmt::Display, sync::Arc};
+
+use crate::{config::Config, upstream::Changes};
+
+/// The most names in a line.
+const NAMES: usize = 20;
+
+/// What would take a restart, and so is refused.
+pub(super) fn beyond_reload(before: &Config, after: &Config) -> Vec<String> {
+    let needs_restart = |key: &str, before: &dyn Display, after: &dyn Display| {
+        format!("{key} cannot change without a restart: it is {before}, and would be {after}")
+    };
+    let mut faults = Vec::new();
+    let workers = [before, after].map(|config| config.runtime.workers);
+    if workers[0] != workers[1] {
+        faults.push(needs_restart("runtime.workers", &workers[0], &workers[1]));
+    }
+    let binds = [before, after].map(|config| {
+        config.admin.as_ref().map_or_else(|| "off".to_owned(), |admin| admin.bind.to_string())
+    });
+    if binds[0] != binds[1] {
+        faults.push(needs_restart("admin.bind", &binds[0], &binds[1]));
+    }
+    if before.log.format != after.log.format {
+        let formats =
+            [before, after].map(|config| format!("{:?}", config.log.format).to_lowercase());
+        faults.push(needs_restart("log.format", &formats[0], &formats[1]));
+    }
+    faults
+}
+
+/// What has changed, pools and their brokers left out.
+pub(super) fn of_all_but_pools(before: &Config, after: &Config) -> Vec<String> {
+    let mut changes = Vec::new();
+    for listener in &after.listeners {
+        let name = &listener.name;
+        let Some(old) = before.listeners.iter().find(|old| old.name == *name) else {
+            changes.push(format!("listener {name}: added, on {}", listener.bind));
+            continue;
+        };
+        if old.bind != listener.bind {
+            changes.push(format!("listener {name}: now on {}", listener.bind));
+        }
+        let pools = [&before.pools[old.pool].name, &after.pools[listener.pool].name];
+        if pools[0] != pools[1] {
+            changes.push(format!("listener {name}: to pool {}", pools[1]));
+        }
+        if old.tls.is_some() != listener.tls.is_some()
+            || old.websocket != listener.websocket
+            || old.proxy_protocol != listener.proxy_protocol
+        {
+            changes.push(format!("listener {name}: clients arrive in another way"));
+        }
+    }
+    for old in &before.listeners {
+        if !after.listeners.iter().any(|listener| listener.name == old.name) {
+            changes.push(format!("listener {}: removed", old.name));
+        }
+    }
+    let sections = [
+        ("limits", before.limits != after.limits),
+        ("timeouts", before.timeouts != after.timeouts),
+        ("dns", before.dns != after.dns),
+        ("drain", before.drain != after.drain),
+        ("access_log", before.access_log != after.access_log),
+        ("log", before.log != after.log),
+        ("admin", before.admin != after.admin),
+    ];
+    for (name, _) in sections.iter().filter(|(_, changed)| *changed) {
+        changes.push(format!("{name}: changed"));
+    }
+    changes
+}
+
+/// What has changed about a pool.
+pub(super) fn of_pool(name: &str, settings: bool, changes: &Changes) -> Vec<String> {
+    let Changes { added, removed, changed } = changes;
+    let words = [("added", added), ("removed", removed), ("changed", changed)];
+    let words = words.into_iter().filter(|(_, names)| !names.is_empty());
+    let mut lines: Vec<_> =
+        words.map(|(word, names)| format!("pool {name}: {} {word}", some_of(names))).collect();
+    if settings {
+        lines.push(format!("pool {name}: settings changed"));
+    }
+    lines
+}
+
+/// Names, for a line that can be read.
+fn some_of(names: &[Arc<str>]) -> String {
+    let text = names.iter().take(NAMES).map(|name| &**name).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMES) {
+        0 => text,
+        more => format!("{text} and {more} more"),
+    }
+}

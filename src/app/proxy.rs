@@ -1,0 +1,147 @@
+//! Everything that runs, as the control thread holds it.
+
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use tokio::{sync::mpsc, task::JoinSet};
+
+use super::{
+    certificates,
+    descriptors::{self, DescriptorLimit},
+    listeners::{Bound, Listeners},
+    pools::{self, Care},
+};
+use crate::{
+    config::Config,
+    observe::{AccessLogs, Metrics},
+    session::{Gate, Owners, Shared},
+    snapshot::Snapshot,
+    upstream::{Bell, Pool},
+    worker::{Adopting, Adoption, Setup, Worker},
+};
+
+/// Session IDs of one worker in one run: 34 years of them at 1,000 connections a second.
+const SESSION_ID_BITS: u32 = 40;
+
+pub(super) struct Proxy {
+    /// The configuration, to be read again.
+    pub(super) file: PathBuf,
+    pub(super) metrics: Metrics,
+    pub(super) current: Arc<ArcSwap<Snapshot>>,
+    pub(super) workers: Vec<Worker>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) logs: AccessLogs,
+    pub(super) listeners: Listeners,
+    pub(super) care: Care,
+    pub(super) bell: Arc<Bell>,
+    pub(super) descriptors: DescriptorLimit,
+    _tasks: JoinSet<()>,
+}
+
+impl Proxy {
+    /// Starts it; from then on clients are served. `ended` is told when a worker ends.
+    ///
+    /// # Errors
+    /// What keeps it from starting.
+    pub(super) async fn start(
+        config: &Arc<Config>,
+        file: &Path,
+        bound: Bound,
+        metrics: &Metrics,
+        ended: &mpsc::UnboundedSender<()>,
+    ) -> anyhow::Result<Self> {
+        let descriptors = DescriptorLimit::raise();
+        let bell = Arc::new(Bell::default());
+        let pool = |pool| Arc::new(Pool::new(pool, metrics, bell.clone()));
+        let pools: Vec<_> = config.pools.iter().map(pool).collect();
+        config.pools.iter().for_each(pools::check_sources);
+        let gate = Arc::new(Gate::new(&config.limits, possible(config, descriptors)));
+        let mut listeners = Listeners::default();
+        let logs = AccessLogs::open(&config.access_log, metrics.access_log_dropped())?;
+        let mut care = Care::new(&config.dns);
+        care.begin(&pools).await;
+
+        let sockets = listeners.adopt(bound);
+        let snapshot = Arc::new(Snapshot::first(config, pools, listeners.places(), metrics));
+        let shared = Shared {
+            gate: gate.clone(),
+            metrics: metrics.clone(),
+            owners: Arc::new(Owners::new(config.runtime.workers.get(), bell.clone())),
+            bell: bell.clone(),
+        };
+        // Apart from those of an earlier run and of other proxies, most likely.
+        let run = u64::from(fastrand::u16(..)) << 48;
+        let mut workers = Vec::new();
+        let (adopting, _) = mpsc::channel(1);
+        let adoptions = adoptions(&snapshot, sockets, &logs, &adopting);
+        for (index, adoption) in adoptions.into_iter().enumerate() {
+            let setup = Setup {
+                index: index as u16,
+                shared: shared.clone(),
+                adoption,
+                first_session_id: run | (index as u64) << SESSION_ID_BITS,
+            };
+            workers.push(Worker::start(setup, ended.clone()).context("cannot start a worker")?);
+        }
+        certificates::publish(config, metrics);
+        let current = Arc::new(ArcSwap::new(snapshot));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(pools::tick(current.clone()));
+        tasks.spawn(descriptors::watch(gate.clone(), metrics.clone()));
+        Ok(Self {
+            file: file.to_owned(),
+            metrics: metrics.clone(),
+            current,
+            workers,
+            gate,
+            logs,
+            listeners,
+            care,
+            bell,
+            descriptors,
+            _tasks: tasks,
+        })
+    }
+
+    /// Forgets what has no sessions left since the configuration had it last.
+    pub(super) fn tidy(&self) {
+        self.gate.forget_idle_addresses();
+        let snapshot = self.current.load();
+        for pool in snapshot.retired.iter().filter(|pool| pool.is_deserted()) {
+            self.metrics.forget_pool(&pool.name);
+        }
+        for closed in snapshot.closed.iter().filter(|it| it.metrics.connections_active.get() == 0) {
+            self.metrics.forget_listener(&closed.name);
+        }
+    }
+}
+
+/// The connections that the process' descriptors allow.
+pub(super) fn possible(config: &Config, descriptors: DescriptorLimit) -> u32 {
+    // Those that are discovered are not known yet; the reserve has room for a few.
+    let checked = config.pools.iter().filter(|pool| pool.health.active.is_some());
+    let probes = checked.map(|pool| pool.upstreams.len()).sum();
+    let workers = config.runtime.workers.get();
+    descriptors.connections(workers, probes, config.limits.max_connections)
+}
+
+/// What each worker is to go by.
+pub(super) fn adoptions(
+    snapshot: &Arc<Snapshot>,
+    mut sockets: Vec<(u64, Vec<OwnedFd>)>,
+    logs: &AccessLogs,
+    adopting: &Adopting,
+) -> Vec<Adoption> {
+    let adoption = |_| Adoption {
+        snapshot: snapshot.clone(),
+        sockets: sockets.iter_mut().filter_map(|(id, own)| Some((*id, own.pop()?))).collect(),
+        log: logs.writer(),
+        adopting: adopting.clone(),
+    };
+    (0..snapshot.config.runtime.workers.get()).map(adoption).collect()
+}

@@ -1,0 +1,39 @@
+//! Sessions whose broker, or whose pool, is no longer in the configuration: they are ended a few a
+//! second, so that their clients do not all come back at once.
+
+use std::rc::Rc;
+
+use tokio::task::spawn_local;
+
+use super::{live::Live, scan::scan, shard::Shard};
+use crate::{config::OnDown, observe::EndCause, transport::sleep};
+
+/// Starts ending them, unless that is under way.
+pub(super) fn start(shard: &Rc<Shard>) {
+    if !shard.parting.replace(true) {
+        spawn_local(part(shard.clone()));
+    }
+}
+
+/// Whether this is such a session, and its pool says that it is to end.
+pub(super) fn is_to_part(live: &Live) -> bool {
+    live.lease.broker().is_removed() && live.record.origin.pool.config().on_down == OnDown::Close
+}
+
+async fn part(shard: Rc<Shard>) {
+    let parting =
+        scan(&shard, |slot, live| is_to_part(live).then_some((slot, live.record.session)));
+    for (slot, session) in parting.await {
+        let find = || {
+            let live = shard.sessions.borrow().get(slot).cloned();
+            live.filter(|live| live.record.session == session && is_to_part(live))
+        };
+        let Some(pool) = find().map(|live| live.record.origin.pool.pool.clone()) else { continue };
+        let at = pool.next_move(shard.reactor.now());
+        sleep(&shard.reactor, at.saturating_duration_since(shard.reactor.now())).await;
+        if let Some(live) = find() {
+            live.end(EndCause::Removed);
+        }
+    }
+    shard.parting.set(false);
+}

@@ -29,6 +29,8 @@ async fn rebalance(shard: Rc<Shard>, view: Rc<PoolView>) {
         let mut candidates = scan(&shard, |slot, live| {
             let is_candidate = Rc::ptr_eq(&live.record.origin.pool, &view)
                 && live.accepted
+                // Whose broker was removed, on_down decides of.
+                && !live.lease.broker().is_removed()
                 && home(&shard, live).is_some();
             let (accepted, session) = (live.record.accepted, live.record.session);
             is_candidate.then_some(Candidate { accepted, slot, session })

@@ -162,6 +162,14 @@ impl Client {
         self.expect(bytes);
     }
 
+    /// So many bytes.
+    #[track_caller]
+    pub(crate) fn rest_of(&mut self, count: usize) -> Vec<u8> {
+        let mut read = vec![0; count];
+        self.stream.read_exact(&mut read).unwrap();
+        read
+    }
+
     /// Everything up to the end of the stream, and how it ended.
     pub(crate) fn rest(&mut self) -> (Vec<u8>, Result<(), io::ErrorKind>) {
         let mut rest = Vec::new();

@@ -240,6 +240,10 @@ impl Proxy {
         self.child.try_wait().unwrap().is_none()
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Memory of its own, in bytes: what no file stands behind.
     pub(crate) fn memory(&self) -> u64 {
         let status = fs::read_to_string(self.proc("status")).unwrap();

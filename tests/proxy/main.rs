@@ -32,6 +32,7 @@ mod proxy_protocol_in;
 mod proxy_protocol_out;
 mod proxy_protocol_tls;
 mod records;
+mod reload;
 mod retry;
 mod returning;
 mod routing;

@@ -1,6 +1,7 @@
 //! Listeners that come, go and lead elsewhere.
 
 use std::{
+    io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::net::UnixStream,
 };
@@ -65,7 +66,6 @@ fn a_unix_socket_comes_and_goes_with_its_file() {
     let unix = format!("unix:{}", file.display());
     take(&proxy, &Config::of([&broker]).bind(unix));
     let mut client = UnixStream::connect(&file).unwrap();
-    use std::io::{Read, Write};
     client.write_all(&connect(4, "local")).unwrap();
     let mut connack = [0; 4];
     client.read_exact(&mut connack).unwrap();

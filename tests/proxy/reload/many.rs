@@ -52,7 +52,7 @@ fn many_reloads_under_traffic_lose_and_leak_nothing() {
         })
         .collect();
     let reload = |n: usize| {
-        let count = if n % 2 == 0 { 3 } else { 2 };
+        let count = if n.is_multiple_of(2) { 3 } else { 2 };
         take(&proxy, &with(all, count, n));
     };
     (0..10).for_each(reload);

@@ -52,7 +52,9 @@ fn sessions(proxy: &Proxy, ids: &[String]) -> HashMap<String, Client> {
 }
 
 fn ping_all(sessions: &mut HashMap<String, Client>) {
-    sessions.values_mut().for_each(|session| session.echo(b"\xC0\x00"));
+    for session in sessions.values_mut() {
+        session.echo(b"\xC0\x00");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{says, sessions, take};
+use super::{ping_all, says, sessions, take};
 use crate::{
     client::{Client, Connect},
     config::Config,
@@ -76,7 +76,7 @@ fn on_down_keep_keeps_them() {
     // A sweep, which looks for those to end, comes once a second.
     let swept = Instant::now() + Duration::from_millis(2500);
     while Instant::now() < swept {
-        there.values_mut().for_each(|session| session.echo(b"\xC0\x00"));
+        ping_all(&mut there);
     }
     let _again = Client::session(proxy.address(), &those_of_first(&there));
     proxy.wait_metric("mqtt_lb_upstream_sessions_active", &["upstream=\"b1\""], 1.0);
@@ -138,7 +138,7 @@ fn a_pool_is_removed_and_its_sessions_end() {
         assert_eq!((&line["pool"], &line["listener"]), (&"second".into(), &"other".into()));
     }
     second.iter_mut().for_each(Client::expect_end);
-    first.values_mut().for_each(|session| session.echo(b"\xC0\x00"));
+    ping_all(&mut first);
     Client::session(proxy.address_of("other"), "through-the-other");
     assert_eq!(proxy.wait_end("through-the-other")["pool"], "brokers");
     wait_for("the removed pool's metrics to be gone", || {

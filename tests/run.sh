@@ -81,6 +81,8 @@ install_packages() {
     wanted+=(chromium)
     # For the network that loses packets.
     wanted+=(iproute2 nftables)
+    # They read what is in deploy/ for them; procps has the kill of a unit.
+    wanted+=(ca-certificates keepalived procps systemd)
     if ! command -v node >/dev/null; then wanted+=(nodejs); fi
     if ! command -v npm >/dev/null; then wanted+=(npm); fi
   fi

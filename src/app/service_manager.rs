@@ -53,7 +53,7 @@ pub(super) async fn follow_drain(gate: &Gate) -> Infallible {
     let mut progress = interval(PROGRESS);
     loop {
         progress.tick().await;
-        tell(&format!("STATUS=Draining: {} connections left\n", gate.open()));
+        tell(&format!("STATUS=Draining, connections left: {}\n", gate.open()));
     }
 }
 

@@ -1,12 +1,14 @@
 //! The command line.
 
 mod check;
+mod manual;
 mod route;
 mod run;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 /// Failed while running.
 const FAILED: u8 = 1;
@@ -60,6 +62,13 @@ enum Command {
     /// Show the brokers that a client ID belongs to, in the order they would be tried.
     #[command(after_help = ROUTE_EXAMPLES)]
     Route(route::RouteArgs),
+    /// Print completions for a shell, such as `mqtt-lb completions bash`.
+    Completions { shell: Shell },
+    /// Write the manual's pages to a folder, such as `mqtt-lb man /usr/local/share/man/man1`.
+    Man {
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -75,5 +84,7 @@ pub fn main() -> ExitCode {
         Command::Run(file) => run::run(&file.config),
         Command::Check(file) => check::check(&file.config),
         Command::Route(args) => route::route(&args),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { folder } => manual::man(&folder),
     }
 }

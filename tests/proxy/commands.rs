@@ -162,3 +162,23 @@ fn route_against_another_configuration() {
     let text = against("fewer.yaml", &[]);
     assert!(text.contains(&format!("c -> a: {}\n", to("a"))), "{text}");
 }
+
+/// What packages ship: completions, and a page of the manual for each command.
+#[test]
+fn manual() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, out, said) = told(&run(&["completions", shell], ""));
+        assert_eq!((code, said.as_str()), (0, ""));
+        for word in ["mqtt-lb", "route", "against"] {
+            assert!(out.contains(word), "{shell}: no {word}");
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man1");
+    assert_eq!(told(&run(&["man", pages.to_str().unwrap()], "")).0, 0);
+    for (page, part) in [("mqtt-lb", "First steps"), ("mqtt-lb-run", "SIGUSR1")] {
+        let text = fs::read_to_string(pages.join(format!("{page}.1"))).unwrap();
+        assert!(text.contains(".TH ") && text.contains(part), "{text}");
+    }
+    assert_eq!(told(&run(&["man", "/dev/null/man1"], "")).0, 1);
+}

@@ -74,7 +74,7 @@ fn start_reload_drain_end() {
     proxy.signal(Signal::TERM);
     // The drain, and what comes after it: systemd kills nobody before that.
     assert_eq!(manager.hear(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=115000000\nSTATUS=Draining\n");
-    assert_eq!(manager.hear(), "STATUS=Draining: 2 connections left\n");
+    assert_eq!(manager.hear(), "STATUS=Draining, connections left: 2\n");
     drop(clients);
     assert_eq!(proxy.wait_exit().code(), Some(0));
 }

@@ -14,8 +14,11 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::certificates::{self, Certificates};
-use crate::{observe::AccessLogs, session::Gate, worker::Worker};
+use super::{
+    admin::ReloadsAsked,
+    certificates::{self, Certificates},
+};
+use crate::{admin::ReloadOutcome, observe::AccessLogs, session::Gate, worker::Worker};
 
 /// How often counters of client addresses are tidied.
 const TIDY: Duration = Duration::from_secs(10);
@@ -32,6 +35,7 @@ pub(super) struct Control {
     pub(super) drain: Duration,
     pub(super) draining: Arc<AtomicBool>,
     pub(super) certificates: Certificates,
+    pub(super) reloads_asked: ReloadsAsked,
 }
 
 impl Control {
@@ -52,6 +56,13 @@ impl Control {
                     logs.reopen();
                 }
                 _ = reload.recv() => self.certificates.renew(),
+                Some(request) = self.reloads_asked.requests.recv() => {
+                    let faults = vec!["reload is not available yet".to_owned()];
+                    let outcome = ReloadOutcome::Refused { faults };
+                    self.reloads_asked.note(&outcome);
+                    // Nobody waits any more if the client has left.
+                    let _ = request.reply.send(outcome);
+                }
                 _ = upgrade.recv() => tracing::warn!("SIGUSR2: upgrade is not available yet"),
                 _ = tidy.tick() => self.gate.forget_idle_addresses(),
                 _ = look.tick() => self.certificates.look(),

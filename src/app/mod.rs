@@ -1,6 +1,7 @@
 //! The composition root: a configuration becomes workers and a control thread, until a signal ends
 //! them.
 
+mod admin;
 mod certificates;
 mod control;
 mod descriptors;
@@ -9,22 +10,20 @@ mod resolve;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use certificates::Certificates;
 use tokio::{runtime, sync::mpsc};
 
 use crate::{
-    admin::{self, AdminListener, AdminState, Readiness},
+    admin::AdminListener,
     config::Config,
     listener::{self, Listening},
-    observe::{AccessLogs, Metrics},
+    observe::{AccessLogs, Metrics, ProgramLog},
     session::{Gate, Origin, Owners, Shared},
     snapshot::Snapshot,
     transport::TcpOptions,
@@ -43,14 +42,14 @@ const SESSION_ID_BITS: u32 = 40;
 ///
 /// # Errors
 /// What keeps it from starting, or a worker that failed.
-pub fn run(config: Config, file: &Path) -> anyhow::Result<()> {
-    // The main thread is the control thread: admin, signals and look-ups, apart from the workers,
-    // so that they answer when those are saturated.
+pub fn run(config: Config, file: &Path, log: &ProgramLog) -> anyhow::Result<()> {
+    // The main thread is the control thread: signals, checks and look-ups, apart from the workers,
+    // so that they are seen to when those are saturated.
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run_here(&Arc::new(config), file))
+    runtime.block_on(run_here(&Arc::new(config), file, log))
 }
 
-async fn run_here(config: &Arc<Config>, file: &Path) -> anyhow::Result<()> {
+async fn run_here(config: &Arc<Config>, file: &Path, log: &ProgramLog) -> anyhow::Result<()> {
     let descriptors = descriptors::raise_limit();
     let metrics = Metrics::new();
     let bell = Arc::new(Bell::default());
@@ -59,15 +58,13 @@ async fn run_here(config: &Arc<Config>, file: &Path) -> anyhow::Result<()> {
     for pool in &config.pools {
         pools::check_sources(pool);
     }
+    let connections_possible = descriptors::connections(
+        descriptors,
+        config.runtime.workers.get(),
+        checked_brokers(config),
+    );
     let shared = Shared {
-        gate: Arc::new(Gate::new(
-            &config.limits,
-            descriptors::connections(
-                descriptors,
-                config.runtime.workers.get(),
-                checked_brokers(config),
-            ),
-        )),
+        gate: Arc::new(Gate::new(&config.limits, connections_possible)),
         pools: pools.clone(),
         limits: config.limits,
         timeouts: config.timeouts,
@@ -78,17 +75,7 @@ async fn run_here(config: &Arc<Config>, file: &Path) -> anyhow::Result<()> {
     let listening = bind_all(config)?;
     let socket_files: Vec<_> = listening.iter().filter_map(Listening::socket_file).collect();
     let draining = Arc::new(AtomicBool::new(false));
-    let admin = match &config.admin {
-        Some(admin) => Some((
-            AdminListener::bind(&admin.bind)?,
-            AdminState {
-                metrics: metrics.clone(),
-                token: admin.token.clone(),
-                readiness: readiness(draining.clone(), pools.clone()),
-            },
-        )),
-        None => None,
-    };
+    let admin = config.admin.as_ref().map(|admin| AdminListener::bind(&admin.bind)).transpose()?;
     let logs = AccessLogs::open(&config.access_log, metrics.access_log_dropped())?;
     let mut tasks = resolve::start(&pools, &config.dns).await;
 
@@ -101,12 +88,20 @@ async fn run_here(config: &Arc<Config>, file: &Path) -> anyhow::Result<()> {
     let certificates = Certificates::new(config, file, &arrivals, &pools, &metrics);
     let workers = start_workers(&snapshot, &shared, listening, &logs, &ended)?;
     drop(ended);
-    let admin = admin.map(|(listener, state)| {
-        if let Some(address) = listener.local_addr() {
-            tracing::info!(%address, "admin listening");
-        }
-        tokio::spawn(admin::serve(listener, state, std::future::pending()))
-    });
+    let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
+    let (reloads, reloads_asked) = admin::reloads();
+    let about = admin::About {
+        file,
+        snapshot: &snapshot,
+        metrics: &metrics,
+        gate: &shared.gate,
+        draining: &draining,
+        log,
+        reloads,
+        descriptors,
+        connections_possible,
+    };
+    let admin = admin.map(|listener| admin::start(listener, config, about)).transpose()?;
     for pool in pools.iter().filter(|pool| pool.config.admission.is_some()) {
         tasks.spawn(pools::admit(pool.clone()));
     }
@@ -121,12 +116,11 @@ async fn run_here(config: &Arc<Config>, file: &Path) -> anyhow::Result<()> {
         drain: config.drain.timeout,
         draining,
         certificates,
+        reloads_asked,
     };
     let outcome = control.run(&logs).await;
     drop(tasks);
-    if let Some(admin) = admin {
-        admin.abort();
-    }
+    drop(admin);
     logs.close(LOG_PATIENCE);
     remove(socket_files);
     outcome
@@ -184,21 +178,6 @@ fn start_workers(
         tracing::info!(listener = %name, address = %bind, "listening");
     }
     Ok(workers)
-}
-
-fn readiness(
-    draining: Arc<AtomicBool>,
-    pools: Vec<Arc<Pool>>,
-) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
-    Arc::new(move || {
-        if draining.load(Ordering::Relaxed) {
-            Readiness::NotReady("draining")
-        } else if pools.iter().any(|pool| pool.can_serve()) {
-            Readiness::Ready
-        } else {
-            Readiness::NotReady("no pool has a broker that takes sessions")
-        }
-    })
 }
 
 fn remove(socket_files: Vec<PathBuf>) {

@@ -13,6 +13,7 @@ use super::{FAILED, check};
 use crate::{
     app,
     config::{Log, LogLevel, ProgramLogFormat},
+    observe::ProgramLog,
 };
 
 /// The crates that look up names in DNS.
@@ -23,8 +24,9 @@ pub(super) fn run(file: &Path) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    start_log(config.log);
-    match app::run(config, file) {
+    let log = ProgramLog::default();
+    start_log(config.log, &log);
+    match app::run(config, file, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -33,8 +35,9 @@ pub(super) fn run(file: &Path) -> ExitCode {
     }
 }
 
-/// The program's own log goes to standard error: journald and containers collect it there.
-fn start_log(log: Log) {
+/// The program's own log goes to standard error: journald and containers collect it there. Its last
+/// lines are kept in `recent` as well.
+fn start_log(log: Log, recent: &ProgramLog) {
     let level = match log.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -55,5 +58,5 @@ fn start_log(log: Log) {
     let resolver = if level >= LevelFilter::DEBUG { level } else { LevelFilter::OFF };
     let levels = RESOLVER.map(|target| (target, resolver));
     let levels = Targets::new().with_default(level).with_targets(levels);
-    tracing_subscriber::registry().with(levels).with(lines).init();
+    tracing_subscriber::registry().with(levels).with(lines).with(recent.clone()).init();
 }

@@ -5,6 +5,8 @@ mod entry;
 mod families;
 mod format;
 mod metrics;
+mod program_log;
+mod readings;
 mod sink;
 mod upstream_metrics;
 mod value;
@@ -13,8 +15,10 @@ pub use access_log::{AccessLogs, LogWriter};
 pub use entry::{
     EndBy, EndCause, EndPhase, Endpoint, Entry, Event, RouteKind, Transport, field_names,
 };
-pub use format::{Template, TemplateError};
+pub use format::{Template, TemplateError, rfc3339};
 pub use metrics::{ListenerMetrics, Metrics, PoolMetrics};
+pub use program_log::{LogLine, ProgramLog};
+pub use readings::{Counts, EndCount};
 pub use sink::OpenError;
 pub use upstream_metrics::{TryOutcome, UpstreamMetrics};
 

@@ -17,6 +17,7 @@ use super::{
     bell::Bell,
     broker::{Broker, Serving},
     condition::Condition,
+    overrides::Overrides,
 };
 use crate::{
     config::{self, PoolTls},
@@ -62,13 +63,17 @@ pub struct Members {
 #[derive(Clone, Debug)]
 pub struct Member {
     pub broker: Arc<Broker>,
+    /// The one in force: the operator's where there is one, else the configured one.
     pub weight: NonZeroU32,
+    /// What the configuration or DNS says.
+    pub configured_weight: NonZeroU32,
     pub backup: bool,
 }
 
 #[derive(Default)]
 pub(super) struct Judged {
     pub(super) conditions: HashMap<Arc<str>, Condition>,
+    pub(super) overrides: Overrides,
     /// No longer members, but with sessions; kept so that one that returns is the same again.
     pub(super) retired: Vec<Arc<Broker>>,
     /// Clients are elsewhere whose broker was well again at once.
@@ -245,10 +250,13 @@ impl Pool {
             before.list.iter().map(|member| (&*member.broker.name, member)).collect();
         let mut changes = Changes::default();
         let mut list = Vec::with_capacity(upstreams.len());
+        judged.overrides.check(&self.config, upstreams);
         for upstream in upstreams {
-            let (weight, backup) = (upstream.weight, upstream.backup);
+            let (configured_weight, backup) = (upstream.weight, upstream.backup);
+            let weight = judged.overrides.weight_of(upstream);
             let broker = if let Some(member) = leaving.remove(&*upstream.name) {
-                if (member.weight, member.backup) != (weight, backup) {
+                let before = (member.weight, member.configured_weight, member.backup);
+                if before != (weight, configured_weight, backup) {
                     changes.changed.push(upstream.name.clone());
                 }
                 member.broker.clone()
@@ -261,12 +269,13 @@ impl Pool {
                 })
             };
             prepare(&broker);
-            list.push(Member { broker, weight, backup });
+            list.push(Member { broker, weight, configured_weight, backup });
         }
         for Member { broker, .. } in &before.list {
             if leaving.contains_key(&*broker.name) {
                 changes.removed.push(broker.name.clone());
                 judged.conditions.remove(&broker.name);
+                judged.overrides.forget(&broker.name);
                 broker.leaving.store(true, Ordering::Relaxed);
                 broker.up.store(false, Ordering::Relaxed);
                 broker.set_serving(Serving::No);
@@ -281,12 +290,25 @@ impl Pool {
             }
         }
         if !changes.is_empty() {
-            let epoch = before.epoch + 1;
-            let router = router(self.config.balance.algorithm, upstreams);
-            self.members.store(Arc::new(Members { epoch, list, router }));
-            self.epoch.store(epoch, Ordering::Release);
+            self.store_members(list);
         }
         changes
+    }
+
+    /// Makes these the members; to be called by who holds `judged`.
+    pub(super) fn store_members(&self, list: Vec<Member>) {
+        let epoch = self.members.load().epoch + 1;
+        let brokers: Vec<_> = list
+            .iter()
+            .map(|Member { broker, weight, backup, .. }| route::Broker {
+                name: broker.name.clone(),
+                weight: *weight,
+                backup: *backup,
+            })
+            .collect();
+        let router = Router::new(self.config.balance.algorithm, &brokers);
+        self.members.store(Arc::new(Members { epoch, list, router }));
+        self.epoch.store(epoch, Ordering::Release);
     }
 
     pub(super) fn announce(&self, counter: &AtomicU64) {

@@ -30,7 +30,7 @@ pub(super) struct Found {
     "the brokers weigh {0} in sum; for ketama, which has 160 points for each unit, up to \
      {KETAMA_MAX_TOTAL_WEIGHT} are allowed"
 )]
-pub struct TooHeavy(u64);
+pub struct TooHeavy(pub(super) u64);
 
 /// SRV records: a broker is named by its target, and by its port too where the target has several;
 /// those of the lowest priority are primaries, all others backups.

@@ -19,7 +19,7 @@ use tokio::{sync::mpsc::UnboundedSender, task::LocalSet};
 use crate::{
     listener,
     observe::{EndCause, LogWriter},
-    session::{self, Origin, Shard, Shared},
+    session::{self, Ask, Origin, Question, Shard, Shared},
     transport::{Acceptor, Notify, Reactor},
 };
 
@@ -61,10 +61,10 @@ impl Drop for Ended {
 }
 
 /// What a worker can be told.
-#[derive(Clone, Copy, Debug)]
 enum Order {
     Drain,
     EndSessions,
+    Answer(Question),
     Stop,
 }
 
@@ -99,6 +99,16 @@ impl Worker {
     /// Ends the sessions and handshakes that are left.
     pub fn end_sessions(&self) {
         self.order(Order::EndSessions);
+    }
+
+    /// The way to ask it something.
+    pub fn asker(&self) -> Ask {
+        let (orders, notify) = (self.orders.clone(), self.notify.clone());
+        // The answer of a worker that has ended is that there is none.
+        Box::new(move |question| {
+            let _ = orders.send(Order::Answer(question));
+            Waker::from(notify.clone()).wake();
+        })
     }
 
     /// Leaves everything where it is.
@@ -145,6 +155,10 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
                     Order::Drain => {
                         draining = true;
                         accepting.drain(..).for_each(|task| task.abort());
+                    }
+                    Order::Answer(question) => {
+                        let _tasks = tasks.enter();
+                        session::answer(&shard, question);
                     }
                     Order::EndSessions => session::end_all(&shard, EndCause::Drain),
                     Order::Stop => {

@@ -13,6 +13,7 @@ mod route;
 mod routes;
 mod scrape;
 mod server;
+mod sessions;
 mod status;
 mod upstreams;
 
@@ -31,7 +32,7 @@ pub use server::AdminThread;
 use crate::{
     config::Secret,
     observe::{Metrics, ProgramLog},
-    session::Gate,
+    session::{Gate, Inspector},
     snapshot::Snapshot,
 };
 
@@ -43,6 +44,7 @@ pub struct AdminState {
     /// Set once the proxy takes no new connections.
     pub draining: Arc<AtomicBool>,
     pub log: ProgramLog,
+    pub sessions: Inspector,
     pub reloads: Reloads,
     /// The bearer token (RFC 6750) that all asks for but health and the dashboard's own files.
     pub token: Option<Secret>,

@@ -12,9 +12,10 @@ use super::{
     AdminState,
     answer::{Answer, Refusal, json},
     request::Query,
+    sessions::{Session, of_client},
     upstreams::find_pool,
 };
-use crate::{route::Client, upstream::Pool};
+use crate::{route::Client, session::Filter, upstream::Pool};
 
 #[derive(Serialize)]
 struct Routes<'a> {
@@ -28,6 +29,8 @@ struct PoolRoute {
     order: Vec<Candidate>,
     #[serde(skip_serializing_if = "Option::is_none")]
     goes_to: Option<Arc<str>>,
+    /// Where the client is now.
+    sessions: Vec<Session>,
     /// Why there is no order.
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
@@ -39,7 +42,6 @@ struct Candidate {
     serving: bool,
 }
 
-#[expect(clippy::unused_async)]
 pub(super) async fn get(state: &AdminState, query: Option<&str>) -> Result<Answer, Refusal> {
     let query = Query::parse(query, &["client_id", "username", "source", "tls_cn", "sni", "pool"])?;
     let client_id = query.text("client_id").ok_or_else(|| {
@@ -58,12 +60,18 @@ pub(super) async fn get(state: &AdminState, query: Option<&str>) -> Result<Answe
         Some(name) => vec![find_pool(state, name)?],
         None => state.snapshot.load().pools.clone(),
     };
-    let pools = pools.iter().map(|pool| PoolRoute::new(pool, &client)).collect();
+    let filter = Filter { client_id: Some(client_id.to_owned()), ..Filter::default() };
+    let found = of_client(state, &filter).await?;
+    let pool = |pool: &Arc<Pool>| {
+        let here = found.iter().filter(|seen| seen.pool == pool.config.name).cloned();
+        PoolRoute::new(pool, &client, here.map(Session::from).collect())
+    };
+    let pools = pools.iter().map(pool).collect();
     Ok(json(&Routes { client_id, pools }))
 }
 
 impl PoolRoute {
-    fn new(pool: &Pool, client: &Client<'_>) -> Self {
+    fn new(pool: &Pool, client: &Client<'_>, sessions: Vec<Session>) -> Self {
         let name = pool.config.name.clone();
         match pool.forecast(client, Instant::now()) {
             Ok(forecast) => Self {
@@ -77,10 +85,12 @@ impl PoolRoute {
                     })
                     .collect(),
                 goes_to: forecast.goes_to.map(|broker| broker.name.clone()),
+                sessions,
                 why: None,
             },
             Err(why) => {
-                Self { pool: name, order: Vec::new(), goes_to: None, why: Some(why.to_string()) }
+                let why = Some(why.to_string());
+                Self { pool: name, order: Vec::new(), goes_to: None, sessions, why }
             }
         }
     }

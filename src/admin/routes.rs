@@ -11,7 +11,7 @@ use super::{
     request::decoded,
     route,
     scrape::Scrape,
-    status, upstreams,
+    sessions, status, upstreams,
 };
 
 /// What requests are answered from.
@@ -30,6 +30,8 @@ enum Resource {
     Status,
     Upstreams,
     Upstream { pool: String, name: String },
+    Sessions,
+    Session(String),
     Route,
     Log,
     Reload,
@@ -70,6 +72,8 @@ async fn respond(
         Resource::Upstream { pool, name } => {
             upstreams::patch(state, query, &pool, &name, &head.headers, body).await
         }
+        Resource::Sessions => sessions::get(state, query).await,
+        Resource::Session(id) => sessions::delete(state, query, &id).await,
         Resource::Route => route::get(state, query).await,
         Resource::Log => log::get(state, query),
         Resource::Reload => reload::post(state, query).await,
@@ -100,6 +104,8 @@ impl Resource {
                 ["pools", pool, "upstreams", name] => {
                     Self::Upstream { pool: part(pool)?, name: part(name)? }
                 }
+                ["sessions"] => Self::Sessions,
+                ["sessions", id] => Self::Session(part(id)?),
                 ["route"] => Self::Route,
                 ["log"] => Self::Log,
                 ["reload"] => Self::Reload,
@@ -114,6 +120,7 @@ impl Resource {
     fn allow(&self) -> &'static str {
         match self {
             Self::Upstream { .. } => "PATCH",
+            Self::Session(_) => "DELETE",
             Self::Reload => "POST",
             _ => "GET, HEAD",
         }

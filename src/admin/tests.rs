@@ -18,6 +18,7 @@ use tokio::{
 use super::{server::serve, *};
 use crate::{
     config::{Bind, Config},
+    session::Owners,
     upstream::Pool,
 };
 
@@ -42,6 +43,7 @@ fn state(token: Option<&str>) -> AdminState {
         gate: Arc::new(Gate::new(&config.limits, 10)),
         draining: Arc::default(),
         log: ProgramLog::default(),
+        sessions: Inspector::new(Vec::new(), Arc::new(Owners::new(0, Arc::default()))),
         reloads: Reloads::new(mpsc::channel(1).0, Arc::default()),
         token: token.map(Secret::new),
         config_file: "t.yaml".into(),

@@ -16,7 +16,7 @@ use crate::{
     },
     config::Config,
     observe::{Metrics, ProgramLog},
-    session::Gate,
+    session::{Gate, Inspector},
     snapshot::Snapshot,
 };
 
@@ -59,6 +59,7 @@ pub(super) struct About<'a> {
     pub(super) gate: &'a Arc<Gate>,
     pub(super) draining: &'a Arc<AtomicBool>,
     pub(super) log: &'a ProgramLog,
+    pub(super) sessions: Inspector,
     pub(super) reloads: Reloads,
     /// The process' limit.
     pub(super) descriptors: u64,
@@ -78,6 +79,7 @@ pub(super) fn start(
         gate: about.gate.clone(),
         draining: about.draining.clone(),
         log: about.log.clone(),
+        sessions: about.sessions,
         reloads: about.reloads,
         token: config.admin.as_ref().and_then(|admin| admin.token.clone()),
         config_file: absolute(about.file).unwrap_or_else(|_| about.file.to_owned()),

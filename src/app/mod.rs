@@ -24,7 +24,7 @@ use crate::{
     config::Config,
     listener::{self, Listening},
     observe::{AccessLogs, Metrics, ProgramLog},
-    session::{Gate, Origin, Owners, Shared},
+    session::{Gate, Inspector, Origin, Owners, SESSION_ID_BITS, Shared},
     snapshot::Snapshot,
     transport::TcpOptions,
     upstream::{self, Bell, Pool},
@@ -33,9 +33,6 @@ use crate::{
 
 /// How long the access logs' writers may take for what is left at the end.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Session IDs of one worker in one run: 34 years of them at 1,000 connections a second.
-const SESSION_ID_BITS: u32 = 40;
 
 /// Runs the proxy until it is told to end. `file` is what the configuration was read from, and is
 /// read again for new certificates.
@@ -97,6 +94,10 @@ async fn run_here(config: &Arc<Config>, file: &Path, log: &ProgramLog) -> anyhow
         gate: &shared.gate,
         draining: &draining,
         log,
+        sessions: Inspector::new(
+            workers.iter().map(Worker::asker).collect(),
+            shared.owners.clone(),
+        ),
         reloads,
         descriptors,
         connections_possible,

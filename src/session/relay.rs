@@ -94,12 +94,11 @@ fn claim(shard: &Shard, live: &Live, slot: usize) {
     }
 }
 
-/// The client whose sessions on several brokers are told apart: one that was accepted, has an ID,
-/// and has more than one broker to be on.
+/// The client whose sessions on several brokers are told apart: one that was accepted, and has an ID.
 fn guarded(live: &Live) -> Option<(ClientHash, &str)> {
     let origin = &live.record.origin;
     let client_id = live.record.client.as_ref()?.client_id();
-    let guarded = live.accepted && origin.several_brokers && !client_id.is_empty();
+    let guarded = live.accepted && !client_id.is_empty();
     guarded.then(|| (ClientHash::new(origin.pool, client_id), client_id))
 }
 
@@ -174,6 +173,7 @@ impl Flows {
             EndCause::Idle => Goodbye::KeepAliveTimeout,
             EndCause::Drain => Goodbye::ServerShuttingDown,
             EndCause::TakenOver => Goodbye::SessionTakenOver,
+            EndCause::Kicked => Goodbye::AdministrativeAction,
             EndCause::Down | EndCause::Rebalance => Goodbye::UseAnotherServer,
             _ => return,
         };

@@ -25,7 +25,7 @@ use crate::{
     config::Config,
     listener::{self, Door},
     observe::{EndCause, LogWriter},
-    session::{self, Origin, Shard, Shared, Terms},
+    session::{self, Ask, Origin, Question, Shard, Shared, Terms},
     snapshot::{Entrance, Snapshot},
     transport::{Acceptor, Notify, Reactor},
 };
@@ -83,6 +83,7 @@ enum Order {
     Adopt(Box<Adoption>),
     Drain,
     EndSessions,
+    Answer(Question),
     Stop,
 }
 
@@ -122,6 +123,16 @@ impl Worker {
     /// Ends the sessions and handshakes that are left.
     pub fn end_sessions(&self) {
         self.order(Order::EndSessions);
+    }
+
+    /// The way to ask it something.
+    pub fn asker(&self) -> Ask {
+        let (orders, notify) = (self.orders.clone(), self.notify.clone());
+        // The answer of a worker that has ended is that there is none.
+        Box::new(move |question| {
+            let _ = orders.send(Order::Answer(question));
+            Waker::from(notify.clone()).wake();
+        })
     }
 
     /// Leaves everything where it is.
@@ -179,6 +190,7 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
                         draining = true;
                         doors = Doors::default();
                     }
+                    Order::Answer(question) => session::answer(&shard, question),
                     Order::EndSessions => session::end_all(&shard, EndCause::Drain),
                     Order::Stop => {
                         shard.log.hand_over(EXIT_PATIENCE);

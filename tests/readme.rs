@@ -89,17 +89,21 @@ fn completed(text: &str) -> Value {
 /// Writes the certificates and keys that a configuration names, all of them one and the same.
 fn write_files(folder: &Path, config: &Value, certificate: &str, key: &str) {
     match config {
-        Value::String(name) if name.ends_with(".pem") => {
+        Value::String(name) if name.contains(".pem") => {
             fs::write(folder.join(name), certificate).unwrap();
         }
-        Value::String(name) if name.ends_with(".key") => {
+        Value::String(name) if name.contains(".key") => {
             fs::write(folder.join(name), key).unwrap();
         }
         Value::Sequence(all) => {
-            all.iter().for_each(|value| write_files(folder, value, certificate, key));
+            for value in all {
+                write_files(folder, value, certificate, key);
+            }
         }
         Value::Mapping(all) => {
-            all.values().for_each(|value| write_files(folder, value, certificate, key));
+            for value in all.values() {
+                write_files(folder, value, certificate, key);
+            }
         }
         _ => {}
     }

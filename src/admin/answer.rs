@@ -1,76 +1,104 @@
-//! From a request to its answer.
-
-use std::hint::black_box;
+//! Answers, and the refusals among them.
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode,
-    header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE},
+    Response, StatusCode,
+    header::{
+        ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+        X_CONTENT_TYPE_OPTIONS,
+    },
 };
-
-use super::{AdminState, Readiness};
+use serde::Serialize;
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
-/// Answers GET and HEAD for `/metrics`, `/livez` and `/readyz`; hyper leaves out a HEAD's body.
-///
-/// `/livez` and `/readyz` ask for no token: they tell nothing, and probes seldom can send one.
-pub(super) fn answer<B>(request: &Request<B>, state: &AdminState) -> Answer {
-    let path = request.uri().path();
-    if !matches!(path, "/metrics" | "/livez" | "/readyz") {
-        return text(StatusCode::NOT_FOUND, "not found: try /metrics, /livez or /readyz\n");
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+
+/// Why a request is not done.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    /// What happened, and what to do.
+    error: String,
+    /// What is wrong with a configuration.
+    faults: Option<Vec<String>>,
+    /// The methods that the resource has, where it has not the one that was asked for.
+    allow: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct ErrorBody {
+    error: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    faults: Option<Vec<String>>,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self { status, error: error.into(), faults: None, allow: None }
     }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let refusal = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-        return with(refusal, ALLOW, "GET, HEAD");
+
+    pub(super) fn bad_request(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error)
     }
-    match path {
-        "/livez" => text(StatusCode::OK, "ok\n"),
-        "/readyz" => match (state.readiness)() {
-            Readiness::Ready => text(StatusCode::OK, "ok\n"),
-            Readiness::NotReady(why) => {
-                text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n"))
-            }
-        },
-        _ if !may_read(state, request.headers()) => {
-            let refusal = text(StatusCode::UNAUTHORIZED, "a bearer token is needed\n");
-            with(refusal, WWW_AUTHENTICATE, "Bearer")
+
+    pub(super) fn not_found(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, error)
+    }
+
+    pub(super) fn method(allow: &'static str) -> Self {
+        let error = format!("this has no such method; allowed: {allow}");
+        Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, error) }
+    }
+
+    pub(super) fn with_faults(self, faults: Vec<String>) -> Self {
+        Self { faults: Some(faults), ..self }
+    }
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        let Refusal { status, error, faults, allow } = refusal;
+        let mut answer = json(&ErrorBody { error, faults });
+        *answer.status_mut() = status;
+        if let Some(allow) = allow {
+            answer = with(answer, ALLOW, allow);
         }
-        _ => with(
-            text(StatusCode::OK, state.metrics.render()),
-            CONTENT_TYPE,
-            "text/plain; version=0.0.4; charset=utf-8",
-        ),
+        if status == StatusCode::UNAUTHORIZED {
+            // RFC 6750, section 3.
+            answer = with(answer, WWW_AUTHENTICATE, "Bearer");
+        }
+        answer
     }
 }
 
-fn may_read(state: &AdminState, headers: &HeaderMap) -> bool {
-    let Some(token) = &state.token else { return true };
-    let given = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
-    given.is_some_and(|given| is_same(given, token.reveal().as_bytes()))
+pub(super) fn json(body: &impl Serialize) -> Answer {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => content(bytes, "application/json"),
+        Err(error) => {
+            // No type of ours has a map with keys that are no strings, which is what can fail.
+            tracing::error!(%error, "an answer cannot be written");
+            let mut answer = content("{\"error\":\"internal\"}", "application/json");
+            *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            answer
+        }
+    }
 }
 
-/// The token of an `Authorization` header (RFC 6750, section 2.1); the scheme is in any case
-/// (RFC 9110, section 11.1).
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
-}
-
-/// Compares in a time that tells only whether the lengths are equal.
-fn is_same(given: &[u8], wanted: &[u8]) -> bool {
-    let differing = given.iter().zip(wanted).fold(0, |bits, (a, b)| black_box(bits | (a ^ b)));
-    given.len() == wanted.len() && differing == 0
-}
-
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    let mut answer = content(body, TEXT);
     *answer.status_mut() = status;
-    with(answer, CONTENT_TYPE, "text/plain; charset=utf-8")
+    answer
 }
 
-fn with(mut answer: Answer, name: HeaderName, value: &'static str) -> Answer {
+/// All answers are of this moment, and what they say they are.
+pub(super) fn content(body: impl Into<Bytes>, media_type: &'static str) -> Answer {
+    let answer = with(Response::new(Full::new(body.into())), CONTENT_TYPE, media_type);
+    with(with(answer, CACHE_CONTROL, "no-store"), X_CONTENT_TYPE_OPTIONS, "nosniff")
+}
+
+pub(super) fn with(mut answer: Answer, name: HeaderName, value: &'static str) -> Answer {
     answer.headers_mut().insert(name, HeaderValue::from_static(value));
     answer
 }

@@ -3,11 +3,12 @@
 use std::{
     fs,
     io::{self, ErrorKind},
-    net::SocketAddr,
+    net::{self, SocketAddr},
     os::unix::{self, fs::FileTypeExt},
     path::{Path, PathBuf},
 };
 
+use rustix::net::listen;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::config::Bind;
@@ -20,12 +21,24 @@ pub struct BindError {
     error: io::Error,
 }
 
-/// The admin listener's socket; a unix socket's file is removed with it.
-pub struct AdminListener(Inner);
+/// The admin listener's socket, open but not served yet; a unix socket's file is removed with it.
+pub struct AdminListener {
+    socket: Socket,
+    file: Option<SocketFile>,
+}
 
-enum Inner {
+enum Socket {
+    Tcp(net::TcpListener),
+    Unix(unix::net::UnixListener),
+}
+
+/// Removed when it is dropped.
+pub(super) struct SocketFile(PathBuf);
+
+/// The socket as an event loop has it.
+pub(super) enum Listener {
     Tcp(TcpListener),
-    Unix { listener: UnixListener, path: PathBuf },
+    Unix(UnixListener),
 }
 
 /// An accepted connection.
@@ -34,53 +47,69 @@ pub(super) enum Stream {
     Unix(UnixStream),
 }
 
+/// Connections that the kernel holds for us, so that none of a thousand scrapers has to knock
+/// twice; it lowers this to net.core.somaxconn.
+const BACKLOG: i32 = 4096;
+
 impl AdminListener {
-    /// Opens the socket. To be called inside the runtime that will serve it.
+    /// Opens the socket.
     ///
     /// A unix socket that a process left behind is replaced; one that is listened on is not.
     pub fn bind(bind: &Bind) -> Result<Self, BindError> {
-        let (inner, bind) = match bind {
-            Bind::Tcp(address) => (tcp(*address), address.to_string()),
-            Bind::Unix(path) => (unix(path), format!("unix:{}", path.display())),
+        let bound = match bind {
+            Bind::Tcp(address) => tcp(*address),
+            Bind::Unix(path) => unix(path),
         };
-        inner.map(Self).map_err(|error| BindError { bind, error })
+        bound.map_err(|error| BindError { bind: bind.to_string(), error })
     }
 
     /// The address that the system chose, for a bind to port 0; `None` for a unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        match &self.0 {
-            Inner::Tcp(listener) => listener.local_addr().ok(),
-            Inner::Unix { .. } => None,
+        match &self.socket {
+            Socket::Tcp(listener) => listener.local_addr().ok(),
+            Socket::Unix(_) => None,
         }
     }
 
+    /// To be called inside the runtime that will serve it.
+    pub(super) fn into_async(self) -> io::Result<(Listener, Option<SocketFile>)> {
+        let listener = match self.socket {
+            Socket::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener)?),
+            Socket::Unix(listener) => Listener::Unix(UnixListener::from_std(listener)?),
+        };
+        Ok((listener, self.file))
+    }
+}
+
+impl Listener {
     pub(super) async fn accept(&self) -> io::Result<Stream> {
-        Ok(match &self.0 {
-            Inner::Tcp(listener) => Stream::Tcp(listener.accept().await?.0),
-            Inner::Unix { listener, .. } => Stream::Unix(listener.accept().await?.0),
+        Ok(match self {
+            Self::Tcp(listener) => Stream::Tcp(listener.accept().await?.0),
+            Self::Unix(listener) => Stream::Unix(listener.accept().await?.0),
         })
     }
 }
 
-impl Drop for AdminListener {
+impl Drop for SocketFile {
     fn drop(&mut self) {
-        if let Inner::Unix { path, .. } = &self.0 {
-            let _ = fs::remove_file(path);
-        }
+        let _ = fs::remove_file(&self.0);
     }
 }
 
-fn tcp(address: SocketAddr) -> io::Result<Inner> {
-    let listener = std::net::TcpListener::bind(address)?;
+fn tcp(address: SocketAddr) -> io::Result<AdminListener> {
+    let listener = net::TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener).map(Inner::Tcp)
+    listen(&listener, BACKLOG)?;
+    Ok(AdminListener { socket: Socket::Tcp(listener), file: None })
 }
 
-fn unix(path: &Path) -> io::Result<Inner> {
+fn unix(path: &Path) -> io::Result<AdminListener> {
     remove_stale(path)?;
     let listener = unix::net::UnixListener::bind(path)?;
+    let file = Some(SocketFile(path.to_owned()));
     listener.set_nonblocking(true)?;
-    Ok(Inner::Unix { listener: UnixListener::from_std(listener)?, path: path.to_owned() })
+    listen(&listener, BACKLOG)?;
+    Ok(AdminListener { socket: Socket::Unix(listener), file })
 }
 
 /// Removes a socket on which nobody listens any more.

@@ -1,35 +1,71 @@
+//! What takes a clock that jumps, or a listener without a proxy; the rest is in `tests/proxy`.
+
 use std::{
     future::pending,
     net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::atomic::Ordering,
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UnixStream},
-    sync::oneshot,
+    sync::{mpsc, oneshot},
     task::JoinHandle,
+    time,
 };
 
-use super::*;
-use crate::{config::Bind, observe::AcceptError};
+use super::{server::serve, *};
+use crate::{
+    config::{Admin, Bind, Config},
+    observe::AcceptError,
+    session::Owners,
+    upstream::Pool,
+};
 
 const LOOPBACK: Bind = Bind::Tcp(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
 
 /// More than any deadline of the listener: what has not happened by then never will.
-const NEVER: Duration = Duration::from_hours(1);
+const NEVER: time::Duration = time::Duration::from_hours(1);
 
-fn state(token: Option<&str>, readiness: Readiness) -> AdminState {
+/// Connections at a time.
+const CONNECTIONS: usize = 20;
+
+const CONFIG: &str = "{ listeners: [{ name: l, bind: \"127.0.0.1:0\", pool: p }], \
+    pools: [{ name: p, upstreams: [{ name: b, address: \"127.0.0.1:1\" }] }] }";
+
+fn state(token: Option<&str>) -> AdminState {
+    let mut config = Config::parse(CONFIG, Path::new("t.yaml"), &|_| None).unwrap();
+    config.admin = Some(Admin { bind: LOOPBACK, token: token.map(Secret::new) });
+    let config = Arc::new(config);
+    let metrics = Metrics::new();
+    let pool = Arc::new(Pool::new(&config.pools[0], &metrics, Arc::default()));
+    let snapshot = Snapshot::first(&config, vec![pool], [(1, LOOPBACK)].into_iter(), &metrics);
     AdminState {
-        metrics: Metrics::new(),
-        token: token.map(Secret::new),
-        readiness: Arc::new(move || readiness),
+        snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+        gate: Arc::new(Gate::new(&config.limits, 10)),
+        draining: Arc::default(),
+        log: ProgramLog::default(),
+        sessions: Inspector::new(Vec::new(), Arc::new(Owners::new(0, Arc::default()))),
+        reloads: Reloads::new(mpsc::channel(1).0, Arc::default()),
+        config_file: "t.yaml".into(),
+        started: (SystemTime::now(), Instant::now()),
+        connections: CONNECTIONS,
+        metrics,
     }
 }
 
 fn start(state: AdminState) -> (SocketAddr, JoinHandle<()>) {
+    start_until(state, pending())
+}
+
+fn start_until(
+    state: AdminState,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> (SocketAddr, JoinHandle<()>) {
     let listener = AdminListener::bind(&LOOPBACK).unwrap();
     let address = listener.local_addr().unwrap();
-    (address, tokio::spawn(serve(listener, state, pending())))
+    (address, tokio::spawn(async { serve(listener, state, shutdown).await.unwrap() }))
 }
 
 /// Sends bytes and returns all that is answered until the connection is closed.
@@ -43,8 +79,9 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &str) 
 /// One request on a connection of its own; the answer's status and body.
 async fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) -> (String, String) {
     let stream = TcpStream::connect(address).await.unwrap();
-    let request =
-        format!("{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"
+    );
     let answer = exchange(stream, &request).await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.split(' ').nth(1).unwrap().to_owned(), body.to_owned())
@@ -52,13 +89,13 @@ async fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) -> (S
 
 #[tokio::test]
 async fn the_routes_over_tcp() {
-    let state = state(None, Readiness::Ready);
+    let state = state(None);
     state.metrics.count_accept_error(AcceptError::Memory);
     let (address, _server) = start(state);
     assert_eq!(ask(address, "GET", "/livez", "").await, ("200".into(), "ok\n".into()));
     assert_eq!(ask(address, "GET", "/readyz", "").await, ("200".into(), "ok\n".into()));
     assert_eq!(ask(address, "HEAD", "/livez", "").await, ("200".into(), String::new()));
-    assert_eq!(ask(address, "GET", "/", "").await.0, "404");
+    assert_eq!(ask(address, "GET", "/nothing", "").await.0, "404");
     assert_eq!(ask(address, "GET", "/metrics/", "").await.0, "404");
     assert_eq!(ask(address, "POST", "/metrics", "Content-Length: 0\r\n").await.0, "405");
     let (status, metrics) = ask(address, "GET", "/metrics?x=1", "").await;
@@ -68,7 +105,9 @@ async fn the_routes_over_tcp() {
 
 #[tokio::test]
 async fn not_ready_is_503_with_its_reason_and_live_all_the_same() {
-    let (address, _server) = start(state(None, Readiness::NotReady("draining")));
+    let state = state(None);
+    state.draining.store(true, Ordering::Relaxed);
+    let (address, _server) = start(state);
     let readyz = ask(address, "GET", "/readyz", "").await;
     assert_eq!(readyz, ("503".into(), "not ready: draining\n".into()));
     assert_eq!(ask(address, "GET", "/livez", "").await.0, "200");
@@ -76,7 +115,7 @@ async fn not_ready_is_503_with_its_reason_and_live_all_the_same() {
 
 #[tokio::test]
 async fn only_the_right_token_opens_the_metrics() {
-    let (address, _server) = start(state(Some("s3cret"), Readiness::Ready));
+    let (address, _server) = start(state(Some("s3cret")));
     let metrics = async |headers: &str| ask(address, "GET", "/metrics", headers).await.0;
     assert_eq!(metrics("Authorization: Bearer s3cret\r\n").await, "200");
     assert_eq!(metrics("authorization: bearer s3cret\r\n").await, "200");
@@ -106,15 +145,16 @@ async fn a_unix_socket_serves_replaces_a_stale_one_and_is_removed() {
     let in_use = AdminListener::bind(&bind).err().unwrap().to_string();
     assert!(in_use.starts_with(&format!("admin: cannot listen on unix:{}: ", path.display())));
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(serve(listener, state(None, Readiness::Ready), async {
+    let server = tokio::spawn(serve(listener, state(None), async {
         let _ = stopped.await;
     }));
     let stream = UnixStream::connect(&path).await.unwrap();
     let answer =
-        exchange(stream, "GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+        exchange(stream, "GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     stop.send(()).unwrap();
-    server.await.unwrap();
+    server.await.unwrap().unwrap();
     assert!(!path.exists());
 }
 
@@ -142,53 +182,78 @@ async fn a_bind_error_says_the_address_and_what_to_do() {
 /// The clock is paused: it jumps to the next deadline as soon as nothing else can happen.
 #[tokio::test(start_paused = true)]
 async fn a_head_that_does_not_end_and_an_idle_connection_are_closed() {
-    let (address, _server) = start(state(None, Readiness::Ready));
-    for sent in
-        ["", "GET /livez HTTP/1.1\r\nHost: a\r\nX-Slow:", "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"]
-    {
+    let (address, _server) = start(state(None));
+    for sent in [
+        "",
+        "GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Slow:",
+        "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ] {
         let stream = TcpStream::connect(address).await.unwrap();
         let answer = time::timeout(NEVER, exchange(stream, sent)).await.expect(sent);
         assert_eq!(answer.contains("200 OK"), sent.ends_with("\r\n\r\n"), "{answer}");
     }
 }
 
-/// A body that trickles in is no way to hold a connection: it is not read at all.
+/// A body that nobody asked for is no way to hold a connection: it is not read at all.
 #[tokio::test(start_paused = true)]
-async fn a_body_is_ignored() {
-    let (address, _server) = start(state(None, Readiness::Ready));
+async fn a_body_is_ignored_where_none_is_wanted() {
+    let (address, _server) = start(state(None));
     let stream = TcpStream::connect(address).await.unwrap();
-    let request = "GET /livez HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\nx";
+    let request = "GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\nx";
     let answer = time::timeout(NEVER, exchange(stream, request)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_beyond_the_limit_wait_for_one_to_end() {
-    let (address, _server) = start(state(None, Readiness::Ready));
+async fn a_body_that_trickles_in_is_not_waited_for() {
+    let (address, _server) = start(state(None));
+    let stream = TcpStream::connect(address).await.unwrap();
+    let request = "PATCH /api/v1/pools/p/upstreams/b HTTP/1.1\r\nHost: localhost\r\n\
+        Content-Type: application/json\r\nContent-Length: 20\r\n\r\n{";
+    let answer = time::timeout(NEVER, exchange(stream, request)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
+/// Whoever holds connections and asks nothing keeps nobody out.
+#[tokio::test]
+async fn the_one_that_has_been_silent_for_the_longest_makes_room() {
+    let (address, _server) = start(state(None));
     let mut held = Vec::new();
     for _ in 0..CONNECTIONS {
-        held.push(TcpStream::connect(address).await.unwrap());
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let mut answer = [0; 15];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+        held.push(stream);
     }
-    // Answered all the same, but not before the idle ones have been closed.
-    let asked = time::Instant::now();
-    let answer = time::timeout(NEVER, ask(address, "GET", "/livez", "")).await.unwrap();
-    assert_eq!(answer.0, "200");
-    assert!(asked.elapsed() >= HEAD_TIMEOUT);
-    for mut stream in held {
-        assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
+    assert_eq!(ask(address, "GET", "/livez", "").await.0, "200");
+    assert_eq!(ask(address, "GET", "/livez", "").await.0, "200");
+    // The first has made room for the one that asked then, which has left again.
+    let mut rest = String::new();
+    held[0].read_to_string(&mut rest).await.unwrap();
+    assert!(rest.ends_with("ok\n"), "{rest}");
+    for stream in &mut held[1..] {
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        // Of the first request and of this one.
+        let mut bodies = Vec::new();
+        while bodies.windows(3).filter(|window| window == b"ok\n").count() < 2 {
+            let mut more = vec![0; 4096];
+            let n = stream.read(&mut more).await.unwrap();
+            assert!(n > 0);
+            bodies.extend_from_slice(&more[..n]);
+        }
     }
 }
 
 #[tokio::test]
 async fn shutdown_closes_idle_connections() {
-    let listener = AdminListener::bind(&LOOPBACK).unwrap();
-    let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(serve(listener, state(None, Readiness::Ready), async {
+    let (address, server) = start_until(state(None), async {
         let _ = stopped.await;
-    }));
+    });
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut first = [0; 15];
     stream.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200 OK");

@@ -14,8 +14,8 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, interval_at, sleep},
 };
 
-use super::{SetLevel, certificates, proxy::Proxy, service_manager};
-use crate::{observe::AccessLogs, worker::Worker};
+use super::{SetLevel, admin::ReloadsAsked, certificates, proxy::Proxy, service_manager};
+use crate::{admin::ReloadOutcome, observe::AccessLogs, worker::Worker};
 
 /// How often counters of client addresses are tidied.
 const TIDY: Duration = Duration::from_secs(10);
@@ -33,6 +33,7 @@ pub(super) struct Control {
     pub(super) workers_ended: mpsc::UnboundedReceiver<()>,
     pub(super) draining: Arc<AtomicBool>,
     pub(super) set_level: SetLevel,
+    pub(super) reloads_asked: ReloadsAsked,
 }
 
 impl Control {
@@ -69,6 +70,15 @@ impl Control {
                         () = stop.asked() => break,
                     }
                 }
+                Some(request) = self.reloads_asked.requests.recv() => {
+                    tokio::select! {
+                        outcome = self.reload("admin API") => {
+                            // Nobody waits any more if the client has left.
+                            let _ = request.reply.send(outcome);
+                        }
+                        () = stop.asked() => break,
+                    }
+                }
                 _ = upgrade.recv() => tracing::warn!("SIGUSR2: upgrade is not available yet"),
                 _ = tidy.tick() => self.proxy.tidy(),
                 _ = look.tick() => certificates::look(&self.proxy.current.load().config),
@@ -83,29 +93,32 @@ impl Control {
     }
 
     /// Goes by the configuration as the file has it now; `by` is who asked.
-    async fn reload(&mut self, by: &str) -> Result<Vec<String>, Vec<String>> {
+    async fn reload(&mut self, by: &str) -> ReloadOutcome {
         tracing::info!("{by}: reloading {}", self.proxy.file.display());
         service_manager::reloading();
         let outcome = self.proxy.reload().await;
         service_manager::ready(SERVING);
         self.proxy.metrics.count_reload(outcome.is_ok());
         let snapshot = self.proxy.current.load();
-        match &outcome {
+        let outcome = match outcome {
             Ok(changes) => {
                 (self.set_level)(snapshot.config.log.level);
-                for change in changes {
+                for change in &changes {
                     tracing::info!("{change}");
                 }
                 let generation = snapshot.generation;
                 tracing::info!(generation, changes = changes.len(), "reloaded; sessions stay");
+                ReloadOutcome::Applied { generation, changes }
             }
             Err(faults) => {
-                for fault in faults {
+                for fault in &faults {
                     tracing::error!("{fault}");
                 }
                 tracing::error!("not reloaded: the configuration stays as it was");
+                ReloadOutcome::Refused { faults }
             }
-        }
+        };
+        self.reloads_asked.note(&outcome);
         outcome
     }
 

@@ -45,6 +45,11 @@ impl DescriptorLimit {
         }
     }
 
+    /// The soft limit in force.
+    pub(super) fn limit(self) -> u64 {
+        self.soft
+    }
+
     /// The connections that it allows: a session has two, its client's and its broker's. `probes`
     /// is how many brokers are checked, each by one connection at a time. Says so in the log, and
     /// what to do if there is less room than `max_connections` asks for, or than many would.

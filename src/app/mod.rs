@@ -1,6 +1,7 @@
 //! The composition root: a configuration becomes workers and a control thread, until a signal ends
 //! them.
 
+mod admin;
 mod certificates;
 mod changes;
 mod control;
@@ -13,23 +14,18 @@ mod service_manager;
 
 use std::{
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
 use listeners::Bound;
 use proxy::Proxy;
 use tokio::{runtime, sync::mpsc};
 
 use crate::{
-    admin::{self, AdminListener, AdminState, Readiness},
+    admin::AdminListener,
     config::{Config, LogLevel},
-    observe::Metrics,
-    snapshot::Snapshot,
+    observe::{Metrics, ProgramLog},
 };
 
 /// How long the access logs' writers may take for what is left at the end.
@@ -43,14 +39,24 @@ pub type SetLevel = Box<dyn Fn(LogLevel)>;
 ///
 /// # Errors
 /// What keeps it from starting, or a worker that failed.
-pub fn run(config: Config, file: &Path, set_level: SetLevel) -> anyhow::Result<()> {
-    // The main thread is the control thread: admin, signals and look-ups, apart from the workers,
-    // so that they answer when those are saturated.
+pub fn run(
+    config: Config,
+    file: &Path,
+    log: ProgramLog,
+    set_level: SetLevel,
+) -> anyhow::Result<()> {
+    // The main thread is the control thread: signals, checks and look-ups, apart from the workers,
+    // so that they are seen to when those are saturated.
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run_here(&Arc::new(config), file, set_level))
+    runtime.block_on(run_here(&Arc::new(config), file, log, set_level))
 }
 
-async fn run_here(config: &Arc<Config>, file: &Path, set_level: SetLevel) -> anyhow::Result<()> {
+async fn run_here(
+    config: &Arc<Config>,
+    file: &Path,
+    log: ProgramLog,
+    set_level: SetLevel,
+) -> anyhow::Result<()> {
     let metrics = Metrics::new();
     let (ended, workers_ended) = mpsc::unbounded_channel();
     let bound = Bound::first(config)?;
@@ -59,38 +65,12 @@ async fn run_here(config: &Arc<Config>, file: &Path, set_level: SetLevel) -> any
     drop(ended);
     certificates::look(config);
     let draining = Arc::new(AtomicBool::new(false));
-    let admin_task = admin.map(|listener| {
-        if let Some(address) = listener.local_addr() {
-            tracing::info!(%address, "admin listening");
-        }
-        let readiness = readiness(draining.clone(), proxy.current.clone());
-        let state = AdminState {
-            metrics,
-            token: config.admin.as_ref().and_then(|admin| admin.token.clone()),
-            readiness,
-        };
-        tokio::spawn(admin::serve(listener, state, std::future::pending()))
-    });
-    let control = control::Control { proxy, workers_ended, draining, set_level };
+    let (reloads, reloads_asked) = admin::reloads();
+    let about = admin::About { proxy: &proxy, draining: &draining, log, reloads };
+    let admin = admin.map(|listener| admin::start(listener, about)).transpose()?;
+    let control = control::Control { proxy, workers_ended, draining, set_level, reloads_asked };
     let (logs, outcome) = control.run().await;
-    if let Some(admin) = admin_task {
-        admin.abort();
-    }
+    drop(admin);
     logs.close(LOG_PATIENCE);
     outcome
-}
-
-fn readiness(
-    draining: Arc<AtomicBool>,
-    current: Arc<ArcSwap<Snapshot>>,
-) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
-    Arc::new(move || {
-        if draining.load(Ordering::Relaxed) {
-            Readiness::NotReady("draining")
-        } else if current.load().pools.iter().any(|pool| pool.can_serve()) {
-            Readiness::Ready
-        } else {
-            Readiness::NotReady("no pool has a broker that takes sessions")
-        }
-    })
 }

@@ -19,14 +19,11 @@ use super::{
 use crate::{
     config::Config,
     observe::{AccessLogs, Metrics},
-    session::{Gate, Owners, Shared},
+    session::{Gate, Owners, SESSION_ID_BITS, Shared},
     snapshot::Snapshot,
     upstream::{Bell, Pool},
     worker::{Adopting, Adoption, Setup, Worker},
 };
-
-/// Session IDs of one worker in one run: 34 years of them at 1,000 connections a second.
-const SESSION_ID_BITS: u32 = 40;
 
 pub(super) struct Proxy {
     /// The configuration, to be read again.
@@ -38,6 +35,7 @@ pub(super) struct Proxy {
     pub(super) logs: AccessLogs,
     pub(super) listeners: Listeners,
     pub(super) care: Care,
+    pub(super) owners: Arc<Owners>,
     pub(super) bell: Arc<Bell>,
     pub(super) descriptors: DescriptorLimit,
     _tasks: JoinSet<()>,
@@ -68,10 +66,11 @@ impl Proxy {
 
         let sockets = listeners.adopt(bound);
         let snapshot = Arc::new(Snapshot::first(config, pools, listeners.places(), metrics));
+        let owners = Arc::new(Owners::new(config.runtime.workers.get(), bell.clone()));
         let shared = Shared {
             gate: gate.clone(),
             metrics: metrics.clone(),
-            owners: Arc::new(Owners::new(config.runtime.workers.get(), bell.clone())),
+            owners: owners.clone(),
             bell: bell.clone(),
         };
         // Apart from those of an earlier run and of other proxies, most likely.
@@ -102,6 +101,7 @@ impl Proxy {
             logs,
             listeners,
             care,
+            owners,
             bell,
             descriptors,
             _tasks: tasks,

@@ -14,6 +14,7 @@ use super::{FAILED, check};
 use crate::{
     app,
     config::{Log, LogLevel, ProgramLogFormat},
+    observe::ProgramLog,
 };
 
 /// The crates that look up names in DNS.
@@ -24,8 +25,9 @@ pub(super) fn run(file: &Path) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let set_level = start_log(config.log);
-    match app::run(config, file, set_level) {
+    let log = ProgramLog::default();
+    let set_level = start_log(config.log, &log);
+    match app::run(config, file, log, set_level) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -34,8 +36,9 @@ pub(super) fn run(file: &Path) -> ExitCode {
     }
 }
 
-/// The program's own log goes to standard error: journald and containers collect it there.
-fn start_log(log: Log) -> app::SetLevel {
+/// The program's own log goes to standard error: journald and containers collect it there. Its last
+/// lines are kept in `recent` as well.
+fn start_log(log: Log, recent: &ProgramLog) -> app::SetLevel {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
@@ -45,7 +48,7 @@ fn start_log(log: Log) -> app::SetLevel {
         ProgramLogFormat::Json => lines.json().boxed(),
     };
     let (levels, handle) = reload::Layer::new(levels(log.level));
-    tracing_subscriber::registry().with(levels).with(lines).init();
+    tracing_subscriber::registry().with(levels).with(lines).with(recent.clone()).init();
     // Fails only once the log itself is gone.
     Box::new(move |level| handle.reload(self::levels(level)).unwrap_or_default())
 }

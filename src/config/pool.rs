@@ -1,6 +1,7 @@
 //! One pool of the file: brokers, how they are chosen, and what happens when they fail.
 
 use std::{
+    fmt,
     net::{IpAddr, SocketAddr},
     num::NonZeroU32,
     path::PathBuf,
@@ -104,6 +105,16 @@ pub enum Address {
     /// A host name, looked up at run time.
     Host(Arc<str>, u16),
     Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Host(name, port) => write!(f, "{name}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// Brokers found in DNS.

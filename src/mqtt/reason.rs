@@ -81,6 +81,7 @@ pub enum Goodbye {
     ServerShuttingDown = 0x8B,
     KeepAliveTimeout = 0x8D,
     SessionTakenOver = 0x8E,
+    AdministrativeAction = 0x98,
     UseAnotherServer = 0x9C,
 }
 

@@ -268,6 +268,8 @@ named! {
         Rebalance = "rebalance",
         /// The client has a newer session on another broker.
         TakenOver = "taken_over",
+        /// The operator ended the session.
+        Kicked = "kicked",
         /// The system refused an operation; `detail` has its words.
         Error = "error",
     }

@@ -128,6 +128,13 @@ impl Part {
     }
 }
 
+/// RFC 3339 in UTC, to the millisecond.
+pub fn rfc3339(time: SystemTime) -> String {
+    let mut stamp = Stamp::default();
+    stamp.set(time);
+    stamp.rfc3339
+}
+
 /// The time of a line in words; the date is worked out once a second.
 #[derive(Default)]
 pub(super) struct Stamp {

@@ -39,12 +39,12 @@ pub struct Metrics {
     connections: IntCounterVec,
     connections_active: IntGaugeVec,
     sessions: IntCounterVec,
-    session_ends: IntCounterVec,
+    pub(super) session_ends: IntCounterVec,
     /// The client that leaves when it is done: by far the most common end, looked up once.
     left: IntCounter,
-    rejects: IntCounterVec,
+    pub(super) rejects: IntCounterVec,
     handshake: HistogramVec,
-    upstreams: UpstreamFamilies,
+    pub(super) upstreams: UpstreamFamilies,
     pool_failing_open: IntGaugeVec,
     discovery_lookups: IntCounterVec,
     discovery_changes: IntCounterVec,
@@ -303,7 +303,7 @@ pub struct ListenerMetrics {
     pub connections_total: IntCounter,
     pub connections_active: IntGauge,
     pub handshake_seconds: Histogram,
-    sessions_by_version: [IntCounter; 3],
+    pub(super) sessions_by_version: [IntCounter; 3],
 }
 
 impl ListenerMetrics {

@@ -6,6 +6,8 @@ mod families;
 mod format;
 mod log_writer;
 mod metrics;
+mod program_log;
+mod readings;
 mod sink;
 mod upstream_metrics;
 mod value;
@@ -14,9 +16,11 @@ pub use access_log::{AccessLogs, Prepared};
 pub use entry::{
     EndBy, EndCause, EndPhase, Endpoint, Entry, Event, RouteKind, Transport, field_names,
 };
-pub use format::{Template, TemplateError};
+pub use format::{Template, TemplateError, rfc3339};
 pub use log_writer::LogWriter;
 pub use metrics::{AcceptError, ListenerMetrics, Metrics, PoolMetrics};
+pub use program_log::{LogLine, ProgramLog};
+pub use readings::{Counts, EndCount};
 pub use sink::OpenError;
 pub use upstream_metrics::{TryOutcome, UpstreamMetrics};
 

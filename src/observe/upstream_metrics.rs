@@ -37,7 +37,7 @@ pub struct UpstreamMetrics {
     pub bytes_in: IntCounter,
     /// Bytes to clients.
     pub bytes_out: IntCounter,
-    tries: Box<[IntCounter]>,
+    pub(super) tries: Box<[IntCounter]>,
     pub ejections: IntCounter,
     health_checks: IntCounterVec,
     ports_active: IntGaugeVec,
@@ -98,7 +98,7 @@ const WAIT_BUCKETS: &[f64] =
 pub(super) struct UpstreamFamilies {
     connect: HistogramVec,
     connack: HistogramVec,
-    connacks: IntCounterVec,
+    pub(super) connacks: IntCounterVec,
     sessions_active: IntGaugeVec,
     up: IntGaugeVec,
     tries: IntCounterVec,

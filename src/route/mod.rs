@@ -39,6 +39,17 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    /// Its name in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rendezvous => "rendezvous",
+            Self::Maglev => "maglev",
+            Self::Ketama => "ketama",
+            Self::LeastConnections => "least_connections",
+            Self::RoundRobin => "round_robin",
+        }
+    }
+
     /// Whether a client's key decides.
     pub fn is_keyed(self) -> bool {
         matches!(self, Self::Rendezvous | Self::Maglev | Self::Ketama)

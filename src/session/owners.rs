@@ -86,6 +86,11 @@ impl Owners {
         }
     }
 
+    /// Where the newest session of a client is.
+    pub(super) fn find(&self, client: ClientHash) -> Option<Owner> {
+        self.part(client).get(&client.0).copied()
+    }
+
     /// What `worker` has been told.
     pub(super) fn letters(&self, worker: u16) -> Vec<Letter> {
         self.letters.get(usize::from(worker)).map_or_else(Vec::new, |letters| {

@@ -64,7 +64,7 @@ pub(super) struct Client {
     pub(super) version: Version,
     bridge: bool,
     has_password: bool,
-    clean_start: bool,
+    pub(super) clean_start: bool,
     will: bool,
     pub(super) keep_alive: u16,
     session_expiry: Option<u32>,

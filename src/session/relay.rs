@@ -173,6 +173,7 @@ impl Flows {
             EndCause::Idle => Goodbye::KeepAliveTimeout,
             EndCause::Drain => Goodbye::ServerShuttingDown,
             EndCause::TakenOver => Goodbye::SessionTakenOver,
+            EndCause::Kicked => Goodbye::AdministrativeAction,
             EndCause::Down | EndCause::Removed | EndCause::Rebalance => Goodbye::UseAnotherServer,
             _ => return,
         };

@@ -98,6 +98,16 @@ impl Broker {
         self.id
     }
 
+    /// Sessions at a time; `None` is no limit.
+    pub fn max_connections(&self) -> Option<NonZeroU32> {
+        self.max_connections
+    }
+
+    /// Whether its host name has no address yet.
+    pub(super) fn is_unresolved(&self) -> bool {
+        self.unresolved.load(Ordering::Relaxed)
+    }
+
     /// The sessions it carries, or `None` when it takes no more.
     pub fn load(&self) -> Option<u32> {
         let sessions = self.sessions();
@@ -167,9 +177,7 @@ impl Broker {
 
     fn is_closed(&self) -> bool {
         let serving = self.standing.serving.load(Ordering::Relaxed);
-        serving == Serving::No as u8
-            || serving == Serving::TrialTaken as u8
-            || self.unresolved.load(Ordering::Relaxed)
+        serving == Serving::No as u8 || serving == Serving::TrialTaken as u8 || self.is_unresolved()
     }
 
     pub(super) fn set_serving(&self, serving: Serving) {

@@ -25,8 +25,8 @@ const TRIAL_AGAIN: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 #[error("no broker {name} in pool {pool}")]
 pub struct UnknownBroker {
-    name: String,
-    pool: Arc<str>,
+    pub(super) name: String,
+    pub(super) pool: Arc<str>,
 }
 
 impl Pool {

@@ -33,7 +33,10 @@ pub struct Members {
 #[derive(Clone, Debug)]
 pub struct Member {
     pub broker: Arc<Broker>,
+    /// The one in force: the operator's where there is one, else the configured one.
     pub weight: NonZeroU32,
+    /// What the configuration or DNS says.
+    pub configured_weight: NonZeroU32,
     pub backup: bool,
 }
 
@@ -146,11 +149,14 @@ impl Pool {
             before.list.iter().map(|member| (&*member.broker.name, member)).collect();
         let mut changes = Changes::default();
         let mut list = Vec::with_capacity(upstreams.len());
+        judged.overrides.check(&config, upstreams);
         for upstream in upstreams {
-            let (weight, backup) = (upstream.weight, upstream.backup);
+            let (configured_weight, backup) = (upstream.weight, upstream.backup);
+            let weight = judged.overrides.weight_of(upstream);
             let broker = if let Some(member) = leaving.remove(&*upstream.name) {
                 let broker = self.successor(judged, &config, upstream, &member.broker);
-                if (member.weight, member.backup) != (weight, backup)
+                let before = (member.weight, member.configured_weight, member.backup);
+                if before != (weight, configured_weight, backup)
                     || !Arc::ptr_eq(&broker, &member.broker)
                 {
                     changes.changed.push(upstream.name.clone());
@@ -163,12 +169,13 @@ impl Pool {
             };
             broker.standing.removed.store(false, Ordering::Relaxed);
             prepare(&broker);
-            list.push(Member { broker, weight, backup });
+            list.push(Member { broker, weight, configured_weight, backup });
         }
         for Member { broker, .. } in &before.list {
             if leaving.contains_key(&*broker.name) {
                 changes.removed.push(broker.name.clone());
                 judged.conditions.remove(&broker.name);
+                judged.overrides.forget(&broker.name);
                 broker.standing.leaving.store(true, Ordering::Relaxed);
                 broker.standing.up.store(false, Ordering::Relaxed);
                 broker.set_serving(Serving::No);
@@ -183,12 +190,18 @@ impl Pool {
             }
         }
         if !changes.is_empty() || !Arc::ptr_eq(&config, &before.config) {
-            let epoch = before.epoch + 1;
-            let router = router(config.balance.algorithm, upstreams);
-            self.members.store(Arc::new(Members { epoch, config, list, router }));
-            self.epoch.store(epoch, Ordering::Release);
+            self.store_members(config, list);
         }
         changes
+    }
+
+    /// Makes these the members; to be called by who holds `judged`.
+    pub(super) fn store_members(&self, config: Arc<config::Pool>, list: Vec<Member>) {
+        let epoch = self.members.load().epoch + 1;
+        let brokers: Vec<_> = list.iter().map(Member::for_route).collect();
+        let router = Router::new(config.balance.algorithm, &brokers);
+        self.members.store(Arc::new(Members { epoch, config, list, router }));
+        self.epoch.store(epoch, Ordering::Release);
     }
 
     /// The broker itself where it can stay as it is; else one that takes its place and its standing.
@@ -243,12 +256,17 @@ impl Pool {
 }
 
 impl Member {
+    fn for_route(&self) -> route::Broker {
+        let (name, weight, backup) = (self.broker.name.clone(), self.weight, self.backup);
+        route::Broker { name, weight, backup }
+    }
+
     /// As the configuration would say it.
     fn upstream(&self) -> Upstream {
         Upstream {
             name: self.broker.name.clone(),
             address: self.broker.address.clone(),
-            weight: self.weight,
+            weight: self.configured_weight,
             max_connections: self.broker.max_connections,
             backup: self.backup,
         }

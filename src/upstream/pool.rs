@@ -19,6 +19,7 @@ use super::{
     broker::Broker,
     condition::Condition,
     members::{Members, router},
+    overrides::Overrides,
 };
 use crate::{
     config,
@@ -57,6 +58,7 @@ pub struct Pool {
 #[derive(Default)]
 pub(super) struct Judged {
     pub(super) conditions: HashMap<Arc<str>, Condition>,
+    pub(super) overrides: Overrides,
     /// No longer members, but with sessions; kept so that one that returns is the same again, and
     /// so that who waits at its door is let in.
     pub(super) retired: Vec<Arc<Broker>>,

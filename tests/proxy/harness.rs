@@ -200,7 +200,8 @@ impl Proxy {
     pub(crate) fn get(&self, path: &str) -> String {
         let mut admin = TcpStream::connect(self.admin()).unwrap();
         admin.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(admin, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        write!(admin, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .unwrap();
         let mut answer = String::new();
         admin.read_to_string(&mut answer).unwrap();
         answer

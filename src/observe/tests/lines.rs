@@ -129,6 +129,7 @@ fn the_words_of_routes_and_causes() {
             "removed",
             "rebalance",
             "taken_over",
+            "kicked",
             "error",
         ]
     );

@@ -105,7 +105,7 @@ fn clients_that_are_queued_at_a_listener_that_goes_are_served() {
             client.stream.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
             client.send(&connect(4, &fill));
             let mut connack = [0; 4];
-            if std::io::Read::read_exact(&mut client.stream, &mut connack).is_err() {
+            if client.stream.read_exact(&mut connack).is_err() {
                 return Some(());
             }
         }

@@ -1,0 +1,153 @@
+//! The admin thread: its listener and its connections.
+
+use std::{
+    convert::Infallible,
+    io,
+    pin::pin,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    runtime,
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time,
+};
+
+use super::{
+    AdminListener, AdminState,
+    listener::{Listener, Stream},
+    places::{Place, Places},
+    routes::{Served, answer},
+    scrape::Scrape,
+};
+
+/// For a whole request head, and so also for an idle connection: between the scrapes of a usual
+/// Prometheus (15 s) it stays open.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// After this a connection is closed when it is between requests, so that nobody holds one by
+/// reading or sending a byte at a time.
+const LIFETIME: Duration = Duration::from_mins(5);
+
+/// For the request that is under way when a connection is to end.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The least that hyper takes (8 KiB): our requests are a line and a few headers.
+const HEAD_BYTES: usize = 8 * 1024;
+
+/// Pause when descriptors or memory are short, as for the MQTT listeners.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The thread that answers. It ends when this is dropped.
+pub struct AdminThread {
+    stop: Option<mpsc::Sender<Infallible>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl AdminThread {
+    /// Starts it: a thread and an event loop of its own, so that it answers whatever the workers and
+    /// the control thread are at.
+    pub fn start(listener: AdminListener, state: AdminState) -> io::Result<Self> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, mut stopped) = mpsc::channel(1);
+        let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                if let Err(error) = serve(listener, state, async { _ = stopped.recv().await }).await
+                {
+                    tracing::error!(%error, "the admin listener has failed");
+                }
+            });
+        })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for AdminThread {
+    fn drop(&mut self) {
+        self.stop.take();
+        // It takes `GRACE` at most.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Serves until `shutdown` is ready, and then lets requests that are under way end.
+pub(super) async fn serve(
+    listener: AdminListener,
+    state: AdminState,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let (listener, _file) = listener.into_async()?;
+    let served = Arc::new(Served { state, scrape: Scrape::default() });
+    let (open, closing) = watch::channel(());
+    let mut connections = JoinSet::new();
+    tokio::select! {
+        () = accept(listener, &served, &closing, &mut connections) => {}
+        () = shutdown => {}
+    }
+    drop(open);
+    let all_ended = async { while connections.join_next().await.is_some() {} };
+    let _ = time::timeout(GRACE, all_ended).await;
+    Ok(())
+}
+
+async fn accept(
+    listener: Listener,
+    served: &Arc<Served>,
+    closing: &watch::Receiver<()>,
+    connections: &mut JoinSet<()>,
+) {
+    let places = Places::new(served.state.connections);
+    loop {
+        let (served, closing) = (served.clone(), closing.clone());
+        match listener.accept().await {
+            Ok(Stream::Tcp(stream)) => {
+                connections.spawn(connection(stream, true, served, closing, places.take()));
+            }
+            Ok(Stream::Unix(stream)) => {
+                connections.spawn(connection(stream, false, served, closing, places.take()));
+            }
+            Err(error) => {
+                tracing::debug!(%error, "admin: accept failed");
+                time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// One HTTP/1.1 connection.
+async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    by_tcp: bool,
+    served: Arc<Served>,
+    mut closing: watch::Receiver<()>,
+    place: Place,
+) {
+    let service = service_fn(async |request: Request<Incoming>| {
+        place.is_used();
+        Ok::<_, Infallible>(answer(request, by_tcp, &served).await)
+    });
+    let mut http = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(HEAD_BYTES)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    tokio::select! {
+        // Errors are the client's: it sent no HTTP, was too slow, or left.
+        _ = http.as_mut() => return,
+        () = place.wanted() => return,
+        // The sender is dropped when the listener ends.
+        _ = closing.changed() => {}
+        () = time::sleep(LIFETIME) => {}
+    }
+    http.as_mut().graceful_shutdown();
+    let _ = time::timeout(GRACE, http).await;
+}

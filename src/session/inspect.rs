@@ -1,0 +1,223 @@
+//! Questions about sessions, asked by another thread and answered by the worker that has them.
+
+use std::{
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::{
+    sync::oneshot,
+    task::{spawn_local, yield_now},
+};
+
+use super::{live::Live, record::Record, shard::Shard};
+use crate::observe::{EndCause, Transport};
+
+/// Sessions looked at before the worker turns to its clients: some 50 µs of work.
+const LOOKED_AT_A_TIME: usize = 512;
+
+/// A session, as it was when it was looked at.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub session: u64,
+    /// As the client gave it.
+    pub client_id: Box<str>,
+    /// What a 5.0 broker named a client that came without an ID.
+    pub assigned_client_id: Option<Box<str>>,
+    pub username: Option<Box<str>>,
+    pub listener: Arc<str>,
+    pub transport: Transport,
+    /// `None` on a unix socket.
+    pub client: Option<SocketAddr>,
+    /// 3, 4 or 5.
+    pub protocol_version: u8,
+    pub pool: Arc<str>,
+    pub upstream: Arc<str>,
+    /// When its connection was accepted.
+    pub connected_at: SystemTime,
+    pub duration: Duration,
+    /// Seconds.
+    pub keep_alive: u16,
+    pub clean_start: bool,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+}
+
+/// Which sessions are meant: those that have all that is given here.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// The client's own or the one that it was assigned.
+    pub client_id: Option<String>,
+    pub username: Option<String>,
+    pub upstream: Option<String>,
+    pub listener: Option<String>,
+    pub pool: Option<String>,
+}
+
+/// What a worker can be asked.
+pub struct Question(pub(super) Kind);
+
+pub(super) enum Kind {
+    /// For a session by its place, if it is one that is meant.
+    One { slot: usize, session: u64, filter: Arc<Filter>, reply: oneshot::Sender<Option<Seen>> },
+    /// For those from a slot on, so many at most.
+    Some {
+        from: usize,
+        most: usize,
+        filter: Arc<Filter>,
+        until: Instant,
+        reply: oneshot::Sender<Slice>,
+    },
+    /// To end a session; tells whether it is there.
+    End {
+        session: u64,
+        cause: EndCause,
+        until: Instant,
+        reply: oneshot::Sender<Result<bool, Late>>,
+    },
+}
+
+/// Some of a worker's sessions.
+#[derive(Default)]
+pub(super) struct Slice {
+    pub(super) seen: Vec<Seen>,
+    /// Where to go on: the next one that is meant, or the first that there was no time for.
+    pub(super) next: Option<usize>,
+}
+
+/// The time was over before all sessions had been looked at: from which slot on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Late(usize);
+
+/// Answers now, or a little later where many sessions have to be looked at, which is done between
+/// what clients want.
+pub fn answer(shard: &Rc<Shard>, question: Question) {
+    let shard = shard.clone();
+    // Whoever asked may not wait any more.
+    match question.0 {
+        Kind::One { slot, session, filter, reply } => {
+            let sessions = shard.sessions.borrow();
+            let live = sessions.get(slot).filter(|live| live.record.session == session);
+            let live = live.filter(|live| filter.takes(live));
+            let _ = reply.send(live.and_then(|live| see(&shard, live)));
+        }
+        Kind::Some { from, most, filter, until, reply } => {
+            spawn_local(async move {
+                let _ = reply.send(some(&shard, from, most, &filter, until).await);
+            });
+        }
+        Kind::End { session, cause, until, reply } => {
+            spawn_local(async move {
+                let is_it = |live: &Live| live.record.session == session && live.accepted;
+                let end = |_, live: &Live| is_it(live).then(|| live.end(cause));
+                let ended = visit(&shard, 0, until, end).await;
+                let _ = reply.send(ended.map(|ended| ended.is_some()));
+            });
+        }
+    }
+}
+
+async fn some(
+    shard: &Rc<Shard>,
+    from: usize,
+    most: usize,
+    filter: &Filter,
+    until: Instant,
+) -> Slice {
+    let mut seen = Vec::new();
+    let one_more = visit(shard, from, until, |slot, live| {
+        if !filter.takes(live) {
+            return None;
+        }
+        if seen.len() == most {
+            return Some(slot);
+        }
+        seen.extend(see(shard, live));
+        None
+    });
+    let next = one_more.await.unwrap_or_else(|Late(slot)| Some(slot));
+    Slice { seen, next }
+}
+
+/// Visits sessions from a slot on, until `look` returns something or the time is over. Those that
+/// come and go meanwhile may be missed.
+async fn visit<T>(
+    shard: &Shard,
+    mut from: usize,
+    until: Instant,
+    mut look: impl FnMut(usize, &Live) -> Option<T>,
+) -> Result<Option<T>, Late> {
+    loop {
+        {
+            let sessions = shard.sessions.borrow();
+            let to = sessions.capacity().min(from.saturating_add(LOOKED_AT_A_TIME));
+            for slot in from..to {
+                let found = sessions.get(slot).and_then(|live| look(slot, live));
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
+            if to >= sessions.capacity() {
+                return Ok(None);
+            }
+            from = to;
+        }
+        if Instant::now() >= until {
+            return Err(Late(from));
+        }
+        yield_now().await;
+    }
+}
+
+impl Filter {
+    fn takes(&self, live: &Live) -> bool {
+        let record = &live.record;
+        let Some(client) = &record.client else { return false };
+        let is = |wanted: &Option<String>, has: Option<&str>| match wanted {
+            Some(wanted) => has == Some(wanted),
+            None => true,
+        };
+        live.accepted
+            && (is(&self.client_id, Some(client.client_id()))
+                || is(&self.client_id, assigned_client_id(live)))
+            && is(&self.username, client.username())
+            && is(&self.upstream, Some(&live.lease.broker().name))
+            && is(&self.listener, Some(&record.origin.name))
+            && is(&self.pool, Some(pool_name(record)))
+    }
+}
+
+/// What is to be told of a session; `None` for one that is none yet.
+fn see(shard: &Shard, live: &Live) -> Option<Seen> {
+    let record = &live.record;
+    let client = record.client.as_ref()?;
+    let duration = shard.reactor.now().saturating_duration_since(record.accepted);
+    Some(Seen {
+        session: record.session,
+        client_id: client.client_id().into(),
+        assigned_client_id: assigned_client_id(live).map(Box::from),
+        username: client.username().map(Box::from),
+        listener: record.origin.name.clone(),
+        transport: record.origin.transport,
+        client: record.source.address(),
+        protocol_version: client.version.level(),
+        pool: pool_name(record).clone(),
+        upstream: live.lease.broker().name.clone(),
+        connected_at: shard.reactor.wall().checked_sub(duration).unwrap_or(SystemTime::UNIX_EPOCH),
+        duration,
+        keep_alive: client.keep_alive,
+        clean_start: client.clean_start,
+        bytes_in: live.tally.bytes_in.get(),
+        bytes_out: live.tally.bytes_out.get(),
+    })
+}
+
+fn pool_name(record: &Record) -> &Arc<str> {
+    &record.origin.pool.pool.name
+}
+
+fn assigned_client_id(live: &Live) -> Option<&str> {
+    live.record.answer.as_ref()?.assigned_client_id.as_deref()
+}

@@ -1,0 +1,169 @@
+//! Whoever wants to know of sessions, and how long is waited for the workers that know.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{
+    inspect::{Filter, Kind, Question, Seen},
+    owners::{ClientHash, Owners},
+};
+use crate::observe::EndCause;
+
+/// The low bits of a session's ID count the sessions of one worker in one run: 34 years of them at
+/// 1,000 connections a second. The next 8 are the worker's number, or what these bits hold of it.
+pub const SESSION_ID_BITS: u32 = 40;
+
+/// How long a worker looks at its sessions for one question. It answers with what it has found.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// For a worker's answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Hands a question to one worker.
+pub type Ask = Box<dyn Fn(Question) + Send + Sync>;
+
+/// The way to all workers' sessions.
+pub struct Inspector {
+    workers: Vec<Ask>,
+    owners: Arc<Owners>,
+}
+
+/// A worker that has not answered.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("worker {0} has not answered within {PATIENCE:?}; ask again")]
+pub struct Silent(usize);
+
+/// Where to go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    worker: u16,
+    slot: u32,
+}
+
+/// Some of all sessions.
+#[derive(Debug, Default)]
+pub struct Page {
+    pub sessions: Vec<Seen>,
+    /// `None` where there are no more. A page that took long ends early, and may even be empty.
+    pub next: Option<Cursor>,
+}
+
+impl Inspector {
+    /// `workers` in their order.
+    pub fn new(workers: Vec<Ask>, owners: Arc<Owners>) -> Self {
+        Self { workers, owners }
+    }
+
+    /// The sessions that are meant, at most so many, from a place on.
+    ///
+    /// # Errors
+    /// Where a worker does not answer.
+    pub async fn page(&self, filter: Filter, from: Cursor, most: usize) -> Result<Page, Silent> {
+        let (filter, until) = (Arc::new(filter), Instant::now() + LOOK);
+        let mut page = Page::default();
+        let mut from = Some(from);
+        while let Some(Cursor { worker, slot }) = from
+            && usize::from(worker) < self.workers.len()
+        {
+            let filter = filter.clone();
+            let (from_slot, most) = (slot as usize, most - page.sessions.len());
+            let question = |reply| Kind::Some { from: from_slot, most, filter, until, reply };
+            let slice = self.ask(usize::from(worker), question).await?.unwrap_or_default();
+            page.sessions.extend(slice.seen);
+            if let Some(next) = slice.next {
+                page.next = Some(Cursor { worker, slot: next as u32 });
+                break;
+            }
+            from = worker.checked_add(1).map(|worker| Cursor { worker, slot: 0 });
+        }
+        Ok(page)
+    }
+
+    /// The newest session of a client, if it is one that is meant: found without a look at others.
+    ///
+    /// # Errors
+    /// Where its worker does not answer.
+    pub async fn of_client(
+        &self,
+        pool: u64,
+        client_id: &str,
+        filter: &Arc<Filter>,
+    ) -> Result<Option<Seen>, Silent> {
+        let Some(owner) = self.owners.find(ClientHash::new(pool, client_id)) else {
+            return Ok(None);
+        };
+        let (slot, session, filter) = (owner.slot as usize, owner.session, filter.clone());
+        let question = |reply| Kind::One { slot, session, filter, reply };
+        Ok(self.ask(usize::from(owner.worker), question).await?.flatten())
+    }
+
+    /// Ends a session; false where there is none of that ID.
+    ///
+    /// # Errors
+    /// Where a worker does not answer.
+    pub async fn end(&self, session: u64, cause: EndCause) -> Result<bool, Silent> {
+        let number = (session >> SESSION_ID_BITS) as u8;
+        for worker in (0..self.workers.len()).filter(|worker| *worker as u8 == number) {
+            let until = Instant::now() + LOOK;
+            let ended =
+                self.ask(worker, |reply| Kind::End { session, cause, until, reply }).await?;
+            match ended {
+                Some(Err(_)) => return Err(Silent(worker)),
+                Some(Ok(true)) => return Ok(true),
+                Some(Ok(false)) | None => {}
+            }
+        }
+        Ok(false)
+    }
+
+    /// `None`: the worker has ended, and its sessions have.
+    async fn ask<T>(
+        &self,
+        worker: usize,
+        question: impl FnOnce(oneshot::Sender<T>) -> Kind,
+    ) -> Result<Option<T>, Silent> {
+        let Some(ask) = self.workers.get(worker) else { return Ok(None) };
+        let (reply, replied) = oneshot::channel();
+        ask(Question(question(reply)));
+        match timeout(PATIENCE, replied).await {
+            Ok(answer) => Ok(answer.ok()),
+            Err(_) => Err(Silent(worker)),
+        }
+    }
+}
+
+impl Cursor {
+    /// As a text that says nothing to people.
+    pub fn encode(self) -> String {
+        format!("{:04x}{:08x}", self.worker, self.slot)
+    }
+
+    pub fn decode(text: &str) -> Option<Self> {
+        let is_ours = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u64::from_str_radix(text, 16).ok().filter(|_| is_ours)?;
+        Some(Self { worker: (number >> 32) as u16, slot: number as u32 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_come_back_as_they_were() {
+        for cursor in [
+            Cursor::default(),
+            Cursor { worker: 1, slot: 77 },
+            Cursor { worker: u16::MAX, slot: u32::MAX },
+        ] {
+            assert_eq!(Cursor::decode(&cursor.encode()), Some(cursor));
+        }
+        for text in ["", "0", "00000000000g", "0000000000000", "+00000000000", "ä0000000000"] {
+            assert_eq!(Cursor::decode(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Where a client would go if it came now.
+
+use std::{cell::RefCell, sync::Arc, time::Instant};
+
+use super::{broker::Broker, pick::Pick, pool::Pool};
+use crate::route::{Choice, Client};
+
+/// Where a client would go.
+#[derive(Clone, Debug)]
+pub struct Forecast {
+    /// The brokers in the order of its key, as if all were up and empty.
+    pub order: Vec<Arc<Broker>>,
+    /// The one that it would be given now; `None` where none serves.
+    pub goes_to: Option<Arc<Broker>>,
+}
+
+/// Why no key decides where a client goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoKey {
+    #[error("the pool's algorithm looks at no key")]
+    Unkeyed,
+    #[error("no key: goes by least connections")]
+    LeastConnections,
+    #[error("no key: is refused")]
+    Refused,
+}
+
+impl Pool {
+    /// Where a client would go, by its key and the state of the brokers.
+    ///
+    /// # Errors
+    /// Where no key decides.
+    pub fn forecast(&self, client: &Client<'_>, now: Instant) -> Result<Forecast, NoKey> {
+        let members = self.members();
+        let balance = &members.config.balance;
+        if !balance.algorithm.is_keyed() {
+            return Err(NoKey::Unkeyed);
+        }
+        let mut scratch = Vec::new();
+        let key = match balance.key.choose(balance.empty_client_id, client, &mut scratch) {
+            Choice::Key(key) => key,
+            Choice::LeastConnections => return Err(NoKey::LeastConnections),
+            Choice::Reject => return Err(NoKey::Refused),
+        };
+        let broker = |index: usize| members.list[index].broker.clone();
+        let router = RefCell::new(members.router.clone());
+        let pick = Pick { pool: self, members: &members, router: &router, key: Some(key), now };
+        let goes_to = pick.best(&|index| members.list[index].broker.load()).map(broker);
+        let mut placed = vec![false; members.list.len()];
+        let mut order = Vec::with_capacity(placed.len());
+        while let Some(next) = pick.among(&|index| (!placed[index]).then_some(0)) {
+            placed[next] = true;
+            order.push(broker(next));
+        }
+        Ok(Forecast { order, goes_to })
+    }
+}

@@ -1,0 +1,96 @@
+//! How the brokers of a pool stand at one moment, for those who look after them.
+
+use std::sync::atomic::Ordering;
+
+use super::{
+    condition::State,
+    members::Member,
+    pool::{Judged, Pool},
+};
+
+/// What is thought of one broker.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    pub member: Member,
+    /// What the operator wants of it.
+    pub state: State,
+    /// Whether the checks, its clients and the operator have nothing against it.
+    pub up: bool,
+    pub status: Status,
+    /// Whether DNS, and not the configuration, names it.
+    pub discovered: bool,
+}
+
+/// How a broker is, in a word: where there are several, what weighs the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    Up,
+    /// Its checks fail.
+    Down,
+    /// It failed clients that others took.
+    Ejected,
+    /// The operator has it drained.
+    Draining,
+    /// The operator says that it is down.
+    SetDown,
+    /// It has its `max_connections`.
+    Full,
+    /// Its host name has no address yet.
+    Unresolved,
+}
+
+impl Status {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Ejected => "ejected",
+            Self::Draining => "draining",
+            Self::SetDown => "set_down",
+            Self::Full => "full",
+            Self::Unresolved => "unresolved",
+        }
+    }
+}
+
+impl Pool {
+    /// All brokers, in the order of the members.
+    pub fn overviews(&self) -> Vec<Overview> {
+        let judged = self.judged();
+        let members = self.members();
+        let configured = members.config.upstreams.len();
+        let members = members.list.iter().enumerate();
+        members.map(|(at, member)| overview_of(&judged, member, at >= configured)).collect()
+    }
+
+    /// The broker of that name.
+    pub fn overview(&self, name: &str) -> Option<Overview> {
+        let judged = self.judged();
+        let members = self.members();
+        let at = members.list.iter().position(|member| *member.broker.name == *name)?;
+        let discovered = at >= members.config.upstreams.len();
+        Some(overview_of(&judged, &members.list[at], discovered))
+    }
+}
+
+fn overview_of(judged: &Judged, member: &Member, discovered: bool) -> Overview {
+    let broker = &member.broker;
+    let condition = judged.conditions.get(&broker.name);
+    let state = condition.map_or(State::Ready, |condition| condition.state);
+    let status = match (state, condition) {
+        (State::Down, _) => Status::SetDown,
+        (State::Draining, _) => Status::Draining,
+        (_, Some(condition)) if condition.is_checked_down() => Status::Down,
+        (_, Some(condition)) if condition.is_ejected() => Status::Ejected,
+        _ if broker.is_unresolved() => Status::Unresolved,
+        _ if broker.is_full() => Status::Full,
+        _ => Status::Up,
+    };
+    Overview {
+        state,
+        up: broker.standing.up.load(Ordering::Relaxed),
+        status,
+        discovered,
+        member: member.clone(),
+    }
+}

@@ -1,0 +1,8 @@
+//! The admin API of a running proxy, asked byte by byte.
+
+mod bad_input;
+mod brokers;
+mod http;
+mod security;
+mod sessions;
+mod status;

@@ -1,6 +1,6 @@
 //! The README: its configurations are good, its links lead somewhere, its tables are whole.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{collections::BTreeSet, ffi::OsStr, fs, path::Path, process::Command};
 
 use mqtt_lb::{
     mqtt::{Version, reason},
@@ -86,26 +86,13 @@ fn completed(text: &str) -> Value {
     Value::Mapping(config)
 }
 
-/// Writes the certificates and keys that a configuration names, all of them one and the same.
-fn write_files(folder: &Path, config: &Value, certificate: &str, key: &str) {
+/// The texts in a configuration, of whatever key.
+fn texts(config: &Value) -> Vec<&str> {
     match config {
-        Value::String(name) if name.contains(".pem") => {
-            fs::write(folder.join(name), certificate).unwrap();
-        }
-        Value::String(name) if name.contains(".key") => {
-            fs::write(folder.join(name), key).unwrap();
-        }
-        Value::Sequence(all) => {
-            for value in all {
-                write_files(folder, value, certificate, key);
-            }
-        }
-        Value::Mapping(all) => {
-            for value in all.values() {
-                write_files(folder, value, certificate, key);
-            }
-        }
-        _ => {}
+        Value::String(text) => vec![text],
+        Value::Sequence(all) => all.iter().flat_map(texts).collect(),
+        Value::Mapping(all) => all.values().flat_map(texts).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -118,7 +105,15 @@ fn every_configuration_is_good() {
     for text in configurations {
         let folder = tempfile::tempdir().unwrap();
         let config = completed(&text);
-        write_files(folder.path(), &config, &certificate, &key);
+        // Those that it names are all one and the same.
+        for name in texts(&config) {
+            let content = match Path::new(name).extension().and_then(OsStr::to_str) {
+                Some("pem") => &certificate,
+                Some("key") => &key,
+                _ => continue,
+            };
+            fs::write(folder.path().join(name), content).unwrap();
+        }
         let file = folder.path().join("config.yaml");
         // As it stands, where it is whole: what YAML makes of it is then tested as well.
         let whole = serde_yaml::from_str::<Value>(&text).unwrap() == config;

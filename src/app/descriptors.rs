@@ -162,14 +162,4 @@ mod tests {
         assert!(!Level::default().rises(0, 1));
         assert!(Level::default().rises(1, 1));
     }
-
-    #[test]
-    fn descriptors_are_seen_to_be_opened() {
-        let Some(before) = open_descriptors() else { return };
-        let more: Vec<_> = (0..1000).map(|_| fs::File::open("/proc/self/stat").unwrap()).collect();
-        let with_more = open_descriptors().unwrap();
-        // Other tests of this process open and close some, too.
-        assert!(with_more > before + 900, "{before}, then {with_more}");
-        drop(more);
-    }
 }

@@ -1,6 +1,8 @@
-//! Fewer descriptors than clients.
+//! Fewer descriptors than clients, and what is said of how many fit.
 
-use std::{process::Command, thread, time::Duration};
+use std::{fs, process::Command, thread, time::Duration};
+
+use rustix::process::Signal;
 
 use crate::{
     broker::Broker,
@@ -144,4 +146,26 @@ fn a_warning_before_the_descriptors_are_all_taken() {
     proxy.wait_stderr("more than 80 % of the descriptors");
     assert!(proxy.metric("process_open_fds", &[]) > 160.0);
     assert_eq!(warnings(&proxy, "connections"), 0);
+}
+
+/// The limit that a reload brings is the one that is shown.
+#[test]
+fn the_limit_shown_is_that_of_the_configuration_in_force() {
+    let broker = Broker::echoing();
+    let config = Config::of([&broker]).more("limits: { max_connections: 10 }").text();
+    let proxy = Proxy::start(&config);
+    proxy.wait_metric("mqtt_lb_connections_limit", &[], 10.0);
+    fs::write(proxy.config_file(), config.replace("max_connections: 10", "max_connections: 20"))
+        .unwrap();
+    proxy.signal(Signal::HUP);
+    proxy.wait_metric("mqtt_lb_connections_limit", &[], 20.0);
+    proxy.wait_metric("mqtt_lb_config_reloads_total", &["outcome=\"applied\""], 1.0);
+    assert_eq!(proxy.metric("mqtt_lb_config_last_reload_successful", &[]) as u64, 1);
+
+    // A file with a fault, and the metrics that an alert goes by.
+    fs::write(proxy.config_file(), "limits: { max_connections: many }").unwrap();
+    proxy.signal(Signal::HUP);
+    proxy.wait_metric("mqtt_lb_config_reloads_total", &["outcome=\"refused\""], 1.0);
+    assert_eq!(proxy.metric("mqtt_lb_config_last_reload_successful", &[]) as u64, 0);
+    assert_eq!(proxy.metric("mqtt_lb_connections_limit", &[]) as u64, 20);
 }

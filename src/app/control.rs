@@ -22,6 +22,7 @@ const TIDY: Duration = Duration::from_secs(10);
 
 /// What the service manager shows as our status.
 const SERVING: &str = "Serving";
+const NOT_RELOADED: &str = "Serving; the last reload was refused, see the log";
 
 /// How long sessions may take to end and be recorded once they have been told to.
 const LAST_CALL: Duration = Duration::from_secs(2);
@@ -97,7 +98,7 @@ impl Control {
         tracing::info!("{by}: reloading {}", self.proxy.file.display());
         service_manager::reloading();
         let outcome = self.proxy.reload().await;
-        service_manager::ready(SERVING);
+        service_manager::ready(if outcome.is_ok() { SERVING } else { NOT_RELOADED });
         self.proxy.metrics.count_reload(outcome.is_ok());
         let snapshot = self.proxy.current.load();
         let outcome = match outcome {

@@ -7,6 +7,7 @@ import uuid
 import pytest
 from harness.brokers import Mosquitto
 from harness.cluster import Cluster
+from harness.network import private_network
 from harness.proxy import Proxy
 
 
@@ -66,6 +67,16 @@ def cluster(tmp_path):
         made.stop()
     finally:
         made.kill()
+
+
+@pytest.fixture
+def network():
+    """A network of the test's own."""
+    try:
+        with private_network():
+            yield
+    except OSError as fault:
+        pytest.skip(f"network namespaces and nftables need root's rights: {fault}")
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from pathlib import Path
 import compose_spec
 import pytest
 from harness.clients import Client
-from harness.network import private_network
 from harness.process import LOOPBACK, Process, wait_for
 from harness.proxy import ROOT, binary
 from harness.shipped import DEPLOY, TOKEN, lines, load, running, with_token
@@ -22,15 +21,6 @@ HADOLINT = shutil.which("hadolint", path=f"{Path(os.sys.executable).parent}")
 
 # MQTT 5.0 section 3.2.2.2.
 SERVER_UNAVAILABLE = 0x88
-
-
-@pytest.fixture
-def network():
-    try:
-        with private_network():
-            yield
-    except OSError as fault:
-        pytest.skip(f"network namespaces and nftables need root's rights: {fault}")
 
 
 def instruction(name):

@@ -1,5 +1,5 @@
-"""The chart, rendered by Helm itself, and the manifests: what Kubernetes takes, and what the proxy takes
-of them."""
+"""The chart, rendered by Helm itself, and the manifests: what Kubernetes takes of them, and what
+the proxy takes."""
 
 import json
 import subprocess
@@ -7,7 +7,6 @@ import subprocess
 import pytest
 import yaml
 from harness.clients import Client
-from harness.network import private_network
 from harness.process import wait_for
 from harness.proxy import binary
 from harness.shipped import DEPLOY, lines, running, with_token
@@ -77,7 +76,8 @@ def test_every_listener_has_its_port():
     names = ["mqtt", "mqtts", "local"]
     binds = ["0.0.0.0:1883", "[::]:8883", "unix:/run/mqtt.sock"]
     listeners = [
-        {"name": name, "bind": bind, "pool": "brokers"} for name, bind in zip(names, binds, strict=True)
+        {"name": name, "bind": bind, "pool": "brokers"}
+        for name, bind in zip(names, binds, strict=True)
     ]
     found = render({"config": {"listeners": listeners}})
     service = {(one["name"], one["port"]) for one in found["Service"]["spec"]["ports"]}
@@ -106,23 +106,16 @@ def test_the_manifests_are_the_charts():
     assert {one["kind"]: one for one in shipped} == render(PLAIN)
 
 
-def test_it_finds_the_brokers_of_a_stateful_set(objects, tmp_path):
+def test_it_finds_the_brokers_of_a_stateful_set(objects, tmp_path, network):
     """With the records that a headless Service has, and the configuration as it is."""
-    try:
-        with private_network():
-            serve_a_stateful_set(proxy_config(objects), tmp_path)
-    except OSError as fault:
-        pytest.skip(f"network namespaces and nftables need root's rights: {fault}")
-
-
-def serve_a_stateful_set(config, folder):
+    config = proxy_config(objects)
     service = config["pools"][0]["discover"]["dns"]
     domain = service.split(".", 2)[2]
     # The proxy has 1883 of every address of this host.
     pods = {f"emqx-{number}.{domain}": (f"127.0.0.1{number}", 1884) for number in range(3)}
     dns = [f"--host-record={name},{host}" for name, (host, _) in pods.items()]
     dns += [f"--srv-host={service},{name},{port},0,33" for name, (_, port) in pods.items()]
-    with running(folder, with_token(config, folder), list(pods.values()), dns) as proxy:
+    with running(tmp_path, with_token(config, tmp_path), list(pods.values()), dns) as proxy:
         used = set()
         for number in range(40):
             with Client(1883, f"device-{number}") as client:

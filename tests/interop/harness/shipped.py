@@ -25,8 +25,8 @@ def with_token(config, folder):
 
 @contextmanager
 def running(folder, config, brokers, dns):
-    """The proxy with this configuration, Mosquittos at `brokers` (host, port), and a name server that
-    knows what `dns` says, in dnsmasq's words."""
+    """The proxy with this configuration, Mosquittos at `brokers` (host, port), and a name server
+    that knows what `dns` says, in dnsmasq's words."""
     with ExitStack() as started:
 
         def start(name, said, *command):
@@ -43,8 +43,8 @@ def running(folder, config, brokers, dns):
             # As root it would become another user, who cannot read the test's files.
             file.write_text(f"{text}user root\n")
             start(f"mosquitto-{number}", " running\n", "/usr/sbin/mosquitto", "-c", file)
-        options = ["--keep-in-foreground", "--log-facility=-", "--no-resolv", "--no-hosts", "--pid-file="]
-        options += ["--listen-address=127.0.0.53", "--bind-interfaces", "--user=root"]
+        options = ["--keep-in-foreground", "--log-facility=-", "--pid-file=", "--user=root"]
+        options += ["--listen-address=127.0.0.53", "--bind-interfaces", "--no-resolv", "--no-hosts"]
         start("dnsmasq", " started, ", "/usr/sbin/dnsmasq", *options, *dns)
         file = folder / "config.yaml"
         file.write_text(json.dumps({**config, "dns": {"servers": ["127.0.0.53:53"]}}))
@@ -56,5 +56,3 @@ def lines(proxy, **fields):
     every = [line for line in proxy.text().splitlines() if line.startswith('{"time":')]
     found = (json.loads(line) for line in every)
     return [one for one in found if all(one.get(key) == value for key, value in fields.items())]
-
-

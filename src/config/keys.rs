@@ -3,8 +3,9 @@
 use std::{num::NonZeroUsize, ops::RangeInclusive, thread, time::Duration};
 
 use super::{
-    AccessLog, Admin, Bind, Config, Dns, Drain, Idle, Limits, Listener, Log, LogLevel,
-    ProgramLogFormat, Rate, Runtime, Timeouts, WhenFull,
+    Admin, Bind, Config, Dns, Drain, Idle, Limits, Listener, Log, LogLevel, ProgramLogFormat, Rate,
+    Runtime, Timeouts,
+    access_log_keys::{Targets, access_log},
     cross::{Binds, Names},
     pool_keys::pool,
     proxy_protocol_keys,
@@ -47,7 +48,9 @@ pub(super) fn config(file: &mut Section<'_>) -> Read<Config> {
     let timeouts = file.section("timeouts", timeouts);
     let dns = file.section("dns", dns);
     let drain = file.section("drain", drain);
-    let access_log = file.optional("access_log", |item| item.list(|item| item.section(access_log)));
+    let mut targets = Targets::default();
+    let access_log =
+        file.optional("access_log", |item| item.list(|item| access_log(item, &mut targets)));
     let log = file.section("log", log);
     let admin = file.optional("admin", |item| item.section(|section| admin(section, &mut binds)));
     Ok(Config {
@@ -156,15 +159,6 @@ fn dns(section: &mut Section<'_>) -> Read<Dns> {
 fn drain(section: &mut Section<'_>) -> Read<Drain> {
     let timeout = section.or("timeout", "30s", |item| quantities::duration(item, &ZERO_TOO));
     Ok(Drain { timeout: timeout? })
-}
-
-fn access_log(section: &mut Section<'_>) -> Read<AccessLog> {
-    let path = section.required("path", "the path of a file", values::output_file);
-    let format = section.or("format", "json", values::log_line_format);
-    let when_full = section.or("when_full", "block", |item| {
-        values::one_of(item, &[("block", WhenFull::Block), ("drop", WhenFull::Drop)])
-    });
-    Ok(AccessLog { path: path?, format: format?, when_full: when_full? })
 }
 
 fn log(section: &mut Section<'_>) -> Read<Log> {

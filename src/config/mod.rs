@@ -1,5 +1,7 @@
 //! The configuration, validated: every value here is usable as it stands.
 
+mod access_log;
+mod access_log_keys;
 mod cross;
 mod fault;
 mod health_keys;
@@ -26,6 +28,10 @@ use std::{
     time::Duration,
 };
 
+pub use access_log::{
+    AccessLog, LOG_FIELDS, LogEvents, LogLineFormat, LogTarget, Rotate, Syslog, SyslogAddress,
+    WhenFull,
+};
 pub use fault::{Fault, Faults};
 pub use listener::{
     CertificateFile, ListenerTls, Networks, ProxyProtocolIn, RevocationFile, WebSocket,
@@ -44,52 +50,6 @@ use tree::Value;
 /// What an empty file is answered with.
 const SMALLEST: &str = "{ listeners: [{ name: mqtt, bind: \"0.0.0.0:1883\", pool: brokers }], \
     pools: [{ name: brokers, upstreams: [{ name: broker-1, address: \"10.0.0.7:1883\" }] }] }";
-
-/// The variables of an access log template: the fields of a record, and the time as nginx writes it.
-pub const LOG_FIELDS: &[&str] = &[
-    "time",
-    "event",
-    "session",
-    "listener",
-    "transport",
-    "client",
-    "peer",
-    "tls_version",
-    "tls_cipher",
-    "sni",
-    "tls_cn",
-    "protocol_name",
-    "protocol_version",
-    "bridge",
-    "client_id",
-    "assigned_client_id",
-    "username",
-    "has_password",
-    "clean_start",
-    "keepalive",
-    "will",
-    "session_expiry",
-    "pool",
-    "upstream",
-    "upstream_address",
-    "route",
-    "tries",
-    "connack",
-    "connack_reason",
-    "session_present",
-    "handshake_ms",
-    "queue_ms",
-    "dial_ms",
-    "connack_ms",
-    "duration_ms",
-    "bytes_in",
-    "bytes_out",
-    "end_by",
-    "end_phase",
-    "end_cause",
-    "detail",
-    "time_local",
-];
 
 /// One whole configuration file.
 #[derive(Clone, Debug)]
@@ -238,30 +198,6 @@ pub struct Dns {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drain {
     pub timeout: Duration,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccessLog {
-    pub path: PathBuf,
-    pub format: LogLineFormat,
-    pub when_full: WhenFull,
-}
-
-/// How an access log line looks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogLineFormat {
-    Json,
-    Text,
-    /// Text with `${field}` variables, the fields of the JSON form; checked when the file is read.
-    Template(Arc<str>),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenFull {
-    /// Sessions wait for room: nothing is lost.
-    Block,
-    /// Lines are dropped and counted.
-    Drop,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -226,11 +226,11 @@ impl Item<'_> {
         Ok(expanded)
     }
 
-    fn port_zero(&self, address: &str) -> Reported {
+    pub(super) fn port_zero(&self, address: &str) -> Reported {
         self.wrong(&format!("{} has port 0", quote(address)), PORT)
     }
 
-    fn socket_path(&self, path: &str) -> Read<PathBuf> {
+    pub(super) fn socket_path(&self, path: &str) -> Read<PathBuf> {
         // The 108 bytes of sun_path end in a zero: unix(7).
         const LONGEST: usize = 107;
         let absolute = self.reader.absolute(path);

@@ -1,4 +1,4 @@
-//! The access logs: rendered by the workers, written by one thread a file.
+//! The access logs: rendered by the workers, written by one thread a log.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,8 @@ pub struct AccessLogs {
 pub struct Prepared(Vec<Sink>);
 
 impl AccessLogs {
-    /// Opens every file (append, created with mode 0640) and starts its writer thread.
+    /// Opens every file (append, created with mode 0640) and starts the writer threads; theirs it is
+    /// to connect to syslog receivers, which need not be there yet.
     ///
     /// `dropped` counts the lines that are lost.
     pub fn open(logs: &[config::AccessLog], dropped: IntCounter) -> Result<Self, OpenError> {
@@ -59,10 +60,12 @@ impl AccessLogs {
 
     /// A writer for one worker, to be made before and moved into its thread.
     pub fn writer(&self) -> LogWriter {
-        LogWriter::new(self.sinks.iter().map(|sink| sink.buffer(&self.dropped)).collect())
+        let mut groups = Vec::new();
+        self.sinks.iter().for_each(|sink| sink.add_to(&mut groups, &self.dropped));
+        LogWriter::new(groups)
     }
 
-    /// Makes every writer open its path anew: after log rotation has renamed the file.
+    /// Makes the writers open their files anew: after log rotation has renamed the file.
     pub fn reopen(&self) {
         for sink in &self.sinks {
             sink.reopen();

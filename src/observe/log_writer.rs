@@ -5,59 +5,57 @@ use std::{
     time::{Duration, Instant},
 };
 
-use prometheus::IntCounter;
-use tokio::sync::{
-    Notify,
-    mpsc::{Permit, Sender, error::TrySendError},
-};
+use tokio::sync::{Notify, mpsc::Sender};
 
 use super::{
     access_log::LEAVING_PATIENCE,
-    entry::Entry,
+    entry::{Entry, Event},
     format::{LineFormat, Stamp},
-    sink::{Message, count_lines},
+    sink::Message,
+    sink_buffer::SinkBuffer,
 };
-use crate::config::WhenFull;
-
-/// Bytes from which a worker's buffer is handed over without waiting for its next flush: large
-/// enough that the writer's wake-up and system call cost little per line.
-const CHUNK: usize = 128 * 1024;
-
-/// Bytes that a worker keeps for one log whose queue is full. Beyond it, sessions wait or lines are
-/// dropped.
-pub(super) const WORKER_BOUND: usize = 256 * 1024;
+use crate::config::LogLineFormat;
 
 /// One worker's end of the access logs.
 ///
 /// Lines are rendered into buffers of this thread; handing one over costs the writer one wake-up a
 /// chunk, never one a line.
 pub struct LogWriter {
-    buffers: RefCell<Vec<SinkBuffer>>,
+    groups: RefCell<Vec<Group>>,
     /// Of logs that are configured no longer: what is to be handed over yet, and until when.
     leaving: RefCell<Vec<(SinkBuffer, Instant)>>,
     /// Tells those who wait for room that it may be another log's now.
     replaced: Notify,
     stamp: RefCell<Stamp>,
+    line: RefCell<Vec<u8>>,
+}
+
+/// The logs of one format, which is rendered once for all of them.
+pub(super) struct Group {
+    pub(super) source: LogLineFormat,
+    pub(super) format: LineFormat,
+    pub(super) buffers: Vec<SinkBuffer>,
 }
 
 impl LogWriter {
-    pub(super) fn new(buffers: Vec<SinkBuffer>) -> Self {
+    pub(super) fn new(groups: Vec<Group>) -> Self {
         Self {
-            buffers: RefCell::new(buffers),
+            groups: RefCell::new(groups),
             leaving: RefCell::default(),
             replaced: Notify::new(),
             stamp: RefCell::default(),
+            line: RefCell::default(),
         }
     }
 
-    /// Whether anything is logged at all: if not, no entry need be made.
-    pub fn is_enabled(&self) -> bool {
-        !self.buffers.borrow().is_empty()
+    /// Whether any log has lines of this event: if not, no entry need be made.
+    pub fn wants(&self, event: Event) -> bool {
+        self.any(|buffer| buffer.wants(event))
     }
 
     /// Whether [`Self::room`] would return at once.
     pub fn has_room(&self) -> bool {
-        !self.buffers.borrow().iter().any(SinkBuffer::must_wait)
+        !self.any(SinkBuffer::must_wait)
     }
 
     /// Waits until every log that may not lose lines has room for one.
@@ -71,16 +69,24 @@ impl LogWriter {
         }
     }
 
-    /// Writes one line to every log.
+    /// Writes one line to every log that wants it.
     pub fn write(&self, entry: &Entry<'_>) {
-        let buffers = self.buffers.borrow();
-        if buffers.is_empty() {
+        let groups = self.groups.borrow();
+        if groups.is_empty() {
             return;
         }
         let mut stamp = self.stamp.borrow_mut();
         stamp.set(entry.time);
-        for buffer in &*buffers {
-            buffer.write(entry, &stamp);
+        let mut line = self.line.borrow_mut();
+        for Group { format, buffers, .. } in &*groups {
+            line.clear();
+            let wanting = buffers.iter().filter(|buffer| buffer.wants(entry.event));
+            for buffer in wanting.filter(|buffer| buffer.takes_one()) {
+                if line.is_empty() {
+                    format.render(entry, &stamp, &mut line);
+                }
+                buffer.write(&line, entry.event, &stamp);
+            }
         }
     }
 
@@ -88,12 +94,12 @@ impl LogWriter {
     /// their log, whether it is still there or leaving.
     #[expect(clippy::needless_pass_by_value, reason = "what is left of it is of no use")]
     pub fn replace(&self, new: Self) {
-        let old = self.buffers.replace(new.buffers.take());
+        let old = self.groups.replace(new.groups.take());
+        let groups = self.groups.borrow();
         let until = Instant::now() + LEAVING_PATIENCE;
-        for old in old {
-            match self.buffers.borrow().iter().find(|new| new.queue.same_channel(&old.queue)) {
-                // Nothing has been written to a new one yet.
-                Some(new) => drop(new.buffer.replace(old.buffer.take())),
+        for old in old.into_iter().flat_map(|group| group.buffers) {
+            match all(&groups).find(|new| new.queue.same_channel(&old.queue)) {
+                Some(new) => new.take_over(&old),
                 None if old.is_dirty() => self.leaving.borrow_mut().push((old, until)),
                 None => {}
             }
@@ -103,12 +109,12 @@ impl LogWriter {
 
     /// Whether lines wait here for a [`Self::flush`].
     pub fn is_dirty(&self) -> bool {
-        self.buffers.borrow().iter().any(SinkBuffer::is_dirty) || !self.leaving.borrow().is_empty()
+        self.any(SinkBuffer::is_dirty) || !self.leaving.borrow().is_empty()
     }
 
     /// Hands over what waits here, as far as the queues have room; never blocks.
     pub fn flush(&self) {
-        self.buffers.borrow().iter().for_each(SinkBuffer::hand_over);
+        all(&self.groups.borrow()).for_each(SinkBuffer::hand_over);
         self.leaving.borrow_mut().retain(|(buffer, until)| {
             buffer.hand_over();
             if Instant::now() >= *until {
@@ -142,8 +148,8 @@ impl LogWriter {
 
     /// The queue of a log that has to be waited for.
     fn full_queue(&self) -> Option<Sender<Message>> {
-        let buffers = self.buffers.borrow();
-        buffers.iter().find(|buffer| buffer.must_wait()).map(|buffer| buffer.queue.clone())
+        let groups = self.groups.borrow();
+        all(&groups).find(|buffer| buffer.must_wait()).map(|buffer| buffer.queue.clone())
     }
 
     /// Waits until a queue has room, or is nobody's concern any more.
@@ -152,8 +158,8 @@ impl LogWriter {
             permit = queue.reserve() => permit,
             () = self.replaced.notified() => return,
         };
-        let buffers = self.buffers.borrow();
-        let Some(full) = buffers.iter().find(|buffer| buffer.queue.same_channel(&queue)) else {
+        let groups = self.groups.borrow();
+        let Some(full) = all(&groups).find(|buffer| buffer.queue.same_channel(&queue)) else {
             return;
         };
         match permit {
@@ -166,9 +172,17 @@ impl LogWriter {
 
     fn lose(&self) -> usize {
         let leaving = self.leaving.take();
-        let buffers = self.buffers.borrow();
-        buffers.iter().chain(leaving.iter().map(|(buffer, _)| buffer)).map(SinkBuffer::lose).sum()
+        let leaving = leaving.iter().map(|(buffer, _)| buffer);
+        all(&self.groups.borrow()).chain(leaving).map(SinkBuffer::lose).sum()
     }
+
+    fn any(&self, is_it: impl FnMut(&SinkBuffer) -> bool) -> bool {
+        all(&self.groups.borrow()).any(is_it)
+    }
+}
+
+fn all(groups: &[Group]) -> impl Iterator<Item = &SinkBuffer> {
+    groups.iter().flat_map(|group| &group.buffers)
 }
 
 impl Drop for LogWriter {
@@ -181,85 +195,3 @@ impl Drop for LogWriter {
 
 /// How often a closing worker looks for room.
 const CLOSE_POLL: Duration = Duration::from_millis(5);
-
-/// What one worker has rendered for one log and not handed over yet.
-pub(super) struct SinkBuffer {
-    format: LineFormat,
-    when_full: WhenFull,
-    queue: Sender<Message>,
-    buffer: RefCell<Vec<u8>>,
-    dropped: IntCounter,
-}
-
-impl SinkBuffer {
-    pub(super) fn new(
-        format: LineFormat,
-        when_full: WhenFull,
-        queue: Sender<Message>,
-        dropped: IntCounter,
-    ) -> Self {
-        Self { format, when_full, queue, buffer: RefCell::default(), dropped }
-    }
-
-    fn write(&self, entry: &Entry<'_>, stamp: &Stamp) {
-        if self.when_full == WhenFull::Drop && self.is_full() {
-            self.hand_over();
-            if self.is_full() {
-                self.dropped.inc();
-                return;
-            }
-        }
-        let mut buffer = self.buffer.borrow_mut();
-        if buffer.capacity() == 0 {
-            // A line more than a chunk, so that a full one has not grown on the way.
-            buffer.reserve(CHUNK + 1024);
-        }
-        self.format.render(entry, stamp, &mut buffer);
-        let is_chunk = buffer.len() >= CHUNK;
-        drop(buffer);
-        if is_chunk {
-            self.hand_over();
-        }
-    }
-
-    fn must_wait(&self) -> bool {
-        self.when_full == WhenFull::Block && self.is_full()
-    }
-
-    fn is_full(&self) -> bool {
-        self.buffer.borrow().len() >= WORKER_BOUND
-    }
-
-    fn is_dirty(&self) -> bool {
-        !self.buffer.borrow().is_empty()
-    }
-
-    /// Hands the buffer over if there is something in it and room for it.
-    fn hand_over(&self) {
-        if !self.is_dirty() {
-            return;
-        }
-        match self.queue.try_reserve() {
-            Ok(permit) => self.send(permit),
-            Err(TrySendError::Full(())) => {}
-            Err(TrySendError::Closed(())) => {
-                self.lose();
-            }
-        }
-    }
-
-    /// A permit that finds nothing to send (another session was first) goes back to the queue.
-    fn send(&self, permit: Permit<'_, Message>) {
-        let chunk = self.buffer.take();
-        if !chunk.is_empty() {
-            permit.send(Message::Chunk(chunk));
-        }
-    }
-
-    /// Gives up what is here, because nobody can write it any more; returns the lines lost.
-    fn lose(&self) -> usize {
-        let lines = count_lines(&self.buffer.take());
-        self.dropped.inc_by(lines as u64);
-        lines
-    }
-}

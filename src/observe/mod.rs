@@ -4,13 +4,19 @@ mod access_log;
 mod entry;
 mod families;
 mod format;
+mod log_file;
 mod log_writer;
 mod metrics;
+mod output;
 mod program_log;
 mod readings;
 mod sink;
+mod sink_buffer;
+mod syslog;
+mod syslog_header;
 mod upstream_metrics;
 mod value;
+mod writer;
 
 pub use access_log::{AccessLogs, Prepared};
 pub use entry::{

@@ -216,7 +216,7 @@ impl Record {
 
     /// Writes the entry that says the session is up.
     pub(super) fn log_connect(&self, shard: &Shard) {
-        if shard.log.is_enabled() {
+        if shard.log.wants(Event::Connect) {
             shard.log.write(&self.entry(shard, Event::Connect));
         }
     }
@@ -227,7 +227,7 @@ impl Record {
         if event == Event::Reject {
             shard.metrics.count_reject(end.cause.as_str());
         }
-        if shard.log.is_enabled() {
+        if shard.log.wants(event) {
             let mut entry = self.entry(shard, event);
             entry.duration_ms = Some(shard.reactor.now().duration_since(self.accepted));
             (entry.bytes_in, entry.bytes_out) = (Some(bytes.0), Some(bytes.1));

@@ -1,8 +1,6 @@
 //! Addresses: to listen on, of brokers and of name servers.
 
-use std::path::PathBuf;
-
-use mqtt_lb::config::{Address, Bind};
+use mqtt_lb::config::{Address, Bind, LogTarget};
 
 use crate::{SMALLEST, faults, good, parse, tail, with};
 
@@ -127,7 +125,7 @@ fn environment_variables_are_expanded_in_addresses_and_paths_alone() {
         with("10.0.0.7:1883", "${HOST}:1883")
     ));
     assert_eq!(config.pools[0].upstreams[0].address, Address::Ip("10.9.8.7:1883".parse().unwrap()));
-    assert_eq!(config.access_log[0].path, PathBuf::from("/dev/10.9.8.7.log"));
+    assert_eq!(config.access_log[0].to, LogTarget::File("/dev/10.9.8.7.log".into()));
     assert_eq!(
         tail("access_log: [{ path: \"/dev/${A\\nB}\" }, { path: \"/dev/${HOST\" }]\n"),
         [

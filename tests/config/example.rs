@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use mqtt_lb::config::{Bind, Probe, Records};
+use mqtt_lb::config::{Bind, LogTarget, Probe, Records};
 use tempfile::TempDir;
 
 use crate::{
@@ -101,6 +101,14 @@ fn the_examples_commented_keys_are_good() {
     assert_eq!(config.dns.servers.len(), 2);
     assert_eq!(config.admin.as_ref().unwrap().token.as_ref().unwrap().reveal(), "s3cret");
     assert!(!format!("{config:?}").contains("s3cret"));
+    let [shown, file, syslog] = &config.access_log[..] else { panic!("{:?}", config.access_log) };
+    assert_eq!(shown.to, LogTarget::Stdout);
+    let rotate = file.rotate.unwrap();
+    assert_eq!((rotate.size, rotate.age), (Some(100 << 20), Some(Duration::from_hours(24))));
+    let least = "access_log: [{ path: /var/log/access.log, rotate: { size: 1MiB } }, \
+                 { syslog: { to: \"unix:/dev/log\" } }]\n";
+    let least = good(&format!("{SMALLEST}{least}")).access_log;
+    assert_eq!((rotate.keep, syslog), (least[0].rotate.unwrap().keep, &least[1]));
 
     // The other types of discover and of checks, whose keys are commented out once more.
     let other = |text: &str, from: &str, to: &str| {
@@ -154,6 +162,8 @@ fn the_example_has_every_key() {
         "  servers: ",
         "  timeout: ",
         "    format: json",
+        "      size: ",
+        "      to: unix",
         "  level: ",
         "  bind: 127",
     ] {
@@ -167,6 +177,9 @@ fn the_example_has_every_key() {
             // The one key of a type that is not shown; an empty one is absent.
             if (line, key) == ("      dns: ", "port") {
                 assert!(EXAMPLE.contains("    #   # port: 1883\n"));
+            } else if line == "    format: json" && ["stdout", "syslog", "rotate"].contains(&key) {
+                // Of logs that go elsewhere.
+                assert!(EXAMPLE.contains(&format!("{key}:")));
             } else {
                 let twice = said(key).join("\n");
                 assert!(twice.contains(&format!("{key}: is there twice")), "{key}: {twice}");
@@ -178,7 +191,7 @@ fn the_example_has_every_key() {
     // have more, the test above has seen to.
     let listener = 6 + 6 + 2 + 1 + 3;
     let pool = 4 + 16 + 4 + 3 + 8 + 4 + 1 + 3 + 6;
-    assert_eq!(keys, 10 + 1 + listener + pool + 5 + 4 + 2 + 5 + 1 + 1 + 3 + 2 + 2);
+    assert_eq!(keys, 10 + 1 + listener + pool + 5 + 4 + 2 + 5 + 1 + 1 + (7 + 3 + 4) + 2 + 2);
 }
 
 /// serde_yaml shares no code with the reader of this crate: what it makes of a text, written out

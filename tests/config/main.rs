@@ -1,5 +1,6 @@
 //! Configuration files, good and bad, and what is said of them.
 
+mod access_log;
 mod addresses;
 mod example;
 mod fuzz;
@@ -219,7 +220,8 @@ fn a_missing_or_empty_part_is_named_with_what_belongs_there() {
             "2:23: pools[0].upstreams[0].name: is required; allowed: a name",
             "2:23: pools[0].upstreams[0].address: is required; allowed: IP:PORT, \
              \"[IPV6]:PORT\", HOST:PORT or unix:/PATH",
-            "3:14: access_log[0].path: is required; allowed: the path of a file",
+            "3:14: access_log[0].path: is required; allowed: the path of a file; or stdout or syslog in \
+             its place",
             "4:8: admin.bind: is required; allowed: IP:PORT, \"[IPV6]:PORT\" or unix:/PATH",
         ]
     );

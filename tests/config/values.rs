@@ -1,8 +1,8 @@
 //! Values of each kind, at and beyond the edges of what is allowed.
 
-use std::{fs, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{fs, num::NonZeroU32, time::Duration};
 
-use mqtt_lb::config::{AccessLog, Config, Idle, LOG_FIELDS, LogLineFormat, WhenFull};
+use mqtt_lb::config::{Config, Idle, LOG_FIELDS};
 
 use crate::{SMALLEST, good, parse, tail};
 
@@ -118,52 +118,6 @@ fn sizes_and_numbers_have_ranges() {
     let config =
         good(&format!("{SMALLEST}limits: {{ connects_per_ip: {{ rate: 5, burst: 9 }} }}\n"));
     assert_eq!(config.limits.connects_per_ip.unwrap().burst.get(), 9);
-}
-
-#[test]
-fn access_log_formats_name_fields_that_exist() {
-    let log = |entry: &str| {
-        parse(&format!("{SMALLEST}access_log: [{{ {entry} }}]\n")).map(|c| c.access_log[0].clone())
-    };
-    let AccessLog { path, format, when_full } =
-        log("path: /dev/stdout, format: \"${time} ${client_id}\", when_full: drop").unwrap();
-    assert_eq!(path, PathBuf::from("/dev/stdout"));
-    assert_eq!(format, LogLineFormat::Template("${time} ${client_id}".into()));
-    assert_eq!(when_full, WhenFull::Drop);
-    assert_eq!(log("path: /dev/x, format: text").unwrap().format, LogLineFormat::Text);
-    let fields = LOG_FIELDS.join(", ");
-    let allowed = "allowed: json, text, or one line with ${field} variables";
-    let path_allowed = "allowed: the path of a file, or /dev/stdout";
-    for (entry, wrong) in [
-        (
-            "path: /dev/x, format: \"${password}\"",
-            format!("38: access_log[0].format: \"password\" is not a field; allowed: {fields}"),
-        ),
-        (
-            "path: /dev/x, format: \"${time\"",
-            format!("38: access_log[0].format: \"${{time\" has ${{ without }}; allowed: {fields}"),
-        ),
-        (
-            "path: /dev/x, format: \"${time}\\n\"",
-            format!("38: access_log[0].format: \"${{time}}\\n\" is no format; {allowed}"),
-        ),
-        ("path: \"-\"", format!("22: access_log[0].path: \"-\" is not a file; {path_allowed}")),
-        ("path: /dev", format!("22: access_log[0].path: \"/dev\" is not a file; {path_allowed}")),
-        (
-            "path: \"/dev/a\\0b\"",
-            format!(
-                "22: access_log[0].path: \"/dev/a\\0b\" has a control character; {path_allowed}"
-            ),
-        ),
-        (
-            "path: /dev/x, when_full: wait",
-            "41: access_log[0].when_full: \"wait\" is unknown; allowed: block, drop".into(),
-        ),
-    ] {
-        assert_eq!(log(entry).expect_err(entry).to_string(), format!("/etc/t.yaml:10:{wrong}"));
-    }
-    let every = LOG_FIELDS.iter().fold(String::new(), |all, field| format!("{all}${{{field}}}"));
-    log(&format!("path: /dev/x, format: \"{every}\"")).unwrap();
 }
 
 #[test]

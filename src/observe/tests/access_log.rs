@@ -15,8 +15,8 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::minimal;
 use crate::{
-    config::{self, LogLineFormat, WhenFull},
-    observe::{AccessLogs, Entry, log_writer::WORKER_BOUND, sink::QUEUE},
+    config::{self, LogEvents, LogLineFormat, LogTarget, WhenFull},
+    observe::{AccessLogs, Entry, Event, sink::QUEUE, sink_buffer::WORKER_BOUND},
 };
 
 /// Long enough for anything that is going to happen at all.
@@ -27,9 +27,15 @@ pub(super) fn open(path: &Path, when_full: WhenFull) -> (AccessLogs, IntCounter)
     (AccessLogs::open(&[log(path, when_full)], dropped.clone()).unwrap(), dropped)
 }
 
-pub(super) fn log(path: &Path, when_full: WhenFull) -> config::AccessLog {
+pub(in crate::observe) fn log(path: &Path, when_full: WhenFull) -> config::AccessLog {
     let format = LogLineFormat::Template("${listener} ${session} ${username}".into());
-    config::AccessLog { path: path.to_owned(), format, when_full }
+    config::AccessLog {
+        to: LogTarget::File(path.to_owned()),
+        rotate: None,
+        format,
+        events: LogEvents::ALL,
+        when_full,
+    }
 }
 
 /// Line `number` of a writer, and what it looks like in the file.
@@ -77,7 +83,7 @@ fn lines_arrive_after_a_flush_in_a_file_for_its_group_only() {
     let (others, _) = open(&created, WhenFull::Block);
     assert_eq!(fs::metadata(&created).unwrap().permissions().mode() & 0o777 & !0o640, 0);
     let writer = logs.writer();
-    assert!(writer.is_enabled() && !writer.is_dirty());
+    assert!(writer.wants(Event::Connect) && !writer.is_dirty());
     writer.write(&entry("a", 1));
     assert!(writer.is_dirty());
     writer.flush();
@@ -95,7 +101,7 @@ fn without_a_log_nothing_is_done() {
     let logs = AccessLogs::open(&[], dropped).unwrap();
     let writer = logs.writer();
     writer.write(&minimal());
-    assert!(!writer.is_enabled() && !writer.is_dirty() && writer.has_room());
+    assert!(!writer.wants(Event::Reject) && !writer.is_dirty() && writer.has_room());
     logs.reopen();
     assert_eq!(writer.close(Duration::ZERO), 0);
     logs.close(Duration::ZERO);
@@ -104,11 +110,7 @@ fn without_a_log_nothing_is_done() {
 #[test]
 fn what_cannot_be_opened_is_named() {
     let dropped = IntCounter::new("dropped", "dropped").unwrap();
-    let log = config::AccessLog {
-        path: "/nonexistent/access.log".into(),
-        format: LogLineFormat::Json,
-        when_full: WhenFull::Drop,
-    };
+    let log = log(Path::new("/nonexistent/access.log"), WhenFull::Drop);
     let error = AccessLogs::open(&[log], dropped).err().unwrap().to_string();
     assert!(error.starts_with("access log /nonexistent/access.log: No such file"), "{error}");
 }

@@ -11,7 +11,7 @@ use std::{
 use super::access_log::{PATIENCE, block_on, entry, fifo, log, open, reader, wait_until, wanted};
 use crate::{
     config::{self, LogLineFormat, WhenFull},
-    observe::{AccessLogs, LogWriter},
+    observe::{AccessLogs, Event, LogWriter},
 };
 
 /// Goes on with `logs`, as a reload does.
@@ -57,7 +57,7 @@ fn one_log_comes_and_another_goes_with_all_its_lines() {
     wait_until("the old file to be closed", || descriptors(&old) == 0);
 
     change(&mut logs, &writer, &[]);
-    assert!(!writer.is_enabled());
+    assert!(!writer.wants(Event::Reject));
     writer.write(&entry("a", 2));
     wait_until("the new file to be closed", || descriptors(&new) == 0);
     assert_eq!(fs::read_to_string(&new).unwrap(), wanted("a", 1) + "\n");
@@ -75,7 +75,7 @@ fn the_same_path_keeps_its_file_and_its_lines() {
     // A rename shows whether the file is the one that was open.
     let renamed = dir.path().join("renamed.log");
     fs::rename(&path, &renamed).unwrap();
-    let new = config::AccessLog { path: path.clone(), format, when_full: WhenFull::Drop };
+    let new = config::AccessLog { format, ..log(&path, WhenFull::Drop) };
     change(&mut logs, &writer, &[new]);
     writer.write(&entry("a", 1));
     assert_eq!(writer.close(PATIENCE), 0);

@@ -1,7 +1,8 @@
-mod access_log;
+pub(super) mod access_log;
 mod change;
 mod lines;
 mod metrics;
+pub(super) mod sinks;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,17 +1,24 @@
 //! Files that fail in the middle of a line: a pipe that takes no more is a disk without room.
 
-use std::io::Read;
+use std::{fs::File, io::Read, path::Path};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::*;
+use crate::{
+    config::WhenFull,
+    observe::{log_file::LogFile, tests::access_log::log},
+};
 
 /// A writer to a pipe that refuses what it has no room for, and the pipe's other end.
 fn writer(path: &Path, when_full: WhenFull) -> (Writer, File) {
     let (reader, file) = pipe_with(PipeFlags::NONBLOCK).unwrap();
     let dropped = IntCounter::new("dropped", "dropped").unwrap();
-    let control = Arc::new(Control::new(when_full));
-    (Writer::new(path, file.into(), dropped, control), reader.into())
+    let log = log(path, when_full);
+    let file = LogFile::of(path, file.into()).unwrap();
+    let control = Arc::new(Control::new(&log));
+    let writer = Writer::new(log.to.to_string(), Output::File(file), dropped, control);
+    (writer, reader.into())
 }
 
 /// Lines of a length that no page size is a multiple of, so that a full pipe ends within one.

@@ -75,9 +75,12 @@ export class Broker {
     const { upstream, values } = this;
     const at = this.#at;
     values.share = share;
-    setText(at.name, printable(upstream.name) + (upstream.backup ? " (backup)" : ""));
+    setText(at.name, printable(upstream.name));
+    at.backup.hidden = !upstream.backup;
     setText(at.address, printable(upstream.address));
-    setAttribute(at.address, "title", upstream.resolved && `resolved: ${printable(upstream.resolved)}`);
+    const resolved = upstream.resolved ? ` (${printable(upstream.resolved)})` : "";
+    setAttribute(at.address, "title", printable(upstream.address) + resolved);
+    setAttribute(this.element, "data-status", upstream.status);
     paint(at, upstream.status);
     this.element.classList.toggle("off", !upstream.serving);
     setText(at.sessions, count(upstream.sessions));

@@ -42,14 +42,13 @@ export class Detail {
 }
 
 function facts(upstream) {
-  const checks = upstream.up ? "up" : "down";
   return [
     ["Address", printable(upstream.address)],
     ["Resolved", printable(upstream.resolved ?? "–")],
     ["Set by the operator", printable(upstream.state)],
-    ["Health", checks],
+    ["Health", upstream.up ? "up" : "down"],
     ["Given new sessions", upstream.serving ? "yes" : "no"],
-    ["Weight, configured", `${count(upstream.weight)}, ${count(upstream.configured_weight)}`],
+    ["Weight", `${count(upstream.weight)} (configured: ${count(upstream.configured_weight)})`],
     ["Most connections", upstream.max_connections ? count(upstream.max_connections) : "no limit"],
     ["Role", upstream.backup ? "backup" : "primary"],
     ["Comes from", upstream.discovered ? "DNS" : "the configuration"],

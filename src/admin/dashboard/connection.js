@@ -33,7 +33,7 @@ function words(failing, isAll) {
   const good = failing.map(([, poller]) => poller.lastGood).filter(Boolean);
   const since = good.length ? ` What is greyed is as of ${stamp(Math.min(...good))}.` : "";
   const what = isAll
-    ? `The admin listener does not answer: ${error.message}.`
+    ? `No answer from the proxy: ${error.message}.`
     : `No fresh figures of ${failing.map(([name]) => CALLED[name]).join(", ")}: ${error.message}.`;
   return `${what}${since} Next try at ${stamp(due)}.`;
 }

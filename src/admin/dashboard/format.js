@@ -2,7 +2,10 @@
 
 const UNKNOWN = "–";
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const tenths = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+const tenths = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+
+/** With a decimal where that says more: 9.96 is 10, and nothing is 0. */
+const short = (value) => (value > 0 && value < 9.95 ? tenths : whole).format(value);
 
 export function count(value) {
   return value === undefined ? UNKNOWN : whole.format(value);
@@ -17,7 +20,7 @@ export function plural(value, one, many = `${one}s`) {
 export function rate(value) {
   if (value === undefined) return UNKNOWN;
   if (value > 0 && value < 0.1) return "<0.1";
-  return value < 10 ? tenths.format(value) : whole.format(value);
+  return short(value);
 }
 
 /** A fraction of 1. */
@@ -25,7 +28,7 @@ export function percent(fraction) {
   if (fraction === undefined || Number.isNaN(fraction)) return UNKNOWN;
   const value = 100 * fraction;
   if (value > 0 && value < 0.1) return "<0.1 %";
-  return `${value < 10 ? tenths.format(value) : whole.format(value)} %`;
+  return `${short(value)} %`;
 }
 
 const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
@@ -38,7 +41,7 @@ export function bytes(value) {
     value /= 1000;
     unit += 1;
   }
-  return `${unit && value < 10 ? tenths.format(value) : whole.format(value)} ${UNITS[unit]}`;
+  return `${unit ? short(value) : whole.format(value)} ${UNITS[unit]}`;
 }
 
 /** Bytes a second. */
@@ -61,9 +64,9 @@ export function clock(time) {
   return new Date(time).toISOString().slice(11, 19);
 }
 
-/** A point in time in UTC: of today only the time of day. */
+/** A point in time in UTC: of today the time of day, of other days to the minute. */
 export function stamp(time, now = Date.now()) {
   if (time === undefined) return UNKNOWN;
-  const [date, today] = [time, now].map((one) => new Date(one).toISOString().slice(0, 10));
-  return `${date === today ? "" : `${date} `}${clock(time)} UTC`;
+  const [day, today] = [time, now].map((one) => new Date(one).toISOString().slice(0, 10));
+  return day === today ? `${clock(time)} UTC` : `${day} ${clock(time).slice(0, 5)} UTC`;
 }

@@ -19,9 +19,9 @@ export function showOverview(status) {
   showReadiness(status);
   setText(at.uptime, span(status.uptime_s));
   setText(at.started, `since ${stamp(status.started_at)}`);
-  setText(at.workers, count(status.workers));
   setText(at.connections, count(status.connections_open));
   showDescriptors(status.descriptors ?? {});
+  showRoom(status);
   showConfig(status.config ?? {});
 }
 
@@ -34,10 +34,16 @@ function showReadiness({ ready, not_ready: why }) {
   wasReady = ready;
 }
 
-function showDescriptors({ used, limit, connections_possible: possible }) {
+function showRoom({ descriptors, workers }) {
+  const possible = descriptors?.connections_possible;
+  const most = possible === undefined ? "" : `at most ${count(possible)}, `;
+  setText(at.possible, most + plural(workers, "worker"));
+}
+
+function showDescriptors({ used, limit }) {
   const part = used / limit;
-  setText(at.descriptors, `${count(used)} of ${count(limit)}`);
-  setText(at.possible, possible === undefined ? "" : `at most ${count(possible)}`);
+  setText(at.descriptors, percent(part));
+  setText(at.descriptors_used, `${count(used)} of ${count(limit)}`);
   setAttribute(at.gauge_fill, "width", (100 * Math.min(1, part || 0)).toFixed(1));
   at.gauge.classList.toggle("bad", part >= DESCRIPTORS_SHORT);
   setAttribute(at.gauge, "aria-label", `${percent(part)} of the descriptors are in use`);

@@ -34,8 +34,8 @@ export class PoolTable {
     setText(at.name, printable(name));
     at.filter.setAttribute("aria-label", `Filter the brokers of ${printable(name)} by name, address or status`);
     at.chips.setAttribute("aria-label", `Brokers of ${printable(name)} by status`);
-    this.#chips = new StatusChips(at.chips, () => this.#arrange());
-    at.filter.addEventListener("input", () => this.#arrange());
+    this.#chips = new StatusChips(at.chips, () => this.#arrangeAnew());
+    at.filter.addEventListener("input", () => this.#arrangeAnew());
     at.trend.addEventListener("change", () => this.#paint());
     for (const head of at.table.querySelectorAll("[data-sort]")) {
       head.querySelector("button").addEventListener("click", () => this.#sortBy(head.dataset.sort));
@@ -144,7 +144,13 @@ export class PoolTable {
     const isText = ["name", "address", "status"].includes(column);
     this.#sorted = { by: column, descending: by === column ? !descending : !isText };
     this.#showOrder();
+    this.#arrangeAnew();
+  }
+
+  /** Because somebody has asked for it: shown from the top. */
+  #arrangeAnew() {
     this.#arrange();
+    this.#at.region.scrollTop = 0;
   }
 
   #showOrder() {

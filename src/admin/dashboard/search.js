@@ -58,9 +58,9 @@ function results(id, { pools }) {
 }
 
 function poolResult(id, pool) {
-  const { goes_to: home, order = [], sessions = [] } = pool;
+  const { goes_to: home, order = [], sessions = [], why } = pool;
   const name = printable(pool.pool);
-  const nowhere = el("strong", { class: "bad" }, "nowhere: no broker of this pool serves");
+  const nowhere = el("strong", { class: "bad" }, why ? printable(why) : "nowhere: no broker of this pool serves");
   return el(
     "article",
     { class: "result" },
@@ -68,9 +68,8 @@ function poolResult(id, pool) {
     sessions.length
       ? el("ul", { class: "sessions" }, ...sessions.map((session) => sessionItem(id, session, home)))
       : el("p", { class: "none" }, "Not connected through this pool."),
-    el("p", { class: "goes" }, "With its next CONNECT it would go to ",
+    el("p", {}, "With its next CONNECT it would go to ",
       home === undefined ? nowhere : el("strong", {}, printable(home)), "."),
-    el("p", { class: "note" }, "The order in which brokers are tried:"),
     ...orderLists(order),
   );
 }
@@ -82,7 +81,7 @@ function sessionItem(id, session, home) {
   const version = VERSIONS[session.protocol_version] ?? session.protocol_version;
   const pairs = [
     ["Connected", `${stamp(session.connected_at)}, ${span(session.duration_s)} ago`],
-    ["From", `${printable(session.client)}, listener ${printable(session.listener)} (${printable(session.transport)})`],
+    ["From", `${printable(session.client ?? "–")}, listener ${printable(session.listener)} (${printable(session.transport)})`],
     ["Username", session.username === undefined ? "none" : foreign(session.username)],
     ["Protocol", `MQTT ${version}, keep alive ${session.keepalive} s${session.clean_start ? ", clean start" : ""}`],
     ["Bytes in, out", `${bytes(session.bytes_in)}, ${bytes(session.bytes_out)}`],
@@ -100,15 +99,17 @@ function sessionItem(id, session, home) {
 }
 
 function orderLists(order) {
+  if (!order.length) return [];
+  const title = el("p", { class: "note" }, "The order in which brokers are tried:");
   const item = ({ upstream, serving }) => {
     const name = printable(upstream);
     return serving ? el("li", {}, name) : el("li", { class: "skipped" }, el("s", {}, name), " does not serve");
   };
   const first = el("ol", { class: "order" }, ...order.slice(0, FIRST).map(item));
-  if (order.length <= FIRST) return [first];
+  if (order.length <= FIRST) return [title, first];
   const rest = el("ol", { class: "order", start: FIRST + 1 }, ...order.slice(FIRST).map(item));
   const summary = el("summary", {}, `${plural(order.length - FIRST, "further broker")}`);
-  return [first, el("details", {}, summary, rest)];
+  return [title, first, el("details", {}, summary, rest)];
 }
 
 async function askToKick(id, session, home) {

@@ -5,7 +5,7 @@ import { el, setText } from "./dom.js";
 const place = document.getElementById("warnings");
 const shown = new Map();
 
-/** Shows a warning of this name, or removes it where there is no text. The action is { label, act }. */
+/** Shows a warning of this name, or removes it where there is no text. `action` is { label, act }. */
 export function warn(name, text, { kind = "bad", action, details } = {}) {
   let warning = shown.get(name);
   if (!text) {
@@ -23,7 +23,9 @@ export function warn(name, text, { kind = "bad", action, details } = {}) {
     }
     warning = { element, words };
     shown.set(name, warning);
-    place.append(element);
+    // What can be acted on is above the rest.
+    if (action) place.prepend(element);
+    else place.append(element);
   }
   setText(warning.words, text);
   const said = details?.textContent ?? "";

@@ -196,5 +196,5 @@ export function sentence(pool, changes, write) {
   }
   const counts = Map.groupBy(changes, ([, status]) => status);
   const parts = [...counts].map(([status, those]) => `${count(those.length)} ${write(status)}`);
-  return `${plural(changes.length, "broker")} of ${printable(pool)} changed: ${parts.join(", ")}.`;
+  return `${plural(changes.length, "broker")} of pool ${printable(pool)} changed: ${parts.join(", ")}.`;
 }

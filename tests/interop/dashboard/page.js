@@ -2,12 +2,19 @@
 
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
+import { isDeepStrictEqual } from "node:util";
 
 import { chromium } from "playwright-core";
 
 import { Mock } from "./mock.js";
 
 const EXECUTABLE = process.argv[2] ?? "/usr/bin/chromium";
+
+/** Only a failing test waits this long, in milliseconds: the machine may be busy. */
+const PATIENCE = 20_000;
+
+/** With `clock`, the page's time stands at this, and moves as `tick` has it. */
+const TIME = "2026-03-14T03:07:04Z";
 
 let browser;
 
@@ -67,10 +74,10 @@ export async function withPageOf(origin, run, { clock = false, ...options } = {}
   });
   try {
     const page = await context.newPage();
-    page.setDefaultTimeout(20_000);
+    page.setDefaultTimeout(PATIENCE);
     if (clock) {
-      await page.clock.install({ time: "2026-03-14T03:07:03Z" });
-      await page.clock.pauseAt("2026-03-14T03:07:04Z");
+      await page.clock.install({ time: Date.parse(TIME) - 1000 });
+      await page.clock.pauseAt(TIME);
     }
     await page.goto(`${origin}/`);
     await run(page);
@@ -79,3 +86,45 @@ export async function withPageOf(origin, run, { clock = false, ...options } = {}
     await context.close();
   }
 }
+
+/** Waits until `look` returns `expected`; shows what it returned last where it does not. */
+export async function becomes(look, expected) {
+  const deadline = Date.now() + PATIENCE;
+  for (;;) {
+    const seen = await look();
+    if (isDeepStrictEqual(seen, expected)) return;
+    if (Date.now() > deadline) assert.deepEqual(seen, expected);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** Waits until the element has this text. */
+export const hasText = (locator, text) => becomes(() => locator.innerText(), text);
+
+let ticks = 0;
+
+/** With `clock`: lets two seconds pass, one poll, and waits for its answers to be shown. */
+export async function tick(page, mock) {
+  ticks += 1;
+  mock.status.version = `tick ${ticks}`;
+  mock.pools[0].algorithm = `tick ${ticks}`;
+  await page.clock.runFor(2000);
+  await shown(page, mock);
+}
+
+/** Waits until the page shows what the mock has. */
+export async function shown(page, mock) {
+  await hasText(page.locator("#version"), mock.status.version);
+  await hasText(page.locator("[data-field=algorithm]").first(), mock.pools[0].algorithm);
+}
+
+/** A broker's row. */
+export const row = (page, name) =>
+  page.locator("tbody.broker", { has: page.locator("bdi", { hasText: new RegExp(`^${name}$`) }) });
+
+/** A cell of a broker's row. */
+export const cell = (page, name, field) => row(page, name).locator(`[data-field=${field}]`);
+
+/** The names of the brokers that are shown, in their order. */
+export const names = (page) =>
+  page.locator("tbody.broker:not([hidden]) bdi").allInnerTexts();

@@ -1,1 +1,78 @@
-"use strict";
+// The dashboard: what is asked of the admin API, and who shows it.
+//
+// Modules by what they are for: api, history (data); dom, format, sparkline, dialog, say (helpers);
+// overview, pools > pool > broker, counts, log, search, reload (parts of the page).
+
+import "./theme.js";
+import "./search.js";
+import { Poller, onRefused } from "./api.js";
+import { showConnection } from "./connection.js";
+import * as counts from "./counts.js";
+import * as log from "./log.js";
+import { showOverview } from "./overview.js";
+import * as pools from "./pools.js";
+import { reload } from "./reload.js";
+import { onForgotten, signIn } from "./sign_in.js";
+
+const BASE = "/api/v1";
+
+let status;
+let isTokenWanted = false;
+
+const pollers = {
+  status: new Poller(() => `${BASE}/status`, takeStatus, told),
+  upstreams: new Poller(() => `${BASE}/upstreams`, takeUpstreams, told),
+  log: new Poller(log.logPath, log.showLog, told),
+};
+const all = Object.values(pollers);
+const pollAll = () => all.forEach((poller) => poller.poll());
+
+function takeStatus(answer) {
+  if (status && status.started_at !== answer.started_at) {
+    pools.forgetHistory();
+    counts.forgetHistory();
+    log.startAnew();
+  }
+  status = answer;
+  showOverview(status);
+  counts.showCounts(status);
+}
+
+function takeUpstreams(answer) {
+  pools.showPools(answer, () => pollers.upstreams.poll());
+}
+
+function told() {
+  showConnection(pollers, isTokenWanted && enterToken);
+  showTitle();
+}
+
+/** For a tab among many. */
+function showTitle() {
+  const troubled = pools.troubled();
+  let news = "";
+  if (isTokenWanted) news = "token wanted – ";
+  else if (pollers.status.error) news = "no answer – ";
+  else if (status && !status.ready) news = "not ready – ";
+  else if (troubled) news = `${troubled} not up – `;
+  const title = `${news}mqtt-lb`;
+  if (document.title !== title) document.title = title;
+}
+
+async function enterToken() {
+  isTokenWanted = true;
+  all.forEach((poller) => poller.stop());
+  if (await signIn()) {
+    isTokenWanted = false;
+    pollAll();
+  }
+  told();
+}
+
+onRefused(enterToken);
+onForgotten(pollAll);
+document.getElementById("reload").addEventListener("click", () => reload(status?.config, pollAll));
+document.addEventListener("visibilitychange", () => {
+  for (const poller of all) poller.seen(!document.hidden);
+});
+pollAll();

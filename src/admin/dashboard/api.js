@@ -1,0 +1,153 @@
+// The admin API: requests with the token, and polls.
+
+const TOKEN = "mqtt-lb admin token";
+
+/** Longer than the proxy takes to say that a worker did not answer. */
+const TIMEOUT_MS = 10_000;
+
+export class ApiError extends Error {
+  /** `body` is what the API said. */
+  constructor(status, body) {
+    super(body.error ?? `the proxy answered ${status}`);
+    this.status = status;
+    this.body = body;
+  }
+}
+
+/** The token is kept for as long as the tab is open. */
+export const token = {
+  get: () => sessionStorage.getItem(TOKEN),
+  set: (value) => sessionStorage.setItem(TOKEN, value),
+  forget: () => sessionStorage.removeItem(TOKEN),
+};
+
+let refused = () => {};
+
+/** `then` is called whenever an answer is 401. */
+export function onRefused(then) {
+  refused = then;
+}
+
+export const get = (path) => request("GET", path);
+
+/** The JSON of the answer; undefined where there is none. Fails with an `ApiError` or in plain words. */
+export async function request(method, path, body) {
+  try {
+    return await send(method, path, body, token.get());
+  } catch (error) {
+    if (error.status === 401) refused();
+    throw error;
+  }
+}
+
+/** Whether this token is let in; fails where that cannot be known. */
+export async function isGood(candidate) {
+  try {
+    await send("GET", "/api/v1/status", undefined, candidate);
+    return true;
+  } catch (error) {
+    if (error.status === 401) return false;
+    throw error;
+  }
+}
+
+async function send(method, path, body, bearer) {
+  const headers = { Accept: "application/json" };
+  if (bearer) headers.Authorization = `Bearer ${bearer}`;
+  if (body) headers["Content-Type"] = "application/json";
+  const answer = await fetch(path, {
+    method,
+    headers,
+    body: body && JSON.stringify(body),
+    cache: "no-store",
+    redirect: "error",
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+  }).catch((error) => {
+    throw new Error(error.name === "TimeoutError" ? "no answer within 10 s" : "its admin listener cannot be reached");
+  });
+  if (answer.status === 204) return undefined;
+  const parsed = await answer.json().catch(() => undefined);
+  if (!answer.ok) throw new ApiError(answer.status, parsed ?? {});
+  if (!parsed) throw new Error("the answer is not JSON");
+  return parsed;
+}
+
+const EVERY_MS = 2_000;
+
+/** An outage is not to be met by a hundred open pages at once. */
+const SELDOM_MS = 30_000;
+
+/** Asks for one thing again and again: never twice at once, seldom while it fails, not when hidden. */
+export class Poller {
+  /** When the last good answer came; undefined before the first. */
+  lastGood;
+  /** Why the last request failed; undefined where it did not. */
+  error;
+  /** When the next request is due. */
+  due;
+
+  #path;
+  #taken;
+  #told;
+  #timer;
+  #isBusy = false;
+  #isStopped = false;
+  #isOverdue = false;
+  #failures = 0;
+
+  /** `path` is asked for each request, `taken` gets the answers, `told` is called after each. */
+  constructor(path, taken, told) {
+    this.#path = path;
+    this.#taken = taken;
+    this.#told = told;
+  }
+
+  /** Asks now; an answer that is under way is then out of date. */
+  async poll() {
+    clearTimeout(this.#timer);
+    this.#isStopped = false;
+    if (this.#isBusy) {
+      this.#isOverdue = true;
+      return;
+    }
+    this.#isBusy = true;
+    do {
+      this.#isOverdue = false;
+      await this.#ask();
+    } while (this.#isOverdue && !this.#isStopped);
+    this.#isBusy = false;
+    if (!this.#isStopped) this.#wait();
+    this.#told();
+  }
+
+  /** Asks no more until `poll`. */
+  stop() {
+    clearTimeout(this.#timer);
+    this.#isStopped = true;
+  }
+
+  /** The page is hidden, or seen again. */
+  seen(isSeen) {
+    clearTimeout(this.#timer);
+    if (isSeen && !this.#isStopped) this.poll();
+  }
+
+  async #ask() {
+    try {
+      const answer = await get(this.#path());
+      if (this.#isOverdue) return;
+      this.#taken(answer);
+      [this.lastGood, this.error, this.#failures] = [Date.now(), undefined, 0];
+    } catch (error) {
+      if (!(error instanceof ApiError)) console.debug(error);
+      this.error = error;
+      this.#failures += 1;
+    }
+  }
+
+  #wait() {
+    const pause = Math.min(SELDOM_MS, EVERY_MS * 2 ** this.#failures);
+    this.due = Date.now() + pause;
+    if (!document.hidden) this.#timer = setTimeout(() => this.poll(), pause);
+  }
+}

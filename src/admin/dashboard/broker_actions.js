@@ -1,0 +1,82 @@
+// Drain, ready, down: what each does, asked before it is done.
+
+import { request } from "./api.js";
+import { ask } from "./dialog.js";
+import { el, printable } from "./dom.js";
+import { plural } from "./format.js";
+import { show } from "./say.js";
+
+const CHOICES = {
+  ready: { state: "ready", label: "Ready" },
+  drain: { state: "drain", label: "Drain" },
+  down: { state: "down", label: "Down" },
+};
+
+/** The two states that a broker in this one can be set to. */
+export function choices(state) {
+  if (state === "ready") return [CHOICES.drain, CHOICES.down];
+  return [CHOICES.ready, state === "drain" ? CHOICES.down : CHOICES.drain];
+}
+
+/** Asks whether the broker is to be set to this state, and sets it. */
+export async function askFor(broker, state) {
+  const { upstream, pool } = broker;
+  const name = printable(upstream.name);
+  const question = QUESTIONS[state];
+  const others = pool.serving().filter((other) => other !== upstream.name).length;
+  const path = [pool.name, "upstreams", upstream.name].map(encodeURIComponent).join("/");
+  const answer = await ask({
+    title: question.title(name),
+    body: [
+      ...question.body(upstream).map((text) => el("p", {}, text)),
+      ...(state === "ready" ? [] : [remaining(pool.name, others)]),
+      el("p", { class: "note" }, "Only this proxy is told. Other proxies in front of the same brokers go on as they are."),
+    ],
+    confirm: question.confirm,
+    busy: "Asking the proxy…",
+    danger: state !== "ready",
+    act: () => request("PATCH", `/api/v1/pools/${path}`, { state }),
+  });
+  if (!answer) return;
+  show(`${name}: ${question.done}.`);
+  pool.changed(broker, answer);
+}
+
+const QUESTIONS = {
+  ready: {
+    title: (name) => `Make ${name} ready?`,
+    body: ({ up }) => [
+      "It is given sessions again: its clients come home with their next CONNECT. Sessions on other brokers stay until they end, or until it is their turn where the pool has rebalance.",
+      ...(up ? [] : ["Its health checks find it down; it gets no session until they succeed."]),
+    ],
+    confirm: "Make ready",
+    done: "set to ready",
+  },
+  drain: {
+    title: (name) => `Drain ${name}?`,
+    body: ({ sessions }) => [
+      "It is given no new sessions: its clients go to other brokers with their next CONNECT.",
+      sessions
+        ? `Its ${plural(sessions, "session")} ${sessions === 1 ? "stays until it ends" : "stay until they end"}, or until it is their turn where the pool has rebalance.`
+        : "It has no sessions now.",
+    ],
+    confirm: "Drain",
+    done: "set to drain",
+  },
+  down: {
+    title: (name) => `Set ${name} down?`,
+    body: ({ sessions }) => [
+      "It is treated as if its health checks had failed: no new sessions.",
+      sessions
+        ? `Its ${plural(sessions, "session")} ${sessions === 1 ? "is" : "are"} closed at once, and the ${sessions === 1 ? "client comes" : "clients come"} back on other brokers. With on_down: keep they stay.`
+        : "It has no sessions now.",
+    ],
+    confirm: "Set down",
+    done: "set to down",
+  },
+};
+
+function remaining(pool, others) {
+  if (others) return el("p", {}, `${plural(others, "other broker")} of pool ${printable(pool)} ${others === 1 ? "serves" : "serve"}.`);
+  return el("p", { class: "warning bad" }, `No other broker of pool ${printable(pool)} serves: no client will be let in.`);
+}

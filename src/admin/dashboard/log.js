@@ -1,0 +1,77 @@
+// The program's log, the newest line last; it follows unless somebody has scrolled up.
+
+import { el, printable, setText } from "./dom.js";
+import { clock, plural } from "./format.js";
+
+/** As many as the proxy keeps. */
+const KEPT = 500;
+
+/** Pixels from the end that still count as the end: fractions of a pixel are rounded. */
+const NEARLY = 8;
+
+const frame = document.getElementById("log-lines");
+const list = frame.querySelector("ol");
+const empty = document.getElementById("log-empty");
+const level = document.getElementById("log-level");
+const newest = document.getElementById("log-newest");
+let after = 0;
+let unread = 0;
+
+/** What to ask for next. */
+export const logPath = () => `/api/v1/log?after=${after}`;
+
+export function showLog({ lines, last }) {
+  const isFollowing = atEnd();
+  // A number that is behind ours is of another process.
+  if (last < after) startAnew();
+  for (const line of lines) list.append(item(line));
+  while (list.childElementCount > KEPT) list.firstElementChild.remove();
+  after = last ?? after;
+  if (!isFollowing) unread += lines.length;
+  settle(isFollowing);
+}
+
+/** The proxy was started anew: its lines are numbered from the start. */
+export function startAnew() {
+  after = 0;
+}
+
+function item({ time, level: name, message }) {
+  const known = ["DEBUG", "INFO", "WARN", "ERROR"].includes(name) ? name : "INFO";
+  return el(
+    "li",
+    { "data-level": known },
+    el("time", { datetime: time, title: time }, clock(time)),
+    el("span", { class: "level" }, printable(name)),
+    el("span", { class: "message" }, printable(message)),
+  );
+}
+
+function atEnd() {
+  return frame.scrollHeight - frame.scrollTop - frame.clientHeight <= NEARLY;
+}
+
+function settle(isFollowing) {
+  if (isFollowing) frame.scrollTop = frame.scrollHeight;
+  showUnread();
+  const hasShown = [...list.children].some((line) => line.checkVisibility());
+  empty.hidden = hasShown;
+  setText(empty, list.childElementCount ? "No line of this level." : "No lines yet.");
+}
+
+function showUnread() {
+  if (atEnd()) unread = 0;
+  newest.hidden = atEnd();
+  setText(newest, unread ? `${plural(unread, "new line")} ↓` : "Newest ↓");
+}
+
+frame.addEventListener("scroll", showUnread);
+newest.addEventListener("click", () => {
+  frame.scrollTop = frame.scrollHeight;
+  frame.focus({ preventScroll: true });
+});
+level.addEventListener("change", () => {
+  frame.dataset.level = level.value;
+  settle(true);
+});
+frame.dataset.level = level.value;

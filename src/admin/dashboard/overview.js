@@ -1,0 +1,64 @@
+// The header and the facts under it: one answer of /api/v1/status.
+
+import { fields, printable, setAttribute, setText } from "./dom.js";
+import { count, percent, plural, span, stamp } from "./format.js";
+import { list } from "./reload.js";
+import { say } from "./say.js";
+import { warn } from "./warnings.js";
+
+/** From here on descriptors are short: design, issue of the machine's limits. */
+const DESCRIPTORS_SHORT = 0.8;
+
+const at = fields(document.querySelector(".facts"));
+const version = document.getElementById("version");
+const readiness = document.getElementById("readiness");
+let wasReady;
+
+export function showOverview(status) {
+  setText(version, printable(status.version));
+  showReadiness(status);
+  setText(at.uptime, span(status.uptime_s));
+  setText(at.started, `since ${stamp(status.started_at)}`);
+  setText(at.connections, count(status.connections_open));
+  showDescriptors(status.descriptors ?? {});
+  showRoom(status);
+  showConfig(status.config ?? {});
+}
+
+function showReadiness({ ready, not_ready: why }) {
+  const text = ready ? "Ready" : `Not ready: ${printable(why ?? "for a reason it does not tell")}`;
+  setText(readiness, text);
+  readiness.hidden = false;
+  readiness.classList.toggle("bad", !ready);
+  if (wasReady !== undefined && wasReady !== ready) say(`The proxy is ${text.toLowerCase()}.`);
+  wasReady = ready;
+}
+
+function showRoom({ descriptors, workers }) {
+  const possible = descriptors?.connections_possible;
+  const most = possible === undefined ? "" : `at most ${count(possible)}, `;
+  setText(at.possible, most + plural(workers, "worker"));
+}
+
+function showDescriptors({ used, limit }) {
+  const part = used / limit;
+  setText(at.descriptors, percent(part));
+  setText(at.descriptors_used, `${count(used)} of ${count(limit)}`);
+  setAttribute(at.gauge_fill, "width", (100 * Math.min(1, part || 0)).toFixed(1));
+  at.gauge.classList.toggle("bad", part >= DESCRIPTORS_SHORT);
+  setAttribute(at.gauge, "aria-label", `${percent(part)} of the descriptors are in use`);
+  const text = `${percent(part)} of the descriptors are in use. Raise LimitNOFILE, or lower limits.max_connections.`;
+  warn("descriptors", part >= DESCRIPTORS_SHORT && text, { kind: "poor" });
+}
+
+function showConfig({ file, generation, loaded_at: loaded, last_reload: last }) {
+  setText(at.generation, `Generation ${count(generation)}`);
+  setText(at.file, `${printable(file ?? "")}, loaded ${stamp(loaded)}`);
+  const isRefused = last?.outcome === "refused";
+  setText(at.reloaded, last ? printable(last.outcome) : "none yet");
+  at.reloaded.classList.toggle("bad", isRefused);
+  setText(at.reloaded_at, last ? stamp(last.at) : "");
+  const faults = last?.faults ?? [];
+  const text = `The reload at ${stamp(last?.at)} was refused: ${plural(faults.length, "fault")}. The configuration before it stays in force.`;
+  warn("reload", isRefused && text, { details: list(faults, "faults") });
+}

@@ -156,9 +156,9 @@ fn where_the_proxy_is() {
     let text = Config::of([&broker]).text().replace("admin: { bind: \"127.0.0.1:0\" }", &admin);
     let proxy = Proxy::start_in(dir, &text, |_| program());
     // From its configuration, even if that has come to be wrong elsewhere.
-    let broken = proxy.path("broken.yaml");
-    fs::write(&broken, text.replace("pool: brokers", "pool: none").replace("b1", "b 1")).unwrap();
-    for file in [&*proxy.config_file(), broken.to_str().unwrap()] {
+    let faulty = proxy.path("faulty.yaml");
+    fs::write(&faulty, text.replace("pool: brokers", "pool: none").replace("b1", "b 1")).unwrap();
+    for file in [&*proxy.config_file(), faulty.to_str().unwrap()] {
         let output = run(&["ctl", "-c", file, "upstreams", "--json"], "");
         assert!(output.status.success(), "{output:?}");
     }

@@ -2,9 +2,9 @@
 //!
 //! The rooms, from the door inwards; each may name those below it, never those above:
 //!
-//! - [`cli`]: the commands `run`, `check` and `route`
+//! - [`cli`]: the commands `run`, `check`, `route` and `ctl`
 //! - [`app`]: the composition root: a configuration becomes workers and a control thread
-//! - [`admin`]: metrics and health over HTTP, on the control thread
+//! - [`admin`]: metrics, health and the API over HTTP, on a thread of its own
 //! - [`worker`]: one thread: its event loop, its listeners, its sessions, its one-second sweep
 //! - [`snapshot`]: what the proxy runs by, swapped whole on reload
 //! - [`listener`]: listening sockets and the accept loop

@@ -172,9 +172,10 @@ fn weight_of(value: &Value) -> Result<Weight, Refusal> {
     if value.is_null() {
         return Ok(Weight::Configured);
     }
-    // As in the configuration.
-    let weight = value.as_u64().and_then(|weight| u16::try_from(weight).ok());
-    let weight = weight.and_then(|weight| NonZeroU32::new(weight.into()));
+    // As in the configuration; 3.0 is a whole number in JSON.
+    let whole = value.as_f64().filter(|weight| weight.fract() == 0.0);
+    let allowed = whole.filter(|weight| (1.0..=f64::from(u16::MAX)).contains(weight));
+    let weight = allowed.and_then(|weight| NonZeroU32::new(weight as u32));
     weight.map(Weight::Of).ok_or_else(|| {
         let allowed = "a whole number from 1 to 65535, or null for the configured one";
         Refusal::bad_request(format!("`weight` is {}; allowed: {allowed}", shown(value)))
@@ -225,6 +226,7 @@ mod tests {
         for (body, state, weight) in [
             (json!({ "state": "drain" }), Some(State::Draining), None),
             (json!({ "weight": 65535 }), None, weight(65535)),
+            (json!({ "weight": 3.0 }), None, weight(3)),
             (
                 json!({ "weight": null, "state": "down" }),
                 Some(State::Down),

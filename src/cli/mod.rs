@@ -1,6 +1,7 @@
 //! The command line.
 
 mod check;
+mod ctl;
 mod manual;
 mod route;
 mod run;
@@ -23,6 +24,7 @@ First steps:
   mqtt-lb check -c config.yaml            is it right? config.yaml.example explains every key
   mqtt-lb run -c config.yaml              SIGTERM or Ctrl-C ends it
   mqtt-lb route -c config.yaml my-device  the brokers of a client ID, in order
+  mqtt-lb ctl -c config.yaml status       how the running proxy is; needs `admin` in its config
 
 Exit codes: 0 done, 1 failed while running, 2 bad usage or configuration.";
 
@@ -42,6 +44,15 @@ Examples:
 
 All brokers are taken for up and empty: no running proxy is asked. Those of a pool with discover
 are looked up in DNS.";
+
+const CTL_EXAMPLES: &str = "\
+Examples:
+  mqtt-lb ctl status
+  mqtt-lb ctl sessions --client-id my-device
+  mqtt-lb ctl drain broker-1
+  mqtt-lb ctl --admin http://10.0.0.1:9883 --token-file admin.token upstreams --json
+
+Exit codes: 0 done, 1 the proxy cannot be reached or says no, 2 bad usage or configuration.";
 
 /// A load balancer for MQTT: every client finds its own broker again.
 #[derive(Debug, Parser)]
@@ -69,6 +80,9 @@ enum Command {
         #[arg(value_name = "FOLDER")]
         folder: PathBuf,
     },
+    /// Ask and steer a running proxy, by way of its `admin` listener.
+    #[command(after_help = CTL_EXAMPLES)]
+    Ctl(ctl::CtlArgs),
 }
 
 #[derive(Args, Debug)]
@@ -86,5 +100,6 @@ pub fn main() -> ExitCode {
         Command::Route(args) => route::route(&args),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { folder } => manual::man(&folder),
+        Command::Ctl(args) => ctl::ctl(&args),
     }
 }

@@ -180,6 +180,20 @@ fn log(section: &mut Section<'_>) -> Read<Log> {
     Ok(Log { level: level?, format: format? })
 }
 
+/// Of the whole file, only what a client of the admin listener has to know.
+pub(super) fn admin_alone(file: &mut Section<'_>, with_token: bool) -> Read<Option<Admin>> {
+    file.ignore_others();
+    file.optional("admin", |item| {
+        item.section(|section| {
+            if with_token {
+                return admin(section, &mut Binds::default());
+            }
+            section.ignore_others();
+            Ok(Admin { bind: section.required("bind", BIND, values::bind)?, token: None })
+        })
+    })
+}
+
 fn admin(section: &mut Section<'_>, binds: &mut Binds) -> Read<Admin> {
     let token = section.optional("token_file", secret::token_file);
     let bind = section.required("bind", BIND, |item| {

@@ -44,7 +44,7 @@ pub use secret::Secret;
 pub use values::is_name;
 
 use fault::Position;
-use section::{Item, Reader};
+use section::{Item, Read, Reader, Section};
 use tree::Value;
 
 /// What an empty file is answered with.
@@ -74,15 +74,7 @@ impl Config {
     /// # Errors
     /// Every fault of the file, in its order.
     pub fn load(path: &Path) -> Result<Self, Faults> {
-        let whole = |at, message| Faults::from(Fault::new(path, at, "", message));
-        let bytes = fs::read(path)
-            .map_err(|error| whole(Position::START, format!("cannot be read: {error}")))?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let valid = error.utf8_error().valid_up_to();
-            let before = String::from_utf8_lossy(&error.as_bytes()[..valid]);
-            whole(Position::after(&before), "is not UTF-8 from here on".to_owned())
-        })?;
-        Self::parse(&text, path, &|name| env::var(name).ok())
+        Self::parse(&text_of(path)?, path, &|name| env::var(name).ok())
     }
 
     /// Reads and checks the text of a file.
@@ -97,22 +89,53 @@ impl Config {
         file: &Path,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Faults> {
-        // Editors of some systems put a byte order mark first.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let root =
-            tree::parse(text).map_err(|error| Fault::new(file, error.at, "", error.message))?;
-        if matches!(root.value, Value::Null) {
-            let message = format!("is empty; the smallest config is {SMALLEST}");
-            return Err(Fault::new(file, root.at, "", message).into());
-        }
-        let reader = Reader::new(file, env);
-        let item = Item { reader: &reader, path: String::new(), node: &root };
-        let config = item.section(keys::config);
-        let faults = reader.into_faults();
-        match config {
-            Ok(config) if faults.is_empty() => Ok(config),
-            _ => Err(Faults::in_order(faults)),
-        }
+        read(text, file, env, keys::config)
+    }
+}
+
+impl Admin {
+    /// Reads only how a proxy is administered, whatever else is wrong with its file. `None`: it is
+    /// not. The token is left out unless it is wanted.
+    ///
+    /// # Errors
+    /// Every fault of that part, or what keeps the file from being read at all.
+    pub fn load(path: &Path, with_token: bool) -> Result<Option<Self>, Faults> {
+        let env = |name: &str| env::var(name).ok();
+        read(&text_of(path)?, path, &env, |file| keys::admin_alone(file, with_token))
+    }
+}
+
+fn text_of(path: &Path) -> Result<String, Faults> {
+    let whole = |at, message| Faults::from(Fault::new(path, at, "", message));
+    let bytes = fs::read(path)
+        .map_err(|error| whole(Position::START, format!("cannot be read: {error}")))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let before = String::from_utf8_lossy(&error.as_bytes()[..valid]);
+        whole(Position::after(&before), "is not UTF-8 from here on".to_owned())
+    })
+}
+
+fn read<T>(
+    text: &str,
+    file: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    keys: impl FnOnce(&mut Section<'_>) -> Read<T>,
+) -> Result<T, Faults> {
+    // Editors of some systems put a byte order mark first.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let root = tree::parse(text).map_err(|error| Fault::new(file, error.at, "", error.message))?;
+    if matches!(root.value, Value::Null) {
+        let message = format!("is empty; the smallest config is {SMALLEST}");
+        return Err(Fault::new(file, root.at, "", message).into());
+    }
+    let reader = Reader::new(file, env);
+    let item = Item { reader: &reader, path: String::new(), node: &root };
+    let value = item.section(keys);
+    let faults = reader.into_faults();
+    match value {
+        Ok(value) if faults.is_empty() => Ok(value),
+        _ => Err(Faults::in_order(faults)),
     }
 }
 

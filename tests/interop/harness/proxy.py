@@ -31,16 +31,20 @@ class Proxy:
     """A running proxy with two listeners for each pool: one of the pool's name, and one for
     WebSocket, whose name is that with "-ws"; with `secured` two more, "-tls" and "-wss".
 
-    `websocket` and `secured` (`tls`) are what these are configured with; `keys` are further keys of every pool.
+    `websocket` and `secured` (`tls`) are what these are configured with, `token_file` what its admin
+    listener is; `keys` are further keys of every pool.
     """
 
-    def __init__(self, folder, pools, name="mqtt-lb", websocket=None, secured=None, **keys):
+    def __init__(
+        self, folder, pools, name="mqtt-lb", websocket=None, secured=None, token_file=None, **keys
+    ):
         self.folder, self.name = Path(folder), name
         self.log = self.folder / f"{name}.log"
         self.file = self.folder / f"{name}.yaml"
         self.admin = free_port()
         self.websocket = websocket or {"path": "/mqtt"}
         self.secured = secured
+        self.token_file = token_file
         self.file.write_text(json.dumps(self.config(pools, keys), indent=2))
         self.starts = 0
         self.start()
@@ -71,7 +75,8 @@ class Proxy:
             "runtime": {"workers": 2},
             "drain": {"timeout": "1s"},
             "access_log": [{"path": str(self.log), "format": "json"}],
-            "admin": {"bind": f"{LOOPBACK}:{self.admin}"},
+            "admin": {"bind": f"{LOOPBACK}:{self.admin}"}
+            | ({"token_file": str(self.token_file)} if self.token_file else {}),
         }
 
     def start(self):

@@ -53,7 +53,7 @@ fn bodies() {
         (r#"{ "state": "gone" }"#, "`state` is \"gone\"; allowed: ready, drain, down"),
         (r#"{ "state": null }"#, "`state` is null"),
         (r#"{ "weight": 0 }"#, "`weight` is 0; allowed: a whole number from 1 to 65535"),
-        (r#"{ "weight": 1e3 }"#, "`weight` is 1000.0"),
+        (r#"{ "weight": 1e9 }"#, "`weight` is 1000000000.0"),
         (r#"{ "weight": 3, "colour": 1 }"#, "\"colour\" is unknown"),
     ] {
         let told = patch(&proxy, B1, body);

@@ -167,6 +167,7 @@ fn odd_names() {
     );
     assert_eq!((told.status, &told.json()["name"]), (200, &json!(name)));
     let client = Client::session(proxy.address(), "odd");
+    proxy.wait_connected("odd");
     let found = get(&proxy, "/api/v1/sessions?upstream=a%2Fb%3Fc%2520%23%C3%BC%26%5B");
     assert_eq!(found["sessions"][0]["upstream"], name);
     drop(client);
@@ -192,6 +193,7 @@ fn where_a_client_would_go_and_is() {
     let proxy = Proxy::start(&head.replace("access_log:", &format!("{more}access_log:")));
     let order = route(&proxy, &["--pool", "brokers"], &["me".to_owned()]).remove(0);
     let _me = Client::session(proxy.address(), "me");
+    proxy.wait_connected("me");
     let told = get(&proxy, "/api/v1/route?client_id=me");
     assert_eq!(told["client_id"], "me");
     let (keyed, unkeyed) = (&told["pools"][0], &told["pools"][1]);

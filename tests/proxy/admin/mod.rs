@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod brokers;
+mod ctl;
 mod http;
 mod security;
 mod sessions;

@@ -25,6 +25,14 @@ fn who(sessions: &[Value]) -> Vec<&str> {
     ids
 }
 
+/// Waits until so many sessions are recorded: a client has its CONNACK a moment before that.
+fn wait_recorded(proxy: &Proxy, count: usize) {
+    wait_for(&format!("{count} sessions"), || {
+        let log = proxy.log();
+        (log.iter().filter(|line| line["event"] == "connect").count() == count).then_some(())
+    });
+}
+
 #[test]
 fn a_session_is_told_whole() {
     let broker = Broker::echoing();
@@ -120,6 +128,7 @@ fn pages_have_every_session_once() {
             Client::exchange(proxy.address(), &connect, CONNACK_V3)
         })
         .collect();
+    wait_recorded(&proxy, held.len());
     for (filter, count) in [("", 50usize), ("username=b&", 25)] {
         for limit in [1, 7, 24, 25, 26, 49, 50, 1000] {
             let mut seen = HashSet::new();
@@ -169,6 +178,7 @@ fn an_assigned_id_is_found_too() {
     let mut client = Client::open(proxy.address());
     client.send(&connect(5, ""));
     client.expect(b"\x20\x0D\x00\x00\x0A\x12\x00\x07made-up");
+    wait_recorded(&proxy, 1);
     let sessions = found(&proxy, "client_id=made-up");
     assert_eq!(sessions.len(), 1);
     let ids = (&sessions[0]["client_id"], &sessions[0]["assigned_client_id"]);
@@ -186,6 +196,7 @@ fn who_is_kicked_is_told_and_recorded() {
     {
         let id = format!("v{version}");
         let mut client = Client::exchange(proxy.address(), &connect(version, &id), answer);
+        proxy.wait_connected(&id);
         let session = found(&proxy, &format!("client_id={id}"))[0]["id"].clone();
         let target = format!("/api/v1/sessions/{}", session.as_str().unwrap());
         let told = ask(&proxy, "DELETE", &target, "", "");
@@ -221,6 +232,7 @@ fn among_thousands() {
             Client::exchange(proxy.address(), &connect.bytes(), CONNACK_V3)
         })
         .collect();
+    wait_recorded(&proxy, held.len());
     assert_eq!(who(&found(&proxy, "username=rare")), ["c1499", "c499", "c999"]);
     assert_eq!(who(&found(&proxy, "client_id=c1234")), ["c1234"]);
     let page = get(&proxy, "/api/v1/sessions?limit=1000");

@@ -1,0 +1,116 @@
+//! Columns of text, and text that a terminal can be shown.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+/// A table in the making: columns are as wide as the widest of their cells so far.
+pub(super) struct Table {
+    columns: Vec<Column>,
+    titled: bool,
+}
+
+struct Column {
+    title: &'static str,
+    width: usize,
+}
+
+impl Table {
+    pub(super) fn new<const N: usize>(titles: [&'static str; N]) -> Self {
+        let column = |title: &'static str| Column { title, width: title.len() };
+        Self { columns: titles.map(column).into(), titled: false }
+    }
+
+    /// Writes rows, and before the first of them the titles.
+    pub(super) fn write(
+        &mut self,
+        out: &mut dyn Write,
+        rows: impl IntoIterator<Item = Vec<String>>,
+    ) -> io::Result<()> {
+        let rows: Vec<Vec<_>> =
+            rows.into_iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
+        for row in &rows {
+            for (column, cell) in self.columns.iter_mut().zip(row) {
+                column.width = column.width.max(cell.chars().count());
+            }
+        }
+        if !std::mem::replace(&mut self.titled, true) {
+            let titles: Vec<_> =
+                self.columns.iter().map(|column| column.title.to_owned()).collect();
+            self.line(out, &titles)?;
+        }
+        rows.iter().try_for_each(|row| self.line(out, row))
+    }
+
+    fn line(&self, out: &mut dyn Write, cells: &[String]) -> io::Result<()> {
+        let cells: Vec<_> = self
+            .columns
+            .iter()
+            .zip(cells)
+            .map(|(Column { width, .. }, cell)| format!("{cell:width$}"))
+            .collect();
+        writeln!(out, "{}", cells.join("  ").trim_end())
+    }
+}
+
+/// A value as a cell; `-` where there is none.
+pub(super) fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Counts by word, in one cell.
+pub(super) fn counts(value: &Value) -> String {
+    let counts = value.as_object().into_iter().flatten();
+    let counts: Vec<_> = counts.map(|(word, count)| format!("{word} {count}")).collect();
+    if counts.is_empty() { "-".to_owned() } else { counts.join(", ") }
+}
+
+/// A text without what would move a terminal's cursor, or the order of what is read: a client
+/// chooses its own ID.
+pub(super) fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        let hostile = c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if hostile { plain.extend(c.escape_default()) } else { plain.push(c) }
+    }
+    plain
+}
+
+/// Seconds as people say them.
+pub(super) fn span(seconds: f64) -> String {
+    let seconds = seconds as u64;
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d{:02}h", seconds / 86400, seconds / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_titled_once() {
+        let mut table = Table::new(["NAME", "N"]);
+        let mut out = Vec::new();
+        let row = |name: &str, n: &str| vec![name.to_owned(), n.to_owned()];
+        table.write(&mut out, [row("long-one", "1"), row("ü", "23")]).unwrap();
+        table.write(&mut out, [row("x\x1b[2J\n", "4")]).unwrap();
+        let wanted = "NAME      N\nlong-one  1\nü         23\nx\\u{1b}[2J\\n  4\n";
+        assert_eq!(String::from_utf8(out).unwrap(), wanted);
+    }
+
+    #[test]
+    fn spans() {
+        let spans = [0.9, 59.9, 61.0, 3599.0, 3600.0, 86399.0, 90000.0].map(span);
+        assert_eq!(spans, ["0s", "59s", "1m01s", "59m59s", "1h00m", "23h59m", "1d01h"]);
+    }
+}

@@ -1,0 +1,170 @@
+//! Which proxy is meant, and the token for it.
+
+use std::{
+    env, fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, anyhow, bail, ensure};
+use clap::Args;
+use hyper::Uri;
+
+use crate::{
+    cli::DEFAULT_CONFIG,
+    config::{Admin, Bind},
+};
+
+/// The variable that may hold the token.
+const TOKEN: &str = "MQTT_LB_TOKEN";
+
+#[derive(Args, Debug)]
+pub(super) struct TargetArgs {
+    /// The proxy's configuration file, whose `admin` says where it listens [default:
+    /// /etc/mqtt-lb/config.yaml].
+    #[arg(short, long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Where its admin listener is, instead of what a configuration says: http://HOST:PORT or
+    /// unix:PATH.
+    #[arg(long, value_name = "URL", global = true, conflicts_with = "config")]
+    admin: Option<String>,
+    /// A file with the bearer token, instead of `MQTT_LB_TOKEN` and of the configuration's
+    /// `admin.token_file`.
+    #[arg(long, value_name = "FILE", global = true)]
+    token_file: Option<PathBuf>,
+}
+
+/// A proxy's admin listener.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Tcp { host: String, port: u16 },
+    Unix(PathBuf),
+}
+
+pub(super) struct Target {
+    pub(super) place: Place,
+    pub(super) token: Option<Token>,
+}
+
+/// A bearer token, and where it is from.
+pub(super) struct Token {
+    pub(super) text: String,
+    pub(super) from: String,
+}
+
+impl TargetArgs {
+    /// What the arguments, the environment and the configuration say; the token only where it is
+    /// wanted.
+    pub(super) fn target(&self, with_token: bool) -> anyhow::Result<Target> {
+        let token = if with_token { self.token()? } else { None };
+        if let Some(url) = &self.admin {
+            return Ok(Target { place: Place::parse(url)?, token });
+        }
+        let file = self.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG));
+        let admin = Admin::load(file, with_token && token.is_none())
+            .map_err(|faults| anyhow!("{faults}\nsay where the proxy is with -c or --admin"))?;
+        let admin = admin.ok_or_else(|| {
+            anyhow!("{} has no `admin`: nobody can ask that proxy anything", file.display())
+        })?;
+        let from_file = admin.token.map(|token| {
+            let from = format!("admin.token_file of {}", file.display());
+            Token { text: token.reveal().to_owned(), from }
+        });
+        Ok(Target { place: Place::of(&admin.bind)?, token: token.or(from_file) })
+    }
+
+    fn token(&self) -> anyhow::Result<Option<Token>> {
+        let token = match (&self.token_file, env::var(TOKEN)) {
+            (Some(file), _) => {
+                let from = file.display().to_string();
+                let text = fs::read_to_string(file)
+                    .with_context(|| format!("--token-file {from} cannot be read"))?;
+                Token { text: text.trim_ascii_end().to_owned(), from }
+            }
+            (None, Ok(text)) => Token { text, from: TOKEN.to_owned() },
+            (None, Err(env::VarError::NotPresent)) => return Ok(None),
+            (None, Err(error)) => bail!("{TOKEN}: {error}"),
+        };
+        let is_token = !token.text.is_empty() && token.text.bytes().all(|b| b.is_ascii_graphic());
+        ensure!(is_token, "{} holds no token; allowed: visible ASCII characters", token.from);
+        Ok(Some(token))
+    }
+}
+
+impl Place {
+    fn parse(url: &str) -> anyhow::Result<Self> {
+        if let Some(path) = url.strip_prefix("unix:") {
+            ensure!(!path.is_empty(), "--admin {url}: a path has to follow");
+            return Ok(Self::Unix(path.into()));
+        }
+        let wrong = || format!("--admin {url}: allowed are http://HOST:PORT and unix:PATH");
+        ensure!(!url.starts_with("https:"), "{}; the admin listener speaks no TLS", wrong());
+        let uri: Uri = url.parse().with_context(wrong)?;
+        ensure!(uri.scheme_str().is_none_or(|scheme| scheme == "http"), wrong());
+        ensure!(matches!(uri.path(), "" | "/") && uri.query().is_none(), wrong());
+        let host = uri.host().filter(|host| !host.is_empty()).with_context(wrong)?;
+        let port = uri.port_u16().or(uri.scheme().map(|_| 80)).with_context(wrong)?;
+        Ok(Self::Tcp { host: host.trim_matches(['[', ']']).to_owned(), port })
+    }
+
+    /// Who listens on all addresses is asked on its own machine's.
+    fn of(bind: &Bind) -> anyhow::Result<Self> {
+        let address = match bind {
+            Bind::Unix(path) => return Ok(Self::Unix(path.clone())),
+            Bind::Tcp(address) => *address,
+        };
+        ensure!(address.port() != 0, "admin.bind has port 0: say with --admin which it came to be");
+        let host: IpAddr = match address {
+            SocketAddr::V4(v4) if v4.ip().is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(v6) if v6.ip().is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            other => other.ip(),
+        };
+        Ok(Self::Tcp { host: host.to_string(), port: address.port() })
+    }
+
+    /// What a `Host` header says of it.
+    pub(super) fn host(&self) -> String {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            Self::Tcp { host, port } => format!("{host}:{port}"),
+            Self::Unix(_) => "localhost".to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp { .. } => f.write_str(&self.host()),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places() {
+        let tcp = |host: &str, port| Place::Tcp { host: host.to_owned(), port };
+        for (url, place) in [
+            ("http://127.0.0.1:9883", tcp("127.0.0.1", 9883)),
+            ("http://[::1]:9883/", tcp("::1", 9883)),
+            ("proxy.example:9883", tcp("proxy.example", 9883)),
+            ("http://proxy.example", tcp("proxy.example", 80)),
+            ("unix:/run/a b.sock", Place::Unix("/run/a b.sock".into())),
+        ] {
+            assert_eq!(Place::parse(url).unwrap(), place, "{url}");
+        }
+        for url in
+            ["", "unix:", "https://x:1", "ftp://x:1", "x", "http://x:1/api", "http://x:99999"]
+        {
+            assert!(Place::parse(url).is_err(), "{url}");
+        }
+        let of = |bind: &str| Place::of(&Bind::Tcp(bind.parse().unwrap())).unwrap().to_string();
+        assert_eq!(of("0.0.0.0:9883"), "127.0.0.1:9883");
+        assert_eq!(of("[::]:9883"), "[::1]:9883");
+        assert_eq!(of("10.0.0.1:9883"), "10.0.0.1:9883");
+    }
+}

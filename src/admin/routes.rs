@@ -66,7 +66,7 @@ async fn respond(
         Resource::Live => Ok(health::live()),
         Resource::Ready => Ok(health::ready(state)),
         Resource::Page(part) => Ok(part.answer()),
-        Resource::Metrics => Ok(scrape.answer(&state.metrics)),
+        Resource::Metrics => scrape.answer(&state.metrics).await,
         Resource::Status => status::get(state, query),
         Resource::Upstreams => upstreams::get(state, query),
         Resource::Upstream { pool, name } => {

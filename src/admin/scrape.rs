@@ -1,39 +1,50 @@
-//! `/metrics`: written once for all who ask at about the same time.
+//! `/metrics`: written once for all who have asked by then.
 
 use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    mem,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
+use hyper::StatusCode;
+use tokio::{sync::oneshot, task};
 
-use super::answer::{Answer, content};
+use super::answer::{Answer, Refusal, content};
 use crate::observe::Metrics;
-
-/// How old what is told may be: no more than a scrape may take longer than another, and so nothing
-/// that a rate over seconds could show. A thousand scrapers then cost the work of ten a second.
-const FRESH: Duration = Duration::from_millis(100);
 
 /// The format's own name.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The metrics as they were last written.
-#[derive(Default)]
-pub(super) struct Scrape(Mutex<Option<(Instant, Bytes)>>);
+/// Those who have asked and are not answered yet. Who asks while the metrics are written is
+/// answered by the next writing, so that nobody is told what was before; and a thousand scrapers
+/// that come at once cost the work of a few.
+#[derive(Clone, Default)]
+pub(super) struct Scrape(Arc<Mutex<Vec<oneshot::Sender<Bytes>>>>);
 
 impl Scrape {
-    pub(super) fn answer(&self, metrics: &Metrics) -> Answer {
-        let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = match &*written {
-            Some((at, text)) if at.elapsed() < FRESH => text.clone(),
-            _ => {
-                // Said to be as old as its oldest number.
-                let at = Instant::now();
-                let text = Bytes::from(metrics.render());
-                *written = Some((at, text.clone()));
-                text
-            }
+    pub(super) async fn answer(&self, metrics: &Metrics) -> Result<Answer, Refusal> {
+        let (asker, answered) = oneshot::channel();
+        let is_first = {
+            let mut askers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            askers.push(asker);
+            askers.len() == 1
         };
-        content(text, PROMETHEUS)
+        if is_first {
+            // A task of its own: the first may leave before the others have their answer.
+            tokio::spawn(self.clone().write(metrics.clone()));
+        }
+        let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "not written");
+        Ok(content(answered.await.map_err(failed)?, PROMETHEUS))
+    }
+
+    async fn write(self, metrics: Metrics) {
+        // Those who came at the same time get to ask.
+        task::yield_now().await;
+        let askers = mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let text = Bytes::from(metrics.render());
+        for asker in askers {
+            // Whoever has left needs no answer.
+            let _ = asker.send(text.clone());
+        }
     }
 }

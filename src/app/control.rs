@@ -40,8 +40,8 @@ pub(super) struct Control {
 impl Control {
     /// Until a signal, or a worker's failure, ends the proxy. Returns the access logs too, which are
     /// to be written to their end.
-    pub(super) async fn run(mut self) -> (AccessLogs, anyhow::Result<()>) {
-        let outcome = self.serve().await;
+    pub(super) async fn run(mut self, mut signals: Signals) -> (AccessLogs, anyhow::Result<()>) {
+        let outcome = self.serve(&mut signals).await;
         let Proxy { workers, logs, .. } = self.proxy;
         workers.iter().for_each(Worker::stop);
         let joined: Vec<_> = workers.into_iter().map(Worker::join).collect();
@@ -49,11 +49,8 @@ impl Control {
         (logs, outcome.and(failed.map_or(Ok(()), |error| Err(error.into()))))
     }
 
-    async fn serve(&mut self) -> anyhow::Result<()> {
-        let mut stop = Stop::new()?;
-        let mut reopen = signal(SignalKind::user_defined1())?;
-        let mut reload = signal(SignalKind::hangup())?;
-        let mut upgrade = signal(SignalKind::user_defined2())?;
+    async fn serve(&mut self, signals: &mut Signals) -> anyhow::Result<()> {
+        let Signals { stop, reopen, reload, upgrade } = signals;
         let mut tidy = interval(TIDY);
         tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look = interval_at(Instant::now() + certificates::LOOK, certificates::LOOK);
@@ -89,7 +86,7 @@ impl Control {
                 }
             }
         }
-        self.drain(&mut stop).await;
+        self.drain(stop).await;
         Ok(())
     }
 
@@ -160,21 +157,35 @@ async fn all_ended(workers_ended: &mut mpsc::UnboundedReceiver<()>) {
     while workers_ended.recv().await.is_some() {}
 }
 
+/// What the process is told. From when they are made, none of them ends it at once.
+pub(super) struct Signals {
+    pub(super) stop: Stop,
+    reopen: Signal,
+    reload: Signal,
+    upgrade: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> std::io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self {
+            stop: Stop { terminate, interrupt },
+            reopen: signal(SignalKind::user_defined1())?,
+            reload: signal(SignalKind::hangup())?,
+            upgrade: signal(SignalKind::user_defined2())?,
+        })
+    }
+}
+
 /// SIGTERM and SIGINT mean the same.
-struct Stop {
+pub(super) struct Stop {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Stop {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn asked(&mut self) {
+    pub(super) async fn asked(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use control::Signals;
 use listeners::Bound;
 use proxy::Proxy;
 use tokio::{runtime, sync::mpsc};
@@ -61,7 +62,13 @@ async fn run_here(
     let (ended, workers_ended) = mpsc::unbounded_channel();
     let bound = Bound::first(config)?;
     let admin = config.admin.as_ref().map(|admin| AdminListener::bind(&admin.bind)).transpose()?;
-    let proxy = Proxy::start(config, file, bound, &metrics, &ended).await?;
+    // Before the first client, so that each has its record whenever a signal comes.
+    let mut signals = Signals::new()?;
+    let proxy = tokio::select! {
+        proxy = Proxy::start(config, file, bound, &metrics, &ended) => proxy?,
+        // Names are still looked up; nobody is served yet.
+        () = signals.stop.asked() => return Ok(()),
+    };
     drop(ended);
     certificates::look(config);
     let draining = Arc::new(AtomicBool::new(false));
@@ -69,7 +76,7 @@ async fn run_here(
     let about = admin::About { proxy: &proxy, draining: &draining, log, reloads };
     let admin = admin.map(|listener| admin::start(listener, about)).transpose()?;
     let control = control::Control { proxy, workers_ended, draining, set_level, reloads_asked };
-    let (logs, outcome) = control.run().await;
+    let (logs, outcome) = control.run(signals).await;
     drop(admin);
     logs.close(LOG_PATIENCE);
     outcome

@@ -69,6 +69,13 @@ def test_the_image(tmp_path, network):
     assert f":{user}:{group}:" in (image / "etc/passwd").read_text()
     enter = ["chroot", f"--userspec={user}:{group}", image, "/usr/bin/mqtt-lb"]
     assert instruction("ENTRYPOINT") == ["mqtt-lb"]
+
+    def health():
+        command, *arguments = instruction("HEALTHCHECK")
+        assert command == "mqtt-lb"
+        done = subprocess.run([*enter, *arguments], capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
     process = Process("image", [*enter, *instruction("CMD")], tmp_path)
     try:
         process.wait_until("to listen", lambda: " admin listening" in process.text())
@@ -77,7 +84,10 @@ def test_the_image(tmp_path, network):
         # Its broker is not there; that it answers is what matters here.
         assert Client(1883, "somebody").connack == SERVER_UNAVAILABLE
         wait_for("a record", lambda: '"client_id":"somebody"' in (image / log[1:]).read_text())
+        assert health() == (0, "ready\n", "")
         assert process.stop() == 0
+        code, _, said = health()
+        assert code == 1 and "9883" in said
     finally:
         process.kill()
 

@@ -1,6 +1,10 @@
 //! Signals.
 
-use std::{fs, io, net::TcpStream, thread};
+use std::{
+    fs, io,
+    net::{TcpStream, UdpSocket},
+    thread,
+};
 
 use rustix::{
     fs::{CWD, FileType, Mode, mknodat},
@@ -11,7 +15,7 @@ use crate::{
     broker::Broker,
     client::{Client, connect},
     config::Config,
-    harness::{Proxy, end, is_end, json_lines, program, wait_for},
+    harness::{PATIENCE, Proxy, end, is_end, json_lines, program, wait_for},
 };
 
 #[test]
@@ -47,6 +51,22 @@ fn sigterm_with_no_session_ends_at_once() {
         proxy.signal(signal);
         assert_eq!(proxy.wait_exit().code(), Some(0));
     }
+}
+
+/// Before anybody is served there is nothing to wait for.
+#[test]
+fn sigterm_while_names_are_looked_up() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    silent.set_read_timeout(Some(PATIENCE)).unwrap();
+    let servers = format!("dns: {{ servers: [\"{}\"] }}", silent.local_addr().unwrap());
+    let config = Config::at(["broker.internal:1883"]).bind("unix:mqtt.sock").more(&servers);
+    let mut proxy = Proxy::spawn(tempfile::tempdir().unwrap(), &config.text(), |_| program());
+    silent.recv(&mut [0; 512]).unwrap();
+    assert!(proxy.path("mqtt.sock").exists());
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.wait_exit().code(), Some(0));
+    assert!(!proxy.path("mqtt.sock").exists());
+    assert!(!proxy.stderr().iter().any(|line| line.contains(" listening ")));
 }
 
 /// Sessions, and connections that never became one: each still gets its line.

@@ -67,7 +67,7 @@ fn configurations(readme: &str) -> Vec<String> {
 fn completed(text: &str) -> Value {
     let mut config: Mapping = serde_yaml::from_str(text).expect(text);
     if !config.contains_key("listeners") {
-        let pool = config["pools"][0]["name"].as_str().unwrap();
+        let pool = config.get("pools").map_or("brokers", |all| all[0]["name"].as_str().unwrap());
         let listener = format!("[{{ name: mqtt, bind: \"127.0.0.1:0\", pool: {pool} }}]");
         config.insert("listeners".into(), serde_yaml::from_str(&listener).unwrap());
     }

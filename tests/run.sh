@@ -79,6 +79,8 @@ install_packages() {
     wanted+=(libnginx-mod-stream mosquitto mosquitto-clients prometheus python3 python3-venv)
     # For MQTT.js in a page; what drives it brings no browser of its own.
     wanted+=(chromium)
+    # What takes access logs, and what puts them aside.
+    wanted+=(rsyslog logrotate)
     # For the network that loses packets.
     wanted+=(iproute2 nftables)
     # They read what is in deploy/ for them; procps has the kill of a unit.

@@ -106,7 +106,7 @@ fn the_examples_commented_keys_are_good() {
     let rotate = file.rotate.unwrap();
     assert_eq!((rotate.size, rotate.age), (Some(100 << 20), Some(Duration::from_hours(24))));
     let least = "access_log: [{ path: /var/log/access.log, rotate: { size: 1MiB } }, \
-                 { syslog: { to: \"unix:/dev/log\" } }]\n";
+                 { syslog: { to: \"tcp://127.0.0.1:601\" } }]\n";
     let least = good(&format!("{SMALLEST}{least}")).access_log;
     assert_eq!((rotate.keep, syslog), (least[0].rotate.unwrap().keep, &least[1]));
 
@@ -163,7 +163,7 @@ fn the_example_has_every_key() {
         "  timeout: ",
         "    format: json",
         "      size: ",
-        "      to: unix",
+        "      to: tcp",
         "  level: ",
         "  bind: 127",
     ] {

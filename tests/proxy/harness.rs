@@ -274,7 +274,8 @@ impl Proxy {
         fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
     }
 
-    fn proc(&self, file: &str) -> String {
+    /// A file of this process in proc(5).
+    pub(crate) fn proc(&self, file: &str) -> String {
         format!("/proc/{}/{file}", self.child.id())
     }
 }

@@ -32,11 +32,20 @@ class Proxy:
     WebSocket, whose name is that with "-ws"; with `secured` two more, "-tls" and "-wss".
 
     `websocket` and `secured` (`tls`) are what these are configured with, `token_file` what its admin
-    listener is; `keys` are further keys of every pool.
+    listener is, and `logs` what its access logs are beside the one that the tests read; `keys` are
+    further keys of every pool.
     """
 
     def __init__(
-        self, folder, pools, name="mqtt-lb", websocket=None, secured=None, token_file=None, **keys
+        self,
+        folder,
+        pools,
+        name="mqtt-lb",
+        websocket=None,
+        secured=None,
+        token_file=None,
+        logs=(),
+        **keys,
     ):
         self.folder, self.name = Path(folder), name
         self.log = self.folder / f"{name}.log"
@@ -45,6 +54,7 @@ class Proxy:
         self.websocket = websocket or {"path": "/mqtt"}
         self.secured = secured
         self.token_file = token_file
+        self.logs = logs
         self.file.write_text(json.dumps(self.config(pools, keys), indent=2))
         self.starts = 0
         self.start()
@@ -74,7 +84,7 @@ class Proxy:
             ],
             "runtime": {"workers": 2},
             "drain": {"timeout": "1s"},
-            "access_log": [{"path": str(self.log), "format": "json"}],
+            "access_log": [{"path": str(self.log), "format": "json"}, *self.logs],
             "admin": {"bind": f"{LOOPBACK}:{self.admin}"}
             | ({"token_file": str(self.token_file)} if self.token_file else {}),
         }

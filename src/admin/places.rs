@@ -2,16 +2,25 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::Duration,
 };
 
 use slab::Slab;
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+
+/// Who has asked nothing for so long may have to make room: whoever wants something has sent it
+/// within that time, and been answered.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// The connections of the admin listener, at most so many at a time.
 pub(super) struct Places {
     most: usize,
     taken: Mutex<Slab<Taken>>,
+    /// Told of a place that has become free.
+    freed: Notify,
 }
 
 struct Taken {
@@ -29,22 +38,38 @@ pub(super) struct Place {
 
 impl Places {
     pub(super) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, taken: Mutex::default() })
+        Arc::new(Self { most, taken: Mutex::default(), freed: Notify::new() })
     }
 
-    /// A place for one more. Where there is none left, whoever has asked nothing for the longest
-    /// has to leave: who holds connections without using them keeps nobody else out.
-    pub(super) fn take(self: &Arc<Self>) -> Place {
-        let leave = Arc::new(Notify::new());
+    /// A place for one more. Where there is none, whoever has asked nothing for the longest has to
+    /// leave: who holds connections without using them keeps nobody else out for long.
+    pub(super) async fn take(self: &Arc<Self>) -> Place {
+        loop {
+            match self.try_take() {
+                Ok(place) => return place,
+                Err(silent_at) => tokio::select! {
+                    () = self.freed.notified() => {}
+                    () = sleep_until(silent_at) => {}
+                },
+            }
+        }
+    }
+
+    /// `Err`: when somebody will have been silent for long enough.
+    fn try_take(self: &Arc<Self>) -> Result<Place, Instant> {
         let mut taken = self.taken();
+        let now = Instant::now();
         if taken.len() >= self.most
-            && let Some(oldest) =
-                taken.iter().min_by_key(|(_, taken)| taken.since).map(|(key, _)| key)
+            && let Some((oldest, place)) = taken.iter().min_by_key(|(_, place)| place.since)
         {
+            if place.since + SILENCE > now {
+                return Err(place.since + SILENCE);
+            }
             taken.remove(oldest).leave.notify_one();
         }
-        let key = taken.insert(Taken { since: Instant::now(), leave: leave.clone() });
-        Place { places: self.clone(), key, leave }
+        let leave = Arc::new(Notify::new());
+        let key = taken.insert(Taken { since: now, leave: leave.clone() });
+        Ok(Place { places: self.clone(), key, leave })
     }
 
     fn taken(&self) -> MutexGuard<'_, Slab<Taken>> {
@@ -61,7 +86,7 @@ impl Place {
         }
     }
 
-    /// Waits until the place is wanted by another.
+    /// Waits until the place is another's.
     pub(super) async fn wanted(&self) {
         self.leave.notified().await;
     }
@@ -77,6 +102,7 @@ impl Drop for Place {
         let mut taken = self.places.taken();
         if self.own(&mut taken).is_some() {
             taken.remove(self.key);
+            self.places.freed.notify_one();
         }
     }
 }

@@ -107,10 +107,12 @@ async fn accept(
         let (served, closing) = (served.clone(), closing.clone());
         match listener.accept().await {
             Ok(Stream::Tcp(stream)) => {
-                connections.spawn(connection(stream, true, served, closing, places.take()));
+                let place = places.take().await;
+                connections.spawn(connection(stream, true, served, closing, place));
             }
             Ok(Stream::Unix(stream)) => {
-                connections.spawn(connection(stream, false, served, closing, places.take()));
+                let place = places.take().await;
+                connections.spawn(connection(stream, false, served, closing, place));
             }
             Err(error) => {
                 tracing::debug!(%error, "admin: accept failed");

@@ -214,8 +214,8 @@ async fn a_body_that_trickles_in_is_not_waited_for() {
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
 }
 
-/// Whoever holds connections and asks nothing keeps nobody out.
-#[tokio::test]
+/// Whoever holds connections and asks nothing keeps nobody out for long.
+#[tokio::test(start_paused = true)]
 async fn the_one_that_has_been_silent_for_the_longest_makes_room() {
     let (address, _server) = start(state(None));
     let mut held = Vec::new();
@@ -227,8 +227,10 @@ async fn the_one_that_has_been_silent_for_the_longest_makes_room() {
         assert_eq!(&answer, b"HTTP/1.1 200 OK");
         held.push(stream);
     }
+    let asked = time::Instant::now();
     assert_eq!(ask(address, "GET", "/livez", "").await.0, "200");
     assert_eq!(ask(address, "GET", "/livez", "").await.0, "200");
+    assert!(asked.elapsed() < time::Duration::from_secs(2), "{:?}", asked.elapsed());
     // The first has made room for the one that asked then, which has left again.
     let mut rest = String::new();
     held[0].read_to_string(&mut rest).await.unwrap();

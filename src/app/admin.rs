@@ -23,8 +23,13 @@ use super::proxy::Proxy;
 /// Connections at a time: a thousand scrapers that come at once, and what dashboards have.
 const CONNECTIONS: u64 = 1100;
 
-/// The share of the process' descriptors that they may have; the clients' is the rest.
+/// The share of the process' descriptors that they may have.
 const SHARE: u64 = 16;
+
+/// The admin listener's connections at a time, of so many descriptors.
+pub(super) fn connections(descriptors: u64) -> u64 {
+    (descriptors / SHARE).clamp(16, CONNECTIONS)
+}
 
 /// What is reloaded by way of the API, as the control thread has it.
 pub(super) struct ReloadsAsked {
@@ -76,7 +81,7 @@ pub(super) fn start(listener: AdminListener, about: About<'_>) -> anyhow::Result
         reloads,
         config_file: absolute(&proxy.file).unwrap_or_else(|_| proxy.file.clone()),
         started: (SystemTime::now(), Instant::now()),
-        connections: (proxy.descriptors.limit() / SHARE).clamp(16, CONNECTIONS) as usize,
+        connections: connections(proxy.descriptors.limit()) as usize,
     };
     let thread = AdminThread::start(listener, state).context("cannot start the admin thread")?;
     if let Some(address) = address {

@@ -5,10 +5,15 @@ use std::{fs, num::NonZeroU32, sync::Arc, time::Duration};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::admin;
 use crate::{observe::Metrics, session::Gate, transport::Pipes};
 
-/// Descriptors for what no worker holds: logs, admin, look-ups, and some to spare.
+/// Descriptors for what no worker holds: logs, look-ups, a few connections of the admin listener,
+/// and some to spare.
 const RESERVED: u64 = 128;
+
+/// Connections of the admin listener that are reserved for in it.
+const RESERVED_FOR_ADMIN: u64 = 64;
 
 /// Descriptors of one worker beside its sessions': the pipes of bulk streams, listeners, its epoll.
 const RESERVED_PER_WORKER: u64 = 2 * Pipes::MOST as u64 + 16;
@@ -60,7 +65,8 @@ impl DescriptorLimit {
         max_connections: Option<NonZeroU32>,
     ) -> u32 {
         let Self { before, soft, hard } = self;
-        let reserved = RESERVED + RESERVED_PER_WORKER * workers as u64 + probes as u64;
+        let admin = admin::connections(soft).saturating_sub(RESERVED_FOR_ADMIN);
+        let reserved = RESERVED + admin + RESERVED_PER_WORKER * workers as u64 + probes as u64;
         let sessions = (soft.saturating_sub(reserved) / 2).max(1);
         let sessions = sessions.try_into().unwrap_or(u32::MAX);
         if sessions >= max_connections.map_or(MANY, NonZeroU32::get) {

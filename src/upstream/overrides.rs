@@ -113,3 +113,105 @@ fn check_total(pool: &config::Pool, total: u64) -> Result<(), TooHeavy> {
     let too_heavy = pool.balance.algorithm == Algorithm::Ketama && total > KETAMA_MAX_TOTAL_WEIGHT;
     if too_heavy { Err(TooHeavy(total)) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{config::Config, observe::Metrics};
+
+    fn config(algorithm: &str, upstreams: &str) -> config::Pool {
+        let text = format!(
+            "{{ listeners: [{{ name: l, bind: \"127.0.0.1:0\", pool: p }}], pools: [{{ name: p, \
+             balance: {{ algorithm: {algorithm} }}, upstreams: [{upstreams}], \
+             discover: {{ dns: x }} }}] }}"
+        );
+        Config::parse(&text, Path::new("t.yaml"), &|_| None).unwrap().pools.remove(0)
+    }
+
+    fn upstream(name: &str, weight: u32) -> Upstream {
+        let config = config("rendezvous", &format!("{{ name: {name}, address: \"127.0.0.1:1\" }}"));
+        Upstream { weight: NonZeroU32::new(weight).unwrap(), ..config.upstreams[0].clone() }
+    }
+
+    fn pool(algorithm: &str) -> Pool {
+        let config = config(algorithm, "{ name: a, address: \"127.0.0.1:1\", weight: 2 }");
+        Pool::new(&config, &Metrics::new(), Arc::default())
+    }
+
+    fn set(pool: &Pool, name: &str, weight: u32) -> Result<(), WeightError> {
+        pool.set_weight(name, NonZeroU32::new(weight))
+    }
+
+    /// `name in_force/configured` of all.
+    fn weights(pool: &Pool) -> Vec<String> {
+        let show =
+            |it: &Member| format!("{} {}/{}", it.broker.name, it.weight, it.configured_weight);
+        pool.members().list.iter().map(show).collect()
+    }
+
+    fn discover(pool: &Pool, discovered: &[(&str, u32)]) {
+        let found = discovered.iter().map(|(name, weight)| upstream(name, *weight));
+        let all: Vec<_> = pool.config().upstreams.iter().cloned().chain(found).collect();
+        pool.set_members(&all, &|_| {}, Instant::now());
+    }
+
+    #[test]
+    fn a_weight_holds_whatever_dns_says() {
+        let pool = pool("rendezvous");
+        discover(&pool, &[("b", 1)]);
+        let (epoch, moves) = (pool.epoch(), pool.moves());
+        set(&pool, "a", 7).unwrap();
+        set(&pool, "b", 8).unwrap();
+        assert_eq!(weights(&pool), ["a 7/2", "b 8/1"]);
+        assert_eq!((pool.epoch(), pool.moves()), (epoch + 2, moves + 2));
+        set(&pool, "b", 8).unwrap();
+        assert_eq!((pool.epoch(), pool.moves()), (epoch + 2, moves + 2), "it is so already");
+        discover(&pool, &[("b", 3), ("c", 1)]);
+        assert_eq!(weights(&pool), ["a 7/2", "b 8/3", "c 1/1"]);
+        // One that leaves and returns is as new.
+        discover(&pool, &[("c", 1)]);
+        discover(&pool, &[("b", 3), ("c", 1)]);
+        assert_eq!(weights(&pool), ["a 7/2", "b 3/3", "c 1/1"]);
+        pool.set_weight("a", None).unwrap();
+        assert_eq!(weights(&pool), ["a 2/2", "b 3/3", "c 1/1"]);
+        assert_eq!(set(&pool, "d", 1).unwrap_err().to_string(), "no broker d in pool p");
+    }
+
+    #[test]
+    fn a_weight_ends_with_another_one_in_the_file() {
+        let pool = pool("rendezvous");
+        let reload = |text: &str| {
+            pool.reconfigure(&config("rendezvous", text), &|_| {}, Instant::now()).unwrap();
+        };
+        discover(&pool, &[("b", 1)]);
+        set(&pool, "a", 7).unwrap();
+        set(&pool, "b", 8).unwrap();
+        let b = "{ name: c, address: \"127.0.0.1:2\" }";
+        reload(&format!("{{ name: a, address: \"127.0.0.1:1\", weight: 2 }}, {b}"));
+        assert_eq!(weights(&pool), ["a 7/2", "c 1/1", "b 8/1"]);
+        reload(&format!("{{ name: a, address: \"127.0.0.1:1\", weight: 3 }}, {b}"));
+        assert_eq!(weights(&pool), ["a 3/3", "c 1/1", "b 8/1"]);
+        // Now the file knows it, too.
+        reload("{ name: b, address: \"127.0.0.1:1\" }");
+        assert_eq!(weights(&pool), ["b 1/1"]);
+    }
+
+    #[test]
+    fn ketama_takes_no_more_than_it_can() {
+        let pool = pool("ketama");
+        discover(&pool, &[("b", 1)]);
+        let error = set(&pool, "b", KETAMA_MAX_TOTAL_WEIGHT as u32).unwrap_err().to_string();
+        assert!(error.contains("65538") && error.contains("65536"), "{error}");
+        assert_eq!(weights(&pool), ["a 2/2", "b 1/1"]);
+        set(&pool, "b", 5).unwrap();
+        let mut judged = pool.judged();
+        // With one more broker there is no room for it.
+        for (heavy, weight) in [(65536 - 7, 5), (65536 - 6, 1)] {
+            let all = [upstream("a", 2), upstream("b", 1), upstream("c", heavy)];
+            judged.overrides.check(&pool.config(), &all);
+            assert_eq!(judged.overrides.weight_of(&all[1]).get(), weight, "{heavy}");
+        }
+    }
+}

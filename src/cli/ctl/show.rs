@@ -36,7 +36,7 @@ pub(super) fn status(status: &Value, out: &mut dyn Write) -> io::Result<()> {
             fact(
                 "connections",
                 format!(
-                    "{} of {} that the descriptors allow",
+                    "{} of {} at most",
                     cell(&status["connections_open"]),
                     cell(&descriptors["connections_possible"]),
                 ),

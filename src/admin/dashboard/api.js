@@ -63,7 +63,11 @@ async function send(method, path, body, bearer) {
     redirect: "error",
     signal: AbortSignal.timeout(TIMEOUT_MS),
   }).catch((error) => {
-    throw new Error(error.name === "TimeoutError" ? "no answer within 10 s" : "its admin listener cannot be reached");
+    throw new Error(
+      error.name === "TimeoutError"
+        ? "no answer within 10 s"
+        : "its admin listener cannot be reached",
+    );
   });
   if (answer.status === 204) return undefined;
   const parsed = await answer.json().catch(() => undefined);

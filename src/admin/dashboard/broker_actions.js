@@ -30,7 +30,11 @@ export async function askFor(broker, state) {
     body: [
       ...question.body(upstream).map((text) => el("p", {}, text)),
       ...(state === "ready" ? [] : [remaining(pool.name, others)]),
-      el("p", { class: "note" }, "Only this proxy is told. Other proxies in front of the same brokers go on as they are."),
+      el(
+        "p",
+        { class: "note" },
+        "Only this proxy is told. Other proxies in front of the same brokers go on as they are.",
+      ),
     ],
     confirm: question.confirm,
     busy: "Asking the proxy…",
@@ -77,6 +81,15 @@ const QUESTIONS = {
 };
 
 function remaining(pool, others) {
-  if (others) return el("p", {}, `${plural(others, "other broker")} of pool ${printable(pool)} ${others === 1 ? "serves" : "serve"}.`);
-  return el("p", { class: "warning bad" }, `No other broker of pool ${printable(pool)} serves: no client will be let in.`);
+  if (others)
+    return el(
+      "p",
+      {},
+      `${plural(others, "other broker")} of pool ${printable(pool)} ${others === 1 ? "serves" : "serve"}.`,
+    );
+  return el(
+    "p",
+    { class: "warning bad" },
+    `No other broker of pool ${printable(pool)} serves: no client will be let in.`,
+  );
 }

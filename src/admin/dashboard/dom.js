@@ -68,7 +68,10 @@ export class Rows {
       }
       this.#rows.get(key).set(values);
     }
-    arrange(this.#body, items.map(([key]) => this.#rows.get(key).element));
+    arrange(
+      this.#body,
+      items.map(([key]) => this.#rows.get(key).element),
+    );
   }
 }
 

@@ -49,11 +49,9 @@ impl Part {
     pub(super) fn answer(&self) -> Answer {
         let headers: [(HeaderName, &str); 2] =
             [(CONTENT_SECURITY_POLICY, POLICY), (REFERRER_POLICY, "no-referrer")];
-        headers
-            .into_iter()
-            .fold(content(self.text, self.media_type), |answer, (name, value)| {
-                with(answer, name, value)
-            })
+        headers.into_iter().fold(content(self.text, self.media_type), |answer, (name, value)| {
+            with(answer, name, value)
+        })
     }
 }
 

@@ -18,7 +18,7 @@ def run(script, *arguments):
     """Runs a script of tests; its report where one fails."""
     chromium = shutil.which("chromium")
     assert chromium, "no chromium: tests/run.sh installs it"
-    command = ["node", "--test-reporter=spec", SCRIPTS / f"{script}.js", chromium, *map(str, arguments)]
+    command = ["node", "--test-reporter=spec", SCRIPTS / f"{script}.js", chromium, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=10 * PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -210,9 +210,11 @@ export function sentence(pool, changes, write) {
   if (!changes.length) return undefined;
   // More than that nobody wants to have read to them.
   if (changes.length <= 3) {
-    return `${changes.map(([name, status]) => `${printable(name)} is ${write(status)}`).join(", ")}.`;
+    const parts = changes.map(([name, status]) => `${printable(name)} is ${write(status)}`);
+    return `${parts.join(", ")}.`;
   }
   const counts = Map.groupBy(changes, ([, status]) => status);
   const parts = [...counts].map(([status, those]) => `${count(those.length)} ${write(status)}`);
-  return `${plural(changes.length, "broker")} of pool ${printable(pool)} changed: ${parts.join(", ")}.`;
+  const brokers = `${plural(changes.length, "broker")} of pool ${printable(pool)}`;
+  return `${brokers} changed: ${parts.join(", ")}.`;
 }

@@ -104,17 +104,13 @@ function sessionItem(id, session, home) {
   );
   kick.addEventListener("click", () => askToKick(id, session, home));
   const version = VERSIONS[session.protocol_version] ?? session.protocol_version;
+  const clean = session.clean_start ? ", clean start" : "";
+  const by = `listener ${printable(session.listener)} (${printable(session.transport)})`;
   const pairs = [
     ["Connected", `${stamp(session.connected_at)}, ${span(session.duration_s)} ago`],
-    [
-      "From",
-      `${printable(session.client ?? "–")}, listener ${printable(session.listener)} (${printable(session.transport)})`,
-    ],
+    ["From", `${printable(session.client ?? "–")}, ${by}`],
     ["Username", session.username === undefined ? "none" : foreign(session.username)],
-    [
-      "Protocol",
-      `MQTT ${version}, keep alive ${session.keepalive} s${session.clean_start ? ", clean start" : ""}`,
-    ],
+    ["Protocol", `MQTT ${version}, keep alive ${session.keepalive} s${clean}`],
     ["Bytes in, out", `${bytes(session.bytes_in)}, ${bytes(session.bytes_out)}`],
     ["Session", el("span", { class: "mono" }, printable(session.id))],
   ];

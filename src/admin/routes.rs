@@ -25,7 +25,7 @@ pub(super) struct Served {
 enum Resource {
     Live,
     Ready,
-    Page(Part),
+    Page(&'static Part),
     Metrics,
     Status,
     Upstreams,

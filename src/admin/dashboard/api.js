@@ -30,7 +30,7 @@ export function onRefused(then) {
 
 export const get = (path) => request("GET", path);
 
-/** The JSON of the answer; undefined where there is none. Fails with an `ApiError` or in plain words. */
+/** The JSON of the answer, if it has any. Fails with an `ApiError`, or in plain words. */
 export async function request(method, path, body) {
   try {
     return await send(method, path, body, token.get());
@@ -63,7 +63,11 @@ async function send(method, path, body, bearer) {
     redirect: "error",
     signal: AbortSignal.timeout(TIMEOUT_MS),
   }).catch((error) => {
-    throw new Error(error.name === "TimeoutError" ? "no answer within 10 s" : "its admin listener cannot be reached");
+    throw new Error(
+      error.name === "TimeoutError"
+        ? "no answer within 10 s"
+        : "its admin listener cannot be reached",
+    );
   });
   if (answer.status === 204) return undefined;
   const parsed = await answer.json().catch(() => undefined);
@@ -77,7 +81,7 @@ const EVERY_MS = 2_000;
 /** An outage is not to be met by a hundred open pages at once. */
 const SELDOM_MS = 30_000;
 
-/** Asks for one thing again and again: never twice at once, seldom while it fails, not when hidden. */
+/** Asks for one thing again and again: never twice at once, seldom while it fails, never unseen. */
 export class Poller {
   /** When the last good answer came; undefined before the first. */
   lastGood;

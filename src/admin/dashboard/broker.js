@@ -48,7 +48,10 @@ export class Broker {
     for (const [outcome, n] of Object.entries(tries)) counters[`try ${outcome}`] = n;
     this.#history.add(time, counters, { sessions });
     this.set(upstream);
-    const rates = ["connects", "refused", "in", "out"].map((name) => [name, this.#history.rate(name)]);
+    const rates = ["connects", "refused", "in", "out"].map((name) => [
+      name,
+      this.#history.rate(name),
+    ]);
     Object.assign(this.values, Object.fromEntries(rates));
   }
 
@@ -63,7 +66,9 @@ export class Broker {
       weight: upstream.weight,
     });
     // For the filter.
-    this.words = [upstream.name, upstream.address, written(upstream.status)].join("\n").toLowerCase();
+    this.words = [upstream.name, upstream.address, written(upstream.status)]
+      .join("\n")
+      .toLowerCase();
   }
 
   forgetHistory() {
@@ -123,7 +128,11 @@ export class Broker {
   #paintWeight({ weight, configured_weight: configured }) {
     const differs = configured !== undefined && configured !== weight;
     setText(this.#at.weight, differs ? `${count(weight)} (${count(configured)})` : count(weight));
-    setAttribute(this.#at.weight, "title", differs ? `configured: ${count(configured)}` : undefined);
+    setAttribute(
+      this.#at.weight,
+      "title",
+      differs ? `configured: ${count(configured)}` : undefined,
+    );
   }
 
   #paintActions(upstream) {

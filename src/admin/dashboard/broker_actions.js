@@ -30,7 +30,11 @@ export async function askFor(broker, state) {
     body: [
       ...question.body(upstream).map((text) => el("p", {}, text)),
       ...(state === "ready" ? [] : [remaining(pool.name, others)]),
-      el("p", { class: "note" }, "Only this proxy is told. Other proxies in front of the same brokers go on as they are."),
+      el(
+        "p",
+        { class: "note" },
+        "Only this proxy is told. Other proxies in front of the same brokers go on as they are.",
+      ),
     ],
     confirm: question.confirm,
     busy: "Asking the proxy…",
@@ -46,7 +50,8 @@ const QUESTIONS = {
   ready: {
     title: (name) => `Make ${name} ready?`,
     body: ({ up }) => [
-      "It is given sessions again: its clients come home with their next CONNECT. Sessions on other brokers stay until they end, or until it is their turn where the pool has rebalance.",
+      "It is given sessions again: its clients come home with their next CONNECT. Sessions on " +
+        "other brokers stay until they end, or until rebalance sends them home.",
       ...(up ? [] : ["Its health checks find it down; it gets no session until they succeed."]),
     ],
     confirm: "Make ready",
@@ -57,7 +62,7 @@ const QUESTIONS = {
     body: ({ sessions }) => [
       "It is given no new sessions: its clients go to other brokers with their next CONNECT.",
       sessions
-        ? `Its ${plural(sessions, "session")} ${sessions === 1 ? "stays until it ends" : "stay until they end"}, or until it is their turn where the pool has rebalance.`
+        ? `Its ${stays(sessions)}, or until rebalance (if the pool has it) sends them on.`
         : "It has no sessions now.",
     ],
     confirm: "Drain",
@@ -68,7 +73,7 @@ const QUESTIONS = {
     body: ({ sessions }) => [
       "It is treated as if its health checks had failed: no new sessions.",
       sessions
-        ? `Its ${plural(sessions, "session")} ${sessions === 1 ? "is" : "are"} closed at once, and the ${sessions === 1 ? "client comes" : "clients come"} back on other brokers. With on_down: keep they stay.`
+        ? `Its ${closed(sessions)} come back on other brokers. With on_down: keep they stay.`
         : "It has no sessions now.",
     ],
     confirm: "Set down",
@@ -76,7 +81,18 @@ const QUESTIONS = {
   },
 };
 
+const stays = (sessions) =>
+  `${plural(sessions, "session")} ${sessions === 1 ? "stays until it ends" : "stay until they end"}`;
+
+const closed = (sessions) =>
+  `${plural(sessions, "session")} ${sessions === 1 ? "is" : "are"} closed at once, so that clients`;
+
 function remaining(pool, others) {
-  if (others) return el("p", {}, `${plural(others, "other broker")} of pool ${printable(pool)} ${others === 1 ? "serves" : "serve"}.`);
-  return el("p", { class: "warning bad" }, `No other broker of pool ${printable(pool)} serves: no client will be let in.`);
+  const of = `of pool ${printable(pool)}`;
+  if (others) {
+    const brokers = plural(others, "other broker");
+    return el("p", {}, `${brokers} ${of} ${others === 1 ? "serves" : "serve"}.`);
+  }
+  const warning = `No other broker ${of} serves: no client will be let in.`;
+  return el("p", { class: "warning bad" }, warning);
 }

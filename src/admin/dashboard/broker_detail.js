@@ -22,7 +22,10 @@ export class Detail {
       Object.entries(counts)
         .filter(([, n]) => n)
         .sort(([, a], [, b]) => b - a)
-        .map(([name, n]) => [name, [printable(name), count(broker.growth(`${kind} ${name}`)), count(n)]]);
+        .map(([name, n]) => [
+          name,
+          [printable(name), count(broker.growth(`${kind} ${name}`)), count(n)],
+        ]);
     this.#connacks.update(counted("connack", upstream.connacks));
     this.#tries.update(counted("try", upstream.tries));
     for (const [name, text] of facts(upstream)) this.#pair(name, text);

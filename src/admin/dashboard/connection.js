@@ -22,7 +22,10 @@ export function showConnection(pollers, signIn) {
   });
   const isLost = failing.length > 0 && !signIn;
   warn("connection", isLost && words(failing, failing.length === all.length), {
-    action: { label: "Try now", act: () => failing.length && all.forEach(([, poller]) => poller.poll()) },
+    action: {
+      label: "Try now",
+      act: () => failing.length && all.forEach(([, poller]) => poller.poll()),
+    },
   });
   if (isLost !== wasLost) say(isLost ? "The proxy does not answer." : "The proxy answers again.");
   wasLost = isLost;

@@ -95,4 +95,3 @@ function barredCells(words, numbers) {
 
 const key = ({ by, phase, cause }) => `end ${by} ${phase} ${cause}`;
 const names = ({ by, phase, cause }) => [by, phase, cause].map(printable);
-

@@ -20,7 +20,7 @@ export function fields(root) {
   return Object.fromEntries(found.map((one) => [one.dataset.field, one]));
 }
 
-// What is set again and again is compared first: a selection survives, and nothing is laid out anew.
+// What is set again is compared first: a selection survives, and nothing is laid out anew.
 
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
@@ -41,7 +41,7 @@ export function arrange(parent, elements, first = parent.firstElementChild) {
   }
 }
 
-/** Table rows by key: made once, then updated in place. `cells` gives a row's texts, the head first. */
+/** Table rows by key: made once, then updated in place. */
 export class Rows {
   #body;
   #rows = new Map();
@@ -68,7 +68,10 @@ export class Rows {
       }
       this.#rows.get(key).set(values);
     }
-    arrange(this.#body, items.map(([key]) => this.#rows.get(key).element));
+    arrange(
+      this.#body,
+      items.map(([key]) => this.#rows.get(key).element),
+    );
   }
 }
 
@@ -98,7 +101,8 @@ export function setLength(fill, length) {
   if (fill.style.width !== width) fill.style.width = width;
 }
 
-// Controls, formats (bidi overrides, joiners), separators, unpaired surrogates, private, unassigned.
+// Controls, formats (overrides of direction, joiners), separators, lone surrogates, private use,
+// unassigned.
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\p{Cn}]/gu;
 
 /** A text with what cannot be seen in it, or reorders the rest, written out as \u{…}. */

@@ -13,7 +13,8 @@ export class History {
   /** `time` in seconds of any steady clock. */
   add(time, counters, gauges = {}) {
     const last = this.#samples.at(-1);
-    const fell = last && Object.entries(last.counters).some(([name, n]) => (counters[name] ?? 0) < n);
+    const fell =
+      last && Object.entries(last.counters).some(([name, n]) => (counters[name] ?? 0) < n);
     // The proxy, or the broker's place in it, began anew.
     if (fell) this.clear();
     this.#samples.push({ time, counters, gauges });

@@ -47,7 +47,9 @@ function showDescriptors({ used, limit }) {
   setAttribute(at.gauge_fill, "width", (100 * Math.min(1, part || 0)).toFixed(1));
   at.gauge.classList.toggle("bad", part >= DESCRIPTORS_SHORT);
   setAttribute(at.gauge, "aria-label", `${percent(part)} of the descriptors are in use`);
-  const text = `${percent(part)} of the descriptors are in use. Raise LimitNOFILE, or lower limits.max_connections.`;
+  const text =
+    `${percent(part)} of the descriptors are in use. ` +
+    "Raise LimitNOFILE, or lower limits.max_connections.";
   warn("descriptors", part >= DESCRIPTORS_SHORT && text, { kind: "poor" });
 }
 
@@ -59,6 +61,8 @@ function showConfig({ file, generation, loaded_at: loaded, last_reload: last }) 
   at.reloaded.classList.toggle("bad", isRefused);
   setText(at.reloaded_at, last ? stamp(last.at) : "");
   const faults = last?.faults ?? [];
-  const text = `The reload at ${stamp(last?.at)} was refused: ${plural(faults.length, "fault")}. The configuration before it stays in force.`;
+  const text =
+    `The reload at ${stamp(last?.at)} was refused: ${plural(faults.length, "fault")}. ` +
+    "The configuration before it stays in force.";
   warn("reload", isRefused && text, { details: list(faults, "faults") });
 }

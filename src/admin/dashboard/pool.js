@@ -32,7 +32,10 @@ export class PoolTable {
       labelled.setAttribute("aria-labelledby", id);
     }
     setText(at.name, printable(name));
-    at.filter.setAttribute("aria-label", `Filter the brokers of ${printable(name)} by name, address or status`);
+    at.filter.setAttribute(
+      "aria-label",
+      `Filter the brokers of ${printable(name)} by name, address or status`,
+    );
     at.chips.setAttribute("aria-label", `Brokers of ${printable(name)} by status`);
     this.#chips = new StatusChips(at.chips, () => this.#arrangeAnew());
     at.filter.addEventListener("input", () => this.#arrangeAnew());
@@ -77,7 +80,9 @@ export class PoolTable {
 
   /** The names of the brokers that are given sessions. */
   serving() {
-    return this.#upstreams().filter(({ serving }) => serving).map(({ name }) => name);
+    return this.#upstreams()
+      .filter(({ serving }) => serving)
+      .map(({ name }) => name);
   }
 
   /** How many brokers are not up, for the page's title. */
@@ -99,7 +104,8 @@ export class PoolTable {
   #paint() {
     const brokers = [...this.#brokers.values()];
     const total = (name) => brokers.reduce((sum, { values }) => sum + (values[name] ?? 0), 0);
-    const known = (name) => (brokers.some(({ values }) => values[name] !== undefined) ? total(name) : undefined);
+    const known = (name) =>
+      brokers.some(({ values }) => values[name] !== undefined) ? total(name) : undefined;
     const sessions = total("sessions");
     const share = (broker) => broker.values.sessions / (sessions || 1);
     const largest = Math.max(...brokers.map(share));
@@ -107,7 +113,10 @@ export class PoolTable {
     for (const broker of brokers) broker.paint(share(broker), largest, trend);
 
     const at = this.#at;
-    setText(at.up, `${count(brokers.filter(({ upstream }) => upstream.up).length)} of ${count(brokers.length)}`);
+    setText(
+      at.up,
+      `${count(brokers.filter(({ upstream }) => upstream.up).length)} of ${count(brokers.length)}`,
+    );
     setText(at.sessions, count(sessions));
     setText(at.connects, rate(known("connects")));
     setText(at.refused, rate(known("refused")));
@@ -167,11 +176,17 @@ export class PoolTable {
       const [a, b] = [one.values[by], other.values[by]];
       const order = typeof a === "string" ? collator.compare(a, b) : (a ?? -1) - (b ?? -1);
       // Equals stand in the order of their names, whichever way the rest is.
-      return (descending ? -order : order) || collator.compare(one.upstream.name, other.upstream.name);
+      return (
+        (descending ? -order : order) || collator.compare(one.upstream.name, other.upstream.name)
+      );
     };
     const brokers = [...this.#brokers.values()].sort(compare);
     const { table } = this.#at;
-    arrange(table, brokers.map(({ element }) => element), table.tHead.nextElementSibling);
+    arrange(
+      table,
+      brokers.map(({ element }) => element),
+      table.tHead.nextElementSibling,
+    );
 
     const terms = this.#at.filter.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
@@ -183,7 +198,10 @@ export class PoolTable {
     const isAll = shown === brokers.length;
     setText(this.#at.shown, isAll ? "" : `${count(shown)} of ${count(brokers.length)} shown`);
     this.#at.none.hidden = shown > 0;
-    setText(this.#at.none, brokers.length ? "No broker matches the filter." : "This pool has no brokers.");
+    setText(
+      this.#at.none,
+      brokers.length ? "No broker matches the filter." : "This pool has no brokers.",
+    );
   }
 }
 
@@ -192,9 +210,11 @@ export function sentence(pool, changes, write) {
   if (!changes.length) return undefined;
   // More than that nobody wants to have read to them.
   if (changes.length <= 3) {
-    return `${changes.map(([name, status]) => `${printable(name)} is ${write(status)}`).join(", ")}.`;
+    const parts = changes.map(([name, status]) => `${printable(name)} is ${write(status)}`);
+    return `${parts.join(", ")}.`;
   }
   const counts = Map.groupBy(changes, ([, status]) => status);
   const parts = [...counts].map(([status, those]) => `${count(those.length)} ${write(status)}`);
-  return `${plural(changes.length, "broker")} of pool ${printable(pool)} changed: ${parts.join(", ")}.`;
+  const brokers = `${plural(changes.length, "broker")} of pool ${printable(pool)}`;
+  return `${brokers} changed: ${parts.join(", ")}.`;
 }

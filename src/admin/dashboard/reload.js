@@ -10,8 +10,14 @@ export async function reload(config, then) {
   const answer = await ask({
     title: "Reload the configuration?",
     body: [
-      el("p", {}, "The proxy reads ", file, " again. With a fault in it nothing changes. ",
-        "Sessions stay, except those of a pool or broker that is no longer in it."),
+      el(
+        "p",
+        {},
+        "The proxy reads ",
+        file,
+        " again. With a fault in it nothing changes. ",
+        "Sessions stay, except those of a pool or broker that is no longer in it.",
+      ),
     ],
     confirm: "Reload",
     busy: "Reloading…",
@@ -20,7 +26,10 @@ export async function reload(config, then) {
   if (!answer) return;
   then();
   if (answer.faults) {
-    await tell("Reload refused", [el("p", {}, sentence(answer.error)), list(answer.faults, "faults")]);
+    await tell("Reload refused", [
+      el("p", {}, sentence(answer.error)),
+      list(answer.faults, "faults"),
+    ]);
     return;
   }
   const changes = answer.changes ?? [];

@@ -49,10 +49,18 @@ function results(id, { pools }) {
   const where = [...new Set(sessions.map(({ upstream }) => upstream))].map(printable).join(", ");
   const headline = sessions.length
     ? [foreign(id), ` has ${plural(sessions.length, "session")}, on ${where}.`]
-    : ["No session: no client ", foreign(id), " is connected through this proxy. Upper and lower case differ."];
+    : [
+        "No session: no client ",
+        foreign(id),
+        " is connected through this proxy. Upper and lower case differ.",
+      ];
   return [
-    el("p", { class: sessions.length ? "headline" : "headline none" }, ...headline,
-      el("span", { class: "note" }, ` As of ${stamp(Date.now())}.`)),
+    el(
+      "p",
+      { class: sessions.length ? "headline" : "headline none" },
+      ...headline,
+      el("span", { class: "note" }, ` As of ${stamp(Date.now())}.`),
+    ),
     ...pools.map((pool) => poolResult(id, pool)),
   ];
 }
@@ -60,40 +68,67 @@ function results(id, { pools }) {
 function poolResult(id, pool) {
   const { goes_to: home, order = [], sessions = [], why } = pool;
   const name = printable(pool.pool);
-  const nowhere = el("strong", { class: "bad" }, why ? printable(why) : "nowhere: no broker of this pool serves");
+  const nowhere = el(
+    "strong",
+    { class: "bad" },
+    why ? printable(why) : "nowhere: no broker of this pool serves",
+  );
   return el(
     "article",
     { class: "result" },
     el("h3", {}, `Pool ${name}`),
     sessions.length
-      ? el("ul", { class: "sessions" }, ...sessions.map((session) => sessionItem(id, session, home)))
+      ? el(
+          "ul",
+          { class: "sessions" },
+          ...sessions.map((session) => sessionItem(id, session, home)),
+        )
       : el("p", { class: "none" }, "Not connected through this pool."),
-    el("p", {}, "With its next CONNECT it would go to ",
-      home === undefined ? nowhere : el("strong", {}, printable(home)), "."),
+    el(
+      "p",
+      {},
+      "With its next CONNECT it would go to ",
+      home === undefined ? nowhere : el("strong", {}, printable(home)),
+      ".",
+    ),
     ...orderLists(order),
   );
 }
 
 function sessionItem(id, session, home) {
   const on = printable(session.upstream);
-  const kick = el("button", { type: "button", class: "danger", "aria-label": `Kick ${printable(id)} from ${on}` }, "Kick…");
+  const kick = el(
+    "button",
+    { type: "button", class: "danger", "aria-label": `Kick ${printable(id)} from ${on}` },
+    "Kick…",
+  );
   kick.addEventListener("click", () => askToKick(id, session, home));
   const version = VERSIONS[session.protocol_version] ?? session.protocol_version;
+  const clean = session.clean_start ? ", clean start" : "";
+  const by = `listener ${printable(session.listener)} (${printable(session.transport)})`;
   const pairs = [
     ["Connected", `${stamp(session.connected_at)}, ${span(session.duration_s)} ago`],
-    ["From", `${printable(session.client ?? "–")}, listener ${printable(session.listener)} (${printable(session.transport)})`],
+    ["From", `${printable(session.client ?? "–")}, ${by}`],
     ["Username", session.username === undefined ? "none" : foreign(session.username)],
-    ["Protocol", `MQTT ${version}, keep alive ${session.keepalive} s${session.clean_start ? ", clean start" : ""}`],
+    ["Protocol", `MQTT ${version}, keep alive ${session.keepalive} s${clean}`],
     ["Bytes in, out", `${bytes(session.bytes_in)}, ${bytes(session.bytes_out)}`],
     ["Session", el("span", { class: "mono" }, printable(session.id))],
   ];
   return el(
     "li",
     {},
-    el("p", {}, "Now on ", el("strong", {}, on),
-      home !== undefined && home !== session.upstream ? ", which is not where it would go now" : ""),
-    el("dl", { class: "pairs" }, ...pairs.map(([term, value]) =>
-      el("div", {}, el("dt", {}, term), el("dd", {}, value)))),
+    el(
+      "p",
+      {},
+      "Now on ",
+      el("strong", {}, on),
+      home !== undefined && home !== session.upstream ? ", which is not where it would go now" : "",
+    ),
+    el(
+      "dl",
+      { class: "pairs" },
+      ...pairs.map(([term, value]) => el("div", {}, el("dt", {}, term), el("dd", {}, value))),
+    ),
     kick,
   );
 }
@@ -103,7 +138,9 @@ function orderLists(order) {
   const title = el("p", { class: "note" }, "The order in which brokers are tried:");
   const item = ({ upstream, serving }) => {
     const name = printable(upstream);
-    return serving ? el("li", {}, name) : el("li", { class: "skipped" }, el("s", {}, name), " does not serve");
+    return serving
+      ? el("li", {}, name)
+      : el("li", { class: "skipped" }, el("s", {}, name), " does not serve");
   };
   const first = el("ol", { class: "order" }, ...order.slice(0, FIRST).map(item));
   if (order.length <= FIRST) return [title, first];
@@ -116,15 +153,28 @@ async function askToKick(id, session, home) {
   const kicked = await ask({
     title: "Kick this session?",
     body: [
-      el("p", {}, "The session of ", foreign(id), " on ", el("strong", {}, printable(session.upstream)), " is closed."),
-      el("p", {}, home === undefined
-        ? "If the client comes back, no broker can take it."
-        : `The client may come back at once; it would go to ${printable(home)}.`),
+      el(
+        "p",
+        {},
+        "The session of ",
+        foreign(id),
+        " on ",
+        el("strong", {}, printable(session.upstream)),
+        " is closed.",
+      ),
+      el(
+        "p",
+        {},
+        home === undefined
+          ? "If the client comes back, no broker can take it."
+          : `The client may come back at once; it would go to ${printable(home)}.`,
+      ),
     ],
     confirm: "Kick",
     busy: "Asking the proxy…",
     danger: true,
-    act: () => request("DELETE", `/api/v1/sessions/${encodeURIComponent(session.id)}`).then(() => true),
+    act: () =>
+      request("DELETE", `/api/v1/sessions/${encodeURIComponent(session.id)}`).then(() => true),
   });
   if (!kicked) return;
   show("Kicked. The client may come back at once.");

@@ -19,9 +19,14 @@ export async function signIn() {
   const signedIn = await ask({
     title: "Admin token",
     body: [
-      el("p", {}, wasRefused ? "The token was refused; it may have been changed. " : "",
+      el(
+        "p",
+        {},
+        wasRefused ? "The token was refused; it may have been changed. " : "",
         "This proxy asks for the token of its admin listener, which is in the file that ",
-        el("code", {}, "admin.token_file"), " names. It is kept until this tab is closed."),
+        el("code", {}, "admin.token_file"),
+        " names. It is kept until this tab is closed.",
+      ),
       el("label", { for: "token" }, "Token"),
       input,
     ],

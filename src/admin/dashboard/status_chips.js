@@ -40,7 +40,10 @@ export class StatusChips {
       setText(chip.number, count(counts.get(status)));
       setAttribute(chip.element, "aria-pressed", status === this.#chosen);
     }
-    arrange(this.#place, order.map((status) => this.#chips.get(status).element));
+    arrange(
+      this.#place,
+      order.map((status) => this.#chips.get(status).element),
+    );
   }
 
   #make(status) {

@@ -5,7 +5,7 @@ import { el, setText } from "./dom.js";
 const place = document.getElementById("warnings");
 const shown = new Map();
 
-/** Shows a warning of this name, or removes it where there is no text. `action` is { label, act }. */
+/** Shows a warning of this name; removes it where there is no text. `action` is { label, act }. */
 export function warn(name, text, { kind = "bad", action, details } = {}) {
   let warning = shown.get(name);
   if (!text) {

@@ -135,10 +135,9 @@ test("greys only what is old", () =>
     await shown(page, mock);
     mock.faults["/api/v1/upstreams"] = [503, { error: "worker 1 did not answer" }];
     await page.getByText("No fresh figures of brokers: worker 1 did not answer.").waitFor();
-    assert.deepEqual(
-      await page.locator(".stale").evaluateAll((all) => all.map((one) => one.id)),
-      ["pools"],
-    );
+    assert.deepEqual(await page.locator(".stale").evaluateAll((all) => all.map((one) => one.id)), [
+      "pools",
+    ]);
   }));
 
 test("a proxy that has gone, and one whose answer cannot be read", () =>
@@ -149,7 +148,9 @@ test("a proxy that has gone, and one whose answer cannot be read", () =>
     mock.faults = {};
     await becomes(() => stale(page), 0);
     await mock.stop();
-    await page.getByText("No answer from the proxy: its admin listener cannot be reached.").waitFor();
+    await page
+      .getByText("No answer from the proxy: its admin listener cannot be reached.")
+      .waitFor();
     assert.equal(await stale(page), 4);
   }));
 

@@ -18,7 +18,11 @@ function everything(mock) {
   );
   upstreams.push(broker(8, { backup: true, connacks: { not_authorized: 3 } }));
   const lost = broker(9, { status: "down", up: false, serving: false });
-  mock.pools = [pool(upstreams), pool([lost], { name: "lost" }), pool([lost], { name: "open", failing_open: true })];
+  mock.pools = [
+    pool(upstreams),
+    pool([lost], { name: "lost" }),
+    pool([lost], { name: "open", failing_open: true }),
+  ];
   mock.lines = ["INFO", "WARN", "ERROR"].map((level, index) => ({
     seq: index + 1,
     time: "2026-03-14T03:07:01Z",
@@ -36,8 +40,13 @@ function everything(mock) {
 
 async function check(page, what) {
   await page.evaluate(AXE);
-  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
-  const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, any }) => `${html} ${any[0]?.message ?? ""}`).join("\n  ")}`);
+  const { violations } = await page.evaluate(() =>
+    window.axe.run(document, { resultTypes: ["violations"] }),
+  );
+  const found = violations.map(
+    ({ id, nodes }) =>
+      `${id}: ${nodes.map(({ html, any }) => `${html} ${any[0]?.message ?? ""}`).join("\n  ")}`,
+  );
   assert.deepEqual(found, [], what);
 }
 
@@ -56,7 +65,12 @@ for (const colorScheme of ["light", "dark"]) {
           await check(page, "the page");
           assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), width);
 
-          const openers = ["Drain broker-1", "Down broker-8", "Kick sensor-1 from broker-2", "Reload…"];
+          const openers = [
+            "Drain broker-1",
+            "Down broker-8",
+            "Kick sensor-1 from broker-2",
+            "Reload…",
+          ];
           for (const name of openers) {
             await page.getByRole("button", { name, exact: true }).first().click();
             await page.getByRole("dialog").waitFor();
@@ -87,7 +101,10 @@ test("landmarks, headings and the table's heads", () =>
     }
     await page.getByRole("navigation", { name: "On this page" }).waitFor();
     assert.deepEqual(
-      await page.getByRole("heading", { level: 2 }).allInnerTexts().then((all) => all.map((text) => text.split(/\s/)[0])),
+      await page
+        .getByRole("heading", { level: 2 })
+        .allInnerTexts()
+        .then((all) => all.map((text) => text.split(/\s/)[0])),
       ["Find", "Pool", "Pool", "Pool", "Sessions", "Log"],
     );
     const table = page.getByRole("table", { name: /^Pool brokers/ });
@@ -102,7 +119,10 @@ test("nothing moves where less motion is wanted", () =>
     async (page, mock) => {
       await shown(page, mock);
       const moving = await page.evaluate(
-        () => [...document.querySelectorAll("*")].filter((one) => parseFloat(getComputedStyle(one).transitionDuration) > 0).length,
+        () =>
+          [...document.querySelectorAll("*")].filter(
+            (one) => parseFloat(getComputedStyle(one).transitionDuration) > 0,
+          ).length,
       );
       assert.equal(moving, 0);
     },

@@ -21,7 +21,9 @@ test("drains a broker", () =>
     assert.deepEqual(mock.asked, []);
     await button(dialog, "Drain").click();
     await dialog.waitFor({ state: "detached" });
-    assert.deepEqual(mock.asked, ['PATCH /api/v1/pools/brokers/upstreams/broker-2 {"state":"drain"}']);
+    assert.deepEqual(mock.asked, [
+      'PATCH /api/v1/pools/brokers/upstreams/broker-2 {"state":"drain"}',
+    ]);
     await hasText(cell(page, "broker-2", "status"), "draining");
     await hasText(page.getByRole("status"), "broker-2: set to drain.");
     // Back where it was asked: the same button, which now offers the way back.
@@ -50,14 +52,19 @@ test("warns before the last broker is taken", () =>
     for (const name of ["broker-1", "broker-3"]) mock.broker(name).serving = false;
     await becomes(() => page.locator("tbody.broker.off").count(), 2);
     await button(page, "Drain broker-2").click();
-    await page.getByText("No other broker of pool brokers serves: no client will be let in.").waitFor();
+    await page
+      .getByText("No other broker of pool brokers serves: no client will be let in.")
+      .waitFor();
   }));
 
 test("nothing is sent after Escape or Cancel, nor twice after two presses", () =>
   withPage(three, async (page, mock) => {
     const opener = button(page, "Down broker-1");
     const dialog = page.getByRole("dialog");
-    for (const leave of [() => page.keyboard.press("Escape"), () => button(dialog, "Cancel").click()]) {
+    for (const leave of [
+      () => page.keyboard.press("Escape"),
+      () => button(dialog, "Cancel").click(),
+    ]) {
       await opener.click();
       await leave();
       await dialog.waitFor({ state: "detached" });
@@ -113,14 +120,42 @@ test("drains by keyboard alone", () =>
     while (visited.at(-1) !== "Drain broker-2" && visited.length < 40) {
       await page.keyboard.press("Tab");
       visited.push(await focused());
-      const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+      const outline = await page.evaluate(
+        () => getComputedStyle(document.activeElement).outlineStyle,
+      );
       assert.notEqual(outline, "none", `no focus to be seen on ${visited.at(-1)}`);
     }
     assert.deepEqual(visited, [
-      ...["Skip to the brokers", "Client", "Brokers", "Sessions", "Log", "Reload…", "Use the dark theme"],
-      ...["client-id", "Find", "all", "up", "Filter the brokers of brokers by name, address or status", "sessions"],
+      ...[
+        "Skip to the brokers",
+        "Client",
+        "Brokers",
+        "Sessions",
+        "Log",
+        "Reload…",
+        "Use the dark theme",
+      ],
+      ...[
+        "client-id",
+        "Find",
+        "all",
+        "up",
+        "Filter the brokers of brokers by name, address or status",
+        "sessions",
+      ],
       `Pool brokers ${mock.pools[0].algorithm}`,
-      ...["Broker", "Address", "Status", "Sessions", "Share", "Weight", "Connects/s", "Refused/s", "In", "Out"],
+      ...[
+        "Broker",
+        "Address",
+        "Status",
+        "Sessions",
+        "Share",
+        "Weight",
+        "Connects/s",
+        "Refused/s",
+        "In",
+        "Out",
+      ],
       ...["broker-1", "Drain broker-1", "Down broker-1", "broker-2", "Drain broker-2"],
     ]);
 
@@ -192,7 +227,9 @@ test("finds a client, and kicks it", () =>
       await button(page, "Kick sensor-1 from broker-1").click();
       const dialog = page.getByRole("dialog", { name: "Kick this session?" });
       await button(dialog, "Kick").click();
-      await found.getByText("No session: no client sensor-1 is connected through this proxy.").waitFor();
+      await found
+        .getByText("No session: no client sensor-1 is connected through this proxy.")
+        .waitFor();
       const route = "GET /api/v1/route?client_id=sensor-1";
       assert.deepEqual(mock.asked, [route, "DELETE /api/v1/sessions/00c0ffee00c0ffee", route]);
     },
@@ -206,14 +243,19 @@ test("a client that is nowhere, one without a way, a search that fails", () =>
     };
     const found = page.locator("#found");
     await search("a b&c=d");
-    await found.getByText("No session: no client a b&c=d is connected through this proxy.").waitFor();
+    await found
+      .getByText("No session: no client a b&c=d is connected through this proxy.")
+      .waitFor();
     await found.getByText("Not connected through this pool.").waitFor();
     await found.getByText("With its next CONNECT it would go to broker-1.").waitFor();
     assert.deepEqual(mock.asked, ["GET /api/v1/route?client_id=a%20b%26c%3Dd"]);
     for (const one of mock.pool().upstreams) one.serving = false;
     await search("x");
     await found.getByText("nowhere: no broker of this pool serves").waitFor();
-    mock.routes.y = { client_id: "y", pools: [{ pool: "brokers", order: [], sessions: [], why: "the key has no username" }] };
+    mock.routes.y = {
+      client_id: "y",
+      pools: [{ pool: "brokers", order: [], sessions: [], why: "the key has no username" }],
+    };
     await search("y");
     await found.getByText("the key has no username").waitFor();
     mock.faults["/api/v1/route"] = [503, { error: "a worker did not answer" }];
@@ -232,7 +274,9 @@ test("reloads, and shows what changed", () =>
     assert.deepEqual(mock.asked, []);
     await button(dialog, "Reload").click();
     await page.getByRole("dialog", { name: "Reloaded: generation 2" }).waitFor();
-    assert.deepEqual(await dialog.getByRole("listitem").allInnerTexts(), ["pool brokers: broker-4 added"]);
+    assert.deepEqual(await dialog.getByRole("listitem").allInnerTexts(), [
+      "pool brokers: broker-4 added",
+    ]);
     assert.deepEqual(mock.asked, ["POST /api/v1/reload"]);
   }));
 

@@ -31,7 +31,12 @@ test("client IDs and usernames", () =>
     (mock) => {
       mock.pools = [pool([broker(1)])];
       for (const text of Object.keys(TEXTS)) {
-        const hostile = session({ client_id: text, username: text, client: text, upstream: "broker-1" });
+        const hostile = session({
+          client_id: text,
+          username: text,
+          client: text,
+          upstream: "broker-1",
+        });
         const found = [{ pool: "brokers", order: [], goes_to: "broker-1", sessions: [hostile] }];
         // Line ends cannot be typed into the box; they go, as in any browser.
         mock.routes[text.replace(/[\r\n]/g, "")] = { client_id: text, pools: found };
@@ -72,9 +77,22 @@ test("everything else that the API tells", () => {
           connacks: { [text]: 2 },
           tries: { [text]: 3 },
         });
-      mock.pools = texts.map((text, index) => pool([broken(text, index)], { name: text, algorithm: text }));
-      mock.lines = texts.map((message, index) => ({ seq: index + 1, time: new Date(), level: message, message }));
-      mock.status.listeners = texts.map((text) => ({ ...mock.status.listeners[0], name: text, bind: text, transport: text, pool: text }));
+      mock.pools = texts.map((text, index) =>
+        pool([broken(text, index)], { name: text, algorithm: text }),
+      );
+      mock.lines = texts.map((message, index) => ({
+        seq: index + 1,
+        time: new Date(),
+        level: message,
+        message,
+      }));
+      mock.status.listeners = texts.map((text) => ({
+        ...mock.status.listeners[0],
+        name: text,
+        bind: text,
+        transport: text,
+        pool: text,
+      }));
       mock.status.ends = texts.map((text) => ({ by: text, phase: text, cause: text, count: 1 }));
       mock.status.rejects = Object.fromEntries(texts.map((text) => [text, 1]));
       Object.assign(mock.status, { version: MARKUP, ready: false, not_ready: MARKUP });
@@ -85,7 +103,8 @@ test("everything else that the API tells", () => {
       await page.locator(".warning li").last().waitFor();
       await page.locator("tbody.broker").last().waitFor();
       for (const more of await page.locator("button.name").all()) await more.click();
-      const all = async (selector) => (await page.locator(selector).allInnerTexts()).map((text) => text.trim());
+      const all = async (selector) =>
+        (await page.locator(selector).allInnerTexts()).map((text) => text.trim());
       const expected = {
         ".pool > .heading bdi": readable,
         "button.name bdi": readable,

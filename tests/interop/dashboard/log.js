@@ -25,7 +25,9 @@ const withLines = (count, run) =>
 
 const lines = (page) => page.locator("#log-lines li");
 const isAtEnd = (page) =>
-  page.locator("#log-lines").evaluate((log) => log.scrollHeight - log.scrollTop - log.clientHeight < 8);
+  page
+    .locator("#log-lines")
+    .evaluate((log) => log.scrollHeight - log.scrollTop - log.clientHeight < 8);
 
 test("shows lines of the levels that are wanted", () =>
   withLines(8, async (page) => {

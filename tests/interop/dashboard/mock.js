@@ -92,7 +92,10 @@ export class Mock {
       case "DELETE sessions":
         return this.#kick(name);
       case "POST reload":
-        return [200, { outcome: "applied", generation: 2, changes: ["pool brokers: broker-4 added"] }];
+        return [
+          200,
+          { outcome: "applied", generation: 2, changes: ["pool brokers: broker-4 added"] },
+        ];
       default:
         return [404, { error: "not found" }];
     }
@@ -101,7 +104,9 @@ export class Mock {
   #set(pool, name, { state }) {
     const upstream = this.broker(name, pool);
     if (!upstream) return [404, { error: `no broker ${name} in pool ${pool}` }];
-    const status = { ready: upstream.up ? "up" : "down", drain: "draining", down: "set_down" }[state];
+    const status = { ready: upstream.up ? "up" : "down", drain: "draining", down: "set_down" }[
+      state
+    ];
     Object.assign(upstream, { state, status, serving: status === "up" });
     if (state === "down") upstream.sessions = 0;
     return [200, upstream];
@@ -170,7 +175,13 @@ export function broker(number, differences = {}) {
 }
 
 export function pool(upstreams, differences = {}) {
-  return { name: "brokers", algorithm: "rendezvous", failing_open: false, upstreams, ...differences };
+  return {
+    name: "brokers",
+    algorithm: "rendezvous",
+    failing_open: false,
+    upstreams,
+    ...differences,
+  };
 }
 
 export function status(differences = {}) {
@@ -180,7 +191,11 @@ export function status(differences = {}) {
     uptime_s: 7500.5,
     ready: true,
     workers: 2,
-    config: { file: "/etc/mqtt-lb/config.yaml", generation: 1, loaded_at: "2026-03-14T01:02:03.001Z" },
+    config: {
+      file: "/etc/mqtt-lb/config.yaml",
+      generation: 1,
+      loaded_at: "2026-03-14T01:02:03.001Z",
+    },
     descriptors: { used: 2031, limit: 20000, connections_possible: 9700 },
     connections_open: 1012,
     listeners: [
@@ -200,7 +215,15 @@ export function status(differences = {}) {
 
 export function listener(name, bind, transport, open, sessions_total, pool = "brokers") {
   const sum = Object.values(sessions_total).reduce((a, b) => a + b, 0);
-  return { name, bind, transport, pool, connections_active: open, connections_total: sum + 20, sessions_total };
+  return {
+    name,
+    bind,
+    transport,
+    pool,
+    connections_active: open,
+    connections_total: sum + 20,
+    sessions_total,
+  };
 }
 
 export function session(differences = {}) {

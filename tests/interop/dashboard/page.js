@@ -43,7 +43,11 @@ after(async () => {
  * Whatever the test: no request leaves the origin, the policy is kept, nothing goes wrong in the
  * page. The browser's own complaints about answers of 4xx and 5xx are not the page's.
  */
-export async function withPage(prepare, run, { viewport = { width: 1280, height: 900 }, ...options } = {}) {
+export async function withPage(
+  prepare,
+  run,
+  { viewport = { width: 1280, height: 900 }, ...options } = {},
+) {
   const mock = new Mock();
   await mock.start();
   await prepare(mock);
@@ -126,5 +130,4 @@ export const row = (page, name) =>
 export const cell = (page, name, field) => row(page, name).locator(`[data-field=${field}]`);
 
 /** The names of the brokers that are shown, in their order. */
-export const names = (page) =>
-  page.locator("tbody.broker:not([hidden]) bdi").allInnerTexts();
+export const names = (page) => page.locator("tbody.broker:not([hidden]) bdi").allInnerTexts();

@@ -124,7 +124,7 @@ impl Pool {
             };
             upstreams.extend(discovered.filter(is_new).map(Member::upstream));
         }
-        check_weight(config.balance.algorithm, &upstreams)?;
+        check_weights(config, upstreams.iter().map(|upstream| upstream.weight))?;
         Ok(upstreams)
     }
 
@@ -273,13 +273,14 @@ impl Member {
     }
 }
 
-/// Whether brokers fit into the pool's balancer.
-pub(super) fn check_weight(algorithm: Algorithm, upstreams: &[Upstream]) -> Result<(), TooHeavy> {
-    let weight = upstreams.iter().map(|upstream| u64::from(upstream.weight.get())).sum();
-    if algorithm == Algorithm::Ketama && weight > KETAMA_MAX_TOTAL_WEIGHT {
-        return Err(TooHeavy(weight));
-    }
-    Ok(())
+/// Whether brokers of these weights fit into the pool's balancer.
+pub(super) fn check_weights(
+    pool: &config::Pool,
+    weights: impl Iterator<Item = NonZeroU32>,
+) -> Result<(), TooHeavy> {
+    let total = weights.map(|weight| u64::from(weight.get())).sum();
+    let too_heavy = pool.balance.algorithm == Algorithm::Ketama && total > KETAMA_MAX_TOTAL_WEIGHT;
+    if too_heavy { Err(TooHeavy(total)) } else { Ok(()) }
 }
 
 /// The balancers over brokers as they are configured.

@@ -2,11 +2,8 @@
 
 use std::{collections::HashMap, num::NonZeroU32, sync::Arc, time::Instant};
 
-use super::{judgement::UnknownBroker, members::Member, pool::Pool, records::TooHeavy};
-use crate::{
-    config::{self, Upstream},
-    route::{Algorithm, KETAMA_MAX_TOTAL_WEIGHT},
-};
+use super::{judgement::UnknownBroker, members::check_weights, pool::Pool, records::TooHeavy};
+use crate::config::{self, Upstream};
 
 /// Why a weight cannot be set.
 #[derive(Debug, thiserror::Error)]
@@ -48,10 +45,9 @@ impl Overrides {
             }
             stays
         });
-        let total =
-            upstreams.iter().map(|upstream| u64::from(self.weight_of(upstream).get())).sum();
         if !self.0.is_empty()
-            && let Err(error) = check_total(pool, total)
+            && let Err(error) =
+                check_weights(pool, upstreams.iter().map(|upstream| self.weight_of(upstream)))
         {
             tracing::warn!(pool = %pool.name, "the operator's weights are forgotten: {error}");
             self.0.clear();
@@ -81,7 +77,7 @@ impl Pool {
         member.weight = weight.unwrap_or(member.configured_weight);
         let (name, now) = (member.broker.name.clone(), member.weight);
         let config = self.config();
-        check_total(&config, total(&list))?;
+        check_weights(&config, list.iter().map(|member| member.weight))?;
         match weight {
             Some(weight) => {
                 let instead_of = in_file(&config, &name);
@@ -103,15 +99,6 @@ impl Pool {
 fn in_file(pool: &config::Pool, name: &str) -> Option<NonZeroU32> {
     let upstream = pool.upstreams.iter().find(|upstream| *upstream.name == *name);
     upstream.map(|upstream| upstream.weight)
-}
-
-fn total(list: &[Member]) -> u64 {
-    list.iter().map(|member| u64::from(member.weight.get())).sum()
-}
-
-fn check_total(pool: &config::Pool, total: u64) -> Result<(), TooHeavy> {
-    let too_heavy = pool.balance.algorithm == Algorithm::Ketama && total > KETAMA_MAX_TOTAL_WEIGHT;
-    if too_heavy { Err(TooHeavy(total)) } else { Ok(()) }
 }
 
 #[cfg(test)]

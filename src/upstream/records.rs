@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{members::check_weight, resolver::Service};
+use super::{members::check_weights, resolver::Service};
 use crate::{
     config::{self, Address, Upstream},
     route::KETAMA_MAX_TOTAL_WEIGHT,
@@ -101,7 +101,7 @@ impl Found {
         let mut names: HashSet<Arc<str>> = HashSet::new();
         let mut upstreams: Vec<_> = pool.upstreams.iter().cloned().chain(self.upstreams).collect();
         upstreams.retain(|upstream| names.insert(upstream.name.clone()));
-        check_weight(pool.balance.algorithm, &upstreams)?;
+        check_weights(pool, upstreams.iter().map(|upstream| upstream.weight))?;
         Ok(upstreams)
     }
 

@@ -106,7 +106,9 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::{config::Config, observe::Metrics};
+    use crate::{
+        config::Config, observe::Metrics, route::KETAMA_MAX_TOTAL_WEIGHT, upstream::Member,
+    };
 
     fn config(algorithm: &str, upstreams: &str) -> config::Pool {
         let text = format!(

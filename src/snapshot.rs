@@ -18,9 +18,9 @@ pub struct Snapshot {
     /// In the order of the configuration, as are `entrances`.
     pub pools: Vec<Arc<Pool>>,
     pub entrances: Vec<Entrance>,
-    /// Pools that the configuration had before, and where sessions are still.
+    /// Pools that the configuration had before; those where sessions may be.
     pub retired: Vec<Arc<Pool>>,
-    /// Listeners that it had before, and whose connections are still there.
+    /// Listeners that it had before; those whose connections may be there.
     pub closed: Vec<Entrance>,
 }
 
@@ -80,18 +80,17 @@ impl Snapshot {
         metrics: &Metrics,
     ) -> Self {
         let next = Self::first(config, pools, places, metrics);
-        let is_retired = |pool: &&Arc<Pool>| {
-            !pool.is_deserted() && !next.pools.iter().any(|other| other.name == pool.name)
-        };
-        let is_closed = |entrance: &&Entrance| {
-            entrance.metrics.connections_active.get() > 0
-                && !next.entrances.iter().any(|other| other.name == entrance.name)
-        };
-        let (pools, entrances) = (&self.pools, &self.entrances);
+        let retired = self.retired.iter().filter(|pool| !pool.is_deserted());
+        let retired = self.pools.iter().chain(retired);
+        let is_gone = |pool: &&Arc<Pool>| !next.pools.iter().any(|other| other.name == pool.name);
+        let closed = self.closed.iter().filter(|closed| !closed.is_deserted());
+        let closed = self.entrances.iter().chain(closed);
+        let is_closed =
+            |entrance: &&Entrance| !next.entrances.iter().any(|other| other.name == entrance.name);
         Self {
             generation: self.generation + 1,
-            retired: pools.iter().chain(&self.retired).filter(is_retired).cloned().collect(),
-            closed: entrances.iter().chain(&self.closed).filter(is_closed).cloned().collect(),
+            retired: retired.filter(is_gone).cloned().collect(),
+            closed: closed.filter(is_closed).cloned().collect(),
             ..next
         }
     }
@@ -99,6 +98,13 @@ impl Snapshot {
     /// The pool of that name, be it only that sessions are still there.
     pub fn pool(&self, name: &str) -> Option<&Arc<Pool>> {
         self.pools.iter().chain(&self.retired).find(|pool| *pool.name == *name)
+    }
+}
+
+impl Entrance {
+    /// Whether no connection of it is left.
+    pub fn is_deserted(&self) -> bool {
+        self.metrics.connections_active.get() == 0
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
     config::Config,
     listener::{self, Door},
     observe::{EndCause, LogWriter},
-    session::{self, Ask, Origin, Question, Shard, Shared, Terms},
+    session::{self, Ask, Entry, Origin, Question, Shard, Shared, Terms},
     snapshot::{Entrance, Snapshot},
     transport::{Acceptor, Notify, Reactor},
 };
@@ -256,14 +256,16 @@ impl Doors {
         let mut sockets: HashMap<_, _> = sockets.into_iter().collect();
         let mut before = std::mem::take(&mut self.0);
         for entrance in &snapshot.entrances {
-            let Some(origin) = origin(shard, entrance) else { continue };
-            let open = match (before.remove(&entrance.id), sockets.remove(&entrance.id)) {
+            let known = before.remove(&entrance.id);
+            let origin = known.as_ref().map(|open| open.door.entry.borrow().origin.clone());
+            let Some(entry) = entry(shard, entrance, origin) else { continue };
+            let open = match (known, sockets.remove(&entrance.id)) {
                 (Some(open), _) => {
-                    open.door.origin.replace(origin);
+                    open.door.entry.replace(entry);
                     open.door.acceptor.set_options(shard.tcp_options());
                     open
                 }
-                (None, Some(socket)) => match open(shard, origin, socket) {
+                (None, Some(socket)) => match open(shard, entry, socket) {
                     Ok(open) => open,
                     Err(error) => {
                         tracing::error!(listener = %entrance.name, %error, "cannot accept there");
@@ -280,19 +282,28 @@ impl Doors {
     }
 }
 
-fn open(shard: &Rc<Shard>, origin: Rc<Origin>, socket: OwnedFd) -> io::Result<Open> {
+fn open(shard: &Rc<Shard>, entry: Rc<Entry>, socket: OwnedFd) -> io::Result<Open> {
     let acceptor = Acceptor::new(&shard.reactor, socket)?;
-    let door = Rc::new(Door { acceptor, origin: RefCell::new(origin) });
+    let door = Rc::new(Door { acceptor, entry: RefCell::new(entry) });
     let accepting = spawn_local(listener::accept(shard.clone(), door.clone()));
     Ok(Open { door, accepting })
 }
 
-fn origin(shard: &Shard, entrance: &Entrance) -> Option<Rc<Origin>> {
-    Some(Rc::new(Origin {
-        name: entrance.name.clone(),
-        transport: entrance.transport,
-        pool: shard.pool(entrance.pool)?,
-        metrics: entrance.metrics.clone(),
-        arrival: entrance.arrival.clone(),
-    }))
+/// `before` serves on where nothing has changed, as sessions hold on to it.
+fn entry(shard: &Shard, entrance: &Entrance, before: Option<Rc<Origin>>) -> Option<Rc<Entry>> {
+    let pool = shard.pool(entrance.pool)?;
+    let is_same = |origin: &Rc<Origin>| {
+        origin.name == entrance.name
+            && origin.transport == entrance.transport
+            && Rc::ptr_eq(&origin.pool, &pool)
+    };
+    let origin = before.filter(is_same).unwrap_or_else(|| {
+        Rc::new(Origin {
+            name: entrance.name.clone(),
+            transport: entrance.transport,
+            pool: pool.clone(),
+            metrics: entrance.metrics.clone(),
+        })
+    });
+    Some(Rc::new(Entry { origin, arrival: entrance.arrival.clone() }))
 }

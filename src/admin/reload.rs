@@ -1,7 +1,7 @@
 //! `/api/v1/reload`: the configuration read again, by the control thread.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -57,6 +57,7 @@ pub struct Reloads {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const UNDER_WAY: &str = "a reload is under way; ask again when it is over";
+const DRAINING: &str = "the proxy is shutting down, and reloads nothing any more";
 const NO_ANSWER: &str =
     "the control thread has not answered; see the log for what has become of the reload";
 const NOT_TAKEN: &str = "the configuration was not taken; nothing has changed";
@@ -84,6 +85,9 @@ struct Applied {
 
 pub(super) async fn post(state: &AdminState, query: Option<&str>) -> Result<Answer, Refusal> {
     Query::parse(query, &[])?;
+    if state.draining.load(Ordering::Relaxed) {
+        return Err(Refusal::new(StatusCode::CONFLICT, DRAINING));
+    }
     let Reloads { requests, turn, .. } = &state.reloads;
     let under_way = || Refusal::new(StatusCode::CONFLICT, UNDER_WAY);
     let no_answer = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, NO_ANSWER);

@@ -115,7 +115,7 @@ impl Proxy {
         for pool in snapshot.retired.iter().filter(|pool| pool.is_deserted()) {
             self.metrics.forget_pool(&pool.name);
         }
-        for closed in snapshot.closed.iter().filter(|it| it.metrics.connections_active.get() == 0) {
+        for closed in snapshot.closed.iter().filter(|closed| closed.is_deserted()) {
             self.metrics.forget_listener(&closed.name);
         }
     }

@@ -1,13 +1,13 @@
 //! The accept loop. Nothing makes it stop, and nothing makes it spin.
 
-use std::{cell::RefCell, io, iter, rc::Rc, time::Duration};
+use std::{cell::RefCell, io, iter, rc::Rc, sync::Arc, time::Duration};
 
 use rustix::io::Errno;
 use tokio::task::spawn_local;
 
 use crate::{
     observe::AcceptError,
-    session::{self, Origin, Shard},
+    session::{self, Entry, Shard},
     transport::{Acceptor, sleep},
 };
 
@@ -20,16 +20,20 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 /// A listener on one worker.
 pub struct Door {
     pub acceptor: Acceptor,
-    /// What those who come have in common; a reload brings another.
-    pub origin: RefCell<Rc<Origin>>,
+    /// A reload brings another.
+    pub entry: RefCell<Rc<Entry>>,
 }
 
 impl Door {
+    fn name(&self) -> Arc<str> {
+        self.entry.borrow().origin.name.clone()
+    }
+
     /// Takes those who wait in the kernel's queue, which closing the socket would reset.
     pub fn empty(&self, shard: &Rc<Shard>) {
         for (fd, peer) in iter::from_fn(|| self.acceptor.try_accept().ok()).take(BACKLOG) {
-            let origin = self.origin.borrow().clone();
-            spawn_local(session::serve(shard.clone(), origin, fd, peer));
+            let entry = self.entry.borrow().clone();
+            spawn_local(session::serve(shard.clone(), entry, fd, peer));
         }
     }
 }
@@ -47,8 +51,8 @@ pub async fn accept(shard: Rc<Shard>, door: Rc<Door>) {
         let error = match acceptor.accept().await {
             Ok((fd, peer)) => {
                 short = false;
-                let origin = door.origin.borrow().clone();
-                spawn_local(session::serve(shard.clone(), origin, fd, peer));
+                let entry = door.entry.borrow().clone();
+                spawn_local(session::serve(shard.clone(), entry, fd, peer));
                 continue;
             }
             Err(error) => error,
@@ -61,7 +65,7 @@ pub async fn accept(shard: Rc<Shard>, door: Rc<Door>) {
         if !short {
             short = true;
             tracing::warn!(
-                listener = %door.origin.borrow().name, %error,
+                listener = %door.name(), %error,
                 "cannot accept; trying again every {} ms. If it lasts, raise the descriptor limit \
                  (LimitNOFILE, ulimit -n) or lower limits.max_connections",
                 SHORTAGE_PAUSE.as_millis(),
@@ -87,7 +91,7 @@ impl<'a> Paused<'a> {
 impl Drop for Paused<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.0.acceptor.pause(false) {
-            tracing::error!(listener = %self.0.origin.borrow().name, %error, "cannot take up accepting again");
+            tracing::error!(listener = %self.0.name(), %error, "cannot take up accepting again");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     future::{Future, poll_fn},
     pin::pin,
+    rc::Rc,
     sync::Arc,
     task::Poll,
 };
@@ -13,6 +14,7 @@ use rustls::ServerConfig;
 use super::{
     end::End,
     handshake::Opening,
+    record::Origin,
     reject::{Rejected, Reply},
 };
 use crate::{
@@ -20,6 +22,13 @@ use crate::{
     observe::{EndBy, EndCause, EndPhase},
     transport::{Elapsed, TlsError, deadline},
 };
+
+/// What those who come in at a listener go by. Sessions keep its origin and no more, as each reload
+/// brings other certificates, and a session may outlive many.
+pub struct Entry {
+    pub origin: Rc<Origin>,
+    pub arrival: Arrival,
+}
 
 /// How clients of a listener arrive.
 #[derive(Clone, Default)]
@@ -75,7 +84,7 @@ impl Opening<'_> {
     }
 
     async fn unwrap(&mut self, stage: &Cell<Stage>) -> Result<(), Rejected> {
-        let arrival = &self.record.origin.clone().arrival;
+        let arrival = self.arrival;
         if let Some(rules) = &arrival.proxy_protocol {
             if rules.is_from(self.record.client_ip()) {
                 stage.set(Stage::ProxyHeader);

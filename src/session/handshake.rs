@@ -5,11 +5,12 @@ use std::{borrow::Cow, future::poll_fn, os::fd::OwnedFd, pin::pin, rc::Rc, task:
 use tokio::task::spawn_local;
 
 use super::{
+    arrival::{Arrival, Entry},
     ask::Answered,
     end::End,
     gate::Pass,
     live::{IdleLimit, Live, Tally},
-    record::{Client, Origin, Record},
+    record::{Client, Record},
     reject::{Rejected, Reply, reject},
     relay::Relay,
     shard::{READ_BYTES, Shard},
@@ -22,9 +23,9 @@ use crate::{
 };
 
 /// Takes a connection from accept to its end or its relay.
-pub async fn serve(shard: Rc<Shard>, origin: Rc<Origin>, fd: OwnedFd, peer: Peer) {
+pub async fn serve(shard: Rc<Shard>, entry: Rc<Entry>, fd: OwnedFd, peer: Peer) {
     shard.begin();
-    let record = Record::new(&shard, origin, peer);
+    let record = Record::new(&shard, entry.origin.clone(), peer);
     let client = match Socket::accepted(&shard.reactor, fd) {
         Ok(client) => client,
         Err(error) => {
@@ -39,9 +40,9 @@ pub async fn serve(shard: Rc<Shard>, origin: Rc<Origin>, fd: OwnedFd, peer: Peer
         return Box::pin(reject(&shard, Some(client), record, end.into())).await;
     };
     let buffer = shard.take_buffer();
-    let mut opening = Opening { shard: &shard, client, record, buffer };
+    let mut opening = Opening { shard: &shard, arrival: &entry.arrival, client, record, buffer };
     // Boxed, as plain handshakes have no use for the room.
-    let is_plain = opening.record.origin.arrival.is_plain();
+    let is_plain = opening.arrival.is_plain();
     let arrived = if is_plain { Ok(()) } else { Box::pin(opening.arrive()).await };
     let opened = match arrived {
         Ok(()) => {
@@ -63,6 +64,7 @@ pub async fn serve(shard: Rc<Shard>, origin: Rc<Origin>, fd: OwnedFd, peer: Peer
 /// A handshake under way.
 pub(super) struct Opening<'a> {
     pub(super) shard: &'a Rc<Shard>,
+    pub(super) arrival: &'a Arrival,
     pub(super) client: Stream,
     pub(super) record: Record,
     /// The CONNECT, and what came in the same reads behind it.

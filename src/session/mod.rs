@@ -26,7 +26,7 @@ mod tests;
 mod upgrade;
 mod view;
 
-pub use arrival::Arrival;
+pub use arrival::{Arrival, Entry};
 pub use gate::{Gate, Pass};
 pub use handshake::serve;
 pub use inspect::{Filter, Question, Seen, answer};

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{arrival::Arrival, end::End, shard::Shard, view::PoolView};
+use super::{end::End, shard::Shard, view::PoolView};
 use crate::{
     mqtt::{self, Connack, Connect, Version, reason},
     observe::{Endpoint, Entry, Event, ListenerMetrics, RouteKind, Transport},
@@ -22,7 +22,6 @@ pub struct Origin {
     pub transport: Transport,
     pub pool: Rc<PoolView>,
     pub metrics: ListenerMetrics,
-    pub arrival: Arrival,
 }
 
 /// One connection's facts, filled in as they come to light.

@@ -1,6 +1,7 @@
 //! Reload: another configuration, while sessions go on.
 
 mod listeners;
+mod logs;
 mod many;
 mod refused;
 mod removed;

@@ -78,7 +78,7 @@ def core_busy_ns(core):
 
 
 class Process:
-    """A child and its children. Leaving the `with` block ends them all."""
+    """A child and its children, on one core or a set of them. Leaving the `with` block ends them all."""
 
     def __init__(self, name, command, core, directory, death_signal=signal.SIGKILL, **pipes):
         self.name = name
@@ -88,7 +88,7 @@ class Process:
         def prepare():
             # Even a driver that is killed leaves nothing behind.
             _libc.prctl(PR_SET_PDEATHSIG, death_signal)
-            os.sched_setaffinity(0, {core})
+            os.sched_setaffinity(0, core if isinstance(core, set) else {core})
             try:
                 # Whatever else runs on the machine waits, as far as it can.
                 os.setpriority(os.PRIO_PROCESS, 0, HIGHEST_PRIORITY)

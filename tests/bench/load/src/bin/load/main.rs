@@ -8,6 +8,7 @@ mod connect;
 mod idle;
 mod result;
 mod round_trips;
+mod scrape;
 mod stream;
 mod tls;
 mod transport;
@@ -34,6 +35,7 @@ scenarios:
   round-trips   --clients connected, each has one QoS 1 PUBLISH under way for --seconds
   stream        --clients connected, each sends QoS 0 messages of --size for --seconds
   idle          --clients connected; opens and closes all of them, a line each
+  scrape        --clients ask --path of the admin listener at once, again and again until there are --total answers
 
 options:
   --clients N   (100)
@@ -46,6 +48,8 @@ options:
   --key-exchange NAME  of TLS: x25519, x25519mlkem768 (x25519)
   --resume      present a ticket of an earlier connection, but not while warming up: for connect
   --websocket PATH  MQTT in WebSocket frames; not for stream
+  --path PATH   what a scrape asks for (/metrics)
+  --fresh       a connection for each request, which counts: for scrape
 
 It prints `ready`, runs at the first line on standard input, prints its result as JSON and ends at the next.";
 
@@ -58,6 +62,8 @@ struct Options {
     level: u8,
     sources: u8,
     transport: Transport,
+    path: String,
+    fresh: bool,
 }
 
 fn main() -> io::Result<()> {
@@ -72,12 +78,15 @@ fn main() -> io::Result<()> {
         level: args.value("--level", 4),
         sources: args.value("--sources", 0),
         transport: transport(&mut args)?,
+        path: args.value("--path", "/metrics".to_owned()),
+        fresh: args.flag("--fresh"),
     };
     let run = match scenario.as_str() {
         "connect" => connect::run,
         "round-trips" => round_trips::run,
         "stream" => stream::run,
         "idle" => idle::run,
+        "scrape" => scrape::run,
         other => args.fail(&format!("unknown scenario {other}")),
     };
     args.finish();

@@ -114,7 +114,7 @@ test("drains by keyboard alone", () =>
       page.evaluate(() => {
         const { activeElement: on } = document;
         const [label] = on.ariaLabelledByElements ?? [];
-        return on.ariaLabel ?? label?.textContent ?? (on.innerText.split("\n")[0] || on.id);
+        return on.ariaLabel ?? label?.textContent ?? (on.innerText.trim().split("\n")[0] || on.id);
       });
     const visited = [];
     while (visited.at(-1) !== "Drain broker-2" && visited.length < 40) {

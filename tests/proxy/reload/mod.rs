@@ -14,7 +14,7 @@ use crate::{
     broker::Broker,
     client::{CONNACK_V3, Client, connect},
     config::Config,
-    harness::{Proxy, end, wait_for},
+    harness::{Proxy, end, run, wait_for},
     routing::{brokers, ids, route, visit},
 };
 
@@ -196,4 +196,29 @@ fn broker_that_is_away(proxy: &Proxy, config: &mut Config) -> std::net::SocketAd
     config.upstreams = vec!["{ name: away, address: \"127.0.0.1:1\" }".to_owned()];
     take(proxy, config);
     proxy.address()
+}
+
+#[test]
+fn a_drain_outlives_a_reload() {
+    let [b1, b2, b3] = brokers();
+    let proxy = Config::of([&b1, &b2]).start();
+    let ctl = |words: &[&str]| {
+        let place = format!("http://{}", proxy.admin());
+        let output = run(&[&["ctl", "--admin", &place], words].concat(), "");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    ctl(&["drain", "b2"]);
+    fs::write(proxy.config_file(), Config::of([&b1, &b2, &b3]).text()).unwrap();
+    let said = ctl(&["reload"]);
+    assert_eq!(said, "applied as generation 2\npool brokers: b3 added\n");
+    visit(&proxy, &ids());
+    assert_eq!(b2.connections(), 0);
+    assert!(b1.connections() > 0 && b3.connections() > 0);
+    ctl(&["ready", "b2"]);
+    let before = proxy.log().len();
+    visit(&proxy, &ids());
+    assert!(b2.connections() > 0);
+    let routes: Vec<_> = proxy.log().split_off(before);
+    assert!(routes.iter().all(|line| line["route"] == "hash"));
 }

@@ -114,7 +114,8 @@ test("drains by keyboard alone", () =>
       page.evaluate(() => {
         const { activeElement: on } = document;
         const [label] = on.ariaLabelledByElements ?? [];
-        return on.ariaLabel ?? label?.textContent ?? (on.innerText.trim().split("\n")[0] || on.id);
+        if (label) return label.textContent.trim().replace(/\s+/g, " ");
+        return on.ariaLabel ?? (on.innerText.trim().split("\n")[0] || on.id);
       });
     const visited = [];
     while (visited.at(-1) !== "Drain broker-2" && visited.length < 40) {

@@ -61,7 +61,10 @@ test("a broker is drained, a client found and kicked, the configuration reloaded
     await reload();
     await page.getByRole("dialog", { name: "Reload refused" }).waitFor();
     const faults = await dialog.getByRole("listitem").allInnerTexts();
-    assert.ok(faults.some((fault) => /:\d+:\d+: .*pool/.test(fault)), faults.join("\n"));
+    assert.ok(
+      faults.some((fault) => /:\d+:\d+: .*pool/.test(fault)),
+      faults.join("\n"),
+    );
     await button(dialog, "Close").click();
     await page.getByText(/^The reload at .* was refused/).waitFor();
     await writeFile(file, good);

@@ -211,7 +211,7 @@ fn a_drain_outlives_a_reload() {
     ctl(&["drain", "b2"]);
     fs::write(proxy.config_file(), Config::of([&b1, &b2, &b3]).text()).unwrap();
     let said = ctl(&["reload"]);
-    assert_eq!(said, "applied as generation 2\npool brokers: b3 added\n");
+    assert_eq!(said, "applied as generation 2\n  pool brokers: b3 added\n");
     visit(&proxy, &ids());
     assert_eq!(b2.connections(), 0);
     assert!(b1.connections() > 0 && b3.connections() > 0);

@@ -103,7 +103,9 @@ impl Place {
         ensure!(uri.scheme_str().is_none_or(|scheme| scheme == "http"), wrong());
         ensure!(matches!(uri.path(), "" | "/") && uri.query().is_none(), wrong());
         let host = uri.host().filter(|host| !host.is_empty()).with_context(wrong)?;
-        let port = uri.port_u16().or(uri.scheme().map(|_| 80)).with_context(wrong)?;
+        let names_a_port = uri.authority().is_some_and(|authority| authority.as_str() != host);
+        let usual = uri.scheme().filter(|_| !names_a_port).map(|_| 80);
+        let port = uri.port_u16().or(usual).with_context(wrong)?;
         Ok(Self::Tcp { host: host.trim_matches(['[', ']']).to_owned(), port })
     }
 

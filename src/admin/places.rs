@@ -24,8 +24,8 @@ pub(super) struct Places {
 }
 
 struct Taken {
-    /// When it was last asked something, or began.
-    since: Instant,
+    /// Since when it is waited for: since it came, or was last answered. `None` while it waits itself.
+    since: Option<Instant>,
     leave: Arc<Notify>,
 }
 
@@ -59,16 +59,16 @@ impl Places {
     fn try_take(self: &Arc<Self>) -> Result<Place, Instant> {
         let mut taken = self.taken();
         let now = Instant::now();
-        if taken.len() >= self.most
-            && let Some((oldest, place)) = taken.iter().min_by_key(|(_, place)| place.since)
-        {
-            if place.since + SILENCE > now {
-                return Err(place.since + SILENCE);
+        if taken.len() >= self.most {
+            let silent = taken.iter().filter_map(|(key, place)| Some((place.since?, key)));
+            let (since, longest) = silent.min().ok_or(now + SILENCE)?;
+            if since + SILENCE > now {
+                return Err(since + SILENCE);
             }
-            taken.remove(oldest).leave.notify_one();
+            taken.remove(longest).leave.notify_one();
         }
         let leave = Arc::new(Notify::new());
-        let key = taken.insert(Taken { since: now, leave: leave.clone() });
+        let key = taken.insert(Taken { since: Some(now), leave: leave.clone() });
         Ok(Place { places: self.clone(), key, leave })
     }
 
@@ -78,11 +78,11 @@ impl Places {
 }
 
 impl Place {
-    /// Notes that it is asked something.
-    pub(super) fn is_used(&self) {
+    /// Notes that something was asked, or answered.
+    pub(super) fn note(&self, asked: bool) {
         let mut taken = self.places.taken();
         if let Some(place) = self.own(&mut taken) {
-            place.since = Instant::now();
+            place.since = (!asked).then(Instant::now);
         }
     }
 

@@ -132,8 +132,10 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     place: Place,
 ) {
     let service = service_fn(async |request: Request<Incoming>| {
-        place.is_used();
-        Ok::<_, Infallible>(answer(request, by_tcp, &served).await)
+        place.note(true);
+        let answer = answer(request, by_tcp, &served).await;
+        place.note(false);
+        Ok::<_, Infallible>(answer)
     });
     let mut http = pin!(
         http1::Builder::new()

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     observe::{EndCause, rfc3339},
-    session::{Cursor, Filter, Page, Seen, Silent},
+    session::{Cursor, Filter, Page, Seen, Unanswered},
 };
 
 #[derive(Serialize)]
@@ -80,7 +80,7 @@ pub(super) async fn get(state: &AdminState, query: Option<&str>) -> Result<Answe
     let page = if found.is_empty() || found.len() > limit {
         // Nothing tells where they are, such as for clients whose ID the broker made up.
         let from = cursor.unwrap_or_default();
-        state.sessions.page(filter, from, limit).await.map_err(silent)?
+        state.sessions.page(filter, from, limit).await.map_err(unanswered)?
     } else {
         Page { sessions: found, next: None }
     };
@@ -98,7 +98,7 @@ pub(super) async fn of_client(state: &AdminState, filter: &Filter) -> Result<Vec
     let snapshot = state.snapshot.load_full();
     for pool in snapshot.pools.iter().chain(&snapshot.retired) {
         let seen = state.sessions.of_client(pool.id(), client_id, &filter).await;
-        found.extend(seen.map_err(silent)?);
+        found.extend(seen.map_err(unanswered)?);
     }
     Ok(found)
 }
@@ -112,7 +112,7 @@ pub(super) async fn delete(
     let not_found = || Refusal::not_found(format!("no session {id}"));
     let is_id = id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     let session = u64::from_str_radix(id, 16).ok().filter(|_| is_id).ok_or_else(not_found)?;
-    if !state.sessions.end(session, EndCause::Kicked).await.map_err(silent)? {
+    if !state.sessions.end(session, EndCause::Kicked).await.map_err(unanswered)? {
         return Err(not_found());
     }
     tracing::info!(session = %id, "ended by the operator");
@@ -122,8 +122,8 @@ pub(super) async fn delete(
     Ok(answer)
 }
 
-fn silent(silent: Silent) -> Refusal {
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, silent.to_string())
+fn unanswered(why: Unanswered) -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why.to_string())
 }
 
 impl From<Seen> for Session {

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit, oneshot},
+    time::timeout,
+};
 
 use super::{
     inspect::{Filter, Kind, Question, Seen},
@@ -30,12 +33,21 @@ pub type Ask = Box<dyn Fn(Question) + Send + Sync>;
 pub struct Inspector {
     workers: Vec<Ask>,
     owners: Arc<Owners>,
+    looks: Semaphore,
 }
 
-/// A worker that has not answered.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("worker {0} has not answered within {PATIENCE:?}; ask again")]
-pub struct Silent(usize);
+/// Looks through many sessions that are under way at a time: all others wait, so that whoever asks
+/// a thousand things at once does not keep the workers from their clients.
+const LOOKS: usize = 2;
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    #[error("worker {0} has not answered within {PATIENCE:?}; ask again")]
+    Silent(usize),
+    #[error("too many searches are under way; ask again")]
+    Busy,
+}
 
 /// Where to go on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,14 +67,20 @@ pub struct Page {
 impl Inspector {
     /// `workers` in their order.
     pub fn new(workers: Vec<Ask>, owners: Arc<Owners>) -> Self {
-        Self { workers, owners }
+        Self { workers, owners, looks: Semaphore::new(LOOKS) }
     }
 
     /// The sessions that are meant, at most so many, from a place on.
     ///
     /// # Errors
     /// Where a worker does not answer.
-    pub async fn page(&self, filter: Filter, from: Cursor, most: usize) -> Result<Page, Silent> {
+    pub async fn page(
+        &self,
+        filter: Filter,
+        from: Cursor,
+        most: usize,
+    ) -> Result<Page, Unanswered> {
+        let _look = self.look().await?;
         let (filter, until) = (Arc::new(filter), Instant::now() + LOOK);
         let mut page = Page::default();
         let mut from = Some(from);
@@ -92,7 +110,7 @@ impl Inspector {
         pool: u64,
         client_id: &str,
         filter: &Arc<Filter>,
-    ) -> Result<Option<Seen>, Silent> {
+    ) -> Result<Option<Seen>, Unanswered> {
         let Some(owner) = self.owners.find(ClientHash::new(pool, client_id)) else {
             return Ok(None);
         };
@@ -105,14 +123,15 @@ impl Inspector {
     ///
     /// # Errors
     /// Where a worker does not answer.
-    pub async fn end(&self, session: u64, cause: EndCause) -> Result<bool, Silent> {
+    pub async fn end(&self, session: u64, cause: EndCause) -> Result<bool, Unanswered> {
+        let _look = self.look().await?;
         let number = (session >> SESSION_ID_BITS) as u8;
         for worker in (0..self.workers.len()).filter(|worker| *worker as u8 == number) {
             let until = Instant::now() + LOOK;
             let ended =
                 self.ask(worker, |reply| Kind::End { session, cause, until, reply }).await?;
             match ended {
-                Some(Err(_)) => return Err(Silent(worker)),
+                Some(Err(_)) => return Err(Unanswered::Silent(worker)),
                 Some(Ok(true)) => return Ok(true),
                 Some(Ok(false)) | None => {}
             }
@@ -120,18 +139,25 @@ impl Inspector {
         Ok(false)
     }
 
+    async fn look(&self) -> Result<SemaphorePermit<'_>, Unanswered> {
+        match timeout(PATIENCE, self.looks.acquire()).await {
+            Ok(Ok(look)) => Ok(look),
+            Ok(Err(_)) | Err(_) => Err(Unanswered::Busy),
+        }
+    }
+
     /// `None`: the worker has ended, and its sessions have.
     async fn ask<T>(
         &self,
         worker: usize,
         question: impl FnOnce(oneshot::Sender<T>) -> Kind,
-    ) -> Result<Option<T>, Silent> {
+    ) -> Result<Option<T>, Unanswered> {
         let Some(ask) = self.workers.get(worker) else { return Ok(None) };
         let (reply, replied) = oneshot::channel();
         ask(Question(question(reply)));
         match timeout(PATIENCE, replied).await {
             Ok(answer) => Ok(answer.ok()),
-            Err(_) => Err(Silent(worker)),
+            Err(_) => Err(Unanswered::Silent(worker)),
         }
     }
 }
@@ -151,7 +177,47 @@ impl Cursor {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+
+    /// A worker that keeps what it is asked.
+    fn silent() -> (Ask, Arc<Mutex<Vec<Question>>>) {
+        let asked = Arc::<Mutex<Vec<_>>>::default();
+        let keep = asked.clone();
+        (Box::new(move |question| keep.lock().unwrap().push(question)), asked)
+    }
+
+    fn inspector(workers: Vec<Ask>) -> Inspector {
+        Inspector::new(workers, Arc::new(Owners::new(2, Arc::default())))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_is_silent_is_named_and_one_that_has_ended_has_no_sessions() {
+        let ended: Ask = Box::new(drop);
+        let page = inspector(vec![ended]).page(Filter::default(), Cursor::default(), 1).await;
+        assert!(page.is_ok_and(|page| page.sessions.is_empty() && page.next.is_none()));
+        let (worker, asked) = silent();
+        let inspector = inspector(vec![Box::new(drop), worker]);
+        let page = inspector.page(Filter::default(), Cursor::default(), 1).await;
+        assert_eq!(page.err(), Some(Unanswered::Silent(1)));
+        let of_1 = (1 << SESSION_ID_BITS) + 77;
+        assert_eq!(inspector.end(of_1, EndCause::Kicked).await, Err(Unanswered::Silent(1)));
+        assert_eq!(inspector.end(77, EndCause::Kicked).await, Ok(false));
+        assert_eq!(asked.lock().unwrap().len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_few_look_at_a_time() {
+        let (worker, asked) = silent();
+        let inspector = inspector(vec![worker]);
+        let look = || inspector.page(Filter::default(), Cursor::default(), 1);
+        let looks = async { tokio::join!(look(), look(), look()) };
+        assert!(timeout(PATIENCE / 2, looks).await.is_err());
+        assert_eq!(asked.lock().unwrap().len(), LOOKS);
+        // Whoever has left holds nobody else up.
+        assert_eq!(look().await.err(), Some(Unanswered::Silent(0)));
+    }
 
     #[test]
     fn cursors_come_back_as_they_were() {

@@ -30,7 +30,7 @@ pub use arrival::{Arrival, Entry};
 pub use gate::{Gate, Pass};
 pub use handshake::serve;
 pub use inspect::{Filter, Question, Seen, answer};
-pub use inspector::{Ask, Cursor, Inspector, Page, SESSION_ID_BITS, Silent};
+pub use inspector::{Ask, Cursor, Inspector, Page, SESSION_ID_BITS, Unanswered};
 pub use live::{end_all, look, sweep};
 pub use owners::Owners;
 pub use record::Origin;

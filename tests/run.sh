@@ -128,7 +128,7 @@ if $audit || command -v cargo-deny >/dev/null; then
 else
   skip "cargo deny" "not installed (--audit installs it)"
 fi
-step "Unit and integration tests" cargo test --lib --bins --tests --examples --locked
+step "Unit and integration tests" cargo test --no-fail-fast --lib --bins --tests --examples --locked
 step "Doc tests" cargo test --doc --locked
 step "Documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 if $quick; then

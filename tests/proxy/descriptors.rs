@@ -88,7 +88,7 @@ fn what_is_said_at_the_start() {
         ("-S -n 100 && ulimit -H -n 196", "", "before=100 now=196 hard=196 sessions=10", true),
         ("-n 196", "limits: { max_connections: 10 }", "before=196 now=196 hard=196", false),
         ("-n 196", "limits: { max_connections: 11 }", "sessions=10", true),
-        ("-n 2000", "", "hard=2000 sessions=912", true),
+        ("-n 2000", "", "hard=2000 sessions=881", true),
     ] {
         let config = Config::of([&broker]).more(limits);
         let proxy = start_with_ulimit(descriptors, &config);

@@ -56,19 +56,18 @@ impl DescriptorLimit {
     }
 
     /// The connections that it allows: a session has two, its client's and its broker's. `probes`
-    /// is how many brokers are checked, each by one connection at a time. Says so in the log, and
-    /// what to do if there is less room than `max_connections` asks for, or than many would.
-    pub(super) fn connections(
-        self,
-        workers: usize,
-        probes: usize,
-        max_connections: Option<NonZeroU32>,
-    ) -> u32 {
-        let Self { before, soft, hard } = self;
-        let admin = admin::connections(soft).saturating_sub(RESERVED_FOR_ADMIN);
+    /// is how many brokers are checked, each by one connection at a time.
+    pub(super) fn connections(self, workers: usize, probes: usize) -> u32 {
+        let admin = admin::connections(self.soft).saturating_sub(RESERVED_FOR_ADMIN);
         let reserved = RESERVED + admin + RESERVED_PER_WORKER * workers as u64 + probes as u64;
-        let sessions = (soft.saturating_sub(reserved) / 2).max(1);
-        let sessions = sessions.try_into().unwrap_or(u32::MAX);
+        let sessions = (self.soft.saturating_sub(reserved) / 2).max(1);
+        sessions.try_into().unwrap_or(u32::MAX)
+    }
+
+    /// Says in the log how many sessions there can be, and what to do if that is less than
+    /// `max_connections` asks for, or than many would.
+    pub(super) fn say(self, sessions: u32, max_connections: Option<NonZeroU32>) {
+        let Self { before, soft, hard } = self;
         if sessions >= max_connections.map_or(MANY, NonZeroU32::get) {
             tracing::info!(before, now = soft, hard, sessions, "descriptor limit");
         } else {
@@ -81,7 +80,6 @@ impl DescriptorLimit {
                  systemd, ulimit -Hn in a shell)"
             );
         }
-        sessions
     }
 }
 

@@ -58,7 +58,9 @@ impl Proxy {
         let pool = |pool| Arc::new(Pool::new(pool, metrics, bell.clone()));
         let pools: Vec<_> = config.pools.iter().map(pool).collect();
         config.pools.iter().for_each(pools::check_sources);
-        let gate = Arc::new(Gate::new(&config.limits, possible(config, descriptors)));
+        let possible = possible(config, descriptors);
+        descriptors.say(possible, config.limits.max_connections);
+        let gate = Arc::new(Gate::new(&config.limits, possible));
         let mut listeners = Listeners::default();
         let logs = AccessLogs::open(&config.access_log, metrics.access_log_dropped())?;
         let mut care = Care::new(&config.dns);
@@ -126,8 +128,7 @@ pub(super) fn possible(config: &Config, descriptors: DescriptorLimit) -> u32 {
     // Those that are discovered are not known yet; the reserve has room for a few.
     let checked = config.pools.iter().filter(|pool| pool.health.active.is_some());
     let probes = checked.map(|pool| pool.upstreams.len()).sum();
-    let workers = config.runtime.workers.get();
-    descriptors.connections(workers, probes, config.limits.max_connections)
+    descriptors.connections(config.runtime.workers.get(), probes)
 }
 
 /// What each worker is to go by.

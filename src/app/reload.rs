@@ -109,7 +109,13 @@ impl Proxy {
         self.tidy();
         let mut changes = of_all_but_pools(&before.config, &config);
         self.logs.commit(logs);
-        self.gate.reconfigure(&config.limits, possible(&config, self.descriptors));
+        let [could, can] =
+            [&before.config, &config].map(|config| possible(config, self.descriptors));
+        let most = [&before.config, &config].map(|config| config.limits.max_connections);
+        if could != can || most[0] != most[1] {
+            self.descriptors.say(can, most[1]);
+        }
+        self.gate.reconfigure(&config.limits, can);
         let dns_changed = before.config.dns != config.dns;
         let mut added = added.into_iter();
         let mut pools = Vec::new();

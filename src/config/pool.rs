@@ -129,7 +129,10 @@ pub struct Discover {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Records {
     /// RFC 2782: each record names a broker, its port, its weight, and whether it is a backup.
-    Srv,
+    Srv {
+        /// Instead of the records' own: where these are of another service of the same hosts.
+        port: Option<u16>,
+    },
     /// Each address (A and AAAA) is a broker, at this port.
     Addresses { port: u16 },
 }

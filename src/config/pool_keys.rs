@@ -224,11 +224,7 @@ fn discover(section: &mut Section<'_>) -> Read<Discover> {
     let port = section.optional("port", values::port);
     let interval = section.or("interval", "10s", |item| quantities::duration(item, &INTERVAL));
     let records = match (is_srv?, port?) {
-        (true, None) => Records::Srv,
-        (true, Some(_)) => {
-            let message = "has no use with type srv, whose records name the ports; remove it";
-            return Err(section.fault("port", message));
-        }
+        (true, port) => Records::Srv { port },
         (false, Some(port)) => Records::Addresses { port },
         (false, None) => return Err(section.missing("port", &format!("{PORT}, for type a"))),
     };

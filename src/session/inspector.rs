@@ -16,9 +16,11 @@ use super::{
 };
 use crate::observe::EndCause;
 
-/// The low bits of a session's ID count the sessions of one worker in one run: 34 years of them at
-/// 1,000 connections a second. The next 8 are the worker's number, or what these bits hold of it.
-pub const SESSION_ID_BITS: u32 = 40;
+/// The low bits of a session's ID count the sessions of one worker in one run: 8 years of them at
+/// 1,000 connections a second. The next 10 are the worker's number, of 1,024 at most; the rest is
+/// the run's.
+pub const SESSION_ID_BITS: u32 = 38;
+const WORKER_BITS: u32 = 10;
 
 /// How long a worker looks at its sessions for one question. It answers with what it has found.
 const LOOK: Duration = Duration::from_secs(1);
@@ -125,18 +127,14 @@ impl Inspector {
     /// Where a worker does not answer.
     pub async fn end(&self, session: u64, cause: EndCause) -> Result<bool, Unanswered> {
         let _look = self.look().await?;
-        let number = (session >> SESSION_ID_BITS) as u8;
-        for worker in (0..self.workers.len()).filter(|worker| *worker as u8 == number) {
-            let until = Instant::now() + LOOK;
-            let ended =
-                self.ask(worker, |reply| Kind::End { session, cause, until, reply }).await?;
-            match ended {
-                Some(Err(_)) => return Err(Unanswered::Silent(worker)),
-                Some(Ok(true)) => return Ok(true),
-                Some(Ok(false)) | None => {}
-            }
+        let worker = (session >> SESSION_ID_BITS) as usize % (1 << WORKER_BITS);
+        let until = Instant::now() + LOOK;
+        let ended = self.ask(worker, |reply| Kind::End { session, cause, until, reply }).await?;
+        match ended {
+            Some(Err(_)) => Err(Unanswered::Silent(worker)),
+            Some(Ok(ended)) => Ok(ended),
+            None => Ok(false),
         }
-        Ok(false)
     }
 
     async fn look(&self) -> Result<SemaphorePermit<'_>, Unanswered> {

@@ -54,7 +54,7 @@ pub async fn discover(
     known: &[IpAddr],
 ) -> Result<Answer, DiscoverError> {
     match from.records {
-        Records::Srv => discover_services(pool, &from.dns, resolver).await,
+        Records::Srv { port } => discover_services(pool, &from.dns, port, resolver).await,
         Records::Addresses { port } => {
             let all = resolver.addresses(&from.dns).await?;
             if let Some(failure) = &all.missing
@@ -76,9 +76,13 @@ pub async fn discover(
 async fn discover_services(
     pool: &config::Pool,
     name: &str,
+    port: Option<u16>,
     resolver: &Arc<Resolver>,
 ) -> Result<Answer, DiscoverError> {
-    let services = resolver.services(name).await?;
+    let mut services = resolver.services(name).await?;
+    for service in &mut services.list {
+        service.port = port.unwrap_or(service.port);
+    }
     let found = records::of_services(services.list);
     let hosts: HashMap<_, _> = found.upstreams.iter().filter_map(host_of).collect();
     let mut known = services.addresses;

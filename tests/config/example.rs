@@ -92,7 +92,8 @@ fn the_examples_commented_keys_are_good() {
     let admission = pool.admission.unwrap();
     assert_eq!((admission.rate.rate.get(), admission.rate.burst.get()), (500, 1000));
     let discover = pool.discover.as_ref().unwrap();
-    assert_eq!((&*discover.dns, discover.records), ("_mqtt._tcp.brokers.internal", Records::Srv));
+    assert_eq!(&*discover.dns, "_mqtt._tcp.brokers.internal");
+    assert_eq!(discover.records, Records::Srv { port: None });
     let probe = &pool.health.active.as_ref().unwrap().probe;
     assert!(matches!(probe, Probe::Mqtt { username: Some(_), password: Some(_), .. }), "{probe:?}");
     assert!(config.listeners[0].tls.as_ref().unwrap().revocation.is_some());

@@ -154,7 +154,12 @@ fn discovered_brokers_stand_beside_listed_ones_or_alone() {
     assert!(srv.upstreams.is_empty());
     let discover = srv.discover.unwrap();
     assert_eq!(&*discover.dns, "_mqtt._tcp.brokers.internal.");
-    assert_eq!((discover.records, discover.interval), (Records::Srv, Duration::from_secs(10)));
+    assert_eq!(
+        (discover.records, discover.interval),
+        (Records::Srv { port: None }, Duration::from_secs(10))
+    );
+    let other_port = pool("discover: { dns: brokers.internal, port: 1883 }").discover.unwrap();
+    assert_eq!(other_port.records, Records::Srv { port: Some(1883) });
     let a = pool("discover: { dns: localhost, type: a, port: 1883, interval: 24h }");
     assert_eq!(a.upstreams.len(), 1);
     let discover = a.discover.unwrap();
@@ -195,10 +200,6 @@ fn what_is_wrong_with_discover() {
         (
             "{ dns: b, type: a }",
             "15: discover.port: is required; allowed: a port from 1 to 65535, for type a",
-        ),
-        (
-            "{ dns: b, port: 1883 }",
-            "31: discover.port: has no use with type srv, whose records name the ports; remove it",
         ),
         (
             "{ dns: b, type: a, port: 0 }",

@@ -123,6 +123,28 @@ fn services() {
     }
 }
 
+/// Where DNS has records of the brokers' hosts for another service alone.
+#[test]
+fn services_at_a_port_of_our_own() {
+    let addresses = ["127.0.0.11", "127.0.0.12"].map(|address| address.parse().unwrap());
+    let (port, brokers) = brokers_at(&addresses);
+    // Two ports of a host are one broker, then.
+    let records = ["one,4370", "two,4370", "one,5370"]
+        .map(|service| format!("srv-host=_ekka._tcp.x.test,{}", service.replace(',', ".x.test,")));
+    let records = records.each_ref().map(|record| &**record);
+    let server = Dnsmasq::start(&records, &["127.0.0.11 one.x.test", "127.0.0.12 two.x.test"]);
+    let from = format!("dns: _ekka._tcp.x.test, port: {port}");
+    let proxy = discovering(server.address, &from).start();
+    wait_changes(&proxy, "added", 2);
+    let (ids, seen) = (ids(), ["one.x.test", "two.x.test"]);
+    let visits = visit(&proxy, &ids);
+    for (name, broker) in seen.iter().zip(&brokers) {
+        let theirs = visits.values().filter(|line| line["upstream"] == **name).count();
+        assert!(theirs > 0);
+        assert_eq!(theirs, broker.connections(), "{name}");
+    }
+}
+
 /// What a pod that is started anew does in a headless service.
 #[test]
 fn a_new_address_moves_no_key() {

@@ -7,16 +7,15 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use tokio::{
-    sync::oneshot,
-    task::{spawn_local, yield_now},
+use tokio::{sync::oneshot, task::spawn_local};
+
+use super::{
+    live::Live,
+    record::Record,
+    scan::{Late, visit},
+    shard::Shard,
 };
-
-use super::{live::Live, record::Record, shard::Shard};
 use crate::observe::{EndCause, Transport};
-
-/// Sessions looked at before the worker turns to its clients: some 50 µs of work.
-const LOOKED_AT_A_TIME: usize = 512;
 
 /// A session, as it was when it was looked at.
 #[derive(Clone, Debug)]
@@ -87,10 +86,6 @@ pub(super) struct Slice {
     pub(super) next: Option<usize>,
 }
 
-/// The time was over before all sessions had been looked at: from which slot on.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Late(usize);
-
 /// Answers now, or a little later where many sessions have to be looked at, which is done between
 /// what clients want.
 pub fn answer(shard: &Rc<Shard>, question: Question) {
@@ -112,7 +107,7 @@ pub fn answer(shard: &Rc<Shard>, question: Question) {
             spawn_local(async move {
                 let is_it = |live: &Live| live.record.session == session && live.accepted;
                 let end = |_, live: &Live| is_it(live).then(|| live.end(cause));
-                let ended = visit(&shard, 0, until, end).await;
+                let ended = visit(&shard, 0, Some(until), end).await;
                 let _ = reply.send(ended.map(|ended| ended.is_some()));
             });
         }
@@ -127,7 +122,7 @@ async fn some(
     until: Instant,
 ) -> Slice {
     let mut seen = Vec::new();
-    let one_more = visit(shard, from, until, |slot, live| {
+    let one_more = visit(shard, from, Some(until), |slot, live| {
         if !filter.takes(live) {
             return None;
         }
@@ -139,36 +134,6 @@ async fn some(
     });
     let next = one_more.await.unwrap_or_else(|Late(slot)| Some(slot));
     Slice { seen, next }
-}
-
-/// Visits sessions from a slot on, until `look` returns something or the time is over. Those that
-/// come and go meanwhile may be missed.
-async fn visit<T>(
-    shard: &Shard,
-    mut from: usize,
-    until: Instant,
-    mut look: impl FnMut(usize, &Live) -> Option<T>,
-) -> Result<Option<T>, Late> {
-    loop {
-        {
-            let sessions = shard.sessions.borrow();
-            let to = sessions.capacity().min(from.saturating_add(LOOKED_AT_A_TIME));
-            for slot in from..to {
-                let found = sessions.get(slot).and_then(|live| look(slot, live));
-                if found.is_some() {
-                    return Ok(found);
-                }
-            }
-            if to >= sessions.capacity() {
-                return Ok(None);
-            }
-            from = to;
-        }
-        if Instant::now() >= until {
-            return Err(Late(from));
-        }
-        yield_now().await;
-    }
 }
 
 impl Filter {

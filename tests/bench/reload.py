@@ -10,8 +10,10 @@ is of a file that is wrong and has to be refused.
 import argparse
 import asyncio
 import json
+import multiprocessing
 import os
 import resource
+import socket
 import statistics
 import subprocess
 import sys
@@ -89,7 +91,7 @@ class Session(asyncio.Protocol):
         self.transport.write(self.owed)
 
 
-def config(folder, ports, turn):
+def config(folder, ports, admin, turn):
     """Something else every turn; always the same brokers, whose sessions are to stay."""
     weights = [1 + (turn + broker) % 3 for broker in range(len(ports))]
     upstreams = [
@@ -108,12 +110,12 @@ def config(folder, ports, turn):
         "limits": {"max_connections_per_ip": 20_000 + turn % 4},
         "timeouts": {"half_close": f"{30 + turn % 3}s"},
         "access_log": [{"path": str(folder / f"access-{turn % 3}.log"), "format": "json"}],
-        "admin": {"bind": f"127.0.0.1:{ADMIN}"},
+        "admin": {"bind": f"127.0.0.1:{admin}"},
     }
 
 
-def ask(path, method="GET"):
-    request = urllib.request.Request(f"http://127.0.0.1:{ADMIN}{path}", method=method)
+def reload(admin):
+    request = urllib.request.Request(f"http://127.0.0.1:{admin}/api/v1/reload", method="POST")
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.status, answer.read()
@@ -131,7 +133,7 @@ def usage(process):
     }
 
 
-async def run(args, process, folder, ports, mqtt):
+async def run(args, process, folder, ports, admin, mqtt):
     loop, tally = asyncio.get_running_loop(), Counter()
     sessions = []
     for number in range(args.sessions):
@@ -159,10 +161,10 @@ async def run(args, process, folder, ports, mqtt):
     for turn in range(1, args.reloads + 1):
         await asyncio.sleep(max(0, began + turn * pause - time.monotonic()))
         wrong = turn % 10 == 0
-        text = json.dumps(config(folder, ports, turn))
+        text = json.dumps(config(folder, ports, admin, turn))
         (folder / "config.yaml").write_text(text.replace('"limits"', '"limit"') if wrong else text)
         asked = time.monotonic()
-        status, answer = await loop.run_in_executor(None, ask, "/api/v1/reload", "POST")
+        status, answer = await loop.run_in_executor(None, reload, admin)
         took.append(time.monotonic() - asked)
         assert status == (422 if wrong else 200), (turn, status, answer)
         outcomes[json.loads(answer).get("outcome", "refused")] += 1
@@ -197,20 +199,16 @@ def main():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
-    import multiprocessing
-    import socket
-
-    global ADMIN
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        ADMIN = free.getsockname()[1]
+        admin = free.getsockname()[1]
     here, there = multiprocessing.Pipe()
     broker = multiprocessing.Process(target=brokers, args=(3, there), daemon=True)
     broker.start()
     ports = here.recv()
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        (folder / "config.yaml").write_text(json.dumps(config(folder, ports, 0)))
+        (folder / "config.yaml").write_text(json.dumps(config(folder, ports, admin, 0)))
         with (folder / "stderr").open("w") as stderr:
             process = subprocess.Popen(
                 [args.binary, "run", "-c", folder / "config.yaml"], stderr=stderr)
@@ -220,7 +218,7 @@ def main():
                 time.sleep(0.02)
             line = next(line for line in said.splitlines() if "listener=mqtt" in line)
             mqtt = int(line.split("address=")[1].split()[0].rsplit(":", 1)[1])
-            good = asyncio.run(run(args, process, folder, ports, mqtt))
+            good = asyncio.run(run(args, process, folder, ports, admin, mqtt))
         finally:
             process.terminate()
             print(f"exit code {process.wait(60)}")

@@ -13,7 +13,7 @@ use mqtt_lb::{
     config::{Bind, Config},
     listener::{self, Listening},
     observe::{AccessLogs, Metrics},
-    session::{Gate, Owners, Shared},
+    session::{Gate, Owners, SESSION_ID_BITS, Shared},
     snapshot::Snapshot,
     transport::TcpOptions,
     upstream::{Bell, Pool, State},
@@ -96,7 +96,7 @@ impl Rig {
                     log: logs.writer(),
                     adopting: channel(1).0,
                 },
-                first_session_id: u64::from(index) << 40,
+                first_session_id: u64::from(index) << SESSION_ID_BITS,
             };
             Worker::start(setup, ended.clone()).unwrap()
         });

@@ -109,7 +109,7 @@ def oldest_first(ends):
     by_worker = defaultdict(list)
     for end in ends:
         session = int(end["session"], 16)
-        by_worker[session >> 40].append(session)
+        by_worker[session >> 38].append(session)
     assert len(by_worker) == WORKERS
     return all(sessions == sorted(sessions) for sessions in by_worker.values())
 

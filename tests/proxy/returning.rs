@@ -83,8 +83,8 @@ fn sessions_go_home_oldest_first() {
     }
     // Sessions of one worker are sent home in the order in which they came.
     let order: Vec<_> = ends.iter().map(|line| line["session"].as_str().unwrap()).collect();
-    for worker in ["00", "01"] {
-        let of_worker: Vec<_> = order.iter().filter(|session| &session[4..6] == worker).collect();
+    for worker in ["000", "004"] {
+        let of_worker: Vec<_> = order.iter().filter(|session| &session[4..7] == worker).collect();
         assert!(of_worker.is_sorted(), "{of_worker:?}");
     }
     for id in &mine {

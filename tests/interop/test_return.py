@@ -104,7 +104,7 @@ def test_they_return_at_the_rate(cluster, health):
 def oldest_first(ends):
     """Whether each worker has taken its sessions in the order in which they came.
 
-    Session numbers grow with every connection; those of a worker differ from another's from bit 40.
+    Session numbers grow with every connection; those of a worker differ from another's from bit 38.
     """
     by_worker = defaultdict(list)
     for end in ends:

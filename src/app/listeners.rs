@@ -9,9 +9,11 @@ use std::{
     },
 };
 
+use anyhow::anyhow;
+
 use crate::{
     config::{self, Bind, Config},
-    listener::{self, BindError, Inherited, Listening},
+    listener::{self, Inherited, Listening},
     transport::TcpOptions,
 };
 
@@ -57,11 +59,11 @@ impl Bound {
     /// What is open from the start. To be called once, before there are threads.
     ///
     /// # Errors
-    /// The first that cannot be bound, and why not.
-    pub(super) fn first(config: &Config) -> Result<Self, BindError> {
+    /// What cannot be bound, and why not.
+    pub(super) fn first(config: &Config) -> anyhow::Result<Self> {
         let mut inherited = Inherited::from_env();
         let bound = Listeners::default().bind(config, &mut inherited);
-        let bound = bound.map_err(|mut errors| errors.swap_remove(0))?;
+        let bound = bound.map_err(|errors| anyhow!(errors.join("\n")))?;
         inherited.leave_the_rest();
         Ok(bound)
     }
@@ -76,7 +78,7 @@ impl Listeners {
         &self,
         config: &Config,
         inherited: &mut Inherited,
-    ) -> Result<Bound, Vec<BindError>> {
+    ) -> Result<Bound, Vec<String>> {
         let options = TcpOptions {
             keepalive: config.timeouts.tcp_keepalive,
             user_timeout: config.timeouts.tcp_user_timeout,
@@ -97,7 +99,14 @@ impl Listeners {
                     sockets.push((open.id, own));
                     places.push(Place::New(open));
                 }
-                Err(error) => errors.push(error),
+                Err(error) => errors.push(match self.at_port_of(&listener.bind) {
+                    Some(open) => format!(
+                        "{error}. Listener {} of this proxy has the port until the reload is over: \
+                         make it two reloads, or restart",
+                        open.name
+                    ),
+                    None => error.to_string(),
+                }),
             }
         }
         if errors.is_empty() { Ok(Bound { places, sockets }) } else { Err(errors) }
@@ -118,6 +127,14 @@ impl Listeners {
             tracing::info!(listener = %closed.name, address = %closed.bind, "no longer listening");
         }
         bound.sockets
+    }
+
+    fn at_port_of(&self, bind: &Bind) -> Option<&Open> {
+        let Bind::Tcp(wanted) = bind else { return None };
+        self.0.iter().find(|open| match open.bind {
+            Bind::Tcp(address) => address.port() == wanted.port(),
+            Bind::Unix(_) => false,
+        })
     }
 
     /// The addresses in force, by [`Entrance::id`](crate::snapshot::Entrance::id).

@@ -89,8 +89,7 @@ impl Proxy {
             (Ok(logs), Ok(bound)) if faults.is_empty() => Ok(Plan { config, logs, bound }),
             (logs, bound) => {
                 faults.extend(logs.err());
-                let errors = bound.err().into_iter().flatten();
-                faults.extend(errors.map(|error| error.to_string()));
+                faults.extend(bound.err().into_iter().flatten());
                 Err(faults)
             }
         }

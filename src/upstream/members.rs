@@ -100,7 +100,9 @@ impl Pool {
 
     /// Says that the whole pool is no longer in the configuration.
     pub fn remove(&self) {
-        for Member { broker, .. } in &self.members().list {
+        let members = self.members();
+        let brokers = members.list.iter().map(|member| &member.broker);
+        for broker in brokers.chain(&self.judged().retired) {
             broker.standing.removed.store(true, Ordering::Relaxed);
         }
         self.announce(&self.moves);

@@ -38,7 +38,8 @@ impl Proxy {
     /// it names. Returns what has changed, a line each.
     ///
     /// # Errors
-    /// What is wrong, a line each; nothing has changed then. Nor has it if this is dropped.
+    /// What is wrong, a line each; nothing has changed then. Dropped before its end, it has changed
+    /// all or nothing.
     pub(super) async fn reload(&mut self) -> Result<Vec<String>, Vec<String>> {
         let file = self.file.clone();
         // Apart, as a large file takes its time, and brokers are to be checked meanwhile.

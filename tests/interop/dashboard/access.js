@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { broker, pool } from "./mock.js";
-import { becomes, hasText, shown, tick, withPage } from "./page.js";
+import { becomes, hasText, mark, shown, tick, withPage } from "./page.js";
 
 function two(mock) {
   mock.pools = [pool([broker(1), broker(2)])];
@@ -164,8 +164,10 @@ test("never two requests of one kind at once", () =>
       await page.clock.runFor(2000);
       await becomes(() => mock.atOnce["/api/v1/status"], 1);
       await page.clock.runFor(8000);
-      open();
+      mark(mock);
       mock.gate = undefined;
+      open();
+      await shown(page, mock);
       await tick(page, mock);
       assert.deepEqual(new Set(Object.values(mock.mostAtOnce)), new Set([1]));
     },

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { broker, pool } from "./mock.js";
-import { becomes, cell, hasText, names, row, shown, tick, withPage } from "./page.js";
+import { becomes, cell, hasText, names, row, shown, skip, tick, withPage } from "./page.js";
 
 const hundred = () => Array.from({ length: 100 }, (_, index) => broker(index + 1));
 
@@ -161,7 +161,7 @@ test("a sparkline has words, and its line begins where what is known does", () =
       .waitFor();
     // Of what is older than five minutes nothing is left.
     await page.getByLabel("Trend").selectOption("sessions");
-    await page.clock.fastForward(301_000);
+    await skip(page, mock, 301_000);
     await tick(page, mock);
     await page.getByRole("img", { name: "Sessions, last 5 minutes: now 20, 20 to 20" }).waitFor();
   };

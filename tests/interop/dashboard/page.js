@@ -107,13 +107,26 @@ export const hasText = (locator, text) => becomes(() => locator.innerText(), tex
 
 let ticks = 0;
 
-/** With `clock`: lets two seconds pass, one poll, and waits for its answers to be shown. */
+/** With `clock`: lets two seconds pass, one poll, and waits for its answers to be shown. No other
+ * poll may be under way: the next one would not be due yet when the time has passed. */
 export async function tick(page, mock) {
+  mark(mock);
+  await page.clock.runFor(2000);
+  await shown(page, mock);
+}
+
+/** With `clock`: lets so many milliseconds pass at once, and waits for the answers to one poll. */
+export async function skip(page, mock, milliseconds) {
+  mark(mock);
+  await page.clock.fastForward(milliseconds);
+  await shown(page, mock);
+}
+
+/** Has the mock say what it has not said before, so that its next answers are known by it. */
+export function mark(mock) {
   ticks += 1;
   mock.status.version = `tick ${ticks}`;
   mock.pools[0].algorithm = `tick ${ticks}`;
-  await page.clock.runFor(2000);
-  await shown(page, mock);
 }
 
 /** Waits until the page shows what the mock has. */

@@ -14,7 +14,7 @@ use crate::{
     broker::Broker,
     client::{CONNACK_V3, Client, connect},
     config::Config,
-    harness::{Proxy, end, run, wait_for},
+    harness::{Proxy, end, program, run, wait_for},
     routing::{brokers, ids, route, visit},
 };
 
@@ -221,4 +221,30 @@ fn a_drain_outlives_a_reload() {
     assert!(b2.connections() > 0);
     let routes: Vec<_> = proxy.log().split_off(before);
     assert!(routes.iter().all(|line| line["route"] == "hash"));
+}
+
+/// Whoever has the old token is not let in any more.
+#[test]
+fn a_token_is_renewed() {
+    let [broker] = brokers();
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("admin.token");
+    fs::write(&token, "first\n").unwrap();
+    let text = Config::of([&broker]).text();
+    let text =
+        text.replace("127.0.0.1:0\" }\nlog", "127.0.0.1:0\", token_file: admin.token }\nlog");
+    assert!(text.contains("token_file"), "{text}");
+    let proxy = Proxy::start_in(dir, &text, |_| program());
+    let place = format!("http://{}", proxy.admin());
+    let status = |token: &str| {
+        let file = proxy.path(token);
+        fs::write(&file, token).unwrap();
+        let file = file.to_str().unwrap();
+        run(&["ctl", "--admin", &place, "--token-file", file, "status"], "").status.code()
+    };
+    assert_eq!((status("first"), status("second")), (Some(0), Some(1)));
+    fs::write(&token, "second\n").unwrap();
+    assert_eq!((status("first"), status("second")), (Some(0), Some(1)));
+    says(&reload(&proxy, &text), TAKEN);
+    assert_eq!((status("first"), status("second")), (Some(1), Some(0)));
 }

@@ -28,10 +28,8 @@ pub(super) const BACKLOG: i32 = 4096;
 /// A listener of the configuration, bound.
 #[derive(Debug)]
 pub struct Listening {
-    pub name: Arc<str>,
     /// The address in force: with its port where the configuration said 0.
     pub bind: Bind,
-    pub pool: usize,
     /// One socket for each worker.
     pub sockets: Vec<OwnedFd>,
     /// Somebody else bound it, and holds it too.
@@ -62,8 +60,7 @@ pub fn bind(
         }
     };
     let (bind, sockets) = bound.map_err(|error| BindError::new(listener, &listener.bind, error))?;
-    let (name, pool) = (listener.name.clone(), listener.pool);
-    Ok(Listening { name, bind, pool, sockets, inherited: false })
+    Ok(Listening { bind, sockets, inherited: false })
 }
 
 impl BindError {

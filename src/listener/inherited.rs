@@ -63,8 +63,7 @@ impl Inherited {
         let Some(Handed { address, socket, .. }) = self.find(listener) else { return Ok(None) };
         let sockets = share(&socket, &address, workers, options)
             .map_err(|error| BindError::new(listener, &address, error))?;
-        let (name, pool) = (listener.name.clone(), listener.pool);
-        Ok(Some(Listening { name, bind: address, pool, sockets, inherited: true }))
+        Ok(Some(Listening { bind: address, sockets, inherited: true }))
     }
 
     fn find(&mut self, listener: &config::Listener) -> Option<Handed> {

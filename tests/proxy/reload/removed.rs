@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{ping_all, says, sessions, take};
 use crate::{
+    broker::Broker,
     client::{Client, Connect},
     config::Config,
     harness::{Proxy, end, wait_for},
@@ -66,18 +67,21 @@ fn a_client_of_5_0_is_told_why() {
 
 #[test]
 fn on_down_keep_keeps_them() {
-    let [b1, b2] = brokers();
-    let keeping = |config: Config| config.pool("on_down: keep");
-    let proxy = keeping(Config::of([&b1, &b2])).start();
-    let there = those_of(&proxy, "b2");
+    let [b1, b2, witness] = brokers();
+    let keeping = |config: Config| config.pool("on_down: keep").another_listener("name: other");
+    let text = with_second(&keeping(Config::of([&b1, &b2])), &witness);
+    let proxy = Proxy::start(&text);
+    let routes = route(&proxy, &["--pool", "brokers"], &ids());
+    let there = ids().into_iter().zip(routes).filter(|(_, order)| order[0] == "b2");
+    let there: Vec<_> = there.map(|(id, _)| id).collect();
     let mut there = sessions(&proxy, &there);
+    let mut ending = Client::session(proxy.address_of("other"), "witness");
     take(&proxy, &keeping(Config::of([&b1])));
     let connections = b2.connections();
-    // A sweep, which looks for those to end, comes once a second.
-    let swept = Instant::now() + Duration::from_millis(2500);
-    while Instant::now() < swept {
-        ping_all(&mut there);
-    }
+    // The sweep that ends the session of the removed pool has looked at all others of the worker.
+    assert_eq!(end(&proxy.wait_end("witness")), "proxy/relay/removed");
+    ending.expect_end();
+    ping_all(&mut there);
     let _again = Client::session(proxy.address(), &those_of_first(&there));
     proxy.wait_metric("mqtt_lb_upstream_sessions_active", &["upstream=\"b1\""], 1.0);
     assert_eq!(b2.connections(), connections);
@@ -111,20 +115,21 @@ fn a_broker_that_comes_back_keeps_what_is_left() {
     }
 }
 
+/// A second pool, where the listener `other` leads.
+fn with_second(config: &Config, broker: &Broker) -> String {
+    let second = format!(
+        "pools:\n  - name: second\n    upstreams: [ {{ name: s1, address: \"{}\" }} ]\n",
+        broker.address
+    );
+    let text = config.text().replace("pools:\n", &second);
+    text.replace("pool: brokers, name: other", "pool: second, name: other")
+}
+
 #[test]
 fn a_pool_is_removed_and_its_sessions_end() {
     let [b1, b2] = brokers();
-    let with_second = |config: &Config| {
-        let text = config.text();
-        let second = format!(
-            "pools:\n  - name: second\n    upstreams: [ {{ name: s1, address: \"{}\" }} ]\n",
-            b2.address
-        );
-        text.replace("pools:\n", &second)
-    };
     let config = Config::of([&b1]).another_listener("name: other");
-    let text =
-        with_second(&config).replace("pool: brokers, name: other", "pool: second, name: other");
+    let text = with_second(&config, &b2);
     let proxy = Proxy::start(&text);
     let mut first = sessions(&proxy, &ids()[..10]);
     let mut second: Vec<_> =

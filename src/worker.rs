@@ -1,8 +1,8 @@
 //! One thread: its event loop, its listeners, its sessions, its one-second sweep.
 
+mod doors;
+
 use std::{
-    cell::RefCell,
-    collections::HashMap,
     io,
     os::fd::OwnedFd,
     pin::pin,
@@ -16,18 +16,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::mpsc::UnboundedSender,
-    task::{JoinHandle, LocalSet, spawn_local},
-};
+use doors::Doors;
+use tokio::{sync::mpsc::UnboundedSender, task::LocalSet};
 
 use crate::{
     config::Config,
-    listener::{self, Door},
     observe::{EndCause, LogWriter},
-    session::{self, Ask, Entry, Origin, Question, Shard, Shared, Terms},
-    snapshot::{Entrance, Snapshot},
-    transport::{Acceptor, Notify, Reactor},
+    session::{self, Ask, Question, Shard, Shared, Terms},
+    snapshot::Snapshot,
+    transport::{Notify, Reactor},
 };
 
 /// How often idle and half-close limits are looked at, which are whole seconds.
@@ -51,7 +48,7 @@ pub struct Setup {
 /// What a worker goes by from now on.
 pub struct Adoption {
     pub snapshot: Arc<Snapshot>,
-    /// Its own sockets of the entrances that are new, by their [`Entrance::id`].
+    /// Its own sockets of the entrances that are new, by their [`Entrance::id`](crate::snapshot::Entrance::id).
     pub sockets: Vec<(u64, OwnedFd)>,
     pub log: LogWriter,
     /// Dropped once the worker goes by it.
@@ -233,77 +230,4 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
 fn terms(snapshot: &Snapshot, log: LogWriter) -> Terms<'_> {
     let Config { limits, timeouts, .. } = *snapshot.config;
     Terms { pools: &snapshot.pools, limits, timeouts, log }
-}
-
-/// The listeners of a worker that are open, by their [`Entrance::id`].
-#[derive(Default)]
-struct Doors(HashMap<u64, Open>);
-
-struct Open {
-    door: Rc<Door>,
-    accepting: JoinHandle<()>,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
-impl Doors {
-    /// Opens and closes what has to be, and has all that is open lead where the snapshot says.
-    fn adopt(&mut self, shard: &Rc<Shard>, snapshot: &Snapshot, sockets: Vec<(u64, OwnedFd)>) {
-        let mut sockets: HashMap<_, _> = sockets.into_iter().collect();
-        let mut before = std::mem::take(&mut self.0);
-        for entrance in &snapshot.entrances {
-            let known = before.remove(&entrance.id);
-            let origin = known.as_ref().map(|open| open.door.entry.borrow().origin.clone());
-            let Some(entry) = entry(shard, entrance, origin) else { continue };
-            let open = match (known, sockets.remove(&entrance.id)) {
-                (Some(open), _) => {
-                    open.door.entry.replace(entry);
-                    open.door.acceptor.set_options(shard.tcp_options());
-                    open
-                }
-                (None, Some(socket)) => match open(shard, entry, socket) {
-                    Ok(open) => open,
-                    Err(error) => {
-                        tracing::error!(listener = %entrance.name, %error, "cannot accept there");
-                        continue;
-                    }
-                },
-                (None, None) => continue,
-            };
-            self.0.insert(entrance.id, open);
-        }
-        for open in before.into_values() {
-            open.door.empty(shard);
-        }
-    }
-}
-
-fn open(shard: &Rc<Shard>, entry: Rc<Entry>, socket: OwnedFd) -> io::Result<Open> {
-    let acceptor = Acceptor::new(&shard.reactor, socket)?;
-    let door = Rc::new(Door { acceptor, entry: RefCell::new(entry) });
-    let accepting = spawn_local(listener::accept(shard.clone(), door.clone()));
-    Ok(Open { door, accepting })
-}
-
-/// `before` serves on where nothing has changed, as sessions hold on to it.
-fn entry(shard: &Shard, entrance: &Entrance, before: Option<Rc<Origin>>) -> Option<Rc<Entry>> {
-    let pool = shard.pool(entrance.pool)?;
-    let is_same = |origin: &Rc<Origin>| {
-        origin.name == entrance.name
-            && origin.transport == entrance.transport
-            && Rc::ptr_eq(&origin.pool, &pool)
-    };
-    let origin = before.filter(is_same).unwrap_or_else(|| {
-        Rc::new(Origin {
-            name: entrance.name.clone(),
-            transport: entrance.transport,
-            pool: pool.clone(),
-            metrics: entrance.metrics.clone(),
-        })
-    });
-    Some(Rc::new(Entry { origin, arrival: entrance.arrival.clone() }))
 }

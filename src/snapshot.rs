@@ -1,6 +1,9 @@
 //! What the proxy runs by at one time: swapped whole on reload, and never changed.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::{Arc, Weak},
+    time::SystemTime,
+};
 
 use crate::{
     config::{Bind, Config},
@@ -18,8 +21,8 @@ pub struct Snapshot {
     /// In the order of the configuration, as are `entrances`.
     pub pools: Vec<Arc<Pool>>,
     pub entrances: Vec<Entrance>,
-    /// Pools that the configuration had before; those where sessions may be.
-    pub retired: Vec<Arc<Pool>>,
+    /// Pools that the configuration had before, for as long as sessions are there.
+    retired: Vec<Weak<Pool>>,
     /// Listeners that it had before; those whose connections may be there.
     pub closed: Vec<Entrance>,
 }
@@ -80,24 +83,28 @@ impl Snapshot {
         metrics: &Metrics,
     ) -> Self {
         let next = Self::first(config, pools, places, metrics);
-        let retired = self.retired.iter().filter(|pool| !pool.is_deserted());
-        let retired = self.pools.iter().chain(retired);
-        let is_gone = |pool: &&Arc<Pool>| !next.pools.iter().any(|other| other.name == pool.name);
+        let is_gone = |pool: &Arc<Pool>| !next.pools.iter().any(|other| Arc::ptr_eq(other, pool));
+        let retired = self.all_pools().filter(is_gone).map(|pool| Arc::downgrade(&pool));
         let closed = self.closed.iter().filter(|closed| !closed.is_deserted());
         let closed = self.entrances.iter().chain(closed);
         let is_closed =
             |entrance: &&Entrance| !next.entrances.iter().any(|other| other.name == entrance.name);
         Self {
             generation: self.generation + 1,
-            retired: retired.filter(is_gone).cloned().collect(),
+            retired: retired.collect(),
             closed: closed.filter(is_closed).cloned().collect(),
             ..next
         }
     }
 
-    /// The pool of that name, be it only that sessions are still there.
-    pub fn pool(&self, name: &str) -> Option<&Arc<Pool>> {
-        self.pools.iter().chain(&self.retired).find(|pool| *pool.name == *name)
+    /// All pools, those included that only have sessions left.
+    pub fn all_pools(&self) -> impl Iterator<Item = Arc<Pool>> {
+        self.pools.iter().cloned().chain(self.retired.iter().filter_map(Weak::upgrade))
+    }
+
+    /// The pool of that name, also if it only has sessions left.
+    pub fn pool(&self, name: &str) -> Option<Arc<Pool>> {
+        self.all_pools().find(|pool| *pool.name == *name)
     }
 }
 

@@ -96,7 +96,7 @@ pub(super) async fn of_client(state: &AdminState, filter: &Filter) -> Result<Vec
     };
     let filter = Arc::new(filter.clone());
     let snapshot = state.snapshot.load_full();
-    for pool in snapshot.pools.iter().chain(&snapshot.retired) {
+    for pool in snapshot.all_pools() {
         let seen = state.sessions.of_client(pool.id(), client_id, &filter).await;
         found.extend(seen.map_err(unanswered)?);
     }

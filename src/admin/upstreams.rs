@@ -186,11 +186,12 @@ impl Upstream {
     fn new(pool: &str, overview: Overview, connacks: &mut Connacks) -> Self {
         let Overview { member, state, up, status, discovered } = overview;
         let broker = &member.broker;
+        let endpoint = broker.endpoint();
         let word = STATES.iter().find(|(_, known)| *known == state);
         Self {
             name: broker.name.clone(),
-            address: broker.address.to_string(),
-            resolved: match (&broker.address, broker.target()) {
+            address: endpoint.address.to_string(),
+            resolved: match (&endpoint.address, endpoint.target()) {
                 (Address::Host(..), Some(Target::Ip(address))) => Some(address.to_string()),
                 _ => None,
             },

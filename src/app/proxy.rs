@@ -14,14 +14,14 @@ use super::{
     certificates,
     descriptors::{self, DescriptorLimit},
     listeners::{Bound, Listeners},
-    pools::{self, Care},
+    pools::Pools,
 };
 use crate::{
     config::Config,
     observe::{AccessLogs, Metrics},
     session::{Gate, Owners, SESSION_ID_BITS, Shared},
     snapshot::Snapshot,
-    upstream::{Bell, Pool},
+    upstream::Bell,
     worker::{Adopting, Adoption, Setup, Worker},
 };
 
@@ -34,9 +34,8 @@ pub(super) struct Proxy {
     pub(super) gate: Arc<Gate>,
     pub(super) logs: AccessLogs,
     pub(super) listeners: Listeners,
-    pub(super) care: Care,
+    pub(super) pools: Pools,
     pub(super) owners: Arc<Owners>,
-    pub(super) bell: Arc<Bell>,
     pub(super) descriptors: DescriptorLimit,
     _tasks: JoinSet<()>,
 }
@@ -55,16 +54,13 @@ impl Proxy {
     ) -> anyhow::Result<Self> {
         let descriptors = DescriptorLimit::raise();
         let bell = Arc::new(Bell::default());
-        let pool = |pool| Arc::new(Pool::new(pool, metrics, bell.clone()));
-        let pools: Vec<_> = config.pools.iter().map(pool).collect();
-        config.pools.iter().for_each(pools::check_sources);
         let possible = possible(config, descriptors);
         descriptors.say(possible, config.limits.max_connections);
         let gate = Arc::new(Gate::new(&config.limits, possible));
         let mut listeners = Listeners::default();
         let logs = AccessLogs::open(&config.access_log, metrics.access_log_dropped())?;
-        let mut care = Care::new(&config.dns);
-        care.begin(&pools).await;
+        let starter = Pools::new(&config.dns, metrics, &bell);
+        let pools = starter.start(config.pools.iter()).await;
 
         let sockets = listeners.adopt(bound);
         let snapshot = Arc::new(Snapshot::first(config, pools, listeners.places(), metrics));
@@ -73,7 +69,7 @@ impl Proxy {
             gate: gate.clone(),
             metrics: metrics.clone(),
             owners: owners.clone(),
-            bell: bell.clone(),
+            bell,
         };
         // Apart from those of an earlier run and of other proxies, most likely.
         let run = u64::from(fastrand::u16(..)) << 48;
@@ -92,7 +88,6 @@ impl Proxy {
         certificates::publish(config, metrics);
         let current = Arc::new(ArcSwap::new(snapshot));
         let mut tasks = JoinSet::new();
-        tasks.spawn(pools::tick(current.clone()));
         tasks.spawn(descriptors::watch(gate.clone(), metrics.clone()));
         Ok(Self {
             file: file.to_owned(),
@@ -102,9 +97,8 @@ impl Proxy {
             gate,
             logs,
             listeners,
-            care,
+            pools: starter,
             owners,
-            bell,
             descriptors,
             _tasks: tasks,
         })
@@ -114,9 +108,6 @@ impl Proxy {
     pub(super) fn tidy(&self) {
         self.gate.forget_idle_addresses();
         let snapshot = self.current.load();
-        for pool in snapshot.retired.iter().filter(|pool| pool.is_deserted()) {
-            self.metrics.forget_pool(&pool.name);
-        }
         for closed in snapshot.closed.iter().filter(|closed| closed.is_deserted()) {
             self.metrics.forget_listener(&closed.name);
         }

@@ -11,7 +11,7 @@ use super::{
     certificates,
     changes::{beyond_reload, of_all_but_pools, of_pool},
     listeners::Bound,
-    pools::{self, Hosts, LookUps},
+    pools::{Hosts, LookUps},
     proxy::{Proxy, adoptions, possible},
 };
 use crate::{
@@ -50,24 +50,26 @@ impl Proxy {
             Err(error) => return Err(vec![format!("it could not be read: {error}")]),
         };
         let plan = self.plan(config)?;
+        let snapshot = self.current.load_full();
+        if snapshot.config.dns != plan.config.dns {
+            self.pools.set_dns(&plan.config.dns);
+        }
         // The hosts of new brokers are known, and new pools are discovered, before clients are
         // sent there.
-        let snapshot = self.current.load_full();
+        let known: Vec<_> =
+            plan.config.pools.iter().map(|config| snapshot.pool(&config.name)).collect();
         let mut look_ups = LookUps::default();
-        let mut added = Vec::new();
-        for config in &plan.config.pools {
-            match snapshot.pool(&config.name) {
-                Some(pool) => self.care.look_up(pool, config, &mut look_ups),
-                None => added.push(Arc::new(Pool::new(config, &self.metrics, self.bell.clone()))),
+        for (config, pool) in plan.config.pools.iter().zip(&known) {
+            if let Some(pool) = pool {
+                self.pools.look_up(pool, config, &mut look_ups);
             }
         }
-        if snapshot.config.dns != plan.config.dns {
-            self.care.set_dns(&plan.config.dns);
-        }
         let hosts = look_ups.hosts().await;
-        self.care.begin(&added).await;
+        let new = plan.config.pools.iter().zip(&known).filter(|(_, pool)| pool.is_none());
+        let mut new = self.pools.start(new.map(|(config, _)| config)).await.into_iter();
+        let pools = known.into_iter().filter_map(|known| known.or_else(|| new.next())).collect();
         let (adopting, mut adopted) = mpsc::channel(1);
-        let changes = self.commit(&snapshot, plan, &hosts, added, &adopting);
+        let changes = self.commit(&snapshot, plan, &hosts, pools, &adopting);
         drop(adopting);
         // So that whoever asked finds it done. Busy workers take some milliseconds.
         let _ = timeout(PATIENCE, adopted.recv()).await;
@@ -80,7 +82,7 @@ impl Proxy {
         let mut faults = beyond_reload(&snapshot.config, &config);
         for pool in &config.pools {
             let known = snapshot.pool(&pool.name);
-            if let Some(Err(error)) = known.map(|known| known.upstreams_with(pool)) {
+            if let Some(Err(error)) = known.map(|known| known.check_fit(pool)) {
                 faults.push(format!("pool {}: {error}", pool.name));
             }
         }
@@ -101,7 +103,7 @@ impl Proxy {
         before: &Snapshot,
         plan: Plan,
         hosts: &Hosts,
-        added: Vec<Arc<Pool>>,
+        pools: Vec<Arc<Pool>>,
         adopting: &Adopting,
     ) -> Vec<String> {
         let Plan { config, logs, bound } = plan;
@@ -116,29 +118,16 @@ impl Proxy {
             self.descriptors.say(can, most[1]);
         }
         self.gate.reconfigure(&config.limits, can);
-        let dns_changed = before.config.dns != config.dns;
-        let mut added = added.into_iter();
-        let mut pools = Vec::new();
-        for config in &config.pools {
-            let was_there = before.pools.iter().any(|pool| pool.name == config.name);
-            if !was_there {
+        for (pool, config) in pools.iter().zip(&config.pools) {
+            if !before.pools.iter().any(|other| Arc::ptr_eq(other, pool)) {
                 changes.push(format!("pool {}: added", config.name));
-                pools::check_sources(config);
             }
-            pools.extend(match before.pool(&config.name) {
-                Some(pool) => {
-                    let anew = dns_changed || !was_there;
-                    changes.extend(self.change_pool(pool, config, hosts, anew));
-                    Some(pool.clone())
-                }
-                None => added.next(),
-            });
+            changes.extend(change_pool(pool, config, hosts));
         }
         for pool in &before.pools {
-            if !pools.iter().any(|other| other.name == pool.name) {
+            if !pools.iter().any(|other| Arc::ptr_eq(other, pool)) {
                 changes.push(format!("pool {}: removed", pool.name));
-                self.care.end(&pool.name);
-                pool.remove();
+                pool.retire(Instant::now());
             }
         }
         let sockets = self.listeners.adopt(bound);
@@ -153,31 +142,13 @@ impl Proxy {
         certificates::look(&config);
         changes
     }
+}
 
-    /// `anew`: even if its configuration is the same.
-    fn change_pool(
-        &mut self,
-        pool: &Arc<Pool>,
-        config: &config::Pool,
-        hosts: &Hosts,
-        anew: bool,
-    ) -> Vec<String> {
-        let before = pool.config();
-        if *before == *config && !anew {
-            return Vec::new();
-        }
-        // What is planned fits, and nobody else changes members meanwhile but DNS, whose task ends.
-        self.care.end(&pool.name);
-        let changed = pool.reconfigure(config, &|broker| hosts.tell(broker), Instant::now());
-        self.care.begin_anew(pool);
-        match changed {
-            Ok(changed) => of_pool(&pool.name, settings_differ(&before, config), &changed),
-            Err(error) => {
-                tracing::error!(pool = %pool.name, %error, "the pool stays as it was");
-                Vec::new()
-            }
-        }
-    }
+/// Has a pool go by another configuration; says what has changed.
+fn change_pool(pool: &Pool, config: &config::Pool, hosts: &Hosts) -> Vec<String> {
+    let before = pool.config();
+    let changes = pool.reconfigure(config, &|endpoint| hosts.tell(endpoint), Instant::now());
+    of_pool(&pool.name, settings_differ(&before, config), &changes)
 }
 
 /// Whether more is different than brokers, and certificates, which are always taken for new.

@@ -229,11 +229,12 @@ impl Table {
 fn discover(pool: &Pool, from: &Discover, dns: &Dns) -> anyhow::Result<Vec<Upstream>> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let resolver = Arc::new(upstream::Resolver::new(dns));
-    let answer = runtime.block_on(upstream::discover(pool, from, &resolver, &[]))?;
+    let answer = runtime.block_on(upstream::discover(from, &resolver, &[]))?;
+    let upstreams = answer.upstreams(pool)?;
     for note in answer.notes {
         eprintln!("mqtt-lb route: {}: {note}", from.dns);
     }
-    Ok(answer.upstreams)
+    Ok(upstreams)
 }
 
 fn find_pool(mut config: Config, name: Option<&str>) -> Result<Pool, String> {

@@ -46,6 +46,7 @@ pub struct Metrics {
     handshake: HistogramVec,
     pub(super) upstreams: UpstreamFamilies,
     pool_failing_open: IntGaugeVec,
+    pool_down_held: IntGaugeVec,
     discovery_lookups: IntCounterVec,
     discovery_changes: IntCounterVec,
     routes: IntCounterVec,
@@ -127,6 +128,11 @@ impl Metrics {
                 "1 while so many brokers look down that all are tried, else 0.",
                 &["pool"],
             ),
+            pool_down_held: family.gauges(
+                "pool_down_held",
+                "Brokers that checks found down and whose sessions stay, as the fault may be a common one.",
+                &["pool"],
+            ),
             discovery_lookups: family.counters(
                 "discovery_lookups_total",
                 "Look-ups of a pool's brokers in DNS, by outcome.",
@@ -184,6 +190,7 @@ impl Metrics {
                 .map(|route| self.routes.with_label_values(&[pool, route.as_str()]))
                 .collect(),
             failing_open: self.pool_failing_open.with_label_values(&[pool]),
+            down_held: self.pool_down_held.with_label_values(&[pool]),
             discovery_lookups: self.discovery_lookups.clone(),
             discovery_changes: self.discovery_changes.clone(),
             pool: pool.into(),
@@ -212,6 +219,7 @@ impl Metrics {
             forget(family, &of_pool);
         }
         forget(&self.pool_failing_open, &of_pool);
+        forget(&self.pool_down_held, &of_pool);
     }
 
     /// The same for a listener that has no connection left.
@@ -322,6 +330,8 @@ pub struct PoolMetrics {
     routes: Box<[IntCounter]>,
     /// 1 while the verdicts on the brokers are distrusted.
     pub failing_open: IntGauge,
+    /// Brokers found down whose sessions stay until the fault is known not to be a common one.
+    pub down_held: IntGauge,
     discovery_lookups: IntCounterVec,
     discovery_changes: IntCounterVec,
     pool: Box<str>,

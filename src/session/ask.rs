@@ -1,4 +1,4 @@
-//! One broker asked: its door, the dial, the CONNECT, and its answer or the lack of one.
+//! One broker asked: its admission queue, the dial, the CONNECT, and its answer or the lack of one.
 
 use std::{
     future::{Future, poll_fn},
@@ -21,7 +21,7 @@ use crate::{
     mqtt::{Connack, Connect, Refuse, Version, reason},
     observe::{EndBy, EndCause, EndPhase, RouteKind, TryOutcome},
     transport::{Elapsed, Stream, deadline},
-    upstream::{self, Broker, DialError, Lease, dial},
+    upstream::{self, Admission, Broker, DialError, Lease, dial},
 };
 
 /// What asking one broker came to.
@@ -74,19 +74,17 @@ impl Verdict {
 }
 
 impl Opening<'_> {
-    /// Waits at the broker's door until it is this client's turn.
+    /// Waits in the broker's admission queue until it is this client's turn.
     pub(super) async fn wait_for_turn(&mut self, broker: &Broker) -> Result<(), Rejected> {
-        let Some(door) = &broker.admission else { return Ok(()) };
         let shard = self.shard;
-        let began = shard.reactor.now();
-        let turn = pin!(door.turn());
-        let turn = pin!(while_unbroken(shard, &self.client, EndPhase::Dial, turn));
-        let waited = deadline(&shard.reactor, began + door.config.max_wait, turn).await;
-        self.record.queued.add(shard.reactor.now().duration_since(began));
+        let began = Instant::now();
+        let turn = pin!(broker.admission.turn(began));
+        let waited = while_unbroken(shard, &self.client, EndPhase::Dial, turn).await;
+        self.record.queued.add(began.elapsed());
         match waited {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(end)) => Err(self.given_up(end)),
-            Err(Elapsed) => Err(self
+            Ok(Admission::Admitted) => Ok(()),
+            Err(end) => Err(self.given_up(end)),
+            Ok(Admission::TooLong) => Err(self
                 .refuse(Refuse::ConnectionRateExceeded, EndPhase::Dial, EndCause::Limit)
                 .with(format!("no turn at {} within admission.max_wait", broker.name))),
         }
@@ -104,10 +102,11 @@ impl Opening<'_> {
         let (pool, config) = (&view.pool, view.config());
         self.record.tries = self.record.tries.saturating_add(1);
         let began = shard.reactor.now();
+        let endpoint = lease.broker().endpoint();
         let dialled = {
             let header = self.proxy_header(config.send_proxy_protocol);
             let opening = upstream::Opening { header: &header, connect: &self.buffer };
-            let dialling = pin!(dial(&shard.reactor, &config, &mut lease, opening));
+            let dialling = pin!(dial(&shard.reactor, &config, &mut lease, &endpoint, opening));
             while_unbroken(shard, &self.client, EndPhase::Dial, dialling).await
         };
         let dialled = dialled.map_err(|end| {
@@ -115,7 +114,7 @@ impl Opening<'_> {
             self.given_up(end)
         })?;
         let took = shard.reactor.now().duration_since(began);
-        self.record.way = Some(Way { route, broker: lease.broker().clone(), dial: took.into() });
+        self.record.way = Some(Way { route, endpoint, dial: took.into() });
         match dialled {
             Ok(upstream) => {
                 lease.broker().metrics.connect_seconds.observe(took.as_secs_f64());
@@ -137,7 +136,7 @@ impl Opening<'_> {
         tracing::debug!(pool = %pool.name, upstream = %broker.name, %error, "dial failed");
         if error.is_the_brokers() {
             lease.settle();
-            pool.blame(broker, began, self.shard.reactor.now());
+            pool.record_failure(broker, began, self.shard.reactor.now());
         }
         let on = view.config().retry_on;
         let (outcome, cause, retry) = match error {
@@ -145,7 +144,7 @@ impl Opening<'_> {
                 (TryOutcome::ConnectTimeout, EndCause::Timeout, on.connect_timeout)
             }
             DialError::NoPort(error) => {
-                broker.warn_of(error, self.shard.reactor.now());
+                broker.endpoint().warn_of(error, self.shard.reactor.now());
                 (TryOutcome::NoPort, EndCause::NoUpstream, on.connect_failure)
             }
             DialError::Failed(_)
@@ -203,7 +202,7 @@ impl Opening<'_> {
                 metrics.count_try(TryOutcome::Abandoned);
                 if alone && end.by == EndBy::Client && waited >= config.connack_timeout / 2 {
                     // It had waited long enough for anyone to lose patience.
-                    pool.blame(lease.broker(), began, shard.reactor.now());
+                    pool.record_failure(lease.broker(), began, shard.reactor.now());
                 }
                 Err(self.given_up(end))
             }
@@ -212,7 +211,7 @@ impl Opening<'_> {
                 metrics.count_try(TryOutcome::NoConnack);
                 if alone {
                     lease.settle();
-                    pool.blame(lease.broker(), began, shard.reactor.now());
+                    pool.record_failure(lease.broker(), began, shard.reactor.now());
                 }
                 // Should it wake up, it is to learn at once that nobody is there any more.
                 upstream.reset_on_close();

@@ -146,7 +146,7 @@ pub fn sweep(shard: &Rc<Shard>) {
     if some_part {
         parting::start(shard);
     }
-    for view in &*shard.pools.borrow() {
+    for view in shard.views() {
         // So that brokers that are gone are not kept by a worker without connects.
         view.refresh();
     }

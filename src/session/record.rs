@@ -13,7 +13,7 @@ use crate::{
     observe::{Endpoint, Entry, Event, ListenerMetrics, RouteKind, Transport},
     route,
     transport::{Peer, TlsFacts},
-    upstream::{Broker, Target},
+    upstream::{self, Target},
 };
 
 /// The listener that a connection came through.
@@ -72,7 +72,7 @@ pub(super) struct Client {
 /// Where the session went.
 pub(super) struct Way {
     pub(super) route: RouteKind,
-    pub(super) broker: Arc<Broker>,
+    pub(super) endpoint: Arc<upstream::Endpoint>,
     pub(super) dial: Micros,
 }
 
@@ -266,8 +266,8 @@ impl Record {
             entry.pool = Some(&self.origin.pool.pool.name);
         }
         if let Some(way) = &self.way {
-            entry.upstream = Some(&way.broker.name);
-            entry.upstream_address = way.broker.target().map(|target| match target {
+            entry.upstream = Some(&way.endpoint.name);
+            entry.upstream_address = way.endpoint.target().map(|target| match target {
                 Target::Ip(address) => Endpoint::Ip(address),
                 Target::Unix(path) => Endpoint::Unix(path),
             });

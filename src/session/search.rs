@@ -62,9 +62,7 @@ impl Opening<'_> {
         let mut search = Search::default();
         let mut next = self.choose(connect, &mut search)?;
         while let Some((broker, route)) = next.take() {
-            if let Some(door) = &broker.admission
-                && !door.try_enter(Instant::now())
-            {
+            if !broker.admission.try_enter(Instant::now()) {
                 // Boxed, as few handshakes need the room for it.
                 Box::pin(self.wait_for_turn(&broker)).await?;
             }
@@ -78,6 +76,7 @@ impl Opening<'_> {
                 }
             };
             tries_left -= 1;
+            let asked = Some(lease.broker().clone());
             let began = shard.reactor.now();
             let retry = match self.ask(connect, lease, route).await? {
                 Asked::Answered(answered) => {
@@ -108,7 +107,7 @@ impl Opening<'_> {
                     false
                 }
                 Asked::Failed { end, retry } => {
-                    search.tried.extend(self.record.way.as_ref().map(|way| way.broker.clone()));
+                    search.tried.extend(asked);
                     if end.by == EndBy::Upstream {
                         search.suspect_last(began);
                     }
@@ -151,11 +150,11 @@ impl Opening<'_> {
         let now = self.shard.reactor.now();
         if matches!(verdict, Verdict::Final | Verdict::Elsewhere) {
             answered.lease.settle();
-            pool.praise(answered.lease.broker(), now);
+            pool.record_success(answered.lease.broker(), now);
         }
         if answered.connack.code == 0 {
             for suspect in &search.suspects {
-                pool.blame(&suspect.broker, suspect.began, now);
+                pool.record_failure(&suspect.broker, suspect.began, now);
             }
         }
     }

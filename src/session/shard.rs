@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
 };
 
@@ -47,8 +47,11 @@ pub struct Shard {
     /// Its number among the workers.
     pub(super) worker: u16,
     pub reactor: Rc<Reactor>,
-    /// Those that the configuration has now. Sessions keep their own.
+    /// Those that the configuration has now.
     pub(super) pools: RefCell<Vec<Rc<PoolView>>>,
+    /// Those and the ones that only sessions hold: one for each pool, so that a pool that comes back
+    /// is the same to the sessions that stayed.
+    views: RefCell<Vec<Weak<PoolView>>>,
     pub(super) limits: Cell<Limits>,
     pub(super) timeouts: Cell<Timeouts>,
     pub(super) gate: Arc<Gate>,
@@ -78,10 +81,11 @@ impl Shard {
         terms: Terms<'_>,
         first_session_id: u64,
     ) -> Rc<Self> {
-        Rc::new(Self {
+        let shard = Self {
             worker,
             reactor,
-            pools: RefCell::new(terms.pools.iter().map(PoolView::new).map(Rc::new).collect()),
+            pools: RefCell::default(),
+            views: RefCell::default(),
             limits: Cell::new(terms.limits),
             timeouts: Cell::new(terms.timeouts),
             gate: shared.gate.clone(),
@@ -97,27 +101,39 @@ impl Shard {
             buffers: RefCell::default(),
             key: RefCell::default(),
             next_session_id: Cell::new(first_session_id),
-        })
+        };
+        shard.take_pools(terms.pools);
+        Rc::new(shard)
     }
 
     /// Goes by other terms from now on. Sessions stay as they are.
     pub fn adopt(&self, terms: Terms<'_>) {
         self.limits.set(terms.limits);
         self.timeouts.set(terms.timeouts);
-        let views = {
-            let known = self.pools.borrow();
-            let view = |pool: &Arc<Pool>| match known.iter().find(|it| Arc::ptr_eq(&it.pool, pool))
-            {
-                Some(view) => view.clone(),
-                None => Rc::new(PoolView::new(pool)),
-            };
-            terms.pools.iter().map(view).collect()
-        };
-        self.pools.replace(views);
+        self.take_pools(terms.pools);
         for (_, live) in &*self.sessions.borrow() {
             live.recount();
         }
         self.log.replace(terms.log);
+    }
+
+    fn take_pools(&self, pools: &[Arc<Pool>]) {
+        let known: Vec<_> = self.views().collect();
+        let view = |pool: &Arc<Pool>| {
+            let same = known.iter().find(|view| Arc::ptr_eq(&view.pool, pool));
+            same.cloned().unwrap_or_else(|| Rc::new(PoolView::new(pool)))
+        };
+        let now: Vec<_> = pools.iter().map(view).collect();
+        let all = now.iter().chain(known.iter().filter(|it| !now.iter().any(|n| Rc::ptr_eq(n, it))));
+        let all = all.map(Rc::downgrade).collect();
+        self.views.replace(all);
+        self.pools.replace(now);
+    }
+
+    /// This worker's views of all pools that the configuration has or sessions hold.
+    pub(super) fn views(&self) -> impl Iterator<Item = Rc<PoolView>> {
+        let views: Vec<_> = self.views.borrow().iter().filter_map(Weak::upgrade).collect();
+        views.into_iter()
     }
 
     /// This worker's view of a pool, which is one of the configuration's.

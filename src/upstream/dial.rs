@@ -6,13 +6,14 @@ use std::{
     net::SocketAddr,
     pin::pin,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
-    broker::{Broker, Lease, Target},
+    broker::{Endpoint, Lease, Target},
     no_port::NoPort,
-    sources::Place,
+    sources::Source,
 };
 use crate::{
     config::{self, PoolTls},
@@ -82,14 +83,15 @@ pub struct Opening<'a> {
     pub connect: &'a [u8],
 }
 
-/// Connects to the leased broker within the pool's `connect_timeout`, TLS included, and sends what it
-/// is to have first.
+/// Connects to the leased broker's endpoint within the pool's `connect_timeout`, TLS included, and
+/// sends what it is to have first.
 ///
 /// Sending is also what shows whether the connection came about, so no call is spent on asking.
 pub async fn dial(
     reactor: &Rc<Reactor>,
     pool: &config::Pool,
     lease: &mut Lease,
+    endpoint: &Endpoint,
     opening: Opening<'_>,
 ) -> Result<Stream, DialError> {
     let Some(tls) = &pool.tls else {
@@ -97,24 +99,25 @@ pub async fn dial(
             [] => Cow::Borrowed(opening.connect),
             header => Cow::Owned([header, opening.connect].concat()),
         };
-        return reach(reactor, lease, pool.connect_timeout, &first).await;
+        return reach(reactor, lease, endpoint, pool.connect_timeout, &first).await;
     };
     // Boxed, as plain dials have no use for the room.
-    Box::pin(dial_tls(reactor, pool.connect_timeout, lease, opening, tls)).await
+    Box::pin(dial_tls(reactor, pool.connect_timeout, lease, endpoint, opening, tls)).await
 }
 
 async fn dial_tls(
     reactor: &Rc<Reactor>,
     timeout: Duration,
     lease: &mut Lease,
+    endpoint: &Endpoint,
     opening: Opening<'_>,
     tls: &PoolTls,
 ) -> Result<Stream, DialError> {
     let at = reactor.now() + timeout;
-    let name = tls.name_for(&lease.broker().address).ok_or(DialError::Nameless)?;
+    let name = tls.name_for(&endpoint.address).ok_or(DialError::Nameless)?;
     let connecting = Connecting::new(tls.client.clone(), name)?;
     let first = [opening.header, &connecting.hello()].concat();
-    let mut stream = reach(reactor, lease, timeout, &first).await?;
+    let mut stream = reach(reactor, lease, endpoint, timeout, &first).await?;
     let shaken = deadline(reactor, at, pin!(stream.connect_tls(connecting))).await;
     shaken.map_err(|Elapsed| DialError::NoTls(timeout))??;
     let sent = deadline(reactor, at, pin!(stream.send_all(opening.connect))).await;
@@ -126,19 +129,20 @@ async fn dial_tls(
 async fn reach(
     reactor: &Rc<Reactor>,
     lease: &mut Lease,
+    endpoint: &Endpoint,
     timeout: Duration,
     first: &[u8],
 ) -> Result<Stream, DialError> {
     let at = reactor.now() + timeout;
     let early = reactor.now() + FIRST_ATTEMPT.min(timeout);
-    if let Some(stream) = attempt(reactor, lease, early, at, first).await? {
+    if let Some(stream) = attempt(reactor, lease, endpoint, early, at, first).await? {
         return Ok(stream);
     }
     if reactor.now() >= at {
         return Err(DialError::TimedOut(timeout));
     }
     // The first has been closed. Boxed, as few dials need the room for a second.
-    let again = Box::pin(attempt(reactor, lease, at, at, first)).await?;
+    let again = Box::pin(attempt(reactor, lease, endpoint, at, at, first)).await?;
     again.ok_or(DialError::TimedOut(timeout))
 }
 
@@ -146,15 +150,16 @@ async fn reach(
 async fn attempt(
     reactor: &Rc<Reactor>,
     lease: &mut Lease,
+    endpoint: &Endpoint,
     until: Instant,
     at: Instant,
     first: &[u8],
 ) -> Result<Option<Stream>, DialError> {
-    let socket = match lease.broker().target().ok_or(DialError::Unresolved)? {
+    let socket = match endpoint.target().ok_or(DialError::Unresolved)? {
         Target::Unix(path) => Socket::connect_unix(reactor, path).map_err(DialError::Failed)?,
         Target::Ip(address) => {
-            let (socket, source) = connect(reactor, lease.broker(), address)?;
-            lease.take_port(source);
+            let (socket, source) = connect(reactor, endpoint, address)?;
+            lease.take_port(&source);
             socket
         }
     };
@@ -178,13 +183,13 @@ async fn attempt(
 /// Starts connecting from the first of the broker's local addresses that has a port left.
 fn connect(
     reactor: &Rc<Reactor>,
-    broker: &Broker,
+    endpoint: &Endpoint,
     to: SocketAddr,
-) -> Result<(Socket, Place), DialError> {
-    let (sources, now) = (&broker.sources, reactor.now());
+) -> Result<(Socket, Arc<Source>), DialError> {
+    let (sources, now) = (&endpoint.sources, reactor.now());
     for source in sources.in_turn(to).filter(|source| sources.may_have_ports(source, now)) {
         match Socket::connect(reactor, source.address, to) {
-            Ok(socket) => return Ok((socket, source.place)),
+            Ok(socket) => return Ok((socket, source.clone())),
             Err(ConnectError::NoPort) => sources.set_full(source, now),
             Err(error) => source.pass_over(error)?,
         }

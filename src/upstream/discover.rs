@@ -2,19 +2,18 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet, time::sleep};
 
 use super::{
-    broker::{Broker, Target},
-    members::Changes,
-    pace::{Pace, Refresh},
-    pool::Pool,
+    broker::Endpoint,
+    pace::Pace,
+    pool::{Changes, Followed, Gone, Pending, Pool, with_discovered},
     records::{self, Found, TooHeavy},
     resolver::{Addresses, LookupError, Resolver},
 };
@@ -25,8 +24,7 @@ const NAMES_LOGGED: usize = 20;
 
 /// The brokers of a pool, as DNS has them now.
 pub struct Answer {
-    /// Those of the configuration first.
-    pub upstreams: Vec<Upstream>,
+    discovered: Vec<Upstream>,
     /// What was left out, and what is not known.
     pub notes: Vec<String>,
     /// Of those that were found, by name.
@@ -48,13 +46,12 @@ pub enum DiscoverError {
 /// Looks up the brokers of a pool. An answer that says nothing of an address in use is none: `known`
 /// are the addresses in use.
 pub async fn discover(
-    pool: &config::Pool,
     from: &Discover,
     resolver: &Arc<Resolver>,
     known: &[IpAddr],
 ) -> Result<Answer, DiscoverError> {
     match from.records {
-        Records::Srv { port } => discover_services(pool, &from.dns, port, resolver).await,
+        Records::Srv { port } => discover_services(&from.dns, port, resolver).await,
         Records::Addresses { port } => {
             let all = resolver.addresses(&from.dns).await?;
             if let Some(failure) = &all.missing
@@ -68,13 +65,12 @@ pub async fn discover(
                 (upstream.name.clone(), one)
             });
             let addresses = addresses.collect();
-            Answer::new(pool, found, addresses, all.ttl)
+            Answer::new(found, addresses, all.ttl)
         }
     }
 }
 
 async fn discover_services(
-    pool: &config::Pool,
     name: &str,
     port: Option<u16>,
     resolver: &Arc<Resolver>,
@@ -102,7 +98,7 @@ async fn discover_services(
     let addresses =
         |(name, host): (&Arc<str>, &Arc<str>)| Some((name.clone(), known.get(&**host)?.clone()));
     let addresses = hosts.iter().filter_map(addresses).collect();
-    Answer::new(pool, found, addresses, services.ttl)
+    Answer::new(found, addresses, services.ttl)
 }
 
 /// The name of a broker, and its host's.
@@ -114,8 +110,15 @@ fn host_of(upstream: &Upstream) -> Option<(Arc<str>, Arc<str>)> {
 }
 
 impl Answer {
+    /// All brokers of a pool: those of its configuration first, which also keep their names.
+    ///
+    /// # Errors
+    /// Where they do not fit into its balancer.
+    pub fn upstreams(&self, pool: &config::Pool) -> Result<Vec<Upstream>, TooHeavy> {
+        with_discovered(pool, self.discovered.iter().cloned())
+    }
+
     fn new(
-        pool: &config::Pool,
         mut found: Found,
         addresses: HashMap<Arc<str>, Addresses>,
         ttl: Duration,
@@ -136,17 +139,73 @@ impl Answer {
             notes,
             ttl: addresses.values().map(|host| host.ttl).fold(ttl, Duration::min),
             incomplete: !unresolved.is_empty(),
-            upstreams: found.behind(pool)?,
+            discovered: found.upstreams,
             addresses,
         })
     }
 }
 
-/// Keeps a pool's brokers as DNS has them.
-pub struct Discovery {
-    pool: Arc<Pool>,
+/// Keeps a pool's brokers as DNS has them, for as long as its configuration asks for that.
+pub(super) async fn follow(
+    mut followed: Followed,
+    mut resolver: watch::Receiver<Arc<Resolver>>,
+    pending: Pending,
+) {
+    let mut pending = Some(pending);
+    let mut discovery = None;
+    loop {
+        let Ok(from) = followed.pool().map(|pool| pool.config().discover.clone()) else { return };
+        let asked = resolver.borrow_and_update().clone();
+        let pause = match from {
+            None => {
+                discovery = None;
+                None
+            }
+            Some(from) => {
+                let known = discovery.take().filter(|known: &Discovery| known.from == from);
+                let current = discovery.insert(known.unwrap_or_else(|| Discovery::new(from)));
+                let Ok(pause) = current.refresh(&followed, &asked).await else { return };
+                Some(pause)
+            }
+        };
+        pending.take();
+        let from = discovery.as_ref().map(|discovery: &Discovery| discovery.from.clone());
+        if wait(&mut followed, &mut resolver, from.as_ref(), pause).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Until it is time to ask again: at once where other records, or another server, are to be asked.
+async fn wait(
+    followed: &mut Followed,
+    resolver: &mut watch::Receiver<Arc<Resolver>>,
+    from: Option<&Discover>,
+    pause: Option<Duration>,
+) -> Result<(), Gone> {
+    let mut due = std::pin::pin!(async {
+        match pause {
+            Some(pause) => sleep(pause).await,
+            None => std::future::pending().await,
+        }
+    });
+    loop {
+        tokio::select! {
+            () = due.as_mut() => return Ok(()),
+            changed = resolver.changed() => return changed.map_err(|_| Gone),
+            changed = followed.changed() => {
+                changed?;
+                if followed.pool()?.config().discover.as_ref() != from {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// The look-ups of one pool's brokers.
+struct Discovery {
     from: Discover,
-    resolver: Arc<Resolver>,
     pace: Pace,
     /// What came of the last look-up, as it is counted.
     outcome: &'static str,
@@ -154,35 +213,69 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// `None` for a pool whose brokers are all in the configuration.
-    pub fn new(pool: &Arc<Pool>, resolver: &Arc<Resolver>) -> Option<Self> {
-        let from = pool.config().discover.clone()?;
-        Some(Self {
-            pool: pool.clone(),
-            pace: Pace::new(from.interval),
-            from,
-            resolver: resolver.clone(),
-            outcome: "ok",
-            notes: Vec::new(),
-        })
+    fn new(from: Discover) -> Self {
+        Self { pace: Pace::new(from.interval), from, outcome: "ok", notes: Vec::new() }
     }
 
-    /// The addresses of brokers that were discovered.
-    fn known(&self) -> Vec<IpAddr> {
-        let members = self.pool.members();
-        let discovered = members.list.iter().skip(members.config.upstreams.len());
-        discovered.filter_map(|member| address_of(&member.broker)).map(|a| a.ip()).collect()
+    /// Returns how long to wait before the next time.
+    async fn refresh(
+        &mut self,
+        followed: &Followed,
+        resolver: &Arc<Resolver>,
+    ) -> Result<Duration, Gone> {
+        let known = known_addresses(&*followed.pool()?);
+        let answer = discover(&self.from, resolver, &known).await;
+        let pool = &*followed.pool()?;
+        let answer = answer.and_then(|answer| Ok((self.apply(pool, &answer)?, answer)));
+        let outcome = match &answer {
+            Ok(_) => "ok",
+            Err(DiscoverError::Lookup(LookupError::Empty)) => "empty",
+            Err(_) => "failed",
+        };
+        pool.metrics.count_lookup(outcome);
+        let is_news = std::mem::replace(&mut self.outcome, outcome) != outcome;
+        let (name, dns) = (&pool.name, &self.from.dns);
+        match answer {
+            Ok((changes, answer)) => {
+                if is_news {
+                    tracing::info!(pool = %name, %dns, "DNS has brokers again");
+                }
+                if self.notes != answer.notes {
+                    if !answer.notes.is_empty() {
+                        tracing::warn!(pool = %name, %dns, "{}", answer.notes.join("; "));
+                    }
+                    self.notes.clone_from(&answer.notes);
+                }
+                self.report(pool, &changes);
+                Ok(match answer.incomplete {
+                    true => self.pace.failed(),
+                    false => self.pace.answered(answer.ttl),
+                })
+            }
+            Err(error) => {
+                if is_news {
+                    let kept = pool.members().list.len();
+                    tracing::warn!(
+                        pool = %name, %dns, %error, kept,
+                        "cannot discover brokers; keeping the last ones"
+                    );
+                }
+                Ok(self.pace.failed())
+            }
+        }
     }
 
-    fn apply(&self, answer: &Answer) {
+    fn apply(&self, pool: &Pool, answer: &Answer) -> Result<Discovered, TooHeavy> {
         // Chosen first, as nobody else can look at the pool while its members change.
-        let members = self.pool.members();
-        let known = members.list.iter().map(|member| (&member.broker.name, &*member.broker));
+        let members = pool.members();
+        let known = members.list.iter().map(|member| {
+            let address = member.broker.endpoint().socket_address();
+            (member.broker.name.clone(), address.map(|address| address.ip()))
+        });
         let known: HashMap<_, _> = known.collect();
         let place = |upstream: &Upstream| {
             let Address::Host(_, port) = upstream.address else { return None };
-            let current = known.get(&upstream.name).and_then(|broker| address_of(broker));
-            let current = current.map(|address| address.ip());
+            let current = known.get(&upstream.name).copied().flatten();
             // Where the host cannot be looked up, at least the port may be new.
             let ip = match answer.addresses.get(&upstream.name) {
                 Some(addresses) => addresses.pick(current),
@@ -190,36 +283,39 @@ impl Discovery {
             };
             Some((upstream.name.clone(), SocketAddr::new(ip?, port)))
         };
-        let discovered = answer.upstreams.iter().skip(members.config.upstreams.len());
-        let places: HashMap<_, _> = discovered.filter_map(place).collect();
+        let places: HashMap<_, _> = answer.discovered.iter().filter_map(place).collect();
+        let configured: HashSet<_> =
+            members.config.upstreams.iter().map(|upstream| &upstream.name).collect();
 
         let moved = RefCell::new(BTreeSet::new());
-        let prepare = |broker: &Broker| {
-            if let Some(&address) = places.get(&broker.name)
-                && broker.set_resolved(address)
-                && known.contains_key(&broker.name)
+        let prepare = |endpoint: &Endpoint| {
+            if let Some(&address) = places.get(&endpoint.name)
+                && !configured.contains(&endpoint.name)
+                && endpoint.set_resolved(address)
+                && known.contains_key(&endpoint.name)
             {
-                moved.borrow_mut().insert(broker.name.clone());
+                moved.borrow_mut().insert(endpoint.name.clone());
             }
         };
-        let changes = self.pool.set_members(&answer.upstreams, &prepare, Instant::now());
-        self.report(&changes, &moved.into_inner());
+        let (found, now) = (&answer.discovered, Instant::now());
+        let changes = pool.set_discovered(&self.from, found, &prepare, now)?;
+        Ok(Discovered { changes: changes.unwrap_or_default(), moved: moved.into_inner() })
     }
 
-    fn report(&self, changes: &Changes, moved: &BTreeSet<Arc<str>>) {
-        let Changes { added, removed, changed } = changes;
-        if changes.is_empty() && moved.is_empty() {
+    fn report(&self, pool: &Pool, discovered: &Discovered) {
+        let Discovered { changes: Changes { added, removed, changed }, moved } = discovered;
+        if discovered.changes.is_empty() && moved.is_empty() {
             return;
         }
-        let metrics = &self.pool.metrics;
+        let metrics = &pool.metrics;
         metrics.count_discovered("added", added.len());
         metrics.count_discovered("removed", removed.len());
         let changed_only = changed.iter().filter(|name| !moved.contains(*name)).count();
         metrics.count_discovered("changed", moved.len() + changed_only);
         tracing::info!(
-            pool = %self.pool.name,
+            pool = %pool.name,
             dns = %self.from.dns,
-            brokers = self.pool.members().list.len(),
+            brokers = pool.members().list.len(),
             added = some_of(added),
             removed = some_of(removed),
             changed = some_of(changed),
@@ -229,48 +325,19 @@ impl Discovery {
     }
 }
 
-impl Refresh for Discovery {
-    async fn refresh(&mut self) -> Duration {
-        let known = self.known();
-        let answer = discover(&self.pool.config(), &self.from, &self.resolver, &known).await;
-        let outcome = match &answer {
-            Ok(_) => "ok",
-            Err(DiscoverError::Lookup(LookupError::Empty)) => "empty",
-            Err(_) => "failed",
-        };
-        self.pool.metrics.count_lookup(outcome);
-        let is_news = std::mem::replace(&mut self.outcome, outcome) != outcome;
-        let (pool, dns) = (&self.pool.name, &self.from.dns);
-        match answer {
-            Ok(answer) => {
-                if is_news {
-                    tracing::info!(%pool, %dns, "DNS has brokers again");
-                }
-                if self.notes != answer.notes {
-                    if !answer.notes.is_empty() {
-                        tracing::warn!(%pool, %dns, "{}", answer.notes.join("; "));
-                    }
-                    self.notes.clone_from(&answer.notes);
-                }
-                self.apply(&answer);
-                if answer.incomplete { self.pace.failed() } else { self.pace.answered(answer.ttl) }
-            }
-            Err(error) => {
-                if is_news {
-                    let kept = self.pool.members().list.len();
-                    tracing::warn!(%pool, %dns, %error, kept, "cannot discover brokers; keeping the last ones");
-                }
-                self.pace.failed()
-            }
-        }
-    }
+/// What a look-up has changed.
+struct Discovered {
+    changes: Changes,
+    /// Brokers whose address is another.
+    moved: BTreeSet<Arc<str>>,
 }
 
-fn address_of(broker: &Broker) -> Option<SocketAddr> {
-    match broker.target() {
-        Some(Target::Ip(address)) => Some(address),
-        Some(Target::Unix(_)) | None => None,
-    }
+/// The addresses of the brokers that were discovered.
+fn known_addresses(pool: &Pool) -> Vec<IpAddr> {
+    let members = pool.members();
+    let discovered = members.list.iter().skip(members.config.upstreams.len());
+    let address = |endpoint: Arc<Endpoint>| endpoint.socket_address().map(|address| address.ip());
+    discovered.filter_map(|member| address(member.broker.endpoint())).collect()
 }
 
 /// The first of these names; `None` where there are none.

@@ -1,58 +1,101 @@
-//! A broker of the configuration whose address is a host name.
+//! The brokers of the configuration whose address is a host name, looked up again and again.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{sync::watch, time::sleep};
 
 use super::{
-    broker::{Broker, Target},
-    pace::{Pace, Refresh},
+    broker::{Broker, Endpoint},
+    pace::Pace,
+    pool::{Followed, Pending},
     resolver::Resolver,
+    task::Task,
 };
 use crate::config::Address;
 
 /// The longest pause between two look-ups, however long an answer holds: names move without notice.
-const LONGEST: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Keeps a broker's address as DNS has it.
-pub struct HostName {
+/// Looks up the host names of a pool's configured brokers, those that are added later too.
+pub(super) async fn resolve(
+    mut followed: Followed,
+    resolver: watch::Receiver<Arc<Resolver>>,
+    pending: Pending,
+) {
+    let mut pending = Some(pending);
+    let mut looked_up = HashMap::<Arc<str>, (Arc<Endpoint>, Task)>::new();
+    while let Ok(pool) = followed.pool() {
+        let members = pool.members();
+        let configured = members.list.iter().take(members.config.upstreams.len());
+        let mut keep_or_start = |broker: &Arc<Broker>| {
+            let endpoint = broker.endpoint();
+            let Address::Host(host, port) = &endpoint.address else { return None };
+            let task = match looked_up.remove(&broker.name) {
+                Some((known, task)) if Arc::ptr_eq(&known, &endpoint) => task,
+                _ => {
+                    let name = HostName {
+                        pool: pool.name.clone(),
+                        broker: broker.clone(),
+                        endpoint: endpoint.clone(),
+                        host: host.clone(),
+                        port: *port,
+                        pace: Pace::new(LONGEST_PAUSE),
+                        failing: false,
+                    };
+                    Task::spawn(name.keep(resolver.clone(), pending.clone()))
+                }
+            };
+            Some((broker.name.clone(), (endpoint, task)))
+        };
+        looked_up = configured.filter_map(|member| keep_or_start(&member.broker)).collect();
+        drop((pool, members));
+        pending = None;
+        if followed.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// One name, kept as DNS has it.
+struct HostName {
     pool: Arc<str>,
     broker: Arc<Broker>,
+    endpoint: Arc<Endpoint>,
     host: Arc<str>,
     port: u16,
-    resolver: Arc<Resolver>,
     pace: Pace,
     failing: bool,
 }
 
 impl HostName {
-    /// `None` for a broker whose address needs no look-up.
-    pub fn new(pool: &Arc<str>, broker: &Arc<Broker>, resolver: &Arc<Resolver>) -> Option<Self> {
-        let Address::Host(host, port) = &broker.address else { return None };
-        Some(Self {
-            pool: pool.clone(),
-            broker: broker.clone(),
-            host: host.clone(),
-            port: *port,
-            resolver: resolver.clone(),
-            pace: Pace::new(LONGEST),
-            failing: false,
-        })
+    async fn keep(
+        mut self,
+        mut resolver: watch::Receiver<Arc<Resolver>>,
+        pending: Option<Pending>,
+    ) {
+        let mut pending = pending;
+        loop {
+            let asked = resolver.borrow_and_update().clone();
+            let pause = self.look_up(&asked).await;
+            pending.take();
+            tokio::select! {
+                () = sleep(pause) => {}
+                changed = resolver.changed() => if changed.is_err() { return },
+            }
+        }
     }
-}
 
-impl Refresh for HostName {
-    async fn refresh(&mut self) -> Duration {
-        let answer = self.resolver.addresses(&self.host).await;
+    /// Returns how long to wait before the next time.
+    async fn look_up(&mut self, resolver: &Resolver) -> Duration {
+        let answer = resolver.addresses(&self.host).await;
         let (pool, upstream, host) = (&self.pool, &self.broker.name, &self.host);
         let was_failing = std::mem::replace(&mut self.failing, answer.is_err());
         match answer {
             Ok(answer) => {
-                let current = match self.broker.target() {
-                    Some(Target::Ip(address)) => Some(address.ip()),
-                    Some(Target::Unix(_)) | None => None,
-                };
+                let current = self.endpoint.socket_address().map(|address| address.ip());
                 if let Some(ip) = answer.pick(current) {
                     let address = SocketAddr::new(ip, self.port);
-                    if self.broker.set_resolved(address) || was_failing {
+                    if self.broker.set_resolved(&self.endpoint, address) || was_failing {
                         tracing::info!(%pool, %upstream, %host, %address, "resolved");
                     }
                 }

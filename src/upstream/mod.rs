@@ -3,41 +3,30 @@
 mod admission;
 mod bell;
 mod broker;
-mod condition;
 mod dial;
 mod discover;
-mod forecast;
 mod health;
 mod host_name;
-mod judgement;
-mod members;
 mod no_port;
-mod overrides;
-mod overview;
 mod pace;
 mod pick;
 mod pool;
 mod records;
 mod resolver;
 mod sources;
-mod standing;
+mod task;
 
-pub use admission::Admission;
+pub use admission::{Admission, AdmissionQueue};
 pub use bell::Bell;
-pub use broker::{Broker, Lease, Target};
-pub use condition::State;
+pub use broker::{Broker, Endpoint, Lease, Target};
 pub use dial::{DialError, Opening, dial};
-pub use discover::{Answer, DiscoverError, Discovery, discover};
-pub use forecast::{Forecast, NoKey};
-pub use health::watch;
-pub use host_name::HostName;
-pub use judgement::UnknownBroker;
-pub use members::{Changes, Member, Members, router};
+pub use discover::{Answer, DiscoverError, discover};
+pub use health::State;
 pub use no_port::NoPort;
-pub use overrides::WeightError;
-pub use overview::{Overview, Status};
-pub use pace::Refresh;
 pub use pick::{FairShare, Pick};
-pub use pool::Pool;
+pub use pool::{
+    Changes, Forecast, Member, Members, NoKey, Overview, Pending, Pool, Probed, Status,
+    UnknownBroker, WeightError, router,
+};
 pub use records::TooHeavy;
 pub use resolver::{Addresses, LookupError, PATIENCE, Resolver, Service, Services};

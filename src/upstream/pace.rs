@@ -1,12 +1,6 @@
 //! When to look something up again.
 
-use std::{future::Future, time::Duration};
-
-/// What is looked up again and again.
-pub trait Refresh: Send + 'static {
-    /// Looks it up, and returns how long to wait before the next time.
-    fn refresh(&mut self) -> impl Future<Output = Duration> + Send;
-}
+use std::time::Duration;
 
 /// However short an answer holds: what is asked more often than once a second is asked for nothing.
 const SHORTEST: Duration = Duration::from_secs(1);

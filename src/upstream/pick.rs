@@ -2,7 +2,10 @@
 
 use std::{cell::RefCell, num::NonZeroU32, sync::Arc, time::Instant};
 
-use super::{broker::Broker, members::Members, pool::Pool};
+use super::{
+    broker::Broker,
+    pool::{Members, Pool},
+};
 use crate::route::Router;
 
 /// By how much a broker's sessions must be above its fair share before those without a key are

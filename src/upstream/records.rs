@@ -4,10 +4,9 @@ use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
     num::NonZeroU32,
-    sync::Arc,
 };
 
-use super::{members::check_weights, resolver::Service};
+use super::resolver::Service;
 use crate::{
     config::{self, Address, Upstream},
     route::KETAMA_MAX_TOTAL_WEIGHT,
@@ -96,15 +95,6 @@ pub(super) fn of_addresses(host: &str, port: u16, addresses: &[IpAddr]) -> (Foun
 }
 
 impl Found {
-    /// All brokers of the pool: those of its configuration first, which also keep their names.
-    pub(super) fn behind(self, pool: &config::Pool) -> Result<Vec<Upstream>, TooHeavy> {
-        let mut names: HashSet<Arc<str>> = HashSet::new();
-        let mut upstreams: Vec<_> = pool.upstreams.iter().cloned().chain(self.upstreams).collect();
-        upstreams.retain(|upstream| names.insert(upstream.name.clone()));
-        check_weights(pool, upstreams.iter().map(|upstream| upstream.weight))?;
-        Ok(upstreams)
-    }
-
     fn note(&mut self, count: usize, what: &str) {
         if count > 0 {
             self.notes.push(format!("{count} records {what}"));
@@ -115,6 +105,7 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::pool::with_discovered;
 
     fn service(priority: u16, weight: u16, target: &str, port: u16) -> Service {
         Service { priority, weight, port, target: target.to_owned() }
@@ -146,6 +137,15 @@ mod tests {
         );
         let config = config::Config::parse(&text, std::path::Path::new("t.yaml"), &|_| None);
         config.unwrap().pools.remove(0)
+    }
+
+    /// All brokers of a pool with these of its own.
+    fn behind(
+        found: Found,
+        algorithm: &str,
+        names: &[&str],
+    ) -> Result<Vec<Upstream>, TooHeavy> {
+        with_discovered(&pool(algorithm, names), found.upstreams.into_iter())
     }
 
     #[test]
@@ -231,24 +231,24 @@ mod tests {
     fn brokers_of_the_configuration_come_first() {
         let services = vec![service(0, 5, "a.x", 1), service(0, 6, "b.x", 1)];
         let found = of_services(services.clone());
-        let all = found.behind(&pool("rendezvous", &["static", "b.x"])).unwrap();
+        let all = behind(found, "rendezvous", &["static", "b.x"]).unwrap();
         let names: Vec<_> =
             all.iter().map(|upstream| (&*upstream.name, upstream.weight.get())).collect();
         assert_eq!(names, [("static", 1), ("b.x", 1), ("a.x", 5)]);
         // A host's port of its own and a host of that name: whoever is first.
         let twins = vec![service(0, 1, "a", 1), service(0, 1, "a", 2), service(0, 1, "a:1", 3)];
-        let all = of_services(twins).behind(&pool("rendezvous", &[])).unwrap();
+        let all = behind(of_services(twins), "rendezvous", &[]).unwrap();
         assert_eq!(shown(&all), ["a:1 a:1 1", "a:2 a:2 1"]);
     }
 
     #[test]
     fn weights_that_ketama_has_no_room_for() {
         let services = |weight| vec![service(0, weight, "a.x", 1), service(0, 32768, "b.x", 1)];
-        assert!(of_services(services(32768)).behind(&pool("ketama", &[])).is_ok());
-        assert!(of_services(services(32768)).behind(&pool("ketama", &["static"])).is_err());
+        assert!(behind(of_services(services(32768)), "ketama", &[]).is_ok());
+        assert!(behind(of_services(services(32768)), "ketama", &["static"]).is_err());
         let TooHeavy(weight) =
-            of_services(services(32769)).behind(&pool("ketama", &[])).unwrap_err();
+            behind(of_services(services(32769)), "ketama", &[]).unwrap_err();
         assert_eq!(weight, KETAMA_MAX_TOTAL_WEIGHT + 1);
-        assert!(of_services(services(32769)).behind(&pool("maglev", &[])).is_ok());
+        assert!(behind(of_services(services(32769)), "maglev", &[]).is_ok());
     }
 }

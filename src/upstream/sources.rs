@@ -11,7 +11,7 @@ use std::{
 
 use prometheus::IntGauge;
 
-use super::{Broker, DialError, NoPort};
+use super::{DialError, Endpoint, NoPort};
 use crate::{
     config::{self, Address},
     observe::UpstreamMetrics,
@@ -33,7 +33,7 @@ const FULL_FOR: Duration = Duration::from_secs(1);
 pub(super) struct Sources {
     pub(super) configured: Box<[IpAddr]>,
     /// Those of IPv4, then those of IPv6.
-    all: Box<[Source]>,
+    all: Box<[Arc<Source>]>,
     v4: usize,
     turn: AtomicUsize,
     started: Instant,
@@ -41,10 +41,9 @@ pub(super) struct Sources {
     pool: Arc<str>,
 }
 
-/// A local address.
+/// A local address. A session holds the one that it has a port of.
 #[derive(Debug)]
 pub(super) struct Source {
-    pub(super) place: Place,
     /// `None`: as the kernel chooses.
     pub(super) address: Option<IpAddr>,
     ports: IntGauge,
@@ -53,10 +52,6 @@ pub(super) struct Source {
     /// Whether this host did not have it when it was last tried.
     is_elsewhere: AtomicBool,
 }
-
-/// Where a local address stands among those of its broker; small, as each session has one.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place(u16);
 
 impl Sources {
     pub(super) fn new(pool: &config::Pool, to: &Address, metrics: &UpstreamMetrics) -> Self {
@@ -73,15 +68,14 @@ impl Sources {
             Address::Host(..) => {}
             Address::Unix(_) => (v4, v6) = (Vec::new(), Vec::new()),
         }
-        let sources = (0..).zip(v4.iter().chain(&v6)).map(|(place, address)| {
+        let sources = v4.iter().chain(&v6).map(|address| {
             let label = address.map_or(AUTO.to_owned(), |address| address.to_string());
-            Source {
-                place: Place(place),
+            Arc::new(Source {
                 address: *address,
                 ports: metrics.ports_active(&label),
                 full_until: AtomicU64::new(0),
                 is_elsewhere: AtomicBool::new(false),
-            }
+            })
         });
         Self {
             configured: pool.source_addresses.clone().into(),
@@ -95,7 +89,7 @@ impl Sources {
     }
 
     /// Those to reach `to` from, each once, beginning with the one whose turn it is.
-    pub(super) fn in_turn(&self, to: SocketAddr) -> impl Iterator<Item = &Source> {
+    pub(super) fn in_turn(&self, to: SocketAddr) -> impl Iterator<Item = &Arc<Source>> {
         let sources = self.of_family(to);
         let first = match sources.len() {
             0 | 1 => 0,
@@ -115,24 +109,12 @@ impl Sources {
         source.full_until.store(self.millis(now + FULL_FOR), Ordering::Relaxed);
     }
 
-    /// Counts the port of a session that is connected from there.
-    pub(super) fn take_port(&self, at: Place) {
-        self.all[usize::from(at.0)].ports.inc();
-    }
-
-    /// The session has ended.
-    pub(super) fn free_port(&self, at: Place) {
-        let source = &self.all[usize::from(at.0)];
-        source.ports.dec();
-        source.full_until.store(0, Ordering::Relaxed);
-    }
-
     /// What is said when none was left.
     pub(super) fn exhausted(&self, to: SocketAddr) -> DialError {
         let configured = self.of_family(to).iter().filter(|source| source.address.is_some());
         let (elsewhere, full): (Vec<_>, Vec<_>) =
             configured.partition(|source| source.is_elsewhere.load(Ordering::Relaxed));
-        let list = |sources: Vec<&Source>| sources.iter().filter_map(|one| one.address).collect();
+        let list = |sources: Vec<&Arc<Source>>| sources.iter().filter_map(|one| one.address).collect();
         DialError::NoPort(Box::new(NoPort {
             pool: self.pool.clone(),
             to,
@@ -151,7 +133,7 @@ impl Sources {
         due
     }
 
-    fn of_family(&self, to: SocketAddr) -> &[Source] {
+    fn of_family(&self, to: SocketAddr) -> &[Arc<Source>] {
         let (v4, v6) = self.all.split_at(self.v4);
         if to.is_ipv4() { v4 } else { v6 }
     }
@@ -162,6 +144,17 @@ impl Sources {
 }
 
 impl Source {
+    /// Counts the port of a session that is connected from here.
+    pub(super) fn take_port(&self) {
+        self.ports.inc();
+    }
+
+    /// The session has ended.
+    pub(super) fn free_port(&self) {
+        self.ports.dec();
+        self.full_until.store(0, Ordering::Relaxed);
+    }
+
     /// Notes why nothing can be reached from here.
     ///
     /// # Errors
@@ -177,7 +170,7 @@ impl Source {
     }
 }
 
-impl Broker {
+impl Endpoint {
     /// Warns the operator that clients cannot be given this broker, unless that was done just now.
     pub fn warn_of(&self, shortage: &NoPort, now: Instant) {
         if self.sources.is_warning_due(now) {
@@ -210,7 +203,7 @@ mod tests {
     /// Those that a dial would try at `now`, by the last part of their addresses.
     fn tried(sources: &Sources, now: Instant) -> Vec<u8> {
         let to = TO.parse().unwrap();
-        let last = |source: &Source| match source.address {
+        let last = |source: &Arc<Source>| match source.address {
             Some(IpAddr::V4(v4)) => v4.octets()[3],
             _ => 0,
         };
@@ -240,10 +233,10 @@ mod tests {
         assert_eq!(tried(&sources, at(990)), [2]);
         assert_eq!(tried(&sources, at(1010)), [1, 2]);
 
-        sources.take_port(first(&sources).place);
+        first(&sources).take_port();
         sources.set_full(first(&sources), at(2000));
         assert_eq!(tried(&sources, at(2000)), [2]);
-        sources.free_port(first(&sources).place);
+        first(&sources).free_port();
         assert_eq!(tried(&sources, at(2000)), [1, 2]);
     }
 

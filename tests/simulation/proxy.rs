@@ -6,7 +6,7 @@ use mqtt_lb::{
     config,
     observe::Metrics,
     route::Router,
-    upstream::{Broker, Lease, Members, Pick, Pool, State},
+    upstream::{Broker, Lease, Members, Pick, Pool, Probed, State},
 };
 
 /// A broker, in all proxies alike: its place among all that there ever are.
@@ -14,6 +14,8 @@ pub(crate) type BrokerId = u8;
 
 pub(crate) struct Proxy {
     pub(crate) pool: Pool,
+    /// What DNS is asked for: all brokers are discovered.
+    from: config::Discover,
     members: Arc<Members>,
     router: RefCell<Router>,
     /// Of the members, in their order.
@@ -31,9 +33,13 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) fn new(config: &config::Pool, started: Instant) -> Self {
-        let pool = Pool::new_at(config, &Metrics::new(), Arc::default(), started);
+        let from = config.discover.clone().expect("a pool whose brokers come from DNS");
+        let discovered = config::Pool { upstreams: Vec::new(), ..config.clone() };
+        let pool = Pool::new_at(&discovered, &Metrics::new(), Arc::default(), started);
+        pool.set_discovered(&from, &config.upstreams, &|_| {}, started).unwrap();
         let members = pool.members();
         Self {
+            from,
             router: RefCell::new(members.router.clone()),
             ids: ids(&members),
             members,
@@ -47,7 +53,7 @@ impl Proxy {
     }
 
     pub(crate) fn set_members(&mut self, upstreams: &[config::Upstream], now: Instant) {
-        self.pool.set_members(upstreams, &|_| {}, now);
+        self.pool.set_discovered(&self.from, upstreams, &|_| {}, now).unwrap();
         self.members = self.pool.members();
         self.router.replace(self.members.router.clone());
         self.ids = ids(&self.members);
@@ -62,7 +68,15 @@ impl Proxy {
     pub(crate) fn probe(&self, id: BrokerId, alive: bool, now: Instant) {
         if let Some(broker) = self.broker(id) {
             let good = alive && self.blind_to != Some(id);
-            self.pool.probed(broker, if good { Ok(()) } else { Err("refused") }, now);
+            let config = self.pool.config();
+            let probed = Probed {
+                broker,
+                endpoint: &broker.endpoint(),
+                check: config.health.active.as_ref().unwrap(),
+                began: now,
+                outcome: if good { Ok(()) } else { Err("refused") },
+            };
+            self.pool.probed(&probed, now);
         }
     }
 
@@ -81,10 +95,10 @@ impl Proxy {
             tries_left -= 1;
             lease.settle();
             if alive[usize::from(self.ids[index])] {
-                self.pool.praise(broker, now);
+                self.pool.record_success(broker, now);
                 return Some(lease);
             }
-            self.pool.blame(broker, now, now);
+            self.pool.record_failure(broker, now, now);
         }
         None
     }

@@ -66,7 +66,7 @@ pub(crate) fn pool(brokers: impl IntoIterator<Item = BrokerId>, keys: &str) -> c
         .map(|id| format!("      - {{ name: broker-{id}, address: \"10.0.0.{id}:1883\" }}\n"));
     let text = format!(
         "listeners: [ {{ name: mqtt, bind: \"127.0.0.1:1883\", pool: brokers }} ]\n\
-         pools:\n  - name: brokers\n    {keys}\n    upstreams:\n{}",
+         pools:\n  - name: brokers\n    discover: {{ dns: brokers.test }}\n    {keys}\n    upstreams:\n{}",
         upstreams.collect::<String>()
     );
     let config = Config::parse(&text, Path::new("simulation.yaml"), &|_| None);

@@ -14,11 +14,10 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout_at;
 
 use super::{
-    Task,
     probe::Failure,
     reach::{Deadline, Stream},
 };
-use crate::config::Address;
+use crate::{config::Address, upstream::task::Task};
 
 const PROGRAM: &str = concat!("mqtt-lb/", env!("CARGO_PKG_VERSION"));
 
@@ -65,16 +64,16 @@ pub(super) async fn ask(stream: Stream, request: Get, deadline: Deadline) -> Res
         .max_buf_size(HEAD_BYTES)
         .handshake(TokioIo::new(stream))
         .await?;
-    let mut connection = Task(tokio::spawn(async move {
+    let mut connection = Task::spawn(async move {
         // An error of the exchange is one of the request as well; any other comes after it.
         let _ = connection.await;
-    }));
+    });
     let answer = timeout_at(deadline.at, sender.send_request(request)).await;
     let answer = answer.map_err(|_| Failure::NoHttp(deadline.timeout))??;
     let status = answer.status().as_u16();
     let rest = async {
         let _ = Limited::new(answer.into_body(), BODY_BYTES).collect().await;
-        let _ = (&mut connection.0).await;
+        connection.ended().await;
     };
     let _ = timeout_at(deadline.at, rest).await;
     Ok(status)

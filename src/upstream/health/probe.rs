@@ -12,30 +12,30 @@ use super::{
 use crate::{
     config::{ActiveCheck, Probe, Secret},
     mqtt::{Malformed, Version, reason},
-    upstream::{Broker, DialError, Target},
+    upstream::{DialError, Endpoint, Target},
 };
 
-/// Asks `broker` whether it is well. `client_id` is who an MQTT probe says it is.
+/// Asks the broker at `endpoint` whether it is well. `client_id` is who an MQTT probe says it is.
 ///
 /// # Errors
 /// In an operator's words, what was wrong.
 pub(super) async fn probe(
     check: &ActiveCheck,
-    broker: &Broker,
+    endpoint: &Endpoint,
     way: Way<'_>,
     client_id: &str,
 ) -> Result<(), Failure> {
     let deadline = Deadline { at: Instant::now() + check.timeout, timeout: check.timeout };
-    let target = broker.target().ok_or(DialError::Unresolved)?;
+    let target = endpoint.target().ok_or(DialError::Unresolved)?;
     match &check.probe {
         Probe::Tcp => {
-            leave(connect(broker, target, way, deadline).await?, deadline).await;
+            leave(connect(endpoint, target, way, deadline).await?, deadline).await;
             Ok(())
         }
         Probe::Mqtt { username, password, expect } => {
             let password = password.as_ref().map(Secret::reveal);
             let packet = mqtt::connect(client_id, check.timeout, username.as_deref(), password);
-            let mut stream = connect(broker, target, way, deadline).await?;
+            let mut stream = connect(endpoint, target, way, deadline).await?;
             let code = mqtt::ask(&mut stream, &packet, deadline).await?;
             leave(stream, deadline).await;
             if expect.contains(&code) {
@@ -47,8 +47,8 @@ pub(super) async fn probe(
             let Target::Ip(mut address) = target else { return Err(Failure::NoPort) };
             address.set_port(*port);
             let login = login.as_ref().map(|(username, password)| (&**username, password.reveal()));
-            let request = http::get(&broker.address, address, path, login)?;
-            let stream = connect(broker, Target::Ip(address), Way::default(), deadline).await?;
+            let request = http::get(&endpoint.address, address, path, login)?;
+            let stream = connect(endpoint, Target::Ip(address), Way::default(), deadline).await?;
             let status = http::ask(stream, request, deadline).await?;
             if expect.contains(&status) {
                 return Ok(());

@@ -18,7 +18,7 @@ use crate::{
         ConnectError, bind_source,
         proxy_protocol::{self, Addresses},
     },
-    upstream::{Broker, DialError, Target},
+    upstream::{DialError, Endpoint, Target},
 };
 
 /// Bytes that are read and dropped while a broker is waited for to close: after a DISCONNECT it has
@@ -48,7 +48,7 @@ pub(super) type Stream = Box<dyn Duplex>;
 
 /// Reaches a broker.
 pub(super) async fn connect(
-    broker: &Broker,
+    endpoint: &Endpoint,
     target: Target<'_>,
     way: Way<'_>,
     deadline: Deadline,
@@ -56,7 +56,7 @@ pub(super) async fn connect(
     let connecting = async {
         let (mut stream, addresses) = match target {
             Target::Ip(to) => {
-                let stream = connect_ip(broker, to).await?;
+                let stream = connect_ip(endpoint, to).await?;
                 let from = stream.local_addr().map_err(DialError::Failed)?;
                 (Box::new(stream) as Stream, Some(Addresses::new(from, to)))
             }
@@ -71,7 +71,7 @@ pub(super) async fn connect(
     let connected = timeout_at(deadline.at, connecting).await;
     let stream = connected.map_err(|_| DialError::TimedOut(deadline.timeout))??;
     let Some(tls) = way.tls else { return Ok(stream) };
-    let name = tls.name_for(&broker.address).ok_or(DialError::Nameless)?;
+    let name = tls.name_for(&endpoint.address).ok_or(DialError::Nameless)?;
     let shaking_hands = TlsConnector::from(tls.client.clone()).connect(name, stream);
     match timeout_at(deadline.at, shaking_hands).await {
         Ok(Ok(wrapped)) => Ok(Box::new(wrapped)),
@@ -81,14 +81,14 @@ pub(super) async fn connect(
 }
 
 /// Connects as clients are, from the same addresses: a firewall may know no others.
-async fn connect_ip(broker: &Broker, to: SocketAddr) -> Result<TcpStream, DialError> {
-    for source in broker.sources.in_turn(to) {
+async fn connect_ip(endpoint: &Endpoint, to: SocketAddr) -> Result<TcpStream, DialError> {
+    for source in endpoint.sources.in_turn(to) {
         match connect_from(source.address, to).await {
             Ok(stream) => return Ok(stream),
             Err(error) => source.pass_over(error)?,
         }
     }
-    Err(broker.sources.exhausted(to))
+    Err(endpoint.sources.exhausted(to))
 }
 
 async fn connect_from(source: Option<IpAddr>, to: SocketAddr) -> Result<TcpStream, ConnectError> {

@@ -2,11 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{
-    condition::State,
-    members::Member,
-    pool::{Judged, Pool},
-};
+use super::{Member, Pool, PoolState};
+use crate::upstream::State;
 
 /// What is thought of one broker.
 #[derive(Clone, Debug)]
@@ -56,28 +53,28 @@ impl Status {
 impl Pool {
     /// All brokers, in the order of the members.
     pub fn overviews(&self) -> Vec<Overview> {
-        let judged = self.judged();
+        let state = self.state();
         let members = self.members();
         let configured = members.config.upstreams.len();
         let members = members.list.iter().enumerate();
-        members.map(|(at, member)| overview_of(&judged, member, at >= configured)).collect()
+        members.map(|(at, member)| overview_of(&state, member, at >= configured)).collect()
     }
 
     /// The broker of that name.
     pub fn overview(&self, name: &str) -> Option<Overview> {
-        let judged = self.judged();
+        let state = self.state();
         let members = self.members();
         let at = members.list.iter().position(|member| *member.broker.name == *name)?;
         let discovered = at >= members.config.upstreams.len();
-        Some(overview_of(&judged, &members.list[at], discovered))
+        Some(overview_of(&state, &members.list[at], discovered))
     }
 }
 
-fn overview_of(judged: &Judged, member: &Member, discovered: bool) -> Overview {
+fn overview_of(state: &PoolState, member: &Member, discovered: bool) -> Overview {
     let broker = &member.broker;
-    let condition = judged.conditions.get(&broker.name);
-    let state = condition.map_or(State::Ready, |condition| condition.state);
-    let status = match (state, condition) {
+    let health = state.health.get(&broker.name);
+    let wanted = health.map_or(State::Ready, |health| health.state);
+    let status = match (wanted, health) {
         (State::Down, _) => Status::SetDown,
         (State::Draining, _) => Status::Draining,
         (_, Some(condition)) if condition.is_checked_down() => Status::Down,
@@ -87,8 +84,8 @@ fn overview_of(judged: &Judged, member: &Member, discovered: bool) -> Overview {
         _ => Status::Up,
     };
     Overview {
-        state,
-        up: broker.standing.up.load(Ordering::Relaxed),
+        state: wanted,
+        up: broker.flags.up.load(Ordering::Relaxed),
         status,
         discovered,
         member: member.clone(),

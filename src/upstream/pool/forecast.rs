@@ -2,8 +2,11 @@
 
 use std::{cell::RefCell, sync::Arc, time::Instant};
 
-use super::{broker::Broker, pick::Pick, pool::Pool};
-use crate::route::{Choice, Client};
+use super::Pool;
+use crate::{
+    route::{Choice, Client},
+    upstream::{broker::Broker, pick::Pick},
+};
 
 /// Where a client would go.
 #[derive(Clone, Debug)]

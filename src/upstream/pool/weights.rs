@@ -2,8 +2,16 @@
 
 use std::{collections::HashMap, num::NonZeroU32, sync::Arc, time::Instant};
 
-use super::{judgement::UnknownBroker, members::check_weights, pool::Pool, records::TooHeavy};
-use crate::config::{self, Upstream};
+use super::{
+    Pool,
+    effects::{Effects, Event},
+    health::UnknownBroker,
+    members::check_weights,
+};
+use crate::{
+    config::{self, Upstream},
+    upstream::records::TooHeavy,
+};
 
 /// Why a weight cannot be set.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +24,7 @@ pub enum WeightError {
 
 /// The weights that the operator has set, by broker.
 #[derive(Debug, Default)]
-pub(super) struct Overrides(HashMap<Arc<str>, Override>);
+pub(super) struct Weights(HashMap<Arc<str>, Override>);
 
 #[derive(Debug)]
 struct Override {
@@ -25,23 +33,25 @@ struct Override {
     instead_of: Option<NonZeroU32>,
 }
 
-impl Overrides {
+impl Weights {
     /// The weight that is to be in force.
     pub(super) fn weight_of(&self, upstream: &Upstream) -> NonZeroU32 {
         self.0.get(&upstream.name).map_or(upstream.weight, |set| set.weight)
     }
 
     /// Forgets those of brokers whose weight in the file has changed since, and all of them where
-    /// they would not fit into the pool's balancer beside new brokers.
-    pub(super) fn check(&mut self, pool: &config::Pool, upstreams: &[Upstream]) {
+    /// they would not fit into the pool's balancer together with new brokers.
+    pub(super) fn check(
+        &mut self,
+        pool: &config::Pool,
+        upstreams: &[Upstream],
+        effects: &mut Effects,
+    ) {
         self.0.retain(|name, set| {
             let stays = set.instead_of == in_file(pool, name);
             if !stays {
-                let (pool, weight) = (&pool.name, set.weight);
-                tracing::info!(
-                    %pool, upstream = %name,
-                    "the operator's weight of {weight} is forgotten: the file has another one now"
-                );
+                let (upstream, weight) = (name.clone(), set.weight);
+                effects.events.push(Event::WeightForgotten { upstream, weight });
             }
             stays
         });
@@ -49,7 +59,7 @@ impl Overrides {
             && let Err(error) =
                 check_weights(pool, upstreams.iter().map(|upstream| self.weight_of(upstream)))
         {
-            tracing::warn!(pool = %pool.name, "the operator's weights are forgotten: {error}");
+            effects.events.push(Event::WeightsForgotten(error));
             self.0.clear();
         }
     }
@@ -67,32 +77,32 @@ impl Pool {
     /// # Errors
     /// Where the pool has no such broker, or its balancer takes no more weight.
     pub fn set_weight(&self, name: &str, weight: Option<NonZeroU32>) -> Result<(), WeightError> {
-        let mut judged = self.judged();
-        let mut list = self.members().list.clone();
-        let Some(member) = list.iter_mut().find(|member| *member.broker.name == *name) else {
-            let pool = self.name.clone();
-            return Err(UnknownBroker { name: name.to_owned(), pool }.into());
-        };
-        let before = member.weight;
-        member.weight = weight.unwrap_or(member.configured_weight);
-        let (name, now) = (member.broker.name.clone(), member.weight);
-        let config = self.config();
-        check_weights(&config, list.iter().map(|member| member.weight))?;
-        match weight {
-            Some(weight) => {
-                let instead_of = in_file(&config, &name);
-                judged.overrides.0.insert(name.clone(), Override { weight, instead_of });
+        self.change(|state, effects| {
+            let mut list = self.members().list.clone();
+            let Some(member) = list.iter_mut().find(|member| *member.broker.name == *name) else {
+                let pool = self.name.clone();
+                return Err(UnknownBroker { name: name.to_owned(), pool }.into());
+            };
+            let before = member.weight;
+            member.weight = weight.unwrap_or(member.configured_weight);
+            let (upstream, now) = (member.broker.name.clone(), member.weight);
+            let config = self.config();
+            check_weights(&config, list.iter().map(|member| member.weight))?;
+            match weight {
+                Some(weight) => {
+                    let instead_of = in_file(&config, &upstream);
+                    state.weights.0.insert(upstream.clone(), Override { weight, instead_of });
+                }
+                None => state.weights.forget(&upstream),
             }
-            None => judged.overrides.forget(&name),
-        }
-        if now != before {
-            let pool = &self.name;
-            tracing::info!(%pool, upstream = %name, weight = now, "set by the operator");
-            self.store_members(config, list);
-            self.judge(&mut judged, Instant::now());
-            self.announce(&self.moves);
-        }
-        Ok(())
+            if now != before {
+                effects.events.push(Event::WeightSet { upstream, weight: now });
+                self.store_members(config, list);
+                self.recompute(state, effects, Instant::now());
+                effects.moved = true;
+            }
+            Ok(())
+        })
     }
 }
 
@@ -141,9 +151,11 @@ mod tests {
     }
 
     fn discover(pool: &Pool, discovered: &[(&str, u32)]) {
-        let found = discovered.iter().map(|(name, weight)| upstream(name, *weight));
-        let all: Vec<_> = pool.config().upstreams.iter().cloned().chain(found).collect();
-        pool.set_members(&all, &|_| {}, Instant::now());
+        let found: Vec<_> =
+            discovered.iter().map(|(name, weight)| upstream(name, *weight)).collect();
+        let from = pool.config().discover.clone().unwrap();
+        let changes = pool.set_discovered(&from, &found, &|_| {}, Instant::now());
+        assert!(changes.unwrap().is_some());
     }
 
     #[test]
@@ -172,7 +184,7 @@ mod tests {
     fn a_weight_ends_with_another_one_in_the_file() {
         let pool = pool("rendezvous");
         let reload = |text: &str| {
-            pool.reconfigure(&config("rendezvous", text), &|_| {}, Instant::now()).unwrap();
+            pool.reconfigure(&config("rendezvous", text), &|_| {}, Instant::now());
         };
         discover(&pool, &[("b", 1)]);
         set(&pool, "a", 7).unwrap();
@@ -195,12 +207,14 @@ mod tests {
         assert!(error.contains("65538") && error.contains("65536"), "{error}");
         assert_eq!(weights(&pool), ["a 2/2", "b 1/1"]);
         set(&pool, "b", 5).unwrap();
-        let mut judged = pool.judged();
         // With one more broker there is no room for it.
+        let config = pool.config();
+        let (mut state, mut effects) = (pool.state(), Effects::default());
         for (heavy, weight) in [(65536 - 7, 5), (65536 - 6, 1)] {
             let all = [upstream("a", 2), upstream("b", 1), upstream("c", heavy)];
-            judged.overrides.check(&pool.config(), &all);
-            assert_eq!(judged.overrides.weight_of(&all[1]).get(), weight, "{heavy}");
+            state.weights.check(&config, &all, &mut effects);
+            assert_eq!(state.weights.weight_of(&all[1]).get(), weight, "{heavy}");
         }
+        assert!(matches!(effects.events[..], [Event::WeightsForgotten(_)]));
     }
 }

@@ -1,0 +1,193 @@
+use std::num::NonZeroU32;
+
+use super::*;
+use crate::config::Health;
+
+const PASSIVE: Passive = Passive {
+    failures: NonZeroU32::new(3).unwrap(),
+    window: Duration::from_secs(30),
+    eject_for: Duration::from_secs(10),
+    max_ejected_percent: 50,
+};
+
+fn check(probe: Probe) -> ActiveCheck {
+    ActiveCheck {
+        probe,
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_secs(2),
+        rise: NonZeroU32::new(2).unwrap(),
+        fall: NonZeroU32::new(3).unwrap(),
+    }
+}
+
+/// A broker that is checked, and ejected when it fails clients.
+fn state() -> HealthState {
+    HealthState::new(&health(Some(check(Probe::Tcp))))
+}
+
+fn health(active: Option<ActiveCheck>) -> Health {
+    Health { active, passive: Some(PASSIVE), fail_open_percent: None }
+}
+
+fn at(seconds: u64) -> Instant {
+    use std::sync::OnceLock;
+    static START: OnceLock<Instant> = OnceLock::new();
+    *START.get_or_init(Instant::now) + Duration::from_secs(seconds)
+}
+
+#[test]
+fn a_verdict_takes_rise_and_fall_probes_in_a_row() {
+    let check = check(Probe::Tcp);
+    let mut broker = state();
+    let probes = [
+        (false, false),
+        (false, false),
+        (true, false),
+        (false, false),
+        (false, false),
+        (false, true),
+        (false, false),
+        (true, false),
+        (false, false),
+        (true, false),
+        (true, true),
+        (true, false),
+    ];
+    for (n, (good, turned)) in probes.into_iter().enumerate() {
+        let news = if turned { News::Verdict } else { News::None };
+        assert_eq!(broker.probed(good, &check, at(0), at(0)), news, "probe {n}");
+    }
+    assert!(broker.looks_up());
+}
+
+#[test]
+fn failures_count_in_a_row_and_within_the_window() {
+    let mut broker = state();
+    assert!(!broker.failed(at(0), &PASSIVE));
+    assert!(!broker.failed(at(1), &PASSIVE));
+    assert_eq!(broker.answered(at(2)), News::Displaced);
+    assert_eq!(broker.answered(at(2)), News::None);
+    assert!(!broker.failed(at(3), &PASSIVE));
+    assert!(!broker.failed(at(4), &PASSIVE));
+    // The window of the first of them is over: this one starts anew.
+    assert!(!broker.failed(at(40), &PASSIVE));
+    assert!(!broker.failed(at(41), &PASSIVE));
+    assert!(broker.failed(at(42), &PASSIVE));
+}
+
+#[test]
+fn ejections_back_off_and_end_with_a_trial() {
+    let mut broker = state();
+    let mut now = 0;
+    for seconds in [10, 20, 40, 80, 160, 300, 300] {
+        assert_eq!(broker.eject(at(now), &PASSIVE), Duration::from_secs(seconds));
+        assert!(!broker.looks_up());
+        assert!(!broker.failed(at(now), &PASSIVE), "those that were under way do not count");
+        assert!(!broker.tick(at(now + seconds - 1), Some(&PASSIVE)));
+        now += seconds;
+        assert!(broker.tick(at(now), Some(&PASSIVE)));
+        assert_eq!(broker.circuit(), Circuit::HalfOpen);
+        assert!(broker.failed(at(now), &PASSIVE), "one failure is enough now");
+    }
+    broker.eject(at(now), &PASSIVE);
+    now += 300;
+    assert!(broker.tick(at(now), Some(&PASSIVE)));
+    assert_eq!(broker.answered(at(now)), News::Recovered);
+    assert!(broker.looks_up());
+    assert_eq!(broker.eject(at(now + 299), &PASSIVE), Duration::from_mins(5));
+    now += 299 + 300;
+    broker.tick(at(now), Some(&PASSIVE));
+    broker.answered(at(now));
+    assert_eq!(broker.eject(at(now + 301), &PASSIVE), Duration::from_secs(10));
+}
+
+/// A probe that the broker answers is as good as a client, but for one that only connects.
+#[test]
+fn probes_end_an_ejection_and_tell_of_displaced_clients() {
+    let mqtt = Probe::Mqtt { username: None, password: None, expect: vec![0] };
+    for (probe, last) in
+        [(mqtt, [News::Recovered, News::Displaced]), (Probe::Tcp, [News::None; 2])]
+    {
+        let check = check(probe);
+        let mut broker = state();
+        broker.eject(at(0), &PASSIVE);
+        assert_eq!(broker.probed(true, &check, at(9), at(9)), News::None);
+        broker.tick(at(10), Some(&PASSIVE));
+        assert_eq!(broker.probed(true, &check, at(11), at(11)), News::None);
+        assert_eq!(broker.probed(false, &check, at(12), at(12)), News::None);
+        assert_eq!(broker.probed(true, &check, at(13), at(13)), News::None);
+        assert_eq!(broker.probed(true, &check, at(14), at(14)), last[0]);
+        let mut broker = state();
+        broker.failed(at(0), &PASSIVE);
+        assert_eq!(broker.probed(true, &check, at(1), at(1)), last[1]);
+        assert_eq!(broker.probed(true, &check, at(2), at(2)), News::None);
+        // The failure still counts: what a probe meets with is not what a client meets with.
+        broker.failed(at(3), &PASSIVE);
+        assert!(broker.failed(at(4), &PASSIVE));
+    }
+}
+
+#[test]
+fn what_is_not_configured_any_more_is_forgotten() {
+    let http = |port| Probe::Http { port, path: "/".into(), expect: vec![200], login: None };
+    let before = health(Some(check(http(80))));
+    let down = || {
+        let mut broker = HealthState::new(&before);
+        let check = before.active.clone().unwrap();
+        broker.state = State::Draining;
+        let news = [(); 3].map(|()| broker.probed(false, &check, at(0), at(0)));
+        assert_eq!(news, [News::None, News::None, News::Verdict]);
+        broker.eject(at(1), &PASSIVE);
+        broker
+    };
+    let after = |after: &Health| {
+        let mut broker = down();
+        broker.follow(&before, after);
+        assert_eq!(broker.state, State::Draining);
+        (broker.is_checked_down(), broker.is_ejected())
+    };
+    assert_eq!(after(&before), (true, true));
+    let slower = ActiveCheck { interval: Duration::from_secs(60), ..check(http(80)) };
+    assert_eq!(after(&health(Some(slower))), (true, true));
+    assert_eq!(after(&health(Some(check(http(8080))))), (false, true));
+    assert_eq!(after(&health(None)), (false, true));
+    assert_eq!(after(&Health { passive: None, ..before.clone() }), (true, false));
+    let mut broker = down();
+    broker.forget(&before);
+    assert_eq!((broker.state, broker.looks_up()), (State::Draining, true));
+}
+
+#[test]
+fn an_ejection_lasts_as_long_as_the_configuration_says_now() {
+    let mut broker = state();
+    broker.eject(at(0), &PASSIVE);
+    let shorter = Passive { eject_for: Duration::from_secs(4), ..PASSIVE };
+    assert!(!broker.tick(at(3), Some(&shorter)));
+    assert!(broker.tick(at(4), Some(&shorter)));
+}
+
+#[test]
+fn checks_that_turn_from_down_to_up_end_an_ejection() {
+    let check = check(Probe::Tcp);
+    let mut broker = state();
+    broker.eject(at(0), &PASSIVE);
+    let verdicts: Vec<_> = [false, false, false, true, true]
+        .into_iter()
+        .map(|good| broker.probed(good, &check, at(1), at(1)) == News::Verdict)
+        .collect();
+    assert_eq!(verdicts, [false, false, true, false, true]);
+    assert!(broker.looks_up());
+    // The next one that follows lasts longer all the same.
+    assert_eq!(broker.eject(at(5), &PASSIVE), Duration::from_secs(20));
+}
+
+#[test]
+fn a_good_probe_counts_for_what_came_before_it_began() {
+    let check = check(Probe::Tcp);
+    let mut broker = state();
+    assert_eq!(broker.well_since(), None);
+    broker.probed(true, &check, at(3), at(5));
+    assert_eq!(broker.well_since(), Some(at(3)));
+    broker.probed(false, &check, at(6), at(7));
+    assert_eq!(broker.well_since(), None);
+}

@@ -23,8 +23,6 @@ pub struct Snapshot {
     pub entrances: Vec<Entrance>,
     /// Pools that the configuration had before, for as long as sessions are there.
     retired: Vec<Weak<Pool>>,
-    /// Listeners that it had before; those whose connections may be there.
-    pub closed: Vec<Entrance>,
 }
 
 /// A listener: how clients come in there, and where to.
@@ -69,7 +67,6 @@ impl Snapshot {
             config: config.clone(),
             pools,
             retired: Vec::new(),
-            closed: Vec::new(),
         }
     }
 
@@ -85,16 +82,7 @@ impl Snapshot {
         let next = Self::first(config, pools, places, metrics);
         let is_gone = |pool: &Arc<Pool>| !next.pools.iter().any(|other| Arc::ptr_eq(other, pool));
         let retired = self.all_pools().filter(is_gone).map(|pool| Arc::downgrade(&pool));
-        let closed = self.closed.iter().filter(|closed| !closed.is_deserted());
-        let closed = self.entrances.iter().chain(closed);
-        let is_closed =
-            |entrance: &&Entrance| !next.entrances.iter().any(|other| other.name == entrance.name);
-        Self {
-            generation: self.generation + 1,
-            retired: retired.collect(),
-            closed: closed.filter(is_closed).cloned().collect(),
-            ..next
-        }
+        Self { generation: self.generation + 1, retired: retired.collect(), ..next }
     }
 
     /// All pools, those included that only have sessions left.
@@ -105,13 +93,6 @@ impl Snapshot {
     /// The pool of that name, also if it only has sessions left.
     pub fn pool(&self, name: &str) -> Option<Arc<Pool>> {
         self.all_pools().find(|pool| *pool.name == *name)
-    }
-}
-
-impl Entrance {
-    /// Whether no connection of it is left.
-    pub fn is_deserted(&self) -> bool {
-        self.metrics.connections_active.get() == 0
     }
 }
 

@@ -78,7 +78,7 @@ impl Control {
                     }
                 }
                 _ = upgrade.recv() => tracing::warn!("SIGUSR2: upgrade is not available yet"),
-                _ = tidy.tick() => self.proxy.tidy(),
+                _ = tidy.tick() => self.proxy.gate.forget_idle_addresses(),
                 _ = look.tick() => certificates::look(&self.proxy.current.load().config),
                 _ = self.workers_ended.recv() => {
                     tracing::error!("a worker has failed; stopping");

@@ -65,12 +65,8 @@ impl Proxy {
         let sockets = listeners.adopt(bound);
         let snapshot = Arc::new(Snapshot::first(config, pools, listeners.places(), metrics));
         let owners = Arc::new(Owners::new(config.runtime.workers.get(), bell.clone()));
-        let shared = Shared {
-            gate: gate.clone(),
-            metrics: metrics.clone(),
-            owners: owners.clone(),
-            bell,
-        };
+        let shared =
+            Shared { gate: gate.clone(), metrics: metrics.clone(), owners: owners.clone(), bell };
         // Apart from those of an earlier run and of other proxies, most likely.
         let run = u64::from(fastrand::u16(..)) << 48;
         let mut workers = Vec::new();
@@ -102,15 +98,6 @@ impl Proxy {
             descriptors,
             _tasks: tasks,
         })
-    }
-
-    /// Forgets what has no sessions left since the configuration had it last.
-    pub(super) fn tidy(&self) {
-        self.gate.forget_idle_addresses();
-        let snapshot = self.current.load();
-        for closed in snapshot.closed.iter().filter(|closed| closed.is_deserted()) {
-            self.metrics.forget_listener(&closed.name);
-        }
     }
 }
 

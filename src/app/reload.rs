@@ -107,8 +107,6 @@ impl Proxy {
         adopting: &Adopting,
     ) -> Vec<String> {
         let Plan { config, logs, bound } = plan;
-        // What has been deserted since the last reload is known to the next snapshot no more.
-        self.tidy();
         let mut changes = of_all_but_pools(&before.config, &config);
         self.logs.commit(logs);
         let [could, can] =

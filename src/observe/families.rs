@@ -7,6 +7,8 @@ use prometheus::{
     core::{Collector, MetricVec, MetricVecBuilder},
 };
 
+use super::registrations::Subject;
+
 /// Seconds. The handshake and the CONNACK: half a millisecond on a LAN, to the 10 s that the
 /// deadlines allow by default.
 pub(super) const HANDSHAKE_BUCKETS: &[f64] =
@@ -61,17 +63,14 @@ pub(super) fn made<T>(family: prometheus::Result<T>) -> T {
     family.expect("every metric has a valid name, labels and buckets")
 }
 
-/// Takes the samples out of a family whose labels `is_gone` says so of.
-pub(super) fn forget<T: MetricVecBuilder>(
-    family: &MetricVec<T>,
-    is_gone: &dyn Fn(&HashMap<&str, &str>) -> bool,
-) {
+/// Removes the samples of subjects that have gone from a family.
+pub(super) fn forget<T: MetricVecBuilder>(family: &MetricVec<T>, gone: &[Subject]) {
     for collected in family.collect() {
         for metric in collected.get_metric() {
-            let labels: HashMap<_, _> =
-                metric.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
-            if is_gone(&labels) {
-                // Only one that is gone already could not be removed.
+            if gone.iter().any(|subject| subject.is_of(metric)) {
+                let labels: HashMap<_, _> =
+                    metric.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
+                // It fails only where the sample has been removed already.
                 let _ = family.remove(&labels);
             }
         }

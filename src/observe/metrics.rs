@@ -1,8 +1,6 @@
 //! The Prometheus metrics, in a registry of their own.
 
-use std::time::SystemTime;
-
-use std::collections::{HashMap, HashSet};
+use std::{sync::Arc, time::SystemTime};
 
 use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
@@ -13,6 +11,7 @@ use time::OffsetDateTime;
 use super::{
     entry::{EndBy, EndCause, EndPhase, RouteKind, named},
     families::{Families, HANDSHAKE_BUCKETS, forget, made},
+    registrations::{Registration, Registrations, Subject},
     upstream_metrics::{UpstreamFamilies, UpstreamMetrics},
 };
 use crate::config::CertificateFile;
@@ -36,6 +35,7 @@ named! {
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
+    registrations: Registrations,
     connections: IntCounterVec,
     connections_active: IntGaugeVec,
     sessions: IntCounterVec,
@@ -167,13 +167,15 @@ impl Metrics {
             reloaded,
             last_reload,
             registry: family.0,
+            registrations: Registrations::default(),
         }
     }
 
-    /// The counters of one listener, looked up once.
+    /// The metrics of one listener, shown for as long as they, or others of that name, are held.
     pub fn listener(&self, listener: &str) -> ListenerMetrics {
         let of = &[listener];
         ListenerMetrics {
+            _held: self.hold(Subject::Listener(listener.into())),
             connections_total: self.connections.with_label_values(of),
             connections_active: self.connections_active.with_label_values(of),
             sessions_by_version: ["3", "4", "5"]
@@ -182,9 +184,10 @@ impl Metrics {
         }
     }
 
-    /// The counters of one pool, looked up once.
+    /// The metrics of one pool, likewise.
     pub fn pool(&self, pool: &str) -> PoolMetrics {
         PoolMetrics {
+            _held: self.hold(Subject::Pool(pool.into())),
             routes: RouteKind::ALL
                 .iter()
                 .map(|route| self.routes.with_label_values(&[pool, route.as_str()]))
@@ -197,38 +200,35 @@ impl Metrics {
         }
     }
 
-    /// The counters of one broker of a pool, looked up once.
+    /// The metrics of one broker of a pool, likewise.
     pub fn upstream(&self, pool: &str, upstream: &str) -> UpstreamMetrics {
-        self.upstreams.of(pool, upstream)
+        let held = self.hold(Subject::Upstream(pool.into(), upstream.into()));
+        self.upstreams.of(pool, upstream, held)
     }
 
-    /// Takes the counters of brokers that are gone for good out of what is told, so that brokers
-    /// that come and go do not pile up there.
-    pub fn forget_upstreams(&self, pool: &str, upstreams: &HashSet<&str>) {
-        self.upstreams.forget(&|labels| {
-            let upstream = labels.get("upstream");
-            labels.get("pool") == Some(&pool) && upstream.is_some_and(|it| upstreams.contains(it))
-        });
+    fn hold(&self, subject: Subject) -> Arc<Registration> {
+        let held = self.registrations.hold(subject);
+        self.forget_the_oldest();
+        held
     }
 
-    /// The same for a whole pool.
-    pub fn forget_pool(&self, pool: &str) {
-        let of_pool = |labels: &HashMap<&str, &str>| labels.get("pool") == Some(&pool);
-        self.upstreams.forget(&of_pool);
-        for family in [&self.routes, &self.discovery_lookups, &self.discovery_changes] {
-            forget(family, &of_pool);
+    /// Removes the samples of those that have been gone for so long that they are not remembered.
+    fn forget_the_oldest(&self) {
+        let gone = &*self.registrations.take_forgotten();
+        if gone.is_empty() {
+            return;
         }
-        forget(&self.pool_failing_open, &of_pool);
-        forget(&self.pool_down_held, &of_pool);
-    }
-
-    /// The same for a listener that has no connection left.
-    pub fn forget_listener(&self, listener: &str) {
-        let of_listener = |labels: &HashMap<&str, &str>| labels.get("listener") == Some(&listener);
-        forget(&self.connections, &of_listener);
-        forget(&self.sessions, &of_listener);
-        forget(&self.connections_active, &of_listener);
-        forget(&self.handshake, &of_listener);
+        self.upstreams.forget(gone);
+        for family in [&self.routes, &self.discovery_lookups, &self.discovery_changes] {
+            forget(family, gone);
+        }
+        for family in [&self.connections, &self.sessions] {
+            forget(family, gone);
+        }
+        for family in [&self.pool_failing_open, &self.pool_down_held, &self.connections_active] {
+            forget(family, gone);
+        }
+        forget(&self.handshake, gone);
     }
 
     /// Counts the end of a connection.
@@ -285,8 +285,12 @@ impl Metrics {
 
     /// Everything, in Prometheus' text format 0.0.4.
     pub fn render(&self) -> String {
+        self.forget_the_oldest();
+        let mut families = self.registry.gather();
+        self.registrations.keep_held(&mut families);
+        families.retain(|family| !family.get_metric().is_empty());
         let mut text = String::new();
-        if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
+        if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text) {
             // Only a family without a sample can fail here, and the registry leaves those out.
             tracing::error!(%error, "metrics cannot be written");
         }
@@ -308,6 +312,7 @@ fn now() -> i64 {
 /// One listener's metrics.
 #[derive(Clone)]
 pub struct ListenerMetrics {
+    _held: Arc<Registration>,
     pub connections_total: IntCounter,
     pub connections_active: IntGauge,
     pub handshake_seconds: Histogram,
@@ -327,6 +332,7 @@ impl ListenerMetrics {
 /// One pool's metrics.
 #[derive(Clone, Debug)]
 pub struct PoolMetrics {
+    _held: Arc<Registration>,
     routes: Box<[IntCounter]>,
     /// 1 while the verdicts on the brokers are distrusted.
     pub failing_open: IntGauge,

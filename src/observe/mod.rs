@@ -10,6 +10,7 @@ mod metrics;
 mod output;
 mod program_log;
 mod readings;
+mod registrations;
 mod sink;
 mod sink_buffer;
 mod syslog;

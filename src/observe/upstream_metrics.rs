@@ -1,12 +1,13 @@
 //! The metrics of brokers, which come and go.
 
-use std::{collections::HashMap, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::{
     entry::named,
     families::{Families, HANDSHAKE_BUCKETS, forget},
+    registrations::{Registration, Subject},
 };
 
 named! {
@@ -29,6 +30,7 @@ named! {
 /// One broker's metrics.
 #[derive(Clone, Debug)]
 pub struct UpstreamMetrics {
+    _held: Arc<Registration>,
     pub connect_seconds: Histogram,
     pub connack_seconds: Histogram,
     pub sessions_active: IntGauge,
@@ -182,9 +184,15 @@ impl UpstreamFamilies {
     }
 
     /// The counters of one broker, looked up once.
-    pub(super) fn of(&self, pool: &str, upstream: &str) -> UpstreamMetrics {
+    pub(super) fn of(
+        &self,
+        pool: &str,
+        upstream: &str,
+        held: Arc<Registration>,
+    ) -> UpstreamMetrics {
         let of = &[pool, upstream];
         UpstreamMetrics {
+            _held: held,
             connect_seconds: self.connect.with_label_values(of),
             connack_seconds: self.connack.with_label_values(of),
             sessions_active: self.sessions_active.with_label_values(of),
@@ -208,20 +216,20 @@ impl UpstreamFamilies {
         }
     }
 
-    /// Takes the samples out whose labels `is_gone` says so of.
-    pub(super) fn forget(&self, is_gone: &dyn Fn(&HashMap<&str, &str>) -> bool) {
+    /// Removes the samples of subjects that have gone.
+    pub(super) fn forget(&self, gone: &[Subject]) {
         for family in [&self.connacks, &self.tries, &self.ejections] {
-            forget(family, is_gone);
+            forget(family, gone);
         }
         for family in [&self.health_checks, &self.bytes] {
-            forget(family, is_gone);
+            forget(family, gone);
         }
         for family in [&self.sessions_active, &self.up, &self.ports_active, &self.admission_waiting]
         {
-            forget(family, is_gone);
+            forget(family, gone);
         }
         for family in [&self.connect, &self.connack, &self.admission_wait] {
-            forget(family, is_gone);
+            forget(family, gone);
         }
     }
 }

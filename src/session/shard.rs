@@ -124,7 +124,8 @@ impl Shard {
             same.cloned().unwrap_or_else(|| Rc::new(PoolView::new(pool)))
         };
         let now: Vec<_> = pools.iter().map(view).collect();
-        let all = now.iter().chain(known.iter().filter(|it| !now.iter().any(|n| Rc::ptr_eq(n, it))));
+        let all =
+            now.iter().chain(known.iter().filter(|it| !now.iter().any(|n| Rc::ptr_eq(n, it))));
         let all = all.map(Rc::downgrade).collect();
         self.views.replace(all);
         self.pools.replace(now);

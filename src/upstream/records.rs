@@ -140,11 +140,7 @@ mod tests {
     }
 
     /// All brokers of a pool with these of its own.
-    fn behind(
-        found: Found,
-        algorithm: &str,
-        names: &[&str],
-    ) -> Result<Vec<Upstream>, TooHeavy> {
+    fn behind(found: Found, algorithm: &str, names: &[&str]) -> Result<Vec<Upstream>, TooHeavy> {
         with_discovered(&pool(algorithm, names), found.upstreams.into_iter())
     }
 
@@ -246,8 +242,7 @@ mod tests {
         let services = |weight| vec![service(0, weight, "a.x", 1), service(0, 32768, "b.x", 1)];
         assert!(behind(of_services(services(32768)), "ketama", &[]).is_ok());
         assert!(behind(of_services(services(32768)), "ketama", &["static"]).is_err());
-        let TooHeavy(weight) =
-            behind(of_services(services(32769)), "ketama", &[]).unwrap_err();
+        let TooHeavy(weight) = behind(of_services(services(32769)), "ketama", &[]).unwrap_err();
         assert_eq!(weight, KETAMA_MAX_TOTAL_WEIGHT + 1);
         assert!(behind(of_services(services(32769)), "maglev", &[]).is_ok());
     }

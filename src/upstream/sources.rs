@@ -114,7 +114,8 @@ impl Sources {
         let configured = self.of_family(to).iter().filter(|source| source.address.is_some());
         let (elsewhere, full): (Vec<_>, Vec<_>) =
             configured.partition(|source| source.is_elsewhere.load(Ordering::Relaxed));
-        let list = |sources: Vec<&Arc<Source>>| sources.iter().filter_map(|one| one.address).collect();
+        let list =
+            |sources: Vec<&Arc<Source>>| sources.iter().filter_map(|one| one.address).collect();
         DialError::NoPort(Box::new(NoPort {
             pool: self.pool.clone(),
             to,

@@ -1,16 +1,18 @@
 //! Every family, as Prometheus sees it.
 
 use std::{
-    collections::BTreeSet,
     io::Write,
     process::{Command, Stdio},
     time::{Duration, SystemTime},
 };
 
+use prometheus::core::Collector;
+
 use crate::{
     config::CertificateFile,
     observe::{
-        AcceptError, EndBy, EndCause, EndPhase, Metrics, RouteKind, TryOutcome, UpstreamMetrics,
+        AcceptError, EndBy, EndCause, EndPhase, ListenerMetrics, Metrics, PoolMetrics, RouteKind,
+        TryOutcome, UpstreamMetrics,
     },
 };
 
@@ -40,8 +42,14 @@ fn certificate(path: &str) -> CertificateFile {
     CertificateFile { path: path.into(), not_before: 1, not_after: 4_102_444_800 }
 }
 
-/// A registry in which every family has a sample.
+/// A registry in which every family has a sample, of what is never let go.
 fn touched() -> Metrics {
+    let (metrics, upstream, pool, listener) = touched_parts();
+    std::mem::forget((upstream, pool, listener));
+    metrics
+}
+
+fn touched_parts() -> (Metrics, UpstreamMetrics, PoolMetrics, ListenerMetrics) {
     let metrics = Metrics::new();
     let listener = metrics.listener("mqtt");
     listener.connections_total.inc();
@@ -50,7 +58,8 @@ fn touched() -> Metrics {
     for version in [3, 4, 4, 5, 5, 5, 0, 2, 6, 255] {
         listener.count_session(version);
     }
-    touch(&metrics.upstream("brokers", "broker-1"));
+    let upstream = metrics.upstream("brokers", "broker-1");
+    touch(&upstream);
     let pool = metrics.pool("brokers");
     pool.failing_open.set(1);
     pool.count_lookup("empty");
@@ -66,7 +75,7 @@ fn touched() -> Metrics {
     metrics.set_connections_limit(1000);
     metrics.access_log_dropped().inc_by(7);
     metrics.set_certificates([("listener", "mqtts", &certificate("/etc/c.pem"))].into_iter());
-    metrics
+    (metrics, upstream, pool, listener)
 }
 
 #[test]
@@ -168,32 +177,72 @@ fn samples(metrics: &Metrics) -> Vec<String> {
 
 /// Nothing of a broker that is gone for good is told any more, and nothing of others is lost.
 #[test]
-fn a_forgotten_broker_leaves_nothing_behind() {
-    let metrics = touched();
+fn what_nobody_holds_is_not_shown_and_goes_on_when_it_returns() {
+    let (metrics, upstream, pool, listener) = touched_parts();
     // Alike in one of the two names, or in a part of one.
-    for (pool, upstream) in [("brokers", "broker-10"), ("brokers-2", "broker-1")] {
-        touch(&metrics.upstream(pool, upstream));
-    }
-    let (of_it, others): (Vec<_>, Vec<_>) = samples(&metrics).into_iter().partition(|sample| {
+    let alike = [("brokers", "broker-10"), ("brokers-2", "broker-1")];
+    let alike = alike.map(|(pool, name)| metrics.upstream(pool, name));
+    alike.iter().for_each(touch);
+    let before = samples(&metrics);
+    let others = |is_gone: &dyn Fn(&str) -> bool| -> Vec<_> {
+        before.iter().filter(|sample| !is_gone(sample)).cloned().collect()
+    };
+    let of_upstream = |sample: &str| {
         sample.contains(r#"pool="brokers""#) && sample.contains(r#"upstream="broker-1""#)
+    };
+    let of_pool = |sample: &str| {
+        of_upstream(sample) || sample.contains(r#"pool="brokers""#) && !sample.contains("upstream=")
+    };
+    let of_listener = |sample: &str| of_pool(sample) || sample.contains(r#"listener="mqtt""#);
+    let (again, clone) = (metrics.upstream("brokers", "broker-1"), upstream.clone());
+    drop(upstream);
+    drop(clone);
+    assert!(samples(&metrics) == before, "it is held under the same name");
+    drop(again);
+    assert!(samples(&metrics) == others(&of_upstream));
+    drop(pool);
+    assert!(samples(&metrics) == others(&of_pool));
+    drop(listener);
+    assert!(samples(&metrics) == others(&of_listener));
+
+    let _held = (
+        metrics.upstream("brokers", "broker-1"),
+        metrics.pool("brokers"),
+        metrics.listener("mqtt"),
+    );
+    assert!(samples(&metrics) == before, "counters and histograms go on");
+}
+
+/// Names that come and go do not pile up.
+#[test]
+fn those_gone_for_long_are_forgotten() {
+    let metrics = Metrics::new();
+    let count = |name: &str| metrics.upstream("p", name).bytes_in.inc();
+    count("first");
+    (0..1000).for_each(|n| count(&format!("b{n}")));
+    let first = metrics.upstream("p", "first");
+    assert_eq!((first.bytes_in.get(), metrics.upstream("p", "b1").bytes_in.get()), (0, 1));
+    drop(first);
+    (0..5000).for_each(|n| count(&format!("c{n}")));
+    // Those that have gone, and the last one that had to.
+    let children = metrics.upstreams.connacks.collect()[0].get_metric().len();
+    assert!(children <= 2 * 1002, "{children}");
+    assert!(!samples(&metrics).iter().any(|sample| sample.contains(r#"pool="p""#)));
+}
+
+/// One thread lets go while another takes hold: who holds one is shown.
+#[test]
+fn letting_go_and_taking_hold_may_meet() {
+    let metrics = Metrics::new();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| (0..2000).for_each(|_| metrics.upstream("p", "b").bytes_in.inc()));
+        }
     });
-    let names: BTreeSet<_> = of_it.iter().filter_map(|sample| sample.split('{').next()).collect();
-    // Eight families of counters and gauges, and three of histograms, each of which has three names.
-    assert_eq!(names.len(), 8 + 3 * 3, "{names:?}");
-
-    metrics.forget_upstreams("brokers", &["broker-1"].into());
-    let left = samples(&metrics);
-    assert!(left == others, "{left:#?}");
-
-    // One that is not there, or no longer, is nothing to forget.
-    metrics.forget_upstreams("brokers", &["broker-1"].into());
-    metrics.forget_upstreams("nobody", &["nothing"].into());
-    assert!(samples(&metrics) == left);
-
-    // Should it come back after all, it begins anew.
-    metrics.upstream("brokers", "broker-1").bytes_in.inc();
-    let sample = r#"mqtt_lb_bytes_total{direction="in",pool="brokers",upstream="broker-1"} 1"#;
-    assert!(samples(&metrics).iter().any(|line| line == sample));
+    assert!(!samples(&metrics).iter().any(|sample| sample.contains(r#"pool="p""#)));
+    let held = metrics.upstream("p", "b");
+    assert_eq!(held.bytes_in.get(), 6000);
+    assert!(samples(&metrics).iter().any(|sample| sample.ends_with(" 6000")));
 }
 
 /// After a renewal there is nothing left of those that were.
@@ -218,13 +267,14 @@ fn certificates_replace_those_before() {
 
 /// Labels are compared as they are, not as they are written.
 #[test]
-fn names_that_are_escaped_are_forgotten_too() {
+fn names_that_are_escaped_vanish_too() {
     let metrics = Metrics::new();
     let before = samples(&metrics);
     let (pool, upstream) = (r"kü\che", "b\"1\n#2");
-    touch(&metrics.upstream(pool, upstream));
+    let held = metrics.upstream(pool, upstream);
+    touch(&held);
     assert!(samples(&metrics).len() > before.len());
-    metrics.forget_upstreams(pool, &[upstream].into());
+    drop(held);
     assert_eq!(samples(&metrics), before);
 }
 

@@ -228,7 +228,8 @@ mod tests {
 
     fn running(config: &config::Pool) -> Arc<Pool> {
         let pool = Arc::new(Pool::new(config, &Metrics::new(), Arc::default()));
-        let resolver = watch::Sender::new(Arc::new(Resolver::new(&config::Dns { servers: Vec::new() })));
+        let resolver =
+            watch::Sender::new(Arc::new(Resolver::new(&config::Dns { servers: Vec::new() })));
         pool.start(&resolver.subscribe(), &mpsc::channel(1).0);
         pool
     }
@@ -301,7 +302,8 @@ mod tests {
         check.probe = Probe::Http { port: 80, path: "/".into(), expect: vec![200], login: None };
         let config = pool(&[("b", "unix:/run/broker.sock".to_owned())]);
         let pool = Pool::new(&config, &Metrics::new(), Arc::default());
-        let outcome = probe(&check, &pool.members().list[0].broker.endpoint(), Way::default(), "").await;
+        let outcome =
+            probe(&check, &pool.members().list[0].broker.endpoint(), Way::default(), "").await;
         assert!(matches!(outcome, Err(Failure::NoPort)));
     }
 }

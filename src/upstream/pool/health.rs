@@ -221,8 +221,8 @@ impl Pool {
         let bad = state.ready().filter(|health| !health.looks_up()).count();
         let is_shared = |percent: NonZeroU32| bad > 0 && is_shared(bad, count, percent.get());
         let failing_open = health.fail_open_percent.is_some_and(is_shared);
+        self.metrics.failing_open.set(failing_open.into());
         if self.failing_open.swap(failing_open, Ordering::Relaxed) != failing_open {
-            self.metrics.failing_open.set(failing_open.into());
             effects.events.push(if failing_open {
                 Event::FailingOpen { bad, count }
             } else {
@@ -271,9 +271,8 @@ impl PoolState {
         let since = self.called_home.map(|at| now.saturating_duration_since(at));
         let due = |pause: Duration| since.is_none_or(|since| since >= pause);
         let awaits_trial = || self.health.values().any(HealthState::awaits_trial);
-        let calls = trial
-            || self.displaced && due(CALL_INTERVAL)
-            || due(TRIAL_INTERVAL) && awaits_trial();
+        let calls =
+            trial || self.displaced && due(CALL_INTERVAL) || due(TRIAL_INTERVAL) && awaits_trial();
         if calls {
             self.displaced = false;
             self.called_home = Some(now);

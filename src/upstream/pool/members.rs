@@ -76,8 +76,7 @@ impl Pool {
             let before = self.members();
             let is_same = *before.config == *config;
             let config = if is_same { before.config.clone() } else { Arc::new(config.clone()) };
-            let changes =
-                self.replace_members(state, effects, &config, &upstreams, prepare, now);
+            let changes = self.replace_members(state, effects, &config, &upstreams, prepare, now);
             let by_dns_alone = before.config.upstreams.len();
             for (at, Member { broker, .. }) in before.list.iter().enumerate() {
                 let was_configured = at < by_dns_alone || config.discover.is_none();

@@ -33,13 +33,13 @@ use crate::{
 use effects::Effects;
 pub use forecast::{Forecast, NoKey};
 pub use health::{Probed, UnknownBroker};
-pub use members::{Changes, Member, Members, router};
 pub(super) use members::with_discovered;
+pub use members::{Changes, Member, Members, router};
 pub use overview::{Overview, Status};
 pub use tasks::Pending;
 pub(super) use tasks::{Followed, Gone};
-use weights::Weights;
 pub use weights::WeightError;
+use weights::Weights;
 
 /// Sessions a second that leave brokers which are down or removed, where the pool has no
 /// `rebalance`.

@@ -39,11 +39,7 @@ pub(in crate::upstream) struct Gone;
 
 impl Pool {
     /// Starts its tasks; called once. `resolver` is the one to ask, now and later.
-    pub fn start(
-        self: &Arc<Self>,
-        resolver: &watch::Receiver<Arc<Resolver>>,
-        pending: &Pending,
-    ) {
+    pub fn start(self: &Arc<Self>, resolver: &watch::Receiver<Arc<Resolver>>, pending: &Pending) {
         let pool = Followed { pool: Arc::downgrade(self), changes: self.changed.subscribe() };
         tokio::spawn(tick(pool.clone()));
         tokio::spawn(release(pool.clone(), self.queued.clone()));

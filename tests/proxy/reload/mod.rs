@@ -4,6 +4,7 @@ mod listeners;
 mod logs;
 mod many;
 mod refused;
+mod remembered;
 mod removed;
 
 use std::{collections::HashMap, fs};

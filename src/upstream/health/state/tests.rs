@@ -105,8 +105,7 @@ fn ejections_back_off_and_end_with_a_trial() {
 #[test]
 fn probes_end_an_ejection_and_tell_of_displaced_clients() {
     let mqtt = Probe::Mqtt { username: None, password: None, expect: vec![0] };
-    for (probe, last) in
-        [(mqtt, [News::Recovered, News::Displaced]), (Probe::Tcp, [News::None; 2])]
+    for (probe, last) in [(mqtt, [News::Recovered, News::Displaced]), (Probe::Tcp, [News::None; 2])]
     {
         let check = check(probe);
         let mut broker = state();

@@ -219,7 +219,7 @@ fn those_gone_for_long_are_forgotten() {
     let metrics = Metrics::new();
     let count = |name: &str| metrics.upstream("p", name).bytes_in.inc();
     count("first");
-    (0..1000).for_each(|n| count(&format!("b{n}")));
+    (0..1001).for_each(|n| count(&format!("b{n}")));
     let first = metrics.upstream("p", "first");
     assert_eq!((first.bytes_in.get(), metrics.upstream("p", "b1").bytes_in.get()), (0, 1));
     drop(first);

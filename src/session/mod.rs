@@ -14,6 +14,7 @@ mod live;
 mod owners;
 mod parting;
 mod proxy_header;
+mod queue;
 mod rebalance;
 mod record;
 mod reject;

@@ -33,6 +33,7 @@ mod proxy_header;
 mod proxy_protocol_in;
 mod proxy_protocol_out;
 mod proxy_protocol_tls;
+mod queue;
 mod records;
 mod reload;
 mod retry;

@@ -70,7 +70,9 @@ fn tenants_with_one_client_id() {
     let taken = wait_taken_over(&proxy, 1);
     assert_eq!(end(&taken[0]), "proxy/relay/taken_over");
     assert_eq!((&taken[0]["username"], &taken[0]["upstream"]), (&(*moving).into(), &"b2".into()));
-    there.values_mut().for_each(|client| client.echo(PING));
+    for client in there.values_mut() {
+        client.echo(PING);
+    }
     moved.echo(PING);
     // What counts is the key that the pool has when a client comes: by the ID alone, they are all one.
     fs::write(proxy.config_file(), config.text()).unwrap();
@@ -115,7 +117,9 @@ fn tenants_by_sni() {
     let (mut second, mut third) = (open(&names[0]), open(&names[0]));
     let taken = wait_taken_over(&proxy, 2);
     assert!(taken.iter().all(|line| line["sni"] == names[0]), "{taken:?}");
-    first[1..].iter_mut().for_each(|client| client.echo(PING));
+    for client in &mut first[1..] {
+        client.echo(PING);
+    }
     let _ = second.rest();
     third.echo(PING);
 }
@@ -208,7 +212,9 @@ fn bursts_of_one_client() {
         let count = [2, 4, 7, 12][burst % 4];
         let version = if burst % 2 == 0 { 4 } else { 5 };
         let mut clients: Vec<_> = (0..count).map(|_| Client::open(proxy.address())).collect();
-        clients.iter_mut().for_each(|client| client.send(&connect(version, &id)));
+        for client in &mut clients {
+            client.send(&connect(version, &id));
+        }
         wait_for(&format!("all but one of {count} sessions of {id} to end"), || {
             clients.retain_mut(|client| !has_ended(client));
             (clients.len() <= 1).then_some(())

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     broker::Broker,
-    client::{CONNACK_V3, Client, connect, publish},
+    client::{CONNACK_V3, Client, Connect, connect, publish},
     config::Config,
     harness::{PATIENCE, Proxy, end, is_end, wait_for},
     tls_client::{Pki, TlsClient},
@@ -61,7 +61,7 @@ impl Crowd<'_> {
 
     /// One of each, which has said `first`.
     fn members(&self, first: impl Fn(&str) -> Vec<u8>) -> Vec<(&'static str, Member)> {
-        let tcp = |listener| TcpStream::connect(self.proxy.address_of(listener)).unwrap();
+        let tcp = |listener| Client::open(self.proxy.address_of(listener)).stream;
         let tls = |listener| Box::new(self.pki.client().open(self.proxy.address_of(listener)));
         let mut ws = Client::on(tcp("ws"));
         ws.send(REQUEST.as_bytes());
@@ -70,6 +70,7 @@ impl Crowd<'_> {
         wss.send(REQUEST.as_bytes());
         wss.expect(SWITCHED.as_bytes());
         let unix = UnixStream::connect(self.proxy.path("mqtt.sock")).unwrap();
+        unix.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut members = vec![
             ("tcp", Member::Tcp(tcp("tcp"))),
             ("unix", Member::Unix(unix)),
@@ -110,18 +111,9 @@ impl Member {
     fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         let _ = match self {
-            Self::Tcp(stream) | Self::WebSocket(stream) => {
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                stream.read_to_end(&mut rest)
-            }
-            Self::Unix(stream) => {
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                stream.read_to_end(&mut rest)
-            }
-            Self::Tls(tls) | Self::Wss(tls) => {
-                rest = tls.rest().0;
-                Ok(0)
-            }
+            Self::Tcp(stream) | Self::WebSocket(stream) => stream.read_to_end(&mut rest),
+            Self::Unix(stream) => stream.read_to_end(&mut rest),
+            Self::Tls(tls) | Self::Wss(tls) => return tls.rest().0,
         };
         rest
     }
@@ -154,13 +146,15 @@ fn those_who_have_gone_are_not_in_it() {
     wait_queue(&proxy, gone as f64 - 10.0);
     let mut patient = Client::open(tcp);
     patient.send(&connect(4, "patient"));
-    finishing.iter_mut().for_each(|(_, member)| member.finish());
+    for (_, member) in &mut finishing {
+        member.finish();
+    }
     drop(closing);
     // Forty tokens later it would have its turn anyway.
     patient.expect(CONNACK_V3);
     let is_gone = |line: &Value| line["client_id"].as_str().is_some_and(|id| id.contains("gone"));
     let ends = wait_for("their ends", || {
-        let ends: Vec<_> = proxy.log().into_iter().filter(|line| is_end(line)).collect();
+        let ends: Vec<_> = proxy.log().into_iter().filter(is_end).collect();
         (ends.iter().filter(|line| is_gone(line)).count() == gone).then_some(ends)
     });
     let left: Vec<_> = ends.iter().filter(|line| line["event"] == "reject").collect();
@@ -224,7 +218,9 @@ fn those_who_have_said_all_that_they_had_to_say_wait() {
         member.send(&block);
         members.push((name, member));
     }
-    members.iter_mut().for_each(|(_, member)| member.finish());
+    for (_, member) in &mut members {
+        member.finish();
+    }
     for (name, member) in &mut members {
         let rest = member.rest();
         assert!(rest.windows(4).any(|bytes| bytes == CONNACK_V3), "{name}: {rest:x?}");
@@ -255,25 +251,50 @@ fn what_is_read_of_them_is_bounded() {
         .more(&format!("limits: {{ connect_packet: {LIMIT} }}"))
         .start();
     let _first = Client::session(proxy.address(), "first");
-    // A token comes each second: who gets that one is not refused.
-    for kind in ["long", "short"] {
+    for (kind, most) in [("short", LIMIT), ("longest", LIMIT + 1)] {
+        // A token comes each second: who gets that one is not refused.
         let line = wait_for("a refusal", || {
             let id = format!("{kind}-{}", broker.connections());
-            let mut client = Client::open(proxy.address());
-            let filler = if kind == "long" { "x".repeat(LIMIT - 100) } else { String::new() };
-            client.send(&crate::client::Connect::new(4, &id).username(&filler).bytes());
-            client.stream.set_nonblocking(true).unwrap();
-            let block = [0x30; 16 * 1024];
-            while client.stream.write(&block).is_ok_and(|sent| sent == block.len()) {
-                if broker.connections() > 100 {
-                    break;
-                }
+            let mut connect = Connect::new(4, &id).username("").bytes();
+            let filler = "x".repeat(LIMIT - connect.len() - 1);
+            if kind == "longest" {
+                connect = Connect::new(4, &id).username(&filler).bytes();
+                assert_eq!(connect.len(), LIMIT);
             }
+            let mut client = Client::open(proxy.address());
+            client.send(&connect);
+            client.stream.set_nonblocking(true).unwrap();
+            // As much as the kernel takes, up to a megabyte.
+            let block = [0x30; 16 * 1024];
+            assert!((0..64).take_while(|_| client.stream.write(&block).is_ok()).count() > 0);
             let line = proxy.wait_log("its first line", |line| line["client_id"] == *id);
             (line["event"] == "reject").then_some(line)
         });
         assert_eq!(end(&line), "proxy/dial/limit");
         let read = line["bytes_in"].as_u64().unwrap() as usize;
-        assert!(read <= LIMIT, "{read} bytes were read");
+        assert!((1..=most).contains(&read), "{read} bytes were read");
     }
+}
+
+/// Who breaks its transport's rules there is told so by that, and has no CONNACK.
+#[test]
+fn a_bad_frame_in_it() {
+    let broker = Broker::echoing();
+    let proxy = Config::of([&broker])
+        .another_listener("name: ws, websocket: {}")
+        .pool("admission: { rate: 1, burst: 1, max_wait: 300s }")
+        .start();
+    let _first = Client::session(proxy.address(), "first");
+    let line = wait_for("an end in the queue", || {
+        let id = format!("bad-{}", broker.connections());
+        let ws = proxy.address_of("ws");
+        let mut client = Client::exchange(ws, REQUEST.as_bytes(), SWITCHED.as_bytes());
+        // A client's frames have a mask (RFC 6455, section 5.1).
+        client.send(&[&binary(&connect(4, &id))[..], b"\x82\x02\xC0\x00"].concat());
+        let (rest, _) = client.rest();
+        let line = proxy.wait_log("its first line", |line| line["client_id"] == *id);
+        (line["event"] == "reject").then_some((line, rest))
+    });
+    assert_eq!((&*end(&line.0), &*line.1), ("proxy/dial/malformed", &b"\x88\x02\x03\xEA"[..]));
+    assert_eq!(line.0["connack"], Value::Null);
 }

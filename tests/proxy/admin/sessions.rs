@@ -254,7 +254,9 @@ fn tenants_that_have_one_client_id() {
     proxy.wait_ends(6);
     let left = ["tenant-2", "tenant-1", "tenant-0"];
     assert_eq!(usernames(&found(&proxy, "client_id=gateway")), left);
-    held.iter_mut().for_each(|client| client.echo(b"\xC0\x00"));
+    for client in &mut held {
+        client.echo(b"\xC0\x00");
+    }
 }
 
 /// More sessions than a worker looks at in one go, on both workers.

@@ -12,10 +12,10 @@ use super::{
     AdminState,
     answer::{Answer, Refusal, json},
     request::Query,
-    sessions::{Session, of_client},
+    sessions::{Session, with_client_id},
     upstreams::find_pool,
 };
-use crate::{route::Client, session::Filter, upstream::Pool};
+use crate::{route::Client, upstream::Pool};
 
 #[derive(Serialize)]
 struct Routes<'a> {
@@ -60,8 +60,7 @@ pub(super) async fn get(state: &AdminState, query: Option<&str>) -> Result<Answe
         Some(name) => vec![find_pool(state, name)?],
         None => state.snapshot.load().pools.clone(),
     };
-    let filter = Filter { client_id: Some(client_id.to_owned()), ..Filter::default() };
-    let found = of_client(state, &filter).await?;
+    let found = with_client_id(state, client_id).await?;
     let pool = |pool: &Arc<Pool>| {
         let here = found.iter().filter(|seen| seen.pool == pool.name).cloned();
         PoolRoute::new(pool, &client, here.map(Session::from).collect())

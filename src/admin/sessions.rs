@@ -74,33 +74,56 @@ pub(super) async fn get(state: &AdminState, query: Option<&str>) -> Result<Answe
         pool: text("pool"),
     };
     let found = match cursor {
-        None => of_client(state, &filter).await?,
-        Some(_) => Vec::new(),
+        None => of_client(state, &filter, limit).await?,
+        Some(_) => None,
     };
-    let page = if found.is_empty() || found.len() > limit {
+    let page = match found {
+        Some(sessions) if !sessions.is_empty() => Page { sessions, next: None },
         // Nothing tells where they are, such as for clients whose ID the broker made up.
-        let from = cursor.unwrap_or_default();
-        state.sessions.page(filter, from, limit).await.map_err(unanswered)?
-    } else {
-        Page { sessions: found, next: None }
+        _ => {
+            let from = cursor.unwrap_or_default();
+            state.sessions.page(filter, from, limit).await.map_err(unanswered)?
+        }
     };
     let sessions = page.sessions.into_iter().map(Session::from).collect();
     Ok(json(&Sessions { sessions, next: page.next.map(Cursor::encode) }))
 }
 
-/// The sessions of the one client that is meant, the newest of each pool.
-pub(super) async fn of_client(state: &AdminState, filter: &Filter) -> Result<Vec<Seen>, Refusal> {
-    let mut found = Vec::new();
+/// The sessions that are meant, with a client ID that is given, the newest of each pool first; `None`
+/// where no ID is given, or more than `limit` have it.
+async fn of_client(
+    state: &AdminState,
+    filter: &Filter,
+    limit: usize,
+) -> Result<Option<Vec<Seen>>, Refusal> {
     let Some(client_id) = filter.client_id.as_deref().filter(|id| !id.is_empty()) else {
-        return Ok(found);
+        return Ok(None);
     };
+    let mut found = Vec::new();
     let filter = Arc::new(filter.clone());
     let snapshot = state.snapshot.load_full();
     for pool in snapshot.all_pools() {
-        let seen = state.sessions.of_client(pool.id(), client_id, &filter).await;
-        found.extend(seen.map_err(unanswered)?);
+        let seen = state.sessions.of_client(pool.id(), client_id, &filter, limit).await;
+        let Some(seen) = seen.map_err(unanswered)? else { return Ok(None) };
+        found.extend(seen);
     }
-    Ok(found)
+    Ok(Some(found).filter(|found| found.len() <= limit))
+}
+
+/// The sessions with a client ID, as many as one page has.
+pub(super) async fn with_client_id(
+    state: &AdminState,
+    client_id: &str,
+) -> Result<Vec<Seen>, Refusal> {
+    let filter = Filter { client_id: Some(client_id.to_owned()), ..Filter::default() };
+    match of_client(state, &filter, MOST).await? {
+        Some(found) => Ok(found),
+        None if client_id.is_empty() => Ok(Vec::new()),
+        None => {
+            let page = state.sessions.page(filter, Cursor::default(), MOST).await;
+            Ok(page.map_err(unanswered)?.sessions)
+        }
+    }
 }
 
 pub(super) async fn delete(

@@ -49,6 +49,14 @@ pub struct KeyTemplate {
     parts: Vec<Part>,
 }
 
+/// Which fields of a key tell clients with one client ID apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TenantFields {
+    pub username: bool,
+    pub tls_cn: bool,
+    pub sni: bool,
+}
+
 /// Why a `balance.key` was refused.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum KeyError {
@@ -89,7 +97,25 @@ impl KeyTemplate {
 
     /// Whether the client ID is part of the key.
     pub fn uses_client_id(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Field(Field::ClientId)))
+        self.uses(Field::ClientId)
+    }
+
+    /// By which of its fields two clients with one client ID are different ones, such as devices of
+    /// two tenants, which have one ID and are on different brokers for good.
+    ///
+    /// The client ID itself always counts, in the key or not: it is what a broker knows a session
+    /// by. The source address never does, as it says where a device is and not which one: one that
+    /// has moved to another network is still the same to its brokers.
+    pub fn tenant_fields(&self) -> TenantFields {
+        TenantFields {
+            username: self.uses(Field::Username),
+            tls_cn: self.uses(Field::TlsCn),
+            sni: self.uses(Field::Sni),
+        }
+    }
+
+    fn uses(&self, wanted: Field) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Field(field) if *field == wanted))
     }
 
     /// How `client` finds its broker: by its key, or by `policy` where it has none.

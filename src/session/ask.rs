@@ -1,4 +1,4 @@
-//! One broker asked: its admission queue, the dial, the CONNECT, and its answer or the lack of one.
+//! One broker asked: the dial, the CONNECT, and its answer or the lack of one.
 
 use std::{
     future::{Future, poll_fn},
@@ -18,10 +18,10 @@ use super::{
 };
 use crate::{
     config::RetryOn,
-    mqtt::{Connack, Connect, Refuse, Version, reason},
+    mqtt::{Connack, Connect, Version, reason},
     observe::{EndBy, EndCause, EndPhase, RouteKind, TryOutcome},
     transport::{Elapsed, Stream, deadline},
-    upstream::{self, Admission, Broker, DialError, Lease, dial},
+    upstream::{self, DialError, Lease, dial},
 };
 
 /// What asking one broker came to.
@@ -74,22 +74,6 @@ impl Verdict {
 }
 
 impl Opening<'_> {
-    /// Waits in the broker's admission queue until it is this client's turn.
-    pub(super) async fn wait_for_turn(&mut self, broker: &Broker) -> Result<(), Rejected> {
-        let shard = self.shard;
-        let began = Instant::now();
-        let turn = pin!(broker.admission.turn(began));
-        let waited = while_unbroken(shard, &self.client, EndPhase::Dial, turn).await;
-        self.record.queued.add(began.elapsed());
-        match waited {
-            Ok(Admission::Admitted) => Ok(()),
-            Err(end) => Err(self.given_up(end)),
-            Ok(Admission::TooLong) => Err(self
-                .refuse(Refuse::ConnectionRateExceeded, EndPhase::Dial, EndCause::Limit)
-                .with(format!("no turn at {} within admission.max_wait", broker.name))),
-        }
-    }
-
     /// Dials a broker and waits for its answer.
     pub(super) async fn ask(
         &mut self,
@@ -223,7 +207,8 @@ impl Opening<'_> {
     }
 }
 
-/// Runs `work` unless the client's connection breaks meanwhile, or the proxy ends.
+/// Runs `work` unless the client's connection breaks meanwhile, or the proxy ends. A client that has
+/// only ended its side may still want its answer.
 async fn while_unbroken<T>(
     shard: &Shard,
     client: &Stream,

@@ -59,8 +59,8 @@ pub struct Filter {
 pub struct Question(pub(super) Kind);
 
 pub(super) enum Kind {
-    /// For a session by its place, if it is one that is meant.
-    One { slot: usize, session: u64, filter: Arc<Filter>, reply: oneshot::Sender<Option<Seen>> },
+    /// For sessions by their places, those that are meant; each with its place's order.
+    These { places: Vec<Place>, filter: Arc<Filter>, reply: oneshot::Sender<Vec<(usize, Seen)>> },
     /// For those from a slot on, so many at most.
     Some {
         from: usize,
@@ -78,6 +78,13 @@ pub(super) enum Kind {
     },
 }
 
+/// Where a session was a moment ago.
+pub(super) struct Place {
+    pub(super) order: usize,
+    pub(super) session: u64,
+    pub(super) slot: usize,
+}
+
 /// Some of a worker's sessions.
 #[derive(Default)]
 pub(super) struct Slice {
@@ -92,11 +99,14 @@ pub fn answer(shard: &Rc<Shard>, question: Question) {
     let shard = shard.clone();
     // Whoever asked may not wait any more.
     match question.0 {
-        Kind::One { slot, session, filter, reply } => {
+        Kind::These { places, filter, reply } => {
             let sessions = shard.sessions.borrow();
-            let live = sessions.get(slot).filter(|live| live.record.session == session);
-            let live = live.filter(|live| filter.takes(live));
-            let _ = reply.send(live.and_then(|live| see(&shard, live)));
+            let seen = places.into_iter().filter_map(|Place { order, session, slot }| {
+                let live = sessions.get(slot).filter(|live| live.record.session == session)?;
+                let seen = filter.takes(live).then(|| see(&shard, live))??;
+                Some((order, seen))
+            });
+            let _ = reply.send(seen.collect());
         }
         Kind::Some { from, most, filter, until, reply } => {
             spawn_local(async move {

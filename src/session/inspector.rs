@@ -1,6 +1,7 @@
 //! Whoever wants to know of sessions, and how long is waited for the workers that know.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,16 +12,11 @@ use tokio::{
 };
 
 use super::{
-    inspect::{Filter, Kind, Question, Seen},
-    owners::{ClientHash, Owners},
+    inspect::{Filter, Kind, Place, Question, Seen},
+    owners::{ClientHash, Held, Owners},
+    session_id::worker_of,
 };
 use crate::observe::EndCause;
-
-/// The low bits of a session's ID count the sessions of one worker in one run: 8 years of them at
-/// 1,000 connections a second. The next 10 are the worker's number, of 1,024 at most; the rest is
-/// the run's.
-pub const SESSION_ID_BITS: u32 = 38;
-const WORKER_BITS: u32 = 10;
 
 /// How long a worker looks at its sessions for one question. It answers with what it has found.
 const LOOK: Duration = Duration::from_secs(1);
@@ -103,22 +99,34 @@ impl Inspector {
         Ok(page)
     }
 
-    /// The newest session of a client, if it is one that is meant: found without a look at others.
+    /// The sessions of a client ID in a pool, of whichever tenant, those that are meant, the newest
+    /// first: found without a look at others. `None` if the ID has more than `most`.
     ///
     /// # Errors
-    /// Where its worker does not answer.
+    /// Where a worker does not answer.
     pub async fn of_client(
         &self,
         pool: u64,
         client_id: &str,
         filter: &Arc<Filter>,
-    ) -> Result<Option<Seen>, Unanswered> {
-        let Some(owner) = self.owners.find(ClientHash::new(pool, client_id)) else {
+        most: usize,
+    ) -> Result<Option<Vec<Seen>>, Unanswered> {
+        let Some(held) = self.owners.find(ClientHash::new(pool, client_id), most) else {
             return Ok(None);
         };
-        let (slot, session, filter) = (owner.slot as usize, owner.session, filter.clone());
-        let question = |reply| Kind::One { slot, session, filter, reply };
-        Ok(self.ask(usize::from(owner.worker), question).await?.flatten())
+        let mut by_worker: BTreeMap<usize, Vec<Place>> = BTreeMap::new();
+        for (order, Held { session, slot, .. }) in held.into_iter().enumerate() {
+            let place = Place { order, session, slot: slot as usize };
+            by_worker.entry(worker_of(session)).or_default().push(place);
+        }
+        let mut found = Vec::new();
+        for (worker, places) in by_worker {
+            let filter = filter.clone();
+            let question = |reply| Kind::These { places, filter, reply };
+            found.extend(self.ask(worker, question).await?.unwrap_or_default());
+        }
+        found.sort_unstable_by_key(|(order, _)| *order);
+        Ok(Some(found.into_iter().map(|(_, seen)| seen).collect()))
     }
 
     /// Ends a session; false where there is none of that ID.
@@ -127,7 +135,7 @@ impl Inspector {
     /// Where a worker does not answer.
     pub async fn end(&self, session: u64, cause: EndCause) -> Result<bool, Unanswered> {
         let _look = self.look().await?;
-        let worker = (session >> SESSION_ID_BITS) as usize % (1 << WORKER_BITS);
+        let worker = worker_of(session);
         let until = Instant::now() + LOOK;
         let ended = self.ask(worker, |reply| Kind::End { session, cause, until, reply }).await?;
         match ended {
@@ -178,6 +186,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::session::SESSION_ID_BITS;
 
     /// A worker that keeps what it is asked.
     fn silent() -> (Ask, Arc<Mutex<Vec<Question>>>) {

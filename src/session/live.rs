@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use super::{gate::Pass, parting, rebalance, record::Record, shard::Shard};
+use super::{gate::Pass, parting, rebalance, record::Record, shard::Shard, takeover};
 use crate::{
     config::{Idle, OnDown},
     observe::EndCause,
@@ -154,19 +154,7 @@ pub fn sweep(shard: &Rc<Shard>) {
 
 /// What the bell was rung for: brokers that died or returned, clients that have moved on.
 pub fn look(shard: &Rc<Shard>) {
-    for letter in shard.owners.letters(shard.worker) {
-        let sessions = shard.sessions.borrow();
-        let live = sessions.get(letter.slot as usize).filter(|live| {
-            let client = live.record.client.as_ref();
-            // One whose broker is already gone, or whose client is, ends by itself.
-            live.record.session == letter.session
-                && live.tally.half_closed.get() == 0
-                && client.is_some_and(|client| client.client_id() == &*letter.client_id)
-        });
-        if let Some(live) = live {
-            live.end(EndCause::TakenOver);
-        }
-    }
+    takeover::end_older(shard);
     let mut died = false;
     for view in &*shard.pools.borrow() {
         let deaths = view.pool.deaths();

@@ -1,46 +1,64 @@
-//! Which broker has a client's session, for all workers: so that a device that has moved to another
-//! broker, because its own failed, is not online at both.
+//! Which sessions a client has, for all workers: so that a device that has moved to another broker,
+//! because its own failed, is not online at both.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::upstream::Bell;
+use super::{session_id::worker_of, tenant::TenantHash};
+use crate::{route::TenantFields, upstream::Bell};
 
-/// Parts of the map with a lock of their own, so that workers seldom meet.
+/// Parts of the directory with a lock of their own, so that workers seldom meet.
 const PARTS: usize = 64;
 
-/// The sessions of clients with an ID: an entry of 32 bytes each, gone with the session.
+/// The accepted sessions of clients with an ID: an entry of 32 bytes each, there until the session
+/// ends, whatever has come after it.
 pub struct Owners {
-    parts: Box<[Mutex<HashMap<u64, Owner>>]>,
-    /// What each worker has been told and has not looked at. A session is told of once at most.
-    letters: Box<[Mutex<Vec<Letter>>]>,
+    /// Each held for a look at one client.
+    parts: Box<[Mutex<Part>]>,
+    /// What each worker has been told and has not looked at.
+    takeovers: Box<[Mutex<Vec<Takeover>>]>,
     bell: Arc<Bell>,
 }
 
-/// Where a client's newest session is.
+#[derive(Default)]
+struct Part {
+    /// Of each client ID of a pool.
+    newest: HashMap<u64, Held>,
+    /// The others of those with several, oldest first: of tenants that have one ID, and of devices
+    /// whose broker has yet to end an older session.
+    older: HashMap<u64, Vec<Held>>,
+}
+
+/// An accepted session, and where it is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Owner {
+pub(super) struct Held {
     pub(super) session: u64,
     /// The broker's [`Broker::id`](crate::upstream::Broker::id).
     pub(super) broker: u64,
-    pub(super) worker: u16,
     /// In the worker's slab.
     pub(super) slot: u32,
+    pub(super) tenant: TenantHash,
 }
 
-/// A session whose client has a newer one on another broker.
-pub(super) struct Letter {
+/// A session that a newer one on another broker takes the place of, if it is of the same client.
+pub(super) struct Takeover {
     pub(super) session: u64,
     pub(super) slot: u32,
-    /// To be compared, as the map knows only a hash of it.
-    pub(super) client_id: Box<str>,
+    pub(super) newer: Arc<Newer>,
 }
 
-/// A client of a pool, hashed. That two share a hash costs the older one its guard, and no more.
+/// The client of a newer session. To be compared, as the directory knows only hashes of it.
+pub(super) struct Newer {
+    pub(super) pool: u64,
+    pub(super) client_id: Box<str>,
+    pub(super) tenant: Box<[u8]>,
+}
+
+/// A client ID of a pool, hashed. That two share a hash costs a comparison, and no more.
 #[derive(Clone, Copy)]
 pub(super) struct ClientHash(u64);
 
@@ -55,102 +73,196 @@ impl Owners {
     pub fn new(workers: usize, bell: Arc<Bell>) -> Self {
         Self {
             parts: (0..PARTS).map(|_| Mutex::default()).collect(),
-            letters: (0..workers).map(|_| Mutex::default()).collect(),
+            takeovers: (0..workers).map(|_| Mutex::default()).collect(),
             bell,
         }
     }
 
-    /// Notes a session that has been accepted; an older one on another broker is to end.
-    pub(super) fn claim(&self, client: ClientHash, owner: Owner, client_id: &str) {
-        let older = self.part(client).insert(client.0, owner);
-        let Some(older) = older.filter(|older| older.broker != owner.broker) else { return };
-        if let Some(letters) = self.letters.get(usize::from(older.worker)) {
-            let (session, slot) = (older.session, older.slot);
-            let letter = Letter { session, slot, client_id: client_id.into() };
-            letters.lock().unwrap_or_else(PoisonError::into_inner).push(letter);
-            self.bell.ring();
-        }
+    /// Notes an accepted session as the newest of its client ID. Gives those on other brokers that
+    /// are older and may be the same client's, by these fields.
+    pub(super) fn claim(&self, client: ClientHash, held: Held, fields: TenantFields) -> Vec<Held> {
+        let part = &mut *self.part(client);
+        let Some(before) = part.newest.insert(client.0, held) else { return Vec::new() };
+        let older = part.older.entry(client.0).or_default();
+        older.push(before);
+        let is_elsewhere =
+            |older: &&Held| older.broker != held.broker && older.tenant.may_be(held.tenant, fields);
+        older.iter().filter(is_elsewhere).copied().collect()
     }
 
-    /// Forgets a session that has ended, unless a newer one has taken its place.
-    pub(super) fn release(&self, client: ClientHash, session: u64) {
-        let mut part = self.part(client);
-        if let Entry::Occupied(entry) = part.entry(client.0)
-            && entry.get().session == session
-        {
-            entry.remove();
-            // After a storm the map is not to keep the room of all that were there.
-            if part.capacity() > 1024 && part.len() < part.capacity() / 8 {
-                part.shrink_to_fit();
+    /// Tells the workers of sessions that a newer one has taken the place of them.
+    pub(super) fn take_over(&self, older: &[Held], newer: Newer) {
+        let newer = Arc::new(newer);
+        for &Held { session, slot, .. } in older {
+            if let Some(takeovers) = self.takeovers.get(worker_of(session)) {
+                let takeover = Takeover { session, slot, newer: newer.clone() };
+                takeovers.lock().unwrap_or_else(PoisonError::into_inner).push(takeover);
             }
         }
-    }
-
-    /// Where the newest session of a client is.
-    pub(super) fn find(&self, client: ClientHash) -> Option<Owner> {
-        self.part(client).get(&client.0).copied()
+        self.bell.ring();
     }
 
     /// What `worker` has been told.
-    pub(super) fn letters(&self, worker: u16) -> Vec<Letter> {
-        self.letters.get(usize::from(worker)).map_or_else(Vec::new, |letters| {
-            std::mem::take(&mut *letters.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn takeovers(&self, worker: u16) -> Vec<Takeover> {
+        self.takeovers.get(usize::from(worker)).map_or_else(Vec::new, |takeovers| {
+            std::mem::take(&mut *takeovers.lock().unwrap_or_else(PoisonError::into_inner))
         })
     }
 
-    fn part(&self, client: ClientHash) -> MutexGuard<'_, HashMap<u64, Owner>> {
+    /// Forgets a session that has ended.
+    pub(super) fn release(&self, client: ClientHash, session: u64) {
+        let part = &mut *self.part(client);
+        let older = part.older.get_mut(&client.0);
+        if part.newest.get(&client.0).is_some_and(|newest| newest.session == session) {
+            match older.and_then(Vec::pop) {
+                Some(newest) => part.newest.insert(client.0, newest),
+                None => part.newest.remove(&client.0),
+            };
+        } else if let Some(older) = older {
+            older.retain(|held| held.session != session);
+        }
+        if part.older.get(&client.0).is_some_and(Vec::is_empty) {
+            part.older.remove(&client.0);
+        }
+        shrink(&mut part.newest);
+        shrink(&mut part.older);
+    }
+
+    /// The sessions of a client ID, of whichever tenant, the newest first; `None` if there are more
+    /// than `most`.
+    pub(super) fn find(&self, client: ClientHash, most: usize) -> Option<Vec<Held>> {
+        let part = self.part(client);
+        let older = part.older.get(&client.0).map_or(&[][..], Vec::as_slice);
+        let newest = part.newest.get(&client.0);
+        let all = newest.into_iter().chain(older.iter().rev());
+        (older.len() < most).then(|| all.copied().collect())
+    }
+
+    fn part(&self, client: ClientHash) -> MutexGuard<'_, Part> {
         let part = &self.parts[client.0 as usize % PARTS];
         part.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// After a storm a map is not to keep the room of all that were there.
+fn shrink<T>(map: &mut HashMap<u64, T>) {
+    if map.capacity() > 1024 && map.len() < map.capacity() / 8 {
+        map.shrink_to_fit();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{route::Client, session::SESSION_ID_BITS};
 
-    fn owner(session: u64, broker: u64) -> Owner {
-        Owner { session, broker, worker: (session % 2) as u16, slot: session as u32 + 100 }
-    }
+    const NOTHING: TenantFields = TenantFields { username: false, tls_cn: false, sni: false };
+    const USERNAME: TenantFields = TenantFields { username: true, ..NOTHING };
 
-    #[test]
-    fn an_older_session_on_another_broker_is_told_of_once() {
+    fn owners() -> (Owners, Arc<Bell>) {
         let bell = Arc::new(Bell::default());
-        let owners = Owners::new(2, bell.clone());
+        (Owners::new(2, bell.clone()), bell)
+    }
+
+    /// The odd ones are on worker 1.
+    fn session(n: u64) -> u64 {
+        (n % 2) << SESSION_ID_BITS | n
+    }
+
+    fn held(n: u64, broker: u64, username: &str) -> Held {
+        let (username, client_id) = (Some(username), "me");
+        let client = Client { client_id, username, source_ip: None, tls_cn: None, sni: None };
+        let tenant = TenantHash::new(&client);
+        Held { session: session(n), broker, slot: n as u32 + 100, tenant }
+    }
+
+    fn numbers(held: &[Held]) -> Vec<u32> {
+        held.iter().map(|held| held.slot - 100).collect()
+    }
+
+    /// What a claim by a session of that broker gives.
+    fn claim(owners: &Owners, n: u64, broker: u64) -> Vec<u32> {
         let client = ClientHash::new(0, "me");
-        owners.claim(client, owner(1, 7), "me");
-        owners.claim(client, owner(2, 7), "me");
-        owners.claim(ClientHash::new(1, "me"), owner(3, 8), "me");
-        assert_eq!(bell.rings(), 0, "the same broker, or another pool");
-        owners.claim(client, owner(4, 8), "me");
-        assert_eq!(bell.rings(), 1);
-        assert!(owners.letters(1).is_empty());
-        let letters = owners.letters(0);
-        assert_eq!(letters.len(), 1);
-        assert_eq!((letters[0].session, letters[0].slot, &*letters[0].client_id), (2, 102, "me"));
-        assert!(owners.letters(0).is_empty());
+        numbers(&owners.claim(client, held(n, broker, ""), NOTHING))
     }
 
     #[test]
-    fn what_has_ended_is_forgotten_and_what_is_newer_is_not() {
-        let owners = Owners::new(2, Arc::default());
+    fn an_entry_is_small() {
+        assert_eq!(size_of::<(u64, Held)>(), 32);
+    }
+
+    #[test]
+    fn every_older_session_on_another_broker_is_given_until_it_ends() {
+        let (owners, _) = owners();
         let client = ClientHash::new(0, "me");
-        owners.claim(client, owner(1, 7), "me");
-        owners.claim(client, owner(2, 8), "me");
-        assert_eq!(owners.letters(1).len(), 1);
-        owners.release(client, 1);
-        owners.claim(client, owner(3, 7), "me");
-        assert_eq!(owners.letters(0).len(), 1, "2 was still known");
-        owners.release(client, 3);
-        owners.claim(client, owner(4, 9), "me");
-        assert!(owners.letters(1).is_empty());
+        assert_eq!(claim(&owners, 1, 7), [0_u32; 0]);
+        assert_eq!(claim(&owners, 2, 7), [0_u32; 0], "of the same broker");
+        let pool = owners.claim(ClientHash::new(1, "me"), held(3, 8, ""), NOTHING);
+        assert!(pool.is_empty(), "of another pool");
+        let id = owners.claim(ClientHash::new(0, "you"), held(4, 8, ""), NOTHING);
+        assert!(id.is_empty(), "of another client");
+        assert_eq!(claim(&owners, 5, 8), [1, 2], "the one that was first forgotten as well");
+        assert_eq!(claim(&owners, 6, 7), [5], "and none of its own broker");
+        owners.release(client, session(2));
+        assert_eq!(claim(&owners, 7, 8), [1, 6]);
+        owners.release(client, session(7));
+        owners.release(client, session(1));
+        owners.release(client, session(99));
+        assert_eq!(numbers(&owners.find(client, 9).unwrap()), [6, 5]);
+        owners.release(client, session(5));
+        owners.release(client, session(6));
+        assert_eq!(claim(&owners, 8, 9), [0_u32; 0]);
+    }
+
+    #[test]
+    fn tenants_with_one_id_are_no_concern_of_each_other() {
+        let (owners, _) = owners();
+        let client = ClientHash::new(0, "me");
+        let claim = |n, broker, username, fields| {
+            numbers(&owners.claim(client, held(n, broker, username), fields))
+        };
+        assert_eq!(claim(1, 7, "anna", USERNAME), [0_u32; 0]);
+        assert_eq!(claim(2, 8, "bert", USERNAME), [0_u32; 0]);
+        assert_eq!(claim(3, 8, "anna", USERNAME), [1]);
+        // All are found by the ID that they have in common, unless they are too many.
+        assert_eq!(numbers(&owners.find(client, 3).unwrap()), [3, 2, 1]);
+        assert!(owners.find(client, 2).is_none());
+        // What a pool goes by is asked at the claim, and not remembered.
+        assert_eq!(claim(4, 9, "carl", NOTHING), [1, 2, 3]);
+    }
+
+    #[test]
+    fn workers_are_told_of_their_own_sessions() {
+        let (owners, bell) = owners();
+        let older = [held(1, 7, ""), held(2, 7, ""), held(3, 7, "")];
+        let newer = Newer { pool: 5, client_id: "me".into(), tenant: Box::default() };
+        owners.take_over(&older, newer);
+        assert_eq!(bell.rings(), 1);
+        for (worker, wanted) in [(0, &[2][..]), (1, &[1, 3])] {
+            let takeovers = owners.takeovers(worker);
+            let told: Vec<_> = takeovers.iter().map(|one| u64::from(one.slot) - 100).collect();
+            assert_eq!(told, wanted);
+            assert!(takeovers.iter().zip(wanted).all(|(one, n)| one.session == session(*n)));
+            assert!(
+                takeovers.iter().all(|one| (one.newer.pool, &*one.newer.client_id) == (5, "me"))
+            );
+            assert!(owners.takeovers(worker).is_empty());
+        }
+    }
+
+    #[test]
+    fn the_room_of_a_storm_is_given_back() {
+        let (owners, _) = owners();
         let many: Vec<_> = (0..100_000).map(|n| (n, ClientHash::new(0, &n.to_string()))).collect();
         for &(n, client) in &many {
-            owners.claim(client, owner(n, 1), "");
+            owners.claim(client, held(n, 1, ""), NOTHING);
         }
         for &(n, client) in &many {
-            owners.release(client, n);
+            owners.release(client, session(n));
         }
-        let room: usize = owners.parts.iter().map(|part| part.lock().unwrap().capacity()).sum();
+        let room: usize =
+            owners.parts.iter().map(|part| part.lock().unwrap().newest.capacity()).sum();
         assert!(room <= PARTS * 1800, "room for {room}");
+        assert!(owners.parts.iter().all(|part| part.lock().unwrap().older.is_empty()));
     }
 }

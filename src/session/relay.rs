@@ -14,8 +14,8 @@ use super::{
     end::End,
     flow::{Chunk, Fault, Flow, Moved},
     live::Live,
-    owners::{ClientHash, Owner},
     shard::Shard,
+    takeover,
 };
 use crate::{
     mqtt::{Boundary, Goodbye, Version},
@@ -50,7 +50,7 @@ impl Relay {
         let live = Rc::new(live);
         let is_v5 = live.record.client.as_ref().is_some_and(|client| client.version == Version::V5);
         let slot = shard.sessions.borrow_mut().insert(live.clone());
-        claim(&shard, &live, slot);
+        takeover::claim(&shard, &live, slot);
         let mut outbound = Flow::default();
         outbound.owe(owed);
         let flows = Flows {
@@ -76,30 +76,11 @@ impl Future for Relay {
         // With it goes the shard's share of the session, so that the last one is this.
         this.shard.sessions.borrow_mut().remove(this.slot);
         if let Some(live) = this.live.take().and_then(Rc::into_inner) {
-            if let Some((client, _)) = guarded(&live) {
-                this.shard.owners.release(client, live.record.session);
-            }
+            takeover::release(&this.shard, &live);
             finish(&this.shard, live, end);
         }
         Poll::Ready(())
     }
-}
-
-/// Makes this the client's one session.
-fn claim(shard: &Shard, live: &Live, slot: usize) {
-    if let Some((client, client_id)) = guarded(live) {
-        let (session, broker) = (live.record.session, live.lease.broker().id());
-        let owner = Owner { session, broker, worker: shard.worker, slot: slot as u32 };
-        shard.owners.claim(client, owner, client_id);
-    }
-}
-
-/// The client whose sessions on several brokers are told apart: one that was accepted, and has an ID.
-fn guarded(live: &Live) -> Option<(ClientHash, &str)> {
-    let pool = &live.record.origin.pool.pool;
-    let client_id = live.record.client.as_ref()?.client_id();
-    let guarded = live.accepted && !client_id.is_empty();
-    guarded.then(|| (ClientHash::new(pool.id(), client_id), client_id))
 }
 
 /// Closes both connections, and records the end.

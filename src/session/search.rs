@@ -64,7 +64,7 @@ impl Opening<'_> {
         while let Some((broker, route)) = next.take() {
             if !broker.admission.try_enter(Instant::now()) {
                 // Boxed, as few handshakes need the room for it.
-                Box::pin(self.wait_for_turn(&broker)).await?;
+                Box::pin(self.wait_for_turn(connect, &broker)).await?;
             }
             // Its last place may have gone between the choice and now, or it itself.
             let lease = match broker.lease() {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::{
-    event::epoll::EventFlags,
+    event::{PollFd, PollFlags, Timespec, epoll::EventFlags, poll},
     net::{self, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, sockopt},
 };
 
@@ -172,6 +172,15 @@ impl Socket {
     /// ended its side may still want its answer.
     pub fn is_broken(&self) -> bool {
         self.reactor.ready(self.token).has(Ready::BROKEN)
+    }
+
+    /// Whether the peer has ended its side by now, of which the reactor would know from its next
+    /// turn on.
+    pub fn has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::RDHUP)];
+        let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        retry(|| poll(&mut fds, Some(&Timespec::default()))).is_ok()
+            && fds[0].revents().intersects(ended)
     }
 
     /// The worker's room for a frame that is being made.

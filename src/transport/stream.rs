@@ -132,6 +132,11 @@ impl Stream {
         self.socket.is_broken()
     }
 
+    /// Whether the peer has ended its side by now, be it read or not.
+    pub fn has_ended(&self) -> bool {
+        self.socket.has_ended()
+    }
+
     /// Wakes the task that watches this stream.
     pub fn wake(&self) {
         self.socket.wake();

@@ -25,6 +25,7 @@ mod inherited;
 mod limits;
 mod logs;
 mod name_server;
+mod one_session;
 #[allow(dead_code, reason = "shared with the tests of the configuration, which use all of it")]
 #[path = "../config/tls/pki.rs"]
 mod pki;
@@ -33,6 +34,7 @@ mod proxy_header;
 mod proxy_protocol_in;
 mod proxy_protocol_out;
 mod proxy_protocol_tls;
+mod queue;
 mod records;
 mod reload;
 mod retry;

@@ -91,7 +91,10 @@ impl World {
             11..=14 => self.connect(),
             15 | 16 => self.end_dial(),
             17 => self.leave(),
-            _ => self.pass(Duration::from_millis(self.rng.u64(1..1500))),
+            _ => {
+                let millis = self.rng.u64(1..1500);
+                self.pass(Duration::from_millis(millis))
+            }
         }
     }
 

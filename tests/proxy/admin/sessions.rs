@@ -215,6 +215,50 @@ fn who_is_kicked_is_told_and_recorded() {
     stays.echo(b"\xC0\x00");
 }
 
+/// All that have it are found by it, on whichever worker and broker.
+#[test]
+fn tenants_that_have_one_client_id() {
+    let brokers: [_; 2] = std::array::from_fn(|_| Broker::echoing());
+    let key = "balance: { key: \"${username}/${client_id}\" }";
+    let proxy = Config::of(&brokers).workers(2).pool(key).start();
+    let users: Vec<_> = (0..9).map(|n| format!("tenant-{n}")).collect();
+    let mut held: Vec<_> = users
+        .iter()
+        .map(|user| {
+            let connect = Connect::new(4, "gateway").username(user).bytes();
+            Client::exchange(proxy.address(), &connect, CONNACK_V3)
+        })
+        .collect();
+    wait_recorded(&proxy, held.len());
+    let usernames = |sessions: &[Value]| {
+        let username = |one: &Value| one["username"].as_str().unwrap().to_owned();
+        sessions.iter().map(username).collect::<Vec<_>>()
+    };
+    let newest_first: Vec<_> = users.iter().rev().cloned().collect();
+    assert_eq!(usernames(&found(&proxy, "client_id=gateway")), newest_first);
+    assert_eq!(usernames(&found(&proxy, "client_id=gateway&limit=9")), newest_first);
+    assert_eq!(usernames(&found(&proxy, "client_id=gateway&username=tenant-4")), ["tenant-4"]);
+    let route = get(&proxy, "/api/v1/route?client_id=gateway");
+    let sessions = route["pools"][0]["sessions"].as_array().unwrap();
+    assert_eq!(usernames(sessions), newest_first);
+    // More than a page holds, which goes on where it ended.
+    let page = get(&proxy, "/api/v1/sessions?client_id=gateway&limit=8");
+    let next = page["next"].as_str().unwrap();
+    let rest = found(&proxy, &format!("client_id=gateway&limit=8&cursor={next}"));
+    let mut all = usernames(page["sessions"].as_array().unwrap());
+    all.extend(usernames(&rest));
+    all.sort_unstable();
+    assert_eq!(all, users);
+    // Those that have gone are not.
+    drop(held.split_off(3));
+    proxy.wait_ends(6);
+    let left = ["tenant-2", "tenant-1", "tenant-0"];
+    assert_eq!(usernames(&found(&proxy, "client_id=gateway")), left);
+    for client in &mut held {
+        client.echo(b"\xC0\x00");
+    }
+}
+
 /// More sessions than a worker looks at in one go, on both workers.
 #[test]
 fn among_thousands() {

@@ -5,18 +5,18 @@ use std::{io::Read, net::SocketAddr};
 use crate::client::{CONNACK_V3, Client, connect};
 
 pub(super) const CONTINUATION: u8 = 0x0;
-pub(super) const BINARY: u8 = 0x2;
-pub(super) const CLOSE: u8 = 0x8;
-pub(super) const PING: u8 = 0x9;
+pub(crate) const BINARY: u8 = 0x2;
+pub(crate) const CLOSE: u8 = 0x8;
+pub(crate) const PING: u8 = 0x9;
 pub(super) const PONG: u8 = 0xA;
-pub(super) const FIN: u8 = 0x80;
+pub(crate) const FIN: u8 = 0x80;
 
 /// The key and the answer to it are those of RFC 6455, section 1.3.
-pub(super) const REQUEST: &str = "GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
+pub(crate) const REQUEST: &str = "GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
      Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
      Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
 
-pub(super) const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+pub(crate) const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
      Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\
      Sec-WebSocket-Protocol: mqtt\r\n\r\n";
 
@@ -26,7 +26,7 @@ pub(super) fn request_with(headers: &str) -> String {
 }
 
 /// A client's frame; `first` is its first byte.
-pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
     let mut frame = vec![first];
     match payload.len() {
@@ -46,12 +46,12 @@ pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A whole message.
-pub(super) fn binary(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn binary(payload: &[u8]) -> Vec<u8> {
     frame(FIN | BINARY, payload)
 }
 
 /// A Close with a status.
-pub(super) fn close(status: u16) -> Vec<u8> {
+pub(crate) fn close(status: u16) -> Vec<u8> {
     frame(FIN | CLOSE, &status.to_be_bytes())
 }
 

@@ -1,6 +1,6 @@
 //! MQTT over WebSocket: sessions, refusals, faults in frames, and what they may cost.
 
-mod client;
+pub(crate) mod client;
 mod faults;
 mod forwarded;
 mod loads;

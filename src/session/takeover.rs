@@ -1,0 +1,86 @@
+//! One client, one session: those that it has on other brokers end when a broker accepts it.
+//!
+//! On one broker it is the broker that ends an older session (MQTT-3.1.4-2, MQTT-3.1.4-3 in 5.0);
+//! of those on others it may not know. A client is a client ID in a pool, and what else of the
+//! pool's key says who it is: see [`KeyTemplate::tenant_fields`](crate::route::KeyTemplate).
+
+use super::{
+    live::Live,
+    owners::{ClientHash, Held, Newer},
+    shard::Shard,
+    tenant::{TenantHash, tenant},
+};
+use crate::{
+    observe::EndCause,
+    route::{Client, TenantFields},
+};
+
+/// Notes an accepted session, and has those end that its client has on other brokers.
+pub(super) fn claim(shard: &Shard, live: &Live, slot: usize) {
+    let Some((hash, client)) = guarded(live) else { return };
+    let fields = tenant_fields(live);
+    let held = Held {
+        session: live.record.session,
+        broker: live.lease.broker().id(),
+        slot: slot as u32,
+        tenant: TenantHash::new(&client),
+    };
+    let older = shard.owners.claim(hash, held, fields);
+    // Several workers see the CONNACKs of one broker in any order. One that was accepted before a
+    // session that has claimed already was closed by the broker before that one had its CONNACK,
+    // and ends nobody's session any more. It is asked after the claim, so that of two sessions that
+    // a broker accepted one after the other, the earlier always finds out.
+    if !older.is_empty() && !live.upstream.has_ended() {
+        let pool = live.record.origin.pool.pool.id();
+        let tenant = tenant(&client, fields);
+        shard.owners.take_over(&older, Newer { pool, client_id: client.client_id.into(), tenant });
+    }
+}
+
+/// Forgets a session that has ended.
+pub(super) fn release(shard: &Shard, live: &Live) {
+    if let Some((hash, _)) = guarded(live) {
+        shard.owners.release(hash, live.record.session);
+    }
+}
+
+/// Ends those of this worker's sessions whose client has a newer one on another broker.
+pub(super) fn end_older(shard: &Shard) {
+    for takeover in shard.owners.takeovers(shard.worker) {
+        let sessions = shard.sessions.borrow();
+        let live = sessions.get(takeover.slot as usize).filter(|live| {
+            // One whose broker is already gone, or whose client is, ends by itself.
+            live.record.session == takeover.session
+                && live.tally.half_closed.get() == 0
+                && is_of(live, &takeover.newer)
+        });
+        if let Some(live) = live {
+            live.end(EndCause::TakenOver);
+        }
+    }
+}
+
+/// Whether a session is of the client that has a newer one.
+fn is_of(live: &Live, newer: &Newer) -> bool {
+    guarded(live).is_some_and(|(_, client)| {
+        live.record.origin.pool.pool.id() == newer.pool
+            && *client.client_id == *newer.client_id
+            && tenant(&client, tenant_fields(live)) == newer.tenant
+    })
+}
+
+/// The client whose sessions on several brokers are told apart: one that was accepted, and has an ID.
+fn guarded(live: &Live) -> Option<(ClientHash, Client<'_>)> {
+    let record = &live.record;
+    let client = record.client.as_ref()?;
+    let client = record.for_route(client.client_id(), client.username());
+    let guarded = live.accepted && !client.client_id.is_empty();
+    guarded.then(|| (ClientHash::new(record.origin.pool.pool.id(), client.client_id), client))
+}
+
+/// By the key that the pool has now.
+fn tenant_fields(live: &Live) -> TenantFields {
+    let view = &live.record.origin.pool;
+    view.refresh();
+    view.members().config.balance.key.tenant_fields()
+}

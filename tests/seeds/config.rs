@@ -11,6 +11,8 @@ pub(crate) const BROKERS: u16 = 6;
 /// Those that DNS has, if it is asked.
 pub(crate) const DISCOVERED: std::ops::Range<u16> = 4..BROKERS;
 
+const BACKUP: &str = ", backup: true";
+
 /// A pool of some of the brokers, with some of the keys.
 pub(crate) fn draw(rng: &mut Rng) -> config::Pool {
     let mut lines = vec![format!("balance: {{ algorithm: {} }}", algorithm(rng))];
@@ -26,14 +28,18 @@ pub(crate) fn draw(rng: &mut Rng) -> config::Pool {
     lines.push(format!("health: {{ {} }}", health(rng)));
     let upstreams: Vec<_> = (0..BROKERS).filter(|_| rng.u8(..4) > 0).collect();
     let upstreams = if upstreams.is_empty() { vec![0] } else { upstreams };
-    let upstreams: Vec<_> = upstreams.into_iter().map(|id| upstream(rng, id)).collect();
+    let mut upstreams: Vec<_> = upstreams.into_iter().map(|id| upstream(rng, id)).collect();
+    // One at least has to be a primary.
+    upstreams[0] = upstreams[0].replace(BACKUP, "");
     lines.push(format!("upstreams: [ {} ]", upstreams.join(", ")));
     parse(&lines.join(", "))
 }
 
 /// A broker as DNS would say it.
 pub(crate) fn discovered(rng: &mut Rng, id: u16) -> config::Upstream {
-    parse(&format!("upstreams: [ {} ]", upstream(rng, id))).upstreams.remove(0)
+    let broker = upstream(rng, id).replace(BACKUP, "");
+    let broker = parse(&format!("upstreams: [ {broker} ]")).upstreams.remove(0);
+    config::Upstream { backup: rng.u8(..5) == 0, ..broker }
 }
 
 fn parse(pool: &str) -> config::Pool {
@@ -46,7 +52,8 @@ fn parse(pool: &str) -> config::Pool {
 }
 
 fn algorithm(rng: &mut Rng) -> &'static str {
-    rng.choice(["rendezvous", "maglev", "ketama", "least_connections", "round_robin"]).unwrap()
+    // Maglev's table takes too long to build so often without optimization.
+    rng.choice(["rendezvous", "ketama", "least_connections", "round_robin"]).unwrap()
 }
 
 fn health(rng: &mut Rng) -> String {
@@ -78,9 +85,8 @@ fn upstream(rng: &mut Rng, id: u16) -> String {
     if rng.u8(..4) == 0 {
         keys += &format!(", max_connections: {}", rng.u8(1..5));
     }
-    // One at least has to be a primary.
-    if id > 0 && rng.u8(..5) == 0 {
-        keys += ", backup: true";
+    if rng.u8(..5) == 0 {
+        keys += BACKUP;
     }
     format!("{{ {keys} }}")
 }

@@ -18,7 +18,7 @@ use std::{
 use world::World;
 
 const SEEDS: u64 = 256;
-const STEPS: usize = 400;
+const STEPS: usize = 300;
 
 #[test]
 fn whatever_the_order() {

@@ -26,6 +26,7 @@ pub(crate) struct World {
     pub(crate) retired: bool,
     /// By the broker's number; what a probe or a client finds out.
     alive: [bool; BROKERS as usize],
+    pub(crate) steps: usize,
     pub(crate) sessions: Vec<Lease>,
     dialling: Vec<Dial>,
     pub(crate) waiters: Vec<Waiter>,
@@ -59,6 +60,7 @@ impl World {
             metrics,
             retired: false,
             alive: [true; BROKERS as usize],
+            steps: 0,
             sessions: Vec::new(),
             dialling: Vec::new(),
             waiters: Vec::new(),
@@ -81,6 +83,7 @@ impl World {
 
     /// Something happens; says what.
     pub(crate) fn step(&mut self) -> String {
+        self.steps += 1;
         match self.rng.u8(..20) {
             0 | 1 => self.reload(),
             2 => self.discover(),
@@ -109,8 +112,9 @@ impl World {
         for broker in self.names() {
             self.pool.set_state(&broker, State::Ready, self.now).unwrap();
         }
-        for _ in 0..700 {
-            self.pass(Duration::from_secs(1));
+        // As long as the longest ejection, and a slow start.
+        for _ in 0..330 {
+            self.tick(Duration::from_secs(1));
             for broker in self.brokers() {
                 self.probes.extend(probe(&self.pool, &broker, true, self.now));
             }
@@ -261,16 +265,20 @@ impl World {
     fn pass(&mut self, span: Duration) -> String {
         let until = self.now + span;
         while self.now < until {
-            self.now += Duration::from_millis(100);
-            self.pool.tick(self.now);
-            self.pool.release(self.now);
-            self.take_turns();
+            self.tick(Duration::from_millis(100));
         }
         format!("{span:?} pass")
     }
 
+    fn tick(&mut self, span: Duration) {
+        self.now += span;
+        self.pool.tick(self.now);
+        self.pool.release(self.now);
+        self.take_turns();
+    }
+
     /// Those who were released go on, as a worker's tasks do.
-    pub(crate) fn take_turns(&mut self) {
+    fn take_turns(&mut self) {
         let mut waiting = Vec::new();
         for mut waiter in std::mem::take(&mut self.waiters) {
             match waiter.decision() {

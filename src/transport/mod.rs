@@ -5,7 +5,9 @@
 
 mod acceptor;
 mod backlog;
+mod buffer;
 mod carrier;
+mod loan;
 mod pipe;
 pub mod proxy_protocol;
 mod reactor;
@@ -18,6 +20,8 @@ mod tls_facts;
 pub mod websocket;
 
 pub use acceptor::{Acceptor, Peer};
+pub use buffer::Buffer;
+pub use loan::{Loan, Shared};
 pub use pipe::{Pipe, Pipes};
 pub use reactor::{Notify, Reactor};
 pub use socket::{Socket, TcpOptions, no_delay};

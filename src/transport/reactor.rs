@@ -20,7 +20,7 @@ use std::{
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use slab::Slab;
 
-use super::{timer::Timers, tls::Records};
+use super::{buffer::Buffer, loan::Shared, timer::Timers};
 
 /// Events taken from the kernel at a time: enough to spread the cost of the call, few enough that
 /// the first of them is not kept waiting for the last.
@@ -36,14 +36,23 @@ pub struct Reactor {
     generation: Cell<u32>,
     events: RefCell<Vec<epoll::Event>>,
     pub(super) timers: Timers,
-    pub(super) records: RefCell<Records>,
+    pub(super) buffers: Buffers,
     started: Instant,
     now: Cell<Instant>,
     seconds: Cell<u32>,
     wall: Cell<SystemTime>,
     notify: Arc<Notify>,
-    /// Room for the WebSocket frame that is being sent.
-    pub(super) frames: RefCell<Vec<u8>>,
+}
+
+/// Room for what is on its way through a layer over a socket.
+#[derive(Default)]
+pub(super) struct Buffers {
+    /// Records of TLS that have been read.
+    pub(super) inbox: Shared<Buffer>,
+    /// Records of TLS that are to be sent.
+    pub(super) outbox: Shared<Buffer>,
+    /// WebSocket frames that are to be sent.
+    pub(super) frames: Shared<Vec<u8>>,
 }
 
 impl Reactor {
@@ -58,13 +67,12 @@ impl Reactor {
             generation: Cell::new(0),
             events: RefCell::new(Vec::with_capacity(EVENTS_PER_TURN)),
             timers: Timers::default(),
-            records: RefCell::default(),
+            buffers: Buffers::default(),
             started: Instant::now(),
             now: Cell::new(Instant::now()),
             seconds: Cell::new(0),
             wall: Cell::new(SystemTime::now()),
             notify,
-            frames: RefCell::default(),
         }))
     }
 

@@ -1,7 +1,6 @@
 //! Nonblocking sockets on a worker's [`Reactor`].
 
 use std::{
-    cell::RefCell,
     io,
     net::{IpAddr, SocketAddr},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -16,9 +15,8 @@ use rustix::{
 };
 
 use super::{
-    reactor::{Reactor, Ready, Token},
+    reactor::{Buffers, Reactor, Ready, Token},
     source::{ConnectError, bind_source, family},
-    tls::Records,
 };
 
 /// A connected, or connecting, stream socket.
@@ -153,9 +151,9 @@ impl Socket {
         self.reactor.ready(self.token).has(Ready::READ)
     }
 
-    /// The worker's buffers for records of TLS.
-    pub(super) fn records(&self) -> &RefCell<Records> {
-        &self.reactor.records
+    /// The worker's buffers, which layers over this socket may use.
+    pub(super) fn buffers(&self) -> &Buffers {
+        &self.reactor.buffers
     }
 
     /// Our side's address; `None` on a unix socket.
@@ -172,11 +170,6 @@ impl Socket {
     /// ended its side may still want its answer.
     pub fn is_broken(&self) -> bool {
         self.reactor.ready(self.token).has(Ready::BROKEN)
-    }
-
-    /// The worker's room for a frame that is being made.
-    pub(super) fn frames(&self) -> &RefCell<Vec<u8>> {
-        &self.reactor.frames
     }
 
     /// Wakes the task that watches this socket.

@@ -38,10 +38,11 @@ impl Held {
     /// something new for rustls: true once that is reached.
     pub(super) fn complete(&mut self, wire: &mut &mut [u8]) -> bool {
         let missing = record(&self.bytes[self.last..]) - (self.bytes.len() - self.last);
-        let (taken, rest) = std::mem::take(wire).split_at_mut(missing.min(wire.len()));
+        let here = missing.min(wire.len());
+        let (taken, rest) = std::mem::take(wire).split_at_mut(here);
         self.bytes.extend_from_slice(taken);
         *wire = rest;
-        taken.len() == missing
+        here == missing
     }
 
     /// Forgets what rustls has used up of the bytes here, after it has looked at all of them.

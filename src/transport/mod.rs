@@ -14,6 +14,8 @@ mod reactor;
 mod socket;
 mod source;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod tls;
 mod tls_facts;

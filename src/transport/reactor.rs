@@ -37,6 +37,8 @@ pub struct Reactor {
     events: RefCell<Vec<epoll::Event>>,
     pub(super) timers: Timers,
     pub(super) buffers: Buffers,
+    #[cfg(test)]
+    pub(super) faults: super::tests::Faults,
     started: Instant,
     now: Cell<Instant>,
     seconds: Cell<u32>,
@@ -68,6 +70,8 @@ impl Reactor {
             events: RefCell::new(Vec::with_capacity(EVENTS_PER_TURN)),
             timers: Timers::default(),
             buffers: Buffers::default(),
+            #[cfg(test)]
+            faults: super::tests::Faults::default(),
             started: Instant::now(),
             now: Cell::new(Instant::now()),
             seconds: Cell::new(0),

@@ -80,6 +80,10 @@ impl Socket {
         if !ready.has(Ready::READ) {
             return Poll::Pending;
         }
+        #[cfg(test)]
+        if let Some(fault) = self.reactor.faults.of_next_call(self.token) {
+            return fault;
+        }
         match retry(|| net::recv(&self.fd, &mut *buf, RecvFlags::empty())) {
             Ok((n, _)) => {
                 if n > 0 && n < buf.len() && !ready.has(Ready::ENDED) {
@@ -106,6 +110,10 @@ impl Socket {
     fn try_send_with(&self, buf: &[u8], flags: SendFlags) -> Poll<io::Result<usize>> {
         if !self.reactor.ready(self.token).has(Ready::WRITE) {
             return Poll::Pending;
+        }
+        #[cfg(test)]
+        if let Some(fault) = self.reactor.faults.of_next_call(self.token) {
+            return fault;
         }
         match retry(|| net::send(&self.fd, buf, flags)) {
             Ok(n) => {
@@ -149,6 +157,11 @@ impl Socket {
     /// Whether a read may have something to say.
     pub(super) fn may_recv(&self) -> bool {
         self.reactor.ready(self.token).has(Ready::READ)
+    }
+
+    #[cfg(test)]
+    pub(super) fn token(&self) -> Token {
+        self.token
     }
 
     /// The worker's buffers, which layers over this socket may use.

@@ -61,7 +61,7 @@ fn tell(tls: &Tls, layers: Layers, leave: Leave, fault: Option<(usize, Errno)>) 
     if let Some((call, errno)) = fault {
         reactor.faults.plan(pair.ours.socket().token(), call, errno);
     }
-    if pair.shake_hands(layers, tls) {
+    if pair.shake_hands(layers, tls).is_ok() {
         live(&mut pair, layers, leave, &mut check);
     }
     check(b"behind its end");

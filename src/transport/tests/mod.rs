@@ -1,6 +1,7 @@
 //! Layers driven step by step, two connections on one reactor.
 
 mod faults;
+mod held;
 mod last_words;
 mod loans;
 mod peer;
@@ -19,7 +20,7 @@ pub(crate) use faults::Faults;
 use peer::{Peer, Tls};
 use rustix::net::sockopt::set_socket_send_buffer_size;
 
-use super::{Reactor, Socket, Stream};
+use super::{Reactor, Socket, Stream, TlsError};
 
 /// What MQTT is wrapped in.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,9 @@ struct Layers {
 const TLS: Layers = Layers { tls: true, websocket: false };
 const WSS: Layers = Layers { tls: true, websocket: true };
 const WS: Layers = Layers { tls: false, websocket: true };
+
+/// What a client may leave with us of its handshake.
+const MAY_HOLD: usize = 30_000;
 
 /// One connection, both ends of it.
 struct Pair {
@@ -57,17 +61,17 @@ impl Pair {
         Self { reactor, ours, peer, sent, sent_by_peer, received }
     }
 
-    /// Goes through the handshake; false where it failed.
-    fn shake_hands(&mut self, layers: Layers, tls: &Tls) -> bool {
+    /// Goes through the handshake.
+    fn shake_hands(&mut self, layers: Layers, tls: &Tls) -> Result<(), TlsError> {
         if layers.tls {
-            let mut shaking = pin!(self.ours.accept_tls(&tls.server, Vec::new(), 1 << 16));
+            let mut shaking = pin!(self.ours.accept_tls(&tls.server, Vec::new(), MAY_HOLD));
             let cx = &mut Context::from_waker(Waker::noop());
             loop {
                 self.peer.pump();
                 self.reactor.turn(Duration::ZERO).unwrap();
                 match shaking.as_mut().poll(cx) {
                     Poll::Ready(Ok(_)) => break,
-                    Poll::Ready(Err(_)) => return false,
+                    Poll::Ready(Err(error)) => return Err(error),
                     Poll::Pending => {}
                 }
             }
@@ -76,12 +80,12 @@ impl Pair {
             self.ours.begin_websocket(&mut Vec::new());
         }
         self.peer.pump();
-        true
+        Ok(())
     }
 
     fn open(reactor: &Rc<Reactor>, layers: Layers, tls: &Tls) -> Self {
         let mut pair = Self::new(reactor, layers, tls);
-        assert!(pair.shake_hands(layers, tls));
+        pair.shake_hands(layers, tls).unwrap();
         pair
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
+    net::Shutdown,
     os::unix::net::UnixStream,
     sync::Arc,
 };
@@ -43,11 +44,12 @@ impl Tls {
             .unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(issued.cert.der().clone()).unwrap();
-        let client = ClientConfig::builder_with_provider(provider)
+        let mut client = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
+        client.enable_secret_extraction = true;
         Self { server: Arc::new(server), client: Arc::new(client) }
     }
 }
@@ -61,6 +63,9 @@ pub(super) struct Peer {
     received: Vec<u8>,
     /// What was wrong with what has come, by rustls' word.
     pub(super) complaint: Option<rustls::Error>,
+    /// Records that wait, and how many bytes of them are written at a time.
+    waiting: Vec<u8>,
+    pub(super) per_pump: usize,
 }
 
 impl Peer {
@@ -70,7 +75,8 @@ impl Peer {
             let name = "localhost".try_into().unwrap();
             ClientConnection::new(tls.client.clone(), name).unwrap()
         });
-        Self { wire, tls, has_frames, received: Vec::new(), complaint: None }
+        let (received, waiting, complaint) = Default::default();
+        Self { wire, tls, has_frames, received, complaint, waiting, per_pump: usize::MAX }
     }
 
     /// What the client's records are made of `bytes`, or the bytes themselves.
@@ -97,11 +103,25 @@ impl Peer {
         assert!(written.as_ref().map_or(true, |n| *n == wire.len()), "no room: {written:?}");
     }
 
-    /// Sends and reads all that there is.
-    pub(super) fn pump(&mut self) {
-        if let Some(tls) = &mut self.tls {
-            while tls.wants_write() && tls.write_tls(&mut self.wire).is_ok() {}
+    /// Ends this side.
+    pub(super) fn end(&self) {
+        self.wire.shutdown(Shutdown::Write).unwrap();
+    }
+
+    fn write_some(&mut self) {
+        let Some(tls) = &mut self.tls else { return };
+        while tls.wants_write() {
+            tls.write_tls(&mut self.waiting).unwrap();
         }
+        let len = self.waiting.len().min(self.per_pump);
+        if let Ok(written) = self.wire.write(&self.waiting[..len]) {
+            self.waiting.drain(..written);
+        }
+    }
+
+    /// Sends and reads what there is.
+    pub(super) fn pump(&mut self) {
+        self.write_some();
         let mut wire = Vec::new();
         match self.wire.read_to_end(&mut wire) {
             Ok(_) => {}
@@ -118,7 +138,7 @@ impl Peer {
                 self.received.extend(&plain[..n]);
             }
         }
-        while tls.wants_write() && tls.write_tls(&mut self.wire).is_ok() {}
+        self.write_some();
     }
 
     /// The payload that has come whole or in part, out of frames where there are any.

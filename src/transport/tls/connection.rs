@@ -11,6 +11,7 @@ use rustls::{
     },
 };
 
+use super::alert;
 use crate::transport::buffer::Buffer;
 
 /// Room that a record takes beyond its plaintext: its header, an explicit nonce in TLS 1.2, the tag
@@ -100,6 +101,14 @@ impl Connection {
         match write {
             None => Ok(()),
             Some(_) => Err(Error::HandshakeNotComplete),
+        }
+    }
+
+    /// The alert that ends a client's connection whose certificate has expired.
+    pub(super) fn certificate_expired(self) -> Option<Vec<u8>> {
+        match self.side {
+            Side::Server(server) => alert::certificate_expired(server),
+            Side::Client(_) => None,
         }
     }
 

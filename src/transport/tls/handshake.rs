@@ -88,11 +88,12 @@ impl Accepting {
         });
         match shaken.await {
             Ok(()) => {
-                let facts = {
-                    let connection = &self.tls.state.borrow().connection;
-                    still_valid(connection).map_err(TlsError::Certificate)?;
-                    facts(connection, self.host.server_name())
-                };
+                let valid = still_valid(&self.tls.state.borrow().connection);
+                if let Err(error) = valid {
+                    self.tls.state.into_inner().refuse_expired(socket);
+                    return Err(TlsError::Certificate(error));
+                }
+                let facts = facts(&self.tls.state.borrow().connection, self.host.server_name());
                 self.tls.state.borrow_mut().acknowledge(socket).map_err(TlsError::Io)?;
                 Ok((self.tls, facts))
             }

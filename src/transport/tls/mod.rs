@@ -4,6 +4,7 @@
 //! rustls is driven without buffers of its own. What it would keep for each connection, a worker
 //! keeps once.
 
+mod alert;
 mod client_hello;
 mod connection;
 mod handshake;
@@ -148,6 +149,16 @@ impl Tls {
 }
 
 impl State {
+    /// Ends with the alert certificate_expired, as far as the socket takes it.
+    fn refuse_expired(self, socket: &Socket) {
+        let Self { connection, mut backlog, .. } = self;
+        if let Some(alert) = connection.certificate_expired() {
+            backlog.keep(&alert);
+        }
+        // Where the socket has failed, there is nobody to tell.
+        let _ = backlog.flush(|bytes| socket.try_send(bytes));
+    }
+
     fn say_goodbye(&mut self, socket: &Socket) {
         if self.our_end != OurEnd::Open {
             return;

@@ -2,7 +2,7 @@
 
 use std::{io, task::Poll};
 
-use super::loan::Empty;
+use super::loan::{Empty, Shared};
 
 /// Bytes that calls have put one behind the other. Only those can be read: emptying the buffer is
 /// one store, although what was in it still lies behind its end.
@@ -14,8 +14,8 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    pub fn len(&self) -> usize {
-        self.len
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     pub fn bytes(&self) -> &[u8] {
@@ -64,9 +64,20 @@ impl Buffer {
     }
 }
 
+/// A worker's room for what is on its way through a layer over a socket.
+#[derive(Default)]
+pub(super) struct Buffers {
+    /// Records of TLS that have been read.
+    pub(super) inbox: Shared<Buffer>,
+    /// Records of TLS that are to be sent.
+    pub(super) outbox: Shared<Buffer>,
+    /// WebSocket frames that are to be sent.
+    pub(super) frames: Shared<Vec<u8>>,
+}
+
 impl Empty for Buffer {
     fn is_empty(&self) -> bool {
-        self.len == 0
+        self.is_empty()
     }
 
     fn empty(&mut self) {
@@ -90,7 +101,11 @@ mod tests {
         });
         assert!(matches!(read, Poll::Ready(Ok(2))));
         assert!(buffer.receive(8, |_| Poll::Pending).is_pending());
-        assert_eq!(buffer.encode(8, |room| Err::<usize, _>(room.fill(b'x'))), Err(()));
+        let refused = buffer.encode(8, |room| {
+            room.fill(b'x');
+            Err("refused")
+        });
+        assert_eq!(refused, Err("refused"));
         let encoded = buffer.encode(1, |room| {
             room[0] = b'c';
             Ok::<_, ()>(1)

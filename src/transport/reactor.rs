@@ -20,7 +20,7 @@ use std::{
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use slab::Slab;
 
-use super::{buffer::Buffer, loan::Shared, timer::Timers};
+use super::{buffer::Buffers, timer::Timers};
 
 /// Events taken from the kernel at a time: enough to spread the cost of the call, few enough that
 /// the first of them is not kept waiting for the last.
@@ -44,17 +44,6 @@ pub struct Reactor {
     seconds: Cell<u32>,
     wall: Cell<SystemTime>,
     notify: Arc<Notify>,
-}
-
-/// Room for what is on its way through a layer over a socket.
-#[derive(Default)]
-pub(super) struct Buffers {
-    /// Records of TLS that have been read.
-    pub(super) inbox: Shared<Buffer>,
-    /// Records of TLS that are to be sent.
-    pub(super) outbox: Shared<Buffer>,
-    /// WebSocket frames that are to be sent.
-    pub(super) frames: Shared<Vec<u8>>,
 }
 
 impl Reactor {

@@ -15,7 +15,8 @@ use rustix::{
 };
 
 use super::{
-    reactor::{Buffers, Reactor, Ready, Token},
+    buffer::Buffers,
+    reactor::{Reactor, Ready, Token},
     source::{ConnectError, bind_source, family},
 };
 

@@ -52,7 +52,7 @@ fn a_hello_in_records_of_one_byte() {
     let (pki, broker) = (Pki::new(), Broker::echoing());
     let limits = "limits: { connect_packet: 20KiB }";
     let proxy = Config::of([&broker]).listener(&pki.tls("")).more(limits).start();
-    let hello = [&[1, 0, 0xC3, 0x50][..], &[7; 50_000]].concat();
+    let hello = [&[1, 0, 0xC3, 0x50][..], &vec![7; 50_000]].concat();
     let records: Vec<u8> = hello.iter().flat_map(|byte| [22, 3, 1, 0, 1, *byte]).collect();
     let mut client = Client::open(proxy.address());
     // The rest of it meets a proxy that has closed.
@@ -74,7 +74,7 @@ fn a_key_update_in_records_of_one_byte() {
     let mut good = pki.client().open(proxy.address()).session("good");
     let client = pki.client().open(proxy.address()).session("bad").stream;
     let (mut keys, mut socket) = (Keys::of(client.conn), client.sock);
-    let message = [&[24, 0, 0x9C, 0x40][..], &[0; 40_000]].concat();
+    let message = [&[24, 0, 0x9C, 0x40][..], &vec![0; 40_000]].concat();
     let mut taken = 0;
     for byte in &message {
         let record = keys.record(&[*byte]);

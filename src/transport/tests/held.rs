@@ -48,7 +48,7 @@ impl Keys {
 /// A hello that claims 60,000 bytes, of which each takes six.
 #[test]
 fn a_hello_in_records_of_one_byte() {
-    let hello = [&[1, 0, 0xEA, 0x60][..], &[3; 60_000]].concat();
+    let hello = [&[1, 0, 0xEA, 0x60][..], &vec![3; 60_000]].concat();
     let records: Vec<u8> = hello.iter().flat_map(|byte| [22, 3, 1, 0, 1, *byte]).collect();
     for (len, is_too_much) in [(MAY_HOLD, false), (MAY_HOLD + 6, true)] {
         let reactor = Reactor::new().unwrap();
@@ -96,7 +96,7 @@ fn a_key_update_in_records_of_one_byte() {
         let mut pair = Pair::open(&reactor, TLS, &tls);
         pair.check(b"before");
         let mut keys = Keys::of(pair.peer.tls.take().unwrap());
-        let message = [&[24, 0, 0xEA, 0x60][..], &[0; 60_000]].concat();
+        let message = [&[24, 0, 0xEA, 0x60][..], &vec![0; 60_000]].concat();
         let mut records = message.iter().map(|byte| keys.record(ContentType::Handshake, &[*byte]));
         let mut taken = 0;
         let error = loop {

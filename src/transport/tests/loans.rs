@@ -13,9 +13,9 @@ const MOST_CALLS: usize = 400;
 /// How the story ends.
 #[derive(Clone, Copy, Debug)]
 enum Leave {
-    Shutdown,
-    TakeLeave,
-    Drop,
+    HalfClose,
+    Goodbye,
+    Silence,
 }
 
 /// One connection fails at its first call of the kernel, at its second, and so on, by an error or
@@ -27,7 +27,7 @@ fn each_call_fails_in_turn() {
         for layers in [TLS, WSS, WS] {
             for errno in [Errno::CONNRESET, Errno::AGAIN] {
                 let failed = (0..MOST_CALLS)
-                    .take_while(|call| tell(&tls, layers, Leave::TakeLeave, Some((*call, errno))));
+                    .take_while(|call| tell(&tls, layers, Leave::Goodbye, Some((*call, errno))));
                 let failed = failed.count();
                 assert!((20..MOST_CALLS).contains(&failed), "{layers:?}, {errno}: {failed} calls");
             }
@@ -41,7 +41,7 @@ fn a_bad_record_while_records_wait() {
     for is_12 in [false, true] {
         let tls = Tls::new(is_12);
         for layers in [TLS, WSS, WS] {
-            for leave in [Leave::Shutdown, Leave::TakeLeave, Leave::Drop] {
+            for leave in [Leave::HalfClose, Leave::Goodbye, Leave::Silence] {
                 tell(&tls, layers, leave, None);
             }
         }
@@ -111,9 +111,9 @@ fn live(pair: &mut Pair, layers: Layers, leave: Leave, check: &mut impl FnMut(&[
     let _ = pair.send(&message(100));
     check(b"six");
     match leave {
-        Leave::Shutdown => pair.ours.shutdown(),
-        Leave::TakeLeave => pair.ours.take_leave(),
-        Leave::Drop => {}
+        Leave::HalfClose => pair.ours.shutdown(),
+        Leave::Goodbye => pair.ours.take_leave(),
+        Leave::Silence => {}
     }
     check(b"seven");
     let _ = pair.ours.try_flush();

@@ -11,8 +11,12 @@ use rustls::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{
-    Fault, State, Tls, client_hello::HostReader, connection::Connection, held::MOST_IN_HANDSHAKE,
-    held::MOST_IN_SESSION, resumed::still_valid, too_much,
+    State, Tls,
+    client_hello::HostReader,
+    connection::Connection,
+    fault::{Fault, too_much},
+    held::{MOST_IN_HANDSHAKE, MOST_IN_SESSION},
+    resumed::still_valid,
 };
 use crate::transport::{
     buffer::Buffer,
@@ -196,7 +200,7 @@ impl State {
             // Behind a CONNECT that has come, a fault is for those who read that.
             let is_handshaking = self.connection.is_handshaking();
             let fault = self.fault.take_if(|_| is_handshaking || self.plain.is_empty());
-            if outbox.len() > 0 {
+            if !outbox.is_empty() {
                 if is_handshaking || fault.is_some() {
                     self.send(socket, outbox.bytes())?;
                 } else {

@@ -34,15 +34,13 @@ impl Held {
         &mut self.bytes
     }
 
-    /// Takes bytes from the front of `wire`, up to the end of a header or of a record, where there is
-    /// something new for rustls: true once that is reached.
-    pub(super) fn complete(&mut self, wire: &mut &mut [u8]) -> bool {
+    /// Takes bytes from the front of `wire`, no more than to the end of a header or of a record, where
+    /// there is something new for rustls. How many, and whether that is reached.
+    pub(super) fn complete(&mut self, wire: &[u8]) -> (usize, bool) {
         let missing = record(&self.bytes[self.last..]) - (self.bytes.len() - self.last);
-        let here = missing.min(wire.len());
-        let (taken, rest) = std::mem::take(wire).split_at_mut(here);
-        self.bytes.extend_from_slice(taken);
-        *wire = rest;
-        here == missing
+        let taken = missing.min(wire.len());
+        self.bytes.extend_from_slice(&wire[..taken]);
+        (taken, taken == missing)
     }
 
     /// Forgets what rustls has used up of the bytes here, after it has looked at all of them.

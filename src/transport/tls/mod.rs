@@ -7,6 +7,7 @@
 mod alert;
 mod client_hello;
 mod connection;
+mod fault;
 mod handshake;
 mod held;
 mod resumed;
@@ -20,6 +21,7 @@ pub use handshake::{Connecting, TlsError};
 
 use super::{BULK_BYTES, backlog::Backlog, buffer::Buffer, socket::Socket};
 use connection::{Connection, Write};
+use fault::Fault;
 use held::{Held, LONGEST_RECORD, MOST_IN_HANDSHAKE, whole_records};
 
 /// Bytes that wait, such as tickets, which are written in one call with what comes next. More of
@@ -93,7 +95,7 @@ impl Tls {
             }
             let outbox = &mut *socket.buffers().outbox.lend();
             let read = state.read(socket, outbox, buf, &mut |_| {});
-            if outbox.len() > 0 {
+            if !outbox.is_empty() {
                 // An answer to a key update, or an alert. Where the socket has failed, the next read
                 // says so, behind the plaintext of this one.
                 let _ = state.send(socket, outbox.bytes());
@@ -271,7 +273,9 @@ fn decrypt(
     give: &mut impl FnMut(&[u8]),
 ) -> Result<(), rustls::Error> {
     while held.len() > 0 && !wire.is_empty() {
-        if held.complete(&mut wire) {
+        let (taken, is_complete) = held.complete(wire);
+        wire = &mut wire[taken..];
+        if is_complete {
             let used = connection.read(held.bytes_mut(), outbox, &mut *give)?;
             held.used(used);
         }
@@ -283,29 +287,6 @@ fn decrypt(
     }
     held.shrink();
     Ok(())
-}
-
-/// What the peer did wrong.
-enum Fault {
-    Tls(rustls::Error),
-    /// More than so many bytes of what cannot be used without its rest.
-    Held(usize),
-}
-
-impl Fault {
-    fn to_io(&self) -> io::Error {
-        match self {
-            Self::Tls(error @ rustls::Error::AlertReceived(_)) => {
-                io::Error::new(io::ErrorKind::ConnectionAborted, error.clone())
-            }
-            Self::Tls(error) => io::Error::new(io::ErrorKind::InvalidData, error.clone()),
-            Self::Held(most) => io::Error::new(io::ErrorKind::InvalidData, too_much(*most)),
-        }
-    }
-}
-
-fn too_much(most: usize) -> String {
-    format!("a TLS handshake message that takes more than {most} bytes with its records")
 }
 
 /// Moves bytes from the front of `from`, which keeps no memory once it is empty.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustls::{
-    ALL_VERSIONS, ClientConfig, ClientConnection, HandshakeKind, StreamOwned,
+    ALL_VERSIONS, AlertDescription, ClientConfig, ClientConnection, HandshakeKind, StreamOwned,
     SupportedProtocolVersion,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
@@ -71,6 +71,16 @@ impl Device {
         connection.0.write_all(&connect(4, id))?;
         connection.expect(CONNACK_V3)?;
         Ok(connection)
+    }
+
+    /// The alert that answers an attempt at a session.
+    #[track_caller]
+    pub(super) fn alert(&self, address: SocketAddr) -> AlertDescription {
+        let Err(error) = self.session(address, "refused") else { panic!("it was taken") };
+        match error.get_ref().and_then(|error| error.downcast_ref()) {
+            Some(rustls::Error::AlertReceived(alert)) => *alert,
+            _ => panic!("{error}"),
+        }
     }
 }
 

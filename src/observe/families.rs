@@ -1,13 +1,13 @@
 //! Families of metrics: made, registered, and rid of samples that are of no use any more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     core::{Collector, MetricVec, MetricVecBuilder},
 };
 
-use super::registrations::Subject;
+use super::registrations::{Key, key};
 
 /// Seconds. The handshake and the CONNACK: half a millisecond on a LAN, to the 10 s that the
 /// deadlines allow by default.
@@ -67,7 +67,7 @@ pub(super) fn made<T>(family: prometheus::Result<T>) -> T {
 pub(super) fn forget<T: MetricVecBuilder>(family: &MetricVec<T>, gone: &[Subject]) {
     for collected in family.collect() {
         for metric in collected.get_metric() {
-            if gone.iter().any(|subject| subject.is_of(metric)) {
+            if key(metric).is_some_and(|key| gone.contains(&key)) {
                 let labels: HashMap<_, _> =
                     metric.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
                 // It fails only where the sample has been removed already.

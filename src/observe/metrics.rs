@@ -214,10 +214,11 @@ impl Metrics {
 
     /// Removes the samples of those that have been gone for so long that they are not remembered.
     fn forget_the_oldest(&self) {
-        let gone = &*self.registrations.take_forgotten();
-        if gone.is_empty() {
+        let forgotten = self.registrations.take_forgotten();
+        if forgotten.is_empty() {
             return;
         }
+        let gone = &forgotten.iter().map(Subject::key).collect();
         self.upstreams.forget(gone);
         for family in [&self.routes, &self.discovery_lookups, &self.discovery_changes] {
             forget(family, gone);

@@ -14,6 +14,9 @@ use prometheus::proto::{Metric, MetricFamily};
 /// that DNS makes up new names for would pile up otherwise.
 const MOST_GONE: usize = 1000;
 
+/// How many samples' subjects are removed in one walk.
+const FORGOTTEN_AT_A_TIME: usize = 100;
+
 /// What a sample is of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Subject {
@@ -57,9 +60,11 @@ impl Registrations {
         held
     }
 
-    /// Those that have been gone for so long that their samples are to be removed.
+    /// Those that have been gone for so long that their samples are to be removed; some at a time, as
+    /// that takes a walk through all samples.
     pub(super) fn take_forgotten(&self) -> Vec<Subject> {
-        std::mem::take(&mut lock(&self.0).forgotten)
+        let forgotten = &mut lock(&self.0).forgotten;
+        if forgotten.len() < FORGOTTEN_AT_A_TIME { Vec::new() } else { std::mem::take(forgotten) }
     }
 
     /// Takes out the samples of all that have gone.
@@ -80,15 +85,10 @@ impl Registrations {
 }
 
 /// A subject by its labels: pool, broker, listener.
-type Key<'a> = [Option<&'a str>; 3];
+pub(super) type Key<'a> = [Option<&'a str>; 3];
 
 impl Subject {
-    /// Whether a sample is of this subject.
-    pub(super) fn is_of(&self, metric: &Metric) -> bool {
-        key(metric) == Some(self.key())
-    }
-
-    fn key(&self) -> Key<'_> {
+    pub(super) fn key(&self) -> Key<'_> {
         match self {
             Self::Listener(name) => [None, None, Some(name)],
             Self::Pool(name) => [Some(name), None, None],
@@ -98,7 +98,7 @@ impl Subject {
 }
 
 /// What a sample is of; `None` for one of the whole proxy.
-fn key(metric: &Metric) -> Option<Key<'_>> {
+pub(super) fn key(metric: &Metric) -> Option<Key<'_>> {
     let label = |name: &str| {
         let pair = metric.get_label().iter().find(|pair| pair.name() == name)?;
         Some(pair.value())

@@ -1,13 +1,13 @@
 //! The metrics of brokers, which come and go.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::{
     entry::named,
     families::{Families, HANDSHAKE_BUCKETS, forget},
-    registrations::{Registration, Subject},
+    registrations::{Key, Registration},
 };
 
 named! {
@@ -217,7 +217,7 @@ impl UpstreamFamilies {
     }
 
     /// Removes the samples of subjects that have gone.
-    pub(super) fn forget(&self, gone: &[Subject]) {
+    pub(super) fn forget(&self, gone: &HashSet<Key<'_>>) {
         for family in [&self.connacks, &self.tries, &self.ejections] {
             forget(family, gone);
         }

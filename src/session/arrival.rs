@@ -108,7 +108,8 @@ impl Opening<'_> {
     async fn accept_tls(&mut self, config: &Arc<ServerConfig>) -> Result<(), Rejected> {
         // What came behind a PROXY header is TLS already.
         let first = std::mem::take(&mut self.buffer);
-        match self.client.accept_tls(config, first).await {
+        let may_hold = self.shard.limits.get().connect_packet;
+        match self.client.accept_tls(config, first, may_hold).await {
             Ok(facts) => {
                 self.record.wrapping.get_or_insert_default().tls = Some(facts);
                 Ok(())
@@ -127,7 +128,7 @@ fn refused(error: &TlsError) -> Rejected {
         }
         TlsError::Alert(_) => (EndBy::Client, EndCause::Refused),
         TlsError::Certificate(_) => (EndBy::Proxy, EndCause::Refused),
-        TlsError::Protocol { .. } => (EndBy::Proxy, EndCause::Malformed),
+        TlsError::Protocol { .. } | TlsError::Held(_) => (EndBy::Proxy, EndCause::Malformed),
     };
     let end = End::new(by, EndPhase::Handshake, cause).with(error.to_string());
     Rejected { end, answer: (by == EndBy::Proxy).then_some(Reply::Transports) }

@@ -23,7 +23,7 @@ pub(super) fn choose(
     view.refresh();
     let members = view.members();
     let balance = &members.config.balance;
-    let mut scratch = shard.key.borrow_mut();
+    let mut scratch = shard.key.lend();
     let choice = balance.key.choose(balance.empty_client_id, client, &mut scratch);
     let key = match choice {
         Choice::Key(key) => Some(key),
@@ -66,7 +66,7 @@ pub(super) fn home(shard: &Shard, live: &Live) -> Option<Arc<Broker>> {
     view.refresh();
     let members = view.members();
     let balance = &members.config.balance;
-    let mut scratch = shard.key.borrow_mut();
+    let mut scratch = shard.key.lend();
     let key = match balance.key.choose(balance.empty_client_id, &client, &mut scratch) {
         Choice::Key(key) if balance.algorithm.is_keyed() => Some(key),
         _ => None,

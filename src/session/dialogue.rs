@@ -76,11 +76,10 @@ impl<'a> Dialogue<'a> {
     async fn listen(&mut self) -> Result<(), End> {
         let (shard, upstream, reply) = (self.shard, self.upstream, &mut self.reply);
         let read = poll_fn(|cx| {
-            let scratch = &mut shard.scratch.borrow_mut()[..READ_BYTES];
-            upstream.poll_recv(cx, scratch).map_ok(|n| {
-                reply.extend_from_slice(&scratch[..n]);
-                n
-            })
+            let scratch = &mut *shard.scratch.lend();
+            let read = scratch.receive(READ_BYTES, |room| upstream.poll_recv(cx, room));
+            reply.extend_from_slice(scratch.bytes());
+            read
         });
         heard(read.await)
     }
@@ -91,13 +90,14 @@ impl<'a> Dialogue<'a> {
             let (shard, client, upstream) = (self.shard, self.client, self.upstream);
             let reply = &mut self.reply;
             let spoken = poll_fn(|cx| {
-                let scratch = &mut shard.scratch.borrow_mut()[..READ_BYTES];
-                if let Poll::Ready(read) = upstream.poll_recv(cx, scratch) {
-                    return Poll::Ready(Err(heard(read.inspect(|n| {
-                        reply.extend_from_slice(&scratch[..*n]);
-                    }))));
+                let scratch = &mut *shard.scratch.lend();
+                let read = scratch.receive(READ_BYTES, |room| upstream.poll_recv(cx, room));
+                if let Poll::Ready(read) = read {
+                    reply.extend_from_slice(scratch.bytes());
+                    return Poll::Ready(Err(heard(read)));
                 }
-                client.poll_recv(cx, scratch).map(|read| Ok(read.map(|n| scratch[..n].to_vec())))
+                let read = scratch.receive(READ_BYTES, |room| client.poll_recv(cx, room));
+                read.map(|read| Ok(read.map(|_| scratch.bytes().to_vec())))
             });
             match spoken.await {
                 Err(broker) => return broker,

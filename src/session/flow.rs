@@ -3,7 +3,7 @@
 use std::{io, task::Poll};
 
 use super::shard::{READ_BYTES, Shard};
-use crate::transport::{Pipe, Socket, Stream};
+use crate::transport::{BULK_BYTES, Pipe, Socket, Stream};
 
 /// Reads of one direction before the others get their turn.
 const READS_PER_TURN: usize = 8;
@@ -144,22 +144,21 @@ impl Flow {
         to: &Stream,
         count: &mut impl FnMut(Chunk<'_>),
     ) -> Result<Poll<usize>, Fault> {
-        let mut scratch = shard.scratch.borrow_mut();
-        let size = if self.full_reads < FULL_READS_TO_BULK { READ_BYTES } else { scratch.len() };
-        let Poll::Ready(n) = from.try_recv(&mut scratch[..size]).map_err(Fault::Read)? else {
-            return Ok(Poll::Pending);
-        };
+        let scratch = &mut *shard.scratch.lend();
+        let size = if self.full_reads < FULL_READS_TO_BULK { READ_BYTES } else { BULK_BYTES };
+        let read = scratch.receive(size, |room| from.try_recv(room));
+        let Poll::Ready(n) = read.map_err(Fault::Read)? else { return Ok(Poll::Pending) };
         if n == 0 {
             // A unix peer that has closed fails even a write of nothing.
             return Ok(Poll::Ready(0));
         }
         self.full_reads = if n >= READ_BYTES { self.full_reads.saturating_add(1) } else { 0 };
-        let sent = match to.try_send(&scratch[..n]).map_err(Fault::Write)? {
+        let sent = match to.try_send(scratch.bytes()).map_err(Fault::Write)? {
             Poll::Ready(sent) => sent,
             Poll::Pending => 0,
         };
-        count(Chunk::Bytes(&scratch[..n]));
-        self.owe(&scratch[sent..n]);
+        count(Chunk::Bytes(scratch.bytes()));
+        self.owe(&scratch.bytes()[sent..]);
         Ok(Poll::Ready(n))
     }
 

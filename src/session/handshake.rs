@@ -140,12 +140,10 @@ impl Opening<'_> {
             if let Some(cause) = shard.ending.get() {
                 return Poll::Ready(Err(End::new(EndBy::Proxy, phase, cause)));
             }
-            let mut scratch = shard.scratch.borrow_mut();
+            let scratch = &mut *shard.scratch.lend();
             let size = room.min(READ_BYTES);
-            let read = client.poll_recv(cx, &mut scratch[..size]).map_ok(|n| {
-                buffer.extend_from_slice(&scratch[..n]);
-                n
-            });
+            let read = scratch.receive(size, |room| client.poll_recv(cx, room));
+            buffer.extend_from_slice(scratch.bytes());
             read.map_err(|error| End::failed(EndBy::Client, phase, &error))
         })
         .await

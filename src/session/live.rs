@@ -156,7 +156,7 @@ pub fn sweep(shard: &Rc<Shard>) {
 pub fn look(shard: &Rc<Shard>) {
     takeover::end_older(shard);
     let mut died = false;
-    for view in &*shard.pools.borrow() {
+    for view in &shard.views().collect::<Vec<_>>() {
         let deaths = view.pool.deaths();
         died |= view.deaths.replace(deaths) != deaths;
         rebalance::start(shard, view);

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     mqtt,
     observe::{EndCause, Event},
-    transport::{Socket, Stream, deadline},
+    transport::{BULK_BYTES, Socket, Stream, deadline},
 };
 
 /// How long, and for how much, a client that was refused is listened to after the answer. Closing
@@ -97,7 +97,7 @@ async fn swallow(shard: &Shard, client: &Socket) {
     while swallowed < LINGER_BYTES {
         let read = poll_fn(|cx| {
             client.watch(cx);
-            client.try_recv(&mut shard.scratch.borrow_mut())
+            shard.scratch.lend().receive(BULK_BYTES, |room| client.try_recv(room))
         })
         .await;
         match read {

@@ -12,7 +12,7 @@ use super::{gate::Gate, live::Live, owners::Owners, view::PoolView};
 use crate::{
     config::{Limits, Timeouts},
     observe::{EndCause, LogWriter, Metrics},
-    transport::{BULK_BYTES, Pipes, Reactor, TcpOptions},
+    transport::{Buffer, Pipes, Reactor, Shared as SharedBuffer, TcpOptions},
     upstream::{Bell, Pool},
 };
 
@@ -65,10 +65,12 @@ pub struct Shard {
     pub(super) parting: Cell<bool>,
     /// Handshakes and sessions that have not been recorded yet.
     unfinished: Cell<usize>,
-    pub(super) scratch: RefCell<Box<[u8]>>,
+    /// Room for what one read brings, until it is written or kept.
+    pub(super) scratch: SharedBuffer<Buffer>,
     pub(super) pipes: Pipes,
     buffers: RefCell<Vec<Vec<u8>>>,
-    pub(super) key: RefCell<Vec<u8>>,
+    /// Room for the key of one choice.
+    pub(super) key: SharedBuffer<Vec<u8>>,
     next_session_id: Cell<u64>,
 }
 
@@ -96,10 +98,10 @@ impl Shard {
             ending: Cell::new(None),
             parting: Cell::new(false),
             unfinished: Cell::new(0),
-            scratch: RefCell::new(vec![0; BULK_BYTES].into_boxed_slice()),
+            scratch: SharedBuffer::default(),
             pipes: Pipes::default(),
             buffers: RefCell::default(),
-            key: RefCell::default(),
+            key: SharedBuffer::default(),
             next_session_id: Cell::new(first_session_id),
         };
         shard.take_pools(terms.pools);

@@ -1,8 +1,8 @@
 //! What carries MQTT, or the frames that it is in: a socket, or TLS over it.
 
-use std::{cell::RefCell, io, task::Poll};
+use std::{io, task::Poll};
 
-use super::{socket::Socket, tls::Tls};
+use super::{loan::Loan, socket::Socket, tls::Tls};
 
 /// A socket, or TLS over it; its calls are those of a [`Stream`](super::Stream).
 #[derive(Clone, Copy)]
@@ -52,8 +52,8 @@ impl<'a> Carrier<'a> {
         self.socket.wake();
     }
 
-    /// The worker's room for a frame that is being made.
-    pub(super) fn frames(self) -> &'a RefCell<Vec<u8>> {
-        self.socket.frames()
+    /// The worker's room for frames that are being made.
+    pub(super) fn frames(self) -> Loan<'a, Vec<u8>> {
+        self.socket.buffers().frames.lend()
     }
 }

@@ -5,19 +5,25 @@
 
 mod acceptor;
 mod backlog;
+mod buffer;
 mod carrier;
+mod loan;
 mod pipe;
 pub mod proxy_protocol;
 mod reactor;
 mod socket;
 mod source;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod tls;
 mod tls_facts;
 pub mod websocket;
 
 pub use acceptor::{Acceptor, Peer};
+pub use buffer::Buffer;
+pub use loan::{Loan, Shared};
 pub use pipe::{Pipe, Pipes};
 pub use reactor::{Notify, Reactor};
 pub use socket::{Socket, TcpOptions, no_delay};

@@ -20,7 +20,7 @@ use std::{
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use slab::Slab;
 
-use super::{timer::Timers, tls::Records};
+use super::{buffer::Buffers, timer::Timers};
 
 /// Events taken from the kernel at a time: enough to spread the cost of the call, few enough that
 /// the first of them is not kept waiting for the last.
@@ -36,14 +36,14 @@ pub struct Reactor {
     generation: Cell<u32>,
     events: RefCell<Vec<epoll::Event>>,
     pub(super) timers: Timers,
-    pub(super) records: RefCell<Records>,
+    pub(super) buffers: Buffers,
+    #[cfg(test)]
+    pub(super) faults: super::tests::Faults,
     started: Instant,
     now: Cell<Instant>,
     seconds: Cell<u32>,
     wall: Cell<SystemTime>,
     notify: Arc<Notify>,
-    /// Room for the WebSocket frame that is being sent.
-    pub(super) frames: RefCell<Vec<u8>>,
 }
 
 impl Reactor {
@@ -58,13 +58,14 @@ impl Reactor {
             generation: Cell::new(0),
             events: RefCell::new(Vec::with_capacity(EVENTS_PER_TURN)),
             timers: Timers::default(),
-            records: RefCell::default(),
+            buffers: Buffers::default(),
+            #[cfg(test)]
+            faults: super::tests::Faults::default(),
             started: Instant::now(),
             now: Cell::new(Instant::now()),
             seconds: Cell::new(0),
             wall: Cell::new(SystemTime::now()),
             notify,
-            frames: RefCell::default(),
         }))
     }
 

@@ -1,7 +1,6 @@
 //! Nonblocking sockets on a worker's [`Reactor`].
 
 use std::{
-    cell::RefCell,
     io,
     net::{IpAddr, SocketAddr},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -16,9 +15,9 @@ use rustix::{
 };
 
 use super::{
+    buffer::Buffers,
     reactor::{Reactor, Ready, Token},
     source::{ConnectError, bind_source, family},
-    tls::Records,
 };
 
 /// A connected, or connecting, stream socket.
@@ -82,6 +81,10 @@ impl Socket {
         if !ready.has(Ready::READ) {
             return Poll::Pending;
         }
+        #[cfg(test)]
+        if let Some(fault) = self.reactor.faults.of_next_call(self.token) {
+            return fault;
+        }
         match retry(|| net::recv(&self.fd, &mut *buf, RecvFlags::empty())) {
             Ok((n, _)) => {
                 if n > 0 && n < buf.len() && !ready.has(Ready::ENDED) {
@@ -108,6 +111,10 @@ impl Socket {
     fn try_send_with(&self, buf: &[u8], flags: SendFlags) -> Poll<io::Result<usize>> {
         if !self.reactor.ready(self.token).has(Ready::WRITE) {
             return Poll::Pending;
+        }
+        #[cfg(test)]
+        if let Some(fault) = self.reactor.faults.of_next_call(self.token) {
+            return fault;
         }
         match retry(|| net::send(&self.fd, buf, flags)) {
             Ok(n) => {
@@ -153,9 +160,14 @@ impl Socket {
         self.reactor.ready(self.token).has(Ready::READ)
     }
 
-    /// The worker's buffers for records of TLS.
-    pub(super) fn records(&self) -> &RefCell<Records> {
-        &self.reactor.records
+    #[cfg(test)]
+    pub(super) fn token(&self) -> Token {
+        self.token
+    }
+
+    /// The worker's buffers, which layers over this socket may use.
+    pub(super) fn buffers(&self) -> &Buffers {
+        &self.reactor.buffers
     }
 
     /// Our side's address; `None` on a unix socket.
@@ -181,11 +193,6 @@ impl Socket {
         let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
         retry(|| poll(&mut fds, Some(&Timespec::default()))).is_ok()
             && fds[0].revents().intersects(ended)
-    }
-
-    /// The worker's room for a frame that is being made.
-    pub(super) fn frames(&self) -> &RefCell<Vec<u8>> {
-        &self.reactor.frames
     }
 
     /// Wakes the task that watches this socket.

@@ -36,13 +36,15 @@ impl Stream {
     }
 
     /// Has the client prove itself by TLS, and puts that under all that follows. `first` is what it
-    /// has been heard to say already.
+    /// has been heard to say already; `may_hold`, how many bytes of messages that have not come whole
+    /// it may leave here.
     pub async fn accept_tls(
         &mut self,
         config: &Arc<ServerConfig>,
         first: Vec<u8>,
+        may_hold: usize,
     ) -> Result<TlsFacts, TlsError> {
-        let (tls, facts) = Accepting::new(config, first)?.run(&self.socket).await?;
+        let (tls, facts) = Accepting::new(config, first, may_hold)?.run(&self.socket).await?;
         self.layers.get_or_insert_default().tls = Some(Box::new(tls));
         Ok(facts)
     }

@@ -21,6 +21,13 @@ use crate::{
     pki::{Ca, Issued, Leaf},
 };
 
+/// A record of 32 bytes that no key has made.
+pub(crate) const BAD_RECORD: [u8; 37] = {
+    let mut record = [0x5A; 37];
+    (record[0], record[1], record[2], record[3], record[4]) = (23, 3, 3, 0, 32);
+    record
+};
+
 /// A CA, and a server's certificate of `localhost` and 127.0.0.1, in the files that `tls` names.
 pub(crate) struct Pki {
     pub(crate) ca: Ca,
@@ -140,6 +147,7 @@ impl Trust {
             }
         };
         config.alpn_protocols.clone_from(&self.alpn);
+        config.enable_secret_extraction = true;
         Arc::new(config)
     }
 
@@ -211,6 +219,16 @@ impl TlsClient {
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => (rest, false),
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// The records that these bytes are made into, without sending them.
+    pub(crate) fn records(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut records = Vec::new();
+        self.stream.conn.writer().write_all(bytes).unwrap();
+        while self.stream.conn.wants_write() {
+            self.stream.conn.write_tls(&mut records).unwrap();
+        }
+        records
     }
 
     /// How the handshake, or the first read after it, failed.

@@ -48,6 +48,8 @@ pub(in crate::config) fn listener(section: &mut Section<'_>, websocket: bool) ->
     server.ticketer = Ticketer::new().map_err(|error| refused(section, "certificates", &error))?;
     // A device has one connection, and gets its next ticket with it.
     server.send_tls13_tickets = 1;
+    // For the alert to a client that resumes with a certificate that has expired meanwhile.
+    server.enable_secret_extraction = true;
     Ok(ListenerTls { server: Arc::new(server), certificates: files, revocation })
 }
 

@@ -11,6 +11,9 @@ use rustls::{
     },
 };
 
+use super::alert;
+use crate::transport::buffer::Buffer;
+
 /// Room that a record takes beyond its plaintext: its header, an explicit nonce in TLS 1.2, the tag
 /// and the type (RFC 8446, section 5.2; RFC 5288, section 3). rustls asks for more where it needs it.
 const OVERHEAD: usize = 64;
@@ -35,14 +38,6 @@ pub(super) enum Write<'a> {
     CloseNotify,
 }
 
-/// Records to be sent.
-#[derive(Default)]
-pub(super) struct Outbox {
-    /// Kept at its largest size, so that it need not be cleared for each use.
-    bytes: Vec<u8>,
-    end: usize,
-}
-
 impl Connection {
     pub(super) fn server(connection: UnbufferedServerConnection) -> Self {
         Self { side: Side::Server(connection), peer_has_closed: false, failed: false }
@@ -64,7 +59,7 @@ impl Connection {
     pub(super) fn read(
         &mut self,
         wire: &mut [u8],
-        outbox: &mut Outbox,
+        outbox: &mut Buffer,
         mut give: impl FnMut(&[u8]),
     ) -> Result<usize, Error> {
         let mut consumed = 0;
@@ -92,7 +87,7 @@ impl Connection {
         &mut self,
         write: Write<'_>,
         held: &mut [u8],
-        outbox: &mut Outbox,
+        outbox: &mut Buffer,
     ) -> Result<(), Error> {
         if self.failed {
             return Err(Error::HandshakeNotComplete);
@@ -109,8 +104,16 @@ impl Connection {
         }
     }
 
+    /// The alert that ends a client's connection whose certificate has expired.
+    pub(super) fn certificate_expired(self) -> Option<Vec<u8>> {
+        match self.side {
+            Side::Server(server) => alert::certificate_expired(server),
+            Side::Client(_) => None,
+        }
+    }
+
     /// After an error rustls has an alert to send. Asked for more than that, it would go on reading.
-    fn write_alert(&mut self, outbox: &mut Outbox) {
+    fn write_alert(&mut self, outbox: &mut Buffer) {
         while self.wants_write()
             && matches!(self.step(&mut [], outbox, &mut |_| {}, &mut None), (_, Ok(Step::More)))
         {
@@ -120,7 +123,7 @@ impl Connection {
     fn step(
         &mut self,
         wire: &mut [u8],
-        outbox: &mut Outbox,
+        outbox: &mut Buffer,
         give: &mut impl FnMut(&[u8]),
         write: &mut Option<Write<'_>>,
     ) -> (usize, Result<Step, Error>) {
@@ -157,7 +160,7 @@ enum Step {
 /// Does what rustls asks for; gives how much of the input is used up.
 fn act<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
-    outbox: &mut Outbox,
+    outbox: &mut Buffer,
     give: &mut impl FnMut(&[u8]),
     write: &mut Option<Write<'_>>,
     peer_has_closed: &mut bool,
@@ -181,7 +184,7 @@ fn act<Data>(
             Ok(Step::More)
         }
         ConnectionState::EncodeTlsData(mut data) => {
-            outbox.write(0, |room| data.encode(room)).map(|()| Step::More)
+            put(outbox, 0, |room| data.encode(room)).map(|()| Step::More)
         }
         ConnectionState::TransmitTlsData(sent) => {
             sent.done();
@@ -195,10 +198,10 @@ fn act<Data>(
             let written = match write.take() {
                 None => Ok(()),
                 Some(Write::Data(data)) => {
-                    outbox.write(data.len() + OVERHEAD, |room| traffic.encrypt(data, room))
+                    put(outbox, data.len() + OVERHEAD, |room| traffic.encrypt(data, room))
                 }
                 Some(Write::CloseNotify) => {
-                    outbox.write(OVERHEAD, |room| traffic.queue_close_notify(room))
+                    put(outbox, OVERHEAD, |room| traffic.queue_close_notify(room))
                 }
             };
             written.map(|()| Step::Done)
@@ -209,51 +212,18 @@ fn act<Data>(
     (discard, done)
 }
 
-impl Outbox {
-    pub(super) fn len(&self) -> usize {
-        self.end
-    }
-
-    pub(super) fn extend(&mut self, bytes: &[u8]) {
-        self.room(bytes.len()).copy_from_slice(bytes);
-        self.end += bytes.len();
-    }
-
-    /// All that is in it, which is to be sent now.
-    pub(super) fn take(&mut self) -> &[u8] {
-        &self.bytes[..std::mem::take(&mut self.end)]
-    }
-
-    /// Lets `encode` write behind what is there: into so much room, and more if it asks for it.
-    fn write<E: AsksForRoom>(
-        &mut self,
-        room: usize,
-        mut encode: impl FnMut(&mut [u8]) -> Result<usize, E>,
-    ) -> Result<(), Error> {
-        let written = encode(self.room(room));
-        let written = match written.map_err(AsksForRoom::required) {
-            Err(Some(required)) => {
-                encode(self.room(required)).map_err(|error| error.required().map(|_| ()))
-            }
-            written => written.map_err(|_| None),
-        };
-        match written {
-            Ok(n) => {
-                self.end += n;
-                Ok(())
-            }
-            // The keys have encrypted all that they may; TLS 1.2 cannot get new ones.
-            Err(_) => Err(Error::EncryptError),
-        }
-    }
-
-    fn room(&mut self, size: usize) -> &mut [u8] {
-        let end = self.end + size;
-        if self.bytes.len() < end {
-            self.bytes.resize(end, 0);
-        }
-        &mut self.bytes[self.end..end]
-    }
+/// Lets `encode` write into so much room of the outbox, and more if it asks for it.
+fn put<E: AsksForRoom>(
+    outbox: &mut Buffer,
+    room: usize,
+    mut encode: impl FnMut(&mut [u8]) -> Result<usize, E>,
+) -> Result<(), Error> {
+    let written = match outbox.encode(room, &mut encode).map_err(AsksForRoom::required) {
+        Err(Some(required)) => outbox.encode(required, &mut encode).map_err(AsksForRoom::required),
+        written => written,
+    };
+    // The keys have encrypted all that they may; TLS 1.2 cannot get new ones.
+    written.map_err(|_| Error::EncryptError)
 }
 
 /// An error that may only mean that the room was too small.

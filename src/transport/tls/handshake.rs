@@ -11,11 +11,15 @@ use rustls::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{
-    Fault, Records, State, Tls, client_hello,
-    connection::{Connection, Outbox},
+    State, Tls,
+    client_hello::HostReader,
+    connection::Connection,
+    fault::{Fault, too_much},
+    held::{MOST_IN_HANDSHAKE, MOST_IN_SESSION},
     resumed::still_valid,
 };
 use crate::transport::{
+    buffer::Buffer,
     proxy_protocol::{Announced, announced},
     socket::Socket,
     tls_facts::TlsFacts,
@@ -42,6 +46,9 @@ pub enum TlsError {
         error: Error,
         hint: &'static str,
     },
+    /// Likely: an attack, as no library cuts its messages into so many records.
+    #[error("{}", too_much(*.0))]
+    Held(usize),
 }
 
 /// A handshake with a client.
@@ -49,18 +56,20 @@ pub(in crate::transport) struct Accepting {
     tls: Tls,
     /// How the client began, to tell what it took this port for.
     first: Vec<u8>,
-    server_name: Option<Box<str>>,
+    host: HostReader,
 }
 
 impl Accepting {
-    /// `first` is what the client has been heard to say already.
+    /// `first` is what the client has been heard to say already; `may_hold`, how many bytes of
+    /// messages that have not come whole it may leave here.
     pub(in crate::transport) fn new(
         config: &Arc<ServerConfig>,
         first: Vec<u8>,
+        may_hold: usize,
     ) -> Result<Self, TlsError> {
         let connection = UnbufferedServerConnection::new(config.clone());
         let connection = Connection::server(connection.map_err(|error| TlsError::of(error, &[]))?);
-        Ok(Self { tls: Tls::new(connection), first, server_name: None })
+        Ok(Self { tls: Tls::new(connection, may_hold), first, host: HostReader::default() })
     }
 
     pub(in crate::transport) async fn run(
@@ -68,14 +77,12 @@ impl Accepting {
         socket: &Socket,
     ) -> Result<(Tls, TlsFacts), TlsError> {
         let mut heard = std::mem::take(&mut self.first);
-        let (first, server_name) = (&mut self.first, &mut self.server_name);
+        let (first, host) = (&mut self.first, &mut self.host);
         let look = &mut |wire: &[u8]| {
             if first.is_empty() {
                 first.extend_from_slice(&wire[..wire.len().min(LOOKED_AT)]);
             }
-            if server_name.is_none() {
-                *server_name = client_hello::server_name(wire);
-            }
+            host.read(wire);
         };
         let tls = &self.tls;
         let shaken = poll_fn(|cx| {
@@ -85,11 +92,12 @@ impl Accepting {
         });
         match shaken.await {
             Ok(()) => {
-                let facts = {
-                    let connection = &self.tls.state.borrow().connection;
-                    still_valid(connection).map_err(TlsError::Certificate)?;
-                    facts(connection, self.server_name)
-                };
+                let valid = still_valid(&self.tls.state.borrow().connection);
+                if let Err(error) = valid {
+                    self.tls.state.into_inner().refuse_expired(socket);
+                    return Err(TlsError::Certificate(error));
+                }
+                let facts = facts(&self.tls.state.borrow().connection, self.host.server_name());
                 self.tls.state.borrow_mut().acknowledge(socket).map_err(TlsError::Io)?;
                 Ok((self.tls, facts))
             }
@@ -107,11 +115,11 @@ impl Connecting {
         let connection = UnbufferedClientConnection::new(config, name);
         let mut connection =
             Connection::client(connection.map_err(|error| TlsError::of(error, &[]))?);
-        let mut outbox = Outbox::default();
+        let mut outbox = Buffer::default();
         let hello = connection.read(&mut [], &mut outbox, |_| {});
         hello.map_err(|error| TlsError::of(error, &[]))?;
-        let tls = Tls::new(connection);
-        tls.state.borrow_mut().backlog.keep(outbox.take());
+        let tls = Tls::new(connection, MOST_IN_HANDSHAKE);
+        tls.state.borrow_mut().backlog.keep(outbox.bytes());
         Ok(Self(tls))
     }
 
@@ -139,7 +147,8 @@ const LOOKED_AT: usize = 12;
 
 enum Failure {
     Closed,
-    Below(Fault),
+    Io(io::Error),
+    Peer(Fault),
 }
 
 impl Failure {
@@ -147,15 +156,16 @@ impl Failure {
     fn after(self, first: &[u8]) -> TlsError {
         match self {
             Self::Closed => TlsError::Closed,
-            Self::Below(Fault::Io(error)) => TlsError::Io(error),
-            Self::Below(Fault::Tls(error)) => TlsError::of(error, first),
+            Self::Io(error) => TlsError::Io(error),
+            Self::Peer(Fault::Tls(error)) => TlsError::of(error, first),
+            Self::Peer(Fault::Held(most)) => TlsError::Held(most),
         }
     }
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self::Below(Fault::Io(error))
+        Self::Io(error)
     }
 }
 
@@ -167,9 +177,9 @@ impl State {
         mut heard: Vec<u8>,
         look: &mut impl FnMut(&[u8]),
     ) -> Poll<Result<(), Failure>> {
-        let records = &mut *socket.records().borrow_mut();
         loop {
             if !self.connection.is_handshaking() {
+                self.may_hold = MOST_IN_SESSION;
                 // What TLS 1.3 has still to say can go with the first thing that is written. In 1.2
                 // the other side waits for our last word.
                 if self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
@@ -180,29 +190,30 @@ impl State {
             if self.flush(socket)?.is_pending() {
                 return Poll::Pending;
             }
+            let outbox = &mut *socket.buffers().outbox.lend();
             let read = if heard.is_empty() {
-                self.read(socket, records, &mut [], look)
+                self.read(socket, outbox, &mut [], look)
             } else {
-                let Records { inbox, outbox } = records;
-                inbox.resize(heard.len().max(inbox.len()), 0);
-                inbox[..heard.len()].copy_from_slice(&heard);
-                let filled = std::mem::take(&mut heard).len();
-                look(&inbox[..filled]);
-                self.take_in(filled, inbox, outbox, &mut []).map(Poll::Ready).map_err(Fault::Tls)
+                look(&heard);
+                Ok(Poll::Ready(self.take_in(&mut std::mem::take(&mut heard), outbox, &mut [])))
             };
-            let outbox = &mut records.outbox;
-            if outbox.len() > 0 {
-                if self.connection.is_handshaking() || read.is_err() {
-                    self.send(socket, outbox.take())?;
+            // Behind a CONNECT that has come, a fault is for those who read that.
+            let is_handshaking = self.connection.is_handshaking();
+            let fault = self.fault.take_if(|_| is_handshaking || self.plain.is_empty());
+            if !outbox.is_empty() {
+                if is_handshaking || fault.is_some() {
+                    self.send(socket, outbox.bytes())?;
                 } else {
-                    self.backlog.keep(outbox.take());
+                    self.backlog.keep(outbox.bytes());
                 }
             }
-            match read {
-                Ok(Poll::Ready(_)) if self.ended => return Poll::Ready(Err(Failure::Closed)),
-                Ok(Poll::Ready(_)) => {}
-                Ok(Poll::Pending) => return Poll::Pending,
-                Err(fault) => return Poll::Ready(Err(Failure::Below(fault))),
+            if let Some(fault) = fault {
+                return Poll::Ready(Err(Failure::Peer(*fault)));
+            }
+            match read? {
+                Poll::Ready(_) if self.ended => return Poll::Ready(Err(Failure::Closed)),
+                Poll::Ready(_) => {}
+                Poll::Pending => return Poll::Pending,
             }
         }
     }

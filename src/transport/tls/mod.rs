@@ -4,9 +4,12 @@
 //! rustls is driven without buffers of its own. What it would keep for each connection, a worker
 //! keeps once.
 
+mod alert;
 mod client_hello;
 mod connection;
+mod fault;
 mod handshake;
+mod held;
 mod resumed;
 #[cfg(test)]
 mod tests;
@@ -16,12 +19,10 @@ use std::{cell::RefCell, io, task::Poll};
 pub(super) use handshake::Accepting;
 pub use handshake::{Connecting, TlsError};
 
-use super::{BULK_BYTES, backlog::Backlog, socket::Socket};
-use connection::{Connection, Outbox, Write};
-
-/// The longest record: its header, 2^14 bytes, and what TLS 1.2 lets a cipher add (RFC 5246,
-/// section 6.2.3).
-const LONGEST_RECORD: usize = 5 + (1 << 14) + 2048;
+use super::{BULK_BYTES, backlog::Backlog, buffer::Buffer, socket::Socket};
+use connection::{Connection, Write};
+use fault::Fault;
+use held::{Held, LONGEST_RECORD, MOST_IN_HANDSHAKE, whole_records};
 
 /// Bytes that wait, such as tickets, which are written in one call with what comes next. More of
 /// them is what a slow receiver has left, and has to be taken first.
@@ -35,9 +36,13 @@ pub(super) struct Tls {
 struct State {
     connection: Connection,
     /// The beginning of a record, or of a handshake message, whose rest has not come.
-    held: Vec<u8>,
+    held: Held,
+    /// The most that may be held.
+    may_hold: usize,
     /// Plaintext that the reader had no room for.
     plain: Vec<u8>,
+    /// What the peer did wrong behind all that: the reader is told once it has the plaintext.
+    fault: Option<Box<Fault>>,
     /// Records that the socket has not taken.
     backlog: Backlog,
     /// The peer has ended its side.
@@ -54,19 +59,16 @@ enum OurEnd {
     Done,
 }
 
-/// Buffers of a worker, for what is on its way between a socket and a layer.
-#[derive(Default)]
-pub(super) struct Records {
-    inbox: Vec<u8>,
-    outbox: Outbox,
-}
-
 impl Tls {
-    fn new(connection: Connection) -> Self {
+    /// `may_hold`: how much of its handshake the peer may leave here before it goes on.
+    fn new(connection: Connection, may_hold: usize) -> Self {
         let state = State {
             connection,
-            held: Vec::new(),
+            held: Held::default(),
+            // A record must be possible, and beyond a message there is nothing to wait for.
+            may_hold: may_hold.clamp(LONGEST_RECORD, MOST_IN_HANDSHAKE),
             plain: Vec::new(),
+            fault: None,
             backlog: Backlog::default(),
             ended: false,
             our_end: OurEnd::Open,
@@ -82,17 +84,21 @@ impl Tls {
             if !state.plain.is_empty() {
                 return Poll::Ready(Ok(take_front(&mut state.plain, buf)));
             }
+            if let Some(fault) = &state.fault {
+                return Poll::Ready(Err(fault.to_io()));
+            }
             if state.ended {
                 return Poll::Ready(Ok(0));
             }
             if !socket.may_recv() {
                 return Poll::Pending;
             }
-            let records = &mut *socket.records().borrow_mut();
-            let read = state.read(socket, records, buf, &mut |_| {});
-            if records.outbox.len() > 0 {
-                // An answer to a key update, or an alert.
-                state.send(socket, records.outbox.take())?;
+            let outbox = &mut *socket.buffers().outbox.lend();
+            let read = state.read(socket, outbox, buf, &mut |_| {});
+            if !outbox.is_empty() {
+                // An answer to a key update, or an alert. Where the socket has failed, the next read
+                // says so, behind the plaintext of this one.
+                let _ = state.send(socket, outbox.bytes());
             }
             match read? {
                 Poll::Pending => return Poll::Pending,
@@ -104,18 +110,24 @@ impl Tls {
     }
 
     /// Takes what fits into a few records. Pending while the socket owes room for the last one.
+    ///
+    /// Once the peer has broken TLS there is no record for it any more: what is sent is dropped, and
+    /// the next read says why. What the peer had sent before is the reader's still.
     pub(super) fn try_send(&self, socket: &Socket, buf: &[u8]) -> Poll<io::Result<usize>> {
         let state = &mut *self.state.borrow_mut();
+        if state.fault.is_some() {
+            return Poll::Ready(Ok(buf.len()));
+        }
         if state.backlog.len() > MOST_JOINED && state.flush(socket)?.is_pending() {
             return Poll::Pending;
         }
-        let records = &mut *socket.records().borrow_mut();
-        state.join_backlog(&mut records.outbox);
+        let outbox = &mut *socket.buffers().outbox.lend();
+        state.join_backlog(outbox);
         let taken = &buf[..buf.len().min(BULK_BYTES)];
-        let State { connection, held, .. } = state;
-        let written = connection.write(Write::Data(taken), held, &mut records.outbox);
-        written.map_err(Fault::Tls)?;
-        state.send(socket, records.outbox.take())?;
+        let written = state.connection.write(Write::Data(taken), state.held.bytes_mut(), outbox);
+        // What could not be encrypted does not keep back what has been.
+        state.send(socket, outbox.bytes())?;
+        written.map_err(|error| Fault::Tls(error).to_io())?;
         Poll::Ready(Ok(taken.len()))
     }
 
@@ -139,16 +151,26 @@ impl Tls {
 }
 
 impl State {
+    /// Ends with the alert certificate_expired, as far as the socket takes it.
+    fn refuse_expired(self, socket: &Socket) {
+        let Self { connection, mut backlog, .. } = self;
+        if let Some(alert) = connection.certificate_expired() {
+            backlog.keep(&alert);
+        }
+        // Where the socket has failed, there is nobody to tell.
+        let _ = backlog.flush(|bytes| socket.try_send(bytes));
+    }
+
     fn say_goodbye(&mut self, socket: &Socket) {
         if self.our_end != OurEnd::Open {
             return;
         }
         self.our_end = OurEnd::Owed;
-        let records = &mut *socket.records().borrow_mut();
-        self.join_backlog(&mut records.outbox);
+        let outbox = &mut *socket.buffers().outbox.lend();
+        self.join_backlog(outbox);
         // Where TLS has failed there is nothing to say.
-        let _ = self.connection.write(Write::CloseNotify, &mut self.held, &mut records.outbox);
-        let last = records.outbox.take();
+        let _ = self.connection.write(Write::CloseNotify, self.held.bytes_mut(), outbox);
+        let last = outbox.bytes();
         if last.is_empty() {
             return;
         }
@@ -159,57 +181,56 @@ impl State {
         }
     }
 
-    /// One read of the socket; the number of plaintext bytes in `buf`.
+    /// One read of the socket; the number of plaintext bytes in `buf`. Where the peer breaks TLS,
+    /// `fault` is set, and our alert is in the outbox.
     fn read(
         &mut self,
         socket: &Socket,
-        records: &mut Records,
+        outbox: &mut Buffer,
         buf: &mut [u8],
         look: &mut impl FnMut(&[u8]),
-    ) -> Result<Poll<usize>, Fault> {
-        let Records { inbox, outbox } = records;
-        let held = self.held.len();
-        // A handshake message may be longer than a record; rustls has a limit for it.
-        let size = LONGEST_RECORD.max(buf.len()).max(held + LONGEST_RECORD / 2);
-        if inbox.len() < size {
-            inbox.resize(size, 0);
-        }
-        let Poll::Ready(n) = socket.try_recv(&mut inbox[held..size]).map_err(Fault::Io)? else {
+    ) -> io::Result<Poll<usize>> {
+        // As much as `buf` has room for, with what is held, so that little plaintext has to be kept.
+        let size = LONGEST_RECORD.max(buf.len()).saturating_sub(self.held.len());
+        let inbox = &mut *socket.buffers().inbox.lend();
+        let received = inbox.receive(size.max(LONGEST_RECORD / 2), |room| socket.try_recv(room));
+        let Poll::Ready(n) = received? else {
             return Ok(Poll::Pending);
         };
         if n == 0 {
             self.ended = true;
             return Ok(Poll::Ready(0));
         }
-        inbox[..held].copy_from_slice(&self.held);
-        self.held.clear();
-        look(&inbox[..held + n]);
-        self.take_in(held + n, inbox, outbox, buf).map(Poll::Ready).map_err(Fault::Tls)
+        look(inbox.bytes());
+        Ok(Poll::Ready(self.take_in(inbox.bytes_mut(), outbox, buf)))
     }
 
-    /// Decrypts what is in the first `filled` bytes of `inbox`.
-    fn take_in(
-        &mut self,
-        filled: usize,
-        inbox: &mut [u8],
-        outbox: &mut Outbox,
-        buf: &mut [u8],
-    ) -> Result<usize, rustls::Error> {
+    /// Decrypts what has come; the number of plaintext bytes in `buf`.
+    fn take_in(&mut self, wire: &mut [u8], outbox: &mut Buffer, buf: &mut [u8]) -> usize {
         let mut given = 0;
         let plain = &mut self.plain;
-        let read = self.connection.read(&mut inbox[..filled], outbox, |plaintext| {
+        let mut give = |plaintext: &[u8]| {
             let fits = plaintext.len().min(buf.len() - given);
             buf[given..given + fits].copy_from_slice(&plaintext[..fits]);
             given += fits;
             plain.extend_from_slice(&plaintext[fits..]);
-        });
+        };
+        let read = decrypt(&mut self.connection, &mut self.held, wire, outbox, &mut give);
         self.ended |= self.connection.peer_has_closed();
-        match &inbox[read?..filled] {
-            // An idle connection keeps no memory for it.
-            [] => self.held = Vec::new(),
-            rest => self.held.extend_from_slice(rest),
+        let held_too_much = self.held.len() > self.may_hold;
+        match read {
+            Err(error) => self.fault = Some(Box::new(Fault::Tls(error))),
+            Ok(()) if held_too_much => {
+                self.held.spoil();
+                let _ = self.connection.read(self.held.bytes_mut(), outbox, |_| {});
+                self.fault = Some(Box::new(Fault::Held(self.may_hold)));
+            }
+            Ok(()) if !self.ended => return given,
+            Ok(()) => {}
         }
-        Ok(given)
+        // Nothing that is held will be of any use.
+        self.held = Held::default();
+        given
     }
 
     /// Writes records behind all that waits, and keeps what the socket does not take.
@@ -224,7 +245,7 @@ impl State {
     }
 
     /// Has what waits written together with what comes next.
-    fn join_backlog(&mut self, outbox: &mut Outbox) {
+    fn join_backlog(&mut self, outbox: &mut Buffer) {
         if self.backlog.len() > 0 {
             outbox.extend(self.backlog.bytes());
             self.backlog.clear();
@@ -243,22 +264,29 @@ impl State {
     }
 }
 
-/// What went wrong below the plaintext.
-enum Fault {
-    Io(io::Error),
-    Tls(rustls::Error),
-}
-
-impl From<Fault> for io::Error {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Io(error) => error,
-            Fault::Tls(error @ rustls::Error::AlertReceived(_)) => {
-                Self::new(io::ErrorKind::ConnectionAborted, error)
-            }
-            Fault::Tls(error) => Self::new(io::ErrorKind::InvalidData, error),
+/// Has rustls look at all that it can use by now: each byte once, where it need not be moved later.
+fn decrypt(
+    connection: &mut Connection,
+    held: &mut Held,
+    mut wire: &mut [u8],
+    outbox: &mut Buffer,
+    give: &mut impl FnMut(&[u8]),
+) -> Result<(), rustls::Error> {
+    while held.len() > 0 && !wire.is_empty() {
+        let (taken, is_complete) = held.complete(wire);
+        wire = &mut wire[taken..];
+        if is_complete {
+            let used = connection.read(held.bytes_mut(), outbox, &mut *give)?;
+            held.used(used);
         }
     }
+    if !wire.is_empty() {
+        let whole = whole_records(wire);
+        let used = connection.read(wire, outbox, give)?;
+        held.keep(&wire[used..], whole.saturating_sub(used));
+    }
+    held.shrink();
+    Ok(())
 }
 
 /// Moves bytes from the front of `from`, which keeps no memory once it is empty.

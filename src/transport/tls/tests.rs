@@ -5,13 +5,24 @@ use rustls::{
     pki_types::ServerName,
 };
 
-use super::{Tls, client_hello::server_name};
+use super::{Tls, client_hello::HostReader};
 
 /// What an idle connection costs beside its keys, in bytes. Whoever makes it larger does so
 /// knowingly.
 #[test]
 fn an_idle_connection_is_small() {
     assert!(size_of::<Tls>() <= 1536, "{} bytes", size_of::<Tls>());
+}
+
+/// The host in a client's records, which come in pieces of so many bytes.
+fn server_name_in(wire: &[u8], size: usize) -> Option<Box<str>> {
+    let mut reader = HostReader::default();
+    wire.chunks(size).for_each(|piece| reader.read(piece));
+    reader.server_name()
+}
+
+fn server_name(wire: &[u8]) -> Option<Box<str>> {
+    server_name_in(wire, 1 << 16)
 }
 
 /// A client's first flight.
@@ -55,11 +66,14 @@ fn a_hello_in_several_records() {
             records.extend((part.len() as u16).to_be_bytes());
             records.extend_from_slice(part);
         }
-        assert_eq!(server_name(&records).as_deref(), Some("device.example.com"), "{size}");
+        for piece in [1, 7, 4096] {
+            let name = server_name_in(&records, piece);
+            assert_eq!(name.as_deref(), Some("device.example.com"), "{size}, {piece}");
+        }
     }
 }
 
-/// Each byte that comes has the message looked at again, so that this must not take long.
+/// What is kept to look for a name is bounded by this too.
 #[test]
 fn a_hello_in_too_many_records() {
     let records: Vec<u8> =

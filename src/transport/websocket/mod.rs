@@ -97,8 +97,7 @@ impl WebSocket {
             return Poll::Pending;
         }
         let taken = &buf[..buf.len().min(BULK_BYTES)];
-        let made = &mut *carrier.frames().borrow_mut();
-        made.clear();
+        let made = &mut *carrier.frames();
         taken.chunks(FRAME_BYTES).for_each(|part| frame::put(made, frame::BINARY, part));
         let mut sent = 0;
         while sent < made.len() {
@@ -152,8 +151,14 @@ impl State {
         if self.closing == Closing::Open {
             self.closing = Closing::Owed(status);
         }
-        // Where the client is gone, there is nobody to say it to; the next read tells.
-        let _ = self.flush(carrier);
+        if let Poll::Ready(Err(_)) = self.flush(carrier) {
+            // The client is gone, or what carries this has failed: nobody is told, and the carrier
+            // ends in its own way. The next read says why.
+            self.backlog.clear();
+            self.pong = None;
+            self.closing = Closing::Done;
+            carrier.shutdown();
+        }
     }
 
     /// Writes all that waits, in its order.

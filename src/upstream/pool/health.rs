@@ -167,7 +167,7 @@ impl Pool {
                     effects.moved = true;
                 }
             }
-            state.departed.retain(|broker| Weak::strong_count(broker) > 0);
+            state.departed.retain(|_, broker| Weak::strong_count(broker) > 0);
         });
     }
 

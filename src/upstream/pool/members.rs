@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     num::NonZeroU32,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Weak, atomic::Ordering},
     time::Instant,
 };
 
@@ -132,7 +132,7 @@ impl Pool {
                 *known = HealthState::new(&retired.health);
             }
             self.replace_members(state, effects, &retired.into(), &upstreams, &|_| {}, now);
-            let departed = state.departed.iter().filter_map(std::sync::Weak::upgrade);
+            let departed = state.departed.values().filter_map(Weak::upgrade);
             for broker in members.list.iter().map(|it| it.broker.clone()).chain(departed) {
                 broker.flags.removed.store(true, Ordering::Relaxed);
             }
@@ -242,15 +242,10 @@ impl Pool {
         config: &config::Pool,
         upstream: &Upstream,
     ) -> Arc<Broker> {
-        let mut departed = state.departed.iter().filter_map(std::sync::Weak::upgrade);
-        let returns = departed.find(|broker| broker.name == upstream.name);
-        match returns {
-            Some(broker) => {
-                state.departed.retain(|other| other.as_ptr() != Arc::as_ptr(&broker));
-                broker
-            }
-            None => Arc::new(Broker::new(config, upstream, &self.all_metrics, &self.queued)),
-        }
+        let departed = state.departed.remove(&upstream.name);
+        departed.and_then(|departed| departed.upgrade()).unwrap_or_else(|| {
+            Arc::new(Broker::new(config, upstream, &self.all_metrics, &self.queued))
+        })
     }
 }
 
@@ -264,8 +259,7 @@ impl PoolState {
         broker.flags.dead.store(false, Ordering::Relaxed);
         broker.set_serving(Serving::No, None, now);
         broker.metrics.up.set(0);
-        self.departed.retain(|other| other.strong_count() > 0);
-        self.departed.push(Arc::downgrade(broker));
+        self.departed.insert(broker.name.clone(), Arc::downgrade(broker));
     }
 }
 

@@ -81,8 +81,9 @@ struct PoolState {
     /// Of each member, by its name.
     health: HashMap<Arc<str>, HealthState>,
     weights: Weights,
-    /// No longer members, but somebody holds them: one that returns is the same broker again.
-    departed: Vec<Weak<Broker>>,
+    /// No longer members, but somebody holds them: one that returns is the same broker again. By
+    /// name, of which there is never a second one.
+    departed: HashMap<Arc<str>, Weak<Broker>>,
     /// Clients are elsewhere whose broker was well again at once.
     displaced: bool,
     /// When that was last seen to.

@@ -7,7 +7,8 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, ClientConnection, HandshakeKind, StreamOwned,
+    ALL_VERSIONS, AlertDescription, ClientConfig, ClientConnection, HandshakeKind, StreamOwned,
+    SupportedProtocolVersion,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
@@ -26,8 +27,15 @@ pub(super) struct Connection(StreamOwned<ClientConnection, TcpStream>);
 
 impl Device {
     pub(super) fn new(identity: Option<&Issued>) -> Self {
+        Self::of_versions(identity, ALL_VERSIONS)
+    }
+
+    pub(super) fn of_versions(
+        identity: Option<&Issued>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Self {
         let builder = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap()
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Curious::default()));
@@ -63,6 +71,16 @@ impl Device {
         connection.0.write_all(&connect(4, id))?;
         connection.expect(CONNACK_V3)?;
         Ok(connection)
+    }
+
+    /// The alert that answers an attempt at a session.
+    #[track_caller]
+    pub(super) fn alert(&self, address: SocketAddr) -> AlertDescription {
+        let Err(error) = self.session(address, "refused") else { panic!("it was taken") };
+        match error.get_ref().and_then(|error| error.downcast_ref()) {
+            Some(rustls::Error::AlertReceived(alert)) => *alert,
+            _ => panic!("{error}"),
+        }
     }
 }
 

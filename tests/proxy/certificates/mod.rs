@@ -5,13 +5,17 @@ mod device;
 use std::{fs, path::Path, time::SystemTime};
 
 use rustix::process::Signal;
+use rustls::{
+    AlertDescription,
+    version::{TLS12, TLS13},
+};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
 use crate::pki::{Ca, Issued, Leaf, years};
 use crate::{
     broker::Broker,
-    harness::{Proxy, end, program, run, wait_for},
+    harness::{Proxy, end, program, rejects, run, wait_for},
 };
 use device::Device;
 
@@ -173,19 +177,24 @@ fn a_ticket_ends_with_the_certificate() {
     // Time for two handshakes, on a machine that has other work.
     let ends = OffsetDateTime::now_utc() + std::time::Duration::from_secs(5);
     let brief = Leaf { valid: (from, ends), ..Leaf::new("brief", &[]) };
-    let device = Device::new(Some(&ca.issue(&brief)));
-    device.session(address, "before").unwrap();
-    let resumed = device.session(address, "resumed").unwrap();
-    assert!(resumed.is_resumed());
+    let brief = ca.issue(&brief);
+    let devices = [&TLS13, &TLS12].map(|it| Device::of_versions(Some(&brief), &[it]));
+    for device in &devices {
+        device.session(address, "before").unwrap();
+        let resumed = device.session(address, "resumed").unwrap();
+        assert!(resumed.is_resumed());
+    }
     assert_eq!(proxy.wait_connected("resumed")["tls_cn"], "brief");
     let second_after = ends.unix_timestamp() + 1;
     wait_for("the certificate to expire", || {
         (OffsetDateTime::from(SystemTime::now()).unix_timestamp() > second_after).then_some(())
     });
-    assert!(device.session(address, "after").is_err());
-    let refused = proxy.wait_log("a refusal", |line| line["event"] == "reject");
-    assert_eq!(end(&refused), "proxy/handshake/refused");
-    assert_eq!(refused["detail"], "TLS: invalid peer certificate: Expired");
+    for (number, device) in devices.iter().enumerate() {
+        assert_eq!(device.alert(address), AlertDescription::CertificateExpired);
+        let refused = rejects(&proxy, number + 1).pop().unwrap();
+        assert_eq!(end(&refused), "proxy/handshake/refused");
+        assert_eq!(refused["detail"], "TLS: invalid peer certificate: Expired");
+    }
 }
 
 #[test]

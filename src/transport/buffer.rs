@@ -1,0 +1,116 @@
+//! Bytes on their way, in memory that is kept for the next use.
+
+use std::{io, task::Poll};
+
+use super::loan::{Empty, Shared};
+
+/// Bytes that calls have put one behind the other. Only those can be read: emptying the buffer is
+/// one store, although what was in it still lies behind its end.
+#[derive(Default)]
+pub struct Buffer {
+    /// Never shortened, as each growth would have to write zeros.
+    memory: Vec<u8>,
+    len: usize,
+}
+
+impl Buffer {
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.memory[..self.len]
+    }
+
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[..self.len]
+    }
+
+    pub fn extend(&mut self, bytes: &[u8]) {
+        self.room(bytes.len()).copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    /// Adds what `read` puts into `room` bytes.
+    pub fn receive(
+        &mut self,
+        room: usize,
+        read: impl FnOnce(&mut [u8]) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let received = read(self.room(room));
+        if let Poll::Ready(Ok(n)) = received {
+            self.len += n.min(room);
+        }
+        received
+    }
+
+    /// Adds what `encode` puts into `room` bytes.
+    pub fn encode<E>(
+        &mut self,
+        room: usize,
+        encode: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<(), E> {
+        let n = encode(self.room(room))?;
+        self.len += n.min(room);
+        Ok(())
+    }
+
+    fn room(&mut self, size: usize) -> &mut [u8] {
+        let end = self.len + size;
+        if self.memory.len() < end {
+            self.memory.resize(end, 0);
+        }
+        &mut self.memory[self.len..end]
+    }
+}
+
+/// A worker's room for what is on its way through a layer over a socket.
+#[derive(Default)]
+pub(super) struct Buffers {
+    /// Records of TLS that have been read.
+    pub(super) inbox: Shared<Buffer>,
+    /// Records of TLS that are to be sent.
+    pub(super) outbox: Shared<Buffer>,
+    /// WebSocket frames that are to be sent.
+    pub(super) frames: Shared<Vec<u8>>,
+}
+
+impl Empty for Buffer {
+    fn is_empty(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn empty(&mut self) {
+        self.len = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_put_in_can_be_read() {
+        let mut buffer = Buffer::default();
+        buffer.extend(b"of another");
+        buffer.empty();
+        assert_eq!(buffer.bytes(), b"");
+        let read = buffer.receive(8, |room| {
+            room[..2].copy_from_slice(b"ab");
+            Poll::Ready(Ok(2))
+        });
+        assert!(matches!(read, Poll::Ready(Ok(2))));
+        assert!(buffer.receive(8, |_| Poll::Pending).is_pending());
+        let refused = buffer.encode(8, |room| {
+            room.fill(b'x');
+            Err("refused")
+        });
+        assert_eq!(refused, Err("refused"));
+        let encoded = buffer.encode(1, |room| {
+            room[0] = b'c';
+            Ok::<_, ()>(1)
+        });
+        assert_eq!(encoded, Ok(()));
+        assert_eq!(buffer.bytes_mut(), b"abc");
+    }
+}

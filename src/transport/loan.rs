@@ -1,0 +1,108 @@
+//! Buffers that the connections of a worker share, one connection at a time.
+//!
+//! A buffer can be reached through its [`Loan`] alone, and the loan's end empties it, whether that
+//! is a return, a `?` or a panic. So bytes of one connection cannot wait in it for the next one.
+
+use std::{
+    cell::{RefCell, RefMut},
+    ops::{Deref, DerefMut},
+};
+
+/// A buffer that is empty while nobody has it.
+#[derive(Default)]
+pub struct Shared<B>(RefCell<B>);
+
+/// The use of a [`Shared`] buffer, which ends with this value.
+pub struct Loan<'a, B: Empty>(RefMut<'a, B>);
+
+/// What can be emptied.
+pub trait Empty {
+    fn is_empty(&self) -> bool;
+
+    /// Forgets what is in it, and keeps the memory.
+    fn empty(&mut self);
+}
+
+impl<B: Empty> Shared<B> {
+    /// The buffer, empty.
+    ///
+    /// # Panics
+    /// While it is lent: two connections never use one buffer at a time.
+    pub fn lend(&self) -> Loan<'_, B> {
+        let mut buffer = self.0.borrow_mut();
+        debug_assert!(buffer.is_empty(), "bytes of another connection");
+        // Costs nothing, and holds where the assertion is compiled out.
+        buffer.empty();
+        Loan(buffer)
+    }
+}
+
+impl<B: Empty> Deref for Loan<'_, B> {
+    type Target = B;
+
+    fn deref(&self) -> &B {
+        &self.0
+    }
+}
+
+impl<B: Empty> DerefMut for Loan<'_, B> {
+    fn deref_mut(&mut self) -> &mut B {
+        &mut self.0
+    }
+}
+
+impl<B: Empty> Drop for Loan<'_, B> {
+    fn drop(&mut self) {
+        self.0.empty();
+    }
+}
+
+impl Empty for Vec<u8> {
+    fn is_empty(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn empty(&mut self) {
+        self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    fn fails(shared: &Shared<Vec<u8>>) -> Result<(), ()> {
+        shared.lend().extend(b"left by a return");
+        let mut loan = shared.lend();
+        loan.extend(b"left by an error");
+        Err::<(), _>(())?;
+        loan.clear();
+        Ok(())
+    }
+
+    #[test]
+    fn a_loan_leaves_nothing() {
+        let shared = Shared::<Vec<u8>>::default();
+        assert_eq!(fails(&shared), Err(()));
+        assert_eq!(*shared.lend(), b"");
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            shared.lend().extend(b"left by a panic");
+            let mut loan = shared.lend();
+            loan.extend(b"left by a panic");
+            let end = loan.len();
+            loan[end] = 0;
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(*shared.lend(), b"");
+    }
+
+    #[test]
+    #[should_panic(expected = "already borrowed")]
+    fn a_buffer_has_one_user() {
+        let shared = Shared::<Vec<u8>>::default();
+        let _first = shared.lend();
+        let _second = shared.lend();
+    }
+}

@@ -64,7 +64,7 @@ pub(super) fn made<T>(family: prometheus::Result<T>) -> T {
 }
 
 /// Removes the samples of subjects that have gone from a family.
-pub(super) fn forget<T: MetricVecBuilder>(family: &MetricVec<T>, gone: &[Subject]) {
+pub(super) fn forget<T: MetricVecBuilder>(family: &MetricVec<T>, gone: &HashSet<Key<'_>>) {
     for collected in family.collect() {
         for metric in collected.get_metric() {
             if key(metric).is_some_and(|key| gone.contains(&key)) {

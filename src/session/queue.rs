@@ -60,13 +60,13 @@ impl Opening<'_> {
             if buffer.len() == connect.len {
                 // Behind a CONNECT as long as it may be, one byte is enough to know.
                 let room = limit.saturating_sub(buffer.len()).clamp(1, READ_BYTES);
-                let scratch = &mut shard.scratch.borrow_mut()[..room];
-                match client.try_recv(scratch) {
+                let scratch = &mut *shard.scratch.lend();
+                match scratch.receive(room, |room| client.try_recv(room)) {
                     Poll::Ready(Ok(0)) => {
                         let end = End::new(EndBy::Client, PHASE, EndCause::Closed);
                         return Poll::Ready(Err(end));
                     }
-                    Poll::Ready(Ok(n)) => buffer.extend_from_slice(&scratch[..n]),
+                    Poll::Ready(Ok(_)) => buffer.extend_from_slice(scratch.bytes()),
                     Poll::Ready(Err(error)) => {
                         return Poll::Ready(Err(End::failed(EndBy::Client, PHASE, &error)));
                     }

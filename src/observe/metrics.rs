@@ -52,6 +52,7 @@ pub struct Metrics {
     accept_errors: Box<[IntCounter]>,
     certificate_expiry: IntGaugeVec,
     access_log_dropped: IntCounter,
+    program_log_dropped: IntCounter,
     connections_limit: IntGauge,
     reloads_applied: IntCounter,
     reloads_refused: IntCounter,
@@ -151,6 +152,10 @@ impl Metrics {
             access_log_dropped: family.counter(
                 "access_log_dropped_total",
                 "Access log lines lost because a log could not be written fast enough.",
+            ),
+            program_log_dropped: family.counter(
+                "program_log_dropped_total",
+                "Lines of the program's log lost because standard error could not be written.",
             ),
             connections_limit: family.gauge(
                 "connections_limit",
@@ -273,6 +278,11 @@ impl Metrics {
     /// The counter of lost access log lines, for [`super::AccessLogs::open`].
     pub fn access_log_dropped(&self) -> IntCounter {
         self.access_log_dropped.clone()
+    }
+
+    /// The counter of lost lines of the program's log, for [`super::LossyWriter::start`].
+    pub fn program_log_dropped(&self) -> IntCounter {
+        self.program_log_dropped.clone()
     }
 
     /// Everything, in Prometheus' text format 0.0.4.

@@ -6,12 +6,14 @@ mod families;
 mod format;
 mod log_file;
 mod log_writer;
+mod lossy_writer;
 mod metrics;
 mod output;
 mod program_log;
 mod readings;
 mod sink;
 mod sink_buffer;
+mod stderr;
 mod syslog;
 mod syslog_header;
 mod upstream_metrics;
@@ -24,10 +26,12 @@ pub use entry::{
 };
 pub use format::{Template, TemplateError, rfc3339};
 pub use log_writer::LogWriter;
+pub use lossy_writer::LossyWriter;
 pub use metrics::{AcceptError, ListenerMetrics, Metrics, PoolMetrics};
 pub use program_log::{LogLine, ProgramLog};
 pub use readings::{Counts, EndCount};
 pub use sink::OpenError;
+pub use stderr::Stderr;
 pub use upstream_metrics::{TryOutcome, UpstreamMetrics};
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! them.
 
 mod admin;
+mod apart;
 mod certificates;
 mod changes;
 mod control;
@@ -21,6 +22,7 @@ use std::{
 use control::Signals;
 use listeners::Bound;
 use proxy::Proxy;
+use service_manager::ServiceManager;
 use tokio::{runtime, sync::mpsc};
 
 use crate::{
@@ -79,7 +81,9 @@ async fn run_here(
     let (reloads, reloads_asked) = admin::reloads();
     let about = admin::About { proxy: &proxy, draining: &draining, log, reloads };
     let admin = admin.map(|listener| admin::start(listener, about)).transpose()?;
-    let control = control::Control { proxy, workers_ended, draining, set_level, reloads_asked };
+    let manager = ServiceManager::from_env();
+    let control =
+        control::Control { proxy, manager, workers_ended, draining, set_level, reloads_asked };
     let (logs, outcome) = control.run(signals).await;
     drop(admin);
     logs.close(LOG_PATIENCE);

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
+    apart::Apart,
     certificates,
     descriptors::{self, DescriptorLimit},
     listeners::{Bound, Listeners},
@@ -38,6 +39,7 @@ pub(super) struct Proxy {
     pub(super) owners: Arc<Owners>,
     pub(super) bell: Arc<Bell>,
     pub(super) descriptors: DescriptorLimit,
+    pub(super) apart: Apart,
     _tasks: JoinSet<()>,
 }
 
@@ -62,7 +64,10 @@ impl Proxy {
         descriptors.say(possible, config.limits.max_connections);
         let gate = Arc::new(Gate::new(&config.limits, possible));
         let mut listeners = Listeners::default();
-        let logs = AccessLogs::open(&config.access_log, metrics.access_log_dropped())?;
+        let (mut logs, mut apart) =
+            (AccessLogs::none(metrics.access_log_dropped()), Apart::default());
+        let prepared = apart.open_logs(&logs, &config.access_log).await;
+        logs.commit(prepared.map_err(anyhow::Error::msg)?);
         let mut care = Care::new(&config.dns);
         care.begin(&pools).await;
 
@@ -106,6 +111,7 @@ impl Proxy {
             owners,
             bell,
             descriptors,
+            apart,
             _tasks: tasks,
         })
     }

@@ -63,9 +63,7 @@ pub struct Metrics {
 impl Metrics {
     pub fn new() -> Self {
         let family = Families(Registry::new());
-        made(family.0.register(Box::new(ProcessCollector::for_self())));
-        let build = family.gauges("build_info", "Always 1; the version that runs.", &["version"]);
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        add_process(&family);
         let reloads = family.counters(
             "config_reloads_total",
             "Reloads of the configuration, by outcome.",
@@ -300,6 +298,13 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// What is true of the process as a whole.
+fn add_process(family: &Families) {
+    made(family.0.register(Box::new(ProcessCollector::for_self())));
+    let build = family.gauges("build_info", "Always 1; the version that runs.", &["version"]);
+    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
 }
 
 /// Unix time, seconds.

@@ -6,6 +6,7 @@ mod families;
 mod format;
 mod log_file;
 mod log_writer;
+mod look_up;
 mod lossy_writer;
 mod metrics;
 mod output;
@@ -30,7 +31,7 @@ pub use lossy_writer::LossyWriter;
 pub use metrics::{AcceptError, ListenerMetrics, Metrics, PoolMetrics};
 pub use program_log::{LogLine, ProgramLog};
 pub use readings::{Counts, EndCount};
-pub use sink::OpenError;
+pub use sink::{OpenError, Outputs};
 pub use stderr::Stderr;
 pub use upstream_metrics::{TryOutcome, UpstreamMetrics};
 

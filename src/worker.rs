@@ -137,7 +137,7 @@ impl Worker {
     }
 
     /// Leaves everything where it is.
-    fn stop(&self) {
+    pub fn stop(&self) {
         self.order(Order::Stop);
     }
 

@@ -25,8 +25,8 @@ fn reloads(proxy: &Proxy, outcome: &str) -> usize {
 
 /// Has it log more than the pipe and its own memory hold: every key is a fault, and so a line.
 fn fill(proxy: &Proxy) {
-    let faulty: String = (0..1700).map(|n| format!("no-such-key-{n}: {n}\n")).collect();
-    fs::write(proxy.config_file(), faulty).unwrap();
+    let faulty: Vec<_> = (0..1700).map(|n| format!("no-such-key-{n}: {n}\n")).collect();
+    fs::write(proxy.config_file(), faulty.concat()).unwrap();
     let before = proxy.metric(DROPPED, &[]);
     wait_for("lines to be dropped", || {
         let refused = reloads(proxy, "refused");

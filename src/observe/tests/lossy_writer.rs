@@ -41,7 +41,9 @@ impl Bench {
         let (report, reports) = channel();
         let dropped = IntCounter::new("dropped", "Of this test.").unwrap();
         let output = Gated { pieces: written, answers: answered };
-        let report = move |lost| drop(report.send(lost));
+        let report = move |lost| {
+            let _ = report.send(lost);
+        };
         let writer = LossyWriter::bounded(bound, output, dropped.clone(), report).unwrap();
         Self { writer, pieces, answers, reports, dropped }
     }
@@ -52,7 +54,9 @@ impl Bench {
     }
 
     fn push_all(&self, lines: &[&str]) {
-        lines.iter().for_each(|line| self.writer.push(line.as_bytes()));
+        for line in lines {
+            self.writer.push(line.as_bytes());
+        }
     }
 }
 

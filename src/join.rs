@@ -31,9 +31,13 @@ pub fn join_by<T>(thread: JoinHandle<T>, deadline: Instant) -> Result<T, JoinErr
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::{
+        sync::mpsc::channel,
+        thread,
+        time::{Duration, Instant},
+    };
 
-    use super::*;
+    use crate::join::{JoinError, join_by};
 
     #[test]
     fn in_time_late_and_in_a_panic() {

@@ -18,11 +18,13 @@
 //!
 //! - [`config`]: the file an operator wrote, as types that cannot be wrong
 //! - [`observe`]: the access log and the metrics
+//! - [`join`]: waiting for a thread's end, with a deadline
 
 pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod join;
 pub mod listener;
 pub mod mqtt;
 pub mod observe;

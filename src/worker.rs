@@ -21,6 +21,7 @@ use tokio::{sync::mpsc::UnboundedSender, task::LocalSet};
 
 use crate::{
     config::Config,
+    join::join_by,
     observe::{EndCause, LogWriter},
     session::{self, Ask, Question, Shard, Shared, Terms},
     snapshot::Snapshot,
@@ -32,6 +33,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// How long a worker that ends waits for its access log.
 const EXIT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long all workers together may take to end: that, and a turn of theirs.
+const JOIN_PATIENCE: Duration = Duration::from_secs(7);
 
 /// How long an access log line may wait to be written with others.
 const LOG_DELAY: Duration = Duration::from_millis(100);
@@ -137,9 +141,20 @@ impl Worker {
         self.order(Order::Stop);
     }
 
-    /// Waits for its end.
-    pub fn join(self) -> io::Result<()> {
-        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker thread panicked")))
+    /// Has all of them stop, and waits for their end; one that is stuck keeps nobody.
+    ///
+    /// # Errors
+    /// Of the first that failed, or has not ended.
+    pub fn stop_all(workers: Vec<Self>) -> io::Result<()> {
+        workers.iter().for_each(Self::stop);
+        let deadline = Instant::now() + JOIN_PATIENCE;
+        let join = |worker: Self| {
+            let name = worker.thread.thread().name().unwrap_or_default().to_owned();
+            join_by(worker.thread, deadline)
+                .unwrap_or_else(|error| Err(io::Error::other(format!("{name} {error}"))))
+        };
+        let joined: Vec<_> = workers.into_iter().map(join).collect();
+        joined.into_iter().collect()
     }
 
     fn order(&self, order: Order) {

@@ -19,7 +19,7 @@ const ROWS: &[&[&str]] = &[
     &["transport"],
     &["observe"],
     &["config"],
-    &["route", "mqtt"],
+    &["route", "mqtt", "join"],
 ];
 
 /// Rooms without sockets, clock or runtime, and what would bring those in.

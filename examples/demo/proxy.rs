@@ -10,7 +10,12 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
-use mqtt_lb::{app, config::Config, observe::ProgramLog, upstream};
+use mqtt_lb::{
+    app,
+    config::Config,
+    observe::{Metrics, ProgramLog},
+    upstream,
+};
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::{net::TcpStream, task::spawn_blocking, time::sleep};
 
@@ -43,7 +48,9 @@ impl Proxy {
         let config = Config::load(&file).map_err(|faults| anyhow!("{faults}"))?;
         let thread = thread::Builder::new().name("proxy".to_owned()).spawn({
             let config = config.clone();
-            move || app::run(config, &file, ProgramLog::default(), Box::new(|_| ()))
+            move || {
+                app::run(config, &file, &Metrics::new(), ProgramLog::default(), Box::new(|_| ()))
+            }
         })?;
         // The admin listener is bound after those for MQTT.
         while TcpStream::connect(admin).await.is_err() {

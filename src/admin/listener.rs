@@ -4,14 +4,14 @@ use std::{
     fs,
     io::{self, ErrorKind},
     net::{self, SocketAddr},
-    os::unix::{self, fs::FileTypeExt},
+    os::unix,
     path::{Path, PathBuf},
 };
 
 use rustix::net::listen;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use crate::config::Bind;
+use crate::{config::Bind, transport::remove_stale};
 
 /// Why the admin listener cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -110,16 +110,6 @@ fn unix(path: &Path) -> io::Result<AdminListener> {
     listener.set_nonblocking(true)?;
     listen(&listener, BACKLOG)?;
     Ok(AdminListener { socket: Socket::Unix(listener), file })
-}
-
-/// Removes a socket on which nobody listens any more.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    let is_refused = || {
-        unix::net::UnixStream::connect(path)
-            .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
-    };
-    if is_socket && is_refused() { fs::remove_file(path) } else { Ok(()) }
 }
 
 /// What an operator can do about it.

@@ -6,7 +6,7 @@ use std::{
     pin::pin,
     sync::Arc,
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
@@ -26,6 +26,7 @@ use super::{
     routes::{Served, answer},
     scrape::Scrape,
 };
+use crate::join::join_by;
 
 /// For a whole request head, and so also for an idle connection: between the scrapes of a usual
 /// Prometheus (15 s) it stays open.
@@ -71,8 +72,11 @@ impl AdminThread {
 impl Drop for AdminThread {
     fn drop(&mut self) {
         self.stop.take();
-        // It takes `GRACE` at most.
-        let _ = self.thread.take().map(JoinHandle::join);
+        // It takes `GRACE`.
+        let deadline = Instant::now() + 2 * GRACE;
+        if let Some(Err(error)) = self.thread.take().map(|thread| join_by(thread, deadline)) {
+            tracing::error!("the admin thread {error}");
+        }
     }
 }
 

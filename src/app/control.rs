@@ -14,7 +14,9 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, interval_at, sleep},
 };
 
-use super::{SetLevel, admin::ReloadsAsked, certificates, proxy::Proxy, service_manager};
+use super::{
+    SetLevel, admin::ReloadsAsked, certificates, proxy::Proxy, service_manager::ServiceManager,
+};
 use crate::{admin::ReloadOutcome, observe::AccessLogs, worker::Worker};
 
 /// How often counters of client addresses are tidied.
@@ -30,6 +32,7 @@ const LAST_CALL: Duration = Duration::from_secs(2);
 /// What the control thread looks after.
 pub(super) struct Control {
     pub(super) proxy: Proxy,
+    pub(super) manager: ServiceManager,
     /// Told by each worker that ends, and closed with the last.
     pub(super) workers_ended: mpsc::UnboundedReceiver<()>,
     pub(super) draining: Arc<AtomicBool>,
@@ -43,10 +46,8 @@ impl Control {
     pub(super) async fn run(mut self, mut signals: Signals) -> (AccessLogs, anyhow::Result<()>) {
         let outcome = self.serve(&mut signals).await;
         let Proxy { workers, logs, .. } = self.proxy;
-        workers.iter().for_each(Worker::stop);
-        let joined: Vec<_> = workers.into_iter().map(Worker::join).collect();
-        let failed = joined.into_iter().find_map(Result::err);
-        (logs, outcome.and(failed.map_or(Ok(()), |error| Err(error.into()))))
+        let stopped = Worker::stop_all(workers).map_err(Into::into);
+        (logs, outcome.and(stopped))
     }
 
     async fn serve(&mut self, signals: &mut Signals) -> anyhow::Result<()> {
@@ -54,7 +55,7 @@ impl Control {
         let mut tidy = interval(TIDY);
         tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look = interval_at(Instant::now() + certificates::LOOK, certificates::LOOK);
-        service_manager::ready(SERVING);
+        self.manager.ready(SERVING);
         loop {
             tokio::select! {
                 () = stop.asked() => break,
@@ -93,9 +94,9 @@ impl Control {
     /// Goes by the configuration as the file has it now; `by` is who asked.
     async fn reload(&mut self, by: &str) -> ReloadOutcome {
         tracing::info!("{by}: reloading {}", self.proxy.file.display());
-        service_manager::reloading();
+        self.manager.reloading();
         let outcome = self.proxy.reload().await;
-        service_manager::ready(if outcome.is_ok() { SERVING } else { NOT_RELOADED });
+        self.manager.ready(if outcome.is_ok() { SERVING } else { NOT_RELOADED });
         self.proxy.metrics.count_reload(outcome.is_ok());
         let snapshot = self.proxy.current.load();
         let outcome = match outcome {
@@ -124,7 +125,7 @@ impl Control {
         let Proxy { gate, workers, current, .. } = &self.proxy;
         let timeout = current.load().config.drain.timeout;
         self.draining.store(true, Ordering::Relaxed);
-        service_manager::stopping(timeout);
+        self.manager.stopping(timeout);
         tracing::info!(
             connections = gate.open(),
             "stopped accepting; waiting up to {timeout:?} for sessions to end",
@@ -135,7 +136,7 @@ impl Control {
                 tracing::info!("all sessions have ended");
                 return;
             }
-            never = service_manager::follow_drain(gate) => match never {},
+            never = self.manager.follow_drain(gate) => match never {},
             () = stop.asked() => {
                 tracing::warn!(connections = gate.open(), "asked again; ending what is left");
             }

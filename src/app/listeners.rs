@@ -56,7 +56,8 @@ enum Place {
 }
 
 impl Bound {
-    /// What is open from the start. To be called once, before there are threads.
+    /// What is open from the start. To be called once, before there are threads
+    /// that look at the environment.
     ///
     /// # Errors
     /// What cannot be bound, and why not.

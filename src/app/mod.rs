@@ -2,6 +2,7 @@
 //! them.
 
 mod admin;
+mod apart;
 mod certificates;
 mod changes;
 mod control;
@@ -21,6 +22,7 @@ use std::{
 use control::Signals;
 use listeners::Bound;
 use proxy::Proxy;
+use service_manager::ServiceManager;
 use tokio::{runtime, sync::mpsc};
 
 use crate::{
@@ -43,29 +45,33 @@ pub type SetLevel = Box<dyn Fn(LogLevel)>;
 pub fn run(
     config: Config,
     file: &Path,
+    metrics: &Metrics,
     log: ProgramLog,
     set_level: SetLevel,
 ) -> anyhow::Result<()> {
     // The main thread is the control thread: signals, checks and look-ups, apart from the workers,
     // so that they are seen to when those are saturated.
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run_here(&Arc::new(config), file, log, set_level))
+    let outcome = runtime.block_on(run_here(&Arc::new(config), file, metrics, log, set_level));
+    // Dropped, it would wait for a configuration file that is still being read, however long.
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn run_here(
     config: &Arc<Config>,
     file: &Path,
+    metrics: &Metrics,
     log: ProgramLog,
     set_level: SetLevel,
 ) -> anyhow::Result<()> {
-    let metrics = Metrics::new();
     let (ended, workers_ended) = mpsc::unbounded_channel();
     let bound = Bound::first(config)?;
     let admin = config.admin.as_ref().map(|admin| AdminListener::bind(&admin.bind)).transpose()?;
     // Before the first client, so that each has its record whenever a signal comes.
     let mut signals = Signals::new()?;
     let proxy = tokio::select! {
-        proxy = Proxy::start(config, file, bound, &metrics, &ended) => proxy?,
+        proxy = Proxy::start(config, file, bound, metrics, &ended) => proxy?,
         // Names are still looked up; nobody is served yet.
         () = signals.stop.asked() => return Ok(()),
     };
@@ -75,7 +81,9 @@ async fn run_here(
     let (reloads, reloads_asked) = admin::reloads();
     let about = admin::About { proxy: &proxy, draining: &draining, log, reloads };
     let admin = admin.map(|listener| admin::start(listener, about)).transpose()?;
-    let control = control::Control { proxy, workers_ended, draining, set_level, reloads_asked };
+    let manager = ServiceManager::from_env();
+    let control =
+        control::Control { proxy, manager, workers_ended, draining, set_level, reloads_asked };
     let (logs, outcome) = control.run(signals).await;
     drop(admin);
     logs.close(LOG_PATIENCE);

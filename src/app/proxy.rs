@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
+    apart::Apart,
     certificates,
     descriptors::{self, DescriptorLimit},
     listeners::{Bound, Listeners},
@@ -37,6 +38,7 @@ pub(super) struct Proxy {
     pub(super) pools: Pools,
     pub(super) owners: Arc<Owners>,
     pub(super) descriptors: DescriptorLimit,
+    pub(super) apart: Apart,
     _tasks: JoinSet<()>,
 }
 
@@ -58,7 +60,10 @@ impl Proxy {
         descriptors.say(possible, config.limits.max_connections);
         let gate = Arc::new(Gate::new(&config.limits, possible));
         let mut listeners = Listeners::default();
-        let logs = AccessLogs::open(&config.access_log, metrics.access_log_dropped())?;
+        let (mut logs, mut apart) =
+            (AccessLogs::none(metrics.access_log_dropped()), Apart::default());
+        let prepared = apart.open_logs(&logs, &config.access_log).await;
+        logs.commit(prepared.map_err(anyhow::Error::msg)?);
         let starter = Pools::new(&config.dns, metrics, &bell);
         let pools = starter.start(config.pools.iter()).await;
 
@@ -96,6 +101,7 @@ impl Proxy {
             pools: starter,
             owners,
             descriptors,
+            apart,
             _tasks: tasks,
         })
     }

@@ -41,15 +41,9 @@ impl Proxy {
     /// What is wrong, a line each; nothing has changed then. Dropped before its end, it has changed
     /// all or nothing.
     pub(super) async fn reload(&mut self) -> Result<Vec<String>, Vec<String>> {
-        let file = self.file.clone();
-        // Apart, as a large file takes its time, and brokers are to be checked meanwhile.
-        let loading = tokio::task::spawn_blocking(move || Config::load(&file));
-        let config = match loading.await {
-            Ok(Ok(config)) => Arc::new(config),
-            Ok(Err(faults)) => return Err(faults.iter().map(ToString::to_string).collect()),
-            Err(error) => return Err(vec![format!("it could not be read: {error}")]),
-        };
-        let plan = self.plan(config)?;
+        let config = Arc::new(self.load().await?);
+        let logs = self.apart.open_logs(&self.logs, &config.access_log).await;
+        let plan = self.plan(config, logs)?;
         let snapshot = self.current.load_full();
         if snapshot.config.dns != plan.config.dns {
             self.pools.set_dns(&plan.config.dns);
@@ -76,8 +70,21 @@ impl Proxy {
         Ok(changes)
     }
 
+    async fn load(&mut self) -> Result<Config, Vec<String>> {
+        let file = self.file.clone();
+        let what = format!("reading {} and the files that it names", file.display());
+        match self.apart.run(&what, move || Config::load(&file)).await {
+            Ok(loaded) => loaded.map_err(|faults| faults.iter().map(ToString::to_string).collect()),
+            Err(fault) => Err(vec![fault]),
+        }
+    }
+
     /// Everything that can be refused.
-    fn plan(&self, config: Arc<Config>) -> Result<Plan, Vec<String>> {
+    fn plan(
+        &self,
+        config: Arc<Config>,
+        logs: Result<Prepared, String>,
+    ) -> Result<Plan, Vec<String>> {
         let snapshot = self.current.load();
         let mut faults = beyond_reload(&snapshot.config, &config);
         for pool in &config.pools {
@@ -86,7 +93,6 @@ impl Proxy {
                 faults.push(format!("pool {}: {error}", pool.name));
             }
         }
-        let logs = self.logs.prepare(&config.access_log).map_err(|error| error.to_string());
         let bound = self.listeners.bind(&config, &mut Inherited::default());
         match (logs, bound) {
             (Ok(logs), Ok(bound)) if faults.is_empty() => Ok(Plan { config, logs, bound }),

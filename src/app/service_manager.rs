@@ -4,7 +4,7 @@
 use std::{
     convert::Infallible,
     env,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     io,
     os::{
         linux::net::SocketAddrExt,
@@ -13,54 +13,102 @@ use std::{
             net::{SocketAddr, UnixDatagram},
         },
     },
-    time::Duration,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::interval;
 
-use crate::session::Gate;
+use crate::{join::join_by, session::Gate};
 
 /// How long a message may wait for a service manager that is busy; it reads them at once otherwise.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Messages that wait for one that is being sent.
+const QUEUE: usize = 16;
+
 /// How often a drain says how far it is: as often as somebody who watches it would look.
 const PROGRESS: Duration = Duration::from_secs(2);
 
-/// What the end takes beyond the drain: the last records, and the access logs' writers.
-const FAREWELL: Duration = Duration::from_secs(15);
+/// What the end takes beyond the drain: the last records, the workers' threads, the access logs'
+/// writers and the last lines of the program's log.
+const FAREWELL: Duration = Duration::from_secs(20);
 
-/// Serving, with the configuration as it is now; ends a [`reloading`] too.
-pub(super) fn ready(status: &str) {
-    tell(&format!("READY=1\nSTATUS={status}\n"));
+/// The service manager, if there is one. Messages are sent in their order by a thread of their own,
+/// which alone waits for it.
+pub(super) struct ServiceManager(Option<Messenger>);
+
+struct Messenger {
+    messages: SyncSender<String>,
+    thread: JoinHandle<()>,
 }
 
-/// The configuration is being read again, until [`ready`].
-pub(super) fn reloading() {
-    let now = clock_gettime(ClockId::Monotonic);
-    let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
-    tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=Reloading\n"));
-}
+impl ServiceManager {
+    pub(super) fn from_env() -> Self {
+        let Some(socket) = env::var_os("NOTIFY_SOCKET") else { return Self(None) };
+        let (messages, queue) = sync_channel(QUEUE);
+        let name = "notify".to_owned();
+        match thread::Builder::new().name(name).spawn(move || send_all(&socket, &queue)) {
+            Ok(thread) => Self(Some(Messenger { messages, thread })),
+            Err(error) => {
+                tracing::error!(%error, "cannot tell the service manager anything");
+                Self(None)
+            }
+        }
+    }
 
-/// The end has begun and may take the whole `drain`, whatever the unit's TimeoutStopSec says.
-pub(super) fn stopping(drain: Duration) {
-    let micros = (drain + FAREWELL).as_micros();
-    tell(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={micros}\nSTATUS=Draining\n"));
-}
+    /// Serving, with the configuration as it is now; ends a [`Self::reloading`] too.
+    pub(super) fn ready(&self, status: &str) {
+        self.tell(format!("READY=1\nSTATUS={status}\n"));
+    }
 
-/// Says how many connections a drain still waits for, for as long as this is polled.
-pub(super) async fn follow_drain(gate: &Gate) -> Infallible {
-    let mut progress = interval(PROGRESS);
-    loop {
-        progress.tick().await;
-        tell(&format!("STATUS=Draining, connections left: {}\n", gate.open()));
+    /// The configuration is being read again, until [`Self::ready`].
+    pub(super) fn reloading(&self) {
+        let now = clock_gettime(ClockId::Monotonic);
+        let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
+        self.tell(format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=Reloading\n"));
+    }
+
+    /// The end has begun and may take the whole `drain`, whatever the unit's TimeoutStopSec says.
+    pub(super) fn stopping(&self, drain: Duration) {
+        let micros = (drain + FAREWELL).as_micros();
+        self.tell(format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={micros}\nSTATUS=Draining\n"));
+    }
+
+    /// Says how many connections a drain still waits for, for as long as this is polled.
+    pub(super) async fn follow_drain(&self, gate: &Gate) -> Infallible {
+        let mut progress = interval(PROGRESS);
+        loop {
+            progress.tick().await;
+            self.tell(format!("STATUS=Draining, connections left: {}\n", gate.open()));
+        }
+    }
+
+    fn tell(&self, message: String) {
+        let Some(messenger) = &self.0 else { return };
+        if messenger.messages.try_send(message).is_err() {
+            tracing::warn!("cannot tell the service manager: it reads nothing");
+        }
     }
 }
 
-fn tell(message: &str) {
-    let Some(socket) = env::var_os("NOTIFY_SOCKET") else { return };
-    if let Err(error) = send(&socket, message) {
-        tracing::warn!(?socket, %error, "cannot tell the service manager");
+impl Drop for ServiceManager {
+    /// The last message has its chance to be sent.
+    fn drop(&mut self) {
+        if let Some(Messenger { messages, thread }) = self.0.take() {
+            drop(messages);
+            let _ = join_by(thread, Instant::now() + PATIENCE);
+        }
+    }
+}
+
+fn send_all(socket: &OsString, messages: &Receiver<String>) {
+    for message in messages {
+        if let Err(error) = send(socket, &message) {
+            tracing::warn!(?socket, %error, "cannot tell the service manager");
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod check;
 mod ctl;
+mod log;
 mod manual;
 mod route;
 mod run;

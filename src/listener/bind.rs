@@ -3,13 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
-    os::{
-        fd::OwnedFd,
-        unix::{
-            fs::FileTypeExt,
-            net::{UnixListener, UnixStream},
-        },
-    },
+    os::{fd::OwnedFd, unix::net::UnixListener},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -19,7 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::{
     config,
     config::Bind,
-    transport::{TcpOptions, no_delay},
+    transport::{TcpOptions, no_delay, remove_stale},
 };
 
 /// Connections the kernel holds for us while we are busy; it lowers this to net.core.somaxconn.
@@ -134,21 +128,6 @@ fn bind_unix(path: &Path, workers: usize) -> io::Result<Vec<OwnedFd>> {
     listener.set_nonblocking(true)?;
     // There is no SO_REUSEPORT for unix sockets: the workers share one queue.
     (0..workers).map(|_| Ok(listener.try_clone()?.into())).collect()
-}
-
-/// A socket file that nobody listens on is left over from a run that was killed. Any other file
-/// refuses connections too, and is somebody's.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    if !std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
-        return Ok(());
-    }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path)
-        }
-        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
-        Err(_) => Ok(()),
-    }
 }
 
 impl Listening {

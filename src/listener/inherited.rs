@@ -30,8 +30,8 @@ struct Handed {
 }
 
 impl Inherited {
-    /// Takes what LISTEN_FDS announces to this process. To be called once, before there are threads:
-    /// it takes the announcement out of the environment.
+    /// Takes what LISTEN_FDS announces to this process. To be called once, before there are threads
+    /// that look at the environment: it takes the announcement out of it.
     pub fn from_env() -> Self {
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':');

@@ -6,9 +6,9 @@ use prometheus::IntCounter;
 
 use super::{
     log_writer::LogWriter,
-    sink::{OpenError, Sink},
+    sink::{OpenError, Outputs, Sink},
 };
-use crate::config;
+use crate::config::{self, LogTarget};
 
 /// How long a log that has been taken out of the configuration may take for what it still holds.
 pub(super) const LEAVING_PATIENCE: Duration = Duration::from_secs(5);
@@ -23,24 +23,40 @@ pub struct AccessLogs {
 pub struct Prepared(Vec<Sink>);
 
 impl AccessLogs {
+    /// Before there are any. `dropped` counts the lines that are lost.
+    pub fn none(dropped: IntCounter) -> Self {
+        Self { sinks: Vec::new(), dropped }
+    }
+
     /// Opens every file (append, created with mode 0640) and starts the writer threads; theirs it is
     /// to connect to syslog receivers, which need not be there yet.
     ///
     /// `dropped` counts the lines that are lost.
     pub fn open(logs: &[config::AccessLog], dropped: IntCounter) -> Result<Self, OpenError> {
-        let mut opened = Self { sinks: Vec::new(), dropped };
-        let prepared = opened.prepare(logs)?;
+        let mut opened = Self::none(dropped);
+        let outputs = Outputs::open(opened.missing(logs))?;
+        let prepared = opened.prepare(logs, outputs)?;
         opened.commit(prepared);
         Ok(opened)
     }
 
-    /// Opens what `logs` has and these have not. What goes to the same place as now keeps its open
-    /// file and its queue, whatever else about it is new.
+    /// What `logs` has and these have not, to be opened for [`Self::prepare`].
+    pub fn missing(&self, logs: &[config::AccessLog]) -> Vec<LogTarget> {
+        let is_missing = |to: &&LogTarget| !self.sinks.iter().any(|sink| sink.goes_to(to));
+        logs.iter().map(|log| &log.to).filter(is_missing).cloned().collect()
+    }
+
+    /// Starts the writers of `outputs`, what was missing of `logs`. What goes to the same place as
+    /// now keeps its open file and its queue, whatever else about it is new.
     ///
     /// # Errors
-    /// What cannot be opened. These logs go on as they are, then and until [`Self::commit`].
-    pub fn prepare(&self, logs: &[config::AccessLog]) -> Result<Prepared, OpenError> {
-        let sink = |log| Sink::open(log, &self.sinks, &self.dropped);
+    /// What cannot be used. These logs go on as they are, then and until [`Self::commit`].
+    pub fn prepare(
+        &self,
+        logs: &[config::AccessLog],
+        mut outputs: Outputs,
+    ) -> Result<Prepared, OpenError> {
+        let sink = |log| Sink::open(log, &self.sinks, &mut outputs, &self.dropped);
         logs.iter().map(sink).collect::<Result<_, _>>().map(Prepared)
     }
 

@@ -53,6 +53,7 @@ pub struct Metrics {
     accept_errors: Box<[IntCounter]>,
     certificate_expiry: IntGaugeVec,
     access_log_dropped: IntCounter,
+    program_log_dropped: IntCounter,
     connections_limit: IntGauge,
     reloads_applied: IntCounter,
     reloads_refused: IntCounter,
@@ -63,9 +64,7 @@ pub struct Metrics {
 impl Metrics {
     pub fn new() -> Self {
         let family = Families(Registry::new());
-        made(family.0.register(Box::new(ProcessCollector::for_self())));
-        let build = family.gauges("build_info", "Always 1; the version that runs.", &["version"]);
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        add_process(&family);
         let reloads = family.counters(
             "config_reloads_total",
             "Reloads of the configuration, by outcome.",
@@ -157,6 +156,10 @@ impl Metrics {
             access_log_dropped: family.counter(
                 "access_log_dropped_total",
                 "Access log lines lost because a log could not be written fast enough.",
+            ),
+            program_log_dropped: family.counter(
+                "program_log_dropped_total",
+                "Lines of the program's log lost because standard error could not be written.",
             ),
             connections_limit: family.gauge(
                 "connections_limit",
@@ -284,6 +287,11 @@ impl Metrics {
         self.access_log_dropped.clone()
     }
 
+    /// The counter of lost lines of the program's log, for [`super::LossyWriter::start`].
+    pub fn program_log_dropped(&self) -> IntCounter {
+        self.program_log_dropped.clone()
+    }
+
     /// Everything, in Prometheus' text format 0.0.4.
     pub fn render(&self) -> String {
         self.forget_the_oldest();
@@ -303,6 +311,13 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// What is true of the process as a whole.
+fn add_process(family: &Families) {
+    made(family.0.register(Box::new(ProcessCollector::for_self())));
+    let build = family.gauges("build_info", "Always 1; the version that runs.", &["version"]);
+    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
 }
 
 /// Unix time, seconds.

@@ -6,6 +6,8 @@ mod families;
 mod format;
 mod log_file;
 mod log_writer;
+mod look_up;
+mod lossy_writer;
 mod metrics;
 mod output;
 mod program_log;
@@ -13,6 +15,7 @@ mod readings;
 mod registrations;
 mod sink;
 mod sink_buffer;
+mod stderr;
 mod syslog;
 mod syslog_header;
 mod upstream_metrics;
@@ -25,10 +28,12 @@ pub use entry::{
 };
 pub use format::{Template, TemplateError, rfc3339};
 pub use log_writer::LogWriter;
+pub use lossy_writer::LossyWriter;
 pub use metrics::{AcceptError, ListenerMetrics, Metrics, PoolMetrics};
 pub use program_log::{LogLine, ProgramLog};
 pub use readings::{Counts, EndCount};
-pub use sink::OpenError;
+pub use sink::{OpenError, Outputs};
+pub use stderr::Stderr;
 pub use upstream_metrics::{TryOutcome, UpstreamMetrics};
 
 #[cfg(test)]

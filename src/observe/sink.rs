@@ -81,11 +81,35 @@ pub(super) struct Closing {
     done: std::sync::mpsc::Receiver<()>,
 }
 
+/// What logs are written to, opened for writers that are to be started.
+#[derive(Default)]
+pub struct Outputs(Vec<(LogTarget, Output)>);
+
+impl Outputs {
+    /// Opens each of them. Takes as long as the disk does, so not on a thread that others need.
+    pub fn open(targets: Vec<LogTarget>) -> Result<Self, OpenError> {
+        let open = |to: LogTarget| match Output::open(&to) {
+            Ok(output) => Ok((to, output)),
+            Err(error) => Err(OpenError::File { to, error }),
+        };
+        targets.into_iter().map(open).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The one that goes there.
+    fn take(&mut self, to: &LogTarget) -> Result<Output, OpenError> {
+        match self.0.iter().position(|(known, _)| known == to) {
+            Some(at) => Ok(self.0.swap_remove(at).1),
+            None => Err(OpenError::File { to: to.clone(), error: io::ErrorKind::NotFound.into() }),
+        }
+    }
+}
+
 impl Sink {
     /// With the writer of that one of `others` which goes to the same place, or with a new one.
     pub(super) fn open(
         log: &AccessLog,
         others: &[Self],
+        outputs: &mut Outputs,
         dropped: &IntCounter,
     ) -> Result<Self, OpenError> {
         let format = LineFormat::new(&log.format)
@@ -96,7 +120,7 @@ impl Sink {
         };
         let handle = match others.iter().find(|other| other.log.to == log.to) {
             Some(other) => other.handle.clone(),
-            None => Arc::new(Handle::open(log, dropped.clone())?),
+            None => Arc::new(Handle::open(log, outputs.take(&log.to)?, dropped.clone())?),
         };
         Ok(Self { log: log.clone(), format, header, handle })
     }
@@ -118,6 +142,10 @@ impl Sink {
                 buffers: vec![buffer],
             }),
         }
+    }
+
+    pub(super) fn goes_to(&self, to: &LogTarget) -> bool {
+        self.log.to == *to
     }
 
     pub(super) fn is_same(&self, other: &Self) -> bool {
@@ -150,9 +178,8 @@ impl Sink {
 }
 
 impl Handle {
-    fn open(log: &AccessLog, dropped: IntCounter) -> Result<Self, OpenError> {
+    fn open(log: &AccessLog, output: Output, dropped: IntCounter) -> Result<Self, OpenError> {
         let to = &log.to;
-        let output = Output::open(to).map_err(|error| OpenError::File { to: to.clone(), error })?;
         let control = Arc::new(Control::new(log));
         let writer = Writer::new(to.to_string(), output, dropped, control.clone());
         let (queue, chunks) = channel(QUEUE);

@@ -3,15 +3,15 @@
 
 use std::{
     io::{self, ErrorKind},
-    net::{SocketAddr, ToSocketAddrs},
+    net::SocketAddr,
     path::Path,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::net::RecvFlags;
 use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
 
-use super::output::lines_end;
+use super::{look_up::LookUp, output::lines_end, writer::LEAST_PATIENCE};
 use crate::config::SyslogAddress;
 
 /// How soon an idle connection is looked after: middleboxes forget those of some minutes.
@@ -32,6 +32,7 @@ const BATCH: usize = 64 * 1024;
 
 pub(super) struct SyslogPeer {
     to: SyslogAddress,
+    look_up: LookUp,
     connection: Option<Connection>,
 }
 
@@ -54,15 +55,18 @@ enum Framing {
 
 impl SyslogPeer {
     pub(super) fn new(to: SyslogAddress) -> Self {
-        Self { to, connection: None }
+        Self { to, look_up: LookUp::new(), connection: None }
     }
 
     pub(super) fn connect(&mut self, patience: Duration) -> io::Result<()> {
         if self.connection.is_none() {
-            self.connection = Some(match &self.to {
+            let Self { to, look_up, .. } = self;
+            let deadline = Instant::now() + patience;
+            let mut found = |host| look_up.addresses(host, patience);
+            self.connection = Some(match to {
                 SyslogAddress::Unix(path) => connect_unix(path, patience)?,
-                SyslogAddress::Udp(host) => connect_any(host, |to| connect_udp(to, patience))?,
-                SyslogAddress::Tcp(host) => connect_any(host, |to| connect_tcp(to, patience))?,
+                SyslogAddress::Udp(host) => connect_any(&found(host)?, deadline, connect_udp)?,
+                SyslogAddress::Tcp(host) => connect_any(&found(host)?, deadline, connect_tcp)?,
             });
         }
         Ok(())
@@ -98,7 +102,7 @@ impl Connection {
     }
 
     fn write(&mut self, lines: &[u8], begun: &mut usize, patience: Duration) -> io::Result<usize> {
-        if patience < self.patience {
+        if patience != self.patience {
             self.socket.set_write_timeout(Some(patience))?;
             self.patience = patience;
         }
@@ -191,14 +195,17 @@ fn notice_close(socket: &Socket) -> io::Result<()> {
     }
 }
 
-/// Looks a host up and connects to the first of its addresses that can be.
+/// Connects to the first of a host's addresses that can be, each of which has its share of the time.
 fn connect_any(
-    host: &str,
-    connect: impl Fn(SocketAddr) -> io::Result<Connection>,
+    addresses: &[SocketAddr],
+    deadline: Instant,
+    connect: impl Fn(SocketAddr, Duration) -> io::Result<Connection>,
 ) -> io::Result<Connection> {
     let mut failed = io::Error::new(ErrorKind::NotFound, "the host has no address");
-    for address in host.to_socket_addrs()? {
-        match connect(address) {
+    for (at, address) in addresses.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = left / (addresses.len() - at) as u32;
+        match connect(*address, share.max(LEAST_PATIENCE)) {
             Ok(connection) => return Ok(connection),
             Err(error) => failed = error,
         }

@@ -24,7 +24,7 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::fro
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// `SO_SNDTIMEO` of 0 would mean: for ever.
-const LEAST_PATIENCE: Duration = Duration::from_millis(1);
+pub(super) const LEAST_PATIENCE: Duration = Duration::from_millis(1);
 
 pub(super) struct Writer {
     /// Where it goes, for the program's log.

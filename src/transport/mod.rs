@@ -13,6 +13,7 @@ pub mod proxy_protocol;
 mod reactor;
 mod socket;
 mod source;
+mod stale;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub use pipe::{Pipe, Pipes};
 pub use reactor::{Notify, Reactor};
 pub use socket::{Socket, TcpOptions, no_delay};
 pub use source::{ConnectError, bind_source, check_source};
+pub use stale::remove_stale;
 pub use stream::Stream;
 pub use timer::{Elapsed, deadline, sleep};
 pub use tls::{Connecting, TlsError};

@@ -77,6 +77,8 @@ pub(crate) struct Proxy {
     child: Child,
     pub(crate) dir: TempDir,
     stderr: Arc<Mutex<Vec<String>>>,
+    /// Held, nobody reads the proxy's standard error.
+    pub(crate) reading: Arc<Mutex<()>>,
     listeners: HashMap<String, String>,
     admin: Option<SocketAddr>,
 }
@@ -127,13 +129,15 @@ impl Proxy {
             .unwrap();
         let stderr = Arc::<Mutex<Vec<String>>>::default();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let collected = stderr.clone();
+        let reading = Arc::<Mutex<()>>::default();
+        let (collected, allowed) = (stderr.clone(), reading.clone());
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
+                drop(allowed.lock().unwrap_or_else(PoisonError::into_inner));
                 collected.lock().unwrap().push(line);
             }
         });
-        Self { child, dir, stderr, listeners: HashMap::new(), admin: None }
+        Self { child, dir, stderr, reading, listeners: HashMap::new(), admin: None }
     }
 
     pub(crate) fn stderr(&self) -> Vec<String> {

@@ -4,6 +4,7 @@
 
 mod admin;
 mod bad_input;
+mod blocked_log;
 mod broker;
 mod bulk;
 mod certificates;

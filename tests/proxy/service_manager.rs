@@ -73,7 +73,7 @@ fn start_reload_drain_end() {
     let clients = ["one", "two"].map(|id| Client::session(proxy.address(), id));
     proxy.signal(Signal::TERM);
     // The drain, and what comes after it: systemd kills nobody before that.
-    assert_eq!(manager.hear(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=115000000\nSTATUS=Draining\n");
+    assert_eq!(manager.hear(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=120000000\nSTATUS=Draining\n");
     assert_eq!(manager.hear(), "STATUS=Draining, connections left: 2\n");
     drop(clients);
     assert_eq!(proxy.wait_exit().code(), Some(0));
@@ -92,6 +92,36 @@ fn an_abstract_socket() {
         command
     });
     assert_eq!(manager.hear(), READY);
+}
+
+/// One that has stopped reading: its socket takes no more, and only the messages wait.
+#[test]
+fn a_service_manager_that_does_not_read_holds_nothing_up() {
+    let broker = Broker::echoing();
+    let text = Config::of([&broker]).more("drain: { timeout: 200ms }").text();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let manager = Manager::at(&SocketAddr::from_pathname(&path).unwrap());
+    let others = UnixDatagram::unbound().unwrap();
+    others.set_nonblocking(true).unwrap();
+    while others.send_to(b"STATUS=mine", &path).is_ok() {}
+    let mut proxy = Proxy::start_in(dir, &text, |_| {
+        let mut command = program();
+        command.env("NOTIFY_SOCKET", &path);
+        command
+    });
+    let mut there = Client::session(proxy.address(), "served");
+    // Two messages each, so that those that wait for a second each are soon more than the queue has
+    // room for.
+    for n in 1..=12 {
+        proxy.signal(Signal::HUP);
+        proxy.wait_metric("mqtt_lb_config_reloads_total", &["outcome=\"applied\""], n.into());
+        there.echo(b"\xC0\x00");
+    }
+    proxy.wait_stderr("cannot tell the service manager");
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.wait_exit().code(), Some(0));
+    drop(manager);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::{
 };
 
 use rustix::process::Signal;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::{
     broker::{Broker, echo},
@@ -86,6 +87,64 @@ fn other_files_in_the_place_of_a_socket() {
     proxy.wait_stderr("listener mqtt: cannot listen on unix:");
     assert!(path.exists());
     drop(listener);
+}
+
+/// Somebody listens at `path`, accepts nobody, and has as many who wait as there is room for.
+fn full_backlog(path: &Path) -> impl Sized {
+    let at = SockAddr::unix(path).unwrap();
+    let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    listener.bind(&at).unwrap();
+    listener.listen(0).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let client = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).unwrap();
+        match client.connect(&at) {
+            Ok(()) => waiting.push(client),
+            Err(error) => break assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+    }
+    (listener, waiting)
+}
+
+/// To find out whether a socket is stale, nobody waits for room in its backlog.
+#[test]
+fn a_reload_meets_a_socket_whose_backlog_is_full() {
+    let broker = Broker::echoing();
+    let config = Config::of([&broker]).more("drain: { timeout: 200ms }");
+    let mut proxy = config.start();
+    let mut there = Client::session(proxy.address(), "there");
+    let path = proxy.path("second.sock");
+    let somebody = full_backlog(&path);
+    let second = config.clone().another_listener("name: second").text().replace(
+        "bind: \"127.0.0.1:0\", pool: brokers, name: second",
+        "bind: \"unix:second.sock\", pool: brokers, name: second",
+    );
+    fs::write(proxy.config_file(), second).unwrap();
+    proxy.signal(Signal::HUP);
+    proxy.wait_metric("mqtt_lb_config_reloads_total", &["outcome=\"refused\""], 1.0);
+    proxy.wait_stderr("listener second: cannot listen on unix:");
+    let lines = proxy.stderr();
+    let said = lines.iter().find(|line| line.contains("listener second:")).unwrap();
+    assert!(said.contains("already in use") && said.contains("stop what listens there"), "{said}");
+    assert!(path.exists());
+    there.echo(b"\xC0\x00");
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.wait_exit().code(), Some(0));
+    drop(somebody);
+}
+
+#[test]
+fn the_admin_listener_meets_a_socket_whose_backlog_is_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("admin.sock");
+    let _somebody = full_backlog(&path);
+    let mut config = Config::at(["127.0.0.1:1"]);
+    config.admin = "unix:admin.sock".to_owned();
+    let mut proxy = Proxy::spawn(dir, &config.text(), |_| program());
+    assert_eq!(proxy.wait_exit().code(), Some(1));
+    proxy.wait_stderr("admin: cannot listen on unix:");
+    proxy.wait_stderr("already in use");
+    assert!(path.exists());
 }
 
 #[test]

@@ -11,12 +11,16 @@ use std::{
 use super::access_log::{PATIENCE, block_on, entry, fifo, log, open, reader, wait_until, wanted};
 use crate::{
     config::{self, LogLineFormat, WhenFull},
-    observe::{AccessLogs, Event, LogWriter},
+    observe::{AccessLogs, Event, LogWriter, OpenError, Outputs, Prepared},
 };
+
+fn prepare(logs: &AccessLogs, new: &[config::AccessLog]) -> Result<Prepared, OpenError> {
+    logs.prepare(new, Outputs::open(logs.missing(new))?)
+}
 
 /// Goes on with `logs`, as a reload does.
 fn change(logs: &mut AccessLogs, writer: &LogWriter, new: &[config::AccessLog]) {
-    let prepared = logs.prepare(new).unwrap();
+    let prepared = prepare(logs, new).unwrap();
     logs.commit(prepared);
     writer.replace(logs.writer());
 }
@@ -93,9 +97,9 @@ fn what_cannot_be_opened_changes_nothing() {
     let writer = logs.writer();
     let missing = log(&dir.path().join("missing/access.log"), WhenFull::Block);
     let new = [log(&other, WhenFull::Block), missing, log(&path, WhenFull::Drop)];
-    assert!(logs.prepare(&new).is_err());
+    assert!(prepare(&logs, &new).is_err());
     // One that is given up, for the fault of another part of the configuration.
-    drop(logs.prepare(&new[..1]).unwrap());
+    drop(prepare(&logs, &new[..1]).unwrap());
     wait_until("the other file to be closed", || descriptors(&other) == 0);
     writer.write(&entry("a", 0));
     assert_eq!(writer.close(PATIENCE), 0);

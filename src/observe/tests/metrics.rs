@@ -74,6 +74,7 @@ fn touched_parts() -> (Metrics, UpstreamMetrics, PoolMetrics, ListenerMetrics) {
     metrics.count_accept_error(AcceptError::ProcessDescriptors);
     metrics.set_connections_limit(1000);
     metrics.access_log_dropped().inc_by(7);
+    metrics.program_log_dropped().inc_by(11);
     metrics.set_certificates([("listener", "mqtts", &certificate("/etc/c.pem"))].into_iter());
     (metrics, upstream, pool, listener)
 }
@@ -122,6 +123,7 @@ fn every_family_of_the_contract() {
         r#"accept_errors_total{kind="aborted"} 0"#,
         "connections_limit 1000",
         "access_log_dropped_total 7",
+        "program_log_dropped_total 11",
         &format!(r#"build_info{{version="{version}"}} 1"#),
     ] {
         let sample = format!("mqtt_lb_{sample}");

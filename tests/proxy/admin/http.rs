@@ -54,7 +54,7 @@ pub(super) fn ask(proxy: &Proxy, method: &str, target: &str, headers: &str, body
 }
 
 #[track_caller]
-pub(super) fn get(proxy: &Proxy, target: &str) -> Value {
+pub(crate) fn get(proxy: &Proxy, target: &str) -> Value {
     let told = ask(proxy, "GET", target, "", "");
     assert_eq!(told.status, 200, "{target}: {told:?}");
     told.json()

@@ -3,7 +3,7 @@
 mod bad_input;
 mod brokers;
 mod ctl;
-mod http;
+pub(crate) mod http;
 mod security;
 mod sessions;
 mod status;

@@ -1,5 +1,6 @@
 //! Reload: another configuration, while sessions go on.
 
+mod hanging;
 mod listeners;
 mod logs;
 mod many;

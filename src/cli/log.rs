@@ -1,0 +1,119 @@
+//! The program's own log, on standard error: journald and containers collect it there.
+
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    io::{self, IsTerminal},
+    panic,
+    time::Duration,
+};
+
+use tracing::{Dispatch, Subscriber, dispatcher};
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter, Targets},
+    fmt::MakeWriter,
+    layer::SubscriberExt,
+    registry::LookupSpan,
+    reload,
+    util::SubscriberInitExt,
+};
+
+use crate::{
+    app,
+    config::{Log, LogLevel, ProgramLogFormat},
+    observe::{LossyWriter, Metrics, ProgramLog, Stderr},
+};
+
+/// The crates that look up names in DNS.
+const RESOLVER: [&str; 3] = ["hickory_net", "hickory_proto", "hickory_resolver"];
+
+/// How long the last lines may take at the end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Writes the last lines when it is dropped.
+pub(super) struct Flush(LossyWriter);
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        self.0.flush(PATIENCE);
+    }
+}
+
+/// Starts it. Nobody who logs waits for standard error; its last lines are kept in `recent` as well.
+pub(super) fn start(
+    log: Log,
+    recent: &ProgramLog,
+    metrics: &Metrics,
+) -> io::Result<(app::SetLevel, Flush)> {
+    // What the writer itself has to say goes out where it is, not through its own queue.
+    let direct = tracing_subscriber::registry()
+        .with(LevelFilter::WARN)
+        .with(lines(log.format, || Stderr))
+        .with(recent.clone());
+    let direct = Dispatch::new(direct);
+    let report = move |lines| {
+        dispatcher::with_default(&direct, || {
+            tracing::warn!(lines, "lines of this log are missing here: they could not be written");
+        });
+    };
+    let writer = LossyWriter::start(Stderr, metrics.program_log_dropped(), report)?;
+    let (levels, handle) = reload::Layer::new(levels(log.level));
+    tracing_subscriber::registry()
+        .with(levels)
+        .with(lines(log.format, writer.clone()))
+        .with(recent.clone())
+        .init();
+    log_panics();
+    // Fails only once the log itself is gone.
+    let set_level = move |level| handle.reload(self::levels(level)).unwrap_or_default();
+    Ok((Box::new(set_level), Flush(writer)))
+}
+
+fn lines<S>(
+    format: ProgramLogFormat,
+    writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
+) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(writer)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        // They would go to standard error, waiting, and panic where there is none.
+        .log_internal_errors(false);
+    match format {
+        ProgramLogFormat::Text => lines.boxed(),
+        ProgramLogFormat::Json => lines.json().boxed(),
+    }
+}
+
+fn levels(level: LogLevel) -> Targets {
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    // The resolver has a warning for each forged answer, of which there may be any number; what
+    // comes of a look-up is said where it is made.
+    let resolver = if level >= LevelFilter::DEBUG { level } else { LevelFilter::OFF };
+    let resolver = RESOLVER.map(|target| (target, resolver));
+    Targets::new().with_default(level).with_targets(resolver)
+}
+
+/// The standard library's own hook writes to standard error itself, and waits for it.
+fn log_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or_default();
+        let message = panic.payload_as_str().unwrap_or_default();
+        let at = panic.location().map(ToString::to_string).unwrap_or_default();
+        let backtrace = Backtrace::capture();
+        let backtrace =
+            (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+        // As a literal, so that it is one line whatever it quotes.
+        tracing::error!(thread, at, backtrace, "panicked: {message:?}");
+    }));
+}

@@ -1,0 +1,34 @@
+//! Standard error, unbuffered.
+
+use std::{
+    io::{self, Write},
+    os::fd::AsFd,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+};
+
+/// Written to without the lock of the standard library's, which a write that waits would hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let stderr = io::stderr();
+        loop {
+            match rustix::io::write(stderr.as_fd(), bytes) {
+                // Another process that has the same pipe or terminal may have made it nonblocking.
+                Err(Errno::AGAIN) => {
+                    poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], None)?;
+                }
+                written => return Ok(written?),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! Socket files that a process has left behind.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    os::unix::fs::FileTypeExt,
+    path::Path,
+};
+
+use rustix::io::Errno;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// Makes room for a unix listener: removes a socket file on which nobody listens any more. Any other
+/// file refuses connections too, and is somebody's.
+///
+/// # Errors
+/// Somebody listens there. What else is in the way, binding says.
+pub fn remove_stale(path: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
+        return Ok(());
+    }
+    let in_use = Err(Errno::ADDRINUSE.into());
+    match connect(path) {
+        Ok(()) => in_use,
+        Err(error) => match error.kind() {
+            ErrorKind::ConnectionRefused => fs::remove_file(path),
+            // The listener's backlog is full.
+            ErrorKind::WouldBlock => in_use,
+            _ => Ok(()),
+        },
+    }
+}
+
+/// Nonblocking: otherwise it would wait for room in the backlog, with no limit.
+fn connect(path: &Path) -> io::Result<()> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    socket.connect(&SockAddr::unix(path)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::{UnixDatagram, UnixListener};
+
+    use super::*;
+
+    #[test]
+    fn only_what_nobody_listens_on_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+
+        remove_stale(&at("missing")).unwrap();
+        fs::write(at("file"), "precious").unwrap();
+        remove_stale(&at("file")).unwrap();
+        assert!(at("file").exists());
+
+        drop(UnixListener::bind(at("stale")).unwrap());
+        remove_stale(&at("stale")).unwrap();
+        assert!(!at("stale").exists());
+
+        let in_use = |path: &Path| {
+            assert_eq!(remove_stale(path).unwrap_err().kind(), ErrorKind::AddrInUse);
+            assert!(path.exists());
+        };
+        let _listener = UnixListener::bind(at("used")).unwrap();
+        in_use(&at("used"));
+
+        let full = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        full.bind(&SockAddr::unix(at("full")).unwrap()).unwrap();
+        full.listen(0).unwrap();
+        let mut waiting = Vec::new();
+        loop {
+            let client = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).unwrap();
+            match client.connect(&SockAddr::unix(at("full")).unwrap()) {
+                Ok(()) => waiting.push(client),
+                Err(error) => break assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+        }
+        in_use(&at("full"));
+
+        // Not a stream's: binding says what is wrong.
+        let _datagrams = UnixDatagram::bind(at("datagrams")).unwrap();
+        remove_stale(&at("datagrams")).unwrap();
+        assert!(at("datagrams").exists());
+    }
+}

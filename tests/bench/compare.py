@@ -44,7 +44,7 @@ def parse_options():
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"scenarios: {', '.join(scenario.name for scenario in SCENARIOS)}\n"
-        f"proxies: {', '.join(proxies.STARTERS)}",
+        f"proxies: {', '.join(proxies.STARTERS)}\n\n{proxies.ENVIRONMENT}",
     )
     parser.add_argument("--rounds", type=int, help="measurements of each (3; 1 with --quick)")
     parser.add_argument("--quick", action="store_true", help="shorter and one round: under two minutes")
@@ -120,10 +120,15 @@ def take_turns(options, settings):
 
 
 def show(round_number, rounds, scenario, name, sample):
-    value = sample["first"] if scenario.kind == "idle" else sample["cpu"]
+    if scenario.kind == "fairness":
+        rate = f", {sample['rate']:,.0f} MB/s at {sample['cpu']:.3f} ns/B" if "rate" in sample else ""
+        pings = " / ".join(report.number(sample[f"ping {of}"]) for of in ("p50", "p99", "max"))
+        said = f"pings {pings} ms (p50 / p99 / max){rate}"
+    else:
+        value = sample["first"] if scenario.kind == "idle" else sample["cpu"]
+        said = f"{report.number(value):>8} {scenario.unit}"
     print(
-        f"round {round_number + 1}/{rounds}  {scenario.name:<14}  {name:<15}"
-        f"{report.number(value):>8} {scenario.unit}",
+        f"round {round_number + 1}/{rounds}  {scenario.name:<14}  {name:<15}{said}",
         flush=True,
     )
 

@@ -78,11 +78,11 @@ impl Opening<'_> {
     pub(super) async fn wait_for_turn(&mut self, broker: &Broker) -> Result<(), Rejected> {
         let Some(door) = &broker.admission else { return Ok(()) };
         let shard = self.shard;
-        let began = shard.reactor.now();
+        let (began, clock) = (shard.reactor.now(), Instant::now());
         let turn = pin!(door.turn());
         let turn = pin!(while_unbroken(shard, &self.client, EndPhase::Dial, turn));
         let waited = deadline(&shard.reactor, began + door.config.max_wait, turn).await;
-        self.record.queued.add(shard.reactor.now().duration_since(began));
+        self.record.queued.add(clock.elapsed());
         match waited {
             Ok(Ok(())) => Ok(()),
             Ok(Err(end)) => Err(self.given_up(end)),
@@ -103,7 +103,7 @@ impl Opening<'_> {
         let view = self.record.origin.pool.clone();
         let (pool, config) = (&view.pool, view.config());
         self.record.tries = self.record.tries.saturating_add(1);
-        let began = shard.reactor.now();
+        let (began, clock) = (shard.reactor.now(), Instant::now());
         let dialled = {
             let header = self.proxy_header(config.send_proxy_protocol);
             let opening = upstream::Opening { header: &header, connect: &self.buffer };
@@ -114,7 +114,7 @@ impl Opening<'_> {
             lease.broker().metrics.count_try(TryOutcome::Abandoned);
             self.given_up(end)
         })?;
-        let took = shard.reactor.now().duration_since(began);
+        let took = clock.elapsed();
         self.record.way = Some(Way { route, broker: lease.broker().clone(), dial: took.into() });
         match dialled {
             Ok(upstream) => {
@@ -169,7 +169,7 @@ impl Opening<'_> {
         let shard = self.shard;
         let view = self.record.origin.pool.clone();
         let (pool, config) = (&view.pool, view.config());
-        let began = shard.reactor.now();
+        let (began, clock) = (shard.reactor.now(), Instant::now());
         let at = began + config.connack_timeout;
         let metrics = &lease.broker().metrics;
         let mut dialogue = Dialogue::new(shard, &self.client, &upstream, connect.version);
@@ -178,7 +178,7 @@ impl Opening<'_> {
             let answering = while_unbroken(shard, &self.client, EndPhase::Connack, answering);
             deadline(&shard.reactor, at, pin!(answering)).await
         };
-        let waited = shard.reactor.now().duration_since(began);
+        let waited = clock.elapsed();
         let passed = (dialogue.passed_in, dialogue.passed_out);
         let reply = dialogue.reply;
         let alone = passed == (0, 0);

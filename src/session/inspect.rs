@@ -93,10 +93,11 @@ pub fn answer(shard: &Rc<Shard>, question: Question) {
     // Whoever asked may not wait any more.
     match question.0 {
         Kind::One { slot, session, filter, reply } => {
-            let sessions = shard.sessions.borrow();
-            let live = sessions.get(slot).filter(|live| live.record.session == session);
-            let live = live.filter(|live| filter.takes(live));
-            let _ = reply.send(live.and_then(|live| see(&shard, live)));
+            let seen = shard.sessions.with(slot, |live| {
+                let is_meant = live.record.session == session && filter.takes(live);
+                is_meant.then(|| see(&shard, live))?
+            });
+            let _ = reply.send(seen.flatten());
         }
         Kind::Some { from, most, filter, until, reply } => {
             spawn_local(async move {

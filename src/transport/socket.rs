@@ -19,6 +19,7 @@ use super::{
     reactor::{Reactor, Ready, Token},
     source::{ConnectError, bind_source, family},
     tls::Records,
+    turn::Turn,
 };
 
 /// A connected, or connecting, stream socket.
@@ -151,6 +152,11 @@ impl Socket {
     /// Whether a read may have something to say.
     pub(super) fn may_recv(&self) -> bool {
         self.reactor.ready(self.token).has(Ready::READ)
+    }
+
+    /// What is left of the worker's turn.
+    pub(super) fn turn(&self) -> &Turn {
+        &self.reactor.turn
     }
 
     /// The worker's buffers for records of TLS.

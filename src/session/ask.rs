@@ -78,11 +78,11 @@ impl Opening<'_> {
     pub(super) async fn wait_for_turn(&mut self, broker: &Broker) -> Result<(), Rejected> {
         let Some(door) = &broker.admission else { return Ok(()) };
         let shard = self.shard;
-        let (began, clock) = (shard.reactor.now(), Instant::now());
+        let began = Instant::now();
         let turn = pin!(door.turn());
         let turn = pin!(while_unbroken(shard, &self.client, EndPhase::Dial, turn));
         let waited = deadline(&shard.reactor, began + door.config.max_wait, turn).await;
-        self.record.queued.add(clock.elapsed());
+        self.record.queued.add(began.elapsed());
         match waited {
             Ok(Ok(())) => Ok(()),
             Ok(Err(end)) => Err(self.given_up(end)),
@@ -103,7 +103,7 @@ impl Opening<'_> {
         let view = self.record.origin.pool.clone();
         let (pool, config) = (&view.pool, view.config());
         self.record.tries = self.record.tries.saturating_add(1);
-        let (began, clock) = (shard.reactor.now(), Instant::now());
+        let began = Instant::now();
         let dialled = {
             let header = self.proxy_header(config.send_proxy_protocol);
             let opening = upstream::Opening { header: &header, connect: &self.buffer };
@@ -114,7 +114,7 @@ impl Opening<'_> {
             lease.broker().metrics.count_try(TryOutcome::Abandoned);
             self.given_up(end)
         })?;
-        let took = clock.elapsed();
+        let took = began.elapsed();
         self.record.way = Some(Way { route, broker: lease.broker().clone(), dial: took.into() });
         match dialled {
             Ok(upstream) => {
@@ -137,7 +137,7 @@ impl Opening<'_> {
         tracing::debug!(pool = %pool.name, upstream = %broker.name, %error, "dial failed");
         if error.is_the_brokers() {
             lease.settle();
-            pool.blame(broker, began, self.shard.reactor.now());
+            pool.blame(broker, began, Instant::now());
         }
         let on = view.config().retry_on;
         let (outcome, cause, retry) = match error {
@@ -145,7 +145,7 @@ impl Opening<'_> {
                 (TryOutcome::ConnectTimeout, EndCause::Timeout, on.connect_timeout)
             }
             DialError::NoPort(error) => {
-                broker.warn_of(error, self.shard.reactor.now());
+                broker.warn_of(error, Instant::now());
                 (TryOutcome::NoPort, EndCause::NoUpstream, on.connect_failure)
             }
             DialError::Failed(_)
@@ -169,7 +169,7 @@ impl Opening<'_> {
         let shard = self.shard;
         let view = self.record.origin.pool.clone();
         let (pool, config) = (&view.pool, view.config());
-        let (began, clock) = (shard.reactor.now(), Instant::now());
+        let began = Instant::now();
         let at = began + config.connack_timeout;
         let metrics = &lease.broker().metrics;
         let mut dialogue = Dialogue::new(shard, &self.client, &upstream, connect.version);
@@ -178,7 +178,7 @@ impl Opening<'_> {
             let answering = while_unbroken(shard, &self.client, EndPhase::Connack, answering);
             deadline(&shard.reactor, at, pin!(answering)).await
         };
-        let waited = clock.elapsed();
+        let waited = began.elapsed();
         let passed = (dialogue.passed_in, dialogue.passed_out);
         let reply = dialogue.reply;
         let alone = passed == (0, 0);
@@ -203,7 +203,7 @@ impl Opening<'_> {
                 metrics.count_try(TryOutcome::Abandoned);
                 if alone && end.by == EndBy::Client && waited >= config.connack_timeout / 2 {
                     // It had waited long enough for anyone to lose patience.
-                    pool.blame(lease.broker(), began, shard.reactor.now());
+                    pool.blame(lease.broker(), began, Instant::now());
                 }
                 Err(self.given_up(end))
             }
@@ -212,7 +212,7 @@ impl Opening<'_> {
                 metrics.count_try(TryOutcome::NoConnack);
                 if alone {
                     lease.settle();
-                    pool.blame(lease.broker(), began, shard.reactor.now());
+                    pool.blame(lease.broker(), began, Instant::now());
                 }
                 // Should it wake up, it is to learn at once that nobody is there any more.
                 upstream.reset_on_close();

@@ -25,9 +25,9 @@ async fn part(shard: Rc<Shard>) {
         scan(&shard, |slot, live| is_to_part(live).then_some((slot, live.record.session)));
     for (slot, session) in parting.await {
         let is_it = |live: &Live| live.record.session == session && is_to_part(live);
-        let pool = shard.sessions.with(slot, |live| {
-            is_it(live).then(|| live.record.origin.pool.pool.clone())
-        });
+        let pool = shard
+            .sessions
+            .with(slot, |live| is_it(live).then(|| live.record.origin.pool.pool.clone()));
         let Some(Some(pool)) = pool else { continue };
         let at = pool.next_move(shard.reactor.now());
         sleep(&shard.reactor, at.saturating_duration_since(shard.reactor.now())).await;

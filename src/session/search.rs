@@ -55,7 +55,6 @@ impl Search {
 impl Opening<'_> {
     /// Offers the CONNECT to brokers in order until one has an answer that is worth passing on.
     pub(super) async fn find_broker(&mut self, connect: &Connect) -> Result<Answered, Rejected> {
-        let shard = self.shard;
         let view = self.record.origin.pool.clone();
         let (pool, config) = (&view.pool, view.config());
         let mut tries_left = config.tries.get();
@@ -78,7 +77,7 @@ impl Opening<'_> {
                 }
             };
             tries_left -= 1;
-            let began = shard.reactor.now();
+            let began = Instant::now();
             let retry = match self.ask(connect, lease, route).await? {
                 Asked::Answered(answered) => {
                     let verdict = Verdict::of(connect.version, answered.connack.code);
@@ -148,7 +147,7 @@ impl Opening<'_> {
 
     /// What an answer says of the broker that gave it, and of those that had none.
     fn judge(&self, pool: &Pool, search: &Search, answered: &Answered, verdict: Verdict) {
-        let now = self.shard.reactor.now();
+        let now = Instant::now();
         if matches!(verdict, Verdict::Final | Verdict::Elsewhere) {
             answered.lease.settle();
             pool.praise(answered.lease.broker(), now);

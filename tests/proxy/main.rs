@@ -25,6 +25,7 @@ mod inherited;
 mod limits;
 mod logs;
 mod name_server;
+mod panics;
 #[allow(dead_code, reason = "shared with the tests of the configuration, which use all of it")]
 #[path = "../config/tls/pki.rs"]
 mod pki;

@@ -122,12 +122,11 @@ impl Opening<'_> {
                 pool.metrics.count_route(route);
                 self.await_connack(connect, upstream, lease).await
             }
-            Err(error) => Ok(self.not_dialled(&view, &lease, began, &error)),
+            Err(error) => Ok(Self::not_dialled(&view, &lease, began, &error)),
         }
     }
 
     fn not_dialled(
-        &self,
         view: &PoolView,
         lease: &Lease,
         began: Instant,

@@ -84,7 +84,7 @@ impl Opening<'_> {
                     // Once it has taken part in an authentication, a client can't be handed on.
                     let alone = answered.passed == (0, 0);
                     if !alone || !verdict.wants_another(config.retry_on) {
-                        self.judge(pool, &search, &answered, verdict);
+                        Self::judge(pool, &search, &answered, verdict);
                         return Ok(answered);
                     }
                     search.referred = referred(&view, &answered);
@@ -92,7 +92,7 @@ impl Opening<'_> {
                     if tries_left > 0 {
                         next = self.choose(connect, &mut search)?;
                     }
-                    self.judge(pool, &search, &answered, verdict);
+                    Self::judge(pool, &search, &answered, verdict);
                     if next.is_none() {
                         return Ok(answered);
                     }
@@ -146,7 +146,7 @@ impl Opening<'_> {
     }
 
     /// What an answer says of the broker that gave it, and of those that had none.
-    fn judge(&self, pool: &Pool, search: &Search, answered: &Answered, verdict: Verdict) {
+    fn judge(pool: &Pool, search: &Search, answered: &Answered, verdict: Verdict) {
         let now = Instant::now();
         if matches!(verdict, Verdict::Final | Verdict::Elsewhere) {
             answered.lease.settle();

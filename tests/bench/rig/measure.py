@@ -17,6 +17,8 @@ BROKERS = 3
 LEAST_SHARE = 0.15
 # Handshakes are so dear that a quarter of the connects takes as long.
 HANDSHAKES = 0.25
+# More a second than any proxy does on a core.
+MOST_HANDSHAKES = 6_000
 
 
 @dataclass
@@ -163,11 +165,11 @@ def measure_cpu(scenario, load, proxy):
 
 
 def measure_fairness(scenario, name, settings, directory):
-    """Pings of a session whose broker is idle, while the scenario's clients stream to other brokers."""
+    """Pings of a session whose broker is idle, while the scenario's clients stream to other brokers, or shake hands."""
     with (
         Stub(directory) as sink,
         Stub(directory, "echo", brokers=1, realtime=True) as echo,
-        Proxy(name, sink.ports, directory, "tcp", None, quiet_broker=echo.ports[0]) as proxy,
+        Proxy(name, sink.ports, directory, scenario.transport, settings.certificate, echo.ports[0]) as proxy,
     ):
         try:
             proxy.process.settle()
@@ -177,10 +179,11 @@ def measure_fairness(scenario, name, settings, directory):
                     proxy.process.settle()
                     pings, cpu, streamed = pinger.run(), None, None
                 else:
-                    streams = replace(scenario, kind="stream")
-                    # The streams go on for longer than the pings.
-                    longer = replace(settings, seconds=settings.seconds + 0.5)
-                    with Load(streams, proxy.port, longer, directory) as load:
+                    noise = replace(scenario, kind="connect" if scenario.transport == "tls" else "stream")
+                    # It goes on for longer than the pings.
+                    connects = int((settings.seconds + 0.5) * MOST_HANDSHAKES / HANDSHAKES)
+                    longer = replace(settings, seconds=settings.seconds + 0.5, connects=connects)
+                    with Load(noise, proxy.port, longer, directory) as load:
                         load.wait_ready()
                         proxy.process.settle()
                         cpu = proxy.process.cpu_ns()
@@ -189,7 +192,7 @@ def measure_fairness(scenario, name, settings, directory):
                         pings = pinger.run()
                         streamed = load.result()
                         proxy.process.settle()
-                        cpu = (proxy.process.cpu_ns() - cpu) / streamed["bytes"]
+                        cpu = proxy.process.cpu_ns() - cpu
                         load.next()
                 pinger.next()
             check_brokers(scenario, sink.counts())
@@ -198,8 +201,10 @@ def measure_fairness(scenario, name, settings, directory):
             raise Failure(f"{name}, {scenario.name}: {error}\n{name} said: {complaint}") from error
     sample = {f"ping {of}": value / 1e3 for of, value in pings["latency_us"].items()}
     sample["operations"] = pings["operations"]
-    if streamed:
-        sample["cpu"] = cpu
+    if streamed and scenario.transport == "tls":
+        sample["cpu"] = cpu / 1e3 / streamed["operations"]
+    elif streamed:
+        sample["cpu"] = cpu / streamed["bytes"]
         sample["rate"] = streamed["bytes"] / streamed["seconds"] / 1e6
     return sample
 

@@ -13,7 +13,7 @@ MEASURES = {
     "connect": [("cpu", "CPU")],
     "round-trips": [("cpu", "CPU"), ("p50", "p50"), ("p99", "p99"), ("p99.9", "p99.9")],
     "stream": [("cpu", "CPU")],
-    "fairness": [("ping p50", "ping p50"), ("ping p99", "ping p99"), ("cpu", "CPU of the streams")],
+    "fairness": [("ping p50", "ping p50"), ("ping p99", "ping p99"), ("cpu", "CPU of the others")],
     "idle": [("first", "memory"), ("again", "memory, second wave")],
 }
 

@@ -83,6 +83,16 @@ SCENARIOS = [
     fairness(4, {"ping p99": 0.5}),
     fairness(16, {"ping p99": 0.5}),
     Scenario(
+        "fair-tls",
+        "beside a storm of full TLS handshakes",
+        "fairness",
+        "µs/op",
+        100,
+        only=TLS_PROXIES,
+        transport="tls",
+        peers=("haproxy",),
+    ),
+    Scenario(
         "idle-6000", "6,000 idle", "idle", "B/session", 6_000, targets={"first": 1_300, "again": 1_300}
     ),
     Scenario(

@@ -126,12 +126,7 @@ impl Opening<'_> {
         }
     }
 
-    fn not_dialled(
-        view: &PoolView,
-        lease: &Lease,
-        began: Instant,
-        error: &DialError,
-    ) -> Asked {
+    fn not_dialled(view: &PoolView, lease: &Lease, began: Instant, error: &DialError) -> Asked {
         let (pool, broker) = (&view.pool, lease.broker());
         tracing::debug!(pool = %pool.name, upstream = %broker.name, %error, "dial failed");
         if error.is_the_brokers() {

@@ -55,4 +55,5 @@ mod tls_upstream;
 mod transparency;
 mod unavailable;
 mod waiting;
+mod walks;
 mod websocket;

@@ -187,37 +187,43 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
     let mut next_flush = Instant::now();
     waker.wake_by_ref();
     loop {
-        if notify.take() {
-            while let Ok(order) = inbox.try_recv() {
-                let _tasks = tasks.enter();
-                match order {
-                    Order::Adopt(_) if draining => {}
-                    Order::Adopt(adoption) => {
-                        let Adoption { snapshot, sockets, log, adopting } = *adoption;
-                        shard.adopt(terms(&snapshot, log));
-                        doors.adopt(&shard, &snapshot, sockets);
-                        drop(adopting);
-                    }
-                    Order::Drain => {
-                        draining = true;
-                        doors = Doors::default();
-                    }
-                    Order::Answer(question) => session::answer(&shard, question),
-                    Order::EndSessions => session::end_all(&shard, EndCause::Drain),
-                    Order::Stop => {
-                        shard.log.hand_over(EXIT_PATIENCE);
-                        return Ok(());
+        loop {
+            if notify.take() {
+                while let Ok(order) = inbox.try_recv() {
+                    let _tasks = tasks.enter();
+                    match order {
+                        Order::Adopt(_) if draining => {}
+                        Order::Adopt(adoption) => {
+                            let Adoption { snapshot, sockets, log, adopting } = *adoption;
+                            shard.adopt(terms(&snapshot, log));
+                            doors.adopt(&shard, &snapshot, sockets);
+                            session::recount(&shard, adopting);
+                        }
+                        Order::Drain => {
+                            draining = true;
+                            doors = Doors::default();
+                        }
+                        Order::Answer(question) => session::answer(&shard, question),
+                        Order::EndSessions => session::end_all(&shard, EndCause::Drain),
+                        Order::Stop => {
+                            shard.log.hand_over(EXIT_PATIENCE);
+                            return Ok(());
+                        }
                     }
                 }
+                let rings = bell.rings();
+                if heard != rings {
+                    heard = rings;
+                    let _tasks = tasks.enter();
+                    session::look(&shard);
+                }
+                // A share of the tasks that are ready; if some are left, the turn does not sleep.
+                let _ = tasks.as_mut().poll(&mut cx);
             }
-            let rings = bell.rings();
-            if heard != rings {
-                heard = rings;
-                let _tasks = tasks.enter();
-                session::look(&shard);
+            // What could keep others waiting comes after them, as far as the turn's budget goes.
+            if !reactor.turn.admit() {
+                break;
             }
-            // A share of the tasks that are ready; if some are left, the turn does not sleep.
-            let _ = tasks.as_mut().poll(&mut cx);
         }
         let now = reactor.now();
         if now >= next_sweep {
@@ -238,7 +244,7 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
             shard.log.hand_over(EXIT_PATIENCE);
             return Ok(());
         }
-        reactor.turn(until.saturating_duration_since(now))?;
+        reactor.wait(until.saturating_duration_since(now))?;
     }
 }
 

@@ -270,7 +270,7 @@ named! {
         TakenOver = "taken_over",
         /// The operator ended the session.
         Kicked = "kicked",
-        /// The system refused an operation; `detail` has its words.
+        /// The system refused an operation; `detail` has its words. Or a fault of the proxy: a panic.
         Error = "error",
     }
 }

@@ -85,7 +85,7 @@ impl Opening<'_> {
         let view = self.record.origin.pool.clone();
         let (pool, config) = (&view.pool, view.config());
         self.record.tries = self.record.tries.saturating_add(1);
-        let began = shard.reactor.now();
+        let began = Instant::now();
         let endpoint = lease.broker().endpoint();
         let dialled = {
             let header = self.proxy_header(config.send_proxy_protocol);
@@ -97,7 +97,7 @@ impl Opening<'_> {
             lease.broker().metrics.count_try(TryOutcome::Abandoned);
             self.given_up(end)
         })?;
-        let took = shard.reactor.now().duration_since(began);
+        let took = began.elapsed();
         self.record.way = Some(Way { route, endpoint, dial: took.into() });
         match dialled {
             Ok(upstream) => {
@@ -105,22 +105,16 @@ impl Opening<'_> {
                 pool.metrics.count_route(route);
                 self.await_connack(connect, upstream, lease).await
             }
-            Err(error) => Ok(self.not_dialled(&view, &lease, began, &error)),
+            Err(error) => Ok(Self::not_dialled(&view, &lease, began, &error)),
         }
     }
 
-    fn not_dialled(
-        &self,
-        view: &PoolView,
-        lease: &Lease,
-        began: Instant,
-        error: &DialError,
-    ) -> Asked {
+    fn not_dialled(view: &PoolView, lease: &Lease, began: Instant, error: &DialError) -> Asked {
         let (pool, broker) = (&view.pool, lease.broker());
         tracing::debug!(pool = %pool.name, upstream = %broker.name, %error, "dial failed");
         if error.is_the_brokers() {
             lease.settle();
-            pool.record_failure(broker, began, self.shard.reactor.now());
+            pool.record_failure(broker, began, Instant::now());
         }
         let on = view.config().retry_on;
         let (outcome, cause, retry) = match error {
@@ -128,7 +122,7 @@ impl Opening<'_> {
                 (TryOutcome::ConnectTimeout, EndCause::Timeout, on.connect_timeout)
             }
             DialError::NoPort(error) => {
-                broker.endpoint().warn_of(error, self.shard.reactor.now());
+                broker.endpoint().warn_of(error, Instant::now());
                 (TryOutcome::NoPort, EndCause::NoUpstream, on.connect_failure)
             }
             DialError::Failed(_)
@@ -152,7 +146,7 @@ impl Opening<'_> {
         let shard = self.shard;
         let view = self.record.origin.pool.clone();
         let (pool, config) = (&view.pool, view.config());
-        let began = shard.reactor.now();
+        let began = Instant::now();
         let at = began + config.connack_timeout;
         let metrics = &lease.broker().metrics;
         let mut dialogue = Dialogue::new(shard, &self.client, &upstream, connect.version);
@@ -161,7 +155,7 @@ impl Opening<'_> {
             let answering = while_unbroken(shard, &self.client, EndPhase::Connack, answering);
             deadline(&shard.reactor, at, pin!(answering)).await
         };
-        let waited = shard.reactor.now().duration_since(began);
+        let waited = began.elapsed();
         let passed = (dialogue.passed_in, dialogue.passed_out);
         let reply = dialogue.reply;
         let alone = passed == (0, 0);
@@ -186,7 +180,7 @@ impl Opening<'_> {
                 metrics.count_try(TryOutcome::Abandoned);
                 if alone && end.by == EndBy::Client && waited >= config.connack_timeout / 2 {
                     // It had waited long enough for anyone to lose patience.
-                    pool.record_failure(lease.broker(), began, shard.reactor.now());
+                    pool.record_failure(lease.broker(), began, Instant::now());
                 }
                 Err(self.given_up(end))
             }
@@ -195,7 +189,7 @@ impl Opening<'_> {
                 metrics.count_try(TryOutcome::NoConnack);
                 if alone {
                     lease.settle();
-                    pool.record_failure(lease.broker(), began, shard.reactor.now());
+                    pool.record_failure(lease.broker(), began, Instant::now());
                 }
                 // Should it wake up, it is to learn at once that nobody is there any more.
                 upstream.reset_on_close();

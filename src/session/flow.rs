@@ -3,9 +3,9 @@
 use std::{io, task::Poll};
 
 use super::shard::{READ_BYTES, Shard};
-use crate::transport::{BULK_BYTES, Pipe, Socket, Stream};
+use crate::transport::{BULK_BYTES, FLOW_BYTES, Pipe, Socket, Stream};
 
-/// Reads of one direction before the others get their turn.
+/// Reads of one direction before the others get their turn, however little they bring.
 const READS_PER_TURN: usize = 8;
 
 /// A read that fills the scratch buffer this many times in a row is a bulk stream.
@@ -39,7 +39,7 @@ struct Bytes {
 pub(super) enum Moved {
     /// Nothing to read, or no room to write; the socket concerned will wake the relay.
     Stalled,
-    /// There may be more to read; it is the others' turn.
+    /// There may be more to do; it is the others' turn, and this flow's once it is admitted.
     More,
     Ended,
 }
@@ -74,20 +74,32 @@ impl Flow {
         }
     }
 
-    /// Moves what there is, a few reads of it.
+    /// Moves what there is, up to its share of the turn. A bulk stream moves nothing unless the turn
+    /// has `admitted` it.
     pub(super) fn pump(
         &mut self,
         shard: &Shard,
         from: &Stream,
         to: &Stream,
+        admitted: bool,
         mut count: impl FnMut(Chunk<'_>),
     ) -> Result<Moved, Fault> {
+        if self.is_bulk() && !admitted && !self.ended {
+            return Ok(Moved::More);
+        }
         if self.settle(shard, to).map_err(Fault::Write)?.is_pending() || self.ended {
             return Ok(Moved::Stalled);
         }
+        let mut moved = 0;
         for _ in 0..READS_PER_TURN {
+            if moved >= FLOW_BYTES || (self.is_bulk() && !admitted) {
+                return Ok(Moved::More);
+            }
             let read = match self.pipe(shard, from, to) {
-                Some((pipe, from, to)) => self.splice(shard, pipe, from, to, &mut count)?,
+                Some((pipe, from, to)) => {
+                    let most = FLOW_BYTES - moved;
+                    self.splice(shard, pipe, (from, to), most, &mut count)?
+                }
                 None => self.copy(shard, from, to, &mut count)?,
             };
             match read {
@@ -96,13 +108,21 @@ impl Flow {
                     self.ended = true;
                     return Ok(Moved::Ended);
                 }
-                Poll::Ready(_) => {}
+                Poll::Ready(n) => {
+                    moved += n;
+                    shard.reactor.turn.spend(n);
+                }
             }
             if self.settle(shard, to).map_err(Fault::Write)?.is_pending() {
                 return Ok(Moved::Stalled);
             }
         }
         Ok(Moved::More)
+    }
+
+    /// Whether what it does next can take long.
+    fn is_bulk(&self) -> bool {
+        self.full_reads >= FULL_READS_TO_BULK || matches!(self.left, Left::Pipe(_))
     }
 
     /// Bytes read that the receiver has not taken.
@@ -180,16 +200,16 @@ impl Flow {
         Some((pipe, from, to))
     }
 
-    /// One pipe full, moved inside the kernel.
+    /// One pipe full, or `most` bytes of it, moved inside the kernel.
     fn splice(
         &mut self,
         shard: &Shard,
         mut pipe: Pipe,
-        from: &Socket,
-        to: &Socket,
+        (from, to): (&Socket, &Socket),
+        most: usize,
         count: &mut impl FnMut(Chunk<'_>),
     ) -> Result<Poll<usize>, Fault> {
-        let filled = transpose(pipe.try_fill(from))?;
+        let filled = transpose(pipe.try_fill(from, most))?;
         let Poll::Ready(n @ 1..) = filled else {
             // The stream pauses; what comes next may be small again.
             self.full_reads = 0;

@@ -10,6 +10,7 @@ use super::{
     end::End,
     gate::Pass,
     live::{IdleLimit, Live, Tally},
+    panics::asked_panic,
     record::{Client, Record},
     reject::{Rejected, Reply, reject},
     relay::Relay,
@@ -24,7 +25,6 @@ use crate::{
 
 /// Takes a connection from accept to its end or its relay.
 pub async fn serve(shard: Rc<Shard>, entry: Rc<Entry>, fd: OwnedFd, peer: Peer) {
-    shard.begin();
     let record = Record::new(&shard, entry.origin.clone(), peer);
     let client = match Socket::accepted(&shard.reactor, fd) {
         Ok(client) => client,
@@ -94,11 +94,12 @@ impl Opening<'_> {
             return Err(end.with(missing(&self.buffer)).into());
         };
         let connect = read?;
-        let took = self.shard.reactor.now().duration_since(self.record.accepted);
+        let took = self.record.accepted.elapsed();
         self.record.handshake = Some(took.into());
         self.record.origin.metrics.handshake_seconds.observe(took.as_secs_f64());
         let client = Client::new(&connect, &self.buffer);
         self.record.client = Some(client);
+        asked_panic(&self.record, "handshake");
         if let Err(refuse) = pass.check() {
             return Err(self.refuse(refuse, EndPhase::Connect, EndCause::Limit));
         }
@@ -182,7 +183,7 @@ fn establish(shard: &Rc<Shard>, client: Stream, record: Record, pass: Pass, open
         if let Some(client) = &record.client {
             record.origin.metrics.count_session(client.version.level());
         }
-        record.log_connect(shard);
+        record.log_connect();
     }
     let idle = IdleLimit::new(shard.timeouts.get().idle, keep_alive);
     let tally = Tally::default();
@@ -194,5 +195,5 @@ fn establish(shard: &Rc<Shard>, client: Stream, record: Record, pass: Pass, open
         live.tally.half_closed.set(shard.seconds());
     }
     // A task of its own, so that an idle session is only as large as the relay.
-    spawn_local(Relay::new(shard.clone(), live, &owed, boundary));
+    spawn_local(Relay::new(live, &owed, boundary));
 }

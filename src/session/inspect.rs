@@ -100,11 +100,12 @@ pub fn answer(shard: &Rc<Shard>, question: Question) {
     // Whoever asked may not wait any more.
     match question.0 {
         Kind::These { places, filter, reply } => {
-            let sessions = shard.sessions.borrow();
             let seen = places.into_iter().filter_map(|Place { order, session, slot }| {
-                let live = sessions.get(slot).filter(|live| live.record.session == session)?;
-                let seen = filter.takes(live).then(|| see(&shard, live))??;
-                Some((order, seen))
+                let seen = shard.sessions.with(slot, |live| {
+                    let is_meant = live.record.session == session && filter.takes(live);
+                    is_meant.then(|| see(&shard, live))?
+                });
+                Some((order, seen??))
             });
             let _ = reply.send(seen.collect());
         }

@@ -2,7 +2,17 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use super::{gate::Pass, parting, rebalance, record::Record, shard::Shard, takeover};
+use tokio::task::spawn_local;
+
+use super::{
+    gate::Pass,
+    parting, rebalance,
+    record::Record,
+    scan::walk,
+    shard::Shard,
+    table::{ACT, LOOK},
+    takeover,
+};
 use crate::{
     config::{Idle, OnDown},
     observe::EndCause,
@@ -115,40 +125,75 @@ impl Live {
         self.client.wake();
     }
 
-    /// Counts the client by its address where that was not done before.
-    pub(super) fn recount(&self) {
-        self.pass.recount();
-    }
-
     /// Sets the options that guard against a peer that vanishes. They act after many seconds, so
     /// they are left to the first sweep, and the many connections that end before it do without.
-    /// The client's side has them from its listener.
-    fn guard(&self, shard: &Shard) {
-        if !self.tally.guarded.replace(true) {
+    /// The client's side has them from its listener. Tells whether that had yet to be done.
+    fn guard(&self, shard: &Shard) -> bool {
+        let is_new = !self.tally.guarded.replace(true);
+        if is_new {
             self.upstream.set_options(shard.tcp_options());
         }
+        is_new
     }
 }
 
-/// The once-a-second round of all sessions of a worker: byte counts, idle and half-close limits, and
-/// brokers that are down.
+/// Starts the once-a-second round of all sessions of a worker: byte counts, idle and half-close
+/// limits, and brokers that are down. One that is under way is followed by another.
 pub fn sweep(shard: &Rc<Shard>) {
-    let now = shard.seconds();
-    let mut some_part = false;
-    for (_, live) in &*shard.sessions.borrow() {
-        live.guard(shard);
-        live.flush_bytes();
-        if let Some(cause) = live.overdue(shard, now) {
-            live.end(cause);
-        }
-        some_part |= parting::is_to_part(live);
-    }
-    if some_part {
-        parting::start(shard);
-    }
     for view in shard.views() {
         // So that brokers that are gone are not kept by a worker without connects.
         view.refresh();
+    }
+    match shard.sweep.get() {
+        Sweep::Resting => {
+            shard.sweep.set(Sweep::Running);
+            spawn_local(sweep_all(Sweeping(shard.clone())));
+        }
+        Sweep::Running | Sweep::Again => shard.sweep.set(Sweep::Again),
+    }
+}
+
+/// Whether the sessions of a worker are being swept.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Sweep {
+    #[default]
+    Resting,
+    Running,
+    /// Once more when the round that is under way has ended.
+    Again,
+}
+
+/// Rests when it is dropped, after a panic too.
+struct Sweeping(Rc<Shard>);
+
+impl Drop for Sweeping {
+    fn drop(&mut self) {
+        self.0.sweep.set(Sweep::Resting);
+    }
+}
+
+async fn sweep_all(sweeping: Sweeping) {
+    let shard = &sweeping.0;
+    loop {
+        shard.sweep.set(Sweep::Running);
+        let mut some_part = false;
+        walk(shard, |_, live| {
+            live.flush_bytes();
+            some_part |= parting::is_to_part(live);
+            let mut cost = if live.guard(shard) { ACT } else { LOOK };
+            if let Some(cause) = live.overdue(shard, shard.seconds()) {
+                live.end(cause);
+                cost += ACT;
+            }
+            cost
+        })
+        .await;
+        if some_part {
+            parting::start(shard);
+        }
+        if shard.sweep.get() != Sweep::Again {
+            return;
+        }
     }
 }
 
@@ -166,11 +211,33 @@ pub fn look(shard: &Rc<Shard>) {
     }
 }
 
-/// Ends every session and every handshake, at the end of a drain.
-pub fn end_all(shard: &Shard, cause: EndCause) {
+/// Counts clients by their address where that was not done before; `done` is dropped then.
+pub fn recount(shard: &Rc<Shard>, done: impl Sized + 'static) {
+    let shard = shard.clone();
+    spawn_local(async move {
+        walk(&shard, |_, live| {
+            live.pass.recount();
+            LOOK
+        })
+        .await;
+        drop(done);
+    });
+}
+
+/// Ends every session and every handshake, at the end of a drain. None begins after it.
+pub fn end_all(shard: &Rc<Shard>, cause: EndCause) {
     shard.ending.set(Some(cause));
-    for (_, live) in &*shard.sessions.borrow() {
-        live.tally.verdict.set(Some(cause));
-    }
-    shard.reactor.wake_all();
+    let shard = shard.clone();
+    spawn_local(async move {
+        walk(&shard, |_, live| {
+            live.end(cause);
+            ACT
+        })
+        .await;
+        let mut from = Some(0);
+        while let Some(slot) = from {
+            shard.reactor.turn.walks.turn().await;
+            from = shard.reactor.wake_some(slot);
+        }
+    });
 }

@@ -24,16 +24,18 @@ async fn part(shard: Rc<Shard>) {
     let parting =
         scan(&shard, |slot, live| is_to_part(live).then_some((slot, live.record.session)));
     for (slot, session) in parting.await {
-        let find = || {
-            let live = shard.sessions.borrow().get(slot).cloned();
-            live.filter(|live| live.record.session == session && is_to_part(live))
-        };
-        let Some(pool) = find().map(|live| live.record.origin.pool.pool.clone()) else { continue };
+        let is_it = |live: &Live| live.record.session == session && is_to_part(live);
+        let pool = shard
+            .sessions
+            .with(slot, |live| is_it(live).then(|| live.record.origin.pool.pool.clone()));
+        let Some(Some(pool)) = pool else { continue };
         let at = pool.next_move(shard.reactor.now());
         sleep(&shard.reactor, at.saturating_duration_since(shard.reactor.now())).await;
-        if let Some(live) = find() {
-            live.end(EndCause::Removed);
-        }
+        shard.sessions.with(slot, |live| {
+            if is_it(live) {
+                live.end(EndCause::Removed);
+            }
+        });
     }
     shard.parting.set(false);
 }

@@ -45,7 +45,8 @@ async fn rebalance(shard: Rc<Shard>, view: Rc<PoolView>) {
             !on_trial.iter().any(|broker| Arc::ptr_eq(broker, home))
         };
         while let Some(candidate) = candidates.pop() {
-            if !candidate.find(&shard).is_some_and(|(_, home)| is_wanted(&home, &on_trial)) {
+            let home = candidate.with(&shard, |_, home| home);
+            if !home.is_some_and(|home| is_wanted(&home, &on_trial)) {
                 continue;
             }
             let at = view.pool.next_move(shard.reactor.now());
@@ -54,22 +55,24 @@ async fn rebalance(shard: Rc<Shard>, view: Rc<PoolView>) {
             if view.moves.get() != view.pool.moves() {
                 break;
             }
-            if let Some((live, home)) = candidate.find(&shard) {
+            let home = candidate.with(&shard, |live, home| {
                 live.end(EndCause::Rebalance);
-                if !home.is_serving() {
-                    on_trial.push(home);
-                }
-            }
+                home
+            });
+            on_trial.extend(home.filter(|home| !home.is_serving()));
         }
     }
     view.rebalancing.set(false);
 }
 
 impl Candidate {
-    /// The session and where it belongs, if it has neither ended nor come to be where it belongs.
-    fn find(&self, shard: &Shard) -> Option<(Rc<Live>, Arc<Broker>)> {
-        let live = shard.sessions.borrow().get(self.slot).cloned()?;
-        let home = home(shard, &live).filter(|_| live.record.session == self.session)?;
-        Some((live, home))
+    /// Looks at the session and where it belongs, if it has neither ended nor come to be where it
+    /// belongs.
+    fn with<T>(&self, shard: &Shard, look: impl FnOnce(&Live, Arc<Broker>) -> T) -> Option<T> {
+        let is_it = |live: &Live| live.record.session == self.session;
+        shard.sessions.with(self.slot, |live| {
+            let home = is_it(live).then(|| home(shard, live)).flatten()?;
+            Some(look(live, home))
+        })?
     }
 }

@@ -7,14 +7,21 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::task::spawn_local;
+
 use super::{end::End, shard::Shard, view::PoolView};
 use crate::{
     mqtt::{self, Connack, Connect, Version, reason},
-    observe::{Endpoint, Entry, Event, ListenerMetrics, RouteKind, Transport},
+    observe::{
+        EndBy, EndCause, EndPhase, Endpoint, Entry, Event, ListenerMetrics, RouteKind, Transport,
+    },
     route,
     transport::{Peer, TlsFacts},
     upstream::{self, Target},
 };
+
+/// What the record says of a connection whose task panicked.
+const PANICKED: &str = "a fault in the proxy: the task of this connection panicked";
 
 /// The listener that a connection came through.
 pub struct Origin {
@@ -24,8 +31,11 @@ pub struct Origin {
     pub metrics: ListenerMetrics,
 }
 
-/// One connection's facts, filled in as they come to light.
+/// One connection's facts, filled in as they come to light. It counts as unfinished until it is
+/// dropped, and ends with [`Self::end`]; where a panic drops it, that is the end that it records.
 pub(super) struct Record {
+    pub(super) shard: Rc<Shard>,
+    ended: bool,
     pub(super) session: u64,
     pub(super) origin: Rc<Origin>,
     /// Who the client is: the socket's peer, unless something trusted in front of it named another.
@@ -168,15 +178,18 @@ impl Answer {
 }
 
 impl Record {
-    pub(super) fn new(shard: &Shard, origin: Rc<Origin>, peer: Peer) -> Self {
+    pub(super) fn new(shard: &Rc<Shard>, origin: Rc<Origin>, peer: Peer) -> Self {
+        shard.begin();
         origin.metrics.connections_total.inc();
         origin.metrics.connections_active.inc();
         Self {
+            shard: shard.clone(),
+            ended: false,
             session: shard.next_session_id(),
             origin,
             source: peer,
             wrapping: None,
-            accepted: shard.reactor.now(),
+            accepted: Instant::now(),
             client: None,
             way: None,
             answer: None,
@@ -213,22 +226,53 @@ impl Record {
         }
     }
 
-    /// Writes the entry that says the session is up.
-    pub(super) fn log_connect(&self, shard: &Shard) {
-        if shard.log.wants(Event::Connect) {
-            shard.log.write(&self.entry(shard, Event::Connect));
+    /// What the handshake has come to.
+    fn phase(&self) -> EndPhase {
+        match (&self.client, &self.way) {
+            (None, _) if self.read == 0 => EndPhase::Handshake,
+            (None, _) => EndPhase::Connect,
+            (Some(_), None) => EndPhase::Dial,
+            (Some(_), Some(_)) => EndPhase::Connack,
         }
     }
 
+    /// Writes the entry that says the session is up.
+    pub(super) fn log_connect(&self) {
+        if self.shard.log.wants(Event::Connect) {
+            self.shard.log.write(&self.entry(Event::Connect));
+        }
+    }
+
+    /// Records the end of this connection as soon as the log has room for it.
+    pub(super) fn end(mut self, event: Event, bytes: (u64, u64), end: End) {
+        if self.shard.log.has_room() {
+            self.log_end(event, bytes, &end);
+            return;
+        }
+        spawn_local(async move {
+            self.shard.log.room().await;
+            self.log_end(event, bytes, &end);
+        });
+    }
+
+    /// Records the end that a panic is, which waits for nothing.
+    pub(super) fn end_in_panic(&mut self, event: Event, bytes: (u64, u64), phase: EndPhase) {
+        let end = End::new(EndBy::Proxy, phase, EndCause::Error).with(PANICKED);
+        self.log_end(event, bytes, &end);
+    }
+
     /// Writes the one entry and counts the one end of this connection.
-    pub(super) fn log_end(&self, shard: &Shard, event: Event, bytes: (u64, u64), end: &End) {
+    fn log_end(&mut self, event: Event, bytes: (u64, u64), end: &End) {
+        // First, so that a panic in what follows is not recorded again.
+        self.ended = true;
+        let shard = &self.shard;
         shard.metrics.count_end(end.by, end.phase, end.cause);
         if event == Event::Reject {
             shard.metrics.count_reject(end.cause.as_str());
         }
         if shard.log.wants(event) {
-            let mut entry = self.entry(shard, event);
-            entry.duration_ms = Some(shard.reactor.now().duration_since(self.accepted));
+            let mut entry = self.entry(event);
+            entry.duration_ms = Some(self.accepted.elapsed());
             (entry.bytes_in, entry.bytes_out) = (Some(bytes.0), Some(bytes.1));
             entry.end_by = Some(end.by);
             entry.end_phase = Some(end.phase);
@@ -238,9 +282,9 @@ impl Record {
         }
     }
 
-    fn entry<'a>(&'a self, shard: &'a Shard, event: Event) -> Entry<'a> {
+    fn entry(&self, event: Event) -> Entry<'_> {
         let origin = &self.origin;
-        let now = shard.reactor.wall();
+        let now = self.shard.reactor.wall();
         let mut entry = Entry::new(now, event, self.session, &origin.name, origin.transport);
         entry.client = self.source.address();
         if let Some(wrapping) = &self.wrapping {
@@ -290,6 +334,10 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if !self.ended && std::thread::panicking() {
+            self.end_in_panic(Event::Reject, (self.read.into(), 0), self.phase());
+        }
+        self.shard.finish();
         self.origin.metrics.connections_active.dec();
     }
 }

@@ -84,8 +84,7 @@ pub(super) async fn reject(
         client.take_leave();
     }
     let bytes = (record.read.into(), answer.as_ref().map_or(0, |answer| answer.len() as u64));
-    let recording = shard.clone();
-    shard.record(move || record.log_end(&recording, Event::Reject, bytes, &end));
+    record.end(Event::Reject, bytes, end);
     if let (Some(client), Some(_)) = (&client, answer) {
         let _ = deadline(&shard.reactor, until, pin!(swallow(shard, client.socket()))).await;
     }

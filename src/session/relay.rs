@@ -8,27 +8,30 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
+    thread::panicking,
 };
 
 use super::{
     end::End,
     flow::{Chunk, Fault, Flow, Moved},
     live::Live,
+    panics::asked_panic,
     shard::Shard,
     takeover,
 };
 use crate::{
     mqtt::{Boundary, Goodbye, Version},
     observe::{EndBy, EndCause, EndPhase, Event},
-    transport::Stream,
+    transport::{Stream, Ticket},
 };
 
 /// A session after its CONNACK.
 pub(super) struct Relay {
-    shard: Rc<Shard>,
     /// Gone with the session's end.
     live: Option<Rc<Live>>,
-    slot: usize,
+    slot: u32,
+    /// Its place among those who wait to be admitted to a turn.
+    ticket: Ticket,
     flows: Flows,
 }
 
@@ -46,10 +49,10 @@ struct Flows {
 
 impl Relay {
     /// `owed`: what the broker has sent and the client has not been given yet.
-    pub(super) fn new(shard: Rc<Shard>, live: Live, owed: &[u8], boundary: Boundary) -> Self {
-        let live = Rc::new(live);
+    pub(super) fn new(live: Live, owed: &[u8], boundary: Boundary) -> Self {
         let is_v5 = live.record.client.as_ref().is_some_and(|client| client.version == Version::V5);
-        let slot = shard.sessions.borrow_mut().insert(live.clone());
+        let shard = live.record.shard.clone();
+        let (slot, live) = shard.sessions.insert(live);
         takeover::claim(&shard, &live, slot);
         let mut outbound = Flow::default();
         outbound.owe(owed);
@@ -60,7 +63,7 @@ impl Relay {
             boundary: is_v5.then_some(boundary),
             first_to_end: None,
         };
-        Self { shard, live: Some(live), slot, flows }
+        Self { live: Some(live), slot, ticket: Ticket::default(), flows }
     }
 }
 
@@ -70,43 +73,94 @@ impl Future for Relay {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         let Some(live) = &this.live else { return Poll::Ready(()) };
-        let Some(end) = this.flows.advance(cx, &this.shard, live) else { return Poll::Pending };
-        this.flows.take_back_unsent(live);
-        live.flush_bytes();
-        // With it goes the shard's share of the session, so that the last one is this.
-        this.shard.sessions.borrow_mut().remove(this.slot);
-        if let Some(live) = this.live.take().and_then(Rc::into_inner) {
-            takeover::release(&this.shard, &live);
-            finish(&this.shard, live, end);
+        if !this.flows.watching {
+            asked_panic(&live.record, "relay");
+        }
+        let shard = &live.record.shard;
+        let bulk = &shard.reactor.turn.bulk;
+        let admitted = bulk.take_turn(&mut this.ticket);
+        let step = this.flows.advance(cx, shard, live, admitted);
+        let Step::Ended(end) = step else {
+            if matches!(step, Step::More) {
+                bulk.join(&mut this.ticket, cx);
+            }
+            return Poll::Pending;
+        };
+        if let Some(live) = this.leave() {
+            finish(live, end);
         }
         Poll::Ready(())
     }
 }
 
+impl Relay {
+    /// Takes the session from where others find it.
+    fn leave(&mut self) -> Option<Live> {
+        let live = self.live.take()?;
+        let shard = live.record.shard.clone();
+        self.flows.take_back_unsent(&live);
+        live.flush_bytes();
+        takeover::release(&shard, &live);
+        shard.sessions.remove(self.slot, live)
+    }
+}
+
+/// With the end of the worker or in a panic, which ends this session and no other.
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if let Some(live) = self.leave()
+            && panicking()
+        {
+            finish_in_panic(live);
+        }
+    }
+}
+
 /// Closes both connections, and records the end.
-fn finish(shard: &Rc<Shard>, live: Live, end: End) {
+fn finish(live: Live, end: End) {
     // The sockets and the places go now; the record may have to wait for the log.
     let Live { tally, record, accepted, client, upstream, lease, pass, .. } = live;
     client.take_leave();
     upstream.take_leave();
     drop((client, upstream, lease, pass));
-    let (end, event) = if accepted {
-        (end, Event::Disconnect)
+    let end = if accepted {
+        end
     } else {
         // It was the broker's CONNACK that ended this one, whoever closed first after it.
-        (End::new(EndBy::Upstream, EndPhase::Connack, EndCause::Refused), Event::Reject)
+        End::new(EndBy::Upstream, EndPhase::Connack, EndCause::Refused)
     };
     let bytes = (tally.bytes_in.get(), tally.bytes_out.get());
-    let recording = shard.clone();
-    shard.record(move || record.log_end(&recording, event, bytes, &end));
+    record.end(event(accepted), bytes, end);
+}
+
+/// Both peers learn that the stream did not end well; nothing is asked of layers that may have been
+/// what panicked.
+fn finish_in_panic(live: Live) {
+    let Live { tally, mut record, accepted, client, upstream, .. } = live;
+    client.reset_on_close();
+    upstream.reset_on_close();
+    let bytes = (tally.bytes_in.get(), tally.bytes_out.get());
+    record.end_in_panic(event(accepted), bytes, EndPhase::Relay);
+}
+
+fn event(accepted: bool) -> Event {
+    if accepted { Event::Disconnect } else { Event::Reject }
+}
+
+/// What one poll came to.
+enum Step {
+    Stalled,
+    /// There may be more to do, in another turn.
+    More,
+    Ended(End),
 }
 
 impl Flows {
-    /// Moves what there is, and says how the session ended if it did.
-    fn advance(&mut self, cx: &Context<'_>, shard: &Shard, live: &Live) -> Option<End> {
+    /// Moves what there is; bulk streams only if the turn has `admitted` them.
+    fn advance(&mut self, cx: &Context<'_>, shard: &Shard, live: &Live, admitted: bool) -> Step {
         if let Some(cause) = live.tally.verdict.get() {
             self.say_goodbye(live, cause);
-            return Some(End::new(EndBy::Proxy, EndPhase::Relay, cause));
+            return Step::Ended(End::new(EndBy::Proxy, EndPhase::Relay, cause));
         }
         let (client, upstream) = (&live.client, &live.upstream);
         if !self.watching {
@@ -115,12 +169,12 @@ impl Flows {
             upstream.watch(cx);
         }
         let now = shard.seconds();
-        let inbound = self.inbound.pump(shard, client, upstream, |chunk| {
+        let inbound = self.inbound.pump(shard, client, upstream, admitted, |chunk| {
             live.count_in(chunk.len(), now);
         });
         // After a failed write too: the broker's last words may say why it left.
         let boundary = &mut self.boundary;
-        let outbound = self.outbound.pump(shard, upstream, client, |chunk| {
+        let outbound = self.outbound.pump(shard, upstream, client, admitted, |chunk| {
             live.count_out(chunk.len(), now);
             match (&mut *boundary, &chunk) {
                 (None, _) => {}
@@ -129,23 +183,24 @@ impl Flows {
             }
         });
         let (client, upstream) = ((EndBy::Client, client), (EndBy::Upstream, upstream));
+        let mut step = Step::Stalled;
         for (moved, from, to) in [(inbound, client, upstream), (outbound, upstream, client)] {
             match moved {
                 Ok(Moved::Stalled) => {}
-                Ok(Moved::More) => cx.waker().wake_by_ref(),
+                Ok(Moved::More) => step = Step::More,
                 Ok(Moved::Ended) => {
                     let first = *self.first_to_end.get_or_insert(from.0);
                     if self.inbound.ended && self.outbound.ended {
-                        return Some(End::new(first, EndPhase::Relay, EndCause::Closed));
+                        return Step::Ended(End::new(first, EndPhase::Relay, EndCause::Closed));
                     }
                     to.1.shutdown();
                     live.tally.half_closed.set(now);
                 }
-                Err(Fault::Read(error)) => return Some(failed(from.0, to.1, &error)),
-                Err(Fault::Write(error)) => return Some(failed(to.0, from.1, &error)),
+                Err(Fault::Read(error)) => return Step::Ended(failed(from.0, to.1, &error)),
+                Err(Fault::Write(error)) => return Step::Ended(failed(to.0, from.1, &error)),
             }
         }
-        None
+        step
     }
 
     /// Tells a client of 5.0 why its session ends, if that can be put between two packets.

@@ -1,13 +1,12 @@
-//! A look at all sessions of a worker, which does not keep it from its clients.
+//! A look at all sessions of a worker, a chunk in each turn, which does not keep it from its clients.
 
-use std::time::Instant;
+use std::{ops::ControlFlow, time::Instant};
 
-use tokio::task::yield_now;
-
-use super::{live::Live, shard::Shard};
-
-/// Sessions looked at before the worker turns to others: some 100 µs of work.
-const AT_A_TIME: usize = 512;
+use super::{
+    live::Live,
+    shard::Shard,
+    table::{Chunk, LOOK},
+};
 
 /// The time is over, and sessions from this slot on have not been looked at.
 #[derive(Debug)]
@@ -20,40 +19,51 @@ pub(super) async fn scan<T>(
     mut find: impl FnMut(usize, &Live) -> Option<T>,
 ) -> Vec<T> {
     let mut found = Vec::new();
-    let _ = visit(shard, 0, None, |slot, live| {
+    walk(shard, |slot, live| {
         found.extend(find(slot, live));
-        None::<()>
+        LOOK
     })
     .await;
     found
+}
+
+/// Does something with each session, and tells what that cost. Sessions that come and go meanwhile
+/// may be missed.
+pub(super) async fn walk(shard: &Shard, mut act: impl FnMut(usize, &Live) -> u32) {
+    let act = |slot, live: &Live| ControlFlow::<(), u32>::Continue(act(slot, live));
+    let _ = chunks(shard, 0, None, act).await;
 }
 
 /// Visits sessions from a slot on, until `look` returns something or the time is over. Those that
 /// come and go meanwhile may be missed.
 pub(super) async fn visit<T>(
     shard: &Shard,
-    mut from: usize,
+    from: usize,
     until: Option<Instant>,
     mut look: impl FnMut(usize, &Live) -> Option<T>,
 ) -> Result<Option<T>, Late> {
+    let look = |slot, live: &Live| match look(slot, live) {
+        Some(found) => ControlFlow::Break(found),
+        None => ControlFlow::Continue(LOOK),
+    };
+    chunks(shard, from, until, look).await
+}
+
+async fn chunks<T>(
+    shard: &Shard,
+    mut from: usize,
+    until: Option<Instant>,
+    mut look: impl FnMut(usize, &Live) -> ControlFlow<T, u32>,
+) -> Result<Option<T>, Late> {
     loop {
-        {
-            let sessions = shard.sessions.borrow();
-            let to = sessions.capacity().min(from.saturating_add(AT_A_TIME));
-            for slot in from..to {
-                let found = sessions.get(slot).and_then(|live| look(slot, live));
-                if found.is_some() {
-                    return Ok(found);
-                }
-            }
-            if to >= sessions.capacity() {
-                return Ok(None);
-            }
-            from = to;
+        shard.reactor.turn.walks.turn().await;
+        match shard.sessions.chunk(from, &mut look) {
+            Chunk::Found(found) => return Ok(Some(found)),
+            Chunk::Over => return Ok(None),
+            Chunk::Next(slot) => from = slot,
         }
         if until.is_some_and(|until| Instant::now() >= until) {
             return Err(Late(from));
         }
-        yield_now().await;
     }
 }

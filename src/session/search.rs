@@ -55,7 +55,6 @@ impl Search {
 impl Opening<'_> {
     /// Offers the CONNECT to brokers in order until one has an answer that is worth passing on.
     pub(super) async fn find_broker(&mut self, connect: &Connect) -> Result<Answered, Rejected> {
-        let shard = self.shard;
         let view = self.record.origin.pool.clone();
         let (pool, config) = (&view.pool, view.config());
         let mut tries_left = config.tries.get();
@@ -77,14 +76,14 @@ impl Opening<'_> {
             };
             tries_left -= 1;
             let asked = Some(lease.broker().clone());
-            let began = shard.reactor.now();
+            let began = Instant::now();
             let retry = match self.ask(connect, lease, route).await? {
                 Asked::Answered(answered) => {
                     let verdict = Verdict::of(connect.version, answered.connack.code);
                     // Once it has taken part in an authentication, a client can't be handed on.
                     let alone = answered.passed == (0, 0);
                     if !alone || !verdict.wants_another(config.retry_on) {
-                        self.judge(pool, &search, &answered, verdict);
+                        Self::judge(pool, &search, &answered, verdict);
                         return Ok(answered);
                     }
                     search.referred = referred(&view, &answered);
@@ -92,7 +91,7 @@ impl Opening<'_> {
                     if tries_left > 0 {
                         next = self.choose(connect, &mut search)?;
                     }
-                    self.judge(pool, &search, &answered, verdict);
+                    Self::judge(pool, &search, &answered, verdict);
                     if next.is_none() {
                         return Ok(answered);
                     }
@@ -146,8 +145,8 @@ impl Opening<'_> {
     }
 
     /// What an answer says of the broker that gave it, and of those that had none.
-    fn judge(&self, pool: &Pool, search: &Search, answered: &Answered, verdict: Verdict) {
-        let now = self.shard.reactor.now();
+    fn judge(pool: &Pool, search: &Search, answered: &Answered, verdict: Verdict) {
+        let now = Instant::now();
         if matches!(verdict, Verdict::Final | Verdict::Elsewhere) {
             answered.lease.settle();
             pool.record_success(answered.lease.broker(), now);

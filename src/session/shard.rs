@@ -6,9 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use slab::Slab;
-
-use super::{gate::Gate, live::Live, owners::Owners, view::PoolView};
+use super::{gate::Gate, live::Sweep, owners::Owners, table::Table, view::PoolView};
 use crate::{
     config::{Limits, Timeouts},
     observe::{EndCause, LogWriter, Metrics},
@@ -58,9 +56,10 @@ pub struct Shard {
     pub(super) owners: Arc<Owners>,
     pub metrics: Metrics,
     pub log: LogWriter,
-    pub(super) sessions: RefCell<Slab<Rc<Live>>>,
+    pub(super) sessions: Table,
     /// Set once nobody is to be waited for any more: why.
     pub(super) ending: Cell<Option<EndCause>>,
+    pub(super) sweep: Cell<Sweep>,
     /// Whether sessions of removed brokers are being ended.
     pub(super) parting: Cell<bool>,
     /// Handshakes and sessions that have not been recorded yet.
@@ -94,7 +93,8 @@ impl Shard {
             owners: shared.owners.clone(),
             metrics: shared.metrics.clone(),
             log: terms.log,
-            sessions: RefCell::default(),
+            sessions: Table::default(),
+            sweep: Cell::default(),
             ending: Cell::new(None),
             parting: Cell::new(false),
             unfinished: Cell::new(0),
@@ -108,14 +108,12 @@ impl Shard {
         Rc::new(shard)
     }
 
-    /// Goes by other terms from now on. Sessions stay as they are.
+    /// Goes by other terms from now on. Sessions stay as they are, and are to be
+    /// [counted again](super::recount).
     pub fn adopt(&self, terms: Terms<'_>) {
         self.limits.set(terms.limits);
         self.timeouts.set(terms.timeouts);
         self.take_pools(terms.pools);
-        for (_, live) in &*self.sessions.borrow() {
-            live.recount();
-        }
         self.log.replace(terms.log);
     }
 
@@ -142,21 +140,6 @@ impl Shard {
     /// This worker's view of a pool, which is one of the configuration's.
     pub fn pool(&self, index: usize) -> Option<Rc<PoolView>> {
         self.pools.borrow().get(index).cloned()
-    }
-
-    /// Runs `write`, which writes an access log entry, when the log has room for it.
-    pub(super) fn record(self: &Rc<Self>, write: impl FnOnce() + 'static) {
-        if self.log.has_room() {
-            write();
-            self.finish();
-            return;
-        }
-        let shard = self.clone();
-        tokio::task::spawn_local(async move {
-            shard.log.room().await;
-            write();
-            shard.finish();
-        });
     }
 
     /// Connections not yet recorded, from accept on.

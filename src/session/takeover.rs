@@ -16,13 +16,13 @@ use crate::{
 };
 
 /// Notes an accepted session, and has those end that its client has on other brokers.
-pub(super) fn claim(shard: &Shard, live: &Live, slot: usize) {
+pub(super) fn claim(shard: &Shard, live: &Live, slot: u32) {
     let Some((hash, client)) = guarded(live) else { return };
     let fields = tenant_fields(live);
     let held = Held {
         session: live.record.session,
         broker: live.lease.broker().id(),
-        slot: slot as u32,
+        slot,
         tenant: TenantHash::new(&client),
     };
     let older = shard.owners.claim(hash, held, fields);
@@ -47,16 +47,15 @@ pub(super) fn release(shard: &Shard, live: &Live) {
 /// Ends those of this worker's sessions whose client has a newer one on another broker.
 pub(super) fn end_older(shard: &Shard) {
     for takeover in shard.owners.takeovers(shard.worker) {
-        let sessions = shard.sessions.borrow();
-        let live = sessions.get(takeover.slot as usize).filter(|live| {
+        shard.sessions.with(takeover.slot as usize, |live| {
             // One whose broker is already gone, or whose client is, ends by itself.
-            live.record.session == takeover.session
+            if live.record.session == takeover.session
                 && live.tally.half_closed.get() == 0
                 && is_of(live, &takeover.newer)
+            {
+                live.end(EndCause::TakenOver);
+            }
         });
-        if let Some(live) = live {
-            live.end(EndCause::TakenOver);
-        }
     }
 }
 

@@ -4,8 +4,8 @@ use super::{live::Live, relay::Relay};
 /// of the reactor and one of the shard come on top.) Whoever makes them larger does so knowingly.
 #[test]
 fn an_idle_session_is_small() {
-    assert!(size_of::<Relay>() <= 88, "Relay is {} bytes", size_of::<Relay>());
-    assert!(size_of::<Live>() <= 360, "Live is {} bytes", size_of::<Live>());
+    assert!(size_of::<Relay>() <= 80, "Relay is {} bytes", size_of::<Relay>());
+    assert!(size_of::<Live>() <= 368, "Live is {} bytes", size_of::<Live>());
 }
 
 /// A handshake's future is copied a few times on its way into its task.

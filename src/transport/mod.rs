@@ -20,6 +20,7 @@ mod tests;
 mod timer;
 mod tls;
 mod tls_facts;
+mod turn;
 pub mod websocket;
 
 pub use acceptor::{Acceptor, Peer};
@@ -34,6 +35,7 @@ pub use stream::Stream;
 pub use timer::{Elapsed, deadline, sleep};
 pub use tls::{Connecting, TlsError};
 pub use tls_facts::TlsFacts;
+pub use turn::{FLOW_BYTES, Queue, Ticket, Turn};
 
 /// What is read and written at a time of a bulk stream that the kernel cannot move, as it goes
 /// through TLS or WebSocket: four full records of TLS (RFC 8446, section 5.1), since each write that

@@ -78,10 +78,11 @@ impl Pipe {
         self.held
     }
 
-    /// Fills the pipe from `socket`; 0 at the peer's end.
-    pub fn try_fill(&mut self, socket: &Socket) -> Poll<io::Result<usize>> {
+    /// Fills the pipe from `socket`, with `most` bytes if it has room for more; 0 at the peer's end.
+    pub fn try_fill(&mut self, socket: &Socket, most: usize) -> Poll<io::Result<usize>> {
+        let most = most.min(self.capacity);
         let filled = socket.try_transfer(Ready::READ, |fd| {
-            pipe::splice(fd, None, &self.write, None, self.capacity, NOWAIT)
+            pipe::splice(fd, None, &self.write, None, most, NOWAIT)
         });
         if let Poll::Ready(Ok(n)) = filled {
             self.held += n;

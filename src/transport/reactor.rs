@@ -20,11 +20,14 @@ use std::{
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use slab::Slab;
 
-use super::{buffer::Buffers, timer::Timers};
+use super::{buffer::Buffers, timer::Timers, turn::Turn};
 
 /// Events taken from the kernel at a time: enough to spread the cost of the call, few enough that
 /// the first of them is not kept waiting for the last.
 const EVENTS_PER_TURN: usize = 256;
+
+/// Sockets whose tasks are woken at a time.
+const WOKEN_AT_A_TIME: usize = 32;
 
 /// The token of the eventfd by which other threads wake the worker.
 const NOTIFY_TOKEN: u64 = u64::MAX;
@@ -39,6 +42,7 @@ pub struct Reactor {
     pub(super) buffers: Buffers,
     #[cfg(test)]
     pub(super) faults: super::tests::Faults,
+    pub turn: Turn,
     started: Instant,
     now: Cell<Instant>,
     seconds: Cell<u32>,
@@ -61,6 +65,7 @@ impl Reactor {
             buffers: Buffers::default(),
             #[cfg(test)]
             faults: super::tests::Faults::default(),
+            turn: Turn::default(),
             started: Instant::now(),
             now: Cell::new(Instant::now()),
             seconds: Cell::new(0),
@@ -89,9 +94,10 @@ impl Reactor {
         &self.notify
     }
 
-    /// Waits for sockets, timers or [`Notify`], at most for `limit`, and wakes the tasks concerned.
-    pub fn turn(&self, limit: Duration) -> io::Result<()> {
-        let timeout = if self.notify.prepare_to_sleep() {
+    /// Waits for sockets, timers or [`Notify`], at most for `limit`, wakes the tasks concerned and
+    /// begins a [`Turn`].
+    pub fn wait(&self, limit: Duration) -> io::Result<()> {
+        let timeout = if self.notify.prepare_to_sleep() && !self.turn.has_waiting() {
             self.timers
                 .next()
                 .map_or(limit, |at| limit.min(at.saturating_duration_since(Instant::now())))
@@ -111,6 +117,7 @@ impl Reactor {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+        self.turn.begin();
         let now = Instant::now();
         self.now.set(now);
         self.seconds.set(now.duration_since(self.started).as_secs() as u32);
@@ -196,13 +203,16 @@ impl Reactor {
         }
     }
 
-    /// Wakes whoever waits for any socket.
-    pub fn wake_all(&self) {
-        for (_, slot) in &*self.slots.borrow() {
+    /// Wakes some of those who wait for sockets, from a slot on; tells where to go on.
+    pub fn wake_some(&self, from: usize) -> Option<usize> {
+        let slots = self.slots.borrow();
+        let to = from.saturating_add(WOKEN_AT_A_TIME);
+        for slot in (from..to.min(slots.capacity())).filter_map(|index| slots.get(index)) {
             if let Some(waker) = &slot.waker {
                 waker.wake_by_ref();
             }
         }
+        (to < slots.capacity()).then_some(to)
     }
 
     pub(super) fn wake(&self, token: Token) {

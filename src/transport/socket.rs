@@ -18,6 +18,7 @@ use super::{
     buffer::Buffers,
     reactor::{Reactor, Ready, Token},
     source::{ConnectError, bind_source, family},
+    turn::Turn,
 };
 
 /// A connected, or connecting, stream socket.
@@ -163,6 +164,11 @@ impl Socket {
     #[cfg(test)]
     pub(super) fn token(&self) -> Token {
         self.token
+    }
+
+    /// What is left of the worker's turn.
+    pub(super) fn turn(&self) -> &Turn {
+        &self.reactor.turn
     }
 
     /// The worker's buffers, which layers over this socket may use.

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    pin::pin,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -44,14 +45,16 @@ impl Stream {
         first: Vec<u8>,
         may_hold: usize,
     ) -> Result<TlsFacts, TlsError> {
-        let (tls, facts) = Accepting::new(config, first, may_hold)?.run(&self.socket).await?;
+        let accepting = pin!(Accepting::new(config, first, may_hold)?.run(&self.socket));
+        let (tls, facts) = self.socket.turn().pace(accepting).await?;
         self.layers.get_or_insert_default().tls = Some(Box::new(tls));
         Ok(facts)
     }
 
     /// Goes through a handshake that has begun on this stream, and puts TLS under all that follows.
     pub async fn connect_tls(&mut self, connecting: Connecting) -> Result<(), TlsError> {
-        let tls = connecting.run(&self.socket).await?;
+        let connecting = pin!(connecting.run(&self.socket));
+        let tls = self.socket.turn().pace(connecting).await?;
         self.layers.get_or_insert_default().tls = Some(Box::new(tls));
         Ok(())
     }

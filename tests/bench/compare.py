@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from rig import certificate, network, proxies, report
+from rig import certificate, network, process, proxies, report
 from rig.measure import Settings, measure
 from rig.process import Failure
 from rig.scenarios import SCENARIOS, chosen
@@ -44,7 +44,7 @@ def parse_options():
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"scenarios: {', '.join(scenario.name for scenario in SCENARIOS)}\n"
-        f"proxies: {', '.join(proxies.STARTERS)}",
+        f"proxies: {', '.join(proxies.STARTERS)}\n\n{proxies.ENVIRONMENT}",
     )
     parser.add_argument("--rounds", type=int, help="measurements of each (3; 1 with --quick)")
     parser.add_argument("--quick", action="store_true", help="shorter and one round: under two minutes")
@@ -52,10 +52,14 @@ def parse_options():
     parser.add_argument("--proxies", metavar="NAMES", default=DEFAULT_PROXIES, help=f"({DEFAULT_PROXIES})")
     parser.add_argument("--seconds", type=float, help="of round trips and streams (3; 1 with --quick)")
     parser.add_argument("--connects", type=int, help="of connect churn (12,000; 5,000 with --quick); a quarter with TLS")
+    parser.add_argument(
+        "--realtime", action="store_true", help="run the proxies ahead of what else the machine does (SCHED_FIFO)"
+    )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all numbers here")
     parser.add_argument("--no-build", action="store_true", help="take the binaries as they are")
     options = parser.parse_args()
 
+    process.proxies_are_realtime = options.realtime
     options.rounds = options.rounds or (1 if options.quick else 3)
     options.seconds = options.seconds or (1.0 if options.quick else 3.0)
     # Well below the 28,232 ephemeral ports that a client has towards one proxy.
@@ -120,10 +124,15 @@ def take_turns(options, settings):
 
 
 def show(round_number, rounds, scenario, name, sample):
-    value = sample["first"] if scenario.kind == "idle" else sample["cpu"]
+    if scenario.kind == "fairness":
+        rate = f", {sample['rate']:,.0f} MB/s at {sample['cpu']:.3f} ns/B" if "rate" in sample else ""
+        pings = " / ".join(report.number(sample[f"ping {of}"]) for of in ("p50", "p99", "max"))
+        said = f"pings {pings} ms (p50 / p99 / max){rate}"
+    else:
+        value = sample["first"] if scenario.kind == "idle" else sample["cpu"]
+        said = f"{report.number(value):>8} {scenario.unit}"
     print(
-        f"round {round_number + 1}/{rounds}  {scenario.name:<14}  {name:<15}"
-        f"{report.number(value):>8} {scenario.unit}",
+        f"round {round_number + 1}/{rounds}  {scenario.name:<14}  {name:<15}{said}",
         flush=True,
     )
 

@@ -27,6 +27,7 @@ mod limits;
 mod logs;
 mod name_server;
 mod one_session;
+mod panics;
 #[allow(dead_code, reason = "shared with the tests of the configuration, which use all of it")]
 #[path = "../config/tls/pki.rs"]
 mod pki;
@@ -60,4 +61,5 @@ mod tls_upstream;
 mod transparency;
 mod unavailable;
 mod waiting;
+mod walks;
 mod websocket;

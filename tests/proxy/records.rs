@@ -194,3 +194,24 @@ fn passwords_are_nowhere() {
         assert!(!told.contains(&SECRET[..12]), "{told}");
     }
 }
+
+/// Times are those at which things happen: what takes one turn of a worker takes time as well.
+#[test]
+fn the_times_of_a_plain_client() {
+    let broker = Broker::echoing();
+    let proxy = Config::of([&broker]).start();
+    let mut client = Client::session(proxy.address(), "timed");
+    client.echo(b"\xC0\x00");
+    client.finish();
+    let line = proxy.wait_end("timed");
+    let millis = |field: &str| line[field].as_f64().unwrap_or_default();
+    for field in ["handshake_ms", "dial_ms", "connack_ms"] {
+        assert!(millis(field) > 0.0, "{field} of {line}");
+    }
+    let parts = millis("handshake_ms") + millis("dial_ms") + millis("connack_ms");
+    assert!(parts <= millis("duration_ms") + 0.01, "{line}");
+    for family in ["handshake_seconds", "upstream_connect_seconds", "connack_seconds"] {
+        let sum = proxy.metric(&format!("mqtt_lb_{family}_sum"), &[]);
+        assert!(sum > 0.0, "{family}: {sum}");
+    }
+}

@@ -17,7 +17,11 @@ const BACKUP: &str = ", backup: true";
 pub(crate) fn draw(rng: &mut Rng) -> config::Pool {
     let mut lines = vec![format!("balance: {{ algorithm: {} }}", algorithm(rng))];
     let optional = [
-        format!("admission: {{ rate: {}, burst: {}, max_wait: 2s }}", rng.u32(1..50), rng.u32(1..5)),
+        format!(
+            "admission: {{ rate: {}, burst: {}, max_wait: 2s }}",
+            rng.u32(1..50),
+            rng.u32(1..5)
+        ),
         format!("rebalance: {{ rate: {} }}", rng.u32(1..1000)),
         "slow_start: 5s".to_owned(),
         format!("on_down: {}", if rng.bool() { "keep" } else { "close" }),

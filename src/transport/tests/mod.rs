@@ -68,7 +68,8 @@ impl Pair {
             let cx = &mut Context::from_waker(Waker::noop());
             loop {
                 self.peer.pump();
-                self.reactor.turn(Duration::ZERO).unwrap();
+                self.reactor.wait(Duration::ZERO).unwrap();
+                self.reactor.turn.admit();
                 match shaking.as_mut().poll(cx) {
                     Poll::Ready(Ok(_)) => break,
                     Poll::Ready(Err(error)) => return Err(error),
@@ -100,7 +101,8 @@ impl Pair {
 
     /// Reads once, with room for `room` bytes.
     fn recv(&mut self, room: usize) -> Poll<io::Result<usize>> {
-        self.reactor.turn(Duration::ZERO).unwrap();
+        self.reactor.wait(Duration::ZERO).unwrap();
+        self.reactor.turn.admit();
         let mut buf = vec![0; room];
         let read = self.ours.try_recv(&mut buf);
         if let Poll::Ready(Ok(n)) = read {

@@ -4,18 +4,21 @@ import json
 import subprocess
 import time
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .certificate import Certificate
 from .network import await_few_time_waits
 from .process import LOAD_CORE, PROXY_CORE, Failure, Process, core_busy_ns, free_port
 from .proxies import BINARIES, WEBSOCKET_PATH, Proxy
+from .scenarios import PINGS
 
 BROKERS = 3
 # No broker may get less of the clients than this; a fair share is a third.
 LEAST_SHARE = 0.15
 # Handshakes are so dear that a quarter of the connects takes as long.
 HANDSHAKES = 0.25
+# More a second than any proxy does on a core.
+MOST_HANDSHAKES = 6_000
 
 
 @dataclass
@@ -33,7 +36,7 @@ class Settings:
 class Load:
     """The load generator, spoken to in lines."""
 
-    def __init__(self, scenario, port, settings, directory):
+    def __init__(self, scenario, port, settings, directory, realtime=False):
         total = settings.connects
         if scenario.transport == "tls":
             total = max(scenario.clients, int(total * HANDSHAKES))
@@ -45,7 +48,7 @@ class Load:
         elif scenario.transport == "websocket":
             command += ["--websocket", WEBSOCKET_PATH]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self.process = Process("load", command, LOAD_CORE, directory, **pipes)
+        self.process = Process(scenario.name, command, LOAD_CORE, directory, realtime=realtime, **pipes)
         self.scenario = scenario
 
     def __enter__(self):
@@ -62,6 +65,10 @@ class Load:
     def run(self):
         """Starts the timed part and gives its result, which is free of errors."""
         self.next()
+        return self.result()
+
+    def result(self):
+        """Of the timed part that was started with `next`."""
         result = json.loads(self._line())
         if result["errors"] or not result["operations"]:
             raise Failure(f"{self.scenario.name}: {result}")
@@ -82,13 +89,13 @@ class Load:
 class Stub:
     """The stub brokers."""
 
-    def __init__(self, directory):
-        self.ports = [free_port() for _ in range(BROKERS)]
+    def __init__(self, directory, name="stub", brokers=BROKERS, realtime=False):
+        self.ports = [free_port() for _ in range(brokers)]
         command = [BINARIES / "stub"]
         for port in self.ports:
             command += ["--listen", f"127.0.0.1:{port}"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self.process = Process("stub", command, LOAD_CORE, directory, **pipes)
+        self.process = Process(name, command, LOAD_CORE, directory, realtime=realtime, **pipes)
         for port in self.ports:
             self.process.wait_listening(port)
 
@@ -108,6 +115,8 @@ def measure(scenario, name, settings, directory):
     """Runs a scenario on a fresh proxy; gives its sample."""
     if scenario.kind == "connect":
         await_few_time_waits()
+    if scenario.kind == "fairness":
+        return measure_fairness(scenario, name, settings, directory)
     with (
         Stub(directory) as stub,
         Proxy(name, stub.ports, directory, scenario.transport, settings.certificate) as proxy,
@@ -153,6 +162,51 @@ def measure_cpu(scenario, load, proxy):
         # Share of the proxy's core that others took meanwhile: noise.
         "others": max(0, busy - cpu) / wall,
     }
+
+
+def measure_fairness(scenario, name, settings, directory):
+    """Pings of a session whose broker is idle, while the scenario's clients stream to other brokers, or shake hands."""
+    with (
+        Stub(directory) as sink,
+        Stub(directory, "echo", brokers=1, realtime=True) as echo,
+        Proxy(name, sink.ports, directory, scenario.transport, settings.certificate, echo.ports[0]) as proxy,
+    ):
+        try:
+            proxy.process.settle()
+            with Load(PINGS, proxy.quiet_port, settings, directory, realtime=True) as pinger:
+                pinger.wait_ready()
+                if scenario.clients == 0:
+                    proxy.process.settle()
+                    pings, cpu, streamed = pinger.run(), None, None
+                else:
+                    noise = replace(scenario, kind="connect" if scenario.transport == "tls" else "stream")
+                    # It goes on for longer than the pings.
+                    connects = int((settings.seconds + 0.5) * MOST_HANDSHAKES / HANDSHAKES)
+                    longer = replace(settings, seconds=settings.seconds + 0.5, connects=connects)
+                    with Load(noise, proxy.port, longer, directory) as load:
+                        load.wait_ready()
+                        proxy.process.settle()
+                        cpu = proxy.process.cpu_ns()
+                        load.next()
+                        time.sleep(0.2)
+                        pings = pinger.run()
+                        streamed = load.result()
+                        proxy.process.settle()
+                        cpu = proxy.process.cpu_ns() - cpu
+                        load.next()
+                pinger.next()
+            check_brokers(scenario, sink.counts())
+        except (Failure, OSError, ValueError) as error:
+            complaint = proxy.process.complaint()
+            raise Failure(f"{name}, {scenario.name}: {error}\n{name} said: {complaint}") from error
+    sample = {f"ping {of}": value / 1e3 for of, value in pings["latency_us"].items()}
+    sample["operations"] = pings["operations"]
+    if streamed and scenario.transport == "tls":
+        sample["cpu"] = cpu / 1e3 / streamed["operations"]
+    elif streamed:
+        sample["cpu"] = cpu / streamed["bytes"]
+        sample["rate"] = streamed["bytes"] / streamed["seconds"] / 1e6
+    return sample
 
 
 def measure_memory(load, proxy):

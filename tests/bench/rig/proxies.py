@@ -1,6 +1,7 @@
 """How each proxy is configured and started, as an operator would run it."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -13,13 +14,31 @@ RIG = ROOT / "tests/bench/load"
 BINARIES = RIG / "target/release"
 WEBSOCKET_PATH = "/mqtt"
 STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+ENVIRONMENT = """\
+environment:
+  HAPROXY, NGINX  other binaries than those of the search path
+  NGINX_MODULES   modules for it to load, with spaces in between
+  NGINX_HASH      what it hashes ($remote_addr$remote_port)
+  NGINX_SERVER    directives for its server. With a module that reads the CONNECT and is turned on by
+                  mqtt_preread: NGINX_SERVER='mqtt_preread on;' NGINX_HASH='$mqtt_preread_clientid'
+  MQTT_LB_BASE    another build of mqtt-lb: the proxy mqtt-lb-base"""
+
+
+def binary(name):
+    """The program of a proxy."""
+    if name == "mqtt-lb":
+        return str(ROOT / "target/release/mqtt-lb")
+    return os.environ.get(name.upper().replace("-", "_"), name)
 
 
 class Proxy:
     """A running proxy: its process, where it listens and where its access log is."""
 
-    def __init__(self, name, brokers, directory, transport, certificate):
+    def __init__(self, name, brokers, directory, transport, certificate, quiet_broker=None):
         self.port = free_port()
+        # A listener beside the other, with a pool of this one broker.
+        self.quiet_broker = quiet_broker
+        self.quiet_port = free_port() if quiet_broker else None
         # What clients speak: "tcp", "tls" with the certificate or "websocket".
         self.transport = transport
         self.certificate = certificate
@@ -30,6 +49,8 @@ class Proxy:
         self.process = STARTERS[name](self, brokers, directory)
         try:
             self.process.wait_listening(self.port)
+            if self.quiet_port:
+                self.process.wait_listening(self.quiet_port)
         except BaseException:
             self.process.stop()
             raise
@@ -48,8 +69,8 @@ class Proxy:
 
 def missing(names, with_tls):
     """What has to be installed for the chosen proxies, and to make a certificate."""
-    needed = {"haproxy": ["haproxy"], "haproxy-splice": ["haproxy"], "nginx": ["nginx"]}
-    tools = {tool for name in names for tool in needed.get(name, [])}
+    needed = {"haproxy": "haproxy", "haproxy-splice": "haproxy", "nginx": "nginx", "mqtt-lb-base": "mqtt-lb-base"}
+    tools = {binary(needed[name]) for name in names if name in needed}
     tools |= {"cargo", "openssl"} if with_tls else {"cargo"}
     return sorted(tool for tool in tools if not shutil.which(tool))
 
@@ -57,7 +78,7 @@ def missing(names, with_tls):
 def build(names):
     """Builds the rig and, if it takes part, the proxy."""
     commands = [["cargo", "build", "--release", "--locked", "--manifest-path", RIG / "Cargo.toml"]]
-    if any(name.startswith("mqtt-lb") for name in names):
+    if any(name.startswith("mqtt-lb") and name != "mqtt-lb-base" for name in names):
         commands.append(["cargo", "build", "--release", "--locked", "--bin", "mqtt-lb"])
     for command in commands:
         if subprocess.run(command, cwd=ROOT).returncode:
@@ -67,9 +88,10 @@ def build(names):
 def version(name):
     """What a proxy says it is."""
     command = {
-        "mqtt-lb": [ROOT / "target/release/mqtt-lb", "--version"],
-        "haproxy": ["haproxy", "-v"],
-        "nginx": ["nginx", "-v"],
+        "mqtt-lb": [binary("mqtt-lb"), "--version"],
+        "mqtt-lb-base": [binary("mqtt-lb-base"), "--version"],
+        "haproxy": [binary("haproxy"), "-v"],
+        "nginx": [binary("nginx"), "-v"],
     }.get(name)
     if command is None:
         return None
@@ -77,7 +99,7 @@ def version(name):
     return (said.stdout + said.stderr).splitlines()[0].strip()
 
 
-def start_mqtt_lb(proxy, brokers, directory, **pool):
+def start_mqtt_lb(proxy, brokers, directory, program="mqtt-lb", **pool):
     proxy.log = directory / "access.log"
     proxy.admin_port = free_port()
     upstreams = [
@@ -90,11 +112,15 @@ def start_mqtt_lb(proxy, brokers, directory, **pool):
         }
     elif proxy.transport == "websocket":
         listener["websocket"] = {"path": WEBSOCKET_PATH}
+    listeners, pools = [listener], [{"name": "brokers", "upstreams": upstreams, **pool}]
+    if proxy.quiet_port:
+        listeners.append({"name": "quiet", "bind": f"127.0.0.1:{proxy.quiet_port}", "pool": "quiet"})
+        pools.append({"name": "quiet", "upstreams": [{"name": "quiet", "address": f"127.0.0.1:{proxy.quiet_broker}"}]})
     # JSON is YAML.
     config = {
         "runtime": {"workers": 1},
-        "listeners": [listener],
-        "pools": [{"name": "brokers", "upstreams": upstreams, **pool}],
+        "listeners": listeners,
+        "pools": pools,
         "access_log": [{"path": str(proxy.log), "format": "json"}],
         "admin": {"bind": f"127.0.0.1:{proxy.admin_port}"},
         # Sessions that the load left open must not hold up the end of a run.
@@ -102,8 +128,13 @@ def start_mqtt_lb(proxy, brokers, directory, **pool):
     }
     file = directory / "config.yaml"
     file.write_text(json.dumps(config, indent=2))
-    command = [ROOT / "target/release/mqtt-lb", "run", "-c", file]
+    command = [binary(program), "run", "-c", file]
     return Process("mqtt-lb", command, PROXY_CORE, directory)
+
+
+def start_base(proxy, brokers, directory):
+    """Another build, to compare with in the same run."""
+    return start_mqtt_lb(proxy, brokers, directory, program="mqtt-lb-base")
 
 
 def start_plain(proxy, brokers, directory):
@@ -130,6 +161,13 @@ def start_haproxy(proxy, brokers, directory, tuning="", options=""):
     proxy.log = directory / "haproxy.log"
     tls = f" ssl crt {proxy.certificate.both} ssl-min-ver TLSv1.3" if proxy.transport == "tls" else ""
     servers = "\n".join(f"    server broker-{at} 127.0.0.1:{port}" for at, port in enumerate(brokers, 1))
+    quiet = ""
+    if proxy.quiet_port:
+        quiet = f"""
+listen quiet
+    bind 127.0.0.1:{proxy.quiet_port}
+    server quiet 127.0.0.1:{proxy.quiet_broker}
+"""
     file = directory / "haproxy.cfg"
     file.write_text(f"""\
 global
@@ -158,10 +196,10 @@ backend brokers
     balance hash var(sess.client_id)
     hash-type consistent
 {servers}
-""")
+{quiet}""")
     # It writes its log to standard output, which costs it one call a line.
     with proxy.log.open("w") as log:
-        return Process("haproxy", ["haproxy", "-db", "-f", file], PROXY_CORE, directory, stdout=log)
+        return Process("haproxy", [binary("haproxy"), "-db", "-f", file], PROXY_CORE, directory, stdout=log)
 
 
 def start_haproxy_splice(proxy, brokers, directory):
@@ -179,11 +217,23 @@ def start_nginx(proxy, brokers, directory):
         ssl_certificate_key {proxy.certificate.key};
         ssl_protocols TLSv1.3;
         ssl_session_tickets on;"""
-    module = f"load_module {STREAM_MODULE};" if STREAM_MODULE.exists() else ""
+    # Debian's module is for Debian's nginx.
+    debians = str(STREAM_MODULE) if STREAM_MODULE.exists() and "NGINX" not in os.environ else ""
+    modules = "\n".join(f"load_module {module};" for module in os.environ.get("NGINX_MODULES", debians).split())
+    # The open-source build reads no CONNECT, so it cannot hash client IDs.
+    key = os.environ.get("NGINX_HASH", "$remote_addr$remote_port")
+    quiet = ""
+    if proxy.quiet_port:
+        quiet = f"""
+    server {{
+        listen 127.0.0.1:{proxy.quiet_port};
+        proxy_pass 127.0.0.1:{proxy.quiet_broker};
+        proxy_timeout 1h;
+    }}"""
     servers = "\n".join(f"        server 127.0.0.1:{port};" for port in brokers)
     file = directory / "nginx.conf"
     file.write_text(f"""\
-{module}
+{modules}
 user root;
 daemon off;
 worker_processes 1;
@@ -197,19 +247,19 @@ stream {{
     log_format session '$remote_addr:$remote_port [$time_iso8601] $upstream_addr $status $bytes_received/$bytes_sent $session_time';
     access_log {proxy.log} session buffer=64k flush=1s;
     upstream brokers {{
-        # The open-source build reads no CONNECT, so it cannot hash client IDs.
-        hash $remote_addr$remote_port consistent;
+        hash {key} consistent;
 {servers}
     }}
     server {{
         listen 127.0.0.1:{proxy.port}{ssl} backlog=4096;{certificate}
+        {os.environ.get("NGINX_SERVER", "")}
         proxy_pass brokers;
         proxy_connect_timeout 1s;
         proxy_timeout 1h;
-    }}
+    }}{quiet}
 }}
 """)
-    command = ["nginx", "-p", directory, "-c", file]
+    command = [binary("nginx"), "-p", directory, "-c", file]
     # A worker outlives a master that is killed, but not one that is asked to end.
     return Process("nginx", command, PROXY_CORE, directory, death_signal=signal.SIGTERM)
 
@@ -227,6 +277,7 @@ def start_relay_splice(proxy, brokers, directory):
 
 STARTERS = {
     "mqtt-lb": start_mqtt_lb,
+    "mqtt-lb-base": start_base,
     "mqtt-lb-plain": start_plain,
     "mqtt-lb-guarded": start_guarded,
     "haproxy": start_haproxy,

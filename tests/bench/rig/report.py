@@ -3,7 +3,8 @@
 from statistics import median
 
 SUBJECT = "mqtt-lb"
-PEERS = ("haproxy", "haproxy-splice", "nginx")
+# Another build of it, where one takes part.
+BEFORE = "mqtt-lb-base"
 FLOORS = ("relay", "relay-splice")
 # Where the raw relay itself misses a ratio, being so close to it counts.
 NEAR_FLOOR = 1.10
@@ -12,6 +13,7 @@ MEASURES = {
     "connect": [("cpu", "CPU")],
     "round-trips": [("cpu", "CPU"), ("p50", "p50"), ("p99", "p99"), ("p99.9", "p99.9")],
     "stream": [("cpu", "CPU")],
+    "fairness": [("ping p50", "ping p50"), ("ping p99", "ping p99"), ("cpu", "CPU of the others")],
     "idle": [("first", "memory"), ("again", "memory, second wave")],
 }
 
@@ -25,20 +27,24 @@ def summarize(scenarios, samples):
         if not taken:
             continue
         for measure, label in MEASURES[scenario.kind]:
-            values = {name: [sample[measure] for sample in runs] for name, runs in taken.items()}
+            values = {name: [run[measure] for run in runs if measure in run] for name, runs in taken.items()}
+            values = {name: of for name, of in values.items() if of}
+            if not values:
+                continue
             medians = {name: median(of) for name, of in values.items()}
-            peer, floor = best(medians, PEERS), best(medians, FLOORS)
+            peer, floor = best(medians, scenario.peers), best(medians, FLOORS)
             subject = medians.get(SUBJECT)
             base = by_name.get((scenario.base, measure), {}).get("medians", {})
             row = {
                 "scenario": scenario.name,
                 "measure": measure,
                 "title": f"{scenario.title}: {label}",
-                "unit": scenario.unit if measure in ("cpu", "first", "again") else "µs",
+                "unit": unit(scenario, measure),
                 "values": values,
                 "medians": medians,
                 "to_peer": ratio(subject, peer),
                 "to_relay": ratio(subject, floor),
+                "to_before": ratio(subject, medians.get(BEFORE)),
                 "relay_to_peer": ratio(floor, peer),
                 # Of each proxy to itself in the scenario that is the base.
                 "to_base": {name: ratio(of, base.get(name)) for name, of in medians.items()},
@@ -51,6 +57,12 @@ def summarize(scenarios, samples):
             by_name[scenario.name, measure] = row
             rows.append(row)
     return rows
+
+
+def unit(scenario, measure):
+    if measure.startswith("ping"):
+        return "ms"
+    return scenario.unit if measure in ("cpu", "first", "again") else "µs"
 
 
 def best(medians, names):
@@ -81,7 +93,10 @@ def verdict(row, kind):
 
 def table(rows, proxies):
     """The rows as text, a column a proxy."""
-    heads = ["", "unit", *proxies, "lb/peer", "lb/relay", "relay/peer", "target", "", "spread", "others"]
+    ratios = {"to_peer": "lb/peer", "to_relay": "lb/relay", "relay_to_peer": "relay/peer"}
+    if BEFORE in proxies:
+        ratios["to_before"] = "lb/base"
+    heads = ["", "unit", *proxies, *ratios.values(), "target", "", "spread", "others"]
     lines = [heads]
     for row in rows:
         lines.append(
@@ -89,7 +104,7 @@ def table(rows, proxies):
                 row["title"],
                 row["unit"],
                 *(number(row["medians"].get(name)) for name in proxies),
-                *(fixed(row[key]) for key in ("to_peer", "to_relay", "relay_to_peer")),
+                *(fixed(row[key]) for key in ratios),
                 limit(row),
                 row["verdict"] or "",
                 f"{row['spread']:.0%}",
@@ -150,6 +165,7 @@ CPU: all of the proxy's threads, user and system, divided by operations (bytes f
 lb/peer: mqtt-lb to the better of HAProxy and nginx; lb/relay: to the raw epoll relay, the better with or without
 splice; relay/peer: what that relay itself reaches. `near relay`: the relay misses the target too, and mqtt-lb is
 within 1.10 of it. spread: largest difference between rounds of one proxy; others: largest share of the proxy's
-core that was not the proxy's. nginx reads no CONNECT (its open-source build has no MQTT module): it hashes the
-client's address and port, the relay the client ID by FNV-1a, HAProxy the client ID with its MQTT converter.
+core that was not the proxy's. nginx reads no CONNECT (its open-source build has no MQTT module, see --help): it
+hashes the client's address and port, the relay the client ID by FNV-1a, HAProxy the client ID with its MQTT converter.
+Pings: one every 2 ms, of a session with a broker of its own; lb/peer is then to HAProxy alone. lb/base: to mqtt-lb-base.
 Over TLS: one P-256 certificate, and clients that offer TLS 1.3, TLS_AES_128_GCM_SHA256 and X25519 alone."""

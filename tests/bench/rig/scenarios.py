@@ -3,7 +3,11 @@
 from dataclasses import dataclass, field
 
 # Those that can end TLS.
-TLS_PROXIES = ("mqtt-lb", "haproxy", "nginx")
+TLS_PROXIES = ("mqtt-lb", "mqtt-lb-base", "haproxy", "nginx")
+# Those that can listen on two ports.
+FAIR_PROXIES = ("mqtt-lb", "mqtt-lb-base", "haproxy", "haproxy-splice", "nginx")
+
+PEERS = ("haproxy", "haproxy-splice", "nginx")
 
 
 @dataclass
@@ -25,6 +29,8 @@ class Scenario:
     options: tuple = ()
     # Targets are then ratios to mqtt-lb's own value in the scenario of this name.
     base: str | None = None
+    # Whose better one mqtt-lb is compared with.
+    peers: tuple = PEERS
 
     def runs_on(self, name):
         if self.only is not None:
@@ -32,6 +38,25 @@ class Scenario:
         # Splice variants differ from the plain ones only in streams.
         return self.kind == "stream" or not name.endswith("-splice")
 
+
+def fairness(streams, targets):
+    """Pings of one session while so many others stream 4 MiB messages through the same worker."""
+    return Scenario(
+        f"fair-{streams}",
+        f"beside {streams} bulk streams",
+        "fairness",
+        "ns/B",
+        streams,
+        4 * 1024 * 1024,
+        targets=targets,
+        only=FAIR_PROXIES,
+        # Its round is budgeted as well; nginx reads a connection for as long as there is something.
+        peers=("haproxy",),
+    )
+
+
+# The session whose pings are measured in those.
+PINGS = Scenario("pings", "pings", "pings", "ms", 1)
 
 # Targets are ratios to the better of HAProxy and nginx, but for memory: bytes.
 SCENARIOS = [
@@ -53,6 +78,20 @@ SCENARIOS = [
     Scenario(
         "stream-1m", "1 MiB QoS 0 stream", "stream", "ns/B", 4, 1024 * 1024, targets={"cpu": 0.6}
     ),
+    fairness(0, {}),
+    fairness(1, {"ping p99": 0.5}),
+    fairness(4, {"ping p99": 0.5}),
+    fairness(16, {"ping p99": 0.5}),
+    Scenario(
+        "fair-tls",
+        "beside a storm of full TLS handshakes",
+        "fairness",
+        "µs/op",
+        100,
+        only=TLS_PROXIES,
+        transport="tls",
+        peers=("haproxy",),
+    ),
     Scenario(
         "idle-6000", "6,000 idle", "idle", "B/session", 6_000, targets={"first": 1_300, "again": 1_300}
     ),
@@ -63,7 +102,7 @@ SCENARIOS = [
         "B/session",
         9_000,
         targets={"first": 1_300, "again": 1_300},
-        only=("mqtt-lb", "relay"),
+        only=("mqtt-lb", "mqtt-lb-base", "relay"),
     ),
     Scenario(
         "tls-connect",
@@ -82,7 +121,7 @@ SCENARIOS = [
         "connect",
         "µs/op",
         100,
-        only=("mqtt-lb",),
+        only=("mqtt-lb", "mqtt-lb-base"),
         transport="tls",
         options=("--key-exchange", "x25519mlkem768"),
     ),
@@ -135,7 +174,7 @@ SCENARIOS = [
         "round-trips",
         "µs/op",
         1_000,
-        only=("mqtt-lb",),
+        only=("mqtt-lb", "mqtt-lb-base"),
         transport="websocket",
     ),
     Scenario(
@@ -145,7 +184,7 @@ SCENARIOS = [
         "B/session",
         4_000,
         targets={"first": 10_000, "again": 10_000},
-        only=("mqtt-lb",),
+        only=("mqtt-lb", "mqtt-lb-base"),
         transport="websocket",
     ),
 ]

@@ -5,6 +5,8 @@ pub const CONNACK: u8 = 2;
 pub const PUBLISH: u8 = 3;
 pub const PUBACK: u8 = 4;
 pub const PINGREQ: u8 = 12;
+/// A whole PINGREQ.
+pub const PINGREQ_PACKET: [u8; 2] = [0xc0, 0];
 /// A whole PINGRESP.
 pub const PINGRESP: [u8; 2] = [0xd0, 0];
 

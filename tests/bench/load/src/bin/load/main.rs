@@ -6,6 +6,7 @@
 mod clients;
 mod connect;
 mod idle;
+mod pings;
 mod result;
 mod round_trips;
 mod scrape;
@@ -34,6 +35,7 @@ scenarios:
   connect       connect, CONNECT, CONNACK, close: --clients at a time, --total in all
   round-trips   --clients connected, each has one QoS 1 PUBLISH under way for --seconds
   stream        --clients connected, each sends QoS 0 messages of --size for --seconds
+  pings         --clients connected, one of them has a PINGREQ under way, one every 2 ms for --seconds
   idle          --clients connected; opens and closes all of them, a line each
   scrape        --clients ask --path of the admin listener at once, again and again until there are --total answers
 
@@ -85,6 +87,7 @@ fn main() -> io::Result<()> {
         "connect" => connect::run,
         "round-trips" => round_trips::run,
         "stream" => stream::run,
+        "pings" => pings::run,
         "idle" => idle::run,
         "scrape" => scrape::run,
         other => args.fail(&format!("unknown scenario {other}")),

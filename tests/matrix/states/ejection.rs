@@ -1,0 +1,106 @@
+//! A broker that has failed clients.
+
+use std::path::Path;
+
+use super::State;
+use crate::{
+    Outcome,
+    device::{WITHIN, until_right},
+    file::File,
+    operations::Operation::{self, EjectionRemoved, OwnKey},
+    scene::{Brokers, Scene},
+    stub::Manner,
+};
+
+pub(super) struct Ejected;
+
+impl State for Ejected {
+    fn name(&self) -> &'static str {
+        "ejected"
+    }
+
+    fn configure(&mut self, file: &mut File, _: &Brokers, operation: Operation, _: &Path) {
+        set_passive(file, if must_end(operation) { "1h" } else { "1500ms" });
+    }
+
+    fn change_own_key(&mut self, file: &mut File) {
+        set_passive(file, "100ms");
+    }
+
+    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
+        eject(scene)
+    }
+
+    fn at_once(&mut self, scene: &mut Scene, operation: Operation) -> Outcome {
+        if !must_end(operation) {
+            return Ok(());
+        }
+        scene.brokers.heal();
+        // A shorter time is over, and then a client shows that the broker is well.
+        if operation == OwnKey { Ok(()) } else { scene.wait_status("b1", "up") }
+    }
+}
+
+/// Whether the operation ends an ejection, however long it was to last.
+fn must_end(operation: Operation) -> bool {
+    operation.makes_b1_new() || matches!(operation, EjectionRemoved | OwnKey)
+}
+
+fn set_passive(file: &mut File, eject_for: &str) {
+    let Some(pool) = &mut file.pool else { return };
+    pool.passive = format!("{{ failures: 1, eject_for: {eject_for} }}");
+}
+
+/// Has `b1` fail clients until it is ejected.
+fn eject(scene: &mut Scene) -> Outcome {
+    scene.brokers.b1.meet_clients(Manner::Reset);
+    let mut n = 0;
+    until_right(WITHIN, || {
+        n += 1;
+        drop(scene.connect(&format!("failed{n}"))?);
+        let status = scene.api.broker("b1")?.status;
+        if status == "ejected" { Ok(()) } else { Err(format!("b1 is {status}")) }
+    })
+}
+
+/// The trial is on its way.
+pub(super) struct HalfOpen;
+
+impl State for HalfOpen {
+    fn name(&self) -> &'static str {
+        "half-open trial"
+    }
+
+    fn configure(&mut self, file: &mut File, _: &Brokers, _: Operation, _: &Path) {
+        set_passive(file, "10ms");
+    }
+
+    fn change_own_key(&mut self, file: &mut File) {
+        set_passive(file, "20ms");
+    }
+
+    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
+        eject(scene)?;
+        scene.brokers.b1.meet_clients(Manner::Hold);
+        let mut n = 0;
+        until_right(WITHIN, || {
+            n += 1;
+            let device = scene.open(&format!("trial{n}"))?;
+            // It is either taken by another broker, or is the trial.
+            until_right(WITHIN, || {
+                let known = device.has_news() || scene.brokers.b1.holding() > 0;
+                if known { Ok(()) } else { Err("a client hears nothing".to_owned()) }
+            })?;
+            scene.pending.push(device);
+            let on_trial = scene.brokers.b1.holding() > 0;
+            if on_trial { Ok(()) } else { Err("no client is the trial".to_owned()) }
+        })
+    }
+
+    /// The trial fails, and the broker is well from then on.
+    fn heal(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
+        scene.brokers.heal();
+        scene.brokers.b1.release(Manner::Reset);
+        scene.expect_pending(WITHIN)
+    }
+}

@@ -1,0 +1,59 @@
+//! A broker that its checks have found down, though it serves clients.
+
+use std::path::Path;
+
+use super::State;
+use crate::{
+    Outcome,
+    file::File,
+    operations::Operation::{self, AddressChanged, ChecksRemoved, OwnKey, PoolReAdded},
+    scene::{Brokers, Scene},
+};
+
+/// What the broker answers probes: unavailable.
+const BAD: u8 = 3;
+
+pub(super) struct CheckedDown;
+
+impl State for CheckedDown {
+    fn name(&self) -> &'static str {
+        "checked down"
+    }
+
+    fn configure(&mut self, file: &mut File, _: &Brokers, _: Operation, _: &Path) {
+        set_check(file, "[0]");
+    }
+
+    /// What was a bad answer is a good one now.
+    fn change_own_key(&mut self, file: &mut File) {
+        set_check(file, "[0, 3]");
+    }
+
+    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
+        scene.brokers.b1.answer_probes(BAD);
+        scene.wait_status("b1", "down")
+    }
+
+    fn at_once(&mut self, scene: &mut Scene, operation: Operation) -> Outcome {
+        match operation {
+            ChecksRemoved | AddressChanged | OwnKey => scene.wait_status("b1", "up"),
+            PoolReAdded => Ok(()),
+            _ if operation.keeps_b1() => {
+                let status = scene.api.broker("b1")?.status;
+                let still = status == "down";
+                if still { Ok(()) } else { Err(format!("b1 is {status}, and its checks fail")) }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn can_be_found_out(&self) -> bool {
+        true
+    }
+}
+
+fn set_check(file: &mut File, expect: &str) {
+    let Some(pool) = &mut file.pool else { return };
+    let times = "interval: 100ms, timeout: 10s, fall: 2, rise: 2";
+    pool.active = Some(format!("{{ type: mqtt, {times}, expect: {expect} }}"));
+}

@@ -1,0 +1,113 @@
+//! A broker that has come back.
+
+use std::{path::Path, time::Duration};
+
+use super::State;
+use crate::{
+    Outcome,
+    device::{Device, WITHIN, until_right},
+    file::File,
+    operations::Operation::{self, OwnKey},
+    scene::{Brokers, Scene},
+};
+
+/// It takes a share of its clients that grows.
+pub(super) struct WarmingUp;
+
+impl State for WarmingUp {
+    fn name(&self) -> &'static str {
+        "warming up"
+    }
+
+    fn configure(&mut self, file: &mut File, _: &Brokers, operation: Operation, _: &Path) {
+        set_key(file, "slow_start", if operation == OwnKey { "1h" } else { "1500ms" });
+    }
+
+    fn change_own_key(&mut self, file: &mut File) {
+        set_key(file, "slow_start", "100ms");
+    }
+
+    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
+        scene.api.patch("b1", r#"{"state":"down"}"#)?;
+        scene.wait_status("b1", "set_down")?;
+        scene.api.patch("b1", r#"{"state":"ready"}"#)
+    }
+}
+
+/// Its clients are sent home, a few a second.
+#[derive(Default)]
+pub(super) struct Rebalancing {
+    operation: Option<Operation>,
+}
+
+const DEVICES: usize = 20;
+
+impl State for Rebalancing {
+    fn name(&self) -> &'static str {
+        "rebalancing"
+    }
+
+    fn configure(&mut self, file: &mut File, _: &Brokers, operation: Operation, _: &Path) {
+        self.operation = Some(operation);
+        set_key(file, "rebalance", if operation == OwnKey { "{ rate: 1 }" } else { "{ rate: 5 }" });
+    }
+
+    fn change_own_key(&mut self, file: &mut File) {
+        set_key(file, "rebalance", "{ rate: 100 }");
+    }
+
+    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
+        scene.api.patch("b1", r#"{"state":"drain"}"#)?;
+        // Those who were there go; whoever comes meanwhile is at the other broker.
+        until_right(WITHIN, || {
+            come_back(scene)?;
+            let sessions = scene.api.broker("b1")?.sessions;
+            if sessions == 0 { Ok(()) } else { Err(format!("{sessions} are left on b1")) }
+        })?;
+        scene.hold("device", DEVICES)?;
+        scene.api.patch("b1", r#"{"state":"ready"}"#)?;
+        until_right(WITHIN, || {
+            let begun = scene.held.iter().any(Device::has_news);
+            if begun { Ok(()) } else { Err("nobody is sent home".to_owned()) }
+        })
+    }
+
+    /// Each is where a fresh proxy would have it, and by the rate in force.
+    fn settle(&mut self, scene: &mut Scene, home: &dyn Fn(&str) -> Outcome<String>) -> Outcome {
+        if self.operation == Some(Operation::PoolRemoved) {
+            // They are of another pool than newcomers.
+            return Ok(());
+        }
+        until_right(WITHIN + Duration::from_secs(DEVICES as u64 / 5), || {
+            come_back(scene)?;
+            let sessions = scene.api.sessions()?;
+            let mut away = 0;
+            for session in &sessions {
+                away += usize::from(session.upstream != home(&session.client_id)?);
+            }
+            if away == 0 && sessions.len() == scene.held.len() {
+                Ok(())
+            } else {
+                let count = sessions.len();
+                Err(format!(
+                    "{away} of {count} sessions are away from home, and are not sent there"
+                ))
+            }
+        })
+    }
+}
+
+/// Whoever was closed on connects again, as devices do.
+fn come_back(scene: &mut Scene) -> Outcome {
+    let held = std::mem::take(&mut scene.held);
+    for device in held {
+        let device = if device.has_news() { scene.connect(&device.id)? } else { device };
+        scene.held.push(device);
+    }
+    Ok(())
+}
+
+fn set_key(file: &mut File, key: &'static str, value: &str) {
+    let Some(pool) = &mut file.pool else { return };
+    pool.keys.insert(key, value.to_owned());
+}

@@ -38,6 +38,12 @@ impl Device {
         Ok(device)
     }
 
+    /// Its connection, for what reads and writes by itself.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        let _ = self.stream.set_read_timeout(Some(WITHIN));
+        self.stream
+    }
+
     pub(crate) fn send(&mut self, bytes: &[u8]) -> Outcome {
         self.stream.write_all(bytes).map_err(|error| format!("client {} writes: {error}", self.id))
     }
@@ -99,7 +105,7 @@ pub(crate) fn until_right<T>(within: Duration, mut look: impl FnMut() -> Outcome
             Err(fault) if Instant::now() >= give_up => {
                 return Err(format!("{fault}, after {:.0} s", within.as_secs_f64()));
             }
-            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            Err(_) => std::thread::sleep(Duration::from_millis(30)),
             right => return right,
         }
     }

@@ -12,8 +12,10 @@ pub(crate) const LISTENER: &str = "mqtt";
 #[derive(Clone)]
 pub(crate) struct File {
     pub(crate) bind: String,
-    /// Whether there is the listener `mqtt` at all.
+    /// Whether there are the clients' listeners at all.
     pub(crate) listens: bool,
+    /// Listeners beside `mqtt`, by their keys but for bind and pool.
+    pub(crate) more_listeners: Vec<String>,
     /// The pool `subject`; without it the listener's clients go to `other`.
     pub(crate) pool: Option<PoolKeys>,
     pub(crate) other: String,
@@ -29,6 +31,7 @@ pub(crate) struct PoolKeys {
     pub(crate) keys: BTreeMap<&'static str, String>,
     pub(crate) active: Option<String>,
     pub(crate) passive: String,
+    pub(crate) fail_open_percent: u32,
     pub(crate) brokers: Vec<Upstream>,
 }
 
@@ -64,10 +67,12 @@ impl File {
         Self {
             bind: "127.0.0.1:0".to_owned(),
             listens: true,
+            more_listeners: Vec::new(),
             pool: Some(PoolKeys {
                 keys: keys.map(|(key, value)| (key, value.to_owned())).into(),
                 active: Some(CHECKS.to_owned()),
                 passive: "{ failures: 5 }".to_owned(),
+                fail_open_percent: 90,
                 brokers: names.zip(brokers).map(upstream).collect(),
             }),
             other: other.to_owned(),
@@ -86,7 +91,10 @@ impl File {
         let mut line = |line: &str| writeln!(text, "{line}").unwrap();
         if self.listens {
             let (bind, pool) = (&self.bind, self.serving_pool());
-            line(&format!("  - {{ name: {LISTENER}, bind: \"{bind}\", pool: {pool} }}"));
+            let others = self.more_listeners.iter().map(String::as_str);
+            for keys in [&*format!("name: {LISTENER}")].into_iter().chain(others) {
+                line(&format!("  - {{ {keys}, bind: \"{bind}\", pool: {pool} }}"));
+            }
         }
         line(&format!("  - {{ name: {OTHER}, bind: \"127.0.0.1:0\", pool: {OTHER} }}"));
         line("pools:");
@@ -100,6 +108,7 @@ impl File {
                 line(&format!("      active: {active}"));
             }
             line(&format!("      passive: {}", pool.passive));
+            line(&format!("      fail_open_percent: {}", pool.fail_open_percent));
             line("    upstreams:");
             for Upstream { name, address, weight } in &pool.brokers {
                 let keys = format!("name: {name}, address: \"{address}\", weight: {weight}");

@@ -30,6 +30,13 @@ mod harness;
 #[path = "../proxy/name_server.rs"]
 mod name_server;
 
+#[allow(dead_code, reason = "shared with the tests of the configuration, which use all of it")]
+#[path = "../config/tls/pki.rs"]
+mod pki;
+#[allow(dead_code, reason = "shared with the tests of the proxy, which use all of it")]
+#[path = "../proxy/tls_client.rs"]
+mod tls_client;
+
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use operations::Operation;

@@ -6,6 +6,8 @@ use crate::{Outcome, scene::Scene, states::State};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Operation {
+    /// A reload of the same file.
+    Unchanged,
     /// A key that has nothing to do with the state.
     OtherKey,
     /// The key that governs the state.
@@ -25,11 +27,12 @@ pub(crate) enum Operation {
 
 use Operation::{
     AddressChanged, AdmissionRemoved, BrokerRemoved, ChecksRemoved, Drain, EjectionRemoved,
-    ListenerMoved, OtherKey, OwnKey, PoolReAdded, PoolRemoved, WeightChanged,
+    ListenerMoved, OtherKey, OwnKey, PoolReAdded, PoolRemoved, Unchanged, WeightChanged,
 };
 
 impl Operation {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
+        Unchanged,
         OtherKey,
         OwnKey,
         ChecksRemoved,
@@ -46,6 +49,7 @@ impl Operation {
 
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Unchanged => "nothing changed",
             OtherKey => "other key changed",
             OwnKey => "own key changed",
             ChecksRemoved => "checks removed",
@@ -74,7 +78,7 @@ impl Operation {
     /// Does it, and waits until it has been done.
     pub(crate) fn apply(self, scene: &mut Scene, state: &mut dyn State) -> Outcome {
         if self == Drain {
-            scene.proxy.signal(Signal::TERM);
+            scene.tell(Signal::TERM);
             return Ok(());
         }
         if self == PoolReAdded {
@@ -98,7 +102,7 @@ impl Operation {
                 return;
             }
             ListenerMoved => {
-                file.bind = "127.0.0.2:0".to_owned();
+                file.bind = file.bind.replace("127.0.0.1", "127.0.0.2");
                 return;
             }
             OwnKey => return state.change_own_key(file),
@@ -108,7 +112,7 @@ impl Operation {
         match self {
             OtherKey => drop(pool.keys.insert("connect_timeout", "1100ms".to_owned())),
             ChecksRemoved => pool.active = None,
-            EjectionRemoved => pool.passive = "{ failures: 0 }".to_owned(),
+            EjectionRemoved => pool.passive = String::from("{ failures: 0 }"),
             AdmissionRemoved => drop(pool.keys.remove("admission")),
             BrokerRemoved => drop(pool.brokers.remove(0)),
             AddressChanged => pool.brokers[0].address = moved,
@@ -118,7 +122,7 @@ impl Operation {
                     broker.weight = weight;
                 }
             }
-            OwnKey | PoolRemoved | PoolReAdded | ListenerMoved | Drain => {}
+            Unchanged | OwnKey | PoolRemoved | PoolReAdded | ListenerMoved | Drain => {}
         }
     }
 }

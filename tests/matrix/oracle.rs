@@ -1,6 +1,6 @@
 //! Clients are served as a fresh start with the same file would serve them.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, net::SocketAddr, thread, time::Duration};
 
 use serde_json::Value;
 
@@ -23,6 +23,8 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(12);
 pub(crate) struct Fresh {
     pub(crate) api: Api,
     listener: SocketAddr,
+    /// How often clients were sent to both: each time others, as a client is online once.
+    visits: Cell<usize>,
     _proxy: Proxy,
 }
 
@@ -34,7 +36,7 @@ impl Fresh {
         for (broker, body) in &scene.operator {
             api.patch(broker, body)?;
         }
-        Ok(Self { listener: api.listener(LISTENER)?, api, _proxy: proxy })
+        Ok(Self { listener: api.listener(LISTENER)?, api, visits: Cell::new(0), _proxy: proxy })
     }
 
     /// Waits until both have the same brokers, think the same of them and give them the same
@@ -48,6 +50,10 @@ impl Fresh {
             drop(there);
             let away = fresh.iter().filter(|(id, home)| ours.get(*id) != Some(*home));
             let away: Vec<_> = away.map(|(id, home)| format!("{id} to {home}")).collect();
+            if same.is_some() || !away.is_empty() {
+                // What is going on takes its time, and these clients take that of others.
+                thread::sleep(Duration::from_millis(150));
+            }
             match (same, &*away) {
                 (None, []) => Ok(std::mem::take(&mut here)),
                 (Some(differs), _) => Err(format!("a fresh start differs: {differs}")),
@@ -63,7 +69,8 @@ impl Fresh {
 
     /// The same clients at both.
     fn visit(&self, scene: &mut Scene) -> Outcome<(Vec<Device>, Vec<Device>)> {
-        let ids = ids("visitor", VISITORS);
+        self.visits.set(self.visits.get() + 1);
+        let ids = ids(&format!("visitor{}-", self.visits.get()), VISITORS);
         let mut here = scene.open_all(&ids)?;
         let mut there = Vec::new();
         for id in &ids {

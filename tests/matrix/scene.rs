@@ -29,6 +29,9 @@ pub(crate) struct Scene {
     /// What the operator has set, to be set at a fresh proxy as well.
     pub(crate) operator: Vec<(&'static str, &'static str)>,
     listener: SocketAddr,
+    generation: u64,
+    /// Whether the proxy's process is stopped; it goes on once it has been told something.
+    is_stopped: bool,
 }
 
 pub(crate) struct Brokers {
@@ -64,7 +67,19 @@ impl Scene {
         let api = Api(proxy.admin());
         let listener = api.listener(LISTENER)?;
         let (held, pending, operator) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { proxy, api, file, brokers, held, pending, opened: 0, operator, listener })
+        Ok(Self {
+            proxy,
+            api,
+            file,
+            brokers,
+            held,
+            pending,
+            opened: 0,
+            operator,
+            listener,
+            generation: 1,
+            is_stopped: false,
+        })
     }
 
     /// Has the proxy go by what `file` has become, and waits until it does.
@@ -72,10 +87,10 @@ impl Scene {
         let text = self.file.text();
         let failed = |error: std::io::Error| format!("the file: {error}");
         fs::write(self.proxy.config_file(), text).map_err(failed)?;
-        let before = self.api.generation()?;
-        self.proxy.signal(Signal::HUP);
+        self.generation += 1;
+        self.tell(Signal::HUP);
         until_right(WITHIN, || {
-            let applied = self.api.generation()? == before + 1;
+            let applied = self.api.generation()? == self.generation;
             if applied { Ok(()) } else { Err("the reload was not applied".to_owned()) }
         })?;
         if self.file.listens {
@@ -84,10 +99,30 @@ impl Scene {
         Ok(())
     }
 
+    /// Stops the proxy's process, so that whoever connects waits in the kernel's queue.
+    pub(crate) fn stop(&mut self) {
+        self.is_stopped = true;
+        self.proxy.signal(Signal::STOP);
+    }
+
+    /// Sends the proxy a signal.
+    pub(crate) fn tell(&mut self, signal: Signal) {
+        self.proxy.signal(signal);
+        if std::mem::take(&mut self.is_stopped) {
+            self.proxy.signal(Signal::CONT);
+        }
+    }
+
     /// A client that has sent nothing.
     pub(crate) fn silent(&mut self, id: &str) -> Outcome<Device> {
         self.opened += 1;
         Device::silent(self.listener, id)
+    }
+
+    /// One at another listener.
+    pub(crate) fn silent_at(&mut self, listener: &str, id: &str) -> Outcome<Device> {
+        self.opened += 1;
+        Device::silent(self.api.listener(listener)?, id)
     }
 
     /// A client that has sent its CONNECT.

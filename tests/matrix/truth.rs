@@ -6,7 +6,6 @@ use crate::{
     Outcome,
     api::{Samples, label, sum},
     device::{WITHIN, until_right},
-    file::LISTENER,
     harness::is_end,
     operations::Operation,
     scene::Scene,
@@ -44,7 +43,7 @@ fn faults(scene: &Scene) -> Outcome<Vec<String>> {
         let is = sum(&samples, "pool_failing_open", Some(("pool", &pool)));
         expect(format!("pool_failing_open of {pool}"), is, f64::from(u8::from(failing_open)));
     }
-    let accepted = sum(&samples, "connections_total", Some(("listener", LISTENER)));
+    let accepted = sum(&samples, "connections_total", None);
     expect("connections_total".to_owned(), accepted, scene.opened as f64);
     let log = scene.proxy.log();
     let connects = log.iter().filter(|line| line["event"] == "connect").count();

@@ -7,7 +7,7 @@ use crate::{
     Outcome,
     device::{WITHIN, until_right},
     file::File,
-    operations::Operation::{self, EjectionRemoved, OwnKey},
+    operations::Operation::{self, ChecksRemoved, EjectionRemoved, OwnKey},
     scene::{Brokers, Scene},
     stub::Manner,
 };
@@ -63,6 +63,34 @@ fn eject(scene: &mut Scene) -> Outcome {
     })
 }
 
+/// Found down by its checks as well: when they find it up again, the ejection is over.
+pub(super) struct EjectedAndDown;
+
+impl State for EjectedAndDown {
+    fn name(&self) -> &'static str {
+        "ejected and checked down"
+    }
+
+    fn is_apart_from(&self, operation: Operation) -> Option<&'static str> {
+        (operation == ChecksRemoved).then_some("nothing but an hour ends the ejection then")
+    }
+
+    fn configure(&mut self, file: &mut File, _: &Brokers, _: Operation, _: &Path) {
+        set_passive(file, "1h");
+        super::health::set_check(file, "[0]");
+    }
+
+    fn change_own_key(&mut self, file: &mut File) {
+        set_passive(file, "100ms");
+    }
+
+    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
+        eject(scene)?;
+        scene.brokers.b1.answer_probes(super::health::BAD);
+        scene.wait_status("b1", "down")
+    }
+}
+
 /// The trial is on its way.
 pub(super) struct HalfOpen;
 
@@ -73,6 +101,8 @@ impl State for HalfOpen {
 
     fn configure(&mut self, file: &mut File, _: &Brokers, _: Operation, _: &Path) {
         set_passive(file, "10ms");
+        let Some(pool) = &mut file.pool else { return };
+        pool.keys.insert("connack_timeout", "2s".to_owned());
     }
 
     fn change_own_key(&mut self, file: &mut File) {
@@ -97,10 +127,14 @@ impl State for HalfOpen {
         })
     }
 
-    /// The trial fails, and the broker is well from then on.
+    fn at_once(&mut self, scene: &mut Scene, operation: Operation) -> Outcome {
+        let must_end = operation.makes_b1_new() || operation == EjectionRemoved;
+        if must_end { scene.wait_status("b1", "up") } else { Ok(()) }
+    }
+
+    /// The trial fails by `connack_timeout`, and the broker is well from then on.
     fn heal(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
         scene.brokers.heal();
-        scene.brokers.b1.release(Manner::Reset);
         scene.expect_pending(WITHIN)
     }
 }

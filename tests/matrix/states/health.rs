@@ -5,13 +5,13 @@ use std::path::Path;
 use super::State;
 use crate::{
     Outcome,
-    file::File,
+    file::{File, POOL},
     operations::Operation::{self, AddressChanged, ChecksRemoved, OwnKey, PoolReAdded},
     scene::{Brokers, Scene},
 };
 
 /// What the broker answers probes: unavailable.
-const BAD: u8 = 3;
+pub(super) const BAD: u8 = 3;
 
 pub(super) struct CheckedDown;
 
@@ -52,7 +52,43 @@ impl State for CheckedDown {
     }
 }
 
-fn set_check(file: &mut File, expect: &str) {
+/// All brokers look down, which is taken for a fault of the checks.
+pub(super) struct FailingOpen;
+
+impl State for FailingOpen {
+    fn name(&self) -> &'static str {
+        "failing open"
+    }
+
+    /// Where its own key changes, the verdicts are believed at first.
+    fn configure(&mut self, file: &mut File, _: &Brokers, operation: Operation, _: &Path) {
+        set_check(file, "[0]");
+        let Some(pool) = &mut file.pool else { return };
+        pool.fail_open_percent = if operation == OwnKey { 0 } else { 90 };
+    }
+
+    fn change_own_key(&mut self, file: &mut File) {
+        let Some(pool) = &mut file.pool else { return };
+        pool.fail_open_percent = 90;
+    }
+
+    fn enter(&mut self, scene: &mut Scene, operation: Operation) -> Outcome {
+        let Brokers { b1, b2, .. } = &scene.brokers;
+        for broker in [b1, b2] {
+            broker.answer_probes(BAD);
+        }
+        scene.wait_status("b1", "down")?;
+        scene.wait_status("b2", "down")?;
+        let failing_open = scene.api.failing_open()?.get(POOL) == Some(&(operation != OwnKey));
+        if failing_open { Ok(()) } else { Err("the pool does not fail open".to_owned()) }
+    }
+
+    fn can_be_found_out(&self) -> bool {
+        true
+    }
+}
+
+pub(super) fn set_check(file: &mut File, expect: &str) {
     let Some(pool) = &mut file.pool else { return };
     let times = "interval: 100ms, timeout: 10s, fall: 2, rise: 2";
     pool.active = Some(format!("{{ type: mqtt, {times}, expect: {expect} }}"));

@@ -5,7 +5,11 @@ use std::{
     io::{Read, Write},
     path::{Path, PathBuf},
     process::Command,
-    thread::{self, JoinHandle},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -28,7 +32,8 @@ use crate::{
 #[derive(Default)]
 pub(super) struct AccessLogBlocked {
     pipe: Option<Pipe>,
-    reading: Option<JoinHandle<()>>,
+    /// Ends what reads it in the end.
+    stop: Arc<AtomicBool>,
 }
 
 impl State for AccessLogBlocked {
@@ -75,19 +80,24 @@ impl State for AccessLogBlocked {
             scene.expect_pending(WITHIN)?;
         }
         let Some(mut pipe) = self.pipe.take() else { return Ok(()) };
-        self.reading = Some(thread::spawn(move || {
+        let stop = self.stop.clone();
+        thread::spawn(move || {
             let mut buffer = vec![0; 64 * 1024];
-            // The test's own end is open for writing too: it has no end but an idle one.
+            // The test's own end is open for writing too, so there is always more to come.
             let _ = fcntl_setfl(&pipe, OFlags::NONBLOCK);
-            let mut idle = Instant::now();
-            while idle.elapsed() < 3 * WITHIN {
-                match pipe.read(&mut buffer) {
-                    Ok(_) => idle = Instant::now(),
-                    Err(_) => thread::sleep(Duration::from_millis(5)),
+            while !stop.load(SeqCst) {
+                if !matches!(pipe.read(&mut buffer), Ok(1..)) {
+                    thread::sleep(Duration::from_millis(5));
                 }
             }
-        }));
+        });
         scene.expect_pending(WITHIN)
+    }
+}
+
+impl Drop for AccessLogBlocked {
+    fn drop(&mut self) {
+        self.stop.store(true, SeqCst);
     }
 }
 

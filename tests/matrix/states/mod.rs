@@ -5,6 +5,8 @@ mod discovery;
 mod ejection;
 mod handshake;
 mod health;
+mod idle;
+mod layers;
 mod logs;
 mod operator;
 mod queue;
@@ -89,16 +91,22 @@ pub(crate) trait State {
 /// A new one for each cell.
 pub(crate) type Make = fn() -> Box<dyn State>;
 
-pub(crate) const ALL: [Make; 12] = [
+pub(crate) const ALL: [Make; 18] = [
+    || Box::new(idle::Idle),
+    || Box::new(idle::NotAccepted),
     || Box::new(queue::Queued),
     || Box::new(ejection::Ejected),
     || Box::new(ejection::HalfOpen),
+    || Box::new(ejection::EjectedAndDown),
     || Box::new(health::CheckedDown),
+    || Box::new(health::FailingOpen),
     || Box::new(operator::Drained),
     || Box::new(returning::WarmingUp),
     || Box::<returning::Rebalancing>::default(),
     || Box::<discovery::Failing>::default(),
     || Box::<handshake::UnderWay>::default(),
+    || Box::<layers::Tls>::default(),
+    || Box::<layers::WebSocket>::default(),
     || Box::<bulk::Stream>::default(),
     || Box::<logs::AccessLogBlocked>::default(),
     || Box::<logs::StderrBlocked>::default(),

@@ -75,8 +75,8 @@ impl State for Rebalancing {
     /// Each is where a fresh proxy would have it, and by the rate in force.
     fn settle(&mut self, scene: &mut Scene, home: &dyn Fn(&str) -> Outcome<String>) -> Outcome {
         if self.operation == Some(Operation::PoolRemoved) {
-            // They are of another pool than newcomers.
-            return Ok(());
+            // They are of another pool than newcomers, and stay; but for one that was on its way.
+            return come_back(scene);
         }
         until_right(WITHIN + Duration::from_secs(DEVICES as u64 / 5), || {
             come_back(scene)?;

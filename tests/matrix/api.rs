@@ -9,7 +9,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::Outcome;
+use crate::{
+    Outcome,
+    device::{WITHIN, until_right},
+};
 
 /// An admin listener.
 #[derive(Clone, Copy)]
@@ -95,6 +98,14 @@ impl Api {
         let mut all = self.brokers()?.into_iter();
         all.find(|broker| broker.pool == crate::file::POOL && broker.name == name)
             .ok_or_else(|| format!("the pool has no broker {name}"))
+    }
+
+    /// Waits until a broker of the pool stands like this.
+    pub(crate) fn wait_status(self, broker: &str, status: &str) -> Outcome {
+        until_right(WITHIN, || {
+            let is = self.broker(broker)?.status;
+            if is == status { Ok(()) } else { Err(format!("{broker} is {is}, not {status}")) }
+        })
     }
 
     /// Whether a pool says that it fails open.

@@ -56,8 +56,13 @@ fn start(operation: Operation, state: &mut dyn State) -> Outcome<Scene> {
 fn check_service(scene: &mut Scene, operation: Operation, state: &mut dyn State) -> Outcome {
     state.at_once(scene, operation)?;
     let mut fresh = None;
-    if state.can_be_found_out() {
-        fresh.insert(Fresh::start(scene)?).compare(scene)?;
+    if let Some(status) = state.found_out_as(operation) {
+        let fresh = fresh.insert(Fresh::start(scene)?);
+        if operation.keeps_b1() {
+            scene.wait_status("b1", status)?;
+            fresh.api.wait_status("b1", status).map_err(|fault| format!("fresh: {fault}"))?;
+        }
+        fresh.compare(scene)?;
     }
     let mut newcomers = scene.open_all(&ids("newcomer", NEWCOMERS))?;
     if !state.holds_newcomers(operation) {

@@ -161,10 +161,7 @@ impl Scene {
 
     /// Waits until a broker of the pool stands like this.
     pub(crate) fn wait_status(&self, broker: &str, status: &str) -> Outcome {
-        until_right(WITHIN, || {
-            let is = self.api.broker(broker)?.status;
-            if is == status { Ok(()) } else { Err(format!("{broker} is {is}, not {status}")) }
-        })
+        self.api.wait_status(broker, status)
     }
 
     pub(crate) fn patch(&mut self, broker: &'static str, body: &'static str) -> Outcome {

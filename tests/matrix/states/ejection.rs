@@ -7,7 +7,7 @@ use crate::{
     Outcome,
     device::{WITHIN, until_right},
     file::File,
-    operations::Operation::{self, ChecksRemoved, EjectionRemoved, OwnKey},
+    operations::Operation::{self, AddressChanged, ChecksRemoved, EjectionRemoved, OwnKey},
     scene::{Brokers, Scene},
     stub::Manner,
 };
@@ -88,6 +88,10 @@ impl State for EjectedAndDown {
         eject(scene)?;
         scene.brokers.b1.answer_probes(super::health::BAD);
         scene.wait_status("b1", "down")
+    }
+
+    fn found_out_as(&self, operation: Operation) -> Option<&'static str> {
+        Some(if operation == AddressChanged { "up" } else { "down" })
     }
 }
 

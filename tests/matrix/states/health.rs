@@ -47,8 +47,9 @@ impl State for CheckedDown {
         }
     }
 
-    fn can_be_found_out(&self) -> bool {
-        true
+    fn found_out_as(&self, operation: Operation) -> Option<&'static str> {
+        let is_well = matches!(operation, ChecksRemoved | AddressChanged | OwnKey);
+        Some(if is_well { "up" } else { "down" })
     }
 }
 
@@ -83,8 +84,9 @@ impl State for FailingOpen {
         if failing_open { Ok(()) } else { Err("the pool does not fail open".to_owned()) }
     }
 
-    fn can_be_found_out(&self) -> bool {
-        true
+    fn found_out_as(&self, operation: Operation) -> Option<&'static str> {
+        let is_well = matches!(operation, ChecksRemoved | AddressChanged);
+        Some(if is_well { "up" } else { "down" })
     }
 }
 

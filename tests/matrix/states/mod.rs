@@ -66,9 +66,9 @@ pub(crate) trait State {
         false
     }
 
-    /// Whether a fresh proxy finds out by itself what this one knows, while all is not well.
-    fn can_be_found_out(&self) -> bool {
-        false
+    /// How `b1` is while all is not well, where a fresh proxy finds that out by itself.
+    fn found_out_as(&self, _operation: Operation) -> Option<&'static str> {
+        None
     }
 
     /// Makes all well again, and sees to the state's own clients.

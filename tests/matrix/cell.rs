@@ -77,6 +77,7 @@ fn check_service(scene: &mut Scene, operation: Operation, state: &mut dyn State)
         Some(fresh) => fresh,
         None => Fresh::start(scene)?,
     };
+    fresh.wait_all_up()?;
     fresh.compare(scene)?;
     let pool = scene.file.serving_pool();
     state.settle(scene, &|id| fresh.api.home(pool, id))?;

@@ -84,7 +84,7 @@ pub(crate) fn check_probes(scene: &Scene, operation: Operation) -> Outcome {
             if !wanted && count > 0 {
                 return Err(format!("{name} is checked {count} times, and is not to be"));
             }
-            if *wanted && (count == 0 || count as f64 > due * 1.4 + 2.0) {
+            if *wanted && (count == 0 || count as f64 > due * 1.3 + 2.0) {
                 return Err(format!("{name} is checked {count} times in the time of {due:.1}"));
             }
         }

@@ -67,6 +67,15 @@ impl Fresh {
         Ok(())
     }
 
+    /// Waits until it finds nothing wrong with any broker that is to serve.
+    pub(crate) fn wait_all_up(&self) -> Outcome {
+        until_right(WITHIN, || {
+            let brokers = self.api.brokers()?;
+            let bad = brokers.iter().find(|broker| broker.state == "ready" && !broker.up);
+            bad.map_or(Ok(()), |broker| Err(format!("fresh: {} is {}", broker.name, broker.status)))
+        })
+    }
+
     /// The same clients at both.
     fn visit(&self, scene: &mut Scene) -> Outcome<(Vec<Device>, Vec<Device>)> {
         self.visits.set(self.visits.get() + 1);

@@ -103,7 +103,7 @@ impl State for Failing {
         std::thread::sleep(window);
         let more = self.asked.load(SeqCst) - before;
         let due = began.elapsed().as_secs_f64() / 0.1;
-        if more == 0 || more as f64 > due * 1.5 + 2.0 {
+        if more == 0 || more as f64 > due * 1.3 + 2.0 {
             return Err(format!("{more} look-ups in the time of {due:.1}"));
         }
         // A failing server that the file names no more is left alone.

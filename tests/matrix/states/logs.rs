@@ -22,7 +22,7 @@ use rustix::{
 use super::State;
 use crate::{
     Outcome,
-    device::WITHIN,
+    device::{WITHIN, until_right},
     file::File,
     operations::Operation::{self, Drain, OwnKey},
     scene::{Brokers, Scene},
@@ -139,6 +139,11 @@ impl State for StderrBlocked {
         let reader = pid.ok_or("the reader's process is not known")?;
         self.reader = Some(reader);
         kill_process(reader, Signal::STOP).map_err(|error| error.to_string())?;
+        until_right(WITHIN, || {
+            let path = format!("/proc/{}/stat", reader.as_raw_nonzero());
+            let stat = fs::read_to_string(path).map_err(|error| error.to_string())?;
+            if stat.contains(") T ") { Ok(()) } else { Err("the reader does not stop".to_owned()) }
+        })?;
         let mut pipe = self.pipe.as_ref().ok_or("no pipe")?;
         // Filled to the last byte, so that the next line has no room.
         fcntl_setfl(pipe, OFlags::NONBLOCK).map_err(|error| error.to_string())?;

@@ -40,7 +40,8 @@ pub(super) struct Rebalancing {
     operation: Option<Operation>,
 }
 
-const DEVICES: usize = 20;
+/// More than are sent home within [`WITHIN`] at the lowest rate.
+const DEVICES: usize = 24;
 
 impl State for Rebalancing {
     fn name(&self) -> &'static str {
@@ -49,7 +50,7 @@ impl State for Rebalancing {
 
     fn configure(&mut self, file: &mut File, _: &Brokers, operation: Operation, _: &Path) {
         self.operation = Some(operation);
-        set_key(file, "rebalance", if operation == OwnKey { "{ rate: 1 }" } else { "{ rate: 5 }" });
+        set_key(file, "rebalance", if operation == OwnKey { "{ rate: 1 }" } else { "{ rate: 2 }" });
     }
 
     fn change_own_key(&mut self, file: &mut File) {
@@ -78,7 +79,8 @@ impl State for Rebalancing {
             // They are of another pool than newcomers, and stay; but for one that was on its way.
             return come_back(scene);
         }
-        until_right(WITHIN + Duration::from_secs(DEVICES as u64 / 5), || {
+        let by_rate = if self.operation == Some(OwnKey) { 0 } else { DEVICES as u64 / 2 };
+        until_right(WITHIN + Duration::from_secs(by_rate), || {
             come_back(scene)?;
             let sessions = scene.api.sessions()?;
             let mut away = 0;

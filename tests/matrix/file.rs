@@ -60,7 +60,7 @@ impl File {
         let top = [
             ("runtime", "{ workers: 2 }"),
             ("timeouts", "{ connect_packet: 60s }"),
-            ("drain", "{ timeout: 3s }"),
+            ("drain", "{ timeout: 8s }"),
             ("log", "{ level: info }"),
             ("admin", "{ bind: \"127.0.0.1:0\" }"),
         ];

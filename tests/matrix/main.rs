@@ -9,13 +9,13 @@ mod api;
 mod cell;
 mod device;
 mod file;
-mod leftovers;
+mod fixture;
+mod metrics;
 mod operations;
 mod oracle;
-mod scene;
+mod resources;
 mod states;
 mod stub;
-mod truth;
 
 #[allow(dead_code, reason = "shared with the tests of the proxy, which use all of it")]
 #[path = "../proxy/broker.rs"]
@@ -45,7 +45,7 @@ use operations::Operation;
 pub(crate) type Outcome<T = ()> = Result<T, String>;
 
 /// Cells at a time: most of each is waiting.
-const AT_A_TIME: usize = 12;
+const AT_A_TIME: usize = 16;
 
 fn main() {
     let mut arguments = Arguments::from_args();

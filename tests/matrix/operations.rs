@@ -1,10 +1,16 @@
 //! What is done to a proxy in the midst of something: the rows of the matrix.
 
+use std::{thread, time::Duration};
+
 use rustix::process::Signal;
 
-use crate::{Outcome, scene::Scene, states::State};
+use crate::{Outcome, fixture::Fixture, states::State};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// How long a pool that comes back was away: what its removal ends is over by then, such as a
+/// rebalancing that takes its next step within half a second.
+const GONE_FOR: Duration = Duration::from_millis(700);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     /// A reload of the same file.
     Unchanged,
@@ -76,26 +82,27 @@ impl Operation {
     }
 
     /// Does it, and waits until it has been done.
-    pub(crate) fn apply(self, scene: &mut Scene, state: &mut dyn State) -> Outcome {
+    pub(crate) fn apply(self, fixture: &mut Fixture, state: &mut dyn State) -> Outcome {
         if self == Drain {
-            scene.tell(Signal::TERM);
+            fixture.tell(Signal::TERM);
             return Ok(());
         }
         if self == PoolReAdded {
-            let pool = scene.file.pool.take();
-            scene.file.listens = false;
-            scene.reload()?;
-            scene.file.pool = pool;
-            scene.file.listens = true;
-            return scene.reload();
+            let pool = fixture.file.pool.take();
+            fixture.file.listens = false;
+            fixture.reload()?;
+            thread::sleep(GONE_FOR);
+            fixture.file.pool = pool;
+            fixture.file.listens = true;
+            return fixture.reload();
         }
-        self.change(scene, state);
-        scene.reload()
+        self.change(fixture, state);
+        fixture.reload()
     }
 
-    fn change(self, scene: &mut Scene, state: &mut dyn State) {
-        let moved = scene.brokers.moved.address();
-        let file = &mut scene.file;
+    fn change(self, fixture: &mut Fixture, state: &mut dyn State) {
+        let moved = fixture.brokers.moved.address();
+        let file = &mut fixture.file;
         match self {
             PoolRemoved => {
                 file.pool = None;

@@ -9,8 +9,8 @@ use crate::{
     api::Api,
     device::{Device, WITHIN, expect_all_accepted, until_right},
     file::LISTENER,
+    fixture::{Fixture, ids},
     harness::{Proxy, program},
-    scene::{Scene, ids},
 };
 
 /// Clients of which each proxy is asked where they go.
@@ -20,7 +20,7 @@ const VISITORS: usize = 16;
 const SETTLED_WITHIN: Duration = Duration::from_secs(12);
 
 /// A proxy that has just started from the file that the other one goes by.
-pub(crate) struct Fresh {
+pub(crate) struct FreshProxy {
     pub(crate) api: Api,
     listener: SocketAddr,
     /// How often clients were sent to both: each time others, as a client is online once.
@@ -28,12 +28,12 @@ pub(crate) struct Fresh {
     _proxy: Proxy,
 }
 
-impl Fresh {
-    pub(crate) fn start(scene: &Scene) -> Outcome<Self> {
+impl FreshProxy {
+    pub(crate) fn start(fixture: &Fixture) -> Outcome<Self> {
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let proxy = Proxy::start_in(dir, &scene.file.text(), |_| program());
+        let proxy = Proxy::start_in(dir, &fixture.file.text(), |_| program());
         let api = Api(proxy.admin());
-        for (broker, body) in &scene.operator {
+        for (broker, body) in &fixture.operator {
             api.patch(broker, body)?;
         }
         Ok(Self { listener: api.listener(LISTENER)?, api, visits: Cell::new(0), _proxy: proxy })
@@ -41,12 +41,12 @@ impl Fresh {
 
     /// Waits until both have the same brokers, think the same of them and give them the same
     /// clients. The last of those stay.
-    pub(crate) fn compare(&self, scene: &mut Scene) -> Outcome {
+    pub(crate) fn compare(&self, fixture: &mut Fixture) -> Outcome {
         let mut visitors = until_right(SETTLED_WITHIN, || {
-            let (ours, fresh) = (standings(scene.api)?, standings(self.api)?);
+            let (ours, fresh) = (standings(fixture.api)?, standings(self.api)?);
             let same = differences(&ours, &fresh);
-            let (mut here, there) = self.visit(scene)?;
-            let (ours, fresh) = (homes(scene.api)?, homes(self.api)?);
+            let (mut here, there) = self.visit(fixture)?;
+            let (ours, fresh) = (homes(fixture.api)?, homes(self.api)?);
             drop(there);
             let away = fresh.iter().filter(|(id, home)| ours.get(*id) != Some(*home));
             let away: Vec<_> = away.map(|(id, home)| format!("{id} to {home}")).collect();
@@ -63,7 +63,7 @@ impl Fresh {
                 }
             }
         })?;
-        scene.held.append(&mut visitors);
+        fixture.held.append(&mut visitors);
         Ok(())
     }
 
@@ -77,10 +77,10 @@ impl Fresh {
     }
 
     /// The same clients at both.
-    fn visit(&self, scene: &mut Scene) -> Outcome<(Vec<Device>, Vec<Device>)> {
+    fn visit(&self, fixture: &mut Fixture) -> Outcome<(Vec<Device>, Vec<Device>)> {
         self.visits.set(self.visits.get() + 1);
         let ids = ids(&format!("visitor{}-", self.visits.get()), VISITORS);
-        let mut here = scene.open_all(&ids)?;
+        let mut here = fixture.open_all(&ids)?;
         let mut there = Vec::new();
         for id in &ids {
             there.push(Device::open(self.listener, id)?);
@@ -92,9 +92,9 @@ impl Fresh {
 
     /// Series that a fresh start has and this one has not: a family with the labels that name a
     /// listener, a pool and a broker.
-    pub(crate) fn missing_series(&self, scene: &Scene) -> Outcome {
+    pub(crate) fn missing_series(&self, fixture: &Fixture) -> Outcome {
         until_right(WITHIN, || {
-            let (ours, fresh) = (series(scene.api)?, series(self.api)?);
+            let (ours, fresh) = (series(fixture.api)?, series(self.api)?);
             let missing: Vec<_> = fresh.into_iter().filter(|one| !ours.contains(one)).collect();
             match &*missing {
                 [] => Ok(()),

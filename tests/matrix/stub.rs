@@ -14,7 +14,7 @@ use crate::broker::{Broker, Link, echo_to};
 /// How a broker meets clients.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Manner {
+pub(crate) enum Behavior {
     /// Accepts them, and echoes.
     Good,
     /// Reads the CONNECT and resets.
@@ -23,7 +23,7 @@ pub(crate) enum Manner {
     Hold,
 }
 
-/// A broker whose manners the test can change.
+/// A broker whose behavior the test can change.
 pub(crate) struct Stub {
     broker: Broker,
     shared: Arc<Shared>,
@@ -57,13 +57,13 @@ impl Stub {
         self.broker.address.port()
     }
 
-    pub(crate) fn meet_clients(&self, manner: Manner) {
-        self.shared.clients.store(manner as u8, SeqCst);
+    pub(crate) fn behave(&self, behavior: Behavior) {
+        self.shared.clients.store(behavior as u8, SeqCst);
     }
 
     /// Lets those who are held go on like this.
-    pub(crate) fn release(&self, manner: Manner) {
-        self.shared.released_to.store(manner as u8, SeqCst);
+    pub(crate) fn release(&self, behavior: Behavior) {
+        self.shared.released_to.store(behavior as u8, SeqCst);
         self.shared.released.fetch_add(1, SeqCst);
     }
 
@@ -73,7 +73,7 @@ impl Stub {
 
     /// Well again, for clients and for probes.
     pub(crate) fn heal(&self) {
-        self.meet_clients(Manner::Good);
+        self.behave(Behavior::Good);
         self.answer_probes(0);
     }
 
@@ -107,16 +107,16 @@ impl Shared {
             return;
         }
         self.connects.fetch_add(1, SeqCst);
-        let mut manner = self.clients.load(SeqCst);
-        if manner == Manner::Hold as u8 {
+        let mut behavior = self.clients.load(SeqCst);
+        if behavior == Behavior::Hold as u8 {
             self.holding.fetch_add(1, SeqCst);
             while self.released.load(SeqCst) == released && is_open(&link) {
                 thread::sleep(Duration::from_millis(5));
             }
             self.holding.fetch_sub(1, SeqCst);
-            manner = self.released_to.load(SeqCst);
+            behavior = self.released_to.load(SeqCst);
         }
-        if manner == Manner::Reset as u8 {
+        if behavior == Behavior::Reset as u8 {
             link.reset();
         } else {
             echo_to(link, &packet);

@@ -15,8 +15,8 @@ use crate::{
     Outcome,
     device::{Device, WITHIN, until_right},
     file::File,
+    fixture::{Brokers, Fixture},
     operations::Operation::{self, Drain},
-    scene::{Brokers, Scene},
 };
 
 const BLOCK: usize = 128 * 1024;
@@ -42,14 +42,14 @@ impl State for Stream {
         file.top.insert("timeouts", "{ half_close: 20s }".to_owned());
     }
 
-    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
-        let device = scene.connect("bulk")?;
+    fn enter(&mut self, fixture: &mut Fixture, _: Operation) -> Outcome {
+        let device = fixture.connect("bulk")?;
         let (passed, stop) = (self.passed.clone(), self.stop.clone());
         self.carrying = Some(thread::spawn(move || carry(device, &passed, &stop)));
         self.wait_for_more()
     }
 
-    fn at_once(&mut self, scene: &mut Scene, operation: Operation) -> Outcome {
+    fn at_once(&mut self, fixture: &mut Fixture, operation: Operation) -> Outcome {
         if operation == Drain {
             // It may be one of the first that are ended.
             self.stop.store(true, SeqCst);
@@ -60,7 +60,7 @@ impl State for Stream {
         self.stop.store(true, SeqCst);
         let Some(carrying) = self.carrying.take() else { return Ok(()) };
         let (device, outcome) = carrying.join().map_err(|_| "the stream's thread".to_owned())?;
-        scene.held.push(device);
+        fixture.held.push(device);
         outcome
     }
 }

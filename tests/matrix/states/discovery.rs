@@ -16,9 +16,9 @@ use crate::{
     api::sum,
     device::{WITHIN, until_right},
     file::File,
+    fixture::{Brokers, Fixture},
     name_server::{NameServer, Query, Record, SERVFAIL, SRV},
     operations::Operation::{self, OwnKey, PoolReAdded, PoolRemoved},
-    scene::{Brokers, Scene},
 };
 
 const SERVICE: &str = "_mqtt._tcp.matrix.test";
@@ -60,28 +60,28 @@ impl State for Failing {
         self.spare = Some(spare);
     }
 
-    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
-        scene.wait_status(TARGET, "up")?;
+    fn enter(&mut self, fixture: &mut Fixture, _: Operation) -> Outcome {
+        fixture.wait_status(TARGET, "up")?;
         if let Some(server) = &self.server {
             server.say(|query: &Query| vec![query.answer(SERVFAIL, &[])]);
         }
         until_right(WITHIN, || {
             let failed =
-                sum(&scene.samples()?, "discovery_lookups_total", Some(("outcome", "failed")));
+                sum(&fixture.samples()?, "discovery_lookups_total", Some(("outcome", "failed")));
             if failed > 0.0 { Ok(()) } else { Err("no look-up has failed".to_owned()) }
         })
     }
 
     /// The last answer holds: a fault of DNS is not one of the brokers.
-    fn at_once(&mut self, scene: &mut Scene, operation: Operation) -> Outcome {
+    fn at_once(&mut self, fixture: &mut Fixture, operation: Operation) -> Outcome {
         if matches!(operation, PoolRemoved | PoolReAdded) {
             return Ok(());
         }
-        scene.api.broker(TARGET).map(drop)
+        fixture.api.broker(TARGET).map(drop)
     }
 
-    fn heal(&mut self, scene: &mut Scene, operation: Operation) -> Outcome {
-        scene.brokers.heal();
+    fn heal(&mut self, fixture: &mut Fixture, operation: Operation) -> Outcome {
+        fixture.brokers.heal();
         if let Some(server) = self.server.as_ref().filter(|_| operation != OwnKey) {
             answer_well(server, &self.zone, &self.asked);
         }
@@ -89,7 +89,7 @@ impl State for Failing {
     }
 
     /// Nobody is asked for a pool that is gone, and nobody twice for one that is there.
-    fn leave(&mut self, _: &mut Scene, operation: Operation) -> Outcome {
+    fn leave(&mut self, _: &mut Fixture, operation: Operation) -> Outcome {
         let window = Duration::from_secs(1);
         if operation == PoolRemoved {
             return until_right(WITHIN, || {

@@ -7,9 +7,9 @@ use crate::{
     Outcome,
     device::{WITHIN, until_right},
     file::File,
+    fixture::{Brokers, Fixture},
     operations::Operation::{self, AddressChanged, ChecksRemoved, EjectionRemoved, OwnKey},
-    scene::{Brokers, Scene},
-    stub::Manner,
+    stub::Behavior,
 };
 
 pub(super) struct Ejected;
@@ -27,17 +27,17 @@ impl State for Ejected {
         set_passive(file, "100ms");
     }
 
-    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
-        eject(scene)
+    fn enter(&mut self, fixture: &mut Fixture, _: Operation) -> Outcome {
+        eject(fixture)
     }
 
-    fn at_once(&mut self, scene: &mut Scene, operation: Operation) -> Outcome {
+    fn at_once(&mut self, fixture: &mut Fixture, operation: Operation) -> Outcome {
         if !must_end(operation) {
             return Ok(());
         }
-        scene.brokers.heal();
+        fixture.brokers.heal();
         // A shorter time is over, and then a client shows that the broker is well.
-        if operation == OwnKey { Ok(()) } else { scene.wait_status("b1", "up") }
+        if operation == OwnKey { Ok(()) } else { fixture.wait_status("b1", "up") }
     }
 }
 
@@ -52,13 +52,13 @@ fn set_passive(file: &mut File, eject_for: &str) {
 }
 
 /// Has `b1` fail clients until it is ejected.
-fn eject(scene: &mut Scene) -> Outcome {
-    scene.brokers.b1.meet_clients(Manner::Reset);
+fn eject(fixture: &mut Fixture) -> Outcome {
+    fixture.brokers.b1.behave(Behavior::Reset);
     let mut n = 0;
     until_right(WITHIN, || {
         n += 1;
-        drop(scene.connect(&format!("failed{n}"))?);
-        let status = scene.api.broker("b1")?.status;
+        drop(fixture.connect(&format!("failed{n}"))?);
+        let status = fixture.api.broker("b1")?.status;
         if status == "ejected" { Ok(()) } else { Err(format!("b1 is {status}")) }
     })
 }
@@ -84,10 +84,10 @@ impl State for EjectedAndDown {
         set_passive(file, "100ms");
     }
 
-    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
-        eject(scene)?;
-        scene.brokers.b1.answer_probes(super::health::BAD);
-        scene.wait_status("b1", "down")
+    fn enter(&mut self, fixture: &mut Fixture, _: Operation) -> Outcome {
+        eject(fixture)?;
+        fixture.brokers.b1.answer_probes(super::health::BAD);
+        fixture.wait_status("b1", "down")
     }
 
     fn found_out_as(&self, operation: Operation) -> Option<&'static str> {
@@ -113,32 +113,32 @@ impl State for HalfOpen {
         set_passive(file, "20ms");
     }
 
-    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
-        eject(scene)?;
-        scene.brokers.b1.meet_clients(Manner::Hold);
+    fn enter(&mut self, fixture: &mut Fixture, _: Operation) -> Outcome {
+        eject(fixture)?;
+        fixture.brokers.b1.behave(Behavior::Hold);
         let mut n = 0;
         until_right(WITHIN, || {
             n += 1;
-            let device = scene.open(&format!("trial{n}"))?;
+            let device = fixture.open(&format!("trial{n}"))?;
             // It is either taken by another broker, or is the trial.
             until_right(WITHIN, || {
-                let known = device.has_news() || scene.brokers.b1.holding() > 0;
+                let known = device.has_news() || fixture.brokers.b1.holding() > 0;
                 if known { Ok(()) } else { Err("a client hears nothing".to_owned()) }
             })?;
-            scene.pending.push(device);
-            let on_trial = scene.brokers.b1.holding() > 0;
+            fixture.pending.push(device);
+            let on_trial = fixture.brokers.b1.holding() > 0;
             if on_trial { Ok(()) } else { Err("no client is the trial".to_owned()) }
         })
     }
 
-    fn at_once(&mut self, scene: &mut Scene, operation: Operation) -> Outcome {
+    fn at_once(&mut self, fixture: &mut Fixture, operation: Operation) -> Outcome {
         let must_end = operation.makes_b1_new() || operation == EjectionRemoved;
-        if must_end { scene.wait_status("b1", "up") } else { Ok(()) }
+        if must_end { fixture.wait_status("b1", "up") } else { Ok(()) }
     }
 
     /// The trial fails by `connack_timeout`, and the broker is well from then on.
-    fn heal(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
-        scene.brokers.heal();
-        scene.expect_pending(WITHIN)
+    fn heal(&mut self, fixture: &mut Fixture, _: Operation) -> Outcome {
+        fixture.brokers.heal();
+        fixture.expect_pending(WITHIN)
     }
 }

@@ -8,9 +8,9 @@ use crate::{
     client::connect,
     device::{Device, WITHIN, until_right},
     file::File,
+    fixture::{Brokers, Fixture, ids},
     operations::Operation::{self, PoolReAdded},
-    scene::{Brokers, Scene, ids},
-    stub::Manner,
+    stub::Behavior,
 };
 
 const CLIENTS: usize = 8;
@@ -35,40 +35,40 @@ impl State for UnderWay {
         pool.keys.insert("connack_timeout", "50s".to_owned());
     }
 
-    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
-        let Brokers { b1, b2, .. } = &scene.brokers;
+    fn enter(&mut self, fixture: &mut Fixture, _: Operation) -> Outcome {
+        let Brokers { b1, b2, .. } = &fixture.brokers;
         for broker in [b1, b2] {
-            broker.meet_clients(Manner::Hold);
+            broker.behave(Behavior::Hold);
         }
-        scene.pending = scene.open_all(&ids("waiting", CLIENTS))?;
-        let mut half = scene.silent("half")?;
+        fixture.pending = fixture.open_all(&ids("waiting", CLIENTS))?;
+        let mut half = fixture.silent("half")?;
         half.send(&connect(4, "half")[..10])?;
         self.half = Some(half);
-        self.silent = Some(scene.silent("silent")?);
+        self.silent = Some(fixture.silent("silent")?);
         until_right(WITHIN, || {
-            let holding = scene.brokers.b1.holding() + scene.brokers.b2.holding();
-            let active = crate::api::sum(&scene.samples()?, "connections_active", None);
-            let all = holding == CLIENTS && active as usize == scene.held.len() + CLIENTS + 2;
+            let holding = fixture.brokers.b1.holding() + fixture.brokers.b2.holding();
+            let active = crate::api::sum(&fixture.samples()?, "connections_active", None);
+            let all = holding == CLIENTS && active as usize == fixture.held.len() + CLIENTS + 2;
             if all { Ok(()) } else { Err(format!("{holding} of {active} wait for a CONNACK")) }
         })
     }
 
-    fn at_once(&mut self, scene: &mut Scene, operation: Operation) -> Outcome {
-        let Brokers { b1, b2, .. } = &scene.brokers;
+    fn at_once(&mut self, fixture: &mut Fixture, operation: Operation) -> Outcome {
+        let Brokers { b1, b2, .. } = &fixture.brokers;
         for broker in [b1, b2] {
             broker.heal();
-            broker.release(Manner::Good);
+            broker.release(Behavior::Good);
         }
-        scene.expect_pending(WITHIN)?;
+        fixture.expect_pending(WITHIN)?;
         let Some(mut half) = self.half.take() else { return Ok(()) };
         half.send(&connect(4, "half")[10..])?;
         half.expect_accepted(Instant::now() + WITHIN)
             .map_err(|fault| format!("half of a CONNECT, {}: {fault}", operation.name()))?;
-        scene.held.push(half);
+        fixture.held.push(half);
         Ok(())
     }
 
-    fn heal(&mut self, _: &mut Scene, operation: Operation) -> Outcome {
+    fn heal(&mut self, _: &mut Fixture, operation: Operation) -> Outcome {
         // Whoever came in at a listener that is gone has no other way in.
         if operation != PoolReAdded {
             let Some(mut silent) = self.silent.take() else { return Ok(()) };

@@ -6,8 +6,8 @@ use super::State;
 use crate::{
     Outcome,
     file::{File, POOL},
+    fixture::{Brokers, Fixture},
     operations::Operation::{self, AddressChanged, ChecksRemoved, OwnKey, PoolReAdded},
-    scene::{Brokers, Scene},
 };
 
 /// What the broker answers probes: unavailable.
@@ -29,17 +29,17 @@ impl State for CheckedDown {
         set_check(file, "[0, 3]");
     }
 
-    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
-        scene.brokers.b1.answer_probes(BAD);
-        scene.wait_status("b1", "down")
+    fn enter(&mut self, fixture: &mut Fixture, _: Operation) -> Outcome {
+        fixture.brokers.b1.answer_probes(BAD);
+        fixture.wait_status("b1", "down")
     }
 
-    fn at_once(&mut self, scene: &mut Scene, operation: Operation) -> Outcome {
+    fn at_once(&mut self, fixture: &mut Fixture, operation: Operation) -> Outcome {
         match operation {
-            ChecksRemoved | AddressChanged | OwnKey => scene.wait_status("b1", "up"),
+            ChecksRemoved | AddressChanged | OwnKey => fixture.wait_status("b1", "up"),
             PoolReAdded => Ok(()),
             _ if operation.keeps_b1() => {
-                let status = scene.api.broker("b1")?.status;
+                let status = fixture.api.broker("b1")?.status;
                 let still = status == "down";
                 if still { Ok(()) } else { Err(format!("b1 is {status}, and its checks fail")) }
             }
@@ -73,14 +73,14 @@ impl State for FailingOpen {
         pool.fail_open_percent = 90;
     }
 
-    fn enter(&mut self, scene: &mut Scene, operation: Operation) -> Outcome {
-        let Brokers { b1, b2, .. } = &scene.brokers;
+    fn enter(&mut self, fixture: &mut Fixture, operation: Operation) -> Outcome {
+        let Brokers { b1, b2, .. } = &fixture.brokers;
         for broker in [b1, b2] {
             broker.answer_probes(BAD);
         }
-        scene.wait_status("b1", "down")?;
-        scene.wait_status("b2", "down")?;
-        let failing_open = scene.api.failing_open()?.get(POOL) == Some(&(operation != OwnKey));
+        fixture.wait_status("b1", "down")?;
+        fixture.wait_status("b2", "down")?;
+        let failing_open = fixture.api.failing_open()?.get(POOL) == Some(&(operation != OwnKey));
         if failing_open { Ok(()) } else { Err("the pool does not fail open".to_owned()) }
     }
 

@@ -7,9 +7,9 @@ use crate::{
     Outcome,
     device::WITHIN,
     file::File,
+    fixture::{Brokers, Fixture, ids},
+    metrics,
     operations::Operation::{self, OwnKey},
-    scene::{Brokers, Scene, ids},
-    truth,
 };
 
 /// There were clients, and all have left: what is removed is gone at once.
@@ -28,9 +28,9 @@ impl State for Idle {
 
     fn change_own_key(&mut self, _: &mut File) {}
 
-    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
-        scene.held.clear();
-        truth::check(scene)
+    fn enter(&mut self, fixture: &mut Fixture, _: Operation) -> Outcome {
+        fixture.held.clear();
+        metrics::check(fixture)
     }
 }
 
@@ -50,13 +50,13 @@ impl State for NotAccepted {
 
     fn change_own_key(&mut self, _: &mut File) {}
 
-    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
-        scene.stop();
-        scene.pending = scene.open_all(&ids("early", 20))?;
+    fn enter(&mut self, fixture: &mut Fixture, _: Operation) -> Outcome {
+        fixture.stop();
+        fixture.pending = fixture.open_all(&ids("early", 60))?;
         Ok(())
     }
 
-    fn at_once(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
-        scene.expect_pending(WITHIN)
+    fn at_once(&mut self, fixture: &mut Fixture, _: Operation) -> Outcome {
+        fixture.expect_pending(WITHIN)
     }
 }

@@ -15,8 +15,8 @@ use crate::{
     client::{CONNACK_V3, connect},
     device::{Device, WITHIN, until_right},
     file::File,
+    fixture::{Brokers, Fixture},
     operations::Operation,
-    scene::{Brokers, Scene},
     tls_client::Pki,
 };
 
@@ -47,7 +47,7 @@ impl State for Tls {
         }
     }
 
-    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
+    fn enter(&mut self, fixture: &mut Fixture, _: Operation) -> Outcome {
         let pki = self.pki.as_ref().ok_or("no certificates")?;
         let new = || {
             let name = ServerName::try_from("localhost").map_err(|error| error.to_string())?;
@@ -56,19 +56,19 @@ impl State for Tls {
         let mut connection = new()?;
         let mut hello = Vec::new();
         connection.write_tls(&mut hello).map_err(|error| error.to_string())?;
-        let mut device = scene.silent_at("mqtts", "half")?;
+        let mut device = fixture.silent_at("mqtts", "half")?;
         device.send(&hello[..20])?;
         self.half = Some((connection, hello, device));
-        let mut done = StreamOwned::new(new()?, scene.silent_at("mqtts", "done")?.into_stream());
+        let mut done = StreamOwned::new(new()?, fixture.silent_at("mqtts", "done")?.into_stream());
         // The ticket comes behind the handshake, so that its end is the proxy's too.
         while done.conn.is_handshaking() {
             done.conn.complete_io(&mut done.sock).map_err(|error| error.to_string())?;
         }
         self.done = Some(done);
-        wait_open(scene, 2)
+        wait_open(fixture, 2)
     }
 
-    fn at_once(&mut self, _: &mut Scene, operation: Operation) -> Outcome {
+    fn at_once(&mut self, _: &mut Fixture, operation: Operation) -> Outcome {
         let Some((connection, hello, mut device)) = self.half.take() else { return Ok(()) };
         device.send(&hello[20..])?;
         let half = StreamOwned::new(connection, device.into_stream());
@@ -117,17 +117,17 @@ impl State for WebSocket {
         }
     }
 
-    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
-        let mut half = scene.silent_at("ws", "half")?;
+    fn enter(&mut self, fixture: &mut Fixture, _: Operation) -> Outcome {
+        let mut half = fixture.silent_at("ws", "half")?;
         half.send(&REQUEST.as_bytes()[..30])?;
         self.half = Some(half);
-        let mut done = scene.silent_at("ws", "done")?;
+        let mut done = fixture.silent_at("ws", "done")?;
         upgrade(&mut done, REQUEST.as_bytes())?;
         self.done = Some(done);
-        wait_open(scene, 2)
+        wait_open(fixture, 2)
     }
 
-    fn at_once(&mut self, _: &mut Scene, _: Operation) -> Outcome {
+    fn at_once(&mut self, _: &mut Fixture, _: Operation) -> Outcome {
         let Some(mut half) = self.half.take() else { return Ok(()) };
         upgrade(&mut half, &REQUEST.as_bytes()[30..])?;
         for mut device in [Some(half), self.done.take()].into_iter().flatten() {
@@ -159,10 +159,10 @@ fn upgrade(device: &mut Device, request: &[u8]) -> Outcome {
 }
 
 /// Waits until the proxy has so many connections more than sessions.
-fn wait_open(scene: &Scene, more: usize) -> Outcome {
+fn wait_open(fixture: &Fixture, more: usize) -> Outcome {
     until_right(WITHIN, || {
-        let active = crate::api::sum(&scene.samples()?, "connections_active", None) as usize;
-        let all = active == scene.held.len() + more;
+        let active = crate::api::sum(&fixture.samples()?, "connections_active", None) as usize;
+        let all = active == fixture.held.len() + more;
         if all { Ok(()) } else { Err(format!("{active} connections are open")) }
     })
 }

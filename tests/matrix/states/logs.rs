@@ -24,8 +24,8 @@ use crate::{
     Outcome,
     device::{WITHIN, until_right},
     file::File,
+    fixture::{Brokers, Fixture},
     operations::Operation::{self, Drain, OwnKey},
-    scene::{Brokers, Scene},
 };
 
 /// An access log whose reader has stopped; `when_full` is block.
@@ -45,6 +45,8 @@ impl State for AccessLogBlocked {
         let pipe = make_pipe(&folder.join("pipe.log"));
         let _ = fcntl_setpipe_size(&pipe, 4096);
         self.pipe = Some(pipe);
+        // Nobody can be recorded meanwhile, so a drain takes all of its time.
+        file.top.insert("drain", "{ timeout: 2s }".to_owned());
         // Long lines, so that a few clients fill all that is on the way to the pipe.
         let format = "${client_id}".repeat(32);
         file.more_logs =
@@ -56,14 +58,14 @@ impl State for AccessLogBlocked {
         file.more_logs = log;
     }
 
-    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
+    fn enter(&mut self, fixture: &mut Fixture, _: Operation) -> Outcome {
         let name = "n".repeat(4000);
         for n in 0..200 {
-            let mut device = scene.open(&format!("{name}{n}"))?;
+            let mut device = fixture.open(&format!("{name}{n}"))?;
             let until = Instant::now() + Duration::from_secs(1);
             if device.expect_accepted(until).is_err() {
                 // It waits in the kernel's queue, or for its turn behind the log.
-                scene.pending.push(device);
+                fixture.pending.push(device);
                 return Ok(());
             }
         }
@@ -74,10 +76,10 @@ impl State for AccessLogBlocked {
         operation != OwnKey
     }
 
-    fn heal(&mut self, scene: &mut Scene, operation: Operation) -> Outcome {
+    fn heal(&mut self, fixture: &mut Fixture, operation: Operation) -> Outcome {
         if operation == OwnKey {
             // Nobody waits for a log that drops, though it is still not read.
-            scene.expect_pending(WITHIN)?;
+            fixture.expect_pending(WITHIN)?;
         }
         let Some(mut pipe) = self.pipe.take() else { return Ok(()) };
         let stop = self.stop.clone();
@@ -91,7 +93,7 @@ impl State for AccessLogBlocked {
                 }
             }
         });
-        scene.expect_pending(WITHIN)
+        fixture.expect_pending(WITHIN)
     }
 }
 
@@ -132,8 +134,8 @@ impl State for StderrBlocked {
         file.top.insert("log", "{ level: warn }".to_owned());
     }
 
-    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
-        let path = stderr_of(scene.proxy.dir.path());
+    fn enter(&mut self, fixture: &mut Fixture, _: Operation) -> Outcome {
+        let path = stderr_of(fixture.proxy.dir.path());
         let pid = fs::read_to_string(format!("{}.pid", path.display()));
         let pid = pid.ok().and_then(|pid| Pid::from_raw(pid.trim().parse().ok()?));
         let reader = pid.ok_or("the reader's process is not known")?;
@@ -148,11 +150,11 @@ impl State for StderrBlocked {
         // Filled to the last byte, so that the next line has no room.
         fcntl_setfl(pipe, OFlags::NONBLOCK).map_err(|error| error.to_string())?;
         while pipe.write(b"\n").is_ok() {}
-        scene.proxy.signal(Signal::USR1);
+        fixture.proxy.signal(Signal::USR1);
         Ok(())
     }
 
-    fn heal(&mut self, _: &mut Scene, operation: Operation) -> Outcome {
+    fn heal(&mut self, _: &mut Fixture, operation: Operation) -> Outcome {
         // A drain has to end without it.
         if operation != Drain {
             self.go_on();

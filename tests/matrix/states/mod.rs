@@ -17,9 +17,9 @@ use std::{path::Path, process::Command};
 use crate::{
     Outcome,
     file::File,
+    fixture::{Brokers, Fixture},
     harness::program,
     operations::Operation,
-    scene::{Brokers, Scene},
 };
 
 /// One of them, in one cell. What it holds is of that cell.
@@ -51,13 +51,13 @@ pub(crate) trait State {
     }
 
     /// Brings it about, and waits until it is.
-    fn enter(&mut self, scene: &mut Scene, operation: Operation) -> Outcome;
+    fn enter(&mut self, fixture: &mut Fixture, operation: Operation) -> Outcome;
 
     /// Changes the key of the file that governs it.
     fn change_own_key(&mut self, file: &mut File);
 
     /// What must hold as soon as the operation has been done, which ends what can be ended.
-    fn at_once(&mut self, _scene: &mut Scene, _operation: Operation) -> Outcome {
+    fn at_once(&mut self, _scene: &mut Fixture, _operation: Operation) -> Outcome {
         Ok(())
     }
 
@@ -72,18 +72,18 @@ pub(crate) trait State {
     }
 
     /// Makes all well again, and sees to the state's own clients.
-    fn heal(&mut self, scene: &mut Scene, _operation: Operation) -> Outcome {
-        scene.brokers.heal();
+    fn heal(&mut self, fixture: &mut Fixture, _operation: Operation) -> Outcome {
+        fixture.brokers.heal();
         Ok(())
     }
 
     /// Of the clients it has had on the way, where they belong. `home` is a fresh proxy's word.
-    fn settle(&mut self, _scene: &mut Scene, _home: &dyn Fn(&str) -> Outcome<String>) -> Outcome {
+    fn settle(&mut self, _scene: &mut Fixture, _home: &dyn Fn(&str) -> Outcome<String>) -> Outcome {
         Ok(())
     }
 
     /// What is to be back, when all clients have left.
-    fn leave(&mut self, _scene: &mut Scene, _operation: Operation) -> Outcome {
+    fn leave(&mut self, _scene: &mut Fixture, _operation: Operation) -> Outcome {
         Ok(())
     }
 }

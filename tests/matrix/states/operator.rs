@@ -6,8 +6,8 @@ use super::State;
 use crate::{
     Outcome,
     file::File,
+    fixture::{Brokers, Fixture},
     operations::Operation::{self, OwnKey, PoolReAdded, WeightChanged},
-    scene::{Brokers, Scene},
 };
 
 pub(super) struct Drained;
@@ -25,25 +25,25 @@ impl State for Drained {
 
     fn change_own_key(&mut self, _: &mut File) {}
 
-    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
-        scene.patch("b1", r#"{"state":"drain"}"#)?;
-        scene.patch("b2", r#"{"weight":5}"#)?;
-        scene.wait_status("b1", "draining")
+    fn enter(&mut self, fixture: &mut Fixture, _: Operation) -> Outcome {
+        fixture.patch("b1", r#"{"state":"drain"}"#)?;
+        fixture.patch("b2", r#"{"weight":5}"#)?;
+        fixture.wait_status("b1", "draining")
     }
 
-    fn at_once(&mut self, scene: &mut Scene, operation: Operation) -> Outcome {
+    fn at_once(&mut self, fixture: &mut Fixture, operation: Operation) -> Outcome {
         if operation == PoolReAdded {
-            return keep_what_is_left(scene);
+            return keep_what_is_left(fixture);
         }
         if !operation.keeps_b1() {
-            scene.operator.retain(|(broker, _)| *broker != "b1" && scene.file.pool.is_some());
+            fixture.operator.retain(|(broker, _)| *broker != "b1" && fixture.file.pool.is_some());
         }
         if operation == WeightChanged {
             // The file has another weight for it now.
-            scene.operator.retain(|(broker, _)| *broker != "b2");
+            fixture.operator.retain(|(broker, _)| *broker != "b2");
         }
-        for (name, _) in &scene.operator {
-            let broker = scene.api.broker(name)?;
+        for (name, _) in &fixture.operator {
+            let broker = fixture.api.broker(name)?;
             let stays = if *name == "b1" { broker.state == "drain" } else { broker.weight == 5 };
             if !stays {
                 return Err(format!("what the operator set is forgotten: {}", broker.standing));
@@ -55,9 +55,9 @@ impl State for Drained {
 
 /// A broker that has left its pool may have lost what was set, or not: what is said of it has to be
 /// how clients are served.
-fn keep_what_is_left(scene: &mut Scene) -> Outcome {
-    let (b1, b2) = (scene.api.broker("b1")?, scene.api.broker("b2")?);
-    scene.operator.retain(|(broker, _)| match *broker {
+fn keep_what_is_left(fixture: &mut Fixture) -> Outcome {
+    let (b1, b2) = (fixture.api.broker("b1")?, fixture.api.broker("b2")?);
+    fixture.operator.retain(|(broker, _)| match *broker {
         "b1" => b1.state == "drain",
         _ => b2.weight == 5,
     });

@@ -8,8 +8,8 @@ use crate::{
     api::sum,
     device::{WITHIN, until_right},
     file::{File, POOL},
+    fixture::{Brokers, Fixture, ids},
     operations::Operation::{self, AddressChanged, AdmissionRemoved, BrokerRemoved, OwnKey},
-    scene::{Brokers, Scene, ids},
 };
 
 const CLIENTS: usize = 24;
@@ -35,31 +35,31 @@ impl State for Queued {
         set_rate(file, 1000);
     }
 
-    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
+    fn enter(&mut self, fixture: &mut Fixture, _: Operation) -> Outcome {
         // All before one broker, so that nothing else tells of those who wait there.
         for id in ids("queued", 4 * CLIENTS) {
-            if scene.pending.len() < CLIENTS && scene.api.home(POOL, &id)? == "b1" {
-                let device = scene.open(&id)?;
-                scene.pending.push(device);
+            if fixture.pending.len() < CLIENTS && fixture.api.home(POOL, &id)? == "b1" {
+                let device = fixture.open(&id)?;
+                fixture.pending.push(device);
             }
         }
         until_right(WITHIN, || {
-            let waiting = sum(&scene.samples()?, "admission_waiting", None);
+            let waiting = sum(&fixture.samples()?, "admission_waiting", None);
             if waiting > 5.0 { Ok(()) } else { Err(format!("{waiting} clients wait")) }
         })
     }
 
-    fn at_once(&mut self, scene: &mut Scene, operation: Operation) -> Outcome {
-        let before = scene.brokers.b1.connects();
+    fn at_once(&mut self, fixture: &mut Fixture, operation: Operation) -> Outcome {
+        let before = fixture.brokers.b1.connects();
         // At ten a second.
         let slowest = Duration::from_millis(CLIENTS as u64 * 100);
         let queue = match operation {
             OwnKey | AdmissionRemoved => Duration::ZERO,
             _ => slowest,
         };
-        scene.expect_pending(queue + WITHIN)?;
+        fixture.expect_pending(queue + WITHIN)?;
         // One may have been on the way there.
-        let late = scene.brokers.b1.connects().saturating_sub(before);
+        let late = fixture.brokers.b1.connects().saturating_sub(before);
         if matches!(operation, AddressChanged | BrokerRemoved) && late > 1 {
             return Err(format!("{late} clients that queued were sent to where b1 was"));
         }

@@ -7,8 +7,8 @@ use crate::{
     Outcome,
     device::{Device, WITHIN, until_right},
     file::File,
+    fixture::{Brokers, Fixture},
     operations::Operation::{self, OwnKey},
-    scene::{Brokers, Scene},
 };
 
 /// It takes a share of its clients that grows.
@@ -27,10 +27,10 @@ impl State for WarmingUp {
         set_key(file, "slow_start", "100ms");
     }
 
-    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
-        scene.api.patch("b1", r#"{"state":"down"}"#)?;
-        scene.wait_status("b1", "set_down")?;
-        scene.api.patch("b1", r#"{"state":"ready"}"#)
+    fn enter(&mut self, fixture: &mut Fixture, _: Operation) -> Outcome {
+        fixture.api.patch("b1", r#"{"state":"down"}"#)?;
+        fixture.wait_status("b1", "set_down")?;
+        fixture.api.patch("b1", r#"{"state":"ready"}"#)
     }
 }
 
@@ -57,37 +57,37 @@ impl State for Rebalancing {
         set_key(file, "rebalance", "{ rate: 100 }");
     }
 
-    fn enter(&mut self, scene: &mut Scene, _: Operation) -> Outcome {
-        scene.api.patch("b1", r#"{"state":"drain"}"#)?;
+    fn enter(&mut self, fixture: &mut Fixture, _: Operation) -> Outcome {
+        fixture.api.patch("b1", r#"{"state":"drain"}"#)?;
         // Those who were there go; whoever comes meanwhile is at the other broker.
         until_right(WITHIN, || {
-            come_back(scene)?;
-            let sessions = scene.api.broker("b1")?.sessions;
+            come_back(fixture)?;
+            let sessions = fixture.api.broker("b1")?.sessions;
             if sessions == 0 { Ok(()) } else { Err(format!("{sessions} are left on b1")) }
         })?;
-        scene.hold("device", DEVICES)?;
-        scene.api.patch("b1", r#"{"state":"ready"}"#)?;
+        fixture.hold("device", DEVICES)?;
+        fixture.api.patch("b1", r#"{"state":"ready"}"#)?;
         until_right(WITHIN, || {
-            let begun = scene.held.iter().any(Device::has_news);
+            let begun = fixture.held.iter().any(Device::has_news);
             if begun { Ok(()) } else { Err("nobody is sent home".to_owned()) }
         })
     }
 
     /// Each is where a fresh proxy would have it, and by the rate in force.
-    fn settle(&mut self, scene: &mut Scene, home: &dyn Fn(&str) -> Outcome<String>) -> Outcome {
+    fn settle(&mut self, fixture: &mut Fixture, home: &dyn Fn(&str) -> Outcome<String>) -> Outcome {
         if self.operation == Some(Operation::PoolRemoved) {
             // They are of another pool than newcomers, and stay; but for one that was on its way.
-            return come_back(scene);
+            return come_back(fixture);
         }
         let by_rate = if self.operation == Some(OwnKey) { 0 } else { DEVICES as u64 / 2 };
         until_right(WITHIN + Duration::from_secs(by_rate), || {
-            come_back(scene)?;
-            let sessions = scene.api.sessions()?;
+            come_back(fixture)?;
+            let sessions = fixture.api.sessions()?;
             let mut away = 0;
             for session in &sessions {
                 away += usize::from(session.upstream != home(&session.client_id)?);
             }
-            if away == 0 && sessions.len() == scene.held.len() {
+            if away == 0 && sessions.len() == fixture.held.len() {
                 Ok(())
             } else {
                 let count = sessions.len();
@@ -100,11 +100,11 @@ impl State for Rebalancing {
 }
 
 /// Whoever was closed on connects again, as devices do.
-fn come_back(scene: &mut Scene) -> Outcome {
-    let held = std::mem::take(&mut scene.held);
+fn come_back(fixture: &mut Fixture) -> Outcome {
+    let held = std::mem::take(&mut fixture.held);
     for device in held {
-        let device = if device.has_news() { scene.connect(&device.id)? } else { device };
-        scene.held.push(device);
+        let device = if device.has_news() { fixture.connect(&device.id)? } else { device };
+        fixture.held.push(device);
     }
     Ok(())
 }

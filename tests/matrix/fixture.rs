@@ -14,7 +14,7 @@ use crate::{
     stub::Stub,
 };
 
-pub(crate) struct Scene {
+pub(crate) struct Fixture {
     pub(crate) proxy: Proxy,
     pub(crate) api: Api,
     /// What the proxy goes by, or is to go by next.
@@ -56,7 +56,7 @@ impl Brokers {
     }
 }
 
-impl Scene {
+impl Fixture {
     pub(crate) fn start(
         dir: TempDir,
         file: File,

@@ -6,41 +6,41 @@ use crate::{
     Outcome,
     api::sum,
     device::{WITHIN, until_right},
+    fixture::Fixture,
     operations::Operation,
-    scene::Scene,
     stub::Stub,
 };
 
 /// As in the file.
 const CHECK_INTERVAL: f64 = 0.1;
 
-pub(crate) struct Leftovers {
+pub(crate) struct Resources {
     descriptors: usize,
     threads: usize,
 }
 
-impl Leftovers {
+impl Resources {
     /// The least of some looks: checks and look-ups come and go.
-    pub(crate) fn least(scene: &Scene) -> Self {
-        let mut least = Self::of(scene);
+    pub(crate) fn least(fixture: &Fixture) -> Self {
+        let mut least = Self::of(fixture);
         for _ in 0..20 {
             thread::sleep(Duration::from_millis(5));
-            least.descriptors = least.descriptors.min(Self::of(scene).descriptors);
+            least.descriptors = least.descriptors.min(Self::of(fixture).descriptors);
         }
         least
     }
 
-    fn of(scene: &Scene) -> Self {
+    fn of(fixture: &Fixture) -> Self {
         // Empty pipes are kept for the next bulk stream.
-        let descriptors = scene.proxy.descriptors() - scene.proxy.pipe_ends();
-        let threads = fs::read_dir(scene.proxy.proc("task")).map_or(0, Iterator::count);
+        let descriptors = fixture.proxy.descriptors() - fixture.proxy.pipe_ends();
+        let threads = fs::read_dir(fixture.proxy.proc("task")).map_or(0, Iterator::count);
         Self { descriptors, threads }
     }
 
     /// Nobody is connected any more; all is as it was in the beginning.
-    pub(crate) fn check(&self, scene: &Scene) -> Outcome {
+    pub(crate) fn check(&self, fixture: &Fixture) -> Outcome {
         until_right(WITHIN, || {
-            let samples = scene.api.samples()?;
+            let samples = fixture.api.samples()?;
             for family in
                 ["connections_active", "upstream_sessions_active", "upstream_ports_active"]
             {
@@ -49,7 +49,7 @@ impl Leftovers {
                     return Err(format!("{family} is {is}, and nobody is connected"));
                 }
             }
-            let Self { descriptors, threads } = Self::of(scene);
+            let Self { descriptors, threads } = Self::of(fixture);
             if descriptors > self.descriptors {
                 return Err(format!("{descriptors} descriptors, before {}", self.descriptors));
             }
@@ -63,9 +63,9 @@ impl Leftovers {
 }
 
 /// Every broker of the file is checked, once in an interval, and no other.
-pub(crate) fn check_probes(scene: &Scene, operation: Operation) -> Outcome {
-    let brokers = &scene.brokers;
-    let has_checks = scene.file.pool.as_ref().is_some_and(|pool| pool.active.is_some());
+pub(crate) fn check_probes(fixture: &Fixture, operation: Operation) -> Outcome {
+    let brokers = &fixture.brokers;
+    let has_checks = fixture.file.pool.as_ref().is_some_and(|pool| pool.active.is_some());
     let moved = operation == Operation::AddressChanged;
     let expected = [
         ("b1", &brokers.b1, has_checks && operation.keeps_b1() && !moved),

@@ -1,0 +1,135 @@
+//! What is done to a proxy in the midst of something: the rows of the matrix.
+
+use std::{thread, time::Duration};
+
+use rustix::process::Signal;
+
+use crate::{Outcome, fixture::Fixture, states::State};
+
+/// How long a pool that comes back was away: what its removal ends is over by then, such as a
+/// rebalancing that takes its next step within half a second.
+const GONE_FOR: Duration = Duration::from_millis(700);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// A reload of the same file.
+    Unchanged,
+    /// A key that has nothing to do with the state.
+    OtherKey,
+    /// The key that governs the state.
+    OwnKey,
+    ChecksRemoved,
+    EjectionRemoved,
+    AdmissionRemoved,
+    PoolRemoved,
+    /// The pool and its listener, by one reload, and back by the next.
+    PoolReAdded,
+    BrokerRemoved,
+    AddressChanged,
+    WeightChanged,
+    ListenerMoved,
+    Drain,
+}
+
+use Operation::{
+    AddressChanged, AdmissionRemoved, BrokerRemoved, ChecksRemoved, Drain, EjectionRemoved,
+    ListenerMoved, OtherKey, OwnKey, PoolReAdded, PoolRemoved, Unchanged, WeightChanged,
+};
+
+impl Operation {
+    pub(crate) const ALL: [Self; 13] = [
+        Unchanged,
+        OtherKey,
+        OwnKey,
+        ChecksRemoved,
+        EjectionRemoved,
+        AdmissionRemoved,
+        PoolRemoved,
+        PoolReAdded,
+        BrokerRemoved,
+        AddressChanged,
+        WeightChanged,
+        ListenerMoved,
+        Drain,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Unchanged => "nothing changed",
+            OtherKey => "other key changed",
+            OwnKey => "own key changed",
+            ChecksRemoved => "checks removed",
+            EjectionRemoved => "ejection removed",
+            AdmissionRemoved => "admission removed",
+            PoolRemoved => "pool removed",
+            PoolReAdded => "pool re-added",
+            BrokerRemoved => "broker removed",
+            AddressChanged => "address changed",
+            WeightChanged => "weight changed",
+            ListenerMoved => "listener moved",
+            Drain => "drain",
+        }
+    }
+
+    /// Whether `b1`, to which the state has happened, is still a broker of the pool behind it.
+    pub(crate) fn keeps_b1(self) -> bool {
+        !matches!(self, PoolRemoved | BrokerRemoved | Drain)
+    }
+
+    /// Whether what is known of `b1` is of a pool or an address that is gone.
+    pub(crate) fn makes_b1_new(self) -> bool {
+        matches!(self, PoolReAdded | AddressChanged)
+    }
+
+    /// Does it, and waits until it has been done.
+    pub(crate) fn apply(self, fixture: &mut Fixture, state: &mut dyn State) -> Outcome {
+        if self == Drain {
+            fixture.tell(Signal::TERM);
+            return Ok(());
+        }
+        if self == PoolReAdded {
+            let pool = fixture.file.pool.take();
+            fixture.file.listens = false;
+            fixture.reload()?;
+            thread::sleep(GONE_FOR);
+            fixture.file.pool = pool;
+            fixture.file.listens = true;
+            return fixture.reload();
+        }
+        self.change(fixture, state);
+        fixture.reload()
+    }
+
+    fn change(self, fixture: &mut Fixture, state: &mut dyn State) {
+        let moved = fixture.brokers.moved.address();
+        let file = &mut fixture.file;
+        match self {
+            PoolRemoved => {
+                file.pool = None;
+                return;
+            }
+            ListenerMoved => {
+                file.bind = file.bind.replace("127.0.0.1", "127.0.0.2");
+                return;
+            }
+            OwnKey => return state.change_own_key(file),
+            _ => {}
+        }
+        let Some(pool) = &mut file.pool else { return };
+        match self {
+            OtherKey => drop(pool.keys.insert("connect_timeout", "1100ms".to_owned())),
+            ChecksRemoved => pool.active = None,
+            EjectionRemoved => pool.passive = String::from("{ failures: 0 }"),
+            AdmissionRemoved => drop(pool.keys.remove("admission")),
+            BrokerRemoved => drop(pool.brokers.remove(0)),
+            AddressChanged => pool.brokers[0].address = moved,
+            WeightChanged => {
+                // Of both, so that what the operator has set of either is outdated.
+                for (broker, weight) in pool.brokers.iter_mut().zip([3, 2]) {
+                    broker.weight = weight;
+                }
+            }
+            Unchanged | OwnKey | PoolRemoved | PoolReAdded | ListenerMoved | Drain => {}
+        }
+    }
+}

@@ -7,11 +7,12 @@ use tokio::task::spawn_local;
 use super::{
     arrival::{Arrival, Entry},
     ask::Answered,
+    client::Client,
     end::End,
     gate::Pass,
     live::{IdleLimit, Live, Tally},
     panics::asked_panic,
-    record::{Client, Record},
+    record::Record,
     reject::{Rejected, Reply, reject},
     relay::Relay,
     shard::{READ_BYTES, Shard},

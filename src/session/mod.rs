@@ -3,6 +3,7 @@
 mod arrival;
 mod ask;
 mod choose;
+mod client;
 mod dialogue;
 mod end;
 mod flow;

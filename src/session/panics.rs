@@ -6,7 +6,7 @@ use super::record::Record;
 #[cfg(debug_assertions)]
 pub(super) fn asked_panic(record: &Record, place: &str) {
     let asked = std::env::var("MQTT_LB_TEST_PANIC").ok();
-    let client_id = record.client.as_ref().map(super::record::Client::client_id);
+    let client_id = record.client.as_ref().map(super::client::Client::client_id);
     let here = client_id.map(|client_id| format!("{place}:{client_id}"));
     assert!(asked.is_none() || asked != here, "a test asked for a panic");
 }

@@ -9,9 +9,9 @@ use std::{
 
 use tokio::task::spawn_local;
 
-use super::{end::End, shard::Shard, view::PoolView};
+use super::{client::Client, end::End, shard::Shard, view::PoolView};
 use crate::{
-    mqtt::{self, Connack, Connect, Version, reason},
+    mqtt::{self, Connack, Version, reason},
     observe::{
         EndBy, EndCause, EndPhase, Endpoint, Entry, Event, ListenerMetrics, RouteKind, Transport,
     },
@@ -64,21 +64,6 @@ pub(super) struct Wrapping {
     pub(super) tls: Option<TlsFacts>,
 }
 
-/// What the CONNECT said.
-pub(super) struct Client {
-    /// Client ID and username, one behind the other: one allocation less a session.
-    names: Box<str>,
-    id_len: u32,
-    has_username: bool,
-    pub(super) version: Version,
-    bridge: bool,
-    has_password: bool,
-    pub(super) clean_start: bool,
-    will: bool,
-    pub(super) keep_alive: u16,
-    session_expiry: Option<u32>,
-}
-
 /// Where the session went.
 pub(super) struct Way {
     pub(super) route: RouteKind,
@@ -117,36 +102,6 @@ impl From<Duration> for Micros {
 impl From<Micros> for Duration {
     fn from(micros: Micros) -> Self {
         Self::from_micros(micros.0.into())
-    }
-}
-
-impl Client {
-    pub(super) fn new(connect: &Connect, packet: &[u8]) -> Self {
-        let client_id = connect.client_id.of(packet);
-        let username = connect.username.map(|username| username.of(packet));
-        let mut names = String::with_capacity(client_id.len() + username.map_or(0, str::len));
-        names.push_str(client_id);
-        names.push_str(username.unwrap_or_default());
-        Self {
-            names: names.into_boxed_str(),
-            id_len: client_id.len() as u32,
-            has_username: username.is_some(),
-            version: connect.version,
-            bridge: connect.bridge,
-            has_password: connect.has_password,
-            clean_start: connect.clean_start,
-            will: connect.will.is_some(),
-            keep_alive: connect.keep_alive,
-            session_expiry: connect.session_expiry,
-        }
-    }
-
-    pub(super) fn client_id(&self) -> &str {
-        self.names.get(..self.id_len as usize).unwrap_or_default()
-    }
-
-    pub(super) fn username(&self) -> Option<&str> {
-        self.has_username.then(|| self.names.get(self.id_len as usize..).unwrap_or_default())
     }
 }
 

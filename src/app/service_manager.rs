@@ -2,7 +2,6 @@
 //! wait for it, and `systemctl status` shows it. Without NOTIFY_SOCKET nobody is told anything.
 
 use std::{
-    convert::Infallible,
     env,
     ffi::OsStr,
     io,
@@ -17,15 +16,9 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
-use tokio::time::interval;
-
-use crate::session::Gate;
 
 /// How long a message may wait for a service manager that is busy; it reads them at once otherwise.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// How often a drain says how far it is: as often as somebody who watches it would look.
-const PROGRESS: Duration = Duration::from_secs(2);
 
 /// What the end takes beyond the drain: the last records, and the access logs' writers.
 const FAREWELL: Duration = Duration::from_secs(15);
@@ -48,13 +41,9 @@ pub(super) fn stopping(drain: Duration) {
     tell(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={micros}\nSTATUS=Draining\n"));
 }
 
-/// Says how many connections a drain still waits for, for as long as this is polled.
-pub(super) async fn follow_drain(gate: &Gate) -> Infallible {
-    let mut progress = interval(PROGRESS);
-    loop {
-        progress.tick().await;
-        tell(&format!("STATUS=Draining, connections left: {}\n", gate.open()));
-    }
+/// How many connections a drain has left.
+pub(super) fn draining(connections: u32) {
+    tell(&format!("STATUS=Draining, connections left: {connections}\n"));
 }
 
 fn tell(message: &str) {

@@ -2,9 +2,9 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use super::{gate::Pass, parting, rebalance, record::Record, shard::Shard};
+use super::{evict::LostViews, gate::Pass, rebalance, record::Record, shard::Shard};
 use crate::{
-    config::{Idle, OnDown},
+    config::Idle,
     observe::EndCause,
     transport::Stream,
     upstream::Lease,
@@ -43,6 +43,8 @@ pub(super) struct Tally {
     pub(super) verdict: Cell<Option<EndCause>>,
     /// Whether TCP has been asked to watch over the broker's side.
     guarded: Cell<bool>,
+    /// Whether it waits to be ended because its broker is down or was removed.
+    pub(super) queued_to_end: Cell<bool>,
 }
 
 /// How long a session may be silent, in seconds; 0: for ever.
@@ -100,10 +102,6 @@ impl Live {
         if self.idle.seconds > 0 && now - self.tally.active.get() > self.idle.seconds {
             return Some(EndCause::Idle);
         }
-        let on_down = || self.record.origin.pool.config().on_down;
-        if self.lease.broker().is_dead() && on_down() == OnDown::Close {
-            return Some(EndCause::Down);
-        }
         let half_closed = self.tally.half_closed.get();
         let limit = shard.timeouts.get().half_close.as_secs_f64().ceil() as u32;
         (half_closed > 0 && now - half_closed > limit).then_some(EndCause::Timeout)
@@ -131,21 +129,19 @@ impl Live {
 }
 
 /// The once-a-second round of all sessions of a worker: byte counts, idle and half-close limits, and
-/// brokers that are down.
+/// brokers that are down or were removed.
 pub fn sweep(shard: &Rc<Shard>) {
     let now = shard.seconds();
-    let mut some_part = false;
-    for (_, live) in &*shard.sessions.borrow() {
+    let mut lost = LostViews::default();
+    for (slot, live) in &*shard.sessions.borrow() {
         live.guard(shard);
         live.flush_bytes();
         if let Some(cause) = live.overdue(shard, now) {
             live.end(cause);
         }
-        some_part |= parting::is_to_part(live);
+        lost.look_at(slot, live);
     }
-    if some_part {
-        parting::start(shard);
-    }
+    lost.end_all(shard);
     for view in &*shard.pools.borrow() {
         // So that brokers that are gone are not kept by a worker without connects.
         view.refresh();

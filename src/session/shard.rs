@@ -58,8 +58,6 @@ pub struct Shard {
     pub(super) sessions: RefCell<Slab<Rc<Live>>>,
     /// Set once nobody is to be waited for any more: why.
     pub(super) ending: Cell<Option<EndCause>>,
-    /// Whether sessions of removed brokers are being ended.
-    pub(super) parting: Cell<bool>,
     /// Handshakes and sessions that have not been recorded yet.
     unfinished: Cell<usize>,
     pub(super) scratch: RefCell<Box<[u8]>>,
@@ -90,7 +88,6 @@ impl Shard {
             log: terms.log,
             sessions: RefCell::default(),
             ending: Cell::new(None),
-            parting: Cell::new(false),
             unfinished: Cell::new(0),
             scratch: RefCell::new(vec![0; BULK_BYTES].into_boxed_slice()),
             pipes: Pipes::default(),

@@ -15,6 +15,7 @@ mod discovery;
 mod discovery_faults;
 mod dns_lies;
 mod drain;
+mod draining;
 mod ejection;
 mod endings;
 mod full_disk;
@@ -24,6 +25,7 @@ mod http_probes;
 mod inherited;
 mod limits;
 mod logs;
+mod lost;
 mod name_server;
 #[allow(dead_code, reason = "shared with the tests of the configuration, which use all of it")]
 #[path = "../config/tls/pki.rs"]

@@ -74,20 +74,22 @@ impl Control {
                     tracing::info!("SIGUSR1: opening the access logs anew");
                     self.proxy.logs.reopen();
                 }
-                _ = reload.recv() => match phase {
-                    Phase::Serving => tokio::select! {
+                _ = reload.recv() => if phase == Phase::Serving {
+                    tokio::select! {
                         _ = self.reload("SIGHUP") => {}
                         () = stop.asked() => over = Some(ASKED),
-                    },
-                    _ => tracing::warn!("SIGHUP: not reloaded: draining"),
+                    }
+                } else {
+                    tracing::warn!("SIGHUP: not reloaded: draining");
                 },
                 Some(request) = self.reloads_asked.requests.recv() => {
-                    let outcome = match phase {
-                        Phase::Serving => tokio::select! {
+                    let outcome = if phase == Phase::Serving {
+                        tokio::select! {
                             outcome = self.reload("admin API") => Some(outcome),
                             () = stop.asked() => None,
-                        },
-                        _ => Some(ReloadOutcome::Draining),
+                        }
+                    } else {
+                        Some(ReloadOutcome::Draining)
                     };
                     match outcome {
                         // Nobody waits any more if the client has left.
@@ -187,9 +189,13 @@ impl Control {
 enum Phase {
     Serving,
     /// Sessions are being ended one after the other.
-    Draining { until: Instant },
+    Draining {
+        until: Instant,
+    },
     /// What is left has been told to end.
-    Ending { until: Instant },
+    Ending {
+        until: Instant,
+    },
 }
 
 impl Phase {

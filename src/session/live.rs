@@ -3,12 +3,7 @@
 use std::{cell::Cell, rc::Rc};
 
 use super::{evict::LostViews, gate::Pass, rebalance, record::Record, shard::Shard};
-use crate::{
-    config::Idle,
-    observe::EndCause,
-    transport::Stream,
-    upstream::Lease,
-};
+use crate::{config::Idle, observe::EndCause, transport::Stream, upstream::Lease};
 
 /// What is added to 1.5 times the keep alive, so that the broker, whose job it is
 /// (MQTT-3.1.2-24), acts first.

@@ -66,9 +66,8 @@ fn sessions_end_evenly(workers: usize, count: usize) {
     let ends = ends(&proxy, began, timeout);
     assert_eq!(ends.len(), count);
     assert!(ends.iter().all(|(line, _)| end(line) == "proxy/relay/drain"));
-    let within = |from: f64, to: f64| {
-        ends.iter().filter(|(_, part)| (from..to).contains(part)).count()
-    };
+    let within =
+        |from: f64, to: f64| ends.iter().filter(|(_, part)| (from..to).contains(part)).count();
     let parts: Vec<_> = ends.iter().map(|(_, part)| *part).collect();
     for third in [0.0, 1.0, 2.0] {
         let ended = within(third / 3.0, (third + 1.0) / 3.0);

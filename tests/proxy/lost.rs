@@ -29,7 +29,7 @@ fn ids_of(proxy: &Proxy, broker: &str) -> Vec<String> {
     routes.filter(|(_, order)| order[0] == broker).map(|(id, _)| id).collect()
 }
 
-fn session(proxy: &Proxy, id: &String) -> Client {
+fn session(proxy: &Proxy, id: &str) -> Client {
     Client::exchange(proxy.address(), &connect(5, id), CONNACK_V5)
 }
 
@@ -56,7 +56,9 @@ fn end_paced(cause: &str, lose: impl Fn(&Proxy, &dyn Fn(Config) -> Config, &Brok
     for mut client in going {
         assert_eq!(client.rest(), (b"\xE0\x01\x9C".to_vec(), Ok(())));
     }
-    staying.iter_mut().for_each(|client| client.echo(b"\xC0\x00"));
+    for client in &mut staying {
+        client.echo(b"\xC0\x00");
+    }
     assert_eq!(proxy.wait_ends(SESSIONS).len(), SESSIONS);
 }
 
@@ -96,8 +98,8 @@ fn a_broker_that_comes_back() {
     for client in &mut there[before..] {
         client.echo(b"\xC0\x00");
     }
-    let order: Vec<_> = ended.iter().map(|line| line["client_id"].as_str().unwrap()).collect();
-    assert_eq!(order[..before], older[..before]);
+    let gone: Vec<_> = ended.iter().map(|line| line["client_id"].as_str().unwrap()).collect();
+    assert_eq!(gone[..before], older[..before]);
 }
 
 /// One pool's pace is not another's.
@@ -115,8 +117,7 @@ fn pools_do_not_wait_for_each_other() {
     let proxy = Proxy::start(&text);
     let _slow: Vec<_> = (0..30).map(|n| session(&proxy, &format!("slow-{n}"))).collect();
     let other = proxy.address_of("other");
-    let fast: Vec<_> =
-        (0..30).map(|n| Client::session(other, &format!("fast-{n}"))).collect();
+    let fast: Vec<_> = (0..30).map(|n| Client::session(other, &format!("fast-{n}"))).collect();
     for broker in ["b1", "s1"] {
         ctl(&proxy, "down", broker);
     }

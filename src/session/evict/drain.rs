@@ -53,9 +53,8 @@ async fn end_evenly(shard: Rc<Shard>, Drain { until, offset }: Drain) {
             queue = all_by_age(&shard).await;
         }
         let mut ended = 0;
-        let is_there = |queue: &mut Oldest| {
-            queue.find(&shard, |live| live.tally.verdict.get().is_none())
-        };
+        let is_there =
+            |queue: &mut Oldest| queue.find(&shard, |live| live.tally.verdict.get().is_none());
         while ended < due.min(ENDS_AT_A_TIME) && is_there(&mut queue) {
             queue.end_first(&shard, |_| EndCause::Drain);
             ended += 1;
@@ -100,7 +99,7 @@ impl Pace {
     fn new(now: Instant, until: Instant, offset: f64) -> Self {
         let time = until.saturating_duration_since(now);
         let margin = (time / MARGIN_SHARE).min(MARGIN);
-        Self { until: now + (time - margin), at: now, due: offset, offset }
+        Self { until: now + time.saturating_sub(margin), at: now, due: offset, offset }
     }
 
     /// How many of the sessions that are left should have ended by now.

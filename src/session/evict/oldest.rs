@@ -1,10 +1,6 @@
 //! Sessions in the order of their age.
 
-use std::{
-    cmp::Reverse,
-    collections::BinaryHeap,
-    time::Instant,
-};
+use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
 
 use crate::{
     observe::EndCause,

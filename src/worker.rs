@@ -23,7 +23,7 @@ use crate::{
     config::Config,
     join::join_by,
     observe::{EndCause, LogWriter},
-    session::{self, Ask, Question, Shard, Shared, Terms},
+    session::{self, Ask, Drain, Question, Shard, Shared, Terms},
     snapshot::Snapshot,
     transport::{Notify, Reactor},
 };
@@ -82,7 +82,7 @@ impl Drop for Ended {
 /// What a worker can be told.
 enum Order {
     Adopt(Box<Adoption>),
-    Drain,
+    Drain(Drain),
     EndSessions,
     Answer(Question),
     Stop,
@@ -116,9 +116,9 @@ impl Worker {
         self.order(Order::Adopt(Box::new(adoption)));
     }
 
-    /// Stops accepting; the worker ends with its last session.
-    pub fn drain(&self) {
-        self.order(Order::Drain);
+    /// Stops accepting and ends its sessions one after the other; the worker ends with the last.
+    pub fn drain(&self, drain: Drain) {
+        self.order(Order::Drain(drain));
     }
 
     /// Ends the sessions and handshakes that are left.
@@ -174,7 +174,7 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
     let mut doors = Doors::default();
     {
         let _tasks = tasks.enter();
-        doors.adopt(&shard, &snapshot, sockets);
+        doors.adopt(&shard, &snapshot, sockets, &adopting);
     }
     drop((snapshot, adopting));
     let notify = reactor.notify().clone();
@@ -196,12 +196,13 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
                         Order::Adopt(adoption) => {
                             let Adoption { snapshot, sockets, log, adopting } = *adoption;
                             shard.adopt(terms(&snapshot, log));
-                            doors.adopt(&shard, &snapshot, sockets);
+                            doors.adopt(&shard, &snapshot, sockets, &adopting);
                             session::recount(&shard, adopting);
                         }
-                        Order::Drain => {
+                        Order::Drain(drain) => {
                             draining = true;
-                            doors = Doors::default();
+                            doors.close(&shard);
+                            session::drain(&shard, drain);
                         }
                         Order::Answer(question) => session::answer(&shard, question),
                         Order::EndSessions => session::end_all(&shard, EndCause::Drain),
@@ -240,7 +241,7 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
                 until = until.min(next_flush);
             }
         }
-        if draining && shard.unfinished() == 0 {
+        if draining && doors.are_closed() && shard.unfinished() == 0 {
             shard.log.hand_over(EXIT_PATIENCE);
             return Ok(());
         }

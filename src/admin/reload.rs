@@ -32,6 +32,8 @@ pub enum ReloadOutcome {
     Applied { generation: u64, changes: Vec<String> },
     /// Nothing has changed; a line for each fault.
     Refused { faults: Vec<String> },
+    /// Nothing has changed, and nothing will: the proxy is shutting down.
+    Draining,
 }
 
 /// How the last reload went, whoever asked for it.
@@ -57,7 +59,7 @@ pub struct Reloads {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const UNDER_WAY: &str = "a reload is under way; ask again when it is over";
-const DRAINING: &str = "the proxy is shutting down, and reloads nothing any more";
+const DRAINING: &str = "draining: the proxy is shutting down, and reloads nothing any more";
 const NO_ANSWER: &str =
     "the control thread has not answered; see the log for what has become of the reload";
 const NOT_TAKEN: &str = "the configuration was not taken; nothing has changed";
@@ -85,8 +87,9 @@ struct Applied {
 
 pub(super) async fn post(state: &AdminState, query: Option<&str>) -> Result<Answer, Refusal> {
     Query::parse(query, &[])?;
+    let draining = || Refusal::new(StatusCode::CONFLICT, DRAINING);
     if state.draining.load(Ordering::Relaxed) {
-        return Err(Refusal::new(StatusCode::CONFLICT, DRAINING));
+        return Err(draining());
     }
     let Reloads { requests, turn, .. } = &state.reloads;
     let under_way = || Refusal::new(StatusCode::CONFLICT, UNDER_WAY);
@@ -101,6 +104,7 @@ pub(super) async fn post(state: &AdminState, query: Option<&str>) -> Result<Answ
         Ok(Ok(ReloadOutcome::Refused { faults })) => {
             Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, NOT_TAKEN).with_faults(faults))
         }
+        Ok(Ok(ReloadOutcome::Draining)) => Err(draining()),
         Ok(Err(_)) | Err(_) => Err(no_answer()),
     }
 }

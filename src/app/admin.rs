@@ -43,6 +43,7 @@ impl ReloadsAsked {
         let (outcome, faults) = match outcome {
             ReloadOutcome::Applied { .. } => ("applied", Vec::new()),
             ReloadOutcome::Refused { faults } => ("refused", faults.clone()),
+            ReloadOutcome::Draining => return,
         };
         let last = LastReload { at: SystemTime::now(), outcome, faults };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);

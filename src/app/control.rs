@@ -1,6 +1,7 @@
 //! Signals, housekeeping, and the orderly end.
 
 use std::{
+    future::pending,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,16 +12,22 @@ use std::{
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval, interval_at, sleep},
+    time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until},
 };
 
 use super::{
     SetLevel, admin::ReloadsAsked, certificates, proxy::Proxy, service_manager::ServiceManager,
 };
-use crate::{admin::ReloadOutcome, observe::AccessLogs, worker::Worker};
+use crate::{admin::ReloadOutcome, observe::AccessLogs, session::Drain, worker::Worker};
 
 /// How often counters of client addresses are tidied.
 const TIDY: Duration = Duration::from_secs(10);
+
+/// How often a drain says how far it is: as often as somebody who watches it would look.
+const PROGRESS: Duration = Duration::from_secs(2);
+
+/// Why what is left ends, by a second signal.
+const ASKED: &str = "asked again";
 
 /// What the service manager shows as our status.
 const SERVING: &str = "Serving";
@@ -44,51 +51,80 @@ impl Control {
     /// Until a signal, or a worker's failure, ends the proxy. Returns the access logs too, which are
     /// to be written to their end.
     pub(super) async fn run(mut self, mut signals: Signals) -> (AccessLogs, anyhow::Result<()>) {
-        let outcome = self.serve(&mut signals).await;
+        self.serve(&mut signals).await;
         let Proxy { workers, logs, .. } = self.proxy;
-        let stopped = Worker::stop_all(workers).map_err(Into::into);
-        (logs, outcome.and(stopped))
+        (logs, Worker::stop_all(workers).map_err(Into::into))
     }
 
-    async fn serve(&mut self, signals: &mut Signals) -> anyhow::Result<()> {
+    /// Sees to signals and to what is asked for, in every phase of the proxy's life.
+    async fn serve(&mut self, signals: &mut Signals) {
         let Signals { stop, reopen, reload, upgrade } = signals;
         let mut tidy = interval(TIDY);
         tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look = interval_at(Instant::now() + certificates::LOOK, certificates::LOOK);
+        let mut progress = interval(PROGRESS);
+        let mut phase = Phase::Serving;
         self.manager.ready(SERVING);
         loop {
+            let mut over = None;
             tokio::select! {
-                () = stop.asked() => break,
+                () = stop.asked() => over = Some(ASKED),
+                () = phase.over() => over = Some("drain.timeout is over"),
                 _ = reopen.recv() => {
                     tracing::info!("SIGUSR1: opening the access logs anew");
                     self.proxy.logs.reopen();
                 }
-                _ = reload.recv() => {
+                _ = reload.recv() => if phase == Phase::Serving {
                     tokio::select! {
                         _ = self.reload("SIGHUP") => {}
-                        () = stop.asked() => break,
+                        () = stop.asked() => over = Some(ASKED),
                     }
-                }
+                } else {
+                    tracing::warn!("SIGHUP: not reloaded: draining");
+                },
                 Some(request) = self.reloads_asked.requests.recv() => {
-                    tokio::select! {
-                        outcome = self.reload("admin API") => {
-                            // Nobody waits any more if the client has left.
-                            let _ = request.reply.send(outcome);
+                    let outcome = if phase == Phase::Serving {
+                        tokio::select! {
+                            outcome = self.reload("admin API") => Some(outcome),
+                            () = stop.asked() => None,
                         }
-                        () = stop.asked() => break,
+                    } else {
+                        Some(ReloadOutcome::Draining)
+                    };
+                    match outcome {
+                        // Nobody waits any more if the client has left.
+                        Some(outcome) => drop(request.reply.send(outcome)),
+                        None => over = Some(ASKED),
                     }
                 }
                 _ = upgrade.recv() => tracing::warn!("SIGUSR2: upgrade is not available yet"),
                 _ = tidy.tick() => self.proxy.gate.forget_idle_addresses(),
                 _ = look.tick() => certificates::look(&self.proxy.current.load().config),
-                _ = self.workers_ended.recv() => {
-                    tracing::error!("a worker has failed; stopping");
-                    return Ok(());
+                _ = progress.tick(), if phase != Phase::Serving => {
+                    self.manager.draining(self.proxy.gate.open());
                 }
+                ended = self.workers_ended.recv() => match (ended, phase) {
+                    (Some(()), Phase::Serving) => {
+                        tracing::error!("a worker has failed; stopping");
+                        return;
+                    }
+                    (Some(()), _) => {}
+                    (None, _) => {
+                        tracing::info!("all sessions have ended");
+                        return;
+                    }
+                },
             }
+            let Some(why) = over else { continue };
+            phase = match phase {
+                Phase::Serving => {
+                    progress.reset_immediately();
+                    self.drain()
+                }
+                Phase::Draining { .. } => self.end_sessions(why),
+                Phase::Ending { .. } => return,
+            };
         }
-        self.drain(stop).await;
-        Ok(())
     }
 
     /// Goes by the configuration as the file has it now; `by` is who asked.
@@ -121,41 +157,55 @@ impl Control {
         outcome
     }
 
-    async fn drain(&mut self, stop: &mut Stop) {
+    /// Has the workers accept no more, and end their sessions one after the other.
+    fn drain(&self) -> Phase {
         let Proxy { gate, workers, current, .. } = &self.proxy;
         let timeout = current.load().config.drain.timeout;
+        let until = Instant::now() + timeout;
         self.draining.store(true, Ordering::Relaxed);
         self.manager.stopping(timeout);
         tracing::info!(
             connections = gate.open(),
-            "stopped accepting; waiting up to {timeout:?} for sessions to end",
+            "stopped accepting; ending the sessions over {timeout:?}, the oldest first",
         );
-        workers.iter().for_each(Worker::drain);
-        tokio::select! {
-            () = all_ended(&mut self.workers_ended) => {
-                tracing::info!("all sessions have ended");
-                return;
-            }
-            never = self.manager.follow_drain(gate) => match never {},
-            () = stop.asked() => {
-                tracing::warn!(connections = gate.open(), "asked again; ending what is left");
-            }
-            () = sleep(timeout) => {
-                tracing::warn!(connections = gate.open(), "drain.timeout is over; ending what is left");
-            }
+        let others = workers.len().saturating_sub(1).max(1) as f64;
+        for (index, worker) in workers.iter().enumerate() {
+            worker.drain(Drain { until: until.into(), offset: index as f64 / others });
         }
-        // Ended one by one, so that each has its record; that takes milliseconds.
-        workers.iter().for_each(Worker::end_sessions);
-        tokio::select! {
-            () = all_ended(&mut self.workers_ended) => {}
-            () = stop.asked() => {}
-            () = sleep(LAST_CALL) => {}
-        }
+        Phase::Draining { until }
+    }
+
+    /// Ends what is left one by one, so that each has its record; that takes milliseconds.
+    fn end_sessions(&self, why: &str) -> Phase {
+        let connections = self.proxy.gate.open();
+        tracing::warn!(connections, "{why}; ending what is left");
+        self.proxy.workers.iter().for_each(Worker::end_sessions);
+        Phase::Ending { until: Instant::now() + LAST_CALL }
     }
 }
 
-async fn all_ended(workers_ended: &mut mpsc::UnboundedReceiver<()>) {
-    while workers_ended.recv().await.is_some() {}
+/// How far the proxy's life has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// Sessions are being ended one after the other.
+    Draining {
+        until: Instant,
+    },
+    /// What is left has been told to end.
+    Ending {
+        until: Instant,
+    },
+}
+
+impl Phase {
+    /// Waits for its end, if time brings that.
+    async fn over(self) {
+        match self {
+            Self::Serving => pending().await,
+            Self::Draining { until } | Self::Ending { until } => sleep_until(until).await,
+        }
+    }
 }
 
 /// What the process is told. From when they are made, none of them ends it at once.

@@ -2,7 +2,6 @@
 //! wait for it, and `systemctl status` shows it. Without NOTIFY_SOCKET nobody is told anything.
 
 use std::{
-    convert::Infallible,
     env,
     ffi::{OsStr, OsString},
     io,
@@ -19,18 +18,14 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
-use tokio::time::interval;
 
-use crate::{join::join_by, session::Gate};
+use crate::join::join_by;
 
 /// How long a message may wait for a service manager that is busy; it reads them at once otherwise.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Messages that wait for one that is being sent.
 const QUEUE: usize = 16;
-
-/// How often a drain says how far it is: as often as somebody who watches it would look.
-const PROGRESS: Duration = Duration::from_secs(2);
 
 /// What the end takes beyond the drain: the last records, the workers' threads, the access logs'
 /// writers and the last lines of the program's log.
@@ -77,13 +72,9 @@ impl ServiceManager {
         self.tell(format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={micros}\nSTATUS=Draining\n"));
     }
 
-    /// Says how many connections a drain still waits for, for as long as this is polled.
-    pub(super) async fn follow_drain(&self, gate: &Gate) -> Infallible {
-        let mut progress = interval(PROGRESS);
-        loop {
-            progress.tick().await;
-            self.tell(format!("STATUS=Draining, connections left: {}\n", gate.open()));
-        }
+    /// How many connections a drain has left.
+    pub(super) fn draining(&self, connections: u32) {
+        self.tell(format!("STATUS=Draining, connections left: {connections}\n"));
     }
 
     fn tell(&self, message: String) {

@@ -31,7 +31,7 @@ Exit codes: 0 done, 1 failed while running, 2 bad usage or configuration.";
 
 const SIGNALS: &str = "\
 Signals:
-  SIGTERM, SIGINT  accept no more, wait up to drain.timeout for sessions; the second ends at once
+  SIGTERM, SIGINT  accept no more, end the sessions over drain.timeout; the second ends at once
   SIGUSR1          open the access logs anew, after they were renamed
   SIGHUP           reload: go by the configuration as it is now, certificates included; sessions
                    stay. If anything in it is wrong, that is logged and nothing changes

@@ -1,18 +1,25 @@
 //! The accept loop. Nothing makes it stop, and nothing makes it spin.
 
-use std::{cell::RefCell, io, iter, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, io, os::fd::OwnedFd, rc::Rc, sync::Arc, time::Duration};
 
 use rustix::io::Errno;
-use tokio::task::spawn_local;
+use tokio::task::{spawn_local, yield_now};
 
 use crate::{
     observe::AcceptError,
     session::{self, Entry, Shard},
-    transport::{Acceptor, sleep},
+    transport::{Acceptor, Peer, sleep},
 };
 
-/// The most that are taken from a queue at once: more than the kernel holds (`net.core.somaxconn`).
+/// The most that are taken from the queue of a listener that closes: more than the kernel holds
+/// (`net.core.somaxconn`).
 const BACKLOG: usize = 4096;
+
+/// How many of those are taken before the worker turns to others.
+const AT_A_TIME: usize = 32;
+
+/// How often a listener that closes waits for descriptors for those in its queue.
+const SHORTAGE_PAUSES: u32 = 100;
 
 /// How long a shortage is waited out: sessions end all the time, and each frees two descriptors.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
@@ -29,13 +36,42 @@ impl Door {
         self.entry.borrow().origin.name.clone()
     }
 
-    /// Takes those who wait in the kernel's queue, which closing the socket would reset.
-    pub fn empty(&self, shard: &Rc<Shard>) {
-        for (fd, peer) in iter::from_fn(|| self.acceptor.try_accept().ok()).take(BACKLOG) {
-            let entry = self.entry.borrow().clone();
-            spawn_local(session::serve(shard.clone(), entry, fd, peer));
+    fn serve(&self, shard: &Rc<Shard>, (fd, peer): (OwnedFd, Peer)) {
+        let entry = self.entry.borrow().clone();
+        spawn_local(session::serve(shard.clone(), entry, fd, peer));
+    }
+}
+
+/// Takes those who wait in the kernel's queue, which closing the socket would reset; then it is
+/// closed. Once this is over, all of them are under way.
+pub async fn close(shard: Rc<Shard>, door: Rc<Door>) {
+    let mut pauses = 0;
+    for taken in 1..=BACKLOG {
+        match door.acceptor.try_accept() {
+            Ok(accepted) => door.serve(&shard, accepted),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => {
+                let kind = kind(&error);
+                shard.metrics.count_accept_error(kind);
+                if kind != AcceptError::Aborted {
+                    pauses += 1;
+                    if pauses > SHORTAGE_PAUSES {
+                        tracing::error!(
+                            listener = %door.name(), %error,
+                            "cannot accept those who wait at a listener that closes"
+                        );
+                        break;
+                    }
+                    let _paused = Paused::new(&door);
+                    sleep(&shard.reactor, SHORTAGE_PAUSE).await;
+                }
+            }
+        }
+        if taken % AT_A_TIME == 0 {
+            yield_now().await;
         }
     }
+    yield_now().await;
 }
 
 /// Accepts for as long as its task is kept.
@@ -49,10 +85,9 @@ pub async fn accept(shard: Rc<Shard>, door: Rc<Door>) {
             shard.log.room().await;
         }
         let error = match acceptor.accept().await {
-            Ok((fd, peer)) => {
+            Ok(accepted) => {
                 short = false;
-                let entry = door.entry.borrow().clone();
-                spawn_local(session::serve(shard.clone(), entry, fd, peer));
+                door.serve(&shard, accepted);
                 continue;
             }
             Err(error) => error,

@@ -4,6 +4,6 @@ mod accept;
 mod bind;
 mod inherited;
 
-pub use accept::{Door, accept};
+pub use accept::{Door, accept, close};
 pub use bind::{BindError, Listening, bind};
 pub use inherited::Inherited;

@@ -5,20 +5,16 @@ use std::{cell::Cell, rc::Rc};
 use tokio::task::spawn_local;
 
 use super::{
+    evict::LostViews,
     gate::Pass,
-    parting, rebalance,
+    rebalance,
     record::Record,
     scan::walk,
     shard::Shard,
     table::{ACT, LOOK},
     takeover,
 };
-use crate::{
-    config::{Idle, OnDown},
-    observe::EndCause,
-    transport::Stream,
-    upstream::Lease,
-};
+use crate::{config::Idle, observe::EndCause, transport::Stream, upstream::Lease};
 
 /// What is added to 1.5 times the keep alive, so that the broker, whose job it is
 /// (MQTT-3.1.2-24), acts first.
@@ -53,6 +49,8 @@ pub(super) struct Tally {
     pub(super) verdict: Cell<Option<EndCause>>,
     /// Whether TCP has been asked to watch over the broker's side.
     guarded: Cell<bool>,
+    /// Whether it waits to be ended because its broker is down or was removed.
+    pub(super) queued_to_end: Cell<bool>,
 }
 
 /// How long a session may be silent, in seconds; 0: for ever.
@@ -110,10 +108,6 @@ impl Live {
         if self.idle.seconds > 0 && now - self.tally.active.get() > self.idle.seconds {
             return Some(EndCause::Idle);
         }
-        let on_down = || self.record.origin.pool.config().on_down;
-        if self.lease.broker().is_dead() && on_down() == OnDown::Close {
-            return Some(EndCause::Down);
-        }
         let half_closed = self.tally.half_closed.get();
         let limit = shard.timeouts.get().half_close.as_secs_f64().ceil() as u32;
         (half_closed > 0 && now - half_closed > limit).then_some(EndCause::Timeout)
@@ -138,7 +132,7 @@ impl Live {
 }
 
 /// Starts the once-a-second round of all sessions of a worker: byte counts, idle and half-close
-/// limits, and brokers that are down. One that is under way is followed by another.
+/// limits, and brokers that are down or were removed. One that is under way is followed by another.
 pub fn sweep(shard: &Rc<Shard>) {
     for view in shard.views() {
         // So that brokers that are gone are not kept by a worker without connects.
@@ -176,10 +170,10 @@ async fn sweep_all(sweeping: Sweeping) {
     let shard = &sweeping.0;
     loop {
         shard.sweep.set(Sweep::Running);
-        let mut some_part = false;
-        walk(shard, |_, live| {
+        let mut lost = LostViews::default();
+        walk(shard, |slot, live| {
             live.flush_bytes();
-            some_part |= parting::is_to_part(live);
+            lost.look_at(slot, live);
             let mut cost = if live.guard(shard) { ACT } else { LOOK };
             if let Some(cause) = live.overdue(shard, shard.seconds()) {
                 live.end(cause);
@@ -188,9 +182,7 @@ async fn sweep_all(sweeping: Sweeping) {
             cost
         })
         .await;
-        if some_part {
-            parting::start(shard);
-        }
+        lost.end_all(shard);
         if shard.sweep.get() != Sweep::Again {
             return;
         }

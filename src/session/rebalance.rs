@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc, time::Instant};
 
 use tokio::task::spawn_local;
 
-use super::{choose::home, live::Live, scan::scan, shard::Shard, view::PoolView};
+use super::{choose::home, evict::is_lost, live::Live, scan::scan, shard::Shard, view::PoolView};
 use crate::{observe::EndCause, transport::sleep, upstream::Broker};
 
 /// A session that is to go, if it still is when its time has come.
@@ -29,8 +29,9 @@ async fn rebalance(shard: Rc<Shard>, view: Rc<PoolView>) {
         let mut candidates = scan(&shard, |slot, live| {
             let is_candidate = Rc::ptr_eq(&live.record.origin.pool, &view)
                 && live.accepted
-                // Whose broker was removed, on_down decides of.
+                // Whose broker is down or was removed, on_down decides of.
                 && !live.lease.broker().is_removed()
+                && !is_lost(live)
                 && home(&shard, live).is_some();
             let (accepted, session) = (live.record.accepted, live.record.session);
             is_candidate.then_some(Candidate { accepted, slot, session })

@@ -60,8 +60,6 @@ pub struct Shard {
     /// Set once nobody is to be waited for any more: why.
     pub(super) ending: Cell<Option<EndCause>>,
     pub(super) sweep: Cell<Sweep>,
-    /// Whether sessions of removed brokers are being ended.
-    pub(super) parting: Cell<bool>,
     /// Handshakes and sessions that have not been recorded yet.
     unfinished: Cell<usize>,
     /// Room for what one read brings, until it is written or kept.
@@ -96,7 +94,6 @@ impl Shard {
             sessions: Table::default(),
             sweep: Cell::default(),
             ending: Cell::new(None),
-            parting: Cell::new(false),
             unfinished: Cell::new(0),
             scratch: SharedBuffer::default(),
             pipes: Pipes::default(),

@@ -41,6 +41,10 @@ impl Table {
         Rc::into_inner(live)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
     /// Looks at the session of a slot.
     pub(super) fn with<T>(&self, slot: usize, look: impl FnOnce(&Live) -> T) -> Option<T> {
         self.0.borrow().get(slot).map(|live| look(live))

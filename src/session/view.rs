@@ -6,6 +6,7 @@ use std::{
     time::Instant,
 };
 
+use super::evict::Lost;
 use crate::{
     config,
     route::Router,
@@ -22,6 +23,8 @@ pub struct PoolView {
     /// The [`Pool::moves`] that this worker has acted on.
     pub(super) moves: Cell<u64>,
     pub(super) rebalancing: Cell<bool>,
+    /// Sessions whose broker is down or was removed.
+    pub(super) lost: Lost,
 }
 
 impl PoolView {
@@ -34,6 +37,7 @@ impl PoolView {
             deaths: Cell::new(pool.deaths()),
             moves: Cell::new(pool.moves()),
             rebalancing: Cell::new(false),
+            lost: Lost::default(),
         }
     }
 

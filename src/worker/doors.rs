@@ -4,6 +4,7 @@ use std::{cell::RefCell, collections::HashMap, io, os::fd::OwnedFd, rc::Rc};
 
 use tokio::task::{JoinHandle, spawn_local};
 
+use super::Adopting;
 use crate::{
     listener::{self, Door},
     session::{Entry, Origin, Shard},
@@ -11,9 +12,14 @@ use crate::{
     transport::Acceptor,
 };
 
-/// The listeners of a worker that are open, by their [`Entrance::id`].
+/// The listeners of a worker.
 #[derive(Default)]
-pub(super) struct Doors(HashMap<u64, Open>);
+pub(super) struct Doors {
+    /// Those that are open, by their [`Entrance::id`].
+    open: HashMap<u64, Open>,
+    /// Those where the last clients are being accepted.
+    closing: Vec<JoinHandle<()>>,
+}
 
 struct Open {
     door: Rc<Door>,
@@ -28,14 +34,16 @@ impl Drop for Open {
 
 impl Doors {
     /// Opens and closes what has to be, and has all that is open lead where the snapshot says.
+    /// `adopting` is held until what has to be closed is.
     pub(super) fn adopt(
         &mut self,
         shard: &Rc<Shard>,
         snapshot: &Snapshot,
         sockets: Vec<(u64, OwnedFd)>,
+        adopting: &Adopting,
     ) {
         let mut sockets: HashMap<_, _> = sockets.into_iter().collect();
-        let mut before = std::mem::take(&mut self.0);
+        let mut before = std::mem::take(&mut self.open);
         for entrance in &snapshot.entrances {
             let known = before.remove(&entrance.id);
             let origin = known.as_ref().map(|open| open.door.entry.borrow().origin.clone());
@@ -55,11 +63,32 @@ impl Doors {
                 },
                 (None, None) => continue,
             };
-            self.0.insert(entrance.id, open);
+            self.open.insert(entrance.id, open);
         }
+        self.closing.retain(|closing| !closing.is_finished());
         for open in before.into_values() {
-            open.door.empty(shard);
+            self.close_one(shard, &open, Some(adopting.clone()));
         }
+    }
+
+    /// Closes all of them, each when those who wait there have been accepted.
+    pub(super) fn close(&mut self, shard: &Rc<Shard>) {
+        for open in std::mem::take(&mut self.open).into_values() {
+            self.close_one(shard, &open, None);
+        }
+    }
+
+    /// Whether nobody will be accepted any more.
+    pub(super) fn are_closed(&self) -> bool {
+        self.open.is_empty() && self.closing.iter().all(JoinHandle::is_finished)
+    }
+
+    fn close_one(&mut self, shard: &Rc<Shard>, open: &Open, adopting: Option<Adopting>) {
+        let close = listener::close(shard.clone(), open.door.clone());
+        self.closing.push(spawn_local(async move {
+            close.await;
+            drop(adopting);
+        }));
     }
 }
 

@@ -37,7 +37,9 @@ fn sigterm_waits_for_sessions() {
         assert!(proxy.is_running());
         drop(client);
         assert_eq!(proxy.wait_exit().code(), Some(0));
-        let ends: Vec<_> = proxy.log().into_iter().filter(is_end).collect();
+        let mut ends: Vec<_> = proxy.log().into_iter().filter(is_end).collect();
+        // Connections of above that came before the listener was closed have theirs too.
+        ends.retain(|line| line["client_id"] == "stays");
         assert_eq!(ends.len(), 1);
         assert_eq!(end(&ends[0]), "client/relay/closed");
     }

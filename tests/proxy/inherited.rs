@@ -18,6 +18,7 @@ use crate::{
     broker::Broker,
     client::{CONNACK_V3, Client, connect},
     config::Config,
+    draining::those_queued_at,
     harness::{PATIENCE, Proxy, end, wait_for},
     sockets::keep_alive_timers,
 };
@@ -110,6 +111,17 @@ fn by_address() {
     proxy.signal(Signal::TERM);
     assert_eq!(proxy.wait_exit().code(), Some(0));
     assert!(path.exists());
+}
+
+/// One queue for all workers, which is not theirs alone: those in it are served all the same.
+#[test]
+fn those_queued_at_it_are_served_first() {
+    let broker = Broker::echoing();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = Config::of([&broker]).more("drain: { timeout: 60m }").workers(3);
+    let dir = tempfile::tempdir().unwrap();
+    let proxy = start(dir, &config, vec![("mqtt", copy(&socket))]);
+    those_queued_at(socket.local_addr().unwrap(), proxy);
 }
 
 /// systemd's `ListenStream=1883` is a socket of [::] that takes IPv4 as well.

@@ -85,7 +85,7 @@ const stays = (sessions) =>
   `${plural(sessions, "session")} ${sessions === 1 ? "stays until it ends" : "stay until they end"}`;
 
 const closed = (sessions) =>
-  `${plural(sessions, "session")} ${sessions === 1 ? "is" : "are"} closed at once, so that clients`;
+  `${plural(sessions, "session")} ${sessions === 1 ? "is" : "are"} closed, the oldest first, so that clients`;
 
 function remaining(pool, others) {
   const of = `of pool ${printable(pool)}`;

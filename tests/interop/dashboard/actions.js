@@ -36,7 +36,7 @@ test("sets a broker down, and ready again", () =>
   withPage(three, async (page, mock) => {
     await button(page, "Down broker-2").click();
     const down = page.getByRole("dialog", { name: "Set broker-2 down?" });
-    assert.match(await down.innerText(), /Its 1,234 sessions are closed at once/);
+    assert.match(await down.innerText(), /Its 1,234 sessions are closed, the oldest first/);
     await button(down, "Set down").click();
     await hasText(cell(page, "broker-2", "status"), "set down");
     await button(page, "Ready broker-2").click();

@@ -3,6 +3,7 @@
 mod bad_input;
 mod brokers;
 mod ctl;
+mod draining;
 pub(crate) mod http;
 mod security;
 mod sessions;

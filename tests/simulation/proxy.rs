@@ -69,10 +69,11 @@ impl Proxy {
         if let Some(broker) = self.broker(id) {
             let good = alive && self.blind_to != Some(id);
             let config = self.pool.config();
+            let Some(check) = &config.health.active else { return };
             let probed = Probed {
                 broker,
                 endpoint: &broker.endpoint(),
-                check: config.health.active.as_ref().unwrap(),
+                check,
                 began: now,
                 outcome: if good { Ok(()) } else { Err("refused") },
             };

@@ -131,7 +131,7 @@ impl State for StderrBlocked {
     }
 
     fn change_own_key(&mut self, file: &mut File) {
-        file.top.insert("log", "{ level: warn }".to_owned());
+        file.top.insert("log", "{ level: debug }".to_owned());
     }
 
     fn enter(&mut self, fixture: &mut Fixture, _: Operation) -> Outcome {

@@ -99,7 +99,7 @@ fn drained_set_down_and_ready_again() {
         }
     }
     first.expect_end();
-    let said = "set by the operator pool=brokers upstream=\"b1\" state=Down";
+    let said = "set by the operator pool=brokers upstream=b1 state=Down";
     let log = get(&proxy, "/api/v1/log");
     let lines = log["lines"].as_array().unwrap();
     assert!(lines.iter().any(|line| line["message"] == said), "{log}");

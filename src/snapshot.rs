@@ -10,6 +10,7 @@ use crate::{
 };
 
 /// The configuration that is in force, and what was made of it.
+#[derive(Clone)]
 pub struct Snapshot {
     /// 1 from the start on, and one more with each reload.
     pub generation: u64,
@@ -93,6 +94,15 @@ impl Snapshot {
             closed: closed.filter(is_closed).cloned().collect(),
             ..next
         }
+    }
+
+    /// The same without the removed pools and listeners where nobody is any more, if there are such.
+    pub fn without_deserted(&self) -> Option<Self> {
+        let (mut retired, mut closed) = (self.retired.clone(), self.closed.clone());
+        retired.retain(|pool| !pool.is_deserted());
+        closed.retain(|closed| !closed.is_deserted());
+        let is_less = retired.len() < self.retired.len() || closed.len() < self.closed.len();
+        is_less.then(|| Self { retired, closed, ..self.clone() })
     }
 
     /// The pool of that name, be it only that sessions are still there.

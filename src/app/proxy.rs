@@ -113,12 +113,8 @@ impl Proxy {
     /// Forgets what has no sessions left since the configuration had it last.
     pub(super) fn tidy(&self) {
         self.gate.forget_idle_addresses();
-        let snapshot = self.current.load();
-        for pool in snapshot.retired.iter().filter(|pool| pool.is_deserted()) {
-            self.metrics.forget_pool(&pool.name);
-        }
-        for closed in snapshot.closed.iter().filter(|closed| closed.is_deserted()) {
-            self.metrics.forget_listener(&closed.name);
+        if let Some(next) = self.current.load().without_deserted() {
+            self.current.store(Arc::new(next));
         }
     }
 }

@@ -1,10 +1,7 @@
-//! Families of metrics: made, registered, and rid of samples that are of no use any more.
-
-use std::collections::HashMap;
+//! Families of metrics of the proxy as a whole: made and registered.
 
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    core::{Collector, MetricVec, MetricVecBuilder},
+    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
 };
 
 /// Seconds. The handshake and the CONNACK: half a millisecond on a LAN, to the 10 s that the
@@ -35,17 +32,6 @@ impl Families {
         self.add(made(IntGaugeVec::new(opts(name, help), labels)))
     }
 
-    pub(super) fn histograms(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-        buckets: &[f64],
-    ) -> HistogramVec {
-        let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
-        self.add(made(HistogramVec::new(opts, labels)))
-    }
-
     fn add<T: Collector + Clone + 'static>(&self, family: T) -> T {
         made(self.0.register(Box::new(family.clone())));
         family
@@ -53,27 +39,10 @@ impl Families {
 }
 
 /// Every family of ours begins with `mqtt_lb_`.
-fn opts(name: &str, help: &str) -> Opts {
+pub(super) fn opts(name: &str, help: &str) -> Opts {
     Opts::new(name, help).namespace("mqtt_lb")
 }
 
 pub(super) fn made<T>(family: prometheus::Result<T>) -> T {
     family.expect("every metric has a valid name, labels and buckets")
-}
-
-/// Takes the samples out of a family whose labels `is_gone` says so of.
-pub(super) fn forget<T: MetricVecBuilder>(
-    family: &MetricVec<T>,
-    is_gone: &dyn Fn(&HashMap<&str, &str>) -> bool,
-) {
-    for collected in family.collect() {
-        for metric in collected.get_metric() {
-            let labels: HashMap<_, _> =
-                metric.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
-            if is_gone(&labels) {
-                // Only one that is gone already could not be removed.
-                let _ = family.remove(&labels);
-            }
-        }
-    }
 }

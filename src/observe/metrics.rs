@@ -2,17 +2,19 @@
 
 use std::time::SystemTime;
 
-use std::collections::{HashMap, HashSet};
-
 use prometheus::{
-    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
-    TextEncoder, process_collector::ProcessCollector,
+    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+    process_collector::ProcessCollector,
 };
 use time::OffsetDateTime;
 
 use super::{
-    entry::{EndBy, EndCause, EndPhase, RouteKind, named},
-    families::{Families, HANDSHAKE_BUCKETS, forget, made},
+    entry::{EndBy, EndCause, EndPhase, named},
+    families::{Families, made},
+    listener_metrics::{ListenerFamilies, ListenerMetrics},
+    owned::{Declarations, Owned},
+    owners::Owner,
+    pool_metrics::{PoolFamilies, PoolMetrics},
     upstream_metrics::{UpstreamFamilies, UpstreamMetrics},
 };
 use crate::config::CertificateFile;
@@ -36,19 +38,15 @@ named! {
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
-    connections: IntCounterVec,
-    connections_active: IntGaugeVec,
-    sessions: IntCounterVec,
+    /// What listeners, pools and brokers have, for as long as they live.
+    owned: Owned,
+    listeners: ListenerFamilies,
+    pools: PoolFamilies,
+    upstreams: UpstreamFamilies,
     pub(super) session_ends: IntCounterVec,
     /// The client that leaves when it is done: by far the most common end, looked up once.
     left: IntCounter,
     pub(super) rejects: IntCounterVec,
-    handshake: HistogramVec,
-    pub(super) upstreams: UpstreamFamilies,
-    pool_failing_open: IntGaugeVec,
-    discovery_lookups: IntCounterVec,
-    discovery_changes: IntCounterVec,
-    routes: IntCounterVec,
     accept_errors: Box<[IntCounter]>,
     certificate_expiry: IntGaugeVec,
     access_log_dropped: IntCounter,
@@ -85,7 +83,10 @@ impl Metrics {
         let accept_errors =
             family.counters("accept_errors_total", "Failed accepts, by kind.", &["kind"]);
 
-        let listener = &["listener"];
+        let mut owned = Declarations::default();
+        let listeners = ListenerFamilies::new(&mut owned);
+        let pools = PoolFamilies::new(&mut owned);
+        let upstreams = UpstreamFamilies::new(&mut owned);
         let session_ends = family.counters(
             "session_ends_total",
             "Connections ended: who ended them, in which phase and why.",
@@ -97,17 +98,10 @@ impl Metrics {
             EndCause::Closed.as_str(),
         ]);
         Self {
-            connections: family.counters("connections_total", "Connections accepted.", listener),
-            connections_active: family.gauges(
-                "connections_active",
-                "Connections open now.",
-                listener,
-            ),
-            sessions: family.counters(
-                "sessions_total",
-                "Clients connected to a broker, by protocol level.",
-                &["listener", "version"],
-            ),
+            owned: owned.register(&family.0),
+            listeners,
+            pools,
+            upstreams,
             session_ends,
             left,
             rejects: family.counters(
@@ -115,29 +109,6 @@ impl Metrics {
                 "Connections that ended before they became sessions, by cause.",
                 &["reason"],
             ),
-            handshake: family.histograms(
-                "handshake_seconds",
-                "From accept to the whole CONNECT.",
-                listener,
-                HANDSHAKE_BUCKETS,
-            ),
-            upstreams: UpstreamFamilies::new(&family),
-            pool_failing_open: family.gauges(
-                "pool_failing_open",
-                "1 while so many brokers look down that all are tried, else 0.",
-                &["pool"],
-            ),
-            discovery_lookups: family.counters(
-                "discovery_lookups_total",
-                "Look-ups of a pool's brokers in DNS, by outcome.",
-                &["pool", "outcome"],
-            ),
-            discovery_changes: family.counters(
-                "discovery_changes_total",
-                "Brokers that a look-up in DNS added, removed or changed.",
-                &["pool", "change"],
-            ),
-            routes: family.counters("routes_total", "Brokers chosen, by why.", &["pool", "route"]),
             accept_errors: AcceptError::ALL
                 .iter()
                 .map(|kind| accept_errors.with_label_values(&[kind.as_str()]))
@@ -164,63 +135,21 @@ impl Metrics {
         }
     }
 
-    /// The counters of one listener, looked up once.
+    /// The metrics of one listener. Here and below: whoever has been there before under that name
+    /// counts on.
     pub fn listener(&self, listener: &str) -> ListenerMetrics {
-        let of = &[listener];
-        ListenerMetrics {
-            connections_total: self.connections.with_label_values(of),
-            connections_active: self.connections_active.with_label_values(of),
-            sessions_by_version: ["3", "4", "5"]
-                .map(|version| self.sessions.with_label_values(&[listener, version])),
-            handshake_seconds: self.handshake.with_label_values(of),
-        }
+        self.listeners.of(self.owned.registration(Owner::Listener(listener.into())))
     }
 
-    /// The counters of one pool, looked up once.
+    /// The metrics of one pool.
     pub fn pool(&self, pool: &str) -> PoolMetrics {
-        PoolMetrics {
-            routes: RouteKind::ALL
-                .iter()
-                .map(|route| self.routes.with_label_values(&[pool, route.as_str()]))
-                .collect(),
-            failing_open: self.pool_failing_open.with_label_values(&[pool]),
-            discovery_lookups: self.discovery_lookups.clone(),
-            discovery_changes: self.discovery_changes.clone(),
-            pool: pool.into(),
-        }
+        self.pools.of(self.owned.registration(Owner::Pool(pool.into())))
     }
 
-    /// The counters of one broker of a pool, looked up once.
+    /// The metrics of one broker of a pool.
     pub fn upstream(&self, pool: &str, upstream: &str) -> UpstreamMetrics {
-        self.upstreams.of(pool, upstream)
-    }
-
-    /// Takes the counters of brokers that are gone for good out of what is told, so that brokers
-    /// that come and go do not pile up there.
-    pub fn forget_upstreams(&self, pool: &str, upstreams: &HashSet<&str>) {
-        self.upstreams.forget(&|labels| {
-            let upstream = labels.get("upstream");
-            labels.get("pool") == Some(&pool) && upstream.is_some_and(|it| upstreams.contains(it))
-        });
-    }
-
-    /// The same for a whole pool.
-    pub fn forget_pool(&self, pool: &str) {
-        let of_pool = |labels: &HashMap<&str, &str>| labels.get("pool") == Some(&pool);
-        self.upstreams.forget(&of_pool);
-        for family in [&self.routes, &self.discovery_lookups, &self.discovery_changes] {
-            forget(family, &of_pool);
-        }
-        forget(&self.pool_failing_open, &of_pool);
-    }
-
-    /// The same for a listener that has no connection left.
-    pub fn forget_listener(&self, listener: &str) {
-        let of_listener = |labels: &HashMap<&str, &str>| labels.get("listener") == Some(&listener);
-        forget(&self.connections, &of_listener);
-        forget(&self.sessions, &of_listener);
-        forget(&self.connections_active, &of_listener);
-        forget(&self.handshake, &of_listener);
+        let owner = Owner::Upstream { pool: pool.into(), name: upstream.into() };
+        self.upstreams.of(self.owned.registration(owner))
     }
 
     /// Counts the end of a connection.
@@ -295,52 +224,4 @@ impl Default for Metrics {
 /// Unix time, seconds.
 fn now() -> i64 {
     OffsetDateTime::from(SystemTime::now()).unix_timestamp()
-}
-
-/// One listener's metrics.
-#[derive(Clone)]
-pub struct ListenerMetrics {
-    pub connections_total: IntCounter,
-    pub connections_active: IntGauge,
-    pub handshake_seconds: Histogram,
-    pub(super) sessions_by_version: [IntCounter; 3],
-}
-
-impl ListenerMetrics {
-    /// Counts a session of protocol level 3, 4 or 5.
-    pub fn count_session(&self, version: u8) {
-        let at = usize::from(version).checked_sub(3);
-        if let Some(sessions) = at.and_then(|at| self.sessions_by_version.get(at)) {
-            sessions.inc();
-        }
-    }
-}
-
-/// One pool's metrics.
-#[derive(Clone, Debug)]
-pub struct PoolMetrics {
-    routes: Box<[IntCounter]>,
-    /// 1 while the verdicts on the brokers are distrusted.
-    pub failing_open: IntGauge,
-    discovery_lookups: IntCounterVec,
-    discovery_changes: IntCounterVec,
-    pool: Box<str>,
-}
-
-impl PoolMetrics {
-    pub fn count_route(&self, route: RouteKind) {
-        if let Some(routes) = self.routes.get(route as usize) {
-            routes.inc();
-        }
-    }
-
-    /// Counts a look-up in DNS; `outcome` is `ok`, `empty` or `failed`.
-    pub fn count_lookup(&self, outcome: &'static str) {
-        self.discovery_lookups.with_label_values(&[&*self.pool, outcome]).inc();
-    }
-
-    /// Counts brokers that a look-up `added`, `removed`, or whose weight, rank or address it `changed`.
-    pub fn count_discovered(&self, change: &'static str, count: usize) {
-        self.discovery_changes.with_label_values(&[&*self.pool, change]).inc_by(count as u64);
-    }
 }

@@ -15,7 +15,10 @@ use std::{
 use prometheus::{Histogram, IntGauge};
 use tokio::sync::Notify;
 
-use crate::{config, observe::UpstreamMetrics};
+use crate::{
+    config,
+    observe::{Part, UpstreamMetrics},
+};
 
 /// A token bucket (ITU-T I.371 calls it GCRA) with a queue before it.
 #[derive(Debug)]
@@ -25,8 +28,8 @@ pub struct Admission {
     queue: Mutex<Queue>,
     /// Told when the queue is no longer empty.
     queued: Arc<Notify>,
-    waiting: IntGauge,
-    wait_seconds: Histogram,
+    waiting: Part<IntGauge>,
+    wait_seconds: Part<Histogram>,
 }
 
 #[derive(Debug)]

@@ -1,7 +1,6 @@
 //! What is thought of a pool's brokers: from the operator, from checks and from clients to who serves.
 
 use std::{
-    collections::HashSet,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -144,15 +143,7 @@ impl Pool {
             }
         }
         // Gone for good: no session has it, no worker, and no look-up is under way.
-        let gone = judged.retired.extract_if(.., |broker| Arc::strong_count(broker) == 1);
-        let gone: Vec<_> = gone.collect();
-        if !gone.is_empty() {
-            let others = members.list.iter().map(|member| &member.broker).chain(&judged.retired);
-            let others: HashSet<_> = others.map(|broker| &*broker.name).collect();
-            let gone = gone.iter().map(|broker| &*broker.name);
-            let gone = gone.filter(|name| !others.contains(name)).collect();
-            self.all_metrics.forget_upstreams(&self.name, &gone);
-        }
+        judged.retired.retain(|broker| Arc::strong_count(broker) > 1);
     }
 
     /// Has sessions looked at that may belong elsewhere for a reason that nothing else announces:

@@ -14,7 +14,7 @@ use prometheus::IntGauge;
 use super::{Broker, DialError, NoPort};
 use crate::{
     config::{self, Address},
-    observe::UpstreamMetrics,
+    observe::{Part, UpstreamMetrics},
     transport::ConnectError,
 };
 
@@ -47,7 +47,7 @@ pub(super) struct Source {
     pub(super) place: Place,
     /// `None`: as the kernel chooses.
     pub(super) address: Option<IpAddr>,
-    ports: IntGauge,
+    ports: Part<IntGauge>,
     /// Millisecond of the sources' life up to which it is left out; 0: it is not.
     full_until: AtomicU64,
     /// Whether this host did not have it when it was last tried.

@@ -54,14 +54,14 @@ impl Series {
             }
             return value.clone();
         }
-        let made = make();
+        let fresh = make();
         samples.push(Sample {
             family,
             word: word.map(Into::into),
-            value: made.clone().into_value(),
+            value: fresh.clone().into_value(),
             holders: as_part.then_some(1),
         });
-        made
+        fresh
     }
 
     /// One holder less. Without any, a sample is not exposed, and a gauge has nothing to say later.

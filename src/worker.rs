@@ -1,6 +1,7 @@
 //! One thread: its event loop, its listeners, its sessions, its one-second sweep.
 
-mod doors;
+mod accept;
+mod listeners;
 
 use std::{
     io,
@@ -16,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use doors::Doors;
+use listeners::WorkerListeners;
 use tokio::{sync::mpsc::UnboundedSender, task::LocalSet};
 
 use crate::{
@@ -48,7 +49,7 @@ pub struct Setup {
 /// What a worker goes by from now on.
 pub struct Adoption {
     pub snapshot: Arc<Snapshot>,
-    /// Its own sockets of the entrances that are new, by their [`Entrance::id`](crate::snapshot::Entrance::id).
+    /// Its own sockets of the listeners that are new, by their [`Listener::id`](crate::listener::Listener::id).
     pub sockets: Vec<(u64, OwnedFd)>,
     pub log: LogWriter,
     /// Dropped once the worker goes by it.
@@ -156,10 +157,10 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
         Shard::new(index, reactor.clone(), &shared, terms(&snapshot, log), first_session_id);
     let bell = shared.bell;
     let mut tasks = pin!(LocalSet::new());
-    let mut doors = Doors::default();
+    let mut listeners = WorkerListeners::default();
     {
         let _tasks = tasks.enter();
-        doors.adopt(&shard, &snapshot, sockets);
+        listeners.adopt(&shard, &snapshot.listeners, sockets);
     }
     drop((snapshot, adopting));
     let notify = reactor.notify().clone();
@@ -180,12 +181,12 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
                     Order::Adopt(adoption) => {
                         let Adoption { snapshot, sockets, log, adopting } = *adoption;
                         shard.adopt(terms(&snapshot, log));
-                        doors.adopt(&shard, &snapshot, sockets);
+                        listeners.adopt(&shard, &snapshot.listeners, sockets);
                         drop(adopting);
                     }
                     Order::Drain => {
                         draining = true;
-                        doors = Doors::default();
+                        listeners = WorkerListeners::default();
                     }
                     Order::Answer(question) => session::answer(&shard, question),
                     Order::EndSessions => session::end_all(&shard, EndCause::Drain),

@@ -1,6 +1,7 @@
 //! Everything that runs, as the control thread holds it.
 
 use std::{
+    num::NonZeroUsize,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
@@ -49,7 +50,8 @@ impl Proxy {
     pub(super) async fn start(
         config: &Arc<Config>,
         file: &Path,
-        bound: Bound,
+        worker_count: NonZeroUsize,
+        (mut listeners, bound): (Listeners, Bound),
         metrics: &Metrics,
         ended: &mpsc::UnboundedSender<()>,
     ) -> anyhow::Result<Self> {
@@ -58,17 +60,16 @@ impl Proxy {
         let pool = |pool| Arc::new(Pool::new(pool, metrics, bell.clone()));
         let pools: Vec<_> = config.pools.iter().map(pool).collect();
         config.pools.iter().for_each(pools::check_sources);
-        let possible = possible(config, descriptors);
+        let possible = possible(config, worker_count.get(), descriptors);
         descriptors.say(possible, config.limits.max_connections);
         let gate = Arc::new(Gate::new(&config.limits, possible));
-        let mut listeners = Listeners::default();
         let logs = AccessLogs::open(&config.access_log, metrics.access_log_dropped())?;
         let mut care = Care::new(&config.dns);
         care.begin(&pools).await;
 
-        let sockets = listeners.adopt(bound);
-        let snapshot = Arc::new(Snapshot::first(config, pools, listeners.places(), metrics));
-        let owners = Arc::new(Owners::new(config.runtime.workers.get(), bell.clone()));
+        let sockets = listeners.adopt(bound, config, &pools, metrics);
+        let snapshot = Arc::new(Snapshot::first(config, pools, listeners.open().to_vec()));
+        let owners = Arc::new(Owners::new(worker_count.get(), bell.clone()));
         let shared = Shared {
             gate: gate.clone(),
             metrics: metrics.clone(),
@@ -79,7 +80,7 @@ impl Proxy {
         let run = u64::from(fastrand::u16(..)) << 48;
         let mut workers = Vec::new();
         let (adopting, _) = mpsc::channel(1);
-        let adoptions = adoptions(&snapshot, sockets, &logs, &adopting);
+        let adoptions = adoptions(&snapshot, worker_count.get(), sockets, &logs, &adopting);
         for (index, adoption) in adoptions.into_iter().enumerate() {
             let setup = Setup {
                 index: index as u16,
@@ -120,16 +121,17 @@ impl Proxy {
 }
 
 /// The connections that the process' descriptors allow.
-pub(super) fn possible(config: &Config, descriptors: DescriptorLimit) -> u32 {
+pub(super) fn possible(config: &Config, workers: usize, descriptors: DescriptorLimit) -> u32 {
     // Those that are discovered are not known yet; the reserve has room for a few.
     let checked = config.pools.iter().filter(|pool| pool.health.active.is_some());
     let probes = checked.map(|pool| pool.upstreams.len()).sum();
-    descriptors.connections(config.runtime.workers.get(), probes)
+    descriptors.connections(workers, probes)
 }
 
 /// What each worker is to go by.
 pub(super) fn adoptions(
     snapshot: &Arc<Snapshot>,
+    workers: usize,
     mut sockets: Vec<(u64, Vec<OwnedFd>)>,
     logs: &AccessLogs,
     adopting: &Adopting,
@@ -140,5 +142,5 @@ pub(super) fn adoptions(
         log: logs.writer(),
         adopting: adopting.clone(),
     };
-    (0..snapshot.config.runtime.workers.get()).map(adoption).collect()
+    (0..workers).map(adoption).collect()
 }

@@ -26,13 +26,13 @@ mod tests;
 mod upgrade;
 mod view;
 
-pub use arrival::{Arrival, Entry};
+pub use arrival::Accepted;
 pub use gate::{Gate, Pass};
 pub use handshake::serve;
 pub use inspect::{Filter, Question, Seen, answer};
 pub use inspector::{Ask, Cursor, Inspector, Page, SESSION_ID_BITS, Unanswered};
 pub use live::{end_all, look, sweep};
 pub use owners::Owners;
-pub use record::Origin;
+pub use record::ListenerRef;
 pub use shard::{Shard, Shared, Terms};
 pub use view::PoolView;

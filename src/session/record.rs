@@ -16,8 +16,8 @@ use crate::{
     upstream::{Broker, Target},
 };
 
-/// The listener that a connection came through.
-pub struct Origin {
+/// The listener that a connection came through, as it was then. Kept by its sessions, and so small.
+pub struct ListenerRef {
     pub name: Arc<str>,
     pub transport: Transport,
     pub pool: Rc<PoolView>,
@@ -27,7 +27,7 @@ pub struct Origin {
 /// One connection's facts, filled in as they come to light.
 pub(super) struct Record {
     pub(super) session: u64,
-    pub(super) origin: Rc<Origin>,
+    pub(super) origin: Rc<ListenerRef>,
     /// Who the client is: the socket's peer, unless something trusted in front of it named another.
     pub(super) source: Peer,
     /// `None` for a connection without any wrapping.
@@ -168,7 +168,7 @@ impl Answer {
 }
 
 impl Record {
-    pub(super) fn new(shard: &Shard, origin: Rc<Origin>, peer: Peer) -> Self {
+    pub(super) fn new(shard: &Shard, origin: Rc<ListenerRef>, peer: Peer) -> Self {
         origin.metrics.connections_total.inc();
         origin.metrics.connections_active.inc();
         Self {

@@ -1,4 +1,5 @@
-//! What the proxy runs by at one time: swapped whole on reload, and never changed.
+//! What the proxy runs by at one time, swapped whole on reload. Pools and listeners are shared with
+//! the one before, and change in place.
 
 use std::{sync::Arc, time::SystemTime};
 

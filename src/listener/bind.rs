@@ -33,7 +33,7 @@ pub struct Listening {
     pub bind: Bind,
     /// One socket for each worker.
     pub sockets: Vec<OwnedFd>,
-    /// Which of the inherited sockets it is: somebody else bound it, and holds it too.
+    /// The inherited socket that these are copies of: somebody else bound it, and holds it too.
     pub(super) inherited: Option<Arc<Handed>>,
     pub(super) file: Option<SocketFile>,
 }
@@ -169,7 +169,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 }
 
 impl Listening {
-    /// Which of the inherited sockets it is.
+    /// The inherited socket that these are copies of, if they are.
     pub fn inherited(&self) -> Option<&Arc<Handed>> {
         self.inherited.as_ref()
     }

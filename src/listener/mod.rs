@@ -31,7 +31,7 @@ pub struct Listener {
     wanted: Bind,
     /// The address in force: with its port where the configuration says 0.
     pub bind: Bind,
-    /// Which of the inherited sockets it has, if it has one.
+    /// The socket that it was handed over, if it was.
     inherited: Option<Arc<Handed>>,
     settings: ArcSwap<ListenerSettings>,
     file: Mutex<Option<SocketFile>>,
@@ -75,7 +75,7 @@ impl Listener {
         self.wanted == config.bind && (!is_any || self.settings.load().name == config.name)
     }
 
-    /// Which of the inherited sockets it has.
+    /// The inherited socket that it has, if it has one.
     pub fn inherited(&self) -> Option<&Arc<Handed>> {
         self.inherited.as_ref()
     }

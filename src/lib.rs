@@ -7,8 +7,8 @@
 //! - [`admin`]: metrics, health and the API over HTTP, on a thread of its own
 //! - [`worker`]: one thread: its event loop, its listeners, its sessions, its one-second sweep
 //! - [`snapshot`]: what the proxy runs by, swapped whole on reload
-//! - [`listener`]: listening sockets and the accept loop
 //! - [`session`]: one connection's life: handshake, relay, record
+//! - [`listener`]: what a listener is, and its sockets
 //! - [`upstream`]: the brokers and how to reach them
 //! - [`transport`]: sockets, timers and pipes on a worker's epoll
 //! - [`route`]: from a key to a broker, without sockets

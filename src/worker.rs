@@ -1,6 +1,7 @@
 //! One thread: its event loop, its listeners, its sessions, its one-second sweep.
 
-mod doors;
+mod accept;
+mod listeners;
 
 use std::{
     io,
@@ -16,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use doors::Doors;
+use listeners::WorkerListeners;
 use tokio::{sync::mpsc::UnboundedSender, task::LocalSet};
 
 use crate::{
@@ -52,7 +53,7 @@ pub struct Setup {
 /// What a worker goes by from now on.
 pub struct Adoption {
     pub snapshot: Arc<Snapshot>,
-    /// Its own sockets of the entrances that are new, by their [`Entrance::id`](crate::snapshot::Entrance::id).
+    /// Its own sockets of the listeners that are new, by their [`Listener::id`](crate::listener::Listener::id).
     pub sockets: Vec<(u64, OwnedFd)>,
     pub log: LogWriter,
     /// Dropped once the worker goes by it.
@@ -171,10 +172,10 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
         Shard::new(index, reactor.clone(), &shared, terms(&snapshot, log), first_session_id);
     let bell = shared.bell;
     let mut tasks = pin!(LocalSet::new());
-    let mut doors = Doors::default();
+    let mut listeners = WorkerListeners::default();
     {
         let _tasks = tasks.enter();
-        doors.adopt(&shard, &snapshot, sockets, &adopting);
+        listeners.adopt(&shard, &snapshot.listeners, sockets, &adopting);
     }
     drop((snapshot, adopting));
     let notify = reactor.notify().clone();
@@ -196,12 +197,12 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
                         Order::Adopt(adoption) => {
                             let Adoption { snapshot, sockets, log, adopting } = *adoption;
                             shard.adopt(terms(&snapshot, log));
-                            doors.adopt(&shard, &snapshot, sockets, &adopting);
+                            listeners.adopt(&shard, &snapshot.listeners, sockets, &adopting);
                             session::recount(&shard, adopting);
                         }
                         Order::Drain(drain) => {
                             draining = true;
-                            doors.close(&shard);
+                            listeners.close(&shard);
                             session::drain(&shard, drain);
                         }
                         Order::Answer(question) => session::answer(&shard, question),
@@ -241,7 +242,7 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
                 until = until.min(next_flush);
             }
         }
-        if draining && doors.are_closed() && shard.unfinished() == 0 {
+        if draining && listeners.are_closed() && shard.unfinished() == 0 {
             shard.log.hand_over(EXIT_PATIENCE);
             return Ok(());
         }

@@ -11,7 +11,7 @@ use std::{
 
 use mqtt_lb::{
     config::{Bind, Config},
-    listener::{self, Listening},
+    listener::{self, Listener},
     observe::{AccessLogs, Metrics},
     session::{Gate, Owners, SESSION_ID_BITS, Shared},
     snapshot::Snapshot,
@@ -76,13 +76,13 @@ impl Rig {
             keepalive: config.timeouts.tcp_keepalive,
             user_timeout: config.timeouts.tcp_user_timeout,
         };
-        let listening = listener::bind(&config.listeners[0], WORKERS.into(), options).unwrap();
-        let Listening { bind: Bind::Tcp(address), sockets, .. } = listening else {
-            panic!("not TCP")
-        };
+        let mut listening = listener::bind(&config.listeners[0], WORKERS.into(), options).unwrap();
+        let Bind::Tcp(address) = listening.bind else { panic!("not TCP") };
+        let sockets = std::mem::take(&mut listening.sockets);
+        let listener = Listener::new(&config.listeners[0], listening, pool.clone(), &metrics);
+        let (id, listeners) = (listener.id, vec![Arc::new(listener)]);
         let (config, pools) = (Arc::new(config), vec![pool.clone()]);
-        let places = [(7, Bind::Tcp(address))].into_iter();
-        let snapshot = Arc::new(Snapshot::first(&config, pools, places, &metrics));
+        let snapshot = Arc::new(Snapshot::first(&config, pools, listeners));
         let logs = AccessLogs::open(&[], metrics.access_log_dropped()).unwrap();
         let (ended, _) = unbounded_channel();
         let workers = (0_u16..).zip(sockets).map(|(index, socket)| {
@@ -92,7 +92,7 @@ impl Rig {
                 shared: shared.clone(),
                 adoption: Adoption {
                     snapshot,
-                    sockets: vec![(7, socket)],
+                    sockets: vec![(id, socket)],
                     log: logs.writer(),
                     adopting: channel(1).0,
                 },

@@ -39,6 +39,8 @@ use crate::{
 /// What the admin listener tells and does.
 pub struct AdminState {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// How many there are, which no reload changes.
+    pub workers: usize,
     pub metrics: Metrics,
     pub gate: Arc<Gate>,
     /// Set once the proxy takes no new connections.

@@ -12,8 +12,8 @@ use super::{
     request::Query,
 };
 use crate::{
+    listener,
     observe::{Counts, EndCount, rfc3339},
-    snapshot::Entrance,
 };
 
 #[derive(Serialize)]
@@ -74,15 +74,6 @@ pub(super) fn get(state: &AdminState, query: Option<&str>) -> Result<Answer, Ref
     let snapshot = state.snapshot.load();
     let (started_at, since) = state.started;
     let not_ready = not_ready(state);
-    let listener = |entrance: &Entrance| Listener {
-        name: entrance.name.clone(),
-        bind: entrance.bind.to_string(),
-        transport: entrance.transport.as_str(),
-        pool: snapshot.pools[entrance.pool].name.clone(),
-        connections_active: entrance.metrics.connections_active.get().max(0) as u64,
-        connections_total: entrance.metrics.connections_total.get(),
-        sessions_total: entrance.metrics.session_counts().into_iter().collect(),
-    };
     let end = |EndCount { by, phase, cause, count }| End { by, phase, cause, count };
     Ok(json(&Status {
         version: env!("CARGO_PKG_VERSION"),
@@ -90,7 +81,7 @@ pub(super) fn get(state: &AdminState, query: Option<&str>) -> Result<Answer, Ref
         uptime_s: since.elapsed().as_secs_f64(),
         ready: not_ready.is_none(),
         not_ready,
-        workers: snapshot.config.runtime.workers.get(),
+        workers: state.workers,
         config: Config {
             file: state.config_file.display().to_string(),
             generation: snapshot.generation,
@@ -99,11 +90,27 @@ pub(super) fn get(state: &AdminState, query: Option<&str>) -> Result<Answer, Ref
         },
         descriptors: descriptors(state.gate.limit()),
         connections_open: state.gate.open(),
-        listeners: snapshot.entrances.iter().map(listener).collect(),
+        listeners: snapshot.listeners.iter().map(|listener| Listener::of(listener)).collect(),
         ends: state.metrics.ends().into_iter().map(end).collect(),
         rejects: state.metrics.reject_counts(),
         access_log_dropped: state.metrics.access_log_dropped().get(),
     }))
+}
+
+impl Listener {
+    fn of(listener: &listener::Listener) -> Self {
+        let settings = listener.settings();
+        let metrics = &settings.metrics;
+        Self {
+            name: settings.name.clone(),
+            bind: listener.bind.to_string(),
+            transport: settings.transport.as_str(),
+            pool: settings.pool.name.clone(),
+            connections_active: metrics.connections_active.get().max(0) as u64,
+            connections_total: metrics.connections_total.get(),
+            sessions_total: metrics.session_counts().into_iter().collect(),
+        }
+    }
 }
 
 fn descriptors(connections_possible: u32) -> Descriptors {

@@ -18,8 +18,10 @@ use tokio::{
 use super::{server::serve, *};
 use crate::{
     config::{Admin, Bind, Config},
+    listener::{self, Listener},
     observe::AcceptError,
     session::Owners,
+    transport::TcpOptions,
     upstream::Pool,
 };
 
@@ -40,9 +42,13 @@ fn state(token: Option<&str>) -> AdminState {
     let config = Arc::new(config);
     let metrics = Metrics::new();
     let pool = Arc::new(Pool::new(&config.pools[0], &metrics, Arc::default()));
-    let snapshot = Snapshot::first(&config, vec![pool], [(1, LOOPBACK)].into_iter(), &metrics);
+    let options = TcpOptions { keepalive: NEVER, user_timeout: NEVER };
+    let listening = listener::bind(&config.listeners[0], 1, options).unwrap();
+    let listener = Listener::new(&config.listeners[0], listening, pool.clone(), &metrics);
+    let snapshot = Snapshot::first(&config, vec![pool], vec![Arc::new(listener)]);
     AdminState {
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+        workers: 1,
         gate: Arc::new(Gate::new(&config.limits, 10)),
         draining: Arc::default(),
         log: ProgramLog::default(),

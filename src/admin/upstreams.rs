@@ -1,6 +1,6 @@
 //! `/api/v1/upstreams`, and the operator's word on one of them.
 
-use std::{collections::HashMap, num::NonZeroU32, sync::Arc, time::Instant};
+use std::{num::NonZeroU32, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use hyper::{HeaderMap, body::Body};
@@ -53,21 +53,13 @@ struct Upstream {
     bytes_out: u64,
 }
 
-/// CONNACKs by pool, broker and reason.
-type Connacks = HashMap<(String, String), Counts>;
-
 pub(super) fn get(state: &AdminState, query: Option<&str>) -> Result<Answer, Refusal> {
     Query::parse(query, &[])?;
-    let mut connacks = state.metrics.connack_counts();
     let view = |pool: &Arc<Pool>| PoolView {
         name: pool.name.clone(),
         algorithm: pool.config().balance.algorithm.as_str(),
         failing_open: pool.is_failing_open(),
-        upstreams: pool
-            .overviews()
-            .into_iter()
-            .map(|overview| Upstream::new(&pool.name, overview, &mut connacks))
-            .collect(),
+        upstreams: pool.overviews().into_iter().map(Upstream::new).collect(),
     };
     let pools = state.snapshot.load().pools.iter().map(view).collect();
     Ok(json(&Pools { pools }))
@@ -118,8 +110,7 @@ where
         pool.set_state(name, state, Instant::now()).map_err(|_| unknown())?;
     }
     let overview = pool.overview(name).ok_or_else(unknown)?;
-    let mut connacks = state.metrics.connack_counts();
-    Ok(json(&Upstream::new(&pool.name, overview, &mut connacks)))
+    Ok(json(&Upstream::new(overview)))
 }
 
 /// The pool of that name.
@@ -183,7 +174,7 @@ fn weight_of(value: &Value) -> Result<Weight, Refusal> {
 }
 
 impl Upstream {
-    fn new(pool: &str, overview: Overview, connacks: &mut Connacks) -> Self {
+    fn new(overview: Overview) -> Self {
         let Overview { member, state, up, status, discovered } = overview;
         let broker = &member.broker;
         let endpoint = broker.endpoint();
@@ -205,9 +196,7 @@ impl Upstream {
             max_connections: broker.max_connections().map_or(0, NonZeroU32::get),
             discovered,
             sessions: broker.sessions(),
-            connacks: connacks
-                .remove(&(pool.to_owned(), broker.name.to_string()))
-                .unwrap_or_default(),
+            connacks: broker.metrics.connack_counts(),
             tries: broker.metrics.try_counts(),
             bytes_in: broker.metrics.bytes_in.get(),
             bytes_out: broker.metrics.bytes_out.get(),

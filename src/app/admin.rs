@@ -71,6 +71,7 @@ pub(super) fn start(listener: AdminListener, about: About<'_>) -> anyhow::Result
     let address = listener.local_addr();
     let state = AdminState {
         snapshot: proxy.current.clone(),
+        workers: proxy.workers.len(),
         metrics: proxy.metrics.clone(),
         gate: proxy.gate.clone(),
         draining: draining.clone(),

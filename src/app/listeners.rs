@@ -1,164 +1,153 @@
-//! The listening sockets: kept through reloads for as long as something is to listen there.
+//! The listeners: kept through reloads for as long as something is to listen there.
 
-use std::{
-    os::fd::OwnedFd,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{num::NonZeroUsize, os::fd::OwnedFd, sync::Arc};
 
 use anyhow::anyhow;
 
 use crate::{
-    config::{self, Bind, Config},
-    listener::{self, Inherited, Listening},
+    config::{Bind, Config},
+    listener::{self, Handed, Inherited, Listener, Listening},
+    observe::Metrics,
     transport::TcpOptions,
+    upstream::Pool,
 };
 
-/// The listeners that are open, in the order of the configuration.
+/// The listeners that are open.
 #[derive(Default)]
-pub(super) struct Listeners(Vec<Open>);
-
-struct Open {
-    /// The snapshot's [`Entrance::id`](crate::snapshot::Entrance::id).
-    id: u64,
-    name: Arc<str>,
-    /// As the configuration says it.
-    wanted: Bind,
-    /// As it is in force.
-    bind: Bind,
-    _file: Option<SocketFile>,
+pub(super) struct Listeners {
+    /// In the order of the configuration.
+    open: Vec<Arc<Listener>>,
+    inherited: Inherited,
 }
 
-/// The file of a unix socket, which goes with it.
-struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // What cannot be removed now, the next start finds stale and removes.
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// What is to be open next, bound and not in use yet. Dropped, it leaves no trace.
-pub(super) struct Bound {
-    places: Vec<Place>,
-    /// Of those that are new: one socket for each worker.
-    sockets: Vec<(u64, Vec<OwnedFd>)>,
-}
+/// What is to be open next, bound and not in use yet, in the order of the configuration. Dropped, it
+/// leaves no trace.
+pub(super) struct Bound(Vec<Place>);
 
 enum Place {
-    /// Where it stands among those that are open.
-    Kept(usize),
-    New(Open),
+    Kept(Arc<Listener>),
+    New(Listening),
 }
 
-impl Bound {
-    /// What is open from the start. To be called once, before there are threads
-    /// that look at the environment.
-    ///
-    /// # Errors
-    /// What cannot be bound, and why not.
-    pub(super) fn first(config: &Config) -> anyhow::Result<Self> {
-        let mut inherited = Inherited::from_env();
-        let bound = Listeners::default().bind(config, &mut inherited);
-        let bound = bound.map_err(|errors| anyhow!(errors.join("\n")))?;
-        inherited.leave_the_rest();
-        Ok(bound)
+impl Drop for Listeners {
+    fn drop(&mut self) {
+        self.open.iter().for_each(|listener| listener.remove_file());
     }
 }
 
 impl Listeners {
+    /// What is open from the start, with what is bound for it. To be called once, before there are
+    /// threads.
+    ///
+    /// # Errors
+    /// What cannot be bound, and why not.
+    pub(super) fn first(config: &Config, workers: NonZeroUsize) -> anyhow::Result<(Self, Bound)> {
+        let mut listeners = Self { open: Vec::new(), inherited: Inherited::from_env() };
+        let bound = listeners.bind(config, workers.get());
+        let bound = bound.map_err(|errors| anyhow!(errors.join("\n")))?;
+        listeners.inherited.leave_the_rest(&bound.inherited());
+        Ok((listeners, bound))
+    }
+
     /// Binds what is not open yet, or takes it from what the service manager has handed over.
     ///
     /// # Errors
     /// What cannot be bound, and why not.
-    pub(super) fn bind(
-        &self,
-        config: &Config,
-        inherited: &mut Inherited,
-    ) -> Result<Bound, Vec<String>> {
+    pub(super) fn bind(&self, config: &Config, workers: usize) -> Result<Bound, Vec<String>> {
         let options = TcpOptions {
             keepalive: config.timeouts.tcp_keepalive,
             user_timeout: config.timeouts.tcp_user_timeout,
         };
-        let workers = config.runtime.workers.get();
-        let (mut places, mut sockets, mut errors) = (Vec::new(), Vec::new(), Vec::new());
-        for listener in &config.listeners {
-            if let Some(at) = self.0.iter().position(|open| open.is_for(listener)) {
-                places.push(Place::Kept(at));
+        let kept: Vec<_> = config
+            .listeners
+            .iter()
+            .map(|listener| self.open.iter().find(|open| open.is_for(listener)).cloned())
+            .collect();
+        let inherited = kept.iter().flatten().filter_map(|kept| kept.inherited().cloned());
+        let mut taken: Vec<_> = inherited.collect();
+        let (mut places, mut errors) = (Vec::new(), Vec::new());
+        for (listener, kept) in config.listeners.iter().zip(kept) {
+            if let Some(kept) = kept {
+                places.push(Place::Kept(kept));
                 continue;
             }
-            let handed_over = inherited.listening(listener, workers, options);
+            let handed_over = self.inherited.listening(listener, &taken, workers, options);
             let bind = || listener::bind(listener, workers, options);
             match handed_over.and_then(|handed_over| handed_over.map_or_else(bind, Ok)) {
-                Ok(mut listening) => {
-                    let own = std::mem::take(&mut listening.sockets);
-                    let open = Open::new(listener, &listening);
-                    sockets.push((open.id, own));
-                    places.push(Place::New(open));
+                Ok(listening) => {
+                    taken.extend(listening.inherited().cloned());
+                    places.push(Place::New(listening));
                 }
                 Err(error) => errors.push(match self.at_port_of(&listener.bind) {
                     Some(open) => format!(
                         "{error}. Listener {} of this proxy has the port until the reload is over: \
                          make it two reloads, or restart",
-                        open.name
+                        open.settings().name
                     ),
                     None => error.to_string(),
                 }),
             }
         }
-        if errors.is_empty() { Ok(Bound { places, sockets }) } else { Err(errors) }
+        if errors.is_empty() { Ok(Bound(places)) } else { Err(errors) }
     }
 
-    /// Goes by what was bound. Returns the new sockets, of which each worker takes its own.
-    pub(super) fn adopt(&mut self, bound: Bound) -> Vec<(u64, Vec<OwnedFd>)> {
-        let mut before: Vec<_> = std::mem::take(&mut self.0).into_iter().map(Some).collect();
-        let places = bound.places.into_iter();
-        self.0.extend(places.filter_map(|place| match place {
-            Place::Kept(at) => before.get_mut(at).and_then(Option::take),
-            Place::New(open) => {
-                tracing::info!(listener = %open.name, address = %open.bind, "listening");
-                Some(open)
-            }
-        }));
-        for closed in before.into_iter().flatten() {
-            tracing::info!(listener = %closed.name, address = %closed.bind, "no longer listening");
+    /// Goes by what was bound for `config`, whose pools these are. Returns the new sockets, of which
+    /// each worker takes its own.
+    pub(super) fn adopt(
+        &mut self,
+        bound: Bound,
+        config: &Config,
+        pools: &[Arc<Pool>],
+        metrics: &Metrics,
+    ) -> Vec<(u64, Vec<OwnedFd>)> {
+        let before = std::mem::take(&mut self.open);
+        let mut sockets = Vec::new();
+        for (place, config) in bound.0.into_iter().zip(&config.listeners) {
+            let Some(pool) = pools.get(config.pool).cloned() else { continue };
+            self.open.push(match place {
+                Place::Kept(listener) => {
+                    listener.configure(config, pool, metrics);
+                    listener
+                }
+                Place::New(mut listening) => {
+                    let own = std::mem::take(&mut listening.sockets);
+                    let listener = Arc::new(Listener::new(config, listening, pool, metrics));
+                    tracing::info!(listener = %config.name, address = %listener.bind, "listening");
+                    sockets.push((listener.id, own));
+                    listener
+                }
+            });
         }
-        bound.sockets
+        for closed in before {
+            if !self.open.iter().any(|open| open.id == closed.id) {
+                closed.remove_file();
+                let name = &closed.settings().name;
+                tracing::info!(listener = %name, address = %closed.bind, "no longer listening");
+            }
+        }
+        sockets
     }
 
-    fn at_port_of(&self, bind: &Bind) -> Option<&Open> {
+    /// Those that are open, in the order of the configuration.
+    pub(super) fn open(&self) -> &[Arc<Listener>] {
+        &self.open
+    }
+
+    fn at_port_of(&self, bind: &Bind) -> Option<&Arc<Listener>> {
         let Bind::Tcp(wanted) = bind else { return None };
-        self.0.iter().find(|open| match open.bind {
+        self.open.iter().find(|open| match open.bind {
             Bind::Tcp(address) => address.port() == wanted.port(),
             Bind::Unix(_) => false,
         })
     }
-
-    /// The addresses in force, by [`Entrance::id`](crate::snapshot::Entrance::id).
-    pub(super) fn places(&self) -> impl Iterator<Item = (u64, Bind)> {
-        self.0.iter().map(|open| (open.id, open.bind.clone()))
-    }
 }
 
-impl Open {
-    fn new(listener: &config::Listener, listening: &Listening) -> Self {
-        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-        Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            name: listener.name.clone(),
-            wanted: listener.bind.clone(),
-            bind: listening.bind.clone(),
-            _file: listening.socket_file().map(SocketFile),
-        }
-    }
-
-    fn is_for(&self, listener: &config::Listener) -> bool {
-        // Two that leave the port to the kernel are told apart by their names.
-        let is_any = matches!(listener.bind, Bind::Tcp(address) if address.port() == 0);
-        self.wanted == listener.bind && (!is_any || self.name == listener.name)
+impl Bound {
+    fn inherited(&self) -> Vec<Arc<Handed>> {
+        let inherited = self.0.iter().filter_map(|place| match place {
+            Place::Kept(listener) => listener.inherited(),
+            Place::New(listening) => listening.inherited(),
+        });
+        inherited.cloned().collect()
     }
 }

@@ -20,7 +20,7 @@ use std::{
 };
 
 use control::Signals;
-use listeners::Bound;
+use listeners::Listeners;
 use proxy::Proxy;
 use service_manager::ServiceManager;
 use tokio::{runtime, sync::mpsc};
@@ -66,12 +66,14 @@ async fn run_here(
     set_level: SetLevel,
 ) -> anyhow::Result<()> {
     let (ended, workers_ended) = mpsc::unbounded_channel();
-    let bound = Bound::first(config)?;
+    // What `auto` comes to now holds until the end.
+    let workers = config.runtime.workers.count();
+    let listeners = Listeners::first(config, workers)?;
     let admin = config.admin.as_ref().map(|admin| AdminListener::bind(&admin.bind)).transpose()?;
     // Before the first client, so that each has its record whenever a signal comes.
     let mut signals = Signals::new()?;
     let proxy = tokio::select! {
-        proxy = Proxy::start(config, file, bound, metrics, &ended) => proxy?,
+        proxy = Proxy::start(config, file, workers, listeners, metrics, &ended) => proxy?,
         // Names are still looked up; nobody is served yet.
         () = signals.stop.asked() => return Ok(()),
     };

@@ -1,6 +1,7 @@
 //! Everything that runs, as the control thread holds it.
 
 use std::{
+    num::NonZeroUsize,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
@@ -50,16 +51,16 @@ impl Proxy {
     pub(super) async fn start(
         config: &Arc<Config>,
         file: &Path,
-        bound: Bound,
+        worker_count: NonZeroUsize,
+        (mut listeners, bound): (Listeners, Bound),
         metrics: &Metrics,
         ended: &mpsc::UnboundedSender<()>,
     ) -> anyhow::Result<Self> {
         let descriptors = DescriptorLimit::raise();
         let bell = Arc::new(Bell::default());
-        let possible = possible(config, descriptors);
+        let possible = possible(config, worker_count.get(), descriptors);
         descriptors.say(possible, config.limits.max_connections);
         let gate = Arc::new(Gate::new(&config.limits, possible));
-        let mut listeners = Listeners::default();
         let (mut logs, mut apart) =
             (AccessLogs::none(metrics.access_log_dropped()), Apart::default());
         let prepared = apart.open_logs(&logs, &config.access_log).await;
@@ -67,16 +68,16 @@ impl Proxy {
         let starter = Pools::new(&config.dns, metrics, &bell);
         let pools = starter.start(config.pools.iter()).await;
 
-        let sockets = listeners.adopt(bound);
-        let snapshot = Arc::new(Snapshot::first(config, pools, listeners.places(), metrics));
-        let owners = Arc::new(Owners::new(config.runtime.workers.get(), bell.clone()));
+        let sockets = listeners.adopt(bound, config, &pools, metrics);
+        let snapshot = Arc::new(Snapshot::first(config, pools, listeners.open().to_vec()));
+        let owners = Arc::new(Owners::new(worker_count.get(), bell.clone()));
         let shared =
             Shared { gate: gate.clone(), metrics: metrics.clone(), owners: owners.clone(), bell };
         // Apart from those of an earlier run and of other proxies, most likely.
         let run = u64::from(fastrand::u16(..)) << 48;
         let mut workers = Vec::new();
         let (adopting, _) = mpsc::channel(1);
-        let adoptions = adoptions(&snapshot, sockets, &logs, &adopting);
+        let adoptions = adoptions(&snapshot, worker_count.get(), sockets, &logs, &adopting);
         for (index, adoption) in adoptions.into_iter().enumerate() {
             let setup = Setup {
                 index: index as u16,
@@ -108,16 +109,17 @@ impl Proxy {
 }
 
 /// The connections that the process' descriptors allow.
-pub(super) fn possible(config: &Config, descriptors: DescriptorLimit) -> u32 {
+pub(super) fn possible(config: &Config, workers: usize, descriptors: DescriptorLimit) -> u32 {
     // Those that are discovered are not known yet; the reserve has room for a few.
     let checked = config.pools.iter().filter(|pool| pool.health.active.is_some());
     let probes = checked.map(|pool| pool.upstreams.len()).sum();
-    descriptors.connections(config.runtime.workers.get(), probes)
+    descriptors.connections(workers, probes)
 }
 
 /// What each worker is to go by.
 pub(super) fn adoptions(
     snapshot: &Arc<Snapshot>,
+    workers: usize,
     mut sockets: Vec<(u64, Vec<OwnedFd>)>,
     logs: &AccessLogs,
     adopting: &Adopting,
@@ -128,5 +130,5 @@ pub(super) fn adoptions(
         log: logs.writer(),
         adopting: adopting.clone(),
     };
-    (0..snapshot.config.runtime.workers.get()).map(adoption).collect()
+    (0..workers).map(adoption).collect()
 }

@@ -16,7 +16,6 @@ use super::{
 };
 use crate::{
     config::{self, Config},
-    listener::Inherited,
     observe::Prepared,
     snapshot::Snapshot,
     upstream::Pool,
@@ -93,7 +92,7 @@ impl Proxy {
                 faults.push(format!("pool {}: {error}", pool.name));
             }
         }
-        let bound = self.listeners.bind(&config, &mut Inherited::default());
+        let bound = self.listeners.bind(&config, self.workers.len());
         match (logs, bound) {
             (Ok(logs), Ok(bound)) if faults.is_empty() => Ok(Plan { config, logs, bound }),
             (logs, bound) => {
@@ -115,8 +114,8 @@ impl Proxy {
         let Plan { config, logs, bound } = plan;
         let mut changes = of_all_but_pools(&before.config, &config);
         self.logs.commit(logs);
-        let [could, can] =
-            [&before.config, &config].map(|config| possible(config, self.descriptors));
+        let [could, can] = [&before.config, &config]
+            .map(|config| possible(config, self.workers.len(), self.descriptors));
         let most = [&before.config, &config].map(|config| config.limits.max_connections);
         if could != can || most[0] != most[1] {
             self.descriptors.say(can, most[1]);
@@ -134,11 +133,11 @@ impl Proxy {
                 pool.retire(Instant::now());
             }
         }
-        let sockets = self.listeners.adopt(bound);
-        let places = self.listeners.places();
-        let snapshot = Arc::new(before.next(&config, pools, places, &self.metrics));
+        let sockets = self.listeners.adopt(bound, &config, &pools, &self.metrics);
+        let listeners = self.listeners.open().to_vec();
+        let snapshot = Arc::new(before.next(&config, pools, listeners));
         self.current.store(snapshot.clone());
-        let adoptions = adoptions(&snapshot, sockets, &self.logs, adopting);
+        let adoptions = adoptions(&snapshot, self.workers.len(), sockets, &self.logs, adopting);
         self.workers.iter().zip(adoptions).for_each(|(worker, adoption)| worker.adopt(adoption));
         if certificates::publish(&config, &self.metrics) > 0 {
             changes.push("certificates, keys, CAs and CRLs: read anew".to_owned());

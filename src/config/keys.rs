@@ -1,10 +1,10 @@
 //! Every key of the file: what it holds, and the only place that says what its absence means.
 
-use std::{num::NonZeroUsize, ops::RangeInclusive, thread, time::Duration};
+use std::{num::NonZeroUsize, ops::RangeInclusive, time::Duration};
 
 use super::{
     Admin, Bind, Config, Dns, Drain, Idle, Limits, Listener, Log, LogLevel, ProgramLogFormat, Rate,
-    Runtime, Timeouts,
+    Runtime, Timeouts, Workers,
     access_log_keys::{Targets, access_log},
     cross::{Binds, Names},
     pool_keys::pool,
@@ -68,10 +68,10 @@ pub(super) fn config(file: &mut Section<'_>) -> Read<Config> {
 }
 
 fn runtime(section: &mut Section<'_>) -> Read<Runtime> {
-    let auto = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let workers = section.or("workers", "auto", |item| {
-        values::one_of_or(item, &[("auto", auto)], "a whole number from 1 to 1024", |item| {
-            quantities::number(item, &WORKERS)
+        let auto = [("auto", Workers::Auto)];
+        values::one_of_or(item, &auto, "a whole number from 1 to 1024", |item| {
+            quantities::number(item, &WORKERS).map(Workers::Number)
         })
     });
     Ok(Runtime { workers: workers? })

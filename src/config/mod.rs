@@ -25,6 +25,7 @@ use std::{
     num::{NonZeroU32, NonZeroUsize},
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -141,8 +142,34 @@ fn read<T>(
 
 #[derive(Clone, Copy, Debug)]
 pub struct Runtime {
-    /// Threads that carry sessions; `auto` is already resolved to the number of usable cores.
-    pub workers: NonZeroUsize,
+    pub workers: Workers,
+}
+
+/// Threads that carry sessions, as the file says it: what `auto` comes to depends on when it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workers {
+    /// As many as there are usable cores.
+    Auto,
+    Number(NonZeroUsize),
+}
+
+impl Workers {
+    /// How many that are now.
+    pub fn count(self) -> NonZeroUsize {
+        match self {
+            Self::Auto => thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            Self::Number(number) => number,
+        }
+    }
+}
+
+impl fmt::Display for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Number(number) => number.fmt(f),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

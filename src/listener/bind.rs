@@ -10,6 +10,7 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::inherited::Handed;
 use crate::{
     config,
     config::Bind,
@@ -26,8 +27,20 @@ pub struct Listening {
     pub bind: Bind,
     /// One socket for each worker.
     pub sockets: Vec<OwnedFd>,
-    /// Somebody else bound it, and holds it too.
-    pub(super) inherited: bool,
+    /// The inherited socket that these are copies of: somebody else bound it, and holds it too.
+    pub(super) inherited: Option<Arc<Handed>>,
+    pub(super) file: Option<SocketFile>,
+}
+
+/// The file of a unix socket, which goes with it.
+#[derive(Debug)]
+pub(super) struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // What cannot be removed now, the next start finds stale and removes.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// A listener that could not be bound.
@@ -54,7 +67,11 @@ pub fn bind(
         }
     };
     let (bind, sockets) = bound.map_err(|error| BindError::new(listener, &listener.bind, error))?;
-    Ok(Listening { bind, sockets, inherited: false })
+    let file = match &bind {
+        Bind::Unix(path) => Some(SocketFile(path.clone())),
+        Bind::Tcp(_) => None,
+    };
+    Ok(Listening { bind, sockets, inherited: None, file })
 }
 
 impl BindError {
@@ -131,11 +148,8 @@ fn bind_unix(path: &Path, workers: usize) -> io::Result<Vec<OwnedFd>> {
 }
 
 impl Listening {
-    /// The socket file to remove at the end.
-    pub fn socket_file(&self) -> Option<PathBuf> {
-        match &self.bind {
-            Bind::Unix(path) if !self.inherited => Some(path.clone()),
-            Bind::Unix(_) | Bind::Tcp(_) => None,
-        }
+    /// The inherited socket that these are copies of, if they are.
+    pub fn inherited(&self) -> Option<&Arc<Handed>> {
+        self.inherited.as_ref()
     }
 }

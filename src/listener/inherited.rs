@@ -4,6 +4,7 @@ use std::{
     env, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::OwnedFd,
+    sync::Arc,
 };
 
 use listenfd::ListenFd;
@@ -15,14 +16,16 @@ use crate::{
     transport::{TcpOptions, no_delay},
 };
 
-/// The sockets that no listener has taken yet.
+/// The sockets that were handed over. They stay open through reloads, so that a listener that goes
+/// and comes back has its socket again.
 #[derive(Debug, Default)]
 pub struct Inherited {
-    sockets: Vec<Handed>,
+    sockets: Vec<Arc<Handed>>,
 }
 
+/// One of them.
 #[derive(Debug)]
-struct Handed {
+pub struct Handed {
     /// FileDescriptorName= of the socket unit; without it, the unit's name.
     name: String,
     address: Bind,
@@ -40,7 +43,7 @@ impl Inherited {
         for index in 0..handed.len() {
             let name = names.next().unwrap_or_default().to_owned();
             match take(&mut handed, index) {
-                Ok((address, socket)) => sockets.push(Handed { name, address, socket }),
+                Ok((address, socket)) => sockets.push(Arc::new(Handed { name, address, socket })),
                 Err(error) => {
                     tracing::warn!(name, %error, "a socket was handed over that cannot be listened on");
                 }
@@ -49,42 +52,52 @@ impl Inherited {
         Self { sockets }
     }
 
-    /// The socket with the listener's name, else the one with its address, for so many workers.
-    /// `None`: the listener has to bind its own.
+    /// The socket with the listener's name, else the one with its address, for so many workers;
+    /// `taken` are those that other listeners have. `None`: the listener has to bind its own.
     ///
     /// # Errors
     /// What is wrong with that socket.
     pub fn listening(
-        &mut self,
+        &self,
         listener: &config::Listener,
+        taken: &[Arc<Handed>],
         workers: usize,
         options: TcpOptions,
     ) -> Result<Option<Listening>, BindError> {
-        let Some(Handed { address, socket, .. }) = self.find(listener) else { return Ok(None) };
-        let sockets = share(&socket, &address, workers, options)
-            .map_err(|error| BindError::new(listener, &address, error))?;
-        Ok(Some(Listening { bind: address, sockets, inherited: true }))
+        let Some(handed) = self.find(listener, taken) else { return Ok(None) };
+        let Handed { address, socket, .. } = &**handed;
+        let sockets = share(socket, address, workers, options)
+            .map_err(|error| BindError::new(listener, address, error))?;
+        let (bind, inherited) = (address.clone(), Some(handed.clone()));
+        Ok(Some(Listening { bind, sockets, inherited, file: None }))
     }
 
-    fn find(&mut self, listener: &config::Listener) -> Option<Handed> {
+    fn find(&self, listener: &config::Listener, taken: &[Arc<Handed>]) -> Option<&Arc<Handed>> {
         let of_name = |handed: &Handed| *handed.name == *listener.name;
         let of_address = |handed: &Handed| handed.address == listener.bind;
         let covers = |handed: &Handed| handed.covers(&listener.bind);
         let conditions: [&dyn Fn(&Handed) -> bool; 3] = [&of_name, &of_address, &covers];
-        let at = conditions.iter().find_map(|is_it| self.sockets.iter().position(is_it))?;
-        Some(self.sockets.remove(at))
+        let is_free = |handed: &&Arc<Handed>| !taken.iter().any(|it| Arc::ptr_eq(it, handed));
+        let first = |is_it: &&dyn Fn(&Handed) -> bool| {
+            self.sockets.iter().filter(is_free).find(|handed| is_it(handed))
+        };
+        conditions.iter().find_map(first)
     }
 
     /// Closes what no listener has taken, and says so: the service manager still holds these, and
     /// clients would wait there for nobody.
-    pub fn leave_the_rest(&mut self) {
-        for Handed { name, address, .. } in self.sockets.drain(..) {
-            tracing::warn!(
-                name, %address,
-                "a socket was handed over that no listener has the name or the address of; not \
-                 accepting there"
-            );
-        }
+    pub fn leave_the_rest(&mut self, taken: &[Arc<Handed>]) {
+        self.sockets.retain(|handed| {
+            let is_taken = taken.iter().any(|it| Arc::ptr_eq(it, handed));
+            if !is_taken {
+                tracing::warn!(
+                    name = handed.name, address = %handed.address,
+                    "a socket was handed over that no listener has the name or the address of; not \
+                     accepting there"
+                );
+            }
+            is_taken
+        });
     }
 }
 

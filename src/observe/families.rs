@@ -1,13 +1,8 @@
-//! Families of metrics: made, registered, and rid of samples that are of no use any more.
-
-use std::collections::{HashMap, HashSet};
+//! Families of metrics of the proxy as a whole: made and registered.
 
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    core::{Collector, MetricVec, MetricVecBuilder},
+    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
 };
-
-use super::registrations::{Key, key};
 
 /// Seconds. The handshake and the CONNACK: half a millisecond on a LAN, to the 10 s that the
 /// deadlines allow by default.
@@ -37,17 +32,6 @@ impl Families {
         self.add(made(IntGaugeVec::new(opts(name, help), labels)))
     }
 
-    pub(super) fn histograms(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-        buckets: &[f64],
-    ) -> HistogramVec {
-        let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
-        self.add(made(HistogramVec::new(opts, labels)))
-    }
-
     fn add<T: Collector + Clone + 'static>(&self, family: T) -> T {
         made(self.0.register(Box::new(family.clone())));
         family
@@ -55,24 +39,10 @@ impl Families {
 }
 
 /// Every family of ours begins with `mqtt_lb_`.
-fn opts(name: &str, help: &str) -> Opts {
+pub(super) fn opts(name: &str, help: &str) -> Opts {
     Opts::new(name, help).namespace("mqtt_lb")
 }
 
 pub(super) fn made<T>(family: prometheus::Result<T>) -> T {
     family.expect("every metric has a valid name, labels and buckets")
-}
-
-/// Removes the samples of subjects that have gone from a family.
-pub(super) fn forget<T: MetricVecBuilder>(family: &MetricVec<T>, gone: &HashSet<Key<'_>>) {
-    for collected in family.collect() {
-        for metric in collected.get_metric() {
-            if key(metric).is_some_and(|key| gone.contains(&key)) {
-                let labels: HashMap<_, _> =
-                    metric.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
-                // It fails only where the sample has been removed already.
-                let _ = family.remove(&labels);
-            }
-        }
-    }
 }

@@ -1,17 +1,20 @@
 //! The Prometheus metrics, in a registry of their own.
 
-use std::{sync::Arc, time::SystemTime};
+use std::time::SystemTime;
 
 use prometheus::{
-    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
-    TextEncoder, process_collector::ProcessCollector,
+    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+    process_collector::ProcessCollector,
 };
 use time::OffsetDateTime;
 
 use super::{
-    entry::{EndBy, EndCause, EndPhase, RouteKind, named},
-    families::{Families, HANDSHAKE_BUCKETS, forget, made},
-    registrations::{Registration, Registrations, Subject},
+    entry::{EndBy, EndCause, EndPhase, named},
+    families::{Families, made},
+    listener_metrics::{ListenerFamilies, ListenerMetrics},
+    owned::{Declarations, Owned},
+    owners::Owner,
+    pool_metrics::{PoolFamilies, PoolMetrics},
     upstream_metrics::{UpstreamFamilies, UpstreamMetrics},
 };
 use crate::config::CertificateFile;
@@ -35,21 +38,15 @@ named! {
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
-    registrations: Registrations,
-    connections: IntCounterVec,
-    connections_active: IntGaugeVec,
-    sessions: IntCounterVec,
+    /// What listeners, pools and brokers have, for as long as they live.
+    owned: Owned,
+    listeners: ListenerFamilies,
+    pools: PoolFamilies,
+    upstreams: UpstreamFamilies,
     pub(super) session_ends: IntCounterVec,
     /// The client that leaves when it is done: by far the most common end, looked up once.
     left: IntCounter,
     pub(super) rejects: IntCounterVec,
-    handshake: HistogramVec,
-    pub(super) upstreams: UpstreamFamilies,
-    pool_failing_open: IntGaugeVec,
-    pool_down_held: IntGaugeVec,
-    discovery_lookups: IntCounterVec,
-    discovery_changes: IntCounterVec,
-    routes: IntCounterVec,
     accept_errors: Box<[IntCounter]>,
     certificate_expiry: IntGaugeVec,
     access_log_dropped: IntCounter,
@@ -85,7 +82,10 @@ impl Metrics {
         let accept_errors =
             family.counters("accept_errors_total", "Failed accepts, by kind.", &["kind"]);
 
-        let listener = &["listener"];
+        let mut owned = Declarations::default();
+        let listeners = ListenerFamilies::new(&mut owned);
+        let pools = PoolFamilies::new(&mut owned);
+        let upstreams = UpstreamFamilies::new(&mut owned);
         let session_ends = family.counters(
             "session_ends_total",
             "Connections ended: who ended them, in which phase and why.",
@@ -97,17 +97,10 @@ impl Metrics {
             EndCause::Closed.as_str(),
         ]);
         Self {
-            connections: family.counters("connections_total", "Connections accepted.", listener),
-            connections_active: family.gauges(
-                "connections_active",
-                "Connections open now.",
-                listener,
-            ),
-            sessions: family.counters(
-                "sessions_total",
-                "Clients connected to a broker, by protocol level.",
-                &["listener", "version"],
-            ),
+            owned: owned.register(&family.0),
+            listeners,
+            pools,
+            upstreams,
             session_ends,
             left,
             rejects: family.counters(
@@ -115,34 +108,6 @@ impl Metrics {
                 "Connections that ended before they became sessions, by cause.",
                 &["reason"],
             ),
-            handshake: family.histograms(
-                "handshake_seconds",
-                "From accept to the whole CONNECT.",
-                listener,
-                HANDSHAKE_BUCKETS,
-            ),
-            upstreams: UpstreamFamilies::new(&family),
-            pool_failing_open: family.gauges(
-                "pool_failing_open",
-                "1 while so many brokers look down that all are tried, else 0.",
-                &["pool"],
-            ),
-            pool_down_held: family.gauges(
-                "pool_down_held",
-                "Brokers that checks found down and whose sessions stay, as the fault may be a common one.",
-                &["pool"],
-            ),
-            discovery_lookups: family.counters(
-                "discovery_lookups_total",
-                "Look-ups of a pool's brokers in DNS, by outcome.",
-                &["pool", "outcome"],
-            ),
-            discovery_changes: family.counters(
-                "discovery_changes_total",
-                "Brokers that a look-up in DNS added, removed or changed.",
-                &["pool", "change"],
-            ),
-            routes: family.counters("routes_total", "Brokers chosen, by why.", &["pool", "route"]),
             accept_errors: AcceptError::ALL
                 .iter()
                 .map(|kind| accept_errors.with_label_values(&[kind.as_str()]))
@@ -170,69 +135,24 @@ impl Metrics {
             reloaded,
             last_reload,
             registry: family.0,
-            registrations: Registrations::default(),
         }
     }
 
-    /// The metrics of one listener, shown for as long as they, or others of that name, are held.
+    /// The metrics of one listener. Here and below: whoever has been there before under that name
+    /// counts on.
     pub fn listener(&self, listener: &str) -> ListenerMetrics {
-        let of = &[listener];
-        ListenerMetrics {
-            _held: self.hold(Subject::Listener(listener.into())),
-            connections_total: self.connections.with_label_values(of),
-            connections_active: self.connections_active.with_label_values(of),
-            sessions_by_version: ["3", "4", "5"]
-                .map(|version| self.sessions.with_label_values(&[listener, version])),
-            handshake_seconds: self.handshake.with_label_values(of),
-        }
+        self.listeners.of(self.owned.registration(Owner::Listener(listener.into())))
     }
 
-    /// The metrics of one pool, likewise.
+    /// The metrics of one pool.
     pub fn pool(&self, pool: &str) -> PoolMetrics {
-        PoolMetrics {
-            _held: self.hold(Subject::Pool(pool.into())),
-            routes: RouteKind::ALL
-                .iter()
-                .map(|route| self.routes.with_label_values(&[pool, route.as_str()]))
-                .collect(),
-            failing_open: self.pool_failing_open.with_label_values(&[pool]),
-            down_held: self.pool_down_held.with_label_values(&[pool]),
-            discovery_lookups: self.discovery_lookups.clone(),
-            discovery_changes: self.discovery_changes.clone(),
-            pool: pool.into(),
-        }
+        self.pools.of(self.owned.registration(Owner::Pool(pool.into())))
     }
 
-    /// The metrics of one broker of a pool, likewise.
+    /// The metrics of one broker of a pool.
     pub fn upstream(&self, pool: &str, upstream: &str) -> UpstreamMetrics {
-        let held = self.hold(Subject::Upstream(pool.into(), upstream.into()));
-        self.upstreams.of(pool, upstream, held)
-    }
-
-    fn hold(&self, subject: Subject) -> Arc<Registration> {
-        let held = self.registrations.hold(subject);
-        self.forget_the_oldest();
-        held
-    }
-
-    /// Removes the samples of those that have been gone for so long that they are not remembered.
-    fn forget_the_oldest(&self) {
-        let forgotten = self.registrations.take_forgotten();
-        if forgotten.is_empty() {
-            return;
-        }
-        let gone = &forgotten.iter().map(Subject::key).collect();
-        self.upstreams.forget(gone);
-        for family in [&self.routes, &self.discovery_lookups, &self.discovery_changes] {
-            forget(family, gone);
-        }
-        for family in [&self.connections, &self.sessions] {
-            forget(family, gone);
-        }
-        for family in [&self.pool_failing_open, &self.pool_down_held, &self.connections_active] {
-            forget(family, gone);
-        }
-        forget(&self.handshake, gone);
+        let owner = Owner::Upstream { pool: pool.into(), name: upstream.into() };
+        self.upstreams.of(self.owned.registration(owner))
     }
 
     /// Counts the end of a connection.
@@ -294,12 +214,8 @@ impl Metrics {
 
     /// Everything, in Prometheus' text format 0.0.4.
     pub fn render(&self) -> String {
-        self.forget_the_oldest();
-        let mut families = self.registry.gather();
-        self.registrations.keep_held(&mut families);
-        families.retain(|family| !family.get_metric().is_empty());
         let mut text = String::new();
-        if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text) {
+        if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
             // Only a family without a sample can fail here, and the registry leaves those out.
             tracing::error!(%error, "metrics cannot be written");
         }
@@ -323,56 +239,4 @@ fn add_process(family: &Families) {
 /// Unix time, seconds.
 fn now() -> i64 {
     OffsetDateTime::from(SystemTime::now()).unix_timestamp()
-}
-
-/// One listener's metrics.
-#[derive(Clone)]
-pub struct ListenerMetrics {
-    _held: Arc<Registration>,
-    pub connections_total: IntCounter,
-    pub connections_active: IntGauge,
-    pub handshake_seconds: Histogram,
-    pub(super) sessions_by_version: [IntCounter; 3],
-}
-
-impl ListenerMetrics {
-    /// Counts a session of protocol level 3, 4 or 5.
-    pub fn count_session(&self, version: u8) {
-        let at = usize::from(version).checked_sub(3);
-        if let Some(sessions) = at.and_then(|at| self.sessions_by_version.get(at)) {
-            sessions.inc();
-        }
-    }
-}
-
-/// One pool's metrics.
-#[derive(Clone, Debug)]
-pub struct PoolMetrics {
-    _held: Arc<Registration>,
-    routes: Box<[IntCounter]>,
-    /// 1 while the verdicts on the brokers are distrusted.
-    pub failing_open: IntGauge,
-    /// Brokers found down whose sessions stay until the fault is known not to be a common one.
-    pub down_held: IntGauge,
-    discovery_lookups: IntCounterVec,
-    discovery_changes: IntCounterVec,
-    pool: Box<str>,
-}
-
-impl PoolMetrics {
-    pub fn count_route(&self, route: RouteKind) {
-        if let Some(routes) = self.routes.get(route as usize) {
-            routes.inc();
-        }
-    }
-
-    /// Counts a look-up in DNS; `outcome` is `ok`, `empty` or `failed`.
-    pub fn count_lookup(&self, outcome: &'static str) {
-        self.discovery_lookups.with_label_values(&[&*self.pool, outcome]).inc();
-    }
-
-    /// Counts brokers that a look-up `added`, `removed`, or whose weight, rank or address it `changed`.
-    pub fn count_discovered(&self, change: &'static str, count: usize) {
-        self.discovery_changes.with_label_values(&[&*self.pool, change]).inc_by(count as u64);
-    }
 }

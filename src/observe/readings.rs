@@ -1,11 +1,12 @@
 //! What the metrics say, for those who want numbers and not Prometheus' text.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use prometheus::{IntCounterVec, core::Collector};
 
 use super::{
-    metrics::{ListenerMetrics, Metrics},
+    listener_metrics::ListenerMetrics,
+    metrics::Metrics,
     upstream_metrics::{TryOutcome, UpstreamMetrics},
 };
 
@@ -36,17 +37,6 @@ impl Metrics {
     pub fn reject_counts(&self) -> Counts {
         samples(&self.rejects, ["reason"]).map(|([reason], count)| (reason, count)).collect()
     }
-
-    /// CONNACKs by pool, broker and reason.
-    pub fn connack_counts(&self) -> HashMap<(String, String), Counts> {
-        let mut brokers = HashMap::<_, Counts>::new();
-        for ([pool, upstream, reason], count) in
-            samples(&self.upstreams.connacks, ["pool", "upstream", "reason"])
-        {
-            brokers.entry((pool, upstream)).or_default().insert(reason, count);
-        }
-        brokers
-    }
 }
 
 impl ListenerMetrics {
@@ -62,6 +52,13 @@ impl UpstreamMetrics {
     pub fn try_counts(&self) -> Counts {
         let outcomes = TryOutcome::ALL.iter().zip(&self.tries);
         let counts = outcomes.map(|(outcome, tries)| (outcome.as_str().to_owned(), tries.get()));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// CONNACKs by reason.
+    pub fn connack_counts(&self) -> Counts {
+        let connacks = self.registration.by_word(self.families.connacks);
+        let counts = connacks.into_iter().map(|(reason, connacks)| (reason, connacks.get()));
         counts.filter(|(_, count)| *count > 0).collect()
     }
 }

@@ -1,13 +1,13 @@
 //! The metrics of brokers, which come and go.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::time::Duration;
 
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::{
     entry::named,
-    families::{Families, HANDSHAKE_BUCKETS, forget},
-    registrations::{Key, Registration},
+    families::HANDSHAKE_BUCKETS,
+    owned::{Declarations, Family, Part, Registration},
 };
 
 named! {
@@ -27,10 +27,9 @@ named! {
     }
 }
 
-/// One broker's metrics.
+/// One broker's metrics, exposed while a clone of this, or of another of that name, is left.
 #[derive(Clone, Debug)]
 pub struct UpstreamMetrics {
-    _held: Arc<Registration>,
     pub connect_seconds: Histogram,
     pub connack_seconds: Histogram,
     pub sessions_active: IntGauge,
@@ -41,15 +40,10 @@ pub struct UpstreamMetrics {
     pub bytes_out: IntCounter,
     pub(super) tries: Box<[IntCounter]>,
     pub ejections: IntCounter,
-    health_checks: IntCounterVec,
-    ports_active: IntGaugeVec,
-    admission_waiting: IntGaugeVec,
-    admission_wait: HistogramVec,
     /// The names of code 0, in 3.x and in 5.0, looked up once.
     let_in: [(&'static str, IntCounter); 2],
-    connacks: IntCounterVec,
-    pool: Box<str>,
-    upstream: Box<str>,
+    pub(super) families: UpstreamFamilies,
+    pub(super) registration: Registration,
 }
 
 impl UpstreamMetrics {
@@ -61,18 +55,19 @@ impl UpstreamMetrics {
 
     /// Counts a probe; `outcome` is one of a fixed set of words.
     pub fn count_check(&self, outcome: &'static str) {
-        self.health_checks.with_label_values(&[&*self.pool, &*self.upstream, outcome]).inc();
+        self.registration.sample(self.families.health_checks, Some(outcome)).inc();
     }
 
     /// How many sessions have a port of this local address, which the configuration names.
-    pub fn ports_active(&self, source: &str) -> IntGauge {
-        self.ports_active.with_label_values(&[&*self.pool, &*self.upstream, source])
+    pub fn ports_active(&self, source: &str) -> Part<IntGauge> {
+        self.registration.part(self.families.ports_active, Some(source))
     }
 
     /// How many wait for admission, and how long those who were let in have waited.
-    pub fn admission(&self) -> (IntGauge, Histogram) {
-        let of = &[&*self.pool, &*self.upstream];
-        (self.admission_waiting.with_label_values(of), self.admission_wait.with_label_values(of))
+    pub fn admission(&self) -> (Part<IntGauge>, Part<Histogram>) {
+        let UpstreamFamilies { admission_waiting, admission_wait, .. } = self.families;
+        let of = &self.registration;
+        (of.part(admission_waiting, None), of.part(admission_wait, None))
     }
 
     /// Counts a CONNACK and the time it took; `reason` is the name of its code, one of the
@@ -82,7 +77,7 @@ impl UpstreamMetrics {
         if let Some((_, connacks)) = self.let_in.iter().find(|(name, _)| *name == reason) {
             return connacks.inc();
         }
-        self.connacks.with_label_values(&[&*self.pool, &*self.upstream, reason]).inc();
+        self.registration.sample(self.families.connacks, Some(reason)).inc();
     }
 }
 
@@ -96,86 +91,86 @@ const WAIT_BUCKETS: &[f64] =
     &[0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0];
 
 /// The families that have a sample for each broker.
-#[derive(Clone)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct UpstreamFamilies {
-    connect: HistogramVec,
-    connack: HistogramVec,
-    pub(super) connacks: IntCounterVec,
-    sessions_active: IntGaugeVec,
-    up: IntGaugeVec,
-    tries: IntCounterVec,
-    ejections: IntCounterVec,
-    health_checks: IntCounterVec,
-    ports_active: IntGaugeVec,
-    admission_waiting: IntGaugeVec,
-    admission_wait: HistogramVec,
-    bytes: IntCounterVec,
+    connect: Family<Histogram>,
+    connack: Family<Histogram>,
+    pub(super) connacks: Family<IntCounter>,
+    sessions_active: Family<IntGauge>,
+    up: Family<IntGauge>,
+    tries: Family<IntCounter>,
+    ejections: Family<IntCounter>,
+    health_checks: Family<IntCounter>,
+    ports_active: Family<IntGauge>,
+    admission_waiting: Family<IntGauge>,
+    admission_wait: Family<Histogram>,
+    bytes: Family<IntCounter>,
 }
 
 impl UpstreamFamilies {
-    pub(super) fn new(family: &Families) -> Self {
-        let upstream = &["pool", "upstream"];
+    pub(super) fn new(families: &mut Declarations) -> Self {
+        let upstream: &[_] = &["pool", "upstream"];
         Self {
-            connect: family.histograms(
+            connect: families.add_with_buckets(
                 "upstream_connect_seconds",
                 "Dials that succeeded.",
                 upstream,
                 DIAL_BUCKETS,
             ),
-            connack: family.histograms(
+            connack: families.add_with_buckets(
                 "connack_seconds",
                 "From CONNECT sent to CONNACK seen.",
                 upstream,
                 HANDSHAKE_BUCKETS,
             ),
-            connacks: family.counters(
+            connacks: families.add(
                 "connacks_total",
                 "CONNACKs seen, by reason.",
                 &["pool", "upstream", "reason"],
             ),
-            sessions_active: family.gauges(
+            sessions_active: families.add(
                 "upstream_sessions_active",
                 "Sessions on a broker now.",
                 upstream,
             ),
-            up: family.gauges(
+            up: families.add(
                 "upstream_up",
                 "1 while checks, clients and the operator have nothing against a broker, else 0.",
                 upstream,
             ),
-            tries: family.counters(
+            tries: families.add(
                 "upstream_tries_total",
                 "CONNECTs that a broker was chosen for, by what became of them.",
                 &["pool", "upstream", "outcome"],
             ),
-            ejections: family.counters(
+            ejections: families.add(
                 "upstream_ejections_total",
                 "Times a broker was ejected because it failed clients.",
                 upstream,
             ),
-            health_checks: family.counters(
+            health_checks: families.add(
                 "health_checks_total",
                 "Probes of a broker, by outcome.",
                 &["pool", "upstream", "outcome"],
             ),
-            ports_active: family.gauges(
+            ports_active: families.add(
                 "upstream_ports_active",
                 "Local ports in use towards a broker, by local address, each of which has as many as \
                  net.ipv4.ip_local_port_range says (28232 by default).",
                 &["pool", "upstream", "source"],
             ),
-            admission_waiting: family.gauges(
+            admission_waiting: families.add(
                 "admission_waiting",
                 "CONNECTs that wait for their turn at a broker now.",
                 upstream,
             ),
-            admission_wait: family.histograms(
+            admission_wait: families.add_with_buckets(
                 "admission_wait_seconds",
                 "How long CONNECTs waited for their turn at a broker.",
                 upstream,
                 WAIT_BUCKETS,
             ),
-            bytes: family.counters(
+            bytes: families.add(
                 "bytes_total",
                 "Bytes relayed; in is from clients, out is to them.",
                 &["pool", "upstream", "direction"],
@@ -183,53 +178,25 @@ impl UpstreamFamilies {
         }
     }
 
-    /// The counters of one broker, looked up once.
-    pub(super) fn of(
-        &self,
-        pool: &str,
-        upstream: &str,
-        held: Arc<Registration>,
-    ) -> UpstreamMetrics {
-        let of = &[pool, upstream];
+    /// The metrics of one broker.
+    pub(super) fn of(self, registration: Registration) -> UpstreamMetrics {
+        let of = &registration;
         UpstreamMetrics {
-            _held: held,
-            connect_seconds: self.connect.with_label_values(of),
-            connack_seconds: self.connack.with_label_values(of),
-            sessions_active: self.sessions_active.with_label_values(of),
-            up: self.up.with_label_values(of),
-            bytes_in: self.bytes.with_label_values(&[pool, upstream, "in"]),
-            bytes_out: self.bytes.with_label_values(&[pool, upstream, "out"]),
+            connect_seconds: of.sample(self.connect, None),
+            connack_seconds: of.sample(self.connack, None),
+            sessions_active: of.sample(self.sessions_active, None),
+            up: of.sample(self.up, None),
+            bytes_in: of.sample(self.bytes, Some("in")),
+            bytes_out: of.sample(self.bytes, Some("out")),
             tries: TryOutcome::ALL
                 .iter()
-                .map(|outcome| self.tries.with_label_values(&[pool, upstream, outcome.as_str()]))
+                .map(|outcome| of.sample(self.tries, Some(outcome.as_str())))
                 .collect(),
-            ejections: self.ejections.with_label_values(of),
-            health_checks: self.health_checks.clone(),
-            ports_active: self.ports_active.clone(),
-            admission_waiting: self.admission_waiting.clone(),
-            admission_wait: self.admission_wait.clone(),
+            ejections: of.sample(self.ejections, None),
             let_in: ["accepted", "success"]
-                .map(|reason| (reason, self.connacks.with_label_values(&[pool, upstream, reason]))),
-            connacks: self.connacks.clone(),
-            pool: pool.into(),
-            upstream: upstream.into(),
-        }
-    }
-
-    /// Removes the samples of subjects that have gone.
-    pub(super) fn forget(&self, gone: &HashSet<Key<'_>>) {
-        for family in [&self.connacks, &self.tries, &self.ejections] {
-            forget(family, gone);
-        }
-        for family in [&self.health_checks, &self.bytes] {
-            forget(family, gone);
-        }
-        for family in [&self.sessions_active, &self.up, &self.ports_active, &self.admission_waiting]
-        {
-            forget(family, gone);
-        }
-        for family in [&self.connect, &self.connack, &self.admission_wait] {
-            forget(family, gone);
+                .map(|reason| (reason, of.sample(self.connacks, Some(reason)))),
+            families: self,
+            registration,
         }
     }
 }

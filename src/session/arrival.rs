@@ -14,52 +14,19 @@ use rustls::ServerConfig;
 use super::{
     end::End,
     handshake::Opening,
-    record::Origin,
+    record::ListenerRef,
     reject::{Rejected, Reply},
 };
 use crate::{
-    config::{self, ProxyProtocolIn, WebSocket},
+    listener::ListenerSettings,
     observe::{EndBy, EndCause, EndPhase},
     transport::{Elapsed, TlsError, deadline},
 };
 
-/// What those who come in at a listener go by. Sessions keep its origin and no more, as each reload
-/// brings other certificates, and a session may outlive many.
-pub struct Entry {
-    pub origin: Rc<Origin>,
-    pub arrival: Arrival,
-}
-
-/// How clients of a listener arrive.
-#[derive(Clone, Default)]
-pub struct Arrival {
-    pub proxy_protocol: Option<ProxyProtocolIn>,
-    pub tls: Option<Arc<ServerConfig>>,
-    pub websocket: Option<WebSocket>,
-}
-
-impl Arrival {
-    pub fn new(listener: &config::Listener) -> Self {
-        Self {
-            proxy_protocol: listener.proxy_protocol.clone(),
-            tls: listener.tls.as_ref().map(|tls| tls.server.clone()),
-            websocket: listener.websocket.clone(),
-        }
-    }
-
-    /// Whether MQTT begins with the first byte.
-    pub(super) fn is_plain(&self) -> bool {
-        self.proxy_protocol.is_none() && self.first_layer().is_none()
-    }
-
-    /// What the bytes of a client begin with, unless that is MQTT.
-    fn first_layer(&self) -> Option<Stage> {
-        match (&self.tls, &self.websocket) {
-            (Some(_), _) => Some(Stage::Tls),
-            (None, Some(_)) => Some(Stage::WebSocket),
-            (None, None) => None,
-        }
-    }
+/// What a connection takes from its listener when it is accepted. Its session keeps the first.
+pub struct Accepted {
+    pub listener: Rc<ListenerRef>,
+    pub settings: Arc<ListenerSettings>,
 }
 
 impl Opening<'_> {
@@ -84,21 +51,21 @@ impl Opening<'_> {
     }
 
     async fn unwrap(&mut self, stage: &Cell<Stage>) -> Result<(), Rejected> {
-        let arrival = self.arrival;
-        if let Some(rules) = &arrival.proxy_protocol {
+        let settings = self.settings;
+        if let Some(rules) = &settings.proxy_protocol {
             if rules.is_from(self.record.client_ip()) {
                 stage.set(Stage::ProxyHeader);
                 self.take_proxy_header().await?;
-            } else if let Some(next) = arrival.first_layer() {
+            } else if let Some(next) = first_layer(settings) {
                 stage.set(next);
                 self.refuse_proxy_header().await?;
             }
         }
-        if let Some(config) = &arrival.tls {
+        if let Some(config) = &settings.tls {
             stage.set(Stage::Tls);
             self.accept_tls(config).await?;
         }
-        if let Some(rules) = &arrival.websocket {
+        if let Some(rules) = &settings.websocket {
             stage.set(Stage::WebSocket);
             self.upgrade(rules).await?;
         }
@@ -116,6 +83,15 @@ impl Opening<'_> {
             }
             Err(error) => Err(refused(&error)),
         }
+    }
+}
+
+/// What the bytes of a client begin with, unless that is MQTT.
+fn first_layer(settings: &ListenerSettings) -> Option<Stage> {
+    match (&settings.tls, &settings.websocket) {
+        (Some(_), _) => Some(Stage::Tls),
+        (None, Some(_)) => Some(Stage::WebSocket),
+        (None, None) => None,
     }
 }
 

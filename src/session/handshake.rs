@@ -5,7 +5,7 @@ use std::{borrow::Cow, future::poll_fn, os::fd::OwnedFd, pin::pin, rc::Rc, task:
 use tokio::task::spawn_local;
 
 use super::{
-    arrival::{Arrival, Entry},
+    arrival::Accepted,
     ask::Answered,
     client::Client,
     end::End,
@@ -18,6 +18,7 @@ use super::{
     shard::{READ_BYTES, Shard},
 };
 use crate::{
+    listener::ListenerSettings,
     mqtt::{Boundary, Connect, Progress, connect},
     observe::{EndBy, EndCause, EndPhase},
     transport::{Peer, Socket, Stream, deadline},
@@ -25,8 +26,8 @@ use crate::{
 };
 
 /// Takes a connection from accept to its end or its relay.
-pub async fn serve(shard: Rc<Shard>, entry: Rc<Entry>, fd: OwnedFd, peer: Peer) {
-    let record = Record::new(&shard, entry.origin.clone(), peer);
+pub async fn serve(shard: Rc<Shard>, accepted: Rc<Accepted>, fd: OwnedFd, peer: Peer) {
+    let record = Record::new(&shard, accepted.listener.clone(), peer);
     let client = match Socket::accepted(&shard.reactor, fd) {
         Ok(client) => client,
         Err(error) => {
@@ -41,9 +42,10 @@ pub async fn serve(shard: Rc<Shard>, entry: Rc<Entry>, fd: OwnedFd, peer: Peer) 
         return Box::pin(reject(&shard, Some(client), record, end.into())).await;
     };
     let buffer = shard.take_buffer();
-    let mut opening = Opening { shard: &shard, arrival: &entry.arrival, client, record, buffer };
+    let mut opening =
+        Opening { shard: &shard, settings: &accepted.settings, client, record, buffer };
     // Boxed, as plain handshakes have no use for the room.
-    let is_plain = opening.arrival.is_plain();
+    let is_plain = opening.settings.is_plain();
     let arrived = if is_plain { Ok(()) } else { Box::pin(opening.arrive()).await };
     let opened = match arrived {
         Ok(()) => {
@@ -65,7 +67,7 @@ pub async fn serve(shard: Rc<Shard>, entry: Rc<Entry>, fd: OwnedFd, peer: Peer) 
 /// A handshake under way.
 pub(super) struct Opening<'a> {
     pub(super) shard: &'a Rc<Shard>,
-    pub(super) arrival: &'a Arrival,
+    pub(super) settings: &'a ListenerSettings,
     pub(super) client: Stream,
     pub(super) record: Record,
     /// The CONNECT, and what came in the same reads behind it.

@@ -33,7 +33,7 @@ mod tests;
 mod upgrade;
 mod view;
 
-pub use arrival::{Arrival, Entry};
+pub use arrival::Accepted;
 pub use evict::{Drain, drain};
 pub use gate::{Gate, Pass};
 pub use handshake::serve;
@@ -41,7 +41,7 @@ pub use inspect::{Filter, Question, Seen, answer};
 pub use inspector::{Ask, Cursor, Inspector, Page, Unanswered};
 pub use live::{end_all, look, recount, sweep};
 pub use owners::Owners;
-pub use record::Origin;
+pub use record::ListenerRef;
 pub use session_id::SESSION_ID_BITS;
 pub use shard::{Shard, Shared, Terms};
 pub use view::PoolView;

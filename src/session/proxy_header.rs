@@ -56,7 +56,7 @@ impl Opening<'_> {
     pub(super) fn stray_proxy_header(&self) -> Option<Cow<'static, str>> {
         let announced = proxy_protocol::announced(&self.buffer);
         let is_one = matches!(announced, Announced::V1 | Announced::V2);
-        let rules = &self.arrival.proxy_protocol;
+        let rules = &self.settings.proxy_protocol;
         is_one.then_some(match (rules, &self.record.wrapping) {
             (None, _) => NOT_ACCEPTED.into(),
             (Some(_), None) => UNTRUSTED.into(),

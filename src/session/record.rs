@@ -23,8 +23,8 @@ use crate::{
 /// What the record says of a connection whose task panicked.
 const PANICKED: &str = "a fault in the proxy: the task of this connection panicked";
 
-/// The listener that a connection came through.
-pub struct Origin {
+/// The listener that a connection came through, as it was then. Kept by its sessions, and so small.
+pub struct ListenerRef {
     pub name: Arc<str>,
     pub transport: Transport,
     pub pool: Rc<PoolView>,
@@ -37,7 +37,7 @@ pub(super) struct Record {
     pub(super) shard: Rc<Shard>,
     ended: bool,
     pub(super) session: u64,
-    pub(super) origin: Rc<Origin>,
+    pub(super) origin: Rc<ListenerRef>,
     /// Who the client is: the socket's peer, unless something trusted in front of it named another.
     pub(super) source: Peer,
     /// `None` for a connection without any wrapping.
@@ -133,7 +133,7 @@ impl Answer {
 }
 
 impl Record {
-    pub(super) fn new(shard: &Rc<Shard>, origin: Rc<Origin>, peer: Peer) -> Self {
+    pub(super) fn new(shard: &Rc<Shard>, origin: Rc<ListenerRef>, peer: Peer) -> Self {
         shard.begin();
         origin.metrics.connections_total.inc();
         origin.metrics.connections_active.inc();

@@ -135,8 +135,8 @@ impl Shard {
     }
 
     /// This worker's view of a pool, which is one of the configuration's.
-    pub fn pool(&self, index: usize) -> Option<Rc<PoolView>> {
-        self.pools.borrow().get(index).cloned()
+    pub fn view_of(&self, pool: &Arc<Pool>) -> Option<Rc<PoolView>> {
+        self.pools.borrow().iter().find(|view| Arc::ptr_eq(&view.pool, pool)).cloned()
     }
 
     /// Connections not yet recorded, from accept on.

@@ -14,6 +14,6 @@ fn a_handshake_is_not_large() {
     fn size<A, F>(_: impl Fn(A) -> F) -> usize {
         size_of::<F>()
     }
-    let handshake = size(|(shard, origin, fd, peer)| super::serve(shard, origin, fd, peer));
+    let handshake = size(|(shard, accepted, fd, peer)| super::serve(shard, accepted, fd, peer));
     assert!(handshake <= 1592, "{handshake} bytes");
 }

@@ -70,7 +70,8 @@ impl Acceptor {
 
 impl Drop for Acceptor {
     fn drop(&mut self) {
-        self.reactor.forget(self.token);
+        // A service manager, or another worker, may have the same socket.
+        self.reactor.remove(&self.fd, self.token);
     }
 }
 

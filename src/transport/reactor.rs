@@ -186,6 +186,14 @@ impl Reactor {
         self.slots.borrow_mut().remove(token.index as usize);
     }
 
+    /// Forgets a socket that others may hold too: for them, closing it here takes nothing out, and the
+    /// epoll would go on to wake this thread.
+    pub(super) fn remove(&self, source: impl AsFd, token: Token) {
+        // It is there: nothing else takes it out.
+        let _ = epoll::delete(&self.epoll, source);
+        self.forget(token);
+    }
+
     pub(super) fn ready(&self, token: Token) -> Ready {
         self.slots.borrow()[token.index as usize].ready
     }

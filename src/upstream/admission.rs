@@ -19,7 +19,10 @@ use std::{
 use prometheus::{Histogram, IntGauge};
 use tokio::sync::Notify;
 
-use crate::{config, observe::UpstreamMetrics};
+use crate::{
+    config,
+    observe::{Part, UpstreamMetrics},
+};
 
 /// A token bucket (ITU-T I.371 calls it GCRA) with a queue before it. It stays with its broker
 /// through reloads, and those who wait stay in it.
@@ -43,7 +46,7 @@ pub enum Admission {
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// `None` until the configuration has asked for a limit.
+    /// `None` while the configuration asks for no limit.
     bucket: Option<Bucket>,
     /// By arrival.
     waiting: BTreeMap<u64, Waiting>,
@@ -57,8 +60,8 @@ struct Bucket {
     config: config::Admission,
     tokens: f64,
     refilled: Instant,
-    waiting: IntGauge,
-    wait_seconds: Histogram,
+    waiting: Part<IntGauge>,
+    wait_seconds: Part<Histogram>,
 }
 
 #[derive(Debug)]
@@ -79,24 +82,25 @@ impl AdmissionQueue {
         Self { limits: AtomicBool::new(false), queue: Mutex::default(), queued }
     }
 
-    /// Limits CONNECTs so from now on, also those that wait; `None` lets all of them in.
+    /// Limits CONNECTs so from now on, also those that wait. All are let in where there is no limit,
+    /// or where the broker does not serve and there is nothing to wait for.
     pub(super) fn configure(
         &self,
         limit: Option<config::Admission>,
+        serves: bool,
         metrics: &UpstreamMetrics,
         now: Instant,
     ) {
         let mut queue = self.queue();
-        self.limits.store(limit.is_some(), Ordering::Relaxed);
-        let Some(config) = limit else {
-            let released = queue.admit_all();
-            drop(queue);
-            return wake(released);
-        };
-        match &mut queue.bucket {
-            Some(bucket) => bucket.configure(config, now),
-            bucket => *bucket = Some(Bucket::new(config, metrics, now)),
+        self.limits.store(limit.is_some() && serves, Ordering::Relaxed);
+        let released = if limit.is_none() || !serves { queue.admit_all() } else { Vec::new() };
+        match (&mut queue.bucket, limit) {
+            (bucket, None) => *bucket = None,
+            (Some(bucket), Some(limit)) => bucket.configure(limit, now),
+            (bucket @ None, Some(limit)) => *bucket = Some(Bucket::new(limit, metrics, now)),
         }
+        drop(queue);
+        wake(released);
     }
 
     /// Takes a token if there is one and nobody waits for it.
@@ -293,7 +297,7 @@ mod tests {
         let (queue, metrics) =
             (AdmissionQueue::new(Arc::default()), Metrics::new().upstream("p", "b"));
         let start = Instant::now();
-        queue.configure(limit(rate, burst), &metrics, start);
+        queue.configure(limit(rate, burst), true, &metrics, start);
         Tested { queue, metrics, start }
     }
 
@@ -303,7 +307,7 @@ mod tests {
         }
 
         fn configure(&self, limit: Option<config::Admission>, after: u64) {
-            self.queue.configure(limit, &self.metrics, self.after(after));
+            self.queue.configure(limit, true, &self.metrics, self.after(after));
         }
 
         fn release(&self, after: u64) -> bool {

@@ -14,7 +14,7 @@ use prometheus::IntGauge;
 use super::{DialError, Endpoint, NoPort};
 use crate::{
     config::{self, Address},
-    observe::UpstreamMetrics,
+    observe::{Part, UpstreamMetrics},
     transport::ConnectError,
 };
 
@@ -46,7 +46,7 @@ pub(super) struct Sources {
 pub(super) struct Source {
     /// `None`: as the kernel chooses.
     pub(super) address: Option<IpAddr>,
-    ports: IntGauge,
+    ports: Part<IntGauge>,
     /// Millisecond of the sources' life up to which it is left out; 0: it is not.
     full_until: AtomicU64,
     /// Whether this host did not have it when it was last tried.

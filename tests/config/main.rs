@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use mqtt_lb::config::{Address, Bind, Config, Faults, Idle, OnDown};
+use mqtt_lb::config::{Address, Bind, Config, Faults, Idle, OnDown, Workers};
 
 const SMALLEST: &str = "\
 listeners:
@@ -74,7 +74,8 @@ fn in_pool(entry: &str) -> Result<Config, Vec<String>> {
 fn the_smallest_config_has_the_designs_defaults() {
     let config = good(SMALLEST);
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    assert_eq!(config.runtime.workers, cores);
+    assert_eq!(config.runtime.workers, Workers::Auto);
+    assert_eq!(config.runtime.workers.count(), cores);
     assert_eq!(config.listeners.len(), 1);
     assert_eq!(&*config.listeners[0].name, "mqtt");
     assert_eq!(config.listeners[0].bind, Bind::Tcp("0.0.0.0:1883".parse().unwrap()));

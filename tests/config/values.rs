@@ -112,7 +112,7 @@ fn sizes_and_numbers_have_ranges() {
         "{SMALLEST}limits: {{ max_connections: 7, connects_per_ip: {{ rate: 5 }} }}\nruntime: {{ workers: 1024 }}\n"
     ));
     assert_eq!(config.limits.max_connections, NonZeroU32::new(7));
-    assert_eq!(config.runtime.workers.get(), 1024);
+    assert_eq!(config.runtime.workers.count().get(), 1024);
     let rate = config.limits.connects_per_ip.unwrap();
     assert_eq!((rate.rate.get(), rate.burst.get()), (5, 5));
     let config =

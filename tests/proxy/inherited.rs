@@ -20,6 +20,7 @@ use crate::{
     config::Config,
     draining::those_queued_at,
     harness::{PATIENCE, Proxy, end, wait_for},
+    reload::take,
     sockets::keep_alive_timers,
 };
 
@@ -122,6 +123,44 @@ fn those_queued_at_it_are_served_first() {
     let dir = tempfile::tempdir().unwrap();
     let proxy = start(dir, &config, vec![("mqtt", copy(&socket))]);
     those_queued_at(socket.local_addr().unwrap(), proxy);
+}
+
+/// One reload removes the listener, another adds it: systemd's socket is its own again, and the
+/// clients who came in between are served.
+#[test]
+fn a_listener_that_comes_back_has_its_socket_again() {
+    let broker = Broker::echoing();
+    let without = Config::of([&broker]).workers(2);
+    let mut with = without.clone().another_listener("name: given");
+    let (socket, unix) = (TcpListener::bind("127.0.0.1:0").unwrap(), tempfile::tempdir().unwrap());
+    let address = socket.local_addr().unwrap();
+    let path = unix.path().join("given.sock");
+    let local = UnixListener::bind(&path).unwrap();
+    with = with.another_listener("name: local");
+    let sockets = vec![("given", copy(&socket)), ("local", local.try_clone().unwrap().into())];
+    let proxy = start(tempfile::tempdir().unwrap(), &with, sockets);
+    Client::session(address, "first").echo(b"\xC0\x00");
+    let before = proxy.descriptors();
+    for round in 0..3 {
+        take(&proxy, &without);
+        let mut between = Client::open(address);
+        let id = format!("between-{round}");
+        between.send(&connect(4, &id));
+        take(&proxy, &with);
+        between.expect(CONNACK_V3);
+        between.echo(b"\xC0\x00");
+        drop(between);
+        assert_eq!(proxy.wait_end(&id)["listener"], "given");
+        let mut client = UnixStream::connect(&path).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.write_all(&connect(4, "by-unix")).unwrap();
+        let mut connack = [0; 4];
+        client.read_exact(&mut connack).unwrap();
+        assert_eq!(connack, CONNACK_V3);
+    }
+    wait_for("descriptors to be back", || (proxy.descriptors() <= before).then_some(()));
+    let total = proxy.metric("mqtt_lb_connections_total", &["listener=\"given\""]);
+    assert_eq!(total as u64, 4);
 }
 
 /// systemd's `ListenStream=1883` is a socket of [::] that takes IPv4 as well.

@@ -6,18 +6,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use prometheus::core::Collector;
-
 use crate::{
     config::CertificateFile,
     observe::{
-        AcceptError, EndBy, EndCause, EndPhase, ListenerMetrics, Metrics, PoolMetrics, RouteKind,
-        TryOutcome, UpstreamMetrics,
+        AcceptError, EndBy, EndCause, EndPhase, Metrics, RouteKind, TryOutcome, UpstreamMetrics,
     },
 };
 
-/// One or more of everything that is counted of a broker.
-fn touch(upstream: &UpstreamMetrics) {
+/// One or more of everything that is counted of a broker. What is returned has its admission.
+pub(super) fn touch(upstream: &UpstreamMetrics) -> impl Sized + use<> {
     upstream.up.set(1);
     upstream.sessions_active.set(2);
     upstream.bytes_in.inc_by(11);
@@ -36,20 +33,15 @@ fn touch(upstream: &UpstreamMetrics) {
     waiting.set(4);
     waited.observe(0.0);
     waited.observe(7.5);
+    (waiting, waited)
 }
 
 fn certificate(path: &str) -> CertificateFile {
     CertificateFile { path: path.into(), not_before: 1, not_after: 4_102_444_800 }
 }
 
-/// A registry in which every family has a sample, of what is never let go.
-fn touched() -> Metrics {
-    let (metrics, upstream, pool, listener) = touched_parts();
-    std::mem::forget((upstream, pool, listener));
-    metrics
-}
-
-fn touched_parts() -> (Metrics, UpstreamMetrics, PoolMetrics, ListenerMetrics) {
+/// A registry in which every family has a sample, for as long as the second part is kept.
+pub(super) fn touched() -> (Metrics, impl Sized) {
     let metrics = Metrics::new();
     let listener = metrics.listener("mqtt");
     listener.connections_total.inc();
@@ -59,7 +51,7 @@ fn touched_parts() -> (Metrics, UpstreamMetrics, PoolMetrics, ListenerMetrics) {
         listener.count_session(version);
     }
     let upstream = metrics.upstream("brokers", "broker-1");
-    touch(&upstream);
+    let admission = touch(&upstream);
     let pool = metrics.pool("brokers");
     pool.failing_open.set(1);
     pool.count_lookup("empty");
@@ -76,12 +68,13 @@ fn touched_parts() -> (Metrics, UpstreamMetrics, PoolMetrics, ListenerMetrics) {
     metrics.access_log_dropped().inc_by(7);
     metrics.program_log_dropped().inc_by(11);
     metrics.set_certificates([("listener", "mqtts", &certificate("/etc/c.pem"))].into_iter());
-    (metrics, upstream, pool, listener)
+    (metrics, (listener, upstream, admission, pool))
 }
 
 #[test]
 fn every_family_of_the_contract() {
-    let text = touched().render();
+    let (metrics, _kept) = touched();
+    let text = metrics.render();
     let version = env!("CARGO_PKG_VERSION");
     for sample in [
         r#"connections_total{listener="mqtt"} 1"#,
@@ -111,6 +104,7 @@ fn every_family_of_the_contract() {
         r#"admission_wait_seconds_bucket{pool="brokers",upstream="broker-1",le="10"} 2"#,
         r#"admission_wait_seconds_sum{pool="brokers",upstream="broker-1"} 7.5"#,
         r#"pool_failing_open{pool="brokers"} 1"#,
+        r#"pool_down_held{pool="brokers"} 0"#,
         r#"discovery_lookups_total{outcome="empty",pool="brokers"} 1"#,
         r#"discovery_changes_total{change="added",pool="brokers"} 3"#,
         r#"discovery_changes_total{change="removed",pool="brokers"} 0"#,
@@ -130,16 +124,6 @@ fn every_family_of_the_contract() {
         assert!(text.lines().any(|line| line == sample), "{sample} is not in:\n{text}");
     }
     assert!(text.contains("\nprocess_open_fds "), "{text}");
-}
-
-/// Handles share their families: a clone, or the same name asked for twice, counts on.
-#[test]
-fn handles_of_one_name_share_their_counters() {
-    let metrics = Metrics::new();
-    metrics.clone().listener("a").connections_total.inc();
-    metrics.listener("a").connections_total.inc();
-    assert_eq!(metrics.listener("a").connections_total.get(), 2);
-    assert_eq!(Metrics::new().listener("a").connections_total.get(), 0);
 }
 
 /// They are there from the start, so that the first reload that is refused is a rise.
@@ -173,84 +157,14 @@ fn reloads_are_counted_and_dated() {
 }
 
 /// The samples of our own families: those of the process change all the time.
-fn samples(metrics: &Metrics) -> Vec<String> {
+pub(super) fn samples(metrics: &Metrics) -> Vec<String> {
     metrics.render().lines().filter(|line| line.starts_with("mqtt_lb_")).map(Into::into).collect()
-}
-
-/// Nothing of a broker that is gone for good is told any more, and nothing of others is lost.
-#[test]
-fn what_nobody_holds_is_not_shown_and_goes_on_when_it_returns() {
-    let (metrics, upstream, pool, listener) = touched_parts();
-    // Alike in one of the two names, or in a part of one.
-    let alike = [("brokers", "broker-10"), ("brokers-2", "broker-1")];
-    let alike = alike.map(|(pool, name)| metrics.upstream(pool, name));
-    alike.iter().for_each(touch);
-    let before = samples(&metrics);
-    let others = |is_gone: &dyn Fn(&str) -> bool| -> Vec<_> {
-        before.iter().filter(|sample| !is_gone(sample)).cloned().collect()
-    };
-    let of_upstream = |sample: &str| {
-        sample.contains(r#"pool="brokers""#) && sample.contains(r#"upstream="broker-1""#)
-    };
-    let of_pool = |sample: &str| {
-        of_upstream(sample) || sample.contains(r#"pool="brokers""#) && !sample.contains("upstream=")
-    };
-    let of_listener = |sample: &str| of_pool(sample) || sample.contains(r#"listener="mqtt""#);
-    let (again, clone) = (metrics.upstream("brokers", "broker-1"), upstream.clone());
-    drop(upstream);
-    drop(clone);
-    assert!(samples(&metrics) == before, "it is held under the same name");
-    drop(again);
-    assert!(samples(&metrics) == others(&of_upstream));
-    drop(pool);
-    assert!(samples(&metrics) == others(&of_pool));
-    drop(listener);
-    assert!(samples(&metrics) == others(&of_listener));
-
-    let _held = (
-        metrics.upstream("brokers", "broker-1"),
-        metrics.pool("brokers"),
-        metrics.listener("mqtt"),
-    );
-    assert!(samples(&metrics) == before, "counters and histograms go on");
-}
-
-/// Names that come and go do not pile up.
-#[test]
-fn those_gone_for_long_are_forgotten() {
-    let metrics = Metrics::new();
-    let count = |name: &str| metrics.upstream("p", name).bytes_in.inc();
-    count("first");
-    (0..1100).for_each(|n| count(&format!("b{n}")));
-    let first = metrics.upstream("p", "first");
-    assert_eq!((first.bytes_in.get(), metrics.upstream("p", "b500").bytes_in.get()), (0, 1));
-    drop(first);
-    (0..5000).for_each(|n| count(&format!("c{n}")));
-    // Those that are remembered, and those to be removed with the next ones.
-    let children = metrics.upstreams.connacks.collect()[0].get_metric().len();
-    assert!(children <= 2 * 1101, "{children}");
-    assert!(!samples(&metrics).iter().any(|sample| sample.contains(r#"pool="p""#)));
-}
-
-/// One thread lets go while another takes hold: who holds one is shown.
-#[test]
-fn letting_go_and_taking_hold_may_meet() {
-    let metrics = Metrics::new();
-    std::thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| (0..2000).for_each(|_| metrics.upstream("p", "b").bytes_in.inc()));
-        }
-    });
-    assert!(!samples(&metrics).iter().any(|sample| sample.contains(r#"pool="p""#)));
-    let held = metrics.upstream("p", "b");
-    assert_eq!(held.bytes_in.get(), 6000);
-    assert!(samples(&metrics).iter().any(|sample| sample.ends_with(" 6000")));
 }
 
 /// After a renewal there is nothing left of those that were.
 #[test]
 fn certificates_replace_those_before() {
-    let metrics = touched();
+    let (metrics, _kept) = touched();
     let expiries = || -> Vec<_> {
         let is_it = |line: &String| line.starts_with("mqtt_lb_certificate_expiry");
         samples(&metrics).into_iter().filter(is_it).collect()
@@ -267,19 +181,6 @@ fn certificates_replace_those_before() {
     assert_eq!(expiries(), [pool, listener]);
 }
 
-/// Labels are compared as they are, not as they are written.
-#[test]
-fn names_that_are_escaped_vanish_too() {
-    let metrics = Metrics::new();
-    let before = samples(&metrics);
-    let (pool, upstream) = (r"kü\che", "b\"1\n#2");
-    let held = metrics.upstream(pool, upstream);
-    touch(&held);
-    assert!(samples(&metrics).len() > before.len());
-    drop(held);
-    assert_eq!(samples(&metrics), before);
-}
-
 #[test]
 fn promtool_finds_nothing_to_say() {
     let mut promtool = Command::new("promtool")
@@ -289,7 +190,8 @@ fn promtool_finds_nothing_to_say() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("promtool cannot be started: install Debian's package prometheus");
-    let metrics = touched().render();
+    let (metrics, _kept) = touched();
+    let metrics = metrics.render();
     promtool.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
     let verdict = promtool.wait_with_output().unwrap();
     let said = [verdict.stdout, verdict.stderr].concat();

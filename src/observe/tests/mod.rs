@@ -2,6 +2,7 @@ pub(super) mod access_log;
 mod change;
 mod lines;
 mod metrics;
+mod owned;
 pub(super) mod sinks;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

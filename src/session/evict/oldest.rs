@@ -56,8 +56,8 @@ impl Oldest {
 
 impl Candidate {
     fn with<T>(&self, shard: &Shard, look: impl FnOnce(&Live) -> T) -> Option<T> {
-        shard.sessions.with(self.slot, |live| {
-            (live.record.session == self.session).then(|| look(live))
-        })?
+        shard
+            .sessions
+            .with(self.slot, |live| (live.record.session == self.session).then(|| look(live)))?
     }
 }

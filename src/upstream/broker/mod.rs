@@ -172,8 +172,7 @@ impl Broker {
         now: Instant,
     ) {
         self.flags.set_serving(serving);
-        let limit = admission.filter(|_| serving == Serving::Yes);
-        self.admission.configure(limit, &self.metrics, now);
+        self.admission.configure(admission, serving == Serving::Yes, &self.metrics, now);
     }
 
     /// Where in its slow start the broker begins to be `key`'s, from 0 to 1. The same in every

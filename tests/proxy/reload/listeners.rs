@@ -3,14 +3,15 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    os::unix::net::UnixStream,
+    os::unix::{fs::MetadataExt, net::UnixStream},
+    process::Command,
 };
 
 use super::{ping_all, says, sessions, take};
 use crate::{
     client::{CONNACK_V3, Client, connect},
     config::Config,
-    harness::{Proxy, wait_for},
+    harness::{Proxy, end, wait_for},
     routing::{brokers, ids},
 };
 
@@ -124,4 +125,138 @@ fn clients_that_are_queued_at_a_listener_that_goes_are_served() {
         client.echo(b"\xC0\x00");
     }
     drop(fifo);
+}
+
+fn count(proxy: &Proxy, family: &str, listener: &str) -> u64 {
+    let of = format!("listener=\"{listener}\"");
+    proxy.metric(&format!("mqtt_lb_{family}"), &[&of]) as u64
+}
+
+fn is_exposed(proxy: &Proxy, listener: &str) -> bool {
+    proxy.get("/metrics").contains(&format!("listener=\"{listener}\""))
+}
+
+/// Its samples are there, and true, up to the end of the last who came in there; then they are
+/// gone. They go on when it comes back, under sessions or without any.
+#[test]
+fn a_closed_listener_is_counted_until_its_last_session_ends() {
+    let [broker] = brokers();
+    let without = Config::of([&broker]).workers(2);
+    let with = without.clone().another_listener("name: second");
+    let proxy = with.start();
+    let mut there: Vec<_> = (0..3)
+        .map(|n| Client::session(proxy.address_of("second"), &format!("there-{n}")))
+        .collect();
+    take(&proxy, &without);
+    for left in (1..=3).rev() {
+        assert_eq!(count(&proxy, "connections_active", "second"), left);
+        assert_eq!(count(&proxy, "connections_total", "second"), 3);
+        there.pop();
+        proxy.wait_end(&format!("there-{}", left - 1));
+        wait_for("the gauge", || {
+            let now = proxy.get("/metrics");
+            let active = format!("connections_active{{listener=\"second\"}} {left}\n");
+            (!now.contains(&active)).then_some(())
+        });
+    }
+    // Nothing is waited for here but the thread that ends the session.
+    wait_for("its metrics to be gone", || (!is_exposed(&proxy, "second")).then_some(()));
+
+    let back = address_in(&take(&proxy, &with), "second");
+    assert_eq!(count(&proxy, "connections_total", "second"), 3);
+    assert_eq!(count(&proxy, "connections_active", "second"), 0);
+    let mut held = Client::session(back, "held");
+    take(&proxy, &without);
+    let again = address_in(&take(&proxy, &with), "second");
+    let _second = Client::session(again, "beside");
+    held.echo(b"\xC0\x00");
+    assert_eq!(count(&proxy, "connections_active", "second"), 2);
+    assert_eq!(count(&proxy, "connections_total", "second"), 5);
+    assert_eq!(count(&proxy, "handshake_seconds_count", "second"), 5);
+    drop(held);
+    proxy.wait_metric("mqtt_lb_connections_active", &["listener=\"second\""], 1.0);
+    assert_eq!(count(&proxy, "sessions_total", "second"), 5);
+}
+
+/// A listener is known by its name, wherever it listens.
+#[test]
+fn a_listener_that_moves_keeps_its_counters() {
+    let [broker] = brokers();
+    let config = Config::of([&broker]).workers(2);
+    let proxy = config.start();
+    let mut there = Client::session(proxy.address(), "there");
+    let said = take(&proxy, &config.clone().bind("127.0.0.2:0"));
+    says(&said, "listener mqtt: now on 127.0.0.2:0");
+    let moved = address_in(&said, "mqtt");
+    assert_eq!(moved.ip().to_string(), "127.0.0.2");
+    let _moved = Client::session(moved, "moved");
+    there.echo(b"\xC0\x00");
+    assert_eq!(count(&proxy, "connections_active", "mqtt"), 2);
+    assert_eq!(count(&proxy, "connections_total", "mqtt"), 2);
+    wait_for("the first to be closed", || TcpStream::connect(proxy.address()).err());
+}
+
+/// The socket is what listens: under another name, and to another pool, it is the same one. Who
+/// came in before is recorded as it was then.
+#[test]
+fn a_listener_that_is_renamed_keeps_its_socket() {
+    let [broker] = brokers();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("own.sock");
+    let config = Config::of([&broker]).another_listener("name: tcp");
+    let text = |name: &str| {
+        let bind = format!("{{ name: {name}, bind: \"unix:{}\"", file.display());
+        config.text().replace("{ name: mqtt, bind: \"127.0.0.1:0\"", &bind)
+    };
+    let proxy = Proxy::start(&text("before"));
+    let session = |id: &str| {
+        let mut client = UnixStream::connect(&file).unwrap();
+        client.write_all(&connect(4, id)).unwrap();
+        let mut connack = [0; 4];
+        client.read_exact(&mut connack).unwrap();
+        assert_eq!(connack, CONNACK_V3);
+        client
+    };
+    let inode = || std::fs::metadata(&file).unwrap().ino();
+    let (before, first) = (inode(), session("first"));
+    let said = super::reload(&proxy, &text("after"));
+    assert!(!said.iter().any(|line| line.contains("listening")), "{said:#?}");
+    assert_eq!(inode(), before);
+    drop(session("second"));
+    assert_eq!(proxy.wait_end("second")["listener"], "after");
+    assert_eq!(count(&proxy, "connections_total", "after"), 1);
+    assert_eq!(count(&proxy, "connections_active", "before"), 1);
+    drop(first);
+    let ended = proxy.wait_end("first");
+    assert_eq!((&ended["listener"], end(&ended)), (&"before".into(), "client/relay/closed".into()));
+    wait_for("its metrics to be gone", || (!is_exposed(&proxy, "before")).then_some(()));
+}
+
+/// `workers: auto` is what it came to at the start: a proxy that is moved to fewer processors goes
+/// on with its workers, and reloads.
+#[test]
+fn processors_that_are_taken_away_keep_no_reload_from_being_applied() {
+    let [broker] = brokers();
+    let config = Config::of([&broker]);
+    let text = |config: &Config| config.text().replace("workers: 1", "workers: auto");
+    let proxy = Proxy::start(&text(&config));
+    let status = || proxy.get("/api/v1/status");
+    let workers = std::thread::available_parallelism().unwrap();
+    assert!(status().contains(&format!("\"workers\":{workers},")), "{}", status());
+    let allowed = std::fs::read_to_string(proxy.proc("status")).unwrap();
+    let list = allowed.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    let first: String = list.trim().chars().take_while(char::is_ascii_digit).collect();
+    let moved = Command::new("taskset").args(["-acp", &first, &proxy.id().to_string()]).output();
+    assert!(moved.expect("install Debian's package util-linux").status.success());
+
+    let more = config.clone().another_listener("name: second");
+    let said = super::reload(&proxy, &text(&more));
+    says(&said, "reloaded; sessions stay");
+    for n in 0..10 {
+        Client::session(address_in(&said, "second"), &format!("second-{n}"));
+    }
+    proxy.wait_ends(10);
+    assert!(status().contains(&format!("\"workers\":{workers},")), "{}", status());
+    let said = super::reload(&proxy, &more.text().replace("workers: 1", "workers: 77"));
+    says(&said, "runtime.workers cannot change without a restart: it is auto, and would be 77");
 }

@@ -37,7 +37,7 @@ fn reload(proxy: &Proxy, config: &str) -> Vec<String> {
 }
 
 #[track_caller]
-fn take(proxy: &Proxy, config: &Config) -> Vec<String> {
+pub(crate) fn take(proxy: &Proxy, config: &Config) -> Vec<String> {
     let said = reload(proxy, &config.text());
     assert!(said.iter().any(|line| line.contains(TAKEN)), "{said:#?}");
     said

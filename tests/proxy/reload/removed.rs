@@ -150,3 +150,47 @@ fn a_pool_is_removed_and_its_sessions_end() {
         (!proxy.get("/metrics").contains("pool=\"second\"")).then_some(())
     });
 }
+
+/// A pool and its listener come back after their metrics had gone: each series goes on.
+#[test]
+fn the_metrics_of_a_pool_that_comes_back_go_on() {
+    let [b1, b2] = brokers();
+    let without = Config::of([&b1]);
+    let with = with_second(&without.clone().another_listener("name: other"), &b2);
+    let proxy = Proxy::start(&with);
+    let of_pool = ["pool=\"second\"", "upstream=\"s1\"", "outcome=\"accepted\""];
+    let of_listener = ["listener=\"other\""];
+    let series = || -> Vec<_> {
+        let metrics = proxy.get("/metrics");
+        let is_its =
+            |line: &&str| line.contains("pool=\"second\"") || line.contains("listener=\"other\"");
+        metrics
+            .lines()
+            .filter(is_its)
+            .filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned()))
+            .collect()
+    };
+    for n in 0..3 {
+        Client::session(proxy.address_of("other"), &format!("first-{n}"));
+    }
+    proxy.wait_ends(3);
+    let before = series();
+    for _ in 0..2 {
+        take(&proxy, &without);
+        wait_for("the metrics to be gone", || series().is_empty().then_some(()));
+        super::reload(&proxy, &with);
+        assert_eq!(series(), before);
+    }
+    assert_eq!(proxy.metric("mqtt_lb_upstream_tries_total", &of_pool) as u64, 3);
+    let address = proxy.stderr().iter().rev().find_map(|line| {
+        let (_, address) = line.split_once("listening listener=other address=")?;
+        address.trim().parse().ok()
+    });
+    Client::session(address.unwrap(), "again");
+    proxy.wait_end("again");
+    assert_eq!(proxy.metric("mqtt_lb_upstream_tries_total", &of_pool) as u64, 4);
+    assert_eq!(proxy.metric("mqtt_lb_connections_total", &of_listener) as u64, 4);
+    assert_eq!(proxy.metric("mqtt_lb_handshake_seconds_count", &of_listener) as u64, 4);
+    assert_eq!(proxy.metric("mqtt_lb_upstream_sessions_active", &["upstream=\"s1\""]) as u64, 0);
+    assert_eq!(proxy.metric("mqtt_lb_upstream_up", &["upstream=\"s1\""]) as u64, 1);
+}

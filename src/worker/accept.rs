@@ -1,15 +1,12 @@
 //! The accept loop. Nothing makes it stop, and nothing makes it spin.
 
-use std::{cell::RefCell, io, os::fd::OwnedFd, rc::Rc, sync::Arc, time::Duration};
+use std::{io, rc::Rc, time::Duration};
 
 use rustix::io::Errno;
-use tokio::task::{spawn_local, yield_now};
+use tokio::task::yield_now;
 
-use crate::{
-    observe::AcceptError,
-    session::{self, Entry, Shard},
-    transport::{Acceptor, Peer, sleep},
-};
+use super::listeners::WorkerListener;
+use crate::{observe::AcceptError, session::Shard, transport::sleep};
 
 /// The most that are taken from the queue of a listener that closes: more than the kernel holds
 /// (`net.core.somaxconn`).
@@ -24,31 +21,13 @@ const SHORTAGE_PAUSES: u32 = 100;
 /// How long a shortage is waited out: sessions end all the time, and each frees two descriptors.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 
-/// A listener on one worker.
-pub struct Door {
-    pub acceptor: Acceptor,
-    /// A reload brings another.
-    pub entry: RefCell<Rc<Entry>>,
-}
-
-impl Door {
-    fn name(&self) -> Arc<str> {
-        self.entry.borrow().origin.name.clone()
-    }
-
-    fn serve(&self, shard: &Rc<Shard>, (fd, peer): (OwnedFd, Peer)) {
-        let entry = self.entry.borrow().clone();
-        spawn_local(session::serve(shard.clone(), entry, fd, peer));
-    }
-}
-
 /// Takes those who wait in the kernel's queue, which closing the socket would reset; then it is
 /// closed. Once this is over, all of them are under way.
-pub async fn close(shard: Rc<Shard>, door: Rc<Door>) {
+pub(super) async fn close(shard: Rc<Shard>, listener: Rc<WorkerListener>) {
     let mut pauses = 0;
     for taken in 1..=BACKLOG {
-        match door.acceptor.try_accept() {
-            Ok(accepted) => door.serve(&shard, accepted),
+        match listener.acceptor.try_accept() {
+            Ok((fd, peer)) => listener.serve(&shard, fd, peer),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => {
                 let kind = kind(&error);
@@ -57,12 +36,12 @@ pub async fn close(shard: Rc<Shard>, door: Rc<Door>) {
                     pauses += 1;
                     if pauses > SHORTAGE_PAUSES {
                         tracing::error!(
-                            listener = %door.name(), %error,
+                            listener = %listener.name(), %error,
                             "cannot accept those who wait at a listener that closes"
                         );
                         break;
                     }
-                    let _paused = Paused::new(&door);
+                    let _paused = Paused::new(&listener);
                     sleep(&shard.reactor, SHORTAGE_PAUSE).await;
                 }
             }
@@ -75,19 +54,19 @@ pub async fn close(shard: Rc<Shard>, door: Rc<Door>) {
 }
 
 /// Accepts for as long as its task is kept.
-pub async fn accept(shard: Rc<Shard>, door: Rc<Door>) {
-    let acceptor = &door.acceptor;
+pub(super) async fn accept(shard: Rc<Shard>, listener: Rc<WorkerListener>) {
+    let acceptor = &listener.acceptor;
     let mut short = false;
     loop {
         // Behind an access log that can't be written, clients wait in the kernel's queue.
         if !shard.log.has_room() {
-            let _paused = Paused::new(&door);
+            let _paused = Paused::new(&listener);
             shard.log.room().await;
         }
         let error = match acceptor.accept().await {
-            Ok(accepted) => {
+            Ok((fd, peer)) => {
                 short = false;
-                door.serve(&shard, accepted);
+                listener.serve(&shard, fd, peer);
                 continue;
             }
             Err(error) => error,
@@ -100,26 +79,26 @@ pub async fn accept(shard: Rc<Shard>, door: Rc<Door>) {
         if !short {
             short = true;
             tracing::warn!(
-                listener = %door.name(), %error,
+                listener = %listener.name(), %error,
                 "cannot accept; trying again every {} ms. If it lasts, raise the descriptor limit \
                  (LimitNOFILE, ulimit -n) or lower limits.max_connections",
                 SHORTAGE_PAUSE.as_millis(),
             );
         }
-        let _paused = Paused::new(&door);
+        let _paused = Paused::new(&listener);
         sleep(&shard.reactor, SHORTAGE_PAUSE).await;
     }
 }
 
 /// A listener that does not wake its worker, for as long as this is kept: one that did, and was not
 /// accepted from, would wake it over and over.
-struct Paused<'a>(&'a Door);
+struct Paused<'a>(&'a WorkerListener);
 
 impl<'a> Paused<'a> {
-    fn new(door: &'a Door) -> Self {
+    fn new(listener: &'a WorkerListener) -> Self {
         // Where the kernel refuses, the worker is busy for a while, and no more.
-        let _ = door.acceptor.pause(true);
-        Self(door)
+        let _ = listener.acceptor.pause(true);
+        Self(listener)
     }
 }
 

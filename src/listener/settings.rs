@@ -1,0 +1,56 @@
+//! What a connection of a listener goes by.
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+
+use crate::{
+    config::{self, Bind, ProxyProtocolIn, WebSocket},
+    observe::{ListenerMetrics, Transport},
+    upstream::Pool,
+};
+
+/// The settings of a listener at one time. A connection takes them once, when it is accepted, and
+/// its session keeps none of them but names: each reload brings other certificates, and a session
+/// may outlive many.
+pub struct ListenerSettings {
+    pub name: Arc<str>,
+    /// What the log calls the way that clients come.
+    pub transport: Transport,
+    pub pool: Arc<Pool>,
+    pub metrics: ListenerMetrics,
+    pub proxy_protocol: Option<ProxyProtocolIn>,
+    pub tls: Option<Arc<ServerConfig>>,
+    pub websocket: Option<WebSocket>,
+}
+
+impl ListenerSettings {
+    pub(super) fn new(
+        listener: &config::Listener,
+        bind: &Bind,
+        pool: Arc<Pool>,
+        metrics: ListenerMetrics,
+    ) -> Self {
+        let transport = match (&listener.websocket, &listener.tls, bind) {
+            (Some(_), Some(_), _) => Transport::Wss,
+            (Some(_), None, _) => Transport::Ws,
+            (None, Some(_), _) => Transport::Tls,
+            (None, None, Bind::Tcp(_)) => Transport::Tcp,
+            (None, None, Bind::Unix(_)) => Transport::Unix,
+        };
+        Self {
+            name: listener.name.clone(),
+            transport,
+            pool,
+            metrics,
+            proxy_protocol: listener.proxy_protocol.clone(),
+            tls: listener.tls.as_ref().map(|tls| tls.server.clone()),
+            websocket: listener.websocket.clone(),
+        }
+    }
+
+    /// Whether MQTT begins with the first byte.
+    pub fn is_plain(&self) -> bool {
+        self.proxy_protocol.is_none() && self.tls.is_none() && self.websocket.is_none()
+    }
+}

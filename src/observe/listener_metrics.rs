@@ -1,0 +1,75 @@
+//! The metrics of listeners.
+
+use prometheus::{Histogram, IntCounter, IntGauge};
+
+use super::{
+    families::HANDSHAKE_BUCKETS,
+    owned::{Declarations, Family, Registration},
+};
+
+/// One listener's metrics, exposed while a clone of this, or of another of that name, is left.
+#[derive(Clone, Debug)]
+pub struct ListenerMetrics {
+    pub connections_total: IntCounter,
+    pub connections_active: IntGauge,
+    pub handshake_seconds: Histogram,
+    pub(super) sessions_by_version: [IntCounter; 3],
+    _registration: Registration,
+}
+
+impl ListenerMetrics {
+    /// Counts a session of protocol level 3, 4 or 5.
+    pub fn count_session(&self, version: u8) {
+        let at = usize::from(version).checked_sub(3);
+        if let Some(sessions) = at.and_then(|at| self.sessions_by_version.get(at)) {
+            sessions.inc();
+        }
+    }
+}
+
+/// The families that have samples for each listener.
+#[derive(Clone, Copy)]
+pub(super) struct ListenerFamilies {
+    connections: Family<IntCounter>,
+    connections_active: Family<IntGauge>,
+    sessions: Family<IntCounter>,
+    handshake: Family<Histogram>,
+}
+
+impl ListenerFamilies {
+    pub(super) fn new(families: &mut Declarations) -> Self {
+        let listener: &[_] = &["listener"];
+        Self {
+            connections: families.add("connections_total", "Connections accepted.", listener),
+            connections_active: families.add(
+                "connections_active",
+                "Connections open now.",
+                listener,
+            ),
+            sessions: families.add(
+                "sessions_total",
+                "Clients connected to a broker, by protocol level.",
+                &["listener", "version"],
+            ),
+            handshake: families.add_with_buckets(
+                "handshake_seconds",
+                "From accept to the whole CONNECT.",
+                listener,
+                HANDSHAKE_BUCKETS,
+            ),
+        }
+    }
+
+    /// The metrics of one listener.
+    pub(super) fn of(self, registration: Registration) -> ListenerMetrics {
+        let of = &registration;
+        ListenerMetrics {
+            connections_total: of.sample(self.connections, None),
+            connections_active: of.sample(self.connections_active, None),
+            sessions_by_version: ["3", "4", "5"]
+                .map(|version| of.sample(self.sessions, Some(version))),
+            handshake_seconds: of.sample(self.handshake, None),
+            _registration: registration,
+        }
+    }
+}

@@ -24,7 +24,7 @@ impl Opening<'_> {
         let began = Instant::now();
         let turn = pin!(broker.admission.turn(began));
         let waited = self.while_present(connect, turn).await;
-        self.record.queued.add(began.elapsed());
+        self.record.add_wait(began.elapsed());
         match waited {
             Ok(Admission::Admitted) => Ok(()),
             Err(end) if end.cause == EndCause::Malformed => Err(Rejected::told(end)),

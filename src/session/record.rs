@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -50,8 +51,8 @@ pub(super) struct Record {
     /// Bytes read from the client before its session began.
     pub(super) read: u32,
     pub(super) handshake: Option<Micros>,
-    /// In queues for admission; 0: it did not have to wait.
-    pub(super) queued: Micros,
+    /// In queues for admission; `None`: it did not have to wait.
+    queued: Option<Micros>,
 }
 
 /// What came to light before the first byte of MQTT.
@@ -83,25 +84,20 @@ pub(super) struct Answer {
     pub(super) waited: Option<Micros>,
 }
 
-/// A duration of a handshake, in microseconds; over an hour does not occur.
+/// A duration of a handshake, in microseconds, at least one; over an hour does not occur.
 #[derive(Clone, Copy)]
-pub(super) struct Micros(pub(super) u32);
-
-impl Micros {
-    pub(super) fn add(&mut self, duration: Duration) {
-        self.0 = self.0.saturating_add(Self::from(duration).0);
-    }
-}
+pub(super) struct Micros(NonZeroU32);
 
 impl From<Duration> for Micros {
     fn from(duration: Duration) -> Self {
-        Self(duration.as_micros().try_into().unwrap_or(u32::MAX))
+        let micros = duration.as_micros().try_into().unwrap_or(u32::MAX);
+        Self(NonZeroU32::new(micros).unwrap_or(NonZeroU32::MIN))
     }
 }
 
 impl From<Micros> for Duration {
     fn from(micros: Micros) -> Self {
-        Self::from_micros(micros.0.into())
+        Self::from_micros(micros.0.get().into())
     }
 }
 
@@ -151,8 +147,14 @@ impl Record {
             tries: 0,
             read: 0,
             handshake: None,
-            queued: Micros(0),
+            queued: None,
         }
+    }
+
+    /// Adds a wait in a queue for admission.
+    pub(super) fn add_wait(&mut self, waited: Duration) {
+        let before = self.queued.map_or(Duration::ZERO, Duration::from);
+        self.queued = Some((before + waited).into());
     }
 
     /// The address to count and hash by; `None` on a unix socket.
@@ -281,7 +283,7 @@ impl Record {
             entry.assigned_client_id = answer.assigned_client_id.as_deref();
             entry.connack_ms = answer.waited.map(Duration::from);
         }
-        entry.queue_ms = (self.queued.0 > 0).then_some(self.queued.into());
+        entry.queue_ms = self.queued.map(Duration::from);
         entry.handshake_ms = self.handshake.map(Duration::from);
         entry
     }

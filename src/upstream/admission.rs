@@ -46,7 +46,7 @@ pub enum Admission {
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// `None` while the configuration asks for no limit.
+    /// `None` until the configuration has asked for a limit.
     bucket: Option<Bucket>,
     /// By arrival.
     waiting: BTreeMap<u64, Waiting>,
@@ -95,7 +95,7 @@ impl AdmissionQueue {
         self.limits.store(limit.is_some() && serves, Ordering::Relaxed);
         let released = if limit.is_none() || !serves { queue.admit_all() } else { Vec::new() };
         match (&mut queue.bucket, limit) {
-            (bucket, None) => *bucket = None,
+            (_, None) => {}
             (Some(bucket), Some(limit)) => bucket.configure(limit, now),
             (bucket @ None, Some(limit)) => *bucket = Some(Bucket::new(limit, metrics, now)),
         }

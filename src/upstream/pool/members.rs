@@ -186,6 +186,10 @@ impl Pool {
                 None => self.newcomer(state, config, upstream),
             };
             let change = broker.configure(config, upstream, prepare);
+            if known.is_none() {
+                // Before clients can be given it: nothing is known against it.
+                broker.set_serving(Serving::Yes, config.admission, now);
+            }
             broker.flags.removed.store(false, Ordering::Relaxed);
             let member = Member {
                 weight: state.weights.weight_of(upstream),
@@ -207,11 +211,11 @@ impl Pool {
             }
             list.push(member);
         }
-        for Member { broker, .. } in before.list.iter() {
-            if leaving.contains_key(&*broker.name) {
-                changes.removed.push(broker.name.clone());
-                state.depart(broker, now);
-            }
+        let is_leaving = |member: &&Member| leaving.contains_key(&*member.broker.name);
+        let departing: Vec<_> = before.list.iter().filter(is_leaving).collect();
+        for Member { broker, .. } in &departing {
+            changes.removed.push(broker.name.clone());
+            state.forget(broker);
         }
         if before.list.is_empty() {
             // Those that are there from the start have not returned from anywhere.
@@ -221,6 +225,10 @@ impl Pool {
         }
         if !changes.is_empty() || !Arc::ptr_eq(config, &before.config) {
             self.store_members(config.clone(), list);
+        }
+        // Who waits for one of them goes on to others, which are members by now.
+        for Member { broker, .. } in departing {
+            depart(broker, now);
         }
         changes
     }
@@ -250,17 +258,20 @@ impl Pool {
 }
 
 impl PoolState {
-    /// A broker leaves the pool, and all that is known of it is forgotten.
-    fn depart(&mut self, broker: &Arc<Broker>, now: Instant) {
+    /// Forgets all that is known of a broker that leaves the pool.
+    fn forget(&mut self, broker: &Arc<Broker>) {
         self.health.remove(&broker.name);
         self.weights.forget(&broker.name);
-        broker.flags.leaving.store(true, Ordering::Relaxed);
-        broker.flags.up.store(false, Ordering::Relaxed);
-        broker.flags.dead.store(false, Ordering::Relaxed);
-        broker.set_serving(Serving::No, None, now);
-        broker.metrics.up.set(0);
         self.departed.insert(broker.name.clone(), Arc::downgrade(broker));
     }
+}
+
+fn depart(broker: &Broker, now: Instant) {
+    broker.flags.leaving.store(true, Ordering::Relaxed);
+    broker.flags.up.store(false, Ordering::Relaxed);
+    broker.flags.dead.store(false, Ordering::Relaxed);
+    broker.set_serving(Serving::No, None, now);
+    broker.metrics.up.set(0);
 }
 
 impl Member {

@@ -80,7 +80,7 @@ impl Shard {
         terms: Terms<'_>,
         first_session_id: u64,
     ) -> Rc<Self> {
-        let shard = Self {
+        let this = Self {
             worker,
             reactor,
             pools: RefCell::default(),
@@ -101,8 +101,8 @@ impl Shard {
             key: SharedBuffer::default(),
             next_session_id: Cell::new(first_session_id),
         };
-        shard.take_pools(terms.pools);
-        Rc::new(shard)
+        this.take_pools(terms.pools);
+        Rc::new(this)
     }
 
     /// Goes by other terms from now on. Sessions stay as they are, and are to be

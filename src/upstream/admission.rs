@@ -175,7 +175,9 @@ impl Queue {
         let decision = Decision { admission: Admission::Admitted, token: false };
         let waiting = std::mem::take(&mut self.waiting);
         if let Some(bucket) = &self.bucket {
-            bucket.waiting.sub(waiting.len() as i64);
+            for _ in waiting.keys() {
+                bucket.waiting.dec();
+            }
         }
         self.decided.extend(waiting.keys().map(|place| (*place, decision)));
         waiting.into_values().map(|waiting| waiting.waker).collect()
@@ -281,10 +283,10 @@ mod tests {
     use super::*;
     use crate::{config::Rate, observe::Metrics};
 
-    fn limit(rate: u32, burst: u32) -> Option<config::Admission> {
+    fn limit(rate: u32, burst: u32) -> config::Admission {
         let of = |number| NonZeroU32::new(number).unwrap();
         let rate = Rate { rate: of(rate), burst: of(burst) };
-        Some(config::Admission { rate, max_wait: Duration::from_secs(5) })
+        config::Admission { rate, max_wait: Duration::from_secs(5) }
     }
 
     struct Tested {
@@ -297,7 +299,7 @@ mod tests {
         let (queue, metrics) =
             (AdmissionQueue::new(Arc::default()), Metrics::new().upstream("p", "b"));
         let start = Instant::now();
-        queue.configure(limit(rate, burst), true, &metrics, start);
+        queue.configure(Some(limit(rate, burst)), true, &metrics, start);
         Tested { queue, metrics, start }
     }
 
@@ -394,11 +396,11 @@ mod tests {
         let tested = queue(1, 1);
         assert!(tested.queue.try_enter(tested.start));
         let mut turns = tested.turns(20);
-        tested.configure(limit(100, 5), 0);
+        tested.configure(Some(limit(100, 5)), 0);
         assert!(tested.release(30));
         assert_eq!(admitted(&mut turns), 3);
         // A smaller burst takes what was saved up, and no limit at all lets everybody in.
-        tested.configure(limit(100, 2), 1_000);
+        tested.configure(Some(limit(100, 2)), 1_000);
         assert!(tested.release(1_000));
         assert_eq!(admitted(&mut turns), 2);
         tested.configure(None, 1_000);

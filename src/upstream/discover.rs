@@ -247,9 +247,10 @@ impl Discovery {
                     self.notes.clone_from(&answer.notes);
                 }
                 self.report(pool, &changes);
-                Ok(match answer.incomplete {
-                    true => self.pace.failed(),
-                    false => self.pace.answered(answer.ttl),
+                Ok(if answer.incomplete {
+                    self.pace.failed()
+                } else {
+                    self.pace.answered(answer.ttl)
                 })
             }
             Err(error) => {

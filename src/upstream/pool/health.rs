@@ -178,7 +178,7 @@ impl Pool {
         let failing_open = self.decide_failing_open(&config.health, state, effects);
         state.hold_or_confirm(&members, failing_open, effects);
         let closes = config.on_down == OnDown::Close;
-        self.metrics.down_held.set(if closes { state.held as i64 } else { 0 });
+        self.metrics.down_held.set(if closes { state.held.into() } else { 0 });
         for member in &members.list {
             let broker = &member.broker;
             let Some(health) = state.health.get(&broker.name) else { continue };

@@ -89,7 +89,7 @@ struct PoolState {
     /// When that was last seen to.
     called_home: Option<Instant>,
     /// Brokers that the checks have found down, which may be due to a fault of all.
-    held: usize,
+    held: u32,
 }
 
 impl Pool {

@@ -146,7 +146,7 @@ fn what_is_not_configured_any_more_is_forgotten() {
         (broker.is_checked_down(), broker.is_ejected())
     };
     assert_eq!(after(&before), (true, true));
-    let slower = ActiveCheck { interval: Duration::from_secs(60), ..check(http(80)) };
+    let slower = ActiveCheck { interval: Duration::from_mins(1), ..check(http(80)) };
     assert_eq!(after(&health(Some(slower))), (true, true));
     assert_eq!(after(&health(Some(check(http(8080))))), (false, true));
     assert_eq!(after(&health(None)), (false, true));

@@ -82,15 +82,16 @@ fn health(rng: &mut Rng) -> String {
 /// Some configurations have a broker at another address, or of another weight or rank.
 fn upstream(rng: &mut Rng, id: u16) -> String {
     let port = 1000 + 10 * id + rng.u16(..2);
-    let mut keys = format!("name: b{id}, address: \"127.0.0.1:{port}\"");
+    let mut keys = vec![format!("name: b{id}, address: \"127.0.0.1:{port}\"")];
     if rng.bool() {
-        keys += &format!(", weight: {}", rng.u8(1..4));
+        keys.push(format!(", weight: {}", rng.u8(1..4)));
     }
     if rng.u8(..4) == 0 {
-        keys += &format!(", max_connections: {}", rng.u8(1..5));
+        keys.push(format!(", max_connections: {}", rng.u8(1..5)));
     }
     if rng.u8(..5) == 0 {
-        keys += BACKUP;
+        keys.push(BACKUP.to_owned());
     }
+    let keys = keys.concat();
     format!("{{ {keys} }}")
 }

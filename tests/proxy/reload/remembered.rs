@@ -31,11 +31,14 @@ fn connecting(proxy: &Proxy, count: usize) -> Vec<Client> {
     (0..count).map(open).collect()
 }
 
+/// What a reload changes, given the address of another broker.
+type Change = fn(&mut Config, &str);
+
 /// Whatever a reload changes about a pool, those who queue for admission are let in.
 #[test]
 fn who_queues_at_a_reload_is_let_in() {
     const CLIENTS: usize = 37;
-    let cases: [(&str, fn(&mut Config, &str)); 6] = [
+    let cases: [(&str, Change); 6] = [
         ("a key that is not the queue's", |config, _| {
             config.pool.push("connect_timeout: 1700ms".into());
         }),
@@ -51,7 +54,7 @@ fn who_queues_at_a_reload_is_let_in() {
         }),
         ("nothing", |_, _| {}),
     ];
-    let check = |(what, change): (&str, fn(&mut Config, &str))| {
+    let check = |(what, change): (&str, Change)| {
         let [first, other] = brokers();
         let mut config =
             Config::of([&first]).pool("admission: { rate: 8, burst: 3, max_wait: 25s }").workers(2);
@@ -224,7 +227,9 @@ fn a_pool_that_comes_back_has_its_sessions_and_its_metrics() {
     let before = samples();
     assert!(before > 20, "{before} samples");
     says(&super::reload(&proxy, &text("", "")), "pool q: removed");
-    there.iter_mut().for_each(|client| client.echo(b"\xC0\x00"));
+    for client in &mut there {
+        client.echo(b"\xC0\x00");
+    }
     proxy.wait_metric("mqtt_lb_upstream_sessions_active", &["\"q\""], 40.0);
 
     let said = super::reload(&proxy, &text(&q(&two, ", rebalance: { rate: 1000 }"), listener));

@@ -46,6 +46,7 @@ mod returning;
 mod rotation;
 mod routing;
 mod service_manager;
+mod shared_fault;
 mod sharing;
 mod sockets;
 mod sources;

@@ -176,7 +176,7 @@ impl Pool {
         let members = self.members();
         let config = &members.config;
         let failing_open = self.decide_failing_open(&config.health, state, effects);
-        state.hold_or_confirm(&members, failing_open, effects);
+        state.hold_or_confirm(&members, failing_open, effects, now);
         let closes = config.on_down == OnDown::Close;
         self.metrics.down_held.set(if closes { state.held.into() } else { 0 });
         for member in &members.list {
@@ -238,7 +238,13 @@ impl PoolState {
     /// it may, for as long as it would be if all brokers were down that have not passed a check
     /// since. The sessions of those in doubt stay: a fault that all brokers share, in the network or
     /// in the checks, is found out broker by broker, and must end none.
-    fn hold_or_confirm(&mut self, members: &Members, failing_open: bool, effects: &mut Effects) {
+    fn hold_or_confirm(
+        &mut self,
+        members: &Members,
+        failing_open: bool,
+        effects: &mut Effects,
+        now: Instant,
+    ) {
         let percent = members.config.health.fail_open_percent.map_or(100, NonZeroU32::get);
         let count = self.ready().count();
         let mut passed: Vec<_> = self.ready().filter_map(HealthState::well_since).collect();
@@ -252,14 +258,13 @@ impl PoolState {
             let closes = members.config.on_down == OnDown::Close && health.state == State::Ready;
             if failing_open || is_shared(count - well, count, percent) {
                 self.held += 1;
-                if health.note_held() && closes {
+                if health.hold_down() && closes {
                     effects.events.push(Event::SessionsHeld { upstream });
                 }
-            } else {
-                health.confirm_down();
-                if closes {
-                    effects.events.push(Event::DownConfirmed { upstream });
-                }
+            } else if !health.confirm_down(now) {
+                self.held += 1;
+            } else if closes {
+                effects.events.push(Event::DownConfirmed { upstream });
             }
         }
     }

@@ -42,8 +42,10 @@ struct Checks {
     down: Option<Down>,
     /// Probes in a row that contradict the verdict.
     contradictions: u32,
-    /// When the last good probe began.
+    /// When the last probe began, if it was good.
     last_good: Option<Instant>,
+    /// When the last probe began, if it was not.
+    last_bad: Option<Instant>,
     /// Good probes in a row since an ejection's time was over.
     good_probes: u32,
 }
@@ -56,6 +58,8 @@ struct Down {
     confirmed: bool,
     /// It has been noted that this is in doubt.
     held: bool,
+    /// Since when the others' checks say that it is this broker's own fault.
+    own_fault_since: Option<Instant>,
 }
 
 /// What a probe or an answer makes of a broker.
@@ -168,17 +172,25 @@ impl HealthState {
         over
     }
 
-    /// Notes that the verdict of the checks is this broker's own and not a fault of all.
-    pub(in crate::upstream) fn confirm_down(&mut self) {
-        if let Some(Checks { down: Some(down), .. }) = &mut self.checks {
-            down.confirmed = true;
-        }
+    /// Notes that the others' checks say that the fault is this broker's own. The verdict is
+    /// confirmed, and true returned, once a check that began later has failed as well: a fault that
+    /// all share ends broker by broker, too.
+    pub(in crate::upstream) fn confirm_down(&mut self, now: Instant) -> bool {
+        let Some(Checks { down: Some(down), last_bad, .. }) = &mut self.checks else {
+            return false;
+        };
+        let since = *down.own_fault_since.get_or_insert(now);
+        down.confirmed = last_bad.is_some_and(|began| began >= since);
+        down.confirmed
     }
 
     /// Notes that its verdict may be due to a fault of all; true the first time.
-    pub(in crate::upstream) fn note_held(&mut self) -> bool {
+    pub(in crate::upstream) fn hold_down(&mut self) -> bool {
         match &mut self.checks {
-            Some(Checks { down: Some(down), .. }) => !std::mem::replace(&mut down.held, true),
+            Some(Checks { down: Some(down), .. }) => {
+                down.own_fault_since = None;
+                !std::mem::replace(&mut down.held, true)
+            }
             _ => false,
         }
     }
@@ -229,13 +241,18 @@ impl HealthState {
     }
 }
 
+impl Down {
+    fn at(since: Instant) -> Self {
+        Self { since, confirmed: false, held: false, own_fault_since: None }
+    }
+}
+
 impl Checks {
     /// Counts a probe; true if the verdict has turned.
     fn probed(&mut self, good: bool, check: &ActiveCheck, began: Instant, now: Instant) -> bool {
-        if good {
-            self.last_good = self.last_good.max(Some(began));
-        } else {
-            self.last_good = None;
+        (self.last_good, self.last_bad) =
+            if good { (Some(began), None) } else { (None, Some(began)) };
+        if !good {
             self.good_probes = 0;
         }
         if good != self.down.is_some() {
@@ -246,7 +263,7 @@ impl Checks {
         let enough = if good { check.rise } else { check.fall };
         let turned = self.contradictions >= enough.get();
         if turned {
-            self.down = (!good).then_some(Down { since: now, confirmed: false, held: false });
+            self.down = (!good).then_some(Down::at(now));
             self.contradictions = 0;
         }
         turned

@@ -255,12 +255,17 @@ def test_every_way_in_and_tls_out(by_tls, authority, unique, transport):
     visit.paho.subscribe(unique, 1)
     wait_for("a SUBACK", lambda: visit.granted)
     payload = os.urandom(3_000_000)
-    visit.paho.publish(unique, payload, qos=1)
+    published = visit.paho.publish(unique, payload, qos=1)
     wait_for("the message", lambda: visit.messages)
+    # With its PUBACK unread the client would end in a reset.
+    published.wait_for_publish(30)
     assert visit.messages == [payload]
     visit.leave()
     end = by_tls.entry(event="disconnect", client_id=unique)
-    assert (end["transport"], end["end_cause"]) == (transport, "closed")
+    assert end["transport"] == transport
+    # Mosquitto closes at the DISCONNECT, which the proxy's close_notify may come behind.
+    ends = {(end["end_by"], end["end_cause"])}
+    assert ends <= {("client", "closed"), ("upstream", "closed"), ("upstream", "reset")}
 
 
 def checks(proxy):

@@ -50,17 +50,17 @@ pub struct Setup {
     pub first_session_id: u64,
 }
 
-/// What a worker goes by from now on.
+/// A new configuration for a worker.
 pub struct Adoption {
     pub snapshot: Arc<Snapshot>,
     /// Its own sockets of the listeners that are new, by their [`Listener::id`](crate::listener::Listener::id).
     pub sockets: Vec<(u64, OwnedFd)>,
     pub log: LogWriter,
-    /// Dropped once the worker goes by it.
+    /// Dropped once the worker has applied it.
     pub adopting: Adopting,
 }
 
-/// Held by those who have yet to go by another configuration.
+/// Held by workers that have yet to apply a configuration.
 pub type Adopting = tokio::sync::mpsc::Sender<()>;
 
 /// A worker's handle, for the thread that steers.
@@ -112,7 +112,7 @@ impl Worker {
         }
     }
 
-    /// Has it go by another configuration; its sessions stay as they are.
+    /// Applies another configuration; its sessions stay as they are.
     pub fn adopt(&self, adoption: Adoption) {
         self.order(Order::Adopt(Box::new(adoption)));
     }

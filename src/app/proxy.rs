@@ -116,7 +116,7 @@ pub(super) fn possible(config: &Config, workers: usize, descriptors: DescriptorL
     descriptors.connections(workers, probes)
 }
 
-/// What each worker is to go by.
+/// The new configuration for each worker.
 pub(super) fn adoptions(
     snapshot: &Arc<Snapshot>,
     workers: usize,

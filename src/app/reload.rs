@@ -22,7 +22,7 @@ use crate::{
     worker::Adopting,
 };
 
-/// How long is waited for workers that are too busy to go by a new configuration at once.
+/// How long to wait for workers that are too busy to apply a new configuration at once.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A configuration that nothing speaks against, with what had to be opened for it.
@@ -33,7 +33,7 @@ struct Plan {
 }
 
 impl Proxy {
-    /// Reads the configuration again and goes by it, with the certificates, keys, CAs and CRLs that
+    /// Reads the configuration again and applies it, with the certificates, keys, CAs and CRLs that
     /// it names. Returns what has changed, a line each.
     ///
     /// # Errors
@@ -147,7 +147,7 @@ impl Proxy {
     }
 }
 
-/// Has a pool go by another configuration; says what has changed.
+/// Applies a configuration to a pool; returns what has changed.
 fn change_pool(pool: &Pool, config: &config::Pool, hosts: &Hosts) -> Vec<String> {
     let before = pool.config();
     let changes = pool.reconfigure(config, &|endpoint| hosts.tell(endpoint), Instant::now());

@@ -80,7 +80,7 @@ where
         .with_writer(writer)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
-        // They would go to standard error, waiting, and panic where there is none.
+        // They are written to standard error directly, which may block, and panic if it is closed.
         .log_internal_errors(false);
     match format {
         ProgramLogFormat::Text => lines.boxed(),

@@ -58,7 +58,7 @@ impl Listener {
         }
     }
 
-    /// Goes by another configuration from now on; connections that are there go by the one before.
+    /// Applies another configuration to new connections; existing ones keep theirs.
     pub fn configure(&self, config: &config::Listener, pool: Arc<Pool>, metrics: &Metrics) {
         let metrics = metrics.listener(&config.name);
         self.settings.store(Arc::new(ListenerSettings::new(config, &self.bind, pool, metrics)));

@@ -1,4 +1,4 @@
-//! What a connection of a listener goes by.
+//! The settings of a listener, taken by each connection when it is accepted.
 
 use std::sync::Arc;
 

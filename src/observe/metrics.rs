@@ -138,8 +138,8 @@ impl Metrics {
         }
     }
 
-    /// The metrics of one listener. Here and below: whoever has been there before under that name
-    /// counts on.
+    /// The metrics of one listener. Here and in the two below, counters and histograms continue from
+    /// an earlier owner of the same name.
     pub fn listener(&self, listener: &str) -> ListenerMetrics {
         self.listeners.of(self.owned.registration(Owner::Listener(listener.into())))
     }

@@ -3,6 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
+    sync::Arc,
     task::Poll,
     time::Instant,
 };
@@ -21,13 +22,13 @@ use crate::{
     mqtt::{Connack, Connect, Version, reason},
     observe::{EndBy, EndCause, EndPhase, RouteKind, TryOutcome},
     transport::{Elapsed, Stream, deadline},
-    upstream::{self, DialError, Lease, dial},
+    upstream::{self, Broker, DialError, Lease, dial},
 };
 
 /// What asking one broker came to.
 pub(super) enum Asked {
     Answered(Answered),
-    Failed { end: End, retry: bool },
+    Failed { broker: Arc<Broker>, end: End, retry: bool },
 }
 
 /// A broker that has sent its CONNACK, which the client has not been given yet.
@@ -134,7 +135,7 @@ impl Opening<'_> {
         };
         broker.metrics.count_try(outcome);
         let end = End::new(EndBy::Proxy, EndPhase::Dial, cause).with(error.to_string());
-        Asked::Failed { end, retry }
+        Asked::Failed { broker: broker.clone(), end, retry }
     }
 
     async fn await_connack(
@@ -175,7 +176,7 @@ impl Opening<'_> {
                 if end.by == EndBy::Upstream {
                     metrics.count_try(TryOutcome::NoConnack);
                     let retry = alone && config.retry_on.no_connack;
-                    return Ok(Asked::Failed { end, retry });
+                    return Ok(Asked::Failed { broker: lease.broker().clone(), end, retry });
                 }
                 metrics.count_try(TryOutcome::Abandoned);
                 if alone && end.by == EndBy::Client && waited >= config.connack_timeout / 2 {
@@ -195,7 +196,8 @@ impl Opening<'_> {
                 upstream.reset_on_close();
                 let end = End::new(EndBy::Proxy, EndPhase::Connack, EndCause::Timeout)
                     .with("no CONNACK within connack_timeout");
-                Ok(Asked::Failed { end, retry: alone && config.retry_on.no_connack })
+                let retry = alone && config.retry_on.no_connack;
+                Ok(Asked::Failed { broker: lease.broker().clone(), end, retry })
             }
         }
     }

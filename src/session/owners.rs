@@ -227,7 +227,7 @@ mod tests {
         // All are found by the ID that they have in common, unless they are too many.
         assert_eq!(numbers(&owners.find(client, 3).unwrap()), [3, 2, 1]);
         assert!(owners.find(client, 2).is_none());
-        // What a pool goes by is asked at the claim, and not remembered.
+        // The pool's key is read at the claim, and not remembered.
         assert_eq!(claim(4, 9, "carl", NOTHING), [1, 2, 3]);
     }
 

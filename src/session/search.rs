@@ -61,7 +61,7 @@ impl Opening<'_> {
         let mut search = Search::default();
         let mut next = self.choose(connect, &mut search)?;
         while let Some((broker, route)) = next.take() {
-            if !broker.admission.try_enter(Instant::now()) {
+            if !broker.admission.try_enter(self.shard.reactor.now()) {
                 // Boxed, as few handshakes need the room for it.
                 Box::pin(self.wait_for_turn(connect, &broker)).await?;
             }
@@ -75,7 +75,6 @@ impl Opening<'_> {
                 }
             };
             tries_left -= 1;
-            let asked = Some(lease.broker().clone());
             let began = Instant::now();
             let retry = match self.ask(connect, lease, route).await? {
                 Asked::Answered(answered) => {
@@ -105,8 +104,8 @@ impl Opening<'_> {
                     }));
                     false
                 }
-                Asked::Failed { end, retry } => {
-                    search.tried.extend(asked);
+                Asked::Failed { broker, end, retry } => {
+                    search.tried.push(broker);
                     if end.by == EndBy::Upstream {
                         search.suspect_last(began);
                     }

@@ -4,7 +4,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::route::{Client, TenantFields};
 
-/// What tells clients with one ID apart, whichever fields a pool goes by: 16 bits of the username,
+/// What tells clients with one ID apart, whichever fields the pool's key has: 16 bits of the username,
 /// 8 each of the certificate's name and the host asked for. Those of two clients may be equal, so
 /// it can only say that they are different.
 #[derive(Clone, Copy, Debug)]

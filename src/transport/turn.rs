@@ -18,7 +18,7 @@ use std::{
 };
 
 /// The most that a bulk stream moves in a turn, each way: some 150 µs by `splice`, for which pings
-/// of others wait. Measured beside 4 and 16 streams: 256 KiB made each byte a quarter dearer, and
+/// of others wait. Measured with 4 and 16 streams: 256 KiB made each byte a quarter dearer, and
 /// 1 MiB doubled the median of the pings.
 pub const FLOW_BYTES: usize = 512 * 1024;
 

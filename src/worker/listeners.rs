@@ -35,14 +35,14 @@ impl Drop for Accepting {
     }
 }
 
-/// A listener on one worker: its socket there, and what those who are accepted next go by.
+/// A listener on one worker: its socket there, and the settings for the next connections.
 pub(super) struct WorkerListener {
     pub(super) acceptor: Acceptor,
     next: RefCell<Rc<Accepted>>,
 }
 
 impl WorkerListeners {
-    /// Opens and closes what has to be, and has all go by their present settings. `adopting` is held
+    /// Opens and closes listeners as needed, and applies the present settings to all. `adopting` is held
     /// until what has to be closed is.
     pub(super) fn adopt(
         &mut self,

@@ -99,7 +99,7 @@ impl Fixture {
         Ok(())
     }
 
-    /// Stops the proxy's process, so that whoever connects waits in the kernel's queue.
+    /// Stops the proxy's process, so that new connections wait in the kernel's queue.
     pub(crate) fn stop(&mut self) {
         self.is_stopped = true;
         self.proxy.signal(Signal::STOP);

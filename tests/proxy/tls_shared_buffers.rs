@@ -1,4 +1,4 @@
-//! One client's failing TLS is nobody else's.
+//! One client's failing TLS does not affect any other client.
 
 use std::{
     io::{self, Write},
@@ -61,7 +61,7 @@ fn narrow(pki: &Pki, address: SocketAddr) -> TlsClient {
 }
 
 /// A client of `listener` reads no more, and then breaks TLS while less waits for it than is written
-/// in one call. A neighbour on the same worker, and whoever comes next, have their own bytes only.
+/// in one call. A neighbour on the same worker and the next client receive only their own bytes.
 fn tell(listener: &str) {
     let (pki, (broker, go)) = (Pki::new(), broker());
     let secured = format!("name: wss, {}, websocket: {{}}", pki.tls(""));

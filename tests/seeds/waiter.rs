@@ -15,6 +15,7 @@ use mqtt_lb::upstream::{Admission, Broker};
 
 pub(crate) struct Waiter {
     pub(crate) broker: Arc<Broker>,
+    pub(crate) key: String,
     turn: Pin<Box<dyn Future<Output = Admission> + Send>>,
     woken: Arc<Woken>,
 }
@@ -30,10 +31,10 @@ impl Wake for Woken {
 
 impl Waiter {
     /// Takes a place in the queue; the broker where there is nothing to wait for.
-    pub(crate) fn new(broker: Arc<Broker>, now: Instant) -> Result<Self, Arc<Broker>> {
+    pub(crate) fn new(broker: Arc<Broker>, key: String, now: Instant) -> Result<Self, Arc<Broker>> {
         let queue = broker.clone();
         let turn = Box::pin(async move { queue.admission.turn(now).await });
-        let mut waiter = Self { broker, turn, woken: Arc::default() };
+        let mut waiter = Self { broker, key, turn, woken: Arc::default() };
         match waiter.poll() {
             Some(_) => Err(waiter.broker),
             None => Ok(waiter),

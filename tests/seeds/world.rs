@@ -27,15 +27,23 @@ pub(crate) struct World {
     /// By the broker's number; what a probe or a client finds out.
     alive: [bool; BROKERS as usize],
     pub(crate) steps: usize,
-    pub(crate) sessions: Vec<Lease>,
+    sessions: Vec<Session>,
+    /// When the last session was to be moved.
+    moved: Option<Instant>,
     dialling: Vec<Dial>,
     pub(crate) waiters: Vec<Waiter>,
     probes: Vec<Probe>,
 }
 
+struct Session {
+    lease: Lease,
+    key: String,
+}
+
 /// A client that is on its way to a broker.
 struct Dial {
     lease: Lease,
+    key: String,
     began: Instant,
 }
 
@@ -62,6 +70,7 @@ impl World {
             alive: [true; BROKERS as usize],
             steps: 0,
             sessions: Vec::new(),
+            moved: None,
             dialling: Vec::new(),
             waiters: Vec::new(),
             probes: Vec::new(),
@@ -70,10 +79,11 @@ impl World {
 
     /// Leases of sessions and of those on their way.
     pub(crate) fn leases(&self) -> impl Iterator<Item = &Lease> {
-        self.sessions.iter().chain(self.dialling.iter().map(|dial| &dial.lease))
+        let sessions = self.sessions.iter().map(|session| &session.lease);
+        sessions.chain(self.dialling.iter().map(|dial| &dial.lease))
     }
 
-    /// Everybody who holds a broker that is no member any more.
+    /// Brokers that a session, a waiting client or a check holds, members or not.
     pub(crate) fn holders(&self) -> impl Iterator<Item = &Arc<Broker>> {
         let leases = self.leases().map(Lease::broker);
         leases
@@ -84,7 +94,7 @@ impl World {
     /// Something happens; says what.
     pub(crate) fn step(&mut self) -> String {
         self.steps += 1;
-        match self.rng.u8(..20) {
+        match self.rng.u8(..22) {
             0 | 1 => self.reload(),
             2 => self.discover(),
             3 => self.operate(),
@@ -94,6 +104,7 @@ impl World {
             11..=14 => self.connect(),
             15 | 16 => self.end_dial(),
             17 => self.leave(),
+            18 | 19 => self.rebalance(),
             _ => {
                 let millis = self.rng.u64(1..1500);
                 self.pass(Duration::from_millis(millis))
@@ -208,22 +219,22 @@ impl World {
         let key = format!("client-{}", self.rng.u16(..200));
         let Some(broker) = self.pick(&key) else { return "no broker serves".into() };
         if broker.admission.try_enter(self.now) {
-            return self.dial(broker);
+            return self.dial(broker, key);
         }
-        match Waiter::new(broker, self.now) {
+        match Waiter::new(broker, key.clone(), self.now) {
             Ok(waiter) => {
                 let name = waiter.broker.name.clone();
                 self.waiters.push(waiter);
                 format!("{key} waits for {name}")
             }
-            Err(broker) => self.dial(broker),
+            Err(broker) => self.dial(broker, key),
         }
     }
 
-    fn dial(&mut self, broker: Arc<Broker>) -> String {
+    fn dial(&mut self, broker: Arc<Broker>, key: String) -> String {
         let name = broker.name.clone();
         let Ok(lease) = broker.lease() else { return format!("{name} has no place") };
-        self.dialling.push(Dial { lease, began: self.now });
+        self.dialling.push(Dial { lease, key, began: self.now });
         format!("{name} is dialled")
     }
 
@@ -232,7 +243,7 @@ impl World {
             return "nobody dials".into();
         }
         let at = self.rng.usize(..self.dialling.len());
-        let Dial { lease, began } = self.dialling.swap_remove(at);
+        let Dial { lease, key, began } = self.dialling.swap_remove(at);
         let broker = lease.broker().clone();
         if self.rng.u8(..5) == 0 {
             return format!("a client of {} leaves before its CONNACK", broker.name);
@@ -240,7 +251,7 @@ impl World {
         lease.settle();
         if self.is_alive(&broker) {
             self.pool.record_success(&broker, self.now);
-            self.sessions.push(lease);
+            self.sessions.push(Session { lease, key });
             return format!("{} takes a client", broker.name);
         }
         drop(lease);
@@ -258,7 +269,34 @@ impl World {
             return "no session".into();
         }
         let at = self.rng.usize(..self.sessions.len());
-        format!("a session of {} ends", self.sessions.swap_remove(at).broker().name)
+        format!("a session of {} ends", self.sessions.swap_remove(at).lease.broker().name)
+    }
+
+    /// A session that belongs elsewhere is ended when its turn has come, and its client comes back.
+    fn rebalance(&mut self) -> String {
+        if self.pool.config().rebalance.is_none() || self.sessions.is_empty() {
+            return "nothing is rebalanced".into();
+        }
+        let at = self.rng.usize(..self.sessions.len());
+        let Session { lease, key } = &self.sessions[at];
+        let own = lease.broker().clone();
+        let members = self.pool.members();
+        let router = RefCell::new(members.router.clone());
+        let (pool, members, now) = (&self.pool, &*members, self.now);
+        let pick = Pick { pool, members, router: &router, key: Some(key.as_bytes()), now };
+        let Some(target) = pick.home(&own).cloned() else { return format!("{key} stays") };
+        assert!(own.is_leaving() || own.is_serving(), "{} only looks down", own.name);
+        assert!(
+            target.load().is_some() && target.id() != own.id(),
+            "{} is no way out",
+            target.name
+        );
+        let due = self.pool.next_move(self.now);
+        assert!(due >= self.now && Some(due) > self.moved, "two sessions are moved at once");
+        self.moved = Some(due);
+        let Session { lease, key } = self.sessions.swap_remove(at);
+        drop(lease);
+        self.dial(target, key)
     }
 
     /// Time passes, and with it what the pool's tasks do.
@@ -283,7 +321,9 @@ impl World {
         for mut waiter in std::mem::take(&mut self.waiters) {
             match waiter.decision() {
                 None => waiting.push(waiter),
-                Some(Admission::Admitted) => drop(self.dial(waiter.broker.clone())),
+                Some(Admission::Admitted) => {
+                    self.dial(waiter.broker.clone(), waiter.key.clone());
+                }
                 Some(Admission::TooLong) => {}
             }
         }

@@ -14,11 +14,11 @@ use crate::{
     transport::sleep,
 };
 
-/// Sessions that are ended before the worker turns to others: with the goodbye, two closes and a
-/// record each that is below a millisecond.
+/// Sessions that end in one turn: a DISCONNECT, two closes and a record each take less than a
+/// millisecond in all.
 const ENDS_AT_A_TIME: usize = 32;
 
-/// How long the pace that was worked out last is kept to: sessions end by themselves, and begin.
+/// How long a pace is kept before it is computed again, as sessions end and begin by themselves.
 const PACE_FOR: Duration = Duration::from_secs(1);
 
 /// The share of the time, and the most of it, by which the last session ends early, so that it
@@ -45,7 +45,7 @@ async fn end_evenly(shard: Rc<Shard>, Drain { until, offset }: Drain) {
     let (own, all) = (shard.sessions.len(), shard.gate.open() as usize);
     let mut pace = Pace::new(shard.reactor.now(), until, offset * others(own, all));
     let mut queue = Oldest::default();
-    // Once nobody is waited for any more, all are ended by another way.
+    // Once the drain is over, `end_all` ends the rest.
     while shard.ending.get().is_none() {
         let left = shard.sessions.len();
         let due = pace.due(left, shard.reactor.now());

@@ -48,7 +48,7 @@ fn a_bad_record_while_records_wait() {
     }
 }
 
-/// One connection's life beside another. Whether the planned call has failed.
+/// One connection's life next to another's. Whether the planned call has failed.
 fn tell(tls: &Tls, layers: Layers, leave: Leave, fault: Option<(usize, Errno)>) -> bool {
     let reactor = Reactor::new().unwrap();
     let mut other = Pair::open(&reactor, TLS, tls);

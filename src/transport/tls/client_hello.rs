@@ -35,7 +35,7 @@ pub(super) struct HostReader {
 }
 
 impl HostReader {
-    /// The server name, in lower case; `None` if there is none, or the message is not whole, or not
+    /// The server name, in lower case; `None` if it is absent, or the message is incomplete, or not
     /// one that rustls would take either.
     pub(super) fn server_name(self) -> Option<Box<str>> {
         self.name

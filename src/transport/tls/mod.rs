@@ -157,7 +157,7 @@ impl State {
         if let Some(alert) = connection.certificate_expired() {
             backlog.keep(&alert);
         }
-        // Where the socket has failed, there is nobody to tell.
+        // If the socket has failed, the alert cannot be delivered.
         let _ = backlog.flush(|bytes| socket.try_send(bytes));
     }
 

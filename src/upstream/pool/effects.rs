@@ -71,7 +71,7 @@ impl Event {
                 tracing::warn!(%pool, "the operator's weights are forgotten: {error}");
             }
             Self::DiscoveredLeftOut(error) => tracing::warn!(
-                %pool, "the brokers of DNS are left out until it is asked again: {error}"
+                %pool, "leaving out the brokers that DNS has until its next answer: {error}"
             ),
             Self::CheckedUp { upstream } => {
                 tracing::info!(%pool, %upstream, "up: its checks succeed again");
@@ -81,8 +81,8 @@ impl Event {
             }
             Self::SessionsHeld { upstream } => tracing::info!(
                 %pool, %upstream,
-                "its sessions stay until the checks of the other brokers show that the fault is not \
-                 a common one"
+                "keeping its sessions until checks show that the other brokers do not have the same \
+                 fault"
             ),
             Self::DownConfirmed { upstream } => tracing::warn!(
                 %pool, %upstream,

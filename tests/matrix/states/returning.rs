@@ -59,7 +59,7 @@ impl State for Rebalancing {
 
     fn enter(&mut self, fixture: &mut Fixture, _: Operation) -> Outcome {
         fixture.api.patch("b1", r#"{"state":"drain"}"#)?;
-        // Those who were there go; whoever comes meanwhile is at the other broker.
+        // Existing sessions end; clients that connect meanwhile go to the other broker.
         until_right(WITHIN, || {
             come_back(fixture)?;
             let sessions = fixture.api.broker("b1")?.sessions;

@@ -1,5 +1,5 @@
-//! Files that hang: a pipe without a writer is opened for ever, as is what lies on a disk that has
-//! gone.
+//! Files that hang: opening a pipe without a writer blocks indefinitely, as does opening a file on a
+//! disk that has gone.
 
 use std::{fs, fs::File, os::unix::fs::OpenOptionsExt, path::Path};
 

@@ -69,7 +69,7 @@ fn failures_count_in_a_row_and_within_the_window() {
     assert_eq!(broker.answered(at(2)), News::None);
     assert!(!broker.failed(at(3), &PASSIVE));
     assert!(!broker.failed(at(4), &PASSIVE));
-    // The window of the first of them is over: this one starts anew.
+    // The window of the first of them is over: this one starts a new window.
     assert!(!broker.failed(at(40), &PASSIVE));
     assert!(!broker.failed(at(41), &PASSIVE));
     assert!(broker.failed(at(42), &PASSIVE));

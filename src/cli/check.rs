@@ -3,11 +3,17 @@
 use std::{path::Path, process::ExitCode};
 
 use super::{BAD_CONFIG, DEFAULT_CONFIG};
-use crate::config::Config;
+use crate::{app, config::Config};
 
 pub(super) fn check(file: &Path) -> ExitCode {
     match load(file) {
-        Ok(_) => ExitCode::SUCCESS,
+        Ok(config) => {
+            // The service may have other limits than this shell, so this is no fault.
+            for warning in app::warnings(&config) {
+                eprintln!("{}: warning: {warning}", file.display());
+            }
+            ExitCode::SUCCESS
+        }
         Err(code) => code,
     }
 }

@@ -183,6 +183,8 @@ named! {
         Disconnect = "disconnect",
         /// A connection ended before it became a session.
         Reject = "reject",
+        /// A connection ended by its client, which had sent nothing.
+        Probe = "probe",
     }
 }
 
@@ -266,7 +268,7 @@ named! {
         Removed = "removed",
         /// The session's home is another broker, now that there is one again.
         Rebalance = "rebalance",
-        /// The client has a newer session on another broker.
+        /// The client has a newer session, on another broker or in this one's place.
         TakenOver = "taken_over",
         /// The operator ended the session.
         Kicked = "kicked",

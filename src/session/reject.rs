@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     mqtt,
-    observe::{EndCause, Event},
+    observe::{EndBy, EndCause, Event},
     transport::{BULK_BYTES, Socket, Stream, deadline},
 };
 
@@ -23,6 +23,8 @@ pub(super) struct Rejected {
     pub(super) end: End,
     /// The CONNACK, where the client's version defines one.
     pub(super) answer: Option<Reply>,
+    /// Whether the client left before it had sent anything, as checks do.
+    pub(super) is_probe: bool,
 }
 
 /// Whose CONNACK a client gets.
@@ -51,7 +53,13 @@ impl Rejected {
     /// After a read that failed. Where that was the client's fault, its transport has told it.
     pub(super) fn told(end: End) -> Self {
         let answer = (end.cause == EndCause::Malformed).then_some(Reply::Transports);
-        Self { end, answer }
+        Self { answer, ..end.into() }
+    }
+
+    /// The end of a connection that has brought nothing: where the client has left, it was a probe.
+    pub(super) fn unheard(end: End) -> Self {
+        let has_left = matches!(end.cause, EndCause::Closed | EndCause::Reset);
+        Self { is_probe: end.by == EndBy::Client && has_left, ..end.into() }
     }
 
     pub(super) fn with(self, detail: impl Into<Cow<'static, str>>) -> Self {
@@ -61,7 +69,7 @@ impl Rejected {
 
 impl From<End> for Rejected {
     fn from(end: End) -> Self {
-        Self { end, answer: None }
+        Self { end, answer: None, is_probe: false }
     }
 }
 
@@ -72,7 +80,8 @@ pub(super) async fn reject(
     mut record: Record,
     rejected: Rejected,
 ) {
-    let Rejected { end, answer } = rejected;
+    let Rejected { end, answer, is_probe } = rejected;
+    let event = if is_probe { Event::Probe } else { Event::Reject };
     let until = shard.reactor.now() + LINGER;
     if let (Some(client), Some(answer)) = (&client, &answer) {
         if let Reply::Own(answer) = answer {
@@ -84,7 +93,7 @@ pub(super) async fn reject(
         client.take_leave();
     }
     let bytes = (record.read.into(), answer.as_ref().map_or(0, |answer| answer.len() as u64));
-    record.end(Event::Reject, bytes, end);
+    record.end(event, bytes, end);
     if let (Some(client), Some(_)) = (&client, answer) {
         let _ = deadline(&shard.reactor, until, pin!(swallow(shard, client.socket()))).await;
     }

@@ -185,7 +185,7 @@ impl Opening<'_> {
                 Some(failure) => end.with(failure.detail.unwrap_or(Cow::Borrowed("others failed"))),
                 None => end,
             };
-            return Rejected { end, answer: Some(Reply::Brokers(reply)) };
+            return Rejected { answer: Some(Reply::Brokers(reply)), ..end.into() };
         }
         if let Some(failure) = search.failure {
             return self.answer(Refuse::ServerUnavailable, failure);
@@ -220,7 +220,7 @@ impl Opening<'_> {
     fn answer(&self, refuse: Refuse, end: End) -> Rejected {
         let version = self.record.client.as_ref().map(|client| client.version);
         let answer = version.map(|version| Reply::Own(refuse.connack(version)));
-        Rejected { end, answer }
+        Rejected { answer, ..end.into() }
     }
 }
 

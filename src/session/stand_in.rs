@@ -53,7 +53,8 @@ impl Opening<'_> {
             let answering = pin!(deadline(&shard.reactor, until, answered));
             let answered = while_unbroken(shard, &self.client, EndPhase::Connect, answering).await;
             if let Ok(Ok(true)) = answered.map_err(|end| self.given_up(end))? {
-                self.stand_ins.push(stand_in);
+                let before = std::mem::take(&mut self.stand_ins);
+                self.stand_ins = before.into_iter().chain([stand_in]).collect();
                 return Ok(true);
             }
         }

@@ -28,7 +28,7 @@ fn a_log_goes_to_one_place() {
             to: LogTarget::File("/dev/x".into()),
             rotate: None,
             format: LogLineFormat::Json,
-            events: LogEvents::ALL,
+            events: LogEvents::DEFAULT,
             when_full: WhenFull::Block,
         }
     );
@@ -220,7 +220,7 @@ fn files_are_put_aside() {
 #[test]
 fn a_log_has_the_events_that_it_names() {
     let events = |list: &str| log(&format!("path: /dev/x, events: {list}")).events;
-    let none = LogEvents { connect: false, disconnect: false, reject: false };
+    let none = LogEvents::NONE;
     assert_eq!(events("[reject]"), LogEvents { reject: true, ..none });
     assert_eq!(
         events("[disconnect, connect]"),

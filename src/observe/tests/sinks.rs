@@ -13,7 +13,7 @@ use crate::{
     observe::{AccessLogs, Entry, Event, format::Stamp, syslog_header::SyslogHeader},
 };
 
-const NONE: LogEvents = LogEvents { connect: false, disconnect: false, reject: false };
+const NONE: LogEvents = LogEvents::NONE;
 
 fn open(logs: &[AccessLog]) -> AccessLogs {
     AccessLogs::open(logs, IntCounter::new("dropped", "dropped").unwrap()).unwrap()
@@ -30,7 +30,7 @@ fn each_log_has_its_events_in_its_format() {
     let path = |name: &str| dir.path().join(name);
     let (short, long) = ("${event}", "${event} of ${listener}");
     let logs = open(&[
-        of(&path("all"), short, LogEvents::ALL),
+        of(&path("all"), short, LogEvents::DEFAULT),
         of(&path("long"), long, LogEvents { connect: true, disconnect: true, ..NONE }),
         of(&path("rejects"), short, LogEvents { reject: true, ..NONE }),
         of(&path("ends"), short, LogEvents { disconnect: true, reject: true, ..NONE }),
@@ -126,7 +126,7 @@ fn a_file_that_is_full_is_put_aside() {
     // Of an earlier configuration, which kept more.
     fs::write(old(4), "gone\n").unwrap();
     let rotate = Some(Rotate { size: Some(SIZE), age: None, keep: 3 });
-    let log = AccessLog { rotate, ..of(&path, "${session}", LogEvents::ALL) };
+    let log = AccessLog { rotate, ..of(&path, "${session}", LogEvents::DEFAULT) };
     let logs = open(&[log]);
     let writer = logs.writer();
     // Five files' worth, and ten lines more.
@@ -151,7 +151,7 @@ fn a_file_that_is_old_is_put_aside() {
     let path = dir.path().join("access.log");
     let age = Duration::from_millis(1);
     let rotate = Some(Rotate { size: None, age: Some(age), keep: 1 });
-    let logs = open(&[AccessLog { rotate, ..of(&path, "${session}", LogEvents::ALL) }]);
+    let logs = open(&[AccessLog { rotate, ..of(&path, "${session}", LogEvents::DEFAULT) }]);
     let writer = logs.writer();
     for session in 0..2 {
         writer.write(&Entry { session, ..minimal() });
@@ -174,7 +174,7 @@ fn a_rotation_that_fails_loses_nothing() {
     // In the way of the new file.
     fs::create_dir(dir.path().join("access.log.new")).unwrap();
     let rotate = Some(Rotate { size: Some(1024), age: None, keep: 3 });
-    let logs = open(&[AccessLog { rotate, ..of(&path, "${session}", LogEvents::ALL) }]);
+    let logs = open(&[AccessLog { rotate, ..of(&path, "${session}", LogEvents::DEFAULT) }]);
     let writer = logs.writer();
     for session in 0..1000 {
         writer.write(&Entry { session, ..minimal() });
@@ -191,7 +191,7 @@ fn files_that_others_took_away_are_not_missed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("access.log");
     let rotate = Some(Rotate { size: Some(1024), age: None, keep: 3 });
-    let logs = open(&[AccessLog { rotate, ..of(&path, "${session}", LogEvents::ALL) }]);
+    let logs = open(&[AccessLog { rotate, ..of(&path, "${session}", LogEvents::DEFAULT) }]);
     let writer = logs.writer();
     // 60 lines fill a file.
     for session in 0..60 {

@@ -135,7 +135,7 @@ impl Opening<'_> {
         if limit == Limit::ConnectionsPerIp
             && let Some(address) = self.pass.counted()
         {
-            if self.has_place(Place::Address(address)).await? {
+            if self.take_place(Place::Address(address)).await? {
                 return Ok(());
             }
             // The older session may have ended while that was asked.

@@ -222,6 +222,8 @@ fn a_log_has_the_events_that_it_names() {
     let events = |list: &str| log(&format!("path: /dev/x, events: {list}")).events;
     let none = LogEvents::NONE;
     assert_eq!(events("[reject]"), LogEvents { reject: true, ..none });
+    assert_eq!(events("[probe]"), LogEvents { probe: true, ..none });
+    assert_eq!(log("path: /dev/x").events, events("[connect, disconnect, reject]"));
     assert_eq!(
         events("[disconnect, connect]"),
         LogEvents { connect: true, disconnect: true, ..none }
@@ -231,7 +233,8 @@ fn a_log_has_the_events_that_it_names() {
         ("connect", "10:38: access_log[0].events: is a single value; allowed: a list"),
         (
             "[end]",
-            "10:39: access_log[0].events[0]: \"end\" is unknown; allowed: connect, disconnect, reject",
+            "10:39: access_log[0].events[0]: \"end\" is unknown; allowed: connect, disconnect, reject, \
+             probe",
         ),
         ("[reject, reject]", "10:47: access_log[0].events[1]: is there twice; keep one"),
     ] {

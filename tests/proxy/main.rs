@@ -25,10 +25,12 @@ mod health;
 mod http_probes;
 mod inherited;
 mod limits;
+mod limits_by_address;
 mod logs;
 mod lost;
 mod name_server;
 mod one_session;
+mod own_place;
 mod panics;
 #[allow(dead_code, reason = "shared with the tests of the configuration, which use all of it")]
 #[path = "../config/tls/pki.rs"]
@@ -53,6 +55,7 @@ mod sources;
 mod stalled;
 mod syslog;
 mod syslog_receiver;
+mod tcp_checks;
 mod timeouts;
 mod tls;
 mod tls_bad_input;

@@ -30,7 +30,8 @@ fn each_log_has_its_events_in_its_format() {
     let path = |name: &str| dir.path().join(name);
     let (short, long) = ("${event}", "${event} of ${listener}");
     let logs = open(&[
-        of(&path("all"), short, LogEvents::DEFAULT),
+        of(&path("default"), short, LogEvents::DEFAULT),
+        of(&path("probes"), short, LogEvents { probe: true, ..NONE }),
         of(&path("long"), long, LogEvents { connect: true, disconnect: true, ..NONE }),
         of(&path("rejects"), short, LogEvents { reject: true, ..NONE }),
         of(&path("ends"), short, LogEvents { disconnect: true, reject: true, ..NONE }),
@@ -43,7 +44,8 @@ fn each_log_has_its_events_in_its_format() {
     assert_eq!(writer.close(PATIENCE), 0);
     logs.close(PATIENCE);
     for (name, text) in [
-        ("all", "connect\ndisconnect\nreject\n"),
+        ("default", "connect\ndisconnect\nreject\n"),
+        ("probes", "probe\n"),
         ("long", "connect of mqtt\ndisconnect of mqtt\n"),
         ("rejects", "reject\n"),
         ("ends", "disconnect\nreject\n"),

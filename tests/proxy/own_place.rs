@@ -79,7 +79,7 @@ fn to_the_same_broker() {
         held.push(Client::session(proxy.address(), &id));
         homes.push(proxy.wait_connected(&id)["upstream"].clone());
     }
-    let is_full = |home| homes.iter().filter(|other| *other == home).count() == 2;
+    let is_full = |home: &&_| homes.iter().filter(|other| other == home).count() == 2;
     for (n, home) in homes.iter().enumerate().filter(|(_, home)| is_full(home)) {
         let id = format!("meter-{n}");
         let _newer = Client::session(proxy.address(), &id);

@@ -22,7 +22,7 @@ use crate::{
     mqtt::{Connack, Connect, Version, reason},
     observe::{EndBy, EndCause, EndPhase, RouteKind, TryOutcome},
     transport::{Elapsed, Stream, deadline},
-    upstream::{self, Broker, DialError, Lease, dial},
+    upstream::{self, Broker, DialError, Lease, Reached, dial},
 };
 
 /// What asking one broker came to.
@@ -99,7 +99,11 @@ impl Opening<'_> {
             self.given_up(end)
         })?;
         let took = began.elapsed();
-        self.record.way = Some(Way { route, endpoint, dial: took.into() });
+        let (dialled, place) = match dialled {
+            Ok(Reached { stream, place }) => (Ok(stream), place),
+            Err(error) => (Err(error), None),
+        };
+        self.record.way = Some(Way { route, endpoint, place, dial: took.into() });
         match dialled {
             Ok(upstream) => {
                 lease.broker().metrics.connect_seconds.observe(took.as_secs_f64());
@@ -118,20 +122,13 @@ impl Opening<'_> {
             pool.record_failure(broker, began, Instant::now());
         }
         let on = view.config().retry_on;
-        let (outcome, cause, retry) = match error {
-            DialError::TimedOut(_) | DialError::NoTls(_) => {
-                (TryOutcome::ConnectTimeout, EndCause::Timeout, on.connect_timeout)
-            }
-            DialError::NoPort(error) => {
-                broker.endpoint().warn_of(error, Instant::now());
-                (TryOutcome::NoPort, EndCause::NoUpstream, on.connect_failure)
-            }
-            DialError::Failed(_)
-            | DialError::Unresolved
-            | DialError::Tls(_)
-            | DialError::Nameless => {
-                (TryOutcome::ConnectFailure, EndCause::NoUpstream, on.connect_failure)
-            }
+        let (outcome, cause, retry) = if let Some(shortage) = error.shortage() {
+            broker.endpoint().warn_of(shortage, Instant::now());
+            (TryOutcome::NoPort, EndCause::NoUpstream, on.connect_failure)
+        } else if error.is_a_timeout() {
+            (TryOutcome::ConnectTimeout, EndCause::Timeout, on.connect_timeout)
+        } else {
+            (TryOutcome::ConnectFailure, EndCause::NoUpstream, on.connect_failure)
         };
         broker.metrics.count_try(outcome);
         let end = End::new(EndBy::Proxy, EndPhase::Dial, cause).with(error.to_string());

@@ -18,7 +18,7 @@ use crate::{
     },
     route,
     transport::{Peer, TlsFacts},
-    upstream::{self, Target},
+    upstream::{self, Place, Target},
 };
 
 /// What the record says of a connection whose task panicked.
@@ -69,6 +69,8 @@ pub(super) struct Wrapping {
 pub(super) struct Way {
     pub(super) route: RouteKind,
     pub(super) endpoint: Arc<upstream::Endpoint>,
+    /// The address that was dialled; `None` while none was reached.
+    pub(super) place: Option<Place>,
     pub(super) dial: Micros,
 }
 
@@ -268,10 +270,7 @@ impl Record {
         }
         if let Some(way) = &self.way {
             entry.upstream = Some(&way.endpoint.name);
-            entry.upstream_address = way.endpoint.target().map(|target| match target {
-                Target::Ip(address) => Endpoint::Ip(address),
-                Target::Unix(path) => Endpoint::Unix(path),
-            });
+            entry.upstream_address = way.address();
             entry.route = Some(way.route);
             entry.dial_ms = Some(way.dial.into());
         }
@@ -286,6 +285,19 @@ impl Record {
         entry.queue_ms = self.queued.map(Duration::from);
         entry.handshake_ms = self.handshake.map(Duration::from);
         entry
+    }
+}
+
+impl Way {
+    /// Where the broker was reached, or else where it is tried first.
+    fn address(&self) -> Option<Endpoint<'_>> {
+        if let Some(place) = &self.place {
+            return Some(Endpoint::Ip(**place));
+        }
+        self.endpoint.target().map(|target| match target {
+            Target::Ip(places) => Endpoint::Ip(**places.first()),
+            Target::Unix(path) => Endpoint::Unix(path),
+        })
     }
 }
 

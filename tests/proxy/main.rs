@@ -2,6 +2,7 @@
 //!
 //! Every wait is for a condition, with a deadline that only a failure reaches.
 
+mod addresses;
 mod admin;
 mod bad_input;
 mod blocked_log;

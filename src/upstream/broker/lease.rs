@@ -6,14 +6,14 @@ use std::{
 };
 
 use super::Broker;
-use crate::upstream::sources::Source;
+use crate::upstream::sources::Port;
 
 /// One session's place on a broker, given back when it is dropped.
 #[derive(Debug)]
 pub struct Lease {
     broker: Arc<Broker>,
-    /// The local address that the connection has a port of, once it is dialled.
-    source: Option<Arc<Source>>,
+    /// The local port of the connection, once it is dialled.
+    port: Option<Port>,
     /// Whether this session shows whether the broker is well again.
     trial: Cell<bool>,
 }
@@ -28,7 +28,7 @@ impl Broker {
         let before = self.flags.sessions.fetch_add(1, Ordering::Relaxed);
         self.metrics.sessions_active.inc();
         let most = self.max_connections.load(Ordering::Relaxed);
-        let lease = Lease { broker: self, source: None, trial: Cell::new(trial) };
+        let lease = Lease { broker: self, port: None, trial: Cell::new(trial) };
         if most > 0 && before >= most { Err(lease.broker.clone()) } else { Ok(lease) }
     }
 }
@@ -38,12 +38,9 @@ impl Lease {
         &self.broker
     }
 
-    /// The connection that is made now has a local port there, and an earlier one has none any more.
-    pub(in crate::upstream) fn take_port(&mut self, at: &Arc<Source>) {
-        at.take_port();
-        if let Some(before) = self.source.replace(at.clone()) {
-            before.free_port();
-        }
+    /// The connection that is made now has this local port, and an earlier one has none any more.
+    pub(in crate::upstream) fn take_port(&mut self, port: Port) {
+        self.port = Some(port);
     }
 
     /// This session is no trial any more: the pool is told now what came of it. Until it has
@@ -58,9 +55,6 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.settle();
-        if let Some(source) = &self.source {
-            source.free_port();
-        }
         self.broker.flags.sessions.fetch_sub(1, Ordering::Relaxed);
         self.broker.metrics.sessions_active.dec();
     }

@@ -28,6 +28,9 @@ struct PoolView {
     name: Arc<str>,
     algorithm: &'static str,
     failing_open: bool,
+    serving: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_serving: Option<String>,
     upstreams: Vec<Upstream>,
 }
 
@@ -57,11 +60,16 @@ struct Upstream {
 
 pub(super) fn get(state: &AdminState, query: Option<&str>) -> Result<Answer, Refusal> {
     Query::parse(query, &[])?;
-    let view = |pool: &Arc<Pool>| PoolView {
-        name: pool.name.clone(),
-        algorithm: pool.config().balance.algorithm.as_str(),
-        failing_open: pool.is_failing_open(),
-        upstreams: pool.overviews().into_iter().map(Upstream::new).collect(),
+    let view = |pool: &Arc<Pool>| {
+        let not_serving = pool.not_serving();
+        PoolView {
+            name: pool.name.clone(),
+            algorithm: pool.config().balance.algorithm.as_str(),
+            failing_open: pool.is_failing_open(),
+            serving: not_serving.is_none(),
+            not_serving,
+            upstreams: pool.overviews().into_iter().map(Upstream::new).collect(),
+        }
     };
     let pools = state.snapshot.load().pools.iter().map(view).collect();
     Ok(json(&Pools { pools }))

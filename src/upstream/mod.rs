@@ -21,7 +21,7 @@ mod task;
 
 pub use admission::{Admission, AdmissionQueue};
 pub use bell::Bell;
-pub use broker::{Broker, Endpoint, Lease, Place, Places, Target};
+pub use broker::{Broker, Endpoint, Lease, Place, Places, Target, Trial};
 pub use dial::{Opening, Reached, dial};
 pub use dial_error::DialError;
 pub use discover::{Answer, DiscoverError, discover};
@@ -29,8 +29,8 @@ pub use health::State;
 pub use no_port::NoPort;
 pub use pick::{FairShare, Pick};
 pub use pool::{
-    Changes, Forecast, Member, Members, NoKey, Overview, Pending, Pool, Probed, Status,
-    UnknownBroker, WeightError, router,
+    Changes, Forecast, Look, Member, Members, NoKey, Overview, Pending, Pool, Probed, Refused,
+    Round, Status, UnknownBroker, WeightError, router,
 };
 pub use records::TooHeavy;
 pub use resolver::{Addresses, LookupError, PATIENCE, Resolver, Service, Services};

@@ -46,6 +46,7 @@ mod retry;
 mod returning;
 mod rotation;
 mod routing;
+mod serves_nobody;
 mod service_manager;
 mod shared_fault;
 mod sharing;

@@ -33,6 +33,7 @@ fn every_broker_that_does_not_serve_has_a_reason(world: &World) {
                 assert!(!broker.is_serving() && overview.state != State::Ready, "{name}");
             }
             Status::Unresolved => panic!("{name} has an IP address"),
+            Status::Failing => assert!(world.pool.not_serving().is_some(), "{name}"),
         }
         if failing_open && overview.state == State::Ready {
             assert!(broker.is_serving(), "{name} is not tried, though the pool fails open");

@@ -18,6 +18,10 @@ pub struct Lease {
     trial: Cell<bool>,
 }
 
+/// While this is held, no other client is the broker's trial.
+#[derive(Debug)]
+pub struct Trial(Arc<Broker>);
+
 impl Broker {
     /// Takes a place for one session.
     ///
@@ -46,9 +50,18 @@ impl Lease {
     /// This session is no trial any more: the pool is told now what came of it. Until it has
     /// decided, the next client may be one.
     pub fn settle(&self) {
-        if self.trial.replace(false) {
-            self.broker.flags.give_back_trial();
-        }
+        drop(self.take_trial());
+    }
+
+    /// The trial that this session was, for as long as it is not known what came of it.
+    pub fn take_trial(&self) -> Option<Trial> {
+        self.trial.replace(false).then(|| Trial(self.broker.clone()))
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        self.0.flags.give_back_trial();
     }
 }
 

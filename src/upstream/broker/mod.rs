@@ -21,7 +21,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 pub use endpoint::{Endpoint, Target};
 pub(super) use flags::{BrokerFlags, Serving};
-pub use lease::Lease;
+pub use lease::{Lease, Trial};
 pub use places::{Place, Places};
 
 use super::admission::AdmissionQueue;

@@ -223,7 +223,12 @@ impl Question {
 /// Who an MQTT probe says it is: 22 characters of 0-9a-z, which every broker takes (3.1.1 §3.1.3.1),
 /// and which an operator recognizes. No other proxy, pool, broker or address has the same, as brokers
 /// of one cluster would take it for one client.
-fn client_id(run: &RandomState, pool: &str, broker: &str, at: Option<SocketAddr>) -> String {
+pub(super) fn client_id(
+    run: &RandomState,
+    pool: &str,
+    broker: &str,
+    at: Option<SocketAddr>,
+) -> String {
     format!("mqttlb{:016x}", run.hash_one((pool, broker, at)))
 }
 

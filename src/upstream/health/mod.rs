@@ -6,8 +6,10 @@ mod http;
 mod mqtt;
 mod probe;
 mod reach;
+mod recovery;
 mod state;
 
 pub(super) use checks::check;
+pub(super) use recovery::await_recovery;
 pub use state::State;
 pub(super) use state::{Circuit, HealthState, News};

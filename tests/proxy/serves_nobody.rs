@@ -28,6 +28,12 @@ fn refuse(address: SocketAddr, id: &str) {
     Client::exchange(address, &connect(4, id), &connack(4, 3)).expect_end();
 }
 
+/// What the log says of it, once it does.
+fn wait_lines(proxy: &Proxy, part: &str) -> Vec<String> {
+    proxy.wait_stderr(part);
+    lines(proxy, part)
+}
+
 fn lines(proxy: &Proxy, part: &str) -> Vec<String> {
     proxy.stderr().into_iter().filter(|line| line.contains(part)).collect()
 }
@@ -73,7 +79,7 @@ fn nobody_is_blamed_and_everybody_is_told() {
     proxy.wait_metric(SERVING, &["pool=\"brokers\""], 0.0);
     assert_eq!(proxy.metric(EJECTIONS, &[]) as u64, 0);
     assert_eq!(lines(&proxy, "ejected"), [""; 0]);
-    let said = lines(&proxy, "serves nobody");
+    let said = wait_lines(&proxy, "serves nobody");
     assert_eq!(said.len(), 1, "{said:?}");
     for part in ["ERROR", "pool=brokers", "refused=", &format!("\"b1: {gone}; b2: {gone}\"")] {
         assert!(said[0].contains(part), "{part}: {}", said[0]);
@@ -105,7 +111,7 @@ fn nobody_is_blamed_and_everybody_is_told() {
     let back = restart(brokers[1].address);
     assert_eq!(wait_ready(&proxy, 200), "ok\n");
     proxy.wait_metric(SERVING, &[], 1.0);
-    let again = lines(&proxy, "serves again: a broker answers");
+    let again = wait_lines(&proxy, "serves again: a broker answers");
     assert_eq!(again.len(), 1);
     assert!(again[0].contains("refused=40") && again[0].contains("seconds="), "{}", again[0]);
     assert_eq!(api(&proxy, "/api/v1/upstreams")["pools"][0]["upstreams"][1]["status"], "up");
@@ -123,11 +129,11 @@ fn a_single_broker() {
     broker.stop();
     refuse(proxy.address(), "only");
     wait_ready(&proxy, 503);
-    assert_eq!(lines(&proxy, "serves nobody").len(), 1);
+    assert_eq!(wait_lines(&proxy, "serves nobody").len(), 1);
     let _back = restart(broker.address);
     wait_ready(&proxy, 200);
     // The next time is told of again.
-    let line = &lines(&proxy, "serves again")[0];
+    let line = &wait_lines(&proxy, "serves again")[0];
     assert!(line.contains("refused=1"), "{line}");
 }
 
@@ -189,11 +195,11 @@ fn no_connack_for_anybody() {
     let reason = wait_ready(&proxy, 503);
     assert!(reason.contains("pool brokers serves nobody: b1: "), "{reason}");
     assert!(reason.contains("before a CONNACK"), "{reason}");
-    assert_eq!(lines(&proxy, "serves nobody").len(), 1);
+    assert_eq!(wait_lines(&proxy, "serves nobody").len(), 1);
     assert_eq!(proxy.metric(EJECTIONS, &[]) as u64, 0);
     broken.store(false, Ordering::SeqCst);
     wait_ready(&proxy, 200);
-    assert_eq!(lines(&proxy, "serves again: a broker answers").len(), 1);
+    assert_eq!(wait_lines(&proxy, "serves again: a broker answers").len(), 1);
 }
 
 /// A client that is answered ends it, too.

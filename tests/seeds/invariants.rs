@@ -11,6 +11,7 @@ pub(crate) fn check(world: &World) {
     a_fault_of_all_ends_no_session(world);
     leases_are_sessions(world);
     who_waits_can_be_released(world);
+    a_pool_serves_until_clients_or_checks_show_otherwise(world);
     // These take longer.
     if world.steps.is_multiple_of(10) {
         every_sample_has_an_owner(world);
@@ -49,6 +50,16 @@ fn a_fault_of_all_ends_no_session(world: &World) {
     let ready: Vec<_> = overviews.iter().filter(|it| it.state == State::Ready).collect();
     let dead = ready.iter().filter(|it| it.member.broker.is_dead()).count();
     assert!(ready.is_empty() || dead < ready.len(), "all {dead} are given up");
+}
+
+fn a_pool_serves_until_clients_or_checks_show_otherwise(world: &World) {
+    let pool = &world.pool;
+    let why = pool.not_serving();
+    assert_eq!(pool.metrics.serving.get() == 1, why.is_none(), "the metric and the API differ");
+    let is_checked = pool.config().health.active.is_some();
+    assert!(why.is_none() || world.refused || is_checked, "{why:?} without a client or a check");
+    let failing = |overview: &mqtt_lb::upstream::Overview| overview.status == Status::Failing;
+    assert!(world.refused || !pool.overviews().iter().any(failing), "nobody was refused");
 }
 
 fn leases_are_sessions(world: &World) {

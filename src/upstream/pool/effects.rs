@@ -113,7 +113,7 @@ impl Event {
                 %pool, refused, seconds = span.as_secs(), error, "still serves nobody"
             ),
             Self::ServesAgain { by, refused, span } => tracing::info!(
-                %pool, refused, seconds = span.as_secs_f64(), "serves again: {by}"
+                %pool, refused, seconds = span.as_secs(), "serves again: {by}"
             ),
         }
     }

@@ -275,6 +275,41 @@ fn checks_ask_each_address() {
     up(1.0);
 }
 
+/// A check by HTTP asks them, too, at its own port.
+#[test]
+fn http_checks_ask_each_address() {
+    let [one, two] = [1, 2].map(|n| IpAddr::from(ip(40, n)));
+    let (port, brokers) = brokers_at(&[one, two]);
+    let (asked, seen) = std::sync::mpsc::channel();
+    let web = TcpListener::bind((two, 0)).unwrap();
+    let http = web.local_addr().unwrap().port();
+    let mut web = Broker::start_on(web, move |mut link: Link| {
+        let mut request = [0; 1024];
+        let n = link.stream.read(&mut request).unwrap();
+        let _ = asked.send(String::from_utf8_lossy(&request[..n]).into_owned());
+        link.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    });
+    let server = name_server(&[one, two]);
+    let check = format!(
+        "health: {{ active: {{ type: http, port: {http}, path: /, interval: 100ms, timeout: 5s, \
+         fall: 1, rise: 1 }} }}"
+    );
+    let proxy = config(&server, port).pool(&check).start();
+    let request = seen.recv_timeout(crate::harness::PATIENCE).unwrap();
+    assert!(request.contains(&format!("Host: {HOST}:{http}\r\n")), "{request}");
+    proxy.wait_stderr("up, though some of its addresses fail their checks");
+    proxy.wait_stderr(&format!("{one}:{port}: cannot connect: Connection refused"));
+    // Clients are sent where the check succeeds, though both would take them.
+    wait_for("the other address to be first", || {
+        (upstream(&proxy)["resolved"] == brokers[1].address.to_string()).then_some(())
+    });
+    visit(&proxy, "sent", brokers[1].address);
+    proxy.wait_metric("mqtt_lb_upstream_up", &[], 1.0);
+    web.stop();
+    proxy.wait_stderr("down: 1 checks have failed");
+    proxy.wait_metric("mqtt_lb_upstream_up", &[], 0.0);
+}
+
 /// Those of one cluster would take two probes of one name for one client.
 #[test]
 fn each_address_is_asked_under_a_name_of_its_own() {

@@ -134,6 +134,9 @@ impl Checks {
             }
         };
         let word = self.report(question, began, &answer.outcome)?;
+        for (address, _) in &answer.dead {
+            endpoint.avoid(*address);
+        }
         self.say_who_is_dead(&answer)?;
         self.broker.metrics.count_check(word);
         Ok(true)
@@ -198,7 +201,7 @@ impl Checks {
             let dead = dead.join("; ");
             tracing::warn!(
                 %pool, %upstream, dead,
-                "up, though some of its addresses fail their checks: clients are given the others"
+                "up, though some of its addresses fail their checks: clients try the others first"
             );
         }
         self.dead = dead;

@@ -9,13 +9,8 @@ use std::{
 };
 
 use super::{
-    dialogue::Dialogue,
-    end::End,
-    handshake::Opening,
-    record::{Answer, Way},
-    reject::Rejected,
-    shard::Shard,
-    view::PoolView,
+    dialogue::Dialogue, end::End, handshake::Opening, record::Answer, reject::Rejected,
+    shard::Shard, view::PoolView, way::Way,
 };
 use crate::{
     config::RetryOn,
@@ -200,8 +195,9 @@ impl Opening<'_> {
                 if alone && end.by == EndBy::Client && waited >= config.connack_timeout / 2 {
                     // It had waited long enough for anyone to lose patience.
                     lease.settle();
-                    pool.record_lone_failure(lease.broker(), began, Instant::now());
-                    pool.record_refused(Refused::Unanswered(self.client_hash(connect)), began);
+                    let now = Instant::now();
+                    pool.record_lone_failure(lease.broker(), began, now);
+                    pool.record_refused(Refused::Unanswered(self.client_hash(connect)), now);
                 }
                 Err(self.given_up(end))
             }

@@ -13,6 +13,7 @@ mod handshake;
 mod inspect;
 mod inspector;
 mod live;
+mod micros;
 mod owners;
 mod panics;
 mod proxy_header;
@@ -32,6 +33,7 @@ mod tenant;
 mod tests;
 mod upgrade;
 mod view;
+mod way;
 
 pub use arrival::Accepted;
 pub use evict::{Drain, drain};

@@ -2,7 +2,6 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    num::NonZeroU32,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -10,15 +9,12 @@ use std::{
 
 use tokio::task::spawn_local;
 
-use super::{client::Client, end::End, shard::Shard, view::PoolView};
+use super::{client::Client, end::End, micros::Micros, shard::Shard, view::PoolView, way::Way};
 use crate::{
     mqtt::{self, Connack, Version, reason},
-    observe::{
-        EndBy, EndCause, EndPhase, Endpoint, Entry, Event, ListenerMetrics, RouteKind, Transport,
-    },
+    observe::{EndBy, EndCause, EndPhase, Entry, Event, ListenerMetrics, Transport},
     route,
     transport::{Peer, TlsFacts},
-    upstream::{self, Place, Target},
 };
 
 /// What the record says of a connection whose task panicked.
@@ -65,15 +61,6 @@ pub(super) struct Wrapping {
     pub(super) tls: Option<TlsFacts>,
 }
 
-/// Where the session went.
-pub(super) struct Way {
-    pub(super) route: RouteKind,
-    pub(super) endpoint: Arc<upstream::Endpoint>,
-    /// The address that was dialled; `None` while none was reached.
-    pub(super) place: Option<Place>,
-    pub(super) dial: Micros,
-}
-
 /// What the broker, or this proxy in its place, answered.
 #[derive(Clone)]
 pub(super) struct Answer {
@@ -84,23 +71,6 @@ pub(super) struct Answer {
     pub(super) assigned_client_id: Option<Box<str>>,
     /// From CONNECT sent to CONNACK seen; `None` for an answer of the proxy's own.
     pub(super) waited: Option<Micros>,
-}
-
-/// A duration of a handshake, in microseconds, at least one; over an hour does not occur.
-#[derive(Clone, Copy)]
-pub(super) struct Micros(NonZeroU32);
-
-impl From<Duration> for Micros {
-    fn from(duration: Duration) -> Self {
-        let micros = duration.as_micros().try_into().unwrap_or(u32::MAX);
-        Self(NonZeroU32::new(micros).unwrap_or(NonZeroU32::MIN))
-    }
-}
-
-impl From<Micros> for Duration {
-    fn from(micros: Micros) -> Self {
-        Self::from_micros(micros.0.get().into())
-    }
 }
 
 impl Answer {
@@ -285,19 +255,6 @@ impl Record {
         entry.queue_ms = self.queued.map(Duration::from);
         entry.handshake_ms = self.handshake.map(Duration::from);
         entry
-    }
-}
-
-impl Way {
-    /// Where the broker was reached, or else where it is tried first.
-    fn address(&self) -> Option<Endpoint<'_>> {
-        if let Some(place) = &self.place {
-            return Some(Endpoint::Ip(**place));
-        }
-        self.endpoint.target().map(|target| match target {
-            Target::Ip(places) => Endpoint::Ip(**places.first()),
-            Target::Unix(path) => Endpoint::Unix(path),
-        })
     }
 }
 

@@ -12,9 +12,10 @@ use super::{
     choose::{NoIdentity, choose},
     end::End,
     handshake::Opening,
-    record::{Answer, Way},
+    record::Answer,
     reject::{Rejected, Reply},
     view::PoolView,
+    way::Way,
 };
 use crate::{
     mqtt::{Connect, Refuse},

@@ -11,7 +11,7 @@ use super::{
     broker::{Endpoint, Lease, Place, Places, Target},
     connect::connect,
     dial_error::{DialError, Tried},
-    race::{Winner, race},
+    race::{Attempt, race},
 };
 use crate::{
     config::{self, PoolTls},
@@ -127,7 +127,7 @@ async fn reach_one_of(
     (timeout, at): (Duration, Instant),
     first: &[u8],
 ) -> Result<Reached, DialError> {
-    let Winner { place, socket, port } = race(reactor, endpoint, places, (timeout, at)).await?;
+    let Attempt { place, socket, port } = race(reactor, endpoint, places, (timeout, at)).await?;
     lease.take_port(port);
     let stream = Stream::new(socket);
     let sent = deadline(reactor, at, pin!(stream.send_all(first))).await;

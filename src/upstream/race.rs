@@ -19,8 +19,8 @@ use crate::transport::{Elapsed, Reactor, Socket, deadline};
 /// The longest time from one attempt's begin to the next one's: what RFC 8305 recommends.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// The connection that came about first.
-pub(super) struct Winner {
+/// A connection under way; the one that came about first is the winner.
+pub(super) struct Attempt {
     pub(super) place: Place,
     pub(super) socket: Socket,
     pub(super) port: Port,
@@ -33,7 +33,7 @@ pub(super) async fn race(
     endpoint: &Endpoint,
     places: &Places,
     (timeout, at): (Duration, Instant),
-) -> Result<Winner, DialError> {
+) -> Result<Attempt, DialError> {
     // So that even the last one has some time.
     let delay = ATTEMPT_DELAY.min(timeout / (places.len() as u32 + 1));
     // Each has a second attempt: where a SYN got lost, the kernel would send it again after a second.
@@ -55,8 +55,7 @@ pub(super) async fn race(
 }
 
 struct Race {
-    /// Attempts under way.
-    running: Vec<Winner>,
+    running: Vec<Attempt>,
     /// Each address once.
     failed: Vec<Tried>,
 }
@@ -75,7 +74,7 @@ impl Race {
             }
             match connect(reactor, endpoint, **place) {
                 Ok((socket, port)) => {
-                    self.running.push(Winner { place: place.clone(), socket, port });
+                    self.running.push(Attempt { place: place.clone(), socket, port });
                     return true;
                 }
                 Err(error) => self.fail(place, error),
@@ -85,9 +84,9 @@ impl Race {
     }
 
     /// Waits until one attempt is connected, or has failed, which is noted.
-    async fn first_to_end(&mut self) -> Option<Winner> {
+    async fn first_to_end(&mut self) -> Option<Attempt> {
         let (at, outcome) = poll_fn(|cx| {
-            let ended = |(at, attempt): (usize, &Winner)| match attempt.poll_connected(cx) {
+            let ended = |(at, attempt): (usize, &Attempt)| match attempt.poll_connected(cx) {
                 Poll::Ready(outcome) => Some((at, outcome)),
                 Poll::Pending => None,
             };
@@ -125,7 +124,7 @@ impl Race {
     }
 }
 
-impl Winner {
+impl Attempt {
     /// An empty write: it sends nothing, waits for the connection, and fails as it failed.
     fn poll_connected(&self, cx: &Context<'_>) -> Poll<Result<(), DialError>> {
         self.socket.watch(cx);

@@ -15,27 +15,26 @@ use crate::{
     config::Config,
     discovery::{brokers_at, wait_changes},
     harness::{Proxy, end, wait_for},
-    health::is_probe,
     name_server::{NameServer, Record, ip},
 };
 
-const HOST: &str = "broker.x.test";
+pub(crate) const HOST: &str = "broker.x.test";
 
 /// A name server that knows these addresses of the broker's host.
-fn name_server(addresses: &[IpAddr]) -> NameServer {
+pub(crate) fn name_server(addresses: &[IpAddr]) -> NameServer {
     NameServer::start(zone(addresses))
 }
 
-fn zone(addresses: &[IpAddr]) -> Vec<Record> {
+pub(crate) fn zone(addresses: &[IpAddr]) -> Vec<Record> {
     addresses.iter().map(|address| Record::address(HOST, *address)).collect()
 }
 
-fn config(server: &NameServer, port: u16) -> Config {
+pub(crate) fn config(server: &NameServer, port: u16) -> Config {
     let dns = format!("dns: {{ servers: [ \"{}\" ] }}", server.address);
     Config::at([format!("{HOST}:{port}")]).more(&dns)
 }
 
-fn broker_on(address: IpAddr, port: u16, script: fn(Link)) -> Broker {
+pub(crate) fn broker_on(address: IpAddr, port: u16, script: fn(Link)) -> Broker {
     Broker::start_on(TcpListener::bind((address, port)).unwrap(), script)
 }
 
@@ -51,14 +50,14 @@ fn swallowing(address: IpAddr, port: u16) -> (TcpListener, Vec<TcpStream>) {
 }
 
 /// What the API says of the broker `b1`.
-fn upstream(proxy: &Proxy) -> Value {
+pub(crate) fn upstream(proxy: &Proxy) -> Value {
     let answer = proxy.get("/api/v1/upstreams");
     let body = answer.split_once("\r\n\r\n").unwrap().1;
     serde_json::from_str::<Value>(body).unwrap()["pools"][0]["upstreams"][0].take()
 }
 
 #[track_caller]
-fn visit(proxy: &Proxy, id: &str, address: SocketAddr) {
+pub(crate) fn visit(proxy: &Proxy, id: &str, address: SocketAddr) {
     drop(Client::session(proxy.address(), id));
     let line = proxy.wait_end(id);
     assert_eq!(line["upstream_address"], address.to_string(), "{line}");
@@ -239,101 +238,4 @@ fn a_service_whose_target_has_several_addresses() {
     let line = proxy.wait_end("served");
     assert_eq!(line["upstream"], HOST);
     assert_eq!(line["upstream_address"], brokers[0].address.to_string());
-}
-
-/// Checks ask all of them: the broker is up as long as one answers, and it is said once who does not.
-#[test]
-fn checks_ask_each_address() {
-    let [one, two] = [1, 2].map(|n| IpAddr::from(ip(37, n)));
-    let (port, mut brokers) = brokers_at(&[one, two]);
-    let server = name_server(&[one, two]);
-    let check =
-        "health: { active: { type: mqtt, interval: 100ms, timeout: 5s, fall: 2, rise: 1 } }";
-    let proxy = config(&server, port).pool(check).start();
-    let up = |wanted: f64| proxy.wait_metric("mqtt_lb_upstream_up", &[], wanted);
-    let said = |part: &str| proxy.stderr().iter().filter(|line| line.contains(part)).count();
-    for broker in &brokers {
-        broker.wait_connections(2);
-    }
-    up(1.0);
-    let refused = |address| format!("{address}:{port}: cannot connect: Connection refused");
-    brokers[0].stop();
-    proxy.wait_stderr("up, though some of its addresses fail their checks");
-    let before = brokers[1].connections();
-    brokers[1].wait_connections(before + 5);
-    assert_eq!(said("up, though some of its addresses fail their checks"), 1);
-    assert_eq!(said(&refused(one)), 1);
-    up(1.0);
-    brokers[1].stop();
-    proxy.wait_stderr("down: 2 checks have failed");
-    up(0.0);
-    let line = proxy.stderr().into_iter().find(|line| line.contains("2 checks have failed"));
-    let line = line.unwrap();
-    assert!(line.contains(&refused(one)) && line.contains(&refused(two)), "{line}");
-    let _back = broker_on(one, port, echo);
-    proxy.wait_stderr("up: its checks succeed again");
-    up(1.0);
-}
-
-/// A check by HTTP asks them, too, at its own port.
-#[test]
-fn http_checks_ask_each_address() {
-    let [one, two] = [1, 2].map(|n| IpAddr::from(ip(40, n)));
-    let (port, brokers) = brokers_at(&[one, two]);
-    let (asked, seen) = std::sync::mpsc::channel();
-    let web = TcpListener::bind((two, 0)).unwrap();
-    let http = web.local_addr().unwrap().port();
-    let mut web = Broker::start_on(web, move |mut link: Link| {
-        let mut request = [0; 1024];
-        let n = link.stream.read(&mut request).unwrap();
-        let _ = asked.send(String::from_utf8_lossy(&request[..n]).into_owned());
-        link.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
-    });
-    let server = name_server(&[one, two]);
-    let check = format!(
-        "health: {{ active: {{ type: http, port: {http}, path: /, interval: 100ms, timeout: 5s, \
-         fall: 1, rise: 1 }} }}"
-    );
-    let proxy = config(&server, port).pool(&check).start();
-    let request = seen.recv_timeout(crate::harness::PATIENCE).unwrap();
-    assert!(request.contains(&format!("Host: {HOST}:{http}\r\n")), "{request}");
-    proxy.wait_stderr("up, though some of its addresses fail their checks");
-    proxy.wait_stderr(&format!("{one}:{port}: cannot connect: Connection refused"));
-    // Clients are sent where the check succeeds, though both would take them.
-    wait_for("the other address to be first", || {
-        (upstream(&proxy)["resolved"] == brokers[1].address.to_string()).then_some(())
-    });
-    visit(&proxy, "sent", brokers[1].address);
-    proxy.wait_metric("mqtt_lb_upstream_up", &[], 1.0);
-    web.stop();
-    proxy.wait_stderr("down: 1 checks have failed");
-    proxy.wait_metric("mqtt_lb_upstream_up", &[], 0.0);
-}
-
-/// Those of one cluster would take two probes of one name for one client.
-#[test]
-fn each_address_is_asked_under_a_name_of_its_own() {
-    let addresses = [1, 2, 3].map(|n| IpAddr::from(ip(38, n)));
-    let (names, seen) = std::sync::mpsc::channel();
-    let (port, placeholders) = brokers_at(&addresses);
-    drop(placeholders);
-    let _brokers = addresses.map(|address| {
-        let names = names.clone();
-        Broker::start_on(TcpListener::bind((address, port)).unwrap(), move |mut link: Link| {
-            let Some(packet) = link.read_packet() else { return };
-            assert!(is_probe(&packet));
-            let _ = names.send((address, crate::health::client_id(&packet)));
-            link.send(&connack(4, 0));
-        })
-    });
-    let server = name_server(&addresses);
-    let check = "health: { active: { type: mqtt, interval: 100ms, timeout: 5s } }";
-    let _proxy = config(&server, port).pool(check).start();
-    let mut known = std::collections::HashMap::new();
-    for _ in 0..9 {
-        let (address, name) = seen.recv_timeout(crate::harness::PATIENCE).unwrap();
-        assert_eq!(known.entry(address).or_insert_with(|| name.clone()), &name);
-    }
-    let names: std::collections::HashSet<_> = known.values().collect();
-    assert_eq!((known.len(), names.len()), (3, 3));
 }

@@ -2,6 +2,7 @@
 //!
 //! Every wait is for a condition, with a deadline that only a failure reaches.
 
+mod address_checks;
 mod addresses;
 mod admin;
 mod bad_input;
@@ -46,6 +47,7 @@ mod retry;
 mod returning;
 mod rotation;
 mod routing;
+mod serves_again;
 mod serves_nobody;
 mod service_manager;
 mod shared_fault;

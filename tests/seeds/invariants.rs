@@ -55,6 +55,7 @@ fn a_fault_of_all_ends_no_session(world: &World) {
 fn a_pool_serves_until_clients_or_checks_show_otherwise(world: &World) {
     let pool = &world.pool;
     let why = pool.not_serving();
+    assert!(why.is_none() || !world.retired, "{why:?} of a pool that is gone");
     assert_eq!(pool.metrics.serving.get() == 1, why.is_none(), "the metric and the API differ");
     let is_checked = pool.config().health.active.is_some();
     assert!(why.is_none() || world.refused || is_checked, "{why:?} without a client or a check");

@@ -280,9 +280,10 @@ impl World {
 
     /// A client that no broker takes.
     fn refuse(&mut self) -> String {
-        let how = match self.rng.bool() {
-            true => Refused::Unreachable,
-            false => Refused::Unanswered(self.rng.u64(..5)),
+        let how = if self.rng.bool() {
+            Refused::Unreachable
+        } else {
+            Refused::Unanswered(self.rng.u64(..5))
         };
         self.pool.record_refused(how, self.now);
         self.refused = true;
@@ -302,13 +303,11 @@ impl World {
                 Look::Closed(why) => Some(*why),
                 Look::Ask => (!self.is_alive(broker)).then_some("refused"),
             };
-            match error {
-                Some(error) => errors.push((broker.name.clone(), error.to_owned())),
-                None => {
-                    self.pool.round_answered(&round, self.now);
-                    return format!("{} answers in a round", broker.name);
-                }
-            }
+            let Some(error) = error else {
+                self.pool.round_answered(&round, self.now);
+                return format!("{} answers in a round", broker.name);
+            };
+            errors.push((broker.name.clone(), error.to_owned()));
         }
         self.pool.round_failed(&round, &errors, self.now);
         format!("nobody answers in a round of {}", errors.len())

@@ -67,13 +67,11 @@ async fn go_round(followed: &Followed, round: &Round, run: &RandomState) -> Resu
                 Err(failure) => Some(failure.to_string()),
             },
         };
-        match error {
-            Some(error) => errors.push((broker.name.clone(), error)),
-            None => {
-                followed.pool()?.round_answered(round, Instant::now());
-                return Ok(true);
-            }
-        }
+        let Some(error) = error else {
+            followed.pool()?.round_answered(round, Instant::now());
+            return Ok(true);
+        };
+        errors.push((broker.name.clone(), error));
     }
     followed.pool()?.round_failed(round, &errors, Instant::now());
     Ok(false)

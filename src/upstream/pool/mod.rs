@@ -3,6 +3,7 @@
 //! A reload sends it a configuration ([`Pool::reconfigure`]); its tasks ([`tasks`]) were started
 //! once, and follow. What a setting no longer asks for is forgotten at that moment.
 
+mod clients;
 mod effects;
 mod forecast;
 mod health;

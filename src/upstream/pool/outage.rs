@@ -10,7 +10,10 @@ use super::{
     Pool, PoolState,
     effects::{Effects, Event},
 };
-use crate::upstream::{State, broker::Broker};
+use crate::upstream::{State, broker::Broker, health::HealthState};
+
+#[cfg(test)]
+mod tests;
 
 /// So many clients have to be left without an answer by brokers that can be reached: one alone may
 /// send what makes every broker hang up.
@@ -106,6 +109,10 @@ impl Outage {
 impl Pool {
     /// Notes that a client was refused because no broker took it, for no reason of its own.
     pub fn record_refused(&self, how: Refused, now: Instant) {
+        // Of a pool that the configuration has no more, nobody wants to know.
+        if self.members().list.iter().any(|member| member.broker.is_removed()) {
+            return;
+        }
         self.change(|state, _| {
             let outage = state.outage.get_or_insert_with(|| Outage::new(now));
             (outage.last, outage.refused) = (now, outage.refused.saturating_add(1));
@@ -174,7 +181,7 @@ impl Pool {
             self.end_outage(state, effects, "a broker answers", now);
             if !round.sends_connect && !unanswered.is_empty() {
                 let refused = unanswered.len() as u64;
-                state.outage = Some(Outage { unanswered, refused, ..Outage::new(now) });
+                state.outage = Some(Outage { refused, unanswered, ..Outage::new(now) });
             }
             self.show_serving(state);
         });
@@ -267,8 +274,8 @@ impl Pool {
         let members = self.members();
         let mut ready = state.health.values().filter(|health| health.state == State::Ready);
         let answered = |broker: &Broker| broker.flags.answered.load(Ordering::Relaxed) > 0;
-        let mut all_down = ready.next().is_some_and(|health| health.is_checked_down());
-        all_down &= ready.all(|health| health.is_checked_down());
+        let all_down = ready.next().is_some_and(HealthState::is_checked_down)
+            && ready.all(HealthState::is_checked_down);
         all_down && !members.list.iter().any(|member| answered(&member.broker))
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     harness::{Proxy, run, wait_for},
     health::is_probe,
-    routing::{brokers, ids, route},
+    routing::brokers,
 };
 
 pub(crate) const SERVING: &str = "mqtt_lb_pool_serving";
@@ -181,7 +181,7 @@ fn no_connack_for_anybody() {
         let broken = broken.clone();
         Broker::start(move |link| {
             if !broken.load(Ordering::SeqCst) {
-                echo(link)
+                echo(link);
             }
         })
     });

@@ -1,7 +1,6 @@
 //! Answers, and the refusals among them.
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{
     Response, StatusCode,
     header::{
@@ -11,12 +10,14 @@ use hyper::{
 };
 use serde::Serialize;
 
-pub(super) type Answer = Response<Full<Bytes>>;
+use super::body::Body;
+
+pub(super) type Answer = Response<Body>;
 
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Why a request is not done.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
     /// What happened, and what to do.
@@ -94,7 +95,11 @@ pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
 
 /// All answers are of this moment, and what they say they are.
 pub(super) fn content(body: impl Into<Bytes>, media_type: &'static str) -> Answer {
-    let answer = with(Response::new(Full::new(body.into())), CONTENT_TYPE, media_type);
+    content_of(Body::new(body), media_type)
+}
+
+pub(super) fn content_of(body: Body, media_type: &'static str) -> Answer {
+    let answer = with(Response::new(body), CONTENT_TYPE, media_type);
     with(with(answer, CACHE_CONTROL, "no-store"), X_CONTENT_TYPE_OPTIONS, "nosniff")
 }
 

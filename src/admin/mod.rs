@@ -1,6 +1,8 @@
 //! The admin listener: health, metrics, the API and its dashboard over HTTP, on a thread of its own.
 
 mod answer;
+mod body;
+mod budget;
 mod guard;
 mod health;
 mod listener;
@@ -13,9 +15,11 @@ mod route;
 mod routes;
 mod scrape;
 mod server;
+mod session_page;
 mod sessions;
 mod status;
 mod upstreams;
+mod write_timeout;
 
 use std::{
     path::PathBuf,

@@ -1,12 +1,17 @@
 //! From a request to what answers it.
 
+use std::sync::Arc;
+
 use hyper::{Request, body::Incoming};
 
 use super::{
     AdminState,
-    answer::{Answer, Refusal, content},
+    answer::{Answer, Refusal, content_of},
+    body::Body,
+    budget::Budget,
     guard, health, log,
     page::Part,
+    places::Place,
     reload,
     request::decoded,
     route,
@@ -18,6 +23,7 @@ use super::{
 pub(super) struct Served {
     pub(super) state: AdminState,
     pub(super) scrape: Scrape,
+    pub(super) budget: Budget,
 }
 
 /// What can be asked for.
@@ -42,15 +48,22 @@ enum Resource {
 const OPENAPI: &str = include_str!("openapi.json");
 
 /// Answers a request; hyper leaves out the body where it is a HEAD.
-pub(super) async fn answer(request: Request<Incoming>, by_tcp: bool, served: &Served) -> Answer {
-    respond(request, by_tcp, served).await.unwrap_or_else(Answer::from)
+pub(super) async fn answer(
+    request: Request<Incoming>,
+    by_tcp: bool,
+    served: &Arc<Served>,
+    place: &Arc<Place>,
+) -> Answer {
+    respond(request, by_tcp, served, place).await.unwrap_or_else(Answer::from)
 }
 
 async fn respond(
     request: Request<Incoming>,
     by_tcp: bool,
-    Served { state, scrape }: &Served,
+    served: &Arc<Served>,
+    place: &Arc<Place>,
 ) -> Result<Answer, Refusal> {
+    let Served { state, scrape, budget } = &**served;
     let (head, body) = request.into_parts();
     let query = head.uri.query();
     let resource = Resource::at(head.uri.path())?;
@@ -59,26 +72,34 @@ async fn respond(
     if !allow.split(", ").any(|method| method == head.method) {
         return Err(Refusal::method(allow));
     }
-    if !resource.is_open() {
+    let request = if resource.is_open() {
+        None
+    } else {
         guard::check(&head.headers, state.token().as_ref(), by_tcp)?;
-    }
-    match resource {
-        Resource::Live => Ok(health::live()),
-        Resource::Ready => Ok(health::ready(state)),
-        Resource::Page(part) => Ok(part.answer()),
-        Resource::Metrics => scrape.answer(&state.metrics).await,
-        Resource::Status => status::get(state, query),
-        Resource::Upstreams => upstreams::get(state, query),
+        Some(place.operator_asks())
+    };
+    let mut answer = match resource {
+        Resource::Live => health::live(),
+        Resource::Ready => health::ready(state),
+        Resource::Page(part) => part.answer(),
+        Resource::Metrics => scrape.answer(&state.metrics, budget).await?,
+        Resource::Status => status::get(state, query)?,
+        Resource::Upstreams => upstreams::get(state, query)?,
         Resource::Upstream { pool, name } => {
-            upstreams::patch(state, query, &pool, &name, &head.headers, body).await
+            upstreams::patch(state, query, &pool, &name, &head.headers, body).await?
         }
-        Resource::Sessions => sessions::get(state, query).await,
-        Resource::Session(id) => sessions::delete(state, query, &id).await,
-        Resource::Route => route::get(state, query).await,
-        Resource::Log => log::get(state, query),
-        Resource::Reload => reload::post(state, query).await,
-        Resource::OpenApi => Ok(content(OPENAPI, "application/json")),
+        Resource::Sessions => sessions::get(served, query).await?,
+        Resource::Session(id) => sessions::delete(state, query, &id).await?,
+        Resource::Route => route::get(state, query).await?,
+        Resource::Log => log::get(state, query)?,
+        Resource::Reload => reload::post(state, query).await?,
+        Resource::OpenApi => content_of(Body::counted(OPENAPI), "application/json"),
+    };
+    if let Some(request) = request {
+        answer.body_mut().count(budget)?;
+        answer.body_mut().answers(request);
     }
+    Ok(answer)
 }
 
 impl Resource {

@@ -9,10 +9,12 @@ use super::{
     AdminState,
     answer::{Answer, Refusal, content, json},
     request::Query,
+    routes::Served,
+    session_page,
 };
 use crate::{
     observe::{EndCause, rfc3339},
-    session::{Cursor, Filter, Page, Seen, Unanswered},
+    session::{Cursor, Filter, LOOK, Seen, Unanswered},
 };
 
 #[derive(Serialize)]
@@ -52,7 +54,7 @@ const MOST: usize = 1000;
 const PARAMETERS: [&str; 7] =
     ["client_id", "username", "upstream", "listener", "pool", "limit", "cursor"];
 
-pub(super) async fn get(state: &AdminState, query: Option<&str>) -> Result<Answer, Refusal> {
+pub(super) async fn get(served: &Arc<Served>, query: Option<&str>) -> Result<Answer, Refusal> {
     let query = Query::parse(query, &PARAMETERS)?;
     let limit = query.parsed("limit", "a whole number from 1 to 1000")?.unwrap_or(USUAL);
     if !(1..=MOST).contains(&limit) {
@@ -66,44 +68,40 @@ pub(super) async fn get(state: &AdminState, query: Option<&str>) -> Result<Answe
         None => None,
     };
     let text = |name| query.text(name).map(str::to_owned);
-    let filter = Filter {
+    let filter = Arc::new(Filter {
         client_id: text("client_id"),
         username: text("username"),
         upstream: text("upstream"),
         listener: text("listener"),
         pool: text("pool"),
-    };
+    });
+    let room = served.budget.room().await?;
     let found = match cursor {
-        None => of_client(state, &filter, limit).await?,
+        None => of_client(&served.state, &filter, limit).await?,
         Some(_) => None,
     };
-    let page = match found {
-        Some(sessions) if !sessions.is_empty() => Page { sessions, next: None },
-        // Nothing tells where they are, such as for clients whose ID the broker made up.
-        _ => {
-            let from = cursor.unwrap_or_default();
-            state.sessions.page(filter, from, limit).await.map_err(unanswered)?
-        }
-    };
-    let sessions = page.sessions.into_iter().map(Session::from).collect();
-    Ok(json(&Sessions { sessions, next: page.next.map(Cursor::encode) }))
+    if let Some(sessions) = found.filter(|found| !found.is_empty()) {
+        let sessions = sessions.into_iter().map(Session::from).collect();
+        return Ok(json(&Sessions { sessions, next: None }));
+    }
+    // Nothing tells where they are, such as for clients whose ID the broker made up.
+    session_page::answer(served, room, filter, cursor.unwrap_or_default(), limit).await
 }
 
 /// The sessions that are meant, with a client ID that is given, the newest of each pool first; `None`
-/// where no ID is given, or more than `limit` have it.
+/// where no ID is given, or more than `limit` have it, or they have long usernames.
 async fn of_client(
     state: &AdminState,
-    filter: &Filter,
+    filter: &Arc<Filter>,
     limit: usize,
 ) -> Result<Option<Vec<Seen>>, Refusal> {
     let Some(client_id) = filter.client_id.as_deref().filter(|id| !id.is_empty()) else {
         return Ok(None);
     };
     let mut found = Vec::new();
-    let filter = Arc::new(filter.clone());
     let snapshot = state.snapshot.load_full();
     for pool in snapshot.all_pools() {
-        let seen = state.sessions.of_client(pool.id(), client_id, &filter, limit).await;
+        let seen = state.sessions.of_client(pool.id(), client_id, filter, limit).await;
         let Some(seen) = seen.map_err(unanswered)? else { return Ok(None) };
         found.extend(seen);
     }
@@ -116,11 +114,12 @@ pub(super) async fn with_client_id(
     client_id: &str,
 ) -> Result<Vec<Seen>, Refusal> {
     let filter = Filter { client_id: Some(client_id.to_owned()), ..Filter::default() };
+    let filter = Arc::new(filter);
     match of_client(state, &filter, MOST).await? {
         Some(found) => Ok(found),
         None if client_id.is_empty() => Ok(Vec::new()),
         None => {
-            let page = state.sessions.page(filter, Cursor::default(), MOST).await;
+            let page = state.sessions.page(&filter, Cursor::default(), MOST, LOOK).await;
             Ok(page.map_err(unanswered)?.sessions)
         }
     }
@@ -145,7 +144,7 @@ pub(super) async fn delete(
     Ok(answer)
 }
 
-fn unanswered(why: Unanswered) -> Refusal {
+pub(super) fn unanswered(why: Unanswered) -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why.to_string())
 }
 

@@ -38,7 +38,7 @@ pub use evict::{Drain, drain};
 pub use gate::{Gate, Pass};
 pub use handshake::serve;
 pub use inspect::{Filter, Question, Seen, answer};
-pub use inspector::{Ask, Cursor, Inspector, Page, Unanswered};
+pub use inspector::{Ask, Cursor, Inspector, LOOK, Page, Unanswered};
 pub use live::{end_all, look, recount, sweep};
 pub use owners::Owners;
 pub use record::ListenerRef;

@@ -21,7 +21,7 @@ const GUARDED: [(&str, &str); 9] = [
     ("POST", "/api/v1/reload"),
 ];
 
-fn with_token(broker: &Broker) -> Proxy {
+pub(super) fn with_token(broker: &Broker) -> Proxy {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("admin.token"), "s3cret\n").unwrap();
     let text = Config::of([broker]).text().replace(

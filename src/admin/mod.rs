@@ -5,6 +5,7 @@ mod body;
 mod budget;
 mod guard;
 mod health;
+mod json;
 mod listener;
 mod log;
 mod page;

@@ -75,7 +75,7 @@ async fn respond(
     let request = if resource.is_open() {
         None
     } else {
-        guard::check(&head.headers, state.token().as_ref(), by_tcp)?;
+        guard::check(&head, state.token().as_ref(), by_tcp)?;
         Some(place.operator_asks())
     };
     let mut answer = match resource {
@@ -111,6 +111,10 @@ impl Resource {
         };
         let undecodable = || Refusal::bad_request(format!("{path} is not percent-encoded UTF-8"));
         let part = |text: &str| decoded(text).ok_or_else(undecodable);
+        if !path.starts_with('/') {
+            let error = "the request's target has to be a path, such as /metrics";
+            return Err(Refusal::bad_request(error));
+        }
         if let Some(part) = Part::at(path) {
             return Ok(Self::Page(part));
         }

@@ -90,7 +90,10 @@ async fn respond(
         }
         Resource::Sessions => sessions::get(served, query).await?,
         Resource::Session(id) => sessions::delete(state, query, &id).await?,
-        Resource::Route => route::get(state, query).await?,
+        Resource::Route => {
+            let _room = budget.room().await?;
+            route::get(state, query).await?
+        }
         Resource::Log => log::get(state, query)?,
         Resource::Reload => reload::post(state, query).await?,
         Resource::OpenApi => content_of(Body::counted(OPENAPI), "application/json"),

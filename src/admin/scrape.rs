@@ -23,7 +23,9 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// answered by the next writing, so that nobody is told what was before; and a thousand scrapers
 /// that come at once cost the work of a few.
 #[derive(Clone, Default)]
-pub(super) struct Scrape(Arc<Mutex<Vec<oneshot::Sender<Result<Bytes, Refusal>>>>>);
+pub(super) struct Scrape(Arc<Mutex<Vec<Asker>>>);
+
+type Asker = oneshot::Sender<Result<Bytes, Refusal>>;
 
 impl Scrape {
     pub(super) async fn answer(

@@ -178,6 +178,6 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
 async fn asks_nothing(has_asked: &AtomicBool) {
     time::sleep(FIRST_HEAD_TIMEOUT).await;
     if has_asked.load(Ordering::Relaxed) {
-        pending().await
+        pending::<()>().await;
     }
 }

@@ -21,6 +21,12 @@ async fn newcomers(places: &Arc<Places>, source: Source, count: usize) -> Vec<Ar
     taken
 }
 
+fn answer(places: &[Arc<Place>]) {
+    for place in places {
+        place.answered();
+    }
+}
+
 /// Whether it has still its place.
 fn stays(place: &Arc<Place>) -> bool {
     place.own(&mut place.places.taken()).is_some()
@@ -38,7 +44,7 @@ async fn newcomers_leave_the_places_of_operators_alone() {
         drop(operator.operator_asks());
     }
     let newcomers = newcomers(&places, Source::Local, 2 * NEWCOMERS).await;
-    newcomers.iter().for_each(|place| place.answered());
+    answer(&newcomers);
     let _more = places.take(Source::Local).await;
     assert_eq!(stay(&operators), [true; MOST - NEWCOMERS]);
     assert_eq!(stay(&newcomers).iter().filter(|stays| **stays).count(), NEWCOMERS - 1);
@@ -48,7 +54,7 @@ async fn newcomers_leave_the_places_of_operators_alone() {
 async fn an_answer_that_anybody_gets_keeps_no_place() {
     let places = Places::new(MOST);
     let held = newcomers(&places, Source::Local, NEWCOMERS).await;
-    held.iter().for_each(|place| place.answered());
+    answer(&held);
     // The oldest has asked last.
     held[0].answered();
     let _more = places.take(Source::Local).await;
@@ -73,7 +79,8 @@ async fn those_of_the_address_with_the_most_leave_first() {
     let places = Places::new(MOST);
     let one = newcomers(&places, network("192.0.2.1"), 1).await;
     let many = newcomers(&places, network("192.0.2.2"), NEWCOMERS - 1).await;
-    one.iter().chain(&many).for_each(|place| place.answered());
+    answer(&one);
+    answer(&many);
     let _more = newcomers(&places, network("192.0.2.3"), 2).await;
     assert_eq!((stay(&one), stay(&many)), (vec![true], vec![false, false, true, true, true]));
 }
@@ -82,9 +89,9 @@ async fn those_of_the_address_with_the_most_leave_first() {
 async fn of_operators_the_one_that_asked_first_leaves() {
     let places = Places::new(MOST);
     let held = newcomers(&places, Source::Local, NEWCOMERS).await;
-    let mut asking: Vec<_> = held.iter().map(|place| place.operator_asks()).collect();
+    let mut asking: Vec<_> = held.iter().map(Place::operator_asks).collect();
     let more = newcomers(&places, Source::Local, MOST - NEWCOMERS).await;
-    asking.extend(more.iter().map(|place| place.operator_asks()));
+    asking.extend(more.iter().map(Place::operator_asks));
     let all = [held, more].concat();
     drop(asking.remove(5));
     let mut newcomer = places.take(Source::Local).await;

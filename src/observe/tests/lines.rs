@@ -15,6 +15,7 @@ use crate::{
         EndBy, EndCause, EndPhase, Endpoint, Entry, Event, RouteKind, Template, TemplateError,
         Transport, field_names,
         format::{LineFormat, Stamp},
+        rfc3339, unix_seconds,
     },
 };
 
@@ -277,6 +278,21 @@ fn the_stamp_follows_the_clock() {
     }
     stamp.set(UNIX_EPOCH - Duration::from_secs(1));
     assert_eq!(stamp.local(), "01/Jan/1970:00:00:00 +0000");
+}
+
+#[test]
+fn clocks_that_are_wrong() {
+    for (second, date, wanted) in [
+        (-1, "1970-01-01T00:00:00.000Z", 0),
+        (253_402_300_799, "9999-12-31T23:59:59.000Z", 253_402_300_799),
+        // There is no way to write what comes after it.
+        (253_402_300_800, "1970-01-01T00:00:00.000Z", 253_402_300_800),
+        (i64::MAX, "1970-01-01T00:00:00.000Z", i64::MAX),
+    ] {
+        let since = Duration::from_secs(second.unsigned_abs());
+        let time = if second < 0 { UNIX_EPOCH - since } else { UNIX_EPOCH + since };
+        assert_eq!((&*rfc3339(time), unix_seconds(time)), (date, wanted));
+    }
 }
 
 /// Nanoseconds that this thread has been on a processor: other programs do not count.

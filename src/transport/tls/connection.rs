@@ -70,7 +70,7 @@ impl Connection {
                 Ok(Step::More) => {}
                 Ok(Step::Done) => return Ok(consumed),
                 Err(error) => {
-                    self.write_alert(outbox);
+                    self.write_alert(&error, outbox);
                     self.failed = true;
                     return Err(error);
                 }
@@ -112,11 +112,18 @@ impl Connection {
         }
     }
 
-    /// After an error rustls has an alert to send. Asked for more than that, it would go on reading.
-    fn write_alert(&mut self, outbox: &mut Buffer) {
+    /// After an error rustls has an alert to send, but for records out of place, such as one between
+    /// the parts of a handshake message. Asked for more than that, it would go on reading.
+    fn write_alert(&mut self, error: &Error, outbox: &mut Buffer) {
+        let has_alert = self.wants_write();
         while self.wants_write()
             && matches!(self.step(&mut [], outbox, &mut |_| {}, &mut None), (_, Ok(Step::More)))
         {
+        }
+        // With a version there can be keys, which a plaintext alert would break.
+        let is_plain = self.protocol_version().is_none();
+        if !has_alert && is_plain && matches!(error, Error::PeerMisbehaved(_)) {
+            outbox.extend(&alert::UNEXPECTED_MESSAGE);
         }
     }
 

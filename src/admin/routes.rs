@@ -99,7 +99,10 @@ async fn respond(
         Resource::OpenApi => content_of(Body::counted(OPENAPI), "application/json"),
     };
     if let Some(request) = request {
-        answer.body_mut().count(budget)?;
+        // Who has changed something is told so, whatever memory is left.
+        if head.method.is_safe() {
+            answer.body_mut().count(budget)?;
+        }
         answer.body_mut().answers(request);
     }
     Ok(answer)

@@ -25,7 +25,7 @@ const TCP_USER_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_hours(596);
 /// From what holds any client ID of 23 bytes, which every server takes (MQTT 3.1.1, 3.1.3.1), to
 /// the longest packet there is: 5 bytes of fixed header and 268,435,455 more (MQTT 5.0, 2.1.4).
-const CONNECT_PACKET: RangeInclusive<usize> = 64..=5 + 268_435_455;
+const PACKET: RangeInclusive<usize> = 64..=5 + 268_435_455;
 /// The most CPUs that a glibc CPU set names (CPU_SETSIZE).
 const WORKERS: RangeInclusive<NonZeroUsize> = NonZeroUsize::MIN..=NonZeroUsize::new(1024).unwrap();
 
@@ -112,12 +112,15 @@ fn limits(section: &mut Section<'_>) -> Read<Limits> {
     let max_connections_per_ip = section.or("max_connections_per_ip", "0", quantities::limit);
     let connects_per_ip = section.section("connects_per_ip", rate);
     let connect_packet =
-        section.or("connect_packet", "64KiB", |item| quantities::size(item, &CONNECT_PACKET));
+        section.or("connect_packet", "64KiB", |item| quantities::size(item, &PACKET));
+    let connack_packet =
+        section.or("connack_packet", "256KiB", |item| quantities::size(item, &PACKET));
     Ok(Limits {
         max_connections: max_connections?,
         max_connections_per_ip: max_connections_per_ip?,
         connects_per_ip: connects_per_ip?,
         connect_packet: connect_packet?,
+        connack_packet: connack_packet?,
     })
 }
 

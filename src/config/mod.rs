@@ -208,6 +208,8 @@ pub struct Limits {
     pub connects_per_ip: Option<Rate>,
     /// Bytes of a whole CONNECT packet, fixed header included.
     pub connect_packet: usize,
+    /// Bytes of a whole packet that a broker sends before the relay: a CONNACK, or an AUTH.
+    pub connack_packet: usize,
 }
 
 /// A token bucket.

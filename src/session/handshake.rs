@@ -155,7 +155,7 @@ impl Opening<'_> {
 
     /// Gives the client the broker's answer.
     fn deliver(&mut self, connect: &Connect, answered: Answered) -> Result<Opened, Rejected> {
-        let Answered { upstream, lease, connack, reply, passed } = answered;
+        let Answered { upstream, lease, connack, reply } = answered;
         let sent = match self.client.try_send(&reply) {
             Poll::Ready(sent) => {
                 sent.map_err(|error| End::failed(EndBy::Client, EndPhase::Connack, &error))?
@@ -163,7 +163,9 @@ impl Opening<'_> {
             Poll::Pending => 0,
         };
         let owed = reply.get(sent..).unwrap_or_default().into();
-        let bytes = (self.buffer.len() as u64 + passed.0, reply.len() as u64 + passed.1);
+        let (from, to) = self.record.exchanged;
+        let bytes =
+            (self.buffer.len() as u64 + u64::from(from), reply.len() as u64 + u64::from(to));
         let mut boundary = Boundary::START;
         boundary.feed(&reply);
         self.shard.give_back_buffer(reply);

@@ -12,7 +12,7 @@ use tokio::task::spawn_local;
 
 use super::{client::Client, end::End, shard::Shard, view::PoolView};
 use crate::{
-    mqtt::{self, Connack, Version, reason},
+    mqtt::{self, Connack, Malformed, Version, reason},
     observe::{
         EndBy, EndCause, EndPhase, Endpoint, Entry, Event, ListenerMetrics, RouteKind, Transport,
     },
@@ -48,8 +48,10 @@ pub(super) struct Record {
     pub(super) way: Option<Way>,
     pub(super) answer: Option<Answer>,
     pub(super) tries: u8,
-    /// Bytes read from the client before its session began.
+    /// Bytes read from the client before its session began, but for those of `exchanged`.
     pub(super) read: u32,
+    /// Bytes of an authentication exchange (5.0 §4.12) that were passed on, from the client and to it.
+    pub(super) exchanged: (u32, u32),
     pub(super) handshake: Option<Micros>,
     /// In queues for admission; `None`: it did not have to wait.
     queued: Option<Micros>,
@@ -80,6 +82,8 @@ pub(super) struct Answer {
     version: Version,
     pub(super) session_present: Option<bool>,
     pub(super) assigned_client_id: Option<Box<str>>,
+    /// What in the broker's answer breaks the standard.
+    malformed: Option<Box<Malformed>>,
     /// From CONNECT sent to CONNACK seen; `None` for an answer of the proxy's own.
     pub(super) waited: Option<Micros>,
 }
@@ -113,6 +117,7 @@ impl Answer {
             version,
             session_present: Some(connack.session_present),
             assigned_client_id: connack.assigned_client_id.map(|id| id.of(packet).into()),
+            malformed: connack.malformed.map(Box::new),
             waited: Some(waited.into()),
         }
     }
@@ -123,6 +128,7 @@ impl Answer {
             version: answer.version(),
             session_present: None,
             assigned_client_id: None,
+            malformed: None,
             waited: None,
         }
     }
@@ -146,6 +152,7 @@ impl Record {
             answer: None,
             tries: 0,
             read: 0,
+            exchanged: (0, 0),
             handshake: None,
             queued: None,
         }
@@ -181,6 +188,12 @@ impl Record {
             tls_cn: tls.and_then(|tls| tls.common_name.as_deref()),
             sni: tls.and_then(|tls| tls.sni.as_deref()),
         }
+    }
+
+    /// Bytes from the client and to it before its session began, but for its CONNACK.
+    pub(super) fn handshake_bytes(&self) -> (u64, u64) {
+        let (from, to) = self.exchanged;
+        (u64::from(self.read) + u64::from(from), to.into())
     }
 
     /// What the handshake has come to.
@@ -279,6 +292,7 @@ impl Record {
         if let Some(answer) = &self.answer {
             entry.connack = Some(answer.code);
             entry.connack_reason = Some(reason::name(answer.version, answer.code));
+            entry.connack_malformed = answer.malformed.as_deref().copied();
             entry.session_present = answer.session_present;
             entry.assigned_client_id = answer.assigned_client_id.as_deref();
             entry.connack_ms = answer.waited.map(Duration::from);
@@ -292,7 +306,8 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.ended && std::thread::panicking() {
-            self.end_in_panic(Event::Reject, (self.read.into(), 0), self.phase());
+            let bytes = self.handshake_bytes();
+            self.end_in_panic(Event::Reject, bytes, self.phase());
         }
         self.shard.finish();
         self.origin.metrics.connections_active.dec();

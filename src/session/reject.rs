@@ -83,8 +83,9 @@ pub(super) async fn reject(
     } else if let Some(client) = &client {
         client.take_leave();
     }
-    let bytes = (record.read.into(), answer.as_ref().map_or(0, |answer| answer.len() as u64));
-    record.end(Event::Reject, bytes, end);
+    let (bytes_in, exchanged) = record.handshake_bytes();
+    let bytes_out = exchanged + answer.as_ref().map_or(0, |answer| answer.len() as u64);
+    record.end(Event::Reject, (bytes_in, bytes_out), end);
     if let (Some(client), Some(_)) = (&client, answer) {
         let _ = deadline(&shard.reactor, until, pin!(swallow(shard, client.socket()))).await;
     }

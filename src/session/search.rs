@@ -80,7 +80,7 @@ impl Opening<'_> {
                 Asked::Answered(answered) => {
                     let verdict = Verdict::of(connect.version, answered.connack.code);
                     // Once it has taken part in an authentication, a client can't be handed on.
-                    let alone = answered.passed == (0, 0);
+                    let alone = self.record.exchanged == (0, 0);
                     if !alone || !verdict.wants_another(config.retry_on) {
                         Self::judge(pool, &search, &answered, verdict);
                         return Ok(answered);

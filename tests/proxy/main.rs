@@ -11,6 +11,7 @@ mod certificates;
 mod client;
 mod commands;
 mod config;
+mod connacks;
 mod descriptors;
 mod discovery;
 mod discovery_faults;

@@ -216,6 +216,8 @@ named! {
         Referred = "referred",
         /// The client has no ID.
         EmptyId = "empty_id",
+        /// By the client ID, as the fields of the pool's key are absent.
+        FallbackKey = "fallback_key",
         /// The pool's algorithm looks at no key.
         Balanced = "balanced",
     }

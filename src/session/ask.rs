@@ -9,13 +9,8 @@ use std::{
 };
 
 use super::{
-    dialogue::Dialogue,
-    end::End,
-    handshake::Opening,
-    record::{Answer, Way},
-    reject::Rejected,
-    shard::Shard,
-    view::PoolView,
+    answer::Answer, dialogue::Dialogue, end::End, handshake::Opening, record::Way,
+    reject::Rejected, shard::Shard, view::PoolView,
 };
 use crate::{
     config::RetryOn,
@@ -156,7 +151,7 @@ impl Opening<'_> {
         };
         let waited = began.elapsed();
         let Dialogue { reply, exchanged, .. } = dialogue;
-        self.record.exchanged = exchanged;
+        (self.record.read, self.record.sent) = exchanged;
         let alone = exchanged == (0, 0);
         match answered {
             Ok(Ok(Ok(connack))) => {

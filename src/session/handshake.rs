@@ -55,7 +55,7 @@ pub async fn serve(shard: Rc<Shard>, accepted: Rc<Accepted>, fd: OwnedFd, peer: 
         Err(rejected) => Err(*rejected),
     };
     let Opening { client, mut record, buffer, .. } = opening;
-    record.read = buffer.len() as u32;
+    record.read = record.read.saturating_add(buffer.len() as u32);
     shard.give_back_buffer(buffer);
     match opened {
         Ok(opened) => establish(&shard, client, record, pass, opened),
@@ -163,9 +163,8 @@ impl Opening<'_> {
             Poll::Pending => 0,
         };
         let owed = reply.get(sent..).unwrap_or_default().into();
-        let (from, to) = self.record.exchanged;
-        let bytes =
-            (self.buffer.len() as u64 + u64::from(from), reply.len() as u64 + u64::from(to));
+        let (exchanged_in, exchanged_out) = self.record.handshake_bytes();
+        let bytes = (exchanged_in + self.buffer.len() as u64, exchanged_out + reply.len() as u64);
         let mut boundary = Boundary::START;
         boundary.feed(&reply);
         self.shard.give_back_buffer(reply);

@@ -2,11 +2,7 @@
 
 use std::{borrow::Cow, future::poll_fn, ops::Deref, pin::pin, rc::Rc, time::Duration};
 
-use super::{
-    end::End,
-    record::{Answer, Record},
-    shard::Shard,
-};
+use super::{answer::Answer, end::End, record::Record, shard::Shard};
 use crate::{
     mqtt,
     observe::{EndCause, Event},

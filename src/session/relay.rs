@@ -182,6 +182,7 @@ impl Flows {
                 (Some(boundary), Chunk::Unseen(count)) => boundary.skip(*count),
             }
         });
+        live.hold_back(self.inbound.held_back, self.outbound.held_back, now);
         let (client, upstream) = ((EndBy::Client, client), (EndBy::Upstream, upstream));
         let mut step = Step::Stalled;
         for (moved, from, to) in [(inbound, client, upstream), (outbound, upstream, client)] {

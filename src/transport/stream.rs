@@ -11,7 +11,8 @@ use rustls::ServerConfig;
 
 use super::{
     carrier::Carrier,
-    socket::{Socket, TcpOptions},
+    socket::Socket,
+    tcp_options::TcpOptions,
     tls::{Accepting, Connecting, Tls, TlsError},
     tls_facts::TlsFacts,
     websocket::WebSocket,

@@ -113,7 +113,10 @@ fn json_of_a_minimal_entry() {
 #[test]
 fn the_words_of_routes_and_causes() {
     let routes: Vec<_> = RouteKind::ALL.iter().map(|route| route.as_str()).collect();
-    assert_eq!(routes, ["hash", "fallback", "bounded", "referred", "empty_id", "balanced"]);
+    assert_eq!(
+        routes,
+        ["hash", "fallback", "bounded", "referred", "empty_id", "fallback_key", "balanced"]
+    );
     let causes: Vec<_> = EndCause::ALL.iter().map(|cause| cause.as_str()).collect();
     assert_eq!(
         causes,

@@ -274,6 +274,8 @@ named! {
         Rebalance = "rebalance",
         /// The client has a newer session on another broker.
         TakenOver = "taken_over",
+        /// Its TLS 1.2 has made as many records as one key may.
+        KeyLimit = "key_limit",
         /// The operator ended the session.
         Kicked = "kicked",
         /// The system refused an operation; `detail` has its words. Or a fault of the proxy: a panic.

@@ -124,18 +124,29 @@ impl Live {
     }
 
     fn overdue(&self, shard: &Shard, now: u32) -> Option<EndCause> {
-        if self.idle.seconds > 0 && now - self.tally.active.get() > self.idle.seconds {
-            let holds_back = match self.tally.held_back_by.get() {
-                None => return Some(EndCause::Idle),
-                Some(EndBy::Client) => &self.client,
-                Some(_) => &self.upstream,
-            };
-            // TCP watches over who takes nothing (`tcp_user_timeout`); nothing watches unix sockets.
-            return holds_back.socket().is_unix().then_some(EndCause::Timeout);
+        if let Some(cause) = self.idle(now) {
+            return Some(cause);
+        }
+        if self.client.is_near_key_limit() || self.upstream.is_near_key_limit() {
+            return Some(EndCause::KeyLimit);
         }
         let half_closed = self.tally.half_closed.get();
         let limit = shard.timeouts.get().half_close.as_secs_f64().ceil() as u32;
         (half_closed > 0 && now - half_closed > limit).then_some(EndCause::Timeout)
+    }
+
+    fn idle(&self, now: u32) -> Option<EndCause> {
+        if self.idle.seconds == 0 || now - self.tally.active.get() <= self.idle.seconds {
+            return None;
+        }
+        let holds_back = match self.tally.held_back_by.get() {
+            None => return Some(EndCause::Idle),
+            Some(EndBy::Client) => &self.client,
+            Some(_) => &self.upstream,
+        };
+        // TCP watches over a side that takes nothing (`tcp_user_timeout`); nothing does on unix
+        // sockets.
+        holds_back.socket().is_unix().then_some(EndCause::Timeout)
     }
 
     /// Has the relay end the session, for the reason given.

@@ -211,7 +211,9 @@ impl Flows {
             EndCause::Drain => Goodbye::ServerShuttingDown,
             EndCause::TakenOver => Goodbye::SessionTakenOver,
             EndCause::Kicked => Goodbye::AdministrativeAction,
-            EndCause::Down | EndCause::Removed | EndCause::Rebalance => Goodbye::UseAnotherServer,
+            EndCause::Down | EndCause::Removed | EndCause::Rebalance | EndCause::KeyLimit => {
+                Goodbye::UseAnotherServer
+            }
             _ => return,
         };
         let is_between = self.boundary.is_some_and(|boundary| boundary.is_between());

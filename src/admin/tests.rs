@@ -42,7 +42,7 @@ fn state(token: Option<&str>) -> AdminState {
     let config = Arc::new(config);
     let metrics = Metrics::new();
     let pool = Arc::new(Pool::new(&config.pools[0], &metrics, Arc::default()));
-    let options = TcpOptions { keepalive: NEVER, user_timeout: NEVER };
+    let options = TcpOptions::towards_clients(&config.timeouts);
     let listening = listener::bind(&config.listeners[0], 1, options).unwrap();
     let listener = Listener::new(&config.listeners[0], listening, pool.clone(), &metrics);
     let snapshot = Snapshot::first(&config, vec![pool], vec![Arc::new(listener)]);

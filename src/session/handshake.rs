@@ -55,7 +55,7 @@ pub async fn serve(shard: Rc<Shard>, accepted: Rc<Accepted>, fd: OwnedFd, peer: 
         Err(rejected) => Err(*rejected),
     };
     let Opening { client, mut record, buffer, .. } = opening;
-    record.read = buffer.len() as u32;
+    record.read = record.read.saturating_add(buffer.len() as u32);
     shard.give_back_buffer(buffer);
     match opened {
         Ok(opened) => establish(&shard, client, record, pass, opened),
@@ -155,7 +155,7 @@ impl Opening<'_> {
 
     /// Gives the client the broker's answer.
     fn deliver(&mut self, connect: &Connect, answered: Answered) -> Result<Opened, Rejected> {
-        let Answered { upstream, lease, connack, reply, passed } = answered;
+        let Answered { upstream, lease, connack, reply } = answered;
         let sent = match self.client.try_send(&reply) {
             Poll::Ready(sent) => {
                 sent.map_err(|error| End::failed(EndBy::Client, EndPhase::Connack, &error))?
@@ -163,7 +163,8 @@ impl Opening<'_> {
             Poll::Pending => 0,
         };
         let owed = reply.get(sent..).unwrap_or_default().into();
-        let bytes = (self.buffer.len() as u64 + passed.0, reply.len() as u64 + passed.1);
+        let (exchanged_in, exchanged_out) = self.record.handshake_bytes();
+        let bytes = (exchanged_in + self.buffer.len() as u64, exchanged_out + reply.len() as u64);
         let mut boundary = Boundary::START;
         boundary.feed(&reply);
         self.shard.give_back_buffer(reply);

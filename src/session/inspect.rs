@@ -208,5 +208,5 @@ fn pool_name(record: &Record) -> &Arc<str> {
 }
 
 fn assigned_client_id(live: &Live) -> Option<&str> {
-    live.record.answer.as_ref()?.assigned_client_id.as_deref()
+    live.record.answer.as_ref()?.assigned_client_id()
 }

@@ -1,5 +1,6 @@
 //! One connection's life: handshake, relay, record.
 
+mod answer;
 mod arrival;
 mod ask;
 mod choose;

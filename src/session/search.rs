@@ -3,11 +3,12 @@
 use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use super::{
+    answer::Answer,
     ask::{Answered, Asked, Verdict},
     choose::{NoIdentity, choose},
     end::End,
     handshake::Opening,
-    record::{Answer, Way},
+    record::Way,
     reject::{Rejected, Reply},
     view::PoolView,
 };
@@ -80,7 +81,7 @@ impl Opening<'_> {
                 Asked::Answered(answered) => {
                     let verdict = Verdict::of(connect.version, answered.connack.code);
                     // Once it has taken part in an authentication, a client can't be handed on.
-                    let alone = answered.passed == (0, 0);
+                    let alone = (self.record.read, self.record.sent) == (0, 0);
                     if !alone || !verdict.wants_another(config.retry_on) {
                         Self::judge(pool, &search, &answered, verdict);
                         return Ok(answered);

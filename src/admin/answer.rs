@@ -10,14 +10,18 @@ use hyper::{
 };
 use serde::Serialize;
 
-use super::body::Body;
+use super::{
+    body::Body,
+    budget::{Full, exact},
+};
+use crate::session::Unanswered;
 
 pub(super) type Answer = Response<Body>;
 
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Why a request is not done.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
     /// What happened, and what to do.
@@ -58,6 +62,18 @@ impl Refusal {
     }
 }
 
+impl From<Unanswered> for Refusal {
+    fn from(why: Unanswered) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, why.to_string())
+    }
+}
+
+impl From<Full> for Refusal {
+    fn from(why: Full) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, why.to_string())
+    }
+}
+
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
         let Refusal { status, error, faults, allow } = refusal;
@@ -76,7 +92,7 @@ impl From<Refusal> for Answer {
 
 pub(super) fn json(body: &impl Serialize) -> Answer {
     match serde_json::to_vec(body) {
-        Ok(bytes) => content(bytes, "application/json"),
+        Ok(bytes) => content(exact(bytes), "application/json"),
         Err(error) => {
             // No type of ours has a map with keys that are no strings, which is what can fail.
             tracing::error!(%error, "an answer cannot be written");

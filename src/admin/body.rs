@@ -9,7 +9,10 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
-use super::{answer::Refusal, budget::Budget, places::Request};
+use super::{
+    budget::{Budget, Full},
+    places::Request,
+};
 
 pub(super) struct Body {
     content: Content,
@@ -58,7 +61,7 @@ impl Body {
     }
 
     /// Counts its memory, unless that has been done.
-    pub(super) fn count(&mut self, budget: &Budget) -> Result<(), Refusal> {
+    pub(super) fn count(&mut self, budget: &Budget) -> Result<(), Full> {
         if let Content::Whole { bytes, is_counted: is_counted @ false } = &mut self.content {
             *bytes = budget.count(bytes.clone())?;
             *is_counted = true;

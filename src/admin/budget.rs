@@ -3,13 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use hyper::StatusCode;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
-
-use super::answer::Refusal;
 
 /// What answers take at most until their readers have taken them. One that is larger, such as the
 /// metrics of tens of thousands of brokers, needs all of it.
@@ -21,7 +18,10 @@ pub(super) const PART: usize = 2 << 20;
 /// For room, before a request is refused or an answer breaks off.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-const FULL: &str = "too many answers wait for their readers; ask again";
+/// There is no room.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("too many answers wait for their readers; ask again")]
+pub(super) struct Full;
 
 /// Cloning it shares the memory.
 #[derive(Clone)]
@@ -42,16 +42,16 @@ impl Budget {
     }
 
     /// Counts what has been made.
-    pub(super) fn count(&self, bytes: Bytes) -> Result<Bytes, Refusal> {
+    pub(super) fn count(&self, bytes: Bytes) -> Result<Bytes, Full> {
         let room = self.0.clone().try_acquire_many_owned(room_for(&bytes));
-        Ok(counted(bytes, room.map_err(|_| full())?))
+        Ok(counted(bytes, room.map_err(|_| Full)?))
     }
 
     /// Waits until there is room for a part.
-    pub(super) async fn room(&self) -> Result<Room, Refusal> {
+    pub(super) async fn room(&self) -> Result<Room, Full> {
         match timeout(PATIENCE, self.0.clone().acquire_many_owned(PART as u32)).await {
             Ok(Ok(room)) => Ok(Room(room)),
-            Ok(Err(_)) | Err(_) => Err(full()),
+            Ok(Err(_)) | Err(_) => Err(Full),
         }
     }
 }
@@ -59,7 +59,7 @@ impl Budget {
 impl Room {
     /// Keeps as much of it as the bytes take.
     pub(super) fn keep(mut self, bytes: Vec<u8>) -> Bytes {
-        let bytes = Bytes::from(bytes);
+        let bytes = exact(bytes);
         let taken = (room_for(&bytes) as usize).min(self.0.num_permits());
         match self.0.split(taken) {
             Some(room) => counted(bytes, room),
@@ -78,12 +78,13 @@ fn counted(bytes: Bytes, room: OwnedSemaphorePermit) -> Bytes {
     Bytes::from_owner(Counted { bytes, _room: room })
 }
 
-fn room_for(bytes: &Bytes) -> u32 {
-    bytes.len().min(BYTES) as u32
+/// What has been made, without the room that it grew into.
+pub(super) fn exact(made: Vec<u8>) -> Bytes {
+    made.into_boxed_slice().into()
 }
 
-fn full() -> Refusal {
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, FULL)
+fn room_for(bytes: &Bytes) -> u32 {
+    bytes.len().min(BYTES) as u32
 }
 
 #[cfg(test)]

@@ -5,26 +5,17 @@ use std::sync::Arc;
 use hyper::{Request, body::Incoming};
 
 use super::{
-    AdminState,
     answer::{Answer, Refusal, content_of},
     body::Body,
-    budget::Budget,
     guard, health, log,
     page::Part,
     places::Place,
     reload,
     request::decoded,
     route,
-    scrape::Scrape,
+    served::Served,
     sessions, status, upstreams,
 };
-
-/// What requests are answered from.
-pub(super) struct Served {
-    pub(super) state: AdminState,
-    pub(super) scrape: Scrape,
-    pub(super) budget: Budget,
-}
 
 /// What can be asked for.
 #[derive(Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use tokio::{sync::oneshot, task};
 use super::{
     answer::{Answer, Refusal, content_of},
     body::Body,
-    budget::Budget,
+    budget::{Budget, Full, exact},
 };
 use crate::observe::Metrics;
 
@@ -25,7 +25,7 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[derive(Clone, Default)]
 pub(super) struct Scrape(Arc<Mutex<Vec<Asker>>>);
 
-type Asker = oneshot::Sender<Result<Bytes, Refusal>>;
+type Asker = oneshot::Sender<Result<Bytes, Full>>;
 
 impl Scrape {
     pub(super) async fn answer(
@@ -52,7 +52,7 @@ impl Scrape {
         task::yield_now().await;
         let askers = mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         // One text for all of them, which is counted once.
-        let text = budget.count(Bytes::from(metrics.render()));
+        let text = budget.count(exact(metrics.render().into_bytes()));
         for asker in askers {
             // Whoever has left needs no answer.
             let _ = asker.send(text.clone());

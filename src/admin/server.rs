@@ -28,8 +28,9 @@ use super::{
     budget::Budget,
     listener::{Listener, Stream},
     places::{Place, Places, Source},
-    routes::{Served, answer},
+    routes::answer,
     scrape::Scrape,
+    served::Served,
     write_timeout::WriteTimeout,
 };
 use crate::join::join_by;

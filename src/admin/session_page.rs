@@ -10,8 +10,8 @@ use super::{
     answer::{Answer, Refusal, content_of},
     body::{Body, Part},
     budget::Room,
-    routes::Served,
-    sessions::{Session, unanswered},
+    served::Served,
+    session_view::Session,
 };
 use crate::session::{Cursor, Filter, LOOK};
 
@@ -72,8 +72,7 @@ impl Rest {
     async fn part(&mut self, served: &Served, room: Room) -> Result<Part, Refusal> {
         let most = self.sessions.min(AT_ONCE);
         let sessions = &served.state.sessions;
-        let page = sessions.page(&self.filter, self.from, most, self.time).await;
-        let page = page.map_err(unanswered)?;
+        let page = sessions.page(&self.filter, self.from, most, self.time).await?;
         self.time = self.time.saturating_sub(page.took);
         self.sessions -= page.sessions.len();
         let mut json = mem::take(&mut self.opening).as_bytes().to_vec();

@@ -1,6 +1,6 @@
 //! `/api/v1/sessions`: who is connected, where, and how to end that.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use hyper::{StatusCode, header::CONTENT_TYPE};
 use serde::Serialize;
@@ -9,12 +9,13 @@ use super::{
     AdminState,
     answer::{Answer, Refusal, content, json},
     request::Query,
-    routes::Served,
+    served::Served,
     session_page,
+    session_view::Session,
 };
 use crate::{
-    observe::{EndCause, rfc3339},
-    session::{Cursor, Filter, LOOK, Seen, Unanswered},
+    observe::EndCause,
+    session::{Cursor, Filter, LOOK, Seen},
 };
 
 #[derive(Serialize)]
@@ -22,29 +23,6 @@ struct Sessions {
     sessions: Vec<Session>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
-}
-
-#[derive(Serialize)]
-pub(super) struct Session {
-    id: String,
-    client_id: Box<str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    assigned_client_id: Option<Box<str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    username: Option<Box<str>>,
-    listener: Arc<str>,
-    transport: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client: Option<SocketAddr>,
-    protocol_version: u8,
-    pool: Arc<str>,
-    upstream: Arc<str>,
-    connected_at: String,
-    duration_s: f64,
-    keepalive: u16,
-    clean_start: bool,
-    bytes_in: u64,
-    bytes_out: u64,
 }
 
 /// The sessions on a page: as many as a person reads, and as many as take a worker no time.
@@ -102,7 +80,7 @@ async fn of_client(
     let snapshot = state.snapshot.load_full();
     for pool in snapshot.all_pools() {
         let seen = state.sessions.of_client(pool.id(), client_id, filter, limit).await;
-        let Some(seen) = seen.map_err(unanswered)? else { return Ok(None) };
+        let Some(seen) = seen? else { return Ok(None) };
         found.extend(seen);
     }
     Ok(Some(found).filter(|found| found.len() <= limit))
@@ -120,7 +98,7 @@ pub(super) async fn with_client_id(
         None if client_id.is_empty() => Ok(Vec::new()),
         None => {
             let page = state.sessions.page(&filter, Cursor::default(), MOST, LOOK).await;
-            Ok(page.map_err(unanswered)?.sessions)
+            Ok(page?.sessions)
         }
     }
 }
@@ -134,7 +112,7 @@ pub(super) async fn delete(
     let not_found = || Refusal::not_found(format!("no session {id}"));
     let is_id = id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     let session = u64::from_str_radix(id, 16).ok().filter(|_| is_id).ok_or_else(not_found)?;
-    if !state.sessions.end(session, EndCause::Kicked).await.map_err(unanswered)? {
+    if !state.sessions.end(session, EndCause::Kicked).await? {
         return Err(not_found());
     }
     tracing::info!(session = %id, "ended by the operator");
@@ -142,31 +120,4 @@ pub(super) async fn delete(
     *answer.status_mut() = StatusCode::NO_CONTENT;
     answer.headers_mut().remove(CONTENT_TYPE);
     Ok(answer)
-}
-
-pub(super) fn unanswered(why: Unanswered) -> Refusal {
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why.to_string())
-}
-
-impl From<Seen> for Session {
-    fn from(seen: Seen) -> Self {
-        Self {
-            id: format!("{:016x}", seen.session),
-            client_id: seen.client_id,
-            assigned_client_id: seen.assigned_client_id,
-            username: seen.username,
-            listener: seen.listener,
-            transport: seen.transport.as_str(),
-            client: seen.client,
-            protocol_version: seen.protocol_version,
-            pool: seen.pool,
-            upstream: seen.upstream,
-            connected_at: rfc3339(seen.connected_at),
-            duration_s: seen.duration.as_secs_f64(),
-            keepalive: seen.keep_alive,
-            clean_start: seen.clean_start,
-            bytes_in: seen.bytes_in,
-            bytes_out: seen.bytes_out,
-        }
-    }
 }

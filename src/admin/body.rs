@@ -35,7 +35,7 @@ pub(super) struct Part {
     pub(super) is_last: bool,
 }
 
-/// Whoever makes the parts has given up; the reader has to see that the answer is not whole.
+/// The maker of the parts has given up; the reader has to see that the answer is not whole.
 #[derive(Debug, thiserror::Error)]
 #[error("the rest of the answer could not be made")]
 pub(super) struct BrokenOff;

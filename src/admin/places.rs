@@ -14,15 +14,12 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// How long a newcomer keeps its place for its first request: that comes with the connection, or a
-/// round trip later.
-const FIRST_REQUEST: Duration = Duration::from_millis(200);
+/// How long a newcomer keeps its place for its first request: that comes a round trip later, or when
+/// a busy client gets to it.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
 /// How long an operator's answer may take before its place can be another's, where all wait for theirs.
 const ANSWER: Duration = Duration::from_secs(1);
-
-/// The share of the places that is kept for operators.
-const KEPT: usize = 4;
 
 /// Where a connection comes from: all of them share what one of them may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -93,7 +90,7 @@ impl Places {
         Arc::new(Self { most, taken: Mutex::default(), changed: Notify::new() })
     }
 
-    /// A place for a newcomer. If there is none, another connection has to leave, so that nobody is
+    /// A place for a newcomer. If all are taken, another connection has to leave, so that nobody is
     /// kept out by those who hold connections.
     pub(super) async fn take(self: &Arc<Self>, source: Source) -> Arc<Place> {
         loop {
@@ -111,14 +108,12 @@ impl Places {
     fn try_take(self: &Arc<Self>, source: Source) -> Result<Arc<Place>, Instant> {
         let mut taken = self.taken();
         let now = Instant::now();
-        let newcomers = taken.iter().filter(|(_, place)| place.is_newcomer()).count();
-        if newcomers >= self.most - self.most / KEPT {
-            let leaves = newcomer_to_leave(&taken, now)?;
-            taken.remove(leaves).leave.notify_one();
-        } else if taken.len() >= self.most {
-            let leaves = match newcomers {
-                0 => operator_to_leave(&taken, now)?,
-                _ => newcomer_to_leave(&taken, now)?,
+        if taken.len() >= self.most {
+            // Newcomers make room for each other: none takes an operator's place from it.
+            let leaves = if taken.iter().any(|(_, place)| place.is_newcomer()) {
+                newcomer_to_leave(&taken, now)?
+            } else {
+                operator_to_leave(&taken, now)?
             };
             taken.remove(leaves).leave.notify_one();
         }
@@ -174,8 +169,8 @@ fn operator_to_leave(taken: &Slab<Taken>, now: Instant) -> Result<usize, Instant
 }
 
 impl Place {
-    /// Notes that an operator asks something. The place is another's only where there is none whose
-    /// operator has an answer.
+    /// Notes that an operator asks something. Places whose operators have their answers are given to
+    /// others before this one.
     pub(super) fn operator_asks(self: &Arc<Self>) -> Request {
         self.note(|holder| *holder = Holder::Operator { waits: true, since: Instant::now() });
         Request(self.clone())

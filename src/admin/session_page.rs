@@ -100,7 +100,7 @@ impl Rest {
 }
 
 fn put(json: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Refusal> {
-    // Only a map with keys that are not strings can fail, and there is none.
+    // Only a map whose keys are not strings can fail, and a session has no map.
     serde_json::to_writer(json, value).map_err(|error| {
         Refusal::new(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -18,11 +18,10 @@ use crate::{
     session::{Cursor, Filter, LOOK, Seen},
 };
 
+/// All sessions of a client ID.
 #[derive(Serialize)]
 struct Sessions {
     sessions: Vec<Session>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
 }
 
 /// The sessions on a page: as many as a person reads, and as many as take a worker no time.
@@ -60,7 +59,7 @@ pub(super) async fn get(served: &Arc<Served>, query: Option<&str>) -> Result<Ans
     };
     if let Some(sessions) = found.filter(|found| !found.is_empty()) {
         let sessions = sessions.into_iter().map(Session::from).collect();
-        return Ok(json(&Sessions { sessions, next: None }));
+        return Ok(json(&Sessions { sessions }));
     }
     // Nothing tells where they are, such as for clients whose ID the broker made up.
     session_page::answer(served, room, filter, cursor.unwrap_or_default(), limit).await

@@ -115,7 +115,7 @@ fn requests_that_come_together_are_answered_in_turn() {
 
 /// The status of each answer; 0 where the connection is closed without one.
 #[test]
-fn what_is_no_http_or_not_ours() {
+fn malformed_requests() {
     let broker = Broker::echoing();
     let proxy = Config::of([&broker]).start();
     let head = |lines: &str| format!("GET /livez HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n");
@@ -133,7 +133,7 @@ fn what_is_no_http_or_not_ours() {
         ("GET /livez\r\n\r\n".to_owned(), 400),
         ("GET /livez HTTP/1.0\r\n\r\n".to_owned(), 200),
         ("\r\nGET /livez HTTP/1.0\r\n\r\n".to_owned(), 200),
-        // Lines that are none.
+        // Malformed lines.
         ("GET  /livez HTTP/1.1\r\n\r\n".to_owned(), 400),
         ("GET /livez HTTP/1.1\rHost: localhost\r\r".to_owned(), 400),
         (head("X: a\r\n b\r\n"), 400),

@@ -22,7 +22,7 @@ use crate::{
 
 const TOKEN: &str = "Authorization: Bearer s3cret\r\n";
 
-/// As many connections as there are places, and more than newcomers may have.
+/// As many connections as there are places.
 const CROWD: usize = 1100;
 
 /// Connections that ask again and again, and come again when they are closed; until it is dropped.
@@ -156,7 +156,32 @@ fn a_crowd_without_the_token() {
     }
 }
 
-/// Without a token whoever is on this machine is an operator; newcomers are let in all the same.
+/// Nobody has to knock twice where there are places for all.
+#[test]
+fn a_thousand_scrapers_at_once() {
+    let _heavy = heavy();
+    let broker = Broker::echoing();
+    let proxy = with_token(&broker);
+    let address = proxy.admin();
+    let scrape = move || async move {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!("GET /metrics HTTP/1.0\r\n{TOKEN}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.0 200 OK\r\n"), "{answer:?}");
+        assert!(answer.ends_with('\n'), "{answer:?}");
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let scrapers: Vec<_> = (0..1000).map(|_| tokio::spawn(scrape())).collect();
+        for scraper in scrapers {
+            scraper.await.unwrap();
+        }
+    });
+}
+
+/// Without a token all on this machine are operators; newcomers are let in all the same.
 #[test]
 fn a_crowd_of_operators() {
     let _heavy = heavy();

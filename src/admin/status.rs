@@ -1,6 +1,6 @@
 //! `/api/v1/status`: the proxy as a whole.
 
-use std::{collections::BTreeMap, fs, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fs, sync::Arc};
 
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
@@ -23,7 +23,7 @@ struct Status {
     uptime_s: f64,
     ready: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    not_ready: Option<&'static str>,
+    not_ready: Option<Cow<'static, str>>,
     workers: usize,
     config: Config,
     descriptors: Descriptors,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::record::Micros;
+use super::micros::Micros;
 use crate::mqtt::{self, Connack, Malformed, Version};
 
 /// What the broker, or this proxy in its place, answered.

@@ -14,6 +14,7 @@ mod handshake;
 mod inspect;
 mod inspector;
 mod live;
+mod micros;
 mod owners;
 mod panics;
 mod proxy_header;
@@ -33,6 +34,7 @@ mod tenant;
 mod tests;
 mod upgrade;
 mod view;
+mod way;
 
 pub use arrival::Accepted;
 pub use evict::{Drain, drain};

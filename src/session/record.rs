@@ -2,7 +2,6 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    num::NonZeroU32,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -10,15 +9,15 @@ use std::{
 
 use tokio::task::spawn_local;
 
-use super::{answer::Answer, client::Client, end::End, shard::Shard, view::PoolView};
+use super::{
+    answer::Answer, client::Client, end::End, micros::Micros, shard::Shard, view::PoolView,
+    way::Way,
+};
 use crate::{
     mqtt::reason,
-    observe::{
-        EndBy, EndCause, EndPhase, Endpoint, Entry, Event, ListenerMetrics, RouteKind, Transport,
-    },
+    observe::{EndBy, EndCause, EndPhase, Entry, Event, ListenerMetrics, Transport},
     route,
     transport::{Peer, TlsFacts},
-    upstream::{self, Target},
 };
 
 /// What the record says of a connection whose task panicked.
@@ -66,30 +65,6 @@ pub(super) struct Wrapping {
     /// Where the client connected to, if that was not this proxy.
     pub(super) destination: Option<SocketAddr>,
     pub(super) tls: Option<TlsFacts>,
-}
-
-/// Where the session went.
-pub(super) struct Way {
-    pub(super) route: RouteKind,
-    pub(super) endpoint: Arc<upstream::Endpoint>,
-    pub(super) dial: Micros,
-}
-
-/// A duration of a handshake, in microseconds, at least one; over an hour does not occur.
-#[derive(Clone, Copy)]
-pub(super) struct Micros(NonZeroU32);
-
-impl From<Duration> for Micros {
-    fn from(duration: Duration) -> Self {
-        let micros = duration.as_micros().try_into().unwrap_or(u32::MAX);
-        Self(NonZeroU32::new(micros).unwrap_or(NonZeroU32::MIN))
-    }
-}
-
-impl From<Micros> for Duration {
-    fn from(micros: Micros) -> Self {
-        Self::from_micros(micros.0.get().into())
-    }
 }
 
 impl Record {
@@ -238,10 +213,7 @@ impl Record {
         }
         if let Some(way) = &self.way {
             entry.upstream = Some(&way.endpoint.name);
-            entry.upstream_address = way.endpoint.target().map(|target| match target {
-                Target::Ip(address) => Endpoint::Ip(address),
-                Target::Unix(path) => Endpoint::Unix(path),
-            });
+            entry.upstream_address = way.address();
             entry.route = Some(way.route);
             entry.dial_ms = Some(way.dial.into());
         }

@@ -2,6 +2,8 @@
 //!
 //! Every wait is for a condition, with a deadline that only a failure reaches.
 
+mod address_checks;
+mod addresses;
 mod admin;
 mod bad_input;
 mod blocked_log;
@@ -47,6 +49,8 @@ mod retry;
 mod returning;
 mod rotation;
 mod routing;
+mod serves_again;
+mod serves_nobody;
 mod service_manager;
 mod shared_fault;
 mod sharing;

@@ -93,9 +93,11 @@ pub(super) fn upstreams(answer: &Value, out: &mut dyn Write) -> io::Result<()> {
     ]);
     let rows = list(&answer["pools"]).flat_map(|pool| {
         list(&pool["upstreams"]).map(|upstream| {
-            let resolved = match upstream["resolved"].as_str() {
-                Some(resolved) => format!(" ({resolved})"),
-                None => String::new(),
+            let others = list(&upstream["other_addresses"]).count();
+            let resolved = match (upstream["resolved"].as_str(), others) {
+                (Some(resolved), 0) => format!(" ({resolved})"),
+                (Some(resolved), _) => format!(" ({resolved} and {others} more)"),
+                (None, _) => String::new(),
             };
             vec![
                 cell(&pool["name"]),
@@ -114,6 +116,9 @@ pub(super) fn upstreams(answer: &Value, out: &mut dyn Write) -> io::Result<()> {
     for pool in list(&answer["pools"]).filter(|pool| pool["failing_open"] == true) {
         let name = plain(&cell(&pool["name"]));
         writeln!(out, "{name}: so many brokers look down that all are tried")?;
+    }
+    for why in list(&answer["pools"]).filter_map(|pool| pool["not_serving"].as_str()) {
+        writeln!(out, "{}", plain(why))?;
     }
     Ok(())
 }

@@ -113,6 +113,7 @@ fn limits(section: &mut Section<'_>) -> Read<Limits> {
     let max_connections = section.or("max_connections", "0", quantities::limit);
     let max_connections_per_ip = section.or("max_connections_per_ip", "0", quantities::limit);
     let connects_per_ip = section.section("connects_per_ip", rate);
+    let ipv6_prefix = section.or("ipv6_prefix", "64", |item| quantities::number(item, &(1..=128)));
     let connect_packet =
         section.or("connect_packet", "64KiB", |item| quantities::size(item, &PACKET));
     let connack_packet =
@@ -121,6 +122,7 @@ fn limits(section: &mut Section<'_>) -> Read<Limits> {
         max_connections: max_connections?,
         max_connections_per_ip: max_connections_per_ip?,
         connects_per_ip: connects_per_ip?,
+        ipv6_prefix: ipv6_prefix?,
         connect_packet: connect_packet?,
         connack_packet: connack_packet?,
     })

@@ -207,6 +207,8 @@ pub struct Limits {
     pub max_connections: Option<NonZeroU32>,
     pub max_connections_per_ip: Option<NonZeroU32>,
     pub connects_per_ip: Option<Rate>,
+    /// The bits of an IPv6 address that count as one; 1 to 128.
+    pub ipv6_prefix: u8,
     /// Bytes of a whole CONNECT packet, fixed header included.
     pub connect_packet: usize,
     /// Bytes of a whole packet that a broker sends before the relay: a CONNACK, or an AUTH.

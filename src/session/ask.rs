@@ -217,7 +217,7 @@ impl Opening<'_> {
 
 /// Runs `work` unless the client's connection breaks meanwhile, or the proxy ends. A client that has
 /// only ended its side may still want its answer.
-async fn while_unbroken<T>(
+pub(super) async fn while_unbroken<T>(
     shard: &Shard,
     client: &Stream,
     phase: EndPhase,

@@ -12,8 +12,9 @@ use tokio::{
 };
 
 use super::{
+    held::Held,
     inspect::{Filter, Kind, Place, Question, Seen},
-    owners::{ClientHash, Held, Owners},
+    owners::{ClientHash, Owners},
     session_id::worker_of,
 };
 use crate::observe::EndCause;

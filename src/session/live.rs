@@ -6,11 +6,12 @@ use tokio::task::spawn_local;
 
 use super::{
     evict::LostViews,
-    gate::Pass,
+    pass::Pass,
     rebalance,
     record::Record,
     scan::walk,
     shard::Shard,
+    stand_in,
     table::{ACT, LOOK},
     takeover,
 };
@@ -225,9 +226,11 @@ async fn sweep_all(sweeping: Sweeping) {
     }
 }
 
-/// What the bell was rung for: brokers that died or returned, clients that have moved on.
+/// What the bell was rung for: brokers that died or returned, clients that have moved on or come
+/// back.
 pub fn look(shard: &Rc<Shard>) {
     takeover::end_older(shard);
+    stand_in::answer(shard);
     let mut died = false;
     for view in &shard.views().collect::<Vec<_>>() {
         let deaths = view.pool.deaths();
@@ -239,7 +242,7 @@ pub fn look(shard: &Rc<Shard>) {
     }
 }
 
-/// Counts clients by their address where that was not done before; `done` is dropped then.
+/// Counts clients by their address as the limits are now; `done` is dropped then.
 pub fn recount(shard: &Rc<Shard>, done: impl Sized + 'static) {
     let shard = shard.clone();
     spawn_local(async move {

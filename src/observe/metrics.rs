@@ -6,11 +6,11 @@ use prometheus::{
     IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
     process_collector::ProcessCollector,
 };
-use time::OffsetDateTime;
 
 use super::{
     entry::{EndBy, EndCause, EndPhase, named},
     families::{Families, made},
+    format::unix_seconds,
     listener_metrics::{ListenerFamilies, ListenerMetrics},
     owned::{Declarations, Owned},
     owners::Owner,
@@ -238,5 +238,5 @@ fn add_process(family: &Families) {
 
 /// Unix time, seconds.
 fn now() -> i64 {
-    OffsetDateTime::from(SystemTime::now()).unix_timestamp()
+    unix_seconds(SystemTime::now())
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::entry::Endpoint;
+use crate::mqtt::Malformed;
 
 /// A field's value, in the few shapes that are written differently.
 #[derive(Clone, Copy)]
@@ -24,6 +25,8 @@ pub(super) enum Value<'e> {
     Millis(Duration),
     Address(SocketAddr),
     Endpoint(Endpoint<'e>),
+    /// In words of our own.
+    Malformed(&'e Malformed),
 }
 
 impl Value<'_> {
@@ -73,6 +76,9 @@ impl Value<'_> {
             Self::Endpoint(Endpoint::Unix(path)) => {
                 out.extend_from_slice(b"unix:");
                 escape.write(&path.to_string_lossy(), out);
+            }
+            Self::Malformed(fault) => {
+                let _ = write!(out, "{fault}");
             }
         }
     }

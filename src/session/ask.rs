@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    dialogue::Dialogue, end::End, handshake::Opening, record::Answer, reject::Rejected,
+    answer::Answer, dialogue::Dialogue, end::End, handshake::Opening, reject::Rejected,
     shard::Shard, view::PoolView, way::Way,
 };
 use crate::{
@@ -51,8 +51,6 @@ pub(super) struct Answered {
     pub(super) connack: Connack,
     /// The CONNACK, and what came behind it.
     pub(super) reply: Vec<u8>,
-    /// Bytes of an authentication exchange, from the client and to it.
-    pub(super) passed: (u64, u64),
 }
 
 /// What a CONNACK's code says of the broker.
@@ -168,9 +166,9 @@ impl Opening<'_> {
             deadline(&shard.reactor, at, pin!(answering)).await
         };
         let waited = began.elapsed();
-        let passed = (dialogue.passed_in, dialogue.passed_out);
-        let reply = dialogue.reply;
-        let alone = passed == (0, 0);
+        let Dialogue { reply, exchanged, .. } = dialogue;
+        (self.record.read, self.record.sent) = exchanged;
+        let alone = exchanged == (0, 0);
         match answered {
             Ok(Ok(Ok(connack))) => {
                 metrics.count_connack(reason::name(connect.version, connack.code), waited);
@@ -180,7 +178,7 @@ impl Opening<'_> {
                 });
                 let answer = Answer::of_broker(connect.version, &connack, &reply, waited);
                 self.record.answer = Some(answer);
-                Ok(Asked::Answered(Answered { upstream, lease, connack, reply, passed }))
+                Ok(Asked::Answered(Answered { upstream, lease, connack, reply }))
             }
             Ok(Ok(Err(end)) | Err(end)) => {
                 shard.give_back_buffer(reply);
@@ -219,7 +217,7 @@ impl Opening<'_> {
 
 /// Runs `work` unless the client's connection breaks meanwhile, or the proxy ends. A client that has
 /// only ended its side may still want its answer.
-async fn while_unbroken<T>(
+pub(super) async fn while_unbroken<T>(
     shard: &Shard,
     client: &Stream,
     phase: EndPhase,

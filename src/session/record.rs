@@ -9,9 +9,12 @@ use std::{
 
 use tokio::task::spawn_local;
 
-use super::{client::Client, end::End, micros::Micros, shard::Shard, view::PoolView, way::Way};
+use super::{
+    answer::Answer, client::Client, end::End, micros::Micros, shard::Shard, view::PoolView,
+    way::Way,
+};
 use crate::{
-    mqtt::{self, Connack, Version, reason},
+    mqtt::reason,
     observe::{EndBy, EndCause, EndPhase, Entry, Event, ListenerMetrics, Transport},
     route,
     transport::{Peer, TlsFacts},
@@ -44,8 +47,11 @@ pub(super) struct Record {
     pub(super) way: Option<Way>,
     pub(super) answer: Option<Answer>,
     pub(super) tries: u8,
-    /// Bytes read from the client before its session began.
+    /// Bytes from the client before its session began; until then, those of an authentication
+    /// exchange alone (5.0 §4.12).
     pub(super) read: u32,
+    /// Bytes to the client before its CONNACK: of such an exchange.
+    pub(super) sent: u32,
     pub(super) handshake: Option<Micros>,
     /// In queues for admission; `None`: it did not have to wait.
     queued: Option<Micros>,
@@ -59,45 +65,6 @@ pub(super) struct Wrapping {
     /// Where the client connected to, if that was not this proxy.
     pub(super) destination: Option<SocketAddr>,
     pub(super) tls: Option<TlsFacts>,
-}
-
-/// What the broker, or this proxy in its place, answered.
-#[derive(Clone)]
-pub(super) struct Answer {
-    pub(super) code: u8,
-    /// The version that the code is of.
-    version: Version,
-    pub(super) session_present: Option<bool>,
-    pub(super) assigned_client_id: Option<Box<str>>,
-    /// From CONNECT sent to CONNACK seen; `None` for an answer of the proxy's own.
-    pub(super) waited: Option<Micros>,
-}
-
-impl Answer {
-    pub(super) fn of_broker(
-        version: Version,
-        connack: &Connack,
-        packet: &[u8],
-        waited: Duration,
-    ) -> Self {
-        Self {
-            code: connack.code,
-            version,
-            session_present: Some(connack.session_present),
-            assigned_client_id: connack.assigned_client_id.map(|id| id.of(packet).into()),
-            waited: Some(waited.into()),
-        }
-    }
-
-    pub(super) fn of_proxy(answer: mqtt::Answer) -> Self {
-        Self {
-            code: answer.code(),
-            version: answer.version(),
-            session_present: None,
-            assigned_client_id: None,
-            waited: None,
-        }
-    }
 }
 
 impl Record {
@@ -118,6 +85,7 @@ impl Record {
             answer: None,
             tries: 0,
             read: 0,
+            sent: 0,
             handshake: None,
             queued: None,
         }
@@ -153,6 +121,11 @@ impl Record {
             tls_cn: tls.and_then(|tls| tls.common_name.as_deref()),
             sni: tls.and_then(|tls| tls.sni.as_deref()),
         }
+    }
+
+    /// Bytes from the client and to it before its session began, but for its CONNACK.
+    pub(super) fn handshake_bytes(&self) -> (u64, u64) {
+        (self.read.into(), self.sent.into())
     }
 
     /// What the handshake has come to.
@@ -248,8 +221,9 @@ impl Record {
         if let Some(answer) = &self.answer {
             entry.connack = Some(answer.code);
             entry.connack_reason = Some(reason::name(answer.version, answer.code));
+            entry.assigned_client_id = answer.assigned_client_id();
+            entry.connack_malformed = answer.malformed();
             entry.session_present = answer.session_present;
-            entry.assigned_client_id = answer.assigned_client_id.as_deref();
             entry.connack_ms = answer.waited.map(Duration::from);
         }
         entry.queue_ms = self.queued.map(Duration::from);
@@ -261,7 +235,8 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.ended && std::thread::panicking() {
-            self.end_in_panic(Event::Reject, (self.read.into(), 0), self.phase());
+            let bytes = self.handshake_bytes();
+            self.end_in_panic(Event::Reject, bytes, self.phase());
         }
         self.shard.finish();
         self.origin.metrics.connections_active.dec();

@@ -8,11 +8,12 @@ use std::{
 };
 
 use super::{
+    answer::Answer,
     ask::{Answered, Asked, Fault, FaultKind, Verdict},
     choose::{NoIdentity, choose},
     end::End,
     handshake::Opening,
-    record::Answer,
+    places::Place,
     reject::{Rejected, Reply},
     view::PoolView,
     way::Way,
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     mqtt::{Connect, Refuse},
     observe::{EndBy, EndCause, EndPhase, RouteKind},
-    upstream::{Broker, Pool, Refused},
+    upstream::{Broker, Lease, Pool, Refused},
 };
 
 /// What is known so far of the brokers that were asked.
@@ -98,12 +99,17 @@ impl Opening<'_> {
         let mut search = Search::default();
         let mut next = self.choose(connect, &mut search)?;
         while let Some((broker, route)) = next.take() {
+            // Boxed, as few handshakes need the room for it.
+            if broker.is_full() && !Box::pin(self.has_place(Place::Broker(broker.id()))).await? {
+                search.tried.push(broker);
+                next = self.choose(connect, &mut search)?;
+                continue;
+            }
             if !broker.admission.try_enter(self.shard.reactor.now()) {
-                // Boxed, as few handshakes need the room for it.
                 Box::pin(self.wait_for_turn(connect, &broker)).await?;
             }
             // Its last place may have gone between the choice and now, or it itself.
-            let lease = match broker.lease() {
+            let lease = match self.lease(broker).await? {
                 Ok(lease) => lease,
                 Err(broker) => {
                     search.tried.push(broker);
@@ -121,7 +127,7 @@ impl Opening<'_> {
                 Asked::Answered(answered) => {
                     let verdict = Verdict::of(connect.version, answered.connack.code);
                     // Once it has taken part in an authentication, a client can't be handed on.
-                    let alone = answered.passed == (0, 0);
+                    let alone = (self.record.read, self.record.sent) == (0, 0);
                     if !alone || !verdict.wants_another(config.retry_on) {
                         search.judge(pool, &answered, verdict);
                         return Ok(answered);
@@ -160,6 +166,18 @@ impl Opening<'_> {
             }
         }
         Err(self.give_up(connect, search))
+    }
+
+    /// A place on a broker, be it that of an older session of this client.
+    async fn lease(&mut self, broker: Arc<Broker>) -> Result<Result<Lease, Arc<Broker>>, Rejected> {
+        let broker = match broker.lease() {
+            Ok(lease) => return Ok(Ok(lease)),
+            Err(broker) => broker,
+        };
+        if Box::pin(self.has_place(Place::Broker(broker.id()))).await? {
+            return Ok(broker.lease_beyond_limit());
+        }
+        Ok(Err(broker))
     }
 
     /// The best broker not tried yet, and by which way it came to be that.

@@ -28,12 +28,24 @@ impl Broker {
     /// # Errors
     /// The broker itself, when its last place, or its readiness, has just gone.
     pub fn lease(self: Arc<Self>) -> Result<Lease, Arc<Self>> {
+        let most = self.max_connections.load(Ordering::Relaxed);
+        self.lease_up_to(if most > 0 { most } else { u32::MAX })
+    }
+
+    /// Takes a place for a session that replaces one which the broker has.
+    ///
+    /// # Errors
+    /// The broker itself, when its readiness has just gone.
+    pub fn lease_beyond_limit(self: Arc<Self>) -> Result<Lease, Arc<Self>> {
+        self.lease_up_to(u32::MAX)
+    }
+
+    fn lease_up_to(self: Arc<Self>, most: u32) -> Result<Lease, Arc<Self>> {
         let Some(trial) = self.flags.take_trial() else { return Err(self) };
         let before = self.flags.sessions.fetch_add(1, Ordering::Relaxed);
         self.metrics.sessions_active.inc();
-        let most = self.max_connections.load(Ordering::Relaxed);
         let lease = Lease { broker: self, port: None, trial: Cell::new(trial) };
-        if most > 0 && before >= most { Err(lease.broker.clone()) } else { Ok(lease) }
+        if before < most { Ok(lease) } else { Err(lease.broker.clone()) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `/livez` and `/readyz`.
 
-use std::sync::atomic::Ordering;
+use std::{borrow::Cow, sync::atomic::Ordering};
 
 use hyper::StatusCode;
 
@@ -21,10 +21,18 @@ pub(super) fn ready(state: &AdminState) -> Answer {
 }
 
 /// Why this proxy should be sent no new connections; `None` where it should.
-pub(super) fn not_ready(state: &AdminState) -> Option<&'static str> {
+pub(super) fn not_ready(state: &AdminState) -> Option<Cow<'static, str>> {
     if state.draining.load(Ordering::Relaxed) {
-        return Some("draining");
+        return Some("draining".into());
     }
+    no_broker(state).or_else(|| blocked_log(state))
+}
+
+fn no_broker(state: &AdminState) -> Option<Cow<'static, str>> {
     let can_serve = state.snapshot.load().pools.iter().any(|pool| pool.can_serve());
-    (!can_serve).then_some("no pool has a broker that takes sessions")
+    (!can_serve).then_some("no pool has a broker that takes sessions".into())
+}
+
+fn blocked_log(state: &AdminState) -> Option<Cow<'static, str>> {
+    state.access_logs.blocked().map(Cow::from)
 }

@@ -1,6 +1,8 @@
 //! What is recorded of every connection: one access log entry, and the metrics that agree with it.
 
 mod access_log;
+mod access_log_metrics;
+mod blocked;
 mod entry;
 mod families;
 mod format;
@@ -27,6 +29,8 @@ mod value;
 mod writer;
 
 pub use access_log::{AccessLogs, Prepared};
+pub use access_log_metrics::AccessLogMetrics;
+pub use blocked::LogWatch;
 pub use entry::{
     EndBy, EndCause, EndPhase, Endpoint, Entry, Event, RouteKind, Transport, field_names,
 };

@@ -65,7 +65,7 @@ pub(super) fn touched() -> (Metrics, impl Sized) {
     metrics.count_reject("malformed");
     metrics.count_accept_error(AcceptError::ProcessDescriptors);
     metrics.set_connections_limit(1000);
-    metrics.access_log_dropped().inc_by(7);
+    metrics.access_logs().dropped.inc_by(7);
     metrics.program_log_dropped().inc_by(11);
     metrics.set_certificates([("listener", "mqtts", &certificate("/etc/c.pem"))].into_iter());
     (metrics, (listener, upstream, admission, pool))

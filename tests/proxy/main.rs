@@ -22,6 +22,7 @@ mod endings;
 mod full_disk;
 mod harness;
 mod health;
+mod held_back;
 mod http_probes;
 mod inherited;
 mod limits;

@@ -162,4 +162,3 @@ fn version(level: Option<u8>) -> &'static str {
         _ => "-",
     }
 }
-

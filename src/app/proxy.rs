@@ -69,8 +69,7 @@ impl Proxy {
         let possible = possible(config, worker_count.get(), descriptors);
         descriptors.say(possible, config.limits.max_connections);
         let gate = Arc::new(Gate::new(&config.limits, possible));
-        let (mut logs, mut apart) =
-            (AccessLogs::none(metrics.access_logs()), Apart::default());
+        let (mut logs, mut apart) = (AccessLogs::none(metrics.access_logs()), Apart::default());
         let prepared = apart.open_logs(&logs, &config.access_log).await;
         logs.commit(prepared.map_err(anyhow::Error::msg)?);
         let starter = Pools::new(&config.dns, metrics, &bell);

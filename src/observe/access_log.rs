@@ -31,10 +31,7 @@ impl AccessLogs {
 
     /// Opens every file (append, created with mode 0640) and starts the writer threads; theirs it is
     /// to connect to syslog receivers, which need not be there yet.
-    pub fn open(
-        logs: &[config::AccessLog],
-        metrics: AccessLogMetrics,
-    ) -> Result<Self, OpenError> {
+    pub fn open(logs: &[config::AccessLog], metrics: AccessLogMetrics) -> Result<Self, OpenError> {
         let mut opened = Self::none(metrics);
         let outputs = Outputs::open(opened.missing(logs))?;
         let prepared = opened.prepare(logs, outputs)?;

@@ -212,9 +212,7 @@ fn a_proxy_that_is_to_end_does_not_wait_for_it() {
         });
         wait_not_ready(&proxy, proxy.path("stuck").to_str().unwrap());
         proxy.signal(Signal::TERM);
-        wait_for("it to drain", || {
-            (told(&proxy, "stopped accepting") == 1).then_some(())
-        });
+        wait_for("it to drain", || (told(&proxy, "stopped accepting") == 1).then_some(()));
         running.join().unwrap();
     });
     assert_eq!(proxy.wait_exit().code(), Some(0));
@@ -267,8 +265,7 @@ fn a_syslog_receiver_that_is_away_is_seen_until_it_is_there() {
     let proxy = config.start();
     Clients::of(&proxy).during(|| {
         let advice = wait_not_ready(&proxy, &receiver.name());
-        let wanted =
-            ": start the receiver, or have it go on; or set when_full: drop, and reload\n";
+        let wanted = ": start the receiver, or have it go on; or set when_full: drop, and reload\n";
         assert_eq!(advice, wanted);
         receiver.start();
         wait_for("/readyz to be 200", || (readyz(&proxy) == ready()).then_some(()));

@@ -54,6 +54,7 @@ mod sources;
 mod stalled;
 mod syslog;
 mod syslog_receiver;
+mod terminals;
 mod timeouts;
 mod tls;
 mod tls_bad_input;

@@ -25,6 +25,7 @@ mod scan;
 mod search;
 mod session_id;
 mod shard;
+mod stray;
 mod table;
 mod takeover;
 mod tenant;

@@ -52,6 +52,7 @@ mod sharing;
 mod sockets;
 mod sources;
 mod stalled;
+mod strays;
 mod syslog;
 mod syslog_receiver;
 mod terminals;

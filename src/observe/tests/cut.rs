@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use proptest::prelude::*;
 use serde_json::Value;
 
 use super::{
@@ -10,6 +11,7 @@ use super::{
 };
 use crate::{
     config::LogLineFormat,
+    escape::is_unsafe,
     observe::{Endpoint, Entry, value::LONGEST},
 };
 
@@ -106,6 +108,32 @@ fn a_line_is_bounded() {
             assert!(line.len() < LONGEST_LINE, "{format:?}: {} of {one:?}", line.len());
             if format == LogLineFormat::Json {
                 serde_json::from_str::<Value>(&line).unwrap();
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_unsafe_is_in_a_line_and_json_says_the_same(
+        text in r"([\p{Cc}\p{Cf}\p{Zl}\p{Zp}\x{e0000}-\x{e01ff}]|\PC|[\x{0}-\x{10ffff}]){0,40}"
+    ) {
+        let entry = Entry { client_id: Some(&text), detail: Some(&text), ..minimal() };
+        let own = LogLineFormat::Template("\"${client_id}\" [${detail}]".into());
+        for format in [LogLineFormat::Json, LogLineFormat::Text, own] {
+            let line = line(&format, &entry);
+            prop_assert!(!line.strip_suffix('\n').unwrap().contains(is_unsafe), "{:?}", line);
+            match format {
+                LogLineFormat::Json => {
+                    let fields: Value = serde_json::from_str(&line).unwrap();
+                    prop_assert_eq!(fields["client_id"].as_str(), Some(&*text));
+                }
+                // What encloses a value is never in one.
+                LogLineFormat::Template(_) => {
+                    prop_assert_eq!(line.matches('"').count(), 2);
+                    prop_assert_eq!(line.matches(['[', ']']).count(), 2);
+                }
+                LogLineFormat::Text => {}
             }
         }
     }

@@ -72,10 +72,7 @@ impl Rig {
             owners: Arc::new(Owners::new(WORKERS.into(), bell.clone())),
             bell,
         };
-        let options = TcpOptions {
-            keepalive: config.timeouts.tcp_keepalive,
-            user_timeout: config.timeouts.tcp_user_timeout,
-        };
+        let options = TcpOptions::towards_clients(&config.timeouts);
         let mut listening = listener::bind(&config.listeners[0], WORKERS.into(), options).unwrap();
         let Bind::Tcp(address) = listening.bind else { panic!("not TCP") };
         let sockets = std::mem::take(&mut listening.sockets);

@@ -25,7 +25,18 @@ pub(super) fn not_ready(state: &AdminState) -> Option<Cow<'static, str>> {
     if state.draining.load(Ordering::Relaxed) {
         return Some("draining".into());
     }
-    no_broker(state).or_else(|| blocked_log(state))
+    serves_nobody(state).or_else(|| no_broker(state)).or_else(|| blocked_log(state))
+}
+
+/// The pools that serve nobody: the first with its error, and how many more there are.
+fn serves_nobody(state: &AdminState) -> Option<Cow<'static, str>> {
+    let snapshot = state.snapshot.load();
+    let mut reasons = snapshot.pools.iter().filter_map(|pool| pool.not_serving());
+    let first = reasons.next()?;
+    Some(match reasons.count() {
+        0 => first.into(),
+        more => format!("{first} (and so do {more} other pools)").into(),
+    })
 }
 
 fn no_broker(state: &AdminState) -> Option<Cow<'static, str>> {

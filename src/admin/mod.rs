@@ -1,8 +1,11 @@
 //! The admin listener: health, metrics, the API and its dashboard over HTTP, on a thread of its own.
 
 mod answer;
+mod body;
+mod budget;
 mod guard;
 mod health;
+mod json;
 mod listener;
 mod log;
 mod page;
@@ -12,10 +15,14 @@ mod request;
 mod route;
 mod routes;
 mod scrape;
+mod served;
 mod server;
+mod session_page;
+mod session_view;
 mod sessions;
 mod status;
 mod upstreams;
+mod write_timeout;
 
 use std::{
     path::PathBuf,

@@ -1,4 +1,4 @@
-//! `mqtt-lb check`: every fault of a configuration, a line each.
+//! `mqtt-lb check`: every fault of a configuration, and what is likely a mistake, a line each.
 
 use std::{path::Path, process::ExitCode};
 
@@ -7,7 +7,12 @@ use crate::{config::Config, escape::plain};
 
 pub(super) fn check(file: &Path) -> ExitCode {
     match load(file) {
-        Ok(_) => ExitCode::SUCCESS,
+        Ok(config) => {
+            for warning in config.warnings() {
+                eprintln!("{}: warning: {warning}", file.display());
+            }
+            ExitCode::SUCCESS
+        }
         Err(code) => code,
     }
 }

@@ -147,7 +147,7 @@ impl Table {
         };
         let mut scratch = Vec::new();
         match balance.key.choose(balance.empty_client_id, &client, &mut scratch) {
-            Choice::Key(key) => {
+            Choice::Key(key) | Choice::FallbackKey(key) => {
                 let mut order = Vec::new();
                 while order.len() < most {
                     let untried = |broker| (!order.contains(&broker)).then_some(0);

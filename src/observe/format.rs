@@ -128,6 +128,11 @@ impl Part {
     }
 }
 
+/// Unix time, whatever the clock says.
+pub fn unix_seconds(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed())
+}
+
 /// RFC 3339 in UTC, to the millisecond.
 pub fn rfc3339(time: SystemTime) -> String {
     let mut stamp = Stamp::default();

@@ -6,12 +6,12 @@ use prometheus::{
     IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
     process_collector::ProcessCollector,
 };
-use time::OffsetDateTime;
 
 use super::{
     access_log_metrics::{AccessLogFamilies, AccessLogMetrics},
     entry::{EndBy, EndCause, EndPhase, named},
     families::{Families, made},
+    format::unix_seconds,
     listener_metrics::{ListenerFamilies, ListenerMetrics},
     owned::{Declarations, Owned},
     owners::Owner,
@@ -245,5 +245,5 @@ fn add_process(family: &Families) {
 
 /// Unix time, seconds.
 fn now() -> i64 {
-    OffsetDateTime::from(SystemTime::now()).unix_timestamp()
+    unix_seconds(SystemTime::now())
 }

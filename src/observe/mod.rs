@@ -35,7 +35,7 @@ pub use blocked::LogWatch;
 pub use entry::{
     EndBy, EndCause, EndPhase, Endpoint, Entry, Event, RouteKind, Transport, field_names,
 };
-pub use format::{Template, TemplateError, rfc3339};
+pub use format::{Template, TemplateError, rfc3339, unix_seconds};
 pub use listener_metrics::ListenerMetrics;
 pub use log_writer::LogWriter;
 pub use lossy_writer::LossyWriter;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::entry::Endpoint;
-use crate::escape::is_unsafe;
+use crate::{escape::is_unsafe, mqtt::Malformed};
 
 /// Bytes that one value takes at most, so that no peer makes a line as long as it likes. Brokers take
 /// shorter client IDs.
@@ -29,6 +29,8 @@ pub(super) enum Value<'e> {
     Millis(Duration),
     Address(SocketAddr),
     Endpoint(Endpoint<'e>),
+    /// In words of our own.
+    Malformed(&'e Malformed),
 }
 
 impl Value<'_> {
@@ -78,6 +80,9 @@ impl Value<'_> {
             Self::Endpoint(Endpoint::Unix(path)) => {
                 out.extend_from_slice(b"unix:");
                 escape.write_cut(&path.to_string_lossy(), out);
+            }
+            Self::Malformed(fault) => {
+                let _ = write!(out, "{fault}");
             }
         }
     }

@@ -52,14 +52,18 @@ impl Opening<'_> {
 
     async fn unwrap(&mut self, stage: &Cell<Stage>) -> Result<(), Rejected> {
         let settings = self.settings;
-        if let Some(rules) = &settings.proxy_protocol {
-            if rules.is_from(self.record.client_ip()) {
-                stage.set(Stage::ProxyHeader);
-                self.take_proxy_header().await?;
-            } else if let Some(next) = first_layer(settings) {
-                stage.set(next);
-                self.refuse_proxy_header().await?;
-            }
+        let peer = self.record.client_ip();
+        let is_header_due = settings.proxy_protocol.as_ref().map(|rules| rules.is_from(peer));
+        if is_header_due == Some(true) {
+            stage.set(Stage::ProxyHeader);
+            self.take_proxy_header().await?;
+        }
+        self.count_by_address()?;
+        if is_header_due == Some(false)
+            && let Some(next) = first_layer(settings)
+        {
+            stage.set(next);
+            self.refuse_proxy_header().await?;
         }
         if let Some(config) = &settings.tls {
             stage.set(Stage::Tls);
@@ -68,6 +72,20 @@ impl Opening<'_> {
         if let Some(rules) = &settings.websocket {
             stage.set(Stage::WebSocket);
             self.upgrade(rules).await?;
+        }
+        if !self.pass.is_identified() {
+            self.pass.identify(self.record.client_ip())?;
+        }
+        Ok(())
+    }
+
+    /// Counts the client by its address, unless a request for a WebSocket may still name another.
+    fn count_by_address(&mut self) -> Result<(), Rejected> {
+        let ip = self.record.client_ip();
+        let websocket = self.settings.websocket.as_ref();
+        let is_forwarder = |ip| websocket.is_some_and(|rules| rules.forwarded_for.contains(ip));
+        if !ip.is_some_and(is_forwarder) {
+            self.pass.identify(ip)?;
         }
         Ok(())
     }

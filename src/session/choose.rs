@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, sync::Arc};
 
-use super::{live::Live, shard::Shard, view::PoolView};
+use super::{live::Live, shard::Shard, stand_in::may_be_own, view::PoolView};
 use crate::{
     observe::RouteKind,
     route::{Choice, Client},
@@ -13,7 +13,7 @@ use crate::{
 pub(super) struct NoIdentity;
 
 /// The best broker of a pool that can serve and was not tried yet, and by which way it came to be
-/// that; `None` if there is none.
+/// that; `None` if there is none. It may be full where the client seems to have a place there.
 pub(super) fn choose(
     shard: &Shard,
     view: &PoolView,
@@ -26,22 +26,41 @@ pub(super) fn choose(
     let mut scratch = shard.key.lend();
     let choice = balance.key.choose(balance.empty_client_id, client, &mut scratch);
     let key = match choice {
-        Choice::Key(key) => Some(key),
+        Choice::Key(key) | Choice::FallbackKey(key) => Some(key),
         Choice::LeastConnections => None,
         Choice::Reject => return Err(NoIdentity),
     };
-    let passed_over = Cell::new(false);
+    let (passed_over, full) = (Cell::new(false), Cell::new(false));
+    let is_tried = |broker| tried.iter().any(|other| Arc::ptr_eq(other, broker));
     let load = |index: usize| {
         let broker = &members.list[index].broker;
-        let load = broker.load().filter(|_| !tried.iter().any(|other| Arc::ptr_eq(other, broker)));
-        passed_over.set(passed_over.get() || load.is_none());
+        let load = broker.load().filter(|_| !is_tried(broker));
+        if load.is_none() {
+            passed_over.set(true);
+            full.set(full.get() || broker.is_full() && !is_tried(broker));
+        }
         load
     };
     let pick = view.pick(&members, key, shard.reactor.now());
-    let Some(picked) = pick.best(&load) else { return Ok(None) };
+    let mut picked = pick.best(&load);
+    if full.get() {
+        let own = may_be_own(shard, view, client);
+        // As if the older session were not there any more.
+        let load_without_own = |index: usize| {
+            let broker = &members.list[index].broker;
+            let has_own = own.iter().any(|older| older.broker == broker.id());
+            let own_place = || (has_own && broker.is_full() && !is_tried(broker)).then_some(1);
+            load(index).or_else(|| Some(broker.sessions().saturating_sub(own_place()?)))
+        };
+        if !own.is_empty() {
+            picked = pick.best(&load_without_own);
+        }
+    }
+    let Some(picked) = picked else { return Ok(None) };
     let route = match key {
         None => RouteKind::EmptyId,
         Some(_) if !balance.algorithm.is_keyed() => RouteKind::Balanced,
+        Some(_) if matches!(choice, Choice::FallbackKey(_)) => RouteKind::FallbackKey,
         Some(_) if client.client_id.is_empty() && balance.key.uses_client_id() => {
             RouteKind::EmptyId
         }
@@ -68,7 +87,7 @@ pub(super) fn home(shard: &Shard, live: &Live) -> Option<Arc<Broker>> {
     let balance = &members.config.balance;
     let mut scratch = shard.key.lend();
     let key = match balance.key.choose(balance.empty_client_id, &client, &mut scratch) {
-        Choice::Key(key) if balance.algorithm.is_keyed() => Some(key),
+        Choice::Key(key) | Choice::FallbackKey(key) if balance.algorithm.is_keyed() => Some(key),
         _ => None,
     };
     view.pick(&members, key, shard.reactor.now()).home(live.lease.broker()).cloned()

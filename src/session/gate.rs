@@ -1,51 +1,57 @@
 //! How many may come in, counted over all workers.
 
 use std::{
-    cell::Cell,
     collections::{HashMap, hash_map::Entry},
-    net::IpAddr,
     num::NonZeroU32,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
 };
 
-use arc_swap::ArcSwap;
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use arc_swap::{ArcSwap, Guard};
 
-use crate::{
-    config::{Limits, Rate},
-    mqtt::Refuse,
-};
+use super::{connect_rate::ConnectRate, counted::Counted};
+use crate::config::Limits;
+
+/// Descriptors of the reserve that connections over the limit may take, to be told so.
+const SPARE: u32 = 32;
 
 /// The limits on connections and CONNECTs.
 pub struct Gate {
     open: AtomicU32,
-    /// By client address: those with open connections only, and only while there is a limit.
-    /// Held for one look-up at a time.
-    per_ip: Mutex<HashMap<IpAddr, u32>>,
+    /// Those with open connections only, and only while there is a limit. Held for one look-up at a
+    /// time.
+    by_address: Mutex<HashMap<Counted, u32>>,
     terms: ArcSwap<Terms>,
 }
 
 /// The limits as they are now.
-struct Terms {
+pub(super) struct Terms {
     max_connections: u32,
-    max_connections_per_ip: Option<NonZeroU32>,
-    connects_per_ip: Option<(Rate, Arc<DefaultKeyedRateLimiter<IpAddr>>)>,
+    /// Connections beyond the limit that are still answered.
+    answered: u32,
+    pub(super) max_connections_per_ip: Option<NonZeroU32>,
+    pub(super) connects_per_ip: Option<ConnectRate>,
+    pub(super) ipv6_prefix: u8,
+}
+
+/// The connections beyond a limit that are let on, so that they are answered.
+pub(super) fn tenth(limit: u32) -> u32 {
+    (limit / 10).max(1)
 }
 
 impl Gate {
-    /// `possible`: what the process' descriptors allow, for where the operator set no limit.
+    /// `possible`: what the process' descriptors allow.
     pub fn new(limits: &Limits, possible: u32) -> Self {
         Self {
             open: AtomicU32::new(0),
-            per_ip: Mutex::default(),
+            by_address: Mutex::default(),
             terms: ArcSwap::from_pointee(Terms::new(limits, possible, None)),
         }
     }
 
-    /// Goes by other limits from now on. Whoever is in stays.
+    /// Applies other limits from now on. Connections that are open stay.
     pub fn reconfigure(&self, limits: &Limits, possible: u32) {
         let before = self.terms.load();
         self.terms.store(Arc::new(Terms::new(limits, possible, Some(&before))));
@@ -56,116 +62,147 @@ impl Gate {
         self.terms.load().max_connections
     }
 
-    /// Counts a connection in. Where it is one too many, it is told so once its CONNECT shows in
-    /// which version; but past a tenth more than the limit there is no answer: `None`.
-    pub fn enter(self: &Arc<Self>) -> Option<Pass> {
-        let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
-        let most = self.limit();
-        let pass =
-            Pass { gate: self.clone(), ip: None, counted: Cell::new(false), too_many: open > most };
-        let hard_limit = most.saturating_add(most / 10 + 1);
-        (open <= hard_limit).then_some(pass)
-    }
-
-    /// Forgets client addresses whose buckets are full again, so that memory follows the clients
-    /// of the last moments and not of all time.
-    pub fn forget_idle_addresses(&self) {
-        if let Some((_, limiter)) = &self.terms.load().connects_per_ip {
-            limiter.retain_recent();
-            limiter.shrink_to_fit();
-        }
-    }
-
     /// Connections open now, those still in their handshake included.
     pub fn open(&self) -> u32 {
         self.open.load(Ordering::Relaxed)
     }
 
-    fn enter_from(&self, ip: IpAddr) -> u32 {
-        let mut per_ip = self.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = per_ip.entry(ip).or_default();
-        *count += 1;
-        *count
+    /// Forgets client addresses whose buckets are full again, so that memory follows the clients
+    /// of the last moments and not of all time.
+    pub fn forget_idle_addresses(&self) {
+        if let Some(rate) = &self.terms.load().connects_per_ip {
+            rate.forget_idle();
+        }
+        let mut by_address = self.by_address();
+        if by_address.capacity() > 1024 && by_address.len() < by_address.capacity() / 8 {
+            by_address.shrink_to_fit();
+        }
     }
 
-    fn leave_from(&self, ip: IpAddr) {
-        let mut per_ip = self.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut entry) = per_ip.entry(ip) {
+    pub(super) fn terms(&self) -> Guard<Arc<Terms>> {
+        self.terms.load()
+    }
+
+    /// Counts a connection in, and tells whether it is one too many; `None`: by so much that it is
+    /// not answered.
+    pub(super) fn count_in(&self) -> Option<bool> {
+        let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
+        let terms = self.terms.load();
+        let most = terms.max_connections.saturating_add(terms.answered);
+        if open > most {
+            self.count_out();
+        }
+        (open <= most).then_some(open > terms.max_connections)
+    }
+
+    pub(super) fn count_out(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connection in by its address, unless there are `most` already; tells how many there
+    /// are then.
+    pub(super) fn enter_from(&self, address: Counted, most: u32) -> Option<u32> {
+        let mut by_address = self.by_address();
+        match by_address.entry(address) {
+            Entry::Occupied(entry) if *entry.get() >= most => None,
+            entry => {
+                let count = entry.or_default();
+                *count += 1;
+                Some(*count)
+            }
+        }
+    }
+
+    pub(super) fn leave_from(&self, address: Counted) {
+        if let Entry::Occupied(mut entry) = self.by_address().entry(address) {
             *entry.get_mut() -= 1;
             if *entry.get() == 0 {
                 entry.remove();
             }
         }
     }
+
+    /// The connections of an address.
+    pub(super) fn open_from(&self, address: Counted) -> u32 {
+        self.by_address().get(&address).copied().unwrap_or(0)
+    }
+
+    fn by_address(&self) -> MutexGuard<'_, HashMap<Counted, u32>> {
+        self.by_address.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Terms {
     /// The buckets of `before` are kept where they are of the same size.
     fn new(limits: &Limits, possible: u32, before: Option<&Self>) -> Self {
-        let limiter = |limit: Rate| {
-            let same = before.and_then(|before| before.connects_per_ip.as_ref());
-            let same = same.filter(|(rate, _)| *rate == limit).map(|(_, limiter)| limiter.clone());
-            let quota = || Quota::per_second(limit.rate).allow_burst(limit.burst);
-            (limit, same.unwrap_or_else(|| Arc::new(RateLimiter::keyed(quota()))))
+        let prefix = limits.ipv6_prefix;
+        let before = before.filter(|before| before.ipv6_prefix == prefix);
+        let kept = before.and_then(|before| before.connects_per_ip.as_ref());
+        let rate = |rate| match kept {
+            Some(kept) if kept.is_of(rate) => kept.clone(),
+            _ => ConnectRate::new(rate),
         };
+        let max_connections = limits.max_connections.map_or(possible, NonZeroU32::get);
+        let max_connections = max_connections.min(possible);
+        // One that is only answered takes one descriptor, where a session takes two.
+        let descriptors = (possible - max_connections).saturating_mul(2).saturating_add(SPARE);
         Self {
-            max_connections: limits.max_connections.map_or(possible, NonZeroU32::get),
+            max_connections,
+            answered: (max_connections / 10 + 1).min(descriptors),
             max_connections_per_ip: limits.max_connections_per_ip,
-            connects_per_ip: limits.connects_per_ip.map(limiter),
+            connects_per_ip: limits.connects_per_ip.map(rate),
+            ipv6_prefix: prefix,
         }
     }
 }
 
-/// A connection counted in; dropped, it is counted out.
-pub struct Pass {
-    gate: Arc<Gate>,
-    /// `None` before it is known, and for a unix peer, which no limit by address concerns.
-    ip: Option<IpAddr>,
-    /// Whether it is counted by its address.
-    counted: Cell<bool>,
-    too_many: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Pass {
-    /// Counts the client by its address, once that is known; `None` is a unix peer's.
-    pub(super) fn identify(&mut self, ip: Option<IpAddr>) {
-        self.ip = ip;
-        let most = self.gate.terms.load().max_connections_per_ip;
-        self.too_many |= most.is_some_and(|most| self.count() > most.get());
-    }
-
-    /// Counts the client by its address, if that has become of interest since it came.
-    pub(super) fn recount(&self) {
-        if !self.counted.get() && self.gate.terms.load().max_connections_per_ip.is_some() {
-            self.count();
+    fn limits(max_connections: u32) -> Limits {
+        Limits {
+            max_connections: NonZeroU32::new(max_connections),
+            max_connections_per_ip: None,
+            connects_per_ip: None,
+            ipv6_prefix: 64,
+            connect_packet: 1024,
+            connack_packet: 1024,
         }
     }
 
-    /// How many connections its address has then.
-    fn count(&self) -> u32 {
-        self.counted.set(self.ip.is_some());
-        self.ip.map_or(0, |ip| self.gate.enter_from(ip))
-    }
-
-    /// Whether this connection's CONNECT may go on; asked once.
-    pub(super) fn check(&self) -> Result<(), Refuse> {
-        if self.too_many {
-            return Err(Refuse::QuotaExceeded);
-        }
-        match (&self.gate.terms.load().connects_per_ip, &self.ip) {
-            (Some((_, limiter)), Some(ip)) if limiter.check_key(ip).is_err() => {
-                Err(Refuse::ConnectionRateExceeded)
-            }
-            _ => Ok(()),
+    #[test]
+    fn no_more_connections_than_descriptors() {
+        for (asked, possible, limit, answered) in [
+            (0, 1, 1, 1),
+            (0, 500, 500, 32),
+            (2000, 500, 500, 32),
+            (500, 500, 500, 32),
+            (499, 500, 499, 34),
+            (400, 500, 400, 41),
+            (9, 500, 9, 1),
+            (u32::MAX, u32::MAX, u32::MAX, 32),
+        ] {
+            let terms = Terms::new(&limits(asked), possible, None);
+            assert_eq!((terms.max_connections, terms.answered), (limit, answered), "{asked}");
         }
     }
-}
 
-impl Drop for Pass {
-    fn drop(&mut self) {
-        self.gate.open.fetch_sub(1, Ordering::Relaxed);
-        if let (true, Some(ip)) = (self.counted.get(), self.ip) {
-            self.gate.leave_from(ip);
-        }
+    #[test]
+    fn what_is_not_let_in_is_not_counted() {
+        let gate = Gate::new(&limits(2), 100);
+        assert_eq!(
+            [(); 5].map(|()| gate.count_in()),
+            [Some(false), Some(false), Some(true), None, None]
+        );
+        assert_eq!(gate.open(), 3);
+        let address = Counted::new([10, 0, 0, 1].into(), 64);
+        assert_eq!([(); 3].map(|()| gate.enter_from(address, 2)), [Some(1), Some(2), None]);
+        gate.leave_from(address);
+        assert_eq!((gate.enter_from(address, 2), gate.open_from(address)), (Some(2), 2));
+        gate.leave_from(address);
+        gate.leave_from(address);
+        gate.leave_from(address);
+        assert_eq!((gate.open_from(address), gate.by_address().len()), (0, 0));
     }
 }

@@ -9,9 +9,10 @@ use super::{
     ask::Answered,
     client::Client,
     end::End,
-    gate::Pass,
     live::{IdleLimit, Live, Tally},
     panics::asked_panic,
+    pass::{FarOver, Limit, Pass},
+    places::{Place, StandIn},
     record::Record,
     reject::{Rejected, Reply, reject},
     relay::Relay,
@@ -36,29 +37,29 @@ pub async fn serve(shard: Rc<Shard>, accepted: Rc<Accepted>, fd: OwnedFd, peer: 
         }
     };
     let client = Stream::new(client);
-    let Some(mut pass) = shard.gate.enter() else {
-        let end = End::new(EndBy::Proxy, EndPhase::Handshake, EndCause::Limit)
-            .with("far more than max_connections; no CONNECT was waited for");
-        return Box::pin(reject(&shard, Some(client), record, end.into())).await;
+    let pass = match Pass::enter(&shard.gate) {
+        Ok(pass) => pass,
+        Err(over) => return Box::pin(reject(&shard, Some(client), record, over.into())).await,
     };
     let buffer = shard.take_buffer();
+    let settings = &accepted.settings;
     let mut opening =
-        Opening { shard: &shard, settings: &accepted.settings, client, record, buffer };
-    // Boxed, as plain handshakes have no use for the room.
-    let is_plain = opening.settings.is_plain();
-    let arrived = if is_plain { Ok(()) } else { Box::pin(opening.arrive()).await };
-    let opened = match arrived {
-        Ok(()) => {
-            pass.identify(opening.record.client_ip());
-            opening.open(&pass).await
-        }
-        Err(rejected) => Err(*rejected),
+        Opening { shard: &shard, settings, client, record, buffer, pass, stand_ins: Vec::new() };
+    let arrived = if settings.is_plain() {
+        opening.pass.identify(opening.record.client_ip()).map_err(Rejected::from)
+    } else {
+        // Boxed, as plain handshakes have no use for the room.
+        Box::pin(opening.arrive()).await.map_err(|rejected| *rejected)
     };
-    let Opening { client, mut record, buffer, .. } = opening;
-    record.read = buffer.len() as u32;
+    let opened = match arrived {
+        Ok(()) => opening.open().await,
+        Err(rejected) => Err(rejected),
+    };
+    let Opening { client, mut record, buffer, pass, stand_ins, .. } = opening;
+    record.read = record.read.saturating_add(buffer.len() as u32);
     shard.give_back_buffer(buffer);
     match opened {
-        Ok(opened) => establish(&shard, client, record, pass, opened),
+        Ok(opened) => establish(&shard, client, record, pass, opened, stand_ins),
         // Boxed, as all handshakes would have the room for it otherwise.
         Err(rejected) => Box::pin(reject(&shard, Some(client), record, rejected)).await,
     }
@@ -72,6 +73,17 @@ pub(super) struct Opening<'a> {
     pub(super) record: Record,
     /// The CONNECT, and what came in the same reads behind it.
     pub(super) buffer: Vec<u8>,
+    /// Its part in the limits.
+    pub(super) pass: Pass,
+    /// The client's older sessions whose places it has.
+    pub(super) stand_ins: Vec<StandIn>,
+}
+
+impl From<FarOver> for Rejected {
+    fn from(FarOver(limit): FarOver) -> Self {
+        let end = End::new(EndBy::Proxy, EndPhase::Handshake, EndCause::Limit);
+        end.with(limit.far_exceeded()).into()
+    }
 }
 
 /// A broker that answered.
@@ -89,7 +101,7 @@ struct Opened {
 }
 
 impl Opening<'_> {
-    async fn open(&mut self, pass: &Pass) -> Result<Opened, Rejected> {
+    async fn open(&mut self) -> Result<Opened, Rejected> {
         let at = self.record.accepted + self.shard.timeouts.get().connect_packet;
         let reactor = self.shard.reactor.clone();
         let Ok(read) = deadline(&reactor, at, pin!(self.read_connect())).await else {
@@ -103,11 +115,30 @@ impl Opening<'_> {
         let client = Client::new(&connect, &self.buffer);
         self.record.client = Some(client);
         asked_panic(&self.record, "handshake");
-        if let Err(refuse) = pass.check() {
-            return Err(self.refuse(refuse, EndPhase::Connect, EndCause::Limit));
+        if let Err(limit) = self.pass.check() {
+            // Boxed, as few handshakes need the room for it.
+            Box::pin(self.go_beyond(limit)).await?;
         }
         let answered = self.find_broker(&connect).await?;
         self.deliver(&connect, answered)
+    }
+
+    /// Goes on all the same where an older session of the client has the place that it wants.
+    async fn go_beyond(&mut self, mut limit: Limit) -> Result<(), Rejected> {
+        if limit == Limit::ConnectionsPerIp
+            && let Some(address) = self.pass.counted()
+        {
+            if self.has_place(Place::Address(address)).await? {
+                return Ok(());
+            }
+            // The older session may have ended while that was asked.
+            match self.pass.check() {
+                Ok(()) => return Ok(()),
+                Err(now) => limit = now,
+            }
+        }
+        let refused = self.refuse(limit.refusal(), EndPhase::Connect, EndCause::Limit);
+        Err(refused.with(limit.exceeded()))
     }
 
     /// Reads until the CONNECT is whole, never past the limit for it.
@@ -156,7 +187,7 @@ impl Opening<'_> {
 
     /// Gives the client the broker's answer.
     fn deliver(&mut self, connect: &Connect, answered: Answered) -> Result<Opened, Rejected> {
-        let Answered { upstream, lease, connack, reply, passed } = answered;
+        let Answered { upstream, lease, connack, reply } = answered;
         let sent = match self.client.try_send(&reply) {
             Poll::Ready(sent) => {
                 sent.map_err(|error| End::failed(EndBy::Client, EndPhase::Connack, &error))?
@@ -164,7 +195,8 @@ impl Opening<'_> {
             Poll::Pending => 0,
         };
         let owed = reply.get(sent..).unwrap_or_default().into();
-        let bytes = (self.buffer.len() as u64 + passed.0, reply.len() as u64 + passed.1);
+        let (exchanged_in, exchanged_out) = self.record.handshake_bytes();
+        let bytes = (exchanged_in + self.buffer.len() as u64, exchanged_out + reply.len() as u64);
         let mut boundary = Boundary::START;
         boundary.feed(&reply);
         self.shard.give_back_buffer(reply);
@@ -181,7 +213,14 @@ fn missing(buffer: &[u8]) -> Cow<'static, str> {
     }
 }
 
-fn establish(shard: &Rc<Shard>, client: Stream, record: Record, pass: Pass, opened: Opened) {
+fn establish(
+    shard: &Rc<Shard>,
+    client: Stream,
+    record: Record,
+    pass: Pass,
+    opened: Opened,
+    stand_ins: Vec<StandIn>,
+) {
     let Opened { upstream, lease, owed, bytes, boundary, accepted, keep_alive } = opened;
     if accepted {
         if let Some(client) = &record.client {
@@ -189,6 +228,8 @@ fn establish(shard: &Rc<Shard>, client: Stream, record: Record, pass: Pass, open
         }
         record.log_connect();
     }
+    // The limits may have changed since it came; from now on it is counted again when they do.
+    pass.recount();
     let idle = IdleLimit::new(shard.timeouts.get().idle, keep_alive);
     let tally = Tally::default();
     let live = Live { tally, idle, client, upstream, record, accepted, lease, pass };
@@ -198,6 +239,18 @@ fn establish(shard: &Rc<Shard>, client: Stream, record: Record, pass: Pass, open
         // The broker is to close now (MQTT-3.2.2-5, MQTT-3.2.2-7 in 5.0); it is not waited for long.
         live.tally.half_closed.set(shard.seconds());
     }
+    let relay = Relay::new(live, &owed, boundary);
     // A task of its own, so that an idle session is only as large as the relay.
-    spawn_local(Relay::new(live, &owed, boundary));
+    if accepted || stand_ins.is_empty() {
+        spawn_local(relay);
+    } else {
+        // While one that was refused is still there, nobody else may be in the place that it had.
+        return drop(spawn_local(async move {
+            relay.await;
+            drop(stand_ins);
+        }));
+    }
+    if !stand_ins.is_empty() {
+        shard.owners.give_up(stand_ins);
+    }
 }

@@ -8,7 +8,12 @@ use std::{
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{session_id::worker_of, tenant::TenantHash};
+use super::{
+    held::{Held, Newer},
+    places::{Places, StandIn},
+    session_id::worker_of,
+    tenant::TenantHash,
+};
 use crate::{route::TenantFields, upstream::Bell};
 
 /// Parts of the directory with a lock of their own, so that workers seldom meet.
@@ -21,6 +26,7 @@ pub struct Owners {
     parts: Box<[Mutex<Part>]>,
     /// What each worker has been told and has not looked at.
     takeovers: Box<[Mutex<Vec<Takeover>>]>,
+    pub(super) places: Arc<Places>,
     bell: Arc<Bell>,
 }
 
@@ -33,29 +39,20 @@ struct Part {
     older: HashMap<u64, Vec<Held>>,
 }
 
-/// An accepted session, and where it is.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Held {
-    pub(super) session: u64,
-    /// The broker's [`Broker::id`](crate::upstream::Broker::id).
-    pub(super) broker: u64,
-    /// In the worker's slab.
-    pub(super) slot: u32,
-    pub(super) tenant: TenantHash,
-}
-
-/// A session that a newer one on another broker takes the place of, if it is of the same client.
+/// A session that ends as a newer one takes the place of it.
 pub(super) struct Takeover {
     pub(super) session: u64,
     pub(super) slot: u32,
-    pub(super) newer: Arc<Newer>,
+    pub(super) by: Successor,
 }
 
-/// The client of a newer session. To be compared, as the directory knows only hashes of it.
-pub(super) struct Newer {
-    pub(super) pool: u64,
-    pub(super) client_id: Box<str>,
-    pub(super) tenant: Box<[u8]>,
+/// Why an older session gives way to a newer one.
+pub(super) enum Successor {
+    /// That is on another broker, if it is of the same client.
+    Elsewhere(Arc<Newer>),
+    /// That came beyond a limit, with this one's place as its own. Held until this one has been told,
+    /// so that its place is not given away twice.
+    InItsPlace { _place: StandIn },
 }
 
 /// A client ID of a pool, hashed. That two share a hash costs a comparison, and no more.
@@ -74,6 +71,7 @@ impl Owners {
         Self {
             parts: (0..PARTS).map(|_| Mutex::default()).collect(),
             takeovers: (0..workers).map(|_| Mutex::default()).collect(),
+            places: Arc::new(Places::new(workers, bell.clone())),
             bell,
         }
     }
@@ -94,12 +92,24 @@ impl Owners {
     pub(super) fn take_over(&self, older: &[Held], newer: Newer) {
         let newer = Arc::new(newer);
         for &Held { session, slot, .. } in older {
-            if let Some(takeovers) = self.takeovers.get(worker_of(session)) {
-                let takeover = Takeover { session, slot, newer: newer.clone() };
-                takeovers.lock().unwrap_or_else(PoisonError::into_inner).push(takeover);
-            }
+            self.tell(Takeover { session, slot, by: Successor::Elsewhere(newer.clone()) });
         }
         self.bell.ring();
+    }
+
+    /// Tells the workers of sessions whose places a newer one has.
+    pub(super) fn give_up(&self, places: Vec<StandIn>) {
+        for place in places {
+            let Held { session, slot, .. } = place.older;
+            self.tell(Takeover { session, slot, by: Successor::InItsPlace { _place: place } });
+        }
+        self.bell.ring();
+    }
+
+    fn tell(&self, takeover: Takeover) {
+        if let Some(takeovers) = self.takeovers.get(worker_of(takeover.session)) {
+            takeovers.lock().unwrap_or_else(PoisonError::into_inner).push(takeover);
+        }
     }
 
     /// What `worker` has been told.
@@ -136,6 +146,20 @@ impl Owners {
         let newest = part.newest.get(&client.0);
         let all = newest.into_iter().chain(older.iter().rev());
         (older.len() < most).then(|| all.copied().collect())
+    }
+
+    /// The newest accepted sessions that may be this client's, by these fields; `most` of them.
+    pub(super) fn may_be_of(
+        &self,
+        client: ClientHash,
+        tenant: TenantHash,
+        fields: TenantFields,
+        most: usize,
+    ) -> Vec<Held> {
+        let part = self.part(client);
+        let older = part.older.get(&client.0).map_or(&[][..], Vec::as_slice);
+        let all = part.newest.get(&client.0).into_iter().chain(older.iter().rev());
+        all.filter(|held| held.tenant.may_be(tenant, fields)).take(most).copied().collect()
     }
 
     fn part(&self, client: ClientHash) -> MutexGuard<'_, Part> {
@@ -243,9 +267,8 @@ mod tests {
             let told: Vec<_> = takeovers.iter().map(|one| u64::from(one.slot) - 100).collect();
             assert_eq!(told, wanted);
             assert!(takeovers.iter().zip(wanted).all(|(one, n)| one.session == session(*n)));
-            assert!(
-                takeovers.iter().all(|one| (one.newer.pool, &*one.newer.client_id) == (5, "me"))
-            );
+            let is_newer = |by: &Successor| matches!(by, Successor::Elsewhere(newer) if (newer.pool, &*newer.client_id) == (5, "me"));
+            assert!(takeovers.iter().all(|one| is_newer(&one.by)));
             assert!(owners.takeovers(worker).is_empty());
         }
     }

@@ -1,14 +1,17 @@
 //! One client, one session: those that it has on other brokers end when a broker accepts it.
 //!
 //! On one broker it is the broker that ends an older session (MQTT-3.1.4-2, MQTT-3.1.4-3 in 5.0);
-//! of those on others it may not know. A client is a client ID in a pool, and what else of the
+//! of those on others it may not know. One whose [place](super::stand_in) the newer has ends here too.
+//! A client is a client ID in a pool, and what else of the
 //! pool's key says who it is: see [`KeyTemplate::tenant_fields`](crate::route::KeyTemplate).
 
 use super::{
+    held::{Held, Newer},
     live::Live,
-    owners::{ClientHash, Held, Newer},
+    owners::{ClientHash, Successor},
     shard::Shard,
     tenant::{TenantHash, tenant},
+    view::PoolView,
 };
 use crate::{
     observe::EndCause,
@@ -18,7 +21,7 @@ use crate::{
 /// Notes an accepted session, and has those end that its client has on other brokers.
 pub(super) fn claim(shard: &Shard, live: &Live, slot: u32) {
     let Some((hash, client)) = guarded(live) else { return };
-    let fields = tenant_fields(live);
+    let fields = tenant_fields(&live.record.origin.pool);
     let held = Held {
         session: live.record.session,
         broker: live.lease.broker().id(),
@@ -31,9 +34,7 @@ pub(super) fn claim(shard: &Shard, live: &Live, slot: u32) {
     // and ends nobody's session any more. It is asked after the claim, so that of two sessions that
     // a broker accepted one after the other, the earlier always finds out.
     if !older.is_empty() && !live.upstream.has_ended() {
-        let pool = live.record.origin.pool.pool.id();
-        let tenant = tenant(&client, fields);
-        shard.owners.take_over(&older, Newer { pool, client_id: client.client_id.into(), tenant });
+        shard.owners.take_over(&older, newer(&live.record.origin.pool, &client));
     }
 }
 
@@ -44,27 +45,36 @@ pub(super) fn release(shard: &Shard, live: &Live) {
     }
 }
 
-/// Ends those of this worker's sessions whose client has a newer one on another broker.
+/// Ends those of this worker's sessions that newer ones take the place of.
 pub(super) fn end_older(shard: &Shard) {
     for takeover in shard.owners.takeovers(shard.worker) {
         shard.sessions.with(takeover.slot as usize, |live| {
-            // One whose broker is already gone, or whose client is, ends by itself.
-            if live.record.session == takeover.session
-                && live.tally.half_closed.get() == 0
-                && is_of(live, &takeover.newer)
-            {
+            let ends = match &takeover.by {
+                // One whose broker is already gone, or whose client is, ends by itself.
+                Successor::Elsewhere(newer) => {
+                    live.tally.half_closed.get() == 0 && is_of(live, newer)
+                }
+                Successor::InItsPlace { .. } => true,
+            };
+            if live.record.session == takeover.session && ends {
                 live.end(EndCause::TakenOver);
             }
         });
     }
 }
 
+/// A client that a session is to be compared with.
+pub(super) fn newer(view: &PoolView, client: &Client<'_>) -> Newer {
+    let tenant = tenant(client, tenant_fields(view));
+    Newer { pool: view.pool.id(), client_id: client.client_id.into(), tenant }
+}
+
 /// Whether a session is of the client that has a newer one.
-fn is_of(live: &Live, newer: &Newer) -> bool {
+pub(super) fn is_of(live: &Live, newer: &Newer) -> bool {
     guarded(live).is_some_and(|(_, client)| {
         live.record.origin.pool.pool.id() == newer.pool
             && *client.client_id == *newer.client_id
-            && tenant(&client, tenant_fields(live)) == newer.tenant
+            && tenant(&client, tenant_fields(&live.record.origin.pool)) == newer.tenant
     })
 }
 
@@ -78,8 +88,7 @@ fn guarded(live: &Live) -> Option<(ClientHash, Client<'_>)> {
 }
 
 /// By the key that the pool has now.
-fn tenant_fields(live: &Live) -> TenantFields {
-    let view = &live.record.origin.pool;
+pub(super) fn tenant_fields(view: &PoolView) -> TenantFields {
     view.refresh();
     view.members().config.balance.key.tenant_fields()
 }

@@ -12,7 +12,8 @@ use rustls::ServerConfig;
 use super::{
     carrier::Carrier,
     guest::hear_out,
-    socket::{Socket, TcpOptions},
+    socket::Socket,
+    tcp_options::TcpOptions,
     tls::{Accepting, Connecting, Tls, TlsError},
     tls_facts::TlsFacts,
     websocket::WebSocket,
@@ -177,6 +178,17 @@ impl Stream {
                 None => layers.carrier(&self.socket).take_leave(),
             }
         }
+    }
+
+    /// Whether its TLS has sent so many records that the connection has to end soon.
+    pub fn is_near_key_limit(&self) -> bool {
+        let tls = self.layers.as_ref().and_then(|layers| layers.tls.as_ref());
+        tls.is_some_and(|tls| tls.is_near_key_limit())
+    }
+
+    #[cfg(test)]
+    pub(super) fn tls(&self) -> Option<&Tls> {
+        self.layers.as_ref()?.tls.as_deref()
     }
 
     /// Has the coming close send a reset, so that the peer learns that the stream did not end well.

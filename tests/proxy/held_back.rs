@@ -1,274 +1,126 @@
-//! Access logs that hold new clients back, and where that is seen.
+//! A client that the proxy does not read, as its broker takes nothing, is not silent.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::Read,
-    path::Path,
-    sync::atomic::{AtomicBool, Ordering},
+    io::{ErrorKind, Read, Write},
+    os::unix::net::UnixListener,
+    sync::mpsc,
     thread,
-};
-
-use rustix::{
-    fs::{CWD, FileType, Mode, mknodat},
-    process::Signal,
+    time::Duration,
 };
 
 use crate::{
-    admin::http::get,
     broker::Broker,
-    client::{CONNACK_V3, Client, connect},
+    client::{CONNACK_V3, Client, Connect, connect, publish},
     config::Config,
-    harness::{Proxy, program, run, wait_for},
-    reload::take,
-    syslog_receiver::{Kind, Receiver},
+    harness::{Proxy, end},
 };
 
-const BLOCKED: &str = "mqtt_lb_access_log_blocked";
-const DROPPED: &str = "mqtt_lb_access_log_dropped_total";
-const BEGINS: &str = "access log has held new clients back for ";
-const ENDS: &str = "access log holds new clients back no longer; it did for ";
+const KEEP_ALIVE: u16 = 1;
+const IDLE: &str = "timeouts: { idle: 1s }";
 
-/// Clients that come one after the other, with long names, until they are told to stop.
-struct Clients<'a> {
-    proxy: &'a Proxy,
-    over: AtomicBool,
-}
-
-impl<'a> Clients<'a> {
-    fn of(proxy: &'a Proxy) -> Self {
-        Self { proxy, over: AtomicBool::new(false) }
-    }
-
-    fn run(&self) {
-        let name = "n".repeat(3000);
-        for n in 0.. {
-            if self.over.load(Ordering::Relaxed) {
-                return;
+/// Sends until nothing is taken any more; how much that was.
+fn fill(client: &mut Client, packet: &[u8]) -> usize {
+    client.stream.set_nonblocking(true).unwrap();
+    let (mut sent, mut refused) = (0, 0);
+    // What the proxy has read meanwhile makes room for more.
+    while refused < 50 {
+        match client.stream.write(&packet[sent % packet.len()..]) {
+            Ok(n) => {
+                sent += n;
+                refused = 0;
             }
-            let mut client = Client::open(self.proxy.address());
-            client.send(&connect(4, &format!("{n}-{name}")));
-            client.expect(CONNACK_V3);
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                thread::sleep(Duration::from_millis(5));
+                refused += 1;
+            }
         }
     }
+    client.stream.set_nonblocking(false).unwrap();
+    sent
+}
 
-    /// Runs them while `test` runs, which has to let the last of them in.
-    fn during(&self, test: impl FnOnce()) {
-        thread::scope(|scope| {
-            let clients = scope.spawn(|| self.run());
-            test();
-            self.over.store(true, Ordering::Relaxed);
-            clients.join().unwrap();
-        });
+/// Sessions that are silent come and go, one after the other: by then the limit is long over.
+fn outwait_the_limit(proxy: &Proxy, keep_alive: u16) {
+    for n in 0..2 {
+        let id = format!("silent-{n}");
+        let packet = Connect::new(4, &id).keep_alive(keep_alive).bytes();
+        Client::exchange(proxy.address(), &packet, CONNACK_V3).expect_end();
+        assert_eq!(end(&proxy.wait_end(&id)), "proxy/relay/idle");
     }
 }
 
-/// A pipe, and the end of it that nobody reads yet.
-fn pipe(path: &Path) -> File {
-    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-    // A pipe opened for both is its own writer, so that opening does not wait.
-    let both = OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let reader = File::open(path).unwrap();
-    drop(both);
-    reader
+/// By a keep alive, and by `timeouts.idle`: the session goes on once its broker does.
+#[test]
+fn a_broker_that_reads_nothing_for_long() {
+    for more in ["timeouts: { idle: keepalive }", IDLE] {
+        let (go_on, may_go_on) = mpsc::channel::<usize>();
+        let may_go_on = std::sync::Mutex::new(may_go_on);
+        let (counted, count) = mpsc::channel();
+        let broker = Broker::start(move |mut link| {
+            let Some(connect) = link.accept() else { return };
+            if !connect.windows(4).any(|id| id == b"busy") {
+                let _ = link.stream.read(&mut [0]);
+                return;
+            }
+            let Ok(sent) = may_go_on.lock().unwrap().recv() else { return };
+            let mut all = vec![0; sent];
+            counted.send(link.stream.read_exact(&mut all).map(|()| all.len()).ok()).unwrap();
+            link.send(b"\xD0\x00");
+            let _ = link.stream.read(&mut [0]);
+        });
+        let proxy = Config::of([&broker]).more(more).start();
+        let busy = Connect::new(4, "busy").keep_alive(KEEP_ALIVE).bytes();
+        let mut client = Client::exchange(proxy.address(), &busy, CONNACK_V3);
+        let sent = fill(&mut client, &publish(&[b'x'; 8000]));
+        outwait_the_limit(&proxy, KEEP_ALIVE);
+        go_on.send(sent).unwrap();
+        assert_eq!(count.recv().unwrap(), Some(sent));
+        client.expect(b"\xD0\x00");
+        drop(client);
+        let line = proxy.wait_end("busy");
+        assert_eq!(end(&line), "client/relay/closed");
+        assert_eq!(line["bytes_in"], busy.len() + sent);
+    }
 }
 
-/// A proxy with a log in `stuck`, whose reader is returned.
-fn with_pipe(config: &Config) -> (Proxy, File) {
+/// A client that does not read is not silent by the time that both sides may be; its broker is held
+/// back.
+#[test]
+fn a_client_that_reads_nothing_for_long() {
+    const BYTES: usize = 64 << 20;
+    let broker = Broker::start(|mut link| {
+        let Some(connect) = link.accept() else { return };
+        if connect.windows(4).any(|id| id == b"busy") {
+            let _ = link.stream.write_all(&vec![0x30; BYTES]);
+        }
+        let _ = link.stream.read(&mut [0]);
+    });
+    let proxy = Config::of([&broker]).more(IDLE).start();
+    let mut client = Client::exchange(proxy.address(), &connect(4, "busy"), CONNACK_V3);
+    outwait_the_limit(&proxy, 0);
+    assert_eq!(client.rest_of(BYTES), vec![0x30; BYTES]);
+    drop(client);
+    assert_eq!(end(&proxy.wait_end("busy")), "client/relay/closed");
+}
+
+/// On a unix socket nothing else watches over a broker that takes nothing, so the limit stays.
+#[test]
+fn a_broker_on_a_unix_socket_that_reads_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let reader = pipe(&dir.path().join("stuck"));
-    (Proxy::start_in(dir, &config.text(), |_| program()), reader)
-}
-
-/// The status and the body of `/readyz`.
-fn readyz(proxy: &Proxy) -> (String, String) {
-    let answer = proxy.get("/readyz");
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().to_owned(), body.to_owned())
-}
-
-fn ready() -> (String, String) {
-    ("200".to_owned(), "ok\n".to_owned())
-}
-
-/// Waits until the proxy is not ready, for this log, and returns why without the time.
-#[track_caller]
-fn wait_not_ready(proxy: &Proxy, log: &str) -> String {
-    let body = wait_for("/readyz to be 503", || {
-        let (status, body) = readyz(proxy);
-        (status == "503").then_some(body)
+    let path = dir.path().join("broker.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    thread::spawn(move || {
+        let mut kept = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 64]);
+            let _ = stream.write_all(CONNACK_V3);
+            kept.push(stream);
+        }
     });
-    let begin = format!("not ready: access log {log} has held new clients back since ");
-    let (time, advice) = body.strip_prefix(&begin).expect(&body).split_at(24);
-    let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-    assert_eq!(shape, "0000-00-00T00:00:00.000Z", "{body}");
-    advice.to_owned()
-}
-
-fn told(proxy: &Proxy, part: &str) -> usize {
-    proxy.stderr().iter().filter(|line| line.contains(part)).count()
-}
-
-/// The samples of the gauge, by the last part of their log's path.
-fn gauges(proxy: &Proxy) -> Vec<(String, String)> {
-    let metrics = proxy.get("/metrics");
-    let samples = metrics.lines().filter_map(|line| line.strip_prefix(BLOCKED)?.split_once(' '));
-    let named = samples.map(|(labels, value)| {
-        let log = labels.strip_prefix("{log=\"").unwrap().strip_suffix("\"}").unwrap();
-        (log.rsplit('/').next().unwrap().to_owned(), value.to_owned())
-    });
-    named.collect()
-}
-
-fn of(gauges: &[(&str, &str)]) -> Vec<(String, String)> {
-    gauges.iter().map(|(log, value)| ((*log).to_owned(), (*value).to_owned())).collect()
-}
-
-#[test]
-fn a_pipe_that_nobody_reads_is_seen_everywhere_until_somebody_does() {
-    let broker = Broker::echoing();
-    let mut config = Config::of([&broker]).workers(2);
-    config.access_log =
-        "{ path: stuck }, { path: /dev/full, when_full: drop }, { path: good.log }".to_owned();
-    let (proxy, mut reader) = with_pipe(&config);
-    let ok = of(&[("full", "0"), ("good.log", "0"), ("stuck", "0")]);
-    assert_eq!(gauges(&proxy), ok);
-    let log = proxy.path("stuck");
-    Clients::of(&proxy).during(|| {
-        let advice = wait_not_ready(&proxy, log.to_str().unwrap());
-        let wanted = ": make room on its disk, or have the reader of its pipe go on; or set \
-                      when_full: drop, and reload\n";
-        assert_eq!(advice, wanted);
-        proxy.wait_metric(BLOCKED, &["/stuck\""], 1.0);
-        // The other loses lines, and nobody waits for it.
-        assert!(proxy.metric(DROPPED, &[]) > 0.0);
-        assert_eq!(gauges(&proxy), of(&[("full", "0"), ("good.log", "0"), ("stuck", "1")]));
-        proxy.wait_stderr(BEGINS);
-
-        let reason = readyz(&proxy).1.trim_end().strip_prefix("not ready: ").unwrap().to_owned();
-        let status = get(&proxy, "/api/v1/status");
-        assert_eq!((&status["ready"], &status["not_ready"]), (&false.into(), &reason.into()));
-        let admin = format!("http://{}", proxy.admin());
-        let health = run(&["ctl", "--admin", &admin, "health"], "");
-        assert_eq!(health.status.code(), Some(1));
-        let said = String::from_utf8(health.stderr).unwrap();
-        assert!(said.contains(&format!("access log {} has held", log.display())), "{said}");
-
-        thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
-        wait_for("/readyz to be 200", || (readyz(&proxy) == ready()).then_some(()));
-        proxy.wait_stderr(ENDS);
-    });
-    assert_eq!(gauges(&proxy), ok);
-    assert_eq!((told(&proxy, BEGINS), told(&proxy, ENDS)), (1, 1));
-}
-
-#[test]
-fn a_reload_that_sets_drop_or_removes_or_replaces_the_log_ends_it_at_once() {
-    let after = [
-        ("{ path: stuck, when_full: drop }", of(&[("stuck", "0")])),
-        ("", of(&[])),
-        ("{ path: other.log }", of(&[("other.log", "0")])),
-    ];
-    let broker = Broker::echoing();
-    let blocked = |(log, gauges_after): (&str, Vec<_>)| {
-        let mut config = Config::of([&broker]);
-        config.access_log = "{ path: stuck }".to_owned();
-        let (mut proxy, reader) = with_pipe(&config);
-        Clients::of(&proxy).during(|| {
-            wait_not_ready(&proxy, proxy.path("stuck").to_str().unwrap());
-            proxy.wait_stderr(BEGINS);
-            // One that changes something else ends nothing.
-            config.more.push("limits: { connect_packet: 32KiB }".to_owned());
-            take(&proxy, &config);
-            assert_eq!(readyz(&proxy).0, "503", "{log}");
-            assert_eq!((told(&proxy, BEGINS), told(&proxy, ENDS)), (1, 0), "{log}");
-
-            log.clone_into(&mut config.access_log);
-            let said = take(&proxy, &config);
-            assert_eq!(readyz(&proxy), ready(), "{log}");
-            assert_eq!(gauges(&proxy), gauges_after, "{log}");
-            assert!(said.iter().any(|line| line.contains(ENDS)), "{log}: {said:#?}");
-        });
-        drop(reader);
-        proxy.signal(Signal::TERM);
-        assert_eq!(proxy.wait_exit().code(), Some(0), "{log}");
-    };
-    thread::scope(|scope| {
-        let all: Vec<_> = after.into_iter().map(|one| scope.spawn(|| blocked(one))).collect();
-        all.into_iter().for_each(|one| one.join().unwrap());
-    });
-}
-
-#[test]
-fn a_proxy_that_is_to_end_does_not_wait_for_it() {
-    let broker = Broker::echoing();
-    let mut config = Config::of([&broker]).workers(2).more("drain: { timeout: 300ms }");
-    config.access_log = "{ path: stuck }".to_owned();
-    let (mut proxy, mut reader) = with_pipe(&config);
-    thread::scope(|scope| {
-        let clients = Clients::of(&proxy);
-        let running = scope.spawn(move || {
-            // Those who wait are cut off by the end.
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| clients.run()));
-        });
-        wait_not_ready(&proxy, proxy.path("stuck").to_str().unwrap());
-        proxy.signal(Signal::TERM);
-        wait_for("it to drain", || (told(&proxy, "stopped accepting") == 1).then_some(()));
-        running.join().unwrap();
-    });
-    assert_eq!(proxy.wait_exit().code(), Some(0));
-    proxy.wait_stderr("access log not written to its end in time");
-    // What the pipe had is whole lines, but for the last.
-    let mut text = Vec::new();
-    reader.read_to_end(&mut text).unwrap();
-    assert!(text.starts_with(b"{\"time\":\"") && text.contains(&b'\n'));
-}
-
-/// The access log and the program's log are one pipe, which nobody reads.
-#[test]
-fn standard_output_and_standard_error_can_be_the_same_stuck_pipe() {
-    let broker = Broker::echoing();
-    let mut config = Config::of([&broker]);
-    config.access_log = "{ stdout: true }".to_owned();
-    let mut proxy = Proxy::start_in(tempfile::tempdir().unwrap(), &config.text(), |program| {
-        let mut shell = std::process::Command::new("sh");
-        shell.args(["-c", "exec \"$0\" \"$@\" >&2", program]).env_remove("RUST_LOG");
-        shell
-    });
-    let reading = proxy.reading.clone();
-    let unread = reading.lock().unwrap();
-    Clients::of(&proxy).during(|| {
-        let advice = wait_not_ready(&proxy, "/dev/stdout");
-        let wanted = ": have the reader of standard output go on, or make room on its disk; or set \
-                      when_full: drop, and reload\n";
-        assert_eq!(advice, wanted);
-        proxy.wait_metric(BLOCKED, &["log=\"/dev/stdout\""], 1.0);
-        // The control thread answers all the same.
-        fs::write(proxy.config_file(), config.clone().more("limits: {}").text()).unwrap();
-        proxy.signal(Signal::HUP);
-        proxy.wait_metric("mqtt_lb_config_reloads_total", &["outcome=\"applied\""], 1.0);
-        drop(unread);
-        wait_for("/readyz to be 200", || (readyz(&proxy) == ready()).then_some(()));
-        proxy.wait_stderr(BEGINS);
-        proxy.wait_stderr(ENDS);
-    });
-    proxy.signal(Signal::TERM);
-    assert_eq!(proxy.wait_exit().code(), Some(0));
-}
-
-#[test]
-fn a_syslog_receiver_that_is_away_is_seen_until_it_is_there() {
-    let broker = Broker::echoing();
-    let folder = tempfile::tempdir().unwrap();
-    let mut receiver = Receiver::new(Kind::Tcp, folder.path());
-    let mut config = Config::of([&broker]);
-    config.access_log = format!("{{ syslog: {{ to: \"{}\" }} }}", receiver.name());
-    let proxy = config.start();
-    Clients::of(&proxy).during(|| {
-        let advice = wait_not_ready(&proxy, &receiver.name());
-        let wanted = ": start the receiver, or have it go on; or set when_full: drop, and reload\n";
-        assert_eq!(advice, wanted);
-        receiver.start();
-        wait_for("/readyz to be 200", || (readyz(&proxy) == ready()).then_some(()));
-        proxy.wait_metric(BLOCKED, &[], 0.0);
-    });
+    let proxy = Config::at([format!("unix:{}", path.display())]).more(IDLE).start();
+    let mut client = Client::session(proxy.address(), "busy");
+    fill(&mut client, &publish(&[b'x'; 8000]));
+    assert_eq!(end(&proxy.wait_end("busy")), "proxy/relay/timeout");
 }

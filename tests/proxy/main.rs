@@ -2,6 +2,8 @@
 //!
 //! Every wait is for a condition, with a deadline that only a failure reaches.
 
+mod address_checks;
+mod addresses;
 mod admin;
 mod bad_input;
 mod blocked_log;
@@ -11,6 +13,7 @@ mod certificates;
 mod client;
 mod commands;
 mod config;
+mod connacks;
 mod descriptors;
 mod discovery;
 mod discovery_faults;
@@ -46,6 +49,8 @@ mod retry;
 mod returning;
 mod rotation;
 mod routing;
+mod serves_again;
+mod serves_nobody;
 mod service_manager;
 mod shared_fault;
 mod sharing;
@@ -53,6 +58,7 @@ mod sockets;
 mod sources;
 mod stalled;
 mod strays;
+mod stuck_log;
 mod syslog;
 mod syslog_receiver;
 mod terminals;
@@ -68,4 +74,5 @@ mod transparency;
 mod unavailable;
 mod waiting;
 mod walks;
+mod warnings;
 mod websocket;

@@ -94,9 +94,11 @@ pub(super) fn upstreams(answer: &Value, out: &mut dyn Write) -> io::Result<()> {
     ]);
     let rows = list(&answer["pools"]).flat_map(|pool| {
         list(&pool["upstreams"]).map(|upstream| {
-            let resolved = match upstream["resolved"].as_str() {
-                Some(resolved) => format!(" ({resolved})"),
-                None => String::new(),
+            let others = list(&upstream["other_addresses"]).count();
+            let resolved = match (upstream["resolved"].as_str(), others) {
+                (Some(resolved), 0) => format!(" ({resolved})"),
+                (Some(resolved), _) => format!(" ({resolved} and {others} more)"),
+                (None, _) => String::new(),
             };
             vec![
                 cell(&pool["name"]),
@@ -115,6 +117,9 @@ pub(super) fn upstreams(answer: &Value, out: &mut dyn Write) -> io::Result<()> {
     for pool in list(&answer["pools"]).filter(|pool| pool["failing_open"] == true) {
         let name = cell(&pool["name"]);
         writeln!(out, "{}: so many brokers look down that all are tried", plain(&name))?;
+    }
+    for why in list(&answer["pools"]).filter_map(|pool| pool["not_serving"].as_str()) {
+        writeln!(out, "{}", plain(why))?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Characters that are not to reach a terminal or a log as they are, and what is written for them.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Write};
 
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
@@ -65,7 +65,8 @@ pub fn json(value: &impl Serialize) -> serde_json::Result<String> {
 pub fn inside_json(text: &str) -> Cow<'_, str> {
     replaced(text, |c, plain| {
         for unit in c.encode_utf16(&mut [0; 2]) {
-            plain.push_str(&format!("\\u{unit:04x}"));
+            // Writing to memory cannot fail.
+            let _ = write!(plain, "\\u{unit:04x}");
         }
     })
 }

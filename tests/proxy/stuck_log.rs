@@ -194,7 +194,9 @@ fn a_reload_that_sets_drop_or_removes_or_replaces_the_log_ends_it_at_once() {
     };
     thread::scope(|scope| {
         let all: Vec<_> = after.into_iter().map(|one| scope.spawn(|| blocked(one))).collect();
-        all.into_iter().for_each(|one| one.join().unwrap());
+        for one in all {
+            one.join().unwrap();
+        }
     });
 }
 

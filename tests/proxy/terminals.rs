@@ -56,7 +56,7 @@ fn config(text: &str) -> (tempfile::TempDir, String) {
 fn route_prints_a_line_of_two_columns_for_each_id() {
     let (_dir, file) = config(CONFIG);
     let ids: Vec<_> = HOSTILE.iter().map(|(id, _)| *id).collect();
-    let wanted: String = HOSTILE.iter().map(|(_, shown)| format!("{shown}\tone\n")).collect();
+    let wanted: String = HOSTILE.iter().flat_map(|(_, shown)| [shown, "\tone\n"]).collect();
     let told = run(&[&["route", "-c", &file], &ids[..]].concat(), "");
     assert_eq!((told.status.code(), text(&told.stdout)), (Some(0), wanted.clone()));
     let told = run(&["route", "-c", &file, "-"], &(ids.join("\n") + "\n"));

@@ -80,7 +80,7 @@ impl Rig {
         let (id, listeners) = (listener.id, vec![Arc::new(listener)]);
         let (config, pools) = (Arc::new(config), vec![pool.clone()]);
         let snapshot = Arc::new(Snapshot::first(&config, pools, listeners));
-        let logs = AccessLogs::open(&[], metrics.access_log_dropped()).unwrap();
+        let logs = AccessLogs::open(&[], metrics.access_logs()).unwrap();
         let (ended, _) = unbounded_channel();
         let workers = (0_u16..).zip(sockets).map(|(index, socket)| {
             let snapshot = snapshot.clone();

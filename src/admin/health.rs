@@ -25,10 +25,7 @@ pub(super) fn not_ready(state: &AdminState) -> Option<Cow<'static, str>> {
     if state.draining.load(Ordering::Relaxed) {
         return Some("draining".into());
     }
-    serves_nobody(state).or_else(|| {
-        let can_serve = state.snapshot.load().pools.iter().any(|pool| pool.can_serve());
-        (!can_serve).then_some("no pool has a broker that takes sessions".into())
-    })
+    serves_nobody(state).or_else(|| no_broker(state)).or_else(|| blocked_log(state))
 }
 
 /// The pools that serve nobody: the first with its error, and how many more there are.
@@ -40,4 +37,13 @@ fn serves_nobody(state: &AdminState) -> Option<Cow<'static, str>> {
         0 => first.into(),
         more => format!("{first} (and so do {more} other pools)").into(),
     })
+}
+
+fn no_broker(state: &AdminState) -> Option<Cow<'static, str>> {
+    let can_serve = state.snapshot.load().pools.iter().any(|pool| pool.can_serve());
+    (!can_serve).then_some("no pool has a broker that takes sessions".into())
+}
+
+fn blocked_log(state: &AdminState) -> Option<Cow<'static, str>> {
+    state.access_logs.blocked().map(Cow::from)
 }

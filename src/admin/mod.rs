@@ -38,7 +38,7 @@ pub use server::AdminThread;
 
 use crate::{
     config::Secret,
-    observe::{Metrics, ProgramLog},
+    observe::{LogWatch, Metrics, ProgramLog},
     session::{Gate, Inspector},
     snapshot::Snapshot,
 };
@@ -53,6 +53,7 @@ pub struct AdminState {
     /// Set once the proxy takes no new connections.
     pub draining: Arc<AtomicBool>,
     pub log: ProgramLog,
+    pub access_logs: LogWatch,
     pub sessions: Inspector,
     pub reloads: Reloads,
     /// Where the configuration came from.

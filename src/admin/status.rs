@@ -93,7 +93,7 @@ pub(super) fn get(state: &AdminState, query: Option<&str>) -> Result<Answer, Ref
         listeners: snapshot.listeners.iter().map(|listener| Listener::of(listener)).collect(),
         ends: state.metrics.ends().into_iter().map(end).collect(),
         rejects: state.metrics.reject_counts(),
-        access_log_dropped: state.metrics.access_log_dropped().get(),
+        access_log_dropped: state.metrics.access_logs().dropped.get(),
     }))
 }
 

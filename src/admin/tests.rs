@@ -52,6 +52,7 @@ fn state(token: Option<&str>) -> AdminState {
         gate: Arc::new(Gate::new(&config.limits, 10)),
         draining: Arc::default(),
         log: ProgramLog::default(),
+        access_logs: LogWatch::default(),
         sessions: Inspector::new(Vec::new(), Arc::new(Owners::new(0, Arc::default()))),
         reloads: Reloads::new(mpsc::channel(1).0, Arc::default()),
         config_file: "t.yaml".into(),

@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode};
 
 use super::{BAD_CONFIG, DEFAULT_CONFIG};
-use crate::config::Config;
+use crate::{config::Config, escape::plain};
 
 pub(super) fn check(file: &Path) -> ExitCode {
     match load(file) {
@@ -20,7 +20,8 @@ pub(super) fn check(file: &Path) -> ExitCode {
 /// Reads the configuration, or says what is wrong with it.
 pub(super) fn load(file: &Path) -> Result<Config, ExitCode> {
     Config::load(file).map_err(|faults| {
-        eprintln!("{faults}");
+        // Each is one line, whatever the file has in its texts.
+        faults.iter().for_each(|fault| eprintln!("{}", plain(&fault.to_string())));
         if file == Path::new(DEFAULT_CONFIG) && !file.exists() {
             eprintln!("mqtt-lb: no configuration there yet; name another with -c FILE");
         }

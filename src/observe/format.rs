@@ -64,8 +64,8 @@ const TIME_LOCAL: Field =
 /// A line with `${field}` variables.
 ///
 /// A field that is unknown is written as `-`. In a value, control characters, quotes, backslashes
-/// and brackets are written as `\xHH`, and what could move the cursor or the direction of the text
-/// outside of ASCII as `\uHHHH`; a value that is itself `-` becomes `\x2D`.
+/// and brackets are written as `\xHH`, and [what is unsafe](crate::escape::is_unsafe) outside of ASCII
+/// as `\uHHHH`; a value that is itself `-` becomes `\x2D`, and a long one is cut.
 #[derive(Clone)]
 pub struct Template {
     parts: Vec<Part>,

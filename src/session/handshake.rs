@@ -156,7 +156,8 @@ impl Opening<'_> {
                 Ok(Progress::Complete(connect)) => return Ok(connect),
                 Ok(Progress::Incomplete { need: more }) => need = more,
                 Err(refusal) => {
-                    let detail = self.stray_proxy_header();
+                    // Boxed, as all handshakes would have the room for it otherwise.
+                    let detail = Box::pin(self.stray()).await;
                     let detail = detail.unwrap_or_else(|| refusal.reason.to_string().into());
                     let end =
                         End::new(EndBy::Proxy, EndPhase::Connect, EndCause::Malformed).with(detail);

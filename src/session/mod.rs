@@ -33,6 +33,7 @@ mod search;
 mod session_id;
 mod shard;
 mod stand_in;
+mod stray;
 mod table;
 mod takeover;
 mod tenant;

@@ -7,6 +7,7 @@ mod acceptor;
 mod backlog;
 mod buffer;
 mod carrier;
+pub mod guest;
 mod loan;
 mod pipe;
 pub mod proxy_protocol;

@@ -162,6 +162,11 @@ impl Socket {
         self.reactor.ready(self.token).has(Ready::READ)
     }
 
+    /// Whose events it has.
+    pub(super) fn reactor(&self) -> &Rc<Reactor> {
+        &self.reactor
+    }
+
     #[cfg(test)]
     pub(super) fn token(&self) -> Token {
         self.token

@@ -11,6 +11,7 @@ use rustls::ServerConfig;
 
 use super::{
     carrier::Carrier,
+    guest::hear_out,
     socket::Socket,
     tcp_options::TcpOptions,
     tls::{Accepting, Connecting, Tls, TlsError},
@@ -151,6 +152,14 @@ impl Stream {
     /// Has TCP watch over the connection; nothing on a unix socket.
     pub fn set_options(&self, options: TcpOptions) {
         self.socket.set_options(options);
+    }
+
+    /// Adds to `first`, how a client began that is refused, what tells which protocol that is, if it
+    /// is worth a moment. Inside of other layers it is not.
+    pub async fn hear_out(&self, first: &mut Vec<u8>) {
+        if self.layers.is_none() {
+            hear_out(&self.socket, first).await;
+        }
     }
 
     /// Ends our side once all that was taken is gone: the peer reads an end of file.

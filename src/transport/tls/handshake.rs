@@ -20,7 +20,7 @@ use super::{
 };
 use crate::transport::{
     buffer::Buffer,
-    proxy_protocol::{Announced, announced},
+    guest::{Guest, Recognized, hear_out, recognize},
     socket::Socket,
     tls_facts::TlsFacts,
 };
@@ -79,9 +79,7 @@ impl Accepting {
         let mut heard = std::mem::take(&mut self.first);
         let (first, host) = (&mut self.first, &mut self.host);
         let look = &mut |wire: &[u8]| {
-            if first.is_empty() {
-                first.extend_from_slice(&wire[..wire.len().min(LOOKED_AT)]);
-            }
+            first.extend_from_slice(&wire[..wire.len().min(LOOKED_AT - first.len())]);
             host.read(wire);
         };
         let tls = &self.tls;
@@ -101,7 +99,12 @@ impl Accepting {
                 self.tls.state.borrow_mut().acknowledge(socket).map_err(TlsError::Io)?;
                 Ok((self.tls, facts))
             }
-            Err(failure) => Err(failure.after(&self.first)),
+            Err(failure) => {
+                if matches!(failure, Failure::Peer(_)) {
+                    hear_out(socket, &mut self.first).await;
+                }
+                Err(failure.after(&self.first))
+            }
         }
     }
 }
@@ -251,12 +254,12 @@ impl TlsError {
 
 /// What a client that spoke no TLS took this port for.
 fn hint(first: &[u8]) -> &'static str {
-    match first {
-        [0x10, ..] => "; it began with a CONNECT: plain MQTT belongs to a listener without tls",
-        [b'G', b'E', b'T', ..] | [b'H', b'E', b'A', b'D', ..] | [b'P', b'O', b'S', b'T', ..] => {
-            "; it began with an HTTP request"
+    match recognize(first) {
+        Recognized::As(Guest::Mqtt) => {
+            "; it began with a CONNECT: plain MQTT belongs to a listener without tls"
         }
-        _ if matches!(announced(first), Announced::V1 | Announced::V2) => {
+        Recognized::As(Guest::Http) => "; it began with an HTTP request in the clear",
+        Recognized::As(Guest::ProxyHeader) => {
             "; it began with a PROXY header, which the listener has no accept_proxy_protocol for"
         }
         _ => "",

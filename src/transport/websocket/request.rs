@@ -7,7 +7,10 @@ use httparse::{EMPTY_HEADER, Header, Status};
 use sha1::{Digest, Sha1};
 
 use super::forwarded;
-use crate::config::WebSocket;
+use crate::{
+    config::WebSocket,
+    transport::guest::{Guest, Recognized, recognize},
+};
 
 /// The longest request head: what nginx and Apache take at most of one line. Browsers send cookies.
 pub const LONGEST_HEAD: usize = 8 * 1024;
@@ -136,10 +139,13 @@ fn has_bare_lf(head: &[u8]) -> bool {
 }
 
 fn not_http(bytes: &[u8], error: httparse::Error) -> Refusal {
-    let detail = match bytes.first() {
-        // The first bytes of a CONNECT (MQTT 5.0, 3.1.1) and of a TLS handshake (RFC 8446, 5.1).
-        Some(0x10) => "MQTT without WebSocket".into(),
-        Some(0x16) => "TLS, which this listener does not speak".into(),
+    let detail = match recognize(bytes) {
+        Recognized::As(Guest::Mqtt) => {
+            "an MQTT CONNECT: plain MQTT belongs to a listener without `websocket`".into()
+        }
+        Recognized::As(Guest::Tls) => {
+            "a TLS handshake: TLS belongs to a listener with `tls`".into()
+        }
         _ => format!("not a request of HTTP/1.1: {error}").into(),
     };
     Refusal { status: HttpStatus::BadRequest, detail }

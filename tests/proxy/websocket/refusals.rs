@@ -53,12 +53,17 @@ fn refused() -> Vec<Refused> {
     let no_subprotocol = "the request offers no subprotocol \"mqtt\" or \"mqttv3.1\"";
     let too_long = "the request's head is longer than 8192 bytes";
     vec![
-        (connect(4, "plain"), "400 Bad Request", "malformed", "MQTT without WebSocket"),
+        (
+            connect(4, "plain"),
+            "400 Bad Request",
+            "malformed",
+            "an MQTT CONNECT: plain MQTT belongs to a listener without `websocket`",
+        ),
         (
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03".to_vec(),
             "400 Bad Request",
             "malformed",
-            "TLS, which this listener does not speak",
+            "a TLS handshake: TLS belongs to a listener with `tls`",
         ),
         (
             b"hello\r\n".to_vec(),

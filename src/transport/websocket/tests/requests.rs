@@ -200,8 +200,11 @@ fn what_is_refused() {
 #[test]
 fn what_is_no_http() {
     for (bytes, said) in [
-        (&b"\x10\x0D\x00\x04MQTT\x04\x02\x00\x3C\x00\x01c"[..], "MQTT without WebSocket"),
-        (b"\x16\x03\x01\x02\x00\x01", "TLS, which this listener does not speak"),
+        (
+            &b"\x10\x0D\x00\x04MQTT\x04\x02\x00\x3C\x00\x01c"[..],
+            "an MQTT CONNECT: plain MQTT belongs to a listener without `websocket`",
+        ),
+        (b"\x16\x03\x01\x02\x00\x01", "a TLS handshake: TLS belongs to a listener with `tls`"),
         (b"\x00", "not a request of HTTP/1.1"),
         (b"GET /mqtt HTTP/2.0\r\n", "not a request of HTTP/1.1"),
         (b"GET /mqtt\r\n", "not a request of HTTP/1.1"),

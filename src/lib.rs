@@ -18,12 +18,14 @@
 //!
 //! - [`config`]: the file an operator wrote, as types that cannot be wrong
 //! - [`observe`]: the access log and the metrics
+//! - [`escape`]: what terminals and logs are not to be shown as it is
 //! - [`join`]: waiting for a thread's end, with a deadline
 
 pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod escape;
 pub mod join;
 pub mod listener;
 pub mod mqtt;

@@ -72,10 +72,7 @@ impl Rig {
             owners: Arc::new(Owners::new(WORKERS.into(), bell.clone())),
             bell,
         };
-        let options = TcpOptions {
-            keepalive: config.timeouts.tcp_keepalive,
-            user_timeout: config.timeouts.tcp_user_timeout,
-        };
+        let options = TcpOptions::towards_clients(&config.timeouts);
         let mut listening = listener::bind(&config.listeners[0], WORKERS.into(), options).unwrap();
         let Bind::Tcp(address) = listening.bind else { panic!("not TCP") };
         let sockets = std::mem::take(&mut listening.sockets);
@@ -83,7 +80,7 @@ impl Rig {
         let (id, listeners) = (listener.id, vec![Arc::new(listener)]);
         let (config, pools) = (Arc::new(config), vec![pool.clone()]);
         let snapshot = Arc::new(Snapshot::first(&config, pools, listeners));
-        let logs = AccessLogs::open(&[], metrics.access_log_dropped()).unwrap();
+        let logs = AccessLogs::open(&[], metrics.access_logs()).unwrap();
         let (ended, _) = unbounded_channel();
         let workers = (0_u16..).zip(sockets).map(|(index, socket)| {
             let snapshot = snapshot.clone();

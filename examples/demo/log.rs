@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
+use mqtt_lb::escape::plain;
 use serde::Deserialize;
 use tokio::{
     sync::mpsc,
@@ -51,7 +52,8 @@ impl Log {
         println!("  {}", paint.dim(&heading()));
         let follower = tokio::spawn(async move {
             if let Err(error) = follow(&file, paint, &sender).await {
-                eprintln!("demo: {}: {error}", file.display());
+                let error = format!("{}: {error}", file.display());
+                eprintln!("demo: {}", plain(&error));
             }
         });
         Self { entries, follower }
@@ -112,10 +114,11 @@ fn heading() -> String {
 
 impl Entry {
     fn line(&self, paint: Paint) -> String {
-        let or_dash = |text: &Option<String>| printable(text.as_deref().unwrap_or("-"));
+        // Clients choose their IDs and names; none gets to steer the terminal.
+        let or_dash = |text: &Option<String>| plain(text.as_deref().unwrap_or("-")).into_owned();
         let id = match self.client_id.as_deref() {
             Some("") => "(none)".to_owned(),
-            Some(id) => printable(id),
+            Some(id) => plain(id).into_owned(),
             None => "-".to_owned(),
         };
         // RFC 3339: the time of day is what stands between the T and the Z.
@@ -137,7 +140,7 @@ impl Entry {
         if let (Some(by), Some(phase), Some(cause)) =
             (&self.end_by, &self.end_phase, &self.end_cause)
         {
-            let detail = self.detail.as_deref().map(|detail| format!(" ({})", printable(detail)));
+            let detail = self.detail.as_deref().map(|detail| format!(" ({})", plain(detail)));
             let detail = detail.unwrap_or_default();
             return paint.dim(&format!("ended by {by} in {phase}: {cause}{detail}"));
         }
@@ -145,7 +148,7 @@ impl Entry {
             return paint.green("session present");
         }
         match &self.assigned_client_id {
-            Some(id) => paint.dim(&format!("was named {}", printable(id))),
+            Some(id) => paint.dim(&format!("was named {}", plain(id))),
             None => String::new(),
         }
     }
@@ -158,9 +161,4 @@ fn version(level: Option<u8>) -> &'static str {
         Some(5) => "5.0",
         _ => "-",
     }
-}
-
-/// Clients choose their IDs and names; none gets to steer the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

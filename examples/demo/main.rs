@@ -25,6 +25,7 @@ use std::{
 
 use anyhow::Context;
 use clap::Parser;
+use mqtt_lb::{escape::plain, observe::PlainFields};
 use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
@@ -65,13 +66,14 @@ fn main() -> ExitCode {
         .with_writer(stderr)
         .with_ansi(stderr().is_terminal())
         .with_target(false)
+        .fmt_fields(PlainFields)
         .init();
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     match runtime.context("no runtime").and_then(|runtime| runtime.block_on(tour(&args))) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("demo: {error:#}");
+            eprintln!("demo: {}", plain(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

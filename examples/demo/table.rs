@@ -1,6 +1,6 @@
 //! Who is where, and whether that is where they belong.
 
-use mqtt_lb::mqtt::Version;
+use mqtt_lb::{escape::plain, mqtt::Version};
 
 use crate::{
     Way,
@@ -114,7 +114,7 @@ impl Table {
         for row in &self.rows {
             for fault in row.faults() {
                 as_promised = false;
-                println!("  {} {}: {fault}", paint.red("wrong:"), row.client.shown_id());
+                println!("  {} {}: {}", paint.red("wrong:"), row.client.shown_id(), plain(&fault));
             }
         }
         if as_promised {

@@ -1,7 +1,6 @@
 //! Answers, and the refusals among them.
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{
     Response, StatusCode,
     header::{
@@ -11,7 +10,13 @@ use hyper::{
 };
 use serde::Serialize;
 
-pub(super) type Answer = Response<Full<Bytes>>;
+use super::{
+    body::Body,
+    budget::{Full, exact},
+};
+use crate::session::Unanswered;
+
+pub(super) type Answer = Response<Body>;
 
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -57,6 +62,18 @@ impl Refusal {
     }
 }
 
+impl From<Unanswered> for Refusal {
+    fn from(why: Unanswered) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, why.to_string())
+    }
+}
+
+impl From<Full> for Refusal {
+    fn from(why: Full) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, why.to_string())
+    }
+}
+
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
         let Refusal { status, error, faults, allow } = refusal;
@@ -75,7 +92,7 @@ impl From<Refusal> for Answer {
 
 pub(super) fn json(body: &impl Serialize) -> Answer {
     match serde_json::to_vec(body) {
-        Ok(bytes) => content(bytes, "application/json"),
+        Ok(bytes) => content(exact(bytes), "application/json"),
         Err(error) => {
             // No type of ours has a map with keys that are no strings, which is what can fail.
             tracing::error!(%error, "an answer cannot be written");
@@ -94,7 +111,11 @@ pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
 
 /// All answers are of this moment, and what they say they are.
 pub(super) fn content(body: impl Into<Bytes>, media_type: &'static str) -> Answer {
-    let answer = with(Response::new(Full::new(body.into())), CONTENT_TYPE, media_type);
+    content_of(Body::new(body), media_type)
+}
+
+pub(super) fn content_of(body: Body, media_type: &'static str) -> Answer {
+    let answer = with(Response::new(body), CONTENT_TYPE, media_type);
     with(with(answer, CACHE_CONTROL, "no-store"), X_CONTENT_TYPE_OPTIONS, "nosniff")
 }
 

@@ -5,30 +5,31 @@ use std::{hint::black_box, net::IpAddr};
 use hyper::{
     HeaderMap, StatusCode,
     header::{AUTHORIZATION, HOST, ORIGIN},
+    http::{request::Parts, uri::Authority},
 };
 
 use super::answer::Refusal;
 use crate::config::Secret;
 
+/// Fetch Metadata Request Headers, section 2.3.
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
+
 const NO_TOKEN: &str =
     "a bearer token is needed: send `Authorization: Bearer TOKEN` with what admin.token_file holds";
 
-const OTHER_SITE: &str = "asked by a web page of another site (see its Origin header)";
+const OTHER_SITE: &str =
+    "asked by a web page of another site (see its Origin or Sec-Fetch-Site header)";
 
 const NO_ADDRESS: &str = "the Host header names this proxy by a name that any site could have given \
     it; ask by its IP address or as localhost, or set admin.token_file";
 
 /// Lets a request through, or says why not. `by_tcp`: whether a browser could have sent it.
-pub(super) fn check(
-    headers: &HeaderMap,
-    token: Option<&Secret>,
-    by_tcp: bool,
-) -> Result<(), Refusal> {
+pub(super) fn check(head: &Parts, token: Option<&Secret>, by_tcp: bool) -> Result<(), Refusal> {
     if by_tcp {
-        check_browser(headers, token.is_none())?;
+        check_browser(head, token.is_none())?;
     }
     let Some(token) = token else { return Ok(()) };
-    let given = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+    let given = head.headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
     if given.is_some_and(|given| is_same(given, token.reveal().as_bytes())) {
         return Ok(());
     }
@@ -38,20 +39,41 @@ pub(super) fn check(
 /// A page of another site can have its visitor's browser send requests here. It then names the page
 /// in `Origin`, unless the site has given its own name this proxy's address (DNS rebinding); that
 /// name is in `Host`.
-fn check_browser(headers: &HeaderMap, is_open: bool) -> Result<(), Refusal> {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    if let Some(origin) = headers.get(ORIGIN) {
-        // Behind a proxy that adds TLS it is https.
-        let origin = origin.to_str().unwrap_or_default();
+fn check_browser(head: &Parts, is_open: bool) -> Result<(), Refusal> {
+    let host = host(head)?;
+    // Behind a proxy that adds TLS it is https.
+    let is_own = |origin: &str| {
         let origin = origin.strip_prefix("http://").or(origin.strip_prefix("https://"));
-        if origin.is_none_or(|origin| !origin.eq_ignore_ascii_case(host)) {
-            return Err(Refusal::new(StatusCode::FORBIDDEN, OTHER_SITE));
-        }
+        origin.is_some_and(|origin| origin.eq_ignore_ascii_case(host))
+    };
+    let mut origins = head.headers.get_all(ORIGIN).iter();
+    if !origins.all(|origin| origin.to_str().is_ok_and(is_own)) {
+        return Err(Refusal::new(StatusCode::FORBIDDEN, OTHER_SITE));
+    }
+    // A link on another site may lead to what is only read, which that site does not get to see.
+    if !head.method.is_safe() && !is_fetched_by_us(&head.headers) {
+        return Err(Refusal::new(StatusCode::FORBIDDEN, OTHER_SITE));
     }
     if is_open && !is_address(host) {
         return Err(Refusal::new(StatusCode::FORBIDDEN, NO_ADDRESS));
     }
     Ok(())
+}
+
+/// Whom the request is for: by its target, if that says it (RFC 9112, section 3.2.2), else by `Host`.
+fn host(head: &Parts) -> Result<&str, Refusal> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let host = hosts.next().and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if hosts.next().is_some() {
+        return Err(Refusal::bad_request("the request has more than one Host header; keep one"));
+    }
+    Ok(head.uri.authority().map_or(host, Authority::as_str))
+}
+
+/// What a browser says of the page that asks, which pages cannot change: `none` is the person at it.
+/// Those of another port or subdomain are `same-site`.
+fn is_fetched_by_us(headers: &HeaderMap) -> bool {
+    headers.get_all(SEC_FETCH_SITE).iter().all(|site| site == "same-origin" || site == "none")
 }
 
 /// Whether a `Host` is a name that only this machine can have given.

@@ -1,6 +1,6 @@
 //! `/livez` and `/readyz`.
 
-use std::sync::atomic::Ordering;
+use std::{borrow::Cow, sync::atomic::Ordering};
 
 use hyper::StatusCode;
 
@@ -21,10 +21,29 @@ pub(super) fn ready(state: &AdminState) -> Answer {
 }
 
 /// Why this proxy should be sent no new connections; `None` where it should.
-pub(super) fn not_ready(state: &AdminState) -> Option<&'static str> {
+pub(super) fn not_ready(state: &AdminState) -> Option<Cow<'static, str>> {
     if state.draining.load(Ordering::Relaxed) {
-        return Some("draining");
+        return Some("draining".into());
     }
+    serves_nobody(state).or_else(|| no_broker(state)).or_else(|| blocked_log(state))
+}
+
+/// The pools that serve nobody: the first with its error, and how many more there are.
+fn serves_nobody(state: &AdminState) -> Option<Cow<'static, str>> {
+    let snapshot = state.snapshot.load();
+    let mut reasons = snapshot.pools.iter().filter_map(|pool| pool.not_serving());
+    let first = reasons.next()?;
+    Some(match reasons.count() {
+        0 => first.into(),
+        more => format!("{first} (and so do {more} other pools)").into(),
+    })
+}
+
+fn no_broker(state: &AdminState) -> Option<Cow<'static, str>> {
     let can_serve = state.snapshot.load().pools.iter().any(|pool| pool.can_serve());
-    (!can_serve).then_some("no pool has a broker that takes sessions")
+    (!can_serve).then_some("no pool has a broker that takes sessions".into())
+}
+
+fn blocked_log(state: &AdminState) -> Option<Cow<'static, str>> {
+    state.access_logs.blocked().map(Cow::from)
 }

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, ErrorKind},
-    net::{self, SocketAddr},
+    net::{self, IpAddr, SocketAddr},
     os::unix,
     path::{Path, PathBuf},
 };
@@ -82,10 +82,14 @@ impl AdminListener {
 }
 
 impl Listener {
-    pub(super) async fn accept(&self) -> io::Result<Stream> {
+    /// A connection, and the peer's address over TCP.
+    pub(super) async fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
         Ok(match self {
-            Self::Tcp(listener) => Stream::Tcp(listener.accept().await?.0),
-            Self::Unix(listener) => Stream::Unix(listener.accept().await?.0),
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                (Stream::Tcp(stream), Some(peer.ip()))
+            }
+            Self::Unix(listener) => (Stream::Unix(listener.accept().await?.0), None),
         })
     }
 }

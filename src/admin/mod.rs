@@ -1,8 +1,11 @@
 //! The admin listener: health, metrics, the API and its dashboard over HTTP, on a thread of its own.
 
 mod answer;
+mod body;
+mod budget;
 mod guard;
 mod health;
+mod json;
 mod listener;
 mod log;
 mod page;
@@ -12,10 +15,14 @@ mod request;
 mod route;
 mod routes;
 mod scrape;
+mod served;
 mod server;
+mod session_page;
+mod session_view;
 mod sessions;
 mod status;
 mod upstreams;
+mod write_timeout;
 
 use std::{
     path::PathBuf,
@@ -31,7 +38,7 @@ pub use server::AdminThread;
 
 use crate::{
     config::Secret,
-    observe::{Metrics, ProgramLog},
+    observe::{LogWatch, Metrics, ProgramLog},
     session::{Gate, Inspector},
     snapshot::Snapshot,
 };
@@ -46,6 +53,7 @@ pub struct AdminState {
     /// Set once the proxy takes no new connections.
     pub draining: Arc<AtomicBool>,
     pub log: ProgramLog,
+    pub access_logs: LogWatch,
     pub sessions: Inspector,
     pub reloads: Reloads,
     /// Where the configuration came from.

@@ -2,7 +2,10 @@
 
 use hyper::header::{CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY};
 
-use super::answer::{Answer, content, with};
+use super::{
+    answer::{Answer, content_of, with},
+    body::Body,
+};
 
 /// Only what is served here, and nothing inside of the page; no other page may frame it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
@@ -49,9 +52,8 @@ impl Part {
     pub(super) fn answer(&self) -> Answer {
         let headers: [(HeaderName, &str); 2] =
             [(CONTENT_SECURITY_POLICY, POLICY), (REFERRER_POLICY, "no-referrer")];
-        headers.into_iter().fold(content(self.text, self.media_type), |answer, (name, value)| {
-            with(answer, name, value)
-        })
+        let answer = content_of(Body::counted(self.text), self.media_type);
+        headers.into_iter().fold(answer, |answer, (name, value)| with(answer, name, value))
     }
 }
 

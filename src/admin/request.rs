@@ -12,7 +12,7 @@ use hyper::{
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::answer::Refusal;
+use super::{answer::Refusal, json};
 
 /// The longest body: many times what any of ours has.
 pub(super) const BODY_BYTES: usize = 64 * 1024;
@@ -115,8 +115,7 @@ where
             return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, error));
         }
     };
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Refusal::bad_request(format!("the body is not JSON: {error}")))
+    json::parse(&bytes).map_err(Refusal::bad_request)
 }
 
 /// A value as an error shows it: not all of what may be long.

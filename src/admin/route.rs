@@ -12,7 +12,8 @@ use super::{
     AdminState,
     answer::{Answer, Refusal, json},
     request::Query,
-    sessions::{Session, with_client_id},
+    session_view::Session,
+    sessions::with_client_id,
     upstreams::find_pool,
 };
 use crate::{route::Client, upstream::Pool};

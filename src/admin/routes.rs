@@ -1,24 +1,21 @@
 //! From a request to what answers it.
 
+use std::sync::Arc;
+
 use hyper::{Request, body::Incoming};
 
 use super::{
-    AdminState,
-    answer::{Answer, Refusal, content},
+    answer::{Answer, Refusal, content_of},
+    body::Body,
     guard, health, log,
     page::Part,
+    places::Place,
     reload,
     request::decoded,
     route,
-    scrape::Scrape,
+    served::Served,
     sessions, status, upstreams,
 };
-
-/// What requests are answered from.
-pub(super) struct Served {
-    pub(super) state: AdminState,
-    pub(super) scrape: Scrape,
-}
 
 /// What can be asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,15 +39,22 @@ enum Resource {
 const OPENAPI: &str = include_str!("openapi.json");
 
 /// Answers a request; hyper leaves out the body where it is a HEAD.
-pub(super) async fn answer(request: Request<Incoming>, by_tcp: bool, served: &Served) -> Answer {
-    respond(request, by_tcp, served).await.unwrap_or_else(Answer::from)
+pub(super) async fn answer(
+    request: Request<Incoming>,
+    by_tcp: bool,
+    served: &Arc<Served>,
+    place: &Arc<Place>,
+) -> Answer {
+    respond(request, by_tcp, served, place).await.unwrap_or_else(Answer::from)
 }
 
 async fn respond(
     request: Request<Incoming>,
     by_tcp: bool,
-    Served { state, scrape }: &Served,
+    served: &Arc<Served>,
+    place: &Arc<Place>,
 ) -> Result<Answer, Refusal> {
+    let Served { state, scrape, budget } = &**served;
     let (head, body) = request.into_parts();
     let query = head.uri.query();
     let resource = Resource::at(head.uri.path())?;
@@ -59,26 +63,40 @@ async fn respond(
     if !allow.split(", ").any(|method| method == head.method) {
         return Err(Refusal::method(allow));
     }
-    if !resource.is_open() {
-        guard::check(&head.headers, state.token().as_ref(), by_tcp)?;
-    }
-    match resource {
-        Resource::Live => Ok(health::live()),
-        Resource::Ready => Ok(health::ready(state)),
-        Resource::Page(part) => Ok(part.answer()),
-        Resource::Metrics => scrape.answer(&state.metrics).await,
-        Resource::Status => status::get(state, query),
-        Resource::Upstreams => upstreams::get(state, query),
+    let request = if resource.is_open() {
+        None
+    } else {
+        guard::check(&head, state.token().as_ref(), by_tcp)?;
+        Some(place.operator_asks())
+    };
+    let mut answer = match resource {
+        Resource::Live => health::live(),
+        Resource::Ready => health::ready(state),
+        Resource::Page(part) => part.answer(),
+        Resource::Metrics => scrape.answer(&state.metrics, budget).await?,
+        Resource::Status => status::get(state, query)?,
+        Resource::Upstreams => upstreams::get(state, query)?,
         Resource::Upstream { pool, name } => {
-            upstreams::patch(state, query, &pool, &name, &head.headers, body).await
+            upstreams::patch(state, query, &pool, &name, &head.headers, body).await?
         }
-        Resource::Sessions => sessions::get(state, query).await,
-        Resource::Session(id) => sessions::delete(state, query, &id).await,
-        Resource::Route => route::get(state, query).await,
-        Resource::Log => log::get(state, query),
-        Resource::Reload => reload::post(state, query).await,
-        Resource::OpenApi => Ok(content(OPENAPI, "application/json")),
+        Resource::Sessions => sessions::get(served, query).await?,
+        Resource::Session(id) => sessions::delete(state, query, &id).await?,
+        Resource::Route => {
+            let _room = budget.room().await?;
+            route::get(state, query).await?
+        }
+        Resource::Log => log::get(state, query)?,
+        Resource::Reload => reload::post(state, query).await?,
+        Resource::OpenApi => content_of(Body::counted(OPENAPI), "application/json"),
+    };
+    if let Some(request) = request {
+        // Who has changed something is told so, whatever memory is left.
+        if head.method.is_safe() {
+            answer.body_mut().count(budget)?;
+        }
+        answer.body_mut().answers(request);
     }
+    Ok(answer)
 }
 
 impl Resource {
@@ -90,6 +108,10 @@ impl Resource {
         };
         let undecodable = || Refusal::bad_request(format!("{path} is not percent-encoded UTF-8"));
         let part = |text: &str| decoded(text).ok_or_else(undecodable);
+        if !path.starts_with('/') {
+            let error = "the request's target has to be a path, such as /metrics";
+            return Err(Refusal::bad_request(error));
+        }
         if let Some(part) = Part::at(path) {
             return Ok(Self::Page(part));
         }

@@ -9,7 +9,11 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use tokio::{sync::oneshot, task};
 
-use super::answer::{Answer, Refusal, content};
+use super::{
+    answer::{Answer, Refusal, content_of},
+    body::Body,
+    budget::{Budget, Full, exact},
+};
 use crate::observe::Metrics;
 
 /// The format's own name.
@@ -19,10 +23,16 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// answered by the next writing, so that nobody is told what was before; and a thousand scrapers
 /// that come at once cost the work of a few.
 #[derive(Clone, Default)]
-pub(super) struct Scrape(Arc<Mutex<Vec<oneshot::Sender<Bytes>>>>);
+pub(super) struct Scrape(Arc<Mutex<Vec<Asker>>>);
+
+type Asker = oneshot::Sender<Result<Bytes, Full>>;
 
 impl Scrape {
-    pub(super) async fn answer(&self, metrics: &Metrics) -> Result<Answer, Refusal> {
+    pub(super) async fn answer(
+        &self,
+        metrics: &Metrics,
+        budget: &Budget,
+    ) -> Result<Answer, Refusal> {
         let (asker, answered) = oneshot::channel();
         let is_first = {
             let mut askers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -31,17 +41,18 @@ impl Scrape {
         };
         if is_first {
             // A task of its own: the first may leave before the others have their answer.
-            tokio::spawn(self.clone().write(metrics.clone()));
+            tokio::spawn(self.clone().write(metrics.clone(), budget.clone()));
         }
         let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "not written");
-        Ok(content(answered.await.map_err(failed)?, PROMETHEUS))
+        Ok(content_of(Body::counted(answered.await.map_err(failed)??), PROMETHEUS))
     }
 
-    async fn write(self, metrics: Metrics) {
+    async fn write(self, metrics: Metrics, budget: Budget) {
         // Those who came at the same time get to ask.
         task::yield_now().await;
         let askers = mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        let text = Bytes::from(metrics.render());
+        // One text for all of them, which is counted once.
+        let text = budget.count(exact(metrics.render().into_bytes()));
         for asker in askers {
             // Whoever has left needs no answer.
             let _ = asker.send(text.clone());

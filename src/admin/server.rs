@@ -2,9 +2,13 @@
 
 use std::{
     convert::Infallible,
+    future::pending,
     io,
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -21,16 +25,22 @@ use tokio::{
 
 use super::{
     AdminListener, AdminState,
+    budget::Budget,
     listener::{Listener, Stream},
-    places::{Place, Places},
-    routes::{Served, answer},
+    places::{Place, Places, Source},
+    routes::answer,
     scrape::Scrape,
+    served::Served,
+    write_timeout::WriteTimeout,
 };
 use crate::join::join_by;
 
 /// For a whole request head, and so also for an idle connection: between the scrapes of a usual
 /// Prometheus (15 s) it stays open.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// For the first request head of a connection.
+const FIRST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// After this a connection is closed when it is between requests, so that nobody holds one by
 /// reading or sending a byte at a time.
@@ -87,7 +97,7 @@ pub(super) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let (listener, _file) = listener.into_async()?;
-    let served = Arc::new(Served { state, scrape: Scrape::default() });
+    let served = Arc::new(Served { state, scrape: Scrape::default(), budget: Budget::new() });
     let (open, closing) = watch::channel(());
     let mut connections = JoinSet::new();
     tokio::select! {
@@ -110,13 +120,16 @@ async fn accept(
     loop {
         let (served, closing) = (served.clone(), closing.clone());
         match listener.accept().await {
-            Ok(Stream::Tcp(stream)) => {
-                let place = places.take().await;
-                connections.spawn(connection(stream, true, served, closing, place));
-            }
-            Ok(Stream::Unix(stream)) => {
-                let place = places.take().await;
-                connections.spawn(connection(stream, false, served, closing, place));
+            Ok((stream, peer)) => {
+                let place = places.take(Source::of(peer)).await;
+                match stream {
+                    Stream::Tcp(stream) => {
+                        connections.spawn(connection(stream, true, served, closing, place));
+                    }
+                    Stream::Unix(stream) => {
+                        connections.spawn(connection(stream, false, served, closing, place));
+                    }
+                }
             }
             Err(error) => {
                 tracing::debug!(%error, "admin: accept failed");
@@ -133,12 +146,13 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     by_tcp: bool,
     served: Arc<Served>,
     mut closing: watch::Receiver<()>,
-    place: Place,
+    place: Arc<Place>,
 ) {
+    let has_asked = AtomicBool::new(false);
     let service = service_fn(async |request: Request<Incoming>| {
-        place.note(true);
-        let answer = answer(request, by_tcp, &served).await;
-        place.note(false);
+        has_asked.store(true, Ordering::Relaxed);
+        let answer = answer(request, by_tcp, &served, &place).await;
+        place.answered();
         Ok::<_, Infallible>(answer)
     });
     let mut http = pin!(
@@ -146,16 +160,25 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(WriteTimeout::new(stream)), service)
     );
     tokio::select! {
         // Errors are the client's: it sent no HTTP, was too slow, or left.
         _ = http.as_mut() => return,
         () = place.wanted() => return,
+        () = asks_nothing(&has_asked) => return,
         // The sender is dropped when the listener ends.
         _ = closing.changed() => {}
         () = time::sleep(LIFETIME) => {}
     }
     http.as_mut().graceful_shutdown();
     let _ = time::timeout(GRACE, http).await;
+}
+
+/// Ends if the first request has not come in time.
+async fn asks_nothing(has_asked: &AtomicBool) {
+    time::sleep(FIRST_HEAD_TIMEOUT).await;
+    if has_asked.load(Ordering::Relaxed) {
+        pending::<()>().await;
+    }
 }

@@ -1,6 +1,6 @@
 //! `/api/v1/sessions`: who is connected, where, and how to end that.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use hyper::{StatusCode, header::CONTENT_TYPE};
 use serde::Serialize;
@@ -9,40 +9,19 @@ use super::{
     AdminState,
     answer::{Answer, Refusal, content, json},
     request::Query,
+    served::Served,
+    session_page,
+    session_view::Session,
 };
 use crate::{
-    observe::{EndCause, rfc3339},
-    session::{Cursor, Filter, Page, Seen, Unanswered},
+    observe::EndCause,
+    session::{Cursor, Filter, LOOK, Seen},
 };
 
+/// All sessions of a client ID.
 #[derive(Serialize)]
 struct Sessions {
     sessions: Vec<Session>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
-}
-
-#[derive(Serialize)]
-pub(super) struct Session {
-    id: String,
-    client_id: Box<str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    assigned_client_id: Option<Box<str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    username: Option<Box<str>>,
-    listener: Arc<str>,
-    transport: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client: Option<SocketAddr>,
-    protocol_version: u8,
-    pool: Arc<str>,
-    upstream: Arc<str>,
-    connected_at: String,
-    duration_s: f64,
-    keepalive: u16,
-    clean_start: bool,
-    bytes_in: u64,
-    bytes_out: u64,
 }
 
 /// The sessions on a page: as many as a person reads, and as many as take a worker no time.
@@ -52,7 +31,7 @@ const MOST: usize = 1000;
 const PARAMETERS: [&str; 7] =
     ["client_id", "username", "upstream", "listener", "pool", "limit", "cursor"];
 
-pub(super) async fn get(state: &AdminState, query: Option<&str>) -> Result<Answer, Refusal> {
+pub(super) async fn get(served: &Arc<Served>, query: Option<&str>) -> Result<Answer, Refusal> {
     let query = Query::parse(query, &PARAMETERS)?;
     let limit = query.parsed("limit", "a whole number from 1 to 1000")?.unwrap_or(USUAL);
     if !(1..=MOST).contains(&limit) {
@@ -66,45 +45,41 @@ pub(super) async fn get(state: &AdminState, query: Option<&str>) -> Result<Answe
         None => None,
     };
     let text = |name| query.text(name).map(str::to_owned);
-    let filter = Filter {
+    let filter = Arc::new(Filter {
         client_id: text("client_id"),
         username: text("username"),
         upstream: text("upstream"),
         listener: text("listener"),
         pool: text("pool"),
-    };
+    });
+    let room = served.budget.room().await?;
     let found = match cursor {
-        None => of_client(state, &filter, limit).await?,
+        None => of_client(&served.state, &filter, limit).await?,
         Some(_) => None,
     };
-    let page = match found {
-        Some(sessions) if !sessions.is_empty() => Page { sessions, next: None },
-        // Nothing tells where they are, such as for clients whose ID the broker made up.
-        _ => {
-            let from = cursor.unwrap_or_default();
-            state.sessions.page(filter, from, limit).await.map_err(unanswered)?
-        }
-    };
-    let sessions = page.sessions.into_iter().map(Session::from).collect();
-    Ok(json(&Sessions { sessions, next: page.next.map(Cursor::encode) }))
+    if let Some(sessions) = found.filter(|found| !found.is_empty()) {
+        let sessions = sessions.into_iter().map(Session::from).collect();
+        return Ok(json(&Sessions { sessions }));
+    }
+    // Nothing tells where they are, such as for clients whose ID the broker made up.
+    session_page::answer(served, room, filter, cursor.unwrap_or_default(), limit).await
 }
 
 /// The sessions that are meant, with a client ID that is given, the newest of each pool first; `None`
-/// where no ID is given, or more than `limit` have it.
+/// where no ID is given, or more than `limit` have it, or they have long usernames.
 async fn of_client(
     state: &AdminState,
-    filter: &Filter,
+    filter: &Arc<Filter>,
     limit: usize,
 ) -> Result<Option<Vec<Seen>>, Refusal> {
     let Some(client_id) = filter.client_id.as_deref().filter(|id| !id.is_empty()) else {
         return Ok(None);
     };
     let mut found = Vec::new();
-    let filter = Arc::new(filter.clone());
     let snapshot = state.snapshot.load_full();
     for pool in snapshot.all_pools() {
-        let seen = state.sessions.of_client(pool.id(), client_id, &filter, limit).await;
-        let Some(seen) = seen.map_err(unanswered)? else { return Ok(None) };
+        let seen = state.sessions.of_client(pool.id(), client_id, filter, limit).await;
+        let Some(seen) = seen? else { return Ok(None) };
         found.extend(seen);
     }
     Ok(Some(found).filter(|found| found.len() <= limit))
@@ -116,12 +91,13 @@ pub(super) async fn with_client_id(
     client_id: &str,
 ) -> Result<Vec<Seen>, Refusal> {
     let filter = Filter { client_id: Some(client_id.to_owned()), ..Filter::default() };
+    let filter = Arc::new(filter);
     match of_client(state, &filter, MOST).await? {
         Some(found) => Ok(found),
         None if client_id.is_empty() => Ok(Vec::new()),
         None => {
-            let page = state.sessions.page(filter, Cursor::default(), MOST).await;
-            Ok(page.map_err(unanswered)?.sessions)
+            let page = state.sessions.page(&filter, Cursor::default(), MOST, LOOK).await;
+            Ok(page?.sessions)
         }
     }
 }
@@ -135,7 +111,7 @@ pub(super) async fn delete(
     let not_found = || Refusal::not_found(format!("no session {id}"));
     let is_id = id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     let session = u64::from_str_radix(id, 16).ok().filter(|_| is_id).ok_or_else(not_found)?;
-    if !state.sessions.end(session, EndCause::Kicked).await.map_err(unanswered)? {
+    if !state.sessions.end(session, EndCause::Kicked).await? {
         return Err(not_found());
     }
     tracing::info!(session = %id, "ended by the operator");
@@ -143,31 +119,4 @@ pub(super) async fn delete(
     *answer.status_mut() = StatusCode::NO_CONTENT;
     answer.headers_mut().remove(CONTENT_TYPE);
     Ok(answer)
-}
-
-fn unanswered(why: Unanswered) -> Refusal {
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why.to_string())
-}
-
-impl From<Seen> for Session {
-    fn from(seen: Seen) -> Self {
-        Self {
-            id: format!("{:016x}", seen.session),
-            client_id: seen.client_id,
-            assigned_client_id: seen.assigned_client_id,
-            username: seen.username,
-            listener: seen.listener,
-            transport: seen.transport.as_str(),
-            client: seen.client,
-            protocol_version: seen.protocol_version,
-            pool: seen.pool,
-            upstream: seen.upstream,
-            connected_at: rfc3339(seen.connected_at),
-            duration_s: seen.duration.as_secs_f64(),
-            keepalive: seen.keep_alive,
-            clean_start: seen.clean_start,
-            bytes_in: seen.bytes_in,
-            bytes_out: seen.bytes_out,
-        }
-    }
 }

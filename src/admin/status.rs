@@ -1,6 +1,6 @@
 //! `/api/v1/status`: the proxy as a whole.
 
-use std::{collections::BTreeMap, fs, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fs, sync::Arc};
 
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
@@ -23,7 +23,7 @@ struct Status {
     uptime_s: f64,
     ready: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    not_ready: Option<&'static str>,
+    not_ready: Option<Cow<'static, str>>,
     workers: usize,
     config: Config,
     descriptors: Descriptors,
@@ -93,7 +93,7 @@ pub(super) fn get(state: &AdminState, query: Option<&str>) -> Result<Answer, Ref
         listeners: snapshot.listeners.iter().map(|listener| Listener::of(listener)).collect(),
         ends: state.metrics.ends().into_iter().map(end).collect(),
         rejects: state.metrics.reject_counts(),
-        access_log_dropped: state.metrics.access_log_dropped().get(),
+        access_log_dropped: state.metrics.access_logs().dropped.get(),
     }))
 }
 

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::Address,
     observe::Counts,
-    upstream::{Overview, Pool, State, Target, WeightError},
+    upstream::{Overview, Places, Pool, State, WeightError},
 };
 
 #[derive(Serialize)]
@@ -28,6 +28,9 @@ struct PoolView {
     name: Arc<str>,
     algorithm: &'static str,
     failing_open: bool,
+    serving: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_serving: Option<String>,
     upstreams: Vec<Upstream>,
 }
 
@@ -37,6 +40,8 @@ struct Upstream {
     address: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     resolved: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    other_addresses: Vec<String>,
     state: &'static str,
     up: bool,
     serving: bool,
@@ -55,11 +60,16 @@ struct Upstream {
 
 pub(super) fn get(state: &AdminState, query: Option<&str>) -> Result<Answer, Refusal> {
     Query::parse(query, &[])?;
-    let view = |pool: &Arc<Pool>| PoolView {
-        name: pool.name.clone(),
-        algorithm: pool.config().balance.algorithm.as_str(),
-        failing_open: pool.is_failing_open(),
-        upstreams: pool.overviews().into_iter().map(Upstream::new).collect(),
+    let view = |pool: &Arc<Pool>| {
+        let not_serving = pool.not_serving();
+        PoolView {
+            name: pool.name.clone(),
+            algorithm: pool.config().balance.algorithm.as_str(),
+            failing_open: pool.is_failing_open(),
+            serving: not_serving.is_none(),
+            not_serving,
+            upstreams: pool.overviews().into_iter().map(Upstream::new).collect(),
+        }
     };
     let pools = state.snapshot.load().pools.iter().map(view).collect();
     Ok(json(&Pools { pools }))
@@ -178,14 +188,14 @@ impl Upstream {
         let Overview { member, state, up, status, discovered } = overview;
         let broker = &member.broker;
         let endpoint = broker.endpoint();
+        let places = endpoint.places().filter(|_| matches!(endpoint.address, Address::Host(..)));
+        let others = places.iter().flat_map(Places::others);
         let word = STATES.iter().find(|(_, known)| *known == state);
         Self {
             name: broker.name.clone(),
             address: endpoint.address.to_string(),
-            resolved: match (&endpoint.address, endpoint.target()) {
-                (Address::Host(..), Some(Target::Ip(address))) => Some(address.to_string()),
-                _ => None,
-            },
+            resolved: places.as_ref().map(|places| places.first().to_string()),
+            other_addresses: others.map(ToString::to_string).collect(),
             state: word.map_or("ready", |(word, _)| word),
             up,
             serving: broker.load().is_some(),

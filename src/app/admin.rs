@@ -76,6 +76,7 @@ pub(super) fn start(listener: AdminListener, about: About<'_>) -> anyhow::Result
         gate: proxy.gate.clone(),
         draining: draining.clone(),
         log,
+        access_logs: proxy.logs.watch(),
         sessions: Inspector::new(
             proxy.workers.iter().map(Worker::asker).collect(),
             proxy.owners.clone(),

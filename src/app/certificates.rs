@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use crate::{
     config::{CertificateFile, Config, ListenerTls},
-    observe::Metrics,
+    observe::{Metrics, unix_seconds},
 };
 
 /// How often a certificate that ends soon is warned about, beside each start and reload.
@@ -30,7 +30,7 @@ pub(super) fn publish(config: &Config, metrics: &Metrics) -> usize {
 
 /// Warns of what should not stay as it is.
 pub(super) fn look(config: &Config) {
-    let now = OffsetDateTime::from(SystemTime::now()).unix_timestamp();
+    let now = unix_seconds(SystemTime::now());
     for (_, _, CertificateFile { path, not_before, not_after }) in all(config) {
         let file = path.display();
         let days = (not_after - now).div_euclid(DAY);

@@ -54,10 +54,7 @@ impl Listeners {
     /// # Errors
     /// What cannot be bound, and why not.
     pub(super) fn bind(&self, config: &Config, workers: usize) -> Result<Bound, Vec<String>> {
-        let options = TcpOptions {
-            keepalive: config.timeouts.tcp_keepalive,
-            user_timeout: config.timeouts.tcp_user_timeout,
-        };
+        let options = TcpOptions::towards_clients(&config.timeouts);
         let kept: Vec<_> = config
             .listeners
             .iter()

@@ -59,6 +59,13 @@ pub fn run(
     outcome
 }
 
+/// Tells the operator what is likely a mistake.
+fn warn(config: &Config) {
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+}
+
 async fn run_here(
     config: &Arc<Config>,
     file: &Path,
@@ -79,6 +86,7 @@ async fn run_here(
         () = signals.stop.asked() => return Ok(()),
     };
     drop(ended);
+    warn(config);
     certificates::look(config);
     let draining = Arc::new(AtomicBool::new(false));
     let (reloads, reloads_asked) = admin::reloads();

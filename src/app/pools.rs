@@ -103,13 +103,14 @@ impl LookUps {
 }
 
 impl Hosts {
-    /// Tells an endpoint its address, where it does not know it.
+    /// Tells an endpoint its addresses, where it does not know them.
     pub(super) fn tell(&self, endpoint: &Endpoint) {
         if let Address::Host(host, port) = &endpoint.address
             && endpoint.target().is_none()
-            && let Some(ip) = self.0.get(host).and_then(|addresses| addresses.pick(None))
+            && let Some(addresses) = self.0.get(host)
         {
-            endpoint.set_resolved(SocketAddr::new(ip, *port));
+            let addresses = addresses.list.iter().map(|ip| SocketAddr::new(*ip, *port));
+            endpoint.set_resolved(&addresses.collect::<Vec<_>>());
         }
     }
 }

@@ -5,11 +5,16 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
 
 use super::{
     apart::Apart,
@@ -20,12 +25,15 @@ use super::{
 };
 use crate::{
     config::Config,
-    observe::{AccessLogs, Metrics},
+    observe::{AccessLogs, LogWatch, Metrics},
     session::{Gate, Owners, SESSION_ID_BITS, Shared},
     snapshot::Snapshot,
     upstream::Bell,
     worker::{Adopting, Adoption, Setup, Worker},
 };
+
+/// How often it is looked whether an access log holds clients back.
+const LOOK_AT_LOGS: Duration = Duration::from_millis(500);
 
 pub(super) struct Proxy {
     /// The configuration, to be read again.
@@ -61,8 +69,7 @@ impl Proxy {
         let possible = possible(config, worker_count.get(), descriptors);
         descriptors.say(possible, config.limits.max_connections);
         let gate = Arc::new(Gate::new(&config.limits, possible));
-        let (mut logs, mut apart) =
-            (AccessLogs::none(metrics.access_log_dropped()), Apart::default());
+        let (mut logs, mut apart) = (AccessLogs::none(metrics.access_logs()), Apart::default());
         let prepared = apart.open_logs(&logs, &config.access_log).await;
         logs.commit(prepared.map_err(anyhow::Error::msg)?);
         let starter = Pools::new(&config.dns, metrics, &bell);
@@ -91,6 +98,7 @@ impl Proxy {
         let current = Arc::new(ArcSwap::new(snapshot));
         let mut tasks = JoinSet::new();
         tasks.spawn(descriptors::watch(gate.clone(), metrics.clone()));
+        tasks.spawn(watch_logs(logs.watch()));
         Ok(Self {
             file: file.to_owned(),
             metrics: metrics.clone(),
@@ -105,6 +113,16 @@ impl Proxy {
             apart,
             _tasks: tasks,
         })
+    }
+}
+
+/// Looks whether a log holds clients back. A task of its own, as a reload can take long.
+async fn watch_logs(logs: LogWatch) {
+    let mut tick = interval(LOOK_AT_LOGS);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        logs.look();
     }
 }
 

@@ -142,6 +142,7 @@ impl Proxy {
         if certificates::publish(&config, &self.metrics) > 0 {
             changes.push("certificates, keys, CAs and CRLs: read anew".to_owned());
         }
+        super::warn(&config);
         certificates::look(&config);
         changes
     }

@@ -21,7 +21,7 @@ use tracing_subscriber::{
 use crate::{
     app,
     config::{Log, LogLevel, ProgramLogFormat},
-    observe::{LossyWriter, Metrics, ProgramLog, Stderr},
+    observe::{LossyWriter, Metrics, PlainFields, PlainJson, ProgramLog, Stderr},
 };
 
 /// The crates that look up names in DNS.
@@ -77,14 +77,13 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(writer)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         // They are written to standard error directly, which may block, and panic if it is closed.
         .log_internal_errors(false);
     match format {
-        ProgramLogFormat::Text => lines.boxed(),
-        ProgramLogFormat::Json => lines.json().boxed(),
+        ProgramLogFormat::Text => lines.with_writer(writer).fmt_fields(PlainFields).boxed(),
+        ProgramLogFormat::Json => lines.with_writer(PlainJson(writer)).json().boxed(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod check;
+mod client_ids;
 mod ctl;
 mod log;
 mod manual;

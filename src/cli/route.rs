@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt::Display,
-    io::{self, BufRead, IsTerminal, Write},
+    io::{self, IsTerminal, Write},
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -14,9 +14,10 @@ use clap::Args;
 use serde::Serialize;
 use tokio::runtime;
 
-use super::{BAD_CONFIG, ConfigFile, FAILED, check};
+use super::{BAD_CONFIG, ConfigFile, FAILED, check, client_ids::ClientIds};
 use crate::{
     config::{Config, Discover, Dns, Pool, Upstream},
+    escape::{self, plain},
     route::{Choice, Client, Router},
     upstream,
 };
@@ -64,14 +65,21 @@ pub(super) fn route(args: &RouteArgs) -> ExitCode {
         },
     };
     match printed {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(0) => ExitCode::SUCCESS,
+        // Those that were left out have been told of.
+        Ok(_) => ExitCode::from(FAILED),
         // The reader, `head` perhaps, has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mqtt-lb route: {error}");
+            say(&error);
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// On standard error, on one line.
+fn say(error: &dyn Display) {
+    eprintln!("mqtt-lb route: {}", plain(&error.to_string()));
 }
 
 /// A pool's balancers, all brokers taken for up and empty.
@@ -104,7 +112,7 @@ impl Table {
     fn load(file: &Path, args: &RouteArgs) -> Result<Self, ExitCode> {
         let config = check::load(file)?;
         let complain = |error: &dyn Display, code| {
-            eprintln!("mqtt-lb route: {}: {error}", file.display());
+            say(&format_args!("{}: {error}", file.display()));
             ExitCode::from(code)
         };
         let dns = config.dns.clone();
@@ -139,7 +147,7 @@ impl Table {
         };
         let mut scratch = Vec::new();
         match balance.key.choose(balance.empty_client_id, &client, &mut scratch) {
-            Choice::Key(key) => {
+            Choice::Key(key) | Choice::FallbackKey(key) => {
                 let mut order = Vec::new();
                 while order.len() < most {
                     let untried = |broker| (!order.contains(&broker)).then_some(0);
@@ -153,13 +161,14 @@ impl Table {
         }
     }
 
-    fn print(mut self, args: &RouteArgs) -> io::Result<()> {
+    /// Returns how many lines were no IDs.
+    fn print(mut self, args: &RouteArgs) -> io::Result<u64> {
         let mut out = io::BufWriter::new(io::stdout().lock());
         let tries = self.pool.upstreams.len();
         let table = !args.json && io::stdout().is_terminal();
-        let width = args.ids.iter().map(|id| id.chars().count()).max().unwrap_or(0);
-        for id in client_ids(&args.ids) {
-            let id = id?;
+        let width = args.ids.iter().map(|id| plain(id).chars().count()).max().unwrap_or(0);
+        let mut ids = ClientIds::of(&args.ids);
+        while let Some(id) = ids.next_id()? {
             let order = self.order(&id, args, tries);
             let names = |order: &[usize]| -> Vec<&str> {
                 order.iter().map(|&broker| &*self.pool.upstreams[broker].name).collect()
@@ -171,27 +180,29 @@ impl Table {
                 why: order.as_deref().err().copied(),
             };
             if args.json {
-                serde_json::to_writer(&mut out, &routed)?;
-                writeln!(out)?;
+                writeln!(out, "{}", escape::json(&routed)?)?;
                 continue;
             }
             let brokers = match (&routed.brokers, routed.why) {
                 (Some(brokers), _) => brokers.join(" "),
                 (None, why) => format!("({})", why.unwrap_or_default()),
             };
+            let (id, brokers) = (plain(&id), plain(&brokers));
             if table {
                 writeln!(out, "{id:width$}  {brokers}")?;
             } else {
                 writeln!(out, "{id}\t{brokers}")?;
             }
         }
-        out.flush()
+        out.flush()?;
+        Ok(ids.left_out())
     }
 
-    fn compare(mut self, mut other: Self, args: &RouteArgs) -> io::Result<()> {
+    /// Returns how many lines were no IDs.
+    fn compare(mut self, mut other: Self, args: &RouteArgs) -> io::Result<u64> {
         let mut moved = Comparison { ids: 0, moved: 0, moves: BTreeMap::new() };
-        for id in client_ids(&args.ids) {
-            let id = id?;
+        let mut ids = ClientIds::of(&args.ids);
+        while let Some(id) = ids.next_id()? {
             moved.ids += 1;
             let (from, to) = (self.home(&id, args), other.home(&id, args));
             if from != to {
@@ -201,17 +212,17 @@ impl Table {
         }
         let mut out = io::stdout().lock();
         if args.json {
-            serde_json::to_writer(&mut out, &moved)?;
-            return writeln!(out);
+            writeln!(out, "{}", escape::json(&moved)?)?;
+            return Ok(ids.left_out());
         }
         let percent = 100.0 * moved.moved as f64 / moved.ids.max(1) as f64;
         writeln!(out, "{} of {} client IDs move ({percent:.2} %)", moved.moved, moved.ids)?;
         for (from, targets) in &moved.moves {
             for (to, count) in targets {
-                writeln!(out, "{from} -> {to}: {count}")?;
+                writeln!(out, "{} -> {}: {count}", plain(from), plain(to))?;
             }
         }
-        Ok(())
+        Ok(ids.left_out())
     }
 
     fn home(&mut self, id: &str, args: &RouteArgs) -> String {
@@ -232,7 +243,7 @@ fn discover(pool: &Pool, from: &Discover, dns: &Dns) -> anyhow::Result<Vec<Upstr
     let answer = runtime.block_on(upstream::discover(from, &resolver, &[]))?;
     let upstreams = answer.upstreams(pool)?;
     for note in answer.notes {
-        eprintln!("mqtt-lb route: {}: {note}", from.dns);
+        say(&format_args!("{}: {note}", from.dns));
     }
     Ok(upstreams)
 }
@@ -248,11 +259,4 @@ fn find_pool(mut config: Config, name: Option<&str>) -> Result<Pool, String> {
         Some(at) => Ok(config.pools.swap_remove(at)),
         None => Err(format!("no such pool; there are {}", names.join(", "))),
     }
-}
-
-fn client_ids(ids: &[String]) -> Box<dyn Iterator<Item = io::Result<String>> + '_> {
-    if ids == ["-"] {
-        return Box::new(io::stdin().lock().lines());
-    }
-    Box::new(ids.iter().map(|id| Ok(id.clone())))
 }

@@ -33,6 +33,7 @@ pub const LOG_FIELDS: &[&str] = &[
     "tries",
     "connack",
     "connack_reason",
+    "connack_malformed",
     "session_present",
     "handshake_ms",
     "queue_ms",

@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, ops::RangeInclusive, time::Duration};
 
 use super::{
     Admin, Bind, Config, Dns, Drain, Idle, Limits, Listener, Log, LogLevel, ProgramLogFormat, Rate,
-    Runtime, Timeouts, Workers,
+    Runtime, TcpKeepalive, TcpUserTimeout, Timeouts, Workers,
     access_log_keys::{Targets, access_log},
     cross::{Binds, Names},
     pool_keys::pool,
@@ -17,15 +17,17 @@ use super::{
     values, websocket_keys,
 };
 
-/// TCP_KEEPIDLE takes 1 to 32,767 seconds: tcp(7), MAX_TCP_KEEPIDLE.
+/// TCP_KEEPIDLE and TCP_KEEPINTVL take 1 to 32,767 seconds: tcp(7), MAX_TCP_KEEPIDLE.
 const TCP_KEEPALIVE: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(32_767);
+/// TCP_KEEPCNT: MAX_TCP_KEEPCNT.
+const TCP_KEEPCNT: RangeInclusive<u8> = 1..=127;
 /// TCP_USER_TIMEOUT is a signed 32-bit number of milliseconds in the kernel, 0 meaning "unset".
 const TCP_USER_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_hours(596);
 /// From what holds any client ID of 23 bytes, which every server takes (MQTT 3.1.1, 3.1.3.1), to
 /// the longest packet there is: 5 bytes of fixed header and 268,435,455 more (MQTT 5.0, 2.1.4).
-const CONNECT_PACKET: RangeInclusive<usize> = 64..=5 + 268_435_455;
+const PACKET: RangeInclusive<usize> = 64..=5 + 268_435_455;
 /// The most CPUs that a glibc CPU set names (CPU_SETSIZE).
 const WORKERS: RangeInclusive<NonZeroUsize> = NonZeroUsize::MIN..=NonZeroUsize::new(1024).unwrap();
 
@@ -113,13 +115,16 @@ fn limits(section: &mut Section<'_>) -> Read<Limits> {
     let connects_per_ip = section.section("connects_per_ip", rate);
     let ipv6_prefix = section.or("ipv6_prefix", "64", |item| quantities::number(item, &(1..=128)));
     let connect_packet =
-        section.or("connect_packet", "64KiB", |item| quantities::size(item, &CONNECT_PACKET));
+        section.or("connect_packet", "64KiB", |item| quantities::size(item, &PACKET));
+    let connack_packet =
+        section.or("connack_packet", "256KiB", |item| quantities::size(item, &PACKET));
     Ok(Limits {
         max_connections: max_connections?,
         max_connections_per_ip: max_connections_per_ip?,
         connects_per_ip: connects_per_ip?,
         ipv6_prefix: ipv6_prefix?,
         connect_packet: connect_packet?,
+        connack_packet: connack_packet?,
     })
 }
 
@@ -140,10 +145,12 @@ fn timeouts(section: &mut Section<'_>) -> Read<Timeouts> {
         })
     });
     let half_close = section.or("half_close", "30s", |item| quantities::duration(item, &ZERO_TOO));
-    let tcp_keepalive =
-        section.or("tcp_keepalive", "60s", |item| quantities::duration(item, &TCP_KEEPALIVE));
-    let tcp_user_timeout =
-        section.or("tcp_user_timeout", "30s", |item| quantities::duration(item, &TCP_USER_TIMEOUT));
+    let tcp_keepalive = section.or("tcp_keepalive", "60s", tcp_keepalive);
+    let tcp_user_timeout = section.or("tcp_user_timeout", "auto", |item| {
+        values::one_of_or(item, &[("auto", TcpUserTimeout::Auto)], DURATION, |item| {
+            quantities::duration(item, &TCP_USER_TIMEOUT).map(TcpUserTimeout::After)
+        })
+    });
     Ok(Timeouts {
         connect_packet: connect_packet?,
         idle: idle?,
@@ -151,6 +158,29 @@ fn timeouts(section: &mut Section<'_>) -> Read<Timeouts> {
         tcp_keepalive: tcp_keepalive?,
         tcp_user_timeout: tcp_user_timeout?,
     })
+}
+
+/// The time to the first probe alone, or all that there is to say.
+fn tcp_keepalive(item: &Item<'_>) -> Read<TcpKeepalive> {
+    if !item.is_mapping() {
+        return seconds(item).map(TcpKeepalive::new);
+    }
+    item.section(|section| {
+        let idle = section.or("idle", "60s", seconds);
+        let interval = section.optional("interval", seconds);
+        let count = section.optional("count", |item| quantities::number(item, &TCP_KEEPCNT));
+        let short = TcpKeepalive::new(idle?);
+        Ok(TcpKeepalive {
+            interval: interval?.unwrap_or(short.interval),
+            count: count?.unwrap_or(short.count),
+            ..short
+        })
+    })
+}
+
+/// TCP takes whole seconds, and more rather than less.
+fn seconds(item: &Item<'_>) -> Read<Duration> {
+    quantities::duration(item, &TCP_KEEPALIVE)
 }
 
 fn dns(section: &mut Section<'_>) -> Read<Dns> {

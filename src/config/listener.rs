@@ -38,6 +38,8 @@ impl ProxyProtocolIn {
 #[derive(Clone, Debug)]
 pub struct ListenerTls {
     pub server: Arc<rustls::ServerConfig>,
+    /// Of `client_auth`: optional or required.
+    pub asks_for_certificates: bool,
     /// In the order of the file: the first is what clients are shown that ask for no host.
     pub certificates: Vec<CertificateFile>,
     /// Which client certificates have been revoked; `None`: nobody looks.

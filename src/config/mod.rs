@@ -17,6 +17,7 @@ mod tls;
 mod tree;
 mod units;
 mod values;
+mod warnings;
 mod websocket_keys;
 
 use std::{
@@ -210,6 +211,8 @@ pub struct Limits {
     pub ipv6_prefix: u8,
     /// Bytes of a whole CONNECT packet, fixed header included.
     pub connect_packet: usize,
+    /// Bytes of a whole packet that a broker sends before the relay: a CONNACK, or an AUTH.
+    pub connack_packet: usize,
 }
 
 /// A token bucket.
@@ -227,8 +230,43 @@ pub struct Timeouts {
     pub connect_packet: Duration,
     pub idle: Idle,
     pub half_close: Duration,
-    pub tcp_keepalive: Duration,
-    pub tcp_user_timeout: Duration,
+    pub tcp_keepalive: TcpKeepalive,
+    pub tcp_user_timeout: TcpUserTimeout,
+}
+
+/// When TCP asks a silent peer whether it is still there; in whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpKeepalive {
+    /// From the last packet to the first probe.
+    pub idle: Duration,
+    /// From one probe to the next.
+    pub interval: Duration,
+    /// Probes that are lost when the connection ends.
+    pub count: u8,
+}
+
+impl TcpKeepalive {
+    const DEFAULT_COUNT: u8 = 3;
+
+    /// A sixth of `idle` between probes, 1 to 15 seconds: the network of one peer is asked, which
+    /// has recovered from a lost packet by then, or has not.
+    pub fn new(idle: Duration) -> Self {
+        let interval = (idle.as_secs() / 6).clamp(1, 15);
+        Self { idle, interval: Duration::from_secs(interval), count: Self::DEFAULT_COUNT }
+    }
+
+    /// From the last packet of a peer that has vanished to the connection's end.
+    pub fn found_after(self) -> Duration {
+        self.idle + self.interval * self.count.into()
+    }
+}
+
+/// How long sent bytes may stay unacknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TcpUserTimeout {
+    /// As long as the keep-alive takes; towards brokers 30 s at most.
+    Auto,
+    After(Duration),
 }
 
 /// When a session without traffic is closed.

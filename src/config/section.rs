@@ -122,6 +122,10 @@ impl<'a> Item<'a> {
         Ok(values)
     }
 
+    pub(super) fn is_mapping(&self) -> bool {
+        matches!(self.node.value, Value::Map(_))
+    }
+
     fn wrong_kind(&self, allowed: &str) -> Reported {
         let kind = match self.node.value {
             Value::Null => "is empty",

@@ -8,7 +8,7 @@ use super::reason::Answer;
 pub enum Malformed {
     #[error("the first packet is no CONNECT (first byte {0:#04x})")]
     NotConnect(u8),
-    #[error("the answer is no CONNACK (first byte {0:#04x})")]
+    #[error("the answer is not a CONNACK (first byte {0:#04x})")]
     NotConnack(u8),
     #[error("the fixed header's reserved flags are set (first byte {0:#04x})")]
     HeaderFlags(u8),
@@ -54,7 +54,7 @@ pub enum Malformed {
     AuthenticationDataWithoutMethod,
     #[error("the CONNACK's reserved flags are set ({0:#04x})")]
     ConnackFlags(u8),
-    #[error("a 3.x CONNACK has a remaining length of 2, not {0}")]
+    #[error("a CONNACK of remaining length {0} has no room for a code")]
     ConnackLength(usize),
 }
 

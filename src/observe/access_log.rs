@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use prometheus::IntCounter;
-
 use super::{
+    access_log_metrics::AccessLogMetrics,
+    blocked::LogWatch,
     log_writer::LogWriter,
     sink::{OpenError, Outputs, Sink},
 };
@@ -16,24 +16,23 @@ pub(super) const LEAVING_PATIENCE: Duration = Duration::from_secs(5);
 /// All configured access logs; kept by the control thread.
 pub struct AccessLogs {
     sinks: Vec<Sink>,
-    dropped: IntCounter,
+    metrics: AccessLogMetrics,
+    watch: LogWatch,
 }
 
 /// Logs that are open and not yet in use. Dropping it closes those that are new.
 pub struct Prepared(Vec<Sink>);
 
 impl AccessLogs {
-    /// Before there are any. `dropped` counts the lines that are lost.
-    pub fn none(dropped: IntCounter) -> Self {
-        Self { sinks: Vec::new(), dropped }
+    /// Before there are any.
+    pub fn none(metrics: AccessLogMetrics) -> Self {
+        Self { sinks: Vec::new(), metrics, watch: LogWatch::default() }
     }
 
     /// Opens every file (append, created with mode 0640) and starts the writer threads; theirs it is
     /// to connect to syslog receivers, which need not be there yet.
-    ///
-    /// `dropped` counts the lines that are lost.
-    pub fn open(logs: &[config::AccessLog], dropped: IntCounter) -> Result<Self, OpenError> {
-        let mut opened = Self::none(dropped);
+    pub fn open(logs: &[config::AccessLog], metrics: AccessLogMetrics) -> Result<Self, OpenError> {
+        let mut opened = Self::none(metrics);
         let outputs = Outputs::open(opened.missing(logs))?;
         let prepared = opened.prepare(logs, outputs)?;
         opened.commit(prepared);
@@ -56,7 +55,7 @@ impl AccessLogs {
         logs: &[config::AccessLog],
         mut outputs: Outputs,
     ) -> Result<Prepared, OpenError> {
-        let sink = |log| Sink::open(log, &self.sinks, &mut outputs, &self.dropped);
+        let sink = |log| Sink::open(log, &self.sinks, &mut outputs, &self.metrics.dropped);
         logs.iter().map(sink).collect::<Result<_, _>>().map(Prepared)
     }
 
@@ -72,12 +71,18 @@ impl AccessLogs {
             sink.leave(give_up_at);
         }
         self.sinks.iter().for_each(Sink::take_effect);
+        self.watch.set(self.sinks.iter().map(|sink| sink.watched(&self.metrics)));
+    }
+
+    /// The logs that are in effect, as seen from outside.
+    pub fn watch(&self) -> LogWatch {
+        self.watch.clone()
     }
 
     /// A writer for one worker, to be made before and moved into its thread.
     pub fn writer(&self) -> LogWriter {
         let mut groups = Vec::new();
-        self.sinks.iter().for_each(|sink| sink.add_to(&mut groups, &self.dropped));
+        self.sinks.iter().for_each(|sink| sink.add_to(&mut groups, &self.metrics.dropped));
         LogWriter::new(groups)
     }
 

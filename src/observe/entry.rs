@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{format::Stamp, value::Value};
+use crate::mqtt::Malformed;
 
 /// A flat, borrowed record; a field that is `None` is unknown and left out.
 ///
@@ -57,6 +58,8 @@ pub struct Entry<'a> {
     /// Return code (3.x) or reason code (5.0) of the CONNACK that the client got.
     pub connack: Option<u8>,
     pub connack_reason: Option<&'a str>,
+    /// What in the broker's CONNACK breaks the standard; it was passed on as it came.
+    pub connack_malformed: Option<Malformed>,
     pub session_present: Option<bool>,
     /// From accept to the whole CONNECT.
     pub handshake_ms: Option<Duration>,
@@ -118,6 +121,7 @@ impl<'a> Entry<'a> {
             tries: None,
             connack: None,
             connack_reason: None,
+            connack_malformed: None,
             session_present: None,
             handshake_ms: None,
             queue_ms: None,
@@ -214,6 +218,8 @@ named! {
         Referred = "referred",
         /// The client has no ID.
         EmptyId = "empty_id",
+        /// By the client ID, as the fields of the pool's key are absent.
+        FallbackKey = "fallback_key",
         /// The pool's algorithm looks at no key.
         Balanced = "balanced",
     }
@@ -270,6 +276,8 @@ named! {
         Rebalance = "rebalance",
         /// The client has a newer session, on another broker or in this one's place.
         TakenOver = "taken_over",
+        /// Its TLS 1.2 has made as many records as one key may.
+        KeyLimit = "key_limit",
         /// The operator ended the session.
         Kicked = "kicked",
         /// The system refused an operation; `detail` has its words. Or a fault of the proxy: a panic.
@@ -335,6 +343,7 @@ fields! {
     "tries", |e, _| e.tries.map(number);
     "connack", |e, _| e.connack.map(number);
     "connack_reason", |e, _| e.connack_reason.map(Value::Name);
+    "connack_malformed", |e, _| e.connack_malformed.as_ref().map(Value::Malformed);
     "session_present", |e, _| e.session_present.map(Value::Flag);
     "handshake_ms", |e, _| e.handshake_ms.map(Value::Millis);
     "queue_ms", |e, _| e.queue_ms.map(Value::Millis);

@@ -64,8 +64,8 @@ const TIME_LOCAL: Field =
 /// A line with `${field}` variables.
 ///
 /// A field that is unknown is written as `-`. In a value, control characters, quotes, backslashes
-/// and brackets are written as `\xHH`, and what could move the cursor or the direction of the text
-/// outside of ASCII as `\uHHHH`; a value that is itself `-` becomes `\x2D`.
+/// and brackets are written as `\xHH`, and [what is unsafe](crate::escape::is_unsafe) outside of ASCII
+/// as `\uHHHH`; a value that is itself `-` becomes `\x2D`, and a long one is cut.
 #[derive(Clone)]
 pub struct Template {
     parts: Vec<Part>,
@@ -126,6 +126,11 @@ impl Part {
         Escape::Literal.write(text, &mut literal);
         Self::Literal(literal)
     }
+}
+
+/// Unix time, whatever the clock says.
+pub fn unix_seconds(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed())
 }
 
 /// RFC 3339 in UTC, to the millisecond.

@@ -6,11 +6,12 @@ use prometheus::{
     IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
     process_collector::ProcessCollector,
 };
-use time::OffsetDateTime;
 
 use super::{
+    access_log_metrics::{AccessLogFamilies, AccessLogMetrics},
     entry::{EndBy, EndCause, EndPhase, named},
     families::{Families, made},
+    format::unix_seconds,
     listener_metrics::{ListenerFamilies, ListenerMetrics},
     owned::{Declarations, Owned},
     owners::Owner,
@@ -38,7 +39,7 @@ named! {
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
-    /// What listeners, pools and brokers have, for as long as they live.
+    /// What listeners, pools, brokers and access logs have, for as long as they live.
     owned: Owned,
     listeners: ListenerFamilies,
     pools: PoolFamilies,
@@ -49,7 +50,7 @@ pub struct Metrics {
     pub(super) rejects: IntCounterVec,
     accept_errors: Box<[IntCounter]>,
     certificate_expiry: IntGaugeVec,
-    access_log_dropped: IntCounter,
+    access_logs: AccessLogMetrics,
     program_log_dropped: IntCounter,
     connections_limit: IntGauge,
     reloads_applied: IntCounter,
@@ -86,6 +87,8 @@ impl Metrics {
         let listeners = ListenerFamilies::new(&mut owned);
         let pools = PoolFamilies::new(&mut owned);
         let upstreams = UpstreamFamilies::new(&mut owned);
+        let access_logs = AccessLogFamilies::new(&mut owned);
+        let owned = owned.register(&family.0);
         let session_ends = family.counters(
             "session_ends_total",
             "Connections ended: who ended them, in which phase and why.",
@@ -97,7 +100,15 @@ impl Metrics {
             EndCause::Closed.as_str(),
         ]);
         Self {
-            owned: owned.register(&family.0),
+            access_logs: AccessLogMetrics {
+                dropped: family.counter(
+                    "access_log_dropped_total",
+                    "Access log lines lost because a log could not be written fast enough.",
+                ),
+                owned: owned.clone(),
+                families: access_logs,
+            },
+            owned,
             listeners,
             pools,
             upstreams,
@@ -117,10 +128,6 @@ impl Metrics {
                 "certificate_expiry_timestamp_seconds",
                 "When a certificate of a listener or a pool expires, in Unix time.",
                 &["kind", "name", "file"],
-            ),
-            access_log_dropped: family.counter(
-                "access_log_dropped_total",
-                "Access log lines lost because a log could not be written fast enough.",
             ),
             program_log_dropped: family.counter(
                 "program_log_dropped_total",
@@ -202,9 +209,9 @@ impl Metrics {
         }
     }
 
-    /// The counter of lost access log lines, for [`super::AccessLogs::open`].
-    pub fn access_log_dropped(&self) -> IntCounter {
-        self.access_log_dropped.clone()
+    /// The metrics of access logs, for [`super::AccessLogs::open`].
+    pub fn access_logs(&self) -> AccessLogMetrics {
+        self.access_logs.clone()
     }
 
     /// The counter of lost lines of the program's log, for [`super::LossyWriter::start`].
@@ -238,5 +245,5 @@ fn add_process(family: &Families) {
 
 /// Unix time, seconds.
 fn now() -> i64 {
-    OffsetDateTime::from(SystemTime::now()).unix_timestamp()
+    unix_seconds(SystemTime::now())
 }

@@ -1,6 +1,8 @@
 //! What is recorded of every connection: one access log entry, and the metrics that agree with it.
 
 mod access_log;
+mod access_log_metrics;
+mod blocked;
 mod entry;
 mod families;
 mod format;
@@ -13,6 +15,7 @@ mod metrics;
 mod output;
 mod owned;
 mod owners;
+mod plain_log;
 mod pool_metrics;
 mod program_log;
 mod readings;
@@ -27,15 +30,18 @@ mod value;
 mod writer;
 
 pub use access_log::{AccessLogs, Prepared};
+pub use access_log_metrics::AccessLogMetrics;
+pub use blocked::LogWatch;
 pub use entry::{
     EndBy, EndCause, EndPhase, Endpoint, Entry, Event, RouteKind, Transport, field_names,
 };
-pub use format::{Template, TemplateError, rfc3339};
+pub use format::{Template, TemplateError, rfc3339, unix_seconds};
 pub use listener_metrics::ListenerMetrics;
 pub use log_writer::LogWriter;
 pub use lossy_writer::LossyWriter;
 pub use metrics::{AcceptError, Metrics};
 pub use owned::Part;
+pub use plain_log::{PlainFields, PlainJson};
 pub use pool_metrics::PoolMetrics;
 pub use program_log::{LogLine, ProgramLog};
 pub use readings::{Counts, EndCount};

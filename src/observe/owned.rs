@@ -1,4 +1,5 @@
-//! Samples with an owner, a listener, a pool or a broker: exposed while one of that name lives.
+//! Samples with an owner, a listener, a pool, a broker or an access log: exposed while one of that
+//! name lives.
 //!
 //! A family is not a vector with children of its own here. Each owner has its samples, and a scrape
 //! collects those of the owners that live, so no sample can outlive its owner.

@@ -1,4 +1,4 @@
-//! The listeners, pools and brokers that have metrics now, and the last that had.
+//! The listeners, pools, brokers and access logs that have metrics now, and the last that had.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,6 +16,7 @@ pub(super) enum Owner {
     Listener(Arc<str>),
     Pool(Arc<str>),
     Upstream { pool: Arc<str>, name: Arc<str> },
+    AccessLog(Arc<str>),
 }
 
 #[derive(Default)]
@@ -42,7 +43,7 @@ impl Owner {
     /// The values of its labels.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         let (first, second) = match self {
-            Self::Listener(name) | Self::Pool(name) => (name, None),
+            Self::Listener(name) | Self::Pool(name) | Self::AccessLog(name) => (name, None),
             Self::Upstream { pool, name } => (pool, Some(name)),
         };
         [Some(first), second].into_iter().flatten().map(|name| &**name)

@@ -15,6 +15,8 @@ pub struct PoolMetrics {
     pub failing_open: IntGauge,
     /// Brokers found down whose sessions stay until the fault is known not to be a common one.
     pub down_held: IntGauge,
+    /// 0 while no broker answers clients, nor the proxy itself.
+    pub serving: IntGauge,
     families: PoolFamilies,
     registration: Registration,
 }
@@ -44,6 +46,7 @@ pub(super) struct PoolFamilies {
     routes: Family<IntCounter>,
     failing_open: Family<IntGauge>,
     down_held: Family<IntGauge>,
+    serving: Family<IntGauge>,
     discovery_lookups: Family<IntCounter>,
     discovery_changes: Family<IntCounter>,
 }
@@ -60,6 +63,11 @@ impl PoolFamilies {
             down_held: families.add(
                 "pool_down_held",
                 "Brokers that checks found down and whose sessions stay, as the fault may be a common one.",
+                &["pool"],
+            ),
+            serving: families.add(
+                "pool_serving",
+                "0 while a pool serves nobody, as no broker answers; else 1.",
                 &["pool"],
             ),
             discovery_lookups: families.add(
@@ -85,6 +93,7 @@ impl PoolFamilies {
                 .collect(),
             failing_open: of.sample(self.failing_open, None),
             down_held: of.sample(self.down_held, None),
+            serving: of.sample(self.serving, None),
             families: self,
             registration,
         }

@@ -15,6 +15,8 @@ use prometheus::IntCounter;
 use tokio::sync::mpsc::{Sender, channel};
 
 use super::{
+    access_log_metrics::AccessLogMetrics,
+    blocked::{Buffers, Watched},
     format::{LineFormat, TemplateError},
     log_writer::Group,
     output::Output,
@@ -61,6 +63,7 @@ pub(super) struct Sink {
 struct Handle {
     queue: Sender<Message>,
     control: Arc<Control>,
+    buffers: Arc<Buffers>,
     /// Disconnected when the writer's thread is done.
     done: Mutex<std::sync::mpsc::Receiver<()>>,
 }
@@ -132,6 +135,7 @@ impl Sink {
             self.log.events,
             self.log.when_full,
             self.handle.queue.clone(),
+            self.handle.buffers.add(),
             dropped.clone(),
         );
         match groups.iter_mut().find(|group| group.source == self.log.format) {
@@ -155,6 +159,14 @@ impl Sink {
     /// Tells the writer what it is configured to do from now on.
     pub(super) fn take_effect(&self) {
         self.handle.control.set(&self.log);
+    }
+
+    /// This log, for those who watch whether it holds clients back.
+    pub(super) fn watched(&self, metrics: &AccessLogMetrics) -> Watched {
+        let to = self.log.to.clone();
+        let gauge = metrics.blocked(&to.to_string());
+        let blocks = self.log.when_full == WhenFull::Block;
+        Watched::new(to, blocks, self.handle.buffers.clone(), gauge)
     }
 
     pub(super) fn reopen(&self) {
@@ -188,7 +200,7 @@ impl Handle {
             .name("access-log".to_owned())
             .spawn(move || writer.run(chunks, done_tx))
             .map_err(|error| OpenError::Thread { to: to.clone(), error })?;
-        Ok(Self { queue, control, done: Mutex::new(done) })
+        Ok(Self { queue, control, buffers: Arc::default(), done: Mutex::new(done) })
     }
 }
 

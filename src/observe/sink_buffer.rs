@@ -1,11 +1,13 @@
 //! One worker's lines for one log, on their way to its writer.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, sync::Arc};
 
 use prometheus::IntCounter;
 use tokio::sync::mpsc::{Permit, Sender, error::TrySendError};
 
-use super::{entry::Event, format::Stamp, sink::Message, syslog_header::SyslogHeader};
+use super::{
+    blocked::Full, entry::Event, format::Stamp, sink::Message, syslog_header::SyslogHeader,
+};
 use crate::config::{LogEvents, WhenFull};
 
 /// Bytes from which a worker's buffer is handed over without waiting for its next flush: large
@@ -24,6 +26,8 @@ pub(super) struct SinkBuffer {
     when_full: WhenFull,
     pub(super) queue: Sender<Message>,
     buffer: RefCell<Vec<u8>>,
+    /// Told to those outside, where clients wait while it is full.
+    full: Arc<Full>,
     dropped: IntCounter,
 }
 
@@ -33,9 +37,10 @@ impl SinkBuffer {
         events: LogEvents,
         when_full: WhenFull,
         queue: Sender<Message>,
+        full: Arc<Full>,
         dropped: IntCounter,
     ) -> Self {
-        Self { header, events, when_full, queue, buffer: RefCell::default(), dropped }
+        Self { header, events, when_full, queue, buffer: RefCell::default(), full, dropped }
     }
 
     /// Whether this log has lines of an event at all.
@@ -81,6 +86,10 @@ impl SinkBuffer {
     /// Goes on with what waits in another's buffer, before anything has been written to this one.
     pub(super) fn take_over(&self, other: &Self) {
         self.buffer.swap(&other.buffer);
+        if self.must_wait() {
+            self.full.take_over(&other.full);
+            self.full.begin();
+        }
     }
 
     pub(super) fn must_wait(&self) -> bool {
@@ -102,6 +111,7 @@ impl SinkBuffer {
         }
         match self.queue.try_reserve() {
             Ok(permit) => self.send(permit),
+            Err(TrySendError::Full(())) if self.must_wait() => self.full.begin(),
             Err(TrySendError::Full(())) => {}
             Err(TrySendError::Closed(())) => {
                 self.lose();
@@ -112,6 +122,7 @@ impl SinkBuffer {
     /// A permit that finds nothing to send (another session was first) goes back to the queue.
     pub(super) fn send(&self, permit: Permit<'_, Message>) {
         let chunk = self.buffer.take();
+        self.full.end();
         if !chunk.is_empty() {
             permit.send(Message::Chunk(chunk));
         }
@@ -119,6 +130,7 @@ impl SinkBuffer {
 
     /// Gives up what is here, because nobody can write it any more; returns the lines lost.
     pub(super) fn lose(&self) -> usize {
+        self.full.end();
         let lines = count_lines(&self.buffer.take());
         self.dropped.inc_by(lines as u64);
         lines

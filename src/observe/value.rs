@@ -10,6 +10,11 @@ use std::{
 };
 
 use super::entry::Endpoint;
+use crate::{escape::is_unsafe, mqtt::Malformed};
+
+/// Bytes that one value takes at most, so that no peer makes a line as long as it likes. Brokers take
+/// shorter client IDs.
+pub(super) const LONGEST: usize = 4096;
 
 /// A field's value, in the few shapes that are written differently.
 #[derive(Clone, Copy)]
@@ -24,6 +29,8 @@ pub(super) enum Value<'e> {
     Millis(Duration),
     Address(SocketAddr),
     Endpoint(Endpoint<'e>),
+    /// In words of our own.
+    Malformed(&'e Malformed),
 }
 
 impl Value<'_> {
@@ -56,7 +63,7 @@ impl Value<'_> {
     #[inline(always)]
     fn write(self, escape: Escape, out: &mut Vec<u8>) {
         match self {
-            Self::Text(text) => escape.write(text, out),
+            Self::Text(text) => escape.write_cut(text, out),
             Self::Name(name) => out.extend_from_slice(name.as_bytes()),
             Self::Number(number) => decimal(number, out),
             Self::Flag(flag) => out.extend_from_slice(if flag { b"true" } else { b"false" }),
@@ -72,7 +79,10 @@ impl Value<'_> {
             }
             Self::Endpoint(Endpoint::Unix(path)) => {
                 out.extend_from_slice(b"unix:");
-                escape.write(&path.to_string_lossy(), out);
+                escape.write_cut(&path.to_string_lossy(), out);
+            }
+            Self::Malformed(fault) => {
+                let _ = write!(out, "{fault}");
             }
         }
     }
@@ -81,9 +91,10 @@ impl Value<'_> {
 /// How a text that is not ours is made harmless.
 #[derive(Clone, Copy)]
 pub(super) enum Escape {
-    /// `\"`, `\\` and `\u00hh`: what JSON asks for, and every character that is [`is_hostile`].
+    /// `\"`, `\\` and `\u00hh`: what JSON asks for, and every character that [`is_unsafe`].
     Json,
-    /// `\xHH`, and `\uHHHH` outside of ASCII, as nginx does; brackets too, which enclose values.
+    /// `\xHH` as nginx does, and `\uHHHH` as JSON does outside of ASCII; quotes and brackets too, which
+    /// enclose values.
     Text,
     /// What stands between a template's variables: only line breaks and the like are escaped.
     Literal,
@@ -91,38 +102,49 @@ pub(super) enum Escape {
 
 impl Escape {
     pub(super) fn write(self, text: &str, out: &mut Vec<u8>) {
+        text.chars().for_each(|c| self.put(c, out));
+    }
+
+    /// No more than [`LONGEST`] bytes of it: a text that takes more ends between two of its
+    /// characters, with `…` and how many bytes of it are missing.
+    fn write_cut(self, text: &str, out: &mut Vec<u8>) {
         // Most texts need no second look.
-        if text.bytes().all(is_plain) {
+        if text.len() <= LONGEST && text.bytes().all(is_plain) {
             return out.extend_from_slice(text.as_bytes());
         }
-        let mut utf8 = [0; 4];
-        for c in text.chars() {
-            match self {
-                _ if !self.applies_to(c) => {
-                    out.extend_from_slice(c.encode_utf8(&mut utf8).as_bytes());
-                }
-                Self::Json if matches!(c, '"' | '\\') => out.extend_from_slice(&[b'\\', c as u8]),
-                Self::Json => {
-                    out.extend_from_slice(br"\u");
-                    hex::<4>(u64::from(c), b"0123456789abcdef", out);
-                }
-                Self::Text | Self::Literal if c.is_ascii() => {
-                    out.extend_from_slice(br"\x");
-                    hex::<2>(u64::from(c), b"0123456789ABCDEF", out);
-                }
-                Self::Text | Self::Literal => {
-                    out.extend_from_slice(br"\u");
-                    hex::<4>(u64::from(c), b"0123456789ABCDEF", out);
-                }
+        let start = out.len();
+        for (at, c) in text.char_indices() {
+            let before = out.len();
+            self.put(c, out);
+            if out.len() - start > LONGEST {
+                out.truncate(before);
+                out.extend_from_slice("…(+".as_bytes());
+                decimal((text.len() - at) as u64, out);
+                return out.extend_from_slice(b" bytes)");
             }
+        }
+    }
+
+    fn put(self, c: char, out: &mut Vec<u8>) {
+        match self {
+            _ if !self.applies_to(c) => {
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            Self::Json if matches!(c, '"' | '\\') => out.extend_from_slice(&[b'\\', c as u8]),
+            Self::Text | Self::Literal if c.is_ascii() => {
+                out.extend_from_slice(br"\x");
+                hex::<2>(u64::from(c), b"0123456789ABCDEF", out);
+            }
+            Self::Json => utf16(c, b"0123456789abcdef", out),
+            Self::Text | Self::Literal => utf16(c, b"0123456789ABCDEF", out),
         }
     }
 
     fn applies_to(self, c: char) -> bool {
         match self {
-            Self::Json => is_hostile(c) || matches!(c, '"' | '\\'),
-            Self::Text => is_hostile(c) || matches!(c, '"' | '\\' | '[' | ']'),
-            Self::Literal => is_hostile(c) && c != '\t',
+            Self::Json => is_unsafe(c) || matches!(c, '"' | '\\'),
+            Self::Text => is_unsafe(c) || matches!(c, '"' | '\\' | '[' | ']'),
+            Self::Literal => is_unsafe(c) && c != '\t',
         }
     }
 }
@@ -132,12 +154,12 @@ fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\' | b'[' | b']')
 }
 
-/// Whether a character can break a line, move a terminal's cursor, or reorder what is shown:
-/// C0, DEL and C1, the line and paragraph separators, and the bidirectional controls (UAX #9).
-/// None is beyond U+FFFF, so four digits do.
-fn is_hostile(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// `\uHHHH`, twice for a character beyond U+FFFF.
+fn utf16(c: char, digits: &[u8; 16], out: &mut Vec<u8>) {
+    for unit in c.encode_utf16(&mut [0; 2]) {
+        out.extend_from_slice(br"\u");
+        hex::<4>(u64::from(*unit), digits, out);
+    }
 }
 
 fn decimal(mut number: u64, out: &mut Vec<u8>) {

@@ -35,6 +35,8 @@ pub struct Client<'a> {
 pub enum Choice<'a> {
     /// By [`Router::pick`](super::Router::pick).
     Key(&'a [u8]),
+    /// Likewise, by its client ID, as it has none of the fields that the pool's key is made of.
+    FallbackKey(&'a [u8]),
     /// By [`Router::pick_least_connections`](super::Router::pick_least_connections).
     LeastConnections,
     /// Not at all.
@@ -95,6 +97,12 @@ impl KeyTemplate {
         self.identifies(client).then(|| render(&self.parts, client, scratch))
     }
 
+    /// The fields of the key, where all of them may be absent although there is a client ID.
+    pub fn may_be_absent(&self) -> Option<TenantFields> {
+        let always = self.uses(Field::ClientId) || self.uses(Field::SourceIp);
+        (!always).then(|| self.tenant_fields())
+    }
+
     /// Whether the client ID is part of the key.
     pub fn uses_client_id(&self) -> bool {
         self.uses(Field::ClientId)
@@ -118,7 +126,8 @@ impl KeyTemplate {
         self.parts.iter().any(|part| matches!(part, Part::Field(field) if *field == wanted))
     }
 
-    /// How `client` finds its broker: by its key, or by `policy` where it has none.
+    /// How `client` finds its broker: by its key; by its client ID where all fields of the key are
+    /// absent; by `policy` where it has no client ID.
     pub fn choose<'a>(
         &self,
         policy: EmptyClientId,
@@ -127,6 +136,9 @@ impl KeyTemplate {
     ) -> Choice<'a> {
         if self.identifies(client) {
             return Choice::Key(render(&self.parts, client, scratch));
+        }
+        if !client.client_id.is_empty() {
+            return Choice::FallbackKey(client.client_id.as_bytes());
         }
         let field = match policy {
             EmptyClientId::LeastConnections => return Choice::LeastConnections,

@@ -9,26 +9,39 @@ use std::{
 };
 
 use super::{
-    dialogue::Dialogue,
-    end::End,
-    handshake::Opening,
-    record::{Answer, Way},
-    reject::Rejected,
-    shard::Shard,
-    view::PoolView,
+    answer::Answer, dialogue::Dialogue, end::End, handshake::Opening, reject::Rejected,
+    shard::Shard, view::PoolView, way::Way,
 };
 use crate::{
     config::RetryOn,
     mqtt::{Connack, Connect, Version, reason},
     observe::{EndBy, EndCause, EndPhase, RouteKind, TryOutcome},
     transport::{Elapsed, Stream, deadline},
-    upstream::{self, Broker, DialError, Lease, dial},
+    upstream::{self, Broker, DialError, Lease, Reached, Refused, Trial, dial},
 };
 
 /// What asking one broker came to.
 pub(super) enum Asked {
     Answered(Answered),
-    Failed { broker: Arc<Broker>, end: End, retry: bool },
+    Failed { broker: Arc<Broker>, fault: Option<Fault>, end: End, retry: bool },
+}
+
+/// How a broker failed a client, where that is not this host's doing.
+pub(super) struct Fault {
+    pub(super) began: Instant,
+    pub(super) kind: FaultKind,
+    /// Held until it is known whether another broker takes the client.
+    pub(super) trial: Option<Trial>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FaultKind {
+    /// It could not be reached, which no client can bring about.
+    Unreachable,
+    /// It had the CONNECT, and was silent for `connack_timeout`.
+    Silent,
+    /// It had the CONNECT, and ended the connection or answered nonsense.
+    Unanswered,
 }
 
 /// A broker that has sent its CONNACK, which the client has not been given yet.
@@ -38,8 +51,6 @@ pub(super) struct Answered {
     pub(super) connack: Connack,
     /// The CONNACK, and what came behind it.
     pub(super) reply: Vec<u8>,
-    /// Bytes of an authentication exchange, from the client and to it.
-    pub(super) passed: (u64, u64),
 }
 
 /// What a CONNACK's code says of the broker.
@@ -99,7 +110,11 @@ impl Opening<'_> {
             self.given_up(end)
         })?;
         let took = began.elapsed();
-        self.record.way = Some(Way { route, endpoint, dial: took.into() });
+        let (dialled, place) = match dialled {
+            Ok(Reached { stream, place }) => (Ok(stream), place),
+            Err(error) => (Err(error), None),
+        };
+        self.record.way = Some(Way { route, endpoint, place, dial: took.into() });
         match dialled {
             Ok(upstream) => {
                 lease.broker().metrics.connect_seconds.observe(took.as_secs_f64());
@@ -113,29 +128,23 @@ impl Opening<'_> {
     fn not_dialled(view: &PoolView, lease: &Lease, began: Instant, error: &DialError) -> Asked {
         let (pool, broker) = (&view.pool, lease.broker());
         tracing::debug!(pool = %pool.name, upstream = %broker.name, %error, "dial failed");
-        if error.is_the_brokers() {
-            lease.settle();
-            pool.record_failure(broker, began, Instant::now());
-        }
+        let fault = error.is_the_brokers().then(|| Fault {
+            began,
+            kind: FaultKind::Unreachable,
+            trial: lease.take_trial(),
+        });
         let on = view.config().retry_on;
-        let (outcome, cause, retry) = match error {
-            DialError::TimedOut(_) | DialError::NoTls(_) => {
-                (TryOutcome::ConnectTimeout, EndCause::Timeout, on.connect_timeout)
-            }
-            DialError::NoPort(error) => {
-                broker.endpoint().warn_of(error, Instant::now());
-                (TryOutcome::NoPort, EndCause::NoUpstream, on.connect_failure)
-            }
-            DialError::Failed(_)
-            | DialError::Unresolved
-            | DialError::Tls(_)
-            | DialError::Nameless => {
-                (TryOutcome::ConnectFailure, EndCause::NoUpstream, on.connect_failure)
-            }
+        let (outcome, cause, retry) = if let Some(shortage) = error.shortage() {
+            broker.endpoint().warn_of(shortage, Instant::now());
+            (TryOutcome::NoPort, EndCause::NoUpstream, on.connect_failure)
+        } else if error.is_a_timeout() {
+            (TryOutcome::ConnectTimeout, EndCause::Timeout, on.connect_timeout)
+        } else {
+            (TryOutcome::ConnectFailure, EndCause::NoUpstream, on.connect_failure)
         };
         broker.metrics.count_try(outcome);
         let end = End::new(EndBy::Proxy, EndPhase::Dial, cause).with(error.to_string());
-        Asked::Failed { broker: broker.clone(), end, retry }
+        Asked::Failed { broker: broker.clone(), fault, end, retry }
     }
 
     async fn await_connack(
@@ -157,9 +166,9 @@ impl Opening<'_> {
             deadline(&shard.reactor, at, pin!(answering)).await
         };
         let waited = began.elapsed();
-        let passed = (dialogue.passed_in, dialogue.passed_out);
-        let reply = dialogue.reply;
-        let alone = passed == (0, 0);
+        let Dialogue { reply, exchanged, .. } = dialogue;
+        (self.record.read, self.record.sent) = exchanged;
+        let alone = exchanged == (0, 0);
         match answered {
             Ok(Ok(Ok(connack))) => {
                 metrics.count_connack(reason::name(connect.version, connack.code), waited);
@@ -169,35 +178,38 @@ impl Opening<'_> {
                 });
                 let answer = Answer::of_broker(connect.version, &connack, &reply, waited);
                 self.record.answer = Some(answer);
-                Ok(Asked::Answered(Answered { upstream, lease, connack, reply, passed }))
+                Ok(Asked::Answered(Answered { upstream, lease, connack, reply }))
             }
             Ok(Ok(Err(end)) | Err(end)) => {
                 shard.give_back_buffer(reply);
                 if end.by == EndBy::Upstream {
                     metrics.count_try(TryOutcome::NoConnack);
                     let retry = alone && config.retry_on.no_connack;
-                    return Ok(Asked::Failed { broker: lease.broker().clone(), end, retry });
+                    let trial = lease.take_trial();
+                    let fault = Some(Fault { began, kind: FaultKind::Unanswered, trial });
+                    return Ok(Asked::Failed { broker: lease.broker().clone(), fault, end, retry });
                 }
                 metrics.count_try(TryOutcome::Abandoned);
                 if alone && end.by == EndBy::Client && waited >= config.connack_timeout / 2 {
                     // It had waited long enough for anyone to lose patience.
-                    pool.record_failure(lease.broker(), began, Instant::now());
+                    lease.settle();
+                    let now = Instant::now();
+                    pool.record_lone_failure(lease.broker(), began, now);
+                    pool.record_refused(Refused::Unanswered(self.client_hash(connect)), now);
                 }
                 Err(self.given_up(end))
             }
             Err(Elapsed) => {
                 shard.give_back_buffer(reply);
                 metrics.count_try(TryOutcome::NoConnack);
-                if alone {
-                    lease.settle();
-                    pool.record_failure(lease.broker(), began, Instant::now());
-                }
+                let trial = lease.take_trial();
+                let fault = alone.then_some(Fault { began, kind: FaultKind::Silent, trial });
                 // Should it wake up, it is to learn at once that nobody is there any more.
                 upstream.reset_on_close();
                 let end = End::new(EndBy::Proxy, EndPhase::Connack, EndCause::Timeout)
                     .with("no CONNACK within connack_timeout");
                 let retry = alone && config.retry_on.no_connack;
-                Ok(Asked::Failed { broker: lease.broker().clone(), end, retry })
+                Ok(Asked::Failed { broker: lease.broker().clone(), fault, end, retry })
             }
         }
     }

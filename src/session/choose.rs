@@ -26,7 +26,7 @@ pub(super) fn choose(
     let mut scratch = shard.key.lend();
     let choice = balance.key.choose(balance.empty_client_id, client, &mut scratch);
     let key = match choice {
-        Choice::Key(key) => Some(key),
+        Choice::Key(key) | Choice::FallbackKey(key) => Some(key),
         Choice::LeastConnections => None,
         Choice::Reject => return Err(NoIdentity),
     };
@@ -60,6 +60,7 @@ pub(super) fn choose(
     let route = match key {
         None => RouteKind::EmptyId,
         Some(_) if !balance.algorithm.is_keyed() => RouteKind::Balanced,
+        Some(_) if matches!(choice, Choice::FallbackKey(_)) => RouteKind::FallbackKey,
         Some(_) if client.client_id.is_empty() && balance.key.uses_client_id() => {
             RouteKind::EmptyId
         }
@@ -86,7 +87,7 @@ pub(super) fn home(shard: &Shard, live: &Live) -> Option<Arc<Broker>> {
     let balance = &members.config.balance;
     let mut scratch = shard.key.lend();
     let key = match balance.key.choose(balance.empty_client_id, &client, &mut scratch) {
-        Choice::Key(key) if balance.algorithm.is_keyed() => Some(key),
+        Choice::Key(key) | Choice::FallbackKey(key) if balance.algorithm.is_keyed() => Some(key),
         _ => None,
     };
     view.pick(&members, key, shard.reactor.now()).home(live.lease.broker()).cloned()

@@ -7,7 +7,7 @@ use super::{
     shard::{READ_BYTES, Shard},
 };
 use crate::{
-    mqtt::{self, Connack, Progress, Version, connack},
+    mqtt::{self, Connack, Malformed, Progress, Version, connack},
     observe::{EndBy, EndCause, EndPhase},
     transport::Stream,
 };
@@ -21,8 +21,7 @@ pub(super) struct Dialogue<'a> {
     /// What the broker has sent and was not passed on: in the end the CONNACK, and what followed it.
     pub(super) reply: Vec<u8>,
     /// Bytes passed on, of an authentication exchange, from the client and to it.
-    pub(super) passed_in: u64,
-    pub(super) passed_out: u64,
+    pub(super) exchanged: (u32, u32),
 }
 
 impl<'a> Dialogue<'a> {
@@ -33,13 +32,13 @@ impl<'a> Dialogue<'a> {
         version: Version,
     ) -> Self {
         let reply = shard.take_buffer();
-        Self { shard, client, upstream, version, reply, passed_in: 0, passed_out: 0 }
+        Self { shard, client, upstream, version, reply, exchanged: (0, 0) }
     }
 
     /// Waits for the CONNACK, and passes on the AUTH packets that may come before it
     /// (MQTT 5.0 4.12).
     pub(super) async fn connack(&mut self) -> Result<Connack, End> {
-        let limit = self.shard.limits.get().connect_packet;
+        let limit = self.shard.limits.get().connack_packet;
         let mut authenticating = false;
         let mut need = 1;
         loop {
@@ -60,13 +59,16 @@ impl<'a> Dialogue<'a> {
                     }
                     Ok(Some(len)) if len <= limit => len,
                     Ok(None) => self.reply.len() + 1,
-                    Ok(Some(_)) => return Err(malformed("an AUTH packet over the limit")),
+                    Ok(Some(len)) => return Err(too_long("an AUTH packet", len, limit)),
                     Err(error) => return Err(malformed(error.to_string())),
                 }
             } else {
                 match connack::parse(&self.reply, self.version, limit) {
                     Ok(Progress::Complete(connack)) => return Ok(connack),
                     Ok(Progress::Incomplete { need }) => need,
+                    Err(Malformed::TooLarge { len, limit }) => {
+                        return Err(too_long("a CONNACK", len, limit));
+                    }
                     Err(error) => return Err(malformed(error.to_string())),
                 }
             };
@@ -105,7 +107,7 @@ impl<'a> Dialogue<'a> {
                     return Err(End::new(EndBy::Client, EndPhase::Connack, EndCause::Closed));
                 }
                 Ok(Ok(bytes)) => {
-                    self.passed_in += bytes.len() as u64;
+                    self.exchanged.0 = self.exchanged.0.saturating_add(bytes.len() as u32);
                     upstream
                         .send_all(&bytes)
                         .await
@@ -120,7 +122,7 @@ impl<'a> Dialogue<'a> {
 
     async fn pass_auth(&mut self, len: usize) -> Result<(), End> {
         let auth: Vec<u8> = self.reply.drain(..len).collect();
-        self.passed_out += len as u64;
+        self.exchanged.1 = self.exchanged.1.saturating_add(len as u32);
         let sent = self.client.send_all(&auth).await;
         sent.map_err(|error| End::failed(EndBy::Client, EndPhase::Connack, &error))
     }
@@ -132,6 +134,12 @@ fn heard(read: io::Result<usize>) -> Result<(), End> {
         Ok(_) => Ok(()),
         Err(error) => Err(End::failed(EndBy::Upstream, EndPhase::Connack, &error)),
     }
+}
+
+/// A limit of the proxy's: the broker is not to blame.
+fn too_long(packet: &str, len: usize, limit: usize) -> End {
+    End::new(EndBy::Proxy, EndPhase::Connack, EndCause::Limit)
+        .with(format!("{packet} of {len} bytes is over limits.connack_packet ({limit} bytes)"))
 }
 
 fn malformed(what: impl Into<Cow<'static, str>>) -> End {

@@ -20,6 +20,8 @@ pub(super) struct Flow {
     full_reads: u8,
     /// The sender's end of file has been read, and all before it passed on.
     pub(super) ended: bool,
+    /// Whether the sender is not read, as the receiver takes nothing.
+    pub(super) held_back: bool,
 }
 
 #[derive(Default)]
@@ -87,7 +89,7 @@ impl Flow {
         if self.is_bulk() && !admitted && !self.ended {
             return Ok(Moved::More);
         }
-        if self.settle(shard, to).map_err(Fault::Write)?.is_pending() || self.ended {
+        if self.is_held_back_by(shard, to)? || self.ended {
             return Ok(Moved::Stalled);
         }
         let mut moved = 0;
@@ -113,11 +115,17 @@ impl Flow {
                     shard.reactor.turn.spend(n);
                 }
             }
-            if self.settle(shard, to).map_err(Fault::Write)?.is_pending() {
+            if self.is_held_back_by(shard, to)? {
                 return Ok(Moved::Stalled);
             }
         }
         Ok(Moved::More)
+    }
+
+    /// Whether the receiver has yet to take what was read, so that nothing more is read.
+    fn is_held_back_by(&mut self, shard: &Shard, to: &Stream) -> Result<bool, Fault> {
+        self.held_back = self.settle(shard, to).map_err(Fault::Write)?.is_pending();
+        Ok(self.held_back)
     }
 
     /// Whether what it does next can take long.

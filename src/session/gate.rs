@@ -167,6 +167,7 @@ mod tests {
             connects_per_ip: None,
             ipv6_prefix: 64,
             connect_packet: 1024,
+            connack_packet: 1024,
         }
     }
 

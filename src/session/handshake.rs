@@ -63,7 +63,7 @@ pub async fn serve(shard: Rc<Shard>, accepted: Rc<Accepted>, fd: OwnedFd, peer: 
         Err(rejected) => Err(rejected),
     };
     let Opening { client, mut record, buffer, pass, stand_ins, .. } = opening;
-    record.read = buffer.len() as u32;
+    record.read = record.read.saturating_add(buffer.len() as u32);
     shard.give_back_buffer(buffer);
     match opened {
         Ok(opened) => establish(&shard, client, record, pass, opened, stand_ins),
@@ -163,7 +163,8 @@ impl Opening<'_> {
                 Ok(Progress::Complete(connect)) => return Ok(connect),
                 Ok(Progress::Incomplete { need: more }) => need = more,
                 Err(refusal) => {
-                    let detail = self.stray_proxy_header();
+                    // Boxed, as all handshakes would have the room for it otherwise.
+                    let detail = Box::pin(self.stray()).await;
                     let detail = detail.unwrap_or_else(|| refusal.reason.to_string().into());
                     let end =
                         End::new(EndBy::Proxy, EndPhase::Connect, EndCause::Malformed).with(detail);
@@ -207,7 +208,7 @@ impl Opening<'_> {
 
     /// Gives the client the broker's answer.
     fn deliver(&mut self, connect: &Connect, answered: Answered) -> Result<Opened, Rejected> {
-        let Answered { upstream, lease, connack, reply, passed } = answered;
+        let Answered { upstream, lease, connack, reply } = answered;
         let sent = match self.client.try_send(&reply) {
             Poll::Ready(sent) => {
                 sent.map_err(|error| End::failed(EndBy::Client, EndPhase::Connack, &error))?
@@ -215,7 +216,8 @@ impl Opening<'_> {
             Poll::Pending => 0,
         };
         let owed = reply.get(sent..).unwrap_or_default().into();
-        let bytes = (self.buffer.len() as u64 + passed.0, reply.len() as u64 + passed.1);
+        let (exchanged_in, exchanged_out) = self.record.handshake_bytes();
+        let bytes = (exchanged_in + self.buffer.len() as u64, exchanged_out + reply.len() as u64);
         let mut boundary = Boundary::START;
         boundary.feed(&reply);
         self.shard.give_back_buffer(reply);

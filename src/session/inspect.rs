@@ -44,6 +44,14 @@ pub struct Seen {
     pub bytes_out: u64,
 }
 
+impl Seen {
+    /// Bytes of the texts that a client, or its broker, has chosen.
+    pub(super) fn text(&self) -> usize {
+        let len = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        self.client_id.len() + len(&self.assigned_client_id) + len(&self.username)
+    }
+}
+
 /// Which sessions are meant: those that have all that is given here.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -61,10 +69,12 @@ pub struct Question(pub(super) Kind);
 pub(super) enum Kind {
     /// For sessions by their places, those that are meant; each with its place's order.
     These { places: Vec<Place>, filter: Arc<Filter>, reply: oneshot::Sender<Vec<(usize, Seen)>> },
-    /// For those from a slot on, so many at most.
+    /// For those from a slot on, so many at most, and so many bytes of their texts; the last one may
+    /// exceed these.
     Some {
         from: usize,
         most: usize,
+        most_text: usize,
         filter: Arc<Filter>,
         until: Instant,
         reply: oneshot::Sender<Slice>,
@@ -109,9 +119,9 @@ pub fn answer(shard: &Rc<Shard>, question: Question) {
             });
             let _ = reply.send(seen.collect());
         }
-        Kind::Some { from, most, filter, until, reply } => {
+        Kind::Some { from, most, most_text, filter, until, reply } => {
             spawn_local(async move {
-                let _ = reply.send(some(&shard, from, most, &filter, until).await);
+                let _ = reply.send(some(&shard, from, (most, most_text), &filter, until).await);
             });
         }
         Kind::End { session, cause, until, reply } => {
@@ -128,19 +138,22 @@ pub fn answer(shard: &Rc<Shard>, question: Question) {
 async fn some(
     shard: &Rc<Shard>,
     from: usize,
-    most: usize,
+    (most, most_text): (usize, usize),
     filter: &Filter,
     until: Instant,
 ) -> Slice {
-    let mut seen = Vec::new();
+    let (mut seen, mut text) = (Vec::new(), 0);
     let one_more = visit(shard, from, Some(until), |slot, live| {
         if !filter.takes(live) {
             return None;
         }
-        if seen.len() == most {
+        if seen.len() == most || text >= most_text {
             return Some(slot);
         }
-        seen.extend(see(shard, live));
+        if let Some(one) = see(shard, live) {
+            text += one.text();
+            seen.push(one);
+        }
         None
     });
     let next = one_more.await.unwrap_or_else(|Late(slot)| Some(slot));
@@ -195,5 +208,5 @@ fn pool_name(record: &Record) -> &Arc<str> {
 }
 
 fn assigned_client_id(live: &Live) -> Option<&str> {
-    live.record.answer.as_ref()?.assigned_client_id.as_deref()
+    live.record.answer.as_ref()?.assigned_client_id()
 }

@@ -19,8 +19,18 @@ use super::{
 };
 use crate::observe::EndCause;
 
-/// How long a worker looks at its sessions for one question. It answers with what it has found.
-const LOOK: Duration = Duration::from_secs(1);
+/// How long workers look at their sessions for one question. They answer with what they have found.
+pub const LOOK: Duration = Duration::from_secs(1);
+
+/// How many bytes of client IDs and usernames a page has before it ends early: each of them can have
+/// 64 KiB.
+const PAGE_TEXT: usize = 64 << 10;
+
+/// The same for the sessions of one client ID, which do not come in pages.
+const CLIENT_TEXT: usize = 256 << 10;
+
+/// Sessions of one client ID that a worker is asked for at a time.
+const AT_ONCE: usize = 8;
 
 /// For a worker's answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -59,8 +69,11 @@ pub struct Cursor {
 #[derive(Debug, Default)]
 pub struct Page {
     pub sessions: Vec<Seen>,
-    /// `None` where there are no more. A page that took long ends early, and may even be empty.
+    /// `None` where there are no more. A page that took long ends early, and may even be empty; so
+    /// does one with long client IDs or usernames, though with one session at least.
     pub next: Option<Cursor>,
+    /// How long was looked for it.
+    pub took: Duration,
 }
 
 impl Inspector {
@@ -69,27 +82,33 @@ impl Inspector {
         Self { workers, owners, looks: Semaphore::new(LOOKS) }
     }
 
-    /// The sessions that are meant, at most so many, from a place on.
+    /// The sessions that are meant, at most so many, from a place on, as far as the time is enough.
     ///
     /// # Errors
     /// Where a worker does not answer.
     pub async fn page(
         &self,
-        filter: Filter,
+        filter: &Arc<Filter>,
         from: Cursor,
         most: usize,
+        time: Duration,
     ) -> Result<Page, Unanswered> {
         let _look = self.look().await?;
-        let (filter, until) = (Arc::new(filter), Instant::now() + LOOK);
+        let began = Instant::now();
+        let until = began + time;
         let mut page = Page::default();
         let mut from = Some(from);
+        let mut text = 0;
         while let Some(Cursor { worker, slot }) = from
             && usize::from(worker) < self.workers.len()
         {
             let filter = filter.clone();
             let (from_slot, most) = (slot as usize, most - page.sessions.len());
-            let question = |reply| Kind::Some { from: from_slot, most, filter, until, reply };
+            let most_text = PAGE_TEXT.saturating_sub(text);
+            let question =
+                |reply| Kind::Some { from: from_slot, most, most_text, filter, until, reply };
             let slice = self.ask(usize::from(worker), question).await?.unwrap_or_default();
+            text += slice.seen.iter().map(Seen::text).sum::<usize>();
             page.sessions.extend(slice.seen);
             if let Some(next) = slice.next {
                 page.next = Some(Cursor { worker, slot: next as u32 });
@@ -97,11 +116,13 @@ impl Inspector {
             }
             from = worker.checked_add(1).map(|worker| Cursor { worker, slot: 0 });
         }
+        page.took = began.elapsed();
         Ok(page)
     }
 
     /// The sessions of a client ID in a pool, of whichever tenant, those that are meant, the newest
-    /// first: found without a look at others. `None` if the ID has more than `most`.
+    /// first: found without a look at others. `None` if the ID has more than `most`, or if these have
+    /// long usernames.
     ///
     /// # Errors
     /// Where a worker does not answer.
@@ -120,11 +141,19 @@ impl Inspector {
             let place = Place { order, session, slot: slot as usize };
             by_worker.entry(worker_of(session)).or_default().push(place);
         }
-        let mut found = Vec::new();
-        for (worker, places) in by_worker {
-            let filter = filter.clone();
-            let question = |reply| Kind::These { places, filter, reply };
-            found.extend(self.ask(worker, question).await?.unwrap_or_default());
+        let (mut found, mut text) = (Vec::new(), 0);
+        for (worker, mut places) in by_worker {
+            while !places.is_empty() {
+                let filter = filter.clone();
+                let places = places.split_off(places.len().saturating_sub(AT_ONCE));
+                let question = |reply| Kind::These { places, filter, reply };
+                let seen = self.ask(worker, question).await?.unwrap_or_default();
+                text += seen.iter().map(|(_, seen)| seen.text()).sum::<usize>();
+                found.extend(seen);
+                if text > CLIENT_TEXT {
+                    return Ok(None);
+                }
+            }
         }
         found.sort_unstable_by_key(|(order, _)| *order);
         Ok(Some(found.into_iter().map(|(_, seen)| seen).collect()))
@@ -200,14 +229,18 @@ mod tests {
         Inspector::new(workers, Arc::new(Owners::new(2, Arc::default())))
     }
 
+    async fn page(inspector: &Inspector) -> Result<Page, Unanswered> {
+        inspector.page(&Arc::default(), Cursor::default(), 1, LOOK).await
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_is_silent_is_named_and_one_that_has_ended_has_no_sessions() {
         let ended: Ask = Box::new(drop);
-        let page = inspector(vec![ended]).page(Filter::default(), Cursor::default(), 1).await;
-        assert!(page.is_ok_and(|page| page.sessions.is_empty() && page.next.is_none()));
+        let page_of_none = page(&inspector(vec![ended])).await;
+        assert!(page_of_none.is_ok_and(|page| page.sessions.is_empty() && page.next.is_none()));
         let (worker, asked) = silent();
         let inspector = inspector(vec![Box::new(drop), worker]);
-        let page = inspector.page(Filter::default(), Cursor::default(), 1).await;
+        let page = page(&inspector).await;
         assert_eq!(page.err(), Some(Unanswered::Silent(1)));
         let of_1 = (1 << SESSION_ID_BITS) + 77;
         assert_eq!(inspector.end(of_1, EndCause::Kicked).await, Err(Unanswered::Silent(1)));
@@ -219,7 +252,7 @@ mod tests {
     async fn only_a_few_look_at_a_time() {
         let (worker, asked) = silent();
         let inspector = inspector(vec![worker]);
-        let look = || inspector.page(Filter::default(), Cursor::default(), 1);
+        let look = || page(&inspector);
         let looks = async { tokio::join!(look(), look(), look()) };
         assert!(timeout(PATIENCE / 2, looks).await.is_err());
         assert_eq!(asked.lock().unwrap().len(), LOOKS);

@@ -15,7 +15,12 @@ use super::{
     table::{ACT, LOOK},
     takeover,
 };
-use crate::{config::Idle, observe::EndCause, transport::Stream, upstream::Lease};
+use crate::{
+    config::Idle,
+    observe::{EndBy, EndCause},
+    transport::{Stream, TcpOptions},
+    upstream::Lease,
+};
 
 /// What is added to 1.5 times the keep alive, so that the broker, whose job it is
 /// (MQTT-3.1.2-24), acts first.
@@ -44,6 +49,8 @@ pub(super) struct Tally {
     counted: Cell<(u64, u64)>,
     /// The second of the worker's life in which something last came.
     active: Cell<u32>,
+    /// The side that takes nothing, so that the other one, who is to be heard of, is not read.
+    held_back_by: Cell<Option<EndBy>>,
     /// The second in which one side ended while the other went on; 0: neither has.
     pub(super) half_closed: Cell<u32>,
     /// Set by the proxy when it ends the session.
@@ -93,6 +100,18 @@ impl Live {
         }
     }
 
+    /// Notes who is not read, and so is not silent: the client, or with `timeouts.idle` either side.
+    pub(super) fn hold_back(&self, client: bool, upstream: bool, now: u32) {
+        let by = match (client, upstream && !self.idle.client_only) {
+            (true, _) => Some(EndBy::Upstream),
+            (_, true) => Some(EndBy::Client),
+            _ => None,
+        };
+        if self.tally.held_back_by.replace(by).is_some() && by.is_none() {
+            self.tally.active.set(now);
+        }
+    }
+
     /// Adds what has been relayed since the last time to the broker's metrics.
     pub(super) fn flush_bytes(&self) {
         let (counted_in, counted_out) = self.tally.counted.get();
@@ -106,12 +125,29 @@ impl Live {
     }
 
     fn overdue(&self, shard: &Shard, now: u32) -> Option<EndCause> {
-        if self.idle.seconds > 0 && now - self.tally.active.get() > self.idle.seconds {
-            return Some(EndCause::Idle);
+        if let Some(cause) = self.idle(now) {
+            return Some(cause);
+        }
+        if self.client.is_near_key_limit() || self.upstream.is_near_key_limit() {
+            return Some(EndCause::KeyLimit);
         }
         let half_closed = self.tally.half_closed.get();
         let limit = shard.timeouts.get().half_close.as_secs_f64().ceil() as u32;
         (half_closed > 0 && now - half_closed > limit).then_some(EndCause::Timeout)
+    }
+
+    fn idle(&self, now: u32) -> Option<EndCause> {
+        if self.idle.seconds == 0 || now - self.tally.active.get() <= self.idle.seconds {
+            return None;
+        }
+        let holds_back = match self.tally.held_back_by.get() {
+            None => return Some(EndCause::Idle),
+            Some(EndBy::Client) => &self.client,
+            Some(_) => &self.upstream,
+        };
+        // TCP watches over a side that takes nothing (`tcp_user_timeout`); nothing does on unix
+        // sockets.
+        holds_back.socket().is_unix().then_some(EndCause::Timeout)
     }
 
     /// Has the relay end the session, for the reason given.
@@ -126,7 +162,7 @@ impl Live {
     fn guard(&self, shard: &Shard) -> bool {
         let is_new = !self.tally.guarded.replace(true);
         if is_new {
-            self.upstream.set_options(shard.tcp_options());
+            self.upstream.set_options(TcpOptions::towards_brokers(&shard.timeouts.get()));
         }
         is_new
     }

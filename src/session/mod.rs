@@ -1,5 +1,6 @@
 //! One connection's life: handshake, relay, record.
 
+mod answer;
 mod arrival;
 mod ask;
 mod choose;
@@ -16,6 +17,7 @@ mod held;
 mod inspect;
 mod inspector;
 mod live;
+mod micros;
 mod owners;
 mod panics;
 mod pass;
@@ -31,6 +33,7 @@ mod search;
 mod session_id;
 mod shard;
 mod stand_in;
+mod stray;
 mod table;
 mod takeover;
 mod tenant;
@@ -38,13 +41,14 @@ mod tenant;
 mod tests;
 mod upgrade;
 mod view;
+mod way;
 
 pub use arrival::Accepted;
 pub use evict::{Drain, drain};
 pub use gate::Gate;
 pub use handshake::serve;
 pub use inspect::{Filter, Question, Seen, answer};
-pub use inspector::{Ask, Cursor, Inspector, Page, Unanswered};
+pub use inspector::{Ask, Cursor, Inspector, LOOK, Page, Unanswered};
 pub use live::{end_all, look, recount, sweep};
 pub use owners::Owners;
 pub use pass::Pass;

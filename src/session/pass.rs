@@ -168,6 +168,7 @@ mod tests {
             connects_per_ip: None,
             ipv6_prefix,
             connect_packet: 1024,
+            connack_packet: 1024,
         }
     }
 

@@ -11,6 +11,7 @@ use crate::{
     observe::{EndBy, EndCause, EndPhase},
     transport::{
         Peer,
+        guest::{Guest, Recognized, recognize},
         proxy_protocol::{self, Addresses, Announced, Header, Invalid, MAX_LEN, Progress},
     },
 };
@@ -54,8 +55,7 @@ impl Opening<'_> {
     /// What is wrong with bytes that were to be a CONNECT, or a request, and are a PROXY header;
     /// `None`: they are none.
     pub(super) fn stray_proxy_header(&self) -> Option<Cow<'static, str>> {
-        let announced = proxy_protocol::announced(&self.buffer);
-        let is_one = matches!(announced, Announced::V1 | Announced::V2);
+        let is_one = recognize(&self.buffer) == Recognized::As(Guest::ProxyHeader);
         let rules = &self.settings.proxy_protocol;
         is_one.then_some(match (rules, &self.record.wrapping) {
             (None, _) => NOT_ACCEPTED.into(),

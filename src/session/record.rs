@@ -2,7 +2,6 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    num::NonZeroU32,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -10,15 +9,15 @@ use std::{
 
 use tokio::task::spawn_local;
 
-use super::{client::Client, end::End, shard::Shard, view::PoolView};
+use super::{
+    answer::Answer, client::Client, end::End, micros::Micros, shard::Shard, view::PoolView,
+    way::Way,
+};
 use crate::{
-    mqtt::{self, Connack, Version, reason},
-    observe::{
-        EndBy, EndCause, EndPhase, Endpoint, Entry, Event, ListenerMetrics, RouteKind, Transport,
-    },
+    mqtt::reason,
+    observe::{EndBy, EndCause, EndPhase, Entry, Event, ListenerMetrics, Transport},
     route,
     transport::{Peer, TlsFacts},
-    upstream::{self, Target},
 };
 
 /// What the record says of a connection whose task panicked.
@@ -48,8 +47,11 @@ pub(super) struct Record {
     pub(super) way: Option<Way>,
     pub(super) answer: Option<Answer>,
     pub(super) tries: u8,
-    /// Bytes read from the client before its session began.
+    /// Bytes from the client before its session began; until then, those of an authentication
+    /// exchange alone (5.0 §4.12).
     pub(super) read: u32,
+    /// Bytes to the client before its CONNACK: of such an exchange.
+    pub(super) sent: u32,
     pub(super) handshake: Option<Micros>,
     /// In queues for admission; `None`: it did not have to wait.
     queued: Option<Micros>,
@@ -63,69 +65,6 @@ pub(super) struct Wrapping {
     /// Where the client connected to, if that was not this proxy.
     pub(super) destination: Option<SocketAddr>,
     pub(super) tls: Option<TlsFacts>,
-}
-
-/// Where the session went.
-pub(super) struct Way {
-    pub(super) route: RouteKind,
-    pub(super) endpoint: Arc<upstream::Endpoint>,
-    pub(super) dial: Micros,
-}
-
-/// What the broker, or this proxy in its place, answered.
-#[derive(Clone)]
-pub(super) struct Answer {
-    pub(super) code: u8,
-    /// The version that the code is of.
-    version: Version,
-    pub(super) session_present: Option<bool>,
-    pub(super) assigned_client_id: Option<Box<str>>,
-    /// From CONNECT sent to CONNACK seen; `None` for an answer of the proxy's own.
-    pub(super) waited: Option<Micros>,
-}
-
-/// A duration of a handshake, in microseconds, at least one; over an hour does not occur.
-#[derive(Clone, Copy)]
-pub(super) struct Micros(NonZeroU32);
-
-impl From<Duration> for Micros {
-    fn from(duration: Duration) -> Self {
-        let micros = duration.as_micros().try_into().unwrap_or(u32::MAX);
-        Self(NonZeroU32::new(micros).unwrap_or(NonZeroU32::MIN))
-    }
-}
-
-impl From<Micros> for Duration {
-    fn from(micros: Micros) -> Self {
-        Self::from_micros(micros.0.get().into())
-    }
-}
-
-impl Answer {
-    pub(super) fn of_broker(
-        version: Version,
-        connack: &Connack,
-        packet: &[u8],
-        waited: Duration,
-    ) -> Self {
-        Self {
-            code: connack.code,
-            version,
-            session_present: Some(connack.session_present),
-            assigned_client_id: connack.assigned_client_id.map(|id| id.of(packet).into()),
-            waited: Some(waited.into()),
-        }
-    }
-
-    pub(super) fn of_proxy(answer: mqtt::Answer) -> Self {
-        Self {
-            code: answer.code(),
-            version: answer.version(),
-            session_present: None,
-            assigned_client_id: None,
-            waited: None,
-        }
-    }
 }
 
 impl Record {
@@ -146,6 +85,7 @@ impl Record {
             answer: None,
             tries: 0,
             read: 0,
+            sent: 0,
             handshake: None,
             queued: None,
         }
@@ -181,6 +121,11 @@ impl Record {
             tls_cn: tls.and_then(|tls| tls.common_name.as_deref()),
             sni: tls.and_then(|tls| tls.sni.as_deref()),
         }
+    }
+
+    /// Bytes from the client and to it before its session began, but for its CONNACK.
+    pub(super) fn handshake_bytes(&self) -> (u64, u64) {
+        (self.read.into(), self.sent.into())
     }
 
     /// What the handshake has come to.
@@ -270,10 +215,7 @@ impl Record {
         }
         if let Some(way) = &self.way {
             entry.upstream = Some(&way.endpoint.name);
-            entry.upstream_address = way.endpoint.target().map(|target| match target {
-                Target::Ip(address) => Endpoint::Ip(address),
-                Target::Unix(path) => Endpoint::Unix(path),
-            });
+            entry.upstream_address = way.address();
             entry.route = Some(way.route);
             entry.dial_ms = Some(way.dial.into());
         }
@@ -281,8 +223,9 @@ impl Record {
         if let Some(answer) = &self.answer {
             entry.connack = Some(answer.code);
             entry.connack_reason = Some(reason::name(answer.version, answer.code));
+            entry.assigned_client_id = answer.assigned_client_id();
+            entry.connack_malformed = answer.malformed();
             entry.session_present = answer.session_present;
-            entry.assigned_client_id = answer.assigned_client_id.as_deref();
             entry.connack_ms = answer.waited.map(Duration::from);
         }
         entry.queue_ms = self.queued.map(Duration::from);
@@ -294,7 +237,8 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.ended && std::thread::panicking() {
-            self.end_in_panic(Event::Reject, (self.read.into(), 0), self.phase());
+            let bytes = self.handshake_bytes();
+            self.end_in_panic(Event::Reject, bytes, self.phase());
         }
         self.shard.finish();
         self.origin.metrics.connections_active.dec();

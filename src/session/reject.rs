@@ -2,11 +2,7 @@
 
 use std::{borrow::Cow, future::poll_fn, ops::Deref, pin::pin, rc::Rc, time::Duration};
 
-use super::{
-    end::End,
-    record::{Answer, Record},
-    shard::Shard,
-};
+use super::{answer::Answer, end::End, record::Record, shard::Shard};
 use crate::{
     mqtt,
     observe::{EndBy, EndCause, Event},
@@ -92,8 +88,9 @@ pub(super) async fn reject(
     } else if let Some(client) = &client {
         client.take_leave();
     }
-    let bytes = (record.read.into(), answer.as_ref().map_or(0, |answer| answer.len() as u64));
-    record.end(event, bytes, end);
+    let (bytes_in, exchanged) = record.handshake_bytes();
+    let bytes_out = exchanged + answer.as_ref().map_or(0, |answer| answer.len() as u64);
+    record.end(event, (bytes_in, bytes_out), end);
     if let (Some(client), Some(_)) = (&client, answer) {
         let _ = deadline(&shard.reactor, until, pin!(swallow(shard, client.socket()))).await;
     }

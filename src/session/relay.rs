@@ -182,6 +182,7 @@ impl Flows {
                 (Some(boundary), Chunk::Unseen(count)) => boundary.skip(*count),
             }
         });
+        live.hold_back(self.inbound.held_back, self.outbound.held_back, now);
         let (client, upstream) = ((EndBy::Client, client), (EndBy::Upstream, upstream));
         let mut step = Step::Stalled;
         for (moved, from, to) in [(inbound, client, upstream), (outbound, upstream, client)] {
@@ -210,7 +211,9 @@ impl Flows {
             EndCause::Drain => Goodbye::ServerShuttingDown,
             EndCause::TakenOver => Goodbye::SessionTakenOver,
             EndCause::Kicked => Goodbye::AdministrativeAction,
-            EndCause::Down | EndCause::Removed | EndCause::Rebalance => Goodbye::UseAnotherServer,
+            EndCause::Down | EndCause::Removed | EndCause::Rebalance | EndCause::KeyLimit => {
+                Goodbye::UseAnotherServer
+            }
             _ => return,
         };
         let is_between = self.boundary.is_some_and(|boundary| boundary.is_between());

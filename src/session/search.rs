@@ -1,57 +1,94 @@
 //! Which broker takes a CONNECT: one after the other is asked, never two at once, until one does.
 
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Instant,
+};
 
 use super::{
-    ask::{Answered, Asked, Verdict},
+    answer::Answer,
+    ask::{Answered, Asked, Fault, FaultKind, Verdict},
     choose::{NoIdentity, choose},
     end::End,
     handshake::Opening,
     places::Place,
-    record::{Answer, Way},
     reject::{Rejected, Reply},
     view::PoolView,
+    way::Way,
 };
 use crate::{
     mqtt::{Connect, Refuse},
     observe::{EndBy, EndCause, EndPhase, RouteKind},
-    upstream::{Broker, Lease, Pool},
+    upstream::{Broker, Lease, Pool, Refused},
 };
 
 /// What is known so far of the brokers that were asked.
 #[derive(Default)]
 struct Search {
     tried: Vec<Arc<Broker>>,
-    /// Those that did not take this CONNECT, which may have been its own fault: they are blamed
-    /// only if another broker takes it. Else any client could have a broker ejected.
+    /// Those that did not take this client, which may be its own fault, or one that all brokers
+    /// share: they are blamed only if another broker takes it.
     suspects: Vec<Suspect>,
     /// The broker that the last one referred the client to (5.0 §4.13).
     referred: Option<Arc<Broker>>,
     /// The last no, for the client if there is no better answer.
-    refused: Option<Box<Refused>>,
+    refused: Option<Box<Refusal>>,
     /// Whether the last place of a broker was gone before this client had it.
     missed: bool,
     /// How the last try failed.
     failure: Option<End>,
 }
 
-/// A broker that did not take the CONNECT which it was sent at `began`.
+/// A broker that did not take the client.
 struct Suspect {
     broker: Arc<Broker>,
-    began: Instant,
+    fault: Fault,
 }
 
 /// A broker's no, kept while others are asked.
-struct Refused {
+struct Refusal {
     reply: Vec<u8>,
     way: Option<Way>,
     answer: Option<Answer>,
 }
 
 impl Search {
-    fn suspect_last(&mut self, began: Instant) {
-        let last = self.tried.last().cloned();
-        self.suspects.extend(last.map(|broker| Suspect { broker, began }));
+    /// What an answer says of the broker that gave it, and of those that had none.
+    fn judge(&mut self, pool: &Pool, answered: &Answered, verdict: Verdict) {
+        let now = Instant::now();
+        let is_decided = matches!(verdict, Verdict::Final | Verdict::Elsewhere);
+        if is_decided {
+            answered.lease.settle();
+            pool.record_success(answered.lease.broker(), now);
+        }
+        let is_accepted = answered.connack.code == 0;
+        // That a broker cannot be reached is not due to the client, whatever another one tells it.
+        let shown = |suspect: &mut Suspect| {
+            is_accepted || is_decided && suspect.fault.kind == FaultKind::Unreachable
+        };
+        for Suspect { broker, fault } in self.suspects.extract_if(.., shown) {
+            drop(fault.trial);
+            pool.record_failure(&broker, fault.began, now);
+        }
+    }
+
+    /// No broker took the client. Says how they failed it, if each that was asked did.
+    fn judge_alone(&mut self, pool: &Pool) -> Option<FaultKind> {
+        let now = Instant::now();
+        let every_one = self.suspects.len() == self.tried.len();
+        let mut worst = None;
+        for Suspect { broker, fault } in self.suspects.drain(..) {
+            drop(fault.trial);
+            if fault.kind != FaultKind::Unanswered {
+                pool.record_lone_failure(&broker, fault.began, now);
+            }
+            if worst.is_none_or(|kind| kind == FaultKind::Unreachable) {
+                worst = Some(fault.kind);
+            }
+        }
+        worst.filter(|_| every_one)
     }
 }
 
@@ -91,13 +128,17 @@ impl Opening<'_> {
             };
             tries_left -= 1;
             let began = Instant::now();
-            let retry = match self.ask(connect, lease, route).await? {
+            let asked = self.ask(connect, lease, route).await;
+            let asked = asked.inspect_err(|_| {
+                search.judge_alone(pool);
+            });
+            let retry = match asked? {
                 Asked::Answered(answered) => {
                     let verdict = Verdict::of(connect.version, answered.connack.code);
                     // Once it has taken part in an authentication, a client can't be handed on.
-                    let alone = answered.passed == (0, 0);
+                    let alone = (self.record.read, self.record.sent) == (0, 0);
                     if !alone || !verdict.wants_another(config.retry_on) {
-                        Self::judge(pool, &search, &answered, verdict);
+                        search.judge(pool, &answered, verdict);
                         return Ok(answered);
                     }
                     search.referred = referred(&view, &answered);
@@ -105,25 +146,26 @@ impl Opening<'_> {
                     if tries_left > 0 {
                         next = self.choose(connect, &mut search)?;
                     }
-                    Self::judge(pool, &search, &answered, verdict);
+                    search.judge(pool, &answered, verdict);
                     if next.is_none() {
                         return Ok(answered);
                     }
                     if verdict != Verdict::Elsewhere {
-                        search.suspect_last(began);
+                        let (broker, trial) =
+                            (answered.lease.broker().clone(), answered.lease.take_trial());
+                        let fault = Fault { began, kind: FaultKind::Unanswered, trial };
+                        search.suspects.push(Suspect { broker, fault });
                     }
-                    search.refused = Some(Box::new(Refused {
+                    search.refused = Some(Box::new(Refusal {
                         reply: answered.reply,
                         way: self.record.way.take(),
                         answer: self.record.answer.take(),
                     }));
                     false
                 }
-                Asked::Failed { broker, end, retry } => {
-                    search.tried.push(broker);
-                    if end.by == EndBy::Upstream {
-                        search.suspect_last(began);
-                    }
+                Asked::Failed { broker, fault, end, retry } => {
+                    search.tried.push(broker.clone());
+                    search.suspects.extend(fault.map(|fault| Suspect { broker, fault }));
                     search.failure = Some(end);
                     retry
                 }
@@ -132,7 +174,7 @@ impl Opening<'_> {
                 next = self.choose(connect, &mut search)?;
             }
         }
-        Err(self.give_up(search))
+        Err(self.give_up(connect, search))
     }
 
     /// A place on a broker, be it that of an older session of this client.
@@ -163,24 +205,12 @@ impl Opening<'_> {
         })
     }
 
-    /// What an answer says of the broker that gave it, and of those that had none.
-    fn judge(pool: &Pool, search: &Search, answered: &Answered, verdict: Verdict) {
-        let now = Instant::now();
-        if matches!(verdict, Verdict::Final | Verdict::Elsewhere) {
-            answered.lease.settle();
-            pool.record_success(answered.lease.broker(), now);
-        }
-        if answered.connack.code == 0 {
-            for suspect in &search.suspects {
-                pool.record_failure(&suspect.broker, suspect.began, now);
-            }
-        }
-    }
-
     /// Nobody took it: the client gets the last answer there was, or one of the proxy's own.
-    fn give_up(&mut self, search: Search) -> Rejected {
+    fn give_up(&mut self, connect: &Connect, mut search: Search) -> Rejected {
+        let pool = self.record.origin.pool.pool.clone();
+        let failed = search.judge_alone(&pool);
         if let Some(refused) = search.refused {
-            let Refused { reply, way, answer } = *refused;
+            let Refusal { reply, way, answer } = *refused;
             (self.record.way, self.record.answer) = (way, answer);
             let end = End::new(EndBy::Upstream, EndPhase::Connack, EndCause::Refused);
             let end = match search.failure {
@@ -189,7 +219,15 @@ impl Opening<'_> {
             };
             return Rejected { answer: Some(Reply::Brokers(reply)), ..end.into() };
         }
+        let now = Instant::now();
         if let Some(failure) = search.failure {
+            match failed {
+                Some(FaultKind::Unreachable) => pool.record_refused(Refused::Unreachable, now),
+                Some(FaultKind::Silent | FaultKind::Unanswered) => {
+                    pool.record_refused(Refused::Unanswered(self.client_hash(connect)), now);
+                }
+                None => {}
+            }
             return self.answer(Refuse::ServerUnavailable, failure);
         }
         let view = &self.record.origin.pool;
@@ -199,12 +237,23 @@ impl Opening<'_> {
                 .refuse(Refuse::ServerBusy, EndPhase::Dial, EndCause::Limit)
                 .with("every broker that could serve has its max_connections");
         }
+        if search.tried.is_empty() {
+            pool.record_refused(Refused::Unreachable, now);
+        }
         let why = if members.list.is_empty() {
             "no broker has been discovered yet"
         } else {
             "every broker is down, ejected, draining or not resolved yet"
         };
         self.refuse(Refuse::ServerUnavailable, EndPhase::Dial, EndCause::NoUpstream).with(why)
+    }
+
+    /// Tells one client from others.
+    pub(super) fn client_hash(&self, connect: &Connect) -> u64 {
+        let id = connect.client_id.of(&self.buffer);
+        let mut hasher = DefaultHasher::new();
+        (self.record.client_ip(), id).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Tells a client that is still there that it has no broker.

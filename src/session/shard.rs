@@ -161,11 +161,8 @@ impl Shard {
         self.next_session_id.replace(self.next_session_id.get().wrapping_add(1))
     }
 
-    pub fn tcp_options(&self) -> TcpOptions {
-        TcpOptions {
-            keepalive: self.timeouts.get().tcp_keepalive,
-            user_timeout: self.timeouts.get().tcp_user_timeout,
-        }
+    pub fn client_tcp_options(&self) -> TcpOptions {
+        TcpOptions::towards_clients(&self.timeouts.get())
     }
 
     /// An empty buffer for a handshake.

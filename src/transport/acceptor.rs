@@ -12,7 +12,8 @@ use rustix::{event::epoll::EventFlags, net};
 
 use super::{
     reactor::{Reactor, Ready, Token},
-    socket::{NONBLOCKING, TcpOptions, retry},
+    socket::{NONBLOCKING, retry},
+    tcp_options::TcpOptions,
 };
 
 /// A listening socket.

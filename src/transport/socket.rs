@@ -18,6 +18,7 @@ use super::{
     buffer::Buffers,
     reactor::{Reactor, Ready, Token},
     source::{ConnectError, bind_source, family},
+    tcp_options::TcpOptions,
     turn::Turn,
 };
 
@@ -161,6 +162,11 @@ impl Socket {
         self.reactor.ready(self.token).has(Ready::READ)
     }
 
+    /// Whose events it has.
+    pub(super) fn reactor(&self) -> &Rc<Reactor> {
+        &self.reactor
+    }
+
     #[cfg(test)]
     pub(super) fn token(&self) -> Token {
         self.token
@@ -179,6 +185,10 @@ impl Socket {
     /// Our side's address; `None` on a unix socket.
     pub fn local_address(&self) -> Option<SocketAddr> {
         net::getsockname(&self.fd).ok()?.try_into().ok()
+    }
+
+    pub fn is_unix(&self) -> bool {
+        self.local_address().is_none()
     }
 
     /// Whether the connection has come about.
@@ -206,7 +216,7 @@ impl Socket {
         self.reactor.wake(self.token);
     }
 
-    /// Has TCP watch over the connection; nothing on a unix socket.
+    /// Enables keep-alive and the user timeout; does nothing on a unix socket.
     pub fn set_options(&self, options: TcpOptions) {
         // It is the peer's absence that these look for, and they are no use on a socket that knows
         // it already.
@@ -249,24 +259,4 @@ pub(super) fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rusti
 /// MQTT packets are small, and each is wanted now.
 pub fn no_delay(fd: impl AsFd) -> rustix::io::Result<()> {
     sockopt::set_tcp_nodelay(fd, true)
-}
-
-/// How TCP watches over a connection.
-#[derive(Clone, Copy, Debug)]
-pub struct TcpOptions {
-    /// Idle time before the first keep-alive probe, whole seconds.
-    pub keepalive: std::time::Duration,
-    /// How long sent data may stay unacknowledged (RFC 5482), milliseconds.
-    pub user_timeout: std::time::Duration,
-}
-
-impl TcpOptions {
-    /// Sets the options. On a listener they hold for every socket that it accepts.
-    pub fn apply(self, fd: impl AsFd) -> rustix::io::Result<()> {
-        let fd = fd.as_fd();
-        sockopt::set_socket_keepalive(fd, true)?;
-        sockopt::set_tcp_keepidle(fd, self.keepalive)?;
-        let millis = self.user_timeout.as_millis().try_into().unwrap_or(u32::MAX);
-        sockopt::set_tcp_user_timeout(fd, millis)
-    }
 }

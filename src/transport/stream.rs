@@ -11,7 +11,9 @@ use rustls::ServerConfig;
 
 use super::{
     carrier::Carrier,
-    socket::{Socket, TcpOptions},
+    guest::hear_out,
+    socket::Socket,
+    tcp_options::TcpOptions,
     tls::{Accepting, Connecting, Tls, TlsError},
     tls_facts::TlsFacts,
     websocket::WebSocket,
@@ -152,6 +154,14 @@ impl Stream {
         self.socket.set_options(options);
     }
 
+    /// Adds to `first`, how a client began that is refused, what tells which protocol that is, if it
+    /// is worth a moment. Inside of other layers it is not.
+    pub async fn hear_out(&self, first: &mut Vec<u8>) {
+        if self.layers.is_none() {
+            hear_out(&self.socket, first).await;
+        }
+    }
+
     /// Ends our side once all that was taken is gone: the peer reads an end of file.
     pub fn shutdown(&self) {
         match &self.layers {
@@ -168,6 +178,17 @@ impl Stream {
                 None => layers.carrier(&self.socket).take_leave(),
             }
         }
+    }
+
+    /// Whether its TLS has sent so many records that the connection has to end soon.
+    pub fn is_near_key_limit(&self) -> bool {
+        let tls = self.layers.as_ref().and_then(|layers| layers.tls.as_ref());
+        tls.is_some_and(|tls| tls.is_near_key_limit())
+    }
+
+    #[cfg(test)]
+    pub(super) fn tls(&self) -> Option<&Tls> {
+        self.layers.as_ref()?.tls.as_deref()
     }
 
     /// Has the coming close send a reset, so that the peer learns that the stream did not end well.

@@ -2,72 +2,21 @@
 
 use std::{
     borrow::Cow,
-    io,
-    net::SocketAddr,
     pin::pin,
     rc::Rc,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
-    broker::{Endpoint, Lease, Target},
-    no_port::NoPort,
-    sources::Source,
+    broker::{Endpoint, Lease, Place, Places, Target},
+    connect::connect,
+    dial_error::{DialError, Tried},
+    race::{Attempt, race},
 };
 use crate::{
     config::{self, PoolTls},
-    transport::{ConnectError, Connecting, Elapsed, Reactor, Socket, Stream, TlsError, deadline},
+    transport::{Connecting, Elapsed, Reactor, Socket, Stream, deadline},
 };
-
-/// Why a broker could not be reached.
-#[derive(Debug, thiserror::Error)]
-pub enum DialError {
-    /// Likely: the broker is not running, or a firewall refuses.
-    #[error("cannot connect: {0}")]
-    Failed(#[source] io::Error),
-    /// Likely: the host is down, or a firewall drops.
-    #[error("no connection within {0:?}")]
-    TimedOut(Duration),
-    /// This host has too many connections to that broker, or too few addresses.
-    #[error(transparent)]
-    NoPort(Box<NoPort>),
-    /// Likely: the name is misspelt, or DNS is down; it is looked up again all the while.
-    #[error("its host name has not been resolved")]
-    Unresolved,
-    /// Likely: the broker speaks no TLS at that port, or is overloaded.
-    #[error("no TLS handshake within {0:?}")]
-    NoTls(Duration),
-    /// Likely: a certificate of another name or CA, or no TLS at that port.
-    #[error("cannot connect: {0}")]
-    Tls(#[from] TlsError),
-    #[error("its host name cannot be the name in a certificate; set tls.server_name")]
-    Nameless,
-}
-
-impl DialError {
-    /// Whether it is the broker, or the way to it, that failed, and not this host, which may be
-    /// short of descriptors or ports.
-    pub fn is_the_brokers(&self) -> bool {
-        use io::ErrorKind as Kind;
-        match self {
-            Self::TimedOut(_) | Self::Unresolved | Self::NoTls(_) | Self::Tls(_) => true,
-            Self::NoPort(_) | Self::Nameless => false,
-            Self::Failed(error) => matches!(
-                error.kind(),
-                Kind::ConnectionRefused
-                    | Kind::ConnectionReset
-                    | Kind::BrokenPipe
-                    | Kind::HostUnreachable
-                    | Kind::NetworkUnreachable
-                    | Kind::TimedOut
-                    | Kind::NotFound
-                    // A unix socket whose queue is full.
-                    | Kind::WouldBlock
-            ),
-        }
-    }
-}
 
 /// How long the first attempt is waited for. A SYN that got lost, in the network or before a broker
 /// whose accept queue was full for a moment, would be sent again by the kernel after a second
@@ -83,17 +32,25 @@ pub struct Opening<'a> {
     pub connect: &'a [u8],
 }
 
+/// A broker that was reached.
+pub struct Reached {
+    pub stream: Stream,
+    /// The address that it was reached at; `None` for a unix socket.
+    pub place: Option<Place>,
+}
+
 /// Connects to the leased broker's endpoint within the pool's `connect_timeout`, TLS included, and
 /// sends what it is to have first.
 ///
-/// Sending is also what shows whether the connection came about, so no call is spent on asking.
+/// Where there is one address, sending is also what shows whether the connection came about, so no
+/// call is spent on asking. Of several, the first that is connected is sent anything.
 pub async fn dial(
     reactor: &Rc<Reactor>,
     pool: &config::Pool,
     lease: &mut Lease,
     endpoint: &Endpoint,
     opening: Opening<'_>,
-) -> Result<Stream, DialError> {
+) -> Result<Reached, DialError> {
     let Some(tls) = &pool.tls else {
         let first = match opening.header {
             [] => Cow::Borrowed(opening.connect),
@@ -112,17 +69,23 @@ async fn dial_tls(
     endpoint: &Endpoint,
     opening: Opening<'_>,
     tls: &PoolTls,
-) -> Result<Stream, DialError> {
+) -> Result<Reached, DialError> {
     let at = reactor.now() + timeout;
     let name = tls.name_for(&endpoint.address).ok_or(DialError::Nameless)?;
     let connecting = Connecting::new(tls.client.clone(), name)?;
     let first = [opening.header, &connecting.hello()].concat();
-    let mut stream = reach(reactor, lease, endpoint, timeout, &first).await?;
-    let shaken = deadline(reactor, at, pin!(stream.connect_tls(connecting))).await;
-    shaken.map_err(|Elapsed| DialError::NoTls(timeout))??;
-    let sent = deadline(reactor, at, pin!(stream.send_all(opening.connect))).await;
-    sent.map_err(|Elapsed| DialError::TimedOut(timeout))?.map_err(DialError::Failed)?;
-    Ok(stream)
+    let mut reached = reach(reactor, lease, endpoint, timeout, &first).await?;
+    let Reached { stream, place } = &mut reached;
+    let finished = async {
+        let shaken = deadline(reactor, at, pin!(stream.connect_tls(connecting))).await;
+        shaken.map_err(|Elapsed| DialError::NoTls(timeout))??;
+        let sent = deadline(reactor, at, pin!(stream.send_all(opening.connect))).await;
+        sent.map_err(|Elapsed| DialError::TimedOut(timeout))?.map_err(DialError::Failed)
+    };
+    match finished.await {
+        Ok(()) => Ok(reached),
+        Err(error) => Err(failed_at(endpoint, place.as_ref(), error)),
+    }
 }
 
 /// Connects, in a second attempt if need be, and sends `first`.
@@ -132,18 +95,64 @@ async fn reach(
     endpoint: &Endpoint,
     timeout: Duration,
     first: &[u8],
-) -> Result<Stream, DialError> {
+) -> Result<Reached, DialError> {
+    let target = endpoint.target().ok_or(DialError::Unresolved)?;
     let at = reactor.now() + timeout;
+    if let Target::Ip(places) = &target
+        && places.is_several()
+    {
+        // Boxed, as few brokers have several addresses.
+        return Box::pin(reach_one_of(reactor, lease, endpoint, places, (timeout, at), first))
+            .await;
+    }
     let early = reactor.now() + FIRST_ATTEMPT.min(timeout);
-    if let Some(stream) = attempt(reactor, lease, endpoint, early, at, first).await? {
-        return Ok(stream);
+    let mut stream = attempt(reactor, lease, endpoint, &target, early, at, first).await?;
+    if stream.is_none() && reactor.now() < at {
+        // The first has been closed. Boxed, as few dials need the room for a second.
+        stream = Box::pin(attempt(reactor, lease, endpoint, &target, at, at, first)).await?;
     }
-    if reactor.now() >= at {
-        return Err(DialError::TimedOut(timeout));
+    let place = match &target {
+        Target::Ip(places) => Some(places.first().clone()),
+        Target::Unix(_) => None,
+    };
+    stream.map(|stream| Reached { stream, place }).ok_or(DialError::TimedOut(timeout))
+}
+
+/// Connects to one of several addresses, and sends `first` there alone.
+async fn reach_one_of(
+    reactor: &Rc<Reactor>,
+    lease: &mut Lease,
+    endpoint: &Endpoint,
+    places: &Places,
+    (timeout, at): (Duration, Instant),
+    first: &[u8],
+) -> Result<Reached, DialError> {
+    let Attempt { place, socket, port } = race(reactor, endpoint, places, (timeout, at)).await?;
+    lease.take_port(port);
+    let stream = Stream::new(socket);
+    let sent = deadline(reactor, at, pin!(stream.send_all(first))).await;
+    let sent = match sent {
+        Ok(sent) => sent.map_err(DialError::Failed),
+        Err(Elapsed) => Err(DialError::TimedOut(timeout)),
+    };
+    if let Err(error) = sent {
+        return Err(failed_at(endpoint, Some(&place), error));
     }
-    // The first has been closed. Boxed, as few dials need the room for a second.
-    let again = Box::pin(attempt(reactor, lease, endpoint, at, at, first)).await?;
-    again.ok_or(DialError::TimedOut(timeout))
+    endpoint.prefer(*place);
+    Ok(Reached { stream, place: Some(place) })
+}
+
+/// What happened after the connection had come about. Where the host has other addresses, the next
+/// dial begins with one of those.
+fn failed_at(endpoint: &Endpoint, place: Option<&Place>, error: DialError) -> DialError {
+    let is_several = endpoint.places().is_some_and(|places| places.is_several());
+    match place {
+        Some(place) if is_several => {
+            endpoint.avoid(**place);
+            DialError::Tried(Box::new([Tried { address: **place, error }]))
+        }
+        _ => error,
+    }
 }
 
 /// One connection: `None` if it has not come about by `until`, or could not be written to by `at`.
@@ -151,15 +160,16 @@ async fn attempt(
     reactor: &Rc<Reactor>,
     lease: &mut Lease,
     endpoint: &Endpoint,
+    target: &Target<'_>,
     until: Instant,
     at: Instant,
     first: &[u8],
 ) -> Result<Option<Stream>, DialError> {
-    let socket = match endpoint.target().ok_or(DialError::Unresolved)? {
+    let socket = match target {
         Target::Unix(path) => Socket::connect_unix(reactor, path).map_err(DialError::Failed)?,
-        Target::Ip(address) => {
-            let (socket, source) = connect(reactor, endpoint, address)?;
-            lease.take_port(&source);
+        Target::Ip(places) => {
+            let (socket, port) = connect(reactor, endpoint, **places.first())?;
+            lease.take_port(port);
             socket
         }
     };
@@ -178,21 +188,4 @@ async fn attempt(
         Ok(Err(error)) => Err(DialError::Failed(error)),
         Err(Elapsed) => Ok(None),
     }
-}
-
-/// Starts connecting from the first of the broker's local addresses that has a port left.
-fn connect(
-    reactor: &Rc<Reactor>,
-    endpoint: &Endpoint,
-    to: SocketAddr,
-) -> Result<(Socket, Arc<Source>), DialError> {
-    let (sources, now) = (&endpoint.sources, reactor.now());
-    for source in sources.in_turn(to).filter(|source| sources.may_have_ports(source, now)) {
-        match Socket::connect(reactor, source.address, to) {
-            Ok(socket) => return Ok((socket, source.clone())),
-            Err(ConnectError::NoPort) => sources.set_full(source, now),
-            Err(error) => source.pass_over(error)?,
-        }
-    }
-    Err(sources.exhausted(to))
 }

@@ -11,7 +11,7 @@ use std::{
 use tokio::{sync::watch, task::JoinSet, time::sleep};
 
 use super::{
-    broker::Endpoint,
+    broker::{Endpoint, Places},
     pace::Pace,
     pool::{Changes, Followed, Gone, Pending, Pool, with_discovered},
     records::{self, Found, TooHeavy},
@@ -269,20 +269,21 @@ impl Discovery {
     fn apply(&self, pool: &Pool, answer: &Answer) -> Result<Discovered, TooHeavy> {
         // Chosen first, as nobody else can look at the pool while its members change.
         let members = pool.members();
-        let known = members.list.iter().map(|member| {
-            let address = member.broker.endpoint().socket_address();
-            (member.broker.name.clone(), address.map(|address| address.ip()))
-        });
-        let known: HashMap<_, _> = known.collect();
+        let known = members
+            .list
+            .iter()
+            .map(|member| (member.broker.name.clone(), known_of(&member.broker.endpoint())));
+        let known: HashMap<_, Vec<IpAddr>> = known.collect();
         let place = |upstream: &Upstream| {
             let Address::Host(_, port) = upstream.address else { return None };
-            let current = known.get(&upstream.name).copied().flatten();
+            let current = known.get(&upstream.name).cloned().unwrap_or_default();
             // Where the host cannot be looked up, at least the port may be new.
-            let ip = match answer.addresses.get(&upstream.name) {
-                Some(addresses) => addresses.pick(current),
+            let all = match answer.addresses.get(&upstream.name) {
+                Some(addresses) => addresses.with_known(current),
                 None => current,
             };
-            Some((upstream.name.clone(), SocketAddr::new(ip?, port)))
+            let all: Vec<_> = all.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
+            Some((upstream.name.clone(), all))
         };
         let places: HashMap<_, _> = answer.discovered.iter().filter_map(place).collect();
         let configured: HashSet<_> =
@@ -290,9 +291,9 @@ impl Discovery {
 
         let moved = RefCell::new(BTreeSet::new());
         let prepare = |endpoint: &Endpoint| {
-            if let Some(&address) = places.get(&endpoint.name)
+            if let Some(addresses) = places.get(&endpoint.name)
                 && !configured.contains(&endpoint.name)
-                && endpoint.set_resolved(address)
+                && endpoint.set_resolved(addresses)
                 && known.contains_key(&endpoint.name)
             {
                 moved.borrow_mut().insert(endpoint.name.clone());
@@ -329,7 +330,7 @@ impl Discovery {
 /// What a look-up has changed.
 struct Discovered {
     changes: Changes,
-    /// Brokers whose address is another.
+    /// Brokers whose addresses are others.
     moved: BTreeSet<Arc<str>>,
 }
 
@@ -337,8 +338,13 @@ struct Discovered {
 fn known_addresses(pool: &Pool) -> Vec<IpAddr> {
     let members = pool.members();
     let discovered = members.list.iter().skip(members.config.upstreams.len());
-    let address = |endpoint: Arc<Endpoint>| endpoint.socket_address().map(|address| address.ip());
-    discovered.filter_map(|member| address(member.broker.endpoint())).collect()
+    discovered.flat_map(|member| known_of(&member.broker.endpoint())).collect()
+}
+
+/// The addresses that a broker has now.
+fn known_of(endpoint: &Endpoint) -> Vec<IpAddr> {
+    let places = endpoint.places();
+    places.iter().flat_map(Places::iter).map(|place| place.ip()).collect()
 }
 
 /// The first of these names; `None` where there are none.

@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::sleep};
 
 use super::{
-    broker::{Broker, Endpoint},
+    broker::{Broker, Endpoint, Places},
     pace::Pace,
     pool::{Followed, Pending},
     resolver::Resolver,
@@ -92,12 +92,19 @@ impl HostName {
         let was_failing = std::mem::replace(&mut self.failing, answer.is_err());
         match answer {
             Ok(answer) => {
-                let current = self.endpoint.socket_address().map(|address| address.ip());
-                if let Some(ip) = answer.pick(current) {
-                    let address = SocketAddr::new(ip, self.port);
-                    if self.broker.set_resolved(&self.endpoint, address) || was_failing {
-                        tracing::info!(%pool, %upstream, %host, %address, "resolved");
-                    }
+                let known = self.endpoint.places();
+                let known = known.iter().flat_map(Places::iter).map(|place| place.ip());
+                let list: Vec<_> = answer
+                    .with_known(known)
+                    .into_iter()
+                    .map(|ip| SocketAddr::new(ip, self.port))
+                    .collect();
+                let is_news = self.broker.set_resolved(&self.endpoint, &list);
+                if let Some(places) = self.endpoint.places()
+                    && (is_news || was_failing)
+                {
+                    let (address, others) = (places.first(), places.others_shown());
+                    tracing::info!(%pool, %upstream, %host, %address, others, "resolved");
                 }
                 self.pace.answered(answer.ttl)
             }
@@ -105,7 +112,7 @@ impl HostName {
                 if !was_failing {
                     tracing::warn!(
                         %pool, %upstream, %host, %error,
-                        "cannot resolve; keeping the last address, if there was one"
+                        "cannot resolve; keeping the last addresses, if there were any"
                     );
                 }
                 self.pace.failed()

@@ -3,7 +3,9 @@
 mod admission;
 mod bell;
 mod broker;
+mod connect;
 mod dial;
+mod dial_error;
 mod discover;
 mod health;
 mod host_name;
@@ -11,6 +13,7 @@ mod no_port;
 mod pace;
 mod pick;
 mod pool;
+mod race;
 mod records;
 mod resolver;
 mod sources;
@@ -18,15 +21,16 @@ mod task;
 
 pub use admission::{Admission, AdmissionQueue};
 pub use bell::Bell;
-pub use broker::{Broker, Endpoint, Lease, Target};
-pub use dial::{DialError, Opening, dial};
+pub use broker::{Broker, Endpoint, Lease, Place, Places, Target, Trial};
+pub use dial::{Opening, Reached, dial};
+pub use dial_error::DialError;
 pub use discover::{Answer, DiscoverError, discover};
 pub use health::State;
 pub use no_port::NoPort;
 pub use pick::{FairShare, Pick};
 pub use pool::{
-    Changes, Forecast, Member, Members, NoKey, Overview, Pending, Pool, Probed, Status,
-    UnknownBroker, WeightError, router,
+    Changes, Forecast, Look, Member, Members, NoKey, Overview, Pending, Pool, Probed, Refused,
+    Round, Status, UnknownBroker, WeightError, router,
 };
 pub use records::TooHeavy;
 pub use resolver::{Addresses, LookupError, PATIENCE, Resolver, Service, Services};

@@ -41,7 +41,7 @@ pub(super) struct Sources {
     pool: Arc<str>,
 }
 
-/// A local address. A session holds the one that it has a port of.
+/// A local address.
 #[derive(Debug)]
 pub(super) struct Source {
     /// `None`: as the kernel chooses.
@@ -52,6 +52,10 @@ pub(super) struct Source {
     /// Whether this host did not have it when it was last tried.
     is_elsewhere: AtomicBool,
 }
+
+/// A port of a local address that a connection has; free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Port(Arc<Source>);
 
 impl Sources {
     pub(super) fn new(pool: &config::Pool, to: &Address, metrics: &UpstreamMetrics) -> Self {
@@ -144,18 +148,22 @@ impl Sources {
     }
 }
 
+impl Port {
+    /// Counts the port of a connection that is made from there.
+    pub(super) fn at(source: &Arc<Source>) -> Self {
+        source.ports.inc();
+        Self(source.clone())
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.0.ports.dec();
+        self.0.full_until.store(0, Ordering::Relaxed);
+    }
+}
+
 impl Source {
-    /// Counts the port of a session that is connected from here.
-    pub(super) fn take_port(&self) {
-        self.ports.inc();
-    }
-
-    /// The session has ended.
-    pub(super) fn free_port(&self) {
-        self.ports.dec();
-        self.full_until.store(0, Ordering::Relaxed);
-    }
-
     /// Notes why nothing can be reached from here.
     ///
     /// # Errors
@@ -211,7 +219,7 @@ mod tests {
         sources.in_turn(to).filter(|source| sources.may_have_ports(source, now)).map(last).collect()
     }
 
-    fn first(sources: &Sources) -> &Source {
+    fn first(sources: &Sources) -> &Arc<Source> {
         &sources.all[0]
     }
 
@@ -234,10 +242,10 @@ mod tests {
         assert_eq!(tried(&sources, at(990)), [2]);
         assert_eq!(tried(&sources, at(1010)), [1, 2]);
 
-        first(&sources).take_port();
+        let port = Port::at(first(&sources));
         sources.set_full(first(&sources), at(2000));
         assert_eq!(tried(&sources, at(2000)), [2]);
-        first(&sources).free_port();
+        drop(port);
         assert_eq!(tried(&sources, at(2000)), [1, 2]);
     }
 

@@ -62,7 +62,7 @@ impl WorkerListeners {
             let open = match (known, sockets.remove(&listener.id)) {
                 (Some(open), _) => {
                     open.listener.next.replace(next);
-                    open.listener.acceptor.set_options(shard.tcp_options());
+                    open.listener.acceptor.set_options(shard.client_tcp_options());
                     open
                 }
                 (None, Some(socket)) => match open(shard, next, socket) {

@@ -18,7 +18,9 @@ use std::{
     time::Duration,
 };
 
-use mqtt_lb::config::{Address, Bind, Config, Faults, Idle, OnDown, Workers};
+use mqtt_lb::config::{
+    Address, Bind, Config, Faults, Idle, OnDown, TcpKeepalive, TcpUserTimeout, Workers,
+};
 
 const SMALLEST: &str = "\
 listeners:
@@ -113,8 +115,10 @@ fn the_smallest_config_has_the_designs_defaults() {
     assert_eq!(config.timeouts.connect_packet, Duration::from_secs(10));
     assert_eq!(config.timeouts.idle, Idle::KeepAlive);
     assert_eq!(config.timeouts.half_close, Duration::from_secs(30));
-    assert_eq!(config.timeouts.tcp_keepalive, Duration::from_mins(1));
-    assert_eq!(config.timeouts.tcp_user_timeout, Duration::from_secs(30));
+    let keepalive =
+        TcpKeepalive { idle: Duration::from_mins(1), interval: Duration::from_secs(10), count: 3 };
+    assert_eq!(config.timeouts.tcp_keepalive, keepalive);
+    assert_eq!(config.timeouts.tcp_user_timeout, TcpUserTimeout::Auto);
     assert_eq!(config.dns.servers, []);
     assert_eq!(config.drain.timeout, Duration::from_secs(30));
     assert!(config.access_log.is_empty());

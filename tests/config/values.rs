@@ -2,7 +2,7 @@
 
 use std::{fs, num::NonZeroU32, time::Duration};
 
-use mqtt_lb::config::{Config, Idle, LOG_FIELDS};
+use mqtt_lb::config::{Config, Idle, LOG_FIELDS, TcpKeepalive};
 
 use crate::{SMALLEST, good, parse, tail};
 
@@ -51,6 +51,39 @@ fn durations_have_units_and_ranges() {
             "10:75: timeouts.connect_packet: 0s is out of range; allowed: 1ms to 8760h",
         ]
     );
+    assert_eq!(
+        tail(
+            "timeouts: { tcp_keepalive: { idle: 0s, interval: 9h6m8s, count: 128, probes: 2 }, \
+             tcp_user_timeout: never }\n"
+        ),
+        [
+            "10:36: timeouts.tcp_keepalive.idle: 0s is out of range; allowed: 1s to 32767s",
+            "10:50: timeouts.tcp_keepalive.interval: \"9h6m8s\" is not a duration; allowed: a whole \
+             number with ms, s, m or h, such as 500ms, 10s, 5m, 1h",
+            "10:65: timeouts.tcp_keepalive.count: \"128\" is out of range; allowed: a whole number \
+             from 1 to 127",
+            "10:70: timeouts.tcp_keepalive.probes: is an unknown key; allowed: idle, interval, count",
+            "10:101: timeouts.tcp_user_timeout: \"never\" is unknown; allowed: auto, or a whole \
+             number with ms, s, m or h, such as 500ms, 10s, 5m, 1h",
+        ]
+    );
+    let keepalive = |text: &str| {
+        let config = good(&format!("{SMALLEST}timeouts: {{ tcp_keepalive: {text} }}\n"));
+        let TcpKeepalive { idle, interval, count } = config.timeouts.tcp_keepalive;
+        (idle.as_secs(), interval.as_secs(), count)
+    };
+    for (text, expected) in [
+        ("60s", (60, 10, 3)),
+        ("5s", (5, 1, 3)),
+        ("1s", (1, 1, 3)),
+        ("32767s", (32_767, 15, 3)),
+        ("{}", (60, 10, 3)),
+        ("{ idle: 20s }", (20, 3, 3)),
+        ("{ count: 127 }", (60, 10, 127)),
+        ("{ idle: 5m, interval: 32767s, count: 1 }", (300, 32_767, 1)),
+    ] {
+        assert_eq!(keepalive(text), expected, "{text}");
+    }
     let config =
         good(&format!("{SMALLEST}timeouts: {{ half_close: 0s }}\ndrain: {{ timeout: 0ms }}\n"));
     assert_eq!(

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst},
     },
     thread,
     time::Duration,
@@ -34,6 +34,8 @@ struct Shared {
     clients: AtomicU8,
     /// The CONNACK's code for probes.
     probe_code: AtomicU8,
+    /// Whether CONNECTs of probes are not answered at all.
+    ignores_probes: AtomicBool,
     probes: AtomicUsize,
     connects: AtomicUsize,
     holding: AtomicUsize,
@@ -71,9 +73,15 @@ impl Stub {
         self.shared.probe_code.store(code, SeqCst);
     }
 
+    /// Hangs up on the CONNECTs of probes.
+    pub(crate) fn ignore_probes(&self) {
+        self.shared.ignores_probes.store(true, SeqCst);
+    }
+
     /// Well again, for clients and for probes.
     pub(crate) fn heal(&self) {
         self.behave(Behavior::Good);
+        self.shared.ignores_probes.store(false, SeqCst);
         self.answer_probes(0);
     }
 
@@ -103,6 +111,9 @@ impl Shared {
         };
         if is_probe(&packet) {
             self.probes.fetch_add(1, SeqCst);
+            if self.ignores_probes.load(SeqCst) {
+                return;
+            }
             link.send(&[0x20, 2, 0, self.probe_code.load(SeqCst)]);
             return;
         }

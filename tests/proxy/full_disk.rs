@@ -97,6 +97,8 @@ fn block_holds_sessions_back_until_there_is_room() {
             (last.1.elapsed().as_millis() > 1000).then_some(())
         });
         assert!(last.0 < CLIENTS, "all {CLIENTS} got in");
+        on_disk.proxy.wait_metric("mqtt_lb_access_log_blocked", &["/disk/access.log\""], 1.0);
+        assert!(on_disk.proxy.get("/readyz").starts_with("HTTP/1.1 503 "));
         on_disk.make_room();
         clients.join().unwrap();
     });
@@ -114,6 +116,7 @@ fn block_holds_sessions_back_until_there_is_room() {
     assert_eq!(on_disk.told("access log cannot be written"), 1);
     on_disk.proxy.wait_stderr("access log can be written again");
     assert_eq!(on_disk.told("access log can be written again"), 1);
+    assert!(on_disk.proxy.get("/readyz").starts_with("HTTP/1.1 200 "));
 }
 
 #[test]

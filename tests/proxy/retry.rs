@@ -24,7 +24,7 @@ fn answering(answer: impl Fn(u8) -> Vec<u8> + Send + Sync + 'static) -> Broker {
 }
 
 /// An ID whose first broker is `first`.
-fn id_of(proxy: &Proxy, first: &str) -> String {
+pub(crate) fn id_of(proxy: &Proxy, first: &str) -> String {
     let ids = ids();
     let orders = route(proxy, &[], &ids);
     ids.into_iter().zip(orders).find(|(_, order)| order[0] == first).unwrap().0

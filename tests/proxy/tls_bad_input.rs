@@ -68,6 +68,40 @@ fn no_tls() {
     assert_eq!(proxy.log().iter().filter(|line| is_end(line)).count(), cases.len());
 }
 
+/// The alert says what the record before it was: rustls sends none for some.
+#[test]
+fn alerts_before_there_are_keys() {
+    let pki = Pki::new();
+    let broker = Broker::echoing();
+    let proxy = proxy(&pki, &broker, "");
+    // A handshake message whose rest is to come.
+    let part = b"\x16\x03\x01\x00\x0A\x01\x00\x00\x80\x03\x03\x07\x07\x07\x07";
+    let behind_part = |record: &[u8]| [part, record].concat();
+    let (unexpected, decode) = (10, 50);
+    let interleaved = "MessageInterleavedWithHandshakeMessage";
+    for (number, (bytes, alert, detail)) in [
+        (behind_part(b"\x17\x03\x03\x00\x03abc"), unexpected, interleaved),
+        (behind_part(b"\x14\x03\x03\x00\x01\x01"), unexpected, interleaved),
+        (behind_part(b"\x15\x03\x03\x00\x02\x01\x00"), unexpected, interleaved),
+        (b"\x17\x03\x03\x00\x03abc".to_vec(), unexpected, "got ApplicationData"),
+        (b"\x00\x03\x03\x00\x03abc".to_vec(), decode, "InvalidContentType"),
+        (behind_part(b"\x00\x03\x03\x00\x03abc"), decode, "InvalidContentType"),
+        (b"\x16\x03\x01\x00\x00".to_vec(), decode, "InvalidEmptyPayload"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let mut client = Client::open(proxy.address());
+        client.send(bytes);
+        let (answer, _) = client.rest();
+        assert_eq!(answer, [21, 3, 3, 0, 2, 2, *alert], "{bytes:x?}");
+        let line = rejects(&proxy, number + 1).pop().unwrap();
+        assert_eq!(end(&line), "proxy/handshake/malformed");
+        let said = line["detail"].as_str().unwrap();
+        assert!(said.contains(detail), "{said} does not say {detail}");
+    }
+}
+
 #[test]
 fn half_way() {
     let pki = Pki::new();

@@ -2,6 +2,7 @@
 
 use std::{
     io::{Read, Write},
+    net::{IpAddr, TcpListener},
     sync::{Arc, Mutex},
 };
 
@@ -11,7 +12,9 @@ use crate::{
     broker::{Broker, version},
     client::{CONNACK_V3, Client, connack, connect},
     config::Config,
+    discovery::brokers_at,
     harness::{end, wait_for},
+    name_server::{NameServer, Record, ip},
     pki::{Ca, Leaf},
     tls_client::Pki,
 };
@@ -23,7 +26,16 @@ fn broker(config: Arc<ServerConfig>) -> Broker {
 
 /// Such a broker, which notes how each handshake went.
 fn broker_that_tells(config: Arc<ServerConfig>, kinds: Arc<Mutex<Vec<HandshakeKind>>>) -> Broker {
-    Broker::start(move |link| {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    broker_on(listener, config, kinds)
+}
+
+fn broker_on(
+    listener: TcpListener,
+    config: Arc<ServerConfig>,
+    kinds: Arc<Mutex<Vec<HandshakeKind>>>,
+) -> Broker {
+    Broker::start_on(listener, move |link| {
         let connection = ServerConnection::new(config.clone()).unwrap();
         link.patient();
         let mut tls = StreamOwned::new(connection, link.stream.try_clone().unwrap());
@@ -86,6 +98,36 @@ fn a_session_and_its_checks() {
     let checks = "mqtt_lb_health_checks_total";
     wait_for("good checks", || (proxy.metric(checks, &["\"ok\""]) > 1.5).then_some(()));
     assert_eq!(proxy.metric(checks, &["\"failed\""]) as u64, 0);
+}
+
+/// Of a host with several addresses, the first that is connected is spoken to; one that cannot be
+/// used after all comes last from then on.
+#[test]
+fn several_addresses() {
+    let pki = Pki::new();
+    let [dead, plain, good] = [1, 2, 3].map(|n| IpAddr::from(ip(39, n)));
+    let (port, _plain) = brokers_at(&[plain]);
+    let listener = TcpListener::bind((good, port)).unwrap();
+    let _broker = broker_on(listener, Pki::server(&pki.issue("broker"), None), Arc::default());
+    let known = [dead, plain, good].map(|address| Record::address("tls.x.test", address));
+    let server = NameServer::start(known.into());
+    let dns = format!("dns: {{ servers: [ \"{}\" ] }}", server.address);
+    let proxy = Config::at([format!("tls.x.test:{port}")])
+        .pool(&tls(&pki, ", server_name: localhost"))
+        .more(&dns)
+        .start();
+    proxy.wait_stderr(" resolved ");
+    Client::exchange(proxy.address(), &connect(4, "first"), &connack(4, 3)).expect_end();
+    let line = proxy.wait_end("first");
+    let detail = line["detail"].as_str().unwrap();
+    assert!(detail.starts_with(&format!("{plain}:{port}: cannot connect: ")), "{detail}");
+    for id in ["second", "third"] {
+        let mut client = Client::session(proxy.address(), id);
+        client.echo(b"\xC0\x00");
+        drop(client);
+        let line = proxy.wait_end(id);
+        assert_eq!(line["upstream_address"], format!("{good}:{port}"));
+    }
 }
 
 /// TLS on both sides, each with its own certificates.

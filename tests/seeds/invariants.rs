@@ -11,6 +11,7 @@ pub(crate) fn check(world: &World) {
     a_fault_of_all_ends_no_session(world);
     leases_are_sessions(world);
     who_waits_can_be_released(world);
+    a_pool_serves_until_clients_or_checks_show_otherwise(world);
     // These take longer.
     if world.steps.is_multiple_of(10) {
         every_sample_has_an_owner(world);
@@ -33,6 +34,7 @@ fn every_broker_that_does_not_serve_has_a_reason(world: &World) {
                 assert!(!broker.is_serving() && overview.state != State::Ready, "{name}");
             }
             Status::Unresolved => panic!("{name} has an IP address"),
+            Status::Failing => assert!(world.pool.not_serving().is_some(), "{name}"),
         }
         if failing_open && overview.state == State::Ready {
             assert!(broker.is_serving(), "{name} is not tried, though the pool fails open");
@@ -48,6 +50,17 @@ fn a_fault_of_all_ends_no_session(world: &World) {
     let ready: Vec<_> = overviews.iter().filter(|it| it.state == State::Ready).collect();
     let dead = ready.iter().filter(|it| it.member.broker.is_dead()).count();
     assert!(ready.is_empty() || dead < ready.len(), "all {dead} are given up");
+}
+
+fn a_pool_serves_until_clients_or_checks_show_otherwise(world: &World) {
+    let pool = &world.pool;
+    let why = pool.not_serving();
+    assert!(why.is_none() || !world.retired, "{why:?} of a pool that is gone");
+    assert_eq!(pool.metrics.serving.get() == 1, why.is_none(), "the metric and the API differ");
+    let is_checked = pool.config().health.active.is_some();
+    assert!(why.is_none() || world.refused || is_checked, "{why:?} without a client or a check");
+    let failing = |overview: &mqtt_lb::upstream::Overview| overview.status == Status::Failing;
+    assert!(world.refused || !pool.overviews().iter().any(failing), "nobody was refused");
 }
 
 fn leases_are_sessions(world: &World) {

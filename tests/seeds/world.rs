@@ -10,7 +10,9 @@ use fastrand::Rng;
 use mqtt_lb::{
     config::{self, ActiveCheck},
     observe::Metrics,
-    upstream::{Admission, Broker, Endpoint, Lease, Pick, Pool, Probed, State},
+    upstream::{
+        Admission, Broker, Endpoint, Lease, Look, Pick, Pool, Probed, Refused, Round, State,
+    },
 };
 
 use crate::{
@@ -33,6 +35,10 @@ pub(crate) struct World {
     dialling: Vec<Dial>,
     pub(crate) waiters: Vec<Waiter>,
     probes: Vec<Probe>,
+    /// Whether a client was refused by brokers since the last reload.
+    pub(crate) refused: bool,
+    /// The proxy's own look at the brokers that is under way.
+    round: Option<Round>,
 }
 
 struct Session {
@@ -74,6 +80,8 @@ impl World {
             dialling: Vec::new(),
             waiters: Vec::new(),
             probes: Vec::new(),
+            refused: false,
+            round: None,
         }
     }
 
@@ -89,12 +97,15 @@ impl World {
         leases
             .chain(self.waiters.iter().map(|waiter| &waiter.broker))
             .chain(self.probes.iter().map(|probe| &probe.broker))
+            .chain(
+                self.round.iter().flat_map(|round| round.brokers.iter().map(|(broker, _)| broker)),
+            )
     }
 
     /// Something happens; says what.
     pub(crate) fn step(&mut self) -> String {
         self.steps += 1;
-        match self.rng.u8(..22) {
+        match self.rng.u8(..26) {
             0 | 1 => self.reload(),
             2 => self.discover(),
             3 => self.operate(),
@@ -105,6 +116,8 @@ impl World {
             15 | 16 => self.end_dial(),
             17 => self.leave(),
             18 | 19 => self.rebalance(),
+            20 | 21 => self.refuse(),
+            22 | 23 => self.look(),
             _ => {
                 let millis = self.rng.u64(1..1500);
                 self.pass(Duration::from_millis(millis))
@@ -132,6 +145,7 @@ impl World {
             while !self.probes.is_empty() {
                 self.end_probe();
             }
+            self.look();
             for broker in self.brokers() {
                 // A trial that a client takes and that succeeds.
                 if let Ok(lease) = broker.lease() {
@@ -146,17 +160,18 @@ impl World {
             assert!(!broker.is_dead() && !broker.is_leaving(), "{} is given up", broker.name);
         }
         assert!(!self.pool.is_failing_open());
+        assert_eq!(self.pool.not_serving(), None);
     }
 
     fn reload(&mut self) -> String {
         if !self.retired && self.rng.u8(..6) == 0 {
             self.pool.retire(self.now);
-            self.retired = true;
+            (self.retired, self.refused) = (true, false);
             return "the pool is removed".into();
         }
         let config = draw(&mut self.rng);
         let changes = self.pool.reconfigure(&config, &|_| {}, self.now);
-        self.retired = false;
+        (self.retired, self.refused) = (false, false);
         format!("reload: {changes:?} {:?} {:?}", config.health, config.admission)
     }
 
@@ -255,8 +270,47 @@ impl World {
             return format!("{} takes a client", broker.name);
         }
         drop(lease);
+        if self.rng.bool() {
+            self.pool.record_lone_failure(&broker, began, self.now);
+            return format!("{} fails a client that nobody takes", broker.name);
+        }
         self.pool.record_failure(&broker, began, self.now);
         format!("{} fails a client", broker.name)
+    }
+
+    /// A client that no broker takes.
+    fn refuse(&mut self) -> String {
+        let how = if self.rng.bool() {
+            Refused::Unreachable
+        } else {
+            Refused::Unanswered(self.rng.u64(..5))
+        };
+        self.pool.record_refused(how, self.now);
+        self.refused = true;
+        format!("a client is refused: {how:?}")
+    }
+
+    /// A round begins, or ends after whatever has happened since.
+    fn look(&mut self) -> String {
+        let Some(round) = self.round.take() else {
+            self.round = self.pool.round();
+            return format!("brokers are looked at: {:?}", self.round.is_some());
+        };
+        let mut errors = Vec::new();
+        for (broker, look) in &round.brokers {
+            let error = match look {
+                Look::Serves => None,
+                Look::Closed(why) => Some(*why),
+                Look::Ask => (!self.is_alive(broker)).then_some("refused"),
+            };
+            let Some(error) = error else {
+                self.pool.round_answered(&round, self.now);
+                return format!("{} answers in a round", broker.name);
+            };
+            errors.push((broker.name.clone(), error.to_owned()));
+        }
+        self.pool.round_failed(&round, &errors, self.now);
+        format!("nobody answers in a round of {}", errors.len())
     }
 
     fn leave(&mut self) -> String {

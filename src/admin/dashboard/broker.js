@@ -83,7 +83,8 @@ export class Broker {
     setText(at.name, printable(upstream.name));
     at.backup.hidden = !upstream.backup;
     setText(at.address, printable(upstream.address));
-    const resolved = upstream.resolved ? ` (${printable(upstream.resolved)})` : "";
+    const addresses = [upstream.resolved, ...(upstream.other_addresses ?? [])].filter(Boolean);
+    const resolved = addresses.length ? ` (${addresses.map(printable).join(", ")})` : "";
     setAttribute(at.address, "title", printable(upstream.address) + resolved);
     setAttribute(this.element, "data-status", upstream.status);
     paint(at, upstream.status);

@@ -48,6 +48,7 @@ function facts(upstream) {
   return [
     ["Address", printable(upstream.address)],
     ["Resolved", printable(upstream.resolved ?? "–")],
+    ["Other addresses", (upstream.other_addresses ?? []).map(printable).join(", ") || "–"],
     ["Set by the operator", printable(upstream.state)],
     ["Health", upstream.up ? "up" : "down"],
     ["Given new sessions", upstream.serving ? "yes" : "no"],

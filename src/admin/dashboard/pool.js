@@ -127,9 +127,11 @@ export class PoolTable {
     this.#chips.update(brokers.map(({ upstream }) => upstream.status));
   }
 
-  #showWarning({ failing_open: isOpen, upstreams }) {
-    const isLost = !isOpen && !upstreams.some(({ serving }) => serving);
-    const text = isOpen
+  #showWarning({ failing_open: isOpen, not_serving: why, upstreams }) {
+    const isLost = why || (!isOpen && !upstreams.some(({ serving }) => serving));
+    const text = why
+      ? `${printable(why)}. The proxy asks its brokers again and again.`
+      : isOpen
       ? "Failing open: so many brokers look down that the checks are not trusted. All are tried."
       : isLost && "No broker of this pool serves: no client is let in.";
     const { warning } = this.#at;

@@ -2,7 +2,7 @@
 
 import { printable, setAttribute, setText } from "./dom.js";
 
-const WORDS = ["down", "unresolved", "ejected", "full", "set_down", "draining", "up"];
+const WORDS = ["down", "failing", "unresolved", "ejected", "full", "set_down", "draining", "up"];
 
 /** As a person would write it. */
 export const written = (status) => printable(status).replaceAll("_", " ");

@@ -19,9 +19,9 @@ pub(super) use args::CtlArgs;
 use self::{
     args::{Broker, Command, Route, Sessions, Weight},
     client::{CallError, Client, encoded},
-    table::plain,
 };
 use super::{BAD_CONFIG, FAILED};
+use crate::escape::{self, plain_lines};
 
 /// Why a command has failed.
 #[derive(Debug, thiserror::Error)]
@@ -36,10 +36,7 @@ enum Failure {
 
 pub(super) fn ctl(args: &CtlArgs) -> ExitCode {
     let complain = |error: &dyn std::fmt::Display, code| {
-        eprintln!(
-            "mqtt-lb ctl: {}",
-            error.to_string().lines().map(plain).collect::<Vec<_>>().join("\n")
-        );
+        eprintln!("mqtt-lb ctl: {}", plain_lines(&error.to_string()));
         ExitCode::from(code)
     };
     let needs_token = !matches!(args.command, Command::Health);
@@ -102,7 +99,7 @@ impl Ctl {
     ) -> Result<(), Failure> {
         let mut out = io::BufWriter::new(io::stdout().lock());
         if self.json {
-            writeln!(out, "{answer}")?;
+            writeln!(out, "{}", escape::json(answer).map_err(io::Error::from)?)?;
         } else {
             show(answer, &mut out)?;
         }

@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
-use super::table::{Table, cell, counts, plain, span};
+use super::table::{Table, cell, counts, span};
+use crate::escape::plain;
 
 pub(super) fn status(status: &Value, out: &mut dyn Write) -> io::Result<()> {
     let config = &status["config"];
@@ -93,9 +94,11 @@ pub(super) fn upstreams(answer: &Value, out: &mut dyn Write) -> io::Result<()> {
     ]);
     let rows = list(&answer["pools"]).flat_map(|pool| {
         list(&pool["upstreams"]).map(|upstream| {
-            let resolved = match upstream["resolved"].as_str() {
-                Some(resolved) => format!(" ({resolved})"),
-                None => String::new(),
+            let others = list(&upstream["other_addresses"]).count();
+            let resolved = match (upstream["resolved"].as_str(), others) {
+                (Some(resolved), 0) => format!(" ({resolved})"),
+                (Some(resolved), _) => format!(" ({resolved} and {others} more)"),
+                (None, _) => String::new(),
             };
             vec![
                 cell(&pool["name"]),
@@ -112,22 +115,24 @@ pub(super) fn upstreams(answer: &Value, out: &mut dyn Write) -> io::Result<()> {
     });
     table.write(out, rows)?;
     for pool in list(&answer["pools"]).filter(|pool| pool["failing_open"] == true) {
-        let name = plain(&cell(&pool["name"]));
-        writeln!(out, "{name}: so many brokers look down that all are tried")?;
+        let name = cell(&pool["name"]);
+        writeln!(out, "{}: so many brokers look down that all are tried", plain(&name))?;
+    }
+    for why in list(&answer["pools"]).filter_map(|pool| pool["not_serving"].as_str()) {
+        writeln!(out, "{}", plain(why))?;
     }
     Ok(())
 }
 
 pub(super) fn change(pool: &str, upstream: &Value, out: &mut dyn Write) -> io::Result<()> {
-    let name = format!("{pool}/{}", cell(&upstream["name"]));
-    writeln!(
-        out,
-        "{}: {}, weight {}, sessions {}",
-        plain(&name),
+    let change = format!(
+        "{pool}/{}: {}, weight {}, sessions {}",
+        cell(&upstream["name"]),
         cell(&upstream["status"]),
         weight(upstream),
         sessions_of(upstream),
-    )
+    );
+    writeln!(out, "{}", plain(&change))
 }
 
 fn weight(upstream: &Value) -> String {
@@ -198,7 +203,7 @@ pub(super) fn route(answer: &Value, out: &mut dyn Write) -> io::Result<()> {
 }
 
 pub(super) fn reload(answer: &Value, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "applied as generation {}", cell(&answer["generation"]))?;
+    writeln!(out, "applied as generation {}", plain(&cell(&answer["generation"])))?;
     for change in list(&answer["changes"]) {
         writeln!(out, "  {}", plain(&cell(change)))?;
     }
@@ -208,7 +213,8 @@ pub(super) fn reload(answer: &Value, out: &mut dyn Write) -> io::Result<()> {
 pub(super) fn log(answer: &Value, out: &mut dyn Write) -> io::Result<()> {
     for line in list(&answer["lines"]) {
         let (time, level) = (cell(&line["time"]), cell(&line["level"]));
-        writeln!(out, "{time} {level:>5} {}", plain(&cell(&line["message"])))?;
+        let line = format!("{time} {level:>5} {}", cell(&line["message"]));
+        writeln!(out, "{}", plain(&line))?;
     }
     Ok(())
 }

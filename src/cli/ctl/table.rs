@@ -1,8 +1,10 @@
-//! Columns of text, and text that a terminal can be shown.
+//! Columns of text.
 
 use std::io::{self, Write};
 
 use serde_json::Value;
+
+use crate::escape::plain;
 
 /// A table in the making: columns are as wide as the widest of their cells so far.
 pub(super) struct Table {
@@ -27,8 +29,9 @@ impl Table {
         out: &mut dyn Write,
         rows: impl IntoIterator<Item = Vec<String>>,
     ) -> io::Result<()> {
-        let rows: Vec<Vec<_>> =
-            rows.into_iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
+        // A client chooses its own ID.
+        let safe = |row: Vec<String>| row.iter().map(|cell| plain(cell).into_owned()).collect();
+        let rows: Vec<Vec<_>> = rows.into_iter().map(safe).collect();
         for row in &rows {
             for (column, cell) in self.columns.iter_mut().zip(row) {
                 column.width = column.width.max(cell.chars().count());
@@ -68,18 +71,6 @@ pub(super) fn counts(value: &Value) -> String {
     let counts = value.as_object().into_iter().flatten();
     let counts: Vec<_> = counts.map(|(word, count)| format!("{word} {count}")).collect();
     if counts.is_empty() { "-".to_owned() } else { counts.join(", ") }
-}
-
-/// A text without what would move a terminal's cursor, or the order of what is read: a client
-/// chooses its own ID.
-pub(super) fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for c in text.chars() {
-        let hostile = c.is_control()
-            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if hostile { plain.extend(c.escape_default()) } else { plain.push(c) }
-    }
-    plain
 }
 
 /// Seconds as people say them.

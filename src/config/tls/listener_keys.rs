@@ -35,6 +35,7 @@ pub(in crate::config) fn listener(section: &mut Section<'_>, websocket: bool) ->
     let alpn = section.optional("alpn", |item| protocols(item, websocket));
     let (files, certificates): (Vec<_>, Vec<_>) = certificates?.into_iter().unzip();
     let (verifier, revocation) = clients?;
+    let asks_for_certificates = verifier.offer_client_auth();
     let mut server = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(versions?)
         .map_err(|error| refused(section, "min_version", &error))?
@@ -50,7 +51,12 @@ pub(in crate::config) fn listener(section: &mut Section<'_>, websocket: bool) ->
     server.send_tls13_tickets = 1;
     // For the alert to a client that resumes with a certificate that has expired meanwhile.
     server.enable_secret_extraction = true;
-    Ok(ListenerTls { server: Arc::new(server), certificates: files, revocation })
+    Ok(ListenerTls {
+        server: Arc::new(server),
+        asks_for_certificates,
+        certificates: files,
+        revocation,
+    })
 }
 
 fn certificate(section: &mut Section<'_>) -> Read<(CertificateFile, CertifiedKey)> {

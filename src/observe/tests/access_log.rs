@@ -16,15 +16,16 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use super::minimal;
 use crate::{
     config::{self, LogEvents, LogLineFormat, LogTarget, WhenFull},
-    observe::{AccessLogs, Entry, Event, sink::QUEUE, sink_buffer::WORKER_BOUND},
+    observe::{AccessLogs, Entry, Event, Metrics, sink::QUEUE, sink_buffer::WORKER_BOUND},
 };
 
 /// Long enough for anything that is going to happen at all.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) fn open(path: &Path, when_full: WhenFull) -> (AccessLogs, IntCounter) {
-    let dropped = IntCounter::new("dropped", "dropped").unwrap();
-    (AccessLogs::open(&[log(path, when_full)], dropped.clone()).unwrap(), dropped)
+    let metrics = Metrics::new().access_logs();
+    let dropped = metrics.dropped.clone();
+    (AccessLogs::open(&[log(path, when_full)], metrics).unwrap(), dropped)
 }
 
 pub(in crate::observe) fn log(path: &Path, when_full: WhenFull) -> config::AccessLog {
@@ -97,8 +98,7 @@ fn lines_arrive_after_a_flush_in_a_file_for_its_group_only() {
 
 #[test]
 fn without_a_log_nothing_is_done() {
-    let dropped = IntCounter::new("dropped", "dropped").unwrap();
-    let logs = AccessLogs::open(&[], dropped).unwrap();
+    let logs = AccessLogs::open(&[], Metrics::new().access_logs()).unwrap();
     let writer = logs.writer();
     writer.write(&minimal());
     assert!(!writer.wants(Event::Reject) && !writer.is_dirty() && writer.has_room());
@@ -109,9 +109,8 @@ fn without_a_log_nothing_is_done() {
 
 #[test]
 fn what_cannot_be_opened_is_named() {
-    let dropped = IntCounter::new("dropped", "dropped").unwrap();
     let log = log(Path::new("/nonexistent/access.log"), WhenFull::Drop);
-    let error = AccessLogs::open(&[log], dropped).err().unwrap().to_string();
+    let error = AccessLogs::open(&[log], Metrics::new().access_logs()).err().unwrap().to_string();
     assert!(error.starts_with("access log /nonexistent/access.log: No such file"), "{error}");
 }
 

@@ -11,14 +11,17 @@ use serde_json::Value;
 use super::{minimal, some_time};
 use crate::{
     config::LogLineFormat,
+    escape::is_unsafe,
+    mqtt::Malformed,
     observe::{
         EndBy, EndCause, EndPhase, Endpoint, Entry, Event, RouteKind, Template, TemplateError,
         Transport, field_names,
         format::{LineFormat, Stamp},
+        rfc3339, unix_seconds,
     },
 };
 
-fn line(format: &LogLineFormat, entry: &Entry<'_>) -> String {
+pub(super) fn line(format: &LogLineFormat, entry: &Entry<'_>) -> String {
     let mut stamp = Stamp::default();
     stamp.set(entry.time);
     let mut out = Vec::new();
@@ -26,12 +29,12 @@ fn line(format: &LogLineFormat, entry: &Entry<'_>) -> String {
     String::from_utf8(out).unwrap()
 }
 
-fn template(source: &str, entry: &Entry<'_>) -> String {
+pub(super) fn template(source: &str, entry: &Entry<'_>) -> String {
     line(&LogLineFormat::Template(source.into()), entry)
 }
 
 /// Every field known.
-fn full() -> Entry<'static> {
+pub(super) fn full() -> Entry<'static> {
     Entry {
         time: some_time(),
         event: Event::Disconnect,
@@ -62,6 +65,7 @@ fn full() -> Entry<'static> {
         tries: Some(1),
         connack: Some(0),
         connack_reason: Some("success"),
+        connack_malformed: Some(Malformed::TrailingBytes(2)),
         session_present: Some(true),
         handshake_ms: Some(Duration::from_nanos(1_234_999)),
         queue_ms: Some(Duration::from_millis(2_500)),
@@ -88,7 +92,7 @@ fn json_of_a_full_entry() {
         r#""username":"plant-a","has_password":true,"clean_start":false,"keepalive":60,"#,
         r#""will":true,"session_expiry":4294967295,"pool":"brokers","upstream":"broker-1","#,
         r#""upstream_address":"127.0.0.1:1883","route":"hash","tries":1,"connack":0,"#,
-        r#""connack_reason":"success","session_present":true,"handshake_ms":1.234,"#,
+        r#""connack_reason":"success","connack_malformed":"2 bytes follow the last field of the packet","session_present":true,"handshake_ms":1.234,"#,
         r#""queue_ms":2500.000,"dial_ms":0.070,"connack_ms":5.000,"duration_ms":86400000.000,"bytes_in":1048576,"#,
         r#""bytes_out":0,"end_by":"client","end_phase":"relay","end_cause":"closed","#,
         r#""detail":"why"}"#,
@@ -111,7 +115,10 @@ fn json_of_a_minimal_entry() {
 #[test]
 fn the_words_of_routes_and_causes() {
     let routes: Vec<_> = RouteKind::ALL.iter().map(|route| route.as_str()).collect();
-    assert_eq!(routes, ["hash", "fallback", "bounded", "referred", "empty_id", "balanced"]);
+    assert_eq!(
+        routes,
+        ["hash", "fallback", "bounded", "referred", "empty_id", "fallback_key", "balanced"]
+    );
     let causes: Vec<_> = EndCause::ALL.iter().map(|cause| cause.as_str()).collect();
     assert_eq!(
         causes,
@@ -129,6 +136,7 @@ fn the_words_of_routes_and_causes() {
             "removed",
             "rebalance",
             "taken_over",
+            "key_limit",
             "kicked",
             "error",
         ]
@@ -186,6 +194,7 @@ const FORGERIES: &[&str] = &[
     "\u{7f}\u{80}\u{85}\u{9b}2J",
     "\u{2028}\u{2029}",
     "\u{202e}desrever\u{2066}",
+    "\u{200b}un\u{feff}seen\u{ad}\u{e0041}\u{e007f}\u{1d173}",
     "\0",
 ];
 
@@ -209,23 +218,20 @@ fn no_client_can_forge_a_line() {
 
         for line in [json, text] {
             let body = line.strip_suffix('\n').unwrap();
-            let shown = body.chars().find(|&c| {
-                c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c) || c == '\u{2066}'
-            });
-            assert_eq!(shown, None, "{line:?}");
+            assert!(!body.contains(is_unsafe), "{line:?}");
         }
     }
 }
 
 #[test]
 fn escapes_keep_the_rest_of_the_value() {
-    let entry = Entry { client_id: Some("né\u{85}[x]\"\\\t\u{2028}日"), ..minimal() };
+    let entry = Entry { client_id: Some("né\u{85}[x]\"\\\t\u{2028}日\u{e0041}"), ..minimal() };
     assert_eq!(
         template("<${client_id}>", &entry),
-        "<né\\u0085\\x5Bx\\x5D\\x22\\x5C\\x09\\u2028日>\n"
+        "<né\\u0085\\x5Bx\\x5D\\x22\\x5C\\x09\\u2028日\\uDB40\\uDC41>\n"
     );
     let json = line(&LogLineFormat::Json, &entry);
-    assert!(json.contains(r#""client_id":"né\u0085[x]\"\\\u0009\u2028日""#), "{json}");
+    assert!(json.contains(r#""client_id":"né\u0085[x]\"\\\u0009\u2028日\udb40\udc41""#), "{json}");
 }
 
 #[test]
@@ -277,6 +283,21 @@ fn the_stamp_follows_the_clock() {
     }
     stamp.set(UNIX_EPOCH - Duration::from_secs(1));
     assert_eq!(stamp.local(), "01/Jan/1970:00:00:00 +0000");
+}
+
+#[test]
+fn clocks_that_are_wrong() {
+    for (second, date, wanted) in [
+        (-1, "1970-01-01T00:00:00.000Z", 0),
+        (253_402_300_799, "9999-12-31T23:59:59.000Z", 253_402_300_799),
+        // There is no way to write what comes after it.
+        (253_402_300_800, "1970-01-01T00:00:00.000Z", 253_402_300_800),
+        (i64::MAX, "1970-01-01T00:00:00.000Z", i64::MAX),
+    ] {
+        let since = Duration::from_secs(second.unsigned_abs());
+        let time = if second < 0 { UNIX_EPOCH - since } else { UNIX_EPOCH + since };
+        assert_eq!((&*rfc3339(time), unix_seconds(time)), (date, wanted));
+    }
 }
 
 /// Nanoseconds that this thread has been on a processor: other programs do not count.

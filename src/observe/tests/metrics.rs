@@ -65,10 +65,12 @@ pub(super) fn touched() -> (Metrics, impl Sized) {
     metrics.count_reject("malformed");
     metrics.count_accept_error(AcceptError::ProcessDescriptors);
     metrics.set_connections_limit(1000);
-    metrics.access_log_dropped().inc_by(7);
+    metrics.access_logs().dropped.inc_by(7);
+    let log = metrics.access_logs().blocked("/var/log/access.log");
+    log.set(true);
     metrics.program_log_dropped().inc_by(11);
     metrics.set_certificates([("listener", "mqtts", &certificate("/etc/c.pem"))].into_iter());
-    (metrics, (listener, upstream, admission, pool))
+    (metrics, (listener, upstream, admission, pool, log))
 }
 
 #[test]
@@ -78,6 +80,7 @@ fn every_family_of_the_contract() {
     let version = env!("CARGO_PKG_VERSION");
     for sample in [
         r#"connections_total{listener="mqtt"} 1"#,
+        r#"access_log_blocked{log="/var/log/access.log"} 1"#,
         r#"connections_active{listener="mqtt"} 3"#,
         r#"sessions_total{listener="mqtt",version="3"} 1"#,
         r#"sessions_total{listener="mqtt",version="4"} 2"#,

@@ -1,5 +1,6 @@
 pub(super) mod access_log;
 mod change;
+mod cut;
 mod lines;
 mod metrics;
 mod owned;

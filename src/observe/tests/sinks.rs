@@ -2,21 +2,19 @@
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
-use prometheus::IntCounter;
-
 use super::{
     access_log::{PATIENCE, log, wait_until},
     minimal,
 };
 use crate::{
     config::{AccessLog, LogEvents, LogLineFormat, Rotate, Syslog, SyslogAddress, WhenFull},
-    observe::{AccessLogs, Entry, Event, format::Stamp, syslog_header::SyslogHeader},
+    observe::{AccessLogs, Entry, Event, Metrics, format::Stamp, syslog_header::SyslogHeader},
 };
 
 const NONE: LogEvents = LogEvents::NONE;
 
 fn open(logs: &[AccessLog]) -> AccessLogs {
-    AccessLogs::open(logs, IntCounter::new("dropped", "dropped").unwrap()).unwrap()
+    AccessLogs::open(logs, Metrics::new().access_logs()).unwrap()
 }
 
 fn of(path: &Path, format: &str, events: LogEvents) -> AccessLog {
@@ -71,10 +69,10 @@ fn an_event_that_no_log_has_is_not_wanted() {
 /// A full log that does not want an event loses nothing by it.
 #[test]
 fn lines_that_are_not_wanted_are_not_counted_as_dropped() {
-    let dropped = IntCounter::new("dropped", "dropped").unwrap();
+    let metrics = Metrics::new().access_logs();
     let events = LogEvents { reject: true, ..NONE };
     let log = AccessLog { events, ..log(Path::new("/dev/full"), WhenFull::Drop) };
-    let logs = AccessLogs::open(&[log], dropped.clone()).unwrap();
+    let logs = AccessLogs::open(&[log], metrics.clone()).unwrap();
     let writer = logs.writer();
     for number in 0..3 {
         writer.write(&Entry { session: number, ..minimal() });
@@ -82,7 +80,7 @@ fn lines_that_are_not_wanted_are_not_counted_as_dropped() {
     }
     assert_eq!(writer.close(PATIENCE), 0);
     logs.close(PATIENCE);
-    assert_eq!(dropped.get(), 3);
+    assert_eq!(metrics.dropped.get(), 3);
 }
 
 #[test]

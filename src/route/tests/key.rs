@@ -130,6 +130,29 @@ fn a_client_without_a_key_goes_by_policy() {
 }
 
 #[test]
+fn a_client_without_the_fields_of_the_key_goes_by_its_id() {
+    use EmptyClientId::{LeastConnections, Reject, Username};
+
+    let device = client("sensor-1", Some("alice"));
+    let by_id = Choice::FallbackKey(b"sensor-1");
+    for (key, policy, client, expected) in [
+        ("tls_cn", LeastConnections, device, by_id),
+        ("sni", Reject, Client { sni: Some(""), ..device }, by_id),
+        ("${tls_cn}@${sni}", Username, device, by_id),
+        ("tls-${tls_cn}", Username, device, by_id),
+        ("username", Reject, client("sensor-1", None), by_id),
+        ("source_ip", Reject, Client { client_id: "sensor-1", ..NOBODY }, by_id),
+        ("${username}:${tls_cn}", Reject, device, Choice::Key(b"alice:")),
+        ("tls_cn", Reject, Client { client_id: "", ..device }, Choice::Reject),
+        ("tls_cn", Username, Client { client_id: "", ..device }, Choice::Key(b"alice")),
+    ] {
+        let mut scratch = b"old".to_vec();
+        let chosen = template(key).choose(policy, &client, &mut scratch);
+        assert_eq!(chosen, expected, "{key} {policy:?} {client:?}");
+    }
+}
+
+#[test]
 fn a_bad_key_is_refused_with_its_reason() {
     let unknown = |name: &str| KeyError::UnknownField(name.to_owned());
     for (text, expected) in [

@@ -2,6 +2,7 @@
 
 mod faults;
 mod held;
+mod key_limit;
 mod last_words;
 mod loans;
 mod peer;

@@ -1,4 +1,4 @@
-//! An alert of our own choice, which rustls has no call for.
+//! Alerts that rustls has no call for.
 
 use rustls::{
     ConnectionTrafficSecrets, ContentType, ProtocolVersion, SupportedCipherSuite,
@@ -8,6 +8,10 @@ use rustls::{
 
 /// A fatal certificate_expired (RFC 8446, section 6).
 const CERTIFICATE_EXPIRED: [u8; 2] = [2, 45];
+
+/// A fatal unexpected_message, in a record as they are before there are keys (RFC 8446, sections 5.1
+/// and 6.2).
+pub(super) const UNEXPECTED_MESSAGE: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
 
 /// The record that tells a client why its certificate is refused, after the handshake and behind all
 /// that the connection has written. `None` where rustls keeps the keys to itself, as it does unless

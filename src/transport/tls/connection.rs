@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use rustls::{
-    CommonState, Error,
+    CommonState, Error, SupportedCipherSuite,
     client::UnbufferedClientConnection,
     server::UnbufferedServerConnection,
     unbuffered::{
@@ -18,12 +18,21 @@ use crate::transport::buffer::Buffer;
 /// and the type (RFC 8446, section 5.2; RFC 5288, section 3). rustls asks for more where it needs it.
 const OVERHEAD: usize = 64;
 
+/// The plaintext of a full record (RFC 8446, section 5.1; RFC 5246, section 6.2.1).
+const RECORD_BYTES: usize = 1 << 14;
+
+/// How many records before its limit a connection is ended: so many that one look a second finds it
+/// in time, and still one in sixty-four of those of AES-GCM.
+const RECORDS_IN_RESERVE: u64 = 1 << 18;
+
 /// Either side's state.
 pub(super) struct Connection {
     side: Side,
     peer_has_closed: bool,
     /// After an error rustls is not to be called again: it would look for messages where they were.
     failed: bool,
+    /// Records of data that have been made.
+    pub(super) records: u64,
 }
 
 enum Side {
@@ -40,11 +49,22 @@ pub(super) enum Write<'a> {
 
 impl Connection {
     pub(super) fn server(connection: UnbufferedServerConnection) -> Self {
-        Self { side: Side::Server(connection), peer_has_closed: false, failed: false }
+        Self::new(Side::Server(connection))
     }
 
     pub(super) fn client(connection: UnbufferedClientConnection) -> Self {
-        Self { side: Side::Client(connection), peer_has_closed: false, failed: false }
+        Self::new(Side::Client(connection))
+    }
+
+    fn new(side: Side) -> Self {
+        Self { side, peer_has_closed: false, failed: false, records: 0 }
+    }
+
+    /// Whether our key has made nearly as many records as is safe, and TLS 1.2 has no way to a new
+    /// one: 2^24 of AES-GCM, where rustls stops. Version 1.3 gets new keys in time.
+    pub(super) fn is_near_key_limit(&self) -> bool {
+        matches!(self.negotiated_cipher_suite(), Some(SupportedCipherSuite::Tls12(suite))
+            if self.records.saturating_add(RECORDS_IN_RESERVE) > suite.common.confidentiality_limit)
     }
 
     /// The peer has said that it sends no more.
@@ -70,7 +90,7 @@ impl Connection {
                 Ok(Step::More) => {}
                 Ok(Step::Done) => return Ok(consumed),
                 Err(error) => {
-                    self.write_alert(outbox);
+                    self.write_alert(&error, outbox);
                     self.failed = true;
                     return Err(error);
                 }
@@ -92,6 +112,9 @@ impl Connection {
         if self.failed {
             return Err(Error::HandshakeNotComplete);
         }
+        if let Write::Data(data) = write {
+            self.records += data.len().div_ceil(RECORD_BYTES) as u64;
+        }
         let mut write = Some(write);
         // What the handshake, or a key update, has left to send goes first.
         while let (0, Step::More) = {
@@ -112,11 +135,18 @@ impl Connection {
         }
     }
 
-    /// After an error rustls has an alert to send. Asked for more than that, it would go on reading.
-    fn write_alert(&mut self, outbox: &mut Buffer) {
+    /// After an error rustls has an alert to send, but for records out of place, such as one between
+    /// the parts of a handshake message. Asked for more than that, it would go on reading.
+    fn write_alert(&mut self, error: &Error, outbox: &mut Buffer) {
+        let has_alert = self.wants_write();
         while self.wants_write()
             && matches!(self.step(&mut [], outbox, &mut |_| {}, &mut None), (_, Ok(Step::More)))
         {
+        }
+        // With a version there can be keys, which a plaintext alert would break.
+        let is_plain = self.protocol_version().is_none();
+        if !has_alert && is_plain && matches!(error, Error::PeerMisbehaved(_)) {
+            outbox.extend(&alert::UNEXPECTED_MESSAGE);
         }
     }
 

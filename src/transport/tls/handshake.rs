@@ -20,7 +20,7 @@ use super::{
 };
 use crate::transport::{
     buffer::Buffer,
-    proxy_protocol::{Announced, announced},
+    guest::{Guest, Recognized, hear_out, recognize},
     socket::Socket,
     tls_facts::TlsFacts,
 };
@@ -82,9 +82,7 @@ impl Accepting {
         let mut heard = std::mem::take(&mut self.first);
         let (first, host) = (&mut self.first, &mut self.host);
         let look = &mut |wire: &[u8]| {
-            if first.is_empty() {
-                first.extend_from_slice(&wire[..wire.len().min(LOOKED_AT)]);
-            }
+            first.extend_from_slice(&wire[..wire.len().min(LOOKED_AT - first.len())]);
             host.read(wire);
         };
         let tls = &self.tls;
@@ -106,7 +104,12 @@ impl Accepting {
             }
             Err(Failure::Closed) if self.first.is_empty() => Err(TlsError::Silent(None)),
             Err(Failure::Io(error)) if self.first.is_empty() => Err(TlsError::Silent(Some(error))),
-            Err(failure) => Err(failure.after(&self.first)),
+            Err(failure) => {
+                if matches!(failure, Failure::Peer(_)) {
+                    hear_out(socket, &mut self.first).await;
+                }
+                Err(failure.after(&self.first))
+            }
         }
     }
 }
@@ -256,12 +259,12 @@ impl TlsError {
 
 /// What a client that spoke no TLS took this port for.
 fn hint(first: &[u8]) -> &'static str {
-    match first {
-        [0x10, ..] => "; it began with a CONNECT: plain MQTT belongs to a listener without tls",
-        [b'G', b'E', b'T', ..] | [b'H', b'E', b'A', b'D', ..] | [b'P', b'O', b'S', b'T', ..] => {
-            "; it began with an HTTP request"
+    match recognize(first) {
+        Recognized::As(Guest::Mqtt) => {
+            "; it began with a CONNECT: plain MQTT belongs to a listener without tls"
         }
-        _ if matches!(announced(first), Announced::V1 | Announced::V2) => {
+        Recognized::As(Guest::Http) => "; it began with an HTTP request in the clear",
+        Recognized::As(Guest::ProxyHeader) => {
             "; it began with a PROXY header, which the listener has no accept_proxy_protocol for"
         }
         _ => "",

@@ -136,6 +136,16 @@ impl Tls {
         self.state.borrow_mut().flush(socket)
     }
 
+    /// Whether so many records have been sent that the connection has to end soon.
+    pub(super) fn is_near_key_limit(&self) -> bool {
+        self.state.borrow().connection.is_near_key_limit()
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_records(&self, records: u64) {
+        self.state.borrow_mut().connection.records = records;
+    }
+
     /// Ends our side: the peer is told, and then the socket is shut down.
     pub(super) fn shutdown(&self, socket: &Socket) {
         let state = &mut *self.state.borrow_mut();

@@ -7,7 +7,10 @@ use httparse::{EMPTY_HEADER, Header, Status};
 use sha1::{Digest, Sha1};
 
 use super::forwarded;
-use crate::config::WebSocket;
+use crate::{
+    config::WebSocket,
+    transport::guest::{Guest, Recognized, recognize},
+};
 
 /// The longest request head: what nginx and Apache take at most of one line. Browsers send cookies.
 pub const LONGEST_HEAD: usize = 8 * 1024;
@@ -121,14 +124,28 @@ pub fn parse(bytes: &[u8], rules: &WebSocket) -> Result<Option<Request>, Refusal
         }
         Err(error) => return Err(not_http(bytes, error)),
     };
+    if has_bare_lf(&bytes[..len]) {
+        let detail = "a line of the request's head ends in LF without CR";
+        return Err(Refusal::new(HttpStatus::BadRequest, detail));
+    }
     judge(&request, len, rules).map(Some)
 }
 
+/// RFC 9112, section 2.2, lets a server take such a line; but where a proxy in front does not, the two
+/// disagree about what the request is.
+fn has_bare_lf(head: &[u8]) -> bool {
+    let mut lines = head.split_inclusive(|&byte| byte == b'\n');
+    lines.any(|line| line.ends_with(b"\n") && !line.ends_with(b"\r\n"))
+}
+
 fn not_http(bytes: &[u8], error: httparse::Error) -> Refusal {
-    let detail = match bytes.first() {
-        // The first bytes of a CONNECT (MQTT 5.0, 3.1.1) and of a TLS handshake (RFC 8446, 5.1).
-        Some(0x10) => "MQTT without WebSocket".into(),
-        Some(0x16) => "TLS, which this listener does not speak".into(),
+    let detail = match recognize(bytes) {
+        Recognized::As(Guest::Mqtt) => {
+            "an MQTT CONNECT: plain MQTT belongs to a listener without `websocket`".into()
+        }
+        Recognized::As(Guest::Tls) => {
+            "a TLS handshake: TLS belongs to a listener with `tls`".into()
+        }
         _ => format!("not a request of HTTP/1.1: {error}").into(),
     };
     Refusal { status: HttpStatus::BadRequest, detail }
@@ -149,7 +166,9 @@ fn judge(
     if request.method != Some("GET") {
         return refuse(S::MethodNotAllowed, "the request's method is not GET");
     }
-    let (path, _query) = split_once(request.path.unwrap_or_default(), '?');
+    let Some(path) = path(request.path.unwrap_or_default()) else {
+        return refuse(S::BadRequest, "the request's target is neither a path nor an http URI");
+    };
     if path != &*rules.path {
         return refuse(S::NotFound, "the request's path is not the listener's");
     }
@@ -190,6 +209,19 @@ fn judge(
     };
     let forwarded_for = forwarded::client(all("x-forwarded-for"), &rules.forwarded_for);
     Ok(Request { len, forwarded_for, subprotocol, accept: accept(key) })
+}
+
+/// The path of a target: one of origin form, or of absolute form (RFC 9112, section 3.2).
+fn path(target: &str) -> Option<&str> {
+    let (target, _query) = split_once(target, '?');
+    if target.starts_with('/') {
+        return Some(target);
+    }
+    let (scheme, rest) = target.split_once("://")?;
+    let is_http = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    // Without a host it is not an http URI (RFC 9110, section 4.2.1).
+    (is_http && !host.is_empty()).then_some(if path.is_empty() { "/" } else { path })
 }
 
 fn values<'a>(

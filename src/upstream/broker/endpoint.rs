@@ -1,11 +1,12 @@
 //! Where a broker is reached, as the configuration and DNS have it at one time.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use super::places::Places;
 use crate::{
     config::{self, Address},
     observe::UpstreamMetrics,
@@ -20,19 +21,19 @@ pub struct Endpoint {
     pub name: Arc<str>,
     pub address: Address,
     /// What `address` last resolved to. Held for a copy.
-    resolved: Mutex<Option<SocketAddr>>,
+    resolved: Mutex<Option<Places>>,
     pub(in crate::upstream) sources: Sources,
 }
 
 /// What is dialled.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Target<'a> {
-    Ip(SocketAddr),
+    Ip(Places),
     Unix(&'a Path),
 }
 
 impl Endpoint {
-    /// `before` is the broker's endpoint until now: where the host is the same, its address is known.
+    /// `before` is the broker's endpoint until now: where the host is the same, its addresses are known.
     pub(super) fn new(
         pool: &config::Pool,
         upstream: &config::Upstream,
@@ -40,11 +41,11 @@ impl Endpoint {
         before: Option<&Self>,
     ) -> Self {
         let resolved = match upstream.address {
-            Address::Ip(address) => Some(address),
+            Address::Ip(address) => Some(Places::of_one(address)),
             Address::Unix(_) => None,
-            Address::Host(..) => before
-                .filter(|before| before.address == upstream.address)
-                .and_then(Self::socket_address),
+            Address::Host(..) => {
+                before.filter(|before| before.address == upstream.address).and_then(Self::places)
+            }
         };
         Self {
             name: upstream.name.clone(),
@@ -63,19 +64,47 @@ impl Endpoint {
     pub fn target(&self) -> Option<Target<'_>> {
         match &self.address {
             Address::Unix(path) => Some(Target::Unix(path)),
-            Address::Ip(_) | Address::Host(..) => self.socket_address().map(Target::Ip),
+            Address::Ip(_) | Address::Host(..) => self.places().map(Target::Ip),
         }
     }
 
-    /// The address in force; `None` for a unix socket, and while the host name is unknown.
-    pub fn socket_address(&self) -> Option<SocketAddr> {
-        *self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The addresses in force; `None` for a unix socket, and while the host name is unknown.
+    pub fn places(&self) -> Option<Places> {
+        self.resolved().clone()
     }
 
     /// Notes what the host name resolves to now; true if that is news.
-    pub fn set_resolved(&self, address: SocketAddr) -> bool {
-        let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
-        resolved.replace(address) != Some(address)
+    pub fn set_resolved(&self, addresses: &[SocketAddr]) -> bool {
+        // From a family that no local address is given for, it may not be reached at all.
+        let ipv6_first = match &*self.sources.configured {
+            [] => true,
+            sources => sources.iter().any(IpAddr::is_ipv6),
+        };
+        let mut resolved = self.resolved();
+        let before = resolved.as_ref();
+        let Some(after) = Places::new(addresses, ipv6_first, before) else { return false };
+        let is_in = |places: &Places| after.iter().all(|place| places.iter().any(|it| it == place));
+        let is_same = before.is_some_and(|before| before.len() == after.len() && is_in(before));
+        *resolved = Some(after);
+        !is_same
+    }
+
+    /// Has the next dial begin with this address, which has just worked.
+    pub(in crate::upstream) fn prefer(&self, address: SocketAddr) {
+        if let Some(places) = &mut *self.resolved() {
+            places.put_first(address);
+        }
+    }
+
+    /// Has the next dial begin with another address than this one.
+    pub(in crate::upstream) fn avoid(&self, address: SocketAddr) {
+        if let Some(places) = &mut *self.resolved() {
+            places.put_last(address);
+        }
+    }
+
+    fn resolved(&self) -> MutexGuard<'_, Option<Places>> {
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a Server Reference (5.0 §4.13) means this broker: its name, or its host with or

@@ -6,17 +6,21 @@ use std::{
 };
 
 use super::Broker;
-use crate::upstream::sources::Source;
+use crate::upstream::sources::Port;
 
 /// One session's place on a broker, given back when it is dropped.
 #[derive(Debug)]
 pub struct Lease {
     broker: Arc<Broker>,
-    /// The local address that the connection has a port of, once it is dialled.
-    source: Option<Arc<Source>>,
+    /// The local port of the connection, once it is dialled.
+    port: Option<Port>,
     /// Whether this session shows whether the broker is well again.
     trial: Cell<bool>,
 }
+
+/// While this is held, no other client is the broker's trial.
+#[derive(Debug)]
+pub struct Trial(Arc<Broker>);
 
 impl Broker {
     /// Takes a place for one session.
@@ -40,7 +44,7 @@ impl Broker {
         let Some(trial) = self.flags.take_trial() else { return Err(self) };
         let before = self.flags.sessions.fetch_add(1, Ordering::Relaxed);
         self.metrics.sessions_active.inc();
-        let lease = Lease { broker: self, source: None, trial: Cell::new(trial) };
+        let lease = Lease { broker: self, port: None, trial: Cell::new(trial) };
         if before < most { Ok(lease) } else { Err(lease.broker.clone()) }
     }
 }
@@ -50,29 +54,32 @@ impl Lease {
         &self.broker
     }
 
-    /// The connection that is made now has a local port there, and an earlier one has none any more.
-    pub(in crate::upstream) fn take_port(&mut self, at: &Arc<Source>) {
-        at.take_port();
-        if let Some(before) = self.source.replace(at.clone()) {
-            before.free_port();
-        }
+    /// The connection that is made now has this local port, and an earlier one has none any more.
+    pub(in crate::upstream) fn take_port(&mut self, port: Port) {
+        self.port = Some(port);
     }
 
     /// This session is no trial any more: the pool is told now what came of it. Until it has
     /// decided, the next client may be one.
     pub fn settle(&self) {
-        if self.trial.replace(false) {
-            self.broker.flags.give_back_trial();
-        }
+        drop(self.take_trial());
+    }
+
+    /// The trial that this session was, for as long as it is not known what came of it.
+    pub fn take_trial(&self) -> Option<Trial> {
+        self.trial.replace(false).then(|| Trial(self.broker.clone()))
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        self.0.flags.give_back_trial();
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         self.settle();
-        if let Some(source) = &self.source {
-            source.free_port();
-        }
         self.broker.flags.sessions.fetch_sub(1, Ordering::Relaxed);
         self.broker.metrics.sessions_active.dec();
     }

@@ -3,8 +3,10 @@
 mod endpoint;
 mod flags;
 mod lease;
+mod places;
 
 use std::{
+    net::SocketAddr,
     num::NonZeroU32,
     sync::{
         Arc,
@@ -19,7 +21,8 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 pub use endpoint::{Endpoint, Target};
 pub(super) use flags::{BrokerFlags, Serving};
-pub use lease::Lease;
+pub use lease::{Lease, Trial};
+pub use places::{Place, Places};
 
 use super::admission::AdmissionQueue;
 use crate::{
@@ -100,8 +103,8 @@ impl Broker {
     }
 
     /// Notes what the host name of one of its endpoints resolves to; true if that is news.
-    pub(super) fn set_resolved(&self, endpoint: &Endpoint, address: std::net::SocketAddr) -> bool {
-        let is_news = endpoint.set_resolved(address);
+    pub(super) fn set_resolved(&self, endpoint: &Endpoint, addresses: &[SocketAddr]) -> bool {
+        let is_news = endpoint.set_resolved(addresses);
         self.unresolved.store(self.endpoint().target().is_none(), Ordering::Relaxed);
         is_news
     }

@@ -4,20 +4,22 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     hash::{BuildHasher, RandomState},
+    net::SocketAddr,
     sync::Arc,
 };
 
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    probe::{Failure, probe},
+    ask::{Answer, ask},
+    probe::Failure,
     reach::Way,
 };
 use crate::{
     config::{self, ActiveCheck},
     upstream::{
         broker::{Broker, Endpoint},
-        pool::{Followed, Gone, Pool, Probed},
+        pool::{Followed, Gone, Probed},
         task::Task,
     },
 };
@@ -44,9 +46,10 @@ pub(in crate::upstream) async fn check(mut followed: Followed) {
             _ => {
                 let checks = Checks {
                     broker: broker.clone(),
-                    client_id: client_id(&run, &pool, broker),
+                    run: run.clone(),
                     followed: followed.clone(),
                     skipping: false,
+                    dead: Vec::new(),
                 };
                 (broker.clone(), Task::spawn(checks.run()))
             }
@@ -63,10 +66,12 @@ pub(in crate::upstream) async fn check(mut followed: Followed) {
 /// The checks of one broker.
 struct Checks {
     broker: Arc<Broker>,
-    client_id: String,
+    run: RandomState,
     followed: Followed,
     /// Whether the last check was skipped, which has been said then.
     skipping: bool,
+    /// The addresses that did not answer while others did, which has been said then.
+    dead: Vec<SocketAddr>,
 }
 
 /// What is asked, and where.
@@ -111,12 +116,14 @@ impl Checks {
         let Question { config, check, endpoint } = question;
         let way = Way { header: config.send_proxy_protocol, tls: config.tls.as_ref() };
         let began = std::time::Instant::now();
-        let outcome = {
-            let probing = probe(check, endpoint, way, &self.client_id);
-            let mut probing = std::pin::pin!(probing);
+        let name = self.followed.pool()?.name.clone();
+        let (run, broker) = (self.run.clone(), self.broker.name.clone());
+        let client_id = move |at: Option<SocketAddr>| client_id(&run, &name, &broker, at);
+        let answer = {
+            let mut asking = std::pin::pin!(ask(check, endpoint, way, &client_id));
             loop {
                 tokio::select! {
-                    outcome = probing.as_mut() => break outcome,
+                    answer = asking.as_mut() => break answer,
                     changed = self.followed.changed() => {
                         changed?;
                         if !self.question()?.is_some_and(|now| now.is(question)) {
@@ -126,7 +133,11 @@ impl Checks {
                 }
             }
         };
-        let word = self.report(question, began, &outcome)?;
+        let word = self.report(question, began, &answer.outcome)?;
+        for (address, _) in &answer.dead {
+            endpoint.avoid(*address);
+        }
+        self.say_who_is_dead(&answer)?;
         self.broker.metrics.count_check(word);
         Ok(true)
     }
@@ -172,6 +183,31 @@ impl Checks {
         Ok(word)
     }
 
+    /// Tells the operator which addresses do not answer while others do, when that changes.
+    fn say_who_is_dead(&mut self, answer: &Answer) -> Result<(), Gone> {
+        let dead: Vec<_> = answer.dead.iter().map(|(address, _)| *address).collect();
+        let is_news =
+            dead.len() != self.dead.len() || !dead.iter().all(|it| self.dead.contains(it));
+        if answer.outcome.is_err() || !is_news {
+            return Ok(());
+        }
+        let pool = self.followed.pool()?;
+        let (pool, upstream) = (&pool.name, &self.broker.name);
+        if dead.is_empty() {
+            tracing::info!(%pool, %upstream, "all of its addresses answer their checks again");
+        } else {
+            let show = |(address, failure): &(_, _)| format!("{address}: {failure}");
+            let dead: Vec<_> = answer.dead.iter().map(show).collect();
+            let dead = dead.join("; ");
+            tracing::warn!(
+                %pool, %upstream, dead,
+                "up, though some of its addresses fail their checks: clients try the others first"
+            );
+        }
+        self.dead = dead;
+        Ok(())
+    }
+
     /// What is to be asked now; `None` where nothing is.
     fn question(&self) -> Result<Option<Question>, Gone> {
         let config = self.followed.pool()?.config();
@@ -188,122 +224,16 @@ impl Question {
 }
 
 /// Who an MQTT probe says it is: 22 characters of 0-9a-z, which every broker takes (3.1.1 §3.1.3.1),
-/// and which an operator recognizes. No other proxy, pool or broker has the same, as brokers of one
-/// cluster would take it for one client.
-fn client_id(run: &RandomState, pool: &Pool, broker: &Broker) -> String {
-    format!("mqttlb{:016x}", run.hash_one((&pool.name, &broker.name)))
+/// and which an operator recognizes. No other proxy, pool, broker or address has the same, as brokers
+/// of one cluster would take it for one client.
+pub(super) fn client_id(
+    run: &RandomState,
+    pool: &str,
+    broker: &str,
+    at: Option<SocketAddr>,
+) -> String {
+    format!("mqttlb{:016x}", run.hash_one((pool, broker, at)))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use tokio::{
-        io::AsyncReadExt,
-        net::{TcpListener, TcpStream},
-        sync::{mpsc, watch},
-    };
-
-    use super::*;
-    use crate::{
-        config::{self, Config, Probe},
-        observe::Metrics,
-        upstream::Resolver,
-    };
-
-    /// A pool of brokers that are asked, and would have an hour to answer.
-    fn pool(brokers: &[(&str, String)]) -> config::Pool {
-        let upstream = |(name, address): &(&str, String)| {
-            format!("{{ name: {name}, address: \"{address}\" }}")
-        };
-        let upstreams: Vec<_> = brokers.iter().map(upstream).collect();
-        let text = format!(
-            "listeners: [ {{ name: mqtt, bind: \"127.0.0.1:0\", pool: p }} ]\n\
-             pools: [ {{ name: p, upstreams: [ {} ], health: {{ active: \
-             {{ type: mqtt, interval: 100ms, timeout: 1h }} }} }} ]",
-            upstreams.join(", ")
-        );
-        Config::parse(&text, Path::new("test.yaml"), &|_| None).unwrap().pools.remove(0)
-    }
-
-    fn running(config: &config::Pool) -> Arc<Pool> {
-        let pool = Arc::new(Pool::new(config, &Metrics::new(), Arc::default()));
-        let resolver =
-            watch::Sender::new(Arc::new(Resolver::new(&config::Dns { servers: Vec::new() })));
-        pool.start(&resolver.subscribe(), &mpsc::channel(1).0);
-        pool
-    }
-
-    async fn next_probe(listener: &TcpListener) -> TcpStream {
-        let (mut probe, _) = listener.accept().await.unwrap();
-        assert_eq!(probe.read_u8().await.unwrap(), 0x10);
-        probe
-    }
-
-    #[tokio::test]
-    async fn brokers_that_come_and_go() {
-        let listen = || TcpListener::bind("127.0.0.1:0");
-        let (stays, goes, comes) =
-            (listen().await.unwrap(), listen().await.unwrap(), listen().await.unwrap());
-        let at = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
-        let before = pool(&[("stays", at(&stays)), ("goes", at(&goes))]);
-        let after = pool(&[("comes", at(&comes)), ("stays", at(&stays))]);
-        let pool = running(&before);
-        let mut of_stays = next_probe(&stays).await;
-        let mut of_goes = next_probe(&goes).await;
-
-        pool.reconfigure(&after, &|_| {}, std::time::Instant::now());
-        let mut rest = Vec::new();
-        of_goes.read_to_end(&mut rest).await.unwrap();
-        let mut of_comes = next_probe(&comes).await;
-        // The probe that was under way goes on, and is still the only one.
-        rest.resize(1024, 0);
-        while of_stays.try_read(&mut rest).is_ok_and(|n| n > 0) {}
-        let error = of_stays.try_read(&mut rest).unwrap_err();
-        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
-
-        drop(pool);
-        of_stays.read_to_end(&mut rest).await.unwrap();
-        of_comes.read_to_end(&mut rest).await.unwrap();
-    }
-
-    /// Whatever a reload changes about it, a check under way is given up and the next one is right.
-    #[tokio::test]
-    async fn another_question_is_asked_at_once() {
-        let listen = || TcpListener::bind("127.0.0.1:0");
-        let (here, there) = (listen().await.unwrap(), listen().await.unwrap());
-        let at = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
-        let (before, after) = (pool(&[("b", at(&here))]), pool(&[("b", at(&there))]));
-        let pool = running(&before);
-        let reconfigure = |config| pool.reconfigure(config, &|_| {}, std::time::Instant::now());
-        let mut rest = Vec::new();
-
-        let mut elsewhere = next_probe(&here).await;
-        reconfigure(&after);
-        elsewhere.read_to_end(&mut rest).await.unwrap();
-        let mut off = next_probe(&there).await;
-        let mut without = after.clone();
-        without.health.active = None;
-        reconfigure(&without);
-        off.read_to_end(&mut rest).await.unwrap();
-        reconfigure(&after);
-        let mut on = next_probe(&there).await;
-        let mut other = after.clone();
-        let probe = Probe::Mqtt { username: Some("u".into()), password: None, expect: vec![0] };
-        other.health.active.as_mut().unwrap().probe = probe;
-        reconfigure(&other);
-        on.read_to_end(&mut rest).await.unwrap();
-        next_probe(&there).await;
-    }
-
-    #[tokio::test]
-    async fn a_unix_socket_has_no_port_for_http() {
-        let mut check = pool(&[("b", "127.0.0.1:1".to_owned())]).health.active.unwrap();
-        check.probe = Probe::Http { port: 80, path: "/".into(), expect: vec![200], login: None };
-        let config = pool(&[("b", "unix:/run/broker.sock".to_owned())]);
-        let pool = Pool::new(&config, &Metrics::new(), Arc::default());
-        let outcome =
-            probe(&check, &pool.members().list[0].broker.endpoint(), Way::default(), "").await;
-        assert!(matches!(outcome, Err(Failure::NoPort)));
-    }
-}
+mod tests;

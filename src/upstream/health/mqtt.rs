@@ -16,11 +16,9 @@ use crate::mqtt::{Progress, Version, connack};
 /// 3.1.1 §3.14: type 14, and nothing else.
 const DISCONNECT: [u8; 2] = [0xE0, 0];
 
-/// A CONNACK of 3.1.1 (§3.2).
-const CONNACK_LEN: usize = 4;
-
-/// The longest fixed header (3.1.1 §2.2): what is no CONNACK shows by then.
-const MOST_READ: u64 = 5;
+/// The longest CONNACK that is read. One of 3.1.1 has 4 bytes (§3.2); brokers that send more are
+/// well all the same, as their clients are given what they send.
+const MOST_READ: u16 = 1024;
 
 /// A CONNECT with a clean session (3.1.1 §3.1). The configuration sees to it that there is no password
 /// without a username, and that neither is longer than MQTT can say.
@@ -74,10 +72,11 @@ pub(super) async fn ask(
 }
 
 async fn read_connack(stream: &mut Stream) -> Result<u8, Failure> {
-    let mut packet = Vec::with_capacity(MOST_READ as usize);
-    let mut stream = stream.take(MOST_READ);
+    let mut packet = Vec::with_capacity(8);
+    let mut stream = stream.take(MOST_READ.into());
     while stream.read_buf(&mut packet).await.map_err(Failure::Broken)? > 0 {
-        if let Progress::Complete(connack) = connack::parse(&packet, Version::V311, CONNACK_LEN)? {
+        let parsed = connack::parse(&packet, Version::V311, MOST_READ.into())?;
+        if let Progress::Complete(connack) = parsed {
             return Ok(connack.code);
         }
     }

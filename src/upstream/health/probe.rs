@@ -1,41 +1,42 @@
-//! One probe: connect, ask, and leave politely, all within the check's timeout.
+//! One probe of one address: connect, ask, and leave politely, all within the check's timeout.
 
-use std::{error::Error, fmt, io, time::Duration};
+use std::{error::Error, fmt, io, net::SocketAddr, time::Duration};
 
 use rustix::io::Errno;
 use tokio::time::Instant;
 
 use super::{
     http, mqtt,
-    reach::{Deadline, Way, connect, leave},
+    reach::{Deadline, Site, Way, connect, leave},
 };
 use crate::{
     config::{ActiveCheck, Probe, Secret},
     mqtt::{Malformed, Version, reason},
-    upstream::{DialError, Endpoint, Target},
+    upstream::{DialError, Endpoint},
 };
 
-/// Asks the broker at `endpoint` whether it is well. `client_id` is who an MQTT probe says it is.
+/// Asks the broker of `endpoint` at `site` whether it is well. `client_id` is who an MQTT probe says
+/// it is.
 ///
 /// # Errors
 /// In an operator's words, what was wrong.
 pub(super) async fn probe(
     check: &ActiveCheck,
     endpoint: &Endpoint,
+    site: Site<'_>,
     way: Way<'_>,
     client_id: &str,
 ) -> Result<(), Failure> {
     let deadline = Deadline { at: Instant::now() + check.timeout, timeout: check.timeout };
-    let target = endpoint.target().ok_or(DialError::Unresolved)?;
     match &check.probe {
         Probe::Tcp => {
-            leave(connect(endpoint, target, way, deadline).await?, deadline).await;
+            leave(connect(endpoint, site, way, deadline).await?, deadline).await;
             Ok(())
         }
         Probe::Mqtt { username, password, expect } => {
             let password = password.as_ref().map(Secret::reveal);
             let packet = mqtt::connect(client_id, check.timeout, username.as_deref(), password);
-            let mut stream = connect(endpoint, target, way, deadline).await?;
+            let mut stream = connect(endpoint, site, way, deadline).await?;
             let code = mqtt::ask(&mut stream, &packet, deadline).await?;
             leave(stream, deadline).await;
             if expect.contains(&code) {
@@ -44,11 +45,11 @@ pub(super) async fn probe(
             Err(Failure::Refused { code, expected: expect.clone() })
         }
         Probe::Http { port, path, expect, login } => {
-            let Target::Ip(mut address) = target else { return Err(Failure::NoPort) };
+            let Site::Ip(mut address) = site else { return Err(Failure::NoPort) };
             address.set_port(*port);
             let login = login.as_ref().map(|(username, password)| (&**username, password.reveal()));
             let request = http::get(&endpoint.address, address, path, login)?;
-            let stream = connect(endpoint, Target::Ip(address), Way::default(), deadline).await?;
+            let stream = connect(endpoint, Site::Ip(address), Way::default(), deadline).await?;
             let status = http::ask(stream, request, deadline).await?;
             if expect.contains(&status) {
                 return Ok(());
@@ -87,16 +88,19 @@ pub(super) enum Failure {
     Http(#[from] hyper::Error),
     #[error("status {status}, expected {}", Either(expected))]
     Status { status: u16, expected: Vec<u16> },
+    /// Of a host with several addresses: each of them.
+    #[error("{}", Each(.0))]
+    Each(Vec<(SocketAddr, Self)>),
 }
 
 impl Failure {
     pub(super) fn is_a_timeout(&self) -> bool {
-        matches!(
-            self,
-            Self::Dial(DialError::TimedOut(_) | DialError::NoTls(_))
-                | Self::NoConnack(_)
-                | Self::NoHttp(_)
-        )
+        match self {
+            Self::Dial(error) => error.is_a_timeout(),
+            Self::NoConnack(_) | Self::NoHttp(_) => true,
+            Self::Each(failures) => failures.iter().any(|(_, failure)| failure.is_a_timeout()),
+            _ => false,
+        }
     }
 
     /// Whether nobody was asked, because this host has no descriptor, memory or port left for it.
@@ -107,6 +111,9 @@ impl Failure {
                 Errno::from_io_error(error),
                 Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
             ),
+            Self::Each(failures) => {
+                failures.iter().any(|(_, failure)| failure.is_a_shortage_here())
+            }
             _ => false,
         }
     }
@@ -119,6 +126,18 @@ impl<T: fmt::Display> fmt::Display for Either<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, number) in self.0.iter().enumerate() {
             write!(f, "{}{number}", if n == 0 { "" } else { " or " })?;
+        }
+        Ok(())
+    }
+}
+
+/// What came of each address, as "10.0.0.2:1883: closed before a CONNACK; 10.0.0.3:1883: …".
+struct Each<'a>(&'a [(SocketAddr, Failure)]);
+
+impl fmt::Display for Each<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, (address, failure)) in self.0.iter().enumerate() {
+            write!(f, "{}{address}: {failure}", if n == 0 { "" } else { "; " })?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::Path,
     time::Duration,
 };
 
@@ -18,7 +19,7 @@ use crate::{
         ConnectError, bind_source,
         proxy_protocol::{self, Addresses},
     },
-    upstream::{DialError, Endpoint, Target},
+    upstream::{DialError, Endpoint},
 };
 
 /// Bytes that are read and dropped while a broker is waited for to close: after a DISCONNECT it has
@@ -46,21 +47,28 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 pub(super) type Stream = Box<dyn Duplex>;
 
+/// What one probe asks.
+#[derive(Clone, Copy)]
+pub(super) enum Site<'a> {
+    Ip(SocketAddr),
+    Unix(&'a Path),
+}
+
 /// Reaches a broker.
 pub(super) async fn connect(
     endpoint: &Endpoint,
-    target: Target<'_>,
+    site: Site<'_>,
     way: Way<'_>,
     deadline: Deadline,
 ) -> Result<Stream, DialError> {
     let connecting = async {
-        let (mut stream, addresses) = match target {
-            Target::Ip(to) => {
+        let (mut stream, addresses) = match site {
+            Site::Ip(to) => {
                 let stream = connect_ip(endpoint, to).await?;
                 let from = stream.local_addr().map_err(DialError::Failed)?;
                 (Box::new(stream) as Stream, Some(Addresses::new(from, to)))
             }
-            Target::Unix(path) => {
+            Site::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(DialError::Failed)?;
                 (Box::new(stream) as Stream, None)
             }

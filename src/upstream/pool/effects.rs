@@ -34,6 +34,9 @@ pub(super) enum Event {
     Recovered { upstream: Arc<str>, by: &'static str },
     FailingOpen { bad: usize, count: usize },
     FailingClosed,
+    ServesNobody { refused: u64, errors: String },
+    StillServesNobody { refused: u64, span: Duration, error: String },
+    ServesAgain { by: &'static str, refused: u64, span: Duration },
 }
 
 impl Effects {
@@ -102,6 +105,16 @@ impl Event {
             Self::FailingClosed => {
                 tracing::info!(%pool, "enough brokers are up again: the checks are trusted again");
             }
+            Self::ServesNobody { refused, errors } => tracing::error!(
+                %pool, refused, errors,
+                "serves nobody: no broker answers; asking them again and again"
+            ),
+            Self::StillServesNobody { refused, span, error } => tracing::error!(
+                %pool, refused, seconds = span.as_secs(), error, "still serves nobody"
+            ),
+            Self::ServesAgain { by, refused, span } => tracing::info!(
+                %pool, refused, seconds = span.as_secs(), "serves again: {by}"
+            ),
         }
     }
 }

@@ -41,7 +41,7 @@ impl Pool {
         }
         let mut scratch = Vec::new();
         let key = match balance.key.choose(balance.empty_client_id, client, &mut scratch) {
-            Choice::Key(key) => key,
+            Choice::Key(key) | Choice::FallbackKey(key) => key,
             Choice::LeastConnections => return Err(NoKey::LeastConnections),
             Choice::Reject => return Err(NoKey::Refused),
         };

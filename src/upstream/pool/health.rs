@@ -97,51 +97,6 @@ impl Pool {
         });
     }
 
-    /// Counts a client that a broker failed, which was sent there at `began`.
-    ///
-    /// It is no failure if others were answered since: then the broker is there, and what failed is
-    /// a packet or a place in a queue. A fleet that comes at once must not have it ejected.
-    pub fn record_failure(&self, broker: &Broker, began: Instant, now: Instant) {
-        self.change(|state, effects| {
-            let members = self.members();
-            let Some(passive) = &members.config.health.passive else { return };
-            let ejected = state.health.values().filter(|other| other.is_ejected()).count();
-            let most = members.list.len() * passive.max_ejected_percent as usize / 100;
-            let Some(health) = state.health.get_mut(&broker.name) else { return };
-            broker.flags.suspect.store(true, Ordering::Relaxed);
-            if broker.flags.answered.load(Ordering::Relaxed) > self.millis(began) {
-                return health.displaced();
-            }
-            if health.failed(now, passive) && (health.is_ejected() || ejected < most) {
-                let span = health.eject(now, passive);
-                broker.metrics.ejections.inc();
-                effects.events.push(Event::Ejected { upstream: broker.name.clone(), span });
-                self.recompute(state, effects, now);
-            }
-        });
-    }
-
-    /// Notes that a broker answered a client.
-    pub fn record_success(&self, broker: &Broker, now: Instant) {
-        broker.flags.answered.store(self.millis(now), Ordering::Relaxed);
-        if !broker.flags.suspect.load(Ordering::Relaxed) {
-            return;
-        }
-        self.change(|state, effects| {
-            broker.flags.suspect.store(false, Ordering::Relaxed);
-            let Some(health) = state.health.get_mut(&broker.name) else { return };
-            match health.answered(now) {
-                News::Recovered => {
-                    let (upstream, by) = (broker.name.clone(), "it has taken a client again");
-                    effects.events.push(Event::Recovered { upstream, by });
-                    self.recompute(state, effects, now);
-                }
-                News::Displaced => state.displaced = true,
-                News::None | News::Verdict => {}
-            }
-        });
-    }
-
     /// What comes with time: ejections and slow starts that end. To be called every so often.
     pub fn tick(&self, now: Instant) {
         self.change(|state, effects| {
@@ -167,6 +122,7 @@ impl Pool {
                     effects.moved = true;
                 }
             }
+            self.tick_outage(state, effects, now);
             state.departed.retain(|_, broker| Weak::strong_count(broker) > 0);
         });
     }
@@ -195,7 +151,7 @@ impl Pool {
             let flags = &broker.flags;
             flags.suspect.store(health.is_suspect(), Ordering::Relaxed);
             let up = ready && health.looks_up();
-            broker.metrics.up.set(up.into());
+            broker.metrics.up.set((up && !state.serves_nobody()).into());
             let was_up = flags.up.swap(up, Ordering::Relaxed);
             let leaving = health.state == State::Draining;
             effects.moved |= !flags.leaving.swap(leaving, Ordering::Relaxed) && leaving;
@@ -208,6 +164,7 @@ impl Pool {
                 effects.moved |= warming == 0;
             }
         }
+        self.show_serving(state);
     }
 
     /// Whether so many look down that the verdicts, or the network they rest on, are to be doubted.

@@ -84,6 +84,9 @@ impl Pool {
                     broker.flags.removed.store(true, Ordering::Relaxed);
                 }
             }
+            if !is_same {
+                self.forget_outage(state);
+            }
             self.recompute(state, effects, now);
             // The limits for clients that belong elsewhere may be others, or new.
             effects.moved |= !is_same || !changes.is_empty();
@@ -128,6 +131,7 @@ impl Pool {
                 config::Pool { discover: None, health, ..config::Pool::clone(&members.config) };
             let upstreams: Vec<_> = members.list.iter().map(Member::upstream).collect();
             state.weights = super::Weights::default();
+            self.forget_outage(state);
             for known in state.health.values_mut() {
                 *known = HealthState::new(&retired.health);
             }

@@ -3,10 +3,12 @@
 //! A reload sends it a configuration ([`Pool::reconfigure`]); its tasks ([`tasks`]) were started
 //! once, and follow. What a setting no longer asks for is forgotten at that moment.
 
+mod clients;
 mod effects;
 mod forecast;
 mod health;
 mod members;
+mod outage;
 mod overview;
 mod tasks;
 mod weights;
@@ -35,6 +37,8 @@ pub use forecast::{Forecast, NoKey};
 pub use health::{Probed, UnknownBroker};
 pub(super) use members::with_discovered;
 pub use members::{Changes, Member, Members, router};
+use outage::Outage;
+pub use outage::{Look, Refused, Round};
 pub use overview::{Overview, Status};
 pub use tasks::Pending;
 pub(super) use tasks::{Followed, Gone};
@@ -68,6 +72,10 @@ pub struct Pool {
     deaths: AtomicU64,
     moves: AtomicU64,
     failing_open: AtomicBool,
+    /// Whether the next client that a broker answers shows that the pool serves.
+    awaits_success: AtomicBool,
+    /// Told when it is to be found out whether the pool serves anybody.
+    refusing: Arc<Notify>,
     /// Rung when `deaths` or `moves` have changed.
     bell: Arc<Bell>,
     /// When the next session may be moved, whichever worker has it.
@@ -90,6 +98,8 @@ struct PoolState {
     called_home: Option<Instant>,
     /// Brokers that the checks have found down, which may be due to a fault of all.
     held: u32,
+    /// `None` while no client is refused because all brokers fail.
+    outage: Option<Outage>,
 }
 
 impl Pool {
@@ -124,6 +134,8 @@ impl Pool {
             deaths: AtomicU64::new(0),
             moves: AtomicU64::new(0),
             failing_open: AtomicBool::new(false),
+            awaits_success: AtomicBool::new(false),
+            refusing: Arc::default(),
             bell,
             next_move: Mutex::new(started),
             queued: Arc::default(),

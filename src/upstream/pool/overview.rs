@@ -34,6 +34,8 @@ pub enum Status {
     Full,
     /// Its host name has no address yet.
     Unresolved,
+    /// No broker of its pool answers.
+    Failing,
 }
 
 impl Status {
@@ -46,6 +48,7 @@ impl Status {
             Self::SetDown => "set_down",
             Self::Full => "full",
             Self::Unresolved => "unresolved",
+            Self::Failing => "failing",
         }
     }
 }
@@ -80,12 +83,13 @@ fn overview_of(state: &PoolState, member: &Member, discovered: bool) -> Overview
         (_, Some(condition)) if condition.is_checked_down() => Status::Down,
         (_, Some(condition)) if condition.is_ejected() => Status::Ejected,
         _ if broker.is_unresolved() => Status::Unresolved,
+        _ if state.serves_nobody() => Status::Failing,
         _ if broker.is_full() => Status::Full,
         _ => Status::Up,
     };
     Overview {
         state: wanted,
-        up: broker.flags.up.load(Ordering::Relaxed),
+        up: broker.flags.up.load(Ordering::Relaxed) && !state.serves_nobody(),
         status,
         discovered,
         member: member.clone(),

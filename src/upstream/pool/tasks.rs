@@ -44,6 +44,7 @@ impl Pool {
         tokio::spawn(tick(pool.clone()));
         tokio::spawn(release(pool.clone(), self.queued.clone()));
         tokio::spawn(health::check(pool.clone()));
+        tokio::spawn(health::await_recovery(pool.clone(), self.refusing.clone()));
         tokio::spawn(host_name::resolve(pool.clone(), resolver.clone(), pending.clone()));
         tokio::spawn(discover::follow(pool, resolver.clone(), pending.clone()));
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
+    net::{IpAddr, Ipv4Addr},
     time::Duration,
 };
 
@@ -69,29 +69,11 @@ impl Addresses {
         self.missing.is_some() && !self.list.iter().any(is_family)
     }
 
-    /// The address to use: the one in use as long as the host has it, so that a server that changes
-    /// the order of its answers changes nothing.
-    pub fn pick(&self, current: Option<IpAddr>) -> Option<IpAddr> {
-        let holds = |address: &IpAddr| self.list.contains(address) || self.is_silent_on(*address);
-        let (first, last) = (self.list.first().copied(), self.list.last().copied());
-        let routable = || match (first, last) {
-            (Some(IpAddr::V4(_)), Some(IpAddr::V6(_))) => {
-                self.list.iter().find(|a| is_routable(**a)).copied()
-            }
-            _ => None,
-        };
-        current.filter(holds).or_else(routable).or(first)
+    /// All addresses of the host, with those of `known` that it may still have.
+    pub fn with_known(&self, known: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
+        let known = known.into_iter().filter(|address| self.is_silent_on(*address));
+        self.list.iter().copied().chain(known).collect()
     }
-}
-
-/// Whether this machine has a way to an address's network. Sends nothing.
-fn is_routable(address: IpAddr) -> bool {
-    let any: IpAddr = match address {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    // Any port but 0 will do.
-    UdpSocket::bind((any, 0)).and_then(|socket| socket.connect((address, 1))).is_ok()
 }
 
 impl Services {
@@ -170,22 +152,20 @@ mod tests {
     }
 
     #[test]
-    fn the_address_in_use_stays_while_the_host_has_it() {
-        for (list, missing, current, picked) in [
-            (&["10.0.0.2", "10.0.0.1"][..], false, None, "10.0.0.2"),
-            (&["10.0.0.2", "10.0.0.1"], false, Some("10.0.0.1"), "10.0.0.1"),
-            (&["10.0.0.2", "10.0.0.1"], false, Some("10.0.0.3"), "10.0.0.2"),
+    fn a_family_that_is_not_known_stays() {
+        for (list, missing, known, all) in [
+            (&["10.0.0.2", "10.0.0.1"][..], false, &[][..], &["10.0.0.2", "10.0.0.1"][..]),
+            (&["10.0.0.2"], false, &["10.0.0.1"], &["10.0.0.2"]),
             // The other family: gone, or perhaps not.
-            (&["10.0.0.2"], false, Some("2001:db8::1"), "10.0.0.2"),
-            (&["10.0.0.2"], true, Some("2001:db8::1"), "2001:db8::1"),
-            (&["10.0.0.2"], true, Some("10.0.0.3"), "10.0.0.2"),
-            (&["2001:db8::2"], true, Some("10.0.0.3"), "10.0.0.3"),
-            // Both, and a way to loopback at least.
-            (&["127.0.0.1", "2001:db8::2"], false, None, "127.0.0.1"),
-            (&["127.0.0.1", "2001:db8::2"], false, Some("2001:db8::2"), "2001:db8::2"),
+            (&["10.0.0.2"], false, &["2001:db8::1"], &["10.0.0.2"]),
+            (&["10.0.0.2"], true, &["2001:db8::1"], &["10.0.0.2", "2001:db8::1"]),
+            (&["10.0.0.2"], true, &["10.0.0.3"], &["10.0.0.2"]),
+            (&["2001:db8::2"], true, &["10.0.0.3"], &["2001:db8::2", "10.0.0.3"]),
         ] {
             let addresses = addresses(list, missing);
-            assert_eq!(addresses.pick(current.map(ip)), Some(ip(picked)), "{addresses:?}");
+            let known = known.iter().copied().map(ip);
+            let all: Vec<_> = all.iter().copied().map(ip).collect();
+            assert_eq!(addresses.with_known(known), all, "{addresses:?}");
         }
     }
 

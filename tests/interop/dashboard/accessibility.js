@@ -10,7 +10,7 @@ import { becomes, row, shown, withPage } from "./page.js";
 
 const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-const STATUSES = ["up", "down", "ejected", "draining", "set_down", "full", "unresolved"];
+const STATUSES = ["up", "down", "ejected", "draining", "set_down", "full", "unresolved", "failing"];
 
 function everything(mock) {
   const upstreams = STATUSES.map((status, index) =>

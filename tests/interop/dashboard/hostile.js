@@ -15,6 +15,8 @@ const TEXTS = {
   // A right-to-left override would have this read as "kcik-rosnes".
   "sensor-\u202ekick": "sensor-\\u{202e}kick",
   "\u2066\u200bx\ufeff\u2028\u00ad": "\\u{2066}\\u{200b}x\\u{feff}\\u{2028}\\u{ad}",
+  // Marks of direction, a filler that is a letter, a tag.
+  "\u061c\u200e\u200fm\u3164n\u{e0041}\ufe0f": "\\u{61c}\\u{200e}\\u{200f}m\\u{3164}n\\u{e0041}\\u{fe0f}",
   "half \ud800 a pair": "half \\u{d800} a pair",
   "{{7*7}}${7*7}': \"--": "{{7*7}}${7*7}': \"--",
   "حساس-1 דוד": "حساس-1 דוד",

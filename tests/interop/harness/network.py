@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,18 @@ def private_network():
 
 
 @contextmanager
+def lost_to(port):
+    """No packet to this port arrives; yields what counts them."""
+    rule = f"tcp dport {port} counter drop"
+    nft(f"add rule {TABLE} input {rule.replace('counter', 'counter packets 0 bytes 0')}")
+    counted = re.compile(rf"tcp dport {port} counter packets (\d+) ")
+    try:
+        yield lambda: int(counted.search(run("nft", "list", "table", *TABLE.split()))[1])
+    finally:
+        nft(f"flush chain {TABLE} input")
+
+
+@contextmanager
 def all_lost(port):
     """No packet from or to this port arrives."""
     nft(f"add rule {TABLE} input tcp dport {port} drop")
@@ -62,3 +75,4 @@ def run(*command):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise OSError(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout

@@ -32,8 +32,8 @@ class Proxy:
     WebSocket, whose name is that with "-ws"; with `secured` two more, "-tls" and "-wss".
 
     `websocket` and `secured` (`tls`) are what these are configured with, `token_file` what its admin
-    listener is, and `logs` what its access logs are beside the one that the tests read; `keys` are
-    further keys of every pool.
+    listener is, `logs` what its access logs are beside the one that the tests read, and `timeouts`
+    the section of that name; `keys` are further keys of every pool.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Proxy:
         secured=None,
         token_file=None,
         logs=(),
+        timeouts=None,
         **keys,
     ):
         self.folder, self.name = Path(folder), name
@@ -55,6 +56,7 @@ class Proxy:
         self.secured = secured
         self.token_file = token_file
         self.logs = logs
+        self.timeouts = timeouts or {}
         self.file.write_text(json.dumps(self.config(pools, keys), indent=2))
         self.starts = 0
         self.start()
@@ -84,6 +86,7 @@ class Proxy:
             ],
             "runtime": {"workers": 2},
             "drain": {"timeout": "1s"},
+            "timeouts": self.timeouts,
             "access_log": [{"path": str(self.log), "format": "json"}, *self.logs],
             "admin": {"bind": f"{LOOPBACK}:{self.admin}"}
             | ({"token_file": str(self.token_file)} if self.token_file else {}),

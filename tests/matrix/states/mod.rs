@@ -9,6 +9,7 @@ mod idle;
 mod layers;
 mod logs;
 mod operator;
+mod outage;
 mod queue;
 mod returning;
 
@@ -91,7 +92,7 @@ pub(crate) trait State {
 /// A new one for each cell.
 pub(crate) type Make = fn() -> Box<dyn State>;
 
-pub(crate) const ALL: [Make; 18] = [
+pub(crate) const ALL: [Make; 19] = [
     || Box::new(idle::Idle),
     || Box::new(idle::NotAccepted),
     || Box::new(queue::Queued),
@@ -101,6 +102,7 @@ pub(crate) const ALL: [Make; 18] = [
     || Box::new(health::CheckedDown),
     || Box::new(health::FailingOpen),
     || Box::new(operator::Drained),
+    || Box::new(outage::ServesNobody),
     || Box::new(returning::WarmingUp),
     || Box::<returning::Rebalancing>::default(),
     || Box::<discovery::Failing>::default(),

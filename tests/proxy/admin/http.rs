@@ -81,5 +81,24 @@ pub(super) fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
 pub(super) fn told(answer: &str) -> Told {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Told { status, head: head.to_owned(), body: body.to_owned() }
+    let is_chunked = head.to_ascii_lowercase().contains("\r\ntransfer-encoding: chunked");
+    let body = if is_chunked { unchunked(body) } else { body.to_owned() };
+    Told { status, head: head.to_owned(), body }
+}
+
+/// A body of chunks, which has to be whole (RFC 9112, section 7.1).
+#[track_caller]
+fn unchunked(mut rest: &str) -> String {
+    let mut body = String::new();
+    loop {
+        let (size, behind) = rest.split_once("\r\n").expect("a chunk's size");
+        let size = usize::from_str_radix(size, 16).expect(size);
+        let (chunk, behind) = behind.split_at(size);
+        rest = behind.strip_prefix("\r\n").expect("a chunk's end");
+        if size == 0 {
+            assert_eq!(rest, "");
+            return body;
+        }
+        body.push_str(chunk);
+    }
 }

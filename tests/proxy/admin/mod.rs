@@ -2,9 +2,11 @@
 
 mod bad_input;
 mod brokers;
+mod crowds;
 mod ctl;
 mod draining;
 pub(crate) mod http;
 mod security;
 mod sessions;
 mod status;
+mod unread;

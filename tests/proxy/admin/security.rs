@@ -21,7 +21,7 @@ const GUARDED: [(&str, &str); 9] = [
     ("POST", "/api/v1/reload"),
 ];
 
-fn with_token(broker: &Broker) -> Proxy {
+pub(super) fn with_token(broker: &Broker) -> Proxy {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("admin.token"), "s3cret\n").unwrap();
     let text = Config::of([broker]).text().replace(
@@ -96,6 +96,72 @@ fn no_page_of_another_site_gets_through() {
     // HTTP/1.0 needs no Host, and has no page behind it that could lie about it.
     let old = told_of(&proxy, b"GET /api/v1/status HTTP/1.0\r\n\r\n");
     assert_eq!(old.status, 403);
+}
+
+/// What a browser says of the page that asks, where it sends no `Origin`.
+#[test]
+fn only_pages_of_its_own_change_anything() {
+    let broker = Broker::echoing();
+    for (proxy, token) in [
+        (Config::of([&broker]).start(), ""),
+        (with_token(&broker), "Authorization: Bearer s3cret\r\n"),
+    ] {
+        for (method, target) in [
+            ("POST", "/api/v1/reload"),
+            ("PATCH", "/api/v1/pools/brokers/upstreams/b1"),
+            ("DELETE", "/api/v1/sessions/0000000000000000"),
+        ] {
+            let asked = |sites: &[&str]| {
+                let headers = sites.iter().map(|site| format!("Sec-Fetch-Site: {site}\r\n"));
+                let headers = headers.collect::<String>() + token;
+                ask(&proxy, method, target, &headers, "")
+            };
+            for bad in [
+                &["cross-site"][..],
+                &["same-site"],
+                &[""],
+                &["Same-Origin"],
+                &["same-origin", "cross-site"],
+                &["cross-site", "none"],
+            ] {
+                let told = asked(bad);
+                assert_eq!(told.status, 403, "{method} {target} {bad:?}");
+                assert!(told.error().contains("Sec-Fetch-Site"), "{told:?}");
+            }
+            for good in [&["same-origin"][..], &["none"], &[]] {
+                assert_ne!(asked(good).status, 403, "{method} {target} {good:?}");
+            }
+        }
+        // A link on another site.
+        let headers = format!("Sec-Fetch-Site: cross-site\r\n{token}");
+        assert_eq!(ask(&proxy, "GET", "/api/v1/status", &headers, "").status, 200);
+    }
+}
+
+/// The target's host counts where it has one, and there is one `Host`.
+#[test]
+fn whom_a_request_is_for() {
+    let broker = Broker::echoing();
+    let proxy = Config::of([&broker]).start();
+    for (target, headers, status) in [
+        ("http://localhost/api/v1/status", "Host: evil.example", 200),
+        ("http://evil.example/api/v1/status", "Host: localhost", 403),
+        ("http://localhost@evil.example/api/v1/status", "Host: localhost", 403),
+        ("http://127.0.0.1:1/livez", "Host: localhost", 200),
+        ("http://evil.example", "Host: localhost", 200),
+        ("/api/v1/status", "Host: localhost\r\nHost: evil.example", 400),
+        ("/api/v1/status", "Host: localhost\r\nHost: localhost", 400),
+        ("/api/v1/status", "X: y", 403),
+        ("/api/v1/status", "Host:", 403),
+        ("/api/v1/status", "Host: localhost\r\nOrigin: http://localhost", 200),
+        ("/api/v1/status", "Host: localhost\r\nOrigin: http://localhost\r\nOrigin: null", 403),
+        // A probe may say what it likes.
+        ("/readyz", "X: y", 200),
+    ] {
+        let request = format!("GET {target} HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n");
+        let told = told_of(&proxy, request.as_bytes());
+        assert_eq!(told.status, status, "{target} {headers}: {told:?}");
+    }
 }
 
 fn told_of(proxy: &Proxy, bytes: &[u8]) -> Told {

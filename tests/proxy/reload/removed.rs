@@ -115,6 +115,27 @@ fn a_broker_that_comes_back_keeps_what_is_left() {
     }
 }
 
+/// One that comes back after its last session, and the metrics with it.
+#[test]
+fn the_counters_of_a_broker_that_comes_back_go_on() {
+    let [b1, b2] = brokers();
+    let proxy = Config::of([&b1, &b2]).start();
+    let ids = those_of(&proxy, "b2");
+    let of_b2 = ["upstream=\"b2\"", "outcome=\"accepted\""];
+    let accepted = || proxy.metric("mqtt_lb_upstream_tries_total", &of_b2) as usize;
+    drop(sessions(&proxy, &ids));
+    proxy.wait_ends(ids.len());
+    take(&proxy, &Config::of([&b1]));
+    wait_for("its metrics to be gone", || {
+        (!proxy.get("/metrics").contains("upstream=\"b2\"")).then_some(())
+    });
+    take(&proxy, &Config::of([&b1, &b2]));
+    assert_eq!(accepted(), ids.len());
+    drop(sessions(&proxy, &ids[..1]));
+    proxy.wait_ends(ids.len() + 1);
+    assert_eq!(accepted(), ids.len() + 1);
+}
+
 /// A second pool, where the listener `other` leads.
 fn with_second(config: &Config, broker: &Broker) -> String {
     let second = format!(

@@ -14,11 +14,35 @@ use crate::{
 };
 
 /// What is sent, and the status, the cause and the words that come of it.
-fn refused() -> Vec<(Vec<u8>, &'static str, &'static str, &'static str)> {
-    let replaced = |from: &str, to: &str| {
-        assert_eq!(REQUEST.matches(from).count(), 1, "{from}");
-        REQUEST.replace(from, to).into_bytes()
-    };
+type Refused = (Vec<u8>, &'static str, &'static str, &'static str);
+
+fn replaced(from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(REQUEST.matches(from).count(), 1, "{from}");
+    REQUEST.replace(from, to).into_bytes()
+}
+
+/// Lines and targets that are not of HTTP.
+fn not_http() -> Vec<Refused> {
+    let bad = |bytes, detail| (bytes, "400 Bad Request", "malformed", detail);
+    let host = |line: &str| replaced("Host: localhost\r\n", line);
+    let bare_lf = "a line of the request's head ends in LF without CR";
+    let no_name = "not a request of HTTP/1.1: invalid header name";
+    let no_value = "not a request of HTTP/1.1: invalid header value";
+    let no_target = "the request's target is neither a path nor an http URI";
+    vec![
+        bad(REQUEST.replace("\r\n", "\n").into_bytes(), bare_lf),
+        bad(host("Host: localhost\n"), bare_lf),
+        bad(host("Host: localhost\r"), no_value),
+        bad(host("Host: local\0host\r\n"), no_value),
+        bad(host("Host: local\r\n host\r\n"), no_name),
+        bad(host("Host : localhost\r\n"), no_name),
+        bad(replaced("/mqtt", "*"), no_target),
+        bad(replaced("/mqtt", "localhost:8083"), no_target),
+        bad(replaced("/mqtt", "ftp://localhost/mqtt"), no_target),
+    ]
+}
+
+fn refused() -> Vec<Refused> {
     let without = |header: &str| {
         let line = REQUEST.split_inclusive("\r\n").find(|line| line.starts_with(header)).unwrap();
         replaced(line, "")
@@ -29,12 +53,17 @@ fn refused() -> Vec<(Vec<u8>, &'static str, &'static str, &'static str)> {
     let no_subprotocol = "the request offers no subprotocol \"mqtt\" or \"mqttv3.1\"";
     let too_long = "the request's head is longer than 8192 bytes";
     vec![
-        (connect(4, "plain"), "400 Bad Request", "malformed", "MQTT without WebSocket"),
+        (
+            connect(4, "plain"),
+            "400 Bad Request",
+            "malformed",
+            "an MQTT CONNECT: plain MQTT belongs to a listener without `websocket`",
+        ),
         (
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03".to_vec(),
             "400 Bad Request",
             "malformed",
-            "TLS, which this listener does not speak",
+            "a TLS handshake: TLS belongs to a listener with `tls`",
         ),
         (
             b"hello\r\n".to_vec(),
@@ -53,6 +82,12 @@ fn refused() -> Vec<(Vec<u8>, &'static str, &'static str, &'static str)> {
             "405 Method Not Allowed",
             "malformed",
             "the request's method is not GET",
+        ),
+        (
+            replaced("/mqtt", "http://localhost/"),
+            "404 Not Found",
+            "refused",
+            "the request's path is not the listener's",
         ),
         (
             replaced("/mqtt", "/ws"),
@@ -108,7 +143,7 @@ fn each_with_its_answer_and_one_record() {
         "name: pages, websocket: { path: /mqtt, origins: [\"https://app.example\", \"null\"] }",
     );
     let proxy = config.start();
-    let cases = refused();
+    let cases = [refused(), not_http()].concat();
     undisturbed(&proxy, || {
         for (sent, status, cause, detail) in &cases {
             let mut client = Client::open(proxy.address_of("pages"));

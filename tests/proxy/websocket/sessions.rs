@@ -62,6 +62,29 @@ fn the_brokers_bytes_are_plain_mqtt() {
     assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&sent.len().into(), &4.into()));
 }
 
+/// RFC 9112, section 3.2.2: a target of absolute form is for this server, whatever its host is.
+#[test]
+fn absolute_targets() {
+    let broker = Broker::echoing();
+    let proxy = config([&broker]).start();
+    for (n, target) in [
+        "http://localhost/mqtt",
+        "HTTP://mqtt.example:8083/mqtt?token=a/b",
+        "https://[2001:db8::1]/mqtt",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let request = REQUEST.replace("/mqtt", target);
+        let tcp = Client::exchange(proxy.address_of("ws"), request.as_bytes(), SWITCHED.as_bytes());
+        let mut client = WsClient { tcp };
+        client.send(&connect(4, &format!("c{n}")));
+        client.expect(CONNACK_V3);
+        drop(client);
+        assert_eq!(proxy.wait_end(&format!("c{n}"))["transport"], "ws");
+    }
+}
+
 /// All at once, and split in two anywhere.
 #[test]
 fn any_split_into_segments() {

@@ -79,6 +79,9 @@ fn a_head_in_pieces() {
 fn what_is_granted() {
     for replaced in [
         &[("GET", "GET /mqtt?token=x HTTP/1.1")][..],
+        &[("GET", "GET http://broker.example/mqtt HTTP/1.1")],
+        &[("GET", "GET HTTPS://other.example:443/mqtt?a=/b HTTP/1.1")],
+        &[("GET", "GET http://[::1]:8083/mqtt HTTP/1.1")],
         &[("Upgrade", "upgrade: h2c, WebSocket")],
         &[("Connection", "CONNECTION: keep-alive, upgrade")],
         &[("Connection", "Connection: keep-alive\r\nConnection: Upgrade")],
@@ -148,7 +151,15 @@ fn what_is_refused() {
         (&[("GET", "GET / HTTP/1.1")], 404, "path"),
         (&[("GET", "GET /mqtt/ HTTP/1.1")], 404, "path"),
         (&[("GET", "GET /MQTT HTTP/1.1")], 404, "path"),
-        (&[("GET", "GET * HTTP/1.1")], 404, "path"),
+        (&[("GET", "GET * HTTP/1.1")], 400, "target"),
+        (&[("GET", "GET broker.example:8083 HTTP/1.1")], 400, "target"),
+        (&[("GET", "GET mqtt HTTP/1.1")], 400, "target"),
+        (&[("GET", "GET http:///mqtt HTTP/1.1")], 400, "target"),
+        (&[("GET", "GET ws://broker.example/mqtt HTTP/1.1")], 400, "target"),
+        (&[("GET", "GET http://broker.example HTTP/1.1")], 404, "path"),
+        (&[("GET", "GET http://broker.example?x=/mqtt HTTP/1.1")], 404, "path"),
+        (&[("GET", "GET http://broker.example/mqtt/ HTTP/1.1")], 404, "path"),
+        (&[("GET", "GET //broker.example/mqtt HTTP/1.1")], 404, "path"),
         (&[("Upgrade", "")], 426, "upgrade"),
         (&[("Upgrade", "Upgrade: h2c")], 426, "upgrade"),
         (&[("Upgrade", "Upgrade: websockets")], 426, "upgrade"),
@@ -189,19 +200,47 @@ fn what_is_refused() {
 #[test]
 fn what_is_no_http() {
     for (bytes, said) in [
-        (&b"\x10\x0D\x00\x04MQTT\x04\x02\x00\x3C\x00\x01c"[..], "MQTT without WebSocket"),
-        (b"\x16\x03\x01\x02\x00\x01", "TLS, which this listener does not speak"),
+        (
+            &b"\x10\x0D\x00\x04MQTT\x04\x02\x00\x3C\x00\x01c"[..],
+            "an MQTT CONNECT: plain MQTT belongs to a listener without `websocket`",
+        ),
+        (b"\x16\x03\x01\x02\x00\x01", "a TLS handshake: TLS belongs to a listener with `tls`"),
         (b"\x00", "not a request of HTTP/1.1"),
         (b"GET /mqtt HTTP/2.0\r\n", "not a request of HTTP/1.1"),
         (b"GET /mqtt\r\n", "not a request of HTTP/1.1"),
         (b"GET /mqtt HTTP/1.1\r\nHost : x\r\n", "not a request of HTTP/1.1"),
         (b"GET /mqtt HTTP/1.1\r\nHost: x\r\n folded\r\n", "not a request of HTTP/1.1"),
+        (b"GET /mqtt HTTP/1.1\rHost: x\r\n\r\n", "not a request of HTTP/1.1"),
+        (b"GET /mqtt HTTP/1.1\r\nHost: x\ry\r\n\r\n", "not a request of HTTP/1.1"),
+        (b"GET /mqtt HTTP/1.1\r\nHost: x\0y\r\n\r\n", "not a request of HTTP/1.1"),
+        (b"GET /mqtt HTTP/1.1\nHost: x\n\n", "a line of the request's head ends in LF"),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "not a request of HTTP/1.1"),
     ] {
         let (status, detail, _) = refused(bytes, &rules());
         assert_eq!(status, 400, "{detail}");
         assert!(detail.starts_with(said), "{detail}");
     }
+}
+
+#[test]
+fn a_root_path() {
+    let rules = WebSocket { path: "/".into(), ..rules() };
+    for target in ["/", "/?x", "http://broker.example", "https://broker.example?x=y", "http://b/"] {
+        granted(&with(&[("GET", &format!("GET {target} HTTP/1.1"))]), &rules);
+    }
+}
+
+/// Whichever line it is.
+#[test]
+fn a_line_that_ends_in_lf_alone() {
+    let whole = with(&[]);
+    for (at, _) in whole.match_indices("\r\n") {
+        let request = format!("{}{}", &whole[..at], &whole[at + 1..]);
+        let (status, detail, _) = refused(&request, &rules());
+        assert_eq!((status, &*detail), (400, "a line of the request's head ends in LF without CR"));
+    }
+    // What follows the head are frames.
+    assert_eq!(granted(&format!("{whole}\n\n"), &rules()).len, whole.len());
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub(super) struct Breaker {
     ejections: u32,
     /// When the last ejection was over for good.
     recovered: Option<Instant>,
+    /// When it last failed a client that no other broker took.
+    lone_failure: Option<Instant>,
     /// Clients have gone elsewhere because of it, since it last answered one.
     pub(super) displaced: bool,
 }
@@ -51,6 +53,19 @@ impl Breaker {
                 self.failures >= passive.failures.get()
             }
         }
+    }
+
+    /// Notes that it failed a client that no other broker took; true if that counts, which it does
+    /// where another one has `answered` a client since the last time.
+    pub(super) fn failed_alone(
+        &mut self,
+        now: Instant,
+        passive: &Passive,
+        answered: Option<Instant>,
+    ) -> bool {
+        let last = self.lone_failure.replace(now);
+        let last = last.filter(|at| now.saturating_duration_since(*at) <= passive.window);
+        last.is_some_and(|last| answered.is_some_and(|at| at > last))
     }
 
     pub(super) fn eject(&mut self, now: Instant, passive: &Passive) -> Duration {
@@ -99,7 +114,12 @@ impl Breaker {
         self.forget_failures();
     }
 
+    /// Whether the next client that is answered changes anything.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.displaced || self.lone_failure.is_some()
+    }
+
     fn forget_failures(&mut self) {
-        (self.failures, self.failing_since) = (0, None);
+        (self.failures, self.failing_since, self.lone_failure) = (0, None, None);
     }
 }

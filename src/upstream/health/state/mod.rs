@@ -142,6 +142,18 @@ impl HealthState {
         self.breaker.as_mut().is_some_and(|breaker| breaker.failed(now, passive))
     }
 
+    /// Notes that it failed a client that no other broker took, of which the last that took any
+    /// client did so at `answered`; true if that is to be counted as [`Self::failed`].
+    pub(in crate::upstream) fn failed_alone(
+        &mut self,
+        now: Instant,
+        passive: &Passive,
+        answered: Option<Instant>,
+    ) -> bool {
+        let breaker = self.breaker.as_mut();
+        breaker.is_some_and(|breaker| breaker.failed_alone(now, passive, answered))
+    }
+
     /// Ejects it, each time that follows on another for twice as long. Returns for how long.
     pub(in crate::upstream) fn eject(&mut self, now: Instant, passive: &Passive) -> Duration {
         self.breaker.as_mut().map_or(Duration::ZERO, |breaker| breaker.eject(now, passive))
@@ -233,7 +245,7 @@ impl HealthState {
 
     /// Whether the next good answer would change anything.
     pub(in crate::upstream) fn is_suspect(&self) -> bool {
-        self.is_ejected() || self.breaker.as_ref().is_some_and(|breaker| breaker.displaced)
+        self.is_ejected() || self.breaker.as_ref().is_some_and(Breaker::is_suspect)
     }
 
     fn down(&self) -> Option<Down> {

@@ -60,6 +60,26 @@ fn a_verdict_takes_rise_and_fall_probes_in_a_row() {
     assert!(broker.looks_up());
 }
 
+/// Failures of clients that no other broker took.
+#[test]
+fn lone_failures_count_while_others_take_clients() {
+    let mut broker = state();
+    // Nobody takes any client.
+    for second in 0..20 {
+        assert!(!broker.failed_alone(at(second), &PASSIVE, None));
+    }
+    // Somebody did, before.
+    assert!(!broker.failed_alone(at(20), &PASSIVE, Some(at(19))));
+    assert!(broker.failed_alone(at(21), &PASSIVE, Some(at(20) + Duration::from_millis(1))));
+    // The last failure is too long ago.
+    assert!(!broker.failed_alone(at(52), &PASSIVE, Some(at(51))));
+    // It has answered since.
+    assert!(broker.is_suspect());
+    broker.answered(at(53));
+    assert!(!broker.is_suspect());
+    assert!(!broker.failed_alone(at(54), &PASSIVE, Some(at(53))));
+}
+
 #[test]
 fn failures_count_in_a_row_and_within_the_window() {
     let mut broker = state();

@@ -1,0 +1,138 @@
+//! Characters that are not to reach a terminal or a log as they are, and what is written for them.
+
+use std::{borrow::Cow, fmt::Write};
+
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter, Serializer};
+
+/// Whether a character can break a line, steer a terminal, reorder what is shown, or be there
+/// unseen: the general categories Cc, Cf, Zl and Zp, and what is Default_Ignorable_Code_Point, of
+/// Unicode 17. The dashboard's `dom.js` has the same set.
+pub const fn is_unsafe(c: char) -> bool {
+    matches!(
+        c,
+        '\u{0}'..='\u{1f}'
+            | '\u{7f}'..='\u{9f}'
+            | '\u{ad}'
+            | '\u{34f}'
+            | '\u{600}'..='\u{605}'
+            | '\u{61c}'
+            | '\u{6dd}'
+            | '\u{70f}'
+            | '\u{890}'..='\u{891}'
+            | '\u{8e2}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{110bd}'
+            | '\u{110cd}'
+            | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
+/// A text for a terminal, on one line and in one column: `\n`, `\t`, `\u{1b}`.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    replaced(text, |c, plain| plain.extend(c.escape_default()))
+}
+
+/// The same, line by line.
+pub fn plain_lines(text: &str) -> String {
+    text.lines().map(plain).collect::<Vec<_>>().join("\n")
+}
+
+/// JSON on one line, whose strings have `\u` and four digits instead.
+///
+/// # Errors
+/// Those of `value`: a map whose keys are no strings, and what fails of itself.
+pub fn json(value: &impl Serialize) -> serde_json::Result<String> {
+    let mut out = Vec::new();
+    value.serialize(&mut Serializer::with_formatter(&mut out, Plain))?;
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
+/// What stands inside of a JSON string, with `\u` and four digits for each half of a pair.
+pub fn inside_json(text: &str) -> Cow<'_, str> {
+    replaced(text, |c, plain| {
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            // Writing to memory cannot fail.
+            let _ = write!(plain, "\\u{unit:04x}");
+        }
+    })
+}
+
+fn replaced(text: &str, replace: impl Fn(char, &mut String)) -> Cow<'_, str> {
+    if !text.contains(is_unsafe) {
+        return text.into();
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_unsafe(c) { replace(c, &mut safe) } else { safe.push(c) }
+    }
+    safe.into()
+}
+
+struct Plain;
+
+impl Formatter for Plain {
+    fn write_string_fragment<W: ?Sized + std::io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> std::io::Result<()> {
+        CompactFormatter.write_string_fragment(writer, &inside_json(fragment))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use regex::Regex;
+
+    use super::*;
+
+    #[test]
+    fn the_set_is_that_of_unicode_and_of_the_dashboard() {
+        let class = r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]";
+        let unicode = Regex::new(class).unwrap();
+        let mut utf8 = [0; 4];
+        for c in '\0'..=char::MAX {
+            assert_eq!(is_unsafe(c), unicode.is_match(c.encode_utf8(&mut utf8)), "{c:?}");
+        }
+        // Of JavaScript's strings, which can have halves of pairs, too.
+        let of_dashboard = format!("/{}/gu;", class.replace(']', r"\p{Cs}]"));
+        assert!(include_str!("admin/dashboard/dom.js").contains(&of_dashboard), "{of_dashboard}");
+    }
+
+    #[test]
+    fn how_it_is_written() {
+        let text = "a\tb\n\u{1b}[2J\u{9b}\u{202e}\u{feff}\u{e0041}é日\\\"";
+        let wanted = r#"a\tb\n\u{1b}[2J\u{9b}\u{202e}\u{feff}\u{e0041}é日\""#;
+        assert_eq!(plain(text), wanted);
+        let wanted = r#""a\tb\n\u001b[2J\u009b\u202e\ufeff\udb40\udc41é日\\\"""#;
+        assert_eq!(json(&text).unwrap(), wanted);
+        assert_eq!(plain_lines("one\n\u{7f}two\r\n"), "one\n\\u{7f}two");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_unsafe_is_left_and_json_says_the_same(
+            text in r"([\p{Cc}\p{Cf}\p{Zl}\p{Zp}\x{e0000}-\x{e01ff}]|\PC|[\x{0}-\x{10ffff}]){0,40}"
+        ) {
+            prop_assert!(!plain(&text).contains(is_unsafe));
+            let written = json(&[&text]).unwrap();
+            prop_assert!(!written.contains(is_unsafe), "{:?}", written);
+            prop_assert_eq!(serde_json::from_str::<[String; 1]>(&written).unwrap(), [text]);
+        }
+    }
+}

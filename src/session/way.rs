@@ -1,0 +1,31 @@
+//! The way that a session went.
+
+use std::sync::Arc;
+
+use super::micros::Micros;
+use crate::{
+    observe::{Endpoint, RouteKind},
+    upstream::{self, Place, Target},
+};
+
+/// Where the session went.
+pub(super) struct Way {
+    pub(super) route: RouteKind,
+    pub(super) endpoint: Arc<upstream::Endpoint>,
+    /// The address that was dialled; `None` while none was reached.
+    pub(super) place: Option<Place>,
+    pub(super) dial: Micros,
+}
+
+impl Way {
+    /// Where the broker was reached, or else where it is tried first.
+    pub(super) fn address(&self) -> Option<Endpoint<'_>> {
+        if let Some(place) = &self.place {
+            return Some(Endpoint::Ip(**place));
+        }
+        self.endpoint.target().map(|target| match target {
+            Target::Ip(places) => Endpoint::Ip(**places.first()),
+            Target::Unix(path) => Endpoint::Unix(path),
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! What is likely a mistake: said by `check`, which takes it, at the start and at a reload.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use crate::{
+    broker::Broker,
+    client::{CONNACK_V3, Client, connect},
+    config::Config,
+    harness::{end, run, wait_for},
+    routing::{ids, route},
+    tls_client::Pki,
+};
+
+/// What `check` says of a file, which it takes.
+fn warnings(config: &Config) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("lb.yaml");
+    fs::write(&file, config.text()).unwrap();
+    let output = run(&["check", "-c", file.to_str().unwrap()], "");
+    assert!(output.status.success(), "{output:?}");
+    let prefix = format!("{}: warning: ", file.display());
+    let said = String::from_utf8(output.stderr).unwrap();
+    said.lines().map(|line| line.strip_prefix(&prefix).expect(line).to_owned()).collect()
+}
+
+#[test]
+fn keys_that_clients_do_not_have() {
+    let broker = Broker::echoing();
+    let pki = Pki::new();
+    let of = |key: &str, listener: &str| {
+        let config = Config::of([&broker]).pool(&format!("balance: {{ key: \"{key}\" }}"));
+        warnings(&if listener.is_empty() { config } else { config.listener(listener) })
+    };
+    let tls = pki.tls("");
+    let with_ca = pki.tls(&format!(", client_auth: optional{}", pki.file("client_ca", "ca.pem")));
+    let said = |what: &str, why: &str| {
+        vec![format!(
+            "listener mqtt: its clients have not {what} by which balance.key of pool brokers places \
+             them, and go by their client IDs (route fallback_key): give the listener {why}, or the \
+             pool another key"
+        )]
+    };
+    let certificate = said("a certificate", "client_auth: required");
+    for (key, listener, expected) in [
+        ("tls_cn", "", certificate.clone()),
+        ("tls_cn", &*tls, certificate),
+        ("tls_cn", &with_ca, vec![]),
+        ("x-${tls_cn}", "accept_proxy_protocol: { from: [10.0.0.0/8] }", vec![]),
+        ("sni", "", said("a server name", "tls")),
+        ("sni", &tls, vec![]),
+        ("${tls_cn}${sni}", "", said("a certificate and a server name", "tls")),
+        ("${tls_cn}${sni}", &tls, vec![]),
+        ("${sni}/${client_id}", "", vec![]),
+        ("${sni}/${source_ip}", "", vec![]),
+        ("username", "", vec![]),
+    ] {
+        assert_eq!(of(key, listener), expected, "{key} {listener}");
+    }
+}
+
+#[test]
+fn probes_that_are_not_waited_for() {
+    let broker = Broker::echoing();
+    let of = |timeouts: &str| warnings(&Config::of([&broker]).more(timeouts));
+    assert_eq!(of("timeouts: { tcp_keepalive: 1h }"), [""; 0]);
+    assert_eq!(of("timeouts: { tcp_keepalive: 20s, tcp_user_timeout: 27s }"), [""; 0]);
+    assert_eq!(
+        of("timeouts: { tcp_keepalive: 20s, tcp_user_timeout: 26s }"),
+        ["timeouts.tcp_user_timeout: 26s is over before 3 keep-alive probes are (idle 20s, then \
+          every 3s), so that fewer lost packets end a silent session: allow more than 26s, or leave \
+          it to `auto`"]
+    );
+    let one = "timeouts: { tcp_keepalive: { idle: 60s, count: 1 }, tcp_user_timeout: 1s }";
+    assert_eq!(of(one), [""; 0]);
+}
+
+/// At the start, and at a reload that brings it.
+#[test]
+fn a_reload_warns() {
+    let broker = Broker::echoing();
+    let proxy = Config::of([&broker]).start();
+    let warned = || proxy.stderr().iter().filter(|line| line.contains("fallback_key")).count();
+    let by_name = Config::of([&broker]).pool("balance: { key: sni }");
+    fs::write(proxy.config_file(), by_name.text()).unwrap();
+    proxy.signal(Signal::HUP);
+    wait_for("the warning", || (warned() == 1).then_some(()));
+    let started = by_name.start();
+    wait_for("the same at the start", || {
+        started
+            .stderr()
+            .iter()
+            .any(|line| line.contains("WARN") && line.contains("fallback_key"))
+            .then_some(())
+    });
+}
+
+/// A client without the fields of the key is on its broker all the same, time and again.
+#[test]
+fn clients_without_the_fields_of_the_key() {
+    let brokers: Vec<_> = (0..4).map(|_| Broker::echoing()).collect();
+    let by_id = Config::of(&brokers).start();
+    for (key, empty) in
+        [("tls_cn", "reject"), ("${sni}${tls_cn}", "username"), ("username", "source_ip")]
+    {
+        let balance = format!("balance: {{ key: \"{key}\", empty_client_id: {empty} }}");
+        let proxy = Config::of(&brokers).pool(&balance).start();
+        let ids = &ids()[..12];
+        let orders = route(&by_id, &[], ids);
+        assert_eq!(route(&proxy, &[], ids), orders);
+        for id in ids.iter().chain(ids) {
+            drop(Client::exchange(proxy.address(), &connect(4, id), CONNACK_V3));
+        }
+        for line in proxy.wait_ends(2 * ids.len()) {
+            let at = ids.iter().position(|id| line["client_id"] == **id).unwrap();
+            assert_eq!(line["upstream"], orders[at][0]);
+            assert_eq!(line["route"], "fallback_key");
+            assert_eq!(end(&line), "client/relay/closed");
+        }
+        assert_eq!(proxy.metric("mqtt_lb_routes_total", &["route=\"fallback_key\""]) as usize, 24);
+    }
+}

@@ -192,7 +192,7 @@ fn the_example_has_every_key() {
     // have more, the test above has seen to.
     let listener = 6 + 6 + 2 + 1 + 3;
     let pool = 4 + 16 + 4 + 3 + 8 + 4 + 1 + 3 + 6;
-    assert_eq!(keys, 10 + 1 + listener + pool + 5 + 5 + 2 + 5 + 1 + 1 + (7 + 3 + 4) + 2 + 2);
+    assert_eq!(keys, 10 + 1 + listener + pool + 5 + 6 + 2 + 5 + 1 + 1 + (7 + 3 + 4) + 2 + 2);
 }
 
 /// serde_yaml shares no code with the reader of this crate: what it makes of a text, written out

@@ -27,7 +27,7 @@ fn start_with_ulimit(limits: &str, config: &Config) -> Proxy {
 
 /// Leaves a proxy that runs so few descriptors, for which no limit of its own makes up.
 pub(crate) fn take_descriptors(proxy: &Proxy, left: usize) {
-    let pid = Pid::from_raw(proxy.id() as i32).unwrap();
+    let pid = Pid::from_raw(proxy.id().cast_signed()).unwrap();
     let left = Some(left as u64);
     prlimit(Some(pid), Resource::Nofile, Rlimit { current: left, maximum: left }).unwrap();
 }

@@ -14,6 +14,13 @@ use crate::{
 
 const PING: &[u8] = b"\xC0\x00";
 
+/// A session that is known to all workers: its CONNACK is on its way a moment before it is.
+fn session(proxy: &Proxy, id: &str) -> Client {
+    let mut client = Client::session(proxy.address(), id);
+    client.echo(PING);
+    client
+}
+
 fn full(broker: &Broker) -> Config {
     let mut config = Config::of([broker]).workers(2);
     config.upstreams[0] = config.upstreams[0].replace(" }", ", max_connections: 1 }");
@@ -40,18 +47,18 @@ fn a_device_that_returns() {
         full(&broker).more("limits: { max_connections_per_ip: 1 }"),
     ] {
         let proxy = config.start();
-        let mut session = Client::session(proxy.address(), "pump-1");
+        let mut held = session(&proxy, "pump-1");
         for again in 1..=10 {
             let version = if again % 2 == 0 { 4 } else { 5 };
             let mut newer = Client::open(proxy.address());
             newer.send(&connect(version, "pump-1"));
             newer.expect(&connack(version, 0));
-            let (said, _) = session.rest();
+            let (said, _) = held.rest();
             // A goodbye for the sessions of 5.0.
             let goodbye: &[u8] = if version == 4 { b"\xE0\x02\x8E\x00" } else { b"" };
             assert!(said.is_empty() || said == goodbye || said == b"\xE0\x01\x8E", "{said:x?}");
             newer.echo(PING);
-            session = newer;
+            held = newer;
             wait_taken_over(&proxy, again);
             proxy.wait_metric("mqtt_lb_upstream_sessions_active", &[], 1.0);
         }
@@ -59,7 +66,7 @@ fn a_device_that_returns() {
         let answer = connack(4, 3);
         Client::exchange(proxy.address(), &connect(4, "pump-2"), &answer).expect_end();
         assert_eq!(proxy.wait_end("pump-2")["end_cause"], "limit");
-        session.echo(PING);
+        held.echo(PING);
     }
 }
 
@@ -76,13 +83,13 @@ fn to_the_same_broker() {
     let mut homes = Vec::new();
     for n in 0..5 {
         let id = format!("meter-{n}");
-        held.push(Client::session(proxy.address(), &id));
+        held.push(session(&proxy, &id));
         homes.push(proxy.wait_connected(&id)["upstream"].clone());
     }
     let is_full = |home: &&_| homes.iter().filter(|other| other == home).count() == 2;
     for (n, home) in homes.iter().enumerate().filter(|(_, home)| is_full(home)) {
         let id = format!("meter-{n}");
-        let _newer = Client::session(proxy.address(), &id);
+        let newer = session(&proxy, &id);
         held[n].expect_end();
         let back = wait_for("its second line", || {
             let log = proxy.log();
@@ -92,11 +99,11 @@ fn to_the_same_broker() {
             lines.nth(1)
         });
         assert_eq!(back["upstream"], *home, "{id}");
-        held[n] = _newer;
+        held[n] = newer;
     }
 }
 
-/// Tells its clients from one another by their password-less usernames: all but one are refused.
+/// Refuses its clients while it is told to.
 fn choosy() -> (Broker, Arc<AtomicBool>) {
     let refuses = Arc::new(AtomicBool::new(false));
     let asked = refuses.clone();
@@ -119,16 +126,15 @@ fn a_newer_one_that_is_refused() {
         [full(&broker), Config::of([&broker]).more("limits: { max_connections_per_ip: 1 }")]
     {
         let proxy = config.start();
-        let mut older = Client::session(proxy.address(), "lock");
+        let mut older = session(&proxy, "lock");
         for _ in 0..3 {
             refuses.store(true, Ordering::SeqCst);
-            let refused = Client::exchange(proxy.address(), &connect(4, "lock"), &connack(4, 5));
-            drop(refused);
+            drop(Client::exchange(proxy.address(), &connect(4, "lock"), &connack(4, 5)));
             older.echo(PING);
             proxy.wait_metric("mqtt_lb_connections_active", &[], 1.0);
         }
         refuses.store(false, Ordering::SeqCst);
-        Client::session(proxy.address(), "lock").echo(PING);
+        session(&proxy, "lock");
         older.expect_end();
         wait_taken_over(&proxy, 1);
     }
@@ -148,7 +154,7 @@ fn one_newcomer_at_a_time() {
         }
     });
     let proxy = full(&broker).start();
-    let mut older = Client::session(proxy.address(), "door");
+    let mut older = session(&proxy, "door");
     silent.store(true, Ordering::SeqCst);
     let mut waiting: Vec<_> = (0..20)
         .map(|_| {
@@ -185,6 +191,7 @@ fn another_tenant_has_no_place() {
         let proxy = config.start();
         let as_user = |user: &str| Connect::new(4, "gate").username(user).bytes();
         let mut anna = Client::exchange(proxy.address(), &as_user("anna"), CONNACK_V3);
+        anna.echo(PING);
         Client::exchange(proxy.address(), &as_user("bert"), &connack(4, 3)).expect_end();
         anna.echo(PING);
         proxy.wait_metric("mqtt_lb_connections_active", &[], 1.0);

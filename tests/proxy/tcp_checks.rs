@@ -53,9 +53,13 @@ fn checks_by_all_transports() {
         let count = 2 * checks.len();
         for line in proxy.wait_ends(count) {
             assert_eq!(line["event"], "probe", "{listener}: {line}");
-            let end = end(&line);
-            assert!(end.starts_with("client/handshake/") || end.starts_with("client/connect/"));
-            assert!(["closed", "reset"].iter().any(|cause| end.ends_with(cause)), "{end}");
+            let ends = [
+                "client/handshake/closed",
+                "client/handshake/reset",
+                "client/connect/closed",
+                "client/connect/reset",
+            ];
+            assert!(ends.contains(&&*end(&line)), "{line}");
             assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&0.into(), &0.into()));
         }
         let metric = |name: &str, labels: &[&str]| proxy.metric(name, labels) as usize;

@@ -181,7 +181,7 @@ fn no_connack_for_anybody() {
         let broken = broken.clone();
         Broker::start(move |link| {
             if !broken.load(Ordering::SeqCst) {
-                echo(link)
+                echo(link);
             }
         })
     });

@@ -136,6 +136,7 @@ fn the_words_of_routes_and_causes() {
             "removed",
             "rebalance",
             "taken_over",
+            "key_limit",
             "kicked",
             "error",
         ]

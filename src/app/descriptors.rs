@@ -64,11 +64,28 @@ impl DescriptorLimit {
         sessions.try_into().unwrap_or(u32::MAX)
     }
 
+    /// What is to be said of a `max_connections` that the descriptors do not allow.
+    pub(super) fn warning(
+        self,
+        sessions: u32,
+        max_connections: Option<NonZeroU32>,
+    ) -> Option<String> {
+        let asked = max_connections.filter(|asked| asked.get() > sessions)?;
+        let limit = self.soft;
+        Some(format!(
+            "limits.max_connections is {asked}, but the descriptor limit of {limit} allows no more \
+             than {sessions} sessions, and no more are let in: raise the hard limit (LimitNOFILE= \
+             in systemd, ulimit -Hn in a shell), or lower limits.max_connections"
+        ))
+    }
+
     /// Says in the log how many sessions there can be, and what to do if that is less than
     /// `max_connections` asks for, or than many would.
     pub(super) fn say(self, sessions: u32, max_connections: Option<NonZeroU32>) {
         let Self { before, soft, hard } = self;
-        if sessions >= max_connections.map_or(MANY, NonZeroU32::get) {
+        if let Some(warning) = self.warning(sessions, max_connections) {
+            tracing::warn!(before, now = soft, hard, sessions, "descriptor limit: {warning}");
+        } else if sessions >= max_connections.map_or(MANY, NonZeroU32::get) {
             tracing::info!(before, now = soft, hard, sessions, "descriptor limit");
         } else {
             tracing::warn!(

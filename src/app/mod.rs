@@ -22,6 +22,7 @@ use std::{
 use control::Signals;
 use listeners::Listeners;
 use proxy::Proxy;
+pub use proxy::warnings;
 use service_manager::ServiceManager;
 use tokio::{runtime, sync::mpsc};
 

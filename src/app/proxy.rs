@@ -134,6 +134,13 @@ pub(super) fn possible(config: &Config, workers: usize, descriptors: DescriptorL
     descriptors.connections(workers, probes)
 }
 
+/// What a configuration asks for and this process' limits do not allow, a line each.
+pub fn warnings(config: &Config) -> Vec<String> {
+    let descriptors = DescriptorLimit::raise();
+    let possible = possible(config, config.runtime.workers.count().get(), descriptors);
+    descriptors.warning(possible, config.limits.max_connections).into_iter().collect()
+}
+
 /// The new configuration for each worker.
 pub(super) fn adoptions(
     snapshot: &Arc<Snapshot>,

@@ -69,7 +69,8 @@ enum Command {
     /// Run the proxy.
     #[command(override_usage = "mqtt-lb run [-c FILE]", after_help = SIGNALS)]
     Run(ConfigFile),
-    /// Check a configuration, files it names included: silent when it is good.
+    /// Check a configuration, files it names included: silent when it is good, but for a warning
+    /// of limits that the descriptors do not allow.
     #[command(override_usage = "mqtt-lb check [-c FILE]")]
     Check(ConfigFile),
     /// Show the brokers that a client ID belongs to, in the order they would be tried.

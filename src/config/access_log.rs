@@ -128,10 +128,14 @@ pub struct LogEvents {
     pub connect: bool,
     pub disconnect: bool,
     pub reject: bool,
+    pub probe: bool,
 }
 
 impl LogEvents {
-    pub const ALL: Self = Self { connect: true, disconnect: true, reject: true };
+    pub const NONE: Self = Self { connect: false, disconnect: false, reject: false, probe: false };
+
+    /// All but probes: balancers send one every few seconds.
+    pub const DEFAULT: Self = Self { connect: true, disconnect: true, reject: true, probe: false };
 }
 
 /// How an access log line looks.

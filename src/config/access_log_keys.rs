@@ -84,7 +84,7 @@ pub(super) fn access_log(item: &Item<'_>, others: &mut Targets) -> Read<AccessLo
             to,
             rotate: rotate?,
             format: format?,
-            events: events?.unwrap_or(LogEvents::ALL),
+            events: events?.unwrap_or(LogEvents::DEFAULT),
             when_full: when_full?,
         })
     })
@@ -136,8 +136,9 @@ fn events(item: &Item<'_>) -> Read<LogEvents> {
         ("connect", |events| &mut events.connect),
         ("disconnect", |events| &mut events.disconnect),
         ("reject", |events| &mut events.reject),
+        ("probe", |events| &mut events.probe),
     ];
-    let mut events = LogEvents { connect: false, disconnect: false, reject: false };
+    let mut events = LogEvents::NONE;
     item.some(|item| {
         let of = values::one_of(item, words)?;
         if std::mem::replace(of(&mut events), true) {

@@ -187,6 +187,8 @@ named! {
         Disconnect = "disconnect",
         /// A connection ended before it became a session.
         Reject = "reject",
+        /// A connection ended by its client, which had sent nothing.
+        Probe = "probe",
     }
 }
 
@@ -272,7 +274,7 @@ named! {
         Removed = "removed",
         /// The session's home is another broker, now that there is one again.
         Rebalance = "rebalance",
-        /// The client has a newer session on another broker.
+        /// The client has a newer session, on another broker or in this one's place.
         TakenOver = "taken_over",
         /// Its TLS 1.2 has made as many records as one key may.
         KeyLimit = "key_limit",

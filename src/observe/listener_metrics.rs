@@ -12,6 +12,7 @@ use super::{
 pub struct ListenerMetrics {
     pub connections_total: IntCounter,
     pub connections_active: IntGauge,
+    pub probes_total: IntCounter,
     pub handshake_seconds: Histogram,
     pub(super) sessions_by_version: [IntCounter; 3],
     _registration: Registration,
@@ -32,6 +33,7 @@ impl ListenerMetrics {
 pub(super) struct ListenerFamilies {
     connections: Family<IntCounter>,
     connections_active: Family<IntGauge>,
+    probes: Family<IntCounter>,
     sessions: Family<IntCounter>,
     handshake: Family<Histogram>,
 }
@@ -44,6 +46,11 @@ impl ListenerFamilies {
             connections_active: families.add(
                 "connections_active",
                 "Connections open now.",
+                listener,
+            ),
+            probes: families.add(
+                "probes_total",
+                "Connections that their clients ended before they had sent anything.",
                 listener,
             ),
             sessions: families.add(
@@ -68,6 +75,7 @@ impl ListenerFamilies {
             connections_active: of.sample(self.connections_active, None),
             sessions_by_version: ["3", "4", "5"]
                 .map(|version| of.sample(self.sessions, Some(version))),
+            probes_total: of.sample(self.probes, None),
             handshake_seconds: of.sample(self.handshake, None),
             _registration: registration,
         }

@@ -49,6 +49,7 @@ impl SinkBuffer {
             Event::Connect => self.events.connect,
             Event::Disconnect => self.events.disconnect,
             Event::Reject => self.events.reject,
+            Event::Probe => self.events.probe,
         }
     }
 

@@ -116,6 +116,13 @@ fn first_layer(settings: &ListenerSettings) -> Option<Stage> {
 /// How a failed TLS handshake is recorded. Its alert has been sent.
 fn refused(error: &TlsError) -> Rejected {
     let (by, cause) = match error {
+        TlsError::Silent(None) => {
+            let end = End::new(EndBy::Client, EndPhase::Handshake, EndCause::Closed);
+            return Rejected::unheard(end.with(error.to_string()));
+        }
+        TlsError::Silent(Some(error)) => {
+            return Rejected::unheard(End::failed(EndBy::Client, EndPhase::Handshake, error));
+        }
         TlsError::Closed => (EndBy::Client, EndCause::Closed),
         TlsError::Io(error) => {
             return End::failed(EndBy::Client, EndPhase::Handshake, error).into();
@@ -125,7 +132,8 @@ fn refused(error: &TlsError) -> Rejected {
         TlsError::Protocol { .. } | TlsError::Held(_) => (EndBy::Proxy, EndCause::Malformed),
     };
     let end = End::new(by, EndPhase::Handshake, cause).with(error.to_string());
-    Rejected { end, answer: (by == EndBy::Proxy).then_some(Reply::Transports) }
+    let answer = (by == EndBy::Proxy).then_some(Reply::Transports);
+    Rejected { answer, ..end.into() }
 }
 
 /// What a connection has still to show.

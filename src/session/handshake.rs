@@ -43,8 +43,15 @@ pub async fn serve(shard: Rc<Shard>, accepted: Rc<Accepted>, fd: OwnedFd, peer: 
     };
     let buffer = shard.take_buffer();
     let settings = &accepted.settings;
-    let mut opening =
-        Opening { shard: &shard, settings, client, record, buffer, pass, stand_ins: Vec::new() };
+    let mut opening = Opening {
+        shard: &shard,
+        settings,
+        client,
+        record,
+        buffer,
+        pass,
+        stand_ins: Box::default(),
+    };
     let arrived = if settings.is_plain() {
         opening.pass.identify(opening.record.client_ip()).map_err(Rejected::from)
     } else {
@@ -76,7 +83,7 @@ pub(super) struct Opening<'a> {
     /// Its part in the limits.
     pub(super) pass: Pass,
     /// The client's older sessions whose places it has.
-    pub(super) stand_ins: Vec<StandIn>,
+    pub(super) stand_ins: Box<[StandIn]>,
 }
 
 impl From<FarOver> for Rejected {
@@ -128,7 +135,7 @@ impl Opening<'_> {
         if limit == Limit::ConnectionsPerIp
             && let Some(address) = self.pass.counted()
         {
-            if self.has_place(Place::Address(address)).await? {
+            if self.take_place(Place::Address(address)).await? {
                 return Ok(());
             }
             // The older session may have ended while that was asked.
@@ -147,9 +154,9 @@ impl Opening<'_> {
         let mut need = 1;
         loop {
             while self.buffer.len() < need {
-                if self.read_more(limit, EndPhase::Connect).await.map_err(Rejected::told)? == 0 {
+                if self.read_more(limit, EndPhase::Connect).await? == 0 {
                     let end = End::new(EndBy::Client, EndPhase::Connect, EndCause::Closed);
-                    return Err(end.with(missing(&self.buffer)).into());
+                    return Err(self.ended(end.with(missing(&self.buffer))));
                 }
             }
             match connect::parse(&self.buffer, limit) {
@@ -161,18 +168,25 @@ impl Opening<'_> {
                     let detail = detail.unwrap_or_else(|| refusal.reason.to_string().into());
                     let end =
                         End::new(EndBy::Proxy, EndPhase::Connect, EndCause::Malformed).with(detail);
-                    return Err(Rejected { end, answer: refusal.connack().map(Reply::Own) });
+                    return Err(Rejected {
+                        answer: refusal.connack().map(Reply::Own),
+                        ..end.into()
+                    });
                 }
             }
         }
     }
 
     /// Reads once, up to `limit` bytes in all; 0 at the client's end.
-    pub(super) async fn read_more(&mut self, limit: usize, phase: EndPhase) -> Result<usize, End> {
+    pub(super) async fn read_more(
+        &mut self,
+        limit: usize,
+        phase: EndPhase,
+    ) -> Result<usize, Rejected> {
         let shard = self.shard;
         let room = limit.saturating_sub(self.buffer.len());
         let (client, buffer) = (&self.client, &mut self.buffer);
-        poll_fn(|cx| {
+        let read = poll_fn(|cx| {
             if let Some(cause) = shard.ending.get() {
                 return Poll::Ready(Err(End::new(EndBy::Proxy, phase, cause)));
             }
@@ -182,7 +196,14 @@ impl Opening<'_> {
             buffer.extend_from_slice(scratch.bytes());
             read.map_err(|error| End::failed(EndBy::Client, phase, &error))
         })
-        .await
+        .await;
+        read.map_err(|end| self.ended(end))
+    }
+
+    /// What an end is while the client's bytes are read.
+    pub(super) fn ended(&self, end: End) -> Rejected {
+        let has_sent = !self.buffer.is_empty() || self.client.plain().is_none();
+        if has_sent { Rejected::told(end) } else { Rejected::unheard(end) }
     }
 
     /// Gives the client the broker's answer.
@@ -219,7 +240,7 @@ fn establish(
     record: Record,
     pass: Pass,
     opened: Opened,
-    stand_ins: Vec<StandIn>,
+    stand_ins: Box<[StandIn]>,
 ) {
     let Opened { upstream, lease, owed, bytes, boundary, accepted, keep_alive } = opened;
     if accepted {

@@ -98,7 +98,7 @@ impl Owners {
     }
 
     /// Tells the workers of sessions whose places a newer one has.
-    pub(super) fn give_up(&self, places: Vec<StandIn>) {
+    pub(super) fn give_up(&self, places: Box<[StandIn]>) {
         for place in places {
             let Held { session, slot, .. } = place.older;
             self.tell(Takeover { session, slot, by: Successor::InItsPlace { _place: place } });

@@ -32,7 +32,7 @@ impl Opening<'_> {
             }
             if self.read_more(MAX_LEN, EndPhase::Handshake).await? == 0 {
                 let end = End::new(EndBy::Client, EndPhase::Handshake, EndCause::Closed);
-                return Err(end.with(missing(self.buffer.len())).into());
+                return Err(self.ended(end.with(missing(self.buffer.len()))));
             }
         }
     }

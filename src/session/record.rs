@@ -169,8 +169,10 @@ impl Record {
         self.ended = true;
         let shard = &self.shard;
         shard.metrics.count_end(end.by, end.phase, end.cause);
-        if event == Event::Reject {
-            shard.metrics.count_reject(end.cause.as_str());
+        match event {
+            Event::Reject => shard.metrics.count_reject(end.cause.as_str()),
+            Event::Probe => self.origin.metrics.probes_total.inc(),
+            Event::Connect | Event::Disconnect => {}
         }
         if shard.log.wants(event) {
             let mut entry = self.entry(event);

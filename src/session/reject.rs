@@ -5,7 +5,7 @@ use std::{borrow::Cow, future::poll_fn, ops::Deref, pin::pin, rc::Rc, time::Dura
 use super::{answer::Answer, end::End, record::Record, shard::Shard};
 use crate::{
     mqtt,
-    observe::{EndCause, Event},
+    observe::{EndBy, EndCause, Event},
     transport::{BULK_BYTES, Socket, Stream, deadline},
 };
 
@@ -19,6 +19,8 @@ pub(super) struct Rejected {
     pub(super) end: End,
     /// The CONNACK, where the client's version defines one.
     pub(super) answer: Option<Reply>,
+    /// Whether the client left before it had sent anything, as checks do.
+    pub(super) is_probe: bool,
 }
 
 /// Whose CONNACK a client gets.
@@ -47,7 +49,13 @@ impl Rejected {
     /// After a read that failed. Where that was the client's fault, its transport has told it.
     pub(super) fn told(end: End) -> Self {
         let answer = (end.cause == EndCause::Malformed).then_some(Reply::Transports);
-        Self { end, answer }
+        Self { answer, ..end.into() }
+    }
+
+    /// The end of a connection that has brought nothing: where the client has left, it was a probe.
+    pub(super) fn unheard(end: End) -> Self {
+        let has_left = matches!(end.cause, EndCause::Closed | EndCause::Reset);
+        Self { is_probe: end.by == EndBy::Client && has_left, ..end.into() }
     }
 
     pub(super) fn with(self, detail: impl Into<Cow<'static, str>>) -> Self {
@@ -57,7 +65,7 @@ impl Rejected {
 
 impl From<End> for Rejected {
     fn from(end: End) -> Self {
-        Self { end, answer: None }
+        Self { end, answer: None, is_probe: false }
     }
 }
 
@@ -68,7 +76,8 @@ pub(super) async fn reject(
     mut record: Record,
     rejected: Rejected,
 ) {
-    let Rejected { end, answer } = rejected;
+    let Rejected { end, answer, is_probe } = rejected;
+    let event = if is_probe { Event::Probe } else { Event::Reject };
     let until = shard.reactor.now() + LINGER;
     if let (Some(client), Some(answer)) = (&client, &answer) {
         if let Reply::Own(answer) = answer {
@@ -81,7 +90,7 @@ pub(super) async fn reject(
     }
     let (bytes_in, exchanged) = record.handshake_bytes();
     let bytes_out = exchanged + answer.as_ref().map_or(0, |answer| answer.len() as u64);
-    record.end(Event::Reject, (bytes_in, bytes_out), end);
+    record.end(event, (bytes_in, bytes_out), end);
     if let (Some(client), Some(_)) = (&client, answer) {
         let _ = deadline(&shard.reactor, until, pin!(swallow(shard, client.socket()))).await;
     }

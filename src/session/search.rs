@@ -35,6 +35,8 @@ struct Search {
     referred: Option<Arc<Broker>>,
     /// The last no, for the client if there is no better answer.
     refused: Option<Box<Refusal>>,
+    /// Whether the last place of a broker was gone before this client had it.
+    missed: bool,
     /// How the last try failed.
     failure: Option<End>,
 }
@@ -99,20 +101,27 @@ impl Opening<'_> {
         let mut search = Search::default();
         let mut next = self.choose(connect, &mut search)?;
         while let Some((broker, route)) = next.take() {
-            // Boxed, as few handshakes need the room for it.
-            if broker.is_full() && !Box::pin(self.has_place(Place::Broker(broker.id()))).await? {
-                search.tried.push(broker);
-                next = self.choose(connect, &mut search)?;
-                continue;
+            if broker.is_full() && !self.has_place_on(&broker) {
+                // Boxed, as few handshakes need the room for it.
+                let place = Place::Broker(broker.id());
+                if !Box::pin(self.take_place(place)).await? {
+                    search.tried.push(broker);
+                    next = self.choose(connect, &mut search)?;
+                    continue;
+                }
             }
             if !broker.admission.try_enter(self.shard.reactor.now()) {
                 Box::pin(self.wait_for_turn(connect, &broker)).await?;
             }
             // Its last place may have gone between the choice and now, or it itself.
-            let lease = match self.lease(broker).await? {
+            let lease = match self.lease(broker) {
                 Ok(lease) => lease,
                 Err(broker) => {
-                    search.tried.push(broker);
+                    // A client may have a place of its own on one that has just become full.
+                    if search.missed || !broker.is_full() {
+                        search.tried.push(broker);
+                    }
+                    search.missed = true;
                     next = self.choose(connect, &mut search)?;
                     continue;
                 }
@@ -169,15 +178,8 @@ impl Opening<'_> {
     }
 
     /// A place on a broker, be it that of an older session of this client.
-    async fn lease(&mut self, broker: Arc<Broker>) -> Result<Result<Lease, Arc<Broker>>, Rejected> {
-        let broker = match broker.lease() {
-            Ok(lease) => return Ok(Ok(lease)),
-            Err(broker) => broker,
-        };
-        if Box::pin(self.has_place(Place::Broker(broker.id()))).await? {
-            return Ok(broker.lease_beyond_limit());
-        }
-        Ok(Err(broker))
+    fn lease(&self, broker: Arc<Broker>) -> Result<Lease, Arc<Broker>> {
+        if self.has_place_on(&broker) { broker.lease_beyond_limit() } else { broker.lease() }
     }
 
     /// The best broker not tried yet, and by which way it came to be that.
@@ -215,7 +217,7 @@ impl Opening<'_> {
                 Some(failure) => end.with(failure.detail.unwrap_or(Cow::Borrowed("others failed"))),
                 None => end,
             };
-            return Rejected { end, answer: Some(Reply::Brokers(reply)) };
+            return Rejected { answer: Some(Reply::Brokers(reply)), ..end.into() };
         }
         let now = Instant::now();
         if let Some(failure) = search.failure {
@@ -269,7 +271,7 @@ impl Opening<'_> {
     fn answer(&self, refuse: Refuse, end: End) -> Rejected {
         let version = self.record.client.as_ref().map(|client| client.version);
         let answer = version.map(|version| Reply::Own(refuse.connack(version)));
-        Rejected { end, answer }
+        Rejected { answer, ..end.into() }
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     tenant::TenantHash,
     view::PoolView,
 };
-use crate::{observe::EndPhase, route::Client, transport::deadline};
+use crate::{observe::EndPhase, route::Client, transport::deadline, upstream::Broker};
 
 /// The older sessions of a client that are asked about; one with more is not slowed down by them.
 const MOST: usize = 4;
@@ -28,17 +28,17 @@ const MOST: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Opening<'_> {
-    /// Whether this client has the place of an older session of its own.
-    pub(super) async fn has_place(&mut self, place: Place) -> Result<bool, Rejected> {
+    /// Whether this client has been given the place of an older session on that broker.
+    pub(super) fn has_place_on(&self, broker: &Broker) -> bool {
+        self.stand_ins.iter().any(|stand_in| stand_in.older.broker == broker.id())
+    }
+
+    /// Whether this client is given the place of an older session of its own.
+    pub(super) async fn take_place(&mut self, place: Place) -> Result<bool, Rejected> {
         let on_broker = |older: &Held| match place {
             Place::Broker(id) => older.broker == id,
             Place::Address(_) => true,
         };
-        if let Place::Broker(_) = place
-            && self.stand_ins.iter().any(|stand_in| on_broker(&stand_in.older))
-        {
-            return Ok(true);
-        }
         let shard = self.shard;
         let view = &self.record.origin.pool;
         let Some(client) = &self.record.client else { return Ok(false) };
@@ -53,7 +53,8 @@ impl Opening<'_> {
             let answering = pin!(deadline(&shard.reactor, until, answered));
             let answered = while_unbroken(shard, &self.client, EndPhase::Connect, answering).await;
             if let Ok(Ok(true)) = answered.map_err(|end| self.given_up(end))? {
-                self.stand_ins.push(stand_in);
+                let before = std::mem::take(&mut self.stand_ins);
+                self.stand_ins = before.into_iter().chain([stand_in]).collect();
                 return Ok(true);
             }
         }

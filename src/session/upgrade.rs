@@ -39,7 +39,7 @@ impl Opening<'_> {
                     };
                     let end = End::new(EndBy::Proxy, EndPhase::Handshake, cause);
                     let end = end.with(self.stray_proxy_header().unwrap_or(refusal.detail));
-                    return Err(Rejected { end, answer: Some(Reply::Transports) });
+                    return Err(Rejected { answer: Some(Reply::Transports), ..end.into() });
                 }
             }
             if self.read_more(request::LONGEST_HEAD, EndPhase::Handshake).await? == 0 {
@@ -48,7 +48,7 @@ impl Opening<'_> {
                     0 => "nothing was sent".into(),
                     n => format!("{n} bytes of a WebSocket request were sent, and no more").into(),
                 };
-                return Err(Rejected { end: End { detail: Some(detail), ..end }, answer: None });
+                return Err(self.ended(End { detail: Some(detail), ..end }));
             }
         }
     }

@@ -28,7 +28,7 @@ fn a_log_goes_to_one_place() {
             to: LogTarget::File("/dev/x".into()),
             rotate: None,
             format: LogLineFormat::Json,
-            events: LogEvents::ALL,
+            events: LogEvents::DEFAULT,
             when_full: WhenFull::Block,
         }
     );
@@ -220,8 +220,10 @@ fn files_are_put_aside() {
 #[test]
 fn a_log_has_the_events_that_it_names() {
     let events = |list: &str| log(&format!("path: /dev/x, events: {list}")).events;
-    let none = LogEvents { connect: false, disconnect: false, reject: false };
+    let none = LogEvents::NONE;
     assert_eq!(events("[reject]"), LogEvents { reject: true, ..none });
+    assert_eq!(events("[probe]"), LogEvents { probe: true, ..none });
+    assert_eq!(log("path: /dev/x").events, events("[connect, disconnect, reject]"));
     assert_eq!(
         events("[disconnect, connect]"),
         LogEvents { connect: true, disconnect: true, ..none }
@@ -231,7 +233,8 @@ fn a_log_has_the_events_that_it_names() {
         ("connect", "10:38: access_log[0].events: is a single value; allowed: a list"),
         (
             "[end]",
-            "10:39: access_log[0].events[0]: \"end\" is unknown; allowed: connect, disconnect, reject",
+            "10:39: access_log[0].events[0]: \"end\" is unknown; allowed: connect, disconnect, reject, \
+             probe",
         ),
         ("[reject, reject]", "10:47: access_log[0].events[1]: is there twice; keep one"),
     ] {

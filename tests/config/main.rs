@@ -110,6 +110,7 @@ fn the_smallest_config_has_the_designs_defaults() {
     assert_eq!(config.limits.max_connections, None);
     assert_eq!(config.limits.max_connections_per_ip, None);
     assert!(config.limits.connects_per_ip.is_none());
+    assert_eq!(config.limits.ipv6_prefix, 64);
     assert_eq!(config.limits.connect_packet, 65_536);
     assert_eq!(config.timeouts.connect_packet, Duration::from_secs(10));
     assert_eq!(config.timeouts.idle, Idle::KeepAlive);

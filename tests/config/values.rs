@@ -93,6 +93,22 @@ fn durations_have_units_and_ranges() {
 }
 
 #[test]
+fn an_ipv6_prefix_is_one_to_128_bits() {
+    let prefix = |text: &str| {
+        parse(&format!("{SMALLEST}limits: {{ ipv6_prefix: {text} }}\n"))
+            .map(|config| config.limits.ipv6_prefix)
+    };
+    for (text, bits) in [("1", 1), ("56", 56), ("128", 128)] {
+        assert_eq!(prefix(text).expect(text), bits);
+    }
+    for text in ["0", "129", "256"] {
+        let faults = prefix(text).expect_err(text).to_string();
+        let wrong = format!("\"{text}\" is out of range; allowed: a whole number from 1 to 128");
+        assert_eq!(faults, format!("/etc/t.yaml:10:24: limits.ipv6_prefix: {wrong}"));
+    }
+}
+
+#[test]
 fn sizes_and_numbers_have_ranges() {
     let packet = |text: &str| {
         parse(&format!("{SMALLEST}limits: {{ connect_packet: {text} }}\n"))

@@ -42,7 +42,9 @@ impl Config {
             upstreams: upstreams
                 .map(|(n, address)| format!("{{ name: b{}, address: \"{address}\" }}", n + 1))
                 .collect(),
-            access_log: "{ path: access.log, format: json }".to_owned(),
+            access_log: "{ path: access.log, format: json, \
+                          events: [connect, disconnect, reject, probe] }"
+                .to_owned(),
             admin: "127.0.0.1:0".to_owned(),
             log_level: "info",
             more: Vec::new(),

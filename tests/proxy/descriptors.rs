@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command, thread, time::Duration};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
 use crate::{
     broker::Broker,
@@ -25,11 +25,18 @@ fn start_with_ulimit(limits: &str, config: &Config) -> Proxy {
     })
 }
 
+/// Leaves a proxy that runs so few descriptors, for which no limit of its own makes up.
+pub(crate) fn take_descriptors(proxy: &Proxy, left: usize) {
+    let pid = Pid::from_raw(proxy.id() as i32).unwrap();
+    let left = Some(left as u64);
+    prlimit(Some(pid), Resource::Nofile, Rlimit { current: left, maximum: left }).unwrap();
+}
+
 #[test]
 fn a_shortage_is_waited_out() {
     let broker = Broker::echoing();
-    let config = Config::of([&broker]).more("limits: { max_connections: 100000 }");
-    let proxy = start_with_descriptors(100, &config);
+    let proxy = start_with_descriptors(2000, &Config::of([&broker]));
+    take_descriptors(&proxy, 100);
     let kind = &["kind=\"process_descriptors\""];
     let mut early = Client::session(proxy.address(), "early");
     let metrics = proxy.get("/livez");
@@ -94,8 +101,65 @@ fn what_is_said_at_the_start() {
         let proxy = start_with_ulimit(descriptors, &config);
         let line = said_of_descriptors(&proxy);
         assert!(line.contains(said), "{line}");
+        let asked =
+            "limits.max_connections is 11, but the descriptor limit of 196 allows no more than 10";
+        assert_eq!(line.contains(asked), limits.contains("11"), "{line}");
         assert_eq!(line.contains(" WARN "), hint, "{line}");
         assert_eq!(line.contains("LimitNOFILE="), hint, "{line}");
+    }
+}
+
+/// More than fit are asked for: as many as fit are let in, and each has a descriptor for its broker.
+#[test]
+fn no_more_are_let_in_than_there_are_descriptors_for() {
+    let broker = Broker::echoing();
+    let config = Config::of([&broker]).more("limits: { max_connections: 3000 }");
+    let proxy = start_with_descriptors(300, &config);
+    // 176 are kept for other things, and two are each session's.
+    proxy.wait_metric("mqtt_lb_connections_limit", &[], 62.0);
+    let mut held: Vec<_> =
+        (0..62).map(|n| Client::session(proxy.address(), &format!("c{n}"))).collect();
+    let _flood: Vec<_> = (0..300).map(|_| Client::open(proxy.address())).collect();
+    // A tenth more, and one, wait to be told.
+    proxy.wait_metric("mqtt_lb_connections_active", &[], 69.0);
+    assert!(proxy.get("/readyz").starts_with("HTTP/1.1 200"));
+    for client in &mut held {
+        client.echo(b"\xC0\x00");
+    }
+    assert_eq!(broker.connections(), 62);
+    assert_eq!(proxy.metric("mqtt_lb_accept_errors_total", &[]) as u64, 0);
+
+    // A reload caps likewise, and says so.
+    fs::write(proxy.config_file(), config.text().replace("3000", "4000")).unwrap();
+    proxy.signal(Signal::HUP);
+    proxy.wait_stderr(
+        "limits.max_connections is 4000, but the descriptor limit of 300 allows no more than 62",
+    );
+    proxy.wait_metric("mqtt_lb_config_reloads_total", &["outcome=\"applied\""], 1.0);
+    proxy.wait_metric("mqtt_lb_connections_limit", &[], 62.0);
+}
+
+/// `check` warns, and the file is good all the same.
+#[test]
+fn a_check_warns_of_more_than_fit() {
+    let broker = Broker::echoing();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.yaml");
+    for (asked, warned) in [(62, false), (63, true)] {
+        let limits = format!("limits: {{ max_connections: {asked} }}");
+        fs::write(&file, Config::of([&broker]).more(&limits).text()).unwrap();
+        let script = "ulimit -n 300 && exec \"$0\" check -c \"$1\"";
+        let program = env!("CARGO_BIN_EXE_mqtt-lb");
+        let checked = Command::new("sh").args(["-c", script, program]).arg(&file).output().unwrap();
+        assert!(checked.status.success());
+        let said = String::from_utf8(checked.stderr).unwrap();
+        let wanted = format!(
+            "{}: warning: limits.max_connections is 63, but the descriptor limit of 300 allows no \
+             more than 62 sessions, and no more are let in: raise the hard limit (LimitNOFILE= in \
+             systemd, ulimit -Hn in a shell), or lower limits.max_connections\n",
+            file.display()
+        );
+        assert_eq!(said, if warned { wanted } else { String::new() });
     }
 }
 
@@ -133,10 +197,10 @@ fn a_warning_before_the_connections_are_all_taken() {
 #[test]
 fn a_warning_before_the_descriptors_are_all_taken() {
     let broker = Broker::echoing();
-    let config = Config::of([&broker]).more("limits: { max_connections: 100000 }");
-    let proxy = start_with_descriptors(200, &config);
+    let proxy = start_with_descriptors(2000, &Config::of([&broker]));
+    take_descriptors(&proxy, 200);
     assert!((proxy.metric("process_max_fds", &[]) - 200.0).abs() < 0.5);
-    proxy.wait_metric("mqtt_lb_connections_limit", &[], 100_000.0);
+    proxy.wait_metric("mqtt_lb_connections_limit", &[], 881.0);
     assert_eq!(warnings(&proxy, "descriptors"), 0);
 
     let already = proxy.descriptors();

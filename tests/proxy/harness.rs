@@ -192,7 +192,7 @@ impl Proxy {
         })
     }
 
-    /// The `disconnect` and `reject` lines, once there are at least so many.
+    /// The `disconnect`, `reject` and `probe` lines, once there are at least so many.
     #[track_caller]
     pub(crate) fn wait_ends(&self, count: usize) -> Vec<Value> {
         wait_for(&format!("{count} ends"), || {
@@ -305,7 +305,7 @@ fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 }
 
 pub(crate) fn is_end(line: &Value) -> bool {
-    line["event"] == "disconnect" || line["event"] == "reject"
+    ["disconnect", "reject", "probe"].iter().any(|event| line["event"] == **event)
 }
 
 /// `by/phase/cause` of an end.

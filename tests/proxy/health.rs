@@ -13,7 +13,7 @@ use crate::{
     broker::{Broker, Link, echo, echo_to},
     client::{Client, connack},
     config::Config,
-    descriptors::start_with_descriptors,
+    descriptors::{start_with_descriptors, take_descriptors},
     harness::{Proxy, wait_for},
     probes::Seen,
     routing::{brokers, ids, route, visit},
@@ -188,10 +188,11 @@ fn every_check_fails() {
 #[test]
 fn checks_without_descriptors() {
     let broker = Broker::echoing();
-    let mut config = Config::of([&broker]).more("limits: { max_connections: 100000 }");
+    let mut config = Config::of([&broker]);
     config.log_level = "debug";
-    let proxy = start_with_descriptors(100, &config.pool(&patient("mqtt")));
+    let proxy = start_with_descriptors(2000, &config.pool(&patient("mqtt")));
     wait_for("a good check", || (proxy.metric(CHECKS, &["\"ok\""]) > 0.5).then_some(()));
+    take_descriptors(&proxy, 100);
     let flood: Vec<_> = (0..200).map(|_| Client::open(proxy.address())).collect();
     let count = |part: &str| proxy.stderr().iter().filter(|line| line.contains(part)).count();
     wait_for("skipped checks", || (count("a check was skipped") > 5).then_some(()));

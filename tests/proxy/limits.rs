@@ -82,33 +82,3 @@ fn far_over_max_connections() {
     silent[0].send(&connect(4, "first"));
     silent[0].expect(CONNACK_V3);
 }
-
-#[test]
-fn connects_per_ip() {
-    let broker = Broker::echoing();
-    // A burst far above the rate, so that few tokens come back while the test runs.
-    let limits = "limits: { connects_per_ip: { rate: 1, burst: 100 } }";
-    let proxy = Config::of([&broker]).workers(2).more(limits).start();
-    let mut served = 0;
-    let refusal = connack(5, 0x9F);
-    for _ in 0..400 {
-        let mut client = Client::open(proxy.address());
-        client.send(&connect(5, "c"));
-        let (answer, _) = {
-            client.finish();
-            client.rest()
-        };
-        if answer == connack(5, 0) {
-            served += 1;
-        } else {
-            assert_eq!(answer, refusal);
-        }
-    }
-    // The burst, and a token a second for as long as it took.
-    assert!((100..160).contains(&served), "{served} of 400 got in");
-    wait_rejects(&proxy, 400 - served);
-    assert_eq!(broker.connections() as u64, served);
-    let line = proxy.wait_log("a reject", |line| line["event"] == "reject");
-    assert_eq!(end(&line), "proxy/connect/limit");
-    assert_eq!(line["connack_reason"], "connection_rate_exceeded");
-}

@@ -29,10 +29,12 @@ mod held_back;
 mod http_probes;
 mod inherited;
 mod limits;
+mod limits_by_address;
 mod logs;
 mod lost;
 mod name_server;
 mod one_session;
+mod own_place;
 mod panics;
 #[allow(dead_code, reason = "shared with the tests of the configuration, which use all of it")]
 #[path = "../config/tls/pki.rs"]
@@ -61,6 +63,7 @@ mod strays;
 mod stuck_log;
 mod syslog;
 mod syslog_receiver;
+mod tcp_checks;
 mod terminals;
 mod timeouts;
 mod tls;

@@ -119,8 +119,9 @@ fn checks_that_close_at_once() {
             _ => ("connect", "nothing was sent"),
         };
         assert_eq!(end(&line), format!("client/{phase}/closed"));
-        assert_eq!((&line["event"], &line["detail"]), (&"reject".into(), &detail.into()));
+        assert_eq!((&line["event"], &line["detail"]), (&"probe".into(), &detail.into()));
     }
+    assert_eq!(proxy.metric("mqtt_lb_probes_total", &["listener=\"mqtt\""]) as u64, 3);
     assert_eq!(broker.connections(), 0);
 }
 

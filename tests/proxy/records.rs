@@ -107,7 +107,8 @@ fn as_many_records_as_connections() {
     }
     assert_eq!(lines.len(), TOTAL);
     for (session, events) in &lines {
-        let is_one = *events == ["reject"] || *events == ["connect", "disconnect"];
+        let is_one =
+            [&["reject"][..], &["probe"], &["connect", "disconnect"]].contains(&&events[..]);
         assert!(is_one, "{session}: {events:?}");
     }
 
@@ -130,6 +131,7 @@ fn as_many_records_as_connections() {
         count("connect")
     );
     assert_eq!(proxy.metric("mqtt_lb_rejects_total", &[]) as usize, count("reject"));
+    assert_eq!(proxy.metric("mqtt_lb_probes_total", &[]) as usize, count("probe"));
     assert_eq!(proxy.metric("mqtt_lb_upstream_sessions_active", &[]) as u64, 0);
     // What came of the tries adds up to the tries.
     let tries: u64 = ends.iter().filter_map(|line| line["tries"].as_u64()).sum();

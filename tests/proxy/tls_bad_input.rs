@@ -123,8 +123,13 @@ fn half_way() {
         client.send(part);
         client.finish();
         let _ = client.rest();
-        let line = rejects(&proxy, parts.len() + number + 1).pop().unwrap();
+        let line = proxy.wait_ends(parts.len() + number + 1).pop().unwrap();
         assert_eq!(end(&line), "client/handshake/closed");
+        let (event, detail) = match part {
+            [] => ("probe", "nothing was sent"),
+            _ => ("reject", "the TLS handshake was not finished"),
+        };
+        assert_eq!((&line["event"], &line["detail"]), (&event.into(), &detail.into()));
     }
     // TLS, and then nothing.
     let mut client = pki.client().open(proxy.address());
@@ -132,7 +137,7 @@ fn half_way() {
         client.stream.conn.complete_io(&mut client.stream.sock).unwrap();
     }
     assert_eq!(client.rest(), (Vec::new(), true));
-    let line = rejects(&proxy, 2 * parts.len() + 1).pop().unwrap();
+    let line = rejects(&proxy, 2 * parts.len()).pop().unwrap();
     assert_eq!(end(&line), "proxy/connect/timeout");
     assert_eq!(
         (&line["detail"], &line["tls_version"]),

@@ -34,7 +34,7 @@ pub(in crate::observe) fn log(path: &Path, when_full: WhenFull) -> config::Acces
         to: LogTarget::File(path.to_owned()),
         rotate: None,
         format,
-        events: LogEvents::ALL,
+        events: LogEvents::DEFAULT,
         when_full,
     }
 }

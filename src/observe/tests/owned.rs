@@ -29,9 +29,9 @@ fn every_sample_has_an_owner() {
         .filter(is_owned)
         .filter_map(|sample| Some(sample.split('{').next()?.to_owned()))
         .collect();
-    // Three families of listeners, six of pools, eight of brokers, and four histograms, each of
+    // Four families of listeners, six of pools, eight of brokers, and four histograms, each of
     // which has three names.
-    assert_eq!(names.len(), 3 + 6 + 8 + 4 * 3, "{names:?}");
+    assert_eq!(names.len(), 4 + 6 + 8 + 4 * 3, "{names:?}");
     drop(kept);
     let left: Vec<_> = samples(&metrics).into_iter().filter(|line| is_owned(&line)).collect();
     assert!(left.is_empty(), "{left:#?}");

@@ -11,7 +11,7 @@ use crate::{
     observe::{AccessLogs, Entry, Event, Metrics, format::Stamp, syslog_header::SyslogHeader},
 };
 
-const NONE: LogEvents = LogEvents { connect: false, disconnect: false, reject: false };
+const NONE: LogEvents = LogEvents::NONE;
 
 fn open(logs: &[AccessLog]) -> AccessLogs {
     AccessLogs::open(logs, Metrics::new().access_logs()).unwrap()
@@ -28,7 +28,8 @@ fn each_log_has_its_events_in_its_format() {
     let path = |name: &str| dir.path().join(name);
     let (short, long) = ("${event}", "${event} of ${listener}");
     let logs = open(&[
-        of(&path("all"), short, LogEvents::ALL),
+        of(&path("default"), short, LogEvents::DEFAULT),
+        of(&path("probes"), short, LogEvents { probe: true, ..NONE }),
         of(&path("long"), long, LogEvents { connect: true, disconnect: true, ..NONE }),
         of(&path("rejects"), short, LogEvents { reject: true, ..NONE }),
         of(&path("ends"), short, LogEvents { disconnect: true, reject: true, ..NONE }),
@@ -41,7 +42,8 @@ fn each_log_has_its_events_in_its_format() {
     assert_eq!(writer.close(PATIENCE), 0);
     logs.close(PATIENCE);
     for (name, text) in [
-        ("all", "connect\ndisconnect\nreject\n"),
+        ("default", "connect\ndisconnect\nreject\n"),
+        ("probes", "probe\n"),
         ("long", "connect of mqtt\ndisconnect of mqtt\n"),
         ("rejects", "reject\n"),
         ("ends", "disconnect\nreject\n"),
@@ -124,7 +126,7 @@ fn a_file_that_is_full_is_put_aside() {
     // Of an earlier configuration, which kept more.
     fs::write(old(4), "gone\n").unwrap();
     let rotate = Some(Rotate { size: Some(SIZE), age: None, keep: 3 });
-    let log = AccessLog { rotate, ..of(&path, "${session}", LogEvents::ALL) };
+    let log = AccessLog { rotate, ..of(&path, "${session}", LogEvents::DEFAULT) };
     let logs = open(&[log]);
     let writer = logs.writer();
     // Five files' worth, and ten lines more.
@@ -149,7 +151,7 @@ fn a_file_that_is_old_is_put_aside() {
     let path = dir.path().join("access.log");
     let age = Duration::from_millis(1);
     let rotate = Some(Rotate { size: None, age: Some(age), keep: 1 });
-    let logs = open(&[AccessLog { rotate, ..of(&path, "${session}", LogEvents::ALL) }]);
+    let logs = open(&[AccessLog { rotate, ..of(&path, "${session}", LogEvents::DEFAULT) }]);
     let writer = logs.writer();
     for session in 0..2 {
         writer.write(&Entry { session, ..minimal() });
@@ -172,7 +174,7 @@ fn a_rotation_that_fails_loses_nothing() {
     // In the way of the new file.
     fs::create_dir(dir.path().join("access.log.new")).unwrap();
     let rotate = Some(Rotate { size: Some(1024), age: None, keep: 3 });
-    let logs = open(&[AccessLog { rotate, ..of(&path, "${session}", LogEvents::ALL) }]);
+    let logs = open(&[AccessLog { rotate, ..of(&path, "${session}", LogEvents::DEFAULT) }]);
     let writer = logs.writer();
     for session in 0..1000 {
         writer.write(&Entry { session, ..minimal() });
@@ -189,7 +191,7 @@ fn files_that_others_took_away_are_not_missed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("access.log");
     let rotate = Some(Rotate { size: Some(1024), age: None, keep: 3 });
-    let logs = open(&[AccessLog { rotate, ..of(&path, "${session}", LogEvents::ALL) }]);
+    let logs = open(&[AccessLog { rotate, ..of(&path, "${session}", LogEvents::DEFAULT) }]);
     let writer = logs.writer();
     // 60 lines fill a file.
     for session in 0..60 {

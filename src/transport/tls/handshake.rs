@@ -28,7 +28,10 @@ use crate::transport::{
 /// Why a handshake came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// Likely: a client that gave up, or a check that only connects.
+    /// The client left before it had said anything. Likely: a check that only connects.
+    #[error("nothing was sent")]
+    Silent(#[source] Option<io::Error>),
+    /// Likely: a client that gave up.
     #[error("the TLS handshake was not finished")]
     Closed,
     #[error("{0}")]
@@ -99,6 +102,8 @@ impl Accepting {
                 self.tls.state.borrow_mut().acknowledge(socket).map_err(TlsError::Io)?;
                 Ok((self.tls, facts))
             }
+            Err(Failure::Closed) if self.first.is_empty() => Err(TlsError::Silent(None)),
+            Err(Failure::Io(error)) if self.first.is_empty() => Err(TlsError::Silent(Some(error))),
             Err(failure) => {
                 if matches!(failure, Failure::Peer(_)) {
                     hear_out(socket, &mut self.first).await;

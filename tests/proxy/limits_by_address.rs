@@ -180,9 +180,10 @@ fn by_the_header_of_a_balancer() {
     held.push(session(&v2("192.0.2.8:2", "192.0.2.1:1883", b""), "v4-2", 0));
     held.push(session(&v2("[::ffff:192.0.2.8]:2", destination, b""), "mapped", 3));
     // The balancer's own are counted by its address, and not before the header.
-    let _local: Vec<_> = (0..2).map(|_| behind(&proxy, &raw_v2(0x20, 0, b""))).collect();
+    let local = raw_v2(0x20, 0, b"");
+    held.extend(["local-1", "local-2"].map(|id| session(&local, id, 0)));
     let _silent: Vec<_> = (0..20).map(|_| Client::open(proxy.address())).collect();
-    let _ = session(&raw_v2(0x20, 0, b""), "local", 3);
+    let _ = session(&local, "local", 3);
     assert_eq!(end(&proxy.wait_end("local")), "proxy/connect/limit");
     // Silent behind a header.
     let before = proxy.log().len();

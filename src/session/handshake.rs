@@ -127,6 +127,8 @@ impl Opening<'_> {
             Box::pin(self.go_beyond(limit)).await?;
         }
         let answered = self.find_broker(&connect).await?;
+        // The limits may have changed since it came; as a session it is counted again when they do.
+        self.pass.recount();
         self.deliver(&connect, answered)
     }
 
@@ -249,8 +251,6 @@ fn establish(
         }
         record.log_connect();
     }
-    // The limits may have changed since it came; from now on it is counted again when they do.
-    pass.recount();
     let idle = IdleLimit::new(shard.timeouts.get().idle, keep_alive);
     let tally = Tally::default();
     let live = Live { tally, idle, client, upstream, record, accepted, lease, pass };

@@ -140,8 +140,9 @@ fn sigterm_behind_a_log_that_nobody_reads() {
     let mut config = Config::of([&broker]);
     config.access_log = "{ path: fifo.log, format: json }".to_owned();
     let mut proxy = Proxy::start_in(dir, &config.text(), |_| program());
-    let name = "n".repeat(60_000);
-    for _ in 0..3 {
+    // A pipe holds 64 KiB.
+    let name = "n".repeat(4000);
+    for _ in 0..16 {
         Client::session(proxy.address(), &name);
     }
     proxy.wait_metric("mqtt_lb_connections_active", &[], 0.0);

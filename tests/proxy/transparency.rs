@@ -152,7 +152,7 @@ fn the_largest_of_connects() {
     client.finish();
     client.expect_end();
     assert!(heard.recv_timeout(PATIENCE).unwrap() == connect);
-    assert_eq!(proxy.wait_end(&long)["bytes_in"], connect.len());
+    assert_eq!(proxy.wait_ends(1)[0]["bytes_in"], connect.len());
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! What befalls the proxy: faults that come, last a while, and go.
 
 use std::{
+    sync::atomic::Ordering::Relaxed,
     thread,
     time::{Duration, Instant},
 };
 
 use fastrand::Rng;
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use crate::{harness::wait_for, stub::Behavior, world::World};
 
@@ -57,7 +58,7 @@ fn ready(world: &World) -> bool {
 
 /// Long enough for the proxy to say that it is not ready, if clients have filled the queue.
 fn stuck_log(world: &World, _: &mut Rng, until: Instant) {
-    world.blocking.stuck.store(true, std::sync::atomic::Ordering::Relaxed);
+    world.blocking.stuck.store(true, Relaxed);
     let mut blocked = false;
     while !blocked && Instant::now() < until {
         let ready = world.proxy.get("/readyz");
@@ -67,14 +68,19 @@ fn stuck_log(world: &World, _: &mut Rng, until: Instant) {
     if blocked {
         world.proxy.wait_metric("mqtt_lb_access_log_blocked", &["blocking.log"], 1.0);
     }
-    world.blocking.stuck.store(false, std::sync::atomic::Ordering::Relaxed);
+    world.blocking.stuck.store(false, Relaxed);
     world.proxy.wait_metric("mqtt_lb_access_log_blocked", &["blocking.log"], 0.0);
 }
 
-fn stuck_dropping_log(world: &World, rng: &mut Rng, until: Instant) {
-    world.dropping.stuck.store(true, std::sync::atomic::Ordering::Relaxed);
-    lull(rng, until, 4000);
-    world.dropping.stuck.store(false, std::sync::atomic::Ordering::Relaxed);
+/// Long enough for lines to be lost.
+fn stuck_dropping_log(world: &World, _: &mut Rng, until: Instant) {
+    let lost = || world.proxy.metric("mqtt_lb_access_log_dropped_total", &[]);
+    let before = lost();
+    world.dropping.stuck.store(true, Relaxed);
+    while lost() < before + 1.0 && Instant::now() < until {
+        thread::sleep(Duration::from_millis(100));
+    }
+    world.dropping.stuck.store(false, Relaxed);
 }
 
 fn no_dns(world: &World, rng: &mut Rng, until: Instant) {
@@ -98,7 +104,9 @@ fn few_descriptors(world: &World, rng: &mut Rng, until: Instant) {
     let pid = Pid::from_raw(world.proxy.id().cast_signed());
     let set = |limit: Rlimit| prlimit(pid, Resource::Nofile, limit).unwrap();
     let few = Some(world.proxy.descriptors() as u64 + rng.u64(..8));
-    let before = set(Rlimit { current: few, maximum: None });
+    // The proxy has inherited this process' limits.
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let before = set(Rlimit { current: few, maximum });
     lull(rng, until, 2000);
     set(before);
 }

@@ -81,10 +81,12 @@ def test_the_image(tmp_path, network):
         process.wait_until("to listen", lambda: " admin listening" in process.text())
         status = Path(f"/proc/{process.child.pid}/status").read_text()
         assert re.search(rf"^Uid:\t{user}\t", status, re.MULTILINE)
+        assert health() == (0, "ready\n", "")
         # Its broker is not there; that it answers is what matters here.
         assert Client(1883, "somebody").connack == SERVER_UNAVAILABLE
         wait_for("a record", lambda: '"client_id":"somebody"' in (image / log[1:]).read_text())
-        assert health() == (0, "ready\n", "")
+        # Now it knows that nobody can be served.
+        wait_for("it not to be ready", lambda: "pool none" in health()[2])
         assert process.stop() == 0
         code, _, said = health()
         assert code == 1 and "9883" in said

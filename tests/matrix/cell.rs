@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Clients that come after the operation, all at once.
-const NEWCOMERS: usize = 12;
+pub(crate) const NEWCOMERS: usize = 12;
 
 /// What a drain may take beyond its time, to write what is left.
 const DRAINED_WITHIN: Duration = Duration::from_secs(20);

@@ -26,16 +26,24 @@ impl Device {
     pub(crate) fn silent(address: SocketAddr, id: &str) -> Outcome<Self> {
         let failed = |error| format!("client {id} cannot connect to {address}: {error}");
         let stream = TcpStream::connect_timeout(&address, WITHIN).map_err(failed)?;
+        Ok(Self::on(stream, id))
+    }
+
+    pub(crate) fn on(stream: TcpStream, id: &str) -> Self {
         let _ = stream.set_nodelay(true);
         let _ = stream.set_write_timeout(Some(WITHIN));
-        Ok(Self { id: id.to_owned(), stream })
+        Self { id: id.to_owned(), stream }
     }
 
     /// One that has sent its CONNECT.
     pub(crate) fn open(address: SocketAddr, id: &str) -> Outcome<Self> {
         let mut device = Self::silent(address, id)?;
-        device.send(&connect(4, id))?;
+        device.connect()?;
         Ok(device)
+    }
+
+    pub(crate) fn connect(&mut self) -> Outcome {
+        self.send(&connect(4, &self.id))
     }
 
     /// Its connection, for what reads and writes by itself.

@@ -120,7 +120,9 @@ impl File {
             "  - {{ name: {OTHER}, upstreams: [{{ name: o1, address: \"{other}\" }}] }}"
         ));
         line("access_log:");
-        line("  - { path: access.log, format: json }");
+        line(
+            "  - { path: access.log, format: json, events: [connect, disconnect, reject, probe] }",
+        );
         if let Some(log) = &self.more_logs {
             line(&format!("  - {log}"));
         }

@@ -113,6 +113,11 @@ impl Fixture {
         }
     }
 
+    /// Where the clients' listener listens.
+    pub(crate) fn listener(&self) -> SocketAddr {
+        self.listener
+    }
+
     /// A client that has sent nothing.
     pub(crate) fn silent(&mut self, id: &str) -> Outcome<Device> {
         self.opened += 1;

@@ -91,14 +91,17 @@ fn a_broker_that_fails_alone_is_ejected() {
         refuse(proxy.address(), id);
     }
     assert_eq!(proxy.metric(EJECTIONS, &[]) as u64, 0);
-    for (dead, alive) in of_dead[10..14].iter().zip(&of_alive) {
+    // Three are enough, if no two of what happens fall into one millisecond.
+    for (n, alive) in of_alive.iter().enumerate() {
         drop(Client::session(proxy.address(), alive));
         proxy.wait_end(alive);
-        if proxy.metric(EJECTIONS, &[]) < 0.5 {
-            refuse(proxy.address(), dead);
+        if proxy.metric(EJECTIONS, &[]) > 0.5 {
+            assert!(n >= 3, "ejected after {n} failures");
+            break;
         }
+        refuse(proxy.address(), &of_dead[10]);
     }
-    proxy.wait_metric(EJECTIONS, &[], 1.0);
-    drop(Client::session(proxy.address(), &of_dead[14]));
-    assert_eq!(proxy.wait_end(&of_dead[14])["upstream"], "b2");
+    assert_eq!(proxy.metric(EJECTIONS, &[]) as u64, 1);
+    drop(Client::session(proxy.address(), &of_dead[11]));
+    assert_eq!(proxy.wait_end(&of_dead[11])["upstream"], "b2");
 }

@@ -16,8 +16,8 @@ function everything(mock) {
   const upstreams = STATUSES.map((status, index) =>
     broker(index + 1, { status, up: status !== "down", serving: ["up", "full"].includes(status) }),
   );
-  upstreams.push(broker(8, { backup: true, connacks: { not_authorized: 3 } }));
-  const lost = broker(9, { status: "down", up: false, serving: false });
+  upstreams.push(broker(9, { backup: true, connacks: { not_authorized: 3 } }));
+  const lost = broker(10, { status: "down", up: false, serving: false });
   mock.pools = [
     pool(upstreams),
     pool([lost], { name: "lost" }),
@@ -57,11 +57,11 @@ for (const colorScheme of ["light", "dark"]) {
         everything,
         async (page, mock) => {
           await shown(page, mock);
-          await row(page, "broker-8").locator("button.name").click();
+          await row(page, "broker-9").locator("button.name").click();
           await page.getByLabel("Client ID").fill("sensor-1");
           await page.keyboard.press("Enter");
           await page.getByText("has 1 session").waitFor();
-          await page.getByText("3 further brokers").click();
+          await page.getByText("4 further brokers").click();
           await check(page, "the page");
           assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), width);
 

@@ -7,6 +7,7 @@ mod handshake;
 mod health;
 mod idle;
 mod layers;
+mod limits;
 mod logs;
 mod operator;
 mod outage;
@@ -92,7 +93,7 @@ pub(crate) trait State {
 /// A new one for each cell.
 pub(crate) type Make = fn() -> Box<dyn State>;
 
-pub(crate) const ALL: [Make; 19] = [
+pub(crate) const ALL: [Make; 20] = [
     || Box::new(idle::Idle),
     || Box::new(idle::NotAccepted),
     || Box::new(queue::Queued),
@@ -107,6 +108,7 @@ pub(crate) const ALL: [Make; 19] = [
     || Box::<returning::Rebalancing>::default(),
     || Box::<discovery::Failing>::default(),
     || Box::<handshake::UnderWay>::default(),
+    || Box::<limits::AddressAtLimit>::default(),
     || Box::<layers::Tls>::default(),
     || Box::<layers::WebSocket>::default(),
     || Box::<bulk::Stream>::default(),

@@ -109,7 +109,7 @@ test("landmarks, headings and the table's heads", () =>
     );
     const table = page.getByRole("table", { name: /^Pool brokers/ });
     assert.equal(await table.getByRole("columnheader").count(), 12);
-    assert.equal(await table.getByRole("rowheader").count(), 8);
+    assert.equal(await table.getByRole("rowheader").count(), 9);
     assert.equal(await table.locator("th:not([scope])").count(), 0);
   }));
 

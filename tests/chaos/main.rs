@@ -46,11 +46,12 @@ mod tls_client;
 
 use std::{
     env,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::atomic::AtomicBool,
     thread,
     time::{Duration, Instant},
 };
 
+use harness::SetAtEnd;
 use world::World;
 
 /// What went wrong, in words.
@@ -61,15 +62,6 @@ const CLIENTS: u64 = 24;
 
 fn number(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |text| text.parse().expect(name))
-}
-
-/// Has the clients stop, after a panic too.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
-    }
 }
 
 #[test]
@@ -85,7 +77,7 @@ fn every_connection_is_accounted_for() {
             let (world, stop) = (&world, &stop);
             scope.spawn(move || clients::come_and_go(world, seed * CLIENTS + n, stop));
         }
-        let _stop = Stop(&stop);
+        let _end = SetAtEnd(&stop);
         let until = Instant::now() + Duration::from_secs(seconds);
         faults::befall(&world, seed, until);
     });

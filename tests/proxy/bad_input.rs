@@ -11,7 +11,7 @@ use crate::{
     broker::Broker,
     client::{CONNACK_V3, Client, Connect, connack, connect, packet, publish, text},
     config::Config,
-    harness::{Proxy, end, heavy, wait_for},
+    harness::{Proxy, SetAtEnd, end, heavy, wait_for},
 };
 
 /// Runs `work` while sessions ping through the proxy, all of which have to be answered.
@@ -32,13 +32,13 @@ pub(crate) fn undisturbed<T>(proxy: &Proxy, work: impl FnOnce() -> T) -> T {
                 }
             });
         }
+        let _end = SetAtEnd(&done);
         wait_for("traffic", || (round_trips.load(Ordering::Relaxed) > 20).then_some(()));
         let value = work();
         let until_now = round_trips.load(Ordering::Relaxed);
         wait_for("traffic to go on", || {
             (round_trips.load(Ordering::Relaxed) > until_now + 20).then_some(())
         });
-        done.store(true, Ordering::Relaxed);
         value
     });
     for n in 0..4 {

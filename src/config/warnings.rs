@@ -29,9 +29,9 @@ fn absent_key(listener: &Listener, pool: &Pool) -> Option<String> {
         (false, _) => ("a server name", "tls"),
     };
     Some(format!(
-        "listener {}: its clients have not {what} by which balance.key of pool {} places them, and \
-         go by their client IDs (route fallback_key): give the listener {why}, or the pool another \
-         key",
+        "listener {}: its clients do not have {what}, by which balance.key of pool {} places them, so \
+         they are placed by client ID (route fallback_key): give the listener {why}, or the pool \
+         another key",
         listener.name, pool.name,
     ))
 }

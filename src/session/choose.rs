@@ -12,8 +12,8 @@ use crate::{
 /// The client has no identity by the pool's key, and the pool takes none without.
 pub(super) struct NoIdentity;
 
-/// The best broker of a pool that can serve and was not tried yet, and by which way it came to be
-/// that; `None` if there is none. It may be full where the client seems to have a place there.
+/// The best broker of a pool that can serve and was not tried yet, and why it was chosen; `None` if
+/// all were tried or cannot serve. A full broker counts if the client seems to have a session on it.
 pub(super) fn choose(
     shard: &Shard,
     view: &PoolView,

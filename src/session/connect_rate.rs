@@ -33,7 +33,7 @@ impl ConnectRate {
         let connects = Quota::per_second(rate.rate).allow_burst(rate.burst);
         let interval = Duration::from_secs(ANSWERS.into()) / rate.rate.get();
         let burst = NonZeroU32::new(rate.burst.get() / ANSWERS).unwrap_or(NonZeroU32::MIN);
-        // Less than a nanosecond is no interval: so high a limit is none.
+        // An interval below a nanosecond cannot be expressed; a rate that high limits nobody.
         let answers = Quota::with_period(interval).unwrap_or(connects).allow_burst(burst);
         Self {
             rate,

@@ -61,7 +61,7 @@ struct Race {
 }
 
 impl Race {
-    /// Starts the next attempt that can be; false if there is none left.
+    /// Starts the next attempt that can be started; false if all addresses have been tried.
     fn start_one<'a>(
         &mut self,
         reactor: &Rc<Reactor>,

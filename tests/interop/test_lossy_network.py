@@ -2,8 +2,8 @@
 
 import pytest
 from harness.clients import USE_ANOTHER_SERVER, Client
-from harness.cluster import POOL, Cluster, ids_at_home
-from harness.network import all_lost, private_network
+from harness.cluster import POOL, ids_at_home
+from harness.network import all_lost
 from harness.process import wait_for
 
 CLIENTS = 60
@@ -11,21 +11,8 @@ FAILURES = 3
 CONNECT_TIMEOUT = "300ms"
 
 
-@pytest.fixture
-def cluster(tmp_path):
-    """In a network of its own, in which the test then is too."""
-    try:
-        with private_network():
-            pass
-    except OSError as fault:
-        pytest.skip(f"network namespaces and nftables need root's rights: {fault}")
-    with private_network():
-        made = Cluster(tmp_path)
-        try:
-            yield made
-            made.stop()
-        finally:
-            made.kill()
+# Of the test and all that it starts.
+pytestmark = pytest.mark.usefixtures("network")
 
 
 def come(proxy, name, version=4):

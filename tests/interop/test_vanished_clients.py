@@ -3,28 +3,14 @@
 import socket
 
 import pytest
-from harness.cluster import Cluster
-from harness.network import lost_to, private_network
+from harness.network import lost_to
 from harness.process import LOOPBACK, wait_for
 
 IDLE, INTERVAL = "1s", "1s"
 
 
-@pytest.fixture
-def cluster(tmp_path):
-    """In a network of its own, in which the test then is too."""
-    try:
-        with private_network():
-            pass
-    except OSError as fault:
-        pytest.skip(f"network namespaces and nftables need root's rights: {fault}")
-    with private_network():
-        made = Cluster(tmp_path)
-        try:
-            yield made
-            made.stop()
-        finally:
-            made.kill()
+# Of the test and all that it starts.
+pytestmark = pytest.mark.usefixtures("network")
 
 
 def connected(proxy, name):

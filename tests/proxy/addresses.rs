@@ -102,7 +102,7 @@ fn an_address_that_swallows_syns() {
     ports(0.0);
     visit(&proxy, "again", brokers[0].address);
     assert_eq!(brokers[0].connections(), 2);
-    // What was swallowed is nobody but those of the test, of whom none has said anything.
+    // The listener that swallows SYNs holds the test's own connections only, which have sent nothing.
     listener.set_nonblocking(true).unwrap();
     let mut accepted = 0;
     drop(filling);

@@ -73,7 +73,7 @@ fn a_malformed_refusal() {
     assert_eq!(line["connack_malformed"], "the Reason String is not valid UTF-8");
 }
 
-/// What has no code is none, and the next broker is asked.
+/// An answer without a code is not a CONNACK: the next broker is asked.
 #[test]
 fn answers_without_a_code() {
     for answer in

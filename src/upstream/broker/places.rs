@@ -73,7 +73,7 @@ impl Places {
         self.others.is_some()
     }
 
-    /// All but the first, as "10.0.0.2:1883, 10.0.0.3:1883"; `None` where there are none.
+    /// All but the first, as "10.0.0.2:1883, 10.0.0.3:1883"; `None` for a single address.
     pub fn others_shown(&self) -> Option<String> {
         let others: Vec<_> = self.others().iter().map(ToString::to_string).collect();
         Some(others.join(", ")).filter(|others| !others.is_empty())

@@ -10,6 +10,9 @@ use crate::{
     client::{CONNACK_V3, Client, Connect, connack, connect},
     config::Config,
     harness::{Proxy, end, wait_for},
+    proxy_header::v2,
+    tls_client::Pki,
+    websocket::client::{BINARY, FIN, REQUEST, SWITCHED, binary},
 };
 
 const PING: &[u8] = b"\xC0\x00";
@@ -68,6 +71,62 @@ fn a_device_that_returns() {
         assert_eq!(proxy.wait_end("pump-2")["end_cause"], "limit");
         held.echo(PING);
     }
+}
+
+/// By TLS, over WebSocket and behind a PROXY header as well; another device is refused.
+#[test]
+fn by_every_way_in() {
+    let (pki, broker) = (Pki::new(), Broker::echoing());
+    let proxy = full(&broker)
+        .another_listener(&format!("name: mqtts, {}", pki.tls("")))
+        .another_listener("name: ws, websocket: {}")
+        .another_listener("name: proxied, accept_proxy_protocol: { from: [127.0.0.0/8] }")
+        .more("limits: { max_connections_per_ip: 1 }")
+        .start();
+    let tls = |id: &str, answer: &[u8]| {
+        let mut client = pki.client().open(proxy.address_of("mqtts"));
+        client.send(&connect(4, id));
+        client.expect(answer);
+        client
+    };
+    let mut first = tls("pump-1", CONNACK_V3);
+    first.echo(PING);
+    // Until the refused one has left, it has the one connection beyond the limit.
+    let alone = || proxy.wait_metric("mqtt_lb_connections_active", &[], 1.0);
+    drop(tls("pump-2", &connack(4, 3)));
+    alone();
+    let mut second = tls("pump-1", CONNACK_V3);
+    wait_taken_over(&proxy, 1);
+    second.echo(PING);
+    drop((first, second));
+    proxy.wait_metric("mqtt_lb_connections_active", &[], 0.0);
+
+    let websocket = |id: &str, answer: &[u8]| {
+        let address = proxy.address_of("ws");
+        let mut client = Client::exchange(address, REQUEST.as_bytes(), SWITCHED.as_bytes());
+        client.send(&binary(&connect(4, id)));
+        client.expect(&[&[FIN | BINARY, answer.len() as u8], answer].concat());
+        client
+    };
+    let first = websocket("pump-1", CONNACK_V3);
+    drop(websocket("pump-2", &connack(4, 3)));
+    alone();
+    let second = websocket("pump-1", CONNACK_V3);
+    wait_taken_over(&proxy, 2);
+    drop((first, second));
+    proxy.wait_metric("mqtt_lb_connections_active", &[], 0.0);
+
+    let proxied = |id: &str, answer: &[u8]| {
+        let header = v2("[2001:db8:7:7::1]:4000", "[2001:db8::9]:1883", b"");
+        let bytes = [header, connect(4, id)].concat();
+        Client::exchange(proxy.address_of("proxied"), &bytes, answer)
+    };
+    let mut first = proxied("pump-1", CONNACK_V3);
+    first.echo(PING);
+    drop(proxied("pump-2", &connack(4, 3)));
+    alone();
+    proxied("pump-1", CONNACK_V3).echo(PING);
+    wait_taken_over(&proxy, 3);
 }
 
 /// It goes back to its broker, which is full, although another has room.

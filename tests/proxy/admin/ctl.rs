@@ -151,15 +151,17 @@ fn where_the_proxy_is() {
     let broker = Broker::echoing();
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("admin.token"), "s3cret\n").unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let admin = format!("admin: {{ bind: \"0.0.0.0:{port}\", token_file: admin.token }}");
-    let text = Config::of([&broker]).text().replace("admin: { bind: \"127.0.0.1:0\" }", &admin);
+    let admin = "admin: { bind: \"0.0.0.0:0\", token_file: admin.token }";
+    let text = Config::of([&broker]).text().replace("admin: { bind: \"127.0.0.1:0\" }", admin);
     let proxy = Proxy::start_in(dir, &text, |_| program());
+    let port = proxy.admin().port();
     // From its configuration, even if that has come to be wrong elsewhere.
-    let faulty = proxy.path("faulty.yaml");
-    fs::write(&faulty, text.replace("pool: brokers", "pool: none").replace("b1", "b 1")).unwrap();
-    for file in [&*proxy.config_file(), faulty.to_str().unwrap()] {
-        let output = run(&["ctl", "-c", file, "upstreams", "--json"], "");
+    let text = text.replace("0.0.0.0:0", &format!("0.0.0.0:{port}"));
+    let faulty = text.replace("pool: brokers", "pool: none").replace("b1", "b 1");
+    for (name, text) in [("same.yaml", &text), ("faulty.yaml", &faulty)] {
+        let file = proxy.path(name);
+        fs::write(&file, text).unwrap();
+        let output = run(&["ctl", "-c", file.to_str().unwrap(), "upstreams", "--json"], "");
         assert!(output.status.success(), "{output:?}");
     }
     let place = format!("http://127.0.0.1:{port}");

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{format::Stamp, value::Value};
-use crate::mqtt::Malformed;
+use crate::proto::mqtt::Malformed;
 
 /// A flat, borrowed record; a field that is `None` is unknown and left out.
 ///

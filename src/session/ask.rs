@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     config::RetryOn,
-    mqtt::{Connack, Connect, Version, reason},
     observe::{EndBy, EndCause, EndPhase, RouteKind, TryOutcome},
+    proto::mqtt::{Connack, Connect, Version, reason},
     transport::{Elapsed, Stream, deadline},
     upstream::{self, Broker, DialError, Lease, Reached, Refused, Trial, dial},
 };

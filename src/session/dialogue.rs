@@ -7,8 +7,8 @@ use super::{
     shard::{READ_BYTES, Shard},
 };
 use crate::{
-    mqtt::{self, Connack, Malformed, Progress, Version, connack},
     observe::{EndBy, EndCause, EndPhase},
+    proto::mqtt::{self, Connack, Malformed, Progress, Version, connack},
     transport::Stream,
 };
 

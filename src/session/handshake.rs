@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     listener::ListenerSettings,
-    mqtt::{Boundary, Connect, Progress, connect},
     observe::{EndBy, EndCause, EndPhase},
+    proto::mqtt::{Boundary, Connect, Progress, connect},
     transport::{Peer, Socket, Stream, deadline},
     upstream::Lease,
 };

@@ -4,8 +4,8 @@ use std::{borrow::Cow, future::poll_fn, ops::Deref, pin::pin, rc::Rc, time::Dura
 
 use super::{answer::Answer, end::End, record::Record, shard::Shard};
 use crate::{
-    mqtt,
     observe::{EndBy, EndCause, Event},
+    proto::mqtt,
     transport::{BULK_BYTES, Socket, Stream, deadline},
 };
 

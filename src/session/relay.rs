@@ -20,8 +20,8 @@ use super::{
     takeover,
 };
 use crate::{
-    mqtt::{Boundary, Goodbye, Version},
     observe::{EndBy, EndCause, EndPhase, Event},
+    proto::mqtt::{Boundary, Goodbye, Version},
     transport::{Stream, Ticket},
 };
 

@@ -8,10 +8,8 @@ use super::{
 use crate::{
     config::WebSocket,
     observe::{EndBy, EndCause, EndPhase},
-    transport::{
-        Peer,
-        websocket::request::{self, Request},
-    },
+    proto::websocket::request::{self, Request},
+    transport::Peer,
 };
 
 impl Opening<'_> {

@@ -7,10 +7,9 @@ mod acceptor;
 mod backlog;
 mod buffer;
 mod carrier;
-pub mod guest;
+mod hear_out;
 mod loan;
 mod pipe;
-pub mod proxy_protocol;
 mod reactor;
 mod socket;
 mod source;
@@ -21,10 +20,10 @@ mod tcp_options;
 mod tests;
 mod timer;
 mod tls;
-mod tls_facts;
 mod turn;
-pub mod websocket;
+mod websocket;
 
+pub use crate::proto::TlsFacts;
 pub use acceptor::{Acceptor, Peer};
 pub use buffer::Buffer;
 pub use loan::{Loan, Shared};
@@ -37,7 +36,6 @@ pub use stream::Stream;
 pub use tcp_options::TcpOptions;
 pub use timer::{Elapsed, deadline, sleep};
 pub use tls::{Connecting, TlsError};
-pub use tls_facts::TlsFacts;
 pub use turn::{FLOW_BYTES, Queue, Ticket, Turn};
 
 /// What is read and written at a time of a bulk stream that the kernel cannot move, as it goes

@@ -9,15 +9,15 @@ use std::{
 
 use rustls::ServerConfig;
 
+use super::hear_out::hear_out;
 use super::{
     carrier::Carrier,
-    guest::hear_out,
     socket::Socket,
     tcp_options::TcpOptions,
     tls::{Accepting, Connecting, Tls, TlsError},
-    tls_facts::TlsFacts,
     websocket::WebSocket,
 };
+use crate::proto::TlsFacts;
 
 /// A client's or a broker's connection: what is read from it and written to it is plain MQTT.
 pub struct Stream {

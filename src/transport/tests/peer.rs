@@ -14,7 +14,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use crate::transport::websocket::frame;
+use crate::proto::websocket::frame;
 
 /// A bad record: its tag is that of no key.
 pub(super) const BAD_RECORD: [u8; 37] = {

@@ -10,6 +10,7 @@ use rustls::{
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::super::hear_out::hear_out;
 use super::{
     State, Tls,
     client_hello::HostReader,
@@ -18,11 +19,12 @@ use super::{
     held::{MOST_IN_HANDSHAKE, MOST_IN_SESSION},
     resumed::still_valid,
 };
-use crate::transport::{
-    buffer::Buffer,
-    guest::{Guest, Recognized, hear_out, recognize},
-    socket::Socket,
-    tls_facts::TlsFacts,
+use crate::{
+    proto::{
+        TlsFacts,
+        first_bytes::{Guest, Recognized, recognize},
+    },
+    transport::{buffer::Buffer, socket::Socket},
 };
 
 /// Why a handshake came to nothing.

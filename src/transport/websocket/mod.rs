@@ -1,15 +1,9 @@
 //! MQTT over WebSocket (MQTT 5.0, section 6) as a layer: bytes above, frames below.
 
-mod forwarded;
-pub mod frame;
-pub mod request;
-#[cfg(test)]
-mod tests;
-
 use std::{cell::RefCell, io, task::Poll};
 
 use super::{BULK_BYTES, backlog::Backlog, carrier::Carrier};
-use frame::{Decoder, End, Fault};
+use crate::proto::websocket::frame::{self, Decoder, End, Fault};
 
 /// The longest frame that is sent, as small clients hold a whole one.
 const FRAME_BYTES: usize = 16 * 1024;

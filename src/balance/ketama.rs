@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::Member;
 
 /// The most weight a pool can have in sum: 160 points of 8 bytes per unit make this 84 MB of ring.
-pub const MAX_TOTAL_WEIGHT: u64 = 65_536;
+pub const KETAMA_MAX_TOTAL_WEIGHT: u64 = 65_536;
 
 /// nginx's number of points per unit of weight.
 const POINTS_PER_WEIGHT: usize = 160;

@@ -40,7 +40,7 @@ pub const fn name(version: Version, code: u8) -> &'static str {
 }
 
 /// Why this proxy turns away a client whose CONNECT is good. (A bad one is a
-/// [`Refusal`](super::Refusal).)
+/// [`Refusal`](super::malformed::Refusal).)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refuse {
     ServerUnavailable,

@@ -10,7 +10,7 @@ use tungstenite::protocol::{
 };
 use tungstenite::{Message, protocol::Role};
 
-use super::super::frame::{
+use crate::proto::websocket::frame::{
     BINARY, CLOSE, CONTINUATION, Decoder, End, Fault, LONGEST_FRAME, PING, PONG, TEXT, put,
 };
 

@@ -1,12 +1,14 @@
 //! The CONNECT packet (3.1.1 §3.1, 5.0 §3.1).
 
-use super::malformed::{Malformed, Refusal};
-use super::packet::{BRIDGE, FixedHeader, Progress, Version};
-use super::properties::{
-    AUTHENTICATION_DATA, AUTHENTICATION_METHOD, CONNECT, Properties, SESSION_EXPIRY_INTERVAL,
-    Value, WILL,
+use super::{
+    malformed::{Malformed, Refusal},
+    packet::{BRIDGE, FixedHeader, Progress, Version},
+    properties::{
+        AUTHENTICATION_DATA, AUTHENTICATION_METHOD, CONNECT, Properties, SESSION_EXPIRY_INTERVAL,
+        Value, WILL,
+    },
+    reader::{Reader, Span},
 };
-use super::reader::{Reader, Span};
 
 /// A whole and well-formed CONNECT: what it says, and where in its bytes it says it.
 ///

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::super::{Choice, Client, EmptyClientId, KeyError, KeyTemplate};
+use crate::balance::key::{Choice, Client, EmptyClientId, KeyError, KeyTemplate};
 
 const NOBODY: Client<'static> =
     Client { client_id: "", username: None, source_ip: None, tls_cn: None, sni: None };

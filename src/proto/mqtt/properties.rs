@@ -1,7 +1,9 @@
 //! The properties of MQTT 5.0 (§2.2.2) that CONNECT, its Will and CONNACK may carry.
 
-use super::malformed::Malformed;
-use super::reader::{Reader, Span};
+use super::{
+    malformed::Malformed,
+    reader::{Reader, Span},
+};
 
 pub(super) const SESSION_EXPIRY_INTERVAL: u8 = 0x11;
 pub(super) const ASSIGNED_CLIENT_IDENTIFIER: u8 = 0x12;

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use tungstenite::{ClientRequestBuilder, handshake::client::generate_request};
 
-use super::super::request::{LONGEST_HEAD, Refusal, Request, parse};
-use crate::config::{Networks, WebSocket};
+use crate::{
+    config::{Networks, WebSocket},
+    proto::websocket::request::{LONGEST_HEAD, Refusal, Request, parse},
+};
 
 fn rules() -> WebSocket {
     let forwarded_for = Networks::new(["10.0.0.0/8".parse().unwrap()]);

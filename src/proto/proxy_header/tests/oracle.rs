@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ppp::{HeaderResult, PartialResult, v1, v2};
 use proptest::prelude::*;
 
-use crate::transport::{
+use crate::proto::{
     TlsFacts,
-    proxy_protocol::{
+    proxy_header::{
         Addresses, Announced, Header, Invalid, Progress, announced, parse, write_v1, write_v2,
     },
 };

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::Invalid;
-use crate::transport::TlsFacts;
+use crate::proto::TlsFacts;
 
 const ALPN: u8 = 0x01;
 const AUTHORITY: u8 = 0x02;

@@ -14,7 +14,7 @@ mod tests;
 
 use std::{num::NonZeroU32, sync::Arc};
 
-pub use ketama::MAX_TOTAL_WEIGHT as KETAMA_MAX_TOTAL_WEIGHT;
+pub use ketama::KETAMA_MAX_TOTAL_WEIGHT;
 pub use key::{Choice, Client, EmptyClientId, KeyError, KeyTemplate, TenantFields};
 
 use ketama::Ketama;

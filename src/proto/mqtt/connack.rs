@@ -1,12 +1,14 @@
 //! The CONNACK packet (3.1.1 §3.2, 5.0 §3.2).
 
-use super::malformed::Malformed;
-use super::packet::{FixedHeader, Progress, Version};
-use super::properties::{
-    ASSIGNED_CLIENT_IDENTIFIER, CONNACK, Properties, REASON_STRING, SERVER_KEEP_ALIVE,
-    SERVER_REFERENCE, Value,
+use super::{
+    malformed::Malformed,
+    packet::{FixedHeader, Progress, Version},
+    properties::{
+        ASSIGNED_CLIENT_IDENTIFIER, CONNACK, Properties, REASON_STRING, SERVER_KEEP_ALIVE,
+        SERVER_REFERENCE, Value,
+    },
+    reader::{Reader, Span},
 };
-use super::reader::{Reader, Span};
 
 /// What a broker answered to a CONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! What every MQTT packet has: a protocol version, and a fixed header that tells its length.
 
-use super::malformed::Malformed;
-use super::reader::Reader;
+use super::{malformed::Malformed, reader::Reader};
 
 /// A version of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -9,7 +9,7 @@ use sha1::{Digest, Sha1};
 use super::forwarded;
 use crate::{
     config::WebSocket,
-    transport::guest::{Guest, Recognized, recognize},
+    proto::first_bytes::{Guest, Recognized, recognize},
 };
 
 /// The longest request head: what nginx and Apache take at most of one line. Browsers send cookies.

@@ -1,7 +1,9 @@
 //! What can be wrong with a packet, and what its sender is told about it.
 
-use super::packet::{BRIDGE, Version};
-use super::reason::Answer;
+use super::{
+    packet::{BRIDGE, Version},
+    reason::Answer,
+};
 
 /// Why a packet is refused, in words for an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,12 +1,6 @@
 //! What a connection that began wrongly was meant to be, by its first bytes.
 
-use std::{future::poll_fn, pin::pin, time::Duration};
-
-use super::{
-    proxy_protocol::{Announced, announced},
-    socket::Socket,
-    timer::deadline,
-};
+use super::proxy_header::{Announced, announced};
 
 /// A protocol that came to the wrong port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,12 +19,6 @@ pub enum Recognized {
     Undecided,
     Nothing,
 }
-
-/// How long a client that was refused too early to be recognized may take for some bytes more.
-const HEAR_OUT: Duration = Duration::from_secs(1);
-
-/// Bytes that are enough for every protocol.
-const ENOUGH: usize = 12;
 
 /// The methods of RFC 9110, section 9, and of RFC 5789; the last is how HTTP/2 begins (RFC 9113, 3.4).
 const METHODS: [&[u8]; 10] = [
@@ -71,35 +59,10 @@ pub fn recognize(bytes: &[u8]) -> Recognized {
     if tells { Recognized::As(Guest::ProxyHeader) } else { Recognized::Undecided }
 }
 
-/// Ends our side of what began wrongly and too early to be recognized, and adds the few bytes to
-/// `first` that tell: the client is not kept waiting for its refusal.
-pub(super) async fn hear_out(socket: &Socket, first: &mut Vec<u8>) {
-    if recognize(first) != Recognized::Undecided {
-        return;
-    }
-    socket.shutdown();
-    let hearing = async {
-        while recognize(first) == Recognized::Undecided {
-            let mut more = [0; ENOUGH];
-            let read = poll_fn(|cx| {
-                socket.watch(cx);
-                socket.try_recv(&mut more)
-            });
-            match read.await {
-                Ok(count @ 1..) => first.extend_from_slice(&more[..count]),
-                _ => return,
-            }
-        }
-    };
-    // What has come by then is judged.
-    let reactor = socket.reactor();
-    let _ = deadline(reactor, reactor.now() + HEAR_OUT, pin!(hearing)).await;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::proxy_protocol::V2_LOCAL;
+    use crate::proto::proxy_header::V2_LOCAL;
 
     #[test]
     fn every_beginning_of_a_protocol_says_the_same_or_not_yet() {

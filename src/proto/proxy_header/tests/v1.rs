@@ -1,5 +1,5 @@
 use super::{addresses, read};
-use crate::transport::proxy_protocol::{Addresses, Header, Invalid, Progress, parse, write_v1};
+use crate::proto::proxy_header::{Addresses, Header, Invalid, Progress, parse, write_v1};
 
 fn line(said: &str) -> Result<Option<Addresses>, Invalid> {
     read(format!("PROXY {said}\r\n").as_bytes()).map(|header| {

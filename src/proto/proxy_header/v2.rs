@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Addresses, Header, Invalid, MAX_LEN, Progress, as_v6, tlv};
-use crate::transport::TlsFacts;
+use crate::proto::TlsFacts;
 
 pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 

@@ -1,7 +1,7 @@
 use super::{addresses, read};
-use crate::transport::{
+use crate::proto::{
     TlsFacts,
-    proxy_protocol::{Header, Invalid, MAX_LEN, Progress, V2_LOCAL, parse, write_v2},
+    proxy_header::{Header, Invalid, MAX_LEN, Progress, V2_LOCAL, parse, write_v2},
 };
 
 const SIGNATURE: &[u8] = b"\x0D\x0A\x0D\x0A\x00\x0D\x0A\x51\x55\x49\x54\x0A";

@@ -10,7 +10,7 @@
 //! - [`session`]: one connection's life: handshake, relay, record
 //! - [`listener`]: what a listener is, and its sockets
 //! - [`upstream`]: the brokers and how to reach them
-//! - [`transport`]: sockets, timers and pipes on a worker's epoll
+//! - [`net`]: sockets, timers and pipes on a worker's epoll
 //! - [`proto`]: MQTT, PROXY headers and WebSocket, without sockets
 //! - [`balance`]: from a key to a broker, without sockets
 //!
@@ -29,10 +29,10 @@ pub mod config;
 pub mod escape;
 pub mod join;
 pub mod listener;
+pub mod net;
 pub mod observe;
 pub mod proto;
 pub mod session;
 pub mod snapshot;
-pub mod transport;
 pub mod upstream;
 pub mod worker;

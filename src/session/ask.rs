@@ -14,9 +14,9 @@ use super::{
 };
 use crate::{
     config::RetryOn,
+    net::{Elapsed, Stream, deadline},
     observe::{EndBy, EndCause, EndPhase, RouteKind, TryOutcome},
     proto::mqtt::{Connack, Connect, Version, reason},
-    transport::{Elapsed, Stream, deadline},
     upstream::{self, Broker, DialError, Lease, Reached, Refused, Trial, dial},
 };
 

@@ -7,9 +7,9 @@ use super::{
     shard::{READ_BYTES, Shard},
 };
 use crate::{
+    net::Stream,
     observe::{EndBy, EndCause, EndPhase},
     proto::mqtt::{self, Connack, Malformed, Progress, Version, connack},
-    transport::Stream,
 };
 
 /// A broker that has a CONNECT and owes a CONNACK.

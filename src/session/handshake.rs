@@ -20,9 +20,9 @@ use super::{
 };
 use crate::{
     listener::ListenerSettings,
+    net::{Peer, Socket, Stream, deadline},
     observe::{EndBy, EndCause, EndPhase},
     proto::mqtt::{Boundary, Connect, Progress, connect},
-    transport::{Peer, Socket, Stream, deadline},
     upstream::Lease,
 };
 

@@ -8,12 +8,12 @@ use std::{
 use super::{end::End, handshake::Opening, record::Wrapping, reject::Rejected};
 use crate::{
     config::ProxyProtocolOut,
+    net::Peer,
     observe::{EndBy, EndCause, EndPhase},
     proto::{
         first_bytes::{Guest, Recognized, recognize},
         proxy_header::{self, Addresses, Announced, Header, Invalid, MAX_LEN, Progress},
     },
-    transport::Peer,
 };
 
 impl Opening<'_> {

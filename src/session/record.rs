@@ -15,9 +15,9 @@ use super::{
 };
 use crate::{
     balance,
+    net::Peer,
     observe::{EndBy, EndCause, EndPhase, Entry, Event, ListenerMetrics, Transport},
     proto::{TlsFacts, mqtt::reason},
-    transport::Peer,
 };
 
 /// What the record says of a connection whose task panicked.

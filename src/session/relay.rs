@@ -20,9 +20,9 @@ use super::{
     takeover,
 };
 use crate::{
+    net::{Stream, Ticket},
     observe::{EndBy, EndCause, EndPhase, Event},
     proto::mqtt::{Boundary, Goodbye, Version},
-    transport::{Stream, Ticket},
 };
 
 /// A session after its CONNACK.

@@ -7,9 +7,9 @@ use super::{
 };
 use crate::{
     config::WebSocket,
+    net::Peer,
     observe::{EndBy, EndCause, EndPhase},
     proto::websocket::request::{self, Request},
-    transport::Peer,
 };
 
 impl Opening<'_> {

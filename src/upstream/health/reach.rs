@@ -15,8 +15,8 @@ use tokio_rustls::TlsConnector;
 
 use crate::{
     config::{PoolTls, ProxyProtocolOut},
+    net::{ConnectError, bind_source},
     proto::proxy_header::{self, Addresses},
-    transport::{ConnectError, bind_source},
     upstream::{broker::Endpoint, dial_error::DialError},
 };
 

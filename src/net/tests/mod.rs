@@ -17,11 +17,14 @@ use std::{
     time::Duration,
 };
 
+use super::{
+    reactor::Reactor,
+    socket::Socket,
+    stream::{Stream, TlsError},
+};
 pub(crate) use faults::Faults;
 use peer::{Peer, Tls};
 use rustix::net::sockopt::set_socket_send_buffer_size;
-
-use super::{Reactor, Socket, Stream, TlsError};
 
 /// What MQTT is wrapped in.
 #[derive(Clone, Copy, Debug)]

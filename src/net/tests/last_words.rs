@@ -4,8 +4,11 @@ use std::{io::ErrorKind, task::Poll};
 
 use rustls::ClientConnection;
 
-use super::{Pair, TLS, peer::BAD_RECORD, peer::Tls};
-use crate::transport::Reactor;
+use super::{
+    Pair, TLS,
+    peer::{BAD_RECORD, Tls},
+};
+use crate::net::reactor::Reactor;
 
 const PUBLISH: &[u8] = b"\x30\x05\x00\x01tABC";
 const DISCONNECT: &[u8] = b"\xE0\x00";

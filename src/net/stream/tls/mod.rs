@@ -19,7 +19,8 @@ use std::{cell::RefCell, io, task::Poll};
 pub(super) use handshake::Accepting;
 pub use handshake::{Connecting, TlsError};
 
-use super::{BULK_BYTES, backlog::Backlog, buffer::Buffer, socket::Socket};
+use super::backlog::Backlog;
+use crate::net::{BULK_BYTES, buffer::Buffer, socket::Socket};
 use connection::{Connection, Write};
 use fault::Fault;
 use held::{Held, LONGEST_RECORD, MOST_IN_HANDSHAKE, whole_records};
@@ -29,7 +30,7 @@ use held::{Held, LONGEST_RECORD, MOST_IN_HANDSHAKE, whole_records};
 const MOST_JOINED: usize = 4096;
 
 /// One side of a TLS connection.
-pub(super) struct Tls {
+pub(in crate::net) struct Tls {
     state: RefCell<State>,
 }
 
@@ -113,7 +114,7 @@ impl Tls {
     ///
     /// Once the peer has broken TLS there is no record for it any more: what is sent is dropped, and
     /// the next read says why. What the peer had sent before is the reader's still.
-    pub(super) fn try_send(&self, socket: &Socket, buf: &[u8]) -> Poll<io::Result<usize>> {
+    pub(in crate::net) fn try_send(&self, socket: &Socket, buf: &[u8]) -> Poll<io::Result<usize>> {
         let state = &mut *self.state.borrow_mut();
         if state.fault.is_some() {
             return Poll::Ready(Ok(buf.len()));
@@ -142,7 +143,7 @@ impl Tls {
     }
 
     #[cfg(test)]
-    pub(super) fn set_records(&self, records: u64) {
+    pub(in crate::net) fn set_records(&self, records: u64) {
         self.state.borrow_mut().connection.records = records;
     }
 

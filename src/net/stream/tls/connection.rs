@@ -12,7 +12,7 @@ use rustls::{
 };
 
 use super::alert;
-use crate::transport::buffer::Buffer;
+use crate::net::buffer::Buffer;
 
 /// Room that a record takes beyond its plaintext: its header, an explicit nonce in TLS 1.2, the tag
 /// and the type (RFC 8446, section 5.2; RFC 5288, section 3). rustls asks for more where it needs it.

@@ -8,7 +8,7 @@ use rustls::{
 };
 
 use super::{Layers, MAY_HOLD, Pair, TLS, peer::Tls};
-use crate::transport::{Reactor, TlsError};
+use crate::net::{reactor::Reactor, stream::TlsError};
 
 /// A peer that makes its records by hand.
 const RAW: Layers = Layers { tls: false, websocket: false };

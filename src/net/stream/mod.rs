@@ -1,5 +1,13 @@
 //! A connection that carries MQTT, whatever it is wrapped in.
 
+mod backlog;
+mod carrier;
+mod hear_out;
+mod tls;
+mod websocket;
+
+pub use tls::{Connecting, TlsError};
+
 use std::{
     io,
     pin::pin,
@@ -9,15 +17,14 @@ use std::{
 
 use rustls::ServerConfig;
 
-use super::hear_out::hear_out;
-use super::{
+use super::{socket::Socket, tcp_options::TcpOptions};
+use crate::proto::TlsFacts;
+use {
     carrier::Carrier,
-    socket::Socket,
-    tcp_options::TcpOptions,
-    tls::{Accepting, Connecting, Tls, TlsError},
+    hear_out::hear_out,
+    tls::{Accepting, Tls},
     websocket::WebSocket,
 };
-use crate::proto::TlsFacts;
 
 /// A client's or a broker's connection: what is read from it and written to it is plain MQTT.
 pub struct Stream {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Pair, TLS, WS, WSS, peer::Tls};
-use crate::transport::Reactor;
+use crate::net::reactor::Reactor;
 
 /// Of AES-GCM in TLS 1.2, and how many of them are left when the connection is to end.
 const LIMIT: u64 = 1 << 24;

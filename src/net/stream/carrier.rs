@@ -2,7 +2,8 @@
 
 use std::{io, task::Poll};
 
-use super::{loan::Loan, socket::Socket, tls::Tls};
+use super::tls::Tls;
+use crate::net::{loan::Loan, socket::Socket};
 
 /// A socket, or TLS over it; its calls are those of a [`Stream`](super::Stream).
 #[derive(Clone, Copy)]

@@ -4,7 +4,7 @@ use std::{cell::Cell, io, task::Poll};
 
 use rustix::io::Errno;
 
-use crate::transport::reactor::Token;
+use crate::net::reactor::Token;
 
 /// What is to happen to one socket of a reactor.
 #[derive(Default)]
@@ -34,10 +34,7 @@ impl Faults {
 
     /// What the next call comes to instead of what the kernel would say. Readiness stays as it is,
     /// since the kernel will not report again what it has reported.
-    pub(in crate::transport) fn of_next_call(
-        &self,
-        socket: Token,
-    ) -> Option<Poll<io::Result<usize>>> {
+    pub(in crate::net) fn of_next_call(&self, socket: Token) -> Option<Poll<io::Result<usize>>> {
         let mut plan = self.plan.get().filter(|plan| plan.socket == socket)?;
         let is_due = plan.calls_before == 0;
         let fails = is_due && (!plan.has_failed || plan.errno != Errno::AGAIN);

@@ -4,8 +4,11 @@ use std::task::Poll;
 
 use rustix::io::Errno;
 
-use super::{Layers, Pair, TLS, WS, WSS, peer::BAD_RECORD, peer::Tls};
-use crate::transport::Reactor;
+use super::{
+    Layers, Pair, TLS, WS, WSS,
+    peer::{BAD_RECORD, Tls},
+};
+use crate::net::reactor::Reactor;
 
 /// More calls than the story below makes.
 const MOST_CALLS: usize = 400;

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Reactor;
+use super::reactor::Reactor;
 
 /// The deadline passed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,10 @@
 
 use std::{future::poll_fn, pin::pin, time::Duration};
 
-use super::{socket::Socket, timer::deadline};
-use crate::proto::first_bytes::{Recognized, recognize};
+use crate::{
+    net::{socket::Socket, timer::deadline},
+    proto::first_bytes::{Recognized, recognize},
+};
 
 /// How long a client that was refused too early to be recognized may take for some bytes more.
 const HEAR_OUT: Duration = Duration::from_secs(1);

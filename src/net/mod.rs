@@ -4,10 +4,7 @@
 //! except for [`Notify`], by which other threads wake the worker.
 
 mod acceptor;
-mod backlog;
 mod buffer;
-mod carrier;
-mod hear_out;
 mod loan;
 mod pipe;
 mod reactor;
@@ -19,11 +16,8 @@ mod tcp_options;
 #[cfg(test)]
 mod tests;
 mod timer;
-mod tls;
 mod turn;
-mod websocket;
 
-pub use crate::proto::TlsFacts;
 pub use acceptor::{Acceptor, Peer};
 pub use buffer::Buffer;
 pub use loan::{Loan, Shared};
@@ -32,10 +26,9 @@ pub use reactor::{Notify, Reactor};
 pub use socket::{Socket, no_delay};
 pub use source::{ConnectError, bind_source, check_source};
 pub use stale::remove_stale;
-pub use stream::Stream;
+pub use stream::{Connecting, Stream, TlsError};
 pub use tcp_options::TcpOptions;
 pub use timer::{Elapsed, deadline, sleep};
-pub use tls::{Connecting, TlsError};
 pub use turn::{FLOW_BYTES, Queue, Ticket, Turn};
 
 /// What is read and written at a time of a bulk stream that the kernel cannot move, as it goes

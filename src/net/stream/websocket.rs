@@ -2,8 +2,11 @@
 
 use std::{cell::RefCell, io, task::Poll};
 
-use super::{BULK_BYTES, backlog::Backlog, carrier::Carrier};
-use crate::proto::websocket::frame::{self, Decoder, End, Fault};
+use super::{backlog::Backlog, carrier::Carrier};
+use crate::{
+    net::BULK_BYTES,
+    proto::websocket::frame::{self, Decoder, End, Fault},
+};
 
 /// The longest frame that is sent, as small clients hold a whole one.
 const FRAME_BYTES: usize = 16 * 1024;

@@ -10,7 +10,6 @@ use rustls::{
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::super::hear_out::hear_out;
 use super::{
     State, Tls,
     client_hello::HostReader,
@@ -20,11 +19,11 @@ use super::{
     resumed::still_valid,
 };
 use crate::{
+    net::{buffer::Buffer, socket::Socket, stream::hear_out::hear_out},
     proto::{
         TlsFacts,
         first_bytes::{Guest, Recognized, recognize},
     },
-    transport::{buffer::Buffer, socket::Socket},
 };
 
 /// Why a handshake came to nothing.
@@ -57,7 +56,7 @@ pub enum TlsError {
 }
 
 /// A handshake with a client.
-pub(in crate::transport) struct Accepting {
+pub(in crate::net::stream) struct Accepting {
     tls: Tls,
     /// How the client began, to tell what it took this port for.
     first: Vec<u8>,
@@ -67,7 +66,7 @@ pub(in crate::transport) struct Accepting {
 impl Accepting {
     /// `first` is what the client has been heard to say already; `may_hold`, how many bytes of
     /// messages that have not come whole it may leave here.
-    pub(in crate::transport) fn new(
+    pub(in crate::net::stream) fn new(
         config: &Arc<ServerConfig>,
         first: Vec<u8>,
         may_hold: usize,
@@ -77,7 +76,7 @@ impl Accepting {
         Ok(Self { tls: Tls::new(connection, may_hold), first, host: HostReader::default() })
     }
 
-    pub(in crate::transport) async fn run(
+    pub(in crate::net::stream) async fn run(
         mut self,
         socket: &Socket,
     ) -> Result<(Tls, TlsFacts), TlsError> {
@@ -139,7 +138,7 @@ impl Connecting {
     }
 
     /// Goes on over a socket that has been given the first message.
-    pub(in crate::transport) async fn run(self, socket: &Socket) -> Result<Tls, TlsError> {
+    pub(in crate::net::stream) async fn run(self, socket: &Socket) -> Result<Tls, TlsError> {
         self.0.state.borrow_mut().backlog.clear();
         let shaken = poll_fn(|cx| {
             socket.watch(cx);

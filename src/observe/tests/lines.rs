@@ -13,10 +13,10 @@ use crate::{
     config::LogLineFormat,
     escape::is_unsafe,
     observe::{
-        entry::{
-            EndBy, EndCause, EndPhase, Endpoint, Entry, Event, RouteKind, Transport, field_names,
-        },
-        format::{LineFormat, Stamp, Template, TemplateError, rfc3339, unix_seconds},
+        entry::{Endpoint, Entry, field_names},
+        format::{LineFormat, Template, TemplateError},
+        labels::{EndBy, EndCause, EndPhase, Event, RouteKind, Transport},
+        timestamp::{Stamp, rfc3339, unix_seconds},
     },
     proto::mqtt::Malformed,
 };

@@ -17,10 +17,15 @@
 //! Beside them, for all above `balance`:
 //!
 //! - [`config`]: the file an operator wrote, as types that cannot be wrong
-//! - [`observe`]: the access log and the metrics
+//! - [`access_log`]: one line for each connection that opens, ends or is refused
+//! - [`metrics`]: the Prometheus metrics
+//! - [`program_log`]: the program's own log
+//! - [`labels`]: the words that log fields and metric labels share
+//! - [`timestamp`]: times as logs write them
 //! - [`escape`]: what terminals and logs are not to be shown as it is
 //! - [`join`]: waiting for a thread's end, with a deadline
 
+pub mod access_log;
 pub mod admin;
 pub mod app;
 pub mod balance;
@@ -28,11 +33,14 @@ pub mod cli;
 pub mod config;
 pub mod escape;
 pub mod join;
+pub mod labels;
 pub mod listener;
+pub mod metrics;
 pub mod net;
-pub mod observe;
+pub mod program_log;
 pub mod proto;
 pub mod session;
 pub mod snapshot;
+pub mod timestamp;
 pub mod upstream;
 pub mod worker;

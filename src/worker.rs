@@ -21,10 +21,11 @@ use listeners::WorkerListeners;
 use tokio::{sync::mpsc::UnboundedSender, task::LocalSet};
 
 use crate::{
+    access_log::LogWriter,
     config::Config,
     join::join_by,
+    labels::EndCause,
     net::{Notify, Reactor},
-    observe::{EndCause, LogWriter},
     session::{self, Ask, Drain, Question, Shard, Shared, Terms},
     snapshot::Snapshot,
 };

@@ -17,10 +17,11 @@ const ROWS: &[&[&str]] = &[
     &["listener"],
     &["upstream"],
     &["net"],
-    &["observe"],
+    &["access_log", "program_log"],
+    &["metrics"],
     &["proto"],
     &["config"],
-    &["balance", "join", "escape"],
+    &["balance", "join", "escape", "labels", "timestamp"],
 ];
 
 /// Rooms without sockets, clock or runtime, and what would bring those in.

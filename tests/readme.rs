@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, ffi::OsStr, fs, path::Path, process::Command};
 
 use mqtt_lb::{
-    observe::{EndBy, EndCause, EndPhase},
+    labels::{EndBy, EndCause, EndPhase},
     proto::mqtt::{Version, reason},
 };
 use serde_yaml::{Mapping, Value};

@@ -10,10 +10,11 @@ use std::{
 };
 
 use mqtt_lb::{
+    access_log::AccessLogs,
     config::{Bind, Config},
     listener::{self, Listener},
+    metrics::Metrics,
     net::TcpOptions,
-    observe::{AccessLogs, Metrics},
     session::{Gate, Owners, SESSION_ID_BITS, Shared},
     snapshot::Snapshot,
     upstream::{Bell, Pool, State},

@@ -37,8 +37,10 @@ pub use reload::{LastReload, ReloadOutcome, ReloadRequest, Reloads};
 pub use server::AdminThread;
 
 use crate::{
+    access_log::LogWatch,
     config::Secret,
-    observe::{LogWatch, Metrics, ProgramLog},
+    metrics::Metrics,
+    program_log::ProgramLog,
     session::{Gate, Inspector},
     snapshot::Snapshot,
 };

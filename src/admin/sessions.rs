@@ -14,7 +14,7 @@ use super::{
     session_view::Session,
 };
 use crate::{
-    observe::EndCause,
+    labels::EndCause,
     session::{Cursor, Filter, LOOK, Seen},
 };
 

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     listener,
-    observe::{Counts, EndCount, rfc3339},
+    metrics::{Counts, EndCount},
+    timestamp::rfc3339,
 };
 
 #[derive(Serialize)]

@@ -19,8 +19,8 @@ use super::{server::serve, *};
 use crate::{
     config::{Admin, Bind, Config},
     listener::{self, Listener},
+    metrics::AcceptError,
     net::TcpOptions,
-    observe::AcceptError,
     session::Owners,
     upstream::Pool,
 };

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::Address,
-    observe::Counts,
+    metrics::Counts,
     upstream::{Overview, Places, Pool, State, WeightError},
 };
 

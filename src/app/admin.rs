@@ -13,7 +13,7 @@ use crate::{
     admin::{
         AdminListener, AdminState, AdminThread, LastReload, ReloadOutcome, ReloadRequest, Reloads,
     },
-    observe::ProgramLog,
+    program_log::ProgramLog,
     session::Inspector,
     worker::Worker,
 };

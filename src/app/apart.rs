@@ -9,8 +9,8 @@ use tokio::{
 };
 
 use crate::{
+    access_log::{AccessLogs, Outputs, Prepared},
     config,
-    observe::{AccessLogs, Outputs, Prepared},
 };
 
 /// For one job: the files of thousands of certificates are read in less. Two of them, and looking up

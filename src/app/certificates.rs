@@ -9,7 +9,8 @@ use time::OffsetDateTime;
 
 use crate::{
     config::{CertificateFile, Config, ListenerTls},
-    observe::{Metrics, unix_seconds},
+    metrics::Metrics,
+    timestamp::unix_seconds,
 };
 
 /// How often a certificate that ends soon is warned about, beside each start and reload.

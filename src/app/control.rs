@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     SetLevel, admin::ReloadsAsked, certificates, proxy::Proxy, service_manager::ServiceManager,
 };
-use crate::{admin::ReloadOutcome, observe::AccessLogs, session::Drain, worker::Worker};
+use crate::{access_log::AccessLogs, admin::ReloadOutcome, session::Drain, worker::Worker};
 
 /// How often counters of client addresses are tidied.
 const TIDY: Duration = Duration::from_secs(10);

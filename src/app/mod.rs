@@ -29,7 +29,8 @@ use tokio::{runtime, sync::mpsc};
 use crate::{
     admin::AdminListener,
     config::{Config, LogLevel},
-    observe::{Metrics, ProgramLog},
+    metrics::Metrics,
+    program_log::ProgramLog,
 };
 
 /// How long the access logs' writers may take for what is left at the end.

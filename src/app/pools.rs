@@ -14,8 +14,8 @@ use tokio::{
 
 use crate::{
     config::{self, Address, Dns},
+    metrics::Metrics,
     net::check_source,
-    observe::Metrics,
     upstream::{Addresses, Bell, Endpoint, PATIENCE, Pool, Resolver},
 };
 

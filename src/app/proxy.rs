@@ -24,8 +24,9 @@ use super::{
     pools::Pools,
 };
 use crate::{
+    access_log::{AccessLogs, LogWatch},
     config::Config,
-    observe::{AccessLogs, LogWatch, Metrics},
+    metrics::Metrics,
     session::{Gate, Owners, SESSION_ID_BITS, Shared},
     snapshot::Snapshot,
     upstream::Bell,

@@ -15,8 +15,8 @@ use super::{
     proxy::{Proxy, adoptions, possible},
 };
 use crate::{
+    access_log::Prepared,
     config::{self, Config},
-    observe::Prepared,
     snapshot::Snapshot,
     upstream::Pool,
     worker::Adopting,

@@ -21,7 +21,8 @@ use tracing_subscriber::{
 use crate::{
     app,
     config::{Log, LogLevel, ProgramLogFormat},
-    observe::{LossyWriter, Metrics, PlainFields, PlainJson, ProgramLog, Stderr},
+    metrics::Metrics,
+    program_log::{LossyWriter, PlainFields, PlainJson, ProgramLog, Stderr},
 };
 
 /// The crates that look up names in DNS.

@@ -3,10 +3,7 @@
 use std::{path::Path, process::ExitCode};
 
 use super::{FAILED, check, log};
-use crate::{
-    app,
-    observe::{Metrics, ProgramLog},
-};
+use crate::{app, metrics::Metrics, program_log::ProgramLog};
 
 pub(super) fn run(file: &Path) -> ExitCode {
     let config = match check::load(file) {

@@ -18,9 +18,9 @@ use super::{
     reject::{Rejected, Reply},
 };
 use crate::{
+    labels::{EndBy, EndCause, EndPhase},
     listener::ListenerSettings,
     net::{Elapsed, TlsError, deadline},
-    observe::{EndBy, EndCause, EndPhase},
 };
 
 /// What a connection takes from its listener when it is accepted. Its session keeps the first.

@@ -14,8 +14,9 @@ use super::{
 };
 use crate::{
     config::RetryOn,
+    labels::{EndBy, EndCause, EndPhase, RouteKind},
+    metrics::TryOutcome,
     net::{Elapsed, Stream, deadline},
-    observe::{EndBy, EndCause, EndPhase, RouteKind, TryOutcome},
     proto::mqtt::{Connack, Connect, Version, reason},
     upstream::{self, Broker, DialError, Lease, Reached, Refused, Trial, dial},
 };

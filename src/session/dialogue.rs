@@ -7,8 +7,8 @@ use super::{
     shard::{READ_BYTES, Shard},
 };
 use crate::{
+    labels::{EndBy, EndCause, EndPhase},
     net::Stream,
-    observe::{EndBy, EndCause, EndPhase},
     proto::mqtt::{self, Connack, Malformed, Progress, Version, connack},
 };
 

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, io};
 
-use crate::observe::{EndBy, EndCause, EndPhase};
+use crate::labels::{EndBy, EndCause, EndPhase};
 
 /// Who ended a connection, in which phase, and why.
 #[derive(Clone, Debug)]

@@ -19,9 +19,9 @@ use super::{
     shard::{READ_BYTES, Shard},
 };
 use crate::{
+    labels::{EndBy, EndCause, EndPhase},
     listener::ListenerSettings,
     net::{Peer, Socket, Stream, deadline},
-    observe::{EndBy, EndCause, EndPhase},
     proto::mqtt::{Boundary, Connect, Progress, connect},
     upstream::Lease,
 };

@@ -15,7 +15,7 @@ use super::{
     scan::{Late, visit},
     shard::Shard,
 };
-use crate::observe::{EndCause, Transport};
+use crate::labels::{EndCause, Transport};
 
 /// A session, as it was when it was looked at.
 #[derive(Clone, Debug)]

@@ -17,7 +17,7 @@ use super::{
     owners::{ClientHash, Owners},
     session_id::worker_of,
 };
-use crate::observe::EndCause;
+use crate::labels::EndCause;
 
 /// How long workers look at their sessions for one question. They answer with what they have found.
 pub const LOOK: Duration = Duration::from_secs(1);

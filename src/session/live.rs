@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     config::Idle,
+    labels::{EndBy, EndCause},
     net::{Stream, TcpOptions},
-    observe::{EndBy, EndCause},
     upstream::Lease,
 };
 

@@ -8,8 +8,8 @@ use std::{
 use super::{end::End, handshake::Opening, record::Wrapping, reject::Rejected};
 use crate::{
     config::ProxyProtocolOut,
+    labels::{EndBy, EndCause, EndPhase},
     net::Peer,
-    observe::{EndBy, EndCause, EndPhase},
     proto::{
         first_bytes::{Guest, Recognized, recognize},
         proxy_header::{self, Addresses, Announced, Header, Invalid, MAX_LEN, Progress},

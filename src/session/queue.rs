@@ -9,7 +9,7 @@ use std::{
 
 use super::{end::End, handshake::Opening, reject::Rejected, shard::READ_BYTES};
 use crate::{
-    observe::{EndBy, EndCause, EndPhase},
+    labels::{EndBy, EndCause, EndPhase},
     proto::mqtt::{Connect, Refuse},
     upstream::{Admission, Broker},
 };

@@ -14,9 +14,11 @@ use super::{
     way::Way,
 };
 use crate::{
+    access_log::Entry,
     balance,
+    labels::{EndBy, EndCause, EndPhase, Event, Transport},
+    metrics::ListenerMetrics,
     net::Peer,
-    observe::{EndBy, EndCause, EndPhase, Entry, Event, ListenerMetrics, Transport},
     proto::{TlsFacts, mqtt::reason},
 };
 

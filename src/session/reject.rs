@@ -4,8 +4,8 @@ use std::{borrow::Cow, future::poll_fn, ops::Deref, pin::pin, rc::Rc, time::Dura
 
 use super::{answer::Answer, end::End, record::Record, shard::Shard};
 use crate::{
+    labels::{EndBy, EndCause, Event},
     net::{BULK_BYTES, Socket, Stream, deadline},
-    observe::{EndBy, EndCause, Event},
     proto::mqtt,
 };
 

@@ -20,8 +20,8 @@ use super::{
     takeover,
 };
 use crate::{
+    labels::{EndBy, EndCause, EndPhase, Event},
     net::{Stream, Ticket},
-    observe::{EndBy, EndCause, EndPhase, Event},
     proto::mqtt::{Boundary, Goodbye, Version},
 };
 

@@ -19,7 +19,7 @@ use super::{
     way::Way,
 };
 use crate::{
-    observe::{EndBy, EndCause, EndPhase, RouteKind},
+    labels::{EndBy, EndCause, EndPhase, RouteKind},
     proto::mqtt::{Connect, Refuse},
     upstream::{Broker, Lease, Pool, Refused},
 };

@@ -8,9 +8,11 @@ use std::{
 
 use super::{gate::Gate, live::Sweep, owners::Owners, table::Table, view::PoolView};
 use crate::{
+    access_log::LogWriter,
     config::{Limits, Timeouts},
+    labels::EndCause,
+    metrics::Metrics,
     net::{Buffer, Pipes, Reactor, Shared as SharedBuffer, TcpOptions},
-    observe::{EndCause, LogWriter, Metrics},
     upstream::{Bell, Pool},
 };
 

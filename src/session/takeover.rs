@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     balance::{Client, TenantFields},
-    observe::EndCause,
+    labels::EndCause,
 };
 
 /// Notes an accepted session, and has those end that its client has on other brokers.

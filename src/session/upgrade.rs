@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     config::WebSocket,
+    labels::{EndBy, EndCause, EndPhase},
     net::Peer,
-    observe::{EndBy, EndCause, EndPhase},
     proto::websocket::request::{self, Request},
 };
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::micros::Micros;
 use crate::{
-    observe::{Endpoint, RouteKind},
+    access_log::Endpoint,
+    labels::RouteKind,
     upstream::{self, Place, Target},
 };
 

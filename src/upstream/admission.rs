@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 
 use crate::{
     config,
-    observe::{Part, UpstreamMetrics},
+    metrics::{Part, UpstreamMetrics},
 };
 
 /// A token bucket (ITU-T I.371 calls it GCRA) with a queue before it. It stays with its broker
@@ -281,7 +281,7 @@ mod tests {
     use std::{num::NonZeroU32, task::Waker, time::Duration};
 
     use super::*;
-    use crate::{config::Rate, observe::Metrics};
+    use crate::{config::Rate, metrics::Metrics};
 
     fn limit(rate: u32, burst: u32) -> config::Admission {
         let of = |number| NonZeroU32::new(number).unwrap();

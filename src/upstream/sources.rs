@@ -14,8 +14,8 @@ use prometheus::IntGauge;
 use super::{DialError, Endpoint, NoPort};
 use crate::{
     config::{self, Address},
+    metrics::{Part, UpstreamMetrics},
     net::ConnectError,
-    observe::{Part, UpstreamMetrics},
 };
 
 /// How the metrics call a local address that the kernel chooses.
@@ -193,7 +193,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::{config::Config, observe::Metrics};
+    use crate::{config::Config, metrics::Metrics};
 
     /// The local addresses of a broker, of those of its pool.
     fn sources(address: &str, list: &str) -> Sources {

@@ -116,7 +116,7 @@ fn members_are_those_of_a_fresh_start(world: &World) {
         return;
     }
     let config = world.pool.config();
-    let fresh = Pool::new(&config, &mqtt_lb::observe::Metrics::new(), Arc::default());
+    let fresh = Pool::new(&config, &mqtt_lb::metrics::Metrics::new(), Arc::default());
     let shown = |pool: &Pool| -> Vec<String> {
         let members = pool.members();
         let configured = members.list.iter().take(config.upstreams.len());

@@ -9,7 +9,7 @@ use std::{
 use fastrand::Rng;
 use mqtt_lb::{
     config::{self, ActiveCheck},
-    observe::Metrics,
+    metrics::Metrics,
     upstream::{
         Admission, Broker, Endpoint, Lease, Look, Pick, Pool, Probed, Refused, Round, State,
     },

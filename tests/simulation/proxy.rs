@@ -5,7 +5,7 @@ use std::{cell::RefCell, sync::Arc, time::Instant};
 use mqtt_lb::{
     balance::Router,
     config,
-    observe::Metrics,
+    metrics::Metrics,
     upstream::{Broker, Lease, Members, Pick, Pool, Probed, State},
 };
 

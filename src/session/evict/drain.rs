@@ -9,8 +9,8 @@ use tokio::task::spawn_local;
 
 use super::oldest::Oldest;
 use crate::{
+    labels::EndCause,
     net::sleep,
-    observe::EndCause,
     session::{scan::scan, shard::Shard},
 };
 

@@ -11,8 +11,8 @@ use tokio::task::spawn_local;
 use super::oldest::Oldest;
 use crate::{
     config::OnDown,
+    labels::EndCause,
     net::sleep,
-    observe::EndCause,
     session::{live::Live, shard::Shard, view::PoolView},
 };
 

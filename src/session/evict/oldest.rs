@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
 
 use crate::{
-    observe::EndCause,
+    labels::EndCause,
     session::{live::Live, shard::Shard},
 };
 

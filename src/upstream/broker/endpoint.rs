@@ -9,7 +9,7 @@ use std::{
 use super::places::Places;
 use crate::{
     config::{self, Address},
-    observe::UpstreamMetrics,
+    metrics::UpstreamMetrics,
     upstream::sources::Sources,
 };
 

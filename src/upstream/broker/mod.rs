@@ -27,7 +27,7 @@ pub use places::{Place, Places};
 use super::admission::AdmissionQueue;
 use crate::{
     config,
-    observe::{Metrics, UpstreamMetrics},
+    metrics::{Metrics, UpstreamMetrics},
 };
 
 /// One broker of a pool, for as long as anybody knows its name: a reload changes what is in it, so

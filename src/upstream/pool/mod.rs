@@ -30,7 +30,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{bell::Bell, broker::Broker, health::HealthState};
 use crate::{
     config,
-    observe::{Metrics, PoolMetrics},
+    metrics::{Metrics, PoolMetrics},
 };
 use effects::Effects;
 pub use forecast::{Forecast, NoKey};

@@ -117,7 +117,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        balance::KETAMA_MAX_TOTAL_WEIGHT, config::Config, observe::Metrics,
+        balance::KETAMA_MAX_TOTAL_WEIGHT, config::Config, metrics::Metrics,
         upstream::pool::members::Member,
     };
 

@@ -9,7 +9,7 @@ use tokio::{
 use super::*;
 use crate::{
     config::{self, Config, Probe},
-    observe::Metrics,
+    metrics::Metrics,
     upstream::{Resolver, pool::Pool},
 };
 

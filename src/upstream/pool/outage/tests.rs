@@ -3,7 +3,7 @@ use std::path::Path;
 use super::*;
 use crate::{
     config::{self, Config},
-    observe::Metrics,
+    metrics::Metrics,
 };
 
 struct World {

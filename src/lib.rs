@@ -3,7 +3,7 @@
 //! The rooms, from the door inwards; each may name those below it, never those above:
 //!
 //! - [`cli`]: the commands `run`, `check`, `route` and `ctl`
-//! - [`app`]: the composition root: a configuration becomes workers and a control thread
+//! - [`control`]: the composition root: a configuration becomes workers and a control thread
 //! - [`admin`]: metrics, health and the API over HTTP, on a thread of its own
 //! - [`worker`]: one thread: its event loop, its listeners, its sessions, its one-second sweep
 //! - [`snapshot`]: what the proxy runs by, swapped whole on reload
@@ -27,10 +27,10 @@
 
 pub mod access_log;
 pub mod admin;
-pub mod app;
 pub mod balance;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod escape;
 pub mod join;
 pub mod labels;

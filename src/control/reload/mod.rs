@@ -1,5 +1,7 @@
 //! Reload: another configuration, whole or not at all, while sessions go on.
 
+mod diff;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -7,9 +9,9 @@ use std::{
 
 use tokio::{sync::mpsc, time::timeout};
 
+use self::diff::{beyond_reload, of_all_but_pools, of_pool};
 use super::{
     certificates,
-    changes::{beyond_reload, of_all_but_pools, of_pool},
     listeners::Bound,
     pools::{Hosts, LookUps},
     proxy::{Proxy, adoptions, possible},

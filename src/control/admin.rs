@@ -9,6 +9,7 @@ use std::{
 use anyhow::Context;
 use tokio::sync::mpsc;
 
+use super::proxy::Proxy;
 use crate::{
     admin::{
         AdminListener, AdminState, AdminThread, LastReload, ReloadOutcome, ReloadRequest, Reloads,
@@ -17,8 +18,6 @@ use crate::{
     session::Inspector,
     worker::Worker,
 };
-
-use super::proxy::Proxy;
 
 /// Connections at a time: a thousand scrapers that come at once, and what dashboards have.
 const CONNECTIONS: u64 = 1100;

@@ -4,14 +4,13 @@
 mod admin;
 mod apart;
 mod certificates;
-mod changes;
-mod control;
 mod descriptors;
 mod listeners;
 mod pools;
 mod proxy;
 mod reload;
 mod service_manager;
+mod signals;
 
 use std::{
     path::Path,
@@ -19,19 +18,18 @@ use std::{
     time::Duration,
 };
 
-use control::Signals;
-use listeners::Listeners;
-use proxy::Proxy;
-pub use proxy::warnings;
-use service_manager::ServiceManager;
-use tokio::{runtime, sync::mpsc};
-
 use crate::{
     admin::AdminListener,
     config::{Config, LogLevel},
     metrics::Metrics,
     program_log::ProgramLog,
 };
+use listeners::Listeners;
+use proxy::Proxy;
+pub use proxy::warnings;
+use service_manager::ServiceManager;
+use signals::Signals;
+use tokio::{runtime, sync::mpsc};
 
 /// How long the access logs' writers may take for what is left at the end.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
@@ -95,7 +93,7 @@ async fn run_here(
     let admin = admin.map(|listener| admin::start(listener, about)).transpose()?;
     let manager = ServiceManager::from_env();
     let control =
-        control::Control { proxy, manager, workers_ended, draining, set_level, reloads_asked };
+        signals::Control { proxy, manager, workers_ended, draining, set_level, reloads_asked };
     let (logs, outcome) = control.run(signals).await;
     drop(admin);
     logs.close(LOG_PATIENCE);

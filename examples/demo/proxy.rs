@@ -44,7 +44,13 @@ impl Proxy {
         let thread = thread::Builder::new().name("proxy".to_owned()).spawn({
             let config = config.clone();
             move || {
-                app::run(config, &file, &Metrics::new(), ProgramLog::default(), Box::new(|_| ()))
+                control::run(
+                    config,
+                    &file,
+                    &Metrics::new(),
+                    ProgramLog::default(),
+                    Box::new(|_| ()),
+                )
             }
         })?;
         // The admin listener is bound after those for MQTT.

@@ -9,6 +9,7 @@
 //! - [`snapshot`]: what the proxy runs by, swapped whole on reload
 //! - [`session`]: one connection's life: handshake, relay, record
 //! - [`listener`]: what a listener is, and its sockets
+//! - [`limits`]: how many may connect, how fast, and who has to wait
 //! - [`upstream`]: the brokers and how to reach them
 //! - [`net`]: sockets, timers and pipes on a worker's epoll
 //! - [`proto`]: MQTT, PROXY headers and WebSocket, without sockets
@@ -34,6 +35,7 @@ pub mod control;
 pub mod escape;
 pub mod join;
 pub mod labels;
+pub mod limits;
 pub mod listener;
 pub mod metrics;
 pub mod net;

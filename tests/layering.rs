@@ -16,6 +16,7 @@ const ROWS: &[&[&str]] = &[
     &["session"],
     &["listener"],
     &["upstream"],
+    &["limits"],
     &["net"],
     &["access_log", "program_log"],
     &["metrics"],

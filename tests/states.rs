@@ -12,10 +12,11 @@ use std::{
 use mqtt_lb::{
     access_log::AccessLogs,
     config::{Bind, Config},
+    limits::Gate,
     listener::{self, Listener},
     metrics::Metrics,
     net::TcpOptions,
-    session::{Gate, Owners, SESSION_ID_BITS, Shared},
+    session::{Owners, SESSION_ID_BITS, Shared},
     snapshot::Snapshot,
     upstream::{Bell, Pool, State},
     worker::{Adoption, Setup, Worker},

@@ -37,12 +37,8 @@ pub use reload::{LastReload, ReloadOutcome, ReloadRequest, Reloads};
 pub use server::AdminThread;
 
 use crate::{
-    access_log::LogWatch,
-    config::Secret,
-    metrics::Metrics,
-    program_log::ProgramLog,
-    session::{Gate, Inspector},
-    snapshot::Snapshot,
+    access_log::LogWatch, config::Secret, limits::Gate, metrics::Metrics, program_log::ProgramLog,
+    session::Inspector, snapshot::Snapshot,
 };
 
 /// What the admin listener tells and does.

@@ -6,7 +6,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::admin;
-use crate::{metrics::Metrics, net::Pipes, session::Gate};
+use crate::{limits::Gate, metrics::Metrics, net::Pipes};
 
 /// Descriptors for what no worker holds: logs, look-ups, a few connections of the admin listener,
 /// and some to spare.

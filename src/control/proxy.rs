@@ -26,8 +26,9 @@ use super::{
 use crate::{
     access_log::{AccessLogs, LogWatch},
     config::Config,
+    limits::Gate,
     metrics::Metrics,
-    session::{Gate, Owners, SESSION_ID_BITS, Shared},
+    session::{Owners, SESSION_ID_BITS, Shared},
     snapshot::Snapshot,
     upstream::Bell,
     worker::{Adopting, Adoption, Setup, Worker},

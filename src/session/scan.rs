@@ -3,18 +3,18 @@
 use std::{ops::ControlFlow, time::Instant};
 
 use super::{
-    live::Live,
-    shard::Shard,
+    active::Live,
+    context::Shard,
     table::{Chunk, LOOK},
 };
 
 /// The time is over, and sessions from this slot on have not been looked at.
 #[derive(Debug)]
-pub(super) struct Late(pub(super) usize);
+pub(in crate::session) struct Late(pub(in crate::session) usize);
 
 /// What `find` has to say of each session, which it is given with its slot. Sessions that come and
 /// go meanwhile may be missed.
-pub(super) async fn scan<T>(
+pub(in crate::session) async fn scan<T>(
     shard: &Shard,
     mut find: impl FnMut(usize, &Live) -> Option<T>,
 ) -> Vec<T> {
@@ -29,14 +29,14 @@ pub(super) async fn scan<T>(
 
 /// Does something with each session, and tells what that cost. Sessions that come and go meanwhile
 /// may be missed.
-pub(super) async fn walk(shard: &Shard, mut act: impl FnMut(usize, &Live) -> u32) {
+pub(in crate::session) async fn walk(shard: &Shard, mut act: impl FnMut(usize, &Live) -> u32) {
     let act = |slot, live: &Live| ControlFlow::<(), u32>::Continue(act(slot, live));
     let _ = chunks(shard, 0, None, act).await;
 }
 
 /// Visits sessions from a slot on, until `look` returns something or the time is over. Those that
 /// come and go meanwhile may be missed.
-pub(super) async fn visit<T>(
+pub(in crate::session) async fn visit<T>(
     shard: &Shard,
     from: usize,
     until: Option<Instant>,

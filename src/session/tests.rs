@@ -1,4 +1,4 @@
-use super::{live::Live, relay::Relay};
+use super::{active::Live, relay::Relay};
 
 /// What an idle session costs, in bytes: its relay's future and its record. (Its names, two slots
 /// of the reactor and one of the shard come on top.) Whoever makes them larger does so knowingly.

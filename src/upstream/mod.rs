@@ -1,6 +1,5 @@
 //! The brokers: who they are, what they carry, how well they are, and how a worker reaches them.
 
-mod admission;
 mod bell;
 mod broker;
 mod connect;
@@ -19,7 +18,7 @@ mod resolver;
 mod sources;
 mod task;
 
-pub use admission::{Admission, AdmissionQueue};
+pub use crate::limits::{Admission, AdmissionQueue};
 pub use bell::Bell;
 pub use broker::{Broker, Endpoint, Lease, Place, Places, Target, Trial};
 pub use dial::{Opening, Reached, dial};

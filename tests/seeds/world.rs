@@ -9,10 +9,9 @@ use std::{
 use fastrand::Rng;
 use mqtt_lb::{
     config::{self, ActiveCheck},
+    limits::Admission,
     metrics::Metrics,
-    upstream::{
-        Admission, Broker, Endpoint, Lease, Look, Pick, Pool, Probed, Refused, Round, State,
-    },
+    upstream::{Broker, Endpoint, Lease, Look, Pick, Pool, Probed, Refused, Round, State},
 };
 
 use crate::{

@@ -11,7 +11,7 @@ use super::oldest::Oldest;
 use crate::{
     labels::EndCause,
     net::sleep,
-    session::{scan::scan, shard::Shard},
+    session::{context::Shard, scan::scan},
 };
 
 /// Sessions that end in one turn: a DISCONNECT, two closes and a record each take less than a

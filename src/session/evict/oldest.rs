@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
 
 use crate::{
     labels::EndCause,
-    session::{live::Live, shard::Shard},
+    session::{active::Live, context::Shard},
 };
 
 /// Sessions looked at in one go, most of which have ended meanwhile.
@@ -13,7 +13,7 @@ const LOOKS: usize = 512;
 /// Sessions of a worker, the oldest first. A heap, since it grows and shrinks in small steps, while
 /// sorting many sessions would keep the worker from its clients.
 #[derive(Default)]
-pub(super) struct Oldest(BinaryHeap<Reverse<Candidate>>);
+pub(in crate::session) struct Oldest(BinaryHeap<Reverse<Candidate>>);
 
 /// A session that may have ended since, and its slot may be another's.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -24,18 +24,22 @@ struct Candidate {
 }
 
 impl Oldest {
-    pub(super) fn push(&mut self, slot: usize, live: &Live) {
+    pub(in crate::session) fn push(&mut self, slot: usize, live: &Live) {
         let (accepted, session) = (live.record.accepted, live.record.session);
         self.0.push(Reverse(Candidate { accepted, session, slot }));
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::session) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Drops what comes before the first session that is `wanted`, and tells whether that has been
     /// found. It may not have been although there is one, so that no call takes long.
-    pub(super) fn find(&mut self, shard: &Shard, wanted: impl Fn(&Live) -> bool) -> bool {
+    pub(in crate::session) fn find(
+        &mut self,
+        shard: &Shard,
+        wanted: impl Fn(&Live) -> bool,
+    ) -> bool {
         for _ in 0..LOOKS {
             let Some(Reverse(first)) = self.0.peek() else { return false };
             if first.with(shard, &wanted) == Some(true) {
@@ -47,7 +51,11 @@ impl Oldest {
     }
 
     /// Ends the first session.
-    pub(super) fn end_first(&mut self, shard: &Shard, cause: impl Fn(&Live) -> EndCause) {
+    pub(in crate::session) fn end_first(
+        &mut self,
+        shard: &Shard,
+        cause: impl Fn(&Live) -> EndCause,
+    ) {
         if let Some(Reverse(first)) = self.0.pop() {
             first.with(shard, |live| live.end(cause(live)));
         }

@@ -24,7 +24,7 @@ pub(super) use flags::{BrokerFlags, Serving};
 pub use lease::{Lease, Trial};
 pub use places::{Place, Places};
 
-use super::admission::AdmissionQueue;
+use crate::limits::AdmissionQueue;
 use crate::{
     config,
     metrics::{Metrics, UpstreamMetrics},

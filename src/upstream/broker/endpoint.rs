@@ -6,11 +6,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::places::Places;
+use super::addresses::Places;
 use crate::{
     config::{self, Address},
     metrics::UpstreamMetrics,
-    upstream::sources::Sources,
+    upstream::dial::Sources,
 };
 
 /// A broker's address and the local addresses it is dialled from. Replaced as one when either

@@ -1,9 +1,9 @@
 //! One broker: where it is, what it carries, and whether it is given more.
 
+mod addresses;
 mod endpoint;
 mod flags;
 mod lease;
-mod places;
 
 use std::{
     net::SocketAddr,
@@ -19,10 +19,10 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+pub use addresses::{Place, Places};
 pub use endpoint::{Endpoint, Target};
 pub(super) use flags::{BrokerFlags, Serving};
 pub use lease::{Lease, Trial};
-pub use places::{Place, Places};
 
 use crate::limits::AdmissionQueue;
 use crate::{

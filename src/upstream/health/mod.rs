@@ -1,11 +1,6 @@
 //! How well brokers are: what is known of each, and the active checks that ask them.
 
-mod ask;
 mod checks;
-mod http;
-mod mqtt;
-mod probe;
-mod reach;
 mod recovery;
 mod state;
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::Pool;
-use crate::upstream::{State, records::TooHeavy};
+use crate::upstream::{State, discovery::TooHeavy};
 
 /// Lines for the program's log, and what workers have to look at.
 #[derive(Default)]

@@ -27,7 +27,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{bell::Bell, broker::Broker, health::HealthState};
+use super::{broker::Broker, health::HealthState, worker_signal::Bell};
 use crate::{
     config,
     metrics::{Metrics, PoolMetrics},

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::{self, Upstream},
-    upstream::records::TooHeavy,
+    upstream::discovery::TooHeavy,
 };
 
 /// Why a weight cannot be set.

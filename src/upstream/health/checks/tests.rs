@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     config::{self, Config, Probe},
     metrics::Metrics,
-    upstream::{Resolver, pool::Pool},
+    upstream::{discovery::Resolver, pool::Pool},
 };
 
 /// A pool of brokers that are asked, and would have an hour to answer.

@@ -1,5 +1,15 @@
 //! Active health checks: every broker of a pool is asked, every so often, whether it is well.
 
+mod ask;
+mod http;
+mod mqtt;
+mod probe;
+mod reach;
+
+pub(in crate::upstream) use ask::ask;
+pub(in crate::upstream) use probe::Failure;
+pub(in crate::upstream) use reach::Way;
+
 use std::{
     collections::HashMap,
     convert::Infallible,
@@ -10,11 +20,6 @@ use std::{
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{
-    ask::{Answer, ask},
-    probe::Failure,
-    reach::Way,
-};
 use crate::{
     config::{self, ActiveCheck},
     upstream::{
@@ -23,6 +28,7 @@ use crate::{
         task::Task,
     },
 };
+use ask::Answer;
 
 /// Checks the brokers of a pool as its configuration says, those that are added later too. To be run
 /// on the control thread.
@@ -226,7 +232,7 @@ impl Question {
 /// Who an MQTT probe says it is: 22 characters of 0-9a-z, which every broker takes (3.1.1 §3.1.3.1),
 /// and which an operator recognizes. No other proxy, pool, broker or address has the same, as brokers
 /// of one cluster would take it for one client.
-pub(super) fn client_id(
+pub(in crate::upstream) fn client_id(
     run: &RandomState,
     pool: &str,
     broker: &str,

@@ -11,13 +11,17 @@ use std::{
 use tokio::{sync::watch, task::JoinSet, time::sleep};
 
 use super::{
-    broker::{Endpoint, Places},
     pace::Pace,
-    pool::{Changes, Followed, Gone, Pending, Pool, with_discovered},
     records::{self, Found, TooHeavy},
     resolver::{Addresses, LookupError, Resolver},
 };
-use crate::config::{self, Address, Discover, Records, Upstream};
+use crate::{
+    config::{self, Address, Discover, Records, Upstream},
+    upstream::{
+        broker::{Endpoint, Places},
+        pool::{Changes, Followed, Gone, Pending, Pool, with_discovered},
+    },
+};
 
 /// The most names in a line of the log.
 const NAMES_LOGGED: usize = 20;
@@ -146,7 +150,7 @@ impl Answer {
 }
 
 /// Keeps a pool's brokers as DNS has them, for as long as its configuration asks for that.
-pub(super) async fn follow(
+pub(in crate::upstream) async fn follow(
     mut followed: Followed,
     mut resolver: watch::Receiver<Arc<Resolver>>,
     pending: Pending,

@@ -2,11 +2,14 @@
 
 use std::{net::SocketAddr, rc::Rc};
 
-use super::{broker::Endpoint, dial_error::DialError, sources::Port};
-use crate::net::{ConnectError, Reactor, Socket};
+use super::{error::DialError, sources::Port};
+use crate::{
+    net::{ConnectError, Reactor, Socket},
+    upstream::broker::Endpoint,
+};
 
 /// Starts connecting from the first of the broker's local addresses that has a port left.
-pub(super) fn connect(
+pub(in crate::upstream) fn connect(
     reactor: &Rc<Reactor>,
     endpoint: &Endpoint,
     to: SocketAddr,

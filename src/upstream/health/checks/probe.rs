@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::{ActiveCheck, Probe, Secret},
     proto::mqtt::{Malformed, Version, reason},
-    upstream::{broker::Endpoint, dial_error::DialError},
+    upstream::{broker::Endpoint, dial::DialError},
 };
 
 /// Asks the broker of `endpoint` at `site` whether it is well. `client_id` is who an MQTT probe says
@@ -20,7 +20,7 @@ use crate::{
 ///
 /// # Errors
 /// In an operator's words, what was wrong.
-pub(super) async fn probe(
+pub(in crate::upstream) async fn probe(
     check: &ActiveCheck,
     endpoint: &Endpoint,
     site: Site<'_>,
@@ -61,7 +61,7 @@ pub(super) async fn probe(
 
 /// Why a probe was not good.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(in crate::upstream) enum Failure {
     #[error(transparent)]
     Dial(#[from] DialError),
     /// Likely: the broker hangs, or what it asks about its clients does.
@@ -94,7 +94,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    pub(super) fn is_a_timeout(&self) -> bool {
+    pub(in crate::upstream) fn is_a_timeout(&self) -> bool {
         match self {
             Self::Dial(error) => error.is_a_timeout(),
             Self::NoConnack(_) | Self::NoHttp(_) => true,
@@ -104,7 +104,7 @@ impl Failure {
     }
 
     /// Whether nobody was asked, because this host has no descriptor, memory or port left for it.
-    pub(super) fn is_a_shortage_here(&self) -> bool {
+    pub(in crate::upstream) fn is_a_shortage_here(&self) -> bool {
         match self {
             Self::Dial(DialError::NoPort(_)) => true,
             Self::Dial(DialError::Failed(error)) => matches!(

@@ -1,5 +1,15 @@
 //! Reaching a broker: connect, and hand it the client's first bytes.
 
+mod connect;
+mod error;
+mod no_port;
+mod race;
+mod sources;
+
+pub use error::DialError;
+pub use no_port::NoPort;
+pub(in crate::upstream) use sources::{Port, Sources};
+
 use std::{
     borrow::Cow,
     pin::pin,
@@ -7,16 +17,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    broker::{Endpoint, Lease, Place, Places, Target},
-    connect::connect,
-    dial_error::{DialError, Tried},
-    race::{Attempt, race},
-};
+use super::broker::{Endpoint, Lease, Place, Places, Target};
 use crate::{
     config::{self, PoolTls},
     net::{Connecting, Elapsed, Reactor, Socket, Stream, deadline},
 };
+use connect::connect;
+use error::Tried;
+use race::{Attempt, race};
 
 /// How long the first attempt is waited for. A SYN that got lost, in the network or before a broker
 /// whose accept queue was full for a moment, would be sent again by the kernel after a second

@@ -45,7 +45,9 @@ pub struct Service {
 }
 
 impl Addresses {
-    pub(super) fn of(answers: [Result<Lookup, NetError>; 2]) -> Result<Self, LookupError> {
+    pub(in crate::upstream) fn of(
+        answers: [Result<Lookup, NetError>; 2],
+    ) -> Result<Self, LookupError> {
         let (mut list, mut ttl, mut missing) = (Vec::new(), Duration::MAX, None);
         for answer in answers {
             match answer.map_err(LookupError::from) {
@@ -77,7 +79,7 @@ impl Addresses {
 }
 
 impl Services {
-    pub(super) fn of(answer: &Lookup) -> Result<Self, LookupError> {
+    pub(in crate::upstream) fn of(answer: &Lookup) -> Result<Self, LookupError> {
         let service = |record: &Record| match &record.data {
             RData::SRV(srv) => Some(Service {
                 priority: srv.priority,

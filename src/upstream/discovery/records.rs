@@ -17,10 +17,10 @@ const MOST: usize = 4096;
 
 /// Brokers that an answer names.
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    pub(super) upstreams: Vec<Upstream>,
+pub(in crate::upstream) struct Found {
+    pub(in crate::upstream) upstreams: Vec<Upstream>,
     /// Records of no use, for the log.
-    pub(super) notes: Vec<String>,
+    pub(in crate::upstream) notes: Vec<String>,
 }
 
 /// The brokers would not fit into the pool's balancer.
@@ -29,11 +29,11 @@ pub(super) struct Found {
     "the brokers weigh {0} in sum; for ketama, which has 160 points for each unit, up to \
      {KETAMA_MAX_TOTAL_WEIGHT} are allowed"
 )]
-pub struct TooHeavy(pub(super) u64);
+pub struct TooHeavy(pub(in crate::upstream) u64);
 
 /// SRV records: a broker is named by its target, and by its port too where the target has several;
 /// those of the lowest priority are primaries, all others backups.
-pub(super) fn of_services(mut services: Vec<Service>) -> Found {
+pub(in crate::upstream) fn of_services(mut services: Vec<Service>) -> Found {
     let mut found = Found::default();
     // The root is how a domain says that it has no such service.
     services.retain(|service| !service.target.is_empty());
@@ -75,7 +75,11 @@ pub(super) fn of_services(mut services: Vec<Service>) -> Found {
 }
 
 /// Addresses: a broker is named by its place among them.
-pub(super) fn of_addresses(host: &str, port: u16, addresses: &[IpAddr]) -> (Found, Vec<IpAddr>) {
+pub(in crate::upstream) fn of_addresses(
+    host: &str,
+    port: u16,
+    addresses: &[IpAddr],
+) -> (Found, Vec<IpAddr>) {
     let mut found = Found::default();
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     let mut addresses = addresses.to_vec();

@@ -9,12 +9,12 @@ use std::{
 /// No local address of this host has a port left for a broker.
 #[derive(Debug)]
 pub struct NoPort {
-    pub(super) pool: Arc<str>,
-    pub(super) to: SocketAddr,
+    pub(in crate::upstream) pool: Arc<str>,
+    pub(in crate::upstream) to: SocketAddr,
     /// The configured addresses whose ports are all taken.
-    pub(super) full: Vec<IpAddr>,
+    pub(in crate::upstream) full: Vec<IpAddr>,
     /// Those that this host does not have.
-    pub(super) elsewhere: Vec<IpAddr>,
+    pub(in crate::upstream) elsewhere: Vec<IpAddr>,
 }
 
 impl fmt::Display for NoPort {

@@ -36,8 +36,8 @@ pub enum DialError {
 /// One address, and why it could not be used.
 #[derive(Debug)]
 pub struct Tried {
-    pub(super) address: SocketAddr,
-    pub(super) error: DialError,
+    pub(in crate::upstream) address: SocketAddr,
+    pub(in crate::upstream) error: DialError,
 }
 
 impl DialError {

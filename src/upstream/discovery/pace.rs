@@ -10,7 +10,7 @@ const JITTER: f64 = 0.1;
 
 /// The pauses between look-ups of one name.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(in crate::upstream) struct Pace {
     longest: Duration,
     /// In a row.
     failures: u32,
@@ -18,18 +18,18 @@ pub(super) struct Pace {
 
 impl Pace {
     /// No pause is longer than this, nor are any shorter where this is.
-    pub(super) fn new(longest: Duration) -> Self {
+    pub(in crate::upstream) fn new(longest: Duration) -> Self {
         Self { longest, failures: 0 }
     }
 
     /// After an answer that holds for `ttl`.
-    pub(super) fn answered(&mut self, ttl: Duration) -> Duration {
+    pub(in crate::upstream) fn answered(&mut self, ttl: Duration) -> Duration {
         self.failures = 0;
         self.pause(ttl)
     }
 
     /// After none: soon, and less soon each time.
-    pub(super) fn failed(&mut self) -> Duration {
+    pub(in crate::upstream) fn failed(&mut self) -> Duration {
         let pause = SHORTEST.saturating_mul(1 << self.failures.min(16));
         self.failures = self.failures.saturating_add(1);
         self.pause(pause)

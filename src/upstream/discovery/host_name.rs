@@ -4,20 +4,21 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::sleep};
 
-use super::{
-    broker::{Broker, Endpoint, Places},
-    pace::Pace,
-    pool::{Followed, Pending},
-    resolver::Resolver,
-    task::Task,
+use super::{pace::Pace, resolver::Resolver};
+use crate::{
+    config::Address,
+    upstream::{
+        broker::{Broker, Endpoint, Places},
+        pool::{Followed, Pending},
+        task::Task,
+    },
 };
-use crate::config::Address;
 
 /// The longest pause between two look-ups, however long an answer holds: names move without notice.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Looks up the host names of a pool's configured brokers, those that are added later too.
-pub(super) async fn resolve(
+pub(in crate::upstream) async fn resolve(
     mut followed: Followed,
     resolver: watch::Receiver<Arc<Resolver>>,
     pending: Pending,

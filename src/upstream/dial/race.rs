@@ -9,26 +9,28 @@ use std::{
 };
 
 use super::{
-    broker::{Endpoint, Place, Places},
     connect::connect,
-    dial_error::{DialError, Tried},
+    error::{DialError, Tried},
     sources::Port,
 };
-use crate::net::{Elapsed, Reactor, Socket, deadline};
+use crate::{
+    net::{Elapsed, Reactor, Socket, deadline},
+    upstream::broker::{Endpoint, Place, Places},
+};
 
 /// The longest time from one attempt's begin to the next one's: what RFC 8305 recommends.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// A connection under way; the one that came about first is the winner.
-pub(super) struct Attempt {
-    pub(super) place: Place,
-    pub(super) socket: Socket,
-    pub(super) port: Port,
+pub(in crate::upstream) struct Attempt {
+    pub(in crate::upstream) place: Place,
+    pub(in crate::upstream) socket: Socket,
+    pub(in crate::upstream) port: Port,
 }
 
 /// Connects to the first of several addresses that answers by `at`, which is `timeout` from now, and
 /// closes all other attempts. Nothing is sent.
-pub(super) async fn race(
+pub(in crate::upstream) async fn race(
     reactor: &Rc<Reactor>,
     endpoint: &Endpoint,
     places: &Places,

@@ -11,11 +11,12 @@ use std::{
 
 use prometheus::IntGauge;
 
-use super::{DialError, Endpoint, NoPort};
+use super::{error::DialError, no_port::NoPort};
 use crate::{
     config::{self, Address},
     metrics::{Part, UpstreamMetrics},
     net::ConnectError,
+    upstream::Endpoint,
 };
 
 /// How the metrics call a local address that the kernel chooses.
@@ -30,8 +31,8 @@ const FULL_FOR: Duration = Duration::from_secs(1);
 
 /// A broker's local addresses; none where it has a unix socket.
 #[derive(Debug)]
-pub(super) struct Sources {
-    pub(super) configured: Box<[IpAddr]>,
+pub(in crate::upstream) struct Sources {
+    pub(in crate::upstream) configured: Box<[IpAddr]>,
     /// Those of IPv4, then those of IPv6.
     all: Box<[Arc<Source>]>,
     v4: usize,
@@ -43,9 +44,9 @@ pub(super) struct Sources {
 
 /// A local address.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(in crate::upstream) struct Source {
     /// `None`: as the kernel chooses.
-    pub(super) address: Option<IpAddr>,
+    pub(in crate::upstream) address: Option<IpAddr>,
     ports: Part<IntGauge>,
     /// Millisecond of the sources' life up to which it is left out; 0: it is not.
     full_until: AtomicU64,
@@ -55,10 +56,14 @@ pub(super) struct Source {
 
 /// A port of a local address that a connection has; free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Port(Arc<Source>);
+pub(in crate::upstream) struct Port(Arc<Source>);
 
 impl Sources {
-    pub(super) fn new(pool: &config::Pool, to: &Address, metrics: &UpstreamMetrics) -> Self {
+    pub(in crate::upstream) fn new(
+        pool: &config::Pool,
+        to: &Address,
+        metrics: &UpstreamMetrics,
+    ) -> Self {
         let of_family = |is_of: fn(&IpAddr) -> bool| {
             let all = pool.source_addresses.iter().copied();
             let sources: Vec<_> = all.filter(is_of).map(Some).collect();
@@ -93,7 +98,10 @@ impl Sources {
     }
 
     /// Those to reach `to` from, each once, beginning with the one whose turn it is.
-    pub(super) fn in_turn(&self, to: SocketAddr) -> impl Iterator<Item = &Arc<Source>> {
+    pub(in crate::upstream) fn in_turn(
+        &self,
+        to: SocketAddr,
+    ) -> impl Iterator<Item = &Arc<Source>> {
         let sources = self.of_family(to);
         let first = match sources.len() {
             0 | 1 => 0,
@@ -103,18 +111,18 @@ impl Sources {
     }
 
     /// Whether `source` may have a port left for the broker.
-    pub(super) fn may_have_ports(&self, source: &Source, now: Instant) -> bool {
+    pub(in crate::upstream) fn may_have_ports(&self, source: &Source, now: Instant) -> bool {
         source.full_until.load(Ordering::Relaxed) <= self.millis(now)
     }
 
     /// Notes that `source` has no port left for the broker.
-    pub(super) fn set_full(&self, source: &Source, now: Instant) {
+    pub(in crate::upstream) fn set_full(&self, source: &Source, now: Instant) {
         source.is_elsewhere.store(false, Ordering::Relaxed);
         source.full_until.store(self.millis(now + FULL_FOR), Ordering::Relaxed);
     }
 
     /// What is said when none was left.
-    pub(super) fn exhausted(&self, to: SocketAddr) -> DialError {
+    pub(in crate::upstream) fn exhausted(&self, to: SocketAddr) -> DialError {
         let configured = self.of_family(to).iter().filter(|source| source.address.is_some());
         let (elsewhere, full): (Vec<_>, Vec<_>) =
             configured.partition(|source| source.is_elsewhere.load(Ordering::Relaxed));
@@ -150,7 +158,7 @@ impl Sources {
 
 impl Port {
     /// Counts the port of a connection that is made from there.
-    pub(super) fn at(source: &Arc<Source>) -> Self {
+    pub(in crate::upstream) fn at(source: &Arc<Source>) -> Self {
         source.ports.inc();
         Self(source.clone())
     }
@@ -168,7 +176,7 @@ impl Source {
     ///
     /// # Errors
     /// What it is no use to try the next one for.
-    pub(super) fn pass_over(&self, error: ConnectError) -> Result<(), DialError> {
+    pub(in crate::upstream) fn pass_over(&self, error: ConnectError) -> Result<(), DialError> {
         let is_elsewhere = match error {
             ConnectError::NoPort => false,
             ConnectError::NotLocal => true,

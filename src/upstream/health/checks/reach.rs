@@ -17,7 +17,7 @@ use crate::{
     config::{PoolTls, ProxyProtocolOut},
     net::{ConnectError, bind_source},
     proto::proxy_header::{self, Addresses},
-    upstream::{broker::Endpoint, dial_error::DialError},
+    upstream::{broker::Endpoint, dial::DialError},
 };
 
 /// Bytes that are read and dropped while a broker is waited for to close: after a DISCONNECT it has
@@ -26,34 +26,37 @@ const LEFTOVERS: u64 = 4096;
 
 /// What the pool's connections begin with.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Way<'a> {
-    pub(super) header: Option<ProxyProtocolOut>,
-    pub(super) tls: Option<&'a PoolTls>,
+pub(in crate::upstream) struct Way<'a> {
+    pub(in crate::upstream) header: Option<ProxyProtocolOut>,
+    pub(in crate::upstream) tls: Option<&'a PoolTls>,
 }
 
 /// When a probe has to be over, and how long it then took.
 #[derive(Clone, Copy)]
-pub(super) struct Deadline {
-    pub(super) at: Instant,
-    pub(super) timeout: Duration,
+pub(in crate::upstream) struct Deadline {
+    pub(in crate::upstream) at: Instant,
+    pub(in crate::upstream) timeout: Duration,
 }
 
 /// A connection to a broker, over TCP or a unix socket.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(in crate::upstream) trait Duplex:
+    AsyncRead + AsyncWrite + Send + Unpin
+{
+}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
-pub(super) type Stream = Box<dyn Duplex>;
+pub(in crate::upstream) type Stream = Box<dyn Duplex>;
 
 /// What one probe asks.
 #[derive(Clone, Copy)]
-pub(super) enum Site<'a> {
+pub(in crate::upstream) enum Site<'a> {
     Ip(SocketAddr),
     Unix(&'a Path),
 }
 
 /// Reaches a broker.
-pub(super) async fn connect(
+pub(in crate::upstream) async fn connect(
     endpoint: &Endpoint,
     site: Site<'_>,
     way: Way<'_>,
@@ -118,7 +121,7 @@ fn own_header(version: Option<ProxyProtocolOut>, addresses: Option<Addresses>) -
 
 /// Ends our side and waits for the broker to end its own: closed at once, with something unread, the
 /// connection would end in a reset, which brokers log.
-pub(super) async fn leave(mut stream: Stream, deadline: Deadline) {
+pub(in crate::upstream) async fn leave(mut stream: Stream, deadline: Deadline) {
     let leaving = async {
         stream.shutdown().await?;
         copy(&mut stream.take(LEFTOVERS), &mut sink()).await

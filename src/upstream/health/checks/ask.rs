@@ -13,20 +13,20 @@ use super::{
 };
 use crate::{
     config::ActiveCheck,
-    upstream::{DialError, Endpoint, Target},
+    upstream::{Endpoint, Target, dial::DialError},
 };
 
 /// What asking a broker came to.
-pub(super) struct Answer {
+pub(in crate::upstream) struct Answer {
     /// It is well if one of its addresses is.
-    pub(super) outcome: Result<(), Failure>,
+    pub(in crate::upstream) outcome: Result<(), Failure>,
     /// Those that are not, where another one is.
-    pub(super) dead: Vec<(SocketAddr, Failure)>,
+    pub(in crate::upstream) dead: Vec<(SocketAddr, Failure)>,
 }
 
 /// Asks all addresses of a broker at once, each for as long as the check may take. `client_id` is
 /// who an MQTT probe of an address says it is.
-pub(super) async fn ask(
+pub(in crate::upstream) async fn ask(
     check: &ActiveCheck,
     endpoint: &Endpoint,
     way: Way<'_>,

@@ -25,7 +25,7 @@ const MOST_READ: u16 = 1024;
 ///
 /// Its keep alive is as long as the probe may take: should this host vanish meanwhile, the broker
 /// is soon done with it.
-pub(super) fn connect(
+pub(in crate::upstream) fn connect(
     client_id: &str,
     timeout: Duration,
     username: Option<&str>,
@@ -54,7 +54,7 @@ pub(super) fn connect(
 
 /// Sends a CONNECT and returns the code it is answered with. Who was let in says goodbye, so that
 /// the broker takes it for a client that is done, not for one that was lost.
-pub(super) async fn ask(
+pub(in crate::upstream) async fn ask(
     stream: &mut Stream,
     connect: &[u8],
     deadline: Deadline,

@@ -28,19 +28,19 @@ const SYSTEM_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 
 /// Who is asked, and for which names.
 #[derive(Clone)]
-pub(super) struct Directory {
-    pub(super) client: TokioResolver,
+pub(in crate::upstream) struct Directory {
+    pub(in crate::upstream) client: TokioResolver,
     /// Names with fewer dots are tried in these domains first: resolv.conf(5).
     dots: usize,
     domains: Vec<Name>,
 }
 
 /// Tells the contents of the system's files apart.
-pub(super) type Stamp = [Option<(i64, i64, u64)>; SYSTEM_FILES.len()];
+pub(in crate::upstream) type Stamp = [Option<(i64, i64, u64)>; SYSTEM_FILES.len()];
 
 impl Directory {
     /// Names are looked up as they are written.
-    pub(super) fn of_servers(servers: &[SocketAddr]) -> Result<Self, LookupError> {
+    pub(in crate::upstream) fn of_servers(servers: &[SocketAddr]) -> Result<Self, LookupError> {
         let server = |address: &SocketAddr| {
             let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
             let connections = connections.map(|mut connection| {
@@ -53,7 +53,7 @@ impl Directory {
         Ok(Self { client, dots: 0, domains: Vec::new() })
     }
 
-    pub(super) fn of_system() -> Result<Self, LookupError> {
+    pub(in crate::upstream) fn of_system() -> Result<Self, LookupError> {
         let (config, options) = read_system_conf().unwrap_or_else(|error| {
             // resolv.conf(5): without it, the server on this machine is meant.
             let [file, _] = SYSTEM_FILES;
@@ -67,7 +67,7 @@ impl Directory {
     }
 
     /// What a name may stand for, the most likely first.
-    pub(super) fn names(&self, name: &str) -> Result<Vec<Name>, LookupError> {
+    pub(in crate::upstream) fn names(&self, name: &str) -> Result<Vec<Name>, LookupError> {
         let written = Name::from_ascii(name).map_err(NetError::from)?;
         if written.is_fqdn() {
             return Ok(vec![written]);
@@ -102,7 +102,7 @@ fn client(
     Ok(builder.build()?)
 }
 
-pub(super) fn stamp() -> Stamp {
+pub(in crate::upstream) fn stamp() -> Stamp {
     SYSTEM_FILES.map(|file| {
         let file = fs::metadata(file).ok()?;
         Some((file.mtime(), file.mtime_nsec(), file.ino()))

@@ -27,10 +27,10 @@ const HEAD_BYTES: usize = 8 * 1024;
 /// What is read of a body, so that a usual one ends in an orderly close; what it says is not looked at.
 const BODY_BYTES: usize = 16 * 1024;
 
-pub(super) type Get = Request<Empty<Bytes>>;
+pub(in crate::upstream) type Get = Request<Empty<Bytes>>;
 
 /// A request for `path`, to be sent to `to`, of the broker that is configured as `address`.
-pub(super) fn get(
+pub(in crate::upstream) fn get(
     address: &Address,
     to: SocketAddr,
     path: &str,
@@ -57,7 +57,11 @@ pub(super) fn get(
 }
 
 /// Sends it, and returns the status code of the answer.
-pub(super) async fn ask(stream: Stream, request: Get, deadline: Deadline) -> Result<u16, Failure> {
+pub(in crate::upstream) async fn ask(
+    stream: Stream,
+    request: Get,
+    deadline: Deadline,
+) -> Result<u16, Failure> {
     let (mut sender, connection) = http1::Builder::new()
         // As most clients write them: not all that answers such requests is a full web server.
         .title_case_headers(true)

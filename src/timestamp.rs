@@ -14,14 +14,14 @@ pub fn unix_seconds(time: SystemTime) -> i64 {
 
 /// RFC 3339 in UTC, to the millisecond.
 pub fn rfc3339(time: SystemTime) -> String {
-    let mut stamp = Stamp::default();
+    let mut stamp = Timestamp::default();
     stamp.set(time);
     stamp.rfc3339
 }
 
 /// The time of a line in words; the date is worked out once a second.
 #[derive(Default)]
-pub(crate) struct Stamp {
+pub(crate) struct Timestamp {
     milli: Option<u64>,
     second: Option<u64>,
     rfc3339: String,
@@ -31,7 +31,7 @@ pub(crate) struct Stamp {
 /// Length of `2026-11-22T23:22:27.`: what stays the same for a second.
 const SECONDS_PREFIX: usize = 20;
 
-impl Stamp {
+impl Timestamp {
     pub(crate) fn set(&mut self, time: SystemTime) {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let milli = since.as_millis() as u64;

@@ -11,7 +11,7 @@ use super::value::Value;
 use crate::{
     labels::{EndBy, EndCause, EndPhase, Event, RouteKind, Transport},
     proto::mqtt::Malformed,
-    timestamp::Stamp,
+    timestamp::Timestamp,
 };
 
 /// A flat, borrowed record; a field that is `None` is unknown and left out.
@@ -169,7 +169,7 @@ pub(super) struct Field {
     pub(super) value: ValueOf,
 }
 
-type ValueOf = for<'e> fn(&'e Entry<'e>, &'e Stamp) -> Option<Value<'e>>;
+type ValueOf = for<'e> fn(&'e Entry<'e>, &'e Timestamp) -> Option<Value<'e>>;
 
 /// Makes two things of one list: a table for templates, and straight code for JSON, where the kind
 /// of each value and the length of each key are then known to the compiler.
@@ -178,7 +178,7 @@ macro_rules! fields {
         pub(super) const FIELDS: &[Field] = &[$(Field { name: $name, value: $value },)+];
 
         /// Appends `,"name":value` for each field that is known.
-        pub(super) fn write_members(entry: &Entry<'_>, stamp: &Stamp, out: &mut Vec<u8>) {
+        pub(super) fn write_members(entry: &Entry<'_>, stamp: &Timestamp, out: &mut Vec<u8>) {
             $({
                 const VALUE: ValueOf = $value;
                 if let Some(value) = VALUE(entry, stamp) {

@@ -4,7 +4,7 @@ use super::{
     entry::{Entry, FIELDS, Field, write_members},
     value::{Escape, Value},
 };
-use crate::{config::LogLineFormat, timestamp::Stamp};
+use crate::{config::LogLineFormat, timestamp::Timestamp};
 
 /// How one sink writes its lines, compiled once.
 #[derive(Clone)]
@@ -23,7 +23,7 @@ impl LineFormat {
     }
 
     /// Appends one whole line, its `\n` included.
-    pub(super) fn render(&self, entry: &Entry<'_>, stamp: &Stamp, out: &mut Vec<u8>) {
+    pub(super) fn render(&self, entry: &Entry<'_>, stamp: &Timestamp, out: &mut Vec<u8>) {
         match self {
             Self::Json => render_json(entry, stamp, out),
             Self::Template(template) => template.render(entry, stamp, out),
@@ -33,7 +33,7 @@ impl LineFormat {
 }
 
 /// One object, without the fields that are unknown.
-fn render_json(entry: &Entry<'_>, stamp: &Stamp, out: &mut Vec<u8>) {
+fn render_json(entry: &Entry<'_>, stamp: &Timestamp, out: &mut Vec<u8>) {
     let start = out.len();
     write_members(entry, stamp, out);
     // The first comma.
@@ -67,7 +67,7 @@ pub struct Template {
 #[derive(Clone)]
 enum Part {
     Literal(Vec<u8>),
-    Field(for<'e> fn(&'e Entry<'e>, &'e Stamp) -> Option<Value<'e>>),
+    Field(for<'e> fn(&'e Entry<'e>, &'e Timestamp) -> Option<Value<'e>>),
 }
 
 /// Why a template cannot be compiled.
@@ -99,7 +99,7 @@ impl Template {
         Ok(Self { parts })
     }
 
-    fn render(&self, entry: &Entry<'_>, stamp: &Stamp, out: &mut Vec<u8>) {
+    fn render(&self, entry: &Entry<'_>, stamp: &Timestamp, out: &mut Vec<u8>) {
         for part in &self.parts {
             match part {
                 Part::Literal(literal) => out.extend_from_slice(literal),

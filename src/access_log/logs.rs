@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{
     blocked::LogWatch,
     sink::{OpenError, Outputs, Sink},
-    worker_logs::LogWriter,
+    worker_logs::WorkerLogs,
 };
 use crate::{
     config::{self, LogTarget},
@@ -82,10 +82,10 @@ impl AccessLogs {
     }
 
     /// A writer for one worker, to be made before and moved into its thread.
-    pub fn writer(&self) -> LogWriter {
+    pub fn writer(&self) -> WorkerLogs {
         let mut groups = Vec::new();
         self.sinks.iter().for_each(|sink| sink.add_to(&mut groups, &self.metrics.dropped));
-        LogWriter::new(groups)
+        WorkerLogs::new(groups)
     }
 
     /// Makes the writers open their files anew: after log rotation has renamed the file.
@@ -97,7 +97,7 @@ impl AccessLogs {
 
     /// Writes what is queued and ends the writer threads, within `patience`.
     ///
-    /// Every [`LogWriter`] is to be closed first: this waits for those that are not.
+    /// Every [`WorkerLogs`] is to be closed first: this waits for those that are not.
     /// What cannot be written by then is counted as dropped and said in the program's log.
     pub fn close(self, patience: Duration) {
         let give_up_at = Instant::now() + patience;

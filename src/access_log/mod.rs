@@ -23,4 +23,4 @@ pub use entry::{Endpoint, Entry, field_names};
 pub use format::{Template, TemplateError};
 pub use logs::{AccessLogs, Prepared};
 pub use sink::{OpenError, Outputs};
-pub use worker_logs::LogWriter;
+pub use worker_logs::WorkerLogs;

@@ -1,6 +1,6 @@
 //! What stands before the line in a syslog message: RFC 5424, section 6.
 
-use crate::{config::Syslog, labels::Event, timestamp::Stamp};
+use crate::{config::Syslog, labels::Event, timestamp::Timestamp};
 
 /// Normal but significant (RFC 5424, 6.2.1, table 2): a client that was refused.
 const NOTICE: u8 = 5;
@@ -33,7 +33,7 @@ impl SyslogHeader {
         }
     }
 
-    pub(super) fn write(&self, event: Event, stamp: &Stamp, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, event: Event, stamp: &Timestamp, out: &mut Vec<u8>) {
         out.extend_from_slice(if event == Event::Reject { &self.reject } else { &self.normal });
         out.extend_from_slice(stamp.rfc3339().as_bytes());
         out.extend_from_slice(&self.origin);

@@ -9,7 +9,7 @@ use super::{blocked::Full, sink::Message, syslog_header::SyslogHeader};
 use crate::{
     config::{LogEvents, WhenFull},
     labels::Event,
-    timestamp::Stamp,
+    timestamp::Timestamp,
 };
 
 /// Bytes from which a worker's buffer is handed over without waiting for its next flush: large
@@ -68,7 +68,7 @@ impl SinkBuffer {
     }
 
     /// Adds a rendered line.
-    pub(super) fn write(&self, line: &[u8], event: Event, stamp: &Stamp) {
+    pub(super) fn write(&self, line: &[u8], event: Event, stamp: &Timestamp) {
         let mut buffer = self.buffer.borrow_mut();
         if buffer.capacity() == 0 {
             // A line more than a chunk, so that a full one has not grown on the way.

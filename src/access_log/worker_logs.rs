@@ -11,19 +11,19 @@ use super::{
     entry::Entry, format::LineFormat, logs::LEAVING_PATIENCE, sink::Message,
     worker_buffer::SinkBuffer,
 };
-use crate::{config::LogLineFormat, labels::Event, timestamp::Stamp};
+use crate::{config::LogLineFormat, labels::Event, timestamp::Timestamp};
 
 /// One worker's end of the access logs.
 ///
 /// Lines are rendered into buffers of this thread; handing one over costs the writer one wake-up a
 /// chunk, never one a line.
-pub struct LogWriter {
+pub struct WorkerLogs {
     groups: RefCell<Vec<Group>>,
     /// Of logs that are configured no longer: what is to be handed over yet, and until when.
     leaving: RefCell<Vec<(SinkBuffer, Instant)>>,
     /// Tells those who wait for room that it may be another log's now.
     replaced: Notify,
-    stamp: RefCell<Stamp>,
+    stamp: RefCell<Timestamp>,
     line: RefCell<Vec<u8>>,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Group {
     pub(super) buffers: Vec<SinkBuffer>,
 }
 
-impl LogWriter {
+impl WorkerLogs {
     pub(super) fn new(groups: Vec<Group>) -> Self {
         Self {
             groups: RefCell::new(groups),
@@ -182,8 +182,8 @@ fn all(groups: &[Group]) -> impl Iterator<Item = &SinkBuffer> {
     groups.iter().flat_map(|group| &group.buffers)
 }
 
-impl Drop for LogWriter {
-    /// A worker that ends without [`LogWriter::close`] still hands over what there is room for.
+impl Drop for WorkerLogs {
+    /// A worker that ends without [`WorkerLogs::close`] still hands over what there is room for.
     fn drop(&mut self) {
         self.flush();
         self.lose();

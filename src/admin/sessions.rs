@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     labels::EndCause,
-    session::{Cursor, Filter, LOOK, Seen},
+    session::{Cursor, Filter, QUERY_TIMEOUT, Seen},
 };
 
 /// All sessions of a client ID.
@@ -96,7 +96,7 @@ pub(super) async fn with_client_id(
         Some(found) => Ok(found),
         None if client_id.is_empty() => Ok(Vec::new()),
         None => {
-            let page = state.sessions.page(&filter, Cursor::default(), MOST, LOOK).await;
+            let page = state.sessions.page(&filter, Cursor::default(), MOST, QUERY_TIMEOUT).await;
             Ok(page?.sessions)
         }
     }

@@ -72,7 +72,7 @@ pub(super) fn start(listener: AdminListener, about: About<'_>) -> anyhow::Result
         snapshot: proxy.current.clone(),
         workers: proxy.workers.len(),
         metrics: proxy.metrics.clone(),
-        gate: proxy.gate.clone(),
+        limiter: proxy.limiter.clone(),
         draining: draining.clone(),
         log,
         access_logs: proxy.logs.watch(),

@@ -6,7 +6,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::admin;
-use crate::{limits::Gate, metrics::Metrics, net::Pipes};
+use crate::{limits::ConnectionLimiter, metrics::Metrics, net::Pipes};
 
 /// Descriptors for what no worker holds: logs, look-ups, a few connections of the admin listener,
 /// and some to spare.
@@ -102,13 +102,13 @@ impl DescriptorLimit {
 
 /// Warns when four fifths of the descriptors or of the connections are taken, and keeps the metric
 /// of how many may be open.
-pub(super) async fn watch(gate: Arc<Gate>, metrics: Metrics) {
+pub(super) async fn watch(limiter: Arc<ConnectionLimiter>, metrics: Metrics) {
     let (mut connections, mut descriptors) = (Level::default(), Level::default());
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
-        let (open, limit) = (gate.open(), gate.limit());
+        let (open, limit) = (limiter.open(), limiter.limit());
         metrics.set_connections_limit(limit);
         if connections.rises(open.into(), limit.into()) {
             tracing::warn!(

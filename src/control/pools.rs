@@ -16,22 +16,22 @@ use crate::{
     config::{self, Address, Dns},
     metrics::Metrics,
     net::check_source,
-    upstream::{Addresses, Bell, Endpoint, PATIENCE, Pool, Resolver},
+    upstream::{Addresses, Endpoint, LOOKUP_TIMEOUT, Pool, Resolver, WorkerSignal},
 };
 
 /// What pools are started with.
 pub(super) struct Pools {
     resolver: watch::Sender<Arc<Resolver>>,
     metrics: Metrics,
-    bell: Arc<Bell>,
+    signal: Arc<WorkerSignal>,
 }
 
 impl Pools {
-    pub(super) fn new(dns: &Dns, metrics: &Metrics, bell: &Arc<Bell>) -> Self {
+    pub(super) fn new(dns: &Dns, metrics: &Metrics, signal: &Arc<WorkerSignal>) -> Self {
         Self {
             resolver: watch::Sender::new(Arc::new(Resolver::new(dns))),
             metrics: metrics.clone(),
-            bell: bell.clone(),
+            signal: signal.clone(),
         }
     }
 
@@ -50,13 +50,13 @@ impl Pools {
         let (pending, mut all_looked_up) = mpsc::channel(1);
         let start = |config: &config::Pool| {
             check_sources(config);
-            let pool = Arc::new(Pool::new(config, &self.metrics, self.bell.clone()));
+            let pool = Arc::new(Pool::new(config, &self.metrics, self.signal.clone()));
             pool.start(&self.resolver.subscribe(), &pending);
             pool
         };
         let pools = configs.map(start).collect();
         drop(pending);
-        let _ = timeout(PATIENCE, all_looked_up.recv()).await;
+        let _ = timeout(LOOKUP_TIMEOUT, all_looked_up.recv()).await;
         pools
     }
 

@@ -26,11 +26,11 @@ use super::{
 use crate::{
     access_log::{AccessLogs, LogWatch},
     config::Config,
-    limits::Gate,
+    limits::ConnectionLimiter,
     metrics::Metrics,
-    session::{Owners, SESSION_ID_BITS, Shared},
+    session::{ClientDirectory, ProcessContext, SESSION_ID_BITS},
     snapshot::Snapshot,
-    upstream::Bell,
+    upstream::WorkerSignal,
     worker::{Adopting, Adoption, Setup, Worker},
 };
 
@@ -43,11 +43,11 @@ pub(super) struct Proxy {
     pub(super) metrics: Metrics,
     pub(super) current: Arc<ArcSwap<Snapshot>>,
     pub(super) workers: Vec<Worker>,
-    pub(super) gate: Arc<Gate>,
+    pub(super) limiter: Arc<ConnectionLimiter>,
     pub(super) logs: AccessLogs,
     pub(super) listeners: Listeners,
     pub(super) pools: Pools,
-    pub(super) owners: Arc<Owners>,
+    pub(super) owners: Arc<ClientDirectory>,
     pub(super) descriptors: DescriptorLimit,
     pub(super) apart: Apart,
     _tasks: JoinSet<()>,
@@ -67,21 +67,25 @@ impl Proxy {
         ended: &mpsc::UnboundedSender<()>,
     ) -> anyhow::Result<Self> {
         let descriptors = DescriptorLimit::raise();
-        let bell = Arc::new(Bell::default());
+        let signal = Arc::new(WorkerSignal::default());
         let possible = possible(config, worker_count.get(), descriptors);
         descriptors.say(possible, config.limits.max_connections);
-        let gate = Arc::new(Gate::new(&config.limits, possible));
+        let limiter = Arc::new(ConnectionLimiter::new(&config.limits, possible));
         let (mut logs, mut apart) = (AccessLogs::none(metrics.access_logs()), Apart::default());
         let prepared = apart.open_logs(&logs, &config.access_log).await;
         logs.commit(prepared.map_err(anyhow::Error::msg)?);
-        let starter = Pools::new(&config.dns, metrics, &bell);
+        let starter = Pools::new(&config.dns, metrics, &signal);
         let pools = starter.start(config.pools.iter()).await;
 
         let sockets = listeners.adopt(bound, config, &pools, metrics);
         let snapshot = Arc::new(Snapshot::first(config, pools, listeners.open().to_vec()));
-        let owners = Arc::new(Owners::new(worker_count.get(), bell.clone()));
-        let shared =
-            Shared { gate: gate.clone(), metrics: metrics.clone(), owners: owners.clone(), bell };
+        let owners = Arc::new(ClientDirectory::new(worker_count.get(), signal.clone()));
+        let shared = ProcessContext {
+            limiter: limiter.clone(),
+            metrics: metrics.clone(),
+            owners: owners.clone(),
+            signal,
+        };
         // Apart from those of an earlier run and of other proxies, most likely.
         let run = u64::from(fastrand::u16(..)) << 48;
         let mut workers = Vec::new();
@@ -99,14 +103,14 @@ impl Proxy {
         certificates::publish(config, metrics);
         let current = Arc::new(ArcSwap::new(snapshot));
         let mut tasks = JoinSet::new();
-        tasks.spawn(descriptors::watch(gate.clone(), metrics.clone()));
+        tasks.spawn(descriptors::watch(limiter.clone(), metrics.clone()));
         tasks.spawn(watch_logs(logs.watch()));
         Ok(Self {
             file: file.to_owned(),
             metrics: metrics.clone(),
             current,
             workers,
-            gate,
+            limiter,
             logs,
             listeners,
             pools: starter,

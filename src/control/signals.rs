@@ -98,10 +98,10 @@ impl Control {
                     }
                 }
                 _ = upgrade.recv() => tracing::warn!("SIGUSR2: upgrade is not available yet"),
-                _ = tidy.tick() => self.proxy.gate.forget_idle_addresses(),
+                _ = tidy.tick() => self.proxy.limiter.forget_idle_addresses(),
                 _ = look.tick() => certificates::look(&self.proxy.current.load().config),
                 _ = progress.tick(), if phase != Phase::Serving => {
-                    self.manager.draining(self.proxy.gate.open());
+                    self.manager.draining(self.proxy.limiter.open());
                 }
                 ended = self.workers_ended.recv() => match (ended, phase) {
                     (Some(()), Phase::Serving) => {
@@ -159,13 +159,13 @@ impl Control {
 
     /// Has the workers accept no more, and end their sessions one after the other.
     fn drain(&self) -> Phase {
-        let Proxy { gate, workers, current, .. } = &self.proxy;
+        let Proxy { limiter, workers, current, .. } = &self.proxy;
         let timeout = current.load().config.drain.timeout;
         let until = Instant::now() + timeout;
         self.draining.store(true, Ordering::Relaxed);
         self.manager.stopping(timeout);
         tracing::info!(
-            connections = gate.open(),
+            connections = limiter.open(),
             "stopped accepting; ending the sessions over {timeout:?}, the oldest first",
         );
         let others = workers.len().saturating_sub(1).max(1) as f64;
@@ -177,7 +177,7 @@ impl Control {
 
     /// Ends what is left one by one, so that each has its record; that takes milliseconds.
     fn end_sessions(&self, why: &str) -> Phase {
-        let connections = self.proxy.gate.open();
+        let connections = self.proxy.limiter.open();
         tracing::warn!(connections, "{why}; ending what is left");
         self.proxy.workers.iter().for_each(Worker::end_sessions);
         Phase::Ending { until: Instant::now() + LAST_CALL }

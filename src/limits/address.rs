@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv6Addr};
 
 /// What counts as one address: an IPv4 address, or an IPv6 network, as a host has one of those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Counted(IpAddr);
+pub(crate) struct CountedAddress(IpAddr);
 
-impl Counted {
+impl CountedAddress {
     pub(crate) fn new(address: IpAddr, ipv6_prefix: u8) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V6(address) => {
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     fn counted(address: &str, prefix: u8) -> String {
-        Counted::new(address.parse().unwrap(), prefix).0.to_string()
+        CountedAddress::new(address.parse().unwrap(), prefix).0.to_string()
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-use super::address::Counted;
+use super::address::CountedAddress;
 use crate::config::Rate;
 
 /// What a connection over the limit costs an address that may be answered: a tenth as many are.
@@ -14,8 +14,8 @@ const ANSWERS: u32 = 10;
 #[derive(Clone)]
 pub(crate) struct ConnectRate {
     rate: Rate,
-    connects: Arc<DefaultKeyedRateLimiter<Counted>>,
-    answers: Arc<DefaultKeyedRateLimiter<Counted>>,
+    connects: Arc<DefaultKeyedRateLimiter<CountedAddress>>,
+    answers: Arc<DefaultKeyedRateLimiter<CountedAddress>>,
 }
 
 /// Whether a connection came too fast.
@@ -47,7 +47,7 @@ impl ConnectRate {
     }
 
     /// Takes one more connection into account.
-    pub(crate) fn count(&self, address: Counted) -> Speed {
+    pub(crate) fn count(&self, address: CountedAddress) -> Speed {
         if self.connects.check_key(&address).is_ok() {
             Speed::Within
         } else if self.answers.check_key(&address).is_ok() {
@@ -77,7 +77,7 @@ mod tests {
             // So slow that no token comes back during the test.
             let rate = ConnectRate::new(Rate { rate: of(1), burst: of(burst) });
             for address in [[10, 0, 0, 1], [10, 0, 0, 2]] {
-                let address = Counted::new(address.into(), 64);
+                let address = CountedAddress::new(address.into(), 64);
                 let speeds: Vec<_> = (0..100).map(|_| rate.count(address)).collect();
                 let count = |wanted| speeds.iter().filter(|speed| **speed == wanted).count();
                 assert_eq!((count(Speed::Within), count(Speed::Beyond)), (within, beyond));

@@ -11,18 +11,18 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::{address::Counted, connect_rate::ConnectRate};
+use super::{address::CountedAddress, connect_rate::ConnectRate};
 use crate::config::Limits;
 
 /// Descriptors of the reserve that connections over the limit may take, to be told so.
 const SPARE: u32 = 32;
 
 /// The limits on connections and CONNECTs.
-pub struct Gate {
+pub struct ConnectionLimiter {
     open: AtomicU32,
     /// Those with open connections only, and only while there is a limit. Held for one look-up at a
     /// time.
-    by_address: Mutex<HashMap<Counted, u32>>,
+    by_address: Mutex<HashMap<CountedAddress, u32>>,
     terms: ArcSwap<Terms>,
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn tenth(limit: u32) -> u32 {
     (limit / 10).max(1)
 }
 
-impl Gate {
+impl ConnectionLimiter {
     /// `possible`: what the process' descriptors allow.
     pub fn new(limits: &Limits, possible: u32) -> Self {
         Self {
@@ -101,7 +101,7 @@ impl Gate {
 
     /// Counts a connection in by its address, unless there are `most` already; tells how many there
     /// are then.
-    pub(crate) fn enter_from(&self, address: Counted, most: u32) -> Option<u32> {
+    pub(crate) fn enter_from(&self, address: CountedAddress, most: u32) -> Option<u32> {
         let mut by_address = self.by_address();
         match by_address.entry(address) {
             Entry::Occupied(entry) if *entry.get() >= most => None,
@@ -113,7 +113,7 @@ impl Gate {
         }
     }
 
-    pub(crate) fn leave_from(&self, address: Counted) {
+    pub(crate) fn leave_from(&self, address: CountedAddress) {
         if let Entry::Occupied(mut entry) = self.by_address().entry(address) {
             *entry.get_mut() -= 1;
             if *entry.get() == 0 {
@@ -123,11 +123,11 @@ impl Gate {
     }
 
     /// The connections of an address.
-    pub(crate) fn open_from(&self, address: Counted) -> u32 {
+    pub(crate) fn open_from(&self, address: CountedAddress) -> u32 {
         self.by_address().get(&address).copied().unwrap_or(0)
     }
 
-    fn by_address(&self) -> MutexGuard<'_, HashMap<Counted, u32>> {
+    fn by_address(&self) -> MutexGuard<'_, HashMap<CountedAddress, u32>> {
         self.by_address.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -190,19 +190,19 @@ mod tests {
 
     #[test]
     fn what_is_not_let_in_is_not_counted() {
-        let gate = Gate::new(&limits(2), 100);
+        let limiter = ConnectionLimiter::new(&limits(2), 100);
         assert_eq!(
-            [(); 5].map(|()| gate.count_in()),
+            [(); 5].map(|()| limiter.count_in()),
             [Some(false), Some(false), Some(true), None, None]
         );
-        assert_eq!(gate.open(), 3);
-        let address = Counted::new([10, 0, 0, 1].into(), 64);
-        assert_eq!([(); 3].map(|()| gate.enter_from(address, 2)), [Some(1), Some(2), None]);
-        gate.leave_from(address);
-        assert_eq!((gate.enter_from(address, 2), gate.open_from(address)), (Some(2), 2));
-        gate.leave_from(address);
-        gate.leave_from(address);
-        gate.leave_from(address);
-        assert_eq!((gate.open_from(address), gate.by_address().len()), (0, 0));
+        assert_eq!(limiter.open(), 3);
+        let address = CountedAddress::new([10, 0, 0, 1].into(), 64);
+        assert_eq!([(); 3].map(|()| limiter.enter_from(address, 2)), [Some(1), Some(2), None]);
+        limiter.leave_from(address);
+        assert_eq!((limiter.enter_from(address, 2), limiter.open_from(address)), (Some(2), 2));
+        limiter.leave_from(address);
+        limiter.leave_from(address);
+        limiter.leave_from(address);
+        assert_eq!((limiter.open_from(address), limiter.by_address().len()), (0, 0));
     }
 }

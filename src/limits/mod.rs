@@ -6,8 +6,8 @@ mod connect_rate;
 mod connections;
 mod permit;
 
-pub(crate) use address::Counted;
+pub(crate) use address::CountedAddress;
 pub use admission::{Admission, AdmissionQueue};
-pub use connections::Gate;
-pub use permit::Pass;
-pub(crate) use permit::{FarOver, Limit};
+pub use connections::ConnectionLimiter;
+pub use permit::ConnectionPermit;
+pub(crate) use permit::{FarOverLimit, Limit};

@@ -6,13 +6,13 @@ use tokio::task::spawn_local;
 
 use super::{
     broker_search::stand_in,
-    context::Shard,
+    context::WorkerContext,
     evict::{LostViews, rebalance, takeover},
 };
 use crate::{
     config::Idle,
     labels::{EndBy, EndCause},
-    limits::Pass,
+    limits::ConnectionPermit,
     net::{Stream, TcpOptions},
     session::{
         record::Record,
@@ -27,8 +27,8 @@ use crate::{
 const IDLE_GRACE_SECONDS: u32 = 5;
 
 /// A session that relays.
-pub(in crate::session) struct Live {
-    pub(in crate::session) tally: Tally,
+pub(in crate::session) struct ActiveSession {
+    pub(in crate::session) tally: SessionCounters,
     pub(in crate::session) idle: IdleLimit,
     pub(in crate::session) client: Stream,
     pub(in crate::session) upstream: Stream,
@@ -37,12 +37,12 @@ pub(in crate::session) struct Live {
     pub(in crate::session) accepted: bool,
     pub(in crate::session) lease: Lease,
     /// Held for the count that ends with it.
-    pub(in crate::session) pass: Pass,
+    pub(in crate::session) pass: ConnectionPermit,
 }
 
 /// What changes while a session lasts.
 #[derive(Default)]
-pub(in crate::session) struct Tally {
+pub(in crate::session) struct SessionCounters {
     pub(in crate::session) bytes_in: Cell<u64>,
     pub(in crate::session) bytes_out: Cell<u64>,
     /// How much of the two has been added to the metrics.
@@ -87,7 +87,7 @@ impl IdleLimit {
     }
 }
 
-impl Live {
+impl ActiveSession {
     pub(in crate::session) fn count_in(&self, bytes: u64, now: u32) {
         self.tally.bytes_in.set(self.tally.bytes_in.get() + bytes);
         self.tally.active.set(now);
@@ -124,7 +124,7 @@ impl Live {
         }
     }
 
-    fn overdue(&self, shard: &Shard, now: u32) -> Option<EndCause> {
+    fn overdue(&self, context: &WorkerContext, now: u32) -> Option<EndCause> {
         if let Some(cause) = self.idle(now) {
             return Some(cause);
         }
@@ -132,7 +132,7 @@ impl Live {
             return Some(EndCause::KeyLimit);
         }
         let half_closed = self.tally.half_closed.get();
-        let limit = shard.timeouts.get().half_close.as_secs_f64().ceil() as u32;
+        let limit = context.timeouts.get().half_close.as_secs_f64().ceil() as u32;
         (half_closed > 0 && now - half_closed > limit).then_some(EndCause::Timeout)
     }
 
@@ -159,10 +159,10 @@ impl Live {
     /// Sets the options that guard against a peer that vanishes. They act after many seconds, so
     /// they are left to the first sweep, and the many connections that end before it do without.
     /// The client's side has them from its listener. Tells whether that had yet to be done.
-    fn guard(&self, shard: &Shard) -> bool {
+    fn guard(&self, context: &WorkerContext) -> bool {
         let is_new = !self.tally.guarded.replace(true);
         if is_new {
-            self.upstream.set_options(TcpOptions::towards_brokers(&shard.timeouts.get()));
+            self.upstream.set_options(TcpOptions::towards_brokers(&context.timeouts.get()));
         }
         is_new
     }
@@ -170,17 +170,17 @@ impl Live {
 
 /// Starts the once-a-second round of all sessions of a worker: byte counts, idle and half-close
 /// limits, and brokers that are down or were removed. One that is under way is followed by another.
-pub fn sweep(shard: &Rc<Shard>) {
-    for view in shard.views() {
+pub fn sweep(context: &Rc<WorkerContext>) {
+    for view in context.views() {
         // So that brokers that are gone are not kept by a worker without connects.
         view.refresh();
     }
-    match shard.sweep.get() {
+    match context.sweep.get() {
         Sweep::Resting => {
-            shard.sweep.set(Sweep::Running);
-            spawn_local(sweep_all(Sweeping(shard.clone())));
+            context.sweep.set(Sweep::Running);
+            spawn_local(sweep_all(Sweeping(context.clone())));
         }
-        Sweep::Running | Sweep::Again => shard.sweep.set(Sweep::Again),
+        Sweep::Running | Sweep::Again => context.sweep.set(Sweep::Again),
     }
 }
 
@@ -195,7 +195,7 @@ pub(in crate::session) enum Sweep {
 }
 
 /// Rests when it is dropped, after a panic too.
-struct Sweeping(Rc<Shard>);
+struct Sweeping(Rc<WorkerContext>);
 
 impl Drop for Sweeping {
     fn drop(&mut self) {
@@ -204,49 +204,49 @@ impl Drop for Sweeping {
 }
 
 async fn sweep_all(sweeping: Sweeping) {
-    let shard = &sweeping.0;
+    let context = &sweeping.0;
     loop {
-        shard.sweep.set(Sweep::Running);
+        context.sweep.set(Sweep::Running);
         let mut lost = LostViews::default();
-        walk(shard, |slot, live| {
+        walk(context, |slot, live| {
             live.flush_bytes();
             lost.look_at(slot, live);
-            let mut cost = if live.guard(shard) { ACT } else { LOOK };
-            if let Some(cause) = live.overdue(shard, shard.seconds()) {
+            let mut cost = if live.guard(context) { ACT } else { LOOK };
+            if let Some(cause) = live.overdue(context, context.seconds()) {
                 live.end(cause);
                 cost += ACT;
             }
             cost
         })
         .await;
-        lost.end_all(shard);
-        if shard.sweep.get() != Sweep::Again {
+        lost.end_all(context);
+        if context.sweep.get() != Sweep::Again {
             return;
         }
     }
 }
 
-/// What the bell was rung for: brokers that died or returned, clients that have moved on or come
+/// What the signal was rung for: brokers that died or returned, clients that have moved on or come
 /// back.
-pub fn look(shard: &Rc<Shard>) {
-    takeover::end_older(shard);
-    stand_in::answer(shard);
+pub fn look(context: &Rc<WorkerContext>) {
+    takeover::end_older(context);
+    stand_in::answer(context);
     let mut died = false;
-    for view in &shard.views().collect::<Vec<_>>() {
+    for view in &context.views().collect::<Vec<_>>() {
         let deaths = view.pool.deaths();
         died |= view.deaths.replace(deaths) != deaths;
-        rebalance::start(shard, view);
+        rebalance::start(context, view);
     }
     if died {
-        sweep(shard);
+        sweep(context);
     }
 }
 
 /// Counts clients by their address as the limits are now; `done` is dropped then.
-pub fn recount(shard: &Rc<Shard>, done: impl Sized + 'static) {
-    let shard = shard.clone();
+pub fn recount(context: &Rc<WorkerContext>, done: impl Sized + 'static) {
+    let context = context.clone();
     spawn_local(async move {
-        walk(&shard, |_, live| {
+        walk(&context, |_, live| {
             live.pass.recount();
             LOOK
         })
@@ -256,19 +256,19 @@ pub fn recount(shard: &Rc<Shard>, done: impl Sized + 'static) {
 }
 
 /// Ends every session and every handshake, at the end of a drain. None begins after it.
-pub fn end_all(shard: &Rc<Shard>, cause: EndCause) {
-    shard.ending.set(Some(cause));
-    let shard = shard.clone();
+pub fn end_all(context: &Rc<WorkerContext>, cause: EndCause) {
+    context.ending.set(Some(cause));
+    let context = context.clone();
     spawn_local(async move {
-        walk(&shard, |_, live| {
+        walk(&context, |_, live| {
             live.end(cause);
             ACT
         })
         .await;
         let mut from = Some(0);
         while let Some(slot) = from {
-            shard.reactor.turn.walks.turn().await;
-            from = shard.reactor.wake_some(slot);
+            context.reactor.turn.walks.turn().await;
+            from = context.reactor.wake_some(slot);
         }
     });
 }

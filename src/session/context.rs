@@ -6,16 +6,16 @@ use std::{
     sync::Arc,
 };
 
-use super::{active::Sweep, clients::Owners, pool_view::PoolView};
+use super::{active::Sweep, clients::ClientDirectory, pool_view::PoolView};
 use crate::{
-    access_log::LogWriter,
+    access_log::WorkerLogs,
     config::{Limits, Timeouts},
     labels::EndCause,
-    limits::Gate,
+    limits::ConnectionLimiter,
     metrics::Metrics,
     net::{Buffer, Pipes, Reactor, Shared as SharedBuffer, TcpOptions},
     session::table::Table,
-    upstream::{Bell, Pool},
+    upstream::{Pool, WorkerSignal},
 };
 
 /// What is read in one call: little enough to be in the processor's first cache still when it is
@@ -28,24 +28,24 @@ const BUFFER_KEPT_BYTES: usize = 4096;
 
 /// What all workers hold in common.
 #[derive(Clone)]
-pub struct Shared {
-    pub gate: Arc<Gate>,
+pub struct ProcessContext {
+    pub limiter: Arc<ConnectionLimiter>,
     pub metrics: Metrics,
-    pub owners: Arc<Owners>,
+    pub owners: Arc<ClientDirectory>,
     /// Rung when this worker has something to [look](super::active::look) at.
-    pub bell: Arc<Bell>,
+    pub signal: Arc<WorkerSignal>,
 }
 
 /// What of a configuration concerns the sessions of a worker.
-pub struct Terms<'a> {
+pub struct SessionSettings<'a> {
     pub pools: &'a [Arc<Pool>],
     pub limits: Limits,
     pub timeouts: Timeouts,
-    pub log: LogWriter,
+    pub log: WorkerLogs,
 }
 
 /// One worker's share of the proxy.
-pub struct Shard {
+pub struct WorkerContext {
     /// Its number among the workers.
     pub(in crate::session) worker: u16,
     pub reactor: Rc<Reactor>,
@@ -56,10 +56,10 @@ pub struct Shard {
     views: RefCell<Vec<Weak<PoolView>>>,
     pub(in crate::session) limits: Cell<Limits>,
     pub(in crate::session) timeouts: Cell<Timeouts>,
-    pub(in crate::session) gate: Arc<Gate>,
-    pub(in crate::session) owners: Arc<Owners>,
+    pub(in crate::session) limiter: Arc<ConnectionLimiter>,
+    pub(in crate::session) owners: Arc<ClientDirectory>,
     pub metrics: Metrics,
-    pub log: LogWriter,
+    pub log: WorkerLogs,
     pub(in crate::session) sessions: Table,
     /// Set once nobody is to be waited for any more: why.
     pub(in crate::session) ending: Cell<Option<EndCause>>,
@@ -75,13 +75,13 @@ pub struct Shard {
     next_session_id: Cell<u64>,
 }
 
-impl Shard {
+impl WorkerContext {
     /// `first_session_id`: where this worker's session IDs begin, apart from all others'.
     pub fn new(
         worker: u16,
         reactor: Rc<Reactor>,
-        shared: &Shared,
-        terms: Terms<'_>,
+        shared: &ProcessContext,
+        terms: SessionSettings<'_>,
         first_session_id: u64,
     ) -> Rc<Self> {
         let this = Self {
@@ -91,7 +91,7 @@ impl Shard {
             views: RefCell::default(),
             limits: Cell::new(terms.limits),
             timeouts: Cell::new(terms.timeouts),
-            gate: shared.gate.clone(),
+            limiter: shared.limiter.clone(),
             owners: shared.owners.clone(),
             metrics: shared.metrics.clone(),
             log: terms.log,
@@ -111,7 +111,7 @@ impl Shard {
 
     /// Goes by other terms from now on. Sessions stay as they are, and are to be
     /// [counted again](super::active::recount).
-    pub fn adopt(&self, terms: Terms<'_>) {
+    pub fn adopt(&self, terms: SessionSettings<'_>) {
         self.limits.set(terms.limits);
         self.timeouts.set(terms.timeouts);
         self.take_pools(terms.pools);

@@ -19,11 +19,13 @@ mod table;
 mod tests;
 
 pub use active::{end_all, look, recount, sweep};
-pub use clients::Owners;
-pub use context::{Shard, Shared, Terms};
+pub use clients::ClientDirectory;
+pub use context::{ProcessContext, SessionSettings, WorkerContext};
 pub use evict::{Drain, drain};
 pub use handshake::{Accepted, serve};
 pub use pool_view::PoolView;
-pub use query::{Ask, Cursor, Filter, Inspector, LOOK, Page, Question, Seen, Unanswered, answer};
+pub use query::{
+    Ask, Cursor, Filter, Inspector, Page, QUERY_TIMEOUT, Question, Seen, Unanswered, answer,
+};
 pub use record::ListenerRef;
 pub use session_id::SESSION_ID_BITS;

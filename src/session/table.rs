@@ -5,7 +5,7 @@ use std::{cell::RefCell, ops::ControlFlow, rc::Rc};
 
 use slab::Slab;
 
-use super::active::Live;
+use super::active::ActiveSession;
 
 /// What a chunk of a walk may cost: some 100 µs where each session costs [`LOOK`].
 const CHUNK: u32 = 512;
@@ -17,7 +17,7 @@ pub(in crate::session) const LOOK: u32 = 1;
 pub(in crate::session) const ACT: u32 = 16;
 
 #[derive(Default)]
-pub(in crate::session) struct Table(RefCell<Slab<Rc<Live>>>);
+pub(in crate::session) struct Table(RefCell<Slab<Rc<ActiveSession>>>);
 
 /// What a chunk of a walk came to.
 pub(in crate::session) enum Chunk<T> {
@@ -29,14 +29,18 @@ pub(in crate::session) enum Chunk<T> {
 
 impl Table {
     /// Adds a session, for its relay to hold, and tells its slot.
-    pub(in crate::session) fn insert(&self, live: Live) -> (u32, Rc<Live>) {
+    pub(in crate::session) fn insert(&self, live: ActiveSession) -> (u32, Rc<ActiveSession>) {
         let live = Rc::new(live);
         let slot = self.0.borrow_mut().insert(live.clone());
         (slot as u32, live)
     }
 
     /// Takes a session out, given its relay's share of it.
-    pub(in crate::session) fn remove(&self, slot: u32, live: Rc<Live>) -> Option<Live> {
+    pub(in crate::session) fn remove(
+        &self,
+        slot: u32,
+        live: Rc<ActiveSession>,
+    ) -> Option<ActiveSession> {
         drop(self.0.borrow_mut().try_remove(slot as usize));
         Rc::into_inner(live)
     }
@@ -49,7 +53,7 @@ impl Table {
     pub(in crate::session) fn with<T>(
         &self,
         slot: usize,
-        look: impl FnOnce(&Live) -> T,
+        look: impl FnOnce(&ActiveSession) -> T,
     ) -> Option<T> {
         self.0.borrow().get(slot).map(|live| look(live))
     }
@@ -59,7 +63,7 @@ impl Table {
     pub(in crate::session) fn chunk<T>(
         &self,
         from: usize,
-        look: &mut impl FnMut(usize, &Live) -> ControlFlow<T, u32>,
+        look: &mut impl FnMut(usize, &ActiveSession) -> ControlFlow<T, u32>,
     ) -> Chunk<T> {
         let sessions = self.0.borrow();
         let mut cost = 0;

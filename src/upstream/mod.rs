@@ -9,16 +9,16 @@ mod pool;
 mod task;
 mod worker_signal;
 
-pub use broker::{Broker, Endpoint, Lease, Place, Places, Target, Trial};
-pub use dial::{DialError, NoPort, Opening, Reached, dial};
+pub use broker::{Broker, Endpoint, HostAddress, HostAddresses, Lease, Target, Trial};
+pub use dial::{DialError, FirstBytes, NoPort, Reached, dial};
 pub use discovery::{
-    Addresses, Answer, DiscoverError, LookupError, PATIENCE, Resolver, Service, Services, TooHeavy,
-    discover,
+    Addresses, DiscoverError, Discovered, LOOKUP_TIMEOUT, LookupError, Resolver, Service, Services,
+    TooHeavy, discover,
 };
-pub use health::State;
+pub use health::BrokerState;
 pub use pick::{FairShare, Pick};
 pub use pool::{
-    Changes, Forecast, Look, Member, Members, NoKey, Overview, Pending, Pool, Probed, Refused,
-    Round, Status, UnknownBroker, WeightError, router,
+    Changes, Forecast, Look, Member, Members, NoKey, Overview, Pending, Pool, PoolStatus, Probed,
+    Refused, Round, UnknownBroker, WeightError, router,
 };
-pub use worker_signal::Bell;
+pub use worker_signal::WorkerSignal;

@@ -10,13 +10,13 @@ use std::{
 
 /// Rung by any thread; every worker compares the count with what it last heard.
 #[derive(Debug, Default)]
-pub struct Bell {
+pub struct WorkerSignal {
     rings: AtomicU64,
     /// Held for a round of wakes.
     workers: Mutex<Vec<Waker>>,
 }
 
-impl Bell {
+impl WorkerSignal {
     /// Has `worker` woken at every ring from now on.
     pub fn listen(&self, worker: Waker) {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker);

@@ -21,12 +21,12 @@ use listeners::WorkerListeners;
 use tokio::{sync::mpsc::UnboundedSender, task::LocalSet};
 
 use crate::{
-    access_log::LogWriter,
+    access_log::WorkerLogs,
     config::Config,
     join::join_by,
     labels::EndCause,
     net::{Notify, Reactor},
-    session::{self, Ask, Drain, Question, Shard, Shared, Terms},
+    session::{self, Ask, Drain, ProcessContext, Question, SessionSettings, WorkerContext},
     snapshot::Snapshot,
 };
 
@@ -46,7 +46,7 @@ const LOG_DELAY: Duration = Duration::from_millis(100);
 pub struct Setup {
     /// Its number among the workers.
     pub index: u16,
-    pub shared: Shared,
+    pub shared: ProcessContext,
     pub adoption: Adoption,
     pub first_session_id: u64,
 }
@@ -56,7 +56,7 @@ pub struct Adoption {
     pub snapshot: Arc<Snapshot>,
     /// Its own sockets of the listeners that are new, by their [`Listener::id`](crate::listener::Listener::id).
     pub sockets: Vec<(u64, OwnedFd)>,
-    pub log: LogWriter,
+    pub log: WorkerLogs,
     /// Dropped once the worker has applied it.
     pub adopting: Adopting,
 }
@@ -169,21 +169,26 @@ impl Worker {
 fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Result<()> {
     let Setup { index, shared, adoption, first_session_id } = setup;
     let Adoption { snapshot, sockets, log, adopting } = adoption;
-    let shard =
-        Shard::new(index, reactor.clone(), &shared, terms(&snapshot, log), first_session_id);
-    let bell = shared.bell;
+    let context = WorkerContext::new(
+        index,
+        reactor.clone(),
+        &shared,
+        terms(&snapshot, log),
+        first_session_id,
+    );
+    let signal = shared.signal;
     let mut tasks = pin!(LocalSet::new());
     let mut listeners = WorkerListeners::default();
     {
         let _tasks = tasks.enter();
-        listeners.adopt(&shard, &snapshot.listeners, sockets, &adopting);
+        listeners.adopt(&context, &snapshot.listeners, sockets, &adopting);
     }
     drop((snapshot, adopting));
     let notify = reactor.notify().clone();
     let waker = Waker::from(notify.clone());
     let mut cx = Context::from_waker(&waker);
-    bell.listen(waker.clone());
-    let mut heard = bell.rings();
+    signal.listen(waker.clone());
+    let mut heard = signal.rings();
     let mut draining = false;
     let mut next_sweep = Instant::now() + SWEEP;
     let mut next_flush = Instant::now();
@@ -197,28 +202,28 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
                         Order::Adopt(_) if draining => {}
                         Order::Adopt(adoption) => {
                             let Adoption { snapshot, sockets, log, adopting } = *adoption;
-                            shard.adopt(terms(&snapshot, log));
-                            listeners.adopt(&shard, &snapshot.listeners, sockets, &adopting);
-                            session::recount(&shard, adopting);
+                            context.adopt(terms(&snapshot, log));
+                            listeners.adopt(&context, &snapshot.listeners, sockets, &adopting);
+                            session::recount(&context, adopting);
                         }
                         Order::Drain(drain) => {
                             draining = true;
-                            listeners.close(&shard);
-                            session::drain(&shard, drain);
+                            listeners.close(&context);
+                            session::drain(&context, drain);
                         }
-                        Order::Answer(question) => session::answer(&shard, question),
-                        Order::EndSessions => session::end_all(&shard, EndCause::Drain),
+                        Order::Answer(question) => session::answer(&context, question),
+                        Order::EndSessions => session::end_all(&context, EndCause::Drain),
                         Order::Stop => {
-                            shard.log.hand_over(EXIT_PATIENCE);
+                            context.log.hand_over(EXIT_PATIENCE);
                             return Ok(());
                         }
                     }
                 }
-                let rings = bell.rings();
+                let rings = signal.rings();
                 if heard != rings {
                     heard = rings;
                     let _tasks = tasks.enter();
-                    session::look(&shard);
+                    session::look(&context);
                 }
                 // A share of the tasks that are ready; if some are left, the turn does not sleep.
                 let _ = tasks.as_mut().poll(&mut cx);
@@ -231,27 +236,27 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
         let now = reactor.now();
         if now >= next_sweep {
             let _tasks = tasks.enter();
-            session::sweep(&shard);
+            session::sweep(&context);
             next_sweep = now + SWEEP;
         }
         let mut until = next_sweep;
-        if shard.log.is_dirty() {
+        if context.log.is_dirty() {
             if now >= next_flush {
-                shard.log.flush();
+                context.log.flush();
                 next_flush = now + LOG_DELAY;
             } else {
                 until = until.min(next_flush);
             }
         }
-        if draining && listeners.are_closed() && shard.unfinished() == 0 {
-            shard.log.hand_over(EXIT_PATIENCE);
+        if draining && listeners.are_closed() && context.unfinished() == 0 {
+            context.log.hand_over(EXIT_PATIENCE);
             return Ok(());
         }
         reactor.wait(until.saturating_duration_since(now))?;
     }
 }
 
-fn terms(snapshot: &Snapshot, log: LogWriter) -> Terms<'_> {
+fn terms(snapshot: &Snapshot, log: WorkerLogs) -> SessionSettings<'_> {
     let Config { limits, timeouts, .. } = *snapshot.config;
-    Terms { pools: &snapshot.pools, limits, timeouts, log }
+    SessionSettings { pools: &snapshot.pools, limits, timeouts, log }
 }

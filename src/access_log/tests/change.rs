@@ -13,7 +13,7 @@ use crate::{
     access_log::{
         logs::{AccessLogs, Prepared},
         sink::{OpenError, Outputs},
-        worker_logs::LogWriter,
+        worker_logs::WorkerLogs,
     },
     config::{self, LogLineFormat, WhenFull},
     labels::Event,
@@ -24,7 +24,7 @@ fn prepare(logs: &AccessLogs, new: &[config::AccessLog]) -> Result<Prepared, Ope
 }
 
 /// Goes on with `logs`, as a reload does.
-fn change(logs: &mut AccessLogs, writer: &LogWriter, new: &[config::AccessLog]) {
+fn change(logs: &mut AccessLogs, writer: &WorkerLogs, new: &[config::AccessLog]) {
     let prepared = prepare(logs, new).unwrap();
     logs.commit(prepared);
     writer.replace(logs.writer());
@@ -37,7 +37,7 @@ fn descriptors(path: &Path) -> usize {
 }
 
 /// Fills a log until a session has to wait; returns the number of lines it took, and the session.
-fn fill(writer: &LogWriter) -> (u64, Pin<Box<dyn Future<Output = ()> + '_>>) {
+fn fill(writer: &WorkerLogs) -> (u64, Pin<Box<dyn Future<Output = ()> + '_>>) {
     let mut count = 0;
     loop {
         let mut waiting = Box::pin(writer.room());

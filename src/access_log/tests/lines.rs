@@ -18,11 +18,11 @@ use crate::{
     escape::is_unsafe,
     labels::{EndBy, EndCause, EndPhase, Event, RouteKind, Transport},
     proto::mqtt::Malformed,
-    timestamp::{Stamp, rfc3339, unix_seconds},
+    timestamp::{Timestamp, rfc3339, unix_seconds},
 };
 
 pub(super) fn line(format: &LogLineFormat, entry: &Entry<'_>) -> String {
-    let mut stamp = Stamp::default();
+    let mut stamp = Timestamp::default();
     stamp.set(entry.time);
     let mut out = Vec::new();
     LineFormat::new(format).unwrap().render(entry, &stamp, &mut out);
@@ -270,7 +270,7 @@ fn a_template_that_cannot_be_used() {
 /// The prefix is kept within a second, and made anew when it changes, in either direction.
 #[test]
 fn the_stamp_follows_the_clock() {
-    let mut stamp = Stamp::default();
+    let mut stamp = Timestamp::default();
     for (millis, wanted) in [
         (0, "1970-01-01T00:00:00.000Z"),
         (999, "1970-01-01T00:00:00.999Z"),
@@ -312,7 +312,7 @@ fn cpu_time() -> u64 {
 fn line_cost() {
     for format in [LogLineFormat::Json, LogLineFormat::Text] {
         let compiled = LineFormat::new(&format).unwrap();
-        let (mut stamp, mut out) = (Stamp::default(), Vec::with_capacity(1 << 20));
+        let (mut stamp, mut out) = (Timestamp::default(), Vec::with_capacity(1 << 20));
         let mut entry = full();
         let lines = 1_000_000;
         let began = cpu_time();

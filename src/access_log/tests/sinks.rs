@@ -11,7 +11,7 @@ use crate::{
     config::{AccessLog, LogEvents, LogLineFormat, Rotate, Syslog, SyslogAddress, WhenFull},
     labels::Event,
     metrics::Metrics,
-    timestamp::Stamp,
+    timestamp::Timestamp,
 };
 
 const NONE: LogEvents = LogEvents::NONE;
@@ -93,7 +93,7 @@ fn the_header_of_a_syslog_message() {
         SyslogHeader::new(&Syslog { to, facility: 16, severity, app_name: Arc::from("lb") })
     };
     let written = |severity, event| {
-        let mut stamp = Stamp::default();
+        let mut stamp = Timestamp::default();
         stamp.set(minimal().time);
         let mut out = Vec::new();
         header(severity).write(event, &stamp, &mut out);

@@ -122,7 +122,7 @@ impl Proxy {
         if could != can || most[0] != most[1] {
             self.descriptors.say(can, most[1]);
         }
-        self.gate.reconfigure(&config.limits, can);
+        self.limiter.reconfigure(&config.limits, can);
         for (pool, config) in pools.iter().zip(&config.pools) {
             if !before.pools.iter().any(|other| Arc::ptr_eq(other, pool)) {
                 changes.push(format!("pool {}: added", config.name));

@@ -14,12 +14,12 @@ use crate::{
     session::{
         context::READ_BYTES,
         end::End,
-        handshake::{Opening, Rejected},
+        handshake::{Handshake, Rejected},
     },
     upstream::Broker,
 };
 
-impl Opening<'_> {
+impl Handshake<'_> {
     /// Waits in the broker's queue until it is this client's turn.
     pub(in crate::session) async fn wait_for_turn(
         &mut self,
@@ -53,11 +53,11 @@ impl Opening<'_> {
         mut work: Pin<&mut impl Future<Output = T>>,
     ) -> Result<T, End> {
         const PHASE: EndPhase = EndPhase::Dial;
-        let shard = self.shard;
-        let limit = shard.limits.get().connect_packet;
+        let context = self.context;
+        let limit = context.limits.get().connect_packet;
         let (client, buffer) = (&self.client, &mut self.buffer);
         poll_fn(|cx| {
-            if let Some(cause) = shard.ending.get() {
+            if let Some(cause) = context.ending.get() {
                 return Poll::Ready(Err(End::new(EndBy::Proxy, PHASE, cause)));
             }
             client.watch(cx);
@@ -65,7 +65,7 @@ impl Opening<'_> {
             if buffer.len() == connect.len {
                 // Behind a CONNECT as long as it may be, one byte is enough to know.
                 let room = limit.saturating_sub(buffer.len()).clamp(1, READ_BYTES);
-                let scratch = &mut *shard.scratch.lend();
+                let scratch = &mut *context.scratch.lend();
                 match scratch.receive(room, |room| client.try_recv(room)) {
                     Poll::Ready(Ok(0)) => {
                         let end = End::new(EndBy::Client, PHASE, EndCause::Closed);

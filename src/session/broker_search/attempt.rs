@@ -16,11 +16,11 @@ use crate::{
     net::{Elapsed, Stream, deadline},
     proto::mqtt::{Connack, Connect, Version, reason},
     session::{
-        context::Shard,
+        context::WorkerContext,
         end::End,
-        handshake::{Opening, Rejected},
+        handshake::{Handshake, Rejected},
         pool_view::PoolView,
-        record::{Answer, Way},
+        record::{ConnackSent, RouteTaken},
     },
     upstream::{self, Broker, DialError, Lease, Reached, Refused, Trial, dial},
 };
@@ -90,7 +90,7 @@ impl Verdict {
     }
 }
 
-impl Opening<'_> {
+impl Handshake<'_> {
     /// Dials a broker and waits for its answer.
     pub(in crate::session) async fn ask(
         &mut self,
@@ -98,7 +98,7 @@ impl Opening<'_> {
         mut lease: Lease,
         route: RouteKind,
     ) -> Result<Asked, Rejected> {
-        let shard = self.shard;
+        let context = self.context;
         let view = self.record.origin.pool.clone();
         let (pool, config) = (&view.pool, view.config());
         self.record.tries = self.record.tries.saturating_add(1);
@@ -106,9 +106,9 @@ impl Opening<'_> {
         let endpoint = lease.broker().endpoint();
         let dialled = {
             let header = self.proxy_header(config.send_proxy_protocol);
-            let opening = upstream::Opening { header: &header, connect: &self.buffer };
-            let dialling = pin!(dial(&shard.reactor, &config, &mut lease, &endpoint, opening));
-            while_unbroken(shard, &self.client, EndPhase::Dial, dialling).await
+            let opening = upstream::FirstBytes { header: &header, connect: &self.buffer };
+            let dialling = pin!(dial(&context.reactor, &config, &mut lease, &endpoint, opening));
+            while_unbroken(context, &self.client, EndPhase::Dial, dialling).await
         };
         let dialled = dialled.map_err(|end| {
             lease.broker().metrics.count_try(TryOutcome::Abandoned);
@@ -119,7 +119,7 @@ impl Opening<'_> {
             Ok(Reached { stream, place }) => (Ok(stream), place),
             Err(error) => (Err(error), None),
         };
-        self.record.way = Some(Way { route, endpoint, place, dial: took.into() });
+        self.record.way = Some(RouteTaken { route, endpoint, place, dial: took.into() });
         match dialled {
             Ok(upstream) => {
                 lease.broker().metrics.connect_seconds.observe(took.as_secs_f64());
@@ -158,17 +158,17 @@ impl Opening<'_> {
         upstream: Stream,
         lease: Lease,
     ) -> Result<Asked, Rejected> {
-        let shard = self.shard;
+        let context = self.context;
         let view = self.record.origin.pool.clone();
         let (pool, config) = (&view.pool, view.config());
         let began = Instant::now();
         let at = began + config.connack_timeout;
         let metrics = &lease.broker().metrics;
-        let mut dialogue = Dialogue::new(shard, &self.client, &upstream, connect.version);
+        let mut dialogue = Dialogue::new(context, &self.client, &upstream, connect.version);
         let answered = {
             let answering = pin!(dialogue.connack());
-            let answering = while_unbroken(shard, &self.client, EndPhase::Connack, answering);
-            deadline(&shard.reactor, at, pin!(answering)).await
+            let answering = while_unbroken(context, &self.client, EndPhase::Connack, answering);
+            deadline(&context.reactor, at, pin!(answering)).await
         };
         let waited = began.elapsed();
         let Dialogue { reply, exchanged, .. } = dialogue;
@@ -181,12 +181,12 @@ impl Opening<'_> {
                     0 => TryOutcome::Accepted,
                     _ => TryOutcome::Refused,
                 });
-                let answer = Answer::of_broker(connect.version, &connack, &reply, waited);
+                let answer = ConnackSent::of_broker(connect.version, &connack, &reply, waited);
                 self.record.answer = Some(answer);
                 Ok(Asked::Answered(Answered { upstream, lease, connack, reply }))
             }
             Ok(Ok(Err(end)) | Err(end)) => {
-                shard.give_back_buffer(reply);
+                context.give_back_buffer(reply);
                 if end.by == EndBy::Upstream {
                     metrics.count_try(TryOutcome::NoConnack);
                     let retry = alone && config.retry_on.no_connack;
@@ -205,7 +205,7 @@ impl Opening<'_> {
                 Err(self.given_up(end))
             }
             Err(Elapsed) => {
-                shard.give_back_buffer(reply);
+                context.give_back_buffer(reply);
                 metrics.count_try(TryOutcome::NoConnack);
                 let trial = lease.take_trial();
                 let fault = alone.then_some(Fault { began, kind: FaultKind::Silent, trial });
@@ -223,14 +223,14 @@ impl Opening<'_> {
 /// Runs `work` unless the client's connection breaks meanwhile, or the proxy ends. A client that has
 /// only ended its side may still want its answer.
 pub(in crate::session) async fn while_unbroken<T>(
-    shard: &Shard,
+    context: &WorkerContext,
     client: &Stream,
     phase: EndPhase,
     mut work: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, End> {
     poll_fn(|cx| {
         client.watch(cx);
-        if let Some(cause) = shard.ending.get() {
+        if let Some(cause) = context.ending.get() {
             return Poll::Ready(Err(End::new(EndBy::Proxy, phase, cause)));
         }
         if client.is_broken() {

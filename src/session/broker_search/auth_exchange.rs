@@ -7,14 +7,14 @@ use crate::{
     net::Stream,
     proto::mqtt::{self, Connack, Malformed, Progress, Version, connack},
     session::{
-        context::{READ_BYTES, Shard},
+        context::{READ_BYTES, WorkerContext},
         end::End,
     },
 };
 
 /// A broker that has a CONNECT and owes a CONNACK.
 pub(in crate::session) struct Dialogue<'a> {
-    shard: &'a Rc<Shard>,
+    context: &'a Rc<WorkerContext>,
     client: &'a Stream,
     upstream: &'a Stream,
     version: Version,
@@ -26,19 +26,19 @@ pub(in crate::session) struct Dialogue<'a> {
 
 impl<'a> Dialogue<'a> {
     pub(in crate::session) fn new(
-        shard: &'a Rc<Shard>,
+        context: &'a Rc<WorkerContext>,
         client: &'a Stream,
         upstream: &'a Stream,
         version: Version,
     ) -> Self {
-        let reply = shard.take_buffer();
-        Self { shard, client, upstream, version, reply, exchanged: (0, 0) }
+        let reply = context.take_buffer();
+        Self { context, client, upstream, version, reply, exchanged: (0, 0) }
     }
 
     /// Waits for the CONNACK, and passes on the AUTH packets that may come before it
     /// (MQTT 5.0 4.12).
     pub(in crate::session) async fn connack(&mut self) -> Result<Connack, End> {
-        let limit = self.shard.limits.get().connack_packet;
+        let limit = self.context.limits.get().connack_packet;
         let mut authenticating = false;
         let mut need = 1;
         loop {
@@ -76,9 +76,9 @@ impl<'a> Dialogue<'a> {
     }
 
     async fn listen(&mut self) -> Result<(), End> {
-        let (shard, upstream, reply) = (self.shard, self.upstream, &mut self.reply);
+        let (context, upstream, reply) = (self.context, self.upstream, &mut self.reply);
         let read = poll_fn(|cx| {
-            let scratch = &mut *shard.scratch.lend();
+            let scratch = &mut *context.scratch.lend();
             let read = scratch.receive(READ_BYTES, |room| upstream.poll_recv(cx, room));
             reply.extend_from_slice(scratch.bytes());
             read
@@ -89,10 +89,10 @@ impl<'a> Dialogue<'a> {
     /// Waits for the broker, and hands it what the client says meanwhile.
     async fn listen_to_both(&mut self) -> Result<(), End> {
         loop {
-            let (shard, client, upstream) = (self.shard, self.client, self.upstream);
+            let (context, client, upstream) = (self.context, self.client, self.upstream);
             let reply = &mut self.reply;
             let spoken = poll_fn(|cx| {
-                let scratch = &mut *shard.scratch.lend();
+                let scratch = &mut *context.scratch.lend();
                 let read = scratch.receive(READ_BYTES, |room| upstream.poll_recv(cx, room));
                 if let Poll::Ready(read) = read {
                     reply.extend_from_slice(scratch.bytes());

@@ -6,7 +6,7 @@ use super::stand_in::may_be_own;
 use crate::{
     balance::{Choice, Client},
     labels::RouteKind,
-    session::{active::Live, context::Shard, pool_view::PoolView},
+    session::{active::ActiveSession, context::WorkerContext, pool_view::PoolView},
     upstream::Broker,
 };
 
@@ -16,7 +16,7 @@ pub(in crate::session) struct NoIdentity;
 /// The best broker of a pool that can serve and was not tried yet, and why it was chosen; `None` if
 /// all were tried or cannot serve. A full broker counts if the client seems to have a session on it.
 pub(in crate::session) fn choose(
-    shard: &Shard,
+    context: &WorkerContext,
     view: &PoolView,
     client: &Client<'_>,
     tried: &[Arc<Broker>],
@@ -24,7 +24,7 @@ pub(in crate::session) fn choose(
     view.refresh();
     let members = view.members();
     let balance = &members.config.balance;
-    let mut scratch = shard.key.lend();
+    let mut scratch = context.key.lend();
     let choice = balance.key.choose(balance.empty_client_id, client, &mut scratch);
     let key = match choice {
         Choice::Key(key) | Choice::FallbackKey(key) => Some(key),
@@ -42,10 +42,10 @@ pub(in crate::session) fn choose(
         }
         load
     };
-    let pick = view.pick(&members, key, shard.reactor.now());
+    let pick = view.pick(&members, key, context.reactor.now());
     let mut picked = pick.best(&load);
     if full.get() {
-        let own = may_be_own(shard, view, client);
+        let own = may_be_own(context, view, client);
         // As if the older session were not there any more.
         let load_without_own = |index: usize| {
             let broker = &members.list[index].broker;
@@ -78,7 +78,10 @@ pub(in crate::session) fn choose(
 
 /// The other broker that a new session of this one's client would go to, now that brokers have come,
 /// gone or changed.
-pub(in crate::session) fn home(shard: &Shard, live: &Live) -> Option<Arc<Broker>> {
+pub(in crate::session) fn preferred_broker(
+    context: &WorkerContext,
+    live: &ActiveSession,
+) -> Option<Arc<Broker>> {
     let record = &live.record;
     let client = record.client.as_ref()?;
     let client = record.for_route(client.client_id(), client.username());
@@ -86,10 +89,10 @@ pub(in crate::session) fn home(shard: &Shard, live: &Live) -> Option<Arc<Broker>
     view.refresh();
     let members = view.members();
     let balance = &members.config.balance;
-    let mut scratch = shard.key.lend();
+    let mut scratch = context.key.lend();
     let key = match balance.key.choose(balance.empty_client_id, &client, &mut scratch) {
         Choice::Key(key) | Choice::FallbackKey(key) if balance.algorithm.is_keyed() => Some(key),
         _ => None,
     };
-    view.pick(&members, key, shard.reactor.now()).home(live.lease.broker()).cloned()
+    view.pick(&members, key, context.reactor.now()).home(live.lease.broker()).cloned()
 }

@@ -7,7 +7,7 @@ mod choose;
 pub(in crate::session) mod stand_in;
 
 pub(in crate::session) use attempt::Answered;
-pub(in crate::session) use choose::home;
+pub(in crate::session) use choose::preferred_broker;
 
 use std::{
     borrow::Cow,
@@ -24,12 +24,12 @@ use super::{
     clients::Place,
     handshake::{Rejected, Reply},
     pool_view::PoolView,
-    record::{Answer, Way},
+    record::{ConnackSent, RouteTaken},
 };
 use crate::{
     labels::{EndBy, EndCause, EndPhase, RouteKind},
     proto::mqtt::{Connect, Refuse},
-    session::{end::End, handshake::Opening},
+    session::{end::End, handshake::Handshake},
     upstream::{Broker, Lease, Pool, Refused},
 };
 
@@ -59,8 +59,8 @@ struct Suspect {
 /// A broker's no, kept while others are asked.
 struct Refusal {
     reply: Vec<u8>,
-    way: Option<Way>,
-    answer: Option<Answer>,
+    way: Option<RouteTaken>,
+    answer: Option<ConnackSent>,
 }
 
 impl Search {
@@ -101,7 +101,7 @@ impl Search {
     }
 }
 
-impl Opening<'_> {
+impl Handshake<'_> {
     /// Offers the CONNECT to brokers in order until one has an answer that is worth passing on.
     pub(in crate::session) async fn find_broker(
         &mut self,
@@ -122,7 +122,7 @@ impl Opening<'_> {
                     continue;
                 }
             }
-            if !broker.admission.try_enter(self.shard.reactor.now()) {
+            if !broker.admission.try_enter(self.context.reactor.now()) {
                 Box::pin(self.wait_for_turn(connect, &broker)).await?;
             }
             // Its last place may have gone between the choice and now, or it itself.
@@ -210,7 +210,7 @@ impl Opening<'_> {
             connect.client_id.of(&self.buffer),
             connect.username.map(|username| username.of(&self.buffer)),
         );
-        let chosen = choose(self.shard, &self.record.origin.pool, &client, &search.tried);
+        let chosen = choose(self.context, &self.record.origin.pool, &client, &search.tried);
         chosen.map_err(|NoIdentity| {
             self.refuse(Refuse::IdentifierRejected, EndPhase::Connect, EndCause::Refused)
                 .with("empty client ID, and empty_client_id is reject")

@@ -12,11 +12,11 @@ use crate::{
     labels::EndPhase,
     net::deadline,
     session::{
-        active::Live,
+        active::ActiveSession,
         clients::{ClientHash, Held, Place, Question, TenantHash},
-        context::Shard,
+        context::WorkerContext,
         evict::{is_of, newer, tenant_fields},
-        handshake::{Opening, Rejected},
+        handshake::{Handshake, Rejected},
         pool_view::PoolView,
     },
     upstream::Broker,
@@ -28,7 +28,7 @@ const MOST: usize = 4;
 /// How long a busy worker is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-impl Opening<'_> {
+impl Handshake<'_> {
     /// Whether this client has been given the place of an older session on that broker.
     pub(in crate::session) fn has_place_on(&self, broker: &Broker) -> bool {
         self.stand_ins.iter().any(|stand_in| stand_in.older.broker == broker.id())
@@ -40,19 +40,20 @@ impl Opening<'_> {
             Place::Broker(id) => older.broker == id,
             Place::Address(_) => true,
         };
-        let shard = self.shard;
+        let context = self.context;
         let view = &self.record.origin.pool;
         let Some(client) = &self.record.client else { return Ok(false) };
         let client = self.record.for_route(client.client_id(), client.username());
-        let older = may_be_own(shard, view, &client);
+        let older = may_be_own(context, view, &client);
         let newer = Arc::new(newer(view, &client));
         for older in older.into_iter().filter(on_broker) {
-            let Some(stand_in) = shard.owners.places.take(older) else { continue };
+            let Some(stand_in) = context.owners.places.take(older) else { continue };
             let (answer, answered) = oneshot::channel();
-            shard.owners.places.ask(Question { older, newer: newer.clone(), place, answer });
-            let (until, answered) = (shard.reactor.now() + PATIENCE, pin!(answered));
-            let answering = pin!(deadline(&shard.reactor, until, answered));
-            let answered = while_unbroken(shard, &self.client, EndPhase::Connect, answering).await;
+            context.owners.places.ask(Question { older, newer: newer.clone(), place, answer });
+            let (until, answered) = (context.reactor.now() + PATIENCE, pin!(answered));
+            let answering = pin!(deadline(&context.reactor, until, answered));
+            let answered =
+                while_unbroken(context, &self.client, EndPhase::Connect, answering).await;
             if let Ok(Ok(true)) = answered.map_err(|end| self.given_up(end))? {
                 let before = std::mem::take(&mut self.stand_ins);
                 self.stand_ins = before.into_iter().chain([stand_in]).collect();
@@ -65,7 +66,7 @@ impl Opening<'_> {
 
 /// Accepted sessions that seem to be of the client that comes, the newest first.
 pub(in crate::session) fn may_be_own(
-    shard: &Shard,
+    context: &WorkerContext,
     view: &PoolView,
     client: &Client<'_>,
 ) -> Vec<Held> {
@@ -73,13 +74,14 @@ pub(in crate::session) fn may_be_own(
         return Vec::new();
     }
     let hash = ClientHash::new(view.pool.id(), client.client_id);
-    shard.owners.may_be_of(hash, TenantHash::new(client), tenant_fields(view), MOST)
+    context.owners.may_be_of(hash, TenantHash::new(client), tenant_fields(view), MOST)
 }
 
 /// Answers what this worker is asked about its sessions.
-pub(in crate::session) fn answer(shard: &Shard) {
-    for Question { older, newer, place, answer } in shard.owners.places.questions(shard.worker) {
-        let has_place = |live: &Live| {
+pub(in crate::session) fn answer(context: &WorkerContext) {
+    for Question { older, newer, place, answer } in context.owners.places.questions(context.worker)
+    {
+        let has_place = |live: &ActiveSession| {
             // One that ends frees its place by itself, and can't give it to two.
             live.record.session == older.session
                 && live.tally.verdict.get().is_none()
@@ -89,6 +91,6 @@ pub(in crate::session) fn answer(shard: &Shard) {
                     Place::Address(address) => live.pass.counted() == Some(address),
                 }
         };
-        let _ = answer.send(shard.sessions.with(older.slot as usize, has_place) == Some(true));
+        let _ = answer.send(context.sessions.with(older.slot as usize, has_place) == Some(true));
     }
 }

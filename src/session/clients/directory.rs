@@ -13,20 +13,20 @@ use super::{
     places::{Places, StandIn},
     tenant::TenantHash,
 };
-use crate::{balance::TenantFields, session::session_id::worker_of, upstream::Bell};
+use crate::{balance::TenantFields, session::session_id::worker_of, upstream::WorkerSignal};
 
 /// Parts of the directory with a lock of their own, so that workers seldom meet.
 const PARTS: usize = 64;
 
 /// The accepted sessions of clients with an ID: an entry of 32 bytes each, there until the session
 /// ends, whatever has come after it.
-pub struct Owners {
+pub struct ClientDirectory {
     /// Each held for a look at one client.
     parts: Box<[Mutex<Part>]>,
     /// What each worker has been told and has not looked at.
     takeovers: Box<[Mutex<Vec<Takeover>>]>,
     pub(in crate::session) places: Arc<Places>,
-    bell: Arc<Bell>,
+    signal: Arc<WorkerSignal>,
 }
 
 #[derive(Default)]
@@ -65,13 +65,13 @@ impl ClientHash {
     }
 }
 
-impl Owners {
-    pub fn new(workers: usize, bell: Arc<Bell>) -> Self {
+impl ClientDirectory {
+    pub fn new(workers: usize, signal: Arc<WorkerSignal>) -> Self {
         Self {
             parts: (0..PARTS).map(|_| Mutex::default()).collect(),
             takeovers: (0..workers).map(|_| Mutex::default()).collect(),
-            places: Arc::new(Places::new(workers, bell.clone())),
-            bell,
+            places: Arc::new(Places::new(workers, signal.clone())),
+            signal,
         }
     }
 
@@ -98,7 +98,7 @@ impl Owners {
         for &Held { session, slot, .. } in older {
             self.tell(Takeover { session, slot, by: Successor::Elsewhere(newer.clone()) });
         }
-        self.bell.ring();
+        self.signal.ring();
     }
 
     /// Tells the workers of sessions whose places a newer one has.
@@ -107,7 +107,7 @@ impl Owners {
             let Held { session, slot, .. } = place.older;
             self.tell(Takeover { session, slot, by: Successor::InItsPlace { _place: place } });
         }
-        self.bell.ring();
+        self.signal.ring();
     }
 
     fn tell(&self, takeover: Takeover) {
@@ -187,9 +187,9 @@ mod tests {
     const NOTHING: TenantFields = TenantFields { username: false, tls_cn: false, sni: false };
     const USERNAME: TenantFields = TenantFields { username: true, ..NOTHING };
 
-    fn owners() -> (Owners, Arc<Bell>) {
-        let bell = Arc::new(Bell::default());
-        (Owners::new(2, bell.clone()), bell)
+    fn owners() -> (ClientDirectory, Arc<WorkerSignal>) {
+        let signal = Arc::new(WorkerSignal::default());
+        (ClientDirectory::new(2, signal.clone()), signal)
     }
 
     /// The odd ones are on worker 1.
@@ -209,7 +209,7 @@ mod tests {
     }
 
     /// What a claim by a session of that broker gives.
-    fn claim(owners: &Owners, n: u64, broker: u64) -> Vec<u32> {
+    fn claim(owners: &ClientDirectory, n: u64, broker: u64) -> Vec<u32> {
         let client = ClientHash::new(0, "me");
         numbers(&owners.claim(client, held(n, broker, ""), NOTHING))
     }
@@ -261,11 +261,11 @@ mod tests {
 
     #[test]
     fn workers_are_told_of_their_own_sessions() {
-        let (owners, bell) = owners();
+        let (owners, signal) = owners();
         let older = [held(1, 7, ""), held(2, 7, ""), held(3, 7, "")];
         let newer = Newer { pool: 5, client_id: "me".into(), tenant: Box::default() };
         owners.take_over(&older, newer);
-        assert_eq!(bell.rings(), 1);
+        assert_eq!(signal.rings(), 1);
         for (worker, wanted) in [(0, &[2][..]), (1, &[1, 3])] {
             let takeovers = owners.takeovers(worker);
             let told: Vec<_> = takeovers.iter().map(|one| u64::from(one.slot) - 100).collect();

@@ -5,7 +5,7 @@ mod held;
 mod places;
 mod tenant;
 
-pub use directory::Owners;
+pub use directory::ClientDirectory;
 pub(super) use directory::{ClientHash, Successor};
 pub(super) use held::{Held, Newer};
 pub(super) use places::{Place, Question, StandIn};

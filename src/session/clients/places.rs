@@ -10,14 +10,14 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::held::{Held, Newer};
-use crate::{limits::Counted, session::session_id::worker_of, upstream::Bell};
+use crate::{limits::CountedAddress, session::session_id::worker_of, upstream::WorkerSignal};
 
 /// Which older sessions stand in for newer ones, and what each worker is asked about its own.
 pub(in crate::session) struct Places {
     /// Of each the session ID. Held for one look-up at a time.
     taken: Mutex<HashSet<u64>>,
     questions: Box<[Mutex<Vec<Question>>]>,
-    bell: Arc<Bell>,
+    signal: Arc<WorkerSignal>,
 }
 
 /// A limit at which an older session has a place.
@@ -25,7 +25,7 @@ pub(in crate::session) struct Places {
 pub(in crate::session) enum Place {
     /// The broker's [`Broker::id`](crate::upstream::Broker::id).
     Broker(u64),
-    Address(Counted),
+    Address(CountedAddress),
 }
 
 /// Whether an older session is of this client and has this place.
@@ -44,9 +44,9 @@ pub(in crate::session) struct StandIn {
 }
 
 impl Places {
-    pub(in crate::session) fn new(workers: usize, bell: Arc<Bell>) -> Self {
+    pub(in crate::session) fn new(workers: usize, signal: Arc<WorkerSignal>) -> Self {
         let questions = (0..workers).map(|_| Mutex::default()).collect();
-        Self { taken: Mutex::default(), questions, bell }
+        Self { taken: Mutex::default(), questions, signal }
     }
 
     /// Has this session stand in, unless it does already.
@@ -59,7 +59,7 @@ impl Places {
     pub(in crate::session) fn ask(&self, question: Question) {
         if let Some(questions) = self.questions.get(worker_of(question.older.session)) {
             questions.lock().unwrap_or_else(PoisonError::into_inner).push(question);
-            self.bell.ring();
+            self.signal.ring();
         }
     }
 

@@ -12,7 +12,9 @@ use crate::{
     config::OnDown,
     labels::EndCause,
     net::sleep,
-    session::{active::Live, context::Shard, evict::oldest::Oldest, pool_view::PoolView},
+    session::{
+        active::ActiveSession, context::WorkerContext, evict::oldest::Oldest, pool_view::PoolView,
+    },
 };
 
 /// The sessions of one pool that are to end.
@@ -27,7 +29,7 @@ pub(in crate::session) struct Lost {
 pub(in crate::session) struct LostViews(Vec<Rc<PoolView>>);
 
 /// Whether the session is to end, as matters are now.
-pub(in crate::session) fn is_lost(live: &Live) -> bool {
+pub(in crate::session) fn is_lost(live: &ActiveSession) -> bool {
     let broker = live.lease.broker();
     (broker.is_dead() || broker.is_removed())
         && live.record.origin.pool.config().on_down == OnDown::Close
@@ -35,7 +37,7 @@ pub(in crate::session) fn is_lost(live: &Live) -> bool {
 
 impl LostViews {
     /// Queues the session if it is to end and is not in the queue yet.
-    pub(in crate::session) fn look_at(&mut self, slot: usize, live: &Live) {
+    pub(in crate::session) fn look_at(&mut self, slot: usize, live: &ActiveSession) {
         if !is_lost(live) || live.tally.queued_to_end.replace(true) {
             return;
         }
@@ -47,10 +49,10 @@ impl LostViews {
     }
 
     /// Ends what was queued, once the sweep is over: only then the oldest is known.
-    pub(in crate::session) fn end_all(self, shard: &Rc<Shard>) {
+    pub(in crate::session) fn end_all(self, context: &Rc<WorkerContext>) {
         for view in self.0 {
             if !view.lost.ending.replace(true) {
-                spawn_local(end_queued(shard.clone(), Ending(view)));
+                spawn_local(end_queued(context.clone(), Ending(view)));
             }
         }
     }
@@ -65,29 +67,29 @@ impl Drop for Ending {
     }
 }
 
-async fn end_queued(shard: Rc<Shard>, ending: Ending) {
+async fn end_queued(context: Rc<WorkerContext>, ending: Ending) {
     let (pool, queue) = (&ending.0.pool, &ending.0.lost.queue);
     // One whose broker has come back stays, and is queued again should that be lost again.
-    let is_wanted = |live: &Live| {
+    let is_wanted = |live: &ActiveSession| {
         let is_lost = is_lost(live);
         live.tally.queued_to_end.set(is_lost);
         is_lost
     };
-    let find = || queue.borrow_mut().find(&shard, is_wanted);
+    let find = || queue.borrow_mut().find(&context, is_wanted);
     while !queue.borrow().is_empty() {
         if find() {
-            let now = shard.reactor.now();
+            let now = context.reactor.now();
             let at = pool.next_move(now);
-            sleep(&shard.reactor, at.saturating_duration_since(now)).await;
+            sleep(&context.reactor, at.saturating_duration_since(now)).await;
             if find() {
-                queue.borrow_mut().end_first(&shard, cause);
+                queue.borrow_mut().end_first(&context, cause);
             }
         }
         // However high the rate is, and however many have ended by themselves.
-        shard.reactor.turn.walks.turn().await;
+        context.reactor.turn.walks.turn().await;
     }
 }
 
-fn cause(live: &Live) -> EndCause {
+fn cause(live: &ActiveSession) -> EndCause {
     if live.lease.broker().is_removed() { EndCause::Removed } else { EndCause::Down }
 }

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
 
 use crate::{
     labels::EndCause,
-    session::{active::Live, context::Shard},
+    session::{active::ActiveSession, context::WorkerContext},
 };
 
 /// Sessions looked at in one go, most of which have ended meanwhile.
@@ -24,7 +24,7 @@ struct Candidate {
 }
 
 impl Oldest {
-    pub(in crate::session) fn push(&mut self, slot: usize, live: &Live) {
+    pub(in crate::session) fn push(&mut self, slot: usize, live: &ActiveSession) {
         let (accepted, session) = (live.record.accepted, live.record.session);
         self.0.push(Reverse(Candidate { accepted, session, slot }));
     }
@@ -37,12 +37,12 @@ impl Oldest {
     /// found. It may not have been although there is one, so that no call takes long.
     pub(in crate::session) fn find(
         &mut self,
-        shard: &Shard,
-        wanted: impl Fn(&Live) -> bool,
+        context: &WorkerContext,
+        wanted: impl Fn(&ActiveSession) -> bool,
     ) -> bool {
         for _ in 0..LOOKS {
             let Some(Reverse(first)) = self.0.peek() else { return false };
-            if first.with(shard, &wanted) == Some(true) {
+            if first.with(context, &wanted) == Some(true) {
                 return true;
             }
             self.0.pop();
@@ -53,18 +53,22 @@ impl Oldest {
     /// Ends the first session.
     pub(in crate::session) fn end_first(
         &mut self,
-        shard: &Shard,
-        cause: impl Fn(&Live) -> EndCause,
+        context: &WorkerContext,
+        cause: impl Fn(&ActiveSession) -> EndCause,
     ) {
         if let Some(Reverse(first)) = self.0.pop() {
-            first.with(shard, |live| live.end(cause(live)));
+            first.with(context, |live| live.end(cause(live)));
         }
     }
 }
 
 impl Candidate {
-    fn with<T>(&self, shard: &Shard, look: impl FnOnce(&Live) -> T) -> Option<T> {
-        shard
+    fn with<T>(
+        &self,
+        context: &WorkerContext,
+        look: impl FnOnce(&ActiveSession) -> T,
+    ) -> Option<T> {
+        context
             .sessions
             .with(self.slot, |live| (live.record.session == self.session).then(|| look(live)))?
     }

@@ -9,7 +9,10 @@ use super::lost_broker::is_lost;
 use crate::{
     labels::EndCause,
     net::sleep,
-    session::{active::Live, broker_search::home, context::Shard, pool_view::PoolView, scan::scan},
+    session::{
+        active::ActiveSession, broker_search::preferred_broker, context::WorkerContext,
+        pool_view::PoolView, scan::scan,
+    },
     upstream::Broker,
 };
 
@@ -21,23 +24,23 @@ struct Candidate {
 }
 
 /// Starts sending the sessions of a pool home, if clients have got another home since the last time.
-pub(in crate::session) fn start(shard: &Rc<Shard>, view: &Rc<PoolView>) {
+pub(in crate::session) fn start(context: &Rc<WorkerContext>, view: &Rc<PoolView>) {
     let wanted = view.pool.config().rebalance.is_some() && view.moves.get() != view.pool.moves();
     if wanted && !view.rebalancing.replace(true) {
-        spawn_local(rebalance(shard.clone(), view.clone()));
+        spawn_local(rebalance(context.clone(), view.clone()));
     }
 }
 
-async fn rebalance(shard: Rc<Shard>, view: Rc<PoolView>) {
+async fn rebalance(context: Rc<WorkerContext>, view: Rc<PoolView>) {
     while view.moves.get() != view.pool.moves() {
         view.moves.set(view.pool.moves());
-        let mut candidates = scan(&shard, |slot, live| {
+        let mut candidates = scan(&context, |slot, live| {
             let is_candidate = Rc::ptr_eq(&live.record.origin.pool, &view)
                 && live.accepted
                 // Whose broker is down or was removed, on_down decides of.
                 && !live.lease.broker().is_removed()
                 && !is_lost(live)
-                && home(&shard, live).is_some();
+                && preferred_broker(&context, live).is_some();
             let (accepted, session) = (live.record.accepted, live.record.session);
             is_candidate.then_some(Candidate { accepted, slot, session })
         })
@@ -47,25 +50,28 @@ async fn rebalance(shard: Rc<Shard>, view: Rc<PoolView>) {
         // Brokers that have yet to show that they are well: one session is sent to each, and the
         // others when it has been taken.
         let mut on_trial: Vec<Arc<Broker>> = Vec::new();
-        let is_wanted = |home: &Arc<Broker>, on_trial: &[Arc<Broker>]| {
-            !on_trial.iter().any(|broker| Arc::ptr_eq(broker, home))
+        let is_wanted = |preferred_broker: &Arc<Broker>, on_trial: &[Arc<Broker>]| {
+            !on_trial.iter().any(|broker| Arc::ptr_eq(broker, preferred_broker))
         };
         while let Some(candidate) = candidates.pop() {
-            let home = candidate.with(&shard, |_, home| home);
-            if !home.is_some_and(|home| is_wanted(&home, &on_trial)) {
+            let preferred_broker = candidate.with(&context, |_, preferred_broker| preferred_broker);
+            if !preferred_broker
+                .is_some_and(|preferred_broker| is_wanted(&preferred_broker, &on_trial))
+            {
                 continue;
             }
-            let at = view.pool.next_move(shard.reactor.now());
-            sleep(&shard.reactor, at.saturating_duration_since(shard.reactor.now())).await;
+            let at = view.pool.next_move(context.reactor.now());
+            sleep(&context.reactor, at.saturating_duration_since(context.reactor.now())).await;
             // Brokers have changed again: what was found out does not hold.
             if view.moves.get() != view.pool.moves() {
                 break;
             }
-            let home = candidate.with(&shard, |live, home| {
+            let preferred_broker = candidate.with(&context, |live, preferred_broker| {
                 live.end(EndCause::Rebalance);
-                home
+                preferred_broker
             });
-            on_trial.extend(home.filter(|home| !home.is_serving()));
+            on_trial
+                .extend(preferred_broker.filter(|preferred_broker| !preferred_broker.is_serving()));
         }
     }
     view.rebalancing.set(false);
@@ -74,11 +80,16 @@ async fn rebalance(shard: Rc<Shard>, view: Rc<PoolView>) {
 impl Candidate {
     /// Looks at the session and where it belongs, if it has neither ended nor come to be where it
     /// belongs.
-    fn with<T>(&self, shard: &Shard, look: impl FnOnce(&Live, Arc<Broker>) -> T) -> Option<T> {
-        let is_it = |live: &Live| live.record.session == self.session;
-        shard.sessions.with(self.slot, |live| {
-            let home = is_it(live).then(|| home(shard, live)).flatten()?;
-            Some(look(live, home))
+    fn with<T>(
+        &self,
+        context: &WorkerContext,
+        look: impl FnOnce(&ActiveSession, Arc<Broker>) -> T,
+    ) -> Option<T> {
+        let is_it = |live: &ActiveSession| live.record.session == self.session;
+        context.sessions.with(self.slot, |live| {
+            let preferred_broker =
+                is_it(live).then(|| preferred_broker(context, live)).flatten()?;
+            Some(look(live, preferred_broker))
         })?
     }
 }

@@ -9,15 +9,15 @@ use crate::{
     balance::{Client, TenantFields},
     labels::EndCause,
     session::{
-        active::Live,
+        active::ActiveSession,
         clients::{ClientHash, Held, Newer, Successor, TenantHash, tenant},
-        context::Shard,
+        context::WorkerContext,
         pool_view::PoolView,
     },
 };
 
 /// Notes an accepted session, and has those end that its client has on other brokers.
-pub(in crate::session) fn claim(shard: &Shard, live: &Live, slot: u32) {
+pub(in crate::session) fn claim(context: &WorkerContext, live: &ActiveSession, slot: u32) {
     let Some((hash, client)) = guarded(live) else { return };
     let fields = tenant_fields(&live.record.origin.pool);
     let held = Held {
@@ -26,27 +26,27 @@ pub(in crate::session) fn claim(shard: &Shard, live: &Live, slot: u32) {
         slot,
         tenant: TenantHash::new(&client),
     };
-    let older = shard.owners.claim(hash, held, fields);
+    let older = context.owners.claim(hash, held, fields);
     // Several workers see the CONNACKs of one broker in any order. One that was accepted before a
     // session that has claimed already was closed by the broker before that one had its CONNACK,
     // and ends nobody's session any more. It is asked after the claim, so that of two sessions that
     // a broker accepted one after the other, the earlier always finds out.
     if !older.is_empty() && !live.upstream.has_ended() {
-        shard.owners.take_over(&older, newer(&live.record.origin.pool, &client));
+        context.owners.take_over(&older, newer(&live.record.origin.pool, &client));
     }
 }
 
 /// Forgets a session that has ended.
-pub(in crate::session) fn release(shard: &Shard, live: &Live) {
+pub(in crate::session) fn release(context: &WorkerContext, live: &ActiveSession) {
     if let Some((hash, _)) = guarded(live) {
-        shard.owners.release(hash, live.record.session);
+        context.owners.release(hash, live.record.session);
     }
 }
 
 /// Ends those of this worker's sessions that newer ones take the place of.
-pub(in crate::session) fn end_older(shard: &Shard) {
-    for takeover in shard.owners.takeovers(shard.worker) {
-        shard.sessions.with(takeover.slot as usize, |live| {
+pub(in crate::session) fn end_older(context: &WorkerContext) {
+    for takeover in context.owners.takeovers(context.worker) {
+        context.sessions.with(takeover.slot as usize, |live| {
             let ends = match &takeover.by {
                 // One whose broker is already gone, or whose client is, ends by itself.
                 Successor::Elsewhere(newer) => {
@@ -68,7 +68,7 @@ pub(in crate::session) fn newer(view: &PoolView, client: &Client<'_>) -> Newer {
 }
 
 /// Whether a session is of the client that has a newer one.
-pub(in crate::session) fn is_of(live: &Live, newer: &Newer) -> bool {
+pub(in crate::session) fn is_of(live: &ActiveSession, newer: &Newer) -> bool {
     guarded(live).is_some_and(|(_, client)| {
         live.record.origin.pool.pool.id() == newer.pool
             && *client.client_id == *newer.client_id
@@ -77,7 +77,7 @@ pub(in crate::session) fn is_of(live: &Live, newer: &Newer) -> bool {
 }
 
 /// The client whose sessions on several brokers are told apart: one that was accepted, and has an ID.
-fn guarded(live: &Live) -> Option<(ClientHash, Client<'_>)> {
+fn guarded(live: &ActiveSession) -> Option<(ClientHash, Client<'_>)> {
     let record = &live.record;
     let client = record.client.as_ref()?;
     let client = record.for_route(client.client_id(), client.username());

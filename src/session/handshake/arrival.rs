@@ -16,7 +16,7 @@ use crate::{
     labels::{EndBy, EndCause, EndPhase},
     listener::ListenerSettings,
     net::{Elapsed, TlsError, deadline},
-    session::{end::End, handshake::Opening, record::ListenerRef},
+    session::{end::End, handshake::Handshake, record::ListenerRef},
 };
 
 /// What a connection takes from its listener when it is accepted. Its session keeps the first.
@@ -25,12 +25,12 @@ pub struct Accepted {
     pub settings: Arc<ListenerSettings>,
 }
 
-impl Opening<'_> {
+impl Handshake<'_> {
     /// Unwraps the client's connection, step by step, within the one deadline for the whole
     /// handshake. What was read and belongs to MQTT is left in the buffer.
     pub(in crate::session) async fn arrive(&mut self) -> Result<(), Box<Rejected>> {
-        let at = self.record.accepted + self.shard.timeouts.get().connect_packet;
-        let shard = self.shard.clone();
+        let at = self.record.accepted + self.context.timeouts.get().connect_packet;
+        let context = self.context.clone();
         let stage = Cell::new(Stage::ProxyHeader);
         let ended = |cause| {
             let end = End::new(EndBy::Proxy, EndPhase::Handshake, cause);
@@ -38,11 +38,11 @@ impl Opening<'_> {
         };
         let mut unwrapping = pin!(self.unwrap(&stage));
         // Layers know no end of the proxy, and wait for the client alone.
-        let unwrapping = pin!(poll_fn(|cx| match shard.ending.get() {
+        let unwrapping = pin!(poll_fn(|cx| match context.ending.get() {
             Some(cause) => Poll::Ready(ended(cause)),
             None => unwrapping.as_mut().poll(cx),
         }));
-        let unwrapped = deadline(&shard.reactor, at, unwrapping).await;
+        let unwrapped = deadline(&context.reactor, at, unwrapping).await;
         unwrapped.unwrap_or_else(|Elapsed| ended(EndCause::Timeout)).map_err(Box::new)
     }
 
@@ -89,7 +89,7 @@ impl Opening<'_> {
     async fn accept_tls(&mut self, config: &Arc<ServerConfig>) -> Result<(), Rejected> {
         // What came behind a PROXY header is TLS already.
         let first = std::mem::take(&mut self.buffer);
-        let may_hold = self.shard.limits.get().connect_packet;
+        let may_hold = self.context.limits.get().connect_packet;
         match self.client.accept_tls(config, first, may_hold).await {
             Ok(facts) => {
                 self.record.wrapping.get_or_insert_default().tls = Some(facts);

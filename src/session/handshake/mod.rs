@@ -15,16 +15,16 @@ use tokio::task::spawn_local;
 
 use self::reject::reject;
 use super::{
-    active::{IdleLimit, Live, Tally},
+    active::{ActiveSession, IdleLimit, SessionCounters},
     broker_search::Answered,
     clients::{Place, StandIn},
-    context::{READ_BYTES, Shard},
+    context::{READ_BYTES, WorkerContext},
     end::End,
     panics::asked_panic,
     record::{Client, Record},
     relay::Relay,
 };
-use crate::limits::{FarOver, Limit, Pass};
+use crate::limits::{ConnectionPermit, FarOverLimit, Limit};
 use crate::{
     labels::{EndBy, EndCause, EndPhase},
     listener::ListenerSettings,
@@ -34,24 +34,24 @@ use crate::{
 };
 
 /// Takes a connection from accept to its end or its relay.
-pub async fn serve(shard: Rc<Shard>, accepted: Rc<Accepted>, fd: OwnedFd, peer: Peer) {
-    let record = Record::new(&shard, accepted.listener.clone(), peer);
-    let client = match Socket::accepted(&shard.reactor, fd) {
+pub async fn serve(context: Rc<WorkerContext>, accepted: Rc<Accepted>, fd: OwnedFd, peer: Peer) {
+    let record = Record::new(&context, accepted.listener.clone(), peer);
+    let client = match Socket::accepted(&context.reactor, fd) {
         Ok(client) => client,
         Err(error) => {
             let end = End::failed(EndBy::Proxy, EndPhase::Handshake, &error);
-            return Box::pin(reject(&shard, None, record, end.into())).await;
+            return Box::pin(reject(&context, None, record, end.into())).await;
         }
     };
     let client = Stream::new(client);
-    let pass = match Pass::enter(&shard.gate) {
+    let pass = match ConnectionPermit::enter(&context.limiter) {
         Ok(pass) => pass,
-        Err(over) => return Box::pin(reject(&shard, Some(client), record, over.into())).await,
+        Err(over) => return Box::pin(reject(&context, Some(client), record, over.into())).await,
     };
-    let buffer = shard.take_buffer();
+    let buffer = context.take_buffer();
     let settings = &accepted.settings;
-    let mut opening = Opening {
-        shard: &shard,
+    let mut opening = Handshake {
+        context: &context,
         settings,
         client,
         record,
@@ -69,32 +69,32 @@ pub async fn serve(shard: Rc<Shard>, accepted: Rc<Accepted>, fd: OwnedFd, peer: 
         Ok(()) => opening.open().await,
         Err(rejected) => Err(rejected),
     };
-    let Opening { client, mut record, buffer, pass, stand_ins, .. } = opening;
+    let Handshake { client, mut record, buffer, pass, stand_ins, .. } = opening;
     record.read = record.read.saturating_add(buffer.len() as u32);
-    shard.give_back_buffer(buffer);
+    context.give_back_buffer(buffer);
     match opened {
-        Ok(opened) => establish(&shard, client, record, pass, opened, stand_ins),
+        Ok(opened) => establish(&context, client, record, pass, opened, stand_ins),
         // Boxed, as all handshakes would have the room for it otherwise.
-        Err(rejected) => Box::pin(reject(&shard, Some(client), record, rejected)).await,
+        Err(rejected) => Box::pin(reject(&context, Some(client), record, rejected)).await,
     }
 }
 
 /// A handshake under way.
-pub(in crate::session) struct Opening<'a> {
-    pub(in crate::session) shard: &'a Rc<Shard>,
+pub(in crate::session) struct Handshake<'a> {
+    pub(in crate::session) context: &'a Rc<WorkerContext>,
     pub(in crate::session) settings: &'a ListenerSettings,
     pub(in crate::session) client: Stream,
     pub(in crate::session) record: Record,
     /// The CONNECT, and what came in the same reads behind it.
     pub(in crate::session) buffer: Vec<u8>,
     /// Its part in the limits.
-    pub(in crate::session) pass: Pass,
+    pub(in crate::session) pass: ConnectionPermit,
     /// The client's older sessions whose places it has.
     pub(in crate::session) stand_ins: Box<[StandIn]>,
 }
 
-impl From<FarOver> for Rejected {
-    fn from(FarOver(limit): FarOver) -> Self {
+impl From<FarOverLimit> for Rejected {
+    fn from(FarOverLimit(limit): FarOverLimit) -> Self {
         let end = End::new(EndBy::Proxy, EndPhase::Handshake, EndCause::Limit);
         end.with(limit.far_exceeded()).into()
     }
@@ -114,10 +114,10 @@ struct Opened {
     keep_alive: u16,
 }
 
-impl Opening<'_> {
+impl Handshake<'_> {
     async fn open(&mut self) -> Result<Opened, Rejected> {
-        let at = self.record.accepted + self.shard.timeouts.get().connect_packet;
-        let reactor = self.shard.reactor.clone();
+        let at = self.record.accepted + self.context.timeouts.get().connect_packet;
+        let reactor = self.context.reactor.clone();
         let Ok(read) = deadline(&reactor, at, pin!(self.read_connect())).await else {
             let end = End::new(EndBy::Proxy, EndPhase::Connect, EndCause::Timeout);
             return Err(end.with(missing(&self.buffer)).into());
@@ -159,7 +159,7 @@ impl Opening<'_> {
 
     /// Reads until the CONNECT is whole, never past the limit for it.
     async fn read_connect(&mut self) -> Result<Connect, Rejected> {
-        let limit = self.shard.limits.get().connect_packet;
+        let limit = self.context.limits.get().connect_packet;
         let mut need = 1;
         loop {
             while self.buffer.len() < need {
@@ -192,14 +192,14 @@ impl Opening<'_> {
         limit: usize,
         phase: EndPhase,
     ) -> Result<usize, Rejected> {
-        let shard = self.shard;
+        let context = self.context;
         let room = limit.saturating_sub(self.buffer.len());
         let (client, buffer) = (&self.client, &mut self.buffer);
         let read = poll_fn(|cx| {
-            if let Some(cause) = shard.ending.get() {
+            if let Some(cause) = context.ending.get() {
                 return Poll::Ready(Err(End::new(EndBy::Proxy, phase, cause)));
             }
-            let scratch = &mut *shard.scratch.lend();
+            let scratch = &mut *context.scratch.lend();
             let size = room.min(READ_BYTES);
             let read = scratch.receive(size, |room| client.poll_recv(cx, room));
             buffer.extend_from_slice(scratch.bytes());
@@ -229,7 +229,7 @@ impl Opening<'_> {
         let bytes = (exchanged_in + self.buffer.len() as u64, exchanged_out + reply.len() as u64);
         let mut boundary = Boundary::START;
         boundary.feed(&reply);
-        self.shard.give_back_buffer(reply);
+        self.context.give_back_buffer(reply);
         let keep_alive = connack.server_keep_alive.unwrap_or(connect.keep_alive);
         let accepted = connack.code == 0;
         Ok(Opened { upstream, lease, owed, bytes, boundary, accepted, keep_alive })
@@ -244,10 +244,10 @@ fn missing(buffer: &[u8]) -> Cow<'static, str> {
 }
 
 fn establish(
-    shard: &Rc<Shard>,
+    context: &Rc<WorkerContext>,
     client: Stream,
     record: Record,
-    pass: Pass,
+    pass: ConnectionPermit,
     opened: Opened,
     stand_ins: Box<[StandIn]>,
 ) {
@@ -258,14 +258,14 @@ fn establish(
         }
         record.log_connect();
     }
-    let idle = IdleLimit::new(shard.timeouts.get().idle, keep_alive);
-    let tally = Tally::default();
-    let live = Live { tally, idle, client, upstream, record, accepted, lease, pass };
-    live.count_in(bytes.0, shard.seconds());
-    live.count_out(bytes.1, shard.seconds());
+    let idle = IdleLimit::new(context.timeouts.get().idle, keep_alive);
+    let tally = SessionCounters::default();
+    let live = ActiveSession { tally, idle, client, upstream, record, accepted, lease, pass };
+    live.count_in(bytes.0, context.seconds());
+    live.count_out(bytes.1, context.seconds());
     if !accepted {
         // The broker is to close now (MQTT-3.2.2-5, MQTT-3.2.2-7 in 5.0); it is not waited for long.
-        live.tally.half_closed.set(shard.seconds());
+        live.tally.half_closed.set(context.seconds());
     }
     let relay = Relay::new(live, &owed, boundary);
     // A task of its own, so that an idle session is only as large as the relay.
@@ -279,6 +279,6 @@ fn establish(
         }));
     }
     if !stand_ins.is_empty() {
-        shard.owners.give_up(stand_ins);
+        context.owners.give_up(stand_ins);
     }
 }

@@ -14,10 +14,10 @@ use crate::{
         first_bytes::{Guest, Recognized, recognize},
         proxy_header::{self, Addresses, Announced, Header, Invalid, MAX_LEN, Progress},
     },
-    session::{end::End, handshake::Opening, record::Wrapping},
+    session::{end::End, handshake::Handshake, record::Wrapping},
 };
 
-impl Opening<'_> {
+impl Handshake<'_> {
     /// Reads the header, and takes for the client whom it names. What came behind it is left in the
     /// buffer.
     pub(in crate::session) async fn take_proxy_header(&mut self) -> Result<(), Rejected> {

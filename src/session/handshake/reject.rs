@@ -7,9 +7,9 @@ use crate::{
     net::{BULK_BYTES, Socket, Stream, deadline},
     proto::mqtt,
     session::{
-        context::Shard,
+        context::WorkerContext,
         end::End,
-        record::{Answer, Record},
+        record::{ConnackSent, Record},
     },
 };
 
@@ -29,7 +29,7 @@ pub(in crate::session) struct Rejected {
 
 /// Whose CONNACK a client gets.
 pub(in crate::session) enum Reply {
-    Own(mqtt::Answer),
+    Own(mqtt::RefusalPacket),
     /// As the broker sent it; its record has been made.
     Brokers(Vec<u8>),
     /// No CONNACK, but what the client's transport has said to it already: an alert of TLS, a
@@ -75,19 +75,19 @@ impl From<End> for Rejected {
 
 /// Gives the client its CONNACK, records the end, and waits a moment for the client to take it.
 pub(in crate::session) async fn reject(
-    shard: &Rc<Shard>,
+    context: &Rc<WorkerContext>,
     client: Option<Stream>,
     mut record: Record,
     rejected: Rejected,
 ) {
     let Rejected { end, answer, is_probe } = rejected;
     let event = if is_probe { Event::Probe } else { Event::Reject };
-    let until = shard.reactor.now() + LINGER;
+    let until = context.reactor.now() + LINGER;
     if let (Some(client), Some(answer)) = (&client, &answer) {
         if let Reply::Own(answer) = answer {
-            record.answer = Some(Answer::of_proxy(*answer));
+            record.answer = Some(ConnackSent::of_proxy(*answer));
         }
-        let _ = deadline(&shard.reactor, until, pin!(client.send_all(answer))).await;
+        let _ = deadline(&context.reactor, until, pin!(client.send_all(answer))).await;
         client.shutdown();
     } else if let Some(client) = &client {
         client.take_leave();
@@ -96,17 +96,17 @@ pub(in crate::session) async fn reject(
     let bytes_out = exchanged + answer.as_ref().map_or(0, |answer| answer.len() as u64);
     record.end(event, (bytes_in, bytes_out), end);
     if let (Some(client), Some(_)) = (&client, answer) {
-        let _ = deadline(&shard.reactor, until, pin!(swallow(shard, client.socket()))).await;
+        let _ = deadline(&context.reactor, until, pin!(swallow(context, client.socket()))).await;
     }
 }
 
 /// Reads what still comes on the wire, whatever it would mean.
-async fn swallow(shard: &Shard, client: &Socket) {
+async fn swallow(context: &WorkerContext, client: &Socket) {
     let mut swallowed = 0;
     while swallowed < LINGER_BYTES {
         let read = poll_fn(|cx| {
             client.watch(cx);
-            shard.scratch.lend().receive(BULK_BYTES, |room| client.try_recv(room))
+            context.scratch.lend().receive(BULK_BYTES, |room| client.try_recv(room))
         })
         .await;
         match read {

@@ -6,10 +6,10 @@ use crate::{
     labels::{EndBy, EndCause, EndPhase},
     net::Peer,
     proto::websocket::request::{self, Request},
-    session::{end::End, handshake::Opening},
+    session::{end::End, handshake::Handshake},
 };
 
-impl Opening<'_> {
+impl Handshake<'_> {
     /// Answers the client's request; from then on its frames carry MQTT.
     pub(in crate::session) async fn upgrade(&mut self, rules: &WebSocket) -> Result<(), Rejected> {
         let request = self.read_request(rules).await?;

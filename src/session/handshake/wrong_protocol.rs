@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use crate::{
     proto::first_bytes::{Guest, Recognized, recognize},
-    session::handshake::Opening,
+    session::handshake::Handshake,
 };
 
-impl Opening<'_> {
+impl Handshake<'_> {
     /// What bytes that were to be a CONNECT are in truth; `None` where nobody knows.
     pub(in crate::session) async fn stray(&mut self) -> Option<Cow<'static, str>> {
         self.client.hear_out(&mut self.buffer).await;

@@ -12,8 +12,8 @@ use tokio::{sync::oneshot, task::spawn_local};
 use crate::{
     labels::{EndCause, Transport},
     session::{
-        active::Live,
-        context::Shard,
+        active::ActiveSession,
+        context::WorkerContext,
         record::Record,
         scan::{Late, visit},
     },
@@ -107,15 +107,15 @@ pub(in crate::session) struct Slice {
 
 /// Answers now, or a little later where many sessions have to be looked at, which is done between
 /// what clients want.
-pub fn answer(shard: &Rc<Shard>, question: Question) {
-    let shard = shard.clone();
+pub fn answer(context: &Rc<WorkerContext>, question: Question) {
+    let context = context.clone();
     // Whoever asked may not wait any more.
     match question.0 {
         Kind::These { places, filter, reply } => {
             let seen = places.into_iter().filter_map(|Place { order, session, slot }| {
-                let seen = shard.sessions.with(slot, |live| {
+                let seen = context.sessions.with(slot, |live| {
                     let is_meant = live.record.session == session && filter.takes(live);
-                    is_meant.then(|| see(&shard, live))?
+                    is_meant.then(|| see(&context, live))?
                 });
                 Some((order, seen??))
             });
@@ -123,14 +123,14 @@ pub fn answer(shard: &Rc<Shard>, question: Question) {
         }
         Kind::Some { from, most, most_text, filter, until, reply } => {
             spawn_local(async move {
-                let _ = reply.send(some(&shard, from, (most, most_text), &filter, until).await);
+                let _ = reply.send(some(&context, from, (most, most_text), &filter, until).await);
             });
         }
         Kind::End { session, cause, until, reply } => {
             spawn_local(async move {
-                let is_it = |live: &Live| live.record.session == session && live.accepted;
-                let end = |_, live: &Live| is_it(live).then(|| live.end(cause));
-                let ended = visit(&shard, 0, Some(until), end).await;
+                let is_it = |live: &ActiveSession| live.record.session == session && live.accepted;
+                let end = |_, live: &ActiveSession| is_it(live).then(|| live.end(cause));
+                let ended = visit(&context, 0, Some(until), end).await;
                 let _ = reply.send(ended.map(|ended| ended.is_some()));
             });
         }
@@ -138,21 +138,21 @@ pub fn answer(shard: &Rc<Shard>, question: Question) {
 }
 
 async fn some(
-    shard: &Rc<Shard>,
+    context: &Rc<WorkerContext>,
     from: usize,
     (most, most_text): (usize, usize),
     filter: &Filter,
     until: Instant,
 ) -> Slice {
     let (mut seen, mut text) = (Vec::new(), 0);
-    let one_more = visit(shard, from, Some(until), |slot, live| {
+    let one_more = visit(context, from, Some(until), |slot, live| {
         if !filter.takes(live) {
             return None;
         }
         if seen.len() == most || text >= most_text {
             return Some(slot);
         }
-        if let Some(one) = see(shard, live) {
+        if let Some(one) = see(context, live) {
             text += one.text();
             seen.push(one);
         }
@@ -163,7 +163,7 @@ async fn some(
 }
 
 impl Filter {
-    fn takes(&self, live: &Live) -> bool {
+    fn takes(&self, live: &ActiveSession) -> bool {
         let record = &live.record;
         let Some(client) = &record.client else { return false };
         let is = |wanted: &Option<String>, has: Option<&str>| match wanted {
@@ -181,10 +181,10 @@ impl Filter {
 }
 
 /// What is to be told of a session; `None` for one that is none yet.
-fn see(shard: &Shard, live: &Live) -> Option<Seen> {
+fn see(context: &WorkerContext, live: &ActiveSession) -> Option<Seen> {
     let record = &live.record;
     let client = record.client.as_ref()?;
-    let duration = shard.reactor.now().saturating_duration_since(record.accepted);
+    let duration = context.reactor.now().saturating_duration_since(record.accepted);
     Some(Seen {
         session: record.session,
         client_id: client.client_id().into(),
@@ -196,7 +196,11 @@ fn see(shard: &Shard, live: &Live) -> Option<Seen> {
         protocol_version: client.version.level(),
         pool: pool_name(record).clone(),
         upstream: live.lease.broker().name.clone(),
-        connected_at: shard.reactor.wall().checked_sub(duration).unwrap_or(SystemTime::UNIX_EPOCH),
+        connected_at: context
+            .reactor
+            .wall()
+            .checked_sub(duration)
+            .unwrap_or(SystemTime::UNIX_EPOCH),
         duration,
         keep_alive: client.keep_alive,
         clean_start: client.clean_start,
@@ -209,6 +213,6 @@ fn pool_name(record: &Record) -> &Arc<str> {
     &record.origin.pool.pool.name
 }
 
-fn assigned_client_id(live: &Live) -> Option<&str> {
+fn assigned_client_id(live: &ActiveSession) -> Option<&str> {
     live.record.answer.as_ref()?.assigned_client_id()
 }

@@ -15,13 +15,13 @@ use super::inspect::{Filter, Kind, Place, Question, Seen};
 use crate::{
     labels::EndCause,
     session::{
-        clients::{ClientHash, Held, Owners},
+        clients::{ClientDirectory, ClientHash, Held},
         session_id::worker_of,
     },
 };
 
 /// How long workers look at their sessions for one question. They answer with what they have found.
-pub const LOOK: Duration = Duration::from_secs(1);
+pub const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How many bytes of client IDs and usernames a page has before it ends early: each of them can have
 /// 64 KiB.
@@ -42,7 +42,7 @@ pub type Ask = Box<dyn Fn(Question) + Send + Sync>;
 /// The way to all workers' sessions.
 pub struct Inspector {
     workers: Vec<Ask>,
-    owners: Arc<Owners>,
+    owners: Arc<ClientDirectory>,
     looks: Semaphore,
 }
 
@@ -79,7 +79,7 @@ pub struct Page {
 
 impl Inspector {
     /// `workers` in their order.
-    pub fn new(workers: Vec<Ask>, owners: Arc<Owners>) -> Self {
+    pub fn new(workers: Vec<Ask>, owners: Arc<ClientDirectory>) -> Self {
         Self { workers, owners, looks: Semaphore::new(LOOKS) }
     }
 
@@ -167,7 +167,7 @@ impl Inspector {
     pub async fn end(&self, session: u64, cause: EndCause) -> Result<bool, Unanswered> {
         let _look = self.look().await?;
         let worker = worker_of(session);
-        let until = Instant::now() + LOOK;
+        let until = Instant::now() + QUERY_TIMEOUT;
         let ended = self.ask(worker, |reply| Kind::End { session, cause, until, reply }).await?;
         match ended {
             Some(Err(_)) => Err(Unanswered::Silent(worker)),
@@ -227,11 +227,11 @@ mod tests {
     }
 
     fn inspector(workers: Vec<Ask>) -> Inspector {
-        Inspector::new(workers, Arc::new(Owners::new(2, Arc::default())))
+        Inspector::new(workers, Arc::new(ClientDirectory::new(2, Arc::default())))
     }
 
     async fn page(inspector: &Inspector) -> Result<Page, Unanswered> {
-        inspector.page(&Arc::default(), Cursor::default(), 1, LOOK).await
+        inspector.page(&Arc::default(), Cursor::default(), 1, QUERY_TIMEOUT).await
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,4 +4,4 @@ mod inspect;
 mod inspector;
 
 pub use inspect::{Filter, Question, Seen, answer};
-pub use inspector::{Ask, Cursor, Inspector, LOOK, Page, Unanswered};
+pub use inspector::{Ask, Cursor, Inspector, Page, QUERY_TIMEOUT, Unanswered};

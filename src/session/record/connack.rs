@@ -7,7 +7,7 @@ use crate::proto::mqtt::{self, Connack, Malformed, Version};
 
 /// What the broker, or this proxy in its place, answered.
 #[derive(Clone)]
-pub(in crate::session) struct Answer {
+pub(in crate::session) struct ConnackSent {
     pub(in crate::session) code: u8,
     /// The version that the code is of.
     pub(in crate::session) version: Version,
@@ -26,7 +26,7 @@ struct Rare {
     malformed: Option<Malformed>,
 }
 
-impl Answer {
+impl ConnackSent {
     pub(in crate::session) fn of_broker(
         version: Version,
         connack: &Connack,
@@ -57,7 +57,7 @@ impl Answer {
         self.rare.as_ref()?.malformed
     }
 
-    pub(in crate::session) fn of_proxy(answer: mqtt::Answer) -> Self {
+    pub(in crate::session) fn of_proxy(answer: mqtt::RefusalPacket) -> Self {
         Self {
             code: answer.code(),
             version: answer.version(),

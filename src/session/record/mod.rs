@@ -6,8 +6,8 @@ mod micros;
 mod route_taken;
 
 pub(in crate::session) use client::Client;
-pub(in crate::session) use connack::Answer;
-pub(in crate::session) use route_taken::Way;
+pub(in crate::session) use connack::ConnackSent;
+pub(in crate::session) use route_taken::RouteTaken;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -18,7 +18,7 @@ use std::{
 
 use tokio::task::spawn_local;
 
-use super::{context::Shard, end::End, pool_view::PoolView};
+use super::{context::WorkerContext, end::End, pool_view::PoolView};
 use crate::{
     access_log::Entry,
     balance,
@@ -43,7 +43,7 @@ pub struct ListenerRef {
 /// One connection's facts, filled in as they come to light. It counts as unfinished until it is
 /// dropped, and ends with [`Self::end`]; where a panic drops it, that is the end that it records.
 pub(in crate::session) struct Record {
-    pub(in crate::session) shard: Rc<Shard>,
+    pub(in crate::session) context: Rc<WorkerContext>,
     ended: bool,
     pub(in crate::session) session: u64,
     pub(in crate::session) origin: Rc<ListenerRef>,
@@ -53,8 +53,8 @@ pub(in crate::session) struct Record {
     pub(in crate::session) wrapping: Option<Box<Wrapping>>,
     pub(in crate::session) accepted: Instant,
     pub(in crate::session) client: Option<Client>,
-    pub(in crate::session) way: Option<Way>,
-    pub(in crate::session) answer: Option<Answer>,
+    pub(in crate::session) way: Option<RouteTaken>,
+    pub(in crate::session) answer: Option<ConnackSent>,
     pub(in crate::session) tries: u8,
     /// Bytes from the client before its session began; until then, those of an authentication
     /// exchange alone (5.0 §4.12).
@@ -77,14 +77,18 @@ pub(in crate::session) struct Wrapping {
 }
 
 impl Record {
-    pub(in crate::session) fn new(shard: &Rc<Shard>, origin: Rc<ListenerRef>, peer: Peer) -> Self {
-        shard.begin();
+    pub(in crate::session) fn new(
+        context: &Rc<WorkerContext>,
+        origin: Rc<ListenerRef>,
+        peer: Peer,
+    ) -> Self {
+        context.begin();
         origin.metrics.connections_total.inc();
         origin.metrics.connections_active.inc();
         Self {
-            shard: shard.clone(),
+            context: context.clone(),
             ended: false,
-            session: shard.next_session_id(),
+            session: context.next_session_id(),
             origin,
             source: peer,
             wrapping: None,
@@ -149,19 +153,19 @@ impl Record {
 
     /// Writes the entry that says the session is up.
     pub(in crate::session) fn log_connect(&self) {
-        if self.shard.log.wants(Event::Connect) {
-            self.shard.log.write(&self.entry(Event::Connect));
+        if self.context.log.wants(Event::Connect) {
+            self.context.log.write(&self.entry(Event::Connect));
         }
     }
 
     /// Records the end of this connection as soon as the log has room for it.
     pub(in crate::session) fn end(mut self, event: Event, bytes: (u64, u64), end: End) {
-        if self.shard.log.has_room() {
+        if self.context.log.has_room() {
             self.log_end(event, bytes, &end);
             return;
         }
         spawn_local(async move {
-            self.shard.log.room().await;
+            self.context.log.room().await;
             self.log_end(event, bytes, &end);
         });
     }
@@ -181,14 +185,14 @@ impl Record {
     fn log_end(&mut self, event: Event, bytes: (u64, u64), end: &End) {
         // First, so that a panic in what follows is not recorded again.
         self.ended = true;
-        let shard = &self.shard;
-        shard.metrics.count_end(end.by, end.phase, end.cause);
+        let context = &self.context;
+        context.metrics.count_end(end.by, end.phase, end.cause);
         match event {
-            Event::Reject => shard.metrics.count_reject(end.cause.as_str()),
+            Event::Reject => context.metrics.count_reject(end.cause.as_str()),
             Event::Probe => self.origin.metrics.probes_total.inc(),
             Event::Connect | Event::Disconnect => {}
         }
-        if shard.log.wants(event) {
+        if context.log.wants(event) {
             let mut entry = self.entry(event);
             entry.duration_ms = Some(self.accepted.elapsed());
             (entry.bytes_in, entry.bytes_out) = (Some(bytes.0), Some(bytes.1));
@@ -196,13 +200,13 @@ impl Record {
             entry.end_phase = Some(end.phase);
             entry.end_cause = Some(end.cause);
             entry.detail = end.detail.as_deref();
-            shard.log.write(&entry);
+            context.log.write(&entry);
         }
     }
 
     fn entry(&self, event: Event) -> Entry<'_> {
         let origin = &self.origin;
-        let now = self.shard.reactor.wall();
+        let now = self.context.reactor.wall();
         let mut entry = Entry::new(now, event, self.session, &origin.name, origin.transport);
         entry.client = self.source.address();
         if let Some(wrapping) = &self.wrapping {
@@ -254,7 +258,7 @@ impl Drop for Record {
             let bytes = self.handshake_bytes();
             self.end_in_panic(Event::Reject, bytes, self.phase());
         }
-        self.shard.finish();
+        self.context.finish();
         self.origin.metrics.connections_active.dec();
     }
 }

@@ -6,19 +6,19 @@ use super::micros::Micros;
 use crate::{
     access_log::Endpoint,
     labels::RouteKind,
-    upstream::{self, Place, Target},
+    upstream::{self, HostAddress, Target},
 };
 
 /// Where the session went.
-pub(in crate::session) struct Way {
+pub(in crate::session) struct RouteTaken {
     pub(in crate::session) route: RouteKind,
     pub(in crate::session) endpoint: Arc<upstream::Endpoint>,
     /// The address that was dialled; `None` while none was reached.
-    pub(in crate::session) place: Option<Place>,
+    pub(in crate::session) place: Option<HostAddress>,
     pub(in crate::session) dial: Micros,
 }
 
-impl Way {
+impl RouteTaken {
     /// Where the broker was reached, or else where it is tried first.
     pub(in crate::session) fn address(&self) -> Option<Endpoint<'_>> {
         if let Some(place) = &self.place {

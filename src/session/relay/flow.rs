@@ -4,7 +4,7 @@ use std::{io, task::Poll};
 
 use crate::{
     net::{BULK_BYTES, FLOW_BYTES, Pipe, Socket, Stream},
-    session::context::{READ_BYTES, Shard},
+    session::context::{READ_BYTES, WorkerContext},
 };
 
 /// Reads of one direction before the others get their turn, however little they bring.
@@ -82,7 +82,7 @@ impl Flow {
     /// has `admitted` it.
     pub(in crate::session) fn pump(
         &mut self,
-        shard: &Shard,
+        context: &WorkerContext,
         from: &Stream,
         to: &Stream,
         admitted: bool,
@@ -91,7 +91,7 @@ impl Flow {
         if self.is_bulk() && !admitted && !self.ended {
             return Ok(Moved::More);
         }
-        if self.is_held_back_by(shard, to)? || self.ended {
+        if self.is_held_back_by(context, to)? || self.ended {
             return Ok(Moved::Stalled);
         }
         let mut moved = 0;
@@ -99,12 +99,12 @@ impl Flow {
             if moved >= FLOW_BYTES || (self.is_bulk() && !admitted) {
                 return Ok(Moved::More);
             }
-            let read = match self.pipe(shard, from, to) {
+            let read = match self.pipe(context, from, to) {
                 Some((pipe, from, to)) => {
                     let most = FLOW_BYTES - moved;
-                    self.splice(shard, pipe, (from, to), most, &mut count)?
+                    self.splice(context, pipe, (from, to), most, &mut count)?
                 }
-                None => self.copy(shard, from, to, &mut count)?,
+                None => self.copy(context, from, to, &mut count)?,
             };
             match read {
                 Poll::Pending => return Ok(Moved::Stalled),
@@ -114,10 +114,10 @@ impl Flow {
                 }
                 Poll::Ready(n) => {
                     moved += n;
-                    shard.reactor.turn.spend(n);
+                    context.reactor.turn.spend(n);
                 }
             }
-            if self.is_held_back_by(shard, to)? {
+            if self.is_held_back_by(context, to)? {
                 return Ok(Moved::Stalled);
             }
         }
@@ -125,8 +125,8 @@ impl Flow {
     }
 
     /// Whether the receiver has yet to take what was read, so that nothing more is read.
-    fn is_held_back_by(&mut self, shard: &Shard, to: &Stream) -> Result<bool, Fault> {
-        self.held_back = self.settle(shard, to).map_err(Fault::Write)?.is_pending();
+    fn is_held_back_by(&mut self, context: &WorkerContext, to: &Stream) -> Result<bool, Fault> {
+        self.held_back = self.settle(context, to).map_err(Fault::Write)?.is_pending();
         Ok(self.held_back)
     }
 
@@ -145,7 +145,7 @@ impl Flow {
     }
 
     /// Writes what an earlier turn left.
-    fn settle(&mut self, shard: &Shard, to: &Stream) -> io::Result<Poll<()>> {
+    fn settle(&mut self, context: &WorkerContext, to: &Stream) -> io::Result<Poll<()>> {
         loop {
             match &mut self.left {
                 Left::Nothing => return Ok(to.try_flush()?),
@@ -160,7 +160,7 @@ impl Flow {
             }
             match std::mem::take(&mut self.left) {
                 Left::Bytes(left) if left.sent == left.bytes.len() => {}
-                Left::Pipe(pipe) if pipe.held() == 0 => shard.pipes.give_back(*pipe),
+                Left::Pipe(pipe) if pipe.held() == 0 => context.pipes.give_back(*pipe),
                 unfinished => self.left = unfinished,
             }
         }
@@ -169,12 +169,12 @@ impl Flow {
     /// One read and one write through the worker's scratch buffer.
     fn copy(
         &mut self,
-        shard: &Shard,
+        context: &WorkerContext,
         from: &Stream,
         to: &Stream,
         count: &mut impl FnMut(Chunk<'_>),
     ) -> Result<Poll<usize>, Fault> {
-        let scratch = &mut *shard.scratch.lend();
+        let scratch = &mut *context.scratch.lend();
         let size = if self.full_reads < FULL_READS_TO_BULK { READ_BYTES } else { BULK_BYTES };
         let read = scratch.receive(size, |room| from.try_recv(room));
         let Poll::Ready(n) = read.map_err(Fault::Read)? else { return Ok(Poll::Pending) };
@@ -195,7 +195,7 @@ impl Flow {
     /// A pipe and the sockets it is for, once the stream is one for the kernel to move.
     fn pipe<'a>(
         &mut self,
-        shard: &Shard,
+        context: &WorkerContext,
         from: &'a Stream,
         to: &'a Stream,
     ) -> Option<(Pipe, &'a Socket, &'a Socket)> {
@@ -205,7 +205,7 @@ impl Flow {
         let (from, to) = (from.plain()?, to.plain()?);
         // Where there is none, the stream has to show anew that it is worth one.
         self.full_reads = 0;
-        let pipe = shard.pipes.take()?;
+        let pipe = context.pipes.take()?;
         self.full_reads = FULL_READS_TO_BULK;
         Some((pipe, from, to))
     }
@@ -213,7 +213,7 @@ impl Flow {
     /// One pipe full, or `most` bytes of it, moved inside the kernel.
     fn splice(
         &mut self,
-        shard: &Shard,
+        context: &WorkerContext,
         mut pipe: Pipe,
         (from, to): (&Socket, &Socket),
         most: usize,
@@ -223,7 +223,7 @@ impl Flow {
         let Poll::Ready(n @ 1..) = filled else {
             // The stream pauses; what comes next may be small again.
             self.full_reads = 0;
-            shard.pipes.give_back(pipe);
+            context.pipes.give_back(pipe);
             return Ok(filled);
         };
         while pipe.held() > 0 && pipe.try_drain(to).map_err(Fault::Write)?.is_ready() {}
@@ -231,7 +231,7 @@ impl Flow {
         if pipe.held() > 0 {
             self.left = Left::Pipe(Box::new(pipe));
         } else {
-            shard.pipes.give_back(pipe);
+            context.pipes.give_back(pipe);
         }
         Ok(filled)
     }

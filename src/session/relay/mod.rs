@@ -1,6 +1,6 @@
 //! Bytes from each side to the other, for as long as the session lasts.
 //!
-//! An idle session is this future and its [`Live`] record: no buffer, no timer.
+//! An idle session is this future and its [`ActiveSession`] record: no buffer, no timer.
 
 mod flow;
 
@@ -14,7 +14,9 @@ use std::{
 };
 
 use self::flow::{Chunk, Fault, Flow, Moved};
-use super::{active::Live, context::Shard, end::End, evict::takeover, panics::asked_panic};
+use super::{
+    active::ActiveSession, context::WorkerContext, end::End, evict::takeover, panics::asked_panic,
+};
 use crate::{
     labels::{EndBy, EndCause, EndPhase, Event},
     net::{Stream, Ticket},
@@ -24,7 +26,7 @@ use crate::{
 /// A session after its CONNACK.
 pub(in crate::session) struct Relay {
     /// Gone with the session's end.
-    live: Option<Rc<Live>>,
+    live: Option<Rc<ActiveSession>>,
     slot: u32,
     /// Its place among those who wait to be admitted to a turn.
     ticket: Ticket,
@@ -45,11 +47,11 @@ struct Flows {
 
 impl Relay {
     /// `owed`: what the broker has sent and the client has not been given yet.
-    pub(in crate::session) fn new(live: Live, owed: &[u8], boundary: Boundary) -> Self {
+    pub(in crate::session) fn new(live: ActiveSession, owed: &[u8], boundary: Boundary) -> Self {
         let is_v5 = live.record.client.as_ref().is_some_and(|client| client.version == Version::V5);
-        let shard = live.record.shard.clone();
-        let (slot, live) = shard.sessions.insert(live);
-        takeover::claim(&shard, &live, slot);
+        let context = live.record.context.clone();
+        let (slot, live) = context.sessions.insert(live);
+        takeover::claim(&context, &live, slot);
         let mut outbound = Flow::default();
         outbound.owe(owed);
         let flows = Flows {
@@ -72,10 +74,10 @@ impl Future for Relay {
         if !this.flows.watching {
             asked_panic(&live.record, "relay");
         }
-        let shard = &live.record.shard;
-        let bulk = &shard.reactor.turn.bulk;
+        let context = &live.record.context;
+        let bulk = &context.reactor.turn.bulk;
         let admitted = bulk.take_turn(&mut this.ticket);
-        let step = this.flows.advance(cx, shard, live, admitted);
+        let step = this.flows.advance(cx, context, live, admitted);
         let Step::Ended(end) = step else {
             if matches!(step, Step::More) {
                 bulk.join(&mut this.ticket, cx);
@@ -91,13 +93,13 @@ impl Future for Relay {
 
 impl Relay {
     /// Takes the session from where others find it.
-    fn leave(&mut self) -> Option<Live> {
+    fn leave(&mut self) -> Option<ActiveSession> {
         let live = self.live.take()?;
-        let shard = live.record.shard.clone();
+        let context = live.record.context.clone();
         self.flows.take_back_unsent(&live);
         live.flush_bytes();
-        takeover::release(&shard, &live);
-        shard.sessions.remove(self.slot, live)
+        takeover::release(&context, &live);
+        context.sessions.remove(self.slot, live)
     }
 }
 
@@ -113,9 +115,9 @@ impl Drop for Relay {
 }
 
 /// Closes both connections, and records the end.
-fn finish(live: Live, end: End) {
+fn finish(live: ActiveSession, end: End) {
     // The sockets and the places go now; the record may have to wait for the log.
-    let Live { tally, record, accepted, client, upstream, lease, pass, .. } = live;
+    let ActiveSession { tally, record, accepted, client, upstream, lease, pass, .. } = live;
     client.take_leave();
     upstream.take_leave();
     drop((client, upstream, lease, pass));
@@ -131,8 +133,8 @@ fn finish(live: Live, end: End) {
 
 /// Both peers learn that the stream did not end well; nothing is asked of layers that may have been
 /// what panicked.
-fn finish_in_panic(live: Live) {
-    let Live { tally, mut record, accepted, client, upstream, .. } = live;
+fn finish_in_panic(live: ActiveSession) {
+    let ActiveSession { tally, mut record, accepted, client, upstream, .. } = live;
     client.reset_on_close();
     upstream.reset_on_close();
     let bytes = (tally.bytes_in.get(), tally.bytes_out.get());
@@ -153,7 +155,13 @@ enum Step {
 
 impl Flows {
     /// Moves what there is; bulk streams only if the turn has `admitted` them.
-    fn advance(&mut self, cx: &Context<'_>, shard: &Shard, live: &Live, admitted: bool) -> Step {
+    fn advance(
+        &mut self,
+        cx: &Context<'_>,
+        context: &WorkerContext,
+        live: &ActiveSession,
+        admitted: bool,
+    ) -> Step {
         if let Some(cause) = live.tally.verdict.get() {
             self.say_goodbye(live, cause);
             return Step::Ended(End::new(EndBy::Proxy, EndPhase::Relay, cause));
@@ -164,13 +172,13 @@ impl Flows {
             client.watch(cx);
             upstream.watch(cx);
         }
-        let now = shard.seconds();
-        let inbound = self.inbound.pump(shard, client, upstream, admitted, |chunk| {
+        let now = context.seconds();
+        let inbound = self.inbound.pump(context, client, upstream, admitted, |chunk| {
             live.count_in(chunk.len(), now);
         });
         // After a failed write too: the broker's last words may say why it left.
         let boundary = &mut self.boundary;
-        let outbound = self.outbound.pump(shard, upstream, client, admitted, |chunk| {
+        let outbound = self.outbound.pump(context, upstream, client, admitted, |chunk| {
             live.count_out(chunk.len(), now);
             match (&mut *boundary, &chunk) {
                 (None, _) => {}
@@ -201,7 +209,7 @@ impl Flows {
     }
 
     /// Tells a client of 5.0 why its session ends, if that can be put between two packets.
-    fn say_goodbye(&self, live: &Live, cause: EndCause) {
+    fn say_goodbye(&self, live: &ActiveSession, cause: EndCause) {
         let goodbye = match cause {
             EndCause::Idle => Goodbye::KeepAliveTimeout,
             EndCause::Drain => Goodbye::ServerShuttingDown,
@@ -222,8 +230,8 @@ impl Flows {
     }
 
     /// What was read and could not be passed on does not count as relayed.
-    fn take_back_unsent(&self, live: &Live) {
-        let Live { tally, .. } = live;
+    fn take_back_unsent(&self, live: &ActiveSession) {
+        let ActiveSession { tally, .. } = live;
         tally.bytes_in.set(tally.bytes_in.get().saturating_sub(self.inbound.left() as u64));
         tally.bytes_out.set(tally.bytes_out.get().saturating_sub(self.outbound.left() as u64));
     }

@@ -6,18 +6,18 @@ use std::{net::SocketAddr, sync::Arc};
 const MOST: usize = 16;
 
 /// One address. Shared, as a session notes the one that it was dialled at.
-pub type Place = Arc<SocketAddr>;
+pub type HostAddress = Arc<SocketAddr>;
 
 /// The addresses of one broker, one at least.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub struct HostAddresses {
     /// Tried first: the one that worked last.
-    first: Place,
+    first: HostAddress,
     /// `None` where there is one address alone, so that a copy costs little.
-    others: Option<Arc<[Place]>>,
+    others: Option<Arc<[HostAddress]>>,
 }
 
-impl Places {
+impl HostAddresses {
     pub(super) fn of_one(address: SocketAddr) -> Self {
         Self { first: Arc::new(address), others: None }
     }
@@ -51,17 +51,17 @@ impl Places {
         Some(Self { first, others })
     }
 
-    pub fn first(&self) -> &Place {
+    pub fn first(&self) -> &HostAddress {
         &self.first
     }
 
     /// All but the first.
-    pub fn others(&self) -> &[Place] {
+    pub fn others(&self) -> &[HostAddress] {
         self.others.as_deref().unwrap_or_default()
     }
 
     /// In the order in which they are tried.
-    pub fn iter(&self) -> impl Iterator<Item = &Place> + Clone {
+    pub fn iter(&self) -> impl Iterator<Item = &HostAddress> + Clone {
         std::iter::once(&self.first).chain(self.others())
     }
 
@@ -97,7 +97,7 @@ impl Places {
         }
     }
 
-    fn replace(&mut self, mut order: impl Iterator<Item = Place>) {
+    fn replace(&mut self, mut order: impl Iterator<Item = HostAddress>) {
         if let Some(first) = order.next() {
             *self = Self { first, others: Some(order.collect()) };
         }
@@ -131,11 +131,11 @@ mod tests {
         addresses.iter().map(parse).collect()
     }
 
-    fn places(addresses: &[&str], before: Option<&Places>) -> Places {
-        Places::new(&list(addresses), true, before).unwrap()
+    fn places(addresses: &[&str], before: Option<&HostAddresses>) -> HostAddresses {
+        HostAddresses::new(&list(addresses), true, before).unwrap()
     }
 
-    fn shown(places: &Places) -> Vec<String> {
+    fn shown(places: &HostAddresses) -> Vec<String> {
         places.iter().map(|place| place.ip().to_string()).collect()
     }
 
@@ -143,9 +143,9 @@ mod tests {
     fn families_in_turn() {
         let all = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "::1", "10.0.0.2"];
         assert_eq!(shown(&places(&all, None)), ["::1", "10.0.0.1", "10.0.0.2", "10.0.0.3"]);
-        let ipv4_first = Places::new(&list(&all), false, None).unwrap();
+        let ipv4_first = HostAddresses::new(&list(&all), false, None).unwrap();
         assert_eq!(shown(&ipv4_first), ["10.0.0.1", "::1", "10.0.0.2", "10.0.0.3"]);
-        assert!(Places::new(&[], true, None).is_none());
+        assert!(HostAddresses::new(&[], true, None).is_none());
     }
 
     #[test]

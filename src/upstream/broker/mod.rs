@@ -19,7 +19,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-pub use addresses::{Place, Places};
+pub use addresses::{HostAddress, HostAddresses};
 pub use endpoint::{Endpoint, Target};
 pub(super) use flags::{BrokerFlags, Serving};
 pub use lease::{Lease, Trial};

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::broker::{Endpoint, Lease, Place, Places, Target};
+use super::broker::{Endpoint, HostAddress, HostAddresses, Lease, Target};
 use crate::{
     config::{self, PoolTls},
     net::{Connecting, Elapsed, Reactor, Socket, Stream, deadline},
@@ -33,7 +33,7 @@ const FIRST_ATTEMPT: Duration = Duration::from_millis(250);
 
 /// What a broker is sent as soon as it is reached.
 #[derive(Clone, Copy)]
-pub struct Opening<'a> {
+pub struct FirstBytes<'a> {
     /// Comes before everything else, TLS included: a PROXY header, or nothing.
     pub header: &'a [u8],
     /// The CONNECT, and what the client sent behind it.
@@ -44,7 +44,7 @@ pub struct Opening<'a> {
 pub struct Reached {
     pub stream: Stream,
     /// The address that it was reached at; `None` for a unix socket.
-    pub place: Option<Place>,
+    pub place: Option<HostAddress>,
 }
 
 /// Connects to the leased broker's endpoint within the pool's `connect_timeout`, TLS included, and
@@ -57,7 +57,7 @@ pub async fn dial(
     pool: &config::Pool,
     lease: &mut Lease,
     endpoint: &Endpoint,
-    opening: Opening<'_>,
+    opening: FirstBytes<'_>,
 ) -> Result<Reached, DialError> {
     let Some(tls) = &pool.tls else {
         let first = match opening.header {
@@ -75,7 +75,7 @@ async fn dial_tls(
     timeout: Duration,
     lease: &mut Lease,
     endpoint: &Endpoint,
-    opening: Opening<'_>,
+    opening: FirstBytes<'_>,
     tls: &PoolTls,
 ) -> Result<Reached, DialError> {
     let at = reactor.now() + timeout;
@@ -131,7 +131,7 @@ async fn reach_one_of(
     reactor: &Rc<Reactor>,
     lease: &mut Lease,
     endpoint: &Endpoint,
-    places: &Places,
+    places: &HostAddresses,
     (timeout, at): (Duration, Instant),
     first: &[u8],
 ) -> Result<Reached, DialError> {
@@ -152,7 +152,7 @@ async fn reach_one_of(
 
 /// What happened after the connection had come about. Where the host has other addresses, the next
 /// dial begins with one of those.
-fn failed_at(endpoint: &Endpoint, place: Option<&Place>, error: DialError) -> DialError {
+fn failed_at(endpoint: &Endpoint, place: Option<&HostAddress>, error: DialError) -> DialError {
     let is_several = endpoint.places().is_some_and(|places| places.is_several());
     match place {
         Some(place) if is_several => {

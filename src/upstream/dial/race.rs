@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     net::{Elapsed, Reactor, Socket, deadline},
-    upstream::broker::{Endpoint, Place, Places},
+    upstream::broker::{Endpoint, HostAddress, HostAddresses},
 };
 
 /// The longest time from one attempt's begin to the next one's: what RFC 8305 recommends.
@@ -23,7 +23,7 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// A connection under way; the one that came about first is the winner.
 pub(in crate::upstream) struct Attempt {
-    pub(in crate::upstream) place: Place,
+    pub(in crate::upstream) place: HostAddress,
     pub(in crate::upstream) socket: Socket,
     pub(in crate::upstream) port: Port,
 }
@@ -33,7 +33,7 @@ pub(in crate::upstream) struct Attempt {
 pub(in crate::upstream) async fn race(
     reactor: &Rc<Reactor>,
     endpoint: &Endpoint,
-    places: &Places,
+    places: &HostAddresses,
     (timeout, at): (Duration, Instant),
 ) -> Result<Attempt, DialError> {
     // So that even the last one has some time.
@@ -68,7 +68,7 @@ impl Race {
         &mut self,
         reactor: &Rc<Reactor>,
         endpoint: &Endpoint,
-        to_start: &mut impl Iterator<Item = &'a Place>,
+        to_start: &mut impl Iterator<Item = &'a HostAddress>,
     ) -> bool {
         for place in to_start {
             if self.has_failed(place) {
@@ -108,20 +108,20 @@ impl Race {
         }
     }
 
-    fn timed_out(mut self, places: &Places, timeout: Duration) -> DialError {
+    fn timed_out(mut self, places: &HostAddresses, timeout: Duration) -> DialError {
         for place in places.iter() {
             self.fail(place, DialError::TimedOut(timeout));
         }
         DialError::Tried(self.failed.into())
     }
 
-    fn fail(&mut self, place: &Place, error: DialError) {
+    fn fail(&mut self, place: &HostAddress, error: DialError) {
         if !self.has_failed(place) {
             self.failed.push(Tried { address: **place, error });
         }
     }
 
-    fn has_failed(&self, place: &Place) -> bool {
+    fn has_failed(&self, place: &HostAddress) -> bool {
         self.failed.iter().any(|tried| tried.address == **place)
     }
 }

@@ -8,7 +8,7 @@ use super::{pace::Pace, resolver::Resolver};
 use crate::{
     config::Address,
     upstream::{
-        broker::{Broker, Endpoint, Places},
+        broker::{Broker, Endpoint, HostAddresses},
         pool::{Followed, Pending},
         task::Task,
     },
@@ -94,7 +94,7 @@ impl HostName {
         match answer {
             Ok(answer) => {
                 let known = self.endpoint.places();
-                let known = known.iter().flat_map(Places::iter).map(|place| place.ip());
+                let known = known.iter().flat_map(HostAddresses::iter).map(|place| place.ip());
                 let list: Vec<_> = answer
                     .with_known(known)
                     .into_iter()

@@ -8,5 +8,5 @@ pub(super) mod services;
 
 pub(super) use pace::Pace;
 pub use records::TooHeavy;
-pub use resolver::{Addresses, LookupError, PATIENCE, Resolver, Service, Services};
-pub use services::{Answer, DiscoverError, discover};
+pub use resolver::{Addresses, LOOKUP_TIMEOUT, LookupError, Resolver, Service, Services};
+pub use services::{DiscoverError, Discovered, discover};

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     config::{self, Address, Discover, Records, Upstream},
     upstream::{
-        broker::{Endpoint, Places},
+        broker::{Endpoint, HostAddresses},
         pool::{Changes, Followed, Gone, Pending, Pool, with_discovered},
     },
 };
@@ -27,7 +27,7 @@ use crate::{
 const NAMES_LOGGED: usize = 20;
 
 /// The brokers of a pool, as DNS has them now.
-pub struct Answer {
+pub struct Discovered {
     discovered: Vec<Upstream>,
     /// What was left out, and what is not known.
     pub notes: Vec<String>,
@@ -53,7 +53,7 @@ pub async fn discover(
     from: &Discover,
     resolver: &Arc<Resolver>,
     known: &[IpAddr],
-) -> Result<Answer, DiscoverError> {
+) -> Result<Discovered, DiscoverError> {
     match from.records {
         Records::Srv { port } => discover_services(&from.dns, port, resolver).await,
         Records::Addresses { port } => {
@@ -69,7 +69,7 @@ pub async fn discover(
                 (upstream.name.clone(), one)
             });
             let addresses = addresses.collect();
-            Answer::new(found, addresses, all.ttl)
+            Discovered::new(found, addresses, all.ttl)
         }
     }
 }
@@ -78,7 +78,7 @@ async fn discover_services(
     name: &str,
     port: Option<u16>,
     resolver: &Arc<Resolver>,
-) -> Result<Answer, DiscoverError> {
+) -> Result<Discovered, DiscoverError> {
     let mut services = resolver.services(name).await?;
     for service in &mut services.list {
         service.port = port.unwrap_or(service.port);
@@ -102,7 +102,7 @@ async fn discover_services(
     let addresses =
         |(name, host): (&Arc<str>, &Arc<str>)| Some((name.clone(), known.get(&**host)?.clone()));
     let addresses = hosts.iter().filter_map(addresses).collect();
-    Answer::new(found, addresses, services.ttl)
+    Discovered::new(found, addresses, services.ttl)
 }
 
 /// The name of a broker, and its host's.
@@ -113,7 +113,7 @@ fn host_of(upstream: &Upstream) -> Option<(Arc<str>, Arc<str>)> {
     }
 }
 
-impl Answer {
+impl Discovered {
     /// All brokers of a pool: those of its configuration first, which also keep their names.
     ///
     /// # Errors
@@ -270,7 +270,7 @@ impl Discovery {
         }
     }
 
-    fn apply(&self, pool: &Pool, answer: &Answer) -> Result<Discovered, TooHeavy> {
+    fn apply(&self, pool: &Pool, answer: &Discovered) -> Result<Applied, TooHeavy> {
         // Chosen first, as nobody else can look at the pool while its members change.
         let members = pool.members();
         let known = members
@@ -305,11 +305,11 @@ impl Discovery {
         };
         let (found, now) = (&answer.discovered, Instant::now());
         let changes = pool.set_discovered(&self.from, found, &prepare, now)?;
-        Ok(Discovered { changes: changes.unwrap_or_default(), moved: moved.into_inner() })
+        Ok(Applied { changes: changes.unwrap_or_default(), moved: moved.into_inner() })
     }
 
-    fn report(&self, pool: &Pool, discovered: &Discovered) {
-        let Discovered { changes: Changes { added, removed, changed }, moved } = discovered;
+    fn report(&self, pool: &Pool, discovered: &Applied) {
+        let Applied { changes: Changes { added, removed, changed }, moved } = discovered;
         if discovered.changes.is_empty() && moved.is_empty() {
             return;
         }
@@ -332,7 +332,7 @@ impl Discovery {
 }
 
 /// What a look-up has changed.
-struct Discovered {
+struct Applied {
     changes: Changes,
     /// Brokers whose addresses are others.
     moved: BTreeSet<Arc<str>>,
@@ -348,7 +348,7 @@ fn known_addresses(pool: &Pool) -> Vec<IpAddr> {
 /// The addresses that a broker has now.
 fn known_of(endpoint: &Endpoint) -> Vec<IpAddr> {
     let places = endpoint.places();
-    places.iter().flat_map(Places::iter).map(|place| place.ip()).collect()
+    places.iter().flat_map(HostAddresses::iter).map(|place| place.ip()).collect()
 }
 
 /// The first of these names; `None` where there are none.

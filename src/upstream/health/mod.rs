@@ -6,5 +6,5 @@ mod state;
 
 pub(super) use checks::check;
 pub(super) use recovery::await_recovery;
-pub use state::State;
+pub use state::BrokerState;
 pub(super) use state::{Circuit, HealthState, News};

@@ -23,7 +23,7 @@ use crate::config;
 use directory::{Directory, Stamp};
 
 /// How long looking up one name may take in all: all tries at all servers.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Names that are looked up at the same time. Each may have eight sockets open (two types of
 /// records, four datagrams while no answer comes), which makes half of the descriptors that are
@@ -46,7 +46,7 @@ pub enum LookupError {
     #[error("there are no such records")]
     Empty,
     /// Likely: the servers are down, or a firewall drops.
-    #[error("no answer within {PATIENCE:?}")]
+    #[error("no answer within {LOOKUP_TIMEOUT:?}")]
     TimedOut,
     /// Likely: the servers cannot reach those that know, or do not want to answer.
     #[error("{0}")]
@@ -104,7 +104,7 @@ impl Resolver {
             }
             Err(outcome)
         };
-        timeout(PATIENCE, searching).await.unwrap_or(Err(LookupError::TimedOut))
+        timeout(LOOKUP_TIMEOUT, searching).await.unwrap_or(Err(LookupError::TimedOut))
     }
 
     fn directory(&self) -> Result<Directory, LookupError> {

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::Address,
     metrics::Counts,
-    upstream::{BrokerState, HostAddresses, Overview, Pool, WeightError},
+    upstream::{BrokerOverview, BrokerState, HostAddresses, Pool, WeightError},
 };
 
 #[derive(Serialize)]
@@ -113,7 +113,7 @@ where
         };
         pool.set_weight(name, weight).map_err(|error| match error {
             WeightError::Unknown(_) => unknown(),
-            WeightError::TooHeavy(_) => Refusal::bad_request(error.to_string()),
+            WeightError::WeightLimitExceeded(_) => Refusal::bad_request(error.to_string()),
         })?;
     }
     if let Some(state) = change.state {
@@ -184,11 +184,11 @@ fn weight_of(value: &Value) -> Result<Weight, Refusal> {
 }
 
 impl Upstream {
-    fn new(overview: Overview) -> Self {
-        let Overview { member, state, up, status, discovered } = overview;
+    fn new(overview: BrokerOverview) -> Self {
+        let BrokerOverview { member, state, up, status, discovered } = overview;
         let broker = &member.broker;
         let endpoint = broker.endpoint();
-        let places = endpoint.places().filter(|_| matches!(endpoint.address, Address::Host(..)));
+        let places = endpoint.addresses().filter(|_| matches!(endpoint.address, Address::Host(..)));
         let others = places.iter().flat_map(HostAddresses::others);
         let word = STATES.iter().find(|(_, known)| *known == state);
         Self {

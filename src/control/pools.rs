@@ -16,7 +16,7 @@ use crate::{
     config::{self, Address, Dns},
     metrics::Metrics,
     net::check_source,
-    upstream::{Addresses, Endpoint, LOOKUP_TIMEOUT, Pool, Resolver, WorkerSignal},
+    upstream::{Endpoint, LOOKUP_TIMEOUT, Pool, ResolvedAddresses, Resolver, WorkerSignal},
 };
 
 /// What pools are started with.
@@ -86,10 +86,10 @@ fn host_of(address: &Address) -> Option<&Arc<str>> {
 
 /// Look-ups that are under way.
 #[derive(Default)]
-pub(super) struct LookUps(JoinSet<Option<(Arc<str>, Addresses)>>);
+pub(super) struct LookUps(JoinSet<Option<(Arc<str>, ResolvedAddresses)>>);
 
 /// Hosts that were found.
-pub(super) struct Hosts(HashMap<Arc<str>, Addresses>);
+pub(super) struct Hosts(HashMap<Arc<str>, ResolvedAddresses>);
 
 impl LookUps {
     /// Waits for all of them, and for none longer than the resolver does.

@@ -38,10 +38,10 @@ pub struct AdmissionQueue {
 
 /// What became of a client that waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
+pub enum AdmissionOutcome {
     Admitted,
     /// It has waited for `admission.max_wait`.
-    TooLong,
+    TimedOut,
 }
 
 #[derive(Debug, Default)]
@@ -72,7 +72,7 @@ struct Waiting {
 
 #[derive(Clone, Copy, Debug)]
 struct Decision {
-    admission: Admission,
+    admission: AdmissionOutcome,
     /// Whether it holds a token, which is the next one's if it has gone.
     token: bool,
 }
@@ -119,8 +119,8 @@ impl AdmissionQueue {
     }
 
     /// A place in the queue, taken when it is first polled.
-    pub fn turn(&self, now: Instant) -> Turn<'_> {
-        Turn { admission: self, place: None, since: now }
+    pub fn wait(&self, now: Instant) -> AdmissionWait<'_> {
+        AdmissionWait { admission: self, place: None, since: now }
     }
 
     /// Lets in as many as there are tokens for, and gives up on those who have waited too long;
@@ -157,9 +157,9 @@ impl Queue {
             let waited = now.saturating_duration_since(first.get().since);
             let decision = if bucket.take(now) {
                 bucket.wait_seconds.observe(waited.as_secs_f64());
-                Decision { admission: Admission::Admitted, token: true }
+                Decision { admission: AdmissionOutcome::Admitted, token: true }
             } else if waited >= bucket.config.max_wait {
-                Decision { admission: Admission::TooLong, token: false }
+                Decision { admission: AdmissionOutcome::TimedOut, token: false }
             } else {
                 break;
             };
@@ -172,7 +172,7 @@ impl Queue {
     }
 
     fn admit_all(&mut self) -> Vec<Waker> {
-        let decision = Decision { admission: Admission::Admitted, token: false };
+        let decision = Decision { admission: AdmissionOutcome::Admitted, token: false };
         let waiting = std::mem::take(&mut self.waiting);
         if let Some(bucket) = &self.bucket {
             for _ in waiting.keys() {
@@ -219,16 +219,16 @@ impl Bucket {
 }
 
 /// A client that waits. Dropped, it gives up its place, so that no token is spent on it.
-pub struct Turn<'a> {
+pub struct AdmissionWait<'a> {
     admission: &'a AdmissionQueue,
     place: Option<u64>,
     since: Instant,
 }
 
-impl Future for Turn<'_> {
-    type Output = Admission;
+impl Future for AdmissionWait<'_> {
+    type Output = AdmissionOutcome;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Admission> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<AdmissionOutcome> {
         let mut queue = self.admission.queue();
         if let Some(place) = self.place {
             if let Some(waiting) = queue.waiting.get_mut(&place) {
@@ -238,11 +238,11 @@ impl Future for Turn<'_> {
             let decided = queue.decided.remove(&place).map(|decision| decision.admission);
             drop(queue);
             self.place = None;
-            return Poll::Ready(decided.unwrap_or(Admission::Admitted));
+            return Poll::Ready(decided.unwrap_or(AdmissionOutcome::Admitted));
         }
         // The limit may have gone since the client was told to wait.
         if !self.admission.limits.load(Ordering::Relaxed) {
-            return Poll::Ready(Admission::Admitted);
+            return Poll::Ready(AdmissionOutcome::Admitted);
         }
         let place = queue.next;
         queue.next += 1;
@@ -260,7 +260,7 @@ impl Future for Turn<'_> {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for AdmissionWait<'_> {
     fn drop(&mut self) {
         let Some(place) = self.place else { return };
         let mut queue = self.admission.queue();
@@ -317,8 +317,8 @@ mod tests {
         }
 
         /// So many clients that wait.
-        fn turns(&self, count: usize) -> Vec<Turn<'_>> {
-            let mut turns: Vec<_> = (0..count).map(|_| self.queue.turn(self.start)).collect();
+        fn turns(&self, count: usize) -> Vec<AdmissionWait<'_>> {
+            let mut turns: Vec<_> = (0..count).map(|_| self.queue.wait(self.start)).collect();
             assert_eq!(admitted(&mut turns), 0);
             turns
         }
@@ -328,7 +328,7 @@ mod tests {
         }
     }
 
-    fn poll(turn: &mut Turn<'_>) -> Option<Admission> {
+    fn poll(turn: &mut AdmissionWait<'_>) -> Option<AdmissionOutcome> {
         match Pin::new(turn).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(admission) => Some(admission),
             Poll::Pending => None,
@@ -336,9 +336,10 @@ mod tests {
     }
 
     /// Takes out those that were admitted, which have to be the first ones.
-    fn admitted(turns: &mut Vec<Turn<'_>>) -> usize {
+    fn admitted(turns: &mut Vec<AdmissionWait<'_>>) -> usize {
         let polled: Vec<_> = turns.iter_mut().map(poll).collect();
-        let count = polled.iter().filter(|polled| **polled == Some(Admission::Admitted)).count();
+        let count =
+            polled.iter().filter(|polled| **polled == Some(AdmissionOutcome::Admitted)).count();
         assert!(polled[..count].iter().all(Option::is_some), "{polled:?}");
         turns.drain(..count);
         count
@@ -386,7 +387,8 @@ mod tests {
         assert_eq!(admitted(&mut turns), 4);
         assert!(!tested.release(5_000));
         let last: Vec<_> = turns.iter_mut().map(poll).collect();
-        let wanted = [Admission::Admitted, Admission::TooLong, Admission::TooLong];
+        let wanted =
+            [AdmissionOutcome::Admitted, AdmissionOutcome::TimedOut, AdmissionOutcome::TimedOut];
         assert_eq!(last, wanted.map(Some));
         assert_eq!(tested.gauge(), 0);
     }
@@ -407,7 +409,7 @@ mod tests {
         assert_eq!(admitted(&mut turns), 15);
         assert_eq!(tested.gauge(), 0);
         assert!(tested.queue.try_enter(tested.start));
-        let mut late = tested.queue.turn(tested.start);
-        assert_eq!(poll(&mut late), Some(Admission::Admitted));
+        let mut late = tested.queue.wait(tested.start);
+        assert_eq!(poll(&mut late), Some(AdmissionOutcome::Admitted));
     }
 }

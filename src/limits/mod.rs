@@ -7,7 +7,7 @@ mod connections;
 mod permit;
 
 pub(crate) use address::CountedAddress;
-pub use admission::{Admission, AdmissionQueue};
+pub use admission::{AdmissionOutcome, AdmissionQueue};
 pub use connections::ConnectionLimiter;
 pub use permit::ConnectionPermit;
 pub(crate) use permit::{FarOverLimit, Limit};

@@ -233,7 +233,7 @@ pub fn look(context: &Rc<WorkerContext>) {
     stand_in::answer(context);
     let mut died = false;
     for view in &context.views().collect::<Vec<_>>() {
-        let deaths = view.pool.deaths();
+        let deaths = view.pool.down_count();
         died |= view.deaths.replace(deaths) != deaths;
         rebalance::start(context, view);
     }

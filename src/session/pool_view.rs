@@ -18,9 +18,9 @@ pub struct PoolView {
     pub(in crate::session) pool: Arc<Pool>,
     members: RefCell<Arc<Members>>,
     router: RefCell<Router>,
-    /// The [`Pool::deaths`] that this worker has acted on.
+    /// The [`Pool::down_count`] that this worker has acted on.
     pub(in crate::session) deaths: Cell<u64>,
-    /// The [`Pool::moves`] that this worker has acted on.
+    /// The [`Pool::move_count`] that this worker has acted on.
     pub(in crate::session) moves: Cell<u64>,
     pub(in crate::session) rebalancing: Cell<bool>,
     /// Sessions whose broker is down or was removed.
@@ -34,8 +34,8 @@ impl PoolView {
             pool: pool.clone(),
             router: RefCell::new(members.router.clone()),
             members: RefCell::new(members),
-            deaths: Cell::new(pool.deaths()),
-            moves: Cell::new(pool.moves()),
+            deaths: Cell::new(pool.down_count()),
+            moves: Cell::new(pool.move_count()),
             rebalancing: Cell::new(false),
             lost: Lost::default(),
         }

@@ -9,16 +9,17 @@ mod pool;
 mod task;
 mod worker_signal;
 
-pub use broker::{Broker, Endpoint, HostAddress, HostAddresses, Lease, Target, Trial};
+pub use broker::{Broker, DialTarget, Endpoint, HostAddress, HostAddresses, Lease, Trial};
 pub use dial::{DialError, FirstBytes, NoPort, Reached, dial};
 pub use discovery::{
-    Addresses, DiscoverError, Discovered, LOOKUP_TIMEOUT, LookupError, Resolver, Service, Services,
-    TooHeavy, discover,
+    DiscoverError, Discovered, LOOKUP_TIMEOUT, LookupError, ResolvedAddresses, Resolver, SrvRecord,
+    SrvRecords, WeightLimitExceeded, discover,
 };
 pub use health::BrokerState;
 pub use pick::{FairShare, Pick};
 pub use pool::{
-    Changes, Forecast, Look, Member, Members, NoKey, Overview, Pending, Pool, PoolStatus, Probed,
-    Refused, Round, UnknownBroker, WeightError, router,
+    AllBrokersFailed, BrokerOverview, BrokerStatus, Forecast, Member, MemberChanges, Members,
+    NoKey, Pool, ProbeResult, RecoveryRound, RecoveryStep, StartupLookups, UnknownBroker,
+    WeightError, router,
 };
 pub use worker_signal::WorkerSignal;

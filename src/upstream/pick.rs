@@ -56,7 +56,7 @@ impl Pick<'_> {
     }
 
     /// The other broker that a session of `own` would be given if it came now.
-    pub fn home(&self, own: &Arc<Broker>) -> Option<&Arc<Broker>> {
+    pub fn preferred_broker(&self, own: &Arc<Broker>) -> Option<&Arc<Broker>> {
         // Of a broker that only looks down the clients are not sent away; `on_down` is for that.
         if !own.is_leaving() && !own.is_serving() {
             return None;
@@ -94,7 +94,7 @@ impl Pick<'_> {
         let warmth = self.pool.warmth(broker, self.now);
         warmth >= 1.0
             || match self.key {
-                Some(key) => broker.slow_start_place(key) < warmth,
+                Some(key) => broker.slow_start_position(key) < warmth,
                 None => fastrand::f64() < warmth,
             }
     }

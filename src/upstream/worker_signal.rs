@@ -18,18 +18,18 @@ pub struct WorkerSignal {
 
 impl WorkerSignal {
     /// Has `worker` woken at every ring from now on.
-    pub fn listen(&self, worker: Waker) {
+    pub fn subscribe(&self, worker: Waker) {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
     }
 
-    pub fn ring(&self) {
+    pub fn raise(&self) {
         self.rings.fetch_add(1, Ordering::Release);
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         workers.iter().for_each(Waker::wake_by_ref);
     }
 
     /// How often it was rung.
-    pub fn rings(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.rings.load(Ordering::Acquire)
     }
 }

@@ -187,8 +187,8 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
     let notify = reactor.notify().clone();
     let waker = Waker::from(notify.clone());
     let mut cx = Context::from_waker(&waker);
-    signal.listen(waker.clone());
-    let mut heard = signal.rings();
+    signal.subscribe(waker.clone());
+    let mut heard = signal.count();
     let mut draining = false;
     let mut next_sweep = Instant::now() + SWEEP;
     let mut next_flush = Instant::now();
@@ -219,7 +219,7 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
                         }
                     }
                 }
-                let rings = signal.rings();
+                let rings = signal.count();
                 if heard != rings {
                     heard = rings;
                     let _tasks = tasks.enter();

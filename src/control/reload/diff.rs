@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, sync::Arc};
 
-use crate::{config::Config, upstream::Changes};
+use crate::{config::Config, upstream::MemberChanges};
 
 /// The most names in a line.
 const NAMES: usize = 20;
@@ -75,8 +75,8 @@ pub(super) fn of_all_but_pools(before: &Config, after: &Config) -> Vec<String> {
 }
 
 /// What has changed about a pool.
-pub(super) fn of_pool(name: &str, settings: bool, changes: &Changes) -> Vec<String> {
-    let Changes { added, removed, changed } = changes;
+pub(super) fn of_pool(name: &str, settings: bool, changes: &MemberChanges) -> Vec<String> {
+    let MemberChanges { added, removed, changed } = changes;
     let words = [("added", added), ("removed", removed), ("changed", changed)];
     let words = words.into_iter().filter(|(_, names)| !names.is_empty());
     let mut lines: Vec<_> =

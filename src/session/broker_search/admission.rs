@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     labels::{EndBy, EndCause, EndPhase},
-    limits::Admission,
+    limits::AdmissionOutcome,
     proto::mqtt::{Connect, Refuse},
     session::{
         context::READ_BYTES,
@@ -27,14 +27,14 @@ impl Handshake<'_> {
         broker: &Broker,
     ) -> Result<(), Rejected> {
         let began = Instant::now();
-        let turn = pin!(broker.admission.turn(began));
+        let turn = pin!(broker.admission.wait(began));
         let waited = self.while_present(connect, turn).await;
         self.record.add_wait(began.elapsed());
         match waited {
-            Ok(Admission::Admitted) => Ok(()),
+            Ok(AdmissionOutcome::Admitted) => Ok(()),
             Err(end) if end.cause == EndCause::Malformed => Err(Rejected::told(end)),
             Err(end) => Err(self.given_up(end)),
-            Ok(Admission::TooLong) => Err(self
+            Ok(AdmissionOutcome::TimedOut) => Err(self
                 .refuse(Refuse::ConnectionRateExceeded, EndPhase::Dial, EndCause::Limit)
                 .with(format!("no turn at {} within admission.max_wait", broker.name))),
         }

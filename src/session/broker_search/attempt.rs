@@ -22,7 +22,7 @@ use crate::{
         pool_view::PoolView,
         record::{ConnackSent, RouteTaken},
     },
-    upstream::{self, Broker, DialError, Lease, Reached, Refused, Trial, dial},
+    upstream::{self, AllBrokersFailed, Broker, DialError, Lease, Reached, Trial, dial},
 };
 
 /// What asking one broker came to.
@@ -116,7 +116,7 @@ impl Handshake<'_> {
         })?;
         let took = began.elapsed();
         let (dialled, place) = match dialled {
-            Ok(Reached { stream, place }) => (Ok(stream), place),
+            Ok(Reached { stream, address }) => (Ok(stream), address),
             Err(error) => (Err(error), None),
         };
         self.record.way = Some(RouteTaken { route, endpoint, place, dial: took.into() });
@@ -133,16 +133,16 @@ impl Handshake<'_> {
     fn not_dialled(view: &PoolView, lease: &Lease, began: Instant, error: &DialError) -> Asked {
         let (pool, broker) = (&view.pool, lease.broker());
         tracing::debug!(pool = %pool.name, upstream = %broker.name, %error, "dial failed");
-        let fault = error.is_the_brokers().then(|| Fault {
+        let fault = error.is_broker_fault().then(|| Fault {
             began,
             kind: FaultKind::Unreachable,
             trial: lease.take_trial(),
         });
         let on = view.config().retry_on;
-        let (outcome, cause, retry) = if let Some(shortage) = error.shortage() {
-            broker.endpoint().warn_of(shortage, Instant::now());
+        let (outcome, cause, retry) = if let Some(shortage) = error.no_port() {
+            broker.endpoint().warn_no_port(shortage, Instant::now());
             (TryOutcome::NoPort, EndCause::NoUpstream, on.connect_failure)
-        } else if error.is_a_timeout() {
+        } else if error.is_timeout() {
             (TryOutcome::ConnectTimeout, EndCause::Timeout, on.connect_timeout)
         } else {
             (TryOutcome::ConnectFailure, EndCause::NoUpstream, on.connect_failure)
@@ -200,7 +200,10 @@ impl Handshake<'_> {
                     lease.settle();
                     let now = Instant::now();
                     pool.record_lone_failure(lease.broker(), began, now);
-                    pool.record_refused(Refused::Unanswered(self.client_hash(connect)), now);
+                    pool.record_refusal(
+                        AllBrokersFailed::Unanswered(self.client_hash(connect)),
+                        now,
+                    );
                 }
                 Err(self.given_up(end))
             }

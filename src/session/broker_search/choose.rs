@@ -94,5 +94,5 @@ pub(in crate::session) fn preferred_broker(
         Choice::Key(key) | Choice::FallbackKey(key) if balance.algorithm.is_keyed() => Some(key),
         _ => None,
     };
-    view.pick(&members, key, context.reactor.now()).home(live.lease.broker()).cloned()
+    view.pick(&members, key, context.reactor.now()).preferred_broker(live.lease.broker()).cloned()
 }

@@ -30,7 +30,7 @@ use crate::{
     labels::{EndBy, EndCause, EndPhase, RouteKind},
     proto::mqtt::{Connect, Refuse},
     session::{end::End, handshake::Handshake},
-    upstream::{Broker, Lease, Pool, Refused},
+    upstream::{AllBrokersFailed, Broker, Lease, Pool},
 };
 
 /// What is known so far of the brokers that were asked.
@@ -234,9 +234,14 @@ impl Handshake<'_> {
         let now = Instant::now();
         if let Some(failure) = search.failure {
             match failed {
-                Some(FaultKind::Unreachable) => pool.record_refused(Refused::Unreachable, now),
+                Some(FaultKind::Unreachable) => {
+                    pool.record_refusal(AllBrokersFailed::Unreachable, now)
+                }
                 Some(FaultKind::Silent | FaultKind::Unanswered) => {
-                    pool.record_refused(Refused::Unanswered(self.client_hash(connect)), now);
+                    pool.record_refusal(
+                        AllBrokersFailed::Unanswered(self.client_hash(connect)),
+                        now,
+                    );
                 }
                 None => {}
             }
@@ -250,7 +255,7 @@ impl Handshake<'_> {
                 .with("every broker that could serve has its max_connections");
         }
         if search.tried.is_empty() {
-            pool.record_refused(Refused::Unreachable, now);
+            pool.record_refusal(AllBrokersFailed::Unreachable, now);
         }
         let why = if members.list.is_empty() {
             "no broker has been discovered yet"
@@ -298,7 +303,8 @@ fn referred(view: &PoolView, answered: &Answered) -> Option<Arc<Broker>> {
     let references = answered.connack.server_reference?.of(&answered.reply);
     let members = view.members();
     references.split_ascii_whitespace().find_map(|reference| {
-        let named = members.list.iter().find(|member| member.broker.is_called(reference))?;
+        let named =
+            members.list.iter().find(|member| member.broker.matches_reference(reference))?;
         Some(named.broker.clone())
     })
 }

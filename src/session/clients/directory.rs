@@ -98,7 +98,7 @@ impl ClientDirectory {
         for &Held { session, slot, .. } in older {
             self.tell(Takeover { session, slot, by: Successor::Elsewhere(newer.clone()) });
         }
-        self.signal.ring();
+        self.signal.raise();
     }
 
     /// Tells the workers of sessions whose places a newer one has.
@@ -107,7 +107,7 @@ impl ClientDirectory {
             let Held { session, slot, .. } = place.older;
             self.tell(Takeover { session, slot, by: Successor::InItsPlace { _place: place } });
         }
-        self.signal.ring();
+        self.signal.raise();
     }
 
     fn tell(&self, takeover: Takeover) {
@@ -265,7 +265,7 @@ mod tests {
         let older = [held(1, 7, ""), held(2, 7, ""), held(3, 7, "")];
         let newer = Newer { pool: 5, client_id: "me".into(), tenant: Box::default() };
         owners.take_over(&older, newer);
-        assert_eq!(signal.rings(), 1);
+        assert_eq!(signal.count(), 1);
         for (worker, wanted) in [(0, &[2][..]), (1, &[1, 3])] {
             let takeovers = owners.takeovers(worker);
             let told: Vec<_> = takeovers.iter().map(|one| u64::from(one.slot) - 100).collect();

@@ -59,7 +59,7 @@ impl Places {
     pub(in crate::session) fn ask(&self, question: Question) {
         if let Some(questions) = self.questions.get(worker_of(question.older.session)) {
             questions.lock().unwrap_or_else(PoisonError::into_inner).push(question);
-            self.signal.ring();
+            self.signal.raise();
         }
     }
 

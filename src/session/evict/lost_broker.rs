@@ -31,7 +31,7 @@ pub(in crate::session) struct LostViews(Vec<Rc<PoolView>>);
 /// Whether the session is to end, as matters are now.
 pub(in crate::session) fn is_lost(live: &ActiveSession) -> bool {
     let broker = live.lease.broker();
-    (broker.is_dead() || broker.is_removed())
+    (broker.is_down() || broker.is_removed())
         && live.record.origin.pool.config().on_down == OnDown::Close
 }
 

@@ -25,15 +25,16 @@ struct Candidate {
 
 /// Starts sending the sessions of a pool home, if clients have got another home since the last time.
 pub(in crate::session) fn start(context: &Rc<WorkerContext>, view: &Rc<PoolView>) {
-    let wanted = view.pool.config().rebalance.is_some() && view.moves.get() != view.pool.moves();
+    let wanted =
+        view.pool.config().rebalance.is_some() && view.moves.get() != view.pool.move_count();
     if wanted && !view.rebalancing.replace(true) {
         spawn_local(rebalance(context.clone(), view.clone()));
     }
 }
 
 async fn rebalance(context: Rc<WorkerContext>, view: Rc<PoolView>) {
-    while view.moves.get() != view.pool.moves() {
-        view.moves.set(view.pool.moves());
+    while view.moves.get() != view.pool.move_count() {
+        view.moves.set(view.pool.move_count());
         let mut candidates = scan(&context, |slot, live| {
             let is_candidate = Rc::ptr_eq(&live.record.origin.pool, &view)
                 && live.accepted
@@ -63,7 +64,7 @@ async fn rebalance(context: Rc<WorkerContext>, view: Rc<PoolView>) {
             let at = view.pool.next_move(context.reactor.now());
             sleep(&context.reactor, at.saturating_duration_since(context.reactor.now())).await;
             // Brokers have changed again: what was found out does not hold.
-            if view.moves.get() != view.pool.moves() {
+            if view.moves.get() != view.pool.move_count() {
                 break;
             }
             let preferred_broker = candidate.with(&context, |live, preferred_broker| {

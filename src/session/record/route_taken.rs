@@ -6,7 +6,7 @@ use super::micros::Micros;
 use crate::{
     access_log::Endpoint,
     labels::RouteKind,
-    upstream::{self, HostAddress, Target},
+    upstream::{self, DialTarget, HostAddress},
 };
 
 /// Where the session went.
@@ -25,8 +25,8 @@ impl RouteTaken {
             return Some(Endpoint::Ip(**place));
         }
         self.endpoint.target().map(|target| match target {
-            Target::Ip(places) => Endpoint::Ip(**places.first()),
-            Target::Unix(path) => Endpoint::Unix(path),
+            DialTarget::Ip(places) => Endpoint::Ip(**places.first()),
+            DialTarget::Unix(path) => Endpoint::Unix(path),
         })
     }
 }

@@ -74,7 +74,7 @@ impl HostAddresses {
     }
 
     /// All but the first, as "10.0.0.2:1883, 10.0.0.3:1883"; `None` for a single address.
-    pub fn others_shown(&self) -> Option<String> {
+    pub fn others_text(&self) -> Option<String> {
         let others: Vec<_> = self.others().iter().map(ToString::to_string).collect();
         Some(others.join(", ")).filter(|others| !others.is_empty())
     }
@@ -131,7 +131,7 @@ mod tests {
         addresses.iter().map(parse).collect()
     }
 
-    fn places(addresses: &[&str], before: Option<&HostAddresses>) -> HostAddresses {
+    fn parsed(addresses: &[&str], before: Option<&HostAddresses>) -> HostAddresses {
         HostAddresses::new(&list(addresses), true, before).unwrap()
     }
 
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn families_in_turn() {
         let all = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "::1", "10.0.0.2"];
-        assert_eq!(shown(&places(&all, None)), ["::1", "10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+        assert_eq!(shown(&parsed(&all, None)), ["::1", "10.0.0.1", "10.0.0.2", "10.0.0.3"]);
         let ipv4_first = HostAddresses::new(&list(&all), false, None).unwrap();
         assert_eq!(shown(&ipv4_first), ["10.0.0.1", "::1", "10.0.0.2", "10.0.0.3"]);
         assert!(HostAddresses::new(&[], true, None).is_none());
@@ -150,22 +150,22 @@ mod tests {
 
     #[test]
     fn the_one_that_worked_last_stays_first() {
-        let mut known = places(&["10.0.0.1", "10.0.0.2", "10.0.0.3"], None);
+        let mut known = parsed(&["10.0.0.1", "10.0.0.2", "10.0.0.3"], None);
         known.put_first(list(&["10.0.0.3"])[0]);
         assert_eq!(shown(&known), ["10.0.0.3", "10.0.0.1", "10.0.0.2"]);
         // Another order changes nothing.
-        let same = places(&["10.0.0.2", "10.0.0.3", "10.0.0.1"], Some(&known));
+        let same = parsed(&["10.0.0.2", "10.0.0.3", "10.0.0.1"], Some(&known));
         assert_eq!(shown(&same), shown(&known));
-        let more = places(&["10.0.0.9", "::1", "10.0.0.3"], Some(&known));
+        let more = parsed(&["10.0.0.9", "::1", "10.0.0.3"], Some(&known));
         assert_eq!(shown(&more), ["10.0.0.3", "::1", "10.0.0.9"]);
-        let gone = places(&["10.0.0.9", "10.0.0.1"], Some(&known));
+        let gone = parsed(&["10.0.0.9", "10.0.0.1"], Some(&known));
         assert_eq!(shown(&gone), ["10.0.0.9", "10.0.0.1"]);
-        assert!(!places(&["10.0.0.9"], Some(&gone)).is_several());
+        assert!(!parsed(&["10.0.0.9"], Some(&gone)).is_several());
     }
 
     #[test]
     fn one_that_failed_is_last() {
-        let mut known = places(&["10.0.0.1", "10.0.0.2", "10.0.0.3"], None);
+        let mut known = parsed(&["10.0.0.1", "10.0.0.2", "10.0.0.3"], None);
         known.put_last(list(&["10.0.0.1"])[0]);
         assert_eq!(shown(&known), ["10.0.0.2", "10.0.0.3", "10.0.0.1"]);
         known.put_first(list(&["10.0.0.4"])[0]);
@@ -177,9 +177,9 @@ mod tests {
     fn no_more_than_are_used() {
         let many: Vec<_> = (0..40).map(|n| format!("10.0.0.{n}")).collect();
         let many: Vec<_> = many.iter().map(String::as_str).collect();
-        assert_eq!(places(&many, None).len(), MOST);
-        let known = places(&["10.0.0.39", "10.0.0.1"], None);
-        let now = places(&many, Some(&known));
+        assert_eq!(parsed(&many, None).len(), MOST);
+        let known = parsed(&["10.0.0.39", "10.0.0.1"], None);
+        let now = parsed(&many, Some(&known));
         assert_eq!((now.len(), &*shown(&now)[0]), (MOST, "10.0.0.39"));
     }
 }

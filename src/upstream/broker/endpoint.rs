@@ -27,7 +27,7 @@ pub struct Endpoint {
 
 /// What is dialled.
 #[derive(Clone, Debug)]
-pub enum Target<'a> {
+pub enum DialTarget<'a> {
     Ip(HostAddresses),
     Unix(&'a Path),
 }
@@ -44,7 +44,7 @@ impl Endpoint {
             Address::Ip(address) => Some(HostAddresses::of_one(address)),
             Address::Unix(_) => None,
             Address::Host(..) => {
-                before.filter(|before| before.address == upstream.address).and_then(Self::places)
+                before.filter(|before| before.address == upstream.address).and_then(Self::addresses)
             }
         };
         Self {
@@ -61,15 +61,15 @@ impl Endpoint {
     }
 
     /// Where to dial; `None` while the host name is unknown.
-    pub fn target(&self) -> Option<Target<'_>> {
+    pub fn target(&self) -> Option<DialTarget<'_>> {
         match &self.address {
-            Address::Unix(path) => Some(Target::Unix(path)),
-            Address::Ip(_) | Address::Host(..) => self.places().map(Target::Ip),
+            Address::Unix(path) => Some(DialTarget::Unix(path)),
+            Address::Ip(_) | Address::Host(..) => self.addresses().map(DialTarget::Ip),
         }
     }
 
     /// The addresses in force; `None` for a unix socket, and while the host name is unknown.
-    pub fn places(&self) -> Option<HostAddresses> {
+    pub fn addresses(&self) -> Option<HostAddresses> {
         self.resolved().clone()
     }
 
@@ -110,7 +110,7 @@ impl Endpoint {
 
     /// Whether a Server Reference (5.0 §4.13) means this broker: its name, or its host with or
     /// without the port.
-    pub(super) fn is_called(&self, reference: &str) -> bool {
+    pub(super) fn matches_reference(&self, reference: &str) -> bool {
         let is_host = |host: &str, port: u16| {
             let rest = reference.strip_prefix(host);
             rest.is_some_and(|rest| rest.is_empty() || *rest == format!(":{port}"))

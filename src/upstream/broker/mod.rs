@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 pub use addresses::{HostAddress, HostAddresses};
-pub use endpoint::{Endpoint, Target};
+pub use endpoint::{DialTarget, Endpoint};
 pub(super) use flags::{BrokerFlags, Serving};
 pub use lease::{Lease, Trial};
 
@@ -147,12 +147,12 @@ impl Broker {
     }
 
     /// Whether a Server Reference (5.0 §4.13) means this broker.
-    pub fn is_called(&self, reference: &str) -> bool {
-        self.endpoint().is_called(reference)
+    pub fn matches_reference(&self, reference: &str) -> bool {
+        self.endpoint().matches_reference(reference)
     }
 
     /// Found down, or set down: what becomes of its sessions is the pool's `on_down`.
-    pub fn is_dead(&self) -> bool {
+    pub fn is_down(&self) -> bool {
         self.flags.dead.load(Ordering::Relaxed)
     }
 
@@ -180,7 +180,7 @@ impl Broker {
 
     /// Where in its slow start the broker begins to be `key`'s, from 0 to 1. The same in every
     /// proxy, so that they agree.
-    pub fn slow_start_place(&self, key: &[u8]) -> f64 {
+    pub fn slow_start_position(&self, key: &[u8]) -> f64 {
         (xxh3_64_with_seed(key, self.slow_start_seed) >> 32) as f64 / f64::from(u32::MAX)
     }
 

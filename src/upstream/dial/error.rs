@@ -27,7 +27,7 @@ pub enum DialError {
     #[error("cannot connect: {0}")]
     Tls(#[from] TlsError),
     #[error("its host name cannot be the name in a certificate; set tls.server_name")]
-    Nameless,
+    NoCertificateName,
     /// A host with several addresses; those that were tried.
     #[error("{}", Each(.0))]
     Tried(Box<[Tried]>),
@@ -43,11 +43,11 @@ pub struct Tried {
 impl DialError {
     /// Whether it is the broker, or the way to it, that failed, and not this host, which may be
     /// short of descriptors or ports.
-    pub fn is_the_brokers(&self) -> bool {
+    pub fn is_broker_fault(&self) -> bool {
         use io::ErrorKind as Kind;
         match self {
             Self::TimedOut(_) | Self::Unresolved | Self::NoTls(_) | Self::Tls(_) => true,
-            Self::NoPort(_) | Self::Nameless => false,
+            Self::NoPort(_) | Self::NoCertificateName => false,
             Self::Failed(error) => matches!(
                 error.kind(),
                 Kind::ConnectionRefused
@@ -60,25 +60,25 @@ impl DialError {
                     // A unix socket whose queue is full.
                     | Kind::WouldBlock
             ),
-            Self::Tried(all) => all.iter().all(|tried| tried.error.is_the_brokers()),
+            Self::Tried(all) => all.iter().all(|tried| tried.error.is_broker_fault()),
         }
     }
 
     /// Whether it took too long.
-    pub fn is_a_timeout(&self) -> bool {
+    pub fn is_timeout(&self) -> bool {
         match self {
             Self::TimedOut(_) | Self::NoTls(_) => true,
-            Self::Tried(all) => all.iter().any(|tried| tried.error.is_a_timeout()),
+            Self::Tried(all) => all.iter().any(|tried| tried.error.is_timeout()),
             _ => false,
         }
     }
 
     /// The lack of local ports that was all that kept it from being reached.
-    pub fn shortage(&self) -> Option<&NoPort> {
+    pub fn no_port(&self) -> Option<&NoPort> {
         match self {
             Self::NoPort(shortage) => Some(shortage),
-            Self::Tried(all) if all.iter().all(|tried| tried.error.shortage().is_some()) => {
-                all.first()?.error.shortage()
+            Self::Tried(all) if all.iter().all(|tried| tried.error.no_port().is_some()) => {
+                all.first()?.error.no_port()
             }
             _ => None,
         }

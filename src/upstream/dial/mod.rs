@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::broker::{Endpoint, HostAddress, HostAddresses, Lease, Target};
+use super::broker::{DialTarget, Endpoint, HostAddress, HostAddresses, Lease};
 use crate::{
     config::{self, PoolTls},
     net::{Connecting, Elapsed, Reactor, Socket, Stream, deadline},
@@ -44,7 +44,7 @@ pub struct FirstBytes<'a> {
 pub struct Reached {
     pub stream: Stream,
     /// The address that it was reached at; `None` for a unix socket.
-    pub place: Option<HostAddress>,
+    pub address: Option<HostAddress>,
 }
 
 /// Connects to the leased broker's endpoint within the pool's `connect_timeout`, TLS included, and
@@ -79,11 +79,11 @@ async fn dial_tls(
     tls: &PoolTls,
 ) -> Result<Reached, DialError> {
     let at = reactor.now() + timeout;
-    let name = tls.name_for(&endpoint.address).ok_or(DialError::Nameless)?;
+    let name = tls.name_for(&endpoint.address).ok_or(DialError::NoCertificateName)?;
     let connecting = Connecting::new(tls.client.clone(), name)?;
     let first = [opening.header, &connecting.hello()].concat();
     let mut reached = reach(reactor, lease, endpoint, timeout, &first).await?;
-    let Reached { stream, place } = &mut reached;
+    let Reached { stream, address } = &mut reached;
     let finished = async {
         let shaken = deadline(reactor, at, pin!(stream.connect_tls(connecting))).await;
         shaken.map_err(|Elapsed| DialError::NoTls(timeout))??;
@@ -92,7 +92,7 @@ async fn dial_tls(
     };
     match finished.await {
         Ok(()) => Ok(reached),
-        Err(error) => Err(failed_at(endpoint, place.as_ref(), error)),
+        Err(error) => Err(failed_at(endpoint, address.as_ref(), error)),
     }
 }
 
@@ -106,7 +106,7 @@ async fn reach(
 ) -> Result<Reached, DialError> {
     let target = endpoint.target().ok_or(DialError::Unresolved)?;
     let at = reactor.now() + timeout;
-    if let Target::Ip(places) = &target
+    if let DialTarget::Ip(places) = &target
         && places.is_several()
     {
         // Boxed, as few brokers have several addresses.
@@ -119,11 +119,11 @@ async fn reach(
         // The first has been closed. Boxed, as few dials need the room for a second.
         stream = Box::pin(attempt(reactor, lease, endpoint, &target, at, at, first)).await?;
     }
-    let place = match &target {
-        Target::Ip(places) => Some(places.first().clone()),
-        Target::Unix(_) => None,
+    let address = match &target {
+        DialTarget::Ip(places) => Some(places.first().clone()),
+        DialTarget::Unix(_) => None,
     };
-    stream.map(|stream| Reached { stream, place }).ok_or(DialError::TimedOut(timeout))
+    stream.map(|stream| Reached { stream, address }).ok_or(DialError::TimedOut(timeout))
 }
 
 /// Connects to one of several addresses, and sends `first` there alone.
@@ -147,13 +147,13 @@ async fn reach_one_of(
         return Err(failed_at(endpoint, Some(&place), error));
     }
     endpoint.prefer(*place);
-    Ok(Reached { stream, place: Some(place) })
+    Ok(Reached { stream, address: Some(place) })
 }
 
 /// What happened after the connection had come about. Where the host has other addresses, the next
 /// dial begins with one of those.
 fn failed_at(endpoint: &Endpoint, place: Option<&HostAddress>, error: DialError) -> DialError {
-    let is_several = endpoint.places().is_some_and(|places| places.is_several());
+    let is_several = endpoint.addresses().is_some_and(|places| places.is_several());
     match place {
         Some(place) if is_several => {
             endpoint.avoid(**place);
@@ -168,14 +168,14 @@ async fn attempt(
     reactor: &Rc<Reactor>,
     lease: &mut Lease,
     endpoint: &Endpoint,
-    target: &Target<'_>,
+    target: &DialTarget<'_>,
     until: Instant,
     at: Instant,
     first: &[u8],
 ) -> Result<Option<Stream>, DialError> {
     let socket = match target {
-        Target::Unix(path) => Socket::connect_unix(reactor, path).map_err(DialError::Failed)?,
-        Target::Ip(places) => {
+        DialTarget::Unix(path) => Socket::connect_unix(reactor, path).map_err(DialError::Failed)?,
+        DialTarget::Ip(places) => {
             let (socket, port) = connect(reactor, endpoint, **places.first())?;
             lease.take_port(port);
             socket

@@ -189,7 +189,7 @@ impl Source {
 
 impl Endpoint {
     /// Warns the operator that clients cannot be given this broker, unless that was done just now.
-    pub fn warn_of(&self, shortage: &NoPort, now: Instant) {
+    pub fn warn_no_port(&self, shortage: &NoPort, now: Instant) {
         if self.sources.is_warning_due(now) {
             tracing::warn!(pool = %shortage.pool, upstream = %self.name, "{shortage}");
         }

@@ -9,7 +9,7 @@ use crate::{
     config::Address,
     upstream::{
         broker::{Broker, Endpoint, HostAddresses},
-        pool::{Followed, Pending},
+        pool::{PoolFollower, StartupLookups},
         task::Task,
     },
 };
@@ -19,9 +19,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Looks up the host names of a pool's configured brokers, those that are added later too.
 pub(in crate::upstream) async fn resolve(
-    mut followed: Followed,
+    mut followed: PoolFollower,
     resolver: watch::Receiver<Arc<Resolver>>,
-    pending: Pending,
+    pending: StartupLookups,
 ) {
     let mut pending = Some(pending);
     let mut looked_up = HashMap::<Arc<str>, (Arc<Endpoint>, Task)>::new();
@@ -72,7 +72,7 @@ impl HostName {
     async fn keep(
         mut self,
         mut resolver: watch::Receiver<Arc<Resolver>>,
-        pending: Option<Pending>,
+        pending: Option<StartupLookups>,
     ) {
         let mut pending = pending;
         loop {
@@ -93,7 +93,7 @@ impl HostName {
         let was_failing = std::mem::replace(&mut self.failing, answer.is_err());
         match answer {
             Ok(answer) => {
-                let known = self.endpoint.places();
+                let known = self.endpoint.addresses();
                 let known = known.iter().flat_map(HostAddresses::iter).map(|place| place.ip());
                 let list: Vec<_> = answer
                     .with_known(known)
@@ -101,10 +101,10 @@ impl HostName {
                     .map(|ip| SocketAddr::new(ip, self.port))
                     .collect();
                 let is_news = self.broker.set_resolved(&self.endpoint, &list);
-                if let Some(places) = self.endpoint.places()
+                if let Some(places) = self.endpoint.addresses()
                     && (is_news || was_failing)
                 {
-                    let (address, others) = (places.first(), places.others_shown());
+                    let (address, others) = (places.first(), places.others_text());
                     tracing::info!(%pool, %upstream, %host, %address, others, "resolved");
                 }
                 self.pace.answered(answer.ttl)

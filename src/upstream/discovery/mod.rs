@@ -7,6 +7,8 @@ mod resolver;
 pub(super) mod services;
 
 pub(super) use pace::Pace;
-pub use records::TooHeavy;
-pub use resolver::{Addresses, LOOKUP_TIMEOUT, LookupError, Resolver, Service, Services};
+pub use records::WeightLimitExceeded;
+pub use resolver::{
+    LOOKUP_TIMEOUT, LookupError, ResolvedAddresses, Resolver, SrvRecord, SrvRecords,
+};
 pub use services::{DiscoverError, Discovered, discover};

@@ -6,7 +6,7 @@ use std::{
     num::NonZeroU32,
 };
 
-use super::resolver::Service;
+use super::resolver::SrvRecord;
 use crate::{
     balance::KETAMA_MAX_TOTAL_WEIGHT,
     config::{self, Address, Upstream},
@@ -29,11 +29,11 @@ pub(in crate::upstream) struct Found {
     "the brokers weigh {0} in sum; for ketama, which has 160 points for each unit, up to \
      {KETAMA_MAX_TOTAL_WEIGHT} are allowed"
 )]
-pub struct TooHeavy(pub(in crate::upstream) u64);
+pub struct WeightLimitExceeded(pub(in crate::upstream) u64);
 
 /// SRV records: a broker is named by its target, and by its port too where the target has several;
 /// those of the lowest priority are primaries, all others backups.
-pub(in crate::upstream) fn of_services(mut services: Vec<Service>) -> Found {
+pub(in crate::upstream) fn of_services(mut services: Vec<SrvRecord>) -> Found {
     let mut found = Found::default();
     // The root is how a domain says that it has no such service.
     services.retain(|service| !service.target.is_empty());
@@ -42,7 +42,7 @@ pub(in crate::upstream) fn of_services(mut services: Vec<Service>) -> Found {
     found.note(count - services.len(), "without a usable target or port are skipped");
 
     // The same order and the same choice, whichever order the server gives.
-    let rank = |service: &Service| (service.priority, u16::MAX - service.weight);
+    let rank = |service: &SrvRecord| (service.priority, u16::MAX - service.weight);
     services.sort_by(|a, b| (rank(a), &a.target, a.port).cmp(&(rank(b), &b.target, b.port)));
     let mut seen = HashSet::new();
     services.retain(|service| seen.insert((service.target.clone(), service.port)));
@@ -56,7 +56,7 @@ pub(in crate::upstream) fn of_services(mut services: Vec<Service>) -> Found {
         *ports.entry(service.target.clone()).or_default() += 1;
     }
     found.upstreams.extend(services.into_iter().map(|service| {
-        let Service { priority, weight, port, target } = service;
+        let SrvRecord { priority, weight, port, target } = service;
         let has_several = ports.get(&target).is_some_and(|&ports| ports > 1);
         Upstream {
             name: if has_several {
@@ -74,7 +74,7 @@ pub(in crate::upstream) fn of_services(mut services: Vec<Service>) -> Found {
     found
 }
 
-/// Addresses: a broker is named by its place among them.
+/// ResolvedAddresses: a broker is named by its place among them.
 pub(in crate::upstream) fn of_addresses(
     host: &str,
     port: u16,
@@ -111,8 +111,8 @@ mod tests {
     use super::*;
     use crate::upstream::pool::with_discovered;
 
-    fn service(priority: u16, weight: u16, target: &str, port: u16) -> Service {
-        Service { priority, weight, port, target: target.to_owned() }
+    fn service(priority: u16, weight: u16, target: &str, port: u16) -> SrvRecord {
+        SrvRecord { priority, weight, port, target: target.to_owned() }
     }
 
     /// `name address weight`, and `backup` where it is one.
@@ -144,7 +144,11 @@ mod tests {
     }
 
     /// All brokers of a pool with these of its own.
-    fn behind(found: Found, algorithm: &str, names: &[&str]) -> Result<Vec<Upstream>, TooHeavy> {
+    fn behind(
+        found: Found,
+        algorithm: &str,
+        names: &[&str],
+    ) -> Result<Vec<Upstream>, WeightLimitExceeded> {
         with_discovered(&pool(algorithm, names), found.upstreams.into_iter())
     }
 
@@ -246,7 +250,8 @@ mod tests {
         let services = |weight| vec![service(0, weight, "a.x", 1), service(0, 32768, "b.x", 1)];
         assert!(behind(of_services(services(32768)), "ketama", &[]).is_ok());
         assert!(behind(of_services(services(32768)), "ketama", &["static"]).is_err());
-        let TooHeavy(weight) = behind(of_services(services(32769)), "ketama", &[]).unwrap_err();
+        let WeightLimitExceeded(weight) =
+            behind(of_services(services(32769)), "ketama", &[]).unwrap_err();
         assert_eq!(weight, KETAMA_MAX_TOTAL_WEIGHT + 1);
         assert!(behind(of_services(services(32769)), "maglev", &[]).is_ok());
     }

@@ -12,14 +12,14 @@ use tokio::{sync::watch, task::JoinSet, time::sleep};
 
 use super::{
     pace::Pace,
-    records::{self, Found, TooHeavy},
-    resolver::{Addresses, LookupError, Resolver},
+    records::{self, Found, WeightLimitExceeded},
+    resolver::{LookupError, ResolvedAddresses, Resolver},
 };
 use crate::{
     config::{self, Address, Discover, Records, Upstream},
     upstream::{
         broker::{Endpoint, HostAddresses},
-        pool::{Changes, Followed, Gone, Pending, Pool, with_discovered},
+        pool::{Gone, MemberChanges, Pool, PoolFollower, StartupLookups, with_discovered},
     },
 };
 
@@ -32,7 +32,7 @@ pub struct Discovered {
     /// What was left out, and what is not known.
     pub notes: Vec<String>,
     /// Of those that were found, by name.
-    addresses: HashMap<Arc<str>, Addresses>,
+    addresses: HashMap<Arc<str>, ResolvedAddresses>,
     ttl: Duration,
     /// Whether some of them have no address yet.
     incomplete: bool,
@@ -44,7 +44,7 @@ pub enum DiscoverError {
     #[error(transparent)]
     Lookup(#[from] LookupError),
     #[error(transparent)]
-    TooHeavy(#[from] TooHeavy),
+    WeightLimitExceeded(#[from] WeightLimitExceeded),
 }
 
 /// Looks up the brokers of a pool. An answer that says nothing of an address in use is none: `known`
@@ -65,7 +65,7 @@ pub async fn discover(
             }
             let (found, list) = records::of_addresses(&from.dns, port, &all.list);
             let addresses = found.upstreams.iter().zip(list).map(|(upstream, address)| {
-                let one = Addresses { list: vec![address], ttl: all.ttl, missing: None };
+                let one = ResolvedAddresses { list: vec![address], ttl: all.ttl, missing: None };
                 (upstream.name.clone(), one)
             });
             let addresses = addresses.collect();
@@ -118,13 +118,13 @@ impl Discovered {
     ///
     /// # Errors
     /// Where they do not fit into its balancer.
-    pub fn upstreams(&self, pool: &config::Pool) -> Result<Vec<Upstream>, TooHeavy> {
+    pub fn upstreams(&self, pool: &config::Pool) -> Result<Vec<Upstream>, WeightLimitExceeded> {
         with_discovered(pool, self.discovered.iter().cloned())
     }
 
     fn new(
         mut found: Found,
-        addresses: HashMap<Arc<str>, Addresses>,
+        addresses: HashMap<Arc<str>, ResolvedAddresses>,
         ttl: Duration,
     ) -> Result<Self, DiscoverError> {
         let mut notes = std::mem::take(&mut found.notes);
@@ -151,9 +151,9 @@ impl Discovered {
 
 /// Keeps a pool's brokers as DNS has them, for as long as its configuration asks for that.
 pub(in crate::upstream) async fn follow(
-    mut followed: Followed,
+    mut followed: PoolFollower,
     mut resolver: watch::Receiver<Arc<Resolver>>,
-    pending: Pending,
+    pending: StartupLookups,
 ) {
     let mut pending = Some(pending);
     let mut discovery = None;
@@ -182,7 +182,7 @@ pub(in crate::upstream) async fn follow(
 
 /// Until it is time to ask again: at once where other records, or another server, are to be asked.
 async fn wait(
-    followed: &mut Followed,
+    followed: &mut PoolFollower,
     resolver: &mut watch::Receiver<Arc<Resolver>>,
     from: Option<&Discover>,
     pause: Option<Duration>,
@@ -224,7 +224,7 @@ impl Discovery {
     /// Returns how long to wait before the next time.
     async fn refresh(
         &mut self,
-        followed: &Followed,
+        followed: &PoolFollower,
         resolver: &Arc<Resolver>,
     ) -> Result<Duration, Gone> {
         let known = known_addresses(&*followed.pool()?);
@@ -270,7 +270,7 @@ impl Discovery {
         }
     }
 
-    fn apply(&self, pool: &Pool, answer: &Discovered) -> Result<Applied, TooHeavy> {
+    fn apply(&self, pool: &Pool, answer: &Discovered) -> Result<Applied, WeightLimitExceeded> {
         // Chosen first, as nobody else can look at the pool while its members change.
         let members = pool.members();
         let known = members
@@ -309,7 +309,7 @@ impl Discovery {
     }
 
     fn report(&self, pool: &Pool, discovered: &Applied) {
-        let Applied { changes: Changes { added, removed, changed }, moved } = discovered;
+        let Applied { changes: MemberChanges { added, removed, changed }, moved } = discovered;
         if discovered.changes.is_empty() && moved.is_empty() {
             return;
         }
@@ -333,7 +333,7 @@ impl Discovery {
 
 /// What a look-up has changed.
 struct Applied {
-    changes: Changes,
+    changes: MemberChanges,
     /// Brokers whose addresses are others.
     moved: BTreeSet<Arc<str>>,
 }
@@ -347,7 +347,7 @@ fn known_addresses(pool: &Pool) -> Vec<IpAddr> {
 
 /// The addresses that a broker has now.
 fn known_of(endpoint: &Endpoint) -> Vec<IpAddr> {
-    let places = endpoint.places();
+    let places = endpoint.addresses();
     places.iter().flat_map(HostAddresses::iter).map(|place| place.ip()).collect()
 }
 

@@ -15,7 +15,7 @@ use crate::{
     upstream::{
         broker::Broker,
         discovery::Pace,
-        pool::{Followed, Gone, Look, Round},
+        pool::{Gone, PoolFollower, RecoveryRound, RecoveryStep},
     },
 };
 
@@ -27,11 +27,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Asks the brokers of a pool, one after the other, for as long as its clients are refused. `refusing`
 /// is told when that begins.
-pub(in crate::upstream) async fn await_recovery(mut followed: Followed, refusing: Arc<Notify>) {
+pub(in crate::upstream) async fn await_recovery(mut followed: PoolFollower, refusing: Arc<Notify>) {
     let run = RandomState::new();
     let mut pace = Pace::new(LONGEST_PAUSE);
     loop {
-        let Ok(round) = followed.pool().map(|pool| pool.round()) else { return };
+        let Ok(round) = followed.pool().map(|pool| pool.recovery_round()) else { return };
         let Some(round) = round else {
             tokio::select! {
                 () = refusing.notified() => {}
@@ -53,27 +53,31 @@ pub(in crate::upstream) async fn await_recovery(mut followed: Followed, refusing
 }
 
 /// True if a broker answers.
-async fn go_round(followed: &Followed, round: &Round, run: &RandomState) -> Result<bool, Gone> {
+async fn go_round(
+    followed: &PoolFollower,
+    round: &RecoveryRound,
+    run: &RandomState,
+) -> Result<bool, Gone> {
     let config = followed.pool()?.config();
     let mut errors = Vec::new();
     for (broker, look) in &round.brokers {
         let error = match look {
-            Look::Serves => None,
-            Look::Closed(why) => Some((*why).to_owned()),
-            Look::Ask => match ask_one(&config, round, broker, run).await {
+            RecoveryStep::Serves => None,
+            RecoveryStep::Closed(why) => Some((*why).to_owned()),
+            RecoveryStep::Ask => match ask_one(&config, round, broker, run).await {
                 Ok(()) => None,
                 // It says nothing of any broker.
-                Err(failure) if failure.is_a_shortage_here() => return Ok(false),
+                Err(failure) if failure.is_local_shortage() => return Ok(false),
                 Err(failure) => Some(failure.to_string()),
             },
         };
         let Some(error) = error else {
-            followed.pool()?.round_answered(round, Instant::now());
+            followed.pool()?.recovery_succeeded(round, Instant::now());
             return Ok(true);
         };
         errors.push((broker.name.clone(), error));
     }
-    followed.pool()?.round_failed(round, &errors, Instant::now());
+    followed.pool()?.recovery_failed(round, &errors, Instant::now());
     Ok(false)
 }
 
@@ -81,7 +85,7 @@ async fn go_round(followed: &Followed, round: &Round, run: &RandomState) -> Resu
 /// else one that it may refuse as it likes.
 async fn ask_one(
     config: &config::Pool,
-    round: &Round,
+    round: &RecoveryRound,
     broker: &Broker,
     run: &RandomState,
 ) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::Pool;
-use crate::upstream::{BrokerState, discovery::TooHeavy};
+use crate::upstream::{BrokerState, discovery::WeightLimitExceeded};
 
 /// Lines for the program's log, and what workers have to look at.
 #[derive(Default)]
@@ -24,8 +24,8 @@ pub(super) enum Event {
     StateSet { upstream: Arc<str>, state: BrokerState },
     WeightSet { upstream: Arc<str>, weight: NonZeroU32 },
     WeightForgotten { upstream: Arc<str>, weight: NonZeroU32 },
-    WeightsForgotten(TooHeavy),
-    DiscoveredLeftOut(TooHeavy),
+    WeightsForgotten(WeightLimitExceeded),
+    DiscoveredLeftOut(WeightLimitExceeded),
     CheckedUp { upstream: Arc<str> },
     CheckedDown { upstream: Arc<str>, error: String, fall: NonZeroU32 },
     SessionsHeld { upstream: Arc<str> },
@@ -52,7 +52,7 @@ impl Effects {
             pool.moves.fetch_add(1, Ordering::Release);
         }
         if self.died || self.moved {
-            pool.signal.ring();
+            pool.signal.raise();
         }
     }
 }

@@ -34,7 +34,7 @@ pub struct UnknownBroker {
 }
 
 /// One probe of a broker.
-pub struct Probed<'a> {
+pub struct ProbeResult<'a> {
     pub broker: &'a Broker,
     /// Where it was asked, and how: the answer counts only while both are the pool's.
     pub endpoint: &'a Arc<Endpoint>,
@@ -72,8 +72,8 @@ impl Pool {
     }
 
     /// Counts a probe.
-    pub fn probed(&self, probed: &Probed<'_>, now: Instant) {
-        let Probed { broker, endpoint, check, began, outcome } = probed;
+    pub fn record_probe(&self, probed: &ProbeResult<'_>, now: Instant) {
+        let ProbeResult { broker, endpoint, check, began, outcome } = probed;
         self.change(|state, effects| {
             let config = self.config();
             let is_asked = config.health.active.as_ref().is_some_and(|it| it.probe == check.probe);
@@ -82,7 +82,7 @@ impl Pool {
             }
             let Some(health) = state.health.get_mut(&broker.name) else { return };
             let upstream = broker.name.clone();
-            match (health.probed(outcome.is_ok(), check, *began, now), outcome) {
+            match (health.record_probe(outcome.is_ok(), check, *began, now), outcome) {
                 (News::None, _) => return,
                 (News::Verdict, Ok(())) => effects.events.push(Event::CheckedUp { upstream }),
                 (News::Verdict, Err(error)) => {

@@ -16,7 +16,7 @@ use crate::{
     config::{self, Discover, Upstream},
     upstream::{
         broker::{Broker, Endpoint, Serving},
-        discovery::TooHeavy,
+        discovery::WeightLimitExceeded,
         health::HealthState,
     },
 };
@@ -44,14 +44,14 @@ pub struct Member {
 
 /// How a pool's members have changed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Changes {
+pub struct MemberChanges {
     pub added: Vec<Arc<str>>,
     pub removed: Vec<Arc<str>>,
     /// Weight, rank, address or limits.
     pub changed: Vec<Arc<str>>,
 }
 
-impl Changes {
+impl MemberChanges {
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
     }
@@ -67,7 +67,7 @@ impl Pool {
         config: &config::Pool,
         prepare: &dyn Fn(&Endpoint),
         now: Instant,
-    ) -> Changes {
+    ) -> MemberChanges {
         self.change(|state, effects| {
             let upstreams = self.upstreams_with(config).unwrap_or_else(|error| {
                 effects.events.push(Event::DiscoveredLeftOut(error));
@@ -105,7 +105,7 @@ impl Pool {
         found: &[Upstream],
         prepare: &dyn Fn(&Endpoint),
         now: Instant,
-    ) -> Result<Option<Changes>, TooHeavy> {
+    ) -> Result<Option<MemberChanges>, WeightLimitExceeded> {
         self.change(|state, effects| {
             let config = self.config();
             if config.discover.as_ref() != Some(from) {
@@ -149,12 +149,12 @@ impl Pool {
     ///
     /// # Errors
     /// Where they do not.
-    pub fn check_fit(&self, config: &config::Pool) -> Result<(), TooHeavy> {
+    pub fn check_fit(&self, config: &config::Pool) -> Result<(), WeightLimitExceeded> {
         self.upstreams_with(config).map(drop)
     }
 
     /// The brokers of `config`, and those that were discovered and are still wanted.
-    fn upstreams_with(&self, config: &config::Pool) -> Result<Vec<Upstream>, TooHeavy> {
+    fn upstreams_with(&self, config: &config::Pool) -> Result<Vec<Upstream>, WeightLimitExceeded> {
         let members = self.members();
         let discovered = members.list.iter().skip(members.config.upstreams.len());
         let discovered = discovered.filter(|_| config.discover.is_some()).map(Member::upstream);
@@ -171,7 +171,7 @@ impl Pool {
         upstreams: &[Upstream],
         prepare: &dyn Fn(&Endpoint),
         now: Instant,
-    ) -> Changes {
+    ) -> MemberChanges {
         let before = self.members();
         if before.config.health != config.health {
             for known in state.health.values_mut() {
@@ -180,7 +180,7 @@ impl Pool {
         }
         let mut leaving: HashMap<_, _> =
             before.list.iter().map(|member| (&*member.broker.name, member)).collect();
-        let mut changes = Changes::default();
+        let mut changes = MemberChanges::default();
         let mut list = Vec::with_capacity(upstreams.len());
         state.weights.check(config, upstreams, effects);
         for upstream in upstreams {
@@ -305,7 +305,7 @@ impl Member {
 pub(in crate::upstream) fn with_discovered(
     pool: &config::Pool,
     discovered: impl Iterator<Item = Upstream>,
-) -> Result<Vec<Upstream>, TooHeavy> {
+) -> Result<Vec<Upstream>, WeightLimitExceeded> {
     let mut names: HashSet<Arc<str>> = HashSet::new();
     let mut upstreams: Vec<_> = pool.upstreams.iter().cloned().chain(discovered).collect();
     upstreams.retain(|upstream| names.insert(upstream.name.clone()));
@@ -317,10 +317,10 @@ pub(in crate::upstream) fn with_discovered(
 pub(in crate::upstream) fn check_weights(
     pool: &config::Pool,
     weights: impl Iterator<Item = NonZeroU32>,
-) -> Result<(), TooHeavy> {
+) -> Result<(), WeightLimitExceeded> {
     let total = weights.map(|weight| u64::from(weight.get())).sum();
     let too_heavy = pool.balance.algorithm == Algorithm::Ketama && total > KETAMA_MAX_TOTAL_WEIGHT;
-    if too_heavy { Err(TooHeavy(total)) } else { Ok(()) }
+    if too_heavy { Err(WeightLimitExceeded(total)) } else { Ok(()) }
 }
 
 /// The balancers over brokers as they are configured.

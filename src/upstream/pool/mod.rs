@@ -34,14 +34,14 @@ use crate::{
 };
 use effects::Effects;
 pub use forecast::{Forecast, NoKey};
-pub use health::{Probed, UnknownBroker};
+pub use health::{ProbeResult, UnknownBroker};
 pub(super) use members::with_discovered;
-pub use members::{Changes, Member, Members, router};
+pub use members::{Member, MemberChanges, Members, router};
 use outage::Outage;
-pub use outage::{Look, Refused, Round};
-pub use overview::{Overview, PoolStatus};
-pub use tasks::Pending;
-pub(super) use tasks::{Followed, Gone};
+pub use outage::{AllBrokersFailed, RecoveryRound, RecoveryStep};
+pub use overview::{BrokerOverview, BrokerStatus};
+pub use tasks::StartupLookups;
+pub(super) use tasks::{Gone, PoolFollower};
 pub use weights::WeightError;
 use weights::Weights;
 
@@ -104,7 +104,7 @@ struct PoolState {
 
 impl Pool {
     /// A pool whose tasks have yet to be [started](Pool::start). `signal` is rung when workers have
-    /// something to look at: [`Pool::deaths`], [`Pool::moves`].
+    /// something to look at: [`Pool::down_count`], [`Pool::move_count`].
     pub fn new(config: &config::Pool, metrics: &Metrics, signal: Arc<WorkerSignal>) -> Self {
         Self::new_at(config, metrics, signal, Instant::now())
     }
@@ -158,18 +158,18 @@ impl Pool {
         self.id
     }
 
-    /// Changes with the members and with the configuration.
+    /// MemberChanges with the members and with the configuration.
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
 
     /// How often a broker has died: sessions on dead brokers are to be looked at when it changes.
-    pub fn deaths(&self) -> u64 {
+    pub fn down_count(&self) -> u64 {
         self.deaths.load(Ordering::Acquire)
     }
 
     /// How often clients have come to belong to another broker than before.
-    pub fn moves(&self) -> u64 {
+    pub fn move_count(&self) -> u64 {
         self.moves.load(Ordering::Acquire)
     }
 
@@ -220,7 +220,7 @@ impl Pool {
         at.saturating_duration_since(self.started).as_millis() as u64
     }
 
-    /// Changes the state, and does what that calls for once its lock is free.
+    /// MemberChanges the state, and does what that calls for once its lock is free.
     fn change<T>(&self, change: impl FnOnce(&mut PoolState, &mut Effects) -> T) -> T {
         let mut effects = Effects::default();
         let changed = change(&mut self.state(), &mut effects);

@@ -20,7 +20,7 @@ mod tests;
 const SEVERAL: usize = 3;
 
 /// How often it is said again how many clients have been refused.
-const SAY_AGAIN: Duration = Duration::from_mins(1);
+const REPEAT_INTERVAL: Duration = Duration::from_mins(1);
 
 /// How long brokers that can be reached are held to answer nobody once clients stop coming: only
 /// clients can show that they do again, if the proxy's own CONNECT is one that they do not answer.
@@ -31,7 +31,7 @@ const BROKERS_SAID: usize = 20;
 
 /// How all brokers failed a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum AllBrokersFailed {
     /// None could be reached, which no client can bring about.
     Unreachable,
     /// One at least had the CONNECT and did not answer it. The number tells clients apart.
@@ -40,17 +40,17 @@ pub enum Refused {
 
 /// One look at all brokers of a pool, to see whether one serves.
 #[derive(Clone, Debug)]
-pub struct Round {
+pub struct RecoveryRound {
     /// The [`Pool::epoch`] that it is of: it says nothing of brokers that came later.
     epoch: u64,
     /// Whether they are sent a CONNECT, as being reached is not enough.
     pub sends_connect: bool,
-    pub brokers: Vec<(Arc<Broker>, Look)>,
+    pub brokers: Vec<(Arc<Broker>, RecoveryStep)>,
 }
 
 /// What is to be done about a broker in such a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum RecoveryStep {
     Ask,
     /// It has all the sessions that it may have.
     Serves,
@@ -108,7 +108,7 @@ impl Outage {
 
 impl Pool {
     /// Notes that a client was refused because no broker took it, for no reason of its own.
-    pub fn record_refused(&self, how: Refused, now: Instant) {
+    pub fn record_refusal(&self, how: AllBrokersFailed, now: Instant) {
         // Of a pool that the configuration has no more, nobody wants to know.
         if self.members().list.iter().any(|member| member.broker.is_removed()) {
             return;
@@ -117,8 +117,8 @@ impl Pool {
             let outage = state.outage.get_or_insert_with(|| Outage::new(now));
             (outage.last, outage.refused) = (now, outage.refused.saturating_add(1));
             match how {
-                Refused::Unreachable => outage.unreachable = true,
-                Refused::Unanswered(client) => {
+                AllBrokersFailed::Unreachable => outage.unreachable = true,
+                AllBrokersFailed::Unanswered(client) => {
                     let is_new = !outage.unanswered.contains(&client);
                     if is_new && outage.unanswered.len() < SEVERAL {
                         outage.unanswered.push(client);
@@ -144,31 +144,33 @@ impl Pool {
     }
 
     /// What is to be asked of which brokers; `None` while nothing is.
-    pub fn round(&self) -> Option<Round> {
+    pub fn recovery_round(&self) -> Option<RecoveryRound> {
         let state = self.state();
         let outage = state.outage.as_ref().filter(|outage| outage.is_to_be_asked())?;
         let look = |broker: &Arc<Broker>| {
             let health = state.health.get(&broker.name)?;
             let look = match health.state {
                 BrokerState::Draining | BrokerState::Down => return None,
-                BrokerState::Ready if broker.is_full() => Look::Serves,
+                BrokerState::Ready if broker.is_full() => RecoveryStep::Serves,
                 BrokerState::Ready if broker.is_unresolved() => {
-                    Look::Closed("its host name has not been resolved")
+                    RecoveryStep::Closed("its host name has not been resolved")
                 }
-                BrokerState::Ready if broker.load().is_some() => Look::Ask,
-                BrokerState::Ready if health.is_checked_down() => Look::Closed("its checks fail"),
-                BrokerState::Ready => Look::Closed("ejected"),
+                BrokerState::Ready if broker.load().is_some() => RecoveryStep::Ask,
+                BrokerState::Ready if health.is_checked_down() => {
+                    RecoveryStep::Closed("its checks fail")
+                }
+                BrokerState::Ready => RecoveryStep::Closed("ejected"),
             };
             Some((broker.clone(), look))
         };
         let members = self.members();
         let brokers = members.list.iter();
         let brokers = brokers.filter_map(|member| look(&member.broker)).collect();
-        Some(Round { epoch: self.epoch(), sends_connect: outage.sends_connect(), brokers })
+        Some(RecoveryRound { epoch: self.epoch(), sends_connect: outage.sends_connect(), brokers })
     }
 
     /// A broker has answered in a round.
-    pub fn round_answered(&self, round: &Round, now: Instant) {
+    pub fn recovery_succeeded(&self, round: &RecoveryRound, now: Instant) {
         self.change(|state, effects| {
             let Some(outage) = state.outage.as_mut().filter(|_| round.epoch == self.epoch()) else {
                 return;
@@ -188,7 +190,12 @@ impl Pool {
     }
 
     /// No broker has answered in a round; `errors` says of each why.
-    pub fn round_failed(&self, round: &Round, errors: &[(Arc<str>, String)], now: Instant) {
+    pub fn recovery_failed(
+        &self,
+        round: &RecoveryRound,
+        errors: &[(Arc<str>, String)],
+        now: Instant,
+    ) {
         self.change(|state, effects| {
             let has_brokers = !self.members().list.is_empty();
             let Some(outage) = state.outage.as_mut().filter(|_| round.epoch == self.epoch()) else {
@@ -236,7 +243,7 @@ impl Pool {
         }
         let (refused, since) = (outage.refused, outage.since);
         let Some(declared) = &mut outage.declared else { return };
-        let is_due = now.saturating_duration_since(declared.said) >= SAY_AGAIN;
+        let is_due = now.saturating_duration_since(declared.said) >= REPEAT_INTERVAL;
         if is_due && refused > declared.refused_then {
             (declared.said, declared.refused_then) = (now, refused);
             let span = now.saturating_duration_since(since);

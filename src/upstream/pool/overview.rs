@@ -7,20 +7,20 @@ use crate::upstream::BrokerState;
 
 /// What is thought of one broker.
 #[derive(Clone, Debug)]
-pub struct Overview {
+pub struct BrokerOverview {
     pub member: Member,
     /// What the operator wants of it.
     pub state: BrokerState,
     /// Whether the checks, its clients and the operator have nothing against it.
     pub up: bool,
-    pub status: PoolStatus,
+    pub status: BrokerStatus,
     /// Whether DNS, and not the configuration, names it.
     pub discovered: bool,
 }
 
 /// How a broker is, in a word: where there are several, what weighs the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PoolStatus {
+pub enum BrokerStatus {
     Up,
     /// Its checks fail.
     Down,
@@ -38,7 +38,7 @@ pub enum PoolStatus {
     Failing,
 }
 
-impl PoolStatus {
+impl BrokerStatus {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Up => "up",
@@ -55,7 +55,7 @@ impl PoolStatus {
 
 impl Pool {
     /// All brokers, in the order of the members.
-    pub fn overviews(&self) -> Vec<Overview> {
+    pub fn overviews(&self) -> Vec<BrokerOverview> {
         let state = self.state();
         let members = self.members();
         let configured = members.config.upstreams.len();
@@ -64,7 +64,7 @@ impl Pool {
     }
 
     /// The broker of that name.
-    pub fn overview(&self, name: &str) -> Option<Overview> {
+    pub fn overview(&self, name: &str) -> Option<BrokerOverview> {
         let state = self.state();
         let members = self.members();
         let at = members.list.iter().position(|member| *member.broker.name == *name)?;
@@ -73,21 +73,21 @@ impl Pool {
     }
 }
 
-fn overview_of(state: &PoolState, member: &Member, discovered: bool) -> Overview {
+fn overview_of(state: &PoolState, member: &Member, discovered: bool) -> BrokerOverview {
     let broker = &member.broker;
     let health = state.health.get(&broker.name);
     let wanted = health.map_or(BrokerState::Ready, |health| health.state);
     let status = match (wanted, health) {
-        (BrokerState::Down, _) => PoolStatus::SetDown,
-        (BrokerState::Draining, _) => PoolStatus::Draining,
-        (_, Some(condition)) if condition.is_checked_down() => PoolStatus::Down,
-        (_, Some(condition)) if condition.is_ejected() => PoolStatus::Ejected,
-        _ if broker.is_unresolved() => PoolStatus::Unresolved,
-        _ if state.serves_nobody() => PoolStatus::Failing,
-        _ if broker.is_full() => PoolStatus::Full,
-        _ => PoolStatus::Up,
+        (BrokerState::Down, _) => BrokerStatus::SetDown,
+        (BrokerState::Draining, _) => BrokerStatus::Draining,
+        (_, Some(condition)) if condition.is_checked_down() => BrokerStatus::Down,
+        (_, Some(condition)) if condition.is_ejected() => BrokerStatus::Ejected,
+        _ if broker.is_unresolved() => BrokerStatus::Unresolved,
+        _ if state.serves_nobody() => BrokerStatus::Failing,
+        _ if broker.is_full() => BrokerStatus::Full,
+        _ => BrokerStatus::Up,
     };
-    Overview {
+    BrokerOverview {
         state: wanted,
         up: broker.flags.up.load(Ordering::Relaxed) && !state.serves_nobody(),
         status,

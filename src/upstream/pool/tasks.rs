@@ -28,11 +28,11 @@ const TICK_INTERVAL: Duration = Duration::from_millis(100);
 const RELEASE_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Dropped by each task once its first look-up is over.
-pub type Pending = mpsc::Sender<()>;
+pub type StartupLookups = mpsc::Sender<()>;
 
 /// A pool as its tasks see it.
 #[derive(Clone)]
-pub(in crate::upstream) struct Followed {
+pub(in crate::upstream) struct PoolFollower {
     pool: Weak<Pool>,
     changes: watch::Receiver<()>,
 }
@@ -42,8 +42,12 @@ pub(in crate::upstream) struct Gone;
 
 impl Pool {
     /// Starts its tasks; called once. `resolver` is the one to ask, now and later.
-    pub fn start(self: &Arc<Self>, resolver: &watch::Receiver<Arc<Resolver>>, pending: &Pending) {
-        let pool = Followed { pool: Arc::downgrade(self), changes: self.changed.subscribe() };
+    pub fn start(
+        self: &Arc<Self>,
+        resolver: &watch::Receiver<Arc<Resolver>>,
+        pending: &StartupLookups,
+    ) {
+        let pool = PoolFollower { pool: Arc::downgrade(self), changes: self.changed.subscribe() };
         tokio::spawn(tick(pool.clone()));
         tokio::spawn(release(pool.clone(), self.queued.clone()));
         tokio::spawn(health::check(pool.clone()));
@@ -53,7 +57,7 @@ impl Pool {
     }
 }
 
-impl Followed {
+impl PoolFollower {
     /// The pool, to be dropped again before anything is waited for.
     pub(in crate::upstream) fn pool(&self) -> Result<Arc<Pool>, Gone> {
         self.pool.upgrade().ok_or(Gone)
@@ -65,7 +69,7 @@ impl Followed {
     }
 }
 
-async fn tick(pool: Followed) {
+async fn tick(pool: PoolFollower) {
     while let Ok(pool) = pool.pool() {
         pool.tick(Instant::now());
         drop(pool);
@@ -74,7 +78,7 @@ async fn tick(pool: Followed) {
 }
 
 /// Releases before it waits, so that no client that queues is ever forgotten.
-async fn release(mut pool: Followed, queued: Arc<tokio::sync::Notify>) {
+async fn release(mut pool: PoolFollower, queued: Arc<tokio::sync::Notify>) {
     loop {
         let Ok(more) = pool.pool().map(|pool| pool.release(Instant::now())) else { return };
         if more {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::{self, Upstream},
-    upstream::discovery::TooHeavy,
+    upstream::discovery::WeightLimitExceeded,
 };
 
 /// Why a weight cannot be set.
@@ -19,7 +19,7 @@ pub enum WeightError {
     #[error(transparent)]
     Unknown(#[from] UnknownBroker),
     #[error(transparent)]
-    TooHeavy(#[from] TooHeavy),
+    WeightLimitExceeded(#[from] WeightLimitExceeded),
 }
 
 /// The weights that the operator has set, by broker.
@@ -163,13 +163,13 @@ mod tests {
     fn a_weight_holds_whatever_dns_says() {
         let pool = pool("rendezvous");
         discover(&pool, &[("b", 1)]);
-        let (epoch, moves) = (pool.epoch(), pool.moves());
+        let (epoch, moves) = (pool.epoch(), pool.move_count());
         set(&pool, "a", 7).unwrap();
         set(&pool, "b", 8).unwrap();
         assert_eq!(weights(&pool), ["a 7/2", "b 8/1"]);
-        assert_eq!((pool.epoch(), pool.moves()), (epoch + 2, moves + 2));
+        assert_eq!((pool.epoch(), pool.move_count()), (epoch + 2, moves + 2));
         set(&pool, "b", 8).unwrap();
-        assert_eq!((pool.epoch(), pool.moves()), (epoch + 2, moves + 2), "it is so already");
+        assert_eq!((pool.epoch(), pool.move_count()), (epoch + 2, moves + 2), "it is so already");
         discover(&pool, &[("b", 3), ("c", 1)]);
         assert_eq!(weights(&pool), ["a 7/2", "b 8/3", "c 1/1"]);
         // One that leaves and returns is as new.

@@ -16,7 +16,7 @@ use super::LookupError;
 
 /// A host's addresses.
 #[derive(Clone, Debug)]
-pub struct Addresses {
+pub struct ResolvedAddresses {
     /// In the order of the answer, IPv4 before IPv6.
     pub list: Vec<IpAddr>,
     /// How long the answer holds.
@@ -27,16 +27,16 @@ pub struct Addresses {
 
 /// The answer to a look-up of SRV records (RFC 2782).
 #[derive(Clone, Debug)]
-pub struct Services {
-    pub list: Vec<Service>,
+pub struct SrvRecords {
+    pub list: Vec<SrvRecord>,
     pub ttl: Duration,
-    /// Addresses of targets that came along with it.
-    pub addresses: HashMap<String, Addresses>,
+    /// ResolvedAddresses of targets that came along with it.
+    pub addresses: HashMap<String, ResolvedAddresses>,
 }
 
 /// An SRV record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
+pub struct SrvRecord {
     pub priority: u16,
     pub weight: u16,
     pub port: u16,
@@ -44,7 +44,7 @@ pub struct Service {
     pub target: String,
 }
 
-impl Addresses {
+impl ResolvedAddresses {
     pub(in crate::upstream) fn of(
         answers: [Result<Lookup, NetError>; 2],
     ) -> Result<Self, LookupError> {
@@ -78,10 +78,10 @@ impl Addresses {
     }
 }
 
-impl Services {
+impl SrvRecords {
     pub(in crate::upstream) fn of(answer: &Lookup) -> Result<Self, LookupError> {
         let service = |record: &Record| match &record.data {
-            RData::SRV(srv) => Some(Service {
+            RData::SRV(srv) => Some(SrvRecord {
                 priority: srv.priority,
                 weight: srv.weight,
                 port: srv.port,
@@ -89,15 +89,13 @@ impl Services {
             }),
             _ => None,
         };
-        let mut addresses = HashMap::<_, Addresses>::new();
+        let mut addresses = HashMap::<_, ResolvedAddresses>::new();
         for record in answer.additionals() {
             if let Some(address) = address(record) {
                 let ttl = shortest([record]);
-                let host = addresses.entry(host_name(&record.name)).or_insert_with(|| Addresses {
-                    list: Vec::new(),
-                    ttl,
-                    missing: None,
-                });
+                let host = addresses
+                    .entry(host_name(&record.name))
+                    .or_insert_with(|| ResolvedAddresses { list: Vec::new(), ttl, missing: None });
                 host.list.push(address);
                 host.ttl = host.ttl.min(ttl);
             }
@@ -141,8 +139,8 @@ fn shortest<'a>(records: impl IntoIterator<Item = &'a Record>) -> Duration {
 mod tests {
     use super::*;
 
-    fn addresses(list: &[&str], missing: bool) -> Addresses {
-        Addresses {
+    fn addresses(list: &[&str], missing: bool) -> ResolvedAddresses {
+        ResolvedAddresses {
             list: list.iter().copied().map(ip).collect(),
             ttl: Duration::ZERO,
             missing: missing.then_some(LookupError::TimedOut),

@@ -17,7 +17,7 @@ use hickory_resolver::{
 };
 use tokio::{join, sync::Semaphore, task::JoinSet, time::timeout};
 
-pub use answer::{Addresses, Service, Services};
+pub use answer::{ResolvedAddresses, SrvRecord, SrvRecords};
 
 use crate::config;
 use directory::{Directory, Stamp};
@@ -63,21 +63,21 @@ impl Resolver {
     }
 
     /// Looks up the A and AAAA records of a host.
-    pub async fn addresses(&self, host: &str) -> Result<Addresses, LookupError> {
+    pub async fn addresses(&self, host: &str) -> Result<ResolvedAddresses, LookupError> {
         self.look_up(host, |client, name| async move {
             let (v4, v6) = join!(
                 client.lookup(name.clone(), RecordType::A),
                 client.lookup(name, RecordType::AAAA)
             );
-            Addresses::of([v4, v6])
+            ResolvedAddresses::of([v4, v6])
         })
         .await
     }
 
     /// Looks up the SRV records of a service.
-    pub async fn services(&self, name: &str) -> Result<Services, LookupError> {
+    pub async fn services(&self, name: &str) -> Result<SrvRecords, LookupError> {
         self.look_up(name, |client, name| async move {
-            Services::of(&client.lookup(name, RecordType::SRV).await?)
+            SrvRecords::of(&client.lookup(name, RecordType::SRV).await?)
         })
         .await
     }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::ActiveCheck,
-    upstream::{Endpoint, Target, dial::DialError},
+    upstream::{DialTarget, Endpoint, dial::DialError},
 };
 
 /// What asking a broker came to.
@@ -33,8 +33,8 @@ pub(in crate::upstream) async fn ask(
     client_id: &(dyn Fn(Option<SocketAddr>) -> String + Send + Sync),
 ) -> Answer {
     let places = match endpoint.target() {
-        Some(Target::Ip(places)) => places,
-        Some(Target::Unix(path)) => {
+        Some(DialTarget::Ip(places)) => places,
+        Some(DialTarget::Unix(path)) => {
             return probe(check, endpoint, Site::Unix(path), way, &client_id(None)).await.into();
         }
         None => return Err(Failure::Dial(DialError::Unresolved)).into(),

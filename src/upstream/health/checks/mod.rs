@@ -24,7 +24,7 @@ use crate::{
     config::{self, ActiveCheck},
     upstream::{
         broker::{Broker, Endpoint},
-        pool::{Followed, Gone, Probed},
+        pool::{Gone, PoolFollower, ProbeResult},
         task::Task,
     },
 };
@@ -39,7 +39,7 @@ use ask::Answer;
 ///
 /// No broker is asked twice at a time. The intervals vary by a tenth, and the first check comes at
 /// some point in a tenth of one, so that neither many brokers nor many proxies go in step.
-pub(in crate::upstream) async fn check(mut followed: Followed) {
+pub(in crate::upstream) async fn check(mut followed: PoolFollower) {
     // Keyed at random, so that no two proxies, nor two runs of one, call themselves the same.
     let run = RandomState::new();
     let mut checked = HashMap::<Arc<str>, (Arc<Broker>, Task)>::new();
@@ -73,7 +73,7 @@ pub(in crate::upstream) async fn check(mut followed: Followed) {
 struct Checks {
     broker: Arc<Broker>,
     run: RandomState,
-    followed: Followed,
+    followed: PoolFollower,
     /// Whether the last check was skipped, which has been said then.
     skipping: bool,
     /// The addresses that did not answer while others did, which has been said then.
@@ -160,7 +160,7 @@ impl Checks {
         let was_skipping = std::mem::take(&mut self.skipping);
         let word = match outcome {
             Ok(()) => "ok",
-            Err(error) if error.is_a_shortage_here() => {
+            Err(error) if error.is_local_shortage() => {
                 if !was_skipping {
                     tracing::warn!(
                         pool = %name, %upstream, %error,
@@ -174,18 +174,18 @@ impl Checks {
             }
             Err(error) => {
                 tracing::debug!(pool = %name, %upstream, %error, "a check has failed");
-                if error.is_a_timeout() { "timeout" } else { "failed" }
+                if error.is_timeout() { "timeout" } else { "failed" }
             }
         };
         let error = outcome.as_ref().err().map(ToString::to_string);
-        let probed = Probed {
+        let probed = ProbeResult {
             broker: &self.broker,
             endpoint: &question.endpoint,
             check: &question.check,
             began,
             outcome: error.as_deref().map_or(Ok(()), Err),
         };
-        pool.probed(&probed, std::time::Instant::now());
+        pool.record_probe(&probed, std::time::Instant::now());
         Ok(word)
     }
 

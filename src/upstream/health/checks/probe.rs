@@ -94,26 +94,24 @@ pub(in crate::upstream) enum Failure {
 }
 
 impl Failure {
-    pub(in crate::upstream) fn is_a_timeout(&self) -> bool {
+    pub(in crate::upstream) fn is_timeout(&self) -> bool {
         match self {
-            Self::Dial(error) => error.is_a_timeout(),
+            Self::Dial(error) => error.is_timeout(),
             Self::NoConnack(_) | Self::NoHttp(_) => true,
-            Self::Each(failures) => failures.iter().any(|(_, failure)| failure.is_a_timeout()),
+            Self::Each(failures) => failures.iter().any(|(_, failure)| failure.is_timeout()),
             _ => false,
         }
     }
 
     /// Whether nobody was asked, because this host has no descriptor, memory or port left for it.
-    pub(in crate::upstream) fn is_a_shortage_here(&self) -> bool {
+    pub(in crate::upstream) fn is_local_shortage(&self) -> bool {
         match self {
             Self::Dial(DialError::NoPort(_)) => true,
             Self::Dial(DialError::Failed(error)) => matches!(
                 Errno::from_io_error(error),
                 Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
             ),
-            Self::Each(failures) => {
-                failures.iter().any(|(_, failure)| failure.is_a_shortage_here())
-            }
+            Self::Each(failures) => failures.iter().any(|(_, failure)| failure.is_local_shortage()),
             _ => false,
         }
     }

@@ -80,7 +80,7 @@ pub(in crate::upstream) async fn connect(
     let connected = timeout_at(deadline.at, connecting).await;
     let stream = connected.map_err(|_| DialError::TimedOut(deadline.timeout))??;
     let Some(tls) = way.tls else { return Ok(stream) };
-    let name = tls.name_for(&endpoint.address).ok_or(DialError::Nameless)?;
+    let name = tls.name_for(&endpoint.address).ok_or(DialError::NoCertificateName)?;
     let shaking_hands = TlsConnector::from(tls.client.clone()).connect(name, stream);
     match timeout_at(deadline.at, shaking_hands).await {
         Ok(Ok(wrapped)) => Ok(Box::new(wrapped)),

@@ -103,7 +103,7 @@ impl HealthState {
     }
 
     /// Counts a probe that began at `began`.
-    pub(in crate::upstream) fn probed(
+    pub(in crate::upstream) fn record_probe(
         &mut self,
         good: bool,
         check: &ActiveCheck,
@@ -111,7 +111,7 @@ impl HealthState {
         now: Instant,
     ) -> News {
         let Some(checks) = &mut self.checks else { return News::None };
-        if checks.probed(good, check, began, now) {
+        if checks.record_probe(good, check, began, now) {
             if let Some(breaker) = &mut self.breaker
                 && good
                 && breaker.circuit != Circuit::Closed
@@ -261,7 +261,13 @@ impl Down {
 
 impl Checks {
     /// Counts a probe; true if the verdict has turned.
-    fn probed(&mut self, good: bool, check: &ActiveCheck, began: Instant, now: Instant) -> bool {
+    fn record_probe(
+        &mut self,
+        good: bool,
+        check: &ActiveCheck,
+        began: Instant,
+        now: Instant,
+    ) -> bool {
         (self.last_good, self.last_bad) =
             if good { (Some(began), None) } else { (None, Some(began)) };
         if !good {

@@ -55,7 +55,7 @@ fn a_verdict_takes_rise_and_fall_probes_in_a_row() {
     ];
     for (n, (good, turned)) in probes.into_iter().enumerate() {
         let news = if turned { News::Verdict } else { News::None };
-        assert_eq!(broker.probed(good, &check, at(0), at(0)), news, "probe {n}");
+        assert_eq!(broker.record_probe(good, &check, at(0), at(0)), news, "probe {n}");
     }
     assert!(broker.looks_up());
 }
@@ -130,16 +130,16 @@ fn probes_end_an_ejection_and_tell_of_displaced_clients() {
         let check = check(probe);
         let mut broker = state();
         broker.eject(at(0), &PASSIVE);
-        assert_eq!(broker.probed(true, &check, at(9), at(9)), News::None);
+        assert_eq!(broker.record_probe(true, &check, at(9), at(9)), News::None);
         broker.tick(at(10), Some(&PASSIVE));
-        assert_eq!(broker.probed(true, &check, at(11), at(11)), News::None);
-        assert_eq!(broker.probed(false, &check, at(12), at(12)), News::None);
-        assert_eq!(broker.probed(true, &check, at(13), at(13)), News::None);
-        assert_eq!(broker.probed(true, &check, at(14), at(14)), last[0]);
+        assert_eq!(broker.record_probe(true, &check, at(11), at(11)), News::None);
+        assert_eq!(broker.record_probe(false, &check, at(12), at(12)), News::None);
+        assert_eq!(broker.record_probe(true, &check, at(13), at(13)), News::None);
+        assert_eq!(broker.record_probe(true, &check, at(14), at(14)), last[0]);
         let mut broker = state();
         broker.failed(at(0), &PASSIVE);
-        assert_eq!(broker.probed(true, &check, at(1), at(1)), last[1]);
-        assert_eq!(broker.probed(true, &check, at(2), at(2)), News::None);
+        assert_eq!(broker.record_probe(true, &check, at(1), at(1)), last[1]);
+        assert_eq!(broker.record_probe(true, &check, at(2), at(2)), News::None);
         // The failure still counts: what a probe meets with is not what a client meets with.
         broker.failed(at(3), &PASSIVE);
         assert!(broker.failed(at(4), &PASSIVE));
@@ -154,7 +154,7 @@ fn what_is_not_configured_any_more_is_forgotten() {
         let mut broker = HealthState::new(&before);
         let check = before.active.clone().unwrap();
         broker.state = BrokerState::Draining;
-        let news = [(); 3].map(|()| broker.probed(false, &check, at(0), at(0)));
+        let news = [(); 3].map(|()| broker.record_probe(false, &check, at(0), at(0)));
         assert_eq!(news, [News::None, News::None, News::Verdict]);
         broker.eject(at(1), &PASSIVE);
         broker
@@ -192,7 +192,7 @@ fn checks_that_turn_from_down_to_up_end_an_ejection() {
     broker.eject(at(0), &PASSIVE);
     let verdicts: Vec<_> = [false, false, false, true, true]
         .into_iter()
-        .map(|good| broker.probed(good, &check, at(1), at(1)) == News::Verdict)
+        .map(|good| broker.record_probe(good, &check, at(1), at(1)) == News::Verdict)
         .collect();
     assert_eq!(verdicts, [false, false, true, false, true]);
     assert!(broker.looks_up());
@@ -205,8 +205,8 @@ fn a_good_probe_counts_for_what_came_before_it_began() {
     let check = check(Probe::Tcp);
     let mut broker = state();
     assert_eq!(broker.well_since(), None);
-    broker.probed(true, &check, at(3), at(5));
+    broker.record_probe(true, &check, at(3), at(5));
     assert_eq!(broker.well_since(), Some(at(3)));
-    broker.probed(false, &check, at(6), at(7));
+    broker.record_probe(false, &check, at(6), at(7));
     assert_eq!(broker.well_since(), None);
 }

@@ -88,7 +88,7 @@ pub(in crate::session) fn answer(context: &WorkerContext) {
                 && is_of(live, &newer)
                 && match place {
                     Place::Broker(id) => live.lease.broker().id() == id,
-                    Place::Address(address) => live.pass.counted() == Some(address),
+                    Place::Address(address) => live.pass.counted_address() == Some(address),
                 }
         };
         let _ = answer.send(context.sessions.with(older.slot as usize, has_place) == Some(true));

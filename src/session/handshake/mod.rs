@@ -142,7 +142,7 @@ impl Handshake<'_> {
     /// Goes on all the same where an older session of the client has the place that it wants.
     async fn go_beyond(&mut self, mut limit: Limit) -> Result<(), Rejected> {
         if limit == Limit::ConnectionsPerIp
-            && let Some(address) = self.pass.counted()
+            && let Some(address) = self.pass.counted_address()
         {
             if self.take_place(Place::Address(address)).await? {
                 return Ok(());

@@ -113,7 +113,7 @@ where
         };
         pool.set_weight(name, weight).map_err(|error| match error {
             WeightError::Unknown(_) => unknown(),
-            WeightError::WeightLimitExceeded(_) => Refusal::bad_request(error.to_string()),
+            WeightError::LimitExceeded(_) => Refusal::bad_request(error.to_string()),
         })?;
     }
     if let Some(state) = change.state {

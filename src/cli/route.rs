@@ -136,7 +136,7 @@ impl Table {
     ) -> Result<Vec<usize>, &'static str> {
         let balance = &self.pool.balance;
         if !balance.algorithm.is_keyed() {
-            return Err("the pool's algorithm looks at no key");
+            return Err("the pool's algorithm does not use a key");
         }
         let client = Client {
             client_id: id,
@@ -156,8 +156,8 @@ impl Table {
                 }
                 Ok(order)
             }
-            Choice::LeastConnections => Err("no key: goes by least connections"),
-            Choice::Reject => Err("no key: is refused"),
+            Choice::LeastConnections => Err("no key: balanced by least connections"),
+            Choice::Reject => Err("no key: refused"),
         }
     }
 

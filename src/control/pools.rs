@@ -16,7 +16,9 @@ use crate::{
     config::{self, Address, Dns},
     metrics::Metrics,
     net::check_source,
-    upstream::{Endpoint, LOOKUP_TIMEOUT, Pool, ResolvedAddresses, Resolver, WorkerSignal},
+    upstream::{
+        Endpoint, LOOKUP_TIMEOUT, Pool, ResolvedAddresses, Resolver, WorkerSignal, start_pool_tasks,
+    },
 };
 
 /// What pools are started with.
@@ -51,7 +53,7 @@ impl Pools {
         let start = |config: &config::Pool| {
             check_sources(config);
             let pool = Arc::new(Pool::new(config, &self.metrics, self.signal.clone()));
-            pool.start(&self.resolver.subscribe(), &pending);
+            start_pool_tasks(&pool, &self.resolver.subscribe(), &pending);
             pool
         };
         let pools = configs.map(start).collect();

@@ -24,7 +24,7 @@ pub use loan::{Loan, Shared};
 pub use pipe::{Pipe, Pipes};
 pub use reactor::{Notify, Reactor};
 pub use socket::{Socket, no_delay};
-pub use source::{ConnectError, bind_source, check_source};
+pub use source::{ConnectError, check_source, start_connect, start_connect_unix};
 pub use stale::remove_stale;
 pub use stream::{Connecting, Stream, TlsError};
 pub use tcp_options::TcpOptions;

@@ -2,22 +2,20 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::Path,
     rc::Rc,
     task::{Context, Poll},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, epoll::EventFlags, poll},
-    net::{self, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, sockopt},
+    net::{self, RecvFlags, SendFlags, Shutdown, SocketFlags, sockopt},
 };
 
 use super::{
     buffer::Buffers,
     reactor::{Reactor, Ready, Token},
-    source::{ConnectError, bind_source, family},
     tcp_options::TcpOptions,
     turn::Turn,
 };
@@ -36,36 +34,10 @@ impl Socket {
         Self::register(reactor, fd, Ready::READ_WRITE)
     }
 
-    /// Starts connecting to an address of the Internet, from `source` or as the kernel chooses. The
-    /// connection is there, or has failed, when [`Socket::try_send`] says so.
-    pub fn connect(
-        reactor: &Rc<Reactor>,
-        source: Option<IpAddr>,
-        to: SocketAddr,
-    ) -> Result<Self, ConnectError> {
-        let fd = net::socket_with(family(to.ip()), SocketType::STREAM, NONBLOCKING, None)
-            .map_err(io::Error::from)?;
-        no_delay(&fd).map_err(io::Error::from)?;
-        if let Some(source) = source {
-            bind_source(&fd, source)?;
-        }
-        Self::start(net::connect(&fd, &to)).map_err(ConnectError::of_connect)?;
-        Ok(Self::register(reactor, fd, Ready::NONE)?)
-    }
-
-    /// Starts connecting to a unix socket.
-    pub fn connect_unix(reactor: &Rc<Reactor>, to: &Path) -> io::Result<Self> {
-        let to = net::SocketAddrUnix::new(to)?;
-        let fd = net::socket_with(net::AddressFamily::UNIX, SocketType::STREAM, NONBLOCKING, None)?;
-        Self::start(net::connect(&fd, &to))?;
+    /// Takes a socket that is [connecting](super::start_connect). The connection is established, or
+    /// has failed, when [`Socket::try_send`] says so.
+    pub fn connecting(reactor: &Rc<Reactor>, fd: OwnedFd) -> io::Result<Self> {
         Self::register(reactor, fd, Ready::NONE)
-    }
-
-    fn start(connected: rustix::io::Result<()>) -> io::Result<()> {
-        match connected {
-            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
     }
 
     fn register(reactor: &Rc<Reactor>, fd: OwnedFd, ready: Ready) -> io::Result<Self> {

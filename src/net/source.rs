@@ -3,7 +3,8 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
 };
 
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
@@ -11,6 +12,8 @@ use rustix::{
     io::Errno,
     net::{self, AddressFamily, SocketType},
 };
+
+use super::socket::{NONBLOCKING, no_delay};
 
 /// Why a connection could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +41,7 @@ impl ConnectError {
 
 /// Has `socket` connect from `source`. The kernel chooses the port when it connects: it is then
 /// taken towards that peer alone, while bind(2) would take it towards all of them.
-pub fn bind_source(socket: impl AsFd, source: IpAddr) -> Result<(), ConnectError> {
+fn bind_source(socket: impl AsFd, source: IpAddr) -> Result<(), ConnectError> {
     // Where there is no such option, bind(2) chooses, and there are fewer ports.
     let _ = setsockopt(&socket, IpBindAddressNoPort, &true);
     net::bind(socket, &SocketAddr::new(source, 0)).map_err(|error| match error {
@@ -46,6 +49,34 @@ pub fn bind_source(socket: impl AsFd, source: IpAddr) -> Result<(), ConnectError
         Errno::ADDRINUSE => ConnectError::NoPort,
         error => ConnectError::Failed(error.into()),
     })
+}
+
+/// Starts connecting to an address of the Internet, from `source` or as the kernel chooses, and does
+/// not wait for the connection. The socket is nonblocking and has TCP_NODELAY set.
+pub fn start_connect(source: Option<IpAddr>, to: SocketAddr) -> Result<OwnedFd, ConnectError> {
+    let fd = net::socket_with(family(to.ip()), SocketType::STREAM, NONBLOCKING, None)
+        .map_err(io::Error::from)?;
+    no_delay(&fd).map_err(io::Error::from)?;
+    if let Some(source) = source {
+        bind_source(&fd, source)?;
+    }
+    in_progress(net::connect(&fd, &to)).map_err(ConnectError::of_connect)?;
+    Ok(fd)
+}
+
+/// Starts connecting to a unix socket. The socket is nonblocking.
+pub fn start_connect_unix(to: &Path) -> io::Result<OwnedFd> {
+    let to = net::SocketAddrUnix::new(to)?;
+    let fd = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, NONBLOCKING, None)?;
+    in_progress(net::connect(&fd, &to))?;
+    Ok(fd)
+}
+
+fn in_progress(connected: rustix::io::Result<()>) -> io::Result<()> {
+    match connected {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Whether connections can be made from `source`.
@@ -57,7 +88,7 @@ pub fn check_source(source: IpAddr) -> Result<(), ConnectError> {
     bind_source(socket, source)
 }
 
-pub(super) fn family(of: IpAddr) -> AddressFamily {
+fn family(of: IpAddr) -> AddressFamily {
     match of {
         IpAddr::V4(_) => AddressFamily::INET,
         IpAddr::V6(_) => AddressFamily::INET6,
@@ -66,7 +97,7 @@ pub(super) fn family(of: IpAddr) -> AddressFamily {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, os::fd::OwnedFd};
+    use std::net::TcpListener;
 
     use super::*;
 

@@ -124,7 +124,7 @@ fn route() {
         json,
         [
             json!({ "client_id": "alpha", "pool": "brokers", "brokers": orders[0] }),
-            json!({ "client_id": "", "pool": "brokers", "why": "no key: goes by least connections" }),
+            json!({ "client_id": "", "pool": "brokers", "why": "no key: balanced by least connections" }),
         ]
     );
 

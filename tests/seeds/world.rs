@@ -306,7 +306,7 @@ impl World {
             let error = match look {
                 RecoveryStep::Serves => None,
                 RecoveryStep::Closed(why) => Some(*why),
-                RecoveryStep::Ask => (!self.is_alive(broker)).then_some("refused"),
+                RecoveryStep::Probe => (!self.is_alive(broker)).then_some("refused"),
             };
             let Some(error) = error else {
                 self.pool.recovery_succeeded(&round, self.now);

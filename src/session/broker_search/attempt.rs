@@ -22,7 +22,7 @@ use crate::{
         pool_view::PoolView,
         record::{ConnackSent, RouteTaken},
     },
-    upstream::{self, AllBrokersFailed, Broker, DialError, Lease, Reached, Trial, dial},
+    upstream::{self, AllBrokersFailed, Broker, DialError, DialedBroker, Lease, Trial, dial},
 };
 
 /// What asking one broker came to.
@@ -116,7 +116,7 @@ impl Handshake<'_> {
         })?;
         let took = began.elapsed();
         let (dialled, place) = match dialled {
-            Ok(Reached { stream, address }) => (Ok(stream), address),
+            Ok(DialedBroker { stream, address }) => (Ok(stream), address),
             Err(error) => (Err(error), None),
         };
         self.record.way = Some(RouteTaken { route, endpoint, place, dial: took.into() });

@@ -66,7 +66,7 @@ pub(in crate::session) fn choose(
             RouteKind::EmptyId
         }
         // Only a broker that was passed over can have been a better one.
-        Some(_) if !passed_over.get() && !pick.is_choosy() => RouteKind::Hash,
+        Some(_) if !passed_over.get() && !pick.has_preferences() => RouteKind::Hash,
         Some(_) => match pick.among(&|_| Some(0)) {
             Some(first) if first == picked => RouteKind::Hash,
             Some(first) if load(first).is_some() && pick.is_warm(first) => RouteKind::Bounded,

@@ -2,8 +2,7 @@
 
 use std::{fmt, io, net::SocketAddr, time::Duration};
 
-use super::no_port::NoPort;
-use crate::net::TlsError;
+use crate::{net::TlsError, upstream::no_port::NoPort};
 
 /// Why a broker could not be reached.
 #[derive(Debug, thiserror::Error)]
@@ -17,32 +16,32 @@ pub enum DialError {
     /// This host has too many connections to that broker, or too few addresses.
     #[error(transparent)]
     NoPort(Box<NoPort>),
-    /// Likely: the name is misspelt, or DNS is down; it is looked up again all the while.
+    /// Likely: the name is misspelt, or DNS is down; look-ups go on.
     #[error("its host name has not been resolved")]
     Unresolved,
-    /// Likely: the broker speaks no TLS at that port, or is overloaded.
+    /// Likely: the broker does not speak TLS at that port, or is overloaded.
     #[error("no TLS handshake within {0:?}")]
     NoTls(Duration),
     /// Likely: a certificate of another name or CA, or no TLS at that port.
     #[error("cannot connect: {0}")]
     Tls(#[from] TlsError),
-    #[error("its host name cannot be the name in a certificate; set tls.server_name")]
+    #[error("its host name is not valid in a certificate; set tls.server_name")]
     NoCertificateName,
-    /// A host with several addresses; those that were tried.
-    #[error("{}", Each(.0))]
-    Tried(Box<[Tried]>),
+    /// A host with several addresses: the error of each that was tried.
+    #[error("{}", TriedAddresses(.0))]
+    Tried(Box<[FailedAddress]>),
 }
 
-/// One address, and why it could not be used.
+/// One address of a host, and why it could not be used.
 #[derive(Debug)]
-pub struct Tried {
-    pub(in crate::upstream) address: SocketAddr,
-    pub(in crate::upstream) error: DialError,
+pub struct FailedAddress {
+    pub(crate) address: SocketAddr,
+    pub(crate) error: DialError,
 }
 
 impl DialError {
-    /// Whether it is the broker, or the way to it, that failed, and not this host, which may be
-    /// short of descriptors or ports.
+    /// Whether the broker or the network failed, and not this host, which may be out of descriptors
+    /// or ports.
     pub fn is_broker_fault(&self) -> bool {
         use io::ErrorKind as Kind;
         match self {
@@ -57,14 +56,14 @@ impl DialError {
                     | Kind::NetworkUnreachable
                     | Kind::TimedOut
                     | Kind::NotFound
-                    // A unix socket whose queue is full.
+                    // A unix socket with a full accept queue.
                     | Kind::WouldBlock
             ),
             Self::Tried(all) => all.iter().all(|tried| tried.error.is_broker_fault()),
         }
     }
 
-    /// Whether it took too long.
+    /// Whether a time limit was exceeded.
     pub fn is_timeout(&self) -> bool {
         match self {
             Self::TimedOut(_) | Self::NoTls(_) => true,
@@ -73,7 +72,7 @@ impl DialError {
         }
     }
 
-    /// The lack of local ports that was all that kept it from being reached.
+    /// The shortage of local ports, if nothing else kept the broker from being reached.
     pub fn no_port(&self) -> Option<&NoPort> {
         match self {
             Self::NoPort(shortage) => Some(shortage),
@@ -85,12 +84,12 @@ impl DialError {
     }
 }
 
-/// What became of each address, as "10.0.0.2:1883: no connection within 1s; 10.0.0.3:1883: …".
-struct Each<'a>(&'a [Tried]);
+/// The error of each address, as "10.0.0.2:1883: no connection within 1s; 10.0.0.3:1883: …".
+struct TriedAddresses<'a>(&'a [FailedAddress]);
 
-impl fmt::Display for Each<'_> {
+impl fmt::Display for TriedAddresses<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, Tried { address, error }) in self.0.iter().enumerate() {
+        for (n, FailedAddress { address, error }) in self.0.iter().enumerate() {
             write!(f, "{}{address}: {error}", if n == 0 { "" } else { "; " })?;
         }
         Ok(())

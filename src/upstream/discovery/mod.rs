@@ -1,14 +1,14 @@
 //! The brokers of a pool and their addresses, found in DNS.
 
 pub(super) mod host_name;
-mod pace;
+mod lookup;
+mod lookup_backoff;
 mod records;
 mod resolver;
 pub(super) mod services;
 
-pub(super) use pace::Pace;
-pub use records::WeightLimitExceeded;
+pub use lookup::{DiscoverError, DiscoveredBrokers, discover};
+pub(super) use lookup_backoff::LookupBackoff;
 pub use resolver::{
     LOOKUP_TIMEOUT, LookupError, ResolvedAddresses, Resolver, SrvRecord, SrvRecords,
 };
-pub use services::{DiscoverError, Discovered, discover};

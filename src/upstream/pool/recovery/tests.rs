@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use super::*;
 use crate::{
@@ -39,12 +39,12 @@ impl World {
 
     /// What is said as time passes.
     fn said(&self, second: u64) -> Option<(&'static str, u64)> {
-        let mut effects = Effects::default();
+        let mut effects = PoolEffects::default();
         self.pool.tick_outage(&mut self.pool.state(), &mut effects, self.at(second));
         match &effects.events[..] {
             [] => None,
-            [Event::StillServesNobody { refused, .. }] => Some(("still", *refused)),
-            [Event::ServesAgain { refused, .. }] => Some(("again", *refused)),
+            [PoolEvent::StillServesNobody { refused, .. }] => Some(("still", *refused)),
+            [PoolEvent::ServesAgain { refused, .. }] => Some(("again", *refused)),
             _ => panic!("something else is said"),
         }
     }

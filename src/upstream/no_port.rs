@@ -1,4 +1,4 @@
-//! What an operator is told when there is no local port to dial from.
+//! The error that no local port is left to dial a broker from.
 
 use std::{
     fmt,
@@ -6,34 +6,34 @@ use std::{
     sync::Arc,
 };
 
-/// No local address of this host has a port left for a broker.
+/// No local address has a free port towards a broker.
 #[derive(Debug)]
 pub struct NoPort {
-    pub(in crate::upstream) pool: Arc<str>,
-    pub(in crate::upstream) to: SocketAddr,
-    /// The configured addresses whose ports are all taken.
-    pub(in crate::upstream) full: Vec<IpAddr>,
-    /// Those that this host does not have.
-    pub(in crate::upstream) elsewhere: Vec<IpAddr>,
+    pub(crate) pool: Arc<str>,
+    pub(crate) to: SocketAddr,
+    /// Configured addresses without a free port.
+    pub(crate) full: Vec<IpAddr>,
+    /// Configured addresses that this host does not have.
+    pub(crate) foreign: Vec<IpAddr>,
 }
 
 impl fmt::Display for NoPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { pool, to, full, elsewhere } = self;
-        if full.is_empty() && !elsewhere.is_empty() {
+        let Self { pool, to, full, foreign } = self;
+        if full.is_empty() && !foreign.is_empty() {
             return write!(
                 f,
-                "no local address to reach {to} from, as this host has none of {}: correct \
+                "no local address to reach {to} from: this host does not have {}; correct \
                  source_addresses of pool {pool}",
-                List(elsewhere)
+                AddressList(foreign)
             );
         }
         write!(f, "no local port left to reach {to}")?;
         if !full.is_empty() {
-            write!(f, " from {}", List(full))?;
+            write!(f, " from {}", AddressList(full))?;
         }
-        if !elsewhere.is_empty() {
-            write!(f, " (and this host does not have {})", List(elsewhere))?;
+        if !foreign.is_empty() {
+            write!(f, " (and this host does not have {})", AddressList(foreign))?;
         }
         write!(
             f,
@@ -46,9 +46,9 @@ impl fmt::Display for NoPort {
 impl std::error::Error for NoPort {}
 
 /// Addresses, as "10.0.0.2, 10.0.0.3".
-struct List<'a>(&'a [IpAddr]);
+struct AddressList<'a>(&'a [IpAddr]);
 
-impl fmt::Display for List<'_> {
+impl fmt::Display for AddressList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, address) in self.0.iter().enumerate() {
             write!(f, "{}{address}", if n == 0 { "" } else { ", " })?;

@@ -1,4 +1,4 @@
-//! What clients meet with at the brokers of a pool: answers, and failures that eject a broker.
+//! Passive checks: the answers and failures that clients get from the brokers of a pool.
 
 use std::{
     sync::atomic::Ordering,
@@ -6,23 +6,25 @@ use std::{
 };
 
 use super::{
-    Pool, PoolState,
-    effects::{Effects, Event},
+    Pool,
+    effects::{PoolEffects, PoolEvent},
+    state::PoolState,
 };
-use crate::upstream::{broker::Broker, health::News};
+use crate::upstream::{broker::Broker, health::HealthChange};
 
 impl Pool {
-    /// Counts a client that a broker failed and another one took. It was sent to the first at `began`.
+    /// Counts a client that a broker failed and another one accepted. It was sent to the first at
+    /// `began`.
     ///
-    /// It is no failure if others were answered since: then the broker is there, and what failed is
-    /// a packet or a place in a queue. A fleet that comes at once must not have it ejected.
+    /// It is not a failure if the broker has answered others since: then it is up, and what failed
+    /// is a packet or a place in a queue. A fleet that connects at once must not get it ejected.
     pub fn record_failure(&self, broker: &Broker, began: Instant, now: Instant) {
         self.change(|state, effects| self.count_failure(state, effects, broker, began, now));
     }
 
-    /// Counts a client that a broker failed and no other one took, because there was none, it went,
-    /// or it was not to be tried again. Only brokers that take clients meanwhile show that the fault
-    /// is this one's.
+    /// Counts a client that a broker failed and no other one accepted, because there was none, the
+    /// client left, or it was not to be tried again. Only brokers that accept clients meanwhile show
+    /// that the fault is this one's.
     pub fn record_lone_failure(&self, broker: &Broker, began: Instant, now: Instant) {
         self.change(|state, effects| {
             let members = self.members();
@@ -34,7 +36,7 @@ impl Pool {
             let answered = answered.map(|at| self.started + Duration::from_millis(at));
             let Some(health) = state.health.get_mut(&broker.name) else { return };
             broker.flags.suspect.store(true, Ordering::Relaxed);
-            if health.failed_alone(now, passive, answered) {
+            if health.record_lone_failure(now, passive, answered) {
                 self.count_failure(state, effects, broker, began, now);
             }
         });
@@ -43,7 +45,7 @@ impl Pool {
     fn count_failure(
         &self,
         state: &mut PoolState,
-        effects: &mut Effects,
+        effects: &mut PoolEffects,
         broker: &Broker,
         began: Instant,
         now: Instant,
@@ -51,21 +53,22 @@ impl Pool {
         let members = self.members();
         let Some(passive) = &members.config.health.passive else { return };
         let ejected = state.health.values().filter(|other| other.is_ejected()).count();
-        let most = members.list.len() * passive.max_ejected_percent as usize / 100;
+        let max_ejected = members.list.len() * passive.max_ejected_percent as usize / 100;
         let Some(health) = state.health.get_mut(&broker.name) else { return };
         broker.flags.suspect.store(true, Ordering::Relaxed);
         if broker.flags.answered.load(Ordering::Relaxed) > self.millis(began) {
-            return health.displaced();
+            return health.record_displaced();
         }
-        if health.failed(now, passive) && (health.is_ejected() || ejected < most) {
+        let is_enough = health.record_failure(now, passive);
+        if is_enough && (health.is_ejected() || ejected < max_ejected) {
             let span = health.eject(now, passive);
             broker.metrics.ejections.inc();
-            effects.events.push(Event::Ejected { upstream: broker.name.clone(), span });
+            effects.events.push(PoolEvent::Ejected { upstream: broker.name.clone(), span });
             self.recompute(state, effects, now);
         }
     }
 
-    /// Notes that a broker answered a client.
+    /// Records that a broker answered a client.
     pub fn record_success(&self, broker: &Broker, now: Instant) {
         broker.flags.answered.store(self.millis(now).max(1), Ordering::Relaxed);
         let is_awaited = self.awaits_success.load(Ordering::Relaxed);
@@ -74,18 +77,18 @@ impl Pool {
         }
         self.change(|state, effects| {
             if is_awaited {
-                self.note_success(state, effects, now);
+                self.end_outage_by_client(state, effects, now);
             }
             broker.flags.suspect.store(false, Ordering::Relaxed);
             let Some(health) = state.health.get_mut(&broker.name) else { return };
-            match health.answered(now) {
-                News::Recovered => {
-                    let (upstream, by) = (broker.name.clone(), "it has taken a client again");
-                    effects.events.push(Event::Recovered { upstream, by });
+            match health.record_success(now) {
+                HealthChange::Recovered => {
+                    let (upstream, by) = (broker.name.clone(), "it accepted a client");
+                    effects.events.push(PoolEvent::Recovered { upstream, by });
                     self.recompute(state, effects, now);
                 }
-                News::Displaced => state.displaced = true,
-                News::None | News::Verdict => {}
+                HealthChange::Displaced => state.displaced = true,
+                HealthChange::None | HealthChange::Verdict => {}
             }
         });
     }

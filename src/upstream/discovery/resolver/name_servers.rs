@@ -1,4 +1,4 @@
-//! Who is asked about a name, and what a name may stand for.
+//! The DNS servers that are asked, and the search domains of a name.
 
 use std::{
     fs,
@@ -15,32 +15,32 @@ use hickory_resolver::{
     system_conf::read_system_conf,
 };
 
-use super::LookupError;
+use super::error::LookupError;
 
-/// How long a try may take, and how many there are after the first: together less than
-/// [`super::PATIENCE`],
-/// and long enough for a recursive server to ask others.
-const TRY: Duration = Duration::from_millis(1500);
-const RETRIES: usize = 2;
+/// The time limit of one try, and the number of tries after the first: together they take less than
+/// [`LOOKUP_TIMEOUT`](super::LOOKUP_TIMEOUT), and each is long enough for a recursive server to ask
+/// others.
+const TRY_TIMEOUT: Duration = Duration::from_millis(1500);
+const MAX_RETRIES: usize = 2;
 
-/// What of the system says how names are looked up.
+/// The system's files that say how names are looked up.
 const SYSTEM_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 
-/// Who is asked, and for which names.
+/// The servers that are asked, and the search domains.
 #[derive(Clone)]
-pub(in crate::upstream) struct Directory {
-    pub(in crate::upstream) client: TokioResolver,
-    /// Names with fewer dots are tried in these domains first: resolv.conf(5).
+pub(crate) struct NameServers {
+    pub(crate) client: TokioResolver,
+    /// Names with fewer dots are tried in `domains` first (`ndots` in resolv.conf(5)).
     dots: usize,
     domains: Vec<Name>,
 }
 
-/// Tells the contents of the system's files apart.
-pub(in crate::upstream) type Stamp = [Option<(i64, i64, u64)>; SYSTEM_FILES.len()];
+/// Changes when the system's files do: their modification times and inodes.
+pub(crate) type FilesVersion = [Option<(i64, i64, u64)>; SYSTEM_FILES.len()];
 
-impl Directory {
-    /// Names are looked up as they are written.
-    pub(in crate::upstream) fn of_servers(servers: &[SocketAddr]) -> Result<Self, LookupError> {
+impl NameServers {
+    /// These servers, without search domains.
+    pub(crate) fn of_servers(servers: &[SocketAddr]) -> Result<Self, LookupError> {
         let server = |address: &SocketAddr| {
             let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
             let connections = connections.map(|mut connection| {
@@ -53,9 +53,10 @@ impl Directory {
         Ok(Self { client, dots: 0, domains: Vec::new() })
     }
 
-    pub(in crate::upstream) fn of_system() -> Result<Self, LookupError> {
+    /// The system's servers and search domains.
+    pub(crate) fn of_system() -> Result<Self, LookupError> {
         let (config, options) = read_system_conf().unwrap_or_else(|error| {
-            // resolv.conf(5): without it, the server on this machine is meant.
+            // The default of resolv.conf(5) is the server on this machine.
             let [file, _] = SYSTEM_FILES;
             tracing::warn!(%error, "{file} names no DNS server; asking 127.0.0.1");
             let server = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
@@ -66,15 +67,15 @@ impl Directory {
         Ok(Self { client: client(servers, ResolveHosts::Always)?, dots: options.ndots, domains })
     }
 
-    /// What a name may stand for, the most likely first.
-    pub(in crate::upstream) fn names(&self, name: &str) -> Result<Vec<Name>, LookupError> {
+    /// The full names that `name` may stand for, the most likely first.
+    pub(crate) fn names(&self, name: &str) -> Result<Vec<Name>, LookupError> {
         let written = Name::from_ascii(name).map_err(NetError::from)?;
         if written.is_fqdn() {
             return Ok(vec![written]);
         }
         let mut whole = written.clone();
         whole.set_fqdn(true);
-        // One that becomes too long is no name.
+        // A name that becomes too long is left out.
         let in_domain = |domain| written.clone().append_domain(domain).ok();
         let mut names: Vec<_> = self.domains.iter().filter_map(in_domain).collect();
         let dots = name.bytes().filter(|&byte| byte == b'.').count();
@@ -91,18 +92,18 @@ fn client(
     let config = ResolverConfig::from_name_servers(servers);
     let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
     let options = builder.options_mut();
-    options.timeout = TRY;
-    options.attempts = RETRIES;
+    options.timeout = TRY_TIMEOUT;
+    options.attempts = MAX_RETRIES;
     options.cache_size = 0;
     options.use_hosts_file = hosts_file;
-    // The next server is asked when one fails; more questions at once would bring nothing else.
+    // The next server is asked when one fails; asking several at once would gain nothing.
     options.num_concurrent_reqs = 1;
-    // The time to live of an alias then bounds that of what it leads to.
+    // The TTL of an alias then bounds that of its target.
     options.preserve_intermediates = false;
     Ok(builder.build()?)
 }
 
-pub(in crate::upstream) fn stamp() -> Stamp {
+pub(crate) fn files_version() -> FilesVersion {
     SYSTEM_FILES.map(|file| {
         let file = fs::metadata(file).ok()?;
         Some((file.mtime(), file.mtime_nsec(), file.ino()))
@@ -114,11 +115,11 @@ mod tests {
     use super::*;
 
     fn names(dots: usize, domains: &[&str], name: &str) -> Vec<String> {
-        let mut directory = Directory::of_servers(&["127.0.0.1:53".parse().unwrap()]).unwrap();
-        directory.dots = dots;
-        directory.domains =
+        let mut name_servers = NameServers::of_servers(&["127.0.0.1:53".parse().unwrap()]).unwrap();
+        name_servers.dots = dots;
+        name_servers.domains =
             domains.iter().map(|domain| Name::from_ascii(domain).unwrap()).collect();
-        directory.names(name).unwrap().iter().map(Name::to_ascii).collect()
+        name_servers.names(name).unwrap().iter().map(Name::to_ascii).collect()
     }
 
     #[test]
@@ -138,10 +139,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name() {
-        let directory = Directory::of_servers(&["127.0.0.1:53".parse().unwrap()]).unwrap();
+    fn invalid_names() {
+        let name_servers = NameServers::of_servers(&["127.0.0.1:53".parse().unwrap()]).unwrap();
         for name in ["a..b", &"a".repeat(64), &["a"; 150].join(".")] {
-            assert!(directory.names(name).is_err(), "{name}");
+            assert!(name_servers.names(name).is_err(), "{name}");
         }
     }
 }

@@ -1,6 +1,7 @@
-//! The local addresses that a broker is dialled from, in turn, and the ports in use there.
+//! The local addresses that a broker is dialled from, in turn, and their ports in use.
 
 use std::{
+    io,
     net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
@@ -11,63 +12,62 @@ use std::{
 
 use prometheus::IntGauge;
 
-use super::{error::DialError, no_port::NoPort};
+use super::no_port::NoPort;
 use crate::{
     config::{self, Address},
     metrics::{Part, UpstreamMetrics},
     net::ConnectError,
-    upstream::Endpoint,
 };
 
-/// How the metrics call a local address that the kernel chooses.
-const AUTO: &str = "auto";
+/// The label value of a local address that the kernel chooses.
+const AUTO_LABEL: &str = "auto";
 
-/// The shortest time between two warnings of one broker: a shortage fails every dial while it lasts.
-const WARN_AGAIN: Duration = Duration::from_secs(5);
+/// The shortest time between two warnings about one broker: a shortage of ports fails every dial.
+const WARN_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long an address without a free port is left out of the turns, unless a session frees one: the
-/// kernel looks at all its ports in vain, which takes a millisecond for each 12,000 of them.
-const FULL_FOR: Duration = Duration::from_secs(1);
+/// How long an address without a free port is skipped, unless a session frees one: the kernel tries
+/// all its ports in vain, which takes a millisecond for each 12,000 of them.
+const FULL_SKIP_TIME: Duration = Duration::from_secs(1);
 
-/// A broker's local addresses; none where it has a unix socket.
+/// The local addresses of connections to one broker; empty if it has a unix socket.
 #[derive(Debug)]
-pub(in crate::upstream) struct Sources {
-    pub(in crate::upstream) configured: Box<[IpAddr]>,
-    /// Those of IPv4, then those of IPv6.
-    all: Box<[Arc<Source>]>,
-    v4: usize,
-    turn: AtomicUsize,
+pub(crate) struct LocalAddresses {
+    pub(crate) configured: Box<[IpAddr]>,
+    /// IPv4 first, then IPv6.
+    all: Box<[Arc<LocalAddress>]>,
+    /// How many of `all` are IPv4.
+    v4_count: usize,
+    /// Counts dials, to begin each with the next address.
+    next: AtomicUsize,
+    /// The origin of `full_until`.
     started: Instant,
+    /// When the last warning was logged.
     warned: Mutex<Option<Instant>>,
     pool: Arc<str>,
 }
 
-/// A local address.
+/// One local address.
 #[derive(Debug)]
-pub(in crate::upstream) struct Source {
-    /// `None`: as the kernel chooses.
-    pub(in crate::upstream) address: Option<IpAddr>,
+pub(crate) struct LocalAddress {
+    /// `None` if the kernel chooses it.
+    pub(crate) address: Option<IpAddr>,
     ports: Part<IntGauge>,
-    /// Millisecond of the sources' life up to which it is left out; 0: it is not.
+    /// Until when it is skipped, in milliseconds since `started`; 0 if it is not.
     full_until: AtomicU64,
-    /// Whether this host did not have it when it was last tried.
-    is_elsewhere: AtomicBool,
+    /// Whether this host did not have the address when it was last tried.
+    is_foreign: AtomicBool,
 }
 
-/// A port of a local address that a connection has; free again when this is dropped.
+/// A port in use of a local address, for the metrics. Dropping it frees the port.
 #[derive(Debug)]
-pub(in crate::upstream) struct Port(Arc<Source>);
+pub(crate) struct LocalPort(Arc<LocalAddress>);
 
-impl Sources {
-    pub(in crate::upstream) fn new(
-        pool: &config::Pool,
-        to: &Address,
-        metrics: &UpstreamMetrics,
-    ) -> Self {
+impl LocalAddresses {
+    pub(crate) fn new(pool: &config::Pool, to: &Address, metrics: &UpstreamMetrics) -> Self {
         let of_family = |is_of: fn(&IpAddr) -> bool| {
             let all = pool.source_addresses.iter().copied();
             let sources: Vec<_> = all.filter(is_of).map(Some).collect();
-            // From addresses of the other family alone it could not be reached at all.
+            // Addresses of the other family alone could not reach the broker at all.
             if sources.is_empty() { vec![None] } else { sources }
         };
         let (mut v4, mut v6) = (of_family(IpAddr::is_ipv4), of_family(IpAddr::is_ipv6));
@@ -78,76 +78,69 @@ impl Sources {
             Address::Unix(_) => (v4, v6) = (Vec::new(), Vec::new()),
         }
         let sources = v4.iter().chain(&v6).map(|address| {
-            let label = address.map_or(AUTO.to_owned(), |address| address.to_string());
-            Arc::new(Source {
+            let label = address.map_or(AUTO_LABEL.to_owned(), |address| address.to_string());
+            Arc::new(LocalAddress {
                 address: *address,
                 ports: metrics.ports_active(&label),
                 full_until: AtomicU64::new(0),
-                is_elsewhere: AtomicBool::new(false),
+                is_foreign: AtomicBool::new(false),
             })
         });
         Self {
             configured: pool.source_addresses.clone().into(),
             all: sources.collect(),
-            v4: v4.len(),
-            turn: AtomicUsize::new(0),
+            v4_count: v4.len(),
+            next: AtomicUsize::new(0),
             started: Instant::now(),
             warned: Mutex::default(),
             pool: pool.name.clone(),
         }
     }
 
-    /// Those to reach `to` from, each once, beginning with the one whose turn it is.
-    pub(in crate::upstream) fn in_turn(
-        &self,
-        to: SocketAddr,
-    ) -> impl Iterator<Item = &Arc<Source>> {
+    /// The addresses to reach `to` from, each once; every call begins with the next one.
+    pub(crate) fn in_turn(&self, to: SocketAddr) -> impl Iterator<Item = &Arc<LocalAddress>> {
         let sources = self.of_family(to);
         let first = match sources.len() {
             0 | 1 => 0,
-            count => self.turn.fetch_add(1, Ordering::Relaxed) % count,
+            count => self.next.fetch_add(1, Ordering::Relaxed) % count,
         };
         sources[first..].iter().chain(&sources[..first])
     }
 
-    /// Whether `source` may have a port left for the broker.
-    pub(in crate::upstream) fn may_have_ports(&self, source: &Source, now: Instant) -> bool {
+    /// Whether `source` may have a free port towards the broker.
+    pub(crate) fn may_have_ports(&self, source: &LocalAddress, now: Instant) -> bool {
         source.full_until.load(Ordering::Relaxed) <= self.millis(now)
     }
 
-    /// Notes that `source` has no port left for the broker.
-    pub(in crate::upstream) fn set_full(&self, source: &Source, now: Instant) {
-        source.is_elsewhere.store(false, Ordering::Relaxed);
-        source.full_until.store(self.millis(now + FULL_FOR), Ordering::Relaxed);
+    /// Records that `source` has no free port towards the broker.
+    pub(crate) fn set_full(&self, source: &LocalAddress, now: Instant) {
+        source.is_foreign.store(false, Ordering::Relaxed);
+        source.full_until.store(self.millis(now + FULL_SKIP_TIME), Ordering::Relaxed);
     }
 
-    /// What is said when none was left.
-    pub(in crate::upstream) fn exhausted(&self, to: SocketAddr) -> DialError {
+    /// The error when no address had a port left.
+    pub(crate) fn exhausted(&self, to: SocketAddr) -> NoPort {
         let configured = self.of_family(to).iter().filter(|source| source.address.is_some());
-        let (elsewhere, full): (Vec<_>, Vec<_>) =
-            configured.partition(|source| source.is_elsewhere.load(Ordering::Relaxed));
-        let list =
-            |sources: Vec<&Arc<Source>>| sources.iter().filter_map(|one| one.address).collect();
-        DialError::NoPort(Box::new(NoPort {
-            pool: self.pool.clone(),
-            to,
-            full: list(full),
-            elsewhere: list(elsewhere),
-        }))
+        let (foreign, full): (Vec<_>, Vec<_>) =
+            configured.partition(|source| source.is_foreign.load(Ordering::Relaxed));
+        let list = |sources: Vec<&Arc<LocalAddress>>| {
+            sources.iter().filter_map(|one| one.address).collect()
+        };
+        NoPort { pool: self.pool.clone(), to, full: list(full), foreign: list(foreign) }
     }
 
-    /// Whether a shortage is to be warned of, which it is every so often.
-    fn is_warning_due(&self, now: Instant) -> bool {
+    /// Whether it is time to warn about a shortage again.
+    pub(crate) fn is_warning_due(&self, now: Instant) -> bool {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = warned.is_none_or(|at| now.saturating_duration_since(at) >= WARN_AGAIN);
+        let due = warned.is_none_or(|at| now.saturating_duration_since(at) >= WARN_INTERVAL);
         if due {
             *warned = Some(now);
         }
         due
     }
 
-    fn of_family(&self, to: SocketAddr) -> &[Arc<Source>] {
-        let (v4, v6) = self.all.split_at(self.v4);
+    fn of_family(&self, to: SocketAddr) -> &[Arc<LocalAddress>] {
+        let (v4, v6) = self.all.split_at(self.v4_count);
         if to.is_ipv4() { v4 } else { v6 }
     }
 
@@ -156,43 +149,34 @@ impl Sources {
     }
 }
 
-impl Port {
-    /// Counts the port of a connection that is made from there.
-    pub(in crate::upstream) fn at(source: &Arc<Source>) -> Self {
+impl LocalPort {
+    /// Counts the port of a new connection from `source`.
+    pub(crate) fn new(source: &Arc<LocalAddress>) -> Self {
         source.ports.inc();
         Self(source.clone())
     }
 }
 
-impl Drop for Port {
+impl Drop for LocalPort {
     fn drop(&mut self) {
         self.0.ports.dec();
         self.0.full_until.store(0, Ordering::Relaxed);
     }
 }
 
-impl Source {
-    /// Notes why nothing can be reached from here.
+impl LocalAddress {
+    /// Records why a connection from this address could not be started.
     ///
     /// # Errors
-    /// What it is no use to try the next one for.
-    pub(in crate::upstream) fn pass_over(&self, error: ConnectError) -> Result<(), DialError> {
-        let is_elsewhere = match error {
+    /// An error that other local addresses would meet as well.
+    pub(crate) fn record_error(&self, error: ConnectError) -> Result<(), io::Error> {
+        let is_foreign = match error {
             ConnectError::NoPort => false,
             ConnectError::NotLocal => true,
-            ConnectError::Failed(error) => return Err(DialError::Failed(error)),
+            ConnectError::Failed(error) => return Err(error),
         };
-        self.is_elsewhere.store(is_elsewhere, Ordering::Relaxed);
+        self.is_foreign.store(is_foreign, Ordering::Relaxed);
         Ok(())
-    }
-}
-
-impl Endpoint {
-    /// Warns the operator that clients cannot be given this broker, unless that was done just now.
-    pub fn warn_no_port(&self, shortage: &NoPort, now: Instant) {
-        if self.sources.is_warning_due(now) {
-            tracing::warn!(pool = %shortage.pool, upstream = %self.name, "{shortage}");
-        }
     }
 }
 
@@ -203,8 +187,8 @@ mod tests {
     use super::*;
     use crate::{config::Config, metrics::Metrics};
 
-    /// The local addresses of a broker, of those of its pool.
-    fn sources(address: &str, list: &str) -> Sources {
+    /// The local addresses of a broker at `address`, in a pool with these.
+    fn sources(address: &str, list: &str) -> LocalAddresses {
         let text = format!(
             "listeners: [ {{ name: mqtt, bind: \"127.0.0.1:0\", pool: p }} ]\n\
              pools: [ {{ name: p, source_addresses: {list}, \
@@ -212,22 +196,22 @@ mod tests {
         );
         let config = Config::parse(&text, Path::new("test.yaml"), &|_| None).unwrap();
         let pool = &config.pools[0];
-        Sources::new(pool, &pool.upstreams[0].address, &Metrics::new().upstream("p", "b"))
+        LocalAddresses::new(pool, &pool.upstreams[0].address, &Metrics::new().upstream("p", "b"))
     }
 
     const TO: &str = "10.0.0.7:1883";
 
-    /// Those that a dial would try at `now`, by the last part of their addresses.
-    fn tried(sources: &Sources, now: Instant) -> Vec<u8> {
+    /// The last parts of the addresses that a dial would try at `now`.
+    fn tried(sources: &LocalAddresses, now: Instant) -> Vec<u8> {
         let to = TO.parse().unwrap();
-        let last = |source: &Arc<Source>| match source.address {
+        let last = |source: &Arc<LocalAddress>| match source.address {
             Some(IpAddr::V4(v4)) => v4.octets()[3],
             _ => 0,
         };
         sources.in_turn(to).filter(|source| sources.may_have_ports(source, now)).map(last).collect()
     }
 
-    fn first(sources: &Sources) -> &Arc<Source> {
+    fn first(sources: &LocalAddresses) -> &Arc<LocalAddress> {
         &sources.all[0]
     }
 
@@ -241,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_one_is_left_out_for_a_second_or_until_a_port_is_free() {
+    fn a_full_address_is_skipped_for_a_second_or_until_a_port_is_free() {
         let sources = sources(TO, "[ 10.0.0.1, 10.0.0.2 ]");
         let began = Instant::now();
         let at = |millis| began + Duration::from_millis(millis);
@@ -250,7 +234,7 @@ mod tests {
         assert_eq!(tried(&sources, at(990)), [2]);
         assert_eq!(tried(&sources, at(1010)), [1, 2]);
 
-        let port = Port::at(first(&sources));
+        let port = LocalPort::new(first(&sources));
         sources.set_full(first(&sources), at(2000));
         assert_eq!(tried(&sources, at(2000)), [2]);
         drop(port);
@@ -258,8 +242,8 @@ mod tests {
     }
 
     #[test]
-    fn what_an_operator_is_told() {
-        let said = |sources: &Sources| sources.exhausted(TO.parse().unwrap()).to_string();
+    fn the_message_says_which_addresses_are_full() {
+        let said = |sources: &LocalAddresses| sources.exhausted(TO.parse().unwrap()).to_string();
         let advice =
             "add addresses to source_addresses of pool p, or widen net.ipv4.ip_local_port_range";
         assert_eq!(said(&sources(TO, "[]")), format!("no local port left to reach {TO}: {advice}"));
@@ -269,7 +253,7 @@ mod tests {
             said(&sources),
             format!("no local port left to reach {TO} from 10.0.0.1, 10.0.0.2, 10.0.0.3: {advice}")
         );
-        two.pass_over(ConnectError::NotLocal).unwrap();
+        two.record_error(ConnectError::NotLocal).unwrap();
         assert_eq!(
             said(&sources),
             format!(
@@ -277,22 +261,22 @@ mod tests {
                  have 10.0.0.2): {advice}"
             )
         );
-        one.pass_over(ConnectError::NotLocal).unwrap();
-        three.pass_over(ConnectError::NotLocal).unwrap();
+        one.record_error(ConnectError::NotLocal).unwrap();
+        three.record_error(ConnectError::NotLocal).unwrap();
         assert_eq!(
             said(&sources),
             format!(
-                "no local address to reach {TO} from, as this host has none of 10.0.0.1, 10.0.0.2, \
-                 10.0.0.3: correct source_addresses of pool p"
+                "no local address to reach {TO} from: this host does not have 10.0.0.1, 10.0.0.2, \
+                 10.0.0.3; correct source_addresses of pool p"
             )
         );
-        // It has been given one of them since, whose ports are taken now.
+        // The host has been given one of them since, and its ports are taken.
         sources.set_full(one, Instant::now());
         assert!(said(&sources).contains(" from 10.0.0.1 (and this host does not have 10.0.0.2, "));
     }
 
     #[test]
-    fn warnings_are_not_one_for_each_dial() {
+    fn warnings_are_rate_limited() {
         let sources = sources(TO, "[]");
         let now = Instant::now();
         let due = |seconds| sources.is_warning_due(now + Duration::from_secs(seconds));

@@ -35,7 +35,6 @@ const IMPURE: &[&str] = &[
     "hyper",
     "hickory_resolver",
     "prometheus",
-    "governor",
     "TcpStream",
     "TcpListener",
     "UdpSocket",

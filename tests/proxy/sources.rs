@@ -212,7 +212,7 @@ fn without_an_address_of_this_host_clients_are_told_so() {
         assert_eq!(
             line["detail"],
             format!(
-                "no local address to reach {} from, as this host has none of {ELSEWHERE}: correct \
+                "no local address to reach {} from: this host does not have {ELSEWHERE}; correct \
                  source_addresses of pool brokers",
                 broker.address
             )

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{sync::Notify, time::sleep};
 
-use super::checks::{ProbeError, Transport, client_id, probe_broker};
+use super::checks::{ProbeError, CheckTransport, client_id, probe_broker};
 use crate::{
     config::{self, ActiveCheck, Probe},
     upstream::{
@@ -102,6 +102,6 @@ async fn probe_one(
     let (once, timeout) = (NonZeroU32::MIN, timeout.min(MAX_PROBE_TIME));
     let check = ActiveCheck { probe, interval: timeout, timeout, fall: once, rise: once };
     let client_id = |at| client_id(run, &config.name, &broker.name, at);
-    let transport = Transport::of_pool(config);
+    let transport = CheckTransport::of_pool(config);
     probe_broker(&check, &broker.endpoint(), transport, &client_id).await.outcome
 }

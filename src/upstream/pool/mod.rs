@@ -17,6 +17,7 @@ mod overview;
 mod passive;
 mod reconfigure;
 mod recovery;
+mod replace_members;
 mod state;
 mod weights;
 

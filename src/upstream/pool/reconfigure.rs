@@ -1,7 +1,6 @@
-//! How the members of a pool change: with the configuration and with DNS.
+//! How a pool follows its configuration and DNS.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -15,28 +14,20 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     Pool,
-    effects::{PoolEffects, PoolEvent},
+    effects::PoolEvent,
     members::{Member, MemberChanges, Members, WeightLimitExceeded, with_discovered},
-    state::PoolState,
+    replace_members::NewMembers,
     weights::WeightOverrides,
 };
 use crate::{
     config::{self, Discover, Upstream},
     metrics::Metrics,
     upstream::{
-        broker::{Broker, Endpoint, Serving},
+        broker::Endpoint,
         health::HealthState,
         worker_signal::WorkerSignal,
     },
 };
-
-/// What the members are to become.
-struct NewMembers<'a> {
-    config: Arc<config::Pool>,
-    upstreams: &'a [Upstream],
-    /// Called with each endpoint before clients can be given it.
-    prepare: &'a dyn Fn(&Endpoint),
-}
 
 impl Pool {
     /// A pool whose tasks have yet to be [started](crate::upstream::start_pool_tasks). `signal` is
@@ -77,7 +68,7 @@ impl Pool {
 
     /// Applies another configuration, as if the pool had been started with it; what the operator has
     /// set and the sessions stay. Discovered brokers stay until DNS is asked again; brokers that the
-    /// configuration no longer has are [removed](Broker::is_removed). `prepare` is called with each
+    /// configuration no longer has are [removed](crate::upstream::Broker::is_removed). `prepare` is called with each
     /// endpoint before clients can be given it.
     pub fn reconfigure(
         &self,
@@ -182,123 +173,4 @@ impl Pool {
         let discovered = members.discovered().filter(|_| config.discover.is_some());
         with_discovered(config, discovered.map(Member::upstream))
     }
-
-    /// Brokers that were members already stay the same brokers, with their sessions and all that is
-    /// known about them.
-    fn replace_members(
-        &self,
-        state: &mut PoolState,
-        effects: &mut PoolEffects,
-        new: &NewMembers<'_>,
-        now: Instant,
-    ) -> MemberChanges {
-        let before = self.members();
-        let config = &new.config;
-        if before.config.health != config.health {
-            for known in state.health.values_mut() {
-                known.reconfigure(&before.config.health, &config.health);
-            }
-        }
-        state.weights.revise(config, new.upstreams, effects);
-        let mut leaving: HashMap<_, _> =
-            before.list.iter().map(|member| (&*member.broker.name, member)).collect();
-        let mut changes = MemberChanges::default();
-        let mut list = Vec::with_capacity(new.upstreams.len());
-        for upstream in new.upstreams {
-            let known = leaving.remove(&*upstream.name);
-            list.push(self.member(state, new, upstream, known, &mut changes, now));
-        }
-        let is_leaving = |member: &&Member| leaving.contains_key(&*member.broker.name);
-        let departing: Vec<_> = before.list.iter().filter(is_leaving).collect();
-        for Member { broker, .. } in &departing {
-            changes.removed.push(broker.name.clone());
-            state.forget(broker);
-        }
-        if before.list.is_empty() {
-            // The first members have not returned from an outage: they have no slow start.
-            for member in &list {
-                member.broker.flags.up.store(true, Ordering::Relaxed);
-            }
-        }
-        if !changes.is_empty() || !Arc::ptr_eq(config, &before.config) {
-            self.store_members(config.clone(), list);
-        }
-        // Clients that wait for one of them go on to others, which are members by now.
-        for Member { broker, .. } in departing {
-            depart(broker, now);
-        }
-        changes
-    }
-
-    /// One of the new members: the known one, a broker that is still in use, or a new one.
-    fn member(
-        &self,
-        state: &mut PoolState,
-        new: &NewMembers<'_>,
-        upstream: &Upstream,
-        known: Option<&Member>,
-        changes: &mut MemberChanges,
-        now: Instant,
-    ) -> Member {
-        let config = &new.config;
-        let broker = match known {
-            Some(member) => member.broker.clone(),
-            None => self.returning_or_new(state, config, upstream),
-        };
-        let change = broker.configure(config, upstream, new.prepare);
-        if known.is_none() {
-            // Before clients can be given it: nothing is known against it.
-            broker.set_serving(Serving::Yes, config.admission, now);
-        }
-        broker.flags.removed.store(false, Ordering::Relaxed);
-        let member = Member {
-            weight: state.weights.weight_of(upstream),
-            configured_weight: upstream.weight,
-            backup: upstream.backup,
-            broker,
-        };
-        match known {
-            None => changes.added.push(upstream.name.clone()),
-            Some(known) if change.is_any() || !known.is_ranked_as(&member) => {
-                changes.changed.push(upstream.name.clone());
-            }
-            Some(_) => {}
-        }
-        let health = state.health.entry(upstream.name.clone());
-        let health = health.or_insert_with(|| HealthState::new(&config.health));
-        if change.address {
-            health.reset(&config.health);
-        }
-        member
-    }
-
-    /// The broker of that name that is still in use, or else a new one.
-    fn returning_or_new(
-        &self,
-        state: &mut PoolState,
-        config: &config::Pool,
-        upstream: &Upstream,
-    ) -> Arc<Broker> {
-        let departed = state.departed.remove(&upstream.name);
-        departed.and_then(|departed| departed.upgrade()).unwrap_or_else(|| {
-            Arc::new(Broker::new(config, upstream, &self.all_metrics, &self.queued))
-        })
-    }
-
-    /// Publishes new members. The caller holds the state's lock.
-    pub(super) fn store_members(&self, config: Arc<config::Pool>, list: Vec<Member>) {
-        let epoch = self.members.load().epoch + 1;
-        self.members.store(Arc::new(Members::new(epoch, config, list)));
-        self.epoch.store(epoch, Ordering::Release);
-        self.changed.send_replace(());
-    }
-}
-
-/// Marks a broker that is no longer a member.
-fn depart(broker: &Broker, now: Instant) {
-    broker.flags.leaving.store(true, Ordering::Relaxed);
-    broker.flags.up.store(false, Ordering::Relaxed);
-    broker.flags.down.store(false, Ordering::Relaxed);
-    broker.set_serving(Serving::No, None, now);
-    broker.metrics.up.set(0);
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    connect::{ProbeTarget, Transport},
+    connect::{ProbeTarget, CheckTransport},
     error::ProbeError,
     probe::probe,
 };
@@ -32,7 +32,7 @@ pub(crate) struct BrokerProbeResult {
 pub(crate) async fn probe_broker(
     check: &ActiveCheck,
     endpoint: &Endpoint,
-    transport: Transport<'_>,
+    transport: CheckTransport<'_>,
     client_id: &(dyn Fn(Option<SocketAddr>) -> String + Send + Sync),
 ) -> BrokerProbeResult {
     let addresses = match endpoint.target() {

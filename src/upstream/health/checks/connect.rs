@@ -36,12 +36,12 @@ const MAX_DISCARDED_BYTES: u64 = 4096;
 
 /// What a connection begins with: the pool's settings, or nothing of either.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Transport<'a> {
+pub(crate) struct CheckTransport<'a> {
     proxy_header: Option<ProxyProtocolOut>,
     tls: Option<&'a PoolTls>,
 }
 
-impl<'a> Transport<'a> {
+impl<'a> CheckTransport<'a> {
     pub(crate) fn of_pool(config: &'a config::Pool) -> Self {
         Self { proxy_header: config.send_proxy_protocol, tls: config.tls.as_ref() }
     }
@@ -73,7 +73,7 @@ pub(crate) enum ProbeTarget<'a> {
 pub(crate) async fn connect(
     endpoint: &Endpoint,
     target: ProbeTarget<'_>,
-    transport: Transport<'_>,
+    transport: CheckTransport<'_>,
     deadline: ProbeDeadline,
 ) -> Result<ProbeStream, DialError> {
     let connecting = async {

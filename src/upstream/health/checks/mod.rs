@@ -28,7 +28,7 @@ use crate::{
 };
 use broker_probe::BrokerProbeResult;
 pub(crate) use broker_probe::probe_broker;
-pub(crate) use connect::Transport;
+pub(crate) use connect::CheckTransport;
 pub(crate) use error::ProbeError;
 
 /// Checks the brokers of a pool as its configuration says, including those that are added later. To
@@ -121,7 +121,7 @@ impl BrokerChecks {
     /// Probes the broker once; false if the probe was aborted because the settings have changed.
     async fn check_once(&mut self, settings: &CheckSettings) -> Result<bool, PoolDropped> {
         let CheckSettings { config, check, endpoint } = settings;
-        let transport = Transport::of_pool(config);
+        let transport = CheckTransport::of_pool(config);
         let began = StdInstant::now();
         let name = self.follower.pool()?.name.clone();
         let (run, broker) = (self.run.clone(), self.broker.name.clone());

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::{
-    connect::{ProbeDeadline, ProbeTarget, Transport, close, connect},
+    connect::{ProbeDeadline, ProbeTarget, CheckTransport, close, connect},
     error::ProbeError,
     http, mqtt,
 };
@@ -20,7 +20,7 @@ pub(crate) async fn probe(
     check: &ActiveCheck,
     endpoint: &Endpoint,
     target: ProbeTarget<'_>,
-    transport: Transport<'_>,
+    transport: CheckTransport<'_>,
     client_id: &str,
 ) -> Result<(), ProbeError> {
     let deadline = ProbeDeadline { at: Instant::now() + check.timeout, timeout: check.timeout };
@@ -46,7 +46,7 @@ pub(crate) async fn probe(
             let login = login.as_ref().map(|(username, password)| (&**username, password.reveal()));
             let request = http::get(&endpoint.address, address, path, login)?;
             let stream =
-                connect(endpoint, ProbeTarget::Ip(address), Transport::default(), deadline).await?;
+                connect(endpoint, ProbeTarget::Ip(address), CheckTransport::default(), deadline).await?;
             let status = http::exchange(stream, request, deadline).await?;
             if expect.contains(&status) {
                 return Ok(());

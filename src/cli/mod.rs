@@ -2,9 +2,10 @@
 
 mod check;
 mod client_ids;
+mod completions;
 mod ctl;
 mod log;
-mod manual;
+mod man;
 mod route;
 mod run;
 
@@ -78,11 +79,8 @@ enum Command {
     Route(route::RouteArgs),
     /// Print completions for a shell, such as `mqtt-lb completions bash`.
     Completions { shell: Shell },
-    /// Write the manual's pages to a folder, such as `mqtt-lb man /usr/local/share/man/man1`.
-    Man {
-        #[arg(value_name = "FOLDER")]
-        folder: PathBuf,
-    },
+    /// Print a manual page as roff, such as `mqtt-lb man ops | man -l -`.
+    Man(man::ManArgs),
     /// Ask and steer a running proxy, by way of its `admin` listener.
     #[command(after_help = CTL_EXAMPLES)]
     Ctl(ctl::CtlArgs),
@@ -101,8 +99,8 @@ pub fn main() -> ExitCode {
         Command::Run(file) => run::run(&file.config),
         Command::Check(file) => check::check(&file.config),
         Command::Route(args) => route::route(&args),
-        Command::Completions { shell } => manual::completions(shell),
-        Command::Man { folder } => manual::man(&folder),
+        Command::Completions { shell } => completions::completions(shell),
+        Command::Man(args) => man::man(&args),
         Command::Ctl(args) => ctl::ctl(&args),
     }
 }

@@ -103,3 +103,5 @@ fn write_all(dir: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod yaml_page;

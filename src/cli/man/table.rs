@@ -6,8 +6,8 @@ use roff::{Inline, Roff, bold, italic, roman};
 const MAX_WIDTH: usize = 71;
 /// What tbl(1) puts between columns.
 const COLUMN_GAP: usize = 3;
-/// Up to here the cells of a term are on one line, separated by semicolons.
-const MAX_INLINE_CELLS: usize = 120;
+/// Up to here the cells that describe a term are one sentence, else each begins a line.
+const MAX_INLINE: usize = 140;
 
 type Cell = Vec<Inline>;
 
@@ -37,8 +37,9 @@ impl Table {
             write_columns(heading, self.rows, roff);
         } else {
             let titles: Vec<_> = heading.iter().map(|cell| text_of(cell)).collect();
+            let is_inline = self.rows.iter().all(|row| described_width(&titles, row) <= MAX_INLINE);
             for row in self.rows {
-                write_term(&titles, row, roff);
+                write_term(&titles, row, is_inline, roff);
             }
         }
     }
@@ -77,18 +78,17 @@ fn write_row(row: Vec<Cell>, roff: &mut Roff) {
 
 /// The first cell as a term, the others as its description, each with the title of its column if
 /// there are several.
-fn write_term(titles: &[String], row: Vec<Cell>, roff: &mut Roff) {
+fn write_term(titles: &[String], row: Vec<Cell>, is_inline: bool, roff: &mut Roff) {
     let is_single = titles.len() == 2;
     let mut cells = row.into_iter();
     roff.control("TP", ["7"]).text(in_bold(cells.next().unwrap_or_default()));
     let described: Vec<_> =
         cells.zip(titles.iter().skip(1)).filter(|(cell, _)| !cell.is_empty()).collect();
-    let length: usize = described.iter().map(|(cell, title)| width(cell) + title.len() + 4).sum();
     let mut line = Vec::new();
     for (index, (cell, title)) in described.into_iter().enumerate() {
         match index {
             0 => {}
-            _ if length <= MAX_INLINE_CELLS => line.push(roman("; ")),
+            _ if is_inline => line.push(roman("; ")),
             _ => line.push(Inline::LineBreak),
         }
         if !is_single && !title.is_empty() {
@@ -102,6 +102,11 @@ fn write_term(titles: &[String], row: Vec<Cell>, roff: &mut Roff) {
         line.push(roman(" "));
     }
     roff.text(line);
+}
+
+fn described_width(titles: &[String], row: &[Cell]) -> usize {
+    let cells = row.iter().zip(titles).skip(1);
+    cells.map(|(cell, title)| width(cell) + ": ; ".len() + title.chars().count()).sum()
 }
 
 fn in_bold(cell: Cell) -> Cell {

@@ -1,4 +1,6 @@
-use super::*;
+use serde_json::json;
+
+use super::{yaml_page::yaml_page, *};
 
 fn rendered(markdown: &str) -> String {
     let page = render::page("x", 7, markdown);
@@ -98,4 +100,77 @@ fn every_command_and_option_is_described() {
             commands.push((path, sub.clone()));
         }
     }
+}
+
+#[test]
+fn the_page_of_a_schema() {
+    let schema = json!({
+        "type": "object",
+        "required": ["pools"],
+        "properties": {
+            "pools": { "type": "array", "items": { "$ref": "#/$defs/Pool" }, "description": "Brokers." },
+            "limits": { "$ref": "#/$defs/Limits", "default": {} },
+        },
+        "$defs": {
+            "Pool": {
+                "type": "object",
+                "required": ["name"],
+                "properties": {
+                    "name": { "type": "string", "description": "Its name.\nIn logs." },
+                    "tries": { "type": "integer", "minimum": 1, "maximum": 9, "default": 3 },
+                    "tls": { "anyOf": [{ "$ref": "#/$defs/Tls" }, { "type": "null" }] },
+                    "key": { "$ref": "#/$defs/Key", "default": "client_id", "description": "Hashed." },
+                    "algorithm": { "enum": ["maglev", "ketama"], "default": "maglev" },
+                },
+            },
+            "Tls": { "type": "object", "description": "To brokers.", "properties": {
+                "ca": { "type": ["string", "null"], "description": "a | b" },
+            } },
+            "Limits": { "type": "object", "properties": {
+                "idle": { "anyOf": [{ "type": "string", "title": "Duration" }, { "const": "none" }] },
+                "to": { "type": "array", "items": { "type": "string" }, "default": [] },
+            } },
+            "Key": { "oneOf": [
+                { "const": "client_id", "description": "The ID." },
+                { "const": "sni", "description": "The host." },
+            ] },
+        },
+    });
+    let page = yaml_page(&schema);
+    let (_, keys) = page.split_once("\n## pools\n").unwrap();
+    assert_eq!(
+        keys,
+        "
+Brokers.
+
+A list; each entry has these keys:
+
+| Key | Type | Default | Meaning |
+| --- | --- | --- | --- |
+| `name` | string | required | Its name. In logs. |
+| `algorithm` | `maglev`, `ketama` | `maglev` | |
+| `key` | `client_id` or `sni` | `client_id` | Hashed. `client_id`: The ID. `sni`: The host. |
+| `tls` | mapping | | see [pools[].tls](#poolstls) |
+| `tries` | integer, 1 to 9 | `3` | |
+
+### pools[].tls
+
+To brokers.
+
+| Key | Type | Default | Meaning |
+| --- | --- | --- | --- |
+| `ca` | string | | a \\| b |
+
+## limits
+
+| Key | Type | Default | Meaning |
+| --- | --- | --- | --- |
+| `idle` | duration or `none` | | |
+| `to` | list of string | `[]` | |
+
+## See also
+
+[mqtt-lb(1)](mqtt-lb.1.md), [mqtt-lb-ops(7)](mqtt-lb-ops.7.md)
+"
+    );
 }

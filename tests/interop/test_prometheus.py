@@ -243,7 +243,7 @@ def test_what_is_wrong_here_is_alerted_of(prometheus):
     found = wait_for("the alerts", those_expected)
     assert "Broker away of pool mqtt gets no clients" in found["MqttLbBrokerDown"]
     # A certificate for two days, made just now.
-    left = re.compile(r"A certificate of listener \S+ ends in 1d 23h \d+m \d+s")
+    left = re.compile(r"A certificate of listener \S+ expires in 1d 23h \d+m \d+s")
     assert all(map(left.fullmatch, found["MqttLbCertificateExpiresNow"])), found
 
 

@@ -204,6 +204,18 @@ fn every_key_of_the_example_is_described() {
     assert!(found > 50, "only {found}");
 }
 
+#[test]
+fn the_map_has_every_module() {
+    let readme = read(README);
+    let map = blocks(section(&readme, "## Architecture"), "text").concat();
+    let words: Vec<_> = map.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    for line in read("src/lib.rs").lines() {
+        let Some(module) = line.strip_prefix("pub mod ") else { continue };
+        let module = module.trim_end_matches(';');
+        assert!(words.contains(&module), "README.md: Architecture lacks {module}");
+    }
+}
+
 /// A reader gets through it in one sitting; details belong in the pages.
 #[test]
 fn the_readme_is_short() {

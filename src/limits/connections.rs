@@ -69,7 +69,7 @@ impl ConnectionLimiter {
 
     /// Forgets client addresses whose token buckets are full again, so that memory follows recent
     /// clients and not all that ever connected.
-    pub fn forget_idle_addresses(&self) {
+    pub(crate) fn forget_idle_addresses(&self) {
         if let Some(rate) = &self.limits.load().connects_per_ip {
             rate.forget_idle();
         }

@@ -10,5 +10,4 @@ mod token_bucket;
 pub(crate) use address::CountedAddress;
 pub use admission::{AdmissionOutcome, AdmissionQueue};
 pub use connections::ConnectionLimiter;
-pub use permit::ConnectionPermit;
-pub(crate) use permit::{FarOverLimit, Limit};
+pub(crate) use permit::{ConnectionPermit, FarOverLimit, Limit};

@@ -10,7 +10,7 @@ use super::{
 use crate::proto::mqtt::Refuse;
 
 /// A counted connection. Dropping the permit uncounts it.
-pub struct ConnectionPermit {
+pub(crate) struct ConnectionPermit {
     limiter: Arc<ConnectionLimiter>,
     /// `None` before it is known, and for a unix peer, which has no limit by address.
     ip: Option<IpAddr>,

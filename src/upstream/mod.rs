@@ -12,19 +12,16 @@ mod task;
 mod tasks;
 mod worker_signal;
 
-pub use broker::{Broker, DialTarget, Endpoint, HostAddress, HostAddresses, Lease, Trial};
-pub use dial::{DialError, DialedBroker, FirstBytes, dial};
-pub use discovery::{
-    DiscoverError, DiscoveredBrokers, LOOKUP_TIMEOUT, LookupError, ResolvedAddresses, Resolver,
-    SrvRecord, SrvRecords, discover,
-};
+pub use broker::{Broker, Endpoint, Lease, Trial};
+pub(crate) use broker::{DialTarget, HostAddress, HostAddresses};
+pub(crate) use dial::{DialError, DialedBroker, FirstBytes, dial};
+pub(crate) use discovery::{LOOKUP_TIMEOUT, ResolvedAddresses, Resolver, discover};
 pub use health::BrokerState;
-pub use no_port::NoPort;
-pub use pick::{FairShare, Pick};
+pub use pick::Pick;
 pub use pool::{
-    AllBrokersFailed, BrokerOverview, BrokerStatus, Forecast, Member, MemberChanges, Members,
-    NoKey, Pool, ProbeResult, RecoveryRound, RecoveryStep, UnknownBroker, WeightError,
-    WeightLimitExceeded, router,
+    AllBrokersFailed, BrokerOverview, BrokerStatus, Member, MemberChanges, Members, Pool,
+    ProbeResult, RecoveryRound, RecoveryStep, UnknownBroker, WeightError, WeightLimitExceeded,
+    router,
 };
-pub use tasks::start_pool_tasks;
+pub(crate) use tasks::start_pool_tasks;
 pub use worker_signal::WorkerSignal;

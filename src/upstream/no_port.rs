@@ -8,7 +8,7 @@ use std::{
 
 /// No local address has a free port towards a broker.
 #[derive(Debug)]
-pub struct NoPort {
+pub(crate) struct NoPort {
     pub(crate) pool: Arc<str>,
     pub(crate) to: SocketAddr,
     /// Configured addresses without a free port.

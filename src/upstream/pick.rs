@@ -84,14 +84,14 @@ impl Pick<'_> {
     }
 
     /// Whether brokers that serve may be passed over, for fair shares or slow starts.
-    pub fn has_preferences(&self) -> bool {
+    pub(crate) fn has_preferences(&self) -> bool {
         let config = &self.members.config;
         config.balance.bounded_load.is_some() || config.slow_start.is_some()
     }
 
     /// Whether the slow start of a broker has reached this key: it takes part of its keys, always in
     /// the same order.
-    pub fn is_warm(&self, index: usize) -> bool {
+    pub(crate) fn is_warm(&self, index: usize) -> bool {
         let broker = &self.members.list[index].broker;
         let warmth = self.pool.warmth(broker, self.now);
         warmth >= 1.0
@@ -104,13 +104,13 @@ impl Pick<'_> {
 
 /// Consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, SODA 2018): no broker
 /// has more than `factor` times the mean.
-pub struct FairShare {
+struct FairShare {
     per_weight: f64,
 }
 
 impl FairShare {
     /// `load` gives the sessions of each broker that counts; backups never do.
-    pub fn new(members: &Members, factor: f64, load: &dyn Fn(usize) -> Option<u32>) -> Self {
+    fn new(members: &Members, factor: f64, load: &dyn Fn(usize) -> Option<u32>) -> Self {
         let (mut sessions, mut weight) = (1, 0);
         for (index, member) in members.list.iter().enumerate() {
             if let Some(load) = load(index).filter(|_| !member.backup) {
@@ -122,7 +122,7 @@ impl FairShare {
     }
 
     /// The most sessions that a broker of this weight should have.
-    pub fn of(&self, weight: NonZeroU32) -> u32 {
+    fn of(&self, weight: NonZeroU32) -> u32 {
         (self.per_weight * f64::from(weight.get())).ceil() as u32
     }
 }

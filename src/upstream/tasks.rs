@@ -29,7 +29,7 @@ const RELEASE_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Starts the tasks of a pool; to be called once. `resolver` is the one in force. Each look-up task
 /// drops its clone of `startup` once its first look-up is over.
-pub fn start_pool_tasks(
+pub(crate) fn start_pool_tasks(
     pool: &Arc<Pool>,
     resolver: &watch::Receiver<Arc<Resolver>>,
     startup: &mpsc::Sender<()>,

@@ -18,7 +18,7 @@ pub struct WorkerSignal {
 
 impl WorkerSignal {
     /// Wakes `worker` at each signal from now on.
-    pub fn subscribe(&self, worker: Waker) {
+    pub(crate) fn subscribe(&self, worker: Waker) {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
     }
 

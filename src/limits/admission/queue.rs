@@ -116,7 +116,9 @@ impl WaitQueue {
         let decision = Decision { outcome: AdmissionOutcome::Admitted, token: false };
         let waiting = std::mem::take(&mut self.waiting);
         if let Some(limit) = &self.limit {
-            limit.waiting.sub(waiting.len() as i64);
+            for _ in waiting.keys() {
+                limit.waiting.dec();
+            }
         }
         self.decided.extend(waiting.keys().map(|number| (*number, decision)));
         waiting.into_values().map(|waiter| waiter.waker).collect()

@@ -79,7 +79,7 @@ fn a_burst_at_once_and_then_the_rate_in_order() {
     assert_eq!(admitted(&mut waits), 0);
     assert!(fixture.release(250));
     assert_eq!(admitted(&mut waits), 2);
-    // A client that comes now queues behind those that wait, tokens or not.
+    // A new client queues behind those that wait, with or without tokens.
     assert!(!fixture.queue.try_enter(fixture.after(1_000)));
     assert!(!fixture.release(1_000));
     assert_eq!(admitted(&mut waits), 2);

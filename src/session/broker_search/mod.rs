@@ -235,7 +235,7 @@ impl Handshake<'_> {
         if let Some(failure) = search.failure {
             match failed {
                 Some(FaultKind::Unreachable) => {
-                    pool.record_refusal(AllBrokersFailed::Unreachable, now)
+                    pool.record_refusal(AllBrokersFailed::Unreachable, now);
                 }
                 Some(FaultKind::Silent | FaultKind::Unanswered) => {
                     pool.record_refusal(

@@ -6,11 +6,11 @@ use std::{net::SocketAddr, sync::Arc};
 const MAX_ADDRESSES: usize = 16;
 
 /// One address, shared because each session keeps the one that it was dialled at.
-pub type HostAddress = Arc<SocketAddr>;
+pub(crate) type HostAddress = Arc<SocketAddr>;
 
 /// The addresses of one broker, at least one.
 #[derive(Clone, Debug)]
-pub struct HostAddresses {
+pub(crate) struct HostAddresses {
     /// Tried first: the one that worked last.
     first: HostAddress,
     /// `None` if there is a single address, so that a copy is cheap.
@@ -51,17 +51,17 @@ impl HostAddresses {
         Some(Self { first, others })
     }
 
-    pub fn first(&self) -> &HostAddress {
+    pub(crate) fn first(&self) -> &HostAddress {
         &self.first
     }
 
     /// All but the first.
-    pub fn others(&self) -> &[HostAddress] {
+    pub(crate) fn others(&self) -> &[HostAddress] {
         self.others.as_deref().unwrap_or_default()
     }
 
     /// In the order in which they are tried.
-    pub fn iter(&self) -> impl Iterator<Item = &HostAddress> + Clone {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &HostAddress> + Clone {
         std::iter::once(&self.first).chain(self.others())
     }
 
@@ -69,12 +69,12 @@ impl HostAddresses {
         1 + self.others().len()
     }
 
-    pub fn is_several(&self) -> bool {
+    pub(crate) fn is_several(&self) -> bool {
         self.others.is_some()
     }
 
     /// All but the first, as "10.0.0.2:1883, 10.0.0.3:1883"; `None` for a single address.
-    pub fn others_text(&self) -> Option<String> {
+    pub(crate) fn others_text(&self) -> Option<String> {
         let others: Vec<_> = self.others().iter().map(ToString::to_string).collect();
         Some(others.join(", ")).filter(|others| !others.is_empty())
     }

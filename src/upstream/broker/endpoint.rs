@@ -28,7 +28,7 @@ pub struct Endpoint {
 
 /// What is dialled: the addresses of a host, or a unix socket.
 #[derive(Clone, Debug)]
-pub enum DialTarget<'a> {
+pub(crate) enum DialTarget<'a> {
     Ip(HostAddresses),
     Unix(&'a Path),
 }
@@ -63,7 +63,7 @@ impl Endpoint {
     }
 
     /// What to dial; `None` while the host name is unresolved.
-    pub fn target(&self) -> Option<DialTarget<'_>> {
+    pub(crate) fn target(&self) -> Option<DialTarget<'_>> {
         match &self.address {
             Address::Unix(path) => Some(DialTarget::Unix(path)),
             Address::Ip(_) | Address::Host(..) => self.addresses().map(DialTarget::Ip),
@@ -71,12 +71,12 @@ impl Endpoint {
     }
 
     /// The addresses in force; `None` for a unix socket, and while the host name is unresolved.
-    pub fn addresses(&self) -> Option<HostAddresses> {
+    pub(crate) fn addresses(&self) -> Option<HostAddresses> {
         self.resolved().clone()
     }
 
     /// Sets the addresses that the host name resolves to; true if they have changed.
-    pub fn set_resolved(&self, addresses: &[SocketAddr]) -> bool {
+    pub(crate) fn set_resolved(&self, addresses: &[SocketAddr]) -> bool {
         // A family without a configured local address may not reach the broker at all.
         let ipv6_first = match &*self.local_addresses.configured {
             [] => true,
@@ -108,7 +108,7 @@ impl Endpoint {
     }
 
     /// Warns the operator that clients cannot be given this broker, at most once in a while.
-    pub fn warn_no_port(&self, shortage: &NoPort, now: Instant) {
+    pub(crate) fn warn_no_port(&self, shortage: &NoPort, now: Instant) {
         if self.local_addresses.is_warning_due(now) {
             tracing::warn!(pool = %shortage.pool, upstream = %self.name, "{shortage}");
         }

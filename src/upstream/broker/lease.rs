@@ -36,7 +36,7 @@ impl Broker {
     ///
     /// # Errors
     /// The broker itself, if it has just stopped serving.
-    pub fn lease_beyond_limit(self: Arc<Self>) -> Result<Lease, Arc<Self>> {
+    pub(crate) fn lease_beyond_limit(self: Arc<Self>) -> Result<Lease, Arc<Self>> {
         self.lease_up_to(u32::MAX)
     }
 
@@ -66,7 +66,7 @@ impl Lease {
     }
 
     /// Takes the trial that this session is, to be held until its result is known.
-    pub fn take_trial(&self) -> Option<Trial> {
+    pub(crate) fn take_trial(&self) -> Option<Trial> {
         self.trial.replace(false).then(|| Trial(self.broker.clone()))
     }
 }

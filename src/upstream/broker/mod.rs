@@ -19,14 +19,15 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-pub use addresses::{HostAddress, HostAddresses};
-pub use endpoint::{DialTarget, Endpoint};
+pub(crate) use addresses::{HostAddress, HostAddresses};
+pub(crate) use endpoint::DialTarget;
+pub use endpoint::Endpoint;
 pub(super) use flags::{BrokerFlags, Serving};
 pub use lease::{Lease, Trial};
 
-use crate::limits::AdmissionQueue;
 use crate::{
     config,
+    limits::AdmissionQueue,
     metrics::{Metrics, UpstreamMetrics},
 };
 
@@ -147,7 +148,7 @@ impl Broker {
     }
 
     /// Whether a Server Reference (5.0 §4.13) names this broker.
-    pub fn matches_reference(&self, reference: &str) -> bool {
+    pub(crate) fn matches_reference(&self, reference: &str) -> bool {
         self.endpoint().matches_reference(reference)
     }
 
@@ -180,7 +181,7 @@ impl Broker {
 
     /// The progress of the slow start, from 0 to 1, at which the broker begins to take `key`. It is
     /// the same in every proxy, so that they agree.
-    pub fn slow_start_position(&self, key: &[u8]) -> f64 {
+    pub(crate) fn slow_start_position(&self, key: &[u8]) -> f64 {
         (xxh3_64_with_seed(key, self.slow_start_seed) >> 32) as f64 / f64::from(u32::MAX)
     }
 

@@ -14,11 +14,11 @@ use crate::{
 ///
 /// # Errors
 /// If no local address can be used, or the connection fails at once.
-pub(crate) fn connect_from_local<'a>(
-    endpoint: &'a Endpoint,
+pub(crate) fn connect_from_local(
+    endpoint: &Endpoint,
     to: SocketAddr,
     now: Instant,
-) -> Result<(OwnedFd, &'a Arc<LocalAddress>), DialError> {
+) -> Result<(OwnedFd, &Arc<LocalAddress>), DialError> {
     let local = &endpoint.local_addresses;
     for source in local.in_turn(to).filter(|source| local.may_have_ports(source, now)) {
         match start_connect(source.address, to) {

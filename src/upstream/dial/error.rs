@@ -6,7 +6,7 @@ use crate::{net::TlsError, upstream::no_port::NoPort};
 
 /// Why a broker could not be reached.
 #[derive(Debug, thiserror::Error)]
-pub enum DialError {
+pub(crate) enum DialError {
     /// Likely: the broker is not running, or a firewall refuses.
     #[error("cannot connect: {0}")]
     Failed(#[source] io::Error),
@@ -34,7 +34,7 @@ pub enum DialError {
 
 /// One address of a host, and why it could not be used.
 #[derive(Debug)]
-pub struct FailedAddress {
+pub(crate) struct FailedAddress {
     pub(crate) address: SocketAddr,
     pub(crate) error: DialError,
 }
@@ -42,7 +42,7 @@ pub struct FailedAddress {
 impl DialError {
     /// Whether the broker or the network failed, and not this host, which may be out of descriptors
     /// or ports.
-    pub fn is_broker_fault(&self) -> bool {
+    pub(crate) fn is_broker_fault(&self) -> bool {
         use io::ErrorKind as Kind;
         match self {
             Self::TimedOut(_) | Self::Unresolved | Self::NoTls(_) | Self::Tls(_) => true,
@@ -64,7 +64,7 @@ impl DialError {
     }
 
     /// Whether a time limit was exceeded.
-    pub fn is_timeout(&self) -> bool {
+    pub(crate) fn is_timeout(&self) -> bool {
         match self {
             Self::TimedOut(_) | Self::NoTls(_) => true,
             Self::Tried(all) => all.iter().any(|tried| tried.error.is_timeout()),
@@ -73,7 +73,7 @@ impl DialError {
     }
 
     /// The shortage of local ports, if nothing else kept the broker from being reached.
-    pub fn no_port(&self) -> Option<&NoPort> {
+    pub(crate) fn no_port(&self) -> Option<&NoPort> {
         match self {
             Self::NoPort(shortage) => Some(shortage),
             Self::Tried(all) if all.iter().all(|tried| tried.error.no_port().is_some()) => {

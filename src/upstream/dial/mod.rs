@@ -5,7 +5,7 @@ mod error;
 mod race;
 
 pub(super) use connect::connect_from_local;
-pub use error::DialError;
+pub(crate) use error::DialError;
 
 use std::{
     borrow::Cow,
@@ -32,7 +32,7 @@ const FIRST_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The bytes that a broker is sent as soon as it is connected.
 #[derive(Clone, Copy)]
-pub struct FirstBytes<'a> {
+pub(crate) struct FirstBytes<'a> {
     /// Sent before everything else, TLS included: a PROXY header, or nothing.
     pub header: &'a [u8],
     /// The CONNECT, and what the client sent after it.
@@ -40,7 +40,7 @@ pub struct FirstBytes<'a> {
 }
 
 /// A connection to a broker.
-pub struct DialedBroker {
+pub(crate) struct DialedBroker {
     pub stream: Stream,
     /// The address that was dialled; `None` for a unix socket.
     pub address: Option<HostAddress>,
@@ -51,7 +51,7 @@ pub struct DialedBroker {
 ///
 /// With a single address, the write also shows whether the connection was established, which saves a
 /// call. Of several addresses, only the first to be connected is written to.
-pub async fn dial(
+pub(crate) async fn dial(
     reactor: &Rc<Reactor>,
     pool: &config::Pool,
     lease: &mut Lease,

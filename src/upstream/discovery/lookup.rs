@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The brokers of a pool in DNS.
-pub struct DiscoveredBrokers {
+pub(crate) struct DiscoveredBrokers {
     pub(super) list: Vec<Upstream>,
     /// Records that were skipped and hosts that could not be resolved, for the log.
     pub notes: Vec<String>,
@@ -32,7 +32,7 @@ pub struct DiscoveredBrokers {
 
 /// Why the brokers of a pool cannot be discovered.
 #[derive(Debug, thiserror::Error)]
-pub enum DiscoverError {
+pub(crate) enum DiscoverError {
     #[error(transparent)]
     Lookup(#[from] LookupError),
     #[error(transparent)]
@@ -41,7 +41,7 @@ pub enum DiscoverError {
 
 /// Looks up the brokers of a pool. `known` are the addresses in use: an answer without the family of
 /// one of them counts as a failure.
-pub async fn discover(
+pub(crate) async fn discover(
     from: &Discover,
     resolver: &Arc<Resolver>,
     known: &[IpAddr],
@@ -110,7 +110,10 @@ impl DiscoveredBrokers {
     ///
     /// # Errors
     /// If they are too heavy for its balancer.
-    pub fn upstreams(&self, pool: &config::Pool) -> Result<Vec<Upstream>, WeightLimitExceeded> {
+    pub(crate) fn upstreams(
+        &self,
+        pool: &config::Pool,
+    ) -> Result<Vec<Upstream>, WeightLimitExceeded> {
         with_discovered(pool, self.list.iter().cloned())
     }
 

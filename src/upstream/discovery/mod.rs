@@ -7,8 +7,6 @@ mod records;
 mod resolver;
 pub(super) mod services;
 
-pub use lookup::{DiscoverError, DiscoveredBrokers, discover};
+pub(crate) use lookup::discover;
 pub(super) use lookup_backoff::LookupBackoff;
-pub use resolver::{
-    LOOKUP_TIMEOUT, LookupError, ResolvedAddresses, Resolver, SrvRecord, SrvRecords,
-};
+pub(crate) use resolver::{LOOKUP_TIMEOUT, ResolvedAddresses, Resolver};

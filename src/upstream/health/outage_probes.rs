@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{sync::Notify, time::sleep};
 
-use super::checks::{ProbeError, CheckTransport, client_id, probe_broker};
+use super::checks::{CheckTransport, ProbeError, client_id, probe_broker};
 use crate::{
     config::{self, ActiveCheck, Probe},
     upstream::{

@@ -10,7 +10,7 @@ use crate::{
 
 /// The brokers that a client would be given.
 #[derive(Clone, Debug)]
-pub struct Forecast {
+pub(crate) struct Forecast {
     /// All brokers in the order of its key, as if all were up and empty.
     pub order: Vec<Arc<Broker>>,
     /// The one that it would be given now; `None` if no broker serves.
@@ -19,7 +19,7 @@ pub struct Forecast {
 
 /// Why a client's broker is not chosen by a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoKey {
+pub(crate) enum NoKey {
     #[error("the pool's algorithm does not use a key")]
     Unkeyed,
     #[error("no key: balanced by least connections")]
@@ -33,7 +33,7 @@ impl Pool {
     ///
     /// # Errors
     /// If the broker is not chosen by a key.
-    pub fn forecast(&self, client: &Client<'_>, now: Instant) -> Result<Forecast, NoKey> {
+    pub(crate) fn forecast(&self, client: &Client<'_>, now: Instant) -> Result<Forecast, NoKey> {
         let members = self.members();
         let balance = &members.config.balance;
         if !balance.algorithm.is_keyed() {

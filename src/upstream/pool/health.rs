@@ -144,7 +144,7 @@ impl Pool {
         }
     }
 
-    /// Whether so many brokers look down that the verdicts, or the network, are to be doubted.
+    /// Whether so many brokers look down that the checks or the network are more likely at fault.
     fn recompute_failing_open(
         &self,
         health: &config::Health,

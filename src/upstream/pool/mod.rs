@@ -40,10 +40,10 @@ use crate::{
 };
 use effects::PoolEffects;
 pub(super) use follower::{PoolDropped, PoolFollower};
-pub use forecast::{Forecast, NoKey};
 pub use health::ProbeResult;
+pub(crate) use members::router;
 pub(super) use members::with_discovered;
-pub use members::{Member, MemberChanges, Members, WeightLimitExceeded, router};
+pub use members::{Member, MemberChanges, Members, WeightLimitExceeded};
 pub use operator::{UnknownBroker, WeightError};
 pub use outage::AllBrokersFailed;
 pub use overview::{BrokerOverview, BrokerStatus};
@@ -54,8 +54,8 @@ use state::PoolState;
 /// `rebalance`.
 const DEFAULT_MOVES_PER_SECOND: u32 = 100;
 
-/// One pool, shared by all threads. It lives as long as the configuration has it or it has a
-/// session; its tasks and its metrics end with it.
+/// One pool, shared by all threads. It lives as long as it is configured or has a session; its tasks
+/// and its metrics end with it.
 pub struct Pool {
     pub name: Arc<str>,
     /// The hash of its name.
@@ -106,7 +106,7 @@ impl Pool {
     }
 
     /// Changes whenever the members or the configuration do.
-    pub fn epoch(&self) -> u64 {
+    pub(crate) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
 

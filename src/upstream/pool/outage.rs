@@ -36,7 +36,7 @@ pub(super) struct Outage {
     declared: Option<DeclaredOutage>,
 }
 
-/// The proxy itself has got no answer from any broker either: the pool serves nobody.
+/// The proxy's own probes have got no answer from any broker either: the pool serves nobody.
 #[derive(Debug)]
 struct DeclaredOutage {
     /// The last error of the first broker.

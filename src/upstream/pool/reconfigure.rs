@@ -22,11 +22,7 @@ use super::{
 use crate::{
     config::{self, Discover, Upstream},
     metrics::Metrics,
-    upstream::{
-        broker::Endpoint,
-        health::HealthState,
-        worker_signal::WorkerSignal,
-    },
+    upstream::{broker::Endpoint, health::HealthState, worker_signal::WorkerSignal},
 };
 
 impl Pool {
@@ -163,7 +159,7 @@ impl Pool {
     ///
     /// # Errors
     /// If they are too heavy.
-    pub fn check_fit(&self, config: &config::Pool) -> Result<(), WeightLimitExceeded> {
+    pub(crate) fn check_fit(&self, config: &config::Pool) -> Result<(), WeightLimitExceeded> {
         self.upstreams_with(config).map(drop)
     }
 

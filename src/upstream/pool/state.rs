@@ -99,8 +99,8 @@ impl PoolState {
         }
     }
 
-    /// Whether workers are to look for sessions that belong elsewhere for a reason that nothing else
-    /// announces: clients that a broker failed for a moment, and brokers that wait for a trial while
+    /// Whether workers are to search for sessions on the wrong broker for a reason that has no signal of
+    /// its own: clients that a broker failed for a moment, and brokers that wait for a trial while
     /// all their clients are connected elsewhere. `half_opened` is whether an ejection has just
     /// ended.
     pub(super) fn take_move_request(&mut self, half_opened: bool, now: Instant) -> bool {
@@ -118,7 +118,7 @@ impl PoolState {
     }
 }
 
-/// Whether so many of the brokers are bad that a shared fault is more likely.
+/// Whether the share of bad brokers makes a shared fault more likely than one of each.
 pub(super) fn is_shared(bad: usize, count: usize, percent: u32) -> bool {
     bad * 100 >= percent as usize * count
 }

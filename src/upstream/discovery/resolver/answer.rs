@@ -16,7 +16,7 @@ use super::error::LookupError;
 
 /// A host's addresses.
 #[derive(Clone, Debug)]
-pub struct ResolvedAddresses {
+pub(crate) struct ResolvedAddresses {
     /// In the order of the answer, IPv4 before IPv6.
     pub list: Vec<IpAddr>,
     /// How long the answer holds: the shortest TTL of its records.
@@ -27,7 +27,7 @@ pub struct ResolvedAddresses {
 
 /// The answer to a look-up of SRV records (RFC 2782).
 #[derive(Clone, Debug)]
-pub struct SrvRecords {
+pub(crate) struct SrvRecords {
     pub list: Vec<SrvRecord>,
     pub ttl: Duration,
     /// Addresses of targets, from the additional section.
@@ -36,7 +36,7 @@ pub struct SrvRecords {
 
 /// An SRV record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SrvRecord {
+pub(crate) struct SrvRecord {
     pub priority: u16,
     pub weight: u16,
     pub port: u16,
@@ -64,13 +64,13 @@ impl ResolvedAddresses {
     }
 
     /// Whether the host may still have `address`: the look-up of its family failed.
-    pub fn may_still_have(&self, address: IpAddr) -> bool {
+    pub(crate) fn may_still_have(&self, address: IpAddr) -> bool {
         let is_family = |other: &IpAddr| other.is_ipv4() == address.is_ipv4();
         self.missing.is_some() && !self.list.iter().any(is_family)
     }
 
     /// The addresses of the host, and those of `known` that it may still have.
-    pub fn with_known(&self, known: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
+    pub(crate) fn with_known(&self, known: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
         let known = known.into_iter().filter(|address| self.may_still_have(*address));
         self.list.iter().copied().chain(known).collect()
     }

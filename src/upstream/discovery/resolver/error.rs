@@ -5,11 +5,11 @@ use std::time::Duration;
 use hickory_resolver::net::{DnsError, NetError};
 
 /// The time limit of one look-up, over all tries and servers.
-pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a look-up has no answer.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum LookupError {
+pub(crate) enum LookupError {
     /// Likely: no broker runs there now, or the name is misspelt.
     #[error("there are no such records")]
     Empty,

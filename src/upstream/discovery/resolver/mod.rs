@@ -16,10 +16,10 @@ use hickory_resolver::{
 };
 use tokio::{join, sync::Semaphore, task::JoinSet, time::timeout};
 
-pub use answer::{ResolvedAddresses, SrvRecord, SrvRecords};
+pub(crate) use answer::{ResolvedAddresses, SrvRecord, SrvRecords};
 
 use crate::config;
-pub use error::{LOOKUP_TIMEOUT, LookupError};
+pub(crate) use error::{LOOKUP_TIMEOUT, LookupError};
 use name_servers::{FilesVersion, NameServers, files_version};
 
 /// The most look-ups at a time. Each may have eight sockets open (two types of records, four
@@ -28,7 +28,7 @@ use name_servers::{FilesVersion, NameServers, files_version};
 const MAX_CONCURRENT_LOOKUPS: usize = 8;
 
 /// Asks DNS, without a cache, so that each answer is as recent as the servers have it.
-pub struct Resolver {
+pub(crate) struct Resolver {
     /// `dns.servers`; empty if the system's files name them.
     servers: Vec<SocketAddr>,
     /// Read again when those files have changed. Held for a copy.
@@ -37,7 +37,7 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    pub fn new(dns: &config::Dns) -> Self {
+    pub(crate) fn new(dns: &config::Dns) -> Self {
         Self {
             servers: dns.servers.clone(),
             name_servers: Mutex::default(),
@@ -46,7 +46,7 @@ impl Resolver {
     }
 
     /// Looks up the A and AAAA records of a host.
-    pub async fn addresses(&self, host: &str) -> Result<ResolvedAddresses, LookupError> {
+    pub(crate) async fn addresses(&self, host: &str) -> Result<ResolvedAddresses, LookupError> {
         self.look_up(host, |client, name| async move {
             let (v4, v6) = join!(
                 client.lookup(name.clone(), RecordType::A),
@@ -58,7 +58,7 @@ impl Resolver {
     }
 
     /// Looks up the SRV records of a service.
-    pub async fn services(&self, name: &str) -> Result<SrvRecords, LookupError> {
+    pub(crate) async fn services(&self, name: &str) -> Result<SrvRecords, LookupError> {
         self.look_up(name, |client, name| async move {
             SrvRecords::of(&client.lookup(name, RecordType::SRV).await?)
         })

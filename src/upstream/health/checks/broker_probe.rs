@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    connect::{ProbeTarget, CheckTransport},
+    connect::{CheckTransport, ProbeTarget},
     error::ProbeError,
     probe::probe,
 };

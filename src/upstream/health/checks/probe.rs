@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::{
-    connect::{ProbeDeadline, ProbeTarget, CheckTransport, close, connect},
+    connect::{CheckTransport, ProbeDeadline, ProbeTarget, close, connect},
     error::ProbeError,
     http, mqtt,
 };
@@ -46,7 +46,8 @@ pub(crate) async fn probe(
             let login = login.as_ref().map(|(username, password)| (&**username, password.reveal()));
             let request = http::get(&endpoint.address, address, path, login)?;
             let stream =
-                connect(endpoint, ProbeTarget::Ip(address), CheckTransport::default(), deadline).await?;
+                connect(endpoint, ProbeTarget::Ip(address), CheckTransport::default(), deadline)
+                    .await?;
             let status = http::exchange(stream, request, deadline).await?;
             if expect.contains(&status) {
                 return Ok(());

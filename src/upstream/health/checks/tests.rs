@@ -104,6 +104,7 @@ async fn http_checks_need_a_port() {
     let config = pool(&[("b", "unix:/run/broker.sock".to_owned())]);
     let pool = Pool::new(&config, &Metrics::new(), Arc::default());
     let endpoint = pool.members().list[0].broker.endpoint();
-    let result = probe_broker(&check, &endpoint, CheckTransport::default(), &|_| String::new()).await;
+    let result =
+        probe_broker(&check, &endpoint, CheckTransport::default(), &|_| String::new()).await;
     assert!(matches!(result.outcome, Err(ProbeError::UnixSocket)));
 }

@@ -37,21 +37,21 @@ impl World {
         self.pool.recovery_failed(&round, &errors, self.at(second));
     }
 
-    /// What is said as time passes.
-    fn said(&self, second: u64) -> Option<(&'static str, u64)> {
+    /// The event of a tick.
+    fn ticked(&self, second: u64) -> Option<(&'static str, u64)> {
         let mut effects = PoolEffects::default();
         self.pool.tick_outage(&mut self.pool.state(), &mut effects, self.at(second));
         match &effects.events[..] {
             [] => None,
             [PoolEvent::StillServesNobody { refused, .. }] => Some(("still", *refused)),
             [PoolEvent::ServesAgain { refused, .. }] => Some(("again", *refused)),
-            _ => panic!("something else is said"),
+            _ => panic!("another event"),
         }
     }
 }
 
 #[test]
-fn it_is_said_again_once_a_minute_while_clients_are_refused() {
+fn a_reminder_is_logged_once_a_minute_while_clients_are_refused() {
     let world = World::new();
     world.refuse(AllBrokersFailed::Unreachable, 0);
     assert_eq!(world.pool.not_serving(), None, "it has not been found out yet");
@@ -60,18 +60,18 @@ fn it_is_said_again_once_a_minute_while_clients_are_refused() {
     assert_eq!(world.pool.not_serving().as_deref(), Some(why));
     for second in 2..60 {
         world.refuse(AllBrokersFailed::Unreachable, second);
-        assert_eq!(world.said(second), None);
+        assert_eq!(world.ticked(second), None);
     }
-    // A round that fails is no news.
+    // Another failed round is not logged.
     world.fail(60);
-    assert_eq!(world.said(61), Some(("still", 59)));
-    assert_eq!(world.said(130), None);
+    assert_eq!(world.ticked(61), Some(("still", 59)));
+    assert_eq!(world.ticked(130), None);
     world.refuse(AllBrokersFailed::Unreachable, 130);
-    assert_eq!(world.said(130), Some(("still", 60)));
+    assert_eq!(world.ticked(130), Some(("still", 60)));
 }
 
 #[test]
-fn several_clients_without_an_answer() {
+fn several_unanswered_clients_make_an_outage() {
     let world = World::new();
     for _ in 0..10 {
         world.refuse(AllBrokersFailed::Unanswered(1), 0);
@@ -84,13 +84,13 @@ fn several_clients_without_an_answer() {
     assert!(world.pool.not_serving().is_some());
     // Only clients can refute it where the proxy's own CONNECT is not answered: when none comes, the
     // next ones are let try.
-    assert_eq!(world.said(60), None);
-    assert_eq!(world.said(61), Some(("again", 21)));
+    assert_eq!(world.ticked(60), None);
+    assert_eq!(world.ticked(61), Some(("again", 21)));
     assert_eq!((world.pool.not_serving(), world.pool.recovery_round().is_some()), (None, false));
 }
 
 #[test]
-fn being_reached_is_no_answer() {
+fn a_connection_is_not_an_answer() {
     let world = World::new();
     world.refuse(AllBrokersFailed::Unreachable, 0);
     let round = world.pool.recovery_round().unwrap();
@@ -106,7 +106,7 @@ fn being_reached_is_no_answer() {
 
 /// What was found out of other brokers says nothing.
 #[test]
-fn a_round_of_another_configuration() {
+fn a_round_of_an_earlier_configuration_is_ignored() {
     let world = World::new();
     world.refuse(AllBrokersFailed::Unreachable, 0);
     let round = world.pool.recovery_round().unwrap();
@@ -120,7 +120,7 @@ fn a_round_of_another_configuration() {
 }
 
 #[test]
-fn a_pool_that_is_gone() {
+fn a_removed_pool_has_no_outage() {
     let world = World::new();
     world.refuse(AllBrokersFailed::Unreachable, 0);
     world.fail(0);
@@ -129,9 +129,9 @@ fn a_pool_that_is_gone() {
     assert_eq!((world.pool.not_serving(), world.pool.recovery_round().is_some()), (None, false));
 }
 
-/// Where nobody is to be asked, nobody fails.
+/// Brokers that the operator has taken out cannot fail.
 #[test]
-fn all_are_taken_out_by_the_operator() {
+fn brokers_taken_out_by_the_operator() {
     let world = World::new();
     for name in ["b1", "b2"] {
         world.pool.set_state(name, BrokerState::Draining, world.at(0)).unwrap();

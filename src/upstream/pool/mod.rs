@@ -41,9 +41,8 @@ use crate::{
 use effects::PoolEffects;
 pub(super) use follower::{PoolDropped, PoolFollower};
 pub use health::ProbeResult;
-pub(crate) use members::router;
 pub(super) use members::with_discovered;
-pub use members::{Member, MemberChanges, Members, WeightLimitExceeded};
+pub use members::{Member, MemberChanges, Members, WeightLimitExceeded, router};
 pub use operator::{UnknownBroker, WeightError};
 pub use outage::AllBrokersFailed;
 pub use overview::{BrokerOverview, BrokerStatus};

@@ -169,7 +169,7 @@ impl BrokerChecks {
                          unchanged"
                     );
                 }
-                tracing::debug!(pool = %name, %upstream, %error, "health check skipped");
+                tracing::debug!(pool = %name, %upstream, %error, "skipped a health check");
                 self.skipping = true;
                 return Ok("skipped");
             }

@@ -10,11 +10,11 @@
 //! - [`session`]: one connection's life: handshake, relay, record
 //! - [`listener`]: what a listener is, and its sockets
 //! - [`upstream`]: the brokers and how to reach them
-//! - [`transport`]: sockets, timers and pipes on a worker's epoll
-//! - [`route`]: from a key to a broker, without sockets
-//! - [`mqtt`]: the CONNECT and CONNACK packets, without sockets
+//! - [`net`]: sockets, timers and pipes on a worker's epoll
+//! - [`proto`]: MQTT, PROXY headers and WebSocket, without sockets
+//! - [`balance`]: from a key to a broker, without sockets
 //!
-//! Beside them, for all above `route` and `mqtt`:
+//! Beside them, for all above `balance`:
 //!
 //! - [`config`]: the file an operator wrote, as types that cannot be wrong
 //! - [`observe`]: the access log and the metrics
@@ -23,16 +23,16 @@
 
 pub mod admin;
 pub mod app;
+pub mod balance;
 pub mod cli;
 pub mod config;
 pub mod escape;
 pub mod join;
 pub mod listener;
-pub mod mqtt;
+pub mod net;
 pub mod observe;
-pub mod route;
+pub mod proto;
 pub mod session;
 pub mod snapshot;
-pub mod transport;
 pub mod upstream;
 pub mod worker;

@@ -23,10 +23,10 @@ use tokio::{sync::mpsc::UnboundedSender, task::LocalSet};
 use crate::{
     config::Config,
     join::join_by,
+    net::{Notify, Reactor},
     observe::{EndCause, LogWriter},
     session::{self, Ask, Drain, Question, Shard, Shared, Terms},
     snapshot::Snapshot,
-    transport::{Notify, Reactor},
 };
 
 /// How often idle and half-close limits are looked at, which are whole seconds.

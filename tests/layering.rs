@@ -16,14 +16,15 @@ const ROWS: &[&[&str]] = &[
     &["session"],
     &["listener"],
     &["upstream"],
-    &["transport"],
+    &["net"],
     &["observe"],
+    &["proto"],
     &["config"],
-    &["route", "mqtt", "join", "escape"],
+    &["balance", "join", "escape"],
 ];
 
 /// Rooms without sockets, clock or runtime, and what would bring those in.
-const PURE: &[&str] = &["config", "route", "mqtt", "escape"];
+const PURE: &[&str] = &["proto", "config", "balance", "escape"];
 const IMPURE: &[&str] = &[
     "tokio",
     "tracing",
@@ -71,20 +72,16 @@ fn imports_point_one_way() {
 fn what_would_be_found() {
     let faults = |path: &str, source: &str| check(Path::new(path), source);
     for (path, source, fault) in [
-        ("mqtt/connect.rs", "use crate::session::Shard;", "mqtt names session"),
-        ("route/mod.rs", "use crate::{\n    mqtt::Connect,\n};", "route names mqtt"),
-        ("route/mod.rs", "fn f() { crate::config::load() }", "route names config"),
-        (
-            "transport/socket.rs",
-            "use crate::{config, session::{End, upstream}};",
-            "transport names session",
-        ),
+        ("proto/mqtt/connect.rs", "use crate::session::Shard;", "proto names session"),
+        ("balance/mod.rs", "use crate::{\n    proto::mqtt,\n};", "balance names proto"),
+        ("balance/mod.rs", "fn f() { crate::config::load() }", "balance names config"),
+        ("net/socket.rs", "use crate::{config, session::{End, upstream}};", "net names session"),
         ("session/relay.rs", "use super::super::worker::Setup;", "session names worker"),
         ("session/deep/er.rs", "use super::super::super::{app};", "session names app"),
         ("worker.rs", "use super::admin;", "worker names admin"),
         ("config/mod.rs", "use std::net::{IpAddr, TcpStream};", "config uses TcpStream"),
         ("config/mod.rs", "use std::time::Instant;", "config uses Instant"),
-        ("mqtt/mod.rs", "tokio::spawn(async {});", "mqtt uses tokio"),
+        ("proto/mqtt/mod.rs", "tokio::spawn(async {});", "proto uses tokio"),
         ("session/gate.rs", "use anyhow::Context;", "session uses anyhow"),
         ("main.rs", "mqtt_lb::nowhere::main()", "main names nowhere"),
         ("garage/mod.rs", "", "garage is in no row"),
@@ -94,15 +91,15 @@ fn what_would_be_found() {
     for (path, source) in [
         (
             "session/relay.rs",
-            "use super::{end::End, shard};\nuse crate::{mqtt::{self, Connect}, session};",
+            "use super::{end::End, shard};\nuse crate::{proto::mqtt::{self, Connect}, session};",
         ),
         ("session/relay.rs", "// crate::worker starts this\n/// See [`crate::worker`].\nfn f() {}"),
         (
             "config/mod.rs",
-            "use crate::route::Algorithm;\nuse std::{net::SocketAddr, time::Duration};",
+            "use crate::balance::Algorithm;\nuse std::{net::SocketAddr, time::Duration};",
         ),
-        ("route/mod.rs", "let n = fastrand::usize(..);"),
-        ("mqtt/mod.rs", "let tokio_like = Instantly; // tokio"),
+        ("balance/mod.rs", "let n = fastrand::usize(..);"),
+        ("proto/mod.rs", "let tokio_like = Instantly; // tokio"),
         ("app/mod.rs", "use anyhow::Context;\nuse crate::{admin, worker, session};"),
         ("main.rs", "mqtt_lb::cli::main()"),
     ] {

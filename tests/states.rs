@@ -12,10 +12,10 @@ use std::{
 use mqtt_lb::{
     config::{Bind, Config},
     listener::{self, Listener},
+    net::TcpOptions,
     observe::{AccessLogs, Metrics},
     session::{Gate, Owners, SESSION_ID_BITS, Shared},
     snapshot::Snapshot,
-    transport::TcpOptions,
     upstream::{Bell, Pool, State},
     worker::{Adoption, Setup, Worker},
 };

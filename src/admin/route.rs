@@ -16,7 +16,7 @@ use super::{
     sessions::with_client_id,
     upstreams::find_pool,
 };
-use crate::{route::Client, upstream::Pool};
+use crate::{balance::Client, upstream::Pool};
 
 #[derive(Serialize)]
 struct Routes<'a> {

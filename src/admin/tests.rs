@@ -19,9 +19,9 @@ use super::{server::serve, *};
 use crate::{
     config::{Admin, Bind, Config},
     listener::{self, Listener},
+    net::TcpOptions,
     observe::AcceptError,
     session::Owners,
-    transport::TcpOptions,
     upstream::Pool,
 };
 

@@ -6,7 +6,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::admin;
-use crate::{observe::Metrics, session::Gate, transport::Pipes};
+use crate::{net::Pipes, observe::Metrics, session::Gate};
 
 /// Descriptors for what no worker holds: logs, look-ups, a few connections of the admin listener,
 /// and some to spare.

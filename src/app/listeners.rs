@@ -7,8 +7,8 @@ use anyhow::anyhow;
 use crate::{
     config::{Bind, Config},
     listener::{self, Handed, Inherited, Listener, Listening},
+    net::TcpOptions,
     observe::Metrics,
-    transport::TcpOptions,
     upstream::Pool,
 };
 

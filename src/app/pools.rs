@@ -14,8 +14,8 @@ use tokio::{
 
 use crate::{
     config::{self, Address, Dns},
+    net::check_source,
     observe::Metrics,
-    transport::check_source,
     upstream::{Addresses, Bell, Endpoint, PATIENCE, Pool, Resolver},
 };
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{access_log_metrics::BlockedGauge, format::rfc3339};
+use super::{access_log_metrics::BlockedGauge, timestamp::rfc3339};
 use crate::config::LogTarget;
 
 /// How long a log holds clients back before that is told: what a disk or a receiver that hesitates

@@ -8,11 +8,8 @@ use std::{
 use tokio::sync::{Notify, mpsc::Sender};
 
 use super::{
-    access_log::LEAVING_PATIENCE,
-    entry::{Entry, Event},
-    format::{LineFormat, Stamp},
-    sink::Message,
-    sink_buffer::SinkBuffer,
+    access_log::LEAVING_PATIENCE, entry::Entry, format::LineFormat, labels::Event, sink::Message,
+    sink_buffer::SinkBuffer, timestamp::Stamp,
 };
 use crate::config::LogLineFormat;
 

@@ -173,5 +173,4 @@ impl Write for Line<'_> {
 }
 
 #[cfg(test)]
-#[path = "tests/lossy_writer.rs"]
 mod tests;

@@ -9,13 +9,13 @@ use prometheus::{
 
 use super::{
     access_log_metrics::{AccessLogFamilies, AccessLogMetrics},
-    entry::{EndBy, EndCause, EndPhase, named},
     families::{Families, made},
-    format::unix_seconds,
+    labels::{EndBy, EndCause, EndPhase, named},
     listener_metrics::{ListenerFamilies, ListenerMetrics},
     owned::{Declarations, Owned},
     owners::Owner,
     pool_metrics::{PoolFamilies, PoolMetrics},
+    timestamp::unix_seconds,
     upstream_metrics::{UpstreamFamilies, UpstreamMetrics},
 };
 use crate::config::CertificateFile;

@@ -6,6 +6,7 @@ mod blocked;
 mod entry;
 mod families;
 mod format;
+mod labels;
 mod listener_metrics;
 mod log_file;
 mod log_writer;
@@ -25,6 +26,7 @@ mod sink_buffer;
 mod stderr;
 mod syslog;
 mod syslog_header;
+mod timestamp;
 mod upstream_metrics;
 mod value;
 mod writer;
@@ -32,10 +34,9 @@ mod writer;
 pub use access_log::{AccessLogs, Prepared};
 pub use access_log_metrics::AccessLogMetrics;
 pub use blocked::LogWatch;
-pub use entry::{
-    EndBy, EndCause, EndPhase, Endpoint, Entry, Event, RouteKind, Transport, field_names,
-};
-pub use format::{Template, TemplateError, rfc3339, unix_seconds};
+pub use entry::{Endpoint, Entry, field_names};
+pub use format::{Template, TemplateError};
+pub use labels::{EndBy, EndCause, EndPhase, Event, RouteKind, Transport};
 pub use listener_metrics::ListenerMetrics;
 pub use log_writer::LogWriter;
 pub use lossy_writer::LossyWriter;
@@ -47,6 +48,7 @@ pub use program_log::{LogLine, ProgramLog};
 pub use readings::{Counts, EndCount};
 pub use sink::{OpenError, Outputs};
 pub use stderr::Stderr;
+pub use timestamp::{rfc3339, unix_seconds};
 pub use upstream_metrics::{TryOutcome, UpstreamMetrics};
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use prometheus::{IntCounter, IntGauge};
 
 use super::{
-    entry::RouteKind,
+    labels::RouteKind,
     owned::{Declarations, Family, Registration},
 };
 

@@ -6,7 +6,7 @@ use prometheus::IntCounter;
 use tokio::sync::mpsc::{Permit, Sender, error::TrySendError};
 
 use super::{
-    blocked::Full, entry::Event, format::Stamp, sink::Message, syslog_header::SyslogHeader,
+    blocked::Full, labels::Event, sink::Message, syslog_header::SyslogHeader, timestamp::Stamp,
 };
 use crate::config::{LogEvents, WhenFull};
 

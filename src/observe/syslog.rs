@@ -250,5 +250,4 @@ fn connect_unix(path: &Path, patience: Duration) -> io::Result<Connection> {
 }
 
 #[cfg(test)]
-#[path = "tests/syslog.rs"]
 mod tests;

@@ -1,6 +1,6 @@
 //! What stands before the line in a syslog message: RFC 5424, section 6.
 
-use super::{entry::Event, format::Stamp};
+use super::{labels::Event, timestamp::Stamp};
 use crate::config::Syslog;
 
 /// Normal but significant (RFC 5424, 6.2.1, table 2): a client that was refused.

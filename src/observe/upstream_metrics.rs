@@ -5,8 +5,8 @@ use std::time::Duration;
 use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::{
-    entry::named,
     families::HANDSHAKE_BUCKETS,
+    labels::named,
     owned::{Declarations, Family, Part, Registration},
 };
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::entry::Endpoint;
-use crate::{escape::is_unsafe, mqtt::Malformed};
+use crate::{escape::is_unsafe, proto::mqtt::Malformed};
 
 /// Bytes that one value takes at most, so that no peer makes a line as long as it likes. Brokers take
 /// shorter client IDs.

@@ -161,5 +161,4 @@ impl Writer {
 }
 
 #[cfg(test)]
-#[path = "tests/writer.rs"]
 mod tests;

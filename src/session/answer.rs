@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::micros::Micros;
-use crate::mqtt::{self, Connack, Malformed, Version};
+use crate::proto::mqtt::{self, Connack, Malformed, Version};
 
 /// What the broker, or this proxy in its place, answered.
 #[derive(Clone)]

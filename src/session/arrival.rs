@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     listener::ListenerSettings,
+    net::{Elapsed, TlsError, deadline},
     observe::{EndBy, EndCause, EndPhase},
-    transport::{Elapsed, TlsError, deadline},
 };
 
 /// What a connection takes from its listener when it is accepted. Its session keeps the first.

@@ -14,9 +14,9 @@ use super::{
 };
 use crate::{
     config::RetryOn,
-    mqtt::{Connack, Connect, Version, reason},
+    net::{Elapsed, Stream, deadline},
     observe::{EndBy, EndCause, EndPhase, RouteKind, TryOutcome},
-    transport::{Elapsed, Stream, deadline},
+    proto::mqtt::{Connack, Connect, Version, reason},
     upstream::{self, Broker, DialError, Lease, Reached, Refused, Trial, dial},
 };
 

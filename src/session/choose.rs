@@ -4,8 +4,8 @@ use std::{cell::Cell, sync::Arc};
 
 use super::{live::Live, shard::Shard, stand_in::may_be_own, view::PoolView};
 use crate::{
+    balance::{Choice, Client},
     observe::RouteKind,
-    route::{Choice, Client},
     upstream::Broker,
 };
 

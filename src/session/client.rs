@@ -1,6 +1,6 @@
 //! What a CONNECT said of its client, kept small.
 
-use crate::mqtt::{Connect, Version};
+use crate::proto::mqtt::{Connect, Version};
 
 /// What the CONNECT said.
 pub(super) struct Client {

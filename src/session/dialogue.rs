@@ -7,9 +7,9 @@ use super::{
     shard::{READ_BYTES, Shard},
 };
 use crate::{
-    mqtt::{self, Connack, Malformed, Progress, Version, connack},
+    net::Stream,
     observe::{EndBy, EndCause, EndPhase},
-    transport::Stream,
+    proto::mqtt::{self, Connack, Malformed, Progress, Version, connack},
 };
 
 /// A broker that has a CONNECT and owes a CONNACK.

@@ -3,7 +3,7 @@
 use std::{io, task::Poll};
 
 use super::shard::{READ_BYTES, Shard};
-use crate::transport::{BULK_BYTES, FLOW_BYTES, Pipe, Socket, Stream};
+use crate::net::{BULK_BYTES, FLOW_BYTES, Pipe, Socket, Stream};
 
 /// Reads of one direction before the others get their turn, however little they bring.
 const READS_PER_TURN: usize = 8;

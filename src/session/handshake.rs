@@ -20,9 +20,9 @@ use super::{
 };
 use crate::{
     listener::ListenerSettings,
-    mqtt::{Boundary, Connect, Progress, connect},
+    net::{Peer, Socket, Stream, deadline},
     observe::{EndBy, EndCause, EndPhase},
-    transport::{Peer, Socket, Stream, deadline},
+    proto::mqtt::{Boundary, Connect, Progress, connect},
     upstream::Lease,
 };
 

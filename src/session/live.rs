@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     config::Idle,
+    net::{Stream, TcpOptions},
     observe::{EndBy, EndCause},
-    transport::{Stream, TcpOptions},
     upstream::Lease,
 };
 

@@ -14,7 +14,7 @@ use super::{
     session_id::worker_of,
     tenant::TenantHash,
 };
-use crate::{route::TenantFields, upstream::Bell};
+use crate::{balance::TenantFields, upstream::Bell};
 
 /// Parts of the directory with a lock of their own, so that workers seldom meet.
 const PARTS: usize = 64;
@@ -178,7 +178,7 @@ fn shrink<T>(map: &mut HashMap<u64, T>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{route::Client, session::SESSION_ID_BITS};
+    use crate::{balance::Client, session::session_id::SESSION_ID_BITS};
 
     const NOTHING: TenantFields = TenantFields { username: false, tls_cn: false, sni: false };
     const USERNAME: TenantFields = TenantFields { username: true, ..NOTHING };

@@ -7,7 +7,7 @@ use super::{
     counted::Counted,
     gate::{Gate, tenth},
 };
-use crate::mqtt::Refuse;
+use crate::proto::mqtt::Refuse;
 
 /// A connection counted in; dropped, it is counted out.
 pub struct Pass {

@@ -8,11 +8,11 @@ use std::{
 use super::{end::End, handshake::Opening, record::Wrapping, reject::Rejected};
 use crate::{
     config::ProxyProtocolOut,
+    net::Peer,
     observe::{EndBy, EndCause, EndPhase},
-    transport::{
-        Peer,
-        guest::{Guest, Recognized, recognize},
-        proxy_protocol::{self, Addresses, Announced, Header, Invalid, MAX_LEN, Progress},
+    proto::{
+        first_bytes::{Guest, Recognized, recognize},
+        proxy_header::{self, Addresses, Announced, Header, Invalid, MAX_LEN, Progress},
     },
 };
 
@@ -21,7 +21,7 @@ impl Opening<'_> {
     /// buffer.
     pub(super) async fn take_proxy_header(&mut self) -> Result<(), Rejected> {
         loop {
-            match proxy_protocol::parse(&self.buffer) {
+            match proxy_header::parse(&self.buffer) {
                 Ok(Progress::Complete { header, len }) => {
                     self.buffer.drain(..len);
                     self.believe(header);
@@ -40,7 +40,7 @@ impl Opening<'_> {
     /// Looks at the first bytes of a peer that is not to send a header.
     pub(super) async fn refuse_proxy_header(&mut self) -> Result<(), Rejected> {
         loop {
-            match proxy_protocol::announced(&self.buffer) {
+            match proxy_header::announced(&self.buffer) {
                 Announced::Nothing => return Ok(()),
                 Announced::V1 | Announced::V2 => return Err(malformed(UNTRUSTED.into()).into()),
                 Announced::Undecided => {}
@@ -69,11 +69,11 @@ impl Opening<'_> {
         let tls = || self.record.wrapping.as_ref()?.tls.as_ref();
         match version {
             None => Vec::new(),
-            Some(ProxyProtocolOut::V1) => proxy_protocol::write_v1(self.addresses()),
+            Some(ProxyProtocolOut::V1) => proxy_header::write_v1(self.addresses()),
             Some(ProxyProtocolOut::V2) => {
                 // As the access log writes it.
                 let session = format!("{:016x}", self.record.session);
-                proxy_protocol::write_v2(self.addresses(), tls(), session.as_bytes())
+                proxy_header::write_v2(self.addresses(), tls(), session.as_bytes())
             }
         }
     }

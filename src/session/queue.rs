@@ -9,8 +9,8 @@ use std::{
 
 use super::{end::End, handshake::Opening, reject::Rejected, shard::READ_BYTES};
 use crate::{
-    mqtt::{Connect, Refuse},
     observe::{EndBy, EndCause, EndPhase},
+    proto::mqtt::{Connect, Refuse},
     upstream::{Admission, Broker},
 };
 

@@ -6,7 +6,7 @@ use std::{rc::Rc, sync::Arc, time::Instant};
 use tokio::task::spawn_local;
 
 use super::{choose::home, evict::is_lost, live::Live, scan::scan, shard::Shard, view::PoolView};
-use crate::{observe::EndCause, transport::sleep, upstream::Broker};
+use crate::{net::sleep, observe::EndCause, upstream::Broker};
 
 /// A session that is to go, if it still is when its time has come.
 struct Candidate {

@@ -14,10 +14,10 @@ use super::{
     way::Way,
 };
 use crate::{
-    mqtt::reason,
+    balance,
+    net::Peer,
     observe::{EndBy, EndCause, EndPhase, Entry, Event, ListenerMetrics, Transport},
-    route,
-    transport::{Peer, TlsFacts},
+    proto::{TlsFacts, mqtt::reason},
 };
 
 /// What the record says of a connection whose task panicked.
@@ -112,9 +112,9 @@ impl Record {
         &'a self,
         client_id: &'a str,
         username: Option<&'a str>,
-    ) -> route::Client<'a> {
+    ) -> balance::Client<'a> {
         let tls = self.tls();
-        route::Client {
+        balance::Client {
             client_id,
             username,
             source_ip: self.client_ip(),

@@ -4,9 +4,9 @@ use std::{borrow::Cow, future::poll_fn, ops::Deref, pin::pin, rc::Rc, time::Dura
 
 use super::{answer::Answer, end::End, record::Record, shard::Shard};
 use crate::{
-    mqtt,
+    net::{BULK_BYTES, Socket, Stream, deadline},
     observe::{EndBy, EndCause, Event},
-    transport::{BULK_BYTES, Socket, Stream, deadline},
+    proto::mqtt,
 };
 
 /// How long, and for how much, a client that was refused is listened to after the answer. Closing

@@ -20,9 +20,9 @@ use super::{
     takeover,
 };
 use crate::{
-    mqtt::{Boundary, Goodbye, Version},
+    net::{Stream, Ticket},
     observe::{EndBy, EndCause, EndPhase, Event},
-    transport::{Stream, Ticket},
+    proto::mqtt::{Boundary, Goodbye, Version},
 };
 
 /// A session after its CONNACK.

@@ -19,8 +19,8 @@ use super::{
     way::Way,
 };
 use crate::{
-    mqtt::{Connect, Refuse},
     observe::{EndBy, EndCause, EndPhase, RouteKind},
+    proto::mqtt::{Connect, Refuse},
     upstream::{Broker, Lease, Pool, Refused},
 };
 

@@ -9,8 +9,8 @@ use std::{
 use super::{gate::Gate, live::Sweep, owners::Owners, table::Table, view::PoolView};
 use crate::{
     config::{Limits, Timeouts},
+    net::{Buffer, Pipes, Reactor, Shared as SharedBuffer, TcpOptions},
     observe::{EndCause, LogWriter, Metrics},
-    transport::{Buffer, Pipes, Reactor, Shared as SharedBuffer, TcpOptions},
     upstream::{Bell, Pool},
 };
 

@@ -19,7 +19,7 @@ use super::{
     tenant::TenantHash,
     view::PoolView,
 };
-use crate::{observe::EndPhase, route::Client, transport::deadline, upstream::Broker};
+use crate::{balance::Client, net::deadline, observe::EndPhase, upstream::Broker};
 
 /// The older sessions of a client that are asked about; one with more is not slowed down by them.
 const MOST: usize = 4;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::handshake::Opening;
-use crate::transport::guest::{Guest, Recognized, recognize};
+use crate::proto::first_bytes::{Guest, Recognized, recognize};
 
 impl Opening<'_> {
     /// What bytes that were to be a CONNECT are in truth; `None` where nobody knows.

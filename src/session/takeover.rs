@@ -3,7 +3,7 @@
 //! On one broker it is the broker that ends an older session (MQTT-3.1.4-2, MQTT-3.1.4-3 in 5.0);
 //! of those on others it may not know. One whose [place](super::stand_in) the newer has ends here too.
 //! A client is a client ID in a pool, and what else of the
-//! pool's key says who it is: see [`KeyTemplate::tenant_fields`](crate::route::KeyTemplate).
+//! pool's key says who it is: see [`KeyTemplate::tenant_fields`](crate::balance::KeyTemplate).
 
 use super::{
     held::{Held, Newer},
@@ -14,8 +14,8 @@ use super::{
     view::PoolView,
 };
 use crate::{
+    balance::{Client, TenantFields},
     observe::EndCause,
-    route::{Client, TenantFields},
 };
 
 /// Notes an accepted session, and has those end that its client has on other brokers.

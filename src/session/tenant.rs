@@ -2,7 +2,7 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::route::{Client, TenantFields};
+use crate::balance::{Client, TenantFields};
 
 /// What tells clients with one ID apart, whichever fields the pool's key has: 16 bits of the username,
 /// 8 each of the certificate's name and the host asked for. Those of two clients may be equal, so

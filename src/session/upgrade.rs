@@ -7,11 +7,9 @@ use super::{
 };
 use crate::{
     config::WebSocket,
+    net::Peer,
     observe::{EndBy, EndCause, EndPhase},
-    transport::{
-        Peer,
-        websocket::request::{self, Request},
-    },
+    proto::websocket::request::{self, Request},
 };
 
 impl Opening<'_> {

@@ -8,8 +8,8 @@ use std::{
 
 use super::evict::Lost;
 use crate::{
+    balance::Router,
     config,
-    route::Router,
     upstream::{Members, Pick, Pool},
 };
 

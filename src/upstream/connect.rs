@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, rc::Rc};
 
 use super::{broker::Endpoint, dial_error::DialError, sources::Port};
-use crate::transport::{ConnectError, Reactor, Socket};
+use crate::net::{ConnectError, Reactor, Socket};
 
 /// Starts connecting from the first of the broker's local addresses that has a port left.
 pub(super) fn connect(

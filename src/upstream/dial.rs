@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{self, PoolTls},
-    transport::{Connecting, Elapsed, Reactor, Socket, Stream, deadline},
+    net::{Connecting, Elapsed, Reactor, Socket, Stream, deadline},
 };
 
 /// How long the first attempt is waited for. A SYN that got lost, in the network or before a broker

@@ -3,7 +3,7 @@
 use std::{fmt, io, net::SocketAddr, time::Duration};
 
 use super::no_port::NoPort;
-use crate::transport::TlsError;
+use crate::net::TlsError;
 
 /// Why a broker could not be reached.
 #[derive(Debug, thiserror::Error)]

@@ -14,7 +14,7 @@ use super::{
     dial_error::{DialError, Tried},
     sources::Port,
 };
-use crate::transport::{Elapsed, Reactor, Socket, deadline};
+use crate::net::{Elapsed, Reactor, Socket, deadline};
 
 /// The longest time from one attempt's begin to the next one's: what RFC 8305 recommends.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);

@@ -8,8 +8,8 @@ use std::{
 
 use super::resolver::Service;
 use crate::{
+    balance::KETAMA_MAX_TOTAL_WEIGHT,
     config::{self, Address, Upstream},
-    route::KETAMA_MAX_TOTAL_WEIGHT,
 };
 
 /// The most brokers taken from one answer. A message of DNS, of 64 KiB at most, could name more.

@@ -14,8 +14,8 @@ use prometheus::IntGauge;
 use super::{DialError, Endpoint, NoPort};
 use crate::{
     config::{self, Address},
+    net::ConnectError,
     observe::{Part, UpstreamMetrics},
-    transport::ConnectError,
 };
 
 /// How the metrics call a local address that the kernel chooses.

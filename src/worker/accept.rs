@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use tokio::task::yield_now;
 
 use super::listeners::WorkerListener;
-use crate::{observe::AcceptError, session::Shard, transport::sleep};
+use crate::{net::sleep, observe::AcceptError, session::Shard};
 
 /// The most that are taken from the queue of a listener that closes: more than the kernel holds
 /// (`net.core.somaxconn`).

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     listener::{Listener, ListenerSettings},
+    net::{Acceptor, Peer},
     session::{self, Accepted, ListenerRef, Shard},
-    transport::{Acceptor, Peer},
 };
 
 /// The listeners of a worker.

@@ -3,9 +3,9 @@
 use std::{cell::RefCell, sync::Arc, time::Instant};
 
 use mqtt_lb::{
+    balance::Router,
     config,
     observe::Metrics,
-    route::Router,
     upstream::{Broker, Lease, Members, Pick, Pool, Probed, State},
 };
 

@@ -12,13 +12,13 @@ use super::{minimal, some_time};
 use crate::{
     config::LogLineFormat,
     escape::is_unsafe,
-    mqtt::Malformed,
     observe::{
-        EndBy, EndCause, EndPhase, Endpoint, Entry, Event, RouteKind, Template, TemplateError,
-        Transport, field_names,
-        format::{LineFormat, Stamp},
-        rfc3339, unix_seconds,
+        entry::{Endpoint, Entry, field_names},
+        format::{LineFormat, Template, TemplateError},
+        labels::{EndBy, EndCause, EndPhase, Event, RouteKind, Transport},
+        timestamp::{Stamp, rfc3339, unix_seconds},
     },
+    proto::mqtt::Malformed,
 };
 
 pub(super) fn line(format: &LogLineFormat, entry: &Entry<'_>) -> String {

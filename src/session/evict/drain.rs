@@ -9,9 +9,9 @@ use tokio::task::spawn_local;
 
 use super::oldest::Oldest;
 use crate::{
+    net::sleep,
     observe::EndCause,
     session::{scan::scan, shard::Shard},
-    transport::sleep,
 };
 
 /// Sessions that end in one turn: a DISCONNECT, two closes and a record each take less than a

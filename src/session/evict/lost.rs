@@ -11,9 +11,9 @@ use tokio::task::spawn_local;
 use super::oldest::Oldest;
 use crate::{
     config::OnDown,
+    net::sleep,
     observe::EndCause,
     session::{live::Live, shard::Shard, view::PoolView},
-    transport::sleep,
 };
 
 /// The sessions of one pool that are to end.

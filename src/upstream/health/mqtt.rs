@@ -11,7 +11,7 @@ use super::{
     probe::Failure,
     reach::{Deadline, Stream},
 };
-use crate::mqtt::{Progress, Version, connack};
+use crate::proto::mqtt::{Progress, Version, connack};
 
 /// 3.1.1 §3.14: type 14, and nothing else.
 const DISCONNECT: [u8; 2] = [0xE0, 0];
@@ -95,7 +95,7 @@ fn remaining_length(packet: &mut Vec<u8>, mut len: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mqtt;
+    use crate::proto::mqtt;
 
     /// Lengths on both sides of where the remaining length takes one byte more, and the longest.
     #[test]

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     config::{ActiveCheck, Probe, Secret},
-    mqtt::{Malformed, Version, reason},
-    upstream::{DialError, Endpoint},
+    proto::mqtt::{Malformed, Version, reason},
+    upstream::{broker::Endpoint, dial_error::DialError},
 };
 
 /// Asks the broker of `endpoint` at `site` whether it is well. `client_id` is who an MQTT probe says

@@ -15,11 +15,9 @@ use tokio_rustls::TlsConnector;
 
 use crate::{
     config::{PoolTls, ProxyProtocolOut},
-    transport::{
-        ConnectError, bind_source,
-        proxy_protocol::{self, Addresses},
-    },
-    upstream::{DialError, Endpoint},
+    net::{ConnectError, bind_source},
+    proto::proxy_header::{self, Addresses},
+    upstream::{broker::Endpoint, dial_error::DialError},
 };
 
 /// Bytes that are read and dropped while a broker is waited for to close: after a DISCONNECT it has
@@ -112,9 +110,9 @@ async fn connect_from(source: Option<IpAddr>, to: SocketAddr) -> Result<TcpStrea
 fn own_header(version: Option<ProxyProtocolOut>, addresses: Option<Addresses>) -> Vec<u8> {
     match (version, addresses) {
         (None, _) => Vec::new(),
-        (Some(ProxyProtocolOut::V1), _) => proxy_protocol::write_v1(addresses),
-        (Some(ProxyProtocolOut::V2), Some(_)) => proxy_protocol::write_v2(addresses, None, b""),
-        (Some(ProxyProtocolOut::V2), None) => proxy_protocol::V2_LOCAL.to_vec(),
+        (Some(ProxyProtocolOut::V1), _) => proxy_header::write_v1(addresses),
+        (Some(ProxyProtocolOut::V2), Some(_)) => proxy_header::write_v2(addresses, None, b""),
+        (Some(ProxyProtocolOut::V2), None) => proxy_header::V2_LOCAL.to_vec(),
     }
 }
 

@@ -117,7 +117,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::Config, observe::Metrics, route::KETAMA_MAX_TOTAL_WEIGHT, upstream::Member,
+        balance::KETAMA_MAX_TOTAL_WEIGHT, config::Config, observe::Metrics,
+        upstream::pool::members::Member,
     };
 
     fn config(algorithm: &str, upstreams: &str) -> config::Pool {

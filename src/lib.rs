@@ -17,6 +17,7 @@
 //! Beside them, for all above `balance`:
 //!
 //! - [`config`]: the file an operator wrote, as types that cannot be wrong
+//! - `tls`: certificates, keys and revocation lists, as configurations of rustls
 //! - [`observe`]: the access log and the metrics
 //! - [`escape`]: what terminals and logs are not to be shown as it is
 //! - [`join`]: waiting for a thread's end, with a deadline
@@ -34,5 +35,6 @@ pub mod observe;
 pub mod proto;
 pub mod session;
 pub mod snapshot;
+mod tls;
 pub mod upstream;
 pub mod worker;

@@ -20,7 +20,7 @@ const ROWS: &[&[&str]] = &[
     &["observe"],
     &["proto"],
     &["config"],
-    &["balance", "join", "escape"],
+    &["balance", "tls", "join", "escape"],
 ];
 
 /// Rooms without sockets, clock or runtime, and what would bring those in.

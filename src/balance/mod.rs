@@ -14,6 +14,9 @@ mod tests;
 
 use std::{num::NonZeroU32, sync::Arc};
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 pub use ketama::KETAMA_MAX_TOTAL_WEIGHT;
 pub use key::{Choice, Client, EmptyClientId, KeyError, KeyTemplate, TenantFields};
 
@@ -24,8 +27,10 @@ use rendezvous::Rendezvous;
 use round_robin::RoundRobin;
 
 /// How a pool chooses among its brokers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Algorithm {
+    #[default]
     /// Weighted rendezvous hashing: the least movement on any change, a hash per broker and pick.
     Rendezvous,
     /// A lookup table for pools of hundreds of brokers; a changed pool moves a few keys too many.

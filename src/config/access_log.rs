@@ -2,6 +2,9 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 /// The variables of an access log template: the fields of a record, and the time as nginx writes it.
 pub const LOG_FIELDS: &[&str] = &[
     "time",
@@ -147,9 +150,11 @@ pub enum LogLineFormat {
     Template(Arc<str>),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum WhenFull {
     /// Sessions wait for room: nothing is lost.
+    #[default]
     Block,
     /// Lines are dropped and counted.
     Drop,

@@ -10,6 +10,8 @@ use std::{
 };
 
 use rustls::pki_types::ServerName;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{CertificateFile, Rate, Secret};
 use crate::balance::{Algorithm, EmptyClientId, KeyTemplate};
@@ -195,8 +197,10 @@ pub struct Passive {
 }
 
 /// What becomes of the sessions of a broker that is down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum OnDown {
+    #[default]
     Close,
     Keep,
 }

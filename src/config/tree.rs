@@ -31,6 +31,16 @@ pub(super) enum Value {
     Refused(&'static str),
 }
 
+impl Node {
+    /// The value of a key, unless it is empty.
+    pub(super) fn entry(&self, key: &str) -> Option<&Self> {
+        let Value::Map(entries) = &self.value else { return None };
+        let is_key = |node: &Node| matches!(&node.value, Value::Scalar { text, .. } if text == key);
+        let (_, value) = entries.iter().find(|(name, _)| is_key(name))?;
+        (!matches!(value.value, Value::Null)).then_some(value)
+    }
+}
+
 /// Why a text is not one YAML document, and where.
 #[derive(Debug)]
 pub(super) struct SyntaxError {

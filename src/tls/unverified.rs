@@ -1,4 +1,4 @@
-//! Brokers that nobody vouches for.
+//! Brokers whose certificates are not checked.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-/// Takes every certificate, if the broker has its key: what is said is secret, to whom is unknown.
+/// Accepts every certificate, if the broker has its key: the traffic is secret, the peer unknown.
 #[derive(Debug)]
 pub(super) struct Unverified(pub(super) Arc<CryptoProvider>);
 

@@ -73,7 +73,7 @@ impl ResolvesServerCert for BySni {
     }
 }
 
-/// The DNS names that a certificate is for. A common name has not counted for one since RFC 6125.
+/// The DNS names that a certificate is for. RFC 6125 ended the use of the common name as one.
 fn names(certificate: &CertifiedKey) -> Vec<Box<str>> {
     let parsed = certificate.cert.first().and_then(|der| parse_x509_certificate(der).ok());
     let Some((_, parsed)) = parsed else { return Vec::new() };

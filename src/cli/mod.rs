@@ -7,6 +7,7 @@ mod log;
 mod manual;
 mod route;
 mod run;
+mod schema;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -71,8 +72,10 @@ enum Command {
     Run(ConfigFile),
     /// Check a configuration, files it names included: silent when it is good, but for a warning
     /// of limits that the descriptors do not allow.
-    #[command(override_usage = "mqtt-lb check [-c FILE]")]
-    Check(ConfigFile),
+    #[command(override_usage = "mqtt-lb check [-c FILE] [--print]")]
+    Check(check::CheckArgs),
+    /// Print the JSON schema of a configuration, by which editors complete and check one.
+    Schema,
     /// Show the brokers that a client ID belongs to, in the order they would be tried.
     #[command(after_help = ROUTE_EXAMPLES)]
     Route(route::RouteArgs),
@@ -99,7 +102,8 @@ struct ConfigFile {
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(file) => run::run(&file.config),
-        Command::Check(file) => check::check(&file.config),
+        Command::Check(args) => check::check(&args),
+        Command::Schema => schema::schema(),
         Command::Route(args) => route::route(&args),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { folder } => manual::man(&folder),

@@ -1,8 +1,136 @@
 //! The JSON schema of the file, for editors and for the manual.
 
-use super::raw;
+use serde_json::{Map, Value, json};
+
+use super::raw::{self, KEYS_OF_OTHER_TYPES};
+
+const VARIABLE: &str = "Variable";
 
 /// The schema of a configuration file, in JSON Schema 2020-12.
-pub fn schema() -> serde_json::Value {
-    schemars::schema_for!(raw::Config).to_value()
+///
+/// A property has its `description` and its `default`, and in `anyOf` what it can be: its type;
+/// where that is no plain string, a text with environment variables; where it is not required, null.
+pub fn schema() -> Value {
+    let mut root = schemars::schema_for!(raw::Config).to_value();
+    let mut definitions = match root.get_mut("$defs").map(Value::take) {
+        Some(Value::Object(definitions)) => definitions,
+        _ => Map::new(),
+    };
+    let is_section: Vec<String> = definitions
+        .iter()
+        .filter(|(_, definition)| definition.get("properties").is_some())
+        .map(|(name, _)| format!("#/$defs/{name}"))
+        .collect();
+    for definition in definitions.values_mut() {
+        widen_properties(definition, &is_section);
+    }
+    widen_properties(&mut root, &is_section);
+    relations(&mut definitions);
+    definitions.insert(
+        VARIABLE.to_owned(),
+        json!({
+            "type": "string",
+            "pattern": "\\$\\{",
+            "description": "A value with environment variables: ${NAME}, or ${NAME:-default} for a \
+                            default where that is unset or empty.",
+        }),
+    );
+    root["title"] = "The configuration of mqtt-lb".into();
+    // For anchors that other sections use.
+    root["patternProperties"] = json!({ "^x-": true });
+    root["$defs"] = definitions.into();
+    root
+}
+
+fn widen_properties(section: &mut Value, sections: &[String]) {
+    let required = section["required"].take();
+    let is_required = |key: &str| required.as_array().is_some_and(|all| all.iter().any(|one| one == key));
+    if let Some(properties) = section.get_mut("properties").and_then(Value::as_object_mut) {
+        for (key, property) in properties {
+            widen(property, !is_required(key), sections);
+        }
+    }
+    match required {
+        Value::Null => drop(section.as_object_mut().map(|section| section.remove("required"))),
+        required => section["required"] = required,
+    }
+}
+
+/// Lets a property be what the file can have in its place.
+fn widen(property: &mut Value, nullable: bool, sections: &[String]) {
+    let Some(schema) = property.as_object_mut() else { return };
+    let mut widened = Map::new();
+    for key in ["description", "default"] {
+        widened.extend(schema.remove(key).map(|value| (key.to_owned(), value)));
+    }
+    if let Some(Value::Array(types)) = schema.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [only] = &types[..] {
+            schema["type"] = only.clone();
+        }
+    }
+    if let Some(items) = schema.get_mut("items") {
+        widen(items, false, sections);
+    }
+    add_numbers(schema);
+    let mut alternatives = match schema.remove("anyOf") {
+        Some(Value::Array(alternatives)) => alternatives,
+        _ => vec![Value::Object(std::mem::take(schema))],
+    };
+    alternatives.retain(|schema| schema["type"] != "null");
+    if !alternatives.iter().any(|schema| takes_any_text(schema, sections)) {
+        alternatives.push(json!({ "$ref": format!("#/$defs/{VARIABLE}") }));
+    }
+    if nullable {
+        alternatives.push(json!({ "type": "null" }));
+    }
+    match <[Value; 1]>::try_from(alternatives) {
+        Ok([Value::Object(only)]) => widened.extend(only),
+        Ok([other]) => drop(widened.insert("anyOf".to_owned(), json!([other]))),
+        Err(several) => drop(widened.insert("anyOf".to_owned(), several.into())),
+    }
+    *schema = widened;
+}
+
+/// Versions are words that YAML takes for numbers.
+fn add_numbers(schema: &mut Map<String, Value>) {
+    let Some(Value::Array(words)) = schema.get_mut("enum") else { return };
+    let numbers = words.iter().filter_map(|word| word.as_str()?.parse::<f64>().ok());
+    let numbers: Vec<Value> = numbers.map(Value::from).collect();
+    if !numbers.is_empty() {
+        words.extend(numbers);
+        schema.remove("type");
+    }
+}
+
+/// Whether a text with variables is valid without more, or has no place here.
+fn takes_any_text(schema: &Value, sections: &[String]) -> bool {
+    let is_section = schema["$ref"].as_str().is_some_and(|name| sections.iter().any(|s| s == name));
+    let is_plain = ["pattern", "enum", "const", "maxLength"].iter().all(|key| schema.get(key).is_none());
+    is_section || schema["type"] == "array" || (schema["type"] == "string" && is_plain)
+}
+
+/// What keys of a section have to do with each other.
+fn relations(definitions: &mut Map<String, Value>) {
+    let when = |kind: &str| json!({ "properties": { "type": { "const": kind } }, "required": ["type"] });
+    let mut add = |section: &str, key: &str, value: Value| {
+        if let Some(definition) = definitions.get_mut(section).and_then(Value::as_object_mut) {
+            definition.insert(key.to_owned(), value);
+        }
+    };
+    let mut by_type = vec![json!({ "if": when("http"), "then": { "required": ["port"] } })];
+    for (_, kind, keys) in KEYS_OF_OTHER_TYPES {
+        let absent: Map<String, Value> =
+            keys.iter().map(|key| ((*key).to_owned(), false.into())).collect();
+        by_type.push(json!({ "if": when(kind), "then": { "properties": absent } }));
+    }
+    add("Active", "allOf", by_type.into());
+    add("Discover", "if", when("a"));
+    add("Discover", "then", json!({ "required": ["port"] }));
+    let one_of = |keys: &[&str]| -> Value {
+        keys.iter().map(|key| json!({ "required": [key] })).collect::<Vec<_>>().into()
+    };
+    add("Pool", "anyOf", one_of(&["upstreams", "discover"]));
+    add("AccessLog", "oneOf", one_of(&["path", "stdout", "syslog"]));
+    add("Rotate", "anyOf", one_of(&["size", "age"]));
 }

@@ -52,7 +52,7 @@ pub(crate) fn chain(pem: &[u8]) -> Result<Chain, String> {
         // asked for.
         if parsed.version() != X509Version::V3 {
             let version = parsed.version().0 + 1;
-            return Err(format!("certificate {number} is of X.509 version {version}, not 3"));
+            return Err(format!("is invalid: certificate {number} is of X.509 version {version}, not 3"));
         }
         let (from, to) = (parsed.validity().not_before, parsed.validity().not_after);
         validity.get_or_insert((from.timestamp(), to.timestamp()));
@@ -86,7 +86,7 @@ pub(crate) fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
         let parsed = parsed(number, &certificate)?;
         // A certificate that signed itself may vouch for itself alone.
         if !parsed.is_ca() && parsed.subject() != parsed.issuer() {
-            return Err(format!("certificate {number} is not a CA certificate"));
+            return Err(format!("is invalid: certificate {number} is not a CA certificate"));
         }
         roots.add(certificate).map_err(|_| malformed(number))?;
     }
@@ -108,7 +108,7 @@ pub(crate) fn revocation_lists(pem: &[u8]) -> Result<RevocationLists, String> {
     let lists: Vec<CertificateRevocationListDer<'static>> = sections(pem, "X509 CRL")?;
     let mut next_update = i64::MAX;
     for (index, list) in lists.iter().enumerate() {
-        let unusable = |why: String| format!("CRL {} cannot be used: {why}", index + 1);
+        let unusable = |why: String| format!("is invalid: CRL {} cannot be used: {why}", index + 1);
         OwnedCertRevocationList::from_der(list).map_err(|error| unusable(error.to_string()))?;
         let (_, parsed) = parse_x509_crl(list).map_err(|error| unusable(error.to_string()))?;
         next_update = next_update.min(parsed.next_update().map_or(i64::MAX, |at| at.timestamp()));
@@ -137,7 +137,7 @@ fn parsed(number: usize, certificate: &[u8]) -> Result<X509Certificate<'_>, Stri
 }
 
 fn malformed(number: usize) -> String {
-    format!("certificate {number} is malformed")
+    format!("is invalid: certificate {number} is malformed")
 }
 
 /// In the form of PKCS #8 (RFC 7468, section 11), or of old OpenSSL (RFC 1421).

@@ -59,8 +59,8 @@ fn values_of_later_versions_are_refused_as_such() {
     };
     assert_eq!(
         balance("empty_client_id: assign"),
-        ["7:33: pools[0].balance.empty_client_id: \"assign\" is not available yet in this \
-             version; allowed: least_connections, username, source_ip, reject"]
+        ["7:33: pools[0].balance.empty_client_id: \"assign\" is unknown; \
+             allowed: least_connections, username, source_ip, reject"]
     );
 }
 

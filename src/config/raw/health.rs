@@ -68,7 +68,7 @@ pub(in crate::config) struct Active {
 }
 
 /// A return code of MQTT 3.1.1 (table 3.1), or a status of HTTP (RFC 9110, section 15).
-pub(in crate::config) type Code = Number<0, 599>;
+pub(in crate::config) type Code = Number<0, 999>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -45,7 +45,7 @@ pub(super) fn config(checker: &Checker<'_>, raw: &At<raw::Config>) -> Valid<Conf
         });
     let access_log = access_log::access_logs(checker, &raw.access_log);
     let admin = raw.admin.as_ref().map(|raw| admin(checker, raw, &mut binds, true)).transpose();
-    let settings = settings::settings(raw);
+    let settings = settings::settings(checker, raw);
     let (runtime, limits, timeouts, dns, drain, log) = settings?;
     Ok(Config {
         runtime,

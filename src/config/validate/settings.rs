@@ -2,7 +2,7 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
-use super::Valid;
+use super::{Checker, Valid};
 use crate::config::{
     Dns, Drain, Idle, Limits, Log, Rate, Runtime, TcpKeepalive, TcpUserTimeout, Timeouts, Workers,
     at::At,
@@ -12,17 +12,17 @@ use crate::config::{
 
 type Settings = (Runtime, Limits, Timeouts, Dns, Drain, Log);
 
-pub(super) fn settings(raw: &raw::Config) -> Valid<Settings> {
-    let drain = Drain { timeout: raw.drain.get()?.timeout.get()?.0 };
+pub(super) fn settings(checker: &Checker<'_>, raw: &raw::Config) -> Valid<Settings> {
+    let servers = raw.dns.get().and_then(|dns| {
+        let servers = dns.servers.as_ref();
+        servers.map(|list| checker.some(list, |at| Ok(at.get()?.0))).transpose()
+    });
     let log = raw.log.get()?;
     let log = Log { level: *log.level.get()?, format: *log.format.get()? };
-    let dns = match &raw.dns.get()?.servers {
-        Some(servers) => servers.get()?.iter().map(|at| Ok(at.get()?.0)).collect::<Valid<_>>()?,
-        None => Vec::new(),
-    };
-    let limits = limits(raw.limits.get()?)?;
-    let timeouts = timeouts(raw.timeouts.get()?)?;
-    Ok((runtime(raw.runtime.get()?)?, limits, timeouts, Dns { servers: dns }, drain, log))
+    let drain = Drain { timeout: raw.drain.get()?.timeout.get()?.0 };
+    let (limits, timeouts) = (limits(raw.limits.get()?)?, timeouts(raw.timeouts.get()?)?);
+    let dns = Dns { servers: servers?.unwrap_or_default() };
+    Ok((runtime(raw.runtime.get()?)?, limits, timeouts, dns, drain, log))
 }
 
 fn runtime(raw: &raw::Runtime) -> Valid<Runtime> {

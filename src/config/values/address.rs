@@ -181,13 +181,13 @@ impl Scalar for SourceAddress {
         let wrong = |what: &str| Err(Invalid::new(format!("{} {what}", quote(text))));
         let Ok(address) = text.parse::<IpAddr>() else { return wrong("is not an IP address") };
         match address {
-            _ if address.is_unspecified() => wrong("is unspecified; not allowed here"),
-            _ if address.is_multicast() => wrong("is multicast; not allowed here"),
-            IpAddr::V4(v4) if v4.is_broadcast() => wrong("is broadcast; not allowed here"),
+            _ if address.is_unspecified() => wrong("is unspecified"),
+            _ if address.is_multicast() => wrong("is multicast"),
+            IpAddr::V4(v4) if v4.is_broadcast() => wrong("is broadcast"),
             IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => wrong("is IPv4 written as IPv6"),
             // It would take the name of an interface as well.
             IpAddr::V6(v6) if v6.is_unicast_link_local() => {
-                wrong("is link-local; not allowed here")
+                wrong("is link-local")
             }
             _ => Ok(Self(address)),
         }

@@ -10,17 +10,19 @@ use std::{
 const ROWS: &[&[&str]] = &[
     &["main"],
     &["cli"],
-    &["app"],
+    &["control"],
     &["admin", "worker"],
     &["snapshot"],
     &["session"],
     &["listener"],
     &["upstream"],
+    &["limits"],
     &["net"],
-    &["observe"],
+    &["access_log", "program_log"],
+    &["metrics"],
     &["proto"],
     &["config"],
-    &["balance", "tls", "join", "escape"],
+    &["balance", "tls", "join", "escape", "labels", "timestamp"],
 ];
 
 /// Rooms without sockets, clock or runtime, and what would bring those in.
@@ -77,7 +79,7 @@ fn what_would_be_found() {
         ("balance/mod.rs", "fn f() { crate::config::load() }", "balance names config"),
         ("net/socket.rs", "use crate::{config, session::{End, upstream}};", "net names session"),
         ("session/relay.rs", "use super::super::worker::Setup;", "session names worker"),
-        ("session/deep/er.rs", "use super::super::super::{app};", "session names app"),
+        ("session/deep/er.rs", "use super::super::super::{control};", "session names control"),
         ("worker.rs", "use super::admin;", "worker names admin"),
         ("config/mod.rs", "use std::net::{IpAddr, TcpStream};", "config uses TcpStream"),
         ("config/mod.rs", "use std::time::Instant;", "config uses Instant"),
@@ -100,7 +102,7 @@ fn what_would_be_found() {
         ),
         ("balance/mod.rs", "let n = fastrand::usize(..);"),
         ("proto/mod.rs", "let tokio_like = Instantly; // tokio"),
-        ("app/mod.rs", "use anyhow::Context;\nuse crate::{admin, worker, session};"),
+        ("control/mod.rs", "use anyhow::Context;\nuse crate::{admin, worker, session};"),
         ("main.rs", "mqtt_lb::cli::main()"),
     ] {
         assert_eq!(faults(path, source), [""; 0], "{source}");
@@ -149,7 +151,7 @@ fn check(path: &Path, source: &str) -> Vec<String> {
         }
     }
     // Errors below the composition root are types of their own.
-    if !["cli", "app"].contains(&&*here) && uses(&&"anyhow") {
+    if !["cli", "control"].contains(&&*here) && uses(&&"anyhow") {
         faults.push(fault(format!("{here} uses anyhow")));
     }
     faults

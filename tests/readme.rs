@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, ffi::OsStr, fs, path::Path, process::Command};
 
 use mqtt_lb::{
-    observe::{EndBy, EndCause, EndPhase},
+    labels::{EndBy, EndCause, EndPhase},
     proto::mqtt::{Version, reason},
 };
 use serde_yaml::{Mapping, Value};
@@ -102,9 +102,15 @@ fn every_configuration_is_good() {
     let (certificate, key) = (issued.cert.pem(), issued.signing_key.serialize_pem());
     let configurations = configurations(&readme());
     assert!(configurations.len() > 15, "only {}", configurations.len());
+    let schema = jsonschema::validator_for(&mqtt_lb::config::schema()).unwrap();
     for text in configurations {
         let folder = tempfile::tempdir().unwrap();
         let config = completed(&text);
+        let wrong: Vec<_> = schema
+            .iter_errors(&serde_json::to_value(&config).unwrap())
+            .map(|error| format!("{}: {error}", error.instance_path))
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:#?}\nof:\n{text}");
         // Those that it names are all one and the same.
         for name in texts(&config) {
             let content = match Path::new(name).extension().and_then(OsStr::to_str) {

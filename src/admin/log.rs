@@ -7,7 +7,7 @@ use super::{
     answer::{Answer, Refusal, json},
     request::Query,
 };
-use crate::observe::{LogLine, rfc3339};
+use crate::{program_log::LogLine, timestamp::rfc3339};
 
 #[derive(Serialize)]
 struct Log {

@@ -37,10 +37,8 @@ pub use reload::{LastReload, ReloadOutcome, ReloadRequest, Reloads};
 pub use server::AdminThread;
 
 use crate::{
-    config::Secret,
-    observe::{LogWatch, Metrics, ProgramLog},
-    session::{Gate, Inspector},
-    snapshot::Snapshot,
+    access_log::LogWatch, config::Secret, limits::ConnectionLimiter, metrics::Metrics,
+    program_log::ProgramLog, session::Inspector, snapshot::Snapshot,
 };
 
 /// What the admin listener tells and does.
@@ -49,7 +47,7 @@ pub struct AdminState {
     /// How many there are, which no reload changes.
     pub workers: usize,
     pub metrics: Metrics,
-    pub gate: Arc<Gate>,
+    pub limiter: Arc<ConnectionLimiter>,
     /// Set once the proxy takes no new connections.
     pub draining: Arc<AtomicBool>,
     pub log: ProgramLog,

@@ -17,7 +17,7 @@ use super::{
     answer::{Answer, Refusal, json},
     request::Query,
 };
-use crate::observe::rfc3339;
+use crate::timestamp::rfc3339;
 
 /// Asks the control thread for a reload.
 #[derive(Debug)]

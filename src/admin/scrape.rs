@@ -14,7 +14,7 @@ use super::{
     body::Body,
     budget::{Budget, Full, exact},
 };
-use crate::observe::Metrics;
+use crate::metrics::Metrics;
 
 /// The format's own name.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -13,7 +13,7 @@ use super::{
     served::Served,
     session_view::Session,
 };
-use crate::session::{Cursor, Filter, LOOK};
+use crate::session::{Cursor, Filter, QUERY_TIMEOUT};
 
 /// Sessions in a part, at most.
 const AT_ONCE: usize = 250;
@@ -39,7 +39,7 @@ pub(super) async fn answer(
     limit: usize,
 ) -> Result<Answer, Refusal> {
     let (opening, separator) = ("{\"sessions\":[", "");
-    let mut rest = Rest { filter, from, sessions: limit, time: LOOK, opening, separator };
+    let mut rest = Rest { filter, from, sessions: limit, time: QUERY_TIMEOUT, opening, separator };
     let first = rest.part(served, room).await?;
     let body = if first.is_last {
         Body::counted(first.bytes)

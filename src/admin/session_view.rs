@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use serde::Serialize;
 
-use crate::{observe::rfc3339, session::Seen};
+use crate::{session::Seen, timestamp::rfc3339};
 
 #[derive(Serialize)]
 pub(super) struct Session {

@@ -14,8 +14,8 @@ use super::{
     session_view::Session,
 };
 use crate::{
-    observe::EndCause,
-    session::{Cursor, Filter, LOOK, Seen},
+    labels::EndCause,
+    session::{Cursor, Filter, QUERY_TIMEOUT, Seen},
 };
 
 /// All sessions of a client ID.
@@ -96,7 +96,7 @@ pub(super) async fn with_client_id(
         Some(found) => Ok(found),
         None if client_id.is_empty() => Ok(Vec::new()),
         None => {
-            let page = state.sessions.page(&filter, Cursor::default(), MOST, LOOK).await;
+            let page = state.sessions.page(&filter, Cursor::default(), MOST, QUERY_TIMEOUT).await;
             Ok(page?.sessions)
         }
     }

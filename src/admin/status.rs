@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     listener,
-    observe::{Counts, EndCount, rfc3339},
+    metrics::{Counts, EndCount},
+    timestamp::rfc3339,
 };
 
 #[derive(Serialize)]
@@ -88,8 +89,8 @@ pub(super) fn get(state: &AdminState, query: Option<&str>) -> Result<Answer, Ref
             loaded_at: rfc3339(snapshot.loaded_at),
             last_reload: state.reloads.last(),
         },
-        descriptors: descriptors(state.gate.limit()),
-        connections_open: state.gate.open(),
+        descriptors: descriptors(state.limiter.limit()),
+        connections_open: state.limiter.open(),
         listeners: snapshot.listeners.iter().map(|listener| Listener::of(listener)).collect(),
         ends: state.metrics.ends().into_iter().map(end).collect(),
         rejects: state.metrics.reject_counts(),

@@ -19,9 +19,9 @@ use super::{server::serve, *};
 use crate::{
     config::{Admin, Bind, Config},
     listener::{self, Listener},
+    metrics::AcceptError,
     net::TcpOptions,
-    observe::AcceptError,
-    session::Owners,
+    session::ClientDirectory,
     upstream::Pool,
 };
 
@@ -49,11 +49,11 @@ fn state(token: Option<&str>) -> AdminState {
     AdminState {
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
         workers: 1,
-        gate: Arc::new(Gate::new(&config.limits, 10)),
+        limiter: Arc::new(ConnectionLimiter::new(&config.limits, 10)),
         draining: Arc::default(),
         log: ProgramLog::default(),
         access_logs: LogWatch::default(),
-        sessions: Inspector::new(Vec::new(), Arc::new(Owners::new(0, Arc::default()))),
+        sessions: Inspector::new(Vec::new(), Arc::new(ClientDirectory::new(0, Arc::default()))),
         reloads: Reloads::new(mpsc::channel(1).0, Arc::default()),
         config_file: "t.yaml".into(),
         started: (SystemTime::now(), Instant::now()),

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     config::Address,
-    observe::Counts,
-    upstream::{Overview, Places, Pool, State, WeightError},
+    metrics::Counts,
+    upstream::{BrokerState, HostAddresses, Overview, Pool, WeightError},
 };
 
 #[derive(Serialize)]
@@ -78,7 +78,7 @@ pub(super) fn get(state: &AdminState, query: Option<&str>) -> Result<Answer, Ref
 /// What is to become of a broker.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Change {
-    state: Option<State>,
+    state: Option<BrokerState>,
     weight: Option<Weight>,
 }
 
@@ -157,10 +157,10 @@ impl Change {
     }
 }
 
-const STATES: [(&str, State); 3] =
-    [("ready", State::Ready), ("drain", State::Draining), ("down", State::Down)];
+const STATES: [(&str, BrokerState); 3] =
+    [("ready", BrokerState::Ready), ("drain", BrokerState::Draining), ("down", BrokerState::Down)];
 
-fn state_of(value: &Value) -> Result<State, Refusal> {
+fn state_of(value: &Value) -> Result<BrokerState, Refusal> {
     let word = value.as_str();
     let known = STATES.iter().find(|(known, _)| Some(*known) == word);
     known.map(|(_, state)| *state).ok_or_else(|| {
@@ -189,7 +189,7 @@ impl Upstream {
         let broker = &member.broker;
         let endpoint = broker.endpoint();
         let places = endpoint.places().filter(|_| matches!(endpoint.address, Address::Host(..)));
-        let others = places.iter().flat_map(Places::others);
+        let others = places.iter().flat_map(HostAddresses::others);
         let word = STATES.iter().find(|(_, known)| *known == state);
         Self {
             name: broker.name.clone(),
@@ -224,12 +224,12 @@ mod tests {
     fn changes() {
         let weight = |weight| Some(Weight::Of(NonZeroU32::new(weight).unwrap()));
         for (body, state, weight) in [
-            (json!({ "state": "drain" }), Some(State::Draining), None),
+            (json!({ "state": "drain" }), Some(BrokerState::Draining), None),
             (json!({ "weight": 65535 }), None, weight(65535)),
             (json!({ "weight": 3.0 }), None, weight(3)),
             (
                 json!({ "weight": null, "state": "down" }),
-                Some(State::Down),
+                Some(BrokerState::Down),
                 Some(Weight::Configured),
             ),
         ] {

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 
 use super::{BAD_CONFIG, ConfigFile, DEFAULT_CONFIG, FAILED};
-use crate::{app, config::Config, escape::plain};
+use crate::{config::Config, control, escape::plain};
 
 #[derive(Args, Debug)]
 pub(super) struct CheckArgs {
@@ -26,7 +26,7 @@ pub(super) fn check(args: &CheckArgs) -> ExitCode {
     match load(file) {
         Ok(config) => {
             // The service may have other limits than this shell, so these are no faults.
-            for warning in config.warnings().into_iter().chain(app::warnings(&config)) {
+            for warning in config.warnings().into_iter().chain(control::warnings(&config)) {
                 eprintln!("{}: warning: {warning}", file.display());
             }
             if args.print {

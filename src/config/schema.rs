@@ -23,6 +23,7 @@ pub fn schema() -> Value {
         .collect();
     for definition in definitions.values_mut() {
         widen_properties(definition, &is_section);
+        definition.as_object_mut().map(add_numbers);
     }
     widen_properties(&mut root, &is_section);
     relations(&mut definitions);
@@ -44,7 +45,8 @@ pub fn schema() -> Value {
 
 fn widen_properties(section: &mut Value, sections: &[String]) {
     let required = section["required"].take();
-    let is_required = |key: &str| required.as_array().is_some_and(|all| all.iter().any(|one| one == key));
+    let is_required =
+        |key: &str| required.as_array().is_some_and(|all| all.iter().any(|one| one == key));
     if let Some(properties) = section.get_mut("properties").and_then(Value::as_object_mut) {
         for (key, property) in properties {
             widen(property, !is_required(key), sections);
@@ -60,9 +62,11 @@ fn widen_properties(section: &mut Value, sections: &[String]) {
 fn widen(property: &mut Value, nullable: bool, sections: &[String]) {
     let Some(schema) = property.as_object_mut() else { return };
     let mut widened = Map::new();
-    for key in ["description", "default"] {
-        widened.extend(schema.remove(key).map(|value| (key.to_owned(), value)));
+    if let Some(Value::String(text)) = schema.remove("description") {
+        // The comment of the key, whose lines are as long as those of this program.
+        widened.insert("description".to_owned(), text.replace('\n', " ").into());
     }
+    widened.extend(schema.remove("default").map(|value| ("default".to_owned(), value)));
     if let Some(Value::Array(types)) = schema.get_mut("type") {
         types.retain(|name| name != "null");
         if let [only] = &types[..] {
@@ -72,7 +76,6 @@ fn widen(property: &mut Value, nullable: bool, sections: &[String]) {
     if let Some(items) = schema.get_mut("items") {
         widen(items, false, sections);
     }
-    add_numbers(schema);
     let mut alternatives = match schema.remove("anyOf") {
         Some(Value::Array(alternatives)) => alternatives,
         _ => vec![Value::Object(std::mem::take(schema))],
@@ -106,13 +109,15 @@ fn add_numbers(schema: &mut Map<String, Value>) {
 /// Whether a text with variables is valid without more, or has no place here.
 fn takes_any_text(schema: &Value, sections: &[String]) -> bool {
     let is_section = schema["$ref"].as_str().is_some_and(|name| sections.iter().any(|s| s == name));
-    let is_plain = ["pattern", "enum", "const", "maxLength"].iter().all(|key| schema.get(key).is_none());
+    let is_plain =
+        ["pattern", "enum", "const", "maxLength"].iter().all(|key| schema.get(key).is_none());
     is_section || schema["type"] == "array" || (schema["type"] == "string" && is_plain)
 }
 
 /// What keys of a section have to do with each other.
 fn relations(definitions: &mut Map<String, Value>) {
-    let when = |kind: &str| json!({ "properties": { "type": { "const": kind } }, "required": ["type"] });
+    let when =
+        |kind: &str| json!({ "properties": { "type": { "const": kind } }, "required": ["type"] });
     let mut add = |section: &str, key: &str, value: Value| {
         if let Some(definition) = definitions.get_mut(section).and_then(Value::as_object_mut) {
             definition.insert(key.to_owned(), value);

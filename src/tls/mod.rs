@@ -17,8 +17,7 @@ use rustls::{
 
 pub(crate) use client::client;
 pub(crate) use pem::{
-    AUTHORITIES, CHAIN, Chain, KEY, REVOCATION_LISTS, authorities, chain, key,
-    revocation_lists,
+    AUTHORITIES, CHAIN, Chain, KEY, REVOCATION_LISTS, authorities, chain, key, revocation_lists,
 };
 pub(crate) use server::{Clients, HTTP_1_1, Server};
 

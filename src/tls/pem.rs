@@ -52,7 +52,9 @@ pub(crate) fn chain(pem: &[u8]) -> Result<Chain, String> {
         // asked for.
         if parsed.version() != X509Version::V3 {
             let version = parsed.version().0 + 1;
-            return Err(format!("is invalid: certificate {number} is of X.509 version {version}, not 3"));
+            return Err(format!(
+                "is invalid: certificate {number} is of X.509 version {version}, not 3"
+            ));
         }
         let (from, to) = (parsed.validity().not_before, parsed.validity().not_after);
         validity.get_or_insert((from.timestamp(), to.timestamp()));

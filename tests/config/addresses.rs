@@ -161,8 +161,10 @@ fn an_unset_or_empty_variable_has_its_default() {
     assert_eq!(config.log.level, LogLevel::Debug);
     assert_eq!(
         tail("drain: { timeout: \"${UNSET:-soon}\" }\n"),
-        ["10:19: drain.timeout: \"soon\" is not a duration; allowed: a whole number with ms, s, m \
-          or h, such as 500ms, 10s, 5m, 1h"]
+        [
+            "10:19: drain.timeout: \"soon\" is not a duration; allowed: a whole number with ms, s, m \
+          or h, such as 500ms, 10s, 5m, 1h"
+        ]
     );
 }
 

@@ -14,7 +14,7 @@ use crate::{
 pub(crate) const EXAMPLE: &str = include_str!("../../config.yaml.example");
 
 /// The example with the keys in it that are commented out, and the folder that its files are in.
-fn uncommented() -> (TempDir, String) {
+pub(crate) fn uncommented() -> (TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let mut text = String::new();
     for line in EXAMPLE.lines() {

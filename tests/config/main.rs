@@ -2,11 +2,13 @@
 
 mod access_log;
 mod addresses;
+mod effective;
 mod example;
 mod fuzz;
 mod health;
 mod pools;
 mod proxy_protocol;
+mod schema;
 mod syntax;
 mod tls;
 mod values;
@@ -200,7 +202,6 @@ access_log:
     );
 }
 
-/// A few lines of aliases can stand for millions of values; none is followed.
 #[test]
 fn a_missing_or_empty_part_is_named_with_what_belongs_there() {
     assert_eq!(
@@ -268,9 +269,7 @@ fn names_are_unique_in_their_list_and_pools_are_known() {
              4294967295",
         ]
     );
-    for name in
-        ["\"\"", "a b", "\"a\\tb\"", "\"a\\\"b\"", "a'b", "a\\b", "\"a\\u200bb\""]
-    {
+    for name in ["\"\"", "a b", "\"a\\tb\"", "\"a\\\"b\"", "a'b", "a\\b", "\"a\\u200bb\""] {
         let lines = faults(&with("name: mqtt", &format!("name: {name}")));
         assert_eq!(lines.len(), 1, "{name}: {lines:?}");
         assert!(lines[0].contains("is not a name"), "{lines:?}");

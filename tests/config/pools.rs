@@ -46,8 +46,10 @@ fn a_ketama_ring_is_kept_in_bounds() {
         good(&with("ketama", discover, 1));
         assert_eq!(
             faults(&with("ketama", discover, 2)),
-            ["7:7: pools[0].upstreams: the weights add up to 65537; allowed for ketama, which has 160 \
-              points for each unit: up to 65536"]
+            [
+                "7:7: pools[0].upstreams: the weights add up to 65537; allowed for ketama, which has 160 \
+              points for each unit: up to 65536"
+            ]
         );
     }
 }
@@ -71,14 +73,8 @@ fn source_addresses_are_addresses_that_a_host_can_have() {
             "[ \"[::1]\" ]",
             format!("25: source_addresses[0]: \"[::1]\" is not an IP address; {allowed}"),
         ),
-        (
-            "[ 0.0.0.0 ]",
-            format!("25: source_addresses[0]: \"0.0.0.0\" is unspecified; {allowed}"),
-        ),
-        (
-            "[ \"::\" ]",
-            format!("25: source_addresses[0]: \"::\" is unspecified; {allowed}"),
-        ),
+        ("[ 0.0.0.0 ]", format!("25: source_addresses[0]: \"0.0.0.0\" is unspecified; {allowed}")),
+        ("[ \"::\" ]", format!("25: source_addresses[0]: \"::\" is unspecified; {allowed}")),
         (
             "[ 224.0.0.1 ]",
             format!("25: source_addresses[0]: \"224.0.0.1\" is multicast; {allowed}"),
@@ -89,9 +85,7 @@ fn source_addresses_are_addresses_that_a_host_can_have() {
         ),
         (
             "[ 255.255.255.255 ]",
-            format!(
-                "25: source_addresses[0]: \"255.255.255.255\" is broadcast; {allowed}"
-            ),
+            format!("25: source_addresses[0]: \"255.255.255.255\" is broadcast; {allowed}"),
         ),
         (
             "[ \"::ffff:10.0.0.2\" ]",
@@ -101,9 +95,7 @@ fn source_addresses_are_addresses_that_a_host_can_have() {
         ),
         (
             "[ \"fe80::1\" ]",
-            format!(
-                "25: source_addresses[0]: \"fe80::1\" is link-local; {allowed}"
-            ),
+            format!("25: source_addresses[0]: \"fe80::1\" is link-local; {allowed}"),
         ),
         (
             "[ 10.0.0.2, 10.0.0.2 ]",

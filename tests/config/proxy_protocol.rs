@@ -48,8 +48,10 @@ fn peers_on_a_unix_socket_are_unix() {
     assert!(local.is_from(None) && !is_from(&local, "127.0.0.1"));
     assert_eq!(
         listening("unix:/dev/mqtt.sock", "{ from: [unix, 127.0.0.1] }").unwrap_err(),
-        ["4:43: listeners[0].accept_proxy_protocol.from[1]: a network does not apply to a listener \
-          on a unix socket, whose peers have no address; allowed: unix"]
+        [
+            "4:43: listeners[0].accept_proxy_protocol.from[1]: a network does not apply to a listener \
+          on a unix socket, whose peers have no address; allowed: unix"
+        ]
     );
 }
 

@@ -9,16 +9,17 @@ mod listener;
 mod pool;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned, de::value::MapDeserializer};
+use serde::{
+    Deserialize, Deserializer, Serialize, de::DeserializeOwned, de::value::MapDeserializer,
+};
 
 use super::{
-    LogLevel, ProgramLogFormat,
+    Bind, LogLevel, ProgramLogFormat,
     at::At,
     values::{
-        EITHER, Either, FilePath, HOUR, IpPort, Number, Size, Time, Words, YEAR, at_number, at_size,
-        at_time,
+        EITHER, Either, FilePath, HOUR, IpPort, Number, Size, Time, Words, YEAR, at_number,
+        at_size, at_time,
     },
-    Bind,
 };
 
 pub(super) use access_log::{AccessLog, Event, Rotate, Syslog};
@@ -27,7 +28,8 @@ pub(super) use listener::{
     AcceptProxyProtocol, Certificate, ClientAuth, Listener, ListenerTls, TlsVersion, WebSocket,
 };
 pub(super) use pool::{
-    Admission, Balance, Discover, DiscoverType, Pool, PoolTls, Reason, Rebalance, SendProxyProtocol, Upstream,
+    Admission, Balance, Discover, DiscoverType, Pool, PoolTls, Reason, Rebalance,
+    SendProxyProtocol, Upstream,
 };
 
 /// Keys that a section does not have with this `type`: section, type, keys.
@@ -94,7 +96,8 @@ pub(super) struct Config {
 
 /// The section of a file with all of its keys absent.
 fn empty<T: DeserializeOwned>() -> At<T> {
-    let nothing = MapDeserializer::<_, serde::de::value::Error>::new(std::iter::empty::<((), ())>());
+    let nothing =
+        MapDeserializer::<_, serde::de::value::Error>::new(std::iter::empty::<((), ())>());
     T::deserialize(nothing).map_or(At::MISSING, At::default_of)
 }
 
@@ -261,7 +264,10 @@ impl<'de> serde::de::Visitor<'de> for TcpKeepaliveVisitor {
         Ok(TcpKeepalive::after(At::default_of(idle)))
     }
 
-    fn visit_newtype_struct<D: Deserializer<'de>>(self, section: D) -> Result<TcpKeepalive, D::Error> {
+    fn visit_newtype_struct<D: Deserializer<'de>>(
+        self,
+        section: D,
+    ) -> Result<TcpKeepalive, D::Error> {
         Keepalive::deserialize(section).map(TcpKeepalive)
     }
 }

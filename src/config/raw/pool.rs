@@ -9,8 +9,8 @@ use crate::{
     config::{
         Address, OnDown,
         values::{
-            DnsName, Factor, FilePath, HOUR, Key, Name, Number, ServerName, SourceAddress, Time, YEAR,
-            at_number, at_time,
+            DnsName, Factor, FilePath, HOUR, Key, Name, Number, ServerName, SourceAddress, Time,
+            YEAR, at_number, at_time,
         },
     },
 };

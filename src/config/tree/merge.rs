@@ -24,7 +24,8 @@ pub(super) fn merged(entries: Vec<(Node, Node)>) -> Result<Vec<(Node, Node)>, Sy
     });
     for source in sources {
         let Value::Map(more) = source.value else {
-            let message = "cannot be merged (<<); allowed: an alias of a mapping, or a list of those";
+            let message =
+                "cannot be merged (<<); allowed: an alias of a mapping, or a list of those";
             return Err(SyntaxError { at: source.at, message: message.to_owned() });
         };
         entries.extend(more.into_iter().filter(|(key, _)| match name_of(key) {

@@ -63,12 +63,8 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
         let message = "has a control character; only printable text is YAML".to_owned();
         return Err(SyntaxError { at, message });
     }
-    let mut builder = Builder {
-        text,
-        parser: Parser::new_from_str(text),
-        anchors: HashMap::new(),
-        copies: 0,
-    };
+    let mut builder =
+        Builder { text, parser: Parser::new_from_str(text), anchors: HashMap::new(), copies: 0 };
     let mut root = None;
     loop {
         let (event, span) = builder.next()?;
@@ -116,7 +112,11 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn node(&mut self, (event, span): (Event<'a>, Span), depth: usize) -> Result<Subtree, SyntaxError> {
+    fn node(
+        &mut self,
+        (event, span): (Event<'a>, Span),
+        depth: usize,
+    ) -> Result<Subtree, SyntaxError> {
         let at = position(span);
         if depth > MAX_DEPTH {
             return Err(too_deep(at));
@@ -132,7 +132,9 @@ impl<'a> Builder<'a> {
                 let mut items = Vec::new();
                 loop {
                     match self.next()? {
-                        (Event::SequenceEnd, _) => break (anchor, tag.is_some(), Value::List(items)),
+                        (Event::SequenceEnd, _) => {
+                            break (anchor, tag.is_some(), Value::List(items));
+                        }
                         item => {
                             let item = self.node(item, depth + 1)?;
                             add(&item);

@@ -180,7 +180,8 @@ impl Checker<'_> {
         is_valid: impl Fn(&str) -> bool,
     ) -> Valid<Secret> {
         let secret = self.file(file, allowed, |contents| {
-            let text = str::from_utf8(contents).map_err(|_| "cannot be read: not UTF-8".to_owned())?;
+            let text =
+                str::from_utf8(contents).map_err(|_| "cannot be read: not UTF-8".to_owned())?;
             match trim(text) {
                 "" => Err("is empty".to_owned()),
                 text if !is_valid(text) => Err("holds something else".to_owned()),

@@ -13,13 +13,7 @@ mod pool;
 mod settings;
 mod tls;
 
-use super::{
-    Admin, Bind, Config,
-    at::At,
-    effective::Effective,
-    raw,
-    values::BIND,
-};
+use super::{Admin, Bind, Config, at::At, effective::Effective, raw, values::BIND};
 use addresses::Binds;
 pub(super) use checker::{Checker, Valid};
 use names::Names;
@@ -31,7 +25,8 @@ pub(super) fn config(checker: &Checker<'_>, raw: &At<raw::Config>) -> Valid<Conf
     let mut pool_names = Names::default();
 
     let pools = checker.required(&file, "pools", &raw.pools, "a list of pools").and_then(|pools| {
-        pool_names = Names::of(checker, pools.iter().map(|pool| pool.value.as_ref().map(|p| &p.name)));
+        pool_names =
+            Names::of(checker, pools.iter().map(|pool| pool.value.as_ref().map(|p| &p.name)));
         checker.some(&raw.pools, |pool| pool::pool(checker, pool))
     });
     let listeners = checker
@@ -75,13 +70,12 @@ pub(super) fn admin(
     let bind = checker.required(&section, "bind", &raw.bind, BIND).and_then(|_| {
         let bind = binds.add(checker, &raw.bind)?;
         match (&bind, &raw.token_file) {
-            (Bind::Tcp(address), None) if !address.ip().is_loopback() && with_token => {
-                Err(checker.fault(
+            (Bind::Tcp(address), None) if !address.ip().is_loopback() && with_token => Err(checker
+                .fault(
                     &raw.bind.place(),
                     "can be reached from other hosts and has no token_file; allowed: \
                      a loopback address, unix:/PATH, or a token_file",
-                ))
-            }
+                )),
             _ => Ok(bind),
         }
     });

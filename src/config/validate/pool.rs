@@ -12,8 +12,8 @@ use super::{
 use crate::{
     balance::{Algorithm, KETAMA_MAX_TOTAL_WEIGHT},
     config::{
-        Address, Admission, Balance, Discover, Health, Pool, Probe, ProxyProtocolOut, Rate, Records,
-        RetryOn, Upstream,
+        Address, Admission, Balance, Discover, Health, Pool, Probe, ProxyProtocolOut, Rate,
+        Records, RetryOn, Upstream,
         at::{At, Place},
         raw::{self, DiscoverType, Reason, SendProxyProtocol},
         values::{ADDRESS, DNS_NAME, SourceAddress},
@@ -206,10 +206,7 @@ fn retry_on(checker: &Checker<'_>, raw: &At<raw::List<Reason>>) -> Valid<RetryOn
     })
 }
 
-fn rebalance(
-    checker: &Checker<'_>,
-    raw: &At<raw::Rebalance>,
-) -> Valid<std::num::NonZeroU32> {
+fn rebalance(checker: &Checker<'_>, raw: &At<raw::Rebalance>) -> Valid<std::num::NonZeroU32> {
     let (raw, section) = (raw.get()?, raw.place());
     checker.required(&section, "rate", &raw.rate, "sessions a second, from 1")?;
     positive(&raw.rate)

@@ -41,8 +41,7 @@ fn limits(raw: &raw::Limits) -> Valid<Limits> {
     Ok(Limits {
         max_connections: limit(&raw.max_connections)?,
         max_connections_per_ip: limit(&raw.max_connections_per_ip)?,
-        connects_per_ip: limit(&rate.rate)?
-            .map(|rate| Rate { rate, burst: burst.unwrap_or(rate) }),
+        connects_per_ip: limit(&rate.rate)?.map(|rate| Rate { rate, burst: burst.unwrap_or(rate) }),
         ipv6_prefix: raw.ipv6_prefix.get()?.0 as u8,
         connect_packet: raw.connect_packet.get()?.0 as usize,
         connack_packet: raw.connack_packet.get()?.0 as usize,
@@ -64,11 +63,7 @@ fn timeouts(raw: &raw::Timeouts) -> Valid<Timeouts> {
             Either::Quantity(time) => Idle::After(time.0),
         },
         half_close: raw.half_close.get()?.0,
-        tcp_keepalive: TcpKeepalive {
-            interval,
-            count: keepalive.count.get()?.0 as u8,
-            ..short
-        },
+        tcp_keepalive: TcpKeepalive { interval, count: keepalive.count.get()?.0 as u8, ..short },
         tcp_user_timeout: match raw.tcp_user_timeout.get()? {
             Either::Word(raw::Auto::Auto) => TcpUserTimeout::Auto,
             Either::Quantity(time) => TcpUserTimeout::After(time.0),

@@ -61,7 +61,9 @@ fn certificate(
     match (has_cert, has_key) {
         (Ok(()), Ok(())) => certified(checker, &raw.cert, &raw.key),
         // The one that is there may have a fault, too.
-        (Ok(()), Err(reported)) => checker.file(&raw.cert, tls::CHAIN, tls::chain).and(Err(reported)),
+        (Ok(()), Err(reported)) => {
+            checker.file(&raw.cert, tls::CHAIN, tls::chain).and(Err(reported))
+        }
         (Err(reported), _) => Err(reported),
     }
 }
@@ -96,9 +98,8 @@ fn clients(
     raw: &raw::ListenerTls,
 ) -> Valid<(Clients, Option<RevocationFile>)> {
     let roots = raw.client_ca.as_ref();
-    let roots = roots
-        .map(|file| checker.file(file, tls::AUTHORITIES, tls::authorities))
-        .transpose();
+    let roots =
+        roots.map(|file| checker.file(file, tls::AUTHORITIES, tls::authorities)).transpose();
     let lists = raw.client_crl.as_ref();
     let lists = lists
         .map(|file| checker.file(file, tls::REVOCATION_LISTS, tls::revocation_lists))

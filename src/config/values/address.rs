@@ -34,7 +34,11 @@ fn address(text: &str) -> Result<Address, Invalid> {
     let port = number_and_unit(port).filter(|(_, unit)| unit.is_empty());
     let port = port.and_then(|(port, _)| u16::try_from(port).ok());
     let port = port.ok_or_else(|| Invalid::new(format!("{} has no valid port", quote(text))))?;
-    if is_host_name(host) { Ok(Address::Host(host.into(), port)) } else { Err(not_a("address", text)) }
+    if is_host_name(host) {
+        Ok(Address::Host(host.into(), port))
+    } else {
+        Err(not_a("address", text))
+    }
 }
 
 fn socket_path(path: &str) -> Result<std::path::PathBuf, Invalid> {
@@ -186,9 +190,7 @@ impl Scalar for SourceAddress {
             IpAddr::V4(v4) if v4.is_broadcast() => wrong("is broadcast"),
             IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => wrong("is IPv4 written as IPv6"),
             // It would take the name of an interface as well.
-            IpAddr::V6(v6) if v6.is_unicast_link_local() => {
-                wrong("is link-local")
-            }
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => wrong("is link-local"),
             _ => Ok(Self(address)),
         }
     }

@@ -14,18 +14,15 @@ use serde::{
 };
 use serde_json::Value;
 
-pub(super) use address::{
-    ADDRESS, BIND, IpPort, Network, ProxySource, SYSLOG, SourceAddress,
-};
+pub(super) use address::{ADDRESS, BIND, IpPort, Network, ProxySource, SYSLOG, SourceAddress};
 pub(super) use environment::expand;
 pub(super) use number::{
     Either, Factor, HOUR, Number, Size, Time, Words, YEAR, at_number, at_size, at_time,
 };
 pub use text::is_name;
 pub(super) use text::{
-    AlpnName, AppName, DNS_NAME, FilePath, HttpPath, Key, LogFormat, MqttString, Name,
-    Origin, ServerName,
-    SERVER_NAME, Text, DnsName,
+    AlpnName, AppName, DNS_NAME, DnsName, FilePath, HttpPath, Key, LogFormat, MqttString, Name,
+    Origin, SERVER_NAME, ServerName, Text,
 };
 
 /// The newtype under which a template asks for its text as it is written: its variables are not
@@ -152,6 +149,7 @@ impl<T: Scalar> Visitor<'_> for ScalarVisitor<T> {
 
 /// `a`/`an` KIND is what `text` is not.
 pub(super) fn not_a(kind: &str, text: &str) -> Invalid {
-    let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u', 'A', 'E', 'I', 'O']) { "an" } else { "a" };
+    let article =
+        if kind.starts_with(['a', 'e', 'i', 'o', 'u', 'A', 'E', 'I', 'O']) { "an" } else { "a" };
     Invalid::new(format!("{} is not {article} {kind}", super::fault::quote(text)))
 }

@@ -119,8 +119,12 @@ impl<const MIN: u64, const MAX: u64> Scalar for Size<MIN, MAX> {
 
     fn print(&self) -> Value {
         match self.0 {
-            bytes if bytes > 0 && bytes.is_multiple_of(1 << 20) => format!("{}MiB", bytes >> 20).into(),
-            bytes if bytes > 0 && bytes.is_multiple_of(1 << 10) => format!("{}KiB", bytes >> 10).into(),
+            bytes if bytes > 0 && bytes.is_multiple_of(1 << 20) => {
+                format!("{}MiB", bytes >> 20).into()
+            }
+            bytes if bytes > 0 && bytes.is_multiple_of(1 << 10) => {
+                format!("{}KiB", bytes >> 10).into()
+            }
             bytes => bytes.into(),
         }
     }
@@ -221,12 +225,7 @@ impl<W: Words, Q: Scalar> Scalar for Either<W, Q> {
 }
 scalar!(impl [W: Words, Q: Scalar] Either<W, Q>);
 
-fn within(
-    value: u64,
-    min: u64,
-    max: u64,
-    show: impl Fn(u64) -> String,
-) -> Result<u64, Invalid> {
+fn within(value: u64, min: u64, max: u64, show: impl Fn(u64) -> String) -> Result<u64, Invalid> {
     if (min..=max).contains(&value) {
         return Ok(value);
     }

@@ -7,12 +7,12 @@ use crate::net::{loan::Loan, socket::Socket};
 
 /// A socket, or TLS over it; its calls are those of a [`Stream`](super::Stream).
 #[derive(Clone, Copy)]
-pub(super) struct Carrier<'a> {
+pub(super) struct TlsOrTcp<'a> {
     pub(super) socket: &'a Socket,
     pub(super) tls: Option<&'a Tls>,
 }
 
-impl<'a> Carrier<'a> {
+impl<'a> TlsOrTcp<'a> {
     pub(super) fn try_recv(self, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         match self.tls {
             None => self.socket.try_recv(buf),

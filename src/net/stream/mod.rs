@@ -20,7 +20,7 @@ use rustls::ServerConfig;
 use super::{socket::Socket, tcp_options::TcpOptions};
 use crate::proto::TlsFacts;
 use {
-    carrier::Carrier,
+    carrier::TlsOrTcp,
     hear_out::hear_out,
     tls::{Accepting, Tls},
     websocket::WebSocket,
@@ -216,8 +216,8 @@ impl Stream {
 
 impl Layers {
     /// What the outermost layer goes through.
-    fn carrier<'a>(&'a self, socket: &'a Socket) -> Carrier<'a> {
-        Carrier { socket, tls: self.tls.as_deref() }
+    fn carrier<'a>(&'a self, socket: &'a Socket) -> TlsOrTcp<'a> {
+        TlsOrTcp { socket, tls: self.tls.as_deref() }
     }
 
     fn shutdown(&self, socket: &Socket) {

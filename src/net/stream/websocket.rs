@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, io, task::Poll};
 
-use super::{backlog::Backlog, carrier::Carrier};
+use super::{backlog::Backlog, carrier::TlsOrTcp};
 use crate::{
     net::BULK_BYTES,
     proto::websocket::frame::{self, Decoder, End, Fault},
@@ -48,7 +48,7 @@ enum Closing {
 
 impl WebSocket {
     /// Takes in what has been read already. What it carried is left in `early`.
-    pub(super) fn begin(carrier: Carrier<'_>, early: &mut Vec<u8>) -> Self {
+    pub(super) fn begin(carrier: TlsOrTcp<'_>, early: &mut Vec<u8>) -> Self {
         let layer = Self::default();
         let payload = layer.state.borrow_mut().take_in(carrier, early);
         early.truncate(payload);
@@ -58,7 +58,11 @@ impl WebSocket {
     /// Reads what the client's frames carry, 0 behind its Close and at the carrier's end. Fails
     /// with [`io::ErrorKind::InvalidData`] where they are not as they should be; the client has then
     /// been told.
-    pub(super) fn try_recv(&self, carrier: Carrier<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub(super) fn try_recv(
+        &self,
+        carrier: TlsOrTcp<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let state = &mut *self.state.borrow_mut();
         for _ in 0..READS_PER_CALL {
             if let Some(fault) = state.fault {
@@ -83,7 +87,7 @@ impl WebSocket {
     }
 
     /// Sends a few frames. Pending while the carrier has not taken the last ones.
-    pub(super) fn try_send(&self, carrier: Carrier<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    pub(super) fn try_send(&self, carrier: TlsOrTcp<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let state = &mut *self.state.borrow_mut();
         if state.closing != Closing::Open {
             // Nothing may follow a Close (RFC 6455, section 5.5.1): a client that has sent one hears
@@ -109,20 +113,20 @@ impl WebSocket {
     }
 
     /// Gives the carrier the frames that wait.
-    pub(super) fn try_flush(&self, carrier: Carrier<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn try_flush(&self, carrier: TlsOrTcp<'_>) -> Poll<io::Result<()>> {
         let flushed = self.state.borrow_mut().flush(carrier)?;
         if flushed.is_pending() { Poll::Pending } else { carrier.try_flush() }
     }
 
     /// Ends our side: a Close behind all that waits, and the carrier's end behind that.
-    pub(super) fn shutdown(&self, carrier: Carrier<'_>) {
+    pub(super) fn shutdown(&self, carrier: TlsOrTcp<'_>) {
         self.state.borrow_mut().close(carrier, Some(frame::NORMAL));
     }
 }
 
 impl State {
     /// Takes frames apart in place, and answers those of control; returns the length of the payload.
-    fn take_in(&mut self, carrier: Carrier<'_>, bytes: &mut [u8]) -> usize {
+    fn take_in(&mut self, carrier: TlsOrTcp<'_>, bytes: &mut [u8]) -> usize {
         let decoded = self.decoder.decode(bytes);
         if decoded.ping.is_some() && self.closing == Closing::Open {
             self.pong = decoded.ping;
@@ -144,7 +148,7 @@ impl State {
         decoded.payload
     }
 
-    fn close(&mut self, carrier: Carrier<'_>, status: Option<u16>) {
+    fn close(&mut self, carrier: TlsOrTcp<'_>, status: Option<u16>) {
         if self.closing == Closing::Open {
             self.closing = Closing::Owed(status);
         }
@@ -159,7 +163,7 @@ impl State {
     }
 
     /// Writes all that waits, in its order.
-    fn flush(&mut self, carrier: Carrier<'_>) -> Poll<io::Result<()>> {
+    fn flush(&mut self, carrier: TlsOrTcp<'_>) -> Poll<io::Result<()>> {
         loop {
             if self.backlog.flush(|bytes| carrier.try_send(bytes))?.is_pending() {
                 return Poll::Pending;

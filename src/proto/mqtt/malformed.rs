@@ -2,7 +2,7 @@
 
 use super::{
     packet::{BRIDGE, Version},
-    reason::Answer,
+    reason::RefusalPacket,
 };
 
 /// Why a packet is refused, in words for an operator.
@@ -71,7 +71,7 @@ pub struct Refusal {
 
 impl Refusal {
     /// The CONNACK to send before closing; `None` where the connection is closed without one.
-    pub fn connack(&self) -> Option<Answer> {
+    pub fn connack(&self) -> Option<RefusalPacket> {
         if let Malformed::ProtocolLevel { name, level } = self.reason {
             return Some(wrong_level(name, level));
         }
@@ -80,20 +80,20 @@ impl Refusal {
             // for any CONNECT that does not conform, and [MQTT-3.2.2-6] where no code applies, as
             // to a length over the limit. 3.1 names no other answer.
             Version::V31 | Version::V311 => None,
-            Version::V5 => Some(Answer::new(Version::V5, reason_code(self.reason))),
+            Version::V5 => Some(RefusalPacket::new(Version::V5, reason_code(self.reason))),
         }
     }
 }
 
 /// A level this proxy does not speak is answered in the form its sender most likely reads.
-fn wrong_level(name: &str, level: u8) -> Answer {
+fn wrong_level(name: &str, level: u8) -> RefusalPacket {
     // After 5.0 comes what grew from 5.0, so newer clients get its CONNACK (5.0 §3.1.2.2: "MAY send a
     // CONNACK packet with Reason Code 0x84"). All others get 3.x's, which 3.1.1 demands
     // [MQTT-3.1.2-2] and whose bytes 3.1 shares.
     if name == Version::V5.protocol_name() && level & !BRIDGE > Version::V5.level() {
-        Answer::new(Version::V5, 0x84)
+        RefusalPacket::new(Version::V5, 0x84)
     } else {
-        Answer::new(Version::V311, 0x01)
+        RefusalPacket::new(Version::V311, 0x01)
     }
 }
 

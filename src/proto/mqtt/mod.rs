@@ -25,4 +25,4 @@ pub use connect::{Connect, Qos, Will};
 pub use malformed::{Malformed, Refusal};
 pub use packet::{Progress, Version, first_packet_is_auth, packet_len};
 pub use reader::Span;
-pub use reason::{Answer, Goodbye, Refuse};
+pub use reason::{Goodbye, RefusalPacket, Refuse};

@@ -53,8 +53,8 @@ pub enum Refuse {
 
 impl Refuse {
     /// The CONNACK that says so, in the client's version.
-    pub const fn connack(self, version: Version) -> Answer {
-        Answer::new(version, self.code(version))
+    pub const fn connack(self, version: Version) -> RefusalPacket {
+        RefusalPacket::new(version, self.code(version))
     }
 
     /// The code in that CONNACK. 3.x has one, 3, for all the ways of having no room.
@@ -94,12 +94,12 @@ impl Goodbye {
 
 /// The bytes of a CONNACK without session and without properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct RefusalPacket {
     bytes: [u8; 5],
     len: u8,
 }
 
-impl Answer {
+impl RefusalPacket {
     pub(super) const fn new(version: Version, code: u8) -> Self {
         match version {
             // 3.1.1 §3.2: type 2, two bytes remaining: no session present, return code.
@@ -110,7 +110,7 @@ impl Answer {
     }
 }
 
-impl Answer {
+impl RefusalPacket {
     /// The return code (3.x) or reason code (5.0): the fourth byte, in every version.
     pub const fn code(&self) -> u8 {
         self.bytes[3]
@@ -122,7 +122,7 @@ impl Answer {
     }
 }
 
-impl Deref for Answer {
+impl Deref for RefusalPacket {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {

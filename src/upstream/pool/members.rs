@@ -16,8 +16,8 @@ use crate::{
     config::{self, Discover, Upstream},
     upstream::{
         broker::{Broker, Endpoint, Serving},
+        discovery::TooHeavy,
         health::HealthState,
-        records::TooHeavy,
     },
 };
 

@@ -206,7 +206,10 @@ fn protocols_have_names() {
     };
     let allowed = "allowed: names of 1 to 255 bytes, such as mqtt";
     assert_eq!(fault("[]"), "68.alpn: is an empty list; allowed: one entry or more");
-    assert_eq!(fault("[\"\"]"), format!("69.alpn[0]: \"\" is not the name of a protocol; {allowed}"));
+    assert_eq!(
+        fault("[\"\"]"),
+        format!("69.alpn[0]: \"\" is not the name of a protocol; {allowed}")
+    );
     assert!(fault(&format!("[mqtt, {}]", "a".repeat(256))).starts_with("75.alpn[1]: \"aaa"));
     assert_eq!(fault("[{}]"), format!("69.alpn[0]: is a mapping; {allowed}"));
 }
@@ -225,10 +228,8 @@ fn protocols_of_a_websocket_are_those_of_http() {
     for alpn in ["[mqtt]", "[http/1.0, h2]"] {
         assert_eq!(
             with(alpn, "{}").unwrap_err(),
-            [
-                "5:68: listeners[0].tls.alpn: lacks http/1.1, which is what clients offer for a \
-              WebSocket; allowed: a list with http/1.1 in it, or no alpn"
-            ]
+            ["5:68: listeners[0].tls.alpn: lacks http/1.1, which is what clients offer for a \
+              WebSocket; allowed: a list with http/1.1 in it, or no alpn"]
         );
     }
 }
@@ -248,7 +249,9 @@ fn who_brokers_have_to_be() {
         ("{ ca: none.pem }", format!("16.ca: \"none.pem\" {ABSENT}; {AUTHORITIES}")),
         (
             "{ ca: cert.pem }",
-            format!("16.ca: \"cert.pem\" is invalid: certificate 1 is not a CA certificate; {AUTHORITIES}"),
+            format!(
+                "16.ca: \"cert.pem\" is invalid: certificate 1 is not a CA certificate; {AUTHORITIES}"
+            ),
         ),
         (
             "{ ca: ca.pem, server_name: a_b..c }",

@@ -114,7 +114,7 @@ impl fmt::Display for SyslogAddress {
     }
 }
 
-/// When a file is put aside and a new one is begun; at least one of `size` and `age` is there.
+/// When a file is renamed and a new one is begun; at least one of `size` and `age` is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotate {
     /// The most bytes of a file.
@@ -125,7 +125,7 @@ pub struct Rotate {
     pub keep: u32,
 }
 
-/// Which events are written; never none.
+/// Which events are written; at least one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogEvents {
     pub connect: bool,

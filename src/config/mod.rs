@@ -73,7 +73,7 @@ pub struct Runtime {
     pub workers: Workers,
 }
 
-/// Threads that carry sessions, as the file says it: what `auto` comes to depends on when it is asked.
+/// Threads that carry sessions, as in the file: how many `auto` is depends on when it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Workers {
     /// As many as there are usable cores.
@@ -82,7 +82,7 @@ pub enum Workers {
 }
 
 impl Workers {
-    /// How many that are now.
+    /// How many there are, as of now.
     pub fn count(self) -> NonZeroUsize {
         match self {
             Self::Auto => thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
@@ -112,7 +112,7 @@ pub struct Listener {
 }
 
 /// A local address to listen on. IPv6 is meant without IPv4 (IPV6_V6ONLY), so that `0.0.0.0:1883`
-/// and `[::]:1883` can stand side by side.
+/// and `[::]:1883` can both be listened on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bind {
     Tcp(SocketAddr),
@@ -175,8 +175,8 @@ pub struct TcpKeepalive {
 impl TcpKeepalive {
     const DEFAULT_COUNT: u8 = 3;
 
-    /// A sixth of `idle` between probes, 1 to 15 seconds: the network of one peer is asked, which
-    /// has recovered from a lost packet by then, or has not.
+    /// A sixth of `idle` between probes, 1 to 15 seconds: by then the network has recovered from a
+    /// lost packet, or it is down.
     pub fn new(idle: Duration) -> Self {
         let interval = (idle.as_secs() / 6).clamp(1, 15);
         Self { idle, interval: Duration::from_secs(interval), count: Self::DEFAULT_COUNT }
@@ -205,7 +205,7 @@ pub enum Idle {
     Never,
 }
 
-/// Who is asked about host names.
+/// Where host names are looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dns {
     /// Empty: those of /etc/resolv.conf, and /etc/hosts before them.

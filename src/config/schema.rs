@@ -23,7 +23,9 @@ pub fn schema() -> Value {
         .collect();
     for definition in definitions.values_mut() {
         widen_properties(definition, &is_section);
-        definition.as_object_mut().map(add_numbers);
+        if let Some(definition) = definition.as_object_mut() {
+            add_numbers(definition);
+        }
     }
     widen_properties(&mut root, &is_section);
     relations(&mut definitions);
@@ -44,17 +46,14 @@ pub fn schema() -> Value {
 }
 
 fn widen_properties(section: &mut Value, sections: &[String]) {
-    let required = section["required"].take();
+    let required = section.get("required").cloned().unwrap_or_default();
     let is_required =
         |key: &str| required.as_array().is_some_and(|all| all.iter().any(|one| one == key));
-    if let Some(properties) = section.get_mut("properties").and_then(Value::as_object_mut) {
-        for (key, property) in properties {
-            widen(property, !is_required(key), sections);
-        }
-    }
-    match required {
-        Value::Null => drop(section.as_object_mut().map(|section| section.remove("required"))),
-        required => section["required"] = required,
+    let Some(properties) = section.get_mut("properties").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for (key, property) in properties {
+        widen(property, !is_required(key), sections);
     }
 }
 
@@ -87,10 +86,12 @@ fn widen(property: &mut Value, nullable: bool, sections: &[String]) {
     if nullable {
         alternatives.push(json!({ "type": "null" }));
     }
-    match <[Value; 1]>::try_from(alternatives) {
-        Ok([Value::Object(only)]) => widened.extend(only),
-        Ok([other]) => drop(widened.insert("anyOf".to_owned(), json!([other]))),
-        Err(several) => drop(widened.insert("anyOf".to_owned(), several.into())),
+    match alternatives.pop() {
+        Some(Value::Object(only)) if alternatives.is_empty() => widened.extend(only),
+        last => {
+            alternatives.extend(last);
+            widened.insert("anyOf".to_owned(), alternatives.into());
+        }
     }
     *schema = widened;
 }

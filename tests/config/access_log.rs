@@ -157,7 +157,7 @@ fn syslog_receivers() {
             format!("10:36: access_log[0].syslog.facility: \"local8\" is unknown; allowed: {facilities}"),
             format!("10:54: access_log[0].syslog.severity: \"error\" is unknown; allowed: {severities}"),
             format!(
-                "10:71: access_log[0].syslog.app_name: \"mqtt lb\" is not an application's name; \
+                "10:71: access_log[0].syslog.app_name: \"mqtt lb\" is not the name of an application; \
                  allowed: {printable}"
             ),
             "10:82: access_log[0].syslog.port: is an unknown key; allowed: to, facility, severity, \

@@ -127,7 +127,7 @@ fn what_is_wrong_with_a_check() {
         ),
         (
             "type: http, port: 1, expect: [\"200\"]",
-            format!("55: active.expect[0]: \"200\" is quoted; {statuses}"),
+            "55: active.expect[0]: \"200\" is quoted; allowed: a whole number from 0 to 999".into(),
         ),
         (
             "type: http, port: 1, username: me",

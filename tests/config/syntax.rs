@@ -48,9 +48,8 @@ fn each_syntax_fault_has_its_own_text() {
         ("log: { level: info\ndrain: {}\n", "", "{ "),
         ("pools: [{ name: a }\nlog: {}\n", "", "[ "),
         ("pools: ]\n", "1:8", "bracket"),
-        ("log: { level: \"in\\fo\" }\n", "", ""),
         ("log: \"a\\q\"\n", "1:", "unknown escape"),
-        ("log: \"a\" b\n", "1:", "closing quote"),
+        ("log: \"a\" b\n", "1:", "a closing quote"),
         ("log: *nothing\n", "1:6", "an anchor (&) that is not defined"),
         ("log: a: b\n", "1:", "a second \": \""),
         ("log: - a\n", "1:", "line of its own"),
@@ -58,7 +57,7 @@ fn each_syntax_fault_has_its_own_text() {
         let said = faults(text);
         assert_eq!(said.len(), 1, "{text}: {said:?}");
         assert!(said[0].starts_with(place) && said[0].contains(cause), "{text}: {said:?}");
-        assert!(cause.is_empty() || said[0].contains("is not YAML: "), "{text}: {said:?}");
+        assert!(said[0].contains("invalid YAML: "), "{text}: {said:?}");
     }
 }
 

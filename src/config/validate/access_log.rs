@@ -15,7 +15,7 @@ pub(super) fn access_logs(
     raw: &At<List<raw::AccessLog>>,
 ) -> Valid<Vec<AccessLog>> {
     let mut others: Vec<(LogTarget, usize)> = Vec::new();
-    checker.each(raw, |raw| {
+    raw.each(|raw| {
         let (log, section) = (raw.get()?, raw.place());
         let to = target(checker, &section, log);
         let rotate = log.rotate.as_ref().map(|raw| rotate(checker, raw)).transpose();
@@ -43,9 +43,11 @@ pub(super) fn access_logs(
 /// One of three keys says where the lines go.
 fn target(checker: &Checker<'_>, section: &Place, raw: &raw::AccessLog) -> Valid<LogTarget> {
     let path = raw.path.as_ref().map(|path| checker.output_file(path)).transpose();
-    let stdout = raw.stdout.as_ref().map(|at| match at.get()? {
-        true => Ok(LogTarget::Stdout),
-        false => Err(checker.wrong(&at.place(), "is false", "true; or path or syslog instead")),
+    let stdout = raw.stdout.as_ref().map(|at| {
+        if *at.get()? {
+            return Ok(LogTarget::Stdout);
+        }
+        Err(checker.wrong(&at.place(), "is false", "true; or path or syslog instead"))
     });
     let stdout = stdout.transpose();
     let syslog = raw.syslog.as_ref().map(|raw| syslog(checker, raw)).transpose();
@@ -92,10 +94,10 @@ fn events(checker: &Checker<'_>, raw: &At<List<Event>>) -> Valid<LogEvents> {
             Event::Reject => &mut events.reject,
             Event::Probe => &mut events.probe,
         };
-        match std::mem::replace(event, true) {
-            true => Err(checker.fault(&at.place(), "is there twice; keep one")),
-            false => Ok(()),
+        if std::mem::replace(event, true) {
+            return Err(checker.fault(&at.place(), "is there twice; keep one"));
         }
+        Ok(())
     })?;
     Ok(events)
 }

@@ -40,6 +40,17 @@ impl<T> At<T> {
     }
 }
 
+impl<T> At<Vec<At<T>>> {
+    /// Every entry of a list, all of which are validated before the first failure counts.
+    pub(super) fn each<'v, V>(
+        &'v self,
+        validate: impl FnMut(&'v At<T>) -> Valid<V>,
+    ) -> Valid<Vec<V>> {
+        let values: Vec<Valid<V>> = self.get()?.iter().map(validate).collect();
+        values.into_iter().collect()
+    }
+}
+
 /// What the validation of every part of one file shares.
 pub(in crate::config) struct Checker<'a>(pub(in crate::config) &'a Reader<'a>);
 
@@ -74,16 +85,6 @@ impl Checker<'_> {
         }
     }
 
-    /// Every entry of a list, all of which are validated before the first failure counts.
-    pub(super) fn each<'v, T, V>(
-        &self,
-        list: &'v At<Vec<At<T>>>,
-        validate: impl FnMut(&'v At<T>) -> Valid<V>,
-    ) -> Valid<Vec<V>> {
-        let values: Vec<Valid<V>> = list.get()?.iter().map(validate).collect();
-        values.into_iter().collect()
-    }
-
     /// Every entry of a list that must not be empty.
     pub(super) fn some<'v, T, V>(
         &self,
@@ -93,7 +94,7 @@ impl Checker<'_> {
         if list.get()?.is_empty() {
             return Err(self.wrong(&list.place(), "is an empty list", "one entry or more"));
         }
-        self.each(list, validate)
+        list.each(validate)
     }
 
     /// Relative paths are relative to the folder of the file that names them.

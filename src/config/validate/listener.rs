@@ -43,12 +43,12 @@ pub(super) fn listener(
 
 fn websocket(checker: &Checker<'_>, raw: &At<raw::WebSocket>) -> Valid<WebSocket> {
     let raw = raw.get()?;
-    let path = raw.path.get().and_then(|HttpPath(path)| match path.contains('?') {
-        true => {
+    let path = raw.path.get().and_then(|HttpPath(path)| {
+        if path.contains('?') {
             let what = format!("{} has a query, which is ignored", quote(path));
-            Err(checker.wrong(&raw.path.place(), what, "a path without ?"))
+            return Err(checker.wrong(&raw.path.place(), what, "a path without ?"));
         }
-        false => Ok(path.clone()),
+        Ok(path.clone())
     });
     let network = |at: &At<Network>| at.get().map(|network| network.0);
     let forwarded_for = raw.forwarded_for.as_ref();

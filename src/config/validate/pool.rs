@@ -148,7 +148,7 @@ fn source_addresses(
     raw: &At<raw::List<SourceAddress>>,
 ) -> Valid<Vec<IpAddr>> {
     let mut listed = HashSet::new();
-    let addresses = checker.each(raw, |at| {
+    let addresses = raw.each(|at| {
         let SourceAddress(address) = *at.get()?;
         if !listed.insert(address) {
             let what = format!("{address} is listed twice");
@@ -194,7 +194,7 @@ fn discover(checker: &Checker<'_>, raw: &At<raw::Discover>) -> Valid<Discover> {
 }
 
 fn retry_on(checker: &Checker<'_>, raw: &At<raw::List<Reason>>) -> Valid<RetryOn> {
-    let reasons = checker.each(raw, |reason| reason.get().copied())?;
+    let reasons = raw.each(|reason| reason.get().copied())?;
     let on = |reason| reasons.contains(&reason);
     Ok(RetryOn {
         connect_failure: on(Reason::ConnectFailure),

@@ -115,13 +115,14 @@ fn takes_any_text(schema: &Value, sections: &[String]) -> bool {
     is_section || schema["type"] == "array" || (schema["type"] == "string" && is_plain)
 }
 
-/// What keys of a section have to do with each other.
+/// What keys of a section have to do with each other, kept apart from its properties.
 fn relations(definitions: &mut Map<String, Value>) {
     let when =
         |kind: &str| json!({ "properties": { "type": { "const": kind } }, "required": ["type"] });
-    let mut add = |section: &str, key: &str, value: Value| {
+    let mut add = |section: &str, condition: Value, consequence: Value| {
         if let Some(definition) = definitions.get_mut(section).and_then(Value::as_object_mut) {
-            definition.insert(key.to_owned(), value);
+            definition.insert("if".to_owned(), condition);
+            definition.insert("then".to_owned(), consequence);
         }
     };
     let mut by_type = vec![json!({ "if": when("http"), "then": { "required": ["port"] } })];
@@ -130,13 +131,12 @@ fn relations(definitions: &mut Map<String, Value>) {
             keys.iter().map(|key| ((*key).to_owned(), false.into())).collect();
         by_type.push(json!({ "if": when(kind), "then": { "properties": absent } }));
     }
-    add("Active", "allOf", by_type.into());
-    add("Discover", "if", when("a"));
-    add("Discover", "then", json!({ "required": ["port"] }));
-    let one_of = |keys: &[&str]| -> Value {
+    let of = |keys: &[&str]| -> Value {
         keys.iter().map(|key| json!({ "required": [key] })).collect::<Vec<_>>().into()
     };
-    add("Pool", "anyOf", one_of(&["upstreams", "discover"]));
-    add("AccessLog", "oneOf", one_of(&["path", "stdout", "syslog"]));
-    add("Rotate", "anyOf", one_of(&["size", "age"]));
+    add("Active", true.into(), json!({ "allOf": by_type }));
+    add("Discover", when("a"), json!({ "required": ["port"] }));
+    add("Pool", true.into(), json!({ "anyOf": of(&["upstreams", "discover"]) }));
+    add("AccessLog", true.into(), json!({ "oneOf": of(&["path", "stdout", "syslog"]) }));
+    add("Rotate", true.into(), json!({ "anyOf": of(&["size", "age"]) }));
 }

@@ -110,7 +110,7 @@ fn expect(
     codes: &RangeInclusive<u64>,
 ) -> Valid<Option<Vec<u16>>> {
     let Some(raw) = raw else { return Ok(None) };
-    let checked = checker.some(raw, |at| {
+    let valid = checker.some(raw, |at| {
         let code = at.get()?.0;
         if codes.contains(&code) {
             return Ok(code as u16);
@@ -118,7 +118,7 @@ fn expect(
         let allowed = format!("a whole number from {} to {}", codes.start(), codes.end());
         Err(checker.wrong(&at.place(), format!("\"{code}\" is out of range"), &allowed))
     });
-    checked.map(Some)
+    valid.map(Some)
 }
 
 fn passive(raw: &raw::Passive) -> Valid<Option<Passive>> {

@@ -57,7 +57,7 @@ pub(super) fn pool(checker: &Checker<'_>, raw: &At<raw::Pool>) -> Valid<Pool> {
         connect_timeout: raw.connect_timeout.get()?.0,
         connack_timeout: raw.connack_timeout.get()?.0,
         tries: positive(&raw.tries)?,
-        retry_on: retry_on(checker, &raw.retry_on)?,
+        retry_on: retry_on(&raw.retry_on)?,
         health: health?,
         on_down: *raw.on_down.get()?,
         rebalance: rebalance?,
@@ -193,7 +193,7 @@ fn discover(checker: &Checker<'_>, raw: &At<raw::Discover>) -> Valid<Discover> {
     Ok(Discover { dns: dns?.0.clone(), records, interval: raw.interval.get()?.0 })
 }
 
-fn retry_on(checker: &Checker<'_>, raw: &At<raw::List<Reason>>) -> Valid<RetryOn> {
+fn retry_on(raw: &At<raw::List<Reason>>) -> Valid<RetryOn> {
     let reasons = raw.each(|reason| reason.get().copied())?;
     let on = |reason| reasons.contains(&reason);
     Ok(RetryOn {

@@ -16,12 +16,14 @@
 //!
 //! Beside them, for all above `route` and `mqtt`:
 //!
+//! - [`api`]: the types of the admin API: `admin` writes them, `cli` reads them
 //! - [`config`]: the file an operator wrote, as types that cannot be wrong
 //! - [`observe`]: the access log and the metrics
 //! - [`escape`]: what terminals and logs are not to be shown as it is
 //! - [`join`]: waiting for a thread's end, with a deadline
 
 pub mod admin;
+pub mod api;
 pub mod app;
 pub mod cli;
 pub mod config;

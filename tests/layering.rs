@@ -19,11 +19,11 @@ const ROWS: &[&[&str]] = &[
     &["transport"],
     &["observe"],
     &["config"],
-    &["route", "mqtt", "join", "escape"],
+    &["api", "route", "mqtt", "join", "escape"],
 ];
 
 /// Rooms without sockets, clock or runtime, and what would bring those in.
-const PURE: &[&str] = &["config", "route", "mqtt", "escape"];
+const PURE: &[&str] = &["api", "config", "route", "mqtt", "escape"];
 const IMPURE: &[&str] = &[
     "tokio",
     "tracing",

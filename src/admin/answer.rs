@@ -14,7 +14,7 @@ use super::{
     body::Body,
     budget::{Full, exact},
 };
-use crate::session::Unanswered;
+use crate::{api, session::Unanswered};
 
 pub(super) type Answer = Response<Body>;
 
@@ -30,13 +30,6 @@ pub(super) struct Refusal {
     faults: Option<Vec<String>>,
     /// The methods that the resource has, where it has not the one that was asked for.
     allow: Option<&'static str>,
-}
-
-#[derive(Serialize)]
-struct ErrorBody {
-    error: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    faults: Option<Vec<String>>,
 }
 
 impl Refusal {
@@ -77,7 +70,7 @@ impl From<Full> for Refusal {
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
         let Refusal { status, error, faults, allow } = refusal;
-        let mut answer = json(&ErrorBody { error, faults });
+        let mut answer = json(&api::Error { error, faults });
         *answer.status_mut() = status;
         if let Some(allow) = allow {
             answer = with(answer, ALLOW, allow);

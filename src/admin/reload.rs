@@ -6,7 +6,6 @@ use std::{
 };
 
 use hyper::StatusCode;
-use serde::{Serialize, Serializer};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
     time::timeout,
@@ -17,7 +16,7 @@ use super::{
     answer::{Answer, Refusal, json},
     request::Query,
 };
-use crate::observe::rfc3339;
+use crate::{api, observe::rfc3339};
 
 /// Asks the control thread for a reload.
 #[derive(Debug)]
@@ -37,9 +36,8 @@ pub enum ReloadOutcome {
 }
 
 /// How the last reload went, whoever asked for it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct LastReload {
-    #[serde(serialize_with = "as_rfc3339")]
     pub at: SystemTime,
     /// `applied` or `refused`.
     pub outcome: &'static str,
@@ -73,16 +71,14 @@ impl Reloads {
     }
 
     /// How the last one went; `None` before the first.
-    pub(super) fn last(&self) -> Option<LastReload> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn last(&self) -> Option<api::LastReload> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        last.map(|LastReload { at, outcome, faults }| api::LastReload {
+            at: rfc3339(at),
+            outcome: outcome.into(),
+            faults,
+        })
     }
-}
-
-#[derive(Serialize)]
-struct Applied {
-    outcome: &'static str,
-    generation: u64,
-    changes: Vec<String>,
 }
 
 pub(super) async fn post(state: &AdminState, query: Option<&str>) -> Result<Answer, Refusal> {
@@ -99,7 +95,7 @@ pub(super) async fn post(state: &AdminState, query: Option<&str>) -> Result<Answ
     requests.try_send(ReloadRequest { reply }).map_err(|_| under_way())?;
     match timeout(PATIENCE, replied).await {
         Ok(Ok(ReloadOutcome::Applied { generation, changes })) => {
-            Ok(json(&Applied { outcome: "applied", generation, changes }))
+            Ok(json(&api::Applied { outcome: "applied".into(), generation, changes }))
         }
         Ok(Ok(ReloadOutcome::Refused { faults })) => {
             Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, NOT_TAKEN).with_faults(faults))
@@ -107,8 +103,4 @@ pub(super) async fn post(state: &AdminState, query: Option<&str>) -> Result<Answ
         Ok(Ok(ReloadOutcome::Draining)) => Err(draining()),
         Ok(Err(_)) | Err(_) => Err(no_answer()),
     }
-}
-
-fn as_rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&rfc3339(*time))
 }

@@ -6,42 +6,15 @@ use std::{
     time::Instant,
 };
 
-use serde::Serialize;
-
 use super::{
     AdminState,
     answer::{Answer, Refusal, json},
     request::Query,
-    session_view::Session,
+    session_view::session,
     sessions::with_client_id,
     upstreams::find_pool,
 };
-use crate::{route::Client, upstream::Pool};
-
-#[derive(Serialize)]
-struct Routes<'a> {
-    client_id: &'a str,
-    pools: Vec<PoolRoute>,
-}
-
-#[derive(Serialize)]
-struct PoolRoute {
-    pool: Arc<str>,
-    order: Vec<Candidate>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    goes_to: Option<Arc<str>>,
-    /// Where the client is now.
-    sessions: Vec<Session>,
-    /// Why there is no order.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Candidate {
-    upstream: Arc<str>,
-    serving: bool,
-}
+use crate::{api, route::Client, upstream::Pool};
 
 pub(super) async fn get(state: &AdminState, query: Option<&str>) -> Result<Answer, Refusal> {
     let query = Query::parse(query, &["client_id", "username", "source", "tls_cn", "sni", "pool"])?;
@@ -64,34 +37,23 @@ pub(super) async fn get(state: &AdminState, query: Option<&str>) -> Result<Answe
     let found = with_client_id(state, client_id).await?;
     let pool = |pool: &Arc<Pool>| {
         let here = found.iter().filter(|seen| seen.pool == pool.name).cloned();
-        PoolRoute::new(pool, &client, here.map(Session::from).collect())
+        pool_route(pool, &client, here.map(session).collect())
     };
     let pools = pools.iter().map(pool).collect();
-    Ok(json(&Routes { client_id, pools }))
+    Ok(json(&api::Routes { client_id: client_id.to_owned(), pools }))
 }
 
-impl PoolRoute {
-    fn new(pool: &Pool, client: &Client<'_>, sessions: Vec<Session>) -> Self {
-        let name = pool.name.clone();
-        match pool.forecast(client, Instant::now()) {
-            Ok(forecast) => Self {
-                pool: name,
-                order: forecast
-                    .order
-                    .iter()
-                    .map(|broker| Candidate {
-                        upstream: broker.name.clone(),
-                        serving: broker.load().is_some(),
-                    })
-                    .collect(),
-                goes_to: forecast.goes_to.map(|broker| broker.name.clone()),
-                sessions,
-                why: None,
-            },
-            Err(why) => {
-                let why = Some(why.to_string());
-                Self { pool: name, order: Vec::new(), goes_to: None, sessions, why }
-            }
+fn pool_route(pool: &Pool, client: &Client<'_>, sessions: Vec<api::Session>) -> api::PoolRoute {
+    let forecast = pool.forecast(client, Instant::now());
+    let (order, goes_to, why) = match forecast {
+        Ok(forecast) => {
+            let order = forecast.order.iter().map(|broker| api::Candidate {
+                upstream: broker.name.clone(),
+                serving: broker.load().is_some(),
+            });
+            (order.collect(), forecast.goes_to.map(|broker| broker.name.clone()), None)
         }
-    }
+        Err(why) => (Vec::new(), None, Some(why.to_string())),
+    };
+    api::PoolRoute { pool: pool.name.clone(), order, goes_to, sessions, why }
 }

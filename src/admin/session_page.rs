@@ -11,7 +11,7 @@ use super::{
     body::{Body, Part},
     budget::Room,
     served::Served,
-    session_view::Session,
+    session_view::session,
 };
 use crate::session::{Cursor, Filter, LOOK};
 
@@ -78,7 +78,7 @@ impl Rest {
         let mut json = mem::take(&mut self.opening).as_bytes().to_vec();
         for seen in page.sessions {
             json.extend_from_slice(mem::replace(&mut self.separator, ",").as_bytes());
-            put(&mut json, &Session::from(seen))?;
+            put(&mut json, &session(seen))?;
         }
         let is_last = match page.next {
             Some(next) if self.sessions > 0 && self.time > Duration::ZERO => {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use hyper::{StatusCode, header::CONTENT_TYPE};
-use serde::Serialize;
 
 use super::{
     AdminState,
@@ -11,18 +10,13 @@ use super::{
     request::Query,
     served::Served,
     session_page,
-    session_view::Session,
+    session_view::session,
 };
 use crate::{
+    api,
     observe::EndCause,
     session::{Cursor, Filter, LOOK, Seen},
 };
-
-/// All sessions of a client ID.
-#[derive(Serialize)]
-struct Sessions {
-    sessions: Vec<Session>,
-}
 
 /// The sessions on a page: as many as a person reads, and as many as take a worker no time.
 const USUAL: usize = 100;
@@ -58,8 +52,8 @@ pub(super) async fn get(served: &Arc<Served>, query: Option<&str>) -> Result<Ans
         Some(_) => None,
     };
     if let Some(sessions) = found.filter(|found| !found.is_empty()) {
-        let sessions = sessions.into_iter().map(Session::from).collect();
-        return Ok(json(&Sessions { sessions }));
+        let sessions = sessions.into_iter().map(session).collect();
+        return Ok(json(&api::Sessions { sessions, next: None }));
     }
     // Nothing tells where they are, such as for clients whose ID the broker made up.
     session_page::answer(served, room, filter, cursor.unwrap_or_default(), limit).await

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use clap::{Args, Subcommand};
 
 use super::target::TargetArgs;
+use crate::api::Weight;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct CtlArgs {
@@ -70,14 +71,11 @@ pub(super) struct Broker {
     pub(super) pool: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Weight(pub(super) Option<u16>);
-
 fn weight(text: &str) -> Result<Weight, &'static str> {
     match text.parse() {
         _ if text == "default" => Ok(Weight(None)),
-        Ok(weight @ 1..) => Ok(Weight(Some(weight))),
-        _ => Err("allowed are 1 to 65535, and default"),
+        Ok(weight) => Ok(Weight(Some(weight))),
+        Err(_) => Err("allowed: 1 to 65535, or default"),
     }
 }
 

@@ -10,6 +10,7 @@ use hyper::{
     header::{AUTHORIZATION, CONTENT_TYPE, HOST},
 };
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -19,6 +20,7 @@ use tokio::{
 };
 
 use super::target::{Place, Target};
+use crate::api;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -28,10 +30,18 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 /// The longest answer: a thousand sessions whose client IDs fill their CONNECTs have 64 MiB.
 const ANSWER_BYTES: usize = 256 * 1024 * 1024;
 
-/// What came of a request.
+/// A response, whatever its status.
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) body: Bytes,
+}
+
+/// What the API answered.
+pub(super) struct Answer<T> {
+    /// As the proxy sent it; `null` for an empty body.
+    pub(super) json: Value,
+    /// The same as a type of the API.
+    pub(super) content: T,
 }
 
 /// Why there is no answer to a request, or not the one that was wanted.
@@ -69,46 +79,46 @@ impl Client {
         Ok(Self { target, runtime })
     }
 
-    /// What is answered with success, as JSON; null where it is nothing.
-    pub(super) fn call(
+    /// Sends a request that has to succeed.
+    pub(super) fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
-    ) -> Result<Value, CallError> {
+        body: Option<String>,
+    ) -> Result<Answer<T>, CallError> {
         let reply = self.send(method, path, body)?;
-        let json = if reply.body.is_empty() {
-            Ok(Value::Null)
-        } else {
-            serde_json::from_slice::<Value>(&reply.body)
-        };
-        let json = json.map_err(|error| self.protocol(&error))?;
-        match reply.status {
-            status if status.is_success() => Ok(json),
-            StatusCode::UNAUTHORIZED => Err(match &self.target.token {
-                Some(token) => CallError::WrongToken(token.from.clone()),
-                None => CallError::NoToken,
-            }),
-            status => {
-                let error =
-                    json["error"].as_str().map_or_else(|| status.to_string(), str::to_owned);
-                let faults = json["faults"].as_array().into_iter().flatten();
-                let faults = faults.filter_map(Value::as_str).map(str::to_owned).collect();
-                Err(CallError::Refused(error, faults))
-            }
+        if !reply.status.is_success() {
+            return Err(self.refused(&reply));
         }
+        let body: &[u8] = if reply.body.is_empty() { b"null" } else { &reply.body };
+        let json: Value = serde_json::from_slice(body).map_err(|error| self.protocol(&error))?;
+        let content = T::deserialize(&json).map_err(|error| self.protocol(&error))?;
+        Ok(Answer { json, content })
     }
 
-    pub(super) fn get(&self, path: &str) -> Result<Value, CallError> {
+    pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, CallError> {
         self.call(Method::GET, path, None)
     }
 
-    /// Whatever is answered.
+    fn refused(&self, reply: &Reply) -> CallError {
+        match (reply.status, &self.target.token) {
+            (StatusCode::UNAUTHORIZED, None) => CallError::NoToken,
+            (StatusCode::UNAUTHORIZED, Some(token)) => CallError::WrongToken(token.from.clone()),
+            (status, _) => match serde_json::from_slice(&reply.body) {
+                Ok(api::Error { error, faults }) => {
+                    CallError::Refused(error, faults.unwrap_or_default())
+                }
+                Err(_) => CallError::Refused(status.to_string(), Vec::new()),
+            },
+        }
+    }
+
+    /// Sends a request, with JSON as its body.
     pub(super) fn send(
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: Option<String>,
     ) -> Result<Reply, CallError> {
         let mut request =
             Request::builder().method(method).uri(path).header(HOST, self.target.place.host());
@@ -118,8 +128,8 @@ impl Client {
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
-        let body = body.map_or_else(String::new, Value::to_string);
-        let request = request.body(Full::from(body)).map_err(|error| self.protocol(&error))?;
+        let body = Full::from(body.unwrap_or_default());
+        let request = request.body(body).map_err(|error| self.protocol(&error))?;
         self.runtime.block_on(self.exchange(request))
     }
 
@@ -169,20 +179,4 @@ impl Client {
     fn protocol(&self, error: &dyn Display) -> CallError {
         CallError::Protocol { place: self.target.place.to_string(), error: error.to_string() }
     }
-}
-
-/// A text as a part of a path or a query has it (RFC 3986, section 2.3).
-pub(super) fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push('%');
-            for digit in [byte >> 4, byte & 15] {
-                encoded.extend(char::from_digit(digit.into(), 16).map(|c| c.to_ascii_uppercase()));
-            }
-        }
-    }
-    encoded
 }

@@ -19,7 +19,7 @@ fn unknown_names_and_methods() {
         ("GET", "/api/v2/status", 404, "/api/v2/status"),
         ("GET", "/api/v1/status/", 404, "openapi.json"),
         ("GET", "//api/v1/status", 404, "openapi.json"),
-        ("PATCH", "/api/v1/pools/none/upstreams/b1", 404, "there are brokers"),
+        ("PATCH", "/api/v1/pools/none/upstreams/b1", 404, "the configuration has brokers"),
         ("PATCH", "/api/v1/pools/brokers/upstreams/b9", 404, "no broker b9 in pool brokers"),
         ("GET", B1, 405, "PATCH"),
         ("POST", "/api/v1/status", 405, "GET, HEAD"),

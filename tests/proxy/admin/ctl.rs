@@ -136,7 +136,7 @@ fn sessions_are_kicked_and_counted_page_by_page() {
     proxy.wait_connected("c100");
     let some = printed(&proxy, &["sessions"]);
     assert_eq!(some.lines().count(), 102);
-    assert_eq!(some.lines().last(), Some("and more: --all has them all"));
+    assert_eq!(some.lines().last(), Some("there are more; --all lists them"));
     assert_eq!(printed(&proxy, &["sessions", "--all"]).lines().count(), 102);
 
     let id = get(&proxy, "/api/v1/sessions?client_id=c100")["sessions"][0]["id"].take();
@@ -222,12 +222,12 @@ fn what_does_not_work_is_said() {
     );
     assert_eq!((code, said), (1, wanted));
     for (args, code, says) in [
-        (&["drain", "b9"][..], 1, "no broker b9 in any pool"),
-        (&["drain", "b1", "--pool", "p"], 1, "no pool p; there are brokers"),
-        (&["upstreams", "--pool", "p"], 1, "no pool p; there are brokers"),
+        (&["drain", "b9"][..], 1, "no pool has a broker b9"),
+        (&["drain", "b1", "--pool", "p"], 1, "no pool p; the configuration has brokers"),
+        (&["upstreams", "--pool", "p"], 1, "no pool p; the configuration has brokers"),
         (&["kick", "../status"], 1, "no session ../status"),
-        (&["weight", "b1", "0"], 2, "allowed are 1 to 65535, and default"),
-        (&["weight", "b1", "65536"], 2, "allowed are 1 to 65535, and default"),
+        (&["weight", "b1", "0"], 2, "allowed: 1 to 65535, or default"),
+        (&["weight", "b1", "65536"], 2, "allowed: 1 to 65535, or default"),
         (&["route", "x", "--source", "here"], 2, "invalid IP address"),
         (&["fly"], 2, "unrecognized subcommand"),
     ] {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use hyper::{Request, body::Incoming};
 
 use super::{
-    answer::{Answer, Refusal, content_of},
-    body::Body,
+    answer::{Answer, Refusal, json},
     guard, health, log,
     page::Part,
     places::Place,
@@ -16,6 +15,7 @@ use super::{
     served::Served,
     sessions, status, upstreams,
 };
+use crate::api;
 
 /// What can be asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,9 +34,6 @@ enum Resource {
     Reload,
     OpenApi,
 }
-
-/// The API's description of itself: OpenAPI 3.1.
-const OPENAPI: &str = include_str!("openapi.json");
 
 /// Answers a request; hyper leaves out the body where it is a HEAD.
 pub(super) async fn answer(
@@ -87,7 +84,7 @@ async fn respond(
         }
         Resource::Log => log::get(state, query)?,
         Resource::Reload => reload::post(state, query).await?,
-        Resource::OpenApi => content_of(Body::counted(OPENAPI), "application/json"),
+        Resource::OpenApi => json(&api::openapi()),
     };
     if let Some(request) = request {
         // Who has changed something is told so, whatever memory is left.

@@ -6,7 +6,7 @@
 
 mod error;
 mod log;
-//mod openapi;
+mod openapi;
 mod reload;
 mod route;
 mod sessions;
@@ -17,7 +17,7 @@ mod value;
 pub use self::{
     error::Error,
     log::{Log, LogLine},
-    //openapi::openapi,
+    openapi::openapi,
     reload::{Applied, LastReload},
     route::{Candidate, PoolRoute, Routes},
     sessions::{Session, Sessions},

@@ -80,6 +80,7 @@ pub struct Listener {
     /// Accepted since the start.
     pub connections_total: u64,
     /// Sessions since the start by protocol level: 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0.
+    #[schemars(extend("required" = ["3", "4", "5"]))]
     pub sessions_total: Counts,
 }
 

@@ -5,6 +5,7 @@ mod client_ids;
 mod ctl;
 mod log;
 mod manual;
+mod openapi;
 mod route;
 mod run;
 
@@ -83,6 +84,8 @@ enum Command {
         #[arg(value_name = "FOLDER")]
         folder: PathBuf,
     },
+    /// Print the OpenAPI document of the admin API.
+    Openapi,
     /// Ask and steer a running proxy, by way of its `admin` listener.
     #[command(after_help = CTL_EXAMPLES)]
     Ctl(ctl::CtlArgs),
@@ -103,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Route(args) => route::route(&args),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { folder } => manual::man(&folder),
+        Command::Openapi => openapi::print(),
         Command::Ctl(args) => ctl::ctl(&args),
     }
 }

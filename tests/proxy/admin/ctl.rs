@@ -264,7 +264,7 @@ fn a_reload_that_is_refused_says_each_fault() {
     let (code, out, said) = ctl(&proxy, &["reload"]);
     assert_eq!((code, &*out), (1, ""));
     let mut lines = said.lines();
-    let first = "mqtt-lb ctl: the configuration was not taken; nothing has changed";
+    let first = "mqtt-lb ctl: the configuration is invalid; nothing has changed";
     assert_eq!(lines.next(), Some(first));
     let faults = get(&proxy, "/api/v1/status")["config"]["last_reload"]["faults"].take();
     let faults: Vec<_> =

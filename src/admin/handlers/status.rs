@@ -1,21 +1,25 @@
-//! `/api/v1/status`: the proxy as a whole.
+//! `GET /api/v1/status`: the proxy as a whole.
 
 use std::fs;
 
 use rustix::process::{Resource, getrlimit};
 
-use super::{
-    AdminState,
-    answer::{Answer, Refusal, json},
-    health::not_ready,
-    request::Query,
-};
+use super::health::not_ready;
 use crate::{
+    admin::{
+        reload_channel::FinishedReload,
+        request::Query,
+        response::{ErrorResponse, HttpResponse, json},
+        state::AdminState,
+    },
     api, listener,
     observe::{EndCount, rfc3339},
 };
 
-pub(super) fn get(state: &AdminState, query: Option<&str>) -> Result<Answer, Refusal> {
+pub(in crate::admin) fn get(
+    state: &AdminState,
+    query: Option<&str>,
+) -> Result<HttpResponse, ErrorResponse> {
     Query::parse(query, &[])?;
     let snapshot = state.snapshot.load();
     let (started_at, since) = state.started;
@@ -37,7 +41,7 @@ pub(super) fn get(state: &AdminState, query: Option<&str>) -> Result<Answer, Ref
             file: state.config_file.display().to_string(),
             generation: snapshot.generation,
             loaded_at: rfc3339(snapshot.loaded_at),
-            last_reload: state.reloads.last(),
+            last_reload: state.reloads.last().map(last_reload),
         },
         descriptors: descriptors(state.gate.limit()),
         connections_open: state.gate.open(),
@@ -46,6 +50,10 @@ pub(super) fn get(state: &AdminState, query: Option<&str>) -> Result<Answer, Ref
         rejects: state.metrics.reject_counts(),
         access_log_dropped: state.metrics.access_logs().dropped.get(),
     }))
+}
+
+fn last_reload(FinishedReload { at, outcome, faults }: FinishedReload) -> api::LastReload {
+    api::LastReload { at: rfc3339(at), outcome: outcome.into(), faults }
 }
 
 fn listener_status(listener: &listener::Listener) -> api::Listener {
@@ -64,9 +72,9 @@ fn listener_status(listener: &listener::Listener) -> api::Listener {
 }
 
 fn descriptors(connections_possible: u32) -> api::Descriptors {
-    // The folder's size is how many there are, since Linux 6.2; before it is 0.
-    let size = fs::metadata("/proc/self/fd").map_or(0, |folder| folder.len());
-    let count = || fs::read_dir("/proc/self/fd").map_or(0, |folder| folder.count() as u64);
+    // Since Linux 6.2 the directory's size is the number of its entries; before, it is 0.
+    let size = fs::metadata("/proc/self/fd").map_or(0, |directory| directory.len());
+    let count = || fs::read_dir("/proc/self/fd").map_or(0, |directory| directory.count() as u64);
     let used = if size > 0 { size } else { count() };
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     api::Descriptors { used, limit, connections_possible }

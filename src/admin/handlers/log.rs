@@ -1,18 +1,21 @@
-//! `/api/v1/log`: the last lines of the program's log.
+//! `GET /api/v1/log`: the last lines of the program log.
 
-use super::{
-    AdminState,
-    answer::{Answer, Refusal, json},
-    request::Query,
-};
 use crate::{
+    admin::{
+        request::Query,
+        response::{ErrorResponse, HttpResponse, json},
+        state::AdminState,
+    },
     api,
     observe::{LogLine, rfc3339},
 };
 
-pub(super) fn get(state: &AdminState, query: Option<&str>) -> Result<Answer, Refusal> {
+pub(in crate::admin) fn get(
+    state: &AdminState,
+    query: Option<&str>,
+) -> Result<HttpResponse, ErrorResponse> {
     let query = Query::parse(query, &["after"])?;
-    let after = query.parsed("after", "the number of a line, from 0")?.unwrap_or(0);
+    let after = query.parsed("after", "a line number, from 0")?.unwrap_or(0);
     let (lines, last) = state.log.after(after);
     let line = |LogLine { seq, time, level, text }| api::LogLine {
         seq,

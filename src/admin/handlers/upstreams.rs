@@ -1,4 +1,4 @@
-//! `/api/v1/upstreams`, and the operator's word on one of them.
+//! `GET /api/v1/upstreams`, and `PATCH` of one of them.
 
 use std::{
     num::{NonZeroU16, NonZeroU32},
@@ -10,18 +10,21 @@ use bytes::Bytes;
 use hyper::{HeaderMap, body::Body};
 use serde_json::Value;
 
-use super::{
-    AdminState,
-    answer::{Answer, Refusal, json},
-    request::{Query, json_body, shown},
-};
 use crate::{
+    admin::{
+        request::{Query, json_body, shown},
+        response::{ErrorResponse, HttpResponse, json},
+        state::AdminState,
+    },
     api::{self, Change, State, Weight},
     config::Address,
     upstream::{self, Overview, Places, Pool, WeightError},
 };
 
-pub(super) fn get(state: &AdminState, query: Option<&str>) -> Result<Answer, Refusal> {
+pub(in crate::admin) fn get(
+    state: &AdminState,
+    query: Option<&str>,
+) -> Result<HttpResponse, ErrorResponse> {
     Query::parse(query, &[])?;
     let view = |pool: &Arc<Pool>| {
         let not_serving = pool.not_serving();
@@ -38,28 +41,28 @@ pub(super) fn get(state: &AdminState, query: Option<&str>) -> Result<Answer, Ref
     Ok(json(&api::Pools { pools }))
 }
 
-pub(super) async fn patch<B>(
+pub(in crate::admin) async fn patch<B>(
     state: &AdminState,
     query: Option<&str>,
     pool: &str,
     name: &str,
     headers: &HeaderMap,
     body: B,
-) -> Result<Answer, Refusal>
+) -> Result<HttpResponse, ErrorResponse>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     Query::parse(query, &[])?;
     let pool = find_pool(state, pool)?;
-    let unknown = || Refusal::not_found(format!("no broker {name} in pool {}", pool.name));
+    let unknown = || ErrorResponse::not_found(format!("no broker {name} in pool {}", pool.name));
     pool.overview(name).ok_or_else(unknown)?;
     let change = change_of(&json_body(headers, body).await?)?;
-    // The weight first: it can be refused, and then nothing is to change.
+    // The weight first: only it can be refused, and then nothing changes.
     if let Some(Weight(weight)) = change.weight {
         pool.set_weight(name, weight.map(NonZeroU32::from)).map_err(|error| match error {
             WeightError::Unknown(_) => unknown(),
-            WeightError::TooHeavy(_) => Refusal::bad_request(error.to_string()),
+            WeightError::TooHeavy(_) => ErrorResponse::bad_request(error.to_string()),
         })?;
     }
     if let Some(state) = change.state {
@@ -74,23 +77,26 @@ where
     Ok(json(&upstream_view(overview)))
 }
 
-/// The pool of that name.
-pub(super) fn find_pool(state: &AdminState, name: &str) -> Result<Arc<Pool>, Refusal> {
+/// Finds a pool by name.
+pub(super) fn find_pool(state: &AdminState, name: &str) -> Result<Arc<Pool>, ErrorResponse> {
     let snapshot = state.snapshot.load();
     let found = snapshot.pools.iter().find(|pool| *pool.name == *name).cloned();
     found.ok_or_else(|| {
         let names: Vec<_> = snapshot.pools.iter().map(|pool| &*pool.name).collect();
-        Refusal::not_found(format!("no pool {name}; the configuration has {}", names.join(", ")))
+        ErrorResponse::not_found(format!(
+            "no pool {name}; the configuration has {}",
+            names.join(", ")
+        ))
     })
 }
 
-fn change_of(body: &Value) -> Result<Change, Refusal> {
+fn change_of(body: &Value) -> Result<Change, ErrorResponse> {
     const ALLOWED: &str = "allowed: an object with `state` or `weight` or both";
     let Value::Object(members) = body else {
-        return Err(Refusal::bad_request(format!("the body is no object; {ALLOWED}")));
+        return Err(ErrorResponse::bad_request(format!("the body is not an object; {ALLOWED}")));
     };
     if members.is_empty() {
-        return Err(Refusal::bad_request(format!("the body is empty; {ALLOWED}")));
+        return Err(ErrorResponse::bad_request(format!("the body is empty; {ALLOWED}")));
     }
     let mut change = Change::default();
     for (name, value) in members {
@@ -98,32 +104,32 @@ fn change_of(body: &Value) -> Result<Change, Refusal> {
             "state" => change.state = Some(state_of(value)?),
             "weight" => change.weight = Some(weight_of(value)?),
             other => {
-                let error = format!("{other:?} is unknown; {ALLOWED}");
-                return Err(Refusal::bad_request(error));
+                let error = format!("unknown key {other:?}; {ALLOWED}");
+                return Err(ErrorResponse::bad_request(error));
             }
         }
     }
     Ok(change)
 }
-fn state_of(value: &Value) -> Result<State, Refusal> {
+fn state_of(value: &Value) -> Result<State, ErrorResponse> {
     let known = State::ALL.into_iter().find(|state| value.as_str() == Some(state.as_str()));
     known.ok_or_else(|| {
         let allowed = State::ALL.map(State::as_str).join(", ");
-        Refusal::bad_request(format!("`state` is {}; allowed: {allowed}", shown(value)))
+        ErrorResponse::bad_request(format!("invalid `state` {}; allowed: {allowed}", shown(value)))
     })
 }
 
-fn weight_of(value: &Value) -> Result<Weight, Refusal> {
+fn weight_of(value: &Value) -> Result<Weight, ErrorResponse> {
     if value.is_null() {
         return Ok(Weight(None));
     }
-    // As in the configuration; 3.0 is a whole number in JSON.
+    // In JSON, 3.0 is a whole number.
     let whole = value.as_f64().filter(|weight| weight.fract() == 0.0);
     let allowed = whole.filter(|weight| (1.0..=f64::from(u16::MAX)).contains(weight));
     let weight = allowed.and_then(|weight| NonZeroU16::new(weight as u16));
     weight.map(|weight| Weight(Some(weight))).ok_or_else(|| {
-        let allowed = "a whole number from 1 to 65535, or null for the configured one";
-        Refusal::bad_request(format!("`weight` is {}; allowed: {allowed}", shown(value)))
+        let allowed = "a whole number from 1 to 65535, or null for the configured weight";
+        ErrorResponse::bad_request(format!("invalid `weight` {}; allowed: {allowed}", shown(value)))
     })
 }
 

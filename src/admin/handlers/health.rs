@@ -4,32 +4,32 @@ use std::{borrow::Cow, sync::atomic::Ordering};
 
 use hyper::StatusCode;
 
-use super::{
-    AdminState,
-    answer::{Answer, text},
+use crate::admin::{
+    response::{HttpResponse, text},
+    state::AdminState,
 };
 
-pub(super) fn live() -> Answer {
+pub(in crate::admin) fn live() -> HttpResponse {
     text(StatusCode::OK, "ok\n")
 }
 
-pub(super) fn ready(state: &AdminState) -> Answer {
+pub(in crate::admin) fn ready(state: &AdminState) -> HttpResponse {
     match not_ready(state) {
         None => text(StatusCode::OK, "ok\n"),
         Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
     }
 }
 
-/// Why this proxy should be sent no new connections; `None` where it should.
+/// Why the proxy should get no new connections; `None` if it should.
 pub(super) fn not_ready(state: &AdminState) -> Option<Cow<'static, str>> {
     if state.draining.load(Ordering::Relaxed) {
         return Some("draining".into());
     }
-    serves_nobody(state).or_else(|| no_broker(state)).or_else(|| blocked_log(state))
+    pools_not_serving(state).or_else(|| no_broker(state)).or_else(|| blocked_log(state))
 }
 
-/// The pools that serve nobody: the first with its error, and how many more there are.
-fn serves_nobody(state: &AdminState) -> Option<Cow<'static, str>> {
+/// The pools that serve no client: the first one's reason, and how many others there are.
+fn pools_not_serving(state: &AdminState) -> Option<Cow<'static, str>> {
     let snapshot = state.snapshot.load();
     let mut reasons = snapshot.pools.iter().filter_map(|pool| pool.not_serving());
     let first = reasons.next()?;

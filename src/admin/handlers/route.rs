@@ -1,4 +1,4 @@
-//! `/api/v1/route`: where a client would go, and where it is.
+//! `GET /api/v1/route`: where a client would go, and where it is.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -6,20 +6,25 @@ use std::{
     time::Instant,
 };
 
-use super::{
-    AdminState,
-    answer::{Answer, Refusal, json},
-    request::Query,
-    session_view::session,
-    sessions::with_client_id,
-    upstreams::find_pool,
+use super::{session_view::session, sessions::with_client_id, upstreams::find_pool};
+use crate::{
+    admin::{
+        request::Query,
+        response::{ErrorResponse, HttpResponse, json},
+        state::AdminState,
+    },
+    api,
+    route::Client,
+    upstream::Pool,
 };
-use crate::{api, route::Client, upstream::Pool};
 
-pub(super) async fn get(state: &AdminState, query: Option<&str>) -> Result<Answer, Refusal> {
+pub(in crate::admin) async fn get(
+    state: &AdminState,
+    query: Option<&str>,
+) -> Result<HttpResponse, ErrorResponse> {
     let query = Query::parse(query, &["client_id", "username", "source", "tls_cn", "sni", "pool"])?;
     let client_id = query.text("client_id").ok_or_else(|| {
-        Refusal::bad_request("`client_id` is missing; it may be empty: `client_id=`")
+        ErrorResponse::bad_request("missing `client_id`; it may be empty: `client_id=`")
     })?;
     let client = Client {
         client_id,
@@ -36,8 +41,8 @@ pub(super) async fn get(state: &AdminState, query: Option<&str>) -> Result<Answe
     };
     let found = with_client_id(state, client_id).await?;
     let pool = |pool: &Arc<Pool>| {
-        let here = found.iter().filter(|seen| seen.pool == pool.name).cloned();
-        pool_route(pool, &client, here.map(session).collect())
+        let sessions = found.iter().filter(|seen| seen.pool == pool.name).cloned();
+        pool_route(pool, &client, sessions.map(session).collect())
     };
     let pools = pools.iter().map(pool).collect();
     Ok(json(&api::Routes { client_id: client_id.to_owned(), pools }))

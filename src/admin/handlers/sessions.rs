@@ -1,40 +1,41 @@
-//! `/api/v1/sessions`: who is connected, where, and how to end that.
+//! `/api/v1/sessions`: the established sessions, and how to end one.
 
 use std::sync::Arc;
 
-use hyper::{StatusCode, header::CONTENT_TYPE};
-
-use super::{
-    AdminState,
-    answer::{Answer, Refusal, content, json},
-    request::Query,
-    served::Served,
-    session_page,
-    session_view::session,
-};
+use super::{context::AdminContext, session_page, session_view::session};
 use crate::{
+    admin::{
+        request::Query,
+        response::{ErrorResponse, HttpResponse, json, no_content},
+        state::AdminState,
+    },
     api,
     observe::EndCause,
     session::{Cursor, Filter, LOOK, Seen},
 };
 
-/// The sessions on a page: as many as a person reads, and as many as take a worker no time.
-const USUAL: usize = 100;
-const MOST: usize = 1000;
+/// The sessions on a page by default: as many as a person reads.
+const DEFAULT_LIMIT: usize = 100;
+/// The most on a page: as many as a worker finds without keeping its clients waiting.
+const MAX_LIMIT: usize = 1000;
 
 const PARAMETERS: [&str; 7] =
     ["client_id", "username", "upstream", "listener", "pool", "limit", "cursor"];
 
-pub(super) async fn get(served: &Arc<Served>, query: Option<&str>) -> Result<Answer, Refusal> {
+pub(in crate::admin) async fn get(
+    context: &Arc<AdminContext>,
+    query: Option<&str>,
+) -> Result<HttpResponse, ErrorResponse> {
     let query = Query::parse(query, &PARAMETERS)?;
-    let limit = query.parsed("limit", "a whole number from 1 to 1000")?.unwrap_or(USUAL);
-    if !(1..=MOST).contains(&limit) {
-        let error = format!("`limit` is {limit}; allowed: a whole number from 1 to {MOST}");
-        return Err(Refusal::bad_request(error));
+    let limit = query.parsed("limit", "a whole number from 1 to 1000")?.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        let error =
+            format!("invalid `limit` {limit}; allowed: a whole number from 1 to {MAX_LIMIT}");
+        return Err(ErrorResponse::bad_request(error));
     }
     let cursor = match query.text("cursor") {
         Some(text) => Some(Cursor::decode(text).ok_or_else(|| {
-            Refusal::bad_request("`cursor` is none; allowed: `next` of an earlier answer")
+            ErrorResponse::bad_request("invalid `cursor`: pass `next` from the previous response")
         })?),
         None => None,
     };
@@ -46,26 +47,26 @@ pub(super) async fn get(served: &Arc<Served>, query: Option<&str>) -> Result<Ans
         listener: text("listener"),
         pool: text("pool"),
     });
-    let room = served.budget.room().await?;
+    let reservation = context.budget.reserve_chunk().await?;
     let found = match cursor {
-        None => of_client(&served.state, &filter, limit).await?,
+        None => of_client(&context.state, &filter, limit).await?,
         Some(_) => None,
     };
     if let Some(sessions) = found.filter(|found| !found.is_empty()) {
         let sessions = sessions.into_iter().map(session).collect();
         return Ok(json(&api::Sessions { sessions, next: None }));
     }
-    // Nothing tells where they are, such as for clients whose ID the broker made up.
-    session_page::answer(served, room, filter, cursor.unwrap_or_default(), limit).await
+    // The directory does not have them, such as clients whose ID the broker assigned.
+    session_page::response(context, reservation, filter, cursor.unwrap_or_default(), limit).await
 }
 
-/// The sessions that are meant, with a client ID that is given, the newest of each pool first; `None`
-/// where no ID is given, or more than `limit` have it, or they have long usernames.
+/// The sessions that match, found by their client ID, the newest of each pool first. `None` if the
+/// filter has no client ID, more than `limit` sessions match, or they have long usernames.
 async fn of_client(
     state: &AdminState,
     filter: &Arc<Filter>,
     limit: usize,
-) -> Result<Option<Vec<Seen>>, Refusal> {
+) -> Result<Option<Vec<Seen>>, ErrorResponse> {
     let Some(client_id) = filter.client_id.as_deref().filter(|id| !id.is_empty()) else {
         return Ok(None);
     };
@@ -79,38 +80,35 @@ async fn of_client(
     Ok(Some(found).filter(|found| found.len() <= limit))
 }
 
-/// The sessions with a client ID, as many as one page has.
+/// The sessions with a client ID, at most [`MAX_LIMIT`].
 pub(super) async fn with_client_id(
     state: &AdminState,
     client_id: &str,
-) -> Result<Vec<Seen>, Refusal> {
+) -> Result<Vec<Seen>, ErrorResponse> {
     let filter = Filter { client_id: Some(client_id.to_owned()), ..Filter::default() };
     let filter = Arc::new(filter);
-    match of_client(state, &filter, MOST).await? {
+    match of_client(state, &filter, MAX_LIMIT).await? {
         Some(found) => Ok(found),
         None if client_id.is_empty() => Ok(Vec::new()),
         None => {
-            let page = state.sessions.page(&filter, Cursor::default(), MOST, LOOK).await;
+            let page = state.sessions.page(&filter, Cursor::default(), MAX_LIMIT, LOOK).await;
             Ok(page?.sessions)
         }
     }
 }
 
-pub(super) async fn delete(
+pub(in crate::admin) async fn delete(
     state: &AdminState,
     query: Option<&str>,
     id: &str,
-) -> Result<Answer, Refusal> {
+) -> Result<HttpResponse, ErrorResponse> {
     Query::parse(query, &[])?;
-    let not_found = || Refusal::not_found(format!("no session {id}"));
+    let not_found = || ErrorResponse::not_found(format!("no session {id}"));
     let is_id = id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     let session = u64::from_str_radix(id, 16).ok().filter(|_| is_id).ok_or_else(not_found)?;
     if !state.sessions.end(session, EndCause::Kicked).await? {
         return Err(not_found());
     }
     tracing::info!(session = %id, "ended by the operator");
-    let mut answer = content("", "");
-    *answer.status_mut() = StatusCode::NO_CONTENT;
-    answer.headers_mut().remove(CONTENT_TYPE);
-    Ok(answer)
+    Ok(no_content())
 }

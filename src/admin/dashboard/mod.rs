@@ -1,35 +1,35 @@
-//! The dashboard: one page, which asks nobody but this proxy.
+//! The dashboard: one page and its files, which loads nothing from elsewhere.
 
 use hyper::header::{CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY};
 
 use super::{
-    answer::{Answer, content_of, with},
-    body::Body,
+    body::ResponseBody,
+    response::{HttpResponse, with_body, with_header},
 };
 
-/// Only what is served here, and nothing inside of the page; no other page may frame it.
+/// Scripts, styles and requests from this proxy only, nothing inline, and no framing.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// A file of the page.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct Asset {
     name: &'static str,
     text: &'static str,
     media_type: &'static str,
 }
 
-macro_rules! parts {
+macro_rules! assets {
     ($($media_type:literal: $($name:literal)+;)+) => {
-        &[$($(Part {
+        &[$($(Asset {
             name: $name,
-            text: include_str!(concat!("dashboard/", $name)),
+            text: include_str!($name),
             media_type: $media_type,
         },)+)+]
     };
 }
 
-const PARTS: &[Part] = parts! {
+const ASSETS: &[Asset] = assets! {
     "text/html; charset=utf-8": "index.html";
     "text/css; charset=utf-8": "base.css" "dashboard.css" "narrow.css" "pools.css";
     "text/javascript; charset=utf-8":
@@ -39,21 +39,23 @@ const PARTS: &[Part] = parts! {
         "status_chips.js" "status_words.js" "theme.js" "warnings.js";
 };
 
-impl Part {
-    /// At `/` is `index.html`.
+impl Asset {
+    /// The file at a path; `/` is `index.html`.
     pub(super) fn at(path: &str) -> Option<&'static Self> {
         let name = match path.strip_prefix('/')? {
             "" => "index.html",
             name => name,
         };
-        PARTS.iter().find(|part| part.name == name)
+        ASSETS.iter().find(|asset| asset.name == name)
     }
 
-    pub(super) fn answer(&self) -> Answer {
+    pub(super) fn response(&self) -> HttpResponse {
         let headers: [(HeaderName, &str); 2] =
             [(CONTENT_SECURITY_POLICY, POLICY), (REFERRER_POLICY, "no-referrer")];
-        let answer = content_of(Body::counted(self.text), self.media_type);
-        headers.into_iter().fold(answer, |answer, (name, value)| with(answer, name, value))
+        let response = with_body(ResponseBody::counted(self.text), self.media_type);
+        headers
+            .into_iter()
+            .fold(response, |response, (name, value)| with_header(response, name, value))
     }
 }
 
@@ -64,13 +66,14 @@ mod tests {
     #[test]
     fn every_file_of_the_page_is_served() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/admin/dashboard");
-        let mut there: Vec<_> = std::fs::read_dir(folder)
+        let mut present: Vec<_> = std::fs::read_dir(folder)
             .unwrap()
             .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name != "mod.rs")
             .collect();
-        let mut served: Vec<_> = PARTS.iter().map(|part| part.name).collect();
-        there.sort();
+        let mut served: Vec<_> = ASSETS.iter().map(|asset| asset.name).collect();
+        present.sort();
         served.sort_unstable();
-        assert_eq!(there, served);
+        assert_eq!(present, served);
     }
 }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mqtt_lb::route::{Algorithm, Broker, Router};
+use mqtt_lb::balance::{Algorithm, Broker, Router};
 use tempfile::TempDir;
 
 /// Weights and every form of name: address and port, `unix:`, and no port.

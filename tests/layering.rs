@@ -10,20 +10,23 @@ use std::{
 const ROWS: &[&[&str]] = &[
     &["main"],
     &["cli"],
-    &["app"],
+    &["control"],
     &["admin", "worker"],
     &["snapshot"],
     &["session"],
     &["listener"],
     &["upstream"],
-    &["transport"],
-    &["observe"],
+    &["limits"],
+    &["net"],
+    &["access_log", "program_log"],
+    &["metrics"],
+    &["proto"],
     &["config"],
-    &["api", "route", "mqtt", "join", "escape"],
+    &["api", "balance", "join", "escape", "labels", "timestamp"],
 ];
 
 /// Rooms without sockets, clock or runtime, and what would bring those in.
-const PURE: &[&str] = &["api", "config", "route", "mqtt", "escape"];
+const PURE: &[&str] = &["api", "proto", "config", "balance", "escape"];
 const IMPURE: &[&str] = &[
     "tokio",
     "tracing",
@@ -71,20 +74,16 @@ fn imports_point_one_way() {
 fn what_would_be_found() {
     let faults = |path: &str, source: &str| check(Path::new(path), source);
     for (path, source, fault) in [
-        ("mqtt/connect.rs", "use crate::session::Shard;", "mqtt names session"),
-        ("route/mod.rs", "use crate::{\n    mqtt::Connect,\n};", "route names mqtt"),
-        ("route/mod.rs", "fn f() { crate::config::load() }", "route names config"),
-        (
-            "transport/socket.rs",
-            "use crate::{config, session::{End, upstream}};",
-            "transport names session",
-        ),
+        ("proto/mqtt/connect.rs", "use crate::session::Shard;", "proto names session"),
+        ("balance/mod.rs", "use crate::{\n    proto::mqtt,\n};", "balance names proto"),
+        ("balance/mod.rs", "fn f() { crate::config::load() }", "balance names config"),
+        ("net/socket.rs", "use crate::{config, session::{End, upstream}};", "net names session"),
         ("session/relay.rs", "use super::super::worker::Setup;", "session names worker"),
-        ("session/deep/er.rs", "use super::super::super::{app};", "session names app"),
+        ("session/deep/er.rs", "use super::super::super::{control};", "session names control"),
         ("worker.rs", "use super::admin;", "worker names admin"),
         ("config/mod.rs", "use std::net::{IpAddr, TcpStream};", "config uses TcpStream"),
         ("config/mod.rs", "use std::time::Instant;", "config uses Instant"),
-        ("mqtt/mod.rs", "tokio::spawn(async {});", "mqtt uses tokio"),
+        ("proto/mqtt/mod.rs", "tokio::spawn(async {});", "proto uses tokio"),
         ("session/gate.rs", "use anyhow::Context;", "session uses anyhow"),
         ("main.rs", "mqtt_lb::nowhere::main()", "main names nowhere"),
         ("garage/mod.rs", "", "garage is in no row"),
@@ -94,16 +93,16 @@ fn what_would_be_found() {
     for (path, source) in [
         (
             "session/relay.rs",
-            "use super::{end::End, shard};\nuse crate::{mqtt::{self, Connect}, session};",
+            "use super::{end::End, shard};\nuse crate::{proto::mqtt::{self, Connect}, session};",
         ),
         ("session/relay.rs", "// crate::worker starts this\n/// See [`crate::worker`].\nfn f() {}"),
         (
             "config/mod.rs",
-            "use crate::route::Algorithm;\nuse std::{net::SocketAddr, time::Duration};",
+            "use crate::balance::Algorithm;\nuse std::{net::SocketAddr, time::Duration};",
         ),
-        ("route/mod.rs", "let n = fastrand::usize(..);"),
-        ("mqtt/mod.rs", "let tokio_like = Instantly; // tokio"),
-        ("app/mod.rs", "use anyhow::Context;\nuse crate::{admin, worker, session};"),
+        ("balance/mod.rs", "let n = fastrand::usize(..);"),
+        ("proto/mod.rs", "let tokio_like = Instantly; // tokio"),
+        ("control/mod.rs", "use anyhow::Context;\nuse crate::{admin, worker, session};"),
         ("main.rs", "mqtt_lb::cli::main()"),
     ] {
         assert_eq!(faults(path, source), [""; 0], "{source}");
@@ -152,7 +151,7 @@ fn check(path: &Path, source: &str) -> Vec<String> {
         }
     }
     // Errors below the composition root are types of their own.
-    if !["cli", "app"].contains(&&*here) && uses(&&"anyhow") {
+    if !["cli", "control"].contains(&&*here) && uses(&&"anyhow") {
         faults.push(fault(format!("{here} uses anyhow")));
     }
     faults

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, ffi::OsStr, fs, path::Path, process::Command};
 
 use mqtt_lb::{
-    mqtt::{Version, reason},
-    observe::{EndBy, EndCause, EndPhase},
+    labels::{EndBy, EndCause, EndPhase},
+    proto::mqtt::{Version, reason},
 };
 use serde_yaml::{Mapping, Value};
 

@@ -10,13 +10,15 @@ use std::{
 };
 
 use mqtt_lb::{
+    access_log::AccessLogs,
     config::{Bind, Config},
+    limits::ConnectionLimiter,
     listener::{self, Listener},
-    observe::{AccessLogs, Metrics},
-    session::{Gate, Owners, SESSION_ID_BITS, Shared},
+    metrics::Metrics,
+    net::TcpOptions,
+    session::{ClientDirectory, ProcessContext, SESSION_ID_BITS},
     snapshot::Snapshot,
-    transport::TcpOptions,
-    upstream::{Bell, Pool, State},
+    upstream::{BrokerState, Pool, WorkerSignal},
     worker::{Adoption, Setup, Worker},
 };
 use tokio::sync::mpsc::{channel, unbounded_channel};
@@ -64,13 +66,13 @@ impl Rig {
         );
         let config = Config::parse(&text, Path::new("states.yaml"), &|_| None).unwrap();
         let metrics = Metrics::new();
-        let bell = Arc::new(Bell::default());
-        let pool = Arc::new(Pool::new(&config.pools[0], &metrics, bell.clone()));
-        let shared = Shared {
-            gate: Arc::new(Gate::new(&config.limits, 1000)),
+        let signal = Arc::new(WorkerSignal::default());
+        let pool = Arc::new(Pool::new(&config.pools[0], &metrics, signal.clone()));
+        let shared = ProcessContext {
+            limiter: Arc::new(ConnectionLimiter::new(&config.limits, 1000)),
             metrics: metrics.clone(),
-            owners: Arc::new(Owners::new(WORKERS.into(), bell.clone())),
-            bell,
+            owners: Arc::new(ClientDirectory::new(WORKERS.into(), signal.clone())),
+            signal,
         };
         let options = TcpOptions::towards_clients(&config.timeouts);
         let mut listening = listener::bind(&config.listeners[0], WORKERS.into(), options).unwrap();
@@ -100,7 +102,7 @@ impl Rig {
         Self { pool, address, workers: workers.collect() }
     }
 
-    fn set(&self, name: &str, state: State) {
+    fn set(&self, name: &str, state: BrokerState) {
         self.pool.set_state(name, state, Instant::now()).unwrap();
     }
 
@@ -172,14 +174,14 @@ fn a_draining_broker_keeps_its_sessions_and_gets_no_more() {
     let mut held = rig.sessions_of("device", 20);
     let before = rig.sessions();
     assert!(before.iter().all(|sessions| *sessions > 3), "{before:?}");
-    rig.set("b1", State::Draining);
+    rig.set("b1", BrokerState::Draining);
     // Other clients: the same ones would not be let be online twice.
     let more = rig.sessions_of("sensor", 20);
     assert_eq!(rig.sessions(), [before[0], before[1] + 20]);
     held.iter_mut().for_each(echo);
     drop(more);
     rig.wait_sessions(before);
-    rig.set("b1", State::Ready);
+    rig.set("b1", BrokerState::Ready);
     let again = rig.sessions_of("device", 20);
     assert_eq!(rig.sessions(), before.map(|sessions| 2 * sessions));
     drop(again);
@@ -190,7 +192,7 @@ fn a_draining_broker_is_emptied_at_the_rate_of_rebalance() {
     let rig = Rig::start("  rebalance: { rate: 200 }\n");
     let mut held = rig.sessions_of("device", 20);
     let before = rig.sessions();
-    rig.set("b1", State::Draining);
+    rig.set("b1", BrokerState::Draining);
     rig.wait_sessions([0, before[1]]);
     let gone = held.iter_mut().filter_map(|stream| {
         stream.set_nonblocking(true).unwrap();
@@ -207,7 +209,7 @@ fn a_broker_that_is_down_loses_its_sessions() {
     let rig = Rig::start("");
     let held = rig.sessions_of("device", 20);
     let before = rig.sessions();
-    rig.set("b2", State::Down);
+    rig.set("b2", BrokerState::Down);
     rig.wait_sessions([before[0], 0]);
     let gone: usize = held
         .into_iter()
@@ -227,7 +229,7 @@ fn a_broker_that_is_down_keeps_its_sessions_where_it_is_to() {
     let rig = Rig::start("  on_down: keep\n  rebalance: { rate: 1000 }\n");
     let mut held = rig.sessions_of("device", 20);
     let before = rig.sessions();
-    rig.set("b2", State::Down);
+    rig.set("b2", BrokerState::Down);
     let mut other = rig.session(4, "someone-else");
     echo(&mut other);
     held.iter_mut().for_each(echo);
@@ -237,16 +239,16 @@ fn a_broker_that_is_down_keeps_its_sessions_where_it_is_to() {
 #[test]
 fn when_no_broker_may_be_used_clients_are_told() {
     let rig = Rig::start("");
-    rig.set("b1", State::Draining);
-    rig.set("b2", State::Down);
+    rig.set("b1", BrokerState::Draining);
+    rig.set("b2", BrokerState::Down);
     assert!(!rig.pool.can_serve() && !rig.pool.is_failing_open());
     for (version, code) in [(4, 3), (5, 0x88)] {
         let (mut stream, answer) = rig.connect(version, "nobody");
         assert_eq!(answer[3], code);
         assert!(rest(&mut stream).is_empty());
     }
-    rig.set("b2", State::Ready);
+    rig.set("b2", BrokerState::Ready);
     rig.session(4, "somebody");
-    let unknown = rig.pool.set_state("b3", State::Down, Instant::now()).unwrap_err();
+    let unknown = rig.pool.set_state("b3", BrokerState::Down, Instant::now()).unwrap_err();
     assert_eq!(unknown.to_string(), "no broker b3 in pool brokers");
 }

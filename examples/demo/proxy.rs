@@ -10,12 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
-use mqtt_lb::{
-    app,
-    config::Config,
-    observe::{Metrics, ProgramLog},
-    upstream,
-};
+use mqtt_lb::{config::Config, control, metrics::Metrics, program_log::ProgramLog, upstream};
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::{net::TcpStream, task::spawn_blocking, time::sleep};
 
@@ -49,7 +44,13 @@ impl Proxy {
         let thread = thread::Builder::new().name("proxy".to_owned()).spawn({
             let config = config.clone();
             move || {
-                app::run(config, &file, &Metrics::new(), ProgramLog::default(), Box::new(|_| ()))
+                control::run(
+                    config,
+                    &file,
+                    &Metrics::new(),
+                    ProgramLog::default(),
+                    Box::new(|_| ()),
+                )
             }
         })?;
         // The admin listener is bound after those for MQTT.

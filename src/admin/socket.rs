@@ -11,7 +11,7 @@ use std::{
 use rustix::net::listen;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use crate::{config::Bind, transport::remove_stale};
+use crate::{config::Bind, net::remove_stale};
 
 /// Why the admin listener's socket cannot be opened.
 #[derive(Debug, thiserror::Error)]

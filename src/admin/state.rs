@@ -8,10 +8,8 @@ use arc_swap::ArcSwap;
 
 use super::reload_channel::ReloadChannel;
 use crate::{
-    config::Secret,
-    observe::{LogWatch, Metrics, ProgramLog},
-    session::{Gate, Inspector},
-    snapshot::Snapshot,
+    access_log::LogWatch, config::Secret, limits::ConnectionLimiter, metrics::Metrics,
+    program_log::ProgramLog, session::Inspector, snapshot::Snapshot,
 };
 
 /// The parts of the proxy that the admin listener shows and changes.
@@ -20,7 +18,7 @@ pub(crate) struct AdminState {
     /// Worker threads; fixed until the process ends.
     pub(crate) workers: usize,
     pub(crate) metrics: Metrics,
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) limiter: Arc<ConnectionLimiter>,
     /// Set once the proxy accepts no more connections.
     pub(crate) draining: Arc<AtomicBool>,
     pub(crate) log: ProgramLog,

@@ -20,12 +20,15 @@ use arc_swap::ArcSwap;
 
 use super::{server::serve, *};
 use crate::{
+    access_log::LogWatch,
     config::{Admin, Bind, Config, Secret},
+    limits::ConnectionLimiter,
     listener::{self, Listener},
-    observe::{AcceptError, LogWatch, Metrics, ProgramLog},
-    session::{Gate, Inspector, Owners},
+    metrics::{AcceptError, Metrics},
+    net::TcpOptions,
+    program_log::ProgramLog,
+    session::{ClientDirectory, Inspector},
     snapshot::Snapshot,
-    transport::TcpOptions,
     upstream::Pool,
 };
 
@@ -53,11 +56,11 @@ fn state(token: Option<&str>) -> AdminState {
     AdminState {
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
         workers: 1,
-        gate: Arc::new(Gate::new(&config.limits, 10)),
+        limiter: Arc::new(ConnectionLimiter::new(&config.limits, 10)),
         draining: Arc::default(),
         log: ProgramLog::default(),
         access_logs: LogWatch::default(),
-        sessions: Inspector::new(Vec::new(), Arc::new(Owners::new(0, Arc::default()))),
+        sessions: Inspector::new(Vec::new(), Arc::new(ClientDirectory::new(0, Arc::default()))),
         reloads: ReloadChannel::new(mpsc::channel(1).0, Arc::default()),
         config_file: "t.yaml".into(),
         started: (SystemTime::now(), Instant::now()),

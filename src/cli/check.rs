@@ -3,13 +3,13 @@
 use std::{path::Path, process::ExitCode};
 
 use super::{BAD_CONFIG, DEFAULT_CONFIG};
-use crate::{app, config::Config, escape::plain};
+use crate::{config::Config, control, escape::plain};
 
 pub(super) fn check(file: &Path) -> ExitCode {
     match load(file) {
         Ok(config) => {
             // The service may have other limits than this shell, so these are no faults.
-            for warning in config.warnings().into_iter().chain(app::warnings(&config)) {
+            for warning in config.warnings().into_iter().chain(control::warnings(&config)) {
                 eprintln!("{}: warning: {warning}", file.display());
             }
             ExitCode::SUCCESS

@@ -19,9 +19,10 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    app,
     config::{Log, LogLevel, ProgramLogFormat},
-    observe::{LossyWriter, Metrics, PlainFields, PlainJson, ProgramLog, Stderr},
+    control,
+    metrics::Metrics,
+    program_log::{LossyWriter, PlainFields, PlainJson, ProgramLog, Stderr},
 };
 
 /// The crates that look up names in DNS.
@@ -44,7 +45,7 @@ pub(super) fn start(
     log: Log,
     recent: &ProgramLog,
     metrics: &Metrics,
-) -> io::Result<(app::SetLevel, Flush)> {
+) -> io::Result<(control::SetLevel, Flush)> {
     // What the writer itself has to say goes out where it is, not through its own queue.
     let direct = tracing_subscriber::registry()
         .with(LevelFilter::WARN)

@@ -16,9 +16,9 @@ use tokio::runtime;
 
 use super::{BAD_CONFIG, ConfigFile, FAILED, check, client_ids::ClientIds};
 use crate::{
+    balance::{Choice, Client, Router},
     config::{Config, Discover, Dns, Pool, Upstream},
     escape::{self, plain},
-    route::{Choice, Client, Router},
     upstream,
 };
 

@@ -3,10 +3,7 @@
 use std::{path::Path, process::ExitCode};
 
 use super::{FAILED, check, log};
-use crate::{
-    app,
-    observe::{Metrics, ProgramLog},
-};
+use crate::{control, metrics::Metrics, program_log::ProgramLog};
 
 pub(super) fn run(file: &Path) -> ExitCode {
     let config = match check::load(file) {
@@ -21,7 +18,7 @@ pub(super) fn run(file: &Path) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    match app::run(config, file, &metrics, recent, set_level) {
+    match control::run(config, file, &metrics, recent, set_level) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");

@@ -12,7 +12,7 @@ use std::{
 use rustls::pki_types::ServerName;
 
 use super::{CertificateFile, Rate, Secret};
-use crate::route::{Algorithm, EmptyClientId, KeyTemplate};
+use crate::balance::{Algorithm, EmptyClientId, KeyTemplate};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, net::IpAddr, num::NonZeroU32, ops::RangeInclusive};
 
-use crate::route::{Algorithm, EmptyClientId, KETAMA_MAX_TOTAL_WEIGHT, KeyTemplate};
+use crate::balance::{Algorithm, EmptyClientId, KETAMA_MAX_TOTAL_WEIGHT, KeyTemplate};
 
 use super::{
     Address, Admission, Balance, Discover, Health, OnDown, Pool, Probe, Rate, Records, RetryOn,

@@ -1,7 +1,7 @@
 //! What a configuration may say, and most likely should not.
 
 use super::{Config, Listener, Pool, TcpKeepalive, TcpUserTimeout, Timeouts};
-use crate::route::TenantFields;
+use crate::balance::TenantFields;
 
 impl Config {
     /// What is likely a mistake, a sentence each.

@@ -12,9 +12,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::inherited::Handed;
 use crate::{
-    config,
-    config::Bind,
-    transport::{TcpOptions, no_delay, remove_stale},
+    config::{self, Bind},
+    net::{TcpOptions, no_delay, remove_stale},
 };
 
 /// Connections the kernel holds for us while we are busy; it lowers this to net.core.somaxconn.

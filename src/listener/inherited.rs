@@ -13,7 +13,7 @@ use socket2::{SockAddr, Socket};
 use super::bind::{BACKLOG, BindError, Listening};
 use crate::{
     config::{self, Bind},
-    transport::{TcpOptions, no_delay},
+    net::{TcpOptions, no_delay},
 };
 
 /// The sockets that were handed over. They stay open through reloads, so that a listener that goes

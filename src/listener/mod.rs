@@ -19,7 +19,7 @@ use bind::SocketFile;
 
 use crate::{
     config::{self, Bind},
-    observe::Metrics,
+    metrics::Metrics,
     upstream::Pool,
 };
 

@@ -6,7 +6,8 @@ use rustls::ServerConfig;
 
 use crate::{
     config::{self, Bind, ProxyProtocolIn, WebSocket},
-    observe::{ListenerMetrics, Transport},
+    labels::Transport,
+    metrics::ListenerMetrics,
     upstream::Pool,
 };
 

@@ -2,29 +2,29 @@
 
 use std::{borrow::Cow, io};
 
-use crate::observe::{EndBy, EndCause, EndPhase};
+use crate::labels::{EndBy, EndCause, EndPhase};
 
 /// Who ended a connection, in which phase, and why.
 #[derive(Clone, Debug)]
-pub(super) struct End {
-    pub(super) by: EndBy,
-    pub(super) phase: EndPhase,
-    pub(super) cause: EndCause,
+pub(in crate::session) struct End {
+    pub(in crate::session) by: EndBy,
+    pub(in crate::session) phase: EndPhase,
+    pub(in crate::session) cause: EndCause,
     /// What an operator would ask next: the fault in a packet, the system's error.
-    pub(super) detail: Option<Cow<'static, str>>,
+    pub(in crate::session) detail: Option<Cow<'static, str>>,
 }
 
 impl End {
-    pub(super) fn new(by: EndBy, phase: EndPhase, cause: EndCause) -> Self {
+    pub(in crate::session) fn new(by: EndBy, phase: EndPhase, cause: EndCause) -> Self {
         Self { by, phase, cause, detail: None }
     }
 
-    pub(super) fn with(self, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(in crate::session) fn with(self, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { detail: Some(detail.into()), ..self }
     }
 
     /// A read or write on `by`'s socket failed.
-    pub(super) fn failed(by: EndBy, phase: EndPhase, error: &io::Error) -> Self {
+    pub(in crate::session) fn failed(by: EndBy, phase: EndPhase, error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
                 Self::new(by, phase, EndCause::Reset)

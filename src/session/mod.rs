@@ -1,58 +1,31 @@
 //! One connection's life: handshake, relay, record.
 
-mod answer;
-mod arrival;
-mod ask;
-mod choose;
-mod client;
-mod connect_rate;
-mod counted;
-mod dialogue;
+mod active;
+mod broker_search;
+mod clients;
+mod context;
 mod end;
 mod evict;
-mod flow;
-mod gate;
 mod handshake;
-mod held;
-mod inspect;
-mod inspector;
-mod live;
-mod micros;
-mod owners;
 mod panics;
-mod pass;
-mod places;
-mod proxy_header;
-mod queue;
-mod rebalance;
+mod pool_view;
+mod query;
 mod record;
-mod reject;
 mod relay;
 mod scan;
-mod search;
 mod session_id;
-mod shard;
-mod stand_in;
-mod stray;
 mod table;
-mod takeover;
-mod tenant;
 #[cfg(test)]
 mod tests;
-mod upgrade;
-mod view;
-mod way;
 
-pub use arrival::Accepted;
+pub use active::{end_all, look, recount, sweep};
+pub use clients::ClientDirectory;
+pub use context::{ProcessContext, SessionSettings, WorkerContext};
 pub use evict::{Drain, drain};
-pub use gate::Gate;
-pub use handshake::serve;
-pub use inspect::{Filter, Question, Seen, answer};
-pub use inspector::{Ask, Cursor, Inspector, LOOK, Page, Unanswered};
-pub use live::{end_all, look, recount, sweep};
-pub use owners::Owners;
-pub use pass::Pass;
+pub use handshake::{Accepted, serve};
+pub use pool_view::PoolView;
+pub use query::{
+    Ask, Cursor, Filter, Inspector, Page, QUERY_TIMEOUT, Question, Seen, Unanswered, answer,
+};
 pub use record::ListenerRef;
 pub use session_id::SESSION_ID_BITS;
-pub use shard::{Shard, Shared, Terms};
-pub use view::PoolView;

@@ -3,23 +3,23 @@
 use std::{ops::ControlFlow, time::Instant};
 
 use super::{
-    live::Live,
-    shard::Shard,
+    active::ActiveSession,
+    context::WorkerContext,
     table::{Chunk, LOOK},
 };
 
 /// The time is over, and sessions from this slot on have not been looked at.
 #[derive(Debug)]
-pub(super) struct Late(pub(super) usize);
+pub(in crate::session) struct Late(pub(in crate::session) usize);
 
 /// What `find` has to say of each session, which it is given with its slot. Sessions that come and
 /// go meanwhile may be missed.
-pub(super) async fn scan<T>(
-    shard: &Shard,
-    mut find: impl FnMut(usize, &Live) -> Option<T>,
+pub(in crate::session) async fn scan<T>(
+    context: &WorkerContext,
+    mut find: impl FnMut(usize, &ActiveSession) -> Option<T>,
 ) -> Vec<T> {
     let mut found = Vec::new();
-    walk(shard, |slot, live| {
+    walk(context, |slot, live| {
         found.extend(find(slot, live));
         LOOK
     })
@@ -29,35 +29,38 @@ pub(super) async fn scan<T>(
 
 /// Does something with each session, and tells what that cost. Sessions that come and go meanwhile
 /// may be missed.
-pub(super) async fn walk(shard: &Shard, mut act: impl FnMut(usize, &Live) -> u32) {
-    let act = |slot, live: &Live| ControlFlow::<(), u32>::Continue(act(slot, live));
-    let _ = chunks(shard, 0, None, act).await;
+pub(in crate::session) async fn walk(
+    context: &WorkerContext,
+    mut act: impl FnMut(usize, &ActiveSession) -> u32,
+) {
+    let act = |slot, live: &ActiveSession| ControlFlow::<(), u32>::Continue(act(slot, live));
+    let _ = chunks(context, 0, None, act).await;
 }
 
 /// Visits sessions from a slot on, until `look` returns something or the time is over. Those that
 /// come and go meanwhile may be missed.
-pub(super) async fn visit<T>(
-    shard: &Shard,
+pub(in crate::session) async fn visit<T>(
+    context: &WorkerContext,
     from: usize,
     until: Option<Instant>,
-    mut look: impl FnMut(usize, &Live) -> Option<T>,
+    mut look: impl FnMut(usize, &ActiveSession) -> Option<T>,
 ) -> Result<Option<T>, Late> {
-    let look = |slot, live: &Live| match look(slot, live) {
+    let look = |slot, live: &ActiveSession| match look(slot, live) {
         Some(found) => ControlFlow::Break(found),
         None => ControlFlow::Continue(LOOK),
     };
-    chunks(shard, from, until, look).await
+    chunks(context, from, until, look).await
 }
 
 async fn chunks<T>(
-    shard: &Shard,
+    context: &WorkerContext,
     mut from: usize,
     until: Option<Instant>,
-    mut look: impl FnMut(usize, &Live) -> ControlFlow<T, u32>,
+    mut look: impl FnMut(usize, &ActiveSession) -> ControlFlow<T, u32>,
 ) -> Result<Option<T>, Late> {
     loop {
-        shard.reactor.turn.walks.turn().await;
-        match shard.sessions.chunk(from, &mut look) {
+        context.reactor.turn.walks.turn().await;
+        match context.sessions.chunk(from, &mut look) {
             Chunk::Found(found) => return Ok(Some(found)),
             Chunk::Over => return Ok(None),
             Chunk::Next(slot) => from = slot,

@@ -7,6 +7,6 @@ pub const SESSION_ID_BITS: u32 = 38;
 const WORKER_BITS: u32 = 10;
 
 /// The number of the worker that has a session.
-pub(super) fn worker_of(session: u64) -> usize {
+pub(in crate::session) fn worker_of(session: u64) -> usize {
     (session >> SESSION_ID_BITS) as usize % (1 << WORKER_BITS)
 }

@@ -5,22 +5,22 @@ use std::{cell::RefCell, ops::ControlFlow, rc::Rc};
 
 use slab::Slab;
 
-use super::live::Live;
+use super::active::ActiveSession;
 
 /// What a chunk of a walk may cost: some 100 µs where each session costs [`LOOK`].
 const CHUNK: u32 = 512;
 
 /// The cost of a look at a session.
-pub(super) const LOOK: u32 = 1;
+pub(in crate::session) const LOOK: u32 = 1;
 
 /// The cost of a session for which system calls are made, or which is woken.
-pub(super) const ACT: u32 = 16;
+pub(in crate::session) const ACT: u32 = 16;
 
 #[derive(Default)]
-pub(super) struct Table(RefCell<Slab<Rc<Live>>>);
+pub(in crate::session) struct Table(RefCell<Slab<Rc<ActiveSession>>>);
 
 /// What a chunk of a walk came to.
-pub(super) enum Chunk<T> {
+pub(in crate::session) enum Chunk<T> {
     Found(T),
     /// The next chunk begins with this slot.
     Next(usize),
@@ -29,33 +29,41 @@ pub(super) enum Chunk<T> {
 
 impl Table {
     /// Adds a session, for its relay to hold, and tells its slot.
-    pub(super) fn insert(&self, live: Live) -> (u32, Rc<Live>) {
+    pub(in crate::session) fn insert(&self, live: ActiveSession) -> (u32, Rc<ActiveSession>) {
         let live = Rc::new(live);
         let slot = self.0.borrow_mut().insert(live.clone());
         (slot as u32, live)
     }
 
     /// Takes a session out, given its relay's share of it.
-    pub(super) fn remove(&self, slot: u32, live: Rc<Live>) -> Option<Live> {
+    pub(in crate::session) fn remove(
+        &self,
+        slot: u32,
+        live: Rc<ActiveSession>,
+    ) -> Option<ActiveSession> {
         drop(self.0.borrow_mut().try_remove(slot as usize));
         Rc::into_inner(live)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::session) fn len(&self) -> usize {
         self.0.borrow().len()
     }
 
     /// Looks at the session of a slot.
-    pub(super) fn with<T>(&self, slot: usize, look: impl FnOnce(&Live) -> T) -> Option<T> {
+    pub(in crate::session) fn with<T>(
+        &self,
+        slot: usize,
+        look: impl FnOnce(&ActiveSession) -> T,
+    ) -> Option<T> {
         self.0.borrow().get(slot).map(|live| look(live))
     }
 
     /// Looks at sessions from a slot on until `look` breaks or what it says they cost is enough for
     /// one turn.
-    pub(super) fn chunk<T>(
+    pub(in crate::session) fn chunk<T>(
         &self,
         from: usize,
-        look: &mut impl FnMut(usize, &Live) -> ControlFlow<T, u32>,
+        look: &mut impl FnMut(usize, &ActiveSession) -> ControlFlow<T, u32>,
     ) -> Chunk<T> {
         let sessions = self.0.borrow();
         let mut cost = 0;

@@ -1,11 +1,11 @@
-use super::{live::Live, relay::Relay};
+use super::{active::ActiveSession, relay::Relay};
 
 /// What an idle session costs, in bytes: its relay's future and its record. (Its names, two slots
-/// of the reactor and one of the shard come on top.) Whoever makes them larger does so knowingly.
+/// of the reactor and one of the context come on top.) Whoever makes them larger does so knowingly.
 #[test]
 fn an_idle_session_is_small() {
     assert!(size_of::<Relay>() <= 80, "Relay is {} bytes", size_of::<Relay>());
-    assert!(size_of::<Live>() <= 368, "Live is {} bytes", size_of::<Live>());
+    assert!(size_of::<ActiveSession>() <= 368, "Live is {} bytes", size_of::<ActiveSession>());
 }
 
 /// A handshake's future is copied a few times on its way into its task.
@@ -14,6 +14,6 @@ fn a_handshake_is_not_large() {
     fn size<A, F>(_: impl Fn(A) -> F) -> usize {
         size_of::<F>()
     }
-    let handshake = size(|(shard, accepted, fd, peer)| super::serve(shard, accepted, fd, peer));
+    let handshake = size(|(context, accepted, fd, peer)| super::serve(context, accepted, fd, peer));
     assert!(handshake <= 1760, "{handshake} bytes");
 }

@@ -1,36 +1,24 @@
 //! The brokers: who they are, what they carry, how well they are, and how a worker reaches them.
 
-mod admission;
-mod bell;
 mod broker;
-mod connect;
 mod dial;
-mod dial_error;
-mod discover;
+mod discovery;
 mod health;
-mod host_name;
-mod no_port;
-mod pace;
 mod pick;
 mod pool;
-mod race;
-mod records;
-mod resolver;
-mod sources;
 mod task;
+mod worker_signal;
 
-pub use admission::{Admission, AdmissionQueue};
-pub use bell::Bell;
-pub use broker::{Broker, Endpoint, Lease, Place, Places, Target, Trial};
-pub use dial::{Opening, Reached, dial};
-pub use dial_error::DialError;
-pub use discover::{Answer, DiscoverError, discover};
-pub use health::State;
-pub use no_port::NoPort;
+pub use broker::{Broker, Endpoint, HostAddress, HostAddresses, Lease, Target, Trial};
+pub use dial::{DialError, FirstBytes, NoPort, Reached, dial};
+pub use discovery::{
+    Addresses, DiscoverError, Discovered, LOOKUP_TIMEOUT, LookupError, Resolver, Service, Services,
+    TooHeavy, discover,
+};
+pub use health::BrokerState;
 pub use pick::{FairShare, Pick};
 pub use pool::{
-    Changes, Forecast, Look, Member, Members, NoKey, Overview, Pending, Pool, Probed, Refused,
-    Round, Status, UnknownBroker, WeightError, router,
+    Changes, Forecast, Look, Member, Members, NoKey, Overview, Pending, Pool, PoolStatus, Probed,
+    Refused, Round, UnknownBroker, WeightError, router,
 };
-pub use records::TooHeavy;
-pub use resolver::{Addresses, LookupError, PATIENCE, Resolver, Service, Services};
+pub use worker_signal::WorkerSignal;

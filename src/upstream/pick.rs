@@ -6,7 +6,7 @@ use super::{
     broker::Broker,
     pool::{Members, Pool},
 };
-use crate::route::Router;
+use crate::balance::Router;
 
 /// By how much a broker's sessions must be above its fair share before those without a key are
 /// moved: to move the last tenth costs more than it evens out.

@@ -5,15 +5,15 @@ use std::future::Future;
 use tokio::task::JoinHandle;
 
 /// A task that ends when this is dropped.
-pub(super) struct Task(JoinHandle<()>);
+pub(in crate::upstream) struct Task(JoinHandle<()>);
 
 impl Task {
-    pub(super) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Self {
+    pub(in crate::upstream) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Self {
         Self(tokio::spawn(future))
     }
 
     /// Waits for its end.
-    pub(super) async fn ended(&mut self) {
+    pub(in crate::upstream) async fn ended(&mut self) {
         // It ends early only in a panic, which has been told by then.
         let _ = (&mut self.0).await;
     }

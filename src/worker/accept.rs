@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use tokio::task::yield_now;
 
 use super::listeners::WorkerListener;
-use crate::{observe::AcceptError, session::Shard, transport::sleep};
+use crate::{metrics::AcceptError, net::sleep, session::WorkerContext};
 
 /// The most that are taken from the queue of a listener that closes: more than the kernel holds
 /// (`net.core.somaxconn`).
@@ -23,15 +23,15 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Takes those who wait in the kernel's queue, which closing the socket would reset; then it is
 /// closed. Once this is over, all of them are under way.
-pub(super) async fn close(shard: Rc<Shard>, listener: Rc<WorkerListener>) {
+pub(super) async fn close(context: Rc<WorkerContext>, listener: Rc<WorkerListener>) {
     let mut pauses = 0;
     for taken in 1..=BACKLOG {
         match listener.acceptor.try_accept() {
-            Ok((fd, peer)) => listener.serve(&shard, fd, peer),
+            Ok((fd, peer)) => listener.serve(&context, fd, peer),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => {
                 let kind = kind(&error);
-                shard.metrics.count_accept_error(kind);
+                context.metrics.count_accept_error(kind);
                 if kind != AcceptError::Aborted {
                     pauses += 1;
                     if pauses > SHORTAGE_PAUSES {
@@ -42,7 +42,7 @@ pub(super) async fn close(shard: Rc<Shard>, listener: Rc<WorkerListener>) {
                         break;
                     }
                     let _paused = Paused::new(&listener);
-                    sleep(&shard.reactor, SHORTAGE_PAUSE).await;
+                    sleep(&context.reactor, SHORTAGE_PAUSE).await;
                 }
             }
         }
@@ -54,25 +54,25 @@ pub(super) async fn close(shard: Rc<Shard>, listener: Rc<WorkerListener>) {
 }
 
 /// Accepts for as long as its task is kept.
-pub(super) async fn accept(shard: Rc<Shard>, listener: Rc<WorkerListener>) {
+pub(super) async fn accept(context: Rc<WorkerContext>, listener: Rc<WorkerListener>) {
     let acceptor = &listener.acceptor;
     let mut short = false;
     loop {
         // Behind an access log that can't be written, clients wait in the kernel's queue.
-        if !shard.log.has_room() {
+        if !context.log.has_room() {
             let _paused = Paused::new(&listener);
-            shard.log.room().await;
+            context.log.room().await;
         }
         let error = match acceptor.accept().await {
             Ok((fd, peer)) => {
                 short = false;
-                listener.serve(&shard, fd, peer);
+                listener.serve(&context, fd, peer);
                 continue;
             }
             Err(error) => error,
         };
         let kind = kind(&error);
-        shard.metrics.count_accept_error(kind);
+        context.metrics.count_accept_error(kind);
         if kind == AcceptError::Aborted {
             continue;
         }
@@ -86,7 +86,7 @@ pub(super) async fn accept(shard: Rc<Shard>, listener: Rc<WorkerListener>) {
             );
         }
         let _paused = Paused::new(&listener);
-        sleep(&shard.reactor, SHORTAGE_PAUSE).await;
+        sleep(&context.reactor, SHORTAGE_PAUSE).await;
     }
 }
 

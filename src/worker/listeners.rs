@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     listener::{Listener, ListenerSettings},
-    session::{self, Accepted, ListenerRef, Shard},
-    transport::{Acceptor, Peer},
+    net::{Acceptor, Peer},
+    session::{self, Accepted, ListenerRef, WorkerContext},
 };
 
 /// The listeners of a worker.
@@ -46,7 +46,7 @@ impl WorkerListeners {
     /// until what has to be closed is.
     pub(super) fn adopt(
         &mut self,
-        shard: &Rc<Shard>,
+        context: &Rc<WorkerContext>,
         listeners: &[Arc<Listener>],
         sockets: Vec<(u64, OwnedFd)>,
         adopting: &Adopting,
@@ -57,15 +57,15 @@ impl WorkerListeners {
             let settings = listener.settings();
             let known = before.remove(&listener.id);
             let used = known.as_ref().map(|known| known.listener.next.borrow().listener.clone());
-            let Some(used) = listener_ref(shard, &settings, used) else { continue };
+            let Some(used) = listener_ref(context, &settings, used) else { continue };
             let next = Rc::new(Accepted { listener: used, settings });
             let open = match (known, sockets.remove(&listener.id)) {
                 (Some(open), _) => {
                     open.listener.next.replace(next);
-                    open.listener.acceptor.set_options(shard.client_tcp_options());
+                    open.listener.acceptor.set_options(context.client_tcp_options());
                     open
                 }
-                (None, Some(socket)) => match open(shard, next, socket) {
+                (None, Some(socket)) => match open(context, next, socket) {
                     Ok(open) => open,
                     Err(error) => {
                         let name = &listener.settings().name;
@@ -79,14 +79,14 @@ impl WorkerListeners {
         }
         self.closing.retain(|closing| !closing.is_finished());
         for closed in before.into_values() {
-            self.close_one(shard, &closed, Some(adopting.clone()));
+            self.close_one(context, &closed, Some(adopting.clone()));
         }
     }
 
     /// Closes all of them, each when those who wait there have been accepted.
-    pub(super) fn close(&mut self, shard: &Rc<Shard>) {
+    pub(super) fn close(&mut self, context: &Rc<WorkerContext>) {
         for closed in std::mem::take(&mut self.open).into_values() {
-            self.close_one(shard, &closed, None);
+            self.close_one(context, &closed, None);
         }
     }
 
@@ -95,8 +95,13 @@ impl WorkerListeners {
         self.open.is_empty() && self.closing.iter().all(JoinHandle::is_finished)
     }
 
-    fn close_one(&mut self, shard: &Rc<Shard>, closed: &Accepting, adopting: Option<Adopting>) {
-        let close = close(shard.clone(), closed.listener.clone());
+    fn close_one(
+        &mut self,
+        context: &Rc<WorkerContext>,
+        closed: &Accepting,
+        adopting: Option<Adopting>,
+    ) {
+        let close = close(context.clone(), closed.listener.clone());
         self.closing.push(spawn_local(async move {
             close.await;
             drop(adopting);
@@ -109,26 +114,26 @@ impl WorkerListener {
         self.next.borrow().listener.name.clone()
     }
 
-    pub(super) fn serve(&self, shard: &Rc<Shard>, fd: OwnedFd, peer: Peer) {
+    pub(super) fn serve(&self, context: &Rc<WorkerContext>, fd: OwnedFd, peer: Peer) {
         let accepted = self.next.borrow().clone();
-        spawn_local(session::serve(shard.clone(), accepted, fd, peer));
+        spawn_local(session::serve(context.clone(), accepted, fd, peer));
     }
 }
 
-fn open(shard: &Rc<Shard>, next: Rc<Accepted>, socket: OwnedFd) -> io::Result<Accepting> {
-    let acceptor = Acceptor::new(&shard.reactor, socket)?;
+fn open(context: &Rc<WorkerContext>, next: Rc<Accepted>, socket: OwnedFd) -> io::Result<Accepting> {
+    let acceptor = Acceptor::new(&context.reactor, socket)?;
     let listener = Rc::new(WorkerListener { acceptor, next: RefCell::new(next) });
-    let task = spawn_local(accept(shard.clone(), listener.clone()));
+    let task = spawn_local(accept(context.clone(), listener.clone()));
     Ok(Accepting { listener, task })
 }
 
 /// `used` serves on where nothing has changed, as sessions hold on to it.
 fn listener_ref(
-    shard: &Shard,
+    context: &WorkerContext,
     settings: &ListenerSettings,
     used: Option<Rc<ListenerRef>>,
 ) -> Option<Rc<ListenerRef>> {
-    let pool = shard.view_of(&settings.pool)?;
+    let pool = context.view_of(&settings.pool)?;
     let is_same = |used: &Rc<ListenerRef>| {
         used.name == settings.name
             && used.transport == settings.transport

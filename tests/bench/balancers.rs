@@ -3,7 +3,7 @@
 use std::{hint::black_box, num::NonZeroU32};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use mqtt_lb::route::{Algorithm, Broker, Router};
+use mqtt_lb::balance::{Algorithm, Broker, Router};
 
 fn picks(criterion: &mut Criterion) {
     for (name, algorithm) in [

@@ -4,8 +4,8 @@ use std::{hint::black_box, num::NonZeroU32};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use mqtt_lb::{
-    mqtt::{Progress, connect},
-    route::{Algorithm, Broker, Router},
+    balance::{Algorithm, Broker, Router},
+    proto::mqtt::{Progress, connect},
 };
 
 /// A device that logs in, in 3.1.1.

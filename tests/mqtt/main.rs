@@ -6,7 +6,7 @@ mod oracle;
 mod reason;
 mod refused;
 
-use mqtt_lb::mqtt::{Connect, Progress, Refusal, connect};
+use mqtt_lb::proto::mqtt::{Connect, Progress, Refusal, connect};
 
 /// The default of `limits.connect_packet`.
 const LIMIT: usize = 64 * 1024;

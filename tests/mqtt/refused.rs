@@ -1,6 +1,6 @@
 //! CONNECT packets that do not conform, what each is told, and how early.
 
-use mqtt_lb::mqtt::{Malformed, Progress, Refusal, Version, connect};
+use mqtt_lb::proto::mqtt::{Malformed, Progress, Refusal, Version, connect};
 
 use crate::{LIMIT, connect as packet, refuse, string};
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use mqtt_lb::upstream::{Pool, State, Status};
+use mqtt_lb::upstream::{BrokerState, Pool, PoolStatus};
 
 use crate::world::World;
 
@@ -27,27 +27,33 @@ fn every_broker_that_does_not_serve_has_a_reason(world: &World) {
         let broker = &overview.member.broker;
         let name = &broker.name;
         match overview.status {
-            Status::Down => assert!(health.active.is_some(), "{name} is down without checks"),
-            Status::Ejected => assert!(health.passive.is_some(), "{name} is ejected by nothing"),
-            Status::Up | Status::Full => assert!(broker.is_serving(), "{name} is up, and unserved"),
-            Status::Draining | Status::SetDown => {
-                assert!(!broker.is_serving() && overview.state != State::Ready, "{name}");
+            PoolStatus::Down => assert!(health.active.is_some(), "{name} is down without checks"),
+            PoolStatus::Ejected => {
+                assert!(health.passive.is_some(), "{name} is ejected by nothing")
             }
-            Status::Unresolved => panic!("{name} has an IP address"),
-            Status::Failing => assert!(world.pool.not_serving().is_some(), "{name}"),
+            PoolStatus::Up | PoolStatus::Full => {
+                assert!(broker.is_serving(), "{name} is up, and unserved")
+            }
+            PoolStatus::Draining | PoolStatus::SetDown => {
+                assert!(!broker.is_serving() && overview.state != BrokerState::Ready, "{name}");
+            }
+            PoolStatus::Unresolved => panic!("{name} has an IP address"),
+            PoolStatus::Failing => assert!(world.pool.not_serving().is_some(), "{name}"),
         }
-        if failing_open && overview.state == State::Ready {
+        if failing_open && overview.state == BrokerState::Ready {
             assert!(broker.is_serving(), "{name} is not tried, though the pool fails open");
         }
-        let dead = broker.is_dead() && overview.state != State::Down;
-        assert!(!dead || overview.status == Status::Down || overview.state == State::Draining);
+        let dead = broker.is_dead() && overview.state != BrokerState::Down;
+        assert!(
+            !dead || overview.status == PoolStatus::Down || overview.state == BrokerState::Draining
+        );
     }
 }
 
 /// Of those that the operator lets serve, checks alone never give up all.
 fn a_fault_of_all_ends_no_session(world: &World) {
     let overviews = world.pool.overviews();
-    let ready: Vec<_> = overviews.iter().filter(|it| it.state == State::Ready).collect();
+    let ready: Vec<_> = overviews.iter().filter(|it| it.state == BrokerState::Ready).collect();
     let dead = ready.iter().filter(|it| it.member.broker.is_dead()).count();
     assert!(ready.is_empty() || dead < ready.len(), "all {dead} are given up");
 }
@@ -59,7 +65,7 @@ fn a_pool_serves_until_clients_or_checks_show_otherwise(world: &World) {
     assert_eq!(pool.metrics.serving.get() == 1, why.is_none(), "the metric and the API differ");
     let is_checked = pool.config().health.active.is_some();
     assert!(why.is_none() || world.refused || is_checked, "{why:?} without a client or a check");
-    let failing = |overview: &mqtt_lb::upstream::Overview| overview.status == Status::Failing;
+    let failing = |overview: &mqtt_lb::upstream::Overview| overview.status == PoolStatus::Failing;
     assert!(world.refused || !pool.overviews().iter().any(failing), "nobody was refused");
 }
 
@@ -116,7 +122,7 @@ fn members_are_those_of_a_fresh_start(world: &World) {
         return;
     }
     let config = world.pool.config();
-    let fresh = Pool::new(&config, &mqtt_lb::observe::Metrics::new(), Arc::default());
+    let fresh = Pool::new(&config, &mqtt_lb::metrics::Metrics::new(), Arc::default());
     let shown = |pool: &Pool| -> Vec<String> {
         let members = pool.members();
         let configured = members.list.iter().take(config.upstreams.len());

@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use mqtt_lb::upstream::{Admission, Broker};
+use mqtt_lb::{limits::Admission, upstream::Broker};
 
 pub(crate) struct Waiter {
     pub(crate) broker: Arc<Broker>,

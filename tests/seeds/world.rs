@@ -9,10 +9,9 @@ use std::{
 use fastrand::Rng;
 use mqtt_lb::{
     config::{self, ActiveCheck},
-    observe::Metrics,
-    upstream::{
-        Admission, Broker, Endpoint, Lease, Look, Pick, Pool, Probed, Refused, Round, State,
-    },
+    limits::Admission,
+    metrics::Metrics,
+    upstream::{Broker, BrokerState, Endpoint, Lease, Look, Pick, Pool, Probed, Refused, Round},
 };
 
 use crate::{
@@ -134,7 +133,7 @@ impl World {
             self.reload();
         }
         for broker in self.names() {
-            self.pool.set_state(&broker, State::Ready, self.now).unwrap();
+            self.pool.set_state(&broker, BrokerState::Ready, self.now).unwrap();
         }
         // As long as the longest ejection, and a slow start.
         for _ in 0..330 {
@@ -186,7 +185,10 @@ impl World {
     fn operate(&mut self) -> String {
         let Some(name) = self.some(&self.names()) else { return "no broker".into() };
         if self.rng.bool() {
-            let state = self.rng.choice([State::Ready, State::Draining, State::Down]).unwrap();
+            let state = self
+                .rng
+                .choice([BrokerState::Ready, BrokerState::Draining, BrokerState::Down])
+                .unwrap();
             self.pool.set_state(&name, state, self.now).unwrap();
             return format!("{name} is set {state:?}");
         }

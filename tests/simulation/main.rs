@@ -8,7 +8,7 @@ mod world;
 
 use std::{ops::Range, thread};
 
-use mqtt_lb::upstream::State;
+use mqtt_lb::upstream::BrokerState;
 
 use proxy::BrokerId;
 use scenario::{Row, Scale, Scenario};
@@ -134,13 +134,13 @@ fn changes(scale: Scale, keys: &[String]) -> Vec<Row> {
     let drained = fleet.event(
         "A broker is drained",
         &serving(BROKERS, &[7]),
-        at_once(|world| world.set_state(7, State::Draining)),
+        at_once(|world| world.set_state(7, BrokerState::Draining)),
     );
     let its_own = belonging(&at_first, &[7]);
     assert_eq!((drained.moved, drained.needless, drained.refused), (its_own, 0, 0));
     assert!(fleet.world.places() == fleet.homes);
 
-    fleet.event("ready", &all, at_once(|world| world.set_state(7, State::Ready)));
+    fleet.event("ready", &all, at_once(|world| world.set_state(7, BrokerState::Ready)));
     assert!(fleet.homes == at_first && fleet.world.places() == at_first);
 
     let added = fleet.event(

@@ -3,10 +3,10 @@
 use std::{cell::RefCell, sync::Arc, time::Instant};
 
 use mqtt_lb::{
+    balance::Router,
     config,
-    observe::Metrics,
-    route::Router,
-    upstream::{Broker, Lease, Members, Pick, Pool, Probed, State},
+    metrics::Metrics,
+    upstream::{Broker, BrokerState, Lease, Members, Pick, Pool, Probed},
 };
 
 /// A broker, in all proxies alike: its place among all that there ever are.
@@ -59,7 +59,7 @@ impl Proxy {
         self.ids = ids(&self.members);
     }
 
-    pub(crate) fn set_state(&self, broker: BrokerId, state: State, now: Instant) {
+    pub(crate) fn set_state(&self, broker: BrokerId, state: BrokerState, now: Instant) {
         if let Some(broker) = self.broker(broker) {
             self.pool.set_state(&broker.name, state, now).unwrap();
         }

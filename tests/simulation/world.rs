@@ -9,7 +9,7 @@ use std::{
 use fastrand::Rng;
 use mqtt_lb::{
     config::{self, Config},
-    upstream::{Lease, State},
+    upstream::{BrokerState, Lease},
 };
 
 use crate::proxy::{BrokerId, Proxy, id_of};
@@ -55,7 +55,7 @@ struct Client {
 enum Due {
     Connect(u32),
     Probe { proxy: usize, broker: BrokerId },
-    SetState { proxy: usize, broker: BrokerId, state: State },
+    SetState { proxy: usize, broker: BrokerId, state: BrokerState },
     SetMembers { proxy: usize, upstreams: Vec<config::Upstream> },
 }
 
@@ -136,7 +136,7 @@ impl<'a> World<'a> {
     }
 
     /// Reaches one proxy after the other.
-    pub(crate) fn set_state(&mut self, broker: BrokerId, state: State) {
+    pub(crate) fn set_state(&mut self, broker: BrokerId, state: BrokerState) {
         for proxy in 0..self.proxies.len() {
             self.plan(ROLLOUT, Due::SetState { proxy, broker, state });
         }

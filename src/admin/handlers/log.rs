@@ -7,7 +7,8 @@ use crate::{
         state::AdminState,
     },
     api,
-    observe::{LogLine, rfc3339},
+    program_log::LogLine,
+    timestamp::rfc3339,
 };
 
 pub(in crate::admin) fn get(

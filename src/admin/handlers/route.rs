@@ -14,7 +14,7 @@ use crate::{
         state::AdminState,
     },
     api,
-    route::Client,
+    balance::Client,
     upstream::Pool,
 };
 

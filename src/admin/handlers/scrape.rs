@@ -15,7 +15,7 @@ use crate::{
         budget::{BudgetExhausted, MemoryBudget, shrunk},
         response::{ErrorResponse, HttpResponse, with_body},
     },
-    observe::Metrics,
+    metrics::Metrics,
 };
 
 /// The media type of Prometheus' text format.

@@ -13,7 +13,7 @@ use crate::{
         budget::Reservation,
         response::{ErrorResponse, HttpResponse, with_body},
     },
-    session::{Cursor, Filter, LOOK},
+    session::{Cursor, Filter, QUERY_TIMEOUT},
 };
 
 /// The most sessions in a chunk.
@@ -42,7 +42,8 @@ pub(super) async fn response(
     limit: usize,
 ) -> Result<HttpResponse, ErrorResponse> {
     let (opening, separator) = ("{\"sessions\":[", "");
-    let mut rest = Remainder { filter, from, sessions: limit, time: LOOK, opening, separator };
+    let mut rest =
+        Remainder { filter, from, sessions: limit, time: QUERY_TIMEOUT, opening, separator };
     let first = rest.chunk(context, reservation).await?;
     let body = if first.is_last {
         ResponseBody::counted(first.bytes)

@@ -1,6 +1,6 @@
 //! A session as the API shows it.
 
-use crate::{api, observe::rfc3339, session::Seen};
+use crate::{api, session::Seen, timestamp::rfc3339};
 
 pub(super) fn session(seen: Seen) -> api::Session {
     api::Session {

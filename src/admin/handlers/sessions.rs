@@ -10,8 +10,8 @@ use crate::{
         state::AdminState,
     },
     api,
-    observe::EndCause,
-    session::{Cursor, Filter, LOOK, Seen},
+    labels::EndCause,
+    session::{Cursor, Filter, QUERY_TIMEOUT, Seen},
 };
 
 /// The sessions on a page by default: as many as a person reads.
@@ -91,7 +91,8 @@ pub(super) async fn with_client_id(
         Some(found) => Ok(found),
         None if client_id.is_empty() => Ok(Vec::new()),
         None => {
-            let page = state.sessions.page(&filter, Cursor::default(), MAX_LIMIT, LOOK).await;
+            let page =
+                state.sessions.page(&filter, Cursor::default(), MAX_LIMIT, QUERY_TIMEOUT).await;
             Ok(page?.sessions)
         }
     }

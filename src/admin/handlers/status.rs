@@ -13,7 +13,8 @@ use crate::{
         state::AdminState,
     },
     api, listener,
-    observe::{EndCount, rfc3339},
+    metrics::EndCount,
+    timestamp::rfc3339,
 };
 
 pub(in crate::admin) fn get(
@@ -43,8 +44,8 @@ pub(in crate::admin) fn get(
             loaded_at: rfc3339(snapshot.loaded_at),
             last_reload: state.reloads.last().map(last_reload),
         },
-        descriptors: descriptors(state.gate.limit()),
-        connections_open: state.gate.open(),
+        descriptors: descriptors(state.limiter.limit()),
+        connections_open: state.limiter.open(),
         listeners: snapshot.listeners.iter().map(|listener| listener_status(listener)).collect(),
         ends: state.metrics.ends().into_iter().map(end).collect(),
         rejects: state.metrics.reject_counts(),

@@ -18,7 +18,7 @@ use crate::{
     },
     api::{self, Change, State, Weight},
     config::Address,
-    upstream::{self, Overview, Places, Pool, WeightError},
+    upstream::{BrokerState, HostAddresses, Overview, Pool, WeightError},
 };
 
 pub(in crate::admin) fn get(
@@ -67,9 +67,9 @@ where
     }
     if let Some(state) = change.state {
         let state = match state {
-            State::Ready => upstream::State::Ready,
-            State::Drain => upstream::State::Draining,
-            State::Down => upstream::State::Down,
+            State::Ready => BrokerState::Ready,
+            State::Drain => BrokerState::Draining,
+            State::Down => BrokerState::Down,
         };
         pool.set_state(name, state, Instant::now()).map_err(|_| unknown())?;
     }
@@ -138,16 +138,16 @@ fn upstream_view(overview: Overview) -> api::Upstream {
     let broker = &member.broker;
     let endpoint = broker.endpoint();
     let places = endpoint.places().filter(|_| matches!(endpoint.address, Address::Host(..)));
-    let others = places.iter().flat_map(Places::others);
+    let others = places.iter().flat_map(HostAddresses::others);
     api::Upstream {
         name: broker.name.clone(),
         address: endpoint.address.to_string(),
         resolved: places.as_ref().map(|places| places.first().to_string()),
         other_addresses: others.map(ToString::to_string).collect(),
         state: match state {
-            upstream::State::Ready => State::Ready,
-            upstream::State::Draining => State::Drain,
-            upstream::State::Down => State::Down,
+            BrokerState::Ready => State::Ready,
+            BrokerState::Draining => State::Drain,
+            BrokerState::Down => State::Down,
         },
         up,
         serving: broker.load().is_some(),

@@ -9,9 +9,9 @@ use tokio::task::spawn_local;
 
 use super::oldest::Oldest;
 use crate::{
-    observe::EndCause,
-    session::{scan::scan, shard::Shard},
-    transport::sleep,
+    labels::EndCause,
+    net::sleep,
+    session::{context::WorkerContext, scan::scan},
 };
 
 /// Sessions that end in one turn: a DISCONNECT, two closes and a record each take less than a
@@ -37,34 +37,34 @@ pub struct Drain {
 
 /// Ends all sessions over the time until then, those that begin meanwhile included. Handshakes go
 /// on.
-pub fn drain(shard: &Rc<Shard>, drain: Drain) {
-    spawn_local(end_evenly(shard.clone(), drain));
+pub fn drain(context: &Rc<WorkerContext>, drain: Drain) {
+    spawn_local(end_evenly(context.clone(), drain));
 }
 
-async fn end_evenly(shard: Rc<Shard>, Drain { until, offset }: Drain) {
-    let (own, all) = (shard.sessions.len(), shard.gate.open() as usize);
-    let mut pace = Pace::new(shard.reactor.now(), until, offset * others(own, all));
+async fn end_evenly(context: Rc<WorkerContext>, Drain { until, offset }: Drain) {
+    let (own, all) = (context.sessions.len(), context.limiter.open() as usize);
+    let mut pace = Pace::new(context.reactor.now(), until, offset * others(own, all));
     let mut queue = Oldest::default();
     // Once the drain is over, `end_all` ends the rest.
-    while shard.ending.get().is_none() {
-        let left = shard.sessions.len();
-        let due = pace.due(left, shard.reactor.now());
+    while context.ending.get().is_none() {
+        let left = context.sessions.len();
+        let due = pace.due(left, context.reactor.now());
         if due > 0 && queue.is_empty() {
-            queue = all_by_age(&shard).await;
+            queue = all_by_age(&context).await;
         }
         let mut ended = 0;
         let is_there =
-            |queue: &mut Oldest| queue.find(&shard, |live| live.tally.verdict.get().is_none());
+            |queue: &mut Oldest| queue.find(&context, |live| live.tally.verdict.get().is_none());
         while ended < due.min(ENDS_AT_A_TIME) && is_there(&mut queue) {
-            queue.end_first(&shard, |_| EndCause::Drain);
+            queue.end_first(&context, |_| EndCause::Drain);
             ended += 1;
         }
         pace.ended(ended);
         if ended < due {
-            shard.reactor.turn.walks.turn().await;
+            context.reactor.turn.walks.turn().await;
         } else {
             let pause = pace.pause(left - ended).min(PACE_FOR);
-            sleep(&shard.reactor, pause).await;
+            sleep(&context.reactor, pause).await;
         }
     }
 }
@@ -74,9 +74,9 @@ fn others(own: usize, all: usize) -> f64 {
     1.0 - own as f64 / all.max(own).max(1) as f64
 }
 
-async fn all_by_age(shard: &Shard) -> Oldest {
+async fn all_by_age(context: &WorkerContext) -> Oldest {
     let mut queue = Oldest::default();
-    scan(shard, |slot, live| {
+    scan(context, |slot, live| {
         queue.push(slot, live);
         None::<()>
     })

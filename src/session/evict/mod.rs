@@ -2,8 +2,11 @@
 //! clients do not all come back at once.
 
 mod drain;
-mod lost;
+mod lost_broker;
 mod oldest;
+pub(super) mod rebalance;
+pub(super) mod takeover;
 
 pub use drain::{Drain, drain};
-pub(super) use lost::{Lost, LostViews, is_lost};
+pub(super) use lost_broker::{Lost, LostViews};
+pub(super) use takeover::{is_of, newer, tenant_fields};

@@ -6,11 +6,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::places::Places;
+use super::addresses::HostAddresses;
 use crate::{
     config::{self, Address},
-    observe::UpstreamMetrics,
-    upstream::sources::Sources,
+    metrics::UpstreamMetrics,
+    upstream::dial::Sources,
 };
 
 /// A broker's address and the local addresses it is dialled from. Replaced as one when either
@@ -21,14 +21,14 @@ pub struct Endpoint {
     pub name: Arc<str>,
     pub address: Address,
     /// What `address` last resolved to. Held for a copy.
-    resolved: Mutex<Option<Places>>,
+    resolved: Mutex<Option<HostAddresses>>,
     pub(in crate::upstream) sources: Sources,
 }
 
 /// What is dialled.
 #[derive(Clone, Debug)]
 pub enum Target<'a> {
-    Ip(Places),
+    Ip(HostAddresses),
     Unix(&'a Path),
 }
 
@@ -41,7 +41,7 @@ impl Endpoint {
         before: Option<&Self>,
     ) -> Self {
         let resolved = match upstream.address {
-            Address::Ip(address) => Some(Places::of_one(address)),
+            Address::Ip(address) => Some(HostAddresses::of_one(address)),
             Address::Unix(_) => None,
             Address::Host(..) => {
                 before.filter(|before| before.address == upstream.address).and_then(Self::places)
@@ -69,7 +69,7 @@ impl Endpoint {
     }
 
     /// The addresses in force; `None` for a unix socket, and while the host name is unknown.
-    pub fn places(&self) -> Option<Places> {
+    pub fn places(&self) -> Option<HostAddresses> {
         self.resolved().clone()
     }
 
@@ -82,8 +82,9 @@ impl Endpoint {
         };
         let mut resolved = self.resolved();
         let before = resolved.as_ref();
-        let Some(after) = Places::new(addresses, ipv6_first, before) else { return false };
-        let is_in = |places: &Places| after.iter().all(|place| places.iter().any(|it| it == place));
+        let Some(after) = HostAddresses::new(addresses, ipv6_first, before) else { return false };
+        let is_in =
+            |places: &HostAddresses| after.iter().all(|place| places.iter().any(|it| it == place));
         let is_same = before.is_some_and(|before| before.len() == after.len() && is_in(before));
         *resolved = Some(after);
         !is_same
@@ -103,7 +104,7 @@ impl Endpoint {
         }
     }
 
-    fn resolved(&self) -> MutexGuard<'_, Option<Places>> {
+    fn resolved(&self) -> MutexGuard<'_, Option<HostAddresses>> {
         self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::Broker;
-use crate::upstream::sources::Port;
+use crate::upstream::dial::Port;
 
 /// One session's place on a broker, given back when it is dropped.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! One broker: where it is, what it carries, and whether it is given more.
 
+mod addresses;
 mod endpoint;
 mod flags;
 mod lease;
-mod places;
 
 use std::{
     net::SocketAddr,
@@ -19,15 +19,15 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+pub use addresses::{HostAddress, HostAddresses};
 pub use endpoint::{Endpoint, Target};
 pub(super) use flags::{BrokerFlags, Serving};
 pub use lease::{Lease, Trial};
-pub use places::{Place, Places};
 
-use super::admission::AdmissionQueue;
+use crate::limits::AdmissionQueue;
 use crate::{
     config,
-    observe::{Metrics, UpstreamMetrics},
+    metrics::{Metrics, UpstreamMetrics},
 };
 
 /// One broker of a pool, for as long as anybody knows its name: a reload changes what is in it, so

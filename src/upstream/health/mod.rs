@@ -1,15 +1,10 @@
 //! How well brokers are: what is known of each, and the active checks that ask them.
 
-mod ask;
 mod checks;
-mod http;
-mod mqtt;
-mod probe;
-mod reach;
 mod recovery;
 mod state;
 
 pub(super) use checks::check;
 pub(super) use recovery::await_recovery;
-pub use state::State;
+pub use state::BrokerState;
 pub(super) use state::{Circuit, HealthState, News};

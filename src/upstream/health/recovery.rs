@@ -9,12 +9,12 @@ use std::{
 
 use tokio::{sync::Notify, time::sleep};
 
-use super::{ask::ask, checks::client_id, probe::Failure, reach::Way};
+use super::checks::{Failure, Way, ask, client_id};
 use crate::{
     config::{self, ActiveCheck, Probe},
     upstream::{
         broker::Broker,
-        pace::Pace,
+        discovery::Pace,
         pool::{Followed, Gone, Look, Round},
     },
 };

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::Pool;
-use crate::upstream::{State, records::TooHeavy};
+use crate::upstream::{BrokerState, discovery::TooHeavy};
 
 /// Lines for the program's log, and what workers have to look at.
 #[derive(Default)]
@@ -21,7 +21,7 @@ pub(super) struct Effects {
 
 /// What an operator is told about a pool.
 pub(super) enum Event {
-    StateSet { upstream: Arc<str>, state: State },
+    StateSet { upstream: Arc<str>, state: BrokerState },
     WeightSet { upstream: Arc<str>, weight: NonZeroU32 },
     WeightForgotten { upstream: Arc<str>, weight: NonZeroU32 },
     WeightsForgotten(TooHeavy),
@@ -52,7 +52,7 @@ impl Effects {
             pool.moves.fetch_add(1, Ordering::Release);
         }
         if self.died || self.moved {
-            pool.bell.ring();
+            pool.signal.ring();
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{cell::RefCell, sync::Arc, time::Instant};
 
 use super::Pool;
 use crate::{
-    route::{Choice, Client},
+    balance::{Choice, Client},
     upstream::{broker::Broker, pick::Pick},
 };
 

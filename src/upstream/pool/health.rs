@@ -15,7 +15,7 @@ use crate::{
     config::{self, ActiveCheck, OnDown},
     upstream::{
         broker::{Broker, Endpoint, Serving},
-        health::{Circuit, HealthState, News, State},
+        health::{BrokerState, Circuit, HealthState, News},
     },
 };
 
@@ -49,7 +49,12 @@ impl Pool {
     ///
     /// # Errors
     /// Where the pool has no such broker.
-    pub fn set_state(&self, name: &str, wanted: State, now: Instant) -> Result<(), UnknownBroker> {
+    pub fn set_state(
+        &self,
+        name: &str,
+        wanted: BrokerState,
+        now: Instant,
+    ) -> Result<(), UnknownBroker> {
         self.change(|state, effects| {
             let Some((upstream, health)) = state.health.get_key_value(name) else {
                 return Err(UnknownBroker { name: name.to_owned(), pool: self.name.clone() });
@@ -138,7 +143,7 @@ impl Pool {
         for member in &members.list {
             let broker = &member.broker;
             let Some(health) = state.health.get(&broker.name) else { continue };
-            let ready = health.state == State::Ready;
+            let ready = health.state == BrokerState::Ready;
             let serving = match health.circuit() {
                 _ if !ready => Serving::No,
                 _ if failing_open => Serving::Yes,
@@ -153,9 +158,10 @@ impl Pool {
             let up = ready && health.looks_up();
             broker.metrics.up.set((up && !state.serves_nobody()).into());
             let was_up = flags.up.swap(up, Ordering::Relaxed);
-            let leaving = health.state == State::Draining;
+            let leaving = health.state == BrokerState::Draining;
             effects.moved |= !flags.leaving.swap(leaving, Ordering::Relaxed) && leaving;
-            let dead = health.state == State::Down || health.is_confirmed_down() && !failing_open;
+            let dead =
+                health.state == BrokerState::Down || health.is_confirmed_down() && !failing_open;
             effects.died |= !flags.dead.swap(dead, Ordering::Relaxed) && dead;
             if up && !was_up {
                 let since = self.millis(now).max(1);
@@ -212,7 +218,8 @@ impl PoolState {
             let Some(health) = self.health.get_mut(&upstream) else { continue };
             let Some(since) = health.unconfirmed_since() else { continue };
             let well = passed.len() - passed.partition_point(|began| *began < since);
-            let closes = members.config.on_down == OnDown::Close && health.state == State::Ready;
+            let closes =
+                members.config.on_down == OnDown::Close && health.state == BrokerState::Ready;
             if failing_open || is_shared(count - well, count, percent) {
                 self.held += 1;
                 if health.hold_down() && closes {
@@ -244,7 +251,7 @@ impl PoolState {
 
     /// Of the brokers that the operator lets serve.
     fn ready(&self) -> impl Iterator<Item = &HealthState> {
-        self.health.values().filter(|health| health.state == State::Ready)
+        self.health.values().filter(|health| health.state == BrokerState::Ready)
     }
 }
 

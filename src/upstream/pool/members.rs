@@ -12,12 +12,12 @@ use super::{
     effects::{Effects, Event},
 };
 use crate::{
+    balance::{self, Algorithm, KETAMA_MAX_TOTAL_WEIGHT, Router},
     config::{self, Discover, Upstream},
-    route::{self, Algorithm, KETAMA_MAX_TOTAL_WEIGHT, Router},
     upstream::{
         broker::{Broker, Endpoint, Serving},
+        discovery::TooHeavy,
         health::HealthState,
-        records::TooHeavy,
     },
 };
 
@@ -279,9 +279,9 @@ fn depart(broker: &Broker, now: Instant) {
 }
 
 impl Member {
-    fn for_route(&self) -> route::Broker {
+    fn for_route(&self) -> balance::Broker {
         let (name, weight, backup) = (self.broker.name.clone(), self.weight, self.backup);
-        route::Broker { name, weight, backup }
+        balance::Broker { name, weight, backup }
     }
 
     /// As the configuration would say it.
@@ -327,7 +327,7 @@ pub(in crate::upstream) fn check_weights(
 pub fn router(algorithm: Algorithm, upstreams: &[Upstream]) -> Router {
     let brokers: Vec<_> = upstreams
         .iter()
-        .map(|upstream| route::Broker {
+        .map(|upstream| balance::Broker {
             name: upstream.name.clone(),
             weight: upstream.weight,
             backup: upstream.backup,

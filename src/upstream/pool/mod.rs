@@ -27,10 +27,10 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{bell::Bell, broker::Broker, health::HealthState};
+use super::{broker::Broker, health::HealthState, worker_signal::WorkerSignal};
 use crate::{
     config,
-    observe::{Metrics, PoolMetrics},
+    metrics::{Metrics, PoolMetrics},
 };
 use effects::Effects;
 pub use forecast::{Forecast, NoKey};
@@ -39,7 +39,7 @@ pub(super) use members::with_discovered;
 pub use members::{Changes, Member, Members, router};
 use outage::Outage;
 pub use outage::{Look, Refused, Round};
-pub use overview::{Overview, Status};
+pub use overview::{Overview, PoolStatus};
 pub use tasks::Pending;
 pub(super) use tasks::{Followed, Gone};
 pub use weights::WeightError;
@@ -77,7 +77,7 @@ pub struct Pool {
     /// Told when it is to be found out whether the pool serves anybody.
     refusing: Arc<Notify>,
     /// Rung when `deaths` or `moves` have changed.
-    bell: Arc<Bell>,
+    signal: Arc<WorkerSignal>,
     /// When the next session may be moved, whichever worker has it.
     next_move: Mutex<Instant>,
     /// Told when a client has to wait for admission to one of the brokers.
@@ -103,17 +103,17 @@ struct PoolState {
 }
 
 impl Pool {
-    /// A pool whose tasks have yet to be [started](Pool::start). `bell` is rung when workers have
+    /// A pool whose tasks have yet to be [started](Pool::start). `signal` is rung when workers have
     /// something to look at: [`Pool::deaths`], [`Pool::moves`].
-    pub fn new(config: &config::Pool, metrics: &Metrics, bell: Arc<Bell>) -> Self {
-        Self::new_at(config, metrics, bell, Instant::now())
+    pub fn new(config: &config::Pool, metrics: &Metrics, signal: Arc<WorkerSignal>) -> Self {
+        Self::new_at(config, metrics, signal, Instant::now())
     }
 
     /// A pool whose time begins at `started`, which may be virtual.
     pub fn new_at(
         config: &config::Pool,
         metrics: &Metrics,
-        bell: Arc<Bell>,
+        signal: Arc<WorkerSignal>,
         started: Instant,
     ) -> Self {
         let pool = Self {
@@ -136,7 +136,7 @@ impl Pool {
             failing_open: AtomicBool::new(false),
             awaits_success: AtomicBool::new(false),
             refusing: Arc::default(),
-            bell,
+            signal,
             next_move: Mutex::new(started),
             queued: Arc::default(),
         };

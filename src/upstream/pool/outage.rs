@@ -10,7 +10,7 @@ use super::{
     Pool, PoolState,
     effects::{Effects, Event},
 };
-use crate::upstream::{State, broker::Broker, health::HealthState};
+use crate::upstream::{BrokerState, broker::Broker, health::HealthState};
 
 #[cfg(test)]
 mod tests;
@@ -150,14 +150,14 @@ impl Pool {
         let look = |broker: &Arc<Broker>| {
             let health = state.health.get(&broker.name)?;
             let look = match health.state {
-                State::Draining | State::Down => return None,
-                State::Ready if broker.is_full() => Look::Serves,
-                State::Ready if broker.is_unresolved() => {
+                BrokerState::Draining | BrokerState::Down => return None,
+                BrokerState::Ready if broker.is_full() => Look::Serves,
+                BrokerState::Ready if broker.is_unresolved() => {
                     Look::Closed("its host name has not been resolved")
                 }
-                State::Ready if broker.load().is_some() => Look::Ask,
-                State::Ready if health.is_checked_down() => Look::Closed("its checks fail"),
-                State::Ready => Look::Closed("ejected"),
+                BrokerState::Ready if broker.load().is_some() => Look::Ask,
+                BrokerState::Ready if health.is_checked_down() => Look::Closed("its checks fail"),
+                BrokerState::Ready => Look::Closed("ejected"),
             };
             Some((broker.clone(), look))
         };
@@ -272,7 +272,7 @@ impl Pool {
     /// Whether the checks have found all brokers down, and no client has ever shown otherwise.
     fn is_checked_out(&self, state: &PoolState) -> bool {
         let members = self.members();
-        let mut ready = state.health.values().filter(|health| health.state == State::Ready);
+        let mut ready = state.health.values().filter(|health| health.state == BrokerState::Ready);
         let answered = |broker: &Broker| broker.flags.answered.load(Ordering::Relaxed) > 0;
         let all_down = ready.next().is_some_and(HealthState::is_checked_down)
             && ready.all(HealthState::is_checked_down);

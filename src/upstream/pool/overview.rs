@@ -3,24 +3,24 @@
 use std::sync::atomic::Ordering;
 
 use super::{Member, Pool, PoolState};
-use crate::upstream::State;
+use crate::upstream::BrokerState;
 
 /// What is thought of one broker.
 #[derive(Clone, Debug)]
 pub struct Overview {
     pub member: Member,
     /// What the operator wants of it.
-    pub state: State,
+    pub state: BrokerState,
     /// Whether the checks, its clients and the operator have nothing against it.
     pub up: bool,
-    pub status: Status,
+    pub status: PoolStatus,
     /// Whether DNS, and not the configuration, names it.
     pub discovered: bool,
 }
 
 /// How a broker is, in a word: where there are several, what weighs the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub enum PoolStatus {
     Up,
     /// Its checks fail.
     Down,
@@ -38,7 +38,7 @@ pub enum Status {
     Failing,
 }
 
-impl Status {
+impl PoolStatus {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Up => "up",
@@ -76,16 +76,16 @@ impl Pool {
 fn overview_of(state: &PoolState, member: &Member, discovered: bool) -> Overview {
     let broker = &member.broker;
     let health = state.health.get(&broker.name);
-    let wanted = health.map_or(State::Ready, |health| health.state);
+    let wanted = health.map_or(BrokerState::Ready, |health| health.state);
     let status = match (wanted, health) {
-        (State::Down, _) => Status::SetDown,
-        (State::Draining, _) => Status::Draining,
-        (_, Some(condition)) if condition.is_checked_down() => Status::Down,
-        (_, Some(condition)) if condition.is_ejected() => Status::Ejected,
-        _ if broker.is_unresolved() => Status::Unresolved,
-        _ if state.serves_nobody() => Status::Failing,
-        _ if broker.is_full() => Status::Full,
-        _ => Status::Up,
+        (BrokerState::Down, _) => PoolStatus::SetDown,
+        (BrokerState::Draining, _) => PoolStatus::Draining,
+        (_, Some(condition)) if condition.is_checked_down() => PoolStatus::Down,
+        (_, Some(condition)) if condition.is_ejected() => PoolStatus::Ejected,
+        _ if broker.is_unresolved() => PoolStatus::Unresolved,
+        _ if state.serves_nobody() => PoolStatus::Failing,
+        _ if broker.is_full() => PoolStatus::Full,
+        _ => PoolStatus::Up,
     };
     Overview {
         state: wanted,

@@ -15,7 +15,10 @@ use tokio::{
 };
 
 use super::Pool;
-use crate::upstream::{Resolver, discover, health, host_name};
+use crate::upstream::{
+    discovery::{Resolver, host_name, services},
+    health,
+};
 
 /// How late the end of an ejection or of a slow start may be seen.
 const TICK_INTERVAL: Duration = Duration::from_millis(100);
@@ -46,7 +49,7 @@ impl Pool {
         tokio::spawn(health::check(pool.clone()));
         tokio::spawn(health::await_recovery(pool.clone(), self.refusing.clone()));
         tokio::spawn(host_name::resolve(pool.clone(), resolver.clone(), pending.clone()));
-        tokio::spawn(discover::follow(pool, resolver.clone(), pending.clone()));
+        tokio::spawn(services::follow(pool, resolver.clone(), pending.clone()));
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::{self, Upstream},
-    upstream::records::TooHeavy,
+    upstream::discovery::TooHeavy,
 };
 
 /// Why a weight cannot be set.
@@ -117,7 +117,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::Config, observe::Metrics, route::KETAMA_MAX_TOTAL_WEIGHT, upstream::Member,
+        balance::KETAMA_MAX_TOTAL_WEIGHT, config::Config, metrics::Metrics,
+        upstream::pool::members::Member,
     };
 
     fn config(algorithm: &str, upstreams: &str) -> config::Pool {

@@ -5,9 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mqtt_lb::transport::proxy_protocol::{
-    Announced, Header, Invalid, MAX_LEN, Progress, announced, parse, write_v1, write_v2,
-};
+use mqtt_lb::proto::proxy_header::{Announced, Header, Invalid, MAX_LEN, Progress, announced, parse, write_v1, write_v2};
 
 fuzz_target!(|bytes: &[u8]| {
     let mut verdict: Option<Result<Progress, Invalid>> = None;

@@ -6,13 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mqtt_lb::{
-    config::{Networks, WebSocket},
-    transport::websocket::{
-        frame::{Decoder, End, LONGEST_CONTROL},
-        request::{self, LONGEST_HEAD},
-    },
-};
+use mqtt_lb::{config::{Networks, WebSocket}, proto::websocket::{Decoder, End, LONGEST_CONTROL, LONGEST_HEAD, request}};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&piece, bytes)) = bytes.split_first() else { return };

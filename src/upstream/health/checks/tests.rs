@@ -9,8 +9,8 @@ use tokio::{
 use super::*;
 use crate::{
     config::{self, Config, Probe},
-    observe::Metrics,
-    upstream::{Resolver, pool::Pool},
+    metrics::Metrics,
+    upstream::{discovery::Resolver, pool::Pool},
 };
 
 /// A pool of brokers that are asked, and would have an hour to answer.

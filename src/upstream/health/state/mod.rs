@@ -17,7 +17,7 @@ use crate::config::{ActiveCheck, Health, Passive, Probe};
 
 /// What the operator wants of a broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum State {
+pub enum BrokerState {
     #[default]
     Ready,
     /// It is given no new sessions and keeps those it has, unless the pool rebalances.
@@ -29,7 +29,7 @@ pub enum State {
 /// One broker's health.
 #[derive(Debug, Default)]
 pub(in crate::upstream) struct HealthState {
-    pub(in crate::upstream) state: State,
+    pub(in crate::upstream) state: BrokerState,
     /// `None`: there are no active checks.
     checks: Option<Checks>,
     /// `None`: clients that it fails eject no broker.
@@ -79,7 +79,7 @@ impl HealthState {
     pub(in crate::upstream) fn new(health: &Health) -> Self {
         let checks = health.active.as_ref().map(|_| Checks::default());
         let breaker = health.passive.map(|_| Breaker::default());
-        Self { state: State::Ready, checks, breaker }
+        Self { state: BrokerState::Ready, checks, breaker }
     }
 
     /// Keeps of what is known only what `after` still asks for. An answer to another question, such

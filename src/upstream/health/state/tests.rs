@@ -153,7 +153,7 @@ fn what_is_not_configured_any_more_is_forgotten() {
     let down = || {
         let mut broker = HealthState::new(&before);
         let check = before.active.clone().unwrap();
-        broker.state = State::Draining;
+        broker.state = BrokerState::Draining;
         let news = [(); 3].map(|()| broker.probed(false, &check, at(0), at(0)));
         assert_eq!(news, [News::None, News::None, News::Verdict]);
         broker.eject(at(1), &PASSIVE);
@@ -162,7 +162,7 @@ fn what_is_not_configured_any_more_is_forgotten() {
     let after = |after: &Health| {
         let mut broker = down();
         broker.follow(&before, after);
-        assert_eq!(broker.state, State::Draining);
+        assert_eq!(broker.state, BrokerState::Draining);
         (broker.is_checked_down(), broker.is_ejected())
     };
     assert_eq!(after(&before), (true, true));
@@ -173,7 +173,7 @@ fn what_is_not_configured_any_more_is_forgotten() {
     assert_eq!(after(&Health { passive: None, ..before.clone() }), (true, false));
     let mut broker = down();
     broker.forget(&before);
-    assert_eq!((broker.state, broker.looks_up()), (State::Draining, true));
+    assert_eq!((broker.state, broker.looks_up()), (BrokerState::Draining, true));
 }
 
 #[test]

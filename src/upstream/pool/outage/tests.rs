@@ -3,7 +3,7 @@ use std::path::Path;
 use super::*;
 use crate::{
     config::{self, Config},
-    observe::Metrics,
+    metrics::Metrics,
 };
 
 struct World {
@@ -134,7 +134,7 @@ fn a_pool_that_is_gone() {
 fn all_are_taken_out_by_the_operator() {
     let world = World::new();
     for name in ["b1", "b2"] {
-        world.pool.set_state(name, State::Draining, world.at(0)).unwrap();
+        world.pool.set_state(name, BrokerState::Draining, world.at(0)).unwrap();
     }
     world.refuse(Refused::Unreachable, 1);
     let round = world.pool.round().unwrap();

@@ -1,0 +1,49 @@
+//! What stands before the line in a syslog message: RFC 5424, section 6.
+
+use crate::{config::Syslog, labels::Event, timestamp::Timestamp};
+
+/// Normal but significant (RFC 5424, 6.2.1, table 2): a client that was refused.
+const NOTICE: u8 = 5;
+
+/// The header of one log's messages: `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID - `.
+///
+/// MSGID is the event, and there is no structured data. The line behind it has no byte order mark,
+/// as the grammar leaves open (MSG-ANY): it would come before the `{` in a receiver's file.
+#[derive(Clone)]
+pub(super) struct SyslogHeader {
+    /// `<PRI>1 ` of what went well.
+    normal: Vec<u8>,
+    /// `<PRI>1 ` of rejects: a notice, unless all are more severe than that.
+    reject: Vec<u8>,
+    /// ` HOSTNAME APP-NAME PROCID `.
+    origin: Vec<u8>,
+}
+
+impl SyslogHeader {
+    pub(super) fn new(syslog: &Syslog) -> Self {
+        // RFC 5424, 6.2.1.
+        let start = |severity| format!("<{}>1 ", syslog.facility * 8 + severity).into_bytes();
+        let host = rustix::system::uname();
+        let host = host_name(host.nodename().to_str().unwrap_or_default());
+        let origin = format!(" {host} {} {} ", syslog.app_name, std::process::id());
+        Self {
+            normal: start(syslog.severity),
+            reject: start(syslog.severity.min(NOTICE)),
+            origin: origin.into_bytes(),
+        }
+    }
+
+    pub(super) fn write(&self, event: Event, stamp: &Timestamp, out: &mut Vec<u8>) {
+        out.extend_from_slice(if event == Event::Reject { &self.reject } else { &self.normal });
+        out.extend_from_slice(stamp.rfc3339().as_bytes());
+        out.extend_from_slice(&self.origin);
+        out.extend_from_slice(event.as_str().as_bytes());
+        out.extend_from_slice(b" - ");
+    }
+}
+
+/// HOSTNAME: 1 to 255 printable characters of ASCII, or `-` (RFC 5424, 6 and 6.2.4).
+fn host_name(name: &str) -> &str {
+    let is_good = (1..=255).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
+    if is_good { name } else { "-" }
+}

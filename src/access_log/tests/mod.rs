@@ -1,0 +1,19 @@
+pub(super) mod access_log;
+mod change;
+mod cut;
+mod lines;
+pub(super) mod sinks;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::entry::Entry;
+use crate::labels::{Event, Transport};
+
+/// 2026-11-22 23:22:27.123456 UTC.
+fn some_time() -> SystemTime {
+    UNIX_EPOCH + Duration::from_micros(1_795_389_747_123_456)
+}
+
+fn minimal() -> Entry<'static> {
+    Entry::new(some_time(), Event::Reject, 0x2a, "mqtt", Transport::Tcp)
+}

@@ -1,0 +1,208 @@
+//! How many may come in, counted over all workers.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    num::NonZeroU32,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::{address::CountedAddress, connect_rate::ConnectRate};
+use crate::config::Limits;
+
+/// Descriptors of the reserve that connections over the limit may take, to be told so.
+const SPARE: u32 = 32;
+
+/// The limits on connections and CONNECTs.
+pub struct ConnectionLimiter {
+    open: AtomicU32,
+    /// Those with open connections only, and only while there is a limit. Held for one look-up at a
+    /// time.
+    by_address: Mutex<HashMap<CountedAddress, u32>>,
+    terms: ArcSwap<Terms>,
+}
+
+/// The limits as they are now.
+pub(crate) struct Terms {
+    max_connections: u32,
+    /// Connections beyond the limit that are still answered.
+    answered: u32,
+    pub(crate) max_connections_per_ip: Option<NonZeroU32>,
+    pub(crate) connects_per_ip: Option<ConnectRate>,
+    pub(crate) ipv6_prefix: u8,
+}
+
+/// The connections beyond a limit that are let on, so that they are answered.
+pub(crate) fn tenth(limit: u32) -> u32 {
+    (limit / 10).max(1)
+}
+
+impl ConnectionLimiter {
+    /// `possible`: what the process' descriptors allow.
+    pub fn new(limits: &Limits, possible: u32) -> Self {
+        Self {
+            open: AtomicU32::new(0),
+            by_address: Mutex::default(),
+            terms: ArcSwap::from_pointee(Terms::new(limits, possible, None)),
+        }
+    }
+
+    /// Applies other limits from now on. Connections that are open stay.
+    pub fn reconfigure(&self, limits: &Limits, possible: u32) {
+        let before = self.terms.load();
+        self.terms.store(Arc::new(Terms::new(limits, possible, Some(&before))));
+    }
+
+    /// Connections that may be open at a time.
+    pub fn limit(&self) -> u32 {
+        self.terms.load().max_connections
+    }
+
+    /// Connections open now, those still in their handshake included.
+    pub fn open(&self) -> u32 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Forgets client addresses whose buckets are full again, so that memory follows the clients
+    /// of the last moments and not of all time.
+    pub fn forget_idle_addresses(&self) {
+        if let Some(rate) = &self.terms.load().connects_per_ip {
+            rate.forget_idle();
+        }
+        let mut by_address = self.by_address();
+        if by_address.capacity() > 1024 && by_address.len() < by_address.capacity() / 8 {
+            by_address.shrink_to_fit();
+        }
+    }
+
+    pub(crate) fn terms(&self) -> Guard<Arc<Terms>> {
+        self.terms.load()
+    }
+
+    /// Counts a connection in, and tells whether it is one too many; `None`: by so much that it is
+    /// not answered.
+    pub(crate) fn count_in(&self) -> Option<bool> {
+        let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
+        let terms = self.terms.load();
+        let most = terms.max_connections.saturating_add(terms.answered);
+        if open > most {
+            self.count_out();
+        }
+        (open <= most).then_some(open > terms.max_connections)
+    }
+
+    pub(crate) fn count_out(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connection in by its address, unless there are `most` already; tells how many there
+    /// are then.
+    pub(crate) fn enter_from(&self, address: CountedAddress, most: u32) -> Option<u32> {
+        let mut by_address = self.by_address();
+        match by_address.entry(address) {
+            Entry::Occupied(entry) if *entry.get() >= most => None,
+            entry => {
+                let count = entry.or_default();
+                *count += 1;
+                Some(*count)
+            }
+        }
+    }
+
+    pub(crate) fn leave_from(&self, address: CountedAddress) {
+        if let Entry::Occupied(mut entry) = self.by_address().entry(address) {
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+    }
+
+    /// The connections of an address.
+    pub(crate) fn open_from(&self, address: CountedAddress) -> u32 {
+        self.by_address().get(&address).copied().unwrap_or(0)
+    }
+
+    fn by_address(&self) -> MutexGuard<'_, HashMap<CountedAddress, u32>> {
+        self.by_address.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Terms {
+    /// The buckets of `before` are kept where they are of the same size.
+    fn new(limits: &Limits, possible: u32, before: Option<&Self>) -> Self {
+        let prefix = limits.ipv6_prefix;
+        let before = before.filter(|before| before.ipv6_prefix == prefix);
+        let kept = before.and_then(|before| before.connects_per_ip.as_ref());
+        let rate = |rate| match kept {
+            Some(kept) if kept.is_of(rate) => kept.clone(),
+            _ => ConnectRate::new(rate),
+        };
+        let max_connections = limits.max_connections.map_or(possible, NonZeroU32::get);
+        let max_connections = max_connections.min(possible);
+        // One that is only answered takes one descriptor, where a session takes two.
+        let descriptors = (possible - max_connections).saturating_mul(2).saturating_add(SPARE);
+        Self {
+            max_connections,
+            answered: (max_connections / 10 + 1).min(descriptors),
+            max_connections_per_ip: limits.max_connections_per_ip,
+            connects_per_ip: limits.connects_per_ip.map(rate),
+            ipv6_prefix: prefix,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(max_connections: u32) -> Limits {
+        Limits {
+            max_connections: NonZeroU32::new(max_connections),
+            max_connections_per_ip: None,
+            connects_per_ip: None,
+            ipv6_prefix: 64,
+            connect_packet: 1024,
+            connack_packet: 1024,
+        }
+    }
+
+    #[test]
+    fn no_more_connections_than_descriptors() {
+        for (asked, possible, limit, answered) in [
+            (0, 1, 1, 1),
+            (0, 500, 500, 32),
+            (2000, 500, 500, 32),
+            (500, 500, 500, 32),
+            (499, 500, 499, 34),
+            (400, 500, 400, 41),
+            (9, 500, 9, 1),
+            (u32::MAX, u32::MAX, u32::MAX, 32),
+        ] {
+            let terms = Terms::new(&limits(asked), possible, None);
+            assert_eq!((terms.max_connections, terms.answered), (limit, answered), "{asked}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_let_in_is_not_counted() {
+        let limiter = ConnectionLimiter::new(&limits(2), 100);
+        assert_eq!(
+            [(); 5].map(|()| limiter.count_in()),
+            [Some(false), Some(false), Some(true), None, None]
+        );
+        assert_eq!(limiter.open(), 3);
+        let address = CountedAddress::new([10, 0, 0, 1].into(), 64);
+        assert_eq!([(); 3].map(|()| limiter.enter_from(address, 2)), [Some(1), Some(2), None]);
+        limiter.leave_from(address);
+        assert_eq!((limiter.enter_from(address, 2), limiter.open_from(address)), (Some(2), 2));
+        limiter.leave_from(address);
+        limiter.leave_from(address);
+        limiter.leave_from(address);
+        assert_eq!((limiter.open_from(address), limiter.by_address().len()), (0, 0));
+    }
+}

@@ -1,0 +1,55 @@
+//! The metrics of access logs.
+
+use prometheus::{IntCounter, IntGauge};
+
+use super::{
+    owned::{Declarations, Family, Owned, Registration},
+    owners::Owner,
+};
+
+/// What access logs are counted by.
+#[derive(Clone)]
+pub struct AccessLogMetrics {
+    /// Lines that are lost.
+    pub dropped: IntCounter,
+    pub(super) owned: Owned,
+    pub(crate) families: AccessLogFamilies,
+}
+
+/// The families that have samples for each access log.
+#[derive(Clone, Copy)]
+pub(crate) struct AccessLogFamilies {
+    blocked: Family<IntGauge>,
+}
+
+/// Whether one log is blocked, exposed while this is left.
+pub(crate) struct BlockedGauge {
+    gauge: IntGauge,
+    _registration: Registration,
+}
+
+impl AccessLogFamilies {
+    pub(super) fn new(families: &mut Declarations) -> Self {
+        Self {
+            blocked: families.add(
+                "access_log_blocked",
+                "1 while a log that cannot be written has held new clients back for 5 s, else 0.",
+                &["log"],
+            ),
+        }
+    }
+}
+
+impl AccessLogMetrics {
+    pub(crate) fn blocked(&self, log: &str) -> BlockedGauge {
+        let registration = self.owned.registration(Owner::AccessLog(log.into()));
+        let gauge = registration.sample(self.families.blocked, None);
+        BlockedGauge { gauge, _registration: registration }
+    }
+}
+
+impl BlockedGauge {
+    pub(crate) fn set(&self, blocked: bool) {
+        self.gauge.set(blocked.into());
+    }
+}

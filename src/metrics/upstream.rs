@@ -1,0 +1,202 @@
+//! The metrics of brokers, which come and go.
+
+use std::time::Duration;
+
+use prometheus::{Histogram, IntCounter, IntGauge};
+
+use super::{
+    families::HANDSHAKE_BUCKETS,
+    owned::{Declarations, Family, Part, Registration},
+};
+use crate::labels::named;
+
+named! {
+    /// What became of a CONNECT that a broker was chosen for.
+    pub enum TryOutcome {
+        Accepted = "accepted",
+        /// A CONNACK other than "accepted".
+        Refused = "refused",
+        ConnectFailure = "connect_failure",
+        ConnectTimeout = "connect_timeout",
+        /// This host had no local port left for it.
+        NoPort = "no_port",
+        /// The broker closed, or was silent for `connack_timeout`.
+        NoConnack = "no_connack",
+        /// The client left, or the proxy shut down, before it was known.
+        Abandoned = "abandoned",
+    }
+}
+
+/// One broker's metrics, exposed while a clone of this, or of another of that name, is left.
+#[derive(Clone, Debug)]
+pub struct UpstreamMetrics {
+    pub connect_seconds: Histogram,
+    pub connack_seconds: Histogram,
+    pub sessions_active: IntGauge,
+    pub up: IntGauge,
+    /// Bytes from clients.
+    pub bytes_in: IntCounter,
+    /// Bytes to clients.
+    pub bytes_out: IntCounter,
+    pub(super) tries: Box<[IntCounter]>,
+    pub ejections: IntCounter,
+    /// The names of code 0, in 3.x and in 5.0, looked up once.
+    let_in: [(&'static str, IntCounter); 2],
+    pub(super) families: UpstreamFamilies,
+    pub(super) registration: Registration,
+}
+
+impl UpstreamMetrics {
+    pub fn count_try(&self, outcome: TryOutcome) {
+        if let Some(tries) = self.tries.get(outcome as usize) {
+            tries.inc();
+        }
+    }
+
+    /// Counts a probe; `outcome` is one of a fixed set of words.
+    pub fn count_check(&self, outcome: &'static str) {
+        self.registration.sample(self.families.health_checks, Some(outcome)).inc();
+    }
+
+    /// How many sessions have a port of this local address, which the configuration names.
+    pub fn ports_active(&self, source: &str) -> Part<IntGauge> {
+        self.registration.part(self.families.ports_active, Some(source))
+    }
+
+    /// How many wait for admission, and how long those who were let in have waited.
+    pub fn admission(&self) -> (Part<IntGauge>, Part<Histogram>) {
+        let UpstreamFamilies { admission_waiting, admission_wait, .. } = self.families;
+        let of = &self.registration;
+        (of.part(admission_waiting, None), of.part(admission_wait, None))
+    }
+
+    /// Counts a CONNACK and the time it took; `reason` is the name of its code, one of the
+    /// standard's, so that a broker cannot make up labels.
+    pub fn count_connack(&self, reason: &'static str, took: Duration) {
+        self.connack_seconds.observe(took.as_secs_f64());
+        if let Some((_, connacks)) = self.let_in.iter().find(|(name, _)| *name == reason) {
+            return connacks.inc();
+        }
+        self.registration.sample(self.families.connacks, Some(reason)).inc();
+    }
+}
+
+/// Seconds. A dial: a tenth of a millisecond on a LAN, to a few SYNs lost (1 s, then 3 s).
+const DIAL_BUCKETS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+];
+
+/// Seconds. A turn at a broker's door: none, to the minutes that a whole fleet takes.
+const WAIT_BUCKETS: &[f64] =
+    &[0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0];
+
+/// The families that have a sample for each broker.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UpstreamFamilies {
+    connect: Family<Histogram>,
+    connack: Family<Histogram>,
+    pub(super) connacks: Family<IntCounter>,
+    sessions_active: Family<IntGauge>,
+    up: Family<IntGauge>,
+    tries: Family<IntCounter>,
+    ejections: Family<IntCounter>,
+    health_checks: Family<IntCounter>,
+    ports_active: Family<IntGauge>,
+    admission_waiting: Family<IntGauge>,
+    admission_wait: Family<Histogram>,
+    bytes: Family<IntCounter>,
+}
+
+impl UpstreamFamilies {
+    pub(super) fn new(families: &mut Declarations) -> Self {
+        let upstream: &[_] = &["pool", "upstream"];
+        Self {
+            connect: families.add_with_buckets(
+                "upstream_connect_seconds",
+                "Dials that succeeded.",
+                upstream,
+                DIAL_BUCKETS,
+            ),
+            connack: families.add_with_buckets(
+                "connack_seconds",
+                "From CONNECT sent to CONNACK seen.",
+                upstream,
+                HANDSHAKE_BUCKETS,
+            ),
+            connacks: families.add(
+                "connacks_total",
+                "CONNACKs seen, by reason.",
+                &["pool", "upstream", "reason"],
+            ),
+            sessions_active: families.add(
+                "upstream_sessions_active",
+                "Sessions on a broker now.",
+                upstream,
+            ),
+            up: families.add(
+                "upstream_up",
+                "1 while checks, clients and the operator have nothing against a broker, else 0.",
+                upstream,
+            ),
+            tries: families.add(
+                "upstream_tries_total",
+                "CONNECTs that a broker was chosen for, by what became of them.",
+                &["pool", "upstream", "outcome"],
+            ),
+            ejections: families.add(
+                "upstream_ejections_total",
+                "Times a broker was ejected because it failed clients.",
+                upstream,
+            ),
+            health_checks: families.add(
+                "health_checks_total",
+                "Probes of a broker, by outcome.",
+                &["pool", "upstream", "outcome"],
+            ),
+            ports_active: families.add(
+                "upstream_ports_active",
+                "Local ports in use towards a broker, by local address, each of which has as many as \
+                 net.ipv4.ip_local_port_range says (28232 by default).",
+                &["pool", "upstream", "source"],
+            ),
+            admission_waiting: families.add(
+                "admission_waiting",
+                "CONNECTs that wait for their turn at a broker now.",
+                upstream,
+            ),
+            admission_wait: families.add_with_buckets(
+                "admission_wait_seconds",
+                "How long CONNECTs waited for their turn at a broker.",
+                upstream,
+                WAIT_BUCKETS,
+            ),
+            bytes: families.add(
+                "bytes_total",
+                "Bytes relayed; in is from clients, out is to them.",
+                &["pool", "upstream", "direction"],
+            ),
+        }
+    }
+
+    /// The metrics of one broker.
+    pub(super) fn of(self, registration: Registration) -> UpstreamMetrics {
+        let of = &registration;
+        UpstreamMetrics {
+            connect_seconds: of.sample(self.connect, None),
+            connack_seconds: of.sample(self.connack, None),
+            sessions_active: of.sample(self.sessions_active, None),
+            up: of.sample(self.up, None),
+            bytes_in: of.sample(self.bytes, Some("in")),
+            bytes_out: of.sample(self.bytes, Some("out")),
+            tries: TryOutcome::ALL
+                .iter()
+                .map(|outcome| of.sample(self.tries, Some(outcome.as_str())))
+                .collect(),
+            ejections: of.sample(self.ejections, None),
+            let_in: ["accepted", "success"]
+                .map(|reason| (reason, of.sample(self.connacks, Some(reason)))),
+            families: self,
+            registration,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What a connection that began wrongly was meant to be, by its first bytes.
+
+use super::proxy_header::{Announced, announced};
+
+/// A protocol that came to the wrong port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guest {
+    Mqtt,
+    Tls,
+    Http,
+    ProxyHeader,
+}
+
+/// What the first bytes tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recognized {
+    As(Guest),
+    /// There are too few of them.
+    Undecided,
+    Nothing,
+}
+
+/// The methods of RFC 9110, section 9, and of RFC 5789; the last is how HTTP/2 begins (RFC 9113, 3.4).
+const METHODS: [&[u8]; 10] = [
+    b"GET ",
+    b"HEAD ",
+    b"POST ",
+    b"PUT ",
+    b"DELETE ",
+    b"CONNECT ",
+    b"OPTIONS ",
+    b"TRACE ",
+    b"PATCH ",
+    b"PRI * ",
+];
+
+/// Recognizes a protocol by as much of its beginning as is there.
+///
+/// A byte is enough, but for a `P`, which begins a PROXY header and a POST, and for ends of lines,
+/// which begin a PROXY header and are what somebody types who tries a port by hand.
+pub fn recognize(bytes: &[u8]) -> Recognized {
+    let begins = |whole: &&[u8]| {
+        let len = whole.len().min(bytes.len());
+        bytes[..len] == whole[..len]
+    };
+    let tells = match announced(bytes) {
+        Announced::Undecided => bytes.starts_with(b"PRO") || bytes.contains(&0),
+        Announced::V1 | Announced::V2 => true,
+        Announced::Nothing => {
+            return match bytes {
+                // MQTT 5.0, section 3.1.1; RFC 8446, section 5.1.
+                [0x10, ..] => Recognized::As(Guest::Mqtt),
+                [0x16] | [0x16, 3, ..] => Recognized::As(Guest::Tls),
+                _ if METHODS.iter().any(begins) => Recognized::As(Guest::Http),
+                _ => Recognized::Nothing,
+            };
+        }
+    };
+    if tells { Recognized::As(Guest::ProxyHeader) } else { Recognized::Undecided }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::proxy_header::V2_LOCAL;
+
+    #[test]
+    fn every_beginning_of_a_protocol_says_the_same_or_not_yet() {
+        let guests: &[(&[u8], Guest, usize)] = &[
+            (b"GET / HTTP/1.1\r\n", Guest::Http, 1),
+            (b"HEAD / HTTP/1.1\r\n", Guest::Http, 1),
+            (b"DELETE /x HTTP/1.1\r\n", Guest::Http, 1),
+            (b"CONNECT h:1 HTTP/1.1\r\n", Guest::Http, 1),
+            (b"OPTIONS * HTTP/1.1\r\n", Guest::Http, 1),
+            (b"TRACE / HTTP/1.1\r\n", Guest::Http, 1),
+            (b"POST / HTTP/1.1\r\n", Guest::Http, 2),
+            (b"PUT / HTTP/1.1\r\n", Guest::Http, 2),
+            (b"PATCH / HTTP/1.1\r\n", Guest::Http, 2),
+            (b"PRI * HTTP/2.0\r\n", Guest::Http, 3),
+            (b"PROXY TCP4 1.2.3.4 1.2.3.4 1 2\r\n", Guest::ProxyHeader, 3),
+            (V2_LOCAL, Guest::ProxyHeader, 5),
+            (b"\x16\x03\x01\x02\x00\x01", Guest::Tls, 1),
+            (b"\x10\x0D\x00\x04MQTT", Guest::Mqtt, 1),
+        ];
+        for (bytes, guest, enough) in guests {
+            for len in 1..=bytes.len() {
+                let wanted =
+                    if len < *enough { Recognized::Undecided } else { Recognized::As(*guest) };
+                assert_eq!(recognize(&bytes[..len]), wanted, "{:?}", &bytes[..len]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_nothing_of_these() {
+        let others: [&[u8]; 10] = [
+            b"P\x02\x00\x01",
+            b"PRX",
+            b"\x16\x02",
+            b"\xC0\x00",
+            b"GOT ",
+            b"\r\nhello",
+            b"\n",
+            b"\r\n\r\n\r\n",
+            b"hello",
+            b"\x00",
+        ];
+        for bytes in others {
+            assert_eq!(recognize(bytes), Recognized::Nothing, "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The MQTT packets that open a connection, decoded without sockets, clocks or copies.
+//!
+//! - [`connect`]: the client's CONNECT, in MQTT 3.1, 3.1.1 and 5.0
+//! - [`connack`]: the broker's answer
+//! - [`reason`]: the codes of that answer: their names, and the ones this proxy gives itself
+//! - [`malformed`]: what can be wrong with a packet, and what its sender is told
+//! - `boundary`: between which bytes of a stream a packet could be put
+//! - `packet`, `reader`, `properties`: the parts those are made of
+//!
+//! Section numbers in comments are those of the OASIS standards ("3.1.1 §3.1.2.3", "5.0 §2.2.2.2");
+//! "3.1" is IBM's MQTT V3.1 Protocol Specification, which the OASIS ones grew from.
+
+mod boundary;
+pub mod connack;
+pub mod connect;
+pub mod malformed;
+mod packet;
+mod properties;
+mod reader;
+pub mod reason;
+
+pub use boundary::Boundary;
+pub use connack::Connack;
+pub use connect::{Connect, Qos, Will};
+pub use malformed::{Malformed, Refusal};
+pub use packet::{Progress, Version, first_packet_is_auth, packet_len};
+pub use reader::Span;
+pub use reason::{Goodbye, RefusalPacket, Refuse};

@@ -1,0 +1,131 @@
+//! The codes a CONNACK carries: their names, and those this proxy gives itself.
+
+use std::ops::Deref;
+
+use super::packet::Version;
+
+/// The stable name of a CONNACK's return code (3.1.1 table 3.1) or reason code (5.0 table 3-1), for
+/// logs and metrics; "unknown" for any other.
+pub const fn name(version: Version, code: u8) -> &'static str {
+    match (version, code) {
+        (Version::V5, 0x00) => "success",
+        (_, 0x00) => "accepted",
+        // A broker that does not speak 5.0 answers a 5.0 client with a code of 3.1.1, and 5.0 has no
+        // use of its own for these.
+        (_, 0x01) => "unacceptable_protocol_version",
+        (_, 0x02) => "identifier_rejected",
+        (_, 0x03) | (Version::V5, 0x88) => "server_unavailable",
+        (_, 0x04) | (Version::V5, 0x86) => "bad_username_or_password",
+        (_, 0x05) | (Version::V5, 0x87) => "not_authorized",
+        (Version::V5, 0x80) => "unspecified_error",
+        (Version::V5, 0x81) => "malformed_packet",
+        (Version::V5, 0x82) => "protocol_error",
+        (Version::V5, 0x83) => "implementation_specific_error",
+        (Version::V5, 0x84) => "unsupported_protocol_version",
+        (Version::V5, 0x85) => "client_identifier_not_valid",
+        (Version::V5, 0x89) => "server_busy",
+        (Version::V5, 0x8A) => "banned",
+        (Version::V5, 0x8C) => "bad_authentication_method",
+        (Version::V5, 0x90) => "topic_name_invalid",
+        (Version::V5, 0x95) => "packet_too_large",
+        (Version::V5, 0x97) => "quota_exceeded",
+        (Version::V5, 0x99) => "payload_format_invalid",
+        (Version::V5, 0x9A) => "retain_not_supported",
+        (Version::V5, 0x9B) => "qos_not_supported",
+        (Version::V5, 0x9C) => "use_another_server",
+        (Version::V5, 0x9D) => "server_moved",
+        (Version::V5, 0x9F) => "connection_rate_exceeded",
+        _ => "unknown",
+    }
+}
+
+/// Why this proxy turns away a client whose CONNECT is good. (A bad one is a
+/// [`Refusal`](super::malformed::Refusal).)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refuse {
+    ServerUnavailable,
+    ServerBusy,
+    QuotaExceeded,
+    ConnectionRateExceeded,
+    IdentifierRejected,
+    NotAuthorized,
+}
+
+impl Refuse {
+    /// The CONNACK that says so, in the client's version.
+    pub const fn connack(self, version: Version) -> RefusalPacket {
+        RefusalPacket::new(version, self.code(version))
+    }
+
+    /// The code in that CONNACK. 3.x has one, 3, for all the ways of having no room.
+    pub const fn code(self, version: Version) -> u8 {
+        let (v3, v5) = match self {
+            Self::ServerUnavailable => (0x03, 0x88),
+            Self::ServerBusy => (0x03, 0x89),
+            Self::QuotaExceeded => (0x03, 0x97),
+            Self::ConnectionRateExceeded => (0x03, 0x9F),
+            Self::IdentifierRejected => (0x02, 0x85),
+            Self::NotAuthorized => (0x05, 0x87),
+        };
+        match version {
+            Version::V31 | Version::V311 => v3,
+            Version::V5 => v5,
+        }
+    }
+}
+
+/// Why this proxy ends a session of 5.0, as the DISCONNECT that tells its client (5.0 §3.14.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Goodbye {
+    ServerShuttingDown = 0x8B,
+    KeepAliveTimeout = 0x8D,
+    SessionTakenOver = 0x8E,
+    AdministrativeAction = 0x98,
+    UseAnotherServer = 0x9C,
+}
+
+impl Goodbye {
+    /// A DISCONNECT of one byte, the reason, whose properties may then be left out (5.0 §3.14.2.2.1).
+    pub const fn disconnect(self) -> [u8; 3] {
+        [0xE0, 1, self as u8]
+    }
+}
+
+/// The bytes of a CONNACK without session and without properties.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusalPacket {
+    bytes: [u8; 5],
+    len: u8,
+}
+
+impl RefusalPacket {
+    pub(super) const fn new(version: Version, code: u8) -> Self {
+        match version {
+            // 3.1.1 §3.2: type 2, two bytes remaining: no session present, return code.
+            Version::V31 | Version::V311 => Self { bytes: [0x20, 2, 0, code, 0], len: 4 },
+            // 5.0 §3.2: one byte more, a property length of zero.
+            Version::V5 => Self { bytes: [0x20, 3, 0, code, 0], len: 5 },
+        }
+    }
+}
+
+impl RefusalPacket {
+    /// The return code (3.x) or reason code (5.0): the fourth byte, in every version.
+    pub const fn code(&self) -> u8 {
+        self.bytes[3]
+    }
+
+    /// The version whose form and codes this is in; 3.1 shares those of 3.1.1.
+    pub const fn version(&self) -> Version {
+        if self.len == 4 { Version::V311 } else { Version::V5 }
+    }
+}
+
+impl Deref for RefusalPacket {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+}

@@ -1,0 +1,187 @@
+//! What follows the addresses of version 2: values with a type and a length (section 2.2).
+
+use std::borrow::Cow;
+
+use super::Invalid;
+use crate::proto::TlsFacts;
+
+const ALPN: u8 = 0x01;
+const AUTHORITY: u8 = 0x02;
+const CRC32C: u8 = 0x03;
+const UNIQUE_ID: u8 = 0x05;
+const SSL: u8 = 0x20;
+const SSL_VERSION: u8 = 0x21;
+const SSL_CN: u8 = 0x22;
+const SSL_CIPHER: u8 = 0x23;
+
+/// Bits of what SSL says of a client: it came by TLS; it showed a certificate, on this connection;
+/// in this TLS session.
+const CLIENT_SSL: u8 = 0x01;
+const CLIENT_CERT: u8 = 0x02 | 0x04;
+
+/// Section 2.2.5.
+const LONGEST_UNIQUE_ID: usize = 128;
+
+/// A value that is longer is not sent: as long as a host or a protocol can be, more than a common
+/// name should have (64 by X.520), and little enough that receivers take the header. To shorten a
+/// name would be to send another's.
+const LONGEST_SENT: usize = 255;
+
+/// A type and a length stand before each value.
+const HEAD: usize = 3;
+
+/// Of the TLV that [`with_checksum`] adds.
+pub(super) const CHECKSUM_LEN: usize = HEAD + 4;
+
+/// What was said of TLS, and the unique ID.
+pub(super) type Said = (Option<TlsFacts>, Option<Box<[u8]>>);
+
+/// Reads the TLVs of a whole header, of which the first begins at `from`.
+pub(super) fn read(header: &[u8], from: usize) -> Result<Said, Invalid> {
+    let mut tls = TlsFacts::default();
+    let (mut unique_id, mut checksum, mut ssl) = (None, None, None);
+    for tlv in (Tlvs { bytes: header, next: from }) {
+        let Tlv { kind, value, at } = tlv?;
+        match kind {
+            ALPN | AUTHORITY | UNIQUE_ID if value.is_empty() => {}
+            ALPN => once(&mut tls.alpn, kind, value.into())?,
+            AUTHORITY => once(&mut tls.sni, kind, text(kind, value)?.into())?,
+            UNIQUE_ID if value.len() > LONGEST_UNIQUE_ID => return Err(Invalid::Length(kind)),
+            UNIQUE_ID => once(&mut unique_id, kind, value.into())?,
+            CRC32C => {
+                once(&mut checksum, kind, ())?;
+                check(header, at, value)?;
+            }
+            SSL => {
+                once(&mut ssl, kind, ())?;
+                read_ssl(value, &mut tls)?;
+            }
+            // Among them NOOP, NETNS, and what vendors add.
+            _ => {}
+        }
+    }
+    let tls = (tls != TlsFacts::default()).then_some(tls);
+    Ok((tls, unique_id))
+}
+
+/// The client's bits, a word on the verification of its certificate, and TLVs.
+fn read_ssl(value: &[u8], tls: &mut TlsFacts) -> Result<(), Invalid> {
+    let (&[client, ref verify @ ..], _) =
+        value.split_first_chunk::<5>().ok_or(Invalid::Length(SSL))?;
+    tls.has_certificate =
+        client & CLIENT_SSL != 0 && client & CLIENT_CERT != 0 && *verify == [0; 4];
+    for tlv in (Tlvs { bytes: value, next: 5 }) {
+        let Tlv { kind, value, .. } = tlv?;
+        let owned = |value| Ok(Cow::Owned(text(kind, value)?.to_owned()));
+        match kind {
+            _ if client & CLIENT_SSL == 0 || value.is_empty() => {}
+            SSL_VERSION => once(&mut tls.version, kind, owned(value)?)?,
+            SSL_CIPHER => once(&mut tls.cipher, kind, owned(value)?)?,
+            // A name that nobody has vouched for is no name.
+            SSL_CN if tls.has_certificate => {
+                once(&mut tls.common_name, kind, text(kind, value)?.into())?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The sum is over the whole header, itself counted as zeros.
+fn check(header: &[u8], at: usize, sum: &[u8]) -> Result<(), Invalid> {
+    let sum = <[u8; 4]>::try_from(sum).map_err(|_| Invalid::Length(CRC32C))?;
+    let (before, rest) = header.split_at_checked(at).ok_or(Invalid::Truncated)?;
+    let behind = rest.get(4..).unwrap_or_default();
+    let counted = [before, &[0; 4], behind].into_iter().fold(0, crc32c::crc32c_append);
+    if counted == u32::from_be_bytes(sum) { Ok(()) } else { Err(Invalid::Checksum) }
+}
+
+/// Of two names for one client it would be a guess which one counts.
+fn once<T>(slot: &mut Option<T>, kind: u8, value: T) -> Result<(), Invalid> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Invalid::Duplicate(kind)),
+    }
+}
+
+fn text(kind: u8, value: &[u8]) -> Result<&str, Invalid> {
+    str::from_utf8(value).map_err(|_| Invalid::Utf8(kind))
+}
+
+struct Tlv<'a> {
+    kind: u8,
+    value: &'a [u8],
+    /// Where the value begins.
+    at: usize,
+}
+
+/// The TLVs from `next` to the end.
+struct Tlvs<'a> {
+    bytes: &'a [u8],
+    next: usize,
+}
+
+impl<'a> Iterator for Tlvs<'a> {
+    type Item = Result<Tlv<'a>, Invalid>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.bytes.get(self.next..).filter(|rest| !rest.is_empty())?;
+        let read = || {
+            let (&[kind, high, low], rest) = rest.split_first_chunk::<HEAD>()?;
+            let value = rest.get(..usize::from(u16::from_be_bytes([high, low])))?;
+            Some(Tlv { kind, value, at: self.next + HEAD })
+        };
+        let tlv = read().ok_or(Invalid::Truncated);
+        self.next = tlv.as_ref().map_or(self.bytes.len(), |tlv| tlv.at + tlv.value.len());
+        Some(tlv)
+    }
+}
+
+/// All but the checksum's.
+pub(super) fn write(tls: Option<&TlsFacts>, unique_id: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    if let Some(tls) = tls {
+        put(&mut out, ALPN, tls.alpn.as_deref());
+        put(&mut out, AUTHORITY, tls.sni.as_deref().map(str::as_bytes));
+    }
+    let unique_id = unique_id.get(..LONGEST_UNIQUE_ID).unwrap_or(unique_id);
+    put(&mut out, UNIQUE_ID, Some(unique_id));
+    if let Some(tls) = tls
+        && (tls.version.is_some() || tls.cipher.is_some() || tls.has_certificate)
+    {
+        push(&mut out, SSL, &ssl(tls));
+    }
+    out
+}
+
+fn ssl(tls: &TlsFacts) -> Vec<u8> {
+    let client = CLIENT_SSL | if tls.has_certificate { CLIENT_CERT } else { 0 };
+    let mut out = vec![client];
+    out.extend(u32::from(!tls.has_certificate).to_be_bytes());
+    put(&mut out, SSL_VERSION, tls.version.as_deref().map(str::as_bytes));
+    put(&mut out, SSL_CN, tls.common_name.as_deref().map(str::as_bytes));
+    put(&mut out, SSL_CIPHER, tls.cipher.as_deref().map(str::as_bytes));
+    out
+}
+
+/// Adds a value that there is, and that is not too long.
+fn put(out: &mut Vec<u8>, kind: u8, value: Option<&[u8]>) {
+    let sent = 1..=LONGEST_SENT;
+    if let Some(value) = value.filter(|value| sent.contains(&value.len())) {
+        push(out, kind, value);
+    }
+}
+
+fn push(out: &mut Vec<u8>, kind: u8, value: &[u8]) {
+    out.push(kind);
+    out.extend((value.len() as u16).to_be_bytes());
+    out.extend(value);
+}
+
+/// Adds the checksum to a header whose length counts it already.
+pub(super) fn with_checksum(mut header: Vec<u8>) -> Vec<u8> {
+    header.extend([CRC32C, 0, 4]);
+    let sum = crc32c::crc32c_append(crc32c::crc32c(&header), &[0; 4]);
+    header.extend(sum.to_be_bytes());
+    header
+}

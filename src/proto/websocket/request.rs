@@ -1,0 +1,263 @@
+//! The opening handshake (RFC 6455, section 4.2), without sockets.
+
+use std::{borrow::Cow, net::SocketAddr};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use httparse::{EMPTY_HEADER, Header, Status};
+use sha1::{Digest, Sha1};
+
+use super::forwarded;
+use crate::{
+    config::WebSocket,
+    proto::first_bytes::{Guest, Recognized, recognize},
+};
+
+/// The longest request head: what nginx and Apache take at most of one line. Browsers send cookies.
+pub const LONGEST_HEAD: usize = 8 * 1024;
+
+/// The most headers of a request: Apache takes 100, browsers send some 20.
+const MOST_HEADERS: usize = 100;
+
+/// What MQTT is called here, the preferred one first: MQTT 5.0 and 3.1.1 (section 6, MQTT-6.0.0-3),
+/// and the registered name of 3.1.
+const SUBPROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
+
+/// What a server adds to a client's key (section 1.3).
+const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// A request that is granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Bytes of the head; what follows are frames.
+    pub len: usize,
+    /// Whom it was forwarded for, by its own word.
+    pub forwarded_for: Option<SocketAddr>,
+    /// Of [`SUBPROTOCOLS`].
+    subprotocol: &'static str,
+    accept: String,
+}
+
+impl Request {
+    /// The head that switches to WebSocket, with no extension.
+    pub fn response(&self) -> String {
+        format!(
+            "HTTP/1.1 101 Switching Protocols\r\n\
+             Upgrade: websocket\r\n\
+             Connection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {}\r\n\
+             Sec-WebSocket-Protocol: {}\r\n\r\n",
+            self.accept, self.subprotocol
+        )
+    }
+}
+
+/// A request that is not granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    status: HttpStatus,
+    /// In words, without anything that the client wrote.
+    pub detail: Cow<'static, str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HttpStatus {
+    BadRequest,
+    Forbidden,
+    NotFound,
+    MethodNotAllowed,
+    UpgradeRequired,
+    HeaderFieldsTooLarge,
+}
+
+impl Refusal {
+    fn new(status: HttpStatus, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, detail: detail.into() }
+    }
+
+    /// Whether the client may not do what it asked for in due form.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self.status, HttpStatus::Forbidden | HttpStatus::NotFound)
+    }
+
+    /// The whole response; the connection is to be closed behind it.
+    pub fn response(&self) -> String {
+        let (line, headers) = match self.status {
+            HttpStatus::BadRequest => ("400 Bad Request", ""),
+            HttpStatus::Forbidden => ("403 Forbidden", ""),
+            HttpStatus::NotFound => ("404 Not Found", ""),
+            HttpStatus::MethodNotAllowed => ("405 Method Not Allowed", "Allow: GET\r\n"),
+            HttpStatus::UpgradeRequired => {
+                ("426 Upgrade Required", "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n")
+            }
+            HttpStatus::HeaderFieldsTooLarge => ("431 Request Header Fields Too Large", ""),
+        };
+        // RFC 9110, section 7.8: what Upgrade says is for this connection alone.
+        let connection = match self.status {
+            HttpStatus::UpgradeRequired => "Upgrade, close",
+            _ => "close",
+        };
+        let detail = &self.detail;
+        format!(
+            "HTTP/1.1 {line}\r\n{headers}Connection: {connection}\r\n\
+             Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{detail}\n",
+            detail.len() + 1,
+        )
+    }
+}
+
+/// Reads and judges a request; `None` as long as its head is not whole.
+pub fn parse(bytes: &[u8], rules: &WebSocket) -> Result<Option<Request>, Refusal> {
+    let mut headers = [EMPTY_HEADER; MOST_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    let parsed = request.parse(bytes);
+    let too_long = || {
+        let detail = format!("the request's head is longer than {LONGEST_HEAD} bytes");
+        Refusal::new(HttpStatus::HeaderFieldsTooLarge, detail)
+    };
+    let len = match parsed {
+        Ok(Status::Complete(len)) if len <= LONGEST_HEAD => len,
+        Ok(Status::Partial) if bytes.len() < LONGEST_HEAD => return Ok(None),
+        Ok(_) => return Err(too_long()),
+        Err(httparse::Error::TooManyHeaders) => {
+            let detail = format!("the request has more than {MOST_HEADERS} headers");
+            return Err(Refusal::new(HttpStatus::HeaderFieldsTooLarge, detail));
+        }
+        Err(error) => return Err(not_http(bytes, error)),
+    };
+    if has_bare_lf(&bytes[..len]) {
+        let detail = "a line of the request's head ends in LF without CR";
+        return Err(Refusal::new(HttpStatus::BadRequest, detail));
+    }
+    judge(&request, len, rules).map(Some)
+}
+
+/// RFC 9112, section 2.2, lets a server take such a line; but where a proxy in front does not, the two
+/// disagree about what the request is.
+fn has_bare_lf(head: &[u8]) -> bool {
+    let mut lines = head.split_inclusive(|&byte| byte == b'\n');
+    lines.any(|line| line.ends_with(b"\n") && !line.ends_with(b"\r\n"))
+}
+
+fn not_http(bytes: &[u8], error: httparse::Error) -> Refusal {
+    let detail = match recognize(bytes) {
+        Recognized::As(Guest::Mqtt) => {
+            "an MQTT CONNECT: plain MQTT belongs to a listener without `websocket`".into()
+        }
+        Recognized::As(Guest::Tls) => {
+            "a TLS handshake: TLS belongs to a listener with `tls`".into()
+        }
+        _ => format!("not a request of HTTP/1.1: {error}").into(),
+    };
+    Refusal { status: HttpStatus::BadRequest, detail }
+}
+
+/// Section 4.2.1, in the order in which an answer helps most.
+fn judge(
+    request: &httparse::Request<'_, '_>,
+    len: usize,
+    rules: &WebSocket,
+) -> Result<Request, Refusal> {
+    use HttpStatus as S;
+    let all = |name| values(request.headers, name);
+    let refuse = |status, detail: &'static str| Err(Refusal::new(status, detail));
+    if request.version != Some(1) {
+        return refuse(S::BadRequest, "the request is not one of HTTP/1.1");
+    }
+    if request.method != Some("GET") {
+        return refuse(S::MethodNotAllowed, "the request's method is not GET");
+    }
+    let Some(path) = path(request.path.unwrap_or_default()) else {
+        return refuse(S::BadRequest, "the request's target is neither a path nor an http URI");
+    };
+    if path != &*rules.path {
+        return refuse(S::NotFound, "the request's path is not the listener's");
+    }
+    if !has_token(all("upgrade"), "websocket") || !has_token(all("connection"), "upgrade") {
+        return refuse(S::UpgradeRequired, "the request does not ask for an upgrade to WebSocket");
+    }
+    if one(all("sec-websocket-version")) != Some(b"13") {
+        return refuse(S::UpgradeRequired, "the request's WebSocket version is not 13");
+    }
+    let may_have_body = all("transfer-encoding").next().is_some()
+        || all("content-length").any(|length| length != b"0");
+    if may_have_body {
+        return refuse(S::BadRequest, "the request has a body");
+    }
+    if one(all("host")).is_none() {
+        return refuse(S::BadRequest, "the request does not have one Host header");
+    }
+    let Some(key) = one(all("sec-websocket-key")).filter(|key| is_key(key)) else {
+        return refuse(
+            S::BadRequest,
+            "the request does not have one Sec-WebSocket-Key of 16 bytes",
+        );
+    };
+    if let Some(allowed) = &rules.origins {
+        // A browser's request has one, and its pages cannot change it (RFC 6454, section 7.3).
+        let is_allowed = |origin: &[u8]| {
+            allowed.iter().any(|allowed| origin.eq_ignore_ascii_case(allowed.as_bytes()))
+        };
+        if !all("origin").all(is_allowed) {
+            return refuse(S::Forbidden, "the request's Origin is not one of origins");
+        }
+    }
+    let offered = |name: &&str| {
+        tokens(all("sec-websocket-protocol")).any(|offered| offered == name.as_bytes())
+    };
+    let Some(subprotocol) = SUBPROTOCOLS.into_iter().find(offered) else {
+        return refuse(S::BadRequest, "the request offers no subprotocol \"mqtt\" or \"mqttv3.1\"");
+    };
+    let forwarded_for = forwarded::client(all("x-forwarded-for"), &rules.forwarded_for);
+    Ok(Request { len, forwarded_for, subprotocol, accept: accept(key) })
+}
+
+/// The path of a target: one of origin form, or of absolute form (RFC 9112, section 3.2).
+fn path(target: &str) -> Option<&str> {
+    let (target, _query) = split_once(target, '?');
+    if target.starts_with('/') {
+        return Some(target);
+    }
+    let (scheme, rest) = target.split_once("://")?;
+    let is_http = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    // Without a host it is not an http URI (RFC 9110, section 4.2.1).
+    (is_http && !host.is_empty()).then_some(if path.is_empty() { "/" } else { path })
+}
+
+fn values<'a>(
+    headers: &'a [Header<'a>],
+    name: &'static str,
+) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+    let named = headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
+    named.map(|header| header.value.trim_ascii())
+}
+
+/// The value of a header that must not be there twice.
+fn one<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
+    let value = values.next()?;
+    values.next().is_none().then_some(value)
+}
+
+/// The entries of a header that is a list.
+fn tokens<'a>(values: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
+    values.flat_map(|value| value.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
+}
+
+fn has_token<'a>(values: impl Iterator<Item = &'a [u8]>, token: &str) -> bool {
+    tokens(values).any(|found| found.eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// 16 bytes in base64; what they are does not matter, nor the 4 bits that are left over.
+fn is_key(key: &[u8]) -> bool {
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    key.strip_suffix(b"==").is_some_and(|key| key.len() == 22 && key.iter().all(is_digit))
+}
+
+fn accept(key: &[u8]) -> String {
+    let hash = Sha1::new().chain_update(key).chain_update(GUID).finalize();
+    STANDARD.encode(hash)
+}
+
+fn split_once(text: &str, at: char) -> (&str, &str) {
+    text.split_once(at).unwrap_or((text, ""))
+}

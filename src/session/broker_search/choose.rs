@@ -1,0 +1,98 @@
+//! From a client to the broker it is to be offered to.
+
+use std::{cell::Cell, sync::Arc};
+
+use super::stand_in::may_be_own;
+use crate::{
+    balance::{Choice, Client},
+    labels::RouteKind,
+    session::{active::ActiveSession, context::WorkerContext, pool_view::PoolView},
+    upstream::Broker,
+};
+
+/// The client has no identity by the pool's key, and the pool takes none without.
+pub(in crate::session) struct NoIdentity;
+
+/// The best broker of a pool that can serve and was not tried yet, and why it was chosen; `None` if
+/// all were tried or cannot serve. A full broker counts if the client seems to have a session on it.
+pub(in crate::session) fn choose(
+    context: &WorkerContext,
+    view: &PoolView,
+    client: &Client<'_>,
+    tried: &[Arc<Broker>],
+) -> Result<Option<(Arc<Broker>, RouteKind)>, NoIdentity> {
+    view.refresh();
+    let members = view.members();
+    let balance = &members.config.balance;
+    let mut scratch = context.key.lend();
+    let choice = balance.key.choose(balance.empty_client_id, client, &mut scratch);
+    let key = match choice {
+        Choice::Key(key) | Choice::FallbackKey(key) => Some(key),
+        Choice::LeastConnections => None,
+        Choice::Reject => return Err(NoIdentity),
+    };
+    let (passed_over, full) = (Cell::new(false), Cell::new(false));
+    let is_tried = |broker| tried.iter().any(|other| Arc::ptr_eq(other, broker));
+    let load = |index: usize| {
+        let broker = &members.list[index].broker;
+        let load = broker.load().filter(|_| !is_tried(broker));
+        if load.is_none() {
+            passed_over.set(true);
+            full.set(full.get() || broker.is_full() && !is_tried(broker));
+        }
+        load
+    };
+    let pick = view.pick(&members, key, context.reactor.now());
+    let mut picked = pick.best(&load);
+    if full.get() {
+        let own = may_be_own(context, view, client);
+        // As if the older session were not there any more.
+        let load_without_own = |index: usize| {
+            let broker = &members.list[index].broker;
+            let has_own = own.iter().any(|older| older.broker == broker.id());
+            let own_place = || (has_own && broker.is_full() && !is_tried(broker)).then_some(1);
+            load(index).or_else(|| Some(broker.sessions().saturating_sub(own_place()?)))
+        };
+        if !own.is_empty() {
+            picked = pick.best(&load_without_own);
+        }
+    }
+    let Some(picked) = picked else { return Ok(None) };
+    let route = match key {
+        None => RouteKind::EmptyId,
+        Some(_) if !balance.algorithm.is_keyed() => RouteKind::Balanced,
+        Some(_) if matches!(choice, Choice::FallbackKey(_)) => RouteKind::FallbackKey,
+        Some(_) if client.client_id.is_empty() && balance.key.uses_client_id() => {
+            RouteKind::EmptyId
+        }
+        // Only a broker that was passed over can have been a better one.
+        Some(_) if !passed_over.get() && !pick.is_choosy() => RouteKind::Hash,
+        Some(_) => match pick.among(&|_| Some(0)) {
+            Some(first) if first == picked => RouteKind::Hash,
+            Some(first) if load(first).is_some() && pick.is_warm(first) => RouteKind::Bounded,
+            _ => RouteKind::Fallback,
+        },
+    };
+    Ok(Some((members.list[picked].broker.clone(), route)))
+}
+
+/// The other broker that a new session of this one's client would go to, now that brokers have come,
+/// gone or changed.
+pub(in crate::session) fn preferred_broker(
+    context: &WorkerContext,
+    live: &ActiveSession,
+) -> Option<Arc<Broker>> {
+    let record = &live.record;
+    let client = record.client.as_ref()?;
+    let client = record.for_route(client.client_id(), client.username());
+    let view = &record.origin.pool;
+    view.refresh();
+    let members = view.members();
+    let balance = &members.config.balance;
+    let mut scratch = context.key.lend();
+    let key = match balance.key.choose(balance.empty_client_id, &client, &mut scratch) {
+        Choice::Key(key) | Choice::FallbackKey(key) if balance.algorithm.is_keyed() => Some(key),
+        _ => None,
+    };
+    view.pick(&members, key, context.reactor.now()).home(live.lease.broker()).cloned()
+}

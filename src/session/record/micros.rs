@@ -1,0 +1,20 @@
+//! Times as records keep them.
+
+use std::{num::NonZeroU32, time::Duration};
+
+/// A duration of a handshake, in microseconds, at least one; over an hour does not occur.
+#[derive(Clone, Copy)]
+pub(in crate::session) struct Micros(NonZeroU32);
+
+impl From<Duration> for Micros {
+    fn from(duration: Duration) -> Self {
+        let micros = duration.as_micros().try_into().unwrap_or(u32::MAX);
+        Self(NonZeroU32::new(micros).unwrap_or(NonZeroU32::MIN))
+    }
+}
+
+impl From<Micros> for Duration {
+    fn from(micros: Micros) -> Self {
+        Self::from_micros(micros.0.get().into())
+    }
+}

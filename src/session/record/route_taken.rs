@@ -1,0 +1,32 @@
+//! The way that a session went.
+
+use std::sync::Arc;
+
+use super::micros::Micros;
+use crate::{
+    access_log::Endpoint,
+    labels::RouteKind,
+    upstream::{self, HostAddress, Target},
+};
+
+/// Where the session went.
+pub(in crate::session) struct RouteTaken {
+    pub(in crate::session) route: RouteKind,
+    pub(in crate::session) endpoint: Arc<upstream::Endpoint>,
+    /// The address that was dialled; `None` while none was reached.
+    pub(in crate::session) place: Option<HostAddress>,
+    pub(in crate::session) dial: Micros,
+}
+
+impl RouteTaken {
+    /// Where the broker was reached, or else where it is tried first.
+    pub(in crate::session) fn address(&self) -> Option<Endpoint<'_>> {
+        if let Some(place) = &self.place {
+            return Some(Endpoint::Ip(**place));
+        }
+        self.endpoint.target().map(|target| match target {
+            Target::Ip(places) => Endpoint::Ip(**places.first()),
+            Target::Unix(path) => Endpoint::Unix(path),
+        })
+    }
+}

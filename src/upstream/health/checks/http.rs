@@ -1,0 +1,123 @@
+//! The HTTP probe: one GET (RFC 9110), whose status code tells.
+
+use std::net::SocketAddr;
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{
+    Request,
+    body::Bytes,
+    client::conn::http1,
+    header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST, HeaderValue, USER_AGENT},
+};
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout_at;
+
+use super::{
+    probe::Failure,
+    reach::{Deadline, Stream},
+};
+use crate::{config::Address, upstream::task::Task};
+
+const PROGRAM: &str = concat!("mqtt-lb/", env!("CARGO_PKG_VERSION"));
+
+/// The least that hyper takes (8 KiB): such an answer is a line and a few headers.
+const HEAD_BYTES: usize = 8 * 1024;
+
+/// What is read of a body, so that a usual one ends in an orderly close; what it says is not looked at.
+const BODY_BYTES: usize = 16 * 1024;
+
+pub(in crate::upstream) type Get = Request<Empty<Bytes>>;
+
+/// A request for `path`, to be sent to `to`, of the broker that is configured as `address`.
+pub(in crate::upstream) fn get(
+    address: &Address,
+    to: SocketAddr,
+    path: &str,
+    login: Option<(&str, &str)>,
+) -> Result<Get, Failure> {
+    let host = match address {
+        Address::Host(name, _) => format!("{name}:{}", to.port()),
+        Address::Ip(_) | Address::Unix(_) => to.to_string(),
+    };
+    let mut request = Request::get(path)
+        .header(HOST, host)
+        .header(USER_AGENT, PROGRAM)
+        .header(ACCEPT, "*/*")
+        .header(CONNECTION, "close");
+    if let Some((username, password)) = login {
+        // RFC 7617.
+        let basic = BASE64.encode(format!("{username}:{password}"));
+        let mut value =
+            HeaderValue::try_from(format!("Basic {basic}")).map_err(hyper::http::Error::from)?;
+        value.set_sensitive(true);
+        request = request.header(AUTHORIZATION, value);
+    }
+    Ok(request.body(Empty::new())?)
+}
+
+/// Sends it, and returns the status code of the answer.
+pub(in crate::upstream) async fn ask(
+    stream: Stream,
+    request: Get,
+    deadline: Deadline,
+) -> Result<u16, Failure> {
+    let (mut sender, connection) = http1::Builder::new()
+        // As most clients write them: not all that answers such requests is a full web server.
+        .title_case_headers(true)
+        .max_buf_size(HEAD_BYTES)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    let mut connection = Task::spawn(async move {
+        // An error of the exchange is one of the request as well; any other comes after it.
+        let _ = connection.await;
+    });
+    let answer = timeout_at(deadline.at, sender.send_request(request)).await;
+    let answer = answer.map_err(|_| Failure::NoHttp(deadline.timeout))??;
+    let status = answer.status().as_u16();
+    let rest = async {
+        let _ = Limited::new(answer.into_body(), BODY_BYTES).collect().await;
+        connection.ended().await;
+    };
+    let _ = timeout_at(deadline.at, rest).await;
+    Ok(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_is_the_one_that_is_configured() {
+        let six = "[::1]:1883".parse().unwrap();
+        for (address, to, host) in [
+            (Address::Host("emqx-0.emqx".into(), 1883), "10.0.0.7:8081", "emqx-0.emqx:8081"),
+            (Address::Ip("10.0.0.7:1883".parse().unwrap()), "10.0.0.7:8081", "10.0.0.7:8081"),
+            (Address::Ip(six), "[::1]:8081", "[::1]:8081"),
+        ] {
+            let request = get(&address, to.parse().unwrap(), "/", None).unwrap();
+            assert_eq!(request.headers()[HOST], host);
+        }
+    }
+
+    /// All that the configuration lets through.
+    #[test]
+    fn a_path_is_sent_as_it_is_configured() {
+        let address = "10.0.0.7:8081".parse().unwrap();
+        for path in ["/", "//a", "/http://a:1/", "/aZ9-._~!$&'()*+,;=:@/%20?a=%23&b=/?"] {
+            let request = get(&Address::Ip(address), address, path, None).unwrap();
+            assert_eq!(request.uri().to_string(), path);
+            assert_eq!(request.uri().host(), None);
+        }
+    }
+
+    /// RFC 7617, section 2: its own example.
+    #[test]
+    fn a_login() {
+        let address = "10.0.0.7:8081".parse().unwrap();
+        let login = Some(("Aladdin", "open sesame"));
+        let request = get(&Address::Ip(address), address, "/", login).unwrap();
+        assert_eq!(request.headers()[AUTHORIZATION], "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert!(!format!("{request:?}").contains("QWxh"));
+    }
+}

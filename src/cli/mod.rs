@@ -14,39 +14,39 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-/// Failed while running.
+/// Exit code: failed while running.
 const FAILED: u8 = 1;
-/// Bad usage or configuration; clap's own code for bad usage, too.
+/// Exit code: bad usage or configuration; clap's code for bad usage too.
 const BAD_CONFIG: u8 = 2;
 
-/// Where `-c` looks when it is left out: the path that service files use.
+/// The default of `-c`: the path that service files use.
 const DEFAULT_CONFIG: &str = "/etc/mqtt-lb/config.yaml";
 
 const FIRST_STEPS: &str = "\
 First steps:
-  mqtt-lb check -c config.yaml            is it right? config.yaml.example explains every key
-  mqtt-lb run -c config.yaml              SIGTERM or Ctrl-C ends it
+  mqtt-lb check -c config.yaml            check it; config.yaml.example explains every key
+  mqtt-lb run -c config.yaml              SIGTERM or Ctrl-C stops it
   mqtt-lb route -c config.yaml my-device  the brokers of a client ID, in order
-  mqtt-lb ctl -c config.yaml status       how the running proxy is; needs `admin` in its config
+  mqtt-lb ctl -c config.yaml status       the running proxy's state; needs `admin` in its config
 
 Exit codes: 0 done, 1 failed while running, 2 bad usage or configuration.";
 
 const SIGNALS: &str = "\
 Signals:
-  SIGTERM, SIGINT  accept no more, end the sessions over drain.timeout; the second ends at once
-  SIGUSR1          open the access logs anew, after they were renamed
-  SIGHUP           reload: go by the configuration as it is now, certificates included; sessions
-                   stay. If anything in it is wrong, that is logged and nothing changes
+  SIGTERM, SIGINT  stop accepting, end the sessions over drain.timeout; again: end them at once
+  SIGUSR1          reopen the access logs, after they were renamed
+  SIGHUP           reload the configuration, certificates included; sessions stay. If anything
+                   is wrong with it, that is logged and nothing changes
 
-The program's own messages go to standard error.";
+The program log goes to standard error.";
 
 const ROUTE_EXAMPLES: &str = "\
 Examples:
   mqtt-lb route -c config.yaml my-device
   mqtt-lb route -c config.yaml --against new.yaml - < client-ids.txt
 
-All brokers are taken for up and empty: no running proxy is asked. Those of a pool with discover
-are looked up in DNS.";
+All brokers count as up and empty: no running proxy is asked. The brokers of a pool with
+`discover` are looked up in DNS.";
 
 const CTL_EXAMPLES: &str = "\
 Examples:
@@ -55,9 +55,9 @@ Examples:
   mqtt-lb ctl drain broker-1
   mqtt-lb ctl --admin http://10.0.0.1:9883 --token-file admin.token upstreams --json
 
-Exit codes: 0 done, 1 the proxy cannot be reached or says no, 2 bad usage or configuration.";
+Exit codes: 0 done, 1 the proxy cannot be reached or refuses, 2 bad usage or configuration.";
 
-/// A load balancer for MQTT: every client finds its own broker again.
+/// A load balancer for MQTT: every client finds its broker again.
 #[derive(Debug, Parser)]
 #[command(name = "mqtt-lb", version, arg_required_else_help = true, after_help = FIRST_STEPS)]
 struct Cli {
@@ -70,14 +70,14 @@ enum Command {
     /// Run the proxy.
     #[command(override_usage = "mqtt-lb run [-c FILE]", after_help = SIGNALS)]
     Run(ConfigFile),
-    /// Check a configuration, files it names included: silent when it is good, but for a warning
-    /// of limits that the descriptors do not allow.
+    /// Check a configuration and the files it names. Prints faults, and warnings of likely
+    /// mistakes; nothing if there are none.
     #[command(override_usage = "mqtt-lb check [-c FILE]")]
     Check(ConfigFile),
-    /// Show the brokers that a client ID belongs to, in the order they would be tried.
+    /// Show the brokers of a client ID, in the order they would be tried.
     #[command(after_help = ROUTE_EXAMPLES)]
     Route(route::RouteArgs),
-    /// Print completions for a shell, such as `mqtt-lb completions bash`.
+    /// Print completions for a shell: `mqtt-lb completions bash`.
     Completions { shell: Shell },
     /// Write the manual's pages to a folder, such as `mqtt-lb man /usr/local/share/man/man1`.
     Man {
@@ -86,7 +86,7 @@ enum Command {
     },
     /// Print the OpenAPI document of the admin API.
     Openapi,
-    /// Ask and steer a running proxy, by way of its `admin` listener.
+    /// Inspect and control a running proxy through its `admin` listener.
     #[command(after_help = CTL_EXAMPLES)]
     Ctl(ctl::CtlArgs),
 }
@@ -98,7 +98,7 @@ struct ConfigFile {
     config: PathBuf,
 }
 
-/// Runs the command that the arguments name.
+/// Runs the command in the arguments.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(file) => run::run(&file.config),

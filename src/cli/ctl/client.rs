@@ -1,4 +1,4 @@
-//! Asking the admin API.
+//! A client of the admin API.
 
 use std::{fmt::Display, io, time::Duration};
 
@@ -19,62 +19,62 @@ use tokio::{
     time::timeout,
 };
 
-use super::target::{Place, Target};
+use super::target::{AdminAddress, CtlTarget};
 use crate::api;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// For an answer. The proxy gives a reload 30 s, and all else 2 s at most for each worker.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
+/// For a response. The proxy allows 30 s for a reload, and 2 s per worker for anything else.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(35);
 
-/// The longest answer: a thousand sessions whose client IDs fill their CONNECTs have 64 MiB.
-const ANSWER_BYTES: usize = 256 * 1024 * 1024;
+/// The longest response: a thousand sessions with the longest client IDs take 64 MiB, more if escaped.
+const MAX_RESPONSE_BYTES: usize = 256 * 1024 * 1024;
 
-/// A response, whatever its status.
+/// A response of any status.
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) body: Bytes,
 }
 
-/// What the API answered.
-pub(super) struct Answer<T> {
+/// A successful response.
+pub(super) struct ApiResponse<T> {
     /// As the proxy sent it; `null` for an empty body.
     pub(super) json: Value,
     /// The same as a type of the API.
     pub(super) content: T,
 }
 
-/// Why there is no answer to a request, or not the one that was wanted.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
     #[error(
-        "cannot reach the proxy at {place}: {error}; is it running, and does its configuration's \
-         `admin` say so?"
+        "cannot connect to the proxy at {address}: {error}; is it running, and is this the \
+         `admin.bind` of its configuration?"
     )]
-    Connect { place: String, error: io::Error },
-    #[error("no answer from {0} within {ANSWER_TIMEOUT:?}")]
-    Silent(String),
-    #[error("what answers at {place} is no admin listener: {error}")]
-    Protocol { place: String, error: String },
-    #[error("the proxy wants a token: give it with --token-file or in MQTT_LB_TOKEN")]
+    Connect { address: String, error: io::Error },
+    #[error("no response from {0} within {RESPONSE_TIMEOUT:?}")]
+    NoResponse(String),
+    #[error("the server at {address} is not an admin listener: {error}")]
+    Protocol { address: String, error: String },
+    #[error("the proxy requires a token: pass it with --token-file or in MQTT_LB_TOKEN")]
     NoToken,
-    #[error("the proxy has another token than {0}")]
+    #[error("the proxy refuses the token of {0}")]
     WrongToken(String),
-    #[error("{}", said(.0, .1))]
+    #[error("{}", with_faults(.0, .1))]
     Refused(String, Vec<String>),
 }
 
-fn said(error: &str, faults: &[String]) -> String {
-    faults.iter().fold(error.to_owned(), |said, fault| format!("{said}\n  {fault}"))
+fn with_faults(error: &str, faults: &[String]) -> String {
+    faults.iter().fold(error.to_owned(), |text, fault| format!("{text}\n  {fault}"))
 }
 
-pub(super) struct Client {
-    target: Target,
+pub(super) struct ApiClient {
+    target: CtlTarget,
     runtime: Runtime,
 }
 
-impl Client {
-    pub(super) fn new(target: Target) -> io::Result<Self> {
+impl ApiClient {
+    pub(super) fn new(target: CtlTarget) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Self { target, runtime })
     }
@@ -85,7 +85,7 @@ impl Client {
         method: Method,
         path: &str,
         body: Option<String>,
-    ) -> Result<Answer<T>, CallError> {
+    ) -> Result<ApiResponse<T>, CallError> {
         let reply = self.send(method, path, body)?;
         if !reply.status.is_success() {
             return Err(self.refused(&reply));
@@ -93,10 +93,10 @@ impl Client {
         let body: &[u8] = if reply.body.is_empty() { b"null" } else { &reply.body };
         let json: Value = serde_json::from_slice(body).map_err(|error| self.protocol(&error))?;
         let content = T::deserialize(&json).map_err(|error| self.protocol(&error))?;
-        Ok(Answer { json, content })
+        Ok(ApiResponse { json, content })
     }
 
-    pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, CallError> {
+    pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<ApiResponse<T>, CallError> {
         self.call(Method::GET, path, None)
     }
 
@@ -121,7 +121,7 @@ impl Client {
         body: Option<String>,
     ) -> Result<Reply, CallError> {
         let mut request =
-            Request::builder().method(method).uri(path).header(HOST, self.target.place.host());
+            Request::builder().method(method).uri(path).header(HOST, self.target.address.host());
         if let Some(token) = &self.target.token {
             request = request.header(AUTHORIZATION, format!("Bearer {}", token.text));
         }
@@ -134,20 +134,20 @@ impl Client {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Reply, CallError> {
-        let late = |_| CallError::Silent(self.target.place.to_string());
+        let late = |_| CallError::NoResponse(self.target.address.to_string());
         let exchange = async {
-            match &self.target.place {
-                Place::Tcp { host, port } => {
+            match &self.target.address {
+                AdminAddress::Tcp { host, port } => {
                     let stream = self.connected(TcpStream::connect((&**host, *port))).await?;
                     self.over(stream, request).await
                 }
-                Place::Unix(path) => {
+                AdminAddress::Unix(path) => {
                     let stream = self.connected(UnixStream::connect(path)).await?;
                     self.over(stream, request).await
                 }
             }
         };
-        timeout(ANSWER_TIMEOUT, exchange).await.map_err(late)?
+        timeout(RESPONSE_TIMEOUT, exchange).await.map_err(late)?
     }
 
     async fn connected<S>(
@@ -156,8 +156,8 @@ impl Client {
     ) -> Result<S, CallError> {
         let connected = timeout(CONNECT_TIMEOUT, connecting).await;
         let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let place = || self.target.place.to_string();
-        connected.map_err(|error| CallError::Connect { place: place(), error })
+        let address = || self.target.address.to_string();
+        connected.map_err(|error| CallError::Connect { address: address(), error })
     }
 
     async fn over(
@@ -167,16 +167,16 @@ impl Client {
     ) -> Result<Reply, CallError> {
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| self.protocol(&error))?;
-        // What is wrong with the connection, the sender is told as well.
+        // Its errors are also the request's.
         tokio::spawn(async { drop(connection.await) });
-        let answer = sender.send_request(request).await.map_err(|error| self.protocol(&error))?;
-        let (head, body) = answer.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES).collect().await;
+        let response = sender.send_request(request).await.map_err(|error| self.protocol(&error))?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await;
         let body = body.map_err(|error| self.protocol(&error))?.to_bytes();
         Ok(Reply { status: head.status, body })
     }
 
     fn protocol(&self, error: &dyn Display) -> CallError {
-        CallError::Protocol { place: self.target.place.to_string(), error: error.to_string() }
+        CallError::Protocol { address: self.target.address.to_string(), error: error.to_string() }
     }
 }

@@ -1,4 +1,4 @@
-//! `mqtt-lb ctl`: a running proxy, asked and told by way of its admin API.
+//! `mqtt-lb ctl`: the command line for a running proxy's admin API.
 
 mod args;
 mod client;
@@ -19,8 +19,8 @@ use serde_json::json;
 pub(super) use args::CtlArgs;
 
 use self::{
-    args::{Broker, Command, Route, Sessions},
-    client::{Answer, CallError, Client},
+    args::{BrokerArgs, ClientArgs, CtlCommand, SessionsArgs},
+    client::{ApiClient, ApiResponse, CallError},
 };
 use super::{BAD_CONFIG, FAILED};
 use crate::{
@@ -28,9 +28,9 @@ use crate::{
     escape::{self, plain_lines},
 };
 
-/// Why a command has failed.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum CtlError {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error("cannot print: {0}")]
@@ -44,20 +44,20 @@ pub(super) fn ctl(args: &CtlArgs) -> ExitCode {
         eprintln!("mqtt-lb ctl: {}", plain_lines(&error.to_string()));
         ExitCode::from(code)
     };
-    let needs_token = !matches!(args.command, Command::Health);
+    let needs_token = !matches!(args.command, CtlCommand::Health);
     let target = match args.target.target(needs_token) {
         Ok(target) => target,
         Err(error) => return complain(&format!("{error:#}"), BAD_CONFIG),
     };
-    let client = match Client::new(target) {
+    let client = match ApiClient::new(target) {
         Ok(client) => client,
         Err(error) => return complain(&error, FAILED),
     };
     let ctl = Ctl { client, json: args.json };
     match ctl.run(&args.command) {
         Ok(()) => ExitCode::SUCCESS,
-        // The reader, `head` perhaps, has seen enough.
-        Err(Failure::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+        // The reader, perhaps `head`, needs no more.
+        Err(CtlError::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }
         Err(error) => complain(&error, FAILED),
@@ -65,43 +65,43 @@ pub(super) fn ctl(args: &CtlArgs) -> ExitCode {
 }
 
 struct Ctl {
-    client: Client,
+    client: ApiClient,
     json: bool,
 }
 
 impl Ctl {
-    fn run(&self, command: &Command) -> Result<(), Failure> {
+    fn run(&self, command: &CtlCommand) -> Result<(), CtlError> {
         match command {
-            Command::Status => self.print(&self.client.get("/api/v1/status")?, show::status),
-            Command::Upstreams { pool } => self.upstreams(pool.as_deref()),
-            Command::Drain(broker) => self.set_state(broker, State::Drain),
-            Command::Ready(broker) => self.set_state(broker, State::Ready),
-            Command::Down(broker) => self.set_state(broker, State::Down),
-            Command::Weight { broker, weight } => {
+            CtlCommand::Status => self.print(&self.client.get("/api/v1/status")?, show::status),
+            CtlCommand::Upstreams { pool } => self.upstreams(pool.as_deref()),
+            CtlCommand::Drain(broker) => self.set_state(broker, State::Drain),
+            CtlCommand::Ready(broker) => self.set_state(broker, State::Ready),
+            CtlCommand::Down(broker) => self.set_state(broker, State::Down),
+            CtlCommand::Weight { broker, weight } => {
                 self.change(broker, Change { weight: Some(*weight), ..Change::default() })
             }
-            Command::Sessions(sessions) => self.sessions(sessions),
-            Command::Kick { id } => {
+            CtlCommand::Sessions(sessions) => self.sessions(sessions),
+            CtlCommand::Kick { id } => {
                 let path = format!("/api/v1/sessions/{}", encoded(id));
                 self.client.call::<()>(Method::DELETE, &path, None)?;
                 Ok(())
             }
-            Command::Reload => {
+            CtlCommand::Reload => {
                 let outcome = self.client.call(Method::POST, "/api/v1/reload", None)?;
                 self.print(&outcome, show::reload)
             }
-            Command::Route(route) => self.route(route),
-            Command::Log => self.print(&self.client.get("/api/v1/log")?, show::log),
-            Command::Health => self.health(),
+            CtlCommand::Route(route) => self.route(route),
+            CtlCommand::Log => self.print(&self.client.get("/api/v1/log")?, show::log),
+            CtlCommand::Health => self.health(),
         }
     }
 
     /// Prints the proxy's JSON, or what `show` makes of it.
     fn print<T>(
         &self,
-        answer: &Answer<T>,
+        answer: &ApiResponse<T>,
         show: impl FnOnce(&T, &mut dyn Write) -> io::Result<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CtlError> {
         let mut out = io::BufWriter::new(io::stdout().lock());
         if self.json {
             writeln!(out, "{}", escape::json(&answer.json).map_err(io::Error::from)?)?;
@@ -111,7 +111,7 @@ impl Ctl {
         Ok(out.flush()?)
     }
 
-    fn upstreams(&self, pool: Option<&str>) -> Result<(), Failure> {
+    fn upstreams(&self, pool: Option<&str>) -> Result<(), CtlError> {
         let mut answer = self.client.get::<Pools>("/api/v1/upstreams")?;
         if let Some(name) = pool {
             let pools = &mut answer.content.pools;
@@ -119,18 +119,22 @@ impl Ctl {
             pools.retain(|pool| *pool.name == *name);
             if pools.is_empty() {
                 let error = format!("no pool {name}; the configuration has {}", names.join(", "));
-                return Err(Failure::Other(error));
+                return Err(CtlError::Other(error));
             }
             answer.json = serde_json::to_value(&answer.content).map_err(io::Error::from)?;
         }
         self.print(&answer, show::upstreams)
     }
 
-    fn set_state(&self, broker: &Broker, state: State) -> Result<(), Failure> {
+    fn set_state(&self, broker: &BrokerArgs, state: State) -> Result<(), CtlError> {
         self.change(broker, Change { state: Some(state), ..Change::default() })
     }
 
-    fn change(&self, Broker { name, pool }: &Broker, change: Change) -> Result<(), Failure> {
+    fn change(
+        &self,
+        BrokerArgs { name, pool }: &BrokerArgs,
+        change: Change,
+    ) -> Result<(), CtlError> {
         let pool = match pool {
             Some(pool) => pool.as_str().into(),
             None => self.pool_of(name)?,
@@ -142,7 +146,7 @@ impl Ctl {
     }
 
     /// The one pool that has a broker of that name.
-    fn pool_of(&self, name: &str) -> Result<Arc<str>, Failure> {
+    fn pool_of(&self, name: &str) -> Result<Arc<str>, CtlError> {
         let Pools { pools } = self.client.get("/api/v1/upstreams")?.content;
         let mut found: Vec<_> = pools
             .into_iter()
@@ -151,16 +155,16 @@ impl Ctl {
             .collect();
         match found.len() {
             1 => Ok(found.swap_remove(0)),
-            0 => Err(Failure::Other(format!("no pool has a broker {name}; see `upstreams`"))),
-            _ => Err(Failure::Other(format!(
+            0 => Err(CtlError::Other(format!("no pool has a broker {name}; see `upstreams`"))),
+            _ => Err(CtlError::Other(format!(
                 "several pools have a broker {name}: add --pool, one of {}",
                 found.join(", "),
             ))),
         }
     }
 
-    fn sessions(&self, wanted: &Sessions) -> Result<(), Failure> {
-        let Sessions { client_id, username, upstream, listener, pool, all } = wanted;
+    fn sessions(&self, wanted: &SessionsArgs) -> Result<(), CtlError> {
+        let SessionsArgs { client_id, username, upstream, listener, pool, all } = wanted;
         let mut table = show::session_table();
         let mut cursor = None;
         loop {
@@ -173,7 +177,7 @@ impl Ctl {
                 ("limit", all.then_some("1000")),
                 ("cursor", cursor.as_deref()),
             ]);
-            let page: Answer<api::Sessions> =
+            let page: ApiResponse<api::Sessions> =
                 self.client.get(&format!("/api/v1/sessions?{query}"))?;
             self.print(&page, |page, out| {
                 table.write(out, show::session_rows(page))?;
@@ -189,7 +193,7 @@ impl Ctl {
         }
     }
 
-    fn route(&self, route: &Route) -> Result<(), Failure> {
+    fn route(&self, route: &ClientArgs) -> Result<(), CtlError> {
         let source = route.source.map(|source| source.to_string());
         let query = query(&[
             ("client_id", Some(&*route.client_id)),
@@ -202,13 +206,13 @@ impl Ctl {
         self.print(&self.client.get(&format!("/api/v1/route?{query}"))?, show::route)
     }
 
-    fn health(&self) -> Result<(), Failure> {
+    fn health(&self) -> Result<(), CtlError> {
         let reply = self.client.send(Method::GET, "/readyz", None)?;
         let said = String::from_utf8_lossy(&reply.body).trim_end().to_owned();
         if reply.status != StatusCode::OK {
-            return Err(Failure::Other(said));
+            return Err(CtlError::Other(said));
         }
-        let ready = Answer { json: json!({ "ready": true }), content: () };
+        let ready = ApiResponse { json: json!({ "ready": true }), content: () };
         self.print(&ready, |(), out| writeln!(out, "ready"))
     }
 }

@@ -1,4 +1,4 @@
-//! The API's answers as tables.
+//! The API's responses as tables.
 
 use std::{
     fmt::Display,

@@ -181,11 +181,11 @@ fn where_the_proxy_is() {
     assert_eq!(with(Some("other"), &file), (0, String::new()), "the argument comes first");
     assert_eq!(with(None, &["health"]), (0, String::new()), "which needs no token");
     for (variable, args, code, says) in [
-        (None, &["status"][..], 1, "the proxy wants a token: give it with --token-file".to_owned()),
-        (Some("x"), &["status"], 1, "the proxy has another token than MQTT_LB_TOKEN".to_owned()),
-        (None, &["--token-file", wrong, "status"], 1, format!("another token than {wrong}")),
-        (Some("a b"), &["status"], 2, "MQTT_LB_TOKEN holds no token".to_owned()),
-        (None, &["--token-file", "/none", "status"], 2, "/none cannot be read".to_owned()),
+        (None, &["status"][..], 1, "the proxy requires a token: pass it with --token-file".to_owned()),
+        (Some("x"), &["status"], 1, "the proxy refuses the token of MQTT_LB_TOKEN".to_owned()),
+        (None, &["--token-file", wrong, "status"], 1, format!("the token of {wrong}")),
+        (Some("a b"), &["status"], 2, "invalid token in MQTT_LB_TOKEN".to_owned()),
+        (None, &["--token-file", "/none", "status"], 2, "cannot read --token-file /none".to_owned()),
     ] {
         let (exit, said) = with(variable, args);
         assert_eq!(exit, code, "{said}");
@@ -217,8 +217,8 @@ fn what_does_not_work_is_said() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (code, _, said) = ctl_at(&free.to_string(), &["status"]);
     let wanted = format!(
-        "mqtt-lb ctl: cannot reach the proxy at {free}: Connection refused (os error 111); is it \
-         running, and does its configuration's `admin` say so?\n"
+        "mqtt-lb ctl: cannot connect to the proxy at {free}: Connection refused (os error 111); is it \
+         running, and is this the `admin.bind` of its configuration?\n"
     );
     assert_eq!((code, said), (1, wanted));
     for (args, code, says) in [
@@ -238,11 +238,11 @@ fn what_does_not_work_is_said() {
     // What listens there speaks MQTT.
     let (code, _, said) = ctl_at(&proxy.address().to_string(), &["status"]);
     assert_eq!(code, 1);
-    assert!(said.contains("is no admin listener"), "{said}");
+    assert!(said.contains("is not an admin listener"), "{said}");
     for (config, says) in [
         (Config::of([&broker]).text().replace("admin:", "#admin:"), "has no `admin`"),
         (Config::of([&broker]).text(), "admin.bind has port 0"),
-        ("listeners: [".to_owned(), "say where the proxy is with -c or --admin"),
+        ("listeners: [".to_owned(), "name its configuration with -c, or its address with --admin"),
     ] {
         let file = proxy.path("other.yaml");
         fs::write(&file, config).unwrap();

@@ -27,11 +27,11 @@ enum Content {
         /// Whether its memory is counted, or static.
         is_counted: bool,
     },
-    Chunked(Option<mpsc::Receiver<Chunk>>),
+    Chunked(Option<mpsc::Receiver<ResponseChunk>>),
 }
 
 /// A piece of a body.
-pub(super) struct Chunk {
+pub(super) struct ResponseChunk {
     pub(super) bytes: Bytes,
     pub(super) is_last: bool,
 }
@@ -52,7 +52,7 @@ impl ResponseBody {
     }
 
     /// A body whose chunks are sent one at a time, each once the previous one is taken.
-    pub(super) fn chunked() -> (mpsc::Sender<Chunk>, Self) {
+    pub(super) fn chunked() -> (mpsc::Sender<ResponseChunk>, Self) {
         let (producer, chunks) = mpsc::channel(1);
         (producer, Self::of(Content::Chunked(Some(chunks))))
     }

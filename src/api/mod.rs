@@ -14,7 +14,7 @@ mod status;
 mod upstreams;
 mod value;
 
-pub use self::{
+pub(crate) use self::{
     error::Error,
     log::{Log, LogLine},
     openapi::openapi,

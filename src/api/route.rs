@@ -8,34 +8,34 @@ use super::sessions::Session;
 /// Where a client would go, and where it is.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub struct Routes {
-    pub client_id: String,
+pub(crate) struct Routes {
+    pub(crate) client_id: String,
     /// In the order of the configuration.
-    pub pools: Vec<PoolRoute>,
+    pub(crate) pools: Vec<PoolRoute>,
 }
 
 /// A client's brokers in one pool.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub struct PoolRoute {
-    pub pool: Arc<str>,
+pub(crate) struct PoolRoute {
+    pub(crate) pool: Arc<str>,
     /// The brokers by the client's key, as if all were up and empty; empty if no key decides.
-    pub order: Vec<Candidate>,
+    pub(crate) order: Vec<Candidate>,
     /// The broker that would get the client now; absent if none takes sessions, or no key decides.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub goes_to: Option<Arc<str>>,
+    pub(crate) goes_to: Option<Arc<str>>,
     /// The sessions that the client ID has now.
-    pub sessions: Vec<Session>,
+    pub(crate) sessions: Vec<Session>,
     /// Why no key decides.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
+    pub(crate) why: Option<String>,
 }
 
 /// A broker in a client's order.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub struct Candidate {
-    pub upstream: Arc<str>,
+pub(crate) struct Candidate {
+    pub(crate) upstream: Arc<str>,
     /// Whether it gets new sessions.
-    pub serving: bool,
+    pub(crate) serving: bool,
 }

@@ -8,53 +8,53 @@ use super::value::{TRANSPORTS, Word};
 /// A page of sessions.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub struct Sessions {
+pub(crate) struct Sessions {
     #[schemars(length(max = 1000))]
-    pub sessions: Vec<Session>,
+    pub(crate) sessions: Vec<Session>,
     /// The `cursor` of the next page; absent on the last. A page that took long to collect has
     /// fewer sessions than `limit`, or none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
+    pub(crate) next: Option<String>,
 }
 
 /// An established session.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub struct Session {
+pub(crate) struct Session {
     /// 16 hexadecimal digits, as in the access log.
     #[schemars(regex(pattern = r"^[0-9a-f]{16}$"))]
-    pub id: String,
+    pub(crate) id: String,
     /// As the client sent it.
-    pub client_id: Box<str>,
+    pub(crate) client_id: Box<str>,
     /// The client ID that an MQTT 5.0 broker assigned to a client that sent none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub assigned_client_id: Option<Box<str>>,
+    pub(crate) assigned_client_id: Option<Box<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub username: Option<Box<str>>,
-    pub listener: Arc<str>,
+    pub(crate) username: Option<Box<str>>,
+    pub(crate) listener: Arc<str>,
     #[schemars(extend("enum" = TRANSPORTS))]
-    pub transport: Word,
+    pub(crate) transport: Word,
     /// Address and port; absent on a unix socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
-    pub client: Option<SocketAddr>,
+    pub(crate) client: Option<SocketAddr>,
     /// The protocol level: 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0.
     #[schemars(extend("enum" = [3, 4, 5]))]
-    pub protocol_version: u8,
-    pub pool: Arc<str>,
-    pub upstream: Arc<str>,
+    pub(crate) protocol_version: u8,
+    pub(crate) pool: Arc<str>,
+    pub(crate) upstream: Arc<str>,
     /// When its connection was accepted.
     #[schemars(extend("format" = "date-time"))]
-    pub connected_at: String,
+    pub(crate) connected_at: String,
     /// Seconds since then.
     #[schemars(range(min = 0))]
-    pub duration_s: f64,
+    pub(crate) duration_s: f64,
     /// The keep-alive of the CONNECT, in seconds; 0 is none.
-    pub keepalive: u16,
+    pub(crate) keepalive: u16,
     /// Clean start (5.0) or clean session (3.1, 3.1.1).
-    pub clean_start: bool,
+    pub(crate) clean_start: bool,
     /// Bytes from the client.
-    pub bytes_in: u64,
+    pub(crate) bytes_in: u64,
     /// Bytes to the client.
-    pub bytes_out: u64,
+    pub(crate) bytes_out: u64,
 }

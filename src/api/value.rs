@@ -4,10 +4,10 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 /// A word of a list that the schema has. It is text here, so that a client can show a word that a
 /// later version has added.
-pub type Word = Cow<'static, str>;
+pub(crate) type Word = Cow<'static, str>;
 
 /// Counts by word.
-pub type Counts = BTreeMap<String, u64>;
+pub(crate) type Counts = BTreeMap<String, u64>;
 
 /// What clients speak to a listener.
 pub(super) const TRANSPORTS: [&str; 5] = ["tcp", "unix", "tls", "ws", "wss"];

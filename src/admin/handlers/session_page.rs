@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::{context::AdminContext, session_view::session};
 use crate::{
     admin::{
-        body::{Chunk, ResponseBody},
+        body::{ResponseBody, ResponseChunk},
         budget::Reservation,
         response::{ErrorResponse, HttpResponse, with_body},
     },
@@ -60,8 +60,8 @@ pub(super) async fn response(
 async fn produce(
     context: Arc<AdminContext>,
     mut rest: Remainder,
-    first: Chunk,
-    producer: mpsc::Sender<Chunk>,
+    first: ResponseChunk,
+    producer: mpsc::Sender<ResponseChunk>,
 ) {
     if producer.send(first).await.is_err() {
         return;
@@ -83,7 +83,7 @@ impl Remainder {
         &mut self,
         context: &AdminContext,
         reservation: Reservation,
-    ) -> Result<Chunk, ErrorResponse> {
+    ) -> Result<ResponseChunk, ErrorResponse> {
         let limit = self.sessions.min(CHUNK_SESSIONS);
         let sessions = &context.state.sessions;
         let page = sessions.page(&self.filter, self.from, limit, self.time).await?;
@@ -109,7 +109,7 @@ impl Remainder {
                 true
             }
         };
-        Ok(Chunk { bytes: reservation.keep(json), is_last })
+        Ok(ResponseChunk { bytes: reservation.keep(json), is_last })
     }
 }
 

@@ -12,7 +12,7 @@ const DESCRIPTION: &str = "The admin API of a running mqtt-lb. Fields without a 
     listed are refused.";
 
 /// The OpenAPI 3.1 document of the admin listener.
-pub fn openapi() -> Value {
+pub(crate) fn openapi() -> Value {
     let settings = SchemaSettings::draft2020_12().for_serialize().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;

@@ -4,4 +4,4 @@ mod document;
 mod operation;
 mod operations;
 
-pub use document::openapi;
+pub(crate) use document::openapi;

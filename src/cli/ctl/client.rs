@@ -31,7 +31,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(35);
 const MAX_RESPONSE_BYTES: usize = 256 * 1024 * 1024;
 
 /// A response of any status.
-pub(super) struct Reply {
+pub(super) struct RawResponse {
     pub(super) status: StatusCode,
     pub(super) body: Bytes,
 }
@@ -100,7 +100,7 @@ impl ApiClient {
         self.call(Method::GET, path, None)
     }
 
-    fn refused(&self, reply: &Reply) -> CallError {
+    fn refused(&self, reply: &RawResponse) -> CallError {
         match (reply.status, &self.target.token) {
             (StatusCode::UNAUTHORIZED, None) => CallError::NoToken,
             (StatusCode::UNAUTHORIZED, Some(token)) => CallError::WrongToken(token.from.clone()),
@@ -119,7 +119,7 @@ impl ApiClient {
         method: Method,
         path: &str,
         body: Option<String>,
-    ) -> Result<Reply, CallError> {
+    ) -> Result<RawResponse, CallError> {
         let mut request =
             Request::builder().method(method).uri(path).header(HOST, self.target.address.host());
         if let Some(token) = &self.target.token {
@@ -133,7 +133,7 @@ impl ApiClient {
         self.runtime.block_on(self.exchange(request))
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Reply, CallError> {
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<RawResponse, CallError> {
         let late = |_| CallError::NoResponse(self.target.address.to_string());
         let exchange = async {
             match &self.target.address {
@@ -164,7 +164,7 @@ impl ApiClient {
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         request: Request<Full<Bytes>>,
-    ) -> Result<Reply, CallError> {
+    ) -> Result<RawResponse, CallError> {
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| self.protocol(&error))?;
         // Its errors are also the request's.
@@ -173,7 +173,7 @@ impl ApiClient {
         let (head, body) = response.into_parts();
         let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await;
         let body = body.map_err(|error| self.protocol(&error))?.to_bytes();
-        Ok(Reply { status: head.status, body })
+        Ok(RawResponse { status: head.status, body })
     }
 
     fn protocol(&self, error: &dyn Display) -> CallError {

@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
 };
 
-use super::table::{Table, counts, duration, or_dash, yes_no};
+use super::table::{TextTable, counts, duration, or_dash, yes_no};
 use crate::{
     api::{
         Applied, End, LastReload, Listener, Log, Pool, PoolRoute, Pools, Routes, Session, Sessions,
@@ -56,7 +56,7 @@ fn facts(status: &Status, out: &mut dyn Write) -> io::Result<()> {
         ("log lines lost", status.access_log_dropped.to_string()),
     ];
     let rows = facts.into_iter().map(|(name, text)| vec![name.to_owned(), text]);
-    Table::new(["mqtt-lb", ""]).write(out, rows)
+    TextTable::new(["mqtt-lb", ""]).write(out, rows)
 }
 
 fn listeners(listeners: &[Listener], out: &mut dyn Write) -> io::Result<()> {
@@ -72,18 +72,18 @@ fn listeners(listeners: &[Listener], out: &mut dyn Write) -> io::Result<()> {
         ]
     };
     let titles = ["LISTENER", "BIND", "TRANSPORT", "POOL", "OPEN", "TOTAL", "SESSIONS BY VERSION"];
-    Table::new(titles).write(out, listeners.iter().map(row))
+    TextTable::new(titles).write(out, listeners.iter().map(row))
 }
 
 fn ends(ends: &[End], out: &mut dyn Write) -> io::Result<()> {
     let row = |end: &End| {
         vec![end.by.to_string(), end.phase.to_string(), end.cause.clone(), end.count.to_string()]
     };
-    Table::new(["ENDED BY", "PHASE", "CAUSE", "COUNT"]).write(out, ends.iter().map(row))
+    TextTable::new(["ENDED BY", "PHASE", "CAUSE", "COUNT"]).write(out, ends.iter().map(row))
 }
 
 pub(super) fn upstreams(Pools { pools }: &Pools, out: &mut dyn Write) -> io::Result<()> {
-    let mut table = Table::new([
+    let mut table = TextTable::new([
         "POOL", "UPSTREAM", "ADDRESS", "STATUS", "SERVING", "STATE", "WEIGHT", "SESSIONS",
         "CONNACKS",
     ]);
@@ -144,8 +144,8 @@ fn sessions_of(upstream: &Upstream) -> String {
     }
 }
 
-pub(super) fn session_table() -> Table {
-    Table::new([
+pub(super) fn session_table() -> TextTable {
+    TextTable::new([
         "SESSION",
         "CLIENT ID",
         "USERNAME",
@@ -195,7 +195,7 @@ pub(super) fn route(answer: &Routes, out: &mut dyn Write) -> io::Result<()> {
         };
         vec![route.pool.to_string(), or_dash(route.goes_to.as_ref()), current, order]
     };
-    Table::new(["POOL", "GOES TO", "IS ON", "ORDER"]).write(out, answer.pools.iter().map(row))
+    TextTable::new(["POOL", "GOES TO", "IS ON", "ORDER"]).write(out, answer.pools.iter().map(row))
 }
 
 pub(super) fn reload(applied: &Applied, out: &mut dyn Write) -> io::Result<()> {

@@ -8,7 +8,7 @@ use std::{
 use crate::{api::Counts, escape::plain};
 
 /// A table written in several goes: a column is as wide as its widest cell so far.
-pub(super) struct Table {
+pub(super) struct TextTable {
     columns: Vec<Column>,
     titled: bool,
 }
@@ -18,7 +18,7 @@ struct Column {
     width: usize,
 }
 
-impl Table {
+impl TextTable {
     pub(super) fn new<const N: usize>(titles: [&'static str; N]) -> Self {
         let column = |title: &'static str| Column { title, width: title.len() };
         Self { columns: titles.map(column).into(), titled: false }
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_titled_once() {
-        let mut table = Table::new(["NAME", "N"]);
+        let mut table = TextTable::new(["NAME", "N"]);
         let mut out = Vec::new();
         let row = |name: &str, n: &str| vec![name.to_owned(), n.to_owned()];
         table.write(&mut out, [row("long-one", "1"), row("ü", "23")]).unwrap();

@@ -57,7 +57,7 @@ test("without a token nothing more is asked, until there is one", () =>
     async (page, mock) => {
       await page.getByRole("dialog").waitFor();
       await page.keyboard.press("Escape");
-      await page.getByText("This proxy asks for its admin token.").waitFor();
+      await page.getByText("This proxy requires its admin token;").waitFor();
       assert.equal(await page.title(), "token required – mqtt-lb");
       const before = { ...mock.answered };
       await page.clock.runFor(60_000);
@@ -84,7 +84,7 @@ test("a token that was changed is asked for again", () =>
       await page.keyboard.press("Enter");
       await shown(page, mock);
       mock.token = "two";
-      await dialog.getByText("The token was refused; it may have been changed.").waitFor();
+      await dialog.getByText("The token was refused; it may have changed.").waitFor();
       assert.equal(await dialog.count(), 1);
       await dialog.getByLabel("Token").fill("two");
       await page.keyboard.press("Enter");
@@ -102,7 +102,7 @@ test("says since when the figures are old, asks ever more seldom, and comes back
       const warning = page.getByRole("region", { name: "Warnings" }).locator(".words");
       const words = (next) =>
         "No response from the proxy: worker 1 did not answer. " +
-        `What is greyed is as of 03:07:04 UTC. Next try at ${next} UTC.`;
+        `Greyed values are as of 03:07:04 UTC. Next try at ${next} UTC.`;
       let asked = upstreams();
       await page.clock.runFor(2000);
       await hasText(warning, words("03:07:10"));

@@ -76,7 +76,7 @@ test("nothing is sent after Escape or Cancel, nor twice after two presses", () =
     await opener.click();
     await button(dialog, "Set down").dblclick();
     await page.keyboard.press("Enter");
-    await button(dialog, "Asking the proxy…").waitFor();
+    await button(dialog, "Sending…").waitFor();
     open();
     await dialog.waitFor({ state: "detached" });
     assert.equal(mock.asked.length, 1);

@@ -181,11 +181,21 @@ fn where_the_proxy_is() {
     assert_eq!(with(Some("other"), &file), (0, String::new()), "the argument comes first");
     assert_eq!(with(None, &["health"]), (0, String::new()), "which needs no token");
     for (variable, args, code, says) in [
-        (None, &["status"][..], 1, "the proxy requires a token: pass it with --token-file".to_owned()),
+        (
+            None,
+            &["status"][..],
+            1,
+            "the proxy requires a token: pass it with --token-file".to_owned(),
+        ),
         (Some("x"), &["status"], 1, "the proxy refuses the token of MQTT_LB_TOKEN".to_owned()),
         (None, &["--token-file", wrong, "status"], 1, format!("the token of {wrong}")),
         (Some("a b"), &["status"], 2, "invalid token in MQTT_LB_TOKEN".to_owned()),
-        (None, &["--token-file", "/none", "status"], 2, "cannot read --token-file /none".to_owned()),
+        (
+            None,
+            &["--token-file", "/none", "status"],
+            2,
+            "cannot read --token-file /none".to_owned(),
+        ),
     ] {
         let (exit, said) = with(variable, args);
         assert_eq!(exit, code, "{said}");

@@ -23,5 +23,5 @@ pub(crate) use self::{
     sessions::{Session, Sessions},
     status::{ConfigInForce, Descriptors, End, Listener, Status},
     upstreams::{Change, Pool, Pools, State, Upstream, Weight},
-    value::{Counts, Word},
+    value::Counts,
 };

@@ -16,7 +16,7 @@ use super::{
     sessions::with_client_id,
     upstreams::find_pool,
 };
-use crate::{balance::Client, upstream::Pool};
+use crate::{balance::ClientFields, upstream::Pool};
 
 #[derive(Serialize)]
 struct Routes<'a> {
@@ -48,7 +48,7 @@ pub(super) async fn get(state: &AdminState, query: Option<&str>) -> Result<Answe
     let client_id = query.text("client_id").ok_or_else(|| {
         Refusal::bad_request("`client_id` is missing; it may be empty: `client_id=`")
     })?;
-    let client = Client {
+    let client = ClientFields {
         client_id,
         username: query.text("username"),
         source_ip: query
@@ -71,7 +71,7 @@ pub(super) async fn get(state: &AdminState, query: Option<&str>) -> Result<Answe
 }
 
 impl PoolRoute {
-    fn new(pool: &Pool, client: &Client<'_>, sessions: Vec<Session>) -> Self {
+    fn new(pool: &Pool, client: &ClientFields<'_>, sessions: Vec<Session>) -> Self {
         let name = pool.name.clone();
         match pool.forecast(client, Instant::now()) {
             Ok(forecast) => Self {

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::Member;
+use super::TierMember;
 
 /// The most weight a pool can have in sum: 160 points of 8 bytes per unit make this 84 MB of ring.
 pub const KETAMA_MAX_TOTAL_WEIGHT: u64 = 65_536;
@@ -31,7 +31,7 @@ struct Point {
 }
 
 impl Ketama {
-    pub(super) fn new(members: &[Member<'_>]) -> Self {
+    pub(super) fn new(members: &[TierMember<'_>]) -> Self {
         let mut ring: Vec<Point> = members.iter().flat_map(points).collect();
         // Stable, then the first stays: of brokers with the same point, the one configured first.
         ring.sort_by_key(|point| point.hash);
@@ -62,7 +62,7 @@ impl Ketama {
 }
 
 /// A broker's points: each is the CRC-32 of the name and the point before it.
-fn points(member: &Member<'_>) -> impl Iterator<Item = Point> {
+fn points(member: &TierMember<'_>) -> impl Iterator<Item = Point> {
     let (host, port) = split(member.name);
     let mut base = crc32fast::Hasher::new();
     base.update(host.as_bytes());

@@ -17,7 +17,7 @@ pub enum EmptyClientId {
 
 /// What a key can be made of.
 #[derive(Clone, Copy, Debug)]
-pub struct Client<'a> {
+pub struct ClientFields<'a> {
     /// The CONNECT's client identifier (MQTT 3.1.3.1); may be empty.
     pub client_id: &'a str,
     /// The CONNECT's username (MQTT 3.1.3.5).
@@ -93,7 +93,11 @@ impl KeyTemplate {
     ///
     /// A bare field is borrowed, unless it is the address; all else is written to `scratch`, whose former
     /// content is dropped.
-    pub fn render<'a>(&self, client: &Client<'a>, scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+    pub fn render<'a>(
+        &self,
+        client: &ClientFields<'a>,
+        scratch: &'a mut Vec<u8>,
+    ) -> Option<&'a [u8]> {
         self.identifies(client).then(|| render(&self.parts, client, scratch))
     }
 
@@ -131,7 +135,7 @@ impl KeyTemplate {
     pub fn choose<'a>(
         &self,
         policy: EmptyClientId,
-        client: &Client<'a>,
+        client: &ClientFields<'a>,
         scratch: &'a mut Vec<u8>,
     ) -> Choice<'a> {
         if self.identifies(client) {
@@ -152,7 +156,7 @@ impl KeyTemplate {
         Choice::Key(render(&[Part::Field(field)], client, scratch))
     }
 
-    fn identifies(&self, client: &Client<'_>) -> bool {
+    fn identifies(&self, client: &ClientFields<'_>) -> bool {
         let mut fields = self.parts.iter().filter_map(|part| match part {
             Part::Field(field) => Some(*field),
             Part::Text(_) => None,
@@ -206,7 +210,7 @@ impl FromStr for Field {
 
 impl Field {
     /// The field's text where the client carries it as such.
-    fn borrow<'a>(self, client: &Client<'a>) -> Option<&'a [u8]> {
+    fn borrow<'a>(self, client: &ClientFields<'a>) -> Option<&'a [u8]> {
         match self {
             Self::ClientId => Some(client.client_id),
             Self::Username => Some(client.username.unwrap_or_default()),
@@ -217,7 +221,7 @@ impl Field {
         .map(str::as_bytes)
     }
 
-    fn is_empty(self, client: &Client<'_>) -> bool {
+    fn is_empty(self, client: &ClientFields<'_>) -> bool {
         match self {
             Self::SourceIp => client.source_ip.is_none(),
             _ => self.borrow(client).is_none_or(<[u8]>::is_empty),
@@ -225,7 +229,7 @@ impl Field {
     }
 }
 
-fn render<'a>(parts: &[Part], client: &Client<'a>, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+fn render<'a>(parts: &[Part], client: &ClientFields<'a>, scratch: &'a mut Vec<u8>) -> &'a [u8] {
     if let [Part::Field(field)] = parts
         && let Some(text) = field.borrow(client)
     {
@@ -242,7 +246,7 @@ fn render<'a>(parts: &[Part], client: &Client<'a>, scratch: &'a mut Vec<u8>) -> 
 }
 
 impl Field {
-    fn write(self, client: &Client<'_>, out: &mut Vec<u8>) {
+    fn write(self, client: &ClientFields<'_>, out: &mut Vec<u8>) {
         if let Some(text) = self.borrow(client) {
             out.extend_from_slice(text);
         } else if let Some(ip) = client.source_ip {

@@ -6,7 +6,7 @@ use std::{num::NonZeroU32, sync::Arc};
 
 use fastrand::Rng;
 
-use super::Member;
+use super::TierMember;
 
 #[derive(Debug)]
 pub(super) struct LeastConnections {
@@ -28,9 +28,9 @@ struct Drawn {
 }
 
 impl LeastConnections {
-    pub(super) fn new(members: &[Member<'_>]) -> Self {
+    pub(super) fn new(members: &[TierMember<'_>]) -> Self {
         let candidate =
-            |member: &Member<'_>| Candidate { index: member.index, weight: member.weight };
+            |member: &TierMember<'_>| Candidate { index: member.index, weight: member.weight };
         Self { candidates: members.iter().map(candidate).collect(), rng: Rng::new() }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::Member;
+use super::TierMember;
 
 /// The paper's two table sizes. Both are prime, so that every step through the table visits every
 /// slot, and both are its "larger than 100 x N" (shares then differ by at most 1 %): the first for
@@ -27,7 +27,7 @@ pub(super) struct Maglev {
 }
 
 impl Maglev {
-    pub(super) fn new(members: &[Member<'_>]) -> Self {
+    pub(super) fn new(members: &[TierMember<'_>]) -> Self {
         let size = if members.len() * 100 < SMALL { SMALL } else { LARGE };
         Self {
             table: populate(members, size).into(),
@@ -62,7 +62,7 @@ impl Maglev {
 
 /// Fills the slots: in every round each broker takes the next free slot in its own permutation of
 /// the table, a lighter one only in its share of the rounds.
-fn populate(members: &[Member<'_>], size: usize) -> Vec<u32> {
+fn populate(members: &[TierMember<'_>], size: usize) -> Vec<u32> {
     const FREE: u32 = u32::MAX;
 
     let mut turns: Vec<Turn<'_>> = members.iter().map(|member| Turn::new(member, size)).collect();
@@ -104,7 +104,7 @@ struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    fn new(member: &Member<'a>, size: usize) -> Self {
+    fn new(member: &TierMember<'a>, size: usize) -> Self {
         let name = member.name.as_bytes();
         let (size, offset, skip) = (size as u64, xxh3_64(name), xxh3_64_with_seed(name, 1));
         Self {

@@ -15,7 +15,7 @@ mod tests;
 use std::{num::NonZeroU32, sync::Arc};
 
 pub use ketama::KETAMA_MAX_TOTAL_WEIGHT;
-pub use key::{Choice, Client, EmptyClientId, KeyError, KeyTemplate, TenantFields};
+pub use key::{Choice, ClientFields, EmptyClientId, KeyError, KeyTemplate, TenantFields};
 
 use ketama::Ketama;
 use least_connections::LeastConnections;
@@ -58,7 +58,7 @@ impl Algorithm {
 
 /// A broker as the balancers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broker {
+pub struct WeightedBroker {
     /// What is hashed; unique in its pool.
     pub name: Arc<str>,
     /// The broker's share of the clients, relative to the weights beside it.
@@ -80,13 +80,17 @@ impl Router {
     /// The order of `brokers` fixes the indices that picks return. It decides nothing else, except
     /// whose turn is first in round robin and, as in nginx, whose ketama point stands where two
     /// coincide.
-    pub fn new(algorithm: Algorithm, brokers: &[Broker]) -> Self {
+    pub fn new(algorithm: Algorithm, brokers: &[WeightedBroker]) -> Self {
         let tier = |backup| {
             let members: Vec<_> = brokers
                 .iter()
                 .enumerate()
                 .filter(|(_, broker)| broker.backup == backup)
-                .map(|(index, broker)| Member { index, name: &broker.name, weight: broker.weight })
+                .map(|(index, broker)| TierMember {
+                    index,
+                    name: &broker.name,
+                    weight: broker.weight,
+                })
                 .collect();
             Tier::new(algorithm, &members)
         };
@@ -115,7 +119,7 @@ impl Router {
 
 /// A broker of one tier, with its place among the pool's brokers.
 #[derive(Clone, Copy)]
-struct Member<'a> {
+struct TierMember<'a> {
     index: usize,
     name: &'a str,
     weight: NonZeroU32,
@@ -139,7 +143,7 @@ enum Balancer {
 }
 
 impl Tier {
-    fn new(algorithm: Algorithm, members: &[Member<'_>]) -> Self {
+    fn new(algorithm: Algorithm, members: &[TierMember<'_>]) -> Self {
         let balancer = match algorithm {
             Algorithm::Rendezvous => Balancer::Rendezvous(Rendezvous::new(members)),
             Algorithm::Maglev => Balancer::Maglev(Maglev::new(members)),

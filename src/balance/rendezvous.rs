@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::Member;
+use super::TierMember;
 
 #[derive(Clone, Debug)]
 pub(super) struct Rendezvous {
@@ -33,10 +33,10 @@ struct Candidate {
 }
 
 impl Rendezvous {
-    pub(super) fn new(members: &[Member<'_>]) -> Self {
+    pub(super) fn new(members: &[TierMember<'_>]) -> Self {
         let mut members = members.to_vec();
         members.sort_unstable_by_key(|member| member.name);
-        let candidate = |member: &Member<'_>| Candidate {
+        let candidate = |member: &TierMember<'_>| Candidate {
             seed: xxh3_64(member.name.as_bytes()),
             weight: f64::from(member.weight.get()),
             index: member.index,

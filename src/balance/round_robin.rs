@@ -1,7 +1,7 @@
 //! Smooth weighted round robin, as nginx made it known: turns in proportion to weight, a heavy
 //! broker's spread out between the others' instead of in a row.
 
-use super::Member;
+use super::TierMember;
 
 #[derive(Clone, Debug)]
 pub(super) struct RoundRobin {
@@ -18,8 +18,8 @@ struct Turn {
 }
 
 impl RoundRobin {
-    pub(super) fn new(members: &[Member<'_>]) -> Self {
-        let turn = |member: &Member<'_>| Turn {
+    pub(super) fn new(members: &[TierMember<'_>]) -> Self {
+        let turn = |member: &TierMember<'_>| Turn {
             index: member.index,
             weight: i64::from(member.weight.get()),
             credit: 0,

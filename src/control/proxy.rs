@@ -31,7 +31,7 @@ use crate::{
     session::{ClientDirectory, ProcessContext, SESSION_ID_BITS},
     snapshot::Snapshot,
     upstream::WorkerSignal,
-    worker::{Adopting, Adoption, Setup, Worker},
+    worker::{PendingUpdate, Worker, WorkerSetup, WorkerUpdate},
 };
 
 /// How often it is looked whether an access log holds clients back.
@@ -92,7 +92,7 @@ impl Proxy {
         let (adopting, _) = mpsc::channel(1);
         let adoptions = adoptions(&snapshot, worker_count.get(), sockets, &logs, &adopting);
         for (index, adoption) in adoptions.into_iter().enumerate() {
-            let setup = Setup {
+            let setup = WorkerSetup {
                 index: index as u16,
                 shared: shared.clone(),
                 adoption,
@@ -153,9 +153,9 @@ pub(super) fn adoptions(
     workers: usize,
     mut sockets: Vec<(u64, Vec<OwnedFd>)>,
     logs: &AccessLogs,
-    adopting: &Adopting,
-) -> Vec<Adoption> {
-    let adoption = |_| Adoption {
+    adopting: &PendingUpdate,
+) -> Vec<WorkerUpdate> {
+    let adoption = |_| WorkerUpdate {
         snapshot: snapshot.clone(),
         sockets: sockets.iter_mut().filter_map(|(id, own)| Some((*id, own.pop()?))).collect(),
         log: logs.writer(),

@@ -10,7 +10,7 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::inherited::Handed;
+use super::inherited::InheritedSocket;
 use crate::{
     config::{self, Bind},
     net::{TcpOptions, no_delay, remove_stale},
@@ -21,21 +21,21 @@ pub(super) const BACKLOG: i32 = 4096;
 
 /// A listener of the configuration, bound.
 #[derive(Debug)]
-pub struct Listening {
+pub struct BoundListener {
     /// The address in force: with its port where the configuration said 0.
     pub bind: Bind,
     /// One socket for each worker.
     pub sockets: Vec<OwnedFd>,
     /// The inherited socket that these are copies of: somebody else bound it, and holds it too.
-    pub(super) inherited: Option<Arc<Handed>>,
-    pub(super) file: Option<SocketFile>,
+    pub(super) inherited: Option<Arc<InheritedSocket>>,
+    pub(super) file: Option<UnixSocketFile>,
 }
 
 /// The file of a unix socket, which goes with it.
 #[derive(Debug)]
-pub(super) struct SocketFile(PathBuf);
+pub(super) struct UnixSocketFile(PathBuf);
 
-impl Drop for SocketFile {
+impl Drop for UnixSocketFile {
     fn drop(&mut self) {
         // What cannot be removed now, the next start finds stale and removes.
         let _ = std::fs::remove_file(&self.0);
@@ -57,7 +57,7 @@ pub fn bind(
     listener: &config::Listener,
     workers: usize,
     options: TcpOptions,
-) -> Result<Listening, BindError> {
+) -> Result<BoundListener, BindError> {
     let bound = match &listener.bind {
         Bind::Tcp(address) => bind_tcp(*address, workers, options)
             .map(|(address, sockets)| (Bind::Tcp(address), sockets)),
@@ -67,10 +67,10 @@ pub fn bind(
     };
     let (bind, sockets) = bound.map_err(|error| BindError::new(listener, &listener.bind, error))?;
     let file = match &bind {
-        Bind::Unix(path) => Some(SocketFile(path.clone())),
+        Bind::Unix(path) => Some(UnixSocketFile(path.clone())),
         Bind::Tcp(_) => None,
     };
-    Ok(Listening { bind, sockets, inherited: None, file })
+    Ok(BoundListener { bind, sockets, inherited: None, file })
 }
 
 impl BindError {
@@ -146,9 +146,9 @@ fn bind_unix(path: &Path, workers: usize) -> io::Result<Vec<OwnedFd>> {
     (0..workers).map(|_| Ok(listener.try_clone()?.into())).collect()
 }
 
-impl Listening {
+impl BoundListener {
     /// The inherited socket that these are copies of, if they are.
-    pub fn inherited(&self) -> Option<&Arc<Handed>> {
+    pub fn inherited(&self) -> Option<&Arc<InheritedSocket>> {
         self.inherited.as_ref()
     }
 }

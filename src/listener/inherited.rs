@@ -10,7 +10,7 @@ use std::{
 use listenfd::ListenFd;
 use socket2::{SockAddr, Socket};
 
-use super::bind::{BACKLOG, BindError, Listening};
+use super::bind::{BACKLOG, BindError, BoundListener};
 use crate::{
     config::{self, Bind},
     net::{TcpOptions, no_delay},
@@ -19,20 +19,20 @@ use crate::{
 /// The sockets that were handed over. They stay open through reloads, so that a listener that goes
 /// and comes back has its socket again.
 #[derive(Debug, Default)]
-pub struct Inherited {
-    sockets: Vec<Arc<Handed>>,
+pub struct InheritedSockets {
+    sockets: Vec<Arc<InheritedSocket>>,
 }
 
 /// One of them.
 #[derive(Debug)]
-pub struct Handed {
+pub struct InheritedSocket {
     /// FileDescriptorName= of the socket unit; without it, the unit's name.
     name: String,
     address: Bind,
     socket: Socket,
 }
 
-impl Inherited {
+impl InheritedSockets {
     /// Takes what LISTEN_FDS announces to this process. To be called once, before there are threads
     /// that look at the environment: it takes the announcement out of it.
     pub fn from_env() -> Self {
@@ -43,7 +43,9 @@ impl Inherited {
         for index in 0..handed.len() {
             let name = names.next().unwrap_or_default().to_owned();
             match take(&mut handed, index) {
-                Ok((address, socket)) => sockets.push(Arc::new(Handed { name, address, socket })),
+                Ok((address, socket)) => {
+                    sockets.push(Arc::new(InheritedSocket { name, address, socket }))
+                }
                 Err(error) => {
                     tracing::warn!(name, %error, "a socket was handed over that cannot be listened on");
                 }
@@ -60,25 +62,30 @@ impl Inherited {
     pub fn listening(
         &self,
         listener: &config::Listener,
-        taken: &[Arc<Handed>],
+        taken: &[Arc<InheritedSocket>],
         workers: usize,
         options: TcpOptions,
-    ) -> Result<Option<Listening>, BindError> {
+    ) -> Result<Option<BoundListener>, BindError> {
         let Some(handed) = self.find(listener, taken) else { return Ok(None) };
-        let Handed { address, socket, .. } = &**handed;
+        let InheritedSocket { address, socket, .. } = &**handed;
         let sockets = share(socket, address, workers, options)
             .map_err(|error| BindError::new(listener, address, error))?;
         let (bind, inherited) = (address.clone(), Some(handed.clone()));
-        Ok(Some(Listening { bind, sockets, inherited, file: None }))
+        Ok(Some(BoundListener { bind, sockets, inherited, file: None }))
     }
 
-    fn find(&self, listener: &config::Listener, taken: &[Arc<Handed>]) -> Option<&Arc<Handed>> {
-        let of_name = |handed: &Handed| *handed.name == *listener.name;
-        let of_address = |handed: &Handed| handed.address == listener.bind;
-        let covers = |handed: &Handed| handed.covers(&listener.bind);
-        let conditions: [&dyn Fn(&Handed) -> bool; 3] = [&of_name, &of_address, &covers];
-        let is_free = |handed: &&Arc<Handed>| !taken.iter().any(|it| Arc::ptr_eq(it, handed));
-        let first = |is_it: &&dyn Fn(&Handed) -> bool| {
+    fn find(
+        &self,
+        listener: &config::Listener,
+        taken: &[Arc<InheritedSocket>],
+    ) -> Option<&Arc<InheritedSocket>> {
+        let of_name = |handed: &InheritedSocket| *handed.name == *listener.name;
+        let of_address = |handed: &InheritedSocket| handed.address == listener.bind;
+        let covers = |handed: &InheritedSocket| handed.covers(&listener.bind);
+        let conditions: [&dyn Fn(&InheritedSocket) -> bool; 3] = [&of_name, &of_address, &covers];
+        let is_free =
+            |handed: &&Arc<InheritedSocket>| !taken.iter().any(|it| Arc::ptr_eq(it, handed));
+        let first = |is_it: &&dyn Fn(&InheritedSocket) -> bool| {
             self.sockets.iter().filter(is_free).find(|handed| is_it(handed))
         };
         conditions.iter().find_map(first)
@@ -86,7 +93,7 @@ impl Inherited {
 
     /// Closes what no listener has taken, and says so: the service manager still holds these, and
     /// clients would wait there for nobody.
-    pub fn leave_the_rest(&mut self, taken: &[Arc<Handed>]) {
+    pub fn close_unused(&mut self, taken: &[Arc<InheritedSocket>]) {
         self.sockets.retain(|handed| {
             let is_taken = taken.iter().any(|it| Arc::ptr_eq(it, handed));
             if !is_taken {
@@ -101,7 +108,7 @@ impl Inherited {
     }
 }
 
-impl Handed {
+impl InheritedSocket {
     /// A socket of [::] takes the clients of 0.0.0.0 as well, unless it is told not to. Such is
     /// systemd's `ListenStream=1883`.
     fn covers(&self, bind: &Bind) -> bool {

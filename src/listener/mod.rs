@@ -11,11 +11,11 @@ use std::sync::{
 
 use arc_swap::ArcSwap;
 
-pub use bind::{BindError, Listening, bind};
-pub use inherited::{Handed, Inherited};
+pub use bind::{BindError, BoundListener, bind};
+pub use inherited::{InheritedSocket, InheritedSockets};
 pub use settings::ListenerSettings;
 
-use bind::SocketFile;
+use bind::UnixSocketFile;
 
 use crate::{
     config::{self, Bind},
@@ -32,21 +32,21 @@ pub struct Listener {
     /// The address in force: with its port where the configuration says 0.
     pub bind: Bind,
     /// The socket that it was handed over, if it was.
-    inherited: Option<Arc<Handed>>,
+    inherited: Option<Arc<InheritedSocket>>,
     settings: ArcSwap<ListenerSettings>,
-    file: Mutex<Option<SocketFile>>,
+    file: Mutex<Option<UnixSocketFile>>,
 }
 
 impl Listener {
     /// Makes a listener of a bound address.
     pub fn new(
         config: &config::Listener,
-        listening: Listening,
+        listening: BoundListener,
         pool: Arc<Pool>,
         metrics: &Metrics,
     ) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-        let Listening { bind, inherited, file, .. } = listening;
+        let BoundListener { bind, inherited, file, .. } = listening;
         let metrics = metrics.listener(&config.name);
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -69,14 +69,14 @@ impl Listener {
     }
 
     /// Whether its sockets are those that `config` asks for.
-    pub fn is_for(&self, config: &config::Listener) -> bool {
+    pub fn matches_bind(&self, config: &config::Listener) -> bool {
         // Two that leave the port to the kernel are told apart by their names.
         let is_any = matches!(config.bind, Bind::Tcp(address) if address.port() == 0);
         self.wanted == config.bind && (!is_any || self.settings.load().name == config.name)
     }
 
     /// The inherited socket that it has, if it has one.
-    pub fn inherited(&self) -> Option<&Arc<Handed>> {
+    pub fn inherited(&self) -> Option<&Arc<InheritedSocket>> {
         self.inherited.as_ref()
     }
 

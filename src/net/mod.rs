@@ -20,16 +20,16 @@ mod turn;
 
 pub use acceptor::{Acceptor, Peer};
 pub use buffer::Buffer;
-pub use loan::{Loan, Shared};
+pub use loan::{Loan, SharedBuffer};
 pub use pipe::{Pipe, Pipes};
 pub use reactor::{Notify, Reactor};
 pub use socket::{Socket, no_delay};
 pub use source::{ConnectError, bind_source, check_source};
 pub use stale::remove_stale;
-pub use stream::{Connecting, Stream, TlsError};
+pub use stream::{ClientTlsHandshake, Stream, TlsError};
 pub use tcp_options::TcpOptions;
 pub use timer::{Elapsed, deadline, sleep};
-pub use turn::{FLOW_BYTES, Queue, Ticket, Turn};
+pub use turn::{FLOW_BYTES, TurnBudget, TurnQueue, TurnTicket};
 
 /// What is read and written at a time of a bulk stream that the kernel cannot move, as it goes
 /// through TLS or WebSocket: four full records of TLS (RFC 8446, section 5.1), since each write that

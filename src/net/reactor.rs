@@ -20,7 +20,7 @@ use std::{
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use slab::Slab;
 
-use super::{buffer::Buffers, timer::Timers, turn::Turn};
+use super::{buffer::Buffers, timer::Timers, turn::TurnBudget};
 
 /// Events taken from the kernel at a time: enough to spread the cost of the call, few enough that
 /// the first of them is not kept waiting for the last.
@@ -42,7 +42,7 @@ pub struct Reactor {
     pub(super) buffers: Buffers,
     #[cfg(test)]
     pub(super) faults: super::tests::Faults,
-    pub turn: Turn,
+    pub turn: TurnBudget,
     started: Instant,
     now: Cell<Instant>,
     seconds: Cell<u32>,
@@ -65,7 +65,7 @@ impl Reactor {
             buffers: Buffers::default(),
             #[cfg(test)]
             faults: super::tests::Faults::default(),
-            turn: Turn::default(),
+            turn: TurnBudget::default(),
             started: Instant::now(),
             now: Cell::new(Instant::now()),
             seconds: Cell::new(0),
@@ -85,7 +85,7 @@ impl Reactor {
     }
 
     /// The wall clock at which this turn began.
-    pub fn wall(&self) -> SystemTime {
+    pub fn wall_clock(&self) -> SystemTime {
         self.wall.get()
     }
 
@@ -95,7 +95,7 @@ impl Reactor {
     }
 
     /// Waits for sockets, timers or [`Notify`], at most for `limit`, wakes the tasks concerned and
-    /// begins a [`Turn`].
+    /// begins a [`TurnBudget`].
     pub fn wait(&self, limit: Duration) -> io::Result<()> {
         let timeout = if self.notify.prepare_to_sleep() && !self.turn.has_waiting() {
             self.timers

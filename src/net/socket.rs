@@ -19,7 +19,7 @@ use super::{
     reactor::{Reactor, Ready, Token},
     source::{ConnectError, bind_source, family},
     tcp_options::TcpOptions,
-    turn::Turn,
+    turn::TurnBudget,
 };
 
 /// A connected, or connecting, stream socket.
@@ -173,7 +173,7 @@ impl Socket {
     }
 
     /// What is left of the worker's turn.
-    pub(super) fn turn(&self) -> &Turn {
+    pub(super) fn turn(&self) -> &TurnBudget {
         &self.reactor.turn
     }
 

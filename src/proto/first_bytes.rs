@@ -1,10 +1,10 @@
 //! What a connection that began wrongly was meant to be, by its first bytes.
 
-use super::proxy_header::{Announced, announced};
+use super::proxy_header::{DetectedHeader, detect};
 
 /// A protocol that came to the wrong port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Guest {
+pub enum DetectedProtocol {
     Mqtt,
     Tls,
     Http,
@@ -13,11 +13,11 @@ pub enum Guest {
 
 /// What the first bytes tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recognized {
-    As(Guest),
+pub enum Detection {
+    Protocol(DetectedProtocol),
     /// There are too few of them.
     Undecided,
-    Nothing,
+    Unknown,
 }
 
 /// The methods of RFC 9110, section 9, and of RFC 5789; the last is how HTTP/2 begins (RFC 9113, 3.4).
@@ -38,25 +38,25 @@ const METHODS: [&[u8]; 10] = [
 ///
 /// A byte is enough, but for a `P`, which begins a PROXY header and a POST, and for ends of lines,
 /// which begin a PROXY header and are what somebody types who tries a port by hand.
-pub fn recognize(bytes: &[u8]) -> Recognized {
+pub fn detect_protocol(bytes: &[u8]) -> Detection {
     let begins = |whole: &&[u8]| {
         let len = whole.len().min(bytes.len());
         bytes[..len] == whole[..len]
     };
-    let tells = match announced(bytes) {
-        Announced::Undecided => bytes.starts_with(b"PRO") || bytes.contains(&0),
-        Announced::V1 | Announced::V2 => true,
-        Announced::Nothing => {
+    let tells = match detect(bytes) {
+        DetectedHeader::Undecided => bytes.starts_with(b"PRO") || bytes.contains(&0),
+        DetectedHeader::V1 | DetectedHeader::V2 => true,
+        DetectedHeader::Absent => {
             return match bytes {
                 // MQTT 5.0, section 3.1.1; RFC 8446, section 5.1.
-                [0x10, ..] => Recognized::As(Guest::Mqtt),
-                [0x16] | [0x16, 3, ..] => Recognized::As(Guest::Tls),
-                _ if METHODS.iter().any(begins) => Recognized::As(Guest::Http),
-                _ => Recognized::Nothing,
+                [0x10, ..] => Detection::Protocol(DetectedProtocol::Mqtt),
+                [0x16] | [0x16, 3, ..] => Detection::Protocol(DetectedProtocol::Tls),
+                _ if METHODS.iter().any(begins) => Detection::Protocol(DetectedProtocol::Http),
+                _ => Detection::Unknown,
             };
         }
     };
-    if tells { Recognized::As(Guest::ProxyHeader) } else { Recognized::Undecided }
+    if tells { Detection::Protocol(DetectedProtocol::ProxyHeader) } else { Detection::Undecided }
 }
 
 #[cfg(test)]
@@ -66,27 +66,27 @@ mod tests {
 
     #[test]
     fn every_beginning_of_a_protocol_says_the_same_or_not_yet() {
-        let guests: &[(&[u8], Guest, usize)] = &[
-            (b"GET / HTTP/1.1\r\n", Guest::Http, 1),
-            (b"HEAD / HTTP/1.1\r\n", Guest::Http, 1),
-            (b"DELETE /x HTTP/1.1\r\n", Guest::Http, 1),
-            (b"CONNECT h:1 HTTP/1.1\r\n", Guest::Http, 1),
-            (b"OPTIONS * HTTP/1.1\r\n", Guest::Http, 1),
-            (b"TRACE / HTTP/1.1\r\n", Guest::Http, 1),
-            (b"POST / HTTP/1.1\r\n", Guest::Http, 2),
-            (b"PUT / HTTP/1.1\r\n", Guest::Http, 2),
-            (b"PATCH / HTTP/1.1\r\n", Guest::Http, 2),
-            (b"PRI * HTTP/2.0\r\n", Guest::Http, 3),
-            (b"PROXY TCP4 1.2.3.4 1.2.3.4 1 2\r\n", Guest::ProxyHeader, 3),
-            (V2_LOCAL, Guest::ProxyHeader, 5),
-            (b"\x16\x03\x01\x02\x00\x01", Guest::Tls, 1),
-            (b"\x10\x0D\x00\x04MQTT", Guest::Mqtt, 1),
+        let guests: &[(&[u8], DetectedProtocol, usize)] = &[
+            (b"GET / HTTP/1.1\r\n", DetectedProtocol::Http, 1),
+            (b"HEAD / HTTP/1.1\r\n", DetectedProtocol::Http, 1),
+            (b"DELETE /x HTTP/1.1\r\n", DetectedProtocol::Http, 1),
+            (b"CONNECT h:1 HTTP/1.1\r\n", DetectedProtocol::Http, 1),
+            (b"OPTIONS * HTTP/1.1\r\n", DetectedProtocol::Http, 1),
+            (b"TRACE / HTTP/1.1\r\n", DetectedProtocol::Http, 1),
+            (b"POST / HTTP/1.1\r\n", DetectedProtocol::Http, 2),
+            (b"PUT / HTTP/1.1\r\n", DetectedProtocol::Http, 2),
+            (b"PATCH / HTTP/1.1\r\n", DetectedProtocol::Http, 2),
+            (b"PRI * HTTP/2.0\r\n", DetectedProtocol::Http, 3),
+            (b"PROXY TCP4 1.2.3.4 1.2.3.4 1 2\r\n", DetectedProtocol::ProxyHeader, 3),
+            (V2_LOCAL, DetectedProtocol::ProxyHeader, 5),
+            (b"\x16\x03\x01\x02\x00\x01", DetectedProtocol::Tls, 1),
+            (b"\x10\x0D\x00\x04MQTT", DetectedProtocol::Mqtt, 1),
         ];
         for (bytes, guest, enough) in guests {
             for len in 1..=bytes.len() {
                 let wanted =
-                    if len < *enough { Recognized::Undecided } else { Recognized::As(*guest) };
-                assert_eq!(recognize(&bytes[..len]), wanted, "{:?}", &bytes[..len]);
+                    if len < *enough { Detection::Undecided } else { Detection::Protocol(*guest) };
+                assert_eq!(detect_protocol(&bytes[..len]), wanted, "{:?}", &bytes[..len]);
             }
         }
     }
@@ -106,7 +106,7 @@ mod tests {
             b"\x00",
         ];
         for bytes in others {
-            assert_eq!(recognize(bytes), Recognized::Nothing, "{bytes:?}");
+            assert_eq!(detect_protocol(bytes), Detection::Unknown, "{bytes:?}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::HashMap, io, os::fd::OwnedFd, rc::Rc, sync
 use tokio::task::{JoinHandle, spawn_local};
 
 use super::{
-    Adopting,
+    PendingUpdate,
     accept::{accept, close},
 };
 use crate::{
@@ -49,7 +49,7 @@ impl WorkerListeners {
         context: &Rc<WorkerContext>,
         listeners: &[Arc<Listener>],
         sockets: Vec<(u64, OwnedFd)>,
-        adopting: &Adopting,
+        adopting: &PendingUpdate,
     ) {
         let mut sockets: HashMap<_, _> = sockets.into_iter().collect();
         let mut before = std::mem::take(&mut self.open);
@@ -99,7 +99,7 @@ impl WorkerListeners {
         &mut self,
         context: &Rc<WorkerContext>,
         closed: &Accepting,
-        adopting: Option<Adopting>,
+        adopting: Option<PendingUpdate>,
     ) {
         let close = close(context.clone(), closed.listener.clone());
         self.closing.push(spawn_local(async move {

@@ -43,30 +43,30 @@ const JOIN_PATIENCE: Duration = Duration::from_secs(7);
 const LOG_DELAY: Duration = Duration::from_millis(100);
 
 /// What one worker is made of.
-pub struct Setup {
+pub struct WorkerSetup {
     /// Its number among the workers.
     pub index: u16,
     pub shared: ProcessContext,
-    pub adoption: Adoption,
+    pub adoption: WorkerUpdate,
     pub first_session_id: u64,
 }
 
 /// A new configuration for a worker.
-pub struct Adoption {
+pub struct WorkerUpdate {
     pub snapshot: Arc<Snapshot>,
     /// Its own sockets of the listeners that are new, by their [`Listener::id`](crate::listener::Listener::id).
     pub sockets: Vec<(u64, OwnedFd)>,
     pub log: WorkerLogs,
     /// Dropped once the worker has applied it.
-    pub adopting: Adopting,
+    pub adopting: PendingUpdate,
 }
 
 /// Held by workers that have yet to apply a configuration.
-pub type Adopting = tokio::sync::mpsc::Sender<()>;
+pub type PendingUpdate = tokio::sync::mpsc::Sender<()>;
 
 /// A worker's handle, for the thread that steers.
 pub struct Worker {
-    orders: Sender<Order>,
+    orders: Sender<WorkerCommand>,
     notify: Arc<Notify>,
     thread: thread::JoinHandle<io::Result<()>>,
 }
@@ -82,8 +82,8 @@ impl Drop for Ended {
 }
 
 /// What a worker can be told.
-enum Order {
-    Adopt(Box<Adoption>),
+enum WorkerCommand {
+    Adopt(Box<WorkerUpdate>),
     Drain(Drain),
     EndSessions,
     Answer(Question),
@@ -92,7 +92,7 @@ enum Order {
 
 impl Worker {
     /// Starts the thread; it accepts at once. `ended` is told when it ends, however it does.
-    pub fn start(setup: Setup, ended: UnboundedSender<()>) -> io::Result<Self> {
+    pub fn start(setup: WorkerSetup, ended: UnboundedSender<()>) -> io::Result<Self> {
         let (orders, inbox) = channel();
         let (ready, started) = channel();
         let name = format!("worker-{}", setup.index);
@@ -114,18 +114,18 @@ impl Worker {
     }
 
     /// Applies another configuration; its sessions stay as they are.
-    pub fn adopt(&self, adoption: Adoption) {
-        self.order(Order::Adopt(Box::new(adoption)));
+    pub fn adopt(&self, adoption: WorkerUpdate) {
+        self.order(WorkerCommand::Adopt(Box::new(adoption)));
     }
 
     /// Stops accepting and ends its sessions one after the other; the worker ends with the last.
     pub fn drain(&self, drain: Drain) {
-        self.order(Order::Drain(drain));
+        self.order(WorkerCommand::Drain(drain));
     }
 
     /// Ends the sessions and handshakes that are left.
     pub fn end_sessions(&self) {
-        self.order(Order::EndSessions);
+        self.order(WorkerCommand::EndSessions);
     }
 
     /// The way to ask it something.
@@ -133,14 +133,14 @@ impl Worker {
         let (orders, notify) = (self.orders.clone(), self.notify.clone());
         // The answer of a worker that has ended is that there is none.
         Box::new(move |question| {
-            let _ = orders.send(Order::Answer(question));
+            let _ = orders.send(WorkerCommand::Answer(question));
             Waker::from(notify.clone()).wake();
         })
     }
 
     /// Leaves everything where it is.
     pub fn stop(&self) {
-        self.order(Order::Stop);
+        self.order(WorkerCommand::Stop);
     }
 
     /// Has all of them stop, and waits for their end; one that is stuck keeps nobody.
@@ -159,16 +159,20 @@ impl Worker {
         joined.into_iter().collect()
     }
 
-    fn order(&self, order: Order) {
+    fn order(&self, order: WorkerCommand) {
         // A worker that has ended needs no orders.
         let _ = self.orders.send(order);
         Waker::from(self.notify.clone()).wake();
     }
 }
 
-fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Result<()> {
-    let Setup { index, shared, adoption, first_session_id } = setup;
-    let Adoption { snapshot, sockets, log, adopting } = adoption;
+fn run(
+    reactor: &Rc<Reactor>,
+    setup: WorkerSetup,
+    inbox: &Receiver<WorkerCommand>,
+) -> io::Result<()> {
+    let WorkerSetup { index, shared, adoption, first_session_id } = setup;
+    let WorkerUpdate { snapshot, sockets, log, adopting } = adoption;
     let context = WorkerContext::new(
         index,
         reactor.clone(),
@@ -199,21 +203,21 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
                 while let Ok(order) = inbox.try_recv() {
                     let _tasks = tasks.enter();
                     match order {
-                        Order::Adopt(_) if draining => {}
-                        Order::Adopt(adoption) => {
-                            let Adoption { snapshot, sockets, log, adopting } = *adoption;
+                        WorkerCommand::Adopt(_) if draining => {}
+                        WorkerCommand::Adopt(adoption) => {
+                            let WorkerUpdate { snapshot, sockets, log, adopting } = *adoption;
                             context.adopt(terms(&snapshot, log));
                             listeners.adopt(&context, &snapshot.listeners, sockets, &adopting);
                             session::recount(&context, adopting);
                         }
-                        Order::Drain(drain) => {
+                        WorkerCommand::Drain(drain) => {
                             draining = true;
                             listeners.close(&context);
                             session::drain(&context, drain);
                         }
-                        Order::Answer(question) => session::answer(&context, question),
-                        Order::EndSessions => session::end_all(&context, EndCause::Drain),
-                        Order::Stop => {
+                        WorkerCommand::Answer(question) => session::answer(&context, question),
+                        WorkerCommand::EndSessions => session::end_all(&context, EndCause::Drain),
+                        WorkerCommand::Stop => {
                             context.log.hand_over(EXIT_PATIENCE);
                             return Ok(());
                         }

@@ -1,6 +1,6 @@
 //! CONNECT packets that do not conform, what each is told, and how early.
 
-use mqtt_lb::proto::mqtt::{Malformed, Progress, Refusal, Version, connect};
+use mqtt_lb::proto::mqtt::{InvalidConnect, Malformed, Progress, Version, connect};
 
 use crate::{LIMIT, connect as packet, refuse, string};
 
@@ -27,8 +27,8 @@ fn check_early(
     version: Option<Version>,
     connack: Answer,
 ) {
-    assert_eq!(refuse(packet), (Refusal { reason, version }, after), "{packet:x?}");
-    let answer = Refusal { reason, version }.connack();
+    assert_eq!(refuse(packet), (InvalidConnect { reason, version }, after), "{packet:x?}");
+    let answer = InvalidConnect { reason, version }.connack();
     assert_eq!(answer.as_deref(), connack, "{packet:x?}");
 }
 

@@ -21,7 +21,7 @@ use crate::{
     config::{self, Config},
     snapshot::Snapshot,
     upstream::Pool,
-    worker::Adopting,
+    worker::PendingUpdate,
 };
 
 /// How long to wait for workers that are too busy to apply a new configuration at once.
@@ -111,7 +111,7 @@ impl Proxy {
         plan: Plan,
         hosts: &Hosts,
         pools: Vec<Arc<Pool>>,
-        adopting: &Adopting,
+        adopting: &PendingUpdate,
     ) -> Vec<String> {
         let Plan { config, logs, bound } = plan;
         let mut changes = of_all_but_pools(&before.config, &config);

@@ -42,9 +42,9 @@ impl<'a> TlsOrTcp<'a> {
     }
 
     /// Tells the peer of the end, where a close of the socket follows at once.
-    pub(super) fn take_leave(self) {
+    pub(super) fn send_close(self) {
         if let Some(tls) = self.tls {
-            tls.take_leave(self.socket);
+            tls.send_close(self.socket);
         }
     }
 

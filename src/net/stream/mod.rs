@@ -2,11 +2,11 @@
 
 mod backlog;
 mod carrier;
-mod hear_out;
+mod protocol_prefix;
 mod tls;
 mod websocket;
 
-pub use tls::{Connecting, TlsError};
+pub use tls::{ClientTlsHandshake, TlsError};
 
 use std::{
     io,
@@ -21,7 +21,7 @@ use super::{socket::Socket, tcp_options::TcpOptions};
 use crate::proto::TlsFacts;
 use {
     carrier::TlsOrTcp,
-    hear_out::hear_out,
+    protocol_prefix::read_protocol_prefix,
     tls::{Accepting, Tls},
     websocket::WebSocket,
 };
@@ -61,7 +61,7 @@ impl Stream {
     }
 
     /// Goes through a handshake that has begun on this stream, and puts TLS under all that follows.
-    pub async fn connect_tls(&mut self, connecting: Connecting) -> Result<(), TlsError> {
+    pub async fn connect_tls(&mut self, connecting: ClientTlsHandshake) -> Result<(), TlsError> {
         let connecting = pin!(connecting.run(&self.socket));
         let tls = self.socket.turn().pace(connecting).await?;
         self.layers.get_or_insert_default().tls = Some(Box::new(tls));
@@ -163,9 +163,9 @@ impl Stream {
 
     /// Adds to `first`, how a client began that is refused, what tells which protocol that is, if it
     /// is worth a moment. Inside of other layers it is not.
-    pub async fn hear_out(&self, first: &mut Vec<u8>) {
+    pub async fn read_protocol_prefix(&self, first: &mut Vec<u8>) {
         if self.layers.is_none() {
-            hear_out(&self.socket, first).await;
+            read_protocol_prefix(&self.socket, first).await;
         }
     }
 
@@ -178,11 +178,11 @@ impl Stream {
     }
 
     /// Before the close: tells the peer, in a layer that has a word for it, that it is meant.
-    pub fn take_leave(&self) {
+    pub fn send_close(&self) {
         if let Some(layers) = &self.layers {
             match &layers.websocket {
                 Some(websocket) => websocket.shutdown(layers.carrier(&self.socket)),
-                None => layers.carrier(&self.socket).take_leave(),
+                None => layers.carrier(&self.socket).send_close(),
             }
         }
     }

@@ -5,7 +5,7 @@ use std::{cell::RefCell, io, task::Poll};
 use super::{backlog::Backlog, carrier::TlsOrTcp};
 use crate::{
     net::BULK_BYTES,
-    proto::websocket::frame::{self, Decoder, End, Fault},
+    proto::websocket::frame::{self, FrameDecoder, FrameError, StreamEnd},
 };
 
 /// The longest frame that is sent, as small clients hold a whole one.
@@ -22,7 +22,7 @@ pub(super) struct WebSocket {
 
 #[derive(Default)]
 struct State {
-    decoder: Decoder,
+    decoder: FrameDecoder,
     /// Frames that the carrier has not taken: those of one write, and a few bytes of control.
     backlog: Backlog,
     /// What the newest Ping said, as long as its Pong is owed.
@@ -31,7 +31,7 @@ struct State {
     /// The client's side has ended.
     ended: bool,
     /// How it ended, if it was not as it should; said to the next read.
-    fault: Option<Fault>,
+    fault: Option<FrameError>,
 }
 
 /// How far our own side's end is.
@@ -136,11 +136,11 @@ impl State {
                 // A failure shows in the next read.
                 let _ = self.flush(carrier);
             }
-            Some(End::Closed(status)) => {
+            Some(StreamEnd::Closed(status)) => {
                 self.ended = true;
                 self.close(carrier, status);
             }
-            Some(End::Faulty(fault)) => {
+            Some(StreamEnd::Faulty(fault)) => {
                 self.fault = Some(fault);
                 self.close(carrier, Some(fault.status()));
             }

@@ -64,7 +64,7 @@ impl Boundary {
     }
 
     /// Whether another packet could be put in here.
-    pub fn is_between(&self) -> bool {
+    pub fn is_at_boundary(&self) -> bool {
         self.place == Place::Between
     }
 }
@@ -103,7 +103,7 @@ mod tests {
             for chunk in stream.chunks(step) {
                 boundary.feed(chunk);
                 at += chunk.len();
-                assert_eq!(boundary.is_between(), ends.contains(&at), "at {at} by {step}");
+                assert_eq!(boundary.is_at_boundary(), ends.contains(&at), "at {at} by {step}");
             }
         }
     }
@@ -113,20 +113,20 @@ mod tests {
         let mut boundary = Boundary::START;
         boundary.feed(&publish(1000)[..500]);
         boundary.skip(400);
-        assert!(!boundary.is_between());
+        assert!(!boundary.is_at_boundary());
         boundary.skip(103);
-        assert!(boundary.is_between());
+        assert!(boundary.is_at_boundary());
         boundary.skip(0);
-        assert!(boundary.is_between());
+        assert!(boundary.is_at_boundary());
         // Into the next packet, whose header nobody saw.
         boundary.skip(1);
         boundary.feed(&publish(0));
-        assert!(!boundary.is_between());
+        assert!(!boundary.is_at_boundary());
         let mut boundary = Boundary::START;
         boundary.feed(&publish(10)[..5]);
         boundary.skip(8);
         boundary.feed(&publish(0));
-        assert!(!boundary.is_between());
+        assert!(!boundary.is_at_boundary());
     }
 
     #[test]
@@ -134,6 +134,6 @@ mod tests {
         let mut boundary = Boundary::START;
         boundary.feed(&[0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0x01]);
         boundary.feed(&publish(0));
-        assert!(!boundary.is_between());
+        assert!(!boundary.is_at_boundary());
     }
 }

@@ -1,7 +1,7 @@
 //! The CONNECT packet (3.1.1 §3.1, 5.0 §3.1).
 
 use super::{
-    malformed::{Malformed, Refusal},
+    malformed::{InvalidConnect, Malformed},
     packet::{BRIDGE, FixedHeader, Progress, Version},
     properties::{
         AUTHENTICATION_DATA, AUTHENTICATION_METHOD, CONNECT, Properties, SESSION_EXPIRY_INTERVAL,
@@ -61,8 +61,8 @@ const FIRST_BYTE: u8 = 0x10;
 ///
 /// # Errors
 /// As soon as the bytes show that no CONNECT, or none that conforms, can come of them.
-pub fn parse(buf: &[u8], limit: usize) -> Result<Progress<Connect>, Refusal> {
-    let refuse = |version| move |reason| Refusal { reason, version };
+pub fn parse(buf: &[u8], limit: usize) -> Result<Progress<Connect>, InvalidConnect> {
+    let refuse = |version| move |reason| InvalidConnect { reason, version };
     let Some(header) = fixed_header(buf).map_err(refuse(None))? else {
         // A packet has two bytes at least (3.1.1 §2.2).
         return Ok(Progress::Incomplete { need: (buf.len() + 1).max(2) });
@@ -75,7 +75,7 @@ pub fn parse(buf: &[u8], limit: usize) -> Result<Progress<Connect>, Refusal> {
     if len > limit {
         // Its version is often there already, and 5.0 has a code for this.
         let version = level.ok().map(|level| level.version);
-        return Err(Refusal { reason: Malformed::TooLarge { len, limit }, version });
+        return Err(InvalidConnect { reason: Malformed::TooLarge { len, limit }, version });
     }
     let whole = buf.len() >= len;
     let incomplete = Ok(Progress::Incomplete { need: len });

@@ -2,7 +2,7 @@
 
 use super::{
     packet::{BRIDGE, Version},
-    reason::RefusalPacket,
+    reason::ConnackPacket,
 };
 
 /// Why a packet is refused, in words for an operator.
@@ -63,15 +63,15 @@ pub enum Malformed {
 /// A CONNECT that goes no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
-pub struct Refusal {
+pub struct InvalidConnect {
     pub reason: Malformed,
     /// The client's version, where the packet got so far as to state one that exists.
     pub version: Option<Version>,
 }
 
-impl Refusal {
+impl InvalidConnect {
     /// The CONNACK to send before closing; `None` where the connection is closed without one.
-    pub fn connack(&self) -> Option<RefusalPacket> {
+    pub fn connack(&self) -> Option<ConnackPacket> {
         if let Malformed::ProtocolLevel { name, level } = self.reason {
             return Some(wrong_level(name, level));
         }
@@ -80,20 +80,20 @@ impl Refusal {
             // for any CONNECT that does not conform, and [MQTT-3.2.2-6] where no code applies, as
             // to a length over the limit. 3.1 names no other answer.
             Version::V31 | Version::V311 => None,
-            Version::V5 => Some(RefusalPacket::new(Version::V5, reason_code(self.reason))),
+            Version::V5 => Some(ConnackPacket::new(Version::V5, reason_code(self.reason))),
         }
     }
 }
 
 /// A level this proxy does not speak is answered in the form its sender most likely reads.
-fn wrong_level(name: &str, level: u8) -> RefusalPacket {
+fn wrong_level(name: &str, level: u8) -> ConnackPacket {
     // After 5.0 comes what grew from 5.0, so newer clients get its CONNACK (5.0 §3.1.2.2: "MAY send a
     // CONNACK packet with Reason Code 0x84"). All others get 3.x's, which 3.1.1 demands
     // [MQTT-3.1.2-2] and whose bytes 3.1 shares.
     if name == Version::V5.protocol_name() && level & !BRIDGE > Version::V5.level() {
-        RefusalPacket::new(Version::V5, 0x84)
+        ConnackPacket::new(Version::V5, 0x84)
     } else {
-        RefusalPacket::new(Version::V311, 0x01)
+        ConnackPacket::new(Version::V311, 0x01)
     }
 }
 

@@ -40,9 +40,9 @@ pub const fn name(version: Version, code: u8) -> &'static str {
 }
 
 /// Why this proxy turns away a client whose CONNECT is good. (A bad one is a
-/// [`Refusal`](super::malformed::Refusal).)
+/// [`InvalidConnect`](super::malformed::InvalidConnect).)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Refuse {
+pub enum RejectReason {
     ServerUnavailable,
     ServerBusy,
     QuotaExceeded,
@@ -51,10 +51,10 @@ pub enum Refuse {
     NotAuthorized,
 }
 
-impl Refuse {
+impl RejectReason {
     /// The CONNACK that says so, in the client's version.
-    pub const fn connack(self, version: Version) -> RefusalPacket {
-        RefusalPacket::new(version, self.code(version))
+    pub const fn connack(self, version: Version) -> ConnackPacket {
+        ConnackPacket::new(version, self.code(version))
     }
 
     /// The code in that CONNACK. 3.x has one, 3, for all the ways of having no room.
@@ -77,7 +77,7 @@ impl Refuse {
 /// Why this proxy ends a session of 5.0, as the DISCONNECT that tells its client (5.0 §3.14.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Goodbye {
+pub enum DisconnectReason {
     ServerShuttingDown = 0x8B,
     KeepAliveTimeout = 0x8D,
     SessionTakenOver = 0x8E,
@@ -85,21 +85,21 @@ pub enum Goodbye {
     UseAnotherServer = 0x9C,
 }
 
-impl Goodbye {
+impl DisconnectReason {
     /// A DISCONNECT of one byte, the reason, whose properties may then be left out (5.0 §3.14.2.2.1).
-    pub const fn disconnect(self) -> [u8; 3] {
+    pub const fn packet(self) -> [u8; 3] {
         [0xE0, 1, self as u8]
     }
 }
 
 /// The bytes of a CONNACK without session and without properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RefusalPacket {
+pub struct ConnackPacket {
     bytes: [u8; 5],
     len: u8,
 }
 
-impl RefusalPacket {
+impl ConnackPacket {
     pub(super) const fn new(version: Version, code: u8) -> Self {
         match version {
             // 3.1.1 §3.2: type 2, two bytes remaining: no session present, return code.
@@ -110,7 +110,7 @@ impl RefusalPacket {
     }
 }
 
-impl RefusalPacket {
+impl ConnackPacket {
     /// The return code (3.x) or reason code (5.0): the fourth byte, in every version.
     pub const fn code(&self) -> u8 {
         self.bytes[3]
@@ -122,7 +122,7 @@ impl RefusalPacket {
     }
 }
 
-impl Deref for RefusalPacket {
+impl Deref for ConnackPacket {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {

@@ -16,14 +16,14 @@ use super::TlsFacts;
 /// names for fits in a fraction of this: addresses (232, with the fixed part), a host (255), a
 /// protocol (255), a unique ID (128), a common name (64 by X.520), names of version and cipher. The
 /// rest is room for what vendors add.
-pub const MAX_LEN: usize = 4096;
+pub const MAX_HEADER_BYTES: usize = 4096;
 
 /// What a header says of the connection that it stands in front of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// `None`: the connection is the sender's own (a health check), or that of a client without an
     /// address, so that the socket's peer is all that is known.
-    pub addresses: Option<Addresses>,
+    pub addresses: Option<HeaderAddresses>,
     /// `None`: nothing was said of TLS.
     pub tls: Option<TlsFacts>,
     /// What the sender calls the connection: up to 128 bytes of any kind.
@@ -32,12 +32,12 @@ pub struct Header {
 
 /// From where to where a client connected; IPv4 is never written as IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Addresses {
+pub struct HeaderAddresses {
     pub source: SocketAddr,
     pub destination: SocketAddr,
 }
 
-impl Addresses {
+impl HeaderAddresses {
     pub fn new(source: SocketAddr, destination: SocketAddr) -> Self {
         let canonical = |to: SocketAddr| SocketAddr::new(to.ip().to_canonical(), to.port());
         Self { source: canonical(source), destination: canonical(destination) }
@@ -46,8 +46,8 @@ impl Addresses {
 
 /// How far the first bytes of a connection got.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// More is needed. There is room for it in [`MAX_LEN`] bytes.
+pub enum HeaderProgress {
+    /// More is needed. There is room for it in [`MAX_HEADER_BYTES`] bytes.
     Incomplete,
     /// `len` bytes were the header's; what is behind them is the client's.
     Complete { header: Header, len: usize },
@@ -55,8 +55,8 @@ pub enum Progress {
 
 /// Which header the first bytes of a connection announce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Announced {
-    Nothing,
+pub enum DetectedHeader {
+    Absent,
     /// There are too few of them to say.
     Undecided,
     V1,
@@ -65,7 +65,7 @@ pub enum Announced {
 
 /// Why bytes are no PROXY header, in words for an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Invalid {
+pub enum HeaderError {
     #[error("no PROXY header (first byte {0:#04x})")]
     Missing(u8),
     #[error("a line of version 1 ends in CR LF within 107 bytes")]
@@ -82,7 +82,7 @@ pub enum Invalid {
     Command(u8),
     #[error("there is no family and transport {0:#04x}")]
     Family(u8),
-    #[error("the {len} bytes of the header are over the limit of {MAX_LEN}")]
+    #[error("the {len} bytes of the header are over the limit of {MAX_HEADER_BYTES}")]
     TooLong { len: usize },
     #[error("the length leaves no room for the addresses")]
     NoRoomForAddresses,
@@ -103,38 +103,44 @@ pub enum Invalid {
 ///
 /// # Errors
 /// What is wrong, as soon as it shows: the connection is to be dropped.
-pub fn parse(bytes: &[u8]) -> Result<Progress, Invalid> {
-    match announced(bytes) {
-        Announced::Nothing => Err(Invalid::Missing(bytes.first().copied().unwrap_or_default())),
-        Announced::Undecided => Ok(Progress::Incomplete),
-        Announced::V1 => v1::parse(bytes),
-        Announced::V2 => v2::parse(bytes),
+pub fn parse(bytes: &[u8]) -> Result<HeaderProgress, HeaderError> {
+    match detect(bytes) {
+        DetectedHeader::Absent => {
+            Err(HeaderError::Missing(bytes.first().copied().unwrap_or_default()))
+        }
+        DetectedHeader::Undecided => Ok(HeaderProgress::Incomplete),
+        DetectedHeader::V1 => v1::parse(bytes),
+        DetectedHeader::V2 => v2::parse(bytes),
     }
 }
 
 /// Whether a connection begins with a header, good or bad.
-pub fn announced(bytes: &[u8]) -> Announced {
+pub fn detect(bytes: &[u8]) -> DetectedHeader {
     let begins = |signature: &[u8]| {
         let len = signature.len().min(bytes.len());
         bytes.get(..len) == signature.get(..len)
     };
     match (begins(v1::SIGNATURE), begins(v2::SIGNATURE)) {
-        (true, _) if bytes.len() >= v1::SIGNATURE.len() => Announced::V1,
-        (_, true) if bytes.len() >= v2::SIGNATURE.len() => Announced::V2,
-        (false, false) => Announced::Nothing,
-        _ => Announced::Undecided,
+        (true, _) if bytes.len() >= v1::SIGNATURE.len() => DetectedHeader::V1,
+        (_, true) if bytes.len() >= v2::SIGNATURE.len() => DetectedHeader::V2,
+        (false, false) => DetectedHeader::Absent,
+        _ => DetectedHeader::Undecided,
     }
 }
 
 /// A header of version 1; a client without addresses is UNKNOWN.
-pub fn write_v1(addresses: Option<Addresses>) -> Vec<u8> {
+pub fn write_v1(addresses: Option<HeaderAddresses>) -> Vec<u8> {
     v1::write(addresses)
 }
 
 /// A header of version 2 with a checksum; a client without addresses is of family UNSPEC.
 ///
 /// `unique_id` is up to 128 bytes, of which no more are sent.
-pub fn write_v2(addresses: Option<Addresses>, tls: Option<&TlsFacts>, unique_id: &[u8]) -> Vec<u8> {
+pub fn write_v2(
+    addresses: Option<HeaderAddresses>,
+    tls: Option<&TlsFacts>,
+    unique_id: &[u8],
+) -> Vec<u8> {
     v2::write(addresses, tls, unique_id)
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::Invalid;
+use super::HeaderError;
 use crate::proto::TlsFacts;
 
 const ALPN: u8 = 0x01;
@@ -37,7 +37,7 @@ pub(super) const CHECKSUM_LEN: usize = HEAD + 4;
 pub(super) type Said = (Option<TlsFacts>, Option<Box<[u8]>>);
 
 /// Reads the TLVs of a whole header, of which the first begins at `from`.
-pub(super) fn read(header: &[u8], from: usize) -> Result<Said, Invalid> {
+pub(super) fn read(header: &[u8], from: usize) -> Result<Said, HeaderError> {
     let mut tls = TlsFacts::default();
     let (mut unique_id, mut checksum, mut ssl) = (None, None, None);
     for tlv in (Tlvs { bytes: header, next: from }) {
@@ -46,7 +46,7 @@ pub(super) fn read(header: &[u8], from: usize) -> Result<Said, Invalid> {
             ALPN | AUTHORITY | UNIQUE_ID if value.is_empty() => {}
             ALPN => once(&mut tls.alpn, kind, value.into())?,
             AUTHORITY => once(&mut tls.sni, kind, text(kind, value)?.into())?,
-            UNIQUE_ID if value.len() > LONGEST_UNIQUE_ID => return Err(Invalid::Length(kind)),
+            UNIQUE_ID if value.len() > LONGEST_UNIQUE_ID => return Err(HeaderError::Length(kind)),
             UNIQUE_ID => once(&mut unique_id, kind, value.into())?,
             CRC32C => {
                 once(&mut checksum, kind, ())?;
@@ -65,9 +65,9 @@ pub(super) fn read(header: &[u8], from: usize) -> Result<Said, Invalid> {
 }
 
 /// The client's bits, a word on the verification of its certificate, and TLVs.
-fn read_ssl(value: &[u8], tls: &mut TlsFacts) -> Result<(), Invalid> {
+fn read_ssl(value: &[u8], tls: &mut TlsFacts) -> Result<(), HeaderError> {
     let (&[client, ref verify @ ..], _) =
-        value.split_first_chunk::<5>().ok_or(Invalid::Length(SSL))?;
+        value.split_first_chunk::<5>().ok_or(HeaderError::Length(SSL))?;
     tls.has_certificate =
         client & CLIENT_SSL != 0 && client & CLIENT_CERT != 0 && *verify == [0; 4];
     for tlv in (Tlvs { bytes: value, next: 5 }) {
@@ -88,24 +88,24 @@ fn read_ssl(value: &[u8], tls: &mut TlsFacts) -> Result<(), Invalid> {
 }
 
 /// The sum is over the whole header, itself counted as zeros.
-fn check(header: &[u8], at: usize, sum: &[u8]) -> Result<(), Invalid> {
-    let sum = <[u8; 4]>::try_from(sum).map_err(|_| Invalid::Length(CRC32C))?;
-    let (before, rest) = header.split_at_checked(at).ok_or(Invalid::Truncated)?;
+fn check(header: &[u8], at: usize, sum: &[u8]) -> Result<(), HeaderError> {
+    let sum = <[u8; 4]>::try_from(sum).map_err(|_| HeaderError::Length(CRC32C))?;
+    let (before, rest) = header.split_at_checked(at).ok_or(HeaderError::Truncated)?;
     let behind = rest.get(4..).unwrap_or_default();
     let counted = [before, &[0; 4], behind].into_iter().fold(0, crc32c::crc32c_append);
-    if counted == u32::from_be_bytes(sum) { Ok(()) } else { Err(Invalid::Checksum) }
+    if counted == u32::from_be_bytes(sum) { Ok(()) } else { Err(HeaderError::Checksum) }
 }
 
 /// Of two names for one client it would be a guess which one counts.
-fn once<T>(slot: &mut Option<T>, kind: u8, value: T) -> Result<(), Invalid> {
+fn once<T>(slot: &mut Option<T>, kind: u8, value: T) -> Result<(), HeaderError> {
     match slot.replace(value) {
         None => Ok(()),
-        Some(_) => Err(Invalid::Duplicate(kind)),
+        Some(_) => Err(HeaderError::Duplicate(kind)),
     }
 }
 
-fn text(kind: u8, value: &[u8]) -> Result<&str, Invalid> {
-    str::from_utf8(value).map_err(|_| Invalid::Utf8(kind))
+fn text(kind: u8, value: &[u8]) -> Result<&str, HeaderError> {
+    str::from_utf8(value).map_err(|_| HeaderError::Utf8(kind))
 }
 
 struct Tlv<'a> {
@@ -122,7 +122,7 @@ struct Tlvs<'a> {
 }
 
 impl<'a> Iterator for Tlvs<'a> {
-    type Item = Result<Tlv<'a>, Invalid>;
+    type Item = Result<Tlv<'a>, HeaderError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let rest = self.bytes.get(self.next..).filter(|rest| !rest.is_empty())?;
@@ -131,7 +131,7 @@ impl<'a> Iterator for Tlvs<'a> {
             let value = rest.get(..usize::from(u16::from_be_bytes([high, low])))?;
             Some(Tlv { kind, value, at: self.next + HEAD })
         };
-        let tlv = read().ok_or(Invalid::Truncated);
+        let tlv = read().ok_or(HeaderError::Truncated);
         self.next = tlv.as_ref().map_or(self.bytes.len(), |tlv| tlv.at + tlv.value.len());
         Some(tlv)
     }

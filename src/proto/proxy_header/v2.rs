@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Addresses, Header, Invalid, MAX_LEN, Progress, as_v6, tlv};
+use super::{Header, HeaderAddresses, HeaderError, HeaderProgress, MAX_HEADER_BYTES, as_v6, tlv};
 use crate::proto::TlsFacts;
 
 pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -19,32 +19,32 @@ const TCP_OVER_IPV4: u8 = 0x11;
 const TCP_OVER_IPV6: u8 = 0x21;
 
 /// Reads a header that begins with [`SIGNATURE`].
-pub(super) fn parse(bytes: &[u8]) -> Result<Progress, Invalid> {
+pub(super) fn parse(bytes: &[u8]) -> Result<HeaderProgress, HeaderError> {
     let Some((fixed, _)) = bytes.split_first_chunk::<FIXED>() else {
-        return Ok(Progress::Incomplete);
+        return Ok(HeaderProgress::Incomplete);
     };
     let [.., command, family, high, low] = *fixed;
     if !matches!(command, LOCAL | PROXY) {
-        return Err(Invalid::Command(command));
+        return Err(HeaderError::Command(command));
     }
     let len = FIXED + usize::from(u16::from_be_bytes([high, low]));
-    if len > MAX_LEN {
-        return Err(Invalid::TooLong { len });
+    if len > MAX_HEADER_BYTES {
+        return Err(HeaderError::TooLong { len });
     }
     // The sender's own connection: all that follows is to be discarded, whatever it is.
     let rest = if command == LOCAL { len } else { FIXED + addresses_len(family)? };
     if rest > len {
-        return Err(Invalid::NoRoomForAddresses);
+        return Err(HeaderError::NoRoomForAddresses);
     }
-    let Some(whole) = bytes.get(..len) else { return Ok(Progress::Incomplete) };
+    let Some(whole) = bytes.get(..len) else { return Ok(HeaderProgress::Incomplete) };
     let header = match command {
         LOCAL => Header::default(),
         _ => proxied(whole, family, rest)?,
     };
-    Ok(Progress::Complete { header, len })
+    Ok(HeaderProgress::Complete { header, len })
 }
 
-fn addresses_len(family: u8) -> Result<usize, Invalid> {
+fn addresses_len(family: u8) -> Result<usize, HeaderError> {
     // The low half is the transport: UNSPEC, STREAM or DGRAM.
     match (family >> 4, family & 0x0F) {
         (0, 0..=2) => Ok(0),
@@ -52,11 +52,11 @@ fn addresses_len(family: u8) -> Result<usize, Invalid> {
         (2, 0..=2) => Ok(2 * (16 + 2)),
         // AF_UNIX: two paths.
         (3, 0..=2) => Ok(2 * 108),
-        _ => Err(Invalid::Family(family)),
+        _ => Err(HeaderError::Family(family)),
     }
 }
 
-fn proxied(whole: &[u8], family: u8, rest: usize) -> Result<Header, Invalid> {
+fn proxied(whole: &[u8], family: u8, rest: usize) -> Result<Header, HeaderError> {
     let block = whole.get(FIXED..rest).unwrap_or_default();
     // Valid families that no client of TCP is of count as UNSPEC (section 2.2).
     let addresses = match family {
@@ -69,7 +69,7 @@ fn proxied(whole: &[u8], family: u8, rest: usize) -> Result<Header, Invalid> {
 }
 
 /// Two addresses of `N` bytes, and their ports.
-fn pair<const N: usize>(block: &[u8]) -> Option<Addresses>
+fn pair<const N: usize>(block: &[u8]) -> Option<HeaderAddresses>
 where
     IpAddr: From<[u8; N]>,
 {
@@ -78,11 +78,14 @@ where
     let (source_port, rest) = rest.split_first_chunk()?;
     let (destination_port, _) = rest.split_first_chunk()?;
     let address = |ip, port| SocketAddr::new(IpAddr::from(ip), u16::from_be_bytes(port));
-    Some(Addresses::new(address(*source, *source_port), address(*destination, *destination_port)))
+    Some(HeaderAddresses::new(
+        address(*source, *source_port),
+        address(*destination, *destination_port),
+    ))
 }
 
 pub(super) fn write(
-    addresses: Option<Addresses>,
+    addresses: Option<HeaderAddresses>,
     tls: Option<&TlsFacts>,
     unique_id: &[u8],
 ) -> Vec<u8> {
@@ -101,7 +104,7 @@ pub(super) fn write(
     tlv::with_checksum(header)
 }
 
-fn block(source: &[u8], destination: &[u8], of: Addresses) -> Vec<u8> {
+fn block(source: &[u8], destination: &[u8], of: HeaderAddresses) -> Vec<u8> {
     let ports = [of.source.port().to_be_bytes(), of.destination.port().to_be_bytes()];
     [source, destination, &ports.concat()].concat()
 }

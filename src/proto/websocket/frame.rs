@@ -5,13 +5,13 @@
 
 /// The longest frame: the longest MQTT packet (MQTT 5.0, 2.1.4), as 5 bytes of fixed header and
 /// 268,435,455 more.
-pub const LONGEST_FRAME: u64 = 5 + 268_435_455;
+pub const MAX_FRAME_BYTES: u64 = 5 + 268_435_455;
 
 /// The longest payload of a control frame (section 5.5).
-pub const LONGEST_CONTROL: usize = 125;
+pub const MAX_CONTROL_BYTES: usize = 125;
 
 /// The longest head of a client's frame: 2 bytes, 8 of extended length and 4 of mask.
-const LONGEST_HEAD: usize = 14;
+const MAX_HEAD_BYTES: usize = 14;
 
 const FIN: u8 = 0x80;
 const MASKED: u8 = 0x80;
@@ -34,7 +34,7 @@ const TOO_BIG: u16 = 1009;
 
 /// What is wrong with a client's frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum FrameError {
     #[error("a WebSocket frame without a mask")]
     Unmasked,
     #[error("a WebSocket frame with reserved bits, although no extension was agreed on")]
@@ -59,7 +59,7 @@ pub enum Fault {
     HalfStatus,
 }
 
-impl Fault {
+impl FrameError {
     /// The status code to close with.
     pub fn status(self) -> u16 {
         match self {
@@ -78,22 +78,22 @@ pub struct Decoded {
     /// The newest Ping; an endpoint may answer that one only (section 5.5.3).
     pub ping: Option<Vec<u8>>,
     /// The stream has ended behind the payload.
-    pub end: Option<End>,
+    pub end: Option<StreamEnd>,
 }
 
 /// How a client's stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum StreamEnd {
     /// A Close, and the status to answer it with (section 5.5.1); `None`: it had none either.
     Closed(Option<u16>),
-    Faulty(Fault),
+    Faulty(FrameError),
 }
 
 /// Where in its frames a client is.
 #[derive(Debug, Default)]
-pub struct Decoder {
+pub struct FrameDecoder {
     /// The beginning of a head whose rest has not come.
-    head: [u8; LONGEST_HEAD],
+    head: [u8; MAX_HEAD_BYTES],
     head_len: u8,
     /// Of the frame that the payload is of.
     opcode: u8,
@@ -108,7 +108,7 @@ pub struct Decoder {
     ended: bool,
 }
 
-impl Decoder {
+impl FrameDecoder {
     /// Takes the frames in `bytes` apart, in place. What follows their end is not looked at.
     pub fn decode(&mut self, bytes: &mut [u8]) -> Decoded {
         let mut decoded = Decoded::default();
@@ -118,7 +118,7 @@ impl Decoder {
                 match self.take_head(bytes[read]) {
                     Ok(is_whole) if is_whole && self.left == 0 => self.finish(&mut decoded),
                     Ok(_) => {}
-                    Err(fault) => self.end(&mut decoded, End::Faulty(fault)),
+                    Err(fault) => self.end(&mut decoded, StreamEnd::Faulty(fault)),
                 }
                 read += 1;
                 continue;
@@ -144,7 +144,7 @@ impl Decoder {
     }
 
     /// Takes one more byte of a head; true once it is whole.
-    fn take_head(&mut self, byte: u8) -> Result<bool, Fault> {
+    fn take_head(&mut self, byte: u8) -> Result<bool, FrameError> {
         let at = usize::from(self.head_len);
         self.head[at] = byte;
         self.head_len += 1;
@@ -170,10 +170,10 @@ impl Decoder {
             _ => length.iter().fold(0, |length, byte| length << 8 | u64::from(*byte)),
         };
         if length >> 63 != 0 {
-            return Err(Fault::Length(length));
+            return Err(FrameError::Length(length));
         }
-        if length > LONGEST_FRAME {
-            return Err(Fault::Long(length));
+        if length > MAX_FRAME_BYTES {
+            return Err(FrameError::Long(length));
         }
         self.mask = [mask[0], mask[1], mask[2], mask[3]];
         self.opcode = first & 0x0F;
@@ -186,24 +186,24 @@ impl Decoder {
     }
 
     /// What the first two bytes of a head say already.
-    fn check(&self, first: u8, second: u8) -> Result<(), Fault> {
+    fn check(&self, first: u8, second: u8) -> Result<(), FrameError> {
         let is_last = first & FIN != 0;
         if first & RESERVED != 0 {
-            return Err(Fault::ReservedBits);
+            return Err(FrameError::ReservedBits);
         }
         if second & MASKED == 0 {
-            return Err(Fault::Unmasked);
+            return Err(FrameError::Unmasked);
         }
         match first & 0x0F {
-            CONTINUATION if !self.in_message => Err(Fault::NothingToContinue),
-            TEXT | BINARY if self.in_message => Err(Fault::Interrupted),
-            TEXT => Err(Fault::Text),
-            CLOSE | PING | PONG if !is_last => Err(Fault::FragmentedControl),
-            CLOSE | PING | PONG if usize::from(second & !MASKED) > LONGEST_CONTROL => {
-                Err(Fault::LongControl)
+            CONTINUATION if !self.in_message => Err(FrameError::NothingToContinue),
+            TEXT | BINARY if self.in_message => Err(FrameError::Interrupted),
+            TEXT => Err(FrameError::Text),
+            CLOSE | PING | PONG if !is_last => Err(FrameError::FragmentedControl),
+            CLOSE | PING | PONG if usize::from(second & !MASKED) > MAX_CONTROL_BYTES => {
+                Err(FrameError::LongControl)
             }
             CONTINUATION | BINARY | CLOSE | PING | PONG => Ok(()),
-            opcode => Err(Fault::Opcode(opcode)),
+            opcode => Err(FrameError::Opcode(opcode)),
         }
     }
 
@@ -225,11 +225,15 @@ impl Decoder {
             PING => decoded.ping = Some(std::mem::take(&mut self.control)),
             CLOSE => {
                 let end = match *std::mem::take(&mut self.control) {
-                    [] => End::Closed(None),
-                    [_] => End::Faulty(Fault::HalfStatus),
+                    [] => StreamEnd::Closed(None),
+                    [_] => StreamEnd::Faulty(FrameError::HalfStatus),
                     [high, low, ..] => {
                         let status = u16::from_be_bytes([high, low]);
-                        End::Closed(Some(if may_be_sent(status) { status } else { PROTOCOL_ERROR }))
+                        StreamEnd::Closed(Some(if may_be_sent(status) {
+                            status
+                        } else {
+                            PROTOCOL_ERROR
+                        }))
                     }
                 };
                 self.end(decoded, end);
@@ -238,7 +242,7 @@ impl Decoder {
         }
     }
 
-    fn end(&mut self, decoded: &mut Decoded, end: End) {
+    fn end(&mut self, decoded: &mut Decoded, end: StreamEnd) {
         self.ended = true;
         decoded.end = Some(end);
     }

@@ -9,11 +9,11 @@ use sha1::{Digest, Sha1};
 use super::forwarded;
 use crate::{
     config::WebSocket,
-    proto::first_bytes::{Guest, Recognized, recognize},
+    proto::first_bytes::{DetectedProtocol, Detection, detect_protocol},
 };
 
 /// The longest request head: what nginx and Apache take at most of one line. Browsers send cookies.
-pub const LONGEST_HEAD: usize = 8 * 1024;
+pub const MAX_HEAD_BYTES: usize = 8 * 1024;
 
 /// The most headers of a request: Apache takes 100, browsers send some 20.
 const MOST_HEADERS: usize = 100;
@@ -27,7 +27,7 @@ const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// A request that is granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct UpgradeRequest {
     /// Bytes of the head; what follows are frames.
     pub len: usize,
     /// Whom it was forwarded for, by its own word.
@@ -37,7 +37,7 @@ pub struct Request {
     accept: String,
 }
 
-impl Request {
+impl UpgradeRequest {
     /// The head that switches to WebSocket, with no extension.
     pub fn response(&self) -> String {
         format!(
@@ -53,7 +53,7 @@ impl Request {
 
 /// A request that is not granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct UpgradeRefusal {
     status: HttpStatus,
     /// In words, without anything that the client wrote.
     pub detail: Cow<'static, str>,
@@ -69,7 +69,7 @@ enum HttpStatus {
     HeaderFieldsTooLarge,
 }
 
-impl Refusal {
+impl UpgradeRefusal {
     fn new(status: HttpStatus, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { status, detail: detail.into() }
     }
@@ -106,27 +106,27 @@ impl Refusal {
 }
 
 /// Reads and judges a request; `None` as long as its head is not whole.
-pub fn parse(bytes: &[u8], rules: &WebSocket) -> Result<Option<Request>, Refusal> {
+pub fn parse(bytes: &[u8], rules: &WebSocket) -> Result<Option<UpgradeRequest>, UpgradeRefusal> {
     let mut headers = [EMPTY_HEADER; MOST_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let parsed = request.parse(bytes);
     let too_long = || {
-        let detail = format!("the request's head is longer than {LONGEST_HEAD} bytes");
-        Refusal::new(HttpStatus::HeaderFieldsTooLarge, detail)
+        let detail = format!("the request's head is longer than {MAX_HEAD_BYTES} bytes");
+        UpgradeRefusal::new(HttpStatus::HeaderFieldsTooLarge, detail)
     };
     let len = match parsed {
-        Ok(Status::Complete(len)) if len <= LONGEST_HEAD => len,
-        Ok(Status::Partial) if bytes.len() < LONGEST_HEAD => return Ok(None),
+        Ok(Status::Complete(len)) if len <= MAX_HEAD_BYTES => len,
+        Ok(Status::Partial) if bytes.len() < MAX_HEAD_BYTES => return Ok(None),
         Ok(_) => return Err(too_long()),
         Err(httparse::Error::TooManyHeaders) => {
             let detail = format!("the request has more than {MOST_HEADERS} headers");
-            return Err(Refusal::new(HttpStatus::HeaderFieldsTooLarge, detail));
+            return Err(UpgradeRefusal::new(HttpStatus::HeaderFieldsTooLarge, detail));
         }
         Err(error) => return Err(not_http(bytes, error)),
     };
     if has_bare_lf(&bytes[..len]) {
         let detail = "a line of the request's head ends in LF without CR";
-        return Err(Refusal::new(HttpStatus::BadRequest, detail));
+        return Err(UpgradeRefusal::new(HttpStatus::BadRequest, detail));
     }
     judge(&request, len, rules).map(Some)
 }
@@ -138,17 +138,17 @@ fn has_bare_lf(head: &[u8]) -> bool {
     lines.any(|line| line.ends_with(b"\n") && !line.ends_with(b"\r\n"))
 }
 
-fn not_http(bytes: &[u8], error: httparse::Error) -> Refusal {
-    let detail = match recognize(bytes) {
-        Recognized::As(Guest::Mqtt) => {
+fn not_http(bytes: &[u8], error: httparse::Error) -> UpgradeRefusal {
+    let detail = match detect_protocol(bytes) {
+        Detection::Protocol(DetectedProtocol::Mqtt) => {
             "an MQTT CONNECT: plain MQTT belongs to a listener without `websocket`".into()
         }
-        Recognized::As(Guest::Tls) => {
+        Detection::Protocol(DetectedProtocol::Tls) => {
             "a TLS handshake: TLS belongs to a listener with `tls`".into()
         }
         _ => format!("not a request of HTTP/1.1: {error}").into(),
     };
-    Refusal { status: HttpStatus::BadRequest, detail }
+    UpgradeRefusal { status: HttpStatus::BadRequest, detail }
 }
 
 /// Section 4.2.1, in the order in which an answer helps most.
@@ -156,10 +156,10 @@ fn judge(
     request: &httparse::Request<'_, '_>,
     len: usize,
     rules: &WebSocket,
-) -> Result<Request, Refusal> {
+) -> Result<UpgradeRequest, UpgradeRefusal> {
     use HttpStatus as S;
     let all = |name| values(request.headers, name);
-    let refuse = |status, detail: &'static str| Err(Refusal::new(status, detail));
+    let refuse = |status, detail: &'static str| Err(UpgradeRefusal::new(status, detail));
     if request.version != Some(1) {
         return refuse(S::BadRequest, "the request is not one of HTTP/1.1");
     }
@@ -208,7 +208,7 @@ fn judge(
         return refuse(S::BadRequest, "the request offers no subprotocol \"mqtt\" or \"mqttv3.1\"");
     };
     let forwarded_for = forwarded::client(all("x-forwarded-for"), &rules.forwarded_for);
-    Ok(Request { len, forwarded_for, subprotocol, accept: accept(key) })
+    Ok(UpgradeRequest { len, forwarded_for, subprotocol, accept: accept(key) })
 }
 
 /// The path of a target: one of origin form, or of absolute form (RFC 9112, section 3.2).

@@ -125,9 +125,9 @@ impl Record {
         &'a self,
         client_id: &'a str,
         username: Option<&'a str>,
-    ) -> balance::Client<'a> {
+    ) -> balance::ClientFields<'a> {
         let tls = self.tls();
-        balance::Client {
+        balance::ClientFields {
             client_id,
             username,
             source_ip: self.client_ip(),
@@ -206,7 +206,7 @@ impl Record {
 
     fn entry(&self, event: Event) -> Entry<'_> {
         let origin = &self.origin;
-        let now = self.context.reactor.wall();
+        let now = self.context.reactor.wall_clock();
         let mut entry = Entry::new(now, event, self.session, &origin.name, origin.transport);
         entry.client = self.source.address();
         if let Some(wrapping) = &self.wrapping {

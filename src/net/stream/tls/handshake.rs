@@ -19,10 +19,10 @@ use super::{
     resumed::still_valid,
 };
 use crate::{
-    net::{buffer::Buffer, socket::Socket, stream::hear_out::hear_out},
+    net::{buffer::Buffer, socket::Socket, stream::protocol_prefix::read_protocol_prefix},
     proto::{
         TlsFacts,
-        first_bytes::{Guest, Recognized, recognize},
+        first_bytes::{DetectedProtocol, Detection, detect_protocol},
     },
 };
 
@@ -107,7 +107,7 @@ impl Accepting {
             Err(Failure::Io(error)) if self.first.is_empty() => Err(TlsError::Silent(Some(error))),
             Err(failure) => {
                 if matches!(failure, Failure::Peer(_)) {
-                    hear_out(socket, &mut self.first).await;
+                    read_protocol_prefix(socket, &mut self.first).await;
                 }
                 Err(failure.after(&self.first))
             }
@@ -116,9 +116,9 @@ impl Accepting {
 }
 
 /// A handshake with a broker.
-pub struct Connecting(Tls);
+pub struct ClientTlsHandshake(Tls);
 
-impl Connecting {
+impl ClientTlsHandshake {
     /// Begins a handshake with whoever can show a certificate of `name`.
     pub fn new(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, TlsError> {
         let connection = UnbufferedClientConnection::new(config, name);
@@ -260,12 +260,14 @@ impl TlsError {
 
 /// What a client that spoke no TLS took this port for.
 fn hint(first: &[u8]) -> &'static str {
-    match recognize(first) {
-        Recognized::As(Guest::Mqtt) => {
+    match detect_protocol(first) {
+        Detection::Protocol(DetectedProtocol::Mqtt) => {
             "; it began with a CONNECT: plain MQTT belongs to a listener without tls"
         }
-        Recognized::As(Guest::Http) => "; it began with an HTTP request in the clear",
-        Recognized::As(Guest::ProxyHeader) => {
+        Detection::Protocol(DetectedProtocol::Http) => {
+            "; it began with an HTTP request in the clear"
+        }
+        Detection::Protocol(DetectedProtocol::ProxyHeader) => {
             "; it began with a PROXY header, which the listener has no accept_proxy_protocol for"
         }
         _ => "",

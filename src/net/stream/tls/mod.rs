@@ -17,7 +17,7 @@ mod tests;
 use std::{cell::RefCell, io, task::Poll};
 
 pub(super) use handshake::Accepting;
-pub use handshake::{Connecting, TlsError};
+pub use handshake::{ClientTlsHandshake, TlsError};
 
 use super::backlog::Backlog;
 use crate::net::{BULK_BYTES, buffer::Buffer, socket::Socket};
@@ -156,7 +156,7 @@ impl Tls {
     }
 
     /// Tells the peer of the end, where a close of the socket follows at once.
-    pub(super) fn take_leave(&self, socket: &Socket) {
+    pub(super) fn send_close(&self, socket: &Socket) {
         self.state.borrow_mut().say_goodbye(socket);
     }
 }

@@ -4,7 +4,7 @@ use std::{future::poll_fn, pin::pin, time::Duration};
 
 use crate::{
     net::{socket::Socket, timer::deadline},
-    proto::first_bytes::{Recognized, recognize},
+    proto::first_bytes::{Detection, detect_protocol},
 };
 
 /// How long a client that was refused too early to be recognized may take for some bytes more.
@@ -15,13 +15,13 @@ const ENOUGH: usize = 12;
 
 /// Ends our side of what began wrongly and too early to be recognized, and adds the few bytes to
 /// `first` that tell: the client is not kept waiting for its refusal.
-pub(super) async fn hear_out(socket: &Socket, first: &mut Vec<u8>) {
-    if recognize(first) != Recognized::Undecided {
+pub(super) async fn read_protocol_prefix(socket: &Socket, first: &mut Vec<u8>) {
+    if detect_protocol(first) != Detection::Undecided {
         return;
     }
     socket.shutdown();
     let hearing = async {
-        while recognize(first) == Recognized::Undecided {
+        while detect_protocol(first) == Detection::Undecided {
             let mut more = [0; ENOUGH];
             let read = poll_fn(|cx| {
                 socket.watch(cx);

@@ -66,7 +66,7 @@ impl Buffer {
 
 /// A worker's room for what is on its way through a layer over a socket.
 #[derive(Default)]
-pub(super) struct Buffers {
+pub(super) struct LayerBuffers {
     /// Records of TLS that have been read.
     pub(super) inbox: SharedBuffer<Buffer>,
     /// Records of TLS that are to be sent.

@@ -1,4 +1,4 @@
-//! Buffers that the connections of a worker share, one connection at a time.
+//! LayerBuffers that the connections of a worker share, one connection at a time.
 //!
 //! A buffer can be reached through its [`Loan`] alone, and the loan's end empties it, whether that
 //! is a return, a `?` or a panic. So bytes of one connection cannot wait in it for the next one.

@@ -10,7 +10,7 @@ use std::{
 
 use rustix::pipe::{self, PipeFlags, SpliceFlags};
 
-use super::{reactor::Ready, socket::Socket};
+use super::{readiness::Readiness, socket::Socket};
 
 /// Bytes a pipe holds, and the most moved by one call. The kernel's limit for an unprivileged
 /// process is 1 MiB (fs.pipe-max-size); where it refuses that, the pipe keeps its default of 64 KiB.
@@ -81,7 +81,7 @@ impl Pipe {
     /// Fills the pipe from `socket`, with `most` bytes if it has room for more; 0 at the peer's end.
     pub fn try_fill(&mut self, socket: &Socket, most: usize) -> Poll<io::Result<usize>> {
         let most = most.min(self.capacity);
-        let filled = socket.try_transfer(Ready::READ, |fd| {
+        let filled = socket.try_transfer(Readiness::READ, |fd| {
             pipe::splice(fd, None, &self.write, None, most, NOWAIT)
         });
         if let Poll::Ready(Ok(n)) = filled {
@@ -92,7 +92,7 @@ impl Pipe {
 
     /// Empties the pipe into `socket`, as far as that takes it.
     pub fn try_drain(&mut self, socket: &Socket) -> Poll<io::Result<usize>> {
-        let drained = socket.try_transfer(Ready::WRITE, |fd| {
+        let drained = socket.try_transfer(Readiness::WRITE, |fd| {
             pipe::splice(&self.read, None, fd, None, self.held, NOWAIT)
         });
         if let Poll::Ready(Ok(n)) = drained {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     listener::{Listener, ListenerSettings},
-    net::{Acceptor, Peer},
+    net::{Acceptor, PeerAddress},
     session::{self, Accepted, ListenerRef, WorkerContext},
 };
 
@@ -114,7 +114,7 @@ impl WorkerListener {
         self.next.borrow().listener.name.clone()
     }
 
-    pub(super) fn serve(&self, context: &Rc<WorkerContext>, fd: OwnedFd, peer: Peer) {
+    pub(super) fn serve(&self, context: &Rc<WorkerContext>, fd: OwnedFd, peer: PeerAddress) {
         let accepted = self.next.borrow().clone();
         spawn_local(session::serve(context.clone(), accepted, fd, peer));
     }

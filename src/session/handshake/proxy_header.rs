@@ -9,7 +9,7 @@ use super::reject::Rejected;
 use crate::{
     config::ProxyProtocolOut,
     labels::{EndBy, EndCause, EndPhase},
-    net::Peer,
+    net::PeerAddress,
     proto::{
         first_bytes::{DetectedProtocol, Detection, detect_protocol},
         proxy_header::{
@@ -103,7 +103,7 @@ impl Handshake<'_> {
         if let Some(HeaderAddresses { source, destination }) = header.addresses {
             wrapping.peer = self.record.source.address();
             wrapping.destination = Some(destination);
-            self.record.source = Peer::Ip(source);
+            self.record.source = PeerAddress::Ip(source);
         }
         self.record.wrapping = Some(Box::new(wrapping));
     }

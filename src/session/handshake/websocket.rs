@@ -4,7 +4,7 @@ use super::reject::{Rejected, Reply};
 use crate::{
     config::WebSocket,
     labels::{EndBy, EndCause, EndPhase},
-    net::Peer,
+    net::PeerAddress,
     proto::websocket::request::{self, UpgradeRequest},
     session::{end::End, handshake::Handshake},
 };
@@ -55,11 +55,11 @@ impl Handshake<'_> {
 
     /// Takes the client for whom a trusted proxy says that it is.
     fn identify(&mut self, request: &UpgradeRequest, rules: &WebSocket) {
-        let Peer::Ip(peer) = self.record.source else { return };
+        let PeerAddress::Ip(peer) = self.record.source else { return };
         if let Some(client) = request.forwarded_for
             && rules.forwarded_for.contains(peer.ip())
         {
-            self.record.source = Peer::Ip(client);
+            self.record.source = PeerAddress::Ip(client);
             let wrapping = self.record.wrapping.get_or_insert_default();
             wrapping.peer.get_or_insert(peer);
         }

@@ -24,7 +24,7 @@ use crate::{
     balance,
     labels::{EndBy, EndCause, EndPhase, Event, Transport},
     metrics::ListenerMetrics,
-    net::Peer,
+    net::PeerAddress,
     proto::{TlsFacts, mqtt::reason},
 };
 use micros::Micros;
@@ -48,7 +48,7 @@ pub(in crate::session) struct Record {
     pub(in crate::session) session: u64,
     pub(in crate::session) origin: Rc<ListenerRef>,
     /// Who the client is: the socket's peer, unless something trusted in front of it named another.
-    pub(in crate::session) source: Peer,
+    pub(in crate::session) source: PeerAddress,
     /// `None` for a connection without any wrapping.
     pub(in crate::session) wrapping: Option<Box<Wrapping>>,
     pub(in crate::session) accepted: Instant,
@@ -80,7 +80,7 @@ impl Record {
     pub(in crate::session) fn new(
         context: &Rc<WorkerContext>,
         origin: Rc<ListenerRef>,
-        peer: Peer,
+        peer: PeerAddress,
     ) -> Self {
         context.begin();
         origin.metrics.connections_total.inc();

@@ -6,7 +6,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mqtt_lb::{config::{Networks, WebSocket}, proto::websocket::{FrameDecoder, StreamEnd, MAX_CONTROL_BYTES, MAX_HEAD_BYTES, request}};
+use mqtt_lb::{
+    config::{Networks, WebSocket},
+    proto::websocket::{
+        frame::{FrameDecoder, MAX_CONTROL_BYTES, StreamEnd},
+        request::{self, MAX_HEAD_BYTES},
+    },
+};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&piece, bytes)) = bytes.split_first() else { return };

@@ -116,8 +116,9 @@ fn on_a_tls_listener() {
         |hint: &str| format!("TLS: received corrupt message of type InvalidContentType{hint}");
     let http = said("; it began with an HTTP request in the clear");
     let mqtt = said("; it began with a CONNECT: plain MQTT belongs to a listener without tls");
-    let header =
-        said("; it began with a PROXY header, which the listener has no accept_proxy_protocol for");
+    let header = said(
+        "; it began with a PROXY header: this listener needs accept_proxy_protocol to take one",
+    );
     let nothing = said("");
     for websocket in ["", "websocket: {}"] {
         let mut config = Config::of([&broker]).listener(&pki.tls(""));

@@ -1,4 +1,4 @@
-//! The first bytes of a connection that was refused before they told its protocol.
+//! Detection of the protocol of a connection that is refused after its very first bytes.
 
 use std::{future::poll_fn, pin::pin, time::Duration};
 
@@ -7,22 +7,22 @@ use crate::{
     proto::first_bytes::{Detection, detect_protocol},
 };
 
-/// How long a client that was refused too early to be recognized may take for some bytes more.
-const HEAR_OUT: Duration = Duration::from_secs(1);
+/// How long a refused client may take to send the bytes that tell its protocol.
+const PREFIX_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Bytes that are enough for every protocol.
-const ENOUGH: usize = 12;
+/// Bytes that suffice to tell every protocol.
+const PREFIX_BYTES: usize = 12;
 
-/// Ends our side of what began wrongly and too early to be recognized, and adds the few bytes to
-/// `first` that tell: the client is not kept waiting for its refusal.
+/// Ends our side of a connection that sent too few bytes to tell its protocol, then appends to `first`
+/// the bytes that tell. Our side ends first, so that the client need not wait for its refusal.
 pub(super) async fn read_protocol_prefix(socket: &Socket, first: &mut Vec<u8>) {
     if detect_protocol(first) != Detection::Undecided {
         return;
     }
     socket.shutdown();
-    let hearing = async {
+    let reading = async {
         while detect_protocol(first) == Detection::Undecided {
-            let mut more = [0; ENOUGH];
+            let mut more = [0; PREFIX_BYTES];
             let read = poll_fn(|cx| {
                 socket.watch(cx);
                 socket.try_recv(&mut more)
@@ -33,7 +33,7 @@ pub(super) async fn read_protocol_prefix(socket: &Socket, first: &mut Vec<u8>) {
             }
         }
     };
-    // What has come by then is judged.
+    // The protocol is detected from the bytes that have arrived by then.
     let reactor = socket.reactor();
-    let _ = deadline(reactor, reactor.now() + HEAR_OUT, pin!(hearing)).await;
+    let _ = deadline(reactor, reactor.now() + PREFIX_TIMEOUT, pin!(reading)).await;
 }

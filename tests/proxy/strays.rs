@@ -80,8 +80,8 @@ fn on_a_plain_listener() {
     let mut cases: Vec<_> = all(requests(), HTTP).collect();
     cases.extend(all(headers().into(), NO_PROXY));
     cases.push((HELLO.to_vec(), TLS));
-    cases.push((b"P\x02\x00\x01".to_vec(), "the first packet is no CONNECT (first byte 0x50)"));
-    cases.push((b"hello".to_vec(), "the first packet is no CONNECT (first byte 0x68)"));
+    cases.push((b"P\x02\x00\x01".to_vec(), "the first packet is not a CONNECT (first byte 0x50)"));
+    cases.push((b"hello".to_vec(), "the first packet is not a CONNECT (first byte 0x68)"));
     assert_recorded(&proxy, &cases, "connect");
     assert_eq!(broker.connections(), 0);
 }
@@ -158,7 +158,8 @@ fn inside_tls() {
 fn nobody_is_waited_for() {
     let broker = Broker::echoing();
     let proxy = Config::of([&broker]).more("timeouts: { connect_packet: 1h }").start();
-    let nothing = |first: u8| format!("the first packet is no CONNECT (first byte {first:#04x})");
+    let nothing =
+        |first: u8| format!("the first packet is not a CONNECT (first byte {first:#04x})");
     let cases: [(&[u8], String); 8] = [
         (b"G", HTTP.to_owned()),
         (b"POS", HTTP.to_owned()),

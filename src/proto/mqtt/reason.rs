@@ -1,8 +1,8 @@
-//! The codes a CONNACK carries: their names, and those this proxy gives itself.
+//! The codes of CONNACK and DISCONNECT: their names, and those that this proxy sends itself.
 
 use std::ops::Deref;
 
-use super::packet::Version;
+use super::version::Version;
 
 /// The stable name of a CONNACK's return code (3.1.1 table 3.1) or reason code (5.0 table 3-1), for
 /// logs and metrics; "unknown" for any other.
@@ -10,8 +10,7 @@ pub const fn name(version: Version, code: u8) -> &'static str {
     match (version, code) {
         (Version::V5, 0x00) => "success",
         (_, 0x00) => "accepted",
-        // A broker that does not speak 5.0 answers a 5.0 client with a code of 3.1.1, and 5.0 has no
-        // use of its own for these.
+        // A broker without 5.0 answers a 5.0 client with a code of 3.1.1; 5.0 does not use these itself.
         (_, 0x01) => "unacceptable_protocol_version",
         (_, 0x02) => "identifier_rejected",
         (_, 0x03) | (Version::V5, 0x88) => "server_unavailable",
@@ -39,8 +38,8 @@ pub const fn name(version: Version, code: u8) -> &'static str {
     }
 }
 
-/// Why this proxy turns away a client whose CONNECT is good. (A bad one is a
-/// [`InvalidConnect`](super::malformed::InvalidConnect).)
+/// Why this proxy rejects a client whose CONNECT conforms. (One that does not is an
+/// [`InvalidConnect`](super::InvalidConnect).)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RejectReason {
     ServerUnavailable,
@@ -52,12 +51,12 @@ pub enum RejectReason {
 }
 
 impl RejectReason {
-    /// The CONNACK that says so, in the client's version.
+    /// The CONNACK with this reason, in the client's version.
     pub const fn connack(self, version: Version) -> ConnackPacket {
         ConnackPacket::new(version, self.code(version))
     }
 
-    /// The code in that CONNACK. 3.x has one, 3, for all the ways of having no room.
+    /// The code in that CONNACK. 3.x has a single code, 3, for all kinds of overload.
     pub const fn code(self, version: Version) -> u8 {
         let (v3, v5) = match self {
             Self::ServerUnavailable => (0x03, 0x88),
@@ -74,7 +73,7 @@ impl RejectReason {
     }
 }
 
-/// Why this proxy ends a session of 5.0, as the DISCONNECT that tells its client (5.0 §3.14.2.1).
+/// Why this proxy ends a session of 5.0: the reason code of a DISCONNECT (5.0 §3.14.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum DisconnectReason {
@@ -86,7 +85,8 @@ pub enum DisconnectReason {
 }
 
 impl DisconnectReason {
-    /// A DISCONNECT of one byte, the reason, whose properties may then be left out (5.0 §3.14.2.2.1).
+    /// A DISCONNECT with a body of one byte, the reason code: properties may be omitted then (5.0
+    /// §3.14.2.2.1).
     pub const fn packet(self) -> [u8; 3] {
         [0xE0, 1, self as u8]
     }
@@ -108,15 +108,13 @@ impl ConnackPacket {
             Version::V5 => Self { bytes: [0x20, 3, 0, code, 0], len: 5 },
         }
     }
-}
 
-impl ConnackPacket {
     /// The return code (3.x) or reason code (5.0): the fourth byte, in every version.
     pub const fn code(&self) -> u8 {
         self.bytes[3]
     }
 
-    /// The version whose form and codes this is in; 3.1 shares those of 3.1.1.
+    /// The version whose form and codes the packet has; those of 3.1 and 3.1.1 are the same.
     pub const fn version(&self) -> Version {
         if self.len == 4 { Version::V311 } else { Version::V5 }
     }

@@ -1,8 +1,8 @@
-//! What a connection that began wrongly was meant to be, by its first bytes.
+//! Detection of the protocol of a connection by its first bytes, for one that came to the wrong port.
 
 use super::proxy_header::{DetectedHeader, detect};
 
-/// A protocol that came to the wrong port.
+/// A protocol that clients speak on a wrong port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DetectedProtocol {
     Mqtt,
@@ -11,16 +11,16 @@ pub enum DetectedProtocol {
     ProxyHeader,
 }
 
-/// What the first bytes tell.
+/// The result of [`detect_protocol`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detection {
     Protocol(DetectedProtocol),
-    /// There are too few of them.
+    /// More bytes are needed.
     Undecided,
     Unknown,
 }
 
-/// The methods of RFC 9110, section 9, and of RFC 5789; the last is how HTTP/2 begins (RFC 9113, 3.4).
+/// The methods of RFC 9110, section 9, and of RFC 5789, and the beginning of HTTP/2 (RFC 9113, 3.4).
 const METHODS: [&[u8]; 10] = [
     b"GET ",
     b"HEAD ",
@@ -34,16 +34,16 @@ const METHODS: [&[u8]; 10] = [
     b"PRI * ",
 ];
 
-/// Recognizes a protocol by as much of its beginning as is there.
+/// Detects a protocol by its first bytes.
 ///
-/// A byte is enough, but for a `P`, which begins a PROXY header and a POST, and for ends of lines,
-/// which begin a PROXY header and are what somebody types who tries a port by hand.
+/// One byte suffices, except for a `P`, with which both a PROXY header and a POST begin, and for line
+/// ends, with which a PROXY header begins, and which people type when they try a port by hand.
 pub fn detect_protocol(bytes: &[u8]) -> Detection {
     let begins = |whole: &&[u8]| {
         let len = whole.len().min(bytes.len());
         bytes[..len] == whole[..len]
     };
-    let tells = match detect(bytes) {
+    let is_proxy_header = match detect(bytes) {
         DetectedHeader::Undecided => bytes.starts_with(b"PRO") || bytes.contains(&0),
         DetectedHeader::V1 | DetectedHeader::V2 => true,
         DetectedHeader::Absent => {
@@ -56,7 +56,11 @@ pub fn detect_protocol(bytes: &[u8]) -> Detection {
             };
         }
     };
-    if tells { Detection::Protocol(DetectedProtocol::ProxyHeader) } else { Detection::Undecided }
+    if is_proxy_header {
+        Detection::Protocol(DetectedProtocol::ProxyHeader)
+    } else {
+        Detection::Undecided
+    }
 }
 
 #[cfg(test)]
@@ -65,8 +69,8 @@ mod tests {
     use crate::proto::proxy_header::V2_LOCAL;
 
     #[test]
-    fn every_beginning_of_a_protocol_says_the_same_or_not_yet() {
-        let guests: &[(&[u8], DetectedProtocol, usize)] = &[
+    fn every_prefix_is_detected_or_undecided() {
+        let protocols: &[(&[u8], DetectedProtocol, usize)] = &[
             (b"GET / HTTP/1.1\r\n", DetectedProtocol::Http, 1),
             (b"HEAD / HTTP/1.1\r\n", DetectedProtocol::Http, 1),
             (b"DELETE /x HTTP/1.1\r\n", DetectedProtocol::Http, 1),
@@ -82,17 +86,20 @@ mod tests {
             (b"\x16\x03\x01\x02\x00\x01", DetectedProtocol::Tls, 1),
             (b"\x10\x0D\x00\x04MQTT", DetectedProtocol::Mqtt, 1),
         ];
-        for (bytes, guest, enough) in guests {
+        for (bytes, protocol, enough) in protocols {
             for len in 1..=bytes.len() {
-                let wanted =
-                    if len < *enough { Detection::Undecided } else { Detection::Protocol(*guest) };
+                let wanted = if len < *enough {
+                    Detection::Undecided
+                } else {
+                    Detection::Protocol(*protocol)
+                };
                 assert_eq!(detect_protocol(&bytes[..len]), wanted, "{:?}", &bytes[..len]);
             }
         }
     }
 
     #[test]
-    fn what_is_nothing_of_these() {
+    fn unknown_protocols() {
         let others: [&[u8]; 10] = [
             b"P\x02\x00\x01",
             b"PRX",

@@ -6,33 +6,33 @@ use super::{Header, HeaderAddresses, HeaderError, HeaderProgress, as_v6};
 
 pub(super) const SIGNATURE: &[u8] = b"PROXY ";
 
-/// What there is to say of a client without an address.
+/// The header for a client without an address.
 const UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
 
-/// With its CR LF; what UNKNOWN is followed by included (section 2.1).
-const LONGEST: usize = 107;
+/// The longest line, with its CR LF and what follows UNKNOWN (section 2.1).
+const MAX_LINE_BYTES: usize = 107;
 
-/// Reads a line that begins with [`SIGNATURE`].
+/// Parses a line that begins with [`SIGNATURE`].
 pub(super) fn parse(bytes: &[u8]) -> Result<HeaderProgress, HeaderError> {
-    let within = bytes.get(..LONGEST).unwrap_or(bytes);
+    let within = bytes.get(..MAX_LINE_BYTES).unwrap_or(bytes);
     let Some(end) = within.iter().position(|&byte| byte == b'\n') else {
-        let is_over = within.len() == LONGEST;
+        let is_over = within.len() == MAX_LINE_BYTES;
         return if is_over { Err(HeaderError::Line) } else { Ok(HeaderProgress::Incomplete) };
     };
     let line =
         within.get(..end).and_then(|line| line.strip_suffix(b"\r")).ok_or(HeaderError::Line)?;
-    let said = line.strip_prefix(SIGNATURE).ok_or(HeaderError::Line)?;
-    let header = Header { addresses: addresses(said)?, ..Header::default() };
+    let content = line.strip_prefix(SIGNATURE).ok_or(HeaderError::Line)?;
+    let header = Header { addresses: addresses(content)?, ..Header::default() };
     Ok(HeaderProgress::Complete { header, len: end + 1 })
 }
 
-fn addresses(said: &[u8]) -> Result<Option<HeaderAddresses>, HeaderError> {
-    // What stands behind UNKNOWN is to be ignored, whatever it is.
-    if said == b"UNKNOWN" || said.starts_with(b"UNKNOWN ") {
+fn addresses(content: &[u8]) -> Result<Option<HeaderAddresses>, HeaderError> {
+    // What follows UNKNOWN has to be ignored.
+    if content == b"UNKNOWN" || content.starts_with(b"UNKNOWN ") {
         return Ok(None);
     }
-    let said = str::from_utf8(said).map_err(|_| HeaderError::Fields)?;
-    let (protocol, rest) = said.split_once(' ').unwrap_or((said, ""));
+    let content = str::from_utf8(content).map_err(|_| HeaderError::Fields)?;
+    let (protocol, rest) = content.split_once(' ').unwrap_or((content, ""));
     let read_ip = match protocol {
         "TCP4" => |text: &str| text.parse::<Ipv4Addr>().map(IpAddr::V4),
         "TCP6" => |text: &str| text.parse::<Ipv6Addr>().map(IpAddr::V6),
@@ -51,7 +51,7 @@ fn addresses(said: &[u8]) -> Result<Option<HeaderAddresses>, HeaderError> {
 }
 
 fn port(text: &str) -> Result<u16, HeaderError> {
-    // Rust would take a sign as well.
+    // Rust would accept a sign.
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| digits).ok_or(HeaderError::Port)
 }

@@ -7,10 +7,10 @@ use crate::proto::TlsFacts;
 
 pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// The signature; version and command; family and transport; the length of the rest.
-const FIXED: usize = 16;
+/// Bytes of the fixed part: signature; version and command; family and transport; length of the rest.
+const FIXED_BYTES: usize = 16;
 
-/// Version 2, and the two commands there are.
+/// Version 2 with either of its two commands.
 const LOCAL: u8 = 0x20;
 const PROXY: u8 = 0x21;
 
@@ -18,21 +18,21 @@ const UNSPEC: u8 = 0x00;
 const TCP_OVER_IPV4: u8 = 0x11;
 const TCP_OVER_IPV6: u8 = 0x21;
 
-/// Reads a header that begins with [`SIGNATURE`].
+/// Parses a header that begins with [`SIGNATURE`].
 pub(super) fn parse(bytes: &[u8]) -> Result<HeaderProgress, HeaderError> {
-    let Some((fixed, _)) = bytes.split_first_chunk::<FIXED>() else {
+    let Some((fixed, _)) = bytes.split_first_chunk::<FIXED_BYTES>() else {
         return Ok(HeaderProgress::Incomplete);
     };
     let [.., command, family, high, low] = *fixed;
     if !matches!(command, LOCAL | PROXY) {
         return Err(HeaderError::Command(command));
     }
-    let len = FIXED + usize::from(u16::from_be_bytes([high, low]));
+    let len = FIXED_BYTES + usize::from(u16::from_be_bytes([high, low]));
     if len > MAX_HEADER_BYTES {
         return Err(HeaderError::TooLong { len });
     }
-    // The sender's own connection: all that follows is to be discarded, whatever it is.
-    let rest = if command == LOCAL { len } else { FIXED + addresses_len(family)? };
+    // A connection of the sender's own: all that follows has to be discarded.
+    let rest = if command == LOCAL { len } else { FIXED_BYTES + addresses_len(family)? };
     if rest > len {
         return Err(HeaderError::NoRoomForAddresses);
     }
@@ -57,8 +57,8 @@ fn addresses_len(family: u8) -> Result<usize, HeaderError> {
 }
 
 fn proxied(whole: &[u8], family: u8, rest: usize) -> Result<Header, HeaderError> {
-    let block = whole.get(FIXED..rest).unwrap_or_default();
-    // Valid families that no client of TCP is of count as UNSPEC (section 2.2).
+    let block = whole.get(FIXED_BYTES..rest).unwrap_or_default();
+    // Valid families that no TCP client has count as UNSPEC (section 2.2).
     let addresses = match family {
         TCP_OVER_IPV4 => pair::<4>(block),
         TCP_OVER_IPV6 => pair::<16>(block),
@@ -99,7 +99,7 @@ pub(super) fn write(
         }
     };
     let rest = tlv::write(tls, unique_id);
-    let len = (block.len() + rest.len() + tlv::CHECKSUM_LEN) as u16;
+    let len = (block.len() + rest.len() + tlv::CHECKSUM_BYTES) as u16;
     let header = [SIGNATURE, &[PROXY, family], &len.to_be_bytes(), &block, &rest].concat();
     tlv::with_checksum(header)
 }

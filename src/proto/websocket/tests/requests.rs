@@ -139,7 +139,7 @@ fn origins() {
         "Origin: https://app.example\r\nOrigin: https://evil.example",
     ] {
         let (status, detail, refusal) = refused(with(&[("", bad)]), &rules);
-        assert_eq!((status, &*detail), (403, "the request's Origin is not one of origins"));
+        assert_eq!((status, &*detail), (403, "the request's Origin is not in `origins`"));
         assert!(refusal.is_forbidden());
     }
 }
@@ -239,7 +239,7 @@ fn a_line_that_ends_in_lf_alone() {
     for (at, _) in whole.match_indices("\r\n") {
         let request = format!("{}{}", &whole[..at], &whole[at + 1..]);
         let (status, detail, _) = refused(&request, &rules());
-        assert_eq!((status, &*detail), (400, "a line of the request's head ends in LF without CR"));
+        assert_eq!((status, &*detail), (400, "a line of the request ends in LF without CR"));
     }
     // What follows the head are frames.
     assert_eq!(granted(&format!("{whole}\n\n"), &rules()).len, whole.len());

@@ -89,11 +89,11 @@ impl Rig {
             let setup = WorkerSetup {
                 index,
                 shared: shared.clone(),
-                adoption: WorkerUpdate {
+                update: WorkerUpdate {
                     snapshot,
                     sockets: vec![(id, socket)],
                     log: logs.writer(),
-                    adopting: channel(1).0,
+                    pending: channel(1).0,
                 },
                 first_session_id: u64::from(index) << SESSION_ID_BITS,
             };

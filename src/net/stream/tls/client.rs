@@ -33,7 +33,7 @@ impl ClientTlsHandshake {
     }
 
     /// Continues over a socket to which the ClientHello has been written.
-    pub(in crate::net::stream) async fn run(self, socket: &Socket) -> Result<TlsLayer, TlsError> {
+    pub(in crate::net) async fn run(self, socket: &Socket) -> Result<TlsLayer, TlsError> {
         self.0.state.borrow_mut().backlog.clear();
         let finished = poll_fn(|cx| {
             socket.watch(cx);

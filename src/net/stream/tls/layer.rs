@@ -26,7 +26,7 @@ impl TlsLayer {
 
     /// Reads records and returns their plaintext; 0 at the peer's end, with or without close_notify:
     /// MQTT itself says where it ends.
-    pub(in crate::net::stream) fn try_recv(
+    pub(in crate::net) fn try_recv(
         &self,
         socket: &Socket,
         buf: &mut [u8],
@@ -86,12 +86,12 @@ impl TlsLayer {
     }
 
     /// Writes the records that the socket has not taken yet.
-    pub(in crate::net::stream) fn try_flush(&self, socket: &Socket) -> Poll<io::Result<()>> {
+    pub(in crate::net) fn try_flush(&self, socket: &Socket) -> Poll<io::Result<()>> {
         self.state.borrow_mut().flush(socket)
     }
 
     /// Whether so many records have been sent that the connection has to end soon.
-    pub(in crate::net::stream) fn is_near_key_limit(&self) -> bool {
+    pub(in crate::net) fn is_near_key_limit(&self) -> bool {
         self.state.borrow().connection.is_near_key_limit()
     }
 
@@ -101,7 +101,7 @@ impl TlsLayer {
     }
 
     /// Ends our side: sends close_notify, then shuts the socket down.
-    pub(in crate::net::stream) fn shutdown(&self, socket: &Socket) {
+    pub(in crate::net) fn shutdown(&self, socket: &Socket) {
         let state = &mut *self.state.borrow_mut();
         state.send_close_notify(socket);
         // If the socket has failed, close_notify cannot be delivered; the next read reports it.
@@ -109,7 +109,7 @@ impl TlsLayer {
     }
 
     /// Sends close_notify, where a close of the socket follows at once.
-    pub(in crate::net::stream) fn send_close_notify(&self, socket: &Socket) {
+    pub(in crate::net) fn send_close_notify(&self, socket: &Socket) {
         self.state.borrow_mut().send_close_notify(socket);
     }
 }

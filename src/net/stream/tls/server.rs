@@ -23,7 +23,7 @@ use crate::{
 const PREFIX_BYTES: usize = 12;
 
 /// A handshake with a client.
-pub(in crate::net::stream) struct ServerTlsHandshake {
+pub(in crate::net) struct ServerTlsHandshake {
     tls: TlsLayer,
     /// The client's first bytes: those read before, and from [`Self::run`] on at most
     /// [`PREFIX_BYTES`] of them, to detect another protocol.
@@ -34,7 +34,7 @@ pub(in crate::net::stream) struct ServerTlsHandshake {
 impl ServerTlsHandshake {
     /// `first`: bytes already read; `max_partial_bytes`: how many bytes of incomplete messages the
     /// client may leave here.
-    pub(in crate::net::stream) fn new(
+    pub(in crate::net) fn new(
         config: &Arc<ServerConfig>,
         first: Vec<u8>,
         max_partial_bytes: usize,
@@ -46,7 +46,7 @@ impl ServerTlsHandshake {
         Ok(Self { tls, first, server_name: ServerNameReader::default() })
     }
 
-    pub(in crate::net::stream) async fn run(
+    pub(in crate::net) async fn run(
         mut self,
         socket: &Socket,
     ) -> Result<(TlsLayer, TlsFacts), TlsError> {

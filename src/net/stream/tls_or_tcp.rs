@@ -1,15 +1,15 @@
-//! What carries MQTT, or the frames that it is in: a socket, or TLS over it.
+//! The layer that carries MQTT or WebSocket frames: a socket, or TLS over it.
 
 use std::{io, task::Poll};
 
-use super::tls::Tls;
+use super::tls::TlsLayer;
 use crate::net::{loan::Loan, socket::Socket};
 
 /// A socket, or TLS over it; its calls are those of a [`Stream`](super::Stream).
 #[derive(Clone, Copy)]
 pub(super) struct TlsOrTcp<'a> {
     pub(super) socket: &'a Socket,
-    pub(super) tls: Option<&'a Tls>,
+    pub(super) tls: Option<&'a TlsLayer>,
 }
 
 impl<'a> TlsOrTcp<'a> {
@@ -41,19 +41,19 @@ impl<'a> TlsOrTcp<'a> {
         }
     }
 
-    /// Tells the peer of the end, where a close of the socket follows at once.
-    pub(super) fn take_leave(self) {
+    /// Sends close_notify, if there is TLS, where a close of the socket follows at once.
+    pub(super) fn send_close_notify(self) {
         if let Some(tls) = self.tls {
-            tls.take_leave(self.socket);
+            tls.send_close_notify(self.socket);
         }
     }
 
-    /// Has the task that watches this connection run again.
+    /// Wakes the task that watches this connection.
     pub(super) fn wake(self) {
         self.socket.wake();
     }
 
-    /// The worker's room for frames that are being made.
+    /// The worker's buffer for frames to be sent.
     pub(super) fn frames(self) -> Loan<'a, Vec<u8>> {
         self.socket.buffers().frames.lend()
     }

@@ -116,7 +116,7 @@ fn every_configuration_is_valid() {
         let config = completed(&text);
         let wrong: Vec<_> = schema
             .iter_errors(&serde_json::to_value(&config).unwrap())
-            .map(|error| format!("{}: {error}", error.instance_path))
+            .map(|error| format!("{}: {error}", error.instance_path()))
             .collect();
         assert!(wrong.is_empty(), "{wrong:#?}\nof:\n{text}");
         // One certificate and key serve as all the files it names.

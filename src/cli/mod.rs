@@ -6,6 +6,7 @@ mod completions;
 mod ctl;
 mod log;
 mod man;
+mod openapi;
 mod route;
 mod run;
 mod schema;
@@ -15,9 +16,9 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-/// Failed while running.
+/// Exit code: failed while running.
 const FAILED: u8 = 1;
-/// Bad usage or configuration; clap's own code for bad usage, too.
+/// Exit code: bad usage or configuration; clap's code for bad usage too.
 const BAD_CONFIG: u8 = 2;
 
 /// The default of `-c`: the path that service files use.
@@ -83,6 +84,8 @@ enum Command {
     Completions { shell: Shell },
     /// Print a manual page as roff, such as `mqtt-lb man ops | man -l -`.
     Man(man::ManArgs),
+    /// Print the OpenAPI document of the admin API.
+    Openapi,
     /// Query and control a running proxy through its `admin` listener.
     #[command(after_help = CTL_EXAMPLES)]
     Ctl(ctl::CtlArgs),
@@ -95,7 +98,7 @@ struct ConfigFile {
     config: PathBuf,
 }
 
-/// Runs the command that the arguments name.
+/// Runs the command in the arguments.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(file) => run::run(&file.config),
@@ -104,6 +107,7 @@ pub fn main() -> ExitCode {
         Command::Route(args) => route::route(&args),
         Command::Completions { shell } => completions::completions(shell),
         Command::Man(args) => man::man(&args),
+        Command::Openapi => openapi::print(),
         Command::Ctl(args) => ctl::ctl(&args),
     }
 }

@@ -24,7 +24,7 @@ fn validator() -> Validator {
 fn assert_valid(name: &str, config: &Value) {
     let wrong: Vec<_> = validator()
         .iter_errors(config)
-        .map(|error| format!("{}: {error}", error.instance_path))
+        .map(|error| format!("{}: {error}", error.instance_path()))
         .collect();
     assert!(wrong.is_empty(), "{name}: {wrong:#?}");
 }

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::{self, PoolTls},
-    net::{Connecting, Elapsed, Reactor, Socket, Stream, deadline, start_connect_unix},
+    net::{ClientTlsHandshake, Elapsed, Reactor, Socket, Stream, deadline, start_connect_unix},
 };
 use error::FailedAddress;
 use race::{ConnectAttempt, race};
@@ -79,7 +79,7 @@ async fn dial_tls(
 ) -> Result<DialedBroker, DialError> {
     let at = reactor.now() + timeout;
     let name = tls.name_for(&endpoint.address).ok_or(DialError::NoCertificateName)?;
-    let connecting = Connecting::new(tls.client.clone(), name)?;
+    let connecting = ClientTlsHandshake::new(tls.client.clone(), name)?;
     let first = [first_bytes.header, &connecting.hello()].concat();
     let mut reached = reach(reactor, lease, endpoint, timeout, &first).await?;
     let DialedBroker { stream, address } = &mut reached;

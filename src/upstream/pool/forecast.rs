@@ -4,7 +4,7 @@ use std::{cell::RefCell, sync::Arc, time::Instant};
 
 use super::Pool;
 use crate::{
-    balance::{Choice, Client},
+    balance::{Choice, ClientFields},
     upstream::{broker::Broker, pick::Pick},
 };
 
@@ -22,7 +22,7 @@ pub(crate) struct Forecast {
 pub(crate) enum NoKey {
     #[error("the pool's algorithm does not use a key")]
     Unkeyed,
-    #[error("no key: balanced by least connections")]
+    #[error("no key: least connections")]
     LeastConnections,
     #[error("no key: refused")]
     Refused,
@@ -33,7 +33,11 @@ impl Pool {
     ///
     /// # Errors
     /// If the broker is not chosen by a key.
-    pub(crate) fn forecast(&self, client: &Client<'_>, now: Instant) -> Result<Forecast, NoKey> {
+    pub(crate) fn forecast(
+        &self,
+        client: &ClientFields<'_>,
+        now: Instant,
+    ) -> Result<Forecast, NoKey> {
         let members = self.members();
         let balance = &members.config.balance;
         if !balance.algorithm.is_keyed() {

@@ -66,9 +66,9 @@ impl Members {
 }
 
 impl Member {
-    fn for_router(&self) -> balance::Broker {
+    fn for_router(&self) -> balance::WeightedBroker {
         let (name, weight, backup) = (self.broker.name.clone(), self.weight, self.backup);
-        balance::Broker { name, weight, backup }
+        balance::WeightedBroker { name, weight, backup }
     }
 
     /// The member in terms of the configuration.
@@ -118,7 +118,7 @@ pub(crate) fn check_total_weight(
 pub fn router(algorithm: Algorithm, upstreams: &[Upstream]) -> Router {
     let brokers: Vec<_> = upstreams
         .iter()
-        .map(|upstream| balance::Broker {
+        .map(|upstream| balance::WeightedBroker {
             name: upstream.name.clone(),
             weight: upstream.weight,
             backup: upstream.backup,

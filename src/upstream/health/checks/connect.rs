@@ -23,7 +23,7 @@ use tokio_rustls::TlsConnector;
 use crate::{
     config::{self, PoolTls, ProxyProtocolOut},
     net::start_connect_unix,
-    proto::proxy_header::{self, Addresses},
+    proto::proxy_header::{self, HeaderAddresses},
     upstream::{
         broker::Endpoint,
         dial::{DialError, connect_from_local},
@@ -81,7 +81,7 @@ pub(crate) async fn connect(
             ProbeTarget::Ip(to) => {
                 let stream = connect_ip(endpoint, to).await?;
                 let from = stream.local_addr().map_err(DialError::Failed)?;
-                (Box::new(stream) as ProbeStream, Some(Addresses::new(from, to)))
+                (Box::new(stream) as ProbeStream, Some(HeaderAddresses::new(from, to)))
             }
             ProbeTarget::Unix(path) => {
                 let stream = connect_unix(path).map_err(DialError::Failed)?;
@@ -123,7 +123,7 @@ fn connect_unix(path: &Path) -> io::Result<UnixStream> {
 
 /// A header that names this end of the connection as the client. UNKNOWN and LOCAL would say no
 /// more; but Mosquitto 2.1 refuses the one and ends the connection after the other.
-fn own_header(version: Option<ProxyProtocolOut>, addresses: Option<Addresses>) -> Vec<u8> {
+fn own_header(version: Option<ProxyProtocolOut>, addresses: Option<HeaderAddresses>) -> Vec<u8> {
     match (version, addresses) {
         (None, _) => Vec::new(),
         (Some(ProxyProtocolOut::V1), _) => proxy_header::write_v1(addresses),

@@ -92,7 +92,7 @@ impl Rig {
                 adoption: Adoption {
                     snapshot,
                     sockets: vec![(id, socket)],
-                    log: logs.writer(),
+                    log: logs.worker_logs(),
                     adopting: channel(1).0,
                 },
                 first_session_id: u64::from(index) << SESSION_ID_BITS,

@@ -14,7 +14,7 @@ const AFTER: Duration = Duration::from_secs(5);
 /// The access logs in effect, watched from outside: a writer that stands in write(2) tells nothing.
 /// Cloning it shares them.
 #[derive(Clone, Default)]
-pub struct LogWatch(Arc<Mutex<Vec<Watched>>>);
+pub struct BlockedLogs(Arc<Mutex<Vec<Watched>>>);
 
 /// One log, and whether it is known to be blocked.
 pub(super) struct Watched {
@@ -41,9 +41,9 @@ pub(super) struct Since {
     time: SystemTime,
 }
 
-impl LogWatch {
+impl BlockedLogs {
     /// Why the proxy should be sent no new clients, if a log holds them back.
-    pub fn blocked(&self) -> Option<String> {
+    pub fn blocked_reason(&self) -> Option<String> {
         let watched = self.watched();
         watched.iter().find_map(|one| Some((one, one.blocked()?))).map(|(one, since)| {
             format!(
@@ -56,7 +56,7 @@ impl LogWatch {
     }
 
     /// Tells in the metrics and in the program's log what has changed.
-    pub fn look(&self) {
+    pub fn update(&self) {
         self.watched().iter_mut().for_each(Watched::look);
     }
 

@@ -55,7 +55,7 @@ pub struct Entry<'a> {
     pub session_expiry: Option<u32>,
     pub pool: Option<&'a str>,
     pub upstream: Option<&'a str>,
-    pub upstream_address: Option<Endpoint<'a>>,
+    pub upstream_address: Option<DialledAddress<'a>>,
     pub route: Option<RouteKind>,
     /// Brokers dialled.
     pub tries: Option<u32>,
@@ -149,12 +149,12 @@ pub fn field_names() -> impl Iterator<Item = &'static str> {
 
 /// A broker's address as it was dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Endpoint<'a> {
+pub enum DialledAddress<'a> {
     Ip(SocketAddr),
     Unix(&'a Path),
 }
 
-impl Display for Endpoint<'_> {
+impl Display for DialledAddress<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Ip(address) => address.fmt(f),
@@ -216,7 +216,7 @@ fields! {
     "session_expiry", |e, _| e.session_expiry.map(number);
     "pool", |e, _| e.pool.map(Value::Text);
     "upstream", |e, _| e.upstream.map(Value::Text);
-    "upstream_address", |e, _| e.upstream_address.map(Value::Endpoint);
+    "upstream_address", |e, _| e.upstream_address.map(Value::Dialled);
     "route", |e, _| e.route.map(|r| Value::Name(r.as_str()));
     "tries", |e, _| e.tries.map(number);
     "connack", |e, _| e.connack.map(number);

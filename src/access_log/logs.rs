@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    blocked::LogWatch,
-    sink::{OpenError, Outputs, Sink},
+    blocked::BlockedLogs,
+    sink::{OpenError, OpenedOutputs, Sink},
     worker_logs::WorkerLogs,
 };
 use crate::{
@@ -19,23 +19,23 @@ pub(super) const LEAVING_PATIENCE: Duration = Duration::from_secs(5);
 pub struct AccessLogs {
     sinks: Vec<Sink>,
     metrics: AccessLogMetrics,
-    watch: LogWatch,
+    watch: BlockedLogs,
 }
 
 /// Logs that are open and not yet in use. Dropping it closes those that are new.
-pub struct Prepared(Vec<Sink>);
+pub struct PreparedLogs(Vec<Sink>);
 
 impl AccessLogs {
     /// Before there are any.
-    pub fn none(metrics: AccessLogMetrics) -> Self {
-        Self { sinks: Vec::new(), metrics, watch: LogWatch::default() }
+    pub fn empty(metrics: AccessLogMetrics) -> Self {
+        Self { sinks: Vec::new(), metrics, watch: BlockedLogs::default() }
     }
 
     /// Opens every file (append, created with mode 0640) and starts the writer threads; theirs it is
     /// to connect to syslog receivers, which need not be there yet.
     pub fn open(logs: &[config::AccessLog], metrics: AccessLogMetrics) -> Result<Self, OpenError> {
-        let mut opened = Self::none(metrics);
-        let outputs = Outputs::open(opened.missing(logs))?;
+        let mut opened = Self::empty(metrics);
+        let outputs = OpenedOutputs::open(opened.missing(logs))?;
         let prepared = opened.prepare(logs, outputs)?;
         opened.commit(prepared);
         Ok(opened)
@@ -55,18 +55,18 @@ impl AccessLogs {
     pub fn prepare(
         &self,
         logs: &[config::AccessLog],
-        mut outputs: Outputs,
-    ) -> Result<Prepared, OpenError> {
+        mut outputs: OpenedOutputs,
+    ) -> Result<PreparedLogs, OpenError> {
         let sink = |log| Sink::open(log, &self.sinks, &mut outputs, &self.metrics.dropped);
-        logs.iter().map(sink).collect::<Result<_, _>>().map(Prepared)
+        logs.iter().map(sink).collect::<Result<_, _>>().map(PreparedLogs)
     }
 
-    /// Puts the prepared logs in the place of these; [`Self::writer`] then makes writers for them,
-    /// by which every worker [replaces](LogWriter::replace) its own.
+    /// Puts the prepared logs in the place of these; [`Self::worker_logs`] then makes writers for them,
+    /// by which every worker [replaces](WorkerLogs::replace) its own.
     ///
     /// The thread of a log that is left out ends by itself, once it has written what the workers
     /// still had for it. What it cannot write within five seconds is counted as dropped.
-    pub fn commit(&mut self, prepared: Prepared) {
+    pub fn commit(&mut self, prepared: PreparedLogs) {
         let old = std::mem::replace(&mut self.sinks, prepared.0);
         let give_up_at = Instant::now() + LEAVING_PATIENCE;
         for sink in old.iter().filter(|old| !self.sinks.iter().any(|new| new.is_same(old))) {
@@ -77,12 +77,12 @@ impl AccessLogs {
     }
 
     /// The logs that are in effect, as seen from outside.
-    pub fn watch(&self) -> LogWatch {
+    pub fn blocked_logs(&self) -> BlockedLogs {
         self.watch.clone()
     }
 
     /// A writer for one worker, to be made before and moved into its thread.
-    pub fn writer(&self) -> WorkerLogs {
+    pub fn worker_logs(&self) -> WorkerLogs {
         let mut groups = Vec::new();
         self.sinks.iter().for_each(|sink| sink.add_to(&mut groups, &self.metrics.dropped));
         WorkerLogs::new(groups)

@@ -18,9 +18,9 @@ mod worker_buffer;
 mod worker_logs;
 mod writer_thread;
 
-pub use blocked::LogWatch;
-pub use entry::{Endpoint, Entry, field_names};
+pub use blocked::BlockedLogs;
+pub use entry::{DialledAddress, Entry, field_names};
 pub use format::{Template, TemplateError};
-pub use logs::{AccessLogs, Prepared};
-pub use sink::{OpenError, Outputs};
+pub use logs::{AccessLogs, PreparedLogs};
+pub use sink::{OpenError, OpenedOutputs};
 pub use worker_logs::WorkerLogs;

@@ -88,9 +88,9 @@ pub(super) struct Closing {
 
 /// What logs are written to, opened for writers that are to be started.
 #[derive(Default)]
-pub struct Outputs(Vec<(LogTarget, Output)>);
+pub struct OpenedOutputs(Vec<(LogTarget, Output)>);
 
-impl Outputs {
+impl OpenedOutputs {
     /// Opens each of them. Takes as long as the disk does, so not on a thread that others need.
     pub fn open(targets: Vec<LogTarget>) -> Result<Self, OpenError> {
         let open = |to: LogTarget| match Output::open(&to) {
@@ -114,7 +114,7 @@ impl Sink {
     pub(super) fn open(
         log: &AccessLog,
         others: &[Self],
-        outputs: &mut Outputs,
+        outputs: &mut OpenedOutputs,
         dropped: &IntCounter,
     ) -> Result<Self, OpenError> {
         let format = LineFormat::new(&log.format)

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::entry::Endpoint;
+use super::entry::DialledAddress;
 use crate::{escape::is_unsafe, proto::mqtt::Malformed};
 
 /// Bytes that one value takes at most, so that no peer makes a line as long as it likes. Brokers take
@@ -28,7 +28,7 @@ pub(super) enum Value<'e> {
     Id(u64),
     Millis(Duration),
     Address(SocketAddr),
-    Endpoint(Endpoint<'e>),
+    Dialled(DialledAddress<'e>),
     /// In words of our own.
     Malformed(&'e Malformed),
 }
@@ -70,14 +70,14 @@ impl Value<'_> {
             Self::Id(id) => hex::<16>(id, b"0123456789abcdef", out),
             Self::Millis(duration) => millis(duration, out),
             Self::Address(SocketAddr::V4(to))
-            | Self::Endpoint(Endpoint::Ip(SocketAddr::V4(to))) => {
+            | Self::Dialled(DialledAddress::Ip(SocketAddr::V4(to))) => {
                 ipv4(to, out);
             }
-            Self::Address(address) | Self::Endpoint(Endpoint::Ip(address)) => {
+            Self::Address(address) | Self::Dialled(DialledAddress::Ip(address)) => {
                 // Writing to memory cannot fail.
                 let _ = write!(out, "{address}");
             }
-            Self::Endpoint(Endpoint::Unix(path)) => {
+            Self::Dialled(DialledAddress::Unix(path)) => {
                 out.extend_from_slice(b"unix:");
                 escape.write_cut(&path.to_string_lossy(), out);
             }

@@ -50,7 +50,7 @@ impl WorkerLogs {
         self.any(|buffer| buffer.wants(event))
     }
 
-    /// Whether [`Self::room`] would return at once.
+    /// Whether [`Self::wait_for_room`] would return at once.
     pub fn has_room(&self) -> bool {
         !self.any(SinkBuffer::must_wait)
     }
@@ -58,11 +58,11 @@ impl WorkerLogs {
     /// Waits until every log that may not lose lines has room for one.
     ///
     /// The room is there until the caller's next `await`, so [`Self::write`] must follow at once.
-    pub async fn room(&self) {
+    pub async fn wait_for_room(&self) {
         // Waiting for one log gives others time to fill up: look again from the start.
         while let Some(queue) = self.full_queue() {
             // Boxed, as waiting is rare and every session's memory would have the room for it.
-            Box::pin(self.room_in(queue)).await;
+            Box::pin(self.wait_for_queue(queue)).await;
         }
     }
 
@@ -124,7 +124,7 @@ impl WorkerLogs {
     /// Hands over everything, blocking the thread for at most `patience`; for a worker's exit.
     ///
     /// Returns the number of lines that had to be given up (and counted as dropped).
-    pub fn hand_over(&self, patience: Duration) -> usize {
+    pub fn flush_within(&self, patience: Duration) -> usize {
         let give_up_at = Instant::now() + patience;
         loop {
             self.flush();
@@ -138,9 +138,9 @@ impl WorkerLogs {
         }
     }
 
-    /// [`Self::hand_over`], for the last time.
+    /// [`Self::flush_within`], for the last time.
     pub fn close(self, patience: Duration) -> usize {
-        self.hand_over(patience)
+        self.flush_within(patience)
     }
 
     /// The queue of a log that has to be waited for.
@@ -150,7 +150,7 @@ impl WorkerLogs {
     }
 
     /// Waits until a queue has room, or is nobody's concern any more.
-    async fn room_in(&self, queue: Sender<Message>) {
+    async fn wait_for_queue(&self, queue: Sender<Message>) {
         let permit = tokio::select! {
             permit = queue.reserve() => permit,
             () = self.replaced.notified() => return,

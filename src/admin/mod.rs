@@ -37,7 +37,7 @@ pub use reload::{LastReload, ReloadOutcome, ReloadRequest, Reloads};
 pub use server::AdminThread;
 
 use crate::{
-    access_log::LogWatch, config::Secret, limits::ConnectionLimiter, metrics::Metrics,
+    access_log::BlockedLogs, config::Secret, limits::ConnectionLimiter, metrics::Metrics,
     program_log::ProgramLog, session::Inspector, snapshot::Snapshot,
 };
 
@@ -51,7 +51,7 @@ pub struct AdminState {
     /// Set once the proxy takes no new connections.
     pub draining: Arc<AtomicBool>,
     pub log: ProgramLog,
-    pub access_logs: LogWatch,
+    pub blocked_logs: BlockedLogs,
     pub sessions: Inspector,
     pub reloads: Reloads,
     /// Where the configuration came from.

@@ -52,7 +52,7 @@ fn state(token: Option<&str>) -> AdminState {
         limiter: Arc::new(ConnectionLimiter::new(&config.limits, 10)),
         draining: Arc::default(),
         log: ProgramLog::default(),
-        access_logs: LogWatch::default(),
+        blocked_logs: BlockedLogs::default(),
         sessions: Inspector::new(Vec::new(), Arc::new(ClientDirectory::new(0, Arc::default()))),
         reloads: Reloads::new(mpsc::channel(1).0, Arc::default()),
         config_file: "t.yaml".into(),

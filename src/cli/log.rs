@@ -45,7 +45,7 @@ pub(super) fn start(
     log: Log,
     recent: &ProgramLog,
     metrics: &Metrics,
-) -> io::Result<(control::SetLevel, Flush)> {
+) -> io::Result<(control::SetLogLevel, Flush)> {
     // What the writer itself has to say goes out where it is, not through its own queue.
     let direct = tracing_subscriber::registry()
         .with(LevelFilter::WARN)

@@ -75,7 +75,7 @@ pub(super) fn start(listener: AdminListener, about: About<'_>) -> anyhow::Result
         limiter: proxy.limiter.clone(),
         draining: draining.clone(),
         log,
-        access_logs: proxy.logs.watch(),
+        blocked_logs: proxy.logs.blocked_logs(),
         sessions: Inspector::new(
             proxy.workers.iter().map(Worker::asker).collect(),
             proxy.owners.clone(),

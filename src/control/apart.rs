@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    access_log::{AccessLogs, Outputs, Prepared},
+    access_log::{AccessLogs, OpenedOutputs, PreparedLogs},
     config,
 };
 
@@ -39,12 +39,12 @@ impl Apart {
         &mut self,
         logs: &AccessLogs,
         wanted: &[config::AccessLog],
-    ) -> Result<Prepared, String> {
+    ) -> Result<PreparedLogs, String> {
         let missing = logs.missing(wanted);
         let outputs = if missing.is_empty() {
-            Outputs::default()
+            OpenedOutputs::default()
         } else {
-            let opened = self.run("opening access logs", || Outputs::open(missing)).await;
+            let opened = self.run("opening access logs", || OpenedOutputs::open(missing)).await;
             opened?.map_err(|error| error.to_string())?
         };
         logs.prepare(wanted, outputs).map_err(|error| error.to_string())

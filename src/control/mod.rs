@@ -35,7 +35,7 @@ use tokio::{runtime, sync::mpsc};
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Has the program's log be as detailed as that.
-pub type SetLevel = Box<dyn Fn(LogLevel)>;
+pub type SetLogLevel = Box<dyn Fn(LogLevel)>;
 
 /// Runs the proxy until it is told to end. `file` is what the configuration was read from, and is
 /// read again on a reload.
@@ -47,7 +47,7 @@ pub fn run(
     file: &Path,
     metrics: &Metrics,
     log: ProgramLog,
-    set_level: SetLevel,
+    set_level: SetLogLevel,
 ) -> anyhow::Result<()> {
     // The main thread is the control thread: signals, checks and look-ups, apart from the workers,
     // so that they are seen to when those are saturated.
@@ -70,7 +70,7 @@ async fn run_here(
     file: &Path,
     metrics: &Metrics,
     log: ProgramLog,
-    set_level: SetLevel,
+    set_level: SetLogLevel,
 ) -> anyhow::Result<()> {
     let (ended, workers_ended) = mpsc::unbounded_channel();
     // What `auto` comes to now holds until the end.

@@ -24,7 +24,7 @@ use super::{
     pools::Pools,
 };
 use crate::{
-    access_log::{AccessLogs, LogWatch},
+    access_log::{AccessLogs, BlockedLogs},
     config::Config,
     limits::ConnectionLimiter,
     metrics::Metrics,
@@ -71,7 +71,7 @@ impl Proxy {
         let possible = possible(config, worker_count.get(), descriptors);
         descriptors.say(possible, config.limits.max_connections);
         let limiter = Arc::new(ConnectionLimiter::new(&config.limits, possible));
-        let (mut logs, mut apart) = (AccessLogs::none(metrics.access_logs()), Apart::default());
+        let (mut logs, mut apart) = (AccessLogs::empty(metrics.access_logs()), Apart::default());
         let prepared = apart.open_logs(&logs, &config.access_log).await;
         logs.commit(prepared.map_err(anyhow::Error::msg)?);
         let starter = Pools::new(&config.dns, metrics, &signal);
@@ -104,7 +104,7 @@ impl Proxy {
         let current = Arc::new(ArcSwap::new(snapshot));
         let mut tasks = JoinSet::new();
         tasks.spawn(descriptors::watch(limiter.clone(), metrics.clone()));
-        tasks.spawn(watch_logs(logs.watch()));
+        tasks.spawn(watch_logs(logs.blocked_logs()));
         Ok(Self {
             file: file.to_owned(),
             metrics: metrics.clone(),
@@ -123,12 +123,12 @@ impl Proxy {
 }
 
 /// Looks whether a log holds clients back. A task of its own, as a reload can take long.
-async fn watch_logs(logs: LogWatch) {
+async fn watch_logs(logs: BlockedLogs) {
     let mut tick = interval(LOOK_AT_LOGS);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        logs.look();
+        logs.update();
     }
 }
 
@@ -158,7 +158,7 @@ pub(super) fn adoptions(
     let adoption = |_| Adoption {
         snapshot: snapshot.clone(),
         sockets: sockets.iter_mut().filter_map(|(id, own)| Some((*id, own.pop()?))).collect(),
-        log: logs.writer(),
+        log: logs.worker_logs(),
         adopting: adopting.clone(),
     };
     (0..workers).map(adoption).collect()

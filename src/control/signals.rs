@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    SetLevel, admin::ReloadsAsked, certificates, proxy::Proxy, service_manager::ServiceManager,
+    SetLogLevel, admin::ReloadsAsked, certificates, proxy::Proxy, service_manager::ServiceManager,
 };
 use crate::{access_log::AccessLogs, admin::ReloadOutcome, session::Drain, worker::Worker};
 
@@ -43,7 +43,7 @@ pub(super) struct Control {
     /// Told by each worker that ends, and closed with the last.
     pub(super) workers_ended: mpsc::UnboundedReceiver<()>,
     pub(super) draining: Arc<AtomicBool>,
-    pub(super) set_level: SetLevel,
+    pub(super) set_level: SetLogLevel,
     pub(super) reloads_asked: ReloadsAsked,
 }
 

@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 
 use crate::{
     config,
-    metrics::{Part, UpstreamMetrics},
+    metrics::{ScopedSample, UpstreamMetrics},
 };
 
 /// A token bucket (ITU-T I.371 calls it GCRA) with a queue before it. It stays with its broker
@@ -60,8 +60,8 @@ struct Bucket {
     config: config::Admission,
     tokens: f64,
     refilled: Instant,
-    waiting: Part<IntGauge>,
-    wait_seconds: Part<Histogram>,
+    waiting: ScopedSample<IntGauge>,
+    wait_seconds: ScopedSample<Histogram>,
 }
 
 #[derive(Debug)]

@@ -17,7 +17,7 @@ pub use access_log::AccessLogMetrics;
 pub(crate) use access_log::BlockedGauge;
 pub use all::{AcceptError, Metrics};
 pub use listener::ListenerMetrics;
-pub use owned::Part;
+pub use owned::ScopedSample;
 pub use pool::PoolMetrics;
 pub use readings::{Counts, EndCount};
 pub use upstream::{TryOutcome, UpstreamMetrics};

@@ -65,7 +65,7 @@ struct Registered {
 }
 
 /// A sample that an owner has for a part of its life: exposed while one of these is left.
-pub struct Part<T> {
+pub struct ScopedSample<T> {
     sample: T,
     family: Family<T>,
     word: Option<Box<str>>,
@@ -158,9 +158,13 @@ impl Registration {
     }
 
     /// The same, exposed only while what is returned is kept.
-    pub(super) fn part<T: Kind>(&self, family: Family<T>, word: Option<&str>) -> Part<T> {
+    pub(super) fn scoped_sample<T: Kind>(
+        &self,
+        family: Family<T>,
+        word: Option<&str>,
+    ) -> ScopedSample<T> {
         let sample = self.0.series.sample(family.0, word, true, || self.make(family, word));
-        Part { sample, family, word: word.map(Into::into), of: self.clone() }
+        ScopedSample { sample, family, word: word.map(Into::into), of: self.clone() }
     }
 
     /// The owner's samples in a family, by their words.
@@ -181,7 +185,7 @@ impl Drop for Registered {
     }
 }
 
-impl<T> Deref for Part<T> {
+impl<T> Deref for ScopedSample<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -189,7 +193,7 @@ impl<T> Deref for Part<T> {
     }
 }
 
-impl<T> Drop for Part<T> {
+impl<T> Drop for ScopedSample<T> {
     fn drop(&mut self) {
         self.of.0.series.let_go(self.family.0, self.word.as_deref());
     }
@@ -215,8 +219,8 @@ impl fmt::Debug for Registration {
     }
 }
 
-impl<T> fmt::Debug for Part<T> {
+impl<T> fmt::Debug for ScopedSample<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Part").field(&self.of).field(&self.word).finish()
+        f.debug_tuple("ScopedSample").field(&self.of).field(&self.word).finish()
     }
 }

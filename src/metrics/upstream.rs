@@ -6,7 +6,7 @@ use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::{
     families::HANDSHAKE_BUCKETS,
-    owned::{Declarations, Family, Part, Registration},
+    owned::{Declarations, Family, Registration, ScopedSample},
 };
 use crate::labels::named;
 
@@ -59,15 +59,15 @@ impl UpstreamMetrics {
     }
 
     /// How many sessions have a port of this local address, which the configuration names.
-    pub fn ports_active(&self, source: &str) -> Part<IntGauge> {
-        self.registration.part(self.families.ports_active, Some(source))
+    pub fn ports_active(&self, source: &str) -> ScopedSample<IntGauge> {
+        self.registration.scoped_sample(self.families.ports_active, Some(source))
     }
 
     /// How many wait for admission, and how long those who were let in have waited.
-    pub fn admission(&self) -> (Part<IntGauge>, Part<Histogram>) {
+    pub fn admission(&self) -> (ScopedSample<IntGauge>, ScopedSample<Histogram>) {
         let UpstreamFamilies { admission_waiting, admission_wait, .. } = self.families;
         let of = &self.registration;
-        (of.part(admission_waiting, None), of.part(admission_wait, None))
+        (of.scoped_sample(admission_waiting, None), of.scoped_sample(admission_wait, None))
     }
 
     /// Counts a CONNACK and the time it took; `reason` is the name of its code, one of the

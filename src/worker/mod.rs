@@ -214,7 +214,7 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
                         Order::Answer(question) => session::answer(&context, question),
                         Order::EndSessions => session::end_all(&context, EndCause::Drain),
                         Order::Stop => {
-                            context.log.hand_over(EXIT_PATIENCE);
+                            context.log.flush_within(EXIT_PATIENCE);
                             return Ok(());
                         }
                     }
@@ -249,7 +249,7 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
             }
         }
         if draining && listeners.are_closed() && context.unfinished() == 0 {
-            context.log.hand_over(EXIT_PATIENCE);
+            context.log.flush_within(EXIT_PATIENCE);
             return Ok(());
         }
         reactor.wait(until.saturating_duration_since(now))?;

@@ -85,7 +85,7 @@ fn lines_arrive_after_a_flush_in_a_file_for_its_group_only() {
     let (logs, _) = open(&path, WhenFull::Block);
     let (others, _) = open(&created, WhenFull::Block);
     assert_eq!(fs::metadata(&created).unwrap().permissions().mode() & 0o777 & !0o640, 0);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     assert!(writer.wants(Event::Connect) && !writer.is_dirty());
     writer.write(&entry("a", 1));
     assert!(writer.is_dirty());
@@ -101,7 +101,7 @@ fn lines_arrive_after_a_flush_in_a_file_for_its_group_only() {
 #[test]
 fn without_a_log_nothing_is_done() {
     let logs = AccessLogs::open(&[], Metrics::new().access_logs()).unwrap();
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     writer.write(&minimal());
     assert!(!writer.wants(Event::Reject) && !writer.is_dirty() && writer.has_room());
     logs.reopen();
@@ -129,7 +129,7 @@ fn block_loses_nothing_and_stays_bounded() {
     let workers: Vec<_> = ["a", "b"]
         .into_iter()
         .map(|name| {
-            let (writer, waiting) = (logs.writer(), waiting.clone());
+            let (writer, waiting) = (logs.worker_logs(), waiting.clone());
             thread::spawn(move || {
                 block_on(async {
                     let mut told = false;
@@ -138,7 +138,7 @@ fn block_loses_nothing_and_stays_bounded() {
                             waiting.send(number).unwrap();
                             told = true;
                         }
-                        writer.room().await;
+                        writer.wait_for_room().await;
                         writer.write(&entry(name, number));
                     }
                 });
@@ -178,7 +178,7 @@ fn drop_never_waits_and_counts_what_it_loses() {
     fifo(&path);
     let mut pipe = reader(&path);
     let (logs, dropped) = open(&path, WhenFull::Drop);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     for number in 0..LINES {
         assert!(writer.has_room());
         writer.write(&entry("a", number));
@@ -207,7 +207,7 @@ fn reopen_after_a_rename_starts_a_new_file() {
     let dir = tempfile::tempdir().unwrap();
     let (path, rotated) = (dir.path().join("access.log"), dir.path().join("access.log.1"));
     let (logs, _) = open(&path, WhenFull::Block);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     let write = |number| {
         writer.write(&entry("a", number));
         writer.flush();
@@ -239,7 +239,7 @@ fn reopen_after_a_rename_starts_a_new_file() {
 #[test]
 fn a_full_disk_drops_and_counts() {
     let (logs, dropped) = open(Path::new("/dev/full"), WhenFull::Drop);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     for number in 0..5_000 {
         writer.write(&entry("a", number));
     }
@@ -255,7 +255,7 @@ fn a_full_disk_blocks_until_there_is_room_again() {
     let (path, file) = (dir.path().join("access.log"), dir.path().join("file"));
     std::os::unix::fs::symlink("/dev/full", &path).unwrap();
     let (logs, dropped) = open(&path, WhenFull::Block);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     let mut count = 0;
     while writer.has_room() {
         writer.write(&entry("a", count));
@@ -264,7 +264,7 @@ fn a_full_disk_blocks_until_there_is_room_again() {
     fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink(&file, &path).unwrap();
     logs.reopen();
-    block_on(writer.room());
+    block_on(writer.wait_for_room());
     assert_eq!(writer.close(PATIENCE), 0);
     logs.close(PATIENCE);
     let lines: Vec<_> = (0..count).map(|number| wanted("a", number) + "\n").collect();
@@ -275,7 +275,7 @@ fn a_full_disk_blocks_until_there_is_room_again() {
 #[test]
 fn closing_on_a_full_disk_gives_up_in_time_and_counts() {
     let (logs, dropped) = open(Path::new("/dev/full"), WhenFull::Block);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     for number in 0..10 {
         writer.write(&entry("a", number));
     }
@@ -292,7 +292,7 @@ fn a_worker_that_cannot_hand_over_counts_what_it_gives_up() {
     fifo(&path);
     let mut pipe = reader(&path);
     let (logs, dropped) = open(&path, WhenFull::Block);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     let mut count = 0;
     while writer.has_room() {
         writer.write(&entry("a", count));
@@ -315,6 +315,6 @@ fn a_worker_that_cannot_hand_over_counts_what_it_gives_up() {
 fn waiting_for_room_is_small() {
     let dir = tempfile::tempdir().unwrap();
     let (logs, _) = open(&dir.path().join("access.log"), WhenFull::Block);
-    let writer = logs.writer();
-    assert!(size_of_val(&writer.room()) <= 64, "{}", size_of_val(&writer.room()));
+    let writer = logs.worker_logs();
+    assert!(size_of_val(&writer.wait_for_room()) <= 64, "{}", size_of_val(&writer.wait_for_room()));
 }

@@ -11,23 +11,23 @@ use std::{
 use super::access_log::{PATIENCE, block_on, entry, fifo, log, open, reader, wait_until, wanted};
 use crate::{
     access_log::{
-        logs::{AccessLogs, Prepared},
-        sink::{OpenError, Outputs},
+        logs::{AccessLogs, PreparedLogs},
+        sink::{OpenError, OpenedOutputs},
         worker_logs::WorkerLogs,
     },
     config::{self, LogLineFormat, WhenFull},
     labels::Event,
 };
 
-fn prepare(logs: &AccessLogs, new: &[config::AccessLog]) -> Result<Prepared, OpenError> {
-    logs.prepare(new, Outputs::open(logs.missing(new))?)
+fn prepare(logs: &AccessLogs, new: &[config::AccessLog]) -> Result<PreparedLogs, OpenError> {
+    logs.prepare(new, OpenedOutputs::open(logs.missing(new))?)
 }
 
 /// Goes on with `logs`, as a reload does.
 fn change(logs: &mut AccessLogs, writer: &WorkerLogs, new: &[config::AccessLog]) {
     let prepared = prepare(logs, new).unwrap();
     logs.commit(prepared);
-    writer.replace(logs.writer());
+    writer.replace(logs.worker_logs());
 }
 
 /// How many descriptors of this process are of a file.
@@ -40,7 +40,7 @@ fn descriptors(path: &Path) -> usize {
 fn fill(writer: &WorkerLogs) -> (u64, Pin<Box<dyn Future<Output = ()> + '_>>) {
     let mut count = 0;
     loop {
-        let mut waiting = Box::pin(writer.room());
+        let mut waiting = Box::pin(writer.wait_for_room());
         if waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             return (count, waiting);
         }
@@ -54,7 +54,7 @@ fn one_log_comes_and_another_goes_with_all_its_lines() {
     let dir = tempfile::tempdir().unwrap();
     let (old, new) = (dir.path().join("old.log"), dir.path().join("new.log"));
     let (mut logs, dropped) = open(&old, WhenFull::Block);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     writer.write(&entry("a", 0));
     change(&mut logs, &writer, &[log(&new, WhenFull::Block)]);
     writer.write(&entry("a", 1));
@@ -78,7 +78,7 @@ fn the_same_path_keeps_its_file_and_its_lines() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("access.log");
     let (mut logs, _) = open(&path, WhenFull::Block);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     writer.write(&entry("a", 0));
     let format = LogLineFormat::Template("now ${session}".into());
     // A rename shows whether the file is the one that was open.
@@ -99,7 +99,7 @@ fn what_cannot_be_opened_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (path, other) = (dir.path().join("access.log"), dir.path().join("other.log"));
     let (logs, _) = open(&path, WhenFull::Block);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     let missing = log(&dir.path().join("missing/access.log"), WhenFull::Block);
     let new = [log(&other, WhenFull::Block), missing, log(&path, WhenFull::Drop)];
     assert!(prepare(&logs, &new).is_err());
@@ -121,7 +121,7 @@ fn sessions_do_not_wait_for_a_log_that_has_gone() {
     fifo(&path);
     let mut pipe = reader(&path);
     let (mut logs, dropped) = open(&path, WhenFull::Block);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     let (count, waiting) = fill(&writer);
     change(&mut logs, &writer, &[log(&new, WhenFull::Block)]);
     block_on(waiting);
@@ -145,7 +145,7 @@ fn sessions_do_not_wait_for_a_log_that_has_gone() {
 #[test]
 fn a_log_that_has_gone_and_cannot_be_written_is_given_up() {
     let (mut logs, dropped) = open(Path::new("/dev/full"), WhenFull::Block);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     let (count, waiting) = fill(&writer);
     drop(waiting);
     change(&mut logs, &writer, &[]);
@@ -160,7 +160,7 @@ fn a_log_that_has_gone_and_cannot_be_written_is_given_up() {
 #[test]
 fn a_full_log_that_is_to_drop_holds_nobody_back_any_longer() {
     let (mut logs, dropped) = open(Path::new("/dev/full"), WhenFull::Block);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     let (count, waiting) = fill(&writer);
     change(&mut logs, &writer, &[log(Path::new("/dev/full"), WhenFull::Drop)]);
     block_on(waiting);
@@ -177,7 +177,7 @@ fn a_log_that_is_to_block_loses_nothing_more() {
     fifo(&path);
     let pipe = reader(&path);
     let (mut logs, dropped) = open(&path, WhenFull::Drop);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     while dropped.get() == 0 {
         writer.write(&entry("a", 0));
     }
@@ -191,7 +191,7 @@ fn a_log_that_is_to_block_loses_nothing_more() {
             .count()
     });
     for number in 0..10_000 {
-        block_on(writer.room());
+        block_on(writer.wait_for_room());
         writer.write(&entry("b", number));
     }
     assert_eq!(writer.close(PATIENCE), 0);
@@ -206,7 +206,7 @@ fn changes_follow_one_another() {
     let dir = tempfile::tempdir().unwrap();
     let paths: Vec<_> = (0..4).map(|n| dir.path().join(format!("{n}.log"))).collect();
     let (mut logs, dropped) = open(&paths[0], WhenFull::Block);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     for (number, path) in paths.iter().enumerate() {
         change(&mut logs, &writer, &[log(path, WhenFull::Block)]);
         writer.write(&entry("a", number as u64));

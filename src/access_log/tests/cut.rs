@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     access_log::{
-        entry::{Endpoint, Entry},
+        entry::{DialledAddress, Entry},
         value::LONGEST,
     },
     config::LogLineFormat,
@@ -99,7 +99,7 @@ fn a_line_is_bounded() {
             username: some,
             pool: some,
             upstream: some,
-            upstream_address: Some(Endpoint::Unix(Path::new(&long))),
+            upstream_address: Some(DialledAddress::Unix(Path::new(&long))),
             session: u64::MAX,
             bytes_in: Some(u64::MAX),
             bytes_out: Some(u64::MAX),

@@ -17,7 +17,7 @@ use super::{
     proxy::{Proxy, adoptions, possible},
 };
 use crate::{
-    access_log::Prepared,
+    access_log::PreparedLogs,
     config::{self, Config},
     snapshot::Snapshot,
     upstream::Pool,
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A configuration that nothing speaks against, with what had to be opened for it.
 struct Plan {
     config: Arc<Config>,
-    logs: Prepared,
+    logs: PreparedLogs,
     bound: Bound,
 }
 
@@ -84,7 +84,7 @@ impl Proxy {
     fn plan(
         &self,
         config: Arc<Config>,
-        logs: Result<Prepared, String>,
+        logs: Result<PreparedLogs, String>,
     ) -> Result<Plan, Vec<String>> {
         let snapshot = self.current.load();
         let mut faults = beyond_reload(&snapshot.config, &config);

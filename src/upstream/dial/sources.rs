@@ -14,7 +14,7 @@ use prometheus::IntGauge;
 use super::{error::DialError, no_port::NoPort};
 use crate::{
     config::{self, Address},
-    metrics::{Part, UpstreamMetrics},
+    metrics::{ScopedSample, UpstreamMetrics},
     net::ConnectError,
     upstream::Endpoint,
 };
@@ -47,7 +47,7 @@ pub(in crate::upstream) struct Sources {
 pub(in crate::upstream) struct Source {
     /// `None`: as the kernel chooses.
     pub(in crate::upstream) address: Option<IpAddr>,
-    ports: Part<IntGauge>,
+    ports: ScopedSample<IntGauge>,
     /// Millisecond of the sources' life up to which it is left out; 0: it is not.
     full_until: AtomicU64,
     /// Whether this host did not have it when it was last tried.

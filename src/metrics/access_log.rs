@@ -33,7 +33,7 @@ impl AccessLogFamilies {
         Self {
             blocked: families.add(
                 "access_log_blocked",
-                "1 while a log that cannot be written has held new clients back for 5 s, else 0.",
+                "1 while a log that cannot be written has blocked new clients for 5 s or longer, else 0.",
                 &["log"],
             ),
         }

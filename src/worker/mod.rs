@@ -240,7 +240,7 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
             next_sweep = now + SWEEP;
         }
         let mut until = next_sweep;
-        if context.log.is_dirty() {
+        if context.log.has_lines() {
             if now >= next_flush {
                 context.log.flush();
                 next_flush = now + LOG_DELAY;

@@ -11,7 +11,8 @@ use serde_json::Value;
 use super::{minimal, some_time};
 use crate::{
     access_log::{
-        entry::{DialledAddress, Entry, field_names},
+        entry::{DialledAddress, Entry},
+        fields::field_names,
         format::{LineFormat, Template, TemplateError},
     },
     config::LogLineFormat,

@@ -15,14 +15,16 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::minimal;
 use crate::{
-    access_log::{entry::Entry, logs::AccessLogs, sink::QUEUE, worker_buffer::WORKER_BOUND},
+    access_log::{
+        entry::Entry, logs::AccessLogs, queue::QUEUE_CHUNKS, worker_buffer::MAX_BUFFER_BYTES,
+    },
     config::{self, LogEvents, LogLineFormat, LogTarget, WhenFull},
     labels::Event,
     metrics::Metrics,
 };
 
 /// Long enough for anything that is going to happen at all.
-pub(super) const PATIENCE: Duration = Duration::from_mins(1);
+pub(super) const TEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 pub(super) fn open(path: &Path, when_full: WhenFull) -> (AccessLogs, IntCounter) {
     let metrics = Metrics::new().access_logs();
@@ -53,7 +55,7 @@ pub(super) fn wanted(writer: &str, number: u64) -> String {
 pub(super) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
-        assert!(began.elapsed() < PATIENCE, "waited in vain: {what}");
+        assert!(began.elapsed() < TEST_TIMEOUT, "waited in vain: {what}");
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -86,16 +88,16 @@ fn lines_arrive_after_a_flush_in_a_file_for_its_group_only() {
     let (others, _) = open(&created, WhenFull::Block);
     assert_eq!(fs::metadata(&created).unwrap().permissions().mode() & 0o777 & !0o640, 0);
     let writer = logs.worker_logs();
-    assert!(writer.wants(Event::Connect) && !writer.is_dirty());
+    assert!(writer.wants(Event::Connect) && !writer.has_lines());
     writer.write(&entry("a", 1));
-    assert!(writer.is_dirty());
+    assert!(writer.has_lines());
     writer.flush();
-    assert!(!writer.is_dirty());
+    assert!(!writer.has_lines());
     let text = format!("kept\n{}\n", wanted("a", 1));
     wait_until("the line", || fs::read_to_string(&path).unwrap() == text);
     drop(writer);
-    logs.close(PATIENCE);
-    others.close(PATIENCE);
+    logs.close(TEST_TIMEOUT);
+    others.close(TEST_TIMEOUT);
 }
 
 #[test]
@@ -103,7 +105,7 @@ fn without_a_log_nothing_is_done() {
     let logs = AccessLogs::open(&[], Metrics::new().access_logs()).unwrap();
     let writer = logs.worker_logs();
     writer.write(&minimal());
-    assert!(!writer.wants(Event::Reject) && !writer.is_dirty() && writer.has_room());
+    assert!(!writer.wants(Event::Reject) && !writer.has_lines() && writer.has_room());
     logs.reopen();
     assert_eq!(writer.close(Duration::ZERO), 0);
     logs.close(Duration::ZERO);
@@ -142,17 +144,17 @@ fn block_loses_nothing_and_stays_bounded() {
                         writer.write(&entry(name, number));
                     }
                 });
-                assert_eq!(writer.close(PATIENCE), 0);
+                assert_eq!(writer.close(TEST_TIMEOUT), 0);
             })
         })
         .collect();
 
     // Both are stopped; what they have written is in the pipe (64 KiB), the writer's hands, the
     // queue and their own buffers.
-    let written: u64 = (0..2).map(|_| waits.recv_timeout(PATIENCE).unwrap()).sum();
+    let written: u64 = (0..2).map(|_| waits.recv_timeout(TEST_TIMEOUT).unwrap()).sum();
     let line = wanted("a", 0).len() + 1;
     let bytes = usize::try_from(written).unwrap() * line;
-    let most = 64 * 1024 + (1 + QUEUE + 2) * (WORKER_BOUND + line);
+    let most = 64 * 1024 + (1 + QUEUE_CHUNKS + 2) * (MAX_BUFFER_BYTES + line);
     assert!(bytes <= most, "{bytes} bytes are held, more than {most}");
 
     let mut next = [0, 0];
@@ -166,7 +168,7 @@ fn block_loses_nothing_and_stays_bounded() {
     for worker in workers {
         worker.join().unwrap();
     }
-    logs.close(PATIENCE);
+    logs.close(TEST_TIMEOUT);
     assert_eq!(dropped.get(), 0);
 }
 
@@ -189,8 +191,8 @@ fn drop_never_waits_and_counts_what_it_loses() {
         pipe.read_to_string(&mut text).unwrap();
         text
     });
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     let text = reading.join().unwrap();
     let mut next = 0;
     for line in text.lines() {
@@ -233,7 +235,7 @@ fn reopen_after_a_rename_starts_a_new_file() {
     let both = format!("{}\n{}\n", wanted("a", 2), wanted("a", 3));
     wait_until("line 3", || fs::read_to_string(&rotated).unwrap() == both);
     drop(writer);
-    logs.close(PATIENCE);
+    logs.close(TEST_TIMEOUT);
 }
 
 #[test]
@@ -243,8 +245,8 @@ fn a_full_disk_drops_and_counts() {
     for number in 0..5_000 {
         writer.write(&entry("a", number));
     }
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     assert_eq!(dropped.get(), 5_000);
 }
 
@@ -265,8 +267,8 @@ fn a_full_disk_blocks_until_there_is_room_again() {
     std::os::unix::fs::symlink(&file, &path).unwrap();
     logs.reopen();
     block_on(writer.wait_for_room());
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     let lines: Vec<_> = (0..count).map(|number| wanted("a", number) + "\n").collect();
     assert_eq!(fs::read_to_string(&file).unwrap(), lines.concat());
     assert_eq!(dropped.get(), 0);
@@ -279,7 +281,7 @@ fn closing_on_a_full_disk_gives_up_in_time_and_counts() {
     for number in 0..10 {
         writer.write(&entry("a", number));
     }
-    assert_eq!(writer.close(PATIENCE), 0);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
     logs.close(Duration::from_millis(1));
     wait_until("the lines are counted", || dropped.get() == 10);
 }
@@ -306,7 +308,7 @@ fn a_worker_that_cannot_hand_over_counts_what_it_gives_up() {
         pipe.read_to_string(&mut text).unwrap();
         text
     });
-    logs.close(PATIENCE);
+    logs.close(TEST_TIMEOUT);
     assert_eq!(reading.join().unwrap().lines().count() + lost, usize::try_from(count).unwrap());
 }
 

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use super::{
-    access_log::{PATIENCE, log, wait_until},
+    files::{TEST_TIMEOUT, log, wait_until},
     minimal,
 };
 use crate::{
@@ -42,8 +42,8 @@ fn each_log_has_its_events_in_its_format() {
     for &event in Event::ALL {
         writer.write(&Entry { event, ..minimal() });
     }
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     for (name, text) in [
         ("default", "connect\ndisconnect\nreject\n"),
         ("probes", "probe\n"),
@@ -64,9 +64,9 @@ fn an_event_that_no_log_has_is_not_wanted() {
     assert!(writer.wants(Event::Reject));
     assert!(!writer.wants(Event::Connect) && !writer.wants(Event::Disconnect));
     writer.write(&Entry { event: Event::Connect, ..minimal() });
-    assert!(!writer.is_dirty());
+    assert!(!writer.has_lines());
     drop(writer);
-    logs.close(PATIENCE);
+    logs.close(TEST_TIMEOUT);
 }
 
 /// A full log that does not want an event loses nothing by it.
@@ -81,8 +81,8 @@ fn lines_that_are_not_wanted_are_not_counted_as_dropped() {
         writer.write(&Entry { session: number, ..minimal() });
         writer.write(&Entry { event: Event::Connect, ..minimal() });
     }
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     assert_eq!(metrics.dropped.get(), 3);
 }
 
@@ -137,8 +137,8 @@ fn a_file_that_is_full_is_put_aside() {
     for session in 0..count {
         writer.write(&Entry { session, ..minimal() });
     }
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     assert_eq!(numbers(&path), (5 * LINES..count).collect::<Vec<_>>());
     for number in 1..=3 {
         let first = (5 - number) * LINES;
@@ -166,7 +166,7 @@ fn a_file_that_is_old_is_put_aside() {
     assert_eq!(numbers(&path), [1]);
     assert_eq!(numbers(&dir.path().join("access.log.1")), [0]);
     drop(writer);
-    logs.close(PATIENCE);
+    logs.close(TEST_TIMEOUT);
 }
 
 /// The rotation cannot be: the log grows, and no line is lost.
@@ -182,8 +182,8 @@ fn a_rotation_that_fails_loses_nothing() {
     for session in 0..1000 {
         writer.write(&Entry { session, ..minimal() });
     }
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     assert_eq!(numbers(&path), (0..1000).collect::<Vec<_>>());
     assert!(!dir.path().join("access.log.1").exists());
 }
@@ -204,7 +204,7 @@ fn files_that_others_took_away_are_not_missed() {
     wait_until("the lines", || numbers(&path).len() == 60);
     fs::remove_file(&path).unwrap();
     writer.write(&Entry { session: 60, ..minimal() });
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     assert_eq!(numbers(&path), [60]);
 }

@@ -8,11 +8,11 @@ use std::{
     task::{Context, Waker},
 };
 
-use super::access_log::{PATIENCE, block_on, entry, fifo, log, open, reader, wait_until, wanted};
+use super::files::{TEST_TIMEOUT, block_on, entry, fifo, log, open, reader, wait_until, wanted};
 use crate::{
     access_log::{
         logs::{AccessLogs, PreparedLogs},
-        sink::{OpenError, OpenedOutputs},
+        opened_outputs::{OpenError, OpenedOutputs},
         worker_logs::WorkerLogs,
     },
     config::{self, LogLineFormat, WhenFull},
@@ -58,9 +58,9 @@ fn one_log_comes_and_another_goes_with_all_its_lines() {
     writer.write(&entry("a", 0));
     change(&mut logs, &writer, &[log(&new, WhenFull::Block)]);
     writer.write(&entry("a", 1));
-    assert!(writer.is_dirty());
+    assert!(writer.has_lines());
     writer.flush();
-    assert!(!writer.is_dirty());
+    assert!(!writer.has_lines());
     wait_until("the old line", || fs::read_to_string(&old).unwrap() == wanted("a", 0) + "\n");
     wait_until("the new line", || fs::read_to_string(&new).unwrap() == wanted("a", 1) + "\n");
     wait_until("the old file to be closed", || descriptors(&old) == 0);
@@ -87,8 +87,8 @@ fn the_same_path_keeps_its_file_and_its_lines() {
     let new = config::AccessLog { format, ..log(&path, WhenFull::Drop) };
     change(&mut logs, &writer, &[new]);
     writer.write(&entry("a", 1));
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     let text = format!("{}\nnow {:016x}\n", wanted("a", 0), 1);
     assert_eq!(fs::read_to_string(&renamed).unwrap(), text);
     assert!(!path.exists());
@@ -107,8 +107,8 @@ fn what_cannot_be_opened_changes_nothing() {
     drop(prepare(&logs, &new[..1]).unwrap());
     wait_until("the other file to be closed", || descriptors(&other) == 0);
     writer.write(&entry("a", 0));
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     assert_eq!(fs::read_to_string(&path).unwrap(), wanted("a", 0) + "\n");
     assert_eq!(fs::read_to_string(&other).unwrap(), "");
 }
@@ -133,10 +133,10 @@ fn sessions_do_not_wait_for_a_log_that_has_gone() {
         text
     });
     // All that the old log had is written once somebody reads it, and its thread ends then.
-    assert_eq!(writer.close(PATIENCE), 0);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
     let lines: Vec<_> = (0..count).map(|number| wanted("a", number) + "\n").collect();
     assert_eq!(reading.join().unwrap(), lines.concat());
-    logs.close(PATIENCE);
+    logs.close(TEST_TIMEOUT);
     assert_eq!(fs::read_to_string(&new).unwrap(), wanted("a", count) + "\n");
     assert_eq!(dropped.get(), 0);
 }
@@ -149,12 +149,12 @@ fn a_log_that_has_gone_and_cannot_be_written_is_given_up() {
     let (count, waiting) = fill(&writer);
     drop(waiting);
     change(&mut logs, &writer, &[]);
-    assert!(writer.is_dirty());
+    assert!(writer.has_lines());
     wait_until("the lines to be given up", || {
         writer.flush();
-        !writer.is_dirty() && dropped.get() == count
+        !writer.has_lines() && dropped.get() == count
     });
-    logs.close(PATIENCE);
+    logs.close(TEST_TIMEOUT);
 }
 
 #[test]
@@ -164,8 +164,8 @@ fn a_full_log_that_is_to_drop_holds_nobody_back_any_longer() {
     let (count, waiting) = fill(&writer);
     change(&mut logs, &writer, &[log(Path::new("/dev/full"), WhenFull::Drop)]);
     block_on(waiting);
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     assert_eq!(dropped.get(), count);
 }
 
@@ -194,8 +194,8 @@ fn a_log_that_is_to_block_loses_nothing_more() {
         block_on(writer.wait_for_room());
         writer.write(&entry("b", number));
     }
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     assert_eq!(reading.join().unwrap(), 10_000);
     assert_eq!(dropped.get(), 1);
 }
@@ -211,8 +211,8 @@ fn changes_follow_one_another() {
         change(&mut logs, &writer, &[log(path, WhenFull::Block)]);
         writer.write(&entry("a", number as u64));
     }
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     for (number, path) in paths.iter().enumerate() {
         let line = wanted("a", number as u64) + "\n";
         wait_until("the line", || fs::read_to_string(path).unwrap() == line);

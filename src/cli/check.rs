@@ -9,7 +9,9 @@ pub(super) fn check(file: &Path) -> ExitCode {
     match load(file) {
         Ok(config) => {
             // The service may have other limits than this shell, so these are no faults.
-            for warning in config.warnings().into_iter().chain(control::warnings(&config)) {
+            for warning in
+                config.warnings().into_iter().chain(control::descriptor_warnings(&config))
+            {
                 eprintln!("{}: warning: {warning}", file.display());
             }
             ExitCode::SUCCESS

@@ -1,4 +1,4 @@
-//! The admin listener: what it shows, and whom it asks.
+//! Starts the admin listener, and connects it to the control thread.
 
 use std::{
     path::absolute,
@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use tokio::sync::mpsc;
 
-use super::proxy::Proxy;
+use super::{descriptors::max_admin_connections, proxy::Proxy};
 use crate::{
     admin::{
         AdminListener, AdminState, AdminThread, LastReload, ReloadOutcome, ReloadRequest, Reloads,
@@ -19,26 +19,20 @@ use crate::{
     worker::Worker,
 };
 
-/// Connections at a time: a thousand scrapers that come at once, and what dashboards have.
-const CONNECTIONS: u64 = 1100;
-
-/// The share of the process' descriptors that they may have.
-const SHARE: u64 = 16;
-
-/// The admin listener's connections at a time, of so many descriptors.
-pub(super) fn connections(descriptors: u64) -> u64 {
-    (descriptors / SHARE).clamp(16, CONNECTIONS)
-}
-
-/// What is reloaded by way of the API, as the control thread has it.
-pub(super) struct ReloadsAsked {
-    pub(super) requests: mpsc::Receiver<ReloadRequest>,
+/// The control thread's end of the reload channel.
+pub(super) struct ReloadRequests {
+    requests: mpsc::Receiver<ReloadRequest>,
     last: Arc<Mutex<Option<LastReload>>>,
 }
 
-impl ReloadsAsked {
-    /// Has the API tell how a reload went, whoever asked for it.
-    pub(super) fn note(&self, outcome: &ReloadOutcome) {
+impl ReloadRequests {
+    /// Waits for a request by the API; `None` once the API is gone.
+    pub(super) async fn recv(&mut self) -> Option<ReloadRequest> {
+        self.requests.recv().await
+    }
+
+    /// Records the outcome of a reload for the API, whether that requested it or not.
+    pub(super) fn record(&self, outcome: &ReloadOutcome) {
         let (outcome, faults) = match outcome {
             ReloadOutcome::Applied { .. } => ("applied", Vec::new()),
             ReloadOutcome::Refused { faults } => ("refused", faults.clone()),
@@ -49,15 +43,15 @@ impl ReloadsAsked {
     }
 }
 
-/// The ends of what the API and the control thread have to say to each other.
-pub(super) fn reloads() -> (Reloads, ReloadsAsked) {
+/// Creates the reload channel between the API and the control thread.
+pub(super) fn reload_channel() -> (Reloads, ReloadRequests) {
     let last = Arc::default();
-    let (asked, requests) = mpsc::channel(1);
-    (Reloads::new(asked, Arc::clone(&last)), ReloadsAsked { requests, last })
+    let (sender, requests) = mpsc::channel(1);
+    (Reloads::new(sender, Arc::clone(&last)), ReloadRequests { requests, last })
 }
 
-/// What the admin listener is to know.
-pub(super) struct About<'a> {
+/// What the admin listener shows and controls.
+pub(super) struct AdminSetup<'a> {
     pub(super) proxy: &'a Proxy,
     pub(super) draining: &'a Arc<AtomicBool>,
     pub(super) log: ProgramLog,
@@ -65,8 +59,8 @@ pub(super) struct About<'a> {
 }
 
 /// Starts its thread.
-pub(super) fn start(listener: AdminListener, about: About<'_>) -> anyhow::Result<AdminThread> {
-    let About { proxy, draining, log, reloads } = about;
+pub(super) fn start(listener: AdminListener, setup: AdminSetup<'_>) -> anyhow::Result<AdminThread> {
+    let AdminSetup { proxy, draining, log, reloads } = setup;
     let address = listener.local_addr();
     let state = AdminState {
         snapshot: proxy.current.clone(),
@@ -83,7 +77,7 @@ pub(super) fn start(listener: AdminListener, about: About<'_>) -> anyhow::Result
         reloads,
         config_file: absolute(&proxy.file).unwrap_or_else(|_| proxy.file.clone()),
         started: (SystemTime::now(), Instant::now()),
-        connections: connections(proxy.descriptors.limit()) as usize,
+        connections: max_admin_connections(proxy.descriptors.limit()) as usize,
     };
     let thread = AdminThread::start(listener, state).context("cannot start the admin thread")?;
     if let Some(address) = address {

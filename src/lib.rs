@@ -17,6 +17,7 @@
 //!
 //! Beside them, for all above `balance`:
 //!
+//! - [`api`]: the types of the admin API: `admin` writes them, `cli` reads them
 //! - [`config`]: the file an operator wrote, as types that cannot be wrong
 //! - [`access_log`]: one line for each connection that opens, ends or is refused
 //! - [`metrics`]: the Prometheus metrics
@@ -28,6 +29,7 @@
 
 pub mod access_log;
 pub mod admin;
+pub mod api;
 pub mod balance;
 pub mod cli;
 pub mod config;

@@ -13,7 +13,7 @@ const REPORT_DELAY: Duration = Duration::from_secs(5);
 /// The access logs in use, watched from outside, because a writer that is stuck in write(2) reports
 /// nothing. Clones share the state.
 #[derive(Clone, Default)]
-pub struct BlockedLogs(Arc<Mutex<Vec<BlockedLog>>>);
+pub(crate) struct BlockedLogs(Arc<Mutex<Vec<BlockedLog>>>);
 
 /// One log, and whether it is reported as blocked.
 pub(super) struct BlockedLog {

@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 use super::{descriptors::max_admin_connections, proxy::Proxy};
 use crate::{
     admin::{
-        AdminListener, AdminState, AdminThread, LastReload, ReloadOutcome, ReloadRequest, Reloads,
+        AdminListener, AdminState, AdminThread, FinishedReload, ReloadChannel, ReloadOutcome,
+        ReloadRequest,
     },
     program_log::ProgramLog,
     session::Inspector,
@@ -22,7 +23,7 @@ use crate::{
 /// The control thread's end of the reload channel.
 pub(super) struct ReloadRequests {
     requests: mpsc::Receiver<ReloadRequest>,
-    last: Arc<Mutex<Option<LastReload>>>,
+    last: Arc<Mutex<Option<FinishedReload>>>,
 }
 
 impl ReloadRequests {
@@ -38,16 +39,16 @@ impl ReloadRequests {
             ReloadOutcome::Refused { faults } => ("refused", faults.clone()),
             ReloadOutcome::Draining => return,
         };
-        let last = LastReload { at: SystemTime::now(), outcome, faults };
+        let last = FinishedReload { at: SystemTime::now(), outcome, faults };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
     }
 }
 
 /// Creates the reload channel between the API and the control thread.
-pub(super) fn reload_channel() -> (Reloads, ReloadRequests) {
+pub(super) fn reload_channel() -> (ReloadChannel, ReloadRequests) {
     let last = Arc::default();
     let (sender, requests) = mpsc::channel(1);
-    (Reloads::new(sender, Arc::clone(&last)), ReloadRequests { requests, last })
+    (ReloadChannel::new(sender, Arc::clone(&last)), ReloadRequests { requests, last })
 }
 
 /// What the admin listener shows and controls.
@@ -55,10 +56,13 @@ pub(super) struct AdminSetup<'a> {
     pub(super) proxy: &'a Proxy,
     pub(super) draining: &'a Arc<AtomicBool>,
     pub(super) log: ProgramLog,
-    pub(super) reloads: Reloads,
+    pub(super) reloads: ReloadChannel,
 }
 
-/// Starts its thread.
+/// Starts the admin thread.
+///
+/// # Errors
+/// If the thread or its event loop cannot be created.
 pub(super) fn start(listener: AdminListener, setup: AdminSetup<'_>) -> anyhow::Result<AdminThread> {
     let AdminSetup { proxy, draining, log, reloads } = setup;
     let address = listener.local_addr();
@@ -77,7 +81,7 @@ pub(super) fn start(listener: AdminListener, setup: AdminSetup<'_>) -> anyhow::R
         reloads,
         config_file: absolute(&proxy.file).unwrap_or_else(|_| proxy.file.clone()),
         started: (SystemTime::now(), Instant::now()),
-        connections: max_admin_connections(proxy.descriptors.limit()) as usize,
+        max_connections: max_admin_connections(proxy.descriptors.limit()) as usize,
     };
     let thread = AdminThread::start(listener, state).context("cannot start the admin thread")?;
     if let Some(address) = address {

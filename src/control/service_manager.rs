@@ -1,8 +1,9 @@
-//! Notifies the service manager (`sd_notify(3)`): systemd units of Type=notify and notify-reload wait
-//! for it, and `systemctl status` shows it. Without NOTIFY_SOCKET this does nothing.
+//! Messages to the service manager (`sd_notify(3)`): systemd units of Type=notify and notify-reload
+//! wait for them, and `systemctl status` shows them. Without NOTIFY_SOCKET none is sent.
 //!
-//! Our own code: the crate sd-notify 0.5 cannot send to abstract sockets, blocks for as long as the
-//! manager does not read, and holds EXTEND_TIMEOUT_USEC in 32 bits, 71 minutes.
+//! The `sd-notify` crate (0.5) has no abstract sockets, which container managers use, no timeout for
+//! a manager that does not read, and 32 bits of microseconds for EXTEND_TIMEOUT_USEC, which a drain
+//! of more than 71 minutes exceeds.
 
 use std::{
     env,
@@ -24,21 +25,21 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::join::join_by;
 
-/// How long sending a message may take. A service manager that is not busy reads it at once.
+/// How long sending a message may take; a service manager usually reads it at once.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Messages that can wait while one is being sent.
-const QUEUED_MESSAGES: usize = 16;
+/// The most messages that wait while one is sent.
+const MAX_QUEUED_MESSAGES: usize = 16;
 
-/// How long the exit may take after the drain: the last records, the workers' threads, the access
-/// logs' writers and the last lines of the program's log.
-const EXIT_TIMEOUT: Duration = Duration::from_secs(20);
+/// For what follows the drain: the last records, the workers' threads, the access logs' writers and
+/// the last lines of the program log.
+const SHUTDOWN_TIME: Duration = Duration::from_secs(20);
 
-/// The service manager, if there is one. A thread of its own sends the messages in order, so that
-/// nothing else waits for it.
-pub(super) struct ServiceManager(Option<NotifyThread>);
+/// The service manager, if there is one. A thread of its own sends the messages in order, so nothing
+/// else waits for it.
+pub(super) struct ServiceManager(Option<Messenger>);
 
-struct NotifyThread {
+struct Messenger {
     messages: SyncSender<String>,
     thread: JoinHandle<()>,
 }
@@ -46,10 +47,10 @@ struct NotifyThread {
 impl ServiceManager {
     pub(super) fn from_env() -> Self {
         let Some(socket) = env::var_os("NOTIFY_SOCKET") else { return Self(None) };
-        let (messages, queue) = sync_channel(QUEUED_MESSAGES);
+        let (messages, queue) = sync_channel(MAX_QUEUED_MESSAGES);
         let name = "notify".to_owned();
         match thread::Builder::new().name(name).spawn(move || send_all(&socket, &queue)) {
-            Ok(thread) => Self(Some(NotifyThread { messages, thread })),
+            Ok(thread) => Self(Some(Messenger { messages, thread })),
             Err(error) => {
                 tracing::error!(%error, "cannot start the thread that notifies the service manager");
                 Self(None)
@@ -57,41 +58,41 @@ impl ServiceManager {
         }
     }
 
-    /// The proxy serves clients; also ends [`Self::reloading`].
+    /// The proxy serves with the configuration now in force. Also ends [`Self::reloading`].
     pub(super) fn ready(&self, status: &str) {
-        self.send(format!("READY=1\nSTATUS={status}\n"));
+        self.queue(format!("READY=1\nSTATUS={status}\n"));
     }
 
-    /// The configuration is being read again, until [`Self::ready`].
+    /// A reload is in progress, until [`Self::ready`].
     pub(super) fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
-        self.send(format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=Reloading\n"));
+        self.queue(format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=Reloading\n"));
     }
 
-    /// The shutdown has begun and may take all of `drain`, even beyond the unit's TimeoutStopSec.
+    /// The proxy shuts down; that may take the whole `drain`, whatever the unit's TimeoutStopSec is.
     pub(super) fn stopping(&self, drain: Duration) {
-        let micros = (drain + EXIT_TIMEOUT).as_micros();
-        self.send(format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={micros}\nSTATUS=Draining\n"));
+        let micros = (drain + SHUTDOWN_TIME).as_micros();
+        self.queue(format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={micros}\nSTATUS=Draining\n"));
     }
 
-    /// The progress of a drain: the connections that are left.
+    /// A drain's progress.
     pub(super) fn draining(&self, connections: u32) {
-        self.send(format!("STATUS=Draining, connections left: {connections}\n"));
+        self.queue(format!("STATUS=Draining, connections left: {connections}\n"));
     }
 
-    fn send(&self, message: String) {
-        let Some(thread) = &self.0 else { return };
-        if thread.messages.try_send(message).is_err() {
-            tracing::warn!("cannot notify the service manager: it does not read its socket");
+    fn queue(&self, message: String) {
+        let Some(messenger) = &self.0 else { return };
+        if messenger.messages.try_send(message).is_err() {
+            tracing::warn!("cannot notify the service manager: it does not read its messages");
         }
     }
 }
 
 impl Drop for ServiceManager {
-    /// Gives the last message time to be sent.
+    /// Waits for the last message to be sent.
     fn drop(&mut self) {
-        if let Some(NotifyThread { messages, thread }) = self.0.take() {
+        if let Some(Messenger { messages, thread }) = self.0.take() {
             drop(messages);
             let _ = join_by(thread, Instant::now() + SEND_TIMEOUT);
         }
@@ -100,13 +101,13 @@ impl Drop for ServiceManager {
 
 fn send_all(socket: &OsString, messages: &Receiver<String>) {
     for message in messages {
-        if let Err(error) = send_to(socket, &message) {
+        if let Err(error) = send(socket, &message) {
             tracing::warn!(?socket, %error, "cannot notify the service manager");
         }
     }
 }
 
-fn send_to(socket: &OsStr, message: &str) -> io::Result<()> {
+fn send(socket: &OsStr, message: &str) -> io::Result<()> {
     // A name that begins with @ is in the abstract namespace, not a file.
     let to = match socket.as_bytes().split_first() {
         Some((b'@', name)) => SocketAddr::from_abstract_name(name)?,

@@ -135,8 +135,8 @@ fn a_pipe_that_nobody_reads_is_seen_everywhere_until_somebody_does() {
     let log = proxy.path("stuck");
     Clients::of(&proxy).during(|| {
         let advice = wait_not_ready(&proxy, log.to_str().unwrap());
-        let wanted = ": make room on its disk, or have the reader of its pipe go on; or set \
-                      when_full: drop, and reload\n";
+        let wanted = ": free disk space, or have the reader of its pipe continue; or set \
+                      when_full: drop and reload\n";
         assert_eq!(advice, wanted);
         proxy.wait_metric(BLOCKED, &["/stuck\""], 1.0);
         // The other loses lines, and nobody waits for it.
@@ -240,8 +240,8 @@ fn standard_output_and_standard_error_can_be_the_same_stuck_pipe() {
     let unread = reading.lock().unwrap();
     Clients::of(&proxy).during(|| {
         let advice = wait_not_ready(&proxy, "/dev/stdout");
-        let wanted = ": have the reader of standard output go on, or make room on its disk; or set \
-                      when_full: drop, and reload\n";
+        let wanted = ": have the reader of standard output continue, or free disk space; or set \
+                      when_full: drop and reload\n";
         assert_eq!(advice, wanted);
         proxy.wait_metric(BLOCKED, &["log=\"/dev/stdout\""], 1.0);
         // The control thread answers all the same.
@@ -267,7 +267,7 @@ fn a_syslog_receiver_that_is_away_is_seen_until_it_is_there() {
     let proxy = config.start();
     Clients::of(&proxy).during(|| {
         let advice = wait_not_ready(&proxy, &receiver.name());
-        let wanted = ": start the receiver, or have it go on; or set when_full: drop, and reload\n";
+        let wanted = ": start the receiver, or have it continue; or set when_full: drop and reload\n";
         assert_eq!(advice, wanted);
         receiver.start();
         wait_for("/readyz to be 200", || (readyz(&proxy) == ready()).then_some(()));

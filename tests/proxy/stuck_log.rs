@@ -267,7 +267,8 @@ fn a_syslog_receiver_that_is_away_is_seen_until_it_is_there() {
     let proxy = config.start();
     Clients::of(&proxy).during(|| {
         let advice = wait_not_ready(&proxy, &receiver.name());
-        let wanted = ": start the receiver, or have it continue; or set when_full: drop and reload\n";
+        let wanted =
+            ": start the receiver, or have it continue; or set when_full: drop and reload\n";
         assert_eq!(advice, wanted);
         receiver.start();
         wait_for("/readyz to be 200", || (readyz(&proxy) == ready()).then_some(()));

@@ -22,7 +22,7 @@ const ROWS: &[&[&str]] = &[
     &["metrics"],
     &["proto"],
     &["config"],
-    &["api", "balance", "join", "escape", "labels", "timestamp"],
+    &["api", "balance", "tls", "join", "escape", "labels", "timestamp"],
 ];
 
 /// Rooms without sockets, clock or runtime, and what would bring those in.

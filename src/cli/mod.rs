@@ -9,6 +9,7 @@ mod man;
 mod openapi;
 mod route;
 mod run;
+mod schema;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -72,8 +73,10 @@ enum Command {
     #[command(override_usage = "mqtt-lb run [-c FILE]", after_help = SIGNALS)]
     Run(ConfigFile),
     /// Check a configuration and the files it names: list all faults and warnings.
-    #[command(override_usage = "mqtt-lb check [-c FILE]")]
-    Check(ConfigFile),
+    #[command(override_usage = "mqtt-lb check [-c FILE] [--print]")]
+    Check(check::CheckArgs),
+    /// Print the JSON schema of a configuration, for editors.
+    Schema,
     /// List the brokers of a client ID, in the order in which they would be tried.
     #[command(after_help = ROUTE_EXAMPLES)]
     Route(route::RouteArgs),
@@ -99,7 +102,8 @@ struct ConfigFile {
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(file) => run::run(&file.config),
-        Command::Check(file) => check::check(&file.config),
+        Command::Check(args) => check::check(&args),
+        Command::Schema => schema::schema(),
         Command::Route(args) => route::route(&args),
         Command::Completions { shell } => completions::completions(shell),
         Command::Man(args) => man::man(&args),

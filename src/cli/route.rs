@@ -16,7 +16,7 @@ use tokio::runtime;
 
 use super::{BAD_CONFIG, ConfigFile, FAILED, check, client_ids::ClientIds};
 use crate::{
-    balance::{Choice, Client, Router},
+    balance::{Choice, ClientFields, Router},
     config::{Config, Discover, Dns, Pool, Upstream},
     escape::{self, plain},
     upstream,
@@ -138,7 +138,7 @@ impl PoolRouter {
         if !balance.algorithm.is_keyed() {
             return Err("the pool's algorithm does not use a key");
         }
-        let client = Client {
+        let client = ClientFields {
             client_id: id,
             username: args.username.as_deref(),
             source_ip: Some(args.source),

@@ -16,7 +16,7 @@ const RESERVED: u64 = 128;
 const RESERVED_FOR_ADMIN: u64 = 64;
 
 /// Descriptors of one worker besides its sessions: the pipes of bulk streams, listeners, its epoll.
-const RESERVED_PER_WORKER: u64 = 2 * Pipes::MOST as u64 + 16;
+const RESERVED_PER_WORKER: u64 = 2 * Pipes::MAX_OPEN as u64 + 16;
 
 /// A limit below this is worth a hint: most distributions' defaults allow more sessions, so it comes
 /// from a shell or container and was not set for the proxy.

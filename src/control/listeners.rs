@@ -6,7 +6,7 @@ use anyhow::anyhow;
 
 use crate::{
     config::{Bind, Config},
-    listener::{self, Handed, Inherited, Listener, Listening},
+    listener::{self, BoundListener, InheritedSocket, InheritedSockets, Listener},
     metrics::Metrics,
     net::TcpOptions,
     upstream::Pool,
@@ -17,16 +17,16 @@ use crate::{
 pub(super) struct Listeners {
     /// In the order of the configuration.
     open: Vec<Arc<Listener>>,
-    inherited: Inherited,
+    inherited: InheritedSockets,
 }
 
 /// Listeners that are bound and not in use yet, in the order of the configuration. Dropping it closes
 /// the new ones.
-pub(super) struct BoundListeners(Vec<BoundListener>);
+pub(super) struct BoundListeners(Vec<PlannedListener>);
 
-enum BoundListener {
+enum PlannedListener {
     Kept(Arc<Listener>),
-    New(Listening),
+    New(BoundListener),
 }
 
 impl Drop for Listeners {
@@ -44,10 +44,10 @@ impl Listeners {
         config: &Config,
         workers: NonZeroUsize,
     ) -> anyhow::Result<(Self, BoundListeners)> {
-        let mut listeners = Self { open: Vec::new(), inherited: Inherited::from_env() };
+        let mut listeners = Self { open: Vec::new(), inherited: InheritedSockets::from_env() };
         let bound = listeners.bind(config, workers.get());
         let bound = bound.map_err(|errors| anyhow!(errors.join("\n")))?;
-        listeners.inherited.leave_the_rest(&bound.inherited());
+        listeners.inherited.close_unused(&bound.inherited());
         Ok((listeners, bound))
     }
 
@@ -65,14 +65,14 @@ impl Listeners {
         let kept: Vec<_> = config
             .listeners
             .iter()
-            .map(|listener| self.open.iter().find(|open| open.is_for(listener)).cloned())
+            .map(|listener| self.open.iter().find(|open| open.matches_bind(listener)).cloned())
             .collect();
         let inherited = kept.iter().flatten().filter_map(|kept| kept.inherited().cloned());
         let mut taken: Vec<_> = inherited.collect();
         let (mut all, mut errors) = (Vec::new(), Vec::new());
         for (listener, kept) in config.listeners.iter().zip(kept) {
             if let Some(kept) = kept {
-                all.push(BoundListener::Kept(kept));
+                all.push(PlannedListener::Kept(kept));
                 continue;
             }
             let handed_over = self.inherited.listening(listener, &taken, workers, options);
@@ -80,7 +80,7 @@ impl Listeners {
             match handed_over.and_then(|handed_over| handed_over.map_or_else(bind, Ok)) {
                 Ok(listening) => {
                     taken.extend(listening.inherited().cloned());
-                    all.push(BoundListener::New(listening));
+                    all.push(PlannedListener::New(listening));
                 }
                 Err(error) => errors.push(match self.with_port_of(&listener.bind) {
                     Some(open) => format!(
@@ -109,11 +109,11 @@ impl Listeners {
         for (listener, config) in bound.0.into_iter().zip(&config.listeners) {
             let Some(pool) = pools.get(config.pool).cloned() else { continue };
             self.open.push(match listener {
-                BoundListener::Kept(listener) => {
+                PlannedListener::Kept(listener) => {
                     listener.configure(config, pool, metrics);
                     listener
                 }
-                BoundListener::New(mut listening) => {
+                PlannedListener::New(mut listening) => {
                     let own = std::mem::take(&mut listening.sockets);
                     let listener = Arc::new(Listener::new(config, listening, pool, metrics));
                     tracing::info!(listener = %config.name, address = %listener.bind, "listening");
@@ -147,10 +147,10 @@ impl Listeners {
 }
 
 impl BoundListeners {
-    fn inherited(&self) -> Vec<Arc<Handed>> {
+    fn inherited(&self) -> Vec<Arc<InheritedSocket>> {
         let inherited = self.0.iter().filter_map(|listener| match listener {
-            BoundListener::Kept(listener) => listener.inherited(),
-            BoundListener::New(listening) => listening.inherited(),
+            PlannedListener::Kept(listener) => listener.inherited(),
+            PlannedListener::New(listening) => listening.inherited(),
         });
         inherited.cloned().collect()
     }

@@ -14,7 +14,7 @@ use crate::{
         state::AdminState,
     },
     api,
-    balance::Client,
+    balance::ClientFields,
     upstream::Pool,
 };
 
@@ -26,7 +26,7 @@ pub(in crate::admin) async fn get(
     let client_id = query.text("client_id").ok_or_else(|| {
         ErrorResponse::bad_request("missing `client_id`; it may be empty: `client_id=`")
     })?;
-    let client = Client {
+    let client = ClientFields {
         client_id,
         username: query.text("username"),
         source_ip: query
@@ -48,7 +48,11 @@ pub(in crate::admin) async fn get(
     Ok(json(&api::Routes { client_id: client_id.to_owned(), pools }))
 }
 
-fn pool_route(pool: &Pool, client: &Client<'_>, sessions: Vec<api::Session>) -> api::PoolRoute {
+fn pool_route(
+    pool: &Pool,
+    client: &ClientFields<'_>,
+    sessions: Vec<api::Session>,
+) -> api::PoolRoute {
     let forecast = pool.forecast(client, Instant::now());
     let (order, goes_to, why) = match forecast {
         Ok(forecast) => {

@@ -11,12 +11,12 @@ use crate::{
     control::{
         certificates,
         pools::ResolvedHosts,
-        proxy::{Proxy, adoptions},
+        proxy::{Proxy, worker_updates},
         warnings::log_warnings,
     },
     snapshot::Snapshot,
     upstream::Pool,
-    worker::Adopting,
+    worker::PendingUpdate,
 };
 
 /// Returns what has changed, one line each.
@@ -26,7 +26,7 @@ pub(super) fn commit(
     plan: ReloadPlan,
     hosts: &ResolvedHosts,
     pools: Vec<Arc<Pool>>,
-    adopting: &Adopting,
+    pending: &PendingUpdate,
 ) -> Vec<String> {
     let ReloadPlan { config, logs, bound } = plan;
     let mut changes = changes_outside_pools(&before.config, &config);
@@ -48,8 +48,9 @@ pub(super) fn commit(
     let listeners = proxy.listeners.open().to_vec();
     let snapshot = Arc::new(before.next(&config, pools, listeners));
     proxy.current.store(snapshot.clone());
-    let adoptions = adoptions(&snapshot, proxy.workers.len(), sockets, &proxy.logs, adopting);
-    proxy.workers.iter().zip(adoptions).for_each(|(worker, adoption)| worker.adopt(adoption));
+    let worker_updates =
+        worker_updates(&snapshot, proxy.workers.len(), sockets, &proxy.logs, pending);
+    proxy.workers.iter().zip(worker_updates).for_each(|(worker, update)| worker.update(update));
     if certificates::publish(&config, &proxy.metrics) > 0 {
         changes.push("certificates, keys, CAs and CRLs: reloaded".to_owned());
     }

@@ -42,9 +42,9 @@ pub(super) async fn reload(proxy: &mut Proxy) -> Result<Vec<String>, Vec<String>
     let new = plan.config.pools.iter().zip(&known).filter(|(_, pool)| pool.is_none());
     let mut new = proxy.pools.start(new.map(|(config, _)| config)).await.into_iter();
     let pools = known.into_iter().filter_map(|known| known.or_else(|| new.next())).collect();
-    let (adopting, mut adopted) = mpsc::channel(1);
-    let changes = commit::commit(proxy, &snapshot, plan, &hosts, pools, &adopting);
-    drop(adopting);
+    let (pending, mut adopted) = mpsc::channel(1);
+    let changes = commit::commit(proxy, &snapshot, plan, &hosts, pools, &pending);
+    drop(pending);
     // So that the new configuration is in effect when the reload is reported. Busy workers take some
     // milliseconds.
     let _ = timeout(WORKER_TIMEOUT, adopted.recv()).await;

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     labels::{EndBy, EndCause, EndPhase},
     limits::Admission,
-    proto::mqtt::{Connect, Refuse},
+    proto::mqtt::{Connect, RejectReason},
     session::{
         context::READ_BYTES,
         end::End,
@@ -35,7 +35,7 @@ impl Handshake<'_> {
             Err(end) if end.cause == EndCause::Malformed => Err(Rejected::told(end)),
             Err(end) => Err(self.given_up(end)),
             Ok(Admission::TooLong) => Err(self
-                .refuse(Refuse::ConnectionRateExceeded, EndPhase::Dial, EndCause::Limit)
+                .refuse(RejectReason::ConnectionRateExceeded, EndPhase::Dial, EndCause::Limit)
                 .with(format!("no turn at {} within admission.max_wait", broker.name))),
         }
     }

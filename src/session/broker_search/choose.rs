@@ -4,7 +4,7 @@ use std::{cell::Cell, sync::Arc};
 
 use super::stand_in::may_be_own;
 use crate::{
-    balance::{Choice, Client},
+    balance::{Choice, ClientFields},
     labels::RouteKind,
     session::{active::ActiveSession, context::WorkerContext, pool_view::PoolView},
     upstream::Broker,
@@ -18,7 +18,7 @@ pub(in crate::session) struct NoIdentity;
 pub(in crate::session) fn choose(
     context: &WorkerContext,
     view: &PoolView,
-    client: &Client<'_>,
+    client: &ClientFields<'_>,
     tried: &[Arc<Broker>],
 ) -> Result<Option<(Arc<Broker>, RouteKind)>, NoIdentity> {
     view.refresh();

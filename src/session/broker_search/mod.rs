@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     labels::{EndBy, EndCause, EndPhase, RouteKind},
-    proto::mqtt::{Connect, Refuse},
+    proto::mqtt::{Connect, RejectReason},
     session::{end::End, handshake::Handshake},
     upstream::{Broker, Lease, Pool, Refused},
 };
@@ -212,7 +212,7 @@ impl Handshake<'_> {
         );
         let chosen = choose(self.context, &self.record.origin.pool, &client, &search.tried);
         chosen.map_err(|NoIdentity| {
-            self.refuse(Refuse::IdentifierRejected, EndPhase::Connect, EndCause::Refused)
+            self.refuse(RejectReason::IdentifierRejected, EndPhase::Connect, EndCause::Refused)
                 .with("empty client ID, and empty_client_id is reject")
         })
     }
@@ -240,13 +240,13 @@ impl Handshake<'_> {
                 }
                 None => {}
             }
-            return self.answer(Refuse::ServerUnavailable, failure);
+            return self.answer(RejectReason::ServerUnavailable, failure);
         }
         let view = &self.record.origin.pool;
         let members = view.members();
         if members.list.iter().any(|member| member.broker.is_full()) {
             return self
-                .refuse(Refuse::ServerBusy, EndPhase::Dial, EndCause::Limit)
+                .refuse(RejectReason::ServerBusy, EndPhase::Dial, EndCause::Limit)
                 .with("every broker that could serve has its max_connections");
         }
         if search.tried.is_empty() {
@@ -257,7 +257,7 @@ impl Handshake<'_> {
         } else {
             "every broker is down, ejected, draining or not resolved yet"
         };
-        self.refuse(Refuse::ServerUnavailable, EndPhase::Dial, EndCause::NoUpstream).with(why)
+        self.refuse(RejectReason::ServerUnavailable, EndPhase::Dial, EndCause::NoUpstream).with(why)
     }
 
     /// Tells one client from others.
@@ -272,20 +272,20 @@ impl Handshake<'_> {
     pub(in crate::session) fn given_up(&self, end: End) -> Rejected {
         match end.by {
             EndBy::Client => end.into(),
-            EndBy::Upstream | EndBy::Proxy => self.answer(Refuse::ServerUnavailable, end),
+            EndBy::Upstream | EndBy::Proxy => self.answer(RejectReason::ServerUnavailable, end),
         }
     }
 
     pub(in crate::session) fn refuse(
         &self,
-        refuse: Refuse,
+        refuse: RejectReason,
         phase: EndPhase,
         cause: EndCause,
     ) -> Rejected {
         self.answer(refuse, End::new(EndBy::Proxy, phase, cause))
     }
 
-    fn answer(&self, refuse: Refuse, end: End) -> Rejected {
+    fn answer(&self, refuse: RejectReason, end: End) -> Rejected {
         let version = self.record.client.as_ref().map(|client| client.version);
         let answer = version.map(|version| Reply::Own(refuse.connack(version)));
         Rejected { answer, ..end.into() }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::attempt::while_unbroken;
 use crate::{
-    balance::Client,
+    balance::ClientFields,
     labels::EndPhase,
     net::deadline,
     session::{
@@ -68,7 +68,7 @@ impl Handshake<'_> {
 pub(in crate::session) fn may_be_own(
     context: &WorkerContext,
     view: &PoolView,
-    client: &Client<'_>,
+    client: &ClientFields<'_>,
 ) -> Vec<Held> {
     if client.client_id.is_empty() {
         return Vec::new();

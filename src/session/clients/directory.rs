@@ -182,7 +182,7 @@ fn shrink<T>(map: &mut HashMap<u64, T>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{balance::Client, session::session_id::SESSION_ID_BITS};
+    use crate::{balance::ClientFields, session::session_id::SESSION_ID_BITS};
 
     const NOTHING: TenantFields = TenantFields { username: false, tls_cn: false, sni: false };
     const USERNAME: TenantFields = TenantFields { username: true, ..NOTHING };
@@ -199,7 +199,7 @@ mod tests {
 
     fn held(n: u64, broker: u64, username: &str) -> Held {
         let (username, client_id) = (Some(username), "me");
-        let client = Client { client_id, username, source_ip: None, tls_cn: None, sni: None };
+        let client = ClientFields { client_id, username, source_ip: None, tls_cn: None, sni: None };
         let tenant = TenantHash::new(&client);
         Held { session: session(n), broker, slot: n as u32 + 100, tenant }
     }

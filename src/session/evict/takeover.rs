@@ -6,7 +6,7 @@
 //! pool's key says who it is: see [`KeyTemplate::tenant_fields`](crate::balance::KeyTemplate).
 
 use crate::{
-    balance::{Client, TenantFields},
+    balance::{ClientFields, TenantFields},
     labels::EndCause,
     session::{
         active::ActiveSession,
@@ -62,7 +62,7 @@ pub(in crate::session) fn end_older(context: &WorkerContext) {
 }
 
 /// A client that a session is to be compared with.
-pub(in crate::session) fn newer(view: &PoolView, client: &Client<'_>) -> Newer {
+pub(in crate::session) fn newer(view: &PoolView, client: &ClientFields<'_>) -> Newer {
     let tenant = tenant(client, tenant_fields(view));
     Newer { pool: view.pool.id(), client_id: client.client_id.into(), tenant }
 }
@@ -77,7 +77,7 @@ pub(in crate::session) fn is_of(live: &ActiveSession, newer: &Newer) -> bool {
 }
 
 /// The client whose sessions on several brokers are told apart: one that was accepted, and has an ID.
-fn guarded(live: &ActiveSession) -> Option<(ClientHash, Client<'_>)> {
+fn guarded(live: &ActiveSession) -> Option<(ClientHash, ClientFields<'_>)> {
     let record = &live.record;
     let client = record.client.as_ref()?;
     let client = record.for_route(client.client_id(), client.username());

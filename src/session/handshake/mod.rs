@@ -28,13 +28,18 @@ use crate::limits::{ConnectionPermit, FarOverLimit, Limit};
 use crate::{
     labels::{EndBy, EndCause, EndPhase},
     listener::ListenerSettings,
-    net::{Peer, Socket, Stream, deadline},
+    net::{PeerAddress, Socket, Stream, deadline},
     proto::mqtt::{Boundary, Connect, Progress, connect},
     upstream::Lease,
 };
 
 /// Takes a connection from accept to its end or its relay.
-pub async fn serve(context: Rc<WorkerContext>, accepted: Rc<Accepted>, fd: OwnedFd, peer: Peer) {
+pub async fn serve(
+    context: Rc<WorkerContext>,
+    accepted: Rc<Accepted>,
+    fd: OwnedFd,
+    peer: PeerAddress,
+) {
     let record = Record::new(&context, accepted.listener.clone(), peer);
     let client = match Socket::accepted(&context.reactor, fd) {
         Ok(client) => client,

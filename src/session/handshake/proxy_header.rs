@@ -9,10 +9,13 @@ use super::reject::Rejected;
 use crate::{
     config::ProxyProtocolOut,
     labels::{EndBy, EndCause, EndPhase},
-    net::Peer,
+    net::PeerAddress,
     proto::{
-        first_bytes::{Guest, Recognized, recognize},
-        proxy_header::{self, Addresses, Announced, Header, Invalid, MAX_LEN, Progress},
+        first_bytes::{DetectedProtocol, Detection, detect_protocol},
+        proxy_header::{
+            self, DetectedHeader, Header, HeaderAddresses, HeaderError, HeaderProgress,
+            MAX_HEADER_BYTES,
+        },
     },
     session::{end::End, handshake::Handshake, record::Wrapping},
 };
@@ -23,15 +26,15 @@ impl Handshake<'_> {
     pub(in crate::session) async fn take_proxy_header(&mut self) -> Result<(), Rejected> {
         loop {
             match proxy_header::parse(&self.buffer) {
-                Ok(Progress::Complete { header, len }) => {
+                Ok(HeaderProgress::Complete { header, len }) => {
                     self.buffer.drain(..len);
                     self.believe(header);
                     return Ok(());
                 }
-                Ok(Progress::Incomplete) => {}
+                Ok(HeaderProgress::Incomplete) => {}
                 Err(invalid) => return Err(malformed(in_words(invalid)).into()),
             }
-            if self.read_more(MAX_LEN, EndPhase::Handshake).await? == 0 {
+            if self.read_more(MAX_HEADER_BYTES, EndPhase::Handshake).await? == 0 {
                 let end = End::new(EndBy::Client, EndPhase::Handshake, EndCause::Closed);
                 return Err(self.ended(end.with(missing(self.buffer.len()))));
             }
@@ -41,13 +44,15 @@ impl Handshake<'_> {
     /// Looks at the first bytes of a peer that is not to send a header.
     pub(in crate::session) async fn refuse_proxy_header(&mut self) -> Result<(), Rejected> {
         loop {
-            match proxy_header::announced(&self.buffer) {
-                Announced::Nothing => return Ok(()),
-                Announced::V1 | Announced::V2 => return Err(malformed(UNTRUSTED.into()).into()),
-                Announced::Undecided => {}
+            match proxy_header::detect(&self.buffer) {
+                DetectedHeader::Absent => return Ok(()),
+                DetectedHeader::V1 | DetectedHeader::V2 => {
+                    return Err(malformed(UNTRUSTED.into()).into());
+                }
+                DetectedHeader::Undecided => {}
             }
             // Of an end, what comes next has its own to say.
-            if self.read_more(MAX_LEN, EndPhase::Handshake).await? == 0 {
+            if self.read_more(MAX_HEADER_BYTES, EndPhase::Handshake).await? == 0 {
                 return Ok(());
             }
         }
@@ -56,7 +61,8 @@ impl Handshake<'_> {
     /// What is wrong with bytes that were to be a CONNECT, or a request, and are a PROXY header;
     /// `None`: they are none.
     pub(in crate::session) fn stray_proxy_header(&self) -> Option<Cow<'static, str>> {
-        let is_one = recognize(&self.buffer) == Recognized::As(Guest::ProxyHeader);
+        let is_one =
+            detect_protocol(&self.buffer) == Detection::Protocol(DetectedProtocol::ProxyHeader);
         let rules = &self.settings.proxy_protocol;
         is_one.then_some(match (rules, &self.record.wrapping) {
             (None, _) => NOT_ACCEPTED.into(),
@@ -80,7 +86,7 @@ impl Handshake<'_> {
     }
 
     /// From where to where the client connected; `None` of a client on a unix socket.
-    fn addresses(&self) -> Option<Addresses> {
+    fn addresses(&self) -> Option<HeaderAddresses> {
         let source = self.record.source.address()?;
         let named = self.record.wrapping.as_ref().and_then(|wrapping| wrapping.destination);
         let destination = named.or_else(|| self.client.socket().local_address());
@@ -89,15 +95,15 @@ impl Handshake<'_> {
             IpAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             IpAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
         };
-        Some(Addresses::new(source, destination.unwrap_or_else(nowhere)))
+        Some(HeaderAddresses::new(source, destination.unwrap_or_else(nowhere)))
     }
 
     fn believe(&mut self, header: Header) {
         let mut wrapping = Wrapping { tls: header.tls, ..Wrapping::default() };
-        if let Some(Addresses { source, destination }) = header.addresses {
+        if let Some(HeaderAddresses { source, destination }) = header.addresses {
             wrapping.peer = self.record.source.address();
             wrapping.destination = Some(destination);
-            self.record.source = Peer::Ip(source);
+            self.record.source = PeerAddress::Ip(source);
         }
         self.record.wrapping = Some(Box::new(wrapping));
     }
@@ -113,9 +119,9 @@ fn malformed(detail: Cow<'static, str>) -> End {
     End::new(EndBy::Proxy, EndPhase::Handshake, EndCause::Malformed).with(detail)
 }
 
-fn in_words(invalid: Invalid) -> Cow<'static, str> {
+fn in_words(invalid: HeaderError) -> Cow<'static, str> {
     match invalid {
-        Invalid::Missing(_) => {
+        HeaderError::Missing(_) => {
             format!("{invalid} from a peer that is within accept_proxy_protocol.from").into()
         }
         _ => format!("bad PROXY header: {invalid}").into(),

@@ -29,7 +29,7 @@ pub(in crate::session) struct Rejected {
 
 /// Whose CONNACK a client gets.
 pub(in crate::session) enum Reply {
-    Own(mqtt::RefusalPacket),
+    Own(mqtt::ConnackPacket),
     /// As the broker sent it; its record has been made.
     Brokers(Vec<u8>),
     /// No CONNACK, but what the client's transport has said to it already: an alert of TLS, a
@@ -90,7 +90,7 @@ pub(in crate::session) async fn reject(
         let _ = deadline(&context.reactor, until, pin!(client.send_all(answer))).await;
         client.shutdown();
     } else if let Some(client) = &client {
-        client.take_leave();
+        client.send_close();
     }
     let (bytes_in, exchanged) = record.handshake_bytes();
     let bytes_out = exchanged + answer.as_ref().map_or(0, |answer| answer.len() as u64);

@@ -4,8 +4,8 @@ use super::reject::{Rejected, Reply};
 use crate::{
     config::WebSocket,
     labels::{EndBy, EndCause, EndPhase},
-    net::Peer,
-    proto::websocket::request::{self, Request},
+    net::PeerAddress,
+    proto::websocket::request::{self, UpgradeRequest},
     session::{end::End, handshake::Handshake},
 };
 
@@ -20,7 +20,7 @@ impl Handshake<'_> {
         Ok(())
     }
 
-    async fn read_request(&mut self, rules: &WebSocket) -> Result<Request, Rejected> {
+    async fn read_request(&mut self, rules: &WebSocket) -> Result<UpgradeRequest, Rejected> {
         loop {
             match request::parse(&self.buffer, rules) {
                 Ok(Some(request)) => return Ok(request),
@@ -37,7 +37,7 @@ impl Handshake<'_> {
                     return Err(Rejected { answer: Some(Reply::Transports), ..end.into() });
                 }
             }
-            if self.read_more(request::LONGEST_HEAD, EndPhase::Handshake).await? == 0 {
+            if self.read_more(request::MAX_HEAD_BYTES, EndPhase::Handshake).await? == 0 {
                 let end = End::new(EndBy::Client, EndPhase::Handshake, EndCause::Closed);
                 let detail = match self.buffer.len() {
                     0 => "nothing was sent".into(),
@@ -54,12 +54,12 @@ impl Handshake<'_> {
     }
 
     /// Takes the client for whom a trusted proxy says that it is.
-    fn identify(&mut self, request: &Request, rules: &WebSocket) {
-        let Peer::Ip(peer) = self.record.source else { return };
+    fn identify(&mut self, request: &UpgradeRequest, rules: &WebSocket) {
+        let PeerAddress::Ip(peer) = self.record.source else { return };
         if let Some(client) = request.forwarded_for
             && rules.forwarded_for.contains(peer.ip())
         {
-            self.record.source = Peer::Ip(client);
+            self.record.source = PeerAddress::Ip(client);
             let wrapping = self.record.wrapping.get_or_insert_default();
             wrapping.peer.get_or_insert(peer);
         }

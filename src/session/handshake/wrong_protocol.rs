@@ -3,22 +3,22 @@
 use std::borrow::Cow;
 
 use crate::{
-    proto::first_bytes::{Guest, Recognized, recognize},
+    proto::first_bytes::{DetectedProtocol, Detection, detect_protocol},
     session::handshake::Handshake,
 };
 
 impl Handshake<'_> {
     /// What bytes that were to be a CONNECT are in truth; `None` where nobody knows.
     pub(in crate::session) async fn stray(&mut self) -> Option<Cow<'static, str>> {
-        self.client.hear_out(&mut self.buffer).await;
+        self.client.read_protocol_prefix(&mut self.buffer).await;
         let (tls, websocket) = (&self.settings.tls, &self.settings.websocket);
-        match recognize(&self.buffer) {
-            Recognized::As(Guest::ProxyHeader) => self.stray_proxy_header(),
-            Recognized::As(Guest::Tls) if tls.is_some() => {
+        match detect_protocol(&self.buffer) {
+            Detection::Protocol(DetectedProtocol::ProxyHeader) => self.stray_proxy_header(),
+            Detection::Protocol(DetectedProtocol::Tls) if tls.is_some() => {
                 Some("a TLS handshake inside TLS".into())
             }
-            Recognized::As(Guest::Tls) => Some(TLS.into()),
-            Recognized::As(Guest::Http) if websocket.is_none() => Some(HTTP.into()),
+            Detection::Protocol(DetectedProtocol::Tls) => Some(TLS.into()),
+            Detection::Protocol(DetectedProtocol::Http) if websocket.is_none() => Some(HTTP.into()),
             _ => None,
         }
     }

@@ -198,7 +198,7 @@ fn see(context: &WorkerContext, live: &ActiveSession) -> Option<Seen> {
         upstream: live.lease.broker().name.clone(),
         connected_at: context
             .reactor
-            .wall()
+            .wall_clock()
             .checked_sub(duration)
             .unwrap_or(SystemTime::UNIX_EPOCH),
         duration,

@@ -57,7 +57,7 @@ impl ConnackSent {
         self.rare.as_ref()?.malformed
     }
 
-    pub(in crate::session) fn of_proxy(answer: mqtt::RefusalPacket) -> Self {
+    pub(in crate::session) fn of_proxy(answer: mqtt::ConnackPacket) -> Self {
         Self {
             code: answer.code(),
             version: answer.version(),

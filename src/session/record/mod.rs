@@ -24,7 +24,7 @@ use crate::{
     balance,
     labels::{EndBy, EndCause, EndPhase, Event, Transport},
     metrics::ListenerMetrics,
-    net::Peer,
+    net::PeerAddress,
     proto::{TlsFacts, mqtt::reason},
 };
 use micros::Micros;
@@ -48,7 +48,7 @@ pub(in crate::session) struct Record {
     pub(in crate::session) session: u64,
     pub(in crate::session) origin: Rc<ListenerRef>,
     /// Who the client is: the socket's peer, unless something trusted in front of it named another.
-    pub(in crate::session) source: Peer,
+    pub(in crate::session) source: PeerAddress,
     /// `None` for a connection without any wrapping.
     pub(in crate::session) wrapping: Option<Box<Wrapping>>,
     pub(in crate::session) accepted: Instant,
@@ -80,7 +80,7 @@ impl Record {
     pub(in crate::session) fn new(
         context: &Rc<WorkerContext>,
         origin: Rc<ListenerRef>,
-        peer: Peer,
+        peer: PeerAddress,
     ) -> Self {
         context.begin();
         origin.metrics.connections_total.inc();
@@ -125,9 +125,9 @@ impl Record {
         &'a self,
         client_id: &'a str,
         username: Option<&'a str>,
-    ) -> balance::Client<'a> {
+    ) -> balance::ClientFields<'a> {
         let tls = self.tls();
-        balance::Client {
+        balance::ClientFields {
             client_id,
             username,
             source_ip: self.client_ip(),
@@ -206,7 +206,7 @@ impl Record {
 
     fn entry(&self, event: Event) -> Entry<'_> {
         let origin = &self.origin;
-        let now = self.context.reactor.wall();
+        let now = self.context.reactor.wall_clock();
         let mut entry = Entry::new(now, event, self.session, &origin.name, origin.transport);
         entry.client = self.source.address();
         if let Some(wrapping) = &self.wrapping {

@@ -140,7 +140,7 @@ impl Flow {
         match &self.left {
             Left::Nothing => 0,
             Left::Bytes(left) => left.bytes.len() - left.sent,
-            Left::Pipe(pipe) => pipe.held(),
+            Left::Pipe(pipe) => pipe.buffered(),
         }
     }
 
@@ -160,7 +160,7 @@ impl Flow {
             }
             match std::mem::take(&mut self.left) {
                 Left::Bytes(left) if left.sent == left.bytes.len() => {}
-                Left::Pipe(pipe) if pipe.held() == 0 => context.pipes.give_back(*pipe),
+                Left::Pipe(pipe) if pipe.buffered() == 0 => context.pipes.release(*pipe),
                 unfinished => self.left = unfinished,
             }
         }
@@ -223,15 +223,15 @@ impl Flow {
         let Poll::Ready(n @ 1..) = filled else {
             // The stream pauses; what comes next may be small again.
             self.full_reads = 0;
-            context.pipes.give_back(pipe);
+            context.pipes.release(pipe);
             return Ok(filled);
         };
-        while pipe.held() > 0 && pipe.try_drain(to).map_err(Fault::Write)?.is_ready() {}
+        while pipe.buffered() > 0 && pipe.try_drain(to).map_err(Fault::Write)?.is_ready() {}
         count(Chunk::Unseen(n));
-        if pipe.held() > 0 {
+        if pipe.buffered() > 0 {
             self.left = Left::Pipe(Box::new(pipe));
         } else {
-            context.pipes.give_back(pipe);
+            context.pipes.release(pipe);
         }
         Ok(filled)
     }

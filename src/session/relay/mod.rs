@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     labels::{EndBy, EndCause, EndPhase, Event},
-    net::{Stream, Ticket},
-    proto::mqtt::{Boundary, Goodbye, Version},
+    net::{Stream, TurnTicket},
+    proto::mqtt::{Boundary, DisconnectReason, Version},
 };
 
 /// A session after its CONNACK.
@@ -29,7 +29,7 @@ pub(in crate::session) struct Relay {
     live: Option<Rc<ActiveSession>>,
     slot: u32,
     /// Its place among those who wait to be admitted to a turn.
-    ticket: Ticket,
+    ticket: TurnTicket,
     flows: Flows,
 }
 
@@ -61,7 +61,7 @@ impl Relay {
             boundary: is_v5.then_some(boundary),
             first_to_end: None,
         };
-        Self { live: Some(live), slot, ticket: Ticket::default(), flows }
+        Self { live: Some(live), slot, ticket: TurnTicket::default(), flows }
     }
 }
 
@@ -118,8 +118,8 @@ impl Drop for Relay {
 fn finish(live: ActiveSession, end: End) {
     // The sockets and the places go now; the record may have to wait for the log.
     let ActiveSession { tally, record, accepted, client, upstream, lease, pass, .. } = live;
-    client.take_leave();
-    upstream.take_leave();
+    client.send_close();
+    upstream.send_close();
     drop((client, upstream, lease, pass));
     let end = if accepted {
         end
@@ -210,19 +210,19 @@ impl Flows {
 
     /// Tells a client of 5.0 why its session ends, if that can be put between two packets.
     fn say_goodbye(&self, live: &ActiveSession, cause: EndCause) {
-        let goodbye = match cause {
-            EndCause::Idle => Goodbye::KeepAliveTimeout,
-            EndCause::Drain => Goodbye::ServerShuttingDown,
-            EndCause::TakenOver => Goodbye::SessionTakenOver,
-            EndCause::Kicked => Goodbye::AdministrativeAction,
+        let reason = match cause {
+            EndCause::Idle => DisconnectReason::KeepAliveTimeout,
+            EndCause::Drain => DisconnectReason::ServerShuttingDown,
+            EndCause::TakenOver => DisconnectReason::SessionTakenOver,
+            EndCause::Kicked => DisconnectReason::AdministrativeAction,
             EndCause::Down | EndCause::Removed | EndCause::Rebalance | EndCause::KeyLimit => {
-                Goodbye::UseAnotherServer
+                DisconnectReason::UseAnotherServer
             }
             _ => return,
         };
-        let is_between = self.boundary.is_some_and(|boundary| boundary.is_between());
-        if is_between && self.outbound.left() == 0 {
-            let packet = goodbye.disconnect();
+        let is_at_boundary = self.boundary.is_some_and(|boundary| boundary.is_at_boundary());
+        if is_at_boundary && self.outbound.left() == 0 {
+            let packet = reason.packet();
             if let Poll::Ready(Ok(sent)) = live.client.try_send(&packet) {
                 live.tally.bytes_out.set(live.tally.bytes_out.get() + sent as u64);
             }

@@ -4,7 +4,7 @@ use std::{cell::RefCell, sync::Arc, time::Instant};
 
 use super::Pool;
 use crate::{
-    balance::{Choice, Client},
+    balance::{Choice, ClientFields},
     upstream::{broker::Broker, pick::Pick},
 };
 
@@ -33,7 +33,7 @@ impl Pool {
     ///
     /// # Errors
     /// Where no key decides.
-    pub fn forecast(&self, client: &Client<'_>, now: Instant) -> Result<Forecast, NoKey> {
+    pub fn forecast(&self, client: &ClientFields<'_>, now: Instant) -> Result<Forecast, NoKey> {
         let members = self.members();
         let balance = &members.config.balance;
         if !balance.algorithm.is_keyed() {

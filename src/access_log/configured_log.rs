@@ -24,11 +24,11 @@ pub(super) struct ConfiguredLog {
     format: LineFormat,
     /// For a syslog receiver.
     header: Option<SyslogHeader>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedWriter>,
 }
 
 /// What outlives a change of the configuration.
-struct Shared {
+struct SharedWriter {
     writer: WriterHandle,
     buffers: Arc<LogBuffers>,
 }
@@ -47,14 +47,14 @@ impl ConfiguredLog {
             LogTarget::Syslog(syslog) => Some(SyslogHeader::new(syslog)),
             LogTarget::File(_) | LogTarget::Stdout => None,
         };
-        let shared = match others.iter().find(|other| other.config.to == log.to) {
-            Some(other) => other.shared.clone(),
-            None => {
-                let output = outputs.take(&log.to)?;
-                let writer = WriterHandle::start(log, output, dropped.clone())
-                    .map_err(|error| OpenError::Thread { to: log.to.clone(), error })?;
-                Arc::new(Shared { writer, buffers: Arc::default() })
-            }
+        let known = others.iter().find(|other| other.config.to == log.to);
+        let shared = if let Some(known) = known {
+            known.shared.clone()
+        } else {
+            let output = outputs.take(&log.to)?;
+            let writer = WriterHandle::start(log, output, dropped.clone())
+                .map_err(|error| OpenError::Thread { to: log.to.clone(), error })?;
+            Arc::new(SharedWriter { writer, buffers: Arc::default() })
         };
         Ok(Self { config: log.clone(), format, header, shared })
     }

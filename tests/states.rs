@@ -92,7 +92,7 @@ impl Rig {
                 update: WorkerUpdate {
                     snapshot,
                     sockets: vec![(id, socket)],
-                    log: logs.writer(),
+                    log: logs.worker_logs(),
                     pending: channel(1).0,
                 },
                 first_session_id: u64::from(index) << SESSION_ID_BITS,

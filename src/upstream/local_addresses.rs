@@ -15,7 +15,7 @@ use prometheus::IntGauge;
 use super::no_port::NoPort;
 use crate::{
     config::{self, Address},
-    metrics::{Part, UpstreamMetrics},
+    metrics::{ScopedSample, UpstreamMetrics},
     net::ConnectError,
 };
 
@@ -51,7 +51,7 @@ pub(crate) struct LocalAddresses {
 pub(crate) struct LocalAddress {
     /// `None` if the kernel chooses it.
     pub(crate) address: Option<IpAddr>,
-    ports: Part<IntGauge>,
+    ports: ScopedSample<IntGauge>,
     /// Until when it is skipped, in milliseconds since `started`; 0 if it is not.
     full_until: AtomicU64,
     /// Whether this host did not have the address when it was last tried.

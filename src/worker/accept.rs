@@ -61,7 +61,7 @@ pub(super) async fn accept(context: Rc<WorkerContext>, listener: Rc<WorkerListen
         // While the access log cannot be written, clients wait in the kernel's queue.
         if !context.log.has_room() {
             let _paused = PausedListener::new(&listener);
-            context.log.room().await;
+            context.log.wait_for_room().await;
         }
         let error = match acceptor.accept().await {
             Ok((fd, peer)) => {

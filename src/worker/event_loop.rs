@@ -91,7 +91,7 @@ impl EventLoop {
                 next_sweep = now + SWEEP_INTERVAL;
             }
             let mut until = next_sweep;
-            if self.context.log.is_dirty() {
+            if self.context.log.has_lines() {
                 if now >= next_flush {
                     self.context.log.flush();
                     next_flush = now + MAX_LOG_DELAY;
@@ -104,7 +104,7 @@ impl EventLoop {
             }
             reactor.wait(until.saturating_duration_since(now))?;
         }
-        self.context.log.hand_over(LOG_EXIT_TIMEOUT);
+        self.context.log.flush_within(LOG_EXIT_TIMEOUT);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use prometheus::{Histogram, IntGauge};
 use crate::{
     config,
     limits::token_bucket::{BucketSize, TokenBucket},
-    metrics::{Part, UpstreamMetrics},
+    metrics::{ScopedSample, UpstreamMetrics},
 };
 
 /// The result of a client's wait.
@@ -39,8 +39,8 @@ pub(super) struct WaitQueue {
 struct AdmissionLimit {
     config: config::Admission,
     bucket: TokenBucket,
-    waiting: Part<IntGauge>,
-    wait_seconds: Part<Histogram>,
+    waiting: ScopedSample<IntGauge>,
+    wait_seconds: ScopedSample<Histogram>,
 }
 
 #[derive(Debug)]

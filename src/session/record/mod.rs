@@ -165,7 +165,7 @@ impl Record {
             return;
         }
         spawn_local(async move {
-            self.context.log.room().await;
+            self.context.log.wait_for_room().await;
             self.log_end(event, bytes, &end);
         });
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::micros::Micros;
 use crate::{
-    access_log::Endpoint,
+    access_log::DialledAddress,
     labels::RouteKind,
     upstream::{self, DialTarget, HostAddress},
 };
@@ -20,13 +20,13 @@ pub(in crate::session) struct RouteTaken {
 
 impl RouteTaken {
     /// Where the broker was reached, or else where it is tried first.
-    pub(in crate::session) fn address(&self) -> Option<Endpoint<'_>> {
+    pub(in crate::session) fn address(&self) -> Option<DialledAddress<'_>> {
         if let Some(place) = &self.place {
-            return Some(Endpoint::Ip(**place));
+            return Some(DialledAddress::Ip(**place));
         }
         self.endpoint.target().map(|target| match target {
-            DialTarget::Ip(places) => Endpoint::Ip(**places.first()),
-            DialTarget::Unix(path) => Endpoint::Unix(path),
+            DialTarget::Ip(places) => DialledAddress::Ip(**places.first()),
+            DialTarget::Unix(path) => DialledAddress::Unix(path),
         })
     }
 }

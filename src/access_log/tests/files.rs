@@ -15,14 +15,16 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::minimal;
 use crate::{
-    access_log::{entry::Entry, logs::AccessLogs, sink::QUEUE, worker_buffer::WORKER_BOUND},
+    access_log::{
+        entry::Entry, logs::AccessLogs, queue::QUEUE_CHUNKS, worker_buffer::MAX_BUFFER_BYTES,
+    },
     config::{self, LogEvents, LogLineFormat, LogTarget, WhenFull},
     labels::Event,
     metrics::Metrics,
 };
 
 /// Long enough for anything that is going to happen at all.
-pub(super) const PATIENCE: Duration = Duration::from_mins(1);
+pub(super) const TEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 pub(super) fn open(path: &Path, when_full: WhenFull) -> (AccessLogs, IntCounter) {
     let metrics = Metrics::new().access_logs();
@@ -53,7 +55,7 @@ pub(super) fn wanted(writer: &str, number: u64) -> String {
 pub(super) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
-        assert!(began.elapsed() < PATIENCE, "waited in vain: {what}");
+        assert!(began.elapsed() < TEST_TIMEOUT, "waited in vain: {what}");
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -85,25 +87,25 @@ fn lines_arrive_after_a_flush_in_a_file_for_its_group_only() {
     let (logs, _) = open(&path, WhenFull::Block);
     let (others, _) = open(&created, WhenFull::Block);
     assert_eq!(fs::metadata(&created).unwrap().permissions().mode() & 0o777 & !0o640, 0);
-    let writer = logs.writer();
-    assert!(writer.wants(Event::Connect) && !writer.is_dirty());
+    let writer = logs.worker_logs();
+    assert!(writer.wants(Event::Connect) && !writer.has_lines());
     writer.write(&entry("a", 1));
-    assert!(writer.is_dirty());
+    assert!(writer.has_lines());
     writer.flush();
-    assert!(!writer.is_dirty());
+    assert!(!writer.has_lines());
     let text = format!("kept\n{}\n", wanted("a", 1));
     wait_until("the line", || fs::read_to_string(&path).unwrap() == text);
     drop(writer);
-    logs.close(PATIENCE);
-    others.close(PATIENCE);
+    logs.close(TEST_TIMEOUT);
+    others.close(TEST_TIMEOUT);
 }
 
 #[test]
 fn without_a_log_nothing_is_done() {
     let logs = AccessLogs::open(&[], Metrics::new().access_logs()).unwrap();
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     writer.write(&minimal());
-    assert!(!writer.wants(Event::Reject) && !writer.is_dirty() && writer.has_room());
+    assert!(!writer.wants(Event::Reject) && !writer.has_lines() && writer.has_room());
     logs.reopen();
     assert_eq!(writer.close(Duration::ZERO), 0);
     logs.close(Duration::ZERO);
@@ -129,7 +131,7 @@ fn block_loses_nothing_and_stays_bounded() {
     let workers: Vec<_> = ["a", "b"]
         .into_iter()
         .map(|name| {
-            let (writer, waiting) = (logs.writer(), waiting.clone());
+            let (writer, waiting) = (logs.worker_logs(), waiting.clone());
             thread::spawn(move || {
                 block_on(async {
                     let mut told = false;
@@ -138,21 +140,21 @@ fn block_loses_nothing_and_stays_bounded() {
                             waiting.send(number).unwrap();
                             told = true;
                         }
-                        writer.room().await;
+                        writer.wait_for_room().await;
                         writer.write(&entry(name, number));
                     }
                 });
-                assert_eq!(writer.close(PATIENCE), 0);
+                assert_eq!(writer.close(TEST_TIMEOUT), 0);
             })
         })
         .collect();
 
     // Both are stopped; what they have written is in the pipe (64 KiB), the writer's hands, the
     // queue and their own buffers.
-    let written: u64 = (0..2).map(|_| waits.recv_timeout(PATIENCE).unwrap()).sum();
+    let written: u64 = (0..2).map(|_| waits.recv_timeout(TEST_TIMEOUT).unwrap()).sum();
     let line = wanted("a", 0).len() + 1;
     let bytes = usize::try_from(written).unwrap() * line;
-    let most = 64 * 1024 + (1 + QUEUE + 2) * (WORKER_BOUND + line);
+    let most = 64 * 1024 + (1 + QUEUE_CHUNKS + 2) * (MAX_BUFFER_BYTES + line);
     assert!(bytes <= most, "{bytes} bytes are held, more than {most}");
 
     let mut next = [0, 0];
@@ -166,7 +168,7 @@ fn block_loses_nothing_and_stays_bounded() {
     for worker in workers {
         worker.join().unwrap();
     }
-    logs.close(PATIENCE);
+    logs.close(TEST_TIMEOUT);
     assert_eq!(dropped.get(), 0);
 }
 
@@ -178,7 +180,7 @@ fn drop_never_waits_and_counts_what_it_loses() {
     fifo(&path);
     let mut pipe = reader(&path);
     let (logs, dropped) = open(&path, WhenFull::Drop);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     for number in 0..LINES {
         assert!(writer.has_room());
         writer.write(&entry("a", number));
@@ -189,8 +191,8 @@ fn drop_never_waits_and_counts_what_it_loses() {
         pipe.read_to_string(&mut text).unwrap();
         text
     });
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     let text = reading.join().unwrap();
     let mut next = 0;
     for line in text.lines() {
@@ -207,7 +209,7 @@ fn reopen_after_a_rename_starts_a_new_file() {
     let dir = tempfile::tempdir().unwrap();
     let (path, rotated) = (dir.path().join("access.log"), dir.path().join("access.log.1"));
     let (logs, _) = open(&path, WhenFull::Block);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     let write = |number| {
         writer.write(&entry("a", number));
         writer.flush();
@@ -233,18 +235,18 @@ fn reopen_after_a_rename_starts_a_new_file() {
     let both = format!("{}\n{}\n", wanted("a", 2), wanted("a", 3));
     wait_until("line 3", || fs::read_to_string(&rotated).unwrap() == both);
     drop(writer);
-    logs.close(PATIENCE);
+    logs.close(TEST_TIMEOUT);
 }
 
 #[test]
 fn a_full_disk_drops_and_counts() {
     let (logs, dropped) = open(Path::new("/dev/full"), WhenFull::Drop);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     for number in 0..5_000 {
         writer.write(&entry("a", number));
     }
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     assert_eq!(dropped.get(), 5_000);
 }
 
@@ -255,7 +257,7 @@ fn a_full_disk_blocks_until_there_is_room_again() {
     let (path, file) = (dir.path().join("access.log"), dir.path().join("file"));
     std::os::unix::fs::symlink("/dev/full", &path).unwrap();
     let (logs, dropped) = open(&path, WhenFull::Block);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     let mut count = 0;
     while writer.has_room() {
         writer.write(&entry("a", count));
@@ -264,9 +266,9 @@ fn a_full_disk_blocks_until_there_is_room_again() {
     fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink(&file, &path).unwrap();
     logs.reopen();
-    block_on(writer.room());
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    block_on(writer.wait_for_room());
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     let lines: Vec<_> = (0..count).map(|number| wanted("a", number) + "\n").collect();
     assert_eq!(fs::read_to_string(&file).unwrap(), lines.concat());
     assert_eq!(dropped.get(), 0);
@@ -275,11 +277,11 @@ fn a_full_disk_blocks_until_there_is_room_again() {
 #[test]
 fn closing_on_a_full_disk_gives_up_in_time_and_counts() {
     let (logs, dropped) = open(Path::new("/dev/full"), WhenFull::Block);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     for number in 0..10 {
         writer.write(&entry("a", number));
     }
-    assert_eq!(writer.close(PATIENCE), 0);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
     logs.close(Duration::from_millis(1));
     wait_until("the lines are counted", || dropped.get() == 10);
 }
@@ -292,7 +294,7 @@ fn a_worker_that_cannot_hand_over_counts_what_it_gives_up() {
     fifo(&path);
     let mut pipe = reader(&path);
     let (logs, dropped) = open(&path, WhenFull::Block);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     let mut count = 0;
     while writer.has_room() {
         writer.write(&entry("a", count));
@@ -306,7 +308,7 @@ fn a_worker_that_cannot_hand_over_counts_what_it_gives_up() {
         pipe.read_to_string(&mut text).unwrap();
         text
     });
-    logs.close(PATIENCE);
+    logs.close(TEST_TIMEOUT);
     assert_eq!(reading.join().unwrap().lines().count() + lost, usize::try_from(count).unwrap());
 }
 
@@ -315,6 +317,6 @@ fn a_worker_that_cannot_hand_over_counts_what_it_gives_up() {
 fn waiting_for_room_is_small() {
     let dir = tempfile::tempdir().unwrap();
     let (logs, _) = open(&dir.path().join("access.log"), WhenFull::Block);
-    let writer = logs.writer();
-    assert!(size_of_val(&writer.room()) <= 64, "{}", size_of_val(&writer.room()));
+    let writer = logs.worker_logs();
+    assert!(size_of_val(&writer.wait_for_room()) <= 64, "{}", size_of_val(&writer.wait_for_room()));
 }

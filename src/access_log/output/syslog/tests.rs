@@ -1,4 +1,4 @@
-//! Receivers of every kind, that are there, are gone, close, or do not read.
+//! Receivers of every kind: up, gone, closed, or not reading.
 
 use std::{
     io::Read,
@@ -9,20 +9,20 @@ use std::{
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(30);
-const SHORT: Duration = Duration::from_millis(50);
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
+const SHORT_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// Writes all lines, with no patience for failures.
-fn write_all(peer: &mut SyslogPeer, lines: &[u8]) {
-    let (mut done, mut begun) = (0, 0);
+/// Writes all lines; every failure is a panic.
+fn write_all(peer: &mut SyslogReceiver, lines: &[u8]) {
+    let (mut done, mut partial) = (0, 0);
     while done < lines.len() {
-        done += peer.write(&lines[done..], &mut begun, PATIENCE).unwrap();
+        done += peer.write(&lines[done..], &mut partial, TEST_TIMEOUT).unwrap();
     }
-    assert_eq!((done, begun), (lines.len(), 0));
+    assert_eq!((done, partial), (lines.len(), 0));
 }
 
-fn tcp(listener: &TcpListener) -> SyslogPeer {
-    SyslogPeer::new(SyslogAddress::Tcp(listener.local_addr().unwrap().to_string().into()))
+fn tcp(listener: &TcpListener) -> SyslogReceiver {
+    SyslogReceiver::new(SyslogAddress::Tcp(listener.local_addr().unwrap().to_string().into()))
 }
 
 #[test]
@@ -38,23 +38,24 @@ fn octets_are_counted() {
     assert_eq!(text, "3 one3 é!0 4 four");
 }
 
-/// More than the kernel holds, to a receiver that reads late: frames are ended where they stopped.
+/// More than the kernel holds, to a receiver that reads late: frames are continued where they
+/// stopped.
 #[test]
-fn a_frame_that_is_half_out_is_ended_first() {
+fn a_partly_sent_frame_is_completed_first() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut peer = tcp(&listener);
     let line = [vec![b'x'; 99_999], b"\n".to_vec()].concat();
     let lines = line.repeat(100);
-    let (mut done, mut begun, mut stops) = (0, 0, 0);
+    let (mut done, mut partial, mut stops) = (0, 0, 0);
     let mut reading = None;
     while done < lines.len() {
-        match peer.write(&lines[done..], &mut begun, SHORT) {
+        match peer.write(&lines[done..], &mut partial, SHORT_TIMEOUT) {
             Ok(whole) => done += whole,
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::WouldBlock);
-                assert!(begun < 6 + 99_999);
+                assert!(partial < 6 + 99_999);
                 stops += 1;
-                // Only now somebody begins to read.
+                // Only now does the receiver begin to read.
                 reading.get_or_insert_with(|| {
                     let (mut receiver, _) = listener.accept().unwrap();
                     std::thread::spawn(move || {
@@ -73,7 +74,7 @@ fn a_frame_that_is_half_out_is_ended_first() {
 }
 
 #[test]
-fn a_receiver_that_has_closed_is_noticed_before_a_line_is_lost() {
+fn a_closed_receiver_is_detected_before_a_line_is_lost() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut peer = tcp(&listener);
     write_all(&mut peer, b"one\n");
@@ -81,11 +82,11 @@ fn a_receiver_that_has_closed_is_noticed_before_a_line_is_lost() {
     let mut five = [0; 5];
     receiver.read_exact(&mut five).unwrap();
     drop(receiver);
-    let give_up_at = Instant::now() + PATIENCE;
-    while notice_close(&peer.connection.as_ref().unwrap().socket).is_ok() {
+    let give_up_at = Instant::now() + TEST_TIMEOUT;
+    while check_closed(&peer.connection.as_ref().unwrap().socket).is_ok() {
         assert!(Instant::now() < give_up_at, "the end of the stream does not arrive");
     }
-    let error = peer.write(b"two\n", &mut 0, PATIENCE).unwrap_err();
+    let error = peer.write(b"two\n", &mut 0, TEST_TIMEOUT).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
     write_all(&mut peer, b"two\n");
     let (mut receiver, _) = listener.accept().unwrap();
@@ -94,11 +95,11 @@ fn a_receiver_that_has_closed_is_noticed_before_a_line_is_lost() {
 }
 
 #[test]
-fn datagrams_are_one_a_message() {
+fn one_datagram_per_message() {
     let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
     let to = SyslogAddress::Udp(receiver.local_addr().unwrap().to_string().into());
-    let mut peer = SyslogPeer::new(to);
-    // One that is too long for a datagram, and would be cut in the middle of a character.
+    let mut peer = SyslogReceiver::new(to);
+    // Too long for a datagram; a plain cut would be in the middle of a character.
     let long = format!("a{}", "é".repeat(40_000));
     write_all(&mut peer, format!("one\n{long}\nthree\n").as_bytes());
     let mut datagram = vec![0; 70_000];
@@ -112,13 +113,13 @@ fn datagrams_are_one_a_message() {
 }
 
 #[test]
-fn a_datagram_that_nobody_took_is_sent_again() {
+fn a_datagram_without_a_receiver_is_sent_again() {
     let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = receiver.local_addr().unwrap();
-    let mut peer = SyslogPeer::new(SyslogAddress::Udp(address.to_string().into()));
+    let mut peer = SyslogReceiver::new(SyslogAddress::Udp(address.to_string().into()));
     drop(receiver);
-    let mut begun = 0;
-    let error = peer.write(b"one\n", &mut begun, PATIENCE).unwrap_err();
+    let mut partial = 0;
+    let error = peer.write(b"one\n", &mut partial, TEST_TIMEOUT).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     let receiver = UdpSocket::bind(address).unwrap();
     write_all(&mut peer, b"one\n");
@@ -127,12 +128,12 @@ fn a_datagram_that_nobody_took_is_sent_again() {
 }
 
 #[test]
-fn a_socket_of_datagrams_comes_and_goes() {
+fn a_datagram_socket_comes_and_goes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
-    let mut peer = SyslogPeer::new(SyslogAddress::Unix(path.clone()));
-    let mut begun = 0;
-    let error = peer.write(b"one\n", &mut begun, PATIENCE).unwrap_err();
+    let mut peer = SyslogReceiver::new(SyslogAddress::Unix(path.clone()));
+    let mut partial = 0;
+    let error = peer.write(b"one\n", &mut partial, TEST_TIMEOUT).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     let mut datagram = vec![0; 300_000];
     for text in ["one", "two"] {
@@ -141,23 +142,23 @@ fn a_socket_of_datagrams_comes_and_goes() {
         assert_eq!(receiver.recv(&mut datagram).unwrap(), 3);
         assert_eq!(&datagram[..3], text.as_bytes());
         drop(receiver);
-        let error = peer.write(b"lost\n", &mut begun, PATIENCE).unwrap_err();
+        let error = peer.write(b"lost\n", &mut partial, TEST_TIMEOUT).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         std::fs::remove_file(&path).unwrap();
     }
 }
 
-/// Nobody reads: the socket's queue is full at some time, and the writer gets its turn back.
+/// Without a reader the socket's queue fills up, and the write times out.
 #[test]
-fn a_socket_that_is_not_read_does_not_hold_the_writer() {
+fn an_unread_socket_does_not_block_the_writer() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
     let receiver = UnixDatagram::bind(&path).unwrap();
-    let mut peer = SyslogPeer::new(SyslogAddress::Unix(path));
-    let mut begun = 0;
+    let mut peer = SyslogReceiver::new(SyslogAddress::Unix(path));
+    let mut partial = 0;
     let mut sent = 0;
     let error = loop {
-        match peer.write(b"line\n", &mut begun, SHORT) {
+        match peer.write(b"line\n", &mut partial, SHORT_TIMEOUT) {
             Ok(_) => sent += 1,
             Err(error) => break error,
         }
@@ -172,11 +173,11 @@ fn a_socket_that_is_not_read_does_not_hold_the_writer() {
 }
 
 #[test]
-fn a_socket_that_is_a_stream_gets_lines() {
+fn a_stream_socket_gets_lines() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
     let listener = UnixListener::bind(&path).unwrap();
-    let mut peer = SyslogPeer::new(SyslogAddress::Unix(path));
+    let mut peer = SyslogReceiver::new(SyslogAddress::Unix(path));
     write_all(&mut peer, b"one\ntwo\n");
     let (mut receiver, _) = listener.accept().unwrap();
     drop(peer);
@@ -186,9 +187,9 @@ fn a_socket_that_is_a_stream_gets_lines() {
 }
 
 #[test]
-fn texts_are_cut_between_characters() {
-    assert_eq!(cut("aéb".as_bytes(), 4), "aéb".as_bytes());
-    assert_eq!(cut("aéb".as_bytes(), 3), "aé".as_bytes());
-    assert_eq!(cut("aéb".as_bytes(), 2), "a".as_bytes());
-    assert_eq!(cut("aéb".as_bytes(), 1), "a".as_bytes());
+fn texts_are_truncated_between_characters() {
+    assert_eq!(truncate("aéb".as_bytes(), 4), "aéb".as_bytes());
+    assert_eq!(truncate("aéb".as_bytes(), 3), "aé".as_bytes());
+    assert_eq!(truncate("aéb".as_bytes(), 2), "a".as_bytes());
+    assert_eq!(truncate("aéb".as_bytes(), 1), "a".as_bytes());
 }

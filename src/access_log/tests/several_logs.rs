@@ -3,7 +3,7 @@
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use super::{
-    access_log::{PATIENCE, log, wait_until},
+    files::{TEST_TIMEOUT, log, wait_until},
     minimal,
 };
 use crate::{
@@ -37,13 +37,13 @@ fn each_log_has_its_events_in_its_format() {
         of(&path("rejects"), short, LogEvents { reject: true, ..NONE }),
         of(&path("ends"), short, LogEvents { disconnect: true, reject: true, ..NONE }),
     ]);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     assert!(Event::ALL.iter().all(|&event| writer.wants(event)));
     for &event in Event::ALL {
         writer.write(&Entry { event, ..minimal() });
     }
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     for (name, text) in [
         ("default", "connect\ndisconnect\nreject\n"),
         ("probes", "probe\n"),
@@ -60,13 +60,13 @@ fn an_event_that_no_log_has_is_not_wanted() {
     let dir = tempfile::tempdir().unwrap();
     let events = LogEvents { reject: true, ..NONE };
     let logs = open(&[of(&dir.path().join("a"), "${event}", events)]);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     assert!(writer.wants(Event::Reject));
     assert!(!writer.wants(Event::Connect) && !writer.wants(Event::Disconnect));
     writer.write(&Entry { event: Event::Connect, ..minimal() });
-    assert!(!writer.is_dirty());
+    assert!(!writer.has_lines());
     drop(writer);
-    logs.close(PATIENCE);
+    logs.close(TEST_TIMEOUT);
 }
 
 /// A full log that does not want an event loses nothing by it.
@@ -76,13 +76,13 @@ fn lines_that_are_not_wanted_are_not_counted_as_dropped() {
     let events = LogEvents { reject: true, ..NONE };
     let log = AccessLog { events, ..log(Path::new("/dev/full"), WhenFull::Drop) };
     let logs = AccessLogs::open(&[log], metrics.clone()).unwrap();
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     for number in 0..3 {
         writer.write(&Entry { session: number, ..minimal() });
         writer.write(&Entry { event: Event::Connect, ..minimal() });
     }
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     assert_eq!(metrics.dropped.get(), 3);
 }
 
@@ -131,14 +131,14 @@ fn a_file_that_is_full_is_put_aside() {
     let rotate = Some(Rotate { size: Some(SIZE), age: None, keep: 3 });
     let log = AccessLog { rotate, ..of(&path, "${session}", LogEvents::DEFAULT) };
     let logs = open(&[log]);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     // Five files' worth, and ten lines more.
     let count = 5 * LINES + 10;
     for session in 0..count {
         writer.write(&Entry { session, ..minimal() });
     }
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     assert_eq!(numbers(&path), (5 * LINES..count).collect::<Vec<_>>());
     for number in 1..=3 {
         let first = (5 - number) * LINES;
@@ -155,7 +155,7 @@ fn a_file_that_is_old_is_put_aside() {
     let age = Duration::from_millis(1);
     let rotate = Some(Rotate { size: None, age: Some(age), keep: 1 });
     let logs = open(&[AccessLog { rotate, ..of(&path, "${session}", LogEvents::DEFAULT) }]);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     for session in 0..2 {
         writer.write(&Entry { session, ..minimal() });
         writer.flush();
@@ -166,7 +166,7 @@ fn a_file_that_is_old_is_put_aside() {
     assert_eq!(numbers(&path), [1]);
     assert_eq!(numbers(&dir.path().join("access.log.1")), [0]);
     drop(writer);
-    logs.close(PATIENCE);
+    logs.close(TEST_TIMEOUT);
 }
 
 /// The rotation cannot be: the log grows, and no line is lost.
@@ -178,12 +178,12 @@ fn a_rotation_that_fails_loses_nothing() {
     fs::create_dir(dir.path().join("access.log.new")).unwrap();
     let rotate = Some(Rotate { size: Some(1024), age: None, keep: 3 });
     let logs = open(&[AccessLog { rotate, ..of(&path, "${session}", LogEvents::DEFAULT) }]);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     for session in 0..1000 {
         writer.write(&Entry { session, ..minimal() });
     }
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     assert_eq!(numbers(&path), (0..1000).collect::<Vec<_>>());
     assert!(!dir.path().join("access.log.1").exists());
 }
@@ -195,7 +195,7 @@ fn files_that_others_took_away_are_not_missed() {
     let path = dir.path().join("access.log");
     let rotate = Some(Rotate { size: Some(1024), age: None, keep: 3 });
     let logs = open(&[AccessLog { rotate, ..of(&path, "${session}", LogEvents::DEFAULT) }]);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     // 60 lines fill a file.
     for session in 0..60 {
         writer.write(&Entry { session, ..minimal() });
@@ -204,7 +204,7 @@ fn files_that_others_took_away_are_not_missed() {
     wait_until("the lines", || numbers(&path).len() == 60);
     fs::remove_file(&path).unwrap();
     writer.write(&Entry { session: 60, ..minimal() });
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     assert_eq!(numbers(&path), [60]);
 }

@@ -11,15 +11,15 @@ use super::{
 };
 use crate::{
     access_log::{
-        entry::{Endpoint, Entry},
-        value::LONGEST,
+        entry::{DialledAddress, Entry},
+        value::MAX_VALUE_BYTES,
     },
     config::LogLineFormat,
     escape::is_unsafe,
 };
 
 /// What a line of JSON or text has at most, as the README says.
-const LONGEST_LINE: usize = 52 * 1024;
+const MAX_LINE_BYTES: usize = 52 * 1024;
 
 /// The client ID of a line of JSON, as it is written.
 fn written(client_id: &str) -> String {
@@ -42,7 +42,7 @@ fn written(client_id: &str) -> String {
 
 #[test]
 fn a_value_that_fits_is_whole_and_one_byte_more_is_not() {
-    let fits = "x".repeat(LONGEST);
+    let fits = "x".repeat(MAX_VALUE_BYTES);
     assert_eq!(written(&fits), fits);
     assert_eq!(written(&(fits.clone() + "y")), fits.clone() + "…(+1 bytes)");
     assert_eq!(written(&(fits.clone() + &fits)), fits + "…(+4096 bytes)");
@@ -62,7 +62,7 @@ fn no_character_and_no_escape_is_cut_in_two() {
         for lead in 0..shown.len() {
             let lead = "x".repeat(lead);
             let text = lead.clone() + &one.repeat(70_000 / one.len());
-            let kept = (LONGEST - lead.len()) / shown.len();
+            let kept = (MAX_VALUE_BYTES - lead.len()) / shown.len();
             let missing = text.len() - lead.len() - kept * one.len();
             let wanted = lead + &shown.repeat(kept) + &format!("…(+{missing} bytes)");
             assert_eq!(written(&text), wanted);
@@ -99,7 +99,7 @@ fn a_line_is_bounded() {
             username: some,
             pool: some,
             upstream: some,
-            upstream_address: Some(Endpoint::Unix(Path::new(&long))),
+            upstream_address: Some(DialledAddress::Unix(Path::new(&long))),
             session: u64::MAX,
             bytes_in: Some(u64::MAX),
             bytes_out: Some(u64::MAX),
@@ -108,7 +108,7 @@ fn a_line_is_bounded() {
         };
         for format in [LogLineFormat::Json, LogLineFormat::Text] {
             let line = line(&format, &worst);
-            assert!(line.len() < LONGEST_LINE, "{format:?}: {} of {one:?}", line.len());
+            assert!(line.len() < MAX_LINE_BYTES, "{format:?}: {} of {one:?}", line.len());
             if format == LogLineFormat::Json {
                 serde_json::from_str::<Value>(&line).unwrap();
             }

@@ -8,26 +8,26 @@ use std::{
     task::{Context, Waker},
 };
 
-use super::access_log::{PATIENCE, block_on, entry, fifo, log, open, reader, wait_until, wanted};
+use super::files::{TEST_TIMEOUT, block_on, entry, fifo, log, open, reader, wait_until, wanted};
 use crate::{
     access_log::{
-        logs::{AccessLogs, Prepared},
-        sink::{OpenError, Outputs},
+        logs::{AccessLogs, PreparedLogs},
+        opened_outputs::{OpenError, OpenedOutputs},
         worker_logs::WorkerLogs,
     },
     config::{self, LogLineFormat, WhenFull},
     labels::Event,
 };
 
-fn prepare(logs: &AccessLogs, new: &[config::AccessLog]) -> Result<Prepared, OpenError> {
-    logs.prepare(new, Outputs::open(logs.missing(new))?)
+fn prepare(logs: &AccessLogs, new: &[config::AccessLog]) -> Result<PreparedLogs, OpenError> {
+    logs.prepare(new, OpenedOutputs::open(logs.missing(new))?)
 }
 
 /// Goes on with `logs`, as a reload does.
 fn change(logs: &mut AccessLogs, writer: &WorkerLogs, new: &[config::AccessLog]) {
     let prepared = prepare(logs, new).unwrap();
     logs.commit(prepared);
-    writer.replace(logs.writer());
+    writer.replace(logs.worker_logs());
 }
 
 /// How many descriptors of this process are of a file.
@@ -40,7 +40,7 @@ fn descriptors(path: &Path) -> usize {
 fn fill(writer: &WorkerLogs) -> (u64, Pin<Box<dyn Future<Output = ()> + '_>>) {
     let mut count = 0;
     loop {
-        let mut waiting = Box::pin(writer.room());
+        let mut waiting = Box::pin(writer.wait_for_room());
         if waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             return (count, waiting);
         }
@@ -54,13 +54,13 @@ fn one_log_comes_and_another_goes_with_all_its_lines() {
     let dir = tempfile::tempdir().unwrap();
     let (old, new) = (dir.path().join("old.log"), dir.path().join("new.log"));
     let (mut logs, dropped) = open(&old, WhenFull::Block);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     writer.write(&entry("a", 0));
     change(&mut logs, &writer, &[log(&new, WhenFull::Block)]);
     writer.write(&entry("a", 1));
-    assert!(writer.is_dirty());
+    assert!(writer.has_lines());
     writer.flush();
-    assert!(!writer.is_dirty());
+    assert!(!writer.has_lines());
     wait_until("the old line", || fs::read_to_string(&old).unwrap() == wanted("a", 0) + "\n");
     wait_until("the new line", || fs::read_to_string(&new).unwrap() == wanted("a", 1) + "\n");
     wait_until("the old file to be closed", || descriptors(&old) == 0);
@@ -78,7 +78,7 @@ fn the_same_path_keeps_its_file_and_its_lines() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("access.log");
     let (mut logs, _) = open(&path, WhenFull::Block);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     writer.write(&entry("a", 0));
     let format = LogLineFormat::Template("now ${session}".into());
     // A rename shows whether the file is the one that was open.
@@ -87,8 +87,8 @@ fn the_same_path_keeps_its_file_and_its_lines() {
     let new = config::AccessLog { format, ..log(&path, WhenFull::Drop) };
     change(&mut logs, &writer, &[new]);
     writer.write(&entry("a", 1));
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     let text = format!("{}\nnow {:016x}\n", wanted("a", 0), 1);
     assert_eq!(fs::read_to_string(&renamed).unwrap(), text);
     assert!(!path.exists());
@@ -99,7 +99,7 @@ fn what_cannot_be_opened_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (path, other) = (dir.path().join("access.log"), dir.path().join("other.log"));
     let (logs, _) = open(&path, WhenFull::Block);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     let missing = log(&dir.path().join("missing/access.log"), WhenFull::Block);
     let new = [log(&other, WhenFull::Block), missing, log(&path, WhenFull::Drop)];
     assert!(prepare(&logs, &new).is_err());
@@ -107,8 +107,8 @@ fn what_cannot_be_opened_changes_nothing() {
     drop(prepare(&logs, &new[..1]).unwrap());
     wait_until("the other file to be closed", || descriptors(&other) == 0);
     writer.write(&entry("a", 0));
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     assert_eq!(fs::read_to_string(&path).unwrap(), wanted("a", 0) + "\n");
     assert_eq!(fs::read_to_string(&other).unwrap(), "");
 }
@@ -121,7 +121,7 @@ fn sessions_do_not_wait_for_a_log_that_has_gone() {
     fifo(&path);
     let mut pipe = reader(&path);
     let (mut logs, dropped) = open(&path, WhenFull::Block);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     let (count, waiting) = fill(&writer);
     change(&mut logs, &writer, &[log(&new, WhenFull::Block)]);
     block_on(waiting);
@@ -133,10 +133,10 @@ fn sessions_do_not_wait_for_a_log_that_has_gone() {
         text
     });
     // All that the old log had is written once somebody reads it, and its thread ends then.
-    assert_eq!(writer.close(PATIENCE), 0);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
     let lines: Vec<_> = (0..count).map(|number| wanted("a", number) + "\n").collect();
     assert_eq!(reading.join().unwrap(), lines.concat());
-    logs.close(PATIENCE);
+    logs.close(TEST_TIMEOUT);
     assert_eq!(fs::read_to_string(&new).unwrap(), wanted("a", count) + "\n");
     assert_eq!(dropped.get(), 0);
 }
@@ -145,27 +145,27 @@ fn sessions_do_not_wait_for_a_log_that_has_gone() {
 #[test]
 fn a_log_that_has_gone_and_cannot_be_written_is_given_up() {
     let (mut logs, dropped) = open(Path::new("/dev/full"), WhenFull::Block);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     let (count, waiting) = fill(&writer);
     drop(waiting);
     change(&mut logs, &writer, &[]);
-    assert!(writer.is_dirty());
+    assert!(writer.has_lines());
     wait_until("the lines to be given up", || {
         writer.flush();
-        !writer.is_dirty() && dropped.get() == count
+        !writer.has_lines() && dropped.get() == count
     });
-    logs.close(PATIENCE);
+    logs.close(TEST_TIMEOUT);
 }
 
 #[test]
 fn a_full_log_that_is_to_drop_holds_nobody_back_any_longer() {
     let (mut logs, dropped) = open(Path::new("/dev/full"), WhenFull::Block);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     let (count, waiting) = fill(&writer);
     change(&mut logs, &writer, &[log(Path::new("/dev/full"), WhenFull::Drop)]);
     block_on(waiting);
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     assert_eq!(dropped.get(), count);
 }
 
@@ -177,7 +177,7 @@ fn a_log_that_is_to_block_loses_nothing_more() {
     fifo(&path);
     let pipe = reader(&path);
     let (mut logs, dropped) = open(&path, WhenFull::Drop);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     while dropped.get() == 0 {
         writer.write(&entry("a", 0));
     }
@@ -191,11 +191,11 @@ fn a_log_that_is_to_block_loses_nothing_more() {
             .count()
     });
     for number in 0..10_000 {
-        block_on(writer.room());
+        block_on(writer.wait_for_room());
         writer.write(&entry("b", number));
     }
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     assert_eq!(reading.join().unwrap(), 10_000);
     assert_eq!(dropped.get(), 1);
 }
@@ -206,13 +206,13 @@ fn changes_follow_one_another() {
     let dir = tempfile::tempdir().unwrap();
     let paths: Vec<_> = (0..4).map(|n| dir.path().join(format!("{n}.log"))).collect();
     let (mut logs, dropped) = open(&paths[0], WhenFull::Block);
-    let writer = logs.writer();
+    let writer = logs.worker_logs();
     for (number, path) in paths.iter().enumerate() {
         change(&mut logs, &writer, &[log(path, WhenFull::Block)]);
         writer.write(&entry("a", number as u64));
     }
-    assert_eq!(writer.close(PATIENCE), 0);
-    logs.close(PATIENCE);
+    assert_eq!(writer.close(TEST_TIMEOUT), 0);
+    logs.close(TEST_TIMEOUT);
     for (number, path) in paths.iter().enumerate() {
         let line = wanted("a", number as u64) + "\n";
         wait_until("the line", || fs::read_to_string(path).unwrap() == line);

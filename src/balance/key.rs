@@ -2,11 +2,16 @@
 
 use std::{io::Write as _, net::IpAddr, str::FromStr};
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// How a client without a client ID is routed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum EmptyClientId {
+    /// The less loaded of two brokers drawn at random.
+    #[default]
     LeastConnections,
     /// By the username; without one, by least connections.
     Username,
@@ -166,6 +171,13 @@ impl KeyTemplate {
         let lacks_client_id =
             client.client_id.is_empty() && fields.clone().any(|field| field == KeyField::ClientId);
         !lacks_client_id && fields.any(|field| !field.is_empty(client))
+    }
+}
+
+/// The client ID.
+impl Default for KeyTemplate {
+    fn default() -> Self {
+        Self { parts: vec![KeyPart::Field(KeyField::ClientId)] }
     }
 }
 

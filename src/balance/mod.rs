@@ -15,6 +15,9 @@ mod tests;
 
 use std::{num::NonZeroU32, sync::Arc};
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 pub use ketama::KETAMA_MAX_TOTAL_WEIGHT;
 pub use key::{Choice, ClientFields, EmptyClientId, KeyError, KeyTemplate, TenantFields};
 
@@ -26,8 +29,10 @@ use rendezvous::Rendezvous;
 use round_robin::RoundRobin;
 
 /// How a pool chooses among its brokers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Algorithm {
+    #[default]
     /// Weighted rendezvous hashing: the least movement on any change, one hash per broker and pick.
     Rendezvous,
     /// A lookup table for pools of hundreds of brokers; a changed pool moves a few keys too many.

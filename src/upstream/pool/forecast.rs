@@ -20,7 +20,7 @@ pub struct Forecast {
 /// Why no key decides where a client goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoKey {
-    #[error("the pool's algorithm looks at no key")]
+    #[error("the pool's algorithm does not use a key")]
     Unkeyed,
     #[error("no key: goes by least connections")]
     LeastConnections,

@@ -18,7 +18,7 @@ use super::socket::{NONBLOCKING, no_delay};
 /// Why a connection could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Each of the local address's ports has a connection to that peer.
+    /// All ports of the local address are in use for connections to that peer.
     #[error("no local port left")]
     NoPort,
     /// No interface has the local address.
@@ -29,7 +29,7 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// What connect(2) on a socket of the Internet means by its error.
+    /// The meaning of an error of connect(2) on an IP socket.
     pub fn of_connect(error: io::Error) -> Self {
         match Errno::from_io_error(&error) {
             // Older kernels say AGAIN.
@@ -39,10 +39,10 @@ impl ConnectError {
     }
 }
 
-/// Has `socket` connect from `source`. The kernel chooses the port when it connects: it is then
-/// taken towards that peer alone, while bind(2) would take it towards all of them.
+/// Makes `socket` connect from `source`. The kernel chooses the port at connect(2), for that peer only,
+/// while bind(2) would reserve it for all peers.
 fn bind_source(socket: impl AsFd, source: IpAddr) -> Result<(), ConnectError> {
-    // Where there is no such option, bind(2) chooses, and there are fewer ports.
+    // Without this option bind(2) chooses the port, and there are fewer of them.
     let _ = setsockopt(&socket, IpBindAddressNoPort, &true);
     net::bind(socket, &SocketAddr::new(source, 0)).map_err(|error| match error {
         Errno::ADDRNOTAVAIL => ConnectError::NotLocal,
@@ -79,10 +79,10 @@ fn in_progress(connected: rustix::io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Whether connections can be made from `source`.
+/// Checks that connections can be made from `source`.
 ///
 /// # Errors
-/// Why they cannot.
+/// The reason why they cannot.
 pub fn check_source(source: IpAddr) -> Result<(), ConnectError> {
     let socket = net::socket(family(source), SocketType::STREAM, None).map_err(io::Error::from)?;
     bind_source(socket, source)

@@ -1,4 +1,7 @@
-//! The direction of imports, as the map in `src/lib.rs` gives it, read from the sources themselves.
+//! The direction of imports: between rooms as the map in `src/lib.rs` gives it, and between the files
+//! of a room, where no file may use another that uses it. Both are read from the sources.
+
+mod circles;
 
 use std::{
     fs,

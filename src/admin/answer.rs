@@ -14,7 +14,7 @@ use super::{
     body::Body,
     budget::{Full, exact},
 };
-use crate::session::Unanswered;
+use crate::session::QueryError;
 
 pub(super) type Answer = Response<Body>;
 
@@ -62,8 +62,8 @@ impl Refusal {
     }
 }
 
-impl From<Unanswered> for Refusal {
-    fn from(why: Unanswered) -> Self {
+impl From<QueryError> for Refusal {
+    fn from(why: QueryError) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, why.to_string())
     }
 }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use serde::Serialize;
 
-use crate::{session::Seen, timestamp::rfc3339};
+use crate::{session::SessionInfo, timestamp::rfc3339};
 
 #[derive(Serialize)]
 pub(super) struct Session {
@@ -29,8 +29,8 @@ pub(super) struct Session {
     bytes_out: u64,
 }
 
-impl From<Seen> for Session {
-    fn from(seen: Seen) -> Self {
+impl From<SessionInfo> for Session {
+    fn from(seen: SessionInfo) -> Self {
         Self {
             id: format!("{:016x}", seen.session),
             client_id: seen.client_id,

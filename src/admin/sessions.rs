@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     labels::EndCause,
-    session::{Cursor, Filter, QUERY_TIMEOUT, Seen},
+    session::{Cursor, Filter, QUERY_TIMEOUT, SessionInfo},
 };
 
 /// All sessions of a client ID.
@@ -71,7 +71,7 @@ async fn of_client(
     state: &AdminState,
     filter: &Arc<Filter>,
     limit: usize,
-) -> Result<Option<Vec<Seen>>, Refusal> {
+) -> Result<Option<Vec<SessionInfo>>, Refusal> {
     let Some(client_id) = filter.client_id.as_deref().filter(|id| !id.is_empty()) else {
         return Ok(None);
     };
@@ -89,7 +89,7 @@ async fn of_client(
 pub(super) async fn with_client_id(
     state: &AdminState,
     client_id: &str,
-) -> Result<Vec<Seen>, Refusal> {
+) -> Result<Vec<SessionInfo>, Refusal> {
     let filter = Filter { client_id: Some(client_id.to_owned()), ..Filter::default() };
     let filter = Arc::new(filter);
     match of_client(state, &filter, MOST).await? {

@@ -78,7 +78,7 @@ pub(super) fn start(listener: AdminListener, about: About<'_>) -> anyhow::Result
         access_logs: proxy.logs.watch(),
         sessions: Inspector::new(
             proxy.workers.iter().map(Worker::asker).collect(),
-            proxy.owners.clone(),
+            proxy.clients.clone(),
         ),
         reloads,
         config_file: absolute(&proxy.file).unwrap_or_else(|_| proxy.file.clone()),

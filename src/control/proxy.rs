@@ -47,7 +47,7 @@ pub(super) struct Proxy {
     pub(super) logs: AccessLogs,
     pub(super) listeners: Listeners,
     pub(super) pools: Pools,
-    pub(super) owners: Arc<ClientDirectory>,
+    pub(super) clients: Arc<ClientDirectory>,
     pub(super) descriptors: DescriptorLimit,
     pub(super) apart: Apart,
     _tasks: JoinSet<()>,
@@ -79,11 +79,11 @@ impl Proxy {
 
         let sockets = listeners.adopt(bound, config, &pools, metrics);
         let snapshot = Arc::new(Snapshot::first(config, pools, listeners.open().to_vec()));
-        let owners = Arc::new(ClientDirectory::new(worker_count.get(), signal.clone()));
+        let clients = Arc::new(ClientDirectory::new(worker_count.get(), signal.clone()));
         let shared = ProcessContext {
             limiter: limiter.clone(),
             metrics: metrics.clone(),
-            owners: owners.clone(),
+            clients: clients.clone(),
             signal,
         };
         // Apart from those of an earlier run and of other proxies, most likely.
@@ -114,7 +114,7 @@ impl Proxy {
             logs,
             listeners,
             pools: starter,
-            owners,
+            clients,
             descriptors,
             apart,
             _tasks: tasks,

@@ -228,7 +228,7 @@ async fn sweep_all(sweeping: Sweeping) {
 
 /// What the signal was rung for: brokers that died or returned, clients that have moved on or come
 /// back.
-pub fn look(context: &Rc<WorkerContext>) {
+pub fn on_worker_signal(context: &Rc<WorkerContext>) {
     takeover::end_older(context);
     stand_in::answer(context);
     let mut died = false;
@@ -243,7 +243,7 @@ pub fn look(context: &Rc<WorkerContext>) {
 }
 
 /// Counts clients by their address as the limits are now; `done` is dropped then.
-pub fn recount(context: &Rc<WorkerContext>, done: impl Sized + 'static) {
+pub fn recount_addresses(context: &Rc<WorkerContext>, done: impl Sized + 'static) {
     let context = context.clone();
     spawn_local(async move {
         walk(&context, |_, live| {
@@ -256,7 +256,7 @@ pub fn recount(context: &Rc<WorkerContext>, done: impl Sized + 'static) {
 }
 
 /// Ends every session and every handshake, at the end of a drain. None begins after it.
-pub fn end_all(context: &Rc<WorkerContext>, cause: EndCause) {
+pub fn end_all_sessions(context: &Rc<WorkerContext>, cause: EndCause) {
     context.ending.set(Some(cause));
     let context = context.clone();
     spawn_local(async move {

@@ -31,7 +31,7 @@ const BUFFER_KEPT_BYTES: usize = 4096;
 pub struct ProcessContext {
     pub limiter: Arc<ConnectionLimiter>,
     pub metrics: Metrics,
-    pub owners: Arc<ClientDirectory>,
+    pub clients: Arc<ClientDirectory>,
     /// Rung when this worker has something to [look](super::active::look) at.
     pub signal: Arc<WorkerSignal>,
 }
@@ -57,7 +57,7 @@ pub struct WorkerContext {
     pub(in crate::session) limits: Cell<Limits>,
     pub(in crate::session) timeouts: Cell<Timeouts>,
     pub(in crate::session) limiter: Arc<ConnectionLimiter>,
-    pub(in crate::session) owners: Arc<ClientDirectory>,
+    pub(in crate::session) clients: Arc<ClientDirectory>,
     pub metrics: Metrics,
     pub log: WorkerLogs,
     pub(in crate::session) sessions: Table,
@@ -92,7 +92,7 @@ impl WorkerContext {
             limits: Cell::new(terms.limits),
             timeouts: Cell::new(terms.timeouts),
             limiter: shared.limiter.clone(),
-            owners: shared.owners.clone(),
+            clients: shared.clients.clone(),
             metrics: shared.metrics.clone(),
             log: terms.log,
             sessions: Table::default(),

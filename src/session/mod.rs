@@ -18,14 +18,15 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use active::{end_all, look, recount, sweep};
+pub use active::{end_all_sessions, on_worker_signal, recount_addresses, sweep};
 pub use clients::ClientDirectory;
 pub use context::{ProcessContext, SessionSettings, WorkerContext};
 pub use evict::{Drain, drain};
-pub use handshake::{Accepted, serve};
+pub use handshake::{AcceptContext, serve};
 pub use pool_view::PoolView;
 pub use query::{
-    Ask, Cursor, Filter, Inspector, Page, QUERY_TIMEOUT, Question, Seen, Unanswered, answer,
+    Cursor, Filter, Inspector, Page, QUERY_TIMEOUT, QueryError, QuerySender, SessionInfo,
+    SessionQuery, answer_query,
 };
 pub use record::ListenerRef;
 pub use session_id::SESSION_ID_BITS;

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     listener::{Listener, ListenerSettings},
     net::{Acceptor, Peer},
-    session::{self, Accepted, ListenerRef, WorkerContext},
+    session::{self, AcceptContext, ListenerRef, WorkerContext},
 };
 
 /// The listeners of a worker.
@@ -38,7 +38,7 @@ impl Drop for Accepting {
 /// A listener on one worker: its socket there, and the settings for the next connections.
 pub(super) struct WorkerListener {
     pub(super) acceptor: Acceptor,
-    next: RefCell<Rc<Accepted>>,
+    next: RefCell<Rc<AcceptContext>>,
 }
 
 impl WorkerListeners {
@@ -58,7 +58,7 @@ impl WorkerListeners {
             let known = before.remove(&listener.id);
             let used = known.as_ref().map(|known| known.listener.next.borrow().listener.clone());
             let Some(used) = listener_ref(context, &settings, used) else { continue };
-            let next = Rc::new(Accepted { listener: used, settings });
+            let next = Rc::new(AcceptContext { listener: used, settings });
             let open = match (known, sockets.remove(&listener.id)) {
                 (Some(open), _) => {
                     open.listener.next.replace(next);
@@ -120,7 +120,11 @@ impl WorkerListener {
     }
 }
 
-fn open(context: &Rc<WorkerContext>, next: Rc<Accepted>, socket: OwnedFd) -> io::Result<Accepting> {
+fn open(
+    context: &Rc<WorkerContext>,
+    next: Rc<AcceptContext>,
+    socket: OwnedFd,
+) -> io::Result<Accepting> {
     let acceptor = Acceptor::new(&context.reactor, socket)?;
     let listener = Rc::new(WorkerListener { acceptor, next: RefCell::new(next) });
     let task = spawn_local(accept(context.clone(), listener.clone()));

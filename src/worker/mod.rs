@@ -26,7 +26,9 @@ use crate::{
     join::join_by,
     labels::EndCause,
     net::{Notify, Reactor},
-    session::{self, Ask, Drain, ProcessContext, Question, SessionSettings, WorkerContext},
+    session::{
+        self, Drain, ProcessContext, QuerySender, SessionQuery, SessionSettings, WorkerContext,
+    },
     snapshot::Snapshot,
 };
 
@@ -86,7 +88,7 @@ enum Order {
     Adopt(Box<Adoption>),
     Drain(Drain),
     EndSessions,
-    Answer(Question),
+    Answer(SessionQuery),
     Stop,
 }
 
@@ -129,7 +131,7 @@ impl Worker {
     }
 
     /// The way to ask it something.
-    pub fn asker(&self) -> Ask {
+    pub fn asker(&self) -> QuerySender {
         let (orders, notify) = (self.orders.clone(), self.notify.clone());
         // The answer of a worker that has ended is that there is none.
         Box::new(move |question| {
@@ -204,15 +206,15 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
                             let Adoption { snapshot, sockets, log, adopting } = *adoption;
                             context.adopt(terms(&snapshot, log));
                             listeners.adopt(&context, &snapshot.listeners, sockets, &adopting);
-                            session::recount(&context, adopting);
+                            session::recount_addresses(&context, adopting);
                         }
                         Order::Drain(drain) => {
                             draining = true;
                             listeners.close(&context);
                             session::drain(&context, drain);
                         }
-                        Order::Answer(question) => session::answer(&context, question),
-                        Order::EndSessions => session::end_all(&context, EndCause::Drain),
+                        Order::Answer(question) => session::answer_query(&context, question),
+                        Order::EndSessions => session::end_all_sessions(&context, EndCause::Drain),
                         Order::Stop => {
                             context.log.hand_over(EXIT_PATIENCE);
                             return Ok(());
@@ -223,7 +225,7 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
                 if heard != rings {
                     heard = rings;
                     let _tasks = tasks.enter();
-                    session::look(&context);
+                    session::on_worker_signal(&context);
                 }
                 // A share of the tasks that are ready; if some are left, the turn does not sleep.
                 let _ = tasks.as_mut().poll(&mut cx);

@@ -47,9 +47,9 @@ impl Handshake<'_> {
         let older = may_be_own(context, view, &client);
         let newer = Arc::new(newer(view, &client));
         for older in older.into_iter().filter(on_broker) {
-            let Some(stand_in) = context.owners.places.take(older) else { continue };
+            let Some(stand_in) = context.clients.places.take(older) else { continue };
             let (answer, answered) = oneshot::channel();
-            context.owners.places.ask(Question { older, newer: newer.clone(), place, answer });
+            context.clients.places.ask(Question { older, newer: newer.clone(), place, answer });
             let (until, answered) = (context.reactor.now() + PATIENCE, pin!(answered));
             let answering = pin!(deadline(&context.reactor, until, answered));
             let answered =
@@ -64,7 +64,7 @@ impl Handshake<'_> {
     }
 }
 
-/// Accepted sessions that seem to be of the client that comes, the newest first.
+/// AcceptContext sessions that seem to be of the client that comes, the newest first.
 pub(in crate::session) fn may_be_own(
     context: &WorkerContext,
     view: &PoolView,
@@ -74,12 +74,12 @@ pub(in crate::session) fn may_be_own(
         return Vec::new();
     }
     let hash = ClientHash::new(view.pool.id(), client.client_id);
-    context.owners.may_be_of(hash, TenantHash::new(client), tenant_fields(view), MOST)
+    context.clients.may_be_of(hash, TenantHash::new(client), tenant_fields(view), MOST)
 }
 
 /// Answers what this worker is asked about its sessions.
 pub(in crate::session) fn answer(context: &WorkerContext) {
-    for Question { older, newer, place, answer } in context.owners.places.questions(context.worker)
+    for Question { older, newer, place, answer } in context.clients.places.questions(context.worker)
     {
         let has_place = |live: &ActiveSession| {
             // One that ends frees its place by itself, and can't give it to two.

@@ -26,26 +26,26 @@ pub(in crate::session) fn claim(context: &WorkerContext, live: &ActiveSession, s
         slot,
         tenant: TenantHash::new(&client),
     };
-    let older = context.owners.claim(hash, held, fields);
+    let older = context.clients.claim(hash, held, fields);
     // Several workers see the CONNACKs of one broker in any order. One that was accepted before a
     // session that has claimed already was closed by the broker before that one had its CONNACK,
     // and ends nobody's session any more. It is asked after the claim, so that of two sessions that
     // a broker accepted one after the other, the earlier always finds out.
     if !older.is_empty() && !live.upstream.has_ended() {
-        context.owners.take_over(&older, newer(&live.record.origin.pool, &client));
+        context.clients.take_over(&older, newer(&live.record.origin.pool, &client));
     }
 }
 
 /// Forgets a session that has ended.
 pub(in crate::session) fn release(context: &WorkerContext, live: &ActiveSession) {
     if let Some((hash, _)) = guarded(live) {
-        context.owners.release(hash, live.record.session);
+        context.clients.release(hash, live.record.session);
     }
 }
 
 /// Ends those of this worker's sessions that newer ones take the place of.
 pub(in crate::session) fn end_older(context: &WorkerContext) {
-    for takeover in context.owners.takeovers(context.worker) {
+    for takeover in context.clients.takeovers(context.worker) {
         context.sessions.with(takeover.slot as usize, |live| {
             let ends = match &takeover.by {
                 // One whose broker is already gone, or whose client is, ends by itself.

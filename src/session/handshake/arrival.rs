@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What a connection takes from its listener when it is accepted. Its session keeps the first.
-pub struct Accepted {
+pub struct AcceptContext {
     pub listener: Rc<ListenerRef>,
     pub settings: Arc<ListenerSettings>,
 }

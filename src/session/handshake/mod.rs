@@ -6,7 +6,7 @@ mod reject;
 mod websocket;
 mod wrong_protocol;
 
-pub use arrival::Accepted;
+pub use arrival::AcceptContext;
 pub(in crate::session) use reject::{Rejected, Reply};
 
 use std::{borrow::Cow, future::poll_fn, os::fd::OwnedFd, pin::pin, rc::Rc, task::Poll};
@@ -34,7 +34,12 @@ use crate::{
 };
 
 /// Takes a connection from accept to its end or its relay.
-pub async fn serve(context: Rc<WorkerContext>, accepted: Rc<Accepted>, fd: OwnedFd, peer: Peer) {
+pub async fn serve(
+    context: Rc<WorkerContext>,
+    accepted: Rc<AcceptContext>,
+    fd: OwnedFd,
+    peer: Peer,
+) {
     let record = Record::new(&context, accepted.listener.clone(), peer);
     let client = match Socket::accepted(&context.reactor, fd) {
         Ok(client) => client,
@@ -279,6 +284,6 @@ fn establish(
         }));
     }
     if !stand_ins.is_empty() {
-        context.owners.give_up(stand_ins);
+        context.clients.give_up(stand_ins);
     }
 }

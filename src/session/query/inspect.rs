@@ -21,7 +21,7 @@ use crate::{
 
 /// A session, as it was when it was looked at.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct SessionInfo {
     pub session: u64,
     /// As the client gave it.
     pub client_id: Box<str>,
@@ -46,7 +46,7 @@ pub struct Seen {
     pub bytes_out: u64,
 }
 
-impl Seen {
+impl SessionInfo {
     /// Bytes of the texts that a client, or its broker, has chosen.
     pub(in crate::session) fn text(&self) -> usize {
         let len = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
@@ -66,11 +66,15 @@ pub struct Filter {
 }
 
 /// What a worker can be asked.
-pub struct Question(pub(in crate::session) Kind);
+pub struct SessionQuery(pub(in crate::session) Kind);
 
 pub(in crate::session) enum Kind {
     /// For sessions by their places, those that are meant; each with its place's order.
-    These { places: Vec<Place>, filter: Arc<Filter>, reply: oneshot::Sender<Vec<(usize, Seen)>> },
+    These {
+        places: Vec<Place>,
+        filter: Arc<Filter>,
+        reply: oneshot::Sender<Vec<(usize, SessionInfo)>>,
+    },
     /// For those from a slot on, so many at most, and so many bytes of their texts; the last one may
     /// exceed these.
     Some {
@@ -100,14 +104,14 @@ pub(in crate::session) struct Place {
 /// Some of a worker's sessions.
 #[derive(Default)]
 pub(in crate::session) struct Slice {
-    pub(in crate::session) seen: Vec<Seen>,
+    pub(in crate::session) seen: Vec<SessionInfo>,
     /// Where to go on: the next one that is meant, or the first that there was no time for.
     pub(in crate::session) next: Option<usize>,
 }
 
 /// Answers now, or a little later where many sessions have to be looked at, which is done between
 /// what clients want.
-pub fn answer(context: &Rc<WorkerContext>, question: Question) {
+pub fn answer_query(context: &Rc<WorkerContext>, question: SessionQuery) {
     let context = context.clone();
     // Whoever asked may not wait any more.
     match question.0 {
@@ -181,11 +185,11 @@ impl Filter {
 }
 
 /// What is to be told of a session; `None` for one that is none yet.
-fn see(context: &WorkerContext, live: &ActiveSession) -> Option<Seen> {
+fn see(context: &WorkerContext, live: &ActiveSession) -> Option<SessionInfo> {
     let record = &live.record;
     let client = record.client.as_ref()?;
     let duration = context.reactor.now().saturating_duration_since(record.accepted);
-    Some(Seen {
+    Some(SessionInfo {
         session: record.session,
         client_id: client.client_id().into(),
         assigned_client_id: assigned_client_id(live).map(Box::from),

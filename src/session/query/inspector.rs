@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::inspect::{Filter, Kind, Place, Question, Seen};
+use super::inspect::{Filter, Kind, Place, SessionInfo, SessionQuery};
 use crate::{
     labels::EndCause,
     session::{
@@ -37,12 +37,12 @@ const AT_ONCE: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Hands a question to one worker.
-pub type Ask = Box<dyn Fn(Question) + Send + Sync>;
+pub type QuerySender = Box<dyn Fn(SessionQuery) + Send + Sync>;
 
 /// The way to all workers' sessions.
 pub struct Inspector {
-    workers: Vec<Ask>,
-    owners: Arc<ClientDirectory>,
+    workers: Vec<QuerySender>,
+    clients: Arc<ClientDirectory>,
     looks: Semaphore,
 }
 
@@ -52,7 +52,7 @@ const LOOKS: usize = 2;
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unanswered {
+pub enum QueryError {
     #[error("worker {0} has not answered within {PATIENCE:?}; ask again")]
     Silent(usize),
     #[error("too many searches are under way; ask again")]
@@ -69,7 +69,7 @@ pub struct Cursor {
 /// Some of all sessions.
 #[derive(Debug, Default)]
 pub struct Page {
-    pub sessions: Vec<Seen>,
+    pub sessions: Vec<SessionInfo>,
     /// `None` where there are no more. A page that took long ends early, and may even be empty; so
     /// does one with long client IDs or usernames, though with one session at least.
     pub next: Option<Cursor>,
@@ -79,8 +79,8 @@ pub struct Page {
 
 impl Inspector {
     /// `workers` in their order.
-    pub fn new(workers: Vec<Ask>, owners: Arc<ClientDirectory>) -> Self {
-        Self { workers, owners, looks: Semaphore::new(LOOKS) }
+    pub fn new(workers: Vec<QuerySender>, clients: Arc<ClientDirectory>) -> Self {
+        Self { workers, clients, looks: Semaphore::new(LOOKS) }
     }
 
     /// The sessions that are meant, at most so many, from a place on, as far as the time is enough.
@@ -93,7 +93,7 @@ impl Inspector {
         from: Cursor,
         most: usize,
         time: Duration,
-    ) -> Result<Page, Unanswered> {
+    ) -> Result<Page, QueryError> {
         let _look = self.look().await?;
         let began = Instant::now();
         let until = began + time;
@@ -109,7 +109,7 @@ impl Inspector {
             let question =
                 |reply| Kind::Some { from: from_slot, most, most_text, filter, until, reply };
             let slice = self.ask(usize::from(worker), question).await?.unwrap_or_default();
-            text += slice.seen.iter().map(Seen::text).sum::<usize>();
+            text += slice.seen.iter().map(SessionInfo::text).sum::<usize>();
             page.sessions.extend(slice.seen);
             if let Some(next) = slice.next {
                 page.next = Some(Cursor { worker, slot: next as u32 });
@@ -133,8 +133,8 @@ impl Inspector {
         client_id: &str,
         filter: &Arc<Filter>,
         most: usize,
-    ) -> Result<Option<Vec<Seen>>, Unanswered> {
-        let Some(held) = self.owners.find(ClientHash::new(pool, client_id), most) else {
+    ) -> Result<Option<Vec<SessionInfo>>, QueryError> {
+        let Some(held) = self.clients.find(ClientHash::new(pool, client_id), most) else {
             return Ok(None);
         };
         let mut by_worker: BTreeMap<usize, Vec<Place>> = BTreeMap::new();
@@ -164,22 +164,22 @@ impl Inspector {
     ///
     /// # Errors
     /// Where a worker does not answer.
-    pub async fn end(&self, session: u64, cause: EndCause) -> Result<bool, Unanswered> {
+    pub async fn end(&self, session: u64, cause: EndCause) -> Result<bool, QueryError> {
         let _look = self.look().await?;
         let worker = worker_of(session);
         let until = Instant::now() + QUERY_TIMEOUT;
         let ended = self.ask(worker, |reply| Kind::End { session, cause, until, reply }).await?;
         match ended {
-            Some(Err(_)) => Err(Unanswered::Silent(worker)),
+            Some(Err(_)) => Err(QueryError::Silent(worker)),
             Some(Ok(ended)) => Ok(ended),
             None => Ok(false),
         }
     }
 
-    async fn look(&self) -> Result<SemaphorePermit<'_>, Unanswered> {
+    async fn look(&self) -> Result<SemaphorePermit<'_>, QueryError> {
         match timeout(PATIENCE, self.looks.acquire()).await {
             Ok(Ok(look)) => Ok(look),
-            Ok(Err(_)) | Err(_) => Err(Unanswered::Busy),
+            Ok(Err(_)) | Err(_) => Err(QueryError::Busy),
         }
     }
 
@@ -188,13 +188,13 @@ impl Inspector {
         &self,
         worker: usize,
         question: impl FnOnce(oneshot::Sender<T>) -> Kind,
-    ) -> Result<Option<T>, Unanswered> {
+    ) -> Result<Option<T>, QueryError> {
         let Some(ask) = self.workers.get(worker) else { return Ok(None) };
         let (reply, replied) = oneshot::channel();
-        ask(Question(question(reply)));
+        ask(SessionQuery(question(reply)));
         match timeout(PATIENCE, replied).await {
             Ok(answer) => Ok(answer.ok()),
-            Err(_) => Err(Unanswered::Silent(worker)),
+            Err(_) => Err(QueryError::Silent(worker)),
         }
     }
 }
@@ -220,31 +220,31 @@ mod tests {
     use crate::session::SESSION_ID_BITS;
 
     /// A worker that keeps what it is asked.
-    fn silent() -> (Ask, Arc<Mutex<Vec<Question>>>) {
+    fn silent() -> (QuerySender, Arc<Mutex<Vec<SessionQuery>>>) {
         let asked = Arc::<Mutex<Vec<_>>>::default();
         let keep = asked.clone();
         (Box::new(move |question| keep.lock().unwrap().push(question)), asked)
     }
 
-    fn inspector(workers: Vec<Ask>) -> Inspector {
+    fn inspector(workers: Vec<QuerySender>) -> Inspector {
         Inspector::new(workers, Arc::new(ClientDirectory::new(2, Arc::default())))
     }
 
-    async fn page(inspector: &Inspector) -> Result<Page, Unanswered> {
+    async fn page(inspector: &Inspector) -> Result<Page, QueryError> {
         inspector.page(&Arc::default(), Cursor::default(), 1, QUERY_TIMEOUT).await
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_is_silent_is_named_and_one_that_has_ended_has_no_sessions() {
-        let ended: Ask = Box::new(drop);
+        let ended: QuerySender = Box::new(drop);
         let page_of_none = page(&inspector(vec![ended])).await;
         assert!(page_of_none.is_ok_and(|page| page.sessions.is_empty() && page.next.is_none()));
         let (worker, asked) = silent();
         let inspector = inspector(vec![Box::new(drop), worker]);
         let page = page(&inspector).await;
-        assert_eq!(page.err(), Some(Unanswered::Silent(1)));
+        assert_eq!(page.err(), Some(QueryError::Silent(1)));
         let of_1 = (1 << SESSION_ID_BITS) + 77;
-        assert_eq!(inspector.end(of_1, EndCause::Kicked).await, Err(Unanswered::Silent(1)));
+        assert_eq!(inspector.end(of_1, EndCause::Kicked).await, Err(QueryError::Silent(1)));
         assert_eq!(inspector.end(77, EndCause::Kicked).await, Ok(false));
         assert_eq!(asked.lock().unwrap().len(), 2);
     }
@@ -258,7 +258,7 @@ mod tests {
         assert!(timeout(PATIENCE / 2, looks).await.is_err());
         assert_eq!(asked.lock().unwrap().len(), LOOKS);
         // Whoever has left holds nobody else up.
-        assert_eq!(look().await.err(), Some(Unanswered::Silent(0)));
+        assert_eq!(look().await.err(), Some(QueryError::Silent(0)));
     }
 
     #[test]

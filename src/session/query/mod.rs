@@ -3,5 +3,5 @@
 mod inspect;
 mod inspector;
 
-pub use inspect::{Filter, Question, Seen, answer};
-pub use inspector::{Ask, Cursor, Inspector, Page, QUERY_TIMEOUT, Unanswered};
+pub use inspect::{Filter, SessionInfo, SessionQuery, answer_query};
+pub use inspector::{Cursor, Inspector, Page, QUERY_TIMEOUT, QueryError, QuerySender};

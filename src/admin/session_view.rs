@@ -32,7 +32,7 @@ pub(super) struct Session {
 impl From<SessionInfo> for Session {
     fn from(seen: SessionInfo) -> Self {
         Self {
-            id: format!("{:016x}", seen.session),
+            id: format!("{:016x}", seen.session_id),
             client_id: seen.client_id,
             assigned_client_id: seen.assigned_client_id,
             username: seen.username,

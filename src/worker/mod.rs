@@ -216,7 +216,7 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
                         Order::Answer(question) => session::answer_query(&context, question),
                         Order::EndSessions => session::end_all_sessions(&context, EndCause::Drain),
                         Order::Stop => {
-                            context.log.hand_over(EXIT_PATIENCE);
+                            context.log().hand_over(EXIT_PATIENCE);
                             return Ok(());
                         }
                     }
@@ -242,16 +242,16 @@ fn run(reactor: &Rc<Reactor>, setup: Setup, inbox: &Receiver<Order>) -> io::Resu
             next_sweep = now + SWEEP;
         }
         let mut until = next_sweep;
-        if context.log.is_dirty() {
+        if context.log().is_dirty() {
             if now >= next_flush {
-                context.log.flush();
+                context.log().flush();
                 next_flush = now + LOG_DELAY;
             } else {
                 until = until.min(next_flush);
             }
         }
         if draining && listeners.are_closed() && context.unfinished() == 0 {
-            context.log.hand_over(EXIT_PATIENCE);
+            context.log().hand_over(EXIT_PATIENCE);
             return Ok(());
         }
         reactor.wait(until.saturating_duration_since(now))?;

@@ -1,29 +1,47 @@
-//! Clients of another protocol: what the record says of them, for those who sent them here.
+//! Clients of another protocol: what their record says, for the operators who sent them here.
 
 use std::borrow::Cow;
 
 use crate::{
+    listener::ListenerSettings,
     proto::first_bytes::{Guest, Recognized, recognize},
-    session::handshake::Handshake,
+    session::pending::PendingClient,
 };
 
-impl Handshake<'_> {
-    /// What bytes that were to be a CONNECT are in truth; `None` where nobody knows.
-    pub(in crate::session) async fn stray(&mut self) -> Option<Cow<'static, str>> {
-        self.client.hear_out(&mut self.buffer).await;
-        let (tls, websocket) = (&self.settings.tls, &self.settings.websocket);
-        match recognize(&self.buffer) {
-            Recognized::As(Guest::ProxyHeader) => self.stray_proxy_header(),
-            Recognized::As(Guest::Tls) if tls.is_some() => {
-                Some("a TLS handshake inside TLS".into())
-            }
-            Recognized::As(Guest::Tls) => Some(TLS.into()),
-            Recognized::As(Guest::Http) if websocket.is_none() => Some(HTTP.into()),
-            _ => None,
+pub(super) const UNTRUSTED_PROXY_HEADER: &str =
+    "a PROXY header from a peer that is not within accept_proxy_protocol.from";
+const DISABLED_PROXY_HEADER: &str = "a PROXY header, but this listener does not accept them: add the peer to \
+     accept_proxy_protocol.from, or stop it from sending one";
+const MISPLACED_PROXY_HEADER: &str = "a misplaced PROXY header: after another one, or inside TLS";
+const TLS: &str = "a TLS handshake: this listener has no `tls`";
+const HTTP: &str = "an HTTP request: WebSocket needs a listener with `websocket`, health checks and \
+                    metrics the `admin` listener";
+
+/// What the bytes in the buffer are instead of a CONNECT; `None` if that is unknown.
+pub(super) fn recognized(
+    client: &PendingClient<'_>,
+    settings: &ListenerSettings,
+) -> Option<Cow<'static, str>> {
+    match recognize(&client.buffer) {
+        Recognized::As(Guest::ProxyHeader) => stray_proxy_header(client, settings),
+        Recognized::As(Guest::Tls) if settings.tls.is_some() => {
+            Some("a TLS handshake inside TLS".into())
         }
+        Recognized::As(Guest::Tls) => Some(TLS.into()),
+        Recognized::As(Guest::Http) if settings.websocket.is_none() => Some(HTTP.into()),
+        _ => None,
     }
 }
 
-const TLS: &str = "a TLS handshake: TLS belongs to a listener with `tls`";
-const HTTP: &str = "an HTTP request: WebSocket belongs to a listener with `websocket`, health checks \
-                    and metrics to `admin`";
+/// Why there is a PROXY header instead of a CONNECT or an HTTP request; `None` if there is not.
+pub(super) fn stray_proxy_header(
+    client: &PendingClient<'_>,
+    settings: &ListenerSettings,
+) -> Option<Cow<'static, str>> {
+    let is_one = recognize(&client.buffer) == Recognized::As(Guest::ProxyHeader);
+    is_one.then_some(match (&settings.proxy_protocol, &client.record.transport) {
+        (None, _) => DISABLED_PROXY_HEADER.into(),
+        (Some(_), None) => UNTRUSTED_PROXY_HEADER.into(),
+        (Some(_), Some(_)) => MISPLACED_PROXY_HEADER.into(),
+    })
+}

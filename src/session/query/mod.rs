@@ -1,4 +1,4 @@
-//! What other threads ask about sessions.
+//! Queries about sessions from other threads.
 
 mod inspect;
 mod inspector;

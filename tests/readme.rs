@@ -1,4 +1,5 @@
-//! The README: its configurations are good, its links lead somewhere, its tables are whole.
+//! The README and the manual pages: their configurations are valid, their links resolve, and their
+//! tables are complete.
 
 use std::{collections::BTreeSet, ffi::OsStr, fs, path::Path, process::Command};
 
@@ -8,8 +9,13 @@ use mqtt_lb::{
 };
 use serde_yaml::{Mapping, Value};
 
-fn readme() -> String {
-    fs::read_to_string(root().join("README.md")).unwrap()
+const README: &str = "README.md";
+const COMMANDS: &str = "deploy/man/mqtt-lb.1.md";
+const KEYS: &str = "deploy/man/mqtt-lb.yaml.5.md";
+const OPS: &str = "deploy/man/mqtt-lb-ops.7.md";
+
+fn read(file: &str) -> String {
+    fs::read_to_string(root().join(file)).unwrap()
 }
 
 fn root() -> &'static Path {
@@ -17,8 +23,8 @@ fn root() -> &'static Path {
 }
 
 /// The part under a heading, up to the next one of its level or above.
-fn section<'a>(readme: &'a str, heading: &str) -> &'a str {
-    let (_, section) = readme.split_once(&format!("\n{heading}\n")).expect(heading);
+fn section<'a>(page: &'a str, heading: &str) -> &'a str {
+    let (_, section) = page.split_once(&format!("\n{heading}\n")).expect(heading);
     let level = heading.find(' ').unwrap();
     let mut end = section.len();
     for level in 2..=level {
@@ -30,40 +36,40 @@ fn section<'a>(readme: &'a str, heading: &str) -> &'a str {
 /// The cells of all rows of tables.
 fn rows(text: &str) -> Vec<Vec<&str>> {
     let lines = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---"));
-    lines.map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect()).collect()
+    lines.map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect()
 }
 
-/// What stands between backticks.
+/// The text between backticks.
 fn words(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 
 /// Fenced blocks of a language.
-fn blocks<'a>(readme: &'a str, language: &str) -> Vec<&'a str> {
+fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
     let fence = format!("\n```{language}\n");
-    readme.split(&fence).skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect()
+    page.split(&fence).skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect()
 }
 
-/// Every configuration in the README: blocks of YAML, files that a shell is to write, and the keys
-/// of a pool that a table shows.
-fn configurations(readme: &str) -> Vec<String> {
-    let mut found: Vec<String> = blocks(readme, "yaml").into_iter().map(Into::into).collect();
-    for script in blocks(readme, "sh") {
+/// Every configuration in a page: blocks of YAML, and files that a shell block writes.
+fn configurations(page: &str) -> Vec<String> {
+    let mut found: Vec<String> = blocks(page, "yaml").into_iter().map(Into::into).collect();
+    for script in blocks(page, "sh") {
         let written = script.split("<<'YAML'\n").skip(1);
         found.extend(written.map(|rest| rest.split("\nYAML").next().unwrap().to_owned()));
-    }
-    let pool = "## When brokers fail, fill up, drain, move and come back";
-    for row in rows(section(readme, pool)) {
-        let keys = row[0].trim_start_matches('`').split('`').next().unwrap();
-        if keys.contains(": ") {
-            found.push(format!("pools: [{{ name: brokers, {keys} }}]"));
-        }
     }
     found
 }
 
-/// A block may leave out what is not its subject: listeners are then one for its first pool, pools
-/// those of its listeners, and a pool's brokers one.
+/// The keys of a pool that the table of failover shows.
+fn pool_keys(ops: &str) -> Vec<String> {
+    let rows = rows(section(ops, "## Failover"));
+    let keys = rows.iter().map(|row| row[0].trim_start_matches('`').split('`').next().unwrap());
+    let keys = keys.filter(|keys| keys.contains(": "));
+    keys.map(|keys| format!("pools: [{{ name: brokers, {keys} }}]")).collect()
+}
+
+/// A block may leave out what is not its subject. Filled in are a listener for its first pool, the
+/// pool of its first listener, and one broker for a pool.
 fn completed(text: &str) -> Value {
     let mut config: Mapping = serde_yaml::from_str(text).expect(text);
     if !config.contains_key("listeners") {
@@ -86,7 +92,7 @@ fn completed(text: &str) -> Value {
     Value::Mapping(config)
 }
 
-/// The texts in a configuration, of whatever key.
+/// All strings in a configuration.
 fn texts(config: &Value) -> Vec<&str> {
     match config {
         Value::String(text) => vec![text],
@@ -97,15 +103,17 @@ fn texts(config: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn every_configuration_is_good() {
+fn every_configuration_is_valid() {
     let issued = rcgen::generate_simple_self_signed(["broker.internal".to_owned()]).unwrap();
     let (certificate, key) = (issued.cert.pem(), issued.signing_key.serialize_pem());
-    let configurations = configurations(&readme());
-    assert!(configurations.len() > 15, "only {}", configurations.len());
+    let pages = [README, COMMANDS, KEYS, OPS].map(read);
+    let mut configurations: Vec<_> = pages.iter().flat_map(|page| configurations(page)).collect();
+    configurations.extend(pool_keys(&read(OPS)));
+    assert!(configurations.len() > 20, "only {}", configurations.len());
     for text in configurations {
         let folder = tempfile::tempdir().unwrap();
         let config = completed(&text);
-        // Those that it names are all one and the same.
+        // One certificate and key serve as all the files it names.
         for name in texts(&config) {
             let content = match Path::new(name).extension().and_then(OsStr::to_str) {
                 Some("pem") => &certificate,
@@ -115,7 +123,7 @@ fn every_configuration_is_good() {
             fs::write(folder.path().join(name), content).unwrap();
         }
         let file = folder.path().join("config.yaml");
-        // As it stands, where it is whole: what YAML makes of it is then tested as well.
+        // Unchanged if it is complete, so that its YAML is tested as well.
         let whole = serde_yaml::from_str::<Value>(&text).unwrap() == config;
         let written = if whole { text.clone() } else { serde_yaml::to_string(&config).unwrap() };
         fs::write(&file, written).unwrap();
@@ -126,39 +134,96 @@ fn every_configuration_is_good() {
     }
 }
 
-/// As GitHub makes an anchor of a heading.
+/// The anchor that GitHub gives a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.collect::<String>().to_lowercase().replace(' ', "-")
 }
 
 /// Headings outside of fenced blocks, each with its level.
-fn headings(readme: &str) -> Vec<(usize, &str)> {
-    let outside = readme.split("\n```").step_by(2);
+fn headings(page: &str) -> Vec<(usize, &str)> {
+    let outside = page.split("\n```").step_by(2);
     let lines = outside.flat_map(str::lines).filter(|line| line.starts_with('#'));
     lines.filter_map(|line| Some((line.find(' ')?, line.split_once(' ')?.1))).collect()
 }
 
+fn has_anchor(file: &Path, wanted: &str) -> bool {
+    let page = fs::read_to_string(file).unwrap();
+    headings(&page).iter().any(|(_, heading)| anchor(heading) == wanted)
+}
+
 #[test]
-fn links_lead_somewhere_and_every_chapter_is_in_the_contents() {
-    let readme = readme();
-    let anchors: BTreeSet<_> = headings(&readme).iter().map(|(_, text)| anchor(text)).collect();
-    let targets = readme.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
-    for target in targets.filter(|target| !target.starts_with("https://")) {
-        let is_there = match target.strip_prefix('#') {
-            Some(anchor) => anchors.contains(anchor),
-            None => root().join(target).exists(),
-        };
-        assert!(is_there, "a link to {target}");
-    }
-    let contents = readme.split("\n## ").next().unwrap();
-    for (_, heading) in headings(&readme).iter().filter(|(level, _)| *level == 2) {
-        let is_listed = contents.contains(&format!("(#{})", anchor(heading)));
-        assert!(is_listed || ["Licence", "Troubleshoot"].contains(heading), "{heading}");
+fn links_resolve() {
+    for file in [README, "CHANGELOG.md", COMMANDS, KEYS, OPS] {
+        let path = root().join(file);
+        let page = read(file);
+        let targets = page.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+        for target in targets.filter(|target| !target.starts_with("https://")) {
+            let (linked, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let linked = match linked {
+                "" => path.clone(),
+                linked => path.parent().unwrap().join(linked),
+            };
+            assert!(linked.exists(), "{file} links to {target}");
+            let resolves = anchor.is_empty() || has_anchor(&linked, anchor);
+            assert!(resolves, "{file} links to {target}: no such heading");
+        }
     }
 }
 
-/// `by/phase/cause` of all that a table explains.
+#[test]
+fn contents_are_complete() {
+    let in_contents = |file: &str, contents: &str, skipped: &[&str]| {
+        let page = read(file);
+        for (_, heading) in headings(&page).iter().filter(|(level, _)| *level == 2) {
+            let is_listed = contents.contains(&format!("(#{})", anchor(heading)));
+            assert!(is_listed || skipped.contains(heading), "{file}: {heading}");
+        }
+    };
+    let readme = read(README);
+    in_contents(README, readme.split("\n## ").next().unwrap(), &["Licence"]);
+    let ops = read(OPS);
+    let contents = section(&ops, "## Description");
+    in_contents(OPS, contents, &["Name", "Description", "See also"]);
+}
+
+#[test]
+fn every_key_of_the_example_is_described() {
+    let page = read(KEYS);
+    let mut found = 0;
+    for line in read("config.yaml.example").lines() {
+        let text = line.trim_start_matches([' ', '-']);
+        let Some((key, _)) = text.split_once(':') else { continue };
+        if !key.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
+            continue;
+        }
+        found += 1;
+        let is_there = page.contains(&format!("`{key}`")) || page.contains(&format!("## {key}\n"));
+        assert!(is_there, "{KEYS} does not describe {key}: {line}");
+    }
+    assert!(found > 50, "only {found}");
+}
+
+#[test]
+fn the_map_has_every_module() {
+    let readme = read(README);
+    let map = blocks(section(&readme, "## Architecture"), "text").concat();
+    let words: Vec<_> = map.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    for line in read("src/lib.rs").lines() {
+        let Some(module) = line.strip_prefix("pub mod ") else { continue };
+        let module = module.trim_end_matches(';');
+        assert!(words.contains(&module), "README.md: Architecture lacks {module}");
+    }
+}
+
+/// A reader gets through it in one sitting; details belong in the pages.
+#[test]
+fn the_readme_is_short() {
+    let lines = read(README).lines().count();
+    assert!(lines <= 400, "{lines} lines");
+}
+
+/// The `by/phase/cause` of each end that a table explains.
 fn explained(table: &[Vec<&str>]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for row in table {
@@ -185,8 +250,8 @@ fn explained(table: &[Vec<&str>]) -> BTreeSet<String> {
 
 #[test]
 fn every_end_is_explained() {
-    let readme = readme();
-    let section = section(&readme, "### By how a connection ended");
+    let ops = read(OPS);
+    let section = section(&ops, "## End causes");
     let explained = explained(&rows(section)[1..]);
     let covers = |by: &str, phase: &str, cause: &str| {
         [format!("{by}/{phase}/{cause}"), format!("{by}/…/{cause}"), format!("…/…/{cause}")]
@@ -196,14 +261,14 @@ fn every_end_is_explained() {
     for cause in EndCause::ALL.iter().map(|cause| cause.as_str()) {
         assert!(explained.iter().any(|end| end.ends_with(&format!("/{cause}"))), "{cause}");
     }
-    // And no word in it is one that the log does not have.
+    // The table uses only words that the log has.
     for end in &explained {
         let [by, phase, cause] = *end.split('/').collect::<Vec<_>>() else { panic!("{end}") };
         assert!(by == "…" || EndBy::ALL.iter().any(|known| known.as_str() == by), "{end}");
         assert!(phase == "…" || EndPhase::ALL.iter().any(|known| known.as_str() == phase), "{end}");
         assert!(EndCause::ALL.iter().any(|known| known.as_str() == cause), "{end}");
     }
-    // All that the tests of the running proxy have seen.
+    // Every end that the tests of the running proxy expect.
     let mut seen = BTreeSet::new();
     collect_ends(&root().join("tests/proxy"), &mut seen);
     assert!(seen.len() > 20, "{seen:?}");
@@ -213,7 +278,7 @@ fn every_end_is_explained() {
     }
 }
 
-/// What looks like `"by/phase/cause"` in the sources of a folder.
+/// Every `"by/phase/cause"` in the sources of a folder.
 fn collect_ends(folder: &Path, ends: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -236,31 +301,31 @@ fn is_end(text: &str) -> bool {
 
 #[test]
 fn every_reason_is_explained() {
-    let readme = readme();
-    let rows = rows(section(&readme, "### By the CONNACK's reason"));
+    let ops = read(OPS);
+    let rows = rows(section(&ops, "## CONNACK reasons"));
     let explains = |column: usize, code: &str, name: &str| {
         rows.iter().any(|row| {
-            row[column].split(", ").any(|cell| cell == code) && words(row[2]).contains(&name)
+            row[column].split(", ").any(|cell| cell == code) && words(row[0]).contains(&name)
         })
     };
     for code in 0..=u8::MAX {
         let name = reason::name(Version::V311, code);
-        assert!(name == "unknown" || explains(0, &code.to_string(), name), "3.x: {code} {name}");
+        assert!(name == "unknown" || explains(1, &code.to_string(), name), "3.x: {code} {name}");
         let name = reason::name(Version::V5, code);
-        // Those of 3.x, which a broker without 5.0 may give, are explained there.
+        // A broker without 5.0 may answer with codes of 3.x.
         let is_known = name == "unknown"
-            || explains(1, &format!("{code:#04X}").replace("0X", "0x"), name)
-            || explains(0, &code.to_string(), name);
+            || explains(2, &format!("{code:#04X}").replace("0X", "0x"), name)
+            || explains(1, &code.to_string(), name);
         assert!(is_known, "5.0: {code:#x} {name}");
     }
 }
 
-/// The kernel that runs this has each of them, but for those of modules that are not loaded.
+/// The running kernel has each setting, except those of modules that are not loaded.
 #[test]
 fn settings_of_the_kernel_exist() {
-    let readme = readme();
+    let ops = read(OPS);
     let mut found = 0;
-    for name in rows(section(&readme, "## Tune the kernel")).iter().flat_map(|row| words(row[0])) {
+    for name in rows(section(&ops, "## Kernel settings")).iter().flat_map(|row| words(row[0])) {
         let file = Path::new("/proc/sys").join(name.replace('.', "/"));
         if !["net.", "fs."].iter().any(|group| name.starts_with(group)) {
             continue;

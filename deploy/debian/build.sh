@@ -6,11 +6,11 @@ cd "$(dirname "$0")/../.."
 target=${CARGO_TARGET_DIR:-target}
 cargo build --release --locked --bin mqtt-lb
 
-# What the program says of itself, at a path that Cargo.toml can name.
+# Manual pages and completions, at a path that Cargo.toml can name.
 made=target/package
 rm -rf "$made"
-"$target/release/mqtt-lb" man "$made/man1"
-gzip -9n "$made"/man1/*
+"$target/release/mqtt-lb" man --dir "$made"
+gzip -9n "$made"/man?/*
 for shell in bash zsh fish; do
   "$target/release/mqtt-lb" completions "$shell" >"$made/mqtt-lb.$shell"
 done

@@ -1,5 +1,5 @@
-"""What the README says of moving from nginx and from HAProxy: their configurations are good, and no
-client of nginx moves."""
+"""Migration from nginx and HAProxy, as in the manual: the configurations are valid, and no client of
+nginx moves."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from harness.balancers import STREAM_MODULE
 from harness.process import LOOPBACK, PATIENCE, Process, accepts, free_port, wait_for
 from harness.proxy import ROOT, binary
 
-README = (ROOT / "README.md").read_text()
+OPS = (ROOT / "deploy/man/mqtt-lb-ops.7.md").read_text()
 # Enough that chance would not place them alike.
 CLIENTS = [f"127.9.{n // 250}.{n % 250 + 1}" for n in range(500)]
 
@@ -20,7 +20,7 @@ CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01m"
 
 
 def blocks(heading, language):
-    chapter = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    chapter = OPS.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     return re.findall(rf"```{language}\n(.*?)```", chapter, flags=re.DOTALL)
 
 
@@ -66,7 +66,7 @@ def test_the_configurations_for_haproxy_are_good(tmp_path, which):
 
 @pytest.fixture
 def places(tmp_path, brokers):
-    """Puts the test's addresses in place of those of the README."""
+    """Puts the test's addresses in place of those of the manual."""
     first, second = (f"{LOOPBACK}:{broker.port}" for broker in brokers[:2])
 
     def put(text):

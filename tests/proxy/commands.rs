@@ -1,6 +1,9 @@
 //! The commands that end by themselves.
 
-use std::{fs, process::Output};
+use std::{
+    fs,
+    process::{Command, Output},
+};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -163,7 +166,7 @@ fn route_against_another_configuration() {
     assert!(text.contains(&format!("c -> a: {}\n", to("a"))), "{text}");
 }
 
-/// What packages ship: completions, and a page of the manual for each command.
+/// What packages ship: completions and manual pages.
 #[test]
 fn manual() {
     for shell in ["bash", "zsh", "fish"] {
@@ -174,11 +177,43 @@ fn manual() {
         }
     }
     let folder = tempfile::tempdir().unwrap();
-    let pages = folder.path().join("man1");
-    assert_eq!(told(&run(&["man", pages.to_str().unwrap()], "")).0, 0);
-    for (page, part) in [("mqtt-lb", "First steps"), ("mqtt-lb-run", "SIGUSR1")] {
-        let text = fs::read_to_string(pages.join(format!("{page}.1"))).unwrap();
+    assert_eq!(told(&run(&["man", "--dir", folder.path().to_str().unwrap()], "")).0, 0);
+    for (page, part) in [
+        ("man1/mqtt-lb.1", "SIGUSR1"),
+        ("man1/mqtt-lb-run.1", "SIGUSR1"),
+        ("man5/mqtt-lb.yaml.5", "connect_timeout"),
+        ("man7/mqtt-lb-ops.7", "END CAUSES"),
+    ] {
+        let text = fs::read_to_string(folder.path().join(page)).unwrap();
         assert!(text.contains(".TH ") && text.contains(part), "{text}");
     }
-    assert_eq!(told(&run(&["man", "/dev/null/man1"], "")).0, 1);
+    assert_eq!(told(&run(&["man", "--dir", "/dev/null/man"], "")).0, 1);
+
+    let printed = |page: &[&str]| told(&run(&[&["man"], page].concat(), ""));
+    let written = |page: &str| fs::read_to_string(folder.path().join(page)).unwrap();
+    assert_eq!(printed(&[]).1, written("man1/mqtt-lb.1"));
+    assert_eq!(printed(&["ops"]).1, written("man7/mqtt-lb-ops.7"));
+    assert_eq!(printed(&["mqtt-lb.yaml"]).1, written("man5/mqtt-lb.yaml.5"));
+    let (code, _, said) = printed(&["nothing"]);
+    assert!(code == 2 && said.contains("mqtt-lb, yaml, ops"), "{said}");
+}
+
+/// groff, through man(1), has nothing to complain about.
+#[test]
+fn man_shows_every_page() {
+    let is_installed = |program| Command::new(program).arg("--version").output().is_ok();
+    if !is_installed("man") || !is_installed("groff") {
+        eprintln!("skipped: man or groff is not installed");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for page in ["mqtt-lb", "yaml", "ops"] {
+        let file = folder.path().join("page.roff");
+        fs::write(&file, told(&run(&["man", page], "")).1).unwrap();
+        let mut man = Command::new("man");
+        man.args(["--warnings", "-l"]).arg(&file).env("LC_ALL", "C.UTF-8").env("MANWIDTH", "80");
+        let (code, out, said) = told(&man.output().unwrap());
+        assert!(code == 0 && said.is_empty(), "{page}: {said}");
+        assert!(out.contains("NAME"), "{page}: {out}");
+    }
 }

@@ -30,7 +30,7 @@ slow_start: 30s
     health: { active: { type: tcp } }";
 
 #[test]
-fn the_readme_has_the_numbers() {
+fn the_manual_has_the_numbers() {
     let ids = client_ids(FULL.clients);
     let usernames = usernames(QUARTER.clients);
     let (failures, changes, bounds) = thread::scope(|scope| {
@@ -42,7 +42,7 @@ fn the_readme_has_the_numbers() {
     let events = table::events(failures.iter().chain(&changes));
     let tables = format!("{events}\n{}", table::bounds(&bounds));
     println!("{tables}");
-    assert_eq!(table::in_readme(), tables, "README.md has other tables than the simulation");
+    assert_eq!(table::in_manual(), tables, "mqtt-lb-ops.7.md differs from the simulation");
 }
 
 #[test]

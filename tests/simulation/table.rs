@@ -1,4 +1,4 @@
-//! The results as they stand in the README.
+//! The results as tables of the manual.
 
 use std::fmt::Write as _;
 
@@ -15,8 +15,8 @@ pub(crate) struct Bounds {
 
 pub(crate) fn events<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
     let mut table = "\
-| What happens | New homes | Needless | Sessions ended | CONNECTs refused | Busiest broker at worst \
-| Busiest, idlest after 1 min | after 10 min | Homes in dispute |
+| Event | Moved | Needless | Sessions ended | CONNECTs refused | Busiest broker, worst \
+| Busiest, idlest after 1 min | after 10 min | Disputed |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 "
     .to_owned();
@@ -51,7 +51,7 @@ pub(crate) fn bounds(bounds: &[Bounds; 2]) -> String {
     };
     format!(
         "\
-| Key | Busiest broker | with `bounded_load: 1.25` | Clients placed elsewhere for it |
+| Key | Busiest broker | with `bounded_load: 1.25` | Clients placed elsewhere |
 | --- | --- | --- | --- |
 | client ID, all different | {} |
 | username, 1,000 of them, the n-th with 1/n of the first's clients | {} |
@@ -61,10 +61,11 @@ pub(crate) fn bounds(bounds: &[Bounds; 2]) -> String {
     )
 }
 
-/// The tables of the README's section, apart by an empty line.
-pub(crate) fn in_readme() -> String {
-    const HEADING: &str = "\n### What moves when something changes\n";
-    let (_, after) = include_str!("../../README.md").split_once(HEADING).expect(HEADING);
+/// The tables in the manual's section, separated by an empty line.
+pub(crate) fn in_manual() -> String {
+    const HEADING: &str = "\n### Placement changes\n";
+    let (_, after) =
+        include_str!("../../deploy/man/mqtt-lb-ops.7.md").split_once(HEADING).expect(HEADING);
     let section = after.split("\n#").next().unwrap();
     let tables = section.split("\n\n").filter(|paragraph| paragraph.starts_with('|'));
     tables.map(|table| table.trim_end().to_owned() + "\n").collect::<Vec<_>>().join("\n")

@@ -20,7 +20,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- .Values.adminToken.existingSecret | default (printf "%s-admin" (include "mqtt-lb.name" .)) -}}
 {{- end -}}
 
-{{/* The port of a TCP listener; nothing of a unix socket. */}}
+{{/* The port of a TCP listener; empty for a unix socket. */}}
 {{- define "mqtt-lb.port" -}}
 {{- if not (hasPrefix "unix:" .bind) -}}
 {{- regexFind "[0-9]+$" .bind -}}

@@ -106,9 +106,9 @@ enum Layer {
 impl Layer {
     fn unfinished(self) -> &'static str {
         match self {
-            Self::ProxyHeader => "the PROXY header was not complete in time",
-            Self::Tls => "the TLS handshake was not complete in time",
-            Self::WebSocket => "the WebSocket request was not complete in time",
+            Self::ProxyHeader => "no complete PROXY header was sent",
+            Self::Tls => "the TLS handshake was not finished",
+            Self::WebSocket => "no complete WebSocket request was sent",
         }
     }
 }

@@ -13,9 +13,9 @@ pub(super) const UNTRUSTED_PROXY_HEADER: &str =
 const DISABLED_PROXY_HEADER: &str = "a PROXY header, but this listener does not accept them: add the peer to \
      accept_proxy_protocol.from, or stop it from sending one";
 const MISPLACED_PROXY_HEADER: &str = "a misplaced PROXY header: after another one, or inside TLS";
-const TLS: &str = "a TLS handshake: this listener has no `tls`";
-const HTTP: &str = "an HTTP request: WebSocket needs a listener with `websocket`, health checks and \
-                    metrics the `admin` listener";
+const TLS: &str = "a TLS handshake: TLS belongs to a listener with `tls`";
+const HTTP: &str = "an HTTP request: WebSocket belongs to a listener with `websocket`, health checks \
+                    and metrics to `admin`";
 
 /// What the bytes in the buffer are instead of a CONNECT; `None` if that is unknown.
 pub(super) fn recognized(

@@ -36,18 +36,18 @@ pub struct ProcessContext {
 }
 
 /// The parts of a configuration that concern the sessions of a worker.
-pub struct SessionSettings<'a> {
-    pub pools: &'a [Arc<Pool>],
-    pub limits: Limits,
-    pub timeouts: Timeouts,
-    pub log: WorkerLogs,
+pub(crate) struct SessionSettings<'a> {
+    pub(crate) pools: &'a [Arc<Pool>],
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) log: WorkerLogs,
 }
 
 /// One worker's share of the proxy.
-pub struct WorkerContext {
+pub(crate) struct WorkerContext {
     /// The worker's index.
     pub(crate) worker: u16,
-    pub reactor: Rc<Reactor>,
+    pub(crate) reactor: Rc<Reactor>,
     /// The pools of the present configuration.
     pools: RefCell<Vec<Rc<PoolView>>>,
     /// Those and the ones that only sessions hold. There is one view for each pool, so that sessions
@@ -82,7 +82,7 @@ pub(crate) enum SweepState {
 
 impl WorkerContext {
     /// `first_session_id` starts this worker's own range of session IDs.
-    pub fn new(
+    pub(crate) fn new(
         worker: u16,
         reactor: Rc<Reactor>,
         shared: &ProcessContext,
@@ -115,7 +115,7 @@ impl WorkerContext {
 
     /// Applies other settings. Sessions stay as they are; the caller has their
     /// [addresses counted again](super::recount_addresses).
-    pub fn adopt(&self, settings: SessionSettings<'_>) {
+    pub(crate) fn adopt(&self, settings: SessionSettings<'_>) {
         self.limits.set(settings.limits);
         self.timeouts.set(settings.timeouts);
         self.set_pools(settings.pools);
@@ -142,20 +142,20 @@ impl WorkerContext {
     }
 
     /// This worker's view of a pool of the present configuration.
-    pub fn view_of(&self, pool: &Arc<Pool>) -> Option<Rc<PoolView>> {
+    pub(crate) fn view_of(&self, pool: &Arc<Pool>) -> Option<Rc<PoolView>> {
         self.pools.borrow().iter().find(|view| Arc::ptr_eq(&view.pool, pool)).cloned()
     }
 
-    pub fn log(&self) -> &WorkerLogs {
+    pub(crate) fn log(&self) -> &WorkerLogs {
         &self.recorder.log
     }
 
-    pub fn metrics(&self) -> &Metrics {
+    pub(crate) fn metrics(&self) -> &Metrics {
         &self.recorder.metrics
     }
 
     /// Connections that have been accepted and not been recorded yet.
-    pub fn unfinished(&self) -> usize {
+    pub(crate) fn unfinished(&self) -> usize {
         self.recorder.unfinished()
     }
 
@@ -164,7 +164,7 @@ impl WorkerContext {
         self.reactor.seconds() + 1
     }
 
-    pub fn client_tcp_options(&self) -> TcpOptions {
+    pub(crate) fn client_tcp_options(&self) -> TcpOptions {
         TcpOptions::towards_clients(&self.timeouts.get())
     }
 

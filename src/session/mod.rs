@@ -27,14 +27,16 @@ mod tests;
 mod walk;
 
 pub use clients::ClientDirectory;
-pub use context::{ProcessContext, SessionSettings, WorkerContext};
-pub use evict::{Drain, drain};
-pub use handshake::{AcceptContext, serve};
-pub use pool_view::PoolView;
-pub use query::{
-    Cursor, Filter, Inspector, Page, QUERY_TIMEOUT, QueryError, QuerySender, SessionInfo,
-    SessionQuery, answer_query,
-};
-pub use record::ListenerRef;
+pub use context::ProcessContext;
+pub use evict::Drain;
+pub use query::{Inspector, SessionQuery};
 pub use session_id::SESSION_ID_BITS;
-pub use sweep::{end_all_sessions, on_worker_signal, recount_addresses, sweep};
+
+pub(crate) use context::{SessionSettings, WorkerContext};
+pub(crate) use evict::drain;
+pub(crate) use handshake::{AcceptContext, serve};
+pub(crate) use query::{
+    Cursor, Filter, QUERY_TIMEOUT, QueryError, QuerySender, SessionInfo, answer_query,
+};
+pub(crate) use record::ListenerRef;
+pub(crate) use sweep::{end_all_sessions, on_worker_signal, recount_addresses, sweep};

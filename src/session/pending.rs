@@ -13,7 +13,7 @@ use super::{
     context::{READ_BYTES, WorkerContext},
     end::End,
     record::Record,
-    reject::{Rejection, Reply},
+    reject::{RejectReply, Rejection},
 };
 use crate::{
     labels::{EndBy, EndCause, EndPhase},
@@ -95,7 +95,7 @@ impl PendingClient<'_> {
     /// The rejection with a CONNACK of the proxy's own, for this end.
     pub(crate) fn refuse_with(&self, refuse: Refuse, end: End) -> Rejection {
         let version = self.record.client.as_ref().map(|client| client.version);
-        let reply = version.map(|version| Reply::Proxy(refuse.connack(version)));
+        let reply = version.map(|version| RejectReply::Proxy(refuse.connack(version)));
         Rejection { reply, ..end.into() }
     }
 

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A pool, and this worker's own balancers over its brokers.
-pub struct PoolView {
+pub(crate) struct PoolView {
     pub(crate) pool: Arc<Pool>,
     members: RefCell<Arc<Members>>,
     router: RefCell<Router>,
@@ -30,7 +30,7 @@ pub struct PoolView {
 }
 
 impl PoolView {
-    pub fn new(pool: &Arc<Pool>) -> Self {
+    pub(crate) fn new(pool: &Arc<Pool>) -> Self {
         let members = pool.members();
         Self {
             pool: pool.clone(),

@@ -23,13 +23,13 @@ const MAX_LINGER_BYTES: usize = 256 * 1024;
 pub(crate) struct Rejection {
     pub(crate) end: End,
     /// What the client is told, where its protocol version has a reply.
-    pub(crate) reply: Option<Reply>,
+    pub(crate) reply: Option<RejectReply>,
     /// Whether the client left before it had sent anything, as health checks do.
     pub(crate) is_probe: bool,
 }
 
 /// What a rejected client is told.
-pub(crate) enum Reply {
+pub(crate) enum RejectReply {
     /// The proxy's own CONNACK.
     Proxy(mqtt::RefusalPacket),
     /// The broker's CONNACK, already in the record.
@@ -38,7 +38,7 @@ pub(crate) enum Reply {
     Transport,
 }
 
-impl Deref for Reply {
+impl Deref for RejectReply {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -53,7 +53,7 @@ impl Deref for Reply {
 impl Rejection {
     /// After a failed read. If the client's bytes were malformed, its transport has told it.
     pub(crate) fn after_read(end: End) -> Self {
-        let reply = (end.cause == EndCause::Malformed).then_some(Reply::Transport);
+        let reply = (end.cause == EndCause::Malformed).then_some(RejectReply::Transport);
         Self { reply, ..end.into() }
     }
 
@@ -92,7 +92,7 @@ pub(crate) async fn reject(
     let event = if is_probe { Event::Probe } else { Event::Reject };
     let until = context.reactor.now() + LINGER_TIMEOUT;
     if let (Some(client), Some(reply)) = (&client, &reply) {
-        if let Reply::Proxy(packet) = reply {
+        if let RejectReply::Proxy(packet) = reply {
             record.connack = Some(ConnackSent::of_proxy(*packet));
         }
         let _ = deadline(&context.reactor, until, pin!(client.send_all(reply))).await;

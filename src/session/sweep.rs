@@ -15,7 +15,7 @@ use crate::labels::EndCause;
 
 /// Starts the once-a-second sweep over all sessions of a worker: byte counts, idle and half-close
 /// limits, and brokers that are down or were removed. If a sweep is still running, another follows.
-pub fn sweep(context: &Rc<WorkerContext>) {
+pub(crate) fn sweep(context: &Rc<WorkerContext>) {
     for view in context.views() {
         // Without this, a worker without new connections would keep brokers that are gone.
         view.refresh();
@@ -65,7 +65,7 @@ async fn sweep_all(guard: SweepGuard) {
 
 /// Handles what the worker was [signalled](crate::upstream::WorkerSignal) for: brokers that died or
 /// returned, sessions taken over, and questions about a client's older sessions.
-pub fn on_worker_signal(context: &Rc<WorkerContext>) {
+pub(crate) fn on_worker_signal(context: &Rc<WorkerContext>) {
     end_older(context);
     answer_replacement_queries(context);
     let mut died = false;
@@ -80,7 +80,7 @@ pub fn on_worker_signal(context: &Rc<WorkerContext>) {
 }
 
 /// Counts clients by their address again, under the present limits; drops `done` at the end.
-pub fn recount_addresses(context: &Rc<WorkerContext>, done: impl Sized + 'static) {
+pub(crate) fn recount_addresses(context: &Rc<WorkerContext>, done: impl Sized + 'static) {
     let context = context.clone();
     spawn_local(async move {
         walk(&context, |session| {
@@ -93,7 +93,7 @@ pub fn recount_addresses(context: &Rc<WorkerContext>, done: impl Sized + 'static
 }
 
 /// Ends every session and every handshake, at the end of a drain. No session begins after it.
-pub fn end_all_sessions(context: &Rc<WorkerContext>, cause: EndCause) {
+pub(crate) fn end_all_sessions(context: &Rc<WorkerContext>, cause: EndCause) {
     context.ending.set(Some(cause));
     let context = context.clone();
     spawn_local(async move {

@@ -26,14 +26,10 @@ pub(crate) async fn find_broker(
     let mut search = BrokerSearch::default();
     let mut next = search.choose(client, connect)?;
     while let Some((broker, route)) = next.take() {
-        if broker.is_full() && !has_replaced_on(client, &broker) {
-            // Boxed, as few handshakes need it.
-            let limit = ReachedLimit::Broker(broker.id());
-            if !Box::pin(replace_own_session(client, limit)).await? {
-                search.tried.push(broker);
-                next = search.choose(client, connect)?;
-                continue;
-            }
+        if !has_room(client, &broker).await? {
+            search.tried.push(broker);
+            next = search.choose(client, connect)?;
+            continue;
         }
         if !broker.admission.try_enter(client.context.reactor.now()) {
             Box::pin(wait_for_admission(client, connect, &broker)).await?;
@@ -82,6 +78,15 @@ pub(crate) async fn find_broker(
         }
     }
     Err(search.give_up(client, connect))
+}
+
+/// Whether a broker has room for the client, if need be that of an older session of its own.
+async fn has_room(client: &mut PendingClient<'_>, broker: &Broker) -> Result<bool, Rejection> {
+    if !broker.is_full() || has_replaced_on(client, broker) {
+        return Ok(true);
+    }
+    // Boxed, as few handshakes need it.
+    Box::pin(replace_own_session(client, ReachedLimit::Broker(broker.id()))).await
 }
 
 /// A lease on a broker; beyond its limit if the client replaces an older session there. Fails if the

@@ -15,7 +15,7 @@ use crate::{
         pending::PendingClient,
         pool_view::PoolView,
         record::{ConnackSent, Record, RouteTaken},
-        reject::{Rejection, Reply},
+        reject::{RejectReply, Rejection},
     },
     upstream::{Broker, Pool, Refused},
 };
@@ -185,7 +185,7 @@ impl BrokerSearch {
                 }
                 None => end,
             };
-            return Rejection { reply: Some(Reply::Broker(bytes)), ..end.into() };
+            return Rejection { reply: Some(RejectReply::Broker(bytes)), ..end.into() };
         }
         let now = Instant::now();
         if let Some(failure) = self.failure {

@@ -34,14 +34,14 @@ const MAX_MARGIN: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug)]
 pub struct Drain {
     /// When all sessions should have ended.
-    pub until: Instant,
+    pub(crate) until: Instant,
     /// From 0 to 1, different for each worker, so that they take turns at ending sessions.
-    pub offset: f64,
+    pub(crate) offset: f64,
 }
 
 /// Ends all sessions evenly until the given time, including those that begin meanwhile. Handshakes
 /// go on.
-pub fn drain(context: &Rc<WorkerContext>, drain: Drain) {
+pub(crate) fn drain(context: &Rc<WorkerContext>, drain: Drain) {
     spawn_local(end_evenly(context.clone(), drain));
 }
 

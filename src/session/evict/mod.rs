@@ -7,7 +7,8 @@ mod oldest;
 mod rebalance;
 mod takeover;
 
-pub use drain::{Drain, drain};
+pub use drain::Drain;
+pub(crate) use drain::drain;
 pub(super) use lost_broker::PoolsWithLostSessions;
 pub(super) use rebalance::start_rebalance;
 pub(super) use takeover::{claim_client, end_older, release_client};

@@ -11,7 +11,7 @@ use crate::{
     session::{
         end::End,
         pending::PendingClient,
-        reject::{Rejection, Reply},
+        reject::{RejectReply, Rejection},
     },
 };
 
@@ -60,7 +60,7 @@ async fn malformed(
     let detail = wrong_protocol::recognized(client, settings)
         .unwrap_or_else(|| error.reason.to_string().into());
     let end = End::new(EndBy::Proxy, EndPhase::Connect, EndCause::Malformed).with(detail);
-    Rejection { reply: error.connack().map(Reply::Proxy), ..end.into() }
+    Rejection { reply: error.connack().map(RejectReply::Proxy), ..end.into() }
 }
 
 fn incomplete(buffer: &[u8]) -> Cow<'static, str> {

@@ -29,13 +29,13 @@ use crate::{
 use establish::{RelayStart, deliver, start_relay};
 
 /// What a connection takes from its listener at accept. Its session keeps the first.
-pub struct AcceptContext {
-    pub listener: Rc<ListenerRef>,
-    pub settings: Arc<ListenerSettings>,
+pub(crate) struct AcceptContext {
+    pub(crate) listener: Rc<ListenerRef>,
+    pub(crate) settings: Arc<ListenerSettings>,
 }
 
 /// Takes a connection from accept to its end, or to its relay, which runs in a task of its own.
-pub async fn serve(
+pub(crate) async fn serve(
     context: Rc<WorkerContext>,
     accepted: Rc<AcceptContext>,
     fd: OwnedFd,
@@ -56,11 +56,11 @@ pub async fn serve(
     let buffer = context.take_buffer();
     let replaced = Box::default();
     let mut client = PendingClient { context: &context, stream, record, buffer, replaced };
-    let shaken = shake_hands(&mut client, &accepted.settings, &mut permit).await;
+    let outcome = handshake(&mut client, &accepted.settings, &mut permit).await;
     let PendingClient { stream, mut record, buffer, replaced, .. } = client;
     record.read = record.read.saturating_add(buffer.len() as u32);
     context.give_back_buffer(buffer);
-    match shaken {
+    match outcome {
         Ok(start) => start_relay(&context, stream, record, permit, start, replaced),
         // Boxed, as otherwise every handshake would be larger by it.
         Err(rejection) => Box::pin(reject(&context, Some(stream), record, rejection)).await,
@@ -68,7 +68,7 @@ pub async fn serve(
 }
 
 /// The handshake, from the first byte until the client has been sent the broker's CONNACK.
-async fn shake_hands(
+async fn handshake(
     client: &mut PendingClient<'_>,
     settings: &ListenerSettings,
     permit: &mut ConnectionPermit,

@@ -11,7 +11,7 @@ use crate::{
     session::{
         end::End,
         pending::PendingClient,
-        reject::{Rejection, Reply},
+        reject::{RejectReply, Rejection},
     },
 };
 
@@ -47,6 +47,6 @@ fn rejection(error: &TlsError) -> Rejection {
         TlsError::Protocol { .. } | TlsError::Held(_) => (EndBy::Proxy, EndCause::Malformed),
     };
     let end = End::new(by, EndPhase::Handshake, cause).with(error.to_string());
-    let reply = (by == EndBy::Proxy).then_some(Reply::Transport);
+    let reply = (by == EndBy::Proxy).then_some(RejectReply::Transport);
     Rejection { reply, ..end.into() }
 }

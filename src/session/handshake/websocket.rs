@@ -12,7 +12,7 @@ use crate::{
     session::{
         end::End,
         pending::PendingClient,
-        reject::{Rejection, Reply},
+        reject::{RejectReply, Rejection},
     },
 };
 
@@ -64,7 +64,7 @@ async fn refuse(
     let cause = if refusal.is_forbidden() { EndCause::Refused } else { EndCause::Malformed };
     let detail = wrong_protocol::stray_proxy_header(client, settings).unwrap_or(refusal.detail);
     let end = End::new(EndBy::Proxy, EndPhase::Handshake, cause).with(detail);
-    Ok(Rejection { reply: Some(Reply::Transport), ..end.into() })
+    Ok(Rejection { reply: Some(RejectReply::Transport), ..end.into() })
 }
 
 async fn respond(stream: &Stream, response: &str) -> Result<(), End> {

@@ -21,32 +21,32 @@ use crate::{
 
 /// A session, as it was when it was queried.
 #[derive(Clone, Debug)]
-pub struct SessionInfo {
-    pub session_id: u64,
+pub(crate) struct SessionInfo {
+    pub(crate) session_id: u64,
     /// As the client sent it.
-    pub client_id: Box<str>,
+    pub(crate) client_id: Box<str>,
     /// The ID that a 5.0 broker assigned to a client without one.
-    pub assigned_client_id: Option<Box<str>>,
-    pub username: Option<Box<str>>,
-    pub listener: Arc<str>,
-    pub transport: Transport,
+    pub(crate) assigned_client_id: Option<Box<str>>,
+    pub(crate) username: Option<Box<str>>,
+    pub(crate) listener: Arc<str>,
+    pub(crate) transport: Transport,
     /// `None` on a unix socket.
-    pub client: Option<SocketAddr>,
+    pub(crate) client: Option<SocketAddr>,
     /// 3, 4 or 5.
-    pub protocol_version: u8,
-    pub pool: Arc<str>,
-    pub upstream: Arc<str>,
+    pub(crate) protocol_version: u8,
+    pub(crate) pool: Arc<str>,
+    pub(crate) upstream: Arc<str>,
     /// When the connection was accepted.
-    pub connected_at: SystemTime,
+    pub(crate) connected_at: SystemTime,
     /// Since then.
-    pub duration: Duration,
+    pub(crate) duration: Duration,
     /// Seconds.
-    pub keep_alive: u16,
-    pub clean_start: bool,
+    pub(crate) keep_alive: u16,
+    pub(crate) clean_start: bool,
     /// From the client, since accept.
-    pub bytes_in: u64,
+    pub(crate) bytes_in: u64,
     /// To the client, since accept.
-    pub bytes_out: u64,
+    pub(crate) bytes_out: u64,
 }
 
 impl SessionInfo {
@@ -59,13 +59,13 @@ impl SessionInfo {
 
 /// Matches sessions that have all the given values.
 #[derive(Clone, Debug, Default)]
-pub struct Filter {
+pub(crate) struct Filter {
     /// The client's own ID or the assigned one.
-    pub client_id: Option<String>,
-    pub username: Option<String>,
-    pub upstream: Option<String>,
-    pub listener: Option<String>,
-    pub pool: Option<String>,
+    pub(crate) client_id: Option<String>,
+    pub(crate) username: Option<String>,
+    pub(crate) upstream: Option<String>,
+    pub(crate) listener: Option<String>,
+    pub(crate) pool: Option<String>,
 }
 
 /// A query to one worker.
@@ -114,7 +114,7 @@ pub(crate) struct WorkerPage {
 
 /// Answers a query at once, or in a task of its own if many sessions have to be read, which yields
 /// to clients.
-pub fn answer_query(context: &Rc<WorkerContext>, query: SessionQuery) {
+pub(crate) fn answer_query(context: &Rc<WorkerContext>, query: SessionQuery) {
     let context = context.clone();
     // A reply fails if nobody waits for it any more.
     match query.0 {

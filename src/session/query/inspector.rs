@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long a worker walks over its sessions for one query. Then it answers with what it has found.
-pub const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Bytes of client IDs and usernames after which a page ends early: each of them can have 64 KiB.
 const MAX_PAGE_TEXT_BYTES: usize = 64 << 10;
@@ -36,7 +36,7 @@ const SESSIONS_PER_QUERY: usize = 8;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Sends a query to one worker.
-pub type QuerySender = Box<dyn Fn(SessionQuery) + Send + Sync>;
+pub(crate) type QuerySender = Box<dyn Fn(SessionQuery) + Send + Sync>;
 
 /// Queries the sessions of all workers.
 pub struct Inspector {
@@ -51,7 +51,7 @@ const MAX_CONCURRENT_SEARCHES: usize = 2;
 
 /// Why a query has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum QueryError {
+pub(crate) enum QueryError {
     #[error("worker {0} did not answer within {ANSWER_TIMEOUT:?}; try again")]
     Silent(usize),
     #[error("too many searches are running; try again")]
@@ -60,25 +60,25 @@ pub enum QueryError {
 
 /// Where a page begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cursor {
+pub(crate) struct Cursor {
     worker: u16,
     slot: u32,
 }
 
 /// A page of all sessions.
 #[derive(Debug, Default)]
-pub struct Page {
-    pub sessions: Vec<SessionInfo>,
+pub(crate) struct SessionPage {
+    pub(crate) sessions: Vec<SessionInfo>,
     /// `None` if there are no more. A page that took long ends early, and may even be empty; so does
     /// one with long client IDs or usernames, but with at least one session.
-    pub next: Option<Cursor>,
+    pub(crate) next: Option<Cursor>,
     /// How long the search took.
-    pub took: Duration,
+    pub(crate) took: Duration,
 }
 
 impl Inspector {
     /// `workers` in the order of their indices.
-    pub fn new(workers: Vec<QuerySender>, clients: Arc<ClientDirectory>) -> Self {
+    pub(crate) fn new(workers: Vec<QuerySender>, clients: Arc<ClientDirectory>) -> Self {
         Self { workers, clients, searches: Semaphore::new(MAX_CONCURRENT_SEARCHES) }
     }
 
@@ -86,17 +86,17 @@ impl Inspector {
     ///
     /// # Errors
     /// If a worker does not answer.
-    pub async fn page(
+    pub(crate) async fn page(
         &self,
         filter: &Arc<Filter>,
         from: Cursor,
         max: usize,
         time: Duration,
-    ) -> Result<Page, QueryError> {
+    ) -> Result<SessionPage, QueryError> {
         let _search = self.start_search().await?;
         let began = Instant::now();
         let until = began + time;
-        let mut page = Page::default();
+        let mut page = SessionPage::default();
         let mut from = Some(from);
         let mut text_bytes = 0;
         while let Some(Cursor { worker, slot }) = from
@@ -131,7 +131,7 @@ impl Inspector {
     ///
     /// # Errors
     /// If a worker does not answer.
-    pub async fn of_client(
+    pub(crate) async fn of_client(
         &self,
         pool: u64,
         client_id: &str,
@@ -168,7 +168,7 @@ impl Inspector {
     ///
     /// # Errors
     /// If a worker does not answer.
-    pub async fn end(&self, session_id: u64, cause: EndCause) -> Result<bool, QueryError> {
+    pub(crate) async fn end(&self, session_id: u64, cause: EndCause) -> Result<bool, QueryError> {
         let _search = self.start_search().await?;
         let worker = worker_of(session_id);
         let until = Instant::now() + QUERY_TIMEOUT;
@@ -206,12 +206,12 @@ impl Inspector {
 
 impl Cursor {
     /// As an opaque string of 12 hexadecimal digits.
-    pub fn encode(self) -> String {
+    pub(crate) fn encode(self) -> String {
         format!("{:04x}{:08x}", self.worker, self.slot)
     }
 
     /// `None` if the text is not a cursor.
-    pub fn decode(text: &str) -> Option<Self> {
+    pub(crate) fn decode(text: &str) -> Option<Self> {
         let is_ours = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let number = u64::from_str_radix(text, 16).ok().filter(|_| is_ours)?;
         Some(Self { worker: (number >> 32) as u16, slot: number as u32 })
@@ -236,7 +236,7 @@ mod tests {
         Inspector::new(workers, Arc::new(ClientDirectory::new(2, Arc::default())))
     }
 
-    async fn page(inspector: &Inspector) -> Result<Page, QueryError> {
+    async fn page(inspector: &Inspector) -> Result<SessionPage, QueryError> {
         inspector.page(&Arc::default(), Cursor::default(), 1, QUERY_TIMEOUT).await
     }
 

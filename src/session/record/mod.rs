@@ -39,11 +39,11 @@ use micros::Micros;
 const PANIC_DETAIL: &str = "internal error: the task of this connection panicked";
 
 /// The listener of a connection, as it was at accept. Sessions keep it, so it is small.
-pub struct ListenerRef {
-    pub name: Arc<str>,
-    pub transport: Transport,
-    pub pool: Rc<PoolView>,
-    pub metrics: ListenerMetrics,
+pub(crate) struct ListenerRef {
+    pub(crate) name: Arc<str>,
+    pub(crate) transport: Transport,
+    pub(crate) pool: Rc<PoolView>,
+    pub(crate) metrics: ListenerMetrics,
 }
 
 /// The facts of one connection, filled in as they become known. It counts as unfinished until it is

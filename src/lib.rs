@@ -17,7 +17,9 @@
 //!
 //! Beside them, for all above `balance`:
 //!
+//! - [`api`]: the types of the admin API: `admin` writes them, `cli` reads them
 //! - [`config`]: the file an operator wrote, as types that cannot be wrong
+//! - `tls`: certificates, keys and revocation lists, as configurations of rustls
 //! - [`access_log`]: one line for each connection that opens, ends or is refused
 //! - [`metrics`]: the Prometheus metrics
 //! - [`program_log`]: the program's own log
@@ -28,6 +30,7 @@
 
 pub mod access_log;
 pub mod admin;
+pub mod api;
 pub mod balance;
 pub mod cli;
 pub mod config;
@@ -44,5 +47,6 @@ pub mod proto;
 pub mod session;
 pub mod snapshot;
 pub mod timestamp;
+mod tls;
 pub mod upstream;
 pub mod worker;

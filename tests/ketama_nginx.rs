@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mqtt_lb::balance::{Algorithm, Broker, Router};
+use mqtt_lb::balance::{Algorithm, Router, WeightedBroker};
 use tempfile::TempDir;
 
 /// Weights and every form of name: address and port, `unix:`, and no port.
@@ -82,7 +82,7 @@ impl Server {
 }
 
 fn router(servers: &[Server]) -> Router {
-    let broker = |server: &Server| Broker {
+    let broker = |server: &Server| WeightedBroker {
         name: server.name.as_str().into(),
         weight: NonZeroU32::new(server.weight).unwrap(),
         backup: false,

@@ -22,11 +22,11 @@ const ROWS: &[&[&str]] = &[
     &["metrics"],
     &["proto"],
     &["config"],
-    &["balance", "join", "escape", "labels", "timestamp"],
+    &["api", "balance", "tls", "join", "escape", "labels", "timestamp"],
 ];
 
 /// Rooms without sockets, clock or runtime, and what would bring those in.
-const PURE: &[&str] = &["proto", "config", "balance", "escape"];
+const PURE: &[&str] = &["api", "proto", "config", "balance", "escape"];
 const IMPURE: &[&str] = &[
     "tokio",
     "tracing",

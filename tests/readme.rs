@@ -110,9 +110,15 @@ fn every_configuration_is_valid() {
     let mut configurations: Vec<_> = pages.iter().flat_map(|page| configurations(page)).collect();
     configurations.extend(pool_keys(&read(OPS)));
     assert!(configurations.len() > 20, "only {}", configurations.len());
+    let schema = jsonschema::validator_for(&mqtt_lb::config::schema()).unwrap();
     for text in configurations {
         let folder = tempfile::tempdir().unwrap();
         let config = completed(&text);
+        let wrong: Vec<_> = schema
+            .iter_errors(&serde_json::to_value(&config).unwrap())
+            .map(|error| format!("{}: {error}", error.instance_path()))
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:#?}\nof:\n{text}");
         // One certificate and key serve as all the files it names.
         for name in texts(&config) {
             let content = match Path::new(name).extension().and_then(OsStr::to_str) {

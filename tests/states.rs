@@ -19,7 +19,7 @@ use mqtt_lb::{
     session::{ClientDirectory, ProcessContext, SESSION_ID_BITS},
     snapshot::Snapshot,
     upstream::{BrokerState, Pool, WorkerSignal},
-    worker::{Adoption, Setup, Worker},
+    worker::{Worker, WorkerSetup, WorkerUpdate},
 };
 use tokio::sync::mpsc::{channel, unbounded_channel};
 
@@ -86,14 +86,14 @@ impl Rig {
         let (ended, _) = unbounded_channel();
         let workers = (0_u16..).zip(sockets).map(|(index, socket)| {
             let snapshot = snapshot.clone();
-            let setup = Setup {
+            let setup = WorkerSetup {
                 index,
                 shared: shared.clone(),
-                adoption: Adoption {
+                update: WorkerUpdate {
                     snapshot,
                     sockets: vec![(id, socket)],
                     log: logs.writer(),
-                    adopting: channel(1).0,
+                    pending: channel(1).0,
                 },
                 first_session_id: u64::from(index) << SESSION_ID_BITS,
             };

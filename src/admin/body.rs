@@ -1,4 +1,4 @@
-//! The body of an answer: whole, or made as it is read.
+//! The body of a response: whole, or produced in chunks as it is read.
 
 use std::{
     pin::Pin,
@@ -6,62 +6,63 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 
 use super::{
-    budget::{Budget, Full},
-    places::Request,
+    budget::{BudgetExhausted, MemoryBudget},
+    connections::OperatorRequest,
 };
 
-pub(super) struct Body {
+pub(super) struct ResponseBody {
     content: Content,
-    /// Until all is written, its connection waits for an answer.
-    request: Option<Request>,
+    /// Its connection counts as busy until all of the body is written.
+    request: Option<OperatorRequest>,
 }
 
 enum Content {
     /// Empty once it is written.
     Whole {
         bytes: Bytes,
+        /// Whether its memory is counted, or static.
         is_counted: bool,
     },
-    Parts(Option<mpsc::Receiver<Part>>),
+    Chunked(Option<mpsc::Receiver<ResponseChunk>>),
 }
 
-/// A part of a body.
-pub(super) struct Part {
+/// A piece of a body.
+pub(super) struct ResponseChunk {
     pub(super) bytes: Bytes,
     pub(super) is_last: bool,
 }
 
-/// The maker of the parts has given up; the reader has to see that the answer is not whole.
+/// The producer stopped before the last chunk; the connection closes, so that the client sees it.
 #[derive(Debug, thiserror::Error)]
-#[error("the rest of the answer could not be made")]
-pub(super) struct BrokenOff;
+#[error("the rest of the response could not be produced")]
+pub(super) struct Truncated;
 
-impl Body {
+impl ResponseBody {
     pub(super) fn new(bytes: impl Into<Bytes>) -> Self {
         Self::of(Content::Whole { bytes: bytes.into(), is_counted: false })
     }
 
-    /// Bytes that take no memory of this answer's own, or have been counted.
+    /// Static bytes, or bytes counted already.
     pub(super) fn counted(bytes: impl Into<Bytes>) -> Self {
         Self::of(Content::Whole { bytes: bytes.into(), is_counted: true })
     }
 
-    /// Parts, which their maker sends when the one before has been taken.
-    pub(super) fn parts() -> (mpsc::Sender<Part>, Self) {
-        let (maker, parts) = mpsc::channel(1);
-        (maker, Self::of(Content::Parts(Some(parts))))
+    /// A body whose chunks are sent one at a time, each once the previous one is taken.
+    pub(super) fn chunked() -> (mpsc::Sender<ResponseChunk>, Self) {
+        let (producer, chunks) = mpsc::channel(1);
+        (producer, Self::of(Content::Chunked(Some(chunks))))
     }
 
     fn of(content: Content) -> Self {
         Self { content, request: None }
     }
 
-    /// Counts its memory, unless that has been done.
-    pub(super) fn count(&mut self, budget: &Budget) -> Result<(), Full> {
+    /// Counts its memory, if that has not been done.
+    pub(super) fn count(&mut self, budget: &MemoryBudget) -> Result<(), BudgetExhausted> {
         if let Content::Whole { bytes, is_counted: is_counted @ false } = &mut self.content {
             *bytes = budget.count(bytes.clone())?;
             *is_counted = true;
@@ -69,31 +70,32 @@ impl Body {
         Ok(())
     }
 
-    pub(super) fn answers(&mut self, request: Request) {
+    /// Ends `request` once the body is written.
+    pub(super) fn answers(&mut self, request: OperatorRequest) {
         self.request = Some(request);
     }
 }
 
-impl hyper::body::Body for Body {
+impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = BrokenOff;
+    type Error = Truncated;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Truncated>>> {
         match &mut self.content {
             Content::Whole { bytes, .. } => {
                 let bytes = std::mem::take(bytes);
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Content::Parts(parts) => {
-                let Some(receiver) = parts else { return Poll::Ready(None) };
-                let part = ready!(receiver.poll_recv(cx));
-                if part.as_ref().is_none_or(|part| part.is_last) {
-                    *parts = None;
+            Content::Chunked(chunks) => {
+                let Some(receiver) = chunks else { return Poll::Ready(None) };
+                let chunk = ready!(receiver.poll_recv(cx));
+                if chunk.as_ref().is_none_or(|chunk| chunk.is_last) {
+                    *chunks = None;
                 }
-                Poll::Ready(Some(part.map(|part| Frame::data(part.bytes)).ok_or(BrokenOff)))
+                Poll::Ready(Some(chunk.map(|chunk| Frame::data(chunk.bytes)).ok_or(Truncated)))
             }
         }
     }
@@ -101,14 +103,14 @@ impl hyper::body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Whole { bytes, .. } => bytes.is_empty(),
-            Content::Parts(parts) => parts.is_none(),
+            Content::Chunked(chunks) => chunks.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Whole { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
-            Content::Parts(_) => SizeHint::default(),
+            Content::Chunked(_) => SizeHint::default(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Memory for answers, of all connections together.
+//! The memory that responses may take, all connections together.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,83 +8,84 @@ use tokio::{
     time::timeout,
 };
 
-/// What answers take at most until their readers have taken them. One that is larger, such as the
-/// metrics of tens of thousands of brokers, needs all of it.
-const BYTES: usize = 64 << 20;
+/// The most bytes of responses that clients have not read yet. A larger response, such as the
+/// metrics of tens of thousands of brokers, needs the whole budget.
+const BUDGET_BYTES: usize = 64 << 20;
 
-/// Room for one part of an answer that is made as it is read.
-pub(super) const PART: usize = 2 << 20;
+/// Reserved for a chunk of a response before it is produced.
+pub(super) const CHUNK_BYTES: usize = 2 << 20;
 
-/// For room, before a request is refused or an answer breaks off.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a request or a chunk waits for memory before it fails.
+const RESERVE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// There is no room.
+/// Too little memory is left.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("too many answers wait for their readers; ask again")]
-pub(super) struct Full;
+#[error("too many responses wait for clients to read them; try again")]
+pub(super) struct BudgetExhausted;
 
-/// Cloning it shares the memory.
+/// Clones share the memory.
 #[derive(Clone)]
-pub(super) struct Budget(Arc<Semaphore>);
+pub(super) struct MemoryBudget(Arc<Semaphore>);
 
-/// Room for a part of an answer.
-pub(super) struct Room(OwnedSemaphorePermit);
+/// Memory for one chunk.
+pub(super) struct Reservation(OwnedSemaphorePermit);
 
-/// Bytes that give their room back when the last of them is gone.
-struct Counted {
+/// Bytes that return their memory to the budget when the last reference is dropped.
+struct CountedBytes {
     bytes: Bytes,
-    _room: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Budget {
+impl MemoryBudget {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(BYTES)))
+        Self(Arc::new(Semaphore::new(BUDGET_BYTES)))
     }
 
-    /// Counts what has been made.
-    pub(super) fn count(&self, bytes: Bytes) -> Result<Bytes, Full> {
-        let room = self.0.clone().try_acquire_many_owned(room_for(&bytes));
-        Ok(counted(bytes, room.map_err(|_| Full)?))
+    /// Counts bytes that exist already.
+    pub(super) fn count(&self, bytes: Bytes) -> Result<Bytes, BudgetExhausted> {
+        let permit = self.0.clone().try_acquire_many_owned(permits_for(&bytes));
+        Ok(counted(bytes, permit.map_err(|_| BudgetExhausted)?))
     }
 
-    /// Waits until there is room for a part.
-    pub(super) async fn room(&self) -> Result<Room, Full> {
-        match timeout(PATIENCE, self.0.clone().acquire_many_owned(PART as u32)).await {
-            Ok(Ok(room)) => Ok(Room(room)),
-            Ok(Err(_)) | Err(_) => Err(Full),
+    /// Waits until there is memory for a chunk.
+    pub(super) async fn reserve_chunk(&self) -> Result<Reservation, BudgetExhausted> {
+        let permit = self.0.clone().acquire_many_owned(CHUNK_BYTES as u32);
+        match timeout(RESERVE_TIMEOUT, permit).await {
+            Ok(Ok(permit)) => Ok(Reservation(permit)),
+            Ok(Err(_)) | Err(_) => Err(BudgetExhausted),
         }
     }
 }
 
-impl Room {
-    /// Keeps as much of it as the bytes take.
+impl Reservation {
+    /// Keeps the part of the memory that the bytes take, and returns the rest.
     pub(super) fn keep(mut self, bytes: Vec<u8>) -> Bytes {
-        let bytes = exact(bytes);
-        let taken = (room_for(&bytes) as usize).min(self.0.num_permits());
+        let bytes = shrunk(bytes);
+        let taken = (permits_for(&bytes) as usize).min(self.0.num_permits());
         match self.0.split(taken) {
-            Some(room) => counted(bytes, room),
+            Some(permit) => counted(bytes, permit),
             None => counted(bytes, self.0),
         }
     }
 }
 
-impl AsRef<[u8]> for Counted {
+impl AsRef<[u8]> for CountedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-fn counted(bytes: Bytes, room: OwnedSemaphorePermit) -> Bytes {
-    Bytes::from_owner(Counted { bytes, _room: room })
+fn counted(bytes: Bytes, permit: OwnedSemaphorePermit) -> Bytes {
+    Bytes::from_owner(CountedBytes { bytes, _permit: permit })
 }
 
-/// What has been made, without the room that it grew into.
-pub(super) fn exact(made: Vec<u8>) -> Bytes {
-    made.into_boxed_slice().into()
+/// Without the capacity beyond its length.
+pub(super) fn shrunk(bytes: Vec<u8>) -> Bytes {
+    bytes.into_boxed_slice().into()
 }
 
-fn room_for(bytes: &Bytes) -> u32 {
-    bytes.len().min(BYTES) as u32
+fn permits_for(bytes: &Bytes) -> u32 {
+    bytes.len().min(BUDGET_BYTES) as u32
 }
 
 #[cfg(test)]
@@ -92,32 +93,31 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn answers_have_room_as_long_as_there_is_some() {
-        let budget = Budget::new();
-        let parts: Vec<_> = (0..BYTES / PART).map(|_| budget.room()).collect();
+    async fn responses_get_memory_as_long_as_some_is_left() {
+        let budget = MemoryBudget::new();
         let mut held = Vec::new();
-        for part in parts {
-            held.push(part.await.unwrap());
+        for _ in 0..BUDGET_BYTES / CHUNK_BYTES {
+            held.push(budget.reserve_chunk().await.unwrap());
         }
         assert!(budget.count(Bytes::from_static(b"x")).is_err());
-        assert!(budget.room().await.is_err());
-        // A part that is short gives back the rest of its room.
-        let part = held.pop().unwrap().keep(b"part".to_vec());
-        assert_eq!(part, "part");
-        let one = budget.count(Bytes::from(vec![0; PART - 4])).unwrap();
+        assert!(budget.reserve_chunk().await.is_err());
+        // A short chunk returns the rest of its reservation.
+        let chunk = held.pop().unwrap().keep(b"data".to_vec());
+        assert_eq!(chunk, "data");
+        let one = budget.count(Bytes::from(vec![0; CHUNK_BYTES - 4])).unwrap();
         assert!(budget.count(Bytes::from_static(b"x")).is_err());
-        // So does what has been read, once no piece of it is left.
-        let piece = one.slice(1..2);
+        // Memory is returned once no slice of it is left.
+        let slice = one.slice(1..2);
         drop(one);
         assert!(budget.count(Bytes::from_static(b"x")).is_err());
-        drop((piece, part));
-        assert!(budget.count(Bytes::from(vec![0; PART])).is_ok());
+        drop((slice, chunk));
+        assert!(budget.count(Bytes::from(vec![0; CHUNK_BYTES])).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_is_larger_than_all_needs_all() {
-        let budget = Budget::new();
-        let large = budget.count(Bytes::from(vec![0; BYTES + 1])).unwrap();
+    async fn a_response_larger_than_the_budget_needs_all_of_it() {
+        let budget = MemoryBudget::new();
+        let large = budget.count(Bytes::from(vec![0; BUDGET_BYTES + 1])).unwrap();
         assert!(budget.count(Bytes::from_static(b"x")).is_err());
         drop(large);
         assert!(budget.count(Bytes::from_static(b"x")).is_ok());

@@ -1,5 +1,4 @@
-//! JSON in which every key of an object stands once: with a key that stands twice, readers disagree
-//! about what is meant (RFC 8259, section 4).
+//! JSON without duplicate keys: parsers disagree about their meaning (RFC 8259, section 4).
 
 use std::fmt;
 
@@ -9,28 +8,28 @@ use serde::{
 };
 use serde_json::{Map, Number, Value};
 
-/// Reads a text of JSON; says what is wrong with it.
+/// Parses JSON; the error is for the client.
 pub(super) fn parse(text: &[u8]) -> Result<Value, String> {
-    let parsed: Result<Unique, _> = serde_json::from_slice(text);
+    let parsed: Result<UniqueKeys, _> = serde_json::from_slice(text);
     match parsed {
-        Ok(Unique(value)) => Ok(value),
-        // The one thing that we add to the syntax.
-        Err(error) if error.is_data() => Err(format!("the body has {error}; keep one")),
+        Ok(UniqueKeys(value)) => Ok(value),
+        // Only duplicate keys are data errors.
+        Err(error) if error.is_data() => Err(format!("the body has {error}")),
         Err(error) => Err(format!("the body is not JSON: {error}")),
     }
 }
 
-struct Unique(Value);
+struct UniqueKeys(Value);
 
-impl<'de> Deserialize<'de> for Unique {
+impl<'de> Deserialize<'de> for UniqueKeys {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Any).map(Self)
+        deserializer.deserialize_any(ValueVisitor).map(Self)
     }
 }
 
-struct Any;
+struct ValueVisitor;
 
-impl<'de> Visitor<'de> for Any {
+impl<'de> Visitor<'de> for ValueVisitor {
     type Value = Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,7 +62,7 @@ impl<'de> Visitor<'de> for Any {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
-        while let Some(Unique(value)) = list.next_element()? {
+        while let Some(UniqueKeys(value)) = list.next_element()? {
             values.push(value);
         }
         Ok(Value::Array(values))
@@ -71,10 +70,10 @@ impl<'de> Visitor<'de> for Any {
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
-        while let Some((name, Unique(value))) = object.next_entry::<String, _>()? {
+        while let Some((name, UniqueKeys(value))) = object.next_entry::<String, _>()? {
             if members.contains_key(&name) {
                 let shown: String = name.chars().take(64).collect();
-                return Err(A::Error::custom(format!("the key {shown:?} twice")));
+                return Err(A::Error::custom(format!("the duplicate key {shown:?}")));
             }
             members.insert(name, value);
         }
@@ -87,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_serde_json_reads() {
+    fn parses_as_serde_json_does() {
         for text in [
             "null",
             "true",
@@ -107,12 +106,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused() {
+    fn errors() {
         for (text, said) in [
-            ("{\"a\":1,\"a\":1}", "the body has the key \"a\" twice at line 1 column 13; keep one"),
-            ("{\"a\":1,\"\\u0061\":2}", "the key \"a\" twice"),
-            ("[{\"b\":{\"c\":1,\"d\":2,\"c\":3}}]", "the key \"c\" twice"),
-            ("{\"\":1,\"\":1}", "the key \"\" twice"),
+            ("{\"a\":1,\"a\":1}", "the body has the duplicate key \"a\" at line 1 column 13"),
+            ("{\"a\":1,\"\\u0061\":2}", "the duplicate key \"a\""),
+            ("[{\"b\":{\"c\":1,\"d\":2,\"c\":3}}]", "the duplicate key \"c\""),
+            ("{\"\":1,\"\":1}", "the duplicate key \"\""),
             ("", "the body is not JSON: EOF while parsing a value at line 1 column 0"),
             ("{\"a\":1,}", "the body is not JSON: trailing comma"),
             ("{\"a\":1} x", "the body is not JSON: trailing characters"),

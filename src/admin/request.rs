@@ -1,4 +1,4 @@
-//! What a request says: the parts of its path, its parameters, its body.
+//! The parts of a request: path segments, parameters, body.
 
 use std::{borrow::Cow, str::FromStr, time::Duration};
 
@@ -9,15 +9,16 @@ use hyper::{
     body::Body,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{answer::Refusal, json};
+use super::{json, response::ErrorResponse};
 
-/// The longest body: many times what any of ours has.
-pub(super) const BODY_BYTES: usize = 64 * 1024;
+/// The longest body: many times any that the API needs.
+const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// For a whole body, once its head is there.
+/// For a whole body, from when its head has arrived.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The parameters of a request.
@@ -25,27 +26,25 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Reads the part of a URL behind its `?`, in the form that HTML forms give it. Each parameter
-    /// has to be among `known`, once at most.
-    pub(super) fn parse(query: Option<&str>, known: &[&str]) -> Result<Self, Refusal> {
+    /// Parses a query in the form of HTML forms (`application/x-www-form-urlencoded`). Each
+    /// parameter has to be among `known`, and occurs at most once.
+    pub(super) fn parse(query: Option<&str>, known: &[&str]) -> Result<Self, ErrorResponse> {
+        let query = query.unwrap_or_default();
+        if percent_decoded(query).is_none() {
+            let error = format!("invalid percent-encoding in the query {query:?}");
+            return Err(ErrorResponse::bad_request(error));
+        }
         let mut parameters: Vec<(String, String)> = Vec::new();
-        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let decode = |text: &str| {
-                decoded(&text.replace('+', " ")).ok_or_else(|| {
-                    Refusal::bad_request(format!("{pair:?} is not percent-encoded UTF-8"))
-                })
-            };
-            let (name, value) = (decode(name)?, decode(value)?);
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             if !known.contains(&&*name) {
                 let allowed = if known.is_empty() { "none" } else { &known.join(", ") };
-                let error = format!("{name:?} is an unknown parameter; allowed: {allowed}");
-                return Err(Refusal::bad_request(error));
+                let error = format!("unknown parameter {name:?}; allowed: {allowed}");
+                return Err(ErrorResponse::bad_request(error));
             }
             if parameters.iter().any(|(other, _)| *other == name) {
-                return Err(Refusal::bad_request(format!("{name:?} is there twice; keep one")));
+                return Err(ErrorResponse::bad_request(format!("duplicate parameter {name:?}")));
             }
-            parameters.push((name, value));
+            parameters.push((name.into_owned(), value.into_owned()));
         }
         Ok(Self(parameters))
     }
@@ -58,34 +57,26 @@ impl Query {
         &self,
         name: &str,
         allowed: &str,
-    ) -> Result<Option<T>, Refusal> {
+    ) -> Result<Option<T>, ErrorResponse> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        let wrong = || Refusal::bad_request(format!("`{name}` is {text:?}; allowed: {allowed}"));
+        let wrong =
+            || ErrorResponse::bad_request(format!("invalid `{name}` {text:?}; allowed: {allowed}"));
         text.parse().map(Some).map_err(|_| wrong())
     }
 }
 
-/// A part of a URL without its percent-encoding; `None` where that is none, or not of UTF-8.
-pub(super) fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let (byte, after) = match byte {
-            b'%' => {
-                let (digits, after) = after.split_at_checked(2)?;
-                let digit = |at: usize| char::from(digits[at]).to_digit(16);
-                ((digit(0)? * 16 + digit(1)?) as u8, after)
-            }
-            _ => (byte, after),
-        };
-        bytes.push(byte);
-        rest = after;
-    }
-    String::from_utf8(bytes).ok()
+/// Removes percent-encoding; `None` if it is malformed, or the result is not UTF-8.
+pub(super) fn percent_decoded(text: &str) -> Option<Cow<'_, str>> {
+    let is_escape = |rest: &str| {
+        rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    // `percent_decode_str` passes malformed escapes on as they are.
+    let is_well_formed = text.split('%').skip(1).all(is_escape);
+    is_well_formed.then(|| percent_decode_str(text).decode_utf8().ok()).flatten()
 }
 
-/// Reads a body of JSON, of a bounded size and in a bounded time.
-pub(super) async fn json_body<B>(headers: &HeaderMap, body: B) -> Result<Value, Refusal>
+/// Reads a JSON body, at most [`MAX_BODY_BYTES`] long, within [`BODY_TIMEOUT`].
+pub(super) async fn json_body<B>(headers: &HeaderMap, body: B) -> Result<Value, ErrorResponse>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -93,37 +84,37 @@ where
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = media_type.map(|value| value.split(';').next().unwrap_or_default().trim());
     if !media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json")) {
-        let error = "the body has to be JSON: send `Content-Type: application/json`";
-        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
+        let error = "the body must be JSON: send `Content-Type: application/json`";
+        return Err(ErrorResponse::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
     }
     let too_large = || {
-        let error = format!("the body is longer than {BODY_BYTES} bytes");
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error)
+        let error = format!("the body is longer than {MAX_BODY_BYTES} bytes");
+        ErrorResponse::new(StatusCode::PAYLOAD_TOO_LARGE, error)
     };
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if length.is_some_and(|length: u64| length > BODY_BYTES as u64) {
+    if length.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64) {
         return Err(too_large());
     }
-    let bytes = match timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES).collect()).await {
+    let bytes = match timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
         Ok(Ok(collected)) => collected.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
         Ok(Err(error)) => {
-            return Err(Refusal::bad_request(format!("the body cannot be read: {error}")));
+            return Err(ErrorResponse::bad_request(format!("cannot read the body: {error}")));
         }
         Err(_) => {
-            let error = format!("the body did not come within {BODY_TIMEOUT:?}");
-            return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, error));
+            let error = format!("the body did not arrive within {BODY_TIMEOUT:?}");
+            return Err(ErrorResponse::new(StatusCode::REQUEST_TIMEOUT, error));
         }
     };
-    json::parse(&bytes).map_err(Refusal::bad_request)
+    json::parse(&bytes).map_err(ErrorResponse::bad_request)
 }
 
-/// A value as an error shows it: not all of what may be long.
+/// A value for an error message; long ones are described.
 pub(super) fn shown(value: &Value) -> Cow<'static, str> {
     match value {
         Value::Array(_) => "a list".into(),
         Value::Object(_) => "an object".into(),
-        Value::String(text) if text.len() > 64 => "a long text".into(),
+        Value::String(text) if text.len() > 64 => "a long string".into(),
         other => other.to_string().into(),
     }
 }

@@ -24,54 +24,55 @@ use tokio::{
 };
 
 use super::{
-    AdminListener, AdminState,
-    budget::Budget,
-    listener::{Listener, Stream},
-    places::{Place, Places, Source},
-    routes::answer,
-    scrape::Scrape,
-    served::Served,
+    connections::{ConnectionOrigin, ConnectionSlot, Connections},
+    handlers::AdminContext,
+    router::respond,
+    socket::{AdminListener, AdminStream, AsyncListener},
+    state::AdminState,
     write_timeout::WriteTimeout,
 };
 use crate::join::join_by;
 
-/// For a whole request head, and so also for an idle connection: between the scrapes of a usual
-/// Prometheus (15 s) it stays open.
+/// For a whole request head, and so for an idle connection too: it stays open between Prometheus'
+/// scrapes (every 15 s by default).
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// For the first request head of a connection.
 const FIRST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// After this a connection is closed when it is between requests, so that nobody holds one by
-/// reading or sending a byte at a time.
-const LIFETIME: Duration = Duration::from_mins(5);
+/// The longest life of a connection, so that nobody holds one by reading or sending a byte at a
+/// time. It closes after the request in progress.
+const MAX_LIFETIME: Duration = Duration::from_mins(5);
 
-/// For the request that is under way when a connection is to end.
-const GRACE: Duration = Duration::from_secs(1);
+/// For the request in progress when a connection has to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The least that hyper takes (8 KiB): our requests are a line and a few headers.
-const HEAD_BYTES: usize = 8 * 1024;
+/// The least that hyper allows (8 KiB): requests are a line and a few headers.
+const MAX_HEAD_BYTES: usize = 8 * 1024;
 
-/// Pause when descriptors or memory are short, as for the MQTT listeners.
+/// Pause after an accept error, such as too few descriptors; as for the MQTT listeners.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The thread that answers. It ends when this is dropped.
-pub struct AdminThread {
+/// The thread that serves the admin listener; ended on drop.
+pub(crate) struct AdminThread {
     stop: Option<mpsc::Sender<Infallible>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl AdminThread {
-    /// Starts it: a thread and an event loop of its own, so that it answers whatever the workers and
-    /// the control thread are at.
-    pub fn start(listener: AdminListener, state: AdminState) -> io::Result<Self> {
+    /// Starts the thread and its event loop: it responds even when the workers and the control
+    /// thread are busy.
+    ///
+    /// # Errors
+    /// If the kernel has no thread or no event loop for it.
+    pub(crate) fn start(listener: AdminListener, state: AdminState) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, mut stopped) = mpsc::channel(1);
         let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
             runtime.block_on(async {
                 if let Err(error) = serve(listener, state, async { _ = stopped.recv().await }).await
                 {
-                    tracing::error!(%error, "the admin listener has failed");
+                    tracing::error!(%error, "the admin listener failed");
                 }
             });
         })?;
@@ -82,57 +83,57 @@ impl AdminThread {
 impl Drop for AdminThread {
     fn drop(&mut self) {
         self.stop.take();
-        // It takes `GRACE`.
-        let deadline = Instant::now() + 2 * GRACE;
+        // `serve` takes up to one `CLOSE_TIMEOUT`.
+        let deadline = Instant::now() + 2 * CLOSE_TIMEOUT;
         if let Some(Err(error)) = self.thread.take().map(|thread| join_by(thread, deadline)) {
             tracing::error!("the admin thread {error}");
         }
     }
 }
 
-/// Serves until `shutdown` is ready, and then lets requests that are under way end.
+/// Serves until `shutdown` is ready, then waits for the requests in progress.
 pub(super) async fn serve(
     listener: AdminListener,
     state: AdminState,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let (listener, _file) = listener.into_async()?;
-    let served = Arc::new(Served { state, scrape: Scrape::default(), budget: Budget::new() });
+    let context = Arc::new(AdminContext::new(state));
     let (open, closing) = watch::channel(());
     let mut connections = JoinSet::new();
     tokio::select! {
-        () = accept(listener, &served, &closing, &mut connections) => {}
+        () = accept(listener, &context, &closing, &mut connections) => {}
         () = shutdown => {}
     }
     drop(open);
     let all_ended = async { while connections.join_next().await.is_some() {} };
-    let _ = time::timeout(GRACE, all_ended).await;
+    let _ = time::timeout(CLOSE_TIMEOUT, all_ended).await;
     Ok(())
 }
 
 async fn accept(
-    listener: Listener,
-    served: &Arc<Served>,
+    listener: AsyncListener,
+    context: &Arc<AdminContext>,
     closing: &watch::Receiver<()>,
     connections: &mut JoinSet<()>,
 ) {
-    let places = Places::new(served.state.connections);
+    let slots = Connections::new(context.state.max_connections);
     loop {
-        let (served, closing) = (served.clone(), closing.clone());
+        let (context, closing) = (context.clone(), closing.clone());
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let place = places.take(Source::of(peer)).await;
+                let slot = slots.admit(ConnectionOrigin::of(peer)).await;
                 match stream {
-                    Stream::Tcp(stream) => {
-                        connections.spawn(connection(stream, true, served, closing, place));
+                    AdminStream::Tcp(stream) => {
+                        connections.spawn(connection(stream, true, context, closing, slot));
                     }
-                    Stream::Unix(stream) => {
-                        connections.spawn(connection(stream, false, served, closing, place));
+                    AdminStream::Unix(stream) => {
+                        connections.spawn(connection(stream, false, context, closing, slot));
                     }
                 }
             }
             Err(error) => {
-                tracing::debug!(%error, "admin: accept failed");
+                tracing::debug!(%error, "admin: cannot accept a connection");
                 time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -144,41 +145,41 @@ async fn accept(
 async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     by_tcp: bool,
-    served: Arc<Served>,
+    context: Arc<AdminContext>,
     mut closing: watch::Receiver<()>,
-    place: Arc<Place>,
+    slot: Arc<ConnectionSlot>,
 ) {
-    let has_asked = AtomicBool::new(false);
+    let had_request = AtomicBool::new(false);
     let service = service_fn(async |request: Request<Incoming>| {
-        has_asked.store(true, Ordering::Relaxed);
-        let answer = answer(request, by_tcp, &served, &place).await;
-        place.answered();
-        Ok::<_, Infallible>(answer)
+        had_request.store(true, Ordering::Relaxed);
+        let response = respond(request, by_tcp, &context, &slot).await;
+        slot.note_response();
+        Ok::<_, Infallible>(response)
     });
     let mut http = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(HEAD_BYTES)
+            .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(WriteTimeout::new(stream)), service)
     );
     tokio::select! {
-        // Errors are the client's: it sent no HTTP, was too slow, or left.
+        // Errors are the client's: it sent no HTTP, was too slow, or closed.
         _ = http.as_mut() => return,
-        () = place.wanted() => return,
-        () = asks_nothing(&has_asked) => return,
+        () = slot.evicted() => return,
+        () = no_request(&had_request) => return,
         // The sender is dropped when the listener ends.
         _ = closing.changed() => {}
-        () = time::sleep(LIFETIME) => {}
+        () = time::sleep(MAX_LIFETIME) => {}
     }
     http.as_mut().graceful_shutdown();
-    let _ = time::timeout(GRACE, http).await;
+    let _ = time::timeout(CLOSE_TIMEOUT, http).await;
 }
 
-/// Ends if the first request has not come in time.
-async fn asks_nothing(has_asked: &AtomicBool) {
+/// Ends if no request has arrived within [`FIRST_HEAD_TIMEOUT`].
+async fn no_request(had_request: &AtomicBool) {
     time::sleep(FIRST_HEAD_TIMEOUT).await;
-    if has_asked.load(Ordering::Relaxed) {
+    if had_request.load(Ordering::Relaxed) {
         pending::<()>().await;
     }
 }

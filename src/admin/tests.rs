@@ -1,10 +1,11 @@
-//! What takes a clock that jumps, or a listener without a proxy; the rest is in `tests/proxy`.
+//! Tests that need a paused clock, or a listener without a proxy; the others are in `tests/proxy`.
 
 use std::{
     future::pending,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
+    time::{Instant, SystemTime},
 };
 
 use tokio::{
@@ -15,22 +16,28 @@ use tokio::{
     time,
 };
 
+use arc_swap::ArcSwap;
+
 use super::{server::serve, *};
 use crate::{
-    config::{Admin, Bind, Config},
+    access_log::LogWatch,
+    config::{Admin, Bind, Config, Secret},
+    limits::ConnectionLimiter,
     listener::{self, Listener},
-    metrics::AcceptError,
+    metrics::{AcceptError, Metrics},
     net::TcpOptions,
-    session::ClientDirectory,
+    program_log::ProgramLog,
+    session::{ClientDirectory, Inspector},
+    snapshot::Snapshot,
     upstream::Pool,
 };
 
 const LOOPBACK: Bind = Bind::Tcp(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
 
-/// More than any deadline of the listener: what has not happened by then never will.
-const NEVER: time::Duration = time::Duration::from_hours(1);
+/// More than any timeout of the listener.
+const MAX_WAIT: time::Duration = time::Duration::from_hours(1);
 
-/// Connections at a time.
+/// The most connections at a time.
 const CONNECTIONS: usize = 20;
 
 const CONFIG: &str = "{ listeners: [{ name: l, bind: \"127.0.0.1:0\", pool: p }], \
@@ -54,10 +61,10 @@ fn state(token: Option<&str>) -> AdminState {
         log: ProgramLog::default(),
         access_logs: LogWatch::default(),
         sessions: Inspector::new(Vec::new(), Arc::new(ClientDirectory::new(0, Arc::default()))),
-        reloads: Reloads::new(mpsc::channel(1).0, Arc::default()),
+        reloads: ReloadChannel::new(mpsc::channel(1).0, Arc::default()),
         config_file: "t.yaml".into(),
         started: (SystemTime::now(), Instant::now()),
-        connections: CONNECTIONS,
+        max_connections: CONNECTIONS,
         metrics,
     }
 }
@@ -75,7 +82,7 @@ fn start_until(
     (address, tokio::spawn(async { serve(listener, state, shutdown).await.unwrap() }))
 }
 
-/// Sends bytes and returns all that is answered until the connection is closed.
+/// Sends bytes and returns everything received until the connection closes.
 async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &str) -> String {
     stream.write_all(bytes.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -83,7 +90,7 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &str) 
     answer
 }
 
-/// One request on a connection of its own; the answer's status and body.
+/// Sends one request on a new connection; returns the response's status and body.
 async fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) -> (String, String) {
     let stream = TcpStream::connect(address).await.unwrap();
     let request = format!(
@@ -145,7 +152,7 @@ async fn only_the_right_token_opens_the_metrics() {
 async fn a_unix_socket_serves_replaces_a_stale_one_and_is_removed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("admin.sock");
-    // What a killed process leaves: the file of a socket that nobody listens on.
+    // As a killed process leaves it: the file of a socket that nobody listens on.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let bind = Bind::Unix(path.clone());
     let listener = AdminListener::bind(&bind).unwrap();
@@ -166,7 +173,7 @@ async fn a_unix_socket_serves_replaces_a_stale_one_and_is_removed() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_socket_is_left_alone() {
+async fn a_file_that_is_not_a_socket_is_left_alone() {
     let file = tempfile::NamedTempFile::new().unwrap();
     assert!(AdminListener::bind(&Bind::Unix(file.path().to_owned())).is_err());
     assert!(file.path().exists());
@@ -181,12 +188,12 @@ async fn a_bind_error_says_the_address_and_what_to_do() {
         error,
         format!(
             "admin: cannot listen on {address}: Address already in use (os error 98); \
-             stop the process that has it, or choose another `admin.bind`"
+             stop the process that uses it, or change `admin.bind`"
         )
     );
 }
 
-/// The clock is paused: it jumps to the next deadline as soon as nothing else can happen.
+/// With the clock paused, time advances to the next timeout as soon as nothing else can happen.
 #[tokio::test(start_paused = true)]
 async fn a_head_that_does_not_end_and_an_idle_connection_are_closed() {
     let (address, _server) = start(state(None));
@@ -196,32 +203,32 @@ async fn a_head_that_does_not_end_and_an_idle_connection_are_closed() {
         "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ] {
         let stream = TcpStream::connect(address).await.unwrap();
-        let answer = time::timeout(NEVER, exchange(stream, sent)).await.expect(sent);
+        let answer = time::timeout(MAX_WAIT, exchange(stream, sent)).await.expect(sent);
         assert_eq!(answer.contains("200 OK"), sent.ends_with("\r\n\r\n"), "{answer}");
     }
 }
 
-/// A body that nobody asked for is no way to hold a connection: it is not read at all.
+/// A GET's body does not hold the connection: it is not read.
 #[tokio::test(start_paused = true)]
-async fn a_body_is_ignored_where_none_is_wanted() {
+async fn the_body_of_a_get_is_ignored() {
     let (address, _server) = start(state(None));
     let stream = TcpStream::connect(address).await.unwrap();
     let request = "GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\nx";
-    let answer = time::timeout(NEVER, exchange(stream, request)).await.unwrap();
+    let answer = time::timeout(MAX_WAIT, exchange(stream, request)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_trickles_in_is_not_waited_for() {
+async fn a_slow_body_times_out() {
     let (address, _server) = start(state(None));
     let stream = TcpStream::connect(address).await.unwrap();
     let request = "PATCH /api/v1/pools/p/upstreams/b HTTP/1.1\r\nHost: localhost\r\n\
         Content-Type: application/json\r\nContent-Length: 20\r\n\r\n{";
-    let answer = time::timeout(NEVER, exchange(stream, request)).await.unwrap();
+    let answer = time::timeout(MAX_WAIT, exchange(stream, request)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
 }
 
-/// Sends an operator's request and reads until it is answered.
+/// Sends an operator's request and reads its response.
 async fn ask_log(stream: &mut TcpStream) -> std::io::Result<()> {
     stream.write_all(b"GET /api/v1/log HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
     let mut answer = Vec::new();
@@ -234,7 +241,7 @@ async fn ask_log(stream: &mut TcpStream) -> std::io::Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_one_that_has_been_silent_for_the_longest_makes_room() {
+async fn the_longest_idle_connection_is_evicted() {
     let (address, _server) = start(state(None));
     let mut held = Vec::new();
     for _ in 0..CONNECTIONS {
@@ -242,7 +249,7 @@ async fn the_one_that_has_been_silent_for_the_longest_makes_room() {
         ask_log(&mut stream).await.unwrap();
         held.push(stream);
     }
-    // What anybody may ask does not count.
+    // A request that needs no token does not count.
     held[0].write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     for _ in 0..3 {
         assert_eq!(ask(address, "GET", "/livez", "").await.0, "200");
@@ -254,9 +261,9 @@ async fn the_one_that_has_been_silent_for_the_longest_makes_room() {
     }
 }
 
-/// A connection that has asked nothing yet is not waited for as long as one between requests.
+/// A connection without a request so far gets less time than one between requests.
 #[tokio::test(start_paused = true)]
-async fn the_first_head_has_less_time_than_those_behind_it() {
+async fn the_first_head_has_less_time_than_later_ones() {
     let (address, _server) = start(state(None));
     let waits = async |first: bool| {
         let mut stream = TcpStream::connect(address).await.unwrap();

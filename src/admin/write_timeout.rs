@@ -1,4 +1,4 @@
-//! A stream whose reader has to go on reading.
+//! A stream that fails if its peer stops reading.
 
 use std::{
     io::{self, IoSlice},
@@ -12,29 +12,29 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// How long a reader may take for [`ENOUGH`], or for all that there is.
+/// How long the peer may take to read [`PROGRESS_BYTES`], or all that is left.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Less than what is kept for a reader who takes it byte by byte.
-const ENOUGH: usize = 16 * 1024;
+/// Less than the socket's send buffer, so a peer that reads one byte at a time makes no progress.
+const PROGRESS_BYTES: usize = 16 * 1024;
 
-/// Fails where its reader does not read what is written.
+/// Fails with `TimedOut` if the peer does not read what is written.
 pub(super) struct WriteTimeout<S> {
     stream: S,
-    /// Runs while something waits for the reader.
+    /// Runs while a write waits for the peer.
     timer: Option<Pin<Box<Sleep>>>,
-    /// Bytes since it began to run.
-    taken: usize,
+    /// Bytes written since it started.
+    written_bytes: usize,
 }
 
 impl<S> WriteTimeout<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, timer: None, taken: 0 }
+        Self { stream, timer: None, written_bytes: 0 }
     }
 
     fn stop(&mut self) {
         self.timer = None;
-        self.taken = 0;
+        self.written_bytes = 0;
     }
 
     fn written(
@@ -44,8 +44,8 @@ impl<S> WriteTimeout<S> {
     ) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(Ok(n)) => {
-                self.taken += n;
-                if self.taken >= ENOUGH {
+                self.written_bytes += n;
+                if self.written_bytes >= PROGRESS_BYTES {
                     self.stop();
                 }
             }
@@ -93,7 +93,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
         self.stream.is_write_vectored()
     }
 
-    /// Called once all has been written.
+    /// Called once everything is written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stop();
         Pin::new(&mut self.stream).poll_flush(cx)

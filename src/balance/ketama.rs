@@ -8,9 +8,9 @@
 
 use std::sync::Arc;
 
-use super::Member;
+use super::member::TierMember;
 
-/// The most weight a pool can have in sum: 160 points of 8 bytes per unit make this 84 MB of ring.
+/// The maximum sum of weights of a pool: with 160 points of 8 bytes per unit, a ring of 84 MB.
 pub const KETAMA_MAX_TOTAL_WEIGHT: u64 = 65_536;
 
 /// nginx's number of points per unit of weight.
@@ -18,7 +18,7 @@ const POINTS_PER_WEIGHT: usize = 160;
 
 #[derive(Clone, Debug)]
 pub(super) struct Ketama {
-    /// Clockwise, one per hash.
+    /// Sorted by hash, one point per hash.
     ring: Arc<[Point]>,
     /// Indices of all brokers on the ring.
     members: Arc<[usize]>,
@@ -31,15 +31,16 @@ struct Point {
 }
 
 impl Ketama {
-    pub(super) fn new(members: &[Member<'_>]) -> Self {
+    pub(super) fn new(members: &[TierMember<'_>]) -> Self {
         let mut ring: Vec<Point> = members.iter().flat_map(points).collect();
-        // Stable, then the first stays: of brokers with the same point, the one configured first.
+        // A stable sort, and dedup keeps the first: of coinciding points, the broker configured first
+        // keeps its own.
         ring.sort_by_key(|point| point.hash);
         ring.dedup_by_key(|point| point.hash);
         Self { ring: ring.into(), members: members.iter().map(|member| member.index).collect() }
     }
 
-    /// Where the point's own broker is not eligible, the next eligible one clockwise serves.
+    /// If the point's own broker is not eligible, the next eligible one clockwise is picked.
     pub(super) fn pick(
         &self,
         key: &[u8],
@@ -54,15 +55,15 @@ impl Ketama {
         if eligible(&owner) {
             return Some(owner);
         }
-        // Asked first, so that a pool that is all down costs one look at each broker, not at each
-        // point. It also serves a broker that lost all its points to a twin, as `a` does to `a:`.
+        // Checked first, so that a pool that is all down costs one check per broker, not per point. It
+        // also finds a broker that lost all its points to another, as `a` does to `a:`.
         let any = self.members.iter().copied().find(eligible)?;
         clockwise.find(eligible).or(Some(any))
     }
 }
 
 /// A broker's points: each is the CRC-32 of the name and the point before it.
-fn points(member: &Member<'_>) -> impl Iterator<Item = Point> {
+fn points(member: &TierMember<'_>) -> impl Iterator<Item = Point> {
     let (host, port) = split(member.name);
     let mut base = crc32fast::Hasher::new();
     base.update(host.as_bytes());

@@ -1,12 +1,17 @@
-//! What of a client is hashed.
+//! The key that is hashed for a client, made of the fields that its configuration names.
 
 use std::{io::Write as _, net::IpAddr, str::FromStr};
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// What becomes of a client that gave no client ID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a client without a client ID is routed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum EmptyClientId {
+    /// The less loaded of two brokers drawn at random.
+    #[default]
     LeastConnections,
     /// By the username; without one, by least connections.
     Username,
@@ -15,9 +20,9 @@ pub enum EmptyClientId {
     Reject,
 }
 
-/// What a key can be made of.
+/// The fields of a client that a key can be made of.
 #[derive(Clone, Copy, Debug)]
-pub struct Client<'a> {
+pub struct ClientFields<'a> {
     /// The CONNECT's client identifier (MQTT 3.1.3.1); may be empty.
     pub client_id: &'a str,
     /// The CONNECT's username (MQTT 3.1.3.5).
@@ -26,32 +31,32 @@ pub struct Client<'a> {
     pub source_ip: Option<IpAddr>,
     /// The common name of the client's certificate (RFC 5280, section 4.1.2.6).
     pub tls_cn: Option<&'a str>,
-    /// The host that the client asked for (RFC 6066, section 3).
+    /// The server name that the client asked for (RFC 6066, section 3).
     pub sni: Option<&'a str>,
 }
 
-/// How a client finds its broker.
+/// How a client is routed to a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice<'a> {
     /// By [`Router::pick`](super::Router::pick).
     Key(&'a [u8]),
-    /// Likewise, by its client ID, as it has none of the fields that the pool's key is made of.
+    /// Likewise, by its client ID, because all fields of the pool's key are absent.
     FallbackKey(&'a [u8]),
     /// By [`Router::pick_least_connections`](super::Router::pick_least_connections).
     LeastConnections,
-    /// Not at all.
+    /// Refused.
     Reject,
 }
 
-/// A parsed `balance.key`: `client_id`, `username`, `source_ip`, `tls_cn`, `sni`, or text with these
-/// as variables, such as `${username}/${client_id}`.
+/// A parsed `balance.key`: one of the fields `client_id`, `username`, `source_ip`, `tls_cn` and `sni`, or
+/// text with these as variables, such as `${username}/${client_id}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyTemplate {
-    /// A bare field is one part; there is always at least one field.
-    parts: Vec<Part>,
+    /// At least one of them is a field; a bare field is the only part.
+    parts: Vec<KeyPart>,
 }
 
-/// Which fields of a key tell clients with one client ID apart.
+/// The fields of a key that distinguish clients with the same client ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TenantFields {
     pub username: bool,
@@ -59,12 +64,12 @@ pub struct TenantFields {
     pub sni: bool,
 }
 
-/// Why a `balance.key` was refused.
+/// Why a `balance.key` is invalid.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum KeyError {
     #[error("unknown key field `{0}`: allowed are {ALLOWED}")]
     UnknownField(String),
-    #[error("`${{` without its `}}`: a variable is written `${{client_id}}`")]
+    #[error("`${{` without `}}`: write a variable as `${{client_id}}`")]
     UnclosedVariable,
 }
 
@@ -72,13 +77,13 @@ const ALLOWED: &str = "client_id, username, source_ip, tls_cn, sni, or a templat
                        \"${username}/${client_id}\"";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Field(Field),
+enum KeyPart {
+    Field(KeyField),
     Text(Box<str>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Field {
+enum KeyField {
     ClientId,
     Username,
     SourceIp,
@@ -87,51 +92,55 @@ enum Field {
 }
 
 impl KeyTemplate {
-    /// The client's key, or `None` where it has no identity by this template: it gave no client ID
-    /// and the template has one in it, or all fields of the template are empty. Any other
-    /// field that is missing beside a client ID is left blank.
+    /// The client's key, or `None` if the template does not identify the client: the client ID is empty
+    /// and part of the template, or all fields of the template are empty. If only some fields are
+    /// empty, they are left blank.
     ///
-    /// A bare field is borrowed, unless it is the address; all else is written to `scratch`, whose former
-    /// content is dropped.
-    pub fn render<'a>(&self, client: &Client<'a>, scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+    /// A bare field is borrowed, unless it is the address; anything else is rendered into `scratch`,
+    /// which is cleared first.
+    pub fn render<'a>(
+        &self,
+        client: &ClientFields<'a>,
+        scratch: &'a mut Vec<u8>,
+    ) -> Option<&'a [u8]> {
         self.identifies(client).then(|| render(&self.parts, client, scratch))
     }
 
-    /// The fields of the key, where all of them may be absent although there is a client ID.
+    /// The fields of the key, if all of them may be absent while the client ID is present.
     pub fn may_be_absent(&self) -> Option<TenantFields> {
-        let always = self.uses(Field::ClientId) || self.uses(Field::SourceIp);
+        let always = self.uses(KeyField::ClientId) || self.uses(KeyField::SourceIp);
         (!always).then(|| self.tenant_fields())
     }
 
     /// Whether the client ID is part of the key.
     pub fn uses_client_id(&self) -> bool {
-        self.uses(Field::ClientId)
+        self.uses(KeyField::ClientId)
     }
 
-    /// By which of its fields two clients with one client ID are different ones, such as devices of
-    /// two tenants, which have one ID and are on different brokers for good.
+    /// The fields that make two clients with the same client ID different clients, such as devices of
+    /// two tenants, which use one ID on different brokers.
     ///
-    /// The client ID itself always counts, in the key or not: it is what a broker knows a session
-    /// by. The source address never does, as it says where a device is and not which one: one that
-    /// has moved to another network is still the same to its brokers.
+    /// The client ID always counts, in the key or not: brokers identify a session by it. The source
+    /// address never counts: it tells where a device is, not which device it is. A device that has
+    /// moved to another network is the same client to its brokers.
     pub fn tenant_fields(&self) -> TenantFields {
         TenantFields {
-            username: self.uses(Field::Username),
-            tls_cn: self.uses(Field::TlsCn),
-            sni: self.uses(Field::Sni),
+            username: self.uses(KeyField::Username),
+            tls_cn: self.uses(KeyField::TlsCn),
+            sni: self.uses(KeyField::Sni),
         }
     }
 
-    fn uses(&self, wanted: Field) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Field(field) if *field == wanted))
+    fn uses(&self, wanted: KeyField) -> bool {
+        self.parts.iter().any(|part| matches!(part, KeyPart::Field(field) if *field == wanted))
     }
 
-    /// How `client` finds its broker: by its key; by its client ID where all fields of the key are
-    /// absent; by `policy` where it has no client ID.
+    /// How to route `client`: by its key; by its client ID if all fields of the key are absent; by
+    /// `policy` if it has no client ID.
     pub fn choose<'a>(
         &self,
         policy: EmptyClientId,
-        client: &Client<'a>,
+        client: &ClientFields<'a>,
         scratch: &'a mut Vec<u8>,
     ) -> Choice<'a> {
         if self.identifies(client) {
@@ -142,26 +151,33 @@ impl KeyTemplate {
         }
         let field = match policy {
             EmptyClientId::LeastConnections => return Choice::LeastConnections,
-            EmptyClientId::Username => Field::Username,
-            EmptyClientId::SourceIp => Field::SourceIp,
+            EmptyClientId::Username => KeyField::Username,
+            EmptyClientId::SourceIp => KeyField::SourceIp,
             EmptyClientId::Reject => return Choice::Reject,
         };
         if field.is_empty(client) {
             return Choice::LeastConnections;
         }
-        Choice::Key(render(&[Part::Field(field)], client, scratch))
+        Choice::Key(render(&[KeyPart::Field(field)], client, scratch))
     }
 
-    fn identifies(&self, client: &Client<'_>) -> bool {
+    fn identifies(&self, client: &ClientFields<'_>) -> bool {
         let mut fields = self.parts.iter().filter_map(|part| match part {
-            Part::Field(field) => Some(*field),
-            Part::Text(_) => None,
+            KeyPart::Field(field) => Some(*field),
+            KeyPart::Text(_) => None,
         });
-        // Without the client ID, "user/" would put all such clients of a user on one broker, under
-        // a key that is none of them.
+        // Without the client ID, "user/" would send all such clients of a user to one broker, by a key
+        // that identifies none of them.
         let lacks_client_id =
-            client.client_id.is_empty() && fields.clone().any(|field| field == Field::ClientId);
+            client.client_id.is_empty() && fields.clone().any(|field| field == KeyField::ClientId);
         !lacks_client_id && fields.any(|field| !field.is_empty(client))
+    }
+}
+
+/// The client ID.
+impl Default for KeyTemplate {
+    fn default() -> Self {
+        Self { parts: vec![KeyPart::Field(KeyField::ClientId)] }
     }
 }
 
@@ -170,26 +186,26 @@ impl FromStr for KeyTemplate {
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
         if !text.contains("${") {
-            return Ok(Self { parts: vec![Part::Field(text.parse()?)] });
+            return Ok(Self { parts: vec![KeyPart::Field(text.parse()?)] });
         }
         let mut parts = Vec::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("${") {
             let (name, tail) = after.split_once('}').ok_or(KeyError::UnclosedVariable)?;
             if !before.is_empty() {
-                parts.push(Part::Text(before.into()));
+                parts.push(KeyPart::Text(before.into()));
             }
-            parts.push(Part::Field(name.parse()?));
+            parts.push(KeyPart::Field(name.parse()?));
             rest = tail;
         }
         if !rest.is_empty() {
-            parts.push(Part::Text(rest.into()));
+            parts.push(KeyPart::Text(rest.into()));
         }
         Ok(Self { parts })
     }
 }
 
-impl FromStr for Field {
+impl FromStr for KeyField {
     type Err = KeyError;
 
     fn from_str(name: &str) -> Result<Self, KeyError> {
@@ -204,9 +220,9 @@ impl FromStr for Field {
     }
 }
 
-impl Field {
-    /// The field's text where the client carries it as such.
-    fn borrow<'a>(self, client: &Client<'a>) -> Option<&'a [u8]> {
+impl KeyField {
+    /// The field's text, if the client has it as text.
+    fn borrow<'a>(self, client: &ClientFields<'a>) -> Option<&'a [u8]> {
         match self {
             Self::ClientId => Some(client.client_id),
             Self::Username => Some(client.username.unwrap_or_default()),
@@ -217,7 +233,17 @@ impl Field {
         .map(str::as_bytes)
     }
 
-    fn is_empty(self, client: &Client<'_>) -> bool {
+    fn write(self, client: &ClientFields<'_>, out: &mut Vec<u8>) {
+        if let Some(text) = self.borrow(client) {
+            out.extend_from_slice(text);
+        } else if let Some(ip) = client.source_ip {
+            // An IPv4 client keeps its key on an IPv6 socket, where it appears as ::ffff:a.b.c.d.
+            let canonical = ip.to_canonical();
+            write!(out, "{canonical}").expect("a Vec takes all that is written");
+        }
+    }
+
+    fn is_empty(self, client: &ClientFields<'_>) -> bool {
         match self {
             Self::SourceIp => client.source_ip.is_none(),
             _ => self.borrow(client).is_none_or(<[u8]>::is_empty),
@@ -225,8 +251,8 @@ impl Field {
     }
 }
 
-fn render<'a>(parts: &[Part], client: &Client<'a>, scratch: &'a mut Vec<u8>) -> &'a [u8] {
-    if let [Part::Field(field)] = parts
+fn render<'a>(parts: &[KeyPart], client: &ClientFields<'a>, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+    if let [KeyPart::Field(field)] = parts
         && let Some(text) = field.borrow(client)
     {
         return text;
@@ -234,21 +260,9 @@ fn render<'a>(parts: &[Part], client: &Client<'a>, scratch: &'a mut Vec<u8>) -> 
     scratch.clear();
     for part in parts {
         match part {
-            Part::Text(text) => scratch.extend_from_slice(text.as_bytes()),
-            Part::Field(field) => field.write(client, scratch),
+            KeyPart::Text(text) => scratch.extend_from_slice(text.as_bytes()),
+            KeyPart::Field(field) => field.write(client, scratch),
         }
     }
     scratch
-}
-
-impl Field {
-    fn write(self, client: &Client<'_>, out: &mut Vec<u8>) {
-        if let Some(text) = self.borrow(client) {
-            out.extend_from_slice(text);
-        } else if let Some(ip) = client.source_ip {
-            // An IPv4 client keeps its key on an IPv6 socket, where it comes as ::ffff:a.b.c.d.
-            let canonical = ip.to_canonical();
-            write!(out, "{canonical}").expect("a Vec takes all that is written");
-        }
-    }
 }

@@ -1,36 +1,38 @@
 //! The lower of two random brokers' sessions per weight: the power of two choices (Mitzenmacher,
 //! IEEE TPDS 2001). Two suffice to keep the load even, and unlike the lowest of all they do not
-//! send every worker's next client to the same broker, such as one that has just come back.
+//! send the next client of every worker to the same broker, such as one that has just recovered.
 
 use std::{num::NonZeroU32, sync::Arc};
 
 use fastrand::Rng;
 
-use super::Member;
+use super::member::TierMember;
 
 #[derive(Debug)]
 pub(super) struct LeastConnections {
-    candidates: Arc<[Candidate]>,
+    candidates: Arc<[WeightedCandidate]>,
     rng: Rng,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Candidate {
+struct WeightedCandidate {
     index: usize,
     weight: NonZeroU32,
 }
 
-/// A broker that was drawn, and the sessions it carries.
+/// A broker that was drawn, and how many sessions it carries.
 #[derive(Clone, Copy)]
 struct Drawn {
-    candidate: Candidate,
+    candidate: WeightedCandidate,
     sessions: u32,
 }
 
 impl LeastConnections {
-    pub(super) fn new(members: &[Member<'_>]) -> Self {
-        let candidate =
-            |member: &Member<'_>| Candidate { index: member.index, weight: member.weight };
+    pub(super) fn new(members: &[TierMember<'_>]) -> Self {
+        let candidate = |member: &TierMember<'_>| WeightedCandidate {
+            index: member.index,
+            weight: member.weight,
+        };
         Self { candidates: members.iter().map(candidate).collect(), rng: Rng::new() }
     }
 
@@ -44,13 +46,14 @@ impl LeastConnections {
         Some(lower.candidate.index)
     }
 
-    /// One eligible broker at random, in proportion to weight: drawn evenly, a heavy broker would
-    /// not come up often enough to get its share.
+    /// Draws one eligible broker at random, in proportion to weight: drawn evenly, a heavy broker would
+    /// be drawn too rarely to get its share.
     fn draw(&mut self, sessions: &dyn Fn(usize) -> Option<u32>) -> Option<Drawn> {
         let (mut drawn, mut total) = (None, 0);
         for &candidate in &*self.candidates {
             let Some(sessions) = sessions(candidate.index) else { continue };
-            // Reservoir sampling: each replaces the one before it by its share of what was seen.
+            // Reservoir sampling: each broker replaces the drawn one with the probability of its share of
+            // the weight seen so far.
             let weight = u64::from(candidate.weight.get());
             total += weight;
             if self.rng.u64(..total) < weight {
@@ -62,14 +65,15 @@ impl LeastConnections {
 }
 
 impl Clone for LeastConnections {
-    /// Draws of its own: workers that drew the same pairs would crowd the same brokers.
+    /// The clone has its own random numbers: workers that draw the same pairs would pick the same
+    /// brokers.
     fn clone(&self) -> Self {
         Self { candidates: Arc::clone(&self.candidates), rng: Rng::new() }
     }
 }
 
 impl Drawn {
-    /// Fewer sessions per weight, compared without a division.
+    /// Whether it has fewer sessions per weight; compared without a division.
     fn is_below(self, other: Self) -> bool {
         let scaled = |a: Self, b: Self| u64::from(a.sessions) * u64::from(b.candidate.weight.get());
         scaled(self, other) < scaled(other, self)

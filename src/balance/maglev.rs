@@ -2,21 +2,21 @@
 //! NSDI 2016, section 3.4): a table of slots, each filled with a broker, makes a pick one hash and
 //! one look-up however many brokers there are.
 //!
-//! The price is paid on a change of the pool: the table is populated anew, and a few keys besides
-//! the ones that must move do so too. A broker that is only ineligible moves its own keys alone.
+//! The price is paid on a change of the pool: the table is populated again, and a few more keys move
+//! than have to. A broker that is merely ineligible moves only its own keys.
 
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::Member;
+use super::member::TierMember;
 
 /// The paper's two table sizes. Both are prime, so that every step through the table visits every
 /// slot, and both are its "larger than 100 x N" (shares then differ by at most 1 %): the first for
 /// up to 655 brokers, the second for 6,553. Only two, because a change of size moves nearly all
-/// keys, which a pool that grows should meet once at most.
-const SMALL: usize = 65_537;
-const LARGE: usize = 655_373;
+/// keys, which should happen to a growing pool at most once.
+const SMALL_TABLE_SLOTS: usize = 65_537;
+const LARGE_TABLE_SLOTS: usize = 655_373;
 
 #[derive(Clone, Debug)]
 pub(super) struct Maglev {
@@ -27,16 +27,20 @@ pub(super) struct Maglev {
 }
 
 impl Maglev {
-    pub(super) fn new(members: &[Member<'_>]) -> Self {
-        let size = if members.len() * 100 < SMALL { SMALL } else { LARGE };
+    pub(super) fn new(members: &[TierMember<'_>]) -> Self {
+        let size = if members.len() * 100 < SMALL_TABLE_SLOTS {
+            SMALL_TABLE_SLOTS
+        } else {
+            LARGE_TABLE_SLOTS
+        };
         Self {
             table: populate(members, size).into(),
             members: members.iter().map(|member| member.index).collect(),
         }
     }
 
-    /// Where the slot's own broker is not eligible, the key walks on through the table by a step of
-    /// its own, so that a broker's keys spread over all the others.
+    /// If the slot's own broker is not eligible, the key walks on through the table by a step of its
+    /// own, so that a broker's keys spread over all the others.
     pub(super) fn pick(
         &self,
         key: &[u8],
@@ -52,8 +56,8 @@ impl Maglev {
         if eligible(&owner) {
             return Some(owner);
         }
-        // Asked first, so that a pool that is all down costs one look at each broker, not at each
-        // slot. It also serves a broker that found no slot, in a pool larger than the table.
+        // Checked first, so that a pool that is all down costs one check per broker, not per slot. It
+        // also finds a broker without a slot, in a pool larger than the table.
         let any = self.members.iter().copied().find(eligible)?;
         let step = 1 + hash / size % (size - 1);
         (1..size).filter_map(|n| broker_at((slot + n * step) % size)).find(eligible).or(Some(any))
@@ -62,26 +66,29 @@ impl Maglev {
 
 /// Fills the slots: in every round each broker takes the next free slot in its own permutation of
 /// the table, a lighter one only in its share of the rounds.
-fn populate(members: &[Member<'_>], size: usize) -> Vec<u32> {
+fn populate(members: &[TierMember<'_>], size: usize) -> Vec<u32> {
     const FREE: u32 = u32::MAX;
 
-    let mut turns: Vec<Turn<'_>> = members.iter().map(|member| Turn::new(member, size)).collect();
+    let mut permutations: Vec<Permutation<'_>> =
+        members.iter().map(|member| Permutation::new(member, size)).collect();
     // By name, so that the order in the configuration does not matter.
-    turns.sort_unstable_by_key(|turn| turn.name);
-    let Some(heaviest) = turns.iter().map(|turn| turn.weight).max() else { return Vec::new() };
+    permutations.sort_unstable_by_key(|permutation| permutation.name);
+    let Some(heaviest) = permutations.iter().map(|permutation| permutation.weight).max() else {
+        return Vec::new();
+    };
 
     let mut table = vec![FREE; size];
     let mut free = size;
     for round in 0_u64.. {
-        for turn in &mut turns {
-            if round * turn.weight < turn.due {
+        for permutation in &mut permutations {
+            if round * permutation.weight < permutation.due {
                 continue;
             }
-            turn.due += heaviest;
-            while table[turn.slot] != FREE {
-                turn.slot = (turn.slot + turn.skip) % size;
+            permutation.due += heaviest;
+            while table[permutation.slot] != FREE {
+                permutation.slot = (permutation.slot + permutation.skip) % size;
             }
-            table[turn.slot] = turn.index;
+            table[permutation.slot] = permutation.index;
             free -= 1;
             if free == 0 {
                 return table;
@@ -91,20 +98,20 @@ fn populate(members: &[Member<'_>], size: usize) -> Vec<u32> {
     table
 }
 
-/// A broker while slots are taken: the paper's permutation, walked lazily.
-struct Turn<'a> {
+/// A broker's permutation of the table (section 3.4 of the paper), walked lazily.
+struct Permutation<'a> {
     name: &'a str,
     index: u32,
     weight: u64,
-    /// The next turn is in the first round with `round * weight >= due`. It starts at 0: however
-    /// light, a broker has a slot.
+    /// The broker takes its next slot in the first round with `round * weight >= due`. It starts at 0,
+    /// so that every broker gets a slot, however light.
     due: u64,
     slot: usize,
     skip: usize,
 }
 
-impl<'a> Turn<'a> {
-    fn new(member: &Member<'a>, size: usize) -> Self {
+impl<'a> Permutation<'a> {
+    fn new(member: &TierMember<'a>, size: usize) -> Self {
         let name = member.name.as_bytes();
         let (size, offset, skip) = (size as u64, xxh3_64(name), xxh3_64_with_seed(name, 1));
         Self {

@@ -7,6 +7,7 @@ mod ketama;
 mod key;
 mod least_connections;
 mod maglev;
+mod member;
 mod rendezvous;
 mod round_robin;
 #[cfg(test)]
@@ -14,19 +15,25 @@ mod tests;
 
 use std::{num::NonZeroU32, sync::Arc};
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 pub use ketama::KETAMA_MAX_TOTAL_WEIGHT;
-pub use key::{Choice, Client, EmptyClientId, KeyError, KeyTemplate, TenantFields};
+pub use key::{Choice, ClientFields, EmptyClientId, KeyError, KeyTemplate, TenantFields};
 
 use ketama::Ketama;
 use least_connections::LeastConnections;
 use maglev::Maglev;
+use member::TierMember;
 use rendezvous::Rendezvous;
 use round_robin::RoundRobin;
 
 /// How a pool chooses among its brokers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Algorithm {
-    /// Weighted rendezvous hashing: the least movement on any change, a hash per broker and pick.
+    #[default]
+    /// Weighted rendezvous hashing: the least movement on any change, one hash per broker and pick.
     Rendezvous,
     /// A lookup table for pools of hundreds of brokers; a changed pool moves a few keys too many.
     Maglev,
@@ -34,12 +41,12 @@ pub enum Algorithm {
     Ketama,
     /// The less loaded of two brokers drawn at random; no key.
     LeastConnections,
-    /// Smooth and weighted turns; no key.
+    /// Smooth weighted round robin; no key.
     RoundRobin,
 }
 
 impl Algorithm {
-    /// Its name in the configuration.
+    /// The name in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Rendezvous => "rendezvous",
@@ -58,18 +65,20 @@ impl Algorithm {
 
 /// A broker as the balancers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broker {
-    /// What is hashed; unique in its pool.
+pub struct WeightedBroker {
+    /// The name that is hashed; unique in its pool.
     pub name: Arc<str>,
-    /// The broker's share of the clients, relative to the weights beside it.
+    /// The broker's share of the clients, relative to the other weights of its tier.
     pub weight: NonZeroU32,
     /// Serves only when no primary can.
     pub backup: bool,
 }
 
-/// One pool's balancers: the primaries', and the backups' for when no primary can serve.
+/// The balancers of one pool: one for the primaries, and one for the backups, which serve when no
+/// primary can.
 ///
-/// Made once and cloned per worker: a clone shares the tables, but takes its own turns and draws.
+/// Made once and cloned per worker: a clone shares the tables, and has its own round-robin credits and
+/// random draws.
 #[derive(Clone, Debug)]
 pub struct Router {
     primaries: Tier,
@@ -77,16 +86,20 @@ pub struct Router {
 }
 
 impl Router {
-    /// The order of `brokers` fixes the indices that picks return. It decides nothing else, except
-    /// whose turn is first in round robin and, as in nginx, whose ketama point stands where two
-    /// coincide.
-    pub fn new(algorithm: Algorithm, brokers: &[Broker]) -> Self {
+    /// The order of `brokers` defines the indices that picks return. It decides nothing else, except
+    /// which broker is first in round robin and, as in nginx, which of two coinciding ketama points
+    /// stays.
+    pub fn new(algorithm: Algorithm, brokers: &[WeightedBroker]) -> Self {
         let tier = |backup| {
             let members: Vec<_> = brokers
                 .iter()
                 .enumerate()
                 .filter(|(_, broker)| broker.backup == backup)
-                .map(|(index, broker)| Member { index, name: &broker.name, weight: broker.weight })
+                .map(|(index, broker)| TierMember {
+                    index,
+                    name: &broker.name,
+                    weight: broker.weight,
+                })
                 .collect();
             Tier::new(algorithm, &members)
         };
@@ -95,15 +108,14 @@ impl Router {
 
     /// The best broker for `key`, as an index into the brokers given to [`Router::new`].
     ///
-    /// `sessions` says how many sessions a broker carries now, or `None` where it may not be
-    /// picked: it is down, full, draining or was tried already. Picking again with the tried ones
-    /// left out gives the order of tries. A backup is picked only if no primary may be; `None`
-    /// means that no broker may be.
+    /// `sessions` returns how many sessions a broker carries now, or `None` if it may not be picked: it
+    /// is down, full, draining, or was tried already. Repeated picks without the tried brokers give the
+    /// order of tries. A backup is picked only if no primary may be; `None` means that no broker may.
     pub fn pick(&mut self, key: &[u8], sessions: &dyn Fn(usize) -> Option<u32>) -> Option<usize> {
         self.primaries.pick(key, sessions).or_else(|| self.backups.pick(key, sessions))
     }
 
-    /// Least connections whatever the algorithm: for clients without a key.
+    /// Least connections, whatever the algorithm is: for clients without a key.
     pub fn pick_least_connections(
         &mut self,
         sessions: &dyn Fn(usize) -> Option<u32>,
@@ -113,15 +125,7 @@ impl Router {
     }
 }
 
-/// A broker of one tier, with its place among the pool's brokers.
-#[derive(Clone, Copy)]
-struct Member<'a> {
-    index: usize,
-    name: &'a str,
-    weight: NonZeroU32,
-}
-
-/// Brokers that stand in for each other: all primaries, or all backups.
+/// All primaries, or all backups.
 #[derive(Clone, Debug)]
 struct Tier {
     balancer: Balancer,
@@ -133,13 +137,13 @@ enum Balancer {
     Rendezvous(Rendezvous),
     Maglev(Maglev),
     Ketama(Ketama),
-    /// [`Tier::unkeyed`] does it.
+    /// Uses [`Tier::unkeyed`].
     LeastConnections,
     RoundRobin(RoundRobin),
 }
 
 impl Tier {
-    fn new(algorithm: Algorithm, members: &[Member<'_>]) -> Self {
+    fn new(algorithm: Algorithm, members: &[TierMember<'_>]) -> Self {
         let balancer = match algorithm {
             Algorithm::Rendezvous => Balancer::Rendezvous(Rendezvous::new(members)),
             Algorithm::Maglev => Balancer::Maglev(Maglev::new(members)),

@@ -1,7 +1,7 @@
 //! Weighted rendezvous hashing (Thaler and Ravishankar 1996; weights after Schindelhauer and
 //! Schomaker 2005): every broker scores every key, and the highest score wins.
 //!
-//! The formula is a public contract, so that any script can tell where a client goes. For key `k`
+//! The formula is a public contract, so that any script can compute where a client goes. For key `k`
 //! and broker name `n` of weight `w`:
 //!
 //! ```text
@@ -11,32 +11,32 @@
 //! ```
 //!
 //! in IEEE 754 double precision; a `u` that rounds to 1 scores infinity, and of equal scores the
-//! one of the name that sorts first, byte by byte, wins.
+//! one whose name sorts first, byte by byte, wins.
 
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::Member;
+use super::member::TierMember;
 
 #[derive(Clone, Debug)]
 pub(super) struct Rendezvous {
-    /// By name, so that the first of equal scores is the one that wins.
-    candidates: Arc<[Candidate]>,
+    /// Sorted by name, so that the first of equal scores wins.
+    candidates: Arc<[SeededCandidate]>,
 }
 
 #[derive(Debug)]
-struct Candidate {
+struct SeededCandidate {
     seed: u64,
     weight: f64,
     index: usize,
 }
 
 impl Rendezvous {
-    pub(super) fn new(members: &[Member<'_>]) -> Self {
+    pub(super) fn new(members: &[TierMember<'_>]) -> Self {
         let mut members = members.to_vec();
         members.sort_unstable_by_key(|member| member.name);
-        let candidate = |member: &Member<'_>| Candidate {
+        let candidate = |member: &TierMember<'_>| SeededCandidate {
             seed: xxh3_64(member.name.as_bytes()),
             weight: f64::from(member.weight.get()),
             index: member.index,
@@ -66,7 +66,7 @@ impl Rendezvous {
 fn score_above(best: f64, weight: f64, u: f64) -> Option<f64> {
     // -ln(u) >= 1 - u, so w / (1 - u) bounds the score from above: nearly all logarithms are saved.
     // The factor widens the bound far beyond any rounding in it (a few times 2^-52), so that no
-    // winner by the formula is passed over.
+    // winner by the formula is missed.
     const ROUNDING: f64 = 1.0 + 1e-9;
     if weight * ROUNDING < best * (1.0 - u) {
         return None;

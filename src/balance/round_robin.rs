@@ -1,40 +1,40 @@
-//! Smooth weighted round robin, as nginx made it known: turns in proportion to weight, a heavy
-//! broker's spread out between the others' instead of in a row.
+//! Smooth weighted round robin, as in nginx: picks in proportion to weight, those of a heavy broker
+//! spread among the others' instead of in a row.
 
-use super::Member;
+use super::member::TierMember;
 
 #[derive(Clone, Debug)]
 pub(super) struct RoundRobin {
-    turns: Vec<Turn>,
+    brokers: Vec<BrokerCredit>,
 }
 
 #[derive(Clone, Debug)]
-struct Turn {
+struct BrokerCredit {
     index: usize,
     weight: i64,
-    /// How much is owed to this broker: its weight for every pick it could have had, less what
-    /// everyone put in for each pick it got. All credits sum to 0.
+    /// Grows by the broker's weight with every pick it is eligible for, and shrinks by the total weight
+    /// with every pick it gets. All credits sum to 0.
     credit: i64,
 }
 
 impl RoundRobin {
-    pub(super) fn new(members: &[Member<'_>]) -> Self {
-        let turn = |member: &Member<'_>| Turn {
+    pub(super) fn new(members: &[TierMember<'_>]) -> Self {
+        let broker = |member: &TierMember<'_>| BrokerCredit {
             index: member.index,
             weight: i64::from(member.weight.get()),
             credit: 0,
         };
-        Self { turns: members.iter().map(turn).collect() }
+        Self { brokers: members.iter().map(broker).collect() }
     }
 
     pub(super) fn pick(&mut self, sessions: &dyn Fn(usize) -> Option<u32>) -> Option<usize> {
         let mut total = 0;
-        let mut next: Option<&mut Turn> = None;
-        for turn in self.turns.iter_mut().filter(|turn| sessions(turn.index).is_some()) {
-            turn.credit += turn.weight;
-            total += turn.weight;
-            if next.as_ref().is_none_or(|next| turn.credit > next.credit) {
-                next = Some(turn);
+        let mut next: Option<&mut BrokerCredit> = None;
+        for broker in self.brokers.iter_mut().filter(|broker| sessions(broker.index).is_some()) {
+            broker.credit += broker.weight;
+            total += broker.weight;
+            if next.as_ref().is_none_or(|next| broker.credit > next.credit) {
+                next = Some(broker);
             }
         }
         let next = next?;

@@ -1,20 +1,51 @@
 //! `mqtt-lb check`: every fault of a configuration, and what is likely a mistake, a line each.
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    path::Path,
+    process::ExitCode,
+};
 
-use super::{BAD_CONFIG, DEFAULT_CONFIG};
+use clap::Args;
+
+use super::{BAD_CONFIG, ConfigFile, DEFAULT_CONFIG, FAILED};
 use crate::{config::Config, control, escape::plain};
 
-pub(super) fn check(file: &Path) -> ExitCode {
+#[derive(Args, Debug)]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Print the configuration as YAML, with every default filled in. Secrets are only in it as the
+    /// names of their files, and environment variables as they are written.
+    #[arg(long)]
+    print: bool,
+}
+
+pub(super) fn check(args: &CheckArgs) -> ExitCode {
+    let file = &*args.file.config;
     match load(file) {
         Ok(config) => {
             // The service may have other limits than this shell, so these are no faults.
             for warning in config.warnings().into_iter().chain(control::warnings(&config)) {
                 eprintln!("{}: warning: {warning}", file.display());
             }
+            if args.print {
+                return print(config.effective());
+            }
             ExitCode::SUCCESS
         }
         Err(code) => code,
+    }
+}
+
+/// Writes to standard output, whose reader may have seen enough.
+pub(super) fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("mqtt-lb: cannot write to standard output: {error}");
+            ExitCode::from(FAILED)
+        }
+        _ => ExitCode::SUCCESS,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The client IDs that `mqtt-lb route` is asked for.
+//! The client IDs that `mqtt-lb route` gets.
 
 use std::{
     borrow::Cow,
@@ -6,28 +6,28 @@ use std::{
     slice,
 };
 
-/// The client IDs that are asked for.
+/// Client IDs from the arguments or standard input.
 pub(super) struct ClientIds<'a> {
-    from: From<'a>,
+    source: IdSource<'a>,
     line: u64,
-    left_out: u64,
+    skipped: u64,
 }
 
 impl<'a> ClientIds<'a> {
     pub(super) fn of(ids: &'a [String]) -> Self {
-        let from = if ids == ["-"] {
-            From::Stdin(io::stdin().lock())
+        let source = if ids == ["-"] {
+            IdSource::Stdin(io::stdin().lock())
         } else {
-            From::Arguments(ids.iter())
+            IdSource::Arguments(ids.iter())
         };
-        Self { from, line: 0, left_out: 0 }
+        Self { source, line: 0, skipped: 0 }
     }
 
-    /// The next one. What is not UTF-8 is told of and left out.
+    /// The next client ID. Lines that are not UTF-8 are reported and skipped.
     pub(super) fn next_id(&mut self) -> io::Result<Option<Cow<'a, str>>> {
-        let stdin = match &mut self.from {
-            From::Arguments(ids) => return Ok(ids.next().map(Cow::from)),
-            From::Stdin(stdin) => stdin,
+        let stdin = match &mut self.source {
+            IdSource::Arguments(ids) => return Ok(ids.next().map(Cow::from)),
+            IdSource::Stdin(stdin) => stdin,
         };
         loop {
             let mut line = Vec::new();
@@ -42,23 +42,20 @@ impl<'a> ClientIds<'a> {
             match str::from_utf8(line) {
                 Ok(id) => return Ok(Some(Cow::from(id.to_owned()))),
                 Err(error) => {
-                    self.left_out += 1;
-                    eprintln!(
-                        "mqtt-lb route: line {} is left out, as client IDs are UTF-8: {error}",
-                        self.line
-                    );
+                    self.skipped += 1;
+                    eprintln!("mqtt-lb route: line {} skipped, not UTF-8: {error}", self.line);
                 }
             }
         }
     }
 
-    /// Lines that were left out so far.
-    pub(super) fn left_out(&self) -> u64 {
-        self.left_out
+    /// Lines skipped so far.
+    pub(super) fn skipped(&self) -> u64 {
+        self.skipped
     }
 }
 
-enum From<'a> {
+enum IdSource<'a> {
     Arguments(slice::Iter<'a, String>),
     Stdin(StdinLock<'static>),
 }

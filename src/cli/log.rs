@@ -1,4 +1,4 @@
-//! The program's own log, on standard error: journald and containers collect it there.
+//! The program log, on standard error, where journald and containers collect it.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -28,25 +28,29 @@ use crate::{
 /// The crates that look up names in DNS.
 const RESOLVER: [&str; 3] = ["hickory_net", "hickory_proto", "hickory_resolver"];
 
-/// How long the last lines may take at the end.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// For writing the last lines at the end.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Writes the last lines when it is dropped.
+/// Writes the last lines on drop.
 pub(super) struct Flush(LossyWriter);
 
 impl Drop for Flush {
     fn drop(&mut self) {
-        self.0.flush(PATIENCE);
+        self.0.flush(FLUSH_TIMEOUT);
     }
 }
 
-/// Starts it. Nobody who logs waits for standard error; its last lines are kept in `recent` as well.
+/// Starts the log. No thread that logs waits for standard error; the last lines are also kept in
+/// `recent`.
+///
+/// # Errors
+/// If the writer's thread cannot be started.
 pub(super) fn start(
     log: Log,
     recent: &ProgramLog,
     metrics: &Metrics,
 ) -> io::Result<(control::SetLevel, Flush)> {
-    // What the writer itself has to say goes out where it is, not through its own queue.
+    // The writer's own messages bypass its queue.
     let direct = tracing_subscriber::registry()
         .with(LevelFilter::WARN)
         .with(lines(log.format, || Stderr))
@@ -54,7 +58,7 @@ pub(super) fn start(
     let direct = Dispatch::new(direct);
     let report = move |lines| {
         dispatcher::with_default(&direct, || {
-            tracing::warn!(lines, "lines of this log are missing here: they could not be written");
+            tracing::warn!(lines, "lines of this log could not be written and are missing here");
         });
     };
     let writer = LossyWriter::start(Stderr, metrics.program_log_dropped(), report)?;
@@ -65,7 +69,7 @@ pub(super) fn start(
         .with(recent.clone())
         .init();
     log_panics();
-    // Fails only once the log itself is gone.
+    // Fails only once the subscriber is dropped.
     let set_level = move |level| handle.reload(self::levels(level)).unwrap_or_default();
     Ok((Box::new(set_level), Flush(writer)))
 }
@@ -80,7 +84,7 @@ where
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
-        // They are written to standard error directly, which may block, and panic if it is closed.
+        // They would go to standard error directly, which may block, and panics if it is closed.
         .log_internal_errors(false);
     match format {
         ProgramLogFormat::Text => lines.with_writer(writer).fmt_fields(PlainFields).boxed(),
@@ -96,14 +100,14 @@ fn levels(level: LogLevel) -> Targets {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    // The resolver has a warning for each forged answer, of which there may be any number; what
-    // comes of a look-up is said where it is made.
+    // The resolver warns of each forged answer, and there can be any number; the outcome of a lookup
+    // is logged where it is made.
     let resolver = if level >= LevelFilter::DEBUG { level } else { LevelFilter::OFF };
     let resolver = RESOLVER.map(|target| (target, resolver));
     Targets::new().with_default(level).with_targets(resolver)
 }
 
-/// The standard library's own hook writes to standard error itself, and waits for it.
+/// Logs panics: the standard library's hook writes to standard error itself, and waits for it.
 fn log_panics() {
     panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
@@ -113,7 +117,7 @@ fn log_panics() {
         let backtrace = Backtrace::capture();
         let backtrace =
             (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
-        // As a literal, so that it is one line whatever it quotes.
+        // Debug output, so that it stays one line.
         tracing::error!(thread, at, backtrace, "panicked: {message:?}");
     }));
 }

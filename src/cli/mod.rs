@@ -6,17 +6,19 @@ mod completions;
 mod ctl;
 mod log;
 mod man;
+mod openapi;
 mod route;
 mod run;
+mod schema;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-/// Failed while running.
+/// Exit code: failed while running.
 const FAILED: u8 = 1;
-/// Bad usage or configuration; clap's own code for bad usage, too.
+/// Exit code: bad usage or configuration; clap's code for bad usage too.
 const BAD_CONFIG: u8 = 2;
 
 /// The default of `-c`: the path that service files use.
@@ -71,8 +73,10 @@ enum Command {
     #[command(override_usage = "mqtt-lb run [-c FILE]", after_help = SIGNALS)]
     Run(ConfigFile),
     /// Check a configuration and the files it names: list all faults and warnings.
-    #[command(override_usage = "mqtt-lb check [-c FILE]")]
-    Check(ConfigFile),
+    #[command(override_usage = "mqtt-lb check [-c FILE] [--print]")]
+    Check(check::CheckArgs),
+    /// Print the JSON schema of a configuration, for editors.
+    Schema,
     /// List the brokers of a client ID, in the order in which they would be tried.
     #[command(after_help = ROUTE_EXAMPLES)]
     Route(route::RouteArgs),
@@ -80,6 +84,8 @@ enum Command {
     Completions { shell: Shell },
     /// Print a manual page as roff, such as `mqtt-lb man ops | man -l -`.
     Man(man::ManArgs),
+    /// Print the OpenAPI document of the admin API.
+    Openapi,
     /// Query and control a running proxy through its `admin` listener.
     #[command(after_help = CTL_EXAMPLES)]
     Ctl(ctl::CtlArgs),
@@ -92,14 +98,16 @@ struct ConfigFile {
     config: PathBuf,
 }
 
-/// Runs the command that the arguments name.
+/// Runs the command in the arguments.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(file) => run::run(&file.config),
-        Command::Check(file) => check::check(&file.config),
+        Command::Check(args) => check::check(&args),
+        Command::Schema => schema::schema(),
         Command::Route(args) => route::route(&args),
         Command::Completions { shell } => completions::completions(shell),
         Command::Man(args) => man::man(&args),
+        Command::Openapi => openapi::print(),
         Command::Ctl(args) => ctl::ctl(&args),
     }
 }

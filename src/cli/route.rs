@@ -1,4 +1,4 @@
-//! `mqtt-lb route`: where a client ID goes, without asking a running proxy.
+//! `mqtt-lb route`: the brokers of a client ID, without a running proxy.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use tokio::runtime;
 
 use super::{BAD_CONFIG, ConfigFile, FAILED, check, client_ids::ClientIds};
 use crate::{
-    balance::{Choice, Client, Router},
+    balance::{Choice, ClientFields, Router},
     config::{Config, Discover, Dns, Pool, Upstream},
     escape::{self, plain},
     upstream,
@@ -26,74 +26,74 @@ use crate::{
 pub(super) struct RouteArgs {
     #[command(flatten)]
     file: ConfigFile,
-    /// The pool; needed where the configuration has several.
+    /// The pool; required if the configuration has several.
     #[arg(long, value_name = "NAME")]
     pool: Option<String>,
-    /// The clients' username, where the key uses it.
+    /// The clients' username, if the key has it.
     #[arg(long, value_name = "NAME")]
     username: Option<String>,
-    /// The clients' address, where the key uses it.
+    /// The clients' IP address, if the key has it.
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     source: IpAddr,
-    /// The common name of the clients' certificate, where the key uses it.
+    /// The common name of the clients' certificate, if the key has it.
     #[arg(long, value_name = "NAME")]
     tls_cn: Option<String>,
-    /// The host that the clients ask for in TLS, where the key uses it.
+    /// The server name that the clients send in TLS, if the key has it.
     #[arg(long, value_name = "HOST")]
     sni: Option<String>,
-    /// Another configuration: prints how many of the IDs would move, from where to where.
+    /// Another configuration: print how many of the IDs would move, and between which brokers.
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
-    /// Print JSON: one object a client ID, or one with --against.
+    /// Print JSON: an object per client ID; with --against one for all.
     #[arg(long)]
     json: bool,
-    /// Client IDs; `-` reads them from standard input, one a line.
+    /// Client IDs; `-` reads them from standard input, one per line.
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
 }
 
 pub(super) fn route(args: &RouteArgs) -> ExitCode {
-    let here = match Table::load(&args.file.config, args) {
-        Ok(table) => table,
+    let here = match PoolRouter::load(&args.file.config, args) {
+        Ok(router) => router,
         Err(code) => return code,
     };
     let printed = match &args.against {
         None => here.print(args),
-        Some(file) => match Table::load(file, args) {
+        Some(file) => match PoolRouter::load(file, args) {
             Ok(there) => here.compare(there, args),
             Err(code) => return code,
         },
     };
     match printed {
         Ok(0) => ExitCode::SUCCESS,
-        // Those that were left out have been told of.
+        // Lines were skipped and reported.
         Ok(_) => ExitCode::from(FAILED),
-        // The reader, `head` perhaps, has seen enough.
+        // The reader, perhaps `head`, needs no more.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            say(&error);
+            report(&error);
             ExitCode::from(FAILED)
         }
     }
 }
 
-/// On standard error, on one line.
-fn say(error: &dyn Display) {
+/// Prints an error on one line.
+fn report(error: &dyn Display) {
     eprintln!("mqtt-lb route: {}", plain(&error.to_string()));
 }
 
-/// A pool's balancers, all brokers taken for up and empty.
-struct Table {
+/// A pool and its router, with all brokers considered up and empty.
+struct PoolRouter {
     pool: Pool,
     router: Router,
 }
 
 /// A client ID's brokers, in the order they would be tried.
 #[derive(Serialize)]
-struct Routed<'a> {
+struct RouteLine<'a> {
     client_id: &'a str,
     pool: &'a str,
-    /// Absent where no key decides.
+    /// Absent if no key decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     brokers: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,41 +104,41 @@ struct Routed<'a> {
 struct Comparison {
     ids: u64,
     moved: u64,
-    /// "from" to "to" to how many.
+    /// The number of IDs, by old and then by new broker.
     moves: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
-impl Table {
+impl PoolRouter {
     fn load(file: &Path, args: &RouteArgs) -> Result<Self, ExitCode> {
         let config = check::load(file)?;
-        let complain = |error: &dyn Display, code| {
-            say(&format_args!("{}: {error}", file.display()));
+        let fail = |error: &dyn Display, code| {
+            report(&format_args!("{}: {error}", file.display()));
             ExitCode::from(code)
         };
         let dns = config.dns.clone();
         let mut pool = find_pool(config, args.pool.as_deref())
-            .map_err(|message| complain(&message, BAD_CONFIG))?;
+            .map_err(|message| fail(&message, BAD_CONFIG))?;
         if let Some(from) = &pool.discover {
             pool.upstreams = discover(&pool, from, &dns).map_err(|error| {
-                complain(&format!("cannot discover the brokers of {}: {error:#}", from.dns), FAILED)
+                fail(&format!("cannot discover the brokers of {}: {error:#}", from.dns), FAILED)
             })?;
         }
         let router = upstream::router(pool.balance.algorithm, &pool.upstreams);
         Ok(Self { pool, router })
     }
 
-    /// The brokers for `id`, at most `most` of them; `Err` says why no key decides.
+    /// The first `limit` brokers for `id`; `Err`: why no key decides.
     fn order(
         &mut self,
         id: &str,
         args: &RouteArgs,
-        most: usize,
+        limit: usize,
     ) -> Result<Vec<usize>, &'static str> {
         let balance = &self.pool.balance;
         if !balance.algorithm.is_keyed() {
-            return Err("the pool's algorithm looks at no key");
+            return Err("the pool's algorithm does not use a key");
         }
-        let client = Client {
+        let client = ClientFields {
             client_id: id,
             username: args.username.as_deref(),
             source_ip: Some(args.source),
@@ -149,19 +149,19 @@ impl Table {
         match balance.key.choose(balance.empty_client_id, &client, &mut scratch) {
             Choice::Key(key) | Choice::FallbackKey(key) => {
                 let mut order = Vec::new();
-                while order.len() < most {
+                while order.len() < limit {
                     let untried = |broker| (!order.contains(&broker)).then_some(0);
                     let Some(next) = self.router.pick(key, &untried) else { break };
                     order.push(next);
                 }
                 Ok(order)
             }
-            Choice::LeastConnections => Err("no key: goes by least connections"),
-            Choice::Reject => Err("no key: is refused"),
+            Choice::LeastConnections => Err("no key: least connections"),
+            Choice::Reject => Err("no key: refused"),
         }
     }
 
-    /// Returns how many lines were no IDs.
+    /// Returns the number of lines skipped.
     fn print(mut self, args: &RouteArgs) -> io::Result<u64> {
         let mut out = io::BufWriter::new(io::stdout().lock());
         let tries = self.pool.upstreams.len();
@@ -173,7 +173,7 @@ impl Table {
             let names = |order: &[usize]| -> Vec<&str> {
                 order.iter().map(|&broker| &*self.pool.upstreams[broker].name).collect()
             };
-            let routed = Routed {
+            let routed = RouteLine {
                 client_id: &id,
                 pool: &self.pool.name,
                 brokers: order.as_deref().ok().map(names),
@@ -195,16 +195,16 @@ impl Table {
             }
         }
         out.flush()?;
-        Ok(ids.left_out())
+        Ok(ids.skipped())
     }
 
-    /// Returns how many lines were no IDs.
+    /// Returns the number of lines skipped.
     fn compare(mut self, mut other: Self, args: &RouteArgs) -> io::Result<u64> {
         let mut moved = Comparison { ids: 0, moved: 0, moves: BTreeMap::new() };
         let mut ids = ClientIds::of(&args.ids);
         while let Some(id) = ids.next_id()? {
             moved.ids += 1;
-            let (from, to) = (self.home(&id, args), other.home(&id, args));
+            let (from, to) = (self.first_broker(&id, args), other.first_broker(&id, args));
             if from != to {
                 moved.moved += 1;
                 *moved.moves.entry(from).or_default().entry(to).or_default() += 1;
@@ -213,7 +213,7 @@ impl Table {
         let mut out = io::stdout().lock();
         if args.json {
             writeln!(out, "{}", escape::json(&moved)?)?;
-            return Ok(ids.left_out());
+            return Ok(ids.skipped());
         }
         let percent = 100.0 * moved.moved as f64 / moved.ids.max(1) as f64;
         writeln!(out, "{} of {} client IDs move ({percent:.2} %)", moved.moved, moved.ids)?;
@@ -222,10 +222,10 @@ impl Table {
                 writeln!(out, "{} -> {}: {count}", plain(from), plain(to))?;
             }
         }
-        Ok(ids.left_out())
+        Ok(ids.skipped())
     }
 
-    fn home(&mut self, id: &str, args: &RouteArgs) -> String {
+    fn first_broker(&mut self, id: &str, args: &RouteArgs) -> String {
         match self.order(id, args, 1) {
             Ok(order) => match order.first() {
                 Some(&broker) => self.pool.upstreams[broker].name.to_string(),
@@ -236,14 +236,14 @@ impl Table {
     }
 }
 
-/// Looks up a pool's brokers, as the proxy does when it starts.
+/// Looks up a pool's brokers in DNS, as the proxy does when it starts.
 fn discover(pool: &Pool, from: &Discover, dns: &Dns) -> anyhow::Result<Vec<Upstream>> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let resolver = Arc::new(upstream::Resolver::new(dns));
     let answer = runtime.block_on(upstream::discover(from, &resolver, &[]))?;
     let upstreams = answer.upstreams(pool)?;
     for note in answer.notes {
-        say(&format_args!("{}: {note}", from.dns));
+        report(&format_args!("{}: {note}", from.dns));
     }
     Ok(upstreams)
 }
@@ -253,10 +253,15 @@ fn find_pool(mut config: Config, name: Option<&str>) -> Result<Pool, String> {
     let at = match name {
         Some(name) => names.iter().position(|known| known == name),
         None if names.len() == 1 => Some(0),
-        None => return Err(format!("several pools: say --pool, one of {}", names.join(", "))),
+        None => {
+            return Err(format!(
+                "the configuration has several pools: add --pool, one of {}",
+                names.join(", ")
+            ));
+        }
     };
     match at {
         Some(at) => Ok(config.pools.swap_remove(at)),
-        None => Err(format!("no such pool; there are {}", names.join(", "))),
+        None => Err(format!("no such pool; the configuration has {}", names.join(", "))),
     }
 }

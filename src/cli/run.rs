@@ -14,7 +14,7 @@ pub(super) fn run(file: &Path) -> ExitCode {
     let (set_level, _flush) = match log::start(config.log, &recent, &metrics) {
         Ok(started) => started,
         Err(error) => {
-            eprintln!("mqtt-lb: the log's thread cannot be started: {error}");
+            eprintln!("mqtt-lb: cannot start the log's thread: {error}");
             return ExitCode::from(FAILED);
         }
     };

@@ -2,6 +2,9 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 /// The variables of an access log template: the fields of a record, and the time as nginx writes it.
 pub const LOG_FIELDS: &[&str] = &[
     "time",
@@ -111,7 +114,7 @@ impl fmt::Display for SyslogAddress {
     }
 }
 
-/// When a file is put aside and a new one is begun; at least one of `size` and `age` is there.
+/// When a file is renamed and a new one is begun; at least one of `size` and `age` is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotate {
     /// The most bytes of a file.
@@ -122,7 +125,7 @@ pub struct Rotate {
     pub keep: u32,
 }
 
-/// Which events are written; never none.
+/// Which events are written; at least one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogEvents {
     pub connect: bool,
@@ -147,9 +150,11 @@ pub enum LogLineFormat {
     Template(Arc<str>),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum WhenFull {
     /// Sessions wait for room: nothing is lost.
+    #[default]
     Block,
     /// Lines are dropped and counted.
     Drop,

@@ -102,3 +102,10 @@ pub(super) fn quote(text: &str) -> String {
         None => format!("{text:?}"),
     }
 }
+
+/// The path of a key inside the section at `path`.
+pub(super) fn join(path: &str, key: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let key = if key.chars().all(plain) { key.to_owned() } else { quote(key) };
+    if path.is_empty() { key } else { format!("{path}.{key}") }
+}

@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use ipnet::IpNet;
 
-/// Networks that are believed in what they say of others.
+/// Networks whose statements about other addresses are trusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks(pub(super) Vec<IpNet>);
 
@@ -19,7 +19,7 @@ impl Networks {
     }
 }
 
-/// Whose connections begin with a PROXY header; from all others it is refused.
+/// The peers whose connections begin with a PROXY header; it is refused from all others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyProtocolIn {
     pub from: Networks,
@@ -40,19 +40,19 @@ pub struct ListenerTls {
     pub server: Arc<rustls::ServerConfig>,
     /// Of `client_auth`: optional or required.
     pub asks_for_certificates: bool,
-    /// In the order of the file: the first is what clients are shown that ask for no host.
+    /// In the order of the file: the first is shown to clients that ask for no host.
     pub certificates: Vec<CertificateFile>,
-    /// Which client certificates have been revoked; `None`: nobody looks.
+    /// Which client certificates are revoked; `None`: revocation is not checked.
     pub revocation: Option<RevocationFile>,
 }
 
-/// A certificate of the configuration, for those who watch its end come.
+/// A certificate of the configuration, for the metrics and warnings about its expiry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFile {
     pub path: PathBuf,
-    /// The first second in which it is valid, of the first certificate of the file, in Unix time.
+    /// The first second in which the first certificate of the file is valid, in Unix time.
     pub not_before: i64,
-    /// The last one.
+    /// The last such second.
     pub not_after: i64,
 }
 
@@ -67,10 +67,10 @@ pub struct RevocationFile {
 /// MQTT over WebSocket (MQTT 5.0, section 6).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebSocket {
-    /// Of the request; a query behind it is not looked at.
+    /// Of the request; a query after it is ignored.
     pub path: Arc<str>,
-    /// Who may say whom a request was forwarded for.
+    /// The HTTP proxies whose X-Forwarded-For is trusted.
     pub forwarded_for: Networks,
-    /// Whose pages may connect (RFC 6454); `None`: any. Requests without an Origin are no browser's.
+    /// The origins of pages that may connect (RFC 6454); `None`: any. Only browsers send an Origin.
     pub origins: Option<Vec<Arc<str>>>,
 }

@@ -1,34 +1,36 @@
 //! The configuration, validated: every value here is usable as it stands.
+//!
+//! A file goes through [`tree`] (YAML with positions), [`de`] (serde, every fault noted), [`raw`]
+//! (every key) and [`validate`] (relations and files) to the types of this module.
 
 mod access_log;
-mod access_log_keys;
-mod cross;
+mod at;
+mod de;
+mod effective;
 mod fault;
-mod health_keys;
-mod keys;
 mod listener;
+mod load;
 mod pool;
-mod pool_keys;
-mod proxy_protocol_keys;
-mod quantities;
+mod raw;
+mod schema;
 mod secret;
-mod section;
-mod tls;
 mod tree;
-mod units;
+mod validate;
 mod values;
 mod warnings;
-mod websocket_keys;
 
 use std::{
-    env, fmt, fs,
+    fmt,
     net::SocketAddr,
     num::{NonZeroU32, NonZeroUsize},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     thread,
     time::Duration,
 };
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 pub use access_log::{
     AccessLog, LOG_FIELDS, LogEvents, LogLineFormat, LogTarget, Rotate, Syslog, SyslogAddress,
@@ -42,16 +44,11 @@ pub use pool::{
     ActiveCheck, Address, Admission, Balance, Discover, Health, OnDown, Passive, Pool, PoolTls,
     Probe, ProxyProtocolOut, Records, RetryOn, Upstream,
 };
+pub use schema::schema;
 pub use secret::Secret;
 pub use values::is_name;
 
-use fault::Position;
-use section::{Item, Read, Reader, Section};
-use tree::Value;
-
-/// What an empty file is answered with.
-const SMALLEST: &str = "{ listeners: [{ name: mqtt, bind: \"0.0.0.0:1883\", pool: brokers }], \
-    pools: [{ name: brokers, upstreams: [{ name: broker-1, address: \"10.0.0.7:1883\" }] }] }";
+use effective::Effective;
 
 /// One whole configuration file.
 #[derive(Clone, Debug)]
@@ -68,77 +65,7 @@ pub struct Config {
     pub access_log: Vec<AccessLog>,
     pub log: Log,
     pub admin: Option<Admin>,
-}
-
-impl Config {
-    /// Reads and checks a file, and the files and environment variables that it names.
-    ///
-    /// # Errors
-    /// Every fault of the file, in its order.
-    pub fn load(path: &Path) -> Result<Self, Faults> {
-        Self::parse(&text_of(path)?, path, &|name| env::var(name).ok())
-    }
-
-    /// Reads and checks the text of a file.
-    ///
-    /// `file` is the name in messages, and its folder the base of relative paths; `env` gives the
-    /// values of environment variables.
-    ///
-    /// # Errors
-    /// Every fault of the text, in its order.
-    pub fn parse(
-        text: &str,
-        file: &Path,
-        env: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, Faults> {
-        read(text, file, env, keys::config)
-    }
-}
-
-impl Admin {
-    /// Reads only how a proxy is administered, whatever else is wrong with its file. `None`: it is
-    /// not. The token is left out unless it is wanted.
-    ///
-    /// # Errors
-    /// Every fault of that part, or what keeps the file from being read at all.
-    pub fn load(path: &Path, with_token: bool) -> Result<Option<Self>, Faults> {
-        let env = |name: &str| env::var(name).ok();
-        read(&text_of(path)?, path, &env, |file| keys::admin_alone(file, with_token))
-    }
-}
-
-fn text_of(path: &Path) -> Result<String, Faults> {
-    let whole = |at, message| Faults::from(Fault::new(path, at, "", message));
-    let bytes = fs::read(path)
-        .map_err(|error| whole(Position::START, format!("cannot be read: {error}")))?;
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let before = String::from_utf8_lossy(&error.as_bytes()[..valid]);
-        whole(Position::after(&before), "is not UTF-8 from here on".to_owned())
-    })
-}
-
-fn read<T>(
-    text: &str,
-    file: &Path,
-    env: &dyn Fn(&str) -> Option<String>,
-    keys: impl FnOnce(&mut Section<'_>) -> Read<T>,
-) -> Result<T, Faults> {
-    // Editors of some systems put a byte order mark first.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let root = tree::parse(text).map_err(|error| Fault::new(file, error.at, "", error.message))?;
-    if matches!(root.value, Value::Null) {
-        let message = format!("is empty; the smallest config is {SMALLEST}");
-        return Err(Fault::new(file, root.at, "", message).into());
-    }
-    let reader = Reader::new(file, env);
-    let item = Item { reader: &reader, path: String::new(), node: &root };
-    let value = item.section(keys);
-    let faults = reader.into_faults();
-    match value {
-        Ok(value) if faults.is_empty() => Ok(value),
-        _ => Err(Faults::in_order(faults)),
-    }
+    effective: Effective,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -146,7 +73,7 @@ pub struct Runtime {
     pub workers: Workers,
 }
 
-/// Threads that carry sessions, as the file says it: what `auto` comes to depends on when it is asked.
+/// Threads that carry sessions, as in the file: how many `auto` is depends on when it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Workers {
     /// As many as there are usable cores.
@@ -155,7 +82,7 @@ pub enum Workers {
 }
 
 impl Workers {
-    /// How many that are now.
+    /// How many there are, as of now.
     pub fn count(self) -> NonZeroUsize {
         match self {
             Self::Auto => thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
@@ -185,7 +112,7 @@ pub struct Listener {
 }
 
 /// A local address to listen on. IPv6 is meant without IPv4 (IPV6_V6ONLY), so that `0.0.0.0:1883`
-/// and `[::]:1883` can stand side by side.
+/// and `[::]:1883` can both be listened on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bind {
     Tcp(SocketAddr),
@@ -248,8 +175,8 @@ pub struct TcpKeepalive {
 impl TcpKeepalive {
     const DEFAULT_COUNT: u8 = 3;
 
-    /// A sixth of `idle` between probes, 1 to 15 seconds: the network of one peer is asked, which
-    /// has recovered from a lost packet by then, or has not.
+    /// A sixth of `idle` between probes, 1 to 15 seconds: by then the network has recovered from a
+    /// lost packet, or it is down.
     pub fn new(idle: Duration) -> Self {
         let interval = (idle.as_secs() / 6).clamp(1, 15);
         Self { idle, interval: Duration::from_secs(interval), count: Self::DEFAULT_COUNT }
@@ -278,7 +205,7 @@ pub enum Idle {
     Never,
 }
 
-/// Who is asked about host names.
+/// Where host names are looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dns {
     /// Empty: those of /etc/resolv.conf, and /etc/hosts before them.
@@ -296,17 +223,23 @@ pub struct Log {
     pub format: ProgramLogFormat,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The least severe messages that are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum LogLevel {
     Error,
     Warn,
+    #[default]
     Info,
     Debug,
     Trace,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How the program's own messages look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum ProgramLogFormat {
+    #[default]
     Text,
     Json,
 }

@@ -10,6 +10,8 @@ use std::{
 };
 
 use rustls::pki_types::ServerName;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{CertificateFile, Rate, Secret};
 use crate::balance::{Algorithm, EmptyClientId, KeyTemplate};
@@ -28,7 +30,7 @@ pub struct Pool {
     pub retry_on: RetryOn,
     pub health: Health,
     pub on_down: OnDown,
-    /// Sessions a second that are sent home after a broker has returned; `None`: they stay.
+    /// Sessions a second that are moved to a broker that has returned; `None`: they stay.
     pub rebalance: Option<NonZeroU32>,
     /// How long a broker that returns takes to its full share of the clients.
     pub slow_start: Option<Duration>,
@@ -43,14 +45,14 @@ pub struct Pool {
 #[derive(Clone, Debug)]
 pub struct PoolTls {
     pub client: Arc<rustls::ClientConfig>,
-    /// Whose certificate the brokers have to show; `None`: that of the host they are dialled as.
+    /// The name in the brokers' certificates; `None`: the host they are dialled as.
     pub server_name: Option<ServerName<'static>>,
-    /// Nothing is checked of the brokers' certificates.
+    /// The brokers' certificates are not checked.
     pub insecure: bool,
     pub certificates: Vec<CertificateFile>,
 }
 
-/// Never equal once it has been read anew: the files may be others by now.
+/// Never equal once it has been read again: the files may have changed.
 impl PartialEq for PoolTls {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.client, &other.client)
@@ -58,8 +60,8 @@ impl PartialEq for PoolTls {
 }
 
 impl PoolTls {
-    /// Whose certificate a broker at `address` has to show; `None` where neither the configuration
-    /// nor the address says. What DNS says of a host does not count: the name is what was meant.
+    /// The name in the certificate of a broker at `address`; `None` where neither the configuration
+    /// nor the address has one. Addresses from DNS do not count: the name is what was meant.
     pub fn name_for(&self, address: &Address) -> Option<ServerName<'static>> {
         self.server_name.clone().or_else(|| match address {
             Address::Ip(address) => Some(address.ip().into()),
@@ -130,14 +132,14 @@ pub struct Discover {
 pub enum Records {
     /// RFC 2782: each record names a broker, its port, its weight, and whether it is a backup.
     Srv {
-        /// Instead of the records' own: where these are of another service of the same hosts.
+        /// Replaces the records' own, where these are of another service of the same hosts.
         port: Option<u16>,
     },
     /// Each address (A and AAAA) is a broker, at this port.
     Addresses { port: u16 },
 }
 
-/// After what a CONNECT is offered to the next broker.
+/// The failures after which a CONNECT is offered to the next broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryOn {
     pub connect_failure: bool,
@@ -157,7 +159,7 @@ pub struct RetryOn {
 pub struct Health {
     pub active: Option<ActiveCheck>,
     pub passive: Option<Passive>,
-    /// From which percentage of brokers that look down on the verdicts are distrusted; `None`: never.
+    /// The percentage of brokers that look down from which on all are tried; `None`: never.
     pub fail_open_percent: Option<NonZeroU32>,
 }
 
@@ -195,8 +197,10 @@ pub struct Passive {
 }
 
 /// What becomes of the sessions of a broker that is down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum OnDown {
+    #[default]
     Close,
     Keep,
 }

@@ -1,4 +1,4 @@
-//! What a configuration may say, and most likely should not.
+//! Warnings about a valid configuration that is likely a mistake.
 
 use super::{Config, Listener, Pool, TcpKeepalive, TcpUserTimeout, Timeouts};
 use crate::balance::TenantFields;
@@ -13,7 +13,7 @@ impl Config {
     }
 }
 
-/// A pool's key that the clients of a listener do not have.
+/// A pool's key is made of fields that the clients of a listener do not have.
 fn absent_key(listener: &Listener, pool: &Pool) -> Option<String> {
     let TenantFields { username, tls_cn, sni } = pool.balance.key.may_be_absent()?;
     // A balancer in front may have both from its own TLS, and say so in its PROXY headers.
@@ -29,14 +29,14 @@ fn absent_key(listener: &Listener, pool: &Pool) -> Option<String> {
         (false, _) => ("a server name", "tls"),
     };
     Some(format!(
-        "listener {}: its clients do not have {what}, by which balance.key of pool {} places them, so \
-         they are placed by client ID (route fallback_key): give the listener {why}, or the pool \
+        "listener {0}: balance.key of pool {1} needs {what}, which its clients do not have, so they are \
+         placed by client ID (route fallback_key): give the listener {why}, or the pool \
          another key",
         listener.name, pool.name,
     ))
 }
 
-/// A number of keep-alive probes that TCP does not wait for.
+/// TCP gives up before the configured number of keep-alive probes.
 fn count_without_effect(timeouts: &Timeouts) -> Option<String> {
     let TcpKeepalive { idle, interval, count } = timeouts.tcp_keepalive;
     let TcpUserTimeout::After(user_timeout) = timeouts.tcp_user_timeout else { return None };

@@ -1,4 +1,4 @@
-//! The admin listener: what it shows, and whom it asks.
+//! Starts the admin listener, and connects it with the control thread.
 
 use std::{
     path::absolute,
@@ -12,61 +12,65 @@ use tokio::sync::mpsc;
 use super::proxy::Proxy;
 use crate::{
     admin::{
-        AdminListener, AdminState, AdminThread, LastReload, ReloadOutcome, ReloadRequest, Reloads,
+        AdminListener, AdminState, AdminThread, FinishedReload, ReloadChannel, ReloadOutcome,
+        ReloadRequest,
     },
     program_log::ProgramLog,
     session::Inspector,
     worker::Worker,
 };
 
-/// Connections at a time: a thousand scrapers that come at once, and what dashboards have.
-const CONNECTIONS: u64 = 1100;
+/// The most connections at a time: a thousand scrapers at once, and some dashboards.
+const MAX_CONNECTIONS: u64 = 1100;
 
-/// The share of the process' descriptors that they may have.
-const SHARE: u64 = 16;
+/// Connections may have one in so many of the process' descriptors.
+const DESCRIPTORS_PER_CONNECTION: u64 = 16;
 
-/// The admin listener's connections at a time, of so many descriptors.
-pub(super) fn connections(descriptors: u64) -> u64 {
-    (descriptors / SHARE).clamp(16, CONNECTIONS)
+/// The most connections of the admin listener at a time, of so many descriptors.
+pub(super) fn max_connections(descriptors: u64) -> u64 {
+    (descriptors / DESCRIPTORS_PER_CONNECTION).clamp(16, MAX_CONNECTIONS)
 }
 
-/// What is reloaded by way of the API, as the control thread has it.
-pub(super) struct ReloadsAsked {
+/// The control thread's side of the reload channel.
+pub(super) struct ReloadRequests {
     pub(super) requests: mpsc::Receiver<ReloadRequest>,
-    last: Arc<Mutex<Option<LastReload>>>,
+    last: Arc<Mutex<Option<FinishedReload>>>,
 }
 
-impl ReloadsAsked {
-    /// Has the API tell how a reload went, whoever asked for it.
-    pub(super) fn note(&self, outcome: &ReloadOutcome) {
+impl ReloadRequests {
+    /// Records the outcome of a reload for the API, whatever asked for it.
+    pub(super) fn record(&self, outcome: &ReloadOutcome) {
         let (outcome, faults) = match outcome {
             ReloadOutcome::Applied { .. } => ("applied", Vec::new()),
             ReloadOutcome::Refused { faults } => ("refused", faults.clone()),
             ReloadOutcome::Draining => return,
         };
-        let last = LastReload { at: SystemTime::now(), outcome, faults };
+        let last = FinishedReload { at: SystemTime::now(), outcome, faults };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
     }
 }
 
-/// The ends of what the API and the control thread have to say to each other.
-pub(super) fn reloads() -> (Reloads, ReloadsAsked) {
+/// Creates the reload channel.
+pub(super) fn reload_channel() -> (ReloadChannel, ReloadRequests) {
     let last = Arc::default();
-    let (asked, requests) = mpsc::channel(1);
-    (Reloads::new(asked, Arc::clone(&last)), ReloadsAsked { requests, last })
+    let (sender, requests) = mpsc::channel(1);
+    (ReloadChannel::new(sender, Arc::clone(&last)), ReloadRequests { requests, last })
 }
 
-/// What the admin listener is to know.
-pub(super) struct About<'a> {
+/// The parts of the process that the admin listener shows.
+pub(super) struct Shown<'a> {
     pub(super) proxy: &'a Proxy,
     pub(super) draining: &'a Arc<AtomicBool>,
     pub(super) log: ProgramLog,
-    pub(super) reloads: Reloads,
+    pub(super) reloads: ReloadChannel,
 }
 
-/// Starts its thread.
-pub(super) fn start(listener: AdminListener, about: About<'_>) -> anyhow::Result<AdminThread> {
-    let About { proxy, draining, log, reloads } = about;
+/// Starts the admin thread.
+///
+/// # Errors
+/// If the thread or its event loop cannot be created.
+pub(super) fn start(listener: AdminListener, shown: Shown<'_>) -> anyhow::Result<AdminThread> {
+    let Shown { proxy, draining, log, reloads } = shown;
     let address = listener.local_addr();
     let state = AdminState {
         snapshot: proxy.current.clone(),
@@ -83,7 +87,7 @@ pub(super) fn start(listener: AdminListener, about: About<'_>) -> anyhow::Result
         reloads,
         config_file: absolute(&proxy.file).unwrap_or_else(|_| proxy.file.clone()),
         started: (SystemTime::now(), Instant::now()),
-        connections: connections(proxy.descriptors.limit()) as usize,
+        max_connections: max_connections(proxy.descriptors.limit()) as usize,
     };
     let thread = AdminThread::start(listener, state).context("cannot start the admin thread")?;
     if let Some(address) = address {

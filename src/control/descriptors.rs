@@ -16,7 +16,7 @@ const RESERVED: u64 = 128;
 const RESERVED_FOR_ADMIN: u64 = 64;
 
 /// Descriptors of one worker beside its sessions': the pipes of bulk streams, listeners, its epoll.
-const RESERVED_PER_WORKER: u64 = 2 * Pipes::MOST as u64 + 16;
+const RESERVED_PER_WORKER: u64 = 2 * Pipes::MAX_OPEN as u64 + 16;
 
 /// Room for fewer sessions than these is worth a hint: most distributions' defaults allow more, so
 /// that the limit is a shell's or a container's, and not meant for this.
@@ -58,7 +58,7 @@ impl DescriptorLimit {
     /// The connections that it allows: a session has two, its client's and its broker's. `probes`
     /// is how many brokers are checked, each by one connection at a time.
     pub(super) fn connections(self, workers: usize, probes: usize) -> u32 {
-        let admin = admin::connections(self.soft).saturating_sub(RESERVED_FOR_ADMIN);
+        let admin = admin::max_connections(self.soft).saturating_sub(RESERVED_FOR_ADMIN);
         let reserved = RESERVED + admin + RESERVED_PER_WORKER * workers as u64 + probes as u64;
         let sessions = (self.soft.saturating_sub(reserved) / 2).max(1);
         sessions.try_into().unwrap_or(u32::MAX)

@@ -6,7 +6,7 @@ use anyhow::anyhow;
 
 use crate::{
     config::{Bind, Config},
-    listener::{self, Handed, Inherited, Listener, Listening},
+    listener::{self, BoundListener, InheritedSocket, InheritedSockets, Listener},
     metrics::Metrics,
     net::TcpOptions,
     upstream::Pool,
@@ -17,7 +17,7 @@ use crate::{
 pub(super) struct Listeners {
     /// In the order of the configuration.
     open: Vec<Arc<Listener>>,
-    inherited: Inherited,
+    inherited: InheritedSockets,
 }
 
 /// What is to be open next, bound and not in use yet, in the order of the configuration. Dropped, it
@@ -26,7 +26,7 @@ pub(super) struct Bound(Vec<Place>);
 
 enum Place {
     Kept(Arc<Listener>),
-    New(Listening),
+    New(BoundListener),
 }
 
 impl Drop for Listeners {
@@ -42,10 +42,10 @@ impl Listeners {
     /// # Errors
     /// What cannot be bound, and why not.
     pub(super) fn first(config: &Config, workers: NonZeroUsize) -> anyhow::Result<(Self, Bound)> {
-        let mut listeners = Self { open: Vec::new(), inherited: Inherited::from_env() };
+        let mut listeners = Self { open: Vec::new(), inherited: InheritedSockets::from_env() };
         let bound = listeners.bind(config, workers.get());
         let bound = bound.map_err(|errors| anyhow!(errors.join("\n")))?;
-        listeners.inherited.leave_the_rest(&bound.inherited());
+        listeners.inherited.close_unused(&bound.inherited());
         Ok((listeners, bound))
     }
 
@@ -58,7 +58,7 @@ impl Listeners {
         let kept: Vec<_> = config
             .listeners
             .iter()
-            .map(|listener| self.open.iter().find(|open| open.is_for(listener)).cloned())
+            .map(|listener| self.open.iter().find(|open| open.matches_bind(listener)).cloned())
             .collect();
         let inherited = kept.iter().flatten().filter_map(|kept| kept.inherited().cloned());
         let mut taken: Vec<_> = inherited.collect();
@@ -140,7 +140,7 @@ impl Listeners {
 }
 
 impl Bound {
-    fn inherited(&self) -> Vec<Arc<Handed>> {
+    fn inherited(&self) -> Vec<Arc<InheritedSocket>> {
         let inherited = self.0.iter().filter_map(|place| match place {
             Place::Kept(listener) => listener.inherited(),
             Place::New(listening) => listening.inherited(),

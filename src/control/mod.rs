@@ -88,12 +88,12 @@ async fn run_here(
     warn(config);
     certificates::look(config);
     let draining = Arc::new(AtomicBool::new(false));
-    let (reloads, reloads_asked) = admin::reloads();
-    let about = admin::About { proxy: &proxy, draining: &draining, log, reloads };
-    let admin = admin.map(|listener| admin::start(listener, about)).transpose()?;
+    let (reloads, reload_requests) = admin::reload_channel();
+    let shown = admin::Shown { proxy: &proxy, draining: &draining, log, reloads };
+    let admin = admin.map(|listener| admin::start(listener, shown)).transpose()?;
     let manager = ServiceManager::from_env();
     let control =
-        signals::Control { proxy, manager, workers_ended, draining, set_level, reloads_asked };
+        signals::Control { proxy, manager, workers_ended, draining, set_level, reload_requests };
     let (logs, outcome) = control.run(signals).await;
     drop(admin);
     logs.close(LOG_PATIENCE);

@@ -31,7 +31,7 @@ use crate::{
     session::{ClientDirectory, ProcessContext, SESSION_ID_BITS},
     snapshot::Snapshot,
     upstream::WorkerSignal,
-    worker::{Adopting, Adoption, Setup, Worker},
+    worker::{PendingUpdate, Worker, WorkerSetup, WorkerUpdate},
 };
 
 /// How often it is looked whether an access log holds clients back.
@@ -89,13 +89,14 @@ impl Proxy {
         // Apart from those of an earlier run and of other proxies, most likely.
         let run = u64::from(fastrand::u16(..)) << 48;
         let mut workers = Vec::new();
-        let (adopting, _) = mpsc::channel(1);
-        let adoptions = adoptions(&snapshot, worker_count.get(), sockets, &logs, &adopting);
-        for (index, adoption) in adoptions.into_iter().enumerate() {
-            let setup = Setup {
+        let (pending, _) = mpsc::channel(1);
+        let worker_updates =
+            worker_updates(&snapshot, worker_count.get(), sockets, &logs, &pending);
+        for (index, update) in worker_updates.into_iter().enumerate() {
+            let setup = WorkerSetup {
                 index: index as u16,
                 shared: shared.clone(),
-                adoption,
+                update,
                 first_session_id: run | (index as u64) << SESSION_ID_BITS,
             };
             workers.push(Worker::start(setup, ended.clone()).context("cannot start a worker")?);
@@ -148,18 +149,18 @@ pub fn warnings(config: &Config) -> Vec<String> {
 }
 
 /// The new configuration for each worker.
-pub(super) fn adoptions(
+pub(super) fn worker_updates(
     snapshot: &Arc<Snapshot>,
     workers: usize,
     mut sockets: Vec<(u64, Vec<OwnedFd>)>,
     logs: &AccessLogs,
-    adopting: &Adopting,
-) -> Vec<Adoption> {
-    let adoption = |_| Adoption {
+    pending: &PendingUpdate,
+) -> Vec<WorkerUpdate> {
+    let update = |_| WorkerUpdate {
         snapshot: snapshot.clone(),
         sockets: sockets.iter_mut().filter_map(|(id, own)| Some((*id, own.pop()?))).collect(),
         log: logs.writer(),
-        adopting: adopting.clone(),
+        pending: pending.clone(),
     };
-    (0..workers).map(adoption).collect()
+    (0..workers).map(update).collect()
 }

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    SetLevel, admin::ReloadsAsked, certificates, proxy::Proxy, service_manager::ServiceManager,
+    SetLevel, admin::ReloadRequests, certificates, proxy::Proxy, service_manager::ServiceManager,
 };
 use crate::{access_log::AccessLogs, admin::ReloadOutcome, session::Drain, worker::Worker};
 
@@ -44,7 +44,7 @@ pub(super) struct Control {
     pub(super) workers_ended: mpsc::UnboundedReceiver<()>,
     pub(super) draining: Arc<AtomicBool>,
     pub(super) set_level: SetLevel,
-    pub(super) reloads_asked: ReloadsAsked,
+    pub(super) reload_requests: ReloadRequests,
 }
 
 impl Control {
@@ -82,7 +82,7 @@ impl Control {
                 } else {
                     tracing::warn!("SIGHUP: not reloaded: draining");
                 },
-                Some(request) = self.reloads_asked.requests.recv() => {
+                Some(request) = self.reload_requests.requests.recv() => {
                     let outcome = if phase == Phase::Serving {
                         tokio::select! {
                             outcome = self.reload("admin API") => Some(outcome),
@@ -153,7 +153,7 @@ impl Control {
                 ReloadOutcome::Refused { faults }
             }
         };
-        self.reloads_asked.note(&outcome);
+        self.reload_requests.record(&outcome);
         outcome
     }
 

@@ -7,7 +7,7 @@ use super::{
     connect_rate::Speed,
     connections::{ConnectionLimiter, tenth},
 };
-use crate::proto::mqtt::Refuse;
+use crate::proto::mqtt::RejectReason;
 
 /// A connection counted in; dropped, it is counted out.
 pub struct ConnectionPermit {
@@ -37,10 +37,10 @@ pub(crate) struct FarOverLimit(pub(crate) Limit);
 
 impl Limit {
     /// What a client that is over it is told.
-    pub(crate) fn refusal(self) -> Refuse {
+    pub(crate) fn refusal(self) -> RejectReason {
         match self {
-            Self::Connections | Self::ConnectionsPerIp => Refuse::QuotaExceeded,
-            Self::ConnectsPerIp => Refuse::ConnectionRateExceeded,
+            Self::Connections | Self::ConnectionsPerIp => RejectReason::QuotaExceeded,
+            Self::ConnectsPerIp => RejectReason::ConnectionRateExceeded,
         }
     }
 

@@ -1,63 +1,29 @@
-//! Listening sockets: one a worker for TCP, so that the kernel spreads the connections.
+//! Listening sockets: for TCP one per worker, so that the kernel distributes the connections.
 
 use std::{
     io,
     net::SocketAddr,
     os::{fd::OwnedFd, unix::net::UnixListener},
-    path::{Path, PathBuf},
-    sync::Arc,
+    path::Path,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::inherited::Handed;
+use super::{
+    bind_error::BindError,
+    bound::{BACKLOG, BoundListener, UnixSocketFile},
+};
 use crate::{
     config::{self, Bind},
     net::{TcpOptions, no_delay, remove_stale},
 };
 
-/// Connections the kernel holds for us while we are busy; it lowers this to net.core.somaxconn.
-pub(super) const BACKLOG: i32 = 4096;
-
-/// A listener of the configuration, bound.
-#[derive(Debug)]
-pub struct Listening {
-    /// The address in force: with its port where the configuration said 0.
-    pub bind: Bind,
-    /// One socket for each worker.
-    pub sockets: Vec<OwnedFd>,
-    /// The inherited socket that these are copies of: somebody else bound it, and holds it too.
-    pub(super) inherited: Option<Arc<Handed>>,
-    pub(super) file: Option<SocketFile>,
-}
-
-/// The file of a unix socket, which goes with it.
-#[derive(Debug)]
-pub(super) struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // What cannot be removed now, the next start finds stale and removes.
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// A listener that could not be bound.
-#[derive(Debug, thiserror::Error)]
-#[error("listener {listener}: cannot listen on {address}: {error}{hint}")]
-pub struct BindError {
-    listener: Arc<str>,
-    address: String,
-    error: io::Error,
-    hint: &'static str,
-}
-
-/// Binds `listener` for so many workers.
+/// Binds `listener` for `workers` workers.
 pub fn bind(
     listener: &config::Listener,
     workers: usize,
     options: TcpOptions,
-) -> Result<Listening, BindError> {
+) -> Result<BoundListener, BindError> {
     let bound = match &listener.bind {
         Bind::Tcp(address) => bind_tcp(*address, workers, options)
             .map(|(address, sockets)| (Bind::Tcp(address), sockets)),
@@ -67,32 +33,10 @@ pub fn bind(
     };
     let (bind, sockets) = bound.map_err(|error| BindError::new(listener, &listener.bind, error))?;
     let file = match &bind {
-        Bind::Unix(path) => Some(SocketFile(path.clone())),
+        Bind::Unix(path) => Some(UnixSocketFile::new(path.clone())),
         Bind::Tcp(_) => None,
     };
-    Ok(Listening { bind, sockets, inherited: None, file })
-}
-
-impl BindError {
-    pub(super) fn new(listener: &config::Listener, address: &Bind, error: io::Error) -> Self {
-        Self {
-            listener: listener.name.clone(),
-            address: address.to_string(),
-            hint: hint(&error),
-            error,
-        }
-    }
-}
-
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "; stop what listens there (see `ss -ltnp`) or choose another",
-        io::ErrorKind::AddrNotAvailable => "; no interface of this host has that address",
-        io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE"
-        }
-        _ => "",
-    }
+    Ok(BoundListener { bind, sockets, inherited: None, file })
 }
 
 fn bind_tcp(
@@ -100,7 +44,7 @@ fn bind_tcp(
     workers: usize,
     options: TcpOptions,
 ) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
-    // SO_REUSEPORT would let a second proxy, started by mistake, take half of the connections. A
+    // With SO_REUSEPORT alone, a second proxy started by mistake would take half of the connections. A
     // first socket without it finds out whether the address is free.
     let probe = open(address, false)?;
     let address = probe.local_addr()?.as_socket().unwrap_or(address);
@@ -123,7 +67,7 @@ fn open(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // Without it, connections of the last run in TIME_WAIT would keep the port for a minute.
+    // Without it, connections of the previous run in TIME_WAIT would block the port for a minute.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(reuse_port)?;
     socket.bind(&address.into())?;
@@ -131,7 +75,7 @@ fn open(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
 }
 
 fn listen(socket: Socket, options: TcpOptions) -> io::Result<OwnedFd> {
-    // What is set here, every accepted socket inherits.
+    // Accepted sockets inherit these options.
     no_delay(&socket)?;
     options.apply(&socket)?;
     socket.listen(BACKLOG)?;
@@ -142,13 +86,6 @@ fn bind_unix(path: &Path, workers: usize) -> io::Result<Vec<OwnedFd>> {
     remove_stale(path)?;
     let listener = UnixListener::bind(path)?;
     listener.set_nonblocking(true)?;
-    // There is no SO_REUSEPORT for unix sockets: the workers share one queue.
+    // Unix sockets do not support SO_REUSEPORT: the workers share one queue.
     (0..workers).map(|_| Ok(listener.try_clone()?.into())).collect()
-}
-
-impl Listening {
-    /// The inherited socket that these are copies of, if they are.
-    pub fn inherited(&self) -> Option<&Arc<Handed>> {
-        self.inherited.as_ref()
-    }
 }

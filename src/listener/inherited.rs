@@ -1,99 +1,96 @@
-//! Sockets that the service manager listens on and hands over (`sd_listen_fds(3)`).
+//! Sockets that the service manager listens on and passes to this process (`sd_listen_fds(3)`).
 
-use std::{
-    env, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    os::fd::OwnedFd,
-    sync::Arc,
-};
+use std::{env, io, os::fd::OwnedFd, sync::Arc};
 
 use listenfd::ListenFd;
 use socket2::{SockAddr, Socket};
 
-use super::bind::{BACKLOG, BindError, Listening};
+use super::{
+    bind_error::BindError,
+    bound::{BACKLOG, BoundListener},
+    inherited_socket::InheritedSocket,
+};
 use crate::{
     config::{self, Bind},
     net::{TcpOptions, no_delay},
 };
 
-/// The sockets that were handed over. They stay open through reloads, so that a listener that goes
-/// and comes back has its socket again.
+/// The inherited sockets. They stay open through reloads, so that a listener that is removed and added
+/// again gets its socket back.
 #[derive(Debug, Default)]
-pub struct Inherited {
-    sockets: Vec<Arc<Handed>>,
+pub struct InheritedSockets {
+    sockets: Vec<Arc<InheritedSocket>>,
 }
 
-/// One of them.
-#[derive(Debug)]
-pub struct Handed {
-    /// FileDescriptorName= of the socket unit; without it, the unit's name.
-    name: String,
-    address: Bind,
-    socket: Socket,
-}
-
-impl Inherited {
-    /// Takes what LISTEN_FDS announces to this process. To be called once, before there are threads
-    /// that look at the environment: it takes the announcement out of it.
+impl InheritedSockets {
+    /// Takes the sockets that LISTEN_FDS announces. Call it once, before other threads read the
+    /// environment: it removes the variables.
     pub fn from_env() -> Self {
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':');
-        let mut handed = ListenFd::from_env();
+        let mut inherited = ListenFd::from_env();
         let mut sockets = Vec::new();
-        for index in 0..handed.len() {
+        for index in 0..inherited.len() {
             let name = names.next().unwrap_or_default().to_owned();
-            match take(&mut handed, index) {
-                Ok((address, socket)) => sockets.push(Arc::new(Handed { name, address, socket })),
+            match take(&mut inherited, index) {
+                Ok((address, socket)) => {
+                    sockets.push(Arc::new(InheritedSocket { name, address, socket }))
+                }
                 Err(error) => {
-                    tracing::warn!(name, %error, "a socket was handed over that cannot be listened on");
+                    tracing::warn!(name, %error, "ignoring inherited socket: not a listening socket");
                 }
             }
         }
         Self { sockets }
     }
 
-    /// The socket with the listener's name, else the one with its address, for so many workers;
-    /// `taken` are those that other listeners have. `None`: the listener has to bind its own.
+    /// The socket with the listener's name, else one with its address, for `workers` workers. `taken`:
+    /// the sockets of other listeners. `None`: the listener has to bind its own.
     ///
     /// # Errors
-    /// What is wrong with that socket.
+    /// That socket cannot be used.
     pub fn listening(
         &self,
         listener: &config::Listener,
-        taken: &[Arc<Handed>],
+        taken: &[Arc<InheritedSocket>],
         workers: usize,
         options: TcpOptions,
-    ) -> Result<Option<Listening>, BindError> {
-        let Some(handed) = self.find(listener, taken) else { return Ok(None) };
-        let Handed { address, socket, .. } = &**handed;
+    ) -> Result<Option<BoundListener>, BindError> {
+        let Some(inherited) = self.find(listener, taken) else { return Ok(None) };
+        let InheritedSocket { address, socket, .. } = &**inherited;
         let sockets = share(socket, address, workers, options)
             .map_err(|error| BindError::new(listener, address, error))?;
-        let (bind, inherited) = (address.clone(), Some(handed.clone()));
-        Ok(Some(Listening { bind, sockets, inherited, file: None }))
+        let (bind, inherited) = (address.clone(), Some(inherited.clone()));
+        Ok(Some(BoundListener { bind, sockets, inherited, file: None }))
     }
 
-    fn find(&self, listener: &config::Listener, taken: &[Arc<Handed>]) -> Option<&Arc<Handed>> {
-        let of_name = |handed: &Handed| *handed.name == *listener.name;
-        let of_address = |handed: &Handed| handed.address == listener.bind;
-        let covers = |handed: &Handed| handed.covers(&listener.bind);
-        let conditions: [&dyn Fn(&Handed) -> bool; 3] = [&of_name, &of_address, &covers];
-        let is_free = |handed: &&Arc<Handed>| !taken.iter().any(|it| Arc::ptr_eq(it, handed));
-        let first = |is_it: &&dyn Fn(&Handed) -> bool| {
-            self.sockets.iter().filter(is_free).find(|handed| is_it(handed))
+    fn find(
+        &self,
+        listener: &config::Listener,
+        taken: &[Arc<InheritedSocket>],
+    ) -> Option<&Arc<InheritedSocket>> {
+        let of_name = |inherited: &InheritedSocket| *inherited.name == *listener.name;
+        let of_address = |inherited: &InheritedSocket| inherited.address == listener.bind;
+        let covers = |inherited: &InheritedSocket| inherited.covers(&listener.bind);
+        let conditions: [&dyn Fn(&InheritedSocket) -> bool; 3] = [&of_name, &of_address, &covers];
+        let is_free =
+            |inherited: &&Arc<InheritedSocket>| !taken.iter().any(|it| Arc::ptr_eq(it, inherited));
+        let first = |is_it: &&dyn Fn(&InheritedSocket) -> bool| {
+            self.sockets.iter().filter(is_free).find(|inherited| is_it(inherited))
         };
         conditions.iter().find_map(first)
     }
 
-    /// Closes what no listener has taken, and says so: the service manager still holds these, and
-    /// clients would wait there for nobody.
-    pub fn leave_the_rest(&mut self, taken: &[Arc<Handed>]) {
-        self.sockets.retain(|handed| {
-            let is_taken = taken.iter().any(|it| Arc::ptr_eq(it, handed));
+    /// Closes sockets that no listener has taken, with a warning: the service manager still holds them,
+    /// and clients that connect there are never accepted.
+    pub fn close_unused(&mut self, taken: &[Arc<InheritedSocket>]) {
+        self.sockets.retain(|inherited| {
+            let is_taken = taken.iter().any(|it| Arc::ptr_eq(it, inherited));
             if !is_taken {
                 tracing::warn!(
-                    name = handed.name, address = %handed.address,
-                    "a socket was handed over that no listener has the name or the address of; not \
-                     accepting there"
+                    name = inherited.name, address = %inherited.address,
+                    "closing inherited socket: no listener has its name or its address; connections to \
+                     it are not accepted"
                 );
             }
             is_taken
@@ -101,22 +98,10 @@ impl Inherited {
     }
 }
 
-impl Handed {
-    /// A socket of [::] takes the clients of 0.0.0.0 as well, unless it is told not to. Such is
-    /// systemd's `ListenStream=1883`.
-    fn covers(&self, bind: &Bind) -> bool {
-        let (Bind::Tcp(here), Bind::Tcp(wanted)) = (&self.address, bind) else { return false };
-        here.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
-            && wanted.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED)
-            && here.port() == wanted.port()
-            && self.socket.only_v6().is_ok_and(|only| !only)
-    }
-}
-
-fn take(handed: &mut ListenFd, index: usize) -> io::Result<(Bind, Socket)> {
-    let socket: Socket = match handed.take_tcp_listener(index) {
+fn take(inherited: &mut ListenFd, index: usize) -> io::Result<(Bind, Socket)> {
+    let socket: Socket = match inherited.take_tcp_listener(index) {
         Ok(Some(listener)) => listener.into(),
-        _ => match handed.take_unix_listener(index)? {
+        _ => match inherited.take_unix_listener(index)? {
             Some(listener) => listener.into(),
             None => return Err(io::ErrorKind::NotFound.into()),
         },
@@ -130,8 +115,8 @@ fn address(address: &SockAddr) -> io::Result<Bind> {
     tcp().or_else(unix).ok_or_else(|| io::Error::other("it has neither an IP address nor a path"))
 }
 
-/// One queue, from which all workers accept: a unix socket can do no other, and a TCP socket that
-/// somebody else has bound cannot be given sisters with SO_REUSEPORT.
+/// Duplicates a socket, so that all workers accept from its one queue: further sockets with
+/// SO_REUSEPORT are impossible for a unix socket, and for a TCP socket that another process has bound.
 fn share(
     socket: &Socket,
     address: &Bind,
@@ -143,7 +128,7 @@ fn share(
         no_delay(socket)?;
         options.apply(socket)?;
     }
-    // Again, for a queue as long as that of our own sockets.
+    // Listens again, for a queue as long as that of our own sockets.
     socket.listen(BACKLOG)?;
     (0..workers).map(|_| Ok(socket.try_clone()?.into())).collect()
 }

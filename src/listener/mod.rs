@@ -1,7 +1,10 @@
-//! What a listener is, and its sockets.
+//! Listeners: their settings, and their sockets.
 
 mod bind;
+mod bind_error;
+mod bound;
 mod inherited;
+mod inherited_socket;
 mod settings;
 
 use std::sync::{
@@ -11,11 +14,14 @@ use std::sync::{
 
 use arc_swap::ArcSwap;
 
-pub use bind::{BindError, Listening, bind};
-pub use inherited::{Handed, Inherited};
+pub use bind::bind;
+pub use bind_error::BindError;
+pub use bound::BoundListener;
+pub use inherited::InheritedSockets;
+pub use inherited_socket::InheritedSocket;
 pub use settings::ListenerSettings;
 
-use bind::SocketFile;
+use bound::UnixSocketFile;
 
 use crate::{
     config::{self, Bind},
@@ -23,34 +29,34 @@ use crate::{
     upstream::Pool,
 };
 
-/// One listener, running. Shared by all threads; what a reload changes of it, it changes here.
+/// A running listener. Shared by all threads; a reload changes its settings in place.
 pub struct Listener {
-    /// What its sockets are known by.
+    /// Identifies its sockets towards the workers; unique in the process.
     pub id: u64,
-    /// The address as the configuration says it.
-    wanted: Bind,
-    /// The address in force: with its port where the configuration says 0.
+    /// The address in the configuration.
+    configured_bind: Bind,
+    /// The bound address: with the kernel's port if the configuration has port 0.
     pub bind: Bind,
-    /// The socket that it was handed over, if it was.
-    inherited: Option<Arc<Handed>>,
+    /// The inherited socket that it uses, if any.
+    inherited: Option<Arc<InheritedSocket>>,
     settings: ArcSwap<ListenerSettings>,
-    file: Mutex<Option<SocketFile>>,
+    file: Mutex<Option<UnixSocketFile>>,
 }
 
 impl Listener {
-    /// Makes a listener of a bound address.
+    /// Makes a listener of bound sockets, which the workers take separately.
     pub fn new(
         config: &config::Listener,
-        listening: Listening,
+        listening: BoundListener,
         pool: Arc<Pool>,
         metrics: &Metrics,
     ) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-        let Listening { bind, inherited, file, .. } = listening;
+        let BoundListener { bind, inherited, file, .. } = listening;
         let metrics = metrics.listener(&config.name);
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            wanted: config.bind.clone(),
+            configured_bind: config.bind.clone(),
             settings: ArcSwap::from_pointee(ListenerSettings::new(config, &bind, pool, metrics)),
             bind,
             inherited,
@@ -68,20 +74,20 @@ impl Listener {
         self.settings.load_full()
     }
 
-    /// Whether its sockets are those that `config` asks for.
-    pub fn is_for(&self, config: &config::Listener) -> bool {
-        // Two that leave the port to the kernel are told apart by their names.
+    /// Whether its sockets are those that `config` asks for, so that a reload keeps them.
+    pub fn matches_bind(&self, config: &config::Listener) -> bool {
+        // Listeners with port 0 are told apart by their names.
         let is_any = matches!(config.bind, Bind::Tcp(address) if address.port() == 0);
-        self.wanted == config.bind && (!is_any || self.settings.load().name == config.name)
+        self.configured_bind == config.bind && (!is_any || self.settings.load().name == config.name)
     }
 
-    /// The inherited socket that it has, if it has one.
-    pub fn inherited(&self) -> Option<&Arc<Handed>> {
+    /// The inherited socket that it uses, if any.
+    pub fn inherited(&self) -> Option<&Arc<InheritedSocket>> {
         self.inherited.as_ref()
     }
 
-    /// Removes the file of its unix socket: now, as threads may still hold the listener when another
-    /// is bound to that path.
+    /// Removes the file of its unix socket at once: other threads may still hold this listener when
+    /// another one is bound to that path.
     pub fn remove_file(&self) {
         self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
     }

@@ -11,12 +11,12 @@ use crate::{
     upstream::Pool,
 };
 
-/// The settings of a listener at one time. A connection takes them once, when it is accepted, and
-/// its session keeps none of them but names: each reload brings other certificates, and a session
-/// may outlive many.
+/// The settings of a listener until the next reload. A connection takes them when it is accepted, and
+/// its session keeps only names: each reload brings other certificates, and a session may outlive
+/// many.
 pub struct ListenerSettings {
     pub name: Arc<str>,
-    /// What the log calls the way that clients come.
+    /// The transport of its clients, as logs and metrics name it.
     pub transport: Transport,
     pub pool: Arc<Pool>,
     pub metrics: ListenerMetrics,
@@ -50,7 +50,7 @@ impl ListenerSettings {
         }
     }
 
-    /// Whether MQTT begins with the first byte.
+    /// Whether connections carry MQTT directly, without a PROXY header, TLS or WebSocket.
     pub fn is_plain(&self) -> bool {
         self.proxy_protocol.is_none() && self.tls.is_none() && self.websocket.is_none()
     }

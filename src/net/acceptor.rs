@@ -1,4 +1,4 @@
-//! Listening sockets on a worker's [`Reactor`], and who connects to them.
+//! Listening sockets on a worker's [`Reactor`], and the peers that connect to them.
 
 use std::{
     io,
@@ -11,7 +11,8 @@ use std::{
 use rustix::{event::epoll::EventFlags, net};
 
 use super::{
-    reactor::{Reactor, Ready, Token},
+    reactor::Reactor,
+    readiness::{Readiness, SocketToken},
     socket::{NONBLOCKING, retry},
     tcp_options::TcpOptions,
 };
@@ -19,47 +20,50 @@ use super::{
 /// A listening socket.
 pub struct Acceptor {
     fd: OwnedFd,
-    token: Token,
+    token: SocketToken,
     reactor: Rc<Reactor>,
 }
 
 impl Acceptor {
-    /// Takes a nonblocking listening socket.
+    /// Registers a nonblocking listening socket.
     pub fn new(reactor: &Rc<Reactor>, fd: OwnedFd) -> io::Result<Self> {
-        // Level-triggered: one connection a turn, so that a storm of them starves no session.
-        let token = reactor.register(&fd, Self::INTEREST, Ready::NONE)?;
+        // Level-triggered: one connection per turn, so that a connect storm starves no session.
+        let token = reactor.register(&fd, Self::INTEREST, Readiness::NONE)?;
         Ok(Self { fd, token, reactor: reactor.clone() })
     }
 
     const INTEREST: EventFlags = EventFlags::IN;
 
-    /// Leaves connections in the kernel's queue, or takes them again. Without this, a shortage of
-    /// descriptors would wake the worker at once, over and over.
+    /// Leaves connections in the kernel's queue, or takes them again. Otherwise a shortage of
+    /// descriptors would wake the worker over and over.
     pub fn pause(&self, pause: bool) -> io::Result<()> {
         let interest = if pause { EventFlags::empty() } else { Self::INTEREST };
         self.reactor.set_interest(&self.fd, self.token, interest)
     }
 
-    /// What is set here, every accepted socket inherits.
+    /// Sets options that every accepted socket inherits.
     pub fn set_options(&self, options: TcpOptions) {
-        // Fails only on a unix socket, which has none.
+        // Fails only on a unix socket, which does not have these options.
         let _ = options.apply(&self.fd);
     }
 
-    /// Takes a connection that waits in the kernel's queue, if one does.
-    pub fn try_accept(&self) -> io::Result<(OwnedFd, Peer)> {
+    /// Takes a connection from the kernel's queue.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the queue is empty, else as accept(2).
+    pub fn try_accept(&self) -> io::Result<(OwnedFd, PeerAddress)> {
         let (fd, peer) = retry(|| net::acceptfrom_with(&self.fd, NONBLOCKING))?;
-        Ok((fd, Peer::new(peer)))
+        Ok((fd, PeerAddress::new(peer)))
     }
 
     /// Waits for a connection and takes it.
-    pub async fn accept(&self) -> io::Result<(OwnedFd, Peer)> {
+    pub async fn accept(&self) -> io::Result<(OwnedFd, PeerAddress)> {
         std::future::poll_fn(|cx| {
             self.reactor.watch(self.token, cx);
-            if !self.reactor.ready(self.token).has(Ready::READ) {
+            if !self.reactor.ready(self.token).has(Readiness::READ) {
                 return Poll::Pending;
             }
-            self.reactor.clear(self.token, Ready::READ);
+            self.reactor.clear(self.token, Readiness::READ);
             match self.try_accept() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
                 accepted => Poll::Ready(accepted),
@@ -71,23 +75,23 @@ impl Acceptor {
 
 impl Drop for Acceptor {
     fn drop(&mut self) {
-        // A service manager, or another worker, may have the same socket.
+        // A service manager or another worker may hold the same socket.
         self.reactor.remove(&self.fd, self.token);
     }
 }
 
-/// Who connected.
+/// The peer of an accepted connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Peer {
+pub enum PeerAddress {
     Ip(SocketAddr),
-    /// A process of this machine; unix sockets carry no address worth the name.
+    /// A process of this host; clients of unix sockets have no usable address.
     Unix,
 }
 
-impl Peer {
+impl PeerAddress {
     fn new(address: Option<net::SocketAddrAny>) -> Self {
         match address.and_then(|address| SocketAddr::try_from(address).ok()) {
-            // A client of a dual-stack socket is the IPv4 host that it is.
+            // A dual-stack socket shows IPv4 clients as IPv4-mapped IPv6 addresses.
             Some(address) => Self::Ip(SocketAddr::new(address.ip().to_canonical(), address.port())),
             None => Self::Unix,
         }
@@ -100,7 +104,7 @@ impl Peer {
         }
     }
 
-    /// The address to count and hash by.
+    /// The address that limits and keys use.
     pub fn ip(self) -> Option<IpAddr> {
         self.address().map(|address| address.ip())
     }

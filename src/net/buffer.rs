@@ -2,7 +2,7 @@
 
 use std::{io, task::Poll};
 
-use super::loan::{Empty, Shared};
+use super::loan::{Empty, SharedBuffer};
 
 /// Bytes that calls have put one behind the other. Only those can be read: emptying the buffer is
 /// one store, although what was in it still lies behind its end.
@@ -66,13 +66,13 @@ impl Buffer {
 
 /// A worker's room for what is on its way through a layer over a socket.
 #[derive(Default)]
-pub(super) struct Buffers {
+pub(super) struct LayerBuffers {
     /// Records of TLS that have been read.
-    pub(super) inbox: Shared<Buffer>,
+    pub(super) inbox: SharedBuffer<Buffer>,
     /// Records of TLS that are to be sent.
-    pub(super) outbox: Shared<Buffer>,
+    pub(super) outbox: SharedBuffer<Buffer>,
     /// WebSocket frames that are to be sent.
-    pub(super) frames: Shared<Vec<u8>>,
+    pub(super) frames: SharedBuffer<Vec<u8>>,
 }
 
 impl Empty for Buffer {

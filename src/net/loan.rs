@@ -1,4 +1,4 @@
-//! Buffers that the connections of a worker share, one connection at a time.
+//! LayerBuffers that the connections of a worker share, one connection at a time.
 //!
 //! A buffer can be reached through its [`Loan`] alone, and the loan's end empties it, whether that
 //! is a return, a `?` or a panic. So bytes of one connection cannot wait in it for the next one.
@@ -10,9 +10,9 @@ use std::{
 
 /// A buffer that is empty while nobody has it.
 #[derive(Default)]
-pub struct Shared<B>(RefCell<B>);
+pub struct SharedBuffer<B>(RefCell<B>);
 
-/// The use of a [`Shared`] buffer, which ends with this value.
+/// The use of a [`SharedBuffer`] buffer, which ends with this value.
 pub struct Loan<'a, B: Empty>(RefMut<'a, B>);
 
 /// What can be emptied.
@@ -23,7 +23,7 @@ pub trait Empty {
     fn empty(&mut self);
 }
 
-impl<B: Empty> Shared<B> {
+impl<B: Empty> SharedBuffer<B> {
     /// The buffer, empty.
     ///
     /// # Panics
@@ -73,7 +73,7 @@ mod tests {
 
     use super::*;
 
-    fn fails(shared: &Shared<Vec<u8>>) -> Result<(), ()> {
+    fn fails(shared: &SharedBuffer<Vec<u8>>) -> Result<(), ()> {
         shared.lend().extend(b"left by a return");
         let mut loan = shared.lend();
         loan.extend(b"left by an error");
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_loan_leaves_nothing() {
-        let shared = Shared::<Vec<u8>>::default();
+        let shared = SharedBuffer::<Vec<u8>>::default();
         assert_eq!(fails(&shared), Err(()));
         assert_eq!(*shared.lend(), b"");
         let panicked = catch_unwind(AssertUnwindSafe(|| {
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "already borrowed")]
     fn a_buffer_has_one_user() {
-        let shared = Shared::<Vec<u8>>::default();
+        let shared = SharedBuffer::<Vec<u8>>::default();
         let _first = shared.lend();
         let _second = shared.lend();
     }

@@ -10,13 +10,13 @@ use std::{
 
 use rustix::pipe::{self, PipeFlags, SpliceFlags};
 
-use super::{reactor::Ready, socket::Socket};
+use super::{readiness::Readiness, socket::Socket};
 
 /// Bytes a pipe holds, and the most moved by one call. The kernel's limit for an unprivileged
 /// process is 1 MiB (fs.pipe-max-size); where it refuses that, the pipe keeps its default of 64 KiB.
 const PIPE_BYTES: usize = 1 << 20;
 
-/// A worker's pipes, each two descriptors, and at most [`Pipes::MOST`] of them: a receiver that stops
+/// A worker's pipes, each two descriptors, and at most [`Pipes::MAX_OPEN`] of them: a receiver that stops
 /// reading keeps the pipe that has its bytes, and must not keep descriptors that clients wait for.
 #[derive(Default)]
 pub struct Pipes {
@@ -28,20 +28,20 @@ pub struct Pipes {
 
 impl Pipes {
     /// Bulk streams at a time; more of them are copied.
-    pub const MOST: usize = 16;
+    pub const MAX_OPEN: usize = 16;
 
     /// A pipe, or `None` where there are enough, or descriptors are short: a stream can do without.
     pub fn take(&self) -> Option<Pipe> {
         if let Some(pipe) = self.spare.borrow_mut().pop() {
             return Some(pipe);
         }
-        if self.open.get() >= Self::MOST {
+        if self.open.get() >= Self::MAX_OPEN {
             return None;
         }
         Pipe::new(&self.open).ok()
     }
 
-    pub fn give_back(&self, pipe: Pipe) {
+    pub fn release(&self, pipe: Pipe) {
         if pipe.held == 0 {
             self.spare.borrow_mut().push(pipe);
         }
@@ -74,14 +74,14 @@ impl Pipe {
     }
 
     /// Bytes in it.
-    pub fn held(&self) -> usize {
+    pub fn buffered(&self) -> usize {
         self.held
     }
 
     /// Fills the pipe from `socket`, with `most` bytes if it has room for more; 0 at the peer's end.
     pub fn try_fill(&mut self, socket: &Socket, most: usize) -> Poll<io::Result<usize>> {
         let most = most.min(self.capacity);
-        let filled = socket.try_transfer(Ready::READ, |fd| {
+        let filled = socket.try_transfer(Readiness::READ, |fd| {
             pipe::splice(fd, None, &self.write, None, most, NOWAIT)
         });
         if let Poll::Ready(Ok(n)) = filled {
@@ -92,7 +92,7 @@ impl Pipe {
 
     /// Empties the pipe into `socket`, as far as that takes it.
     pub fn try_drain(&mut self, socket: &Socket) -> Poll<io::Result<usize>> {
-        let drained = socket.try_transfer(Ready::WRITE, |fd| {
+        let drained = socket.try_transfer(Readiness::WRITE, |fd| {
             pipe::splice(&self.read, None, fd, None, self.held, NOWAIT)
         });
         if let Poll::Ready(Ok(n)) = drained {

@@ -9,27 +9,30 @@ use std::{
     io,
     os::fd::{AsFd, OwnedFd},
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Wake, Waker},
+    sync::Arc,
+    task::{Context, Waker},
     time::{Duration, Instant, SystemTime},
 };
 
-use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::event::{Timespec, epoll};
 use slab::Slab;
 
-use super::{buffer::Buffers, timer::Timers, turn::Turn};
+use super::{
+    buffer::LayerBuffers,
+    notify::Notify,
+    readiness::{Readiness, SocketToken},
+    timers::Timers,
+    turn::TurnBudget,
+};
 
-/// Events taken from the kernel at a time: enough to spread the cost of the call, few enough that
-/// the first of them is not kept waiting for the last.
+/// Events taken from the kernel per call: enough to spread the cost of the call, few enough that the
+/// first does not wait long for the last.
 const EVENTS_PER_TURN: usize = 256;
 
-/// Sockets whose tasks are woken at a time.
-const WOKEN_AT_A_TIME: usize = 32;
+/// Slots that one call of [`Reactor::wake_some`] visits.
+const SOCKETS_PER_WAKE: usize = 32;
 
-/// The token of the eventfd by which other threads wake the worker.
+/// The epoll data of the eventfd through which other threads wake the worker.
 const NOTIFY_TOKEN: u64 = u64::MAX;
 
 /// A worker's epoll, its timers and its clock.
@@ -39,10 +42,10 @@ pub struct Reactor {
     generation: Cell<u32>,
     events: RefCell<Vec<epoll::Event>>,
     pub(super) timers: Timers,
-    pub(super) buffers: Buffers,
+    pub(super) buffers: LayerBuffers,
     #[cfg(test)]
     pub(super) faults: super::tests::Faults,
-    pub turn: Turn,
+    pub turn: TurnBudget,
     started: Instant,
     now: Cell<Instant>,
     seconds: Cell<u32>,
@@ -55,17 +58,17 @@ impl Reactor {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let notify = Arc::new(Notify::new()?);
         let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(&epoll, &notify.eventfd, epoll::EventData::new_u64(NOTIFY_TOKEN), edge)?;
+        epoll::add(&epoll, notify.eventfd(), epoll::EventData::new_u64(NOTIFY_TOKEN), edge)?;
         Ok(Rc::new(Self {
             epoll,
             slots: RefCell::default(),
             generation: Cell::new(0),
             events: RefCell::new(Vec::with_capacity(EVENTS_PER_TURN)),
             timers: Timers::default(),
-            buffers: Buffers::default(),
+            buffers: LayerBuffers::default(),
             #[cfg(test)]
             faults: super::tests::Faults::default(),
-            turn: Turn::default(),
+            turn: TurnBudget::default(),
             started: Instant::now(),
             now: Cell::new(Instant::now()),
             seconds: Cell::new(0),
@@ -74,7 +77,7 @@ impl Reactor {
         }))
     }
 
-    /// The time at which this turn began. Read once a turn, since a call for each use would show.
+    /// When this turn began. The clock is read once per turn: a call per use would show in profiles.
     pub fn now(&self) -> Instant {
         self.now.get()
     }
@@ -84,18 +87,18 @@ impl Reactor {
         self.seconds.get()
     }
 
-    /// The wall clock at which this turn began.
-    pub fn wall(&self) -> SystemTime {
+    /// The wall-clock time at which this turn began.
+    pub fn wall_clock(&self) -> SystemTime {
         self.wall.get()
     }
 
-    /// What wakes this worker from elsewhere.
+    /// Wakes this worker from other threads.
     pub fn notify(&self) -> &Arc<Notify> {
         &self.notify
     }
 
-    /// Waits for sockets, timers or [`Notify`], at most for `limit`, wakes the tasks concerned and
-    /// begins a [`Turn`].
+    /// Waits for sockets, timers or [`Notify`], at most for `limit`; then renews the [`TurnBudget`]
+    /// and wakes the tasks concerned.
     pub fn wait(&self, limit: Duration) -> io::Result<()> {
         let timeout = if self.notify.prepare_to_sleep() && !self.turn.has_waiting() {
             self.timers
@@ -135,7 +138,7 @@ impl Reactor {
             self.notify.reset();
             return;
         }
-        let token = Token::from_u64(token);
+        let token = SocketToken::from_u64(token);
         let mut slots = self.slots.borrow_mut();
         // A slot may have been freed, and taken again, by an earlier event of this turn.
         if let Some(slot) = slots.get_mut(token.index as usize)
@@ -143,8 +146,8 @@ impl Reactor {
         {
             let before = slot.ready;
             slot.ready.add(event.flags);
-            // Whoever waits does so because a bit was missing: an event that brings none, such as
-            // that a new socket can be written to, need wake nobody.
+            // A task waits because a bit was missing: an event that sets no new bit, such as that a
+            // new socket is writable, wakes nothing.
             if slot.ready != before
                 && let Some(waker) = &slot.waker
             {
@@ -157,12 +160,12 @@ impl Reactor {
         &self,
         source: impl AsFd,
         interest: epoll::EventFlags,
-        ready: Ready,
-    ) -> io::Result<Token> {
+        ready: Readiness,
+    ) -> io::Result<SocketToken> {
         let generation = self.generation.get().wrapping_add(1);
         self.generation.set(generation);
         let index = self.slots.borrow_mut().insert(Slot { generation, ready, waker: None });
-        let token = Token { index: index as u32, generation };
+        let token = SocketToken { index: index as u32, generation };
         let data = epoll::EventData::new_u64(token.to_u64());
         if let Err(error) = epoll::add(&self.epoll, source, data, interest) {
             self.slots.borrow_mut().remove(index);
@@ -174,36 +177,36 @@ impl Reactor {
     pub(super) fn set_interest(
         &self,
         source: impl AsFd,
-        token: Token,
+        token: SocketToken,
         interest: epoll::EventFlags,
     ) -> io::Result<()> {
         let data = epoll::EventData::new_u64(token.to_u64());
         Ok(epoll::modify(&self.epoll, source, data, interest)?)
     }
 
-    /// Forgets a socket that is about to be closed; closing is what takes it out of the epoll.
-    pub(super) fn forget(&self, token: Token) {
+    /// Frees the slot of a socket that is about to be closed; closing removes it from the epoll.
+    pub(super) fn forget(&self, token: SocketToken) {
         self.slots.borrow_mut().remove(token.index as usize);
     }
 
-    /// Forgets a socket that others may hold too: for them, closing it here takes nothing out, and the
-    /// epoll would go on to wake this thread.
-    pub(super) fn remove(&self, source: impl AsFd, token: Token) {
-        // It is there: nothing else takes it out.
+    /// Frees the slot of a socket that other descriptors may refer to. Closing one of several does not
+    /// remove it from the epoll, which would keep waking this thread.
+    pub(super) fn remove(&self, source: impl AsFd, token: SocketToken) {
+        // Cannot fail: the socket is registered until this call.
         let _ = epoll::delete(&self.epoll, source);
         self.forget(token);
     }
 
-    pub(super) fn ready(&self, token: Token) -> Ready {
+    pub(super) fn ready(&self, token: SocketToken) -> Readiness {
         self.slots.borrow()[token.index as usize].ready
     }
 
-    pub(super) fn clear(&self, token: Token, what: Ready) {
+    pub(super) fn clear(&self, token: SocketToken, what: Readiness) {
         self.slots.borrow_mut()[token.index as usize].ready.remove(what);
     }
 
-    /// Has `cx` woken at this socket's next event, either way: one task owns a socket.
-    pub(super) fn watch(&self, token: Token, cx: &Context<'_>) {
+    /// Wakes `cx` at this socket's next event, readable or writable: one task owns a socket.
+    pub(super) fn watch(&self, token: SocketToken, cx: &Context<'_>) {
         let waker = &mut self.slots.borrow_mut()[token.index as usize].waker;
         match waker {
             Some(old) if old.will_wake(cx.waker()) => {}
@@ -211,10 +214,11 @@ impl Reactor {
         }
     }
 
-    /// Wakes some of those who wait for sockets, from a slot on; tells where to go on.
+    /// Wakes the tasks that wait for sockets in [`SOCKETS_PER_WAKE`] slots, beginning with slot `from`.
+    /// Returns the slot to continue with, or `None` after the last one.
     pub fn wake_some(&self, from: usize) -> Option<usize> {
         let slots = self.slots.borrow();
-        let to = from.saturating_add(WOKEN_AT_A_TIME);
+        let to = from.saturating_add(SOCKETS_PER_WAKE);
         for slot in (from..to.min(slots.capacity())).filter_map(|index| slots.get(index)) {
             if let Some(waker) = &slot.waker {
                 waker.wake_by_ref();
@@ -223,7 +227,8 @@ impl Reactor {
         (to < slots.capacity()).then_some(to)
     }
 
-    pub(super) fn wake(&self, token: Token) {
+    /// Wakes the task that watches a socket.
+    pub(super) fn wake(&self, token: SocketToken) {
         if let Some(slot) = self.slots.borrow().get(token.index as usize)
             && slot.generation == token.generation
             && let Some(waker) = &slot.waker
@@ -235,113 +240,6 @@ impl Reactor {
 
 struct Slot {
     generation: u32,
-    ready: Ready,
+    ready: Readiness,
     waker: Option<Waker>,
-}
-
-/// A slot and its occupant's number, so that a late event cannot reach the next occupant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Token {
-    index: u32,
-    generation: u32,
-}
-
-impl Token {
-    fn from_u64(word: u64) -> Self {
-        Self { index: word as u32, generation: (word >> 32) as u32 }
-    }
-
-    fn to_u64(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.index)
-    }
-}
-
-/// What the kernel last said of a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ready(u8);
-
-impl Ready {
-    pub(super) const NONE: Self = Self(0);
-    pub(super) const READ: Self = Self(1);
-    pub(super) const WRITE: Self = Self(2);
-    /// The peer has ended its side, or the connection is gone: the next reads reach that end.
-    pub(super) const ENDED: Self = Self(4);
-    /// Nothing can be sent to the peer any more.
-    pub(super) const BROKEN: Self = Self(8);
-
-    pub(super) const fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    pub(super) fn has(self, what: Self) -> bool {
-        self.0 & what.0 != 0
-    }
-
-    fn remove(&mut self, what: Self) {
-        self.0 &= !what.0;
-    }
-
-    fn add(&mut self, events: epoll::EventFlags) {
-        use epoll::EventFlags as E;
-        if events.intersects(E::IN | E::RDHUP | E::HUP | E::ERR) {
-            self.0 |= Self::READ.0;
-        }
-        if events.intersects(E::OUT | E::HUP | E::ERR) {
-            self.0 |= Self::WRITE.0;
-        }
-        if events.intersects(E::RDHUP | E::HUP | E::ERR) {
-            self.0 |= Self::ENDED.0;
-        }
-        if events.intersects(E::HUP | E::ERR) {
-            self.0 |= Self::BROKEN.0;
-        }
-    }
-}
-
-/// Wakes a worker, from its own thread or another's.
-#[derive(Debug)]
-pub struct Notify {
-    eventfd: OwnedFd,
-    woken: AtomicBool,
-    /// Only a worker that is, or is about to be, asleep in the kernel costs a system call to wake.
-    asleep: AtomicBool,
-}
-
-impl Notify {
-    fn new() -> io::Result<Self> {
-        let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { eventfd, woken: AtomicBool::new(false), asleep: AtomicBool::new(false) })
-    }
-
-    /// Whether a wake has come since the last call.
-    pub fn take(&self) -> bool {
-        self.woken.load(Ordering::Relaxed) && self.woken.swap(false, Ordering::Acquire)
-    }
-
-    fn prepare_to_sleep(&self) -> bool {
-        self.asleep.store(true, Ordering::SeqCst);
-        !self.woken.load(Ordering::SeqCst)
-    }
-
-    fn awake(&self) {
-        self.asleep.store(false, Ordering::Relaxed);
-    }
-
-    fn reset(&self) {
-        let mut count = [0; 8];
-        let _ = rustix::io::read(&self.eventfd, &mut count);
-    }
-}
-
-impl Wake for Notify {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.woken.swap(true, Ordering::SeqCst) && self.asleep.load(Ordering::SeqCst) {
-            // Fails only when the counter is full, and then the worker is awake anyway.
-            let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
-        }
-    }
 }

@@ -15,29 +15,30 @@ use rustix::{
 };
 
 use super::{
-    buffer::Buffers,
-    reactor::{Reactor, Ready, Token},
+    buffer::LayerBuffers,
+    reactor::Reactor,
+    readiness::{Readiness, SocketToken},
     source::{ConnectError, bind_source, family},
     tcp_options::TcpOptions,
-    turn::Turn,
+    turn::TurnBudget,
 };
 
 /// A connected, or connecting, stream socket.
 pub struct Socket {
     fd: OwnedFd,
-    token: Token,
+    token: SocketToken,
     reactor: Rc<Reactor>,
 }
 
 impl Socket {
-    /// Takes an accepted socket. It is taken for readable: an MQTT client speaks first, and its
-    /// CONNECT is often there already.
+    /// Registers an accepted socket. It is assumed to be readable: an MQTT client speaks first, and its
+    /// CONNECT has often arrived already.
     pub fn accepted(reactor: &Rc<Reactor>, fd: OwnedFd) -> io::Result<Self> {
-        Self::register(reactor, fd, Ready::READ_WRITE)
+        Self::register(reactor, fd, Readiness::READ_WRITE)
     }
 
-    /// Starts connecting to an address of the Internet, from `source` or as the kernel chooses. The
-    /// connection is there, or has failed, when [`Socket::try_send`] says so.
+    /// Starts connecting to an IP address, from `source` or from the address that the kernel chooses.
+    /// [`Socket::try_send`] reports when the connection is established, or has failed.
     pub fn connect(
         reactor: &Rc<Reactor>,
         source: Option<IpAddr>,
@@ -50,7 +51,7 @@ impl Socket {
             bind_source(&fd, source)?;
         }
         Self::start(net::connect(&fd, &to)).map_err(ConnectError::of_connect)?;
-        Ok(Self::register(reactor, fd, Ready::NONE)?)
+        Ok(Self::register(reactor, fd, Readiness::NONE)?)
     }
 
     /// Starts connecting to a unix socket.
@@ -58,7 +59,7 @@ impl Socket {
         let to = net::SocketAddrUnix::new(to)?;
         let fd = net::socket_with(net::AddressFamily::UNIX, SocketType::STREAM, NONBLOCKING, None)?;
         Self::start(net::connect(&fd, &to))?;
-        Self::register(reactor, fd, Ready::NONE)
+        Self::register(reactor, fd, Readiness::NONE)
     }
 
     fn start(connected: rustix::io::Result<()>) -> io::Result<()> {
@@ -68,19 +69,19 @@ impl Socket {
         }
     }
 
-    fn register(reactor: &Rc<Reactor>, fd: OwnedFd, ready: Ready) -> io::Result<Self> {
+    fn register(reactor: &Rc<Reactor>, fd: OwnedFd, ready: Readiness) -> io::Result<Self> {
         let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         let token = reactor.register(&fd, interest, ready)?;
         Ok(Self { fd, token, reactor: reactor.clone() })
     }
 
-    /// Reads what is there, 0 at the peer's end. A read that does not fill `buf` has emptied the
-    /// socket, so that no second call has to find that out.
+    /// Reads what has arrived; 0 at the end of the peer's stream. A read that does not fill `buf` has
+    /// emptied the socket, so no second call is needed to find that out.
     ///
     /// Pending: the task that [watches](Self::watch) this socket is woken when there is more.
     pub fn try_recv(&self, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let ready = self.reactor.ready(self.token);
-        if !ready.has(Ready::READ) {
+        if !ready.has(Readiness::READ) {
             return Poll::Pending;
         }
         #[cfg(test)]
@@ -89,29 +90,29 @@ impl Socket {
         }
         match retry(|| net::recv(&self.fd, &mut *buf, RecvFlags::empty())) {
             Ok((n, _)) => {
-                if n > 0 && n < buf.len() && !ready.has(Ready::ENDED) {
-                    self.reactor.clear(self.token, Ready::READ);
+                if n > 0 && n < buf.len() && !ready.has(Readiness::ENDED) {
+                    self.reactor.clear(self.token, Readiness::READ);
                 }
                 Poll::Ready(Ok(n))
             }
-            Err(error) => self.would_block(error, Ready::READ),
+            Err(error) => self.would_block(error, Readiness::READ),
         }
     }
 
-    /// Writes what the kernel takes of `buf`. On a socket that is still connecting, waits for the
-    /// connection, and fails as it failed. Pending as in [`Self::try_recv`].
+    /// Writes as much of `buf` as the kernel takes. A socket that is still connecting is pending until
+    /// it is connected, or fails with the error of the connect. Pending as in [`Self::try_recv`].
     pub fn try_send(&self, buf: &[u8]) -> Poll<io::Result<usize>> {
-        // NOSIGNAL: a peer that is gone is an error of this call, not a signal to the process.
+        // NOSIGNAL: if the peer is gone, this call fails, and the process gets no SIGPIPE.
         self.try_send_with(buf, SendFlags::NOSIGNAL)
     }
 
-    /// [`Self::try_send`] for what the end of our side follows upon at once, in the same segment.
+    /// [`Self::try_send`] for bytes that a shutdown follows at once: both go in one segment.
     pub(super) fn try_send_last(&self, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.try_send_with(buf, SendFlags::NOSIGNAL | SendFlags::MORE)
     }
 
     fn try_send_with(&self, buf: &[u8], flags: SendFlags) -> Poll<io::Result<usize>> {
-        if !self.reactor.ready(self.token).has(Ready::WRITE) {
+        if !self.reactor.ready(self.token).has(Readiness::WRITE) {
             return Poll::Pending;
         }
         #[cfg(test)]
@@ -121,18 +122,18 @@ impl Socket {
         match retry(|| net::send(&self.fd, buf, flags)) {
             Ok(n) => {
                 if n < buf.len() {
-                    self.reactor.clear(self.token, Ready::WRITE);
+                    self.reactor.clear(self.token, Readiness::WRITE);
                 }
                 Poll::Ready(Ok(n))
             }
-            Err(error) => self.would_block(error, Ready::WRITE),
+            Err(error) => self.would_block(error, Readiness::WRITE),
         }
     }
 
-    /// Runs a transfer of the kernel's own (splice) that reads from or writes to this socket.
+    /// Runs a transfer inside the kernel (splice) that reads from or writes to this socket.
     pub(super) fn try_transfer(
         &self,
-        what: Ready,
+        what: Readiness,
         mut transfer: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         if !self.reactor.ready(self.token).has(what) {
@@ -144,7 +145,7 @@ impl Socket {
         }
     }
 
-    fn would_block<T>(&self, error: rustix::io::Errno, what: Ready) -> Poll<io::Result<T>> {
+    fn would_block<T>(&self, error: rustix::io::Errno, what: Readiness) -> Poll<io::Result<T>> {
         if error == rustix::io::Errno::AGAIN {
             self.reactor.clear(self.token, what);
             return Poll::Pending;
@@ -152,37 +153,37 @@ impl Socket {
         Poll::Ready(Err(error.into()))
     }
 
-    /// Has `cx` woken at every event from now on, until another task watches.
+    /// Wakes `cx` at every event from now on, until another task watches.
     pub fn watch(&self, cx: &Context<'_>) {
         self.reactor.watch(self.token, cx);
     }
 
-    /// Whether a read may have something to say.
+    /// Whether a read may return something other than pending.
     pub(super) fn may_recv(&self) -> bool {
-        self.reactor.ready(self.token).has(Ready::READ)
+        self.reactor.ready(self.token).has(Readiness::READ)
     }
 
-    /// Whose events it has.
+    /// The reactor that the socket is registered with.
     pub(super) fn reactor(&self) -> &Rc<Reactor> {
         &self.reactor
     }
 
     #[cfg(test)]
-    pub(super) fn token(&self) -> Token {
+    pub(super) fn token(&self) -> SocketToken {
         self.token
     }
 
-    /// What is left of the worker's turn.
-    pub(super) fn turn(&self) -> &Turn {
+    /// The budget of the worker's present turn.
+    pub(super) fn turn(&self) -> &TurnBudget {
         &self.reactor.turn
     }
 
-    /// The worker's buffers, which layers over this socket may use.
-    pub(super) fn buffers(&self) -> &Buffers {
+    /// The worker's buffers for the layers over its sockets.
+    pub(super) fn buffers(&self) -> &LayerBuffers {
         &self.reactor.buffers
     }
 
-    /// Our side's address; `None` on a unix socket.
+    /// The local address; `None` on a unix socket.
     pub fn local_address(&self) -> Option<SocketAddr> {
         net::getsockname(&self.fd).ok()?.try_into().ok()
     }
@@ -191,19 +192,19 @@ impl Socket {
         self.local_address().is_none()
     }
 
-    /// Whether the connection has come about.
+    /// Whether the connection is established.
     pub fn is_connected(&self) -> bool {
         net::getpeername(&self.fd).is_ok()
     }
 
-    /// Whether the connection has broken, as far as the kernel has said. A peer that has merely
-    /// ended its side may still want its answer.
+    /// Whether the connection has broken, as far as the kernel has reported. A peer that has only
+    /// ended its side may still read.
     pub fn is_broken(&self) -> bool {
-        self.reactor.ready(self.token).has(Ready::BROKEN)
+        self.reactor.ready(self.token).has(Readiness::BROKEN)
     }
 
-    /// Whether the peer has ended its side by now, of which the reactor would know from its next
-    /// turn on.
+    /// Whether the peer has ended its side. Asks the kernel: the reactor would learn it with its next
+    /// turn.
     pub fn has_ended(&self) -> bool {
         let mut fds = [PollFd::new(&self.fd, PollFlags::RDHUP)];
         let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
@@ -218,18 +219,17 @@ impl Socket {
 
     /// Enables keep-alive and the user timeout; does nothing on a unix socket.
     pub fn set_options(&self, options: TcpOptions) {
-        // It is the peer's absence that these look for, and they are no use on a socket that knows
-        // it already.
+        // Fails only on a socket that is already broken, where there is nothing left to detect.
         let _ = options.apply(&self.fd);
     }
 
-    /// Ends our side: the peer reads an end of file.
+    /// Ends our side of the stream: the peer reads an end of file.
     pub fn shutdown(&self) {
-        // Fails only when the connection is gone already, which the next read tells.
+        // Fails only if the connection is gone already, which the next read reports.
         let _ = net::shutdown(&self.fd, Shutdown::Write);
     }
 
-    /// Has the coming close send a reset, so that the peer learns that the stream did not end well.
+    /// Makes the coming close send a reset, which tells the peer that the stream is incomplete.
     pub fn reset_on_close(&self) {
         let _ = sockopt::set_socket_linger(&self.fd, Some(std::time::Duration::ZERO));
     }
@@ -239,10 +239,6 @@ impl Drop for Socket {
     fn drop(&mut self) {
         self.reactor.forget(self.token);
     }
-}
-
-impl Ready {
-    const READ_WRITE: Self = Self::READ.and(Self::WRITE);
 }
 
 pub(super) const NONBLOCKING: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
@@ -256,7 +252,7 @@ pub(super) fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rusti
     }
 }
 
-/// MQTT packets are small, and each is wanted now.
+/// Disables Nagle's algorithm: MQTT packets are small, and each is wanted at once.
 pub fn no_delay(fd: impl AsFd) -> rustix::io::Result<()> {
     sockopt::set_tcp_nodelay(fd, true)
 }

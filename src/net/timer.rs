@@ -1,26 +1,24 @@
-//! Deadlines of handshakes and dials, and the sleeps of a worker's own tasks.
+//! Deadlines of handshakes and dials, and sleeps of a worker's own tasks.
 //!
-//! A relaying session has no timer: the worker's sweep looks after it.
+//! A relaying session has no timer: the worker's sweep enforces its limits.
 
 use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeMap,
     future::Future,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use super::reactor::Reactor;
 
-/// The deadline passed first.
+/// The deadline passed before the future was ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed;
 
 /// Runs `future` until `at`. A future that is ready at once costs no timer.
 ///
-/// It is taken pinned: an `async fn` that pins its own argument has room for it twice.
+/// The future is passed pinned: an `async fn` that pins its own argument stores it twice.
 pub async fn deadline<F: Future>(
     reactor: &Rc<Reactor>,
     at: Instant,
@@ -44,7 +42,7 @@ pub async fn sleep(reactor: &Rc<Reactor>, duration: Duration) {
 struct Sleep<'a> {
     reactor: &'a Reactor,
     at: Instant,
-    /// This timer's place among those of the same instant, once it is set.
+    /// Tells timers of the same instant apart; `None` until this one is set.
     seq: Option<u64>,
 }
 
@@ -66,44 +64,5 @@ impl Drop for Sleep<'_> {
         if let Some(seq) = self.seq {
             self.reactor.timers.cancel(self.at, seq);
         }
-    }
-}
-
-/// All timers of a worker. Few are set at a time, so a sorted map does.
-#[derive(Default)]
-pub(super) struct Timers {
-    set: RefCell<BTreeMap<(Instant, u64), Waker>>,
-    seq: Cell<u64>,
-}
-
-impl Timers {
-    pub(super) fn next(&self) -> Option<Instant> {
-        self.set.borrow().first_key_value().map(|((at, _), _)| *at)
-    }
-
-    pub(super) fn fire(&self, now: Instant) {
-        loop {
-            let mut set = self.set.borrow_mut();
-            let Some(first) = set.first_entry() else { return };
-            if first.key().0 > now {
-                return;
-            }
-            let waker = first.remove();
-            drop(set);
-            waker.wake();
-        }
-    }
-
-    fn set(&self, at: Instant, seq: Option<u64>, waker: &Waker) -> u64 {
-        let seq = seq.unwrap_or_else(|| {
-            self.seq.set(self.seq.get() + 1);
-            self.seq.get()
-        });
-        self.set.borrow_mut().insert((at, seq), waker.clone());
-        seq
-    }
-
-    fn cancel(&self, at: Instant, seq: u64) {
-        self.set.borrow_mut().remove(&(at, seq));
     }
 }

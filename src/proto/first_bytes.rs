@@ -1,26 +1,26 @@
-//! What a connection that began wrongly was meant to be, by its first bytes.
+//! Detection of the protocol of a connection by its first bytes, for one that came to the wrong port.
 
-use super::proxy_header::{Announced, announced};
+use super::proxy_header::{DetectedHeader, detect};
 
-/// A protocol that came to the wrong port.
+/// A protocol that clients speak on a wrong port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Guest {
+pub enum DetectedProtocol {
     Mqtt,
     Tls,
     Http,
     ProxyHeader,
 }
 
-/// What the first bytes tell.
+/// The result of [`detect_protocol`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recognized {
-    As(Guest),
-    /// There are too few of them.
+pub enum Detection {
+    Protocol(DetectedProtocol),
+    /// More bytes are needed.
     Undecided,
-    Nothing,
+    Unknown,
 }
 
-/// The methods of RFC 9110, section 9, and of RFC 5789; the last is how HTTP/2 begins (RFC 9113, 3.4).
+/// The methods of RFC 9110, section 9, and of RFC 5789, and the beginning of HTTP/2 (RFC 9113, 3.4).
 const METHODS: [&[u8]; 10] = [
     b"GET ",
     b"HEAD ",
@@ -34,29 +34,33 @@ const METHODS: [&[u8]; 10] = [
     b"PRI * ",
 ];
 
-/// Recognizes a protocol by as much of its beginning as is there.
+/// Detects a protocol by its first bytes.
 ///
-/// A byte is enough, but for a `P`, which begins a PROXY header and a POST, and for ends of lines,
-/// which begin a PROXY header and are what somebody types who tries a port by hand.
-pub fn recognize(bytes: &[u8]) -> Recognized {
+/// One byte suffices, except for a `P`, with which both a PROXY header and a POST begin, and for line
+/// ends, with which a PROXY header begins, and which people type when they try a port by hand.
+pub fn detect_protocol(bytes: &[u8]) -> Detection {
     let begins = |whole: &&[u8]| {
         let len = whole.len().min(bytes.len());
         bytes[..len] == whole[..len]
     };
-    let tells = match announced(bytes) {
-        Announced::Undecided => bytes.starts_with(b"PRO") || bytes.contains(&0),
-        Announced::V1 | Announced::V2 => true,
-        Announced::Nothing => {
+    let is_proxy_header = match detect(bytes) {
+        DetectedHeader::Undecided => bytes.starts_with(b"PRO") || bytes.contains(&0),
+        DetectedHeader::V1 | DetectedHeader::V2 => true,
+        DetectedHeader::Absent => {
             return match bytes {
                 // MQTT 5.0, section 3.1.1; RFC 8446, section 5.1.
-                [0x10, ..] => Recognized::As(Guest::Mqtt),
-                [0x16] | [0x16, 3, ..] => Recognized::As(Guest::Tls),
-                _ if METHODS.iter().any(begins) => Recognized::As(Guest::Http),
-                _ => Recognized::Nothing,
+                [0x10, ..] => Detection::Protocol(DetectedProtocol::Mqtt),
+                [0x16] | [0x16, 3, ..] => Detection::Protocol(DetectedProtocol::Tls),
+                _ if METHODS.iter().any(begins) => Detection::Protocol(DetectedProtocol::Http),
+                _ => Detection::Unknown,
             };
         }
     };
-    if tells { Recognized::As(Guest::ProxyHeader) } else { Recognized::Undecided }
+    if is_proxy_header {
+        Detection::Protocol(DetectedProtocol::ProxyHeader)
+    } else {
+        Detection::Undecided
+    }
 }
 
 #[cfg(test)]
@@ -65,34 +69,37 @@ mod tests {
     use crate::proto::proxy_header::V2_LOCAL;
 
     #[test]
-    fn every_beginning_of_a_protocol_says_the_same_or_not_yet() {
-        let guests: &[(&[u8], Guest, usize)] = &[
-            (b"GET / HTTP/1.1\r\n", Guest::Http, 1),
-            (b"HEAD / HTTP/1.1\r\n", Guest::Http, 1),
-            (b"DELETE /x HTTP/1.1\r\n", Guest::Http, 1),
-            (b"CONNECT h:1 HTTP/1.1\r\n", Guest::Http, 1),
-            (b"OPTIONS * HTTP/1.1\r\n", Guest::Http, 1),
-            (b"TRACE / HTTP/1.1\r\n", Guest::Http, 1),
-            (b"POST / HTTP/1.1\r\n", Guest::Http, 2),
-            (b"PUT / HTTP/1.1\r\n", Guest::Http, 2),
-            (b"PATCH / HTTP/1.1\r\n", Guest::Http, 2),
-            (b"PRI * HTTP/2.0\r\n", Guest::Http, 3),
-            (b"PROXY TCP4 1.2.3.4 1.2.3.4 1 2\r\n", Guest::ProxyHeader, 3),
-            (V2_LOCAL, Guest::ProxyHeader, 5),
-            (b"\x16\x03\x01\x02\x00\x01", Guest::Tls, 1),
-            (b"\x10\x0D\x00\x04MQTT", Guest::Mqtt, 1),
+    fn every_prefix_is_detected_or_undecided() {
+        let protocols: &[(&[u8], DetectedProtocol, usize)] = &[
+            (b"GET / HTTP/1.1\r\n", DetectedProtocol::Http, 1),
+            (b"HEAD / HTTP/1.1\r\n", DetectedProtocol::Http, 1),
+            (b"DELETE /x HTTP/1.1\r\n", DetectedProtocol::Http, 1),
+            (b"CONNECT h:1 HTTP/1.1\r\n", DetectedProtocol::Http, 1),
+            (b"OPTIONS * HTTP/1.1\r\n", DetectedProtocol::Http, 1),
+            (b"TRACE / HTTP/1.1\r\n", DetectedProtocol::Http, 1),
+            (b"POST / HTTP/1.1\r\n", DetectedProtocol::Http, 2),
+            (b"PUT / HTTP/1.1\r\n", DetectedProtocol::Http, 2),
+            (b"PATCH / HTTP/1.1\r\n", DetectedProtocol::Http, 2),
+            (b"PRI * HTTP/2.0\r\n", DetectedProtocol::Http, 3),
+            (b"PROXY TCP4 1.2.3.4 1.2.3.4 1 2\r\n", DetectedProtocol::ProxyHeader, 3),
+            (V2_LOCAL, DetectedProtocol::ProxyHeader, 5),
+            (b"\x16\x03\x01\x02\x00\x01", DetectedProtocol::Tls, 1),
+            (b"\x10\x0D\x00\x04MQTT", DetectedProtocol::Mqtt, 1),
         ];
-        for (bytes, guest, enough) in guests {
+        for (bytes, protocol, enough) in protocols {
             for len in 1..=bytes.len() {
-                let wanted =
-                    if len < *enough { Recognized::Undecided } else { Recognized::As(*guest) };
-                assert_eq!(recognize(&bytes[..len]), wanted, "{:?}", &bytes[..len]);
+                let wanted = if len < *enough {
+                    Detection::Undecided
+                } else {
+                    Detection::Protocol(*protocol)
+                };
+                assert_eq!(detect_protocol(&bytes[..len]), wanted, "{:?}", &bytes[..len]);
             }
         }
     }
 
     #[test]
-    fn what_is_nothing_of_these() {
+    fn unknown_protocols() {
         let others: [&[u8]; 10] = [
             b"P\x02\x00\x01",
             b"PRX",
@@ -106,7 +113,7 @@ mod tests {
             b"\x00",
         ];
         for bytes in others {
-            assert_eq!(recognize(bytes), Recognized::Nothing, "{bytes:?}");
+            assert_eq!(detect_protocol(bytes), Detection::Unknown, "{bytes:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Protocols without sockets: bytes in, values out.
+//! Protocols without I/O: bytes in, values out.
 
 pub mod first_bytes;
 pub mod mqtt;

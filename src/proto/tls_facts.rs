@@ -1,20 +1,20 @@
-//! What TLS said of a client, here or at what is in front of this proxy.
+//! What is known of a client's TLS connection, to this proxy or to a load balancer in front of it.
 
 use std::borrow::Cow;
 
-/// Facts of one TLS connection; what is `None` was not said.
+/// Facts of one TLS connection; `None` is unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFacts {
     /// As OpenSSL writes it: `TLSv1.3`.
     pub version: Option<Cow<'static, str>>,
     /// As the standards name the suite: `TLS_AES_128_GCM_SHA256`.
     pub cipher: Option<Cow<'static, str>>,
-    /// The host that the client asked for (RFC 6066, section 3).
+    /// The server name that the client asked for (RFC 6066, section 3).
     pub sni: Option<Box<str>>,
-    /// Whether the client showed a certificate, which was verified.
+    /// Whether the client presented a certificate that was verified.
     pub has_certificate: bool,
     /// The common name of that certificate.
     pub common_name: Option<Box<str>>,
-    /// The protocol that both agreed on (RFC 7301).
+    /// The negotiated protocol (RFC 7301).
     pub alpn: Option<Box<[u8]>>,
 }

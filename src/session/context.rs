@@ -13,7 +13,7 @@ use crate::{
     labels::EndCause,
     limits::ConnectionLimiter,
     metrics::Metrics,
-    net::{Buffer, Pipes, Reactor, Shared as SharedBuffer, TcpOptions},
+    net::{Buffer, Pipes, Reactor, SharedBuffer, TcpOptions},
     upstream::{Pool, WorkerSignal},
 };
 

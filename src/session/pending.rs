@@ -18,7 +18,7 @@ use super::{
 use crate::{
     labels::{EndBy, EndCause, EndPhase},
     net::Stream,
-    proto::mqtt::Refuse,
+    proto::mqtt::RejectReason,
 };
 
 /// A client whose session has yet to begin: its connection, what was read from it, and its record.
@@ -88,12 +88,17 @@ impl PendingClient<'_> {
     }
 
     /// The rejection with a CONNACK of the proxy's own.
-    pub(crate) fn refuse(&self, refuse: Refuse, phase: EndPhase, cause: EndCause) -> Rejection {
+    pub(crate) fn refuse(
+        &self,
+        refuse: RejectReason,
+        phase: EndPhase,
+        cause: EndCause,
+    ) -> Rejection {
         self.refuse_with(refuse, End::new(EndBy::Proxy, phase, cause))
     }
 
     /// The rejection with a CONNACK of the proxy's own, for this end.
-    pub(crate) fn refuse_with(&self, refuse: Refuse, end: End) -> Rejection {
+    pub(crate) fn refuse_with(&self, refuse: RejectReason, end: End) -> Rejection {
         let version = self.record.client.as_ref().map(|client| client.version);
         let reply = version.map(|version| RejectReply::Proxy(refuse.connack(version)));
         Rejection { reply, ..end.into() }
@@ -103,7 +108,9 @@ impl PendingClient<'_> {
     pub(crate) fn search_ended(&self, end: End) -> Rejection {
         match end.by {
             EndBy::Client => end.into(),
-            EndBy::Upstream | EndBy::Proxy => self.refuse_with(Refuse::ServerUnavailable, end),
+            EndBy::Upstream | EndBy::Proxy => {
+                self.refuse_with(RejectReason::ServerUnavailable, end)
+            }
         }
     }
 }

@@ -31,7 +31,7 @@ pub(crate) struct Rejection {
 /// What a rejected client is told.
 pub(crate) enum RejectReply {
     /// The proxy's own CONNACK.
-    Proxy(mqtt::RefusalPacket),
+    Proxy(mqtt::ConnackPacket),
     /// The broker's CONNACK, already in the record.
     Broker(Vec<u8>),
     /// No CONNACK: the client's transport has replied, with a TLS alert or an HTTP status.
@@ -98,7 +98,7 @@ pub(crate) async fn reject(
         let _ = deadline(&context.reactor, until, pin!(client.send_all(reply))).await;
         client.shutdown();
     } else if let Some(client) = &client {
-        client.take_leave();
+        client.send_close();
     }
     let (bytes_in, exchanged) = record.handshake_bytes();
     let bytes_out = exchanged + reply.as_ref().map_or(0, |reply| reply.len() as u64);

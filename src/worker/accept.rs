@@ -1,31 +1,31 @@
-//! The accept loop. Nothing makes it stop, and nothing makes it spin.
+//! The accept loop. No error ends it, and none makes it spin.
 
 use std::{io, rc::Rc, time::Duration};
 
 use rustix::io::Errno;
 use tokio::task::yield_now;
 
-use super::listeners::WorkerListener;
+use super::listener::{PausedListener, WorkerListener};
 use crate::{metrics::AcceptError, net::sleep, session::WorkerContext};
 
-/// The most that are taken from the queue of a listener that closes: more than the kernel holds
+/// Connections accepted at most from the queue of a listener that closes: as many as the kernel queues
 /// (`net.core.somaxconn`).
-const BACKLOG: usize = 4096;
+const MAX_BACKLOG: usize = 4096;
 
-/// How many of those are taken before the worker turns to others.
-const AT_A_TIME: usize = 32;
+/// How many of those are accepted before other tasks run.
+const ACCEPTS_PER_YIELD: usize = 32;
 
-/// How often a listener that closes waits for descriptors for those in its queue.
-const SHORTAGE_PAUSES: u32 = 100;
+/// How often a listener that closes waits for descriptors to accept its queue.
+const MAX_SHORTAGE_PAUSES: u32 = 100;
 
-/// How long a shortage is waited out: sessions end all the time, and each frees two descriptors.
+/// The pause after a shortage of descriptors: sessions end all the time, each freeing two.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 
-/// Takes those who wait in the kernel's queue, which closing the socket would reset; then it is
-/// closed. Once this is over, all of them are under way.
+/// Accepts the connections in the kernel's queue, which closing the socket would reset. Afterwards the
+/// tasks of all of them have started.
 pub(super) async fn close(context: Rc<WorkerContext>, listener: Rc<WorkerListener>) {
     let mut pauses = 0;
-    for taken in 1..=BACKLOG {
+    for taken in 1..=MAX_BACKLOG {
         match listener.acceptor.try_accept() {
             Ok((fd, peer)) => listener.serve(&context, fd, peer),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -34,33 +34,33 @@ pub(super) async fn close(context: Rc<WorkerContext>, listener: Rc<WorkerListene
                 context.metrics().count_accept_error(kind);
                 if kind != AcceptError::Aborted {
                     pauses += 1;
-                    if pauses > SHORTAGE_PAUSES {
+                    if pauses > MAX_SHORTAGE_PAUSES {
                         tracing::error!(
                             listener = %listener.name(), %error,
-                            "cannot accept those who wait at a listener that closes"
+                            "closing a listener: cannot accept the connections left in its queue"
                         );
                         break;
                     }
-                    let _paused = Paused::new(&listener);
+                    let _paused = PausedListener::new(&listener);
                     sleep(&context.reactor, SHORTAGE_PAUSE).await;
                 }
             }
         }
-        if taken % AT_A_TIME == 0 {
+        if taken % ACCEPTS_PER_YIELD == 0 {
             yield_now().await;
         }
     }
     yield_now().await;
 }
 
-/// Accepts for as long as its task is kept.
+/// Accepts until its task is aborted.
 pub(super) async fn accept(context: Rc<WorkerContext>, listener: Rc<WorkerListener>) {
     let acceptor = &listener.acceptor;
     let mut short = false;
     loop {
-        // Behind an access log that can't be written, clients wait in the kernel's queue.
+        // While the access log cannot be written, clients wait in the kernel's queue.
         if !context.log().has_room() {
-            let _paused = Paused::new(&listener);
+            let _paused = PausedListener::new(&listener);
             context.log().room().await;
         }
         let error = match acceptor.accept().await {
@@ -80,43 +80,24 @@ pub(super) async fn accept(context: Rc<WorkerContext>, listener: Rc<WorkerListen
             short = true;
             tracing::warn!(
                 listener = %listener.name(), %error,
-                "cannot accept; trying again every {} ms. If it lasts, raise the descriptor limit \
+                "cannot accept; retrying every {} ms. If this persists, raise the descriptor limit \
                  (LimitNOFILE, ulimit -n) or lower limits.max_connections",
                 SHORTAGE_PAUSE.as_millis(),
             );
         }
-        let _paused = Paused::new(&listener);
+        let _paused = PausedListener::new(&listener);
         sleep(&context.reactor, SHORTAGE_PAUSE).await;
     }
 }
 
-/// A listener that does not wake its worker, for as long as this is kept: one that did, and was not
-/// accepted from, would wake it over and over.
-struct Paused<'a>(&'a WorkerListener);
-
-impl<'a> Paused<'a> {
-    fn new(listener: &'a WorkerListener) -> Self {
-        // Where the kernel refuses, the worker is busy for a while, and no more.
-        let _ = listener.acceptor.pause(true);
-        Self(listener)
-    }
-}
-
-impl Drop for Paused<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = self.0.acceptor.pause(false) {
-            tracing::error!(listener = %self.0.name(), %error, "cannot take up accepting again");
-        }
-    }
-}
-
-/// What became of a connection that was not accepted, as `accept(2)` lists it.
+/// The kind of an error of `accept(2)`.
 fn kind(error: &io::Error) -> AcceptError {
     match Errno::from_io_error(error) {
         Some(Errno::MFILE) => AcceptError::ProcessDescriptors,
         Some(Errno::NFILE) => AcceptError::SystemDescriptors,
         Some(Errno::NOBUFS | Errno::NOMEM) => AcceptError::Memory,
-        // The client left before its turn, or the network failed for it alone; a firewall's EPERM too.
+        // The client left before it was accepted, or the network failed for it alone; a firewall's EPERM
+        // too.
         Some(
             Errno::CONNABORTED
             | Errno::PROTO

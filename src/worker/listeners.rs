@@ -1,55 +1,50 @@
-//! A worker's listeners, which come, go and lead elsewhere with each reload.
+//! The listeners of a worker, which each reload may open, close and configure.
 
 use std::{cell::RefCell, collections::HashMap, io, os::fd::OwnedFd, rc::Rc, sync::Arc};
 
 use tokio::task::{JoinHandle, spawn_local};
 
 use super::{
-    Adopting,
     accept::{accept, close},
+    command::PendingUpdate,
+    listener::WorkerListener,
 };
 use crate::{
     listener::{Listener, ListenerSettings},
-    net::{Acceptor, Peer},
-    session::{self, AcceptContext, ListenerRef, WorkerContext},
+    net::Acceptor,
+    session::{AcceptContext, ListenerRef, WorkerContext},
 };
 
 /// The listeners of a worker.
 #[derive(Default)]
 pub(super) struct WorkerListeners {
-    /// Those that are open, by their [`Listener::id`].
-    open: HashMap<u64, Accepting>,
-    /// Those where the last clients are being accepted.
+    /// The open listeners, by their [`Listener::id`].
+    open: HashMap<u64, OpenListener>,
+    /// Tasks of closed listeners that accept the rest of the queue.
     closing: Vec<JoinHandle<()>>,
 }
 
-/// One of them, with the task that accepts.
-struct Accepting {
+/// An open listener, and the task that accepts.
+struct OpenListener {
     listener: Rc<WorkerListener>,
     task: JoinHandle<()>,
 }
 
-impl Drop for Accepting {
+impl Drop for OpenListener {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-/// A listener on one worker: its socket there, and the settings for the next connections.
-pub(super) struct WorkerListener {
-    pub(super) acceptor: Acceptor,
-    next: RefCell<Rc<AcceptContext>>,
-}
-
 impl WorkerListeners {
-    /// Opens and closes listeners as needed, and applies the present settings to all. `adopting` is held
-    /// until what has to be closed is.
+    /// Opens and closes listeners as needed, and applies the present settings to all. `pending` is held
+    /// until the queues of the closed listeners are accepted.
     pub(super) fn adopt(
         &mut self,
         context: &Rc<WorkerContext>,
         listeners: &[Arc<Listener>],
         sockets: Vec<(u64, OwnedFd)>,
-        adopting: &Adopting,
+        pending: &PendingUpdate,
     ) {
         let mut sockets: HashMap<_, _> = sockets.into_iter().collect();
         let mut before = std::mem::take(&mut self.open);
@@ -69,7 +64,7 @@ impl WorkerListeners {
                     Ok(open) => open,
                     Err(error) => {
                         let name = &listener.settings().name;
-                        tracing::error!(listener = %name, %error, "cannot accept there");
+                        tracing::error!(listener = %name, %error, "cannot accept on this listener");
                         continue;
                     }
                 },
@@ -79,18 +74,18 @@ impl WorkerListeners {
         }
         self.closing.retain(|closing| !closing.is_finished());
         for closed in before.into_values() {
-            self.close_one(context, &closed, Some(adopting.clone()));
+            self.close_one(context, &closed, Some(pending.clone()));
         }
     }
 
-    /// Closes all of them, each when those who wait there have been accepted.
+    /// Closes all listeners, each once its queue is accepted.
     pub(super) fn close(&mut self, context: &Rc<WorkerContext>) {
         for closed in std::mem::take(&mut self.open).into_values() {
             self.close_one(context, &closed, None);
         }
     }
 
-    /// Whether nobody will be accepted any more.
+    /// Whether all are closed and their queues accepted.
     pub(super) fn are_closed(&self) -> bool {
         self.open.is_empty() && self.closing.iter().all(JoinHandle::is_finished)
     }
@@ -98,25 +93,14 @@ impl WorkerListeners {
     fn close_one(
         &mut self,
         context: &Rc<WorkerContext>,
-        closed: &Accepting,
-        adopting: Option<Adopting>,
+        closed: &OpenListener,
+        pending: Option<PendingUpdate>,
     ) {
         let close = close(context.clone(), closed.listener.clone());
         self.closing.push(spawn_local(async move {
             close.await;
-            drop(adopting);
+            drop(pending);
         }));
-    }
-}
-
-impl WorkerListener {
-    pub(super) fn name(&self) -> Arc<str> {
-        self.next.borrow().listener.name.clone()
-    }
-
-    pub(super) fn serve(&self, context: &Rc<WorkerContext>, fd: OwnedFd, peer: Peer) {
-        let accepted = self.next.borrow().clone();
-        spawn_local(session::serve(context.clone(), accepted, fd, peer));
     }
 }
 
@@ -124,14 +108,14 @@ fn open(
     context: &Rc<WorkerContext>,
     next: Rc<AcceptContext>,
     socket: OwnedFd,
-) -> io::Result<Accepting> {
+) -> io::Result<OpenListener> {
     let acceptor = Acceptor::new(&context.reactor, socket)?;
     let listener = Rc::new(WorkerListener { acceptor, next: RefCell::new(next) });
     let task = spawn_local(accept(context.clone(), listener.clone()));
-    Ok(Accepting { listener, task })
+    Ok(OpenListener { listener, task })
 }
 
-/// `used` serves on where nothing has changed, as sessions hold on to it.
+/// Returns `used` if nothing has changed: sessions share it.
 fn listener_ref(
     context: &WorkerContext,
     settings: &ListenerSettings,

@@ -3,7 +3,7 @@
 use std::{hint::black_box, num::NonZeroU32};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use mqtt_lb::balance::{Algorithm, Broker, Router};
+use mqtt_lb::balance::{Algorithm, Router, WeightedBroker};
 
 fn picks(criterion: &mut Criterion) {
     for (name, algorithm) in [
@@ -35,8 +35,8 @@ fn bench(criterion: &mut Criterion, name: &str, algorithm: Algorithm, weight: fn
     group.finish();
 }
 
-fn brokers(count: u32, weight: fn(u32) -> u32) -> Vec<Broker> {
-    let broker = |i| Broker {
+fn brokers(count: u32, weight: fn(u32) -> u32) -> Vec<WeightedBroker> {
+    let broker = |i| WeightedBroker {
         name: format!("emqx-{i}.emqx-headless.mqtt.svc").into(),
         weight: NonZeroU32::new(weight(i)).unwrap_or(NonZeroU32::MIN),
         backup: false,

@@ -4,7 +4,7 @@ use std::{hint::black_box, num::NonZeroU32};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use mqtt_lb::{
-    balance::{Algorithm, Broker, Router},
+    balance::{Algorithm, Router, WeightedBroker},
     proto::mqtt::{Progress, connect},
 };
 
@@ -35,8 +35,11 @@ fn parse(c: &mut Criterion) {
 }
 
 fn parse_and_route(c: &mut Criterion) {
-    let broker =
-        |i| Broker { name: format!("broker-{i}").into(), weight: NonZeroU32::MIN, backup: false };
+    let broker = |i| WeightedBroker {
+        name: format!("broker-{i}").into(),
+        weight: NonZeroU32::MIN,
+        backup: false,
+    };
     let brokers: Vec<_> = (0..10).map(broker).collect();
     let mut router = Router::new(Algorithm::Rendezvous, &brokers);
     for (name, packet) in [("3.1.1", V311), ("5.0", V5)] {

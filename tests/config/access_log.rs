@@ -48,26 +48,26 @@ fn a_log_goes_to_one_place() {
         (
             "format: json",
             "10:14: access_log[0].path: is required; allowed: the path of a file; or stdout or syslog \
-             in its place"
+             instead"
                 .to_owned(),
         ),
         (
             "stdout: false",
-            "10:24: access_log[0].stdout: is no place for lines; allowed: true; or path or syslog in its \
-             place"
+            "10:24: access_log[0].stdout: is false; allowed: true; or path or syslog \
+             instead"
                 .to_owned(),
         ),
         (
             "stdout: true, path: /dev/x",
-            format!("10:24: access_log[0].stdout: is beside path; {allowed}"),
+            format!("10:24: access_log[0].stdout: cannot be combined with path; {allowed}"),
         ),
         (
             "syslog: { to: \"unix:/dev/log\" }, path: /dev/x",
-            format!("10:24: access_log[0].syslog: is beside path; {allowed}"),
+            format!("10:24: access_log[0].syslog: cannot be combined with path; {allowed}"),
         ),
         (
             "syslog: { to: \"unix:/dev/log\" }, stdout: true",
-            format!("10:24: access_log[0].syslog: is beside stdout; {allowed}"),
+            format!("10:24: access_log[0].syslog: cannot be combined with stdout; {allowed}"),
         ),
     ] {
         assert_eq!(said(entry), [wrong], "{entry}");
@@ -125,9 +125,9 @@ fn syslog_receivers() {
     }
     let allowed = "allowed: unix:/PATH, udp://HOST:PORT or tcp://HOST:PORT";
     for (address, wrong) in [
-        ("10.0.0.1:514", format!("\"10.0.0.1:514\" is no receiver's address; {allowed}")),
-        ("http://log:514", format!("\"http://log:514\" is no receiver's address; {allowed}")),
-        ("udp://unix:/x", format!("\"udp://unix:/x\" is no receiver's address; {allowed}")),
+        ("10.0.0.1:514", format!("\"10.0.0.1:514\" is not the address of a receiver; {allowed}")),
+        ("http://log:514", format!("\"http://log:514\" is not the address of a receiver; {allowed}")),
+        ("udp://unix:/x", format!("\"udp://unix:/x\" is not the address of a receiver; {allowed}")),
         ("udp://log", format!("\"log\" has no valid port; {allowed}")),
         ("udp://-:514", format!("\"-:514\" is not an address; {allowed}")),
         ("udp://log:0", "\"udp://log:0\" has port 0; allowed: a port from 1 to 65535".to_owned()),
@@ -137,7 +137,7 @@ fn syslog_receivers() {
         ),
         (
             "unix:",
-            "\"\" is no socket's path; allowed: a path of 1 to 107 bytes, its folder included"
+            "\"\" is not the path of a socket; allowed: a path of 1 to 107 bytes, its folder included"
                 .to_owned(),
         ),
     ] {
@@ -157,7 +157,7 @@ fn syslog_receivers() {
             format!("10:36: access_log[0].syslog.facility: \"local8\" is unknown; allowed: {facilities}"),
             format!("10:54: access_log[0].syslog.severity: \"error\" is unknown; allowed: {severities}"),
             format!(
-                "10:71: access_log[0].syslog.app_name: \"mqtt lb\" is not an application's name; \
+                "10:71: access_log[0].syslog.app_name: \"mqtt lb\" is not the name of an application; \
                  allowed: {printable}"
             ),
             "10:82: access_log[0].syslog.port: is an unknown key; allowed: to, facility, severity, \
@@ -180,8 +180,8 @@ fn files_are_put_aside() {
     for (entry, wrong) in [
         (
             "path: /tmp/x, rotate: { keep: 3 }",
-            "10:38: access_log[0].rotate.size: is required; allowed: a size such as 100MiB; or age in \
-             its place, or both",
+            "10:38: access_log[0].rotate.size: is required; allowed: a size such as 100MiB; or age \
+             instead, or both",
         ),
         (
             "path: /tmp/x, rotate: { size: 1000 }",
@@ -199,18 +199,18 @@ fn files_are_put_aside() {
         ),
         (
             "stdout: true, rotate: { age: 1h }",
-            "10:38: access_log[0].rotate: /dev/stdout cannot be put aside; allowed: rotate beside the \
-             path of a file",
+            "10:38: access_log[0].rotate: /dev/stdout cannot be rotated; allowed: rotate together \
+             with path",
         ),
         (
             "path: /dev/stderr, rotate: { age: 1h }",
-            "10:43: access_log[0].rotate: /dev/stderr cannot be put aside; allowed: rotate beside the \
-             path of a file",
+            "10:43: access_log[0].rotate: /dev/stderr cannot be rotated; allowed: rotate together \
+             with path",
         ),
         (
             "syslog: { to: \"udp://h:514\" }, rotate: { age: 1h }",
-            "10:55: access_log[0].rotate: udp://h:514 cannot be put aside; allowed: rotate beside the \
-             path of a file",
+            "10:55: access_log[0].rotate: udp://h:514 cannot be rotated; allowed: rotate together \
+             with path",
         ),
     ] {
         assert_eq!(said(entry), [wrong], "{entry}");
@@ -267,14 +267,14 @@ fn access_log_formats_name_fields_that_exist() {
         ),
         (
             "path: /dev/x, format: \"${time}\\n\"",
-            format!("38: access_log[0].format: \"${{time}}\\n\" is no format; {allowed}"),
+            format!("38: access_log[0].format: \"${{time}}\\n\" is not a format; {allowed}"),
         ),
         ("path: \"-\"", format!("22: access_log[0].path: \"-\" is not a file; {path_allowed}")),
         ("path: /dev", format!("22: access_log[0].path: \"/dev\" is not a file; {path_allowed}")),
         (
             "path: \"/dev/a\\0b\"",
             format!(
-                "22: access_log[0].path: \"/dev/a\\0b\" has a control character; {path_allowed}"
+                "22: access_log[0].path: \"/dev/a\\0b\" has a control character; allowed: the path of a file"
             ),
         ),
         (

@@ -1,6 +1,8 @@
 //! Addresses: to listen on, of brokers and of name servers.
 
-use mqtt_lb::config::{Address, Bind, LogTarget};
+use std::time::Duration;
+
+use mqtt_lb::config::{Address, Bind, LogLevel, LogTarget};
 
 use crate::{SMALLEST, faults, good, parse, tail, with};
 
@@ -63,7 +65,7 @@ fn listen_addresses_are_addresses_of_this_host() {
         ("[a]", format!("is a list; {allowed}")),
         (
             "\"unix:\"",
-            "\"\" is no socket's path; allowed: a path of 1 to 107 bytes, its folder included"
+            "\"\" is not the path of a socket; allowed: a path of 1 to 107 bytes, its folder included"
                 .into(),
         ),
         (
@@ -119,7 +121,7 @@ fn broker_addresses_may_be_host_names() {
 }
 
 #[test]
-fn environment_variables_are_expanded_in_addresses_and_paths_alone() {
+fn environment_variables_are_expanded_in_every_value() {
     let config = good(&format!(
         "{}access_log: [{{ path: \"${{FOLDER}}/${{HOST}}.log\" }}]\n",
         with("10.0.0.7:1883", "${HOST}:1883")
@@ -130,15 +132,39 @@ fn environment_variables_are_expanded_in_addresses_and_paths_alone() {
         tail("access_log: [{ path: \"/dev/${A\\nB}\" }, { path: \"/dev/${HOST\" }]\n"),
         [
             "10:22: access_log[0].path: the environment variable \"A\\nB\" is not set; allowed: \
-             ${NAME} of a variable that is set",
+             ${NAME} of a variable that is set, or ${NAME:-default}",
             "10:48: access_log[1].path: \"/dev/${HOST\" has ${ without }; allowed: ${NAME} of a \
-             variable that is set",
+             variable that is set, or ${NAME:-default}",
         ]
     );
     assert_eq!(
         tail("drain: { timeout: \"${HOST}\" }\n"),
-        ["10:19: drain.timeout: \"${HOST}\" is not a duration; allowed: a whole number with ms, \
+        ["10:19: drain.timeout: \"10.9.8.7\" is not a duration; allowed: a whole number with ms, \
              s, m or h, such as 500ms, 10s, 5m, 1h"]
+    );
+}
+
+#[test]
+fn an_unset_or_empty_variable_has_its_default() {
+    let text = with("10.0.0.7:1883", "${UNSET:-10.0.0.8}:${UNSET:-1883}");
+    let config = good(&format!(
+        "{text}        weight: ${{UNSET:-7}}\n        backup: \"${{UNSET:-true}}\"\n\
+         \x20     - {{ name: \"b-${{HOST}}\", address: \"${{HOST:-x}}:1\" }}\n\
+         drain: {{ timeout: \"${{EMPTY:-5s}}\" }}\nlog: {{ level: \"${{UNSET:-debug}}\" }}\n"
+    ));
+    let [first, second] = &config.pools[0].upstreams[..] else { panic!("{config:?}") };
+    assert_eq!(first.address, Address::Ip("10.0.0.8:1883".parse().unwrap()));
+    assert_eq!((first.weight.get(), first.backup), (7, true));
+    assert_eq!(second.address, Address::Ip("10.9.8.7:1".parse().unwrap()));
+    assert_eq!(&*second.name, "b-10.9.8.7");
+    assert_eq!(config.drain.timeout, Duration::from_secs(5));
+    assert_eq!(config.log.level, LogLevel::Debug);
+    assert_eq!(
+        tail("drain: { timeout: \"${UNSET:-soon}\" }\n"),
+        [
+            "10:19: drain.timeout: \"soon\" is not a duration; allowed: a whole number with ms, s, m \
+          or h, such as 500ms, 10s, 5m, 1h"
+        ]
     );
 }
 

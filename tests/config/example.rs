@@ -14,7 +14,7 @@ use crate::{
 pub(crate) const EXAMPLE: &str = include_str!("../../config.yaml.example");
 
 /// The example with the keys in it that are commented out, and the folder that its files are in.
-fn uncommented() -> (TempDir, String) {
+pub(crate) fn uncommented() -> (TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let mut text = String::new();
     for line in EXAMPLE.lines() {
@@ -59,8 +59,8 @@ fn values_of_later_versions_are_refused_as_such() {
     };
     assert_eq!(
         balance("empty_client_id: assign"),
-        ["7:33: pools[0].balance.empty_client_id: \"assign\" is not available yet in this \
-             version; allowed: least_connections, username, source_ip, reject"]
+        ["7:33: pools[0].balance.empty_client_id: \"assign\" is unknown; \
+             allowed: least_connections, username, source_ip, reject"]
     );
 }
 

@@ -97,7 +97,7 @@ fn what_is_wrong_with_a_check() {
         ("type: mqtt, expect: [0, 6]", format!("49: active.expect[1]: \"6\" is out of range; {codes}")),
         (
             "type: mqtt, expect: [0x0]",
-            format!("46: active.expect[0]: \"0x0\" is not a whole number; {codes}"),
+            "46: active.expect[0]: \"0x0\" is not a whole number; allowed: a whole number from 0 to 999".into(),
         ),
         (
             "type: mqtt, username: \"a\\u0000\"",
@@ -127,11 +127,11 @@ fn what_is_wrong_with_a_check() {
         ),
         (
             "type: http, port: 1, expect: [\"200\"]",
-            format!("55: active.expect[0]: \"200\" is quoted; {statuses}"),
+            "55: active.expect[0]: \"200\" is quoted; allowed: a whole number from 0 to 999".into(),
         ),
         (
             "type: http, port: 1, username: me",
-            "56: active.username: is there without a password_file; allowed: both, or neither".into(),
+            "56: active.username: is given without a password_file; allowed: both, or neither".into(),
         ),
         (
             "type: http, port: 1, username: \"a:b\"",
@@ -280,12 +280,12 @@ fn passwords_are_read_from_files_and_hidden() {
     let without = |keys: &str| load(folder.path(), keys).unwrap_err();
     assert_eq!(
         without("type: mqtt"),
-        "52: pools[0].health.active.password_file: is there without a username; allowed: both, or a \
+        "52: pools[0].health.active.password_file: is given without a username; allowed: both, or a \
          username alone"
     );
     assert_eq!(
         without("type: http, port: 1"),
-        "61: pools[0].health.active.password_file: is there without a username; allowed: both, or \
+        "61: pools[0].health.active.password_file: is given without a username; allowed: both, or \
          neither"
     );
     // Of no use to a check over TCP, so it is not even looked at.

@@ -2,11 +2,13 @@
 
 mod access_log;
 mod addresses;
+mod effective;
 mod example;
 mod fuzz;
 mod health;
 mod pools;
 mod proxy_protocol;
+mod schema;
 mod syntax;
 mod tls;
 mod values;
@@ -38,6 +40,7 @@ fn parse(text: &str) -> Result<Config, Faults> {
     let env = |name: &str| match name {
         "HOST" => Some("10.9.8.7".to_owned()),
         "FOLDER" => Some("/dev".to_owned()),
+        "EMPTY" => Some(String::new()),
         _ => None,
     };
     Config::parse(text, Path::new("/etc/t.yaml"), &env)
@@ -170,7 +173,7 @@ access_log:
              own",
             "8:5: listeners[2]: is a single value; allowed: a mapping of keys to values",
             "11:5: pools[0].balence: is an unknown key (did you mean balance?); allowed: name, \
-             balance, discover, upstreams, connect_timeout, connack_timeout, tries, retry_on, \
+             balance, upstreams, discover, connect_timeout, connack_timeout, tries, retry_on, \
              health, on_down, rebalance, slow_start, admission, tls, source_addresses, \
              send_proxy_protocol",
             "13:17: pools[0].upstreams[0].name: \"b 1\" is not a name; allowed: printable text \
@@ -182,7 +185,7 @@ access_log:
             "13:60: pools[0].upstreams[0].backup: \"yes\" is unknown; allowed: true, false",
             "14:21: pools[0].upstreams[1].name: is there twice, first at line 14; keep one",
             "14:40: pools[0].upstreams[1].address: the environment variable \"UNSET\" is not set; \
-             allowed: ${NAME} of a variable that is set",
+             allowed: ${NAME} of a variable that is set, or ${NAME:-default}",
             "15:22: pools[0].connect_timeout: \"10\" has no unit; allowed: a whole number with ms, \
              s, m or h, such as 500ms, 10s, 5m, 1h",
             "16:12: pools[0].tries: \"-1\" is out of range; allowed: a whole number from 1 to \
@@ -193,13 +196,12 @@ access_log:
              loopback address, unix:/PATH, or a token_file",
             "21:13: access_log[0].path: the folder of \"/no/such/x.log\" is missing; allowed: a \
              folder that exists",
-            "21:37: access_log[0].format: \"jsn\" is no format; allowed: json, text, or one line \
+            "21:37: access_log[0].format: \"jsn\" is not a format; allowed: json, text, or one line \
              with ${field} variables",
         ]
     );
 }
 
-/// A few lines of aliases can stand for millions of values; none is followed.
 #[test]
 fn a_missing_or_empty_part_is_named_with_what_belongs_there() {
     assert_eq!(
@@ -226,8 +228,8 @@ fn a_missing_or_empty_part_is_named_with_what_belongs_there() {
             "2:23: pools[0].upstreams[0].name: is required; allowed: a name",
             "2:23: pools[0].upstreams[0].address: is required; allowed: IP:PORT, \
              \"[IPV6]:PORT\", HOST:PORT or unix:/PATH",
-            "3:14: access_log[0].path: is required; allowed: the path of a file; or stdout or syslog in \
-             its place",
+            "3:14: access_log[0].path: is required; allowed: the path of a file; or stdout or syslog \
+             instead",
             "4:8: admin.bind: is required; allowed: IP:PORT, \"[IPV6]:PORT\" or unix:/PATH",
         ]
     );
@@ -267,9 +269,7 @@ fn names_are_unique_in_their_list_and_pools_are_known() {
              4294967295",
         ]
     );
-    for name in
-        ["\"\"", "a b", "\"a\\tb\"", "\"a\\\"b\"", "a'b", "a\\b", "\"a\\u200bb\"", "${HOST}"]
-    {
+    for name in ["\"\"", "a b", "\"a\\tb\"", "\"a\\\"b\"", "a'b", "a\\b", "\"a\\u200bb\""] {
         let lines = faults(&with("name: mqtt", &format!("name: {name}")));
         assert_eq!(lines.len(), 1, "{name}: {lines:?}");
         assert!(lines[0].contains("is not a name"), "{lines:?}");

@@ -26,7 +26,7 @@ fn fault(entry: &str) -> String {
 fn a_pool_needs_a_broker_that_is_no_backup() {
     assert_eq!(
         tail("        backup: true\n"),
-        ["8:7: pools[0].upstreams: are all backups; allowed: one upstream or more that is none"]
+        ["8:7: pools[0].upstreams: at least one upstream must not be a backup"]
     );
 }
 
@@ -46,8 +46,10 @@ fn a_ketama_ring_is_kept_in_bounds() {
         good(&with("ketama", discover, 1));
         assert_eq!(
             faults(&with("ketama", discover, 2)),
-            ["7:7: pools[0].upstreams: weigh 65537 in sum; allowed for ketama, which has 160 \
-              points for each unit: up to 65536"]
+            [
+                "7:7: pools[0].upstreams: the weights add up to 65537; allowed for ketama, which has 160 \
+              points for each unit: up to 65536"
+            ]
         );
     }
 }
@@ -71,27 +73,19 @@ fn source_addresses_are_addresses_that_a_host_can_have() {
             "[ \"[::1]\" ]",
             format!("25: source_addresses[0]: \"[::1]\" is not an IP address; {allowed}"),
         ),
-        (
-            "[ 0.0.0.0 ]",
-            format!("25: source_addresses[0]: \"0.0.0.0\" is every address and none; {allowed}"),
-        ),
-        (
-            "[ \"::\" ]",
-            format!("25: source_addresses[0]: \"::\" is every address and none; {allowed}"),
-        ),
+        ("[ 0.0.0.0 ]", format!("25: source_addresses[0]: \"0.0.0.0\" is unspecified; {allowed}")),
+        ("[ \"::\" ]", format!("25: source_addresses[0]: \"::\" is unspecified; {allowed}")),
         (
             "[ 224.0.0.1 ]",
-            format!("25: source_addresses[0]: \"224.0.0.1\" is a group's address; {allowed}"),
+            format!("25: source_addresses[0]: \"224.0.0.1\" is multicast; {allowed}"),
         ),
         (
             "[ \"ff02::1\" ]",
-            format!("25: source_addresses[0]: \"ff02::1\" is a group's address; {allowed}"),
+            format!("25: source_addresses[0]: \"ff02::1\" is multicast; {allowed}"),
         ),
         (
             "[ 255.255.255.255 ]",
-            format!(
-                "25: source_addresses[0]: \"255.255.255.255\" is everybody's address; {allowed}"
-            ),
+            format!("25: source_addresses[0]: \"255.255.255.255\" is broadcast; {allowed}"),
         ),
         (
             "[ \"::ffff:10.0.0.2\" ]",
@@ -101,9 +95,7 @@ fn source_addresses_are_addresses_that_a_host_can_have() {
         ),
         (
             "[ \"fe80::1\" ]",
-            format!(
-                "25: source_addresses[0]: \"fe80::1\" is an address of one link alone; {allowed}"
-            ),
+            format!("25: source_addresses[0]: \"fe80::1\" is link-local; {allowed}"),
         ),
         (
             "[ 10.0.0.2, 10.0.0.2 ]",
@@ -123,7 +115,7 @@ fn source_addresses_are_addresses_that_a_host_can_have() {
         format!("source_addresses: [ {} ]", list.join(", "))
     };
     assert_eq!(pool(&many(1000)).source_addresses.len(), 1000);
-    assert_eq!(fault(&many(1001)), "23: source_addresses: has 1001; allowed: up to 1000");
+    assert_eq!(fault(&many(1001)), "23: source_addresses: has 1001 entries; allowed: up to 1000");
 }
 
 #[test]
@@ -135,8 +127,8 @@ fn unix_sockets_are_dialled_from_no_address() {
     };
     assert_eq!(
         faults(&with_sources(&unix, "")),
-        ["7:23: pools[0].source_addresses: have no use, as every upstream is a unix socket; \
-          remove them"]
+        ["7:23: pools[0].source_addresses: has no effect, as every upstream is a unix socket; \
+          remove it"]
     );
     good(&with_sources(&unix, "    discover: { dns: brokers.internal }\n"));
     good(&format!(
@@ -230,7 +222,7 @@ fn what_is_wrong_with_discover() {
     let text = with("    upstreams:\n", "    discover: ~\n    upstreams:\n");
     assert_eq!(
         faults(&format!("{text}        backup: true\n")),
-        ["9:7: pools[0].upstreams: are all backups; allowed: one upstream or more that is none"]
+        ["9:7: pools[0].upstreams: at least one upstream must not be a backup"]
     );
     let text = with("    upstreams:\n", "    discover: { dns: b }\n    upstreams: []\n    x:\n");
     let said = "8:16: pools[0].upstreams: is an empty list; allowed: one entry or more";

@@ -48,8 +48,10 @@ fn peers_on_a_unix_socket_are_unix() {
     assert!(local.is_from(None) && !is_from(&local, "127.0.0.1"));
     assert_eq!(
         listening("unix:/dev/mqtt.sock", "{ from: [unix, 127.0.0.1] }").unwrap_err(),
-        ["4:43: listeners[0].accept_proxy_protocol.from[1]: is nobody here, as peers on a unix \
-          socket have no address; allowed: unix"]
+        [
+            "4:43: listeners[0].accept_proxy_protocol.from[1]: a network does not apply to a listener \
+          on a unix socket, whose peers have no address; allowed: unix"
+        ]
     );
 }
 
@@ -67,7 +69,7 @@ fn what_is_no_network_is_said_to_be_none() {
         (
             "[10.0.0.7/8]",
             format!(
-                "{first}\"10.0.0.7/8\" is an address and a prefix of its network; allowed: \
+                "{first}\"10.0.0.7/8\" has bits set after its prefix; allowed: \
                  10.0.0.0/8, or 10.0.0.7"
             ),
         ),
@@ -77,7 +79,7 @@ fn what_is_no_network_is_said_to_be_none() {
         ),
         (
             "[unix]",
-            format!("{first}\"unix\" is nobody here, as bind is no unix socket; {of_network}"),
+            format!("{first}`unix` applies only to listeners on a unix socket; {of_network}"),
         ),
         ("[[]]", format!("{first}is a list; {of_from}")),
         (

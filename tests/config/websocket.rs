@@ -66,13 +66,13 @@ fn what_is_wrong_with_websocket_keys() {
         ("path: ws://host/mqtt", of_path("ws://host/mqtt")),
         (
             "path: /mqtt?a=b",
-            "24: path: \"/mqtt?a=b\" has a query, which is not looked at; allowed: a path without ?"
+            "24: path: \"/mqtt?a=b\" has a query, which is ignored; allowed: a path without ?"
                 .to_owned(),
         ),
         ("forwarded_for: []", "33: forwarded_for: is an empty list; allowed: one entry or more".into()),
         ("forwarded_for: [10.0.0.0/33]", of_network("10.0.0.0/33", "is not a network", network)),
         ("forwarded_for: [proxy.internal]", of_network("proxy.internal", "is not a network", network)),
-        ("forwarded_for: [10.0.0.1/8]", of_network("10.0.0.1/8", "is an address and a prefix of its network", "10.0.0.0/8, or 10.0.0.1")),
+        ("forwarded_for: [10.0.0.1/8]", of_network("10.0.0.1/8", "has bits set after its prefix", "10.0.0.0/8, or 10.0.0.1")),
         (
             "forwarded_for: [\"::ffff:10.0.0.0/104\"]",
             of_network("::ffff:10.0.0.0/104", "is IPv4 written as IPv6", network),

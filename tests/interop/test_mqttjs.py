@@ -73,4 +73,4 @@ def test_a_page_of_a_stranger(for_pages, chromium, unique):
     assert "error" in run("in_browser.js", *chromium, free_port(), *arguments)
     entry = for_pages.entry(event="reject")
     assert (entry["end_phase"], entry["end_cause"]) == ("handshake", "refused")
-    assert entry["detail"] == "the request's Origin is not one of origins"
+    assert entry["detail"] == "the request's Origin is not in `origins`"

@@ -94,7 +94,7 @@ def test_activation(brokers, tmp_path, unique):
         output = process.text()
     finally:
         process.kill()
-    assert " ERROR " not in output and "handed over" not in output, output
+    assert " ERROR " not in output and "inherited socket" not in output, output
     log = (tmp_path / "access.log").read_text()
     for number in range(2):
         assert log.count(f'"client_id":"{unique}-{number}"') == 2

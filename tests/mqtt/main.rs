@@ -6,7 +6,7 @@ mod oracle;
 mod reason;
 mod refused;
 
-use mqtt_lb::proto::mqtt::{Connect, Progress, Refusal, connect};
+use mqtt_lb::proto::mqtt::{Connect, InvalidConnect, Progress, connect};
 
 /// The default of `limits.connect_packet`.
 const LIMIT: usize = 64 * 1024;
@@ -60,7 +60,7 @@ fn accept(packet: &[u8]) -> Connect {
 }
 
 /// Why `packet` is refused, and after how many bytes; every longer prefix must say the same.
-fn refuse(packet: &[u8]) -> (Refusal, usize) {
+fn refuse(packet: &[u8]) -> (InvalidConnect, usize) {
     let first = (0..=packet.len())
         .find_map(|end| match connect::parse(&packet[..end], LIMIT) {
             Ok(Progress::Incomplete { need }) => {

@@ -1,17 +1,17 @@
 //! The CONNACKs this proxy sends, and the names of those it sees.
 
 use mqtt_lb::proto::mqtt::Version::{V5, V31, V311};
-use mqtt_lb::proto::mqtt::{Refuse, Version, reason};
+use mqtt_lb::proto::mqtt::{RejectReason, Version, reason};
 
 #[test]
 fn every_refusal_in_every_version() {
     for (refuse, v3, v5) in [
-        (Refuse::ServerUnavailable, 3, 0x88),
-        (Refuse::ServerBusy, 3, 0x89),
-        (Refuse::QuotaExceeded, 3, 0x97),
-        (Refuse::ConnectionRateExceeded, 3, 0x9F),
-        (Refuse::IdentifierRejected, 2, 0x85),
-        (Refuse::NotAuthorized, 5, 0x87),
+        (RejectReason::ServerUnavailable, 3, 0x88),
+        (RejectReason::ServerBusy, 3, 0x89),
+        (RejectReason::QuotaExceeded, 3, 0x97),
+        (RejectReason::ConnectionRateExceeded, 3, 0x9F),
+        (RejectReason::IdentifierRejected, 2, 0x85),
+        (RejectReason::NotAuthorized, 5, 0x87),
     ] {
         assert_eq!(*refuse.connack(V31), [0x20, 2, 0, v3]);
         assert_eq!(*refuse.connack(V311), [0x20, 2, 0, v3]);

@@ -1,6 +1,6 @@
 //! CONNECT packets that do not conform, what each is told, and how early.
 
-use mqtt_lb::proto::mqtt::{Malformed, Progress, Refusal, Version, connect};
+use mqtt_lb::proto::mqtt::{InvalidConnect, Malformed, Progress, Version, connect};
 
 use crate::{LIMIT, connect as packet, refuse, string};
 
@@ -27,8 +27,8 @@ fn check_early(
     version: Option<Version>,
     connack: Answer,
 ) {
-    assert_eq!(refuse(packet), (Refusal { reason, version }, after), "{packet:x?}");
-    let answer = Refusal { reason, version }.connack();
+    assert_eq!(refuse(packet), (InvalidConnect { reason, version }, after), "{packet:x?}");
+    let answer = InvalidConnect { reason, version }.connack();
     assert_eq!(answer.as_deref(), connack, "{packet:x?}");
 }
 
@@ -378,11 +378,11 @@ fn property_values() {
 #[test]
 fn messages() {
     let refusal = connect::parse(b"GET / HTTP/1.1\r\n", LIMIT).unwrap_err();
-    assert_eq!(refusal.to_string(), "the first packet is no CONNECT (first byte 0x47)");
+    assert_eq!(refusal.to_string(), "the first packet is not a CONNECT (first byte 0x47)");
     let (refusal, _) = refuse(&packet(b"\x00\x04MQTT\x03\x02\x00\x3C\x00\x01c"));
-    assert_eq!(refusal.to_string(), "MQTT has no protocol level 0x03");
+    assert_eq!(refusal.to_string(), "unknown protocol level 0x03 of MQTT");
     let (refusal, _) = refuse(&packet(b"\x00\x04MQTT\x04\x02\x00\x3C\x00\x01\xFF"));
     assert_eq!(refusal.to_string(), "the client ID is not valid UTF-8");
     let refusal = connect::parse(b"\x10\xFF\xFF\xFF\x7F", LIMIT).unwrap_err();
-    assert_eq!(refusal.to_string(), "the packet of 268435460 bytes is over the limit of 65536");
+    assert_eq!(refusal.to_string(), "the packet of 268435460 bytes exceeds the limit of 65536");
 }

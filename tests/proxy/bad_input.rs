@@ -86,7 +86,7 @@ fn malformed() -> Vec<(Vec<u8>, Vec<u8>, &'static str)> {
         // Flags, strings and lengths of 5.0, each answered; of 3.x, below, each closed.
         (v5(0x03, b"\x00\x00\x01c"), connack(5, 0x81), "reserved connect flag"),
         (v5(0x1E, b"\x00\x00\x01c"), connack(5, 0x81), "Will QoS is 3"),
-        (v5(0x0A, b"\x00\x00\x01c"), connack(5, 0x82), "no Will"),
+        (v5(0x0A, b"\x00\x00\x01c"), connack(5, 0x82), "without a Will"),
         (v5(0x02, b"\x00\x00\x02\xC3\x28"), connack(5, 0x81), "UTF-8"),
         (v5(0x02, b"\x00\x00\x01\x00"), connack(5, 0x81), "U+0000"),
         (v5(0x02, b"\x00\x00\x05abc"), connack(5, 0x81), "past the end"),
@@ -94,12 +94,16 @@ fn malformed() -> Vec<(Vec<u8>, Vec<u8>, &'static str)> {
         (
             v5(0x02, b"\x0A\x11\x00\x00\x00\x01\x11\x00\x00\x00\x01\x00\x01c"),
             connack(5, 0x82),
-            "twice",
+            "duplicated",
         ),
-        (v5(0x02, b"\x02\x7E\x00\x00\x01c"), connack(5, 0x81), "no property 0x7e"),
-        (v5(0x02, b"\x03\x23\x00\x01\x00\x01c"), connack(5, 0x81), "does not belong here"),
-        (v5(0x02, b"\x03\x21\x00\x00\x00\x01c"), connack(5, 0x82), "not allowed"),
-        (v5(0x02, b"\x04\x16\x00\x01x\x00\x01c"), connack(5, 0x82), "no Authentication Method"),
+        (v5(0x02, b"\x02\x7E\x00\x00\x01c"), connack(5, 0x81), "unknown property 0x7e"),
+        (v5(0x02, b"\x03\x23\x00\x01\x00\x01c"), connack(5, 0x81), "is not allowed in this packet"),
+        (v5(0x02, b"\x03\x21\x00\x00\x00\x01c"), connack(5, 0x82), "invalid value"),
+        (
+            v5(0x02, b"\x04\x16\x00\x01x\x00\x01c"),
+            connack(5, 0x82),
+            "without an Authentication Method",
+        ),
         (v5(0x02, b"\xFF\xFF\xFF\xFF\x7F"), connack(5, 0x81), "four bytes"),
     ];
     for flags in [0x03, 0x1E, 0x0A, 0x42] {
@@ -157,7 +161,7 @@ fn the_limit_of_a_connect() {
     assert_eq!(over.len(), 201);
     Client::exchange(proxy.address(), &over[..10], &connack(5, 0x95)).expect_end();
     proxy.wait_log("the reject", |line| {
-        line["detail"] == "the packet of 201 bytes is over the limit of 200"
+        line["detail"] == "the packet of 201 bytes exceeds the limit of 200"
     });
     assert_eq!(broker.connections(), 1);
 }

@@ -17,7 +17,7 @@ use crate::{
 const DROPPED: &str = "mqtt_lb_program_log_dropped_total";
 
 /// What stands where lines are missing.
-const GAP: &str = "lines of this log are missing here";
+const GAP: &str = "lines of this log could not be written";
 
 fn reloads(proxy: &Proxy, outcome: &str) -> usize {
     proxy.metric("mqtt_lb_config_reloads_total", &[&format!("outcome=\"{outcome}\"")]) as usize

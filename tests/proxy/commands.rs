@@ -127,13 +127,13 @@ fn route() {
         json,
         [
             json!({ "client_id": "alpha", "pool": "brokers", "brokers": orders[0] }),
-            json!({ "client_id": "", "pool": "brokers", "why": "no key: goes by least connections" }),
+            json!({ "client_id": "", "pool": "brokers", "why": "no key: least connections" }),
         ]
     );
 
     let (code, _, said) = told(&run(&["route", "-c", &config, "--pool", "x", "id"], ""));
     assert_eq!(code, 2);
-    assert!(said.contains("no such pool; there are brokers"), "{said}");
+    assert!(said.contains("no such pool; the configuration has brokers"), "{said}");
 }
 
 #[test]

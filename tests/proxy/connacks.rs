@@ -13,7 +13,7 @@ use crate::{
 fn malformed_connacks_are_passed_on() {
     let cases: [(u8, &'static [u8], &str); 12] = [
         (5, b"\x20\x05\x00\x00\x02\x25\x02", "the property Retain Available has a value"),
-        (5, b"\x20\x05\x01\x00\x02\x7E\x01", "there is no property 0x7e"),
+        (5, b"\x20\x05\x01\x00\x02\x7E\x01", "unknown property 0x7e"),
         (5, b"\x20\x06\x00\x00\x03\x21\x00\x00", "the property Receive Maximum has a value"),
         (
             5,
@@ -24,7 +24,7 @@ fn malformed_connacks_are_passed_on() {
         (5, b"\x20\x03\x00\x00\x05", "a field runs past the end"),
         (5, b"\x20\x05\x00\x00\x00ab", "2 bytes follow the last field"),
         (5, b"\x20\x03\x04\x00\x00", "reserved flags are set (0x04)"),
-        (5, b"\x20\x83\x00\x00\x00\x00", "the remaining length takes more bytes than it needs"),
+        (5, b"\x20\x83\x00\x00\x00\x00", "the remaining length is not in its shortest form"),
         (4, b"\x20\x04\x00\x00\x00\x00", "2 bytes follow the last field"),
         (4, b"\x22\x02\x00\x00", "reserved flags are set (first byte 0x22)"),
         (3, b"\x20\x03\x00\x00x", "1 bytes follow the last field"),

@@ -118,7 +118,7 @@ fn a_service_manager_that_does_not_read_holds_nothing_up() {
         proxy.wait_metric("mqtt_lb_config_reloads_total", &["outcome=\"applied\""], n.into());
         there.echo(b"\xC0\x00");
     }
-    proxy.wait_stderr("cannot tell the service manager");
+    proxy.wait_stderr("cannot notify the service manager");
     proxy.signal(Signal::TERM);
     assert_eq!(proxy.wait_exit().code(), Some(0));
     drop(manager);
@@ -134,5 +134,5 @@ fn a_service_manager_that_is_gone_keeps_nobody_from_serving() {
         command
     });
     Client::session(proxy.address(), "served").echo(b"\xC0\x00");
-    proxy.wait_stderr("cannot tell the service manager");
+    proxy.wait_stderr("cannot notify the service manager");
 }

@@ -80,8 +80,8 @@ fn on_a_plain_listener() {
     let mut cases: Vec<_> = all(requests(), HTTP).collect();
     cases.extend(all(headers().into(), NO_PROXY));
     cases.push((HELLO.to_vec(), TLS));
-    cases.push((b"P\x02\x00\x01".to_vec(), "the first packet is no CONNECT (first byte 0x50)"));
-    cases.push((b"hello".to_vec(), "the first packet is no CONNECT (first byte 0x68)"));
+    cases.push((b"P\x02\x00\x01".to_vec(), "the first packet is not a CONNECT (first byte 0x50)"));
+    cases.push((b"hello".to_vec(), "the first packet is not a CONNECT (first byte 0x68)"));
     assert_recorded(&proxy, &cases, "connect");
     assert_eq!(broker.connections(), 0);
 }
@@ -116,8 +116,9 @@ fn on_a_tls_listener() {
         |hint: &str| format!("TLS: received corrupt message of type InvalidContentType{hint}");
     let http = said("; it began with an HTTP request in the clear");
     let mqtt = said("; it began with a CONNECT: plain MQTT belongs to a listener without tls");
-    let header =
-        said("; it began with a PROXY header, which the listener has no accept_proxy_protocol for");
+    let header = said(
+        "; it began with a PROXY header: this listener needs accept_proxy_protocol to take one",
+    );
     let nothing = said("");
     for websocket in ["", "websocket: {}"] {
         let mut config = Config::of([&broker]).listener(&pki.tls(""));
@@ -157,7 +158,8 @@ fn inside_tls() {
 fn nobody_is_waited_for() {
     let broker = Broker::echoing();
     let proxy = Config::of([&broker]).more("timeouts: { connect_packet: 1h }").start();
-    let nothing = |first: u8| format!("the first packet is no CONNECT (first byte {first:#04x})");
+    let nothing =
+        |first: u8| format!("the first packet is not a CONNECT (first byte {first:#04x})");
     let cases: [(&[u8], String); 8] = [
         (b"G", HTTP.to_owned()),
         (b"POS", HTTP.to_owned()),

@@ -37,8 +37,8 @@ fn keys_that_clients_do_not_have() {
     let with_ca = pki.tls(&format!(", client_auth: optional{}", pki.file("client_ca", "ca.pem")));
     let said = |what: &str, why: &str| {
         vec![format!(
-            "listener mqtt: its clients do not have {what}, by which balance.key of pool brokers \
-             places them, so they are placed by client ID (route fallback_key): give the listener \
+            "listener mqtt: balance.key of pool brokers needs {what}, which its clients do not have, \
+             so they are placed by client ID (route fallback_key): give the listener \
              {why}, or the pool another key"
         )]
     };

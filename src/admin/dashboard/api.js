@@ -6,15 +6,15 @@ const TOKEN = "mqtt-lb admin token";
 const TIMEOUT_MS = 10_000;
 
 export class ApiError extends Error {
-  /** `body` is what the API said. */
+  /** `body` is the JSON of the response. */
   constructor(status, body) {
-    super(body.error ?? `the proxy answered ${status}`);
+    super(body.error ?? `the proxy responded with ${status}`);
     this.status = status;
     this.body = body;
   }
 }
 
-/** The token is kept for as long as the tab is open. */
+/** The token, kept until the tab is closed. */
 export const token = {
   get: () => sessionStorage.getItem(TOKEN),
   set: (value) => sessionStorage.setItem(TOKEN, value),
@@ -23,14 +23,14 @@ export const token = {
 
 let refused = () => {};
 
-/** `then` is called whenever an answer is 401. */
+/** `then` is called after each 401. */
 export function onRefused(then) {
   refused = then;
 }
 
 export const get = (path) => request("GET", path);
 
-/** The JSON of the answer, if it has any. Fails with an `ApiError`, or in plain words. */
+/** The JSON of the response, if it has any. Throws an `ApiError`, or an `Error` in plain words. */
 export async function request(method, path, body) {
   try {
     return await send(method, path, body, token.get());
@@ -40,7 +40,7 @@ export async function request(method, path, body) {
   }
 }
 
-/** Whether this token is let in; fails where that cannot be known. */
+/** Whether this token is accepted; throws if the proxy does not respond. */
 export async function isGood(candidate) {
   try {
     await send("GET", "/api/v1/status", undefined, candidate);
@@ -65,27 +65,27 @@ async function send(method, path, body, bearer) {
   }).catch((error) => {
     throw new Error(
       error.name === "TimeoutError"
-        ? "no answer within 10 s"
-        : "its admin listener cannot be reached",
+        ? "no response within 10 s"
+        : "cannot connect to its admin listener",
     );
   });
   if (answer.status === 204) return undefined;
   const parsed = await answer.json().catch(() => undefined);
   if (!answer.ok) throw new ApiError(answer.status, parsed ?? {});
-  if (!parsed) throw new Error("the answer is not JSON");
+  if (!parsed) throw new Error("the response is not JSON");
   return parsed;
 }
 
 const EVERY_MS = 2_000;
 
-/** An outage is not to be met by a hundred open pages at once. */
-const SELDOM_MS = 30_000;
+/** The longest pause after failures, so that a hundred open pages don't load a proxy in trouble. */
+const MAX_PAUSE_MS = 30_000;
 
-/** Asks for one thing again and again: never twice at once, seldom while it fails, never unseen. */
+/** Polls one path: one request at a time, less often while it fails, not while the page is hidden. */
 export class Poller {
-  /** When the last good answer came; undefined before the first. */
+  /** When the last good response arrived; undefined before the first. */
   lastGood;
-  /** Why the last request failed; undefined where it did not. */
+  /** Why the last request failed; undefined if it succeeded. */
   error;
   /** When the next request is due. */
   due;
@@ -99,14 +99,14 @@ export class Poller {
   #isOverdue = false;
   #failures = 0;
 
-  /** `path` is asked for each request, `taken` gets the answers, `told` is called after each. */
+  /** `path` returns each request's path, `taken` gets the responses, `told` is called after each. */
   constructor(path, taken, told) {
     this.#path = path;
     this.#taken = taken;
     this.#told = told;
   }
 
-  /** Asks now; an answer that is under way is then out of date. */
+  /** Polls now; the response to a request in progress is then outdated. */
   async poll() {
     clearTimeout(this.#timer);
     this.#isStopped = false;
@@ -124,13 +124,13 @@ export class Poller {
     this.#told();
   }
 
-  /** Asks no more until `poll`. */
+  /** Stops until `poll`. */
   stop() {
     clearTimeout(this.#timer);
     this.#isStopped = true;
   }
 
-  /** The page is hidden, or seen again. */
+  /** Call when the page is hidden or visible again. */
   seen(isSeen) {
     clearTimeout(this.#timer);
     if (isSeen && !this.#isStopped) this.poll();
@@ -150,7 +150,7 @@ export class Poller {
   }
 
   #wait() {
-    const pause = Math.min(SELDOM_MS, EVERY_MS * 2 ** this.#failures);
+    const pause = Math.min(MAX_PAUSE_MS, EVERY_MS * 2 ** this.#failures);
     this.due = Date.now() + pause;
     if (!document.hidden) this.#timer = setTimeout(() => this.poll(), pause);
   }

@@ -9,7 +9,7 @@ import { draw } from "./sparkline.js";
 import { paint, severity, written } from "./status_words.js";
 
 /** Code 0, as 3.x and 5.0 name it. */
-const LET_IN = new Set(["accepted", "success"]);
+const ACCEPTED = new Set(["accepted", "success"]);
 
 export class Broker {
   /** The table's tbody of this broker: its row, and its details below. */
@@ -33,14 +33,14 @@ export class Broker {
     }
   }
 
-  /** Takes an answer of the API, which came at `time` (seconds). */
+  /** Takes a response of the API, which arrived at `time` (seconds). */
   take(upstream, time) {
     const { connacks = {}, tries = {}, sessions } = upstream;
     const sum = (entries) => entries.reduce((total, [, n]) => total + n, 0);
     const answers = Object.entries(connacks);
     const counters = {
-      connects: sum(answers.filter(([reason]) => LET_IN.has(reason))),
-      refused: sum(answers.filter(([reason]) => !LET_IN.has(reason))),
+      connects: sum(answers.filter(([reason]) => ACCEPTED.has(reason))),
+      refused: sum(answers.filter(([reason]) => !ACCEPTED.has(reason))),
       in: upstream.bytes_in ?? 0,
       out: upstream.bytes_out ?? 0,
     };
@@ -55,7 +55,7 @@ export class Broker {
     Object.assign(this.values, Object.fromEntries(rates));
   }
 
-  /** Takes what the API says of it now, which is no sample. */
+  /** Takes the broker's state without adding a sample to its history. */
   set(upstream) {
     this.upstream = upstream;
     Object.assign(this.values, {
@@ -121,7 +121,7 @@ export class Broker {
 
   #refusals() {
     const reasons = Object.entries(this.upstream.connacks ?? {})
-      .filter(([reason, n]) => n && !LET_IN.has(reason))
+      .filter(([reason, n]) => n && !ACCEPTED.has(reason))
       .map(([reason, n]) => `${printable(reason)} ${count(n)}`);
     return reasons.length ? `since the start: ${reasons.join(", ")}` : undefined;
   }

@@ -1,4 +1,4 @@
-// Drain, ready, down: what each does, asked before it is done.
+// Drain, ready, down: each is explained and confirmed first.
 
 import { request } from "./api.js";
 import { ask } from "./dialog.js";
@@ -33,11 +33,11 @@ export async function askFor(broker, state) {
       el(
         "p",
         { class: "note" },
-        "Only this proxy is told. Other proxies in front of the same brokers go on as they are.",
+        "This applies to this proxy only, not to other proxies in front of the same brokers.",
       ),
     ],
     confirm: question.confirm,
-    busy: "Asking the proxy…",
+    busy: "Sending…",
     danger: state !== "ready",
     act: () => request("PATCH", `/api/v1/pools/${path}`, { state }),
   });
@@ -50,9 +50,9 @@ const QUESTIONS = {
   ready: {
     title: (name) => `Make ${name} ready?`,
     body: ({ up }) => [
-      "It is given sessions again: its clients come home with their next CONNECT. Sessions on " +
-        "other brokers stay until they end, or until rebalance sends them home.",
-      ...(up ? [] : ["Its health checks find it down; it gets no session until they succeed."]),
+      "It gets sessions again: its clients return with their next CONNECT. Sessions on " +
+        "other brokers stay until they end, or until rebalance moves them back.",
+      ...(up ? [] : ["Its health checks fail; it gets no sessions until they succeed."]),
     ],
     confirm: "Make ready",
     done: "set to ready",
@@ -60,9 +60,9 @@ const QUESTIONS = {
   drain: {
     title: (name) => `Drain ${name}?`,
     body: ({ sessions }) => [
-      "It is given no new sessions: its clients go to other brokers with their next CONNECT.",
+      "It gets no new sessions: its clients go to other brokers with their next CONNECT.",
       sessions
-        ? `Its ${stays(sessions)}, or until rebalance (if the pool has it) sends them on.`
+        ? `Its ${stays(sessions)}, or until rebalance (if the pool has it) moves them.`
         : "It has no sessions now.",
     ],
     confirm: "Drain",
@@ -73,7 +73,7 @@ const QUESTIONS = {
     body: ({ sessions }) => [
       "It is treated as if its health checks had failed: no new sessions.",
       sessions
-        ? `Its ${closed(sessions)} come back on other brokers. With on_down: keep they stay.`
+        ? `Its ${closed(sessions)} reconnect to other brokers. With on_down: keep they stay.`
         : "It has no sessions now.",
     ],
     confirm: "Set down",
@@ -93,6 +93,6 @@ function remaining(pool, others) {
     const brokers = plural(others, "other broker");
     return el("p", {}, `${brokers} ${of} ${others === 1 ? "serves" : "serve"}.`);
   }
-  const warning = `No other broker ${of} serves: no client will be let in.`;
+  const warning = `No other broker ${of} takes sessions: no client can connect.`;
   return el("p", { class: "warning bad" }, warning);
 }

@@ -51,11 +51,11 @@ function facts(upstream) {
     ["Other addresses", (upstream.other_addresses ?? []).map(printable).join(", ") || "–"],
     ["Set by the operator", printable(upstream.state)],
     ["Health", upstream.up ? "up" : "down"],
-    ["Given new sessions", upstream.serving ? "yes" : "no"],
+    ["Gets new sessions", upstream.serving ? "yes" : "no"],
     ["Weight", `${count(upstream.weight)} (configured: ${count(upstream.configured_weight)})`],
-    ["Most connections", upstream.max_connections ? count(upstream.max_connections) : "no limit"],
+    ["Connection limit", upstream.max_connections ? count(upstream.max_connections) : "no limit"],
     ["Role", upstream.backup ? "backup" : "primary"],
-    ["Comes from", upstream.discovered ? "DNS" : "the configuration"],
+    ["Source", upstream.discovered ? "DNS" : "the configuration"],
     ["Bytes in, out", `${bytes(upstream.bytes_in)}, ${bytes(upstream.bytes_out)}`],
   ];
 }

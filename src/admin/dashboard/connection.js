@@ -1,22 +1,22 @@
-// Whether the figures are fresh: says since when they are not, and greys them.
+// Whether the values are current: if not, says since when, and greys them.
 
 import { stamp } from "./format.js";
 import { say } from "./say.js";
 import { warn } from "./warnings.js";
 
-/** What each poll is for, as the warning calls it. */
+/** What each poll is for, in the warning's words. */
 const CALLED = { status: "sessions and configuration", upstreams: "brokers", log: "the log" };
 
 let wasLost = false;
 
-/** `pollers` by the data-source of what they fill; `signIn` is set while the token is wanted. */
+/** `pollers` by the data-source of what they fill; `signIn` is set while the token is missing. */
 export function showConnection(pollers, signIn) {
   const all = Object.entries(pollers);
   const failing = all.filter(([, { error }]) => error);
   for (const part of document.querySelectorAll("[data-source]")) {
     part.classList.toggle("stale", Boolean(pollers[part.dataset.source].error));
   }
-  warn("token", signIn && "This proxy asks for its admin token. Without it nothing can be shown.", {
+  warn("token", signIn && "This proxy requires its admin token; without it this page shows nothing.", {
     kind: "poor",
     action: { label: "Enter token…", act: signIn },
   });
@@ -27,16 +27,16 @@ export function showConnection(pollers, signIn) {
       act: () => failing.length && all.forEach(([, poller]) => poller.poll()),
     },
   });
-  if (isLost !== wasLost) say(isLost ? "The proxy does not answer." : "The proxy answers again.");
+  if (isLost !== wasLost) say(isLost ? "The proxy does not respond." : "The proxy responds again.");
   wasLost = isLost;
 }
 
 function words(failing, isAll) {
   const [, { error, due }] = failing[0];
   const good = failing.map(([, poller]) => poller.lastGood).filter(Boolean);
-  const since = good.length ? ` What is greyed is as of ${stamp(Math.min(...good))}.` : "";
+  const since = good.length ? ` Greyed values are as of ${stamp(Math.min(...good))}.` : "";
   const what = isAll
-    ? `No answer from the proxy: ${error.message}.`
-    : `No fresh figures of ${failing.map(([name]) => CALLED[name]).join(", ")}: ${error.message}.`;
+    ? `No response from the proxy: ${error.message}.`
+    : `No current values for ${failing.map(([name]) => CALLED[name]).join(", ")}: ${error.message}.`;
   return `${what}${since} Next try at ${stamp(due)}.`;
 }

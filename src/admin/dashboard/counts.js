@@ -46,7 +46,7 @@ export function showCounts(status) {
   dropped.classList.toggle("bad", drops > 0);
 }
 
-/** The proxy was started anew: its counters began at zero. */
+/** The proxy has restarted: its counters began at zero. */
 export function forgetHistory() {
   history.clear();
 }

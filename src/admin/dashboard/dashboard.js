@@ -1,4 +1,4 @@
-// The dashboard: what is asked of the admin API, and who shows it.
+// The dashboard: polls the admin API and passes responses to the parts of the page.
 //
 // Modules by what they are for: api, history (data); dom, format, sparkline, dialog, say (helpers);
 // overview, pools > pool > broker, counts, log, search, reload (parts of the page).
@@ -17,7 +17,7 @@ import { onForgotten, signIn } from "./sign_in.js";
 const BASE = "/api/v1";
 
 let status;
-let isTokenWanted = false;
+let isTokenMissing = false;
 
 const pollers = {
   status: new Poller(() => `${BASE}/status`, takeStatus, told),
@@ -31,7 +31,7 @@ function takeStatus(answer) {
   if (status && status.started_at !== answer.started_at) {
     pools.forgetHistory();
     counts.forgetHistory();
-    log.startAnew();
+    log.restart();
   }
   status = answer;
   showOverview(status);
@@ -43,7 +43,7 @@ function takeUpstreams(answer) {
 }
 
 function told() {
-  showConnection(pollers, isTokenWanted && enterToken);
+  showConnection(pollers, isTokenMissing && enterToken);
   showTitle();
 }
 
@@ -51,8 +51,8 @@ function told() {
 function showTitle() {
   const troubled = pools.troubled();
   let news = "";
-  if (isTokenWanted) news = "token wanted – ";
-  else if (pollers.status.error) news = "no answer – ";
+  if (isTokenMissing) news = "token required – ";
+  else if (pollers.status.error) news = "no response – ";
   else if (status && !status.ready) news = "not ready – ";
   else if (troubled) news = `${troubled} not up – `;
   const title = `${news}mqtt-lb`;
@@ -60,10 +60,10 @@ function showTitle() {
 }
 
 async function enterToken() {
-  isTokenWanted = true;
+  isTokenMissing = true;
   all.forEach((poller) => poller.stop());
   if (await signIn()) {
-    isTokenWanted = false;
+    isTokenMissing = false;
     pollAll();
   }
   told();

@@ -1,14 +1,14 @@
-// Questions before anything is changed.
+// Dialogs: every change is confirmed first.
 
 import { clone, setText } from "./dom.js";
 
 let asked = 0;
 
 /**
- * Asks, and resolves to what `act` returns, or to undefined where the answer is no.
+ * Asks, and resolves to what `act` returns, or to undefined after Cancel.
  *
  * `body` are nodes and strings. While `act` runs the dialog stays; what it throws is shown in it.
- * `danger` puts the focus on the way out. Without `act` it only tells.
+ * `danger` puts the focus on Cancel. Without `act` it only informs.
  */
 export function ask({ title, body, confirm, busy, act, danger = false, cancel = "Cancel" }) {
   const [dialog, at] = clone("dialog-template");
@@ -57,7 +57,7 @@ export function ask({ title, body, confirm, busy, act, danger = false, cancel = 
   });
 }
 
-/** Tells, until it is closed. */
+/** Informs, until it is closed. */
 export function tell(title, body) {
   return ask({ title, body, cancel: "Close" });
 }

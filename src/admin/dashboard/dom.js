@@ -20,13 +20,13 @@ export function fields(root) {
   return Object.fromEntries(found.map((one) => [one.dataset.field, one]));
 }
 
-// What is set again is compared first: a selection survives, and nothing is laid out anew.
+// Values are compared before they are set: a selection survives, and nothing is laid out again.
 
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** Sets an attribute, or removes it where the value is undefined. */
+/** Sets an attribute, or removes it if the value is undefined. */
 export function setAttribute(node, name, value) {
   if (value === undefined) node.removeAttribute(name);
   else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
@@ -101,16 +101,16 @@ export function setLength(fill, length) {
   if (fill.style.width !== width) fill.style.width = width;
 }
 
-// Controls, formats (overrides of direction, joiners), separators, what is ignored when it is shown,
-// lone surrogates: the set of `mqtt-lb ctl` and of the logs, whose tests compare it.
+// Controls, formats (direction overrides, joiners), separators, default-ignorable code points, lone
+// surrogates: the same set as in `mqtt-lb ctl` and the logs, whose tests compare it.
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\p{Cs}]/gu;
 
-/** A text with what cannot be seen in it, or reorders the rest, written out as \u{…}. */
+/** A text with its invisible or reordering characters written as \u{…}. */
 export function printable(text) {
   return String(text).replace(UNSEEN, (one) => `\\u{${one.codePointAt(0).toString(16)}}`);
 }
 
-/** A text that a client chose: printable, and set apart from the direction of what is around it. */
+/** A text that a client chose: printable, and isolated from the text direction around it. */
 export function foreign(text) {
   return el("bdi", { class: "mono" }, printable(text));
 }

@@ -1,6 +1,6 @@
-// What counters did in the last five minutes, kept in the page.
+// The counters of the last five minutes, kept in the page.
 
-/** Seconds that are kept. */
+/** Seconds kept. */
 export const KEPT = 300;
 
 /** Seconds over which a rate is taken: five polls, so that one client more or less is no spike. */
@@ -15,7 +15,7 @@ export class History {
     const last = this.#samples.at(-1);
     const fell =
       last && Object.entries(last.counters).some(([name, n]) => (counters[name] ?? 0) < n);
-    // The proxy, or the broker's place in it, began anew.
+    // The proxy has restarted, or the broker was removed and added again.
     if (fell) this.clear();
     this.#samples.push({ time, counters, gauges });
     while (this.#samples[0].time < time - KEPT) this.#samples.shift();

@@ -1,4 +1,4 @@
-// The program's log, the newest line last; it follows unless somebody has scrolled up.
+// The program log, the newest line last; it follows unless the user has scrolled up.
 
 import { el, printable, setText } from "./dom.js";
 import { clock, plural } from "./format.js";
@@ -22,8 +22,8 @@ export const logPath = () => `/api/v1/log?after=${after}`;
 
 export function showLog({ lines, last }) {
   const isFollowing = atEnd();
-  // A number that is behind ours is of another process.
-  if (last < after) startAnew();
+  // A smaller number is another process's.
+  if (last < after) restart();
   for (const line of lines) list.append(item(line));
   while (list.childElementCount > KEPT) list.firstElementChild.remove();
   after = last ?? after;
@@ -31,8 +31,8 @@ export function showLog({ lines, last }) {
   settle(isFollowing);
 }
 
-/** The proxy was started anew: its lines are numbered from the start. */
-export function startAnew() {
+/** The proxy has restarted: its lines are numbered from 1 again. */
+export function restart() {
   after = 0;
 }
 

@@ -6,7 +6,7 @@ import { list } from "./reload.js";
 import { say } from "./say.js";
 import { warn } from "./warnings.js";
 
-/** From here on descriptors are short: design, issue of the machine's limits. */
+/** The share of descriptors in use from which the page warns. */
 const DESCRIPTORS_SHORT = 0.8;
 
 const at = fields(document.querySelector(".facts"));
@@ -26,7 +26,7 @@ export function showOverview(status) {
 }
 
 function showReadiness({ ready, not_ready: why }) {
-  const text = ready ? "Ready" : `Not ready: ${printable(why ?? "for a reason it does not tell")}`;
+  const text = ready ? "Ready" : `Not ready: ${printable(why ?? "reason unknown")}`;
   setText(readiness, text);
   readiness.hidden = false;
   readiness.classList.toggle("bad", !ready);

@@ -19,7 +19,7 @@ export class PoolTable {
   #sorted = { by: "name", descending: false };
   #refresh;
 
-  /** `refresh` asks the API anew. */
+  /** `refresh` polls the API at once. */
   constructor(name, refresh) {
     this.name = name;
     this.#refresh = refresh;
@@ -37,8 +37,8 @@ export class PoolTable {
       `Filter the brokers of ${printable(name)} by name, address or status`,
     );
     at.chips.setAttribute("aria-label", `Brokers of ${printable(name)} by status`);
-    this.#chips = new StatusChips(at.chips, () => this.#arrangeAnew());
-    at.filter.addEventListener("input", () => this.#arrangeAnew());
+    this.#chips = new StatusChips(at.chips, () => this.#rearrange());
+    at.filter.addEventListener("input", () => this.#rearrange());
     at.trend.addEventListener("change", () => this.#paint());
     for (const head of at.table.querySelectorAll("[data-sort]")) {
       head.querySelector("button").addEventListener("click", () => this.#sortBy(head.dataset.sort));
@@ -46,7 +46,7 @@ export class PoolTable {
     this.#showOrder();
   }
 
-  /** Takes an answer of the API; returns what has changed, as [broker, status]. */
+  /** Takes a response of the API; returns the changes, as [broker, status]. */
   take(pool, time) {
     const names = new Set(pool.upstreams.map(({ name }) => name));
     for (const [name, broker] of this.#brokers) {
@@ -78,7 +78,7 @@ export class PoolTable {
     for (const broker of this.#brokers.values()) broker.forgetHistory();
   }
 
-  /** The names of the brokers that are given sessions. */
+  /** The names of the brokers that get sessions. */
   serving() {
     return this.#upstreams()
       .filter(({ serving }) => serving)
@@ -130,17 +130,17 @@ export class PoolTable {
   #showWarning({ failing_open: isOpen, not_serving: why, upstreams }) {
     const isLost = why || (!isOpen && !upstreams.some(({ serving }) => serving));
     const text = why
-      ? `${printable(why)}. The proxy asks its brokers again and again.`
+      ? `${printable(why)}. The proxy keeps probing its brokers.`
       : isOpen
-      ? "Failing open: so many brokers look down that the checks are not trusted. All are tried."
-      : isLost && "No broker of this pool serves: no client is let in.";
+      ? "Failing open: so many brokers appear down that the checks are not trusted. All are tried."
+      : isLost && "No broker of this pool takes sessions: no client can connect.";
     const { warning } = this.#at;
     setText(warning, text || "");
     warning.hidden = !text;
     warning.className = `warning ${isLost ? "bad" : "poor"}`;
   }
 
-  /** Rows stay where they are while somebody is about to press something in one. */
+  /** Rows don't move while the pointer or the focus is in one, or a dialog is open. */
   #isHeld() {
     const isIn = (element) => element?.closest("tbody.broker") && this.#at.table.contains(element);
     return (
@@ -155,11 +155,11 @@ export class PoolTable {
     const isText = ["name", "address", "status"].includes(column);
     this.#sorted = { by: column, descending: by === column ? !descending : !isText };
     this.#showOrder();
-    this.#arrangeAnew();
+    this.#rearrange();
   }
 
-  /** Because somebody has asked for it: shown from the top. */
-  #arrangeAnew() {
+  /** After a change by the user: shown from the top. */
+  #rearrange() {
     this.#arrange();
     this.#at.region.scrollTop = 0;
   }
@@ -177,7 +177,7 @@ export class PoolTable {
     const compare = (one, other) => {
       const [a, b] = [one.values[by], other.values[by]];
       const order = typeof a === "string" ? collator.compare(a, b) : (a ?? -1) - (b ?? -1);
-      // Equals stand in the order of their names, whichever way the rest is.
+      // Equal ones are in the order of their names.
       return (
         (descending ? -order : order) || collator.compare(one.upstream.name, other.upstream.name)
       );
@@ -207,10 +207,10 @@ export class PoolTable {
   }
 }
 
-/** What changed in a pool, in one sentence; undefined where nothing did. */
+/** What changed in a pool, in one sentence; undefined if nothing did. */
 export function sentence(pool, changes, write) {
   if (!changes.length) return undefined;
-  // More than that nobody wants to have read to them.
+  // A screen reader would take too long for more.
   if (changes.length <= 3) {
     const parts = changes.map(([name, status]) => `${printable(name)} is ${write(status)}`);
     return `${parts.join(", ")}.`;

@@ -9,9 +9,9 @@ const place = document.getElementById("pools");
 const waiting = document.getElementById("waiting");
 const tables = new Map();
 
-/** `refresh` asks the API anew. */
+/** `refresh` polls the API at once. */
 export function showPools({ pools }, refresh) {
-  // A clock that nobody sets.
+  // A monotonic clock.
   const time = performance.now() / 1000;
   const names = new Set(pools.map(({ name }) => name));
   for (const [name, table] of tables) {
@@ -30,7 +30,7 @@ export function showPools({ pools }, refresh) {
   arrange(place, order, waiting.nextElementSibling);
 }
 
-/** The proxy was started anew: its counters began at zero. */
+/** The proxy has restarted: its counters began at zero. */
 export function forgetHistory() {
   for (const table of tables.values()) table.forgetHistory();
 }

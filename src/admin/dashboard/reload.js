@@ -4,7 +4,7 @@ import { request } from "./api.js";
 import { ask, tell } from "./dialog.js";
 import { el, printable } from "./dom.js";
 
-/** Runs the dialogs; `config` is that of the last status, `then` is called after an answer. */
+/** Runs the dialogs; `config` is of the last status, `then` is called after a response. */
 export async function reload(config, then) {
   const file = config?.file ? el("code", {}, printable(config.file)) : "the configuration";
   const answer = await ask({
@@ -13,10 +13,10 @@ export async function reload(config, then) {
       el(
         "p",
         {},
-        "The proxy reads ",
+        "The proxy reloads ",
         file,
-        " again. With a fault in it nothing changes. ",
-        "Sessions stay, except those of a pool or broker that is no longer in it.",
+        ". If it is invalid, nothing changes. ",
+        "Sessions stay, except those of pools and brokers that it no longer has.",
       ),
     ],
     confirm: "Reload",
@@ -34,7 +34,7 @@ export async function reload(config, then) {
   }
   const changes = answer.changes ?? [];
   await tell(`Reloaded: generation ${answer.generation}`, [
-    changes.length ? list(changes, "changes") : el("p", {}, "Nothing in it had changed."),
+    changes.length ? list(changes, "changes") : el("p", {}, "No changes."),
   ]);
 }
 

@@ -1,8 +1,8 @@
-// What happened, in words: for screen readers always, on the screen where somebody asked for it.
+// Announcements: always for screen readers, on the screen after a request of the user.
 
 const SHOWN_MS = 6_000;
 
-/** What changes together is said together. */
+/** Changes within this time are announced together. */
 const GATHER_MS = 100;
 
 const line = document.getElementById("said");
@@ -10,7 +10,7 @@ let words = [];
 let gathering;
 let hiding;
 
-/** Says a change of state. */
+/** Announces a change of state. */
 export function say(text) {
   words.push(text);
   gathering ??= setTimeout(() => {
@@ -20,7 +20,7 @@ export function say(text) {
   }, GATHER_MS);
 }
 
-/** Says, and shows for a while, what became of a request. */
+/** Announces the outcome of a request, and shows it for a while. */
 export function show(text) {
   say(text);
   line.classList.remove("unseen");

@@ -6,7 +6,7 @@ import { el, foreign, printable } from "./dom.js";
 import { bytes, plural, span, stamp } from "./format.js";
 import { say, show } from "./say.js";
 
-/** Brokers of the order that are shown before one asks for the rest. */
+/** Brokers of the order shown at first; the others are folded. */
 const FIRST = 5;
 
 const VERSIONS = { 3: "3.1", 4: "3.1.1", 5: "5.0" };
@@ -36,7 +36,7 @@ async function find(id) {
     (answer) => results(id, answer),
     (error) => [el("p", { class: "warning bad" }, `The search failed: ${error.message}.`)],
   );
-  // Somebody has asked for another one meanwhile.
+  // Another search has started meanwhile.
   if (search !== searches) return;
   found.removeAttribute("aria-busy");
   found.replaceChildren(...shown);
@@ -52,7 +52,7 @@ function results(id, { pools }) {
     : [
         "No session: no client ",
         foreign(id),
-        " is connected through this proxy. Upper and lower case differ.",
+        " is connected through this proxy. Client IDs are case-sensitive.",
       ];
   return [
     el(
@@ -66,12 +66,12 @@ function results(id, { pools }) {
 }
 
 function poolResult(id, pool) {
-  const { goes_to: home, order = [], sessions = [], why } = pool;
+  const { goes_to: preferred, order = [], sessions = [], why } = pool;
   const name = printable(pool.pool);
   const nowhere = el(
     "strong",
     { class: "bad" },
-    why ? printable(why) : "nowhere: no broker of this pool serves",
+    why ? printable(why) : "no broker: none of this pool takes sessions",
   );
   return el(
     "article",
@@ -81,28 +81,28 @@ function poolResult(id, pool) {
       ? el(
           "ul",
           { class: "sessions" },
-          ...sessions.map((session) => sessionItem(id, session, home)),
+          ...sessions.map((session) => sessionItem(id, session, preferred)),
         )
       : el("p", { class: "none" }, "Not connected through this pool."),
     el(
       "p",
       {},
-      "With its next CONNECT it would go to ",
-      home === undefined ? nowhere : el("strong", {}, printable(home)),
+      "Its next CONNECT would go to ",
+      preferred === undefined ? nowhere : el("strong", {}, printable(preferred)),
       ".",
     ),
     ...orderLists(order),
   );
 }
 
-function sessionItem(id, session, home) {
+function sessionItem(id, session, preferred) {
   const on = printable(session.upstream);
   const kick = el(
     "button",
     { type: "button", class: "danger", "aria-label": `Kick ${printable(id)} from ${on}` },
     "Kick…",
   );
-  kick.addEventListener("click", () => askToKick(id, session, home));
+  kick.addEventListener("click", () => askToKick(id, session, preferred));
   const version = VERSIONS[session.protocol_version] ?? session.protocol_version;
   const clean = session.clean_start ? ", clean start" : "";
   const by = `listener ${printable(session.listener)} (${printable(session.transport)})`;
@@ -122,7 +122,7 @@ function sessionItem(id, session, home) {
       {},
       "Now on ",
       el("strong", {}, on),
-      home !== undefined && home !== session.upstream ? ", which is not where it would go now" : "",
+      preferred !== undefined && preferred !== session.upstream ? ", but would go elsewhere now" : "",
     ),
     el(
       "dl",
@@ -149,7 +149,7 @@ function orderLists(order) {
   return [title, first, el("details", {}, summary, rest)];
 }
 
-async function askToKick(id, session, home) {
+async function askToKick(id, session, preferred) {
   const kicked = await ask({
     title: "Kick this session?",
     body: [
@@ -165,19 +165,19 @@ async function askToKick(id, session, home) {
       el(
         "p",
         {},
-        home === undefined
-          ? "If the client comes back, no broker can take it."
-          : `The client may come back at once; it would go to ${printable(home)}.`,
+        preferred === undefined
+          ? "If the client reconnects, no broker takes it."
+          : `The client may reconnect at once; it would go to ${printable(preferred)}.`,
       ),
     ],
     confirm: "Kick",
-    busy: "Asking the proxy…",
+    busy: "Sending…",
     danger: true,
     act: () =>
       request("DELETE", `/api/v1/sessions/${encodeURIComponent(session.id)}`).then(() => true),
   });
   if (!kicked) return;
-  show("Kicked. The client may come back at once.");
+  show("Kicked. The client may reconnect at once.");
   await find(id);
   input.focus();
 }

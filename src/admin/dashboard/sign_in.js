@@ -1,4 +1,4 @@
-// The admin token: asked for once, when the proxy wants it.
+// The admin token: asked for once, when the proxy requires it.
 
 import { isGood, token } from "./api.js";
 import { ask } from "./dialog.js";
@@ -8,7 +8,7 @@ import { show } from "./say.js";
 const forget = document.getElementById("forget");
 let isAsking = false;
 
-/** Asks for the token; whether there is a good one now. Asks once, however often it is called. */
+/** Asks for the token; resolves to whether it was accepted. Further calls meanwhile do nothing. */
 export async function signIn() {
   if (isAsking) return false;
   isAsking = true;
@@ -22,21 +22,21 @@ export async function signIn() {
       el(
         "p",
         {},
-        wasRefused ? "The token was refused; it may have been changed. " : "",
-        "This proxy asks for the token of its admin listener, which is in the file that ",
+        wasRefused ? "The token was refused; it may have changed. " : "",
+        "This proxy requires its admin token, the content of the file in ",
         el("code", {}, "admin.token_file"),
-        " names. It is kept until this tab is closed.",
+        ". The page keeps it until this tab is closed.",
       ),
       el("label", { for: "token" }, "Token"),
       input,
     ],
     confirm: "Sign in",
-    busy: "Asking…",
+    busy: "Checking…",
     act: async () => {
       const given = input.value.trim();
       if (!given) throw new Error("Enter the token.");
-      // A header takes nothing else (RFC 6750, section 2.1).
-      if (!/^[\x21-\x7e]+$/.test(given)) throw new Error("A token has only ASCII, and no spaces.");
+      // The header allows nothing else (RFC 6750, section 2.1).
+      if (!/^[\x21-\x7e]+$/.test(given)) throw new Error("A token is ASCII without spaces.");
       if (!(await isGood(given))) throw new Error("The token was refused.");
       token.set(given);
       return true;
@@ -52,7 +52,7 @@ export function onForgotten(then) {
   forget.addEventListener("click", () => {
     token.forget();
     update();
-    show("The token is forgotten.");
+    show("Token forgotten.");
     then();
   });
 }

@@ -5,10 +5,10 @@ import { KEPT } from "./history.js";
 
 const [WIDTH, HEIGHT, MARGIN] = [120, 22, 1.5];
 
-/** Longer than the longest pause between polls that follow on each other: the line has a gap. */
+/** Seconds without a sample after which the line has a gap: more than the longest pause of polls. */
 const GAP = 45;
 
-/** Draws [seconds ago, value] into an svg.spark, and says it in words; returns the range. */
+/** Draws [seconds ago, value] into an svg.spark, and describes it in words; returns the range. */
 export function draw(svg, what, points, write) {
   const values = points.map(([, value]) => value);
   const [least, most] = [Math.min(...values), Math.max(...values)];
@@ -28,7 +28,7 @@ export function draw(svg, what, points, write) {
   return range;
 }
 
-/** The points, cut where nothing was heard for long. */
+/** The points, split at gaps. */
 function pieces(points) {
   const cut = [];
   points.forEach((point, index) => {

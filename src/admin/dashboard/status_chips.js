@@ -19,12 +19,12 @@ export class StatusChips {
     this.#changed = changed;
   }
 
-  /** Whether brokers of this status are to be shown. */
+  /** Whether brokers of this status are shown. */
   takes(status) {
     return this.#chosen === ALL || this.#chosen === status;
   }
 
-  /** Shows how many there are of each; one that is chosen stays, even when there is none. */
+  /** Shows how many there are of each; the chosen one stays even at 0. */
   update(statuses) {
     const counts = new Map([[ALL, statuses.length]]);
     for (const status of statuses) counts.set(status, (counts.get(status) ?? 0) + 1);
@@ -74,7 +74,7 @@ export class StatusChips {
   }
 }
 
-/** All first, then those that are well, then the worst. */
+/** All first, then up, then the worst. */
 function rank(status) {
   if (status === ALL) return -3;
   return status === "up" ? -2 : severity(status);

@@ -4,10 +4,10 @@ import { printable, setAttribute, setText } from "./dom.js";
 
 const WORDS = ["down", "failing", "unresolved", "ejected", "full", "set_down", "draining", "up"];
 
-/** As a person would write it. */
+/** With spaces in place of underscores. */
 export const written = (status) => printable(status).replaceAll("_", " ");
 
-/** The place among the others, for sorting; an unknown one is bad news. */
+/** The rank for sorting; an unknown status comes first. */
 export const severity = (status) => WORDS.indexOf(status);
 
 /** Shows a status: its shape, its colour and its word. */

@@ -1,4 +1,4 @@
-// Dark or light: the system's choice, or the one that was made here and is remembered.
+// Dark or light: the system's choice, or the user's, which is remembered.
 
 const KEY = "mqtt-lb theme";
 

@@ -1,11 +1,11 @@
-// The strip under the header: what an operator must not miss.
+// Warnings, in the strip under the header.
 
 import { el, setText } from "./dom.js";
 
 const place = document.getElementById("warnings");
 const shown = new Map();
 
-/** Shows a warning of this name; removes it where there is no text. `action` is { label, act }. */
+/** Shows a warning of this name; removes it if there is no text. `action` is { label, act }. */
 export function warn(name, text, { kind = "bad", action, details } = {}) {
   let warning = shown.get(name);
   if (!text) {
@@ -23,7 +23,7 @@ export function warn(name, text, { kind = "bad", action, details } = {}) {
     }
     warning = { element, words };
     shown.set(name, warning);
-    // What can be acted on is above the rest.
+    // Warnings with an action come first.
     if (action) place.prepend(element);
     else place.append(element);
   }

@@ -2,20 +2,20 @@
 
 use std::net::IpAddr;
 
-use crate::balance::key::{Choice, Client, EmptyClientId, KeyError, KeyTemplate};
+use crate::balance::key::{Choice, ClientFields, EmptyClientId, KeyError, KeyTemplate};
 
-const NOBODY: Client<'static> =
-    Client { client_id: "", username: None, source_ip: None, tls_cn: None, sni: None };
+const NOBODY: ClientFields<'static> =
+    ClientFields { client_id: "", username: None, source_ip: None, tls_cn: None, sni: None };
 
 fn template(text: &str) -> KeyTemplate {
     text.parse().unwrap()
 }
 
-fn client<'a>(client_id: &'a str, username: Option<&'a str>) -> Client<'a> {
-    Client { client_id, username, source_ip: Some(IpAddr::from([10, 0, 0, 7])), ..NOBODY }
+fn client<'a>(client_id: &'a str, username: Option<&'a str>) -> ClientFields<'a> {
+    ClientFields { client_id, username, source_ip: Some(IpAddr::from([10, 0, 0, 7])), ..NOBODY }
 }
 
-fn render(text: &str, client: &Client<'_>) -> Option<String> {
+fn render(text: &str, client: &ClientFields<'_>) -> Option<String> {
     // Left over from the client before.
     let mut scratch = b"old".to_vec();
     let key = template(text).render(client, &mut scratch)?;
@@ -42,7 +42,7 @@ fn fields_and_templates_render() {
 
 #[test]
 fn what_tls_said_renders() {
-    let client = Client {
+    let client = ClientFields {
         tls_cn: Some("device 7"),
         sni: Some("eu.example.com"),
         ..client("sensor-1", Some("alice"))
@@ -59,7 +59,7 @@ fn what_tls_said_renders() {
 
 #[test]
 fn a_bare_field_is_borrowed() {
-    let client = Client { tls_cn: Some("device 7"), ..client("sensor-1", Some("alice")) };
+    let client = ClientFields { tls_cn: Some("device 7"), ..client("sensor-1", Some("alice")) };
     let mut scratch = Vec::new();
     for (field, text) in [("client_id", client.client_id), ("tls_cn", client.tls_cn.unwrap())] {
         let key = template(field).render(&client, &mut scratch).unwrap();
@@ -76,14 +76,14 @@ fn addresses_are_rendered_in_canonical_form() {
         ("2001:0db8:0:0::0001", "2001:db8::1"),
         ("::1", "::1"),
     ] {
-        let client = Client { source_ip: Some(address.parse().unwrap()), ..NOBODY };
+        let client = ClientFields { source_ip: Some(address.parse().unwrap()), ..NOBODY };
         assert_eq!(render("source_ip", &client).as_deref(), Some(expected));
     }
 }
 
 #[test]
 fn a_client_without_identity_has_no_key() {
-    let unix = |client_id| Client { client_id, ..NOBODY };
+    let unix = |client_id| ClientFields { client_id, ..NOBODY };
     for (text, client, expected) in [
         ("client_id", client("", Some("alice")), None),
         ("username", client("sensor-1", None), None),
@@ -100,9 +100,9 @@ fn a_client_without_identity_has_no_key() {
         ("user-${username}", client("sensor-1", None), None),
         // Without TLS, a certificate or SNI.
         ("tls_cn", client("sensor-1", Some("alice")), None),
-        ("sni", Client { sni: Some(""), ..client("sensor-1", None) }, None),
+        ("sni", ClientFields { sni: Some(""), ..client("sensor-1", None) }, None),
         ("${tls_cn}@${sni}", client("sensor-1", None), None),
-        ("${tls_cn}@${sni}", Client { sni: Some("a.b"), ..NOBODY }, Some("@a.b")),
+        ("${tls_cn}@${sni}", ClientFields { sni: Some("a.b"), ..NOBODY }, Some("@a.b")),
         ("${sni}/${client_id}", client("sensor-1", None), Some("/sensor-1")),
     ] {
         assert_eq!(render(text, &client).as_deref(), expected, "{text} {client:?}");
@@ -137,14 +137,14 @@ fn a_client_without_the_fields_of_the_key_goes_by_its_id() {
     let by_id = Choice::FallbackKey(b"sensor-1");
     for (key, policy, client, expected) in [
         ("tls_cn", LeastConnections, device, by_id),
-        ("sni", Reject, Client { sni: Some(""), ..device }, by_id),
+        ("sni", Reject, ClientFields { sni: Some(""), ..device }, by_id),
         ("${tls_cn}@${sni}", Username, device, by_id),
         ("tls-${tls_cn}", Username, device, by_id),
         ("username", Reject, client("sensor-1", None), by_id),
-        ("source_ip", Reject, Client { client_id: "sensor-1", ..NOBODY }, by_id),
+        ("source_ip", Reject, ClientFields { client_id: "sensor-1", ..NOBODY }, by_id),
         ("${username}:${tls_cn}", Reject, device, Choice::Key(b"alice:")),
-        ("tls_cn", Reject, Client { client_id: "", ..device }, Choice::Reject),
-        ("tls_cn", Username, Client { client_id: "", ..device }, Choice::Key(b"alice")),
+        ("tls_cn", Reject, ClientFields { client_id: "", ..device }, Choice::Reject),
+        ("tls_cn", Username, ClientFields { client_id: "", ..device }, Choice::Key(b"alice")),
     ] {
         let mut scratch = b"old".to_vec();
         let chosen = template(key).choose(policy, &client, &mut scratch);

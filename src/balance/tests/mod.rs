@@ -12,7 +12,7 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::{Algorithm, Broker, Router};
+use super::{Algorithm, Router, WeightedBroker};
 
 const KEYED: [Algorithm; 3] = [Algorithm::Rendezvous, Algorithm::Maglev, Algorithm::Ketama];
 
@@ -24,16 +24,16 @@ const ALL: [Algorithm; 5] = [
     Algorithm::RoundRobin,
 ];
 
-fn broker(name: &str, weight: u32) -> Broker {
-    Broker { name: name.into(), weight: NonZeroU32::new(weight).unwrap(), backup: false }
+fn broker(name: &str, weight: u32) -> WeightedBroker {
+    WeightedBroker { name: name.into(), weight: NonZeroU32::new(weight).unwrap(), backup: false }
 }
 
-fn backup(name: &str, weight: u32) -> Broker {
-    Broker { backup: true, ..broker(name, weight) }
+fn backup(name: &str, weight: u32) -> WeightedBroker {
+    WeightedBroker { backup: true, ..broker(name, weight) }
 }
 
 /// `broker-0`, `broker-1`, …, one per weight.
-fn brokers(weights: &[u32]) -> Vec<Broker> {
+fn brokers(weights: &[u32]) -> Vec<WeightedBroker> {
     let named = weights.iter().enumerate();
     named.map(|(i, &weight)| broker(&format!("broker-{i}"), weight)).collect()
 }
@@ -42,13 +42,13 @@ fn brokers(weights: &[u32]) -> Vec<Broker> {
 const IDLE: fn(usize) -> Option<u32> = |_| Some(0);
 
 /// The owners of `count` client IDs.
-fn owners(algorithm: Algorithm, brokers: &[Broker], count: u32) -> Vec<usize> {
+fn owners(algorithm: Algorithm, brokers: &[WeightedBroker], count: u32) -> Vec<usize> {
     owners_among(algorithm, brokers, count, &IDLE)
 }
 
 fn owners_among(
     algorithm: Algorithm,
-    brokers: &[Broker],
+    brokers: &[WeightedBroker],
     count: u32,
     sessions: &dyn Fn(usize) -> Option<u32>,
 ) -> Vec<usize> {
@@ -71,9 +71,9 @@ fn order(router: &mut Router, key: &[u8], sessions: &dyn Fn(usize) -> Option<u32
 }
 
 /// The furthest any broker's count is from its share by weight, as a fraction of that share.
-fn imbalance(owners: &[usize], brokers: &[Broker]) -> f64 {
+fn imbalance(owners: &[usize], brokers: &[WeightedBroker]) -> f64 {
     let total: f64 = brokers.iter().map(|broker| f64::from(broker.weight.get())).sum();
-    let deviation = |(i, broker): (usize, &Broker)| {
+    let deviation = |(i, broker): (usize, &WeightedBroker)| {
         let share = owners.len() as f64 * f64::from(broker.weight.get()) / total;
         let count = owners.iter().filter(|&&owner| owner == i).count() as f64;
         (count / share - 1.0).abs()
@@ -186,9 +186,9 @@ proptest! {
         key in proptest::collection::vec(any::<u8>(), 0..40),
     ) {
         let eligible: Vec<bool> = pool.values().map(|&(_, _, eligible)| eligible).collect();
-        let pool: Vec<Broker> = pool
+        let pool: Vec<WeightedBroker> = pool
             .iter()
-            .map(|(name, &(weight, backup, _))| Broker { backup, ..broker(name, weight) })
+            .map(|(name, &(weight, backup, _))| WeightedBroker { backup, ..broker(name, weight) })
             .collect();
         for algorithm in ALL {
             let mut router = Router::new(algorithm, &pool);

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::{
-    Algorithm::Rendezvous, Broker, IDLE, Router, broker, brokers, imbalance, order, owners,
+    Algorithm::Rendezvous, IDLE, Router, WeightedBroker, broker, brokers, imbalance, order, owners,
 };
 
 /// A key, the brokers' names and weights, and their order for the key.
@@ -106,9 +106,9 @@ proptest! {
         key in proptest::collection::vec(any::<u8>(), 0..300),
     ) {
         // Out of the order of names.
-        let pool: Vec<Broker> =
+        let pool: Vec<WeightedBroker> =
             pool.iter().rev().map(|(name, &weight)| broker(name, weight)).collect();
-        let score = |broker: &Broker| {
+        let score = |broker: &WeightedBroker| {
             let seed = xxh3_64(broker.name.as_bytes());
             let hash = xxh3_64_with_seed(&key, seed);
             let u = ((hash >> 11) as f64 + 0.5) / 2_f64.powi(53);
@@ -126,9 +126,9 @@ proptest! {
         names in proptest::collection::btree_set("[a-z]{1,8}", 2..10),
         key in "[ -~]{1,30}",
     ) {
-        let forward: Vec<Broker> = names.iter().map(|name| broker(name, 1)).collect();
-        let backward: Vec<Broker> = forward.iter().rev().cloned().collect();
-        let names = |pool: &[Broker]| -> Vec<_> {
+        let forward: Vec<WeightedBroker> = names.iter().map(|name| broker(name, 1)).collect();
+        let backward: Vec<WeightedBroker> = forward.iter().rev().cloned().collect();
+        let names = |pool: &[WeightedBroker]| -> Vec<_> {
             let order = order(&mut Router::new(Rendezvous, pool), key.as_bytes(), &IDLE);
             order.into_iter().map(|i| pool[i].name.clone()).collect()
         };

@@ -1,125 +1,121 @@
-//! The arguments of `ctl` and of its commands.
+//! The arguments of `ctl` and its commands.
 
 use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
 
 use super::target::TargetArgs;
+use crate::api::Weight;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct CtlArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
-    /// Print what the API says, as JSON.
+    /// Print the API's response, as JSON.
     #[arg(long, global = true)]
     pub(super) json: bool,
     #[command(subcommand)]
-    pub(super) command: Command,
+    pub(super) command: CtlCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
-    /// The proxy as a whole: its listeners, its limits, how connections end.
+pub(super) enum CtlCommand {
+    /// Show the proxy's state: listeners, limits, and how connections ended.
     Status,
-    /// The brokers, and how they are.
+    /// Show the brokers and their state.
     Upstreams {
-        /// Only those of this pool.
+        /// Only this pool's.
         #[arg(long, value_name = "NAME")]
         pool: Option<String>,
     },
-    /// Give a broker no new sessions; those that it has stay, unless the pool has `rebalance`.
-    Drain(Broker),
-    /// Give a broker sessions again.
-    Ready(Broker),
-    /// Take a broker for down: what becomes of its sessions is the pool's `on_down`.
-    Down(Broker),
-    /// Have a broker weigh so much until its weight in the configuration changes, or `default` is
-    /// set.
+    /// Give a broker no new sessions; it keeps those it has, unless the pool has `rebalance`.
+    Drain(BrokerArgs),
+    /// Give a broker new sessions again.
+    Ready(BrokerArgs),
+    /// Treat a broker as down; its pool's `on_down` decides about its sessions.
+    Down(BrokerArgs),
+    /// Set a broker's weight, until its weight in the configuration changes or `default` is set.
     Weight {
         #[command(flatten)]
-        broker: Broker,
-        /// From 1 to 65535, or `default` for the configured one.
+        broker: BrokerArgs,
+        /// From 1 to 65535, or `default` for the configured weight.
         #[arg(value_name = "N", value_parser = weight)]
         weight: Weight,
     },
-    /// Who is connected, and where.
-    Sessions(Sessions),
-    /// End a session, by the ID that the log and `sessions` show.
+    /// List the sessions.
+    Sessions(SessionsArgs),
+    /// End a session, by its ID in the access log or in `sessions`.
     Kick {
         /// 16 hexadecimal digits.
         #[arg(value_name = "SESSION")]
         id: String,
     },
-    /// Read the configuration again. What is wrong with it is said, and then nothing changes.
+    /// Reload the configuration. If it is invalid, print its faults and change nothing.
     Reload,
-    /// Where a client would go now, and where it is.
-    Route(Route),
-    /// The last lines of the program's log.
+    /// Show which broker a client would get now, and where it is connected.
+    Route(ClientArgs),
+    /// Print the last lines of the program log.
     Log,
-    /// Whether the proxy takes sessions: 0 when it does, 1 otherwise. For health checks; needs no
-    /// token.
+    /// Check whether the proxy is ready for new sessions: exit code 0 if so, else 1. Needs no token.
     Health,
 }
 
 #[derive(Args, Debug)]
-pub(super) struct Broker {
+pub(super) struct BrokerArgs {
     /// The broker's name.
     pub(super) name: String,
-    /// Its pool, where several have a broker of that name.
+    /// Its pool; required if several pools have a broker of that name.
     #[arg(long, value_name = "NAME")]
     pub(super) pool: Option<String>,
 }
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Weight(pub(super) Option<u16>);
 
 fn weight(text: &str) -> Result<Weight, &'static str> {
     match text.parse() {
         _ if text == "default" => Ok(Weight(None)),
-        Ok(weight @ 1..) => Ok(Weight(Some(weight))),
-        _ => Err("allowed are 1 to 65535, and default"),
+        Ok(weight) => Ok(Weight(Some(weight))),
+        Err(_) => Err("allowed: 1 to 65535, or default"),
     }
 }
 
 #[derive(Args, Debug)]
-pub(super) struct Sessions {
-    /// Those of this client ID.
+pub(super) struct SessionsArgs {
+    /// Only this client ID's.
     #[arg(long, value_name = "ID")]
     pub(super) client_id: Option<String>,
-    /// Those of this username.
+    /// Only this username's.
     #[arg(long, value_name = "NAME")]
     pub(super) username: Option<String>,
-    /// Those on this broker.
+    /// Only those on this broker.
     #[arg(long, value_name = "NAME")]
     pub(super) upstream: Option<String>,
-    /// Those that came through this listener.
+    /// Only this listener's.
     #[arg(long, value_name = "NAME")]
     pub(super) listener: Option<String>,
-    /// Those of this pool.
+    /// Only this pool's.
     #[arg(long, value_name = "NAME")]
     pub(super) pool: Option<String>,
-    /// All of them, not the first 100. JSON then has a line for each page.
+    /// All, not just the first 100; with --json one line per page.
     #[arg(long)]
     pub(super) all: bool,
 }
 
 #[derive(Args, Debug)]
-pub(super) struct Route {
+pub(super) struct ClientArgs {
     /// The client ID.
     pub(super) client_id: String,
-    /// Its username, where the key uses it.
+    /// Its username, if the key has it.
     #[arg(long, value_name = "NAME")]
     pub(super) username: Option<String>,
-    /// Its address, where the key uses it.
+    /// Its IP address, if the key has it.
     #[arg(long, value_name = "IP")]
     pub(super) source: Option<IpAddr>,
-    /// The common name of its certificate, where the key uses it.
+    /// The common name of its certificate, if the key has it.
     #[arg(long, value_name = "NAME")]
     pub(super) tls_cn: Option<String>,
-    /// The host that it asks for in TLS, where the key uses it.
+    /// The server name that it sends in TLS, if the key has it.
     #[arg(long, value_name = "HOST")]
     pub(super) sni: Option<String>,
-    /// Only in this pool.
+    /// Only this pool.
     #[arg(long, value_name = "NAME")]
     pub(super) pool: Option<String>,
 }

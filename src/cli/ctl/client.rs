@@ -1,4 +1,4 @@
-//! Asking the admin API.
+//! A client of the admin API.
 
 use std::{fmt::Display, io, time::Duration};
 
@@ -10,6 +10,7 @@ use hyper::{
     header::{AUTHORIZATION, CONTENT_TYPE, HOST},
 };
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -18,126 +19,135 @@ use tokio::{
     time::timeout,
 };
 
-use super::target::{Place, Target};
+use super::target::{AdminAddress, CtlTarget};
+use crate::api;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// For an answer. The proxy gives a reload 30 s, and all else 2 s at most for each worker.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
+/// For a response. The proxy allows 30 s for a reload, and 2 s per worker for anything else.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(35);
 
-/// The longest answer: a thousand sessions whose client IDs fill their CONNECTs have 64 MiB.
-const ANSWER_BYTES: usize = 256 * 1024 * 1024;
+/// The longest response: a thousand sessions with the longest client IDs take 64 MiB, more if escaped.
+const MAX_RESPONSE_BYTES: usize = 256 * 1024 * 1024;
 
-/// What came of a request.
-pub(super) struct Reply {
+/// A response of any status.
+pub(super) struct RawResponse {
     pub(super) status: StatusCode,
     pub(super) body: Bytes,
 }
 
-/// Why there is no answer to a request, or not the one that was wanted.
+/// A successful response.
+pub(super) struct ApiResponse<T> {
+    /// As the proxy sent it; `null` for an empty body.
+    pub(super) json: Value,
+    /// The same as a type of the API.
+    pub(super) content: T,
+}
+
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
     #[error(
-        "cannot reach the proxy at {place}: {error}; is it running, and does its configuration's \
-         `admin` say so?"
+        "cannot connect to the proxy at {address}: {error}; is it running, and is this the \
+         `admin.bind` of its configuration?"
     )]
-    Connect { place: String, error: io::Error },
-    #[error("no answer from {0} within {ANSWER_TIMEOUT:?}")]
-    Silent(String),
-    #[error("what answers at {place} is no admin listener: {error}")]
-    Protocol { place: String, error: String },
-    #[error("the proxy wants a token: give it with --token-file or in MQTT_LB_TOKEN")]
+    Connect { address: String, error: io::Error },
+    #[error("no response from {0} within {RESPONSE_TIMEOUT:?}")]
+    NoResponse(String),
+    #[error("the server at {address} is not an admin listener: {error}")]
+    Protocol { address: String, error: String },
+    #[error("the proxy requires a token: pass it with --token-file or in MQTT_LB_TOKEN")]
     NoToken,
-    #[error("the proxy has another token than {0}")]
+    #[error("the proxy refuses the token of {0}")]
     WrongToken(String),
-    #[error("{}", said(.0, .1))]
+    #[error("{}", with_faults(.0, .1))]
     Refused(String, Vec<String>),
 }
 
-fn said(error: &str, faults: &[String]) -> String {
-    faults.iter().fold(error.to_owned(), |said, fault| format!("{said}\n  {fault}"))
+fn with_faults(error: &str, faults: &[String]) -> String {
+    faults.iter().fold(error.to_owned(), |text, fault| format!("{text}\n  {fault}"))
 }
 
-pub(super) struct Client {
-    target: Target,
+pub(super) struct ApiClient {
+    target: CtlTarget,
     runtime: Runtime,
 }
 
-impl Client {
-    pub(super) fn new(target: Target) -> io::Result<Self> {
+impl ApiClient {
+    pub(super) fn new(target: CtlTarget) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Self { target, runtime })
     }
 
-    /// What is answered with success, as JSON; null where it is nothing.
-    pub(super) fn call(
+    /// Sends a request that has to succeed.
+    pub(super) fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
-    ) -> Result<Value, CallError> {
+        body: Option<String>,
+    ) -> Result<ApiResponse<T>, CallError> {
         let reply = self.send(method, path, body)?;
-        let json = if reply.body.is_empty() {
-            Ok(Value::Null)
-        } else {
-            serde_json::from_slice::<Value>(&reply.body)
-        };
-        let json = json.map_err(|error| self.protocol(&error))?;
-        match reply.status {
-            status if status.is_success() => Ok(json),
-            StatusCode::UNAUTHORIZED => Err(match &self.target.token {
-                Some(token) => CallError::WrongToken(token.from.clone()),
-                None => CallError::NoToken,
-            }),
-            status => {
-                let error =
-                    json["error"].as_str().map_or_else(|| status.to_string(), str::to_owned);
-                let faults = json["faults"].as_array().into_iter().flatten();
-                let faults = faults.filter_map(Value::as_str).map(str::to_owned).collect();
-                Err(CallError::Refused(error, faults))
-            }
+        if !reply.status.is_success() {
+            return Err(self.refused(&reply));
         }
+        let body: &[u8] = if reply.body.is_empty() { b"null" } else { &reply.body };
+        let json: Value = serde_json::from_slice(body).map_err(|error| self.protocol(&error))?;
+        let content = T::deserialize(&json).map_err(|error| self.protocol(&error))?;
+        Ok(ApiResponse { json, content })
     }
 
-    pub(super) fn get(&self, path: &str) -> Result<Value, CallError> {
+    pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<ApiResponse<T>, CallError> {
         self.call(Method::GET, path, None)
     }
 
-    /// Whatever is answered.
+    fn refused(&self, reply: &RawResponse) -> CallError {
+        match (reply.status, &self.target.token) {
+            (StatusCode::UNAUTHORIZED, None) => CallError::NoToken,
+            (StatusCode::UNAUTHORIZED, Some(token)) => CallError::WrongToken(token.from.clone()),
+            (status, _) => match serde_json::from_slice(&reply.body) {
+                Ok(api::Error { error, faults }) => {
+                    CallError::Refused(error, faults.unwrap_or_default())
+                }
+                Err(_) => CallError::Refused(status.to_string(), Vec::new()),
+            },
+        }
+    }
+
+    /// Sends a request, with JSON as its body.
     pub(super) fn send(
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
-    ) -> Result<Reply, CallError> {
+        body: Option<String>,
+    ) -> Result<RawResponse, CallError> {
         let mut request =
-            Request::builder().method(method).uri(path).header(HOST, self.target.place.host());
+            Request::builder().method(method).uri(path).header(HOST, self.target.address.host());
         if let Some(token) = &self.target.token {
             request = request.header(AUTHORIZATION, format!("Bearer {}", token.text));
         }
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
-        let body = body.map_or_else(String::new, Value::to_string);
-        let request = request.body(Full::from(body)).map_err(|error| self.protocol(&error))?;
+        let body = Full::from(body.unwrap_or_default());
+        let request = request.body(body).map_err(|error| self.protocol(&error))?;
         self.runtime.block_on(self.exchange(request))
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Reply, CallError> {
-        let late = |_| CallError::Silent(self.target.place.to_string());
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<RawResponse, CallError> {
+        let late = |_| CallError::NoResponse(self.target.address.to_string());
         let exchange = async {
-            match &self.target.place {
-                Place::Tcp { host, port } => {
+            match &self.target.address {
+                AdminAddress::Tcp { host, port } => {
                     let stream = self.connected(TcpStream::connect((&**host, *port))).await?;
                     self.over(stream, request).await
                 }
-                Place::Unix(path) => {
+                AdminAddress::Unix(path) => {
                     let stream = self.connected(UnixStream::connect(path)).await?;
                     self.over(stream, request).await
                 }
             }
         };
-        timeout(ANSWER_TIMEOUT, exchange).await.map_err(late)?
+        timeout(RESPONSE_TIMEOUT, exchange).await.map_err(late)?
     }
 
     async fn connected<S>(
@@ -146,43 +156,27 @@ impl Client {
     ) -> Result<S, CallError> {
         let connected = timeout(CONNECT_TIMEOUT, connecting).await;
         let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let place = || self.target.place.to_string();
-        connected.map_err(|error| CallError::Connect { place: place(), error })
+        let address = || self.target.address.to_string();
+        connected.map_err(|error| CallError::Connect { address: address(), error })
     }
 
     async fn over(
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         request: Request<Full<Bytes>>,
-    ) -> Result<Reply, CallError> {
+    ) -> Result<RawResponse, CallError> {
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| self.protocol(&error))?;
-        // What is wrong with the connection, the sender is told as well.
+        // Its errors are also the request's.
         tokio::spawn(async { drop(connection.await) });
-        let answer = sender.send_request(request).await.map_err(|error| self.protocol(&error))?;
-        let (head, body) = answer.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES).collect().await;
+        let response = sender.send_request(request).await.map_err(|error| self.protocol(&error))?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await;
         let body = body.map_err(|error| self.protocol(&error))?.to_bytes();
-        Ok(Reply { status: head.status, body })
+        Ok(RawResponse { status: head.status, body })
     }
 
     fn protocol(&self, error: &dyn Display) -> CallError {
-        CallError::Protocol { place: self.target.place.to_string(), error: error.to_string() }
+        CallError::Protocol { address: self.target.address.to_string(), error: error.to_string() }
     }
-}
-
-/// A text as a part of a path or a query has it (RFC 3986, section 2.3).
-pub(super) fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push('%');
-            for digit in [byte >> 4, byte & 15] {
-                encoded.extend(char::from_digit(digit.into(), 16).map(|c| c.to_ascii_uppercase()));
-            }
-        }
-    }
-    encoded
 }

@@ -1,4 +1,4 @@
-//! `mqtt-lb ctl`: a running proxy, asked and told by way of its admin API.
+//! `mqtt-lb ctl`: the command line for a running proxy's admin API.
 
 mod args;
 mod client;
@@ -9,23 +9,28 @@ mod target;
 use std::{
     io::{self, Write},
     process::ExitCode,
+    sync::Arc,
 };
 
 use hyper::{Method, StatusCode};
-use serde_json::{Value, json};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
+use serde_json::json;
 
 pub(super) use args::CtlArgs;
 
 use self::{
-    args::{Broker, Command, Route, Sessions, Weight},
-    client::{CallError, Client, encoded},
+    args::{BrokerArgs, ClientArgs, CtlCommand, SessionsArgs},
+    client::{ApiClient, ApiResponse, CallError},
 };
 use super::{BAD_CONFIG, FAILED};
-use crate::escape::{self, plain_lines};
+use crate::{
+    api::{self, Change, Pools, State},
+    escape::{self, plain_lines},
+};
 
-/// Why a command has failed.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum CtlError {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error("cannot print: {0}")]
@@ -39,20 +44,20 @@ pub(super) fn ctl(args: &CtlArgs) -> ExitCode {
         eprintln!("mqtt-lb ctl: {}", plain_lines(&error.to_string()));
         ExitCode::from(code)
     };
-    let needs_token = !matches!(args.command, Command::Health);
+    let needs_token = !matches!(args.command, CtlCommand::Health);
     let target = match args.target.target(needs_token) {
         Ok(target) => target,
         Err(error) => return complain(&format!("{error:#}"), BAD_CONFIG),
     };
-    let client = match Client::new(target) {
+    let client = match ApiClient::new(target) {
         Ok(client) => client,
         Err(error) => return complain(&error, FAILED),
     };
     let ctl = Ctl { client, json: args.json };
     match ctl.run(&args.command) {
         Ok(()) => ExitCode::SUCCESS,
-        // The reader, `head` perhaps, has seen enough.
-        Err(Failure::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+        // The reader, perhaps `head`, needs no more.
+        Err(CtlError::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }
         Err(error) => complain(&error, FAILED),
@@ -60,126 +65,135 @@ pub(super) fn ctl(args: &CtlArgs) -> ExitCode {
 }
 
 struct Ctl {
-    client: Client,
+    client: ApiClient,
     json: bool,
 }
 
 impl Ctl {
-    fn run(&self, command: &Command) -> Result<(), Failure> {
+    fn run(&self, command: &CtlCommand) -> Result<(), CtlError> {
         match command {
-            Command::Status => self.print(&self.client.get("/api/v1/status")?, show::status),
-            Command::Upstreams { pool } => self.upstreams(pool.as_deref()),
-            Command::Drain(broker) => self.change(broker, &json!({ "state": "drain" })),
-            Command::Ready(broker) => self.change(broker, &json!({ "state": "ready" })),
-            Command::Down(broker) => self.change(broker, &json!({ "state": "down" })),
-            Command::Weight { broker, weight: Weight(weight) } => {
-                self.change(broker, &json!({ "weight": weight }))
+            CtlCommand::Status => self.print(&self.client.get("/api/v1/status")?, show::status),
+            CtlCommand::Upstreams { pool } => self.upstreams(pool.as_deref()),
+            CtlCommand::Drain(broker) => self.set_state(broker, State::Drain),
+            CtlCommand::Ready(broker) => self.set_state(broker, State::Ready),
+            CtlCommand::Down(broker) => self.set_state(broker, State::Down),
+            CtlCommand::Weight { broker, weight } => {
+                self.change(broker, Change { weight: Some(*weight), ..Change::default() })
             }
-            Command::Sessions(sessions) => self.sessions(sessions),
-            Command::Kick { id } => {
+            CtlCommand::Sessions(sessions) => self.sessions(sessions),
+            CtlCommand::Kick { id } => {
                 let path = format!("/api/v1/sessions/{}", encoded(id));
-                self.client.call(Method::DELETE, &path, None)?;
+                self.client.call::<()>(Method::DELETE, &path, None)?;
                 Ok(())
             }
-            Command::Reload => {
+            CtlCommand::Reload => {
                 let outcome = self.client.call(Method::POST, "/api/v1/reload", None)?;
                 self.print(&outcome, show::reload)
             }
-            Command::Route(route) => self.route(route),
-            Command::Log => self.print(&self.client.get("/api/v1/log")?, show::log),
-            Command::Health => self.health(),
+            CtlCommand::Route(route) => self.route(route),
+            CtlCommand::Log => self.print(&self.client.get("/api/v1/log")?, show::log),
+            CtlCommand::Health => self.health(),
         }
     }
 
-    /// As JSON, or as `show` writes it.
-    fn print(
+    /// Prints the proxy's JSON, or what `show` makes of it.
+    fn print<T>(
         &self,
-        answer: &Value,
-        show: impl FnOnce(&Value, &mut dyn Write) -> io::Result<()>,
-    ) -> Result<(), Failure> {
+        answer: &ApiResponse<T>,
+        show: impl FnOnce(&T, &mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), CtlError> {
         let mut out = io::BufWriter::new(io::stdout().lock());
         if self.json {
-            writeln!(out, "{}", escape::json(answer).map_err(io::Error::from)?)?;
+            writeln!(out, "{}", escape::json(&answer.json).map_err(io::Error::from)?)?;
         } else {
-            show(answer, &mut out)?;
+            show(&answer.content, &mut out)?;
         }
         Ok(out.flush()?)
     }
 
-    fn upstreams(&self, pool: Option<&str>) -> Result<(), Failure> {
-        let mut answer = self.client.get("/api/v1/upstreams")?;
-        if let (Some(name), Some(pools)) = (pool, answer["pools"].as_array_mut()) {
-            let names: Vec<_> = pools.iter().map(|pool| table::cell(&pool["name"])).collect();
-            pools.retain(|pool| pool["name"] == name);
+    fn upstreams(&self, pool: Option<&str>) -> Result<(), CtlError> {
+        let mut answer = self.client.get::<Pools>("/api/v1/upstreams")?;
+        if let Some(name) = pool {
+            let pools = &mut answer.content.pools;
+            let names: Vec<_> = pools.iter().map(|pool| pool.name.clone()).collect();
+            pools.retain(|pool| *pool.name == *name);
             if pools.is_empty() {
-                let error = format!("no pool {name}; there are {}", names.join(", "));
-                return Err(Failure::Other(error));
+                let error = format!("no pool {name}; the configuration has {}", names.join(", "));
+                return Err(CtlError::Other(error));
             }
+            answer.json = serde_json::to_value(&answer.content).map_err(io::Error::from)?;
         }
         self.print(&answer, show::upstreams)
     }
 
-    fn change(&self, Broker { name, pool }: &Broker, body: &Value) -> Result<(), Failure> {
+    fn set_state(&self, broker: &BrokerArgs, state: State) -> Result<(), CtlError> {
+        self.change(broker, Change { state: Some(state), ..Change::default() })
+    }
+
+    fn change(
+        &self,
+        BrokerArgs { name, pool }: &BrokerArgs,
+        change: Change,
+    ) -> Result<(), CtlError> {
         let pool = match pool {
-            Some(pool) => pool.clone(),
+            Some(pool) => pool.as_str().into(),
             None => self.pool_of(name)?,
         };
         let path = format!("/api/v1/pools/{}/upstreams/{}", encoded(&pool), encoded(name));
+        let body = serde_json::to_string(&change).map_err(io::Error::from)?;
         let answer = self.client.call(Method::PATCH, &path, Some(body))?;
-        self.print(&answer, |answer, out| show::change(&pool, answer, out))
+        self.print(&answer, |upstream, out| show::change(&pool, upstream, out))
     }
 
     /// The one pool that has a broker of that name.
-    fn pool_of(&self, name: &str) -> Result<String, Failure> {
-        let answer = self.client.get("/api/v1/upstreams")?;
-        let pools = answer["pools"].as_array().into_iter().flatten();
-        let has_it = |pool: &&Value| {
-            let mut upstreams = pool["upstreams"].as_array().into_iter().flatten();
-            upstreams.any(|upstream| upstream["name"] == name)
-        };
-        let found: Vec<_> = pools.filter(has_it).map(|pool| table::cell(&pool["name"])).collect();
-        match &*found {
-            [pool] => Ok(pool.clone()),
-            [] => Err(Failure::Other(format!("no broker {name} in any pool; see `upstreams`"))),
-            several => {
-                let error = format!("several pools have a broker {name}: say --pool, one of ");
-                Err(Failure::Other(error + &several.join(", ")))
-            }
+    fn pool_of(&self, name: &str) -> Result<Arc<str>, CtlError> {
+        let Pools { pools } = self.client.get("/api/v1/upstreams")?.content;
+        let mut found: Vec<_> = pools
+            .into_iter()
+            .filter(|pool| pool.upstreams.iter().any(|upstream| *upstream.name == *name))
+            .map(|pool| pool.name)
+            .collect();
+        match found.len() {
+            1 => Ok(found.swap_remove(0)),
+            0 => Err(CtlError::Other(format!("no pool has a broker {name}; see `upstreams`"))),
+            _ => Err(CtlError::Other(format!(
+                "several pools have a broker {name}: add --pool, one of {}",
+                found.join(", "),
+            ))),
         }
     }
 
-    fn sessions(&self, wanted: &Sessions) -> Result<(), Failure> {
-        let Sessions { client_id, username, upstream, listener, pool, all } = wanted;
-        let mut query = query(&[
-            ("client_id", client_id.as_deref()),
-            ("username", username.as_deref()),
-            ("upstream", upstream.as_deref()),
-            ("listener", listener.as_deref()),
-            ("pool", pool.as_deref()),
-            ("limit", all.then_some("1000")),
-        ]);
-        let filtered = query.len();
-        let mut table = show::sessions();
+    fn sessions(&self, wanted: &SessionsArgs) -> Result<(), CtlError> {
+        let SessionsArgs { client_id, username, upstream, listener, pool, all } = wanted;
+        let mut table = show::session_table();
+        let mut cursor = None;
         loop {
-            let page = self.client.get(&format!("/api/v1/sessions?{query}"))?;
-            let next = page["next"].as_str();
-            let is_last = next.is_none() || !all;
+            let query = query(&[
+                ("client_id", client_id.as_deref()),
+                ("username", username.as_deref()),
+                ("upstream", upstream.as_deref()),
+                ("listener", listener.as_deref()),
+                ("pool", pool.as_deref()),
+                ("limit", all.then_some("1000")),
+                ("cursor", cursor.as_deref()),
+            ]);
+            let page: ApiResponse<api::Sessions> =
+                self.client.get(&format!("/api/v1/sessions?{query}"))?;
             self.print(&page, |page, out| {
                 table.write(out, show::session_rows(page))?;
-                match next {
-                    Some(_) if !all => writeln!(out, "and more: --all has them all"),
+                match page.next {
+                    Some(_) if !all => writeln!(out, "there are more; --all lists them"),
                     _ => Ok(()),
                 }
             })?;
-            if is_last {
+            cursor = page.content.next;
+            if cursor.is_none() || !all {
                 return Ok(());
             }
-            query.truncate(filtered);
-            query.extend(next.into_iter().flat_map(|next| ["&cursor=", next]));
         }
     }
 
-    fn route(&self, route: &Route) -> Result<(), Failure> {
+    fn route(&self, route: &ClientArgs) -> Result<(), CtlError> {
         let source = route.source.map(|source| source.to_string());
         let query = query(&[
             ("client_id", Some(&*route.client_id)),
@@ -192,19 +206,26 @@ impl Ctl {
         self.print(&self.client.get(&format!("/api/v1/route?{query}"))?, show::route)
     }
 
-    fn health(&self) -> Result<(), Failure> {
+    fn health(&self) -> Result<(), CtlError> {
         let reply = self.client.send(Method::GET, "/readyz", None)?;
         let said = String::from_utf8_lossy(&reply.body).trim_end().to_owned();
         if reply.status != StatusCode::OK {
-            return Err(Failure::Other(said));
+            return Err(CtlError::Other(said));
         }
-        self.print(&json!({ "ready": true }), |_, out| writeln!(out, "ready"))
+        let ready = ApiResponse { json: json!({ "ready": true }), content: () };
+        self.print(&ready, |(), out| writeln!(out, "ready"))
     }
 }
 
-/// The parameters that are given.
+/// The parameters that are given, as a query (`application/x-www-form-urlencoded`).
 fn query(parameters: &[(&str, Option<&str>)]) -> String {
     let given = parameters.iter().filter_map(|(name, value)| value.map(|value| (name, value)));
-    let pairs: Vec<_> = given.map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-    pairs.join("&")
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish()
+}
+
+/// A segment of a path: all but the unreserved characters is percent-encoded (RFC 3986, section 2.3).
+fn encoded(segment: &str) -> PercentEncode<'_> {
+    const RESERVED: &AsciiSet =
+        &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(segment, RESERVED)
 }

@@ -1,154 +1,151 @@
-//! What the API says, for people.
+//! The API's responses as tables.
 
-use std::io::{self, Write};
+use std::{
+    fmt::Display,
+    io::{self, Write},
+};
 
-use serde_json::Value;
+use super::table::{TextTable, counts, duration, or_dash, yes_no};
+use crate::{
+    api::{
+        Applied, End, LastReload, Listener, Log, Pool, PoolRoute, Pools, Routes, Session, Sessions,
+        Status, Upstream,
+    },
+    escape::plain,
+};
 
-use super::table::{Table, cell, counts, span};
-use crate::escape::plain;
-
-pub(super) fn status(status: &Value, out: &mut dyn Write) -> io::Result<()> {
-    let config = &status["config"];
-    let ready = match status["not_ready"].as_str() {
-        None => "ready",
-        Some(why) => &format!("not ready: {why}"),
-    };
-    let uptime = span(status["uptime_s"].as_f64().unwrap_or_default());
-    let descriptors = &status["descriptors"];
-    let mut facts = Table::new(["mqtt-lb", ""]);
-    let fact = |name: &str, text: String| vec![name.to_owned(), text];
-    facts.write(
-        out,
-        [
-            fact("version", cell(&status["version"])),
-            fact("state", ready.to_owned()),
-            fact("up for", uptime),
-            fact("workers", cell(&status["workers"])),
-            fact(
-                "configuration",
-                format!(
-                    "{}, generation {}, of {}",
-                    cell(&config["file"]),
-                    cell(&config["generation"]),
-                    cell(&config["loaded_at"]),
-                ),
-            ),
-            fact("last reload", last_reload(&config["last_reload"])),
-            fact(
-                "connections",
-                format!(
-                    "{} of {} at most",
-                    cell(&status["connections_open"]),
-                    cell(&descriptors["connections_possible"]),
-                ),
-            ),
-            fact(
-                "descriptors",
-                format!("{} of {}", cell(&descriptors["used"]), cell(&descriptors["limit"])),
-            ),
-            fact("rejects", counts(&status["rejects"])),
-            fact("log lines lost", cell(&status["access_log_dropped"])),
-        ],
-    )?;
-    for fault in config["last_reload"]["faults"].as_array().into_iter().flatten() {
-        writeln!(out, "  {}", plain(&cell(fault)))?;
+pub(super) fn status(status: &Status, out: &mut dyn Write) -> io::Result<()> {
+    facts(status, out)?;
+    let faults = status.config.last_reload.iter().flat_map(|last| &last.faults);
+    for fault in faults {
+        writeln!(out, "  {}", plain(fault))?;
     }
     writeln!(out)?;
-    let mut listeners = Table::new([
-        "LISTENER",
-        "BIND",
-        "TRANSPORT",
-        "POOL",
-        "OPEN",
-        "TOTAL",
-        "SESSIONS BY VERSION",
-    ]);
-    let listener = |one: &Value| {
-        let columns =
-            ["name", "bind", "transport", "pool", "connections_active", "connections_total"];
-        let mut row: Vec<_> = columns.map(|column| cell(&one[column])).into();
-        row.push(counts(&one["sessions_total"]));
-        row
-    };
-    listeners.write(out, list(&status["listeners"]).map(listener))?;
-    if list(&status["ends"]).next().is_none() {
+    listeners(&status.listeners, out)?;
+    if status.ends.is_empty() {
         return Ok(());
     }
     writeln!(out)?;
-    let end =
-        |one: &Value| ["by", "phase", "cause", "count"].map(|column| cell(&one[column])).into();
-    Table::new(["ENDED BY", "PHASE", "CAUSE", "COUNT"]).write(out, list(&status["ends"]).map(end))
+    ends(&status.ends, out)
 }
 
-fn last_reload(last: &Value) -> String {
-    match last["outcome"].as_str() {
+fn facts(status: &Status, out: &mut dyn Write) -> io::Result<()> {
+    let (config, descriptors) = (&status.config, &status.descriptors);
+    let ready = match &status.not_ready {
+        None => "ready".to_owned(),
+        Some(why) => format!("not ready: {why}"),
+    };
+    let in_force =
+        format!("{}, generation {}, of {}", config.file, config.generation, config.loaded_at);
+    let last_reload = match &config.last_reload {
         None => "none".to_owned(),
-        Some(outcome) => format!("{outcome}, {}", cell(&last["at"])),
-    }
+        Some(LastReload { outcome, at, .. }) => format!("{outcome}, {at}"),
+    };
+    let connections =
+        format!("{} of {} at most", status.connections_open, descriptors.connections_possible);
+    let facts = [
+        ("version", status.version.to_string()),
+        ("state", ready),
+        ("up for", duration(status.uptime_s)),
+        ("workers", status.workers.to_string()),
+        ("configuration", in_force),
+        ("last reload", last_reload),
+        ("connections", connections),
+        ("descriptors", format!("{} of {}", descriptors.used, descriptors.limit)),
+        ("rejects", counts(&status.rejects)),
+        ("log lines lost", status.access_log_dropped.to_string()),
+    ];
+    let rows = facts.into_iter().map(|(name, text)| vec![name.to_owned(), text]);
+    TextTable::new(["mqtt-lb", ""]).write(out, rows)
 }
 
-pub(super) fn upstreams(answer: &Value, out: &mut dyn Write) -> io::Result<()> {
-    let mut table = Table::new([
+fn listeners(listeners: &[Listener], out: &mut dyn Write) -> io::Result<()> {
+    let row = |listener: &Listener| {
+        vec![
+            listener.name.to_string(),
+            listener.bind.clone(),
+            listener.transport.to_string(),
+            listener.pool.to_string(),
+            listener.connections_active.to_string(),
+            listener.connections_total.to_string(),
+            counts(&listener.sessions_total),
+        ]
+    };
+    let titles = ["LISTENER", "BIND", "TRANSPORT", "POOL", "OPEN", "TOTAL", "SESSIONS BY VERSION"];
+    TextTable::new(titles).write(out, listeners.iter().map(row))
+}
+
+fn ends(ends: &[End], out: &mut dyn Write) -> io::Result<()> {
+    let row = |end: &End| {
+        vec![end.by.to_string(), end.phase.to_string(), end.cause.clone(), end.count.to_string()]
+    };
+    TextTable::new(["ENDED BY", "PHASE", "CAUSE", "COUNT"]).write(out, ends.iter().map(row))
+}
+
+pub(super) fn upstreams(Pools { pools }: &Pools, out: &mut dyn Write) -> io::Result<()> {
+    let mut table = TextTable::new([
         "POOL", "UPSTREAM", "ADDRESS", "STATUS", "SERVING", "STATE", "WEIGHT", "SESSIONS",
         "CONNACKS",
     ]);
-    let rows = list(&answer["pools"]).flat_map(|pool| {
-        list(&pool["upstreams"]).map(|upstream| {
-            let others = list(&upstream["other_addresses"]).count();
-            let resolved = match (upstream["resolved"].as_str(), others) {
-                (Some(resolved), 0) => format!(" ({resolved})"),
-                (Some(resolved), _) => format!(" ({resolved} and {others} more)"),
-                (None, _) => String::new(),
-            };
-            vec![
-                cell(&pool["name"]),
-                cell(&upstream["name"]),
-                cell(&upstream["address"]) + &resolved,
-                cell(&upstream["status"]),
-                cell(&upstream["serving"]),
-                cell(&upstream["state"]),
-                weight(upstream),
-                sessions_of(upstream),
-                counts(&upstream["connacks"]),
-            ]
-        })
-    });
+    let rows = pools
+        .iter()
+        .flat_map(|pool| pool.upstreams.iter().map(|upstream| upstream_row(pool, upstream)));
     table.write(out, rows)?;
-    for pool in list(&answer["pools"]).filter(|pool| pool["failing_open"] == true) {
-        let name = cell(&pool["name"]);
-        writeln!(out, "{}: so many brokers look down that all are tried", plain(&name))?;
+    for pool in pools.iter().filter(|pool| pool.failing_open) {
+        writeln!(out, "{}: so many brokers appear down that all are tried", plain(&pool.name))?;
     }
-    for why in list(&answer["pools"]).filter_map(|pool| pool["not_serving"].as_str()) {
+    for why in pools.iter().filter_map(|pool| pool.not_serving.as_deref()) {
         writeln!(out, "{}", plain(why))?;
     }
     Ok(())
 }
 
-pub(super) fn change(pool: &str, upstream: &Value, out: &mut dyn Write) -> io::Result<()> {
+fn upstream_row(pool: &Pool, upstream: &Upstream) -> Vec<String> {
+    let resolved = match (&upstream.resolved, upstream.other_addresses.len()) {
+        (Some(resolved), 0) => format!(" ({resolved})"),
+        (Some(resolved), others) => format!(" ({resolved} and {others} more)"),
+        (None, _) => String::new(),
+    };
+    vec![
+        pool.name.to_string(),
+        upstream.name.to_string(),
+        upstream.address.clone() + &resolved,
+        upstream.status.to_string(),
+        yes_no(upstream.serving),
+        upstream.state.as_str().to_owned(),
+        weight(upstream),
+        sessions_of(upstream),
+        counts(&upstream.connacks),
+    ]
+}
+
+pub(super) fn change(pool: &str, upstream: &Upstream, out: &mut dyn Write) -> io::Result<()> {
     let change = format!(
         "{pool}/{}: {}, weight {}, sessions {}",
-        cell(&upstream["name"]),
-        cell(&upstream["status"]),
+        upstream.name,
+        upstream.status,
         weight(upstream),
         sessions_of(upstream),
     );
     writeln!(out, "{}", plain(&change))
 }
 
-fn weight(upstream: &Value) -> String {
-    let (weight, configured) = (&upstream["weight"], &upstream["configured_weight"]);
-    if weight == configured { cell(weight) } else { format!("{weight} (not {configured})") }
-}
-
-fn sessions_of(upstream: &Value) -> String {
-    match upstream["max_connections"].as_u64() {
-        None | Some(0) => cell(&upstream["sessions"]),
-        Some(most) => format!("{} of {most}", cell(&upstream["sessions"])),
+fn weight(upstream: &Upstream) -> String {
+    match (upstream.weight, upstream.configured_weight) {
+        (weight, configured) if weight == configured => weight.to_string(),
+        (weight, configured) => format!("{weight} (not {configured})"),
     }
 }
 
-pub(super) fn sessions() -> Table {
-    Table::new([
+fn sessions_of(upstream: &Upstream) -> String {
+    match upstream.max_connections {
+        0 => upstream.sessions.to_string(),
+        max => format!("{} of {max}", upstream.sessions),
+    }
+}
+
+pub(super) fn session_table() -> TextTable {
+    TextTable::new([
         "SESSION",
         "CLIENT ID",
         "USERNAME",
@@ -162,63 +159,61 @@ pub(super) fn sessions() -> Table {
     ])
 }
 
-pub(super) fn session_rows(page: &Value) -> impl Iterator<Item = Vec<String>> {
-    list(&page["sessions"]).map(|one| {
-        let client_id = match one["assigned_client_id"].as_str() {
+pub(super) fn session_rows(page: &Sessions) -> impl Iterator<Item = Vec<String>> {
+    page.sessions.iter().map(|session: &Session| {
+        let client_id = match &session.assigned_client_id {
             Some(assigned) => format!("{assigned} (assigned)"),
-            None => cell(&one["client_id"]),
+            None => session.client_id.to_string(),
         };
         vec![
-            cell(&one["id"]),
+            session.id.clone(),
             client_id,
-            cell(&one["username"]),
-            cell(&one["client"]),
-            cell(&one["listener"]),
-            format!("{}/{}", cell(&one["pool"]), cell(&one["upstream"])),
-            cell(&one["protocol_version"]),
-            span(one["duration_s"].as_f64().unwrap_or_default()),
-            cell(&one["bytes_in"]),
-            cell(&one["bytes_out"]),
+            or_dash(session.username.as_ref()),
+            or_dash(session.client.as_ref()),
+            session.listener.to_string(),
+            format!("{}/{}", session.pool, session.upstream),
+            session.protocol_version.to_string(),
+            duration(session.duration_s),
+            session.bytes_in.to_string(),
+            session.bytes_out.to_string(),
         ]
     })
 }
 
-pub(super) fn route(answer: &Value, out: &mut dyn Write) -> io::Result<()> {
-    let mut table = Table::new(["POOL", "GOES TO", "IS ON", "ORDER"]);
-    let rows = list(&answer["pools"]).map(|pool| {
-        let candidate = |one: &Value| {
-            let name = cell(&one["upstream"]);
-            if one["serving"] == true { name } else { format!("({name})") }
-        };
-        let order: Vec<_> = list(&pool["order"]).map(candidate).collect();
-        let here: Vec<_> = list(&pool["sessions"]).map(|one| cell(&one["upstream"])).collect();
-        let order = match pool["why"].as_str() {
+pub(super) fn route(answer: &Routes, out: &mut dyn Write) -> io::Result<()> {
+    let row = |route: &PoolRoute| {
+        let order = match &route.why {
             Some(why) => format!("({why})"),
-            None => order.join(" "),
+            None => joined(route.order.iter().map(|candidate| {
+                let name = &candidate.upstream;
+                if candidate.serving { name.to_string() } else { format!("({name})") }
+            })),
         };
-        let here = if here.is_empty() { "-".to_owned() } else { here.join(" ") };
-        vec![cell(&pool["pool"]), cell(&pool["goes_to"]), here, order]
-    });
-    table.write(out, rows)
+        let current = match &*route.sessions {
+            [] => "-".to_owned(),
+            sessions => joined(sessions.iter().map(|session| &session.upstream)),
+        };
+        vec![route.pool.to_string(), or_dash(route.goes_to.as_ref()), current, order]
+    };
+    TextTable::new(["POOL", "GOES TO", "IS ON", "ORDER"]).write(out, answer.pools.iter().map(row))
 }
 
-pub(super) fn reload(answer: &Value, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "applied as generation {}", plain(&cell(&answer["generation"])))?;
-    for change in list(&answer["changes"]) {
-        writeln!(out, "  {}", plain(&cell(change)))?;
+pub(super) fn reload(applied: &Applied, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "applied as generation {}", applied.generation)?;
+    for change in &applied.changes {
+        writeln!(out, "  {}", plain(change))?;
     }
     Ok(())
 }
 
-pub(super) fn log(answer: &Value, out: &mut dyn Write) -> io::Result<()> {
-    for line in list(&answer["lines"]) {
-        let (time, level) = (cell(&line["time"]), cell(&line["level"]));
-        let line = format!("{time} {level:>5} {}", cell(&line["message"]));
+pub(super) fn log(log: &Log, out: &mut dyn Write) -> io::Result<()> {
+    for line in &log.lines {
+        let line = format!("{} {:>5} {}", line.time, line.level, line.message);
         writeln!(out, "{}", plain(&line))?;
     }
     Ok(())
 }
 
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
+fn joined(words: impl Iterator<Item = impl Display>) -> String {
+    words.map(|word| word.to_string()).collect::<Vec<_>>().join(" ")
 }

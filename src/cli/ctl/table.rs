@@ -1,13 +1,14 @@
-//! Columns of text.
+//! Text in aligned columns.
 
-use std::io::{self, Write};
+use std::{
+    fmt::Display,
+    io::{self, Write},
+};
 
-use serde_json::Value;
+use crate::{api::Counts, escape::plain};
 
-use crate::escape::plain;
-
-/// A table in the making: columns are as wide as the widest of their cells so far.
-pub(super) struct Table {
+/// A table written in several goes: a column is as wide as its widest cell so far.
+pub(super) struct TextTable {
     columns: Vec<Column>,
     titled: bool,
 }
@@ -17,19 +18,19 @@ struct Column {
     width: usize,
 }
 
-impl Table {
+impl TextTable {
     pub(super) fn new<const N: usize>(titles: [&'static str; N]) -> Self {
         let column = |title: &'static str| Column { title, width: title.len() };
         Self { columns: titles.map(column).into(), titled: false }
     }
 
-    /// Writes rows, and before the first of them the titles.
+    /// Writes rows, and the titles before the first call's rows.
     pub(super) fn write(
         &mut self,
         out: &mut dyn Write,
         rows: impl IntoIterator<Item = Vec<String>>,
     ) -> io::Result<()> {
-        // A client chooses its own ID.
+        // Clients choose their IDs: one may hold escape sequences.
         let safe = |row: Vec<String>| row.iter().map(|cell| plain(cell).into_owned()).collect();
         let rows: Vec<Vec<_>> = rows.into_iter().map(safe).collect();
         for row in &rows {
@@ -56,25 +57,23 @@ impl Table {
     }
 }
 
-/// A value as a cell; `-` where there is none.
-pub(super) fn cell(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
+/// A value that may be absent.
+pub(super) fn or_dash(value: Option<impl Display>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+pub(super) fn yes_no(yes: bool) -> String {
+    if yes { "yes" } else { "no" }.to_owned()
 }
 
 /// Counts by word, in one cell.
-pub(super) fn counts(value: &Value) -> String {
-    let counts = value.as_object().into_iter().flatten();
-    let counts: Vec<_> = counts.map(|(word, count)| format!("{word} {count}")).collect();
+pub(super) fn counts(counts: &Counts) -> String {
+    let counts: Vec<_> = counts.iter().map(|(word, count)| format!("{word} {count}")).collect();
     if counts.is_empty() { "-".to_owned() } else { counts.join(", ") }
 }
 
-/// Seconds as people say them.
-pub(super) fn span(seconds: f64) -> String {
+/// Seconds in the two largest units that fit.
+pub(super) fn duration(seconds: f64) -> String {
     let seconds = seconds as u64;
     match seconds {
         0..60 => format!("{seconds}s"),
@@ -90,7 +89,7 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_titled_once() {
-        let mut table = Table::new(["NAME", "N"]);
+        let mut table = TextTable::new(["NAME", "N"]);
         let mut out = Vec::new();
         let row = |name: &str, n: &str| vec![name.to_owned(), n.to_owned()];
         table.write(&mut out, [row("long-one", "1"), row("ü", "23")]).unwrap();
@@ -100,8 +99,8 @@ mod tests {
     }
 
     #[test]
-    fn spans() {
-        let spans = [0.9, 59.9, 61.0, 3599.0, 3600.0, 86399.0, 90000.0].map(span);
-        assert_eq!(spans, ["0s", "59s", "1m01s", "59m59s", "1h00m", "23h59m", "1d01h"]);
+    fn durations() {
+        let shown = [0.9, 59.9, 61.0, 3599.0, 3600.0, 86399.0, 90000.0].map(duration);
+        assert_eq!(shown, ["0s", "59s", "1m01s", "59m59s", "1h00m", "23h59m", "1d01h"]);
     }
 }

@@ -79,6 +79,8 @@ pub(super) fn man(args: &ManArgs) -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        // The reader, perhaps `head`, needs no more.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mqtt-lb man: cannot write to {place}: {error}");
             ExitCode::from(FAILED)

@@ -148,7 +148,7 @@ A list; each entry has these keys:
 | Key | Type | Default | Meaning |
 | --- | --- | --- | --- |
 | `name` | string | required | Its name. In logs. |
-| `algorithm` | `maglev`, `ketama` | `maglev` | |
+| `algorithm` | `maglev` or `ketama` | `maglev` | |
 | `key` | `client_id` or `sni` | `client_id` | Hashed. `client_id`: The ID. `sni`: The host. |
 | `tls` | mapping | | see [pools[].tls](#poolstls) |
 | `tries` | integer, 1 to 9 | `3` | |
@@ -173,4 +173,19 @@ To brokers.
 [mqtt-lb(1)](mqtt-lb.1.md), [mqtt-lb-ops(7)](mqtt-lb-ops.7.md)
 "
     );
+}
+
+/// mqtt-lb.yaml(5) is generated from the schema that `deploy/` ships. To update it:
+/// `UPDATE_PAGES=1 cargo test --lib cli::man`.
+#[test]
+fn the_page_of_the_configuration() {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let Ok(schema) = fs::read_to_string(deploy.join("config.schema.json")) else { return };
+    let generated = yaml_page(&serde_json::from_str(&schema).unwrap());
+    if std::env::var_os("UPDATE_PAGES").is_some() {
+        fs::write(deploy.join("man/mqtt-lb.yaml.5.md"), &generated).unwrap();
+    } else {
+        let hint = "regenerate it: UPDATE_PAGES=1 cargo test --lib cli::man";
+        assert!(generated == Page::Yaml.markdown(), "mqtt-lb.yaml.5.md is outdated; {hint}");
+    }
 }

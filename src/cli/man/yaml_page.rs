@@ -13,6 +13,10 @@ const INTRODUCTION: &str = include_str!("yaml_introduction.md");
 pub(super) fn yaml_page(schema: &Value) -> String {
     let mut page = Page { root: schema, text: INTRODUCTION.to_owned() };
     let top = page.object(schema).expect("a configuration is a mapping");
+    let description = page.description(schema);
+    if !description.is_empty() {
+        writeln!(page.text, "\n{description}").unwrap();
+    }
     for (key, value) in properties(top) {
         page.section(key, 2, value);
     }
@@ -55,10 +59,9 @@ impl<'a> Page<'a> {
     fn row(&mut self, prefix: &str, key: &str, schema: &Value, is_required: bool) {
         let default = match schema.get("default") {
             _ if is_required => "required".to_owned(),
-            None | Some(Value::Null) => String::new(),
             Some(Value::String(text)) => format!("`{text}`"),
             // A mapping's default is that of its keys, which its own section shows.
-            Some(Value::Object(_)) => String::new(),
+            None | Some(Value::Null | Value::Object(_)) => String::new(),
             Some(other) => format!("`{other}`"),
         };
         let mut meaning = match self.object(schema) {
@@ -85,9 +88,16 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// Every form that a value may have, but for its absence.
+    /// Every form that a value may have, except its absence and a text with `${NAME}`.
     fn forms(&self, schema: &'a Value) -> Vec<&'a Value> {
+        if schema["$ref"] == "#/$defs/Variable" {
+            return Vec::new();
+        }
         let schema = self.resolved(schema);
+        // What its keys require of each other is in their descriptions.
+        if schema.get("properties").is_some() {
+            return vec![schema];
+        }
         let forms = ["anyOf", "oneOf", "allOf"].iter().find_map(|key| schema.get(key)?.as_array());
         match forms {
             Some(forms) => forms.iter().flat_map(|form| self.forms(form)).collect(),
@@ -125,9 +135,10 @@ impl<'a> Page<'a> {
     fn type_of(&self, schema: &'a Value) -> String {
         let mut types: Vec<String> = Vec::new();
         for form in self.forms(schema) {
-            let name = self.type_of_form(form);
-            if !types.contains(&name) {
-                types.push(name);
+            for name in self.types_of_form(form) {
+                if !types.contains(&name) {
+                    types.push(name);
+                }
             }
         }
         match types.split_last() {
@@ -138,16 +149,23 @@ impl<'a> Page<'a> {
         }
     }
 
+    fn types_of_form(&self, form: &'a Value) -> Vec<String> {
+        if let Some(values) = form["enum"].as_array() {
+            let values = values.iter().filter_map(Value::as_str);
+            return values.map(|value| format!("`{value}`")).collect();
+        }
+        vec![self.type_of_form(form)]
+    }
+
     fn type_of_form(&self, form: &'a Value) -> String {
         if let Some(value) = form["const"].as_str() {
             return format!("`{value}`");
         }
-        if let Some(values) = form["enum"].as_array() {
-            let values = values.iter().filter_map(Value::as_str).map(|value| format!("`{value}`"));
-            return values.collect::<Vec<_>>().join(", ");
-        }
         if let Some(items) = form.get("items") {
             return format!("list of {}", self.type_of(items));
+        }
+        if form["pattern"].as_str().is_some_and(|pattern| pattern.contains("KiB")) {
+            return format!("size{}", range(form));
         }
         let kinds = match &form["type"] {
             Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
@@ -156,17 +174,34 @@ impl<'a> Page<'a> {
         let kind = kinds.into_iter().find(|kind| *kind != "null").unwrap_or("any");
         match kind {
             "object" => "mapping".to_owned(),
-            "string" => form["title"].as_str().unwrap_or("string").to_lowercase(),
+            "string" => text_type(form),
             "integer" | "number" => format!("{kind}{}", range(form)),
             other => other.to_owned(),
         }
     }
 }
 
+fn text_type(form: &Value) -> String {
+    let pattern = form["pattern"].as_str().unwrap_or_default();
+    let name = match pattern {
+        _ if pattern.contains("(ms|s|m|h)") => "duration",
+        _ if pattern.starts_with(r"\$\{") => "template",
+        _ => form["title"].as_str().unwrap_or("string"),
+    };
+    match form["$comment"].as_str() {
+        // A year is no limit in practice.
+        Some(range) if !range.ends_with("8760h") => format!("{}, {range}", name.to_lowercase()),
+        _ => name.to_lowercase(),
+    }
+}
+
 fn range(form: &Value) -> String {
-    match (form.get("minimum"), form.get("maximum")) {
+    let bound = |key: &str| form[key].as_f64();
+    // The largest number of the type is no limit in practice.
+    let max = bound("maximum").filter(|max| *max < f64::from(u32::MAX));
+    match (bound("minimum"), max) {
         (Some(min), Some(max)) => format!(", {min} to {max}"),
-        (Some(min), None) if min != 0 => format!(", at least {min}"),
+        (Some(min), None) if min > 0.0 => format!(", at least {min}"),
         (None, Some(max)) => format!(", at most {max}"),
         _ => String::new(),
     }

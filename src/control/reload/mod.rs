@@ -14,14 +14,14 @@ use super::{
     certificates,
     listeners::Bound,
     pools::{Hosts, LookUps},
-    proxy::{Proxy, adoptions, possible},
+    proxy::{Proxy, possible, worker_updates},
 };
 use crate::{
     access_log::Prepared,
     config::{self, Config},
     snapshot::Snapshot,
     upstream::Pool,
-    worker::Adopting,
+    worker::PendingUpdate,
 };
 
 /// How long to wait for workers that are too busy to apply a new configuration at once.
@@ -63,9 +63,9 @@ impl Proxy {
         let new = plan.config.pools.iter().zip(&known).filter(|(_, pool)| pool.is_none());
         let mut new = self.pools.start(new.map(|(config, _)| config)).await.into_iter();
         let pools = known.into_iter().filter_map(|known| known.or_else(|| new.next())).collect();
-        let (adopting, mut adopted) = mpsc::channel(1);
-        let changes = self.commit(&snapshot, plan, &hosts, pools, &adopting);
-        drop(adopting);
+        let (pending, mut adopted) = mpsc::channel(1);
+        let changes = self.commit(&snapshot, plan, &hosts, pools, &pending);
+        drop(pending);
         // So that whoever asked finds it done. Busy workers take some milliseconds.
         let _ = timeout(PATIENCE, adopted.recv()).await;
         Ok(changes)
@@ -111,7 +111,7 @@ impl Proxy {
         plan: Plan,
         hosts: &Hosts,
         pools: Vec<Arc<Pool>>,
-        adopting: &Adopting,
+        pending: &PendingUpdate,
     ) -> Vec<String> {
         let Plan { config, logs, bound } = plan;
         let mut changes = of_all_but_pools(&before.config, &config);
@@ -139,8 +139,9 @@ impl Proxy {
         let listeners = self.listeners.open().to_vec();
         let snapshot = Arc::new(before.next(&config, pools, listeners));
         self.current.store(snapshot.clone());
-        let adoptions = adoptions(&snapshot, self.workers.len(), sockets, &self.logs, adopting);
-        self.workers.iter().zip(adoptions).for_each(|(worker, adoption)| worker.adopt(adoption));
+        let worker_updates =
+            worker_updates(&snapshot, self.workers.len(), sockets, &self.logs, pending);
+        self.workers.iter().zip(worker_updates).for_each(|(worker, update)| worker.update(update));
         if certificates::publish(&config, &self.metrics) > 0 {
             changes.push("certificates, keys, CAs and CRLs: read anew".to_owned());
         }

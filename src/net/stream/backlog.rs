@@ -1,8 +1,8 @@
-//! Bytes that wait to be written.
+//! Bytes that wait to be written to the layer below.
 
 use std::{io, task::Poll};
 
-/// What a layer has made and what is below it had no room for; no memory while there is nothing.
+/// Bytes of a layer for which the layer below had no room; takes no memory while it is empty.
 #[derive(Default)]
 pub(super) struct Backlog {
     bytes: Vec<u8>,
@@ -14,17 +14,17 @@ impl Backlog {
         self.bytes.len() - self.sent
     }
 
-    /// Keeps `bytes` behind all that is kept.
+    /// Appends `bytes`.
     pub(super) fn keep(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Where more can be put behind all that is kept.
+    /// The buffer to append to.
     pub(super) fn end(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// What is kept.
+    /// The bytes that wait.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes[self.sent..]
     }
@@ -33,7 +33,7 @@ impl Backlog {
         *self = Self::default();
     }
 
-    /// Writes what is kept, by `send`. Pending while that has no room.
+    /// Writes the bytes with `send`. Pending while that has no room.
     pub(super) fn flush(
         &mut self,
         send: impl Fn(&[u8]) -> Poll<io::Result<usize>>,

@@ -1,12 +1,12 @@
-//! A connection that carries MQTT, whatever it is wrapped in.
+//! A connection that carries MQTT: over TCP or a unix socket, with or without TLS and WebSocket.
 
 mod backlog;
-mod carrier;
-mod hear_out;
+mod protocol_prefix;
 mod tls;
+mod tls_or_tcp;
 mod websocket;
 
-pub use tls::{Connecting, TlsError};
+pub use tls::{ClientTlsHandshake, TlsError};
 
 use std::{
     io,
@@ -20,24 +20,24 @@ use rustls::ServerConfig;
 use super::{socket::Socket, tcp_options::TcpOptions};
 use crate::proto::TlsFacts;
 use {
-    carrier::TlsOrTcp,
-    hear_out::hear_out,
-    tls::{Accepting, Tls},
-    websocket::WebSocket,
+    protocol_prefix::read_protocol_prefix,
+    tls::{ServerTlsHandshake, TlsLayer},
+    tls_or_tcp::TlsOrTcp,
+    websocket::WebSocketLayer,
 };
 
-/// A client's or a broker's connection: what is read from it and written to it is plain MQTT.
+/// A client's or a broker's connection: what is read from it and written to it is MQTT.
 pub struct Stream {
     socket: Socket,
-    /// `None` where MQTT is all that the socket carries.
+    /// `None` if the socket carries MQTT directly.
     layers: Option<Box<Layers>>,
 }
 
-/// What MQTT is wrapped in.
+/// The layers between MQTT and the socket.
 #[derive(Default)]
 struct Layers {
-    tls: Option<Box<Tls>>,
-    websocket: Option<Box<WebSocket>>,
+    tls: Option<Box<TlsLayer>>,
+    websocket: Option<Box<WebSocketLayer>>,
 }
 
 impl Stream {
@@ -45,38 +45,40 @@ impl Stream {
         Self { socket, layers: None }
     }
 
-    /// Has the client prove itself by TLS, and puts that under all that follows. `first` is what it
-    /// has been heard to say already; `may_hold`, how many bytes of messages that have not come whole
-    /// it may leave here.
+    /// Runs the server side of the TLS handshake; all that follows goes through TLS. `first`: bytes
+    /// already read; `max_partial_bytes`: how many bytes of incomplete messages the client may leave
+    /// here.
     pub async fn accept_tls(
         &mut self,
         config: &Arc<ServerConfig>,
         first: Vec<u8>,
-        may_hold: usize,
+        max_partial_bytes: usize,
     ) -> Result<TlsFacts, TlsError> {
-        let accepting = pin!(Accepting::new(config, first, may_hold)?.run(&self.socket));
+        let accepting =
+            pin!(ServerTlsHandshake::new(config, first, max_partial_bytes)?.run(&self.socket));
         let (tls, facts) = self.socket.turn().pace(accepting).await?;
         self.layers.get_or_insert_default().tls = Some(Box::new(tls));
         Ok(facts)
     }
 
-    /// Goes through a handshake that has begun on this stream, and puts TLS under all that follows.
-    pub async fn connect_tls(&mut self, connecting: Connecting) -> Result<(), TlsError> {
+    /// Finishes a TLS handshake whose ClientHello has been sent on this stream; all that follows goes
+    /// through TLS.
+    pub async fn connect_tls(&mut self, connecting: ClientTlsHandshake) -> Result<(), TlsError> {
         let connecting = pin!(connecting.run(&self.socket));
         let tls = self.socket.turn().pace(connecting).await?;
         self.layers.get_or_insert_default().tls = Some(Box::new(tls));
         Ok(())
     }
 
-    /// Has MQTT come in WebSocket frames from now on. `early` is what has been read behind the
-    /// request; what it carries is left in it.
+    /// Switches to WebSocket frames. `early`: the bytes read behind the request; their payload is left
+    /// in it.
     pub fn begin_websocket(&mut self, early: &mut Vec<u8>) {
         let layers = self.layers.get_or_insert_default();
-        let websocket = WebSocket::begin(layers.carrier(&self.socket), early);
+        let websocket = WebSocketLayer::new(layers.carrier(&self.socket), early);
         layers.websocket = Some(Box::new(websocket));
     }
 
-    /// Reads what is there, 0 at the peer's end.
+    /// Reads what has arrived; 0 at the peer's end.
     ///
     /// Pending: the task that [watches](Self::watch) this stream is woken when there is more.
     pub fn try_recv(&self, buf: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -89,9 +91,9 @@ impl Stream {
         }
     }
 
-    /// Takes what it can of `buf`. Pending as in [`Self::try_recv`].
+    /// Writes as much of `buf` as it can. Pending as in [`Self::try_recv`].
     ///
-    /// Where there are layers, what was taken may still wait for [`Self::try_flush`].
+    /// In a layer, what was taken may still wait for [`Self::try_flush`].
     pub fn try_send(&self, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &self.layers {
             None => self.socket.try_send(buf),
@@ -102,7 +104,7 @@ impl Stream {
         }
     }
 
-    /// Gives the kernel what was taken and is still here. Pending as in [`Self::try_recv`].
+    /// Writes to the socket what the layers have taken. Pending as in [`Self::try_recv`].
     pub fn try_flush(&self) -> Poll<io::Result<()>> {
         match &self.layers {
             None => Poll::Ready(Ok(())),
@@ -130,23 +132,23 @@ impl Stream {
         .await
     }
 
-    /// Reads once into `buf`, which no other task may hold meanwhile.
+    /// Reads once into `buf`. The task is woken at the stream's next event.
     pub fn poll_recv(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         self.watch(cx);
         self.try_recv(buf)
     }
 
-    /// Has `cx` woken at every event from now on, until another task watches.
+    /// Wakes `cx` at every event from now on, until another task watches.
     pub fn watch(&self, cx: &Context<'_>) {
         self.socket.watch(cx);
     }
 
-    /// Whether the connection has broken, as far as the kernel has said.
+    /// Whether the connection has broken, as far as the kernel has reported.
     pub fn is_broken(&self) -> bool {
         self.socket.is_broken()
     }
 
-    /// Whether the peer has ended its side by now, be it read or not.
+    /// Whether the peer has ended its side, even if bytes before that end are unread.
     pub fn has_ended(&self) -> bool {
         self.socket.has_ended()
     }
@@ -156,20 +158,20 @@ impl Stream {
         self.socket.wake();
     }
 
-    /// Has TCP watch over the connection; nothing on a unix socket.
+    /// Enables keepalive and user timeout; no-op for unix sockets.
     pub fn set_options(&self, options: TcpOptions) {
         self.socket.set_options(options);
     }
 
-    /// Adds to `first`, how a client began that is refused, what tells which protocol that is, if it
-    /// is worth a moment. Inside of other layers it is not.
-    pub async fn hear_out(&self, first: &mut Vec<u8>) {
+    /// Appends to `first`, the first bytes of a refused client, those that tell its protocol; waits for
+    /// them up to a second. Does nothing inside other layers, which told the protocol already.
+    pub async fn read_protocol_prefix(&self, first: &mut Vec<u8>) {
         if self.layers.is_none() {
-            hear_out(&self.socket, first).await;
+            read_protocol_prefix(&self.socket, first).await;
         }
     }
 
-    /// Ends our side once all that was taken is gone: the peer reads an end of file.
+    /// Ends our side once all that was taken is written: the peer reads an end of file.
     pub fn shutdown(&self) {
         match &self.layers {
             None => self.socket.shutdown(),
@@ -177,45 +179,46 @@ impl Stream {
         }
     }
 
-    /// Before the close: tells the peer, in a layer that has a word for it, that it is meant.
-    pub fn take_leave(&self) {
+    /// Tells the peer before the close that the end is intended: a Close frame in WebSocket, close_notify
+    /// in TLS.
+    pub fn send_close(&self) {
         if let Some(layers) = &self.layers {
             match &layers.websocket {
                 Some(websocket) => websocket.shutdown(layers.carrier(&self.socket)),
-                None => layers.carrier(&self.socket).take_leave(),
+                None => layers.carrier(&self.socket).send_close_notify(),
             }
         }
     }
 
-    /// Whether its TLS has sent so many records that the connection has to end soon.
+    /// Whether so many TLS records have been sent that the connection has to end soon.
     pub fn is_near_key_limit(&self) -> bool {
         let tls = self.layers.as_ref().and_then(|layers| layers.tls.as_ref());
         tls.is_some_and(|tls| tls.is_near_key_limit())
     }
 
     #[cfg(test)]
-    pub(super) fn tls(&self) -> Option<&Tls> {
+    pub(super) fn tls(&self) -> Option<&TlsLayer> {
         self.layers.as_ref()?.tls.as_deref()
     }
 
-    /// Has the coming close send a reset, so that the peer learns that the stream did not end well.
+    /// Makes the coming close send a reset, which tells the peer that the stream is incomplete.
     pub fn reset_on_close(&self) {
         self.socket.reset_on_close();
     }
 
-    /// The socket, where what it carries is what is relayed, so that the kernel can move it.
+    /// The socket, if it carries MQTT directly, so that the kernel can move the bytes.
     pub fn plain(&self) -> Option<&Socket> {
         self.layers.is_none().then_some(&self.socket)
     }
 
-    /// What everything goes through in the end.
+    /// The socket below all layers.
     pub fn socket(&self) -> &Socket {
         &self.socket
     }
 }
 
 impl Layers {
-    /// What the outermost layer goes through.
+    /// The layer below WebSocket.
     fn carrier<'a>(&'a self, socket: &'a Socket) -> TlsOrTcp<'a> {
         TlsOrTcp { socket, tls: self.tls.as_deref() }
     }

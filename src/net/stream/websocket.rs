@@ -1,63 +1,62 @@
-//! MQTT over WebSocket (MQTT 5.0, section 6) as a layer: bytes above, frames below.
+//! MQTT over WebSocket (MQTT 5.0, section 6) as a layer: MQTT above, frames below.
 
 use std::{cell::RefCell, io, task::Poll};
 
-use super::{backlog::Backlog, carrier::TlsOrTcp};
+use super::{backlog::Backlog, tls_or_tcp::TlsOrTcp};
 use crate::{
     net::BULK_BYTES,
-    proto::websocket::frame::{self, Decoder, End, Fault},
+    proto::websocket::frame::{self, FrameDecoder, FrameError, StreamEnd},
 };
 
-/// The longest frame that is sent, as small clients hold a whole one.
+/// Payload of the longest frame that is sent: small clients buffer a whole frame.
 const FRAME_BYTES: usize = 16 * 1024;
 
-/// Reads in a row that may be without data, before others get their turn.
+/// Reads per call that may yield no payload, before other tasks run.
 const READS_PER_CALL: usize = 8;
 
 /// The server's side of a WebSocket connection.
 #[derive(Default)]
-pub(super) struct WebSocket {
-    state: RefCell<State>,
+pub(super) struct WebSocketLayer {
+    state: RefCell<FramingState>,
 }
 
 #[derive(Default)]
-struct State {
-    decoder: Decoder,
-    /// Frames that the carrier has not taken: those of one write, and a few bytes of control.
+struct FramingState {
+    decoder: FrameDecoder,
+    /// Frames that the carrier has not taken: those of one write, and a few control frames.
     backlog: Backlog,
-    /// What the newest Ping said, as long as its Pong is owed.
+    /// The payload of the newest Ping that has not been answered.
     pong: Option<Vec<u8>>,
-    closing: Closing,
-    /// The client's side has ended.
+    close: CloseState,
+    /// Whether the client's side has ended.
     ended: bool,
-    /// How it ended, if it was not as it should; said to the next read.
-    fault: Option<Fault>,
+    /// The client's violation of the protocol, which the next read reports.
+    fault: Option<FrameError>,
 }
 
-/// How far our own side's end is.
+/// How far our Close is.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Closing {
+enum CloseState {
     #[default]
     Open,
-    /// The Close is to follow all that waits.
-    Owed(Option<u16>),
+    /// The Close frame follows all that waits.
+    Pending(Option<u16>),
     Sent,
-    /// And the carrier has been shut down behind it.
+    /// The carrier has been shut down behind the Close.
     Done,
 }
 
-impl WebSocket {
-    /// Takes in what has been read already. What it carried is left in `early`.
-    pub(super) fn begin(carrier: TlsOrTcp<'_>, early: &mut Vec<u8>) -> Self {
+impl WebSocketLayer {
+    /// `early`: bytes that have been read already; their payload is left in it.
+    pub(super) fn new(carrier: TlsOrTcp<'_>, early: &mut Vec<u8>) -> Self {
         let layer = Self::default();
-        let payload = layer.state.borrow_mut().take_in(carrier, early);
+        let payload = layer.state.borrow_mut().decode(carrier, early);
         early.truncate(payload);
         layer
     }
 
-    /// Reads what the client's frames carry, 0 behind its Close and at the carrier's end. Fails
-    /// with [`io::ErrorKind::InvalidData`] where they are not as they should be; the client has then
-    /// been told.
+    /// Reads the payload of the client's frames; 0 behind its Close and at the carrier's end. Fails with
+    /// [`io::ErrorKind::InvalidData`] for invalid frames, which have then been answered with a Close.
     pub(super) fn try_recv(
         &self,
         carrier: TlsOrTcp<'_>,
@@ -75,9 +74,9 @@ impl WebSocket {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(n) => n,
             };
-            // Without a Close, MQTT still says where it ends.
+            // Without a Close, MQTT still marks its own end.
             state.ended = n == 0;
-            let payload = state.take_in(carrier, &mut buf[..n]);
+            let payload = state.decode(carrier, &mut buf[..n]);
             if payload > 0 {
                 return Poll::Ready(Ok(payload));
             }
@@ -86,12 +85,12 @@ impl WebSocket {
         Poll::Pending
     }
 
-    /// Sends a few frames. Pending while the carrier has not taken the last ones.
+    /// Sends a few frames. Pending until the carrier has taken the previous ones.
     pub(super) fn try_send(&self, carrier: TlsOrTcp<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let state = &mut *self.state.borrow_mut();
-        if state.closing != Closing::Open {
-            // Nothing may follow a Close (RFC 6455, section 5.5.1): a client that has sent one hears
-            // no more of what its broker says until that ends as well.
+        if state.close != CloseState::Open {
+            // Nothing may follow a Close (RFC 6455, section 5.5.1): what the broker still sends to a
+            // client that has closed is dropped.
             return Poll::Ready(Ok(buf.len()));
         }
         if state.flush(carrier)?.is_pending() {
@@ -112,7 +111,7 @@ impl WebSocket {
         Poll::Ready(Ok(taken.len()))
     }
 
-    /// Gives the carrier the frames that wait.
+    /// Writes the frames that wait to the carrier.
     pub(super) fn try_flush(&self, carrier: TlsOrTcp<'_>) -> Poll<io::Result<()>> {
         let flushed = self.state.borrow_mut().flush(carrier)?;
         if flushed.is_pending() { Poll::Pending } else { carrier.try_flush() }
@@ -124,23 +123,23 @@ impl WebSocket {
     }
 }
 
-impl State {
-    /// Takes frames apart in place, and answers those of control; returns the length of the payload.
-    fn take_in(&mut self, carrier: TlsOrTcp<'_>, bytes: &mut [u8]) -> usize {
+impl FramingState {
+    /// Decodes frames in place and answers control frames; returns the length of the payload.
+    fn decode(&mut self, carrier: TlsOrTcp<'_>, bytes: &mut [u8]) -> usize {
         let decoded = self.decoder.decode(bytes);
-        if decoded.ping.is_some() && self.closing == Closing::Open {
+        if decoded.ping.is_some() && self.close == CloseState::Open {
             self.pong = decoded.ping;
         }
         match decoded.end {
             None => {
-                // A failure shows in the next read.
+                // The next read reports a failure.
                 let _ = self.flush(carrier);
             }
-            Some(End::Closed(status)) => {
+            Some(StreamEnd::Closed(status)) => {
                 self.ended = true;
                 self.close(carrier, status);
             }
-            Some(End::Faulty(fault)) => {
+            Some(StreamEnd::Faulty(fault)) => {
                 self.fault = Some(fault);
                 self.close(carrier, Some(fault.status()));
             }
@@ -149,41 +148,41 @@ impl State {
     }
 
     fn close(&mut self, carrier: TlsOrTcp<'_>, status: Option<u16>) {
-        if self.closing == Closing::Open {
-            self.closing = Closing::Owed(status);
+        if self.close == CloseState::Open {
+            self.close = CloseState::Pending(status);
         }
         if let Poll::Ready(Err(_)) = self.flush(carrier) {
-            // The client is gone, or what carries this has failed: nobody is told, and the carrier
-            // ends in its own way. The next read says why.
+            // The client is gone, or the carrier has failed: a Close cannot be sent, and the carrier
+            // ends its own way. The next read reports why.
             self.backlog.clear();
             self.pong = None;
-            self.closing = Closing::Done;
+            self.close = CloseState::Done;
             carrier.shutdown();
         }
     }
 
-    /// Writes all that waits, in its order.
+    /// Writes all that waits, in order.
     fn flush(&mut self, carrier: TlsOrTcp<'_>) -> Poll<io::Result<()>> {
         loop {
             if self.backlog.flush(|bytes| carrier.try_send(bytes))?.is_pending() {
                 return Poll::Pending;
             }
-            if let Some(said) = self.pong.take() {
-                frame::put(self.backlog.end(), frame::PONG, &said);
+            if let Some(payload) = self.pong.take() {
+                frame::put(self.backlog.end(), frame::PONG, &payload);
                 continue;
             }
-            match self.closing {
-                Closing::Owed(status) => {
+            match self.close {
+                CloseState::Pending(status) => {
                     let status = status.map(u16::to_be_bytes);
                     let status = status.as_ref().map_or(&[][..], |status| &status[..]);
                     frame::put(self.backlog.end(), frame::CLOSE, status);
-                    self.closing = Closing::Sent;
+                    self.close = CloseState::Sent;
                 }
-                Closing::Sent => {
+                CloseState::Sent => {
                     carrier.shutdown();
-                    self.closing = Closing::Done;
+                    self.close = CloseState::Done;
                 }
-                Closing::Open | Closing::Done => return Poll::Ready(Ok(())),
+                CloseState::Open | CloseState::Done => return Poll::Ready(Ok(())),
             }
         }
     }

@@ -4,7 +4,7 @@ use std::{cell::Cell, io, task::Poll};
 
 use rustix::io::Errno;
 
-use crate::net::reactor::Token;
+use crate::net::readiness::SocketToken;
 
 /// What is to happen to one socket of a reactor.
 #[derive(Default)]
@@ -14,7 +14,7 @@ pub(crate) struct Faults {
 
 #[derive(Clone, Copy)]
 struct Plan {
-    socket: Token,
+    socket: SocketToken,
     /// Calls before the one that fails.
     calls_before: usize,
     errno: Errno,
@@ -23,7 +23,7 @@ struct Plan {
 
 impl Faults {
     /// Has a call of this socket fail, and all further ones too unless it was told to try again.
-    pub(super) fn plan(&self, socket: Token, calls_before: usize, errno: Errno) {
+    pub(super) fn plan(&self, socket: SocketToken, calls_before: usize, errno: Errno) {
         self.plan.set(Some(Plan { socket, calls_before, errno, has_failed: false }));
     }
 
@@ -34,7 +34,10 @@ impl Faults {
 
     /// What the next call comes to instead of what the kernel would say. Readiness stays as it is,
     /// since the kernel will not report again what it has reported.
-    pub(in crate::net) fn of_next_call(&self, socket: Token) -> Option<Poll<io::Result<usize>>> {
+    pub(in crate::net) fn of_next_call(
+        &self,
+        socket: SocketToken,
+    ) -> Option<Poll<io::Result<usize>>> {
         let mut plan = self.plan.get().filter(|plan| plan.socket == socket)?;
         let is_due = plan.calls_before == 0;
         let fails = is_due && (!plan.has_failed || plan.errno != Errno::AGAIN);

@@ -57,7 +57,7 @@ fn a_hello_in_records_of_one_byte() {
         pair.peer.write(&records[..len]);
         if is_too_much {
             let refused = pair.shake_hands(TLS, &tls);
-            assert!(matches!(refused, Err(TlsError::Held(MAY_HOLD))), "{refused:?}");
+            assert!(matches!(refused, Err(TlsError::TooManyPartialBytes(MAY_HOLD))), "{refused:?}");
             pair.peer.pump();
             assert_eq!(pair.peer.received(), DECODE_ERROR);
         } else {

@@ -17,7 +17,7 @@ const MOST_CALLS: usize = 400;
 #[derive(Clone, Copy, Debug)]
 enum Leave {
     HalfClose,
-    Goodbye,
+    DisconnectReason,
     Silence,
 }
 
@@ -29,8 +29,9 @@ fn each_call_fails_in_turn() {
         let tls = Tls::new(is_12);
         for layers in [TLS, WSS, WS] {
             for errno in [Errno::CONNRESET, Errno::AGAIN] {
-                let failed = (0..MOST_CALLS)
-                    .take_while(|call| tell(&tls, layers, Leave::Goodbye, Some((*call, errno))));
+                let failed = (0..MOST_CALLS).take_while(|call| {
+                    tell(&tls, layers, Leave::DisconnectReason, Some((*call, errno)))
+                });
                 let failed = failed.count();
                 assert!((20..MOST_CALLS).contains(&failed), "{layers:?}, {errno}: {failed} calls");
             }
@@ -44,7 +45,7 @@ fn a_bad_record_while_records_wait() {
     for is_12 in [false, true] {
         let tls = Tls::new(is_12);
         for layers in [TLS, WSS, WS] {
-            for leave in [Leave::HalfClose, Leave::Goodbye, Leave::Silence] {
+            for leave in [Leave::HalfClose, Leave::DisconnectReason, Leave::Silence] {
                 tell(&tls, layers, leave, None);
             }
         }
@@ -115,7 +116,7 @@ fn live(pair: &mut Pair, layers: Layers, leave: Leave, check: &mut impl FnMut(&[
     check(b"six");
     match leave {
         Leave::HalfClose => pair.ours.shutdown(),
-        Leave::Goodbye => pair.ours.take_leave(),
+        Leave::DisconnectReason => pair.ours.send_close(),
         Leave::Silence => {}
     }
     check(b"seven");

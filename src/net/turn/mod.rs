@@ -1,6 +1,6 @@
 //! The budget of a worker's turn: what is served between two looks at the sockets.
 //!
-//! A turn serves what its events woke. Work that could keep others waiting joins a [`Queue`] and is
+//! A turn serves what its events woke. Work that could keep others waiting joins a [`TurnQueue`] and is
 //! admitted from there, a bounded share in each turn: slices of bulk streams by their bytes, heavy
 //! tasks (the signatures of TLS handshakes) and walks through all sessions by their number. What is
 //! left waits for the next turn, and with it for the next events.
@@ -40,20 +40,20 @@ const WAITERS_KEPT: usize = 256;
 
 /// What is left of a worker's turn.
 #[derive(Default)]
-pub struct Turn {
+pub struct TurnBudget {
     /// Streams that have more to move.
-    pub bulk: Queue,
+    pub bulk: TurnQueue,
     /// Handshakes that have something to do.
-    pub(super) handshakes: Queue,
+    pub(super) handshakes: TurnQueue,
     /// Walks through all sessions, a chunk at a time.
-    pub walks: Queue,
+    pub walks: TurnQueue,
     bulk_bytes: Cell<usize>,
     heavy: Cell<bool>,
     steps: Cell<u32>,
     walked: Cell<bool>,
 }
 
-impl Turn {
+impl TurnBudget {
     /// Begins the next turn.
     pub(super) fn begin(&self) {
         self.bulk_bytes.set(0);
@@ -97,12 +97,12 @@ impl Turn {
     /// Runs a handshake, each step of it when a turn has time for it. That is at once if no other
     /// waits: a step that was due in time is not to meet its deadline in the queue.
     pub(super) async fn pace<F: Future>(&self, mut handshake: Pin<&mut F>) -> F::Output {
-        let mut ticket = Ticket::default();
+        let mut ticket = TurnTicket::default();
         poll_fn(|cx| {
             if self.handshakes.is_empty() && self.has_time_for_step() {
                 self.steps.set(self.steps.get() + 1);
                 // It may have been admitted in an earlier turn, and not have run since.
-                ticket = Ticket::default();
+                ticket = TurnTicket::default();
             } else if self.handshakes.wait(&mut ticket, cx).is_pending() {
                 return Poll::Pending;
             }
@@ -119,20 +119,20 @@ impl Turn {
 
 /// Tasks that wait for their share of a turn, first come, first served.
 #[derive(Default)]
-pub struct Queue {
+pub struct TurnQueue {
     waiting: RefCell<VecDeque<Waker>>,
-    /// How many have been admitted since the worker began, which is what a [`Ticket`] counts by.
+    /// How many have been admitted since the worker began, which is what a [`TurnTicket`] counts by.
     admitted: Cell<u32>,
 }
 
-/// A task's place in a [`Queue`]; by default it has none.
+/// A task's place in a [`TurnQueue`]; by default it has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ticket(Option<std::num::NonZeroU32>);
+pub struct TurnTicket(Option<std::num::NonZeroU32>);
 
-impl Queue {
+impl TurnQueue {
     /// Ready once the task has been admitted, which uses up its ticket. Without one it joins the
     /// queue; it is woken when it is admitted.
-    pub fn wait(&self, ticket: &mut Ticket, cx: &Context<'_>) -> Poll<()> {
+    pub fn wait(&self, ticket: &mut TurnTicket, cx: &Context<'_>) -> Poll<()> {
         if self.take_turn(ticket) {
             return Poll::Ready(());
         }
@@ -141,30 +141,30 @@ impl Queue {
     }
 
     /// Whether a task that joined has been admitted since; it has no ticket then.
-    pub fn take_turn(&self, ticket: &mut Ticket) -> bool {
+    pub fn take_turn(&self, ticket: &mut TurnTicket) -> bool {
         let is_admitted = ticket.0.is_some_and(|number| {
             // Numbers start again at 2^32: the difference tells which is later.
             self.admitted.get().wrapping_sub(number.get()).cast_signed() >= 0
         });
         if is_admitted {
-            *ticket = Ticket::default();
+            *ticket = TurnTicket::default();
         }
         is_admitted
     }
 
     /// Joins the queue, unless the task is in it.
-    pub fn join(&self, ticket: &mut Ticket, cx: &Context<'_>) {
+    pub fn join(&self, ticket: &mut TurnTicket, cx: &Context<'_>) {
         if ticket.0.is_none() {
             let mut waiting = self.waiting.borrow_mut();
             waiting.push_back(cx.waker().clone());
             let number = self.admitted.get().wrapping_add(waiting.len() as u32);
-            *ticket = Ticket(std::num::NonZeroU32::new(number));
+            *ticket = TurnTicket(std::num::NonZeroU32::new(number));
         }
     }
 
     /// Waits to be admitted once.
     pub async fn turn(&self) {
-        let mut ticket = Ticket::default();
+        let mut ticket = TurnTicket::default();
         poll_fn(|cx| self.wait(&mut ticket, cx)).await;
     }
 

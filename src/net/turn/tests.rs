@@ -35,10 +35,10 @@ fn waker() -> (Arc<Woken>, Waker) {
 /// Streams take turns in the order in which they came, one share of bytes a turn.
 #[test]
 fn bulk_streams_take_turns() {
-    let turn = Turn::default();
+    let turn = TurnBudget::default();
     let (woken, waker) = waker();
     let cx = Context::from_waker(&waker);
-    let mut tickets = [Ticket::default(); 3];
+    let mut tickets = [TurnTicket::default(); 3];
     for ticket in &mut tickets {
         assert!(!turn.bulk.take_turn(ticket));
         turn.bulk.join(ticket, &cx);
@@ -64,11 +64,11 @@ fn bulk_streams_take_turns() {
 /// Streams that move little share a turn, but not more of them than it has time to look at.
 #[test]
 fn light_streams_share_a_turn() {
-    let turn = Turn::default();
+    let turn = TurnBudget::default();
     let (woken, waker) = waker();
     let cx = Context::from_waker(&waker);
     for _ in 0..40 {
-        turn.bulk.join(&mut Ticket::default(), &cx);
+        turn.bulk.join(&mut TurnTicket::default(), &cx);
     }
     for served in [16, 32, 40, 40] {
         turn.begin();
@@ -81,7 +81,7 @@ fn light_streams_share_a_turn() {
 /// One heavy step of a handshake a turn, and one chunk of a walk, however many wait.
 #[test]
 fn heavy_tasks_have_a_turn_each() {
-    let turn = Turn::default();
+    let turn = TurnBudget::default();
     let (_, waker) = waker();
     let mut cx = Context::from_waker(&waker);
     let mut done = 0;
@@ -113,11 +113,11 @@ fn heavy_tasks_have_a_turn_each() {
 /// Places are counted round and round.
 #[test]
 fn tickets_past_the_largest_number() {
-    let queue = Queue::default();
+    let queue = TurnQueue::default();
     queue.admitted.set(u32::MAX - 2);
     let (_, waker) = waker();
     let cx = Context::from_waker(&waker);
-    let mut tickets = [Ticket::default(); 5];
+    let mut tickets = [TurnTicket::default(); 5];
     for ticket in &mut tickets {
         queue.join(ticket, &cx);
     }

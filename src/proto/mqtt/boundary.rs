@@ -1,71 +1,72 @@
-//! Where one packet ends and the next begins, in a stream of which no more has to be known.
+//! Where one packet ends and the next begins in a stream.
 
-/// Follows a stream of packets from between two of them (3.1.1 §2.2, 5.0 §2.1).
+/// Follows a stream of packets, starting between two of them (3.1.1 §2.2, 5.0 §2.1).
 #[derive(Clone, Copy, Debug)]
 pub struct Boundary {
-    /// Bytes of the packet's body still to come; while its length arrives, what is known of that.
+    /// Bytes of the packet's body that have not arrived; while its length arrives, the part known so
+    /// far.
     left: u32,
-    place: Place,
+    position: StreamPosition,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum StreamPosition {
     Between,
-    /// The next byte is this one of the remaining length, from 0.
+    /// The next byte is byte number `0`, `1`, … of the remaining length.
     Length(u8),
     Body,
-    /// Bytes went by unseen, or were no MQTT.
+    /// Bytes were skipped outside a body, or were not MQTT.
     Lost,
 }
 
 impl Boundary {
-    pub const START: Self = Self { left: 0, place: Place::Between };
+    pub const START: Self = Self { left: 0, position: StreamPosition::Between };
 
-    /// Goes on over `bytes`.
+    /// Advances over `bytes`.
     pub fn feed(&mut self, mut bytes: &[u8]) {
         while let Some((&first, rest)) = bytes.split_first() {
-            match self.place {
-                Place::Between => {
-                    (self.left, self.place) = (0, Place::Length(0));
+            match self.position {
+                StreamPosition::Between => {
+                    (self.left, self.position) = (0, StreamPosition::Length(0));
                     bytes = rest;
                 }
-                Place::Length(nth) => {
+                StreamPosition::Length(nth) => {
                     self.left |= u32::from(first & 0x7F) << (7 * nth);
-                    self.place = match (first & 0x80 != 0, nth) {
-                        (true, 3) => Place::Lost,
-                        (true, _) => Place::Length(nth + 1),
-                        (false, _) if self.left == 0 => Place::Between,
-                        (false, _) => Place::Body,
+                    self.position = match (first & 0x80 != 0, nth) {
+                        (true, 3) => StreamPosition::Lost,
+                        (true, _) => StreamPosition::Length(nth + 1),
+                        (false, _) if self.left == 0 => StreamPosition::Between,
+                        (false, _) => StreamPosition::Body,
                     };
                     bytes = rest;
                 }
-                Place::Body => {
+                StreamPosition::Body => {
                     let here = bytes.len().min(self.left as usize);
                     self.skip(here);
                     bytes = bytes.get(here..).unwrap_or_default();
                 }
-                Place::Lost => return,
+                StreamPosition::Lost => return,
             }
         }
     }
 
-    /// Goes on over bytes that were not seen: inside one packet's body that is no loss.
+    /// Advances over bytes that were not seen, which is possible inside one packet's body.
     pub fn skip(&mut self, count: usize) {
         match u32::try_from(count).ok().and_then(|count| self.left.checked_sub(count)) {
-            Some(left) if self.place == Place::Body => {
+            Some(left) if self.position == StreamPosition::Body => {
                 self.left = left;
                 if left == 0 {
-                    self.place = Place::Between;
+                    self.position = StreamPosition::Between;
                 }
             }
             _ if count == 0 => {}
-            _ => self.place = Place::Lost,
+            _ => self.position = StreamPosition::Lost,
         }
     }
 
-    /// Whether another packet could be put in here.
-    pub fn is_between(&self) -> bool {
-        self.place == Place::Between
+    /// Whether another packet could be inserted here.
+    pub fn is_at_boundary(&self) -> bool {
+        self.position == StreamPosition::Between
     }
 }
 
@@ -73,7 +74,7 @@ impl Boundary {
 mod tests {
     use super::*;
 
-    /// A PUBLISH whose body has so many bytes.
+    /// A PUBLISH with a body of `len` bytes.
     fn publish(len: usize) -> Vec<u8> {
         let mut packet = vec![0x30];
         let mut left = len;
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn between_packets_and_nowhere_else() {
+    fn boundary_between_packets_only() {
         let packets = [publish(0), publish(1), publish(127), publish(128), publish(20_000)];
         let stream = packets.concat();
         let mut ends = vec![0];
@@ -103,37 +104,37 @@ mod tests {
             for chunk in stream.chunks(step) {
                 boundary.feed(chunk);
                 at += chunk.len();
-                assert_eq!(boundary.is_between(), ends.contains(&at), "at {at} by {step}");
+                assert_eq!(boundary.is_at_boundary(), ends.contains(&at), "at {at} by {step}");
             }
         }
     }
 
     #[test]
-    fn what_goes_by_unseen() {
+    fn skipped_bytes() {
         let mut boundary = Boundary::START;
         boundary.feed(&publish(1000)[..500]);
         boundary.skip(400);
-        assert!(!boundary.is_between());
+        assert!(!boundary.is_at_boundary());
         boundary.skip(103);
-        assert!(boundary.is_between());
+        assert!(boundary.is_at_boundary());
         boundary.skip(0);
-        assert!(boundary.is_between());
-        // Into the next packet, whose header nobody saw.
+        assert!(boundary.is_at_boundary());
+        // Into the next packet, whose header was not seen.
         boundary.skip(1);
         boundary.feed(&publish(0));
-        assert!(!boundary.is_between());
+        assert!(!boundary.is_at_boundary());
         let mut boundary = Boundary::START;
         boundary.feed(&publish(10)[..5]);
         boundary.skip(8);
         boundary.feed(&publish(0));
-        assert!(!boundary.is_between());
+        assert!(!boundary.is_at_boundary());
     }
 
     #[test]
-    fn a_length_that_never_ends() {
+    fn endless_remaining_length() {
         let mut boundary = Boundary::START;
         boundary.feed(&[0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0x01]);
         boundary.feed(&publish(0));
-        assert!(!boundary.is_between());
+        assert!(!boundary.is_at_boundary());
     }
 }

@@ -2,47 +2,49 @@
 
 use super::{
     malformed::Malformed,
-    packet::{FixedHeader, Progress, Version},
+    packet::{FixedHeader, Progress},
     properties::{
-        ASSIGNED_CLIENT_IDENTIFIER, CONNACK, Properties, REASON_STRING, SERVER_KEEP_ALIVE,
-        SERVER_REFERENCE, Value,
+        ASSIGNED_CLIENT_IDENTIFIER, CONNACK, Properties, PropertyValue, REASON_STRING,
+        SERVER_KEEP_ALIVE, SERVER_REFERENCE,
     },
-    reader::{Reader, Span},
+    reader::{PacketReader, Span},
+    version::Version,
 };
 
-/// What a broker answered to a CONNECT.
+/// A broker's answer to a CONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connack {
-    /// Its length in bytes, fixed header included.
+    /// The packet's length in bytes, fixed header included.
     pub len: usize,
-    /// 0 lets the client in; [`reason::name`](super::reason::name) has the others.
+    /// 0: accepted. [`reason::name`](super::reason::name) names the others.
     pub code: u8,
-    /// Whether the broker kept a session of this client; never in 3.1, which can't say so.
+    /// Whether the broker has a session of this client; always false in 3.1, which lacks the flag.
     pub session_present: bool,
-    /// Seconds, in force instead of the CONNECT's keep alive (5.0 §3.2.2.3.14).
+    /// Seconds; replaces the CONNECT's keep alive (5.0 §3.2.2.3.14).
     pub server_keep_alive: Option<u16>,
     pub assigned_client_id: Option<Span>,
     pub server_reference: Option<Span>,
     pub reason_string: Option<Span>,
-    /// The first thing in it that breaks the standard. Its properties are known up to there.
+    /// The first violation of the standard. Properties behind it are missing here.
     pub malformed: Option<Malformed>,
 }
 
 /// Type 2 with all flags reserved and 0 (3.1.1 §3.2.1, 5.0 §3.2.1).
 const FIRST_BYTE: u8 = 0x20;
 
-/// What a 3.x CONNACK has after its fixed header: acknowledge flags and return code (3.1.1 §3.2.1).
-/// A packet with less has no code.
-const FLAGS_AND_CODE: usize = 2;
+/// Bytes of a 3.x CONNACK after its fixed header: acknowledge flags and return code (3.1.1 §3.2.1). A
+/// shorter packet has no code.
+const FLAGS_AND_CODE_BYTES: usize = 2;
 
-/// Reads the CONNACK that `buf` starts with, in answer to a CONNECT of `version`; bytes behind it
-/// are not looked at, and no packet longer than `limit` bytes is waited for.
+/// Parses the CONNACK that `buf` starts with, in answer to a CONNECT of `version`; bytes behind it are
+/// ignored. Fails instead of waiting for a packet longer than `limit` bytes.
 ///
-/// A packet that has a length and a code is one, whatever else is wrong with it: it is for the
-/// client to judge, and [`Connack::malformed`] says what a strict reader finds.
+/// A packet with a length and a code is accepted, whatever else is wrong with it: the client decides
+/// about it, and [`Connack::malformed`] has what a strict parser finds.
 ///
 /// # Errors
-/// As soon as the bytes show that no CONNACK with a code, or one over the limit, comes of them.
+/// As soon as the bytes show that they are not the beginning of a CONNACK with a code, or that it
+/// exceeds the limit.
 pub fn parse(buf: &[u8], version: Version, limit: usize) -> Result<Progress<Connack>, Malformed> {
     let header = match buf.first() {
         None => None,
@@ -54,7 +56,7 @@ pub fn parse(buf: &[u8], version: Version, limit: usize) -> Result<Progress<Conn
     };
     let len = header.packet_len;
     let remaining = len - header.len;
-    if remaining < FLAGS_AND_CODE {
+    if remaining < FLAGS_AND_CODE_BYTES {
         return Err(Malformed::ConnackLength(remaining));
     }
     if len > limit {
@@ -63,7 +65,7 @@ pub fn parse(buf: &[u8], version: Version, limit: usize) -> Result<Progress<Conn
     let Some(packet) = buf.get(..len) else {
         return Ok(Progress::Incomplete { need: len });
     };
-    let mut reader = Reader::new(packet);
+    let mut reader = PacketReader::new(packet);
     reader.take(header.len)?;
     let (flags, code) = (reader.u8()?, reader.u8()?);
     let mut connack = Connack::new(len, flags, code, version);
@@ -98,9 +100,13 @@ impl Connack {
         }
     }
 
-    /// Reads what follows the code.
-    fn read_rest(&mut self, reader: &mut Reader<'_>, version: Version) -> Result<(), Malformed> {
-        // A broker that knows no 5.0 answers in the form it knows, which ends here.
+    /// Parses what follows the code.
+    fn read_rest(
+        &mut self,
+        reader: &mut PacketReader<'_>,
+        version: Version,
+    ) -> Result<(), Malformed> {
+        // A broker without 5.0 answers in the form of 3.x, which ends here.
         if version == Version::V5 && reader.left() > 0 {
             self.read_properties(reader)?;
         }
@@ -110,18 +116,18 @@ impl Connack {
         }
     }
 
-    fn read_properties(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+    fn read_properties(&mut self, reader: &mut PacketReader<'_>) -> Result<(), Malformed> {
         let mut properties = Properties::read(reader, CONNACK)?;
         while let Some(property) = properties.next()? {
             match property {
-                (SERVER_KEEP_ALIVE, Value::Integer(seconds)) => {
+                (SERVER_KEEP_ALIVE, PropertyValue::Integer(seconds)) => {
                     self.server_keep_alive = Some(seconds as u16);
                 }
-                (ASSIGNED_CLIENT_IDENTIFIER, Value::Text(span)) => {
+                (ASSIGNED_CLIENT_IDENTIFIER, PropertyValue::Text(span)) => {
                     self.assigned_client_id = Some(span);
                 }
-                (SERVER_REFERENCE, Value::Text(span)) => self.server_reference = Some(span),
-                (REASON_STRING, Value::Text(span)) => self.reason_string = Some(span),
+                (SERVER_REFERENCE, PropertyValue::Text(span)) => self.server_reference = Some(span),
+                (REASON_STRING, PropertyValue::Text(span)) => self.reason_string = Some(span),
                 _ => {}
             }
         }

@@ -1,29 +1,32 @@
 //! The CONNECT packet (3.1.1 §3.1, 5.0 §3.1).
 
 use super::{
-    malformed::{Malformed, Refusal},
-    packet::{BRIDGE, FixedHeader, Progress, Version},
+    invalid_connect::InvalidConnect,
+    malformed::Malformed,
+    packet::{FixedHeader, Progress},
     properties::{
-        AUTHENTICATION_DATA, AUTHENTICATION_METHOD, CONNECT, Properties, SESSION_EXPIRY_INTERVAL,
-        Value, WILL,
+        AUTHENTICATION_DATA, AUTHENTICATION_METHOD, CONNECT, Properties, PropertyValue,
+        SESSION_EXPIRY_INTERVAL, WILL,
     },
-    reader::{Reader, Span},
+    reader::{PacketReader, Span},
+    version::{BRIDGE, Version},
 };
 
-/// A whole and well-formed CONNECT: what it says, and where in its bytes it says it.
+/// A complete, well-formed CONNECT: its fields, and where its strings are in its bytes.
 ///
-/// A client ID may be empty in any version, and a Will topic may be one that no broker takes: the
-/// standards have brokers answer those with codes of their own. So they are not refused here.
+/// A client ID may be empty in any version, and a Will topic may be one that no broker accepts: the
+/// standards have brokers answer those with codes of their own, so they are not refused here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connect {
-    /// Its length in bytes, fixed header included; what the client sent after it starts here.
+    /// The packet's length in bytes, fixed header included; what the client sent next starts there.
     pub len: usize,
     pub version: Version,
-    /// Whether it says that it is a bridge, as Mosquitto's do: 0x80 added to the level of 3.1 or 3.1.1.
+    /// Whether the client declares itself a bridge, as Mosquitto's do: 0x80 added to the level of 3.1 or
+    /// 3.1.1.
     pub bridge: bool,
     /// Clean Start, which before 5.0 is Clean Session.
     pub clean_start: bool,
-    /// Whether it asks for enhanced authentication, so that AUTH packets may come before the
+    /// Whether the client asks for enhanced authentication, so that AUTH packets may come before the
     /// CONNACK (5.0 §4.12).
     pub auth_method: bool,
     pub has_password: bool,
@@ -36,7 +39,7 @@ pub struct Connect {
     pub session_expiry: Option<u32>,
 }
 
-/// What a broker is to publish when the client is gone.
+/// The message that a broker publishes when the client is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Will {
     pub qos: Qos,
@@ -54,28 +57,29 @@ pub enum Qos {
 /// Type 1 with all flags reserved and 0 (3.1.1 §3.1.1, 5.0 §3.1.1).
 const FIRST_BYTE: u8 = 0x10;
 
-/// Reads the CONNECT that `buf` starts with; bytes behind it are not looked at.
+/// Parses the CONNECT that `buf` starts with; bytes behind it are ignored.
 ///
-/// What is not whole yet is read no further than its connect flags, so that a client which sends it
-/// byte by byte costs a few comparisons a byte. No packet longer than `limit` bytes is waited for.
+/// An incomplete packet is read only up to its connect flags, so that a client which sends it byte by
+/// byte costs a few comparisons per byte. Fails instead of waiting for a packet longer than `limit`
+/// bytes.
 ///
 /// # Errors
-/// As soon as the bytes show that no CONNECT, or none that conforms, can come of them.
-pub fn parse(buf: &[u8], limit: usize) -> Result<Progress<Connect>, Refusal> {
-    let refuse = |version| move |reason| Refusal { reason, version };
+/// As soon as the bytes show that they are not the beginning of a conforming CONNECT.
+pub fn parse(buf: &[u8], limit: usize) -> Result<Progress<Connect>, InvalidConnect> {
+    let refuse = |version| move |reason| InvalidConnect { reason, version };
     let Some(header) = fixed_header(buf).map_err(refuse(None))? else {
-        // A packet has two bytes at least (3.1.1 §2.2).
+        // A packet has at least two bytes (3.1.1 §2.2).
         return Ok(Progress::Incomplete { need: (buf.len() + 1).max(2) });
     };
     let len = header.packet_len;
-    let mut reader = Reader::new(buf.get(..len).unwrap_or(buf));
-    // The header was read from these very bytes.
+    let mut reader = PacketReader::new(buf.get(..len).unwrap_or(buf));
+    // Cannot fail: the header was read from these bytes.
     let _ = reader.take(header.len);
-    let level = Level::read(&mut reader);
+    let level = ProtocolLevel::read(&mut reader);
     if len > limit {
-        // Its version is often there already, and 5.0 has a code for this.
+        // The version has often arrived already, and 5.0 has a code for this.
         let version = level.ok().map(|level| level.version);
-        return Err(Refusal { reason: Malformed::TooLarge { len, limit }, version });
+        return Err(InvalidConnect { reason: Malformed::TooLarge { len, limit }, version });
     }
     let whole = buf.len() >= len;
     let incomplete = Ok(Progress::Incomplete { need: len });
@@ -88,7 +92,7 @@ pub fn parse(buf: &[u8], limit: usize) -> Result<Progress<Connect>, Refusal> {
         // [MQTT-1.5.5-1]. 3.1 and 3.1.1 take a length in any form of up to four bytes.
         return Err(refuse(Malformed::RemainingLengthNotMinimal));
     }
-    let flags = match Flags::read(&mut reader, level.version) {
+    let flags = match ConnectFlags::read(&mut reader, level.version) {
         Err(Malformed::Truncated) if !whole => return incomplete,
         flags => flags.map_err(refuse)?,
     };
@@ -102,8 +106,8 @@ fn fixed_header(buf: &[u8]) -> Result<Option<FixedHeader>, Malformed> {
     match buf.first() {
         None => Ok(None),
         Some(&FIRST_BYTE) => FixedHeader::read(buf),
-        // 3.1 only calls these flags unused. But no client is known to set them there, and this byte
-        // is what keeps other protocols out.
+        // 3.1 calls these flags merely unused. But no client is known to set them, and this byte keeps
+        // other protocols out.
         Some(&byte) if byte & 0xF0 == FIRST_BYTE => Err(Malformed::HeaderFlags(byte)),
         Some(&byte) => Err(Malformed::NotConnect(byte)),
     }
@@ -111,13 +115,13 @@ fn fixed_header(buf: &[u8]) -> Result<Option<FixedHeader>, Malformed> {
 
 /// The protocol name and level.
 #[derive(Clone, Copy)]
-struct Level {
+struct ProtocolLevel {
     version: Version,
     bridge: bool,
 }
 
-impl Level {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+impl ProtocolLevel {
+    fn read(reader: &mut PacketReader<'_>) -> Result<Self, Malformed> {
         let name = match reader.u16()? {
             4 => "MQTT",
             6 => "MQIsdp",
@@ -131,8 +135,8 @@ impl Level {
             ("MQTT", 5) => Version::V5,
             _ => return Err(Malformed::ProtocolLevel { name, level }),
         };
-        // At level 5 the bit is taken, as Mosquitto takes it, but it makes no bridge: what it used to
-        // ask for, 5.0 has as No Local and Retain As Published.
+        // At level 5 the bit is accepted, as Mosquitto does, but ignored: 5.0 has No Local and Retain As
+        // Published for what bridges need.
         let bridge = level & BRIDGE != 0 && version != Version::V5;
         Ok(Self { version, bridge })
     }
@@ -140,7 +144,7 @@ impl Level {
 
 /// The connect flags (3.1.1 §3.1.2.3, 5.0 §3.1.2.3).
 #[derive(Clone, Copy)]
-struct Flags {
+struct ConnectFlags {
     username: bool,
     password: bool,
     /// The Will's QoS and Retain.
@@ -148,21 +152,21 @@ struct Flags {
     clean_start: bool,
 }
 
-impl Flags {
-    fn read(reader: &mut Reader<'_>, version: Version) -> Result<Self, Malformed> {
+impl ConnectFlags {
+    fn read(reader: &mut PacketReader<'_>, version: Version) -> Result<Self, Malformed> {
         let byte = reader.u8()?;
         let is_set = |bit: u8| byte & bit != 0;
-        // [MQTT-3.1.2-3]. 3.1 calls the bit "not used" and states no value, so anything goes there.
+        // [MQTT-3.1.2-3]. 3.1 calls the bit "not used" without a value, so any is accepted.
         if is_set(0x01) && version != Version::V31 {
             return Err(Malformed::ReservedConnectFlag);
         }
         let (username, password) = (is_set(0x80), is_set(0x40));
-        // [MQTT-3.1.2-22] of 3.1.1, and as much in 3.1. 5.0 allows it, for tokens (§3.1.2.9).
+        // [MQTT-3.1.2-22] of 3.1.1, and likewise in 3.1. 5.0 allows it, for tokens (§3.1.2.9).
         if password && !username && version != Version::V5 {
             return Err(Malformed::PasswordWithoutUsername);
         }
         let will = is_set(0x04);
-        // [MQTT-3.1.2-13], [MQTT-3.1.2-15]; 3.1 has both disregarded where there is no Will.
+        // [MQTT-3.1.2-13], [MQTT-3.1.2-15]; 3.1 ignores both without a Will.
         if !will && is_set(0x38) && version != Version::V31 {
             return Err(Malformed::WillFlagsWithoutWill);
         }
@@ -180,11 +184,11 @@ fn qos(bits: u8) -> Result<Qos, Malformed> {
     }
 }
 
-/// All that follows the connect flags, of a packet that is whole.
+/// Parses what follows the connect flags of a complete packet.
 fn body(
-    mut reader: Reader<'_>,
-    level: Level,
-    flags: Flags,
+    mut reader: PacketReader<'_>,
+    level: ProtocolLevel,
+    flags: ConnectFlags,
     len: usize,
 ) -> Result<Connect, Malformed> {
     let version = level.version;
@@ -198,9 +202,9 @@ fn body(
         Some((qos, retain)) => Some(Will { qos, retain, topic: will(&mut reader, version)? }),
         None => None,
     };
-    // 3.1 (CONNECT, "User name"): clients of what came before it may set these flags and leave the
-    // fields out, and "connections should be allowed to continue".
-    let left_out = |reader: &Reader<'_>| version == Version::V31 && reader.left() == 0;
+    // 3.1 (CONNECT, "User name"): clients of earlier versions may set these flags and omit the fields,
+    // and "connections should be allowed to continue".
+    let left_out = |reader: &PacketReader<'_>| version == Version::V31 && reader.left() == 0;
     let username =
         if flags.username && !left_out(&reader) { Some(reader.string("username")?) } else { None };
     let has_password = flags.password && !left_out(&reader);
@@ -225,13 +229,15 @@ fn body(
     }
 }
 
-/// The Session Expiry Interval, and whether there is an Authentication Method.
-fn properties(reader: &mut Reader<'_>) -> Result<(Option<u32>, bool), Malformed> {
+/// Returns the Session Expiry Interval, and whether there is an Authentication Method.
+fn properties(reader: &mut PacketReader<'_>) -> Result<(Option<u32>, bool), Malformed> {
     let (mut session_expiry, mut auth_method, mut auth_data) = (None, false, false);
     let mut properties = Properties::read(reader, CONNECT)?;
     while let Some(property) = properties.next()? {
         match property {
-            (SESSION_EXPIRY_INTERVAL, Value::Integer(seconds)) => session_expiry = Some(seconds),
+            (SESSION_EXPIRY_INTERVAL, PropertyValue::Integer(seconds)) => {
+                session_expiry = Some(seconds)
+            }
             (AUTHENTICATION_METHOD, _) => auth_method = true,
             (AUTHENTICATION_DATA, _) => auth_data = true,
             _ => {}
@@ -245,8 +251,8 @@ fn properties(reader: &mut Reader<'_>) -> Result<(Option<u32>, bool), Malformed>
     Ok((session_expiry, auth_method))
 }
 
-/// The Will's topic, past its properties and payload.
-fn will(reader: &mut Reader<'_>, version: Version) -> Result<Span, Malformed> {
+/// Reads the Will's properties, topic and payload; returns the topic.
+fn will(reader: &mut PacketReader<'_>, version: Version) -> Result<Span, Malformed> {
     if version == Version::V5 {
         let mut properties = Properties::read(reader, WILL)?;
         while properties.next()?.is_some() {}

@@ -2,10 +2,10 @@
 //!
 //! - [`connect`]: the client's CONNECT, in MQTT 3.1, 3.1.1 and 5.0
 //! - [`connack`]: the broker's answer
-//! - [`reason`]: the codes of that answer: their names, and the ones this proxy gives itself
-//! - [`malformed`]: what can be wrong with a packet, and what its sender is told
-//! - `boundary`: between which bytes of a stream a packet could be put
-//! - `packet`, `reader`, `properties`: the parts those are made of
+//! - [`reason`]: the codes of that answer: their names, and those that this proxy sends itself
+//! - [`malformed`], [`InvalidConnect`]: what can be wrong with a packet, and the answer to its sender
+//! - [`Boundary`]: where in a stream one packet ends and the next begins
+//! - `packet`, `reader`, `properties`: fixed header, fields, and 5.0 properties
 //!
 //! Section numbers in comments are those of the OASIS standards ("3.1.1 §3.1.2.3", "5.0 §2.2.2.2");
 //! "3.1" is IBM's MQTT V3.1 Protocol Specification, which the OASIS ones grew from.
@@ -13,16 +13,20 @@
 mod boundary;
 pub mod connack;
 pub mod connect;
+mod invalid_connect;
 pub mod malformed;
 mod packet;
 mod properties;
 mod reader;
 pub mod reason;
+mod version;
 
 pub use boundary::Boundary;
 pub use connack::Connack;
 pub use connect::{Connect, Qos, Will};
-pub use malformed::{Malformed, Refusal};
-pub use packet::{Progress, Version, first_packet_is_auth, packet_len};
+pub use invalid_connect::InvalidConnect;
+pub use malformed::Malformed;
+pub use packet::{Progress, first_packet_is_auth, packet_len};
 pub use reader::Span;
-pub use reason::{Goodbye, RefusalPacket, Refuse};
+pub use reason::{ConnackPacket, DisconnectReason, RejectReason};
+pub use version::Version;

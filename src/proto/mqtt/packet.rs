@@ -1,43 +1,12 @@
-//! What every MQTT packet has: a protocol version, and a fixed header that tells its length.
+//! The fixed header of an MQTT packet, which tells its length.
 
-use super::{malformed::Malformed, reader::Reader};
+use super::{malformed::Malformed, reader::PacketReader};
 
-/// A version of the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Version {
-    V31,
-    V311,
-    V5,
-}
-
-impl Version {
-    /// The protocol level that CONNECT states, without the bridge bit (3.1.1 §3.1.2.2, 5.0 §3.1.2.2).
-    pub const fn level(self) -> u8 {
-        match self {
-            Self::V31 => 3,
-            Self::V311 => 4,
-            Self::V5 => 5,
-        }
-    }
-
-    /// The protocol name that CONNECT states (3.1.1 §3.1.2.1, 5.0 §3.1.2.1).
-    pub const fn protocol_name(self) -> &'static str {
-        match self {
-            Self::V31 => "MQIsdp",
-            Self::V311 | Self::V5 => "MQTT",
-        }
-    }
-}
-
-/// In no standard: bridges set it on top of the protocol level, so that brokers know them. Mosquitto
-/// masks it out at every level.
-pub(super) const BRIDGE: u8 = 0x80;
-
-/// How far the bytes at hand go.
+/// How far parsing got with the bytes at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress<T> {
-    /// Nothing is wrong yet; `need` is how many bytes the buffer should hold, in all, before
-    /// another call can finish. It is always more than the buffer held.
+    /// No error so far. `need`: how many bytes the buffer has to hold in all before another call can
+    /// finish; always more than it held.
     Incomplete {
         need: usize,
     },
@@ -48,7 +17,7 @@ pub enum Progress<T> {
 /// remaining length is still arriving.
 ///
 /// # Errors
-/// [`Malformed::RemainingLength`] where that length runs over four bytes (3.1.1 §2.2.3, 5.0 §1.5.5).
+/// [`Malformed::RemainingLength`] if that length takes more than four bytes (3.1.1 §2.2.3, 5.0 §1.5.5).
 pub fn packet_len(buf: &[u8]) -> Result<Option<usize>, Malformed> {
     Ok(FixedHeader::read(buf)?.map(|header| header.packet_len))
 }
@@ -63,17 +32,17 @@ pub fn first_packet_is_auth(buf: &[u8]) -> bool {
 /// The first two to five bytes of a packet.
 #[derive(Clone, Copy)]
 pub(super) struct FixedHeader {
-    /// How many bytes the header itself takes.
+    /// Bytes of the header itself.
     pub(super) len: usize,
-    /// How many bytes the packet takes, this header included.
+    /// Bytes of the packet, header included.
     pub(super) packet_len: usize,
-    /// Whether the remaining length is written in as few bytes as it can be.
+    /// Whether the remaining length is in its shortest form.
     pub(super) minimal: bool,
 }
 
 impl FixedHeader {
     pub(super) fn read(buf: &[u8]) -> Result<Option<Self>, Malformed> {
-        let mut reader = Reader::new(buf);
+        let mut reader = PacketReader::new(buf);
         match reader.u8().and_then(|_| reader.varint()) {
             Ok(remaining) => Ok(Some(Self {
                 len: reader.position(),

@@ -2,7 +2,7 @@
 
 use super::{
     malformed::Malformed,
-    reader::{Reader, Span},
+    reader::{PacketReader, Span},
 };
 
 pub(super) const SESSION_EXPIRY_INTERVAL: u8 = 0x11;
@@ -13,21 +13,21 @@ pub(super) const AUTHENTICATION_DATA: u8 = 0x16;
 pub(super) const SERVER_REFERENCE: u8 = 0x1C;
 pub(super) const REASON_STRING: u8 = 0x1F;
 
-/// Something that has properties, as a bit of a set of such things.
+/// A set of what may carry a property: CONNECT, its Will, and CONNACK.
 #[derive(Clone, Copy)]
-pub(super) struct Place(u8);
+pub(super) struct PacketSet(u8);
 
-pub(super) const CONNECT: Place = Place(1);
-pub(super) const WILL: Place = Place(2);
-pub(super) const CONNACK: Place = Place(4);
-const CONNECT_CONNACK: Place = Place(CONNECT.0 | CONNACK.0);
-const ANY: Place = Place(CONNECT.0 | WILL.0 | CONNACK.0);
+pub(super) const CONNECT: PacketSet = PacketSet(1);
+pub(super) const WILL: PacketSet = PacketSet(2);
+pub(super) const CONNACK: PacketSet = PacketSet(4);
+const CONNECT_CONNACK: PacketSet = PacketSet(CONNECT.0 | CONNACK.0);
+const ANY: PacketSet = PacketSet(CONNECT.0 | WILL.0 | CONNACK.0);
 /// Only in packets that are not decoded here.
-const ELSEWHERE: Place = Place(0);
+const ELSEWHERE: PacketSet = PacketSet(0);
 
-/// What follows an identifier.
+/// The type of a property's value.
 #[derive(Clone, Copy)]
-enum Kind {
+enum PropertyType {
     /// A byte of 0 or 1.
     Flag,
     U16,
@@ -40,78 +40,81 @@ enum Kind {
     TextPair,
 }
 
-/// A property's value, as far as a proxy wants to know it.
+/// A property's value, as far as this proxy uses it.
 #[derive(Clone, Copy)]
-pub(super) enum Value {
+pub(super) enum PropertyValue {
     Integer(u32),
     Text(Span),
-    /// Checked and passed over.
+    /// Checked and skipped.
     Opaque,
 }
 
 /// One row of 5.0 table 2-4.
-type Definition = (&'static str, Kind, Place);
+type Definition = (&'static str, PropertyType, PacketSet);
 
 fn definition(id: u8) -> Option<Definition> {
     Some(match id {
-        0x01 => ("Payload Format Indicator", Kind::Flag, WILL),
-        0x02 => ("Message Expiry Interval", Kind::U32, WILL),
-        0x03 => ("Content Type", Kind::Text, WILL),
-        0x08 => ("Response Topic", Kind::Text, WILL),
-        0x09 => ("Correlation Data", Kind::Binary, WILL),
-        0x0B => ("Subscription Identifier", Kind::Varint, ELSEWHERE),
-        SESSION_EXPIRY_INTERVAL => ("Session Expiry Interval", Kind::U32, CONNECT_CONNACK),
-        ASSIGNED_CLIENT_IDENTIFIER => ("Assigned Client Identifier", Kind::Text, CONNACK),
-        SERVER_KEEP_ALIVE => ("Server Keep Alive", Kind::U16, CONNACK),
-        AUTHENTICATION_METHOD => ("Authentication Method", Kind::Text, CONNECT_CONNACK),
-        AUTHENTICATION_DATA => ("Authentication Data", Kind::Binary, CONNECT_CONNACK),
-        0x17 => ("Request Problem Information", Kind::Flag, CONNECT),
-        0x18 => ("Will Delay Interval", Kind::U32, WILL),
-        0x19 => ("Request Response Information", Kind::Flag, CONNECT),
-        0x1A => ("Response Information", Kind::Text, CONNACK),
-        SERVER_REFERENCE => ("Server Reference", Kind::Text, CONNACK),
-        REASON_STRING => ("Reason String", Kind::Text, CONNACK),
-        0x21 => ("Receive Maximum", Kind::NonZeroU16, CONNECT_CONNACK),
-        0x22 => ("Topic Alias Maximum", Kind::U16, CONNECT_CONNACK),
-        0x23 => ("Topic Alias", Kind::NonZeroU16, ELSEWHERE),
-        0x24 => ("Maximum QoS", Kind::Flag, CONNACK),
-        0x25 => ("Retain Available", Kind::Flag, CONNACK),
-        USER_PROPERTY => ("User Property", Kind::TextPair, ANY),
-        0x27 => ("Maximum Packet Size", Kind::NonZeroU32, CONNECT_CONNACK),
-        0x28 => ("Wildcard Subscription Available", Kind::Flag, CONNACK),
-        0x29 => ("Subscription Identifiers Available", Kind::Flag, CONNACK),
-        0x2A => ("Shared Subscription Available", Kind::Flag, CONNACK),
+        0x01 => ("Payload Format Indicator", PropertyType::Flag, WILL),
+        0x02 => ("Message Expiry Interval", PropertyType::U32, WILL),
+        0x03 => ("Content Type", PropertyType::Text, WILL),
+        0x08 => ("Response Topic", PropertyType::Text, WILL),
+        0x09 => ("Correlation Data", PropertyType::Binary, WILL),
+        0x0B => ("Subscription Identifier", PropertyType::Varint, ELSEWHERE),
+        SESSION_EXPIRY_INTERVAL => ("Session Expiry Interval", PropertyType::U32, CONNECT_CONNACK),
+        ASSIGNED_CLIENT_IDENTIFIER => ("Assigned Client Identifier", PropertyType::Text, CONNACK),
+        SERVER_KEEP_ALIVE => ("Server Keep Alive", PropertyType::U16, CONNACK),
+        AUTHENTICATION_METHOD => ("Authentication Method", PropertyType::Text, CONNECT_CONNACK),
+        AUTHENTICATION_DATA => ("Authentication Data", PropertyType::Binary, CONNECT_CONNACK),
+        0x17 => ("Request Problem Information", PropertyType::Flag, CONNECT),
+        0x18 => ("Will Delay Interval", PropertyType::U32, WILL),
+        0x19 => ("Request Response Information", PropertyType::Flag, CONNECT),
+        0x1A => ("Response Information", PropertyType::Text, CONNACK),
+        SERVER_REFERENCE => ("Server Reference", PropertyType::Text, CONNACK),
+        REASON_STRING => ("Reason String", PropertyType::Text, CONNACK),
+        0x21 => ("Receive Maximum", PropertyType::NonZeroU16, CONNECT_CONNACK),
+        0x22 => ("Topic Alias Maximum", PropertyType::U16, CONNECT_CONNACK),
+        0x23 => ("Topic Alias", PropertyType::NonZeroU16, ELSEWHERE),
+        0x24 => ("Maximum QoS", PropertyType::Flag, CONNACK),
+        0x25 => ("Retain Available", PropertyType::Flag, CONNACK),
+        USER_PROPERTY => ("User Property", PropertyType::TextPair, ANY),
+        0x27 => ("Maximum Packet Size", PropertyType::NonZeroU32, CONNECT_CONNACK),
+        0x28 => ("Wildcard Subscription Available", PropertyType::Flag, CONNACK),
+        0x29 => ("Subscription Identifiers Available", PropertyType::Flag, CONNACK),
+        0x2A => ("Shared Subscription Available", PropertyType::Flag, CONNACK),
         _ => return None,
     })
 }
 
-/// The one property that may come more than once (5.0 §3.1.2.11.8).
+/// The only property that may appear more than once (5.0 §3.1.2.11.8).
 const USER_PROPERTY: u8 = 0x26;
 
-/// A property block, read in whatever order its sender chose.
+/// A property block, read in the order of its sender.
 pub(super) struct Properties<'a> {
-    reader: Reader<'a>,
-    place: Place,
+    reader: PacketReader<'a>,
+    allowed_in: PacketSet,
     /// Bit `n` is set once property `n` was read; the highest identifier is 0x2A.
     seen: u64,
 }
 
 impl<'a> Properties<'a> {
-    /// Takes the length and the block that follows it (5.0 §2.2.2.1) out of `reader`.
-    pub(super) fn read(reader: &mut Reader<'a>, place: Place) -> Result<Self, Malformed> {
+    /// Takes the block and its length (5.0 §2.2.2.1) out of `reader`.
+    pub(super) fn read(
+        reader: &mut PacketReader<'a>,
+        allowed_in: PacketSet,
+    ) -> Result<Self, Malformed> {
         let len = minimal(reader)?;
-        Ok(Self { reader: reader.sub(len as usize)?, place, seen: 0 })
+        Ok(Self { reader: reader.sub(len as usize)?, allowed_in, seen: 0 })
     }
 
-    pub(super) fn next(&mut self) -> Result<Option<(u8, Value)>, Malformed> {
+    pub(super) fn next(&mut self) -> Result<Option<(u8, PropertyValue)>, Malformed> {
         if self.reader.left() == 0 {
             return Ok(None);
         }
         let number = minimal(&mut self.reader)?;
         let unknown = Malformed::UnknownProperty(number);
         let id = u8::try_from(number).map_err(|_| unknown)?;
-        let (name, kind, place) = definition(id).ok_or(unknown)?;
-        if place.0 & self.place.0 == 0 {
+        let (name, kind, allowed_in) = definition(id).ok_or(unknown)?;
+        if allowed_in.0 & self.allowed_in.0 == 0 {
             return Err(Malformed::MisplacedProperty(name));
         }
         if self.seen & 1 << id != 0 && id != USER_PROPERTY {
@@ -122,39 +125,43 @@ impl<'a> Properties<'a> {
     }
 }
 
-fn value(reader: &mut Reader<'_>, kind: Kind, name: &'static str) -> Result<Value, Malformed> {
+fn value(
+    reader: &mut PacketReader<'_>,
+    kind: PropertyType,
+    name: &'static str,
+) -> Result<PropertyValue, Malformed> {
     let (number, allowed) = match kind {
-        Kind::Flag => {
+        PropertyType::Flag => {
             let byte = reader.u8()?;
             (u32::from(byte), byte <= 1)
         }
-        Kind::U16 => (u32::from(reader.u16()?), true),
-        Kind::NonZeroU16 => {
+        PropertyType::U16 => (u32::from(reader.u16()?), true),
+        PropertyType::NonZeroU16 => {
             let number = reader.u16()?;
             (u32::from(number), number != 0)
         }
-        Kind::U32 => (reader.u32()?, true),
-        Kind::NonZeroU32 => {
+        PropertyType::U32 => (reader.u32()?, true),
+        PropertyType::NonZeroU32 => {
             let number = reader.u32()?;
             (number, number != 0)
         }
-        Kind::Varint => (minimal(reader)?, true),
-        Kind::Text => return Ok(Value::Text(reader.string(name)?)),
-        Kind::Binary => {
+        PropertyType::Varint => (minimal(reader)?, true),
+        PropertyType::Text => return Ok(PropertyValue::Text(reader.string(name)?)),
+        PropertyType::Binary => {
             reader.binary()?;
-            return Ok(Value::Opaque);
+            return Ok(PropertyValue::Opaque);
         }
-        Kind::TextPair => {
+        PropertyType::TextPair => {
             reader.string(name)?;
             reader.string(name)?;
-            return Ok(Value::Opaque);
+            return Ok(PropertyValue::Opaque);
         }
     };
-    if allowed { Ok(Value::Integer(number)) } else { Err(Malformed::PropertyValue(name)) }
+    if allowed { Ok(PropertyValue::Integer(number)) } else { Err(Malformed::PropertyValue(name)) }
 }
 
-/// 5.0 wants every variable byte integer in its shortest form [MQTT-1.5.5-1].
-fn minimal(reader: &mut Reader<'_>) -> Result<u32, Malformed> {
+/// 5.0 requires every variable byte integer in its shortest form [MQTT-1.5.5-1].
+fn minimal(reader: &mut PacketReader<'_>) -> Result<u32, Malformed> {
     let varint = reader.varint()?;
     if varint.minimal { Ok(varint.value) } else { Err(Malformed::VarintNotMinimal) }
 }

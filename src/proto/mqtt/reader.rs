@@ -1,10 +1,10 @@
-//! Reads a packet's fields in order, and can reach no byte outside it.
+//! Reads a packet's fields in order, and cannot read outside the packet.
 
 use std::ops::Range;
 
 use super::malformed::Malformed;
 
-/// Where in its packet a string lies.
+/// The position of a string in its packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     start: u32,
@@ -12,13 +12,13 @@ pub struct Span {
 }
 
 impl Span {
-    /// The text, out of the packet it was parsed from; out of any other bytes, whatever text lies
-    /// there, or "" where none does.
+    /// The text, from the packet that it was parsed from. From any other bytes: the text at that
+    /// position, or "" if there is none.
     pub fn of(self, packet: &[u8]) -> &str {
         packet.get(self.range()).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
-    /// The bytes' offsets from the start of the packet.
+    /// The offsets of the bytes from the start of the packet.
     pub const fn range(self) -> Range<usize> {
         self.start as usize..self.start as usize + self.len as usize
     }
@@ -28,22 +28,22 @@ impl Span {
     }
 }
 
-/// A variable byte integer (5.0 §1.5.5; the remaining length of 3.1.1 §2.2.3 is one too).
+/// A variable byte integer (5.0 §1.5.5), such as the remaining length (3.1.1 §2.2.3).
 #[derive(Clone, Copy)]
 pub(super) struct Varint {
     pub(super) value: u32,
-    /// Whether it took as few bytes as it could.
+    /// Whether it is in its shortest form.
     pub(super) minimal: bool,
 }
 
-/// A position in a packet, and the packet up to where reading must stop.
+/// A position in a packet, and the packet up to where reading has to stop.
 #[derive(Clone, Copy)]
-pub(super) struct Reader<'a> {
+pub(super) struct PacketReader<'a> {
     bytes: &'a [u8],
     position: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> PacketReader<'a> {
     pub(super) const fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, position: 0 }
     }
@@ -87,15 +87,14 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_be_bytes)
     }
 
-    /// Seven bits a byte, the lowest first; the top bit says that another byte follows, of four at
-    /// most.
+    /// Seven bits per byte, the lowest first; the top bit means that another byte follows, up to four.
     pub(super) fn varint(&mut self) -> Result<Varint, Malformed> {
         let mut value = 0;
         for shift in [0, 7, 14, 21] {
             let byte = self.u8()?;
             value |= u32::from(byte & 0x7F) << shift;
             if byte & 0x80 == 0 {
-                // A last byte of zero adds nothing, so that a shorter form exists.
+                // With a last byte of zero there is a shorter form.
                 return Ok(Varint { value, minimal: shift == 0 || byte != 0 });
             }
         }
@@ -108,21 +107,23 @@ impl<'a> Reader<'a> {
         self.take(usize::from(len))
     }
 
-    /// A UTF-8 Encoded String (3.1.1 §1.5.3, 5.0 §1.5.4); `field` names it if it is none.
+    /// A UTF-8 Encoded String (3.1.1 §1.5.3, 5.0 §1.5.4); `field` names it in errors.
     pub(super) fn string(&mut self, field: &'static str) -> Result<Span, Malformed> {
         let bytes = self.binary()?;
-        // Surrogates are no UTF-8 to Rust either [MQTT-1.5.4-1].
+        // Rust's UTF-8 excludes surrogates too [MQTT-1.5.4-1].
         let text = str::from_utf8(bytes).map_err(|_| Malformed::Utf8(field))?;
-        // [MQTT-1.5.4-2], and [MQTT-1.5.3-2] of 3.1.1. Other control characters are only
-        // discouraged, and are the broker's to judge.
+        // [MQTT-1.5.4-2], and [MQTT-1.5.3-2] of 3.1.1. Other control characters are merely
+        // discouraged: brokers decide about them.
         if text.as_bytes().contains(&0) {
             return Err(Malformed::Nul(field));
         }
         Ok(Span { start: (self.position - bytes.len()) as u32, len: bytes.len() as u32 })
     }
 
-    /// Passes over `expected`, or over as much of it as there is before it is [`Malformed::Truncated`];
-    /// `None` as soon as one byte differs.
+    /// Skips `expected`; `None` as soon as one byte differs.
+    ///
+    /// # Errors
+    /// [`Malformed::Truncated`] if the packet ends before that.
     pub(super) fn literal(&mut self, expected: &[u8]) -> Result<Option<()>, Malformed> {
         for &byte in expected {
             if self.u8()? != byte {

@@ -1,8 +1,8 @@
-//! The codes a CONNACK carries: their names, and those this proxy gives itself.
+//! The codes of CONNACK and DISCONNECT: their names, and those that this proxy sends itself.
 
 use std::ops::Deref;
 
-use super::packet::Version;
+use super::version::Version;
 
 /// The stable name of a CONNACK's return code (3.1.1 table 3.1) or reason code (5.0 table 3-1), for
 /// logs and metrics; "unknown" for any other.
@@ -10,8 +10,7 @@ pub const fn name(version: Version, code: u8) -> &'static str {
     match (version, code) {
         (Version::V5, 0x00) => "success",
         (_, 0x00) => "accepted",
-        // A broker that does not speak 5.0 answers a 5.0 client with a code of 3.1.1, and 5.0 has no
-        // use of its own for these.
+        // A broker without 5.0 answers a 5.0 client with a code of 3.1.1; 5.0 does not use these itself.
         (_, 0x01) => "unacceptable_protocol_version",
         (_, 0x02) => "identifier_rejected",
         (_, 0x03) | (Version::V5, 0x88) => "server_unavailable",
@@ -39,10 +38,10 @@ pub const fn name(version: Version, code: u8) -> &'static str {
     }
 }
 
-/// Why this proxy turns away a client whose CONNECT is good. (A bad one is a
-/// [`Refusal`](super::malformed::Refusal).)
+/// Why this proxy rejects a client whose CONNECT conforms. (One that does not is an
+/// [`InvalidConnect`](super::InvalidConnect).)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Refuse {
+pub enum RejectReason {
     ServerUnavailable,
     ServerBusy,
     QuotaExceeded,
@@ -51,13 +50,13 @@ pub enum Refuse {
     NotAuthorized,
 }
 
-impl Refuse {
-    /// The CONNACK that says so, in the client's version.
-    pub const fn connack(self, version: Version) -> RefusalPacket {
-        RefusalPacket::new(version, self.code(version))
+impl RejectReason {
+    /// The CONNACK with this reason, in the client's version.
+    pub const fn connack(self, version: Version) -> ConnackPacket {
+        ConnackPacket::new(version, self.code(version))
     }
 
-    /// The code in that CONNACK. 3.x has one, 3, for all the ways of having no room.
+    /// The code in that CONNACK. 3.x has a single code, 3, for all kinds of overload.
     pub const fn code(self, version: Version) -> u8 {
         let (v3, v5) = match self {
             Self::ServerUnavailable => (0x03, 0x88),
@@ -74,10 +73,10 @@ impl Refuse {
     }
 }
 
-/// Why this proxy ends a session of 5.0, as the DISCONNECT that tells its client (5.0 §3.14.2.1).
+/// Why this proxy ends a session of 5.0: the reason code of a DISCONNECT (5.0 §3.14.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Goodbye {
+pub enum DisconnectReason {
     ServerShuttingDown = 0x8B,
     KeepAliveTimeout = 0x8D,
     SessionTakenOver = 0x8E,
@@ -85,21 +84,22 @@ pub enum Goodbye {
     UseAnotherServer = 0x9C,
 }
 
-impl Goodbye {
-    /// A DISCONNECT of one byte, the reason, whose properties may then be left out (5.0 §3.14.2.2.1).
-    pub const fn disconnect(self) -> [u8; 3] {
+impl DisconnectReason {
+    /// A DISCONNECT with a body of one byte, the reason code: properties may be omitted then (5.0
+    /// §3.14.2.2.1).
+    pub const fn packet(self) -> [u8; 3] {
         [0xE0, 1, self as u8]
     }
 }
 
 /// The bytes of a CONNACK without session and without properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RefusalPacket {
+pub struct ConnackPacket {
     bytes: [u8; 5],
     len: u8,
 }
 
-impl RefusalPacket {
+impl ConnackPacket {
     pub(super) const fn new(version: Version, code: u8) -> Self {
         match version {
             // 3.1.1 §3.2: type 2, two bytes remaining: no session present, return code.
@@ -108,21 +108,19 @@ impl RefusalPacket {
             Version::V5 => Self { bytes: [0x20, 3, 0, code, 0], len: 5 },
         }
     }
-}
 
-impl RefusalPacket {
     /// The return code (3.x) or reason code (5.0): the fourth byte, in every version.
     pub const fn code(&self) -> u8 {
         self.bytes[3]
     }
 
-    /// The version whose form and codes this is in; 3.1 shares those of 3.1.1.
+    /// The version whose form and codes the packet has; those of 3.1 and 3.1.1 are the same.
     pub const fn version(&self) -> Version {
         if self.len == 4 { Version::V311 } else { Version::V5 }
     }
 }
 
-impl Deref for RefusalPacket {
+impl Deref for ConnackPacket {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {

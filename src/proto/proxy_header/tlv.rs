@@ -1,8 +1,8 @@
-//! What follows the addresses of version 2: values with a type and a length (section 2.2).
+//! The TLVs that follow the addresses of version 2: type, length, value (section 2.2).
 
 use std::borrow::Cow;
 
-use super::Invalid;
+use super::HeaderError;
 use crate::proto::TlsFacts;
 
 const ALPN: u8 = 0x01;
@@ -14,30 +14,30 @@ const SSL_VERSION: u8 = 0x21;
 const SSL_CN: u8 = 0x22;
 const SSL_CIPHER: u8 = 0x23;
 
-/// Bits of what SSL says of a client: it came by TLS; it showed a certificate, on this connection;
-/// in this TLS session.
+/// Bits of the SSL TLV: the client connected with TLS; it presented a certificate on this connection,
+/// or in this TLS session.
 const CLIENT_SSL: u8 = 0x01;
 const CLIENT_CERT: u8 = 0x02 | 0x04;
 
-/// Section 2.2.5.
-const LONGEST_UNIQUE_ID: usize = 128;
+/// The longest unique ID (section 2.2.5).
+const MAX_UNIQUE_ID_BYTES: usize = 128;
 
-/// A value that is longer is not sent: as long as a host or a protocol can be, more than a common
-/// name should have (64 by X.520), and little enough that receivers take the header. To shorten a
-/// name would be to send another's.
-const LONGEST_SENT: usize = 255;
+/// The longest value that is sent; longer ones are omitted. It is as long as a host or a protocol can
+/// be, more than a common name should be (64 by X.520), and short enough for receivers to accept the
+/// header. A shortened name would be somebody else's.
+const MAX_SENT_BYTES: usize = 255;
 
-/// A type and a length stand before each value.
-const HEAD: usize = 3;
+/// Bytes of the type and the length before each value.
+const HEAD_BYTES: usize = 3;
 
-/// Of the TLV that [`with_checksum`] adds.
-pub(super) const CHECKSUM_LEN: usize = HEAD + 4;
+/// Bytes of the TLV that [`with_checksum`] adds.
+pub(super) const CHECKSUM_BYTES: usize = HEAD_BYTES + 4;
 
-/// What was said of TLS, and the unique ID.
-pub(super) type Said = (Option<TlsFacts>, Option<Box<[u8]>>);
+/// The facts about TLS, and the unique ID.
+pub(super) type TlvContent = (Option<TlsFacts>, Option<Box<[u8]>>);
 
-/// Reads the TLVs of a whole header, of which the first begins at `from`.
-pub(super) fn read(header: &[u8], from: usize) -> Result<Said, Invalid> {
+/// Reads the TLVs of a complete header, the first of which begins at `from`.
+pub(super) fn read(header: &[u8], from: usize) -> Result<TlvContent, HeaderError> {
     let mut tls = TlsFacts::default();
     let (mut unique_id, mut checksum, mut ssl) = (None, None, None);
     for tlv in (Tlvs { bytes: header, next: from }) {
@@ -46,7 +46,9 @@ pub(super) fn read(header: &[u8], from: usize) -> Result<Said, Invalid> {
             ALPN | AUTHORITY | UNIQUE_ID if value.is_empty() => {}
             ALPN => once(&mut tls.alpn, kind, value.into())?,
             AUTHORITY => once(&mut tls.sni, kind, text(kind, value)?.into())?,
-            UNIQUE_ID if value.len() > LONGEST_UNIQUE_ID => return Err(Invalid::Length(kind)),
+            UNIQUE_ID if value.len() > MAX_UNIQUE_ID_BYTES => {
+                return Err(HeaderError::Length(kind));
+            }
             UNIQUE_ID => once(&mut unique_id, kind, value.into())?,
             CRC32C => {
                 once(&mut checksum, kind, ())?;
@@ -56,7 +58,7 @@ pub(super) fn read(header: &[u8], from: usize) -> Result<Said, Invalid> {
                 once(&mut ssl, kind, ())?;
                 read_ssl(value, &mut tls)?;
             }
-            // Among them NOOP, NETNS, and what vendors add.
+            // Such as NOOP, NETNS, and those of vendors.
             _ => {}
         }
     }
@@ -64,10 +66,10 @@ pub(super) fn read(header: &[u8], from: usize) -> Result<Said, Invalid> {
     Ok((tls, unique_id))
 }
 
-/// The client's bits, a word on the verification of its certificate, and TLVs.
-fn read_ssl(value: &[u8], tls: &mut TlsFacts) -> Result<(), Invalid> {
+/// Reads the bits about the client, the result of verifying its certificate, and nested TLVs.
+fn read_ssl(value: &[u8], tls: &mut TlsFacts) -> Result<(), HeaderError> {
     let (&[client, ref verify @ ..], _) =
-        value.split_first_chunk::<5>().ok_or(Invalid::Length(SSL))?;
+        value.split_first_chunk::<5>().ok_or(HeaderError::Length(SSL))?;
     tls.has_certificate =
         client & CLIENT_SSL != 0 && client & CLIENT_CERT != 0 && *verify == [0; 4];
     for tlv in (Tlvs { bytes: value, next: 5 }) {
@@ -77,7 +79,7 @@ fn read_ssl(value: &[u8], tls: &mut TlsFacts) -> Result<(), Invalid> {
             _ if client & CLIENT_SSL == 0 || value.is_empty() => {}
             SSL_VERSION => once(&mut tls.version, kind, owned(value)?)?,
             SSL_CIPHER => once(&mut tls.cipher, kind, owned(value)?)?,
-            // A name that nobody has vouched for is no name.
+            // The name in a certificate that was not verified proves nothing.
             SSL_CN if tls.has_certificate => {
                 once(&mut tls.common_name, kind, text(kind, value)?.into())?;
             }
@@ -87,25 +89,25 @@ fn read_ssl(value: &[u8], tls: &mut TlsFacts) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// The sum is over the whole header, itself counted as zeros.
-fn check(header: &[u8], at: usize, sum: &[u8]) -> Result<(), Invalid> {
-    let sum = <[u8; 4]>::try_from(sum).map_err(|_| Invalid::Length(CRC32C))?;
-    let (before, rest) = header.split_at_checked(at).ok_or(Invalid::Truncated)?;
+/// The checksum covers the whole header, with its own bytes as zeros.
+fn check(header: &[u8], at: usize, sum: &[u8]) -> Result<(), HeaderError> {
+    let sum = <[u8; 4]>::try_from(sum).map_err(|_| HeaderError::Length(CRC32C))?;
+    let (before, rest) = header.split_at_checked(at).ok_or(HeaderError::Truncated)?;
     let behind = rest.get(4..).unwrap_or_default();
     let counted = [before, &[0; 4], behind].into_iter().fold(0, crc32c::crc32c_append);
-    if counted == u32::from_be_bytes(sum) { Ok(()) } else { Err(Invalid::Checksum) }
+    if counted == u32::from_be_bytes(sum) { Ok(()) } else { Err(HeaderError::Checksum) }
 }
 
-/// Of two names for one client it would be a guess which one counts.
-fn once<T>(slot: &mut Option<T>, kind: u8, value: T) -> Result<(), Invalid> {
+/// Refuses a second value: it would be ambiguous which of the two counts.
+fn once<T>(slot: &mut Option<T>, kind: u8, value: T) -> Result<(), HeaderError> {
     match slot.replace(value) {
         None => Ok(()),
-        Some(_) => Err(Invalid::Duplicate(kind)),
+        Some(_) => Err(HeaderError::Duplicate(kind)),
     }
 }
 
-fn text(kind: u8, value: &[u8]) -> Result<&str, Invalid> {
-    str::from_utf8(value).map_err(|_| Invalid::Utf8(kind))
+fn text(kind: u8, value: &[u8]) -> Result<&str, HeaderError> {
+    str::from_utf8(value).map_err(|_| HeaderError::Utf8(kind))
 }
 
 struct Tlv<'a> {
@@ -122,29 +124,29 @@ struct Tlvs<'a> {
 }
 
 impl<'a> Iterator for Tlvs<'a> {
-    type Item = Result<Tlv<'a>, Invalid>;
+    type Item = Result<Tlv<'a>, HeaderError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let rest = self.bytes.get(self.next..).filter(|rest| !rest.is_empty())?;
         let read = || {
-            let (&[kind, high, low], rest) = rest.split_first_chunk::<HEAD>()?;
+            let (&[kind, high, low], rest) = rest.split_first_chunk::<HEAD_BYTES>()?;
             let value = rest.get(..usize::from(u16::from_be_bytes([high, low])))?;
-            Some(Tlv { kind, value, at: self.next + HEAD })
+            Some(Tlv { kind, value, at: self.next + HEAD_BYTES })
         };
-        let tlv = read().ok_or(Invalid::Truncated);
+        let tlv = read().ok_or(HeaderError::Truncated);
         self.next = tlv.as_ref().map_or(self.bytes.len(), |tlv| tlv.at + tlv.value.len());
         Some(tlv)
     }
 }
 
-/// All but the checksum's.
+/// Writes all TLVs except for the checksum.
 pub(super) fn write(tls: Option<&TlsFacts>, unique_id: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     if let Some(tls) = tls {
         put(&mut out, ALPN, tls.alpn.as_deref());
         put(&mut out, AUTHORITY, tls.sni.as_deref().map(str::as_bytes));
     }
-    let unique_id = unique_id.get(..LONGEST_UNIQUE_ID).unwrap_or(unique_id);
+    let unique_id = unique_id.get(..MAX_UNIQUE_ID_BYTES).unwrap_or(unique_id);
     put(&mut out, UNIQUE_ID, Some(unique_id));
     if let Some(tls) = tls
         && (tls.version.is_some() || tls.cipher.is_some() || tls.has_certificate)
@@ -164,9 +166,9 @@ fn ssl(tls: &TlsFacts) -> Vec<u8> {
     out
 }
 
-/// Adds a value that there is, and that is not too long.
+/// Appends a TLV, unless its value is absent, empty or too long.
 fn put(out: &mut Vec<u8>, kind: u8, value: Option<&[u8]>) {
-    let sent = 1..=LONGEST_SENT;
+    let sent = 1..=MAX_SENT_BYTES;
     if let Some(value) = value.filter(|value| sent.contains(&value.len())) {
         push(out, kind, value);
     }
@@ -178,7 +180,7 @@ fn push(out: &mut Vec<u8>, kind: u8, value: &[u8]) {
     out.extend(value);
 }
 
-/// Adds the checksum to a header whose length counts it already.
+/// Appends the checksum to a header whose length already includes it.
 pub(super) fn with_checksum(mut header: Vec<u8>) -> Vec<u8> {
     header.extend([CRC32C, 0, 4]);
     let sum = crc32c::crc32c_append(crc32c::crc32c(&header), &[0; 4]);

@@ -2,61 +2,62 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Addresses, Header, Invalid, Progress, as_v6};
+use super::{Header, HeaderAddresses, HeaderError, HeaderProgress, as_v6};
 
 pub(super) const SIGNATURE: &[u8] = b"PROXY ";
 
-/// What there is to say of a client without an address.
+/// The header for a client without an address.
 const UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
 
-/// With its CR LF; what UNKNOWN is followed by included (section 2.1).
-const LONGEST: usize = 107;
+/// The longest line, with its CR LF and what follows UNKNOWN (section 2.1).
+const MAX_LINE_BYTES: usize = 107;
 
-/// Reads a line that begins with [`SIGNATURE`].
-pub(super) fn parse(bytes: &[u8]) -> Result<Progress, Invalid> {
-    let within = bytes.get(..LONGEST).unwrap_or(bytes);
+/// Parses a line that begins with [`SIGNATURE`].
+pub(super) fn parse(bytes: &[u8]) -> Result<HeaderProgress, HeaderError> {
+    let within = bytes.get(..MAX_LINE_BYTES).unwrap_or(bytes);
     let Some(end) = within.iter().position(|&byte| byte == b'\n') else {
-        let is_over = within.len() == LONGEST;
-        return if is_over { Err(Invalid::Line) } else { Ok(Progress::Incomplete) };
+        let is_over = within.len() == MAX_LINE_BYTES;
+        return if is_over { Err(HeaderError::Line) } else { Ok(HeaderProgress::Incomplete) };
     };
-    let line = within.get(..end).and_then(|line| line.strip_suffix(b"\r")).ok_or(Invalid::Line)?;
-    let said = line.strip_prefix(SIGNATURE).ok_or(Invalid::Line)?;
-    let header = Header { addresses: addresses(said)?, ..Header::default() };
-    Ok(Progress::Complete { header, len: end + 1 })
+    let line =
+        within.get(..end).and_then(|line| line.strip_suffix(b"\r")).ok_or(HeaderError::Line)?;
+    let content = line.strip_prefix(SIGNATURE).ok_or(HeaderError::Line)?;
+    let header = Header { addresses: addresses(content)?, ..Header::default() };
+    Ok(HeaderProgress::Complete { header, len: end + 1 })
 }
 
-fn addresses(said: &[u8]) -> Result<Option<Addresses>, Invalid> {
-    // What stands behind UNKNOWN is to be ignored, whatever it is.
-    if said == b"UNKNOWN" || said.starts_with(b"UNKNOWN ") {
+fn addresses(content: &[u8]) -> Result<Option<HeaderAddresses>, HeaderError> {
+    // What follows UNKNOWN has to be ignored.
+    if content == b"UNKNOWN" || content.starts_with(b"UNKNOWN ") {
         return Ok(None);
     }
-    let said = str::from_utf8(said).map_err(|_| Invalid::Fields)?;
-    let (protocol, rest) = said.split_once(' ').unwrap_or((said, ""));
+    let content = str::from_utf8(content).map_err(|_| HeaderError::Fields)?;
+    let (protocol, rest) = content.split_once(' ').unwrap_or((content, ""));
     let read_ip = match protocol {
         "TCP4" => |text: &str| text.parse::<Ipv4Addr>().map(IpAddr::V4),
         "TCP6" => |text: &str| text.parse::<Ipv6Addr>().map(IpAddr::V6),
-        _ => return Err(Invalid::Protocol),
+        _ => return Err(HeaderError::Protocol),
     };
     let fields: Vec<&str> = rest.split(' ').collect();
     let [source, destination, source_port, destination_port] = fields[..] else {
-        return Err(Invalid::Fields);
+        return Err(HeaderError::Fields);
     };
     let address = |ip: &str, of: &str| {
-        let ip = read_ip(ip).map_err(|_| Invalid::Address)?;
+        let ip = read_ip(ip).map_err(|_| HeaderError::Address)?;
         Ok(SocketAddr::new(ip, port(of)?))
     };
     let source = address(source, source_port)?;
-    Ok(Some(Addresses::new(source, address(destination, destination_port)?)))
+    Ok(Some(HeaderAddresses::new(source, address(destination, destination_port)?)))
 }
 
-fn port(text: &str) -> Result<u16, Invalid> {
-    // Rust would take a sign as well.
+fn port(text: &str) -> Result<u16, HeaderError> {
+    // Rust would accept a sign.
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| digits).ok_or(Invalid::Port)
+    text.parse().ok().filter(|_| digits).ok_or(HeaderError::Port)
 }
 
-pub(super) fn write(addresses: Option<Addresses>) -> Vec<u8> {
-    let Some(Addresses { source, destination }) = addresses else { return UNKNOWN.to_vec() };
+pub(super) fn write(addresses: Option<HeaderAddresses>) -> Vec<u8> {
+    let Some(HeaderAddresses { source, destination }) = addresses else { return UNKNOWN.to_vec() };
     let (protocol, from, to) = match (source.ip(), destination.ip()) {
         (from @ IpAddr::V4(_), to @ IpAddr::V4(_)) => ("TCP4", from, to),
         (from, to) => ("TCP6", IpAddr::V6(as_v6(from)), IpAddr::V6(as_v6(to))),

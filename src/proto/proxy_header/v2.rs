@@ -2,15 +2,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Addresses, Header, Invalid, MAX_LEN, Progress, as_v6, tlv};
+use super::{Header, HeaderAddresses, HeaderError, HeaderProgress, MAX_HEADER_BYTES, as_v6, tlv};
 use crate::proto::TlsFacts;
 
 pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// The signature; version and command; family and transport; the length of the rest.
-const FIXED: usize = 16;
+/// Bytes of the fixed part: signature; version and command; family and transport; length of the rest.
+const FIXED_BYTES: usize = 16;
 
-/// Version 2, and the two commands there are.
+/// Version 2 with either of its two commands.
 const LOCAL: u8 = 0x20;
 const PROXY: u8 = 0x21;
 
@@ -18,33 +18,33 @@ const UNSPEC: u8 = 0x00;
 const TCP_OVER_IPV4: u8 = 0x11;
 const TCP_OVER_IPV6: u8 = 0x21;
 
-/// Reads a header that begins with [`SIGNATURE`].
-pub(super) fn parse(bytes: &[u8]) -> Result<Progress, Invalid> {
-    let Some((fixed, _)) = bytes.split_first_chunk::<FIXED>() else {
-        return Ok(Progress::Incomplete);
+/// Parses a header that begins with [`SIGNATURE`].
+pub(super) fn parse(bytes: &[u8]) -> Result<HeaderProgress, HeaderError> {
+    let Some((fixed, _)) = bytes.split_first_chunk::<FIXED_BYTES>() else {
+        return Ok(HeaderProgress::Incomplete);
     };
     let [.., command, family, high, low] = *fixed;
     if !matches!(command, LOCAL | PROXY) {
-        return Err(Invalid::Command(command));
+        return Err(HeaderError::Command(command));
     }
-    let len = FIXED + usize::from(u16::from_be_bytes([high, low]));
-    if len > MAX_LEN {
-        return Err(Invalid::TooLong { len });
+    let len = FIXED_BYTES + usize::from(u16::from_be_bytes([high, low]));
+    if len > MAX_HEADER_BYTES {
+        return Err(HeaderError::TooLong { len });
     }
-    // The sender's own connection: all that follows is to be discarded, whatever it is.
-    let rest = if command == LOCAL { len } else { FIXED + addresses_len(family)? };
+    // A connection of the sender's own: all that follows has to be discarded.
+    let rest = if command == LOCAL { len } else { FIXED_BYTES + addresses_len(family)? };
     if rest > len {
-        return Err(Invalid::NoRoomForAddresses);
+        return Err(HeaderError::NoRoomForAddresses);
     }
-    let Some(whole) = bytes.get(..len) else { return Ok(Progress::Incomplete) };
+    let Some(whole) = bytes.get(..len) else { return Ok(HeaderProgress::Incomplete) };
     let header = match command {
         LOCAL => Header::default(),
         _ => proxied(whole, family, rest)?,
     };
-    Ok(Progress::Complete { header, len })
+    Ok(HeaderProgress::Complete { header, len })
 }
 
-fn addresses_len(family: u8) -> Result<usize, Invalid> {
+fn addresses_len(family: u8) -> Result<usize, HeaderError> {
     // The low half is the transport: UNSPEC, STREAM or DGRAM.
     match (family >> 4, family & 0x0F) {
         (0, 0..=2) => Ok(0),
@@ -52,13 +52,13 @@ fn addresses_len(family: u8) -> Result<usize, Invalid> {
         (2, 0..=2) => Ok(2 * (16 + 2)),
         // AF_UNIX: two paths.
         (3, 0..=2) => Ok(2 * 108),
-        _ => Err(Invalid::Family(family)),
+        _ => Err(HeaderError::Family(family)),
     }
 }
 
-fn proxied(whole: &[u8], family: u8, rest: usize) -> Result<Header, Invalid> {
-    let block = whole.get(FIXED..rest).unwrap_or_default();
-    // Valid families that no client of TCP is of count as UNSPEC (section 2.2).
+fn proxied(whole: &[u8], family: u8, rest: usize) -> Result<Header, HeaderError> {
+    let block = whole.get(FIXED_BYTES..rest).unwrap_or_default();
+    // Valid families that no TCP client has count as UNSPEC (section 2.2).
     let addresses = match family {
         TCP_OVER_IPV4 => pair::<4>(block),
         TCP_OVER_IPV6 => pair::<16>(block),
@@ -69,7 +69,7 @@ fn proxied(whole: &[u8], family: u8, rest: usize) -> Result<Header, Invalid> {
 }
 
 /// Two addresses of `N` bytes, and their ports.
-fn pair<const N: usize>(block: &[u8]) -> Option<Addresses>
+fn pair<const N: usize>(block: &[u8]) -> Option<HeaderAddresses>
 where
     IpAddr: From<[u8; N]>,
 {
@@ -78,11 +78,14 @@ where
     let (source_port, rest) = rest.split_first_chunk()?;
     let (destination_port, _) = rest.split_first_chunk()?;
     let address = |ip, port| SocketAddr::new(IpAddr::from(ip), u16::from_be_bytes(port));
-    Some(Addresses::new(address(*source, *source_port), address(*destination, *destination_port)))
+    Some(HeaderAddresses::new(
+        address(*source, *source_port),
+        address(*destination, *destination_port),
+    ))
 }
 
 pub(super) fn write(
-    addresses: Option<Addresses>,
+    addresses: Option<HeaderAddresses>,
     tls: Option<&TlsFacts>,
     unique_id: &[u8],
 ) -> Vec<u8> {
@@ -96,12 +99,12 @@ pub(super) fn write(
         }
     };
     let rest = tlv::write(tls, unique_id);
-    let len = (block.len() + rest.len() + tlv::CHECKSUM_LEN) as u16;
+    let len = (block.len() + rest.len() + tlv::CHECKSUM_BYTES) as u16;
     let header = [SIGNATURE, &[PROXY, family], &len.to_be_bytes(), &block, &rest].concat();
     tlv::with_checksum(header)
 }
 
-fn block(source: &[u8], destination: &[u8], of: Addresses) -> Vec<u8> {
+fn block(source: &[u8], destination: &[u8], of: HeaderAddresses) -> Vec<u8> {
     let ports = [of.source.port().to_be_bytes(), of.destination.port().to_be_bytes()];
     [source, destination, &ports.concat()].concat()
 }

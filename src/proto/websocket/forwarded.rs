@@ -1,13 +1,13 @@
-//! Whom a request was forwarded for, by what proxies in front of this one wrote into it.
+//! The client of a forwarded request, as the proxies in front of this one report it.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Networks;
 
-/// The client of a request with these X-Forwarded-For headers, in their order: each proxy adds its
-/// own peer on the right, so that only what trusted ones wrote is read, from the right.
+/// The client of a request with these X-Forwarded-For headers, in their order. Each proxy appends its
+/// own peer on the right, so entries are read from the right, as long as trusted proxies wrote them.
 ///
-/// `None`: there is no such header, or it cannot be read. The port is 0 where none was written.
+/// `None`: there is no such header, or it is invalid. The port is 0 if the entry has none.
 pub(super) fn client<'a>(
     headers: impl DoubleEndedIterator<Item = &'a [u8]>,
     trusted: &Networks,
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_one_that_is_not_trusted() {
+    fn last_untrusted_entry() {
         for (headers, wanted) in [
             (&["192.0.2.1"][..], "192.0.2.1:0"),
             (&["192.0.2.1:4711"], "192.0.2.1:4711"),
@@ -51,12 +51,12 @@ mod tests {
             (&["[2001:db8::1]"], "[2001:db8::1]:0"),
             (&["[2001:db8::1]:4711"], "[2001:db8::1]:4711"),
             (&["::ffff:192.0.2.1"], "192.0.2.1:0"),
-            // What is left of an untrusted one is that one's own invention.
+            // What is left of an untrusted entry can be forged.
             (&["198.51.100.9, 192.0.2.1"], "192.0.2.1:0"),
             (&["garbage, 192.0.2.1,10.1.1.1 ,\t10.2.2.2"], "192.0.2.1:0"),
             (&["198.51.100.9", "192.0.2.1", "10.1.1.1, fd00::1"], "192.0.2.1:0"),
             (&["192.0.2.1, ::ffff:10.1.1.1"], "192.0.2.1:0"),
-            // Where all are trusted, the first of them is the client.
+            // If all are trusted, the first is the client.
             (&["10.3.3.3:5, 10.1.1.1"], "10.3.3.3:5"),
         ] {
             assert_eq!(of(headers).as_deref(), Some(wanted), "{headers:?}");
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_names_nobody() {
+    fn invalid_entries() {
         for headers in [
             &[][..],
             &[""],

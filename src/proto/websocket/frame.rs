@@ -1,21 +1,21 @@
-//! WebSocket frames as a stream of bytes (RFC 6455, section 5), without sockets.
+//! WebSocket frames as a stream of bytes (RFC 6455, section 5), without I/O.
 //!
-//! A frame may be as long as the largest MQTT packet, and a message has no length at all. So neither
-//! is ever held: what has come of a frame's payload is passed on.
+//! A frame may be as long as the largest MQTT packet, and a message has no length limit. So neither is
+//! buffered: the part of a frame's payload that has arrived is passed on.
 
-/// The longest frame: the longest MQTT packet (MQTT 5.0, 2.1.4), as 5 bytes of fixed header and
+/// The longest payload of a frame: the longest MQTT packet (MQTT 5.0, 2.1.4), as 5 bytes of fixed header and
 /// 268,435,455 more.
-pub const LONGEST_FRAME: u64 = 5 + 268_435_455;
+pub const MAX_FRAME_BYTES: u64 = 5 + 268_435_455;
 
 /// The longest payload of a control frame (section 5.5).
-pub const LONGEST_CONTROL: usize = 125;
+pub const MAX_CONTROL_BYTES: usize = 125;
 
-/// The longest head of a client's frame: 2 bytes, 8 of extended length and 4 of mask.
-const LONGEST_HEAD: usize = 14;
+/// The longest head of a client's frame: 2 bytes, 8 bytes of extended length and 4 of mask.
+const MAX_FRAME_HEAD_BYTES: usize = 14;
 
 const FIN: u8 = 0x80;
 const MASKED: u8 = 0x80;
-/// Bits that only an extension gives a meaning, such as compression.
+/// Bits that are defined only by extensions, such as compression.
 const RESERVED: u8 = 0x70;
 
 /// Opcodes (section 5.2).
@@ -32,16 +32,16 @@ const PROTOCOL_ERROR: u16 = 1002;
 const UNSUPPORTED_DATA: u16 = 1003;
 const TOO_BIG: u16 = 1009;
 
-/// What is wrong with a client's frames.
+/// A client's violation of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum FrameError {
     #[error("a WebSocket frame without a mask")]
     Unmasked,
     #[error("a WebSocket frame with reserved bits, although no extension was agreed on")]
     ReservedBits,
     #[error("a WebSocket frame with the reserved opcode {0:#x}")]
     Opcode(u8),
-    #[error("a WebSocket text frame; MQTT comes in binary ones (MQTT 5.0, 6.0)")]
+    #[error("a WebSocket text frame; MQTT requires binary frames (MQTT 5.0, section 6.0)")]
     Text,
     #[error("a WebSocket control frame in fragments")]
     FragmentedControl,
@@ -49,17 +49,17 @@ pub enum Fault {
     LongControl,
     #[error("a WebSocket continuation frame without a message to continue")]
     NothingToContinue,
-    #[error("a new WebSocket message inside of another")]
+    #[error("a new WebSocket message inside another")]
     Interrupted,
     #[error("a WebSocket frame of {0} bytes; the highest bit of a length must be 0")]
     Length(u64),
-    #[error("a WebSocket frame of {0} bytes; no MQTT packet is as long")]
+    #[error("a WebSocket frame of {0} bytes, longer than any MQTT packet")]
     Long(u64),
-    #[error("a WebSocket Close frame with half a status code")]
+    #[error("a WebSocket Close frame with one byte of a status code")]
     HalfStatus,
 }
 
-impl Fault {
+impl FrameError {
     /// The status code to close with.
     pub fn status(self) -> u16 {
         match self {
@@ -70,46 +70,46 @@ impl Fault {
     }
 }
 
-/// What a piece of a client's stream came to.
+/// The result of decoding a piece of a client's stream.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Decoded {
-    /// Bytes of payload, now at the front of the piece.
+    /// Bytes of payload, which are now at the front of the piece.
     pub payload: usize,
-    /// The newest Ping; an endpoint may answer that one only (section 5.5.3).
+    /// The payload of the newest Ping; only that one has to be answered (section 5.5.3).
     pub ping: Option<Vec<u8>>,
-    /// The stream has ended behind the payload.
-    pub end: Option<End>,
+    /// How the stream ended behind the payload, if it did.
+    pub end: Option<StreamEnd>,
 }
 
 /// How a client's stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// A Close, and the status to answer it with (section 5.5.1); `None`: it had none either.
+pub enum StreamEnd {
+    /// A Close, with the status to answer it with (section 5.5.1); `None`: the Close has no status.
     Closed(Option<u16>),
-    Faulty(Fault),
+    Faulty(FrameError),
 }
 
-/// Where in its frames a client is.
+/// Decodes the frames of one client.
 #[derive(Debug, Default)]
-pub struct Decoder {
-    /// The beginning of a head whose rest has not come.
-    head: [u8; LONGEST_HEAD],
+pub struct FrameDecoder {
+    /// The beginning of a head whose rest has not arrived.
+    head: [u8; MAX_FRAME_HEAD_BYTES],
     head_len: u8,
-    /// Of the frame that the payload is of.
+    /// The opcode of the present frame.
     opcode: u8,
-    /// Payload of that frame that has not come.
+    /// Bytes of that frame's payload that have not arrived.
     left: u64,
-    /// The mask, turned so that its first byte is for the next one of the payload.
+    /// The mask, rotated so that its first byte applies to the next byte of the payload.
     mask: [u8; 4],
-    /// A message has begun, and its last frame has not.
+    /// A message has begun, and its last frame has not arrived.
     in_message: bool,
-    /// What has come of a control frame's payload.
+    /// The part of a control frame's payload that has arrived.
     control: Vec<u8>,
     ended: bool,
 }
 
-impl Decoder {
-    /// Takes the frames in `bytes` apart, in place. What follows their end is not looked at.
+impl FrameDecoder {
+    /// Decodes the frames in `bytes` in place. What follows the end of the stream is ignored.
     pub fn decode(&mut self, bytes: &mut [u8]) -> Decoded {
         let mut decoded = Decoded::default();
         let mut read = 0;
@@ -118,19 +118,19 @@ impl Decoder {
                 match self.take_head(bytes[read]) {
                     Ok(is_whole) if is_whole && self.left == 0 => self.finish(&mut decoded),
                     Ok(_) => {}
-                    Err(fault) => self.end(&mut decoded, End::Faulty(fault)),
+                    Err(fault) => self.end(&mut decoded, StreamEnd::Faulty(fault)),
                 }
                 read += 1;
                 continue;
             }
             let here = (bytes.len() - read).min(usize::try_from(self.left).unwrap_or(usize::MAX));
-            let came = read..read + here;
-            self.unmask(&mut bytes[came.clone()]);
+            let arrived = read..read + here;
+            self.unmask(&mut bytes[arrived.clone()]);
             match self.opcode {
-                CLOSE | PING => self.control.extend_from_slice(&bytes[came]),
+                CLOSE | PING => self.control.extend_from_slice(&bytes[arrived]),
                 PONG => {}
                 _ => {
-                    bytes.copy_within(came, decoded.payload);
+                    bytes.copy_within(arrived, decoded.payload);
                     decoded.payload += here;
                 }
             }
@@ -143,8 +143,8 @@ impl Decoder {
         decoded
     }
 
-    /// Takes one more byte of a head; true once it is whole.
-    fn take_head(&mut self, byte: u8) -> Result<bool, Fault> {
+    /// Reads one more byte of a head; true once the head is complete.
+    fn take_head(&mut self, byte: u8) -> Result<bool, FrameError> {
         let at = usize::from(self.head_len);
         self.head[at] = byte;
         self.head_len += 1;
@@ -164,16 +164,16 @@ impl Decoder {
             return Ok(false);
         }
         let (length, mask) = rest.split_at(extended);
-        // A length may be in a longer form than it needs: that binds senders.
+        // The shortest form of a length is required of senders only.
         let length = match extended {
             0 => u64::from(second & !MASKED),
             _ => length.iter().fold(0, |length, byte| length << 8 | u64::from(*byte)),
         };
         if length >> 63 != 0 {
-            return Err(Fault::Length(length));
+            return Err(FrameError::Length(length));
         }
-        if length > LONGEST_FRAME {
-            return Err(Fault::Long(length));
+        if length > MAX_FRAME_BYTES {
+            return Err(FrameError::Long(length));
         }
         self.mask = [mask[0], mask[1], mask[2], mask[3]];
         self.opcode = first & 0x0F;
@@ -185,25 +185,25 @@ impl Decoder {
         Ok(true)
     }
 
-    /// What the first two bytes of a head say already.
-    fn check(&self, first: u8, second: u8) -> Result<(), Fault> {
+    /// Checks what the first two bytes of a head tell already.
+    fn check(&self, first: u8, second: u8) -> Result<(), FrameError> {
         let is_last = first & FIN != 0;
         if first & RESERVED != 0 {
-            return Err(Fault::ReservedBits);
+            return Err(FrameError::ReservedBits);
         }
         if second & MASKED == 0 {
-            return Err(Fault::Unmasked);
+            return Err(FrameError::Unmasked);
         }
         match first & 0x0F {
-            CONTINUATION if !self.in_message => Err(Fault::NothingToContinue),
-            TEXT | BINARY if self.in_message => Err(Fault::Interrupted),
-            TEXT => Err(Fault::Text),
-            CLOSE | PING | PONG if !is_last => Err(Fault::FragmentedControl),
-            CLOSE | PING | PONG if usize::from(second & !MASKED) > LONGEST_CONTROL => {
-                Err(Fault::LongControl)
+            CONTINUATION if !self.in_message => Err(FrameError::NothingToContinue),
+            TEXT | BINARY if self.in_message => Err(FrameError::Interrupted),
+            TEXT => Err(FrameError::Text),
+            CLOSE | PING | PONG if !is_last => Err(FrameError::FragmentedControl),
+            CLOSE | PING | PONG if usize::from(second & !MASKED) > MAX_CONTROL_BYTES => {
+                Err(FrameError::LongControl)
             }
             CONTINUATION | BINARY | CLOSE | PING | PONG => Ok(()),
-            opcode => Err(Fault::Opcode(opcode)),
+            opcode => Err(FrameError::Opcode(opcode)),
         }
     }
 
@@ -219,17 +219,21 @@ impl Decoder {
         self.mask.rotate_left(rest.len());
     }
 
-    /// The payload of a frame is whole.
+    /// Acts on a frame whose payload is complete.
     fn finish(&mut self, decoded: &mut Decoded) {
         match self.opcode {
             PING => decoded.ping = Some(std::mem::take(&mut self.control)),
             CLOSE => {
                 let end = match *std::mem::take(&mut self.control) {
-                    [] => End::Closed(None),
-                    [_] => End::Faulty(Fault::HalfStatus),
+                    [] => StreamEnd::Closed(None),
+                    [_] => StreamEnd::Faulty(FrameError::HalfStatus),
                     [high, low, ..] => {
                         let status = u16::from_be_bytes([high, low]);
-                        End::Closed(Some(if may_be_sent(status) { status } else { PROTOCOL_ERROR }))
+                        StreamEnd::Closed(Some(if may_be_sent(status) {
+                            status
+                        } else {
+                            PROTOCOL_ERROR
+                        }))
                     }
                 };
                 self.end(decoded, end);
@@ -238,19 +242,19 @@ impl Decoder {
         }
     }
 
-    fn end(&mut self, decoded: &mut Decoded, end: End) {
+    fn end(&mut self, decoded: &mut Decoded, end: StreamEnd) {
         self.ended = true;
         decoded.end = Some(end);
     }
 }
 
-/// Whether a Close may carry this status: those of section 7.4.1 that are not for local use, those
-/// registered since, and those of libraries and applications.
+/// Whether a Close may carry this status: those of section 7.4.1 that are not reserved for local use,
+/// those registered later, and those of libraries and applications.
 fn may_be_sent(status: u16) -> bool {
     matches!(status, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
-/// Appends a frame of a server, which has no mask.
+/// Appends a server's frame, which is not masked.
 pub fn put(to: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     to.push(FIN | opcode);
     match payload.len() {

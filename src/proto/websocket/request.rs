@@ -1,4 +1,4 @@
-//! The opening handshake (RFC 6455, section 4.2), without sockets.
+//! The opening handshake (RFC 6455, section 4.2), without I/O.
 
 use std::{borrow::Cow, net::SocketAddr};
 
@@ -9,35 +9,35 @@ use sha1::{Digest, Sha1};
 use super::forwarded;
 use crate::{
     config::WebSocket,
-    proto::first_bytes::{Guest, Recognized, recognize},
+    proto::first_bytes::{DetectedProtocol, Detection, detect_protocol},
 };
 
-/// The longest request head: what nginx and Apache take at most of one line. Browsers send cookies.
-pub const LONGEST_HEAD: usize = 8 * 1024;
+/// The longest request head: what nginx and Apache accept for a single line. Browsers send cookies.
+pub const MAX_HEAD_BYTES: usize = 8 * 1024;
 
-/// The most headers of a request: Apache takes 100, browsers send some 20.
-const MOST_HEADERS: usize = 100;
+/// The most headers of a request: Apache accepts 100, browsers send some 20.
+const MAX_HEADERS: usize = 100;
 
-/// What MQTT is called here, the preferred one first: MQTT 5.0 and 3.1.1 (section 6, MQTT-6.0.0-3),
+/// The subprotocols for MQTT, the preferred one first: MQTT 5.0 and 3.1.1 (section 6, MQTT-6.0.0-3),
 /// and the registered name of 3.1.
 const SUBPROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
 
-/// What a server adds to a client's key (section 1.3).
+/// The suffix that a server appends to a client's key (section 1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// A request that is granted.
+/// A request that is accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// Bytes of the head; what follows are frames.
+pub struct UpgradeRequest {
+    /// Bytes of the head; frames follow.
     pub len: usize,
-    /// Whom it was forwarded for, by its own word.
+    /// The client for which trusted proxies forwarded the request.
     pub forwarded_for: Option<SocketAddr>,
-    /// Of [`SUBPROTOCOLS`].
+    /// One of [`SUBPROTOCOLS`].
     subprotocol: &'static str,
     accept: String,
 }
 
-impl Request {
+impl UpgradeRequest {
     /// The head that switches to WebSocket, with no extension.
     pub fn response(&self) -> String {
         format!(
@@ -51,11 +51,11 @@ impl Request {
     }
 }
 
-/// A request that is not granted.
+/// A request that is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct UpgradeRefusal {
     status: HttpStatus,
-    /// In words, without anything that the client wrote.
+    /// The reason, without any text of the client's.
     pub detail: Cow<'static, str>,
 }
 
@@ -69,17 +69,17 @@ enum HttpStatus {
     HeaderFieldsTooLarge,
 }
 
-impl Refusal {
+impl UpgradeRefusal {
     fn new(status: HttpStatus, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { status, detail: detail.into() }
     }
 
-    /// Whether the client may not do what it asked for in due form.
+    /// Whether a valid request asks for something that is not allowed.
     pub fn is_forbidden(&self) -> bool {
         matches!(self.status, HttpStatus::Forbidden | HttpStatus::NotFound)
     }
 
-    /// The whole response; the connection is to be closed behind it.
+    /// The complete response; the connection has to be closed after it.
     pub fn response(&self) -> String {
         let (line, headers) = match self.status {
             HttpStatus::BadRequest => ("400 Bad Request", ""),
@@ -91,7 +91,7 @@ impl Refusal {
             }
             HttpStatus::HeaderFieldsTooLarge => ("431 Request Header Fields Too Large", ""),
         };
-        // RFC 9110, section 7.8: what Upgrade says is for this connection alone.
+        // RFC 9110, section 7.8: Upgrade applies to this connection only, so Connection lists it.
         let connection = match self.status {
             HttpStatus::UpgradeRequired => "Upgrade, close",
             _ => "close",
@@ -105,63 +105,63 @@ impl Refusal {
     }
 }
 
-/// Reads and judges a request; `None` as long as its head is not whole.
-pub fn parse(bytes: &[u8], rules: &WebSocket) -> Result<Option<Request>, Refusal> {
-    let mut headers = [EMPTY_HEADER; MOST_HEADERS];
+/// Parses and checks a request; `None` while its head is incomplete.
+pub fn parse(bytes: &[u8], rules: &WebSocket) -> Result<Option<UpgradeRequest>, UpgradeRefusal> {
+    let mut headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let parsed = request.parse(bytes);
     let too_long = || {
-        let detail = format!("the request's head is longer than {LONGEST_HEAD} bytes");
-        Refusal::new(HttpStatus::HeaderFieldsTooLarge, detail)
+        let detail = format!("the request's head is longer than {MAX_HEAD_BYTES} bytes");
+        UpgradeRefusal::new(HttpStatus::HeaderFieldsTooLarge, detail)
     };
     let len = match parsed {
-        Ok(Status::Complete(len)) if len <= LONGEST_HEAD => len,
-        Ok(Status::Partial) if bytes.len() < LONGEST_HEAD => return Ok(None),
+        Ok(Status::Complete(len)) if len <= MAX_HEAD_BYTES => len,
+        Ok(Status::Partial) if bytes.len() < MAX_HEAD_BYTES => return Ok(None),
         Ok(_) => return Err(too_long()),
         Err(httparse::Error::TooManyHeaders) => {
-            let detail = format!("the request has more than {MOST_HEADERS} headers");
-            return Err(Refusal::new(HttpStatus::HeaderFieldsTooLarge, detail));
+            let detail = format!("the request has more than {MAX_HEADERS} headers");
+            return Err(UpgradeRefusal::new(HttpStatus::HeaderFieldsTooLarge, detail));
         }
         Err(error) => return Err(not_http(bytes, error)),
     };
     if has_bare_lf(&bytes[..len]) {
-        let detail = "a line of the request's head ends in LF without CR";
-        return Err(Refusal::new(HttpStatus::BadRequest, detail));
+        let detail = "a line of the request ends in LF without CR";
+        return Err(UpgradeRefusal::new(HttpStatus::BadRequest, detail));
     }
-    judge(&request, len, rules).map(Some)
+    check(&request, len, rules).map(Some)
 }
 
-/// RFC 9112, section 2.2, lets a server take such a line; but where a proxy in front does not, the two
-/// disagree about what the request is.
+/// RFC 9112, section 2.2, allows a server to accept such a line. But if a proxy in front does not, the
+/// two disagree about the request, which is how requests are smuggled.
 fn has_bare_lf(head: &[u8]) -> bool {
     let mut lines = head.split_inclusive(|&byte| byte == b'\n');
     lines.any(|line| line.ends_with(b"\n") && !line.ends_with(b"\r\n"))
 }
 
-fn not_http(bytes: &[u8], error: httparse::Error) -> Refusal {
-    let detail = match recognize(bytes) {
-        Recognized::As(Guest::Mqtt) => {
+fn not_http(bytes: &[u8], error: httparse::Error) -> UpgradeRefusal {
+    let detail = match detect_protocol(bytes) {
+        Detection::Protocol(DetectedProtocol::Mqtt) => {
             "an MQTT CONNECT: plain MQTT belongs to a listener without `websocket`".into()
         }
-        Recognized::As(Guest::Tls) => {
+        Detection::Protocol(DetectedProtocol::Tls) => {
             "a TLS handshake: TLS belongs to a listener with `tls`".into()
         }
-        _ => format!("not a request of HTTP/1.1: {error}").into(),
+        _ => format!("not an HTTP/1.1 request: {error}").into(),
     };
-    Refusal { status: HttpStatus::BadRequest, detail }
+    UpgradeRefusal { status: HttpStatus::BadRequest, detail }
 }
 
-/// Section 4.2.1, in the order in which an answer helps most.
-fn judge(
+/// Checks section 4.2.1, in the order in which the answers help most.
+fn check(
     request: &httparse::Request<'_, '_>,
     len: usize,
     rules: &WebSocket,
-) -> Result<Request, Refusal> {
+) -> Result<UpgradeRequest, UpgradeRefusal> {
     use HttpStatus as S;
     let all = |name| values(request.headers, name);
-    let refuse = |status, detail: &'static str| Err(Refusal::new(status, detail));
+    let refuse = |status, detail: &'static str| Err(UpgradeRefusal::new(status, detail));
     if request.version != Some(1) {
-        return refuse(S::BadRequest, "the request is not one of HTTP/1.1");
+        return refuse(S::BadRequest, "the request is not HTTP/1.1");
     }
     if request.method != Some("GET") {
         return refuse(S::MethodNotAllowed, "the request's method is not GET");
@@ -178,9 +178,9 @@ fn judge(
     if one(all("sec-websocket-version")) != Some(b"13") {
         return refuse(S::UpgradeRequired, "the request's WebSocket version is not 13");
     }
-    let may_have_body = all("transfer-encoding").next().is_some()
+    let has_body = all("transfer-encoding").next().is_some()
         || all("content-length").any(|length| length != b"0");
-    if may_have_body {
+    if has_body {
         return refuse(S::BadRequest, "the request has a body");
     }
     if one(all("host")).is_none() {
@@ -193,12 +193,12 @@ fn judge(
         );
     };
     if let Some(allowed) = &rules.origins {
-        // A browser's request has one, and its pages cannot change it (RFC 6454, section 7.3).
+        // Browsers always send it, and pages cannot change it (RFC 6454, section 7.3).
         let is_allowed = |origin: &[u8]| {
             allowed.iter().any(|allowed| origin.eq_ignore_ascii_case(allowed.as_bytes()))
         };
         if !all("origin").all(is_allowed) {
-            return refuse(S::Forbidden, "the request's Origin is not one of origins");
+            return refuse(S::Forbidden, "the request's Origin is not in `origins`");
         }
     }
     let offered = |name: &&str| {
@@ -208,10 +208,10 @@ fn judge(
         return refuse(S::BadRequest, "the request offers no subprotocol \"mqtt\" or \"mqttv3.1\"");
     };
     let forwarded_for = forwarded::client(all("x-forwarded-for"), &rules.forwarded_for);
-    Ok(Request { len, forwarded_for, subprotocol, accept: accept(key) })
+    Ok(UpgradeRequest { len, forwarded_for, subprotocol, accept: accept(key) })
 }
 
-/// The path of a target: one of origin form, or of absolute form (RFC 9112, section 3.2).
+/// The path of a target in origin form or absolute form (RFC 9112, section 3.2).
 fn path(target: &str) -> Option<&str> {
     let (target, _query) = split_once(target, '?');
     if target.starts_with('/') {
@@ -232,13 +232,13 @@ fn values<'a>(
     named.map(|header| header.value.trim_ascii())
 }
 
-/// The value of a header that must not be there twice.
+/// The value of a header that must occur exactly once.
 fn one<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
     let value = values.next()?;
     values.next().is_none().then_some(value)
 }
 
-/// The entries of a header that is a list.
+/// The entries of list headers.
 fn tokens<'a>(values: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
     values.flat_map(|value| value.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
 }
@@ -247,7 +247,7 @@ fn has_token<'a>(values: impl Iterator<Item = &'a [u8]>, token: &str) -> bool {
     tokens(values).any(|found| found.eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// 16 bytes in base64; what they are does not matter, nor the 4 bits that are left over.
+/// Whether a key is 16 bytes in base64. Neither their value matters nor the 4 bits left over.
 fn is_key(key: &[u8]) -> bool {
     let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     key.strip_suffix(b"==").is_some_and(|key| key.len() == 22 && key.iter().all(is_digit))

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     labels::{EndBy, EndCause, EndPhase},
     limits::Admission,
-    proto::mqtt::{Connect, Refuse},
+    proto::mqtt::{Connect, RejectReason},
     session::{context::READ_BYTES, end::End, pending::PendingClient, reject::Rejection},
     upstream::Broker,
 };
@@ -30,7 +30,7 @@ pub(super) async fn wait_for_admission(
         Err(end) if end.cause == EndCause::Malformed => Err(Rejection::after_read(end)),
         Err(end) => Err(client.search_ended(end)),
         Ok(Admission::TooLong) => Err(client
-            .refuse(Refuse::ConnectionRateExceeded, EndPhase::Dial, EndCause::Limit)
+            .refuse(RejectReason::ConnectionRateExceeded, EndPhase::Dial, EndCause::Limit)
             .with(format!("not admitted to {} within admission.max_wait", broker.name))),
     }
 }

@@ -3,7 +3,7 @@
 use std::{cell::Cell, sync::Arc};
 
 use crate::{
-    balance::{Choice, Client},
+    balance::{Choice, ClientFields},
     labels::RouteKind,
     session::{
         active::ActiveSession, clients::possible_own_sessions, context::WorkerContext,
@@ -20,7 +20,7 @@ pub(crate) struct NoRoutingKey;
 pub(crate) fn choose(
     context: &WorkerContext,
     view: &PoolView,
-    client: &Client<'_>,
+    client: &ClientFields<'_>,
     tried: &[Arc<Broker>],
 ) -> Result<Option<(Arc<Broker>, RouteKind)>, NoRoutingKey> {
     view.refresh();

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::{
     config::ProxyProtocolOut,
-    proto::proxy_header::{Addresses, write_v1, write_v2},
+    proto::proxy_header::{HeaderAddresses, write_v1, write_v2},
     session::pending::PendingClient,
 };
 
@@ -25,7 +25,7 @@ pub(super) fn proxy_header(
 }
 
 /// The client's address and the one that it connected to; `None` for a client on a unix socket.
-fn addresses(client: &PendingClient<'_>) -> Option<Addresses> {
+fn addresses(client: &PendingClient<'_>) -> Option<HeaderAddresses> {
     let source = client.record.source.address()?;
     let named = client.record.transport.as_ref().and_then(|transport| transport.destination);
     let destination = named.or_else(|| client.stream.socket().local_address());
@@ -34,5 +34,5 @@ fn addresses(client: &PendingClient<'_>) -> Option<Addresses> {
         IpAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         IpAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
     };
-    Some(Addresses::new(source, destination.unwrap_or_else(unspecified)))
+    Some(HeaderAddresses::new(source, destination.unwrap_or_else(unspecified)))
 }

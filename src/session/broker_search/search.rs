@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     labels::{EndBy, EndCause, EndPhase, RouteKind},
-    proto::mqtt::{Connect, Refuse},
+    proto::mqtt::{Connect, RejectReason},
     session::{
         end::End,
         pending::PendingClient,
@@ -71,7 +71,7 @@ impl BrokerSearch {
         let chosen = choose(client.context, &record.listener.pool, &routed, &self.tried);
         chosen.map_err(|NoRoutingKey| {
             client
-                .refuse(Refuse::IdentifierRejected, EndPhase::Connect, EndCause::Refused)
+                .refuse(RejectReason::IdentifierRejected, EndPhase::Connect, EndCause::Refused)
                 .with("empty client ID, and empty_client_id is reject")
         })
     }
@@ -196,12 +196,12 @@ impl BrokerSearch {
                 }
                 None => {}
             }
-            return client.refuse_with(Refuse::ServerUnavailable, failure);
+            return client.refuse_with(RejectReason::ServerUnavailable, failure);
         }
         let members = view.members();
         if members.list.iter().any(|member| member.broker.is_full()) {
             return client
-                .refuse(Refuse::ServerBusy, EndPhase::Dial, EndCause::Limit)
+                .refuse(RejectReason::ServerBusy, EndPhase::Dial, EndCause::Limit)
                 .with("every available broker has reached its max_connections");
         }
         if self.tried.is_empty() {
@@ -212,7 +212,9 @@ impl BrokerSearch {
         } else {
             "every broker is down, ejected, draining or not resolved yet"
         };
-        client.refuse(Refuse::ServerUnavailable, EndPhase::Dial, EndCause::NoUpstream).with(why)
+        client
+            .refuse(RejectReason::ServerUnavailable, EndPhase::Dial, EndCause::NoUpstream)
+            .with(why)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What workers tell each other of sessions and clients.
 
 use super::tenant::{TenantHash, tenant_key};
-use crate::balance::{Client, TenantFields};
+use crate::balance::{ClientFields, TenantFields};
 
 /// An accepted session, and where it is.
 #[derive(Clone, Copy, Debug)]
@@ -24,12 +24,12 @@ pub(crate) struct ClientIdentity {
 
 impl ClientIdentity {
     /// `fields` are those of the pool's key.
-    pub(crate) fn new(pool: u64, client: &Client<'_>, fields: TenantFields) -> Self {
+    pub(crate) fn new(pool: u64, client: &ClientFields<'_>, fields: TenantFields) -> Self {
         let tenant = tenant_key(client, fields);
         Self { pool, client_id: client.client_id.into(), tenant }
     }
 
-    pub(crate) fn is(&self, pool: u64, client: &Client<'_>, fields: TenantFields) -> bool {
+    pub(crate) fn is(&self, pool: u64, client: &ClientFields<'_>, fields: TenantFields) -> bool {
         self.pool == pool
             && *self.client_id == *client.client_id
             && self.tenant == tenant_key(client, fields)

@@ -6,7 +6,7 @@ use super::{
     tenant::TenantHash,
 };
 use crate::{
-    balance::Client,
+    balance::ClientFields,
     session::{active::ActiveSession, pool_view::PoolView},
 };
 
@@ -15,7 +15,7 @@ use crate::{
 const MAX_OWN_SESSIONS: usize = 4;
 
 /// The client of an accepted session, if it has a client ID; others are not in the directory.
-pub(crate) fn identified_client(session: &ActiveSession) -> Option<(ClientHash, Client<'_>)> {
+pub(crate) fn identified_client(session: &ActiveSession) -> Option<(ClientHash, ClientFields<'_>)> {
     let record = &session.record;
     let client = record.client.as_ref()?;
     let client = record.for_route(client.client_id(), client.username());
@@ -25,7 +25,7 @@ pub(crate) fn identified_client(session: &ActiveSession) -> Option<(ClientHash, 
 }
 
 /// The client's identity by the pool's present key.
-pub(crate) fn identity(view: &PoolView, client: &Client<'_>) -> ClientIdentity {
+pub(crate) fn identity(view: &PoolView, client: &ClientFields<'_>) -> ClientIdentity {
     ClientIdentity::new(view.pool.id(), client, view.tenant_fields())
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn is_of_client(session: &ActiveSession, identity: &ClientIdentity) -
 pub(crate) fn possible_own_sessions(
     directory: &ClientDirectory,
     view: &PoolView,
-    client: &Client<'_>,
+    client: &ClientFields<'_>,
 ) -> Vec<DirectoryEntry> {
     if client.client_id.is_empty() {
         return Vec::new();

@@ -2,7 +2,7 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::balance::{Client, TenantFields};
+use crate::balance::{ClientFields, TenantFields};
 
 /// A hash that tells clients with the same ID apart, for any fields of a pool's key: 16 bits of the
 /// username, 8 bits each of the certificate's common name and of the SNI. Different hashes prove
@@ -11,7 +11,7 @@ use crate::balance::{Client, TenantFields};
 pub(crate) struct TenantHash(u32);
 
 impl TenantHash {
-    pub(crate) fn new(client: &Client<'_>) -> Self {
+    pub(crate) fn new(client: &ClientFields<'_>) -> Self {
         let [username, tls_cn, sni] = [client.username, client.tls_cn, client.sni]
             .map(|field| field.map_or(0, |text| xxh3_64(text.as_bytes()) as u32));
         Self(username << 16 | (tls_cn & 0xFF) << 8 | sni & 0xFF)
@@ -30,7 +30,7 @@ impl TenantHash {
 }
 
 /// The same fields in full, for an exact comparison.
-pub(crate) fn tenant_key(client: &Client<'_>, fields: TenantFields) -> Box<[u8]> {
+pub(crate) fn tenant_key(client: &ClientFields<'_>, fields: TenantFields) -> Box<[u8]> {
     let mut key = Vec::new();
     for (is_in, field) in [
         (fields.username, client.username),
@@ -54,9 +54,9 @@ mod tests {
     const USERNAME: TenantFields = TenantFields { username: true, ..NOTHING };
     const ALL: TenantFields = TenantFields { username: true, tls_cn: true, sni: true };
 
-    fn client<'a>(username: &'a str, tls_cn: &'a str, sni: &'a str) -> Client<'a> {
+    fn client<'a>(username: &'a str, tls_cn: &'a str, sni: &'a str) -> ClientFields<'a> {
         let field = |text: &'a str| Some(text).filter(|text| !text.is_empty());
-        Client {
+        ClientFields {
             client_id: "id",
             username: field(username),
             source_ip: None,

@@ -7,7 +7,7 @@ use crate::{
     labels::{EndBy, EndCause, EndPhase},
     listener::ListenerSettings,
     net::deadline,
-    proto::mqtt::{Connect, Progress, Refusal, connect},
+    proto::mqtt::{Connect, InvalidConnect, Progress, connect},
     session::{
         end::End,
         pending::PendingClient,
@@ -54,9 +54,9 @@ async fn read_packet(
 async fn malformed(
     client: &mut PendingClient<'_>,
     settings: &ListenerSettings,
-    error: Refusal,
+    error: InvalidConnect,
 ) -> Rejection {
-    client.stream.hear_out(&mut client.buffer).await;
+    client.stream.read_protocol_prefix(&mut client.buffer).await;
     let detail = wrong_protocol::recognized(client, settings)
         .unwrap_or_else(|| error.reason.to_string().into());
     let end = End::new(EndBy::Proxy, EndPhase::Connect, EndCause::Malformed).with(detail);

@@ -24,7 +24,7 @@ use crate::{
     labels::{EndBy, EndPhase},
     limits::ConnectionPermit,
     listener::ListenerSettings,
-    net::{Peer, Socket, Stream},
+    net::{PeerAddress, Socket, Stream},
 };
 use establish::{RelayStart, deliver, start_relay};
 
@@ -39,7 +39,7 @@ pub(crate) async fn serve(
     context: Rc<WorkerContext>,
     accepted: Rc<AcceptContext>,
     fd: OwnedFd,
-    peer: Peer,
+    peer: PeerAddress,
 ) {
     let record = Record::new(&context.recorder, accepted.listener.clone(), peer);
     let stream = match Socket::accepted(&context.reactor, fd) {

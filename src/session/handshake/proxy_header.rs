@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use super::wrong_protocol::UNTRUSTED_PROXY_HEADER;
 use crate::{
     labels::{EndBy, EndCause, EndPhase},
-    proto::proxy_header::{self, Announced, Header, Invalid, MAX_LEN, Progress},
+    proto::proxy_header::{
+        self, DetectedHeader, Header, HeaderError, HeaderProgress, MAX_HEADER_BYTES,
+    },
     session::{end::End, pending::PendingClient, reject::Rejection},
 };
 
@@ -13,14 +15,14 @@ use crate::{
 pub(super) async fn read(client: &mut PendingClient<'_>) -> Result<Header, Rejection> {
     loop {
         match proxy_header::parse(&client.buffer) {
-            Ok(Progress::Complete { header, len }) => {
+            Ok(HeaderProgress::Complete { header, len }) => {
                 client.buffer.drain(..len);
                 return Ok(header);
             }
-            Ok(Progress::Incomplete) => {}
+            Ok(HeaderProgress::Incomplete) => {}
             Err(invalid) => return Err(malformed(describe(invalid)).into()),
         }
-        if client.read_more(MAX_LEN, EndPhase::Handshake).await? == 0 {
+        if client.read_more(MAX_HEADER_BYTES, EndPhase::Handshake).await? == 0 {
             return Err(client.closed_early(EndPhase::Handshake, incomplete(&client.buffer)));
         }
     }
@@ -29,15 +31,15 @@ pub(super) async fn read(client: &mut PendingClient<'_>) -> Result<Header, Rejec
 /// Rejects a peer that sends a header and is not trusted to.
 pub(super) async fn refuse(client: &mut PendingClient<'_>) -> Result<(), Rejection> {
     loop {
-        match proxy_header::announced(&client.buffer) {
-            Announced::Nothing => return Ok(()),
-            Announced::V1 | Announced::V2 => {
+        match proxy_header::detect(&client.buffer) {
+            DetectedHeader::Absent => return Ok(()),
+            DetectedHeader::V1 | DetectedHeader::V2 => {
                 return Err(malformed(UNTRUSTED_PROXY_HEADER.into()).into());
             }
-            Announced::Undecided => {}
+            DetectedHeader::Undecided => {}
         }
         // At the client's end, the next layer says what is missing.
-        if client.read_more(MAX_LEN, EndPhase::Handshake).await? == 0 {
+        if client.read_more(MAX_HEADER_BYTES, EndPhase::Handshake).await? == 0 {
             return Ok(());
         }
     }
@@ -47,9 +49,9 @@ fn malformed(detail: Cow<'static, str>) -> End {
     End::new(EndBy::Proxy, EndPhase::Handshake, EndCause::Malformed).with(detail)
 }
 
-fn describe(invalid: Invalid) -> Cow<'static, str> {
+fn describe(invalid: HeaderError) -> Cow<'static, str> {
     match invalid {
-        Invalid::Missing(_) => {
+        HeaderError::Missing(_) => {
             format!("{invalid} from a peer within accept_proxy_protocol.from").into()
         }
         _ => format!("bad PROXY header: {invalid}").into(),

@@ -44,7 +44,9 @@ fn rejection(error: &TlsError) -> Rejection {
         }
         TlsError::Alert(_) => (EndBy::Client, EndCause::Refused),
         TlsError::Certificate(_) => (EndBy::Proxy, EndCause::Refused),
-        TlsError::Protocol { .. } | TlsError::Held(_) => (EndBy::Proxy, EndCause::Malformed),
+        TlsError::Protocol { .. } | TlsError::TooManyPartialBytes(_) => {
+            (EndBy::Proxy, EndCause::Malformed)
+        }
     };
     let end = End::new(by, EndPhase::Handshake, cause).with(error.to_string());
     let reply = (by == EndBy::Proxy).then_some(RejectReply::Transport);

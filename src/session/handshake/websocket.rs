@@ -7,8 +7,8 @@ use crate::{
     config::WebSocket,
     labels::{EndBy, EndCause, EndPhase},
     listener::ListenerSettings,
-    net::{Peer, Stream},
-    proto::websocket::request::{self, Refusal, Request},
+    net::{PeerAddress, Stream},
+    proto::websocket::request::{self, UpgradeRefusal, UpgradeRequest},
     session::{
         end::End,
         pending::PendingClient,
@@ -28,7 +28,7 @@ pub(super) async fn upgrade(
     client.buffer.drain(..request.len);
     client.stream.begin_websocket(&mut client.buffer);
     let is_trusted = match client.record.source {
-        Peer::Ip(peer) => rules.forwarded_for.contains(peer.ip()),
+        PeerAddress::Ip(peer) => rules.forwarded_for.contains(peer.ip()),
         _ => false,
     };
     Ok(request.forwarded_for.filter(|_| is_trusted))
@@ -38,14 +38,14 @@ async fn read_request(
     client: &mut PendingClient<'_>,
     settings: &ListenerSettings,
     rules: &WebSocket,
-) -> Result<Request, Rejection> {
+) -> Result<UpgradeRequest, Rejection> {
     loop {
         match request::parse(&client.buffer, rules) {
             Ok(Some(request)) => return Ok(request),
             Ok(None) => {}
             Err(refusal) => return Err(refuse(client, settings, refusal).await?),
         }
-        if client.read_more(request::LONGEST_HEAD, EndPhase::Handshake).await? == 0 {
+        if client.read_more(request::MAX_HEAD_BYTES, EndPhase::Handshake).await? == 0 {
             let detail = match client.buffer.len() {
                 0 => "nothing was sent".into(),
                 n => format!("incomplete WebSocket request: only {n} bytes were sent").into(),
@@ -58,7 +58,7 @@ async fn read_request(
 async fn refuse(
     client: &PendingClient<'_>,
     settings: &ListenerSettings,
-    refusal: Refusal,
+    refusal: UpgradeRefusal,
 ) -> Result<Rejection, End> {
     respond(&client.stream, &refusal.response()).await?;
     let cause = if refusal.is_forbidden() { EndCause::Refused } else { EndCause::Malformed };

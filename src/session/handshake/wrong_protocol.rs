@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::{
     listener::ListenerSettings,
-    proto::first_bytes::{Guest, Recognized, recognize},
+    proto::first_bytes::{DetectedProtocol, Detection, detect_protocol},
     session::pending::PendingClient,
 };
 
@@ -22,13 +22,15 @@ pub(super) fn recognized(
     client: &PendingClient<'_>,
     settings: &ListenerSettings,
 ) -> Option<Cow<'static, str>> {
-    match recognize(&client.buffer) {
-        Recognized::As(Guest::ProxyHeader) => stray_proxy_header(client, settings),
-        Recognized::As(Guest::Tls) if settings.tls.is_some() => {
+    match detect_protocol(&client.buffer) {
+        Detection::Protocol(DetectedProtocol::ProxyHeader) => stray_proxy_header(client, settings),
+        Detection::Protocol(DetectedProtocol::Tls) if settings.tls.is_some() => {
             Some("a TLS handshake inside TLS".into())
         }
-        Recognized::As(Guest::Tls) => Some(TLS.into()),
-        Recognized::As(Guest::Http) if settings.websocket.is_none() => Some(HTTP.into()),
+        Detection::Protocol(DetectedProtocol::Tls) => Some(TLS.into()),
+        Detection::Protocol(DetectedProtocol::Http) if settings.websocket.is_none() => {
+            Some(HTTP.into())
+        }
         _ => None,
     }
 }
@@ -38,7 +40,8 @@ pub(super) fn stray_proxy_header(
     client: &PendingClient<'_>,
     settings: &ListenerSettings,
 ) -> Option<Cow<'static, str>> {
-    let is_one = recognize(&client.buffer) == Recognized::As(Guest::ProxyHeader);
+    let is_one =
+        detect_protocol(&client.buffer) == Detection::Protocol(DetectedProtocol::ProxyHeader);
     is_one.then_some(match (&settings.proxy_protocol, &client.record.transport) {
         (None, _) => DISABLED_PROXY_HEADER.into(),
         (Some(_), None) => UNTRUSTED_PROXY_HEADER.into(),

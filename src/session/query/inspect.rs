@@ -207,7 +207,7 @@ fn session_info(context: &WorkerContext, session: &ActiveSession) -> Option<Sess
         upstream: session.lease.broker().name.clone(),
         connected_at: context
             .reactor
-            .wall()
+            .wall_clock()
             .checked_sub(duration)
             .unwrap_or(SystemTime::UNIX_EPOCH),
         duration,

@@ -57,7 +57,7 @@ impl ConnackSent {
         self.extras.as_ref()?.malformed
     }
 
-    pub(crate) fn of_proxy(packet: mqtt::RefusalPacket) -> Self {
+    pub(crate) fn of_proxy(packet: mqtt::ConnackPacket) -> Self {
         Self {
             code: packet.code(),
             version: packet.version(),

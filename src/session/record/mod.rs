@@ -26,11 +26,11 @@ use crate::{
     balance,
     labels::{EndBy, EndCause, EndPhase, Event, Transport},
     metrics::ListenerMetrics,
-    net::Peer,
+    net::PeerAddress,
     proto::{
         TlsFacts,
         mqtt::{Connect, reason},
-        proxy_header::{Addresses, Header},
+        proxy_header::{Header, HeaderAddresses},
     },
 };
 use micros::Micros;
@@ -54,7 +54,7 @@ pub(crate) struct Record {
     pub(crate) session_id: u64,
     pub(crate) listener: Rc<ListenerRef>,
     /// The client: the socket's peer, or the one that a trusted proxy in front named.
-    pub(crate) source: Peer,
+    pub(crate) source: PeerAddress,
     /// `None` for a plain connection.
     pub(crate) transport: Option<Box<TransportInfo>>,
     pub(crate) accepted: Instant,
@@ -85,7 +85,11 @@ pub(crate) struct TransportInfo {
 }
 
 impl Record {
-    pub(crate) fn new(recorder: &Rc<Recorder>, listener: Rc<ListenerRef>, peer: Peer) -> Self {
+    pub(crate) fn new(
+        recorder: &Rc<Recorder>,
+        listener: Rc<ListenerRef>,
+        peer: PeerAddress,
+    ) -> Self {
         listener.metrics.connections_total.inc();
         listener.metrics.connections_active.inc();
         Self {
@@ -112,7 +116,7 @@ impl Record {
         let mut transport = TransportInfo { tls: header.tls, ..TransportInfo::default() };
         transport.destination = header.addresses.map(|addresses| addresses.destination);
         self.transport = Some(Box::new(transport));
-        if let Some(Addresses { source, .. }) = header.addresses {
+        if let Some(HeaderAddresses { source, .. }) = header.addresses {
             self.set_named_client(source);
         }
     }
@@ -121,7 +125,7 @@ impl Record {
     pub(crate) fn set_named_client(&mut self, client: SocketAddr) {
         let transport = self.transport.get_or_insert_default();
         transport.peer = transport.peer.or(self.source.address());
-        self.source = Peer::Ip(client);
+        self.source = PeerAddress::Ip(client);
     }
 
     /// Notes the complete CONNECT, which `packet` begins with.
@@ -153,9 +157,9 @@ impl Record {
         &'a self,
         client_id: &'a str,
         username: Option<&'a str>,
-    ) -> balance::Client<'a> {
+    ) -> balance::ClientFields<'a> {
         let tls = self.tls();
-        balance::Client {
+        balance::ClientFields {
             client_id,
             username,
             source_ip: self.client_ip(),
@@ -229,7 +233,7 @@ impl Record {
 
     fn entry(&self, event: Event) -> Entry<'_> {
         let listener = &self.listener;
-        let now = self.recorder.reactor.wall();
+        let now = self.recorder.reactor.wall_clock();
         let mut entry = Entry::new(now, event, self.session_id, &listener.name, listener.transport);
         entry.client = self.source.address();
         if let Some(transport) = &self.transport {

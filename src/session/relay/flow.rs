@@ -140,7 +140,7 @@ impl Flow {
         match &self.unsent {
             Unsent::Nothing => 0,
             Unsent::Bytes(unsent) => unsent.bytes.len() - unsent.sent,
-            Unsent::Pipe(pipe) => pipe.held(),
+            Unsent::Pipe(pipe) => pipe.buffered(),
         }
     }
 
@@ -160,7 +160,7 @@ impl Flow {
             }
             match std::mem::take(&mut self.unsent) {
                 Unsent::Bytes(unsent) if unsent.sent == unsent.bytes.len() => {}
-                Unsent::Pipe(pipe) if pipe.held() == 0 => context.pipes.give_back(*pipe),
+                Unsent::Pipe(pipe) if pipe.buffered() == 0 => context.pipes.release(*pipe),
                 unfinished => self.unsent = unfinished,
             }
         }
@@ -223,15 +223,15 @@ impl Flow {
         let Poll::Ready(n @ 1..) = filled else {
             // The stream pauses; what follows may be small again.
             self.full_reads = 0;
-            context.pipes.give_back(pipe);
+            context.pipes.release(pipe);
             return Ok(filled);
         };
-        while pipe.held() > 0 && pipe.try_drain(to).map_err(FlowError::Write)?.is_ready() {}
+        while pipe.buffered() > 0 && pipe.try_drain(to).map_err(FlowError::Write)?.is_ready() {}
         count(RelayedChunk::Spliced(n));
-        if pipe.held() > 0 {
+        if pipe.buffered() > 0 {
             self.unsent = Unsent::Pipe(Box::new(pipe));
         } else {
-            context.pipes.give_back(pipe);
+            context.pipes.release(pipe);
         }
         Ok(filled)
     }

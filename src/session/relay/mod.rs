@@ -23,8 +23,8 @@ use super::{
 };
 use crate::{
     labels::{EndBy, EndCause, EndPhase, Event},
-    net::{Stream, Ticket},
-    proto::mqtt::{Boundary, Goodbye, Version},
+    net::{Stream, TurnTicket},
+    proto::mqtt::{Boundary, DisconnectReason, Version},
 };
 
 /// A session after its CONNACK.
@@ -42,7 +42,7 @@ struct Flows {
     /// Where in its packets the broker is; for a client of 5.0, which can be sent a DISCONNECT.
     boundary: Option<Boundary>,
     /// Its place in the queue of bulk streams.
-    ticket: Ticket,
+    ticket: TurnTicket,
     /// The side that ended first.
     first_to_end: Option<EndBy>,
     /// Whether both sockets wake this task.
@@ -67,7 +67,7 @@ impl Relay {
             inbound: Flow::default(),
             outbound,
             boundary: is_v5.then_some(boundary),
-            ticket: Ticket::default(),
+            ticket: TurnTicket::default(),
             first_to_end: None,
             watching: false,
         };
@@ -126,8 +126,8 @@ impl Drop for Relay {
 fn finish(session: ActiveSession, end: End) {
     // The sockets and the counts are freed now; the record may have to wait for the log.
     let ActiveSession { counters, record, accepted, client, upstream, lease, permit, .. } = session;
-    client.take_leave();
-    upstream.take_leave();
+    client.send_close();
+    upstream.send_close();
     drop((client, upstream, lease, permit));
     let end = if accepted {
         end
@@ -226,19 +226,19 @@ impl Flows {
 
     /// Sends a client of 5.0 a DISCONNECT with the reason, if it fits between two packets.
     fn send_disconnect(&self, session: &ActiveSession, cause: EndCause) {
-        let goodbye = match cause {
-            EndCause::Idle => Goodbye::KeepAliveTimeout,
-            EndCause::Drain => Goodbye::ServerShuttingDown,
-            EndCause::TakenOver => Goodbye::SessionTakenOver,
-            EndCause::Kicked => Goodbye::AdministrativeAction,
+        let reason = match cause {
+            EndCause::Idle => DisconnectReason::KeepAliveTimeout,
+            EndCause::Drain => DisconnectReason::ServerShuttingDown,
+            EndCause::TakenOver => DisconnectReason::SessionTakenOver,
+            EndCause::Kicked => DisconnectReason::AdministrativeAction,
             EndCause::Down | EndCause::Removed | EndCause::Rebalance | EndCause::KeyLimit => {
-                Goodbye::UseAnotherServer
+                DisconnectReason::UseAnotherServer
             }
             _ => return,
         };
-        let is_between = self.boundary.is_some_and(|boundary| boundary.is_between());
-        if is_between && self.outbound.unsent_bytes() == 0 {
-            let packet = goodbye.disconnect();
+        let is_at_boundary = self.boundary.is_some_and(|boundary| boundary.is_at_boundary());
+        if is_at_boundary && self.outbound.unsent_bytes() == 0 {
+            let packet = reason.packet();
             if let Poll::Ready(Ok(sent)) = session.client.try_send(&packet) {
                 session.counters.bytes_out.set(session.counters.bytes_out.get() + sent as u64);
             }

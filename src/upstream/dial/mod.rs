@@ -20,7 +20,7 @@ use std::{
 use super::broker::{Endpoint, HostAddress, HostAddresses, Lease, Target};
 use crate::{
     config::{self, PoolTls},
-    net::{Connecting, Elapsed, Reactor, Socket, Stream, deadline},
+    net::{ClientTlsHandshake, Elapsed, Reactor, Socket, Stream, deadline},
 };
 use connect::connect;
 use error::Tried;
@@ -80,7 +80,7 @@ async fn dial_tls(
 ) -> Result<Reached, DialError> {
     let at = reactor.now() + timeout;
     let name = tls.name_for(&endpoint.address).ok_or(DialError::Nameless)?;
-    let connecting = Connecting::new(tls.client.clone(), name)?;
+    let connecting = ClientTlsHandshake::new(tls.client.clone(), name)?;
     let first = [opening.header, &connecting.hello()].concat();
     let mut reached = reach(reactor, lease, endpoint, timeout, &first).await?;
     let Reached { stream, place } = &mut reached;

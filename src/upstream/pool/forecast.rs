@@ -4,7 +4,7 @@ use std::{cell::RefCell, sync::Arc, time::Instant};
 
 use super::Pool;
 use crate::{
-    balance::{Choice, Client},
+    balance::{Choice, ClientFields},
     upstream::{broker::Broker, pick::Pick},
 };
 
@@ -20,7 +20,7 @@ pub struct Forecast {
 /// Why no key decides where a client goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoKey {
-    #[error("the pool's algorithm looks at no key")]
+    #[error("the pool's algorithm does not use a key")]
     Unkeyed,
     #[error("no key: goes by least connections")]
     LeastConnections,
@@ -33,7 +33,7 @@ impl Pool {
     ///
     /// # Errors
     /// Where no key decides.
-    pub fn forecast(&self, client: &Client<'_>, now: Instant) -> Result<Forecast, NoKey> {
+    pub fn forecast(&self, client: &ClientFields<'_>, now: Instant) -> Result<Forecast, NoKey> {
         let members = self.members();
         let balance = &members.config.balance;
         if !balance.algorithm.is_keyed() {

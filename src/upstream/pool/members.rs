@@ -279,9 +279,9 @@ fn depart(broker: &Broker, now: Instant) {
 }
 
 impl Member {
-    fn for_route(&self) -> balance::Broker {
+    fn for_route(&self) -> balance::WeightedBroker {
         let (name, weight, backup) = (self.broker.name.clone(), self.weight, self.backup);
-        balance::Broker { name, weight, backup }
+        balance::WeightedBroker { name, weight, backup }
     }
 
     /// As the configuration would say it.
@@ -327,7 +327,7 @@ pub(in crate::upstream) fn check_weights(
 pub fn router(algorithm: Algorithm, upstreams: &[Upstream]) -> Router {
     let brokers: Vec<_> = upstreams
         .iter()
-        .map(|upstream| balance::Broker {
+        .map(|upstream| balance::WeightedBroker {
             name: upstream.name.clone(),
             weight: upstream.weight,
             backup: upstream.backup,

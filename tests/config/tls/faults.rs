@@ -105,8 +105,8 @@ fn certificates_and_keys() {
         ("key.pem", "holds no certificate"),
         ("clients.crl", "holds no certificate"),
         ("cert.der", "is DER, not PEM"),
-        ("wrong.pem", "holds, as number 1, no certificate"),
-        ("v1.pem", "holds, as number 1, a certificate of X.509 version 1, not 3"),
+        ("wrong.pem", "is invalid: certificate 1 is malformed"),
+        ("v1.pem", "is invalid: certificate 1 is of X.509 version 1, not 3"),
         ("base64.pem", "is damaged: a section is not Base64"),
         ("cut.pem", "is damaged: a section has no end"),
     ] {
@@ -161,8 +161,8 @@ fn who_clients_have_to_be() {
     let fault = |keys: &str| {
         folder.fault(&format!("{{ certificates: [{{ cert: cert.pem, key: key.pem }}], {keys} }}"))
     };
-    let no_use = "has no use with client_auth none; allowed: client_auth optional or required, or \
-                  none of these";
+    let no_use = "has no effect with client_auth none; allowed: client_auth optional or required, \
+                  or neither client_ca nor client_crl";
     for (keys, wrong) in [
         ("client_auth: required", format!("10.client_ca: is required; {AUTHORITIES}")),
         ("client_auth: optional", format!("10.client_ca: is required; {AUTHORITIES}")),
@@ -179,9 +179,9 @@ fn who_clients_have_to_be() {
     for (file, wrong) in [
         ("none.pem", ABSENT),
         ("key.pem", "holds no certificate"),
-        ("cert.pem", "holds, as number 1, one that is no CA's"),
-        ("mixed.pem", "holds, as number 2, one that is no CA's"),
-        ("wrong.pem", "holds, as number 1, no certificate"),
+        ("cert.pem", "is invalid: certificate 1 is not a CA certificate"),
+        ("mixed.pem", "is invalid: certificate 2 is not a CA certificate"),
+        ("wrong.pem", "is invalid: certificate 1 is malformed"),
     ] {
         let fault = fault(&format!("client_auth: required, client_ca: {file}"));
         assert_eq!(fault, format!("96.client_ca: \"{file}\" {wrong}; {AUTHORITIES}"));
@@ -190,7 +190,7 @@ fn who_clients_have_to_be() {
         ("none.crl", ABSENT),
         ("ca.pem", "holds no X509 CRL"),
         ("cert.der", "is DER, not PEM"),
-        ("wrong.crl", "holds, as number 1, a CRL that cannot be used: BadDer"),
+        ("wrong.crl", "is invalid: CRL 1 cannot be used: BadDer"),
     ] {
         let keys = format!("client_auth: required, client_ca: ca.pem, client_crl: {file}");
         assert_eq!(fault(&keys), format!("116.client_crl: \"{file}\" {wrong}; {LISTS}"));
@@ -206,7 +206,10 @@ fn protocols_have_names() {
     };
     let allowed = "allowed: names of 1 to 255 bytes, such as mqtt";
     assert_eq!(fault("[]"), "68.alpn: is an empty list; allowed: one entry or more");
-    assert_eq!(fault("[\"\"]"), format!("69.alpn[0]: \"\" is no protocol; {allowed}"));
+    assert_eq!(
+        fault("[\"\"]"),
+        format!("69.alpn[0]: \"\" is not the name of a protocol; {allowed}")
+    );
     assert!(fault(&format!("[mqtt, {}]", "a".repeat(256))).starts_with("75.alpn[1]: \"aaa"));
     assert_eq!(fault("[{}]"), format!("69.alpn[0]: is a mapping; {allowed}"));
 }
@@ -225,10 +228,8 @@ fn protocols_of_a_websocket_are_those_of_http() {
     for alpn in ["[mqtt]", "[http/1.0, h2]"] {
         assert_eq!(
             with(alpn, "{}").unwrap_err(),
-            [
-                "5:68: listeners[0].tls.alpn: is without http/1.1, which is what clients offer for a \
-              WebSocket; allowed: a list with http/1.1 in it, or no alpn"
-            ]
+            ["5:68: listeners[0].tls.alpn: lacks http/1.1, which is what clients offer for a \
+              WebSocket; allowed: a list with http/1.1 in it, or no alpn"]
         );
     }
 }
@@ -243,19 +244,21 @@ fn who_brokers_have_to_be() {
         ("{ insecure_skip_verify: false }", format!("10.ca: is required; {CA}")),
         (
             "{ ca: ca.pem, insecure_skip_verify: true }",
-            "16.ca: has no use with insecure_skip_verify: true; remove one of them".into(),
+            "16.ca: has no effect with insecure_skip_verify: true; remove one of them".into(),
         ),
         ("{ ca: none.pem }", format!("16.ca: \"none.pem\" {ABSENT}; {AUTHORITIES}")),
         (
             "{ ca: cert.pem }",
-            format!("16.ca: \"cert.pem\" holds, as number 1, one that is no CA's; {AUTHORITIES}"),
+            format!(
+                "16.ca: \"cert.pem\" is invalid: certificate 1 is not a CA certificate; {AUTHORITIES}"
+            ),
         ),
         (
             "{ ca: ca.pem, server_name: a_b..c }",
             format!("37.server_name: \"a_b..c\" is neither; {name}"),
         ),
-        ("{ ca: ca.pem, cert: cert.pem }", format!("30.cert: is there without a key; {both}")),
-        ("{ ca: ca.pem, key: key.pem }", format!("29.key: is there without a cert; {both}")),
+        ("{ ca: ca.pem, cert: cert.pem }", format!("30.cert: is given without a key; {both}")),
+        ("{ ca: ca.pem, key: key.pem }", format!("29.key: is given without a cert; {both}")),
         (
             "{ ca: ca.pem, cert: cert.pem, key: other.key }",
             "45.key: is not the key of cert; allowed: the key of its first certificate".into(),

@@ -6,7 +6,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mqtt_lb::{config::{Networks, WebSocket}, proto::websocket::{Decoder, End, LONGEST_CONTROL, LONGEST_HEAD, request}};
+use mqtt_lb::{
+    config::{Networks, WebSocket},
+    proto::websocket::{
+        frame::{FrameDecoder, MAX_CONTROL_BYTES, StreamEnd},
+        request::{self, MAX_HEAD_BYTES},
+    },
+};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&piece, bytes)) = bytes.split_first() else { return };
@@ -24,9 +30,9 @@ fn head(bytes: &[u8]) -> Option<usize> {
         origins: Some(vec!["https://app.example".into()]),
     };
     let mut verdict = None;
-    for end in 0..=bytes.len().min(LONGEST_HEAD + 1) {
+    for end in 0..=bytes.len().min(MAX_HEAD_BYTES + 1) {
         match (&verdict, request::parse(&bytes[..end], &rules)) {
-            (None, Ok(None)) => assert!(end < LONGEST_HEAD),
+            (None, Ok(None)) => assert!(end < MAX_HEAD_BYTES),
             (None, parsed) => verdict = Some(parsed),
             // What is refused stays refused, for one reason or another.
             (Some(Err(_)), parsed) => assert!(parsed.is_err()),
@@ -35,7 +41,7 @@ fn head(bytes: &[u8]) -> Option<usize> {
     }
     match verdict? {
         Ok(granted) => granted.map(|request| {
-            assert!(request.len <= LONGEST_HEAD);
+            assert!(request.len <= MAX_HEAD_BYTES);
             assert!(request.response().ends_with("\r\n\r\n"));
             request.len
         }),
@@ -56,14 +62,14 @@ fn frames(bytes: &[u8], piece: u8) {
 }
 
 /// What the frames carry, and how they end.
-fn unwrap<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Option<End>) {
-    let mut decoder = Decoder::default();
+fn unwrap<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Option<StreamEnd>) {
+    let mut decoder = FrameDecoder::default();
     let (mut payload, mut end) = (Vec::new(), None);
     for piece in pieces {
         let mut piece = piece.to_vec();
         let decoded = decoder.decode(&mut piece);
         payload.extend_from_slice(&piece[..decoded.payload]);
-        assert!(decoded.ping.is_none_or(|ping| ping.len() <= LONGEST_CONTROL));
+        assert!(decoded.ping.is_none_or(|ping| ping.len() <= MAX_CONTROL_BYTES));
         if decoded.end.is_some() {
             assert_eq!(end, None);
             end = decoded.end;

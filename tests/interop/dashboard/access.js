@@ -32,7 +32,7 @@ test("asks for the token once, and keeps it for the tab", () =>
       await enter("wrong");
       await hasText(dialog.getByRole("alert"), "The token was refused.");
       await enter("with spaces");
-      await hasText(dialog.getByRole("alert"), "A token has only ASCII, and no spaces.");
+      await hasText(dialog.getByRole("alert"), "A token is ASCII without spaces.");
       await enter(" s3cret ");
       await dialog.waitFor({ state: "detached" });
       await shown(page, mock);
@@ -57,8 +57,8 @@ test("without a token nothing more is asked, until there is one", () =>
     async (page, mock) => {
       await page.getByRole("dialog").waitFor();
       await page.keyboard.press("Escape");
-      await page.getByText("This proxy asks for its admin token.").waitFor();
-      assert.equal(await page.title(), "token wanted – mqtt-lb");
+      await page.getByText("This proxy requires its admin token;").waitFor();
+      assert.equal(await page.title(), "token required – mqtt-lb");
       const before = { ...mock.answered };
       await page.clock.runFor(60_000);
       assert.deepEqual(mock.answered, before);
@@ -84,7 +84,7 @@ test("a token that was changed is asked for again", () =>
       await page.keyboard.press("Enter");
       await shown(page, mock);
       mock.token = "two";
-      await dialog.getByText("The token was refused; it may have been changed.").waitFor();
+      await dialog.getByText("The token was refused; it may have changed.").waitFor();
       assert.equal(await dialog.count(), 1);
       await dialog.getByLabel("Token").fill("two");
       await page.keyboard.press("Enter");
@@ -101,13 +101,13 @@ test("says since when the figures are old, asks ever more seldom, and comes back
       const upstreams = () => mock.answered["/api/v1/upstreams"];
       const warning = page.getByRole("region", { name: "Warnings" }).locator(".words");
       const words = (next) =>
-        "No answer from the proxy: worker 1 did not answer. " +
-        `What is greyed is as of 03:07:04 UTC. Next try at ${next} UTC.`;
+        "No response from the proxy: worker 1 did not answer. " +
+        `Greyed values are as of 03:07:04 UTC. Next try at ${next} UTC.`;
       let asked = upstreams();
       await page.clock.runFor(2000);
       await hasText(warning, words("03:07:10"));
       assert.equal(await stale(page), 4);
-      assert.equal(await page.title(), "no answer – mqtt-lb");
+      assert.equal(await page.title(), "no response – mqtt-lb");
       await hasText(page.getByRole("status"), "");
       // The next after 4 s, 8 s, 16 s, and from then on every 30 s.
       const times = ["03:07:18", "03:07:34", "03:08:04", "03:08:34", "03:09:04"];
@@ -119,13 +119,13 @@ test("says since when the figures are old, asks ever more seldom, and comes back
         await hasText(warning, words(times[index]));
         assert.equal(upstreams(), asked + 1);
       }
-      await hasText(page.getByRole("status"), "The proxy does not answer.");
+      await hasText(page.getByRole("status"), "The proxy does not respond.");
       mock.faults = {};
       await page.getByRole("button", { name: "Try now" }).click();
       await becomes(() => warning.count(), 0);
       assert.equal(await stale(page), 0);
       await tick(page, mock);
-      await hasText(page.getByRole("status"), "The proxy answers again.");
+      await hasText(page.getByRole("status"), "The proxy responds again.");
     },
     { clock: true },
   ));
@@ -134,7 +134,7 @@ test("greys only what is old", () =>
   withPage(two, async (page, mock) => {
     await shown(page, mock);
     mock.faults["/api/v1/upstreams"] = [503, { error: "worker 1 did not answer" }];
-    await page.getByText("No fresh figures of brokers: worker 1 did not answer.").waitFor();
+    await page.getByText("No current values for brokers: worker 1 did not answer.").waitFor();
     assert.deepEqual(await page.locator(".stale").evaluateAll((all) => all.map((one) => one.id)), [
       "pools",
     ]);
@@ -149,7 +149,7 @@ test("a proxy that has gone, and one whose answer cannot be read", () =>
     await becomes(() => stale(page), 0);
     await mock.stop();
     await page
-      .getByText("No answer from the proxy: its admin listener cannot be reached.")
+      .getByText("No response from the proxy: cannot connect to its admin listener.")
       .waitFor();
     assert.equal(await stale(page), 4);
   }));

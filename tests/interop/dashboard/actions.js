@@ -53,7 +53,7 @@ test("warns before the last broker is taken", () =>
     await becomes(() => page.locator("tbody.broker.off").count(), 2);
     await button(page, "Drain broker-2").click();
     await page
-      .getByText("No other broker of pool brokers serves: no client will be let in.")
+      .getByText("No other broker of pool brokers takes sessions: no client can connect.")
       .waitFor();
   }));
 
@@ -76,7 +76,7 @@ test("nothing is sent after Escape or Cancel, nor twice after two presses", () =
     await opener.click();
     await button(dialog, "Set down").dblclick();
     await page.keyboard.press("Enter");
-    await button(dialog, "Asking the proxy…").waitFor();
+    await button(dialog, "Sending…").waitFor();
     open();
     await dialog.waitFor({ state: "detached" });
     assert.equal(mock.asked.length, 1);
@@ -209,13 +209,13 @@ test("finds a client, and kicks it", () =>
       await found.getByText("sensor-1 has 1 session, on broker-1.").waitFor();
       const text = await found.innerText();
       for (const part of [
-        "Now on broker-1, which is not where it would go now",
+        "Now on broker-1, but would go elsewhere now",
         "2026-03-14 02:02 UTC, 1 h 5 min ago",
         "10.1.2.3:45678, listener mqtt (tcp)",
         "plant",
         "MQTT 3.1.1, keep alive 60 s",
         "12 kB, 6.8 MB",
-        "With its next CONNECT it would go to broker-2.",
+        "Its next CONNECT would go to broker-2.",
         "broker-3 does not serve",
       ]) {
         assert.ok(text.includes(part), `no "${part}" in:\n${text}`);
@@ -248,11 +248,11 @@ test("a client that is nowhere, one without a way, a search that fails", () =>
       .getByText("No session: no client a b&c=d is connected through this proxy.")
       .waitFor();
     await found.getByText("Not connected through this pool.").waitFor();
-    await found.getByText("With its next CONNECT it would go to broker-1.").waitFor();
+    await found.getByText("Its next CONNECT would go to broker-1.").waitFor();
     assert.deepEqual(mock.asked, ["GET /api/v1/route?client_id=a%20b%26c%3Dd"]);
     for (const one of mock.pool().upstreams) one.serving = false;
     await search("x");
-    await found.getByText("nowhere: no broker of this pool serves").waitFor();
+    await found.getByText("no broker: none of this pool takes sessions").waitFor();
     mock.routes.y = {
       client_id: "y",
       pools: [{ pool: "brokers", order: [], sessions: [], why: "the key has no username" }],

@@ -263,7 +263,7 @@ test("says when a pool fails open, and when it has no broker left", () =>
           .first()
           .locator(".warning");
       assert.match(await warning("open").innerText(), /^Failing open:/);
-      assert.match(await warning("lost").innerText(), /^No broker of this pool serves/);
+      assert.match(await warning("lost").innerText(), /^No broker of this pool takes sessions/);
       assert.equal(await warning("well").isVisible(), false);
     },
   ));

@@ -206,7 +206,7 @@ fn where_a_client_would_go_and_is() {
         unkeyed,
         &json!({
             "pool": "unkeyed", "order": [], "sessions": [],
-            "why": "the pool's algorithm looks at no key",
+            "why": "the pool's algorithm does not use a key",
         })
     );
 

@@ -136,7 +136,7 @@ fn sessions_are_kicked_and_counted_page_by_page() {
     proxy.wait_connected("c100");
     let some = printed(&proxy, &["sessions"]);
     assert_eq!(some.lines().count(), 102);
-    assert_eq!(some.lines().last(), Some("and more: --all has them all"));
+    assert_eq!(some.lines().last(), Some("there are more; --all lists them"));
     assert_eq!(printed(&proxy, &["sessions", "--all"]).lines().count(), 102);
 
     let id = get(&proxy, "/api/v1/sessions?client_id=c100")["sessions"][0]["id"].take();
@@ -181,11 +181,21 @@ fn where_the_proxy_is() {
     assert_eq!(with(Some("other"), &file), (0, String::new()), "the argument comes first");
     assert_eq!(with(None, &["health"]), (0, String::new()), "which needs no token");
     for (variable, args, code, says) in [
-        (None, &["status"][..], 1, "the proxy wants a token: give it with --token-file".to_owned()),
-        (Some("x"), &["status"], 1, "the proxy has another token than MQTT_LB_TOKEN".to_owned()),
-        (None, &["--token-file", wrong, "status"], 1, format!("another token than {wrong}")),
-        (Some("a b"), &["status"], 2, "MQTT_LB_TOKEN holds no token".to_owned()),
-        (None, &["--token-file", "/none", "status"], 2, "/none cannot be read".to_owned()),
+        (
+            None,
+            &["status"][..],
+            1,
+            "the proxy requires a token: pass it with --token-file".to_owned(),
+        ),
+        (Some("x"), &["status"], 1, "the proxy refuses the token of MQTT_LB_TOKEN".to_owned()),
+        (None, &["--token-file", wrong, "status"], 1, format!("the token of {wrong}")),
+        (Some("a b"), &["status"], 2, "invalid token in MQTT_LB_TOKEN".to_owned()),
+        (
+            None,
+            &["--token-file", "/none", "status"],
+            2,
+            "cannot read --token-file /none".to_owned(),
+        ),
     ] {
         let (exit, said) = with(variable, args);
         assert_eq!(exit, code, "{said}");
@@ -217,17 +227,17 @@ fn what_does_not_work_is_said() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (code, _, said) = ctl_at(&free.to_string(), &["status"]);
     let wanted = format!(
-        "mqtt-lb ctl: cannot reach the proxy at {free}: Connection refused (os error 111); is it \
-         running, and does its configuration's `admin` say so?\n"
+        "mqtt-lb ctl: cannot connect to the proxy at {free}: Connection refused (os error 111); is it \
+         running, and is this the `admin.bind` of its configuration?\n"
     );
     assert_eq!((code, said), (1, wanted));
     for (args, code, says) in [
-        (&["drain", "b9"][..], 1, "no broker b9 in any pool"),
-        (&["drain", "b1", "--pool", "p"], 1, "no pool p; there are brokers"),
-        (&["upstreams", "--pool", "p"], 1, "no pool p; there are brokers"),
+        (&["drain", "b9"][..], 1, "no pool has a broker b9"),
+        (&["drain", "b1", "--pool", "p"], 1, "no pool p; the configuration has brokers"),
+        (&["upstreams", "--pool", "p"], 1, "no pool p; the configuration has brokers"),
         (&["kick", "../status"], 1, "no session ../status"),
-        (&["weight", "b1", "0"], 2, "allowed are 1 to 65535, and default"),
-        (&["weight", "b1", "65536"], 2, "allowed are 1 to 65535, and default"),
+        (&["weight", "b1", "0"], 2, "allowed: 1 to 65535, or default"),
+        (&["weight", "b1", "65536"], 2, "allowed: 1 to 65535, or default"),
         (&["route", "x", "--source", "here"], 2, "invalid IP address"),
         (&["fly"], 2, "unrecognized subcommand"),
     ] {
@@ -238,11 +248,11 @@ fn what_does_not_work_is_said() {
     // What listens there speaks MQTT.
     let (code, _, said) = ctl_at(&proxy.address().to_string(), &["status"]);
     assert_eq!(code, 1);
-    assert!(said.contains("is no admin listener"), "{said}");
+    assert!(said.contains("is not an admin listener"), "{said}");
     for (config, says) in [
         (Config::of([&broker]).text().replace("admin:", "#admin:"), "has no `admin`"),
         (Config::of([&broker]).text(), "admin.bind has port 0"),
-        ("listeners: [".to_owned(), "say where the proxy is with -c or --admin"),
+        ("listeners: [".to_owned(), "name its configuration with -c, or its address with --admin"),
     ] {
         let file = proxy.path("other.yaml");
         fs::write(&file, config).unwrap();
@@ -264,7 +274,7 @@ fn a_reload_that_is_refused_says_each_fault() {
     let (code, out, said) = ctl(&proxy, &["reload"]);
     assert_eq!((code, &*out), (1, ""));
     let mut lines = said.lines();
-    let first = "mqtt-lb ctl: the configuration was not taken; nothing has changed";
+    let first = "mqtt-lb ctl: the configuration is invalid; nothing has changed";
     assert_eq!(lines.next(), Some(first));
     let faults = get(&proxy, "/api/v1/status")["config"]["last_reload"]["faults"].take();
     let faults: Vec<_> =

@@ -27,7 +27,7 @@ fn asked_and_steered_until_its_end() {
     proxy.signal(Signal::HUP);
     proxy.wait_stderr("SIGHUP: not reloaded: draining");
     let told = ask(&proxy, "POST", "/api/v1/reload", "", "");
-    let error = "draining: the proxy is shutting down, and reloads nothing any more";
+    let error = "the proxy is shutting down; reloads are no longer possible";
     assert_eq!((told.status, &*told.error()), (409, error));
     assert!(!proxy.stderr().iter().any(|line| line.contains("reloading")));
     proxy.wait_metric("mqtt_lb_config_reloads_total", &[], 0.0);

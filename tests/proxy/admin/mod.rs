@@ -6,6 +6,7 @@ mod crowds;
 mod ctl;
 mod draining;
 pub(crate) mod http;
+mod openapi;
 mod security;
 mod sessions;
 mod status;

@@ -142,7 +142,7 @@ fn a_reload_that_is_refused() {
     let told = ask(&proxy, "POST", "/api/v1/reload", "", "");
     assert_eq!(told.status, 422);
     let body = told.json();
-    assert_eq!(body["error"], "the configuration was not taken; nothing has changed");
+    assert_eq!(body["error"], "the configuration is invalid; nothing has changed");
     assert!(!body["faults"].as_array().unwrap().is_empty(), "{body}");
     let last = &get(&proxy, "/api/v1/status")["config"]["last_reload"];
     assert_eq!((&last["outcome"], &last["faults"]), (&json!("refused"), &body["faults"]));

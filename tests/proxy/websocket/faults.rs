@@ -22,7 +22,7 @@ fn faulty() -> Vec<(Vec<u8>, u16, &'static str)> {
         (
             frame(FIN | 0x1, b"\xC0\x00"),
             1003,
-            "a WebSocket text frame; MQTT comes in binary ones (MQTT 5.0, 6.0)",
+            "a WebSocket text frame; MQTT requires binary frames (MQTT 5.0, section 6.0)",
         ),
         (
             // As permessage-deflate marks what it compressed.
@@ -38,8 +38,12 @@ fn faulty() -> Vec<(Vec<u8>, u16, &'static str)> {
             1002,
             "a WebSocket continuation frame without a message to continue",
         ),
-        ([begun, binary(b"")].concat(), 1002, "a new WebSocket message inside of another"),
-        (frame(FIN | CLOSE, b"\x03"), 1002, "a WebSocket Close frame with half a status code"),
+        ([begun, binary(b"")].concat(), 1002, "a new WebSocket message inside another"),
+        (
+            frame(FIN | CLOSE, b"\x03"),
+            1002,
+            "a WebSocket Close frame with one byte of a status code",
+        ),
         (
             long(1 << 63),
             1002,
@@ -48,7 +52,7 @@ fn faulty() -> Vec<(Vec<u8>, u16, &'static str)> {
         (
             long(268_435_461),
             1009,
-            "a WebSocket frame of 268435461 bytes; no MQTT packet is as long",
+            "a WebSocket frame of 268435461 bytes, longer than any MQTT packet",
         ),
     ]
 }

@@ -25,9 +25,9 @@ fn replaced(from: &str, to: &str) -> Vec<u8> {
 fn not_http() -> Vec<Refused> {
     let bad = |bytes, detail| (bytes, "400 Bad Request", "malformed", detail);
     let host = |line: &str| replaced("Host: localhost\r\n", line);
-    let bare_lf = "a line of the request's head ends in LF without CR";
-    let no_name = "not a request of HTTP/1.1: invalid header name";
-    let no_value = "not a request of HTTP/1.1: invalid header value";
+    let bare_lf = "a line of the request ends in LF without CR";
+    let no_name = "not an HTTP/1.1 request: invalid header name";
+    let no_value = "not an HTTP/1.1 request: invalid header value";
     let no_target = "the request's target is neither a path nor an http URI";
     vec![
         bad(REQUEST.replace("\r\n", "\n").into_bytes(), bare_lf),
@@ -69,13 +69,13 @@ fn refused() -> Vec<Refused> {
             b"hello\r\n".to_vec(),
             "400 Bad Request",
             "malformed",
-            "not a request of HTTP/1.1: invalid token",
+            "not an HTTP/1.1 request: invalid token",
         ),
         (
             replaced("HTTP/1.1", "HTTP/1.0"),
             "400 Bad Request",
             "malformed",
-            "the request is not one of HTTP/1.1",
+            "the request is not HTTP/1.1",
         ),
         (
             replaced("GET", "PUT"),
@@ -99,7 +99,7 @@ fn refused() -> Vec<Refused> {
             request_with("Origin: https://evil.example\r\n").into_bytes(),
             "403 Forbidden",
             "refused",
-            "the request's Origin is not one of origins",
+            "the request's Origin is not in `origins`",
         ),
         (without("Upgrade"), "426 Upgrade Required", "malformed", no_upgrade),
         (without("Connection"), "426 Upgrade Required", "malformed", no_upgrade),

@@ -1,4 +1,4 @@
-//! rustls' unbuffered connections, which act on slices that a worker lends them.
+//! rustls' unbuffered connections, which work on slices that a worker lends them.
 
 use std::ops::Deref;
 
@@ -14,24 +14,24 @@ use rustls::{
 use super::alert;
 use crate::net::buffer::Buffer;
 
-/// Room that a record takes beyond its plaintext: its header, an explicit nonce in TLS 1.2, the tag
-/// and the type (RFC 8446, section 5.2; RFC 5288, section 3). rustls asks for more where it needs it.
-const OVERHEAD: usize = 64;
+/// Bytes that a record takes beyond its plaintext: its header, an explicit nonce in TLS 1.2, the tag
+/// and the type (RFC 8446, section 5.2; RFC 5288, section 3). rustls asks for more if it needs more.
+const RECORD_OVERHEAD_BYTES: usize = 64;
 
 /// The plaintext of a full record (RFC 8446, section 5.1; RFC 5246, section 6.2.1).
 const RECORD_BYTES: usize = 1 << 14;
 
-/// How many records before its limit a connection is ended: so many that one look a second finds it
-/// in time, and still one in sixty-four of those of AES-GCM.
+/// How many records before the limit of its key a connection is ended: enough for a check once per
+/// second to find it in time, and only one in sixty-four of the limit of AES-GCM.
 const RECORDS_IN_RESERVE: u64 = 1 << 18;
 
-/// Either side's state.
-pub(super) struct Connection {
+/// A client's or a server's connection.
+pub(super) struct TlsConnection {
     side: Side,
     peer_has_closed: bool,
-    /// After an error rustls is not to be called again: it would look for messages where they were.
+    /// After an error rustls must not be called again: it would read messages at stale positions.
     failed: bool,
-    /// Records of data that have been made.
+    /// Data records encrypted so far.
     pub(super) records: u64,
 }
 
@@ -40,14 +40,14 @@ enum Side {
     Client(UnbufferedClientConnection),
 }
 
-/// What is to be made into records.
+/// What to encrypt.
 #[derive(Clone, Copy)]
-pub(super) enum Write<'a> {
+pub(super) enum TlsWrite<'a> {
     Data(&'a [u8]),
     CloseNotify,
 }
 
-impl Connection {
+impl TlsConnection {
     pub(super) fn server(connection: UnbufferedServerConnection) -> Self {
         Self::new(Side::Server(connection))
     }
@@ -60,22 +60,22 @@ impl Connection {
         Self { side, peer_has_closed: false, failed: false, records: 0 }
     }
 
-    /// Whether our key has made nearly as many records as is safe, and TLS 1.2 has no way to a new
-    /// one: 2^24 of AES-GCM, where rustls stops. Version 1.3 gets new keys in time.
+    /// Whether our key has encrypted nearly as many records as is safe, and cannot be replaced, as in
+    /// TLS 1.2: rustls stops at 2^24 records of AES-GCM. TLS 1.3 updates its keys in time.
     pub(super) fn is_near_key_limit(&self) -> bool {
         matches!(self.negotiated_cipher_suite(), Some(SupportedCipherSuite::Tls12(suite))
             if self.records.saturating_add(RECORDS_IN_RESERVE) > suite.common.confidentiality_limit)
     }
 
-    /// The peer has said that it sends no more.
+    /// Whether the peer has sent close_notify.
     pub(super) fn peer_has_closed(&self) -> bool {
         self.peer_has_closed
     }
 
-    /// Takes in records, hands their plaintext to `give`, and returns how much was used up.
+    /// Reads records, passes their plaintext to `give`, and returns how many bytes were consumed.
     ///
     /// # Errors
-    /// The peer's breach of TLS, or its alert; our own alert is in the outbox then.
+    /// The peer's violation of TLS, or its alert. Our own alert is then in the outbox.
     pub(super) fn read(
         &mut self,
         wire: &mut [u8],
@@ -87,8 +87,8 @@ impl Connection {
             let (discarded, step) = self.step(&mut wire[consumed..], outbox, &mut give, &mut None);
             consumed += discarded;
             match step {
-                Ok(Step::More) => {}
-                Ok(Step::Done) => return Ok(consumed),
+                Ok(RecordStep::More) => {}
+                Ok(RecordStep::Done) => return Ok(consumed),
                 Err(error) => {
                     self.write_alert(&error, outbox);
                     self.failed = true;
@@ -98,27 +98,27 @@ impl Connection {
         }
     }
 
-    /// Makes records. `held` is what the last read did not use up, which rustls remembers its place
-    /// in.
+    /// Encrypts `write` into records. `partial`: the bytes that the last read did not consume, in which
+    /// rustls has a position.
     ///
     /// # Errors
-    /// The connection has failed before, or its keys are used up.
+    /// The connection has failed before, or its key has reached its limit.
     pub(super) fn write(
         &mut self,
-        write: Write<'_>,
-        held: &mut [u8],
+        write: TlsWrite<'_>,
+        partial: &mut [u8],
         outbox: &mut Buffer,
     ) -> Result<(), Error> {
         if self.failed {
             return Err(Error::HandshakeNotComplete);
         }
-        if let Write::Data(data) = write {
+        if let TlsWrite::Data(data) = write {
             self.records += data.len().div_ceil(RECORD_BYTES) as u64;
         }
         let mut write = Some(write);
-        // What the handshake, or a key update, has left to send goes first.
-        while let (0, Step::More) = {
-            let (discarded, step) = self.step(held, outbox, &mut |_| {}, &mut write);
+        // What the handshake or a key update has left to send goes first.
+        while let (0, RecordStep::More) = {
+            let (discarded, step) = self.step(partial, outbox, &mut |_| {}, &mut write);
             (discarded, step?)
         } {}
         match write {
@@ -127,7 +127,7 @@ impl Connection {
         }
     }
 
-    /// The alert that ends a client's connection whose certificate has expired.
+    /// The alert for a client whose certificate has expired.
     pub(super) fn certificate_expired(self) -> Option<Vec<u8>> {
         match self.side {
             Side::Server(server) => alert::certificate_expired(server),
@@ -135,15 +135,18 @@ impl Connection {
         }
     }
 
-    /// After an error rustls has an alert to send, but for records out of place, such as one between
-    /// the parts of a handshake message. Asked for more than that, it would go on reading.
+    /// After an error rustls has an alert to send, except for records out of place, such as one between
+    /// the parts of a handshake message. The loop ends with the alert: called again, rustls would go
+    /// on reading.
     fn write_alert(&mut self, error: &Error, outbox: &mut Buffer) {
         let has_alert = self.wants_write();
         while self.wants_write()
-            && matches!(self.step(&mut [], outbox, &mut |_| {}, &mut None), (_, Ok(Step::More)))
-        {
-        }
-        // With a version there can be keys, which a plaintext alert would break.
+            && matches!(
+                self.step(&mut [], outbox, &mut |_| {}, &mut None),
+                (_, Ok(RecordStep::More))
+            )
+        {}
+        // Once a version is negotiated there may be keys, and a plaintext alert would be invalid.
         let is_plain = self.protocol_version().is_none();
         if !has_alert && is_plain && matches!(error, Error::PeerMisbehaved(_)) {
             outbox.extend(&alert::UNEXPECTED_MESSAGE);
@@ -155,8 +158,8 @@ impl Connection {
         wire: &mut [u8],
         outbox: &mut Buffer,
         give: &mut impl FnMut(&[u8]),
-        write: &mut Option<Write<'_>>,
-    ) -> (usize, Result<Step, Error>) {
+        write: &mut Option<TlsWrite<'_>>,
+    ) -> (usize, Result<RecordStep, Error>) {
         let closed = &mut self.peer_has_closed;
         match &mut self.side {
             Side::Server(server) => {
@@ -169,7 +172,7 @@ impl Connection {
     }
 }
 
-impl Deref for Connection {
+impl Deref for TlsConnection {
     type Target = CommonState;
 
     fn deref(&self) -> &CommonState {
@@ -181,20 +184,20 @@ impl Deref for Connection {
 }
 
 #[derive(Clone, Copy)]
-enum Step {
-    /// There may be more to do with what is there.
+enum RecordStep {
+    /// rustls may have more to do with the same input.
     More,
     Done,
 }
 
-/// Does what rustls asks for; gives how much of the input is used up.
+/// Does what rustls asks for; returns how many bytes of the input are consumed.
 fn act<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
     outbox: &mut Buffer,
     give: &mut impl FnMut(&[u8]),
-    write: &mut Option<Write<'_>>,
+    write: &mut Option<TlsWrite<'_>>,
     peer_has_closed: &mut bool,
-) -> (usize, Result<Step, Error>) {
+) -> (usize, Result<RecordStep, Error>) {
     let UnbufferedStatus { mut discard, state } = status;
     let state = match state {
         Ok(state) => state,
@@ -211,38 +214,40 @@ fn act<Data>(
                     Err(error) => return (discard, Err(error)),
                 }
             }
-            Ok(Step::More)
+            Ok(RecordStep::More)
         }
         ConnectionState::EncodeTlsData(mut data) => {
-            put(outbox, 0, |room| data.encode(room)).map(|()| Step::More)
+            put(outbox, 0, |room| data.encode(room)).map(|()| RecordStep::More)
         }
         ConnectionState::TransmitTlsData(sent) => {
             sent.done();
-            Ok(Step::More)
+            Ok(RecordStep::More)
         }
         ConnectionState::PeerClosed => {
             *peer_has_closed = true;
-            Ok(Step::More)
+            Ok(RecordStep::More)
         }
         ConnectionState::WriteTraffic(mut traffic) => {
             let written = match write.take() {
                 None => Ok(()),
-                Some(Write::Data(data)) => {
-                    put(outbox, data.len() + OVERHEAD, |room| traffic.encrypt(data, room))
+                Some(TlsWrite::Data(data)) => {
+                    put(outbox, data.len() + RECORD_OVERHEAD_BYTES, |room| {
+                        traffic.encrypt(data, room)
+                    })
                 }
-                Some(Write::CloseNotify) => {
-                    put(outbox, OVERHEAD, |room| traffic.queue_close_notify(room))
+                Some(TlsWrite::CloseNotify) => {
+                    put(outbox, RECORD_OVERHEAD_BYTES, |room| traffic.queue_close_notify(room))
                 }
             };
-            written.map(|()| Step::Done)
+            written.map(|()| RecordStep::Done)
         }
-        // More input is needed, or all has been said. Early data is never asked for.
-        _ => Ok(Step::Done),
+        // More input is needed, or the connection is closed. Early data is never enabled.
+        _ => Ok(RecordStep::Done),
     };
     (discard, done)
 }
 
-/// Lets `encode` write into so much room of the outbox, and more if it asks for it.
+/// Lets `encode` write into `room` bytes of the outbox, and more if it asks for more.
 fn put<E: AsksForRoom>(
     outbox: &mut Buffer,
     room: usize,
@@ -252,11 +257,11 @@ fn put<E: AsksForRoom>(
         Err(Some(required)) => outbox.encode(required, &mut encode).map_err(AsksForRoom::required),
         written => written,
     };
-    // The keys have encrypted all that they may; TLS 1.2 cannot get new ones.
+    // The key has reached its limit, and TLS 1.2 cannot replace it.
     written.map_err(|_| Error::EncryptError)
 }
 
-/// An error that may only mean that the room was too small.
+/// An error that may mean only that the room was too small.
 trait AsksForRoom {
     fn required(self) -> Option<usize>;
 }

@@ -1,4 +1,4 @@
-//! Clients that come back with a ticket.
+//! Clients that resume a session with a ticket.
 
 use rustls::{
     CertificateError, CommonState, Error, HandshakeKind,
@@ -8,13 +8,13 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Refuses a client that resumes with a certificate that has expired since it was verified.
 ///
-/// A resumed handshake verifies nothing, and ends with a new ticket, so that a device that comes
-/// back every few hours could go on for ever. What was revoked is no matter here: tickets are of no
-/// use once CRLs have been read again.
+/// A resumed handshake verifies no certificate and ends with a new ticket, so a device that reconnects
+/// every few hours would never be verified again. Revocation needs no check here: tickets become
+/// invalid when CRLs are read again.
 ///
 /// # Errors
-/// As a full handshake would have it.
-pub(super) fn still_valid(connection: &CommonState) -> Result<(), Error> {
+/// The error of a full handshake with that certificate.
+pub(super) fn check_not_expired(connection: &CommonState) -> Result<(), Error> {
     let certificate = connection.peer_certificates().and_then(<[_]>::first);
     match certificate {
         Some(certificate)
@@ -28,7 +28,7 @@ pub(super) fn still_valid(connection: &CommonState) -> Result<(), Error> {
 }
 
 fn has_expired(certificate: &CertificateDer<'_>) -> bool {
-    // It could be read when it was verified.
+    // It was parsed once, when it was verified.
     let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return true };
     let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
     certificate.validity().not_after.timestamp() < now

@@ -5,20 +5,20 @@ use rustls::{
     pki_types::ServerName,
 };
 
-use super::{Tls, client_hello::HostReader};
+use super::{TlsLayer, client_hello::ServerNameReader};
 
-/// What an idle connection costs beside its keys, in bytes. Whoever makes it larger does so
-/// knowingly.
+/// The size of an idle connection without its keys, in bytes: a bound, so that it does not grow
+/// unnoticed.
 #[test]
 fn an_idle_connection_is_small() {
-    assert!(size_of::<Tls>() <= 1536, "{} bytes", size_of::<Tls>());
+    assert!(size_of::<TlsLayer>() <= 1536, "{} bytes", size_of::<TlsLayer>());
 }
 
-/// The host in a client's records, which come in pieces of so many bytes.
+/// The server name in a client's records, which arrive in pieces of `size` bytes.
 fn server_name_in(wire: &[u8], size: usize) -> Option<Box<str>> {
-    let mut reader = HostReader::default();
+    let mut reader = ServerNameReader::default();
     wire.chunks(size).for_each(|piece| reader.read(piece));
-    reader.server_name()
+    reader.finish()
 }
 
 fn server_name(wire: &[u8]) -> Option<Box<str>> {
@@ -40,14 +40,14 @@ fn hello(name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn the_host_that_is_asked_for() {
+fn server_name_is_read() {
     assert_eq!(server_name(&hello("Device.Example.COM")).as_deref(), Some("device.example.com"));
     assert_eq!(server_name(&hello("127.0.0.1")), None);
     assert_eq!(server_name(b"\x10\x0C\x00\x04MQTT\x04\x02\x00\x3C\x00\x00"), None);
 }
 
 #[test]
-fn a_part_of_a_hello_says_nothing() {
+fn incomplete_hello_has_no_server_name() {
     let hello = hello("device.example.com");
     for len in 0..hello.len() {
         assert_eq!(server_name(&hello[..len]), None, "{len} bytes");
@@ -56,7 +56,7 @@ fn a_part_of_a_hello_says_nothing() {
 
 /// A handshake message may be cut into records anywhere (RFC 8446, section 5.1).
 #[test]
-fn a_hello_in_several_records() {
+fn hello_split_into_records() {
     let hello = hello("device.example.com");
     let (header, message) = hello.split_at(5);
     for size in [60, 100, message.len() - 1] {
@@ -73,17 +73,17 @@ fn a_hello_in_several_records() {
     }
 }
 
-/// What is kept to look for a name is bounded by this too.
+/// This also bounds the memory that the reader uses.
 #[test]
-fn a_hello_in_too_many_records() {
+fn hello_in_too_many_records() {
     let records: Vec<u8> =
         hello("a.test")[5..].iter().flat_map(|byte| [22, 3, 1, 0, 1, *byte]).collect();
     assert_eq!(server_name(&records), None);
 }
 
-/// No byte of it, whatever it is turned into, leads anywhere but to an answer.
+/// No change of a byte makes the reader panic.
 #[test]
-fn changed_hellos() {
+fn changed_hellos_do_not_panic() {
     let hello = hello("device.example.com");
     for at in 0..hello.len() {
         for value in [0, 1, 0x7F, 0xFF, hello[at] ^ 1] {

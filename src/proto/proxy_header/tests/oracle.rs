@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use crate::proto::{
     TlsFacts,
     proxy_header::{
-        Addresses, Announced, Header, Invalid, Progress, announced, parse, write_v1, write_v2,
+        DetectedHeader, Header, HeaderAddresses, HeaderError, HeaderProgress, detect, parse,
+        write_v1, write_v2,
     },
 };
 
@@ -19,8 +20,10 @@ fn address() -> impl Strategy<Value = SocketAddr> {
     (prop_oneof![v4, v6, mapped], any::<u16>()).prop_map(SocketAddr::from)
 }
 
-fn pair() -> impl Strategy<Value = Option<Addresses>> {
-    proptest::option::of((address(), address()).prop_map(|(from, to)| Addresses::new(from, to)))
+fn pair() -> impl Strategy<Value = Option<HeaderAddresses>> {
+    proptest::option::of(
+        (address(), address()).prop_map(|(from, to)| HeaderAddresses::new(from, to)),
+    )
 }
 
 fn facts() -> impl Strategy<Value = Option<TlsFacts>> {
@@ -54,10 +57,11 @@ macro_rules! expected {
     ($version:ident, $none:expr, $of:expr) => {
         match $of {
             None => $none,
-            Some(Addresses { source: SocketAddr::V4(from), destination: SocketAddr::V4(to) }) => {
-                $version::IPv4::new(*from.ip(), *to.ip(), from.port(), to.port()).into()
-            }
-            Some(Addresses { source, destination }) => {
+            Some(HeaderAddresses {
+                source: SocketAddr::V4(from),
+                destination: SocketAddr::V4(to),
+            }) => $version::IPv4::new(*from.ip(), *to.ip(), from.port(), to.port()).into(),
+            Some(HeaderAddresses { source, destination }) => {
                 let (from, to) = (as_v6(source.ip()), as_v6(destination.ip()));
                 $version::IPv6::new(from, to, source.port(), destination.port()).into()
             }
@@ -66,8 +70,8 @@ macro_rules! expected {
 }
 
 /// What is refused here on purpose where `ppp`, which reads no TLVs and has no bound, takes it.
-fn is_stricter(invalid: Invalid) -> bool {
-    use Invalid as I;
+fn is_stricter(invalid: HeaderError) -> bool {
+    use HeaderError as I;
     matches!(
         invalid,
         I::TooLong { .. }
@@ -105,7 +109,7 @@ proptest! {
         let read = v1::Header::try_from(&line[..]).unwrap();
         prop_assert_eq!(read.addresses, expected!(v1, v1::Addresses::Unknown, addresses));
         let header = Header { addresses, ..Header::default() };
-        prop_assert_eq!(parse(&line), Ok(Progress::Complete { header, len: line.len() }));
+        prop_assert_eq!(parse(&line), Ok(HeaderProgress::Complete { header, len: line.len() }));
     }
 
     #[test]
@@ -135,7 +139,7 @@ proptest! {
             prop_assert!(value(v2::Type::CRC32C).is_some());
         }
         let header = Header { addresses, tls, unique_id: Some(id[..].into()) };
-        prop_assert_eq!(parse(&bytes), Ok(Progress::Complete { header, len: bytes.len() }));
+        prop_assert_eq!(parse(&bytes), Ok(HeaderProgress::Complete { header, len: bytes.len() }));
     }
 
     /// The same bytes are a header for both, or for neither, with what is stricter here left aside.
@@ -146,11 +150,11 @@ proptest! {
         let text = bytes.escape_ascii().to_string();
         match ours {
             // It takes a line without its end for a bad one.
-            Ok(Progress::Incomplete) => {
-                let is_text = announced(&bytes) != Announced::V2;
+            Ok(HeaderProgress::Incomplete) => {
+                let is_text = detect(&bytes) != DetectedHeader::V2;
                 prop_assert!(theirs.is_incomplete() || is_text, "{text}: {theirs:?}");
             }
-            Ok(Progress::Complete { header, len }) => {
+            Ok(HeaderProgress::Complete { header, len }) => {
                 let Some((source, their_len)) = source(&theirs) else {
                     return Err(TestCaseError::fail(format!("{text}: {theirs:?}")));
                 };

@@ -1,7 +1,9 @@
 use super::{addresses, read};
-use crate::proto::proxy_header::{Addresses, Header, Invalid, Progress, parse, write_v1};
+use crate::proto::proxy_header::{
+    Header, HeaderAddresses, HeaderError, HeaderProgress, parse, write_v1,
+};
 
-fn line(said: &str) -> Result<Option<Addresses>, Invalid> {
+fn line(said: &str) -> Result<Option<HeaderAddresses>, HeaderError> {
     read(format!("PROXY {said}\r\n").as_bytes()).map(|header| {
         assert_eq!(header, Header { addresses: header.addresses, ..Header::default() });
         header.addresses
@@ -24,31 +26,31 @@ fn what_lines_say() {
 #[test]
 fn what_is_wrong_with_a_line() {
     for (said, wrong) in [
-        ("", Invalid::Protocol),
-        ("TCP5 192.0.2.1 198.51.100.2 1 2", Invalid::Protocol),
-        ("tcp4 192.0.2.1 198.51.100.2 1 2", Invalid::Protocol),
-        ("UNKNOWN2", Invalid::Protocol),
-        ("TCP4", Invalid::Fields),
-        ("TCP4 192.0.2.1 198.51.100.2 1", Invalid::Fields),
-        ("TCP4 192.0.2.1 198.51.100.2 1 2 ", Invalid::Fields),
-        ("TCP4 192.0.2.1 198.51.100.2  1 2", Invalid::Fields),
-        ("TCP4 192.0.2.1 198.51.100.2 1 2 3", Invalid::Fields),
-        ("TCP4 192.0.2.256 198.51.100.2 1 2", Invalid::Address),
-        ("TCP4 192.0.2.01 198.51.100.2 1 2", Invalid::Address),
-        ("TCP4 192.0.2.1 2001:db8::2 1 2", Invalid::Address),
-        ("TCP6 192.0.2.1 2001:db8::2 1 2", Invalid::Address),
-        ("TCP6 fe80::1%eth0 2001:db8::2 1 2", Invalid::Address),
-        ("TCP4 client 198.51.100.2 1 2", Invalid::Address),
-        ("TCP4 192.0.2.1 198.51.100.2 65536 2", Invalid::Port),
-        ("TCP4 192.0.2.1 198.51.100.2 1 +2", Invalid::Port),
-        ("TCP4 192.0.2.1 198.51.100.2 -1 2", Invalid::Port),
-        ("TCP4 192.0.2.1 198.51.100.2 0x1 2", Invalid::Port),
+        ("", HeaderError::Protocol),
+        ("TCP5 192.0.2.1 198.51.100.2 1 2", HeaderError::Protocol),
+        ("tcp4 192.0.2.1 198.51.100.2 1 2", HeaderError::Protocol),
+        ("UNKNOWN2", HeaderError::Protocol),
+        ("TCP4", HeaderError::Fields),
+        ("TCP4 192.0.2.1 198.51.100.2 1", HeaderError::Fields),
+        ("TCP4 192.0.2.1 198.51.100.2 1 2 ", HeaderError::Fields),
+        ("TCP4 192.0.2.1 198.51.100.2  1 2", HeaderError::Fields),
+        ("TCP4 192.0.2.1 198.51.100.2 1 2 3", HeaderError::Fields),
+        ("TCP4 192.0.2.256 198.51.100.2 1 2", HeaderError::Address),
+        ("TCP4 192.0.2.01 198.51.100.2 1 2", HeaderError::Address),
+        ("TCP4 192.0.2.1 2001:db8::2 1 2", HeaderError::Address),
+        ("TCP6 192.0.2.1 2001:db8::2 1 2", HeaderError::Address),
+        ("TCP6 fe80::1%eth0 2001:db8::2 1 2", HeaderError::Address),
+        ("TCP4 client 198.51.100.2 1 2", HeaderError::Address),
+        ("TCP4 192.0.2.1 198.51.100.2 65536 2", HeaderError::Port),
+        ("TCP4 192.0.2.1 198.51.100.2 1 +2", HeaderError::Port),
+        ("TCP4 192.0.2.1 198.51.100.2 -1 2", HeaderError::Port),
+        ("TCP4 192.0.2.1 198.51.100.2 0x1 2", HeaderError::Port),
     ] {
         assert_eq!(line(said), Err(wrong), "{said:?}");
     }
-    assert_eq!(read(b"PROXY TCP4 192.0.2.\xFF 198.51.100.2 1 2\r\n"), Err(Invalid::Fields));
-    assert_eq!(read(b"PROXY TCP4 192.0.2.1 198.51.100.2 1 2\n"), Err(Invalid::Line));
-    assert_eq!(read(b"PROXY \n"), Err(Invalid::Line));
+    assert_eq!(read(b"PROXY TCP4 192.0.2.\xFF 198.51.100.2 1 2\r\n"), Err(HeaderError::Fields));
+    assert_eq!(read(b"PROXY TCP4 192.0.2.1 198.51.100.2 1 2\n"), Err(HeaderError::Line));
+    assert_eq!(read(b"PROXY \n"), Err(HeaderError::Line));
 }
 
 /// 107 bytes with CR LF, and not one more, is what a line may have; none is waited for in vain.
@@ -58,9 +60,9 @@ fn a_line_is_bounded() {
     assert_eq!(longest.len(), 107);
     assert_eq!(read(longest.as_bytes()), Ok(Header::default()));
     let over = format!("PROXY UNKNOWN {}\r\n", "x".repeat(107 - 15));
-    assert_eq!(read(over.as_bytes()), Err(Invalid::Line));
-    assert_eq!(parse(&over.as_bytes()[..106]), Ok(Progress::Incomplete));
-    assert_eq!(parse(&over.as_bytes()[..107]), Err(Invalid::Line));
+    assert_eq!(read(over.as_bytes()), Err(HeaderError::Line));
+    assert_eq!(parse(&over.as_bytes()[..106]), Ok(HeaderProgress::Incomplete));
+    assert_eq!(parse(&over.as_bytes()[..107]), Err(HeaderError::Line));
 }
 
 #[test]

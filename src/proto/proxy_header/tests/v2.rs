@@ -1,7 +1,9 @@
 use super::{addresses, read};
 use crate::proto::{
     TlsFacts,
-    proxy_header::{Header, Invalid, MAX_LEN, Progress, V2_LOCAL, parse, write_v2},
+    proxy_header::{
+        Header, HeaderError, HeaderProgress, MAX_HEADER_BYTES, V2_LOCAL, parse, write_v2,
+    },
 };
 
 const SIGNATURE: &[u8] = b"\x0D\x0A\x0D\x0A\x00\x0D\x0A\x51\x55\x49\x54\x0A";
@@ -17,7 +19,7 @@ fn tlv(kind: u8, value: &[u8]) -> Vec<u8> {
     [&[kind], &(value.len() as u16).to_be_bytes()[..], value].concat()
 }
 
-fn with_tlvs(tlvs: &[&[u8]]) -> Result<Header, Invalid> {
+fn with_tlvs(tlvs: &[&[u8]]) -> Result<Header, HeaderError> {
     read(&header(0x21, 0x11, &[IPV4, &tlvs.concat()].concat()))
 }
 
@@ -52,12 +54,12 @@ fn addresses_by_family() {
         assert_eq!(read(&header(0x21, family, &id)), Ok(wanted), "{family:#04x}");
         if let [_, short @ ..] = block {
             let short = read(&header(0x21, family, short));
-            assert_eq!(short, Err(Invalid::NoRoomForAddresses), "{family:#04x}");
+            assert_eq!(short, Err(HeaderError::NoRoomForAddresses), "{family:#04x}");
         }
     }
     for family in [0x03, 0x13, 0x1F, 0x41, 0xF1] {
         let bytes = header(0x21, family, &unix);
-        assert_eq!(read(&bytes), Err(Invalid::Family(family)));
+        assert_eq!(read(&bytes), Err(HeaderError::Family(family)));
     }
 }
 
@@ -71,7 +73,7 @@ fn commands() {
     }
     assert_eq!(read(V2_LOCAL), Ok(Header::default()));
     for command in [0x00, 0x11, 0x22, 0x2F, 0x31] {
-        assert_eq!(read(&header(command, 0x11, IPV4)), Err(Invalid::Command(command)));
+        assert_eq!(read(&header(command, 0x11, IPV4)), Err(HeaderError::Command(command)));
     }
 }
 
@@ -82,15 +84,15 @@ fn the_length_is_bounded() {
         let tlv = tlv(0x04, &vec![0; len - 16 - IPV4.len() - 3]);
         header(0x21, 0x11, &[IPV4, &tlv].concat())
     };
-    let longest = filled(MAX_LEN);
-    assert_eq!(longest.len(), MAX_LEN);
+    let longest = filled(MAX_HEADER_BYTES);
+    assert_eq!(longest.len(), MAX_HEADER_BYTES);
     assert!(read(&longest).is_ok());
-    let over = filled(MAX_LEN + 1);
-    assert_eq!(parse(&over[..15]), Ok(Progress::Incomplete));
-    let len = MAX_LEN + 1;
-    assert_eq!(parse(&over[..16]), Err(Invalid::TooLong { len }));
+    let over = filled(MAX_HEADER_BYTES + 1);
+    assert_eq!(parse(&over[..15]), Ok(HeaderProgress::Incomplete));
+    let len = MAX_HEADER_BYTES + 1;
+    assert_eq!(parse(&over[..16]), Err(HeaderError::TooLong { len }));
     let most = [SIGNATURE, b"\x20\x00\xFF\xFF"].concat();
-    assert_eq!(parse(&most), Err(Invalid::TooLong { len: 65_551 }));
+    assert_eq!(parse(&most), Err(HeaderError::TooLong { len: 65_551 }));
 }
 
 #[test]
@@ -154,23 +156,23 @@ fn common_names_are_those_of_verified_certificates() {
 
 #[test]
 fn what_is_wrong_with_tlvs() {
-    let cases: [(Vec<u8>, Invalid); 16] = [
-        (b"\x04".to_vec(), Invalid::Truncated),
-        (b"\x04\x00".to_vec(), Invalid::Truncated),
-        (b"\x04\x00\x01".to_vec(), Invalid::Truncated),
-        (b"\xEE\xFF\xFFx".to_vec(), Invalid::Truncated),
-        (tlv(0x02, b"\xC3\x28"), Invalid::Utf8(0x02)),
-        (tlv(0x05, &[0; 129]), Invalid::Length(0x05)),
-        (tlv(0x03, b""), Invalid::Length(0x03)),
-        (tlv(0x03, &[0; 5]), Invalid::Length(0x03)),
-        (tlv(0x03, &[0; 4]), Invalid::Checksum),
-        (tlv(0x20, &[0; 4]), Invalid::Length(0x20)),
-        (tlv(0x20, b"\x01\0\0\0\0\x21\x00"), Invalid::Truncated),
-        (tlv(0x20, b"\x01\0\0\0\0\x21\x00\x02x"), Invalid::Truncated),
-        (ssl(7, 0, &[&tlv(0x22, b"\xFF")]), Invalid::Utf8(0x22)),
-        (ssl(7, 0, &[&tlv(0x22, b"a"), &tlv(0x22, b"b")]), Invalid::Duplicate(0x22)),
-        ([tlv(0x02, b"a"), tlv(0x02, b"b")].concat(), Invalid::Duplicate(0x02)),
-        ([ssl(1, 0, &[]), ssl(7, 0, &[])].concat(), Invalid::Duplicate(0x20)),
+    let cases: [(Vec<u8>, HeaderError); 16] = [
+        (b"\x04".to_vec(), HeaderError::Truncated),
+        (b"\x04\x00".to_vec(), HeaderError::Truncated),
+        (b"\x04\x00\x01".to_vec(), HeaderError::Truncated),
+        (b"\xEE\xFF\xFFx".to_vec(), HeaderError::Truncated),
+        (tlv(0x02, b"\xC3\x28"), HeaderError::Utf8(0x02)),
+        (tlv(0x05, &[0; 129]), HeaderError::Length(0x05)),
+        (tlv(0x03, b""), HeaderError::Length(0x03)),
+        (tlv(0x03, &[0; 5]), HeaderError::Length(0x03)),
+        (tlv(0x03, &[0; 4]), HeaderError::Checksum),
+        (tlv(0x20, &[0; 4]), HeaderError::Length(0x20)),
+        (tlv(0x20, b"\x01\0\0\0\0\x21\x00"), HeaderError::Truncated),
+        (tlv(0x20, b"\x01\0\0\0\0\x21\x00\x02x"), HeaderError::Truncated),
+        (ssl(7, 0, &[&tlv(0x22, b"\xFF")]), HeaderError::Utf8(0x22)),
+        (ssl(7, 0, &[&tlv(0x22, b"a"), &tlv(0x22, b"b")]), HeaderError::Duplicate(0x22)),
+        ([tlv(0x02, b"a"), tlv(0x02, b"b")].concat(), HeaderError::Duplicate(0x02)),
+        ([ssl(1, 0, &[]), ssl(7, 0, &[])].concat(), HeaderError::Duplicate(0x20)),
     ];
     for (tlvs, wrong) in cases {
         assert_eq!(with_tlvs(&[&tlvs]), Err(wrong), "{}", tlvs.escape_ascii());
@@ -196,13 +198,13 @@ fn every_damage_is_noticed() {
         match parse(&bad) {
             // The command became LOCAL, and the connection its sender's own; or the checksum is of
             // another type, and all else as it was; or the length grew.
-            Ok(Progress::Complete { header, .. }) if header == Header::default() => {}
-            Ok(Progress::Complete { header, .. }) => {
+            Ok(HeaderProgress::Complete { header, .. }) if header == Header::default() => {}
+            Ok(HeaderProgress::Complete { header, .. }) => {
                 let named = |header: &Header| header.tls.as_ref()?.common_name.clone();
                 assert_eq!(header.addresses, said.addresses);
                 assert_eq!(named(&header), named(&said));
             }
-            Ok(Progress::Incomplete) => assert!((14..16).contains(&(bit / 8)), "bit {bit}"),
+            Ok(HeaderProgress::Incomplete) => assert!((14..16).contains(&(bit / 8)), "bit {bit}"),
             Err(_) => {}
         }
     }

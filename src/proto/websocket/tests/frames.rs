@@ -11,19 +11,20 @@ use tungstenite::protocol::{
 use tungstenite::{Message, protocol::Role};
 
 use crate::proto::websocket::frame::{
-    BINARY, CLOSE, CONTINUATION, Decoder, End, Fault, LONGEST_FRAME, PING, PONG, TEXT, put,
+    BINARY, CLOSE, CONTINUATION, FrameDecoder, FrameError, MAX_FRAME_BYTES, PING, PONG, StreamEnd,
+    TEXT, put,
 };
 
 /// What a stream came to, however it was split.
 #[derive(Debug, Default, PartialEq)]
 struct Stream {
     payload: Vec<u8>,
-    end: Option<End>,
+    end: Option<StreamEnd>,
 }
 
 /// Decodes the pieces, and returns the newest Ping of each as well.
 fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Stream, Vec<Vec<u8>>) {
-    let mut frames = Decoder::default();
+    let mut frames = FrameDecoder::default();
     let (mut stream, mut pings) = (Stream::default(), Vec::new());
     for piece in pieces {
         let mut bytes = piece.to_vec();
@@ -174,37 +175,44 @@ fn faults() {
     let begun = frame(OpCode::Data(Data::Binary), false, mask, b"a");
     let length = |length: u64| [&length.to_be_bytes()[..], &mask].concat();
     for (bytes, fault, status) in [
-        (head(0x82, 0x01, b"a"), Fault::Unmasked, 1002),
-        (head(0x88, 0x00, b""), Fault::Unmasked, 1002),
+        (head(0x82, 0x01, b"a"), FrameError::Unmasked, 1002),
+        (head(0x88, 0x00, b""), FrameError::Unmasked, 1002),
         // Compressed, as permessage-deflate has it.
-        (head(0xC2, 0x81, &mask), Fault::ReservedBits, 1002),
-        (head(0xA2, 0x81, &mask), Fault::ReservedBits, 1002),
-        (head(0x92, 0x81, &mask), Fault::ReservedBits, 1002),
-        (head(0x80 | TEXT, 0x81, &mask), Fault::Text, 1003),
-        (head(TEXT, 0x81, &mask), Fault::Text, 1003),
-        (head(0x83, 0x81, &mask), Fault::Opcode(3), 1002),
-        (head(0x8B, 0x81, &mask), Fault::Opcode(0xB), 1002),
-        (head(PING, 0x81, &mask), Fault::FragmentedControl, 1002),
-        (head(CLOSE, 0x80, &mask), Fault::FragmentedControl, 1002),
-        (head(0x80 | PING, 0xFE, &[0, 126, 0, 0, 0, 0]), Fault::LongControl, 1002),
-        (head(0x80 | PONG, 0xFF, &length(126)), Fault::LongControl, 1002),
-        (head(0x80 | CONTINUATION, 0x80, &mask), Fault::NothingToContinue, 1002),
-        ([begun.clone(), head(0x82, 0x80, &mask)].concat(), Fault::Interrupted, 1002),
-        ([begun, head(0x81, 0x80, &mask)].concat(), Fault::Interrupted, 1002),
-        (head(0x82, 0xFF, &length(1 << 63)), Fault::Length(1 << 63), 1002),
-        (head(0x82, 0xFF, &length(u64::MAX)), Fault::Length(u64::MAX), 1002),
-        (head(0x82, 0xFF, &length((1 << 63) - 1)), Fault::Long((1 << 63) - 1), 1009),
-        (head(0x82, 0xFF, &length(LONGEST_FRAME + 1)), Fault::Long(LONGEST_FRAME + 1), 1009),
-        (head(0x88, 0x81, &[0, 0, 0, 0, 3]), Fault::HalfStatus, 1002),
+        (head(0xC2, 0x81, &mask), FrameError::ReservedBits, 1002),
+        (head(0xA2, 0x81, &mask), FrameError::ReservedBits, 1002),
+        (head(0x92, 0x81, &mask), FrameError::ReservedBits, 1002),
+        (head(0x80 | TEXT, 0x81, &mask), FrameError::Text, 1003),
+        (head(TEXT, 0x81, &mask), FrameError::Text, 1003),
+        (head(0x83, 0x81, &mask), FrameError::Opcode(3), 1002),
+        (head(0x8B, 0x81, &mask), FrameError::Opcode(0xB), 1002),
+        (head(PING, 0x81, &mask), FrameError::FragmentedControl, 1002),
+        (head(CLOSE, 0x80, &mask), FrameError::FragmentedControl, 1002),
+        (head(0x80 | PING, 0xFE, &[0, 126, 0, 0, 0, 0]), FrameError::LongControl, 1002),
+        (head(0x80 | PONG, 0xFF, &length(126)), FrameError::LongControl, 1002),
+        (head(0x80 | CONTINUATION, 0x80, &mask), FrameError::NothingToContinue, 1002),
+        ([begun.clone(), head(0x82, 0x80, &mask)].concat(), FrameError::Interrupted, 1002),
+        ([begun, head(0x81, 0x80, &mask)].concat(), FrameError::Interrupted, 1002),
+        (head(0x82, 0xFF, &length(1 << 63)), FrameError::Length(1 << 63), 1002),
+        (head(0x82, 0xFF, &length(u64::MAX)), FrameError::Length(u64::MAX), 1002),
+        (head(0x82, 0xFF, &length((1 << 63) - 1)), FrameError::Long((1 << 63) - 1), 1009),
+        (
+            head(0x82, 0xFF, &length(MAX_FRAME_BYTES + 1)),
+            FrameError::Long(MAX_FRAME_BYTES + 1),
+            1009,
+        ),
+        (head(0x88, 0x81, &[0, 0, 0, 0, 3]), FrameError::HalfStatus, 1002),
     ] {
-        assert_eq!(whole(&bytes).end, Some(End::Faulty(fault)), "{bytes:x?}");
+        assert_eq!(whole(&bytes).end, Some(StreamEnd::Faulty(fault)), "{bytes:x?}");
         assert_eq!(decode(bytes.chunks(1)).0, whole(&bytes));
         assert_eq!(fault.status(), status, "{fault}");
         // What came before it is good, what follows is not looked at.
         let good = frame(OpCode::Data(Data::Binary), true, [7; 4], b"good");
         let stream = whole(&[&good, &bytes, &good[..]].concat());
         let before: &[u8] = if bytes[0] == BINARY { b"gooda" } else { b"good" };
-        assert_eq!(stream, Stream { payload: before.to_vec(), end: Some(End::Faulty(fault)) });
+        assert_eq!(
+            stream,
+            Stream { payload: before.to_vec(), end: Some(StreamEnd::Faulty(fault)) }
+        );
     }
 }
 
@@ -216,7 +224,7 @@ fn lengths() {
         let bytes = head(0x82, second, &[length, &mask, b"\x01\x02\x03"].concat());
         assert_eq!(whole(&bytes), Stream { payload: vec![0; 3], end: None });
     }
-    let longest = LONGEST_FRAME.to_be_bytes();
+    let longest = MAX_FRAME_BYTES.to_be_bytes();
     let bytes = head(0x82, 0xFF, &[&longest[..], &mask, b"\x01\x02\x03\x04\x01"].concat());
     assert_eq!(whole(&bytes), Stream { payload: vec![0; 5], end: None });
 }
@@ -238,12 +246,12 @@ fn closes() {
         (b"\xFF\xFF", Some(1002)),
     ] {
         let stream = whole(&[close(payload), head(0x82, 0x01, b"a")].concat());
-        assert_eq!(stream, Stream { payload: vec![], end: Some(End::Closed(status)) });
+        assert_eq!(stream, Stream { payload: vec![], end: Some(StreamEnd::Closed(status)) });
     }
 }
 
 /// What a decoder keeps between reads is a few bytes: no buffer, whatever has come.
 #[test]
 fn a_decoder_is_small() {
-    assert!(size_of::<Decoder>() <= 72, "{} bytes", size_of::<Decoder>());
+    assert!(size_of::<FrameDecoder>() <= 72, "{} bytes", size_of::<FrameDecoder>());
 }

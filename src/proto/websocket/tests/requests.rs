@@ -6,7 +6,7 @@ use tungstenite::{ClientRequestBuilder, handshake::client::generate_request};
 
 use crate::{
     config::{Networks, WebSocket},
-    proto::websocket::request::{LONGEST_HEAD, Refusal, Request, parse},
+    proto::websocket::request::{MAX_HEAD_BYTES, UpgradeRefusal, UpgradeRequest, parse},
 };
 
 fn rules() -> WebSocket {
@@ -41,12 +41,12 @@ fn with(replaced: &[(&str, &str)]) -> String {
     request + "\r\n"
 }
 
-fn granted(request: &str, rules: &WebSocket) -> Request {
+fn granted(request: &str, rules: &WebSocket) -> UpgradeRequest {
     parse(request.as_bytes(), rules).expect(request).expect(request)
 }
 
 /// Status line and detail.
-fn refused(request: impl AsRef<[u8]>, rules: &WebSocket) -> (u16, String, Refusal) {
+fn refused(request: impl AsRef<[u8]>, rules: &WebSocket) -> (u16, String, UpgradeRefusal) {
     let refusal = parse(request.as_ref(), rules).unwrap_err();
     let response = refusal.response();
     let (head, body) = response.split_once("\r\n\r\n").unwrap();
@@ -139,7 +139,7 @@ fn origins() {
         "Origin: https://app.example\r\nOrigin: https://evil.example",
     ] {
         let (status, detail, refusal) = refused(with(&[("", bad)]), &rules);
-        assert_eq!((status, &*detail), (403, "the request's Origin is not one of origins"));
+        assert_eq!((status, &*detail), (403, "the request's Origin is not in `origins`"));
         assert!(refusal.is_forbidden());
     }
 }
@@ -239,7 +239,7 @@ fn a_line_that_ends_in_lf_alone() {
     for (at, _) in whole.match_indices("\r\n") {
         let request = format!("{}{}", &whole[..at], &whole[at + 1..]);
         let (status, detail, _) = refused(&request, &rules());
-        assert_eq!((status, &*detail), (400, "a line of the request's head ends in LF without CR"));
+        assert_eq!((status, &*detail), (400, "a line of the request ends in LF without CR"));
     }
     // What follows the head are frames.
     assert_eq!(granted(&format!("{whole}\n\n"), &rules()).len, whole.len());
@@ -251,13 +251,13 @@ fn the_limit_of_a_head() {
         let rest = len - with(&[("", "X-Pad: ")]).len();
         with(&[("", &format!("X-Pad: {}", "x".repeat(rest)))])
     };
-    let fits = padded(LONGEST_HEAD);
-    assert_eq!(granted(&fits, &rules()).len, LONGEST_HEAD);
-    assert_eq!(parse(&fits.as_bytes()[..LONGEST_HEAD - 1], &rules()), Ok(None));
-    let over = padded(LONGEST_HEAD + 1);
+    let fits = padded(MAX_HEAD_BYTES);
+    assert_eq!(granted(&fits, &rules()).len, MAX_HEAD_BYTES);
+    assert_eq!(parse(&fits.as_bytes()[..MAX_HEAD_BYTES - 1], &rules()), Ok(None));
+    let over = padded(MAX_HEAD_BYTES + 1);
     assert_eq!(refused(&over, &rules()).0, 431);
     // It is not waited for.
-    let (status, detail, _) = refused(&over.as_bytes()[..LONGEST_HEAD], &rules());
+    let (status, detail, _) = refused(&over.as_bytes()[..MAX_HEAD_BYTES], &rules());
     assert_eq!((status, &*detail), (431, "the request's head is longer than 8192 bytes"));
     let many = "X: y\r\n".repeat(99) + "X: y";
     let (status, detail, _) = refused(with(&[("", &many)]), &rules());

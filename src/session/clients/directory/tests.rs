@@ -1,5 +1,5 @@
 use super::*;
-use crate::{balance::Client, session::session_id::SESSION_ID_BITS};
+use crate::{balance::ClientFields, session::session_id::SESSION_ID_BITS};
 
 const NOTHING: TenantFields = TenantFields { username: false, tls_cn: false, sni: false };
 const USERNAME: TenantFields = TenantFields { username: true, ..NOTHING };
@@ -16,7 +16,7 @@ fn session(n: u64) -> u64 {
 
 fn entry(n: u64, broker: u64, username: &str) -> DirectoryEntry {
     let (username, client_id) = (Some(username), "me");
-    let client = Client { client_id, username, source_ip: None, tls_cn: None, sni: None };
+    let client = ClientFields { client_id, username, source_ip: None, tls_cn: None, sni: None };
     let tenant = TenantHash::new(&client);
     DirectoryEntry { session_id: session(n), broker, slot: n as u32 + 100, tenant }
 }
@@ -81,7 +81,7 @@ fn workers_are_told_of_their_own_sessions() {
     let (directory, signal) = directory();
     let older = [entry(1, 7, ""), entry(2, 7, ""), entry(3, 7, "")];
     let client =
-        Client { client_id: "me", username: None, source_ip: None, tls_cn: None, sni: None };
+        ClientFields { client_id: "me", username: None, source_ip: None, tls_cn: None, sni: None };
     let newer = ClientIdentity::new(5, &client, NOTHING);
     directory.take_over(&older, newer);
     assert_eq!(signal.rings(), 1);

@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 use crate::{
     config::{PoolTls, ProxyProtocolOut},
     net::{ConnectError, bind_source},
-    proto::proxy_header::{self, Addresses},
+    proto::proxy_header::{self, HeaderAddresses},
     upstream::{broker::Endpoint, dial::DialError},
 };
 
@@ -67,7 +67,7 @@ pub(in crate::upstream) async fn connect(
             Site::Ip(to) => {
                 let stream = connect_ip(endpoint, to).await?;
                 let from = stream.local_addr().map_err(DialError::Failed)?;
-                (Box::new(stream) as Stream, Some(Addresses::new(from, to)))
+                (Box::new(stream) as Stream, Some(HeaderAddresses::new(from, to)))
             }
             Site::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(DialError::Failed)?;
@@ -110,7 +110,7 @@ async fn connect_from(source: Option<IpAddr>, to: SocketAddr) -> Result<TcpStrea
 
 /// A header that names this end of the connection as the client. UNKNOWN and LOCAL would say no
 /// more; but Mosquitto 2.1 refuses the one and ends the connection after the other.
-fn own_header(version: Option<ProxyProtocolOut>, addresses: Option<Addresses>) -> Vec<u8> {
+fn own_header(version: Option<ProxyProtocolOut>, addresses: Option<HeaderAddresses>) -> Vec<u8> {
     match (version, addresses) {
         (None, _) => Vec::new(),
         (Some(ProxyProtocolOut::V1), _) => proxy_header::write_v1(addresses),

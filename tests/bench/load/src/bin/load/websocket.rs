@@ -20,7 +20,7 @@ const MASKED: u8 = 0x80;
 /// In place of a length: the length follows in two bytes.
 const TWO_BYTES: u8 = 126;
 /// The longest answer to an upgrade that is believed.
-const LONGEST_HEAD: usize = 4096;
+const MAX_HEAD_BYTES: usize = 4096;
 
 pub struct Connector {
     request: String,
@@ -67,7 +67,7 @@ impl Session {
                 let head: Vec<u8> = self.inbox.drain(..end + 4).collect();
                 check_head(&String::from_utf8_lossy(&head))?;
                 self.open = true;
-            } else if self.inbox.len() > LONGEST_HEAD {
+            } else if self.inbox.len() > MAX_HEAD_BYTES {
                 return Err(io::Error::other("an endless answer to the upgrade"));
             } else if !self.receive(socket)? {
                 return Ok(false);

@@ -1,0 +1,16 @@
+//! The handlers: a file for each resource.
+
+mod context;
+mod scrape;
+mod session_page;
+mod session_view;
+
+pub(super) mod health;
+pub(super) mod log;
+pub(super) mod reload;
+pub(super) mod route;
+pub(super) mod sessions;
+pub(super) mod status;
+pub(super) mod upstreams;
+
+pub(super) use self::context::AdminContext;

@@ -1,0 +1,68 @@
+//! `GET /api/v1/route`: where a client would go, and where it is.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Instant,
+};
+
+use super::{session_view::session, sessions::with_client_id, upstreams::find_pool};
+use crate::{
+    admin::{
+        request::Query,
+        response::{ErrorResponse, HttpResponse, json},
+        state::AdminState,
+    },
+    api,
+    balance::ClientFields,
+    upstream::Pool,
+};
+
+pub(in crate::admin) async fn get(
+    state: &AdminState,
+    query: Option<&str>,
+) -> Result<HttpResponse, ErrorResponse> {
+    let query = Query::parse(query, &["client_id", "username", "source", "tls_cn", "sni", "pool"])?;
+    let client_id = query.text("client_id").ok_or_else(|| {
+        ErrorResponse::bad_request("missing `client_id`; it may be empty: `client_id=`")
+    })?;
+    let client = ClientFields {
+        client_id,
+        username: query.text("username"),
+        source_ip: query
+            .parsed("source", "an IP address")?
+            .or(Some(IpAddr::V4(Ipv4Addr::LOCALHOST))),
+        tls_cn: query.text("tls_cn"),
+        sni: query.text("sni"),
+    };
+    let pools = match query.text("pool") {
+        Some(name) => vec![find_pool(state, name)?],
+        None => state.snapshot.load().pools.clone(),
+    };
+    let found = with_client_id(state, client_id).await?;
+    let pool = |pool: &Arc<Pool>| {
+        let sessions = found.iter().filter(|seen| seen.pool == pool.name).cloned();
+        pool_route(pool, &client, sessions.map(session).collect())
+    };
+    let pools = pools.iter().map(pool).collect();
+    Ok(json(&api::Routes { client_id: client_id.to_owned(), pools }))
+}
+
+fn pool_route(
+    pool: &Pool,
+    client: &ClientFields<'_>,
+    sessions: Vec<api::Session>,
+) -> api::PoolRoute {
+    let forecast = pool.forecast(client, Instant::now());
+    let (order, goes_to, why) = match forecast {
+        Ok(forecast) => {
+            let order = forecast.order.iter().map(|broker| api::Candidate {
+                upstream: broker.name.clone(),
+                serving: broker.load().is_some(),
+            });
+            (order.collect(), forecast.goes_to.map(|broker| broker.name.clone()), None)
+        }
+        Err(why) => (Vec::new(), None, Some(why.to_string())),
+    };
+    api::PoolRoute { pool: pool.name.clone(), order, goes_to, sessions, why }
+}

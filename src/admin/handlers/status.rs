@@ -1,0 +1,82 @@
+//! `GET /api/v1/status`: the proxy as a whole.
+
+use std::fs;
+
+use rustix::process::{Resource, getrlimit};
+
+use super::health::not_ready;
+use crate::{
+    admin::{
+        reload_channel::FinishedReload,
+        request::Query,
+        response::{ErrorResponse, HttpResponse, json},
+        state::AdminState,
+    },
+    api, listener,
+    metrics::EndCount,
+    timestamp::rfc3339,
+};
+
+pub(in crate::admin) fn get(
+    state: &AdminState,
+    query: Option<&str>,
+) -> Result<HttpResponse, ErrorResponse> {
+    Query::parse(query, &[])?;
+    let snapshot = state.snapshot.load();
+    let (started_at, since) = state.started;
+    let not_ready = not_ready(state);
+    let end = |EndCount { by, phase, cause, count }| api::End {
+        by: by.into(),
+        phase: phase.into(),
+        cause,
+        count,
+    };
+    Ok(json(&api::Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        started_at: rfc3339(started_at),
+        uptime_s: since.elapsed().as_secs_f64(),
+        ready: not_ready.is_none(),
+        not_ready,
+        workers: state.workers,
+        config: api::ConfigInForce {
+            file: state.config_file.display().to_string(),
+            generation: snapshot.generation,
+            loaded_at: rfc3339(snapshot.loaded_at),
+            last_reload: state.reloads.last().map(last_reload),
+        },
+        descriptors: descriptors(state.limiter.limit()),
+        connections_open: state.limiter.open(),
+        listeners: snapshot.listeners.iter().map(|listener| listener_status(listener)).collect(),
+        ends: state.metrics.ends().into_iter().map(end).collect(),
+        rejects: state.metrics.reject_counts(),
+        access_log_dropped: state.metrics.access_logs().dropped.get(),
+    }))
+}
+
+fn last_reload(FinishedReload { at, outcome, faults }: FinishedReload) -> api::LastReload {
+    api::LastReload { at: rfc3339(at), outcome: outcome.into(), faults }
+}
+
+fn listener_status(listener: &listener::Listener) -> api::Listener {
+    let settings = listener.settings();
+    let metrics = &settings.metrics;
+    let sessions = metrics.session_counts();
+    api::Listener {
+        name: settings.name.clone(),
+        bind: listener.bind.to_string(),
+        transport: settings.transport.as_str().into(),
+        pool: settings.pool.name.clone(),
+        connections_active: metrics.connections_active.get().max(0) as u64,
+        connections_total: metrics.connections_total.get(),
+        sessions_total: sessions.map(|(level, count)| (level.to_owned(), count)).into(),
+    }
+}
+
+fn descriptors(connections_possible: u32) -> api::Descriptors {
+    // Since Linux 6.2 the directory's size is the number of its entries; before, it is 0.
+    let size = fs::metadata("/proc/self/fd").map_or(0, |directory| directory.len());
+    let count = || fs::read_dir("/proc/self/fd").map_or(0, |directory| directory.count() as u64);
+    let used = if size > 0 { size } else { count() };
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    api::Descriptors { used, limit, connections_possible }
+}

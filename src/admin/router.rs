@@ -1,0 +1,147 @@
+//! From a request to its handler.
+
+use std::sync::Arc;
+
+use hyper::{Request, body::Incoming};
+
+use super::{
+    connections::ConnectionSlot,
+    dashboard::Asset,
+    guard,
+    handlers::{AdminContext, health, log, reload, route, sessions, status, upstreams},
+    request::percent_decoded,
+    response::{ErrorResponse, HttpResponse, json},
+};
+use crate::api;
+
+#[derive(Debug, PartialEq, Eq)]
+enum Resource {
+    Live,
+    Ready,
+    Dashboard(&'static Asset),
+    Metrics,
+    Status,
+    Upstreams,
+    Upstream { pool: String, name: String },
+    Sessions,
+    Session(String),
+    Route,
+    Log,
+    Reload,
+    OpenApi,
+}
+
+/// Serves a request. For HEAD, hyper leaves the body out.
+pub(super) async fn respond(
+    request: Request<Incoming>,
+    by_tcp: bool,
+    context: &Arc<AdminContext>,
+    slot: &Arc<ConnectionSlot>,
+) -> HttpResponse {
+    try_respond(request, by_tcp, context, slot).await.unwrap_or_else(HttpResponse::from)
+}
+
+async fn try_respond(
+    request: Request<Incoming>,
+    by_tcp: bool,
+    context: &Arc<AdminContext>,
+    slot: &Arc<ConnectionSlot>,
+) -> Result<HttpResponse, ErrorResponse> {
+    let AdminContext { state, scrape, budget } = &**context;
+    let (head, body) = request.into_parts();
+    let query = head.uri.query();
+    let resource = Resource::at(head.uri.path())?;
+    let allow = resource.allow();
+    if !allow.split(", ").any(|method| method == head.method) {
+        return Err(ErrorResponse::method_not_allowed(allow));
+    }
+    let operator_request = if resource.is_open() {
+        None
+    } else {
+        guard::check(&head, state.token().as_ref(), by_tcp)?;
+        Some(slot.begin_request())
+    };
+    let mut response = match resource {
+        Resource::Live => health::live(),
+        Resource::Ready => health::ready(state),
+        Resource::Dashboard(asset) => asset.response(),
+        Resource::Metrics => scrape.response(&state.metrics, budget).await?,
+        Resource::Status => status::get(state, query)?,
+        Resource::Upstreams => upstreams::get(state, query)?,
+        Resource::Upstream { pool, name } => {
+            upstreams::patch(state, query, &pool, &name, &head.headers, body).await?
+        }
+        Resource::Sessions => sessions::get(context, query).await?,
+        Resource::Session(id) => sessions::delete(state, query, &id).await?,
+        Resource::Route => {
+            let _reservation = budget.reserve_chunk().await?;
+            route::get(state, query).await?
+        }
+        Resource::Log => log::get(state, query)?,
+        Resource::Reload => reload::post(state, query).await?,
+        Resource::OpenApi => json(&api::openapi()),
+    };
+    if let Some(operator_request) = operator_request {
+        // The outcome of a change is always sent, whatever memory is left.
+        if head.method.is_safe() {
+            response.body_mut().count(budget)?;
+        }
+        response.body_mut().answers(operator_request);
+    }
+    Ok(response)
+}
+
+impl Resource {
+    fn at(path: &str) -> Result<Self, ErrorResponse> {
+        if !path.starts_with('/') {
+            let error = "the request's target must be a path, such as /metrics";
+            return Err(ErrorResponse::bad_request(error));
+        }
+        if let Some(asset) = Asset::at(path) {
+            return Ok(Self::Dashboard(asset));
+        }
+        let segments: Vec<_> = path.split('/').skip(1).collect();
+        let decoded = |segment: &str| {
+            let decoded = percent_decoded(segment).map(Into::into);
+            decoded.ok_or_else(|| {
+                ErrorResponse::bad_request(format!("invalid percent-encoding in the path {path}"))
+            })
+        };
+        Ok(match *segments {
+            ["livez"] => Self::Live,
+            ["readyz"] => Self::Ready,
+            ["metrics"] => Self::Metrics,
+            ["api", "v1", "status"] => Self::Status,
+            ["api", "v1", "upstreams"] => Self::Upstreams,
+            ["api", "v1", "pools", pool, "upstreams", name] => {
+                Self::Upstream { pool: decoded(pool)?, name: decoded(name)? }
+            }
+            ["api", "v1", "sessions"] => Self::Sessions,
+            ["api", "v1", "sessions", id] => Self::Session(decoded(id)?),
+            ["api", "v1", "route"] => Self::Route,
+            ["api", "v1", "log"] => Self::Log,
+            ["api", "v1", "reload"] => Self::Reload,
+            ["api", "v1", "openapi.json"] => Self::OpenApi,
+            _ => {
+                let error = format!("no resource {path}; /api/v1/openapi.json lists them");
+                return Err(ErrorResponse::not_found(error));
+            }
+        })
+    }
+
+    /// Its methods, as in an `Allow` header.
+    fn allow(&self) -> &'static str {
+        match self {
+            Self::Upstream { .. } => "PATCH",
+            Self::Session(_) => "DELETE",
+            Self::Reload => "POST",
+            _ => "GET, HEAD",
+        }
+    }
+
+    /// Whether it needs no token: it reveals next to nothing, probes often cannot send a token, and
+    /// browsers cannot for a page.
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Live | Self::Ready | Self::Dashboard(_))
+    }
+}

@@ -1,0 +1,27 @@
+//! The types of the admin API, version 1: the admin listener writes them, `mqtt-lb ctl` reads them,
+//! and the OpenAPI document is generated from them.
+//!
+//! Within version 1 fields are only added, so readers ignore what they do not know. A field added
+//! later is optional or has a default: `ctl` may be newer than the proxy that it asks.
+
+mod error;
+mod log;
+mod openapi;
+mod reload;
+mod route;
+mod sessions;
+mod status;
+mod upstreams;
+mod value;
+
+pub(crate) use self::{
+    error::Error,
+    log::{Log, LogLine},
+    openapi::openapi,
+    reload::{Applied, LastReload},
+    route::{Candidate, PoolRoute, Routes},
+    sessions::{Session, Sessions},
+    status::{ConfigInForce, Descriptors, End, Listener, Status},
+    upstreams::{Change, Pool, Pools, State, Upstream, Weight},
+    value::Counts,
+};

@@ -1,0 +1,196 @@
+//! What the admin listener serves.
+
+use schemars::SchemaGenerator;
+use serde_json::{Value, json};
+
+use super::operation::Operation;
+use crate::api::{
+    error::Error,
+    log::Log,
+    reload::Applied,
+    route::Routes,
+    sessions::Sessions,
+    status::Status,
+    upstreams::{Change, Pools, Upstream},
+};
+
+/// All operations, in the order of the manual.
+pub(super) fn operations(schemas: &mut SchemaGenerator) -> Vec<Operation> {
+    // Every operation's errors refer to it.
+    schemas.subschema_for::<Error>();
+    [proxy(schemas), brokers(schemas), sessions(schemas)].into_iter().flatten().collect()
+}
+
+fn proxy(schemas: &mut SchemaGenerator) -> Vec<Operation> {
+    let operation = |method, path, id, summary| Operation::new(method, path, id, "proxy", summary);
+    let get = |path, id, summary| operation("get", path, id, summary);
+    vec![
+        get("/livez", "livez", "Whether the process responds at all").open().shared(200, "Text"),
+        get("/readyz", "readyz", "Whether the proxy should get new connections")
+            .open()
+            .shared(200, "Text")
+            .shared(503, "Text"),
+        get("/metrics", "metrics", "The metrics, for Prometheus")
+            .shared(200, "Text")
+            .shared(503, "Unavailable"),
+        get("/api/v1/status", "status", "The proxy as a whole")
+            .answers("Its state now.", &schemas.subschema_for::<Status>())
+            .shared(400, "BadRequest")
+            .shared(503, "Unavailable"),
+        get("/api/v1/log", "log", "The last lines of the program log, at most 500")
+            .parameter(query(
+                "after",
+                "Only lines with a higher number.",
+                &json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX }),
+            ))
+            .answers("The lines after that number.", &schemas.subschema_for::<Log>())
+            .link("later", "log", &json!({ "after": "$response.body#/last" }))
+            .shared(400, "BadRequest")
+            .shared(503, "Unavailable"),
+        operation("post", "/api/v1/reload", "reload", "Reload the configuration")
+            .answers("The file's configuration is in force.", &schemas.subschema_for::<Applied>())
+            .shared(400, "BadRequest")
+            .error(409, "Another reload is in progress, or the proxy is shutting down.")
+            .error(422, "The configuration is invalid; nothing has changed.")
+            .shared(503, "Unavailable"),
+        get("/api/v1/openapi.json", "openapi", "This document").response(
+            200,
+            json!({
+                "description": "OpenAPI 3.1.",
+                "content": { "application/json": { "schema": { "type": "object" } } },
+            }),
+        ),
+    ]
+}
+
+fn brokers(schemas: &mut SchemaGenerator) -> Vec<Operation> {
+    let operation =
+        |method, path, id, summary| Operation::new(method, path, id, "brokers", summary);
+    vec![
+        operation("get", "/api/v1/upstreams", "upstreams", "All brokers")
+            .answers("The brokers by pool.", &schemas.subschema_for::<Pools>())
+            .link(
+                "change",
+                "change",
+                &json!({
+                    "pool": "$response.body#/pools/0/name",
+                    "name": "$response.body#/pools/0/upstreams/0/name",
+                }),
+            )
+            .shared(400, "BadRequest")
+            .shared(503, "Unavailable"),
+        operation(
+            "patch",
+            "/api/v1/pools/{pool}/upstreams/{name}",
+            "change",
+            "Set a broker's state or weight",
+        )
+        .parameter(path("pool", &json!({ "type": "string", "minLength": 1 })))
+        .parameter(path("name", &json!({ "type": "string", "minLength": 1 })))
+        .body(
+            &schemas.subschema_for::<Change>(),
+            &json!({
+                "drain": { "value": { "state": "drain" } },
+                "lighter": { "value": { "weight": 1 } },
+            }),
+        )
+        .answers("The broker now.", &schemas.subschema_for::<Upstream>())
+        .shared(400, "BadRequest")
+        .shared(404, "NotFound")
+        .error(408, "The body did not arrive within 5 s.")
+        .error(413, "The body is longer than 64 KiB.")
+        .error(415, "The Content-Type is not application/json."),
+    ]
+}
+
+fn sessions(schemas: &mut SchemaGenerator) -> Vec<Operation> {
+    let operation =
+        |method, path, id, summary| Operation::new(method, path, id, "sessions", summary);
+    let text = json!({ "type": "string" });
+    let session_id = json!({
+        "type": "string",
+        "description": "16 hexadecimal digits, as in the access log.",
+        "pattern": "^[0-9a-f]{16}$",
+    });
+    vec![
+        operation("get", "/api/v1/route", "route", "Where a client would go now, and where it is")
+            .parameter(required(query("client_id", "May be empty.", &text)))
+            .parameter(query("username", "For pools whose key has it.", &text))
+            .parameter(query(
+                "source",
+                "The client's IP address, for pools whose key has it.",
+                &json!({
+                    "type": "string",
+                    "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }],
+                    "default": "127.0.0.1",
+                }),
+            ))
+            .parameter(query(
+                "tls_cn",
+                "The common name of its certificate, for pools whose key has it.",
+                &text,
+            ))
+            .parameter(query(
+                "sni",
+                "The server name that it sends in TLS, for pools whose key has it.",
+                &text,
+            ))
+            .parameter(query("pool", "Only this pool.", &text))
+            .answers("The brokers by pool.", &schemas.subschema_for::<Routes>())
+            .shared(400, "BadRequest")
+            .shared(404, "NotFound")
+            .shared(503, "Unavailable"),
+        operation("get", "/api/v1/sessions", "sessions", "The established sessions")
+            .parameter(query(
+                "client_id",
+                "The client ID as sent, or as its broker assigned it. For one that was sent, the \
+                 first page has all sessions, the newest in each pool first.",
+                &text,
+            ))
+            .parameter(query("username", "Only sessions of this username.", &text))
+            .parameter(query("upstream", "Only sessions on this broker.", &text))
+            .parameter(query("listener", "Only sessions of this listener.", &text))
+            .parameter(query("pool", "Only sessions of this pool.", &text))
+            .parameter(query(
+                "limit",
+                "The most sessions in the response.",
+                &json!({
+                    "type": "integer", "minimum": 1, "maximum": 1000, "default": 100,
+                }),
+            ))
+            .parameter(query(
+                "cursor",
+                "`next` of the previous response.",
+                &json!({
+                    "type": "string", "pattern": "^[0-9a-f]{12}$",
+                }),
+            ))
+            .answers("A page of the sessions that match.", &schemas.subschema_for::<Sessions>())
+            .link("kick", "kick", &json!({ "id": "$response.body#/sessions/0/id" }))
+            .link("next", "sessions", &json!({ "cursor": "$response.body#/next" }))
+            .shared(400, "BadRequest")
+            .shared(503, "Unavailable"),
+        operation("delete", "/api/v1/sessions/{id}", "kick", "End a session")
+            .parameter(path("id", &session_id))
+            .response(204, json!({ "description": "It is ending; its end_cause is kicked." }))
+            .shared(400, "BadRequest")
+            .shared(404, "NotFound")
+            .shared(503, "Unavailable"),
+    ]
+}
+
+fn query(name: &str, description: &str, schema: &Value) -> Value {
+    json!({
+        "name": name, "in": "query", "required": false,
+        "description": description, "schema": schema,
+    })
+}
+
+fn path(name: &str, schema: &Value) -> Value {
+    json!({ "name": name, "in": "path", "required": true, "schema": schema })
+}
+
+fn required(mut parameter: Value) -> Value {
+    parameter["required"] = true.into();
+    parameter
+}

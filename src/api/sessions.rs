@@ -1,0 +1,60 @@
+use std::{net::SocketAddr, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::value::{TRANSPORTS, Word};
+
+/// A page of sessions.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Sessions {
+    #[schemars(length(max = 1000))]
+    pub(crate) sessions: Vec<Session>,
+    /// The `cursor` of the next page; absent on the last. A page that took long to collect has
+    /// fewer sessions than `limit`, or none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<String>,
+}
+
+/// An established session.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Session {
+    /// 16 hexadecimal digits, as in the access log.
+    #[schemars(regex(pattern = r"^[0-9a-f]{16}$"))]
+    pub(crate) id: String,
+    /// As the client sent it.
+    pub(crate) client_id: Box<str>,
+    /// The client ID that an MQTT 5.0 broker assigned to a client that sent none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) assigned_client_id: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) username: Option<Box<str>>,
+    pub(crate) listener: Arc<str>,
+    #[schemars(extend("enum" = TRANSPORTS))]
+    pub(crate) transport: Word,
+    /// Address and port; absent on a unix socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub(crate) client: Option<SocketAddr>,
+    /// The protocol level: 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0.
+    #[schemars(extend("enum" = [3, 4, 5]))]
+    pub(crate) protocol_version: u8,
+    pub(crate) pool: Arc<str>,
+    pub(crate) upstream: Arc<str>,
+    /// When its connection was accepted.
+    #[schemars(extend("format" = "date-time"))]
+    pub(crate) connected_at: String,
+    /// Seconds since then.
+    #[schemars(range(min = 0))]
+    pub(crate) duration_s: f64,
+    /// The keep-alive of the CONNECT, in seconds; 0 is none.
+    pub(crate) keepalive: u16,
+    /// Clean start (5.0) or clean session (3.1, 3.1.1).
+    pub(crate) clean_start: bool,
+    /// Bytes from the client.
+    pub(crate) bytes_in: u64,
+    /// Bytes to the client.
+    pub(crate) bytes_out: u64,
+}

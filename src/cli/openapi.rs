@@ -1,0 +1,19 @@
+//! `mqtt-lb openapi`: the document that describes the admin API.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use super::FAILED;
+use crate::api;
+
+pub(super) fn print() -> ExitCode {
+    match writeln!(io::stdout(), "{:#}", api::openapi()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mqtt-lb openapi: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! From the file to a [`Config`], or to its faults.
+
+use std::{env, fs, path::Path};
+
+use serde::Deserialize as _;
+
+use super::{
+    Admin, Config, Fault, Faults,
+    at::At,
+    de::{Item, Reader},
+    effective::Effective,
+    fault::Position,
+    raw,
+    tree::{self, Node, Value},
+    validate::{self, Checker, Valid},
+};
+
+/// What an empty file is answered with.
+const SMALLEST: &str = "{ listeners: [{ name: mqtt, bind: \"0.0.0.0:1883\", pool: brokers }], \
+    pools: [{ name: brokers, upstreams: [{ name: broker-1, address: \"10.0.0.7:1883\" }] }] }";
+
+impl Config {
+    /// Reads and checks a file, and the files and environment variables that it names.
+    ///
+    /// # Errors
+    /// Every fault of the file, in its order.
+    pub fn load(path: &Path) -> Result<Self, Faults> {
+        Self::parse(&text_of(path)?, path, &|name| env::var(name).ok())
+    }
+
+    /// Reads and checks the text of a file.
+    ///
+    /// `file` is the name in messages, and its folder the base of relative paths; `env` gives the
+    /// values of environment variables.
+    ///
+    /// # Errors
+    /// Every fault of the text, in its order.
+    pub fn parse(
+        text: &str,
+        file: &Path,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Faults> {
+        let root = parse(text, file)?;
+        let reader = Reader::new(file, env, false);
+        let raw = read::<raw::Config>(&reader, &root, "");
+        let config = validate::config(&Checker(&reader), &raw);
+        let config = finish(reader, config)?;
+        Ok(Self { effective: Effective::of(raw), ..config })
+    }
+
+    /// The configuration as YAML with every default filled in; it reads back as the same one. Files,
+    /// those of secrets included, are in it by name, and environment variables as they are written.
+    pub fn effective(&self) -> &str {
+        self.effective.as_str()
+    }
+}
+
+impl Admin {
+    /// Reads only how a proxy is administered, whatever else is wrong with its file. `None`: it is
+    /// not. The token is left out unless it is wanted.
+    ///
+    /// # Errors
+    /// Every fault of that part, or what keeps the file from being read at all.
+    pub fn load(path: &Path, with_token: bool) -> Result<Option<Self>, Faults> {
+        let root = parse(&text_of(path)?, path)?;
+        let env = |name: &str| env::var(name).ok();
+        let reader = Reader::new(path, &env, !with_token);
+        let Some(node) = root.entry("admin") else { return Ok(None) };
+        let raw = read::<raw::Admin>(&reader, node, "admin");
+        let admin = validate::admin_alone(&Checker(&reader), &raw, with_token);
+        finish(reader, admin).map(Some)
+    }
+}
+
+fn text_of(path: &Path) -> Result<String, Faults> {
+    let whole = |at, message| Faults::from(Fault::new(path, at, "", message));
+    let bytes = fs::read(path)
+        .map_err(|error| whole(Position::START, format!("cannot be read: {error}")))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let before = String::from_utf8_lossy(&error.as_bytes()[..valid]);
+        whole(Position::after(&before), "is not UTF-8 from here on".to_owned())
+    })
+}
+
+fn parse(text: &str, file: &Path) -> Result<Node, Faults> {
+    // Editors of some systems put a byte order mark first.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let root = tree::parse(text).map_err(|error| Fault::new(file, error.at, "", error.message))?;
+    if matches!(root.value, Value::Null) {
+        let message = format!("is empty; the smallest config is {SMALLEST}");
+        return Err(Fault::new(file, root.at, "", message).into());
+    }
+    Ok(root)
+}
+
+fn read<'de, T: serde::Deserialize<'de>>(reader: &Reader<'_>, node: &Node, path: &str) -> At<T> {
+    let item = Item { reader, node, path: path.to_owned() };
+    // Reading into `At` notes faults and never fails.
+    At::deserialize(item).unwrap_or_else(|_| At::MISSING)
+}
+
+fn finish<T>(reader: Reader<'_>, value: Valid<T>) -> Result<T, Faults> {
+    let file = reader.file();
+    let faults = reader.into_faults();
+    match value {
+        Ok(value) if faults.is_empty() => Ok(value),
+        Err(_) if faults.is_empty() => {
+            Err(Fault::new(file, Position::START, "", "cannot be read").into())
+        }
+        _ => Err(Faults::in_order(faults)),
+    }
+}

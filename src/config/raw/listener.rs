@@ -1,0 +1,122 @@
+//! The keys of a listener.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{At, Bind, List};
+use crate::config::values::{
+    AlpnName, FilePath, HttpPath, Name, Network, Origin, ProxySource, Text,
+};
+
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Listener {
+    /// The name of the listener in the access log and in metrics: printable, without spaces and
+    /// quotes.
+    pub(in crate::config) name: At<Name>,
+    /// IP:PORT, "[IPV6]:PORT" or unix:/PATH. IPv6 sockets are IPv6 only, so that 0.0.0.0:1883 and
+    /// "[::]:1883" can be listened on together. Port 0 takes any free port.
+    pub(in crate::config) bind: At<Bind>,
+    /// The name of the pool that this listener's clients go to.
+    pub(in crate::config) pool: At<Text>,
+    /// Connections from these peers, and from no others, begin with a PROXY header (version 1 or 2)
+    /// that says who the client is: it can be trusted only where clients cannot write it. Absent:
+    /// no connection begins with one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) accept_proxy_protocol: Option<At<AcceptProxyProtocol>>,
+    /// TLS from clients. Absent: none. SIGHUP reads all these files again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) tls: Option<At<ListenerTls>>,
+    /// MQTT over WebSocket, for browsers; a request must offer the subprotocol mqtt or mqttv3.1.
+    /// Absent: MQTT itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) websocket: Option<At<WebSocket>>,
+}
+
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct AcceptProxyProtocol {
+    /// Networks and addresses of the balancers in front; `unix` on a listener that is a unix socket.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) from: At<List<ProxySource>>,
+}
+
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct ListenerTls {
+    /// Certificates with their keys. Of several, a client is shown the one that has the name it asks
+    /// for (SNI), exactly or as *.DOMAIN; of several with that name (RSA and ECDSA), the first it can
+    /// read. Without a name, or with one that none has: the first.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) certificates: At<List<Certificate>>,
+    /// Whether clients show a certificate: `none`; `optional`, which lets clients in that have none;
+    /// `required`. One that is shown is always checked.
+    #[serde(default)]
+    pub(in crate::config) client_auth: At<ClientAuth>,
+    /// CAs of the clients' certificates, PEM, any number; `optional` and `required` need it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) client_ca: Option<At<FilePath>>,
+    /// Which client certificates are revoked: CRLs, PEM, one of each CA that signs clients, or the
+    /// clients of that CA are refused. An outdated list counts, with a warning. Absent: revocation
+    /// is not checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) client_crl: Option<At<FilePath>>,
+    /// The lowest version of TLS that is spoken. 1.0 and 1.1 are dead (RFC 8996).
+    #[serde(default)]
+    pub(in crate::config) min_version: At<TlsVersion>,
+    /// What is agreed on with clients that offer protocols (ALPN), the best first. A client that
+    /// offers none of these is refused, one that offers nothing is let in. With `websocket`, http/1.1
+    /// has to be one of them: it is what browsers offer. Absent: offers are ignored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub(in crate::config) alpn: Option<At<List<AlpnName>>>,
+}
+
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Certificate {
+    /// PEM: the certificate, then those that lead to its CA.
+    pub(in crate::config) cert: At<FilePath>,
+    /// PEM: its key, not encrypted.
+    pub(in crate::config) key: At<FilePath>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum ClientAuth {
+    #[default]
+    None,
+    Optional,
+    Required,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub(in crate::config) enum TlsVersion {
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct WebSocket {
+    /// The path of a request; a query after it is ignored.
+    #[serde(default = "mqtt")]
+    pub(in crate::config) path: At<HttpPath>,
+    /// Networks of HTTP proxies in front of this one. Their X-Forwarded-For says who the client is:
+    /// the last address in it that is not in these networks. Absent: the header is ignored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub(in crate::config) forwarded_for: Option<At<List<Network>>>,
+    /// Whose pages may connect, as browsers write it in Origin; other clients send no Origin. Absent:
+    /// any. Passwords keep strangers out, this keeps strangers' pages out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub(in crate::config) origins: Option<At<List<Origin>>>,
+}
+
+fn mqtt() -> At<HttpPath> {
+    At::default_of(HttpPath("/mqtt".into()))
+}

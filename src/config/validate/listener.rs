@@ -1,0 +1,89 @@
+//! Listeners.
+
+use super::{Binds, Checker, Names, Valid, tls};
+use crate::config::{
+    Bind, Listener, Networks, ProxyProtocolIn, WebSocket,
+    at::At,
+    fault::quote,
+    raw,
+    values::{BIND, HttpPath, Network, ProxySource, Scalar as _},
+};
+
+/// `valid_pools`: the pools have no fault.
+pub(super) fn listener(
+    checker: &Checker<'_>,
+    raw: &At<raw::Listener>,
+    binds: &mut Binds,
+    pools: &Names,
+    valid_pools: bool,
+) -> Valid<Listener> {
+    let (raw, section) = (raw.get()?, raw.place());
+    let name = checker.required(&section, "name", &raw.name, "a name");
+    let bind = checker
+        .required(&section, "bind", &raw.bind, BIND)
+        .and_then(|_| binds.add(checker, &raw.bind));
+    let pool = checker
+        .required(&section, "pool", &raw.pool, "the name of a pool")
+        .and_then(|_| pools.find(checker, &raw.pool, valid_pools));
+    let websocket = raw.websocket.as_ref().map(|raw| websocket(checker, raw)).transpose();
+    let over_websocket = raw.websocket.is_some();
+    let tls = raw.tls.as_ref().map(|raw| tls::listener(checker, raw, over_websocket)).transpose();
+    let bound = raw.bind.value.as_ref();
+    let proxy_protocol = raw.accept_proxy_protocol.as_ref();
+    let proxy_protocol = proxy_protocol.map(|raw| accept(checker, raw, bound)).transpose();
+    Ok(Listener {
+        name: name?.0.clone(),
+        bind: bind?,
+        pool: pool?,
+        proxy_protocol: proxy_protocol?,
+        tls: tls?,
+        websocket: websocket?,
+    })
+}
+
+fn websocket(checker: &Checker<'_>, raw: &At<raw::WebSocket>) -> Valid<WebSocket> {
+    let raw = raw.get()?;
+    let path = raw.path.get().and_then(|HttpPath(path)| {
+        if path.contains('?') {
+            let what = format!("{} has a query, which is ignored", quote(path));
+            return Err(checker.wrong(&raw.path.place(), what, "a path without ?"));
+        }
+        Ok(path.clone())
+    });
+    let network = |at: &At<Network>| at.get().map(|network| network.0);
+    let forwarded_for = raw.forwarded_for.as_ref();
+    let forwarded_for = forwarded_for.map(|list| checker.some(list, network)).transpose();
+    let origins = raw.origins.as_ref();
+    let origins = origins
+        .map(|list| checker.some(list, |at| at.get().map(|origin| origin.0.clone())))
+        .transpose();
+    Ok(WebSocket {
+        path: path?,
+        forwarded_for: Networks(forwarded_for?.unwrap_or_default()),
+        origins: origins?,
+    })
+}
+
+/// `bind` is where the listener's peers come from, unless it has a fault.
+fn accept(
+    checker: &Checker<'_>,
+    raw: &At<raw::AcceptProxyProtocol>,
+    bind: Option<&Bind>,
+) -> Valid<ProxyProtocolIn> {
+    let (raw, section) = (raw.get()?, raw.place());
+    checker.required(&section, "from", &raw.from, &ProxySource::allowed())?;
+    let sources = checker.some(&raw.from, |at| match (at.get()?, bind) {
+        (ProxySource(None), Some(Bind::Tcp(_))) => {
+            let what = "`unix` applies only to listeners on a unix socket";
+            Err(checker.wrong(&at.place(), what, &Network::allowed()))
+        }
+        (ProxySource(Some(_)), Some(Bind::Unix(_))) => {
+            let what = "a network does not apply to a listener on a unix socket, whose peers have no \
+                        address";
+            Err(checker.wrong(&at.place(), what, "unix"))
+        }
+        (source, _) => Ok(source.0),
+    })?;
+    let unix = sources.contains(&None);
+    Ok(ProxyProtocolIn { from: Networks(sources.into_iter().flatten().collect()), unix })
+}

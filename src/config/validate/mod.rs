@@ -1,0 +1,92 @@
+//! From what the file says to what the program uses: names, relations between keys, and files.
+//!
+//! Faults of single values were noted when they were read. Each function here looks at all that it
+//! can before it gives up because of one, so that every fault of a file is found at once.
+
+mod access_log;
+mod addresses;
+mod checker;
+mod health;
+mod listener;
+mod names;
+mod pool;
+mod settings;
+mod tls;
+
+use super::{Admin, Bind, Config, at::At, effective::Effective, raw, values::BIND};
+use addresses::Binds;
+pub(super) use checker::{Checker, Valid};
+use names::Names;
+
+/// The whole file.
+pub(super) fn config(checker: &Checker<'_>, raw: &At<raw::Config>) -> Valid<Config> {
+    let (raw, file) = (raw.get()?, raw.place());
+    let mut binds = Binds::default();
+    let mut pool_names = Names::default();
+
+    let pools = checker.required(&file, "pools", &raw.pools, "a list of pools").and_then(|pools| {
+        pool_names =
+            Names::of(checker, pools.iter().map(|pool| pool.value.as_ref().map(|p| &p.name)));
+        checker.some(&raw.pools, |pool| pool::pool(checker, pool))
+    });
+    let listeners = checker
+        .required(&file, "listeners", &raw.listeners, "a list of listeners")
+        .and_then(|listeners| {
+            let names = listeners.iter().map(|listener| listener.value.as_ref().map(|l| &l.name));
+            Names::of(checker, names);
+            checker.some(&raw.listeners, |listener| {
+                listener::listener(checker, listener, &mut binds, &pool_names, pools.is_ok())
+            })
+        });
+    let access_log = access_log::access_logs(checker, &raw.access_log);
+    let admin = raw.admin.as_ref().map(|raw| admin(checker, raw, &mut binds, true)).transpose();
+    let settings = settings::settings(checker, raw);
+    let (runtime, limits, timeouts, dns, drain, log) = settings?;
+    Ok(Config {
+        runtime,
+        listeners: listeners?,
+        pools: pools?,
+        limits,
+        timeouts,
+        dns,
+        drain,
+        access_log: access_log?,
+        log,
+        admin: admin?,
+        effective: Effective::default(),
+    })
+}
+
+/// How the proxy is administered; without its token where `with_token` is not set.
+pub(super) fn admin(
+    checker: &Checker<'_>,
+    raw: &At<raw::Admin>,
+    binds: &mut Binds,
+    with_token: bool,
+) -> Valid<Admin> {
+    let (raw, section) = (raw.get()?, raw.place());
+    let token = raw.token_file.as_ref().filter(|_| with_token);
+    let token = token.map(|file| checker.token(file)).transpose();
+    let bind = checker.required(&section, "bind", &raw.bind, BIND).and_then(|_| {
+        let bind = binds.add(checker, &raw.bind)?;
+        match (&bind, &raw.token_file) {
+            (Bind::Tcp(address), None) if !address.ip().is_loopback() && with_token => Err(checker
+                .fault(
+                    &raw.bind.place(),
+                    "can be reached from other hosts and has no token_file; allowed: \
+                     a loopback address, unix:/PATH, or a token_file",
+                )),
+            _ => Ok(bind),
+        }
+    });
+    Ok(Admin { bind: bind?, token: token? })
+}
+
+/// [`admin`], where nothing else of the file counts.
+pub(super) fn admin_alone(
+    checker: &Checker<'_>,
+    raw: &At<raw::Admin>,
+    with_token: bool,
+) -> Valid<Admin> {
+    admin(checker, raw, &mut Binds::default(), with_token)
+}

@@ -1,0 +1,82 @@
+//! The sections whose values stand on their own.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+
+use super::{Checker, Valid};
+use crate::config::{
+    Dns, Drain, Idle, Limits, Log, Rate, Runtime, TcpKeepalive, TcpUserTimeout, Timeouts, Workers,
+    at::At,
+    raw,
+    values::{Either, Number},
+};
+
+type Settings = (Runtime, Limits, Timeouts, Dns, Drain, Log);
+
+pub(super) fn settings(checker: &Checker<'_>, raw: &raw::Config) -> Valid<Settings> {
+    let servers = raw.dns.get().and_then(|dns| {
+        let servers = dns.servers.as_ref();
+        servers.map(|list| checker.some(list, |at| Ok(at.get()?.0))).transpose()
+    });
+    let log = raw.log.get()?;
+    let log = Log { level: *log.level.get()?, format: *log.format.get()? };
+    let drain = Drain { timeout: raw.drain.get()?.timeout.get()?.0 };
+    let (limits, timeouts) = (limits(raw.limits.get()?)?, timeouts(raw.timeouts.get()?)?);
+    let dns = Dns { servers: servers?.unwrap_or_default() };
+    Ok((runtime(raw.runtime.get()?)?, limits, timeouts, dns, drain, log))
+}
+
+fn runtime(raw: &raw::Runtime) -> Valid<Runtime> {
+    let workers = match raw.workers.get()? {
+        Either::Word(raw::Auto::Auto) => Workers::Auto,
+        Either::Quantity(Number(number)) => {
+            NonZeroUsize::new(*number as usize).map_or(Workers::Auto, Workers::Number)
+        }
+    };
+    Ok(Runtime { workers })
+}
+
+fn limits(raw: &raw::Limits) -> Valid<Limits> {
+    let rate = raw.connects_per_ip.get()?;
+    let burst = limit(&rate.burst)?;
+    Ok(Limits {
+        max_connections: limit(&raw.max_connections)?,
+        max_connections_per_ip: limit(&raw.max_connections_per_ip)?,
+        connects_per_ip: limit(&rate.rate)?.map(|rate| Rate { rate, burst: burst.unwrap_or(rate) }),
+        ipv6_prefix: raw.ipv6_prefix.get()?.0 as u8,
+        connect_packet: raw.connect_packet.get()?.0 as usize,
+        connack_packet: raw.connack_packet.get()?.0 as usize,
+    })
+}
+
+fn timeouts(raw: &raw::Timeouts) -> Valid<Timeouts> {
+    let raw::TcpKeepalive(keepalive) = raw.tcp_keepalive.get()?;
+    let short = TcpKeepalive::new(keepalive.idle.get()?.0);
+    let interval = match &keepalive.interval {
+        Some(interval) => interval.get()?.0,
+        None => short.interval,
+    };
+    Ok(Timeouts {
+        connect_packet: raw.connect_packet.get()?.0,
+        idle: match raw.idle.get()? {
+            Either::Word(raw::IdleWord::Keepalive) => Idle::KeepAlive,
+            Either::Word(raw::IdleWord::None) => Idle::Never,
+            Either::Quantity(time) => Idle::After(time.0),
+        },
+        half_close: raw.half_close.get()?.0,
+        tcp_keepalive: TcpKeepalive { interval, count: keepalive.count.get()?.0 as u8, ..short },
+        tcp_user_timeout: match raw.tcp_user_timeout.get()? {
+            Either::Word(raw::Auto::Auto) => TcpUserTimeout::Auto,
+            Either::Quantity(time) => TcpUserTimeout::After(time.0),
+        },
+    })
+}
+
+/// A number of which 0 means that there is no limit.
+pub(super) fn limit(at: &At<raw::Limit>) -> Valid<Option<NonZeroU32>> {
+    at.get().map(|limit| NonZeroU32::new(limit.0 as u32))
+}
+
+/// A number from 1.
+pub(super) fn positive<const MAX: u64>(at: &At<Number<1, MAX>>) -> Valid<NonZeroU32> {
+    at.get().map(|number| NonZeroU32::new(number.0 as u32).unwrap_or(NonZeroU32::MIN))
+}

@@ -1,0 +1,208 @@
+//! TLS: the files that keys name, made into configurations of rustls.
+
+use std::sync::Arc;
+
+use rustls::{Error, pki_types, sign::CertifiedKey};
+
+use super::{Checker, Valid};
+use crate::{
+    config::{
+        CertificateFile, ListenerTls, PoolTls, RevocationFile, Upstream,
+        at::{At, Place},
+        fault::quote,
+        raw::{self, ClientAuth, TlsVersion},
+        values::{FilePath, SERVER_NAME, ServerName},
+    },
+    tls::{self, Clients, HTTP_1_1, MinVersion, Server},
+};
+
+const CA: &str = "a readable file with certificates of CAs in PEM, such as the system's \
+                  /etc/ssl/certs/ca-certificates.crt; or insecure_skip_verify: true";
+
+/// `websocket`: MQTT comes in one on this listener.
+pub(super) fn listener(
+    checker: &Checker<'_>,
+    raw: &At<raw::ListenerTls>,
+    websocket: bool,
+) -> Valid<ListenerTls> {
+    let (raw, section) = (raw.get()?, raw.place());
+    let list = "a list of { cert, key }";
+    let certificates = checker
+        .required(&section, "certificates", &raw.certificates, list)
+        .and_then(|_| checker.some(&raw.certificates, |at| certificate(checker, at)));
+    let clients = clients(checker, &section, raw);
+    let alpn = raw.alpn.as_ref().map(|list| protocols(checker, list, websocket)).transpose();
+    let (files, certificates): (Vec<_>, Vec<_>) = certificates?.into_iter().unzip();
+    let (clients, revocation) = clients?;
+    let refused = |error: &Error| refused(checker, &section.key("certificates"), error);
+    let verifier = clients.verifier().map_err(|error| refused(&error))?;
+    let asks_for_certificates = verifier.offer_client_auth();
+    let server = Server {
+        certificates,
+        verifier,
+        min_version: min_version(&raw.min_version)?,
+        alpn: alpn?.unwrap_or_default(),
+    };
+    Ok(ListenerTls {
+        server: Arc::new(server.config().map_err(|error| refused(&error))?),
+        asks_for_certificates,
+        certificates: files,
+        revocation,
+    })
+}
+
+fn certificate(
+    checker: &Checker<'_>,
+    raw: &At<raw::Certificate>,
+) -> Valid<(CertificateFile, CertifiedKey)> {
+    let (raw, section) = (raw.get()?, raw.place());
+    let has_cert = checker.required(&section, "cert", &raw.cert, tls::CHAIN).map(|_| ());
+    let has_key = checker.required(&section, "key", &raw.key, tls::KEY).map(|_| ());
+    match (has_cert, has_key) {
+        (Ok(()), Ok(())) => certified(checker, &raw.cert, &raw.key),
+        // The one that is there may have a fault, too.
+        (Ok(()), Err(reported)) => {
+            checker.file(&raw.cert, tls::CHAIN, tls::chain).and(Err(reported))
+        }
+        (Err(reported), _) => Err(reported),
+    }
+}
+
+/// A certificate and its key, from the files that two keys name.
+fn certified(
+    checker: &Checker<'_>,
+    cert: &At<FilePath>,
+    key: &At<FilePath>,
+) -> Valid<(CertificateFile, CertifiedKey)> {
+    let chain = checker.file(cert, tls::CHAIN, tls::chain);
+    let loaded = checker.file(key, tls::KEY, tls::key);
+    let ((path, chain), (_, loaded)) = (chain?, loaded?);
+    match tls::certified(&chain, loaded) {
+        Ok(Some(certified)) => {
+            let (not_before, not_after) = (chain.not_before, chain.not_after);
+            Ok((CertificateFile { path, not_before, not_after }, certified))
+        }
+        Ok(None) => Err(checker.wrong(
+            &key.place(),
+            "is not the key of cert",
+            "the key of its first certificate",
+        )),
+        Err(error) => Err(refused(checker, &cert.place(), &error)),
+    }
+}
+
+/// Which clients are let in, and until when it is known which are revoked.
+fn clients(
+    checker: &Checker<'_>,
+    section: &Place,
+    raw: &raw::ListenerTls,
+) -> Valid<(Clients, Option<RevocationFile>)> {
+    let roots = raw.client_ca.as_ref();
+    let roots =
+        roots.map(|file| checker.file(file, tls::AUTHORITIES, tls::authorities)).transpose();
+    let lists = raw.client_crl.as_ref();
+    let lists = lists
+        .map(|file| checker.file(file, tls::REVOCATION_LISTS, tls::revocation_lists))
+        .transpose();
+    let (auth, roots, lists) = (*raw.client_auth.get()?, roots?, lists?);
+    if auth == ClientAuth::None {
+        let Some(unused) = raw.client_ca.as_ref().or(raw.client_crl.as_ref()) else {
+            return Ok((Clients::Any, None));
+        };
+        let what = "has no effect with client_auth none";
+        let allowed = "client_auth optional or required, or neither client_ca nor client_crl";
+        return Err(checker.wrong(&unused.place(), what, allowed));
+    }
+    let Some((_, authorities)) = roots else {
+        return Err(checker.missing(section, "client_ca", tls::AUTHORITIES));
+    };
+    let (file, revoked) = lists.map_or((None, Vec::new()), |(path, lists)| {
+        (Some(RevocationFile { path, next_update: lists.next_update }), lists.lists)
+    });
+    let required = auth == ClientAuth::Required;
+    Ok((Clients::Of { authorities, revoked, required }, file))
+}
+
+fn protocols(
+    checker: &Checker<'_>,
+    raw: &At<raw::List<crate::config::values::AlpnName>>,
+    websocket: bool,
+) -> Valid<Vec<Vec<u8>>> {
+    let names = checker.some(raw, |at| at.get().map(|name| name.0.as_bytes().to_vec()))?;
+    if websocket && !names.iter().any(|name| name == HTTP_1_1.as_bytes()) {
+        let what = "lacks http/1.1, which is what clients offer for a WebSocket";
+        return Err(checker.wrong(&raw.place(), what, "a list with http/1.1 in it, or no alpn"));
+    }
+    Ok(names)
+}
+
+/// `upstreams` are those that are listed.
+pub(super) fn pool(
+    checker: &Checker<'_>,
+    raw: &At<raw::PoolTls>,
+    upstreams: &[Upstream],
+) -> Valid<PoolTls> {
+    let (raw, section) = (raw.get()?, raw.place());
+    let ca = raw.ca.as_ref();
+    let ca = ca.map(|file| checker.file(file, tls::AUTHORITIES, tls::authorities)).transpose();
+    let identity = identity(checker, raw);
+    let insecure = *raw.insecure_skip_verify.get()?;
+    let roots = match (&raw.ca, ca?) {
+        (None, _) if !insecure => Err(checker.missing(&section, "ca", CA)),
+        (Some(at), _) if insecure => {
+            let message = "has no effect with insecure_skip_verify: true; remove one of them";
+            Err(checker.fault(&at.place(), message))
+        }
+        (_, ca) => Ok(ca.map(|(_, roots)| roots)),
+    };
+    let server_name = raw.server_name.as_ref().map(|name| name.get().map(server_name)).transpose();
+    let (certificate, key) = identity?.unzip();
+    let client = tls::client(roots?, key, min_version(&raw.min_version)?)
+        .map_err(|error| refused(checker, &section, &error))?;
+    let tls = PoolTls {
+        client: Arc::new(client),
+        server_name: server_name?.flatten(),
+        insecure,
+        certificates: certificate.into_iter().collect(),
+    };
+    match upstreams.iter().find(|upstream| tls.name_for(&upstream.address).is_none()) {
+        None => Ok(tls),
+        Some(upstream) => {
+            let allowed = format!("{SERVER_NAME}, as the address of {} has none", upstream.name);
+            Err(checker.missing(&section, "server_name", &allowed))
+        }
+    }
+}
+
+/// The proxy's own certificate.
+fn identity(
+    checker: &Checker<'_>,
+    raw: &raw::PoolTls,
+) -> Valid<Option<(CertificateFile, CertifiedKey)>> {
+    match (&raw.cert, &raw.key) {
+        (None, None) => Ok(None),
+        (Some(cert), Some(key)) => certified(checker, cert, key).map(Some),
+        (Some(cert), None) => {
+            Err(checker.wrong(&cert.place(), "is given without a key", "both, or neither"))
+        }
+        (None, Some(key)) => {
+            Err(checker.wrong(&key.place(), "is given without a cert", "both, or neither"))
+        }
+    }
+}
+
+fn server_name(name: &ServerName) -> Option<pki_types::ServerName<'static>> {
+    pki_types::ServerName::try_from(name.0.to_string()).ok()
+}
+
+fn min_version(at: &At<TlsVersion>) -> Valid<MinVersion> {
+    Ok(match at.get()? {
+        TlsVersion::Tls12 => MinVersion::Tls12,
+        TlsVersion::Tls13 => MinVersion::Tls13,
+    })
+}
+
+/// What rustls refused, which nothing in the file should be able to bring about.
+fn refused(checker: &Checker<'_>, at: &Place, error: &Error) -> super::checker::Reported {
+    checker.fault(at, format!("cannot be used: {}", quote(&error.to_string())))
+}

@@ -1,0 +1,258 @@
+//! Numbers, durations and sizes, each within its range.
+
+use std::{borrow::Cow, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::value::StrDeserializer};
+use serde_json::{Value, json};
+
+use super::{Invalid, Scalar, Style, not_a, scalar};
+use crate::config::{at::At, fault::quote};
+
+/// A year in milliseconds: as good as forever, and far from where sums of times overflow.
+pub(in crate::config) const YEAR: u64 = 365 * 24 * HOUR;
+pub(in crate::config) const HOUR: u64 = 3_600_000;
+
+const DURATION: &str = "a whole number with ms, s, m or h, such as 500ms, 10s, 5m, 1h";
+const SIZE: &str = "a whole number of bytes, KiB or MiB, such as 512, 64KiB, 1MiB";
+
+/// Units of time in milliseconds, the largest first.
+const TIMES: [(&str, u64); 4] = [("h", HOUR), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+/// A whole number in a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) struct Number<const MIN: u64, const MAX: u64>(pub(in crate::config) u64);
+
+impl<const MIN: u64, const MAX: u64> Scalar for Number<MIN, MAX> {
+    const STYLE: Style = Style::Number;
+
+    fn allowed() -> Cow<'static, str> {
+        format!("a whole number from {MIN} to {MAX}").into()
+    }
+
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(not_a("whole number", text));
+        }
+        // One that is too large for its type is out of range, too.
+        let number = text.parse().ok().filter(|number| (MIN..=MAX).contains(number));
+        number.map(Self).ok_or_else(|| Invalid::new(format!("{} is out of range", quote(text))))
+    }
+
+    fn print(&self) -> Value {
+        self.0.into()
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "integer", "minimum": MIN, "maximum": MAX })
+    }
+}
+scalar!(impl [const MIN: u64, const MAX: u64] Number<MIN, MAX>);
+
+/// A duration in a range of milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) struct Time<const MIN: u64 = 1, const MAX: u64 = YEAR>(
+    pub(in crate::config) Duration,
+);
+
+impl<const MIN: u64, const MAX: u64> Scalar for Time<MIN, MAX> {
+    fn allowed() -> Cow<'static, str> {
+        DURATION.into()
+    }
+
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        let wrong = || not_a("duration", text);
+        let (number, unit) = number_and_unit(text).ok_or_else(wrong)?;
+        if unit.is_empty() {
+            return Err(Invalid::new(format!("{} has no unit", quote(text))));
+        }
+        let (_, unit) = TIMES.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+        let millis = number.checked_mul(*unit).ok_or_else(wrong)?;
+        within(millis, MIN, MAX, |millis| show_duration(Duration::from_millis(millis)))
+            .map(|millis| Self(Duration::from_millis(millis)))
+    }
+
+    fn print(&self) -> Value {
+        show_duration(self.0).into()
+    }
+
+    fn schema() -> Value {
+        let range = [MIN, MAX].map(|millis| show_duration(Duration::from_millis(millis)));
+        let comment = format!("{} to {}", range[0], range[1]);
+        json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h)$", "$comment": comment })
+    }
+}
+scalar!(impl [const MIN: u64, const MAX: u64] Time<MIN, MAX>);
+
+/// Writes a duration as [`Time`] reads it, in the largest unit that is exact.
+pub(in crate::config) fn show_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let exact = |(_, unit): &&(&str, u64)| millis.is_multiple_of(u128::from(*unit));
+    match TIMES.iter().find(exact) {
+        Some((name, unit)) if millis > 0 => format!("{}{name}", millis / u128::from(*unit)),
+        _ => "0s".to_owned(),
+    }
+}
+
+/// A number of bytes in a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) struct Size<const MIN: u64, const MAX: u64>(pub(in crate::config) u64);
+
+impl<const MIN: u64, const MAX: u64> Scalar for Size<MIN, MAX> {
+    fn allowed() -> Cow<'static, str> {
+        SIZE.into()
+    }
+
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        let wrong = || not_a("size", text);
+        let (number, unit) = number_and_unit(text).ok_or_else(wrong)?;
+        let unit = match unit {
+            "" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            _ => return Err(wrong()),
+        };
+        let bytes = number.checked_mul(unit).ok_or_else(wrong)?;
+        within(bytes, MIN, MAX, |bytes| format!("{bytes} bytes")).map(Self)
+    }
+
+    fn print(&self) -> Value {
+        match self.0 {
+            bytes if bytes > 0 && bytes.is_multiple_of(1 << 20) => {
+                format!("{}MiB", bytes >> 20).into()
+            }
+            bytes if bytes > 0 && bytes.is_multiple_of(1 << 10) => {
+                format!("{}KiB", bytes >> 10).into()
+            }
+            bytes => bytes.into(),
+        }
+    }
+
+    fn schema() -> Value {
+        json!({
+            "type": ["integer", "string"],
+            "minimum": MIN,
+            "maximum": MAX,
+            "pattern": "^[0-9]+(KiB|MiB)?$",
+        })
+    }
+}
+scalar!(impl [const MIN: u64, const MAX: u64] Size<MIN, MAX>);
+
+/// How many times its fair share of the load a broker is given.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::config) struct Factor(pub(in crate::config) f64);
+
+impl Factor {
+    /// Below 1.01 a broker is full before the last of the others has its share; at 100 nothing is
+    /// bound.
+    const MIN: f64 = 1.01;
+    const MAX: f64 = 100.0;
+}
+
+impl Scalar for Factor {
+    const STYLE: Style = Style::Number;
+
+    fn allowed() -> Cow<'static, str> {
+        format!("a number from {} to {}", Self::MIN, Self::MAX).into()
+    }
+
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        // Without the exponents, infinities and "not a number" that Rust reads as well.
+        let plain = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        match text.parse() {
+            Ok(number) if plain && (Self::MIN..=Self::MAX).contains(&number) => Ok(Self(number)),
+            Ok(_) if plain => Err(Invalid::new(format!("{} is out of range", quote(text)))),
+            _ => Err(not_a("number", text)),
+        }
+    }
+
+    fn print(&self) -> Value {
+        self.0.into()
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "number", "minimum": Self::MIN, "maximum": Self::MAX })
+    }
+}
+scalar!(Factor);
+
+/// A few words that stand for something else than a quantity.
+pub(in crate::config) trait Words:
+    for<'de> Deserialize<'de> + Serialize + JsonSchema
+{
+    const WORDS: &'static [&'static str];
+}
+
+/// One of a few words, or a quantity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) enum Either<W, Q> {
+    Word(W),
+    Quantity(Q),
+}
+
+impl<W: Words, Q: Scalar> Scalar for Either<W, Q> {
+    fn allowed() -> Cow<'static, str> {
+        format!("{}, or {}", W::WORDS.join(", "), Q::allowed()).into()
+    }
+
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        if let Ok(word) = W::deserialize(StrDeserializer::<serde::de::value::Error>::new(text)) {
+            return Ok(Self::Word(word));
+        }
+        if !text.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
+            return Err(Invalid::new(format!("{} is unknown", quote(text))));
+        }
+        let quantity = Q::parse(text).map_err(|invalid| match invalid.allowed {
+            None => invalid.allowed(Q::allowed()),
+            Some(_) => invalid,
+        })?;
+        Ok(Self::Quantity(quantity))
+    }
+
+    fn print(&self) -> Value {
+        match self {
+            Self::Word(word) => serde_json::to_value(word).unwrap_or_default(),
+            Self::Quantity(quantity) => quantity.print(),
+        }
+    }
+
+    fn schema() -> Value {
+        json!({ "anyOf": [{ "enum": W::WORDS }, Q::schema()] })
+    }
+}
+scalar!(impl [W: Words, Q: Scalar] Either<W, Q>);
+
+fn within(value: u64, min: u64, max: u64, show: impl Fn(u64) -> String) -> Result<u64, Invalid> {
+    if (min..=max).contains(&value) {
+        return Ok(value);
+    }
+    let wrong = Invalid::new(format!("{} is out of range", show(value)));
+    Err(wrong.allowed(format!("{} to {}", show(min), show(max))))
+}
+
+pub(super) fn number_and_unit(text: &str) -> Option<(u64, &str)> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    Some((number.parse().ok()?, unit))
+}
+
+/// A default, for serde.
+pub(in crate::config) fn at_number<const N: u64, const MIN: u64, const MAX: u64>()
+-> At<Number<MIN, MAX>> {
+    At::default_of(Number(N))
+}
+
+/// A default in milliseconds, for serde.
+pub(in crate::config) fn at_time<const MILLIS: u64, const MIN: u64, const MAX: u64>()
+-> At<Time<MIN, MAX>> {
+    At::default_of(Time(Duration::from_millis(MILLIS)))
+}
+
+/// A default in KiB, for serde.
+pub(in crate::config) fn at_size<const KIB: u64, const MIN: u64, const MAX: u64>()
+-> At<Size<MIN, MAX>> {
+    At::default_of(Size(KIB << 10))
+}

@@ -1,0 +1,45 @@
+//! A listener whose sockets are bound.
+
+use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc};
+
+use super::inherited_socket::InheritedSocket;
+use crate::config::Bind;
+
+/// Connections that the kernel queues until we accept them; it lowers this to net.core.somaxconn.
+pub(super) const BACKLOG: i32 = 4096;
+
+/// A bound listener of the configuration.
+#[derive(Debug)]
+pub struct BoundListener {
+    /// The bound address: with the kernel's port if the configuration has port 0.
+    pub bind: Bind,
+    /// One socket per worker.
+    pub sockets: Vec<OwnedFd>,
+    /// The inherited socket that `sockets` are duplicates of. The service manager holds it too.
+    pub(super) inherited: Option<Arc<InheritedSocket>>,
+    pub(super) file: Option<UnixSocketFile>,
+}
+
+impl BoundListener {
+    /// The inherited socket that the sockets are duplicates of, if any.
+    pub fn inherited(&self) -> Option<&Arc<InheritedSocket>> {
+        self.inherited.as_ref()
+    }
+}
+
+/// The file of a unix socket; removed when dropped.
+#[derive(Debug)]
+pub(super) struct UnixSocketFile(PathBuf);
+
+impl UnixSocketFile {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+}
+
+impl Drop for UnixSocketFile {
+    fn drop(&mut self) {
+        // If this fails, the next start finds the file stale and removes it.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}

@@ -1,0 +1,48 @@
+//! The TLS handshake with a broker.
+
+use std::{future::poll_fn, sync::Arc};
+
+use rustls::{ClientConfig, client::UnbufferedClientConnection, pki_types::ServerName};
+
+use super::{
+    connection::TlsConnection, error::TlsError, handshake::advance_handshake, layer::TlsLayer,
+    partial_records::MAX_HANDSHAKE_BYTES,
+};
+use crate::net::{buffer::Buffer, socket::Socket};
+
+/// A handshake with a broker.
+pub struct ClientTlsHandshake(TlsLayer);
+
+impl ClientTlsHandshake {
+    /// Begins a handshake with a server whose certificate has to be valid for `name`.
+    pub fn new(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, TlsError> {
+        let connection = UnbufferedClientConnection::new(config, name);
+        let mut connection =
+            TlsConnection::client(connection.map_err(|error| TlsError::new(error, &[]))?);
+        let mut outbox = Buffer::default();
+        let hello = connection.read(&mut [], &mut outbox, |_| {});
+        hello.map_err(|error| TlsError::new(error, &[]))?;
+        let tls = TlsLayer::new(connection, MAX_HANDSHAKE_BYTES);
+        tls.state.borrow_mut().backlog.keep(outbox.bytes());
+        Ok(Self(tls))
+    }
+
+    /// The ClientHello, which has to be written to the socket before [`Self::run`].
+    pub fn hello(&self) -> Vec<u8> {
+        self.0.state.borrow().backlog.bytes().to_vec()
+    }
+
+    /// Continues over a socket to which the ClientHello has been written.
+    pub(in crate::net) async fn run(self, socket: &Socket) -> Result<TlsLayer, TlsError> {
+        self.0.state.borrow_mut().backlog.clear();
+        let finished = poll_fn(|cx| {
+            socket.watch(cx);
+            let state = &mut *self.0.state.borrow_mut();
+            advance_handshake(state, socket, Vec::new(), &mut |_| {})
+        });
+        match finished.await {
+            Ok(()) => Ok(self.0),
+            Err(failure) => Err(failure.explain(&[])),
+        }
+    }
+}

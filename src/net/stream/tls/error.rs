@@ -1,0 +1,100 @@
+//! Why a TLS handshake failed, in words for an operator.
+
+use std::io;
+
+use rustls::Error;
+
+use super::violation::{TlsViolation, too_many_partial_bytes};
+use crate::proto::first_bytes::{DetectedProtocol, Detection, detect_protocol};
+
+/// Why a handshake failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The client left before it had sent anything. Likely: a check that only connects.
+    #[error("nothing was sent")]
+    Silent(#[source] Option<io::Error>),
+    /// Likely: a client that gave up.
+    #[error("the TLS handshake was not finished")]
+    Closed,
+    #[error("{0}")]
+    Io(#[source] io::Error),
+    /// Likely: the peer does not trust our certificate, or has nothing in common with our
+    /// configuration.
+    #[error("the other side ended the TLS handshake with the alert {0:?}")]
+    Alert(rustls::AlertDescription),
+    /// The peer's certificate was not accepted.
+    #[error("TLS: {0}")]
+    Certificate(#[source] Error),
+    /// Likely: no TLS at all, or an unsupported version.
+    #[error("TLS: {error}{hint}")]
+    Protocol {
+        #[source]
+        error: Error,
+        hint: &'static str,
+    },
+    /// Likely: an attack, as no library cuts its messages into so many records.
+    #[error("{}", too_many_partial_bytes(*.0))]
+    TooManyPartialBytes(usize),
+}
+
+impl TlsError {
+    /// `first`: the first bytes of the peer.
+    pub(super) fn new(error: Error, first: &[u8]) -> Self {
+        match error {
+            Error::AlertReceived(alert) => Self::Alert(alert),
+            Error::InvalidCertificate(_) | Error::NoCertificatesPresented => {
+                Self::Certificate(error)
+            }
+            error @ Error::PeerIncompatible(_) => {
+                let hint = "; it offers no version from min_version (TLS 1.2 or 1.3) on, or no \
+                            cipher or key exchange of those";
+                Self::Protocol { error, hint }
+            }
+            error => Self::Protocol { error, hint: hint(first) },
+        }
+    }
+}
+
+/// What ended a handshake. Whether it is an error that the peer's first bytes explain, its side of
+/// the connection knows.
+pub(super) enum HandshakeFailure {
+    Closed,
+    Io(io::Error),
+    Violation(TlsViolation),
+}
+
+impl HandshakeFailure {
+    /// `first`: the first bytes of the peer.
+    pub(super) fn explain(self, first: &[u8]) -> TlsError {
+        match self {
+            Self::Closed => TlsError::Closed,
+            Self::Io(error) => TlsError::Io(error),
+            Self::Violation(TlsViolation::Tls(error)) => TlsError::new(error, first),
+            Self::Violation(TlsViolation::TooManyPartialBytes(limit)) => {
+                TlsError::TooManyPartialBytes(limit)
+            }
+        }
+    }
+}
+
+impl From<io::Error> for HandshakeFailure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// The protocol that a client without TLS tried to speak on this port.
+fn hint(first: &[u8]) -> &'static str {
+    match detect_protocol(first) {
+        Detection::Protocol(DetectedProtocol::Mqtt) => {
+            "; it began with a CONNECT: plain MQTT belongs to a listener without tls"
+        }
+        Detection::Protocol(DetectedProtocol::Http) => {
+            "; it began with an HTTP request in the clear"
+        }
+        Detection::Protocol(DetectedProtocol::ProxyHeader) => {
+            "; it began with a PROXY header: this listener needs accept_proxy_protocol to take one"
+        }
+        _ => "",
+    }
+}

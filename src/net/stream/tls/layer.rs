@@ -1,0 +1,127 @@
+//! One side of an established TLS connection, as a stream uses it.
+
+use std::{cell::RefCell, io, task::Poll};
+
+use super::{
+    connection::{TlsConnection, TlsWrite},
+    state::TlsState,
+    violation::TlsViolation,
+};
+use crate::net::{BULK_BYTES, socket::Socket};
+
+/// A backlog of up to so many bytes, such as tickets, is written in one call with what comes next. A
+/// longer one was left by a slow receiver, and is written first.
+const MAX_JOINED_BYTES: usize = 4096;
+
+/// One side of a TLS connection.
+pub(in crate::net) struct TlsLayer {
+    pub(super) state: RefCell<TlsState>,
+}
+
+impl TlsLayer {
+    /// `max_partial_bytes`: how much of its handshake the peer may leave here incomplete.
+    pub(super) fn new(connection: TlsConnection, max_partial_bytes: usize) -> Self {
+        Self { state: RefCell::new(TlsState::new(connection, max_partial_bytes)) }
+    }
+
+    /// Reads records and returns their plaintext; 0 at the peer's end, with or without close_notify:
+    /// MQTT itself says where it ends.
+    pub(in crate::net) fn try_recv(
+        &self,
+        socket: &Socket,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let state = &mut *self.state.borrow_mut();
+        loop {
+            if !state.plain.is_empty() {
+                return Poll::Ready(Ok(take_front(&mut state.plain, buf)));
+            }
+            if let Some(violation) = &state.violation {
+                return Poll::Ready(Err(violation.to_io()));
+            }
+            if state.peer_ended {
+                return Poll::Ready(Ok(0));
+            }
+            if !socket.may_recv() {
+                return Poll::Pending;
+            }
+            let outbox = &mut *socket.buffers().outbox.lend();
+            let read = state.read(socket, outbox, buf, &mut |_| {});
+            if !outbox.is_empty() {
+                // An answer to a key update, or an alert. If the socket has failed, the next read
+                // reports it, after the plaintext of this one.
+                let _ = state.send(socket, outbox.bytes());
+            }
+            match read? {
+                Poll::Pending => return Poll::Pending,
+                // Records without plaintext, or the end.
+                Poll::Ready(0) => {}
+                Poll::Ready(n) => return Poll::Ready(Ok(n)),
+            }
+        }
+    }
+
+    /// Encrypts as much of `buf` as fits into a few records. Pending while the socket has no room for
+    /// the last ones.
+    ///
+    /// After a violation by the peer there are no records for it any more: what is sent is dropped,
+    /// and the next read reports the violation. What the peer sent before that can still be read.
+    pub(in crate::net) fn try_send(&self, socket: &Socket, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let state = &mut *self.state.borrow_mut();
+        if state.violation.is_some() {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        if state.backlog.len() > MAX_JOINED_BYTES && state.flush(socket)?.is_pending() {
+            return Poll::Pending;
+        }
+        let outbox = &mut *socket.buffers().outbox.lend();
+        state.join_backlog(outbox);
+        let taken = &buf[..buf.len().min(BULK_BYTES)];
+        let written =
+            state.connection.write(TlsWrite::Data(taken), state.partial.bytes_mut(), outbox);
+        // What was encrypted is sent even if the rest could not be.
+        state.send(socket, outbox.bytes())?;
+        written.map_err(|error| TlsViolation::Tls(error).to_io())?;
+        Poll::Ready(Ok(taken.len()))
+    }
+
+    /// Writes the records that the socket has not taken yet.
+    pub(in crate::net) fn try_flush(&self, socket: &Socket) -> Poll<io::Result<()>> {
+        self.state.borrow_mut().flush(socket)
+    }
+
+    /// Whether so many records have been sent that the connection has to end soon.
+    pub(in crate::net) fn is_near_key_limit(&self) -> bool {
+        self.state.borrow().connection.is_near_key_limit()
+    }
+
+    #[cfg(test)]
+    pub(in crate::net) fn set_records(&self, records: u64) {
+        self.state.borrow_mut().connection.records = records;
+    }
+
+    /// Ends our side: sends close_notify, then shuts the socket down.
+    pub(in crate::net) fn shutdown(&self, socket: &Socket) {
+        let state = &mut *self.state.borrow_mut();
+        state.send_close_notify(socket);
+        // If the socket has failed, close_notify cannot be delivered; the next read reports it.
+        let _ = state.flush(socket);
+    }
+
+    /// Sends close_notify, where a close of the socket follows at once.
+    pub(in crate::net) fn send_close_notify(&self, socket: &Socket) {
+        self.state.borrow_mut().send_close_notify(socket);
+    }
+}
+
+/// Moves bytes from the front of `from`, which keeps no memory once it is empty.
+fn take_front(from: &mut Vec<u8>, to: &mut [u8]) -> usize {
+    let n = from.len().min(to.len());
+    to[..n].copy_from_slice(&from[..n]);
+    if n == from.len() {
+        *from = Vec::new();
+    } else {
+        from.drain(..n);
+    }
+    n
+}

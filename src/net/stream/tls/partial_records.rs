@@ -1,0 +1,98 @@
+//! Records that rustls cannot use yet, assembled without reading any byte twice.
+
+/// The content type, the version and the length (RFC 8446, section 5.1).
+const HEADER_BYTES: usize = 5;
+
+/// The longest record: its header, 2^14 bytes, and what TLS 1.2 lets a cipher add (RFC 5246,
+/// section 6.2.3).
+pub(super) const MAX_RECORD_BYTES: usize = HEADER_BYTES + (1 << 14) + 2048;
+
+/// What a peer may leave here at most after the handshake: one record of a message whose rest has not
+/// arrived, such as a long ticket, and one incomplete record.
+pub(super) const MAX_SESSION_BYTES: usize = 2 * MAX_RECORD_BYTES;
+
+/// What a peer may leave here at most during a handshake, whatever the configuration allows: twice
+/// the longest message that rustls accepts, so that a broker's certificate chain may come in small
+/// records.
+pub(super) const MAX_HANDSHAKE_BYTES: usize = 2 << 16;
+
+/// What a peer has sent and rustls cannot use yet: records of a handshake message whose rest has not
+/// arrived, which rustls has decrypted in place and has a position in, and behind them the beginning
+/// of a record.
+#[derive(Default)]
+pub(super) struct PartialRecords {
+    bytes: Vec<u8>,
+    /// Where the incomplete record begins.
+    last: usize,
+}
+
+impl PartialRecords {
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// Takes bytes from the front of `wire`, at most to the end of a record header or of a record, which
+    /// is when rustls can go on. Returns how many, and whether that end is reached.
+    pub(super) fn complete(&mut self, wire: &[u8]) -> (usize, bool) {
+        let missing = record(&self.bytes[self.last..]) - (self.bytes.len() - self.last);
+        let taken = missing.min(wire.len());
+        self.bytes.extend_from_slice(&wire[..taken]);
+        (taken, taken == missing)
+    }
+
+    /// Discards the first `consumed` bytes, after rustls has read all of them.
+    pub(super) fn discard(&mut self, consumed: usize) {
+        let is_header = self.bytes.len() - self.last == HEADER_BYTES
+            && record(&self.bytes[self.last..]) > HEADER_BYTES;
+        if !is_header {
+            self.last = self.bytes.len();
+        }
+        self.bytes.drain(..consumed);
+        self.last -= consumed;
+    }
+
+    /// Keeps the rest of a buffer that was passed to rustls directly; `last`: where in it the incomplete
+    /// record begins.
+    pub(super) fn keep(&mut self, rest: &[u8], last: usize) {
+        self.bytes.extend_from_slice(rest);
+        self.last = last;
+    }
+
+    /// Frees the memory if nothing is kept: an idle connection needs none.
+    pub(super) fn shrink(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes = Vec::new();
+        }
+    }
+
+    /// Puts a record of an unknown type where the next one would be. rustls answers it with the alert
+    /// decode_error; it has no call that sends one.
+    pub(super) fn append_invalid_record(&mut self) {
+        self.bytes.truncate(self.last);
+        self.bytes.extend([0xFF; HEADER_BYTES]);
+    }
+}
+
+/// The length of the complete records at the front of `wire`.
+pub(super) fn whole_records(wire: &[u8]) -> usize {
+    let mut end = 0;
+    loop {
+        let record = record(&wire[end..]);
+        if wire.len() - end < record {
+            return end;
+        }
+        end += record;
+    }
+}
+
+/// The length of the record that begins with `bytes`, or of its header while that is incomplete.
+fn record(bytes: &[u8]) -> usize {
+    match bytes {
+        [_, _, _, high, low, ..] => HEADER_BYTES + usize::from(u16::from_be_bytes([*high, *low])),
+        _ => HEADER_BYTES,
+    }
+}

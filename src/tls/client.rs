@@ -1,0 +1,44 @@
+//! TLS to brokers.
+
+use std::sync::Arc;
+
+use rustls::{
+    ClientConfig, Error, RootCertStore,
+    client::Resumption,
+    sign::{CertifiedKey, SingleCertAndKey},
+};
+
+use super::{MinVersion, provider, unverified::Unverified};
+
+/// Brokers whose tickets are kept, up to eight of each (rustls' number): more than pools have, but
+/// for names that DNS makes up.
+const RESUMABLE_BROKERS: usize = 256;
+
+/// The configuration of a pool. `roots`: the CAs of the brokers; `None`: any certificate is
+/// accepted. `identity`: the proxy's own certificate.
+///
+/// No CA is trusted that is not named: a private broker is seldom certified by the CAs of the web,
+/// any of which would do then.
+///
+/// # Errors
+/// What rustls refuses, which no file should be able to bring about.
+pub(crate) fn client(
+    roots: Option<RootCertStore>,
+    identity: Option<CertifiedKey>,
+    min_version: MinVersion,
+) -> Result<ClientConfig, Error> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(min_version.versions())?;
+    let builder = match roots {
+        Some(roots) => builder.with_root_certificates(roots),
+        None => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider())))
+        }
+    };
+    let mut client = match identity {
+        Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
+        None => builder.with_no_client_auth(),
+    };
+    client.resumption = Resumption::in_memory_sessions(RESUMABLE_BROKERS);
+    Ok(client)
+}

@@ -1,0 +1,81 @@
+//! TLS from clients.
+
+use std::sync::Arc;
+
+use rustls::{
+    Error, RootCertStore, ServerConfig,
+    crypto::aws_lc_rs::Ticketer,
+    pki_types::CertificateRevocationListDer,
+    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
+    sign::CertifiedKey,
+};
+
+use super::{MinVersion, provider, sni::BySni};
+
+/// What a browser offers for a WebSocket (RFC 7301, section 6; RFC 6455 is HTTP/1.1 at first).
+pub(crate) const HTTP_1_1: &str = "http/1.1";
+
+/// What a listener's configuration is made of.
+pub(crate) struct Server {
+    /// Not empty.
+    pub(crate) certificates: Vec<CertifiedKey>,
+    /// From [`Clients::verifier`].
+    pub(crate) verifier: Arc<dyn ClientCertVerifier>,
+    pub(crate) min_version: MinVersion,
+    /// The best first; empty: offers are ignored.
+    pub(crate) alpn: Vec<Vec<u8>>,
+}
+
+impl Server {
+    /// # Errors
+    /// What rustls refuses, which no file should be able to bring about.
+    pub(crate) fn config(self) -> Result<ServerConfig, Error> {
+        let mut server = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(self.min_version.versions())?
+            .with_client_cert_verifier(self.verifier)
+            .with_cert_resolver(Arc::new(BySni::new(self.certificates)));
+        server.alpn_protocols = self.alpn;
+        // Tickets cost no memory here, unlike sessions that are kept. Each load makes new keys for
+        // them, since a resumed handshake looks at no CA and no CRL: a client that was revoked
+        // meanwhile has to show its certificate.
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.ticketer = Ticketer::new()?;
+        // A device has one connection, and gets its next ticket with it.
+        server.send_tls13_tickets = 1;
+        // For the alert to a client that resumes with a certificate that has expired meanwhile.
+        server.enable_secret_extraction = true;
+        Ok(server)
+    }
+}
+
+/// Which clients are let in.
+pub(crate) enum Clients {
+    /// Certificates are not asked for.
+    Any,
+    /// Certificates that these CAs have signed.
+    Of {
+        authorities: RootCertStore,
+        /// Empty: revocation is not checked.
+        revoked: Vec<CertificateRevocationListDer<'static>>,
+        /// Whether clients without a certificate are refused.
+        required: bool,
+    },
+}
+
+impl Clients {
+    /// # Errors
+    /// Why the CAs or lists cannot be used.
+    pub(crate) fn verifier(self) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+        let Self::Of { authorities, revoked, required } = self else {
+            return Ok(WebPkiClientVerifier::no_client_auth());
+        };
+        // CAs seldom publish lists of themselves, and an outdated list is better than no devices: it
+        // is warned about. Clients of a CA without a list are refused, as it may have revoked any.
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider())
+                .with_crls(revoked)
+                .only_check_end_entity_revocation();
+        let verifier = if required { verifier } else { verifier.allow_unauthenticated() };
+        verifier.build().map_err(|error| Error::General(error.to_string()))
+    }
+}

@@ -1,0 +1,86 @@
+//! Which of a listener's certificates a client is shown.
+
+use std::{collections::HashMap, sync::Arc};
+
+use rustls::{
+    SignatureScheme,
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use x509_parser::{extensions::GeneralName, parse_x509_certificate};
+
+/// Certificates by the names in them: the host that the client asks for (RFC 6066, section 3), else
+/// the wildcard that covers it (RFC 9525, section 6.3), else the first of the list.
+///
+/// Where several have the name, as an RSA and an ECDSA certificate of one host do, the first in the
+/// list whose key can sign in a way that the client understands.
+#[derive(Debug)]
+pub(super) struct BySni {
+    exact: Names,
+    /// By what follows the `*.`.
+    wildcards: Names,
+    /// The first of the list, and others that have a name of it.
+    default: Vec<Arc<CertifiedKey>>,
+}
+
+type Names = HashMap<Box<str>, Vec<Arc<CertifiedKey>>>;
+
+impl BySni {
+    /// `certificates` must not be empty.
+    pub(super) fn new(certificates: Vec<CertifiedKey>) -> Self {
+        let mut by_sni = Self { exact: Names::new(), wildcards: Names::new(), default: Vec::new() };
+        let mut names_of_first = None;
+        for certificate in certificates.into_iter().map(Arc::new) {
+            let names = names(&certificate);
+            for name in &names {
+                let (table, name) = match name.strip_prefix("*.") {
+                    Some(parent) => (&mut by_sni.wildcards, parent),
+                    None => (&mut by_sni.exact, &**name),
+                };
+                table.entry(name.into()).or_default().push(certificate.clone());
+            }
+            let of_first = names_of_first.get_or_insert_with(|| names.clone());
+            if by_sni.default.is_empty() || names.iter().any(|name| of_first.contains(name)) {
+                by_sni.default.push(certificate);
+            }
+        }
+        by_sni
+    }
+
+    fn choose(
+        &self,
+        name: Option<&str>,
+        schemes: &[SignatureScheme],
+    ) -> Option<&Arc<CertifiedKey>> {
+        let fits =
+            |certificate: &&Arc<CertifiedKey>| certificate.key.choose_scheme(schemes).is_some();
+        let name = name.map(str::to_ascii_lowercase).unwrap_or_default();
+        let parent = name.split_once('.').map_or("", |(_, parent)| parent);
+        let exact = self.exact.get(&*name).into_iter().flatten();
+        let named = || exact.clone().chain(self.wildcards.get(parent).into_iter().flatten());
+        // If none fits, rustls says so when it gets one that does not.
+        named()
+            .find(fits)
+            .or_else(|| named().next())
+            .or_else(|| self.default.iter().find(fits))
+            .or_else(|| self.default.first())
+    }
+}
+
+impl ResolvesServerCert for BySni {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.choose(hello.server_name(), hello.signature_schemes()).cloned()
+    }
+}
+
+/// The DNS names that a certificate is for. RFC 6125 ended the use of the common name as one.
+fn names(certificate: &CertifiedKey) -> Vec<Box<str>> {
+    let parsed = certificate.cert.first().and_then(|der| parse_x509_certificate(der).ok());
+    let Some((_, parsed)) = parsed else { return Vec::new() };
+    let Ok(Some(names)) = parsed.subject_alternative_name() else { return Vec::new() };
+    let dns = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase().into()),
+        _ => None,
+    });
+    dns.collect()
+}

@@ -1,0 +1,120 @@
+//! Starting, steering and joining the thread of a worker.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
+    task::Waker,
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{
+    command::{WorkerCommand, WorkerSetup, WorkerUpdate},
+    event_loop,
+};
+use crate::{
+    join::join_by,
+    net::{Notify, Reactor},
+    session::{Drain, QuerySender},
+};
+
+/// How long all workers together may take to end: the time for the access log, and a turn.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(7);
+
+/// The control thread's handle of a worker.
+pub struct Worker {
+    commands: Sender<WorkerCommand>,
+    notify: Arc<Notify>,
+    thread: thread::JoinHandle<io::Result<()>>,
+}
+
+/// Reports the end of its thread when dropped, after a panic too.
+struct EndReport(UnboundedSender<()>);
+
+impl Drop for EndReport {
+    fn drop(&mut self) {
+        // Fails only when the proxy itself ends.
+        let _ = self.0.send(());
+    }
+}
+
+impl Worker {
+    /// Starts the thread, which accepts at once. `ended` gets a message when it ends, also by a panic.
+    pub fn start(setup: WorkerSetup, ended: UnboundedSender<()>) -> io::Result<Self> {
+        let (commands, inbox) = channel();
+        let (ready, started) = channel();
+        let name = format!("worker-{}", setup.index);
+        let thread = thread::Builder::new().name(name).spawn(move || {
+            let _ended = EndReport(ended);
+            let reactor = Reactor::new()?;
+            // Fails only if the start was given up.
+            let _ = ready.send(reactor.notify().clone());
+            event_loop::run(&reactor, setup, &inbox)
+        })?;
+        match started.recv() {
+            Ok(notify) => Ok(Self { commands, notify, thread }),
+            Err(_) => Err(thread
+                .join()
+                .ok()
+                .and_then(Result::err)
+                .unwrap_or_else(|| io::Error::other("a worker thread ended during its start"))),
+        }
+    }
+
+    /// Applies another configuration; existing sessions stay as they are.
+    pub fn update(&self, update: WorkerUpdate) {
+        self.send(WorkerCommand::Update(Box::new(update)));
+    }
+
+    /// Stops accepting and ends the sessions at the pace of `drain`; the worker ends with the last.
+    pub fn drain(&self, drain: Drain) {
+        self.send(WorkerCommand::Drain(drain));
+    }
+
+    /// Ends all sessions and handshakes that are left.
+    pub fn end_sessions(&self) {
+        self.send(WorkerCommand::EndSessions);
+    }
+
+    /// A function that sends the worker a question.
+    pub fn asker(&self) -> QuerySender {
+        let (commands, notify) = (self.commands.clone(), self.notify.clone());
+        // If the worker has ended, the question is dropped, and with it the sender of its answer.
+        Box::new(move |question| {
+            let _ = commands.send(WorkerCommand::Answer(question));
+            Waker::from(notify.clone()).wake();
+        })
+    }
+
+    /// Ends the worker with its sessions.
+    pub fn stop(&self) {
+        self.send(WorkerCommand::Stop);
+    }
+
+    /// Stops all workers and waits for their end, at most for seven seconds in all.
+    ///
+    /// # Errors
+    /// The error of the first worker that failed or has not ended.
+    pub fn stop_all(workers: Vec<Self>) -> io::Result<()> {
+        workers.iter().for_each(Self::stop);
+        let deadline = Instant::now() + JOIN_TIMEOUT;
+        let join = |worker: Self| {
+            let name = worker.thread.thread().name().unwrap_or_default().to_owned();
+            join_by(worker.thread, deadline)
+                .unwrap_or_else(|error| Err(io::Error::other(format!("{name} {error}"))))
+        };
+        let joined: Vec<_> = workers.into_iter().map(join).collect();
+        joined.into_iter().collect()
+    }
+
+    fn send(&self, command: WorkerCommand) {
+        // Fails only if the worker has ended.
+        let _ = self.commands.send(command);
+        Waker::from(self.notify.clone()).wake();
+    }
+}

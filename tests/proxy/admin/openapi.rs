@@ -1,0 +1,115 @@
+//! Real responses, and what the OpenAPI document says about them.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::http::{Told, ask, get};
+use crate::{
+    broker::Broker,
+    client::{CONNACK_V5, Client, connect},
+    config::Config,
+};
+
+const CHANGE: &str = "/api/v1/pools/{pool}/upstreams/{name}";
+const B1: &str = "/api/v1/pools/brokers/upstreams/b1";
+
+struct Document {
+    json: Value,
+    /// Operations checked, as method and path.
+    checked: BTreeSet<(String, String)>,
+}
+
+impl Document {
+    /// Checks a response of the operation at `path`, in lower case `method`.
+    #[track_caller]
+    fn check(&mut self, method: &str, path: &str, told: &Told) {
+        let status = told.status.to_string();
+        let mut response = &self.json["paths"][path][method]["responses"][&status];
+        assert!(!response.is_null(), "{method} {path}: {status} is not documented: {told:?}");
+        if let Some(shared) = response["$ref"].as_str() {
+            response = self.json.pointer(&shared[1..]).expect(shared);
+        }
+        self.checked.insert((method.to_owned(), path.to_owned()));
+        let Some(content) = response["content"].as_object() else {
+            assert_eq!(told.body, "", "{method} {path}");
+            return;
+        };
+        let media_type = told.header("content-type").unwrap().split(';').next().unwrap();
+        let mut schema = content.get(media_type).expect(media_type)["schema"].clone();
+        if media_type != "application/json" {
+            return;
+        }
+        // What the schema refers to.
+        schema["components"] = self.json["components"].clone();
+        let validator = jsonschema::draft202012::new(&schema).unwrap();
+        let body = told.json();
+        let faults: Vec<_> = validator
+            .iter_errors(&body)
+            .map(|fault| format!("{}: {fault}", fault.instance_path()))
+            .collect();
+        assert!(faults.is_empty(), "{method} {path}: {faults:?} in {body}");
+    }
+}
+
+#[test]
+fn responses_are_as_documented() {
+    let broker = Broker::echoing();
+    let proxy = Config::of([&broker]).start();
+    let _client = Client::exchange(proxy.address(), &connect(5, "documented"), CONNACK_V5);
+    proxy.wait_connected("documented");
+    let mut document =
+        Document { json: get(&proxy, "/api/v1/openapi.json"), checked: BTreeSet::new() };
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/openapi.json");
+    let committed: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    assert_eq!(document.json, committed);
+
+    let session = get(&proxy, "/api/v1/sessions?client_id=documented")["sessions"][0].take();
+    let kick = format!("/api/v1/sessions/{}", session["id"].as_str().unwrap());
+    let drain = json!({ "state": "drain", "weight": 2 }).to_string();
+    let refused = "X: y\r\nOrigin: http://elsewhere.example\r\n";
+    let as_json = "Content-Type: application/json\r\n";
+    for (method, path, target, headers, body, status) in [
+        ("get", "/livez", "/livez", "", "", 200),
+        ("get", "/readyz", "/readyz", "", "", 200),
+        ("get", "/metrics", "/metrics", "", "", 200),
+        ("get", "/metrics", "/metrics", refused, "", 403),
+        ("get", "/api/v1/openapi.json", "/api/v1/openapi.json", "", "", 200),
+        ("get", "/api/v1/status", "/api/v1/status", "", "", 200),
+        ("get", "/api/v1/status", "/api/v1/status?x", "", "", 400),
+        ("get", "/api/v1/log", "/api/v1/log", "", "", 200),
+        ("get", "/api/v1/upstreams", "/api/v1/upstreams", "", "", 200),
+        ("get", "/api/v1/route", "/api/v1/route?client_id=documented", "", "", 200),
+        ("get", "/api/v1/route", "/api/v1/route", "", "", 400),
+        ("get", "/api/v1/route", "/api/v1/route?client_id=&pool=x", "", "", 404),
+        ("get", "/api/v1/sessions", "/api/v1/sessions", "", "", 200),
+        ("get", "/api/v1/sessions", "/api/v1/sessions?limit=1&pool=brokers", "", "", 200),
+        ("get", "/api/v1/sessions", "/api/v1/sessions?limit=0", "", "", 400),
+        ("patch", CHANGE, B1, as_json, &*drain, 200),
+        ("patch", CHANGE, B1, as_json, "{}", 400),
+        ("patch", CHANGE, B1, "", "{}", 415),
+        ("patch", CHANGE, "/api/v1/pools/brokers/upstreams/x", as_json, &drain, 404),
+        ("get", "/readyz", "/readyz", "", "", 503),
+        // After the change: a status that is not ready, a broker that drains.
+        ("get", "/api/v1/status", "/api/v1/status", "", "", 200),
+        ("get", "/api/v1/upstreams", "/api/v1/upstreams", "", "", 200),
+        ("delete", "/api/v1/sessions/{id}", &kick, "", "", 204),
+        ("delete", "/api/v1/sessions/{id}", "/api/v1/sessions/0", "", "", 404),
+        ("post", "/api/v1/reload", "/api/v1/reload", "", "", 200),
+    ] {
+        let told = ask(&proxy, &method.to_uppercase(), target, headers, body);
+        assert_eq!(told.status, status, "{method} {target}: {told:?}");
+        document.check(method, path, &told);
+    }
+    std::fs::write(proxy.config_file(), "colour: blue\n").unwrap();
+    let told = ask(&proxy, "POST", "/api/v1/reload", "", "");
+    assert_eq!(told.status, 422);
+    document.check("post", "/api/v1/reload", &told);
+    document.check("get", "/api/v1/status", &ask(&proxy, "GET", "/api/v1/status", "", ""));
+
+    let paths = document.json["paths"].as_object().unwrap();
+    let documented = paths.iter().flat_map(|(path, methods)| {
+        methods.as_object().unwrap().keys().map(|method| (method.clone(), path.clone()))
+    });
+    assert_eq!(document.checked, documented.collect());
+}

@@ -29,7 +29,7 @@ pub(super) async fn upgrade(
     client.stream.begin_websocket(&mut client.buffer);
     let is_trusted = match client.record.source {
         PeerAddress::Ip(peer) => rules.forwarded_for.contains(peer.ip()),
-        _ => false,
+        PeerAddress::Unix => false,
     };
     Ok(request.forwarded_for.filter(|_| is_trusted))
 }

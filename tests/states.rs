@@ -71,7 +71,7 @@ impl Rig {
         let shared = ProcessContext {
             limiter: Arc::new(ConnectionLimiter::new(&config.limits, 1000)),
             metrics: metrics.clone(),
-            owners: Arc::new(ClientDirectory::new(WORKERS.into(), signal.clone())),
+            clients: Arc::new(ClientDirectory::new(WORKERS.into(), signal.clone())),
             signal,
         };
         let options = TcpOptions::towards_clients(&config.timeouts);

@@ -76,7 +76,7 @@ pub(super) fn start(listener: AdminListener, setup: AdminSetup<'_>) -> anyhow::R
         blocked_logs: proxy.logs.blocked_logs(),
         sessions: Inspector::new(
             proxy.workers.iter().map(Worker::asker).collect(),
-            proxy.owners.clone(),
+            proxy.clients.clone(),
         ),
         reloads,
         config_file: absolute(&proxy.file).unwrap_or_else(|_| proxy.file.clone()),

@@ -47,7 +47,7 @@ pub(super) struct Proxy {
     pub(super) logs: AccessLogs,
     pub(super) listeners: Listeners,
     pub(super) pools: PoolStarter,
-    pub(super) owners: Arc<ClientDirectory>,
+    pub(super) clients: Arc<ClientDirectory>,
     pub(super) descriptors: DescriptorLimit,
     pub(super) jobs: BlockingJobs,
     _tasks: JoinSet<()>,
@@ -80,11 +80,11 @@ impl Proxy {
 
         let sockets = listeners.adopt(bound, config, &pools, metrics);
         let snapshot = Arc::new(Snapshot::first(config, pools, listeners.open().to_vec()));
-        let owners = Arc::new(ClientDirectory::new(worker_count.get(), signal.clone()));
+        let clients = Arc::new(ClientDirectory::new(worker_count.get(), signal.clone()));
         let shared = ProcessContext {
             limiter: limiter.clone(),
             metrics: metrics.clone(),
-            owners: owners.clone(),
+            clients: clients.clone(),
             signal,
         };
         // So that session IDs most likely differ from those of earlier runs and other proxies.
@@ -116,7 +116,7 @@ impl Proxy {
             logs,
             listeners,
             pools: starter,
-            owners,
+            clients,
             descriptors,
             jobs,
             _tasks: tasks,

@@ -191,7 +191,7 @@ impl BrokerSearch {
         if let Some(failure) = self.failure {
             match failed {
                 Some(FailureKind::Unreachable) => {
-                    pool.record_refusal(AllBrokersFailed::Unreachable, now)
+                    pool.record_refusal(AllBrokersFailed::Unreachable, now);
                 }
                 Some(FailureKind::Silent | FailureKind::NoAnswer) => {
                     pool.record_refusal(

@@ -9,10 +9,10 @@ pub mod balance {
 }
 pub mod config {
     pub use crate::config::{
-        AccessLog, ActiveCheck, Address, Bind, CertificateFile, Config, Discover, Faults, Health, Idle,
-        LOG_FIELDS, ListenerTls, LogEvents, LogLevel, LogLineFormat, LogTarget, Networks, OnDown,
-        Pool, PoolTls, Probe, ProxyProtocolIn, ProxyProtocolOut, Records, RevocationFile, Rotate,
-        Syslog, SyslogAddress, TcpKeepalive, TcpUserTimeout, Upstream, WebSocket, WhenFull,
+        AccessLog, ActiveCheck, Address, Bind, CertificateFile, Config, Discover, Faults, Health,
+        Idle, LOG_FIELDS, ListenerTls, LogEvents, LogLevel, LogLineFormat, LogTarget, Networks,
+        OnDown, Pool, PoolTls, Probe, ProxyProtocolIn, ProxyProtocolOut, Records, RevocationFile,
+        Rotate, Syslog, SyslogAddress, TcpKeepalive, TcpUserTimeout, Upstream, WebSocket, WhenFull,
         Workers, schema,
     };
 }

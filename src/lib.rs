@@ -3,31 +3,33 @@
 //! The modules, from the outside inwards; each may use those below it, never those above. Inside a
 //! module no file uses one that uses it:
 //!
-//! - [`cli`]: the commands `run`, `check`, `route` and `ctl`
-//! - [`control`]: the composition root: a configuration becomes workers and a control thread
-//! - [`admin`]: metrics, health and the API over HTTP, on a thread of its own
-//! - [`worker`]: one thread: its event loop, its listeners, its sessions, its one-second sweep
-//! - [`snapshot`]: the configuration in force, replaced as a whole on reload
-//! - [`session`]: one connection's life: handshake, relay, record
-//! - [`listener`]: listeners: their settings, and their sockets
-//! - [`limits`]: how many may connect, how fast, and who has to wait
-//! - [`upstream`]: the brokers and how to reach them
-//! - [`net`]: sockets, timers and pipes on a worker's epoll
-//! - [`proto`]: MQTT, PROXY headers and WebSocket, without I/O
-//! - [`balance`]: from a key to a broker, without I/O
+//! - `cli`: the commands `run`, `check`, `route` and `ctl`
+//! - `control`: the composition root: a configuration becomes workers and a control thread
+//! - `admin`: metrics, health and the API over HTTP, on a thread of its own
+//! - `worker`: one thread: its event loop, its listeners, its sessions, its one-second sweep
+//! - `snapshot`: the configuration in force, replaced as a whole on reload
+//! - `session`: one connection's life: handshake, relay, record
+//! - `listener`: listeners: their settings, and their sockets
+//! - `limits`: how many may connect, how fast, and who has to wait
+//! - `upstream`: the brokers and how to reach them
+//! - `net`: sockets, timers and pipes on a worker's epoll
+//! - `proto`: MQTT, PROXY headers and WebSocket, without I/O
+//! - `balance`: from a key to a broker, without I/O
 //!
 //! For all modules above `balance`:
 //!
-//! - [`api`]: the types of the admin API: `admin` writes them, `cli` reads them
-//! - [`config`]: the file an operator wrote, as types that cannot be wrong
+//! - `api`: the types of the admin API: `admin` writes them, `cli` reads them
+//! - `config`: the file an operator wrote, as types that cannot be wrong
 //! - `tls`: certificates, keys and revocation lists, as configurations of rustls
-//! - [`access_log`]: one line for each connection that opens, ends or is refused
-//! - [`metrics`]: the Prometheus metrics
-//! - [`program_log`]: the program's own log
-//! - [`labels`]: the words that log fields and metric labels share
-//! - [`timestamp`]: times as logs write them
-//! - [`escape`]: characters that are unsafe on terminals and in logs
-//! - [`join`]: joining a thread, with a deadline
+//! - `access_log`: one line for each connection that opens, ends or is refused
+//! - `metrics`: the Prometheus metrics
+//! - `program_log`: the program's own log
+//! - `labels`: the words that log fields and metric labels share
+//! - `timestamp`: times as logs write them
+//! - `escape`: characters that are unsafe on terminals and in logs
+//! - `join`: joining a thread, with a deadline
+//!
+//! [`testing`] is what tests, benchmarks and the demo use of them.
 
 mod access_log;
 mod admin;

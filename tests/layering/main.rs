@@ -60,7 +60,8 @@ fn imports_point_one_way() {
     let mut faults = Vec::new();
     for file in &files {
         let path = file.strip_prefix(&src).unwrap();
-        if path == Path::new("lib.rs") {
+        // The root and its facade name every room.
+        if ["lib.rs", "testing.rs"].map(Path::new).contains(&path) {
             continue;
         }
         rooms_seen.push(room(path));

@@ -44,7 +44,7 @@ pub use health::ProbeResult;
 pub(super) use members::with_discovered;
 pub(crate) use members::{Member, MemberChanges, WeightLimitExceeded};
 pub use members::{Members, router};
-pub(crate) use operator::{UnknownBroker, WeightError};
+pub(crate) use operator::WeightError;
 pub use outage::AllBrokersFailed;
 pub use overview::{BrokerOverview, BrokerStatus};
 pub use recovery::{RecoveryRound, RecoveryStep};

@@ -215,7 +215,7 @@ fn what_is_no_http() {
         (b"GET /mqtt HTTP/1.1\rHost: x\r\n\r\n", "not an HTTP/1.1 request"),
         (b"GET /mqtt HTTP/1.1\r\nHost: x\ry\r\n\r\n", "not an HTTP/1.1 request"),
         (b"GET /mqtt HTTP/1.1\r\nHost: x\0y\r\n\r\n", "not an HTTP/1.1 request"),
-        (b"GET /mqtt HTTP/1.1\nHost: x\n\n", "a line of the request's head ends in LF"),
+        (b"GET /mqtt HTTP/1.1\nHost: x\n\n", "a line of the request ends in LF without CR"),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "not an HTTP/1.1 request"),
     ] {
         let (status, detail, _) = refused(bytes, &rules());

@@ -1,8 +1,42 @@
-//! How clients of a listener arrive: what wraps their MQTT.
+//! Listeners, and what wraps the MQTT of their clients.
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use ipnet::IpNet;
+
+/// An address that clients connect to, and what they do there.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    pub name: Arc<str>,
+    pub bind: Bind,
+    /// Index into [`Config::pools`].
+    pub pool: usize,
+    pub proxy_protocol: Option<ProxyProtocolIn>,
+    pub tls: Option<ListenerTls>,
+    pub websocket: Option<WebSocket>,
+}
+
+/// A local address to listen on. IPv6 is meant without IPv4 (IPV6_V6ONLY), so that `0.0.0.0:1883`
+/// and `[::]:1883` can both be listened on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bind {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
 
 /// Networks whose statements about other addresses are trusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

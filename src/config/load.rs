@@ -7,8 +7,9 @@ use serde::Deserialize as _;
 use super::{
     Admin, Config, Fault, Faults,
     at::At,
+    config::Effective,
     de::{Item, Reader},
-    effective::Effective,
+    effective::effective,
     fault::Position,
     raw,
     tree::{self, Node, Value},
@@ -45,13 +46,13 @@ impl Config {
         let raw = read::<raw::Config>(&reader, &root, "");
         let config = validate::config(&Checker(&reader), &raw);
         let config = finish(reader, config)?;
-        Ok(Self { effective: Effective::of(raw), ..config })
+        Ok(Self { effective: Effective(effective(raw)), ..config })
     }
 
     /// The configuration as YAML with every default filled in; it reads back as the same one. Files,
     /// those of secrets included, are in it by name, and environment variables as they are written.
     pub fn effective(&self) -> &str {
-        self.effective.as_str()
+        &self.effective.0
     }
 }
 

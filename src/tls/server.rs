@@ -10,7 +10,10 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::{MinVersion, provider, sni::BySni};
+use super::{
+    provider::{MinVersion, provider},
+    sni::BySni,
+};
 
 /// What a browser offers for a WebSocket (RFC 7301, section 6; RFC 6455 is HTTP/1.1 at first).
 pub(crate) const HTTP_1_1: &str = "http/1.1";

@@ -2,7 +2,8 @@
 
 use saphyr_parser::ScanError;
 
-use super::{Position, SyntaxError};
+use super::node::SyntaxError;
+use crate::config::fault::Position;
 
 const TAB: &str = "a tab where YAML wants spaces; indent with spaces";
 

@@ -33,7 +33,7 @@ pub(super) fn access_logs(
         Ok(AccessLog {
             to,
             rotate: rotate?,
-            format: log.format.get()?.0.clone(),
+            format: log.format.get()?.clone(),
             events: events?,
             when_full: *log.when_full.get()?,
         })

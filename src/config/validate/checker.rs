@@ -41,7 +41,7 @@ impl<T> At<T> {
 }
 
 impl<T> At<Vec<At<T>>> {
-    /// Every entry of a list, all of which are validated before the first failure counts.
+    /// Every entry of a list. All are validated, so that the faults of all are noted.
     pub(super) fn each<'v, V>(
         &'v self,
         validate: impl FnMut(&'v At<T>) -> Valid<V>,

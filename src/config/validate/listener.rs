@@ -73,17 +73,21 @@ fn accept(
     let (raw, section) = (raw.get()?, raw.place());
     checker.required(&section, "from", &raw.from, &ProxySource::allowed())?;
     let sources = checker.some(&raw.from, |at| match (at.get()?, bind) {
-        (ProxySource(None), Some(Bind::Tcp(_))) => {
+        (ProxySource::Unix, Some(Bind::Tcp(_))) => {
             let what = "`unix` applies only to listeners on a unix socket";
             Err(checker.wrong(&at.place(), what, &Network::allowed()))
         }
-        (ProxySource(Some(_)), Some(Bind::Unix(_))) => {
+        (ProxySource::Network(_), Some(Bind::Unix(_))) => {
             let what = "a network does not apply to a listener on a unix socket, whose peers have no \
                         address";
             Err(checker.wrong(&at.place(), what, "unix"))
         }
-        (source, _) => Ok(source.0),
+        (source, _) => Ok(*source),
     })?;
-    let unix = sources.contains(&None);
-    Ok(ProxyProtocolIn { from: Networks(sources.into_iter().flatten().collect()), unix })
+    let unix = sources.contains(&ProxySource::Unix);
+    let networks = sources.into_iter().filter_map(|source| match source {
+        ProxySource::Network(network) => Some(network),
+        ProxySource::Unix => None,
+    });
+    Ok(ProxyProtocolIn { from: Networks(networks.collect()), unix })
 }

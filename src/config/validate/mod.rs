@@ -13,7 +13,7 @@ mod pool;
 mod settings;
 mod tls;
 
-use super::{Admin, Bind, Config, at::At, effective::Effective, raw, values::BIND};
+use super::{Admin, Bind, Config, at::At, config::Effective, raw, values::BIND};
 use addresses::Binds;
 pub(super) use checker::{Checker, Valid};
 use names::Names;

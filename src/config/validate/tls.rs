@@ -10,10 +10,10 @@ use crate::{
         CertificateFile, ListenerTls, PoolTls, RevocationFile, Upstream,
         at::{At, Place},
         fault::quote,
-        raw::{self, ClientAuth, TlsVersion},
+        raw::{self, ClientAuth},
         values::{FilePath, SERVER_NAME, ServerName},
     },
-    tls::{self, Clients, HTTP_1_1, MinVersion, Server},
+    tls::{self, Clients, HTTP_1_1, Server},
 };
 
 const CA: &str = "a readable file with certificates of CAs in PEM, such as the system's \
@@ -40,7 +40,7 @@ pub(super) fn listener(
     let server = Server {
         certificates,
         verifier,
-        min_version: min_version(&raw.min_version)?,
+        min_version: *raw.min_version.get()?,
         alpn: alpn?.unwrap_or_default(),
     };
     Ok(ListenerTls {
@@ -157,7 +157,7 @@ pub(super) fn pool(
     };
     let server_name = raw.server_name.as_ref().map(|name| name.get().map(server_name)).transpose();
     let (certificate, key) = identity?.unzip();
-    let client = tls::client(roots?, key, min_version(&raw.min_version)?)
+    let client = tls::client(roots?, key, *raw.min_version.get()?)
         .map_err(|error| refused(checker, &section, &error))?;
     let tls = PoolTls {
         client: Arc::new(client),
@@ -193,13 +193,6 @@ fn identity(
 
 fn server_name(name: &ServerName) -> Option<pki_types::ServerName<'static>> {
     pki_types::ServerName::try_from(name.0.to_string()).ok()
-}
-
-fn min_version(at: &At<TlsVersion>) -> Valid<MinVersion> {
-    Ok(match at.get()? {
-        TlsVersion::Tls12 => MinVersion::Tls12,
-        TlsVersion::Tls13 => MinVersion::Tls13,
-    })
 }
 
 /// What rustls refused, which nothing in the file should be able to bring about.

@@ -51,6 +51,14 @@ impl<T> At<Vec<At<T>>> {
     }
 }
 
+/// A section or value that may be absent.
+pub(super) fn given<'v, T, V>(
+    value: &'v Option<At<T>>,
+    validate: impl FnOnce(&'v At<T>) -> Valid<V>,
+) -> Valid<Option<V>> {
+    value.as_ref().map(validate).transpose()
+}
+
 /// What the validation of every part of one file shares.
 pub(in crate::config) struct Checker<'a>(pub(in crate::config) &'a Reader<'a>);
 

@@ -15,6 +15,7 @@ mod tls;
 
 use super::{Admin, Bind, Config, at::At, config::Effective, raw, values::BIND};
 use addresses::Binds;
+use checker::given;
 pub(super) use checker::{Checker, Valid};
 use names::Names;
 
@@ -39,7 +40,7 @@ pub(super) fn config(checker: &Checker<'_>, raw: &At<raw::Config>) -> Valid<Conf
             })
         });
     let access_log = access_log::access_logs(checker, &raw.access_log);
-    let admin = raw.admin.as_ref().map(|raw| admin(checker, raw, &mut binds, true)).transpose();
+    let admin = given(&raw.admin, |raw| admin(checker, raw, &mut binds, true));
     let settings = settings::settings(checker, raw);
     let (runtime, limits, timeouts, dns, drain, log) = settings?;
     Ok(Config {

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use super::{Checker, Valid};
+use super::{Checker, Valid, checker::given};
 use crate::config::{
     Dns, Drain, Limits, Log, Rate, Runtime, TcpKeepalive, Timeouts, at::At, raw, values::Number,
 };
@@ -10,10 +10,10 @@ use crate::config::{
 type Settings = (Runtime, Limits, Timeouts, Dns, Drain, Log);
 
 pub(super) fn settings(checker: &Checker<'_>, raw: &raw::Config) -> Valid<Settings> {
-    let servers = raw.dns.get().and_then(|dns| {
-        let servers = dns.servers.as_ref();
-        servers.map(|list| checker.some(list, |at| Ok(at.get()?.0))).transpose()
-    });
+    let servers = raw
+        .dns
+        .get()
+        .and_then(|dns| given(&dns.servers, |list| checker.some(list, |at| Ok(at.get()?.0))));
     let log = raw.log.get()?;
     let log = Log { level: *log.level.get()?, format: *log.format.get()? };
     let drain = Drain { timeout: raw.drain.get()?.timeout.get()?.0 };

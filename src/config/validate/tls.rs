@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::{Error, pki_types, sign::CertifiedKey};
 
-use super::{Checker, Valid};
+use super::{Checker, Valid, checker::given};
 use crate::{
     config::{
         CertificateFile, ListenerTls, PoolTls, RevocationFile, Upstream,
@@ -31,7 +31,7 @@ pub(super) fn listener(
         .required(&section, "certificates", &raw.certificates, list)
         .and_then(|_| checker.some(&raw.certificates, |at| certificate(checker, at)));
     let clients = clients(checker, &section, raw);
-    let alpn = raw.alpn.as_ref().map(|list| protocols(checker, list, websocket)).transpose();
+    let alpn = given(&raw.alpn, |list| protocols(checker, list, websocket));
     let (files, certificates): (Vec<_>, Vec<_>) = certificates?.into_iter().unzip();
     let (clients, revocation) = clients?;
     let refused = |error: &Error| refused(checker, &section.key("certificates"), error);
@@ -97,13 +97,11 @@ fn clients(
     section: &Place,
     raw: &raw::ListenerTls,
 ) -> Valid<(Clients, Option<RevocationFile>)> {
-    let roots = raw.client_ca.as_ref();
     let roots =
-        roots.map(|file| checker.file(file, tls::AUTHORITIES, tls::authorities)).transpose();
-    let lists = raw.client_crl.as_ref();
-    let lists = lists
-        .map(|file| checker.file(file, tls::REVOCATION_LISTS, tls::revocation_lists))
-        .transpose();
+        given(&raw.client_ca, |file| checker.file(file, tls::AUTHORITIES, tls::authorities));
+    let lists = given(&raw.client_crl, |file| {
+        checker.file(file, tls::REVOCATION_LISTS, tls::revocation_lists)
+    });
     let (auth, roots, lists) = (*raw.client_auth.get()?, roots?, lists?);
     if auth == ClientAuth::None {
         let Some(unused) = raw.client_ca.as_ref().or(raw.client_crl.as_ref()) else {
@@ -143,8 +141,7 @@ pub(super) fn pool(
     upstreams: &[Upstream],
 ) -> Valid<PoolTls> {
     let (raw, section) = (raw.get()?, raw.place());
-    let ca = raw.ca.as_ref();
-    let ca = ca.map(|file| checker.file(file, tls::AUTHORITIES, tls::authorities)).transpose();
+    let ca = given(&raw.ca, |file| checker.file(file, tls::AUTHORITIES, tls::authorities));
     let identity = identity(checker, raw);
     let insecure = *raw.insecure_skip_verify.get()?;
     let roots = match (&raw.ca, ca?) {
@@ -155,7 +152,7 @@ pub(super) fn pool(
         }
         (_, ca) => Ok(ca.map(|(_, roots)| roots)),
     };
-    let server_name = raw.server_name.as_ref().map(|name| name.get().map(server_name)).transpose();
+    let server_name = given(&raw.server_name, |name| name.get().map(server_name));
     let (certificate, key) = identity?.unzip();
     let client = tls::client(roots?, key, *raw.min_version.get()?)
         .map_err(|error| refused(checker, &section, &error))?;

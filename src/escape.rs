@@ -1,12 +1,11 @@
-//! Characters that are not to reach a terminal or a log as they are, and what is written for them.
+//! Characters that are unsafe on a terminal or in a log, and their escape sequences.
 
 use std::{borrow::Cow, fmt::Write};
 
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
-/// Whether a character can break a line, steer a terminal, reorder what is shown, or be there
-/// unseen: the general categories Cc, Cf, Zl and Zp, and what is Default_Ignorable_Code_Point, of
+/// Whether a character can break a line, control a terminal, reorder the text, or be invisible: the general categories Cc, Cf, Zl and Zp, and what is Default_Ignorable_Code_Point, of
 /// Unicode 17. The dashboard's `dom.js` has the same set.
 pub const fn is_unsafe(c: char) -> bool {
     matches!(
@@ -51,17 +50,17 @@ pub fn plain_lines(text: &str) -> String {
     text.lines().map(plain).collect::<Vec<_>>().join("\n")
 }
 
-/// JSON on one line, whose strings have `\u` and four digits instead.
+/// JSON on one line, with unsafe characters in strings as `\u` and four digits.
 ///
 /// # Errors
-/// Those of `value`: a map whose keys are no strings, and what fails of itself.
+/// `value` cannot be serialized, such as a map whose keys are not strings.
 pub fn json(value: &impl Serialize) -> serde_json::Result<String> {
     let mut out = Vec::new();
-    value.serialize(&mut Serializer::with_formatter(&mut out, Plain))?;
+    value.serialize(&mut Serializer::with_formatter(&mut out, SafeFormatter))?;
     Ok(String::from_utf8_lossy(&out).into_owned())
 }
 
-/// What stands inside of a JSON string, with `\u` and four digits for each half of a pair.
+/// The content of a JSON string, with `\u` and four digits for each UTF-16 unit of an unsafe character.
 pub fn inside_json(text: &str) -> Cow<'_, str> {
     replaced(text, |c, plain| {
         for unit in c.encode_utf16(&mut [0; 2]) {
@@ -82,9 +81,9 @@ fn replaced(text: &str, replace: impl Fn(char, &mut String)) -> Cow<'_, str> {
     safe.into()
 }
 
-struct Plain;
+struct SafeFormatter;
 
-impl Formatter for Plain {
+impl Formatter for SafeFormatter {
     fn write_string_fragment<W: ?Sized + std::io::Write>(
         &mut self,
         writer: &mut W,

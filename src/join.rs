@@ -1,30 +1,31 @@
-//! Waiting for a thread's end, not longer than until a deadline.
+//! Joining a thread, with a deadline.
 
 use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-/// How often it is looked at whether a thread has ended.
-const POLL: Duration = Duration::from_millis(2);
+/// The interval of checks whether a thread has ended.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Why there is nothing to show for a thread.
+/// Why a thread has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JoinError {
-    #[error("has not ended in time")]
+    #[error("did not end in time")]
     Late,
-    #[error("has panicked")]
+    #[error("panicked")]
     Panicked,
 }
 
-/// What a thread returns, if it has by then. One that has not goes on; the process' end takes it along.
+/// Waits for a thread until `deadline`, and returns its result. A thread that has not ended goes on, at
+/// most until the process ends.
 pub fn join_by<T>(thread: JoinHandle<T>, deadline: Instant) -> Result<T, JoinError> {
     while !thread.is_finished() {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(JoinError::Late);
         }
-        thread::sleep(left.min(POLL));
+        thread::sleep(left.min(POLL_INTERVAL));
     }
     thread.join().map_err(|_| JoinError::Panicked)
 }

@@ -1,6 +1,6 @@
-//! The fixed words of log fields and metric labels: log line and metric agree in them.
+//! The fixed values of log fields and metric labels, which log lines and metrics share.
 
-/// An enum whose variants are known by one fixed name in the log and in metric labels.
+/// Defines an enum whose variants have one fixed name in logs and metric labels.
 macro_rules! named {
     ($(#[$doc:meta])* pub enum $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$doc])*
@@ -24,17 +24,17 @@ named! {
     pub enum Event {
         /// The client got its CONNACK and the relay began.
         Connect = "connect",
-        /// A connection that had been written as `connect` ended.
+        /// A connection with a `connect` event ended.
         Disconnect = "disconnect",
         /// A connection ended before it became a session.
         Reject = "reject",
-        /// A connection ended by its client, which had sent nothing.
+        /// The client closed the connection without having sent anything.
         Probe = "probe",
     }
 }
 
 named! {
-    /// What carries the client's bytes.
+    /// The layers between TCP or a unix socket and MQTT.
     pub enum Transport {
         Tcp = "tcp",
         Unix = "unix",
@@ -51,7 +51,7 @@ named! {
     pub enum RouteKind {
         /// The first choice of the client's key.
         Hash = "hash",
-        /// A later choice, because an earlier one could not serve.
+        /// A later choice, because the earlier ones were unavailable.
         Fallback = "fallback",
         /// A later choice, because the first was over its share of the load.
         Bounded = "bounded",
@@ -59,9 +59,9 @@ named! {
         Referred = "referred",
         /// The client has no ID.
         EmptyId = "empty_id",
-        /// By the client ID, as the fields of the pool's key are absent.
+        /// Chosen by client ID, because the client lacks the fields of the pool's key.
         FallbackKey = "fallback_key",
-        /// The pool's algorithm looks at no key.
+        /// The pool's algorithm uses no key.
         Balanced = "balanced",
     }
 }
@@ -76,14 +76,14 @@ named! {
 }
 
 named! {
-    /// In which phase of its life the connection ended.
+    /// The phase in which the connection ended.
     pub enum EndPhase {
-        /// Before the first byte of the CONNECT was wanted.
+        /// Before the CONNECT: PROXY protocol, TLS, WebSocket.
         Handshake = "handshake",
-        /// While the CONNECT was read and judged.
+        /// While the CONNECT was read and checked.
         Connect = "connect",
         Dial = "dial",
-        /// After the CONNECT was sent on, before the CONNACK.
+        /// After the CONNECT was forwarded, before the CONNACK.
         Connack = "connack",
         Relay = "relay",
     }
@@ -97,15 +97,15 @@ named! {
         Reset = "reset",
         /// A deadline of the configuration passed.
         Timeout = "timeout",
-        /// Nothing was sent for longer than the keep alive allows.
+        /// The client sent nothing for longer than its keep alive allows.
         Idle = "idle",
-        /// The CONNECT broke the standard.
+        /// The CONNECT violated the standard.
         Malformed = "malformed",
         /// A limit of the configuration was reached.
         Limit = "limit",
-        /// A CONNACK other than "accepted", or a client ID the pool does not take.
+        /// A CONNACK other than "accepted", or a client ID that the pool does not accept.
         Refused = "refused",
-        /// No broker of the pool could serve.
+        /// No broker of the pool was available.
         NoUpstream = "no_upstream",
         /// The proxy is shutting down.
         Drain = "drain",
@@ -113,15 +113,15 @@ named! {
         Down = "down",
         /// The session's broker is no longer in the configuration.
         Removed = "removed",
-        /// The session's home is another broker, now that there is one again.
+        /// The session moves to its preferred broker, which is available again.
         Rebalance = "rebalance",
-        /// The client has a newer session, on another broker or in this one's place.
+        /// The client opened a newer session.
         TakenOver = "taken_over",
-        /// Its TLS 1.2 has made as many records as one key may.
+        /// A TLS 1.2 key has encrypted as many records as it may.
         KeyLimit = "key_limit",
         /// The operator ended the session.
         Kicked = "kicked",
-        /// The system refused an operation; `detail` has its words. Or a fault of the proxy: a panic.
+        /// A system call failed (`detail` has the error), or the proxy itself: a panic.
         Error = "error",
     }
 }

@@ -1,21 +1,22 @@
 //! `mqtt-lb`: a layer-4, MQTT-aware load-balancing proxy.
 //!
-//! The rooms, from the door inwards; each may name those below it, never those above:
+//! The modules, from the outside inwards; each may use those below it, never those above. Inside a
+//! module no file uses one that uses it:
 //!
 //! - [`cli`]: the commands `run`, `check`, `route` and `ctl`
 //! - [`control`]: the composition root: a configuration becomes workers and a control thread
 //! - [`admin`]: metrics, health and the API over HTTP, on a thread of its own
 //! - [`worker`]: one thread: its event loop, its listeners, its sessions, its one-second sweep
-//! - [`snapshot`]: what the proxy runs by, swapped whole on reload
+//! - [`snapshot`]: the configuration in force, replaced as a whole on reload
 //! - [`session`]: one connection's life: handshake, relay, record
-//! - [`listener`]: what a listener is, and its sockets
+//! - [`listener`]: listeners: their settings, and their sockets
 //! - [`limits`]: how many may connect, how fast, and who has to wait
 //! - [`upstream`]: the brokers and how to reach them
 //! - [`net`]: sockets, timers and pipes on a worker's epoll
-//! - [`proto`]: MQTT, PROXY headers and WebSocket, without sockets
-//! - [`balance`]: from a key to a broker, without sockets
+//! - [`proto`]: MQTT, PROXY headers and WebSocket, without I/O
+//! - [`balance`]: from a key to a broker, without I/O
 //!
-//! Beside them, for all above `balance`:
+//! For all modules above `balance`:
 //!
 //! - [`api`]: the types of the admin API: `admin` writes them, `cli` reads them
 //! - [`config`]: the file an operator wrote, as types that cannot be wrong
@@ -25,8 +26,8 @@
 //! - [`program_log`]: the program's own log
 //! - [`labels`]: the words that log fields and metric labels share
 //! - [`timestamp`]: times as logs write them
-//! - [`escape`]: what terminals and logs are not to be shown as it is
-//! - [`join`]: waiting for a thread's end, with a deadline
+//! - [`escape`]: characters that are unsafe on terminals and in logs
+//! - [`join`]: joining a thread, with a deadline
 
 pub mod access_log;
 pub mod admin;

@@ -1,5 +1,5 @@
-//! What the proxy runs by at one time, swapped whole on reload. Pools and listeners are shared with
-//! the one before, and change in place.
+//! The configuration in force, replaced as a whole on reload. Pools and listeners are shared with the
+//! previous snapshot, and change in place.
 
 use std::{
     sync::{Arc, Weak},
@@ -8,22 +8,22 @@ use std::{
 
 use crate::{config::Config, listener::Listener, upstream::Pool};
 
-/// The configuration that is in force, and what was made of it.
+/// The configuration in force, and the pools and listeners made of it.
 #[derive(Clone)]
 pub struct Snapshot {
-    /// 1 from the start on, and one more with each reload.
+    /// 1 after the start; each reload adds 1.
     pub generation: u64,
     pub loaded_at: SystemTime,
     pub config: Arc<Config>,
     /// In the order of the configuration, as are `listeners`.
     pub pools: Vec<Arc<Pool>>,
     pub listeners: Vec<Arc<Listener>>,
-    /// Pools that the configuration had before, for as long as sessions are there.
+    /// Removed pools, as long as they have sessions.
     retired: Vec<Weak<Pool>>,
 }
 
 impl Snapshot {
-    /// What the proxy starts by.
+    /// The snapshot that the proxy starts with.
     pub fn first(
         config: &Arc<Config>,
         pools: Vec<Arc<Pool>>,
@@ -39,7 +39,7 @@ impl Snapshot {
         }
     }
 
-    /// What comes after this one.
+    /// The snapshot after this one.
     #[must_use]
     pub fn next(
         &self,
@@ -53,12 +53,12 @@ impl Snapshot {
         Self { generation: self.generation + 1, retired: retired.collect(), ..next }
     }
 
-    /// All pools, those included that only have sessions left.
+    /// All pools, including removed ones that still have sessions.
     pub fn all_pools(&self) -> impl Iterator<Item = Arc<Pool>> {
         self.pools.iter().cloned().chain(self.retired.iter().filter_map(Weak::upgrade))
     }
 
-    /// The pool of that name, also if it only has sessions left.
+    /// The pool of that name, also if it is removed and still has sessions.
     pub fn pool(&self, name: &str) -> Option<Arc<Pool>> {
         self.all_pools().find(|pool| *pool.name == *name)
     }

@@ -1,4 +1,4 @@
-//! Times as logs write them.
+//! Timestamps in logs.
 
 use std::{
     fmt::Write,
@@ -7,7 +7,7 @@ use std::{
 
 use time::OffsetDateTime;
 
-/// Unix time, whatever the clock says.
+/// Unix time in seconds; 0 for times before 1970.
 pub fn unix_seconds(time: SystemTime) -> i64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed())
 }
@@ -19,7 +19,7 @@ pub fn rfc3339(time: SystemTime) -> String {
     stamp.rfc3339
 }
 
-/// The time of a line in words; the date is worked out once a second.
+/// The time of a line as text; the date is formatted once a second.
 #[derive(Default)]
 pub(crate) struct Timestamp {
     milli: Option<u64>,
@@ -28,8 +28,8 @@ pub(crate) struct Timestamp {
     local: String,
 }
 
-/// Length of `2026-11-22T23:22:27.`: what stays the same for a second.
-const SECONDS_PREFIX: usize = 20;
+/// Length of `2026-11-22T23:22:27.`, which stays the same for a second.
+const SECONDS_PREFIX_LEN: usize = 20;
 
 impl Timestamp {
     pub(crate) fn set(&mut self, time: SystemTime) {
@@ -42,13 +42,13 @@ impl Timestamp {
             self.second = Some(since.as_secs());
             self.set_second(since.as_secs());
         }
-        self.rfc3339.truncate(SECONDS_PREFIX);
+        self.rfc3339.truncate(SECONDS_PREFIX_LEN);
         // Writing to memory cannot fail.
         let _ = write!(self.rfc3339, "{:03}Z", since.subsec_millis());
     }
 
     fn set_second(&mut self, second: u64) {
-        // A clock beyond the year 9999 shows the epoch.
+        // Beyond the year 9999 the epoch is shown.
         let date = i64::try_from(second)
             .ok()
             .and_then(|second| OffsetDateTime::from_unix_timestamp(second).ok())

@@ -71,7 +71,7 @@ impl Rig {
         let shared = ProcessContext {
             limiter: Arc::new(ConnectionLimiter::new(&config.limits, 1000)),
             metrics: metrics.clone(),
-            owners: Arc::new(ClientDirectory::new(WORKERS.into(), signal.clone())),
+            clients: Arc::new(ClientDirectory::new(WORKERS.into(), signal.clone())),
             signal,
         };
         let options = TcpOptions::towards_clients(&config.timeouts);
@@ -92,7 +92,7 @@ impl Rig {
                 update: WorkerUpdate {
                     snapshot,
                     sockets: vec![(id, socket)],
-                    log: logs.writer(),
+                    log: logs.worker_logs(),
                     pending: channel(1).0,
                 },
                 first_session_id: u64::from(index) << SESSION_ID_BITS,

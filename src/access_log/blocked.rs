@@ -1,4 +1,4 @@
-//! Access logs that hold new clients back: since when, and how that is told.
+//! Access logs that block new clients: since when, and how that is reported.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -7,33 +7,32 @@ use std::{
 
 use crate::{config::LogTarget, metrics::BlockedGauge, timestamp::rfc3339};
 
-/// How long a log holds clients back before that is told: what a disk or a receiver that hesitates
-/// may take.
-const AFTER: Duration = Duration::from_secs(5);
+/// How long a log must block clients before it is reported: a slow disk or receiver may take less.
+const REPORT_DELAY: Duration = Duration::from_secs(5);
 
-/// The access logs in effect, watched from outside: a writer that stands in write(2) tells nothing.
-/// Cloning it shares them.
+/// The access logs in use, watched from outside, because a writer that is stuck in write(2) reports
+/// nothing. Clones share the state.
 #[derive(Clone, Default)]
-pub struct LogWatch(Arc<Mutex<Vec<Watched>>>);
+pub(crate) struct BlockedLogs(Arc<Mutex<Vec<BlockedLog>>>);
 
-/// One log, and whether it is known to be blocked.
-pub(super) struct Watched {
+/// One log, and whether it is reported as blocked.
+pub(super) struct BlockedLog {
     to: LogTarget,
-    /// Whether clients wait for it, rather than lose lines.
+    /// Whether clients wait when it is full; otherwise lines are dropped.
     blocks: bool,
-    buffers: Arc<Buffers>,
+    buffers: Arc<LogBuffers>,
     gauge: BlockedGauge,
-    /// What has been told, and not taken back yet.
-    told: Option<Since>,
+    /// Since when it blocks clients, while that is reported.
+    reported: Option<Since>,
 }
 
-/// The buffers that workers have for one log.
+/// The workers' buffers for one log.
 #[derive(Default)]
-pub(super) struct Buffers(Mutex<Vec<Weak<Full>>>);
+pub(super) struct LogBuffers(Mutex<Vec<Weak<BufferState>>>);
 
-/// Whether a worker's buffer is full, so that clients wait.
+/// Since when a worker's buffer has been full, so that clients wait.
 #[derive(Default)]
-pub(super) struct Full(Mutex<Option<Since>>);
+pub(super) struct BufferState(Mutex<Option<Since>>);
 
 #[derive(Clone, Copy)]
 pub(super) struct Since {
@@ -41,84 +40,84 @@ pub(super) struct Since {
     time: SystemTime,
 }
 
-impl LogWatch {
-    /// Why the proxy should be sent no new clients, if a log holds them back.
-    pub fn blocked(&self) -> Option<String> {
-        let watched = self.watched();
-        watched.iter().find_map(|one| Some((one, one.blocked()?))).map(|(one, since)| {
+impl BlockedLogs {
+    /// Why the proxy is not ready for new clients, if a log blocks them.
+    pub(crate) fn blocked_reason(&self) -> Option<String> {
+        let logs = self.logs();
+        logs.iter().find_map(|log| Some((log, log.blocked_since()?))).map(|(log, since)| {
             format!(
-                "access log {} has held new clients back since {}: {}",
-                one.to,
+                "access log {} has blocked new clients since {}: {}",
+                log.to,
                 rfc3339(since.time),
-                one.advice(),
+                log.advice(),
             )
         })
     }
 
-    /// Tells in the metrics and in the program's log what has changed.
-    pub fn look(&self) {
-        self.watched().iter_mut().for_each(Watched::look);
+    /// Reports changes in the metrics and in the program's log.
+    pub(crate) fn update(&self) {
+        self.logs().iter_mut().for_each(BlockedLog::update);
     }
 
-    /// Goes on with these logs. What held clients back and is among them no more, or drops now, ends.
-    pub(super) fn set(&self, logs: impl Iterator<Item = Watched>) {
-        let mut watched = self.watched();
-        let mut old = std::mem::take(&mut *watched);
-        watched.extend(logs);
-        for one in &mut *watched {
-            let same = old.iter_mut().find(|old| Arc::ptr_eq(&old.buffers, &one.buffers));
-            one.told = same.and_then(|old| old.told.take());
+    /// Continues with these logs. Those that were reported as blocked and are removed, or drop lines
+    /// now, are reported as no longer blocked.
+    pub(super) fn set(&self, logs: impl Iterator<Item = BlockedLog>) {
+        let mut current = self.logs();
+        let mut old = std::mem::take(&mut *current);
+        current.extend(logs);
+        for log in &mut *current {
+            let same = old.iter_mut().find(|old| Arc::ptr_eq(&old.buffers, &log.buffers));
+            log.reported = same.and_then(|old| old.reported.take());
         }
-        for one in &mut old {
-            one.take_back();
+        for log in &mut old {
+            log.report_end();
         }
-        watched.iter_mut().for_each(Watched::look);
+        current.iter_mut().for_each(BlockedLog::update);
     }
 
-    fn watched(&self) -> MutexGuard<'_, Vec<Watched>> {
+    fn logs(&self) -> MutexGuard<'_, Vec<BlockedLog>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Watched {
+impl BlockedLog {
     pub(super) fn new(
         to: LogTarget,
         blocks: bool,
-        buffers: Arc<Buffers>,
+        buffers: Arc<LogBuffers>,
         gauge: BlockedGauge,
     ) -> Self {
-        Self { to, blocks, buffers, gauge, told: None }
+        Self { to, blocks, buffers, gauge, reported: None }
     }
 
-    fn blocked(&self) -> Option<Since> {
+    fn blocked_since(&self) -> Option<Since> {
         let since = self.buffers.full_since().filter(|_| self.blocks)?;
-        (since.at.elapsed() >= AFTER).then_some(since)
+        (since.at.elapsed() >= REPORT_DELAY).then_some(since)
     }
 
-    fn look(&mut self) {
-        let blocked = self.blocked();
+    fn update(&mut self) {
+        let blocked = self.blocked_since();
         self.gauge.set(blocked.is_some());
-        match (blocked, self.told) {
+        match (blocked, self.reported) {
             (Some(since), None) => {
-                self.told = Some(since);
+                self.reported = Some(since);
                 tracing::error!(
                     log = %self.to,
-                    "access log has held new clients back for {} s, so that this proxy is not \
-                     ready: {}",
+                    "access log has blocked new clients for {} s, so this proxy is not ready: {}",
                     since.at.elapsed().as_secs(),
                     self.advice(),
                 );
             }
-            (None, Some(_)) => self.take_back(),
+            (None, Some(_)) => self.report_end(),
             _ => {}
         }
     }
 
-    fn take_back(&mut self) {
-        if let Some(since) = self.told.take() {
+    fn report_end(&mut self) {
+        if let Some(since) = self.reported.take() {
             tracing::info!(
                 log = %self.to,
-                "access log holds new clients back no longer; it did for {} s",
+                "access log no longer blocks new clients; it did for {} s",
                 since.at.elapsed().as_secs(),
             );
         }
@@ -127,63 +126,64 @@ impl Watched {
     fn advice(&self) -> &'static str {
         match self.to {
             LogTarget::File(_) => {
-                "make room on its disk, or have the reader of its pipe go on; or set when_full: \
-                 drop, and reload"
+                "free disk space, or have the reader of its pipe continue; or set when_full: drop and \
+                 reload"
             }
             LogTarget::Stdout => {
-                "have the reader of standard output go on, or make room on its disk; or set \
-                 when_full: drop, and reload"
+                "have the reader of standard output continue, or free disk space; or set when_full: \
+                 drop and reload"
             }
             LogTarget::Syslog(_) => {
-                "start the receiver, or have it go on; or set when_full: drop, and reload"
+                "start the receiver, or have it continue; or set when_full: drop and reload"
             }
         }
     }
 }
 
-impl Buffers {
-    /// One more buffer.
-    pub(super) fn add(&self) -> Arc<Full> {
-        let full = Arc::default();
+impl LogBuffers {
+    /// Adds a worker's buffer.
+    pub(super) fn add(&self) -> Arc<BufferState> {
+        let state = Arc::default();
         let mut buffers = self.buffers();
         buffers.retain(|buffer| buffer.strong_count() > 0);
-        buffers.push(Arc::downgrade(&full));
-        full
+        buffers.push(Arc::downgrade(&state));
+        state
     }
 
-    /// Since when one of them is full.
+    /// Since when the first full one has been full.
     fn full_since(&self) -> Option<Since> {
         let buffers = self.buffers();
         let since = buffers.iter().filter_map(|buffer| buffer.upgrade()?.since());
         since.min_by_key(|since| since.at)
     }
 
-    fn buffers(&self) -> MutexGuard<'_, Vec<Weak<Full>>> {
+    fn buffers(&self) -> MutexGuard<'_, Vec<Weak<BufferState>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Full {
-    /// It is full now, or still.
-    pub(super) fn begin(&self) {
+impl BufferState {
+    /// The buffer is full, now or still.
+    pub(super) fn set_full(&self) {
         let now = || Since { at: Instant::now(), time: SystemTime::now() };
-        self.full().get_or_insert_with(now);
+        self.since_lock().get_or_insert_with(now);
     }
 
-    pub(super) fn end(&self) {
-        self.full().take();
+    /// The buffer is no longer full.
+    pub(super) fn clear(&self) {
+        self.since_lock().take();
     }
 
-    /// It is full for as long as the one in whose place it comes.
+    /// The buffer has been full for as long as the one it replaces.
     pub(super) fn take_over(&self, other: &Self) {
-        *self.full() = other.full().take();
+        *self.since_lock() = other.since_lock().take();
     }
 
     fn since(&self) -> Option<Since> {
-        *self.full()
+        *self.since_lock()
     }
 
-    fn full(&self) -> MutexGuard<'_, Option<Since>> {
+    fn since_lock(&self) -> MutexGuard<'_, Option<Since>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

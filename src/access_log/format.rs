@@ -1,12 +1,13 @@
-//! From an entry to the bytes of one line.
+//! Renders an entry into the bytes of one line.
 
 use super::{
-    entry::{Entry, FIELDS, Field, write_members},
-    value::{Escape, Value},
+    entry::Entry,
+    fields::{FIELDS, FieldValue, LogField, write_members},
+    value::{Escape, LogValue},
 };
 use crate::{config::LogLineFormat, timestamp::Timestamp};
 
-/// How one sink writes its lines, compiled once.
+/// The format of a log's lines, compiled once.
 #[derive(Clone)]
 pub(super) enum LineFormat {
     Json,
@@ -17,12 +18,12 @@ impl LineFormat {
     pub(super) fn new(format: &LogLineFormat) -> Result<Self, TemplateError> {
         Ok(match format {
             LogLineFormat::Json => Self::Json,
-            LogLineFormat::Text => Self::Template(Template::compile(TEXT)?),
+            LogLineFormat::Text => Self::Template(Template::compile(TEXT_TEMPLATE)?),
             LogLineFormat::Template(source) => Self::Template(Template::compile(source)?),
         })
     }
 
-    /// Appends one whole line, its `\n` included.
+    /// Appends one line with its `\n`.
     pub(super) fn render(&self, entry: &Entry<'_>, stamp: &Timestamp, out: &mut Vec<u8>) {
         match self {
             Self::Json => render_json(entry, stamp, out),
@@ -32,56 +33,56 @@ impl LineFormat {
     }
 }
 
-/// One object, without the fields that are unknown.
+/// One object, without the unknown fields.
 fn render_json(entry: &Entry<'_>, stamp: &Timestamp, out: &mut Vec<u8>) {
     let start = out.len();
     write_members(entry, stamp, out);
-    // The first comma.
+    // Replaces the first comma.
     if let Some(first) = out.get_mut(start) {
         *first = b'{';
     }
     out.push(b'}');
 }
 
-/// The `text` format: the shape of nginx's stream log, every line with the same fields.
-const TEXT: &str = "${client} [${time_local}] clientid: [${client_id}] username: [${username}] \
+/// The `text` format: like nginx's stream log, the same fields in every line.
+const TEXT_TEMPLATE: &str = "${client} [${time_local}] clientid: [${client_id}] username: [${username}] \
     protocol: [${protocol_name}] version: [${protocol_version}] event: [${event}] \
     session: [${session}] listener: [${listener}] pool: [${pool}] upstream: [${upstream}] \
     connack: [${connack}] bytes_in: [${bytes_in}] bytes_out: [${bytes_out}] \
     duration_ms: [${duration_ms}] end: [${end_by} ${end_phase} ${end_cause}] detail: [${detail}]";
 
-/// What only templates know: the time as nginx's `$time_local` writes it, in UTC.
-const TIME_LOCAL: Field =
-    Field { name: "time_local", value: |_, stamp| Some(Value::Name(stamp.local())) };
+/// A field of templates only: the time in UTC, as nginx's `$time_local` writes it.
+const TIME_LOCAL: LogField =
+    LogField { name: "time_local", value: |_, stamp| Some(LogValue::Name(stamp.local())) };
 
 /// A line with `${field}` variables.
 ///
-/// A field that is unknown is written as `-`. In a value, control characters, quotes, backslashes
-/// and brackets are written as `\xHH`, and [what is unsafe](crate::escape::is_unsafe) outside of ASCII
-/// as `\uHHHH`; a value that is itself `-` becomes `\x2D`, and a long one is cut.
+/// An unknown field is written as `-`. In a value, control characters, quotes, backslashes and
+/// brackets are written as `\xHH`, and [unsafe characters](crate::escape::is_unsafe) outside ASCII as
+/// `\uHHHH`; a value that is itself `-` becomes `\x2D`, and a long one is truncated.
 #[derive(Clone)]
-pub struct Template {
-    parts: Vec<Part>,
+pub(super) struct Template {
+    parts: Vec<TemplatePart>,
 }
 
 #[derive(Clone)]
-enum Part {
+enum TemplatePart {
     Literal(Vec<u8>),
-    Field(for<'e> fn(&'e Entry<'e>, &'e Timestamp) -> Option<Value<'e>>),
+    Field(FieldValue),
 }
 
 /// Why a template cannot be compiled.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TemplateError {
-    #[error("`${{{0}}}` is no field of the access log")]
+    #[error("unknown access log field `${{{0}}}`")]
     UnknownField(String),
-    #[error("a `${{` is not closed by `}}`")]
+    #[error("`${{` without a closing `}}`")]
     Unclosed,
 }
 
 impl Template {
-    /// Compiles `source`; a `$` that no `{` follows stands for itself.
-    pub fn compile(source: &str) -> Result<Self, TemplateError> {
+    /// Compiles `source`; a `$` that is not followed by `{` stands for itself.
+    pub(super) fn compile(source: &str) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
         let mut rest = source;
         while let Some((literal, after)) = rest.split_once("${") {
@@ -91,19 +92,19 @@ impl Template {
                 .chain([&TIME_LOCAL])
                 .find(|field| field.name == name)
                 .ok_or_else(|| TemplateError::UnknownField(name.to_owned()))?;
-            parts.push(Part::literal(literal));
-            parts.push(Part::Field(field.value));
+            parts.push(TemplatePart::literal(literal));
+            parts.push(TemplatePart::Field(field.value));
             rest = after;
         }
-        parts.push(Part::literal(rest));
+        parts.push(TemplatePart::literal(rest));
         Ok(Self { parts })
     }
 
     fn render(&self, entry: &Entry<'_>, stamp: &Timestamp, out: &mut Vec<u8>) {
         for part in &self.parts {
             match part {
-                Part::Literal(literal) => out.extend_from_slice(literal),
-                Part::Field(value) => match value(entry, stamp) {
+                TemplatePart::Literal(literal) => out.extend_from_slice(literal),
+                TemplatePart::Field(value) => match value(entry, stamp) {
                     Some(value) => value.write_text(out),
                     None => out.push(b'-'),
                 },
@@ -112,8 +113,8 @@ impl Template {
     }
 }
 
-impl Part {
-    /// A line break in a template would make two lines of one entry, so it is escaped too.
+impl TemplatePart {
+    /// Escaped too, because a line break in a template would split an entry into two lines.
     fn literal(text: &str) -> Self {
         let mut literal = Vec::with_capacity(text.len());
         Escape::Literal.write(text, &mut literal);

@@ -1,10 +1,12 @@
-//! The access logs: rendered by the workers, written by one thread a log.
+//! The access logs as the control thread holds them.
 
 use std::time::{Duration, Instant};
 
 use super::{
-    blocked::LogWatch,
-    sink::{OpenError, Outputs, Sink},
+    blocked::BlockedLogs,
+    configured_log::ConfiguredLog,
+    opened_outputs::{OpenError, OpenedOutputs},
+    queue::REMOVED_LOG_TIMEOUT,
     worker_logs::WorkerLogs,
 };
 use crate::{
@@ -12,100 +14,99 @@ use crate::{
     metrics::AccessLogMetrics,
 };
 
-/// How long a log that has been taken out of the configuration may take for what it still holds.
-pub(super) const LEAVING_PATIENCE: Duration = Duration::from_secs(5);
-
-/// All configured access logs; kept by the control thread.
+/// All configured access logs.
 pub struct AccessLogs {
-    sinks: Vec<Sink>,
+    logs: Vec<ConfiguredLog>,
     metrics: AccessLogMetrics,
-    watch: LogWatch,
+    blocked: BlockedLogs,
 }
 
-/// Logs that are open and not yet in use. Dropping it closes those that are new.
-pub struct Prepared(Vec<Sink>);
+/// Logs that are open and not in use yet. Dropping it closes the new ones.
+pub(crate) struct PreparedLogs(Vec<ConfiguredLog>);
 
 impl AccessLogs {
-    /// Before there are any.
-    pub fn none(metrics: AccessLogMetrics) -> Self {
-        Self { sinks: Vec::new(), metrics, watch: LogWatch::default() }
+    pub(crate) fn empty(metrics: AccessLogMetrics) -> Self {
+        Self { logs: Vec::new(), metrics, blocked: BlockedLogs::default() }
     }
 
-    /// Opens every file (append, created with mode 0640) and starts the writer threads; theirs it is
-    /// to connect to syslog receivers, which need not be there yet.
+    /// Opens every file (append, created with mode 0640) and starts the writer threads, which connect
+    /// to syslog receivers; those need not be up yet.
+    ///
+    /// # Errors
+    /// The first log that cannot be opened.
     pub fn open(logs: &[config::AccessLog], metrics: AccessLogMetrics) -> Result<Self, OpenError> {
-        let mut opened = Self::none(metrics);
-        let outputs = Outputs::open(opened.missing(logs))?;
+        let mut opened = Self::empty(metrics);
+        let outputs = OpenedOutputs::open(opened.missing(logs))?;
         let prepared = opened.prepare(logs, outputs)?;
         opened.commit(prepared);
         Ok(opened)
     }
 
-    /// What `logs` has and these have not, to be opened for [`Self::prepare`].
-    pub fn missing(&self, logs: &[config::AccessLog]) -> Vec<LogTarget> {
-        let is_missing = |to: &&LogTarget| !self.sinks.iter().any(|sink| sink.goes_to(to));
+    /// The targets of `logs` that are not open yet, to be opened for [`Self::prepare`].
+    pub(crate) fn missing(&self, logs: &[config::AccessLog]) -> Vec<LogTarget> {
+        let is_missing = |to: &&LogTarget| !self.logs.iter().any(|log| log.writes_to(to));
         logs.iter().map(|log| &log.to).filter(is_missing).cloned().collect()
     }
 
-    /// Starts the writers of `outputs`, what was missing of `logs`. What goes to the same place as
-    /// now keeps its open file and its queue, whatever else about it is new.
+    /// Starts the writers of the new `outputs`. A log whose target stays the same keeps its open file
+    /// and its queue, whatever else changes.
     ///
     /// # Errors
-    /// What cannot be used. These logs go on as they are, then and until [`Self::commit`].
-    pub fn prepare(
+    /// The first log that cannot be used. The logs in use stay as they are until [`Self::commit`].
+    pub(crate) fn prepare(
         &self,
         logs: &[config::AccessLog],
-        mut outputs: Outputs,
-    ) -> Result<Prepared, OpenError> {
-        let sink = |log| Sink::open(log, &self.sinks, &mut outputs, &self.metrics.dropped);
-        logs.iter().map(sink).collect::<Result<_, _>>().map(Prepared)
+        mut outputs: OpenedOutputs,
+    ) -> Result<PreparedLogs, OpenError> {
+        let open = |log| ConfiguredLog::open(log, &self.logs, &mut outputs, &self.metrics.dropped);
+        logs.iter().map(open).collect::<Result<_, _>>().map(PreparedLogs)
     }
 
-    /// Puts the prepared logs in the place of these; [`Self::writer`] then makes writers for them,
-    /// by which every worker [replaces](LogWriter::replace) its own.
+    /// Replaces the logs in use by the prepared ones. Every worker then
+    /// [replaces](WorkerLogs::replace) its own by new [`Self::worker_logs`].
     ///
-    /// The thread of a log that is left out ends by itself, once it has written what the workers
-    /// still had for it. What it cannot write within five seconds is counted as dropped.
-    pub fn commit(&mut self, prepared: Prepared) {
-        let old = std::mem::replace(&mut self.sinks, prepared.0);
-        let give_up_at = Instant::now() + LEAVING_PATIENCE;
-        for sink in old.iter().filter(|old| !self.sinks.iter().any(|new| new.is_same(old))) {
-            sink.leave(give_up_at);
+    /// The writer of a log that was removed ends by itself, once it has written what the workers still
+    /// have for it. Lines that are not written within five seconds are counted as dropped.
+    pub(crate) fn commit(&mut self, prepared: PreparedLogs) {
+        let old = std::mem::replace(&mut self.logs, prepared.0);
+        let deadline = Instant::now() + REMOVED_LOG_TIMEOUT;
+        let is_removed =
+            |old: &&ConfiguredLog| !self.logs.iter().any(|new| new.shares_writer_with(old));
+        for removed in old.iter().filter(is_removed) {
+            removed.give_up_at(deadline);
         }
-        self.sinks.iter().for_each(Sink::take_effect);
-        self.watch.set(self.sinks.iter().map(|sink| sink.watched(&self.metrics)));
+        self.logs.iter().for_each(ConfiguredLog::take_effect);
+        self.blocked.set(self.logs.iter().map(|log| log.blocked_log(&self.metrics)));
     }
 
-    /// The logs that are in effect, as seen from outside.
-    pub fn watch(&self) -> LogWatch {
-        self.watch.clone()
+    /// Which of the logs in use block new clients.
+    pub(crate) fn blocked_logs(&self) -> BlockedLogs {
+        self.blocked.clone()
     }
 
-    /// A writer for one worker, to be made before and moved into its thread.
-    pub fn writer(&self) -> WorkerLogs {
+    /// One worker's end of the logs, to be made here and moved into its thread.
+    pub fn worker_logs(&self) -> WorkerLogs {
         let mut groups = Vec::new();
-        self.sinks.iter().for_each(|sink| sink.add_to(&mut groups, &self.metrics.dropped));
+        self.logs.iter().for_each(|log| log.add_to(&mut groups, &self.metrics.dropped));
         WorkerLogs::new(groups)
     }
 
-    /// Makes the writers open their files anew: after log rotation has renamed the file.
-    pub fn reopen(&self) {
-        for sink in &self.sinks {
-            sink.reopen();
-        }
+    /// Has the writers open their files again, after a log rotation has renamed them.
+    pub(crate) fn reopen(&self) {
+        self.logs.iter().for_each(ConfiguredLog::reopen);
     }
 
-    /// Writes what is queued and ends the writer threads, within `patience`.
+    /// Writes what is queued and ends the writer threads, within `timeout`.
     ///
-    /// Every [`WorkerLogs`] is to be closed first: this waits for those that are not.
-    /// What cannot be written by then is counted as dropped and said in the program's log.
-    pub fn close(self, patience: Duration) {
-        let give_up_at = Instant::now() + patience;
+    /// Close every [`WorkerLogs`] first: this waits for those that are open. Lines that are not
+    /// written by then are counted as dropped and reported in the program's log.
+    pub fn close(self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
         // All are told before any is waited for, so that they share one deadline.
         let closing: Vec<_> =
-            self.sinks.into_iter().filter_map(|sink| sink.start_close(give_up_at)).collect();
-        for sink in closing {
-            sink.wait(give_up_at);
+            self.logs.into_iter().filter_map(|log| log.start_close(deadline)).collect();
+        for writer in closing {
+            writer.wait(deadline);
         }
     }
 }

@@ -1,26 +1,32 @@
-//! The access logs: one line for each connection that opens, ends or is refused. Workers render the
-//! lines; one thread for each log writes them.
+//! The access logs: one line for each connection that opens, ends or is refused.
+//!
+//! A worker renders an [`Entry`] into a line once per format, collects lines in a buffer for each
+//! log, and hands the buffers over through a bounded queue. One thread for each log writes them to
+//! its output: a file, a pipe or a syslog receiver.
 
 mod blocked;
+mod configured_log;
 mod entry;
-mod file;
+mod fields;
 mod format;
+mod lines;
 mod logs;
-mod look_up;
+mod opened_outputs;
 mod output;
-mod sink;
-mod syslog;
+mod queue;
 mod syslog_header;
 #[cfg(test)]
 mod tests;
 mod value;
 mod worker_buffer;
 mod worker_logs;
-mod writer_thread;
+mod writer;
 
-pub use blocked::LogWatch;
-pub use entry::{Endpoint, Entry, field_names};
-pub use format::{Template, TemplateError};
-pub use logs::{AccessLogs, Prepared};
-pub use sink::{OpenError, Outputs};
+pub(crate) use blocked::BlockedLogs;
+pub(crate) use entry::{DialledAddress, Entry};
+pub use fields::field_names;
+pub use logs::AccessLogs;
+pub(crate) use logs::PreparedLogs;
+pub use opened_outputs::OpenError;
+pub(crate) use opened_outputs::OpenedOutputs;
 pub use worker_logs::WorkerLogs;

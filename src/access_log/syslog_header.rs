@@ -1,19 +1,19 @@
-//! What stands before the line in a syslog message: RFC 5424, section 6.
+//! The header of a syslog message: RFC 5424, section 6.
 
 use crate::{config::Syslog, labels::Event, timestamp::Timestamp};
 
 /// Normal but significant (RFC 5424, 6.2.1, table 2): a client that was refused.
-const NOTICE: u8 = 5;
+const SEVERITY_NOTICE: u8 = 5;
 
 /// The header of one log's messages: `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID - `.
 ///
-/// MSGID is the event, and there is no structured data. The line behind it has no byte order mark,
-/// as the grammar leaves open (MSG-ANY): it would come before the `{` in a receiver's file.
+/// MSGID is the event, and there is no structured data. The line after it has no byte-order mark, which
+/// the grammar allows (MSG-ANY): in a receiver's file it would come before the `{`.
 #[derive(Clone)]
 pub(super) struct SyslogHeader {
-    /// `<PRI>1 ` of what went well.
+    /// `<PRI>1 ` of every event but rejects.
     normal: Vec<u8>,
-    /// `<PRI>1 ` of rejects: a notice, unless all are more severe than that.
+    /// `<PRI>1 ` of rejects: at least notice.
     reject: Vec<u8>,
     /// ` HOSTNAME APP-NAME PROCID `.
     origin: Vec<u8>,
@@ -28,7 +28,7 @@ impl SyslogHeader {
         let origin = format!(" {host} {} {} ", syslog.app_name, std::process::id());
         Self {
             normal: start(syslog.severity),
-            reject: start(syslog.severity.min(NOTICE)),
+            reject: start(syslog.severity.min(SEVERITY_NOTICE)),
             origin: origin.into_bytes(),
         }
     }
@@ -44,6 +44,6 @@ impl SyslogHeader {
 
 /// HOSTNAME: 1 to 255 printable characters of ASCII, or `-` (RFC 5424, 6 and 6.2.4).
 fn host_name(name: &str) -> &str {
-    let is_good = (1..=255).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
-    if is_good { name } else { "-" }
+    let is_valid = (1..=255).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
+    if is_valid { name } else { "-" }
 }

@@ -1,7 +1,7 @@
-//! One field's value as bytes, in JSON or in text.
+//! Writes the value of a field, as JSON or text.
 //!
-//! Written by hand, as two lines are rendered in each session's life: with serde_json a line took
-//! more than twice as long.
+//! Written by hand, because every session renders two lines: with serde_json a line took more than
+//! twice as long.
 
 use std::{
     io::Write,
@@ -9,35 +9,35 @@ use std::{
     time::Duration,
 };
 
-use super::entry::Endpoint;
+use super::entry::DialledAddress;
 use crate::{escape::is_unsafe, proto::mqtt::Malformed};
 
-/// Bytes that one value takes at most, so that no peer makes a line as long as it likes. Brokers take
-/// shorter client IDs.
-pub(super) const LONGEST: usize = 4096;
+/// Size of a written value at most, so that no peer can make a line as long as it likes. Client IDs
+/// that brokers accept are shorter.
+pub(super) const MAX_VALUE_BYTES: usize = 4096;
 
-/// A field's value, in the few shapes that are written differently.
+/// The value of a field, by how it is written.
 #[derive(Clone, Copy)]
-pub(super) enum Value<'e> {
-    /// From a client, a broker or the configuration: escaped wherever it is written.
+pub(super) enum LogValue<'e> {
+    /// From a client, a broker or the configuration: always escaped.
     Text(&'e str),
-    /// One of our own words.
+    /// One of the proxy's own words.
     Name(&'e str),
     Number(u64),
     Flag(bool),
     Id(u64),
     Millis(Duration),
     Address(SocketAddr),
-    Endpoint(Endpoint<'e>),
-    /// In words of our own.
+    Dialled(DialledAddress<'e>),
+    /// Displayed in the proxy's own words.
     Malformed(&'e Malformed),
 }
 
-impl Value<'_> {
+impl LogValue<'_> {
     /// Appends a JSON value (RFC 8259).
     ///
-    /// Inlined, so that a field of a known kind takes only its own branch.
-    #[expect(clippy::inline_always)]
+    /// Inlined, so that only the branch of a field's kind is left in the code.
+    #[expect(clippy::inline_always, reason = "a call per field would dominate the line")]
     #[inline(always)]
     pub(super) fn write_json(self, out: &mut Vec<u8>) {
         let is_bare = matches!(self, Self::Number(_) | Self::Flag(_) | Self::Millis(_));
@@ -50,8 +50,8 @@ impl Value<'_> {
         }
     }
 
-    /// Appends what a template's variable stands for; a text that is `-` is not to be taken for an
-    /// absent one.
+    /// Appends the value of a template's variable. A text that is `-` is escaped, so that it differs
+    /// from an unknown field.
     pub(super) fn write_text(self, out: &mut Vec<u8>) {
         match self {
             Self::Text("-") => out.extend_from_slice(br"\x2D"),
@@ -59,27 +59,27 @@ impl Value<'_> {
         }
     }
 
-    #[expect(clippy::inline_always)]
+    #[expect(clippy::inline_always, reason = "see `write_json`")]
     #[inline(always)]
     fn write(self, escape: Escape, out: &mut Vec<u8>) {
         match self {
-            Self::Text(text) => escape.write_cut(text, out),
+            Self::Text(text) => escape.write_truncated(text, out),
             Self::Name(name) => out.extend_from_slice(name.as_bytes()),
             Self::Number(number) => decimal(number, out),
             Self::Flag(flag) => out.extend_from_slice(if flag { b"true" } else { b"false" }),
             Self::Id(id) => hex::<16>(id, b"0123456789abcdef", out),
             Self::Millis(duration) => millis(duration, out),
             Self::Address(SocketAddr::V4(to))
-            | Self::Endpoint(Endpoint::Ip(SocketAddr::V4(to))) => {
+            | Self::Dialled(DialledAddress::Ip(SocketAddr::V4(to))) => {
                 ipv4(to, out);
             }
-            Self::Address(address) | Self::Endpoint(Endpoint::Ip(address)) => {
+            Self::Address(address) | Self::Dialled(DialledAddress::Ip(address)) => {
                 // Writing to memory cannot fail.
                 let _ = write!(out, "{address}");
             }
-            Self::Endpoint(Endpoint::Unix(path)) => {
+            Self::Dialled(DialledAddress::Unix(path)) => {
                 out.extend_from_slice(b"unix:");
-                escape.write_cut(&path.to_string_lossy(), out);
+                escape.write_truncated(&path.to_string_lossy(), out);
             }
             Self::Malformed(fault) => {
                 let _ = write!(out, "{fault}");
@@ -88,15 +88,15 @@ impl Value<'_> {
     }
 }
 
-/// How a text that is not ours is made harmless.
+/// How untrusted text is escaped.
 #[derive(Clone, Copy)]
 pub(super) enum Escape {
-    /// `\"`, `\\` and `\u00hh`: what JSON asks for, and every character that [`is_unsafe`].
+    /// `\"`, `\\` and `\u00hh`: what JSON requires, and every character that [`is_unsafe`].
     Json,
-    /// `\xHH` as nginx does, and `\uHHHH` as JSON does outside of ASCII; quotes and brackets too, which
+    /// `\xHH` like nginx, and `\uHHHH` like JSON outside ASCII; quotes and brackets too, because they
     /// enclose values.
     Text,
-    /// What stands between a template's variables: only line breaks and the like are escaped.
+    /// Between a template's variables: only line breaks and other unsafe characters are escaped.
     Literal,
 }
 
@@ -105,18 +105,18 @@ impl Escape {
         text.chars().for_each(|c| self.put(c, out));
     }
 
-    /// No more than [`LONGEST`] bytes of it: a text that takes more ends between two of its
-    /// characters, with `…` and how many bytes of it are missing.
-    fn write_cut(self, text: &str, out: &mut Vec<u8>) {
-        // Most texts need no second look.
-        if text.len() <= LONGEST && text.bytes().all(is_plain) {
+    /// Writes at most [`MAX_VALUE_BYTES`]: a longer text is cut between two characters, followed by `…`
+    /// and how many bytes of it are missing.
+    fn write_truncated(self, text: &str, out: &mut Vec<u8>) {
+        // Most texts need no escaping.
+        if text.len() <= MAX_VALUE_BYTES && text.bytes().all(is_plain) {
             return out.extend_from_slice(text.as_bytes());
         }
         let start = out.len();
         for (at, c) in text.char_indices() {
             let before = out.len();
             self.put(c, out);
-            if out.len() - start > LONGEST {
+            if out.len() - start > MAX_VALUE_BYTES {
                 out.truncate(before);
                 out.extend_from_slice("…(+".as_bytes());
                 decimal((text.len() - at) as u64, out);
@@ -163,7 +163,7 @@ fn utf16(c: char, digits: &[u8; 16], out: &mut Vec<u8>) {
 }
 
 fn decimal(mut number: u64, out: &mut Vec<u8>) {
-    // The digits of `u64::MAX`.
+    // `u64::MAX` has 20 digits.
     let mut digits = [0; 20];
     let mut used = 0;
     for digit in digits.iter_mut().rev() {
@@ -196,7 +196,7 @@ fn millis(duration: Duration, out: &mut Vec<u8>) {
 }
 
 fn ipv4(address: SocketAddrV4, out: &mut Vec<u8>) {
-    // `255.255.255.255:` is the longest.
+    // The longest is `255.255.255.255:`.
     let mut text = [0; 16];
     let mut used = 0;
     for (octet, separator) in address.ip().octets().into_iter().zip(*b"...:") {

@@ -1,51 +1,53 @@
-//! One worker's lines for one log, on their way to its writer.
+//! One worker's lines for one log that are not in its queue yet.
 
 use std::{cell::RefCell, sync::Arc};
 
 use prometheus::IntCounter;
 use tokio::sync::mpsc::{Permit, Sender, error::TrySendError};
 
-use super::{blocked::Full, sink::Message, syslog_header::SyslogHeader};
+use super::{
+    blocked::BufferState, lines::count_lines, queue::WriterMessage, syslog_header::SyslogHeader,
+};
 use crate::{
     config::{LogEvents, WhenFull},
     labels::Event,
     timestamp::Timestamp,
 };
 
-/// Bytes from which a worker's buffer is handed over without waiting for its next flush: large
-/// enough that the writer's wake-up and system call cost little per line.
-const CHUNK: usize = 128 * 1024;
+/// Size from which a worker's buffer is handed over without waiting for the next flush: large enough
+/// that the writer's wake-up and system call cost little per line.
+const CHUNK_BYTES: usize = 128 * 1024;
 
-/// Bytes that a worker keeps for one log whose queue is full. Beyond it, sessions wait or lines are
-/// dropped.
-pub(super) const WORKER_BOUND: usize = 256 * 1024;
+/// Size at which a buffer is full, which it reaches only while the queue is full too. Sessions then
+/// wait or lines are dropped.
+pub(super) const MAX_BUFFER_BYTES: usize = 256 * 1024;
 
-/// What one worker has rendered for one log and not handed over yet.
-pub(super) struct SinkBuffer {
-    /// Of a syslog receiver.
+/// Lines that one worker has rendered for one log.
+pub(super) struct WorkerBuffer {
+    /// For a syslog receiver.
     header: Option<SyslogHeader>,
     events: LogEvents,
     when_full: WhenFull,
-    pub(super) queue: Sender<Message>,
+    pub(super) queue: Sender<WriterMessage>,
     buffer: RefCell<Vec<u8>>,
-    /// Told to those outside, where clients wait while it is full.
-    full: Arc<Full>,
+    /// Seen by the control thread, where clients wait while the buffer is full.
+    state: Arc<BufferState>,
     dropped: IntCounter,
 }
 
-impl SinkBuffer {
+impl WorkerBuffer {
     pub(super) fn new(
         header: Option<SyslogHeader>,
         events: LogEvents,
         when_full: WhenFull,
-        queue: Sender<Message>,
-        full: Arc<Full>,
+        queue: Sender<WriterMessage>,
+        state: Arc<BufferState>,
         dropped: IntCounter,
     ) -> Self {
-        Self { header, events, when_full, queue, buffer: RefCell::default(), full, dropped }
+        Self { header, events, when_full, queue, buffer: RefCell::default(), state, dropped }
     }
 
-    /// Whether this log has lines of an event at all.
+    /// Whether this log records an event.
     pub(super) fn wants(&self, event: Event) -> bool {
         match event {
             Event::Connect => self.events.connect,
@@ -55,8 +57,8 @@ impl SinkBuffer {
         }
     }
 
-    /// Whether there is room for one more line; if not, the line is counted as dropped.
-    pub(super) fn takes_one(&self) -> bool {
+    /// Whether one more line may be added; if not, it is counted as dropped.
+    pub(super) fn admit_line(&self) -> bool {
         if self.when_full == WhenFull::Drop && self.is_full() {
             self.hand_over();
             if self.is_full() {
@@ -71,76 +73,71 @@ impl SinkBuffer {
     pub(super) fn write(&self, line: &[u8], event: Event, stamp: &Timestamp) {
         let mut buffer = self.buffer.borrow_mut();
         if buffer.capacity() == 0 {
-            // A line more than a chunk, so that a full one has not grown on the way.
-            buffer.reserve(CHUNK + 1024);
+            // Room for one line more than a chunk, so that the buffer never has to grow.
+            buffer.reserve(CHUNK_BYTES + 1024);
         }
         if let Some(header) = &self.header {
             header.write(event, stamp, &mut buffer);
         }
         buffer.extend_from_slice(line);
-        let is_chunk = buffer.len() >= CHUNK;
+        let is_chunk = buffer.len() >= CHUNK_BYTES;
         drop(buffer);
         if is_chunk {
             self.hand_over();
         }
     }
 
-    /// Goes on with what waits in another's buffer, before anything has been written to this one.
+    /// Takes the lines of its predecessor, before anything has been written to this buffer.
     pub(super) fn take_over(&self, other: &Self) {
         self.buffer.swap(&other.buffer);
         if self.must_wait() {
-            self.full.take_over(&other.full);
-            self.full.begin();
+            self.state.take_over(&other.state);
+            self.state.set_full();
         }
     }
 
+    /// Whether sessions must wait for room.
     pub(super) fn must_wait(&self) -> bool {
         self.when_full == WhenFull::Block && self.is_full()
     }
 
     fn is_full(&self) -> bool {
-        self.buffer.borrow().len() >= WORKER_BOUND
+        self.buffer.borrow().len() >= MAX_BUFFER_BYTES
     }
 
-    pub(super) fn is_dirty(&self) -> bool {
+    pub(super) fn has_lines(&self) -> bool {
         !self.buffer.borrow().is_empty()
     }
 
-    /// Hands the buffer over if there is something in it and room for it.
+    /// Moves the lines to the queue if it has room.
     pub(super) fn hand_over(&self) {
-        if !self.is_dirty() {
+        if !self.has_lines() {
             return;
         }
         match self.queue.try_reserve() {
             Ok(permit) => self.send(permit),
-            Err(TrySendError::Full(())) if self.must_wait() => self.full.begin(),
+            Err(TrySendError::Full(())) if self.must_wait() => self.state.set_full(),
             Err(TrySendError::Full(())) => {}
             Err(TrySendError::Closed(())) => {
-                self.lose();
+                self.drop_lines();
             }
         }
     }
 
-    /// A permit that finds nothing to send (another session was first) goes back to the queue.
-    pub(super) fn send(&self, permit: Permit<'_, Message>) {
+    /// Sends the lines; without any (another session was first), the permit returns to the queue.
+    pub(super) fn send(&self, permit: Permit<'_, WriterMessage>) {
         let chunk = self.buffer.take();
-        self.full.end();
+        self.state.clear();
         if !chunk.is_empty() {
-            permit.send(Message::Chunk(chunk));
+            permit.send(WriterMessage::Chunk(chunk));
         }
     }
 
-    /// Gives up what is here, because nobody can write it any more; returns the lines lost.
-    pub(super) fn lose(&self) -> usize {
-        self.full.end();
+    /// Drops the lines, because they can no longer be written; returns how many.
+    pub(super) fn drop_lines(&self) -> usize {
+        self.state.clear();
         let lines = count_lines(&self.buffer.take());
         self.dropped.inc_by(lines as u64);
         lines
     }
-}
-
-/// Number of lines in a chunk: no line has a line break inside, whatever a client sends.
-#[expect(clippy::naive_bytecount, reason = "only what is lost is counted")]
-pub(super) fn count_lines(chunk: &[u8]) -> usize {
-    chunk.iter().filter(|&&byte| byte == b'\n').count()
 }

@@ -1,4 +1,4 @@
-//! A worker's end of the access logs: it renders the lines, and hands them over in chunks.
+//! A worker's end of the access logs: renders the lines and hands them over in chunks.
 
 use std::{
     cell::RefCell,
@@ -8,61 +8,66 @@ use std::{
 use tokio::sync::{Notify, mpsc::Sender};
 
 use super::{
-    entry::Entry, format::LineFormat, logs::LEAVING_PATIENCE, sink::Message,
-    worker_buffer::SinkBuffer,
+    entry::Entry,
+    format::LineFormat,
+    queue::{REMOVED_LOG_TIMEOUT, WriterMessage},
+    worker_buffer::WorkerBuffer,
 };
 use crate::{config::LogLineFormat, labels::Event, timestamp::Timestamp};
 
+/// How often an exiting worker checks whether a queue has room.
+const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(5);
+
 /// One worker's end of the access logs.
 ///
-/// Lines are rendered into buffers of this thread; handing one over costs the writer one wake-up a
-/// chunk, never one a line.
+/// Lines are rendered into buffers of this thread; the writer is woken once per chunk, never per
+/// line.
 pub struct WorkerLogs {
-    groups: RefCell<Vec<Group>>,
-    /// Of logs that are configured no longer: what is to be handed over yet, and until when.
-    leaving: RefCell<Vec<(SinkBuffer, Instant)>>,
-    /// Tells those who wait for room that it may be another log's now.
+    groups: RefCell<Vec<FormatGroup>>,
+    /// Buffers of removed logs that still have lines, and when those are given up.
+    removed: RefCell<Vec<(WorkerBuffer, Instant)>>,
+    /// Wakes the sessions that wait for room in a log that may have been removed.
     replaced: Notify,
     stamp: RefCell<Timestamp>,
     line: RefCell<Vec<u8>>,
 }
 
-/// The logs of one format, which is rendered once for all of them.
-pub(super) struct Group {
+/// The logs of one format: a line is rendered once for all of them.
+pub(super) struct FormatGroup {
     pub(super) source: LogLineFormat,
     pub(super) format: LineFormat,
-    pub(super) buffers: Vec<SinkBuffer>,
+    pub(super) buffers: Vec<WorkerBuffer>,
 }
 
 impl WorkerLogs {
-    pub(super) fn new(groups: Vec<Group>) -> Self {
+    pub(super) fn new(groups: Vec<FormatGroup>) -> Self {
         Self {
             groups: RefCell::new(groups),
-            leaving: RefCell::default(),
+            removed: RefCell::default(),
             replaced: Notify::new(),
             stamp: RefCell::default(),
             line: RefCell::default(),
         }
     }
 
-    /// Whether any log has lines of this event: if not, no entry need be made.
+    /// Whether any log records this event: if not, no entry need be made.
     pub fn wants(&self, event: Event) -> bool {
         self.any(|buffer| buffer.wants(event))
     }
 
-    /// Whether [`Self::room`] would return at once.
+    /// Whether [`Self::wait_for_room`] would return at once.
     pub fn has_room(&self) -> bool {
-        !self.any(SinkBuffer::must_wait)
+        !self.any(WorkerBuffer::must_wait)
     }
 
-    /// Waits until every log that may not lose lines has room for one.
+    /// Waits until every log that must not lose lines has room for one.
     ///
-    /// The room is there until the caller's next `await`, so [`Self::write`] must follow at once.
-    pub async fn room(&self) {
-        // Waiting for one log gives others time to fill up: look again from the start.
+    /// The room is kept only until the caller's next `await`, so call [`Self::write`] before that.
+    pub async fn wait_for_room(&self) {
+        // While one log is waited for, others may fill up, so check all of them again.
         while let Some(queue) = self.full_queue() {
-            // Boxed, as waiting is rare and every session's memory would have the room for it.
-            Box::pin(self.room_in(queue)).await;
+            // Boxed, because waiting is rare and every session's future would be larger otherwise.
+            Box::pin(self.wait_for_queue(queue)).await;
         }
     }
 
@@ -75,10 +80,10 @@ impl WorkerLogs {
         let mut stamp = self.stamp.borrow_mut();
         stamp.set(entry.time);
         let mut line = self.line.borrow_mut();
-        for Group { format, buffers, .. } in &*groups {
+        for FormatGroup { format, buffers, .. } in &*groups {
             line.clear();
-            let wanting = buffers.iter().filter(|buffer| buffer.wants(entry.event));
-            for buffer in wanting.filter(|buffer| buffer.takes_one()) {
+            let wanted = buffers.iter().filter(|buffer| buffer.wants(entry.event));
+            for buffer in wanted.filter(|buffer| buffer.admit_line()) {
                 if line.is_empty() {
                     format.render(entry, &stamp, &mut line);
                 }
@@ -87,108 +92,105 @@ impl WorkerLogs {
         }
     }
 
-    /// Goes on with another configuration's logs, those of `new`. Lines that wait here stay with
-    /// their log, whether it is still there or leaving.
-    #[expect(clippy::needless_pass_by_value, reason = "what is left of it is of no use")]
+    /// Continues with the logs of another configuration. Buffered lines stay with their log, even if
+    /// it has been removed.
+    #[expect(clippy::needless_pass_by_value, reason = "nothing useful is left of `new`")]
     pub fn replace(&self, new: Self) {
         let old = self.groups.replace(new.groups.take());
         let groups = self.groups.borrow();
-        let until = Instant::now() + LEAVING_PATIENCE;
+        let deadline = Instant::now() + REMOVED_LOG_TIMEOUT;
         for old in old.into_iter().flat_map(|group| group.buffers) {
-            match all(&groups).find(|new| new.queue.same_channel(&old.queue)) {
+            match buffers(&groups).find(|new| new.queue.same_channel(&old.queue)) {
                 Some(new) => new.take_over(&old),
-                None if old.is_dirty() => self.leaving.borrow_mut().push((old, until)),
+                None if old.has_lines() => self.removed.borrow_mut().push((old, deadline)),
                 None => {}
             }
         }
         self.replaced.notify_waiters();
     }
 
-    /// Whether lines wait here for a [`Self::flush`].
-    pub fn is_dirty(&self) -> bool {
-        self.any(SinkBuffer::is_dirty) || !self.leaving.borrow().is_empty()
+    /// Whether any buffer has lines for [`Self::flush`].
+    pub fn has_lines(&self) -> bool {
+        self.any(WorkerBuffer::has_lines) || !self.removed.borrow().is_empty()
     }
 
-    /// Hands over what waits here, as far as the queues have room; never blocks.
+    /// Hands over the buffered lines as far as the queues have room; never blocks.
     pub fn flush(&self) {
-        all(&self.groups.borrow()).for_each(SinkBuffer::hand_over);
-        self.leaving.borrow_mut().retain(|(buffer, until)| {
+        buffers(&self.groups.borrow()).for_each(WorkerBuffer::hand_over);
+        self.removed.borrow_mut().retain(|(buffer, deadline)| {
             buffer.hand_over();
-            if Instant::now() >= *until {
-                buffer.lose();
+            if Instant::now() >= *deadline {
+                buffer.drop_lines();
             }
-            buffer.is_dirty()
+            buffer.has_lines()
         });
     }
 
-    /// Hands over everything, blocking the thread for at most `patience`; for a worker's exit.
+    /// Hands over everything, blocking the thread for at most `timeout`; for a worker's exit.
     ///
-    /// Returns the number of lines that had to be given up (and counted as dropped).
-    pub fn hand_over(&self, patience: Duration) -> usize {
-        let give_up_at = Instant::now() + patience;
+    /// Returns the number of lines that were dropped instead.
+    pub fn flush_within(&self, timeout: Duration) -> usize {
+        let deadline = Instant::now() + timeout;
         loop {
             self.flush();
-            if !self.is_dirty() {
+            if !self.has_lines() {
                 return 0;
             }
-            if Instant::now() >= give_up_at {
-                return self.lose();
+            if Instant::now() >= deadline {
+                return self.drop_lines();
             }
-            std::thread::sleep(CLOSE_POLL);
+            std::thread::sleep(EXIT_POLL_INTERVAL);
         }
     }
 
-    /// [`Self::hand_over`], for the last time.
-    pub fn close(self, patience: Duration) -> usize {
-        self.hand_over(patience)
+    /// The last [`Self::flush_within`].
+    pub fn close(self, timeout: Duration) -> usize {
+        self.flush_within(timeout)
     }
 
-    /// The queue of a log that has to be waited for.
-    fn full_queue(&self) -> Option<Sender<Message>> {
+    /// The queue of a log whose buffer is full, if sessions must wait for it.
+    fn full_queue(&self) -> Option<Sender<WriterMessage>> {
         let groups = self.groups.borrow();
-        all(&groups).find(|buffer| buffer.must_wait()).map(|buffer| buffer.queue.clone())
+        buffers(&groups).find(|buffer| buffer.must_wait()).map(|buffer| buffer.queue.clone())
     }
 
-    /// Waits until a queue has room, or is nobody's concern any more.
-    async fn room_in(&self, queue: Sender<Message>) {
+    /// Waits until a queue has room for the full buffer, or its log has been replaced.
+    async fn wait_for_queue(&self, queue: Sender<WriterMessage>) {
         let permit = tokio::select! {
             permit = queue.reserve() => permit,
             () = self.replaced.notified() => return,
         };
         let groups = self.groups.borrow();
-        let Some(full) = all(&groups).find(|buffer| buffer.queue.same_channel(&queue)) else {
+        let Some(full) = buffers(&groups).find(|buffer| buffer.queue.same_channel(&queue)) else {
             return;
         };
         match permit {
             Ok(permit) => full.send(permit),
             Err(_) => {
-                full.lose();
+                full.drop_lines();
             }
         }
     }
 
-    fn lose(&self) -> usize {
-        let leaving = self.leaving.take();
-        let leaving = leaving.iter().map(|(buffer, _)| buffer);
-        all(&self.groups.borrow()).chain(leaving).map(SinkBuffer::lose).sum()
+    fn drop_lines(&self) -> usize {
+        let removed = self.removed.take();
+        let removed = removed.iter().map(|(buffer, _)| buffer);
+        buffers(&self.groups.borrow()).chain(removed).map(WorkerBuffer::drop_lines).sum()
     }
 
-    fn any(&self, is_it: impl FnMut(&SinkBuffer) -> bool) -> bool {
-        all(&self.groups.borrow()).any(is_it)
+    fn any(&self, predicate: impl FnMut(&WorkerBuffer) -> bool) -> bool {
+        buffers(&self.groups.borrow()).any(predicate)
     }
 }
 
-fn all(groups: &[Group]) -> impl Iterator<Item = &SinkBuffer> {
+fn buffers(groups: &[FormatGroup]) -> impl Iterator<Item = &WorkerBuffer> {
     groups.iter().flat_map(|group| &group.buffers)
 }
 
 impl Drop for WorkerLogs {
-    /// A worker that ends without [`WorkerLogs::close`] still hands over what there is room for.
+    /// A worker that ends without [`WorkerLogs::close`] still hands over what the queues have room for.
     fn drop(&mut self) {
         self.flush();
-        self.lose();
+        self.drop_lines();
     }
 }
-
-/// How often a closing worker looks for room.
-const CLOSE_POLL: Duration = Duration::from_millis(5);

@@ -14,7 +14,7 @@ use super::{
     body::ResponseBody,
     budget::{BudgetExhausted, shrunk},
 };
-use crate::{api, session::Unanswered};
+use crate::{api, session::QueryError};
 
 pub(super) type HttpResponse = Response<ResponseBody>;
 
@@ -55,8 +55,8 @@ impl ErrorResponse {
     }
 }
 
-impl From<Unanswered> for ErrorResponse {
-    fn from(why: Unanswered) -> Self {
+impl From<QueryError> for ErrorResponse {
+    fn from(why: QueryError) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, why.to_string())
     }
 }

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 
 use super::reload_channel::ReloadChannel;
 use crate::{
-    access_log::LogWatch, config::Secret, limits::ConnectionLimiter, metrics::Metrics,
+    access_log::BlockedLogs, config::Secret, limits::ConnectionLimiter, metrics::Metrics,
     program_log::ProgramLog, session::Inspector, snapshot::Snapshot,
 };
 
@@ -22,7 +22,7 @@ pub(crate) struct AdminState {
     /// Set once the proxy accepts no more connections.
     pub(crate) draining: Arc<AtomicBool>,
     pub(crate) log: ProgramLog,
-    pub(crate) access_logs: LogWatch,
+    pub(crate) blocked_logs: BlockedLogs,
     pub(crate) sessions: Inspector,
     pub(crate) reloads: ReloadChannel,
     /// The path of the configuration file.

@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 
 use super::{server::serve, *};
 use crate::{
-    access_log::LogWatch,
+    access_log::BlockedLogs,
     config::{Admin, Bind, Config, Secret},
     limits::ConnectionLimiter,
     listener::{self, Listener},
@@ -59,7 +59,7 @@ fn state(token: Option<&str>) -> AdminState {
         limiter: Arc::new(ConnectionLimiter::new(&config.limits, 10)),
         draining: Arc::default(),
         log: ProgramLog::default(),
-        access_logs: LogWatch::default(),
+        blocked_logs: BlockedLogs::default(),
         sessions: Inspector::new(Vec::new(), Arc::new(ClientDirectory::new(0, Arc::default()))),
         reloads: ReloadChannel::new(mpsc::channel(1).0, Arc::default()),
         config_file: "t.yaml".into(),

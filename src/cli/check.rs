@@ -26,7 +26,9 @@ pub(super) fn check(args: &CheckArgs) -> ExitCode {
     match load(file) {
         Ok(config) => {
             // The service may have other limits than this shell, so these are no faults.
-            for warning in config.warnings().into_iter().chain(control::warnings(&config)) {
+            for warning in
+                config.warnings().into_iter().chain(control::descriptor_warnings(&config))
+            {
                 eprintln!("{}: warning: {warning}", file.display());
             }
             if args.print {

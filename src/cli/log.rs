@@ -49,7 +49,7 @@ pub(super) fn start(
     log: Log,
     recent: &ProgramLog,
     metrics: &Metrics,
-) -> io::Result<(control::SetLevel, Flush)> {
+) -> io::Result<(control::SetLogLevel, Flush)> {
     // The writer's own messages bypass its queue.
     let direct = tracing_subscriber::registry()
         .with(LevelFilter::WARN)

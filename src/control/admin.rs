@@ -1,4 +1,4 @@
-//! Starts the admin listener, and connects it with the control thread.
+//! Starts the admin listener, and connects it to the control thread.
 
 use std::{
     path::absolute,
@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use tokio::sync::mpsc;
 
-use super::proxy::Proxy;
+use super::{descriptors::max_admin_connections, proxy::Proxy};
 use crate::{
     admin::{
         AdminListener, AdminState, AdminThread, FinishedReload, ReloadChannel, ReloadOutcome,
@@ -20,25 +20,19 @@ use crate::{
     worker::Worker,
 };
 
-/// The most connections at a time: a thousand scrapers at once, and some dashboards.
-const MAX_CONNECTIONS: u64 = 1100;
-
-/// Connections may have one in so many of the process' descriptors.
-const DESCRIPTORS_PER_CONNECTION: u64 = 16;
-
-/// The most connections of the admin listener at a time, of so many descriptors.
-pub(super) fn max_connections(descriptors: u64) -> u64 {
-    (descriptors / DESCRIPTORS_PER_CONNECTION).clamp(16, MAX_CONNECTIONS)
-}
-
-/// The control thread's side of the reload channel.
+/// The control thread's end of the reload channel.
 pub(super) struct ReloadRequests {
-    pub(super) requests: mpsc::Receiver<ReloadRequest>,
+    requests: mpsc::Receiver<ReloadRequest>,
     last: Arc<Mutex<Option<FinishedReload>>>,
 }
 
 impl ReloadRequests {
-    /// Records the outcome of a reload for the API, whatever asked for it.
+    /// Waits for a request by the API; `None` once the API is gone.
+    pub(super) async fn recv(&mut self) -> Option<ReloadRequest> {
+        self.requests.recv().await
+    }
+
+    /// Records the outcome of a reload for the API, whether that requested it or not.
     pub(super) fn record(&self, outcome: &ReloadOutcome) {
         let (outcome, faults) = match outcome {
             ReloadOutcome::Applied { .. } => ("applied", Vec::new()),
@@ -50,15 +44,15 @@ impl ReloadRequests {
     }
 }
 
-/// Creates the reload channel.
+/// Creates the reload channel between the API and the control thread.
 pub(super) fn reload_channel() -> (ReloadChannel, ReloadRequests) {
     let last = Arc::default();
     let (sender, requests) = mpsc::channel(1);
     (ReloadChannel::new(sender, Arc::clone(&last)), ReloadRequests { requests, last })
 }
 
-/// The parts of the process that the admin listener shows.
-pub(super) struct Shown<'a> {
+/// What the admin listener shows and controls.
+pub(super) struct AdminSetup<'a> {
     pub(super) proxy: &'a Proxy,
     pub(super) draining: &'a Arc<AtomicBool>,
     pub(super) log: ProgramLog,
@@ -69,8 +63,8 @@ pub(super) struct Shown<'a> {
 ///
 /// # Errors
 /// If the thread or its event loop cannot be created.
-pub(super) fn start(listener: AdminListener, shown: Shown<'_>) -> anyhow::Result<AdminThread> {
-    let Shown { proxy, draining, log, reloads } = shown;
+pub(super) fn start(listener: AdminListener, setup: AdminSetup<'_>) -> anyhow::Result<AdminThread> {
+    let AdminSetup { proxy, draining, log, reloads } = setup;
     let address = listener.local_addr();
     let state = AdminState {
         snapshot: proxy.current.clone(),
@@ -79,15 +73,15 @@ pub(super) fn start(listener: AdminListener, shown: Shown<'_>) -> anyhow::Result
         limiter: proxy.limiter.clone(),
         draining: draining.clone(),
         log,
-        access_logs: proxy.logs.watch(),
+        blocked_logs: proxy.logs.blocked_logs(),
         sessions: Inspector::new(
             proxy.workers.iter().map(Worker::asker).collect(),
-            proxy.owners.clone(),
+            proxy.clients.clone(),
         ),
         reloads,
         config_file: absolute(&proxy.file).unwrap_or_else(|_| proxy.file.clone()),
         started: (SystemTime::now(), Instant::now()),
-        max_connections: max_connections(proxy.descriptors.limit()) as usize,
+        max_connections: max_admin_connections(proxy.descriptors.limit()) as usize,
     };
     let thread = AdminThread::start(listener, state).context("cannot start the admin thread")?;
     if let Some(address) = address {

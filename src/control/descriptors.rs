@@ -1,34 +1,52 @@
-//! How many sessions there can be, and a warning before there are.
+//! The process' limit on file descriptors: how many sessions it allows, and a warning before it is
+//! reached.
 
 use std::{fs, num::NonZeroU32, sync::Arc, time::Duration};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::admin;
-use crate::{limits::ConnectionLimiter, metrics::Metrics, net::Pipes};
+use crate::{config::Config, limits::ConnectionLimiter, metrics::Metrics, net::Pipes};
 
-/// Descriptors for what no worker holds: logs, look-ups, a few connections of the admin listener,
-/// and some to spare.
+/// Descriptors outside the workers: logs, look-ups, a few connections of the admin listener, and some
+/// spare.
 const RESERVED: u64 = 128;
 
-/// Connections of the admin listener that are reserved for in it.
+/// The part of `RESERVED` for connections of the admin listener.
 const RESERVED_FOR_ADMIN: u64 = 64;
 
-/// Descriptors of one worker beside its sessions': the pipes of bulk streams, listeners, its epoll.
+/// Descriptors of one worker besides its sessions: the pipes of bulk streams, listeners, its epoll.
 const RESERVED_PER_WORKER: u64 = 2 * Pipes::MAX_OPEN as u64 + 16;
 
-/// Room for fewer sessions than these is worth a hint: most distributions' defaults allow more, so
-/// that the limit is a shell's or a container's, and not meant for this.
-const MANY: u32 = 10_000;
+/// A limit below this is worth a hint: most distributions' defaults allow more sessions, so it comes
+/// from a shell or container and was not set for the proxy.
+const HINT_BELOW_SESSIONS: u32 = 10_000;
 
-/// How often it is looked at how full it is: a storm of clients takes longer to fill a fifth.
-const LOOK: Duration = Duration::from_secs(2);
+/// How often usage is checked: a storm of clients takes longer to use a fifth of the limit.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Connections of the admin listener at most: a thousand scrapers at once, and dashboards.
+const MAX_ADMIN_CONNECTIONS: u64 = 1100;
+
+/// The admin listener may use one in so many of the process' descriptors.
+const ADMIN_FRACTION: u64 = 16;
+
+/// Connections of the admin listener at most, under a limit of so many descriptors.
+pub(super) fn max_admin_connections(descriptors: u64) -> u64 {
+    (descriptors / ADMIN_FRACTION).clamp(16, MAX_ADMIN_CONNECTIONS)
+}
+
+/// What a configuration asks for and this process' limits do not allow, one line each.
+pub fn warnings(config: &Config) -> Vec<String> {
+    let limit = DescriptorLimit::raise();
+    let sessions = limit.max_sessions_for(config, config.runtime.workers.count().get());
+    limit.warning(sessions, config.limits.max_connections).into_iter().collect()
+}
 
 /// The process' limit on descriptors.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DescriptorLimit {
-    /// The soft limit that the process came with.
+    /// The soft limit that the process started with.
     before: u64,
     /// The soft limit in force.
     soft: u64,
@@ -38,15 +56,15 @@ pub(super) struct DescriptorLimit {
 impl DescriptorLimit {
     /// Raises the soft limit to the hard one.
     pub(super) fn raise() -> Self {
-        let came_with = getrlimit(Resource::Nofile);
-        let raised = Rlimit { current: came_with.maximum, maximum: came_with.maximum };
-        // Fails nowhere that is known; the old limit then stays, and is what counts.
+        let initial = getrlimit(Resource::Nofile);
+        let raised = Rlimit { current: initial.maximum, maximum: initial.maximum };
+        // If this fails, the old limit stays in force.
         let _ = setrlimit(Resource::Nofile, raised);
         let value = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
         Self {
-            before: value(came_with.current),
+            before: value(initial.current),
             soft: value(getrlimit(Resource::Nofile).current),
-            hard: value(came_with.maximum),
+            hard: value(initial.maximum),
         }
     }
 
@@ -55,37 +73,45 @@ impl DescriptorLimit {
         self.soft
     }
 
-    /// The connections that it allows: a session has two, its client's and its broker's. `probes`
-    /// is how many brokers are checked, each by one connection at a time.
-    pub(super) fn connections(self, workers: usize, probes: usize) -> u32 {
-        let admin = admin::max_connections(self.soft).saturating_sub(RESERVED_FOR_ADMIN);
+    /// The sessions that the limit allows for this configuration.
+    pub(super) fn max_sessions_for(self, config: &Config, workers: usize) -> u32 {
+        // Discovered brokers are not known yet; the reserve has room for a few.
+        let checked = config.pools.iter().filter(|pool| pool.health.active.is_some());
+        let probes = checked.map(|pool| pool.upstreams.len()).sum();
+        self.max_sessions(workers, probes)
+    }
+
+    /// A session has two connections, to its client and its broker. `probes` is the number of brokers
+    /// with health checks, which use one connection at a time each.
+    fn max_sessions(self, workers: usize, probes: usize) -> u32 {
+        let admin = max_admin_connections(self.soft).saturating_sub(RESERVED_FOR_ADMIN);
         let reserved = RESERVED + admin + RESERVED_PER_WORKER * workers as u64 + probes as u64;
         let sessions = (self.soft.saturating_sub(reserved) / 2).max(1);
         sessions.try_into().unwrap_or(u32::MAX)
     }
 
-    /// What is to be said of a `max_connections` that the descriptors do not allow.
+    /// The warning about a `max_connections` that the descriptors do not allow.
     pub(super) fn warning(
         self,
         sessions: u32,
         max_connections: Option<NonZeroU32>,
     ) -> Option<String> {
-        let asked = max_connections.filter(|asked| asked.get() > sessions)?;
+        let wanted = max_connections.filter(|wanted| wanted.get() > sessions)?;
         let limit = self.soft;
         Some(format!(
-            "limits.max_connections is {asked}, but the descriptor limit of {limit} allows no more \
-             than {sessions} sessions, and no more are let in: raise the hard limit (LimitNOFILE= \
-             in systemd, ulimit -Hn in a shell), or lower limits.max_connections"
+            "limits.max_connections is {wanted}, but the descriptor limit of {limit} allows only \
+             {sessions} sessions, and connections beyond that are refused: raise the hard limit \
+             (LimitNOFILE= in systemd, ulimit -Hn in a shell), or lower limits.max_connections"
         ))
     }
 
-    /// Says in the log how many sessions there can be, and what to do if that is less than
-    /// `max_connections` asks for, or than many would.
-    pub(super) fn say(self, sessions: u32, max_connections: Option<NonZeroU32>) {
+    /// Logs how many sessions the limit allows, and what to do if those are few, or fewer than
+    /// `max_connections`.
+    pub(super) fn log(self, sessions: u32, max_connections: Option<NonZeroU32>) {
         let Self { before, soft, hard } = self;
         if let Some(warning) = self.warning(sessions, max_connections) {
             tracing::warn!(before, now = soft, hard, sessions, "descriptor limit: {warning}");
-        } else if sessions >= max_connections.map_or(MANY, NonZeroU32::get) {
+        } else if sessions >= max_connections.map_or(HINT_BELOW_SESSIONS, NonZeroU32::get) {
             tracing::info!(before, now = soft, hard, sessions, "descriptor limit");
         } else {
             tracing::warn!(
@@ -100,11 +126,11 @@ impl DescriptorLimit {
     }
 }
 
-/// Warns when four fifths of the descriptors or of the connections are taken, and keeps the metric
-/// of how many may be open.
+/// Warns when more than 80 % of the descriptors or of the connections are in use, and updates the
+/// metric of the connection limit.
 pub(super) async fn watch(limiter: Arc<ConnectionLimiter>, metrics: Metrics) {
-    let (mut connections, mut descriptors) = (Level::default(), Level::default());
-    let mut looks = interval(LOOK);
+    let (mut connections, mut descriptors) = (UsageAlarm::default(), UsageAlarm::default());
+    let mut looks = interval(CHECK_INTERVAL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
@@ -124,33 +150,33 @@ pub(super) async fn watch(limiter: Arc<ConnectionLimiter>, metrics: Metrics) {
             tracing::warn!(
                 open,
                 limit,
-                "more than 80 % of the descriptors are taken: raise the hard limit (LimitNOFILE= \
+                "more than 80 % of the descriptors are in use: raise the hard limit (LimitNOFILE= \
                  in systemd, ulimit -Hn in a shell), or lower limits.max_connections"
             );
         }
     }
 }
 
-/// `None` before Linux 6.2, where they would have to be listed one by one: that takes the control
-/// thread a second for a million.
+/// `None` before Linux 6.2, where they would have to be listed one by one: a million would block the
+/// control thread for a second.
 fn open_descriptors() -> Option<u64> {
     let open = fs::metadata("/proc/self/fd").ok()?.len();
     (open > 0).then_some(open)
 }
 
-/// How full something is: high from 80 % on, until it is below 70 %. So a use that sways about the
-/// mark is told of once.
+/// Whether usage is high: above 80 %, until it falls to 70 %. Usage that fluctuates around the
+/// threshold is then reported once.
 #[derive(Default)]
-struct Level {
+struct UsageAlarm {
     high: bool,
 }
 
-impl Level {
-    /// Whether it has become high.
+impl UsageAlarm {
+    /// Whether usage has become high.
     fn rises(&mut self, used: u64, of: u64) -> bool {
         let was_high = self.high;
-        let mark = if was_high { 70 } else { 80 };
-        self.high = u128::from(used) * 100 > u128::from(of) * mark;
+        let threshold = if was_high { 70 } else { 80 };
+        self.high = u128::from(used) * 100 > u128::from(of) * threshold;
         self.high && !was_high
     }
 }
@@ -160,13 +186,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_level_rises_once_until_it_has_fallen() {
-        let mut level = Level::default();
-        let mut rises = |used| level.rises(used, 1000);
+    fn usage_becomes_high_once_until_it_has_fallen() {
+        let mut alarm = UsageAlarm::default();
+        let mut rises = |used| alarm.rises(used, 1000);
         assert!(!rises(800));
         assert!(rises(801));
         assert!(!rises(1000));
-        // Below the mark, but not far enough below.
+        // Below the threshold, but not low enough.
         assert!(!rises(701));
         assert!(!rises(900));
         // And now it is.
@@ -175,12 +201,12 @@ mod tests {
         assert!(rises(801));
     }
 
-    /// Without a limit there is nothing to run short of; with nothing there is no room at all.
+    /// The smallest and largest values.
     #[test]
-    fn levels_at_the_ends() {
-        assert!(!Level::default().rises(u64::from(u32::MAX), u64::MAX));
-        assert!(Level::default().rises(u64::MAX, u64::MAX));
-        assert!(!Level::default().rises(0, 1));
-        assert!(Level::default().rises(1, 1));
+    fn usage_at_the_extremes() {
+        assert!(!UsageAlarm::default().rises(u64::from(u32::MAX), u64::MAX));
+        assert!(UsageAlarm::default().rises(u64::MAX, u64::MAX));
+        assert!(!UsageAlarm::default().rises(0, 1));
+        assert!(UsageAlarm::default().rises(1, 1));
     }
 }

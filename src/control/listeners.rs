@@ -1,4 +1,4 @@
-//! The listeners: kept through reloads for as long as something is to listen there.
+//! The open listeners, which reloads keep for as long as the configuration has them.
 
 use std::{num::NonZeroUsize, os::fd::OwnedFd, sync::Arc};
 
@@ -20,11 +20,11 @@ pub(super) struct Listeners {
     inherited: InheritedSockets,
 }
 
-/// What is to be open next, bound and not in use yet, in the order of the configuration. Dropped, it
-/// leaves no trace.
-pub(super) struct Bound(Vec<Place>);
+/// Listeners that are bound and not in use yet, in the order of the configuration. Dropping it closes
+/// the new ones.
+pub(super) struct BoundListeners(Vec<PlannedListener>);
 
-enum Place {
+enum PlannedListener {
     Kept(Arc<Listener>),
     New(BoundListener),
 }
@@ -36,12 +36,14 @@ impl Drop for Listeners {
 }
 
 impl Listeners {
-    /// What is open from the start, with what is bound for it. To be called once, before there are
-    /// threads.
+    /// Binds the listeners at startup. Call this once, before there are threads.
     ///
     /// # Errors
-    /// What cannot be bound, and why not.
-    pub(super) fn first(config: &Config, workers: NonZeroUsize) -> anyhow::Result<(Self, Bound)> {
+    /// The listeners that cannot be bound, and why.
+    pub(super) fn first(
+        config: &Config,
+        workers: NonZeroUsize,
+    ) -> anyhow::Result<(Self, BoundListeners)> {
         let mut listeners = Self { open: Vec::new(), inherited: InheritedSockets::from_env() };
         let bound = listeners.bind(config, workers.get());
         let bound = bound.map_err(|errors| anyhow!(errors.join("\n")))?;
@@ -49,11 +51,16 @@ impl Listeners {
         Ok((listeners, bound))
     }
 
-    /// Binds what is not open yet, or takes it from what the service manager has handed over.
+    /// Binds the listeners that are not open yet, or takes the sockets that the service manager has
+    /// passed.
     ///
     /// # Errors
-    /// What cannot be bound, and why not.
-    pub(super) fn bind(&self, config: &Config, workers: usize) -> Result<Bound, Vec<String>> {
+    /// The listeners that cannot be bound, and why.
+    pub(super) fn bind(
+        &self,
+        config: &Config,
+        workers: usize,
+    ) -> Result<BoundListeners, Vec<String>> {
         let options = TcpOptions::towards_clients(&config.timeouts);
         let kept: Vec<_> = config
             .listeners
@@ -62,10 +69,10 @@ impl Listeners {
             .collect();
         let inherited = kept.iter().flatten().filter_map(|kept| kept.inherited().cloned());
         let mut taken: Vec<_> = inherited.collect();
-        let (mut places, mut errors) = (Vec::new(), Vec::new());
+        let (mut all, mut errors) = (Vec::new(), Vec::new());
         for (listener, kept) in config.listeners.iter().zip(kept) {
             if let Some(kept) = kept {
-                places.push(Place::Kept(kept));
+                all.push(PlannedListener::Kept(kept));
                 continue;
             }
             let handed_over = self.inherited.listening(listener, &taken, workers, options);
@@ -73,40 +80,40 @@ impl Listeners {
             match handed_over.and_then(|handed_over| handed_over.map_or_else(bind, Ok)) {
                 Ok(listening) => {
                     taken.extend(listening.inherited().cloned());
-                    places.push(Place::New(listening));
+                    all.push(PlannedListener::New(listening));
                 }
-                Err(error) => errors.push(match self.at_port_of(&listener.bind) {
+                Err(error) => errors.push(match self.with_port_of(&listener.bind) {
                     Some(open) => format!(
-                        "{error}. Listener {} of this proxy has the port until the reload is over: \
-                         make it two reloads, or restart",
+                        "{error}. Listener {} of this proxy holds the port until the reload is \
+                         complete: make the change in two reloads, or restart",
                         open.settings().name
                     ),
                     None => error.to_string(),
                 }),
             }
         }
-        if errors.is_empty() { Ok(Bound(places)) } else { Err(errors) }
+        if errors.is_empty() { Ok(BoundListeners(all)) } else { Err(errors) }
     }
 
-    /// Goes by what was bound for `config`, whose pools these are. Returns the new sockets, of which
-    /// each worker takes its own.
+    /// Puts the listeners that were bound for `config` into use, with its `pools`. Returns the sockets
+    /// of new listeners, one for each worker.
     pub(super) fn adopt(
         &mut self,
-        bound: Bound,
+        bound: BoundListeners,
         config: &Config,
         pools: &[Arc<Pool>],
         metrics: &Metrics,
     ) -> Vec<(u64, Vec<OwnedFd>)> {
         let before = std::mem::take(&mut self.open);
         let mut sockets = Vec::new();
-        for (place, config) in bound.0.into_iter().zip(&config.listeners) {
+        for (listener, config) in bound.0.into_iter().zip(&config.listeners) {
             let Some(pool) = pools.get(config.pool).cloned() else { continue };
-            self.open.push(match place {
-                Place::Kept(listener) => {
+            self.open.push(match listener {
+                PlannedListener::Kept(listener) => {
                     listener.configure(config, pool, metrics);
                     listener
                 }
-                Place::New(mut listening) => {
+                PlannedListener::New(mut listening) => {
                     let own = std::mem::take(&mut listening.sockets);
                     let listener = Arc::new(Listener::new(config, listening, pool, metrics));
                     tracing::info!(listener = %config.name, address = %listener.bind, "listening");
@@ -125,12 +132,12 @@ impl Listeners {
         sockets
     }
 
-    /// Those that are open, in the order of the configuration.
+    /// In the order of the configuration.
     pub(super) fn open(&self) -> &[Arc<Listener>] {
         &self.open
     }
 
-    fn at_port_of(&self, bind: &Bind) -> Option<&Arc<Listener>> {
+    fn with_port_of(&self, bind: &Bind) -> Option<&Arc<Listener>> {
         let Bind::Tcp(wanted) = bind else { return None };
         self.open.iter().find(|open| match open.bind {
             Bind::Tcp(address) => address.port() == wanted.port(),
@@ -139,11 +146,11 @@ impl Listeners {
     }
 }
 
-impl Bound {
+impl BoundListeners {
     fn inherited(&self) -> Vec<Arc<InheritedSocket>> {
-        let inherited = self.0.iter().filter_map(|place| match place {
-            Place::Kept(listener) => listener.inherited(),
-            Place::New(listening) => listening.inherited(),
+        let inherited = self.0.iter().filter_map(|listener| match listener {
+            PlannedListener::Kept(listener) => listener.inherited(),
+            PlannedListener::New(listening) => listening.inherited(),
         });
         inherited.cloned().collect()
     }

@@ -1,4 +1,4 @@
-//! The pools that run, and the hosts of those that are about to.
+//! Starts pools, and looks up the hosts of brokers that a reload adds.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,17 +16,19 @@ use crate::{
     config::{self, Address, Dns},
     metrics::Metrics,
     net::check_source,
-    upstream::{Addresses, Endpoint, LOOKUP_TIMEOUT, Pool, Resolver, WorkerSignal},
+    upstream::{
+        Endpoint, LOOKUP_TIMEOUT, Pool, ResolvedAddresses, Resolver, WorkerSignal, start_pool_tasks,
+    },
 };
 
 /// What pools are started with.
-pub(super) struct Pools {
+pub(super) struct PoolStarter {
     resolver: watch::Sender<Arc<Resolver>>,
     metrics: Metrics,
     signal: Arc<WorkerSignal>,
 }
 
-impl Pools {
+impl PoolStarter {
     pub(super) fn new(dns: &Dns, metrics: &Metrics, signal: &Arc<WorkerSignal>) -> Self {
         Self {
             resolver: watch::Sender::new(Arc::new(Resolver::new(dns))),
@@ -35,23 +37,23 @@ impl Pools {
         }
     }
 
-    /// Has all pools ask other DNS servers from now on.
+    /// Has all pools use other DNS servers from now on.
     pub(super) fn set_dns(&self, dns: &Dns) {
         self.resolver.send_replace(Arc::new(Resolver::new(dns)));
     }
 
-    /// Starts pools. Waits for the first answers of DNS, but not for long: a DNS server that is
-    /// away must not keep clients from the brokers that are known.
+    /// Starts pools, and waits for the first answers of DNS for a limited time: an unreachable DNS
+    /// server must not keep clients from the brokers that are known.
     pub(super) async fn start(
         &self,
         configs: impl Iterator<Item = &config::Pool>,
     ) -> Vec<Arc<Pool>> {
-        // Each task has a sender until its first look-up is over.
+        // Each task holds a sender until its first look-up is done.
         let (pending, mut all_looked_up) = mpsc::channel(1);
         let start = |config: &config::Pool| {
             check_sources(config);
             let pool = Arc::new(Pool::new(config, &self.metrics, self.signal.clone()));
-            pool.start(&self.resolver.subscribe(), &pending);
+            start_pool_tasks(&pool, &self.resolver.subscribe(), &pending);
             pool
         };
         let pools = configs.map(start).collect();
@@ -60,8 +62,8 @@ impl Pools {
         pools
     }
 
-    /// Begins to look up the hosts of `config` that `pool` does not know yet, so that they can be
-    /// reached when they become its brokers.
+    /// Starts to look up the hosts in `config` that `pool` does not have yet, so that their addresses
+    /// are known when they become its brokers.
     pub(super) fn look_up(&self, pool: &Pool, config: &config::Pool, look_ups: &mut LookUps) {
         let members = pool.members();
         let endpoints = members.list.iter().map(|member| member.broker.endpoint());
@@ -84,27 +86,27 @@ fn host_of(address: &Address) -> Option<&Arc<str>> {
     }
 }
 
-/// Look-ups that are under way.
+/// Look-ups in progress.
 #[derive(Default)]
-pub(super) struct LookUps(JoinSet<Option<(Arc<str>, Addresses)>>);
+pub(super) struct LookUps(JoinSet<Option<(Arc<str>, ResolvedAddresses)>>);
 
-/// Hosts that were found.
-pub(super) struct Hosts(HashMap<Arc<str>, Addresses>);
+/// Hosts and their addresses.
+pub(super) struct ResolvedHosts(HashMap<Arc<str>, ResolvedAddresses>);
 
 impl LookUps {
-    /// Waits for all of them, and for none longer than the resolver does.
-    pub(super) async fn hosts(mut self) -> Hosts {
+    /// Waits for all of them; each ends at the latest with the resolver's timeout.
+    pub(super) async fn hosts(mut self) -> ResolvedHosts {
         let mut hosts = HashMap::new();
         while let Some(looked_up) = self.0.join_next().await {
             hosts.extend(looked_up.ok().flatten());
         }
-        Hosts(hosts)
+        ResolvedHosts(hosts)
     }
 }
 
-impl Hosts {
-    /// Tells an endpoint its addresses, where it does not know them.
-    pub(super) fn tell(&self, endpoint: &Endpoint) {
+impl ResolvedHosts {
+    /// Sets the addresses of an endpoint that does not have any yet.
+    pub(super) fn apply_to(&self, endpoint: &Endpoint) {
         if let Address::Host(host, port) = &endpoint.address
             && endpoint.target().is_none()
             && let Some(addresses) = self.0.get(host)
@@ -115,13 +117,13 @@ impl Hosts {
     }
 }
 
-/// Warns of addresses to dial from that this host does not have. It may be given them later.
+/// Warns of source addresses that this host does not have. They may be added to it later.
 fn check_sources(pool: &config::Pool) {
     for source in &pool.source_addresses {
         if let Err(error) = check_source(*source) {
             tracing::warn!(
                 pool = %pool.name, %source, %error,
-                "source_addresses has one that cannot be dialled from; the others are used"
+                "source_addresses: cannot connect from this address; the others are used"
             );
         }
     }

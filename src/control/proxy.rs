@@ -1,4 +1,4 @@
-//! Everything that runs, as the control thread holds it.
+//! Everything that runs, owned by the control thread.
 
 use std::{
     num::NonZeroUsize,
@@ -17,14 +17,14 @@ use tokio::{
 };
 
 use super::{
-    apart::Apart,
+    blocking_job::BlockingJobs,
     certificates,
     descriptors::{self, DescriptorLimit},
-    listeners::{Bound, Listeners},
-    pools::Pools,
+    listeners::{BoundListeners, Listeners},
+    pools::PoolStarter,
 };
 use crate::{
-    access_log::{AccessLogs, LogWatch},
+    access_log::{AccessLogs, BlockedLogs},
     config::Config,
     limits::ConnectionLimiter,
     metrics::Metrics,
@@ -34,11 +34,11 @@ use crate::{
     worker::{PendingUpdate, Worker, WorkerSetup, WorkerUpdate},
 };
 
-/// How often it is looked whether an access log holds clients back.
-const LOOK_AT_LOGS: Duration = Duration::from_millis(500);
+/// How often it is checked whether an access log blocks clients.
+const LOG_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(super) struct Proxy {
-    /// The configuration, to be read again.
+    /// The configuration file, which a reload reads again.
     pub(super) file: PathBuf,
     pub(super) metrics: Metrics,
     pub(super) current: Arc<ArcSwap<Snapshot>>,
@@ -46,48 +46,49 @@ pub(super) struct Proxy {
     pub(super) limiter: Arc<ConnectionLimiter>,
     pub(super) logs: AccessLogs,
     pub(super) listeners: Listeners,
-    pub(super) pools: Pools,
-    pub(super) owners: Arc<ClientDirectory>,
+    pub(super) pools: PoolStarter,
+    pub(super) clients: Arc<ClientDirectory>,
     pub(super) descriptors: DescriptorLimit,
-    pub(super) apart: Apart,
+    pub(super) jobs: BlockingJobs,
     _tasks: JoinSet<()>,
 }
 
 impl Proxy {
-    /// Starts it; from then on clients are served. `ended` is told when a worker ends.
+    /// Starts the proxy; from then on clients are served. `ended` gets an item when a worker ends.
     ///
     /// # Errors
-    /// What keeps it from starting.
+    /// A log cannot be opened, or a thread cannot be started.
     pub(super) async fn start(
         config: &Arc<Config>,
         file: &Path,
         worker_count: NonZeroUsize,
-        (mut listeners, bound): (Listeners, Bound),
+        (mut listeners, bound): (Listeners, BoundListeners),
         metrics: &Metrics,
         ended: &mpsc::UnboundedSender<()>,
     ) -> anyhow::Result<Self> {
         let descriptors = DescriptorLimit::raise();
         let signal = Arc::new(WorkerSignal::default());
-        let possible = possible(config, worker_count.get(), descriptors);
-        descriptors.say(possible, config.limits.max_connections);
-        let limiter = Arc::new(ConnectionLimiter::new(&config.limits, possible));
-        let (mut logs, mut apart) = (AccessLogs::none(metrics.access_logs()), Apart::default());
-        let prepared = apart.open_logs(&logs, &config.access_log).await;
+        let max_sessions = descriptors.max_sessions_for(config, worker_count.get());
+        descriptors.log(max_sessions, config.limits.max_connections);
+        let limiter = Arc::new(ConnectionLimiter::new(&config.limits, max_sessions));
+        let (mut logs, mut jobs) =
+            (AccessLogs::empty(metrics.access_logs()), BlockingJobs::default());
+        let prepared = jobs.open_logs(&logs, &config.access_log).await;
         logs.commit(prepared.map_err(anyhow::Error::msg)?);
-        let starter = Pools::new(&config.dns, metrics, &signal);
+        let starter = PoolStarter::new(&config.dns, metrics, &signal);
         let pools = starter.start(config.pools.iter()).await;
 
         let sockets = listeners.adopt(bound, config, &pools, metrics);
         let snapshot = Arc::new(Snapshot::first(config, pools, listeners.open().to_vec()));
-        let owners = Arc::new(ClientDirectory::new(worker_count.get(), signal.clone()));
+        let clients = Arc::new(ClientDirectory::new(worker_count.get(), signal.clone()));
         let shared = ProcessContext {
             limiter: limiter.clone(),
             metrics: metrics.clone(),
-            owners: owners.clone(),
+            clients: clients.clone(),
             signal,
         };
-        // Apart from those of an earlier run and of other proxies, most likely.
-        let run = u64::from(fastrand::u16(..)) << 48;
+        // So that session IDs most likely differ from those of earlier runs and other proxies.
+        let run_id = u64::from(fastrand::u16(..)) << 48;
         let mut workers = Vec::new();
         let (pending, _) = mpsc::channel(1);
         let worker_updates =
@@ -97,7 +98,7 @@ impl Proxy {
                 index: index as u16,
                 shared: shared.clone(),
                 update,
-                first_session_id: run | (index as u64) << SESSION_ID_BITS,
+                first_session_id: run_id | (index as u64) << SESSION_ID_BITS,
             };
             workers.push(Worker::start(setup, ended.clone()).context("cannot start a worker")?);
         }
@@ -105,7 +106,7 @@ impl Proxy {
         let current = Arc::new(ArcSwap::new(snapshot));
         let mut tasks = JoinSet::new();
         tasks.spawn(descriptors::watch(limiter.clone(), metrics.clone()));
-        tasks.spawn(watch_logs(logs.watch()));
+        tasks.spawn(watch_logs(logs.blocked_logs()));
         Ok(Self {
             file: file.to_owned(),
             metrics: metrics.clone(),
@@ -115,40 +116,25 @@ impl Proxy {
             logs,
             listeners,
             pools: starter,
-            owners,
+            clients,
             descriptors,
-            apart,
+            jobs,
             _tasks: tasks,
         })
     }
 }
 
-/// Looks whether a log holds clients back. A task of its own, as a reload can take long.
-async fn watch_logs(logs: LogWatch) {
-    let mut tick = interval(LOOK_AT_LOGS);
+/// Checks whether a log blocks clients. A task of its own, because a reload can take long.
+async fn watch_logs(logs: BlockedLogs) {
+    let mut tick = interval(LOG_CHECK_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        logs.look();
+        logs.update();
     }
 }
 
-/// The connections that the process' descriptors allow.
-pub(super) fn possible(config: &Config, workers: usize, descriptors: DescriptorLimit) -> u32 {
-    // Those that are discovered are not known yet; the reserve has room for a few.
-    let checked = config.pools.iter().filter(|pool| pool.health.active.is_some());
-    let probes = checked.map(|pool| pool.upstreams.len()).sum();
-    descriptors.connections(workers, probes)
-}
-
-/// What a configuration asks for and this process' limits do not allow, a line each.
-pub fn warnings(config: &Config) -> Vec<String> {
-    let descriptors = DescriptorLimit::raise();
-    let possible = possible(config, config.runtime.workers.count().get(), descriptors);
-    descriptors.warning(possible, config.limits.max_connections).into_iter().collect()
-}
-
-/// The new configuration for each worker.
+/// The new configuration, for each worker.
 pub(super) fn worker_updates(
     snapshot: &Arc<Snapshot>,
     workers: usize,
@@ -159,7 +145,7 @@ pub(super) fn worker_updates(
     let update = |_| WorkerUpdate {
         snapshot: snapshot.clone(),
         sockets: sockets.iter_mut().filter_map(|(id, own)| Some((*id, own.pop()?))).collect(),
-        log: logs.writer(),
+        log: logs.worker_logs(),
         pending: pending.clone(),
     };
     (0..workers).map(update).collect()

@@ -1,8 +1,9 @@
-//! What the limits by address count.
+//! The addresses that limits by address count.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// What counts as one address: an IPv4 address, or an IPv6 network, as a host has one of those.
+/// The unit of a limit by address: an IPv4 address, or an IPv6 network, since one host has a whole
+/// network of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CountedAddress(IpAddr);
 

@@ -1,88 +1,222 @@
-//! How fast one address may connect.
+//! The limit on the rate of new connections from one address.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-
-use super::address::CountedAddress;
+use super::{
+    address::CountedAddress,
+    token_bucket::{BucketSize, TokenBucket},
+};
 use crate::config::Rate;
 
-/// What a connection over the limit costs an address that may be answered: a tenth as many are.
-const ANSWERS: u32 = 10;
+/// Of the connections over the limit, a tenth are answered; an answer costs a TLS handshake, or the
+/// wait for a CONNECT.
+const CONNECTIONS_PER_ANSWER: u32 = 10;
 
-/// The limit on new connections from one address, and a smaller one on answers beyond it.
+/// The number of maps that the addresses are spread over, each with a lock of its own, so that
+/// workers hardly ever wait for each other.
+const SHARDS: usize = 256;
+
+/// The most addresses of one shard: over all shards a million, in some 100 MB. Further addresses are
+/// not limited until others are forgotten: who commands that many can exceed any limit by address.
+const MAX_SHARD_ADDRESSES: usize = 4096;
+
+/// The limit on new connections from one address, and a smaller one on answers beyond it. All workers
+/// share it; cloning it shares the counts.
 #[derive(Clone)]
 pub(crate) struct ConnectRate {
     rate: Rate,
-    connects: Arc<DefaultKeyedRateLimiter<CountedAddress>>,
-    answers: Arc<DefaultKeyedRateLimiter<CountedAddress>>,
+    connects: BucketSize,
+    answers: BucketSize,
+    addresses: Arc<AddressTable>,
 }
 
-/// Whether a connection came too fast.
+/// The buckets of each address that has connected lately.
+struct AddressTable {
+    /// Keyed at random, so that no one can choose addresses that share a shard.
+    hasher: RandomState,
+    /// Each held for one look-up, or for one removal of idle addresses.
+    shards: Box<[Mutex<AddressMap>]>,
+}
+
+type AddressMap = HashMap<CountedAddress, AddressBuckets>;
+
+struct AddressBuckets {
+    connects: TokenBucket,
+    answers: TokenBucket,
+}
+
+/// How a new connection compares with the limit on the rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Speed {
+pub(crate) enum RateCheck {
     Within,
-    /// To be told so.
+    /// Over the limit; the client is told so.
     Beyond,
-    /// To be closed.
+    /// Over the limit by so much that the connection is closed without an answer.
     FarBeyond,
 }
 
 impl ConnectRate {
     pub(crate) fn new(rate: Rate) -> Self {
-        let connects = Quota::per_second(rate.rate).allow_burst(rate.burst);
-        let interval = Duration::from_secs(ANSWERS.into()) / rate.rate.get();
-        let burst = NonZeroU32::new(rate.burst.get() / ANSWERS).unwrap_or(NonZeroU32::MIN);
-        // An interval below a nanosecond cannot be expressed; a rate that high limits nobody.
-        let answers = Quota::with_period(interval).unwrap_or(connects).allow_burst(burst);
+        let interval = Duration::from_secs(CONNECTIONS_PER_ANSWER.into()) / rate.rate.get();
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Self {
             rate,
-            connects: Arc::new(RateLimiter::keyed(connects)),
-            answers: Arc::new(RateLimiter::keyed(answers)),
+            connects: rate.into(),
+            answers: BucketSize::new(interval, rate.burst.get() / CONNECTIONS_PER_ANSWER),
+            addresses: Arc::new(AddressTable { hasher: RandomState::new(), shards }),
         }
     }
 
-    pub(crate) fn is_of(&self, rate: Rate) -> bool {
+    /// Whether it has this rate and burst.
+    pub(crate) fn has_rate(&self, rate: Rate) -> bool {
         self.rate == rate
     }
 
-    /// Takes one more connection into account.
-    pub(crate) fn count(&self, address: CountedAddress) -> Speed {
-        if self.connects.check_key(&address).is_ok() {
-            Speed::Within
-        } else if self.answers.check_key(&address).is_ok() {
-            Speed::Beyond
+    /// Counts one more connection.
+    pub(crate) fn count(&self, address: CountedAddress) -> RateCheck {
+        self.count_at(address, Instant::now())
+    }
+
+    fn count_at(&self, address: CountedAddress, now: Instant) -> RateCheck {
+        let mut shard = self.addresses.shard(address);
+        if shard.len() >= MAX_SHARD_ADDRESSES && !shard.contains_key(&address) {
+            return RateCheck::Within;
+        }
+        let full =
+            || AddressBuckets { connects: TokenBucket::full(now), answers: TokenBucket::full(now) };
+        let buckets = shard.entry(address).or_insert_with(full);
+        if buckets.connects.take(self.connects, now) {
+            RateCheck::Within
+        } else if buckets.answers.take(self.answers, now) {
+            RateCheck::Beyond
         } else {
-            Speed::FarBeyond
+            RateCheck::FarBeyond
         }
     }
 
     /// Forgets addresses whose buckets are full again.
     pub(crate) fn forget_idle(&self) {
-        for limiter in [&self.connects, &self.answers] {
-            limiter.retain_recent();
-            limiter.shrink_to_fit();
+        self.forget_idle_at(Instant::now());
+    }
+
+    fn forget_idle_at(&self, now: Instant) {
+        for shard in &self.addresses.shards {
+            let mut shard = lock(shard);
+            shard.retain(|_, buckets| !buckets.is_full(now));
+            if shard.len() <= shard.capacity() / 8 {
+                shard.shrink_to_fit();
+            }
         }
     }
 }
 
+impl AddressTable {
+    fn shard(&self, address: CountedAddress) -> MutexGuard<'_, AddressMap> {
+        lock(&self.shards[self.hasher.hash_one(address) as usize % SHARDS])
+    }
+}
+
+impl AddressBuckets {
+    fn is_full(&self, now: Instant) -> bool {
+        self.connects.is_full(now) && self.answers.is_full(now)
+    }
+}
+
+fn lock(shard: &Mutex<AddressMap>) -> MutexGuard<'_, AddressMap> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
 
-    #[test]
-    fn a_tenth_of_those_beyond_are_answered() {
+    fn limit(rate: u32, burst: u32) -> ConnectRate {
         let of = |number| NonZeroU32::new(number).unwrap();
+        ConnectRate::new(Rate { rate: of(rate), burst: of(burst) })
+    }
+
+    fn address(number: u32) -> CountedAddress {
+        CountedAddress::new(std::net::Ipv4Addr::from_bits(number).into(), 64)
+    }
+
+    fn known(rate: &ConnectRate) -> usize {
+        rate.addresses.shards.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    #[test]
+    fn a_tenth_of_the_connections_beyond_the_limit_are_answered() {
         for (burst, within, beyond) in [(1, 1, 1), (9, 9, 1), (40, 40, 4), (49, 49, 4)] {
-            // So slow that no token comes back during the test.
-            let rate = ConnectRate::new(Rate { rate: of(1), burst: of(burst) });
-            for address in [[10, 0, 0, 1], [10, 0, 0, 2]] {
-                let address = CountedAddress::new(address.into(), 64);
-                let speeds: Vec<_> = (0..100).map(|_| rate.count(address)).collect();
-                let count = |wanted| speeds.iter().filter(|speed| **speed == wanted).count();
-                assert_eq!((count(Speed::Within), count(Speed::Beyond)), (within, beyond));
-                assert_eq!(speeds.last(), Some(&Speed::FarBeyond));
+            let (rate, now) = (limit(1, burst), Instant::now());
+            for number in 1..=2 {
+                let checks: Vec<_> =
+                    (0..100).map(|_| rate.count_at(address(number), now)).collect();
+                let count = |wanted| checks.iter().filter(|check| **check == wanted).count();
+                assert_eq!((count(RateCheck::Within), count(RateCheck::Beyond)), (within, beyond));
+                assert_eq!(checks.last(), Some(&RateCheck::FarBeyond));
             }
         }
+    }
+
+    #[test]
+    fn answers_come_back_at_a_tenth_of_the_rate() {
+        use RateCheck::{Beyond, FarBeyond, Within};
+        let (rate, start) = (limit(10, 20), Instant::now());
+        let after = |millis| start + Duration::from_millis(millis);
+        let checks = |at| -> Vec<_> { (0..9).map(|_| rate.count_at(address(1), at)).collect() };
+        while rate.count_at(address(1), start) != FarBeyond {}
+
+        assert_eq!(checks(after(200))[..3], [Within, Within, FarBeyond]);
+        assert_eq!(checks(after(1000))[7..], [Within, Beyond]);
+    }
+
+    #[test]
+    fn only_idle_addresses_are_forgotten() {
+        let (rate, start) = (limit(10, 20), Instant::now());
+        for number in 0..5000 {
+            rate.count_at(address(number), start);
+        }
+        for _ in 0..20 {
+            rate.count_at(address(7), start);
+        }
+        rate.forget_idle_at(start);
+        assert_eq!(known(&rate), 5000);
+        rate.forget_idle_at(start + Duration::from_millis(100));
+        assert_eq!(known(&rate), 1);
+        assert_ne!(rate.count_at(address(7), start), RateCheck::Within);
+        rate.forget_idle_at(start + Duration::from_secs(3));
+        assert_eq!(known(&rate), 0);
+        assert!(rate.addresses.shards.iter().all(|shard| lock(shard).capacity() == 0));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let (rate, now) = (limit(1, 1), Instant::now());
+        let all = u32::try_from(SHARDS * MAX_SHARD_ADDRESSES).unwrap() + 50_000;
+        for number in 0..all {
+            rate.count_at(address(number), now);
+        }
+        assert!(known(&rate) <= SHARDS * MAX_SHARD_ADDRESSES);
+        // Known addresses are still limited.
+        assert_ne!(rate.count_at(address(0), now), RateCheck::Within);
+    }
+
+    /// All workers count in the same buckets.
+    #[test]
+    fn threads_share_the_limit() {
+        let (rate, now) = (limit(1, 500), Instant::now());
+        let count =
+            || (0..1000).filter(|_| rate.count_at(address(1), now) == RateCheck::Within).count();
+        let within: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(count)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(within, 500);
     }
 }

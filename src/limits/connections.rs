@@ -1,4 +1,4 @@
-//! How many may come in, counted over all workers.
+//! The limits on connections, counted over all workers.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -14,20 +14,20 @@ use arc_swap::{ArcSwap, Guard};
 use super::{address::CountedAddress, connect_rate::ConnectRate};
 use crate::config::Limits;
 
-/// Descriptors of the reserve that connections over the limit may take, to be told so.
-const SPARE: u32 = 32;
+/// Descriptors of the reserve that connections over the limit may take to be answered.
+const RESERVED_DESCRIPTORS: u32 = 32;
 
 /// The limits on connections and CONNECTs.
 pub struct ConnectionLimiter {
     open: AtomicU32,
-    /// Those with open connections only, and only while there is a limit. Held for one look-up at a
-    /// time.
+    /// The connections of each address that has any, counted while there is a limit by address. Held
+    /// for one look-up at a time.
     by_address: Mutex<HashMap<CountedAddress, u32>>,
-    terms: ArcSwap<Terms>,
+    limits: ArcSwap<EffectiveLimits>,
 }
 
-/// The limits as they are now.
-pub(crate) struct Terms {
+/// The configured limits, as far as the process' descriptors allow them.
+pub(crate) struct EffectiveLimits {
     max_connections: u32,
     /// Connections beyond the limit that are still answered.
     answered: u32,
@@ -36,41 +36,41 @@ pub(crate) struct Terms {
     pub(crate) ipv6_prefix: u8,
 }
 
-/// The connections beyond a limit that are let on, so that they are answered.
+/// The number of connections beyond `limit` that are answered before they are closed.
 pub(crate) fn tenth(limit: u32) -> u32 {
     (limit / 10).max(1)
 }
 
 impl ConnectionLimiter {
-    /// `possible`: what the process' descriptors allow.
+    /// `possible` is the number of connections that the process' descriptors allow.
     pub fn new(limits: &Limits, possible: u32) -> Self {
         Self {
             open: AtomicU32::new(0),
             by_address: Mutex::default(),
-            terms: ArcSwap::from_pointee(Terms::new(limits, possible, None)),
+            limits: ArcSwap::from_pointee(EffectiveLimits::new(limits, possible, None)),
         }
     }
 
-    /// Applies other limits from now on. Connections that are open stay.
+    /// Applies other limits. Open connections stay.
     pub fn reconfigure(&self, limits: &Limits, possible: u32) {
-        let before = self.terms.load();
-        self.terms.store(Arc::new(Terms::new(limits, possible, Some(&before))));
+        let before = self.limits.load();
+        self.limits.store(Arc::new(EffectiveLimits::new(limits, possible, Some(&before))));
     }
 
-    /// Connections that may be open at a time.
+    /// The most connections at a time.
     pub fn limit(&self) -> u32 {
-        self.terms.load().max_connections
+        self.limits.load().max_connections
     }
 
-    /// Connections open now, those still in their handshake included.
+    /// Open connections, including those in their handshake.
     pub fn open(&self) -> u32 {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Forgets client addresses whose buckets are full again, so that memory follows the clients
-    /// of the last moments and not of all time.
-    pub fn forget_idle_addresses(&self) {
-        if let Some(rate) = &self.terms.load().connects_per_ip {
+    /// Forgets client addresses whose token buckets are full again, so that memory follows recent
+    /// clients and not all that ever connected.
+    pub(crate) fn forget_idle_addresses(&self) {
+        if let Some(rate) = &self.limits.load().connects_per_ip {
             rate.forget_idle();
         }
         let mut by_address = self.by_address();
@@ -79,28 +79,28 @@ impl ConnectionLimiter {
         }
     }
 
-    pub(crate) fn terms(&self) -> Guard<Arc<Terms>> {
-        self.terms.load()
+    pub(crate) fn limits(&self) -> Guard<Arc<EffectiveLimits>> {
+        self.limits.load()
     }
 
-    /// Counts a connection in, and tells whether it is one too many; `None`: by so much that it is
-    /// not answered.
+    /// Counts a new connection. Returns whether it is over the limit; `None` if it is over by so much
+    /// that it is closed without an answer, and not counted.
     pub(crate) fn count_in(&self) -> Option<bool> {
         let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
-        let terms = self.terms.load();
-        let most = terms.max_connections.saturating_add(terms.answered);
+        let limits = self.limits.load();
+        let most = limits.max_connections.saturating_add(limits.answered);
         if open > most {
             self.count_out();
         }
-        (open <= most).then_some(open > terms.max_connections)
+        (open <= most).then_some(open > limits.max_connections)
     }
 
     pub(crate) fn count_out(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Counts a connection in by its address, unless there are `most` already; tells how many there
-    /// are then.
+    /// Counts a connection of `address`. Returns the number of its connections; `None` if there were
+    /// `most` already, and this one is not counted.
     pub(crate) fn enter_from(&self, address: CountedAddress, most: u32) -> Option<u32> {
         let mut by_address = self.by_address();
         match by_address.entry(address) {
@@ -122,7 +122,7 @@ impl ConnectionLimiter {
         }
     }
 
-    /// The connections of an address.
+    /// The number of connections of an address.
     pub(crate) fn open_from(&self, address: CountedAddress) -> u32 {
         self.by_address().get(&address).copied().unwrap_or(0)
     }
@@ -132,20 +132,21 @@ impl ConnectionLimiter {
     }
 }
 
-impl Terms {
-    /// The buckets of `before` are kept where they are of the same size.
+impl EffectiveLimits {
+    /// Keeps the token buckets of `before` if their rate is unchanged.
     fn new(limits: &Limits, possible: u32, before: Option<&Self>) -> Self {
         let prefix = limits.ipv6_prefix;
         let before = before.filter(|before| before.ipv6_prefix == prefix);
         let kept = before.and_then(|before| before.connects_per_ip.as_ref());
         let rate = |rate| match kept {
-            Some(kept) if kept.is_of(rate) => kept.clone(),
+            Some(kept) if kept.has_rate(rate) => kept.clone(),
             _ => ConnectRate::new(rate),
         };
         let max_connections = limits.max_connections.map_or(possible, NonZeroU32::get);
         let max_connections = max_connections.min(possible);
-        // One that is only answered takes one descriptor, where a session takes two.
-        let descriptors = (possible - max_connections).saturating_mul(2).saturating_add(SPARE);
+        // A connection that is only answered takes one descriptor; a session takes two.
+        let descriptors =
+            (possible - max_connections).saturating_mul(2).saturating_add(RESERVED_DESCRIPTORS);
         Self {
             max_connections,
             answered: (max_connections / 10 + 1).min(descriptors),
@@ -183,13 +184,13 @@ mod tests {
             (9, 500, 9, 1),
             (u32::MAX, u32::MAX, u32::MAX, 32),
         ] {
-            let terms = Terms::new(&limits(asked), possible, None);
-            assert_eq!((terms.max_connections, terms.answered), (limit, answered), "{asked}");
+            let limits = EffectiveLimits::new(&limits(asked), possible, None);
+            assert_eq!((limits.max_connections, limits.answered), (limit, answered), "{asked}");
         }
     }
 
     #[test]
-    fn what_is_not_let_in_is_not_counted() {
+    fn refused_connections_are_not_counted() {
         let limiter = ConnectionLimiter::new(&limits(2), 100);
         assert_eq!(
             [(); 5].map(|()| limiter.count_in()),

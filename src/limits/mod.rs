@@ -1,13 +1,13 @@
-//! How many may connect, how fast, and who has to wait.
+//! Limits on connections, on their rate, and on the rate of CONNECTs to a broker.
 
 mod address;
 mod admission;
 mod connect_rate;
 mod connections;
 mod permit;
+mod token_bucket;
 
 pub(crate) use address::CountedAddress;
-pub use admission::{Admission, AdmissionQueue};
+pub use admission::{AdmissionOutcome, AdmissionQueue};
 pub use connections::ConnectionLimiter;
-pub use permit::ConnectionPermit;
-pub(crate) use permit::{FarOverLimit, Limit};
+pub(crate) use permit::{ConnectionPermit, FarOverLimit, Limit};

@@ -7,10 +7,10 @@ use super::{
     owners::Owner,
 };
 
-/// What access logs are counted by.
+/// The metrics of all access logs.
 #[derive(Clone)]
 pub struct AccessLogMetrics {
-    /// Lines that are lost.
+    /// Lines lost.
     pub dropped: IntCounter,
     pub(super) owned: Owned,
     pub(crate) families: AccessLogFamilies,
@@ -22,7 +22,7 @@ pub(crate) struct AccessLogFamilies {
     blocked: Family<IntGauge>,
 }
 
-/// Whether one log is blocked, exposed while this is left.
+/// Whether one log is blocked; exposed while this exists.
 pub(crate) struct BlockedGauge {
     gauge: IntGauge,
     _registration: Registration,
@@ -33,7 +33,7 @@ impl AccessLogFamilies {
         Self {
             blocked: families.add(
                 "access_log_blocked",
-                "1 while a log that cannot be written has held new clients back for 5 s, else 0.",
+                "1 while a log that cannot be written has blocked new clients for 5 s or longer, else 0.",
                 &["log"],
             ),
         }

@@ -1,4 +1,4 @@
-//! Families of metrics of the proxy as a whole: made and registered.
+//! Creates and registers families of metrics of the whole proxy.
 
 use prometheus::{
     IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
@@ -9,10 +9,10 @@ use prometheus::{
 pub(super) const HANDSHAKE_BUCKETS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// Makes families and registers them.
+/// Creates families and registers them.
 ///
-/// A family's name, labels and buckets are constants of this crate: that they are valid and unlike
-/// each other is known before the program is shipped, by any test that makes `Metrics`.
+/// Names, labels and buckets are constants of this crate: every test that creates `Metrics` proves that
+/// they are valid and unique.
 pub(super) struct Families(pub(super) Registry);
 
 impl Families {
@@ -38,7 +38,7 @@ impl Families {
     }
 }
 
-/// Every family of ours begins with `mqtt_lb_`.
+/// Every family of the proxy begins with `mqtt_lb_`.
 pub(super) fn opts(name: &str, help: &str) -> Opts {
     Opts::new(name, help).namespace("mqtt_lb")
 }

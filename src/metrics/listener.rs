@@ -7,18 +7,24 @@ use super::{
     owned::{Declarations, Family, Registration},
 };
 
-/// One listener's metrics, exposed while a clone of this, or of another of that name, is left.
+/// One listener's metrics, exposed while this or another one with the same name exists.
 #[derive(Clone, Debug)]
 pub struct ListenerMetrics {
     pub connections_total: IntCounter,
     pub connections_active: IntGauge,
     pub probes_total: IntCounter,
     pub handshake_seconds: Histogram,
-    pub(super) sessions_by_version: [IntCounter; 3],
+    sessions_by_version: [IntCounter; 3],
     _registration: Registration,
 }
 
 impl ListenerMetrics {
+    /// Sessions so far, by protocol level.
+    pub(crate) fn session_counts(&self) -> [(&'static str, u64); 3] {
+        let [v3, v4, v5] = &self.sessions_by_version;
+        [("3", v3.get()), ("4", v4.get()), ("5", v5.get())]
+    }
+
     /// Counts a session of protocol level 3, 4 or 5.
     pub fn count_session(&self, version: u8) {
         let at = usize::from(version).checked_sub(3);
@@ -50,7 +56,7 @@ impl ListenerFamilies {
             ),
             probes: families.add(
                 "probes_total",
-                "Connections that their clients ended before they had sent anything.",
+                "Connections that clients closed before they sent anything.",
                 listener,
             ),
             sessions: families.add(
@@ -60,7 +66,7 @@ impl ListenerFamilies {
             ),
             handshake: families.add_with_buckets(
                 "handshake_seconds",
-                "From accept to the whole CONNECT.",
+                "Time from accept to the complete CONNECT.",
                 listener,
                 HANDSHAKE_BUCKETS,
             ),

@@ -1,13 +1,14 @@
 //! The Prometheus metrics, in a registry of their own.
 
 mod access_log;
-mod all;
+mod ends;
 mod families;
 mod listener;
 mod owned;
 mod owners;
 mod pool;
-mod readings;
+mod registry;
+mod reloads;
 mod series;
 #[cfg(test)]
 mod tests;
@@ -15,9 +16,9 @@ mod upstream;
 
 pub use access_log::AccessLogMetrics;
 pub(crate) use access_log::BlockedGauge;
-pub use all::{AcceptError, Metrics};
+pub(crate) use ends::EndCount;
 pub use listener::ListenerMetrics;
-pub use owned::Part;
+pub use owned::ScopedSample;
 pub use pool::PoolMetrics;
-pub use readings::{Counts, EndCount};
+pub use registry::{AcceptError, Metrics};
 pub use upstream::{TryOutcome, UpstreamMetrics};

@@ -1,8 +1,8 @@
-//! Samples with an owner, a listener, a pool, a broker or an access log: exposed while one of that
-//! name lives.
+//! Samples that belong to an owner (a listener, pool, broker or access log) and are exposed while it
+//! exists.
 //!
-//! A family is not a vector with children of its own here. Each owner has its samples, and a scrape
-//! collects those of the owners that live, so no sample can outlive its owner.
+//! Unlike in a `CounterVec`, the owner holds its samples, and a scrape collects those of existing
+//! owners, so no sample can outlive its owner.
 
 use std::{
     collections::HashMap,
@@ -21,7 +21,7 @@ use prometheus::{
 use super::{
     families::{made, opts},
     owners::{Owner, Owners},
-    series::{Kind, Series},
+    series::{SampleValue, Series},
 };
 
 /// A family of owned samples, all of type `T`.
@@ -31,9 +31,9 @@ pub(super) struct Family<T>(u16, PhantomData<fn() -> T>);
 struct Declaration {
     name: &'static str,
     help: &'static str,
-    /// The owner's, then perhaps one whose value, a word, tells an owner's samples apart.
+    /// Those of the owner, then at most one more, whose value (`word`) distinguishes the owner's samples.
     labels: &'static [&'static str],
-    /// Of histograms.
+    /// For histograms.
     buckets: &'static [f64],
     kind: MetricType,
     desc: Desc,
@@ -43,29 +43,29 @@ struct Declaration {
 #[derive(Default)]
 pub(super) struct Declarations(Vec<Declaration>);
 
-/// The families, and who has samples in them. Cloning it shares them.
+/// The families and the owners of their samples. Clones share them.
 #[derive(Clone)]
-pub(super) struct Owned(Arc<Shared>);
+pub(super) struct Owned(Arc<OwnedFamilies>);
 
-struct Shared {
+struct OwnedFamilies {
     families: Vec<Declaration>,
-    /// Held for a look-up, and never while samples are collected.
+    /// Locked for a lookup only, never while samples are collected.
     owners: Mutex<Owners>,
 }
 
-/// An owner's claim on its samples. They are exposed while a claim under its name, or a clone of
-/// one, is left. A claim under a name that was there before takes up its counters and histograms.
+/// An owner's registration. Its samples are exposed while a registration with its name exists. A new
+/// registration with an earlier name continues that one's counters and histograms.
 #[derive(Clone)]
-pub(super) struct Registration(Arc<Registered>);
+pub(super) struct Registration(Arc<RegistrationInner>);
 
-struct Registered {
+struct RegistrationInner {
     owner: Owner,
     series: Arc<Series>,
-    all: Arc<Shared>,
+    all: Arc<OwnedFamilies>,
 }
 
-/// A sample that an owner has for a part of its life: exposed while one of these is left.
-pub struct Part<T> {
+/// A sample that an owner does not always have: exposed while one of these exists.
+pub struct ScopedSample<T> {
     sample: T,
     family: Family<T>,
     word: Option<Box<str>>,
@@ -73,7 +73,7 @@ pub struct Part<T> {
 }
 
 impl Declarations {
-    pub(super) fn add<T: Kind>(
+    pub(super) fn add<T: SampleValue>(
         &mut self,
         name: &'static str,
         help: &'static str,
@@ -83,7 +83,7 @@ impl Declarations {
     }
 
     /// For histograms.
-    pub(super) fn add_with_buckets<T: Kind>(
+    pub(super) fn add_with_buckets<T: SampleValue>(
         &mut self,
         name: &'static str,
         help: &'static str,
@@ -98,7 +98,7 @@ impl Declarations {
     }
 
     pub(super) fn register(self, registry: &Registry) -> Owned {
-        let shared = Shared { families: self.0, owners: Mutex::default() };
+        let shared = OwnedFamilies { families: self.0, owners: Mutex::default() };
         let owned = Owned(Arc::new(shared));
         made(registry.register(Box::new(owned.clone())));
         owned
@@ -106,7 +106,7 @@ impl Declarations {
 }
 
 impl Declaration {
-    /// How a sample of `owner` is made.
+    /// The options for a sample of `owner`.
     fn opts(&self, owner: &Owner, word: Option<&str>) -> Opts {
         let values = owner.names().chain(word);
         let labels = self.labels.iter().zip(values);
@@ -117,12 +117,12 @@ impl Declaration {
 
 impl Owned {
     pub(super) fn registration(&self, owner: Owner) -> Registration {
-        let series = self.0.owners().claim(&owner);
-        Registration(Arc::new(Registered { owner, series, all: self.0.clone() }))
+        let series = self.0.owners().register(&owner);
+        Registration(Arc::new(RegistrationInner { owner, series, all: self.0.clone() }))
     }
 }
 
-impl Shared {
+impl OwnedFamilies {
     fn owners(&self) -> MutexGuard<'_, Owners> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -134,9 +134,9 @@ impl Collector for Owned {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let living = self.0.owners().living();
+        let series = self.0.owners().registered();
         let mut metrics: Vec<_> = self.0.families.iter().map(|_| Vec::new()).collect();
-        for series in living {
+        for series in series {
             series.collect(&mut metrics);
         }
         let families = self.0.families.iter().zip(metrics).map(|(family, metrics)| {
@@ -152,36 +152,40 @@ impl Collector for Owned {
 }
 
 impl Registration {
-    /// The owner's sample in a family, 0 at first; `word` where it may have several.
-    pub(super) fn sample<T: Kind>(&self, family: Family<T>, word: Option<&str>) -> T {
+    /// The owner's sample in a family, initially 0; `word` selects one where there may be several.
+    pub(super) fn sample<T: SampleValue>(&self, family: Family<T>, word: Option<&str>) -> T {
         self.0.series.sample(family.0, word, false, || self.make(family, word))
     }
 
-    /// The same, exposed only while what is returned is kept.
-    pub(super) fn part<T: Kind>(&self, family: Family<T>, word: Option<&str>) -> Part<T> {
+    /// Like [`Self::sample`], exposed only while the returned value exists.
+    pub(super) fn scoped_sample<T: SampleValue>(
+        &self,
+        family: Family<T>,
+        word: Option<&str>,
+    ) -> ScopedSample<T> {
         let sample = self.0.series.sample(family.0, word, true, || self.make(family, word));
-        Part { sample, family, word: word.map(Into::into), of: self.clone() }
+        ScopedSample { sample, family, word: word.map(Into::into), of: self.clone() }
     }
 
     /// The owner's samples in a family, by their words.
-    pub(super) fn by_word<T: Kind>(&self, family: Family<T>) -> Vec<(String, T)> {
+    pub(super) fn by_word<T: SampleValue>(&self, family: Family<T>) -> Vec<(String, T)> {
         self.0.series.by_word(family.0)
     }
 
-    fn make<T: Kind>(&self, family: Family<T>, word: Option<&str>) -> T {
-        let Registered { owner, all, .. } = &*self.0;
+    fn make<T: SampleValue>(&self, family: Family<T>, word: Option<&str>) -> T {
+        let RegistrationInner { owner, all, .. } = &*self.0;
         let declaration = &all.families[usize::from(family.0)];
         made(T::make(declaration.opts(owner, word), declaration.buckets))
     }
 }
 
-impl Drop for Registered {
+impl Drop for RegistrationInner {
     fn drop(&mut self) {
         self.all.owners().release(&self.owner);
     }
 }
 
-impl<T> Deref for Part<T> {
+impl<T> Deref for ScopedSample<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -189,9 +193,9 @@ impl<T> Deref for Part<T> {
     }
 }
 
-impl<T> Drop for Part<T> {
+impl<T> Drop for ScopedSample<T> {
     fn drop(&mut self) {
-        self.of.0.series.let_go(self.family.0, self.word.as_deref());
+        self.of.0.series.release(self.family.0, self.word.as_deref());
     }
 }
 
@@ -215,8 +219,8 @@ impl fmt::Debug for Registration {
     }
 }
 
-impl<T> fmt::Debug for Part<T> {
+impl<T> fmt::Debug for ScopedSample<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Part").field(&self.of).field(&self.word).finish()
+        f.debug_tuple("ScopedSample").field(&self.of).field(&self.word).finish()
     }
 }

@@ -1,4 +1,4 @@
-//! The listeners, pools, brokers and access logs that have metrics now, and the last that had.
+//! The listeners, pools, brokers and access logs that have metrics, and the last that had.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -7,10 +7,10 @@ use std::{
 
 use super::series::Series;
 
-/// How many of those that are gone are remembered, so that their counters go on if they come back.
-pub(super) const GONE_KEPT: usize = 1000;
+/// Former owners that are remembered, so that their counters continue if they come back.
+pub(super) const MAX_FORMER_OWNERS: usize = 1000;
 
-/// Whose samples they are.
+/// The owner of samples.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Owner {
     Listener(Arc<str>),
@@ -21,26 +21,26 @@ pub(super) enum Owner {
 
 #[derive(Default)]
 pub(super) struct Owners {
-    living: BTreeMap<Owner, Living>,
-    gone: HashMap<Owner, Gone>,
-    /// By when they went, the first of them first.
+    registered: BTreeMap<Owner, RegisteredOwner>,
+    former: HashMap<Owner, FormerOwner>,
+    /// The former owners in the order in which they were released.
     order: BTreeMap<u64, Owner>,
-    /// How many have gone so far.
-    went: u64,
+    /// Owners released so far.
+    released: u64,
 }
 
-struct Living {
+struct RegisteredOwner {
     series: Arc<Series>,
-    claims: usize,
+    registrations: usize,
 }
 
-struct Gone {
+struct FormerOwner {
     series: Arc<Series>,
-    went: u64,
+    released: u64,
 }
 
 impl Owner {
-    /// The values of its labels.
+    /// The values of the owner's labels.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         let (first, second) = match self {
             Self::Listener(name) | Self::Pool(name) | Self::AccessLog(name) => (name, None),
@@ -51,43 +51,44 @@ impl Owner {
 }
 
 impl Owners {
-    /// The samples of an owner, which are exposed until each claim is released.
-    pub(super) fn claim(&mut self, owner: &Owner) -> Arc<Series> {
-        if let Some(living) = self.living.get_mut(owner) {
-            living.claims += 1;
-            return living.series.clone();
+    /// Returns the samples of an owner, which are exposed until every registration is released.
+    pub(super) fn register(&mut self, owner: &Owner) -> Arc<Series> {
+        if let Some(known) = self.registered.get_mut(owner) {
+            known.registrations += 1;
+            return known.series.clone();
         }
-        let series = match self.gone.remove(owner) {
-            Some(Gone { series, went }) => {
-                self.order.remove(&went);
+        let series = match self.former.remove(owner) {
+            Some(FormerOwner { series, released }) => {
+                self.order.remove(&released);
                 series
             }
             None => Arc::default(),
         };
-        self.living.insert(owner.clone(), Living { series: series.clone(), claims: 1 });
+        let registered = RegisteredOwner { series: series.clone(), registrations: 1 };
+        self.registered.insert(owner.clone(), registered);
         series
     }
 
     pub(super) fn release(&mut self, owner: &Owner) {
-        let Some(living) = self.living.get_mut(owner) else { return };
-        living.claims -= 1;
-        if living.claims > 0 {
+        let Some(known) = self.registered.get_mut(owner) else { return };
+        known.registrations -= 1;
+        if known.registrations > 0 {
             return;
         }
-        let Some(Living { series, .. }) = self.living.remove(owner) else { return };
-        series.owner_went();
-        self.went += 1;
-        self.gone.insert(owner.clone(), Gone { series, went: self.went });
-        self.order.insert(self.went, owner.clone());
-        if self.order.len() > GONE_KEPT
+        let Some(RegisteredOwner { series, .. }) = self.registered.remove(owner) else { return };
+        series.owner_released();
+        self.released += 1;
+        self.former.insert(owner.clone(), FormerOwner { series, released: self.released });
+        self.order.insert(self.released, owner.clone());
+        if self.order.len() > MAX_FORMER_OWNERS
             && let Some((_, oldest)) = self.order.pop_first()
         {
-            self.gone.remove(&oldest);
+            self.former.remove(&oldest);
         }
     }
 
-    /// The samples of those that live.
-    pub(super) fn living(&self) -> Vec<Arc<Series>> {
-        self.living.values().map(|living| living.series.clone()).collect()
+    /// The samples of the registered owners.
+    pub(super) fn registered(&self) -> Vec<Arc<Series>> {
+        self.registered.values().map(|owner| owner.series.clone()).collect()
     }
 }

@@ -5,15 +5,15 @@ use prometheus::{IntCounter, IntGauge};
 use super::owned::{Declarations, Family, Registration};
 use crate::labels::RouteKind;
 
-/// One pool's metrics, exposed while a clone of this, or of another of that name, is left.
+/// One pool's metrics, exposed while this or another one with the same name exists.
 #[derive(Clone, Debug)]
 pub struct PoolMetrics {
     routes: Box<[IntCounter]>,
-    /// 1 while the verdicts on the brokers are distrusted.
+    /// 1 while so many brokers look down that the health checks are not trusted.
     pub failing_open: IntGauge,
-    /// Brokers found down whose sessions stay until the fault is known not to be a common one.
+    /// Brokers found down whose sessions are kept until it is known that they do not share a fault.
     pub down_held: IntGauge,
-    /// 0 while no broker answers clients, nor the proxy itself.
+    /// 0 while no broker answers, neither clients nor the proxy's own checks.
     pub serving: IntGauge,
     families: PoolFamilies,
     registration: Registration,
@@ -31,7 +31,7 @@ impl PoolMetrics {
         self.registration.sample(self.families.discovery_lookups, Some(outcome)).inc();
     }
 
-    /// Counts brokers that a look-up `added`, `removed`, or whose weight, rank or address it `changed`.
+    /// Counts brokers that a look-up `added` or `removed`, or `changed` in weight, rank or address.
     pub fn count_discovered(&self, change: &'static str, count: usize) {
         let changes = self.registration.sample(self.families.discovery_changes, Some(change));
         changes.inc_by(count as u64);
@@ -52,7 +52,7 @@ pub(super) struct PoolFamilies {
 impl PoolFamilies {
     pub(super) fn new(families: &mut Declarations) -> Self {
         Self {
-            routes: families.add("routes_total", "Brokers chosen, by why.", &["pool", "route"]),
+            routes: families.add("routes_total", "Routing decisions, by kind of route.", &["pool", "route"]),
             failing_open: families.add(
                 "pool_failing_open",
                 "1 while so many brokers look down that all are tried, else 0.",
@@ -60,12 +60,12 @@ impl PoolFamilies {
             ),
             down_held: families.add(
                 "pool_down_held",
-                "Brokers that checks found down and whose sessions stay, as the fault may be a common one.",
+                "Brokers found down whose sessions are kept, because the fault may be common to all.",
                 &["pool"],
             ),
             serving: families.add(
                 "pool_serving",
-                "0 while a pool serves nobody, as no broker answers; else 1.",
+                "0 while no broker of a pool answers and it serves no clients, else 1.",
                 &["pool"],
             ),
             discovery_lookups: families.add(

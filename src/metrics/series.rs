@@ -14,34 +14,34 @@ pub(super) struct Series(Mutex<Vec<Sample>>);
 struct Sample {
     family: u16,
     word: Option<Box<str>>,
-    value: Value,
-    /// Those that it is exposed for; `None`: for as long as its owner lives.
+    value: SampleKind,
+    /// Scoped samples that refer to it; it is exposed while there is one. `None`: while its owner exists.
     holders: Option<usize>,
 }
 
-pub(super) enum Value {
+pub(super) enum SampleKind {
     Counter(IntCounter),
     Gauge(IntGauge),
     Histogram(Histogram),
 }
 
-/// What a sample can be.
-pub(super) trait Kind: Clone {
+/// The types of samples.
+pub(super) trait SampleValue: Clone {
     const TYPE: MetricType;
 
     fn make(opts: Opts, buckets: &[f64]) -> prometheus::Result<Self>;
-    fn of(value: &Value) -> Option<&Self>;
-    fn into_value(self) -> Value;
+    fn of(value: &SampleKind) -> Option<&Self>;
+    fn into_value(self) -> SampleKind;
 }
 
 impl Series {
-    /// The sample of a family and a word, made if it is not there. `as_part`: it has one more holder,
-    /// who will let it go.
-    pub(super) fn sample<T: Kind>(
+    /// The sample of a family and a word, created if missing. `scoped`: it gets one more holder, which
+    /// will [release](Self::release) it.
+    pub(super) fn sample<T: SampleValue>(
         &self,
         family: u16,
         word: Option<&str>,
-        as_part: bool,
+        scoped: bool,
         make: impl FnOnce() -> T,
     ) -> T {
         let mut samples = self.samples();
@@ -50,7 +50,7 @@ impl Series {
             && let Some(value) = T::of(&sample.value)
         {
             if let Some(holders) = &mut sample.holders {
-                *holders += usize::from(as_part);
+                *holders += usize::from(scoped);
             }
             return value.clone();
         }
@@ -59,13 +59,13 @@ impl Series {
             family,
             word: word.map(Into::into),
             value: fresh.clone().into_value(),
-            holders: as_part.then_some(1),
+            holders: scoped.then_some(1),
         });
         fresh
     }
 
-    /// One holder less. Without any, a sample is not exposed, and a gauge has nothing to say later.
-    pub(super) fn let_go(&self, family: u16, word: Option<&str>) {
+    /// Removes a holder. Without any, a sample is not exposed, and a gauge is forgotten.
+    pub(super) fn release(&self, family: u16, word: Option<&str>) {
         self.samples().retain_mut(|sample| {
             if sample.is(family, word)
                 && let Some(holders) = &mut sample.holders
@@ -77,14 +77,14 @@ impl Series {
         });
     }
 
-    /// Counters and histograms wait for an owner of that name to come back; gauges are its own.
-    pub(super) fn owner_went(&self) {
+    /// Forgets the gauges. Counters and histograms are kept for a later owner of the same name.
+    pub(super) fn owner_released(&self) {
         let mut samples = self.samples();
         samples.retain(|sample| !sample.is_gauge());
         samples.shrink_to_fit();
     }
 
-    pub(super) fn by_word<T: Kind>(&self, family: u16) -> Vec<(String, T)> {
+    pub(super) fn by_word<T: SampleValue>(&self, family: u16) -> Vec<(String, T)> {
         let samples = self.samples();
         let of_family = samples.iter().filter(|sample| sample.family == family);
         let by_word = of_family.filter_map(|Sample { word, value, .. }| {
@@ -93,7 +93,7 @@ impl Series {
         by_word.collect()
     }
 
-    /// Adds what is exposed to `metrics`, which has a list for each family.
+    /// Adds the exposed samples to `metrics`, which has a list for each family.
     pub(super) fn collect(&self, metrics: &mut [Vec<Metric>]) {
         for sample in self.samples().iter().filter(|sample| sample.holders != Some(0)) {
             if let Some(metrics) = metrics.get_mut(usize::from(sample.family)) {
@@ -113,11 +113,11 @@ impl Sample {
     }
 
     fn is_gauge(&self) -> bool {
-        matches!(self.value, Value::Gauge(_))
+        matches!(self.value, SampleKind::Gauge(_))
     }
 }
 
-impl Value {
+impl SampleKind {
     fn metric(&self) -> Metric {
         match self {
             Self::Counter(counter) => counter.metric(),
@@ -127,50 +127,50 @@ impl Value {
     }
 }
 
-impl Kind for IntCounter {
+impl SampleValue for IntCounter {
     const TYPE: MetricType = MetricType::COUNTER;
 
     fn make(opts: Opts, _: &[f64]) -> prometheus::Result<Self> {
         Self::with_opts(opts)
     }
 
-    fn of(value: &Value) -> Option<&Self> {
-        if let Value::Counter(counter) = value { Some(counter) } else { None }
+    fn of(value: &SampleKind) -> Option<&Self> {
+        if let SampleKind::Counter(counter) = value { Some(counter) } else { None }
     }
 
-    fn into_value(self) -> Value {
-        Value::Counter(self)
+    fn into_value(self) -> SampleKind {
+        SampleKind::Counter(self)
     }
 }
 
-impl Kind for IntGauge {
+impl SampleValue for IntGauge {
     const TYPE: MetricType = MetricType::GAUGE;
 
     fn make(opts: Opts, _: &[f64]) -> prometheus::Result<Self> {
         Self::with_opts(opts)
     }
 
-    fn of(value: &Value) -> Option<&Self> {
-        if let Value::Gauge(gauge) = value { Some(gauge) } else { None }
+    fn of(value: &SampleKind) -> Option<&Self> {
+        if let SampleKind::Gauge(gauge) = value { Some(gauge) } else { None }
     }
 
-    fn into_value(self) -> Value {
-        Value::Gauge(self)
+    fn into_value(self) -> SampleKind {
+        SampleKind::Gauge(self)
     }
 }
 
-impl Kind for Histogram {
+impl SampleValue for Histogram {
     const TYPE: MetricType = MetricType::HISTOGRAM;
 
     fn make(opts: Opts, buckets: &[f64]) -> prometheus::Result<Self> {
         Self::with_opts(HistogramOpts::from(opts).buckets(buckets.to_vec()))
     }
 
-    fn of(value: &Value) -> Option<&Self> {
-        if let Value::Histogram(histogram) = value { Some(histogram) } else { None }
+    fn of(value: &SampleKind) -> Option<&Self> {
+        if let SampleKind::Histogram(histogram) = value { Some(histogram) } else { None }
     }
 
-    fn into_value(self) -> Value {
-        Value::Histogram(self)
+    fn into_value(self) -> SampleKind {
+        SampleKind::Histogram(self)
     }
 }

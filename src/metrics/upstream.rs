@@ -1,33 +1,34 @@
-//! The metrics of brokers, which come and go.
+//! The metrics of brokers.
 
 use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::{
+    ends::CountsByLabel,
     families::HANDSHAKE_BUCKETS,
-    owned::{Declarations, Family, Part, Registration},
+    owned::{Declarations, Family, Registration, ScopedSample},
 };
 use crate::labels::named;
 
 named! {
-    /// What became of a CONNECT that a broker was chosen for.
+    /// The outcome of a CONNECT that a broker was chosen for.
     pub enum TryOutcome {
         Accepted = "accepted",
         /// A CONNACK other than "accepted".
         Refused = "refused",
         ConnectFailure = "connect_failure",
         ConnectTimeout = "connect_timeout",
-        /// This host had no local port left for it.
+        /// This host was out of local ports.
         NoPort = "no_port",
         /// The broker closed, or was silent for `connack_timeout`.
         NoConnack = "no_connack",
-        /// The client left, or the proxy shut down, before it was known.
+        /// The client left, or the proxy shut down, before the outcome was known.
         Abandoned = "abandoned",
     }
 }
 
-/// One broker's metrics, exposed while a clone of this, or of another of that name, is left.
+/// One broker's metrics, exposed while this or another one with the same name exists.
 #[derive(Clone, Debug)]
 pub struct UpstreamMetrics {
     pub connect_seconds: Histogram,
@@ -38,12 +39,12 @@ pub struct UpstreamMetrics {
     pub bytes_in: IntCounter,
     /// Bytes to clients.
     pub bytes_out: IntCounter,
-    pub(super) tries: Box<[IntCounter]>,
+    tries: Box<[IntCounter]>,
     pub ejections: IntCounter,
     /// The names of code 0, in 3.x and in 5.0, looked up once.
-    let_in: [(&'static str, IntCounter); 2],
-    pub(super) families: UpstreamFamilies,
-    pub(super) registration: Registration,
+    accepted: [(&'static str, IntCounter); 2],
+    families: UpstreamFamilies,
+    registration: Registration,
 }
 
 impl UpstreamMetrics {
@@ -58,23 +59,37 @@ impl UpstreamMetrics {
         self.registration.sample(self.families.health_checks, Some(outcome)).inc();
     }
 
-    /// How many sessions have a port of this local address, which the configuration names.
-    pub fn ports_active(&self, source: &str) -> Part<IntGauge> {
-        self.registration.part(self.families.ports_active, Some(source))
+    /// Sessions that use a port of this local address, which the configuration names.
+    pub fn ports_active(&self, source: &str) -> ScopedSample<IntGauge> {
+        self.registration.scoped_sample(self.families.ports_active, Some(source))
     }
 
-    /// How many wait for admission, and how long those who were let in have waited.
-    pub fn admission(&self) -> (Part<IntGauge>, Part<Histogram>) {
+    /// CONNECTs in the admission queue, and how long the admitted ones waited.
+    pub fn admission(&self) -> (ScopedSample<IntGauge>, ScopedSample<Histogram>) {
         let UpstreamFamilies { admission_waiting, admission_wait, .. } = self.families;
         let of = &self.registration;
-        (of.part(admission_waiting, None), of.part(admission_wait, None))
+        (of.scoped_sample(admission_waiting, None), of.scoped_sample(admission_wait, None))
     }
 
-    /// Counts a CONNACK and the time it took; `reason` is the name of its code, one of the
-    /// standard's, so that a broker cannot make up labels.
+    /// CONNECTs that the broker was chosen for, by outcome.
+    pub(crate) fn try_counts(&self) -> CountsByLabel {
+        let outcomes = TryOutcome::ALL.iter().zip(&self.tries);
+        let counts = outcomes.map(|(outcome, tries)| (outcome.as_str().to_owned(), tries.get()));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// CONNACKs by reason.
+    pub(crate) fn connack_counts(&self) -> CountsByLabel {
+        let connacks = self.registration.by_word(self.families.connacks);
+        let counts = connacks.into_iter().map(|(reason, connacks)| (reason, connacks.get()));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Counts a CONNACK and the time it took; `reason` is the standard's name of its code, so that a
+    /// broker cannot invent labels.
     pub fn count_connack(&self, reason: &'static str, took: Duration) {
         self.connack_seconds.observe(took.as_secs_f64());
-        if let Some((_, connacks)) = self.let_in.iter().find(|(name, _)| *name == reason) {
+        if let Some((_, connacks)) = self.accepted.iter().find(|(name, _)| *name == reason) {
             return connacks.inc();
         }
         self.registration.sample(self.families.connacks, Some(reason)).inc();
@@ -86,8 +101,8 @@ const DIAL_BUCKETS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 ];
 
-/// Seconds. A turn at a broker's door: none, to the minutes that a whole fleet takes.
-const WAIT_BUCKETS: &[f64] =
+/// Seconds. The wait for admission: none, up to the minutes that a whole fleet takes.
+const ADMISSION_WAIT_BUCKETS: &[f64] =
     &[0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0];
 
 /// The families that have a sample for each broker.
@@ -95,7 +110,7 @@ const WAIT_BUCKETS: &[f64] =
 pub(super) struct UpstreamFamilies {
     connect: Family<Histogram>,
     connack: Family<Histogram>,
-    pub(super) connacks: Family<IntCounter>,
+    connacks: Family<IntCounter>,
     sessions_active: Family<IntGauge>,
     up: Family<IntGauge>,
     tries: Family<IntCounter>,
@@ -113,19 +128,19 @@ impl UpstreamFamilies {
         Self {
             connect: families.add_with_buckets(
                 "upstream_connect_seconds",
-                "Dials that succeeded.",
+                "Time to connect to a broker, of dials that succeeded.",
                 upstream,
                 DIAL_BUCKETS,
             ),
             connack: families.add_with_buckets(
                 "connack_seconds",
-                "From CONNECT sent to CONNACK seen.",
+                "Time from the CONNECT sent to the CONNACK received.",
                 upstream,
                 HANDSHAKE_BUCKETS,
             ),
             connacks: families.add(
                 "connacks_total",
-                "CONNACKs seen, by reason.",
+                "CONNACKs received, by reason.",
                 &["pool", "upstream", "reason"],
             ),
             sessions_active: families.add(
@@ -135,12 +150,12 @@ impl UpstreamFamilies {
             ),
             up: families.add(
                 "upstream_up",
-                "1 while checks, clients and the operator have nothing against a broker, else 0.",
+                "1 while a broker is up: not found down by checks, ejected, or taken out by the operator; else 0.",
                 upstream,
             ),
             tries: families.add(
                 "upstream_tries_total",
-                "CONNECTs that a broker was chosen for, by what became of them.",
+                "CONNECTs that a broker was chosen for, by outcome.",
                 &["pool", "upstream", "outcome"],
             ),
             ejections: families.add(
@@ -155,24 +170,24 @@ impl UpstreamFamilies {
             ),
             ports_active: families.add(
                 "upstream_ports_active",
-                "Local ports in use towards a broker, by local address, each of which has as many as \
-                 net.ipv4.ip_local_port_range says (28232 by default).",
+                "Local ports in use by sessions to a broker, by local address; each address has as many \
+                 as net.ipv4.ip_local_port_range allows (28232 by default).",
                 &["pool", "upstream", "source"],
             ),
             admission_waiting: families.add(
                 "admission_waiting",
-                "CONNECTs that wait for their turn at a broker now.",
+                "CONNECTs in a broker's admission queue now.",
                 upstream,
             ),
             admission_wait: families.add_with_buckets(
                 "admission_wait_seconds",
-                "How long CONNECTs waited for their turn at a broker.",
+                "Time that admitted CONNECTs spent in a broker's admission queue.",
                 upstream,
-                WAIT_BUCKETS,
+                ADMISSION_WAIT_BUCKETS,
             ),
             bytes: families.add(
                 "bytes_total",
-                "Bytes relayed; in is from clients, out is to them.",
+                "Bytes relayed: in from clients, out to clients.",
                 &["pool", "upstream", "direction"],
             ),
         }
@@ -193,7 +208,7 @@ impl UpstreamFamilies {
                 .map(|outcome| of.sample(self.tries, Some(outcome.as_str())))
                 .collect(),
             ejections: of.sample(self.ejections, None),
-            let_in: ["accepted", "success"]
+            accepted: ["accepted", "success"]
                 .map(|reason| (reason, of.sample(self.connacks, Some(reason)))),
             families: self,
             registration,

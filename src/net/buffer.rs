@@ -1,14 +1,14 @@
-//! Bytes on their way, in memory that is kept for the next use.
+//! Buffers for bytes in transit, whose memory is kept for the next use.
 
 use std::{io, task::Poll};
 
 use super::loan::{Empty, SharedBuffer};
 
-/// Bytes that calls have put one behind the other. Only those can be read: emptying the buffer is
-/// one store, although what was in it still lies behind its end.
+/// A growing buffer. Only the bytes that were appended can be read: emptying the buffer is one store,
+/// although the old bytes stay in memory behind its end.
 #[derive(Default)]
 pub struct Buffer {
-    /// Never shortened, as each growth would have to write zeros.
+    /// Never shortened, because growing it again writes zeros.
     memory: Vec<u8>,
     len: usize,
 }
@@ -31,7 +31,7 @@ impl Buffer {
         self.len += bytes.len();
     }
 
-    /// Adds what `read` puts into `room` bytes.
+    /// Appends what `read` writes into `room` bytes.
     pub fn receive(
         &mut self,
         room: usize,
@@ -44,7 +44,7 @@ impl Buffer {
         received
     }
 
-    /// Adds what `encode` puts into `room` bytes.
+    /// Appends what `encode` writes into `room` bytes.
     pub fn encode<E>(
         &mut self,
         room: usize,
@@ -64,14 +64,14 @@ impl Buffer {
     }
 }
 
-/// A worker's room for what is on its way through a layer over a socket.
+/// A worker's buffers for the layers over its sockets.
 #[derive(Default)]
 pub(super) struct LayerBuffers {
-    /// Records of TLS that have been read.
+    /// TLS records that have been read.
     pub(super) inbox: SharedBuffer<Buffer>,
-    /// Records of TLS that are to be sent.
+    /// TLS records to be sent.
     pub(super) outbox: SharedBuffer<Buffer>,
-    /// WebSocket frames that are to be sent.
+    /// WebSocket frames to be sent.
     pub(super) frames: SharedBuffer<Vec<u8>>,
 }
 
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_put_in_can_be_read() {
+    fn only_appended_bytes_can_be_read() {
         let mut buffer = Buffer::default();
         buffer.extend(b"of another");
         buffer.empty();

@@ -1,33 +1,33 @@
 //! LayerBuffers that the connections of a worker share, one connection at a time.
 //!
-//! A buffer can be reached through its [`Loan`] alone, and the loan's end empties it, whether that
-//! is a return, a `?` or a panic. So bytes of one connection cannot wait in it for the next one.
+//! A buffer can be reached only through its [`Loan`], and is emptied when the loan ends, be it by a
+//! return, a `?` or a panic. So bytes of one connection cannot be left in it for the next one.
 
 use std::{
     cell::{RefCell, RefMut},
     ops::{Deref, DerefMut},
 };
 
-/// A buffer that is empty while nobody has it.
+/// A buffer that is empty while it is not lent.
 #[derive(Default)]
 pub struct SharedBuffer<B>(RefCell<B>);
 
-/// The use of a [`SharedBuffer`] buffer, which ends with this value.
+/// Exclusive use of a [`SharedBuffer`], until this value is dropped.
 pub struct Loan<'a, B: Empty>(RefMut<'a, B>);
 
-/// What can be emptied.
+/// A buffer that can be emptied.
 pub trait Empty {
     fn is_empty(&self) -> bool;
 
-    /// Forgets what is in it, and keeps the memory.
+    /// Removes the content, and keeps the memory.
     fn empty(&mut self);
 }
 
 impl<B: Empty> SharedBuffer<B> {
-    /// The buffer, empty.
+    /// Lends the buffer, which is empty.
     ///
     /// # Panics
-    /// While it is lent: two connections never use one buffer at a time.
+    /// If it is lent already: two connections never use a buffer at the same time.
     pub fn lend(&self) -> Loan<'_, B> {
         let mut buffer = self.0.borrow_mut();
         debug_assert!(buffer.is_empty(), "bytes of another connection");

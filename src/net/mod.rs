@@ -28,7 +28,7 @@ pub use notify::Notify;
 pub use pipe::{Pipe, Pipes};
 pub use reactor::Reactor;
 pub use socket::{Socket, no_delay};
-pub use source::{ConnectError, bind_source, check_source};
+pub use source::{ConnectError, check_source, start_connect, start_connect_unix};
 pub use stale::remove_stale;
 pub use stream::{ClientTlsHandshake, Stream, TlsError};
 pub use tcp_options::TcpOptions;

@@ -12,25 +12,25 @@ use rustix::pipe::{self, PipeFlags, SpliceFlags};
 
 use super::{readiness::Readiness, socket::Socket};
 
-/// Bytes a pipe holds, and the most moved by one call. The kernel's limit for an unprivileged
+/// The capacity of a pipe, which also bounds the bytes moved per call. The kernel's limit for an unprivileged
 /// process is 1 MiB (fs.pipe-max-size); where it refuses that, the pipe keeps its default of 64 KiB.
 const PIPE_BYTES: usize = 1 << 20;
 
-/// A worker's pipes, each two descriptors, and at most [`Pipes::MAX_OPEN`] of them: a receiver that stops
-/// reading keeps the pipe that has its bytes, and must not keep descriptors that clients wait for.
+/// A worker's pipes, at most [`Pipes::MAX_OPEN`]. Each takes two descriptors, and a receiver that stops
+/// reading keeps the pipe with its bytes: it must not use up the descriptors that clients need.
 #[derive(Default)]
 pub struct Pipes {
-    /// Empty ones.
+    /// Empty pipes for the next use.
     spare: RefCell<Vec<Pipe>>,
-    /// All there are, wherever they are.
+    /// How many pipes are open, spare ones included.
     open: Rc<Cell<usize>>,
 }
 
 impl Pipes {
-    /// Bulk streams at a time; more of them are copied.
+    /// Bulk streams that use a pipe at the same time; others are copied.
     pub const MAX_OPEN: usize = 16;
 
-    /// A pipe, or `None` where there are enough, or descriptors are short: a stream can do without.
+    /// A pipe; `None` if all are in use or descriptors are short: the stream is copied then.
     pub fn take(&self) -> Option<Pipe> {
         if let Some(pipe) = self.spare.borrow_mut().pop() {
             return Some(pipe);
@@ -41,6 +41,7 @@ impl Pipes {
         Pipe::new(&self.open).ok()
     }
 
+    /// Returns a pipe for the next use; one that is not empty is closed.
     pub fn release(&self, pipe: Pipe) {
         if pipe.held == 0 {
             self.spare.borrow_mut().push(pipe);
@@ -48,7 +49,7 @@ impl Pipes {
     }
 }
 
-/// A pipe and how many bytes are in it.
+/// A pipe, and how many bytes are in it.
 #[derive(Debug)]
 pub struct Pipe {
     read: OwnedFd,
@@ -78,11 +79,11 @@ impl Pipe {
         self.held
     }
 
-    /// Fills the pipe from `socket`, with `most` bytes if it has room for more; 0 at the peer's end.
-    pub fn try_fill(&mut self, socket: &Socket, most: usize) -> Poll<io::Result<usize>> {
-        let most = most.min(self.capacity);
+    /// Fills the pipe from `socket` with at most `limit` bytes; 0 at the peer's end.
+    pub fn try_fill(&mut self, socket: &Socket, limit: usize) -> Poll<io::Result<usize>> {
+        let limit = limit.min(self.capacity);
         let filled = socket.try_transfer(Readiness::READ, |fd| {
-            pipe::splice(fd, None, &self.write, None, most, NOWAIT)
+            pipe::splice(fd, None, &self.write, None, limit, NOWAIT)
         });
         if let Poll::Ready(Ok(n)) = filled {
             self.held += n;
@@ -90,7 +91,7 @@ impl Pipe {
         filled
     }
 
-    /// Empties the pipe into `socket`, as far as that takes it.
+    /// Empties the pipe into `socket`, as far as the socket takes it.
     pub fn try_drain(&mut self, socket: &Socket) -> Poll<io::Result<usize>> {
         let drained = socket.try_transfer(Readiness::WRITE, |fd| {
             pipe::splice(&self.read, None, fd, None, self.held, NOWAIT)

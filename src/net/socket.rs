@@ -2,23 +2,21 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::Path,
     rc::Rc,
     task::{Context, Poll},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, epoll::EventFlags, poll},
-    net::{self, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, sockopt},
+    net::{self, RecvFlags, SendFlags, Shutdown, SocketFlags, sockopt},
 };
 
 use super::{
     buffer::LayerBuffers,
     reactor::Reactor,
     readiness::{Readiness, SocketToken},
-    source::{ConnectError, bind_source, family},
     tcp_options::TcpOptions,
     turn::TurnBudget,
 };
@@ -37,36 +35,10 @@ impl Socket {
         Self::register(reactor, fd, Readiness::READ_WRITE)
     }
 
-    /// Starts connecting to an IP address, from `source` or from the address that the kernel chooses.
-    /// [`Socket::try_send`] reports when the connection is established, or has failed.
-    pub fn connect(
-        reactor: &Rc<Reactor>,
-        source: Option<IpAddr>,
-        to: SocketAddr,
-    ) -> Result<Self, ConnectError> {
-        let fd = net::socket_with(family(to.ip()), SocketType::STREAM, NONBLOCKING, None)
-            .map_err(io::Error::from)?;
-        no_delay(&fd).map_err(io::Error::from)?;
-        if let Some(source) = source {
-            bind_source(&fd, source)?;
-        }
-        Self::start(net::connect(&fd, &to)).map_err(ConnectError::of_connect)?;
-        Ok(Self::register(reactor, fd, Readiness::NONE)?)
-    }
-
-    /// Starts connecting to a unix socket.
-    pub fn connect_unix(reactor: &Rc<Reactor>, to: &Path) -> io::Result<Self> {
-        let to = net::SocketAddrUnix::new(to)?;
-        let fd = net::socket_with(net::AddressFamily::UNIX, SocketType::STREAM, NONBLOCKING, None)?;
-        Self::start(net::connect(&fd, &to))?;
+    /// Takes a socket that is [connecting](super::start_connect). The connection is established, or
+    /// has failed, when [`Socket::try_send`] says so.
+    pub fn connecting(reactor: &Rc<Reactor>, fd: OwnedFd) -> io::Result<Self> {
         Self::register(reactor, fd, Readiness::NONE)
-    }
-
-    fn start(connected: rustix::io::Result<()>) -> io::Result<()> {
-        match connected {
-            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
     }
 
     fn register(reactor: &Rc<Reactor>, fd: OwnedFd, ready: Readiness) -> io::Result<Self> {

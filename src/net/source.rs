@@ -3,7 +3,8 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
 };
 
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
@@ -12,10 +13,12 @@ use rustix::{
     net::{self, AddressFamily, SocketType},
 };
 
+use super::socket::{NONBLOCKING, no_delay};
+
 /// Why a connection could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Each of the local address's ports has a connection to that peer.
+    /// All ports of the local address are in use for connections to that peer.
     #[error("no local port left")]
     NoPort,
     /// No interface has the local address.
@@ -26,7 +29,7 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// What connect(2) on a socket of the Internet means by its error.
+    /// The meaning of an error of connect(2) on an IP socket.
     pub fn of_connect(error: io::Error) -> Self {
         match Errno::from_io_error(&error) {
             // Older kernels say AGAIN.
@@ -36,10 +39,10 @@ impl ConnectError {
     }
 }
 
-/// Has `socket` connect from `source`. The kernel chooses the port when it connects: it is then
-/// taken towards that peer alone, while bind(2) would take it towards all of them.
-pub fn bind_source(socket: impl AsFd, source: IpAddr) -> Result<(), ConnectError> {
-    // Where there is no such option, bind(2) chooses, and there are fewer ports.
+/// Makes `socket` connect from `source`. The kernel chooses the port at connect(2), for that peer only,
+/// while bind(2) would reserve it for all peers.
+fn bind_source(socket: impl AsFd, source: IpAddr) -> Result<(), ConnectError> {
+    // Without this option bind(2) chooses the port, and there are fewer of them.
     let _ = setsockopt(&socket, IpBindAddressNoPort, &true);
     net::bind(socket, &SocketAddr::new(source, 0)).map_err(|error| match error {
         Errno::ADDRNOTAVAIL => ConnectError::NotLocal,
@@ -48,16 +51,44 @@ pub fn bind_source(socket: impl AsFd, source: IpAddr) -> Result<(), ConnectError
     })
 }
 
-/// Whether connections can be made from `source`.
+/// Starts connecting to an address of the Internet, from `source` or as the kernel chooses, and does
+/// not wait for the connection. The socket is nonblocking and has TCP_NODELAY set.
+pub fn start_connect(source: Option<IpAddr>, to: SocketAddr) -> Result<OwnedFd, ConnectError> {
+    let fd = net::socket_with(family(to.ip()), SocketType::STREAM, NONBLOCKING, None)
+        .map_err(io::Error::from)?;
+    no_delay(&fd).map_err(io::Error::from)?;
+    if let Some(source) = source {
+        bind_source(&fd, source)?;
+    }
+    in_progress(net::connect(&fd, &to)).map_err(ConnectError::of_connect)?;
+    Ok(fd)
+}
+
+/// Starts connecting to a unix socket. The socket is nonblocking.
+pub fn start_connect_unix(to: &Path) -> io::Result<OwnedFd> {
+    let to = net::SocketAddrUnix::new(to)?;
+    let fd = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, NONBLOCKING, None)?;
+    in_progress(net::connect(&fd, &to))?;
+    Ok(fd)
+}
+
+fn in_progress(connected: rustix::io::Result<()>) -> io::Result<()> {
+    match connected {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Checks that connections can be made from `source`.
 ///
 /// # Errors
-/// Why they cannot.
+/// The reason why they cannot.
 pub fn check_source(source: IpAddr) -> Result<(), ConnectError> {
     let socket = net::socket(family(source), SocketType::STREAM, None).map_err(io::Error::from)?;
     bind_source(socket, source)
 }
 
-pub(super) fn family(of: IpAddr) -> AddressFamily {
+fn family(of: IpAddr) -> AddressFamily {
     match of {
         IpAddr::V4(_) => AddressFamily::INET,
         IpAddr::V6(_) => AddressFamily::INET6,
@@ -66,7 +97,7 @@ pub(super) fn family(of: IpAddr) -> AddressFamily {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, os::fd::OwnedFd};
+    use std::net::TcpListener;
 
     use super::*;
 

@@ -1,4 +1,4 @@
-//! Socket files that a process has left behind.
+//! Stale files of unix sockets, left by processes that have ended.
 
 use std::{
     fs,
@@ -10,11 +10,11 @@ use std::{
 use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// Makes room for a unix listener: removes a socket file on which nobody listens any more. Any other
-/// file refuses connections too, and is somebody's.
+/// Removes a socket file on which no process listens, before a listener is bound to its path. Other
+/// files refuse connections too, and are kept.
 ///
 /// # Errors
-/// Somebody listens there. What else is in the way, binding says.
+/// Another process listens there. Other obstacles are reported by bind(2).
 pub fn remove_stale(path: &Path) -> io::Result<()> {
     if !fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
         return Ok(());
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_nobody_listens_on_is_removed() {
+    fn only_stale_files_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
 

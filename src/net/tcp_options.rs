@@ -1,4 +1,4 @@
-//! How TCP finds out that a peer has vanished.
+//! The socket options with which TCP detects that a peer has vanished.
 
 use std::{os::fd::AsFd, time::Duration};
 
@@ -6,9 +6,9 @@ use rustix::net::sockopt;
 
 use crate::config::{TcpKeepalive, TcpUserTimeout, Timeouts};
 
-/// The longest that sent bytes may stay unacknowledged towards brokers, where that is left to us.
-/// Their network loses few packets, and their clients have others to go to.
-const BROKERS_USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long sent bytes may stay unacknowledged by brokers, if `tcp_user_timeout` is automatic. Their
+/// network loses few packets, and their clients can go to other brokers.
+const MAX_BROKER_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The socket options of one side's connections.
 #[derive(Clone, Copy, Debug)]
@@ -20,26 +20,26 @@ pub struct TcpOptions {
 
 impl TcpOptions {
     /// With a user timeout, Linux ends a silent connection at the first probe that is lost after it,
-    /// whatever the count (`tcp_keepalive_timer`). Networks of devices lose packets, so where it is
-    /// left to us it is as long as all probes take.
+    /// whatever the count (`tcp_keepalive_timer`). Networks of devices lose packets, so an automatic
+    /// user timeout is as long as all probes take.
     pub fn towards_clients(timeouts: &Timeouts) -> Self {
         Self::new(timeouts, Duration::MAX)
     }
 
     pub fn towards_brokers(timeouts: &Timeouts) -> Self {
-        Self::new(timeouts, BROKERS_USER_TIMEOUT)
+        Self::new(timeouts, MAX_BROKER_USER_TIMEOUT)
     }
 
-    fn new(timeouts: &Timeouts, most: Duration) -> Self {
+    fn new(timeouts: &Timeouts, max_auto: Duration) -> Self {
         let keepalive = timeouts.tcp_keepalive;
         let user_timeout = match timeouts.tcp_user_timeout {
-            TcpUserTimeout::Auto => keepalive.found_after().min(most),
+            TcpUserTimeout::Auto => keepalive.found_after().min(max_auto),
             TcpUserTimeout::After(timeout) => timeout,
         };
         Self { keepalive, user_timeout }
     }
 
-    /// Sets the options. On a listener they hold for every socket that it accepts.
+    /// Sets the options. Sockets accepted from a listener inherit them.
     pub fn apply(self, fd: impl AsFd) -> rustix::io::Result<()> {
         let fd = fd.as_fd();
         let TcpKeepalive { idle, interval, count } = self.keepalive;

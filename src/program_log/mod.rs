@@ -1,4 +1,4 @@
-//! The program's own log: its last lines in memory, and a writer that nobody waits for.
+//! The program's own log: its last lines in memory, and a writer that never blocks.
 
 mod lossy_writer;
 mod plain;

@@ -1,4 +1,4 @@
-//! Lines of the program's log that a terminal can be shown, whatever a peer has put in them.
+//! Escapes the program's log, so that it is safe on a terminal whatever a peer has sent.
 
 use std::{
     fmt,
@@ -16,7 +16,7 @@ use tracing_subscriber::{
 
 use crate::escape::{inside_json, plain};
 
-/// The message and the fields as tracing-subscriber writes them, colours included.
+/// The message and the fields as tracing-subscriber writes them, with colours, escaped.
 #[derive(Clone, Copy, Debug)]
 pub struct PlainFields;
 
@@ -53,29 +53,29 @@ impl Visit for PlainVisitor<'_> {
     }
 }
 
-/// A writer of lines of JSON, to which serde_json has left all but ASCII's controls as it was.
+/// Escapes lines of JSON, in which serde_json escapes only ASCII control characters.
 #[derive(Clone, Debug)]
 pub struct PlainJson<M>(pub M);
 
 impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for PlainJson<M> {
-    type Writer = Line<M::Writer>;
+    type Writer = PlainJsonLine<M::Writer>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        Line(self.0.make_writer())
+        PlainJsonLine(self.0.make_writer())
     }
 }
 
-/// The end for one event, which is written at once.
-pub struct Line<W>(W);
+/// The writer of one event, which is written in one call.
+pub struct PlainJsonLine<W>(W);
 
-impl<W: Write> Write for Line<W> {
+impl<W: Write> Write for PlainJsonLine<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
         let (text, end) = match text.strip_suffix('\n') {
             Some(text) => (text, "\n"),
             None => (&*text, ""),
         };
-        // In one piece, as lines are dropped as a whole.
+        // In one call, because lines are dropped as a whole.
         self.0.write_all(format!("{}{end}", inside_json(text)).as_bytes())?;
         Ok(line.len())
     }
@@ -132,7 +132,7 @@ mod tests {
         let subscriber = tracing_subscriber::registry().with(lines.fmt_fields(PlainFields));
         tracing::subscriber::with_default(subscriber, log);
         let plain = plain(HOSTILE);
-        // As a literal, with what its rules leave alone made plain.
+        // As a literal, with the unsafe characters that Rust's rules leave in it escaped.
         let literal = super::plain(&format!("{HOSTILE:?}")).into_owned();
         let wanted = format!(" WARN {plain} text={literal} shown={plain} error={plain}");
         assert_eq!(written.line(), wanted);

@@ -1,4 +1,4 @@
-//! The last lines of the program's own log, kept for those who cannot see where it goes.
+//! The last lines of the program's own log, kept in memory for the API and the dashboard.
 
 use std::{
     collections::VecDeque,
@@ -13,20 +13,20 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context};
 
-/// Lines kept: some hours of a proxy that is well, the last minute of one that is not.
-const LINES: usize = 500;
+/// Lines kept: some hours of a healthy proxy, the last minute of one in trouble.
+const MAX_LINES: usize = 500;
 
-/// Bytes kept of a line, so that all of them take half a megabyte at most.
-const LONGEST: usize = 1024;
+/// Bytes kept of a line, so that all lines take at most half a megabyte.
+const MAX_LINE_BYTES: usize = 1024;
 
-/// The last lines of the program's log. Cloning it shares them.
+/// The last lines of the program's log. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct ProgramLog(Arc<Mutex<Ring>>);
 
 #[derive(Debug, Default)]
 struct Ring {
     lines: VecDeque<LogLine>,
-    /// The number of the last line there was.
+    /// The number of the last line so far.
     last: u64,
 }
 
@@ -42,7 +42,7 @@ pub struct LogLine {
 }
 
 impl ProgramLog {
-    /// The lines after that number which are still kept, and the number of the last.
+    /// The lines after number `seq` that are still kept, and the number of the last line so far.
     pub fn after(&self, seq: u64) -> (Vec<LogLine>, u64) {
         let ring = self.ring();
         let lines = ring.lines.iter().filter(|line| line.seq > seq).cloned().collect();
@@ -54,7 +54,7 @@ impl ProgramLog {
         let mut ring = self.ring();
         ring.last += 1;
         let seq = ring.last;
-        if ring.lines.len() == LINES {
+        if ring.lines.len() == MAX_LINES {
             ring.lines.pop_front();
         }
         ring.lines.push_back(LogLine { seq, time, level, text });
@@ -67,27 +67,27 @@ impl ProgramLog {
 
 impl<S: Subscriber> Layer<S> for ProgramLog {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut line = Line::default();
+        let mut line = LineBuilder::default();
         event.record(&mut line);
         self.push(*event.metadata().level(), line.finish());
     }
 }
 
-/// A line in the making: the message first, as on standard error.
+/// A line under construction: the message comes first, as on standard error.
 #[derive(Default)]
-struct Line {
-    message: Short,
-    fields: Short,
+struct LineBuilder {
+    message: BoundedText,
+    fields: BoundedText,
 }
 
-/// A text that stops growing.
+/// A text that stops growing at [`MAX_LINE_BYTES`].
 #[derive(Default)]
-struct Short(String);
+struct BoundedText(String);
 
-impl Line {
+impl LineBuilder {
     fn finish(self) -> String {
         let mut line = self.message;
-        // A text that stops growing takes anything.
+        // Writing to a bounded text never fails.
         let _ = line.write_str(&self.fields.0);
         line.0
     }
@@ -100,7 +100,7 @@ impl Line {
     }
 }
 
-impl Visit for Line {
+impl Visit for LineBuilder {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             "message" => self.add(field, format_args!("{value}")),
@@ -117,9 +117,9 @@ impl Visit for Line {
     }
 }
 
-impl Write for Short {
+impl Write for BoundedText {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = LONGEST.saturating_sub(self.0.len());
+        let room = MAX_LINE_BYTES.saturating_sub(self.0.len());
         if text.len() <= room {
             self.0.push_str(text);
         } else {
@@ -142,13 +142,13 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             let (pool, error) = ("p", std::io::Error::other("no route"));
             tracing::warn!(%pool, weight = 3, word = "two words", %error, "cannot {}", "dial");
-            tracing::info!("{}", "ä".repeat(LONGEST));
-            for n in 0..LINES {
+            tracing::info!("{}", "ä".repeat(MAX_LINE_BYTES));
+            for n in 0..MAX_LINES {
                 tracing::debug!(n);
             }
         });
         let (lines, last) = log.after(0);
-        assert_eq!((lines.len(), last), (LINES, LINES as u64 + 2));
+        assert_eq!((lines.len(), last), (MAX_LINES, MAX_LINES as u64 + 2));
         assert_eq!((lines[0].seq, &*lines[0].text), (3, " n=0"));
         assert_eq!(log.after(last - 1).0.len(), 1);
         assert_eq!(log.after(last).0.len(), 0);
@@ -162,11 +162,11 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             let (pool, error) = ("p", std::io::Error::other("no route"));
             tracing::warn!(%pool, weight = 3, word = "two words", %error, "cannot {}", "dial");
-            tracing::info!(text = "ä".repeat(LONGEST), "xy");
+            tracing::info!(text = "ä".repeat(MAX_LINE_BYTES), "xy");
         });
         let lines = log.after(0).0;
         let wanted = "cannot dial pool=p weight=3 word=\"two words\" error=no route";
         assert_eq!((lines[0].level, &*lines[0].text), (Level::WARN, wanted));
-        assert_eq!(lines[1].text.len(), LONGEST - 1, "no half of a letter");
+        assert_eq!(lines[1].text.len(), MAX_LINE_BYTES - 1, "no partial character");
     }
 }

@@ -10,7 +10,7 @@ use rustix::{
     io::Errno,
 };
 
-/// Written to without the lock of the standard library's, which a write that waits would hold.
+/// Bypasses the standard library's lock on stderr, which a blocked write would hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Stderr;
 
@@ -19,7 +19,7 @@ impl Write for Stderr {
         let stderr = io::stderr();
         loop {
             match rustix::io::write(stderr.as_fd(), bytes) {
-                // Another process that has the same pipe or terminal may have made it nonblocking.
+                // Another process with the same pipe or terminal may have made it nonblocking.
                 Err(Errno::AGAIN) => {
                     poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], None)?;
                 }

@@ -1,24 +1,13 @@
-//! The part of a session that its worker's sweep looks at.
+//! A session that relays: its two connections, its counters, and its time limits.
 
-use std::{cell::Cell, rc::Rc};
+use std::cell::Cell;
 
-use tokio::task::spawn_local;
-
-use super::{
-    broker_search::stand_in,
-    context::WorkerContext,
-    evict::{LostViews, rebalance, takeover},
-};
+use super::{by_age::AgedSession, record::Record};
 use crate::{
-    config::Idle,
+    config::{Idle, Timeouts},
     labels::{EndBy, EndCause},
     limits::ConnectionPermit,
     net::{Stream, TcpOptions},
-    session::{
-        record::Record,
-        scan::walk,
-        table::{ACT, LOOK},
-    },
     upstream::Lease,
 };
 
@@ -27,51 +16,56 @@ use crate::{
 const IDLE_GRACE_SECONDS: u32 = 5;
 
 /// A session that relays.
-pub(in crate::session) struct ActiveSession {
-    pub(in crate::session) tally: SessionCounters,
-    pub(in crate::session) idle: IdleLimit,
-    pub(in crate::session) client: Stream,
-    pub(in crate::session) upstream: Stream,
-    pub(in crate::session) record: Record,
+pub(crate) struct ActiveSession {
+    pub(crate) counters: SessionCounters,
+    pub(crate) idle_limit: IdleLimit,
+    pub(crate) client: Stream,
+    pub(crate) upstream: Stream,
+    pub(crate) record: Record,
+    /// Where it is in its worker's [`SessionTable`](super::table::SessionTable).
+    pub(crate) slot: u32,
     /// Whether the broker accepted the client; a refused one ends as a reject.
-    pub(in crate::session) accepted: bool,
-    pub(in crate::session) lease: Lease,
-    /// Held for the count that ends with it.
-    pub(in crate::session) pass: ConnectionPermit,
+    pub(crate) accepted: bool,
+    pub(crate) lease: Lease,
+    /// Counts the connection until it is dropped.
+    pub(crate) permit: ConnectionPermit,
 }
 
-/// What changes while a session lasts.
+/// What changes while a session lasts. Seconds are those of
+/// [`WorkerContext::seconds`](super::context::WorkerContext::seconds).
 #[derive(Default)]
-pub(in crate::session) struct SessionCounters {
-    pub(in crate::session) bytes_in: Cell<u64>,
-    pub(in crate::session) bytes_out: Cell<u64>,
+pub(crate) struct SessionCounters {
+    /// Bytes from the client, since accept.
+    pub(crate) bytes_in: Cell<u64>,
+    /// Bytes to the client, since accept.
+    pub(crate) bytes_out: Cell<u64>,
     /// How much of the two has been added to the metrics.
-    counted: Cell<(u64, u64)>,
-    /// The second of the worker's life in which something last came.
-    active: Cell<u32>,
-    /// The side that takes nothing, so that the other one, who is to be heard of, is not read.
+    flushed: Cell<(u64, u64)>,
+    /// The second in which data last arrived.
+    last_active: Cell<u32>,
+    /// The side that does not read, so that the proxy does not read the other side either.
     held_back_by: Cell<Option<EndBy>>,
-    /// The second in which one side ended while the other went on; 0: neither has.
-    pub(in crate::session) half_closed: Cell<u32>,
+    /// The second in which one side ended while the other went on; 0 while neither has.
+    pub(crate) half_closed: Cell<u32>,
     /// Set by the proxy when it ends the session.
-    pub(in crate::session) verdict: Cell<Option<EndCause>>,
-    /// Whether TCP has been asked to watch over the broker's side.
-    guarded: Cell<bool>,
-    /// Whether it waits to be ended because its broker is down or was removed.
-    pub(in crate::session) queued_to_end: Cell<bool>,
+    pub(crate) end_requested: Cell<Option<EndCause>>,
+    /// Whether the broker's socket has its TCP options.
+    has_tcp_options: Cell<bool>,
+    /// Whether it is queued to be ended because its broker is down or was removed.
+    pub(crate) queued_to_end: Cell<bool>,
 }
 
-/// How long a session may be silent, in seconds; 0: for ever.
+/// How long a session may be silent, in seconds; 0 is without limit.
 #[derive(Clone, Copy)]
-pub(in crate::session) struct IdleLimit {
+pub(crate) struct IdleLimit {
     seconds: u32,
-    /// A keep alive binds the client; what the broker sends does not count for it.
-    pub(in crate::session) client_only: bool,
+    /// Whether only the client's data counts. A keep alive binds the client, not the broker.
+    pub(crate) client_only: bool,
 }
 
 impl IdleLimit {
     /// `keep_alive` is the one in force, in seconds (MQTT 5.0 3.1.2.10 and 3.2.2.3.14).
-    pub(in crate::session) fn new(idle: Idle, keep_alive: u16) -> Self {
+    pub(crate) fn new(idle: Idle, keep_alive: u16) -> Self {
         match idle {
             Idle::Never => Self { seconds: 0, client_only: false },
             Idle::After(limit) => {
@@ -88,187 +82,97 @@ impl IdleLimit {
 }
 
 impl ActiveSession {
-    pub(in crate::session) fn count_in(&self, bytes: u64, now: u32) {
-        self.tally.bytes_in.set(self.tally.bytes_in.get() + bytes);
-        self.tally.active.set(now);
+    /// Counts bytes from the client.
+    pub(crate) fn count_in(&self, bytes: u64, now: u32) {
+        self.counters.bytes_in.set(self.counters.bytes_in.get() + bytes);
+        self.counters.last_active.set(now);
     }
 
-    pub(in crate::session) fn count_out(&self, bytes: u64, now: u32) {
-        self.tally.bytes_out.set(self.tally.bytes_out.get() + bytes);
-        if !self.idle.client_only {
-            self.tally.active.set(now);
+    /// Counts bytes to the client.
+    pub(crate) fn count_out(&self, bytes: u64, now: u32) {
+        self.counters.bytes_out.set(self.counters.bytes_out.get() + bytes);
+        if !self.idle_limit.client_only {
+            self.counters.last_active.set(now);
         }
     }
 
-    /// Notes who is not read, and so is not silent: the client, or with `timeouts.idle` either side.
-    pub(in crate::session) fn hold_back(&self, client: bool, upstream: bool, now: u32) {
-        let by = match (client, upstream && !self.idle.client_only) {
+    /// Notes which side the proxy does not read, so that it does not count as silent: the client,
+    /// or with `timeouts.idle` either side.
+    pub(crate) fn hold_back(&self, client: bool, upstream: bool, now: u32) {
+        let by = match (client, upstream && !self.idle_limit.client_only) {
             (true, _) => Some(EndBy::Upstream),
             (_, true) => Some(EndBy::Client),
             _ => None,
         };
-        if self.tally.held_back_by.replace(by).is_some() && by.is_none() {
-            self.tally.active.set(now);
+        if self.counters.held_back_by.replace(by).is_some() && by.is_none() {
+            self.counters.last_active.set(now);
         }
     }
 
-    /// Adds what has been relayed since the last time to the broker's metrics.
-    pub(in crate::session) fn flush_bytes(&self) {
-        let (counted_in, counted_out) = self.tally.counted.get();
-        let (bytes_in, bytes_out) = (self.tally.bytes_in.get(), self.tally.bytes_out.get());
-        if (bytes_in, bytes_out) != (counted_in, counted_out) {
+    /// Adds the bytes relayed since the last call to the broker's metrics.
+    pub(crate) fn flush_bytes(&self) {
+        let (flushed_in, flushed_out) = self.counters.flushed.get();
+        let (bytes_in, bytes_out) = (self.counters.bytes_in.get(), self.counters.bytes_out.get());
+        if (bytes_in, bytes_out) != (flushed_in, flushed_out) {
             let metrics = &self.lease.broker().metrics;
-            metrics.bytes_in.inc_by(bytes_in.saturating_sub(counted_in));
-            metrics.bytes_out.inc_by(bytes_out.saturating_sub(counted_out));
-            self.tally.counted.set((bytes_in, bytes_out));
+            metrics.bytes_in.inc_by(bytes_in.saturating_sub(flushed_in));
+            metrics.bytes_out.inc_by(bytes_out.saturating_sub(flushed_out));
+            self.counters.flushed.set((bytes_in, bytes_out));
         }
     }
 
-    fn overdue(&self, context: &WorkerContext, now: u32) -> Option<EndCause> {
-        if let Some(cause) = self.idle(now) {
+    /// Why the session has to end now, if one of its limits is exceeded.
+    pub(crate) fn overdue(&self, timeouts: &Timeouts, now: u32) -> Option<EndCause> {
+        if let Some(cause) = self.exceeded_idle_limit(now) {
             return Some(cause);
         }
         if self.client.is_near_key_limit() || self.upstream.is_near_key_limit() {
             return Some(EndCause::KeyLimit);
         }
-        let half_closed = self.tally.half_closed.get();
-        let limit = context.timeouts.get().half_close.as_secs_f64().ceil() as u32;
+        let half_closed = self.counters.half_closed.get();
+        let limit = timeouts.half_close.as_secs_f64().ceil() as u32;
         (half_closed > 0 && now - half_closed > limit).then_some(EndCause::Timeout)
     }
 
-    fn idle(&self, now: u32) -> Option<EndCause> {
-        if self.idle.seconds == 0 || now - self.tally.active.get() <= self.idle.seconds {
+    fn exceeded_idle_limit(&self, now: u32) -> Option<EndCause> {
+        let limit = self.idle_limit.seconds;
+        if limit == 0 || now - self.counters.last_active.get() <= limit {
             return None;
         }
-        let holds_back = match self.tally.held_back_by.get() {
+        let holds_back = match self.counters.held_back_by.get() {
             None => return Some(EndCause::Idle),
             Some(EndBy::Client) => &self.client,
             Some(_) => &self.upstream,
         };
-        // TCP watches over a side that takes nothing (`tcp_user_timeout`); nothing does on unix
-        // sockets.
+        // On TCP, `tcp_user_timeout` ends a connection whose peer does not read; unix sockets have
+        // no such limit.
         holds_back.socket().is_unix().then_some(EndCause::Timeout)
     }
 
-    /// Has the relay end the session, for the reason given.
-    pub(in crate::session) fn end(&self, cause: EndCause) {
-        self.tally.verdict.set(Some(cause));
+    /// Makes the relay end the session with this cause.
+    pub(crate) fn end(&self, cause: EndCause) {
+        self.counters.end_requested.set(Some(cause));
         self.client.wake();
     }
 
-    /// Sets the options that guard against a peer that vanishes. They act after many seconds, so
-    /// they are left to the first sweep, and the many connections that end before it do without.
-    /// The client's side has them from its listener. Tells whether that had yet to be done.
-    fn guard(&self, context: &WorkerContext) -> bool {
-        let is_new = !self.tally.guarded.replace(true);
+    /// Sets the TCP options that detect a broker that has vanished, and returns whether that was
+    /// still to be done. They act after many seconds, so the first sweep sets them, and the many
+    /// connections that end before it are spared the system calls. The client's socket has them
+    /// from its listener.
+    pub(crate) fn set_tcp_options_once(&self, timeouts: &Timeouts) -> bool {
+        let is_new = !self.counters.has_tcp_options.replace(true);
         if is_new {
-            self.upstream.set_options(TcpOptions::towards_brokers(&context.timeouts.get()));
+            self.upstream.set_options(TcpOptions::towards_brokers(timeouts));
         }
         is_new
     }
-}
 
-/// Starts the once-a-second round of all sessions of a worker: byte counts, idle and half-close
-/// limits, and brokers that are down or were removed. One that is under way is followed by another.
-pub fn sweep(context: &Rc<WorkerContext>) {
-    for view in context.views() {
-        // So that brokers that are gone are not kept by a worker without connects.
-        view.refresh();
-    }
-    match context.sweep.get() {
-        Sweep::Resting => {
-            context.sweep.set(Sweep::Running);
-            spawn_local(sweep_all(Sweeping(context.clone())));
-        }
-        Sweep::Running | Sweep::Again => context.sweep.set(Sweep::Again),
-    }
-}
-
-/// Whether the sessions of a worker are being swept.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::session) enum Sweep {
-    #[default]
-    Resting,
-    Running,
-    /// Once more when the round that is under way has ended.
-    Again,
-}
-
-/// Rests when it is dropped, after a panic too.
-struct Sweeping(Rc<WorkerContext>);
-
-impl Drop for Sweeping {
-    fn drop(&mut self) {
-        self.0.sweep.set(Sweep::Resting);
-    }
-}
-
-async fn sweep_all(sweeping: Sweeping) {
-    let context = &sweeping.0;
-    loop {
-        context.sweep.set(Sweep::Running);
-        let mut lost = LostViews::default();
-        walk(context, |slot, live| {
-            live.flush_bytes();
-            lost.look_at(slot, live);
-            let mut cost = if live.guard(context) { ACT } else { LOOK };
-            if let Some(cause) = live.overdue(context, context.seconds()) {
-                live.end(cause);
-                cost += ACT;
-            }
-            cost
-        })
-        .await;
-        lost.end_all(context);
-        if context.sweep.get() != Sweep::Again {
-            return;
+    /// The session as a queue by age keeps it.
+    pub(crate) fn by_age(&self) -> AgedSession {
+        AgedSession {
+            accepted: self.record.accepted,
+            session_id: self.record.session_id,
+            slot: self.slot,
         }
     }
-}
-
-/// What the signal was rung for: brokers that died or returned, clients that have moved on or come
-/// back.
-pub fn look(context: &Rc<WorkerContext>) {
-    takeover::end_older(context);
-    stand_in::answer(context);
-    let mut died = false;
-    for view in &context.views().collect::<Vec<_>>() {
-        let deaths = view.pool.deaths();
-        died |= view.deaths.replace(deaths) != deaths;
-        rebalance::start(context, view);
-    }
-    if died {
-        sweep(context);
-    }
-}
-
-/// Counts clients by their address as the limits are now; `done` is dropped then.
-pub fn recount(context: &Rc<WorkerContext>, done: impl Sized + 'static) {
-    let context = context.clone();
-    spawn_local(async move {
-        walk(&context, |_, live| {
-            live.pass.recount();
-            LOOK
-        })
-        .await;
-        drop(done);
-    });
-}
-
-/// Ends every session and every handshake, at the end of a drain. None begins after it.
-pub fn end_all(context: &Rc<WorkerContext>, cause: EndCause) {
-    context.ending.set(Some(cause));
-    let context = context.clone();
-    spawn_local(async move {
-        walk(&context, |_, live| {
-            live.end(cause);
-            ACT
-        })
-        .await;
-        let mut from = Some(0);
-        while let Some(slot) = from {
-            context.reactor.turn.walks.turn().await;
-            from = context.reactor.wake_some(slot);
-        }
-    });
 }

@@ -1,4 +1,4 @@
-//! How a connection ended: said once, where it is known, and recorded from there.
+//! How a connection ended: determined once, where it is known; the log and the metrics use it.
 
 use std::{borrow::Cow, io};
 
@@ -6,35 +6,35 @@ use crate::labels::{EndBy, EndCause, EndPhase};
 
 /// Who ended a connection, in which phase, and why.
 #[derive(Clone, Debug)]
-pub(in crate::session) struct End {
-    pub(in crate::session) by: EndBy,
-    pub(in crate::session) phase: EndPhase,
-    pub(in crate::session) cause: EndCause,
+pub(crate) struct End {
+    pub(crate) by: EndBy,
+    pub(crate) phase: EndPhase,
+    pub(crate) cause: EndCause,
     /// What an operator would ask next: the fault in a packet, the system's error.
-    pub(in crate::session) detail: Option<Cow<'static, str>>,
+    pub(crate) detail: Option<Cow<'static, str>>,
 }
 
 impl End {
-    pub(in crate::session) fn new(by: EndBy, phase: EndPhase, cause: EndCause) -> Self {
+    pub(crate) fn new(by: EndBy, phase: EndPhase, cause: EndCause) -> Self {
         Self { by, phase, cause, detail: None }
     }
 
-    pub(in crate::session) fn with(self, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn with(self, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { detail: Some(detail.into()), ..self }
     }
 
-    /// A read or write on `by`'s socket failed.
-    pub(in crate::session) fn failed(by: EndBy, phase: EndPhase, error: &io::Error) -> Self {
+    /// The end after a read or write on `by`'s socket failed.
+    pub(crate) fn failed(by: EndBy, phase: EndPhase, error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
                 Self::new(by, phase, EndCause::Reset)
             }
-            // TCP's own: keep-alive, or the user timeout, which a peer that is there and does not
-            // read runs into as well.
+            // From TCP: keep-alive, or the user timeout, which also ends a connection whose peer is
+            // there but does not read.
             io::ErrorKind::TimedOut => Self::new(by, phase, EndCause::Timeout)
-                .with("it acknowledged nothing, or read nothing, for tcp_user_timeout"),
-            // A layer's word for what is no TLS, or no frame of WebSocket: the proxy has closed, as after
-            // a malformed CONNECT.
+                .with("the peer acknowledged nothing, or read nothing, for tcp_user_timeout"),
+            // A layer's error for bytes that are not TLS or not a WebSocket frame: the proxy has
+            // closed the connection, as after a malformed CONNECT.
             io::ErrorKind::InvalidData => {
                 let by = if by == EndBy::Client { EndBy::Proxy } else { by };
                 Self::new(by, phase, EndCause::Malformed).with(error.to_string())

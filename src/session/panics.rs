@@ -1,15 +1,15 @@
-//! Panics that tests ask for, to see what one costs. Builds for release have none of it.
+//! Panics on request, so that tests can see what one costs. Release builds have none of it.
 
 use super::record::Record;
 
-/// Has the task of a connection panic: `MQTT_LB_TEST_PANIC` names the place and the client's ID.
+/// Panics if `MQTT_LB_TEST_PANIC` is `place:client_id` of this connection.
 #[cfg(debug_assertions)]
-pub(in crate::session) fn asked_panic(record: &Record, place: &str) {
-    let asked = std::env::var("MQTT_LB_TEST_PANIC").ok();
-    let client_id = record.client.as_ref().map(super::record::Client::client_id);
+pub(crate) fn panic_if_requested(record: &Record, place: &str) {
+    let requested = std::env::var("MQTT_LB_TEST_PANIC").ok();
+    let client_id = record.client.as_ref().map(super::record::ClientInfo::client_id);
     let here = client_id.map(|client_id| format!("{place}:{client_id}"));
-    assert!(asked.is_none() || asked != here, "a test asked for a panic");
+    assert!(requested.is_none() || requested != here, "a test requested this panic");
 }
 
 #[cfg(not(debug_assertions))]
-pub(in crate::session) fn asked_panic(_: &Record, _: &str) {}
+pub(crate) fn panic_if_requested(_: &Record, _: &str) {}

@@ -6,43 +6,46 @@ use std::{
     time::Instant,
 };
 
-use super::evict::Lost;
+use super::by_age::SessionsByAge;
 use crate::{
-    balance::Router,
+    balance::{Router, TenantFields},
     config,
     upstream::{Members, Pick, Pool},
 };
 
 /// A pool, and this worker's own balancers over its brokers.
-pub struct PoolView {
-    pub(in crate::session) pool: Arc<Pool>,
+pub(crate) struct PoolView {
+    pub(crate) pool: Arc<Pool>,
     members: RefCell<Arc<Members>>,
     router: RefCell<Router>,
-    /// The [`Pool::deaths`] that this worker has acted on.
-    pub(in crate::session) deaths: Cell<u64>,
-    /// The [`Pool::moves`] that this worker has acted on.
-    pub(in crate::session) moves: Cell<u64>,
-    pub(in crate::session) rebalancing: Cell<bool>,
-    /// Sessions whose broker is down or was removed.
-    pub(in crate::session) lost: Lost,
+    /// The [`Pool::down_count`] that this worker has acted on.
+    pub(crate) deaths: Cell<u64>,
+    /// The [`Pool::move_count`] that this worker has acted on.
+    pub(crate) moves: Cell<u64>,
+    pub(crate) rebalancing: Cell<bool>,
+    /// Sessions to end because their broker is down or was removed.
+    pub(crate) lost_sessions: RefCell<SessionsByAge>,
+    /// Whether a task is ending them.
+    pub(crate) ending_lost_sessions: Cell<bool>,
 }
 
 impl PoolView {
-    pub fn new(pool: &Arc<Pool>) -> Self {
+    pub(crate) fn new(pool: &Arc<Pool>) -> Self {
         let members = pool.members();
         Self {
             pool: pool.clone(),
             router: RefCell::new(members.router.clone()),
             members: RefCell::new(members),
-            deaths: Cell::new(pool.deaths()),
-            moves: Cell::new(pool.moves()),
+            deaths: Cell::new(pool.down_count()),
+            moves: Cell::new(pool.move_count()),
             rebalancing: Cell::new(false),
-            lost: Lost::default(),
+            lost_sessions: RefCell::default(),
+            ending_lost_sessions: Cell::new(false),
         }
     }
 
-    /// Takes the pool's brokers as they are now.
-    pub(in crate::session) fn refresh(&self) {
+    /// Updates the view if the pool's members have changed.
+    pub(crate) fn refresh(&self) {
         if self.members.borrow().epoch != self.pool.epoch() {
             let members = self.pool.members();
             *self.router.borrow_mut() = members.router.clone();
@@ -50,16 +53,23 @@ impl PoolView {
         }
     }
 
-    /// What the configuration says of the pool.
-    pub(in crate::session) fn config(&self) -> Arc<config::Pool> {
+    /// The pool's configuration, as of the last refresh.
+    pub(crate) fn config(&self) -> Arc<config::Pool> {
         self.members.borrow().config.clone()
     }
 
-    pub(in crate::session) fn members(&self) -> Ref<'_, Arc<Members>> {
+    /// The pool's brokers, as of the last refresh.
+    pub(crate) fn members(&self) -> Ref<'_, Arc<Members>> {
         self.members.borrow()
     }
 
-    pub(in crate::session) fn pick<'a>(
+    /// The fields besides the client ID that identify a client by the pool's present key.
+    pub(crate) fn tenant_fields(&self) -> TenantFields {
+        self.refresh();
+        self.members.borrow().config.balance.key.tenant_fields()
+    }
+
+    pub(crate) fn pick<'a>(
         &'a self,
         members: &'a Members,
         key: Option<&'a [u8]>,

@@ -1,5 +1,5 @@
-//! A worker's sessions. Nobody can walk them in one go, and nobody but a session's relay can hold on
-//! to it: a look ends with the call.
+//! A worker's sessions. A session is borrowed only for the length of a call, and only its relay
+//! keeps an `Rc` of it.
 
 use std::{cell::RefCell, ops::ControlFlow, rc::Rc};
 
@@ -7,76 +7,76 @@ use slab::Slab;
 
 use super::active::ActiveSession;
 
-/// What a chunk of a walk may cost: some 100 µs where each session costs [`LOOK`].
-const CHUNK: u32 = 512;
+/// What one step of a walk may cost: some 100 µs where each session costs [`VISIT_COST`].
+const MAX_STEP_COST: u32 = 512;
 
-/// The cost of a look at a session.
-pub(in crate::session) const LOOK: u32 = 1;
+/// The cost of reading a session.
+pub(crate) const VISIT_COST: u32 = 1;
 
-/// The cost of a session for which system calls are made, or which is woken.
-pub(in crate::session) const ACT: u32 = 16;
+/// The cost of a session for which system calls are made, or whose task is woken.
+pub(crate) const ACTION_COST: u32 = 16;
 
 #[derive(Default)]
-pub(in crate::session) struct Table(RefCell<Slab<Rc<ActiveSession>>>);
+pub(crate) struct SessionTable(RefCell<Slab<Rc<ActiveSession>>>);
 
-/// What a chunk of a walk came to.
-pub(in crate::session) enum Chunk<T> {
+/// How one step of a walk ended.
+pub(crate) enum WalkStep<T> {
     Found(T),
-    /// The next chunk begins with this slot.
+    /// The next step begins with this slot.
     Next(usize),
-    Over,
+    Done,
 }
 
-impl Table {
-    /// Adds a session, for its relay to hold, and tells its slot.
-    pub(in crate::session) fn insert(&self, live: ActiveSession) -> (u32, Rc<ActiveSession>) {
-        let live = Rc::new(live);
-        let slot = self.0.borrow_mut().insert(live.clone());
-        (slot as u32, live)
+impl SessionTable {
+    /// Adds a session and sets its slot. The caller is its relay, which keeps the `Rc`.
+    pub(crate) fn insert(&self, mut session: ActiveSession) -> Rc<ActiveSession> {
+        let mut sessions = self.0.borrow_mut();
+        let entry = sessions.vacant_entry();
+        session.slot = entry.key() as u32;
+        entry.insert(Rc::new(session)).clone()
     }
 
-    /// Takes a session out, given its relay's share of it.
-    pub(in crate::session) fn remove(
-        &self,
-        slot: u32,
-        live: Rc<ActiveSession>,
-    ) -> Option<ActiveSession> {
-        drop(self.0.borrow_mut().try_remove(slot as usize));
-        Rc::into_inner(live)
+    /// Removes a session, given the `Rc` of its relay; `None` while something else holds it.
+    pub(crate) fn remove(&self, session: Rc<ActiveSession>) -> Option<ActiveSession> {
+        drop(self.0.borrow_mut().try_remove(session.slot as usize));
+        Rc::into_inner(session)
     }
 
-    pub(in crate::session) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.borrow().len()
     }
 
-    /// Looks at the session of a slot.
-    pub(in crate::session) fn with<T>(
+    /// Calls `look` with the session of this slot and ID; `None` if it has ended.
+    pub(crate) fn with<T>(
         &self,
-        slot: usize,
+        slot: u32,
+        session_id: u64,
         look: impl FnOnce(&ActiveSession) -> T,
     ) -> Option<T> {
-        self.0.borrow().get(slot).map(|live| look(live))
+        let sessions = self.0.borrow();
+        let session = sessions.get(slot as usize)?;
+        (session.record.session_id == session_id).then(|| look(session))
     }
 
-    /// Looks at sessions from a slot on until `look` breaks or what it says they cost is enough for
-    /// one turn.
-    pub(in crate::session) fn chunk<T>(
+    /// Calls `look` with the sessions from a slot on, until it breaks or the costs that it returns
+    /// add up to enough for one turn.
+    pub(crate) fn walk_step<T>(
         &self,
         from: usize,
-        look: &mut impl FnMut(usize, &ActiveSession) -> ControlFlow<T, u32>,
-    ) -> Chunk<T> {
+        look: &mut impl FnMut(&ActiveSession) -> ControlFlow<T, u32>,
+    ) -> WalkStep<T> {
         let sessions = self.0.borrow();
         let mut cost = 0;
         for slot in from..sessions.capacity() {
-            if cost >= CHUNK {
-                return Chunk::Next(slot);
+            if cost >= MAX_STEP_COST {
+                return WalkStep::Next(slot);
             }
-            cost += match sessions.get(slot).map(|live| look(slot, live)) {
-                None => LOOK,
+            cost += match sessions.get(slot).map(|session| look(session)) {
+                None => VISIT_COST,
                 Some(ControlFlow::Continue(cost)) => cost,
-                Some(ControlFlow::Break(found)) => return Chunk::Found(found),
+                Some(ControlFlow::Break(found)) => return WalkStep::Found(found),
             };
         }
-        Chunk::Over
+        WalkStep::Done
     }
 }

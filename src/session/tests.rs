@@ -1,14 +1,18 @@
 use super::{active::ActiveSession, relay::Relay};
 
-/// What an idle session costs, in bytes: its relay's future and its record. (Its names, two slots
-/// of the reactor and one of the context come on top.) Whoever makes them larger does so knowingly.
+/// The bytes of an idle session: its relay's future and its entry in the table. (Its names, two slots
+/// of the reactor and one of the table come on top.) The limits make growth a decision.
 #[test]
 fn an_idle_session_is_small() {
     assert!(size_of::<Relay>() <= 80, "Relay is {} bytes", size_of::<Relay>());
-    assert!(size_of::<ActiveSession>() <= 368, "Live is {} bytes", size_of::<ActiveSession>());
+    assert!(
+        size_of::<ActiveSession>() <= 368,
+        "ActiveSession is {} bytes",
+        size_of::<ActiveSession>()
+    );
 }
 
-/// A handshake's future is copied a few times on its way into its task.
+/// A handshake's future is copied a few times until it is in its task.
 #[test]
 fn a_handshake_is_not_large() {
     fn size<A, F>(_: impl Fn(A) -> F) -> usize {

@@ -1,24 +1,27 @@
-//! The brokers: who they are, what they carry, how well they are, and how a worker reaches them.
+//! The brokers: which there are, what they carry, how healthy they are, and how they are dialled.
 
 mod broker;
 mod dial;
 mod discovery;
 mod health;
+mod local_addresses;
+mod no_port;
 mod pick;
 mod pool;
 mod task;
+mod tasks;
 mod worker_signal;
 
-pub use broker::{Broker, Endpoint, HostAddress, HostAddresses, Lease, Target, Trial};
-pub use dial::{DialError, FirstBytes, NoPort, Reached, dial};
-pub use discovery::{
-    Addresses, DiscoverError, Discovered, LOOKUP_TIMEOUT, LookupError, Resolver, Service, Services,
-    TooHeavy, discover,
-};
+pub use broker::{Broker, Endpoint, Lease, Trial};
+pub(crate) use broker::{DialTarget, HostAddress, HostAddresses};
+pub(crate) use dial::{DialError, DialedBroker, FirstBytes, dial};
+pub(crate) use discovery::{LOOKUP_TIMEOUT, ResolvedAddresses, Resolver, discover};
 pub use health::BrokerState;
-pub use pick::{FairShare, Pick};
+pub use pick::Pick;
 pub use pool::{
-    Changes, Forecast, Look, Member, Members, NoKey, Overview, Pending, Pool, PoolStatus, Probed,
-    Refused, Round, UnknownBroker, WeightError, router,
+    AllBrokersFailed, BrokerOverview, BrokerStatus, Member, MemberChanges, Members, Pool,
+    ProbeResult, RecoveryRound, RecoveryStep, UnknownBroker, WeightError, WeightLimitExceeded,
+    router,
 };
+pub(crate) use tasks::start_pool_tasks;
 pub use worker_signal::WorkerSignal;

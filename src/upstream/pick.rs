@@ -1,4 +1,4 @@
-//! One choice of a broker: the balancer's, held back by fair shares and slow starts.
+//! The choice of a broker: the balancer's, limited by fair shares and slow starts.
 
 use std::{cell::RefCell, num::NonZeroU32, sync::Arc, time::Instant};
 
@@ -8,32 +8,32 @@ use super::{
 };
 use crate::balance::Router;
 
-/// By how much a broker's sessions must be above its fair share before those without a key are
-/// moved: to move the last tenth costs more than it evens out.
-const UNEVEN: f64 = 1.1;
+/// The factor by which a broker's sessions must exceed its fair share before those without a key are
+/// moved: moving the last tenth costs more than it evens out.
+const REBALANCE_FACTOR: f64 = 1.1;
 
 /// One choice among the brokers of a pool.
 pub struct Pick<'a> {
     pub pool: &'a Pool,
     pub members: &'a Members,
-    /// The chooser's own copy of the members' balancers.
+    /// The caller's own copy of the members' balancers.
     pub router: &'a RefCell<Router>,
-    /// `None`: by least connections.
+    /// `None` for least connections.
     pub key: Option<&'a [u8]>,
     pub now: Instant,
 }
 
 impl Pick<'_> {
-    /// The best broker that `load` gives for; where it can be, one that has not more than its
-    /// share of the load, and is no longer too cold for this key.
+    /// The best eligible broker, one for which `load` gives a value; preferably one that is below its
+    /// fair share and past the slow start of this key.
     pub fn best(&self, load: &dyn Fn(usize) -> Option<u32>) -> Option<usize> {
-        if self.is_choosy() {
+        if self.has_preferences() {
             let factor = self.members.config.balance.bounded_load;
             let share = factor.map(|factor| FairShare::new(self.members, factor, load));
             let picked = self.among(&|index| {
                 let member = &self.members.list[index];
                 load(index).filter(|sessions| {
-                    // That all primaries are too warm or too cold is no reason to use a backup.
+                    // Primaries above their share or in their slow start still precede backups.
                     !member.backup
                         && share.as_ref().is_none_or(|share| *sessions < share.of(member.weight))
                         && self.is_warm(index)
@@ -46,7 +46,7 @@ impl Pick<'_> {
         self.among(load)
     }
 
-    /// The best broker that `load` gives for, whatever its share and warmth.
+    /// The best eligible broker, regardless of fair shares and slow starts.
     pub fn among(&self, load: &dyn Fn(usize) -> Option<u32>) -> Option<usize> {
         let mut router = self.router.borrow_mut();
         match self.key {
@@ -55,16 +55,17 @@ impl Pick<'_> {
         }
     }
 
-    /// The other broker that a session of `own` would be given if it came now.
-    pub fn home(&self, own: &Arc<Broker>) -> Option<&Arc<Broker>> {
-        // Of a broker that only looks down the clients are not sent away; `on_down` is for that.
+    /// The other broker that a session of `own` would be given if it connected now; `None` if it is
+    /// where it belongs.
+    pub fn preferred_broker(&self, own: &Arc<Broker>) -> Option<&Arc<Broker>> {
+        // Sessions of a broker that only looks down stay; they follow `on_down`.
         if !own.is_leaving() && !own.is_serving() {
             return None;
         }
         let list = &self.members.list;
-        // By its name: at another address it is still the same broker.
+        // Compared by name: at another address it is still the same broker.
         let is_own = |index: usize| list[index].broker.id() == own.id();
-        // As if this session were not there yet.
+        // This session is not counted.
         let load = |index: usize| match &list[index].broker {
             broker if !is_own(index) => broker.load(),
             broker => broker.is_serving().then(|| broker.sessions().saturating_sub(1)),
@@ -72,9 +73,9 @@ impl Pick<'_> {
         let picked = self.best(&load)?;
         let member = list.iter().find(|member| member.broker.id() == own.id());
         let moves = match member {
-            // Where no key decides, only what is more than a fair share goes.
+            // Without a key, only sessions beyond the fair share move.
             Some(member) if self.key.is_none() && !own.is_leaving() && !member.backup => {
-                let share = FairShare::new(self.members, UNEVEN, &load);
+                let share = FairShare::new(self.members, REBALANCE_FACTOR, &load);
                 own.sessions().saturating_sub(1) > share.of(member.weight)
             }
             _ => true,
@@ -82,33 +83,34 @@ impl Pick<'_> {
         (moves && !is_own(picked)).then_some(&list[picked].broker)
     }
 
-    /// Whether some brokers are better left alone although they serve.
-    pub fn is_choosy(&self) -> bool {
+    /// Whether brokers that serve may be passed over, for fair shares or slow starts.
+    pub(crate) fn has_preferences(&self) -> bool {
         let config = &self.members.config;
         config.balance.bounded_load.is_some() || config.slow_start.is_some()
     }
 
-    /// In its slow start a broker takes part of its keys, always the same ones first.
-    pub fn is_warm(&self, index: usize) -> bool {
+    /// Whether the slow start of a broker has reached this key: it takes part of its keys, always in
+    /// the same order.
+    pub(crate) fn is_warm(&self, index: usize) -> bool {
         let broker = &self.members.list[index].broker;
         let warmth = self.pool.warmth(broker, self.now);
         warmth >= 1.0
             || match self.key {
-                Some(key) => broker.slow_start_place(key) < warmth,
+                Some(key) => broker.slow_start_position(key) < warmth,
                 None => fastrand::f64() < warmth,
             }
     }
 }
 
 /// Consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, SODA 2018): no broker
-/// has more than so many times the mean.
-pub struct FairShare {
+/// has more than `factor` times the mean.
+struct FairShare {
     per_weight: f64,
 }
 
 impl FairShare {
-    /// `load` gives the sessions of those that count, which backups never do.
-    pub fn new(members: &Members, factor: f64, load: &dyn Fn(usize) -> Option<u32>) -> Self {
+    /// `load` gives the sessions of each broker that counts; backups never do.
+    fn new(members: &Members, factor: f64, load: &dyn Fn(usize) -> Option<u32>) -> Self {
         let (mut sessions, mut weight) = (1, 0);
         for (index, member) in members.list.iter().enumerate() {
             if let Some(load) = load(index).filter(|_| !member.backup) {
@@ -120,7 +122,7 @@ impl FairShare {
     }
 
     /// The most sessions that a broker of this weight should have.
-    pub fn of(&self, weight: NonZeroU32) -> u32 {
+    fn of(&self, weight: NonZeroU32) -> u32 {
         (self.per_weight * f64::from(weight.get())).ceil() as u32
     }
 }

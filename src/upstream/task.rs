@@ -1,25 +1,25 @@
-//! A task that belongs to somebody.
+//! A task with an owner.
 
 use std::future::Future;
 
 use tokio::task::JoinHandle;
 
-/// A task that ends when this is dropped.
-pub(in crate::upstream) struct Task(JoinHandle<()>);
+/// A task that is aborted when its owner drops this.
+pub(crate) struct AbortOnDrop(JoinHandle<()>);
 
-impl Task {
-    pub(in crate::upstream) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Self {
+impl AbortOnDrop {
+    pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Self {
         Self(tokio::spawn(future))
     }
 
     /// Waits for its end.
-    pub(in crate::upstream) async fn ended(&mut self) {
-        // It ends early only in a panic, which has been told by then.
+    pub(crate) async fn ended(&mut self) {
+        // An error is a panic, which has been logged by then.
         let _ = (&mut self.0).await;
     }
 }
 
-impl Drop for Task {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }

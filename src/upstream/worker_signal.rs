@@ -1,4 +1,4 @@
-//! How workers learn that there is something to look at.
+//! The signal to workers that something has changed.
 
 use std::{
     sync::{
@@ -8,28 +8,28 @@ use std::{
     task::Waker,
 };
 
-/// Rung by any thread; every worker compares the count with what it last heard.
+/// Raised by any thread. Each worker compares the count with the one that it last acted on.
 #[derive(Debug, Default)]
 pub struct WorkerSignal {
-    rings: AtomicU64,
-    /// Held for a round of wakes.
+    count: AtomicU64,
+    /// Held while all of them are woken.
     workers: Mutex<Vec<Waker>>,
 }
 
 impl WorkerSignal {
-    /// Has `worker` woken at every ring from now on.
-    pub fn listen(&self, worker: Waker) {
+    /// Wakes `worker` at each signal from now on.
+    pub(crate) fn subscribe(&self, worker: Waker) {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
     }
 
-    pub fn ring(&self) {
-        self.rings.fetch_add(1, Ordering::Release);
+    pub fn raise(&self) {
+        self.count.fetch_add(1, Ordering::Release);
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         workers.iter().for_each(Waker::wake_by_ref);
     }
 
-    /// How often it was rung.
-    pub fn rings(&self) -> u64 {
-        self.rings.load(Ordering::Acquire)
+    /// How often it was raised.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
     }
 }

@@ -31,7 +31,7 @@ pub(super) async fn close(context: Rc<WorkerContext>, listener: Rc<WorkerListene
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => {
                 let kind = kind(&error);
-                context.metrics.count_accept_error(kind);
+                context.metrics().count_accept_error(kind);
                 if kind != AcceptError::Aborted {
                     pauses += 1;
                     if pauses > MAX_SHORTAGE_PAUSES {
@@ -59,9 +59,9 @@ pub(super) async fn accept(context: Rc<WorkerContext>, listener: Rc<WorkerListen
     let mut short = false;
     loop {
         // While the access log cannot be written, clients wait in the kernel's queue.
-        if !context.log.has_room() {
+        if !context.log().has_room() {
             let _paused = PausedListener::new(&listener);
-            context.log.room().await;
+            context.log().wait_for_room().await;
         }
         let error = match acceptor.accept().await {
             Ok((fd, peer)) => {
@@ -72,7 +72,7 @@ pub(super) async fn accept(context: Rc<WorkerContext>, listener: Rc<WorkerListen
             Err(error) => error,
         };
         let kind = kind(&error);
-        context.metrics.count_accept_error(kind);
+        context.metrics().count_accept_error(kind);
         if kind == AcceptError::Aborted {
             continue;
         }

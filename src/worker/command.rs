@@ -4,7 +4,7 @@ use std::{os::fd::OwnedFd, sync::Arc};
 
 use crate::{
     access_log::WorkerLogs,
-    session::{Drain, ProcessContext, Question},
+    session::{Drain, ProcessContext, SessionQuery},
     snapshot::Snapshot,
 };
 
@@ -36,6 +36,6 @@ pub(super) enum WorkerCommand {
     Update(Box<WorkerUpdate>),
     Drain(Drain),
     EndSessions,
-    Answer(Question),
+    Answer(SessionQuery),
     Stop,
 }

@@ -52,11 +52,11 @@ pub(super) fn run(
     }
     drop((snapshot, pending));
     let waker = Waker::from(reactor.notify().clone());
-    shared.signal.listen(waker.clone());
+    shared.signal.subscribe(waker.clone());
     let mut event_loop = EventLoop {
         context,
         listeners,
-        handled_signals: shared.signal.rings(),
+        handled_signals: shared.signal.count(),
         signal: shared.signal,
         draining: false,
     };
@@ -91,9 +91,9 @@ impl EventLoop {
                 next_sweep = now + SWEEP_INTERVAL;
             }
             let mut until = next_sweep;
-            if self.context.log.is_dirty() {
+            if self.context.log().has_lines() {
                 if now >= next_flush {
-                    self.context.log.flush();
+                    self.context.log().flush();
                     next_flush = now + MAX_LOG_DELAY;
                 } else {
                     until = until.min(next_flush);
@@ -104,7 +104,7 @@ impl EventLoop {
             }
             reactor.wait(until.saturating_duration_since(now))?;
         }
-        self.context.log.hand_over(LOG_EXIT_TIMEOUT);
+        self.context.log().flush_within(LOG_EXIT_TIMEOUT);
         Ok(())
     }
 
@@ -124,10 +124,10 @@ impl EventLoop {
                         return false;
                     }
                 }
-                let signals = self.signal.rings();
+                let signals = self.signal.count();
                 if self.handled_signals != signals {
                     self.handled_signals = signals;
-                    session::look(&self.context);
+                    session::on_worker_signal(&self.context);
                 }
                 drop(entered);
                 // Runs some of the ready tasks; if others are left, the turn does not sleep.
@@ -149,15 +149,15 @@ impl EventLoop {
                 let WorkerUpdate { snapshot, sockets, log, pending } = *update;
                 context.adopt(settings(&snapshot, log));
                 self.listeners.adopt(context, &snapshot.listeners, sockets, &pending);
-                session::recount(context, pending);
+                session::recount_addresses(context, pending);
             }
             WorkerCommand::Drain(drain) => {
                 self.draining = true;
                 self.listeners.close(context);
                 session::drain(context, drain);
             }
-            WorkerCommand::Answer(question) => session::answer(context, question),
-            WorkerCommand::EndSessions => session::end_all(context, EndCause::Drain),
+            WorkerCommand::Answer(question) => session::answer_query(context, question),
+            WorkerCommand::EndSessions => session::end_all_sessions(context, EndCause::Drain),
             WorkerCommand::Stop => return false,
         }
         true

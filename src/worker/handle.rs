@@ -20,7 +20,7 @@ use super::{
 use crate::{
     join::join_by,
     net::{Notify, Reactor},
-    session::{Ask, Drain},
+    session::{Drain, QuerySender},
 };
 
 /// How long all workers together may take to end: the time for the access log, and a turn.
@@ -82,7 +82,7 @@ impl Worker {
     }
 
     /// A function that sends the worker a question.
-    pub fn asker(&self) -> Ask {
+    pub fn asker(&self) -> QuerySender {
         let (commands, notify) = (self.commands.clone(), self.notify.clone());
         // If the worker has ended, the question is dropped, and with it the sender of its answer.
         Box::new(move |question| {

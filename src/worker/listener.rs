@@ -6,14 +6,14 @@ use tokio::task::spawn_local;
 
 use crate::{
     net::{Acceptor, PeerAddress},
-    session::{self, Accepted, WorkerContext},
+    session::{self, AcceptContext, WorkerContext},
 };
 
 /// A listener on one worker: its socket there, and the settings for new connections.
 pub(super) struct WorkerListener {
     pub(super) acceptor: Acceptor,
     /// What the next connections are accepted with.
-    pub(super) next: RefCell<Rc<Accepted>>,
+    pub(super) next: RefCell<Rc<AcceptContext>>,
 }
 
 impl WorkerListener {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     listener::{Listener, ListenerSettings},
     net::Acceptor,
-    session::{Accepted, ListenerRef, WorkerContext},
+    session::{AcceptContext, ListenerRef, WorkerContext},
 };
 
 /// The listeners of a worker.
@@ -53,7 +53,7 @@ impl WorkerListeners {
             let known = before.remove(&listener.id);
             let used = known.as_ref().map(|known| known.listener.next.borrow().listener.clone());
             let Some(used) = listener_ref(context, &settings, used) else { continue };
-            let next = Rc::new(Accepted { listener: used, settings });
+            let next = Rc::new(AcceptContext { listener: used, settings });
             let open = match (known, sockets.remove(&listener.id)) {
                 (Some(open), _) => {
                     open.listener.next.replace(next);
@@ -106,7 +106,7 @@ impl WorkerListeners {
 
 fn open(
     context: &Rc<WorkerContext>,
-    next: Rc<Accepted>,
+    next: Rc<AcceptContext>,
     socket: OwnedFd,
 ) -> io::Result<OpenListener> {
     let acceptor = Acceptor::new(&context.reactor, socket)?;

@@ -62,9 +62,9 @@ fn malformed() -> Vec<(Vec<u8>, Vec<u8>, &'static str)> {
         // Not MQTT at all.
         (b"GET / HTTP/1.1\r\nHost: broker\r\n\r\n".to_vec(), vec![], "an HTTP request: "),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03".to_vec(), vec![], "a TLS handshake: "),
-        (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n".to_vec(), vec![], "a PROXY header, which"),
-        (b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0".to_vec(), vec![], "a PROXY header, which"),
-        (b"PROXY".to_vec(), vec![], "a PROXY header, which"),
+        (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n".to_vec(), vec![], "a PROXY header, but"),
+        (b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0".to_vec(), vec![], "a PROXY header, but"),
+        (b"PROXY".to_vec(), vec![], "a PROXY header, but"),
         (b"PUBLISH".to_vec(), vec![], "0x50"),
         (b"\x00".to_vec(), vec![], "0x00"),
         (publish(b"too early"), vec![], "0x30"),

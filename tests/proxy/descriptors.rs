@@ -102,7 +102,7 @@ fn what_is_said_at_the_start() {
         let line = said_of_descriptors(&proxy);
         assert!(line.contains(said), "{line}");
         let asked =
-            "limits.max_connections is 11, but the descriptor limit of 196 allows no more than 10";
+            "limits.max_connections is 11, but the descriptor limit of 196 allows only 10 sessions";
         assert_eq!(line.contains(asked), limits.contains("11"), "{line}");
         assert_eq!(line.contains(" WARN "), hint, "{line}");
         assert_eq!(line.contains("LimitNOFILE="), hint, "{line}");
@@ -133,7 +133,7 @@ fn no_more_are_let_in_than_there_are_descriptors_for() {
     fs::write(proxy.config_file(), config.text().replace("3000", "4000")).unwrap();
     proxy.signal(Signal::HUP);
     proxy.wait_stderr(
-        "limits.max_connections is 4000, but the descriptor limit of 300 allows no more than 62",
+        "limits.max_connections is 4000, but the descriptor limit of 300 allows only 62 sessions",
     );
     proxy.wait_metric("mqtt_lb_config_reloads_total", &["outcome=\"applied\""], 1.0);
     proxy.wait_metric("mqtt_lb_connections_limit", &[], 62.0);
@@ -154,9 +154,9 @@ fn a_check_warns_of_more_than_fit() {
         assert!(checked.status.success());
         let said = String::from_utf8(checked.stderr).unwrap();
         let wanted = format!(
-            "{}: warning: limits.max_connections is 63, but the descriptor limit of 300 allows no \
-             more than 62 sessions, and no more are let in: raise the hard limit (LimitNOFILE= in \
-             systemd, ulimit -Hn in a shell), or lower limits.max_connections\n",
+            "{}: warning: limits.max_connections is 63, but the descriptor limit of 300 allows only \
+             62 sessions, and connections beyond that are refused: raise the hard limit \
+             (LimitNOFILE= in systemd, ulimit -Hn in a shell), or lower limits.max_connections\n",
             file.display()
         );
         assert_eq!(said, if warned { wanted } else { String::new() });

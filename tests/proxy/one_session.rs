@@ -77,7 +77,7 @@ fn tenants_with_one_client_id() {
     // What counts is the key that the pool has when a client comes: by the ID alone, they are all one.
     fs::write(proxy.config_file(), config.text()).unwrap();
     proxy.signal(Signal::HUP);
-    proxy.wait_stderr("reloaded; sessions stay");
+    proxy.wait_stderr("reloaded; sessions are kept");
     let mut last = session(&proxy, "somebody", "gateway");
     let home = proxy.wait_log("the last one", |line| {
         line["username"] == "somebody" && line["event"] == "connect"

@@ -35,7 +35,7 @@ fn see(proxy: &mut Proxy, victim: impl Fn(&Proxy), ended: &str) {
     for line in &ends {
         assert_eq!(end(line), ended);
         assert_eq!(line["client_id"], "victim");
-        assert_eq!(line["detail"], "a fault in the proxy: the task of this connection panicked");
+        assert_eq!(line["detail"], "internal error: the task of this connection panicked");
     }
     other.echo(b"\xC0\x00");
     proxy.wait_metric("mqtt_lb_upstream_sessions_active", &[], 1.0);

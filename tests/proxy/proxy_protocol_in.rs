@@ -115,7 +115,7 @@ fn checks_that_close_at_once() {
         check.expect_end();
         let line = proxy.wait_ends(n + 1).remove(n);
         let (phase, detail) = match header[..] {
-            [] => ("handshake", "nothing was sent, and no PROXY header"),
+            [] => ("handshake", "nothing was sent; a PROXY header was expected"),
             _ => ("connect", "nothing was sent"),
         };
         assert_eq!(end(&line), format!("client/{phase}/closed"));
@@ -161,7 +161,7 @@ fn headers_in_pieces() {
 
 /// What is sent, and what is said of it.
 fn bad_headers() -> Vec<(Vec<u8>, &'static str)> {
-    let missing = "from a peer that is within accept_proxy_protocol.from";
+    let missing = "from a peer within accept_proxy_protocol.from";
     let v4 = "192.0.2.1:56324";
     let good = with_checksum(v2(v4, DESTINATION, b""));
     let damaged = |at: usize| {
@@ -262,10 +262,10 @@ fn headers_that_are_never_finished() {
         assert_eq!(rejects.iter().filter(|line| end(line) == ended).count(), count, "{ended}");
     }
     let said = |detail: &str| rejects.iter().filter(|line| line["detail"] == *detail).count();
-    assert_eq!(said("no whole PROXY header was sent"), 4);
-    assert_eq!(said("11 bytes of a PROXY header were sent, and no more"), 1);
-    assert_eq!(said("20 bytes of a PROXY header were sent, and no more"), 1);
-    assert_eq!(said("4016 bytes of a PROXY header were sent, and no more"), 1);
+    assert_eq!(said("no complete PROXY header was sent"), 4);
+    assert_eq!(said("incomplete PROXY header: only 11 bytes were sent"), 1);
+    assert_eq!(said("incomplete PROXY header: only 20 bytes were sent"), 1);
+    assert_eq!(said("incomplete PROXY header: only 4016 bytes were sent"), 1);
     let counted = rejects.iter().filter(|line| line["bytes_in"] == 4016).count();
     assert_eq!(counted, 2);
     assert!(proxy.memory().saturating_sub(before) < 4 << 20);
@@ -309,10 +309,7 @@ fn a_second_header_is_refused() {
     let _ = client.rest();
     let line = proxy.wait_ends(1).remove(0);
     assert_eq!(end(&line), "proxy/connect/malformed");
-    assert_eq!(
-        line["detail"],
-        "a PROXY header where it does not belong: behind another one, or inside TLS"
-    );
+    assert_eq!(line["detail"], "a misplaced PROXY header: after another one, or inside TLS");
     assert_eq!(
         (&line["client"], &line["peer"]),
         (&"192.0.2.1:56324".into(), &local(&client).into())

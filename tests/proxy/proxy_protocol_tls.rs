@@ -128,7 +128,7 @@ fn strangers_and_the_unnamed() {
     let untrusted = "a PROXY header from a peer that is not within accept_proxy_protocol.from";
     refused(open(socket(), &pki.client(), &v1(CLIENT, DESTINATION)), 2, untrusted);
     refused(open(socket(), &pki.client(), &raw_v2(0x20, 0, b"")), 3, untrusted);
-    let missing = "no PROXY header (first byte 0x16) from a peer that is within";
+    let missing = "no PROXY header (first byte 0x16) from a peer within";
     refused(open(connected(proxy.address()), &pki.client(), b""), 4, missing);
     assert_eq!(broker.connections(), 1);
 }

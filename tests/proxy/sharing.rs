@@ -105,7 +105,7 @@ fn admission_that_comes_too_late() {
         assert_eq!((&line["event"], &*end(&line)), (&"reject".into(), "proxy/dial/limit"));
         assert_eq!((&line["tries"], &line["upstream"]), (&Value::Null, &Value::Null));
         assert!(line["queue_ms"].as_f64().unwrap() >= 100.0, "{line}");
-        assert_eq!(line["detail"], "no turn at b1 within admission.max_wait");
+        assert_eq!(line["detail"], "not admitted to b1 within admission.max_wait");
     }
 }
 

@@ -178,7 +178,7 @@ fn an_address_of_another_host_is_passed_over() {
         .pool(&patient("mqtt"));
     let proxy = config.start();
     proxy.wait_stderr(&format!(
-        "source_addresses has one that cannot be dialled from; the others are used pool=brokers \
+        "source_addresses: cannot connect from this address; the others are used pool=brokers \
          source={ELSEWHERE} error=not an address of this host"
     ));
     let _sessions: Vec<_> =
@@ -212,7 +212,7 @@ fn without_an_address_of_this_host_clients_are_told_so() {
         assert_eq!(
             line["detail"],
             format!(
-                "no local address to reach {} from, as this host has none of {ELSEWHERE}: correct \
+                "no local address to reach {} from: this host does not have {ELSEWHERE}; correct \
                  source_addresses of pool brokers",
                 broker.address
             )

@@ -14,8 +14,8 @@ use crate::{
 const TLS: &str = "a TLS handshake: TLS belongs to a listener with `tls`";
 const HTTP: &str = "an HTTP request: WebSocket belongs to a listener with `websocket`, health checks \
                     and metrics to `admin`";
-const NO_PROXY: &str = "a PROXY header, which this listener does not take: name the peer in \
-                        accept_proxy_protocol.from, or have it send none";
+const NO_PROXY: &str = "a PROXY header, but this listener does not accept them: add the peer to \
+                        accept_proxy_protocol.from, or stop it from sending one";
 const NOT_TRUSTED: &str =
     "a PROXY header from a peer that is not within accept_proxy_protocol.from";
 const UPGRADE: &str = "GET /mqtt HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\

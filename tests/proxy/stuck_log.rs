@@ -25,8 +25,8 @@ use crate::{
 
 const BLOCKED: &str = "mqtt_lb_access_log_blocked";
 const DROPPED: &str = "mqtt_lb_access_log_dropped_total";
-const BEGINS: &str = "access log has held new clients back for ";
-const ENDS: &str = "access log holds new clients back no longer; it did for ";
+const BEGINS: &str = "access log has blocked new clients for ";
+const ENDS: &str = "access log no longer blocks new clients; it did for ";
 
 /// Clients that come one after the other, with long names, until they are told to stop.
 struct Clients<'a> {
@@ -97,7 +97,7 @@ fn wait_not_ready(proxy: &Proxy, log: &str) -> String {
         let (status, body) = readyz(proxy);
         (status == "503").then_some(body)
     });
-    let begin = format!("not ready: access log {log} has held new clients back since ");
+    let begin = format!("not ready: access log {log} has blocked new clients since ");
     let (time, advice) = body.strip_prefix(&begin).expect(&body).split_at(24);
     let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     assert_eq!(shape, "0000-00-00T00:00:00.000Z", "{body}");
@@ -135,8 +135,8 @@ fn a_pipe_that_nobody_reads_is_seen_everywhere_until_somebody_does() {
     let log = proxy.path("stuck");
     Clients::of(&proxy).during(|| {
         let advice = wait_not_ready(&proxy, log.to_str().unwrap());
-        let wanted = ": make room on its disk, or have the reader of its pipe go on; or set \
-                      when_full: drop, and reload\n";
+        let wanted = ": free disk space, or have the reader of its pipe continue; or set \
+                      when_full: drop and reload\n";
         assert_eq!(advice, wanted);
         proxy.wait_metric(BLOCKED, &["/stuck\""], 1.0);
         // The other loses lines, and nobody waits for it.
@@ -151,7 +151,7 @@ fn a_pipe_that_nobody_reads_is_seen_everywhere_until_somebody_does() {
         let health = run(&["ctl", "--admin", &admin, "health"], "");
         assert_eq!(health.status.code(), Some(1));
         let said = String::from_utf8(health.stderr).unwrap();
-        assert!(said.contains(&format!("access log {} has held", log.display())), "{said}");
+        assert!(said.contains(&format!("access log {} has blocked", log.display())), "{said}");
 
         thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
         wait_for("/readyz to be 200", || (readyz(&proxy) == ready()).then_some(()));
@@ -218,7 +218,7 @@ fn a_proxy_that_is_to_end_does_not_wait_for_it() {
         running.join().unwrap();
     });
     assert_eq!(proxy.wait_exit().code(), Some(0));
-    proxy.wait_stderr("access log not written to its end in time");
+    proxy.wait_stderr("access log not completely written before the deadline");
     // What the pipe had is whole lines, but for the last.
     let mut text = Vec::new();
     reader.read_to_end(&mut text).unwrap();
@@ -240,8 +240,8 @@ fn standard_output_and_standard_error_can_be_the_same_stuck_pipe() {
     let unread = reading.lock().unwrap();
     Clients::of(&proxy).during(|| {
         let advice = wait_not_ready(&proxy, "/dev/stdout");
-        let wanted = ": have the reader of standard output go on, or make room on its disk; or set \
-                      when_full: drop, and reload\n";
+        let wanted = ": have the reader of standard output continue, or free disk space; or set \
+                      when_full: drop and reload\n";
         assert_eq!(advice, wanted);
         proxy.wait_metric(BLOCKED, &["log=\"/dev/stdout\""], 1.0);
         // The control thread answers all the same.
@@ -267,7 +267,8 @@ fn a_syslog_receiver_that_is_away_is_seen_until_it_is_there() {
     let proxy = config.start();
     Clients::of(&proxy).during(|| {
         let advice = wait_not_ready(&proxy, &receiver.name());
-        let wanted = ": start the receiver, or have it go on; or set when_full: drop, and reload\n";
+        let wanted =
+            ": start the receiver, or have it continue; or set when_full: drop and reload\n";
         assert_eq!(advice, wanted);
         receiver.start();
         wait_for("/readyz to be 200", || (readyz(&proxy) == ready()).then_some(()));

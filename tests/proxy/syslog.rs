@@ -181,7 +181,7 @@ fn block_waits_for_a_receiver_and_loses_nothing() {
         let broker = Broker::echoing();
         let mut receiver = Receiver::new(kind, dir.path());
         let proxy = start(&receiver, &broker, "");
-        proxy.wait_stderr("WARN access log cannot be connected to");
+        proxy.wait_stderr("WARN access log: cannot connect to the receiver");
         for round in 0..2 {
             let done = AtomicUsize::new(0);
             thread::scope(|scope| {
@@ -348,7 +348,7 @@ fn a_receiver_of_no_known_name_is_a_warning() {
          { syslog: { to: \"tcp://nobody.invalid:601\" }, when_full: drop }"
         .to_owned();
     let proxy = Proxy::start_in(tempfile::tempdir().unwrap(), &config.text(), |_| program());
-    proxy.wait_stderr("WARN access log cannot be connected to");
+    proxy.wait_stderr("WARN access log: cannot connect to the receiver");
     Client::session(proxy.address(), "there");
     proxy.wait_end("there");
     proxy.wait_metric("mqtt_lb_access_log_dropped_total", &[], 2.0);

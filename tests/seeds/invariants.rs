@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use mqtt_lb::upstream::{BrokerState, Pool, PoolStatus};
+use mqtt_lb::upstream::{BrokerState, BrokerStatus, Pool};
 
 use crate::world::World;
 
@@ -27,25 +27,27 @@ fn every_broker_that_does_not_serve_has_a_reason(world: &World) {
         let broker = &overview.member.broker;
         let name = &broker.name;
         match overview.status {
-            PoolStatus::Down => assert!(health.active.is_some(), "{name} is down without checks"),
-            PoolStatus::Ejected => {
+            BrokerStatus::Down => assert!(health.active.is_some(), "{name} is down without checks"),
+            BrokerStatus::Ejected => {
                 assert!(health.passive.is_some(), "{name} is ejected by nothing")
             }
-            PoolStatus::Up | PoolStatus::Full => {
+            BrokerStatus::Up | BrokerStatus::Full => {
                 assert!(broker.is_serving(), "{name} is up, and unserved")
             }
-            PoolStatus::Draining | PoolStatus::SetDown => {
+            BrokerStatus::Draining | BrokerStatus::SetDown => {
                 assert!(!broker.is_serving() && overview.state != BrokerState::Ready, "{name}");
             }
-            PoolStatus::Unresolved => panic!("{name} has an IP address"),
-            PoolStatus::Failing => assert!(world.pool.not_serving().is_some(), "{name}"),
+            BrokerStatus::Unresolved => panic!("{name} has an IP address"),
+            BrokerStatus::Failing => assert!(world.pool.not_serving().is_some(), "{name}"),
         }
         if failing_open && overview.state == BrokerState::Ready {
             assert!(broker.is_serving(), "{name} is not tried, though the pool fails open");
         }
-        let dead = broker.is_dead() && overview.state != BrokerState::Down;
+        let dead = broker.is_down() && overview.state != BrokerState::Down;
         assert!(
-            !dead || overview.status == PoolStatus::Down || overview.state == BrokerState::Draining
+            !dead
+                || overview.status == BrokerStatus::Down
+                || overview.state == BrokerState::Draining
         );
     }
 }
@@ -54,7 +56,7 @@ fn every_broker_that_does_not_serve_has_a_reason(world: &World) {
 fn a_fault_of_all_ends_no_session(world: &World) {
     let overviews = world.pool.overviews();
     let ready: Vec<_> = overviews.iter().filter(|it| it.state == BrokerState::Ready).collect();
-    let dead = ready.iter().filter(|it| it.member.broker.is_dead()).count();
+    let dead = ready.iter().filter(|it| it.member.broker.is_down()).count();
     assert!(ready.is_empty() || dead < ready.len(), "all {dead} are given up");
 }
 
@@ -65,7 +67,8 @@ fn a_pool_serves_until_clients_or_checks_show_otherwise(world: &World) {
     assert_eq!(pool.metrics.serving.get() == 1, why.is_none(), "the metric and the API differ");
     let is_checked = pool.config().health.active.is_some();
     assert!(why.is_none() || world.refused || is_checked, "{why:?} without a client or a check");
-    let failing = |overview: &mqtt_lb::upstream::Overview| overview.status == PoolStatus::Failing;
+    let failing =
+        |overview: &mqtt_lb::upstream::BrokerOverview| overview.status == BrokerStatus::Failing;
     assert!(world.refused || !pool.overviews().iter().any(failing), "nobody was refused");
 }
 

@@ -11,12 +11,12 @@ use std::{
     time::Instant,
 };
 
-use mqtt_lb::{limits::Admission, upstream::Broker};
+use mqtt_lb::{limits::AdmissionOutcome, upstream::Broker};
 
 pub(crate) struct Waiter {
     pub(crate) broker: Arc<Broker>,
     pub(crate) key: String,
-    turn: Pin<Box<dyn Future<Output = Admission> + Send>>,
+    turn: Pin<Box<dyn Future<Output = AdmissionOutcome> + Send>>,
     woken: Arc<Woken>,
 }
 
@@ -33,7 +33,7 @@ impl Waiter {
     /// Takes a place in the queue; the broker where there is nothing to wait for.
     pub(crate) fn new(broker: Arc<Broker>, key: String, now: Instant) -> Result<Self, Arc<Broker>> {
         let queue = broker.clone();
-        let turn = Box::pin(async move { queue.admission.turn(now).await });
+        let turn = Box::pin(async move { queue.admission.wait(now).await });
         let mut waiter = Self { broker, key, turn, woken: Arc::default() };
         match waiter.poll() {
             Some(_) => Err(waiter.broker),
@@ -42,14 +42,14 @@ impl Waiter {
     }
 
     /// Takes a look only when it was woken, as a task does.
-    pub(crate) fn decision(&mut self) -> Option<Admission> {
+    pub(crate) fn decision(&mut self) -> Option<AdmissionOutcome> {
         if !self.woken.0.swap(false, Ordering::SeqCst) {
             return None;
         }
         self.poll()
     }
 
-    fn poll(&mut self) -> Option<Admission> {
+    fn poll(&mut self) -> Option<AdmissionOutcome> {
         let waker = Waker::from(self.woken.clone());
         match self.turn.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(admission) => Some(admission),

@@ -9,9 +9,12 @@ use std::{
 use fastrand::Rng;
 use mqtt_lb::{
     config::{self, ActiveCheck},
-    limits::Admission,
+    limits::AdmissionOutcome,
     metrics::Metrics,
-    upstream::{Broker, BrokerState, Endpoint, Lease, Look, Pick, Pool, Probed, Refused, Round},
+    upstream::{
+        AllBrokersFailed, Broker, BrokerState, Endpoint, Lease, Pick, Pool, ProbeResult,
+        RecoveryRound, RecoveryStep,
+    },
 };
 
 use crate::{
@@ -37,7 +40,7 @@ pub(crate) struct World {
     /// Whether a client was refused by brokers since the last reload.
     pub(crate) refused: bool,
     /// The proxy's own look at the brokers that is under way.
-    round: Option<Round>,
+    round: Option<RecoveryRound>,
 }
 
 struct Session {
@@ -156,7 +159,7 @@ impl World {
         assert!(self.waiters.is_empty(), "{} clients still wait", self.waiters.len());
         for broker in self.brokers() {
             assert!(broker.is_serving(), "{} does not serve", broker.name);
-            assert!(!broker.is_dead() && !broker.is_leaving(), "{} is given up", broker.name);
+            assert!(!broker.is_down() && !broker.is_leaving(), "{} is given up", broker.name);
         }
         assert!(!self.pool.is_failing_open());
         assert_eq!(self.pool.not_serving(), None);
@@ -228,7 +231,7 @@ impl World {
         let Probe { broker, endpoint, check, began, good } = self.probes.swap_remove(at);
         let outcome = if good { Ok(()) } else { Err("refused") };
         let (broker, endpoint, check) = (&*broker, &endpoint, &check);
-        self.pool.probed(&Probed { broker, endpoint, check, began, outcome }, self.now);
+        self.pool.record_probe(&ProbeResult { broker, endpoint, check, began, outcome }, self.now);
         format!("{} has answered: {good}", broker.name)
     }
 
@@ -283,11 +286,11 @@ impl World {
     /// A client that no broker takes.
     fn refuse(&mut self) -> String {
         let how = if self.rng.bool() {
-            Refused::Unreachable
+            AllBrokersFailed::Unreachable
         } else {
-            Refused::Unanswered(self.rng.u64(..5))
+            AllBrokersFailed::Unanswered(self.rng.u64(..5))
         };
-        self.pool.record_refused(how, self.now);
+        self.pool.record_refusal(how, self.now);
         self.refused = true;
         format!("a client is refused: {how:?}")
     }
@@ -295,23 +298,23 @@ impl World {
     /// A round begins, or ends after whatever has happened since.
     fn look(&mut self) -> String {
         let Some(round) = self.round.take() else {
-            self.round = self.pool.round();
+            self.round = self.pool.recovery_round();
             return format!("brokers are looked at: {:?}", self.round.is_some());
         };
         let mut errors = Vec::new();
         for (broker, look) in &round.brokers {
             let error = match look {
-                Look::Serves => None,
-                Look::Closed(why) => Some(*why),
-                Look::Ask => (!self.is_alive(broker)).then_some("refused"),
+                RecoveryStep::Serves => None,
+                RecoveryStep::Closed(why) => Some(*why),
+                RecoveryStep::Probe => (!self.is_alive(broker)).then_some("refused"),
             };
             let Some(error) = error else {
-                self.pool.round_answered(&round, self.now);
+                self.pool.recovery_succeeded(&round, self.now);
                 return format!("{} answers in a round", broker.name);
             };
             errors.push((broker.name.clone(), error.to_owned()));
         }
-        self.pool.round_failed(&round, &errors, self.now);
+        self.pool.recovery_failed(&round, &errors, self.now);
         format!("nobody answers in a round of {}", errors.len())
     }
 
@@ -340,7 +343,9 @@ impl World {
         let router = RefCell::new(members.router.clone());
         let (pool, members, now) = (&self.pool, &*members, self.now);
         let pick = Pick { pool, members, router: &router, key: Some(key.as_bytes()), now };
-        let Some(target) = pick.home(&own).cloned() else { return format!("{key} stays") };
+        let Some(target) = pick.preferred_broker(&own).cloned() else {
+            return format!("{key} stays");
+        };
         assert!(own.is_leaving() || own.is_serving(), "{} only looks down", own.name);
         assert!(
             target.load().is_some() && target.id() != own.id(),
@@ -377,10 +382,10 @@ impl World {
         for mut waiter in std::mem::take(&mut self.waiters) {
             match waiter.decision() {
                 None => waiting.push(waiter),
-                Some(Admission::Admitted) => {
+                Some(AdmissionOutcome::Admitted) => {
                     self.dial(waiter.broker.clone(), waiter.key.clone());
                 }
-                Some(Admission::TooLong) => {}
+                Some(AdmissionOutcome::TimedOut) => {}
             }
         }
         self.waiters = waiting;

@@ -6,7 +6,7 @@ use mqtt_lb::{
     balance::Router,
     config,
     metrics::Metrics,
-    upstream::{Broker, BrokerState, Lease, Members, Pick, Pool, Probed},
+    upstream::{Broker, BrokerState, Lease, Members, Pick, Pool, ProbeResult},
 };
 
 /// A broker, in all proxies alike: its place among all that there ever are.
@@ -22,7 +22,7 @@ pub(crate) struct Proxy {
     ids: Vec<BrokerId>,
     /// The broker that only this proxy's probes do not reach.
     pub(crate) blind_to: Option<BrokerId>,
-    /// What [`Pool::deaths`] and [`Pool::moves`] were when they were last acted on.
+    /// What [`Pool::down_count`] and [`Pool::move_count`] were when they were last acted on.
     deaths: u64,
     moves: u64,
     /// When they connected, and the clients to be looked at; the next one last.
@@ -44,8 +44,8 @@ impl Proxy {
             ids: ids(&members),
             members,
             blind_to: None,
-            deaths: pool.deaths(),
-            moves: pool.moves(),
+            deaths: pool.down_count(),
+            moves: pool.move_count(),
             rebalancing: Vec::new(),
             next_move: started,
             pool,
@@ -70,14 +70,14 @@ impl Proxy {
             let good = alive && self.blind_to != Some(id);
             let config = self.pool.config();
             let Some(check) = &config.health.active else { return };
-            let probed = Probed {
+            let probed = ProbeResult {
                 broker,
                 endpoint: &broker.endpoint(),
                 check,
                 began: now,
                 outcome: if good { Ok(()) } else { Err("refused") },
             };
-            self.pool.probed(&probed, now);
+            self.pool.record_probe(&probed, now);
         }
     }
 
@@ -105,13 +105,13 @@ impl Proxy {
     }
 
     /// Where a client that came now would go first.
-    pub(crate) fn home(&self, key: &[u8], now: Instant) -> Option<BrokerId> {
+    pub(crate) fn preferred_broker(&self, key: &[u8], now: Instant) -> Option<BrokerId> {
         let index = self.pick(key, now).best(&|index| self.load(index))?;
         Some(self.ids[index])
     }
 
     pub(crate) fn is_misplaced(&self, key: &[u8], lease: &Lease, now: Instant) -> bool {
-        self.pick(key, now).home(lease.broker()).is_some()
+        self.pick(key, now).preferred_broker(lease.broker()).is_some()
     }
 
     /// See [`World::views`](crate::world::World::views).
@@ -134,7 +134,7 @@ impl Proxy {
     /// Whether brokers have died, and whether clients have come to have another home, since this
     /// was last asked.
     pub(crate) fn news(&mut self) -> (bool, bool) {
-        let (deaths, moves) = (self.pool.deaths(), self.pool.moves());
+        let (deaths, moves) = (self.pool.down_count(), self.pool.move_count());
         let news = (deaths != self.deaths, moves != self.moves);
         (self.deaths, self.moves) = (deaths, moves);
         news

@@ -187,7 +187,7 @@ impl<'a> World<'a> {
     pub(crate) fn homes(&self, proxy: usize, every: usize) -> Vec<BrokerId> {
         let (proxy, now) = (&self.proxies[proxy], self.now());
         let keys = self.keys.iter().step_by(every);
-        keys.map(|key| proxy.home(key.as_bytes(), now).unwrap()).collect()
+        keys.map(|key| proxy.preferred_broker(key.as_bytes(), now).unwrap()).collect()
     }
 
     /// What part of its keys each broker is given, proxy by proxy: all that homes depend on.
@@ -251,7 +251,7 @@ impl<'a> World<'a> {
         if news.iter().any(|(died, _)| *died) {
             self.end_sessions(|client| {
                 let lease = client.lease.as_ref();
-                news[client.proxy].0 && lease.is_some_and(|lease| lease.broker().is_dead())
+                news[client.proxy].0 && lease.is_some_and(|lease| lease.broker().is_down())
             });
         }
         for (index, (_, moved)) in news.into_iter().enumerate() {

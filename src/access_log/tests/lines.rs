@@ -11,7 +11,8 @@ use serde_json::Value;
 use super::{minimal, some_time};
 use crate::{
     access_log::{
-        entry::{Endpoint, Entry, field_names},
+        entry::{DialledAddress, Entry},
+        fields::field_names,
         format::{LineFormat, Template, TemplateError},
     },
     config::LogLineFormat,
@@ -60,7 +61,7 @@ pub(super) fn full() -> Entry<'static> {
         session_expiry: Some(u32::MAX),
         pool: Some("brokers"),
         upstream: Some("broker-1"),
-        upstream_address: Some(Endpoint::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, 1883)))),
+        upstream_address: Some(DialledAddress::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, 1883)))),
         route: Some(RouteKind::Hash),
         tries: Some(1),
         connack: Some(0),
@@ -245,8 +246,10 @@ fn absent_empty_and_dash_are_told_apart() {
 
 #[test]
 fn template_variables_and_literals() {
-    let entry =
-        Entry { upstream_address: Some(Endpoint::Unix(Path::new("/run/broker\n.sock"))), ..full() };
+    let entry = Entry {
+        upstream_address: Some(DialledAddress::Unix(Path::new("/run/broker\n.sock"))),
+        ..full()
+    };
     assert_eq!(
         template("$x $${event} ${time} \"${client}\" ${upstream_address} 100%{}", &entry),
         "$x $disconnect 2026-11-22T23:22:27.123Z \"192.0.2.7:51234\" \

@@ -1,8 +1,8 @@
-pub(super) mod access_log;
-mod change;
-mod cut;
+pub(super) mod files;
 mod lines;
-pub(super) mod sinks;
+mod long_values;
+mod reload;
+mod several_logs;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -45,5 +45,5 @@ fn no_broker(state: &AdminState) -> Option<Cow<'static, str>> {
 }
 
 fn blocked_log(state: &AdminState) -> Option<Cow<'static, str>> {
-    state.access_logs.blocked().map(Cow::from)
+    state.blocked_logs.blocked_reason().map(Cow::from)
 }

@@ -1,10 +1,10 @@
 //! A session as the API shows it.
 
-use crate::{api, session::Seen, timestamp::rfc3339};
+use crate::{api, session::SessionInfo, timestamp::rfc3339};
 
-pub(super) fn session(seen: Seen) -> api::Session {
+pub(super) fn session(seen: SessionInfo) -> api::Session {
     api::Session {
-        id: format!("{:016x}", seen.session),
+        id: format!("{:016x}", seen.session_id),
         client_id: seen.client_id,
         assigned_client_id: seen.assigned_client_id,
         username: seen.username,

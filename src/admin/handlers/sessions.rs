@@ -11,7 +11,7 @@ use crate::{
     },
     api,
     labels::EndCause,
-    session::{Cursor, Filter, QUERY_TIMEOUT, Seen},
+    session::{Cursor, Filter, QUERY_TIMEOUT, SessionInfo},
 };
 
 /// The sessions on a page by default: as many as a person reads.
@@ -66,7 +66,7 @@ async fn of_client(
     state: &AdminState,
     filter: &Arc<Filter>,
     limit: usize,
-) -> Result<Option<Vec<Seen>>, ErrorResponse> {
+) -> Result<Option<Vec<SessionInfo>>, ErrorResponse> {
     let Some(client_id) = filter.client_id.as_deref().filter(|id| !id.is_empty()) else {
         return Ok(None);
     };
@@ -84,7 +84,7 @@ async fn of_client(
 pub(super) async fn with_client_id(
     state: &AdminState,
     client_id: &str,
-) -> Result<Vec<Seen>, ErrorResponse> {
+) -> Result<Vec<SessionInfo>, ErrorResponse> {
     let filter = Filter { client_id: Some(client_id.to_owned()), ..Filter::default() };
     let filter = Arc::new(filter);
     match of_client(state, &filter, MAX_LIMIT).await? {

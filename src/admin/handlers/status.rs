@@ -47,7 +47,7 @@ pub(in crate::admin) fn get(
         descriptors: descriptors(state.limiter.limit()),
         connections_open: state.limiter.open(),
         listeners: snapshot.listeners.iter().map(|listener| listener_status(listener)).collect(),
-        ends: state.metrics.ends().into_iter().map(end).collect(),
+        ends: state.metrics.end_counts().into_iter().map(end).collect(),
         rejects: state.metrics.reject_counts(),
         access_log_dropped: state.metrics.access_logs().dropped.get(),
     }))

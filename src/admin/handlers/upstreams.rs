@@ -18,7 +18,7 @@ use crate::{
     },
     api::{self, Change, State, Weight},
     config::Address,
-    upstream::{BrokerState, HostAddresses, Overview, Pool, WeightError},
+    upstream::{BrokerOverview, BrokerState, HostAddresses, Pool, WeightError},
 };
 
 pub(in crate::admin) fn get(
@@ -62,7 +62,7 @@ where
     if let Some(Weight(weight)) = change.weight {
         pool.set_weight(name, weight.map(NonZeroU32::from)).map_err(|error| match error {
             WeightError::Unknown(_) => unknown(),
-            WeightError::TooHeavy(_) => ErrorResponse::bad_request(error.to_string()),
+            WeightError::LimitExceeded(_) => ErrorResponse::bad_request(error.to_string()),
         })?;
     }
     if let Some(state) = change.state {
@@ -133,11 +133,11 @@ fn weight_of(value: &Value) -> Result<Weight, ErrorResponse> {
     })
 }
 
-fn upstream_view(overview: Overview) -> api::Upstream {
-    let Overview { member, state, up, status, discovered } = overview;
+fn upstream_view(overview: BrokerOverview) -> api::Upstream {
+    let BrokerOverview { member, state, up, status, discovered } = overview;
     let broker = &member.broker;
     let endpoint = broker.endpoint();
-    let places = endpoint.places().filter(|_| matches!(endpoint.address, Address::Host(..)));
+    let places = endpoint.addresses().filter(|_| matches!(endpoint.address, Address::Host(..)));
     let others = places.iter().flat_map(HostAddresses::others);
     api::Upstream {
         name: broker.name.clone(),

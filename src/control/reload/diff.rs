@@ -1,16 +1,16 @@
-//! What a reload changes, in words.
+//! Describes what a reload changes.
 
 use std::{fmt::Display, sync::Arc};
 
-use crate::{config::Config, upstream::Changes};
+use crate::{config::Config, upstream::MemberChanges};
 
-/// The most names in a line.
-const NAMES: usize = 20;
+/// Names in a line at most.
+const MAX_NAMES: usize = 20;
 
-/// What would take a restart, and so is refused.
-pub(super) fn beyond_reload(before: &Config, after: &Config) -> Vec<String> {
+/// The changes that need a restart, and are refused.
+pub(super) fn restart_required(before: &Config, after: &Config) -> Vec<String> {
     let needs_restart = |key: &str, before: &dyn Display, after: &dyn Display| {
-        format!("{key} cannot change without a restart: it is {before}, and would be {after}")
+        format!("{key} cannot change without a restart: from {before} to {after}")
     };
     let mut faults = Vec::new();
     let workers = [before, after].map(|config| config.runtime.workers);
@@ -31,27 +31,27 @@ pub(super) fn beyond_reload(before: &Config, after: &Config) -> Vec<String> {
     faults
 }
 
-/// What has changed, pools and their brokers left out.
-pub(super) fn of_all_but_pools(before: &Config, after: &Config) -> Vec<String> {
+/// What has changed, except pools and their brokers.
+pub(super) fn changes_outside_pools(before: &Config, after: &Config) -> Vec<String> {
     let mut changes = Vec::new();
     for listener in &after.listeners {
         let name = &listener.name;
         let Some(old) = before.listeners.iter().find(|old| old.name == *name) else {
-            changes.push(format!("listener {name}: added, on {}", listener.bind));
+            changes.push(format!("listener {name}: added on {}", listener.bind));
             continue;
         };
         if old.bind != listener.bind {
-            changes.push(format!("listener {name}: now on {}", listener.bind));
+            changes.push(format!("listener {name}: moved to {}", listener.bind));
         }
         let pools = [&before.pools[old.pool].name, &after.pools[listener.pool].name];
         if pools[0] != pools[1] {
-            changes.push(format!("listener {name}: to pool {}", pools[1]));
+            changes.push(format!("listener {name}: now uses pool {}", pools[1]));
         }
         if old.tls.is_some() != listener.tls.is_some()
             || old.websocket != listener.websocket
             || old.proxy_protocol != listener.proxy_protocol
         {
-            changes.push(format!("listener {name}: clients arrive in another way"));
+            changes.push(format!("listener {name}: TLS, WebSocket or PROXY protocol changed"));
         }
     }
     for old in &before.listeners {
@@ -74,23 +74,23 @@ pub(super) fn of_all_but_pools(before: &Config, after: &Config) -> Vec<String> {
     changes
 }
 
-/// What has changed about a pool.
-pub(super) fn of_pool(name: &str, settings: bool, changes: &Changes) -> Vec<String> {
-    let Changes { added, removed, changed } = changes;
+/// What has changed in a pool.
+pub(super) fn pool_changes(name: &str, settings: bool, changes: &MemberChanges) -> Vec<String> {
+    let MemberChanges { added, removed, changed } = changes;
     let words = [("added", added), ("removed", removed), ("changed", changed)];
     let words = words.into_iter().filter(|(_, names)| !names.is_empty());
     let mut lines: Vec<_> =
-        words.map(|(word, names)| format!("pool {name}: {} {word}", some_of(names))).collect();
+        words.map(|(word, names)| format!("pool {name}: {} {word}", list_names(names))).collect();
     if settings {
         lines.push(format!("pool {name}: settings changed"));
     }
     lines
 }
 
-/// Names, for a line that can be read.
-fn some_of(names: &[Arc<str>]) -> String {
-    let text = names.iter().take(NAMES).map(|name| &**name).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMES) {
+/// A list of names that is short enough to read.
+fn list_names(names: &[Arc<str>]) -> String {
+    let text = names.iter().take(MAX_NAMES).map(|name| &**name).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MAX_NAMES) {
         0 => text,
         more => format!("{text} and {more} more"),
     }

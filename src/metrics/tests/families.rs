@@ -10,7 +10,7 @@ use crate::{
     config::CertificateFile,
     labels::{EndBy, EndCause, EndPhase, RouteKind},
     metrics::{
-        all::{AcceptError, Metrics},
+        registry::{AcceptError, Metrics},
         upstream::{TryOutcome, UpstreamMetrics},
     },
 };
@@ -151,7 +151,7 @@ fn reloads_are_counted_and_dated() {
     assert_eq!((count("applied"), count("refused")), ("0".to_owned(), "0".to_owned()));
     assert!(in_force());
     // One that is refused leaves the date alone, whatever time it is by now.
-    metrics.last_reload.set(7);
+    metrics.reloads.last_success.set(7);
     metrics.count_reload(false);
     assert_eq!((count("applied"), count("refused"), date()), ("0".to_owned(), "1".to_owned(), 7));
     assert!(!in_force());

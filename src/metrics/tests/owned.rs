@@ -7,7 +7,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::families::{samples, touch, touched};
 use crate::{
     labels::RouteKind,
-    metrics::{all::Metrics, owners::GONE_KEPT},
+    metrics::{owners::MAX_FORMER_OWNERS, registry::Metrics},
 };
 
 /// The value of a sample, if it is exposed.
@@ -198,12 +198,12 @@ fn threads_that_drop_and_register_one_name() {
 fn those_that_are_gone_are_remembered_within_bounds() {
     let metrics = Metrics::new();
     let touch = |n: usize| metrics.upstream("p", &n.to_string()).bytes_in.inc();
-    (0..GONE_KEPT + 2).for_each(touch);
+    (0..MAX_FORMER_OWNERS + 2).for_each(touch);
     // 0 and 1 are gone for good. 2 comes back and goes, so 3 is the first that went.
     touch(2);
     touch(0);
     let count = |n: usize| metrics.upstream("p", &n.to_string()).bytes_in.get();
-    assert_eq!([2, 4, GONE_KEPT + 1].map(count), [2, 1, 1]);
+    assert_eq!([2, 4, MAX_FORMER_OWNERS + 1].map(count), [2, 1, 1]);
     assert_eq!(count(3), 0);
 }
 

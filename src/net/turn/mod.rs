@@ -1,6 +1,6 @@
-//! The budget of a worker's turn: what is served between two looks at the sockets.
+//! The budget of a worker's turn: what runs between two polls of its sockets.
 //!
-//! A turn serves what its events woke. Work that could keep others waiting joins a [`TurnQueue`] and is
+//! A turn runs the tasks that its events woke. Work that could keep others waiting joins a [`TurnQueue`] and is
 //! admitted from there, a bounded share in each turn: slices of bulk streams by their bytes, heavy
 //! tasks (the signatures of TLS handshakes) and walks through all sessions by their number. What is
 //! left waits for the next turn, and with it for the next events.
@@ -25,18 +25,18 @@ pub const FLOW_BYTES: usize = 512 * 1024;
 /// Bulk bytes after which a turn admits no further stream.
 const BULK_BYTES_PER_TURN: usize = FLOW_BYTES;
 
-/// What admitting a stream costs, however little it then moves.
-const LEAST_BULK_BYTES: usize = BULK_BYTES_PER_TURN / 16;
+/// The bytes that admitting a stream counts for at least, however few it then moves.
+const MIN_BULK_BYTES: usize = BULK_BYTES_PER_TURN / 16;
 
-/// A step of a handshake that takes so long is a heavy task: a signature or a key exchange.
-/// Shorter steps, such as one that finds nothing to read yet, do not use up the turn's one.
-const HEAVY: Duration = Duration::from_micros(50);
+/// A step of a handshake that takes this long is a heavy task: a signature or a key exchange. A turn
+/// admits one. Shorter steps, such as one that finds nothing to read yet, do not count as heavy.
+const HEAVY_STEP_TIME: Duration = Duration::from_micros(50);
 
 /// Steps of handshakes that a turn admits at most, however light they are.
 const STEPS_PER_TURN: u32 = 16;
 
-/// Room for waiters that an empty queue keeps.
-const WAITERS_KEPT: usize = 256;
+/// The capacity, in waiters, that an empty queue keeps.
+const MAX_IDLE_CAPACITY: usize = 256;
 
 /// What is left of a worker's turn.
 #[derive(Default)]
@@ -62,8 +62,8 @@ impl TurnBudget {
         self.walked.set(false);
     }
 
-    /// Wakes the next task that this turn has time for; tells whether there was one. It has run when
-    /// it is asked again, or its part of the budget counts as unused.
+    /// Wakes the next task that fits into this turn; returns whether there was one. The task has to run
+    /// before the next call, or its part of the budget counts as unused.
     pub fn admit(&self) -> bool {
         if self.has_time_for_step() && self.handshakes.admit() {
             self.steps.set(self.steps.get() + 1);
@@ -74,7 +74,7 @@ impl TurnBudget {
             return true;
         }
         if self.bulk_bytes.get() < BULK_BYTES_PER_TURN && self.bulk.admit() {
-            self.spend(LEAST_BULK_BYTES);
+            self.spend(MIN_BULK_BYTES);
             return true;
         }
         false
@@ -94,8 +94,8 @@ impl TurnBudget {
         !(self.bulk.is_empty() && self.handshakes.is_empty() && self.walks.is_empty())
     }
 
-    /// Runs a handshake, each step of it when a turn has time for it. That is at once if no other
-    /// waits: a step that was due in time is not to meet its deadline in the queue.
+    /// Runs a handshake, each step of it when a turn has time for it. It runs at once
+    /// if no other waits, so that a step that is due in time does not miss its deadline in the queue.
     pub(super) async fn pace<F: Future>(&self, mut handshake: Pin<&mut F>) -> F::Output {
         let mut ticket = TurnTicket::default();
         poll_fn(|cx| {
@@ -108,7 +108,7 @@ impl TurnBudget {
             }
             let began = Instant::now();
             let polled = handshake.as_mut().poll(cx);
-            if began.elapsed() >= HEAVY {
+            if began.elapsed() >= HEAVY_STEP_TIME {
                 self.heavy.set(true);
             }
             polled
@@ -125,7 +125,7 @@ pub struct TurnQueue {
     admitted: Cell<u32>,
 }
 
-/// A task's place in a [`TurnQueue`]; by default it has none.
+/// A task's number in a [`TurnQueue`]; by default it is not in the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TurnTicket(Option<std::num::NonZeroU32>);
 
@@ -140,7 +140,7 @@ impl TurnQueue {
         Poll::Pending
     }
 
-    /// Whether a task that joined has been admitted since; it has no ticket then.
+    /// Whether a task that joined has been admitted since, which uses up its ticket.
     pub fn take_turn(&self, ticket: &mut TurnTicket) -> bool {
         let is_admitted = ticket.0.is_some_and(|number| {
             // Numbers start again at 2^32: the difference tells which is later.
@@ -152,7 +152,7 @@ impl TurnQueue {
         is_admitted
     }
 
-    /// Joins the queue, unless the task is in it.
+    /// Joins the queue, unless the task is in it already.
     pub fn join(&self, ticket: &mut TurnTicket, cx: &Context<'_>) {
         if ticket.0.is_none() {
             let mut waiting = self.waiting.borrow_mut();
@@ -172,12 +172,12 @@ impl TurnQueue {
         self.waiting.borrow().is_empty()
     }
 
-    /// Wakes the first that waits; tells whether one did.
+    /// Wakes the first waiting task; returns whether there was one.
     fn admit(&self) -> bool {
         let mut waiting = self.waiting.borrow_mut();
         let Some(waker) = waiting.pop_front() else { return false };
-        if waiting.is_empty() && waiting.capacity() > WAITERS_KEPT {
-            waiting.shrink_to(WAITERS_KEPT);
+        if waiting.is_empty() && waiting.capacity() > MAX_IDLE_CAPACITY {
+            waiting.shrink_to(MAX_IDLE_CAPACITY);
         }
         drop(waiting);
         self.admitted.set(self.admitted.get().wrapping_add(1));

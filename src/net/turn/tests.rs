@@ -88,7 +88,7 @@ fn heavy_tasks_have_a_turn_each() {
     let mut handshakes: Vec<_> = (0..3)
         .map(|_| {
             Box::pin(async {
-                let signature = pin!(async { sleep(HEAVY) });
+                let signature = pin!(async { sleep(HEAVY_STEP_TIME) });
                 turn.pace(signature).await;
             })
         })

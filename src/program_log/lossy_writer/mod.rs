@@ -1,9 +1,9 @@
-//! A writer that nobody waits for: lines go to a thread of their own, and beyond a bound they are
-//! dropped and counted.
+//! A writer that never blocks its callers: a thread of its own writes the lines, and lines beyond a
+//! bound are dropped and counted.
 //!
-//! Bounded by bytes, so that its memory is known whatever the lines are; tracing-appender's
-//! non-blocking writer is bounded by lines, 128,000 of any length, and does not say where in the log
-//! some are missing.
+//! The bound is in bytes, so the memory is known whatever the lines are. tracing-appender's nonblocking
+//! writer is bounded by lines (128,000 of any length) and does not report where in the log some are
+//! missing.
 
 use std::{
     io::{self, Write},
@@ -15,19 +15,20 @@ use std::{
 use prometheus::IntCounter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Bytes of lines that wait. As many more can be under way, so that a log takes 1 MiB at most.
-const BOUND: usize = 512 * 1024;
+/// Bytes of queued lines at most. As many more can be in the middle of a write, so that a log takes at
+/// most 1 MiB.
+const MAX_QUEUED_BYTES: usize = 512 * 1024;
 
-/// Bytes of one write, if they are more than one line: what pipes take whole (`pipe(7)`, PIPE_BUF), so
-/// that a line is not cut in two by another process' output.
-const PIECE: usize = 4096;
+/// Bytes of one write of several lines at most: pipes write so many atomically (`pipe(7)`, PIPE_BUF),
+/// so that another process' output does not split a line.
+const MAX_WRITE_BYTES: usize = 4096;
 
-/// The callers' end. Cloning it shares the queue.
+/// The callers' end. Clones share the queue.
 #[derive(Clone)]
-pub struct LossyWriter(Arc<Shared>);
+pub struct LossyWriter(Arc<LineQueue>);
 
-struct Shared {
-    queue: Mutex<Queue>,
+struct LineQueue {
+    queue: Mutex<QueuedLines>,
     filled: Condvar,
     drained: Condvar,
     dropped: IntCounter,
@@ -35,24 +36,24 @@ struct Shared {
 }
 
 #[derive(Default)]
-struct Queue {
+struct QueuedLines {
     lines: Vec<u8>,
-    /// Lines dropped since `lines` became full. Until the thread knows of them all others are dropped
-    /// too: what is missing is then in one place, behind `lines`.
+    /// Lines dropped since `lines` became full. Until the thread has taken this number, all others are
+    /// dropped too, so that the missing lines are in one place, after `lines`.
     lost: u64,
     is_writing: bool,
 }
 
 impl LossyWriter {
-    /// Starts the thread, which lives as long as the process. `dropped` counts the lines that are
-    /// lost. `report` is called on the thread with their number, where they are missing, once output
-    /// goes on.
+    /// Starts the thread, which lives as long as the process. `dropped` counts the lost lines. Once
+    /// output works again, the thread calls `report` with their number, at the place where they are
+    /// missing.
     pub fn start(
         output: impl Write + Send + 'static,
         dropped: IntCounter,
         report: impl Fn(u64) + Send + 'static,
     ) -> io::Result<Self> {
-        Self::bounded(BOUND, output, dropped, report)
+        Self::bounded(MAX_QUEUED_BYTES, output, dropped, report)
     }
 
     fn bounded(
@@ -62,7 +63,7 @@ impl LossyWriter {
         report: impl Fn(u64) + Send + 'static,
     ) -> io::Result<Self> {
         let (queue, filled, drained) = Default::default();
-        let shared = Arc::new(Shared { queue, filled, drained, dropped, bound });
+        let shared = Arc::new(LineQueue { queue, filled, drained, dropped, bound });
         let of_thread = shared.clone();
         thread::Builder::new()
             .name("log".to_owned())
@@ -70,7 +71,7 @@ impl LossyWriter {
         Ok(Self(shared))
     }
 
-    /// Takes one whole line, or drops it.
+    /// Queues one whole line, or drops it.
     pub fn push(&self, line: &[u8]) {
         let mut queue = self.0.queue();
         if queue.lost > 0 || queue.lines.len() + line.len() > self.0.bound {
@@ -83,22 +84,22 @@ impl LossyWriter {
         self.0.filled.notify_one();
     }
 
-    /// Waits until all that was taken is written, for so long at most. Returns whether it is.
-    pub fn flush(&self, patience: Duration) -> bool {
-        let is_busy = |queue: &mut Queue| queue.is_writing || !queue.is_empty();
-        let waited = self.0.drained.wait_timeout_while(self.0.queue(), patience, is_busy);
+    /// Waits until every queued line is written, for at most `timeout`. Returns whether it is.
+    pub fn flush(&self, timeout: Duration) -> bool {
+        let is_busy = |queue: &mut QueuedLines| queue.is_writing || !queue.is_empty();
+        let waited = self.0.drained.wait_timeout_while(self.0.queue(), timeout, is_busy);
         let (_queue, outcome) = waited.unwrap_or_else(PoisonError::into_inner);
         !outcome.timed_out()
     }
 }
 
-impl Queue {
+impl QueuedLines {
     fn is_empty(&self) -> bool {
         self.lines.is_empty() && self.lost == 0
     }
 }
 
-impl Shared {
+impl LineQueue {
     fn write_all(&self, mut output: impl Write, report: impl Fn(u64)) {
         let mut unreported = 0;
         loop {
@@ -125,17 +126,17 @@ impl Shared {
         (std::mem::take(&mut queue.lines), std::mem::take(&mut queue.lost))
     }
 
-    /// Held for as long as copying a line takes, and never while anything is written.
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    /// Locked only while lines are copied, never during a write.
+    fn queue(&self) -> MutexGuard<'_, QueuedLines> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Returns the number of lines that could not be written as a whole.
+/// Returns the number of lines that could not be written completely.
 fn write_lines(output: &mut impl Write, mut lines: &[u8]) -> u64 {
     while !lines.is_empty() {
-        let (piece, rest) = lines.split_at(piece_end(lines));
-        if output.write_all(piece).is_err() {
+        let (batch, rest) = lines.split_at(write_end(lines));
+        if output.write_all(batch).is_err() {
             return lines.split_inclusive(|&byte| byte == b'\n').count() as u64;
         }
         lines = rest;
@@ -143,25 +144,25 @@ fn write_lines(output: &mut impl Write, mut lines: &[u8]) -> u64 {
     0
 }
 
-/// Where the last line ends that fits in a piece; the first, where none does.
-fn piece_end(lines: &[u8]) -> usize {
+/// Where the last line ends that fits into one write; the end of the first line if none fits.
+fn write_end(lines: &[u8]) -> usize {
     let is_end = |&byte: &u8| byte == b'\n';
-    let in_piece = lines.iter().take(PIECE).rposition(is_end);
-    in_piece.or_else(|| lines.iter().position(is_end)).map_or(lines.len(), |at| at + 1)
+    let last_in_batch = lines.iter().take(MAX_WRITE_BYTES).rposition(is_end);
+    last_in_batch.or_else(|| lines.iter().position(is_end)).map_or(lines.len(), |at| at + 1)
 }
 
 impl<'a> MakeWriter<'a> for LossyWriter {
-    type Writer = Line<'a>;
+    type Writer = LossyLine<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        Line(self)
+        LossyLine(self)
     }
 }
 
-/// The end for one event, which tracing-subscriber writes at once.
-pub struct Line<'a>(&'a LossyWriter);
+/// The writer of one event, which tracing-subscriber writes in one call.
+pub struct LossyLine<'a>(&'a LossyWriter);
 
-impl Write for Line<'_> {
+impl Write for LossyLine<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.push(line);
         Ok(line.len())

@@ -161,7 +161,7 @@ fn a_write_has_whole_lines_and_as_many_as_a_pipe_takes_at_once() {
         (&[5000, 10], 5000),
         (&[4095, 2], 4095),
     ] {
-        assert_eq!(piece_end(lines(lengths).as_bytes()), end, "{lengths:?}");
+        assert_eq!(write_end(lines(lengths).as_bytes()), end, "{lengths:?}");
     }
-    assert_eq!(piece_end(b"no end"), 6);
+    assert_eq!(write_end(b"no end"), 6);
 }

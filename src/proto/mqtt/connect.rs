@@ -236,7 +236,7 @@ fn properties(reader: &mut PacketReader<'_>) -> Result<(Option<u32>, bool), Malf
     while let Some(property) = properties.next()? {
         match property {
             (SESSION_EXPIRY_INTERVAL, PropertyValue::Integer(seconds)) => {
-                session_expiry = Some(seconds)
+                session_expiry = Some(seconds);
             }
             (AUTHENTICATION_METHOD, _) => auth_method = true,
             (AUTHENTICATION_DATA, _) => auth_data = true,

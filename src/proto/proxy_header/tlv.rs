@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::HeaderError;
+use super::header::HeaderError;
 use crate::proto::TlsFacts;
 
 const ALPN: u8 = 0x01;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Header, HeaderAddresses, HeaderError, HeaderProgress, as_v6};
+use super::header::{Header, HeaderAddresses, HeaderError, HeaderProgress, as_v6};
 
 pub(super) const SIGNATURE: &[u8] = b"PROXY ";
 

@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Header, HeaderAddresses, HeaderError, HeaderProgress, MAX_HEADER_BYTES, as_v6, tlv};
+use super::{
+    header::{Header, HeaderAddresses, HeaderError, HeaderProgress, MAX_HEADER_BYTES, as_v6},
+    tlv,
+};
 use crate::proto::TlsFacts;
 
 pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";

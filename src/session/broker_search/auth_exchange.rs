@@ -1,4 +1,4 @@
-//! What passes between client and broker before the CONNACK.
+//! What passes between client and broker before the CONNACK: authentication (MQTT 5.0 4.12).
 
 use std::{borrow::Cow, future::poll_fn, io, rc::Rc, task::Poll};
 
@@ -12,20 +12,20 @@ use crate::{
     },
 };
 
-/// A broker that has a CONNECT and owes a CONNACK.
-pub(in crate::session) struct Dialogue<'a> {
+/// A broker that has the CONNECT and has not sent its CONNACK, and its client.
+pub(crate) struct AuthExchange<'a> {
     context: &'a Rc<WorkerContext>,
     client: &'a Stream,
     upstream: &'a Stream,
     version: Version,
     /// What the broker has sent and was not passed on: in the end the CONNACK, and what followed it.
-    pub(in crate::session) reply: Vec<u8>,
-    /// Bytes passed on, of an authentication exchange, from the client and to it.
-    pub(in crate::session) exchanged: (u32, u32),
+    pub(crate) reply: Vec<u8>,
+    /// Bytes of an authentication exchange that were passed on, from the client and to it.
+    pub(crate) exchanged: (u32, u32),
 }
 
-impl<'a> Dialogue<'a> {
-    pub(in crate::session) fn new(
+impl<'a> AuthExchange<'a> {
+    pub(crate) fn new(
         context: &'a Rc<WorkerContext>,
         client: &'a Stream,
         upstream: &'a Stream,
@@ -35,19 +35,18 @@ impl<'a> Dialogue<'a> {
         Self { context, client, upstream, version, reply, exchanged: (0, 0) }
     }
 
-    /// Waits for the CONNACK, and passes on the AUTH packets that may come before it
-    /// (MQTT 5.0 4.12).
-    pub(in crate::session) async fn connack(&mut self) -> Result<Connack, End> {
+    /// Waits for the CONNACK, and passes on the AUTH packets that may precede it.
+    pub(crate) async fn connack(&mut self) -> Result<Connack, End> {
         let limit = self.context.limits.get().connack_packet;
         let mut authenticating = false;
         let mut need = 1;
         loop {
             while self.reply.len() < need {
                 if authenticating {
-                    // Boxed, as few handshakes need the room for it.
-                    Box::pin(self.listen_to_both()).await?;
+                    // Boxed, as few handshakes need it.
+                    Box::pin(self.read_both()).await?;
                 } else {
-                    self.listen().await?;
+                    self.read_broker().await?;
                 }
             }
             need = if self.version == Version::V5 && mqtt::first_packet_is_auth(&self.reply) {
@@ -75,7 +74,7 @@ impl<'a> Dialogue<'a> {
         }
     }
 
-    async fn listen(&mut self) -> Result<(), End> {
+    async fn read_broker(&mut self) -> Result<(), End> {
         let (context, upstream, reply) = (self.context, self.upstream, &mut self.reply);
         let read = poll_fn(|cx| {
             let scratch = &mut *context.scratch.lend();
@@ -83,25 +82,25 @@ impl<'a> Dialogue<'a> {
             reply.extend_from_slice(scratch.bytes());
             read
         });
-        heard(read.await)
+        broker_read(read.await)
     }
 
-    /// Waits for the broker, and hands it what the client says meanwhile.
-    async fn listen_to_both(&mut self) -> Result<(), End> {
+    /// Waits for the broker, and passes on what the client sends meanwhile.
+    async fn read_both(&mut self) -> Result<(), End> {
         loop {
             let (context, client, upstream) = (self.context, self.client, self.upstream);
             let reply = &mut self.reply;
-            let spoken = poll_fn(|cx| {
+            let received = poll_fn(|cx| {
                 let scratch = &mut *context.scratch.lend();
                 let read = scratch.receive(READ_BYTES, |room| upstream.poll_recv(cx, room));
                 if let Poll::Ready(read) = read {
                     reply.extend_from_slice(scratch.bytes());
-                    return Poll::Ready(Err(heard(read)));
+                    return Poll::Ready(Err(broker_read(read)));
                 }
                 let read = scratch.receive(READ_BYTES, |room| client.poll_recv(cx, room));
                 read.map(|read| Ok(read.map(|_| scratch.bytes().to_vec())))
             });
-            match spoken.await {
+            match received.await {
                 Err(broker) => return broker,
                 Ok(Ok(bytes)) if bytes.is_empty() => {
                     return Err(End::new(EndBy::Client, EndPhase::Connack, EndCause::Closed));
@@ -128,7 +127,7 @@ impl<'a> Dialogue<'a> {
     }
 }
 
-fn heard(read: io::Result<usize>) -> Result<(), End> {
+fn broker_read(read: io::Result<usize>) -> Result<(), End> {
     match read {
         Ok(0) => Err(End::new(EndBy::Upstream, EndPhase::Connack, EndCause::Closed)),
         Ok(_) => Ok(()),
@@ -136,7 +135,7 @@ fn heard(read: io::Result<usize>) -> Result<(), End> {
     }
 }
 
-/// A limit of the proxy's: the broker is not to blame.
+/// The limit is the proxy's, so this is not a failure of the broker.
 fn too_long(packet: &str, len: usize, limit: usize) -> End {
     End::new(EndBy::Proxy, EndPhase::Connack, EndCause::Limit)
         .with(format!("{packet} of {len} bytes is over limits.connack_packet ({limit} bytes)"))

@@ -1,26 +1,28 @@
-//! From a client to the broker it is to be offered to.
+//! From a client to the broker that it is offered to.
 
 use std::{cell::Cell, sync::Arc};
 
-use super::stand_in::may_be_own;
 use crate::{
     balance::{Choice, ClientFields},
     labels::RouteKind,
-    session::{active::ActiveSession, context::WorkerContext, pool_view::PoolView},
+    session::{
+        active::ActiveSession, clients::possible_own_sessions, context::WorkerContext,
+        pool_view::PoolView,
+    },
     upstream::Broker,
 };
 
-/// The client has no identity by the pool's key, and the pool takes none without.
-pub(in crate::session) struct NoIdentity;
+/// The client has no client ID, and the pool's `empty_client_id` is `reject`.
+pub(crate) struct NoRoutingKey;
 
-/// The best broker of a pool that can serve and was not tried yet, and why it was chosen; `None` if
-/// all were tried or cannot serve. A full broker counts if the client seems to have a session on it.
-pub(in crate::session) fn choose(
+/// The best available broker of a pool that was not tried yet, and why it was chosen; `None` if there
+/// is no other. A full broker is considered if the client seems to have a session on it.
+pub(crate) fn choose(
     context: &WorkerContext,
     view: &PoolView,
     client: &ClientFields<'_>,
     tried: &[Arc<Broker>],
-) -> Result<Option<(Arc<Broker>, RouteKind)>, NoIdentity> {
+) -> Result<Option<(Arc<Broker>, RouteKind)>, NoRoutingKey> {
     view.refresh();
     let members = view.members();
     let balance = &members.config.balance;
@@ -29,7 +31,7 @@ pub(in crate::session) fn choose(
     let key = match choice {
         Choice::Key(key) | Choice::FallbackKey(key) => Some(key),
         Choice::LeastConnections => None,
-        Choice::Reject => return Err(NoIdentity),
+        Choice::Reject => return Err(NoRoutingKey),
     };
     let (passed_over, full) = (Cell::new(false), Cell::new(false));
     let is_tried = |broker| tried.iter().any(|other| Arc::ptr_eq(other, broker));
@@ -45,13 +47,13 @@ pub(in crate::session) fn choose(
     let pick = view.pick(&members, key, context.reactor.now());
     let mut picked = pick.best(&load);
     if full.get() {
-        let own = may_be_own(context, view, client);
-        // As if the older session were not there any more.
+        let own = possible_own_sessions(&context.clients, view, client);
+        // As if the older session had ended.
         let load_without_own = |index: usize| {
             let broker = &members.list[index].broker;
             let has_own = own.iter().any(|older| older.broker == broker.id());
-            let own_place = || (has_own && broker.is_full() && !is_tried(broker)).then_some(1);
-            load(index).or_else(|| Some(broker.sessions().saturating_sub(own_place()?)))
+            let replaceable = || (has_own && broker.is_full() && !is_tried(broker)).then_some(1);
+            load(index).or_else(|| Some(broker.sessions().saturating_sub(replaceable()?)))
         };
         if !own.is_empty() {
             picked = pick.best(&load_without_own);
@@ -65,8 +67,8 @@ pub(in crate::session) fn choose(
         Some(_) if client.client_id.is_empty() && balance.key.uses_client_id() => {
             RouteKind::EmptyId
         }
-        // Only a broker that was passed over can have been a better one.
-        Some(_) if !passed_over.get() && !pick.is_choosy() => RouteKind::Hash,
+        // Only a broker that was passed over can have been better.
+        Some(_) if !passed_over.get() && !pick.has_preferences() => RouteKind::Hash,
         Some(_) => match pick.among(&|_| Some(0)) {
             Some(first) if first == picked => RouteKind::Hash,
             Some(first) if load(first).is_some() && pick.is_warm(first) => RouteKind::Bounded,
@@ -76,16 +78,16 @@ pub(in crate::session) fn choose(
     Ok(Some((members.list[picked].broker.clone(), route)))
 }
 
-/// The other broker that a new session of this one's client would go to, now that brokers have come,
-/// gone or changed.
-pub(in crate::session) fn preferred_broker(
+/// The other broker that a new session of this client would go to, now that brokers were added,
+/// removed or changed; `None` if it would stay.
+pub(crate) fn preferred_broker(
     context: &WorkerContext,
-    live: &ActiveSession,
+    session: &ActiveSession,
 ) -> Option<Arc<Broker>> {
-    let record = &live.record;
+    let record = &session.record;
     let client = record.client.as_ref()?;
     let client = record.for_route(client.client_id(), client.username());
-    let view = &record.origin.pool;
+    let view = &record.listener.pool;
     view.refresh();
     let members = view.members();
     let balance = &members.config.balance;
@@ -94,5 +96,7 @@ pub(in crate::session) fn preferred_broker(
         Choice::Key(key) | Choice::FallbackKey(key) if balance.algorithm.is_keyed() => Some(key),
         _ => None,
     };
-    view.pick(&members, key, context.reactor.now()).home(live.lease.broker()).cloned()
+    view.pick(&members, key, context.reactor.now())
+        .preferred_broker(session.lease.broker())
+        .cloned()
 }

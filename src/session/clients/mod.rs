@@ -1,12 +1,14 @@
-//! Which sessions a client has, over all workers.
+//! The sessions of each client, over all workers.
 
 mod directory;
-mod held;
-mod places;
+mod entry;
+mod identity;
+mod replacements;
 mod tenant;
 
 pub use directory::ClientDirectory;
-pub(super) use directory::{ClientHash, Successor};
-pub(super) use held::{Held, Newer};
-pub(super) use places::{Place, Question, StandIn};
-pub(super) use tenant::{TenantHash, tenant};
+pub(super) use directory::{ClientHash, TakeoverReason};
+pub(super) use entry::DirectoryEntry;
+pub(super) use identity::{identified_client, identity, is_of_client, possible_own_sessions};
+pub(super) use replacements::{ReachedLimit, ReplacedSession, ReplacementQuery};
+pub(super) use tenant::TenantHash;

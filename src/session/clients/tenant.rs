@@ -1,24 +1,24 @@
-//! Which of the clients with one ID a client is.
+//! Tells clients with the same client ID apart.
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::balance::{ClientFields, TenantFields};
 
-/// What tells clients with one ID apart, whichever fields the pool's key has: 16 bits of the username,
-/// 8 each of the certificate's name and the host asked for. Those of two clients may be equal, so
-/// it can only say that they are different.
+/// A hash that tells clients with the same ID apart, for any fields of a pool's key: 16 bits of the
+/// username, 8 bits each of the certificate's common name and of the SNI. Different hashes prove
+/// different clients; equal ones prove nothing.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::session) struct TenantHash(u32);
+pub(crate) struct TenantHash(u32);
 
 impl TenantHash {
-    pub(in crate::session) fn new(client: &ClientFields<'_>) -> Self {
+    pub(crate) fn new(client: &ClientFields<'_>) -> Self {
         let [username, tls_cn, sni] = [client.username, client.tls_cn, client.sni]
             .map(|field| field.map_or(0, |text| xxh3_64(text.as_bytes()) as u32));
         Self(username << 16 | (tls_cn & 0xFF) << 8 | sni & 0xFF)
     }
 
-    /// Whether the two may be the same, by these fields.
-    pub(in crate::session) fn may_be(self, other: Self, fields: TenantFields) -> bool {
+    /// Whether the two may be the same client, by these fields.
+    pub(crate) fn may_be(self, other: Self, fields: TenantFields) -> bool {
         let mut mask = 0;
         for (is_in, bits) in
             [(fields.username, 0xFFFF_0000), (fields.tls_cn, 0xFF00), (fields.sni, 0xFF)]
@@ -29,9 +29,9 @@ impl TenantHash {
     }
 }
 
-/// The same in full, for a comparison that is to be certain.
-pub(in crate::session) fn tenant(client: &ClientFields<'_>, fields: TenantFields) -> Box<[u8]> {
-    let mut tenant = Vec::new();
+/// The same fields in full, for an exact comparison.
+pub(crate) fn tenant_key(client: &ClientFields<'_>, fields: TenantFields) -> Box<[u8]> {
+    let mut key = Vec::new();
     for (is_in, field) in [
         (fields.username, client.username),
         (fields.tls_cn, client.tls_cn),
@@ -39,11 +39,11 @@ pub(in crate::session) fn tenant(client: &ClientFields<'_>, fields: TenantFields
     ] {
         if is_in {
             let field = field.unwrap_or_default();
-            tenant.extend((field.len() as u64).to_be_bytes());
-            tenant.extend(field.as_bytes());
+            key.extend((field.len() as u64).to_be_bytes());
+            key.extend(field.as_bytes());
         }
     }
-    tenant.into_boxed_slice()
+    key.into_boxed_slice()
 }
 
 #[cfg(test)]
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_are_told_apart_by_the_fields_of_the_key_alone() {
+    fn only_the_fields_of_the_key_tell_clients_apart() {
         let one = client("anna", "cn", "host");
         for (other, fields, same) in [
             (client("bert", "nc", "tsoh"), NOTHING, true),
@@ -79,14 +79,17 @@ mod tests {
         ] {
             let hashes = [TenantHash::new(&one), TenantHash::new(&other)];
             assert_eq!(hashes[0].may_be(hashes[1], fields), same, "{other:?}");
-            assert_eq!(tenant(&one, fields) == tenant(&other, fields), same, "{other:?}");
+            assert_eq!(tenant_key(&one, fields) == tenant_key(&other, fields), same, "{other:?}");
         }
     }
 
     #[test]
-    fn where_one_field_ends_and_the_next_begins_counts() {
-        assert_ne!(tenant(&client("ab", "c", ""), ALL), tenant(&client("a", "bc", ""), ALL));
-        assert_ne!(tenant(&client("a", "", ""), ALL), tenant(&client("", "a", ""), ALL));
-        assert_eq!(tenant(&client("a", "b", "c"), NOTHING), Box::default());
+    fn field_boundaries_count() {
+        assert_ne!(
+            tenant_key(&client("ab", "c", ""), ALL),
+            tenant_key(&client("a", "bc", ""), ALL)
+        );
+        assert_ne!(tenant_key(&client("a", "", ""), ALL), tenant_key(&client("", "a", ""), ALL));
+        assert_eq!(tenant_key(&client("a", "b", "c"), NOTHING), Box::default());
     }
 }

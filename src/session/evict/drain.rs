@@ -1,4 +1,4 @@
-//! The end of a worker: its sessions end evenly over the time that is left, the oldest first.
+//! The drain of a worker: its sessions end evenly over the time that is left, the oldest first.
 
 use std::{
     rc::Rc,
@@ -7,45 +7,49 @@ use std::{
 
 use tokio::task::spawn_local;
 
-use super::oldest::Oldest;
+use super::oldest::{end_oldest, find_oldest};
 use crate::{
     labels::EndCause,
     net::sleep,
-    session::{context::WorkerContext, scan::scan},
+    session::{
+        active::ActiveSession, by_age::SessionsByAge, context::WorkerContext, table::VISIT_COST,
+        walk::walk,
+    },
 };
 
-/// Sessions that end in one turn: a DISCONNECT, two closes and a record each take less than a
+/// Sessions ended in one turn: a DISCONNECT, two closes and a record each take less than a
 /// millisecond in all.
-const ENDS_AT_A_TIME: usize = 32;
+const MAX_ENDS_PER_TURN: usize = 32;
 
-/// How long a pace is kept before it is computed again, as sessions end and begin by themselves.
-const PACE_FOR: Duration = Duration::from_secs(1);
+/// How long the pace is kept before it is computed again, as sessions also end and begin by
+/// themselves.
+const PACE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The share of the time, and the most of it, by which the last session ends early, so that it
-/// does not meet the end of the drain.
-const MARGIN_SHARE: u32 = 16;
-const MARGIN: Duration = Duration::from_secs(1);
+/// The last session ends early by this fraction of the drain, and by at most [`MAX_MARGIN`], so that
+/// it does not run into the end of the drain.
+const MARGIN_DIVISOR: u32 = 16;
+const MAX_MARGIN: Duration = Duration::from_secs(1);
 
 /// How a worker drains.
 #[derive(Clone, Copy, Debug)]
 pub struct Drain {
-    /// When all sessions are to have ended.
-    pub until: Instant,
-    /// From 0 to 1, another for each worker, so that they end their sessions in turn.
-    pub offset: f64,
+    /// When all sessions should have ended.
+    pub(crate) until: Instant,
+    /// From 0 to 1, different for each worker, so that they take turns at ending sessions.
+    pub(crate) offset: f64,
 }
 
-/// Ends all sessions over the time until then, those that begin meanwhile included. Handshakes go
-/// on.
-pub fn drain(context: &Rc<WorkerContext>, drain: Drain) {
+/// Ends all sessions evenly until the given time, including those that begin meanwhile. Handshakes
+/// go on.
+pub(crate) fn drain(context: &Rc<WorkerContext>, drain: Drain) {
     spawn_local(end_evenly(context.clone(), drain));
 }
 
 async fn end_evenly(context: Rc<WorkerContext>, Drain { until, offset }: Drain) {
     let (own, all) = (context.sessions.len(), context.limiter.open() as usize);
-    let mut pace = Pace::new(context.reactor.now(), until, offset * others(own, all));
-    let mut queue = Oldest::default();
-    // Once the drain is over, `end_all` ends the rest.
+    let mut pace = DrainPace::new(context.reactor.now(), until, offset * others(own, all));
+    let mut queue = SessionsByAge::default();
+    // At the end of the drain, `end_all_sessions` ends the rest.
     while context.ending.get().is_none() {
         let left = context.sessions.len();
         let due = pace.due(left, context.reactor.now());
@@ -53,17 +57,18 @@ async fn end_evenly(context: Rc<WorkerContext>, Drain { until, offset }: Drain) 
             queue = all_by_age(&context).await;
         }
         let mut ended = 0;
-        let is_there =
-            |queue: &mut Oldest| queue.find(&context, |live| live.tally.verdict.get().is_none());
-        while ended < due.min(ENDS_AT_A_TIME) && is_there(&mut queue) {
-            queue.end_first(&context, |_| EndCause::Drain);
+        let not_ending = |session: &ActiveSession| session.counters.end_requested.get().is_none();
+        while ended < due.min(MAX_ENDS_PER_TURN)
+            && find_oldest(&mut queue, &context.sessions, not_ending)
+        {
+            end_oldest(&mut queue, &context.sessions, |_| EndCause::Drain);
             ended += 1;
         }
         pace.ended(ended);
         if ended < due {
             context.reactor.turn.walks.turn().await;
         } else {
-            let pause = pace.pause(left - ended).min(PACE_FOR);
+            let pause = pace.pause(left - ended).min(PACE_INTERVAL);
             sleep(&context.reactor, pause).await;
         }
     }
@@ -74,31 +79,32 @@ fn others(own: usize, all: usize) -> f64 {
     1.0 - own as f64 / all.max(own).max(1) as f64
 }
 
-async fn all_by_age(context: &WorkerContext) -> Oldest {
-    let mut queue = Oldest::default();
-    scan(context, |slot, live| {
-        queue.push(slot, live);
-        None::<()>
+async fn all_by_age(context: &WorkerContext) -> SessionsByAge {
+    let mut queue = SessionsByAge::default();
+    walk(context, |session| {
+        queue.push(session.by_age());
+        VISIT_COST
     })
     .await;
     queue
 }
 
-/// Spreads the ends of sessions over the time that is left, whatever their number comes to be.
+/// Spreads the ends of sessions over the time that is left, while their number changes.
 #[derive(Debug)]
-struct Pace {
+struct DrainPace {
     until: Instant,
+    /// When `due` was last computed.
     at: Instant,
-    /// Sessions whose time had come by then, and the part of its time that the next one has had.
+    /// Sessions due at that time; the fraction is how much of the next one's interval has passed.
     due: f64,
     /// How much earlier than without other workers each session ends, in intervals.
     offset: f64,
 }
 
-impl Pace {
+impl DrainPace {
     fn new(now: Instant, until: Instant, offset: f64) -> Self {
         let time = until.saturating_duration_since(now);
-        let margin = (time / MARGIN_SHARE).min(MARGIN);
+        let margin = (time / MARGIN_DIVISOR).min(MAX_MARGIN);
         Self { until: now + time.saturating_sub(margin), at: now, due: offset, offset }
     }
 
@@ -108,7 +114,7 @@ impl Pace {
         let time = self.until.saturating_duration_since(self.at);
         let passed = now.saturating_duration_since(self.at);
         self.at = self.at.max(now);
-        // What is left goes down in a straight line to nothing at the end.
+        // The number of sessions goes down in a straight line to zero at the end.
         self.due = if passed < time {
             let share = passed.as_secs_f64() / time.as_secs_f64();
             (self.due + (all + self.offset - self.due) * share).min(all)
@@ -118,15 +124,15 @@ impl Pace {
         self.due as usize
     }
 
-    /// Notes that so many of those that were due have been ended.
+    /// Subtracts the sessions that have been ended from those that are due.
     fn ended(&mut self, count: usize) {
         self.due -= count as f64;
     }
 
-    /// The time until the next one is due, if their number stays.
+    /// The time until the next session is due, if their number stays the same.
     fn pause(&self, left: usize) -> Duration {
         if left == 0 {
-            return PACE_FOR;
+            return PACE_INTERVAL;
         }
         let time = self.until.saturating_duration_since(self.at);
         let share = (1.0 - self.due) / (left as f64 + self.offset - self.due);
@@ -138,11 +144,10 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// The seconds at which `count` sessions end, where the pace is worked out again after `steps`
-    /// of a second at the latest.
+    /// The seconds at which `count` sessions end if the pace is computed again at least every `step`.
     fn ends(count: usize, offset: f64, step: Duration) -> Vec<f64> {
         let start = Instant::now();
-        let mut pace = Pace::new(start, start + Duration::from_secs(17), offset);
+        let mut pace = DrainPace::new(start, start + Duration::from_secs(17), offset);
         let (mut now, mut left, mut ends) = (start, count, Vec::new());
         while left > 0 {
             for _ in 0..pace.due(left, now) {
@@ -163,7 +168,7 @@ mod tests {
         assert!(near, "{ends:?} is not {wanted:?}");
     }
 
-    /// However often it is worked out, and with a second to spare at the end.
+    /// However often the pace is computed, and with a margin of a second at the end.
     #[test]
     fn ends_are_even() {
         for step in [1, 70, 1000, 60_000].map(Duration::from_millis) {
@@ -179,21 +184,21 @@ mod tests {
     fn workers_take_turns() {
         let offsets = [0.0, 0.5, 1.0].map(|offset| offset * others(5, 15));
         let mut all: Vec<_> =
-            offsets.iter().flat_map(|offset| ends(5, *offset, PACE_FOR)).collect();
+            offsets.iter().flat_map(|offset| ends(5, *offset, PACE_INTERVAL)).collect();
         all.sort_by(f64::total_cmp);
         assert_near(&all, (1..=15).map(|k| 16.0 * f64::from(k) / 15.0));
-        // A worker that has all of them waits as long as there is time.
-        assert_near(&ends(1, others(1, 1), PACE_FOR), [16.0].into_iter());
+        // A worker that has all sessions uses the whole time.
+        assert_near(&ends(1, others(1, 1), PACE_INTERVAL), [16.0].into_iter());
     }
 
-    /// Sessions that begin late bring no burst, and those that end by themselves leave no gap.
+    /// Sessions that begin late cause no burst, and those that end by themselves leave no gap.
     #[test]
-    fn the_number_changes() {
+    fn the_number_of_sessions_changes() {
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
-        let mut pace = Pace::new(start, at(17), 0.0);
+        let mut pace = DrainPace::new(start, at(17), 0.0);
         assert_eq!(pace.due(1, at(8)), 0);
-        // Half of its time has passed for the one, and none for the 99.
+        // Half of the time has passed for the first, and none for the other 99.
         assert_eq!(pace.due(100, at(8)), 0);
         assert!(pace.pause(100) < Duration::from_millis(50));
         assert_eq!(pace.due(100, at(12)), 50);
@@ -209,12 +214,12 @@ mod tests {
     }
 
     #[test]
-    fn no_time_at_all() {
+    fn a_drain_without_time_ends_all_at_once() {
         let now = Instant::now();
-        let mut pace = Pace::new(now, now, 0.5);
+        let mut pace = DrainPace::new(now, now, 0.5);
         assert_eq!(pace.due(4, now), 4);
         pace.ended(4);
         assert_eq!(pace.due(0, now), 0);
-        assert_eq!(pace.pause(0), PACE_FOR);
+        assert_eq!(pace.pause(0), PACE_INTERVAL);
     }
 }

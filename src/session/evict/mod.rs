@@ -1,12 +1,14 @@
-//! Sessions that the proxy ends by itself, a few at a time and the oldest first, so that their
-//! clients do not all come back at once.
+//! Sessions that the proxy ends on its own, a few at a time and the oldest first, so that their
+//! clients do not all reconnect at once.
 
 mod drain;
 mod lost_broker;
 mod oldest;
-pub(super) mod rebalance;
-pub(super) mod takeover;
+mod rebalance;
+mod takeover;
 
-pub use drain::{Drain, drain};
-pub(super) use lost_broker::{Lost, LostViews};
-pub(super) use takeover::{is_of, newer, tenant_fields};
+pub use drain::Drain;
+pub(crate) use drain::drain;
+pub(super) use lost_broker::PoolsWithLostSessions;
+pub(super) use rebalance::start_rebalance;
+pub(super) use takeover::{claim_client, end_older, release_client};

@@ -1,75 +1,37 @@
-//! Sessions in the order of their age.
-
-use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
+//! The oldest session of a queue that still has to end.
 
 use crate::{
     labels::EndCause,
-    session::{active::ActiveSession, context::WorkerContext},
+    session::{active::ActiveSession, by_age::SessionsByAge, table::SessionTable},
 };
 
-/// Sessions looked at in one go, most of which have ended meanwhile.
-const LOOKS: usize = 512;
+/// Queue entries checked in one call, most of which have ended meanwhile.
+const MAX_ENTRIES_CHECKED: usize = 512;
 
-/// Sessions of a worker, the oldest first. A heap, since it grows and shrinks in small steps, while
-/// sorting many sessions would keep the worker from its clients.
-#[derive(Default)]
-pub(in crate::session) struct Oldest(BinaryHeap<Reverse<Candidate>>);
-
-/// A session that may have ended since, and its slot may be another's.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Candidate {
-    accepted: Instant,
-    session: u64,
-    slot: usize,
+/// Drops entries until the first one is a session that is `wanted`, and returns whether it is. False
+/// may also mean that [`MAX_ENTRIES_CHECKED`] were not enough, so that no call takes long.
+pub(crate) fn find_oldest(
+    queue: &mut SessionsByAge,
+    sessions: &SessionTable,
+    wanted: impl Fn(&ActiveSession) -> bool,
+) -> bool {
+    for _ in 0..MAX_ENTRIES_CHECKED {
+        let Some(oldest) = queue.oldest() else { return false };
+        if sessions.with(oldest.slot, oldest.session_id, &wanted) == Some(true) {
+            return true;
+        }
+        queue.pop();
+    }
+    false
 }
 
-impl Oldest {
-    pub(in crate::session) fn push(&mut self, slot: usize, live: &ActiveSession) {
-        let (accepted, session) = (live.record.accepted, live.record.session);
-        self.0.push(Reverse(Candidate { accepted, session, slot }));
-    }
-
-    pub(in crate::session) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Drops what comes before the first session that is `wanted`, and tells whether that has been
-    /// found. It may not have been although there is one, so that no call takes long.
-    pub(in crate::session) fn find(
-        &mut self,
-        context: &WorkerContext,
-        wanted: impl Fn(&ActiveSession) -> bool,
-    ) -> bool {
-        for _ in 0..LOOKS {
-            let Some(Reverse(first)) = self.0.peek() else { return false };
-            if first.with(context, &wanted) == Some(true) {
-                return true;
-            }
-            self.0.pop();
-        }
-        false
-    }
-
-    /// Ends the first session.
-    pub(in crate::session) fn end_first(
-        &mut self,
-        context: &WorkerContext,
-        cause: impl Fn(&ActiveSession) -> EndCause,
-    ) {
-        if let Some(Reverse(first)) = self.0.pop() {
-            first.with(context, |live| live.end(cause(live)));
-        }
-    }
-}
-
-impl Candidate {
-    fn with<T>(
-        &self,
-        context: &WorkerContext,
-        look: impl FnOnce(&ActiveSession) -> T,
-    ) -> Option<T> {
-        context
-            .sessions
-            .with(self.slot, |live| (live.record.session == self.session).then(|| look(live)))?
+/// Takes the first entry, and ends its session if it is still there.
+pub(crate) fn end_oldest(
+    queue: &mut SessionsByAge,
+    sessions: &SessionTable,
+    cause: impl Fn(&ActiveSession) -> EndCause,
+) {
+    if let Some(oldest) = queue.pop() {
+        sessions.with(oldest.slot, oldest.session_id, |session| session.end(cause(session)));
     }
 }

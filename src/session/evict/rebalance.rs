@@ -1,7 +1,7 @@
-//! Sessions go home: those whose client would now be given another broker are ended, a few a second,
-//! so that load evens out without a storm.
+//! Rebalancing: sessions whose client would now be given another broker are ended, a few a second,
+//! so that load evens out without a reconnect storm.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{rc::Rc, sync::Arc};
 
 use tokio::task::spawn_local;
 
@@ -10,86 +10,78 @@ use crate::{
     labels::EndCause,
     net::sleep,
     session::{
-        active::ActiveSession, broker_search::preferred_broker, context::WorkerContext,
-        pool_view::PoolView, scan::scan,
+        active::ActiveSession,
+        broker_search::preferred_broker,
+        by_age::{AgedSession, SessionsByAge},
+        context::WorkerContext,
+        pool_view::PoolView,
+        table::VISIT_COST,
+        walk::walk,
     },
     upstream::Broker,
 };
 
-/// A session that is to go, if it still is when its time has come.
-struct Candidate {
-    accepted: Instant,
-    slot: usize,
-    session: u64,
-}
-
-/// Starts sending the sessions of a pool home, if clients have got another home since the last time.
-pub(in crate::session) fn start(context: &Rc<WorkerContext>, view: &Rc<PoolView>) {
-    let wanted = view.pool.config().rebalance.is_some() && view.moves.get() != view.pool.moves();
+/// Starts to rebalance a pool if clients have got another preferred broker since the last time.
+pub(crate) fn start_rebalance(context: &Rc<WorkerContext>, view: &Rc<PoolView>) {
+    let wanted =
+        view.pool.config().rebalance.is_some() && view.moves.get() != view.pool.move_count();
     if wanted && !view.rebalancing.replace(true) {
         spawn_local(rebalance(context.clone(), view.clone()));
     }
 }
 
 async fn rebalance(context: Rc<WorkerContext>, view: Rc<PoolView>) {
-    while view.moves.get() != view.pool.moves() {
-        view.moves.set(view.pool.moves());
-        let mut candidates = scan(&context, |slot, live| {
-            let is_candidate = Rc::ptr_eq(&live.record.origin.pool, &view)
-                && live.accepted
-                // Whose broker is down or was removed, on_down decides of.
-                && !live.lease.broker().is_removed()
-                && !is_lost(live)
-                && preferred_broker(&context, live).is_some();
-            let (accepted, session) = (live.record.accepted, live.record.session);
-            is_candidate.then_some(Candidate { accepted, slot, session })
-        })
-        .await;
-        // The oldest last, to be popped first.
-        candidates.sort_unstable_by_key(|candidate| std::cmp::Reverse(candidate.accepted));
-        // Brokers that have yet to show that they are well: one session is sent to each, and the
-        // others when it has been taken.
+    while view.moves.get() != view.pool.move_count() {
+        view.moves.set(view.pool.move_count());
+        let mut misplaced = misplaced_sessions(&context, &view).await;
+        // Brokers that have yet to prove healthy: one session is sent to each, and the others after
+        // it has been accepted.
         let mut on_trial: Vec<Arc<Broker>> = Vec::new();
-        let is_wanted = |preferred_broker: &Arc<Broker>, on_trial: &[Arc<Broker>]| {
-            !on_trial.iter().any(|broker| Arc::ptr_eq(broker, preferred_broker))
-        };
-        while let Some(candidate) = candidates.pop() {
-            let preferred_broker = candidate.with(&context, |_, preferred_broker| preferred_broker);
-            if !preferred_broker
-                .is_some_and(|preferred_broker| is_wanted(&preferred_broker, &on_trial))
-            {
+        while let Some(oldest) = misplaced.pop() {
+            let Some(preferred) = preferred_by(&context, &oldest) else { continue };
+            if on_trial.iter().any(|broker| Arc::ptr_eq(broker, &preferred)) {
                 continue;
             }
             let at = view.pool.next_move(context.reactor.now());
             sleep(&context.reactor, at.saturating_duration_since(context.reactor.now())).await;
-            // Brokers have changed again: what was found out does not hold.
-            if view.moves.get() != view.pool.moves() {
+            // The brokers have changed again: the result of the walk is out of date.
+            if view.moves.get() != view.pool.move_count() {
                 break;
             }
-            let preferred_broker = candidate.with(&context, |live, preferred_broker| {
-                live.end(EndCause::Rebalance);
-                preferred_broker
-            });
-            on_trial
-                .extend(preferred_broker.filter(|preferred_broker| !preferred_broker.is_serving()));
+            if let Some(preferred) = preferred_by(&context, &oldest) {
+                let AgedSession { slot, session_id, .. } = oldest;
+                context.sessions.with(slot, session_id, |session| {
+                    session.end(EndCause::Rebalance);
+                });
+                on_trial.extend(Some(preferred).filter(|broker| !broker.is_serving()));
+            }
         }
     }
     view.rebalancing.set(false);
 }
 
-impl Candidate {
-    /// Looks at the session and where it belongs, if it has neither ended nor come to be where it
-    /// belongs.
-    fn with<T>(
-        &self,
-        context: &WorkerContext,
-        look: impl FnOnce(&ActiveSession, Arc<Broker>) -> T,
-    ) -> Option<T> {
-        let is_it = |live: &ActiveSession| live.record.session == self.session;
-        context.sessions.with(self.slot, |live| {
-            let preferred_broker =
-                is_it(live).then(|| preferred_broker(context, live)).flatten()?;
-            Some(look(live, preferred_broker))
-        })?
-    }
+/// The sessions of a pool whose client prefers another broker.
+async fn misplaced_sessions(context: &WorkerContext, view: &Rc<PoolView>) -> SessionsByAge {
+    let mut misplaced = SessionsByAge::default();
+    walk(context, |session| {
+        let is_misplaced = Rc::ptr_eq(&session.record.listener.pool, view)
+            && session.accepted
+            // If the broker is down or was removed, on_down decides.
+            && !session.lease.broker().is_removed()
+            && !is_lost(session)
+            && preferred_broker(context, session).is_some();
+        if is_misplaced {
+            misplaced.push(session.by_age());
+        }
+        VISIT_COST
+    })
+    .await;
+    misplaced
+}
+
+/// The other broker that the session's client prefers; `None` if the session has ended or its own
+/// broker is the preferred one.
+fn preferred_by(context: &WorkerContext, session: &AgedSession) -> Option<Arc<Broker>> {
+    let preferred = |session: &ActiveSession| preferred_broker(context, session);
+    context.sessions.with(session.slot, session.session_id, preferred).flatten()
 }

@@ -1,92 +1,64 @@
-//! One client, one session: those that it has on other brokers end when a broker accepts it.
+//! One client, one session: when a broker accepts a client, its sessions on other brokers end.
 //!
-//! On one broker it is the broker that ends an older session (MQTT-3.1.4-2, MQTT-3.1.4-3 in 5.0);
-//! of those on others it may not know. One whose [place](crate::session::broker_search::stand_in) the newer has ends here too.
-//! A client is a client ID in a pool, and what else of the
-//! pool's key says who it is: see [`KeyTemplate::tenant_fields`](crate::balance::KeyTemplate).
+//! On the same broker it is the broker that ends an older session (MQTT-3.1.4-2, MQTT-3.1.4-3 in
+//! 5.0); it may not know of those on others. A session that a newer one of its client has
+//! [replaced at a limit](crate::session::broker_search::replace_own_session) ends here too. A client
+//! is a client ID in a pool, and what else of the pool's key identifies it: see
+//! [`KeyTemplate::tenant_fields`](crate::balance::KeyTemplate).
 
 use crate::{
-    balance::{ClientFields, TenantFields},
     labels::EndCause,
     session::{
         active::ActiveSession,
-        clients::{ClientHash, Held, Newer, Successor, TenantHash, tenant},
+        clients::{
+            DirectoryEntry, TakeoverReason, TenantHash, identified_client, identity, is_of_client,
+        },
         context::WorkerContext,
-        pool_view::PoolView,
     },
 };
 
-/// Notes an accepted session, and has those end that its client has on other brokers.
-pub(in crate::session) fn claim(context: &WorkerContext, live: &ActiveSession, slot: u32) {
-    let Some((hash, client)) = guarded(live) else { return };
-    let fields = tenant_fields(&live.record.origin.pool);
-    let held = Held {
-        session: live.record.session,
-        broker: live.lease.broker().id(),
-        slot,
+/// Enters an accepted session into the directory, and has its client's sessions on other brokers
+/// ended.
+pub(crate) fn claim_client(context: &WorkerContext, session: &ActiveSession) {
+    let Some((hash, client)) = identified_client(session) else { return };
+    let view = &session.record.listener.pool;
+    let entry = DirectoryEntry {
+        session_id: session.record.session_id,
+        broker: session.lease.broker().id(),
+        slot: session.slot,
         tenant: TenantHash::new(&client),
     };
-    let older = context.owners.claim(hash, held, fields);
-    // Several workers see the CONNACKs of one broker in any order. One that was accepted before a
-    // session that has claimed already was closed by the broker before that one had its CONNACK,
-    // and ends nobody's session any more. It is asked after the claim, so that of two sessions that
-    // a broker accepted one after the other, the earlier always finds out.
-    if !older.is_empty() && !live.upstream.has_ended() {
-        context.owners.take_over(&older, newer(&live.record.origin.pool, &client));
+    let older = context.clients.claim(hash, entry, view.tenant_fields());
+    // Workers see the CONNACKs of one broker in any order. If this session was accepted before one
+    // that has already claimed, the broker closed it before the other had its CONNACK, and it must
+    // not end any session. That is checked after the claim, so that of two sessions that a broker
+    // accepted one after the other, the earlier one always notices.
+    if !older.is_empty() && !session.upstream.has_ended() {
+        context.clients.take_over(&older, identity(view, &client));
     }
 }
 
-/// Forgets a session that has ended.
-pub(in crate::session) fn release(context: &WorkerContext, live: &ActiveSession) {
-    if let Some((hash, _)) = guarded(live) {
-        context.owners.release(hash, live.record.session);
+/// Removes an ended session from the directory.
+pub(crate) fn release_client(context: &WorkerContext, session: &ActiveSession) {
+    if let Some((hash, _)) = identified_client(session) {
+        context.clients.release(hash, session.record.session_id);
     }
 }
 
-/// Ends those of this worker's sessions that newer ones take the place of.
-pub(in crate::session) fn end_older(context: &WorkerContext) {
-    for takeover in context.owners.takeovers(context.worker) {
-        context.sessions.with(takeover.slot as usize, |live| {
-            let ends = match &takeover.by {
-                // One whose broker is already gone, or whose client is, ends by itself.
-                Successor::Elsewhere(newer) => {
-                    live.tally.half_closed.get() == 0 && is_of(live, newer)
+/// Ends those of this worker's sessions that newer ones have taken over.
+pub(crate) fn end_older(context: &WorkerContext) {
+    for notice in context.clients.take_notices(context.worker) {
+        context.sessions.with(notice.slot, notice.session_id, |session| {
+            let ends = match &notice.reason {
+                // A session whose broker or client has already closed ends by itself.
+                TakeoverReason::OnOtherBroker(newer) => {
+                    session.counters.half_closed.get() == 0 && is_of_client(session, newer)
                 }
-                Successor::InItsPlace { .. } => true,
+                TakeoverReason::Replaced { .. } => true,
             };
-            if live.record.session == takeover.session && ends {
-                live.end(EndCause::TakenOver);
+            if ends {
+                session.end(EndCause::TakenOver);
             }
         });
     }
-}
-
-/// A client that a session is to be compared with.
-pub(in crate::session) fn newer(view: &PoolView, client: &ClientFields<'_>) -> Newer {
-    let tenant = tenant(client, tenant_fields(view));
-    Newer { pool: view.pool.id(), client_id: client.client_id.into(), tenant }
-}
-
-/// Whether a session is of the client that has a newer one.
-pub(in crate::session) fn is_of(live: &ActiveSession, newer: &Newer) -> bool {
-    guarded(live).is_some_and(|(_, client)| {
-        live.record.origin.pool.pool.id() == newer.pool
-            && *client.client_id == *newer.client_id
-            && tenant(&client, tenant_fields(&live.record.origin.pool)) == newer.tenant
-    })
-}
-
-/// The client whose sessions on several brokers are told apart: one that was accepted, and has an ID.
-fn guarded(live: &ActiveSession) -> Option<(ClientHash, ClientFields<'_>)> {
-    let record = &live.record;
-    let client = record.client.as_ref()?;
-    let client = record.for_route(client.client_id(), client.username());
-    let guarded = live.accepted && !client.client_id.is_empty();
-    guarded.then(|| (ClientHash::new(record.origin.pool.pool.id(), client.client_id), client))
-}
-
-/// By the key that the pool has now.
-pub(in crate::session) fn tenant_fields(view: &PoolView) -> TenantFields {
-    view.refresh();
-    view.members().config.balance.key.tenant_fields()
 }

@@ -1,67 +1,73 @@
-//! The step from HTTP to WebSocket.
+//! The upgrade from HTTP to WebSocket.
 
-use super::reject::{Rejected, Reply};
+use std::net::SocketAddr;
+
+use super::wrong_protocol;
 use crate::{
     config::WebSocket,
     labels::{EndBy, EndCause, EndPhase},
-    net::PeerAddress,
-    proto::websocket::request::{self, UpgradeRequest},
-    session::{end::End, handshake::Handshake},
+    listener::ListenerSettings,
+    net::{PeerAddress, Stream},
+    proto::websocket::request::{self, UpgradeRefusal, UpgradeRequest},
+    session::{
+        end::End,
+        pending::PendingClient,
+        reject::{RejectReply, Rejection},
+    },
 };
 
-impl Handshake<'_> {
-    /// Answers the client's request; from then on its frames carry MQTT.
-    pub(in crate::session) async fn upgrade(&mut self, rules: &WebSocket) -> Result<(), Rejected> {
-        let request = self.read_request(rules).await?;
-        self.respond(&request.response()).await?;
-        self.buffer.drain(..request.len);
-        self.client.begin_websocket(&mut self.buffer);
-        self.identify(&request, rules);
-        Ok(())
-    }
+/// Answers the client's request; from then on its frames carry MQTT. Returns the client that a
+/// trusted proxy in front has named.
+pub(super) async fn upgrade(
+    client: &mut PendingClient<'_>,
+    settings: &ListenerSettings,
+    rules: &WebSocket,
+) -> Result<Option<SocketAddr>, Rejection> {
+    let request = read_request(client, settings, rules).await?;
+    respond(&client.stream, &request.response()).await?;
+    client.buffer.drain(..request.len);
+    client.stream.begin_websocket(&mut client.buffer);
+    let is_trusted = match client.record.source {
+        PeerAddress::Ip(peer) => rules.forwarded_for.contains(peer.ip()),
+        PeerAddress::Unix => false,
+    };
+    Ok(request.forwarded_for.filter(|_| is_trusted))
+}
 
-    async fn read_request(&mut self, rules: &WebSocket) -> Result<UpgradeRequest, Rejected> {
-        loop {
-            match request::parse(&self.buffer, rules) {
-                Ok(Some(request)) => return Ok(request),
-                Ok(None) => {}
-                Err(refusal) => {
-                    self.respond(&refusal.response()).await?;
-                    let cause = if refusal.is_forbidden() {
-                        EndCause::Refused
-                    } else {
-                        EndCause::Malformed
-                    };
-                    let end = End::new(EndBy::Proxy, EndPhase::Handshake, cause);
-                    let end = end.with(self.stray_proxy_header().unwrap_or(refusal.detail));
-                    return Err(Rejected { answer: Some(Reply::Transports), ..end.into() });
-                }
-            }
-            if self.read_more(request::MAX_HEAD_BYTES, EndPhase::Handshake).await? == 0 {
-                let end = End::new(EndBy::Client, EndPhase::Handshake, EndCause::Closed);
-                let detail = match self.buffer.len() {
-                    0 => "nothing was sent".into(),
-                    n => format!("{n} bytes of a WebSocket request were sent, and no more").into(),
-                };
-                return Err(self.ended(End { detail: Some(detail), ..end }));
-            }
+async fn read_request(
+    client: &mut PendingClient<'_>,
+    settings: &ListenerSettings,
+    rules: &WebSocket,
+) -> Result<UpgradeRequest, Rejection> {
+    loop {
+        match request::parse(&client.buffer, rules) {
+            Ok(Some(request)) => return Ok(request),
+            Ok(None) => {}
+            Err(refusal) => return Err(refuse(client, settings, refusal).await?),
+        }
+        if client.read_more(request::MAX_HEAD_BYTES, EndPhase::Handshake).await? == 0 {
+            let detail = match client.buffer.len() {
+                0 => "nothing was sent".into(),
+                n => format!("incomplete WebSocket request: only {n} bytes were sent").into(),
+            };
+            return Err(client.closed_early(EndPhase::Handshake, detail));
         }
     }
+}
 
-    async fn respond(&self, response: &str) -> Result<(), End> {
-        let sent = self.client.send_all(response.as_bytes()).await;
-        sent.map_err(|error| End::failed(EndBy::Client, EndPhase::Handshake, &error))
-    }
+async fn refuse(
+    client: &PendingClient<'_>,
+    settings: &ListenerSettings,
+    refusal: UpgradeRefusal,
+) -> Result<Rejection, End> {
+    respond(&client.stream, &refusal.response()).await?;
+    let cause = if refusal.is_forbidden() { EndCause::Refused } else { EndCause::Malformed };
+    let detail = wrong_protocol::stray_proxy_header(client, settings).unwrap_or(refusal.detail);
+    let end = End::new(EndBy::Proxy, EndPhase::Handshake, cause).with(detail);
+    Ok(Rejection { reply: Some(RejectReply::Transport), ..end.into() })
+}
 
-    /// Takes the client for whom a trusted proxy says that it is.
-    fn identify(&mut self, request: &UpgradeRequest, rules: &WebSocket) {
-        let PeerAddress::Ip(peer) = self.record.source else { return };
-        if let Some(client) = request.forwarded_for
-            && rules.forwarded_for.contains(peer.ip())
-        {
-            self.record.source = PeerAddress::Ip(client);
-            let wrapping = self.record.wrapping.get_or_insert_default();
-            wrapping.peer.get_or_insert(peer);
-        }
-    }
+async fn respond(stream: &Stream, response: &str) -> Result<(), End> {
+    let sent = stream.send_all(response.as_bytes()).await;
+    sent.map_err(|error| End::failed(EndBy::Client, EndPhase::Handshake, &error))
 }

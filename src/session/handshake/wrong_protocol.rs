@@ -1,29 +1,50 @@
-//! Clients of another protocol: what the record says of them, for those who sent them here.
+//! Clients of another protocol: what their record says, for the operators who sent them here.
 
 use std::borrow::Cow;
 
 use crate::{
+    listener::ListenerSettings,
     proto::first_bytes::{DetectedProtocol, Detection, detect_protocol},
-    session::handshake::Handshake,
+    session::pending::PendingClient,
 };
 
-impl Handshake<'_> {
-    /// What bytes that were to be a CONNECT are in truth; `None` where nobody knows.
-    pub(in crate::session) async fn stray(&mut self) -> Option<Cow<'static, str>> {
-        self.client.read_protocol_prefix(&mut self.buffer).await;
-        let (tls, websocket) = (&self.settings.tls, &self.settings.websocket);
-        match detect_protocol(&self.buffer) {
-            Detection::Protocol(DetectedProtocol::ProxyHeader) => self.stray_proxy_header(),
-            Detection::Protocol(DetectedProtocol::Tls) if tls.is_some() => {
-                Some("a TLS handshake inside TLS".into())
-            }
-            Detection::Protocol(DetectedProtocol::Tls) => Some(TLS.into()),
-            Detection::Protocol(DetectedProtocol::Http) if websocket.is_none() => Some(HTTP.into()),
-            _ => None,
-        }
-    }
-}
-
+pub(super) const UNTRUSTED_PROXY_HEADER: &str =
+    "a PROXY header from a peer that is not within accept_proxy_protocol.from";
+const DISABLED_PROXY_HEADER: &str = "a PROXY header, but this listener does not accept them: add the peer to \
+     accept_proxy_protocol.from, or stop it from sending one";
+const MISPLACED_PROXY_HEADER: &str = "a misplaced PROXY header: after another one, or inside TLS";
 const TLS: &str = "a TLS handshake: TLS belongs to a listener with `tls`";
 const HTTP: &str = "an HTTP request: WebSocket belongs to a listener with `websocket`, health checks \
                     and metrics to `admin`";
+
+/// What the bytes in the buffer are instead of a CONNECT; `None` if that is unknown.
+pub(super) fn recognized(
+    client: &PendingClient<'_>,
+    settings: &ListenerSettings,
+) -> Option<Cow<'static, str>> {
+    match detect_protocol(&client.buffer) {
+        Detection::Protocol(DetectedProtocol::ProxyHeader) => stray_proxy_header(client, settings),
+        Detection::Protocol(DetectedProtocol::Tls) if settings.tls.is_some() => {
+            Some("a TLS handshake inside TLS".into())
+        }
+        Detection::Protocol(DetectedProtocol::Tls) => Some(TLS.into()),
+        Detection::Protocol(DetectedProtocol::Http) if settings.websocket.is_none() => {
+            Some(HTTP.into())
+        }
+        _ => None,
+    }
+}
+
+/// Why there is a PROXY header instead of a CONNECT or an HTTP request; `None` if there is not.
+pub(super) fn stray_proxy_header(
+    client: &PendingClient<'_>,
+    settings: &ListenerSettings,
+) -> Option<Cow<'static, str>> {
+    let is_one =
+        detect_protocol(&client.buffer) == Detection::Protocol(DetectedProtocol::ProxyHeader);
+    is_one.then_some(match (&settings.proxy_protocol, &client.record.transport) {
+        (None, _) => DISABLED_PROXY_HEADER.into(),
+        (Some(_), None) => UNTRUSTED_PROXY_HEADER.into(),
+        (Some(_), Some(_)) => MISPLACED_PROXY_HEADER.into(),
+    })
+}

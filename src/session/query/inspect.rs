@@ -1,4 +1,4 @@
-//! Questions about sessions, asked by another thread and answered by the worker that has them.
+//! Queries about sessions, sent by another thread and answered by the worker that has them.
 
 use std::{
     net::SocketAddr,
@@ -15,187 +15,196 @@ use crate::{
         active::ActiveSession,
         context::WorkerContext,
         record::Record,
-        scan::{Late, visit},
+        walk::{OutOfTime, find},
     },
 };
 
-/// A session, as it was when it was looked at.
+/// A session, as it was when it was queried.
 #[derive(Clone, Debug)]
-pub struct Seen {
-    pub session: u64,
-    /// As the client gave it.
-    pub client_id: Box<str>,
-    /// What a 5.0 broker named a client that came without an ID.
-    pub assigned_client_id: Option<Box<str>>,
-    pub username: Option<Box<str>>,
-    pub listener: Arc<str>,
-    pub transport: Transport,
+pub(crate) struct SessionInfo {
+    pub(crate) session_id: u64,
+    /// As the client sent it.
+    pub(crate) client_id: Box<str>,
+    /// The ID that a 5.0 broker assigned to a client without one.
+    pub(crate) assigned_client_id: Option<Box<str>>,
+    pub(crate) username: Option<Box<str>>,
+    pub(crate) listener: Arc<str>,
+    pub(crate) transport: Transport,
     /// `None` on a unix socket.
-    pub client: Option<SocketAddr>,
+    pub(crate) client: Option<SocketAddr>,
     /// 3, 4 or 5.
-    pub protocol_version: u8,
-    pub pool: Arc<str>,
-    pub upstream: Arc<str>,
-    /// When its connection was accepted.
-    pub connected_at: SystemTime,
-    pub duration: Duration,
+    pub(crate) protocol_version: u8,
+    pub(crate) pool: Arc<str>,
+    pub(crate) upstream: Arc<str>,
+    /// When the connection was accepted.
+    pub(crate) connected_at: SystemTime,
+    /// Since then.
+    pub(crate) duration: Duration,
     /// Seconds.
-    pub keep_alive: u16,
-    pub clean_start: bool,
-    pub bytes_in: u64,
-    pub bytes_out: u64,
+    pub(crate) keep_alive: u16,
+    pub(crate) clean_start: bool,
+    /// From the client, since accept.
+    pub(crate) bytes_in: u64,
+    /// To the client, since accept.
+    pub(crate) bytes_out: u64,
 }
 
-impl Seen {
-    /// Bytes of the texts that a client, or its broker, has chosen.
-    pub(in crate::session) fn text(&self) -> usize {
+impl SessionInfo {
+    /// Bytes of the strings that the client or its broker has chosen.
+    pub(crate) fn text_bytes(&self) -> usize {
         let len = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
         self.client_id.len() + len(&self.assigned_client_id) + len(&self.username)
     }
 }
 
-/// Which sessions are meant: those that have all that is given here.
+/// Matches sessions that have all the given values.
 #[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// The client's own or the one that it was assigned.
-    pub client_id: Option<String>,
-    pub username: Option<String>,
-    pub upstream: Option<String>,
-    pub listener: Option<String>,
-    pub pool: Option<String>,
+pub(crate) struct Filter {
+    /// The client's own ID or the assigned one.
+    pub(crate) client_id: Option<String>,
+    pub(crate) username: Option<String>,
+    pub(crate) upstream: Option<String>,
+    pub(crate) listener: Option<String>,
+    pub(crate) pool: Option<String>,
 }
 
-/// What a worker can be asked.
-pub struct Question(pub(in crate::session) Kind);
+/// A query to one worker.
+pub struct SessionQuery(pub(crate) QueryKind);
 
-pub(in crate::session) enum Kind {
-    /// For sessions by their places, those that are meant; each with its place's order.
-    These { places: Vec<Place>, filter: Arc<Filter>, reply: oneshot::Sender<Vec<(usize, Seen)>> },
-    /// For those from a slot on, so many at most, and so many bytes of their texts; the last one may
-    /// exceed these.
-    Some {
-        from: usize,
-        most: usize,
-        most_text: usize,
+pub(crate) enum QueryKind {
+    /// The sessions in these slots that match; each with the order of its slot.
+    Slots {
+        slots: Vec<SessionSlot>,
+        filter: Arc<Filter>,
+        reply: oneshot::Sender<Vec<(usize, SessionInfo)>>,
+    },
+    /// The matching sessions from a slot on, limited by their number and by the bytes of their
+    /// strings; the last one may exceed the latter.
+    Page {
+        from_slot: usize,
+        max_sessions: usize,
+        max_text_bytes: usize,
         filter: Arc<Filter>,
         until: Instant,
-        reply: oneshot::Sender<Slice>,
+        reply: oneshot::Sender<WorkerPage>,
     },
-    /// To end a session; tells whether it is there.
+    /// Ends a session; the reply is whether it exists.
     End {
-        session: u64,
+        session_id: u64,
         cause: EndCause,
         until: Instant,
-        reply: oneshot::Sender<Result<bool, Late>>,
+        reply: oneshot::Sender<Result<bool, OutOfTime>>,
     },
 }
 
-/// Where a session was a moment ago.
-pub(in crate::session) struct Place {
-    pub(in crate::session) order: usize,
-    pub(in crate::session) session: u64,
-    pub(in crate::session) slot: usize,
+/// Where a session was when the directory was asked.
+pub(crate) struct SessionSlot {
+    pub(crate) order: usize,
+    pub(crate) session_id: u64,
+    pub(crate) slot: u32,
 }
 
 /// Some of a worker's sessions.
 #[derive(Default)]
-pub(in crate::session) struct Slice {
-    pub(in crate::session) seen: Vec<Seen>,
-    /// Where to go on: the next one that is meant, or the first that there was no time for.
-    pub(in crate::session) next: Option<usize>,
+pub(crate) struct WorkerPage {
+    pub(crate) sessions: Vec<SessionInfo>,
+    /// The slot to go on with: of the next match, or the first that there was no time for.
+    pub(crate) next: Option<usize>,
 }
 
-/// Answers now, or a little later where many sessions have to be looked at, which is done between
-/// what clients want.
-pub fn answer(context: &Rc<WorkerContext>, question: Question) {
+/// Answers a query at once, or in a task of its own if many sessions have to be read, which yields
+/// to clients.
+pub(crate) fn answer_query(context: &Rc<WorkerContext>, query: SessionQuery) {
     let context = context.clone();
-    // Whoever asked may not wait any more.
-    match question.0 {
-        Kind::These { places, filter, reply } => {
-            let seen = places.into_iter().filter_map(|Place { order, session, slot }| {
-                let seen = context.sessions.with(slot, |live| {
-                    let is_meant = live.record.session == session && filter.takes(live);
-                    is_meant.then(|| see(&context, live))?
+    // A reply fails if nobody waits for it any more.
+    match query.0 {
+        QueryKind::Slots { slots, filter, reply } => {
+            let infos = slots.into_iter().filter_map(|SessionSlot { order, session_id, slot }| {
+                let info = context.sessions.with(slot, session_id, |session| {
+                    filter.matches(session).then(|| session_info(&context, session))?
                 });
-                Some((order, seen??))
+                Some((order, info??))
             });
-            let _ = reply.send(seen.collect());
+            let _ = reply.send(infos.collect());
         }
-        Kind::Some { from, most, most_text, filter, until, reply } => {
+        QueryKind::Page { from_slot, max_sessions, max_text_bytes, filter, until, reply } => {
             spawn_local(async move {
-                let _ = reply.send(some(&context, from, (most, most_text), &filter, until).await);
+                let max = (max_sessions, max_text_bytes);
+                let _ = reply.send(page(&context, from_slot, max, &filter, until).await);
             });
         }
-        Kind::End { session, cause, until, reply } => {
+        QueryKind::End { session_id, cause, until, reply } => {
             spawn_local(async move {
-                let is_it = |live: &ActiveSession| live.record.session == session && live.accepted;
-                let end = |_, live: &ActiveSession| is_it(live).then(|| live.end(cause));
-                let ended = visit(&context, 0, Some(until), end).await;
+                let end = |session: &ActiveSession| {
+                    let is_it = session.record.session_id == session_id && session.accepted;
+                    is_it.then(|| session.end(cause))
+                };
+                let ended = find(&context, 0, until, end).await;
                 let _ = reply.send(ended.map(|ended| ended.is_some()));
             });
         }
     }
 }
 
-async fn some(
+async fn page(
     context: &Rc<WorkerContext>,
-    from: usize,
-    (most, most_text): (usize, usize),
+    from_slot: usize,
+    (max_sessions, max_text_bytes): (usize, usize),
     filter: &Filter,
     until: Instant,
-) -> Slice {
-    let (mut seen, mut text) = (Vec::new(), 0);
-    let one_more = visit(context, from, Some(until), |slot, live| {
-        if !filter.takes(live) {
+) -> WorkerPage {
+    let (mut sessions, mut text_bytes) = (Vec::new(), 0);
+    let one_more = find(context, from_slot, until, |session| {
+        if !filter.matches(session) {
             return None;
         }
-        if seen.len() == most || text >= most_text {
-            return Some(slot);
+        if sessions.len() == max_sessions || text_bytes >= max_text_bytes {
+            return Some(session.slot as usize);
         }
-        if let Some(one) = see(context, live) {
-            text += one.text();
-            seen.push(one);
+        if let Some(info) = session_info(context, session) {
+            text_bytes += info.text_bytes();
+            sessions.push(info);
         }
         None
     });
-    let next = one_more.await.unwrap_or_else(|Late(slot)| Some(slot));
-    Slice { seen, next }
+    let next = one_more.await.unwrap_or_else(|OutOfTime { next_slot }| Some(next_slot));
+    WorkerPage { sessions, next }
 }
 
 impl Filter {
-    fn takes(&self, live: &ActiveSession) -> bool {
-        let record = &live.record;
+    fn matches(&self, session: &ActiveSession) -> bool {
+        let record = &session.record;
         let Some(client) = &record.client else { return false };
         let is = |wanted: &Option<String>, has: Option<&str>| match wanted {
             Some(wanted) => has == Some(wanted),
             None => true,
         };
-        live.accepted
+        session.accepted
             && (is(&self.client_id, Some(client.client_id()))
-                || is(&self.client_id, assigned_client_id(live)))
+                || is(&self.client_id, assigned_client_id(session)))
             && is(&self.username, client.username())
-            && is(&self.upstream, Some(&live.lease.broker().name))
-            && is(&self.listener, Some(&record.origin.name))
+            && is(&self.upstream, Some(&session.lease.broker().name))
+            && is(&self.listener, Some(&record.listener.name))
             && is(&self.pool, Some(pool_name(record)))
     }
 }
 
-/// What is to be told of a session; `None` for one that is none yet.
-fn see(context: &WorkerContext, live: &ActiveSession) -> Option<Seen> {
-    let record = &live.record;
+/// What a query returns of a session; `None` without a client.
+fn session_info(context: &WorkerContext, session: &ActiveSession) -> Option<SessionInfo> {
+    let record = &session.record;
     let client = record.client.as_ref()?;
     let duration = context.reactor.now().saturating_duration_since(record.accepted);
-    Some(Seen {
-        session: record.session,
+    Some(SessionInfo {
+        session_id: record.session_id,
         client_id: client.client_id().into(),
-        assigned_client_id: assigned_client_id(live).map(Box::from),
+        assigned_client_id: assigned_client_id(session).map(Box::from),
         username: client.username().map(Box::from),
-        listener: record.origin.name.clone(),
-        transport: record.origin.transport,
+        listener: record.listener.name.clone(),
+        transport: record.listener.transport,
         client: record.source.address(),
         protocol_version: client.version.level(),
         pool: pool_name(record).clone(),
-        upstream: live.lease.broker().name.clone(),
+        upstream: session.lease.broker().name.clone(),
         connected_at: context
             .reactor
             .wall_clock()
@@ -204,15 +213,15 @@ fn see(context: &WorkerContext, live: &ActiveSession) -> Option<Seen> {
         duration,
         keep_alive: client.keep_alive,
         clean_start: client.clean_start,
-        bytes_in: live.tally.bytes_in.get(),
-        bytes_out: live.tally.bytes_out.get(),
+        bytes_in: session.counters.bytes_in.get(),
+        bytes_out: session.counters.bytes_out.get(),
     })
 }
 
 fn pool_name(record: &Record) -> &Arc<str> {
-    &record.origin.pool.pool.name
+    &record.listener.pool.pool.name
 }
 
-fn assigned_client_id(live: &ActiveSession) -> Option<&str> {
-    live.record.answer.as_ref()?.assigned_client_id()
+fn assigned_client_id(session: &ActiveSession) -> Option<&str> {
+    session.record.connack.as_ref()?.assigned_client_id()
 }

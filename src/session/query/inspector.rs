@@ -1,4 +1,4 @@
-//! Whoever wants to know of sessions, and how long is waited for the workers that know.
+//! The side that queries: which workers are asked, and how long their answers are waited for.
 
 use std::{
     collections::BTreeMap,
@@ -11,107 +11,111 @@ use tokio::{
     time::timeout,
 };
 
-use super::inspect::{Filter, Kind, Place, Question, Seen};
+use super::inspect::{Filter, QueryKind, SessionInfo, SessionQuery, SessionSlot};
 use crate::{
     labels::EndCause,
     session::{
-        clients::{ClientDirectory, ClientHash, Held},
+        clients::{ClientDirectory, ClientHash, DirectoryEntry},
         session_id::worker_of,
     },
 };
 
-/// How long workers look at their sessions for one question. They answer with what they have found.
-pub const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a worker walks over its sessions for one query. Then it answers with what it has found.
+pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How many bytes of client IDs and usernames a page has before it ends early: each of them can have
-/// 64 KiB.
-const PAGE_TEXT: usize = 64 << 10;
+/// Bytes of client IDs and usernames after which a page ends early: each of them can have 64 KiB.
+const MAX_PAGE_TEXT_BYTES: usize = 64 << 10;
 
-/// The same for the sessions of one client ID, which do not come in pages.
-const CLIENT_TEXT: usize = 256 << 10;
+/// The same for the sessions of one client ID, which are not paged.
+const MAX_CLIENT_TEXT_BYTES: usize = 256 << 10;
 
-/// Sessions of one client ID that a worker is asked for at a time.
-const AT_ONCE: usize = 8;
+/// Sessions of one client ID in one query to a worker.
+const SESSIONS_PER_QUERY: usize = 8;
 
-/// For a worker's answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a worker's answer is waited for, and how long a search waits to start.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Hands a question to one worker.
-pub type Ask = Box<dyn Fn(Question) + Send + Sync>;
+/// Sends a query to one worker.
+pub(crate) type QuerySender = Box<dyn Fn(SessionQuery) + Send + Sync>;
 
-/// The way to all workers' sessions.
+/// Queries the sessions of all workers.
 pub struct Inspector {
-    workers: Vec<Ask>,
-    owners: Arc<ClientDirectory>,
-    looks: Semaphore,
+    workers: Vec<QuerySender>,
+    clients: Arc<ClientDirectory>,
+    searches: Semaphore,
 }
 
-/// Looks through many sessions that are under way at a time: all others wait, so that whoever asks
-/// a thousand things at once does not keep the workers from their clients.
-const LOOKS: usize = 2;
+/// Searches that run at a time. All others wait, so that a thousand requests at once do not keep the
+/// workers from their clients.
+const MAX_CONCURRENT_SEARCHES: usize = 2;
 
-/// Why there is no answer.
+/// Why a query has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unanswered {
-    #[error("worker {0} has not answered within {PATIENCE:?}; ask again")]
+pub(crate) enum QueryError {
+    #[error("worker {0} did not answer within {ANSWER_TIMEOUT:?}; try again")]
     Silent(usize),
-    #[error("too many searches are under way; ask again")]
+    #[error("too many searches are running; try again")]
     Busy,
 }
 
-/// Where to go on.
+/// Where a page begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cursor {
+pub(crate) struct Cursor {
     worker: u16,
     slot: u32,
 }
 
-/// Some of all sessions.
+/// A page of all sessions.
 #[derive(Debug, Default)]
-pub struct Page {
-    pub sessions: Vec<Seen>,
-    /// `None` where there are no more. A page that took long ends early, and may even be empty; so
-    /// does one with long client IDs or usernames, though with one session at least.
-    pub next: Option<Cursor>,
-    /// How long was looked for it.
-    pub took: Duration,
+pub(crate) struct SessionPage {
+    pub(crate) sessions: Vec<SessionInfo>,
+    /// `None` if there are no more. A page that took long ends early, and may even be empty; so does
+    /// one with long client IDs or usernames, but with at least one session.
+    pub(crate) next: Option<Cursor>,
+    /// How long the search took.
+    pub(crate) took: Duration,
 }
 
 impl Inspector {
-    /// `workers` in their order.
-    pub fn new(workers: Vec<Ask>, owners: Arc<ClientDirectory>) -> Self {
-        Self { workers, owners, looks: Semaphore::new(LOOKS) }
+    /// `workers` in the order of their indices.
+    pub(crate) fn new(workers: Vec<QuerySender>, clients: Arc<ClientDirectory>) -> Self {
+        Self { workers, clients, searches: Semaphore::new(MAX_CONCURRENT_SEARCHES) }
     }
 
-    /// The sessions that are meant, at most so many, from a place on, as far as the time is enough.
+    /// The matching sessions from a cursor on: at most `max`, and those found within `time`.
     ///
     /// # Errors
-    /// Where a worker does not answer.
-    pub async fn page(
+    /// If a worker does not answer.
+    pub(crate) async fn page(
         &self,
         filter: &Arc<Filter>,
         from: Cursor,
-        most: usize,
+        max: usize,
         time: Duration,
-    ) -> Result<Page, Unanswered> {
-        let _look = self.look().await?;
+    ) -> Result<SessionPage, QueryError> {
+        let _search = self.start_search().await?;
         let began = Instant::now();
         let until = began + time;
-        let mut page = Page::default();
+        let mut page = SessionPage::default();
         let mut from = Some(from);
-        let mut text = 0;
+        let mut text_bytes = 0;
         while let Some(Cursor { worker, slot }) = from
             && usize::from(worker) < self.workers.len()
         {
             let filter = filter.clone();
-            let (from_slot, most) = (slot as usize, most - page.sessions.len());
-            let most_text = PAGE_TEXT.saturating_sub(text);
-            let question =
-                |reply| Kind::Some { from: from_slot, most, most_text, filter, until, reply };
-            let slice = self.ask(usize::from(worker), question).await?.unwrap_or_default();
-            text += slice.seen.iter().map(Seen::text).sum::<usize>();
-            page.sessions.extend(slice.seen);
-            if let Some(next) = slice.next {
+            let max_text_bytes = MAX_PAGE_TEXT_BYTES.saturating_sub(text_bytes);
+            let query = |reply| QueryKind::Page {
+                from_slot: slot as usize,
+                max_sessions: max - page.sessions.len(),
+                max_text_bytes,
+                filter,
+                until,
+                reply,
+            };
+            let part = self.ask(usize::from(worker), query).await?.unwrap_or_default();
+            text_bytes += part.sessions.iter().map(SessionInfo::text_bytes).sum::<usize>();
+            page.sessions.extend(part.sessions);
+            if let Some(next) = part.next {
                 page.next = Some(Cursor { worker, slot: next as u32 });
                 break;
             }
@@ -121,91 +125,93 @@ impl Inspector {
         Ok(page)
     }
 
-    /// The sessions of a client ID in a pool, of whichever tenant, those that are meant, the newest
-    /// first: found without a look at others. `None` if the ID has more than `most`, or if these have
-    /// long usernames.
+    /// The matching sessions of a client ID in a pool, of all tenants, the newest first. They are
+    /// found in the directory, without a walk. `None` if the ID has more than `max` sessions, or if
+    /// these have long usernames.
     ///
     /// # Errors
-    /// Where a worker does not answer.
-    pub async fn of_client(
+    /// If a worker does not answer.
+    pub(crate) async fn of_client(
         &self,
         pool: u64,
         client_id: &str,
         filter: &Arc<Filter>,
-        most: usize,
-    ) -> Result<Option<Vec<Seen>>, Unanswered> {
-        let Some(held) = self.owners.find(ClientHash::new(pool, client_id), most) else {
+        max: usize,
+    ) -> Result<Option<Vec<SessionInfo>>, QueryError> {
+        let Some(entries) = self.clients.find(ClientHash::new(pool, client_id), max) else {
             return Ok(None);
         };
-        let mut by_worker: BTreeMap<usize, Vec<Place>> = BTreeMap::new();
-        for (order, Held { session, slot, .. }) in held.into_iter().enumerate() {
-            let place = Place { order, session, slot: slot as usize };
-            by_worker.entry(worker_of(session)).or_default().push(place);
+        let mut by_worker: BTreeMap<usize, Vec<SessionSlot>> = BTreeMap::new();
+        for (order, DirectoryEntry { session_id, slot, .. }) in entries.into_iter().enumerate() {
+            let slot = SessionSlot { order, session_id, slot };
+            by_worker.entry(worker_of(session_id)).or_default().push(slot);
         }
-        let (mut found, mut text) = (Vec::new(), 0);
-        for (worker, mut places) in by_worker {
-            while !places.is_empty() {
+        let (mut found, mut text_bytes) = (Vec::new(), 0);
+        for (worker, mut slots) in by_worker {
+            while !slots.is_empty() {
                 let filter = filter.clone();
-                let places = places.split_off(places.len().saturating_sub(AT_ONCE));
-                let question = |reply| Kind::These { places, filter, reply };
-                let seen = self.ask(worker, question).await?.unwrap_or_default();
-                text += seen.iter().map(|(_, seen)| seen.text()).sum::<usize>();
-                found.extend(seen);
-                if text > CLIENT_TEXT {
+                let slots = slots.split_off(slots.len().saturating_sub(SESSIONS_PER_QUERY));
+                let query = |reply| QueryKind::Slots { slots, filter, reply };
+                let infos = self.ask(worker, query).await?.unwrap_or_default();
+                text_bytes += infos.iter().map(|(_, info)| info.text_bytes()).sum::<usize>();
+                found.extend(infos);
+                if text_bytes > MAX_CLIENT_TEXT_BYTES {
                     return Ok(None);
                 }
             }
         }
         found.sort_unstable_by_key(|(order, _)| *order);
-        Ok(Some(found.into_iter().map(|(_, seen)| seen).collect()))
+        Ok(Some(found.into_iter().map(|(_, info)| info).collect()))
     }
 
-    /// Ends a session; false where there is none of that ID.
+    /// Ends a session; false if there is no session with that ID.
     ///
     /// # Errors
-    /// Where a worker does not answer.
-    pub async fn end(&self, session: u64, cause: EndCause) -> Result<bool, Unanswered> {
-        let _look = self.look().await?;
-        let worker = worker_of(session);
+    /// If a worker does not answer.
+    pub(crate) async fn end(&self, session_id: u64, cause: EndCause) -> Result<bool, QueryError> {
+        let _search = self.start_search().await?;
+        let worker = worker_of(session_id);
         let until = Instant::now() + QUERY_TIMEOUT;
-        let ended = self.ask(worker, |reply| Kind::End { session, cause, until, reply }).await?;
+        let ended =
+            self.ask(worker, |reply| QueryKind::End { session_id, cause, until, reply }).await?;
         match ended {
-            Some(Err(_)) => Err(Unanswered::Silent(worker)),
+            Some(Err(_)) => Err(QueryError::Silent(worker)),
             Some(Ok(ended)) => Ok(ended),
             None => Ok(false),
         }
     }
 
-    async fn look(&self) -> Result<SemaphorePermit<'_>, Unanswered> {
-        match timeout(PATIENCE, self.looks.acquire()).await {
-            Ok(Ok(look)) => Ok(look),
-            Ok(Err(_)) | Err(_) => Err(Unanswered::Busy),
+    async fn start_search(&self) -> Result<SemaphorePermit<'_>, QueryError> {
+        match timeout(ANSWER_TIMEOUT, self.searches.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(QueryError::Busy),
         }
     }
 
-    /// `None`: the worker has ended, and its sessions have.
+    /// `None` if the worker has ended, and so its sessions.
     async fn ask<T>(
         &self,
         worker: usize,
-        question: impl FnOnce(oneshot::Sender<T>) -> Kind,
-    ) -> Result<Option<T>, Unanswered> {
+        query: impl FnOnce(oneshot::Sender<T>) -> QueryKind,
+    ) -> Result<Option<T>, QueryError> {
         let Some(ask) = self.workers.get(worker) else { return Ok(None) };
         let (reply, replied) = oneshot::channel();
-        ask(Question(question(reply)));
-        match timeout(PATIENCE, replied).await {
+        ask(SessionQuery(query(reply)));
+        match timeout(ANSWER_TIMEOUT, replied).await {
             Ok(answer) => Ok(answer.ok()),
-            Err(_) => Err(Unanswered::Silent(worker)),
+            Err(_) => Err(QueryError::Silent(worker)),
         }
     }
 }
 
 impl Cursor {
-    /// As a text that says nothing to people.
-    pub fn encode(self) -> String {
+    /// As an opaque string of 12 hexadecimal digits.
+    pub(crate) fn encode(self) -> String {
         format!("{:04x}{:08x}", self.worker, self.slot)
     }
 
-    pub fn decode(text: &str) -> Option<Self> {
+    /// `None` if the text is not a cursor.
+    pub(crate) fn decode(text: &str) -> Option<Self> {
         let is_ours = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let number = u64::from_str_radix(text, 16).ok().filter(|_| is_ours)?;
         Some(Self { worker: (number >> 32) as u16, slot: number as u32 })
@@ -219,50 +225,50 @@ mod tests {
     use super::*;
     use crate::session::SESSION_ID_BITS;
 
-    /// A worker that keeps what it is asked.
-    fn silent() -> (Ask, Arc<Mutex<Vec<Question>>>) {
+    /// A worker that stores queries and does not answer.
+    fn silent() -> (QuerySender, Arc<Mutex<Vec<SessionQuery>>>) {
         let asked = Arc::<Mutex<Vec<_>>>::default();
         let keep = asked.clone();
-        (Box::new(move |question| keep.lock().unwrap().push(question)), asked)
+        (Box::new(move |query| keep.lock().unwrap().push(query)), asked)
     }
 
-    fn inspector(workers: Vec<Ask>) -> Inspector {
+    fn inspector(workers: Vec<QuerySender>) -> Inspector {
         Inspector::new(workers, Arc::new(ClientDirectory::new(2, Arc::default())))
     }
 
-    async fn page(inspector: &Inspector) -> Result<Page, Unanswered> {
+    async fn page(inspector: &Inspector) -> Result<SessionPage, QueryError> {
         inspector.page(&Arc::default(), Cursor::default(), 1, QUERY_TIMEOUT).await
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_worker_that_is_silent_is_named_and_one_that_has_ended_has_no_sessions() {
-        let ended: Ask = Box::new(drop);
+    async fn a_silent_worker_is_named_and_an_ended_one_has_no_sessions() {
+        let ended: QuerySender = Box::new(drop);
         let page_of_none = page(&inspector(vec![ended])).await;
         assert!(page_of_none.is_ok_and(|page| page.sessions.is_empty() && page.next.is_none()));
         let (worker, asked) = silent();
         let inspector = inspector(vec![Box::new(drop), worker]);
         let page = page(&inspector).await;
-        assert_eq!(page.err(), Some(Unanswered::Silent(1)));
+        assert_eq!(page.err(), Some(QueryError::Silent(1)));
         let of_1 = (1 << SESSION_ID_BITS) + 77;
-        assert_eq!(inspector.end(of_1, EndCause::Kicked).await, Err(Unanswered::Silent(1)));
+        assert_eq!(inspector.end(of_1, EndCause::Kicked).await, Err(QueryError::Silent(1)));
         assert_eq!(inspector.end(77, EndCause::Kicked).await, Ok(false));
         assert_eq!(asked.lock().unwrap().len(), 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_a_few_look_at_a_time() {
+    async fn only_a_few_searches_run_at_a_time() {
         let (worker, asked) = silent();
         let inspector = inspector(vec![worker]);
-        let look = || page(&inspector);
-        let looks = async { tokio::join!(look(), look(), look()) };
-        assert!(timeout(PATIENCE / 2, looks).await.is_err());
-        assert_eq!(asked.lock().unwrap().len(), LOOKS);
-        // Whoever has left holds nobody else up.
-        assert_eq!(look().await.err(), Some(Unanswered::Silent(0)));
+        let search = || page(&inspector);
+        let searches = async { tokio::join!(search(), search(), search()) };
+        assert!(timeout(ANSWER_TIMEOUT / 2, searches).await.is_err());
+        assert_eq!(asked.lock().unwrap().len(), MAX_CONCURRENT_SEARCHES);
+        // Cancelled searches do not block others.
+        assert_eq!(search().await.err(), Some(QueryError::Silent(0)));
     }
 
     #[test]
-    fn cursors_come_back_as_they_were() {
+    fn cursors_round_trip() {
         for cursor in [
             Cursor::default(),
             Cursor { worker: 1, slot: 77 },

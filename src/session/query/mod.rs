@@ -1,7 +1,9 @@
-//! What other threads ask about sessions.
+//! Queries about sessions from other threads.
 
 mod inspect;
 mod inspector;
 
-pub use inspect::{Filter, Question, Seen, answer};
-pub use inspector::{Ask, Cursor, Inspector, Page, QUERY_TIMEOUT, Unanswered};
+pub use inspect::SessionQuery;
+pub(crate) use inspect::{Filter, SessionInfo, answer_query};
+pub use inspector::Inspector;
+pub(crate) use inspector::{Cursor, QUERY_TIMEOUT, QueryError, QuerySender};

@@ -1,24 +1,26 @@
-//! What a CONNECT said of its client, kept small.
+//! What a CONNECT says of its client, kept small.
 
 use crate::proto::mqtt::{Connect, Version};
 
-/// What the CONNECT said.
-pub(in crate::session) struct Client {
-    /// Client ID and username, one behind the other: one allocation less a session.
+/// What the CONNECT says of the client.
+pub(crate) struct ClientInfo {
+    /// Client ID and username in one string, which saves an allocation per session.
     names: Box<str>,
     id_len: u32,
     has_username: bool,
-    pub(in crate::session) version: Version,
-    pub(in crate::session) bridge: bool,
-    pub(in crate::session) has_password: bool,
-    pub(in crate::session) clean_start: bool,
-    pub(in crate::session) will: bool,
-    pub(in crate::session) keep_alive: u16,
-    pub(in crate::session) session_expiry: Option<u32>,
+    pub(crate) version: Version,
+    pub(crate) bridge: bool,
+    pub(crate) has_password: bool,
+    pub(crate) clean_start: bool,
+    pub(crate) will: bool,
+    /// Seconds; 0 is without.
+    pub(crate) keep_alive: u16,
+    /// Seconds (5.0 §3.1.2.11.2); `None` if the CONNECT has none.
+    pub(crate) session_expiry: Option<u32>,
 }
 
-impl Client {
-    pub(in crate::session) fn new(connect: &Connect, packet: &[u8]) -> Self {
+impl ClientInfo {
+    pub(crate) fn new(connect: &Connect, packet: &[u8]) -> Self {
         let client_id = connect.client_id.of(packet);
         let username = connect.username.map(|username| username.of(packet));
         let mut names = String::with_capacity(client_id.len() + username.map_or(0, str::len));
@@ -38,11 +40,11 @@ impl Client {
         }
     }
 
-    pub(in crate::session) fn client_id(&self) -> &str {
+    pub(crate) fn client_id(&self) -> &str {
         self.names.get(..self.id_len as usize).unwrap_or_default()
     }
 
-    pub(in crate::session) fn username(&self) -> Option<&str> {
+    pub(crate) fn username(&self) -> Option<&str> {
         self.has_username.then(|| self.names.get(self.id_len as usize..).unwrap_or_default())
     }
 }

@@ -1,10 +1,10 @@
-//! Times as records keep them.
+//! Durations as records keep them.
 
 use std::{num::NonZeroU32, time::Duration};
 
-/// A duration of a handshake, in microseconds, at least one; over an hour does not occur.
+/// A duration within a handshake in microseconds: at least one, at most an hour and eleven minutes.
 #[derive(Clone, Copy)]
-pub(in crate::session) struct Micros(NonZeroU32);
+pub(crate) struct Micros(NonZeroU32);
 
 impl From<Duration> for Micros {
     fn from(duration: Duration) -> Self {

@@ -3,11 +3,13 @@
 mod client;
 mod connack;
 mod micros;
+mod recorder;
 mod route_taken;
 
-pub(in crate::session) use client::Client;
-pub(in crate::session) use connack::ConnackSent;
-pub(in crate::session) use route_taken::RouteTaken;
+pub(crate) use client::ClientInfo;
+pub(crate) use connack::ConnackSent;
+pub(crate) use recorder::Recorder;
+pub(crate) use route_taken::RouteTaken;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -18,84 +20,89 @@ use std::{
 
 use tokio::task::spawn_local;
 
-use super::{context::WorkerContext, end::End, pool_view::PoolView};
+use super::{end::End, pool_view::PoolView};
 use crate::{
     access_log::Entry,
     balance,
     labels::{EndBy, EndCause, EndPhase, Event, Transport},
     metrics::ListenerMetrics,
     net::PeerAddress,
-    proto::{TlsFacts, mqtt::reason},
+    proto::{
+        TlsFacts,
+        mqtt::{Connect, reason},
+        proxy_header::{Header, HeaderAddresses},
+    },
 };
 use micros::Micros;
 
-/// What the record says of a connection whose task panicked.
-const PANICKED: &str = "a fault in the proxy: the task of this connection panicked";
+/// The detail in the record of a connection whose task panicked.
+const PANIC_DETAIL: &str = "internal error: the task of this connection panicked";
 
-/// The listener that a connection came through, as it was then. Kept by its sessions, and so small.
-pub struct ListenerRef {
-    pub name: Arc<str>,
-    pub transport: Transport,
-    pub pool: Rc<PoolView>,
-    pub metrics: ListenerMetrics,
+/// The listener of a connection, as it was at accept. Sessions keep it, so it is small.
+pub(crate) struct ListenerRef {
+    pub(crate) name: Arc<str>,
+    pub(crate) transport: Transport,
+    pub(crate) pool: Rc<PoolView>,
+    pub(crate) metrics: ListenerMetrics,
 }
 
-/// One connection's facts, filled in as they come to light. It counts as unfinished until it is
-/// dropped, and ends with [`Self::end`]; where a panic drops it, that is the end that it records.
-pub(in crate::session) struct Record {
-    pub(in crate::session) context: Rc<WorkerContext>,
+/// The facts of one connection, filled in as they become known. It counts as unfinished until it is
+/// dropped. [`Self::end`] records its end; if a panic drops it, the panic is recorded as its end.
+pub(crate) struct Record {
+    recorder: Rc<Recorder>,
     ended: bool,
-    pub(in crate::session) session: u64,
-    pub(in crate::session) origin: Rc<ListenerRef>,
-    /// Who the client is: the socket's peer, unless something trusted in front of it named another.
-    pub(in crate::session) source: PeerAddress,
-    /// `None` for a connection without any wrapping.
-    pub(in crate::session) wrapping: Option<Box<Wrapping>>,
-    pub(in crate::session) accepted: Instant,
-    pub(in crate::session) client: Option<Client>,
-    pub(in crate::session) way: Option<RouteTaken>,
-    pub(in crate::session) answer: Option<ConnackSent>,
-    pub(in crate::session) tries: u8,
-    /// Bytes from the client before its session began; until then, those of an authentication
-    /// exchange alone (5.0 §4.12).
-    pub(in crate::session) read: u32,
-    /// Bytes to the client before its CONNACK: of such an exchange.
-    pub(in crate::session) sent: u32,
-    pub(in crate::session) handshake: Option<Micros>,
-    /// In queues for admission; `None`: it did not have to wait.
+    pub(crate) session_id: u64,
+    pub(crate) listener: Rc<ListenerRef>,
+    /// The client: the socket's peer, or the one that a trusted proxy in front named.
+    pub(crate) source: PeerAddress,
+    /// `None` for a plain connection.
+    pub(crate) transport: Option<Box<TransportInfo>>,
+    pub(crate) accepted: Instant,
+    pub(crate) client: Option<ClientInfo>,
+    pub(crate) route: Option<RouteTaken>,
+    pub(crate) connack: Option<ConnackSent>,
+    /// Brokers tried.
+    pub(crate) tries: u8,
+    /// Bytes from the client before its session began; during the broker search, only those of an
+    /// authentication exchange (5.0 §4.12).
+    pub(crate) read: u32,
+    /// Bytes to the client before its CONNACK: those of an authentication exchange.
+    pub(crate) sent: u32,
+    /// From accept until the CONNECT was complete.
+    handshake: Option<Micros>,
+    /// Time spent in admission queues; `None` if it did not have to wait.
     queued: Option<Micros>,
 }
 
-/// What came to light before the first byte of MQTT.
+/// What became known before the first byte of MQTT.
 #[derive(Default)]
-pub(in crate::session) struct Wrapping {
-    /// The socket's peer, where the client is another.
-    pub(in crate::session) peer: Option<SocketAddr>,
-    /// Where the client connected to, if that was not this proxy.
-    pub(in crate::session) destination: Option<SocketAddr>,
-    pub(in crate::session) tls: Option<TlsFacts>,
+pub(crate) struct TransportInfo {
+    /// The socket's peer, if the client is another.
+    pub(crate) peer: Option<SocketAddr>,
+    /// The address that the client connected to, if it was not this proxy's.
+    pub(crate) destination: Option<SocketAddr>,
+    pub(crate) tls: Option<TlsFacts>,
 }
 
 impl Record {
-    pub(in crate::session) fn new(
-        context: &Rc<WorkerContext>,
-        origin: Rc<ListenerRef>,
+    pub(crate) fn new(
+        recorder: &Rc<Recorder>,
+        listener: Rc<ListenerRef>,
         peer: PeerAddress,
     ) -> Self {
-        context.begin();
-        origin.metrics.connections_total.inc();
-        origin.metrics.connections_active.inc();
+        listener.metrics.connections_total.inc();
+        listener.metrics.connections_active.inc();
         Self {
-            context: context.clone(),
+            recorder: recorder.clone(),
             ended: false,
-            session: context.next_session_id(),
-            origin,
+            session_id: recorder.begin(),
+            listener,
             source: peer,
-            wrapping: None,
+            transport: None,
             accepted: Instant::now(),
             client: None,
-            way: None,
-            answer: None,
+            route: None,
+            connack: None,
             tries: 0,
             read: 0,
             sent: 0,
@@ -104,24 +111,49 @@ impl Record {
         }
     }
 
-    /// Adds a wait in a queue for admission.
-    pub(in crate::session) fn add_wait(&mut self, waited: Duration) {
+    /// Takes the client's address and TLS facts from a PROXY header.
+    pub(crate) fn apply_proxy_header(&mut self, header: Header) {
+        let mut transport = TransportInfo { tls: header.tls, ..TransportInfo::default() };
+        transport.destination = header.addresses.map(|addresses| addresses.destination);
+        self.transport = Some(Box::new(transport));
+        if let Some(HeaderAddresses { source, .. }) = header.addresses {
+            self.set_named_client(source);
+        }
+    }
+
+    /// Replaces the peer by the client that a trusted proxy in front has named.
+    pub(crate) fn set_named_client(&mut self, client: SocketAddr) {
+        let transport = self.transport.get_or_insert_default();
+        transport.peer = transport.peer.or(self.source.address());
+        self.source = PeerAddress::Ip(client);
+    }
+
+    /// Notes the complete CONNECT, which `packet` begins with.
+    pub(crate) fn set_connect(&mut self, connect: &Connect, packet: &[u8]) {
+        let took = self.accepted.elapsed();
+        self.handshake = Some(took.into());
+        self.listener.metrics.handshake_seconds.observe(took.as_secs_f64());
+        self.client = Some(ClientInfo::new(connect, packet));
+    }
+
+    /// Adds time spent in an admission queue.
+    pub(crate) fn add_wait(&mut self, waited: Duration) {
         let before = self.queued.map_or(Duration::ZERO, Duration::from);
         self.queued = Some((before + waited).into());
     }
 
-    /// The address to count and hash by; `None` on a unix socket.
-    pub(in crate::session) fn client_ip(&self) -> Option<IpAddr> {
+    /// The address for limits and hashing; `None` on a unix socket.
+    pub(crate) fn client_ip(&self) -> Option<IpAddr> {
         self.source.ip()
     }
 
-    /// What TLS said of the client, if it was there and said anything.
-    pub(in crate::session) fn tls(&self) -> Option<&TlsFacts> {
-        self.wrapping.as_ref()?.tls.as_ref()
+    /// What is known of the client from TLS, here or at a proxy in front.
+    pub(crate) fn tls(&self) -> Option<&TlsFacts> {
+        self.transport.as_ref()?.tls.as_ref()
     }
 
-    /// What a broker is chosen by, for a client of this ID and username.
-    pub(in crate::session) fn for_route<'a>(
+    /// The input of broker selection, for a client with this ID and username.
+    pub(crate) fn for_route<'a>(
         &'a self,
         client_id: &'a str,
         username: Option<&'a str>,
@@ -136,14 +168,14 @@ impl Record {
         }
     }
 
-    /// Bytes from the client and to it before its session began, but for its CONNACK.
-    pub(in crate::session) fn handshake_bytes(&self) -> (u64, u64) {
+    /// Bytes from the client and to it before its session began, without the CONNACK.
+    pub(crate) fn handshake_bytes(&self) -> (u64, u64) {
         (self.read.into(), self.sent.into())
     }
 
-    /// What the handshake has come to.
+    /// The phase that the handshake has reached.
     fn phase(&self) -> EndPhase {
-        match (&self.client, &self.way) {
+        match (&self.client, &self.route) {
             (None, _) if self.read == 0 => EndPhase::Handshake,
             (None, _) => EndPhase::Connect,
             (Some(_), None) => EndPhase::Dial,
@@ -151,48 +183,43 @@ impl Record {
         }
     }
 
-    /// Writes the entry that says the session is up.
-    pub(in crate::session) fn log_connect(&self) {
-        if self.context.log.wants(Event::Connect) {
-            self.context.log.write(&self.entry(Event::Connect));
+    /// Writes the log entry of an established session.
+    pub(crate) fn log_connect(&self) {
+        if self.recorder.log.wants(Event::Connect) {
+            self.recorder.log.write(&self.entry(Event::Connect));
         }
     }
 
-    /// Records the end of this connection as soon as the log has room for it.
-    pub(in crate::session) fn end(mut self, event: Event, bytes: (u64, u64), end: End) {
-        if self.context.log.has_room() {
+    /// Records the end of this connection; waits for room in the log in a task of its own.
+    pub(crate) fn end(mut self, event: Event, bytes: (u64, u64), end: End) {
+        if self.recorder.log.has_room() {
             self.log_end(event, bytes, &end);
             return;
         }
         spawn_local(async move {
-            self.context.log.room().await;
+            self.recorder.log.wait_for_room().await;
             self.log_end(event, bytes, &end);
         });
     }
 
-    /// Records the end that a panic is, which waits for nothing.
-    pub(in crate::session) fn end_in_panic(
-        &mut self,
-        event: Event,
-        bytes: (u64, u64),
-        phase: EndPhase,
-    ) {
-        let end = End::new(EndBy::Proxy, phase, EndCause::Error).with(PANICKED);
+    /// Records a panic as the end, without waiting for the log.
+    pub(crate) fn end_in_panic(&mut self, event: Event, bytes: (u64, u64), phase: EndPhase) {
+        let end = End::new(EndBy::Proxy, phase, EndCause::Error).with(PANIC_DETAIL);
         self.log_end(event, bytes, &end);
     }
 
-    /// Writes the one entry and counts the one end of this connection.
+    /// Writes and counts the end of this connection, once.
     fn log_end(&mut self, event: Event, bytes: (u64, u64), end: &End) {
-        // First, so that a panic in what follows is not recorded again.
+        // Set first, so that a panic below is not recorded again.
         self.ended = true;
-        let context = &self.context;
-        context.metrics.count_end(end.by, end.phase, end.cause);
+        let recorder = &self.recorder;
+        recorder.metrics.count_end(end.by, end.phase, end.cause);
         match event {
-            Event::Reject => context.metrics.count_reject(end.cause.as_str()),
-            Event::Probe => self.origin.metrics.probes_total.inc(),
+            Event::Reject => recorder.metrics.count_reject(end.cause.as_str()),
+            Event::Probe => self.listener.metrics.probes_total.inc(),
             Event::Connect | Event::Disconnect => {}
         }
-        if context.log.wants(event) {
+        if recorder.log.wants(event) {
             let mut entry = self.entry(event);
             entry.duration_ms = Some(self.accepted.elapsed());
             (entry.bytes_in, entry.bytes_out) = (Some(bytes.0), Some(bytes.1));
@@ -200,17 +227,17 @@ impl Record {
             entry.end_phase = Some(end.phase);
             entry.end_cause = Some(end.cause);
             entry.detail = end.detail.as_deref();
-            context.log.write(&entry);
+            recorder.log.write(&entry);
         }
     }
 
     fn entry(&self, event: Event) -> Entry<'_> {
-        let origin = &self.origin;
-        let now = self.context.reactor.wall_clock();
-        let mut entry = Entry::new(now, event, self.session, &origin.name, origin.transport);
+        let listener = &self.listener;
+        let now = self.recorder.reactor.wall_clock();
+        let mut entry = Entry::new(now, event, self.session_id, &listener.name, listener.transport);
         entry.client = self.source.address();
-        if let Some(wrapping) = &self.wrapping {
-            entry.peer = wrapping.peer;
+        if let Some(transport) = &self.transport {
+            entry.peer = transport.peer;
         }
         if let Some(tls) = self.tls() {
             entry.tls_version = tls.version.as_deref();
@@ -229,22 +256,22 @@ impl Record {
             entry.keepalive = Some(client.keep_alive);
             entry.will = Some(client.will);
             entry.session_expiry = client.session_expiry;
-            entry.pool = Some(&self.origin.pool.pool.name);
+            entry.pool = Some(&self.listener.pool.pool.name);
         }
-        if let Some(way) = &self.way {
-            entry.upstream = Some(&way.endpoint.name);
-            entry.upstream_address = way.address();
-            entry.route = Some(way.route);
-            entry.dial_ms = Some(way.dial.into());
+        if let Some(route) = &self.route {
+            entry.upstream = Some(&route.endpoint.name);
+            entry.upstream_address = route.address();
+            entry.route = Some(route.kind);
+            entry.dial_ms = Some(route.dial.into());
         }
         entry.tries = (self.tries > 0).then_some(self.tries.into());
-        if let Some(answer) = &self.answer {
-            entry.connack = Some(answer.code);
-            entry.connack_reason = Some(reason::name(answer.version, answer.code));
-            entry.assigned_client_id = answer.assigned_client_id();
-            entry.connack_malformed = answer.malformed();
-            entry.session_present = answer.session_present;
-            entry.connack_ms = answer.waited.map(Duration::from);
+        if let Some(connack) = &self.connack {
+            entry.connack = Some(connack.code);
+            entry.connack_reason = Some(reason::name(connack.version, connack.code));
+            entry.assigned_client_id = connack.assigned_client_id();
+            entry.connack_malformed = connack.malformed();
+            entry.session_present = connack.session_present;
+            entry.connack_ms = connack.waited.map(Duration::from);
         }
         entry.queue_ms = self.queued.map(Duration::from);
         entry.handshake_ms = self.handshake.map(Duration::from);
@@ -258,7 +285,7 @@ impl Drop for Record {
             let bytes = self.handshake_bytes();
             self.end_in_panic(Event::Reject, bytes, self.phase());
         }
-        self.context.finish();
-        self.origin.metrics.connections_active.dec();
+        self.recorder.finish();
+        self.listener.metrics.connections_active.dec();
     }
 }

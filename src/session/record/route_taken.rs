@@ -1,32 +1,33 @@
-//! The way that a session went.
+//! The broker and address that a connection was routed to.
 
 use std::sync::Arc;
 
 use super::micros::Micros;
 use crate::{
-    access_log::Endpoint,
+    access_log::DialledAddress,
     labels::RouteKind,
-    upstream::{self, HostAddress, Target},
+    upstream::{self, DialTarget, HostAddress},
 };
 
-/// Where the session went.
-pub(in crate::session) struct RouteTaken {
-    pub(in crate::session) route: RouteKind,
-    pub(in crate::session) endpoint: Arc<upstream::Endpoint>,
-    /// The address that was dialled; `None` while none was reached.
-    pub(in crate::session) place: Option<HostAddress>,
-    pub(in crate::session) dial: Micros,
+/// The broker that a connection was routed to, and why.
+pub(crate) struct RouteTaken {
+    pub(crate) kind: RouteKind,
+    pub(crate) endpoint: Arc<upstream::Endpoint>,
+    /// The address that was reached; `None` if the dial failed.
+    pub(crate) address: Option<HostAddress>,
+    /// How long the dial took.
+    pub(crate) dial: Micros,
 }
 
 impl RouteTaken {
-    /// Where the broker was reached, or else where it is tried first.
-    pub(in crate::session) fn address(&self) -> Option<Endpoint<'_>> {
-        if let Some(place) = &self.place {
-            return Some(Endpoint::Ip(**place));
+    /// The address at which the broker was reached, or else the one that is tried first.
+    pub(crate) fn address(&self) -> Option<DialledAddress<'_>> {
+        if let Some(address) = &self.address {
+            return Some(DialledAddress::Ip(**address));
         }
         self.endpoint.target().map(|target| match target {
-            Target::Ip(places) => Endpoint::Ip(**places.first()),
-            Target::Unix(path) => Endpoint::Unix(path),
+            DialTarget::Ip(addresses) => DialledAddress::Ip(**addresses.first()),
+            DialTarget::Unix(path) => DialledAddress::Unix(path),
         })
     }
 }

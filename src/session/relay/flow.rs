@@ -1,4 +1,4 @@
-//! One direction of a relay: read, write, and what is kept when the receiver is slow.
+//! One direction of a relay: read, write, and what is stored while the receiver is slow.
 
 use std::{io, task::Poll};
 
@@ -7,110 +7,110 @@ use crate::{
     session::context::{READ_BYTES, WorkerContext},
 };
 
-/// Reads of one direction before the others get their turn, however little they bring.
-const READS_PER_TURN: usize = 8;
+/// Reads of one direction before others get their turn, however few bytes they return.
+const MAX_READS_PER_TURN: usize = 8;
 
-/// A read that fills the scratch buffer this many times in a row is a bulk stream.
+/// A stream that fills the scratch buffer this many times in a row is bulk.
 const FULL_READS_TO_BULK: u8 = 2;
 
 /// One direction.
 #[derive(Default)]
-pub(in crate::session) struct Flow {
-    /// What the receiver has not taken yet. While it is there nothing more is read, and that is
-    /// the backpressure.
-    left: Left,
+pub(crate) struct Flow {
+    /// What the receiver has not taken yet. Until it has, nothing more is read: that is the
+    /// backpressure.
+    unsent: Unsent,
     full_reads: u8,
-    /// The sender's end of file has been read, and all before it passed on.
-    pub(in crate::session) ended: bool,
-    /// Whether the sender is not read, as the receiver takes nothing.
-    pub(in crate::session) held_back: bool,
+    /// Whether the sender's end has been read and everything before it passed on.
+    pub(crate) ended: bool,
+    /// Whether the sender is not read because the receiver does not read.
+    pub(crate) held_back: bool,
 }
 
 #[derive(Default)]
-enum Left {
+enum Unsent {
     #[default]
     Nothing,
-    Bytes(Box<Bytes>),
+    Bytes(Box<UnsentBytes>),
     Pipe(Box<Pipe>),
 }
 
-struct Bytes {
+struct UnsentBytes {
     bytes: Box<[u8]>,
     sent: usize,
 }
 
-/// What one turn came to.
-pub(in crate::session) enum Moved {
-    /// Nothing to read, or no room to write; the socket concerned will wake the relay.
+/// How far a direction came in one turn.
+pub(crate) enum FlowProgress {
+    /// Nothing to read, or the receiver takes nothing; the socket will wake the relay.
     Stalled,
-    /// There may be more to do; it is the others' turn, and this flow's once it is admitted.
+    /// There may be more to do once this flow is admitted to another turn.
     More,
     Ended,
 }
 
-/// What was read.
-pub(in crate::session) enum Chunk<'a> {
+/// What was read in one go.
+pub(crate) enum RelayedChunk<'a> {
     Bytes(&'a [u8]),
-    /// So many bytes, inside the kernel.
-    Unseen(usize),
+    /// This many bytes, moved inside the kernel.
+    Spliced(usize),
 }
 
-impl Chunk<'_> {
-    pub(in crate::session) fn len(&self) -> u64 {
+impl RelayedChunk<'_> {
+    pub(crate) fn len(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Unseen(count) => *count as u64,
+            Self::Spliced(count) => *count as u64,
         }
     }
 }
 
 /// Which socket failed.
-pub(in crate::session) enum Fault {
+pub(crate) enum FlowError {
     Read(io::Error),
     Write(io::Error),
 }
 
 impl Flow {
-    /// Takes over bytes that the receiver is to have first.
-    pub(in crate::session) fn owe(&mut self, bytes: &[u8]) {
+    /// Stores bytes to send before anything else.
+    pub(crate) fn store(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.left = Left::Bytes(Box::new(Bytes { bytes: bytes.into(), sent: 0 }));
+            self.unsent = Unsent::Bytes(Box::new(UnsentBytes { bytes: bytes.into(), sent: 0 }));
         }
     }
 
     /// Moves what there is, up to its share of the turn. A bulk stream moves nothing unless the turn
     /// has `admitted` it.
-    pub(in crate::session) fn pump(
+    pub(crate) fn pump(
         &mut self,
         context: &WorkerContext,
         from: &Stream,
         to: &Stream,
         admitted: bool,
-        mut count: impl FnMut(Chunk<'_>),
-    ) -> Result<Moved, Fault> {
+        mut count: impl FnMut(RelayedChunk<'_>),
+    ) -> Result<FlowProgress, FlowError> {
         if self.is_bulk() && !admitted && !self.ended {
-            return Ok(Moved::More);
+            return Ok(FlowProgress::More);
         }
         if self.is_held_back_by(context, to)? || self.ended {
-            return Ok(Moved::Stalled);
+            return Ok(FlowProgress::Stalled);
         }
         let mut moved = 0;
-        for _ in 0..READS_PER_TURN {
+        for _ in 0..MAX_READS_PER_TURN {
             if moved >= FLOW_BYTES || (self.is_bulk() && !admitted) {
-                return Ok(Moved::More);
+                return Ok(FlowProgress::More);
             }
             let read = match self.pipe(context, from, to) {
                 Some((pipe, from, to)) => {
-                    let most = FLOW_BYTES - moved;
-                    self.splice(context, pipe, (from, to), most, &mut count)?
+                    let max = FLOW_BYTES - moved;
+                    self.splice(context, pipe, (from, to), max, &mut count)?
                 }
                 None => self.copy(context, from, to, &mut count)?,
             };
             match read {
-                Poll::Pending => return Ok(Moved::Stalled),
+                Poll::Pending => return Ok(FlowProgress::Stalled),
                 Poll::Ready(0) => {
                     self.ended = true;
-                    return Ok(Moved::Ended);
+                    return Ok(FlowProgress::Ended);
                 }
                 Poll::Ready(n) => {
                     moved += n;
@@ -118,50 +118,50 @@ impl Flow {
                 }
             }
             if self.is_held_back_by(context, to)? {
-                return Ok(Moved::Stalled);
+                return Ok(FlowProgress::Stalled);
             }
         }
-        Ok(Moved::More)
+        Ok(FlowProgress::More)
     }
 
-    /// Whether the receiver has yet to take what was read, so that nothing more is read.
-    fn is_held_back_by(&mut self, context: &WorkerContext, to: &Stream) -> Result<bool, Fault> {
-        self.held_back = self.settle(context, to).map_err(Fault::Write)?.is_pending();
+    /// Whether the receiver has yet to take what was read; then nothing more is read.
+    fn is_held_back_by(&mut self, context: &WorkerContext, to: &Stream) -> Result<bool, FlowError> {
+        self.held_back = self.send_unsent(context, to).map_err(FlowError::Write)?.is_pending();
         Ok(self.held_back)
     }
 
-    /// Whether what it does next can take long.
+    /// Whether the next step can take long.
     fn is_bulk(&self) -> bool {
-        self.full_reads >= FULL_READS_TO_BULK || matches!(self.left, Left::Pipe(_))
+        self.full_reads >= FULL_READS_TO_BULK || matches!(self.unsent, Unsent::Pipe(_))
     }
 
     /// Bytes read that the receiver has not taken.
-    pub(in crate::session) fn left(&self) -> usize {
-        match &self.left {
-            Left::Nothing => 0,
-            Left::Bytes(left) => left.bytes.len() - left.sent,
-            Left::Pipe(pipe) => pipe.buffered(),
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        match &self.unsent {
+            Unsent::Nothing => 0,
+            Unsent::Bytes(unsent) => unsent.bytes.len() - unsent.sent,
+            Unsent::Pipe(pipe) => pipe.buffered(),
         }
     }
 
-    /// Writes what an earlier turn left.
-    fn settle(&mut self, context: &WorkerContext, to: &Stream) -> io::Result<Poll<()>> {
+    /// Sends what an earlier turn could not.
+    fn send_unsent(&mut self, context: &WorkerContext, to: &Stream) -> io::Result<Poll<()>> {
         loop {
-            match &mut self.left {
-                Left::Nothing => return Ok(to.try_flush()?),
-                Left::Bytes(left) => match to.try_send(&left.bytes[left.sent..])? {
+            match &mut self.unsent {
+                Unsent::Nothing => return Ok(to.try_flush()?),
+                Unsent::Bytes(unsent) => match to.try_send(&unsent.bytes[unsent.sent..])? {
                     Poll::Pending => return Ok(Poll::Pending),
-                    Poll::Ready(n) => left.sent += n,
+                    Poll::Ready(n) => unsent.sent += n,
                 },
-                Left::Pipe(pipe) => match pipe.try_drain(to.socket())? {
+                Unsent::Pipe(pipe) => match pipe.try_drain(to.socket())? {
                     Poll::Pending => return Ok(Poll::Pending),
                     Poll::Ready(_) => {}
                 },
             }
-            match std::mem::take(&mut self.left) {
-                Left::Bytes(left) if left.sent == left.bytes.len() => {}
-                Left::Pipe(pipe) if pipe.buffered() == 0 => context.pipes.release(*pipe),
-                unfinished => self.left = unfinished,
+            match std::mem::take(&mut self.unsent) {
+                Unsent::Bytes(unsent) if unsent.sent == unsent.bytes.len() => {}
+                Unsent::Pipe(pipe) if pipe.buffered() == 0 => context.pipes.release(*pipe),
+                unfinished => self.unsent = unfinished,
             }
         }
     }
@@ -172,27 +172,27 @@ impl Flow {
         context: &WorkerContext,
         from: &Stream,
         to: &Stream,
-        count: &mut impl FnMut(Chunk<'_>),
-    ) -> Result<Poll<usize>, Fault> {
+        count: &mut impl FnMut(RelayedChunk<'_>),
+    ) -> Result<Poll<usize>, FlowError> {
         let scratch = &mut *context.scratch.lend();
         let size = if self.full_reads < FULL_READS_TO_BULK { READ_BYTES } else { BULK_BYTES };
         let read = scratch.receive(size, |room| from.try_recv(room));
-        let Poll::Ready(n) = read.map_err(Fault::Read)? else { return Ok(Poll::Pending) };
+        let Poll::Ready(n) = read.map_err(FlowError::Read)? else { return Ok(Poll::Pending) };
         if n == 0 {
             // A unix peer that has closed fails even a write of nothing.
             return Ok(Poll::Ready(0));
         }
         self.full_reads = if n >= READ_BYTES { self.full_reads.saturating_add(1) } else { 0 };
-        let sent = match to.try_send(scratch.bytes()).map_err(Fault::Write)? {
+        let sent = match to.try_send(scratch.bytes()).map_err(FlowError::Write)? {
             Poll::Ready(sent) => sent,
             Poll::Pending => 0,
         };
-        count(Chunk::Bytes(scratch.bytes()));
-        self.owe(&scratch.bytes()[sent..]);
+        count(RelayedChunk::Bytes(scratch.bytes()));
+        self.store(&scratch.bytes()[sent..]);
         Ok(Poll::Ready(n))
     }
 
-    /// A pipe and the sockets it is for, once the stream is one for the kernel to move.
+    /// A pipe and its two sockets, if the stream is bulk and both are plain sockets.
     fn pipe<'a>(
         &mut self,
         context: &WorkerContext,
@@ -203,33 +203,33 @@ impl Flow {
             return None;
         }
         let (from, to) = (from.plain()?, to.plain()?);
-        // Where there is none, the stream has to show anew that it is worth one.
+        // Without a free pipe, the stream has to qualify as bulk again.
         self.full_reads = 0;
         let pipe = context.pipes.take()?;
         self.full_reads = FULL_READS_TO_BULK;
         Some((pipe, from, to))
     }
 
-    /// One pipe full, or `most` bytes of it, moved inside the kernel.
+    /// Moves up to one pipe's capacity, at most `max` bytes, inside the kernel.
     fn splice(
         &mut self,
         context: &WorkerContext,
         mut pipe: Pipe,
         (from, to): (&Socket, &Socket),
-        most: usize,
-        count: &mut impl FnMut(Chunk<'_>),
-    ) -> Result<Poll<usize>, Fault> {
-        let filled = transpose(pipe.try_fill(from, most))?;
+        max: usize,
+        count: &mut impl FnMut(RelayedChunk<'_>),
+    ) -> Result<Poll<usize>, FlowError> {
+        let filled = transpose(pipe.try_fill(from, max))?;
         let Poll::Ready(n @ 1..) = filled else {
-            // The stream pauses; what comes next may be small again.
+            // The stream pauses; what follows may be small again.
             self.full_reads = 0;
             context.pipes.release(pipe);
             return Ok(filled);
         };
-        while pipe.buffered() > 0 && pipe.try_drain(to).map_err(Fault::Write)?.is_ready() {}
-        count(Chunk::Unseen(n));
+        while pipe.buffered() > 0 && pipe.try_drain(to).map_err(FlowError::Write)?.is_ready() {}
+        count(RelayedChunk::Spliced(n));
         if pipe.buffered() > 0 {
-            self.left = Left::Pipe(Box::new(pipe));
+            self.unsent = Unsent::Pipe(Box::new(pipe));
         } else {
             context.pipes.release(pipe);
         }
@@ -237,9 +237,9 @@ impl Flow {
     }
 }
 
-fn transpose(read: Poll<io::Result<usize>>) -> Result<Poll<usize>, Fault> {
+fn transpose(read: Poll<io::Result<usize>>) -> Result<Poll<usize>, FlowError> {
     match read {
-        Poll::Ready(read) => read.map(Poll::Ready).map_err(Fault::Read),
+        Poll::Ready(read) => read.map(Poll::Ready).map_err(FlowError::Read),
         Poll::Pending => Ok(Poll::Pending),
     }
 }

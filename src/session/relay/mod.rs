@@ -1,6 +1,6 @@
-//! Bytes from each side to the other, for as long as the session lasts.
+//! The relay: bytes from each side to the other, for as long as the session lasts.
 //!
-//! An idle session is this future and its [`ActiveSession`] record: no buffer, no timer.
+//! An idle session is this future and its [`ActiveSession`]: no buffer, no timer.
 
 mod flow;
 
@@ -13,9 +13,13 @@ use std::{
     thread::panicking,
 };
 
-use self::flow::{Chunk, Fault, Flow, Moved};
+use self::flow::{Flow, FlowError, FlowProgress, RelayedChunk};
 use super::{
-    active::ActiveSession, context::WorkerContext, end::End, evict::takeover, panics::asked_panic,
+    active::ActiveSession,
+    context::WorkerContext,
+    end::End,
+    evict::{claim_client, release_client},
+    panics::panic_if_requested,
 };
 use crate::{
     labels::{EndBy, EndCause, EndPhase, Event},
@@ -24,44 +28,50 @@ use crate::{
 };
 
 /// A session after its CONNACK.
-pub(in crate::session) struct Relay {
-    /// Gone with the session's end.
-    live: Option<Rc<ActiveSession>>,
-    slot: u32,
-    /// Its place among those who wait to be admitted to a turn.
-    ticket: TurnTicket,
+pub(crate) struct Relay {
+    context: Rc<WorkerContext>,
+    /// `None` once the session has ended.
+    session: Option<Rc<ActiveSession>>,
     flows: Flows,
 }
 
 /// Both directions.
 struct Flows {
-    /// Whether both sockets wake this task.
-    watching: bool,
     inbound: Flow,
     outbound: Flow,
-    /// Where in its packets the broker is, for a client of 5.0, who can be told goodbye.
+    /// Where in its packets the broker is; for a client of 5.0, which can be sent a DISCONNECT.
     boundary: Option<Boundary>,
-    /// Who ended its side first.
+    /// Its place in the queue of bulk streams.
+    ticket: TurnTicket,
+    /// The side that ended first.
     first_to_end: Option<EndBy>,
+    /// Whether both sockets wake this task.
+    watching: bool,
 }
 
 impl Relay {
-    /// `owed`: what the broker has sent and the client has not been given yet.
-    pub(in crate::session) fn new(live: ActiveSession, owed: &[u8], boundary: Boundary) -> Self {
-        let is_v5 = live.record.client.as_ref().is_some_and(|client| client.version == Version::V5);
-        let context = live.record.context.clone();
-        let (slot, live) = context.sessions.insert(live);
-        takeover::claim(&context, &live, slot);
+    /// `unsent`: what the broker has sent and the client has not taken yet.
+    pub(crate) fn new(
+        context: Rc<WorkerContext>,
+        session: ActiveSession,
+        unsent: &[u8],
+        boundary: Boundary,
+    ) -> Self {
+        let client = session.record.client.as_ref();
+        let is_v5 = client.is_some_and(|client| client.version == Version::V5);
+        let session = context.sessions.insert(session);
+        claim_client(&context, &session);
         let mut outbound = Flow::default();
-        outbound.owe(owed);
+        outbound.store(unsent);
         let flows = Flows {
-            watching: false,
             inbound: Flow::default(),
             outbound,
             boundary: is_v5.then_some(boundary),
+            ticket: TurnTicket::default(),
             first_to_end: None,
+            watching: false,
         };
-        Self { live: Some(live), slot, ticket: TurnTicket::default(), flows }
+        Self { context, session: Some(session), flows }
     }
 }
 
@@ -70,74 +80,72 @@ impl Future for Relay {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        let Some(live) = &this.live else { return Poll::Ready(()) };
+        let Some(session) = &this.session else { return Poll::Ready(()) };
         if !this.flows.watching {
-            asked_panic(&live.record, "relay");
+            panic_if_requested(&session.record, "relay");
         }
-        let context = &live.record.context;
-        let bulk = &context.reactor.turn.bulk;
-        let admitted = bulk.take_turn(&mut this.ticket);
-        let step = this.flows.advance(cx, context, live, admitted);
-        let Step::Ended(end) = step else {
-            if matches!(step, Step::More) {
-                bulk.join(&mut this.ticket, cx);
+        let bulk = &this.context.reactor.turn.bulk;
+        let admitted = bulk.take_turn(&mut this.flows.ticket);
+        let step = this.flows.advance(cx, &this.context, session, admitted);
+        let RelayStep::Ended(end) = step else {
+            if matches!(step, RelayStep::More) {
+                bulk.join(&mut this.flows.ticket, cx);
             }
             return Poll::Pending;
         };
-        if let Some(live) = this.leave() {
-            finish(live, end);
+        if let Some(session) = this.leave() {
+            finish(session, end);
         }
         Poll::Ready(())
     }
 }
 
 impl Relay {
-    /// Takes the session from where others find it.
+    /// Takes the session out of the worker's table and the directory.
     fn leave(&mut self) -> Option<ActiveSession> {
-        let live = self.live.take()?;
-        let context = live.record.context.clone();
-        self.flows.take_back_unsent(&live);
-        live.flush_bytes();
-        takeover::release(&context, &live);
-        context.sessions.remove(self.slot, live)
+        let session = self.session.take()?;
+        self.flows.subtract_unsent(&session);
+        session.flush_bytes();
+        release_client(&self.context, &session);
+        self.context.sessions.remove(session)
     }
 }
 
-/// With the end of the worker or in a panic, which ends this session and no other.
+/// Drops the session at the end of the worker, or in a panic, which ends this session only.
 impl Drop for Relay {
     fn drop(&mut self) {
-        if let Some(live) = self.leave()
+        if let Some(session) = self.leave()
             && panicking()
         {
-            finish_in_panic(live);
+            finish_in_panic(session);
         }
     }
 }
 
-/// Closes both connections, and records the end.
-fn finish(live: ActiveSession, end: End) {
-    // The sockets and the places go now; the record may have to wait for the log.
-    let ActiveSession { tally, record, accepted, client, upstream, lease, pass, .. } = live;
+/// Closes both connections and records the end.
+fn finish(session: ActiveSession, end: End) {
+    // The sockets and the counts are freed now; the record may have to wait for the log.
+    let ActiveSession { counters, record, accepted, client, upstream, lease, permit, .. } = session;
     client.send_close();
     upstream.send_close();
-    drop((client, upstream, lease, pass));
+    drop((client, upstream, lease, permit));
     let end = if accepted {
         end
     } else {
-        // It was the broker's CONNACK that ended this one, whoever closed first after it.
+        // The broker's CONNACK ended this connection, whichever side closed first after it.
         End::new(EndBy::Upstream, EndPhase::Connack, EndCause::Refused)
     };
-    let bytes = (tally.bytes_in.get(), tally.bytes_out.get());
+    let bytes = (counters.bytes_in.get(), counters.bytes_out.get());
     record.end(event(accepted), bytes, end);
 }
 
-/// Both peers learn that the stream did not end well; nothing is asked of layers that may have been
+/// Resets both connections and records the end. TLS and WebSocket are not called, as they may be
 /// what panicked.
-fn finish_in_panic(live: ActiveSession) {
-    let ActiveSession { tally, mut record, accepted, client, upstream, .. } = live;
+fn finish_in_panic(session: ActiveSession) {
+    let ActiveSession { counters, mut record, accepted, client, upstream, .. } = session;
     client.reset_on_close();
     upstream.reset_on_close();
-    let bytes = (tally.bytes_in.get(), tally.bytes_out.get());
+    let bytes = (counters.bytes_in.get(), counters.bytes_out.get());
     record.end_in_panic(event(accepted), bytes, EndPhase::Relay);
 }
 
@@ -145,28 +153,28 @@ fn event(accepted: bool) -> Event {
     if accepted { Event::Disconnect } else { Event::Reject }
 }
 
-/// What one poll came to.
-enum Step {
+/// How one poll ended.
+enum RelayStep {
     Stalled,
-    /// There may be more to do, in another turn.
+    /// There may be more to do in another turn.
     More,
     Ended(End),
 }
 
 impl Flows {
-    /// Moves what there is; bulk streams only if the turn has `admitted` them.
+    /// Moves what has arrived; bulk streams only if the turn has `admitted` them.
     fn advance(
         &mut self,
         cx: &Context<'_>,
         context: &WorkerContext,
-        live: &ActiveSession,
+        session: &ActiveSession,
         admitted: bool,
-    ) -> Step {
-        if let Some(cause) = live.tally.verdict.get() {
-            self.say_goodbye(live, cause);
-            return Step::Ended(End::new(EndBy::Proxy, EndPhase::Relay, cause));
+    ) -> RelayStep {
+        if let Some(cause) = session.counters.end_requested.get() {
+            self.send_disconnect(session, cause);
+            return RelayStep::Ended(End::new(EndBy::Proxy, EndPhase::Relay, cause));
         }
-        let (client, upstream) = (&live.client, &live.upstream);
+        let (client, upstream) = (&session.client, &session.upstream);
         if !self.watching {
             self.watching = true;
             client.watch(cx);
@@ -174,42 +182,50 @@ impl Flows {
         }
         let now = context.seconds();
         let inbound = self.inbound.pump(context, client, upstream, admitted, |chunk| {
-            live.count_in(chunk.len(), now);
+            session.count_in(chunk.len(), now);
         });
-        // After a failed write too: the broker's last words may say why it left.
+        // After a failed write too: the broker's last bytes may say why it closed.
         let boundary = &mut self.boundary;
         let outbound = self.outbound.pump(context, upstream, client, admitted, |chunk| {
-            live.count_out(chunk.len(), now);
+            session.count_out(chunk.len(), now);
             match (&mut *boundary, &chunk) {
                 (None, _) => {}
-                (Some(boundary), Chunk::Bytes(bytes)) => boundary.feed(bytes),
-                (Some(boundary), Chunk::Unseen(count)) => boundary.skip(*count),
+                (Some(boundary), RelayedChunk::Bytes(bytes)) => boundary.feed(bytes),
+                (Some(boundary), RelayedChunk::Spliced(count)) => boundary.skip(*count),
             }
         });
-        live.hold_back(self.inbound.held_back, self.outbound.held_back, now);
+        session.hold_back(self.inbound.held_back, self.outbound.held_back, now);
         let (client, upstream) = ((EndBy::Client, client), (EndBy::Upstream, upstream));
-        let mut step = Step::Stalled;
+        let mut step = RelayStep::Stalled;
         for (moved, from, to) in [(inbound, client, upstream), (outbound, upstream, client)] {
             match moved {
-                Ok(Moved::Stalled) => {}
-                Ok(Moved::More) => step = Step::More,
-                Ok(Moved::Ended) => {
+                Ok(FlowProgress::Stalled) => {}
+                Ok(FlowProgress::More) => step = RelayStep::More,
+                Ok(FlowProgress::Ended) => {
                     let first = *self.first_to_end.get_or_insert(from.0);
                     if self.inbound.ended && self.outbound.ended {
-                        return Step::Ended(End::new(first, EndPhase::Relay, EndCause::Closed));
+                        return RelayStep::Ended(End::new(
+                            first,
+                            EndPhase::Relay,
+                            EndCause::Closed,
+                        ));
                     }
                     to.1.shutdown();
-                    live.tally.half_closed.set(now);
+                    session.counters.half_closed.set(now);
                 }
-                Err(Fault::Read(error)) => return Step::Ended(failed(from.0, to.1, &error)),
-                Err(Fault::Write(error)) => return Step::Ended(failed(to.0, from.1, &error)),
+                Err(FlowError::Read(error)) => {
+                    return RelayStep::Ended(failed(from.0, to.1, &error));
+                }
+                Err(FlowError::Write(error)) => {
+                    return RelayStep::Ended(failed(to.0, from.1, &error));
+                }
             }
         }
         step
     }
 
-    /// Tells a client of 5.0 why its session ends, if that can be put between two packets.
-    fn say_goodbye(&self, live: &ActiveSession, cause: EndCause) {
+    /// Sends a client of 5.0 a DISCONNECT with the reason, if it fits between two packets.
+    fn send_disconnect(&self, session: &ActiveSession, cause: EndCause) {
         let reason = match cause {
             EndCause::Idle => DisconnectReason::KeepAliveTimeout,
             EndCause::Drain => DisconnectReason::ServerShuttingDown,
@@ -221,23 +237,27 @@ impl Flows {
             _ => return,
         };
         let is_at_boundary = self.boundary.is_some_and(|boundary| boundary.is_at_boundary());
-        if is_at_boundary && self.outbound.left() == 0 {
+        if is_at_boundary && self.outbound.unsent_bytes() == 0 {
             let packet = reason.packet();
-            if let Poll::Ready(Ok(sent)) = live.client.try_send(&packet) {
-                live.tally.bytes_out.set(live.tally.bytes_out.get() + sent as u64);
+            if let Poll::Ready(Ok(sent)) = session.client.try_send(&packet) {
+                session.counters.bytes_out.set(session.counters.bytes_out.get() + sent as u64);
             }
         }
     }
 
-    /// What was read and could not be passed on does not count as relayed.
-    fn take_back_unsent(&self, live: &ActiveSession) {
-        let ActiveSession { tally, .. } = live;
-        tally.bytes_in.set(tally.bytes_in.get().saturating_sub(self.inbound.left() as u64));
-        tally.bytes_out.set(tally.bytes_out.get().saturating_sub(self.outbound.left() as u64));
+    /// What was read and not sent does not count as relayed.
+    fn subtract_unsent(&self, session: &ActiveSession) {
+        let ActiveSession { counters, .. } = session;
+        counters
+            .bytes_in
+            .set(counters.bytes_in.get().saturating_sub(self.inbound.unsent_bytes() as u64));
+        counters
+            .bytes_out
+            .set(counters.bytes_out.get().saturating_sub(self.outbound.unsent_bytes() as u64));
     }
 }
 
-/// `side` failed; a reset goes on to the other one.
+/// The end after `side` failed. A reset is passed on to the other side.
 fn failed(side: EndBy, other: &Stream, error: &io::Error) -> End {
     let end = End::failed(side, EndPhase::Relay, error);
     if end.cause == EndCause::Reset {

@@ -3,17 +3,17 @@
 use std::{net::SocketAddr, sync::Arc};
 
 /// The most addresses of one host that are used.
-const MOST: usize = 16;
+const MAX_ADDRESSES: usize = 16;
 
-/// One address. Shared, as a session notes the one that it was dialled at.
-pub type HostAddress = Arc<SocketAddr>;
+/// One address, shared because each session keeps the one that it was dialled at.
+pub(crate) type HostAddress = Arc<SocketAddr>;
 
-/// The addresses of one broker, one at least.
+/// The addresses of one broker, at least one.
 #[derive(Clone, Debug)]
-pub struct HostAddresses {
+pub(crate) struct HostAddresses {
     /// Tried first: the one that worked last.
     first: HostAddress,
-    /// `None` where there is one address alone, so that a copy costs little.
+    /// `None` if there is a single address, so that a copy is cheap.
     others: Option<Arc<[HostAddress]>>,
 }
 
@@ -22,11 +22,11 @@ impl HostAddresses {
         Self { first: Arc::new(address), others: None }
     }
 
-    /// Both families in turn (RFC 8305, section 4), but that the one which is first in `before` comes
-    /// first for as long as it is there. `None` where there are no addresses.
+    /// Alternates between the families (RFC 8305, section 4), but keeps the first address of `before`
+    /// first if it is still there. `None` if there are no addresses.
     ///
-    /// A server that changes the order of its answers changes nothing: the same addresses stay in
-    /// the order that they have.
+    /// The order of a DNS answer is of no importance: the same addresses stay in the order that they
+    /// have.
     pub(super) fn new(
         list: &[SocketAddr],
         ipv6_first: bool,
@@ -37,58 +37,58 @@ impl HostAddresses {
             if let Some(at) = known.iter().position(|address| *address == *before.first) {
                 known[..=at].rotate_right(1);
             }
-            known.truncate(MOST);
+            known.truncate(MAX_ADDRESSES);
             let is_same =
-                known.len() == before.len() && before.iter().all(|place| known.contains(place));
+                known.len() == before.len() && before.iter().all(|address| known.contains(address));
             if is_same {
                 return Some(before.clone());
             }
         }
-        known.truncate(MOST);
-        let mut places = known.into_iter().map(Arc::new);
-        let first = places.next()?;
-        let others = Some(places.collect::<Arc<[_]>>()).filter(|others| !others.is_empty());
+        known.truncate(MAX_ADDRESSES);
+        let mut addresses = known.into_iter().map(Arc::new);
+        let first = addresses.next()?;
+        let others = Some(addresses.collect::<Arc<[_]>>()).filter(|others| !others.is_empty());
         Some(Self { first, others })
     }
 
-    pub fn first(&self) -> &HostAddress {
+    pub(crate) fn first(&self) -> &HostAddress {
         &self.first
     }
 
     /// All but the first.
-    pub fn others(&self) -> &[HostAddress] {
+    pub(crate) fn others(&self) -> &[HostAddress] {
         self.others.as_deref().unwrap_or_default()
     }
 
     /// In the order in which they are tried.
-    pub fn iter(&self) -> impl Iterator<Item = &HostAddress> + Clone {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &HostAddress> + Clone {
         std::iter::once(&self.first).chain(self.others())
     }
 
-    pub(in crate::upstream) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         1 + self.others().len()
     }
 
-    pub fn is_several(&self) -> bool {
+    pub(crate) fn is_several(&self) -> bool {
         self.others.is_some()
     }
 
     /// All but the first, as "10.0.0.2:1883, 10.0.0.3:1883"; `None` for a single address.
-    pub fn others_shown(&self) -> Option<String> {
+    pub(crate) fn others_text(&self) -> Option<String> {
         let others: Vec<_> = self.others().iter().map(ToString::to_string).collect();
         Some(others.join(", ")).filter(|others| !others.is_empty())
     }
 
-    /// Has this one, if it is there, tried first from now on.
+    /// Moves `address`, if it is there, to the front.
     pub(super) fn put_first(&mut self, address: SocketAddr) {
         if *self.first != address && self.others().iter().any(|other| **other == address) {
             let (first, rest): (Vec<_>, Vec<_>) =
-                self.iter().cloned().partition(|place| **place == address);
+                self.iter().cloned().partition(|other| **other == address);
             self.replace(first.into_iter().chain(rest));
         }
     }
 
-    /// Has this one tried last from now on.
+    /// Moves `address` to the end if it is the first.
     pub(super) fn put_last(&mut self, address: SocketAddr) {
         if *self.first == address && self.is_several() {
             let rest = self.others().to_vec();
@@ -104,7 +104,7 @@ impl HostAddresses {
     }
 }
 
-/// Each address once, the families in turn.
+/// Each address once, alternating between the families.
 fn interleaved(list: &[SocketAddr], ipv6_first: bool) -> Vec<SocketAddr> {
     let of_family = |ipv6| list.iter().filter(move |address| address.is_ipv6() == ipv6);
     let (mut one, mut other) = (of_family(ipv6_first), of_family(!ipv6_first));
@@ -131,41 +131,41 @@ mod tests {
         addresses.iter().map(parse).collect()
     }
 
-    fn places(addresses: &[&str], before: Option<&HostAddresses>) -> HostAddresses {
+    fn parsed(addresses: &[&str], before: Option<&HostAddresses>) -> HostAddresses {
         HostAddresses::new(&list(addresses), true, before).unwrap()
     }
 
-    fn shown(places: &HostAddresses) -> Vec<String> {
-        places.iter().map(|place| place.ip().to_string()).collect()
+    fn shown(addresses: &HostAddresses) -> Vec<String> {
+        addresses.iter().map(|address| address.ip().to_string()).collect()
     }
 
     #[test]
-    fn families_in_turn() {
+    fn families_alternate() {
         let all = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "::1", "10.0.0.2"];
-        assert_eq!(shown(&places(&all, None)), ["::1", "10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+        assert_eq!(shown(&parsed(&all, None)), ["::1", "10.0.0.1", "10.0.0.2", "10.0.0.3"]);
         let ipv4_first = HostAddresses::new(&list(&all), false, None).unwrap();
         assert_eq!(shown(&ipv4_first), ["10.0.0.1", "::1", "10.0.0.2", "10.0.0.3"]);
         assert!(HostAddresses::new(&[], true, None).is_none());
     }
 
     #[test]
-    fn the_one_that_worked_last_stays_first() {
-        let mut known = places(&["10.0.0.1", "10.0.0.2", "10.0.0.3"], None);
+    fn the_address_that_worked_last_stays_first() {
+        let mut known = parsed(&["10.0.0.1", "10.0.0.2", "10.0.0.3"], None);
         known.put_first(list(&["10.0.0.3"])[0]);
         assert_eq!(shown(&known), ["10.0.0.3", "10.0.0.1", "10.0.0.2"]);
         // Another order changes nothing.
-        let same = places(&["10.0.0.2", "10.0.0.3", "10.0.0.1"], Some(&known));
+        let same = parsed(&["10.0.0.2", "10.0.0.3", "10.0.0.1"], Some(&known));
         assert_eq!(shown(&same), shown(&known));
-        let more = places(&["10.0.0.9", "::1", "10.0.0.3"], Some(&known));
+        let more = parsed(&["10.0.0.9", "::1", "10.0.0.3"], Some(&known));
         assert_eq!(shown(&more), ["10.0.0.3", "::1", "10.0.0.9"]);
-        let gone = places(&["10.0.0.9", "10.0.0.1"], Some(&known));
+        let gone = parsed(&["10.0.0.9", "10.0.0.1"], Some(&known));
         assert_eq!(shown(&gone), ["10.0.0.9", "10.0.0.1"]);
-        assert!(!places(&["10.0.0.9"], Some(&gone)).is_several());
+        assert!(!parsed(&["10.0.0.9"], Some(&gone)).is_several());
     }
 
     #[test]
-    fn one_that_failed_is_last() {
-        let mut known = places(&["10.0.0.1", "10.0.0.2", "10.0.0.3"], None);
+    fn an_address_that_failed_is_last() {
+        let mut known = parsed(&["10.0.0.1", "10.0.0.2", "10.0.0.3"], None);
         known.put_last(list(&["10.0.0.1"])[0]);
         assert_eq!(shown(&known), ["10.0.0.2", "10.0.0.3", "10.0.0.1"]);
         known.put_first(list(&["10.0.0.4"])[0]);
@@ -174,12 +174,12 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_are_used() {
+    fn the_number_of_addresses_is_bounded() {
         let many: Vec<_> = (0..40).map(|n| format!("10.0.0.{n}")).collect();
         let many: Vec<_> = many.iter().map(String::as_str).collect();
-        assert_eq!(places(&many, None).len(), MOST);
-        let known = places(&["10.0.0.39", "10.0.0.1"], None);
-        let now = places(&many, Some(&known));
-        assert_eq!((now.len(), &*shown(&now)[0]), (MOST, "10.0.0.39"));
+        assert_eq!(parsed(&many, None).len(), MAX_ADDRESSES);
+        let known = parsed(&["10.0.0.39", "10.0.0.1"], None);
+        let now = parsed(&many, Some(&known));
+        assert_eq!((now.len(), &*shown(&now)[0]), (MAX_ADDRESSES, "10.0.0.39"));
     }
 }

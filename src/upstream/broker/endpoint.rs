@@ -1,39 +1,40 @@
-//! Where a broker is reached, as the configuration and DNS have it at one time.
+//! The addresses of a broker, remote and local, at one time.
 
 use std::{
     net::{IpAddr, SocketAddr},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use super::addresses::HostAddresses;
 use crate::{
     config::{self, Address},
     metrics::UpstreamMetrics,
-    upstream::dial::Sources,
+    upstream::{local_addresses::LocalAddresses, no_port::NoPort},
 };
 
-/// A broker's address and the local addresses it is dialled from. Replaced as one when either
-/// changes; a session keeps the one that it was dialled by.
+/// A broker's address and the local addresses that it is dialled from. It is replaced when either
+/// changes; a session keeps the one that it was dialled with.
 #[derive(Debug)]
 pub struct Endpoint {
     /// The broker's name.
     pub name: Arc<str>,
     pub address: Address,
-    /// What `address` last resolved to. Held for a copy.
+    /// The addresses that `address` last resolved to. Held for a copy.
     resolved: Mutex<Option<HostAddresses>>,
-    pub(in crate::upstream) sources: Sources,
+    pub(crate) local_addresses: LocalAddresses,
 }
 
-/// What is dialled.
+/// What is dialled: the addresses of a host, or a unix socket.
 #[derive(Clone, Debug)]
-pub enum Target<'a> {
+pub(crate) enum DialTarget<'a> {
     Ip(HostAddresses),
     Unix(&'a Path),
 }
 
 impl Endpoint {
-    /// `before` is the broker's endpoint until now: where the host is the same, its addresses are known.
+    /// `before` is the broker's endpoint until now: if the host is the same, its addresses are kept.
     pub(super) fn new(
         pool: &config::Pool,
         upstream: &config::Upstream,
@@ -44,63 +45,72 @@ impl Endpoint {
             Address::Ip(address) => Some(HostAddresses::of_one(address)),
             Address::Unix(_) => None,
             Address::Host(..) => {
-                before.filter(|before| before.address == upstream.address).and_then(Self::places)
+                before.filter(|before| before.address == upstream.address).and_then(Self::addresses)
             }
         };
         Self {
             name: upstream.name.clone(),
             address: upstream.address.clone(),
             resolved: Mutex::new(resolved),
-            sources: Sources::new(pool, &upstream.address, metrics),
+            local_addresses: LocalAddresses::new(pool, &upstream.address, metrics),
         }
     }
 
-    /// Whether the configuration says the same.
-    pub(super) fn is_as(&self, pool: &config::Pool, upstream: &config::Upstream) -> bool {
-        self.address == upstream.address && *self.sources.configured == *pool.source_addresses
+    /// Whether it has the addresses of this configuration.
+    pub(super) fn matches(&self, pool: &config::Pool, upstream: &config::Upstream) -> bool {
+        self.address == upstream.address
+            && *self.local_addresses.configured == *pool.source_addresses
     }
 
-    /// Where to dial; `None` while the host name is unknown.
-    pub fn target(&self) -> Option<Target<'_>> {
+    /// What to dial; `None` while the host name is unresolved.
+    pub(crate) fn target(&self) -> Option<DialTarget<'_>> {
         match &self.address {
-            Address::Unix(path) => Some(Target::Unix(path)),
-            Address::Ip(_) | Address::Host(..) => self.places().map(Target::Ip),
+            Address::Unix(path) => Some(DialTarget::Unix(path)),
+            Address::Ip(_) | Address::Host(..) => self.addresses().map(DialTarget::Ip),
         }
     }
 
-    /// The addresses in force; `None` for a unix socket, and while the host name is unknown.
-    pub fn places(&self) -> Option<HostAddresses> {
+    /// The addresses in force; `None` for a unix socket, and while the host name is unresolved.
+    pub(crate) fn addresses(&self) -> Option<HostAddresses> {
         self.resolved().clone()
     }
 
-    /// Notes what the host name resolves to now; true if that is news.
-    pub fn set_resolved(&self, addresses: &[SocketAddr]) -> bool {
-        // From a family that no local address is given for, it may not be reached at all.
-        let ipv6_first = match &*self.sources.configured {
+    /// Sets the addresses that the host name resolves to; true if they have changed.
+    pub(crate) fn set_resolved(&self, addresses: &[SocketAddr]) -> bool {
+        // A family without a configured local address may not reach the broker at all.
+        let ipv6_first = match &*self.local_addresses.configured {
             [] => true,
             sources => sources.iter().any(IpAddr::is_ipv6),
         };
         let mut resolved = self.resolved();
         let before = resolved.as_ref();
         let Some(after) = HostAddresses::new(addresses, ipv6_first, before) else { return false };
-        let is_in =
-            |places: &HostAddresses| after.iter().all(|place| places.iter().any(|it| it == place));
+        let is_in = |other: &HostAddresses| {
+            after.iter().all(|address| other.iter().any(|it| it == address))
+        };
         let is_same = before.is_some_and(|before| before.len() == after.len() && is_in(before));
         *resolved = Some(after);
         !is_same
     }
 
-    /// Has the next dial begin with this address, which has just worked.
-    pub(in crate::upstream) fn prefer(&self, address: SocketAddr) {
-        if let Some(places) = &mut *self.resolved() {
-            places.put_first(address);
+    /// Lets the next dial begin with this address, which has just worked.
+    pub(crate) fn prefer(&self, address: SocketAddr) {
+        if let Some(addresses) = &mut *self.resolved() {
+            addresses.put_first(address);
         }
     }
 
-    /// Has the next dial begin with another address than this one.
-    pub(in crate::upstream) fn avoid(&self, address: SocketAddr) {
-        if let Some(places) = &mut *self.resolved() {
-            places.put_last(address);
+    /// Lets the next dial begin with another address than this one.
+    pub(crate) fn avoid(&self, address: SocketAddr) {
+        if let Some(addresses) = &mut *self.resolved() {
+            addresses.put_last(address);
+        }
+    }
+
+    /// Warns the operator that clients cannot be given this broker, at most once in a while.
+    pub(crate) fn warn_no_port(&self, shortage: &NoPort, now: Instant) {
+        if self.local_addresses.is_warning_due(now) {
+            tracing::warn!(pool = %shortage.pool, upstream = %self.name, "{shortage}");
         }
     }
 
@@ -108,9 +118,9 @@ impl Endpoint {
         self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a Server Reference (5.0 §4.13) means this broker: its name, or its host with or
+    /// Whether a Server Reference (5.0 §4.13) names this broker: by its name, or by its host with or
     /// without the port.
-    pub(super) fn is_called(&self, reference: &str) -> bool {
+    pub(super) fn matches_reference(&self, reference: &str) -> bool {
         let is_host = |host: &str, port: u16| {
             let rest = reference.strip_prefix(host);
             rest.is_some_and(|rest| rest.is_empty() || *rest == format!(":{port}"))

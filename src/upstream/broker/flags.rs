@@ -1,50 +1,50 @@
-//! What workers read of a broker's health without a lock; its pool writes it.
+//! What workers read about a broker without a lock. Its pool writes it.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-/// The outcome of the pool's decisions about one broker.
+/// The pool's decisions about one broker.
 #[derive(Debug)]
-pub(in crate::upstream) struct BrokerFlags {
-    /// Sessions on the broker and on their way to it.
+pub(crate) struct BrokerFlags {
+    /// The number of its sessions, including those being dialled.
     pub(super) sessions: AtomicU32,
     /// A [`Serving`].
     serving: AtomicU8,
-    /// The operator, the checks and the clients have nothing against it.
-    pub(in crate::upstream) up: AtomicBool,
-    /// Its sessions are to end as the pool's `on_down` says.
-    pub(in crate::upstream) dead: AtomicBool,
-    /// It is draining, or no longer in the pool.
-    pub(in crate::upstream) leaving: AtomicBool,
-    /// It is no longer in the configuration, alone or with its pool.
-    pub(in crate::upstream) removed: AtomicBool,
-    /// The pool wants to know of the next client that it answers.
-    pub(in crate::upstream) suspect: AtomicBool,
-    /// When a client was last answered, in milliseconds of the pool's life.
-    pub(in crate::upstream) answered: AtomicU64,
-    /// When its slow start began, in milliseconds of the pool's life; 0: it has its full share.
-    pub(in crate::upstream) warming_since: AtomicU64,
+    /// Operator, checks and clients all let it serve.
+    pub(crate) up: AtomicBool,
+    /// It was found down or set down: its sessions follow the pool's `on_down`.
+    pub(crate) down: AtomicBool,
+    /// It drains, or is no longer in the pool.
+    pub(crate) leaving: AtomicBool,
+    /// It was removed from the configuration, alone or with its pool.
+    pub(crate) removed: AtomicBool,
+    /// The pool is to be told of the next client that it answers.
+    pub(crate) suspect: AtomicBool,
+    /// When a client was last answered, in milliseconds since the pool's start; 0 if never.
+    pub(crate) answered: AtomicU64,
+    /// When its slow start began, in milliseconds since the pool's start; 0 if it has its full share.
+    pub(crate) warming_since: AtomicU64,
 }
 
 /// Whether a broker is given sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(in crate::upstream) enum Serving {
+pub(crate) enum Serving {
     No,
     Yes,
-    /// One session, to see how it fares.
+    /// It is given one session as a trial.
     Trial,
-    /// That session is on its way.
+    /// That session is being dialled.
     TrialTaken,
 }
 
 impl Default for BrokerFlags {
-    /// Those of a broker about which nothing is known yet.
+    /// The flags of a broker about which nothing is known yet.
     fn default() -> Self {
         Self {
             sessions: AtomicU32::new(0),
             serving: AtomicU8::new(Serving::No as u8),
             up: AtomicBool::new(false),
-            dead: AtomicBool::new(false),
+            down: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             removed: AtomicBool::new(false),
             suspect: AtomicBool::new(false),
@@ -59,7 +59,7 @@ impl BrokerFlags {
         self.serving.load(Ordering::Relaxed) == serving as u8
     }
 
-    /// Leaves a trial that is on its way as it is, so that it is not offered twice.
+    /// Leaves a trial that is under way as it is, so that there are never two.
     pub(super) fn set_serving(&self, serving: Serving) {
         let order = Ordering::Relaxed;
         let _ = self.serving.fetch_update(order, order, |now| {
@@ -68,7 +68,7 @@ impl BrokerFlags {
         });
     }
 
-    /// Whether the session that starts now is a trial; `None` where it may not start.
+    /// Whether the session that starts now is a trial; `None` if it may not start.
     pub(super) fn take_trial(&self) -> Option<bool> {
         match self.swap(Serving::Trial, Serving::TrialTaken) {
             Ok(_) => Some(true),
@@ -76,8 +76,8 @@ impl BrokerFlags {
         }
     }
 
-    /// The trial is over without a result: the next client is the trial, unless the pool has
-    /// decided otherwise meanwhile.
+    /// Ends a trial without a result: the next client is the trial, unless the pool has decided
+    /// otherwise meanwhile.
     pub(super) fn give_back_trial(&self) {
         let _ = self.swap(Serving::TrialTaken, Serving::Trial);
     }

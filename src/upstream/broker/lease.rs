@@ -1,4 +1,4 @@
-//! A session's place on a broker.
+//! A session's lease of a broker.
 
 use std::{
     cell::Cell,
@@ -6,46 +6,46 @@ use std::{
 };
 
 use super::Broker;
-use crate::upstream::dial::Port;
+use crate::upstream::local_addresses::LocalPort;
 
-/// One session's place on a broker, given back when it is dropped.
+/// One session of a broker. Dropping it ends the lease.
 #[derive(Debug)]
 pub struct Lease {
     broker: Arc<Broker>,
-    /// The local port of the connection, once it is dialled.
-    port: Option<Port>,
-    /// Whether this session shows whether the broker is well again.
+    /// The local port of the connection, once it has been dialled.
+    port: Option<LocalPort>,
+    /// Whether this session is the trial of a broker that was ejected.
     trial: Cell<bool>,
 }
 
-/// While this is held, no other client is the broker's trial.
+/// While it is held, no other client becomes the broker's trial.
 #[derive(Debug)]
 pub struct Trial(Arc<Broker>);
 
 impl Broker {
-    /// Takes a place for one session.
+    /// Leases the broker for one session.
     ///
     /// # Errors
-    /// The broker itself, when its last place, or its readiness, has just gone.
+    /// The broker itself, if it has just become full or stopped serving.
     pub fn lease(self: Arc<Self>) -> Result<Lease, Arc<Self>> {
-        let most = self.max_connections.load(Ordering::Relaxed);
-        self.lease_up_to(if most > 0 { most } else { u32::MAX })
+        let max = self.max_connections.load(Ordering::Relaxed);
+        self.lease_up_to(if max > 0 { max } else { u32::MAX })
     }
 
-    /// Takes a place for a session that replaces one which the broker has.
+    /// Leases the broker for a session that replaces one of its sessions.
     ///
     /// # Errors
-    /// The broker itself, when its readiness has just gone.
-    pub fn lease_beyond_limit(self: Arc<Self>) -> Result<Lease, Arc<Self>> {
+    /// The broker itself, if it has just stopped serving.
+    pub(crate) fn lease_beyond_limit(self: Arc<Self>) -> Result<Lease, Arc<Self>> {
         self.lease_up_to(u32::MAX)
     }
 
-    fn lease_up_to(self: Arc<Self>, most: u32) -> Result<Lease, Arc<Self>> {
+    fn lease_up_to(self: Arc<Self>, max: u32) -> Result<Lease, Arc<Self>> {
         let Some(trial) = self.flags.take_trial() else { return Err(self) };
         let before = self.flags.sessions.fetch_add(1, Ordering::Relaxed);
         self.metrics.sessions_active.inc();
         let lease = Lease { broker: self, port: None, trial: Cell::new(trial) };
-        if before < most { Ok(lease) } else { Err(lease.broker.clone()) }
+        if before < max { Ok(lease) } else { Err(lease.broker.clone()) }
     }
 }
 
@@ -54,19 +54,19 @@ impl Lease {
         &self.broker
     }
 
-    /// The connection that is made now has this local port, and an earlier one has none any more.
-    pub(in crate::upstream) fn take_port(&mut self, port: Port) {
+    /// Sets the local port of the connection, and frees that of an earlier one.
+    pub(crate) fn take_port(&mut self, port: LocalPort) {
         self.port = Some(port);
     }
 
-    /// This session is no trial any more: the pool is told now what came of it. Until it has
-    /// decided, the next client may be one.
+    /// Ends the trial that this session may be. The pool is told the result next; until it has decided,
+    /// the next client may be a trial as well.
     pub fn settle(&self) {
         drop(self.take_trial());
     }
 
-    /// The trial that this session was, for as long as it is not known what came of it.
-    pub fn take_trial(&self) -> Option<Trial> {
+    /// Takes the trial that this session is, to be held until its result is known.
+    pub(crate) fn take_trial(&self) -> Option<Trial> {
         self.trial.replace(false).then(|| Trial(self.broker.clone()))
     }
 }

@@ -1,4 +1,4 @@
-//! One broker: where it is, what it carries, and whether it is given more.
+//! One broker: its endpoint, its sessions, and whether it is given more.
 
 mod addresses;
 mod endpoint;
@@ -19,30 +19,31 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-pub use addresses::{HostAddress, HostAddresses};
-pub use endpoint::{Endpoint, Target};
+pub(crate) use addresses::{HostAddress, HostAddresses};
+pub(crate) use endpoint::DialTarget;
+pub use endpoint::Endpoint;
 pub(super) use flags::{BrokerFlags, Serving};
 pub use lease::{Lease, Trial};
 
-use crate::limits::AdmissionQueue;
 use crate::{
     config,
+    limits::AdmissionQueue,
     metrics::{Metrics, UpstreamMetrics},
 };
 
-/// One broker of a pool, for as long as anybody knows its name: a reload changes what is in it, so
-/// that a client that waits, or a session that goes on, can hold no other one.
+/// One broker of a pool. There is only one of a name: a reload changes it in place, so that clients
+/// that wait and sessions that go on never hold an outdated one.
 #[derive(Debug)]
 pub struct Broker {
     pub name: Arc<str>,
     /// The hash of its name.
     id: u64,
-    /// Makes a key's place in the slow start independent of its place in the pool.
+    /// Makes a key's position in the slow start independent of its broker in the pool.
     slow_start_seed: u64,
     endpoint: ArcSwap<Endpoint>,
-    /// The endpoint's, where a worker can look at it without taking that: no address to dial yet.
+    /// Whether the endpoint has no address to dial yet, which a worker can read without loading it.
     unresolved: AtomicBool,
-    /// Sessions at a time; 0: no limit.
+    /// The most sessions at a time; 0 if there is no limit.
     max_connections: AtomicU32,
     pub(super) flags: BrokerFlags,
     pub admission: AdmissionQueue,
@@ -50,7 +51,7 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// `queued` is told when a client has to wait for admission.
+    /// `queued` is notified when a client has to wait for admission.
     pub(super) fn new(
         pool: &config::Pool,
         upstream: &config::Upstream,
@@ -72,7 +73,7 @@ impl Broker {
         }
     }
 
-    /// Takes over what the configuration or DNS says of it now. `prepare` sees its endpoint before
+    /// Applies the configuration, or what DNS says now. `prepare` is called with the endpoint before
     /// clients can be given it.
     pub(super) fn configure(
         &self,
@@ -80,41 +81,41 @@ impl Broker {
         upstream: &config::Upstream,
         prepare: &dyn Fn(&Endpoint),
     ) -> BrokerChange {
-        let most = upstream.max_connections.map_or(0, NonZeroU32::get);
+        let max = upstream.max_connections.map_or(0, NonZeroU32::get);
         let before = self.endpoint();
-        let limit = self.max_connections.swap(most, Ordering::Relaxed) != most;
+        let limit = self.max_connections.swap(max, Ordering::Relaxed) != max;
         let mut change = BrokerChange { limit, ..BrokerChange::default() };
-        if before.is_as(pool, upstream) {
+        if before.matches(pool, upstream) {
             prepare(&before);
         } else {
             let next = Endpoint::new(pool, upstream, &self.metrics, Some(&before));
             prepare(&next);
             change.address = next.address != before.address;
-            change.sources = !change.address;
+            change.local_addresses = !change.address;
             self.endpoint.store(Arc::new(next));
         }
         self.unresolved.store(self.endpoint().target().is_none(), Ordering::Relaxed);
         change
     }
 
-    /// Where it is reached now.
+    /// Its current endpoint.
     pub fn endpoint(&self) -> Arc<Endpoint> {
         self.endpoint.load_full()
     }
 
-    /// Notes what the host name of one of its endpoints resolves to; true if that is news.
+    /// Sets the addresses that the host name of `endpoint` resolves to; true if they have changed.
     pub(super) fn set_resolved(&self, endpoint: &Endpoint, addresses: &[SocketAddr]) -> bool {
-        let is_news = endpoint.set_resolved(addresses);
+        let is_changed = endpoint.set_resolved(addresses);
         self.unresolved.store(self.endpoint().target().is_none(), Ordering::Relaxed);
-        is_news
+        is_changed
     }
 
-    /// The hash of its name: a broker that comes back is the same one.
+    /// The hash of its name: the same for a broker that was removed and returns.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// Sessions at a time; `None` is no limit.
+    /// The most sessions at a time; `None` if there is no limit.
     pub fn max_connections(&self) -> Option<NonZeroU32> {
         NonZeroU32::new(self.max_connections.load(Ordering::Relaxed))
     }
@@ -124,50 +125,50 @@ impl Broker {
         self.unresolved.load(Ordering::Relaxed)
     }
 
-    /// The sessions it carries, or `None` when it takes no more.
+    /// The number of its sessions; `None` if it takes no more.
     pub fn load(&self) -> Option<u32> {
-        let (sessions, most) = (self.sessions(), self.max_connections.load(Ordering::Relaxed));
-        let is_full = most > 0 && sessions >= most;
+        let (sessions, max) = (self.sessions(), self.max_connections.load(Ordering::Relaxed));
+        let is_full = max > 0 && sessions >= max;
         (!is_full && !self.is_closed()).then_some(sessions)
     }
 
-    /// Sessions on it and on their way to it.
+    /// The number of its sessions, including those being dialled.
     pub fn sessions(&self) -> u32 {
         self.flags.sessions.load(Ordering::Relaxed)
     }
 
-    /// Whether it would be given more sessions if it had room for them.
+    /// Whether only its `max_connections` keep it from more sessions.
     pub fn is_full(&self) -> bool {
         !self.is_closed() && self.load().is_none()
     }
 
-    /// Whether it is given sessions, full or not.
+    /// Whether it is given sessions, apart from `max_connections`.
     pub fn is_serving(&self) -> bool {
         self.flags.is(Serving::Yes)
     }
 
-    /// Whether a Server Reference (5.0 §4.13) means this broker.
-    pub fn is_called(&self, reference: &str) -> bool {
-        self.endpoint().is_called(reference)
+    /// Whether a Server Reference (5.0 §4.13) names this broker.
+    pub(crate) fn matches_reference(&self, reference: &str) -> bool {
+        self.endpoint().matches_reference(reference)
     }
 
-    /// Found down, or set down: what becomes of its sessions is the pool's `on_down`.
-    pub fn is_dead(&self) -> bool {
-        self.flags.dead.load(Ordering::Relaxed)
+    /// Whether it was found down or set down: its sessions follow the pool's `on_down`.
+    pub fn is_down(&self) -> bool {
+        self.flags.down.load(Ordering::Relaxed)
     }
 
-    /// Taken out of the configuration: what becomes of its sessions is the pool's `on_down`.
+    /// Whether it was removed from the configuration: its sessions follow the pool's `on_down`.
     pub fn is_removed(&self) -> bool {
         self.flags.removed.load(Ordering::Relaxed)
     }
 
-    /// Draining, or no longer in the pool: its clients belong to other brokers.
+    /// Whether it drains or has left the pool: its clients belong to other brokers.
     pub fn is_leaving(&self) -> bool {
         self.flags.leaving.load(Ordering::Relaxed)
     }
 
-    /// Decides whether it is given sessions. Only who can be served waits for admission: a queue
-    /// before a broker that serves nobody lets its clients go on to another one.
+    /// Sets whether it is given sessions. Clients only wait for the admission of a broker that serves:
+    /// the queue of any other lets them go on to the next broker.
     pub(super) fn set_serving(
         &self,
         serving: Serving,
@@ -178,9 +179,9 @@ impl Broker {
         self.admission.configure(admission, serving == Serving::Yes, &self.metrics, now);
     }
 
-    /// Where in its slow start the broker begins to be `key`'s, from 0 to 1. The same in every
-    /// proxy, so that they agree.
-    pub fn slow_start_place(&self, key: &[u8]) -> f64 {
+    /// The progress of the slow start, from 0 to 1, at which the broker begins to take `key`. It is
+    /// the same in every proxy, so that they agree.
+    pub(crate) fn slow_start_position(&self, key: &[u8]) -> f64 {
         (xxh3_64_with_seed(key, self.slow_start_seed) >> 32) as f64 / f64::from(u32::MAX)
     }
 
@@ -189,16 +190,16 @@ impl Broker {
     }
 }
 
-/// What a configuration has changed about a broker.
+/// What a new configuration has changed about a broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct BrokerChange {
     pub(super) address: bool,
-    pub(super) sources: bool,
+    pub(super) local_addresses: bool,
     pub(super) limit: bool,
 }
 
 impl BrokerChange {
     pub(super) fn is_any(self) -> bool {
-        self.address || self.sources || self.limit
+        self.address || self.local_addresses || self.limit
     }
 }

@@ -1,26 +1,31 @@
-//! Starting a connection to a broker.
+//! Starting a connection to a broker, for sessions and checks alike: a firewall may know no other
+//! local addresses than the configured ones.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Instant};
 
-use super::{error::DialError, sources::Port};
+use super::error::DialError;
 use crate::{
-    net::{ConnectError, Reactor, Socket},
-    upstream::broker::Endpoint,
+    net::{ConnectError, start_connect},
+    upstream::{broker::Endpoint, local_addresses::LocalAddress},
 };
 
-/// Starts connecting from the first of the broker's local addresses that has a port left.
-pub(in crate::upstream) fn connect(
-    reactor: &Rc<Reactor>,
+/// Starts connecting to `to` from the first of the broker's local addresses that has a free port,
+/// and does not wait for the connection.
+///
+/// # Errors
+/// If no local address can be used, or the connection fails at once.
+pub(crate) fn connect_from_local(
     endpoint: &Endpoint,
     to: SocketAddr,
-) -> Result<(Socket, Port), DialError> {
-    let (sources, now) = (&endpoint.sources, reactor.now());
-    for source in sources.in_turn(to).filter(|source| sources.may_have_ports(source, now)) {
-        match Socket::connect(reactor, source.address, to) {
-            Ok(socket) => return Ok((socket, Port::at(source))),
-            Err(ConnectError::NoPort) => sources.set_full(source, now),
-            Err(error) => source.pass_over(error)?,
+    now: Instant,
+) -> Result<(OwnedFd, &Arc<LocalAddress>), DialError> {
+    let local = &endpoint.local_addresses;
+    for source in local.in_turn(to).filter(|source| local.may_have_ports(source, now)) {
+        match start_connect(source.address, to) {
+            Ok(socket) => return Ok((socket, source)),
+            Err(ConnectError::NoPort) => local.set_full(source, now),
+            Err(error) => source.record_error(error).map_err(DialError::Failed)?,
         }
     }
-    Err(sources.exhausted(to))
+    Err(DialError::NoPort(Box::new(local.exhausted(to))))
 }

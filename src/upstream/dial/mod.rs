@@ -1,14 +1,11 @@
-//! Reaching a broker: connect, and hand it the client's first bytes.
+//! Dialling a broker: connect, and send the client's first bytes.
 
 mod connect;
 mod error;
-mod no_port;
 mod race;
-mod sources;
 
-pub use error::DialError;
-pub use no_port::NoPort;
-pub(in crate::upstream) use sources::{Port, Sources};
+pub(super) use connect::connect_from_local;
+pub(crate) use error::DialError;
 
 use std::{
     borrow::Cow,
@@ -17,57 +14,59 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::broker::{Endpoint, HostAddress, HostAddresses, Lease, Target};
+use super::{
+    broker::{DialTarget, Endpoint, HostAddress, HostAddresses, Lease},
+    local_addresses::LocalPort,
+};
 use crate::{
     config::{self, PoolTls},
-    net::{ClientTlsHandshake, Elapsed, Reactor, Socket, Stream, deadline},
+    net::{ClientTlsHandshake, Elapsed, Reactor, Socket, Stream, deadline, start_connect_unix},
 };
-use connect::connect;
-use error::Tried;
-use race::{Attempt, race};
+use error::FailedAddress;
+use race::{ConnectAttempt, race};
 
-/// How long the first attempt is waited for. A SYN that got lost, in the network or before a broker
-/// whose accept queue was full for a moment, would be sent again by the kernel after a second
-/// (RFC 6298, section 2); a second attempt is sooner there, and costs nothing where one is far away.
-const FIRST_ATTEMPT: Duration = Duration::from_millis(250);
+/// The time limit of the first attempt. If its SYN was lost, in the network or at a broker with a full
+/// accept queue, the kernel would repeat it after a second (RFC 6298, section 2); a second attempt is
+/// faster, and costs nothing if the broker is merely far away.
+const FIRST_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// What a broker is sent as soon as it is reached.
+/// The bytes that a broker is sent as soon as it is connected.
 #[derive(Clone, Copy)]
-pub struct FirstBytes<'a> {
-    /// Comes before everything else, TLS included: a PROXY header, or nothing.
+pub(crate) struct FirstBytes<'a> {
+    /// Sent before everything else, TLS included: a PROXY header, or nothing.
     pub header: &'a [u8],
-    /// The CONNECT, and what the client sent behind it.
+    /// The CONNECT, and what the client sent after it.
     pub connect: &'a [u8],
 }
 
-/// A broker that was reached.
-pub struct Reached {
+/// A connection to a broker.
+pub(crate) struct DialedBroker {
     pub stream: Stream,
-    /// The address that it was reached at; `None` for a unix socket.
-    pub place: Option<HostAddress>,
+    /// The address that was dialled; `None` for a unix socket.
+    pub address: Option<HostAddress>,
 }
 
-/// Connects to the leased broker's endpoint within the pool's `connect_timeout`, TLS included, and
-/// sends what it is to have first.
+/// Connects to the endpoint of the leased broker within the pool's `connect_timeout`, TLS included,
+/// and sends the first bytes.
 ///
-/// Where there is one address, sending is also what shows whether the connection came about, so no
-/// call is spent on asking. Of several, the first that is connected is sent anything.
-pub async fn dial(
+/// With a single address, the write also shows whether the connection was established, which saves a
+/// call. Of several addresses, only the first to be connected is written to.
+pub(crate) async fn dial(
     reactor: &Rc<Reactor>,
     pool: &config::Pool,
     lease: &mut Lease,
     endpoint: &Endpoint,
-    opening: FirstBytes<'_>,
-) -> Result<Reached, DialError> {
+    first_bytes: FirstBytes<'_>,
+) -> Result<DialedBroker, DialError> {
     let Some(tls) = &pool.tls else {
-        let first = match opening.header {
-            [] => Cow::Borrowed(opening.connect),
-            header => Cow::Owned([header, opening.connect].concat()),
+        let first = match first_bytes.header {
+            [] => Cow::Borrowed(first_bytes.connect),
+            header => Cow::Owned([header, first_bytes.connect].concat()),
         };
         return reach(reactor, lease, endpoint, pool.connect_timeout, &first).await;
     };
-    // Boxed, as plain dials have no use for the room.
-    Box::pin(dial_tls(reactor, pool.connect_timeout, lease, endpoint, opening, tls)).await
+    // Boxed: plain connections need less memory.
+    Box::pin(dial_tls(reactor, pool.connect_timeout, lease, endpoint, first_bytes, tls)).await
 }
 
 async fn dial_tls(
@@ -75,67 +74,68 @@ async fn dial_tls(
     timeout: Duration,
     lease: &mut Lease,
     endpoint: &Endpoint,
-    opening: FirstBytes<'_>,
+    first_bytes: FirstBytes<'_>,
     tls: &PoolTls,
-) -> Result<Reached, DialError> {
+) -> Result<DialedBroker, DialError> {
     let at = reactor.now() + timeout;
-    let name = tls.name_for(&endpoint.address).ok_or(DialError::Nameless)?;
+    let name = tls.name_for(&endpoint.address).ok_or(DialError::NoCertificateName)?;
     let connecting = ClientTlsHandshake::new(tls.client.clone(), name)?;
-    let first = [opening.header, &connecting.hello()].concat();
+    let first = [first_bytes.header, &connecting.hello()].concat();
     let mut reached = reach(reactor, lease, endpoint, timeout, &first).await?;
-    let Reached { stream, place } = &mut reached;
+    let DialedBroker { stream, address } = &mut reached;
     let finished = async {
         let shaken = deadline(reactor, at, pin!(stream.connect_tls(connecting))).await;
         shaken.map_err(|Elapsed| DialError::NoTls(timeout))??;
-        let sent = deadline(reactor, at, pin!(stream.send_all(opening.connect))).await;
+        let sent = deadline(reactor, at, pin!(stream.send_all(first_bytes.connect))).await;
         sent.map_err(|Elapsed| DialError::TimedOut(timeout))?.map_err(DialError::Failed)
     };
     match finished.await {
         Ok(()) => Ok(reached),
-        Err(error) => Err(failed_at(endpoint, place.as_ref(), error)),
+        Err(error) => Err(failed_at(endpoint, address.as_ref(), error)),
     }
 }
 
-/// Connects, in a second attempt if need be, and sends `first`.
+/// Connects, in a second attempt if needed, and sends `first`.
 async fn reach(
     reactor: &Rc<Reactor>,
     lease: &mut Lease,
     endpoint: &Endpoint,
     timeout: Duration,
     first: &[u8],
-) -> Result<Reached, DialError> {
+) -> Result<DialedBroker, DialError> {
     let target = endpoint.target().ok_or(DialError::Unresolved)?;
     let at = reactor.now() + timeout;
-    if let Target::Ip(places) = &target
-        && places.is_several()
+    if let DialTarget::Ip(addresses) = &target
+        && addresses.is_several()
     {
-        // Boxed, as few brokers have several addresses.
-        return Box::pin(reach_one_of(reactor, lease, endpoint, places, (timeout, at), first))
+        // Boxed: few brokers have several addresses.
+        return Box::pin(reach_one_of(reactor, lease, endpoint, addresses, (timeout, at), first))
             .await;
     }
-    let early = reactor.now() + FIRST_ATTEMPT.min(timeout);
+    let early = reactor.now() + FIRST_ATTEMPT_TIMEOUT.min(timeout);
     let mut stream = attempt(reactor, lease, endpoint, &target, early, at, first).await?;
     if stream.is_none() && reactor.now() < at {
-        // The first has been closed. Boxed, as few dials need the room for a second.
+        // The first has been closed. Boxed: few dials need a second.
         stream = Box::pin(attempt(reactor, lease, endpoint, &target, at, at, first)).await?;
     }
-    let place = match &target {
-        Target::Ip(places) => Some(places.first().clone()),
-        Target::Unix(_) => None,
+    let address = match &target {
+        DialTarget::Ip(addresses) => Some(addresses.first().clone()),
+        DialTarget::Unix(_) => None,
     };
-    stream.map(|stream| Reached { stream, place }).ok_or(DialError::TimedOut(timeout))
+    stream.map(|stream| DialedBroker { stream, address }).ok_or(DialError::TimedOut(timeout))
 }
 
-/// Connects to one of several addresses, and sends `first` there alone.
+/// Connects to one of several addresses, and sends `first` only there.
 async fn reach_one_of(
     reactor: &Rc<Reactor>,
     lease: &mut Lease,
     endpoint: &Endpoint,
-    places: &HostAddresses,
+    addresses: &HostAddresses,
     (timeout, at): (Duration, Instant),
     first: &[u8],
-) -> Result<Reached, DialError> {
-    let Attempt { place, socket, port } = race(reactor, endpoint, places, (timeout, at)).await?;
+) -> Result<DialedBroker, DialError> {
+    let ConnectAttempt { address, socket, port } =
+        race(reactor, endpoint, addresses, (timeout, at)).await?;
     lease.take_port(port);
     let stream = Stream::new(socket);
     let sent = deadline(reactor, at, pin!(stream.send_all(first))).await;
@@ -144,41 +144,43 @@ async fn reach_one_of(
         Err(Elapsed) => Err(DialError::TimedOut(timeout)),
     };
     if let Err(error) = sent {
-        return Err(failed_at(endpoint, Some(&place), error));
+        return Err(failed_at(endpoint, Some(&address), error));
     }
-    endpoint.prefer(*place);
-    Ok(Reached { stream, place: Some(place) })
+    endpoint.prefer(*address);
+    Ok(DialedBroker { stream, address: Some(address) })
 }
 
-/// What happened after the connection had come about. Where the host has other addresses, the next
-/// dial begins with one of those.
-fn failed_at(endpoint: &Endpoint, place: Option<&HostAddress>, error: DialError) -> DialError {
-    let is_several = endpoint.places().is_some_and(|places| places.is_several());
-    match place {
-        Some(place) if is_several => {
-            endpoint.avoid(**place);
-            DialError::Tried(Box::new([Tried { address: **place, error }]))
+/// The error after a connection was established. If the host has other addresses, the next dial begins
+/// with one of those.
+fn failed_at(endpoint: &Endpoint, address: Option<&HostAddress>, error: DialError) -> DialError {
+    let is_several = endpoint.addresses().is_some_and(|addresses| addresses.is_several());
+    match address {
+        Some(address) if is_several => {
+            endpoint.avoid(**address);
+            DialError::Tried(Box::new([FailedAddress { address: **address, error }]))
         }
         _ => error,
     }
 }
 
-/// One connection: `None` if it has not come about by `until`, or could not be written to by `at`.
+/// One attempt: `None` if it is not connected by `until`, or could not be written to by `at`.
 async fn attempt(
     reactor: &Rc<Reactor>,
     lease: &mut Lease,
     endpoint: &Endpoint,
-    target: &Target<'_>,
+    target: &DialTarget<'_>,
     until: Instant,
     at: Instant,
     first: &[u8],
 ) -> Result<Option<Stream>, DialError> {
     let socket = match target {
-        Target::Unix(path) => Socket::connect_unix(reactor, path).map_err(DialError::Failed)?,
-        Target::Ip(places) => {
-            let (socket, port) = connect(reactor, endpoint, **places.first())?;
-            lease.take_port(port);
-            socket
+        DialTarget::Unix(path) => start_connect_unix(path)
+            .and_then(|fd| Socket::connecting(reactor, fd))
+            .map_err(DialError::Failed)?,
+        DialTarget::Ip(addresses) => {
+            let (fd, source) = connect_from_local(endpoint, **addresses.first(), reactor.now())?;
+            lease.take_port(LocalPort::new(source));
+            Socket::connecting(reactor, fd).map_err(DialError::Failed)?
         }
     };
     let stream = Stream::new(socket);

@@ -1,7 +1,8 @@
-//! Reaching one of a host's addresses (RFC 8305, "Happy Eyeballs").
+//! Connecting to one of a host's addresses (RFC 8305, "Happy Eyeballs").
 
 use std::{
     future::poll_fn,
+    net::SocketAddr,
     pin::pin,
     rc::Rc,
     task::{Context, Poll},
@@ -9,38 +10,40 @@ use std::{
 };
 
 use super::{
-    connect::connect,
-    error::{DialError, Tried},
-    sources::Port,
+    connect::connect_from_local,
+    error::{DialError, FailedAddress},
 };
 use crate::{
     net::{Elapsed, Reactor, Socket, deadline},
-    upstream::broker::{Endpoint, HostAddress, HostAddresses},
+    upstream::{
+        broker::{Endpoint, HostAddress, HostAddresses},
+        local_addresses::LocalPort,
+    },
 };
 
-/// The longest time from one attempt's begin to the next one's: what RFC 8305 recommends.
+/// The longest time between the starts of two attempts, as RFC 8305 recommends.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// A connection under way; the one that came about first is the winner.
-pub(in crate::upstream) struct Attempt {
-    pub(in crate::upstream) place: HostAddress,
-    pub(in crate::upstream) socket: Socket,
-    pub(in crate::upstream) port: Port,
+/// A connection under way; the first to be established wins.
+pub(crate) struct ConnectAttempt {
+    pub(crate) address: HostAddress,
+    pub(crate) socket: Socket,
+    pub(crate) port: LocalPort,
 }
 
 /// Connects to the first of several addresses that answers by `at`, which is `timeout` from now, and
 /// closes all other attempts. Nothing is sent.
-pub(in crate::upstream) async fn race(
+pub(crate) async fn race(
     reactor: &Rc<Reactor>,
     endpoint: &Endpoint,
-    places: &HostAddresses,
+    addresses: &HostAddresses,
     (timeout, at): (Duration, Instant),
-) -> Result<Attempt, DialError> {
-    // So that even the last one has some time.
-    let delay = ATTEMPT_DELAY.min(timeout / (places.len() as u32 + 1));
-    // Each has a second attempt: where a SYN got lost, the kernel would send it again after a second.
-    let mut to_start = places.iter().chain(places.iter());
-    let mut race = Race { running: Vec::new(), failed: Vec::new() };
+) -> Result<ConnectAttempt, DialError> {
+    // Even the last address has to get some time.
+    let delay = ATTEMPT_DELAY.min(timeout / (addresses.len() as u32 + 1));
+    // Each has a second attempt: if a SYN was lost, the kernel would only repeat it after a second.
+    let mut to_start = addresses.iter().chain(addresses.iter());
+    let mut race = AddressRace { running: Vec::new(), failed: Vec::new() };
     loop {
         let started = race.start_one(reactor, endpoint, &mut to_start);
         if race.running.is_empty() {
@@ -50,45 +53,45 @@ pub(in crate::upstream) async fn race(
         let ended = deadline(reactor, until, pin!(race.first_to_end())).await;
         match ended {
             Ok(Some(winner)) => return Ok(winner),
-            Err(Elapsed) if until >= at => return Err(race.timed_out(places, timeout)),
+            Err(Elapsed) if until >= at => return Err(race.timed_out(addresses, timeout)),
             Ok(None) | Err(Elapsed) => {}
         }
     }
 }
 
-struct Race {
-    running: Vec<Attempt>,
-    /// Each address once.
-    failed: Vec<Tried>,
+struct AddressRace {
+    running: Vec<ConnectAttempt>,
+    /// Each address at most once.
+    failed: Vec<FailedAddress>,
 }
 
-impl Race {
-    /// Starts the next attempt that can be started; false if all addresses have been tried.
+impl AddressRace {
+    /// Starts the next attempt; false if all addresses have been tried.
     fn start_one<'a>(
         &mut self,
         reactor: &Rc<Reactor>,
         endpoint: &Endpoint,
         to_start: &mut impl Iterator<Item = &'a HostAddress>,
     ) -> bool {
-        for place in to_start {
-            if self.has_failed(place) {
+        for address in to_start {
+            if self.has_failed(address) {
                 continue;
             }
-            match connect(reactor, endpoint, **place) {
+            match start(reactor, endpoint, **address) {
                 Ok((socket, port)) => {
-                    self.running.push(Attempt { place: place.clone(), socket, port });
+                    self.running.push(ConnectAttempt { address: address.clone(), socket, port });
                     return true;
                 }
-                Err(error) => self.fail(place, error),
+                Err(error) => self.fail(address, error),
             }
         }
         false
     }
 
-    /// Waits until one attempt is connected, or has failed, which is noted.
-    async fn first_to_end(&mut self) -> Option<Attempt> {
+    /// Waits until one attempt is connected, or has failed, which is recorded.
+    async fn first_to_end(&mut self) -> Option<ConnectAttempt> {
         let (at, outcome) = poll_fn(|cx| {
-            let ended = |(at, attempt): (usize, &Attempt)| match attempt.poll_connected(cx) {
+            let ended = |(at, attempt): (usize, &ConnectAttempt)| match attempt.poll_connected(cx) {
                 Poll::Ready(outcome) => Some((at, outcome)),
                 Poll::Pending => None,
             };
@@ -102,32 +105,42 @@ impl Race {
         match outcome {
             Ok(()) => Some(attempt),
             Err(error) => {
-                self.fail(&attempt.place, error);
+                self.fail(&attempt.address, error);
                 None
             }
         }
     }
 
-    fn timed_out(mut self, places: &HostAddresses, timeout: Duration) -> DialError {
-        for place in places.iter() {
-            self.fail(place, DialError::TimedOut(timeout));
+    fn timed_out(mut self, addresses: &HostAddresses, timeout: Duration) -> DialError {
+        for address in addresses.iter() {
+            self.fail(address, DialError::TimedOut(timeout));
         }
         DialError::Tried(self.failed.into())
     }
 
-    fn fail(&mut self, place: &HostAddress, error: DialError) {
-        if !self.has_failed(place) {
-            self.failed.push(Tried { address: **place, error });
+    fn fail(&mut self, address: &HostAddress, error: DialError) {
+        if !self.has_failed(address) {
+            self.failed.push(FailedAddress { address: **address, error });
         }
     }
 
-    fn has_failed(&self, place: &HostAddress) -> bool {
-        self.failed.iter().any(|tried| tried.address == **place)
+    fn has_failed(&self, address: &HostAddress) -> bool {
+        self.failed.iter().any(|tried| tried.address == **address)
     }
 }
 
-impl Attempt {
-    /// An empty write: it sends nothing, waits for the connection, and fails as it failed.
+fn start(
+    reactor: &Rc<Reactor>,
+    endpoint: &Endpoint,
+    to: SocketAddr,
+) -> Result<(Socket, LocalPort), DialError> {
+    let (fd, source) = connect_from_local(endpoint, to, reactor.now())?;
+    let socket = Socket::connecting(reactor, fd).map_err(DialError::Failed)?;
+    Ok((socket, LocalPort::new(source)))
+}
+
+impl ConnectAttempt {
+    /// An empty write sends nothing, waits for the connection, and returns its error.
     fn poll_connected(&self, cx: &Context<'_>) -> Poll<Result<(), DialError>> {
         self.socket.watch(cx);
         self.socket.try_send(&[]).map(|sent| sent.map(drop).map_err(DialError::Failed))

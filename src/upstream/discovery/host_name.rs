@@ -1,31 +1,35 @@
-//! The brokers of the configuration whose address is a host name, looked up again and again.
+//! Repeated look-ups of the host names of configured brokers.
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::{mpsc, watch},
+    time::sleep,
+};
 
-use super::{pace::Pace, resolver::Resolver};
+use super::{lookup_backoff::LookupBackoff, resolver::Resolver};
 use crate::{
     config::Address,
     upstream::{
         broker::{Broker, Endpoint, HostAddresses},
-        pool::{Followed, Pending},
-        task::Task,
+        pool::PoolFollower,
+        task::AbortOnDrop,
     },
 };
 
-/// The longest pause between two look-ups, however long an answer holds: names move without notice.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The longest pause between two look-ups, however long the TTL: addresses change without notice.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// Looks up the host names of a pool's configured brokers, those that are added later too.
-pub(in crate::upstream) async fn resolve(
-    mut followed: Followed,
+/// Looks up the host names of a pool's configured brokers, including those that are added later.
+/// `startup` is dropped once each has been looked up.
+pub(crate) async fn resolve(
+    mut follower: PoolFollower,
     resolver: watch::Receiver<Arc<Resolver>>,
-    pending: Pending,
+    startup: mpsc::Sender<()>,
 ) {
-    let mut pending = Some(pending);
-    let mut looked_up = HashMap::<Arc<str>, (Arc<Endpoint>, Task)>::new();
-    while let Ok(pool) = followed.pool() {
+    let mut startup = Some(startup);
+    let mut looked_up = HashMap::<Arc<str>, (Arc<Endpoint>, AbortOnDrop)>::new();
+    while let Ok(pool) = follower.pool() {
         let members = pool.members();
         let configured = members.list.iter().take(members.config.upstreams.len());
         let mut keep_or_start = |broker: &Arc<Broker>| {
@@ -34,51 +38,52 @@ pub(in crate::upstream) async fn resolve(
             let task = match looked_up.remove(&broker.name) {
                 Some((known, task)) if Arc::ptr_eq(&known, &endpoint) => task,
                 _ => {
-                    let name = HostName {
+                    let name = HostNameLookups {
                         pool: pool.name.clone(),
                         broker: broker.clone(),
                         endpoint: endpoint.clone(),
                         host: host.clone(),
                         port: *port,
-                        pace: Pace::new(LONGEST_PAUSE),
+                        backoff: LookupBackoff::new(MAX_PAUSE),
                         failing: false,
                     };
-                    Task::spawn(name.keep(resolver.clone(), pending.clone()))
+                    AbortOnDrop::spawn(name.run(resolver.clone(), startup.clone()))
                 }
             };
             Some((broker.name.clone(), (endpoint, task)))
         };
         looked_up = configured.filter_map(|member| keep_or_start(&member.broker)).collect();
         drop((pool, members));
-        pending = None;
-        if followed.changed().await.is_err() {
+        startup = None;
+        if follower.changed().await.is_err() {
             return;
         }
     }
 }
 
-/// One name, kept as DNS has it.
-struct HostName {
+/// The look-ups of one name.
+struct HostNameLookups {
     pool: Arc<str>,
     broker: Arc<Broker>,
     endpoint: Arc<Endpoint>,
     host: Arc<str>,
     port: u16,
-    pace: Pace,
+    backoff: LookupBackoff,
+    /// Whether the last look-up failed, which is logged once.
     failing: bool,
 }
 
-impl HostName {
-    async fn keep(
+impl HostNameLookups {
+    async fn run(
         mut self,
         mut resolver: watch::Receiver<Arc<Resolver>>,
-        pending: Option<Pending>,
+        startup: Option<mpsc::Sender<()>>,
     ) {
-        let mut pending = pending;
+        let mut startup = startup;
         loop {
             let asked = resolver.borrow_and_update().clone();
             let pause = self.look_up(&asked).await;
-            pending.take();
+            startup.take();
             tokio::select! {
                 () = sleep(pause) => {}
                 changed = resolver.changed() => if changed.is_err() { return },
@@ -86,37 +91,37 @@ impl HostName {
         }
     }
 
-    /// Returns how long to wait before the next time.
+    /// Looks the name up once, and returns the pause before the next time.
     async fn look_up(&mut self, resolver: &Resolver) -> Duration {
         let answer = resolver.addresses(&self.host).await;
         let (pool, upstream, host) = (&self.pool, &self.broker.name, &self.host);
         let was_failing = std::mem::replace(&mut self.failing, answer.is_err());
         match answer {
             Ok(answer) => {
-                let known = self.endpoint.places();
-                let known = known.iter().flat_map(HostAddresses::iter).map(|place| place.ip());
+                let known = self.endpoint.addresses();
+                let known = known.iter().flat_map(HostAddresses::iter).map(|address| address.ip());
                 let list: Vec<_> = answer
                     .with_known(known)
                     .into_iter()
                     .map(|ip| SocketAddr::new(ip, self.port))
                     .collect();
-                let is_news = self.broker.set_resolved(&self.endpoint, &list);
-                if let Some(places) = self.endpoint.places()
-                    && (is_news || was_failing)
+                let is_changed = self.broker.set_resolved(&self.endpoint, &list);
+                if let Some(addresses) = self.endpoint.addresses()
+                    && (is_changed || was_failing)
                 {
-                    let (address, others) = (places.first(), places.others_shown());
+                    let (address, others) = (addresses.first(), addresses.others_text());
                     tracing::info!(%pool, %upstream, %host, %address, others, "resolved");
                 }
-                self.pace.answered(answer.ttl)
+                self.backoff.after_answer(answer.ttl)
             }
             Err(error) => {
                 if !was_failing {
                     tracing::warn!(
                         %pool, %upstream, %host, %error,
-                        "cannot resolve; keeping the last addresses, if there were any"
+                        "cannot resolve; keeping the last addresses, if any"
                     );
                 }
-                self.pace.failed()
+                self.backoff.after_failure()
             }
         }
     }

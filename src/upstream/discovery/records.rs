@@ -1,4 +1,4 @@
-//! From what DNS says to the brokers of a pool.
+//! From DNS records to the brokers of a pool.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -6,48 +6,37 @@ use std::{
     num::NonZeroU32,
 };
 
-use super::resolver::Service;
-use crate::{
-    balance::KETAMA_MAX_TOTAL_WEIGHT,
-    config::{self, Address, Upstream},
-};
+use super::resolver::SrvRecord;
+use crate::config::{self, Address, Upstream};
 
-/// The most brokers taken from one answer. A message of DNS, of 64 KiB at most, could name more.
-const MOST: usize = 4096;
+/// The most brokers taken from one answer. A DNS message, of up to 64 KiB, could name more.
+const MAX_BROKERS: usize = 4096;
 
-/// Brokers that an answer names.
+/// The brokers of one answer.
 #[derive(Debug, Default)]
-pub(in crate::upstream) struct Found {
-    pub(in crate::upstream) upstreams: Vec<Upstream>,
-    /// Records of no use, for the log.
-    pub(in crate::upstream) notes: Vec<String>,
+pub(crate) struct FoundBrokers {
+    pub(crate) upstreams: Vec<Upstream>,
+    /// The unusable records, for the log.
+    pub(crate) notes: Vec<String>,
 }
 
-/// The brokers would not fit into the pool's balancer.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the brokers weigh {0} in sum; for ketama, which has 160 points for each unit, up to \
-     {KETAMA_MAX_TOTAL_WEIGHT} are allowed"
-)]
-pub struct TooHeavy(pub(in crate::upstream) u64);
-
-/// SRV records: a broker is named by its target, and by its port too where the target has several;
-/// those of the lowest priority are primaries, all others backups.
-pub(in crate::upstream) fn of_services(mut services: Vec<Service>) -> Found {
-    let mut found = Found::default();
-    // The root is how a domain says that it has no such service.
+/// The brokers of SRV records. A broker is named by its target, and by its port too if the target has
+/// several; those with the lowest priority are primaries, all others backups.
+pub(crate) fn from_srv(mut services: Vec<SrvRecord>) -> FoundBrokers {
+    let mut found = FoundBrokers::default();
+    // A domain without the service has the root as target (RFC 2782).
     services.retain(|service| !service.target.is_empty());
     let count = services.len();
     services.retain(|service| service.port != 0 && config::is_name(&service.target));
     found.note(count - services.len(), "without a usable target or port are skipped");
 
-    // The same order and the same choice, whichever order the server gives.
-    let rank = |service: &Service| (service.priority, u16::MAX - service.weight);
+    // The result does not depend on the order of the answer.
+    let rank = |service: &SrvRecord| (service.priority, u16::MAX - service.weight);
     services.sort_by(|a, b| (rank(a), &a.target, a.port).cmp(&(rank(b), &b.target, b.port)));
     let mut seen = HashSet::new();
     services.retain(|service| seen.insert((service.target.clone(), service.port)));
-    found.note(services.len().saturating_sub(MOST), "beyond the first 4096 are left out");
-    services.truncate(MOST);
+    found.note(services.len().saturating_sub(MAX_BROKERS), "beyond the first 4096 are left out");
+    services.truncate(MAX_BROKERS);
 
     let Some(best) = services.first().map(|service| service.priority) else { return found };
     services.sort_by(|a, b| (&a.target, a.port).cmp(&(&b.target, b.port)));
@@ -56,7 +45,7 @@ pub(in crate::upstream) fn of_services(mut services: Vec<Service>) -> Found {
         *ports.entry(service.target.clone()).or_default() += 1;
     }
     found.upstreams.extend(services.into_iter().map(|service| {
-        let Service { priority, weight, port, target } = service;
+        let SrvRecord { priority, weight, port, target } = service;
         let has_several = ports.get(&target).is_some_and(|&ports| ports > 1);
         Upstream {
             name: if has_several {
@@ -65,7 +54,7 @@ pub(in crate::upstream) fn of_services(mut services: Vec<Service>) -> Found {
                 target.as_str().into()
             },
             address: Address::Host(target.into(), port),
-            // A weight of 0 is a small one, not none: RFC 2782.
+            // A weight of 0 is a small one (RFC 2782).
             weight: NonZeroU32::new(weight.into()).unwrap_or(NonZeroU32::MIN),
             max_connections: None,
             backup: priority > best,
@@ -74,20 +63,20 @@ pub(in crate::upstream) fn of_services(mut services: Vec<Service>) -> Found {
     found
 }
 
-/// Addresses: a broker is named by its place among them.
-pub(in crate::upstream) fn of_addresses(
+/// The brokers of A and AAAA records. A broker is named by its position among the addresses.
+pub(crate) fn from_addresses(
     host: &str,
     port: u16,
     addresses: &[IpAddr],
-) -> (Found, Vec<IpAddr>) {
-    let mut found = Found::default();
+) -> (FoundBrokers, Vec<IpAddr>) {
+    let mut found = FoundBrokers::default();
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     let mut addresses = addresses.to_vec();
     // IPv4 comes first.
     addresses.sort_unstable();
     addresses.dedup();
-    found.note(addresses.len().saturating_sub(MOST), "beyond the first 4096 are left out");
-    addresses.truncate(MOST);
+    found.note(addresses.len().saturating_sub(MAX_BROKERS), "beyond the first 4096 are left out");
+    addresses.truncate(MAX_BROKERS);
     found.upstreams.extend((1..=addresses.len()).map(|n| Upstream {
         name: format!("{host}#{n}").into(),
         address: Address::Host(host.as_str().into(), port),
@@ -98,7 +87,7 @@ pub(in crate::upstream) fn of_addresses(
     (found, addresses)
 }
 
-impl Found {
+impl FoundBrokers {
     fn note(&mut self, count: usize, what: &str) {
         if count > 0 {
             self.notes.push(format!("{count} records {what}"));
@@ -109,10 +98,13 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::pool::with_discovered;
+    use crate::{
+        balance::KETAMA_MAX_TOTAL_WEIGHT,
+        upstream::pool::{WeightLimitExceeded, with_discovered},
+    };
 
-    fn service(priority: u16, weight: u16, target: &str, port: u16) -> Service {
-        Service { priority, weight, port, target: target.to_owned() }
+    fn service(priority: u16, weight: u16, target: &str, port: u16) -> SrvRecord {
+        SrvRecord { priority, weight, port, target: target.to_owned() }
     }
 
     /// `name address weight`, and `backup` where it is one.
@@ -143,14 +135,18 @@ mod tests {
         config.unwrap().pools.remove(0)
     }
 
-    /// All brokers of a pool with these of its own.
-    fn behind(found: Found, algorithm: &str, names: &[&str]) -> Result<Vec<Upstream>, TooHeavy> {
+    /// All brokers of a pool with configured ones of these names.
+    fn behind(
+        found: FoundBrokers,
+        algorithm: &str,
+        names: &[&str],
+    ) -> Result<Vec<Upstream>, WeightLimitExceeded> {
         with_discovered(&pool(algorithm, names), found.upstreams.into_iter())
     }
 
     #[test]
-    fn services_become_brokers() {
-        let found = of_services(vec![
+    fn srv_records_become_brokers() {
+        let found = from_srv(vec![
             service(20, 5, "c.x", 1883),
             service(10, 0, "b.x", 1884),
             service(10, 7, "a.x", 1883),
@@ -165,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_target_with_several_ports() {
-        let found = of_services(vec![
+        let found = from_srv(vec![
             service(0, 1, "a.x", 1884),
             service(0, 1, "b.x", 1883),
             service(0, 2, "a.x", 1883),
@@ -177,77 +173,78 @@ mod tests {
     }
 
     #[test]
-    fn the_same_service_twice_is_one() {
+    fn duplicate_records_are_one_broker() {
         let mut services =
             vec![service(1, 1, "a.x", 1), service(0, 2, "a.x", 1), service(0, 3, "a.x", 1)];
         for _ in 0..services.len() {
             services.rotate_left(1);
-            assert_eq!(shown(&of_services(services.clone()).upstreams), ["a.x a.x:1 3"]);
+            assert_eq!(shown(&from_srv(services.clone()).upstreams), ["a.x a.x:1 3"]);
         }
     }
 
     #[test]
-    fn records_of_no_use() {
-        let found = of_services(vec![
+    fn unusable_records_are_skipped() {
+        let found = from_srv(vec![
             service(0, 1, "a\\032b.x", 1883),
             service(0, 1, "a\"b.x", 1883),
             service(0, 1, "${a}.x", 1883),
             service(0, 1, "a.x", 0),
-            // The lowest priority is that of those that can be used.
+            // The lowest priority among the usable records counts.
             service(1, 1, "b.x", 1883),
         ]);
         assert_eq!(shown(&found.upstreams), ["b.x b.x:1883 1"]);
         assert_eq!(found.notes, ["4 records without a usable target or port are skipped"]);
         // "The service is decidedly not available at this domain."
-        let found = of_services(vec![service(0, 0, "", 0)]);
+        let found = from_srv(vec![service(0, 0, "", 0)]);
         assert!(found.upstreams.is_empty() && found.notes.is_empty());
     }
 
     #[test]
-    fn more_brokers_than_anyone_has() {
+    fn the_number_of_brokers_is_bounded() {
         let services = (0..5000).map(|n| service(n % 2, 1, &format!("b{n:04}.x"), 1883));
-        let found = of_services(services.collect());
-        assert_eq!(found.upstreams.len(), MOST);
+        let found = from_srv(services.collect());
+        assert_eq!(found.upstreams.len(), MAX_BROKERS);
         assert_eq!(found.upstreams.iter().filter(|upstream| !upstream.backup).count(), 2500);
         assert_eq!(found.notes, ["904 records beyond the first 4096 are left out"]);
         let addresses: Vec<_> =
             (0..5000).map(|n| std::net::Ipv4Addr::from_bits(n).into()).collect();
-        let (found, places) = of_addresses("x", 1883, &addresses);
-        assert_eq!((found.upstreams.len(), places.len()), (MOST, MOST));
+        let (found, list) = from_addresses("x", 1883, &addresses);
+        assert_eq!((found.upstreams.len(), list.len()), (MAX_BROKERS, MAX_BROKERS));
         assert_eq!(found.notes.len(), 1);
     }
 
     #[test]
     fn addresses_become_brokers() {
         let ips = ["::2", "10.0.0.10", "10.0.0.9", "::1", "10.0.0.9"].map(|ip| ip.parse().unwrap());
-        let (found, places) = of_addresses("Emqx.X.", 1883, &ips);
+        let (found, list) = from_addresses("Emqx.X.", 1883, &ips);
         let wanted = [1, 2, 3, 4].map(|n| format!("emqx.x#{n} emqx.x:1883 1"));
         assert_eq!(shown(&found.upstreams), wanted);
-        let places: Vec<_> = places.iter().map(ToString::to_string).collect();
-        assert_eq!(places, ["10.0.0.9", "10.0.0.10", "::1", "::2"]);
+        let list: Vec<_> = list.iter().map(ToString::to_string).collect();
+        assert_eq!(list, ["10.0.0.9", "10.0.0.10", "::1", "::2"]);
     }
 
     #[test]
-    fn brokers_of_the_configuration_come_first() {
+    fn configured_brokers_come_first() {
         let services = vec![service(0, 5, "a.x", 1), service(0, 6, "b.x", 1)];
-        let found = of_services(services.clone());
+        let found = from_srv(services.clone());
         let all = behind(found, "rendezvous", &["static", "b.x"]).unwrap();
         let names: Vec<_> =
             all.iter().map(|upstream| (&*upstream.name, upstream.weight.get())).collect();
         assert_eq!(names, [("static", 1), ("b.x", 1), ("a.x", 5)]);
-        // A host's port of its own and a host of that name: whoever is first.
+        // A host with its port and a host of that name: the first one stays.
         let twins = vec![service(0, 1, "a", 1), service(0, 1, "a", 2), service(0, 1, "a:1", 3)];
-        let all = behind(of_services(twins), "rendezvous", &[]).unwrap();
+        let all = behind(from_srv(twins), "rendezvous", &[]).unwrap();
         assert_eq!(shown(&all), ["a:1 a:1 1", "a:2 a:2 1"]);
     }
 
     #[test]
-    fn weights_that_ketama_has_no_room_for() {
+    fn ketama_limits_the_total_weight() {
         let services = |weight| vec![service(0, weight, "a.x", 1), service(0, 32768, "b.x", 1)];
-        assert!(behind(of_services(services(32768)), "ketama", &[]).is_ok());
-        assert!(behind(of_services(services(32768)), "ketama", &["static"]).is_err());
-        let TooHeavy(weight) = behind(of_services(services(32769)), "ketama", &[]).unwrap_err();
+        assert!(behind(from_srv(services(32768)), "ketama", &[]).is_ok());
+        assert!(behind(from_srv(services(32768)), "ketama", &["static"]).is_err());
+        let WeightLimitExceeded(weight) =
+            behind(from_srv(services(32769)), "ketama", &[]).unwrap_err();
         assert_eq!(weight, KETAMA_MAX_TOTAL_WEIGHT + 1);
-        assert!(behind(of_services(services(32769)), "maglev", &[]).is_ok());
+        assert!(behind(from_srv(services(32769)), "maglev", &[]).is_ok());
     }
 }

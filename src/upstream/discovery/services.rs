@@ -1,4 +1,4 @@
-//! The brokers of a pool, found in DNS.
+//! The brokers of a pool, kept as they are in DNS.
 
 use std::{
     cell::RefCell,
@@ -8,157 +8,35 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::watch, task::JoinSet, time::sleep};
+use tokio::{
+    sync::{mpsc, watch},
+    time::sleep,
+};
 
 use super::{
-    pace::Pace,
-    records::{self, Found, TooHeavy},
-    resolver::{Addresses, LookupError, Resolver},
+    lookup::{DiscoverError, DiscoveredBrokers, discover, first_names},
+    lookup_backoff::LookupBackoff,
+    resolver::{LookupError, Resolver},
 };
 use crate::{
-    config::{self, Address, Discover, Records, Upstream},
+    config::{Address, Discover, Upstream},
     upstream::{
         broker::{Endpoint, HostAddresses},
-        pool::{Changes, Followed, Gone, Pending, Pool, with_discovered},
+        pool::{MemberChanges, Pool, PoolDropped, PoolFollower, WeightLimitExceeded},
     },
 };
 
-/// The most names in a line of the log.
-const NAMES_LOGGED: usize = 20;
-
-/// The brokers of a pool, as DNS has them now.
-pub struct Discovered {
-    discovered: Vec<Upstream>,
-    /// What was left out, and what is not known.
-    pub notes: Vec<String>,
-    /// Of those that were found, by name.
-    addresses: HashMap<Arc<str>, Addresses>,
-    ttl: Duration,
-    /// Whether some of them have no address yet.
-    incomplete: bool,
-}
-
-/// Why the brokers of a pool are not known.
-#[derive(Debug, thiserror::Error)]
-pub enum DiscoverError {
-    #[error(transparent)]
-    Lookup(#[from] LookupError),
-    #[error(transparent)]
-    TooHeavy(#[from] TooHeavy),
-}
-
-/// Looks up the brokers of a pool. An answer that says nothing of an address in use is none: `known`
-/// are the addresses in use.
-pub async fn discover(
-    from: &Discover,
-    resolver: &Arc<Resolver>,
-    known: &[IpAddr],
-) -> Result<Discovered, DiscoverError> {
-    match from.records {
-        Records::Srv { port } => discover_services(&from.dns, port, resolver).await,
-        Records::Addresses { port } => {
-            let all = resolver.addresses(&from.dns).await?;
-            if let Some(failure) = &all.missing
-                && known.iter().any(|&address| all.is_silent_on(address))
-            {
-                return Err(failure.clone().into());
-            }
-            let (found, list) = records::of_addresses(&from.dns, port, &all.list);
-            let addresses = found.upstreams.iter().zip(list).map(|(upstream, address)| {
-                let one = Addresses { list: vec![address], ttl: all.ttl, missing: None };
-                (upstream.name.clone(), one)
-            });
-            let addresses = addresses.collect();
-            Discovered::new(found, addresses, all.ttl)
-        }
-    }
-}
-
-async fn discover_services(
-    name: &str,
-    port: Option<u16>,
-    resolver: &Arc<Resolver>,
-) -> Result<Discovered, DiscoverError> {
-    let mut services = resolver.services(name).await?;
-    for service in &mut services.list {
-        service.port = port.unwrap_or(service.port);
-    }
-    let found = records::of_services(services.list);
-    let hosts: HashMap<_, _> = found.upstreams.iter().filter_map(host_of).collect();
-    let mut known = services.addresses;
-    // Each takes no longer than `PATIENCE`, its wait for others included.
-    let mut look_ups = JoinSet::new();
-    for host in hosts.values().collect::<BTreeSet<_>>() {
-        if !known.contains_key(&**host) {
-            let (resolver, host) = (resolver.clone(), host.clone());
-            look_ups.spawn(async move { (host.to_string(), resolver.addresses(&host).await) });
-        }
-    }
-    while let Some(looked_up) = look_ups.join_next().await {
-        if let Ok((host, Ok(addresses))) = looked_up {
-            known.insert(host, addresses);
-        }
-    }
-    let addresses =
-        |(name, host): (&Arc<str>, &Arc<str>)| Some((name.clone(), known.get(&**host)?.clone()));
-    let addresses = hosts.iter().filter_map(addresses).collect();
-    Discovered::new(found, addresses, services.ttl)
-}
-
-/// The name of a broker, and its host's.
-fn host_of(upstream: &Upstream) -> Option<(Arc<str>, Arc<str>)> {
-    match &upstream.address {
-        Address::Host(host, _) => Some((upstream.name.clone(), host.clone())),
-        Address::Ip(_) | Address::Unix(_) => None,
-    }
-}
-
-impl Discovered {
-    /// All brokers of a pool: those of its configuration first, which also keep their names.
-    ///
-    /// # Errors
-    /// Where they do not fit into its balancer.
-    pub fn upstreams(&self, pool: &config::Pool) -> Result<Vec<Upstream>, TooHeavy> {
-        with_discovered(pool, self.discovered.iter().cloned())
-    }
-
-    fn new(
-        mut found: Found,
-        addresses: HashMap<Arc<str>, Addresses>,
-        ttl: Duration,
-    ) -> Result<Self, DiscoverError> {
-        let mut notes = std::mem::take(&mut found.notes);
-        if found.upstreams.is_empty() {
-            return Err(match &*notes {
-                [] => LookupError::Empty,
-                notes => LookupError::Failed(notes.join("; ")),
-            })?;
-        }
-        let names = found.upstreams.iter().map(|upstream| &upstream.name);
-        let unresolved: Vec<_> = names.filter(|name| !addresses.contains_key(*name)).collect();
-        if let Some(names) = some_of(&unresolved) {
-            notes.push(format!("cannot resolve {names}"));
-        }
-        Ok(Self {
-            notes,
-            ttl: addresses.values().map(|host| host.ttl).fold(ttl, Duration::min),
-            incomplete: !unresolved.is_empty(),
-            discovered: found.upstreams,
-            addresses,
-        })
-    }
-}
-
-/// Keeps a pool's brokers as DNS has them, for as long as its configuration asks for that.
-pub(in crate::upstream) async fn follow(
-    mut followed: Followed,
+/// Keeps the discovered brokers of a pool up to date while its configuration asks for that. `startup`
+/// is dropped after the first look-up.
+pub(crate) async fn follow(
+    mut follower: PoolFollower,
     mut resolver: watch::Receiver<Arc<Resolver>>,
-    pending: Pending,
+    startup: mpsc::Sender<()>,
 ) {
-    let mut pending = Some(pending);
+    let mut startup = Some(startup);
     let mut discovery = None;
     loop {
-        let Ok(from) = followed.pool().map(|pool| pool.config().discover.clone()) else { return };
+        let Ok(from) = follower.pool().map(|pool| pool.config().discover.clone()) else { return };
         let asked = resolver.borrow_and_update().clone();
         let pause = match from {
             None => {
@@ -168,25 +46,25 @@ pub(in crate::upstream) async fn follow(
             Some(from) => {
                 let known = discovery.take().filter(|known: &Discovery| known.from == from);
                 let current = discovery.insert(known.unwrap_or_else(|| Discovery::new(from)));
-                let Ok(pause) = current.refresh(&followed, &asked).await else { return };
+                let Ok(pause) = current.refresh(&follower, &asked).await else { return };
                 Some(pause)
             }
         };
-        pending.take();
+        startup.take();
         let from = discovery.as_ref().map(|discovery: &Discovery| discovery.from.clone());
-        if wait(&mut followed, &mut resolver, from.as_ref(), pause).await.is_err() {
+        if wait(&mut follower, &mut resolver, from.as_ref(), pause).await.is_err() {
             return;
         }
     }
 }
 
-/// Until it is time to ask again: at once where other records, or another server, are to be asked.
+/// Waits until the next look-up is due: at once if the configuration or the DNS servers have changed.
 async fn wait(
-    followed: &mut Followed,
+    follower: &mut PoolFollower,
     resolver: &mut watch::Receiver<Arc<Resolver>>,
     from: Option<&Discover>,
     pause: Option<Duration>,
-) -> Result<(), Gone> {
+) -> Result<(), PoolDropped> {
     let mut due = std::pin::pin!(async {
         match pause {
             Some(pause) => sleep(pause).await,
@@ -196,10 +74,10 @@ async fn wait(
     loop {
         tokio::select! {
             () = due.as_mut() => return Ok(()),
-            changed = resolver.changed() => return changed.map_err(|_| Gone),
-            changed = followed.changed() => {
+            changed = resolver.changed() => return changed.map_err(|_| PoolDropped),
+            changed = follower.changed() => {
                 changed?;
-                if followed.pool()?.config().discover.as_ref() != from {
+                if follower.pool()?.config().discover.as_ref() != from {
                     return Ok(());
                 }
             }
@@ -210,26 +88,26 @@ async fn wait(
 /// The look-ups of one pool's brokers.
 struct Discovery {
     from: Discover,
-    pace: Pace,
-    /// What came of the last look-up, as it is counted.
+    backoff: LookupBackoff,
+    /// The outcome of the last look-up, as its metric label.
     outcome: &'static str,
     notes: Vec<String>,
 }
 
 impl Discovery {
     fn new(from: Discover) -> Self {
-        Self { pace: Pace::new(from.interval), from, outcome: "ok", notes: Vec::new() }
+        Self { backoff: LookupBackoff::new(from.interval), from, outcome: "ok", notes: Vec::new() }
     }
 
-    /// Returns how long to wait before the next time.
+    /// Looks the brokers up once, and returns the pause before the next time.
     async fn refresh(
         &mut self,
-        followed: &Followed,
+        follower: &PoolFollower,
         resolver: &Arc<Resolver>,
-    ) -> Result<Duration, Gone> {
-        let known = known_addresses(&*followed.pool()?);
+    ) -> Result<Duration, PoolDropped> {
+        let known = known_addresses(&*follower.pool()?);
         let answer = discover(&self.from, resolver, &known).await;
-        let pool = &*followed.pool()?;
+        let pool = &*follower.pool()?;
         let answer = answer.and_then(|answer| Ok((self.apply(pool, &answer)?, answer)));
         let outcome = match &answer {
             Ok(_) => "ok",
@@ -237,11 +115,11 @@ impl Discovery {
             Err(_) => "failed",
         };
         pool.metrics.count_lookup(outcome);
-        let is_news = std::mem::replace(&mut self.outcome, outcome) != outcome;
+        let is_changed = std::mem::replace(&mut self.outcome, outcome) != outcome;
         let (name, dns) = (&pool.name, &self.from.dns);
         match answer {
             Ok((changes, answer)) => {
-                if is_news {
+                if is_changed {
                     tracing::info!(pool = %name, %dns, "DNS has brokers again");
                 }
                 if self.notes != answer.notes {
@@ -252,36 +130,40 @@ impl Discovery {
                 }
                 self.report(pool, &changes);
                 Ok(if answer.incomplete {
-                    self.pace.failed()
+                    self.backoff.after_failure()
                 } else {
-                    self.pace.answered(answer.ttl)
+                    self.backoff.after_answer(answer.ttl)
                 })
             }
             Err(error) => {
-                if is_news {
+                if is_changed {
                     let kept = pool.members().list.len();
                     tracing::warn!(
                         pool = %name, %dns, %error, kept,
                         "cannot discover brokers; keeping the last ones"
                     );
                 }
-                Ok(self.pace.failed())
+                Ok(self.backoff.after_failure())
             }
         }
     }
 
-    fn apply(&self, pool: &Pool, answer: &Discovered) -> Result<Applied, TooHeavy> {
-        // Chosen first, as nobody else can look at the pool while its members change.
+    fn apply(
+        &self,
+        pool: &Pool,
+        answer: &DiscoveredBrokers,
+    ) -> Result<DiscoveryChanges, WeightLimitExceeded> {
+        // Collected first: the pool's state is locked while its members change.
         let members = pool.members();
         let known = members
             .list
             .iter()
             .map(|member| (member.broker.name.clone(), known_of(&member.broker.endpoint())));
         let known: HashMap<_, Vec<IpAddr>> = known.collect();
-        let place = |upstream: &Upstream| {
+        let resolved = |upstream: &Upstream| {
             let Address::Host(_, port) = upstream.address else { return None };
             let current = known.get(&upstream.name).cloned().unwrap_or_default();
-            // Where the host cannot be looked up, at least the port may be new.
+            // If the host cannot be resolved, at least its port may have changed.
             let all = match answer.addresses.get(&upstream.name) {
                 Some(addresses) => addresses.with_known(current),
                 None => current,
@@ -289,13 +171,13 @@ impl Discovery {
             let all: Vec<_> = all.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
             Some((upstream.name.clone(), all))
         };
-        let places: HashMap<_, _> = answer.discovered.iter().filter_map(place).collect();
+        let addresses: HashMap<_, _> = answer.list.iter().filter_map(resolved).collect();
         let configured: HashSet<_> =
             members.config.upstreams.iter().map(|upstream| &upstream.name).collect();
 
         let moved = RefCell::new(BTreeSet::new());
         let prepare = |endpoint: &Endpoint| {
-            if let Some(addresses) = places.get(&endpoint.name)
+            if let Some(addresses) = addresses.get(&endpoint.name)
                 && !configured.contains(&endpoint.name)
                 && endpoint.set_resolved(addresses)
                 && known.contains_key(&endpoint.name)
@@ -303,13 +185,14 @@ impl Discovery {
                 moved.borrow_mut().insert(endpoint.name.clone());
             }
         };
-        let (found, now) = (&answer.discovered, Instant::now());
+        let (found, now) = (&answer.list, Instant::now());
         let changes = pool.set_discovered(&self.from, found, &prepare, now)?;
-        Ok(Applied { changes: changes.unwrap_or_default(), moved: moved.into_inner() })
+        Ok(DiscoveryChanges { changes: changes.unwrap_or_default(), moved: moved.into_inner() })
     }
 
-    fn report(&self, pool: &Pool, discovered: &Applied) {
-        let Applied { changes: Changes { added, removed, changed }, moved } = discovered;
+    fn report(&self, pool: &Pool, discovered: &DiscoveryChanges) {
+        let DiscoveryChanges { changes: MemberChanges { added, removed, changed }, moved } =
+            discovered;
         if discovered.changes.is_empty() && moved.is_empty() {
             return;
         }
@@ -322,43 +205,31 @@ impl Discovery {
             pool = %pool.name,
             dns = %self.from.dns,
             brokers = pool.members().list.len(),
-            added = some_of(added),
-            removed = some_of(removed),
-            changed = some_of(changed),
-            moved = some_of(&moved.iter().collect::<Vec<_>>()),
+            added = first_names(added),
+            removed = first_names(removed),
+            changed = first_names(changed),
+            moved = first_names(&moved.iter().collect::<Vec<_>>()),
             "brokers discovered"
         );
     }
 }
 
-/// What a look-up has changed.
-struct Applied {
-    changes: Changes,
-    /// Brokers whose addresses are others.
+/// The changes of one look-up.
+struct DiscoveryChanges {
+    changes: MemberChanges,
+    /// Brokers whose addresses have changed.
     moved: BTreeSet<Arc<str>>,
 }
 
-/// The addresses of the brokers that were discovered.
+/// The addresses of the discovered brokers.
 fn known_addresses(pool: &Pool) -> Vec<IpAddr> {
     let members = pool.members();
-    let discovered = members.list.iter().skip(members.config.upstreams.len());
+    let discovered = members.discovered();
     discovered.flat_map(|member| known_of(&member.broker.endpoint())).collect()
 }
 
-/// The addresses that a broker has now.
+/// The addresses of a broker.
 fn known_of(endpoint: &Endpoint) -> Vec<IpAddr> {
-    let places = endpoint.places();
-    places.iter().flat_map(HostAddresses::iter).map(|place| place.ip()).collect()
-}
-
-/// The first of these names; `None` where there are none.
-fn some_of(names: &[impl AsRef<str>]) -> Option<String> {
-    let first: Vec<_> = names.iter().take(NAMES_LOGGED).map(AsRef::as_ref).collect();
-    match names.len() {
-        0 => None,
-        n if n > NAMES_LOGGED => {
-            Some(format!("{} and {} more", first.join(", "), n - NAMES_LOGGED))
-        }
-        _ => Some(first.join(", ")),
-    }
+    let addresses = endpoint.addresses();
+    addresses.iter().flat_map(HostAddresses::iter).map(|address| address.ip()).collect()
 }

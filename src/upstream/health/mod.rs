@@ -1,10 +1,10 @@
-//! How well brokers are: what is known of each, and the active checks that ask them.
+//! The health of brokers: what is known about each, the active checks, and the probes of an outage.
 
 mod checks;
-mod recovery;
+mod outage_probes;
 mod state;
 
 pub(super) use checks::check;
-pub(super) use recovery::await_recovery;
+pub(super) use outage_probes::probe_outages;
 pub use state::BrokerState;
-pub(super) use state::{Circuit, HealthState, News};
+pub(super) use state::{CircuitState, HealthChange, HealthState};

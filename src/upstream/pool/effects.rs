@@ -1,31 +1,27 @@
-//! What follows from a change of a pool's state, done once the state's lock is free.
+//! The effects of a change of a pool's state, applied once the state's lock is free.
 
-use std::{
-    num::NonZeroU32,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use super::Pool;
-use crate::upstream::{BrokerState, discovery::TooHeavy};
+use super::members::WeightLimitExceeded;
+use crate::upstream::health::BrokerState;
 
-/// Lines for the program's log, and what workers have to look at.
+/// Lines for the program's log, and signals for the workers.
 #[derive(Default)]
-pub(super) struct Effects {
-    pub(super) events: Vec<Event>,
-    /// A broker has died.
-    pub(super) died: bool,
+pub(super) struct PoolEffects {
+    pub(super) events: Vec<PoolEvent>,
+    /// A broker has gone down.
+    pub(super) went_down: bool,
     /// Clients belong to another broker than before.
     pub(super) moved: bool,
 }
 
-/// What an operator is told about a pool.
-pub(super) enum Event {
+/// A change that is logged.
+pub(super) enum PoolEvent {
     StateSet { upstream: Arc<str>, state: BrokerState },
     WeightSet { upstream: Arc<str>, weight: NonZeroU32 },
-    WeightForgotten { upstream: Arc<str>, weight: NonZeroU32 },
-    WeightsForgotten(TooHeavy),
-    DiscoveredLeftOut(TooHeavy),
+    WeightDiscarded { upstream: Arc<str>, weight: NonZeroU32 },
+    WeightsDiscarded(WeightLimitExceeded),
+    DiscoveredIgnored(WeightLimitExceeded),
     CheckedUp { upstream: Arc<str> },
     CheckedDown { upstream: Arc<str>, error: String, fall: NonZeroU32 },
     SessionsHeld { upstream: Arc<str> },
@@ -39,26 +35,8 @@ pub(super) enum Event {
     ServesAgain { by: &'static str, refused: u64, span: Duration },
 }
 
-impl Effects {
-    /// Tells the operator and the workers.
-    pub(super) fn take_place(self, pool: &Pool) {
-        for event in &self.events {
-            event.log(&pool.name);
-        }
-        if self.died {
-            pool.deaths.fetch_add(1, Ordering::Release);
-        }
-        if self.moved {
-            pool.moves.fetch_add(1, Ordering::Release);
-        }
-        if self.died || self.moved {
-            pool.signal.ring();
-        }
-    }
-}
-
-impl Event {
-    fn log(&self, pool: &Arc<str>) {
+impl PoolEvent {
+    pub(super) fn log(&self, pool: &Arc<str>) {
         match self {
             Self::StateSet { upstream, state } => {
                 tracing::info!(%pool, %upstream, ?state, "set by the operator");
@@ -66,15 +44,15 @@ impl Event {
             Self::WeightSet { upstream, weight } => {
                 tracing::info!(%pool, %upstream, weight, "set by the operator");
             }
-            Self::WeightForgotten { upstream, weight } => tracing::info!(
+            Self::WeightDiscarded { upstream, weight } => tracing::info!(
                 %pool, %upstream,
-                "the operator's weight of {weight} is forgotten: the file has another one now"
+                "discarded the operator's weight {weight}: the configured weight has changed"
             ),
-            Self::WeightsForgotten(error) => {
-                tracing::warn!(%pool, "the operator's weights are forgotten: {error}");
+            Self::WeightsDiscarded(error) => {
+                tracing::warn!(%pool, "discarded the operator's weights: {error}");
             }
-            Self::DiscoveredLeftOut(error) => tracing::warn!(
-                %pool, "leaving out the brokers that DNS has until its next answer: {error}"
+            Self::DiscoveredIgnored(error) => tracing::warn!(
+                %pool, "ignoring the brokers found in DNS until its next answer: {error}"
             ),
             Self::CheckedUp { upstream } => {
                 tracing::info!(%pool, %upstream, "up: its checks succeed again");
@@ -89,10 +67,10 @@ impl Event {
             ),
             Self::DownConfirmed { upstream } => tracing::warn!(
                 %pool, %upstream,
-                "down while the checks of other brokers succeed: its sessions are ended (on_down)"
+                "down while the checks of other brokers succeed: ending its sessions (on_down)"
             ),
             Self::Ejected { upstream, span } => tracing::warn!(
-                %pool, %upstream, "ejected for {span:?}: it failed clients that others took"
+                %pool, %upstream, "ejected for {span:?}: it failed clients that others accepted"
             ),
             Self::Recovered { upstream, by } => {
                 tracing::info!(%pool, %upstream, "back from ejection: {by}");
@@ -107,7 +85,7 @@ impl Event {
             }
             Self::ServesNobody { refused, errors } => tracing::error!(
                 %pool, refused, errors,
-                "serves nobody: no broker answers; asking them again and again"
+                "serves nobody: no broker answers; probing them until one does"
             ),
             Self::StillServesNobody { refused, span, error } => tracing::error!(
                 %pool, refused, seconds = span.as_secs(), error, "still serves nobody"

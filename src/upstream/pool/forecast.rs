@@ -1,4 +1,4 @@
-//! Where a client would go if it came now.
+//! The broker that a client would be given if it connected now.
 
 use std::{cell::RefCell, sync::Arc, time::Instant};
 
@@ -8,32 +8,36 @@ use crate::{
     upstream::{broker::Broker, pick::Pick},
 };
 
-/// Where a client would go.
+/// The brokers that a client would be given.
 #[derive(Clone, Debug)]
-pub struct Forecast {
-    /// The brokers in the order of its key, as if all were up and empty.
+pub(crate) struct Forecast {
+    /// All brokers in the order of its key, as if all were up and empty.
     pub order: Vec<Arc<Broker>>,
-    /// The one that it would be given now; `None` where none serves.
+    /// The one that it would be given now; `None` if no broker serves.
     pub goes_to: Option<Arc<Broker>>,
 }
 
-/// Why no key decides where a client goes.
+/// Why a client's broker is not chosen by a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoKey {
+pub(crate) enum NoKey {
     #[error("the pool's algorithm does not use a key")]
     Unkeyed,
-    #[error("no key: goes by least connections")]
+    #[error("no key: least connections")]
     LeastConnections,
-    #[error("no key: is refused")]
+    #[error("no key: refused")]
     Refused,
 }
 
 impl Pool {
-    /// Where a client would go, by its key and the state of the brokers.
+    /// The brokers that a client would be given, by its key and their state.
     ///
     /// # Errors
-    /// Where no key decides.
-    pub fn forecast(&self, client: &ClientFields<'_>, now: Instant) -> Result<Forecast, NoKey> {
+    /// If the broker is not chosen by a key.
+    pub(crate) fn forecast(
+        &self,
+        client: &ClientFields<'_>,
+        now: Instant,
+    ) -> Result<Forecast, NoKey> {
         let members = self.members();
         let balance = &members.config.balance;
         if !balance.algorithm.is_keyed() {

@@ -1,23 +1,30 @@
-//! The run-time pool: one owner for all that is remembered of a pool of the configuration.
+//! The run-time pool: the one owner of all that is remembered about a pool of the configuration.
 //!
-//! A reload sends it a configuration ([`Pool::reconfigure`]); its tasks ([`tasks`]) were started
-//! once, and follow. What a setting no longer asks for is forgotten at that moment.
+//! A reload sends it a configuration ([`Pool::reconfigure`]); its tasks (`upstream::tasks`) are
+//! started once, and follow. State that a setting no longer asks for is dropped at that moment.
+//!
+//! This file holds the pool and what workers read of it. The other files change it, each for one
+//! reason; `members`, `state`, `outage`, `weights` and `effects` are its parts, and don't know it.
 
-mod clients;
 mod effects;
+mod follower;
 mod forecast;
 mod health;
 mod members;
+mod operator;
 mod outage;
 mod overview;
-mod tasks;
+mod passive;
+mod reconfigure;
+mod recovery;
+mod replace_members;
+mod state;
 mod weights;
 
 use std::{
-    collections::HashMap,
     num::NonZeroU32,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -25,175 +32,115 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
-use xxhash_rust::xxh3::xxh3_64;
 
-use super::{broker::Broker, health::HealthState, worker_signal::WorkerSignal};
+use super::{broker::Broker, worker_signal::WorkerSignal};
 use crate::{
     config,
     metrics::{Metrics, PoolMetrics},
 };
-use effects::Effects;
-pub use forecast::{Forecast, NoKey};
-pub use health::{Probed, UnknownBroker};
+use effects::PoolEffects;
+pub(super) use follower::{PoolDropped, PoolFollower};
+pub use health::ProbeResult;
 pub(super) use members::with_discovered;
-pub use members::{Changes, Member, Members, router};
-use outage::Outage;
-pub use outage::{Look, Refused, Round};
-pub use overview::{Overview, PoolStatus};
-pub use tasks::Pending;
-pub(super) use tasks::{Followed, Gone};
-pub use weights::WeightError;
-use weights::Weights;
+pub use members::{Member, MemberChanges, Members, WeightLimitExceeded, router};
+pub use operator::{UnknownBroker, WeightError};
+pub use outage::AllBrokersFailed;
+pub use overview::{BrokerOverview, BrokerStatus};
+pub use recovery::{RecoveryRound, RecoveryStep};
+use state::PoolState;
 
-/// Sessions a second that leave brokers which are down or removed, where the pool has no
+/// Sessions per second that move away from brokers which are down or removed, if the pool has no
 /// `rebalance`.
-const MOVES_PER_SECOND: u32 = 100;
+const DEFAULT_MOVES_PER_SECOND: u32 = 100;
 
-/// One pool, shared by all threads. It lives for as long as the configuration has it or a session
-/// of it is there; its tasks and its metrics end with it.
+/// One pool, shared by all threads. It lives as long as it is configured or has a session; its tasks
+/// and its metrics end with it.
 pub struct Pool {
     pub name: Arc<str>,
     /// The hash of its name.
     id: u64,
     pub metrics: PoolMetrics,
     all_metrics: Metrics,
+    /// The origin of the pool's times in milliseconds.
     started: Instant,
-    /// With the configuration that they were made by.
+    /// With the configuration that they were made from.
     members: ArcSwap<Members>,
-    /// The members' own, where a worker can look at it without taking them.
+    /// The epoch of `members`, which a worker can read without loading them.
     epoch: AtomicU64,
     /// Sent after each change of the members or the configuration; closed with the pool.
     changed: watch::Sender<()>,
-    /// Held while something is decided, which takes microseconds. Nothing is logged, and nobody is
-    /// woken, under it: see [`Effects`].
+    /// Held while something is decided, which takes microseconds. Nothing is logged and no thread is
+    /// woken under it: see [`PoolEffects`].
     state: Mutex<PoolState>,
-    /// How often brokers have died, and how often clients have come to belong to another broker:
-    /// what workers compare with what they last acted on.
-    deaths: AtomicU64,
-    moves: AtomicU64,
+    /// How often brokers have gone down, and how often clients have come to belong to another
+    /// broker. Workers compare them with what they last acted on.
+    down_count: AtomicU64,
+    move_count: AtomicU64,
     failing_open: AtomicBool,
     /// Whether the next client that a broker answers shows that the pool serves.
     awaits_success: AtomicBool,
-    /// Told when it is to be found out whether the pool serves anybody.
-    refusing: Arc<Notify>,
-    /// Rung when `deaths` or `moves` have changed.
+    /// Notified when the brokers are to be probed, to find out whether the pool serves.
+    recovery_due: Arc<Notify>,
+    /// Raised when `down_count` or `move_count` have changed.
     signal: Arc<WorkerSignal>,
-    /// When the next session may be moved, whichever worker has it.
+    /// When the next session may be moved, on whichever worker.
     next_move: Mutex<Instant>,
-    /// Told when a client has to wait for admission to one of the brokers.
+    /// Notified when a client has to wait for admission to one of the brokers.
     queued: Arc<Notify>,
 }
 
-#[derive(Default)]
-struct PoolState {
-    /// Of each member, by its name.
-    health: HashMap<Arc<str>, HealthState>,
-    weights: Weights,
-    /// No longer members, but somebody holds them: one that returns is the same broker again. By
-    /// name, of which there is never a second one.
-    departed: HashMap<Arc<str>, Weak<Broker>>,
-    /// Clients are elsewhere whose broker was well again at once.
-    displaced: bool,
-    /// When that was last seen to.
-    called_home: Option<Instant>,
-    /// Brokers that the checks have found down, which may be due to a fault of all.
-    held: u32,
-    /// `None` while no client is refused because all brokers fail.
-    outage: Option<Outage>,
-}
-
 impl Pool {
-    /// A pool whose tasks have yet to be [started](Pool::start). `signal` is rung when workers have
-    /// something to look at: [`Pool::deaths`], [`Pool::moves`].
-    pub fn new(config: &config::Pool, metrics: &Metrics, signal: Arc<WorkerSignal>) -> Self {
-        Self::new_at(config, metrics, signal, Instant::now())
-    }
-
-    /// A pool whose time begins at `started`, which may be virtual.
-    pub fn new_at(
-        config: &config::Pool,
-        metrics: &Metrics,
-        signal: Arc<WorkerSignal>,
-        started: Instant,
-    ) -> Self {
-        let pool = Self {
-            name: config.name.clone(),
-            id: xxh3_64(config.name.as_bytes()),
-            metrics: metrics.pool(&config.name),
-            all_metrics: metrics.clone(),
-            started,
-            members: ArcSwap::from_pointee(Members {
-                epoch: 0,
-                config: Arc::new(config.clone()),
-                list: Vec::new(),
-                router: router(config.balance.algorithm, &[]),
-            }),
-            epoch: AtomicU64::new(0),
-            changed: watch::Sender::new(()),
-            state: Mutex::default(),
-            deaths: AtomicU64::new(0),
-            moves: AtomicU64::new(0),
-            failing_open: AtomicBool::new(false),
-            awaits_success: AtomicBool::new(false),
-            refusing: Arc::default(),
-            signal,
-            next_move: Mutex::new(started),
-            queued: Arc::default(),
-        };
-        pool.reconfigure(config, &|_| {}, started);
-        pool
-    }
-
     pub fn members(&self) -> Arc<Members> {
         self.members.load_full()
     }
 
-    /// What the configuration says of it now.
+    /// Its current configuration.
     pub fn config(&self) -> Arc<config::Pool> {
         self.members.load().config.clone()
     }
 
-    /// The hash of its name, which is the same for as long as the pool is called that.
+    /// The hash of its name: the same for every pool of that name.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// Changes with the members and with the configuration.
-    pub fn epoch(&self) -> u64 {
+    /// Changes whenever the members or the configuration do.
+    pub(crate) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// How often a broker has died: sessions on dead brokers are to be looked at when it changes.
-    pub fn deaths(&self) -> u64 {
-        self.deaths.load(Ordering::Acquire)
+    /// How often a broker has gone down. When it changes, sessions on such brokers are to be handled.
+    pub fn down_count(&self) -> u64 {
+        self.down_count.load(Ordering::Acquire)
     }
 
     /// How often clients have come to belong to another broker than before.
-    pub fn moves(&self) -> u64 {
-        self.moves.load(Ordering::Acquire)
+    pub fn move_count(&self) -> u64 {
+        self.move_count.load(Ordering::Acquire)
     }
 
-    /// The time at which one more session may be moved: to the broker it belongs to, or from one
-    /// that is down or was removed. All workers together keep to the pool's `rebalance.rate`.
+    /// The time at which one more session may be moved: to its preferred broker, or away from one
+    /// that is down or removed. All workers together keep to the pool's `rebalance.rate`.
     pub fn next_move(&self, now: Instant) -> Instant {
-        let rate = self.members.load().config.rebalance.map_or(MOVES_PER_SECOND, NonZeroU32::get);
+        let rate = self.members.load().config.rebalance;
+        let rate = rate.map_or(DEFAULT_MOVES_PER_SECOND, NonZeroU32::get);
         let mut next = self.next_move.lock().unwrap_or_else(PoisonError::into_inner);
         let at = (*next).max(now);
         *next = at + Duration::from_secs(1) / rate;
         at
     }
 
-    /// Whether a new session could go anywhere at all.
+    /// Whether any broker takes a new session now.
     pub fn can_serve(&self) -> bool {
         self.members.load().list.iter().any(|member| member.broker.load().is_some())
     }
 
-    /// Whether so many brokers look down that none is held to be.
+    /// Whether so many brokers look down that all of them are tried.
     pub fn is_failing_open(&self) -> bool {
         self.failing_open.load(Ordering::Relaxed)
     }
 
-    /// How far a broker is in its slow start, from 0 to 1, which is its end.
+    /// The progress of a broker's slow start, from 0 to 1, its end.
     pub fn warmth(&self, broker: &Broker, now: Instant) -> f64 {
         let since = broker.flags.warming_since.load(Ordering::Relaxed);
         match self.members.load().config.slow_start {
@@ -206,26 +153,52 @@ impl Pool {
         }
     }
 
-    /// Releases those who wait for admission to a broker and whose turn it is; true if others
+    /// Releases clients that wait for admission and for which there are tokens; true if others
     /// still wait.
     pub fn release(&self, now: Instant) -> bool {
         let members = self.members();
-        // All queues are looked at, not only those up to the first that is not empty.
+        // Every queue is released, not only those up to the first that is not empty.
         let waiting = members.list.iter().filter(|member| member.broker.admission.release(now));
         waiting.count() > 0
     }
 
-    /// The time of the pool's life.
+    /// Notified when the brokers are to be probed.
+    pub(super) fn recovery_due(&self) -> Arc<Notify> {
+        self.recovery_due.clone()
+    }
+
+    /// Notified when a client has to wait for admission.
+    pub(super) fn queued(&self) -> Arc<Notify> {
+        self.queued.clone()
+    }
+
+    /// `at` in milliseconds since the pool's start.
     fn millis(&self, at: Instant) -> u64 {
         at.saturating_duration_since(self.started).as_millis() as u64
     }
 
-    /// Changes the state, and does what that calls for once its lock is free.
-    fn change<T>(&self, change: impl FnOnce(&mut PoolState, &mut Effects) -> T) -> T {
-        let mut effects = Effects::default();
+    /// Changes the state, and applies the effects once its lock is free.
+    fn change<T>(&self, change: impl FnOnce(&mut PoolState, &mut PoolEffects) -> T) -> T {
+        let mut effects = PoolEffects::default();
         let changed = change(&mut self.state(), &mut effects);
-        effects.take_place(self);
+        self.apply(&effects);
         changed
+    }
+
+    /// Informs the operator and the workers.
+    fn apply(&self, effects: &PoolEffects) {
+        for event in &effects.events {
+            event.log(&self.name);
+        }
+        if effects.went_down {
+            self.down_count.fetch_add(1, Ordering::Release);
+        }
+        if effects.moved {
+            self.move_count.fetch_add(1, Ordering::Release);
+        }
+        if effects.went_down || effects.moved {
+            self.signal.raise();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, PoolState> {

@@ -1,34 +1,34 @@
-//! How the brokers of a pool stand at one moment, for those who look after them.
+//! A picture of the brokers of a pool, for operators.
 
 use std::sync::atomic::Ordering;
 
-use super::{Member, Pool, PoolState};
+use super::{Member, Pool, state::PoolState};
 use crate::upstream::BrokerState;
 
-/// What is thought of one broker.
+/// One broker at one moment.
 #[derive(Clone, Debug)]
-pub struct Overview {
+pub struct BrokerOverview {
     pub member: Member,
-    /// What the operator wants of it.
+    /// The state that the operator has set.
     pub state: BrokerState,
-    /// Whether the checks, its clients and the operator have nothing against it.
+    /// Whether operator, checks and clients all let it serve.
     pub up: bool,
-    pub status: PoolStatus,
-    /// Whether DNS, and not the configuration, names it.
+    pub status: BrokerStatus,
+    /// Whether it was found in DNS and is not in the configuration.
     pub discovered: bool,
 }
 
-/// How a broker is, in a word: where there are several, what weighs the most.
+/// A broker's state in one word; if several apply, the most important one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PoolStatus {
+pub enum BrokerStatus {
     Up,
     /// Its checks fail.
     Down,
-    /// It failed clients that others took.
+    /// It failed clients that others accepted.
     Ejected,
-    /// The operator has it drained.
+    /// The operator drains it.
     Draining,
-    /// The operator says that it is down.
+    /// The operator has set it down.
     SetDown,
     /// It has its `max_connections`.
     Full,
@@ -38,7 +38,7 @@ pub enum PoolStatus {
     Failing,
 }
 
-impl PoolStatus {
+impl BrokerStatus {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Up => "up",
@@ -54,8 +54,8 @@ impl PoolStatus {
 }
 
 impl Pool {
-    /// All brokers, in the order of the members.
-    pub fn overviews(&self) -> Vec<Overview> {
+    /// All brokers, in the order of [`Members::list`](super::Members::list).
+    pub fn overviews(&self) -> Vec<BrokerOverview> {
         let state = self.state();
         let members = self.members();
         let configured = members.config.upstreams.len();
@@ -64,7 +64,7 @@ impl Pool {
     }
 
     /// The broker of that name.
-    pub fn overview(&self, name: &str) -> Option<Overview> {
+    pub fn overview(&self, name: &str) -> Option<BrokerOverview> {
         let state = self.state();
         let members = self.members();
         let at = members.list.iter().position(|member| *member.broker.name == *name)?;
@@ -73,21 +73,21 @@ impl Pool {
     }
 }
 
-fn overview_of(state: &PoolState, member: &Member, discovered: bool) -> Overview {
+fn overview_of(state: &PoolState, member: &Member, discovered: bool) -> BrokerOverview {
     let broker = &member.broker;
     let health = state.health.get(&broker.name);
     let wanted = health.map_or(BrokerState::Ready, |health| health.state);
     let status = match (wanted, health) {
-        (BrokerState::Down, _) => PoolStatus::SetDown,
-        (BrokerState::Draining, _) => PoolStatus::Draining,
-        (_, Some(condition)) if condition.is_checked_down() => PoolStatus::Down,
-        (_, Some(condition)) if condition.is_ejected() => PoolStatus::Ejected,
-        _ if broker.is_unresolved() => PoolStatus::Unresolved,
-        _ if state.serves_nobody() => PoolStatus::Failing,
-        _ if broker.is_full() => PoolStatus::Full,
-        _ => PoolStatus::Up,
+        (BrokerState::Down, _) => BrokerStatus::SetDown,
+        (BrokerState::Draining, _) => BrokerStatus::Draining,
+        (_, Some(health)) if health.is_checked_down() => BrokerStatus::Down,
+        (_, Some(health)) if health.is_ejected() => BrokerStatus::Ejected,
+        _ if broker.is_unresolved() => BrokerStatus::Unresolved,
+        _ if state.serves_nobody() => BrokerStatus::Failing,
+        _ if broker.is_full() => BrokerStatus::Full,
+        _ => BrokerStatus::Up,
     };
-    Overview {
+    BrokerOverview {
         state: wanted,
         up: broker.flags.up.load(Ordering::Relaxed) && !state.serves_nobody(),
         status,

@@ -1,112 +1,71 @@
 //! Weights that the operator has set at run time, instead of the configured ones.
 
-use std::{collections::HashMap, num::NonZeroU32, sync::Arc, time::Instant};
+use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 
 use super::{
-    Pool,
-    effects::{Effects, Event},
-    health::UnknownBroker,
-    members::check_weights,
+    effects::{PoolEffects, PoolEvent},
+    members::check_total_weight,
 };
-use crate::{
-    config::{self, Upstream},
-    upstream::discovery::TooHeavy,
-};
+use crate::config::{self, Upstream};
 
-/// Why a weight cannot be set.
-#[derive(Debug, thiserror::Error)]
-pub enum WeightError {
-    #[error(transparent)]
-    Unknown(#[from] UnknownBroker),
-    #[error(transparent)]
-    TooHeavy(#[from] TooHeavy),
-}
-
-/// The weights that the operator has set, by broker.
+/// The operator's weights, by broker.
 #[derive(Debug, Default)]
-pub(super) struct Weights(HashMap<Arc<str>, Override>);
+pub(super) struct WeightOverrides(HashMap<Arc<str>, WeightOverride>);
 
 #[derive(Debug)]
-struct Override {
+struct WeightOverride {
     weight: NonZeroU32,
-    /// What the file said when it was set; `None` for a broker that DNS knows of.
-    instead_of: Option<NonZeroU32>,
+    /// The configured weight when it was set; `None` for a broker found in DNS.
+    configured: Option<NonZeroU32>,
 }
 
-impl Weights {
-    /// The weight that is to be in force.
+impl WeightOverrides {
+    /// The weight in force.
     pub(super) fn weight_of(&self, upstream: &Upstream) -> NonZeroU32 {
         self.0.get(&upstream.name).map_or(upstream.weight, |set| set.weight)
     }
 
-    /// Forgets those of brokers whose weight in the file has changed since, and all of them where
-    /// they would not fit into the pool's balancer together with new brokers.
-    pub(super) fn check(
+    pub(super) fn set(
+        &mut self,
+        name: Arc<str>,
+        weight: NonZeroU32,
+        configured: Option<NonZeroU32>,
+    ) {
+        self.0.insert(name, WeightOverride { weight, configured });
+    }
+
+    pub(super) fn remove(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
+    /// Discards the weights of brokers whose configured weight has changed since, and all of them
+    /// if they are too large in total for the pool's balancer, together with new brokers.
+    pub(super) fn revise(
         &mut self,
         pool: &config::Pool,
         upstreams: &[Upstream],
-        effects: &mut Effects,
+        effects: &mut PoolEffects,
     ) {
         self.0.retain(|name, set| {
-            let stays = set.instead_of == in_file(pool, name);
+            let stays = set.configured == configured_weight(pool, name);
             if !stays {
                 let (upstream, weight) = (name.clone(), set.weight);
-                effects.events.push(Event::WeightForgotten { upstream, weight });
+                effects.events.push(PoolEvent::WeightDiscarded { upstream, weight });
             }
             stays
         });
         if !self.0.is_empty()
             && let Err(error) =
-                check_weights(pool, upstreams.iter().map(|upstream| self.weight_of(upstream)))
+                check_total_weight(pool, upstreams.iter().map(|upstream| self.weight_of(upstream)))
         {
-            effects.events.push(Event::WeightsForgotten(error));
+            effects.events.push(PoolEvent::WeightsDiscarded(error));
             self.0.clear();
         }
     }
-
-    /// Forgets that of a broker that has left the pool.
-    pub(super) fn forget(&mut self, name: &str) {
-        self.0.remove(name);
-    }
 }
 
-impl Pool {
-    /// Has a broker weigh so much, whatever its configuration says; `None` takes that back. It holds
-    /// until then, or until the broker leaves the pool or its weight in the file changes.
-    ///
-    /// # Errors
-    /// Where the pool has no such broker, or its balancer takes no more weight.
-    pub fn set_weight(&self, name: &str, weight: Option<NonZeroU32>) -> Result<(), WeightError> {
-        self.change(|state, effects| {
-            let mut list = self.members().list.clone();
-            let Some(member) = list.iter_mut().find(|member| *member.broker.name == *name) else {
-                let pool = self.name.clone();
-                return Err(UnknownBroker { name: name.to_owned(), pool }.into());
-            };
-            let before = member.weight;
-            member.weight = weight.unwrap_or(member.configured_weight);
-            let (upstream, now) = (member.broker.name.clone(), member.weight);
-            let config = self.config();
-            check_weights(&config, list.iter().map(|member| member.weight))?;
-            match weight {
-                Some(weight) => {
-                    let instead_of = in_file(&config, &upstream);
-                    state.weights.0.insert(upstream.clone(), Override { weight, instead_of });
-                }
-                None => state.weights.forget(&upstream),
-            }
-            if now != before {
-                effects.events.push(Event::WeightSet { upstream, weight: now });
-                self.store_members(config, list);
-                self.recompute(state, effects, Instant::now());
-                effects.moved = true;
-            }
-            Ok(())
-        })
-    }
-}
-
-fn in_file(pool: &config::Pool, name: &str) -> Option<NonZeroU32> {
+/// The weight of a broker in the configuration; `None` for a broker found in DNS.
+pub(super) fn configured_weight(pool: &config::Pool, name: &str) -> Option<NonZeroU32> {
     let upstream = pool.upstreams.iter().find(|upstream| *upstream.name == *name);
     upstream.map(|upstream| upstream.weight)
 }
@@ -115,10 +74,14 @@ fn in_file(pool: &config::Pool, name: &str) -> Option<NonZeroU32> {
 mod tests {
     use std::path::Path;
 
+    use std::time::Instant;
+
     use super::*;
     use crate::{
-        balance::KETAMA_MAX_TOTAL_WEIGHT, config::Config, metrics::Metrics,
-        upstream::pool::members::Member,
+        balance::KETAMA_MAX_TOTAL_WEIGHT,
+        config::Config,
+        metrics::Metrics,
+        upstream::pool::{Member, Pool, WeightError},
     };
 
     fn config(algorithm: &str, upstreams: &str) -> config::Pool {
@@ -144,7 +107,7 @@ mod tests {
         pool.set_weight(name, NonZeroU32::new(weight))
     }
 
-    /// `name in_force/configured` of all.
+    /// `name in_force/configured` of each member.
     fn weights(pool: &Pool) -> Vec<String> {
         let show =
             |it: &Member| format!("{} {}/{}", it.broker.name, it.weight, it.configured_weight);
@@ -160,19 +123,23 @@ mod tests {
     }
 
     #[test]
-    fn a_weight_holds_whatever_dns_says() {
+    fn a_weight_holds_when_dns_changes() {
         let pool = pool("rendezvous");
         discover(&pool, &[("b", 1)]);
-        let (epoch, moves) = (pool.epoch(), pool.moves());
+        let (epoch, moves) = (pool.epoch(), pool.move_count());
         set(&pool, "a", 7).unwrap();
         set(&pool, "b", 8).unwrap();
         assert_eq!(weights(&pool), ["a 7/2", "b 8/1"]);
-        assert_eq!((pool.epoch(), pool.moves()), (epoch + 2, moves + 2));
+        assert_eq!((pool.epoch(), pool.move_count()), (epoch + 2, moves + 2));
         set(&pool, "b", 8).unwrap();
-        assert_eq!((pool.epoch(), pool.moves()), (epoch + 2, moves + 2), "it is so already");
+        assert_eq!(
+            (pool.epoch(), pool.move_count()),
+            (epoch + 2, moves + 2),
+            "the weight is set already"
+        );
         discover(&pool, &[("b", 3), ("c", 1)]);
         assert_eq!(weights(&pool), ["a 7/2", "b 8/3", "c 1/1"]);
-        // One that leaves and returns is as new.
+        // A broker that leaves and returns is a new one.
         discover(&pool, &[("c", 1)]);
         discover(&pool, &[("b", 3), ("c", 1)]);
         assert_eq!(weights(&pool), ["a 7/2", "b 3/3", "c 1/1"]);
@@ -182,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weight_ends_with_another_one_in_the_file() {
+    fn a_weight_is_discarded_when_the_configured_weight_changes() {
         let pool = pool("rendezvous");
         let reload = |text: &str| {
             pool.reconfigure(&config("rendezvous", text), &|_| {}, Instant::now());
@@ -195,27 +162,27 @@ mod tests {
         assert_eq!(weights(&pool), ["a 7/2", "c 1/1", "b 8/1"]);
         reload(&format!("{{ name: a, address: \"127.0.0.1:1\", weight: 3 }}, {b}"));
         assert_eq!(weights(&pool), ["a 3/3", "c 1/1", "b 8/1"]);
-        // Now the file knows it, too.
+        // Now the configuration has it, too.
         reload("{ name: b, address: \"127.0.0.1:1\" }");
         assert_eq!(weights(&pool), ["b 1/1"]);
     }
 
     #[test]
-    fn ketama_takes_no_more_than_it_can() {
+    fn ketama_has_a_maximum_total_weight() {
         let pool = pool("ketama");
         discover(&pool, &[("b", 1)]);
         let error = set(&pool, "b", KETAMA_MAX_TOTAL_WEIGHT as u32).unwrap_err().to_string();
         assert!(error.contains("65538") && error.contains("65536"), "{error}");
         assert_eq!(weights(&pool), ["a 2/2", "b 1/1"]);
         set(&pool, "b", 5).unwrap();
-        // With one more broker there is no room for it.
+        // With one more broker the total would be too large.
         let config = pool.config();
-        let (mut state, mut effects) = (pool.state(), Effects::default());
+        let (mut state, mut effects) = (pool.state(), PoolEffects::default());
         for (heavy, weight) in [(65536 - 7, 5), (65536 - 6, 1)] {
             let all = [upstream("a", 2), upstream("b", 1), upstream("c", heavy)];
-            state.weights.check(&config, &all, &mut effects);
+            state.weights.revise(&config, &all, &mut effects);
             assert_eq!(state.weights.weight_of(&all[1]).get(), weight, "{heavy}");
         }
-        assert!(matches!(effects.events[..], [Event::WeightsForgotten(_)]));
+        assert!(matches!(effects.events[..], [PoolEvent::WeightsDiscarded(_)]));
     }
 }

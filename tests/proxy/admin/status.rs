@@ -101,7 +101,7 @@ fn the_log_is_told_line_by_line() {
         (log["last"] != last).then_some(log)
     });
     assert_eq!(more["lines"][0]["seq"], last + 1);
-    assert_eq!(more["lines"][0]["message"], "SIGUSR1: opening the access logs anew");
+    assert_eq!(more["lines"][0]["message"], "SIGUSR1: reopening the access logs");
 }
 
 #[test]

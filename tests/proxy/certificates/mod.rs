@@ -62,8 +62,8 @@ fn reload(proxy: &Proxy, said: &str, times: usize) {
 }
 
 const CERTIFICATE: &str = "certificates: [{ cert: cert.pem, key: key.pem }]";
-const RENEWED: &str = "certificates, keys, CAs and CRLs: read anew";
-const KEPT: &str = "not reloaded: the configuration stays as it was";
+const RENEWED: &str = "certificates, keys, CAs and CRLs: reloaded";
+const KEPT: &str = "not reloaded: the configuration is unchanged";
 
 #[test]
 fn a_certificate_is_renewed_and_a_bad_one_is_not_taken() {
@@ -122,7 +122,7 @@ fn who_is_revoked_is_refused_from_the_next_reload_on() {
     );
     let broker = Broker::echoing();
     let proxy = start(&files, &config(&[&broker], &tls, ""));
-    let late = "a new CRL was due on 2025-01-01";
+    let late = "the next CRL was due on 2025-01-01";
     proxy.wait_stderr(late);
     let address = proxy.address_of("mqtts");
     let [lost, kept] = [13, 14].map(|serial| {
@@ -294,8 +294,8 @@ fn what_should_not_stay_is_warned_about_at_each_start() {
     for said in [
         "the certificate expires in 13 days",
         "the certificate expired on 2020-01-01",
-        "the certificate is not valid yet, but from 3000-01-01 on",
-        "insecure_skip_verify: anyone in between can pass for a broker",
+        "the certificate is not valid before 3000-01-01",
+        "insecure_skip_verify: anyone on the network path can impersonate a broker",
     ] {
         proxy.wait_stderr(said);
     }

@@ -27,8 +27,8 @@ fn a_reload_that_hangs_is_given_up_with_a_reason() {
     let hanging = config.clone().another_listener(tls).text();
     fs::write(proxy.config_file(), hanging).unwrap();
     proxy.signal(Signal::HUP);
-    proxy.wait_stderr("config.yaml and the files that it names takes more than 10s");
-    proxy.wait_stderr("not reloaded: the configuration stays as it was");
+    proxy.wait_stderr("config.yaml and the files that it names took longer than 10s");
+    proxy.wait_stderr("not reloaded: the configuration is unchanged");
     there.echo(b"\xC0\x00");
     // The control thread goes on.
     proxy.signal(Signal::USR1);

@@ -186,7 +186,7 @@ fn a_listener_that_moves_keeps_its_counters() {
     let proxy = config.start();
     let mut there = Client::session(proxy.address(), "there");
     let said = take(&proxy, &config.clone().bind("127.0.0.2:0"));
-    says(&said, "listener mqtt: now on 127.0.0.2:0");
+    says(&said, "listener mqtt: moved to 127.0.0.2:0");
     let moved = address_in(&said, "mqtt");
     assert_eq!(moved.ip().to_string(), "127.0.0.2");
     let _moved = Client::session(moved, "moved");
@@ -251,12 +251,12 @@ fn processors_that_are_taken_away_keep_no_reload_from_being_applied() {
 
     let more = config.clone().another_listener("name: second");
     let said = super::reload(&proxy, &text(&more));
-    says(&said, "reloaded; sessions stay");
+    says(&said, "reloaded; sessions are kept");
     for n in 0..10 {
         Client::session(address_in(&said, "second"), &format!("second-{n}"));
     }
     proxy.wait_ends(10);
     assert!(status().contains(&format!("\"workers\":{workers},")), "{}", status());
     let said = super::reload(&proxy, &more.text().replace("workers: 1", "workers: 77"));
-    says(&said, "runtime.workers cannot change without a restart: it is auto, and would be 77");
+    says(&said, "runtime.workers cannot change without a restart: from auto to 77");
 }

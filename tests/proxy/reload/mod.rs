@@ -20,8 +20,8 @@ use crate::{
     routing::{brokers, ids, route, visit},
 };
 
-const TAKEN: &str = "reloaded; sessions stay";
-const REFUSED: &str = "not reloaded: the configuration stays as it was";
+const TAKEN: &str = "reloaded; sessions are kept";
+const REFUSED: &str = "not reloaded: the configuration is unchanged";
 
 /// Puts `config` in place and has the proxy read it. Returns what it said to it.
 #[track_caller]

@@ -35,7 +35,7 @@ fn what_is_wrong_is_said_and_nothing_changes() {
         (good.replace("log:", "lug:"), "unknown key"),
         (
             good.replace("workers: 1", "workers: 3"),
-            "runtime.workers cannot change without a restart: it is 1, and would be 3",
+            "runtime.workers cannot change without a restart: from 1 to 3",
         ),
         (
             good.replace("admin: { bind: \"127.0.0.1:0\" }", "admin: { bind: \"127.0.0.1:1\" }"),
@@ -43,7 +43,7 @@ fn what_is_wrong_is_said_and_nothing_changes() {
         ),
         (
             good.replace("log: { level: info }", "log: { level: info, format: json }"),
-            "log.format cannot change without a restart: it is text, and would be json",
+            "log.format cannot change without a restart: from text to json",
         ),
         (
             config.clone().another_listener("name: other").text().replace(
@@ -69,7 +69,7 @@ fn what_is_wrong_is_said_and_nothing_changes() {
     let everywhere =
         good.replace("\"127.0.0.1:0\", pool", &format!("\"0.0.0.0:{}\", pool", address.port()));
     let said = reload(&proxy, &everywhere);
-    says(&said, "Listener mqtt of this proxy has the port until the reload is over");
+    says(&said, "Listener mqtt of this proxy holds the port until the reload is complete");
     fs::remove_file(proxy.config_file()).unwrap();
     let before = proxy.stderr().len();
     proxy.signal(rustix::process::Signal::HUP);

@@ -156,7 +156,7 @@ fn a_pool_is_removed_and_its_sessions_end() {
     let mut second: Vec<_> =
         (0..10).map(|n| Client::session(proxy.address_of("other"), &format!("s{n}"))).collect();
     let said = take(&proxy, &config);
-    says(&said, "listener other: to pool brokers");
+    says(&said, "listener other: now uses pool brokers");
     says(&said, "pool second: removed");
     let ends = proxy.wait_ends(10);
     for line in &ends {

@@ -76,5 +76,5 @@ fn a_header_that_nobody_asked_for() {
     assert!(answer.starts_with(b"HTTP/1.1 400 "), "{}", answer.escape_ascii());
     let line = proxy.wait_ends(1).remove(0);
     assert_eq!(end(&line), "proxy/handshake/malformed");
-    assert!(line["detail"].as_str().unwrap().starts_with("a PROXY header, which this listener"));
+    assert!(line["detail"].as_str().unwrap().starts_with("a PROXY header, but this listener"));
 }

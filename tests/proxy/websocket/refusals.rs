@@ -212,7 +212,7 @@ fn what_never_comes() {
         assert_eq!((&*end(&line), &line["detail"]), (wanted, &detail.into()));
     };
     let address = proxy.address_of("ws");
-    let unfinished = "no whole WebSocket request was sent";
+    let unfinished = "no complete WebSocket request was sent";
     expect(&mut Client::open(address), "proxy/handshake/timeout", unfinished);
     let mut half = Client::open(address);
     half.send(&REQUEST.as_bytes()[..100]);
@@ -220,7 +220,7 @@ fn what_never_comes() {
     let mut left = Client::open(address);
     left.send(&REQUEST.as_bytes()[..100]);
     left.finish();
-    let said = "100 bytes of a WebSocket request were sent, and no more";
+    let said = "incomplete WebSocket request: only 100 bytes were sent";
     expect(&mut left, "client/handshake/closed", said);
     let silent = Client::open(address);
     silent.finish();

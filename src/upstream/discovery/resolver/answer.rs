@@ -1,4 +1,4 @@
-//! What DNS answers, as far as brokers are found by it.
+//! The answers of DNS, as far as brokers are found by them.
 
 use std::{
     collections::HashMap,
@@ -12,48 +12,46 @@ use hickory_resolver::{
     proto::rr::{Name, RData, Record},
 };
 
-use super::LookupError;
+use super::error::LookupError;
 
 /// A host's addresses.
 #[derive(Clone, Debug)]
-pub struct Addresses {
+pub(crate) struct ResolvedAddresses {
     /// In the order of the answer, IPv4 before IPv6.
     pub list: Vec<IpAddr>,
-    /// How long the answer holds.
+    /// How long the answer holds: the shortest TTL of its records.
     pub ttl: Duration,
-    /// Why the other family's addresses, of which there may be some, are not known.
+    /// Why the addresses of the other family are not known, if their look-up failed.
     pub missing: Option<LookupError>,
 }
 
 /// The answer to a look-up of SRV records (RFC 2782).
 #[derive(Clone, Debug)]
-pub struct Services {
-    pub list: Vec<Service>,
+pub(crate) struct SrvRecords {
+    pub list: Vec<SrvRecord>,
     pub ttl: Duration,
-    /// Addresses of targets that came along with it.
-    pub addresses: HashMap<String, Addresses>,
+    /// Addresses of targets, from the additional section.
+    pub addresses: HashMap<String, ResolvedAddresses>,
 }
 
 /// An SRV record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
+pub(crate) struct SrvRecord {
     pub priority: u16,
     pub weight: u16,
     pub port: u16,
-    /// In lower case and without the last dot; empty where the service is said not to exist.
+    /// In lower case and without the last dot; empty if the domain does not have the service.
     pub target: String,
 }
 
-impl Addresses {
-    pub(in crate::upstream) fn of(
-        answers: [Result<Lookup, NetError>; 2],
-    ) -> Result<Self, LookupError> {
+impl ResolvedAddresses {
+    pub(crate) fn of(answers: [Result<Lookup, NetError>; 2]) -> Result<Self, LookupError> {
         let (mut list, mut ttl, mut missing) = (Vec::new(), Duration::MAX, None);
         for answer in answers {
             match answer.map_err(LookupError::from) {
                 Ok(answer) => {
                     list.extend(answer.answers().iter().filter_map(address));
-                    ttl = ttl.min(shortest(answer.answers()));
+                    ttl = ttl.min(min_ttl(answer.answers()));
                 }
                 Err(LookupError::Empty) => {}
                 Err(failure) => missing = Some(failure),
@@ -65,23 +63,23 @@ impl Addresses {
         Ok(Self { list, ttl, missing })
     }
 
-    /// Whether the host may have this address, for all that is known.
-    pub fn is_silent_on(&self, address: IpAddr) -> bool {
+    /// Whether the host may still have `address`: the look-up of its family failed.
+    pub(crate) fn may_still_have(&self, address: IpAddr) -> bool {
         let is_family = |other: &IpAddr| other.is_ipv4() == address.is_ipv4();
         self.missing.is_some() && !self.list.iter().any(is_family)
     }
 
-    /// All addresses of the host, with those of `known` that it may still have.
-    pub fn with_known(&self, known: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
-        let known = known.into_iter().filter(|address| self.is_silent_on(*address));
+    /// The addresses of the host, and those of `known` that it may still have.
+    pub(crate) fn with_known(&self, known: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
+        let known = known.into_iter().filter(|address| self.may_still_have(*address));
         self.list.iter().copied().chain(known).collect()
     }
 }
 
-impl Services {
-    pub(in crate::upstream) fn of(answer: &Lookup) -> Result<Self, LookupError> {
+impl SrvRecords {
+    pub(crate) fn of(answer: &Lookup) -> Result<Self, LookupError> {
         let service = |record: &Record| match &record.data {
-            RData::SRV(srv) => Some(Service {
+            RData::SRV(srv) => Some(SrvRecord {
                 priority: srv.priority,
                 weight: srv.weight,
                 port: srv.port,
@@ -89,15 +87,13 @@ impl Services {
             }),
             _ => None,
         };
-        let mut addresses = HashMap::<_, Addresses>::new();
+        let mut addresses = HashMap::<_, ResolvedAddresses>::new();
         for record in answer.additionals() {
             if let Some(address) = address(record) {
-                let ttl = shortest([record]);
-                let host = addresses.entry(host_name(&record.name)).or_insert_with(|| Addresses {
-                    list: Vec::new(),
-                    ttl,
-                    missing: None,
-                });
+                let ttl = min_ttl([record]);
+                let host = addresses
+                    .entry(host_name(&record.name))
+                    .or_insert_with(|| ResolvedAddresses { list: Vec::new(), ttl, missing: None });
                 host.list.push(address);
                 host.ttl = host.ttl.min(ttl);
             }
@@ -109,12 +105,12 @@ impl Services {
         if list.is_empty() {
             return Err(LookupError::Empty);
         }
-        Ok(Self { list, ttl: shortest(answer.answers()), addresses })
+        Ok(Self { list, ttl: min_ttl(answer.answers()), addresses })
     }
 }
 
-/// An address that a broker can have. What names are made to resolve to in order to block them, and
-/// what stands for many hosts, is none.
+/// The address of a record, if a broker can have it: not an unspecified one, which blocked names
+/// resolve to, nor one that means many hosts.
 fn address(record: &Record) -> Option<IpAddr> {
     let address = match &record.data {
         RData::A(v4) => IpAddr::V4(v4.0),
@@ -132,7 +128,7 @@ fn host_name(name: &Name) -> String {
     name.strip_suffix('.').unwrap_or(&name).to_owned()
 }
 
-fn shortest<'a>(records: impl IntoIterator<Item = &'a Record>) -> Duration {
+fn min_ttl<'a>(records: impl IntoIterator<Item = &'a Record>) -> Duration {
     let ttl = records.into_iter().map(|record| record.ttl).min();
     Duration::from_secs(ttl.unwrap_or_default().into())
 }
@@ -141,8 +137,8 @@ fn shortest<'a>(records: impl IntoIterator<Item = &'a Record>) -> Duration {
 mod tests {
     use super::*;
 
-    fn addresses(list: &[&str], missing: bool) -> Addresses {
-        Addresses {
+    fn addresses(list: &[&str], missing: bool) -> ResolvedAddresses {
+        ResolvedAddresses {
             list: list.iter().copied().map(ip).collect(),
             ttl: Duration::ZERO,
             missing: missing.then_some(LookupError::TimedOut),
@@ -154,11 +150,11 @@ mod tests {
     }
 
     #[test]
-    fn a_family_that_is_not_known_stays() {
+    fn addresses_of_a_family_whose_lookup_failed_stay() {
         for (list, missing, known, all) in [
             (&["10.0.0.2", "10.0.0.1"][..], false, &[][..], &["10.0.0.2", "10.0.0.1"][..]),
             (&["10.0.0.2"], false, &["10.0.0.1"], &["10.0.0.2"]),
-            // The other family: gone, or perhaps not.
+            // The other family: removed, or unknown.
             (&["10.0.0.2"], false, &["2001:db8::1"], &["10.0.0.2"]),
             (&["10.0.0.2"], true, &["2001:db8::1"], &["10.0.0.2", "2001:db8::1"]),
             (&["10.0.0.2"], true, &["10.0.0.3"], &["10.0.0.2"]),
@@ -172,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_of_a_broker() {
+    fn addresses_that_no_broker_can_have() {
         let name = Name::from_ascii("x.").unwrap();
         for (text, is_one) in [
             ("10.0.0.1", true),

@@ -1,4 +1,4 @@
-//! The HTTP probe: one GET (RFC 9110), whose status code tells.
+//! The HTTP probe: one GET (RFC 9110), whose status code decides.
 
 use std::net::SocketAddr;
 
@@ -14,35 +14,35 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout_at;
 
 use super::{
-    probe::Failure,
-    reach::{Deadline, Stream},
+    connect::{ProbeDeadline, ProbeStream},
+    error::ProbeError,
 };
-use crate::{config::Address, upstream::task::Task};
+use crate::{config::Address, upstream::task::AbortOnDrop};
 
-const PROGRAM: &str = concat!("mqtt-lb/", env!("CARGO_PKG_VERSION"));
+const USER_AGENT_VALUE: &str = concat!("mqtt-lb/", env!("CARGO_PKG_VERSION"));
 
-/// The least that hyper takes (8 KiB): such an answer is a line and a few headers.
-const HEAD_BYTES: usize = 8 * 1024;
+/// The least that hyper allows (8 KiB): such a response is a line and a few headers.
+const MAX_HEAD_BYTES: usize = 8 * 1024;
 
-/// What is read of a body, so that a usual one ends in an orderly close; what it says is not looked at.
-const BODY_BYTES: usize = 16 * 1024;
+/// Bytes of a body that are read, so that a usual one ends in an orderly close; they are ignored.
+const MAX_BODY_BYTES: usize = 16 * 1024;
 
-pub(in crate::upstream) type Get = Request<Empty<Bytes>>;
+pub(crate) type GetRequest = Request<Empty<Bytes>>;
 
-/// A request for `path`, to be sent to `to`, of the broker that is configured as `address`.
-pub(in crate::upstream) fn get(
+/// A request for `path`, sent to the address `to` of the broker that is configured as `address`.
+pub(crate) fn get(
     address: &Address,
     to: SocketAddr,
     path: &str,
     login: Option<(&str, &str)>,
-) -> Result<Get, Failure> {
+) -> Result<GetRequest, ProbeError> {
     let host = match address {
         Address::Host(name, _) => format!("{name}:{}", to.port()),
         Address::Ip(_) | Address::Unix(_) => to.to_string(),
     };
     let mut request = Request::get(path)
         .header(HOST, host)
-        .header(USER_AGENT, PROGRAM)
+        .header(USER_AGENT, USER_AGENT_VALUE)
         .header(ACCEPT, "*/*")
         .header(CONNECTION, "close");
     if let Some((username, password)) = login {
@@ -56,27 +56,27 @@ pub(in crate::upstream) fn get(
     Ok(request.body(Empty::new())?)
 }
 
-/// Sends it, and returns the status code of the answer.
-pub(in crate::upstream) async fn ask(
-    stream: Stream,
-    request: Get,
-    deadline: Deadline,
-) -> Result<u16, Failure> {
+/// Sends `request` and returns the status code of the response.
+pub(crate) async fn exchange(
+    stream: ProbeStream,
+    request: GetRequest,
+    deadline: ProbeDeadline,
+) -> Result<u16, ProbeError> {
     let (mut sender, connection) = http1::Builder::new()
-        // As most clients write them: not all that answers such requests is a full web server.
+        // As most clients write them: health endpoints are not always full web servers.
         .title_case_headers(true)
-        .max_buf_size(HEAD_BYTES)
+        .max_buf_size(MAX_HEAD_BYTES)
         .handshake(TokioIo::new(stream))
         .await?;
-    let mut connection = Task::spawn(async move {
-        // An error of the exchange is one of the request as well; any other comes after it.
+    let mut connection = AbortOnDrop::spawn(async move {
+        // An error during the exchange also fails the request; any other comes after it.
         let _ = connection.await;
     });
     let answer = timeout_at(deadline.at, sender.send_request(request)).await;
-    let answer = answer.map_err(|_| Failure::NoHttp(deadline.timeout))??;
+    let answer = answer.map_err(|_| ProbeError::NoHttp(deadline.timeout))??;
     let status = answer.status().as_u16();
     let rest = async {
-        let _ = Limited::new(answer.into_body(), BODY_BYTES).collect().await;
+        let _ = Limited::new(answer.into_body(), MAX_BODY_BYTES).collect().await;
         connection.ended().await;
     };
     let _ = timeout_at(deadline.at, rest).await;
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_host_is_the_one_that_is_configured() {
+    fn the_host_is_the_configured_one() {
         let six = "[::1]:1883".parse().unwrap();
         for (address, to, host) in [
             (Address::Host("emqx-0.emqx".into(), 1883), "10.0.0.7:8081", "emqx-0.emqx:8081"),
@@ -100,7 +100,7 @@ mod tests {
         }
     }
 
-    /// All that the configuration lets through.
+    /// Every kind of path that the configuration accepts.
     #[test]
     fn a_path_is_sent_as_it_is_configured() {
         let address = "10.0.0.7:8081".parse().unwrap();

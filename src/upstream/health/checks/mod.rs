@@ -1,14 +1,11 @@
-//! Active health checks: every broker of a pool is asked, every so often, whether it is well.
+//! Active health checks: each broker of a pool is probed at an interval.
 
-mod ask;
+mod broker_probe;
+mod connect;
+mod error;
 mod http;
 mod mqtt;
 mod probe;
-mod reach;
-
-pub(in crate::upstream) use ask::ask;
-pub(in crate::upstream) use probe::Failure;
-pub(in crate::upstream) use reach::Way;
 
 use std::{
     collections::HashMap,
@@ -16,6 +13,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     net::SocketAddr,
     sync::Arc,
+    time::Instant as StdInstant,
 };
 
 use tokio::time::{Instant, sleep_until};
@@ -24,143 +22,146 @@ use crate::{
     config::{self, ActiveCheck},
     upstream::{
         broker::{Broker, Endpoint},
-        pool::{Followed, Gone, Probed},
-        task::Task,
+        pool::{PoolDropped, PoolFollower, ProbeResult},
+        task::AbortOnDrop,
     },
 };
-use ask::Answer;
+use broker_probe::BrokerProbeResult;
+pub(crate) use broker_probe::probe_broker;
+pub(crate) use connect::CheckTransport;
+pub(crate) use error::ProbeError;
 
-/// Checks the brokers of a pool as its configuration says, those that are added later too. To be run
-/// on the control thread.
+/// Checks the brokers of a pool as its configuration says, including those that are added later. To
+/// be run on the control thread.
 ///
-/// A broker is held to be up until its checks have failed `fall` times in a row, also at the start:
-/// a proxy that starts serves at once, and until the checks have found who is down, clients that run
-/// into it are offered to the next broker.
+/// A broker counts as up until its checks have failed `fall` times in a row, also at the start: a
+/// proxy serves as soon as it starts, and until the checks have found the brokers that are down,
+/// clients that run into one are offered to the next.
 ///
-/// No broker is asked twice at a time. The intervals vary by a tenth, and the first check comes at
-/// some point in a tenth of one, so that neither many brokers nor many proxies go in step.
-pub(in crate::upstream) async fn check(mut followed: Followed) {
-    // Keyed at random, so that no two proxies, nor two runs of one, call themselves the same.
+/// There is only one probe of a broker at a time. The intervals vary by a tenth, and the first check
+/// comes within a tenth of one, so that many brokers and many proxies do not probe in step.
+pub(in crate::upstream) async fn check(mut follower: PoolFollower) {
+    // Keyed at random, so that no two proxies, nor two runs of one, use the same client IDs.
     let run = RandomState::new();
-    let mut checked = HashMap::<Arc<str>, (Arc<Broker>, Task)>::new();
-    while let Ok(pool) = followed.pool() {
+    let mut checked = HashMap::<Arc<str>, (Arc<Broker>, AbortOnDrop)>::new();
+    while let Ok(pool) = follower.pool() {
         let members = pool.members();
         let is_on = members.config.health.active.is_some();
         let keep_or_start = |broker: &Arc<Broker>| match checked.remove(&broker.name) {
-            // One of the same name that was away for long may be another.
+            // A broker of the same name that was away for long may be another one.
             Some(same) if Arc::ptr_eq(&same.0, broker) => same,
             _ => {
-                let checks = Checks {
+                let checks = BrokerChecks {
                     broker: broker.clone(),
                     run: run.clone(),
-                    followed: followed.clone(),
+                    follower: follower.clone(),
                     skipping: false,
-                    dead: Vec::new(),
+                    failed: Vec::new(),
                 };
-                (broker.clone(), Task::spawn(checks.run()))
+                (broker.clone(), AbortOnDrop::spawn(checks.run()))
             }
         };
         let brokers = members.list.iter().filter(|_| is_on).map(|member| &member.broker);
         checked = brokers.map(keep_or_start).map(|of| (of.0.name.clone(), of)).collect();
         drop((pool, members));
-        if followed.changed().await.is_err() {
+        if follower.changed().await.is_err() {
             return;
         }
     }
 }
 
 /// The checks of one broker.
-struct Checks {
+struct BrokerChecks {
     broker: Arc<Broker>,
     run: RandomState,
-    followed: Followed,
-    /// Whether the last check was skipped, which has been said then.
+    follower: PoolFollower,
+    /// Whether the last check was skipped, which is logged once.
     skipping: bool,
-    /// The addresses that did not answer while others did, which has been said then.
-    dead: Vec<SocketAddr>,
+    /// The addresses that failed while others passed, which are logged once.
+    failed: Vec<SocketAddr>,
 }
 
-/// What is asked, and where.
-struct Question {
+/// The settings of one check.
+struct CheckSettings {
     config: Arc<config::Pool>,
     check: ActiveCheck,
     endpoint: Arc<Endpoint>,
 }
 
-impl Checks {
+impl BrokerChecks {
     async fn run(mut self) {
         // It ends with the pool.
-        let Err(Gone) = self.ask_again_and_again().await;
+        let Err(PoolDropped) = self.check_at_intervals().await;
     }
 
-    async fn ask_again_and_again(&mut self) -> Result<Infallible, Gone> {
-        // The next check is due so many intervals after that time.
+    async fn check_at_intervals(&mut self) -> Result<Infallible, PoolDropped> {
+        // The next check is due this many intervals after this time.
         let (mut since, mut intervals) = (Instant::now(), 0.1 * fastrand::f64());
         loop {
-            let Some(question) = self.question()? else {
-                self.followed.changed().await?;
+            let Some(settings) = self.settings()? else {
+                self.follower.changed().await?;
                 continue;
             };
-            let due = since + question.check.interval.mul_f64(intervals);
+            let due = since + settings.check.interval.mul_f64(intervals);
             tokio::select! {
                 () = sleep_until(due) => {}
-                changed = self.followed.changed() => {
+                changed = self.follower.changed() => {
                     changed?;
                     continue;
                 }
             }
             since = Instant::now();
             intervals = 0.9 + 0.2 * fastrand::f64();
-            if !self.ask(&question).await? {
+            if !self.check_once(&settings).await? {
                 intervals = 0.1 * fastrand::f64();
             }
         }
     }
 
-    /// Asks once; false if the question was given up, as it is another one by now.
-    async fn ask(&mut self, question: &Question) -> Result<bool, Gone> {
-        let Question { config, check, endpoint } = question;
-        let way = Way { header: config.send_proxy_protocol, tls: config.tls.as_ref() };
-        let began = std::time::Instant::now();
-        let name = self.followed.pool()?.name.clone();
+    /// Probes the broker once; false if the probe was aborted because the settings have changed.
+    async fn check_once(&mut self, settings: &CheckSettings) -> Result<bool, PoolDropped> {
+        let CheckSettings { config, check, endpoint } = settings;
+        let transport = CheckTransport::of_pool(config);
+        let began = StdInstant::now();
+        let name = self.follower.pool()?.name.clone();
         let (run, broker) = (self.run.clone(), self.broker.name.clone());
         let client_id = move |at: Option<SocketAddr>| client_id(&run, &name, &broker, at);
-        let answer = {
-            let mut asking = std::pin::pin!(ask(check, endpoint, way, &client_id));
+        let result = {
+            let mut probe = std::pin::pin!(probe_broker(check, endpoint, transport, &client_id));
             loop {
                 tokio::select! {
-                    answer = asking.as_mut() => break answer,
-                    changed = self.followed.changed() => {
+                    result = probe.as_mut() => break result,
+                    changed = self.follower.changed() => {
                         changed?;
-                        if !self.question()?.is_some_and(|now| now.is(question)) {
+                        if !self.settings()?.is_some_and(|now| now.is_same_probe(settings)) {
                             return Ok(false);
                         }
                     }
                 }
             }
         };
-        let word = self.report(question, began, &answer.outcome)?;
-        for (address, _) in &answer.dead {
+        let label = self.record(settings, began, &result.outcome)?;
+        for (address, _) in &result.failed {
             endpoint.avoid(*address);
         }
-        self.say_who_is_dead(&answer)?;
-        self.broker.metrics.count_check(word);
+        self.log_failed_addresses(&result)?;
+        self.broker.metrics.count_check(label);
         Ok(true)
     }
 
-    /// Tells the pool what came of a check; the word that it is counted by.
-    fn report(
+    /// Gives the result of a check to the pool; returns the metric label that it is counted by.
+    fn record(
         &mut self,
-        question: &Question,
-        began: std::time::Instant,
-        outcome: &Result<(), Failure>,
-    ) -> Result<&'static str, Gone> {
-        let pool = self.followed.pool()?;
+        settings: &CheckSettings,
+        began: StdInstant,
+        outcome: &Result<(), ProbeError>,
+    ) -> Result<&'static str, PoolDropped> {
+        let pool = self.follower.pool()?;
         let (name, upstream) = (&pool.name, &self.broker.name);
         let was_skipping = std::mem::take(&mut self.skipping);
-        let word = match outcome {
+        let label = match outcome {
             Ok(()) => "ok",
-            Err(error) if error.is_a_shortage_here() => {
+            Err(error) if error.is_local_shortage() => {
                 if !was_skipping {
                     tracing::warn!(
                         pool = %name, %upstream, %error,
@@ -168,71 +169,71 @@ impl Checks {
                          unchanged"
                     );
                 }
-                tracing::debug!(pool = %name, %upstream, %error, "a check was skipped");
+                tracing::debug!(pool = %name, %upstream, %error, "skipped a health check");
                 self.skipping = true;
                 return Ok("skipped");
             }
             Err(error) => {
-                tracing::debug!(pool = %name, %upstream, %error, "a check has failed");
-                if error.is_a_timeout() { "timeout" } else { "failed" }
+                tracing::debug!(pool = %name, %upstream, %error, "health check failed");
+                if error.is_timeout() { "timeout" } else { "failed" }
             }
         };
         let error = outcome.as_ref().err().map(ToString::to_string);
-        let probed = Probed {
+        let result = ProbeResult {
             broker: &self.broker,
-            endpoint: &question.endpoint,
-            check: &question.check,
+            endpoint: &settings.endpoint,
+            check: &settings.check,
             began,
             outcome: error.as_deref().map_or(Ok(()), Err),
         };
-        pool.probed(&probed, std::time::Instant::now());
-        Ok(word)
+        pool.record_probe(&result, StdInstant::now());
+        Ok(label)
     }
 
-    /// Tells the operator which addresses do not answer while others do, when that changes.
-    fn say_who_is_dead(&mut self, answer: &Answer) -> Result<(), Gone> {
-        let dead: Vec<_> = answer.dead.iter().map(|(address, _)| *address).collect();
-        let is_news =
-            dead.len() != self.dead.len() || !dead.iter().all(|it| self.dead.contains(it));
-        if answer.outcome.is_err() || !is_news {
+    /// Logs which addresses fail while others pass, when that changes.
+    fn log_failed_addresses(&mut self, result: &BrokerProbeResult) -> Result<(), PoolDropped> {
+        let failed: Vec<_> = result.failed.iter().map(|(address, _)| *address).collect();
+        let is_changed = failed.len() != self.failed.len()
+            || !failed.iter().all(|address| self.failed.contains(address));
+        if result.outcome.is_err() || !is_changed {
             return Ok(());
         }
-        let pool = self.followed.pool()?;
+        let pool = self.follower.pool()?;
         let (pool, upstream) = (&pool.name, &self.broker.name);
-        if dead.is_empty() {
-            tracing::info!(%pool, %upstream, "all of its addresses answer their checks again");
+        if failed.is_empty() {
+            tracing::info!(%pool, %upstream, "all of its addresses pass their checks again");
         } else {
-            let show = |(address, failure): &(_, _)| format!("{address}: {failure}");
-            let dead: Vec<_> = answer.dead.iter().map(show).collect();
+            let show = |(address, error): &(_, _)| format!("{address}: {error}");
+            let dead: Vec<_> = result.failed.iter().map(show).collect();
             let dead = dead.join("; ");
             tracing::warn!(
                 %pool, %upstream, dead,
                 "up, though some of its addresses fail their checks: clients try the others first"
             );
         }
-        self.dead = dead;
+        self.failed = failed;
         Ok(())
     }
 
-    /// What is to be asked now; `None` where nothing is.
-    fn question(&self) -> Result<Option<Question>, Gone> {
-        let config = self.followed.pool()?.config();
+    /// The settings in force; `None` if there are no checks.
+    fn settings(&self) -> Result<Option<CheckSettings>, PoolDropped> {
+        let config = self.follower.pool()?.config();
         let endpoint = self.broker.endpoint();
         let check = config.health.active.clone();
-        Ok(check.map(|check| Question { config, check, endpoint }))
+        Ok(check.map(|check| CheckSettings { config, check, endpoint }))
     }
 }
 
-impl Question {
-    fn is(&self, other: &Self) -> bool {
+impl CheckSettings {
+    fn is_same_probe(&self, other: &Self) -> bool {
         self.check.probe == other.check.probe && Arc::ptr_eq(&self.endpoint, &other.endpoint)
     }
 }
 
-/// Who an MQTT probe says it is: 22 characters of 0-9a-z, which every broker takes (3.1.1 §3.1.3.1),
-/// and which an operator recognizes. No other proxy, pool, broker or address has the same, as brokers
-/// of one cluster would take it for one client.
-pub(in crate::upstream) fn client_id(
+/// The client ID of an MQTT probe: 22 characters of 0-9a-z, which every broker accepts (3.1.1
+/// §3.1.3.1) and an operator recognizes. It is unique per proxy, pool, broker and address, as brokers
+/// of one cluster would take equal IDs for one client.
+pub(crate) fn client_id(
     run: &RandomState,
     pool: &str,
     broker: &str,

@@ -1,4 +1,4 @@
-//! The MQTT probe: a client of 3.1.1, which every broker speaks, that comes and goes.
+//! The MQTT probe: a client that connects with 3.1.1, which every broker speaks, and disconnects.
 
 use std::time::Duration;
 
@@ -8,24 +8,24 @@ use tokio::{
 };
 
 use super::{
-    probe::Failure,
-    reach::{Deadline, Stream},
+    connect::{ProbeDeadline, ProbeStream},
+    error::ProbeError,
 };
 use crate::proto::mqtt::{Progress, Version, connack};
 
 /// 3.1.1 §3.14: type 14, and nothing else.
 const DISCONNECT: [u8; 2] = [0xE0, 0];
 
-/// The longest CONNACK that is read. One of 3.1.1 has 4 bytes (§3.2); brokers that send more are
-/// well all the same, as their clients are given what they send.
-const MOST_READ: u16 = 1024;
+/// The longest CONNACK that is read. In 3.1.1 it has 4 bytes (§3.2); brokers that send more pass as
+/// well, since clients are passed what they send.
+const MAX_CONNACK_BYTES: u16 = 1024;
 
-/// A CONNECT with a clean session (3.1.1 §3.1). The configuration sees to it that there is no password
-/// without a username, and that neither is longer than MQTT can say.
+/// A CONNECT with a clean session (3.1.1 §3.1). The configuration ensures that there is no password
+/// without a username, and that neither exceeds the 65,535 bytes of MQTT.
 ///
-/// Its keep alive is as long as the probe may take: should this host vanish meanwhile, the broker
-/// is soon done with it.
-pub(in crate::upstream) fn connect(
+/// Its keep alive is the timeout of the probe: if this host vanishes meanwhile, the broker soon drops
+/// the connection.
+pub(crate) fn connect(
     client_id: &str,
     timeout: Duration,
     username: Option<&str>,
@@ -52,38 +52,38 @@ pub(in crate::upstream) fn connect(
     packet
 }
 
-/// Sends a CONNECT and returns the code it is answered with. Who was let in says goodbye, so that
-/// the broker takes it for a client that is done, not for one that was lost.
-pub(in crate::upstream) async fn ask(
-    stream: &mut Stream,
+/// Sends a CONNECT and returns the code of the CONNACK. An accepted probe sends a DISCONNECT, so that
+/// the broker does not take it for a client that was lost.
+pub(crate) async fn exchange(
+    stream: &mut ProbeStream,
     connect: &[u8],
-    deadline: Deadline,
-) -> Result<u8, Failure> {
-    let asking = async {
-        stream.write_all(connect).await.map_err(Failure::Broken)?;
+    deadline: ProbeDeadline,
+) -> Result<u8, ProbeError> {
+    let exchange = async {
+        stream.write_all(connect).await.map_err(ProbeError::Reset)?;
         let code = read_connack(stream).await?;
         if code == 0 {
-            // The answer is there; whether it was still read is not what was asked.
+            // The result is known; whether the DISCONNECT arrives does not matter.
             let _ = stream.write_all(&DISCONNECT).await;
         }
         Ok(code)
     };
-    timeout_at(deadline.at, asking).await.unwrap_or(Err(Failure::NoConnack(deadline.timeout)))
+    timeout_at(deadline.at, exchange).await.unwrap_or(Err(ProbeError::NoConnack(deadline.timeout)))
 }
 
-async fn read_connack(stream: &mut Stream) -> Result<u8, Failure> {
+async fn read_connack(stream: &mut ProbeStream) -> Result<u8, ProbeError> {
     let mut packet = Vec::with_capacity(8);
-    let mut stream = stream.take(MOST_READ.into());
-    while stream.read_buf(&mut packet).await.map_err(Failure::Broken)? > 0 {
-        let parsed = connack::parse(&packet, Version::V311, MOST_READ.into())?;
+    let mut stream = stream.take(MAX_CONNACK_BYTES.into());
+    while stream.read_buf(&mut packet).await.map_err(ProbeError::Reset)? > 0 {
+        let parsed = connack::parse(&packet, Version::V311, MAX_CONNACK_BYTES.into())?;
         if let Progress::Complete(connack) = parsed {
             return Ok(connack.code);
         }
     }
-    Err(Failure::Closed)
+    Err(ProbeError::Closed)
 }
 
-/// Seven bits a byte, the lowest first; the top bit says that another byte follows (3.1.1 §2.2.3).
+/// Writes seven bits per byte, the lowest first; the top bit means that another follows (3.1.1 §2.2.3).
 fn remaining_length(packet: &mut Vec<u8>, mut len: usize) {
     while len > 0x7F {
         packet.push(len as u8 | 0x80);
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::proto::mqtt;
 
-    /// Lengths on both sides of where the remaining length takes one byte more, and the longest.
+    /// Lengths on both sides of where the remaining length takes one more byte, and the longest.
     #[test]
     fn every_length_of_password() {
         const ID: &str = "mqttlb0123456789abcdef";

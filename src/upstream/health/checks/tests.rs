@@ -10,10 +10,10 @@ use super::*;
 use crate::{
     config::{self, Config, Probe},
     metrics::Metrics,
-    upstream::{discovery::Resolver, pool::Pool},
+    upstream::{discovery::Resolver, pool::Pool, start_pool_tasks},
 };
 
-/// A pool of brokers that are asked, and would have an hour to answer.
+/// A pool of brokers that are asked, and would have an hour to result.
 fn pool(brokers: &[(&str, String)]) -> config::Pool {
     let upstream =
         |(name, address): &(&str, String)| format!("{{ name: {name}, address: \"{address}\" }}");
@@ -31,7 +31,7 @@ fn running(config: &config::Pool) -> Arc<Pool> {
     let pool = Arc::new(Pool::new(config, &Metrics::new(), Arc::default()));
     let resolver =
         watch::Sender::new(Arc::new(Resolver::new(&config::Dns { servers: Vec::new() })));
-    pool.start(&resolver.subscribe(), &mpsc::channel(1).0);
+    start_pool_tasks(&pool, &resolver.subscribe(), &mpsc::channel(1).0);
     pool
 }
 
@@ -42,7 +42,7 @@ async fn next_probe(listener: &TcpListener) -> TcpStream {
 }
 
 #[tokio::test]
-async fn brokers_that_come_and_go() {
+async fn brokers_that_are_added_and_removed() {
     let listen = || TcpListener::bind("127.0.0.1:0");
     let (stays, goes, comes) =
         (listen().await.unwrap(), listen().await.unwrap(), listen().await.unwrap());
@@ -57,7 +57,7 @@ async fn brokers_that_come_and_go() {
     let mut rest = Vec::new();
     of_goes.read_to_end(&mut rest).await.unwrap();
     let mut of_comes = next_probe(&comes).await;
-    // The probe that was under way goes on, and is still the only one.
+    // The probe under way goes on, and is still the only one.
     rest.resize(1024, 0);
     while of_stays.try_read(&mut rest).is_ok_and(|n| n > 0) {}
     let error = of_stays.try_read(&mut rest).unwrap_err();
@@ -68,9 +68,9 @@ async fn brokers_that_come_and_go() {
     of_comes.read_to_end(&mut rest).await.unwrap();
 }
 
-/// Whatever a reload changes about it, a check under way is given up and the next one is right.
+/// Whatever a reload changes about a check, the probe under way is aborted and the next one is right.
 #[tokio::test]
-async fn another_question_is_asked_at_once() {
+async fn a_changed_check_probes_at_once() {
     let listen = || TcpListener::bind("127.0.0.1:0");
     let (here, there) = (listen().await.unwrap(), listen().await.unwrap());
     let at = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
@@ -98,12 +98,13 @@ async fn another_question_is_asked_at_once() {
 }
 
 #[tokio::test]
-async fn a_unix_socket_has_no_port_for_http() {
+async fn http_checks_need_a_port() {
     let mut check = pool(&[("b", "127.0.0.1:1".to_owned())]).health.active.unwrap();
     check.probe = Probe::Http { port: 80, path: "/".into(), expect: vec![200], login: None };
     let config = pool(&[("b", "unix:/run/broker.sock".to_owned())]);
     let pool = Pool::new(&config, &Metrics::new(), Arc::default());
     let endpoint = pool.members().list[0].broker.endpoint();
-    let answer = ask(&check, &endpoint, Way::default(), &|_| String::new()).await;
-    assert!(matches!(answer.outcome, Err(Failure::NoPort)));
+    let result =
+        probe_broker(&check, &endpoint, CheckTransport::default(), &|_| String::new()).await;
+    assert!(matches!(result.outcome, Err(ProbeError::UnixSocket)));
 }

@@ -1,34 +1,44 @@
-//! The circuit breaker of one broker: clients that it fails eject it for a while.
+//! The circuit breaker of one broker: failures of clients eject it for a while.
 
 use std::time::{Duration, Instant};
 
-use super::News;
 use crate::config::Passive;
 
-/// The longest ejection of a broker that is ejected again and again, unless `eject_for` is longer:
-/// five minutes are what Envoy takes.
-const LONGEST_EJECTION: Duration = Duration::from_mins(5);
+/// The longest ejection of a broker that is ejected repeatedly, unless `eject_for` is longer. Envoy
+/// uses five minutes too.
+const MAX_EJECTION: Duration = Duration::from_mins(5);
 
-/// A circuit breaker (Nygard, "Release It!").
+/// What a probe or an answer changes about a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HealthChange {
+    None,
+    /// The verdict of the checks has changed.
+    Verdict,
+    /// An ejection has ended for good.
+    Recovered,
+    /// It is healthy, and clients that it failed a moment ago are on other brokers.
+    Displaced,
+}
+
+/// A circuit breaker (Nygard, "Release It!"). After an ejection, one client is the trial for all.
 #[derive(Debug, Default)]
-pub(super) struct Breaker {
-    pub(super) circuit: Circuit,
+pub(super) struct CircuitBreaker {
+    pub(super) circuit: CircuitState,
     failures: u32,
-    /// The first of `failures`.
+    /// When the first of `failures` happened.
     failing_since: Option<Instant>,
-    /// Ejections that followed on each other.
+    /// The number of ejections that followed on each other.
     ejections: u32,
-    /// When the last ejection was over for good.
+    /// When the last ejection ended for good.
     recovered: Option<Instant>,
-    /// When it last failed a client that no other broker took.
+    /// When it last failed a client that no other broker accepted.
     lone_failure: Option<Instant>,
-    /// Clients have gone elsewhere because of it, since it last answered one.
+    /// Whether clients have gone to other brokers because of it since it last answered one.
     pub(super) displaced: bool,
 }
 
-/// After an ejection one client is the trial for all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::upstream) enum Circuit {
+pub(crate) enum CircuitState {
     #[default]
     Closed,
     Ejected {
@@ -37,14 +47,14 @@ pub(in crate::upstream) enum Circuit {
     HalfOpen,
 }
 
-impl Breaker {
-    /// Counts a client that the broker failed; true if that is enough to eject it.
-    pub(super) fn failed(&mut self, now: Instant, passive: &Passive) -> bool {
+impl CircuitBreaker {
+    /// Counts a client that the broker failed; true if there are enough to eject it.
+    pub(super) fn record_failure(&mut self, now: Instant, passive: &Passive) -> bool {
         self.displaced = true;
         match self.circuit {
-            Circuit::Ejected { .. } => false,
-            Circuit::HalfOpen => true,
-            Circuit::Closed => {
+            CircuitState::Ejected { .. } => false,
+            CircuitState::HalfOpen => true,
+            CircuitState::Closed => {
                 let since = *self.failing_since.get_or_insert(now);
                 if now.saturating_duration_since(since) > passive.window {
                     (self.failures, self.failing_since) = (0, Some(now));
@@ -55,9 +65,9 @@ impl Breaker {
         }
     }
 
-    /// Notes that it failed a client that no other broker took; true if that counts, which it does
-    /// where another one has `answered` a client since the last time.
-    pub(super) fn failed_alone(
+    /// Records that it failed a client that no other broker accepted; true if it counts, which it does
+    /// if another broker has `answered` a client since the last such failure.
+    pub(super) fn record_lone_failure(
         &mut self,
         now: Instant,
         passive: &Passive,
@@ -68,58 +78,60 @@ impl Breaker {
         last.is_some_and(|last| answered.is_some_and(|at| at > last))
     }
 
+    /// Ejects the broker; returns for how long.
     pub(super) fn eject(&mut self, now: Instant, passive: &Passive) -> Duration {
-        // It has been well for as long as it was away: what happens now is another matter.
+        // Healthy at least as long as the last ejection: reset the back-off.
         if let Some(recovered) = self.recovered.take()
             && now.saturating_duration_since(recovered) > self.span(passive)
         {
             self.ejections = 0;
         }
         self.ejections += 1;
-        self.forget_failures();
-        self.circuit = Circuit::Ejected { since: now };
+        self.clear_failures();
+        self.circuit = CircuitState::Ejected { since: now };
         self.span(passive)
     }
 
-    /// How long the last ejection lasts, by the configuration as it is now.
+    /// The length of the last ejection under the current configuration.
     fn span(&self, passive: &Passive) -> Duration {
         let before = self.ejections.saturating_sub(1).min(16);
         let doubled = passive.eject_for.saturating_mul(1 << before);
-        doubled.min(LONGEST_EJECTION.max(passive.eject_for))
+        doubled.min(MAX_EJECTION.max(passive.eject_for))
     }
 
-    /// Whether it is ejected, and the time of that is over.
-    pub(super) fn ends_by(&self, now: Instant, passive: &Passive) -> bool {
-        let Circuit::Ejected { since } = self.circuit else { return false };
+    /// Whether the time of the current ejection is over.
+    pub(super) fn has_ended(&self, now: Instant, passive: &Passive) -> bool {
+        let CircuitState::Ejected { since } = self.circuit else { return false };
         now.saturating_duration_since(since) >= self.span(passive)
     }
 
-    pub(super) fn answered(&mut self, now: Instant) -> News {
+    /// Records that a client was answered.
+    pub(super) fn record_success(&mut self, now: Instant) -> HealthChange {
         let displaced = std::mem::take(&mut self.displaced);
-        self.forget_failures();
+        self.clear_failures();
         match self.circuit {
-            Circuit::HalfOpen => {
+            CircuitState::HalfOpen => {
                 self.close(now);
-                News::Recovered
+                HealthChange::Recovered
             }
-            Circuit::Closed if displaced => News::Displaced,
-            Circuit::Closed | Circuit::Ejected { .. } => News::None,
+            CircuitState::Closed if displaced => HealthChange::Displaced,
+            CircuitState::Closed | CircuitState::Ejected { .. } => HealthChange::None,
         }
     }
 
     /// Ends the ejection for good.
     pub(super) fn close(&mut self, now: Instant) {
-        self.circuit = Circuit::Closed;
+        self.circuit = CircuitState::Closed;
         self.recovered = Some(now);
-        self.forget_failures();
+        self.clear_failures();
     }
 
-    /// Whether the next client that is answered changes anything.
+    /// Whether the next answer to a client changes anything.
     pub(super) fn is_suspect(&self) -> bool {
         self.displaced || self.lone_failure.is_some()
     }
 
-    fn forget_failures(&mut self) {
+    fn clear_failures(&mut self) {
         (self.failures, self.failing_since, self.lone_failure) = (0, None, None);
     }
 }

@@ -54,8 +54,8 @@ fn a_verdict_takes_rise_and_fall_probes_in_a_row() {
         (true, false),
     ];
     for (n, (good, turned)) in probes.into_iter().enumerate() {
-        let news = if turned { News::Verdict } else { News::None };
-        assert_eq!(broker.probed(good, &check, at(0), at(0)), news, "probe {n}");
+        let news = if turned { HealthChange::Verdict } else { HealthChange::None };
+        assert_eq!(broker.record_probe(good, &check, at(0), at(0)), news, "probe {n}");
     }
     assert!(broker.looks_up());
 }
@@ -66,33 +66,33 @@ fn lone_failures_count_while_others_take_clients() {
     let mut broker = state();
     // Nobody takes any client.
     for second in 0..20 {
-        assert!(!broker.failed_alone(at(second), &PASSIVE, None));
+        assert!(!broker.record_lone_failure(at(second), &PASSIVE, None));
     }
     // Somebody did, before.
-    assert!(!broker.failed_alone(at(20), &PASSIVE, Some(at(19))));
-    assert!(broker.failed_alone(at(21), &PASSIVE, Some(at(20) + Duration::from_millis(1))));
+    assert!(!broker.record_lone_failure(at(20), &PASSIVE, Some(at(19))));
+    assert!(broker.record_lone_failure(at(21), &PASSIVE, Some(at(20) + Duration::from_millis(1))));
     // The last failure is too long ago.
-    assert!(!broker.failed_alone(at(52), &PASSIVE, Some(at(51))));
+    assert!(!broker.record_lone_failure(at(52), &PASSIVE, Some(at(51))));
     // It has answered since.
     assert!(broker.is_suspect());
-    broker.answered(at(53));
+    broker.record_success(at(53));
     assert!(!broker.is_suspect());
-    assert!(!broker.failed_alone(at(54), &PASSIVE, Some(at(53))));
+    assert!(!broker.record_lone_failure(at(54), &PASSIVE, Some(at(53))));
 }
 
 #[test]
 fn failures_count_in_a_row_and_within_the_window() {
     let mut broker = state();
-    assert!(!broker.failed(at(0), &PASSIVE));
-    assert!(!broker.failed(at(1), &PASSIVE));
-    assert_eq!(broker.answered(at(2)), News::Displaced);
-    assert_eq!(broker.answered(at(2)), News::None);
-    assert!(!broker.failed(at(3), &PASSIVE));
-    assert!(!broker.failed(at(4), &PASSIVE));
+    assert!(!broker.record_failure(at(0), &PASSIVE));
+    assert!(!broker.record_failure(at(1), &PASSIVE));
+    assert_eq!(broker.record_success(at(2)), HealthChange::Displaced);
+    assert_eq!(broker.record_success(at(2)), HealthChange::None);
+    assert!(!broker.record_failure(at(3), &PASSIVE));
+    assert!(!broker.record_failure(at(4), &PASSIVE));
     // The window of the first of them is over: this one starts a new window.
-    assert!(!broker.failed(at(40), &PASSIVE));
-    assert!(!broker.failed(at(41), &PASSIVE));
-    assert!(broker.failed(at(42), &PASSIVE));
+    assert!(!broker.record_failure(at(40), &PASSIVE));
+    assert!(!broker.record_failure(at(41), &PASSIVE));
+    assert!(broker.record_failure(at(42), &PASSIVE));
 }
 
 #[test]
@@ -102,22 +102,25 @@ fn ejections_back_off_and_end_with_a_trial() {
     for seconds in [10, 20, 40, 80, 160, 300, 300] {
         assert_eq!(broker.eject(at(now), &PASSIVE), Duration::from_secs(seconds));
         assert!(!broker.looks_up());
-        assert!(!broker.failed(at(now), &PASSIVE), "those that were under way do not count");
+        assert!(
+            !broker.record_failure(at(now), &PASSIVE),
+            "those that were under way do not count"
+        );
         assert!(!broker.tick(at(now + seconds - 1), Some(&PASSIVE)));
         now += seconds;
         assert!(broker.tick(at(now), Some(&PASSIVE)));
-        assert_eq!(broker.circuit(), Circuit::HalfOpen);
-        assert!(broker.failed(at(now), &PASSIVE), "one failure is enough now");
+        assert_eq!(broker.circuit(), CircuitState::HalfOpen);
+        assert!(broker.record_failure(at(now), &PASSIVE), "one failure is enough now");
     }
     broker.eject(at(now), &PASSIVE);
     now += 300;
     assert!(broker.tick(at(now), Some(&PASSIVE)));
-    assert_eq!(broker.answered(at(now)), News::Recovered);
+    assert_eq!(broker.record_success(at(now)), HealthChange::Recovered);
     assert!(broker.looks_up());
     assert_eq!(broker.eject(at(now + 299), &PASSIVE), Duration::from_mins(5));
     now += 299 + 300;
     broker.tick(at(now), Some(&PASSIVE));
-    broker.answered(at(now));
+    broker.record_success(at(now));
     assert_eq!(broker.eject(at(now + 301), &PASSIVE), Duration::from_secs(10));
 }
 
@@ -125,24 +128,26 @@ fn ejections_back_off_and_end_with_a_trial() {
 #[test]
 fn probes_end_an_ejection_and_tell_of_displaced_clients() {
     let mqtt = Probe::Mqtt { username: None, password: None, expect: vec![0] };
-    for (probe, last) in [(mqtt, [News::Recovered, News::Displaced]), (Probe::Tcp, [News::None; 2])]
-    {
+    for (probe, last) in [
+        (mqtt, [HealthChange::Recovered, HealthChange::Displaced]),
+        (Probe::Tcp, [HealthChange::None; 2]),
+    ] {
         let check = check(probe);
         let mut broker = state();
         broker.eject(at(0), &PASSIVE);
-        assert_eq!(broker.probed(true, &check, at(9), at(9)), News::None);
+        assert_eq!(broker.record_probe(true, &check, at(9), at(9)), HealthChange::None);
         broker.tick(at(10), Some(&PASSIVE));
-        assert_eq!(broker.probed(true, &check, at(11), at(11)), News::None);
-        assert_eq!(broker.probed(false, &check, at(12), at(12)), News::None);
-        assert_eq!(broker.probed(true, &check, at(13), at(13)), News::None);
-        assert_eq!(broker.probed(true, &check, at(14), at(14)), last[0]);
+        assert_eq!(broker.record_probe(true, &check, at(11), at(11)), HealthChange::None);
+        assert_eq!(broker.record_probe(false, &check, at(12), at(12)), HealthChange::None);
+        assert_eq!(broker.record_probe(true, &check, at(13), at(13)), HealthChange::None);
+        assert_eq!(broker.record_probe(true, &check, at(14), at(14)), last[0]);
         let mut broker = state();
-        broker.failed(at(0), &PASSIVE);
-        assert_eq!(broker.probed(true, &check, at(1), at(1)), last[1]);
-        assert_eq!(broker.probed(true, &check, at(2), at(2)), News::None);
+        broker.record_failure(at(0), &PASSIVE);
+        assert_eq!(broker.record_probe(true, &check, at(1), at(1)), last[1]);
+        assert_eq!(broker.record_probe(true, &check, at(2), at(2)), HealthChange::None);
         // The failure still counts: what a probe meets with is not what a client meets with.
-        broker.failed(at(3), &PASSIVE);
-        assert!(broker.failed(at(4), &PASSIVE));
+        broker.record_failure(at(3), &PASSIVE);
+        assert!(broker.record_failure(at(4), &PASSIVE));
     }
 }
 
@@ -154,14 +159,14 @@ fn what_is_not_configured_any_more_is_forgotten() {
         let mut broker = HealthState::new(&before);
         let check = before.active.clone().unwrap();
         broker.state = BrokerState::Draining;
-        let news = [(); 3].map(|()| broker.probed(false, &check, at(0), at(0)));
-        assert_eq!(news, [News::None, News::None, News::Verdict]);
+        let news = [(); 3].map(|()| broker.record_probe(false, &check, at(0), at(0)));
+        assert_eq!(news, [HealthChange::None, HealthChange::None, HealthChange::Verdict]);
         broker.eject(at(1), &PASSIVE);
         broker
     };
     let after = |after: &Health| {
         let mut broker = down();
-        broker.follow(&before, after);
+        broker.reconfigure(&before, after);
         assert_eq!(broker.state, BrokerState::Draining);
         (broker.is_checked_down(), broker.is_ejected())
     };
@@ -172,7 +177,7 @@ fn what_is_not_configured_any_more_is_forgotten() {
     assert_eq!(after(&health(None)), (false, true));
     assert_eq!(after(&Health { passive: None, ..before.clone() }), (true, false));
     let mut broker = down();
-    broker.forget(&before);
+    broker.reset(&before);
     assert_eq!((broker.state, broker.looks_up()), (BrokerState::Draining, true));
 }
 
@@ -192,7 +197,7 @@ fn checks_that_turn_from_down_to_up_end_an_ejection() {
     broker.eject(at(0), &PASSIVE);
     let verdicts: Vec<_> = [false, false, false, true, true]
         .into_iter()
-        .map(|good| broker.probed(good, &check, at(1), at(1)) == News::Verdict)
+        .map(|good| broker.record_probe(good, &check, at(1), at(1)) == HealthChange::Verdict)
         .collect();
     assert_eq!(verdicts, [false, false, true, false, true]);
     assert!(broker.looks_up());
@@ -204,9 +209,9 @@ fn checks_that_turn_from_down_to_up_end_an_ejection() {
 fn a_good_probe_counts_for_what_came_before_it_began() {
     let check = check(Probe::Tcp);
     let mut broker = state();
-    assert_eq!(broker.well_since(), None);
-    broker.probed(true, &check, at(3), at(5));
-    assert_eq!(broker.well_since(), Some(at(3)));
-    broker.probed(false, &check, at(6), at(7));
-    assert_eq!(broker.well_since(), None);
+    assert_eq!(broker.healthy_since(), None);
+    broker.record_probe(true, &check, at(3), at(5));
+    assert_eq!(broker.healthy_since(), Some(at(3)));
+    broker.record_probe(false, &check, at(6), at(7));
+    assert_eq!(broker.healthy_since(), None);
 }

@@ -1,0 +1,143 @@
+//! Values that are too long for a line.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::{
+    lines::{full, line, template},
+    minimal,
+};
+use crate::{
+    access_log::{
+        entry::{DialledAddress, Entry},
+        value::MAX_VALUE_BYTES,
+    },
+    config::LogLineFormat,
+    escape::is_unsafe,
+};
+
+/// What a line of JSON or text has at most, as the README says.
+const MAX_LINE_BYTES: usize = 52 * 1024;
+
+/// The client ID of a line of JSON, as it is written.
+fn written(client_id: &str) -> String {
+    let json = line(&LogLineFormat::Json, &Entry { client_id: Some(client_id), ..minimal() });
+    let fields: Value = serde_json::from_str(&json).unwrap();
+    let (_, rest) = json.split_once("\"client_id\":\"").unwrap();
+    let raw = rest.strip_suffix("\"}\n").unwrap();
+    // What is read is what was written, and the beginning of what was sent.
+    let read = fields["client_id"].as_str().unwrap();
+    match read.rsplit_once("…(+") {
+        Some((kept, rest)) => {
+            let missing: usize = rest.strip_suffix(" bytes)").unwrap().parse().unwrap();
+            assert!(client_id.starts_with(kept));
+            assert_eq!(kept.len() + missing, client_id.len());
+        }
+        None => assert_eq!(read, client_id),
+    }
+    raw.to_owned()
+}
+
+#[test]
+fn a_value_that_fits_is_whole_and_one_byte_more_is_not() {
+    let fits = "x".repeat(MAX_VALUE_BYTES);
+    assert_eq!(written(&fits), fits);
+    assert_eq!(written(&(fits.clone() + "y")), fits.clone() + "…(+1 bytes)");
+    assert_eq!(written(&(fits.clone() + &fits)), fits + "…(+4096 bytes)");
+}
+
+#[test]
+fn no_character_and_no_escape_is_cut_in_two() {
+    // Of each length so that every place comes to be the last.
+    for (one, shown) in [
+        ("\u{1}", "\\u0001"),
+        ("\"", "\\\""),
+        ("é", "é"),
+        ("日", "日"),
+        ("𝄞", "𝄞"),
+        ("\u{e0041}", "\\udb40\\udc41"),
+    ] {
+        for lead in 0..shown.len() {
+            let lead = "x".repeat(lead);
+            let text = lead.clone() + &one.repeat(70_000 / one.len());
+            let kept = (MAX_VALUE_BYTES - lead.len()) / shown.len();
+            let missing = text.len() - lead.len() - kept * one.len();
+            let wanted = lead + &shown.repeat(kept) + &format!("…(+{missing} bytes)");
+            assert_eq!(written(&text), wanted);
+        }
+    }
+}
+
+#[test]
+fn text_and_templates_cut_as_well() {
+    let entry = Entry { client_id: Some(&"]".repeat(2000)), username: Some("u"), ..minimal() };
+    let cut = "\\x5D".repeat(1024) + "…(+976 bytes)";
+    assert_eq!(template("\"${client_id}\" ${username}", &entry), format!("\"{cut}\" u\n"));
+    let text = line(&LogLineFormat::Text, &entry);
+    assert!(text.contains(&format!("clientid: [{cut}] username: [u] ")), "{text}");
+    // What an operator has written between them is whole.
+    let literal = "l".repeat(5000);
+    assert_eq!(template(&literal, &entry), literal.clone() + "\n");
+}
+
+/// Each text is the worst there is: six bytes a byte, and sixty-four kibibytes of it.
+#[test]
+fn a_line_is_bounded() {
+    for one in ["\u{1}", "\"", "x", "\u{e0041}", "é"] {
+        let long = one.repeat(65_535 / one.len());
+        let some = Some(&*long);
+        let worst = Entry {
+            listener: &long,
+            tls_version: some,
+            tls_cipher: some,
+            sni: some,
+            tls_cn: some,
+            client_id: some,
+            assigned_client_id: some,
+            username: some,
+            pool: some,
+            upstream: some,
+            upstream_address: Some(DialledAddress::Unix(Path::new(&long))),
+            session: u64::MAX,
+            bytes_in: Some(u64::MAX),
+            bytes_out: Some(u64::MAX),
+            detail: some,
+            ..full()
+        };
+        for format in [LogLineFormat::Json, LogLineFormat::Text] {
+            let line = line(&format, &worst);
+            assert!(line.len() < MAX_LINE_BYTES, "{format:?}: {} of {one:?}", line.len());
+            if format == LogLineFormat::Json {
+                serde_json::from_str::<Value>(&line).unwrap();
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_unsafe_is_in_a_line_and_json_says_the_same(
+        text in r"([\p{Cc}\p{Cf}\p{Zl}\p{Zp}\x{e0000}-\x{e01ff}]|\PC|[\x{0}-\x{10ffff}]){0,40}"
+    ) {
+        let entry = Entry { client_id: Some(&text), detail: Some(&text), ..minimal() };
+        let own = LogLineFormat::Template("\"${client_id}\" [${detail}]".into());
+        for format in [LogLineFormat::Json, LogLineFormat::Text, own] {
+            let line = line(&format, &entry);
+            prop_assert!(!line.strip_suffix('\n').unwrap().contains(is_unsafe), "{:?}", line);
+            match format {
+                LogLineFormat::Json => {
+                    let fields: Value = serde_json::from_str(&line).unwrap();
+                    prop_assert_eq!(fields["client_id"].as_str(), Some(&*text));
+                }
+                // What encloses a value is never in one.
+                LogLineFormat::Template(_) => {
+                    prop_assert_eq!(line.matches('"').count(), 2);
+                    prop_assert_eq!(line.matches(['[', ']']).count(), 2);
+                }
+                LogLineFormat::Text => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The orderly end: sessions end one after the other, until all have ended or time is up.
+
+use std::{
+    future::pending,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{proxy::Proxy, service_manager::ServiceManager};
+use crate::{session::Drain, worker::Worker};
+
+/// How long sessions may take to end and be recorded after they have been told to.
+const END_SESSIONS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The phases of the proxy's life.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Serving,
+    /// Sessions are being ended one after the other.
+    Draining {
+        until: Instant,
+    },
+    /// The remaining sessions have been told to end.
+    Ending {
+        until: Instant,
+    },
+}
+
+impl Phase {
+    /// Waits for the deadline of the phase, if it has one.
+    pub(super) async fn deadline(self) {
+        match self {
+            Self::Serving => pending().await,
+            Self::Draining { until } | Self::Ending { until } => sleep_until(until).await,
+        }
+    }
+}
+
+/// Has the workers stop accepting and end their sessions one after the other.
+pub(super) fn start(proxy: &Proxy, manager: &ServiceManager, draining: &AtomicBool) -> Phase {
+    let Proxy { limiter, workers, current, .. } = proxy;
+    let timeout = current.load().config.drain.timeout;
+    let until = Instant::now() + timeout;
+    draining.store(true, Ordering::Relaxed);
+    manager.stopping(timeout);
+    tracing::info!(
+        connections = limiter.open(),
+        "stopped accepting; ending the sessions over {timeout:?}, the oldest first",
+    );
+    let others = workers.len().saturating_sub(1).max(1) as f64;
+    for (index, worker) in workers.iter().enumerate() {
+        worker.drain(Drain { until: until.into(), offset: index as f64 / others });
+    }
+    Phase::Draining { until }
+}
+
+/// Ends the remaining sessions one by one, so that each is recorded; that takes milliseconds.
+pub(super) fn end_sessions(proxy: &Proxy, why: &str) -> Phase {
+    let connections = proxy.limiter.open();
+    tracing::warn!(connections, "{why}; ending the remaining sessions");
+    proxy.workers.iter().for_each(Worker::end_sessions);
+    Phase::Ending { until: Instant::now() + END_SESSIONS_TIMEOUT }
+}

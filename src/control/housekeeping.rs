@@ -1,0 +1,38 @@
+//! What the control thread does at intervals, in every phase.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
+
+use super::{proxy::Proxy, warnings::warn_of_certificates};
+
+/// How often the counters of idle client addresses are removed.
+const ADDRESS_CLEANUP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often certificates that expire soon are warned of; each start and reload does so too.
+const CERTIFICATE_WARNING_INTERVAL: Duration = Duration::from_hours(24);
+
+pub(super) struct Housekeeping {
+    address_cleanup: Interval,
+    certificate_warning: Interval,
+}
+
+impl Housekeeping {
+    pub(super) fn new() -> Self {
+        let mut address_cleanup = interval(ADDRESS_CLEANUP_INTERVAL);
+        address_cleanup.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let first = Instant::now() + CERTIFICATE_WARNING_INTERVAL;
+        let certificate_warning = interval_at(first, CERTIFICATE_WARNING_INTERVAL);
+        Self { address_cleanup, certificate_warning }
+    }
+
+    /// Waits until something is due, and does it. Cancel safe.
+    pub(super) async fn next(&mut self, proxy: &Proxy) {
+        tokio::select! {
+            _ = self.address_cleanup.tick() => proxy.limiter.forget_idle_addresses(),
+            _ = self.certificate_warning.tick() => {
+                warn_of_certificates(&proxy.current.load().config);
+            }
+        }
+    }
+}

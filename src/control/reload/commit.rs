@@ -1,0 +1,83 @@
+//! The second half of a reload: applies a plan, without waiting and without errors.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    diff::{changes_outside_pools, pool_changes},
+    plan::ReloadPlan,
+};
+use crate::{
+    config,
+    control::{
+        certificates,
+        pools::ResolvedHosts,
+        proxy::{Proxy, worker_updates},
+        warnings::log_warnings,
+    },
+    snapshot::Snapshot,
+    upstream::Pool,
+    worker::PendingUpdate,
+};
+
+/// Returns what has changed, one line each.
+pub(super) fn commit(
+    proxy: &mut Proxy,
+    before: &Snapshot,
+    plan: ReloadPlan,
+    hosts: &ResolvedHosts,
+    pools: Vec<Arc<Pool>>,
+    pending: &PendingUpdate,
+) -> Vec<String> {
+    let ReloadPlan { config, logs, bound } = plan;
+    let mut changes = changes_outside_pools(&before.config, &config);
+    proxy.logs.commit(logs);
+    set_limits(proxy, &before.config, &config);
+    for (pool, config) in pools.iter().zip(&config.pools) {
+        if !before.pools.iter().any(|other| Arc::ptr_eq(other, pool)) {
+            changes.push(format!("pool {}: added", config.name));
+        }
+        changes.extend(reconfigure(pool, config, hosts));
+    }
+    for pool in &before.pools {
+        if !pools.iter().any(|other| Arc::ptr_eq(other, pool)) {
+            changes.push(format!("pool {}: removed", pool.name));
+            pool.retire(Instant::now());
+        }
+    }
+    let sockets = proxy.listeners.adopt(bound, &config, &pools, &proxy.metrics);
+    let listeners = proxy.listeners.open().to_vec();
+    let snapshot = Arc::new(before.next(&config, pools, listeners));
+    proxy.current.store(snapshot.clone());
+    let worker_updates =
+        worker_updates(&snapshot, proxy.workers.len(), sockets, &proxy.logs, pending);
+    proxy.workers.iter().zip(worker_updates).for_each(|(worker, update)| worker.update(update));
+    if certificates::publish(&config, &proxy.metrics) > 0 {
+        changes.push("certificates, keys, CAs and CRLs: reloaded".to_owned());
+    }
+    log_warnings(&config);
+    changes
+}
+
+fn set_limits(proxy: &Proxy, before: &config::Config, after: &config::Config) {
+    let [old, new] = [before, after]
+        .map(|config| proxy.descriptors.max_sessions_for(config, proxy.workers.len()));
+    let max_connections = [before, after].map(|config| config.limits.max_connections);
+    if old != new || max_connections[0] != max_connections[1] {
+        proxy.descriptors.log(new, max_connections[1]);
+    }
+    proxy.limiter.reconfigure(&after.limits, new);
+}
+
+/// Applies a configuration to a pool; returns what has changed.
+fn reconfigure(pool: &Pool, config: &config::Pool, hosts: &ResolvedHosts) -> Vec<String> {
+    let before = pool.config();
+    let changes = pool.reconfigure(config, &|endpoint| hosts.apply_to(endpoint), Instant::now());
+    pool_changes(&pool.name, settings_differ(&before, config), &changes)
+}
+
+/// Whether anything differs except brokers and certificates, which are always taken as new.
+fn settings_differ(before: &config::Pool, after: &config::Pool) -> bool {
+    let settings =
+        |pool: &config::Pool| config::Pool { upstreams: Vec::new(), tls: None, ..pool.clone() };
+    settings(before) != settings(after) || before.tls.is_some() != after.tls.is_some()
+}

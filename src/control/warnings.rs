@@ -1,0 +1,70 @@
+//! Warnings about a configuration that is in use.
+
+use std::time::SystemTime;
+
+use time::OffsetDateTime;
+
+use super::certificates;
+use crate::{
+    config::{CertificateFile, Config, ListenerTls, Pool},
+    timestamp::unix_seconds,
+};
+
+/// A certificate that expires within so many days is warned of. Automatic renewal happens a month
+/// before expiry, so by then it has failed twice or more; and two weeks include working days.
+const EXPIRY_WARNING_DAYS: i64 = 14;
+
+const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
+
+/// Logs everything that is likely a mistake or will soon be a problem.
+pub(super) fn log_warnings(config: &Config) {
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    warn_of_certificates(config);
+}
+
+/// Logs certificates and CRLs that are out of date or soon will be, and checks that are switched off.
+pub(super) fn warn_of_certificates(config: &Config) {
+    let now = unix_seconds(SystemTime::now());
+    for (_, _, file) in certificates::all(config) {
+        warn_of_certificate(file, now);
+    }
+    let listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let revocations = listeners.filter_map(|ListenerTls { revocation, .. }| revocation.as_ref());
+    for late in revocations.filter(|revocation| revocation.next_update < now) {
+        let (file, due) = (late.path.display(), date(late.next_update));
+        tracing::warn!(
+            %file,
+            "the next CRL was due on {due}: certificates revoked since then are accepted",
+        );
+    }
+    let is_insecure = |pool: &&Pool| pool.tls.as_ref().is_some_and(|tls| tls.insecure);
+    for pool in config.pools.iter().filter(is_insecure) {
+        tracing::warn!(
+            pool = %pool.name,
+            "insecure_skip_verify: anyone on the network path can impersonate a broker and read \
+             passwords",
+        );
+    }
+}
+
+fn warn_of_certificate(certificate: &CertificateFile, now: i64) {
+    let CertificateFile { path, not_before, not_after } = certificate;
+    let file = path.display();
+    let days = (not_after - now).div_euclid(SECONDS_PER_DAY);
+    if now < *not_before {
+        tracing::warn!(%file, "the certificate is not valid before {}", date(*not_before));
+    } else if *not_after < now {
+        let expiry = date(*not_after);
+        tracing::warn!(%file, "the certificate expired on {expiry}: renew it and reload");
+    } else if days < EXPIRY_WARNING_DAYS {
+        tracing::warn!(%file, "the certificate expires in {days} days: renew it and reload");
+    }
+}
+
+fn date(unix: i64) -> String {
+    // Neither certificates (RFC 5280, section 4.1.2.5) nor these dates go beyond the year 9999.
+    OffsetDateTime::from_unix_timestamp(unix)
+        .map_or_else(|_| unix.to_string(), |time| time.date().to_string())
+}

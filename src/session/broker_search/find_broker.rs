@@ -1,0 +1,96 @@
+//! The loop over the brokers.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    admission::wait_for_admission,
+    attempt::attempt,
+    outcome::{AttemptOutcome, BrokerAnswer, ConnackClass},
+    own_session::{has_replaced_on, replace_own_session},
+    search::BrokerSearch,
+};
+use crate::{
+    proto::mqtt::Connect,
+    session::{clients::ReachedLimit, pending::PendingClient, reject::Rejection},
+    upstream::{Broker, Lease},
+};
+
+/// Offers the CONNECT to brokers in order until one gives an answer worth passing on.
+pub(crate) async fn find_broker(
+    client: &mut PendingClient<'_>,
+    connect: &Connect,
+) -> Result<BrokerAnswer, Rejection> {
+    let view = client.record.listener.pool.clone();
+    let (pool, config) = (&view.pool, view.config());
+    let mut tries_left = config.tries.get();
+    let mut search = BrokerSearch::default();
+    let mut next = search.choose(client, connect)?;
+    while let Some((broker, route)) = next.take() {
+        if !has_room(client, &broker).await? {
+            search.tried.push(broker);
+            next = search.choose(client, connect)?;
+            continue;
+        }
+        if !broker.admission.try_enter(client.context.reactor.now()) {
+            Box::pin(wait_for_admission(client, connect, &broker)).await?;
+        }
+        let lease = match lease(client, broker) {
+            Ok(lease) => lease,
+            Err(broker) => {
+                search.lease_failed(broker);
+                next = search.choose(client, connect)?;
+                continue;
+            }
+        };
+        tries_left -= 1;
+        let began = Instant::now();
+        let outcome = attempt(client, connect, lease, route).await;
+        let outcome = outcome.inspect_err(|_| {
+            search.record_unproven_failures(pool);
+        });
+        let retry = match outcome? {
+            AttemptOutcome::Answered(answer) => {
+                let class = ConnackClass::of(connect.version, answer.connack.code);
+                // Once a broker has exchanged authentication data with the client, it stays there.
+                let has_exchanged = (client.record.read, client.record.sent) != (0, 0);
+                if has_exchanged || !class.is_retried(config.retry_on) {
+                    search.record_answer(pool, &answer, class);
+                    return Ok(answer);
+                }
+                search.note_refusal(&view, &answer);
+                if tries_left > 0 {
+                    next = search.choose(client, connect)?;
+                }
+                search.record_answer(pool, &answer, class);
+                if next.is_none() {
+                    return Ok(answer);
+                }
+                search.keep_refusal(&mut client.record, answer, class, began);
+                false
+            }
+            AttemptOutcome::Failed { broker, failure, end, retry } => {
+                search.note_failure(broker, failure, end);
+                retry
+            }
+        };
+        if retry && tries_left > 0 {
+            next = search.choose(client, connect)?;
+        }
+    }
+    Err(search.give_up(client, connect))
+}
+
+/// Whether a broker has room for the client, if need be that of an older session of its own.
+async fn has_room(client: &mut PendingClient<'_>, broker: &Broker) -> Result<bool, Rejection> {
+    if !broker.is_full() || has_replaced_on(client, broker) {
+        return Ok(true);
+    }
+    // Boxed, as few handshakes need it.
+    Box::pin(replace_own_session(client, ReachedLimit::Broker(broker.id()))).await
+}
+
+/// A lease on a broker; beyond its limit if the client replaces an older session there. Fails if the
+/// broker has become full since it was chosen, or was removed.
+fn lease(client: &PendingClient<'_>, broker: Arc<Broker>) -> Result<Lease, Arc<Broker>> {
+    if has_replaced_on(client, &broker) { broker.lease_beyond_limit() } else { broker.lease() }
+}

@@ -1,0 +1,85 @@
+//! At a limit, a client's newer session replaces an older one of its own.
+//!
+//! The older one ends when a broker has accepted the newer one, and stays otherwise.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    labels::EndPhase,
+    net::deadline,
+    session::{
+        active::ActiveSession,
+        clients::{
+            DirectoryEntry, ReachedLimit, ReplacementQuery, identity, is_of_client,
+            possible_own_sessions,
+        },
+        context::WorkerContext,
+        pending::PendingClient,
+        reject::Rejection,
+    },
+    upstream::Broker,
+};
+
+/// How long a client waits for the answer of another worker.
+const WORKER_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Whether this client replaces an older session of its own on that broker.
+pub(super) fn has_replaced_on(client: &PendingClient<'_>, broker: &Broker) -> bool {
+    client.replaced.iter().any(|replaced| replaced.older.broker == broker.id())
+}
+
+/// Lets the client replace an older session of its own that counts towards this limit. Returns
+/// whether it has one.
+pub(crate) async fn replace_own_session(
+    client: &mut PendingClient<'_>,
+    limit: ReachedLimit,
+) -> Result<bool, Rejection> {
+    let is_eligible = |older: &DirectoryEntry| match limit {
+        ReachedLimit::Broker(id) => older.broker == id,
+        ReachedLimit::Address(_) => true,
+    };
+    let context = client.context;
+    let view = &client.record.listener.pool;
+    let Some(info) = &client.record.client else { return Ok(false) };
+    let routed = client.record.for_route(info.client_id(), info.username());
+    let older = possible_own_sessions(&context.clients, view, &routed);
+    let newer = Arc::new(identity(view, &routed));
+    let replacements = &context.clients.replacements;
+    for older in older.into_iter().filter(is_eligible) {
+        let Some(replaced) = replacements.claim(older) else { continue };
+        let (reply, replied) = oneshot::channel();
+        replacements.ask(ReplacementQuery { older, newer: newer.clone(), limit, reply });
+        let (until, replied) = (context.reactor.now() + WORKER_ANSWER_TIMEOUT, pin!(replied));
+        let answering = pin!(deadline(&context.reactor, until, replied));
+        let answer = client.while_connected(EndPhase::Connect, answering).await;
+        if let Ok(Ok(true)) = answer.map_err(|end| client.search_ended(end))? {
+            let before = std::mem::take(&mut client.replaced);
+            client.replaced = before.into_iter().chain([replaced]).collect();
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Answers what other workers ask about this worker's sessions.
+pub(crate) fn answer_replacement_queries(context: &WorkerContext) {
+    for query in context.clients.replacements.take_queries(context.worker) {
+        let ReplacementQuery { older, newer, limit, reply } = query;
+        let can_be_replaced = |session: &ActiveSession| {
+            // A session that ends stops counting by itself, and must not be replaced as well.
+            session.counters.end_requested.get().is_none()
+                && is_of_client(session, &newer)
+                && match limit {
+                    ReachedLimit::Broker(id) => session.lease.broker().id() == id,
+                    ReachedLimit::Address(address) => {
+                        session.permit.counted_address() == Some(address)
+                    }
+                }
+        };
+        let can = context.sessions.with(older.slot, older.session_id, can_be_replaced);
+        // The client may have left meanwhile.
+        let _ = reply.send(can == Some(true));
+    }
+}

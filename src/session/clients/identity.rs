@@ -1,0 +1,51 @@
+//! Whether sessions belong to the same client.
+
+use super::{
+    directory::{ClientDirectory, ClientHash},
+    entry::{ClientIdentity, DirectoryEntry},
+    tenant::TenantHash,
+};
+use crate::{
+    balance::ClientFields,
+    session::{active::ActiveSession, pool_view::PoolView},
+};
+
+/// Older sessions of one client that are considered; a client with more does not delay its
+/// handshake by them.
+const MAX_OWN_SESSIONS: usize = 4;
+
+/// The client of an accepted session, if it has a client ID; others are not in the directory.
+pub(crate) fn identified_client(session: &ActiveSession) -> Option<(ClientHash, ClientFields<'_>)> {
+    let record = &session.record;
+    let client = record.client.as_ref()?;
+    let client = record.for_route(client.client_id(), client.username());
+    let is_identified = session.accepted && !client.client_id.is_empty();
+    let pool = record.listener.pool.pool.id();
+    is_identified.then(|| (ClientHash::new(pool, client.client_id), client))
+}
+
+/// The client's identity by the pool's present key.
+pub(crate) fn identity(view: &PoolView, client: &ClientFields<'_>) -> ClientIdentity {
+    ClientIdentity::new(view.pool.id(), client, view.tenant_fields())
+}
+
+/// Whether a session is this client's.
+pub(crate) fn is_of_client(session: &ActiveSession, identity: &ClientIdentity) -> bool {
+    let view = &session.record.listener.pool;
+    identified_client(session)
+        .is_some_and(|(_, client)| identity.is(view.pool.id(), &client, view.tenant_fields()))
+}
+
+/// Accepted sessions that, by their hashes, may be this client's own, the newest first.
+pub(crate) fn possible_own_sessions(
+    directory: &ClientDirectory,
+    view: &PoolView,
+    client: &ClientFields<'_>,
+) -> Vec<DirectoryEntry> {
+    if client.client_id.is_empty() {
+        return Vec::new();
+    }
+    let hash = ClientHash::new(view.pool.id(), client.client_id);
+    let tenant = TenantHash::new(client);
+    directory.may_be_of(hash, tenant, view.tenant_fields(), MAX_OWN_SESSIONS)
+}

@@ -1,0 +1,83 @@
+//! Replacements: at a limit, a client's newer session may replace an older one of its own.
+//!
+//! Only the worker of the older session can tell whose it is, so it is asked.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::oneshot;
+
+use super::entry::{ClientIdentity, DirectoryEntry};
+use crate::{limits::CountedAddress, session::session_id::worker_of, upstream::WorkerSignal};
+
+/// The sessions that are being replaced, and what each worker is asked about its own.
+pub(crate) struct Replacements {
+    /// Session IDs. Locked for one lookup at a time.
+    claimed: Mutex<HashSet<u64>>,
+    queries: Box<[Mutex<Vec<ReplacementQuery>>]>,
+    signal: Arc<WorkerSignal>,
+}
+
+/// A limit that a newer session has reached and an older one counts towards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReachedLimit {
+    /// `max_connections` of the broker with this [`Broker::id`](crate::upstream::Broker::id).
+    Broker(u64),
+    /// `max_connections_per_ip`.
+    Address(CountedAddress),
+}
+
+/// Asks whether an older session is this client's and counts towards this limit.
+pub(crate) struct ReplacementQuery {
+    pub(crate) older: DirectoryEntry,
+    pub(crate) newer: Arc<ClientIdentity>,
+    pub(crate) limit: ReachedLimit,
+    pub(crate) reply: oneshot::Sender<bool>,
+}
+
+/// An older session that a newer one replaces. While this is held no other session can replace it;
+/// otherwise anyone who knows a client ID could open any number of connections beyond a limit.
+pub(crate) struct ReplacedSession {
+    replacements: Arc<Replacements>,
+    pub(crate) older: DirectoryEntry,
+}
+
+impl Replacements {
+    pub(crate) fn new(workers: usize, signal: Arc<WorkerSignal>) -> Self {
+        let queries = (0..workers).map(|_| Mutex::default()).collect();
+        Self { claimed: Mutex::default(), queries, signal }
+    }
+
+    /// Claims a session to replace it; `None` if another session has claimed it.
+    pub(crate) fn claim(self: &Arc<Self>, older: DirectoryEntry) -> Option<ReplacedSession> {
+        let is_free = self.with_claimed(|claimed| claimed.insert(older.session_id));
+        is_free.then(|| ReplacedSession { replacements: self.clone(), older })
+    }
+
+    /// Asks the older session's worker.
+    pub(crate) fn ask(&self, query: ReplacementQuery) {
+        if let Some(queries) = self.queries.get(worker_of(query.older.session_id)) {
+            queries.lock().unwrap_or_else(PoisonError::into_inner).push(query);
+            self.signal.raise();
+        }
+    }
+
+    /// Takes the queries to `worker` that it has not answered.
+    pub(crate) fn take_queries(&self, worker: u16) -> Vec<ReplacementQuery> {
+        self.queries.get(usize::from(worker)).map_or_else(Vec::new, |queries| {
+            std::mem::take(&mut *queries.lock().unwrap_or_else(PoisonError::into_inner))
+        })
+    }
+
+    fn with_claimed<T>(&self, look: impl FnOnce(&mut HashSet<u64>) -> T) -> T {
+        look(&mut self.claimed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for ReplacedSession {
+    fn drop(&mut self) {
+        self.replacements.with_claimed(|claimed| claimed.remove(&self.older.session_id));
+    }
+}

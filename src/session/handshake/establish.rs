@@ -1,0 +1,115 @@
+//! From the broker's CONNACK to the relay.
+
+use std::{rc::Rc, task::Poll};
+
+use tokio::task::spawn_local;
+
+use crate::{
+    labels::{EndBy, EndPhase},
+    limits::ConnectionPermit,
+    net::Stream,
+    proto::mqtt::{Boundary, Connect},
+    session::{
+        active::{ActiveSession, IdleLimit, SessionCounters},
+        broker_search::BrokerAnswer,
+        clients::ReplacedSession,
+        context::WorkerContext,
+        end::End,
+        pending::PendingClient,
+        record::Record,
+        reject::Rejection,
+        relay::Relay,
+    },
+    upstream::Lease,
+};
+
+/// What the relay starts with, once the client has been sent the CONNACK.
+pub(super) struct RelayStart {
+    upstream: Stream,
+    lease: Lease,
+    /// What the broker has sent and the client has not taken yet.
+    unsent: Box<[u8]>,
+    /// Bytes passed on so far, from the client and to it.
+    bytes: (u64, u64),
+    /// Where in its packets the broker is.
+    boundary: Boundary,
+    accepted: bool,
+    /// The keep alive in force, in seconds.
+    keep_alive: u16,
+}
+
+/// Sends the client the broker's answer, as far as its socket takes it now.
+pub(super) fn deliver(
+    client: &mut PendingClient<'_>,
+    connect: &Connect,
+    answer: BrokerAnswer,
+) -> Result<RelayStart, Rejection> {
+    let BrokerAnswer { upstream, lease, connack, bytes: reply } = answer;
+    let sent = match client.stream.try_send(&reply) {
+        Poll::Ready(sent) => {
+            sent.map_err(|error| End::failed(EndBy::Client, EndPhase::Connack, &error))?
+        }
+        Poll::Pending => 0,
+    };
+    let unsent = reply.get(sent..).unwrap_or_default().into();
+    let (exchanged_in, exchanged_out) = client.record.handshake_bytes();
+    let bytes = (exchanged_in + client.buffer.len() as u64, exchanged_out + reply.len() as u64);
+    let mut boundary = Boundary::START;
+    boundary.feed(&reply);
+    client.context.give_back_buffer(reply);
+    let keep_alive = connack.server_keep_alive.unwrap_or(connect.keep_alive);
+    let accepted = connack.code == 0;
+    Ok(RelayStart { upstream, lease, unsent, bytes, boundary, accepted, keep_alive })
+}
+
+/// Logs and counts the session, and starts its relay in a task of its own, so that an idle session
+/// is only as large as the relay.
+pub(super) fn start_relay(
+    context: &Rc<WorkerContext>,
+    client: Stream,
+    record: Record,
+    permit: ConnectionPermit,
+    start: RelayStart,
+    replaced: Box<[ReplacedSession]>,
+) {
+    let RelayStart { upstream, lease, unsent, bytes, boundary, accepted, keep_alive } = start;
+    if accepted {
+        if let Some(client) = &record.client {
+            record.listener.metrics.count_session(client.version.level());
+        }
+        record.log_connect();
+    }
+    let session = ActiveSession {
+        counters: SessionCounters::default(),
+        idle_limit: IdleLimit::new(context.timeouts.get().idle, keep_alive),
+        client,
+        upstream,
+        record,
+        // Set by the table.
+        slot: 0,
+        accepted,
+        lease,
+        permit,
+    };
+    session.count_in(bytes.0, context.seconds());
+    session.count_out(bytes.1, context.seconds());
+    if !accepted {
+        // The broker has to close now (MQTT-3.2.2-5, MQTT-3.2.2-7 in 5.0); `half_close` limits how
+        // long that is waited for.
+        session.counters.half_closed.set(context.seconds());
+    }
+    let relay = Relay::new(context.clone(), session, &unsent, boundary);
+    if accepted || replaced.is_empty() {
+        spawn_local(relay);
+    } else {
+        // A refused session counts towards the limit until it has closed; until then no other may
+        // replace the same older session.
+        return drop(spawn_local(async move {
+            relay.await;
+            drop(replaced);
+        }));
+    }
+    if !replaced.is_empty() {
+        context.clients.end_replaced(replaced);
+    }
+}

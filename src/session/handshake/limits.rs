@@ -1,0 +1,33 @@
+//! A client beyond a limit.
+
+use crate::{
+    labels::{EndCause, EndPhase},
+    limits::{ConnectionPermit, Limit},
+    session::{
+        broker_search::replace_own_session, clients::ReachedLimit, pending::PendingClient,
+        reject::Rejection,
+    },
+};
+
+/// Lets a client beyond `max_connections_per_ip` replace an older session of its own from the same
+/// address; refuses it if it has none, or for another limit.
+pub(super) async fn replace_at_limit(
+    client: &mut PendingClient<'_>,
+    permit: &ConnectionPermit,
+    mut limit: Limit,
+) -> Result<(), Rejection> {
+    if limit == Limit::ConnectionsPerIp
+        && let Some(address) = permit.counted_address()
+    {
+        if replace_own_session(client, ReachedLimit::Address(address)).await? {
+            return Ok(());
+        }
+        // Meanwhile the older session may have ended.
+        match permit.check() {
+            Ok(()) => return Ok(()),
+            Err(now) => limit = now,
+        }
+    }
+    let refused = client.refuse(limit.refusal(), EndPhase::Connect, EndCause::Limit);
+    Err(refused.with(limit.exceeded()))
+}

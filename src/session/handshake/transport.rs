@@ -1,0 +1,114 @@
+//! What stands between accept and the first byte of MQTT: a PROXY header, TLS, WebSocket.
+
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    net::IpAddr,
+    pin::pin,
+    task::Poll,
+};
+
+use super::{proxy_header, tls, websocket};
+use crate::{
+    labels::{EndBy, EndCause, EndPhase},
+    limits::ConnectionPermit,
+    listener::ListenerSettings,
+    net::{Elapsed, deadline},
+    session::{end::End, pending::PendingClient, reject::Rejection},
+};
+
+/// Unwraps the client's connection layer by layer, before the one deadline of the whole handshake.
+/// What was read and belongs to MQTT stays in the buffer.
+pub(super) async fn unwrap(
+    client: &mut PendingClient<'_>,
+    settings: &ListenerSettings,
+    permit: &mut ConnectionPermit,
+) -> Result<(), Box<Rejection>> {
+    let context = client.context;
+    let at = client.record.accepted + context.timeouts.get().connect_packet;
+    let layer = Cell::new(Layer::ProxyHeader);
+    let ended = |cause| {
+        let end = End::new(EndBy::Proxy, EndPhase::Handshake, cause);
+        Err(end.with(layer.get().unfinished()).into())
+    };
+    let mut unwrapping = pin!(unwrap_layers(client, settings, permit, &layer));
+    // The layers don't watch for shutdown, so it is checked here.
+    let unwrapping = pin!(poll_fn(|cx| match context.ending.get() {
+        Some(cause) => Poll::Ready(ended(cause)),
+        None => unwrapping.as_mut().poll(cx),
+    }));
+    let unwrapped = deadline(&context.reactor, at, unwrapping).await;
+    unwrapped.unwrap_or_else(|Elapsed| ended(EndCause::Timeout)).map_err(Box::new)
+}
+
+async fn unwrap_layers(
+    client: &mut PendingClient<'_>,
+    settings: &ListenerSettings,
+    permit: &mut ConnectionPermit,
+    layer: &Cell<Layer>,
+) -> Result<(), Rejection> {
+    let peer = client.record.client_ip();
+    let is_header_due = settings.proxy_protocol.as_ref().map(|rules| rules.is_from(peer));
+    if is_header_due == Some(true) {
+        layer.set(Layer::ProxyHeader);
+        let header = proxy_header::read(client).await?;
+        client.record.apply_proxy_header(header);
+    }
+    if !may_be_forwarded(settings, client.record.client_ip()) {
+        permit.identify(client.record.client_ip())?;
+    }
+    if is_header_due == Some(false)
+        && let Some(first) = first_layer(settings)
+    {
+        layer.set(first);
+        proxy_header::refuse(client).await?;
+    }
+    if let Some(config) = &settings.tls {
+        layer.set(Layer::Tls);
+        let facts = tls::accept(client, config).await?;
+        client.record.transport.get_or_insert_default().tls = Some(facts);
+    }
+    if let Some(rules) = &settings.websocket {
+        layer.set(Layer::WebSocket);
+        if let Some(named) = websocket::upgrade(client, settings, rules).await? {
+            client.record.set_named_client(named);
+        }
+    }
+    if !permit.is_identified() {
+        permit.identify(client.record.client_ip())?;
+    }
+    Ok(())
+}
+
+/// Whether a WebSocket request may still name another client than this peer.
+fn may_be_forwarded(settings: &ListenerSettings, peer: Option<IpAddr>) -> bool {
+    let websocket = settings.websocket.as_ref();
+    peer.is_some_and(|ip| websocket.is_some_and(|rules| rules.forwarded_for.contains(ip)))
+}
+
+/// The layer that a client's bytes begin with; `None` for plain MQTT.
+fn first_layer(settings: &ListenerSettings) -> Option<Layer> {
+    match (&settings.tls, &settings.websocket) {
+        (Some(_), _) => Some(Layer::Tls),
+        (None, Some(_)) => Some(Layer::WebSocket),
+        (None, None) => None,
+    }
+}
+
+/// The layer that is being unwrapped.
+#[derive(Clone, Copy)]
+enum Layer {
+    ProxyHeader,
+    Tls,
+    WebSocket,
+}
+
+impl Layer {
+    fn unfinished(self) -> &'static str {
+        match self {
+            Self::ProxyHeader => "no complete PROXY header was sent",
+            Self::Tls => "the TLS handshake was not finished",
+            Self::WebSocket => "no complete WebSocket request was sent",
+        }
+    }
+}

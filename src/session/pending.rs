@@ -1,0 +1,116 @@
+//! A client whose session has yet to begin.
+
+use std::{
+    borrow::Cow,
+    future::{Future, poll_fn},
+    pin::Pin,
+    rc::Rc,
+    task::Poll,
+};
+
+use super::{
+    clients::ReplacedSession,
+    context::{READ_BYTES, WorkerContext},
+    end::End,
+    record::Record,
+    reject::{RejectReply, Rejection},
+};
+use crate::{
+    labels::{EndBy, EndCause, EndPhase},
+    net::Stream,
+    proto::mqtt::RejectReason,
+};
+
+/// A client whose session has yet to begin: its connection, what was read from it, and its record.
+pub(crate) struct PendingClient<'a> {
+    pub(crate) context: &'a Rc<WorkerContext>,
+    pub(crate) stream: Stream,
+    pub(crate) record: Record,
+    /// What was read and not consumed: in the end the CONNECT, and what followed it.
+    pub(crate) buffer: Vec<u8>,
+    /// The client's older sessions that its new one replaces.
+    pub(crate) replaced: Box<[ReplacedSession]>,
+}
+
+impl PendingClient<'_> {
+    /// Reads once, up to `limit` bytes in the buffer; 0 at the client's end.
+    pub(crate) async fn read_more(
+        &mut self,
+        limit: usize,
+        phase: EndPhase,
+    ) -> Result<usize, Rejection> {
+        let context = self.context;
+        let room = limit.saturating_sub(self.buffer.len());
+        let (stream, buffer) = (&self.stream, &mut self.buffer);
+        let read = poll_fn(|cx| {
+            if let Some(cause) = context.ending.get() {
+                return Poll::Ready(Err(End::new(EndBy::Proxy, phase, cause)));
+            }
+            let scratch = &mut *context.scratch.lend();
+            let size = room.min(READ_BYTES);
+            let read = scratch.receive(size, |room| stream.poll_recv(cx, room));
+            buffer.extend_from_slice(scratch.bytes());
+            read.map_err(|error| End::failed(EndBy::Client, phase, &error))
+        })
+        .await;
+        read.map_err(|end| self.read_failed(end))
+    }
+
+    /// The rejection for an end while the client's bytes were read.
+    pub(crate) fn read_failed(&self, end: End) -> Rejection {
+        let has_sent = !self.buffer.is_empty() || self.stream.plain().is_none();
+        if has_sent { Rejection::after_read(end) } else { Rejection::before_first_byte(end) }
+    }
+
+    /// The rejection for a client that ended its side before `what` was complete.
+    pub(crate) fn closed_early(&self, phase: EndPhase, detail: Cow<'static, str>) -> Rejection {
+        self.read_failed(End::new(EndBy::Client, phase, EndCause::Closed).with(detail))
+    }
+
+    /// Runs `work` until the client's connection breaks or the worker ends its handshakes. A client
+    /// that has only ended its side may still want its answer.
+    pub(crate) async fn while_connected<T>(
+        &self,
+        phase: EndPhase,
+        mut work: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, End> {
+        poll_fn(|cx| {
+            self.stream.watch(cx);
+            if let Some(cause) = self.context.ending.get() {
+                return Poll::Ready(Err(End::new(EndBy::Proxy, phase, cause)));
+            }
+            if self.stream.is_broken() {
+                return Poll::Ready(Err(End::new(EndBy::Client, phase, EndCause::Reset)));
+            }
+            work.as_mut().poll(cx).map(Ok)
+        })
+        .await
+    }
+
+    /// The rejection with a CONNACK of the proxy's own.
+    pub(crate) fn refuse(
+        &self,
+        refuse: RejectReason,
+        phase: EndPhase,
+        cause: EndCause,
+    ) -> Rejection {
+        self.refuse_with(refuse, End::new(EndBy::Proxy, phase, cause))
+    }
+
+    /// The rejection with a CONNACK of the proxy's own, for this end.
+    pub(crate) fn refuse_with(&self, refuse: RejectReason, end: End) -> Rejection {
+        let version = self.record.client.as_ref().map(|client| client.version);
+        let reply = version.map(|version| RejectReply::Proxy(refuse.connack(version)));
+        Rejection { reply, ..end.into() }
+    }
+
+    /// The rejection for an end during the search: a client that is still there is refused.
+    pub(crate) fn search_ended(&self, end: End) -> Rejection {
+        match end.by {
+            EndBy::Client => end.into(),
+            EndBy::Upstream | EndBy::Proxy => {
+                self.refuse_with(RejectReason::ServerUnavailable, end)
+            }
+        }
+    }
+}

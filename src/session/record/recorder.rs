@@ -1,0 +1,43 @@
+//! What all records of a worker share.
+
+use std::{cell::Cell, rc::Rc};
+
+use crate::{access_log::WorkerLogs, metrics::Metrics, net::Reactor};
+
+/// Where a worker's records are written and counted, and where their session IDs come from.
+pub(crate) struct Recorder {
+    pub(super) reactor: Rc<Reactor>,
+    pub(crate) metrics: Metrics,
+    pub(crate) log: WorkerLogs,
+    /// Handshakes and sessions that have not been recorded yet.
+    unfinished: Cell<usize>,
+    next_session_id: Cell<u64>,
+}
+
+impl Recorder {
+    /// `first_session_id` starts this worker's own range of session IDs.
+    pub(crate) fn new(
+        reactor: Rc<Reactor>,
+        metrics: Metrics,
+        log: WorkerLogs,
+        first_session_id: u64,
+    ) -> Self {
+        let next_session_id = Cell::new(first_session_id);
+        Self { reactor, metrics, log, unfinished: Cell::new(0), next_session_id }
+    }
+
+    /// Connections that have been accepted and not been recorded yet.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.unfinished.get()
+    }
+
+    /// Counts a connection as unfinished, and gives it a session ID.
+    pub(super) fn begin(&self) -> u64 {
+        self.unfinished.set(self.unfinished.get() + 1);
+        self.next_session_id.replace(self.next_session_id.get().wrapping_add(1))
+    }
+
+    pub(super) fn finish(&self) {
+        self.unfinished.set(self.unfinished.get() - 1);
+    }
+}

@@ -1,0 +1,112 @@
+//! Work on all sessions of a worker: the one-second sweep, and what signals and reloads ask for.
+
+use std::rc::Rc;
+
+use tokio::task::spawn_local;
+
+use super::{
+    broker_search::answer_replacement_queries,
+    context::{SweepState, WorkerContext},
+    evict::{PoolsWithLostSessions, end_older, start_rebalance},
+    table::{ACTION_COST, VISIT_COST},
+    walk::walk,
+};
+use crate::labels::EndCause;
+
+/// Starts the once-a-second sweep over all sessions of a worker: byte counts, idle and half-close
+/// limits, and brokers that are down or were removed. If a sweep is still running, another follows.
+pub(crate) fn sweep(context: &Rc<WorkerContext>) {
+    for view in context.views() {
+        // Without this, a worker without new connections would keep brokers that are gone.
+        view.refresh();
+    }
+    match context.sweep.get() {
+        SweepState::Idle => {
+            context.sweep.set(SweepState::Running);
+            spawn_local(sweep_all(SweepGuard(context.clone())));
+        }
+        SweepState::Running | SweepState::RunAgain => context.sweep.set(SweepState::RunAgain),
+    }
+}
+
+/// Ends the sweep when it is dropped, after a panic too.
+struct SweepGuard(Rc<WorkerContext>);
+
+impl Drop for SweepGuard {
+    fn drop(&mut self) {
+        self.0.sweep.set(SweepState::Idle);
+    }
+}
+
+async fn sweep_all(guard: SweepGuard) {
+    let context = &guard.0;
+    loop {
+        context.sweep.set(SweepState::Running);
+        let mut lost = PoolsWithLostSessions::default();
+        walk(context, |session| {
+            session.flush_bytes();
+            lost.queue_if_lost(session);
+            let timeouts = context.timeouts.get();
+            let is_new = session.set_tcp_options_once(&timeouts);
+            let mut cost = if is_new { ACTION_COST } else { VISIT_COST };
+            if let Some(cause) = session.overdue(&timeouts, context.seconds()) {
+                session.end(cause);
+                cost += ACTION_COST;
+            }
+            cost
+        })
+        .await;
+        lost.end_all(context);
+        if context.sweep.get() != SweepState::RunAgain {
+            return;
+        }
+    }
+}
+
+/// Handles what the worker was [signalled](crate::upstream::WorkerSignal) for: brokers that died or
+/// returned, sessions taken over, and questions about a client's older sessions.
+pub(crate) fn on_worker_signal(context: &Rc<WorkerContext>) {
+    end_older(context);
+    answer_replacement_queries(context);
+    let mut died = false;
+    for view in &context.views().collect::<Vec<_>>() {
+        let deaths = view.pool.down_count();
+        died |= view.deaths.replace(deaths) != deaths;
+        start_rebalance(context, view);
+    }
+    if died {
+        sweep(context);
+    }
+}
+
+/// Counts clients by their address again, under the present limits; drops `done` at the end.
+pub(crate) fn recount_addresses(context: &Rc<WorkerContext>, done: impl Sized + 'static) {
+    let context = context.clone();
+    spawn_local(async move {
+        walk(&context, |session| {
+            session.permit.recount();
+            VISIT_COST
+        })
+        .await;
+        drop(done);
+    });
+}
+
+/// Ends every session and every handshake, at the end of a drain. No session begins after it.
+pub(crate) fn end_all_sessions(context: &Rc<WorkerContext>, cause: EndCause) {
+    context.ending.set(Some(cause));
+    let context = context.clone();
+    spawn_local(async move {
+        walk(&context, |session| {
+            session.end(cause);
+            ACTION_COST
+        })
+        .await;
+        // Wakes the handshakes too, which look at `ending`.
+        let mut from = Some(0);
+        while let Some(slot) = from {
+            context.reactor.turn.walks.turn().await;
+            from = context.reactor.wake_some(slot);
+        }
+    });
+}

@@ -1,0 +1,33 @@
+//! A pool as its tasks see it.
+
+use std::sync::{Arc, Weak};
+
+use tokio::sync::watch;
+
+use super::Pool;
+
+/// Follows a pool without keeping it alive.
+#[derive(Clone)]
+pub(crate) struct PoolFollower {
+    pool: Weak<Pool>,
+    changes: watch::Receiver<()>,
+}
+
+/// The pool has been dropped, and its tasks end.
+pub(crate) struct PoolDropped;
+
+impl PoolFollower {
+    pub(crate) fn new(pool: &Arc<Pool>) -> Self {
+        Self { pool: Arc::downgrade(pool), changes: pool.changed.subscribe() }
+    }
+
+    /// The pool. Callers drop it before they wait for anything.
+    pub(crate) fn pool(&self) -> Result<Arc<Pool>, PoolDropped> {
+        self.pool.upgrade().ok_or(PoolDropped)
+    }
+
+    /// Waits until the members or the configuration have changed since the last call.
+    pub(crate) async fn changed(&mut self) -> Result<(), PoolDropped> {
+        self.changes.changed().await.map_err(|_| PoolDropped)
+    }
+}

@@ -9,7 +9,7 @@ use std::{
 
 use ipnet::IpNet;
 
-/// An address that clients connect to, and what they do there.
+/// A listening address, the pool of its clients, and the protocols around their MQTT.
 #[derive(Clone, Debug)]
 pub struct Listener {
     pub name: Arc<str>,
@@ -21,7 +21,7 @@ pub struct Listener {
     pub websocket: Option<WebSocket>,
 }
 
-/// A local address to listen on. IPv6 is meant without IPv4 (IPV6_V6ONLY), so that `0.0.0.0:1883`
+/// A local address to listen on. IPv6 sockets are IPv6 only (IPV6_V6ONLY), so that `0.0.0.0:1883`
 /// and `[::]:1883` can both be listened on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bind {

@@ -7,7 +7,7 @@ use serde::Deserialize as _;
 use super::{
     Admin, Config, Fault, Faults,
     at::At,
-    config::Effective,
+    configuration::Effective,
     de::{Item, Reader},
     effective::effective,
     fault::Position,
@@ -16,7 +16,7 @@ use super::{
     validate::{self, Checker, Valid},
 };
 
-/// What an empty file is answered with.
+/// The example in the fault of an empty file.
 const SMALLEST: &str = "{ listeners: [{ name: mqtt, bind: \"0.0.0.0:1883\", pool: brokers }], \
     pools: [{ name: brokers, upstreams: [{ name: broker-1, address: \"10.0.0.7:1883\" }] }] }";
 
@@ -57,11 +57,11 @@ impl Config {
 }
 
 impl Admin {
-    /// Reads only how a proxy is administered, whatever else is wrong with its file. `None`: it is
-    /// not. The token is left out unless it is wanted.
+    /// Reads only the section `admin`, and ignores faults elsewhere in the file. `None`: the file has
+    /// no such section. The token is read only `with_token`.
     ///
     /// # Errors
-    /// Every fault of that part, or what keeps the file from being read at all.
+    /// Every fault of that section, or the fault that prevents reading the file.
     pub fn load(path: &Path, with_token: bool) -> Result<Option<Self>, Faults> {
         let root = parse(&text_of(path)?, path)?;
         let env = |name: &str| env::var(name).ok();
@@ -98,7 +98,7 @@ fn parse(text: &str, file: &Path) -> Result<Node, Faults> {
 fn read<'de, T: serde::Deserialize<'de>>(reader: &Reader<'_>, node: &Node, path: &str) -> At<T> {
     let item = Item { reader, node, path: path.to_owned() };
     // Reading into `At` notes faults and never fails.
-    At::deserialize(item).unwrap_or_else(|_| At::MISSING)
+    At::deserialize(item).unwrap_or(At::MISSING)
 }
 
 fn finish<T>(reader: Reader<'_>, value: Valid<T>) -> Result<T, Faults> {

@@ -5,7 +5,7 @@
 
 mod access_log;
 mod at;
-mod config;
+mod configuration;
 mod de;
 mod effective;
 mod fault;
@@ -25,7 +25,7 @@ pub use access_log::{
     AccessLog, LOG_FIELDS, LogEvents, LogLineFormat, LogTarget, Rotate, Syslog, SyslogAddress,
     WhenFull,
 };
-pub use config::Config;
+pub use configuration::Config;
 pub use fault::{Fault, Faults};
 pub use listener::{
     Bind, CertificateFile, Listener, ListenerTls, Networks, ProxyProtocolIn, RevocationFile,

@@ -52,11 +52,11 @@ pub struct Limits {
     pub max_connections: Option<NonZeroU32>,
     pub max_connections_per_ip: Option<NonZeroU32>,
     pub connects_per_ip: Option<Rate>,
-    /// The bits of an IPv6 address that count as one; 1 to 128.
+    /// The length of the IPv6 prefix that counts as one address; 1 to 128.
     pub ipv6_prefix: u8,
-    /// Bytes of a whole CONNECT packet, fixed header included.
+    /// The longest CONNECT packet, in bytes, with its fixed header.
     pub connect_packet: usize,
-    /// Bytes of a whole packet that a broker sends before the relay: a CONNACK, or an AUTH.
+    /// The longest packet, in bytes, that a broker may send before the relay: a CONNACK or an AUTH.
     pub connack_packet: usize,
 }
 
@@ -79,37 +79,37 @@ pub struct Timeouts {
     pub tcp_user_timeout: TcpUserTimeout,
 }
 
-/// When TCP asks a silent peer whether it is still there; in whole seconds.
+/// The keep-alive probes of TCP; durations are whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpKeepalive {
     /// From the last packet to the first probe.
     pub idle: Duration,
     /// From one probe to the next.
     pub interval: Duration,
-    /// Probes that are lost when the connection ends.
+    /// The lost probes after which the connection ends.
     pub count: u8,
 }
 
 impl TcpKeepalive {
     const DEFAULT_COUNT: u8 = 3;
 
-    /// A sixth of `idle` between probes, 1 to 15 seconds: by then the network has recovered from a
-    /// lost packet, or it is down.
+    /// A sixth of `idle` between probes, from 1 to 15 seconds: within that time the network recovers
+    /// from a lost packet, unless it is down.
     pub fn new(idle: Duration) -> Self {
         let interval = (idle.as_secs() / 6).clamp(1, 15);
         Self { idle, interval: Duration::from_secs(interval), count: Self::DEFAULT_COUNT }
     }
 
-    /// From the last packet of a peer that has vanished to the connection's end.
+    /// The time from the last packet of a vanished peer to the end of its connection.
     pub fn found_after(self) -> Duration {
         self.idle + self.interval * self.count.into()
     }
 }
 
-/// How long sent bytes may stay unacknowledged.
+/// How long sent bytes may stay unacknowledged before TCP gives up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TcpUserTimeout {
-    /// As long as the keep-alive takes; towards brokers 30 s at most.
+    /// As long as the keep-alive takes to end a connection; towards brokers 30 s at most.
     #[default]
     Auto,
     After(Duration),
@@ -118,17 +118,17 @@ pub enum TcpUserTimeout {
 /// When a session without traffic is closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Idle {
-    /// 1.5 times the keep alive in force, and a few seconds.
+    /// 1.5 times the keep alive of the session, plus a few seconds.
     #[default]
     KeepAlive,
     After(Duration),
     Never,
 }
 
-/// Where host names are looked up.
+/// The name servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dns {
-    /// Empty: those of /etc/resolv.conf, and /etc/hosts before them.
+    /// Empty: /etc/hosts, then the servers of /etc/resolv.conf.
     pub servers: Vec<SocketAddr>,
 }
 
@@ -143,7 +143,7 @@ pub struct Log {
     pub format: ProgramLogFormat,
 }
 
-/// The least severe messages that are written.
+/// The lowest severity of messages that are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogLevel {
@@ -155,7 +155,7 @@ pub enum LogLevel {
     Trace,
 }
 
-/// How the program's own messages look.
+/// The format of the program log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProgramLogFormat {

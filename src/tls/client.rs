@@ -24,7 +24,7 @@ const RESUMABLE_BROKERS: usize = 256;
 /// trusting these would let any of them certify it.
 ///
 /// # Errors
-/// What rustls refuses, which no file should be able to bring about.
+/// Why rustls refuses it; should not happen with files that were read without a fault.
 pub(crate) fn client(
     roots: Option<RootCertStore>,
     identity: Option<CertifiedKey>,

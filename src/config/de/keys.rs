@@ -33,7 +33,7 @@ pub(super) fn known_entries<'a>(
         } else if let Some(known) = known.iter().find(|known| **known == name) {
             let is_null = matches!(value.value, Value::Null);
             read.extend((!is_null).then_some((*known, path_of_value, value)));
-        } else if !reader.lenient && !(path.is_empty() && name.starts_with(EXTENSION)) {
+        } else if !(reader.lenient || path.is_empty() && name.starts_with(EXTENSION)) {
             let nearest = nearest(name, &known)
                 .map_or(String::new(), |key| format!(" (did you mean {key}?)"));
             let message = format!("is an unknown key{nearest}; allowed: {}", known.join(", "));

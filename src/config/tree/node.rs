@@ -20,7 +20,7 @@ pub(in crate::config) enum Value {
     List(Vec<Node>),
     /// In the order of the file, duplicates included; entries of merge keys come last.
     Map(Vec<(Node, Node)>),
-    /// Legal YAML that a config does without, and why.
+    /// Valid YAML that is not allowed in a configuration, and the reason.
     Refused(&'static str),
 }
 
@@ -34,7 +34,7 @@ impl Node {
     }
 }
 
-/// Why a text is not one YAML document, and where.
+/// Why a text is not one YAML document, with the position.
 #[derive(Debug)]
 pub(in crate::config) struct SyntaxError {
     pub(in crate::config) at: Position,

@@ -11,11 +11,11 @@ use super::{
 };
 use crate::config::fault::Position;
 
-/// A config nests about five deep; the rest of this is room, and keeps the recursion shallow.
+/// A configuration has about five levels; the limit leaves room and bounds the recursion.
 const MAX_DEPTH: usize = 32;
 
-/// The most values that are copied for anchors and aliases, so that a few lines cannot stand for
-/// billions: with some 100 bytes for a value and its text, 10 MB. A pool of 4,096 brokers that share
+/// The most values that are copied for anchors and aliases, so that a few lines cannot expand to
+/// billions of values: at some 100 bytes for a value and its text, 10 MB. A pool of 4,096 brokers that share
 /// five settings copies 41,000.
 const MAX_COPIES: usize = 100_000;
 
@@ -59,8 +59,8 @@ struct Subtree {
 struct Builder<'a> {
     text: &'a str,
     parser: Parser<'a, StrInput<'a>>,
-    /// By the number that the parser gives each; what an alias inside the value itself would stand
-    /// for is not in here yet.
+    /// By the number that the parser gives each. An anchor is added after its value was read, so an
+    /// alias inside that value does not find it.
     anchors: HashMap<usize, Subtree>,
     /// Values that were copied so far, for an anchor or for an alias.
     copies: usize,

@@ -18,7 +18,7 @@ pub(super) fn access_logs(
     raw.each(|raw| {
         let (log, section) = (raw.get()?, raw.place());
         let to = target(checker, &section, log);
-        let rotate = given(&log.rotate, |raw| rotate(checker, raw));
+        let rotate = given(log.rotate.as_ref(), |raw| rotate(checker, raw));
         let events = events(checker, &log.events);
         let to = to?;
         if let Some(at) = log.rotate.as_ref().filter(|_| !can_rotate(&to)) {
@@ -42,12 +42,12 @@ pub(super) fn access_logs(
 
 /// One of three keys says where the lines go.
 fn target(checker: &Checker<'_>, section: &Place, raw: &raw::AccessLog) -> Valid<LogTarget> {
-    let path = given(&raw.path, |path| checker.output_file(path));
-    let stdout = given(&raw.stdout, |at| match at.get()? {
+    let path = given(raw.path.as_ref(), |path| checker.output_file(path));
+    let stdout = given(raw.stdout.as_ref(), |at| match at.get()? {
         true => Ok(LogTarget::Stdout),
         false => Err(checker.wrong(&at.place(), "is false", "true; or path or syslog instead")),
     });
-    let syslog = given(&raw.syslog, |raw| syslog(checker, raw));
+    let syslog = given(raw.syslog.as_ref(), |raw| syslog(checker, raw));
     let given = [
         ("path", raw.path.as_ref().map(At::place)),
         ("stdout", raw.stdout.as_ref().map(At::place)),
@@ -73,8 +73,8 @@ fn can_rotate(to: &LogTarget) -> bool {
 
 fn rotate(checker: &Checker<'_>, raw: &At<raw::Rotate>) -> Valid<Rotate> {
     let (raw, section) = (raw.get()?, raw.place());
-    let size = given(&raw.size, |size| Ok(size.get()?.0))?;
-    let age = given(&raw.age, |age| Ok(age.get()?.0))?;
+    let size = given(raw.size.as_ref(), |size| Ok(size.get()?.0))?;
+    let age = given(raw.age.as_ref(), |age| Ok(age.get()?.0))?;
     if size.is_none() && age.is_none() {
         let allowed = "a size such as 100MiB; or age instead, or both";
         return Err(checker.missing(&section, "size", allowed));

@@ -20,7 +20,7 @@ const RETURN_CODES: RangeInclusive<u64> = 0..=5;
 const STATUS_CODES: RangeInclusive<u64> = 200..=599;
 
 pub(super) fn health(checker: &Checker<'_>, raw: &raw::Health) -> Valid<Health> {
-    let active = given(&raw.active, |raw| active(checker, raw));
+    let active = given(raw.active.as_ref(), |raw| active(checker, raw));
     let passive = passive(raw.passive.get()?);
     Ok(Health {
         active: active?,
@@ -49,8 +49,8 @@ fn active(checker: &Checker<'_>, raw: &At<raw::Active>) -> Valid<ActiveCheck> {
 type Login = (Option<Arc<str>>, Option<Secret>);
 
 fn login(checker: &Checker<'_>, raw: &raw::Active) -> Valid<Login> {
-    let username = given(&raw.username, |name| Ok(name.get()?.0.clone()));
-    let password = given(&raw.password_file, |file| checker.password(file));
+    let username = given(raw.username.as_ref(), |name| Ok(name.get()?.0.clone()));
+    let password = given(raw.password_file.as_ref(), |file| checker.password(file));
     Ok((username?, password?))
 }
 
@@ -74,7 +74,7 @@ fn http(checker: &Checker<'_>, section: &Place, raw: &raw::Active) -> Valid<Prob
     };
     let login = basic_authentication(checker, raw);
     let expect = expect(checker, raw.expect.as_ref(), &STATUS_CODES);
-    let path = given(&raw.path, |path| path.get().map(|path| path.0.clone()))?;
+    let path = given(raw.path.as_ref(), |path| path.get().map(|path| path.0.clone()))?;
     let expect = expect?.unwrap_or_else(|| vec![200]);
     Ok(Probe::Http { port: port?, path: path.unwrap_or_else(|| "/".into()), expect, login: login? })
 }

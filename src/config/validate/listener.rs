@@ -25,11 +25,12 @@ pub(super) fn listener(
     let pool = checker
         .required(&section, "pool", &raw.pool, "the name of a pool")
         .and_then(|_| pools.find(checker, &raw.pool, valid_pools));
-    let websocket = given(&raw.websocket, |raw| websocket(checker, raw));
+    let websocket = given(raw.websocket.as_ref(), |raw| websocket(checker, raw));
     let over_websocket = raw.websocket.is_some();
-    let tls = given(&raw.tls, |raw| tls::listener(checker, raw, over_websocket));
+    let tls = given(raw.tls.as_ref(), |raw| tls::listener(checker, raw, over_websocket));
     let bound = raw.bind.value.as_ref();
-    let proxy_protocol = given(&raw.accept_proxy_protocol, |raw| accept(checker, raw, bound));
+    let proxy_protocol =
+        given(raw.accept_proxy_protocol.as_ref(), |raw| accept(checker, raw, bound));
     Ok(Listener {
         name: name?.0.clone(),
         bind: bind?,
@@ -51,8 +52,8 @@ fn websocket(checker: &Checker<'_>, raw: &At<raw::WebSocket>) -> Valid<WebSocket
     });
     let network = |at: &At<Network>| at.get().map(|network| network.0);
     let origin = |at: &At<Origin>| at.get().map(|origin| origin.0.clone());
-    let forwarded_for = given(&raw.forwarded_for, |list| checker.some(list, network));
-    let origins = given(&raw.origins, |list| checker.some(list, origin));
+    let forwarded_for = given(raw.forwarded_for.as_ref(), |list| checker.some(list, network));
+    let origins = given(raw.origins.as_ref(), |list| checker.some(list, origin));
     Ok(WebSocket {
         path: path?,
         forwarded_for: Networks(forwarded_for?.unwrap_or_default()),

@@ -1,4 +1,4 @@
-//! The sections whose values stand on their own.
+//! The sections whose values do not depend on others.
 
 use std::num::NonZeroU32;
 
@@ -10,10 +10,9 @@ use crate::config::{
 type Settings = (Runtime, Limits, Timeouts, Dns, Drain, Log);
 
 pub(super) fn settings(checker: &Checker<'_>, raw: &raw::Config) -> Valid<Settings> {
-    let servers = raw
-        .dns
-        .get()
-        .and_then(|dns| given(&dns.servers, |list| checker.some(list, |at| Ok(at.get()?.0))));
+    let servers = raw.dns.get().and_then(|dns| {
+        given(dns.servers.as_ref(), |list| checker.some(list, |at| Ok(at.get()?.0)))
+    });
     let log = raw.log.get()?;
     let log = Log { level: *log.level.get()?, format: *log.format.get()? };
     let drain = Drain { timeout: raw.drain.get()?.timeout.get()?.0 };

@@ -1,4 +1,4 @@
-//! TLS: the files that keys name, made into configurations of rustls.
+//! TLS: from the files that keys name to configurations of rustls.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ pub(super) fn listener(
         .required(&section, "certificates", &raw.certificates, list)
         .and_then(|_| checker.some(&raw.certificates, |at| certificate(checker, at)));
     let clients = clients(checker, &section, raw);
-    let alpn = given(&raw.alpn, |list| protocols(checker, list, websocket));
+    let alpn = given(raw.alpn.as_ref(), |list| protocols(checker, list, websocket));
     let (files, certificates): (Vec<_>, Vec<_>) = certificates?.into_iter().unzip();
     let (clients, revocation) = clients?;
     let refused = |error: &Error| refused(checker, &section.key("certificates"), error);
@@ -60,7 +60,7 @@ fn certificate(
     let has_key = checker.required(&section, "key", &raw.key, tls::KEY).map(|_| ());
     match (has_cert, has_key) {
         (Ok(()), Ok(())) => certified(checker, &raw.cert, &raw.key),
-        // The one that is there may have a fault, too.
+        // The file of `cert` may have a fault, too.
         (Ok(()), Err(reported)) => {
             checker.file(&raw.cert, tls::CHAIN, tls::chain).and(Err(reported))
         }
@@ -91,15 +91,16 @@ fn certified(
     }
 }
 
-/// Which clients are let in, and until when it is known which are revoked.
+/// Which clients are accepted, and the validity of their revocation lists.
 fn clients(
     checker: &Checker<'_>,
     section: &Place,
     raw: &raw::ListenerTls,
 ) -> Valid<(Clients, Option<RevocationFile>)> {
-    let roots =
-        given(&raw.client_ca, |file| checker.file(file, tls::AUTHORITIES, tls::authorities));
-    let lists = given(&raw.client_crl, |file| {
+    let roots = given(raw.client_ca.as_ref(), |file| {
+        checker.file(file, tls::AUTHORITIES, tls::authorities)
+    });
+    let lists = given(raw.client_crl.as_ref(), |file| {
         checker.file(file, tls::REVOCATION_LISTS, tls::revocation_lists)
     });
     let (auth, roots, lists) = (*raw.client_auth.get()?, roots?, lists?);
@@ -141,7 +142,7 @@ pub(super) fn pool(
     upstreams: &[Upstream],
 ) -> Valid<PoolTls> {
     let (raw, section) = (raw.get()?, raw.place());
-    let ca = given(&raw.ca, |file| checker.file(file, tls::AUTHORITIES, tls::authorities));
+    let ca = given(raw.ca.as_ref(), |file| checker.file(file, tls::AUTHORITIES, tls::authorities));
     let identity = identity(checker, raw);
     let insecure = *raw.insecure_skip_verify.get()?;
     let roots = match (&raw.ca, ca?) {
@@ -152,7 +153,7 @@ pub(super) fn pool(
         }
         (_, ca) => Ok(ca.map(|(_, roots)| roots)),
     };
-    let server_name = given(&raw.server_name, |name| name.get().map(server_name));
+    let server_name = given(raw.server_name.as_ref(), |name| name.get().map(server_name));
     let (certificate, key) = identity?.unzip();
     let client = tls::client(roots?, key, *raw.min_version.get()?)
         .map_err(|error| refused(checker, &section, &error))?;
@@ -192,7 +193,7 @@ fn server_name(name: &ServerName) -> Option<pki_types::ServerName<'static>> {
     pki_types::ServerName::try_from(name.0.to_string()).ok()
 }
 
-/// What rustls refused, which nothing in the file should be able to bring about.
+/// Refused by rustls, which should not happen with files that were validated.
 fn refused(checker: &Checker<'_>, at: &Place, error: &Error) -> super::checker::Reported {
     checker.fault(at, format!("cannot be used: {}", quote(&error.to_string())))
 }

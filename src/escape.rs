@@ -46,7 +46,7 @@ pub fn plain(text: &str) -> Cow<'_, str> {
 }
 
 /// The same, line by line.
-pub fn plain_lines(text: &str) -> String {
+pub(crate) fn plain_lines(text: &str) -> String {
     text.lines().map(plain).collect::<Vec<_>>().join("\n")
 }
 
@@ -54,14 +54,14 @@ pub fn plain_lines(text: &str) -> String {
 ///
 /// # Errors
 /// `value` cannot be serialized, such as a map whose keys are not strings.
-pub fn json(value: &impl Serialize) -> serde_json::Result<String> {
+pub(crate) fn json(value: &impl Serialize) -> serde_json::Result<String> {
     let mut out = Vec::new();
     value.serialize(&mut Serializer::with_formatter(&mut out, SafeFormatter))?;
     Ok(String::from_utf8_lossy(&out).into_owned())
 }
 
 /// The content of a JSON string, with `\u` and four digits for each UTF-16 unit of an unsafe character.
-pub fn inside_json(text: &str) -> Cow<'_, str> {
+pub(crate) fn inside_json(text: &str) -> Cow<'_, str> {
     replaced(text, |c, plain| {
         for unit in c.encode_utf16(&mut [0; 2]) {
             // Writing to memory cannot fail.

@@ -10,7 +10,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Why a thread has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum JoinError {
+pub(crate) enum JoinError {
     #[error("did not end in time")]
     Late,
     #[error("panicked")]
@@ -19,7 +19,7 @@ pub enum JoinError {
 
 /// Waits for a thread until `deadline`, and returns its result. A thread that has not ended goes on, at
 /// most until the process ends.
-pub fn join_by<T>(thread: JoinHandle<T>, deadline: Instant) -> Result<T, JoinError> {
+pub(crate) fn join_by<T>(thread: JoinHandle<T>, deadline: Instant) -> Result<T, JoinError> {
     while !thread.is_finished() {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {

@@ -29,25 +29,28 @@
 //! - [`escape`]: characters that are unsafe on terminals and in logs
 //! - [`join`]: joining a thread, with a deadline
 
-pub mod access_log;
-pub mod admin;
-pub mod api;
-pub mod balance;
-pub mod cli;
-pub mod config;
-pub mod control;
-pub mod escape;
-pub mod join;
-pub mod labels;
-pub mod limits;
-pub mod listener;
-pub mod metrics;
-pub mod net;
-pub mod program_log;
-pub mod proto;
-pub mod session;
-pub mod snapshot;
-pub mod timestamp;
+mod access_log;
+mod admin;
+mod api;
+mod balance;
+mod cli;
+mod config;
+mod control;
+mod escape;
+mod join;
+mod labels;
+mod limits;
+mod listener;
+mod metrics;
+mod net;
+mod program_log;
+mod proto;
+mod session;
+mod snapshot;
+pub mod testing;
+mod timestamp;
 mod tls;
-pub mod upstream;
-pub mod worker;
+mod upstream;
+mod worker;
+
+pub use cli::main;

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    mqtt_lb::cli::main()
+    mqtt_lb::main()
 }

@@ -8,12 +8,12 @@ use std::{
 use time::OffsetDateTime;
 
 /// Unix time in seconds; 0 for times before 1970.
-pub fn unix_seconds(time: SystemTime) -> i64 {
+pub(crate) fn unix_seconds(time: SystemTime) -> i64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed())
 }
 
 /// RFC 3339 in UTC, to the millisecond.
-pub fn rfc3339(time: SystemTime) -> String {
+pub(crate) fn rfc3339(time: SystemTime) -> String {
     let mut stamp = Timestamp::default();
     stamp.set(time);
     stamp.rfc3339

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mqtt_lb::balance::{Algorithm, Router, WeightedBroker};
+use mqtt_lb::testing::balance::{Algorithm, Router, WeightedBroker};
 use tempfile::TempDir;
 
 /// Weights and every form of name: address and port, `unix:`, and no port.

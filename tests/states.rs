@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mqtt_lb::{
+use mqtt_lb::testing::{
     access_log::AccessLogs,
     config::{Bind, Config},
     limits::ConnectionLimiter,

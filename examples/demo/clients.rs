@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::ensure;
-use mqtt_lb::proto::mqtt::Version;
+use mqtt_lb::testing::proto::mqtt::Version;
 use rumqttc::{Event, Outgoing, Packet, v5};
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 

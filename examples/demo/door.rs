@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::bail;
-use mqtt_lb::proto::mqtt::{Progress, Version, connect};
+use mqtt_lb::testing::proto::mqtt::{Progress, Version, connect};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
@@ -75,7 +75,9 @@ fn as_v311(packet: &[u8]) -> anyhow::Result<Vec<u8>> {
     let rest = &packet[at + V31.len()..];
     // The remaining length, seven bits a byte (3.1.1 §2.2.3); what was pipelined behind the CONNECT
     // does not count.
-    let Some(old) = mqtt_lb::proto::mqtt::packet_len(packet)? else { bail!("no remaining length") };
+    let Some(old) = mqtt_lb::testing::proto::mqtt::packet_len(packet)? else {
+        bail!("no remaining length")
+    };
     let mut remaining = old - at - (V31.len() - V311.len());
     let mut renamed = vec![packet[0]];
     while remaining >= 0x80 {

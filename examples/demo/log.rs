@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use mqtt_lb::escape::plain;
+use mqtt_lb::testing::escape::plain;
 use serde::Deserialize;
 use tokio::{
     sync::mpsc,

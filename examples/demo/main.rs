@@ -25,7 +25,7 @@ use std::{
 
 use anyhow::Context;
 use clap::Parser;
-use mqtt_lb::{escape::plain, program_log::PlainFields};
+use mqtt_lb::testing::{escape::plain, program_log::PlainFields};
 use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},

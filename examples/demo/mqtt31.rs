@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{bail, ensure};
-use mqtt_lb::proto::mqtt::{Progress, Version, connack};
+use mqtt_lb::testing::proto::mqtt::{Progress, Version, connack};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

@@ -10,7 +10,9 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
-use mqtt_lb::{config::Config, control, metrics::Metrics, program_log::ProgramLog, upstream};
+use mqtt_lb::testing::{
+    config::Config, control, metrics::Metrics, program_log::ProgramLog, upstream,
+};
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::{net::TcpStream, task::spawn_blocking, time::sleep};
 

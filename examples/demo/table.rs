@@ -1,6 +1,6 @@
 //! Who is where, and whether that is where they belong.
 
-use mqtt_lb::{escape::plain, proto::mqtt::Version};
+use mqtt_lb::testing::{escape::plain, proto::mqtt::Version};
 
 use crate::{
     Way,

@@ -27,6 +27,5 @@ pub(crate) use entry::{DialledAddress, Entry};
 pub use fields::field_names;
 pub use logs::AccessLogs;
 pub(crate) use logs::PreparedLogs;
-pub use opened_outputs::OpenError;
 pub(crate) use opened_outputs::OpenedOutputs;
-pub use worker_logs::WorkerLogs;
+pub(crate) use worker_logs::WorkerLogs;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::member::TierMember;
 
 /// The maximum sum of weights of a pool: with 160 points of 8 bytes per unit, a ring of 84 MB.
-pub const KETAMA_MAX_TOTAL_WEIGHT: u64 = 65_536;
+pub(crate) const KETAMA_MAX_TOTAL_WEIGHT: u64 = 65_536;
 
 /// nginx's number of points per unit of weight.
 const POINTS_PER_WEIGHT: usize = 160;

@@ -18,8 +18,8 @@ use std::{num::NonZeroU32, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use ketama::KETAMA_MAX_TOTAL_WEIGHT;
-pub use key::{Choice, ClientFields, EmptyClientId, KeyError, KeyTemplate, TenantFields};
+pub(crate) use ketama::KETAMA_MAX_TOTAL_WEIGHT;
+pub(crate) use key::{Choice, ClientFields, EmptyClientId, KeyTemplate, TenantFields};
 
 use ketama::Ketama;
 use least_connections::LeastConnections;

@@ -26,19 +26,21 @@ pub use access_log::{
     WhenFull,
 };
 pub use configuration::Config;
-pub use fault::{Fault, Faults};
+pub(crate) use fault::Fault;
+pub use fault::Faults;
+pub(crate) use listener::Listener;
 pub use listener::{
-    Bind, CertificateFile, Listener, ListenerTls, Networks, ProxyProtocolIn, RevocationFile,
-    WebSocket,
+    Bind, CertificateFile, ListenerTls, Networks, ProxyProtocolIn, RevocationFile, WebSocket,
 };
 pub use pool::{
-    ActiveCheck, Address, Admission, Balance, Discover, Health, OnDown, Passive, Pool, PoolTls,
-    Probe, ProxyProtocolOut, Records, RetryOn, Upstream,
+    ActiveCheck, Address, Discover, Health, OnDown, Pool, PoolTls, Probe, ProxyProtocolOut,
+    Records, Upstream,
 };
+pub(crate) use pool::{Admission, Balance, Passive, RetryOn};
 pub use schema::json_schema;
-pub use secret::Secret;
-pub use settings::{
-    Admin, Dns, Drain, Idle, Limits, Log, LogLevel, ProgramLogFormat, Rate, Runtime, TcpKeepalive,
-    TcpUserTimeout, Timeouts, Workers,
+pub(crate) use secret::Secret;
+pub(crate) use settings::{
+    Admin, Dns, Drain, Limits, Log, ProgramLogFormat, Rate, Runtime, Timeouts,
 };
-pub use values::is_name;
+pub use settings::{Idle, LogLevel, TcpKeepalive, TcpUserTimeout, Workers};
+pub(crate) use values::is_name;

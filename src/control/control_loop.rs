@@ -35,7 +35,7 @@ const STATUS_SERVING: &str = "Serving";
 const STATUS_NOT_RELOADED: &str = "Serving; the last reload was refused, see the log";
 
 /// Sets the level of the program's log.
-pub type SetLogLevel = Box<dyn Fn(LogLevel)>;
+pub(crate) type SetLogLevel = Box<dyn Fn(LogLevel)>;
 
 pub(super) struct ControlLoop {
     pub(super) proxy: Proxy,

@@ -37,7 +37,7 @@ pub(super) fn max_admin_connections(descriptors: u64) -> u64 {
 }
 
 /// What a configuration asks for and this process' limits do not allow, one line each.
-pub fn warnings(config: &Config) -> Vec<String> {
+pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let limit = DescriptorLimit::raise();
     let sessions = limit.max_sessions_for(config, config.runtime.workers.count().get());
     limit.warning(sessions, config.limits.max_connections).into_iter().collect()

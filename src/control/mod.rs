@@ -17,6 +17,6 @@ mod service_manager;
 mod signals;
 mod warnings;
 
-pub use control_loop::SetLogLevel;
-pub use descriptors::warnings as descriptor_warnings;
+pub(crate) use control_loop::SetLogLevel;
+pub(crate) use descriptors::warnings as descriptor_warnings;
 pub use run::run;

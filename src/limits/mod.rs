@@ -8,6 +8,7 @@ mod permit;
 mod token_bucket;
 
 pub(crate) use address::CountedAddress;
-pub use admission::{AdmissionOutcome, AdmissionQueue};
+pub use admission::AdmissionOutcome;
+pub(crate) use admission::AdmissionQueue;
 pub use connections::ConnectionLimiter;
 pub(crate) use permit::{ConnectionPermit, FarOverLimit, Limit};

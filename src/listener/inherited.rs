@@ -18,14 +18,14 @@ use crate::{
 /// The inherited sockets. They stay open through reloads, so that a listener that is removed and added
 /// again gets its socket back.
 #[derive(Debug, Default)]
-pub struct InheritedSockets {
+pub(crate) struct InheritedSockets {
     sockets: Vec<Arc<InheritedSocket>>,
 }
 
 impl InheritedSockets {
     /// Takes the sockets that LISTEN_FDS announces. Call it once, before other threads read the
     /// environment: it removes the variables.
-    pub fn from_env() -> Self {
+    pub(crate) fn from_env() -> Self {
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':');
         let mut inherited = ListenFd::from_env();
@@ -49,7 +49,7 @@ impl InheritedSockets {
     ///
     /// # Errors
     /// That socket cannot be used.
-    pub fn listening(
+    pub(crate) fn listening(
         &self,
         listener: &config::Listener,
         taken: &[Arc<InheritedSocket>],
@@ -83,7 +83,7 @@ impl InheritedSockets {
 
     /// Closes sockets that no listener has taken, with a warning: the service manager still holds them,
     /// and clients that connect there are never accepted.
-    pub fn close_unused(&mut self, taken: &[Arc<InheritedSocket>]) {
+    pub(crate) fn close_unused(&mut self, taken: &[Arc<InheritedSocket>]) {
         self.sockets.retain(|inherited| {
             let is_taken = taken.iter().any(|it| Arc::ptr_eq(it, inherited));
             if !is_taken {

@@ -15,11 +15,10 @@ use std::sync::{
 use arc_swap::ArcSwap;
 
 pub use bind::bind;
-pub use bind_error::BindError;
-pub use bound::BoundListener;
-pub use inherited::InheritedSockets;
-pub use inherited_socket::InheritedSocket;
-pub use settings::ListenerSettings;
+pub(crate) use bound::BoundListener;
+pub(crate) use inherited::InheritedSockets;
+pub(crate) use inherited_socket::InheritedSocket;
+pub(crate) use settings::ListenerSettings;
 
 use bound::UnixSocketFile;
 

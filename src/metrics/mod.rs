@@ -14,11 +14,12 @@ mod series;
 mod tests;
 mod upstream;
 
-pub use access_log::AccessLogMetrics;
+pub(crate) use access_log::AccessLogMetrics;
 pub(crate) use access_log::BlockedGauge;
 pub(crate) use ends::EndCount;
-pub use listener::ListenerMetrics;
-pub use owned::ScopedSample;
-pub use pool::PoolMetrics;
-pub use registry::{AcceptError, Metrics};
-pub use upstream::{TryOutcome, UpstreamMetrics};
+pub(crate) use listener::ListenerMetrics;
+pub(crate) use owned::ScopedSample;
+pub(crate) use pool::PoolMetrics;
+pub(crate) use registry::AcceptError;
+pub use registry::Metrics;
+pub(crate) use upstream::{TryOutcome, UpstreamMetrics};

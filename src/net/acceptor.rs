@@ -18,7 +18,7 @@ use super::{
 };
 
 /// A listening socket.
-pub struct Acceptor {
+pub(crate) struct Acceptor {
     fd: OwnedFd,
     token: SocketToken,
     reactor: Rc<Reactor>,
@@ -26,7 +26,7 @@ pub struct Acceptor {
 
 impl Acceptor {
     /// Registers a nonblocking listening socket.
-    pub fn new(reactor: &Rc<Reactor>, fd: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(reactor: &Rc<Reactor>, fd: OwnedFd) -> io::Result<Self> {
         // Level-triggered: one connection per turn, so that a connect storm starves no session.
         let token = reactor.register(&fd, Self::INTEREST, Readiness::NONE)?;
         Ok(Self { fd, token, reactor: reactor.clone() })
@@ -36,13 +36,13 @@ impl Acceptor {
 
     /// Leaves connections in the kernel's queue, or takes them again. Otherwise a shortage of
     /// descriptors would wake the worker over and over.
-    pub fn pause(&self, pause: bool) -> io::Result<()> {
+    pub(crate) fn pause(&self, pause: bool) -> io::Result<()> {
         let interest = if pause { EventFlags::empty() } else { Self::INTEREST };
         self.reactor.set_interest(&self.fd, self.token, interest)
     }
 
     /// Sets options that every accepted socket inherits.
-    pub fn set_options(&self, options: TcpOptions) {
+    pub(crate) fn set_options(&self, options: TcpOptions) {
         // Fails only on a unix socket, which does not have these options.
         let _ = options.apply(&self.fd);
     }
@@ -51,13 +51,13 @@ impl Acceptor {
     ///
     /// # Errors
     /// `WouldBlock` if the queue is empty, else as accept(2).
-    pub fn try_accept(&self) -> io::Result<(OwnedFd, PeerAddress)> {
+    pub(crate) fn try_accept(&self) -> io::Result<(OwnedFd, PeerAddress)> {
         let (fd, peer) = retry(|| net::acceptfrom_with(&self.fd, NONBLOCKING))?;
         Ok((fd, PeerAddress::new(peer)))
     }
 
     /// Waits for a connection and takes it.
-    pub async fn accept(&self) -> io::Result<(OwnedFd, PeerAddress)> {
+    pub(crate) async fn accept(&self) -> io::Result<(OwnedFd, PeerAddress)> {
         std::future::poll_fn(|cx| {
             self.reactor.watch(self.token, cx);
             if !self.reactor.ready(self.token).has(Readiness::READ) {
@@ -82,7 +82,7 @@ impl Drop for Acceptor {
 
 /// The peer of an accepted connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PeerAddress {
+pub(crate) enum PeerAddress {
     Ip(SocketAddr),
     /// A process of this host; clients of unix sockets have no usable address.
     Unix,
@@ -97,7 +97,7 @@ impl PeerAddress {
         }
     }
 
-    pub fn address(self) -> Option<SocketAddr> {
+    pub(crate) fn address(self) -> Option<SocketAddr> {
         match self {
             Self::Ip(address) => Some(address),
             Self::Unix => None,
@@ -105,7 +105,7 @@ impl PeerAddress {
     }
 
     /// The address that limits and keys use.
-    pub fn ip(self) -> Option<IpAddr> {
+    pub(crate) fn ip(self) -> Option<IpAddr> {
         self.address().map(|address| address.ip())
     }
 }

@@ -7,32 +7,32 @@ use super::loan::{Empty, SharedBuffer};
 /// A growing buffer. Only the bytes that were appended can be read: emptying the buffer is one store,
 /// although the old bytes stay in memory behind its end.
 #[derive(Default)]
-pub struct Buffer {
+pub(crate) struct Buffer {
     /// Never shortened, because growing it again writes zeros.
     memory: Vec<u8>,
     len: usize,
 }
 
 impl Buffer {
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.memory[..self.len]
     }
 
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.memory[..self.len]
     }
 
-    pub fn extend(&mut self, bytes: &[u8]) {
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
         self.room(bytes.len()).copy_from_slice(bytes);
         self.len += bytes.len();
     }
 
     /// Appends what `read` writes into `room` bytes.
-    pub fn receive(
+    pub(crate) fn receive(
         &mut self,
         room: usize,
         read: impl FnOnce(&mut [u8]) -> Poll<io::Result<usize>>,
@@ -45,7 +45,7 @@ impl Buffer {
     }
 
     /// Appends what `encode` writes into `room` bytes.
-    pub fn encode<E>(
+    pub(crate) fn encode<E>(
         &mut self,
         room: usize,
         encode: impl FnOnce(&mut [u8]) -> Result<usize, E>,

@@ -10,13 +10,13 @@ use std::{
 
 /// A buffer that is empty while it is not lent.
 #[derive(Default)]
-pub struct SharedBuffer<B>(RefCell<B>);
+pub(crate) struct SharedBuffer<B>(RefCell<B>);
 
 /// Exclusive use of a [`SharedBuffer`], until this value is dropped.
-pub struct Loan<'a, B: Empty>(RefMut<'a, B>);
+pub(crate) struct Loan<'a, B: Empty>(RefMut<'a, B>);
 
 /// A buffer that can be emptied.
-pub trait Empty {
+pub(crate) trait Empty {
     fn is_empty(&self) -> bool;
 
     /// Removes the content, and keeps the memory.
@@ -28,7 +28,7 @@ impl<B: Empty> SharedBuffer<B> {
     ///
     /// # Panics
     /// If it is lent already: two connections never use a buffer at the same time.
-    pub fn lend(&self) -> Loan<'_, B> {
+    pub(crate) fn lend(&self) -> Loan<'_, B> {
         let mut buffer = self.0.borrow_mut();
         debug_assert!(buffer.is_empty(), "bytes of another connection");
         // Costs nothing, and holds where the assertion is compiled out.

@@ -21,22 +21,22 @@ mod timer;
 mod timers;
 mod turn;
 
-pub use acceptor::{Acceptor, PeerAddress};
-pub use buffer::Buffer;
-pub use loan::{Loan, SharedBuffer};
-pub use notify::Notify;
-pub use pipe::{Pipe, Pipes};
-pub use reactor::Reactor;
-pub use socket::{Socket, no_delay};
-pub use source::{ConnectError, check_source, start_connect, start_connect_unix};
-pub use stale::remove_stale;
-pub use stream::{ClientTlsHandshake, Stream, TlsError};
+pub(crate) use acceptor::{Acceptor, PeerAddress};
+pub(crate) use buffer::Buffer;
+pub(crate) use loan::SharedBuffer;
+pub(crate) use notify::Notify;
+pub(crate) use pipe::{Pipe, Pipes};
+pub(crate) use reactor::Reactor;
+pub(crate) use socket::{Socket, no_delay};
+pub(crate) use source::{ConnectError, check_source, start_connect, start_connect_unix};
+pub(crate) use stale::remove_stale;
+pub(crate) use stream::{ClientTlsHandshake, Stream, TlsError};
 pub use tcp_options::TcpOptions;
-pub use timer::{Elapsed, deadline, sleep};
-pub use turn::{FLOW_BYTES, TurnBudget, TurnQueue, TurnTicket};
+pub(crate) use timer::{Elapsed, deadline, sleep};
+pub(crate) use turn::{FLOW_BYTES, TurnTicket};
 
 /// Bytes read and written per call on a bulk stream that the kernel cannot move, because it goes
 /// through TLS or WebSocket: four full TLS records (RFC 8446, section 5.1). Each write that wakes the
 /// receiver costs as much as several records; more than four would be much for a slow receiver to
 /// leave in our memory.
-pub const BULK_BYTES: usize = 4 << 14;
+pub(crate) const BULK_BYTES: usize = 4 << 14;

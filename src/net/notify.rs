@@ -14,7 +14,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 /// Wakes a worker, from any thread.
 #[derive(Debug)]
-pub struct Notify {
+pub(crate) struct Notify {
     eventfd: OwnedFd,
     woken: AtomicBool,
     /// The worker waits in the kernel, or is about to: only then does a wake cost a system call.
@@ -32,7 +32,7 @@ impl Notify {
     }
 
     /// Whether a wake has come since the last call.
-    pub fn take(&self) -> bool {
+    pub(crate) fn take(&self) -> bool {
         self.woken.load(Ordering::Relaxed) && self.woken.swap(false, Ordering::Acquire)
     }
 

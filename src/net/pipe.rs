@@ -19,7 +19,7 @@ const PIPE_BYTES: usize = 1 << 20;
 /// A worker's pipes, at most [`Pipes::MAX_OPEN`]. Each takes two descriptors, and a receiver that stops
 /// reading keeps the pipe with its bytes: it must not use up the descriptors that clients need.
 #[derive(Default)]
-pub struct Pipes {
+pub(crate) struct Pipes {
     /// Empty pipes for the next use.
     spare: RefCell<Vec<Pipe>>,
     /// How many pipes are open, spare ones included.
@@ -28,10 +28,10 @@ pub struct Pipes {
 
 impl Pipes {
     /// Bulk streams that use a pipe at the same time; others are copied.
-    pub const MAX_OPEN: usize = 16;
+    pub(crate) const MAX_OPEN: usize = 16;
 
     /// A pipe; `None` if all are in use or descriptors are short: the stream is copied then.
-    pub fn take(&self) -> Option<Pipe> {
+    pub(crate) fn take(&self) -> Option<Pipe> {
         if let Some(pipe) = self.spare.borrow_mut().pop() {
             return Some(pipe);
         }
@@ -42,7 +42,7 @@ impl Pipes {
     }
 
     /// Returns a pipe for the next use; one that is not empty is closed.
-    pub fn release(&self, pipe: Pipe) {
+    pub(crate) fn release(&self, pipe: Pipe) {
         if pipe.held == 0 {
             self.spare.borrow_mut().push(pipe);
         }
@@ -51,7 +51,7 @@ impl Pipes {
 
 /// A pipe, and how many bytes are in it.
 #[derive(Debug)]
-pub struct Pipe {
+pub(crate) struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
     capacity: usize,
@@ -75,12 +75,12 @@ impl Pipe {
     }
 
     /// Bytes in it.
-    pub fn buffered(&self) -> usize {
+    pub(crate) fn buffered(&self) -> usize {
         self.held
     }
 
     /// Fills the pipe from `socket` with at most `limit` bytes; 0 at the peer's end.
-    pub fn try_fill(&mut self, socket: &Socket, limit: usize) -> Poll<io::Result<usize>> {
+    pub(crate) fn try_fill(&mut self, socket: &Socket, limit: usize) -> Poll<io::Result<usize>> {
         let limit = limit.min(self.capacity);
         let filled = socket.try_transfer(Readiness::READ, |fd| {
             pipe::splice(fd, None, &self.write, None, limit, NOWAIT)
@@ -92,7 +92,7 @@ impl Pipe {
     }
 
     /// Empties the pipe into `socket`, as far as the socket takes it.
-    pub fn try_drain(&mut self, socket: &Socket) -> Poll<io::Result<usize>> {
+    pub(crate) fn try_drain(&mut self, socket: &Socket) -> Poll<io::Result<usize>> {
         let drained = socket.try_transfer(Readiness::WRITE, |fd| {
             pipe::splice(&self.read, None, fd, None, self.held, NOWAIT)
         });

@@ -36,7 +36,7 @@ const SOCKETS_PER_WAKE: usize = 32;
 const NOTIFY_TOKEN: u64 = u64::MAX;
 
 /// A worker's epoll, its timers and its clock.
-pub struct Reactor {
+pub(crate) struct Reactor {
     epoll: OwnedFd,
     slots: RefCell<Slab<Slot>>,
     generation: Cell<u32>,
@@ -54,7 +54,7 @@ pub struct Reactor {
 }
 
 impl Reactor {
-    pub fn new() -> io::Result<Rc<Self>> {
+    pub(crate) fn new() -> io::Result<Rc<Self>> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let notify = Arc::new(Notify::new()?);
         let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
@@ -78,28 +78,28 @@ impl Reactor {
     }
 
     /// When this turn began. The clock is read once per turn: a call per use would show in profiles.
-    pub fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         self.now.get()
     }
 
     /// Whole seconds from the worker's start to this turn.
-    pub fn seconds(&self) -> u32 {
+    pub(crate) fn seconds(&self) -> u32 {
         self.seconds.get()
     }
 
     /// The wall-clock time at which this turn began.
-    pub fn wall_clock(&self) -> SystemTime {
+    pub(crate) fn wall_clock(&self) -> SystemTime {
         self.wall.get()
     }
 
     /// Wakes this worker from other threads.
-    pub fn notify(&self) -> &Arc<Notify> {
+    pub(crate) fn notify(&self) -> &Arc<Notify> {
         &self.notify
     }
 
     /// Waits for sockets, timers or [`Notify`], at most for `limit`; then renews the [`TurnBudget`]
     /// and wakes the tasks concerned.
-    pub fn wait(&self, limit: Duration) -> io::Result<()> {
+    pub(crate) fn wait(&self, limit: Duration) -> io::Result<()> {
         let timeout = if self.notify.prepare_to_sleep() && !self.turn.has_waiting() {
             self.timers
                 .next()
@@ -216,7 +216,7 @@ impl Reactor {
 
     /// Wakes the tasks that wait for sockets in [`SOCKETS_PER_WAKE`] slots, beginning with slot `from`.
     /// Returns the slot to continue with, or `None` after the last one.
-    pub fn wake_some(&self, from: usize) -> Option<usize> {
+    pub(crate) fn wake_some(&self, from: usize) -> Option<usize> {
         let slots = self.slots.borrow();
         let to = from.saturating_add(SOCKETS_PER_WAKE);
         for slot in (from..to.min(slots.capacity())).filter_map(|index| slots.get(index)) {

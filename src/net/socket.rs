@@ -22,7 +22,7 @@ use super::{
 };
 
 /// A connected, or connecting, stream socket.
-pub struct Socket {
+pub(crate) struct Socket {
     fd: OwnedFd,
     token: SocketToken,
     reactor: Rc<Reactor>,
@@ -31,13 +31,13 @@ pub struct Socket {
 impl Socket {
     /// Registers an accepted socket. It is assumed to be readable: an MQTT client speaks first, and its
     /// CONNECT has often arrived already.
-    pub fn accepted(reactor: &Rc<Reactor>, fd: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn accepted(reactor: &Rc<Reactor>, fd: OwnedFd) -> io::Result<Self> {
         Self::register(reactor, fd, Readiness::READ_WRITE)
     }
 
     /// Takes a socket that is [connecting](super::start_connect). The connection is established, or
     /// has failed, when [`Socket::try_send`] says so.
-    pub fn connecting(reactor: &Rc<Reactor>, fd: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn connecting(reactor: &Rc<Reactor>, fd: OwnedFd) -> io::Result<Self> {
         Self::register(reactor, fd, Readiness::NONE)
     }
 
@@ -51,7 +51,7 @@ impl Socket {
     /// emptied the socket, so no second call is needed to find that out.
     ///
     /// Pending: the task that [watches](Self::watch) this socket is woken when there is more.
-    pub fn try_recv(&self, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn try_recv(&self, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let ready = self.reactor.ready(self.token);
         if !ready.has(Readiness::READ) {
             return Poll::Pending;
@@ -73,7 +73,7 @@ impl Socket {
 
     /// Writes as much of `buf` as the kernel takes. A socket that is still connecting is pending until
     /// it is connected, or fails with the error of the connect. Pending as in [`Self::try_recv`].
-    pub fn try_send(&self, buf: &[u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn try_send(&self, buf: &[u8]) -> Poll<io::Result<usize>> {
         // NOSIGNAL: if the peer is gone, this call fails, and the process gets no SIGPIPE.
         self.try_send_with(buf, SendFlags::NOSIGNAL)
     }
@@ -126,7 +126,7 @@ impl Socket {
     }
 
     /// Wakes `cx` at every event from now on, until another task watches.
-    pub fn watch(&self, cx: &Context<'_>) {
+    pub(crate) fn watch(&self, cx: &Context<'_>) {
         self.reactor.watch(self.token, cx);
     }
 
@@ -156,28 +156,28 @@ impl Socket {
     }
 
     /// The local address; `None` on a unix socket.
-    pub fn local_address(&self) -> Option<SocketAddr> {
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         net::getsockname(&self.fd).ok()?.try_into().ok()
     }
 
-    pub fn is_unix(&self) -> bool {
+    pub(crate) fn is_unix(&self) -> bool {
         self.local_address().is_none()
     }
 
     /// Whether the connection is established.
-    pub fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         net::getpeername(&self.fd).is_ok()
     }
 
     /// Whether the connection has broken, as far as the kernel has reported. A peer that has only
     /// ended its side may still read.
-    pub fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         self.reactor.ready(self.token).has(Readiness::BROKEN)
     }
 
     /// Whether the peer has ended its side. Asks the kernel: the reactor would learn it with its next
     /// turn.
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         let mut fds = [PollFd::new(&self.fd, PollFlags::RDHUP)];
         let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
         retry(|| poll(&mut fds, Some(&Timespec::default()))).is_ok()
@@ -185,24 +185,24 @@ impl Socket {
     }
 
     /// Wakes the task that watches this socket.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         self.reactor.wake(self.token);
     }
 
     /// Enables keep-alive and the user timeout; does nothing on a unix socket.
-    pub fn set_options(&self, options: TcpOptions) {
+    pub(crate) fn set_options(&self, options: TcpOptions) {
         // Fails only on a socket that is already broken, where there is nothing left to detect.
         let _ = options.apply(&self.fd);
     }
 
     /// Ends our side of the stream: the peer reads an end of file.
-    pub fn shutdown(&self) {
+    pub(crate) fn shutdown(&self) {
         // Fails only if the connection is gone already, which the next read reports.
         let _ = net::shutdown(&self.fd, Shutdown::Write);
     }
 
     /// Makes the coming close send a reset, which tells the peer that the stream is incomplete.
-    pub fn reset_on_close(&self) {
+    pub(crate) fn reset_on_close(&self) {
         let _ = sockopt::set_socket_linger(&self.fd, Some(std::time::Duration::ZERO));
     }
 }
@@ -225,6 +225,6 @@ pub(super) fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rusti
 }
 
 /// Disables Nagle's algorithm: MQTT packets are small, and each is wanted at once.
-pub fn no_delay(fd: impl AsFd) -> rustix::io::Result<()> {
+pub(crate) fn no_delay(fd: impl AsFd) -> rustix::io::Result<()> {
     sockopt::set_tcp_nodelay(fd, true)
 }

@@ -17,7 +17,7 @@ use super::socket::{NONBLOCKING, no_delay};
 
 /// Why a connection could not be started.
 #[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
+pub(crate) enum ConnectError {
     /// All ports of the local address are in use for connections to that peer.
     #[error("no local port left")]
     NoPort,
@@ -30,7 +30,7 @@ pub enum ConnectError {
 
 impl ConnectError {
     /// The meaning of an error of connect(2) on an IP socket.
-    pub fn of_connect(error: io::Error) -> Self {
+    pub(crate) fn of_connect(error: io::Error) -> Self {
         match Errno::from_io_error(&error) {
             // Older kernels say AGAIN.
             Some(Errno::ADDRNOTAVAIL | Errno::AGAIN) => Self::NoPort,
@@ -53,7 +53,10 @@ fn bind_source(socket: impl AsFd, source: IpAddr) -> Result<(), ConnectError> {
 
 /// Starts connecting to an address of the Internet, from `source` or as the kernel chooses, and does
 /// not wait for the connection. The socket is nonblocking and has TCP_NODELAY set.
-pub fn start_connect(source: Option<IpAddr>, to: SocketAddr) -> Result<OwnedFd, ConnectError> {
+pub(crate) fn start_connect(
+    source: Option<IpAddr>,
+    to: SocketAddr,
+) -> Result<OwnedFd, ConnectError> {
     let fd = net::socket_with(family(to.ip()), SocketType::STREAM, NONBLOCKING, None)
         .map_err(io::Error::from)?;
     no_delay(&fd).map_err(io::Error::from)?;
@@ -65,7 +68,7 @@ pub fn start_connect(source: Option<IpAddr>, to: SocketAddr) -> Result<OwnedFd, 
 }
 
 /// Starts connecting to a unix socket. The socket is nonblocking.
-pub fn start_connect_unix(to: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn start_connect_unix(to: &Path) -> io::Result<OwnedFd> {
     let to = net::SocketAddrUnix::new(to)?;
     let fd = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, NONBLOCKING, None)?;
     in_progress(net::connect(&fd, &to))?;
@@ -83,7 +86,7 @@ fn in_progress(connected: rustix::io::Result<()>) -> io::Result<()> {
 ///
 /// # Errors
 /// The reason why they cannot.
-pub fn check_source(source: IpAddr) -> Result<(), ConnectError> {
+pub(crate) fn check_source(source: IpAddr) -> Result<(), ConnectError> {
     let socket = net::socket(family(source), SocketType::STREAM, None).map_err(io::Error::from)?;
     bind_source(socket, source)
 }

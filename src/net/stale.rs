@@ -15,7 +15,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 ///
 /// # Errors
 /// Another process listens there. Other obstacles are reported by bind(2).
-pub fn remove_stale(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_stale(path: &Path) -> io::Result<()> {
     if !fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
         return Ok(());
     }

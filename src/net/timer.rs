@@ -14,12 +14,12 @@ use super::reactor::Reactor;
 
 /// The deadline passed before the future was ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Elapsed;
+pub(crate) struct Elapsed;
 
 /// Runs `future` until `at`. A future that is ready at once costs no timer.
 ///
 /// The future is passed pinned: an `async fn` that pins its own argument stores it twice.
-pub async fn deadline<F: Future>(
+pub(crate) async fn deadline<F: Future>(
     reactor: &Rc<Reactor>,
     at: Instant,
     mut future: Pin<&mut F>,
@@ -35,7 +35,7 @@ pub async fn deadline<F: Future>(
 }
 
 /// Waits for `duration`.
-pub async fn sleep(reactor: &Rc<Reactor>, duration: Duration) {
+pub(crate) async fn sleep(reactor: &Rc<Reactor>, duration: Duration) {
     Sleep { reactor, at: reactor.now() + duration, seq: None }.await;
 }
 

@@ -5,7 +5,9 @@ mod plain;
 mod recent;
 mod stderr;
 
-pub use lossy_writer::LossyWriter;
-pub use plain::{PlainFields, PlainJson};
-pub use recent::{LogLine, ProgramLog};
-pub use stderr::Stderr;
+pub(crate) use lossy_writer::LossyWriter;
+pub use plain::PlainFields;
+pub(crate) use plain::PlainJson;
+pub(crate) use recent::LogLine;
+pub use recent::ProgramLog;
+pub(crate) use stderr::Stderr;

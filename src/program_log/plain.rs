@@ -55,7 +55,7 @@ impl Visit for PlainVisitor<'_> {
 
 /// Escapes lines of JSON, in which serde_json escapes only ASCII control characters.
 #[derive(Clone, Debug)]
-pub struct PlainJson<M>(pub M);
+pub(crate) struct PlainJson<M>(pub M);
 
 impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for PlainJson<M> {
     type Writer = PlainJsonLine<M::Writer>;
@@ -66,7 +66,7 @@ impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for PlainJson<M> {
 }
 
 /// The writer of one event, which is written in one call.
-pub struct PlainJsonLine<W>(W);
+pub(crate) struct PlainJsonLine<W>(W);
 
 impl<W: Write> Write for PlainJsonLine<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {

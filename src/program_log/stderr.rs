@@ -12,7 +12,7 @@ use rustix::{
 
 /// Bypasses the standard library's lock on stderr, which a blocked write would hold.
 #[derive(Clone, Copy, Debug)]
-pub struct Stderr;
+pub(crate) struct Stderr;
 
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -4,7 +4,7 @@ use super::proxy_header::{DetectedHeader, detect};
 
 /// A protocol that clients speak on a wrong port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DetectedProtocol {
+pub(crate) enum DetectedProtocol {
     Mqtt,
     Tls,
     Http,
@@ -13,7 +13,7 @@ pub enum DetectedProtocol {
 
 /// The result of [`detect_protocol`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Detection {
+pub(crate) enum Detection {
     Protocol(DetectedProtocol),
     /// More bytes are needed.
     Undecided,
@@ -38,7 +38,7 @@ const METHODS: [&[u8]; 10] = [
 ///
 /// One byte suffices, except for a `P`, with which both a PROXY header and a POST begin, and for line
 /// ends, with which a PROXY header begins, and which people type when they try a port by hand.
-pub fn detect_protocol(bytes: &[u8]) -> Detection {
+pub(crate) fn detect_protocol(bytes: &[u8]) -> Detection {
     let begins = |whole: &&[u8]| {
         let len = whole.len().min(bytes.len());
         bytes[..len] == whole[..len]

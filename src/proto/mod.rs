@@ -1,9 +1,9 @@
 //! Protocols without I/O: bytes in, values out.
 
-pub mod first_bytes;
-pub mod mqtt;
-pub mod proxy_header;
+pub(crate) mod first_bytes;
+pub(crate) mod mqtt;
+pub(crate) mod proxy_header;
 mod tls_facts;
-pub mod websocket;
+pub(crate) mod websocket;
 
-pub use tls_facts::TlsFacts;
+pub(crate) use tls_facts::TlsFacts;

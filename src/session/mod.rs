@@ -28,8 +28,8 @@ mod walk;
 
 pub use clients::ClientDirectory;
 pub use context::ProcessContext;
-pub use evict::Drain;
-pub use query::{Inspector, SessionQuery};
+pub(crate) use evict::Drain;
+pub(crate) use query::{Inspector, SessionQuery};
 pub use session_id::SESSION_ID_BITS;
 
 pub(crate) use context::{SessionSettings, WorkerContext};

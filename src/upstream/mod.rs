@@ -12,16 +12,17 @@ mod task;
 mod tasks;
 mod worker_signal;
 
-pub use broker::{Broker, Endpoint, Lease, Trial};
+pub(crate) use broker::Trial;
+pub use broker::{Broker, Endpoint, Lease};
 pub(crate) use broker::{DialTarget, HostAddress, HostAddresses};
 pub(crate) use dial::{DialError, DialedBroker, FirstBytes, dial};
 pub(crate) use discovery::{LOOKUP_TIMEOUT, ResolvedAddresses, Resolver, discover};
 pub use health::BrokerState;
 pub use pick::Pick;
 pub use pool::{
-    AllBrokersFailed, BrokerOverview, BrokerStatus, Member, MemberChanges, Members, Pool,
-    ProbeResult, RecoveryRound, RecoveryStep, UnknownBroker, WeightError, WeightLimitExceeded,
-    router,
+    AllBrokersFailed, BrokerOverview, BrokerStatus, Members, Pool, ProbeResult, RecoveryRound,
+    RecoveryStep, router,
 };
+pub(crate) use pool::{MemberChanges, WeightError};
 pub(crate) use tasks::start_pool_tasks;
 pub use worker_signal::WorkerSignal;

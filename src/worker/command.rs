@@ -29,7 +29,7 @@ pub struct WorkerUpdate {
 }
 
 /// Held by workers that have not applied a configuration yet.
-pub type PendingUpdate = tokio::sync::mpsc::Sender<()>;
+pub(crate) type PendingUpdate = tokio::sync::mpsc::Sender<()>;
 
 /// A command to a worker.
 pub(super) enum WorkerCommand {

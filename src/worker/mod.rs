@@ -7,5 +7,6 @@ mod handle;
 mod listener;
 mod listeners;
 
-pub use command::{PendingUpdate, WorkerSetup, WorkerUpdate};
+pub(crate) use command::PendingUpdate;
+pub use command::{WorkerSetup, WorkerUpdate};
 pub use handle::Worker;

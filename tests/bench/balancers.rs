@@ -3,7 +3,7 @@
 use std::{hint::black_box, num::NonZeroU32};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use mqtt_lb::balance::{Algorithm, Router, WeightedBroker};
+use mqtt_lb::testing::balance::{Algorithm, Router, WeightedBroker};
 
 fn picks(criterion: &mut Criterion) {
     for (name, algorithm) in [

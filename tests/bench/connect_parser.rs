@@ -3,7 +3,7 @@
 use std::{hint::black_box, num::NonZeroU32};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use mqtt_lb::{
+use mqtt_lb::testing::{
     balance::{Algorithm, Router, WeightedBroker},
     proto::mqtt::{Progress, connect},
 };

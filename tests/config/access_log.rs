@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mqtt_lb::config::{
+use mqtt_lb::testing::config::{
     AccessLog, LOG_FIELDS, LogEvents, LogLineFormat, LogTarget, Rotate, Syslog, SyslogAddress,
     WhenFull,
 };

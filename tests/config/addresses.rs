@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mqtt_lb::config::{Address, Bind, LogLevel, LogTarget};
+use mqtt_lb::testing::config::{Address, Bind, LogLevel, LogTarget};
 
 use crate::{SMALLEST, faults, good, parse, tail, with};
 

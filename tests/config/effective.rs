@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use mqtt_lb::config::Config;
+use mqtt_lb::testing::config::Config;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use mqtt_lb::config::{Bind, LogTarget, Probe, Records};
+use mqtt_lb::testing::config::{Bind, LogTarget, Probe, Records};
 use tempfile::TempDir;
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::{fs, num::NonZeroU32, path::Path, time::Duration};
 
-use mqtt_lb::config::{ActiveCheck, Config, Health, Probe};
+use mqtt_lb::testing::config::{ActiveCheck, Config, Health, Probe};
 
 use crate::{SMALLEST, in_pool, with};
 

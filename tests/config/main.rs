@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use mqtt_lb::config::{
+use mqtt_lb::testing::config::{
     Address, Bind, Config, Faults, Idle, OnDown, TcpKeepalive, TcpUserTimeout, Workers,
 };
 

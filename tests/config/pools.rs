@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, num::NonZeroU32, time::Duration};
 
-use mqtt_lb::config::{OnDown, Pool, Records};
+use mqtt_lb::testing::config::{OnDown, Pool, Records};
 
 use crate::{SMALLEST, faults, good, in_pool, tail, with};
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use mqtt_lb::config::{ProxyProtocolIn, ProxyProtocolOut};
+use mqtt_lb::testing::config::{ProxyProtocolIn, ProxyProtocolOut};
 
 use crate::{faults, in_pool, parse, with};
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use jsonschema::Validator;
-use mqtt_lb::config;
+use mqtt_lb::testing::config;
 use serde_json::{Value, json};
 
 use crate::{SMALLEST, example, parse};

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use mqtt_lb::config::Config;
+use mqtt_lb::testing::config::Config;
 
 use crate::{SMALLEST, faults, good, with};
 
@@ -82,7 +82,8 @@ pools:
     assert_eq!((&*config.listeners[1].name, config.listeners[1].pool), ("second", 0));
     let pool = &config.pools[0];
     assert_eq!(pool.connack_timeout, std::time::Duration::from_secs(3));
-    let limit = |upstream: &mqtt_lb::config::Upstream| upstream.max_connections.map(u32::from);
+    let limit =
+        |upstream: &mqtt_lb::testing::config::Upstream| upstream.max_connections.map(u32::from);
     let read: Vec<_> =
         pool.upstreams.iter().map(|u| (u.weight.get(), limit(u), u.backup)).collect();
     assert_eq!(read, [(7, Some(5), true), (9, Some(5), false), (7, Some(5), false)]);

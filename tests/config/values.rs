@@ -2,7 +2,7 @@
 
 use std::{fs, num::NonZeroU32, time::Duration};
 
-use mqtt_lb::config::{Config, Idle, LOG_FIELDS, TcpKeepalive};
+use mqtt_lb::testing::config::{Config, Idle, LOG_FIELDS, TcpKeepalive};
 
 use crate::{SMALLEST, good, parse, tail};
 
@@ -204,6 +204,6 @@ fn the_admin_token_is_read_and_hidden() {
 /// What `check` lets pass, `run` can use, and the other way round.
 #[test]
 fn template_variables_are_those_that_the_access_log_has() {
-    let known: Vec<_> = mqtt_lb::access_log::field_names().chain(["time_local"]).collect();
+    let known: Vec<_> = mqtt_lb::testing::access_log::field_names().chain(["time_local"]).collect();
     assert_eq!(LOG_FIELDS, known);
 }

@@ -1,6 +1,6 @@
 //! What wraps a listener's MQTT.
 
-use mqtt_lb::config::WebSocket;
+use mqtt_lb::testing::config::WebSocket;
 
 use crate::{faults, good, with};
 

@@ -1,6 +1,6 @@
 //! CONNECT packets that the standards allow.
 
-use mqtt_lb::proto::mqtt::{Connect, Progress, Qos, Version, connect, packet_len};
+use mqtt_lb::testing::proto::mqtt::{Connect, Progress, Qos, Version, connect, packet_len};
 
 use crate::{LIMIT, accept, connect as packet, string};
 

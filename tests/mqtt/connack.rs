@@ -1,6 +1,8 @@
 //! CONNACK packets, as brokers send them.
 
-use mqtt_lb::proto::mqtt::{Connack, Malformed, Progress, Version, connack, first_packet_is_auth};
+use mqtt_lb::testing::proto::mqtt::{
+    Connack, Malformed, Progress, Version, connack, first_packet_is_auth,
+};
 
 use crate::{LIMIT, PIPELINED, packet};
 
@@ -87,7 +89,8 @@ fn of_5_0() {
         let connack = accept(&packet, Version::V5);
         assert_eq!((connack.code, connack.session_present), (0x9C, false));
         assert_eq!(connack.server_keep_alive, Some(30));
-        let text = |span: Option<mqtt_lb::proto::mqtt::Span>| span.map(|span| span.of(&packet));
+        let text =
+            |span: Option<mqtt_lb::testing::proto::mqtt::Span>| span.map(|span| span.of(&packet));
         assert_eq!(text(connack.assigned_client_id), Some("auto"));
         assert_eq!(text(connack.reason_string), Some("why?"));
         assert_eq!(text(connack.server_reference), Some("other:1"));

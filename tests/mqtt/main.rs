@@ -6,7 +6,7 @@ mod oracle;
 mod reason;
 mod refused;
 
-use mqtt_lb::proto::mqtt::{Connect, InvalidConnect, Progress, connect};
+use mqtt_lb::testing::proto::mqtt::{Connect, InvalidConnect, Progress, connect};
 
 /// The default of `limits.connect_packet`.
 const LIMIT: usize = 64 * 1024;

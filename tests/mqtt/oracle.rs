@@ -1,7 +1,7 @@
 //! The codec against rumqttc's, which shares no line with it, and against noise.
 
 use bytes::BytesMut;
-use mqtt_lb::proto::mqtt::{Connack, Connect, Progress, Qos, Version, connack, connect};
+use mqtt_lb::testing::proto::mqtt::{Connack, Connect, Progress, Qos, Version, connack, connect};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;

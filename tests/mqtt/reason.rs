@@ -1,7 +1,7 @@
 //! The CONNACKs this proxy sends, and the names of those it sees.
 
-use mqtt_lb::proto::mqtt::Version::{V5, V31, V311};
-use mqtt_lb::proto::mqtt::{RejectReason, Version, reason};
+use mqtt_lb::testing::proto::mqtt::Version::{V5, V31, V311};
+use mqtt_lb::testing::proto::mqtt::{RejectReason, Version, reason};
 
 #[test]
 fn every_refusal_in_every_version() {

@@ -1,6 +1,6 @@
 //! CONNECT packets that do not conform, what each is told, and how early.
 
-use mqtt_lb::proto::mqtt::{InvalidConnect, Malformed, Progress, Version, connect};
+use mqtt_lb::testing::proto::mqtt::{InvalidConnect, Malformed, Progress, Version, connect};
 
 use crate::{LIMIT, connect as packet, refuse, string};
 

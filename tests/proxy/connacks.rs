@@ -12,13 +12,17 @@ use crate::{
 #[test]
 fn malformed_connacks_are_passed_on() {
     let cases: [(u8, &'static [u8], &str); 12] = [
-        (5, b"\x20\x05\x00\x00\x02\x25\x02", "the property Retain Available has a value"),
+        (5, b"\x20\x05\x00\x00\x02\x25\x02", "the property Retain Available has an invalid value"),
         (5, b"\x20\x05\x01\x00\x02\x7E\x01", "unknown property 0x7e"),
-        (5, b"\x20\x06\x00\x00\x03\x21\x00\x00", "the property Receive Maximum has a value"),
+        (
+            5,
+            b"\x20\x06\x00\x00\x03\x21\x00\x00",
+            "the property Receive Maximum has an invalid value",
+        ),
         (
             5,
             b"\x20\x09\x00\x00\x06\x21\x00\x0A\x21\x00\x0A",
-            "the property Receive Maximum is there",
+            "the property Receive Maximum is duplicated",
         ),
         (5, b"\x20\x07\x00\x00\x04\x1A\x00\x01\xC0", "the Response Information is not valid UTF-8"),
         (5, b"\x20\x03\x00\x00\x05", "a field runs past the end"),

@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write, process::Stdio};
 
-use mqtt_lb::escape::is_unsafe;
+use mqtt_lb::testing::escape::is_unsafe;
 use serde_json::Value;
 
 use crate::{

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use fastrand::Rng;
-use mqtt_lb::config::{self, Config};
+use mqtt_lb::testing::config::{self, Config};
 
 /// The brokers that there may ever be.
 pub(crate) const BROKERS: u16 = 6;

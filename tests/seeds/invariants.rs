@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use mqtt_lb::upstream::{BrokerState, BrokerStatus, Pool};
+use mqtt_lb::testing::upstream::{BrokerState, BrokerStatus, Pool};
 
 use crate::world::World;
 
@@ -67,8 +67,9 @@ fn a_pool_serves_until_clients_or_checks_show_otherwise(world: &World) {
     assert_eq!(pool.metrics.serving.get() == 1, why.is_none(), "the metric and the API differ");
     let is_checked = pool.config().health.active.is_some();
     assert!(why.is_none() || world.refused || is_checked, "{why:?} without a client or a check");
-    let failing =
-        |overview: &mqtt_lb::upstream::BrokerOverview| overview.status == BrokerStatus::Failing;
+    let failing = |overview: &mqtt_lb::testing::upstream::BrokerOverview| {
+        overview.status == BrokerStatus::Failing
+    };
     assert!(world.refused || !pool.overviews().iter().any(failing), "nobody was refused");
 }
 
@@ -125,7 +126,7 @@ fn members_are_those_of_a_fresh_start(world: &World) {
         return;
     }
     let config = world.pool.config();
-    let fresh = Pool::new(&config, &mqtt_lb::metrics::Metrics::new(), Arc::default());
+    let fresh = Pool::new(&config, &mqtt_lb::testing::metrics::Metrics::new(), Arc::default());
     let shown = |pool: &Pool| -> Vec<String> {
         let members = pool.members();
         let configured = members.list.iter().take(config.upstreams.len());

@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use mqtt_lb::{limits::AdmissionOutcome, upstream::Broker};
+use mqtt_lb::testing::{limits::AdmissionOutcome, upstream::Broker};
 
 pub(crate) struct Waiter {
     pub(crate) broker: Arc<Broker>,

@@ -8,7 +8,7 @@ mod world;
 
 use std::{ops::Range, thread};
 
-use mqtt_lb::upstream::BrokerState;
+use mqtt_lb::testing::upstream::BrokerState;
 
 use proxy::BrokerId;
 use scenario::{Row, Scale, Scenario};

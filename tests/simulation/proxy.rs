@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, sync::Arc, time::Instant};
 
-use mqtt_lb::{
+use mqtt_lb::testing::{
     balance::Router,
     config,
     metrics::Metrics,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use fastrand::Rng;
-use mqtt_lb::{
+use mqtt_lb::testing::{
     config::{self, Config},
     upstream::{BrokerState, Lease},
 };

@@ -177,6 +177,6 @@ fn a_bad_key_is_refused_with_its_reason() {
     );
     assert_eq!(
         "${client_id".parse::<KeyTemplate>().unwrap_err().to_string(),
-        "`${` without its `}`: a variable is written `${client_id}`"
+        "`${` without `}`: write a variable as `${client_id}`"
     );
 }

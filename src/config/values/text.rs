@@ -112,7 +112,7 @@ text!(
 );
 
 /// Whether a text can be a name.
-pub fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     // What escaping leaves as it is can neither break a line nor end a quoted string.
     let plain = |c: char| !c.is_whitespace() && c.escape_debug().count() == 1;
     !text.is_empty() && text.chars().all(plain) && !text.contains("${")

@@ -6,7 +6,7 @@ mod tls;
 mod tls_or_tcp;
 mod websocket;
 
-pub use tls::{ClientTlsHandshake, TlsError};
+pub(crate) use tls::{ClientTlsHandshake, TlsError};
 
 use std::{
     io,
@@ -27,7 +27,7 @@ use {
 };
 
 /// A client's or a broker's connection: what is read from it and written to it is MQTT.
-pub struct Stream {
+pub(crate) struct Stream {
     socket: Socket,
     /// `None` if the socket carries MQTT directly.
     layers: Option<Box<Layers>>,
@@ -41,14 +41,14 @@ struct Layers {
 }
 
 impl Stream {
-    pub fn new(socket: Socket) -> Self {
+    pub(crate) fn new(socket: Socket) -> Self {
         Self { socket, layers: None }
     }
 
     /// Runs the server side of the TLS handshake; all that follows goes through TLS. `first`: bytes
     /// already read; `max_partial_bytes`: how many bytes of incomplete messages the client may leave
     /// here.
-    pub async fn accept_tls(
+    pub(crate) async fn accept_tls(
         &mut self,
         config: &Arc<ServerConfig>,
         first: Vec<u8>,
@@ -63,7 +63,10 @@ impl Stream {
 
     /// Finishes a TLS handshake whose ClientHello has been sent on this stream; all that follows goes
     /// through TLS.
-    pub async fn connect_tls(&mut self, connecting: ClientTlsHandshake) -> Result<(), TlsError> {
+    pub(crate) async fn connect_tls(
+        &mut self,
+        connecting: ClientTlsHandshake,
+    ) -> Result<(), TlsError> {
         let connecting = pin!(connecting.run(&self.socket));
         let tls = self.socket.turn().pace(connecting).await?;
         self.layers.get_or_insert_default().tls = Some(Box::new(tls));
@@ -72,7 +75,7 @@ impl Stream {
 
     /// Switches to WebSocket frames. `early`: the bytes read behind the request; their payload is left
     /// in it.
-    pub fn begin_websocket(&mut self, early: &mut Vec<u8>) {
+    pub(crate) fn begin_websocket(&mut self, early: &mut Vec<u8>) {
         let layers = self.layers.get_or_insert_default();
         let websocket = WebSocketLayer::new(layers.carrier(&self.socket), early);
         layers.websocket = Some(Box::new(websocket));
@@ -81,7 +84,7 @@ impl Stream {
     /// Reads what has arrived; 0 at the peer's end.
     ///
     /// Pending: the task that [watches](Self::watch) this stream is woken when there is more.
-    pub fn try_recv(&self, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn try_recv(&self, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         match &self.layers {
             None => self.socket.try_recv(buf),
             Some(layers) => match &layers.websocket {
@@ -94,7 +97,7 @@ impl Stream {
     /// Writes as much of `buf` as it can. Pending as in [`Self::try_recv`].
     ///
     /// In a layer, what was taken may still wait for [`Self::try_flush`].
-    pub fn try_send(&self, buf: &[u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn try_send(&self, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &self.layers {
             None => self.socket.try_send(buf),
             Some(layers) => match &layers.websocket {
@@ -105,7 +108,7 @@ impl Stream {
     }
 
     /// Writes to the socket what the layers have taken. Pending as in [`Self::try_recv`].
-    pub fn try_flush(&self) -> Poll<io::Result<()>> {
+    pub(crate) fn try_flush(&self) -> Poll<io::Result<()>> {
         match &self.layers {
             None => Poll::Ready(Ok(())),
             Some(layers) => match &layers.websocket {
@@ -116,7 +119,7 @@ impl Stream {
     }
 
     /// Writes all of `buf`.
-    pub async fn send_all(&self, mut buf: &[u8]) -> io::Result<()> {
+    pub(crate) async fn send_all(&self, mut buf: &[u8]) -> io::Result<()> {
         while !buf.is_empty() {
             let n = std::future::poll_fn(|cx| {
                 self.watch(cx);
@@ -133,46 +136,46 @@ impl Stream {
     }
 
     /// Reads once into `buf`. The task is woken at the stream's next event.
-    pub fn poll_recv(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_recv(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         self.watch(cx);
         self.try_recv(buf)
     }
 
     /// Wakes `cx` at every event from now on, until another task watches.
-    pub fn watch(&self, cx: &Context<'_>) {
+    pub(crate) fn watch(&self, cx: &Context<'_>) {
         self.socket.watch(cx);
     }
 
     /// Whether the connection has broken, as far as the kernel has reported.
-    pub fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         self.socket.is_broken()
     }
 
     /// Whether the peer has ended its side, even if bytes before that end are unread.
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.socket.has_ended()
     }
 
     /// Wakes the task that watches this stream.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         self.socket.wake();
     }
 
     /// Enables keepalive and user timeout; no-op for unix sockets.
-    pub fn set_options(&self, options: TcpOptions) {
+    pub(crate) fn set_options(&self, options: TcpOptions) {
         self.socket.set_options(options);
     }
 
     /// Appends to `first`, the first bytes of a refused client, those that tell its protocol; waits for
     /// them up to a second. Does nothing inside other layers, which told the protocol already.
-    pub async fn read_protocol_prefix(&self, first: &mut Vec<u8>) {
+    pub(crate) async fn read_protocol_prefix(&self, first: &mut Vec<u8>) {
         if self.layers.is_none() {
             read_protocol_prefix(&self.socket, first).await;
         }
     }
 
     /// Ends our side once all that was taken is written: the peer reads an end of file.
-    pub fn shutdown(&self) {
+    pub(crate) fn shutdown(&self) {
         match &self.layers {
             None => self.socket.shutdown(),
             Some(layers) => layers.shutdown(&self.socket),
@@ -181,7 +184,7 @@ impl Stream {
 
     /// Tells the peer before the close that the end is intended: a Close frame in WebSocket, close_notify
     /// in TLS.
-    pub fn send_close(&self) {
+    pub(crate) fn send_close(&self) {
         if let Some(layers) = &self.layers {
             match &layers.websocket {
                 Some(websocket) => websocket.shutdown(layers.carrier(&self.socket)),
@@ -191,7 +194,7 @@ impl Stream {
     }
 
     /// Whether so many TLS records have been sent that the connection has to end soon.
-    pub fn is_near_key_limit(&self) -> bool {
+    pub(crate) fn is_near_key_limit(&self) -> bool {
         let tls = self.layers.as_ref().and_then(|layers| layers.tls.as_ref());
         tls.is_some_and(|tls| tls.is_near_key_limit())
     }
@@ -202,17 +205,17 @@ impl Stream {
     }
 
     /// Makes the coming close send a reset, which tells the peer that the stream is incomplete.
-    pub fn reset_on_close(&self) {
+    pub(crate) fn reset_on_close(&self) {
         self.socket.reset_on_close();
     }
 
     /// The socket, if it carries MQTT directly, so that the kernel can move the bytes.
-    pub fn plain(&self) -> Option<&Socket> {
+    pub(crate) fn plain(&self) -> Option<&Socket> {
         self.layers.is_none().then_some(&self.socket)
     }
 
     /// The socket below all layers.
-    pub fn socket(&self) -> &Socket {
+    pub(crate) fn socket(&self) -> &Socket {
         &self.socket
     }
 }

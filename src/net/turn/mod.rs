@@ -20,7 +20,7 @@ use std::{
 /// The most that a bulk stream moves in a turn, each way: some 150 µs by `splice`, for which pings
 /// of others wait. Measured with 4 and 16 streams: 256 KiB made each byte a quarter dearer, and
 /// 1 MiB doubled the median of the pings.
-pub const FLOW_BYTES: usize = 512 * 1024;
+pub(crate) const FLOW_BYTES: usize = 512 * 1024;
 
 /// Bulk bytes after which a turn admits no further stream.
 const BULK_BYTES_PER_TURN: usize = FLOW_BYTES;
@@ -40,7 +40,7 @@ const MAX_IDLE_CAPACITY: usize = 256;
 
 /// What is left of a worker's turn.
 #[derive(Default)]
-pub struct TurnBudget {
+pub(crate) struct TurnBudget {
     /// Streams that have more to move.
     pub bulk: TurnQueue,
     /// Handshakes that have something to do.
@@ -64,7 +64,7 @@ impl TurnBudget {
 
     /// Wakes the next task that fits into this turn; returns whether there was one. The task has to run
     /// before the next call, or its part of the budget counts as unused.
-    pub fn admit(&self) -> bool {
+    pub(crate) fn admit(&self) -> bool {
         if self.has_time_for_step() && self.handshakes.admit() {
             self.steps.set(self.steps.get() + 1);
             return true;
@@ -85,7 +85,7 @@ impl TurnBudget {
     }
 
     /// Counts what a bulk stream has moved.
-    pub fn spend(&self, bytes: usize) {
+    pub(crate) fn spend(&self, bytes: usize) {
         self.bulk_bytes.set(self.bulk_bytes.get().saturating_add(bytes));
     }
 
@@ -119,7 +119,7 @@ impl TurnBudget {
 
 /// Tasks that wait for their share of a turn, first come, first served.
 #[derive(Default)]
-pub struct TurnQueue {
+pub(crate) struct TurnQueue {
     waiting: RefCell<VecDeque<Waker>>,
     /// How many have been admitted since the worker began, which is what a [`TurnTicket`] counts by.
     admitted: Cell<u32>,
@@ -127,12 +127,12 @@ pub struct TurnQueue {
 
 /// A task's number in a [`TurnQueue`]; by default it is not in the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TurnTicket(Option<std::num::NonZeroU32>);
+pub(crate) struct TurnTicket(Option<std::num::NonZeroU32>);
 
 impl TurnQueue {
     /// Ready once the task has been admitted, which uses up its ticket. Without one it joins the
     /// queue; it is woken when it is admitted.
-    pub fn wait(&self, ticket: &mut TurnTicket, cx: &Context<'_>) -> Poll<()> {
+    pub(crate) fn wait(&self, ticket: &mut TurnTicket, cx: &Context<'_>) -> Poll<()> {
         if self.take_turn(ticket) {
             return Poll::Ready(());
         }
@@ -141,7 +141,7 @@ impl TurnQueue {
     }
 
     /// Whether a task that joined has been admitted since, which uses up its ticket.
-    pub fn take_turn(&self, ticket: &mut TurnTicket) -> bool {
+    pub(crate) fn take_turn(&self, ticket: &mut TurnTicket) -> bool {
         let is_admitted = ticket.0.is_some_and(|number| {
             // Numbers start again at 2^32: the difference tells which is later.
             self.admitted.get().wrapping_sub(number.get()).cast_signed() >= 0
@@ -153,7 +153,7 @@ impl TurnQueue {
     }
 
     /// Joins the queue, unless the task is in it already.
-    pub fn join(&self, ticket: &mut TurnTicket, cx: &Context<'_>) {
+    pub(crate) fn join(&self, ticket: &mut TurnTicket, cx: &Context<'_>) {
         if ticket.0.is_none() {
             let mut waiting = self.waiting.borrow_mut();
             waiting.push_back(cx.waker().clone());
@@ -163,7 +163,7 @@ impl TurnQueue {
     }
 
     /// Waits to be admitted once.
-    pub async fn turn(&self) {
+    pub(crate) async fn turn(&self) {
         let mut ticket = TurnTicket::default();
         poll_fn(|cx| self.wait(&mut ticket, cx)).await;
     }

@@ -25,7 +25,7 @@ const MAX_WRITE_BYTES: usize = 4096;
 
 /// The callers' end. Clones share the queue.
 #[derive(Clone)]
-pub struct LossyWriter(Arc<LineQueue>);
+pub(crate) struct LossyWriter(Arc<LineQueue>);
 
 struct LineQueue {
     queue: Mutex<QueuedLines>,
@@ -48,7 +48,7 @@ impl LossyWriter {
     /// Starts the thread, which lives as long as the process. `dropped` counts the lost lines. Once
     /// output works again, the thread calls `report` with their number, at the place where they are
     /// missing.
-    pub fn start(
+    pub(crate) fn start(
         output: impl Write + Send + 'static,
         dropped: IntCounter,
         report: impl Fn(u64) + Send + 'static,
@@ -72,7 +72,7 @@ impl LossyWriter {
     }
 
     /// Queues one whole line, or drops it.
-    pub fn push(&self, line: &[u8]) {
+    pub(crate) fn push(&self, line: &[u8]) {
         let mut queue = self.0.queue();
         if queue.lost > 0 || queue.lines.len() + line.len() > self.0.bound {
             queue.lost += 1;
@@ -85,7 +85,7 @@ impl LossyWriter {
     }
 
     /// Waits until every queued line is written, for at most `timeout`. Returns whether it is.
-    pub fn flush(&self, timeout: Duration) -> bool {
+    pub(crate) fn flush(&self, timeout: Duration) -> bool {
         let is_busy = |queue: &mut QueuedLines| queue.is_writing || !queue.is_empty();
         let waited = self.0.drained.wait_timeout_while(self.0.queue(), timeout, is_busy);
         let (_queue, outcome) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -160,7 +160,7 @@ impl<'a> MakeWriter<'a> for LossyWriter {
 }
 
 /// The writer of one event, which tracing-subscriber writes in one call.
-pub struct LossyLine<'a>(&'a LossyWriter);
+pub(crate) struct LossyLine<'a>(&'a LossyWriter);
 
 impl Write for LossyLine<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {

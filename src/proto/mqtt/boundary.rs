@@ -2,7 +2,7 @@
 
 /// Follows a stream of packets, starting between two of them (3.1.1 §2.2, 5.0 §2.1).
 #[derive(Clone, Copy, Debug)]
-pub struct Boundary {
+pub(crate) struct Boundary {
     /// Bytes of the packet's body that have not arrived; while its length arrives, the part known so
     /// far.
     left: u32,
@@ -20,10 +20,10 @@ enum StreamPosition {
 }
 
 impl Boundary {
-    pub const START: Self = Self { left: 0, position: StreamPosition::Between };
+    pub(crate) const START: Self = Self { left: 0, position: StreamPosition::Between };
 
     /// Advances over `bytes`.
-    pub fn feed(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
         while let Some((&first, rest)) = bytes.split_first() {
             match self.position {
                 StreamPosition::Between => {
@@ -51,7 +51,7 @@ impl Boundary {
     }
 
     /// Advances over bytes that were not seen, which is possible inside one packet's body.
-    pub fn skip(&mut self, count: usize) {
+    pub(crate) fn skip(&mut self, count: usize) {
         match u32::try_from(count).ok().and_then(|count| self.left.checked_sub(count)) {
             Some(left) if self.position == StreamPosition::Body => {
                 self.left = left;
@@ -65,7 +65,7 @@ impl Boundary {
     }
 
     /// Whether another packet could be inserted here.
-    pub fn is_at_boundary(&self) -> bool {
+    pub(crate) fn is_at_boundary(&self) -> bool {
         self.position == StreamPosition::Between
     }
 }

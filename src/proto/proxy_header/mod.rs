@@ -9,7 +9,8 @@ mod v2;
 #[cfg(test)]
 mod tests;
 
-pub use header::{Header, HeaderAddresses, HeaderError, HeaderProgress, MAX_HEADER_BYTES};
+pub(crate) use header::HeaderAddresses;
+pub use header::{Header, HeaderError, HeaderProgress, MAX_HEADER_BYTES};
 
 use super::TlsFacts;
 
@@ -69,4 +70,4 @@ pub fn write_v2(
 }
 
 /// A header of version 2 for a connection of the sender's own.
-pub const V2_LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";
+pub(crate) const V2_LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";

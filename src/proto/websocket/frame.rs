@@ -5,7 +5,7 @@
 
 /// The longest payload of a frame: the longest MQTT packet (MQTT 5.0, 2.1.4), as 5 bytes of fixed header and
 /// 268,435,455 more.
-pub const MAX_FRAME_BYTES: u64 = 5 + 268_435_455;
+pub(crate) const MAX_FRAME_BYTES: u64 = 5 + 268_435_455;
 
 /// The longest payload of a control frame (section 5.5).
 pub const MAX_CONTROL_BYTES: usize = 125;
@@ -19,15 +19,15 @@ const MASKED: u8 = 0x80;
 const RESERVED: u8 = 0x70;
 
 /// Opcodes (section 5.2).
-pub const CONTINUATION: u8 = 0x0;
-pub const TEXT: u8 = 0x1;
-pub const BINARY: u8 = 0x2;
-pub const CLOSE: u8 = 0x8;
-pub const PING: u8 = 0x9;
-pub const PONG: u8 = 0xA;
+pub(crate) const CONTINUATION: u8 = 0x0;
+pub(crate) const TEXT: u8 = 0x1;
+pub(crate) const BINARY: u8 = 0x2;
+pub(crate) const CLOSE: u8 = 0x8;
+pub(crate) const PING: u8 = 0x9;
+pub(crate) const PONG: u8 = 0xA;
 
 /// Status codes of a Close (section 7.4.1).
-pub const NORMAL: u16 = 1000;
+pub(crate) const NORMAL: u16 = 1000;
 const PROTOCOL_ERROR: u16 = 1002;
 const UNSUPPORTED_DATA: u16 = 1003;
 const TOO_BIG: u16 = 1009;
@@ -255,7 +255,7 @@ fn may_be_sent(status: u16) -> bool {
 }
 
 /// Appends a server's frame, which is not masked.
-pub fn put(to: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+pub(crate) fn put(to: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     to.push(FIN | opcode);
     match payload.len() {
         length @ ..126 => to.push(length as u8),

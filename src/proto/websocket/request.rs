@@ -27,7 +27,7 @@ const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// A request that is accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpgradeRequest {
+pub(crate) struct UpgradeRequest {
     /// Bytes of the head; frames follow.
     pub len: usize,
     /// The client for which trusted proxies forwarded the request.
@@ -39,7 +39,7 @@ pub struct UpgradeRequest {
 
 impl UpgradeRequest {
     /// The head that switches to WebSocket, with no extension.
-    pub fn response(&self) -> String {
+    pub(crate) fn response(&self) -> String {
         format!(
             "HTTP/1.1 101 Switching Protocols\r\n\
              Upgrade: websocket\r\n\
@@ -53,7 +53,7 @@ impl UpgradeRequest {
 
 /// A request that is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpgradeRefusal {
+pub(crate) struct UpgradeRefusal {
     status: HttpStatus,
     /// The reason, without any text of the client's.
     pub detail: Cow<'static, str>,
@@ -75,12 +75,12 @@ impl UpgradeRefusal {
     }
 
     /// Whether a valid request asks for something that is not allowed.
-    pub fn is_forbidden(&self) -> bool {
+    pub(crate) fn is_forbidden(&self) -> bool {
         matches!(self.status, HttpStatus::Forbidden | HttpStatus::NotFound)
     }
 
     /// The complete response; the connection has to be closed after it.
-    pub fn response(&self) -> String {
+    pub(crate) fn response(&self) -> String {
         let (line, headers) = match self.status {
             HttpStatus::BadRequest => ("400 Bad Request", ""),
             HttpStatus::Forbidden => ("403 Forbidden", ""),
@@ -106,7 +106,10 @@ impl UpgradeRefusal {
 }
 
 /// Parses and checks a request; `None` while its head is incomplete.
-pub fn parse(bytes: &[u8], rules: &WebSocket) -> Result<Option<UpgradeRequest>, UpgradeRefusal> {
+pub(crate) fn parse(
+    bytes: &[u8],
+    rules: &WebSocket,
+) -> Result<Option<UpgradeRequest>, UpgradeRefusal> {
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let parsed = request.parse(bytes);

@@ -7,7 +7,7 @@ mod oldest;
 mod rebalance;
 mod takeover;
 
-pub use drain::Drain;
+pub(crate) use drain::Drain;
 pub(crate) use drain::drain;
 pub(super) use lost_broker::PoolsWithLostSessions;
 pub(super) use rebalance::start_rebalance;

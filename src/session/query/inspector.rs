@@ -39,7 +39,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) type QuerySender = Box<dyn Fn(SessionQuery) + Send + Sync>;
 
 /// Queries the sessions of all workers.
-pub struct Inspector {
+pub(crate) struct Inspector {
     workers: Vec<QuerySender>,
     clients: Arc<ClientDirectory>,
     searches: Semaphore,

@@ -20,7 +20,7 @@ pub struct Lease {
 
 /// While it is held, no other client becomes the broker's trial.
 #[derive(Debug)]
-pub struct Trial(Arc<Broker>);
+pub(crate) struct Trial(Arc<Broker>);
 
 impl Broker {
     /// Leases the broker for one session.

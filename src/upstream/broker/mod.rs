@@ -23,7 +23,8 @@ pub(crate) use addresses::{HostAddress, HostAddresses};
 pub(crate) use endpoint::DialTarget;
 pub use endpoint::Endpoint;
 pub(super) use flags::{BrokerFlags, Serving};
-pub use lease::{Lease, Trial};
+pub use lease::Lease;
+pub(crate) use lease::Trial;
 
 use crate::{
     config,

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use mqtt_lb::config::{Config, Faults};
+use mqtt_lb::testing::config::{Config, Faults};
 use tempfile::TempDir;
 
 use crate::{SMALLEST, with};

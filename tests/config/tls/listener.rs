@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mqtt_lb::config::{CertificateFile, ListenerTls, RevocationFile};
+use mqtt_lb::testing::config::{CertificateFile, ListenerTls, RevocationFile};
 use rcgen::{PKCS_ED25519, PKCS_RSA_SHA256};
 use rustls::{
     AlertDescription, CertificateError, Error, HandshakeKind, NamedGroup, ProtocolVersion,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mqtt_lb::config::{Address, CertificateFile, PoolTls};
+use mqtt_lb::testing::config::{Address, CertificateFile, PoolTls};
 use rustls::{CertificateError, Error, HandshakeKind, ServerConfig, pki_types::ServerName};
 
 use super::{

@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mqtt_lb::proto::mqtt::{Progress, Version, connack, first_packet_is_auth, packet_len, reason};
+use mqtt_lb::testing::proto::mqtt::{Progress, Version, connack, first_packet_is_auth, packet_len, reason};
 
 /// Small, so that packets over it are found soon.
 const LIMIT: usize = 4096;

@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mqtt_lb::proto::mqtt::{Connect, Malformed, Progress, connect};
+use mqtt_lb::testing::proto::mqtt::{Connect, Malformed, Progress, connect};
 
 /// Small, so that packets over it are found soon.
 const LIMIT: usize = 4096;

@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mqtt_lb::proto::proxy_header::{DetectedHeader, Header, HeaderError, MAX_HEADER_BYTES, HeaderProgress, detect, parse, write_v1, write_v2};
+use mqtt_lb::testing::proto::proxy_header::{DetectedHeader, Header, HeaderError, MAX_HEADER_BYTES, HeaderProgress, detect, parse, write_v1, write_v2};
 
 fuzz_target!(|bytes: &[u8]| {
     let mut verdict: Option<Result<HeaderProgress, HeaderError>> = None;

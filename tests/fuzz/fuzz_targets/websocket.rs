@@ -6,7 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mqtt_lb::{
+use mqtt_lb::testing::{
     config::{Networks, WebSocket},
     proto::websocket::{
         frame::{FrameDecoder, MAX_CONTROL_BYTES, StreamEnd},

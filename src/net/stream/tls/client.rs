@@ -11,11 +11,14 @@ use super::{
 use crate::net::{buffer::Buffer, socket::Socket};
 
 /// A handshake with a broker.
-pub struct ClientTlsHandshake(TlsLayer);
+pub(crate) struct ClientTlsHandshake(TlsLayer);
 
 impl ClientTlsHandshake {
     /// Begins a handshake with a server whose certificate has to be valid for `name`.
-    pub fn new(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, TlsError> {
+    pub(crate) fn new(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Self, TlsError> {
         let connection = UnbufferedClientConnection::new(config, name);
         let mut connection =
             TlsConnection::client(connection.map_err(|error| TlsError::new(error, &[]))?);
@@ -28,7 +31,7 @@ impl ClientTlsHandshake {
     }
 
     /// The ClientHello, which has to be written to the socket before [`Self::run`].
-    pub fn hello(&self) -> Vec<u8> {
+    pub(crate) fn hello(&self) -> Vec<u8> {
         self.0.state.borrow().backlog.bytes().to_vec()
     }
 

@@ -9,7 +9,7 @@ use crate::proto::first_bytes::{DetectedProtocol, Detection, detect_protocol};
 
 /// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub(crate) enum TlsError {
     /// The client left before it had sent anything. Likely: a check that only connects.
     #[error("nothing was sent")]
     Silent(#[source] Option<io::Error>),

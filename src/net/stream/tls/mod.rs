@@ -20,7 +20,7 @@ mod state;
 mod tests;
 mod violation;
 
-pub use client::ClientTlsHandshake;
-pub use error::TlsError;
+pub(crate) use client::ClientTlsHandshake;
+pub(crate) use error::TlsError;
 pub(in crate::net) use layer::TlsLayer;
 pub(super) use server::ServerTlsHandshake;

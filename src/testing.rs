@@ -13,7 +13,7 @@ pub mod config {
         Idle, LOG_FIELDS, ListenerTls, LogEvents, LogLevel, LogLineFormat, LogTarget, Networks,
         OnDown, Pool, PoolTls, Probe, ProxyProtocolIn, ProxyProtocolOut, Records, RevocationFile,
         Rotate, Syslog, SyslogAddress, TcpKeepalive, TcpUserTimeout, Upstream, WebSocket, WhenFull,
-        Workers, schema,
+        Workers, json_schema,
     };
 }
 pub mod control {

@@ -110,7 +110,7 @@ fn every_configuration_is_valid() {
     let mut configurations: Vec<_> = pages.iter().flat_map(|page| configurations(page)).collect();
     configurations.extend(pool_keys(&read(OPS)));
     assert!(configurations.len() > 20, "only {}", configurations.len());
-    let schema = jsonschema::validator_for(&mqtt_lb::testing::config::schema()).unwrap();
+    let schema = jsonschema::validator_for(&mqtt_lb::testing::config::json_schema()).unwrap();
     for text in configurations {
         let folder = tempfile::tempdir().unwrap();
         let config = completed(&text);

@@ -95,6 +95,11 @@ pub(super) fn json(body: &impl Serialize) -> HttpResponse {
     }
 }
 
+/// RFC 9512.
+pub(super) fn yaml(body: String) -> HttpResponse {
+    content(body, "application/yaml")
+}
+
 pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> HttpResponse {
     let mut response = content(body, TEXT);
     *response.status_mut() = status;

@@ -8,7 +8,7 @@ use super::{
     connections::ConnectionSlot,
     dashboard::Asset,
     guard,
-    handlers::{AdminContext, health, log, reload, route, sessions, status, upstreams},
+    handlers::{AdminContext, config, health, log, reload, route, sessions, status, upstreams},
     request::percent_decoded,
     response::{ErrorResponse, HttpResponse, json},
 };
@@ -20,6 +20,7 @@ enum Resource {
     Ready,
     Dashboard(&'static Asset),
     Metrics,
+    Config,
     Status,
     Upstreams,
     Upstream { pool: String, name: String },
@@ -66,6 +67,7 @@ async fn try_respond(
         Resource::Ready => health::ready(state),
         Resource::Dashboard(asset) => asset.response(),
         Resource::Metrics => scrape.response(&state.metrics, budget).await?,
+        Resource::Config => config::get(state, query)?,
         Resource::Status => status::get(state, query)?,
         Resource::Upstreams => upstreams::get(state, query)?,
         Resource::Upstream { pool, name } => {
@@ -111,6 +113,7 @@ impl Resource {
             ["livez"] => Self::Live,
             ["readyz"] => Self::Ready,
             ["metrics"] => Self::Metrics,
+            ["api", "v1", "config"] => Self::Config,
             ["api", "v1", "status"] => Self::Status,
             ["api", "v1", "upstreams"] => Self::Upstreams,
             ["api", "v1", "pools", pool, "upstreams", name] => {

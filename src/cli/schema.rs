@@ -6,5 +6,5 @@ use super::check::print;
 use crate::config;
 
 pub(super) fn schema() -> ExitCode {
-    print(&format!("{:#}\n", config::schema()))
+    print(&format!("{:#}\n", config::json_schema()))
 }

@@ -142,8 +142,9 @@ impl LogEvents {
 }
 
 /// How an access log line looks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum LogLineFormat {
+    #[default]
     Json,
     Text,
     /// Text with `${field}` variables, the fields of the JSON form; checked when the file is read.

@@ -14,7 +14,7 @@ use super::fault::{Position, join};
 /// answers with a sequence: line, column, path, the text if it names environment variables, value.
 pub(super) const AT: &str = "@at";
 
-/// Where a value stands.
+/// The place of a value in the file.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) position: Position,

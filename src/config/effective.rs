@@ -1,33 +1,33 @@
 //! The configuration in force as text: the file with every default filled in.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
+
+use serde_yaml::Value;
 
 use super::{
-    TcpKeepalive,
     at::At,
     raw::{self, CheckType},
+    settings::TcpKeepalive,
     values::{HttpPath, Number, Time},
 };
 
 /// YAML that reads back as the same configuration. Files, secrets included, are in it by name, and
 /// environment variables as they are written.
-#[derive(Clone, Default)]
-pub(super) struct Effective(Arc<str>);
-
-impl Effective {
-    pub(super) fn of(mut config: At<raw::Config>) -> Self {
-        fill_in(&mut config);
-        Self(serde_yaml::to_string(&config).unwrap_or_default().into())
-    }
-
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
-    }
+pub(super) fn effective(mut config: At<raw::Config>) -> Arc<str> {
+    fill_in(&mut config);
+    let value = serde_yaml::to_value(&config).map(without_nulls);
+    value.and_then(|value| serde_yaml::to_string(&value)).unwrap_or_default().into()
 }
 
-impl fmt::Debug for Effective {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(effective)")
+/// An absent key is left out.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Mapping(entries) => {
+            let entries = entries.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Mapping(entries.map(|(key, value)| (key, without_nulls(value))).collect())
+        }
+        Value::Sequence(items) => Value::Sequence(items.into_iter().map(without_nulls).collect()),
+        scalar => scalar,
     }
 }
 
@@ -35,7 +35,7 @@ impl fmt::Debug for Effective {
 fn fill_in(config: &mut At<raw::Config>) {
     let Some(config) = &mut config.value else { return };
     if let Some(timeouts) = &mut config.timeouts.value
-        && let Some(raw::TcpKeepalive(keepalive)) = &mut timeouts.tcp_keepalive.value
+        && let Some(keepalive) = &mut timeouts.tcp_keepalive.value
         && let (None, Some(Time(idle))) = (&keepalive.interval, keepalive.idle.value)
     {
         let interval = TcpKeepalive::new(idle).interval;

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration file, and where.
+//! Faults of a configuration file, with their positions.
 
 use std::{
     fmt,
@@ -15,14 +15,14 @@ pub(super) struct Position {
 impl Position {
     pub(super) const START: Self = Self { line: 1, column: 1 };
 
-    /// Where the character that follows `text` stands.
+    /// The position of the character that follows `text`.
     pub(super) fn after(text: &str) -> Self {
         let last = text.rsplit('\n').next().unwrap_or_default();
         Self { line: text.matches('\n').count() + 1, column: last.chars().count() + 1 }
     }
 }
 
-/// One thing that is wrong.
+/// A fault of a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     pub file: PathBuf,
@@ -59,7 +59,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Everything that is wrong with a file, at least one thing, in the order of the file.
+/// All faults of a file, at least one, in the order of the file.
 ///
 /// Displayed as one line per fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,7 +68,7 @@ pub struct Faults(Vec<Fault>);
 
 impl Faults {
     pub(super) fn in_order(mut faults: Vec<Fault>) -> Self {
-        debug_assert!(!faults.is_empty(), "a file without a fault is a config");
+        debug_assert!(!faults.is_empty(), "no faults");
         faults.sort_by_key(|fault| (fault.line, fault.column));
         Self(faults)
     }

@@ -1,8 +1,42 @@
-//! How clients of a listener arrive: what wraps their MQTT.
+//! Listeners, and what wraps the MQTT of their clients.
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use ipnet::IpNet;
+
+/// A listening address, the pool of its clients, and the protocols around their MQTT.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    pub name: Arc<str>,
+    pub bind: Bind,
+    /// Index into [`Config::pools`].
+    pub pool: usize,
+    pub proxy_protocol: Option<ProxyProtocolIn>,
+    pub tls: Option<ListenerTls>,
+    pub websocket: Option<WebSocket>,
+}
+
+/// A local address to listen on. IPv6 sockets are IPv6 only (IPV6_V6ONLY), so that `0.0.0.0:1883`
+/// and `[::]:1883` can both be listened on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bind {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
 
 /// Networks whose statements about other addresses are trusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

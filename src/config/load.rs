@@ -7,15 +7,16 @@ use serde::Deserialize as _;
 use super::{
     Admin, Config, Fault, Faults,
     at::At,
+    configuration::Effective,
     de::{Item, Reader},
-    effective::Effective,
+    effective::effective,
     fault::Position,
     raw,
     tree::{self, Node, Value},
     validate::{self, Checker, Valid},
 };
 
-/// What an empty file is answered with.
+/// The example in the fault of an empty file.
 const SMALLEST: &str = "{ listeners: [{ name: mqtt, bind: \"0.0.0.0:1883\", pool: brokers }], \
     pools: [{ name: brokers, upstreams: [{ name: broker-1, address: \"10.0.0.7:1883\" }] }] }";
 
@@ -45,22 +46,22 @@ impl Config {
         let raw = read::<raw::Config>(&reader, &root, "");
         let config = validate::config(&Checker(&reader), &raw);
         let config = finish(reader, config)?;
-        Ok(Self { effective: Effective::of(raw), ..config })
+        Ok(Self { effective: Effective(effective(raw)), ..config })
     }
 
     /// The configuration as YAML with every default filled in; it reads back as the same one. Files,
     /// those of secrets included, are in it by name, and environment variables as they are written.
     pub fn effective(&self) -> &str {
-        self.effective.as_str()
+        &self.effective.0
     }
 }
 
 impl Admin {
-    /// Reads only how a proxy is administered, whatever else is wrong with its file. `None`: it is
-    /// not. The token is left out unless it is wanted.
+    /// Reads only the section `admin`, and ignores faults elsewhere in the file. `None`: the file has
+    /// no such section. The token is read only `with_token`.
     ///
     /// # Errors
-    /// Every fault of that part, or what keeps the file from being read at all.
+    /// Every fault of that section, or the fault that prevents reading the file.
     pub fn load(path: &Path, with_token: bool) -> Result<Option<Self>, Faults> {
         let root = parse(&text_of(path)?, path)?;
         let env = |name: &str| env::var(name).ok();
@@ -97,7 +98,7 @@ fn parse(text: &str, file: &Path) -> Result<Node, Faults> {
 fn read<'de, T: serde::Deserialize<'de>>(reader: &Reader<'_>, node: &Node, path: &str) -> At<T> {
     let item = Item { reader, node, path: path.to_owned() };
     // Reading into `At` notes faults and never fails.
-    At::deserialize(item).unwrap_or_else(|_| At::MISSING)
+    At::deserialize(item).unwrap_or(At::MISSING)
 }
 
 fn finish<T>(reader: Reader<'_>, value: Valid<T>) -> Result<T, Faults> {

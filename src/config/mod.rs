@@ -5,6 +5,7 @@
 
 mod access_log;
 mod at;
+mod configuration;
 mod de;
 mod effective;
 mod fault;
@@ -14,239 +15,32 @@ mod pool;
 mod raw;
 mod schema;
 mod secret;
+mod settings;
 mod tree;
 mod validate;
 mod values;
 mod warnings;
 
-use std::{
-    fmt,
-    net::SocketAddr,
-    num::{NonZeroU32, NonZeroUsize},
-    path::PathBuf,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
-
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 pub use access_log::{
     AccessLog, LOG_FIELDS, LogEvents, LogLineFormat, LogTarget, Rotate, Syslog, SyslogAddress,
     WhenFull,
 };
-pub use fault::{Fault, Faults};
+pub use configuration::Config;
+pub(crate) use fault::Fault;
+pub use fault::Faults;
+pub(crate) use listener::Listener;
 pub use listener::{
-    CertificateFile, ListenerTls, Networks, ProxyProtocolIn, RevocationFile, WebSocket,
+    Bind, CertificateFile, ListenerTls, Networks, ProxyProtocolIn, RevocationFile, WebSocket,
 };
 pub use pool::{
-    ActiveCheck, Address, Admission, Balance, Discover, Health, OnDown, Passive, Pool, PoolTls,
-    Probe, ProxyProtocolOut, Records, RetryOn, Upstream,
+    ActiveCheck, Address, Discover, Health, OnDown, Pool, PoolTls, Probe, ProxyProtocolOut,
+    Records, Upstream,
 };
-pub use schema::schema;
-pub use secret::Secret;
-pub use values::is_name;
-
-use effective::Effective;
-
-/// One whole configuration file.
-#[derive(Clone, Debug)]
-pub struct Config {
-    pub runtime: Runtime,
-    /// Never empty; names are unique and binds do not overlap.
-    pub listeners: Vec<Listener>,
-    /// Never empty; names are unique.
-    pub pools: Vec<Pool>,
-    pub limits: Limits,
-    pub timeouts: Timeouts,
-    pub dns: Dns,
-    pub drain: Drain,
-    pub access_log: Vec<AccessLog>,
-    pub log: Log,
-    pub admin: Option<Admin>,
-    effective: Effective,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Runtime {
-    pub workers: Workers,
-}
-
-/// Threads that carry sessions, as in the file: how many `auto` is depends on when it is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Workers {
-    /// As many as there are usable cores.
-    Auto,
-    Number(NonZeroUsize),
-}
-
-impl Workers {
-    /// How many there are, as of now.
-    pub fn count(self) -> NonZeroUsize {
-        match self {
-            Self::Auto => thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            Self::Number(number) => number,
-        }
-    }
-}
-
-impl fmt::Display for Workers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Number(number) => number.fmt(f),
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct Listener {
-    pub name: Arc<str>,
-    pub bind: Bind,
-    /// Index into [`Config::pools`].
-    pub pool: usize,
-    pub proxy_protocol: Option<ProxyProtocolIn>,
-    pub tls: Option<ListenerTls>,
-    pub websocket: Option<WebSocket>,
-}
-
-/// A local address to listen on. IPv6 is meant without IPv4 (IPV6_V6ONLY), so that `0.0.0.0:1883`
-/// and `[::]:1883` can both be listened on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Bind {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Bind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// `None`: as many as the process' descriptors allow.
-    pub max_connections: Option<NonZeroU32>,
-    pub max_connections_per_ip: Option<NonZeroU32>,
-    pub connects_per_ip: Option<Rate>,
-    /// The bits of an IPv6 address that count as one; 1 to 128.
-    pub ipv6_prefix: u8,
-    /// Bytes of a whole CONNECT packet, fixed header included.
-    pub connect_packet: usize,
-    /// Bytes of a whole packet that a broker sends before the relay: a CONNACK, or an AUTH.
-    pub connack_packet: usize,
-}
-
-/// A token bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// Tokens a second.
-    pub rate: NonZeroU32,
-    /// The bucket's size; at least 1.
-    pub burst: NonZeroU32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// From accept to the whole CONNECT.
-    pub connect_packet: Duration,
-    pub idle: Idle,
-    pub half_close: Duration,
-    pub tcp_keepalive: TcpKeepalive,
-    pub tcp_user_timeout: TcpUserTimeout,
-}
-
-/// When TCP asks a silent peer whether it is still there; in whole seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TcpKeepalive {
-    /// From the last packet to the first probe.
-    pub idle: Duration,
-    /// From one probe to the next.
-    pub interval: Duration,
-    /// Probes that are lost when the connection ends.
-    pub count: u8,
-}
-
-impl TcpKeepalive {
-    const DEFAULT_COUNT: u8 = 3;
-
-    /// A sixth of `idle` between probes, 1 to 15 seconds: by then the network has recovered from a
-    /// lost packet, or it is down.
-    pub fn new(idle: Duration) -> Self {
-        let interval = (idle.as_secs() / 6).clamp(1, 15);
-        Self { idle, interval: Duration::from_secs(interval), count: Self::DEFAULT_COUNT }
-    }
-
-    /// From the last packet of a peer that has vanished to the connection's end.
-    pub fn found_after(self) -> Duration {
-        self.idle + self.interval * self.count.into()
-    }
-}
-
-/// How long sent bytes may stay unacknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TcpUserTimeout {
-    /// As long as the keep-alive takes; towards brokers 30 s at most.
-    Auto,
-    After(Duration),
-}
-
-/// When a session without traffic is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Idle {
-    /// 1.5 times the keep alive in force, and a few seconds.
-    KeepAlive,
-    After(Duration),
-    Never,
-}
-
-/// Where host names are looked up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dns {
-    /// Empty: those of /etc/resolv.conf, and /etc/hosts before them.
-    pub servers: Vec<SocketAddr>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drain {
-    pub timeout: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Log {
-    pub level: LogLevel,
-    pub format: ProgramLogFormat,
-}
-
-/// The least severe messages that are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LogLevel {
-    Error,
-    Warn,
-    #[default]
-    Info,
-    Debug,
-    Trace,
-}
-
-/// How the program's own messages look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ProgramLogFormat {
-    #[default]
-    Text,
-    Json,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admin {
-    pub bind: Bind,
-    /// The bearer token that `/metrics` asks for; read from `token_file`, which a bind that is not loopback needs.
-    pub token: Option<Secret>,
-}
+pub(crate) use pool::{Admission, Balance, Passive, RetryOn};
+pub use schema::json_schema;
+pub(crate) use secret::Secret;
+pub(crate) use settings::{
+    Admin, Dns, Drain, Limits, Log, ProgramLogFormat, Rate, Runtime, Timeouts,
+};
+pub use settings::{Idle, LogLevel, TcpKeepalive, TcpUserTimeout, Workers};
+pub(crate) use values::is_name;

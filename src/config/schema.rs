@@ -8,9 +8,9 @@ const VARIABLE: &str = "Variable";
 
 /// The schema of a configuration file, in JSON Schema 2020-12.
 ///
-/// A property has its `description` and its `default`, and in `anyOf` what it can be: its type;
-/// where that is no plain string, a text with environment variables; where it is not required, null.
-pub fn schema() -> Value {
+/// A property has its `description`, its `default`, and in `anyOf` its type, a text with environment
+/// variables unless its type is any string, and null unless it is required.
+pub fn json_schema() -> Value {
     let mut root = schemars::schema_for!(raw::Config).to_value();
     let mut definitions = match root.get_mut("$defs").map(Value::take) {
         Some(Value::Object(definitions)) => definitions,
@@ -65,7 +65,8 @@ fn widen(property: &mut Value, nullable: bool, sections: &[String]) {
         // The comment of the key, whose lines are as long as those of this program.
         widened.insert("description".to_owned(), text.replace('\n', " ").into());
     }
-    widened.extend(schema.remove("default").map(|value| ("default".to_owned(), value)));
+    let default = schema.remove("default").map(without_nulls);
+    widened.extend(default.map(|value| ("default".to_owned(), value)));
     if let Some(Value::Array(types)) = schema.get_mut("type") {
         types.retain(|name| name != "null");
         if let [only] = &types[..] {
@@ -94,6 +95,17 @@ fn widen(property: &mut Value, nullable: bool, sections: &[String]) {
         }
     }
     *schema = widened;
+}
+
+/// An absent key is left out of the default of its section.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(entries) => {
+            let entries = entries.into_iter().filter(|(_, value)| !value.is_null());
+            entries.map(|(key, value)| (key, without_nulls(value))).collect()
+        }
+        value => value,
+    }
 }
 
 /// Versions are words that YAML takes for numbers.

@@ -1,8 +1,8 @@
-//! Passwords and tokens, which files of their own hold.
+//! Passwords and tokens, read from files of their own.
 
 use std::{fmt, sync::Arc};
 
-/// A password or token, which no debug line shows.
+/// A password or token; `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 

@@ -4,7 +4,7 @@ use super::{Config, Listener, Pool, TcpKeepalive, TcpUserTimeout, Timeouts};
 use crate::balance::TenantFields;
 
 impl Config {
-    /// What is likely a mistake, a sentence each.
+    /// Likely mistakes, a sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let listeners = self.listeners.iter();
         let keys =
@@ -13,7 +13,7 @@ impl Config {
     }
 }
 
-/// A pool's key is made of fields that the clients of a listener do not have.
+/// The key of a pool has fields that the clients of a listener do not have.
 fn absent_key(listener: &Listener, pool: &Pool) -> Option<String> {
     let TenantFields { username, tls_cn, sni } = pool.balance.key.may_be_absent()?;
     // A balancer in front may have both from its own TLS, and say so in its PROXY headers.

@@ -34,7 +34,7 @@ impl InheritedSockets {
             let name = names.next().unwrap_or_default().to_owned();
             match take(&mut inherited, index) {
                 Ok((address, socket)) => {
-                    sockets.push(Arc::new(InheritedSocket { name, address, socket }))
+                    sockets.push(Arc::new(InheritedSocket { name, address, socket }));
                 }
                 Err(error) => {
                     tracing::warn!(name, %error, "ignoring inherited socket: not a listening socket");

@@ -8,7 +8,10 @@ use rustls::{
     sign::{CertifiedKey, SingleCertAndKey},
 };
 
-use super::{MinVersion, provider, unverified::Unverified};
+use super::{
+    provider::{MinVersion, provider},
+    unverified::Unverified,
+};
 
 /// Brokers whose tickets are kept, up to eight of each (rustls' number): more than pools have, but
 /// for names that DNS makes up.
@@ -17,11 +20,11 @@ const RESUMABLE_BROKERS: usize = 256;
 /// The configuration of a pool. `roots`: the CAs of the brokers; `None`: any certificate is
 /// accepted. `identity`: the proxy's own certificate.
 ///
-/// No CA is trusted that is not named: a private broker is seldom certified by the CAs of the web,
-/// any of which would do then.
+/// Only the given CAs are trusted: a private broker is seldom certified by the CAs of the web, and
+/// trusting these would let any of them certify it.
 ///
 /// # Errors
-/// What rustls refuses, which no file should be able to bring about.
+/// Why rustls refuses it; should not happen with files that were read without a fault.
 pub(crate) fn client(
     roots: Option<RootCertStore>,
     identity: Option<CertifiedKey>,

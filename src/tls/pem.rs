@@ -16,7 +16,7 @@ use x509_parser::{
     prelude::{X509Certificate, X509Version},
 };
 
-use super::provider;
+use super::provider::provider;
 
 /// What is allowed where a certificate is shown to peers.
 pub(crate) const CHAIN: &str =
@@ -86,7 +86,7 @@ pub(crate) fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
     for (index, certificate) in certificates.into_iter().enumerate() {
         let number = index + 1;
         let parsed = parsed(number, &certificate)?;
-        // A certificate that signed itself may vouch for itself alone.
+        // A self-signed certificate certifies only itself.
         if !parsed.is_ca() && parsed.subject() != parsed.issuer() {
             return Err(format!("is invalid: certificate {number} is not a CA certificate"));
         }

@@ -10,7 +10,10 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::{MinVersion, provider, sni::BySni};
+use super::{
+    provider::{MinVersion, provider},
+    sni::BySni,
+};
 
 /// What a browser offers for a WebSocket (RFC 7301, section 6; RFC 6455 is HTTP/1.1 at first).
 pub(crate) const HTTP_1_1: &str = "http/1.1";
@@ -28,7 +31,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// # Errors
-    /// What rustls refuses, which no file should be able to bring about.
+    /// Why rustls refuses it; should not happen with files that were read without a fault.
     pub(crate) fn config(self) -> Result<ServerConfig, Error> {
         let mut server = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(self.min_version.versions())?
@@ -48,7 +51,7 @@ impl Server {
     }
 }
 
-/// Which clients are let in.
+/// Which clients are accepted.
 pub(crate) enum Clients {
     /// Certificates are not asked for.
     Any,

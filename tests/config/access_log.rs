@@ -20,7 +20,7 @@ fn said(entry: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_log_goes_to_one_place() {
+fn a_log_has_one_target() {
     let least = log("path: /dev/x");
     assert_eq!(
         least,
@@ -75,7 +75,7 @@ fn a_log_goes_to_one_place() {
 }
 
 #[test]
-fn no_two_logs_go_to_the_same_place() {
+fn two_logs_do_not_go_to_one_target() {
     let several = "path: /dev/x }, { path: /dev/y }, { stdout: true }, { syslog: { to: \"udp://[::1]:514\" } }, \
                    { syslog: { to: \"udp://[::1]:514\", facility: auth }, events: [reject]";
     assert_eq!(good(&format!("{SMALLEST}access_log: [{{ {several} }}]\n")).access_log.len(), 5);

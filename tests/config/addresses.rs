@@ -7,7 +7,7 @@ use mqtt_lb::testing::config::{Address, Bind, LogLevel, LogTarget};
 use crate::{SMALLEST, faults, good, parse, tail, with};
 
 #[test]
-fn no_two_binds_overlap() {
+fn binds_do_not_overlap() {
     let two = |first: &str, second: &str| {
         let text = with("0.0.0.0:1883", &format!("\"{first}\""));
         let second =
@@ -145,7 +145,7 @@ fn environment_variables_are_expanded_in_every_value() {
 }
 
 #[test]
-fn an_unset_or_empty_variable_has_its_default() {
+fn an_unset_or_empty_variable_gives_the_default() {
     let text = with("10.0.0.7:1883", "${UNSET:-10.0.0.8}:${UNSET:-1883}");
     let config = good(&format!(
         "{text}        weight: ${{UNSET:-7}}\n        backup: \"${{UNSET:-true}}\"\n\

@@ -185,7 +185,7 @@ fn settings() -> Vec<(&'static str, BoxedStrategy<Value>)> {
     ]
 }
 
-/// Puts a value at a path, and what its siblings need besides.
+/// Puts a value at a path, and the keys that it requires.
 fn set(config: &mut Value, path: &str, value: Value) {
     let mut at = config;
     for key in path.split('/').skip(1) {

@@ -53,7 +53,7 @@ fn uncomment(line: &str) -> Option<String> {
 }
 
 #[test]
-fn values_of_later_versions_are_refused_as_such() {
+fn unknown_words_are_faults() {
     let balance = |entry: &str| {
         faults(&with("    upstreams:\n", &format!("    balance: {{ {entry} }}\n    upstreams:\n")))
     };
@@ -198,7 +198,7 @@ fn the_example_has_every_key() {
 /// serde_yaml shares no code with the reader of this crate: what it makes of a text, written out
 /// again as JSON and as YAML of its own style, must be the same configuration.
 #[test]
-fn another_yaml_reader_understands_the_same() {
+fn another_yaml_reader_agrees() {
     const STYLES: &str = r#"
 listeners:
 - name: "a\u002db"

@@ -54,7 +54,7 @@ fn a_check_has_defaults_for_all_but_its_type() {
 }
 
 #[test]
-fn what_is_wrong_with_a_check() {
+fn faults_of_checks() {
     let positive = "allowed: a whole number from 1 to 4294967295";
     let path = "allowed: /, and what a URL has after it: letters, digits, -._~!$&'()*+,;=:@/? and \
                 %XX for anything else";
@@ -150,7 +150,7 @@ fn what_is_wrong_with_a_check() {
 
 /// HTTP is asked at another port, which a socket's path does not have.
 #[test]
-fn a_unix_socket_cannot_be_asked_over_http() {
+fn http_checks_do_not_apply_to_unix_sockets() {
     let unix = with("10.0.0.7:1883", "unix:/run/broker.sock");
     let health = |kind: &str| format!("{unix}    health: {{ active: {{ type: {kind} }} }}\n");
     for kind in ["tcp", "mqtt"] {

@@ -76,7 +76,7 @@ fn in_pool(entry: &str) -> Result<Config, Vec<String>> {
 }
 
 #[test]
-fn the_smallest_config_has_the_designs_defaults() {
+fn defaults_of_the_smallest_config() {
     let config = good(SMALLEST);
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     assert_eq!(config.runtime.workers, Workers::Auto);
@@ -130,7 +130,7 @@ fn the_smallest_config_has_the_designs_defaults() {
 }
 
 #[test]
-fn an_empty_file_is_told_the_smallest_config() {
+fn the_fault_of_an_empty_file_shows_the_smallest_config() {
     for text in ["", "\n# nothing\n", "~", "null", "\u{feff}"] {
         let line = faults(text).remove(0);
         let (_, smallest) = line.split_once("is empty; the smallest config is ").expect(&line);
@@ -203,7 +203,7 @@ access_log:
 }
 
 #[test]
-fn a_missing_or_empty_part_is_named_with_what_belongs_there() {
+fn missing_and_empty_sections_are_faults() {
     assert_eq!(
         faults("log: {}"),
         [
@@ -238,7 +238,7 @@ fn a_missing_or_empty_part_is_named_with_what_belongs_there() {
 }
 
 #[test]
-fn names_are_unique_in_their_list_and_pools_are_known() {
+fn names_are_unique_and_listeners_name_known_pools() {
     let second = "        address: 10.0.0.7:1883\n      - { name: broker-1, address: b:1 }\n";
     assert_eq!(
         faults(&with("        address: 10.0.0.7:1883\n", second)),

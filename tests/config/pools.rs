@@ -23,7 +23,7 @@ fn fault(entry: &str) -> String {
 }
 
 #[test]
-fn a_pool_needs_a_broker_that_is_no_backup() {
+fn a_pool_needs_a_broker_that_is_not_a_backup() {
     assert_eq!(
         tail("        backup: true\n"),
         ["8:7: pools[0].upstreams: at least one upstream must not be a backup"]
@@ -31,7 +31,7 @@ fn a_pool_needs_a_broker_that_is_no_backup() {
 }
 
 #[test]
-fn a_ketama_ring_is_kept_in_bounds() {
+fn the_total_weight_for_ketama_is_limited() {
     let with = |algorithm: &str, discover: &str, weight: u32| {
         format!(
             "listeners: [{{ name: l, bind: 127.0.0.1:0, pool: p }}]\n\
@@ -119,7 +119,7 @@ fn source_addresses_are_addresses_that_a_host_can_have() {
 }
 
 #[test]
-fn unix_sockets_are_dialled_from_no_address() {
+fn source_addresses_do_not_apply_to_unix_sockets() {
     let unix = with("10.0.0.7:1883", "unix:/run/broker.sock");
     let with_sources = |text: &str, more: &str| {
         let entry = "    source_addresses: [ 127.0.0.2 ]\n";
@@ -139,7 +139,7 @@ fn unix_sockets_are_dialled_from_no_address() {
 
 /// Discovered brokers come on top, and may be the primaries.
 #[test]
-fn discovered_brokers_stand_beside_listed_ones_or_alone() {
+fn discover_with_and_without_upstreams() {
     let (head, _) = SMALLEST.split_once("    upstreams:").unwrap();
     let alone = |discover: &str| format!("{head}    discover: {discover}\n");
     let srv = good(&alone("{ dns: _mqtt._tcp.brokers.internal. }")).pools.remove(0);
@@ -179,7 +179,7 @@ fn discovered_brokers_stand_beside_listed_ones_or_alone() {
 }
 
 #[test]
-fn what_is_wrong_with_discover() {
+fn faults_of_discover() {
     for (entry, wrong) in [
         ("[]", "15: discover: is a list; allowed: a mapping of keys to values"),
         ("{}", "15: discover.dns: is required; allowed: a name in DNS, such as brokers.internal"),
@@ -230,7 +230,7 @@ fn what_is_wrong_with_discover() {
 }
 
 #[test]
-fn a_bound_of_the_load_is_a_factor_above_one() {
+fn bounded_load_is_a_factor_above_one() {
     for (text, factor) in [("1.25", 1.25), ("1.01", 1.01), ("2", 2.0), ("100", 100.0)] {
         let pool = pool(&format!("balance: {{ bounded_load: {text} }}"));
         assert_eq!(pool.balance.bounded_load, Some(factor));
@@ -262,7 +262,7 @@ fn a_bound_of_the_load_is_a_factor_above_one() {
 }
 
 #[test]
-fn a_connect_is_retried_for_the_reasons_given() {
+fn retry_on_lists_reasons() {
     let on = |reasons: &str| {
         let on = pool(&format!("retry_on: {reasons}")).retry_on;
         [
@@ -306,7 +306,7 @@ fn a_connect_is_retried_for_the_reasons_given() {
 }
 
 #[test]
-fn sessions_stay_or_go_when_brokers_do() {
+fn on_down_closes_or_keeps_sessions() {
     assert_eq!(pool("on_down: keep").on_down, OnDown::Keep);
     assert_eq!(pool("on_down: close").on_down, OnDown::Close);
     assert_eq!(pool("rebalance: { rate: 50 }").rebalance, NonZeroU32::new(50));

@@ -43,7 +43,7 @@ fn peers_are_networks_and_addresses() {
 }
 
 #[test]
-fn peers_on_a_unix_socket_are_unix() {
+fn the_proxy_source_of_a_unix_socket_is_unix() {
     let local = listening("unix:/dev/mqtt.sock", "{ from: [unix] }").unwrap();
     assert!(local.is_from(None) && !is_from(&local, "127.0.0.1"));
     assert_eq!(
@@ -56,7 +56,7 @@ fn peers_on_a_unix_socket_are_unix() {
 }
 
 #[test]
-fn what_is_no_network_is_said_to_be_none() {
+fn faults_of_networks() {
     let of_network = "allowed: IP/PREFIX or IP, such as 10.0.0.0/8, \"2001:db8::/32\", 10.0.0.7";
     let of_from = "allowed: networks and addresses such as 10.0.0.0/8, \"2001:db8::/32\", \
                    10.0.0.7, or unix";
@@ -118,7 +118,7 @@ fn what_is_no_network_is_said_to_be_none() {
 }
 
 #[test]
-fn brokers_are_sent_one_version_or_none() {
+fn send_proxy_protocol_is_a_version_or_none() {
     let sent = |word: &str| {
         in_pool(&format!("send_proxy_protocol: {word}"))
             .map(|config| config.pools[0].send_proxy_protocol)

@@ -20,7 +20,7 @@ fn json_and_a_byte_order_mark_are_read() {
 }
 
 #[test]
-fn what_is_not_one_yaml_document_is_refused_at_its_place() {
+fn syntax_faults_have_positions() {
     for (text, expected) in [
         ("a: b\n---\nc: d\n", "2:1: starts a second document; a config is one document"),
         ("a:\n  b\u{0}c", "2:4: has a control character; only printable text is YAML"),
@@ -93,7 +93,7 @@ pools:
 
 /// A value is at fault where the alias stands, what is inside it where it was written.
 #[test]
-fn faults_of_aliases_have_places() {
+fn faults_of_aliases_have_positions() {
     let text = with(
         "    upstreams:\n",
         "    tries: &a 3\n    connack_timeout: *a\n    balance: *a\n    upstreams:\n",
@@ -158,7 +158,7 @@ fn windows_line_ends_and_a_byte_order_mark_keep_places() {
 }
 
 #[test]
-fn a_file_that_is_no_text_is_refused() {
+fn a_file_that_is_not_utf_8_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("c.yaml");
     let said = || Config::load(&file).unwrap_err().to_string();

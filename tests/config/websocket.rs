@@ -15,7 +15,7 @@ fn websocket(keys: &str) -> WebSocket {
 }
 
 #[test]
-fn a_websocket_is_off_and_open_to_all() {
+fn defaults_of_websocket() {
     assert!(good(&in_listener("websocket:")).listeners[0].websocket.is_none());
     let plain = websocket("{}");
     assert_eq!((&*plain.path, plain.origins), ("/mqtt", None));
@@ -48,7 +48,7 @@ fn websocket_keys() {
 }
 
 #[test]
-fn what_is_wrong_with_websocket_keys() {
+fn faults_of_websocket_keys() {
     let path = "/, and what a URL has after it: letters, digits, -._~!$&'()*+,;=:@/? and %XX for \
                 anything else";
     let network = "IP/PREFIX or IP, such as 10.0.0.0/8, \"2001:db8::/32\", 10.0.0.7";

@@ -41,7 +41,7 @@ def test_answers_are_as_described(operated, folder):
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     # All but the one that the description itself came by.
-    assert "Operations:       11 selected / 11 total" in said
+    assert "Operations:       12 selected / 12 total" in said
     # Not only what there is none of: sessions were found and ended, brokers were steered.
     assert operated.entries(end_cause="kicked"), said
     log = operated.process.text()

@@ -76,7 +76,11 @@ fn malformed() -> Vec<(Vec<u8>, Vec<u8>, &'static str)> {
         // A length of 256 MiB: where the version is known, 5.0 says why.
         (b"\x10\xFF\xFF\xFF\x7F\x00".to_vec(), vec![], "exceeds the limit of"),
         (b"\x10\xFF\xFF\xFF\x7F\x00\x04MQTT\x04".to_vec(), vec![], "exceeds the limit of"),
-        (b"\x10\xFF\xFF\xFF\x7F\x00\x04MQTT\x05".to_vec(), connack(5, 0x95), "exceeds the limit of"),
+        (
+            b"\x10\xFF\xFF\xFF\x7F\x00\x04MQTT\x05".to_vec(),
+            connack(5, 0x95),
+            "exceeds the limit of",
+        ),
         // Names and levels.
         (raw(b"\x00\x04MQTX\x04\x02\x00\x3C\x00\x01c"), vec![], "protocol name"),
         (raw(b"\x00\x06MQTTSN\x04\x02\x00\x3C\x00\x01c"), vec![], "protocol name"),

@@ -14,7 +14,11 @@ fn malformed_connacks_are_passed_on() {
     let cases: [(u8, &'static [u8], &str); 12] = [
         (5, b"\x20\x05\x00\x00\x02\x25\x02", "the property Retain Available has an invalid value"),
         (5, b"\x20\x05\x01\x00\x02\x7E\x01", "unknown property 0x7e"),
-        (5, b"\x20\x06\x00\x00\x03\x21\x00\x00", "the property Receive Maximum has an invalid value"),
+        (
+            5,
+            b"\x20\x06\x00\x00\x03\x21\x00\x00",
+            "the property Receive Maximum has an invalid value",
+        ),
         (
             5,
             b"\x20\x09\x00\x00\x06\x21\x00\x0A\x21\x00\x0A",

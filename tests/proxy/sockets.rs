@@ -125,7 +125,10 @@ fn a_reload_meets_a_socket_whose_backlog_is_full() {
     proxy.wait_stderr("listener second: cannot listen on unix:");
     let lines = proxy.stderr();
     let said = lines.iter().find(|line| line.contains("listener second:")).unwrap();
-    assert!(said.contains("already in use") && said.contains("stop the process that listens there"), "{said}");
+    assert!(
+        said.contains("already in use") && said.contains("stop the process that listens there"),
+        "{said}"
+    );
     assert!(path.exists());
     there.echo(b"\xC0\x00");
     proxy.signal(Signal::TERM);

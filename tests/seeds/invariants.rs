@@ -29,10 +29,10 @@ fn every_broker_that_does_not_serve_has_a_reason(world: &World) {
         match overview.status {
             BrokerStatus::Down => assert!(health.active.is_some(), "{name} is down without checks"),
             BrokerStatus::Ejected => {
-                assert!(health.passive.is_some(), "{name} is ejected by nothing")
+                assert!(health.passive.is_some(), "{name} is ejected by nothing");
             }
             BrokerStatus::Up | BrokerStatus::Full => {
-                assert!(broker.is_serving(), "{name} is up, and unserved")
+                assert!(broker.is_serving(), "{name} is up, and unserved");
             }
             BrokerStatus::Draining | BrokerStatus::SetDown => {
                 assert!(!broker.is_serving() && overview.state != BrokerState::Ready, "{name}");

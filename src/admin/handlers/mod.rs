@@ -5,6 +5,7 @@ mod scrape;
 mod session_page;
 mod session_view;
 
+pub(super) mod config;
 pub(super) mod health;
 pub(super) mod log;
 pub(super) mod reload;

@@ -37,6 +37,18 @@ fn proxy(schemas: &mut SchemaGenerator) -> Vec<Operation> {
             .answers("Its state now.", &schemas.subschema_for::<Status>())
             .shared(400, "BadRequest")
             .shared(503, "Unavailable"),
+        get("/api/v1/config", "config", "The configuration in force, with every default")
+            .response(
+                200,
+                json!({
+                    "description": "YAML that reads back as the same configuration. Secrets are \
+                        the names of their files, and environment variables are as written in \
+                        the file.",
+                    "content": { "application/yaml": { "schema": { "type": "object" } } },
+                }),
+            )
+            .shared(400, "BadRequest")
+            .shared(503, "Unavailable"),
         get("/api/v1/log", "log", "The last lines of the program log, at most 500")
             .parameter(query(
                 "after",

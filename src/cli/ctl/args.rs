@@ -52,6 +52,8 @@ pub(super) enum CtlCommand {
     },
     /// Reload the configuration. If it is invalid, print its faults and change nothing.
     Reload,
+    /// Print the configuration in force as YAML, with every default filled in.
+    Config,
     /// Show which broker a client would get now, and where it is connected.
     Route(ClientArgs),
     /// Print the last lines of the program log.

@@ -38,9 +38,9 @@ pub(super) struct RawResponse {
 
 /// A successful response.
 pub(super) struct ApiResponse<T> {
-    /// As the proxy sent it; `null` for an empty body.
+    /// As the proxy sent it, or converted from YAML; `null` for an empty body.
     pub(super) json: Value,
-    /// The same as a type of the API.
+    /// The same as a type of the API, or the text of the YAML.
     pub(super) content: T,
 }
 
@@ -86,11 +86,8 @@ impl ApiClient {
         path: &str,
         body: Option<String>,
     ) -> Result<ApiResponse<T>, CallError> {
-        let reply = self.send(method, path, body)?;
-        if !reply.status.is_success() {
-            return Err(self.refused(&reply));
-        }
-        let body: &[u8] = if reply.body.is_empty() { b"null" } else { &reply.body };
+        let body = self.successful(method, path, body)?;
+        let body: &[u8] = if body.is_empty() { b"null" } else { &body };
         let json: Value = serde_json::from_slice(body).map_err(|error| self.protocol(&error))?;
         let content = T::deserialize(&json).map_err(|error| self.protocol(&error))?;
         Ok(ApiResponse { json, content })
@@ -98,6 +95,25 @@ impl ApiClient {
 
     pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<ApiResponse<T>, CallError> {
         self.call(Method::GET, path, None)
+    }
+
+    /// Gets a document in YAML: its text, and the same as JSON.
+    pub(super) fn get_yaml(&self, path: &str) -> Result<ApiResponse<String>, CallError> {
+        let body = self.successful(Method::GET, path, None)?;
+        let text = String::from_utf8(body.into()).map_err(|error| self.protocol(&error))?;
+        let json = serde_yaml::from_str(&text).map_err(|error| self.protocol(&error))?;
+        Ok(ApiResponse { json, content: text })
+    }
+
+    /// The body of a response that has to be a success.
+    fn successful(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+    ) -> Result<Bytes, CallError> {
+        let reply = self.send(method, path, body)?;
+        if reply.status.is_success() { Ok(reply.body) } else { Err(self.refused(&reply)) }
     }
 
     fn refused(&self, reply: &RawResponse) -> CallError {

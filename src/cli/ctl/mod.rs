@@ -90,6 +90,10 @@ impl Ctl {
                 let outcome = self.client.call(Method::POST, "/api/v1/reload", None)?;
                 self.print(&outcome, show::reload)
             }
+            CtlCommand::Config => {
+                let config = self.client.get_yaml("/api/v1/config")?;
+                self.print(&config, show::config)
+            }
             CtlCommand::Route(route) => self.route(route),
             CtlCommand::Log => self.print(&self.client.get("/api/v1/log")?, show::log),
             CtlCommand::Health => self.health(),

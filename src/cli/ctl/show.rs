@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Display,
-    io::{self, Write},
+    io::{self, IsTerminal as _, Write},
 };
 
 use super::table::{TextTable, counts, duration, or_dash, yes_no};
@@ -11,7 +11,7 @@ use crate::{
         Applied, End, LastReload, Listener, Log, Pool, PoolRoute, Pools, Routes, Session, Sessions,
         Status, Upstream,
     },
-    escape::plain,
+    escape::{plain, plain_lines},
 };
 
 pub(super) fn status(status: &Status, out: &mut dyn Write) -> io::Result<()> {
@@ -212,6 +212,14 @@ pub(super) fn log(log: &Log, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{}", plain(&line))?;
     }
     Ok(())
+}
+
+/// As it is, so that it reads back; a terminal gets no control characters.
+pub(super) fn config(yaml: &String, out: &mut dyn Write) -> io::Result<()> {
+    if io::stdout().is_terminal() {
+        return writeln!(out, "{}", plain_lines(yaml));
+    }
+    out.write_all(yaml.as_bytes())
 }
 
 fn joined(words: impl Iterator<Item = impl Display>) -> String {

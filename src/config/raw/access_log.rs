@@ -3,10 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{At, List};
+use super::common::List;
 use crate::config::{
-    SyslogAddress, WhenFull,
-    values::{AppName, FilePath, LogFormat, Number, Size, Time, YEAR, at_number},
+    LogLineFormat, SyslogAddress, WhenFull,
+    at::At,
+    values::{AppName, FilePath, Number, Size, Time, YEAR, at_number},
 };
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -14,23 +15,19 @@ use crate::config::{
 pub(in crate::config) struct AccessLog {
     /// A file, whose folder must exist and which SIGUSR1 reopens; /dev/stdout is the same as `stdout:
     /// true`. One of `path`, `stdout` and `syslog` is required.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) path: Option<At<FilePath>>,
     /// true: lines go to standard output.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) stdout: Option<At<bool>>,
     /// Lines are messages of RFC 5424. Over UDP, losses are not noticed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) syslog: Option<At<Syslog>>,
     /// When the file of `path` is renamed to PATH.1, PATH.2 and so on, and a new one is begun.
     /// Absent: it grows until it is renamed and SIGUSR1 is sent, as logrotate does.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) rotate: Option<At<Rotate>>,
     /// json, text, or a template such as '${time} "${client_id}" ${upstream} ${end_cause}', whose
     /// variables are the fields of the JSON form. A client ID can have spaces, and no quotes that are
     /// not escaped. A value that takes more than 4 KiB is cut, and says how much is missing.
     #[serde(default)]
-    pub(in crate::config) format: At<LogFormat>,
+    pub(in crate::config) format: At<LogLineFormat>,
     /// Which lines are written.
     #[serde(default = "default_events")]
     #[schemars(length(min = 1))]
@@ -66,11 +63,9 @@ fn default_events() -> At<List<Event>> {
 pub(in crate::config) struct Rotate {
     /// Before the file has more bytes than this: 1KiB to 1048576MiB, which no reader takes in one
     /// piece. At least one of `size` and `age` is required.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) size: Option<At<Size<1024, { 1 << 40 }>>>,
     /// Once the file is older than this: 1s to 8760h. Faster than once a second, names would change
     /// under their readers.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) age: Option<At<Time<1_000, YEAR>>>,
     /// How many old files there are at most, 1 to 1000; each rotation renames all of them.
     #[serde(default = "at_number::<7, 1, 1000>")]

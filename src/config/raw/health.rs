@@ -3,16 +3,16 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{At, Interval, Limit, List, Percent, Port, Positive, empty};
-use crate::config::values::{
-    FilePath, HOUR, HttpPath, MqttString, Number, Time, YEAR, at_number, at_time,
+use super::common::{Interval, Limit, List, Percent, Port, Positive, empty};
+use crate::config::{
+    at::At,
+    values::{FilePath, HOUR, HttpPath, MqttString, Number, Time, YEAR, at_number, at_time},
 };
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Health {
     /// Probes of every broker. Absent: none; brokers that fail clients are found by `passive`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) active: Option<At<Active>>,
     /// Ejection of brokers that fail clients: whose dial fails or times out, who send no CONNACK in
     /// time, or who close the connection or say that they are unavailable or busy when another broker
@@ -26,6 +26,12 @@ pub(in crate::config) struct Health {
     #[serde(default = "at_number::<90, 0, 100>")]
     pub(in crate::config) fail_open_percent: At<Percent>,
 }
+
+/// Keys that a section does not have with this `type`: section, type, keys.
+pub(in crate::config) const KEYS_OF_OTHER_TYPES: &[(&str, &str, &[&str])] = &[
+    ("Active", "tcp", &["username", "password_file", "expect", "port", "path"]),
+    ("Active", "mqtt", &["port", "path"]),
+];
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -49,21 +55,16 @@ pub(in crate::config) struct Active {
     #[serde(default = "at_number::<3, 1, { u32::MAX as u64 }>")]
     pub(in crate::config) fall: At<Positive>,
     /// Who the probe is, for mqtt and http (basic authentication). Absent: it does not say.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) username: Option<At<MqttString>>,
     /// A file with one line, the password. mqtt takes a username alone, http both or neither.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) password_file: Option<At<FilePath>>,
     /// What a good answer is: return codes of the CONNACK, 0 to 5, [0] when absent; for http status
     /// codes, 200 to 599, [200] when absent. [0, 5] accepts a broker that does not know the probe.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub(in crate::config) expect: Option<At<List<Code>>>,
     /// For type http alone: the port that is asked. Required.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) port: Option<At<Port>>,
     /// For type http alone: the path of the request, with its query. Absent: /.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) path: Option<At<HttpPath>>,
 }
 

@@ -3,9 +3,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{At, Bind, List};
-use crate::config::values::{
-    AlpnName, FilePath, HttpPath, Name, Network, Origin, ProxySource, Text,
+use super::common::List;
+use crate::{
+    config::{
+        Bind,
+        at::At,
+        values::{AlpnName, FilePath, HttpPath, Name, Network, Origin, ProxySource, Text},
+    },
+    tls::MinVersion,
 };
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -22,14 +27,11 @@ pub(in crate::config) struct Listener {
     /// Connections from these peers, and from no others, begin with a PROXY header (version 1 or 2)
     /// that says who the client is: it can be trusted only where clients cannot write it. Absent:
     /// no connection begins with one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) accept_proxy_protocol: Option<At<AcceptProxyProtocol>>,
     /// TLS from clients. Absent: none. SIGHUP reads all these files again.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) tls: Option<At<ListenerTls>>,
     /// MQTT over WebSocket, for browsers; a request must offer the subprotocol mqtt or mqttv3.1.
     /// Absent: MQTT itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) websocket: Option<At<WebSocket>>,
 }
 
@@ -54,20 +56,17 @@ pub(in crate::config) struct ListenerTls {
     #[serde(default)]
     pub(in crate::config) client_auth: At<ClientAuth>,
     /// CAs of the clients' certificates, PEM, any number; `optional` and `required` need it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) client_ca: Option<At<FilePath>>,
     /// Which client certificates are revoked: CRLs, PEM, one of each CA that signs clients, or the
     /// clients of that CA are refused. An outdated list counts, with a warning. Absent: revocation
     /// is not checked.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) client_crl: Option<At<FilePath>>,
-    /// The lowest version of TLS that is spoken. 1.0 and 1.1 are dead (RFC 8996).
+    /// The lowest version of TLS that is spoken. 1.0 and 1.1 are deprecated (RFC 8996).
     #[serde(default)]
-    pub(in crate::config) min_version: At<TlsVersion>,
+    pub(in crate::config) min_version: At<MinVersion>,
     /// What is agreed on with clients that offer protocols (ALPN), the best first. A client that
     /// offers none of these is refused, one that offers nothing is let in. With `websocket`, http/1.1
     /// has to be one of them: it is what browsers offer. Absent: offers are ignored.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub(in crate::config) alpn: Option<At<List<AlpnName>>>,
 }
@@ -90,15 +89,6 @@ pub(in crate::config) enum ClientAuth {
     Required,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-pub(in crate::config) enum TlsVersion {
-    #[default]
-    #[serde(rename = "1.2")]
-    Tls12,
-    #[serde(rename = "1.3")]
-    Tls13,
-}
-
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct WebSocket {
@@ -107,12 +97,10 @@ pub(in crate::config) struct WebSocket {
     pub(in crate::config) path: At<HttpPath>,
     /// Networks of HTTP proxies in front of this one. Their X-Forwarded-For says who the client is:
     /// the last address in it that is not in these networks. Absent: the header is ignored.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub(in crate::config) forwarded_for: Option<At<List<Network>>>,
     /// Whose pages may connect, as browsers write it in Origin; other clients send no Origin. Absent:
     /// any. Passwords keep strangers out, this keeps strangers' pages out.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub(in crate::config) origins: Option<At<List<Origin>>>,
 }

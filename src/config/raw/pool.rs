@@ -3,16 +3,21 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AnyTime, At, Health, Interval, Limit, List, Port, Positive, empty};
+use super::{
+    common::{AnyTime, Interval, Limit, List, Port, Positive, empty},
+    health::Health,
+};
 use crate::{
     balance::{Algorithm, EmptyClientId},
     config::{
         Address, OnDown,
+        at::At,
         values::{
             DnsName, Factor, FilePath, HOUR, Key, Name, Number, ServerName, SourceAddress, Time,
             YEAR, at_number, at_time,
         },
     },
+    tls::MinVersion,
 };
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -24,12 +29,10 @@ pub(in crate::config) struct Pool {
     #[serde(default = "empty::<Balance>")]
     pub(in crate::config) balance: At<Balance>,
     /// The brokers; required unless `discover` finds them.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub(in crate::config) upstreams: Option<At<List<Upstream>>>,
     /// Brokers from DNS, in addition to `upstreams` or instead of them. Absent: those of `upstreams`
     /// alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) discover: Option<At<Discover>>,
     /// For all addresses of a broker: one in reach answers a connection attempt in milliseconds.
     /// Then the next broker is tried.
@@ -57,19 +60,15 @@ pub(in crate::config) struct Pool {
     pub(in crate::config) on_down: At<OnDown>,
     /// Moves sessions back once a broker has returned, was added, drains or was removed. Absent:
     /// they stay until they end.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) rebalance: Option<At<Rebalance>>,
     /// A broker that returns or is added takes a share of its clients that grows from nothing to all
     /// in this time, the same clients first in every proxy; `rebalance` waits for its end. It does
     /// not apply when the proxy starts. Absent: all of them at once.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) slow_start: Option<At<Time>>,
     /// CONNECTs a second that this proxy gives each broker, for fleets that come back all at once.
     /// Absent: as many as come.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) admission: Option<At<Admission>>,
     /// TLS to the brokers. Absent: none. SIGHUP reads all these files again.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) tls: Option<At<PoolTls>>,
     /// Local addresses to dial from, in turn; health checks too. Each has some 28,000 ports towards
     /// each broker's address (net.ipv4.ip_local_port_range), which is as many sessions: with more,
@@ -106,7 +105,6 @@ pub(in crate::config) struct Balance {
     /// The most sessions of this proxy that a broker is given: so many times its fair share, by
     /// weight; 1.01 to 100. Further clients go to their next broker, so this trades some stickiness
     /// for an upper bound on the load. Absent: no bound.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) bounded_load: Option<At<Factor>>,
 }
 
@@ -145,7 +143,6 @@ pub(in crate::config) struct Discover {
     pub(in crate::config) kind: At<DiscoverType>,
     /// The brokers' port: type `a` needs it. With `srv`, it replaces the records' own, where DNS has
     /// records of these hosts for another service only.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) port: Option<At<Port>>,
     /// The longest time between two look-ups, 100ms to 24h; a shorter TTL shortens it. An answer that
     /// fails or is empty keeps the last one: a fault of DNS is not one of the brokers.
@@ -219,24 +216,20 @@ pub(in crate::config) struct Admission {
 pub(in crate::config) struct PoolTls {
     /// Who has signed the brokers' certificates: CAs, PEM. Required, as no CA is trusted that is not
     /// named; those of the web are in the system's /etc/ssl/certs/ca-certificates.crt.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) ca: Option<At<FilePath>>,
     /// The name in the brokers' certificates. Absent: the host of each address, or its IP; a broker
     /// on a unix socket has none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) server_name: Option<At<ServerName>>,
     /// The proxy's own certificate, PEM, for brokers that ask for one. Absent: it has none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) cert: Option<At<FilePath>>,
     /// The key of `cert`, PEM, not encrypted.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) key: Option<At<FilePath>>,
     /// true accepts any certificate of a broker, and needs no `ca`: for tests. Each start warns of it.
     #[serde(default)]
     pub(in crate::config) insecure_skip_verify: At<bool>,
     /// The lowest version of TLS that is spoken.
     #[serde(default)]
-    pub(in crate::config) min_version: At<super::TlsVersion>,
+    pub(in crate::config) min_version: At<MinVersion>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

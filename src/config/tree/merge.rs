@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Node, SyntaxError, Value};
+use super::node::{Node, SyntaxError, Value};
 
 const MERGE_KEY: &str = "<<";
 

@@ -1,12 +1,13 @@
-//! What is wrong with a text that is not YAML, in words for those who write such files by hand.
+//! Syntax faults, in words for people who write YAML by hand.
 
 use saphyr_parser::ScanError;
 
-use super::{Position, SyntaxError};
+use super::node::SyntaxError;
+use crate::config::fault::Position;
 
 const TAB: &str = "a tab where YAML wants spaces; indent with spaces";
 
-/// What the parser says, in parts of its texts, and what is said of it here.
+/// Parts of the texts of the parser, and the text that replaces them.
 const CAUSES: &[(&str, &str)] = &[
     ("tab", TAB),
     ("unexpected end of stream", "a quote that is never closed"),
@@ -65,18 +66,17 @@ const CAUSES: &[(&str, &str)] = &[
     ("recursion limit", "nested too deeply"),
 ];
 
-/// One text for each cause; that of the parser where the cause is not known.
+/// One text for each known cause, else the text of the parser.
 pub(super) fn syntax_error(error: &ScanError, text: &str) -> SyntaxError {
     let at = Position { line: error.marker().line(), column: error.marker().col() + 1 };
     // A tab as indentation is reported as whatever it breaks, or at the end of the line before it.
     let mut near = text.lines().enumerate().skip(at.line.saturating_sub(1)).take(2);
     let tab = near.find_map(|(index, line)| Some((index + 1, indentation_tab(line)?)));
-    let (at, message) = match tab {
-        Some((line, column)) => (Position { line, column }, TAB),
-        None => {
-            let cause = CAUSES.iter().find(|(part, _)| error.info().contains(part));
-            (at, cause.map_or(error.info(), |(_, text)| text))
-        }
+    let (at, message) = if let Some((line, column)) = tab {
+        (Position { line, column }, TAB)
+    } else {
+        let cause = CAUSES.iter().find(|(part, _)| error.info().contains(part));
+        (at, cause.map_or(error.info(), |(_, text)| text))
     };
     SyntaxError { at, message: format!("invalid YAML: {message}") }
 }

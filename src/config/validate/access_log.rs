@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Checker, Valid};
+use super::{Checker, Valid, checker::given};
 use crate::config::{
     AccessLog, LogEvents, LogTarget, Rotate, Syslog, SyslogAddress,
     at::{At, Place},
@@ -18,7 +18,7 @@ pub(super) fn access_logs(
     raw.each(|raw| {
         let (log, section) = (raw.get()?, raw.place());
         let to = target(checker, &section, log);
-        let rotate = log.rotate.as_ref().map(|raw| rotate(checker, raw)).transpose();
+        let rotate = given(log.rotate.as_ref(), |raw| rotate(checker, raw));
         let events = events(checker, &log.events);
         let to = to?;
         if let Some(at) = log.rotate.as_ref().filter(|_| !can_rotate(&to)) {
@@ -33,7 +33,7 @@ pub(super) fn access_logs(
         Ok(AccessLog {
             to,
             rotate: rotate?,
-            format: log.format.get()?.0.clone(),
+            format: log.format.get()?.clone(),
             events: events?,
             when_full: *log.when_full.get()?,
         })
@@ -42,15 +42,12 @@ pub(super) fn access_logs(
 
 /// One of three keys says where the lines go.
 fn target(checker: &Checker<'_>, section: &Place, raw: &raw::AccessLog) -> Valid<LogTarget> {
-    let path = raw.path.as_ref().map(|path| checker.output_file(path)).transpose();
-    let stdout = raw.stdout.as_ref().map(|at| {
-        if *at.get()? {
-            return Ok(LogTarget::Stdout);
-        }
-        Err(checker.wrong(&at.place(), "is false", "true; or path or syslog instead"))
+    let path = given(raw.path.as_ref(), |path| checker.output_file(path));
+    let stdout = given(raw.stdout.as_ref(), |at| match at.get()? {
+        true => Ok(LogTarget::Stdout),
+        false => Err(checker.wrong(&at.place(), "is false", "true; or path or syslog instead")),
     });
-    let stdout = stdout.transpose();
-    let syslog = raw.syslog.as_ref().map(|raw| syslog(checker, raw)).transpose();
+    let syslog = given(raw.syslog.as_ref(), |raw| syslog(checker, raw));
     let given = [
         ("path", raw.path.as_ref().map(At::place)),
         ("stdout", raw.stdout.as_ref().map(At::place)),
@@ -76,8 +73,8 @@ fn can_rotate(to: &LogTarget) -> bool {
 
 fn rotate(checker: &Checker<'_>, raw: &At<raw::Rotate>) -> Valid<Rotate> {
     let (raw, section) = (raw.get()?, raw.place());
-    let size = raw.size.as_ref().map(|size| Ok(size.get()?.0)).transpose()?;
-    let age = raw.age.as_ref().map(|age| Ok(age.get()?.0)).transpose()?;
+    let size = given(raw.size.as_ref(), |size| Ok(size.get()?.0))?;
+    let age = given(raw.age.as_ref(), |age| Ok(age.get()?.0))?;
     if size.is_none() && age.is_none() {
         let allowed = "a size such as 100MiB; or age instead, or both";
         return Err(checker.missing(&section, "size", allowed));

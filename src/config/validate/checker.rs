@@ -1,4 +1,4 @@
-//! Where validation notes faults, and the files it reads.
+//! How validation notes faults and reads files.
 
 use std::{
     fmt::Display,
@@ -19,7 +19,7 @@ use crate::config::{
 pub(in crate::config) struct Reported(());
 
 impl Reported {
-    /// For what depends on a value whose fault was noted elsewhere.
+    /// For a value that depends on one whose fault was noted elsewhere.
     pub(super) fn already() -> Self {
         Self(())
     }
@@ -33,7 +33,7 @@ impl<T> At<T> {
         self.value.as_ref().ok_or(Reported(()))
     }
 
-    /// Where the value stands, or the start of the file if it is a default.
+    /// The place of the value, or the start of the file if it is a default.
     pub(super) fn place(&self) -> Place {
         let start = || Place { position: Position::START, path: String::new() };
         self.place.clone().unwrap_or_else(start)
@@ -41,7 +41,7 @@ impl<T> At<T> {
 }
 
 impl<T> At<Vec<At<T>>> {
-    /// Every entry of a list, all of which are validated before the first failure counts.
+    /// Every entry of a list. All are validated, so that the faults of all are noted.
     pub(super) fn each<'v, V>(
         &'v self,
         validate: impl FnMut(&'v At<T>) -> Valid<V>,
@@ -49,6 +49,14 @@ impl<T> At<Vec<At<T>>> {
         let values: Vec<Valid<V>> = self.get()?.iter().map(validate).collect();
         values.into_iter().collect()
     }
+}
+
+/// A section or value that may be absent.
+pub(super) fn given<'v, T, V>(
+    value: Option<&'v At<T>>,
+    validate: impl FnOnce(&'v At<T>) -> Valid<V>,
+) -> Valid<Option<V>> {
+    value.map(validate).transpose()
 }
 
 /// What the validation of every part of one file shares.
@@ -61,17 +69,17 @@ impl Checker<'_> {
         Reported(())
     }
 
-    /// Notes what is wrong at a place, and what may stand there instead.
+    /// Notes what is wrong at a place, and what is allowed instead.
     pub(super) fn wrong(&self, at: &Place, what: impl Display, allowed: &str) -> Reported {
         self.fault(at, format!("{what}; allowed: {allowed}"))
     }
 
-    /// Notes that a key should be there.
+    /// Notes that a required key is missing.
     pub(super) fn missing(&self, section: &Place, key: &str, allowed: &str) -> Reported {
         self.wrong(&section.key(key), "is required", allowed)
     }
 
-    /// A value that must be there.
+    /// A required value.
     pub(super) fn required<'v, T>(
         &self,
         section: &Place,
@@ -157,14 +165,14 @@ impl Checker<'_> {
         }
     }
 
-    /// The token that a file holds, in characters that an HTTP header can carry.
+    /// The token in a file, in characters that an HTTP header can carry.
     pub(super) fn token(&self, file: &At<FilePath>) -> Valid<Secret> {
         const ALLOWED: &str = "a readable file with one token of visible ASCII characters";
         let valid = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
         self.secret(file, ALLOWED, str::trim_ascii_end, valid)
     }
 
-    /// The password that a file holds. Spaces belong to it, line ends behind it do not.
+    /// The password in a file. Spaces belong to it, line ends after it do not.
     pub(super) fn password(&self, file: &At<FilePath>) -> Valid<Secret> {
         const ALLOWED: &str = "a readable file with one line of text, of up to 65535 bytes";
         /// The longest password that MQTT can carry (5.0 and 3.1.1, section 1.5).

@@ -4,6 +4,7 @@ use std::{num::NonZeroU32, ops::RangeInclusive, sync::Arc};
 
 use super::{
     Checker, Valid,
+    checker::given,
     settings::{limit, positive},
 };
 use crate::config::{
@@ -19,7 +20,7 @@ const RETURN_CODES: RangeInclusive<u64> = 0..=5;
 const STATUS_CODES: RangeInclusive<u64> = 200..=599;
 
 pub(super) fn health(checker: &Checker<'_>, raw: &raw::Health) -> Valid<Health> {
-    let active = raw.active.as_ref().map(|raw| active(checker, raw)).transpose();
+    let active = given(raw.active.as_ref(), |raw| active(checker, raw));
     let passive = passive(raw.passive.get()?);
     Ok(Health {
         active: active?,
@@ -48,9 +49,9 @@ fn active(checker: &Checker<'_>, raw: &At<raw::Active>) -> Valid<ActiveCheck> {
 type Login = (Option<Arc<str>>, Option<Secret>);
 
 fn login(checker: &Checker<'_>, raw: &raw::Active) -> Valid<Login> {
-    let username = raw.username.as_ref().map(|name| name.get().map(|name| name.0.clone()));
-    let password = raw.password_file.as_ref().map(|file| checker.password(file)).transpose();
-    Ok((username.transpose()?, password?))
+    let username = given(raw.username.as_ref(), |name| Ok(name.get()?.0.clone()));
+    let password = given(raw.password_file.as_ref(), |file| checker.password(file));
+    Ok((username?, password?))
 }
 
 fn mqtt(checker: &Checker<'_>, raw: &raw::Active) -> Valid<Probe> {
@@ -73,7 +74,7 @@ fn http(checker: &Checker<'_>, section: &Place, raw: &raw::Active) -> Valid<Prob
     };
     let login = basic_authentication(checker, raw);
     let expect = expect(checker, raw.expect.as_ref(), &STATUS_CODES);
-    let path = raw.path.as_ref().map(|path| path.get().map(|path| path.0.clone())).transpose()?;
+    let path = given(raw.path.as_ref(), |path| path.get().map(|path| path.0.clone()))?;
     let expect = expect?.unwrap_or_else(|| vec![200]);
     Ok(Probe::Http { port: port?, path: path.unwrap_or_else(|| "/".into()), expect, login: login? })
 }

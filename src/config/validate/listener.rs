@@ -1,12 +1,12 @@
 //! Listeners.
 
-use super::{Binds, Checker, Names, Valid, tls};
+use super::{Binds, Checker, Names, Valid, checker::given, tls};
 use crate::config::{
     Bind, Listener, Networks, ProxyProtocolIn, WebSocket,
     at::At,
     fault::quote,
     raw,
-    values::{BIND, HttpPath, Network, ProxySource, Scalar as _},
+    values::{BIND, HttpPath, Network, Origin, ProxySource, Scalar as _},
 };
 
 /// `valid_pools`: the pools have no fault.
@@ -25,12 +25,12 @@ pub(super) fn listener(
     let pool = checker
         .required(&section, "pool", &raw.pool, "the name of a pool")
         .and_then(|_| pools.find(checker, &raw.pool, valid_pools));
-    let websocket = raw.websocket.as_ref().map(|raw| websocket(checker, raw)).transpose();
+    let websocket = given(raw.websocket.as_ref(), |raw| websocket(checker, raw));
     let over_websocket = raw.websocket.is_some();
-    let tls = raw.tls.as_ref().map(|raw| tls::listener(checker, raw, over_websocket)).transpose();
+    let tls = given(raw.tls.as_ref(), |raw| tls::listener(checker, raw, over_websocket));
     let bound = raw.bind.value.as_ref();
-    let proxy_protocol = raw.accept_proxy_protocol.as_ref();
-    let proxy_protocol = proxy_protocol.map(|raw| accept(checker, raw, bound)).transpose();
+    let proxy_protocol =
+        given(raw.accept_proxy_protocol.as_ref(), |raw| accept(checker, raw, bound));
     Ok(Listener {
         name: name?.0.clone(),
         bind: bind?,
@@ -51,12 +51,9 @@ fn websocket(checker: &Checker<'_>, raw: &At<raw::WebSocket>) -> Valid<WebSocket
         Ok(path.clone())
     });
     let network = |at: &At<Network>| at.get().map(|network| network.0);
-    let forwarded_for = raw.forwarded_for.as_ref();
-    let forwarded_for = forwarded_for.map(|list| checker.some(list, network)).transpose();
-    let origins = raw.origins.as_ref();
-    let origins = origins
-        .map(|list| checker.some(list, |at| at.get().map(|origin| origin.0.clone())))
-        .transpose();
+    let origin = |at: &At<Origin>| at.get().map(|origin| origin.0.clone());
+    let forwarded_for = given(raw.forwarded_for.as_ref(), |list| checker.some(list, network));
+    let origins = given(raw.origins.as_ref(), |list| checker.some(list, origin));
     Ok(WebSocket {
         path: path?,
         forwarded_for: Networks(forwarded_for?.unwrap_or_default()),
@@ -73,17 +70,21 @@ fn accept(
     let (raw, section) = (raw.get()?, raw.place());
     checker.required(&section, "from", &raw.from, &ProxySource::allowed())?;
     let sources = checker.some(&raw.from, |at| match (at.get()?, bind) {
-        (ProxySource(None), Some(Bind::Tcp(_))) => {
+        (ProxySource::Unix, Some(Bind::Tcp(_))) => {
             let what = "`unix` applies only to listeners on a unix socket";
             Err(checker.wrong(&at.place(), what, &Network::allowed()))
         }
-        (ProxySource(Some(_)), Some(Bind::Unix(_))) => {
+        (ProxySource::Network(_), Some(Bind::Unix(_))) => {
             let what = "a network does not apply to a listener on a unix socket, whose peers have no \
                         address";
             Err(checker.wrong(&at.place(), what, "unix"))
         }
-        (source, _) => Ok(source.0),
+        (source, _) => Ok(*source),
     })?;
-    let unix = sources.contains(&None);
-    Ok(ProxyProtocolIn { from: Networks(sources.into_iter().flatten().collect()), unix })
+    let unix = sources.contains(&ProxySource::Unix);
+    let networks = sources.into_iter().filter_map(|source| match source {
+        ProxySource::Network(network) => Some(network),
+        ProxySource::Unix => None,
+    });
+    Ok(ProxyProtocolIn { from: Networks(networks.collect()), unix })
 }

@@ -1,7 +1,7 @@
 //! From what the file says to what the program uses: names, relations between keys, and files.
 //!
-//! Faults of single values were noted when they were read. Each function here looks at all that it
-//! can before it gives up because of one, so that every fault of a file is found at once.
+//! Faults of single values were noted when they were read. Each function validates all its parts
+//! before it returns the failure of one, so that every fault of a file is found at once.
 
 mod access_log;
 mod addresses;
@@ -13,8 +13,9 @@ mod pool;
 mod settings;
 mod tls;
 
-use super::{Admin, Bind, Config, at::At, effective::Effective, raw, values::BIND};
+use super::{Admin, Bind, Config, at::At, configuration::Effective, raw, values::BIND};
 use addresses::Binds;
+use checker::given;
 pub(super) use checker::{Checker, Valid};
 use names::Names;
 
@@ -39,7 +40,7 @@ pub(super) fn config(checker: &Checker<'_>, raw: &At<raw::Config>) -> Valid<Conf
             })
         });
     let access_log = access_log::access_logs(checker, &raw.access_log);
-    let admin = raw.admin.as_ref().map(|raw| admin(checker, raw, &mut binds, true)).transpose();
+    let admin = given(raw.admin.as_ref(), |raw| admin(checker, raw, &mut binds, true));
     let settings = settings::settings(checker, raw);
     let (runtime, limits, timeouts, dns, drain, log) = settings?;
     Ok(Config {
@@ -57,7 +58,7 @@ pub(super) fn config(checker: &Checker<'_>, raw: &At<raw::Config>) -> Valid<Conf
     })
 }
 
-/// How the proxy is administered; without its token where `with_token` is not set.
+/// The section `admin`; its token is read only `with_token`.
 pub(super) fn admin(
     checker: &Checker<'_>,
     raw: &At<raw::Admin>,
@@ -65,8 +66,8 @@ pub(super) fn admin(
     with_token: bool,
 ) -> Valid<Admin> {
     let (raw, section) = (raw.get()?, raw.place());
-    let token = raw.token_file.as_ref().filter(|_| with_token);
-    let token = token.map(|file| checker.token(file)).transpose();
+    let file = raw.token_file.as_ref().filter(|_| with_token);
+    let token = given(file, |file| checker.token(file));
     let bind = checker.required(&section, "bind", &raw.bind, BIND).and_then(|_| {
         let bind = binds.add(checker, &raw.bind)?;
         match (&bind, &raw.token_file) {
@@ -82,7 +83,7 @@ pub(super) fn admin(
     Ok(Admin { bind: bind?, token: token? })
 }
 
-/// [`admin`], where nothing else of the file counts.
+/// [`admin`], without the rest of the file.
 pub(super) fn admin_alone(
     checker: &Checker<'_>,
     raw: &At<raw::Admin>,

@@ -14,7 +14,7 @@ use crate::config::{
 pub(super) struct Names(Vec<Option<Arc<str>>>);
 
 impl Names {
-    /// Notes names that an earlier entry has.
+    /// Notes every name that an earlier entry has.
     pub(super) fn of<'v>(
         checker: &Checker<'_>,
         names: impl Iterator<Item = Option<&'v At<Name>>>,
@@ -33,8 +33,8 @@ impl Names {
         Self(lines.into_iter().map(|(name, _)| name).collect())
     }
 
-    /// The index of the entry with this name. Unless all are `valid`, one whose name has a fault may
-    /// be meant.
+    /// The index of the entry with this name. An unknown name is not a fault if the list is not
+    /// `valid`: it may be the name of an entry whose name has a fault.
     pub(super) fn find(&self, checker: &Checker<'_>, at: &At<Text>, valid: bool) -> Valid<usize> {
         let Text(wanted) = at.get()?;
         let known = || self.0.iter().flatten().map(|name| &**name);

@@ -5,6 +5,7 @@ use std::{collections::HashSet, net::IpAddr};
 use super::{
     Checker, Names, Valid,
     addresses::broker_address,
+    checker::given,
     health::health,
     settings::{limit, positive},
     tls,
@@ -27,7 +28,7 @@ pub(super) fn pool(checker: &Checker<'_>, raw: &At<raw::Pool>) -> Valid<Pool> {
     let (raw, section) = (raw.get()?, raw.place());
     let name = checker.required(&section, "name", &raw.name, "a name");
     let balance = raw.balance.get().and_then(balance);
-    let discover = raw.discover.as_ref().map(|raw| discover(checker, raw)).transpose();
+    let discover = given(raw.discover.as_ref(), |raw| discover(checker, raw));
     let algorithm = balance.as_ref().ok().map(|balance| balance.algorithm);
     let upstreams = match (&raw.upstreams, &raw.discover) {
         (Some(list), discover) => upstreams(checker, list, algorithm, discover.is_some()),
@@ -38,9 +39,9 @@ pub(super) fn pool(checker: &Checker<'_>, raw: &At<raw::Pool>) -> Valid<Pool> {
     };
     let listed = upstreams.as_deref().unwrap_or_default();
     let health = raw.health.get().and_then(|health_raw| health(checker, health_raw));
-    let rebalance = raw.rebalance.as_ref().map(|raw| rebalance(checker, raw)).transpose();
-    let admission = raw.admission.as_ref().map(|raw| admission(checker, raw)).transpose();
-    let tls = raw.tls.as_ref().map(|raw| tls::pool(checker, raw, listed)).transpose();
+    let rebalance = given(raw.rebalance.as_ref(), |raw| rebalance(checker, raw));
+    let admission = given(raw.admission.as_ref(), |raw| admission(checker, raw));
+    let tls = given(raw.tls.as_ref(), |raw| tls::pool(checker, raw, listed));
     let sources = source_addresses(checker, &raw.source_addresses);
     if let (Ok(upstreams), Ok(health)) = (&upstreams, &health) {
         can_be_probed(checker, &raw.health.place(), upstreams, health)?;
@@ -48,7 +49,7 @@ pub(super) fn pool(checker: &Checker<'_>, raw: &At<raw::Pool>) -> Valid<Pool> {
     if let (Ok(upstreams), None, Ok(sources)) = (&upstreams, &raw.discover, &sources) {
         can_be_dialled_from(checker, &raw.source_addresses.place(), upstreams, sources)?;
     }
-    let slow_start = raw.slow_start.as_ref().map(|time| Ok(time.get()?.0)).transpose();
+    let slow_start = given(raw.slow_start.as_ref(), |time| Ok(time.get()?.0));
     Ok(Pool {
         name: name?.0.clone(),
         balance: balance?,
@@ -74,7 +75,7 @@ pub(super) fn pool(checker: &Checker<'_>, raw: &At<raw::Pool>) -> Valid<Pool> {
 }
 
 fn balance(raw: &raw::Balance) -> Valid<Balance> {
-    let bounded_load = raw.bounded_load.as_ref().map(|factor| Ok(factor.get()?.0)).transpose()?;
+    let bounded_load = given(raw.bounded_load.as_ref(), |factor| Ok(factor.get()?.0))?;
     Ok(Balance {
         algorithm: *raw.algorithm.get()?,
         key: raw.key.get()?.0.clone(),
@@ -181,7 +182,7 @@ fn can_be_dialled_from(
 fn discover(checker: &Checker<'_>, raw: &At<raw::Discover>) -> Valid<Discover> {
     let (raw, section) = (raw.get()?, raw.place());
     let dns = checker.required(&section, "dns", &raw.dns, DNS_NAME);
-    let port = raw.port.as_ref().map(|port| Ok(port.get()?.0 as u16)).transpose()?;
+    let port = given(raw.port.as_ref(), |port| Ok(port.get()?.0 as u16))?;
     let records = match (raw.kind.get()?, port) {
         (DiscoverType::Srv, port) => Records::Srv { port },
         (DiscoverType::A, Some(port)) => Records::Addresses { port },

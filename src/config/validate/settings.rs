@@ -1,38 +1,25 @@
-//! The sections whose values stand on their own.
+//! The sections whose values do not depend on others.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
 
-use super::{Checker, Valid};
+use super::{Checker, Valid, checker::given};
 use crate::config::{
-    Dns, Drain, Idle, Limits, Log, Rate, Runtime, TcpKeepalive, TcpUserTimeout, Timeouts, Workers,
-    at::At,
-    raw,
-    values::{Either, Number},
+    Dns, Drain, Limits, Log, Rate, Runtime, TcpKeepalive, Timeouts, at::At, raw, values::Number,
 };
 
 type Settings = (Runtime, Limits, Timeouts, Dns, Drain, Log);
 
 pub(super) fn settings(checker: &Checker<'_>, raw: &raw::Config) -> Valid<Settings> {
     let servers = raw.dns.get().and_then(|dns| {
-        let servers = dns.servers.as_ref();
-        servers.map(|list| checker.some(list, |at| Ok(at.get()?.0))).transpose()
+        given(dns.servers.as_ref(), |list| checker.some(list, |at| Ok(at.get()?.0)))
     });
     let log = raw.log.get()?;
     let log = Log { level: *log.level.get()?, format: *log.format.get()? };
     let drain = Drain { timeout: raw.drain.get()?.timeout.get()?.0 };
     let (limits, timeouts) = (limits(raw.limits.get()?)?, timeouts(raw.timeouts.get()?)?);
     let dns = Dns { servers: servers?.unwrap_or_default() };
-    Ok((runtime(raw.runtime.get()?)?, limits, timeouts, dns, drain, log))
-}
-
-fn runtime(raw: &raw::Runtime) -> Valid<Runtime> {
-    let workers = match raw.workers.get()? {
-        Either::Word(raw::Auto::Auto) => Workers::Auto,
-        Either::Quantity(Number(number)) => {
-            NonZeroUsize::new(*number as usize).map_or(Workers::Auto, Workers::Number)
-        }
-    };
-    Ok(Runtime { workers })
+    let runtime = Runtime { workers: *raw.runtime.get()?.workers.get()? };
+    Ok((runtime, limits, timeouts, dns, drain, log))
 }
 
 fn limits(raw: &raw::Limits) -> Valid<Limits> {
@@ -49,7 +36,7 @@ fn limits(raw: &raw::Limits) -> Valid<Limits> {
 }
 
 fn timeouts(raw: &raw::Timeouts) -> Valid<Timeouts> {
-    let raw::TcpKeepalive(keepalive) = raw.tcp_keepalive.get()?;
+    let keepalive = raw.tcp_keepalive.get()?;
     let short = TcpKeepalive::new(keepalive.idle.get()?.0);
     let interval = match &keepalive.interval {
         Some(interval) => interval.get()?.0,
@@ -57,21 +44,14 @@ fn timeouts(raw: &raw::Timeouts) -> Valid<Timeouts> {
     };
     Ok(Timeouts {
         connect_packet: raw.connect_packet.get()?.0,
-        idle: match raw.idle.get()? {
-            Either::Word(raw::IdleWord::Keepalive) => Idle::KeepAlive,
-            Either::Word(raw::IdleWord::None) => Idle::Never,
-            Either::Quantity(time) => Idle::After(time.0),
-        },
+        idle: *raw.idle.get()?,
         half_close: raw.half_close.get()?.0,
         tcp_keepalive: TcpKeepalive { interval, count: keepalive.count.get()?.0 as u8, ..short },
-        tcp_user_timeout: match raw.tcp_user_timeout.get()? {
-            Either::Word(raw::Auto::Auto) => TcpUserTimeout::Auto,
-            Either::Quantity(time) => TcpUserTimeout::After(time.0),
-        },
+        tcp_user_timeout: *raw.tcp_user_timeout.get()?,
     })
 }
 
-/// A number of which 0 means that there is no limit.
+/// A limit; 0 is no limit.
 pub(super) fn limit(at: &At<raw::Limit>) -> Valid<Option<NonZeroU32>> {
     at.get().map(|limit| NonZeroU32::new(limit.0 as u32))
 }

@@ -1,19 +1,19 @@
-//! TLS: the files that keys name, made into configurations of rustls.
+//! TLS: from the files that keys name to configurations of rustls.
 
 use std::sync::Arc;
 
 use rustls::{Error, pki_types, sign::CertifiedKey};
 
-use super::{Checker, Valid};
+use super::{Checker, Valid, checker::given};
 use crate::{
     config::{
         CertificateFile, ListenerTls, PoolTls, RevocationFile, Upstream,
         at::{At, Place},
         fault::quote,
-        raw::{self, ClientAuth, TlsVersion},
+        raw::{self, ClientAuth},
         values::{FilePath, SERVER_NAME, ServerName},
     },
-    tls::{self, Clients, HTTP_1_1, MinVersion, Server},
+    tls::{self, Clients, HTTP_1_1, Server},
 };
 
 const CA: &str = "a readable file with certificates of CAs in PEM, such as the system's \
@@ -31,7 +31,7 @@ pub(super) fn listener(
         .required(&section, "certificates", &raw.certificates, list)
         .and_then(|_| checker.some(&raw.certificates, |at| certificate(checker, at)));
     let clients = clients(checker, &section, raw);
-    let alpn = raw.alpn.as_ref().map(|list| protocols(checker, list, websocket)).transpose();
+    let alpn = given(raw.alpn.as_ref(), |list| protocols(checker, list, websocket));
     let (files, certificates): (Vec<_>, Vec<_>) = certificates?.into_iter().unzip();
     let (clients, revocation) = clients?;
     let refused = |error: &Error| refused(checker, &section.key("certificates"), error);
@@ -40,7 +40,7 @@ pub(super) fn listener(
     let server = Server {
         certificates,
         verifier,
-        min_version: min_version(&raw.min_version)?,
+        min_version: *raw.min_version.get()?,
         alpn: alpn?.unwrap_or_default(),
     };
     Ok(ListenerTls {
@@ -60,7 +60,7 @@ fn certificate(
     let has_key = checker.required(&section, "key", &raw.key, tls::KEY).map(|_| ());
     match (has_cert, has_key) {
         (Ok(()), Ok(())) => certified(checker, &raw.cert, &raw.key),
-        // The one that is there may have a fault, too.
+        // The file of `cert` may have a fault, too.
         (Ok(()), Err(reported)) => {
             checker.file(&raw.cert, tls::CHAIN, tls::chain).and(Err(reported))
         }
@@ -91,19 +91,18 @@ fn certified(
     }
 }
 
-/// Which clients are let in, and until when it is known which are revoked.
+/// Which clients are accepted, and the validity of their revocation lists.
 fn clients(
     checker: &Checker<'_>,
     section: &Place,
     raw: &raw::ListenerTls,
 ) -> Valid<(Clients, Option<RevocationFile>)> {
-    let roots = raw.client_ca.as_ref();
-    let roots =
-        roots.map(|file| checker.file(file, tls::AUTHORITIES, tls::authorities)).transpose();
-    let lists = raw.client_crl.as_ref();
-    let lists = lists
-        .map(|file| checker.file(file, tls::REVOCATION_LISTS, tls::revocation_lists))
-        .transpose();
+    let roots = given(raw.client_ca.as_ref(), |file| {
+        checker.file(file, tls::AUTHORITIES, tls::authorities)
+    });
+    let lists = given(raw.client_crl.as_ref(), |file| {
+        checker.file(file, tls::REVOCATION_LISTS, tls::revocation_lists)
+    });
     let (auth, roots, lists) = (*raw.client_auth.get()?, roots?, lists?);
     if auth == ClientAuth::None {
         let Some(unused) = raw.client_ca.as_ref().or(raw.client_crl.as_ref()) else {
@@ -143,8 +142,7 @@ pub(super) fn pool(
     upstreams: &[Upstream],
 ) -> Valid<PoolTls> {
     let (raw, section) = (raw.get()?, raw.place());
-    let ca = raw.ca.as_ref();
-    let ca = ca.map(|file| checker.file(file, tls::AUTHORITIES, tls::authorities)).transpose();
+    let ca = given(raw.ca.as_ref(), |file| checker.file(file, tls::AUTHORITIES, tls::authorities));
     let identity = identity(checker, raw);
     let insecure = *raw.insecure_skip_verify.get()?;
     let roots = match (&raw.ca, ca?) {
@@ -155,9 +153,9 @@ pub(super) fn pool(
         }
         (_, ca) => Ok(ca.map(|(_, roots)| roots)),
     };
-    let server_name = raw.server_name.as_ref().map(|name| name.get().map(server_name)).transpose();
+    let server_name = given(raw.server_name.as_ref(), |name| name.get().map(server_name));
     let (certificate, key) = identity?.unzip();
-    let client = tls::client(roots?, key, min_version(&raw.min_version)?)
+    let client = tls::client(roots?, key, *raw.min_version.get()?)
         .map_err(|error| refused(checker, &section, &error))?;
     let tls = PoolTls {
         client: Arc::new(client),
@@ -195,14 +193,7 @@ fn server_name(name: &ServerName) -> Option<pki_types::ServerName<'static>> {
     pki_types::ServerName::try_from(name.0.to_string()).ok()
 }
 
-fn min_version(at: &At<TlsVersion>) -> Valid<MinVersion> {
-    Ok(match at.get()? {
-        TlsVersion::Tls12 => MinVersion::Tls12,
-        TlsVersion::Tls13 => MinVersion::Tls13,
-    })
-}
-
-/// What rustls refused, which nothing in the file should be able to bring about.
+/// Refused by rustls, which should not happen with files that were validated.
 fn refused(checker: &Checker<'_>, at: &Place, error: &Error) -> super::checker::Reported {
     checker.fault(at, format!("cannot be used: {}", quote(&error.to_string())))
 }

@@ -1,15 +1,18 @@
 //! Addresses: to listen on, of brokers, of name servers, of networks.
 
 use std::{
-    borrow::Cow,
+    fmt,
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use ipnet::IpNet;
-use serde_json::{Value, json};
 
-use super::{Invalid, Scalar, not_a, number::number_and_unit, scalar, text::is_host_name};
+use super::{
+    number::number_and_unit,
+    scalar::{Invalid, scalar},
+    text::is_host_name,
+};
 use crate::config::{Address, Bind, SyslogAddress, fault::quote};
 
 pub(in crate::config) const BIND: &str = "IP:PORT, \"[IPV6]:PORT\" or unix:/PATH";
@@ -37,11 +40,11 @@ fn address(text: &str) -> Result<Address, Invalid> {
     if is_host_name(host) {
         Ok(Address::Host(host.into(), port))
     } else {
-        Err(not_a("address", text))
+        Err(Invalid::not_a("address", text))
     }
 }
 
-fn socket_path(path: &str) -> Result<std::path::PathBuf, Invalid> {
+fn socket_path(path: &str) -> Result<PathBuf, Invalid> {
     if path.is_empty() || path.contains(char::is_control) {
         let wrong = Invalid::new(format!("{} is not the path of a socket", quote(path)));
         return Err(wrong.allowed("a path of 1 to 107 bytes, its folder included"));
@@ -53,219 +56,153 @@ fn port_zero(text: &str) -> Invalid {
     Invalid::new(format!("{} has port 0", quote(text))).allowed(PORT)
 }
 
-fn string() -> Value {
-    json!({ "type": "string" })
+// The path of a socket is as the file has it; validation makes it absolute.
+scalar!(
+    impl [] Bind: String, BIND, bind,
+    { "type": "string", "examples": ["0.0.0.0:1883", "[::]:1883", "unix:/run/mqtt-lb/mqtt.sock"] }
+);
+
+fn bind(text: &str) -> Result<Bind, Invalid> {
+    match address(text)? {
+        // IPv6 sockets are IPv6 only here.
+        Address::Ip(SocketAddr::V6(v6)) if v6.ip().to_ipv4_mapped().is_some() => {
+            wrong(text, "is IPv4 written as IPv6")
+        }
+        Address::Ip(address) => Ok(Bind::Tcp(address)),
+        Address::Host(..) => wrong(text, "is a host name"),
+        Address::Unix(path) => Ok(Bind::Unix(path)),
+    }
 }
 
-/// A local address; the path of a socket is as the file has it.
-impl Scalar for Bind {
-    fn allowed() -> Cow<'static, str> {
-        BIND.into()
-    }
+scalar!(
+    impl [] Address: String, ADDRESS, with_port,
+    { "type": "string", "examples": ["10.0.0.7:1883", "broker.internal:1883"] }
+);
 
-    fn parse(text: &str) -> Result<Self, Invalid> {
-        let wrong = |what: &str| Err(Invalid::new(format!("{} {what}", quote(text))));
-        match address(text)? {
-            // IPv6 sockets are IPv6 only here.
-            Address::Ip(SocketAddr::V6(v6)) if v6.ip().to_ipv4_mapped().is_some() => {
-                wrong("is IPv4 written as IPv6")
-            }
-            Address::Ip(address) => Ok(Self::Tcp(address)),
-            Address::Host(..) => wrong("is a host name"),
-            Address::Unix(path) => Ok(Self::Unix(path)),
-        }
-    }
-
-    fn print(&self) -> Value {
-        self.to_string().into()
-    }
-
-    fn schema() -> Value {
-        json!({ "type": "string", "examples": ["0.0.0.0:1883", "[::]:1883", "unix:/run/mqtt-lb/mqtt.sock"] })
+/// An address that can be connected to.
+fn with_port(text: &str) -> Result<Address, Invalid> {
+    match address(text)? {
+        Address::Ip(address) if address.port() == 0 => Err(port_zero(text)),
+        Address::Host(_, 0) => Err(port_zero(text)),
+        address => Ok(address),
     }
 }
-scalar!(Bind);
 
-/// A broker's address; the path of a socket is as the file has it.
-impl Scalar for Address {
-    fn allowed() -> Cow<'static, str> {
-        ADDRESS.into()
+scalar!(
+    impl [] SyslogAddress: String, SYSLOG, syslog_address,
+    { "type": "string", "pattern": "^(unix:|udp://|tcp://)" }
+);
+
+fn syslog_address(text: &str) -> Result<SyslogAddress, Invalid> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return socket_path(path).map(SyslogAddress::Unix);
     }
-
-    fn parse(text: &str) -> Result<Self, Invalid> {
-        match address(text)? {
-            Self::Ip(address) if address.port() == 0 => Err(port_zero(text)),
-            Self::Host(_, 0) => Err(port_zero(text)),
-            address => Ok(address),
-        }
+    let not_receiver = || Invalid::new(format!("{} is not the address of a receiver", quote(text)));
+    let (scheme, receiver) = text.split_once("://").ok_or_else(not_receiver)?;
+    match address(receiver)? {
+        Address::Ip(ip) if ip.port() == 0 => return Err(port_zero(text)),
+        Address::Host(_, 0) => return Err(port_zero(text)),
+        Address::Ip(_) | Address::Host(..) => {}
+        Address::Unix(_) => return Err(not_receiver()),
     }
-
-    fn print(&self) -> Value {
-        self.to_string().into()
-    }
-
-    fn schema() -> Value {
-        json!({ "type": "string", "examples": ["10.0.0.7:1883", "broker.internal:1883"] })
-    }
-}
-scalar!(Address);
-
-/// A syslog receiver; the path of a socket is as the file has it.
-impl Scalar for SyslogAddress {
-    fn allowed() -> Cow<'static, str> {
-        SYSLOG.into()
-    }
-
-    fn parse(text: &str) -> Result<Self, Invalid> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return socket_path(path).map(Self::Unix);
-        }
-        let wrong = || Invalid::new(format!("{} is not the address of a receiver", quote(text)));
-        let (scheme, receiver) = text.split_once("://").ok_or_else(wrong)?;
-        match address(receiver)? {
-            Address::Ip(ip) if ip.port() == 0 => return Err(port_zero(text)),
-            Address::Host(_, 0) => return Err(port_zero(text)),
-            Address::Ip(_) | Address::Host(..) => {}
-            Address::Unix(_) => return Err(wrong()),
-        }
-        match scheme {
-            "udp" => Ok(Self::Udp(receiver.into())),
-            "tcp" => Ok(Self::Tcp(receiver.into())),
-            _ => Err(wrong()),
-        }
-    }
-
-    fn print(&self) -> Value {
-        self.to_string().into()
-    }
-
-    fn schema() -> Value {
-        json!({ "type": "string", "pattern": "^(unix:|udp://|tcp://)" })
+    match scheme {
+        "udp" => Ok(SyslogAddress::Udp(receiver.into())),
+        "tcp" => Ok(SyslogAddress::Tcp(receiver.into())),
+        _ => Err(not_receiver()),
     }
 }
-scalar!(SyslogAddress);
 
-/// An IP address and a port, of a server that has no name yet.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::config) struct IpPort(pub(in crate::config) SocketAddr);
+scalar!(
+    /// The IP address and port of a name server, whose name could not be looked up.
+    #[derive(Copy)]
+    struct IpPort(SocketAddr):
+    String, "IP:PORT or \"[IPV6]:PORT\"", ip_port, { "type": "string" }
+);
 
-impl Scalar for IpPort {
-    fn allowed() -> Cow<'static, str> {
-        "IP:PORT or \"[IPV6]:PORT\"".into()
-    }
-
-    fn parse(text: &str) -> Result<Self, Invalid> {
-        match address(text)? {
-            Address::Ip(address) if address.port() == 0 => Err(port_zero(text)),
-            Address::Ip(address) => Ok(Self(address)),
-            _ => Err(not_a("IP address", text)),
-        }
-    }
-
-    fn print(&self) -> Value {
-        self.0.to_string().into()
-    }
-
-    fn schema() -> Value {
-        string()
+fn ip_port(text: &str) -> Result<IpPort, Invalid> {
+    match with_port(text)? {
+        Address::Ip(address) => Ok(IpPort(address)),
+        _ => Err(Invalid::not_a("IP address", text)),
     }
 }
-scalar!(IpPort);
 
-/// An address of this host, to connect from.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::config) struct SourceAddress(pub(in crate::config) IpAddr);
+scalar!(
+    /// An address of this host, to connect from.
+    #[derive(Copy)]
+    struct SourceAddress(IpAddr):
+    String, "IP addresses of this host, without ports", source_address, { "type": "string" }
+);
 
-impl Scalar for SourceAddress {
-    fn allowed() -> Cow<'static, str> {
-        "IP addresses of this host, without ports".into()
-    }
-
-    fn parse(text: &str) -> Result<Self, Invalid> {
-        let wrong = |what: &str| Err(Invalid::new(format!("{} {what}", quote(text))));
-        let Ok(address) = text.parse::<IpAddr>() else { return wrong("is not an IP address") };
-        match address {
-            _ if address.is_unspecified() => wrong("is unspecified"),
-            _ if address.is_multicast() => wrong("is multicast"),
-            IpAddr::V4(v4) if v4.is_broadcast() => wrong("is broadcast"),
-            IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => wrong("is IPv4 written as IPv6"),
-            // It would take the name of an interface as well.
-            IpAddr::V6(v6) if v6.is_unicast_link_local() => wrong("is link-local"),
-            _ => Ok(Self(address)),
-        }
-    }
-
-    fn print(&self) -> Value {
-        self.0.to_string().into()
-    }
-
-    fn schema() -> Value {
-        string()
+fn source_address(text: &str) -> Result<SourceAddress, Invalid> {
+    let Ok(address) = text.parse::<IpAddr>() else { return wrong(text, "is not an IP address") };
+    match address {
+        _ if address.is_unspecified() => wrong(text, "is unspecified"),
+        _ if address.is_multicast() => wrong(text, "is multicast"),
+        IpAddr::V4(v4) if v4.is_broadcast() => wrong(text, "is broadcast"),
+        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => wrong(text, "is IPv4 written as IPv6"),
+        // It would need the name of an interface as well.
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => wrong(text, "is link-local"),
+        _ => Ok(SourceAddress(address)),
     }
 }
-scalar!(SourceAddress);
 
-/// A network, or an address as the network of it alone.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::config) struct Network(pub(in crate::config) IpNet);
+scalar!(
+    /// A network; an address is a network of one address.
+    #[derive(Copy)]
+    struct Network(IpNet):
+    String, NETWORK, network, { "type": "string" }
+);
 
-impl Scalar for Network {
-    fn allowed() -> Cow<'static, str> {
-        NETWORK.into()
+fn network(text: &str) -> Result<Network, Invalid> {
+    let address = |text: &str| text.parse::<IpAddr>().map(IpNet::from);
+    let Ok(network) = text.parse::<IpNet>().or_else(|_| address(text)) else {
+        return Err(Invalid::not_a("network", text));
+    };
+    if matches!(network.addr(), IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some()) {
+        return wrong(text, "is IPv4 written as IPv6");
     }
+    if network.trunc() != network {
+        let invalid = Invalid::new(format!("{} has bits set after its prefix", quote(text)));
+        return Err(invalid.allowed(format!("{}, or {}", network.trunc(), network.addr())));
+    }
+    Ok(Network(network))
+}
 
-    fn parse(text: &str) -> Result<Self, Invalid> {
-        let address = |text: &str| text.parse::<IpAddr>().map(IpNet::from);
-        let Ok(network) = text.parse::<IpNet>().or_else(|_| address(text)) else {
-            return Err(not_a("network", text));
-        };
-        if matches!(network.addr(), IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some()) {
-            return Err(Invalid::new(format!("{} is IPv4 written as IPv6", quote(text))));
+/// Peers whose PROXY headers are trusted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::config) enum ProxySource {
+    Network(IpNet),
+    /// The peers on a unix socket.
+    Unix,
+}
+
+impl fmt::Display for ProxySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(network) => network.fmt(f),
+            Self::Unix => f.write_str("unix"),
         }
-        if network.trunc() != network {
-            let wrong = Invalid::new(format!("{} has bits set after its prefix", quote(text)));
-            return Err(wrong.allowed(format!("{}, or {}", network.trunc(), network.addr())));
-        }
-        Ok(Self(network))
-    }
-
-    fn print(&self) -> Value {
-        self.0.to_string().into()
-    }
-
-    fn schema() -> Value {
-        string()
     }
 }
-scalar!(Network);
 
-/// Whose PROXY headers are trusted: a network, or (`None`) the peers on a unix socket.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::config) struct ProxySource(pub(in crate::config) Option<IpNet>);
+scalar!(
+    impl [] ProxySource: String,
+    "networks and addresses such as 10.0.0.0/8, \"2001:db8::/32\", 10.0.0.7, or unix",
+    proxy_source, { "type": "string" }
+);
 
-impl Scalar for ProxySource {
-    fn allowed() -> Cow<'static, str> {
-        "networks and addresses such as 10.0.0.0/8, \"2001:db8::/32\", 10.0.0.7, or unix".into()
+fn proxy_source(text: &str) -> Result<ProxySource, Invalid> {
+    if text == "unix" {
+        return Ok(ProxySource::Unix);
     }
-
-    fn parse(text: &str) -> Result<Self, Invalid> {
-        match text {
-            "unix" => Ok(Self(None)),
-            _ => Network::parse(text).map(|network| Self(Some(network.0))).map_err(|invalid| {
-                match invalid.allowed {
-                    Some(_) => invalid,
-                    None => invalid.allowed(NETWORK),
-                }
-            }),
+    network(text).map(|network| ProxySource::Network(network.0)).map_err(|invalid| {
+        match invalid.allowed {
+            Some(_) => invalid,
+            None => invalid.allowed(NETWORK),
         }
-    }
-
-    fn print(&self) -> Value {
-        self.0.map_or_else(|| "unix".into(), |network| network.to_string().into())
-    }
-
-    fn schema() -> Value {
-        string()
-    }
+    })
 }
-scalar!(ProxySource);
+
+fn wrong<T>(text: &str, what: &str) -> Result<T, Invalid> {
+    Err(Invalid::new(format!("{} {what}", quote(text))))
+}

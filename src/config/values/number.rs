@@ -1,12 +1,8 @@
 //! Numbers, durations and sizes, each within its range.
 
-use std::{borrow::Cow, time::Duration};
+use std::{fmt, ops::RangeInclusive, time::Duration};
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, de::value::StrDeserializer};
-use serde_json::{Value, json};
-
-use super::{Invalid, Scalar, Style, not_a, scalar};
+use super::scalar::{Invalid, scalar};
 use crate::config::{at::At, fault::quote};
 
 /// A year in milliseconds: as good as forever, and far from where sums of times overflow.
@@ -23,32 +19,29 @@ const TIMES: [(&str, u64); 4] = [("h", HOUR), ("m", 60_000), ("s", 1_000), ("ms"
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) struct Number<const MIN: u64, const MAX: u64>(pub(in crate::config) u64);
 
-impl<const MIN: u64, const MAX: u64> Scalar for Number<MIN, MAX> {
-    const STYLE: Style = Style::Number;
-
-    fn allowed() -> Cow<'static, str> {
-        format!("a whole number from {MIN} to {MAX}").into()
-    }
-
-    fn parse(text: &str) -> Result<Self, Invalid> {
+impl<const MIN: u64, const MAX: u64> Number<MIN, MAX> {
+    fn parsed(text: &str) -> Result<Self, Invalid> {
         let digits = text.strip_prefix('-').unwrap_or(text);
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(not_a("whole number", text));
+            return Err(Invalid::not_a("whole number", text));
         }
         // One that is too large for its type is out of range, too.
         let number = text.parse().ok().filter(|number| (MIN..=MAX).contains(number));
         number.map(Self).ok_or_else(|| Invalid::new(format!("{} is out of range", quote(text))))
     }
+}
 
-    fn print(&self) -> Value {
-        self.0.into()
-    }
-
-    fn schema() -> Value {
-        json!({ "type": "integer", "minimum": MIN, "maximum": MAX })
+impl<const MIN: u64, const MAX: u64> fmt::Display for Number<MIN, MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
-scalar!(impl [const MIN: u64, const MAX: u64] Number<MIN, MAX>);
+
+scalar!(
+    impl [const MIN: u64, const MAX: u64] Number<MIN, MAX>:
+    Numeric, format!("a whole number from {MIN} to {MAX}"), Self::parsed,
+    { "type": "integer", "minimum": MIN, "maximum": MAX }
+);
 
 /// A duration in a range of milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,34 +49,38 @@ pub(in crate::config) struct Time<const MIN: u64 = 1, const MAX: u64 = YEAR>(
     pub(in crate::config) Duration,
 );
 
-impl<const MIN: u64, const MAX: u64> Scalar for Time<MIN, MAX> {
-    fn allowed() -> Cow<'static, str> {
-        DURATION.into()
-    }
-
-    fn parse(text: &str) -> Result<Self, Invalid> {
-        let wrong = || not_a("duration", text);
+impl<const MIN: u64, const MAX: u64> Time<MIN, MAX> {
+    fn parsed(text: &str) -> Result<Self, Invalid> {
+        let wrong = || Invalid::not_a("duration", text);
         let (number, unit) = number_and_unit(text).ok_or_else(wrong)?;
         if unit.is_empty() {
             return Err(Invalid::new(format!("{} has no unit", quote(text))));
         }
         let (_, unit) = TIMES.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
         let millis = number.checked_mul(*unit).ok_or_else(wrong)?;
-        within(millis, MIN, MAX, |millis| show_duration(Duration::from_millis(millis)))
-            .map(|millis| Self(Duration::from_millis(millis)))
-    }
-
-    fn print(&self) -> Value {
-        show_duration(self.0).into()
-    }
-
-    fn schema() -> Value {
-        let range = [MIN, MAX].map(|millis| show_duration(Duration::from_millis(millis)));
-        let comment = format!("{} to {}", range[0], range[1]);
-        json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h)$", "$comment": comment })
+        within(millis, MIN, MAX, show_millis).map(|millis| Self(Duration::from_millis(millis)))
     }
 }
-scalar!(impl [const MIN: u64, const MAX: u64] Time<MIN, MAX>);
+
+impl<const MIN: u64, const MAX: u64> fmt::Display for Time<MIN, MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&show_duration(self.0))
+    }
+}
+
+scalar!(
+    impl [const MIN: u64, const MAX: u64] Time<MIN, MAX>:
+    String, DURATION, Self::parsed,
+    {
+        "type": "string",
+        "pattern": "^[0-9]+(ms|s|m|h)$",
+        "$comment": format!("{} to {}", show_millis(MIN), show_millis(MAX)),
+    }
+);
+
+fn show_millis(millis: u64) -> String {
+    show_duration(Duration::from_millis(millis))
+}
 
 /// Writes a duration as [`Time`] reads it, in the largest unit that is exact.
 pub(in crate::config) fn show_duration(duration: Duration) -> String {
@@ -99,13 +96,9 @@ pub(in crate::config) fn show_duration(duration: Duration) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) struct Size<const MIN: u64, const MAX: u64>(pub(in crate::config) u64);
 
-impl<const MIN: u64, const MAX: u64> Scalar for Size<MIN, MAX> {
-    fn allowed() -> Cow<'static, str> {
-        SIZE.into()
-    }
-
-    fn parse(text: &str) -> Result<Self, Invalid> {
-        let wrong = || not_a("size", text);
+impl<const MIN: u64, const MAX: u64> Size<MIN, MAX> {
+    fn parsed(text: &str) -> Result<Self, Invalid> {
+        let wrong = || Invalid::not_a("size", text);
         let (number, unit) = number_and_unit(text).ok_or_else(wrong)?;
         let unit = match unit {
             "" => 1,
@@ -116,114 +109,51 @@ impl<const MIN: u64, const MAX: u64> Scalar for Size<MIN, MAX> {
         let bytes = number.checked_mul(unit).ok_or_else(wrong)?;
         within(bytes, MIN, MAX, |bytes| format!("{bytes} bytes")).map(Self)
     }
+}
 
-    fn print(&self) -> Value {
+impl<const MIN: u64, const MAX: u64> fmt::Display for Size<MIN, MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            bytes if bytes > 0 && bytes.is_multiple_of(1 << 20) => {
-                format!("{}MiB", bytes >> 20).into()
-            }
-            bytes if bytes > 0 && bytes.is_multiple_of(1 << 10) => {
-                format!("{}KiB", bytes >> 10).into()
-            }
-            bytes => bytes.into(),
+            bytes if bytes > 0 && bytes.is_multiple_of(1 << 20) => write!(f, "{}MiB", bytes >> 20),
+            bytes if bytes > 0 && bytes.is_multiple_of(1 << 10) => write!(f, "{}KiB", bytes >> 10),
+            bytes => bytes.fmt(f),
         }
     }
-
-    fn schema() -> Value {
-        json!({
-            "type": ["integer", "string"],
-            "minimum": MIN,
-            "maximum": MAX,
-            "pattern": "^[0-9]+(KiB|MiB)?$",
-        })
-    }
-}
-scalar!(impl [const MIN: u64, const MAX: u64] Size<MIN, MAX>);
-
-/// How many times its fair share of the load a broker is given.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::config) struct Factor(pub(in crate::config) f64);
-
-impl Factor {
-    /// Below 1.01 a broker is full before the last of the others has its share; at 100 nothing is
-    /// bound.
-    const MIN: f64 = 1.01;
-    const MAX: f64 = 100.0;
 }
 
-impl Scalar for Factor {
-    const STYLE: Style = Style::Number;
-
-    fn allowed() -> Cow<'static, str> {
-        format!("a number from {} to {}", Self::MIN, Self::MAX).into()
+scalar!(
+    impl [const MIN: u64, const MAX: u64] Size<MIN, MAX>:
+    StringOrInteger, SIZE, Self::parsed,
+    {
+        "type": ["integer", "string"],
+        "minimum": MIN,
+        "maximum": MAX,
+        "pattern": "^[0-9]+(KiB|MiB)?$",
     }
+);
 
-    fn parse(text: &str) -> Result<Self, Invalid> {
-        let digits = text.strip_prefix('-').unwrap_or(text);
-        // Without the exponents, infinities and "not a number" that Rust reads as well.
-        let plain = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-        match text.parse() {
-            Ok(number) if plain && (Self::MIN..=Self::MAX).contains(&number) => Ok(Self(number)),
-            Ok(_) if plain => Err(Invalid::new(format!("{} is out of range", quote(text)))),
-            _ => Err(not_a("number", text)),
-        }
-    }
+/// A factor below 1.01 makes a broker full before the last of the others has its share; one of 100
+/// limits nothing.
+const FACTORS: RangeInclusive<f64> = 1.01..=100.0;
 
-    fn print(&self) -> Value {
-        self.0.into()
-    }
+scalar!(
+    /// How many times its fair share of the load a broker is given.
+    #[derive(Copy)]
+    struct Factor(f64):
+    Numeric, format!("a number from {} to {}", FACTORS.start(), FACTORS.end()), factor,
+    { "type": "number", "minimum": FACTORS.start(), "maximum": FACTORS.end() }
+);
 
-    fn schema() -> Value {
-        json!({ "type": "number", "minimum": Self::MIN, "maximum": Self::MAX })
-    }
-}
-scalar!(Factor);
-
-/// A few words that stand for something else than a quantity.
-pub(in crate::config) trait Words:
-    for<'de> Deserialize<'de> + Serialize + JsonSchema
-{
-    const WORDS: &'static [&'static str];
-}
-
-/// One of a few words, or a quantity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::config) enum Either<W, Q> {
-    Word(W),
-    Quantity(Q),
-}
-
-impl<W: Words, Q: Scalar> Scalar for Either<W, Q> {
-    fn allowed() -> Cow<'static, str> {
-        format!("{}, or {}", W::WORDS.join(", "), Q::allowed()).into()
-    }
-
-    fn parse(text: &str) -> Result<Self, Invalid> {
-        if let Ok(word) = W::deserialize(StrDeserializer::<serde::de::value::Error>::new(text)) {
-            return Ok(Self::Word(word));
-        }
-        if !text.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
-            return Err(Invalid::new(format!("{} is unknown", quote(text))));
-        }
-        let quantity = Q::parse(text).map_err(|invalid| match invalid.allowed {
-            None => invalid.allowed(Q::allowed()),
-            Some(_) => invalid,
-        })?;
-        Ok(Self::Quantity(quantity))
-    }
-
-    fn print(&self) -> Value {
-        match self {
-            Self::Word(word) => serde_json::to_value(word).unwrap_or_default(),
-            Self::Quantity(quantity) => quantity.print(),
-        }
-    }
-
-    fn schema() -> Value {
-        json!({ "anyOf": [{ "enum": W::WORDS }, Q::schema()] })
+fn factor(text: &str) -> Result<Factor, Invalid> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    // Without the exponents, infinities and "not a number" that Rust reads as well.
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    match text.parse() {
+        Ok(number) if plain && FACTORS.contains(&number) => Ok(Factor(number)),
+        Ok(_) if plain => Err(Invalid::new(format!("{} is out of range", quote(text)))),
+        _ => Err(Invalid::not_a("number", text)),
     }
 }
-scalar!(impl [W: Words, Q: Scalar] Either<W, Q>);
 
 fn within(value: u64, min: u64, max: u64, show: impl Fn(u64) -> String) -> Result<u64, Invalid> {
     if (min..=max).contains(&value) {

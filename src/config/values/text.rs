@@ -1,11 +1,10 @@
 //! Names, paths and other texts.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use rustls::pki_types;
-use serde_json::{Value, json};
 
-use super::{Invalid, Scalar, Style, not_a, scalar};
+use super::scalar::{Invalid, scalar};
 use crate::{
     balance::KeyTemplate,
     config::{LOG_FIELDS, LogLineFormat, fault::quote},
@@ -16,35 +15,22 @@ const HTTP_PATH: &str = "/, and what a URL has after it: letters, digits, \
                                                -._~!$&'()*+,;=:@/? and %XX for anything else";
 pub(in crate::config) const SERVER_NAME: &str = "a host name or an IP address";
 
-/// A text that is checked, and otherwise kept as it is.
+/// A text that is kept as it is, unless the check says what is wrong with it.
 macro_rules! text {
     ($(#[$doc:meta])* $name:ident, $allowed:expr, $wrong:expr, $schema:tt) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq)]
-        pub(in crate::config) struct $name(pub(in crate::config) Arc<str>);
-
-        impl Scalar for $name {
-            fn allowed() -> Cow<'static, str> {
-                $allowed.into()
-            }
-
-            fn parse(text: &str) -> Result<Self, Invalid> {
+        scalar!(
+            $(#[$doc])*
+            #[derive(Eq)]
+            struct $name(Arc<str>):
+            String, $allowed, |text: &str| {
                 let wrong: fn(&str) -> Option<&'static str> = $wrong;
                 match wrong(text) {
-                    None => Ok(Self(text.into())),
+                    None => Ok($name(text.into())),
                     Some(wrong) => Err(Invalid::new(format!("{} {wrong}", quote(text)))),
                 }
-            }
-
-            fn print(&self) -> Value {
-                (*self.0).into()
-            }
-
-            fn schema() -> Value {
-                json!($schema)
-            }
-        }
-        scalar!($name);
+            },
+            $schema
+        );
     };
 }
 
@@ -126,7 +112,7 @@ text!(
 );
 
 /// Whether a text can be a name.
-pub fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     // What escaping leaves as it is can neither break a line nor end a quoted string.
     let plain = |c: char| !c.is_whitespace() && c.escape_debug().count() == 1;
     !text.is_empty() && text.chars().all(plain) && !text.contains("${")
@@ -174,86 +160,63 @@ impl Default for Key {
     }
 }
 
-impl Scalar for Key {
-    const STYLE: Style = Style::Template;
-
-    fn allowed() -> Cow<'static, str> {
-        "client_id, username, source_ip, tls_cn, sni or a template".into()
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.1)
     }
+}
 
-    fn parse(text: &str) -> Result<Self, Invalid> {
-        match text.parse() {
-            Ok(template) => Ok(Self(template, text.into())),
-            // It says itself what is allowed.
-            Err(error) => Err(Invalid::new(error.to_string()).allowed("")),
-        }
+scalar!(
+    impl [] Key: Template, "client_id, username, source_ip, tls_cn, sni or a template", key,
+    {
+        "anyOf": [
+            { "enum": ["client_id", "username", "source_ip", "tls_cn", "sni"] },
+            { "type": "string", "pattern": "\\$\\{(client_id|username|source_ip|tls_cn|sni)\\}" },
+        ],
     }
+);
 
-    fn print(&self) -> Value {
-        (*self.1).into()
-    }
+fn key(text: &str) -> Result<Key, Invalid> {
+    let template = text.parse();
+    // It says itself what is allowed.
+    let template = template.map_err(|error| Invalid::new(format!("{error}")).allowed(""))?;
+    Ok(Key(template, text.into()))
+}
 
-    fn schema() -> Value {
-        json!({
-            "anyOf": [
-                { "enum": ["client_id", "username", "source_ip", "tls_cn", "sni"] },
-                { "type": "string", "pattern": "\\$\\{(client_id|username|source_ip|tls_cn|sni)\\}" },
-            ],
+impl fmt::Display for LogLineFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Json => "json",
+            Self::Text => "text",
+            Self::Template(text) => text,
         })
     }
 }
-scalar!(Key);
 
-/// `json`, `text` or a template.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::config) struct LogFormat(pub(in crate::config) LogLineFormat);
+scalar!(
+    impl [] LogLineFormat: Template, "json, text, or one line with ${field} variables", log_format,
+    { "anyOf": [{ "enum": ["json", "text"] }, { "type": "string", "pattern": "\\$\\{" }] }
+);
 
-impl Default for LogFormat {
-    fn default() -> Self {
-        Self(LogLineFormat::Json)
+fn log_format(text: &str) -> Result<LogLineFormat, Invalid> {
+    match text {
+        "json" => return Ok(LogLineFormat::Json),
+        "text" => return Ok(LogLineFormat::Text),
+        _ if !text.contains("${") || text.contains(char::is_control) => {
+            return Err(Invalid::not_a("format", text));
+        }
+        _ => {}
     }
+    let fields = || LOG_FIELDS.join(", ");
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once("${") {
+        let (field, after) = after.split_once('}').ok_or_else(|| {
+            Invalid::new(format!("{} has ${{ without }}", quote(text))).allowed(fields())
+        })?;
+        if !LOG_FIELDS.contains(&field) {
+            return Err(Invalid::not_a("field", field).allowed(fields()));
+        }
+        rest = after;
+    }
+    Ok(LogLineFormat::Template(text.into()))
 }
-
-impl Scalar for LogFormat {
-    const STYLE: Style = Style::Template;
-
-    fn allowed() -> Cow<'static, str> {
-        "json, text, or one line with ${field} variables".into()
-    }
-
-    fn parse(text: &str) -> Result<Self, Invalid> {
-        match text {
-            "json" => return Ok(Self(LogLineFormat::Json)),
-            "text" => return Ok(Self(LogLineFormat::Text)),
-            _ if !text.contains("${") || text.contains(char::is_control) => {
-                return Err(not_a("format", text));
-            }
-            _ => {}
-        }
-        let fields = || LOG_FIELDS.join(", ");
-        let mut rest = text;
-        while let Some((_, after)) = rest.split_once("${") {
-            let (field, after) = after.split_once('}').ok_or_else(|| {
-                Invalid::new(format!("{} has ${{ without }}", quote(text))).allowed(fields())
-            })?;
-            if !LOG_FIELDS.contains(&field) {
-                return Err(not_a("field", field).allowed(fields()));
-            }
-            rest = after;
-        }
-        Ok(Self(LogLineFormat::Template(text.into())))
-    }
-
-    fn print(&self) -> Value {
-        match &self.0 {
-            LogLineFormat::Json => "json".into(),
-            LogLineFormat::Text => "text".into(),
-            LogLineFormat::Template(text) => (**text).into(),
-        }
-    }
-
-    fn schema() -> Value {
-        json!({ "anyOf": [{ "enum": ["json", "text"] }, { "type": "string", "pattern": "\\$\\{" }] })
-    }
-}
-scalar!(LogFormat);

@@ -156,7 +156,7 @@ fn every_fault_is_reported() {
 }
 
 #[test]
-fn who_clients_have_to_be() {
+fn faults_of_client_authentication() {
     let folder = folder();
     let fault = |keys: &str| {
         folder.fault(&format!("{{ certificates: [{{ cert: cert.pem, key: key.pem }}], {keys} }}"))
@@ -235,7 +235,7 @@ fn protocols_of_a_websocket_are_those_of_http() {
 }
 
 #[test]
-fn who_brokers_have_to_be() {
+fn faults_of_pool_tls() {
     let folder = folder();
     let name = "allowed: a host name or an IP address";
     let both = "allowed: both, or neither";

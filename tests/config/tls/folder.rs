@@ -1,4 +1,4 @@
-//! Files beside a configuration, and what is said of it.
+//! A folder with a configuration and the files that it names.
 
 use std::{fs, path::Path};
 

@@ -40,7 +40,7 @@ fn showing(certificates: &[&Issued]) -> Arc<ServerConfig> {
 }
 
 #[test]
-fn the_certificate_goes_by_the_name_that_is_asked_for() {
+fn the_server_name_selects_the_certificate() {
     let ca = Ca::new("ca");
     let first = ca.issue(&Leaf::new("first", &["first.example.com", "10.0.0.7"]));
     let exact = ca.issue(&Leaf::new("exact", &["Eu.Example.com", "eu.example.org"]));
@@ -71,7 +71,7 @@ fn the_certificate_goes_by_the_name_that_is_asked_for() {
 }
 
 #[test]
-fn of_several_certificates_of_a_name_the_one_that_the_client_can_read() {
+fn of_several_certificates_with_a_name_the_first_that_the_client_supports_is_shown() {
     use SignatureScheme::{ECDSA_NISTP256_SHA256, ED25519, RSA_PKCS1_SHA256, RSA_PSS_SHA256};
 
     let ca = Ca::new("ca");
@@ -100,7 +100,7 @@ fn of_several_certificates_of_a_name_the_one_that_the_client_can_read() {
 }
 
 #[test]
-fn a_listener_as_it_is_by_default() {
+fn defaults_of_listener_tls() {
     let issued = Ca::new("ca").issue(&Leaf::new("a", &["a.example.com"]));
     let folder = Folder::new([("cert.pem", &issued.cert), ("key.pem", &issued.key)]);
     let tls = load(&folder, "{ certificates: [{ cert: '${NAME}.pem', key: key.pem }] }");
@@ -143,7 +143,7 @@ fn a_client_resumes_until_the_next_load() {
 }
 
 #[test]
-fn the_least_version_and_the_protocols() {
+fn min_version_and_alpn() {
     let issued = Ca::new("ca").issue(&Leaf::new("a", &["a.example.com"]));
     let folder = Folder::new([("cert.pem", &issued.cert), ("key.pem", &issued.key)]);
     let with = |more: &str| {
@@ -170,7 +170,7 @@ fn the_least_version_and_the_protocols() {
     assert_eq!(failed, Failed::Server(Error::NoApplicationProtocol));
 }
 
-/// A CA with three clients, one of which it has revoked, and a stranger.
+/// A CA with three clients, one of them revoked, and a client of another CA.
 struct Fleet {
     folder: Folder,
     good: Issued,
@@ -215,7 +215,7 @@ fn come(server: &Arc<ServerConfig>, identity: Option<&Issued>) -> Result<Option<
 }
 
 #[test]
-fn who_comes_with_which_certificate() {
+fn client_authentication() {
     let fleet = Fleet::new();
     let required = fleet.listener("client_auth: required, client_ca: ca.pem").server;
     let optional = fleet.listener("client_auth: optional, client_ca: ca.pem").server;
@@ -237,7 +237,7 @@ fn who_comes_with_which_certificate() {
 }
 
 #[test]
-fn the_revoked_are_refused_and_those_of_whom_nothing_is_known() {
+fn revoked_clients_and_clients_of_a_ca_without_a_crl_are_refused() {
     let fleet = Fleet::new();
     let tls = "client_auth: required, client_ca: ca.pem, client_crl:";
     let late = fleet.listener(&format!("{tls} late.crl"));
@@ -257,7 +257,7 @@ fn the_revoked_are_refused_and_those_of_whom_nothing_is_known() {
     assert!(come(&both.server, Some(&fleet.of_other_ca)).is_ok());
 }
 
-/// Whoever was let in once is let in with his ticket, but no longer than the lists stay the same.
+/// A ticket admits its client until the CRLs are loaded again.
 #[test]
 fn a_ticket_does_not_outlive_a_new_list() {
     let fleet = Fleet::new();
@@ -281,7 +281,7 @@ fn a_ticket_does_not_outlive_a_new_list() {
 }
 
 #[test]
-fn tls_1_1_is_not_spoken() {
+fn tls_1_1_is_refused() {
     let issued = Ca::new("ca").issue(&Leaf::new("a", &["a.example.com"]));
     let mut server = rustls::ServerConnection::new(showing(&[&issued])).unwrap();
     // A ClientHello of TLS 1.1 (RFC 4346, section 7.4.1.2): version, random, no session, the suite

@@ -82,7 +82,7 @@ fn a_broker_shows_a_certificate_of_the_ca_for_its_name() {
 }
 
 #[test]
-fn a_server_name_is_that_of_all_brokers() {
+fn server_name_applies_to_all_brokers() {
     let site = Site::new();
     let tls = site.pool("{ ca: ca.pem, server_name: broker.internal }");
     for address in [ip("192.0.2.1:1"), host("other.internal"), Address::Unix("/run/b".into())] {
@@ -107,7 +107,7 @@ fn the_proxy_shows_its_own_certificate() {
 }
 
 #[test]
-fn nothing_is_asked_of_brokers_where_that_is_said() {
+fn insecure_skip_verify_accepts_any_certificate() {
     let site = Site::new();
     let tls = site.pool("{ insecure_skip_verify: true, min_version: \"1.3\" }");
     assert!(tls.insecure);

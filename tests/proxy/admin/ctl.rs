@@ -4,7 +4,7 @@ use std::{fs, net::TcpListener};
 
 use serde_json::{Value, json};
 
-use super::http::get;
+use super::http::{ask, get};
 use crate::{
     broker::Broker,
     client::{CONNACK_V3, CONNACK_V5, Client, Connect, connect},
@@ -281,4 +281,41 @@ fn a_reload_that_is_refused_says_each_fault() {
         faults.as_array().unwrap().iter().map(|it| format!("  {}", it.as_str().unwrap())).collect();
     assert_eq!(lines.collect::<Vec<_>>(), faults);
     assert_eq!(json!(faults).as_array().map(Vec::is_empty), Some(false));
+}
+
+/// What `check --print` prints of a file.
+#[track_caller]
+fn checked(file: &str) -> String {
+    let output = run(&["check", "--print", "-c", file], "");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_configuration_in_force() {
+    let broker = Broker::echoing();
+    let text = Config::of([&broker]).text();
+    let proxy = Config::of([&broker]).start();
+    let file = proxy.config_file();
+    let wanted = checked(&file);
+    let answer = ask(&proxy, "GET", "/api/v1/config", "", "");
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/yaml")));
+    assert_eq!(answer.body, wanted);
+    assert_eq!(printed(&proxy, &["config"]), wanted);
+    let as_json: Value = serde_yaml::from_str(&wanted).unwrap();
+    assert_eq!(json_of(&proxy, &["config"]), as_json);
+    // It reads back as the same configuration.
+    let copy = format!("{file}.copy");
+    fs::write(&copy, &wanted).unwrap();
+    assert_eq!(checked(&copy), wanted);
+
+    fs::write(&file, "colour: blue\n").unwrap();
+    assert_eq!(ctl(&proxy, &["reload"]).0, 1);
+    assert_eq!(printed(&proxy, &["config"]), wanted);
+
+    fs::write(&file, format!("{text}\ndrain: {{ timeout: 7s }}\n")).unwrap();
+    assert_eq!(ctl(&proxy, &["reload"]).0, 0);
+    let reloaded = printed(&proxy, &["config"]);
+    assert_eq!(reloaded, checked(&file));
+    assert_ne!(reloaded, wanted);
 }

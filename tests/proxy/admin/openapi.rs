@@ -77,6 +77,8 @@ fn responses_are_as_documented() {
         ("get", "/api/v1/openapi.json", "/api/v1/openapi.json", "", "", 200),
         ("get", "/api/v1/status", "/api/v1/status", "", "", 200),
         ("get", "/api/v1/status", "/api/v1/status?x", "", "", 400),
+        ("get", "/api/v1/config", "/api/v1/config", "", "", 200),
+        ("get", "/api/v1/config", "/api/v1/config?x", "", "", 400),
         ("get", "/api/v1/log", "/api/v1/log", "", "", 200),
         ("get", "/api/v1/upstreams", "/api/v1/upstreams", "", "", 200),
         ("get", "/api/v1/route", "/api/v1/route?client_id=documented", "", "", 200),

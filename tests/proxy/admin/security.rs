@@ -9,9 +9,10 @@ use crate::{
     harness::{Proxy, program},
 };
 
-const GUARDED: [(&str, &str); 9] = [
+const GUARDED: [(&str, &str); 10] = [
     ("GET", "/metrics"),
     ("GET", "/api/v1/status"),
+    ("GET", "/api/v1/config"),
     ("GET", "/api/v1/upstreams"),
     ("PATCH", "/api/v1/pools/brokers/upstreams/b1"),
     ("GET", "/api/v1/sessions"),

@@ -1,0 +1,36 @@
+//! What the parts of one file share while it is read.
+
+use std::{cell::RefCell, path::Path};
+
+use crate::config::fault::{Fault, Position};
+
+/// The file, its environment, and the faults found so far.
+pub(in crate::config) struct Reader<'a> {
+    file: &'a Path,
+    pub(super) env: &'a dyn Fn(&str) -> Option<String>,
+    faults: RefCell<Vec<Fault>>,
+    /// Unknown keys are ignored.
+    pub(super) lenient: bool,
+}
+
+impl<'a> Reader<'a> {
+    pub(in crate::config) fn new(
+        file: &'a Path,
+        env: &'a dyn Fn(&str) -> Option<String>,
+        lenient: bool,
+    ) -> Self {
+        Self { file, env, faults: RefCell::default(), lenient }
+    }
+
+    pub(in crate::config) fn file(&self) -> &'a Path {
+        self.file
+    }
+
+    pub(in crate::config) fn note(&self, at: Position, path: &str, message: impl Into<String>) {
+        self.faults.borrow_mut().push(Fault::new(self.file, at, path, message));
+    }
+
+    pub(in crate::config) fn into_faults(self) -> Vec<Fault> {
+        self.faults.into_inner()
+    }
+}

@@ -1,0 +1,157 @@
+//! The keys of the sections about the whole proxy.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use super::common::{AnyTime, Limit, List, empty};
+use crate::config::{
+    Bind, Idle, LogLevel, ProgramLogFormat, TcpUserTimeout, Workers,
+    at::At,
+    values::{FilePath, IpPort, Number, Size, Time, YEAR, at_number, at_size, at_time},
+};
+
+/// From what holds any client ID of 23 bytes, which every server takes (MQTT 3.1.1, 3.1.3.1), to
+/// the longest packet there is: 5 bytes of fixed header and 268,435,455 more (MQTT 5.0, 2.1.4).
+type Packet = Size<64, 268_435_460>;
+
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Runtime {
+    /// Threads that carry sessions, each with an event loop and sockets of its own: `auto`, one for
+    /// each usable core, or 1 to 1024.
+    #[serde(default)]
+    pub(in crate::config) workers: At<Workers>,
+}
+
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Limits {
+    /// Connections at a time; 0 is as many as the process' file descriptors allow, which is the
+    /// upper bound of any other number, too.
+    #[serde(default = "at_number::<0, 0, { u32::MAX as u64 }>")]
+    pub(in crate::config) max_connections: At<Limit>,
+    /// Connections at a time from one address, counted from accept on, or from the PROXY header or
+    /// X-Forwarded-For on. A tenth more are answered with a refusal, the rest are closed at once. A
+    /// client's own older session does not count. 0 is no limit, as whole sites share one address.
+    #[serde(default = "at_number::<0, 0, { u32::MAX as u64 }>")]
+    pub(in crate::config) max_connections_per_ip: At<Limit>,
+    /// New connections a second from one address, counted like the connections.
+    #[serde(default = "empty::<ConnectRate>")]
+    pub(in crate::config) connects_per_ip: At<ConnectRate>,
+    /// The bits of an IPv6 address that make one address for these two limits, 1 to 128: a host has
+    /// at least a /64.
+    #[serde(default = "at_number::<64, 1, 128>")]
+    pub(in crate::config) ipv6_prefix: At<Number<1, 128>>,
+    /// The longest CONNECT packet, which is what a client can make the proxy hold before it has
+    /// shown who it is: 64 bytes to 268435460, the longest packet of MQTT. It also bounds what is
+    /// held of unfinished messages of a TLS handshake, to between 18 KiB and 128 KiB.
+    #[serde(default = "at_size::<64, 64, 268_435_460>")]
+    pub(in crate::config) connect_packet: At<Packet>,
+    /// The longest packet that a broker may send before a session begins: its CONNACK, or an AUTH of
+    /// MQTT 5.0. 64 bytes to 268435460.
+    #[serde(default = "at_size::<256, 64, 268_435_460>")]
+    pub(in crate::config) connack_packet: At<Packet>,
+}
+
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct ConnectRate {
+    /// New connections a second; 0 is no limit. A tenth as many again are answered with a refusal.
+    #[serde(default = "at_number::<0, 0, { u32::MAX as u64 }>")]
+    pub(in crate::config) rate: At<Limit>,
+    /// How many may come at once; 0 is as many as the rate.
+    #[serde(default = "at_number::<0, 0, { u32::MAX as u64 }>")]
+    pub(in crate::config) burst: At<Limit>,
+}
+
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Timeouts {
+    /// From the accepted connection to the whole CONNECT: long enough for a cellular link, short
+    /// enough that silent connections do not pile up.
+    #[serde(default = "at_time::<10_000, 1, YEAR>")]
+    pub(in crate::config) connect_packet: At<Time>,
+    /// When a session without traffic is closed: `keepalive` (1.5 times the client's keep alive, as
+    /// brokers do, and a little more so that the broker acts first), a duration, or `none`.
+    #[serde(default)]
+    pub(in crate::config) idle: At<Idle>,
+    /// How long one side may go on sending after the other has finished; 0s closes both at once.
+    #[serde(default = "at_time::<30_000, 0, YEAR>")]
+    pub(in crate::config) half_close: At<AnyTime>,
+    /// When a silent TCP connection is probed: the time to the first probe, or a mapping.
+    #[serde(default = "empty::<TcpKeepalive>")]
+    #[schemars(schema_with = "duration_or_section")]
+    pub(in crate::config) tcp_keepalive: At<TcpKeepalive>,
+    /// How long sent bytes may stay unacknowledged before TCP gives up, or a peer may read nothing
+    /// while bytes wait for it: 1ms to 596h. Linux ends a silent connection at the first probe that
+    /// is lost after this time, whatever the count. So `auto` is, towards clients, idle + count x
+    /// interval of `tcp_keepalive`; towards brokers the same, but no more than 30s.
+    #[serde(default)]
+    pub(in crate::config) tcp_user_timeout: At<TcpUserTimeout>,
+}
+
+/// TCP_KEEPIDLE and TCP_KEEPINTVL take 1 to 32,767 seconds: tcp(7), MAX_TCP_KEEPIDLE.
+type Seconds = Time<1_000, 32_767_000>;
+
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct TcpKeepalive {
+    /// From the last packet to the first probe: 1s to 32767s, in whole seconds.
+    #[serde(default = "at_time::<60_000, 1_000, 32_767_000>")]
+    pub(in crate::config) idle: At<Seconds>,
+    /// From one probe to the next: 1s to 32767s. Absent: a sixth of idle, 1s to 15s.
+    pub(in crate::config) interval: Option<At<Seconds>>,
+    /// How many probes are lost when the connection ends: 1 to 127 (MAX_TCP_KEEPCNT).
+    #[serde(default = "at_number::<3, 1, 127>")]
+    pub(in crate::config) count: At<Number<1, 127>>,
+}
+
+/// Sections in whose place a single value may be written, and the key that it sets.
+pub(in crate::config) const SHORT_FORMS: &[(&str, &str)] = &[("TcpKeepalive", "idle")];
+
+fn duration_or_section(generator: &mut SchemaGenerator) -> Schema {
+    let duration = generator.subschema_for::<Seconds>();
+    let section = generator.subschema_for::<TcpKeepalive>();
+    json_schema!({ "anyOf": [duration, section] })
+}
+
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Dns {
+    /// IP:PORT each, asked by UDP, or by TCP for long answers; names are then taken as they are
+    /// written. Absent: the name servers of /etc/resolv.conf, with its search list, and /etc/hosts
+    /// first.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) servers: Option<At<List<IpPort>>>,
+}
+
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Drain {
+    /// A stopping proxy ends its sessions evenly over this time, the oldest first; 0s ends all at
+    /// once.
+    #[serde(default = "at_time::<30_000, 0, YEAR>")]
+    pub(in crate::config) timeout: At<AnyTime>,
+}
+
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Log {
+    /// The least severe messages that are written.
+    #[serde(default)]
+    pub(in crate::config) level: At<LogLevel>,
+    /// How messages look.
+    #[serde(default)]
+    pub(in crate::config) format: At<ProgramLogFormat>,
+}
+
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Admin {
+    /// IP:PORT, "[IPV6]:PORT" or unix:/PATH. An address that other hosts can reach needs a
+    /// `token_file`.
+    pub(in crate::config) bind: At<Bind>,
+    /// A file with the bearer token that everything asks for but /livez, /readyz and the dashboard's
+    /// own files. Absent: no token.
+    pub(in crate::config) token_file: Option<At<FilePath>>,
+}

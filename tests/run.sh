@@ -130,7 +130,7 @@ else
 fi
 step "Unit and integration tests" cargo test --no-fail-fast --lib --bins --tests --examples --locked
 step "Doc tests" cargo test --doc --locked
-step "Documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+step "Documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
 if $quick; then
   skip "Interop tests" "--quick"
 else

@@ -54,7 +54,7 @@ pub(crate) async fn stay(mut stream: TcpStream, mut leave: oneshot::Receiver<()>
             read = stream.read(&mut ignored) => if !matches!(read, Ok(1..)) { return },
         }
     }
-    // Whoever has left already needs no farewell.
+    // A client that has left needs no DISCONNECT.
     let _ = stream.write_all(&DISCONNECT).await;
 }
 

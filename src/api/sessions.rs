@@ -49,7 +49,7 @@ pub(crate) struct Session {
     /// Seconds since then.
     #[schemars(range(min = 0))]
     pub(crate) duration_s: f64,
-    /// The keep-alive of the CONNECT, in seconds; 0 is none.
+    /// The keep-alive of the CONNECT, in seconds; 0 turns it off.
     pub(crate) keepalive: u16,
     /// Clean start (5.0) or clean session (3.1, 3.1.1).
     pub(crate) clean_start: bool,

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 pub struct Listener {
     pub name: Arc<str>,
     pub bind: Bind,
-    /// Index into [`Config::pools`].
+    /// Index into `Config::pools`.
     pub pool: usize,
     pub proxy_protocol: Option<ProxyProtocolIn>,
     pub tls: Option<ListenerTls>,

@@ -47,7 +47,7 @@ impl TokenBucket {
         Self { full_at: now }
     }
 
-    /// Takes a token; false if there is none.
+    /// Takes a token; false if the bucket is empty.
     pub(super) fn take(&mut self, size: BucketSize, now: Instant) -> bool {
         let full_at = self.full_at.max(now) + size.interval;
         let taken = full_at.saturating_duration_since(now) <= size.fill_time();

@@ -16,7 +16,7 @@ pub struct InheritedSocket {
 }
 
 impl InheritedSocket {
-    /// Whether the socket is bound to [::] and accepts the clients of 0.0.0.0 too, which it does unless
+    /// Whether the socket is bound to `[::]` and accepts the clients of 0.0.0.0 too, which it does unless
     /// it is IPv6-only. systemd's `ListenStream=1883` is such a socket.
     pub(super) fn covers(&self, bind: &Bind) -> bool {
         let (Bind::Tcp(here), Bind::Tcp(wanted)) = (&self.address, bind) else { return false };

@@ -2,6 +2,8 @@
 //!
 //! Every wait is for a condition, with a deadline that only a failure reaches.
 
+#![allow(clippy::too_many_lines, reason = "tables of cases, and scenes told in one piece")]
+
 mod address_checks;
 mod addresses;
 mod admin;

@@ -1,6 +1,8 @@
 //! A fleet of proxies in virtual time: what moves when brokers fail, return, come and go. The
 //! choices are the product's own; what is simulated is who dies and reconnects when.
 
+#![allow(clippy::too_many_lines, reason = "tables of cases, and scenes told in one piece")]
+
 mod proxy;
 mod scenario;
 mod table;

@@ -270,7 +270,7 @@ fn a_template_that_cannot_be_used() {
     }
 }
 
-/// The prefix is kept within a second, and made anew when it changes, in either direction.
+/// The prefix is kept within a second, and rebuilt when it changes, in either direction.
 #[test]
 fn the_stamp_follows_the_clock() {
     let mut stamp = Timestamp::default();

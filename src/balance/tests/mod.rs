@@ -1,4 +1,4 @@
-//! What every balancer promises; what one of them promises beyond that is in the files beside.
+//! What every balancer guarantees. The other files test what one of them guarantees beyond that.
 
 mod key;
 mod rendezvous;

@@ -67,7 +67,7 @@ fn maglev_shares_are_in_proportion_to_weight() {
     assert!(imbalance < 0.03, "{imbalance}");
 }
 
-/// Populating anew moves a few keys of brokers that stay, the fewer the larger the table.
+/// Rebuilding the table moves a few keys of brokers that stay, the fewer the larger the table.
 #[test]
 fn maglev_moves_few_keys_beside_a_removed_brokers() {
     let pool = brokers(&[1; 10]);

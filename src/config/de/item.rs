@@ -170,7 +170,7 @@ impl<'de> Deserializer<'de> for Item<'_> {
     }
 }
 
-/// A place and a value, part by part, for [`At`](super::at::At).
+/// A place and a value, part by part, for [`At`](crate::config::at::At).
 struct Parts<'a> {
     item: Item<'a>,
     next: usize,

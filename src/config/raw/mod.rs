@@ -3,6 +3,11 @@
 //! The comments of the keys are for operators: they are the descriptions of the JSON schema and of
 //! the manual page mqtt-lb.yaml(5).
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "the comments are for operators: [0] is a list in YAML"
+)]
+
 mod access_log;
 mod common;
 mod config;

@@ -15,10 +15,7 @@ const CAUSES: &[(&str, &str)] = &[
     ("invalid trailing content", "text after a closing quote; quote the whole value"),
     ("unknown escape", "an unknown escape after \\; use single quotes for text with \\ in it"),
     ("hexadecimal", "an escape without its hexadecimal digits; use single quotes for text with \\"),
-    (
-        "Unicode character escape",
-        "an escape that is no character; use single quotes for text with \\",
-    ),
+    ("Unicode character escape", "an unknown escape; use single quotes for text with \\"),
     ("expected ',' or '}'", "a { that is not closed, or a missing comma between entries"),
     ("expected ',' or ']'", "a [ that is not closed, or a missing comma between entries"),
     ("misplaced bracket", "a closing bracket without its opening one"),

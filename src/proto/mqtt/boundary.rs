@@ -65,7 +65,7 @@ impl Boundary {
     }
 
     /// Whether another packet could be inserted here.
-    pub(crate) fn is_at_boundary(&self) -> bool {
+    pub(crate) fn is_at_boundary(self) -> bool {
         self.position == StreamPosition::Between
     }
 }

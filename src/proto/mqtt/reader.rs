@@ -13,7 +13,7 @@ pub struct Span {
 
 impl Span {
     /// The text, from the packet that it was parsed from. From any other bytes: the text at that
-    /// position, or "" if there is none.
+    /// position, or "" without one.
     pub fn of(self, packet: &[u8]) -> &str {
         packet.get(self.range()).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default()
     }

@@ -236,7 +236,7 @@ impl Flows {
             }
             _ => return,
         };
-        let is_at_boundary = self.boundary.is_some_and(|boundary| boundary.is_at_boundary());
+        let is_at_boundary = self.boundary.is_some_and(Boundary::is_at_boundary);
         if is_at_boundary && self.outbound.unsent_bytes() == 0 {
             let packet = reason.packet();
             if let Poll::Ready(Ok(sent)) = session.client.try_send(&packet) {

@@ -147,7 +147,7 @@ impl DiscoveredBrokers {
 /// The most names in one line of the log.
 const MAX_LOGGED_NAMES: usize = 20;
 
-/// The first of these names; `None` if there are none.
+/// The first of these names; `None` if the list is empty.
 pub(super) fn first_names(names: &[impl AsRef<str>]) -> Option<String> {
     let first: Vec<_> = names.iter().take(MAX_LOGGED_NAMES).map(AsRef::as_ref).collect();
     match names.len() {

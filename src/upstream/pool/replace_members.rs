@@ -140,7 +140,7 @@ impl Pool {
     }
 }
 
-/// Marks a broker that is no longer a member.
+/// Marks a broker that left the pool.
 fn depart(broker: &Broker, now: Instant) {
     broker.flags.leaving.store(true, Ordering::Relaxed);
     broker.flags.up.store(false, Ordering::Relaxed);

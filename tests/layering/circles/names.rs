@@ -48,12 +48,12 @@ impl Sources {
     pub(crate) fn uses(&self) -> Uses {
         let mut uses = Uses::new();
         for (path, module) in &self.0 {
-            let used = uses.entry(module.file.clone()).or_default();
+            let of_file = uses.entry(module.file.clone()).or_default();
             for name in &module.used {
                 if let Some((file, item)) = self.resolve(path, name, 0)
                     && file != module.file
                 {
-                    used.entry(file).or_default().insert(item);
+                    of_file.entry(file).or_default().insert(item);
                 }
             }
         }

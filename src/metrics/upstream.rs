@@ -123,6 +123,7 @@ pub(super) struct UpstreamFamilies {
 }
 
 impl UpstreamFamilies {
+    #[expect(clippy::too_many_lines, reason = "a table: the help text of each family")]
     pub(super) fn new(families: &mut Declarations) -> Self {
         let upstream: &[_] = &["pool", "upstream"];
         Self {

@@ -175,8 +175,8 @@ impl Socket {
         self.reactor.ready(self.token).has(Readiness::BROKEN)
     }
 
-    /// Whether the peer has ended its side. Asks the kernel: the reactor would learn it with its next
-    /// turn.
+    /// Whether the peer has ended its side. Asks the kernel, since the reactor learns it only in its
+    /// next turn.
     pub(crate) fn has_ended(&self) -> bool {
         let mut fds = [PollFd::new(&self.fd, PollFlags::RDHUP)];
         let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
@@ -201,7 +201,7 @@ impl Socket {
         let _ = net::shutdown(&self.fd, Shutdown::Write);
     }
 
-    /// Makes the coming close send a reset, which tells the peer that the stream is incomplete.
+    /// Makes the next close send a reset, which tells the peer that the stream is incomplete.
     pub(crate) fn reset_on_close(&self) {
         let _ = sockopt::set_socket_linger(&self.fd, Some(std::time::Duration::ZERO));
     }
@@ -224,7 +224,7 @@ pub(super) fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rusti
     }
 }
 
-/// Disables Nagle's algorithm: MQTT packets are small, and each is wanted at once.
+/// Disables Nagle's algorithm: MQTT packets are small and must not be delayed.
 pub(crate) fn no_delay(fd: impl AsFd) -> rustix::io::Result<()> {
     sockopt::set_tcp_nodelay(fd, true)
 }

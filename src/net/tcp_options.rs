@@ -47,7 +47,7 @@ impl TcpOptions {
         sockopt::set_tcp_keepidle(fd, idle)?;
         sockopt::set_tcp_keepintvl(fd, interval)?;
         sockopt::set_tcp_keepcnt(fd, count.into())?;
-        // An `int` in the kernel.
+        // The kernel takes an `int`.
         let millis = self.user_timeout.as_millis().min(i32::MAX as u128);
         sockopt::set_tcp_user_timeout(fd, millis as u32)
     }

@@ -273,9 +273,7 @@ fn access_log_formats_name_fields_that_exist() {
         ("path: /dev", format!("22: access_log[0].path: \"/dev\" is not a file; {path_allowed}")),
         (
             "path: \"/dev/a\\0b\"",
-            format!(
-                "22: access_log[0].path: \"/dev/a\\0b\" has a control character; allowed: the path of a file"
-            ),
+            "22: access_log[0].path: \"/dev/a\\0b\" has a control character; allowed: the path of a file".to_owned(),
         ),
         (
             "path: /dev/x, when_full: wait",

@@ -1,5 +1,7 @@
 //! Configuration files, good and bad, and what is said of them.
 
+#![allow(clippy::too_many_lines, reason = "tables of cases")]
+
 mod access_log;
 mod addresses;
 mod effective;

@@ -1,5 +1,7 @@
 //! Texts that are YAML or JSON, and what is said of those that are not.
 
+use std::fmt::Write;
+
 use std::fs;
 
 use mqtt_lb::testing::config::Config;
@@ -118,7 +120,7 @@ fn aliases_have_a_budget() {
     let mut bomb = "x-0: &a0 [a, a, a, a, a, a, a, a, a, a]\n".to_owned();
     for level in 1..20 {
         let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
-        bomb += &format!("x-{level}: &a{level} [{aliases}]\n");
+        writeln!(bomb, "x-{level}: &a{level} [{aliases}]").unwrap();
     }
     let said = faults(&bomb);
     assert_eq!(said.len(), 1);
@@ -128,8 +130,9 @@ fn aliases_have_a_budget() {
 
     let mut merges = "x-0: &a0 { k: 1 }\n".to_owned();
     for level in 1..200_u32 {
-        merges +=
-            &format!("x-{level}: &a{level} {{ <<: [*a{0}, *a{0}], k{level}: 1 }}\n", level - 1);
+        let below = level - 1;
+        writeln!(merges, "x-{level}: &a{level} {{ <<: [*a{below}, *a{below}], k{level}: 1 }}")
+            .unwrap();
     }
     assert!(faults(&merges)[0].contains("stand for more than 100000 values"));
 
@@ -143,9 +146,10 @@ fn aliases_have_a_budget() {
     assert!(faults(&deep)[0].contains("is nested too deeply"));
     assert_eq!(faults("x-a: &a [*a]\n"), ["1:10: is an alias inside the value that it stands for"]);
     // Many brokers that share their settings are within it.
-    let brokers: String = (0..4096)
-        .map(|n| format!("      - {{ <<: *b, name: b{n}, address: \"10.0.0.1:1883\" }}\n"))
-        .collect();
+    let mut brokers = String::new();
+    for n in 0..4096 {
+        writeln!(brokers, "      - {{ <<: *b, name: b{n}, address: \"10.0.0.1:1883\" }}").unwrap();
+    }
     let shared = "x-b: &b { weight: 2, max_connections: 3, backup: false }\n";
     let (head, _) = SMALLEST.split_once("      - name").unwrap();
     assert_eq!(good(&format!("{shared}{head}{brokers}")).pools[0].upstreams.len(), 4096);

@@ -18,7 +18,10 @@ use crate::api::{
 pub(super) fn operations(schemas: &mut SchemaGenerator) -> Vec<Operation> {
     // Every operation's errors refer to it.
     schemas.subschema_for::<Error>();
-    [proxy(schemas), brokers(schemas), sessions(schemas)].into_iter().flatten().collect()
+    [proxy(schemas), brokers(schemas), route(schemas), sessions(schemas)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn proxy(schemas: &mut SchemaGenerator) -> Vec<Operation> {
@@ -115,17 +118,11 @@ fn brokers(schemas: &mut SchemaGenerator) -> Vec<Operation> {
     ]
 }
 
-fn sessions(schemas: &mut SchemaGenerator) -> Vec<Operation> {
-    let operation =
-        |method, path, id, summary| Operation::new(method, path, id, "sessions", summary);
+fn route(schemas: &mut SchemaGenerator) -> Vec<Operation> {
     let text = json!({ "type": "string" });
-    let session_id = json!({
-        "type": "string",
-        "description": "16 hexadecimal digits, as in the access log.",
-        "pattern": "^[0-9a-f]{16}$",
-    });
+    let summary = "Where a client would go now, and where it is";
     vec![
-        operation("get", "/api/v1/route", "route", "Where a client would go now, and where it is")
+        Operation::new("get", "/api/v1/route", "route", "sessions", summary)
             .parameter(required(query("client_id", "May be empty.", &text)))
             .parameter(query("username", "For pools whose key has it.", &text))
             .parameter(query(
@@ -152,6 +149,19 @@ fn sessions(schemas: &mut SchemaGenerator) -> Vec<Operation> {
             .shared(400, "BadRequest")
             .shared(404, "NotFound")
             .shared(503, "Unavailable"),
+    ]
+}
+
+fn sessions(schemas: &mut SchemaGenerator) -> Vec<Operation> {
+    let operation =
+        |method, path, id, summary| Operation::new(method, path, id, "sessions", summary);
+    let text = json!({ "type": "string" });
+    let session_id = json!({
+        "type": "string",
+        "description": "16 hexadecimal digits, as in the access log.",
+        "pattern": "^[0-9a-f]{16}$",
+    });
+    vec![
         operation("get", "/api/v1/sessions", "sessions", "The established sessions")
             .parameter(query(
                 "client_id",

@@ -1,4 +1,4 @@
-//! rustls' unbuffered connections, which work on slices that a worker lends them.
+//! rustls' unbuffered connections, which work on slices of a worker's buffers.
 
 use std::ops::Deref;
 
@@ -116,7 +116,7 @@ impl TlsConnection {
             self.records += data.len().div_ceil(RECORD_BYTES) as u64;
         }
         let mut write = Some(write);
-        // What the handshake or a key update has left to send goes first.
+        // Pending messages of the handshake or of a key update go first.
         while let (0, RecordStep::More) = {
             let (discarded, step) = self.step(partial, outbox, &mut |_| {}, &mut write);
             (discarded, step?)
@@ -135,9 +135,9 @@ impl TlsConnection {
         }
     }
 
-    /// After an error rustls has an alert to send, except for records out of place, such as one between
-    /// the parts of a handshake message. The loop ends with the alert: called again, rustls would go
-    /// on reading.
+    /// After an error rustls has an alert to send, except for an unexpected record, such as one
+    /// between the parts of a handshake message. The loop ends with the alert: if called again,
+    /// rustls would continue reading.
     fn write_alert(&mut self, error: &Error, outbox: &mut Buffer) {
         let has_alert = self.wants_write();
         while self.wants_write()

@@ -28,7 +28,7 @@ pub(super) fn check_not_expired(connection: &CommonState) -> Result<(), Error> {
 }
 
 fn has_expired(certificate: &CertificateDer<'_>) -> bool {
-    // It was parsed once, when it was verified.
+    // It could be parsed when it was verified.
     let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return true };
     let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
     certificate.validity().not_after.timestamp() < now

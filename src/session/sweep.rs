@@ -69,13 +69,13 @@ async fn sweep_all(guard: SweepGuard) {
 pub(crate) fn on_worker_signal(context: &Rc<WorkerContext>) {
     end_older(context);
     answer_replacement_queries(context);
-    let mut died = false;
+    let mut went_down = false;
     for view in &context.views().collect::<Vec<_>>() {
-        let deaths = view.pool.down_count();
-        died |= view.deaths.replace(deaths) != deaths;
+        let down_count = view.pool.down_count();
+        went_down |= view.deaths.replace(down_count) != down_count;
         start_rebalance(context, view);
     }
-    if died {
+    if went_down {
         sweep(context);
     }
 }

@@ -1,7 +1,7 @@
 //! Replacements: at a limit, a client's newer session may replace an older session of the same
 //! client.
 //!
-//! Only the worker of the older session knows whose it is, so that worker is asked.
+//! Only the worker of the older session can tell which client it belongs to, so it is asked.
 
 use std::{
     collections::HashSet,

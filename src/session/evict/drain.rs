@@ -198,7 +198,7 @@ mod tests {
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let mut pace = DrainPace::new(start, at(17), 0.0);
         assert_eq!(pace.due(1, at(8)), 0);
-        // Half of the time has passed for the first session, and nothing for the other 99.
+        // Half of the time has passed for the first session, and no time for the other 99.
         assert_eq!(pace.due(100, at(8)), 0);
         assert!(pace.pause(100) < Duration::from_millis(50));
         assert_eq!(pace.due(100, at(12)), 50);

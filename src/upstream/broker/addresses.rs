@@ -22,10 +22,10 @@ impl HostAddresses {
         Self { first: Arc::new(address), others: None }
     }
 
-    /// Alternates between the families (RFC 8305, section 4), but keeps the first address of `before`
-    /// first if it is still there. `None` if there are no addresses.
+    /// Alternates between the families (RFC 8305, section 4), but keeps the first address of
+    /// `before` first if it is still there. `None` if there are no addresses.
+    ///
     /// The order of a DNS answer does not matter: the same set of addresses keeps its order.
-    /// have.
     pub(super) fn new(
         list: &[SocketAddr],
         ipv6_first: bool,

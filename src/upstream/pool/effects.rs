@@ -52,7 +52,7 @@ impl PoolEvent {
                 tracing::warn!(%pool, "discarded the operator's weights: {error}");
             }
             Self::DiscoveredIgnored(error) => tracing::warn!(
-                %pool, "ignoring the brokers found in DNS until its next answer: {error}"
+                %pool, "ignoring the brokers found in DNS until the next answer: {error}"
             ),
             Self::CheckedUp { upstream } => {
                 tracing::info!(%pool, %upstream, "up: its checks succeed again");

@@ -186,7 +186,7 @@ impl Pool {
         self.publish_serving(state);
     }
 
-    /// Whether the checks have found all brokers down, and no client has shown otherwise.
+    /// Whether the checks have found all brokers down, and no broker has ever answered a client.
     fn is_checked_out(&self, state: &PoolState) -> bool {
         let mut ready = state.ready();
         let all_down = ready.next().is_some_and(HealthState::is_checked_down)

@@ -34,7 +34,8 @@ pub(crate) struct PendingClient<'a> {
 }
 
 impl PendingClient<'_> {
-    /// Reads once, until the buffer has at most `limit` bytes; 0 if the client has closed its side.
+    /// Reads once, without growing the buffer beyond `limit` bytes; 0 if the client has closed its
+    /// side.
     pub(crate) async fn read_more(
         &mut self,
         limit: usize,

@@ -108,8 +108,8 @@ pub(crate) struct SessionSlot {
 #[derive(Default)]
 pub(crate) struct WorkerPage {
     pub(crate) sessions: Vec<SessionInfo>,
-    /// The slot to continue with: that of the next match, or the first one that the time did not
-    /// suffice for.
+    /// The slot to continue with: that of the next match, or the first one not visited before the
+    /// time ran out.
     pub(crate) next: Option<usize>,
 }
 

@@ -65,9 +65,10 @@ impl PoolState {
     }
 
     /// Decides for each broker that the checks have found down whether the fault may be shared. It
-    /// may be shared if it would be with all brokers down that have not passed a check since. The
-    /// sessions of such brokers stay: a fault that all brokers share, in the network or in the
-    /// checks, shows on one broker after the other, and must not end any session.
+    /// counts as possibly shared for as long as it would be if every broker that has not passed a
+    /// check since were down too. Sessions of such brokers stay: a fault that all brokers share, in
+    /// the network or in the checks, shows on one broker after the other, and must not end any
+    /// session.
     pub(super) fn hold_or_confirm(
         &mut self,
         members: &Members,

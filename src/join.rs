@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The interval of checks whether a thread has ended.
+/// The interval between checks of whether a thread has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Why a thread has no result.
@@ -17,8 +17,8 @@ pub(crate) enum JoinError {
     Panicked,
 }
 
-/// Waits for a thread until `deadline`, and returns its result. A thread that has not ended goes on, at
-/// most until the process ends.
+/// Waits for a thread until `deadline`, and returns its result. A thread that has not ended
+/// continues to run, at most until the process ends.
 pub(crate) fn join_by<T>(thread: JoinHandle<T>, deadline: Instant) -> Result<T, JoinError> {
     while !thread.is_finished() {
         let left = deadline.saturating_duration_since(Instant::now());

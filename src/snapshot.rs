@@ -1,5 +1,5 @@
-//! The configuration in force, replaced as a whole on reload. Pools and listeners are shared with the
-//! previous snapshot, and change in place.
+//! The configuration in force, replaced as a whole on each reload. Pools and listeners are shared
+//! with the previous snapshot, and change in place.
 
 use std::{
     sync::{Arc, Weak},
@@ -8,22 +8,22 @@ use std::{
 
 use crate::{config::Config, listener::Listener, upstream::Pool};
 
-/// The configuration in force, and the pools and listeners made of it.
+/// The configuration in force, and the pools and listeners made from it.
 #[derive(Clone)]
 pub struct Snapshot {
-    /// 1 after the start; each reload adds 1.
+    /// 1 at the start; each reload adds 1.
     pub generation: u64,
     pub loaded_at: SystemTime,
     pub config: Arc<Config>,
     /// In the order of the configuration, as are `listeners`.
     pub pools: Vec<Arc<Pool>>,
     pub listeners: Vec<Arc<Listener>>,
-    /// Removed pools, as long as they have sessions.
+    /// Removed pools, for as long as they have sessions.
     retired: Vec<Weak<Pool>>,
 }
 
 impl Snapshot {
-    /// The snapshot that the proxy starts with.
+    /// The first snapshot, with which the proxy starts.
     pub fn first(
         config: &Arc<Config>,
         pools: Vec<Arc<Pool>>,
@@ -58,7 +58,7 @@ impl Snapshot {
         self.pools.iter().cloned().chain(self.retired.iter().filter_map(Weak::upgrade))
     }
 
-    /// The pool of that name, also if it is removed and still has sessions.
+    /// The pool with that name, even if it was removed and still has sessions.
     pub fn pool(&self, name: &str) -> Option<Arc<Pool>> {
         self.all_pools().find(|pool| *pool.name == *name)
     }

@@ -1,9 +1,9 @@
-//! The addresses that limits by address count.
+//! The unit in which limits per address count.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The unit of a limit by address: an IPv4 address, or an IPv6 network, since one host has a whole
-/// network of addresses.
+/// What a limit per address counts as one address: an IPv4 address, or an IPv6 network, because one
+/// host has a whole network of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CountedAddress(IpAddr);
 

@@ -1,4 +1,4 @@
-//! The limit on the rate of new connections from one address.
+//! The limit on the rate of new connections per address.
 
 use std::{
     collections::HashMap,
@@ -13,20 +13,21 @@ use super::{
 };
 use crate::config::Rate;
 
-/// Of the connections over the limit, a tenth are answered; an answer costs a TLS handshake, or the
+/// One in this many connections over the limit is answered; an answer costs a TLS handshake, or the
 /// wait for a CONNECT.
 const CONNECTIONS_PER_ANSWER: u32 = 10;
 
-/// The number of maps that the addresses are spread over, each with a lock of its own, so that
-/// workers hardly ever wait for each other.
+/// The number of maps that the addresses are distributed over, each with its own lock, so that
+/// workers hardly ever contend.
 const SHARDS: usize = 256;
 
-/// The most addresses of one shard: over all shards a million, in some 100 MB. Further addresses are
-/// not limited until others are forgotten: who commands that many can exceed any limit by address.
+/// The maximum number of addresses per shard: a million over all shards, in some 100 MB. Further
+/// addresses are not limited until others are forgotten: a client with that many addresses can
+/// exceed any limit per address.
 const MAX_SHARD_ADDRESSES: usize = 4096;
 
-/// The limit on new connections from one address, and a smaller one on answers beyond it. All workers
-/// share it; cloning it shares the counts.
+/// The limit on new connections per address, and a lower one on answers beyond it. All workers
+/// share it; clones share the counts.
 #[derive(Clone)]
 pub(crate) struct ConnectRate {
     rate: Rate,
@@ -35,11 +36,11 @@ pub(crate) struct ConnectRate {
     addresses: Arc<AddressTable>,
 }
 
-/// The buckets of each address that has connected lately.
+/// The buckets of each address that has connected recently.
 struct AddressTable {
-    /// Keyed at random, so that no one can choose addresses that share a shard.
+    /// Keyed at random, so that nobody can choose addresses that share a shard.
     hasher: RandomState,
-    /// Each held for one look-up, or for one removal of idle addresses.
+    /// Each is locked for one lookup, or for one removal of idle addresses.
     shards: Box<[Mutex<AddressMap>]>,
 }
 
@@ -50,13 +51,13 @@ struct AddressBuckets {
     answers: TokenBucket,
 }
 
-/// How a new connection compares with the limit on the rate.
+/// How a new connection compares with the rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RateCheck {
     Within,
     /// Over the limit; the client is told so.
     Beyond,
-    /// Over the limit by so much that the connection is closed without an answer.
+    /// So far over the limit that the connection is closed without an answer.
     FarBeyond,
 }
 
@@ -72,7 +73,7 @@ impl ConnectRate {
         }
     }
 
-    /// Whether it has this rate and burst.
+    /// Whether this limit has the given rate and burst.
     pub(crate) fn has_rate(&self, rate: Rate) -> bool {
         self.rate == rate
     }

@@ -1,4 +1,4 @@
-//! The limits on connections, counted over all workers.
+//! The limits on connections, counted across all workers.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -14,22 +14,22 @@ use arc_swap::{ArcSwap, Guard};
 use super::{address::CountedAddress, connect_rate::ConnectRate};
 use crate::config::Limits;
 
-/// Descriptors of the reserve that connections over the limit may take to be answered.
+/// The number of reserved descriptors that may be used to answer connections over the limit.
 const RESERVED_DESCRIPTORS: u32 = 32;
 
 /// The limits on connections and CONNECTs.
 pub struct ConnectionLimiter {
     open: AtomicU32,
-    /// The connections of each address that has any, counted while there is a limit by address. Held
-    /// for one look-up at a time.
+    /// The number of connections per address, for addresses that have any; counted while there is a
+    /// limit per address. Locked for one lookup at a time.
     by_address: Mutex<HashMap<CountedAddress, u32>>,
     limits: ArcSwap<EffectiveLimits>,
 }
 
-/// The configured limits, as far as the process' descriptors allow them.
+/// The configured limits, reduced to what the process's descriptors allow.
 pub(crate) struct EffectiveLimits {
     max_connections: u32,
-    /// Connections beyond the limit that are still answered.
+    /// The number of connections beyond the limit that are still answered.
     answered: u32,
     pub(crate) max_connections_per_ip: Option<NonZeroU32>,
     pub(crate) connects_per_ip: Option<ConnectRate>,
@@ -42,7 +42,7 @@ pub(crate) fn tenth(limit: u32) -> u32 {
 }
 
 impl ConnectionLimiter {
-    /// `possible` is the number of connections that the process' descriptors allow.
+    /// `possible` is the number of connections that the process's descriptors allow.
     pub fn new(limits: &Limits, possible: u32) -> Self {
         Self {
             open: AtomicU32::new(0),
@@ -57,18 +57,18 @@ impl ConnectionLimiter {
         self.limits.store(Arc::new(EffectiveLimits::new(limits, possible, Some(&before))));
     }
 
-    /// The most connections at a time.
+    /// The maximum number of concurrent connections.
     pub fn limit(&self) -> u32 {
         self.limits.load().max_connections
     }
 
-    /// Open connections, including those in their handshake.
+    /// The number of open connections, including those in their handshake.
     pub fn open(&self) -> u32 {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Forgets client addresses whose token buckets are full again, so that memory follows recent
-    /// clients and not all that ever connected.
+    /// Forgets client addresses whose token buckets are full again, so that memory use depends on
+    /// recent clients, not on all that have ever connected.
     pub(crate) fn forget_idle_addresses(&self) {
         if let Some(rate) = &self.limits.load().connects_per_ip {
             rate.forget_idle();
@@ -83,7 +83,7 @@ impl ConnectionLimiter {
         self.limits.load()
     }
 
-    /// Counts a new connection. Returns whether it is over the limit; `None` if it is over by so much
+    /// Counts a new connection. Returns whether it is over the limit; `None` if it is so far over
     /// that it is closed without an answer, and not counted.
     pub(crate) fn count_in(&self) -> Option<bool> {
         let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
@@ -99,8 +99,8 @@ impl ConnectionLimiter {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Counts a connection of `address`. Returns the number of its connections; `None` if there were
-    /// `most` already, and this one is not counted.
+    /// Counts a connection from `address`. Returns the number of its connections; `None` if it
+    /// already had `most`, in which case this one is not counted.
     pub(crate) fn enter_from(&self, address: CountedAddress, most: u32) -> Option<u32> {
         let mut by_address = self.by_address();
         match by_address.entry(address) {
@@ -122,7 +122,7 @@ impl ConnectionLimiter {
         }
     }
 
-    /// The number of connections of an address.
+    /// The number of connections from an address.
     pub(crate) fn open_from(&self, address: CountedAddress) -> u32 {
         self.by_address().get(&address).copied().unwrap_or(0)
     }

@@ -1,4 +1,4 @@
-//! A connection's share of the limits, from accept to its end.
+//! A connection's place within the limits, from accept to its end.
 
 use std::{cell::Cell, net::IpAddr, num::NonZeroU32, sync::Arc};
 
@@ -9,17 +9,17 @@ use super::{
 };
 use crate::proto::mqtt::RejectReason;
 
-/// A counted connection. Dropping the permit uncounts it.
+/// A counted connection. Dropping the permit ends the count.
 pub(crate) struct ConnectionPermit {
     limiter: Arc<ConnectionLimiter>,
-    /// `None` before it is known, and for a unix peer, which has no limit by address.
+    /// `None` until it is known, and for a unix peer, which is not limited per address.
     ip: Option<IpAddr>,
-    /// The prefix length that its address is counted with; 0 if it is not counted.
+    /// The prefix length with which its address is counted; 0 if it is not counted.
     prefix: Cell<u8>,
     identified: bool,
-    /// Whether its address was over `max_connections_per_ip` when it connected.
+    /// Whether its address exceeded `max_connections_per_ip` when it connected.
     over_address_limit: bool,
-    /// Any other limit that it is over.
+    /// Any other limit that it exceeds.
     over: Option<Limit>,
 }
 
@@ -31,7 +31,7 @@ pub(crate) enum Limit {
     ConnectsPerIp,
 }
 
-/// Over a limit by so much that it is closed without an answer.
+/// So far over a limit that the connection is closed without an answer.
 #[derive(Debug)]
 pub(crate) struct FarOverLimit(pub(crate) Limit);
 
@@ -68,7 +68,8 @@ impl ConnectionPermit {
     /// protocol version.
     ///
     /// # Errors
-    /// If there are a tenth more than the limit: it is closed without an answer.
+    /// If the limit is exceeded by more than a tenth: the connection is then closed without an
+    /// answer.
     pub(crate) fn enter(limiter: &Arc<ConnectionLimiter>) -> Result<Self, FarOverLimit> {
         let over_address_limit = limiter.count_in().ok_or(FarOverLimit(Limit::Connections))?;
         Ok(Self {
@@ -81,10 +82,10 @@ impl ConnectionPermit {
         })
     }
 
-    /// Counts the connection by its client's address, once that is known; `None` for a unix peer.
+    /// Counts the connection by its client's address once that is known; `None` for a unix peer.
     ///
     /// # Errors
-    /// If the address is over a limit by so much that it gets no answer.
+    /// If the address is so far over a limit that it gets no answer.
     pub(crate) fn identify(&mut self, ip: Option<IpAddr>) -> Result<(), FarOverLimit> {
         self.identified = true;
         let Some(address) = ip else { return Ok(()) };
@@ -113,8 +114,7 @@ impl ConnectionPermit {
         self.identified
     }
 
-    /// Counts the connection again by the limits in force, which may have changed since it was
-    /// accepted.
+    /// Counts the connection again by the current limits, which may have changed since accept.
     pub(crate) fn recount(&self) {
         let Some(ip) = self.ip else { return };
         let limits = self.limiter.limits();
@@ -131,10 +131,10 @@ impl ConnectionPermit {
         }
     }
 
-    /// Checks the limits when the CONNECT has been read.
+    /// Checks the limits once the CONNECT has been read.
     ///
     /// # Errors
-    /// The limit that the connection is over.
+    /// The limit that the connection exceeds.
     pub(crate) fn check(&self) -> Result<(), Limit> {
         match self.over {
             Some(over) => Err(over),
@@ -143,7 +143,7 @@ impl ConnectionPermit {
         }
     }
 
-    /// The address that it is counted as; `None` if it is not counted by address.
+    /// The address that it is counted under; `None` if it is not counted per address.
     pub(crate) fn counted_address(&self) -> Option<CountedAddress> {
         let prefix = self.prefix.get();
         self.ip.filter(|_| prefix > 0).map(|ip| CountedAddress::new(ip, prefix))

@@ -1,7 +1,7 @@
 //! Token buckets (ITU-T I.371 calls the algorithm GCRA): a rate with a burst.
 //!
-//! A bucket keeps a single instant instead of a count, so that refilling it needs no arithmetic with
-//! rounding, and a bucket that is full again is one whose instant has passed.
+//! A bucket stores a single instant instead of a count, so that refilling it needs no rounding; a
+//! bucket is full again when its instant has passed.
 
 use std::time::{Duration, Instant};
 
@@ -10,21 +10,21 @@ use crate::config::Rate;
 /// The size and the refill rate of a token bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BucketSize {
-    /// In which one token comes back.
+    /// The time in which one token is refilled.
     interval: Duration,
-    /// Tokens in a full bucket.
+    /// The number of tokens in a full bucket.
     burst: u32,
 }
 
-/// The state of one bucket, of whatever size.
+/// The state of one bucket, of any size.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TokenBucket {
-    /// When it is full again.
+    /// When the bucket is full again.
     full_at: Instant,
 }
 
 impl BucketSize {
-    /// `interval` is the time in which one token comes back, at least a nanosecond.
+    /// `interval` is the time in which one token is refilled, at least a nanosecond.
     pub(super) fn new(interval: Duration, burst: u32) -> Self {
         Self { interval: interval.max(Duration::from_nanos(1)), burst: burst.max(1) }
     }
@@ -57,12 +57,12 @@ impl TokenBucket {
         taken
     }
 
-    /// Puts a token back that was not used.
+    /// Returns a token that was not used.
     pub(super) fn give_back(&mut self, size: BucketSize) {
         self.full_at = self.full_at.checked_sub(size.interval).unwrap_or(self.full_at);
     }
 
-    /// Keeps the number of tokens where the size changes, as far as they fit.
+    /// Keeps the number of tokens when the size changes, as far as they fit.
     pub(super) fn resize(&mut self, before: BucketSize, after: BucketSize, now: Instant) {
         let missing = self.full_at.saturating_duration_since(now).as_secs_f64();
         let tokens = f64::from(before.burst) - missing / before.interval.as_secs_f64();
@@ -136,7 +136,7 @@ mod tests {
         }
     }
 
-    /// The extremes that a configuration can ask for.
+    /// The extremes that a configuration can specify.
     #[test]
     fn rates_beyond_a_clocks_resolution() {
         let now = Instant::now();

@@ -1,4 +1,4 @@
-//! Listening sockets: for TCP one per worker, so that the kernel distributes the connections.
+//! Listening sockets; for TCP one per worker, so that the kernel distributes the connections.
 
 use std::{
     io,
@@ -44,8 +44,8 @@ fn bind_tcp(
     workers: usize,
     options: TcpOptions,
 ) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
-    // With SO_REUSEPORT alone, a second proxy started by mistake would take half of the connections. A
-    // first socket without it finds out whether the address is free.
+    // With SO_REUSEPORT alone, a second proxy started by mistake would receive half of the
+    // connections. A first socket without that option shows whether the address is free.
     let probe = open(address, false)?;
     let address = probe.local_addr()?.as_socket().unwrap_or(address);
     if workers > 1 {
@@ -67,7 +67,7 @@ fn open(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // Without it, connections of the previous run in TIME_WAIT would block the port for a minute.
+    // Otherwise, connections of the previous run in TIME_WAIT would block the port for a minute.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(reuse_port)?;
     socket.bind(&address.into())?;
@@ -86,6 +86,6 @@ fn bind_unix(path: &Path, workers: usize) -> io::Result<Vec<OwnedFd>> {
     remove_stale(path)?;
     let listener = UnixListener::bind(path)?;
     listener.set_nonblocking(true)?;
-    // Unix sockets do not support SO_REUSEPORT: the workers share one queue.
+    // Unix sockets do not support SO_REUSEPORT, so the workers share one queue.
     (0..workers).map(|_| Ok(listener.try_clone()?.into())).collect()
 }

@@ -5,29 +5,29 @@ use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc};
 use super::inherited_socket::InheritedSocket;
 use crate::config::Bind;
 
-/// Connections that the kernel queues until we accept them; it lowers this to net.core.somaxconn.
+/// Connections that the kernel queues until they are accepted; limited by net.core.somaxconn.
 pub(super) const BACKLOG: i32 = 4096;
 
 /// A bound listener of the configuration.
 #[derive(Debug)]
 pub struct BoundListener {
-    /// The bound address: with the kernel's port if the configuration has port 0.
+    /// The bound address, with the port chosen by the kernel if the configured port is 0.
     pub bind: Bind,
     /// One socket per worker.
     pub sockets: Vec<OwnedFd>,
-    /// The inherited socket that `sockets` are duplicates of. The service manager holds it too.
+    /// The inherited socket of which `sockets` are duplicates. The service manager holds it too.
     pub(super) inherited: Option<Arc<InheritedSocket>>,
     pub(super) file: Option<UnixSocketFile>,
 }
 
 impl BoundListener {
-    /// The inherited socket that the sockets are duplicates of, if any.
+    /// The inherited socket of which the sockets are duplicates, if any.
     pub fn inherited(&self) -> Option<&Arc<InheritedSocket>> {
         self.inherited.as_ref()
     }
 }
 
-/// The file of a unix socket; removed when dropped.
+/// The file of a unix socket, which is removed on drop.
 #[derive(Debug)]
 pub(super) struct UnixSocketFile(PathBuf);
 

@@ -15,16 +15,16 @@ use crate::{
     net::{TcpOptions, no_delay},
 };
 
-/// The inherited sockets. They stay open through reloads, so that a listener that is removed and added
-/// again gets its socket back.
+/// The inherited sockets. They stay open across reloads, so that a listener that is removed and
+/// added again gets its socket back.
 #[derive(Debug, Default)]
 pub(crate) struct InheritedSockets {
     sockets: Vec<Arc<InheritedSocket>>,
 }
 
 impl InheritedSockets {
-    /// Takes the sockets that LISTEN_FDS announces. Call it once, before other threads read the
-    /// environment: it removes the variables.
+    /// Takes the sockets that LISTEN_FDS announces. Has to be called once, before other threads
+    /// read the environment: it removes the variables.
     pub(crate) fn from_env() -> Self {
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':');
@@ -44,11 +44,12 @@ impl InheritedSockets {
         Self { sockets }
     }
 
-    /// The socket with the listener's name, else one with its address, for `workers` workers. `taken`:
-    /// the sockets of other listeners. `None`: the listener has to bind its own.
+    /// The socket with the listener's name, otherwise one with its address, for `workers` workers.
+    /// `taken` are the sockets of other listeners. `None` if the listener has to bind a socket of
+    /// its own.
     ///
     /// # Errors
-    /// That socket cannot be used.
+    /// If that socket cannot be used.
     pub(crate) fn listening(
         &self,
         listener: &config::Listener,
@@ -81,7 +82,7 @@ impl InheritedSockets {
         conditions.iter().find_map(first)
     }
 
-    /// Closes sockets that no listener has taken, with a warning: the service manager still holds them,
+    /// Closes sockets that no listener uses, with a warning: the service manager still holds them,
     /// and clients that connect there are never accepted.
     pub(crate) fn close_unused(&mut self, taken: &[Arc<InheritedSocket>]) {
         self.sockets.retain(|inherited| {
@@ -115,8 +116,8 @@ fn address(address: &SockAddr) -> io::Result<Bind> {
     tcp().or_else(unix).ok_or_else(|| io::Error::other("it has neither an IP address nor a path"))
 }
 
-/// Duplicates a socket, so that all workers accept from its one queue: further sockets with
-/// SO_REUSEPORT are impossible for a unix socket, and for a TCP socket that another process has bound.
+/// Duplicates a socket, so that all workers accept from its one queue: additional sockets with
+/// SO_REUSEPORT are impossible for a unix socket, and for a TCP socket bound by another process.
 fn share(
     socket: &Socket,
     address: &Bind,
@@ -128,7 +129,7 @@ fn share(
         no_delay(socket)?;
         options.apply(socket)?;
     }
-    // Listens again, for a queue as long as that of our own sockets.
+    // Listens again, to get a queue as long as that of the proxy's own sockets.
     socket.listen(BACKLOG)?;
     (0..workers).map(|_| Ok(socket.try_clone()?.into())).collect()
 }

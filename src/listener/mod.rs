@@ -30,11 +30,11 @@ use crate::{
 
 /// A running listener. Shared by all threads; a reload changes its settings in place.
 pub struct Listener {
-    /// Identifies its sockets towards the workers; unique in the process.
+    /// Identifies its sockets to the workers; unique in the process.
     pub id: u64,
     /// The address in the configuration.
     configured_bind: Bind,
-    /// The bound address: with the kernel's port if the configuration has port 0.
+    /// The bound address, with the port chosen by the kernel if the configured port is 0.
     pub bind: Bind,
     /// The inherited socket that it uses, if any.
     inherited: Option<Arc<InheritedSocket>>,
@@ -43,7 +43,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Makes a listener of bound sockets, which the workers take separately.
+    /// Makes a listener from bound sockets, which the workers take separately.
     pub fn new(
         config: &config::Listener,
         listening: BoundListener,
@@ -73,7 +73,7 @@ impl Listener {
         self.settings.load_full()
     }
 
-    /// Whether its sockets are those that `config` asks for, so that a reload keeps them.
+    /// Whether its sockets match `config`, so that a reload keeps them.
     pub fn matches_bind(&self, config: &config::Listener) -> bool {
         // Listeners with port 0 are told apart by their names.
         let is_any = matches!(config.bind, Bind::Tcp(address) if address.port() == 0);
@@ -86,7 +86,7 @@ impl Listener {
     }
 
     /// Removes the file of its unix socket at once: other threads may still hold this listener when
-    /// another one is bound to that path.
+    /// another one is bound to the same path.
     pub fn remove_file(&self) {
         self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
     }

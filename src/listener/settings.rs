@@ -11,9 +11,9 @@ use crate::{
     upstream::Pool,
 };
 
-/// The settings of a listener until the next reload. A connection takes them when it is accepted, and
-/// its session keeps only names: each reload brings other certificates, and a session may outlive
-/// many.
+/// The settings of a listener until the next reload. A connection takes them when it is accepted,
+/// but its session keeps only names: each reload loads certificates again, and a session may
+/// outlive many reloads.
 pub struct ListenerSettings {
     pub name: Arc<str>,
     /// The transport of its clients, as logs and metrics name it.

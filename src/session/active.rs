@@ -1,4 +1,4 @@
-//! A session that relays: its two connections, its counters, and its time limits.
+//! A session in its relay phase: its two connections, its counters and its time limits.
 
 use std::cell::Cell;
 
@@ -11,27 +11,27 @@ use crate::{
     upstream::Lease,
 };
 
-/// What is added to 1.5 times the keep alive, so that the broker, whose job it is
-/// (MQTT-3.1.2-24), acts first.
+/// Added to 1.5 times the keep alive, so that the broker, which has to enforce it (MQTT-3.1.2-24),
+/// acts first.
 const IDLE_GRACE_SECONDS: u32 = 5;
 
-/// A session that relays.
+/// A session in its relay phase.
 pub(crate) struct ActiveSession {
     pub(crate) counters: SessionCounters,
     pub(crate) idle_limit: IdleLimit,
     pub(crate) client: Stream,
     pub(crate) upstream: Stream,
     pub(crate) record: Record,
-    /// Where it is in its worker's [`SessionTable`](super::table::SessionTable).
+    /// Its slot in its worker's [`SessionTable`](super::table::SessionTable).
     pub(crate) slot: u32,
-    /// Whether the broker accepted the client; a refused one ends as a reject.
+    /// Whether the broker accepted the client; a refused client's session ends as a reject.
     pub(crate) accepted: bool,
     pub(crate) lease: Lease,
     /// Counts the connection until it is dropped.
     pub(crate) permit: ConnectionPermit,
 }
 
-/// What changes while a session lasts. Seconds are those of
+/// What changes during a session. Times are in seconds, as counted by
 /// [`WorkerContext::seconds`](super::context::WorkerContext::seconds).
 #[derive(Default)]
 pub(crate) struct SessionCounters {
@@ -39,32 +39,32 @@ pub(crate) struct SessionCounters {
     pub(crate) bytes_in: Cell<u64>,
     /// Bytes to the client, since accept.
     pub(crate) bytes_out: Cell<u64>,
-    /// How much of the two has been added to the metrics.
+    /// How much of `bytes_in` and `bytes_out` has been added to the metrics.
     flushed: Cell<(u64, u64)>,
     /// The second in which data last arrived.
     last_active: Cell<u32>,
-    /// The side that does not read, so that the proxy does not read the other side either.
+    /// The side that does not read; the proxy therefore does not read from the other side either.
     held_back_by: Cell<Option<EndBy>>,
-    /// The second in which one side ended while the other went on; 0 while neither has.
+    /// The second in which the first side closed; 0 while both are open.
     pub(crate) half_closed: Cell<u32>,
     /// Set by the proxy when it ends the session.
     pub(crate) end_requested: Cell<Option<EndCause>>,
-    /// Whether the broker's socket has its TCP options.
+    /// Whether the TCP options of the broker's socket have been set.
     has_tcp_options: Cell<bool>,
     /// Whether it is queued to be ended because its broker is down or was removed.
     pub(crate) queued_to_end: Cell<bool>,
 }
 
-/// How long a session may be silent, in seconds; 0 is without limit.
+/// How long a session may be silent, in seconds; 0 means no limit.
 #[derive(Clone, Copy)]
 pub(crate) struct IdleLimit {
     seconds: u32,
-    /// Whether only the client's data counts. A keep alive binds the client, not the broker.
+    /// Whether only data from the client counts: the keep alive binds the client, not the broker.
     pub(crate) client_only: bool,
 }
 
 impl IdleLimit {
-    /// `keep_alive` is the one in force, in seconds (MQTT 5.0 3.1.2.10 and 3.2.2.3.14).
+    /// `keep_alive` is the value in force, in seconds (MQTT 5.0 3.1.2.10 and 3.2.2.3.14).
     pub(crate) fn new(idle: Idle, keep_alive: u16) -> Self {
         match idle {
             Idle::Never => Self { seconds: 0, client_only: false },
@@ -96,8 +96,8 @@ impl ActiveSession {
         }
     }
 
-    /// Notes which side the proxy does not read, so that it does not count as silent: the client,
-    /// or with `timeouts.idle` either side.
+    /// Records which side the proxy does not read from, so that this side does not count as silent:
+    /// the client, or with `timeouts.idle` either side.
     pub(crate) fn hold_back(&self, client: bool, upstream: bool, now: u32) {
         let by = match (client, upstream && !self.idle_limit.client_only) {
             (true, _) => Some(EndBy::Upstream),
@@ -155,10 +155,9 @@ impl ActiveSession {
         self.client.wake();
     }
 
-    /// Sets the TCP options that detect a broker that has vanished, and returns whether that was
-    /// still to be done. They act after many seconds, so the first sweep sets them, and the many
-    /// connections that end before it are spared the system calls. The client's socket has them
-    /// from its listener.
+    /// Sets the TCP options that detect a broker that has vanished; returns true the first time.
+    /// The options act after many seconds, so the first sweep sets them; the many connections that
+    /// end before it save the system calls. The client's socket inherits them from its listener.
     pub(crate) fn set_tcp_options_once(&self, timeouts: &Timeouts) -> bool {
         let is_new = !self.counters.has_tcp_options.replace(true);
         if is_new {
@@ -167,7 +166,7 @@ impl ActiveSession {
         is_new
     }
 
-    /// The session as a queue by age keeps it.
+    /// The session's entry in a queue ordered by age.
     pub(crate) fn by_age(&self) -> AgedSession {
         AgedSession {
             accepted: self.record.accepted,

@@ -1,13 +1,13 @@
-//! Sessions in the order of their age.
+//! Sessions ordered by age.
 
 use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
 
-/// Sessions of a worker, the oldest first. A heap, since it grows and shrinks in small steps, while
-/// sorting many sessions would block the worker's clients.
+/// Sessions of a worker, oldest first. A heap, because it grows and shrinks in small steps; sorting
+/// many sessions would block the worker's clients.
 #[derive(Default)]
 pub(crate) struct SessionsByAge(BinaryHeap<Reverse<AgedSession>>);
 
-/// A session that may have ended since it was queued; its slot may then be another's.
+/// A session that may have ended since it was queued; another session may then have its slot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct AgedSession {
     pub(crate) accepted: Instant,

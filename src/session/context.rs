@@ -17,8 +17,8 @@ use crate::{
     upstream::{Pool, WorkerSignal},
 };
 
-/// Bytes of one read: few enough to still be in the processor's first-level cache when they are
-/// written. A stream that fills it again and again is bulk, and is moved by `splice`.
+/// The size of one read in bytes: small enough to still be in the processor's first-level cache
+/// when it is written. A stream that fills it repeatedly is bulk, and is moved by `splice`.
 pub(crate) const READ_BYTES: usize = 16 * 1024;
 
 /// Handshake buffers kept for the next connections, and the largest that is kept.
@@ -35,7 +35,7 @@ pub struct ProcessContext {
     pub signal: Arc<WorkerSignal>,
 }
 
-/// The parts of a configuration that concern the sessions of a worker.
+/// The parts of a configuration that concern a worker's sessions.
 pub(crate) struct SessionSettings<'a> {
     pub(crate) pools: &'a [Arc<Pool>],
     pub(crate) limits: Limits,
@@ -48,10 +48,10 @@ pub(crate) struct WorkerContext {
     /// The worker's index.
     pub(crate) worker: u16,
     pub(crate) reactor: Rc<Reactor>,
-    /// The pools of the present configuration.
+    /// The pools of the current configuration.
     pools: RefCell<Vec<Rc<PoolView>>>,
-    /// Those and the ones that only sessions hold. There is one view for each pool, so that sessions
-    /// of a removed pool see it when it comes back.
+    /// The views in `pools` and those that only sessions hold. Each pool has one view, so that
+    /// sessions of a removed pool see it when it comes back.
     views: RefCell<Vec<Weak<PoolView>>>,
     pub(crate) limits: Cell<Limits>,
     pub(crate) timeouts: Cell<Timeouts>,
@@ -59,29 +59,29 @@ pub(crate) struct WorkerContext {
     pub(crate) clients: Arc<ClientDirectory>,
     pub(crate) recorder: Rc<Recorder>,
     pub(crate) sessions: SessionTable,
-    /// Set once all sessions and handshakes have to end: the cause.
+    /// The cause, once all sessions and handshakes have to end.
     pub(crate) ending: Cell<Option<EndCause>>,
     pub(crate) sweep: Cell<SweepState>,
-    /// Holds what one read returned until it is written or stored.
+    /// Holds the data of one read until it is written or stored.
     pub(crate) scratch: SharedBuffer<Buffer>,
     pub(crate) pipes: Pipes,
     buffers: RefCell<Vec<Vec<u8>>>,
-    /// Holds the balancing key of one client.
+    /// Holds the balancing key of one client at a time.
     pub(crate) key: SharedBuffer<Vec<u8>>,
 }
 
-/// Whether the sessions of a worker are being swept.
+/// Whether a worker's sessions are being swept.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum SweepState {
     #[default]
     Idle,
     Running,
-    /// Another sweep starts when the running one has ended.
+    /// Another sweep starts when the running one has finished.
     RunAgain,
 }
 
 impl WorkerContext {
-    /// `first_session_id` starts this worker's own range of session IDs.
+    /// `first_session_id` is the start of this worker's own range of session IDs.
     pub(crate) fn new(
         worker: u16,
         reactor: Rc<Reactor>,
@@ -113,8 +113,8 @@ impl WorkerContext {
         Rc::new(this)
     }
 
-    /// Applies other settings. Sessions stay as they are; the caller has their
-    /// [addresses counted again](super::recount_addresses).
+    /// Applies other settings. Sessions stay as they are; the caller has their [addresses counted
+    /// again](super::recount_addresses).
     pub(crate) fn adopt(&self, settings: SessionSettings<'_>) {
         self.limits.set(settings.limits);
         self.timeouts.set(settings.timeouts);
@@ -135,13 +135,13 @@ impl WorkerContext {
         self.pools.replace(now);
     }
 
-    /// This worker's views of all pools that the configuration has or sessions hold.
+    /// This worker's views of all pools that are configured or held by sessions.
     pub(crate) fn views(&self) -> impl Iterator<Item = Rc<PoolView>> {
         let views: Vec<_> = self.views.borrow().iter().filter_map(Weak::upgrade).collect();
         views.into_iter()
     }
 
-    /// This worker's view of a pool of the present configuration.
+    /// This worker's view of a pool of the current configuration.
     pub(crate) fn view_of(&self, pool: &Arc<Pool>) -> Option<Rc<PoolView>> {
         self.pools.borrow().iter().find(|view| Arc::ptr_eq(&view.pool, pool)).cloned()
     }
@@ -154,12 +154,12 @@ impl WorkerContext {
         &self.recorder.metrics
     }
 
-    /// Connections that have been accepted and not been recorded yet.
+    /// The number of connections that were accepted and whose end has not been recorded yet.
     pub(crate) fn unfinished(&self) -> usize {
         self.recorder.unfinished()
     }
 
-    /// Whole seconds since the worker started, from 1 on, so that 0 can mean "not yet".
+    /// Whole seconds since the worker started, counted from 1, so that 0 can mean "not yet".
     pub(crate) fn seconds(&self) -> u32 {
         self.reactor.seconds() + 1
     }

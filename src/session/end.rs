@@ -1,4 +1,4 @@
-//! How a connection ended: determined once, where it is known; the log and the metrics use it.
+//! How a connection ended: determined once, where it is known, and used by the log and the metrics.
 
 use std::{borrow::Cow, io};
 
@@ -10,7 +10,7 @@ pub(crate) struct End {
     pub(crate) by: EndBy,
     pub(crate) phase: EndPhase,
     pub(crate) cause: EndCause,
-    /// What an operator would ask next: the fault in a packet, the system's error.
+    /// The cause in detail, for the operator: the fault in a packet, or the system's error.
     pub(crate) detail: Option<Cow<'static, str>>,
 }
 
@@ -23,18 +23,18 @@ impl End {
         Self { detail: Some(detail.into()), ..self }
     }
 
-    /// The end after a read or write on `by`'s socket failed.
+    /// The end after a read or a write on `by`'s socket failed.
     pub(crate) fn failed(by: EndBy, phase: EndPhase, error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
                 Self::new(by, phase, EndCause::Reset)
             }
             // From TCP: keep-alive, or the user timeout, which also ends a connection whose peer is
-            // there but does not read.
+            // alive but does not read.
             io::ErrorKind::TimedOut => Self::new(by, phase, EndCause::Timeout)
                 .with("the peer acknowledged nothing, or read nothing, for tcp_user_timeout"),
-            // A layer's error for bytes that are not TLS or not a WebSocket frame: the proxy has
-            // closed the connection, as after a malformed CONNECT.
+            // The error of a layer for bytes that are not TLS or not a WebSocket frame: the proxy
+            // has closed the connection, as after a malformed CONNECT.
             io::ErrorKind::InvalidData => {
                 let by = if by == EndBy::Client { EndBy::Proxy } else { by };
                 Self::new(by, phase, EndCause::Malformed).with(error.to_string())

@@ -1,8 +1,9 @@
 //! One connection's life: handshake, broker search, relay, end, record.
 //!
-//! A file uses only those of lower floors: `end`, `record`, `active` (one session's data), `clients`
-//! and `table`; above them `context` (all that a worker's sessions share); then `pending` and
-//! `reject`, `evict`, `relay`, `broker_search`, `handshake`; on top `sweep` and `query`.
+//! Modules use only modules of lower layers. From the bottom: `end`, `record`, `active` (the data
+//! of one session), `clients` and `table`; then `context` (what a worker's sessions share); then
+//! `pending` and `reject`, `evict`, `relay`, `broker_search`, `handshake`; at the top `sweep` and
+//! `query`.
 
 mod active;
 mod broker_search;

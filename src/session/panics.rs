@@ -1,8 +1,8 @@
-//! Panics on request, so that tests can see what one costs. Release builds have none of it.
+//! Panics on request, so that tests can see their effect. Not part of release builds.
 
 use super::record::Record;
 
-/// Panics if `MQTT_LB_TEST_PANIC` is `place:client_id` of this connection.
+/// Panics if `MQTT_LB_TEST_PANIC` is `place:client_id`, with the client ID of this connection.
 #[cfg(debug_assertions)]
 pub(crate) fn panic_if_requested(record: &Record, place: &str) {
     let requested = std::env::var("MQTT_LB_TEST_PANIC").ok();

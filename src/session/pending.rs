@@ -1,4 +1,4 @@
-//! A client whose session has yet to begin.
+//! A client whose session has not begun yet.
 
 use std::{
     borrow::Cow,
@@ -21,19 +21,21 @@ use crate::{
     proto::mqtt::RejectReason,
 };
 
-/// A client whose session has yet to begin: its connection, what was read from it, and its record.
+/// A client whose session has not begun yet: its connection, the bytes read from it, and its
+/// record.
 pub(crate) struct PendingClient<'a> {
     pub(crate) context: &'a Rc<WorkerContext>,
     pub(crate) stream: Stream,
     pub(crate) record: Record,
-    /// What was read and not consumed: in the end the CONNECT, and what followed it.
+    /// Bytes that were read and not consumed: finally the CONNECT and what followed it.
     pub(crate) buffer: Vec<u8>,
     /// The client's older sessions that its new one replaces.
     pub(crate) replaced: Box<[ReplacedSession]>,
 }
 
 impl PendingClient<'_> {
-    /// Reads once, up to `limit` bytes in the buffer; 0 at the client's end.
+    /// Reads once, without growing the buffer beyond `limit` bytes; 0 if the client has closed its
+    /// side.
     pub(crate) async fn read_more(
         &mut self,
         limit: usize,
@@ -56,19 +58,19 @@ impl PendingClient<'_> {
         read.map_err(|end| self.read_failed(end))
     }
 
-    /// The rejection for an end while the client's bytes were read.
+    /// The rejection when reading from the client has ended the connection.
     pub(crate) fn read_failed(&self, end: End) -> Rejection {
         let has_sent = !self.buffer.is_empty() || self.stream.plain().is_none();
         if has_sent { Rejection::after_read(end) } else { Rejection::before_first_byte(end) }
     }
 
-    /// The rejection for a client that ended its side before `what` was complete.
+    /// The rejection of a client that closed its side before its message was complete.
     pub(crate) fn closed_early(&self, phase: EndPhase, detail: Cow<'static, str>) -> Rejection {
         self.read_failed(End::new(EndBy::Client, phase, EndCause::Closed).with(detail))
     }
 
     /// Runs `work` until the client's connection breaks or the worker ends its handshakes. A client
-    /// that has only ended its side may still want its answer.
+    /// that has only closed its own side may still wait for an answer.
     pub(crate) async fn while_connected<T>(
         &self,
         phase: EndPhase,
@@ -87,7 +89,7 @@ impl PendingClient<'_> {
         .await
     }
 
-    /// The rejection with a CONNACK of the proxy's own.
+    /// A rejection with the proxy's own CONNACK.
     pub(crate) fn refuse(
         &self,
         refuse: RejectReason,
@@ -97,14 +99,14 @@ impl PendingClient<'_> {
         self.refuse_with(refuse, End::new(EndBy::Proxy, phase, cause))
     }
 
-    /// The rejection with a CONNACK of the proxy's own, for this end.
+    /// A rejection with the proxy's own CONNACK, for this end.
     pub(crate) fn refuse_with(&self, refuse: RejectReason, end: End) -> Rejection {
         let version = self.record.client.as_ref().map(|client| client.version);
         let reply = version.map(|version| RejectReply::Proxy(refuse.connack(version)));
         Rejection { reply, ..end.into() }
     }
 
-    /// The rejection for an end during the search: a client that is still there is refused.
+    /// The rejection when the search ended: a client that is still connected is refused.
     pub(crate) fn search_ended(&self, end: End) -> Rejection {
         match end.by {
             EndBy::Client => end.into(),

@@ -1,4 +1,4 @@
-//! A pool as one worker sees it.
+//! One worker's view of a pool.
 
 use std::{
     cell::{Cell, Ref, RefCell},
@@ -25,7 +25,7 @@ pub(crate) struct PoolView {
     pub(crate) rebalancing: Cell<bool>,
     /// Sessions to end because their broker is down or was removed.
     pub(crate) lost_sessions: RefCell<SessionsByAge>,
-    /// Whether a task is ending them.
+    /// Whether a task is ending `lost_sessions`.
     pub(crate) ending_lost_sessions: Cell<bool>,
 }
 
@@ -63,7 +63,7 @@ impl PoolView {
         self.members.borrow()
     }
 
-    /// The fields besides the client ID that identify a client by the pool's present key.
+    /// The fields besides the client ID that identify a client by the pool's current key.
     pub(crate) fn tenant_fields(&self) -> TenantFields {
         self.refresh();
         self.members.borrow().config.balance.key.tenant_fields()

@@ -1,4 +1,4 @@
-//! A connection that ends before its session began: its reply, its record, its close.
+//! A connection that ends before its session has begun: its reply, its record, its close.
 
 use std::{borrow::Cow, future::poll_fn, ops::Deref, pin::pin, rc::Rc, time::Duration};
 
@@ -14,27 +14,27 @@ use crate::{
     proto::mqtt,
 };
 
-/// How long, and how many bytes, a refused client is read after the reply. Closing with unread data
-/// resets the connection, and the reset can overtake the reply.
+/// The limits in time and bytes for reading from a refused client after the reply. Closing a socket
+/// with unread data resets the connection, and the reset can overtake the reply.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_LINGER_BYTES: usize = 256 * 1024;
 
 /// Why a session does not begin.
 pub(crate) struct Rejection {
     pub(crate) end: End,
-    /// What the client is told, where its protocol version has a reply.
+    /// The reply to the client, if its protocol version has one.
     pub(crate) reply: Option<RejectReply>,
-    /// Whether the client left before it had sent anything, as health checks do.
+    /// Whether the client left before it sent anything, as health checks do.
     pub(crate) is_probe: bool,
 }
 
-/// What a rejected client is told.
+/// The reply to a rejected client.
 pub(crate) enum RejectReply {
     /// The proxy's own CONNACK.
     Proxy(mqtt::ConnackPacket),
     /// The broker's CONNACK, already in the record.
     Broker(Vec<u8>),
-    /// No CONNACK: the client's transport has replied, with a TLS alert or an HTTP status.
+    /// No CONNACK: the client's transport has replied with a TLS alert or an HTTP status.
     Transport,
 }
 
@@ -51,13 +51,14 @@ impl Deref for RejectReply {
 }
 
 impl Rejection {
-    /// After a failed read. If the client's bytes were malformed, its transport has told it.
+    /// The rejection after a failed read. If the client's bytes were malformed, its transport has
+    /// already replied.
     pub(crate) fn after_read(end: End) -> Self {
         let reply = (end.cause == EndCause::Malformed).then_some(RejectReply::Transport);
         Self { reply, ..end.into() }
     }
 
-    /// For a client that has sent nothing: if it was the one that left, it was a probe.
+    /// The rejection of a client that has sent nothing: if the client itself left, it was a probe.
     pub(crate) fn before_first_byte(end: End) -> Self {
         let has_left = matches!(end.cause, EndCause::Closed | EndCause::Reset);
         Self { is_probe: end.by == EndBy::Client && has_left, ..end.into() }
@@ -81,7 +82,8 @@ impl From<FarOverLimit> for Rejection {
     }
 }
 
-/// Sends the reply, records the end, and reads for a moment so that the client can take the reply.
+/// Sends the reply, records the end, and then reads for a moment so that the client receives the
+/// reply.
 pub(crate) async fn reject(
     context: &Rc<WorkerContext>,
     client: Option<Stream>,
@@ -109,7 +111,7 @@ pub(crate) async fn reject(
     }
 }
 
-/// Reads and discards what still arrives on the wire, below TLS and WebSocket.
+/// Reads and discards data that still arrives on the socket, below TLS and WebSocket.
 async fn discard_input(context: &WorkerContext, client: &Socket) {
     let mut discarded = 0;
     while discarded < MAX_LINGER_BYTES {

@@ -1,4 +1,4 @@
-//! Work on all sessions of a worker: the one-second sweep, and what signals and reloads ask for.
+//! Work on all sessions of a worker: the one-second sweep, and what signals and reloads require.
 
 use std::rc::Rc;
 
@@ -13,11 +13,12 @@ use super::{
 };
 use crate::labels::EndCause;
 
-/// Starts the once-a-second sweep over all sessions of a worker: byte counts, idle and half-close
-/// limits, and brokers that are down or were removed. If a sweep is still running, another follows.
+/// Starts the once-a-second sweep over a worker's sessions: byte counts, idle and half-close
+/// limits, and brokers that are down or were removed. If a sweep is still running, another one
+/// follows it.
 pub(crate) fn sweep(context: &Rc<WorkerContext>) {
     for view in context.views() {
-        // Without this, a worker without new connections would keep brokers that are gone.
+        // Otherwise a worker without new connections would keep removed brokers.
         view.refresh();
     }
     match context.sweep.get() {
@@ -29,7 +30,7 @@ pub(crate) fn sweep(context: &Rc<WorkerContext>) {
     }
 }
 
-/// Ends the sweep when it is dropped, after a panic too.
+/// Ends the sweep when dropped, also after a panic.
 struct SweepGuard(Rc<WorkerContext>);
 
 impl Drop for SweepGuard {
@@ -63,23 +64,23 @@ async fn sweep_all(guard: SweepGuard) {
     }
 }
 
-/// Handles what the worker was [signalled](crate::upstream::WorkerSignal) for: brokers that died or
-/// returned, sessions taken over, and questions about a client's older sessions.
+/// Handles the reasons for which the worker was [signalled](crate::upstream::WorkerSignal): brokers
+/// that went down or came back, sessions taken over, and queries about a client's older sessions.
 pub(crate) fn on_worker_signal(context: &Rc<WorkerContext>) {
     end_older(context);
     answer_replacement_queries(context);
-    let mut died = false;
+    let mut went_down = false;
     for view in &context.views().collect::<Vec<_>>() {
-        let deaths = view.pool.down_count();
-        died |= view.deaths.replace(deaths) != deaths;
+        let down_count = view.pool.down_count();
+        went_down |= view.deaths.replace(down_count) != down_count;
         start_rebalance(context, view);
     }
-    if died {
+    if went_down {
         sweep(context);
     }
 }
 
-/// Counts clients by their address again, under the present limits; drops `done` at the end.
+/// Counts clients by address again, under the current limits; drops `done` when finished.
 pub(crate) fn recount_addresses(context: &Rc<WorkerContext>, done: impl Sized + 'static) {
     let context = context.clone();
     spawn_local(async move {
@@ -92,7 +93,7 @@ pub(crate) fn recount_addresses(context: &Rc<WorkerContext>, done: impl Sized + 
     });
 }
 
-/// Ends every session and every handshake, at the end of a drain. No session begins after it.
+/// Ends every session and every handshake, at the end of a drain. No session begins after this.
 pub(crate) fn end_all_sessions(context: &Rc<WorkerContext>, cause: EndCause) {
     context.ending.set(Some(cause));
     let context = context.clone();
@@ -102,7 +103,7 @@ pub(crate) fn end_all_sessions(context: &Rc<WorkerContext>, cause: EndCause) {
             ACTION_COST
         })
         .await;
-        // Wakes the handshakes too, which look at `ending`.
+        // Wakes the handshakes too, which check `ending`.
         let mut from = Some(0);
         while let Some(slot) = from {
             context.reactor.turn.walks.turn().await;

@@ -1,5 +1,5 @@
-//! A worker's sessions. A session is borrowed only for the length of a call, and only its relay
-//! keeps an `Rc` of it.
+//! A worker's sessions. A session is borrowed only for the duration of a call; only its relay keeps
+//! an `Rc` to it.
 
 use std::{cell::RefCell, ops::ControlFlow, rc::Rc};
 
@@ -7,13 +7,13 @@ use slab::Slab;
 
 use super::active::ActiveSession;
 
-/// What one step of a walk may cost: some 100 µs where each session costs [`VISIT_COST`].
+/// The maximum cost of one step of a walk: some 100 µs if each session costs [`VISIT_COST`].
 const MAX_STEP_COST: u32 = 512;
 
 /// The cost of reading a session.
 pub(crate) const VISIT_COST: u32 = 1;
 
-/// The cost of a session for which system calls are made, or whose task is woken.
+/// The cost of a session that requires system calls, or whose task is woken.
 pub(crate) const ACTION_COST: u32 = 16;
 
 #[derive(Default)]
@@ -28,7 +28,7 @@ pub(crate) enum WalkStep<T> {
 }
 
 impl SessionTable {
-    /// Adds a session and sets its slot. The caller is its relay, which keeps the `Rc`.
+    /// Adds a session and sets its slot. The caller is the session's relay, which keeps the `Rc`.
     pub(crate) fn insert(&self, mut session: ActiveSession) -> Rc<ActiveSession> {
         let mut sessions = self.0.borrow_mut();
         let entry = sessions.vacant_entry();
@@ -36,7 +36,7 @@ impl SessionTable {
         entry.insert(Rc::new(session)).clone()
     }
 
-    /// Removes a session, given the `Rc` of its relay; `None` while something else holds it.
+    /// Removes a session, given its relay's `Rc`; `None` while something else holds it.
     pub(crate) fn remove(&self, session: Rc<ActiveSession>) -> Option<ActiveSession> {
         drop(self.0.borrow_mut().try_remove(session.slot as usize));
         Rc::into_inner(session)
@@ -46,7 +46,7 @@ impl SessionTable {
         self.0.borrow().len()
     }
 
-    /// Calls `look` with the session of this slot and ID; `None` if it has ended.
+    /// Calls `look` with the session that has this slot and ID; `None` if it has ended.
     pub(crate) fn with<T>(
         &self,
         slot: u32,
@@ -58,8 +58,8 @@ impl SessionTable {
         (session.record.session_id == session_id).then(|| look(session))
     }
 
-    /// Calls `look` with the sessions from a slot on, until it breaks or the costs that it returns
-    /// add up to enough for one turn.
+    /// Calls `look` with the sessions from a slot on, until it breaks or the total of the costs
+    /// that it returns is enough for one turn.
     pub(crate) fn walk_step<T>(
         &self,
         from: usize,

@@ -1,7 +1,8 @@
 use super::{active::ActiveSession, relay::Relay};
 
-/// The bytes of an idle session: its relay's future and its entry in the table. (Its names, two slots
-/// of the reactor and one of the table come on top.) The limits make growth a decision.
+/// The bytes of an idle session: its relay's future and its entry in the table. (Its names, two
+/// slots of the reactor and one of the table come on top.) The limits make any growth a deliberate
+/// decision.
 #[test]
 fn an_idle_session_is_small() {
     assert!(size_of::<Relay>() <= 80, "Relay is {} bytes", size_of::<Relay>());
@@ -12,7 +13,7 @@ fn an_idle_session_is_small() {
     );
 }
 
-/// A handshake's future is copied a few times until it is in its task.
+/// The future of a handshake is copied several times until it is in its task.
 #[test]
 fn a_handshake_is_not_large() {
     fn size<A, F>(_: impl Fn(A) -> F) -> usize {

@@ -1,4 +1,4 @@
-//! Walks over all sessions of a worker, one step a turn, so that clients do not have to wait.
+//! Walks over all sessions of a worker, one step per turn, so that clients do not have to wait.
 //!
 //! Sessions that begin or end during a walk may be missed.
 
@@ -10,19 +10,19 @@ use super::{
     table::{VISIT_COST, WalkStep},
 };
 
-/// The time ran out before the session of this slot.
+/// The time ran out before the session in this slot was visited.
 #[derive(Debug)]
 pub(crate) struct OutOfTime {
     pub(crate) next_slot: usize,
 }
 
-/// Calls `act` with each session; it returns what that cost.
+/// Calls `act` with each session; `act` returns the cost of the call.
 pub(crate) async fn walk(context: &WorkerContext, mut act: impl FnMut(&ActiveSession) -> u32) {
     let act = |session: &ActiveSession| ControlFlow::<(), u32>::Continue(act(session));
     let _ = walk_steps(context, 0, None, act).await;
 }
 
-/// Calls `look` with the sessions from a slot on, until it returns something or the time runs out.
+/// Calls `look` with the sessions from a slot on, until it returns a value or the time runs out.
 pub(crate) async fn find<T>(
     context: &WorkerContext,
     from: usize,

@@ -1,4 +1,4 @@
-//! The local addresses that a broker is dialled from, in turn, and their ports in use.
+//! The local addresses from which a broker is dialled in turn, and their ports in use.
 
 use std::{
     io,
@@ -19,17 +19,18 @@ use crate::{
     net::ConnectError,
 };
 
-/// The label value of a local address that the kernel chooses.
+/// The label value for a local address chosen by the kernel.
 const AUTO_LABEL: &str = "auto";
 
-/// The shortest time between two warnings about one broker: a shortage of ports fails every dial.
+/// The shortest time between two warnings about one broker: during a shortage of ports, every dial
+/// fails.
 const WARN_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long an address without a free port is skipped, unless a session frees one: the kernel tries
-/// all its ports in vain, which takes a millisecond for each 12,000 of them.
+/// How long an address without a free port is skipped, unless a session frees one: the kernel would
+/// try all its ports in vain, which takes a millisecond per 12,000 ports.
 const FULL_SKIP_TIME: Duration = Duration::from_secs(1);
 
-/// The local addresses of connections to one broker; empty if it has a unix socket.
+/// The local addresses of connections to one broker; empty if the broker has a unix socket.
 #[derive(Debug)]
 pub(crate) struct LocalAddresses {
     pub(crate) configured: Box<[IpAddr]>,
@@ -37,7 +38,7 @@ pub(crate) struct LocalAddresses {
     all: Box<[Arc<LocalAddress>]>,
     /// How many of `all` are IPv4.
     v4_count: usize,
-    /// Counts dials, to begin each with the next address.
+    /// Counts dials, so that each begins with the next address.
     next: AtomicUsize,
     /// The origin of `full_until`.
     started: Instant,
@@ -52,13 +53,13 @@ pub(crate) struct LocalAddress {
     /// `None` if the kernel chooses it.
     pub(crate) address: Option<IpAddr>,
     ports: ScopedSample<IntGauge>,
-    /// Until when it is skipped, in milliseconds since `started`; 0 if it is not.
+    /// Until when it is skipped, in milliseconds since `started`; 0 if it is not skipped.
     full_until: AtomicU64,
     /// Whether this host did not have the address when it was last tried.
     is_foreign: AtomicBool,
 }
 
-/// A port in use of a local address, for the metrics. Dropping it frees the port.
+/// A port in use on a local address, for the metrics. Dropping it frees the port.
 #[derive(Debug)]
 pub(crate) struct LocalPort(Arc<LocalAddress>);
 
@@ -67,7 +68,7 @@ impl LocalAddresses {
         let of_family = |is_of: fn(&IpAddr) -> bool| {
             let all = pool.source_addresses.iter().copied();
             let sources: Vec<_> = all.filter(is_of).map(Some).collect();
-            // Addresses of the other family alone could not reach the broker at all.
+            // Addresses of only the other family could not reach the broker at all.
             if sources.is_empty() { vec![None] } else { sources }
         };
         let (mut v4, mut v6) = (of_family(IpAddr::is_ipv4), of_family(IpAddr::is_ipv6));
@@ -97,7 +98,8 @@ impl LocalAddresses {
         }
     }
 
-    /// The addresses to reach `to` from, each once; every call begins with the next one.
+    /// The addresses from which `to` can be reached, each once; every call begins with the next
+    /// one.
     pub(crate) fn in_turn(&self, to: SocketAddr) -> impl Iterator<Item = &Arc<LocalAddress>> {
         let sources = self.of_family(to);
         let first = match sources.len() {
@@ -118,7 +120,7 @@ impl LocalAddresses {
         source.full_until.store(self.millis(now + FULL_SKIP_TIME), Ordering::Relaxed);
     }
 
-    /// The error when no address had a port left.
+    /// The error when no address has a free port.
     pub(crate) fn exhausted(&self, to: SocketAddr) -> NoPort {
         let configured = self.of_family(to).iter().filter(|source| source.address.is_some());
         let (foreign, full): (Vec<_>, Vec<_>) =
@@ -129,7 +131,7 @@ impl LocalAddresses {
         NoPort { pool: self.pool.clone(), to, full: list(full), foreign: list(foreign) }
     }
 
-    /// Whether it is time to warn about a shortage again.
+    /// Whether a warning about a shortage may be logged again.
     pub(crate) fn is_warning_due(&self, now: Instant) -> bool {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         let due = warned.is_none_or(|at| now.saturating_duration_since(at) >= WARN_INTERVAL);
@@ -168,7 +170,7 @@ impl LocalAddress {
     /// Records why a connection from this address could not be started.
     ///
     /// # Errors
-    /// An error that other local addresses would meet as well.
+    /// If other local addresses would meet the same error.
     pub(crate) fn record_error(&self, error: ConnectError) -> Result<(), io::Error> {
         let is_foreign = match error {
             ConnectError::NoPort => false,
@@ -187,7 +189,8 @@ mod tests {
     use super::*;
     use crate::{config::Config, metrics::Metrics};
 
-    /// The local addresses of a broker at `address`, in a pool with these.
+    /// The local addresses of a broker at `address`, in a pool with `list` as its
+    /// `source_addresses`.
     fn sources(address: &str, list: &str) -> LocalAddresses {
         let text = format!(
             "listeners: [ {{ name: mqtt, bind: \"127.0.0.1:0\", pool: p }} ]\n\
@@ -270,7 +273,7 @@ mod tests {
                  10.0.0.3; correct source_addresses of pool p"
             )
         );
-        // The host has been given one of them since, and its ports are taken.
+        // Since then, the host has been given one of them, and its ports are in use.
         sources.set_full(one, Instant::now());
         assert!(said(&sources).contains(" from 10.0.0.1 (and this host does not have 10.0.0.2, "));
     }

@@ -1,4 +1,4 @@
-//! The brokers: which there are, what they carry, how healthy they are, and how they are dialled.
+//! Brokers: their pools, load, health and discovery, and how they are dialled.
 
 mod broker;
 mod dial;

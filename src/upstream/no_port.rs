@@ -1,4 +1,4 @@
-//! The error that no local port is left to dial a broker from.
+//! The error when no local port is left from which to dial a broker.
 
 use std::{
     fmt,
@@ -45,7 +45,7 @@ impl fmt::Display for NoPort {
 
 impl std::error::Error for NoPort {}
 
-/// Addresses, as "10.0.0.2, 10.0.0.3".
+/// Shows addresses as "10.0.0.2, 10.0.0.3".
 struct AddressList<'a>(&'a [IpAddr]);
 
 impl fmt::Display for AddressList<'_> {

@@ -1,4 +1,4 @@
-//! The choice of a broker: the balancer's, limited by fair shares and slow starts.
+//! The choice of a broker: the balancer's choice, limited by fair shares and slow starts.
 
 use std::{cell::RefCell, num::NonZeroU32, sync::Arc, time::Instant};
 
@@ -8,8 +8,8 @@ use super::{
 };
 use crate::balance::Router;
 
-/// The factor by which a broker's sessions must exceed its fair share before those without a key are
-/// moved: moving the last tenth costs more than it evens out.
+/// The factor by which a broker's sessions have to exceed its fair share before sessions without a
+/// key are moved: moving the last tenth costs more than it gains.
 const REBALANCE_FACTOR: f64 = 1.1;
 
 /// One choice among the brokers of a pool.
@@ -24,8 +24,8 @@ pub struct Pick<'a> {
 }
 
 impl Pick<'_> {
-    /// The best eligible broker, one for which `load` gives a value; preferably one that is below its
-    /// fair share and past the slow start of this key.
+    /// The best eligible broker, that is, one for which `load` returns a value; preferably one
+    /// below its fair share and past the slow start of this key.
     pub fn best(&self, load: &dyn Fn(usize) -> Option<u32>) -> Option<usize> {
         if self.has_preferences() {
             let factor = self.members.config.balance.bounded_load;
@@ -33,7 +33,8 @@ impl Pick<'_> {
             let picked = self.among(&|index| {
                 let member = &self.members.list[index];
                 load(index).filter(|sessions| {
-                    // Primaries above their share or in their slow start still precede backups.
+                    // Primaries above their share or in their slow start still take precedence over
+                    // backups.
                     !member.backup
                         && share.as_ref().is_none_or(|share| *sessions < share.of(member.weight))
                         && self.is_warm(index)
@@ -58,14 +59,14 @@ impl Pick<'_> {
     /// The other broker that a session of `own` would be given if it connected now; `None` if it is
     /// where it belongs.
     pub fn preferred_broker(&self, own: &Arc<Broker>) -> Option<&Arc<Broker>> {
-        // Sessions of a broker that only looks down stay; they follow `on_down`.
+        // Sessions of a broker that only looks down stay; `on_down` decides about them.
         if !own.is_leaving() && !own.is_serving() {
             return None;
         }
         let list = &self.members.list;
-        // Compared by name: at another address it is still the same broker.
+        // Compared by name: a broker with a new address is still the same broker.
         let is_own = |index: usize| list[index].broker.id() == own.id();
-        // This session is not counted.
+        // Does not count this session.
         let load = |index: usize| match &list[index].broker {
             broker if !is_own(index) => broker.load(),
             broker => broker.is_serving().then(|| broker.sessions().saturating_sub(1)),
@@ -83,14 +84,14 @@ impl Pick<'_> {
         (moves && !is_own(picked)).then_some(&list[picked].broker)
     }
 
-    /// Whether brokers that serve may be passed over, for fair shares or slow starts.
+    /// Whether serving brokers may be passed over because of fair shares or slow starts.
     pub(crate) fn has_preferences(&self) -> bool {
         let config = &self.members.config;
         config.balance.bounded_load.is_some() || config.slow_start.is_some()
     }
 
-    /// Whether the slow start of a broker has reached this key: it takes part of its keys, always in
-    /// the same order.
+    /// Whether the slow start of a broker has reached this key: it takes a growing part of its
+    /// keys, always in the same order.
     pub(crate) fn is_warm(&self, index: usize) -> bool {
         let broker = &self.members.list[index].broker;
         let warmth = self.pool.warmth(broker, self.now);
@@ -109,7 +110,7 @@ struct FairShare {
 }
 
 impl FairShare {
-    /// `load` gives the sessions of each broker that counts; backups never do.
+    /// `load` returns the sessions of each broker that counts; backups never count.
     fn new(members: &Members, factor: f64, load: &dyn Fn(usize) -> Option<u32>) -> Self {
         let (mut sessions, mut weight) = (1, 0);
         for (index, member) in members.list.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! A task with an owner.
+//! A task that belongs to an owner.
 
 use std::future::Future;
 
@@ -12,7 +12,7 @@ impl AbortOnDrop {
         Self(tokio::spawn(future))
     }
 
-    /// Waits for its end.
+    /// Waits for the task to end.
     pub(crate) async fn ended(&mut self) {
         // An error is a panic, which has been logged by then.
         let _ = (&mut self.0).await;

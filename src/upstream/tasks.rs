@@ -1,7 +1,7 @@
-//! The tasks of a pool, on the control thread: look-ups in DNS, checks, admission, the ends of
+//! The tasks of a pool, on the control thread: DNS lookups, checks, admission, and the ends of
 //! ejections and slow starts.
 //!
-//! Each task is started once and follows the pool: it does not hold the pool while it waits, is woken
+//! Each task is started once and follows the pool: it does not hold the pool while it waits, wakes
 //! when the configuration or the members change, and ends when the pool is dropped.
 
 use std::{
@@ -20,15 +20,15 @@ use super::{
     pool::{Pool, PoolFollower},
 };
 
-/// How late the end of an ejection or of a slow start may be noticed.
+/// The maximum delay in noticing the end of an ejection or a slow start.
 const TICK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often clients that wait for admission are released: too short for a client to notice, and at
-/// 500 clients a second still only two or three at a time.
+/// The interval at which clients that wait for admission are released: too short for a client to
+/// notice, and at 500 clients a second still only two or three at a time.
 const RELEASE_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Starts the tasks of a pool; to be called once. `resolver` is the one in force. Each look-up task
-/// drops its clone of `startup` once its first look-up is over.
+/// Starts the tasks of a pool; to be called once. `resolver` is the current resolver. Each lookup
+/// task drops its clone of `startup` after its first lookup.
 pub(crate) fn start_pool_tasks(
     pool: &Arc<Pool>,
     resolver: &watch::Receiver<Arc<Resolver>>,
@@ -51,7 +51,7 @@ async fn tick(follower: PoolFollower) {
     }
 }
 
-/// Releases before it waits, so that a client that has queued is never missed.
+/// Releases before waiting, so that a client that has queued is never missed.
 async fn release(mut follower: PoolFollower, queued: Arc<Notify>) {
     loop {
         let Ok(more) = follower.pool().map(|pool| pool.release(Instant::now())) else { return };

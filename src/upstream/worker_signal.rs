@@ -8,11 +8,11 @@ use std::{
     task::Waker,
 };
 
-/// Raised by any thread. Each worker compares the count with the one that it last acted on.
+/// Raised by any thread. Each worker compares the count with the count that it last acted on.
 #[derive(Debug, Default)]
 pub struct WorkerSignal {
     count: AtomicU64,
-    /// Held while all of them are woken.
+    /// Locked while all of them are woken.
     workers: Mutex<Vec<Waker>>,
 }
 
@@ -28,7 +28,7 @@ impl WorkerSignal {
         workers.iter().for_each(Waker::wake_by_ref);
     }
 
-    /// How often it was raised.
+    /// How many times the signal was raised.
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Acquire)
     }

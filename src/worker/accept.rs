@@ -1,4 +1,4 @@
-//! The accept loop. No error ends it, and none makes it spin.
+//! The accept loop. No error ends it or makes it spin.
 
 use std::{io, rc::Rc, time::Duration};
 
@@ -8,21 +8,21 @@ use tokio::task::yield_now;
 use super::listener::{PausedListener, WorkerListener};
 use crate::{metrics::AcceptError, net::sleep, session::WorkerContext};
 
-/// Connections accepted at most from the queue of a listener that closes: as many as the kernel queues
-/// (`net.core.somaxconn`).
+/// The maximum number of connections accepted from the queue of a closing listener: as many as the
+/// kernel queues (`net.core.somaxconn`).
 const MAX_BACKLOG: usize = 4096;
 
-/// How many of those are accepted before other tasks run.
+/// How many of these are accepted before other tasks run.
 const ACCEPTS_PER_YIELD: usize = 32;
 
-/// How often a listener that closes waits for descriptors to accept its queue.
+/// How many times a closing listener waits for descriptors to accept its queue.
 const MAX_SHORTAGE_PAUSES: u32 = 100;
 
-/// The pause after a shortage of descriptors: sessions end all the time, each freeing two.
+/// The pause after a shortage of descriptors: sessions end all the time, and each frees two.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts the connections in the kernel's queue, which closing the socket would reset. Afterwards the
-/// tasks of all of them have started.
+/// Accepts the connections in the kernel's queue, which would be reset when the socket is closed.
+/// On return, the tasks of all of them have started.
 pub(super) async fn close(context: Rc<WorkerContext>, listener: Rc<WorkerListener>) {
     let mut pauses = 0;
     for taken in 1..=MAX_BACKLOG {
@@ -96,8 +96,8 @@ fn kind(error: &io::Error) -> AcceptError {
         Some(Errno::MFILE) => AcceptError::ProcessDescriptors,
         Some(Errno::NFILE) => AcceptError::SystemDescriptors,
         Some(Errno::NOBUFS | Errno::NOMEM) => AcceptError::Memory,
-        // The client left before it was accepted, or the network failed for it alone; a firewall's EPERM
-        // too.
+        // The client left before it was accepted, or the network failed for this client alone;
+        // EPERM from a firewall counts as well.
         Some(
             Errno::CONNABORTED
             | Errno::PROTO

@@ -1,4 +1,4 @@
-//! What a worker is started with, and the commands it takes.
+//! A worker's setup, and the commands it receives.
 
 use std::{os::fd::OwnedFd, sync::Arc};
 
@@ -8,9 +8,9 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// What a worker is started with.
+/// The setup of a worker.
 pub struct WorkerSetup {
-    /// The worker's number, from 0.
+    /// The worker's index, starting at 0.
     pub index: u16,
     pub shared: ProcessContext,
     pub update: WorkerUpdate,
@@ -20,8 +20,8 @@ pub struct WorkerSetup {
 /// A new configuration for a worker.
 pub struct WorkerUpdate {
     pub snapshot: Arc<Snapshot>,
-    /// This worker's sockets of new listeners, each with the listener's
-    /// [`id`](crate::listener::Listener::id).
+    /// This worker's sockets of new listeners, each with the [`id`](crate::listener::Listener::id)
+    /// of its listener.
     pub sockets: Vec<(u64, OwnedFd)>,
     pub log: WorkerLogs,
     /// Dropped once the worker has applied it.

@@ -25,16 +25,16 @@ use crate::{
     upstream::WorkerSignal,
 };
 
-/// The interval of checks for idle and half-close limits, which are whole seconds.
+/// The interval of the sweep, which checks the idle and half-close limits; these are whole seconds.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a worker that ends waits for its access log.
+/// How long an ending worker waits for its access log.
 const LOG_EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long an access log line may wait to be written with others.
+/// How long an access log line may wait to be written together with others.
 const MAX_LOG_DELAY: Duration = Duration::from_millis(100);
 
-/// Runs a worker until it is told to stop, or has drained.
+/// Runs a worker until it is told to stop or has drained.
 pub(super) fn run(
     reactor: &Rc<Reactor>,
     setup: WorkerSetup,
@@ -108,7 +108,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Runs what is ready, as far as the turn's budget goes; false if the worker has to stop.
+    /// Runs what is ready, within the turn's budget; false if the worker has to stop.
     fn run_turn(
         &mut self,
         reactor: &Reactor,
@@ -130,10 +130,10 @@ impl EventLoop {
                     session::on_worker_signal(&self.context);
                 }
                 drop(entered);
-                // Runs some of the ready tasks; if others are left, the turn does not sleep.
+                // Runs some of the ready tasks; if others remain, the turn does not sleep.
                 let _ = tasks.as_mut().poll(&mut Context::from_waker(waker));
             }
-            // What could keep other tasks waiting runs after them, within the budget.
+            // Work that could delay other tasks runs after them, within the budget.
             if !reactor.turn.admit() {
                 return true;
             }

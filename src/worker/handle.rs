@@ -1,4 +1,4 @@
-//! Starting, steering and joining the thread of a worker.
+//! Starting, controlling and joining a worker's thread.
 
 use std::{
     io,
@@ -23,7 +23,7 @@ use crate::{
     session::{Drain, QuerySender},
 };
 
-/// How long all workers together may take to end: the time for the access log, and a turn.
+/// How long all workers together may take to end: the time for the access log, plus a turn.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// The control thread's handle of a worker.
@@ -33,18 +33,19 @@ pub struct Worker {
     thread: thread::JoinHandle<io::Result<()>>,
 }
 
-/// Reports the end of its thread when dropped, after a panic too.
+/// Reports the end of its thread when dropped, also after a panic.
 struct EndReport(UnboundedSender<()>);
 
 impl Drop for EndReport {
     fn drop(&mut self) {
-        // Fails only when the proxy itself ends.
+        // Fails only if the proxy itself is ending.
         let _ = self.0.send(());
     }
 }
 
 impl Worker {
-    /// Starts the thread, which accepts at once. `ended` gets a message when it ends, also by a panic.
+    /// Starts the thread, which accepts at once. `ended` receives a message when the thread ends,
+    /// also after a panic.
     pub fn start(setup: WorkerSetup, ended: UnboundedSender<()>) -> io::Result<Self> {
         let (commands, inbox) = channel();
         let (ready, started) = channel();
@@ -52,7 +53,7 @@ impl Worker {
         let thread = thread::Builder::new().name(name).spawn(move || {
             let _ended = EndReport(ended);
             let reactor = Reactor::new()?;
-            // Fails only if the start was given up.
+            // Fails only if the start was abandoned.
             let _ = ready.send(reactor.notify().clone());
             event_loop::run(&reactor, setup, &inbox)
         })?;
@@ -71,32 +72,33 @@ impl Worker {
         self.send(WorkerCommand::Update(Box::new(update)));
     }
 
-    /// Stops accepting and ends the sessions at the pace of `drain`; the worker ends with the last.
+    /// Stops accepting and ends the sessions at the pace of `drain`; the worker ends with the last
+    /// one.
     pub fn drain(&self, drain: Drain) {
         self.send(WorkerCommand::Drain(drain));
     }
 
-    /// Ends all sessions and handshakes that are left.
+    /// Ends all remaining sessions and handshakes.
     pub fn end_sessions(&self) {
         self.send(WorkerCommand::EndSessions);
     }
 
-    /// A function that sends the worker a question.
+    /// A function that sends queries to the worker.
     pub fn asker(&self) -> QuerySender {
         let (commands, notify) = (self.commands.clone(), self.notify.clone());
-        // If the worker has ended, the question is dropped, and with it the sender of its answer.
+        // If the worker has ended, the query is dropped, and with it the sender of its reply.
         Box::new(move |question| {
             let _ = commands.send(WorkerCommand::Answer(question));
             Waker::from(notify.clone()).wake();
         })
     }
 
-    /// Ends the worker with its sessions.
+    /// Ends the worker and its sessions.
     pub fn stop(&self) {
         self.send(WorkerCommand::Stop);
     }
 
-    /// Stops all workers and waits for their end, at most for seven seconds in all.
+    /// Stops all workers and waits for them to end, for at most seven seconds in total.
     ///
     /// # Errors
     /// The error of the first worker that failed or has not ended.

@@ -12,7 +12,7 @@ use crate::{
 /// A listener on one worker: its socket there, and the settings for new connections.
 pub(super) struct WorkerListener {
     pub(super) acceptor: Acceptor,
-    /// What the next connections are accepted with.
+    /// What the next connections take at accept.
     pub(super) next: RefCell<Rc<AcceptContext>>,
 }
 
@@ -28,8 +28,8 @@ impl WorkerListener {
     }
 }
 
-/// Pauses a listener until this is dropped: a listener whose queue is not accepted from would wake its
-/// worker over and over.
+/// Pauses a listener until dropped: a listener whose queue is not accepted would wake its worker
+/// again and again.
 pub(super) struct PausedListener<'a>(&'a WorkerListener);
 
 impl<'a> PausedListener<'a> {

@@ -20,11 +20,11 @@ use crate::{
 pub(super) struct WorkerListeners {
     /// The open listeners, by their [`Listener::id`].
     open: HashMap<u64, OpenListener>,
-    /// Tasks of closed listeners that accept the rest of the queue.
+    /// Tasks of closed listeners that accept the rest of their queues.
     closing: Vec<JoinHandle<()>>,
 }
 
-/// An open listener, and the task that accepts.
+/// An open listener and its accept task.
 struct OpenListener {
     listener: Rc<WorkerListener>,
     task: JoinHandle<()>,
@@ -37,8 +37,8 @@ impl Drop for OpenListener {
 }
 
 impl WorkerListeners {
-    /// Opens and closes listeners as needed, and applies the present settings to all. `pending` is held
-    /// until the queues of the closed listeners are accepted.
+    /// Opens and closes listeners as needed, and applies the current settings to all. `pending` is
+    /// held until the queues of the closed listeners have been accepted.
     pub(super) fn adopt(
         &mut self,
         context: &Rc<WorkerContext>,
@@ -78,14 +78,14 @@ impl WorkerListeners {
         }
     }
 
-    /// Closes all listeners, each once its queue is accepted.
+    /// Closes all listeners, each once its queue has been accepted.
     pub(super) fn close(&mut self, context: &Rc<WorkerContext>) {
         for closed in std::mem::take(&mut self.open).into_values() {
             self.close_one(context, &closed, None);
         }
     }
 
-    /// Whether all are closed and their queues accepted.
+    /// Whether all listeners are closed and their queues have been accepted.
     pub(super) fn are_closed(&self) -> bool {
         self.open.is_empty() && self.closing.iter().all(JoinHandle::is_finished)
     }
@@ -115,7 +115,7 @@ fn open(
     Ok(OpenListener { listener, task })
 }
 
-/// Returns `used` if nothing has changed: sessions share it.
+/// Returns `used` if nothing has changed, because sessions share it.
 fn listener_ref(
     context: &WorkerContext,
     settings: &ListenerSettings,

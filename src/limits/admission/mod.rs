@@ -1,4 +1,5 @@
-//! The admission queue of a broker: a rate limit on CONNECTs. The rest wait, first come, first served.
+//! The admission queue of a broker: a rate limit on CONNECTs. Clients over the limit wait, first
+//! come, first served.
 //!
 //! All workers share one queue per broker, so that the rate is the broker's and the queue is fair.
 //! The pool's admission task releases clients that wait.
@@ -24,13 +25,13 @@ use queue::WaitQueue;
 
 use crate::{config, metrics::UpstreamMetrics};
 
-/// A token bucket with a queue in front of it. It stays with its broker through reloads, and clients
-/// that wait stay in it.
+/// A token bucket with a queue in front of it. It stays with its broker across reloads, and waiting
+/// clients stay in it.
 #[derive(Debug)]
 pub struct AdmissionQueue {
     /// Whether CONNECTs are limited at all.
     is_limited: AtomicBool,
-    /// Held while tokens and places in the queue are handed out, never while a client is woken.
+    /// Locked while tokens and places in the queue are assigned, never while a client is woken.
     queue: Mutex<WaitQueue>,
     /// Notified when the queue is no longer empty.
     queued: Arc<Notify>,
@@ -41,8 +42,8 @@ impl AdmissionQueue {
         Self { is_limited: AtomicBool::new(false), queue: Mutex::default(), queued }
     }
 
-    /// Applies another limit, also to clients that wait. All of them are admitted if there is no
-    /// limit, or if the broker does not serve: then there is nothing to wait for.
+    /// Applies another limit, also to waiting clients. All of them are admitted if there is no
+    /// limit, or if the broker does not serve, since waiting would then be pointless.
     pub(crate) fn configure(
         &self,
         limit: Option<config::Admission>,
@@ -61,12 +62,12 @@ impl AdmissionQueue {
         wake(released);
     }
 
-    /// Takes a token if there is one and no client waits for it.
+    /// Takes a token if there is one and no client is waiting for it.
     pub fn try_enter(&self, now: Instant) -> bool {
         !self.is_limited.load(Ordering::Relaxed) || self.queue().try_enter(now)
     }
 
-    /// Admits as many clients as there are tokens for, and turns away those that have waited for
+    /// Admits as many clients as there are tokens, and turns away clients that have waited for
     /// `admission.max_wait`. True if others still wait.
     pub(crate) fn release(&self, now: Instant) -> bool {
         let mut queue = self.queue();
@@ -77,7 +78,7 @@ impl AdmissionQueue {
         more
     }
 
-    /// The number of clients that wait.
+    /// The number of waiting clients.
     pub fn waiting(&self) -> usize {
         self.queue().waiting()
     }
@@ -87,7 +88,7 @@ impl AdmissionQueue {
     }
 }
 
-/// Called without the queue's lock, as a wake may be a system call.
+/// Called without holding the queue's lock, as waking may be a system call.
 fn wake(released: Vec<Waker>) {
     released.into_iter().for_each(Waker::wake);
 }

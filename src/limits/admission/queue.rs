@@ -1,4 +1,4 @@
-//! Clients that wait for a broker's tokens, in the order in which they came.
+//! Clients that wait for a broker's tokens, in order of arrival.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,16 +18,16 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdmissionOutcome {
     Admitted,
-    /// It has waited for `admission.max_wait`.
+    /// The client has waited for `admission.max_wait`.
     TimedOut,
 }
 
 /// A token bucket and the clients that wait for it.
 #[derive(Debug, Default)]
 pub(super) struct WaitQueue {
-    /// `None` until the configuration has asked for a limit.
+    /// `None` until a limit has been configured.
     limit: Option<AdmissionLimit>,
-    /// By arrival.
+    /// In order of arrival.
     waiting: BTreeMap<u64, Waiter>,
     /// Clients that have left `waiting` and have not been polled since.
     decided: HashMap<u64, Decision>,
@@ -52,7 +52,7 @@ struct Waiter {
 #[derive(Clone, Copy, Debug)]
 struct Decision {
     outcome: AdmissionOutcome,
-    /// Whether the client holds a token, which is refunded if it has left.
+    /// Whether the client holds a token, which is refunded if the client has left.
     token: bool,
 }
 
@@ -77,7 +77,7 @@ impl WaitQueue {
         }
     }
 
-    /// Takes a token if there is one and no client waits for it.
+    /// Takes a token if there is one and no client is waiting for it.
     pub(super) fn try_enter(&mut self, now: Instant) -> bool {
         let nobody_waits = self.waiting.is_empty();
         let Some(limit) = &mut self.limit else { return true };
@@ -88,8 +88,8 @@ impl WaitQueue {
         entered
     }
 
-    /// Admits clients while there are tokens, and turns away those that have waited too long. Returns
-    /// the wakers of both.
+    /// Admits clients while there are tokens, and turns away clients that have waited too long.
+    /// Returns the wakers of all of them.
     pub(super) fn release(&mut self, now: Instant) -> Vec<Waker> {
         let mut released = Vec::new();
         let Self { limit: Some(limit), waiting, decided, .. } = self else { return released };
@@ -124,12 +124,13 @@ impl WaitQueue {
         waiting.into_values().map(|waiter| waiter.waker).collect()
     }
 
-    /// The number of clients that wait.
+    /// The number of waiting clients.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Adds a client that waits since `since`. Returns its number, and whether it is the only one.
+    /// Adds a client that has been waiting since `since`. Returns its number, and whether it is the
+    /// only one.
     pub(super) fn join(&mut self, waker: Waker, since: Instant) -> (u64, bool) {
         let number = self.next;
         self.next += 1;
@@ -140,7 +141,7 @@ impl WaitQueue {
         (number, self.waiting.len() == 1)
     }
 
-    /// The outcome of a client's wait; `None` while it waits, with `waker` to be woken.
+    /// The outcome of a client's wait; `None` while it waits, with `waker` registered to be woken.
     pub(super) fn outcome(&mut self, number: u64, waker: &Waker) -> Option<AdmissionOutcome> {
         if let Some(waiter) = self.waiting.get_mut(&number) {
             waiter.waker.clone_from(waker);
@@ -150,7 +151,7 @@ impl WaitQueue {
         Some(decision.map_or(AdmissionOutcome::Admitted, |decision| decision.outcome))
     }
 
-    /// Removes a client that leaves before it has learned its outcome, and refunds its token.
+    /// Removes a client that leaves before it has received its outcome, and refunds its token.
     pub(super) fn leave(&mut self, number: u64) {
         let waited = self.waiting.remove(&number).is_some();
         let decided = self.decided.remove(&number);

@@ -41,7 +41,7 @@ impl Fixture {
         self.queue.release(self.after(after))
     }
 
-    /// `count` clients that wait.
+    /// `count` waiting clients.
     fn waits(&self, count: usize) -> Vec<AdmissionWait<'_>> {
         let mut waits: Vec<_> = (0..count).map(|_| self.queue.wait(self.start)).collect();
         assert_eq!(admitted(&mut waits), 0);
@@ -79,7 +79,7 @@ fn a_burst_at_once_and_then_the_rate_in_order() {
     assert_eq!(admitted(&mut waits), 0);
     assert!(fixture.release(250));
     assert_eq!(admitted(&mut waits), 2);
-    // A new client queues behind those that wait, with or without tokens.
+    // A new client queues behind the waiting ones, whether there are tokens or not.
     assert!(!fixture.queue.try_enter(fixture.after(1_000)));
     assert!(!fixture.release(1_000));
     assert_eq!(admitted(&mut waits), 2);
@@ -91,7 +91,7 @@ fn a_client_that_leaves_costs_the_others_nothing() {
     let fixture = queue(10, 1);
     assert!(fixture.queue.try_enter(fixture.start));
     let mut waits = fixture.waits(3);
-    // One leaves the queue, the next one when it has just been admitted.
+    // One client leaves the queue, the next one leaves just after it was admitted.
     drop(waits.remove(0));
     assert!(fixture.release(100));
     drop(waits.remove(0));
@@ -125,7 +125,7 @@ fn a_new_limit_applies_to_clients_that_wait() {
     fixture.configure(Some(limit(100, 5)), 0);
     assert!(fixture.release(30));
     assert_eq!(admitted(&mut waits), 3);
-    // A smaller burst drops the tokens beyond it; without a limit all clients are admitted.
+    // A smaller burst drops the tokens beyond it; without a limit, all clients are admitted.
     fixture.configure(Some(limit(100, 2)), 1_000);
     assert!(fixture.release(1_000));
     assert_eq!(admitted(&mut waits), 2);

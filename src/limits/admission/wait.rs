@@ -10,7 +10,7 @@ use std::{
 
 use super::{AdmissionOutcome, AdmissionQueue};
 
-/// The wait of one client. Dropped, it leaves the queue, so that no token is spent on it.
+/// The wait of one client. When dropped, it leaves the queue, so that no token is spent on it.
 pub struct AdmissionWait<'a> {
     queue: &'a AdmissionQueue,
     /// The client's number in the queue.
@@ -36,7 +36,7 @@ impl Future for AdmissionWait<'_> {
             self.number = None;
             return Poll::Ready(outcome);
         }
-        // The limit may have gone since the client was told to wait.
+        // The limit may have been removed since the client was told to wait.
         if !self.queue.is_limited.load(Ordering::Relaxed) {
             return Poll::Ready(AdmissionOutcome::Admitted);
         }

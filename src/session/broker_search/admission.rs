@@ -38,10 +38,10 @@ pub(super) async fn wait_for_admission(
 /// Runs `work`, which costs a broker something, until the client leaves or the worker ends its
 /// handshakes.
 ///
-/// A client that ends its side with nothing after its CONNECT has left: that is how libraries give
-/// up. A client that has sent more may have no more to send and still wait for its delivery. So its
-/// data is read until it shows which of the two this is, and no further; it goes to the broker with
-/// the CONNECT.
+/// A client that closes its side without having sent anything after its CONNECT has left: client
+/// libraries give up that way. A client that has sent more may be done sending and still wait for
+/// delivery. So data from the client is read only until it shows which case applies; it is sent to
+/// the broker with the CONNECT.
 async fn while_present<T>(
     client: &mut PendingClient<'_>,
     connect: &Connect,

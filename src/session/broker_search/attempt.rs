@@ -1,4 +1,4 @@
-//! One broker tried: the dial, then its CONNACK.
+//! One attempt at a broker: the dial, then the CONNACK.
 
 use std::{pin::pin, time::Instant};
 

@@ -1,4 +1,4 @@
-//! What passes between client and broker before the CONNACK: authentication (MQTT 5.0 4.12).
+//! The authentication exchange between client and broker before the CONNACK (MQTT 5.0 4.12).
 
 use std::{borrow::Cow, future::poll_fn, io, rc::Rc, task::Poll};
 
@@ -12,15 +12,15 @@ use crate::{
     },
 };
 
-/// A broker that has the CONNECT and has not sent its CONNACK, and its client.
+/// A client, and the broker that has its CONNECT and has not sent a CONNACK yet.
 pub(crate) struct AuthExchange<'a> {
     context: &'a Rc<WorkerContext>,
     client: &'a Stream,
     upstream: &'a Stream,
     version: Version,
-    /// What the broker has sent and was not passed on: in the end the CONNACK, and what followed it.
+    /// Data from the broker that was not passed on: finally the CONNACK and what followed it.
     pub(crate) reply: Vec<u8>,
-    /// Bytes of an authentication exchange that were passed on, from the client and to it.
+    /// Bytes of the authentication exchange passed on: from the client, and to it.
     pub(crate) exchanged: (u32, u32),
 }
 
@@ -85,7 +85,7 @@ impl<'a> AuthExchange<'a> {
         broker_read(read.await)
     }
 
-    /// Waits for the broker, and passes on what the client sends meanwhile.
+    /// Waits for the broker, and passes on what the client sends in the meantime.
     async fn read_both(&mut self) -> Result<(), End> {
         loop {
             let (context, client, upstream) = (self.context, self.client, self.upstream);

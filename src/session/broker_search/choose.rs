@@ -1,4 +1,4 @@
-//! From a client to the broker that it is offered to.
+//! The choice of the broker that a client is offered to.
 
 use std::{cell::Cell, sync::Arc};
 
@@ -15,8 +15,8 @@ use crate::{
 /// The client has no client ID, and the pool's `empty_client_id` is `reject`.
 pub(crate) struct NoRoutingKey;
 
-/// The best available broker of a pool that was not tried yet, and why it was chosen; `None` if there
-/// is no other. A full broker is considered if the client seems to have a session on it.
+/// The best available broker of a pool that has not been tried yet, and why it was chosen; `None`
+/// if there is no other. A full broker is considered if the client seems to have a session on it.
 pub(crate) fn choose(
     context: &WorkerContext,
     view: &PoolView,
@@ -48,7 +48,7 @@ pub(crate) fn choose(
     let mut picked = pick.best(&load);
     if full.get() {
         let own = possible_own_sessions(&context.clients, view, client);
-        // As if the older session had ended.
+        // The load as if the older session had ended.
         let load_without_own = |index: usize| {
             let broker = &members.list[index].broker;
             let has_own = own.iter().any(|older| older.broker == broker.id());
@@ -67,7 +67,7 @@ pub(crate) fn choose(
         Some(_) if client.client_id.is_empty() && balance.key.uses_client_id() => {
             RouteKind::EmptyId
         }
-        // Only a broker that was passed over can have been better.
+        // Only a broker that was passed over can be a better choice.
         Some(_) if !passed_over.get() && !pick.has_preferences() => RouteKind::Hash,
         Some(_) => match pick.among(&|_| Some(0)) {
             Some(first) if first == picked => RouteKind::Hash,
@@ -78,8 +78,8 @@ pub(crate) fn choose(
     Ok(Some((members.list[picked].broker.clone(), route)))
 }
 
-/// The other broker that a new session of this client would go to, now that brokers were added,
-/// removed or changed; `None` if it would stay.
+/// The broker that a new session of this client would now be given instead, after brokers were
+/// added, removed or changed; `None` if it would stay.
 pub(crate) fn preferred_broker(
     context: &WorkerContext,
     session: &ActiveSession,

@@ -1,4 +1,4 @@
-//! A broker that has the CONNECT: its CONNACK, or how it failed to send one.
+//! The wait for the CONNACK of a broker that has the CONNECT.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -52,7 +52,7 @@ pub(super) async fn await_connack(
         Ok(Ok(Err(end)) | Err(end)) => {
             context.give_back_buffer(reply);
             lease.broker().metrics.count_try(TryOutcome::Abandoned);
-            // A client that has waited that long may have left because of the broker.
+            // A client that has waited this long may have left because of the broker.
             let was_long = waited >= config.connack_timeout / 2;
             if !has_exchanged && end.by == EndBy::Client && was_long {
                 record_abandoned(client, connect, &lease, began);
@@ -60,7 +60,7 @@ pub(super) async fn await_connack(
             return Err(client.search_ended(end));
         }
         Err(Elapsed) => {
-            // If the broker resumes, it learns at once that the connection is gone.
+            // If the broker resumes, it sees at once that the connection is gone.
             upstream.reset_on_close();
             let end = End::new(EndBy::Proxy, EndPhase::Connack, EndCause::Timeout)
                 .with("no CONNACK within connack_timeout");
@@ -93,7 +93,7 @@ fn note_connack(
     client.record.connack = Some(sent);
 }
 
-/// Records against the broker that a client has left after a long wait.
+/// Records against the broker that a client left after a long wait.
 fn record_abandoned(client: &PendingClient<'_>, connect: &Connect, lease: &Lease, began: Instant) {
     lease.settle();
     let (pool, now) = (&client.record.listener.pool.pool, Instant::now());
@@ -101,7 +101,7 @@ fn record_abandoned(client: &PendingClient<'_>, connect: &Connect, lease: &Lease
     pool.record_refusal(AllBrokersFailed::Unanswered(client_hash(client, connect)), now);
 }
 
-/// Tells clients apart, by address and client ID.
+/// A hash of the client's address and client ID, to tell clients apart.
 pub(super) fn client_hash(client: &PendingClient<'_>, connect: &Connect) -> u64 {
     let id = connect.client_id.of(&client.buffer);
     let mut hasher = DefaultHasher::new();

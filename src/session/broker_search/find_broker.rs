@@ -51,7 +51,7 @@ pub(crate) async fn find_broker(
         let retry = match outcome? {
             AttemptOutcome::Answered(answer) => {
                 let class = ConnackClass::of(connect.version, answer.connack.code);
-                // Once a broker has exchanged authentication data with the client, it stays there.
+                // A client that has exchanged authentication data with a broker stays there.
                 let has_exchanged = (client.record.read, client.record.sent) != (0, 0);
                 if has_exchanged || !class.is_retried(config.retry_on) {
                     search.record_answer(pool, &answer, class);
@@ -80,7 +80,7 @@ pub(crate) async fn find_broker(
     Err(search.give_up(client, connect))
 }
 
-/// Whether a broker has room for the client, if need be that of an older session of its own.
+/// Whether a broker has room for the client, if necessary by replacing an older session of its own.
 async fn has_room(client: &mut PendingClient<'_>, broker: &Broker) -> Result<bool, Rejection> {
     if !broker.is_full() || has_replaced_on(client, broker) {
         return Ok(true);
@@ -89,8 +89,8 @@ async fn has_room(client: &mut PendingClient<'_>, broker: &Broker) -> Result<boo
     Box::pin(replace_own_session(client, ReachedLimit::Broker(broker.id()))).await
 }
 
-/// A lease on a broker; beyond its limit if the client replaces an older session there. Fails if the
-/// broker has become full since it was chosen, or was removed.
+/// Leases a broker; beyond its limit if the client replaces an older session there. Fails if the
+/// broker has become full or was removed since it was chosen.
 fn lease(client: &PendingClient<'_>, broker: Arc<Broker>) -> Result<Lease, Arc<Broker>> {
     if has_replaced_on(client, &broker) { broker.lease_beyond_limit() } else { broker.lease() }
 }

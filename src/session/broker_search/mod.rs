@@ -1,5 +1,5 @@
-//! The broker search: brokers are offered the CONNECT one after the other, never two at once, until
-//! one takes the client.
+//! The broker search: the CONNECT is offered to one broker after the other, never to two at once,
+//! until one takes the client.
 
 mod admission;
 mod attempt;

@@ -1,4 +1,4 @@
-//! What trying one broker can result in.
+//! The possible outcomes of an attempt at one broker.
 
 use std::{sync::Arc, time::Instant};
 
@@ -10,12 +10,12 @@ use crate::{
     upstream::{Broker, Lease, Trial},
 };
 
-/// The result of trying one broker.
+/// The outcome of an attempt at one broker.
 pub(crate) enum AttemptOutcome {
     Answered(BrokerAnswer),
     Failed {
         broker: Arc<Broker>,
-        /// `None` if this host is the cause, and not the broker.
+        /// `None` if this host is at fault, not the broker.
         failure: Option<BrokerFailure>,
         end: End,
         /// Whether another broker may be tried.
@@ -23,18 +23,18 @@ pub(crate) enum AttemptOutcome {
     },
 }
 
-/// A broker's CONNACK, which the client has not been sent yet.
+/// A broker's CONNACK that has not been sent to the client yet.
 pub(crate) struct BrokerAnswer {
     pub(crate) upstream: Stream,
     pub(crate) lease: Lease,
     pub(crate) connack: Connack,
-    /// The CONNACK, and what followed it.
+    /// The CONNACK and what followed it.
     pub(crate) bytes: Vec<u8>,
 }
 
 /// How a broker failed a client.
 pub(crate) struct BrokerFailure {
-    /// When the try began.
+    /// When the attempt began.
     pub(crate) began: Instant,
     pub(crate) kind: FailureKind,
     /// Held until it is known whether another broker takes the client.
@@ -43,28 +43,28 @@ pub(crate) struct BrokerFailure {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FailureKind {
-    /// It could not be reached; no client can cause that.
+    /// The broker could not be reached; no client can cause that.
     Unreachable,
-    /// It had the CONNECT, and sent nothing for `connack_timeout`.
+    /// The broker received the CONNECT and sent nothing for `connack_timeout`.
     Silent,
-    /// It had the CONNECT, and closed the connection, sent something else than a CONNACK, or
-    /// refused for a reason of its own.
+    /// The broker received the CONNECT, and then closed the connection, sent something other than a
+    /// CONNACK, or refused for a reason of its own.
     NoAnswer,
 }
 
-/// What a CONNACK's code says of the broker.
+/// What the code of a CONNACK says about the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnackClass {
     /// The broker has decided on this client, for or against it.
     Final,
     Unavailable,
     Busy,
-    /// The client has to use another server.
+    /// The client should use another server.
     UseAnother,
 }
 
 impl ConnackClass {
-    /// By 3.1.1 table 3.1 and 5.0 table 3-1.
+    /// Classifies a code by 3.1.1 table 3.1 or 5.0 table 3-1.
     pub(crate) fn of(version: Version, code: u8) -> Self {
         match (version, code) {
             (_, 0x03) | (Version::V5, 0x88) => Self::Unavailable,

@@ -1,6 +1,6 @@
-//! At a limit, a client's newer session replaces an older one of its own.
+//! At a limit, a client's newer session may replace an older session of the same client.
 //!
-//! The older one ends when a broker has accepted the newer one, and stays otherwise.
+//! The older session ends when a broker has accepted the newer one; otherwise it stays.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -25,13 +25,13 @@ use crate::{
 /// How long a client waits for the answer of another worker.
 const WORKER_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Whether this client replaces an older session of its own on that broker.
+/// Whether this client replaces an older session of its own on `broker`.
 pub(super) fn has_replaced_on(client: &PendingClient<'_>, broker: &Broker) -> bool {
     client.replaced.iter().any(|replaced| replaced.older.broker == broker.id())
 }
 
 /// Lets the client replace an older session of its own that counts towards this limit. Returns
-/// whether it has one.
+/// whether there is one.
 pub(crate) async fn replace_own_session(
     client: &mut PendingClient<'_>,
     limit: ReachedLimit,
@@ -63,12 +63,12 @@ pub(crate) async fn replace_own_session(
     Ok(false)
 }
 
-/// Answers what other workers ask about this worker's sessions.
+/// Answers other workers' queries about this worker's sessions.
 pub(crate) fn answer_replacement_queries(context: &WorkerContext) {
     for query in context.clients.replacements.take_queries(context.worker) {
         let ReplacementQuery { older, newer, limit, reply } = query;
         let can_be_replaced = |session: &ActiveSession| {
-            // A session that ends stops counting by itself, and must not be replaced as well.
+            // A session that is ending frees its place anyway, and cannot be replaced as well.
             session.counters.end_requested.get().is_none()
                 && is_of_client(session, &newer)
                 && match limit {
@@ -79,7 +79,7 @@ pub(crate) fn answer_replacement_queries(context: &WorkerContext) {
                 }
         };
         let can = context.sessions.with(older.slot, older.session_id, can_be_replaced);
-        // The client may have left meanwhile.
+        // The client may have left in the meantime.
         let _ = reply.send(can == Some(true));
     }
 }

@@ -1,4 +1,4 @@
-//! What a search knows of the brokers that were tried, and what it makes of that.
+//! What a search knows about the brokers tried so far, and what it concludes from that.
 
 use std::{borrow::Cow, sync::Arc, time::Instant};
 
@@ -20,20 +20,20 @@ use crate::{
     upstream::{AllBrokersFailed, Broker, Pool},
 };
 
-/// What is known so far of the brokers that were tried.
+/// What is known about the brokers tried so far.
 #[derive(Default)]
 pub(super) struct BrokerSearch {
     pub(super) tried: Vec<Arc<Broker>>,
-    /// Brokers that did not take this client. The client may be the reason, or a fault that all
-    /// brokers share, so their failures count only if another broker takes the client.
+    /// Brokers that did not take this client. The cause may be the client, or a fault that all
+    /// brokers share, so these failures count only if another broker takes the client.
     suspects: Vec<Suspect>,
-    /// The broker that the last one referred the client to (5.0 §4.13).
+    /// The broker that the last broker referred the client to (5.0 §4.13).
     referred: Option<Arc<Broker>>,
-    /// The last refusal, for the client if there is no better answer.
+    /// The last refusal, sent to the client if there is no better answer.
     refusal: Option<Box<KeptRefusal>>,
     /// Whether a chosen broker could not be leased.
     lease_has_failed: bool,
-    /// How the last try failed.
+    /// How the last attempt failed.
     failure: Option<End>,
 }
 
@@ -76,8 +76,8 @@ impl BrokerSearch {
         })
     }
 
-    /// Notes that a chosen broker could not be leased. If it has just become full it is not excluded
-    /// the first time: the client may have a session of its own there.
+    /// Records that a chosen broker could not be leased. If it has just become full it is not
+    /// excluded the first time: the client may have a session of its own there.
     pub(super) fn lease_failed(&mut self, broker: Arc<Broker>) {
         if self.lease_has_failed || !broker.is_full() {
             self.tried.push(broker);
@@ -85,7 +85,7 @@ impl BrokerSearch {
         self.lease_has_failed = true;
     }
 
-    /// Notes that a broker has refused the client.
+    /// Records that a broker refused the client.
     pub(super) fn note_refusal(&mut self, view: &PoolView, answer: &BrokerAnswer) {
         self.referred = referred_broker(view, answer);
         self.tried.push(answer.lease.broker().clone());
@@ -111,7 +111,7 @@ impl BrokerSearch {
         }));
     }
 
-    /// Notes that a broker has failed the client.
+    /// Records that a broker failed the client.
     pub(super) fn note_failure(
         &mut self,
         broker: Arc<Broker>,
@@ -123,7 +123,8 @@ impl BrokerSearch {
         self.failure = Some(end);
     }
 
-    /// Records what an answer shows: of the broker that gave it, and of those that gave none.
+    /// Records what an answer shows about the broker that gave it and about the brokers that failed
+    /// before.
     pub(super) fn record_answer(
         &mut self,
         pool: &Pool,
@@ -137,7 +138,8 @@ impl BrokerSearch {
             pool.record_success(answer.lease.broker(), now);
         }
         let is_accepted = answer.connack.code == 0;
-        // No client can make a broker unreachable, whatever another broker answers.
+        // No client can make a broker unreachable, so any final answer of another broker proves
+        // that.
         let is_proven = |suspect: &mut Suspect| {
             is_accepted || is_decided && suspect.failure.kind == FailureKind::Unreachable
         };
@@ -147,8 +149,8 @@ impl BrokerSearch {
         }
     }
 
-    /// Records the failures that no other broker's answer has proven. Returns how the brokers failed
-    /// the client, if every one that was tried did.
+    /// Records the failures that no other broker's answer has proven. Returns how the brokers
+    /// failed the client, if every broker that was tried failed.
     pub(super) fn record_unproven_failures(&mut self, pool: &Pool) -> Option<FailureKind> {
         let now = Instant::now();
         let all_failed = self.suspects.len() == self.tried.len();
@@ -165,8 +167,8 @@ impl BrokerSearch {
         worst.filter(|_| all_failed)
     }
 
-    /// The rejection when no broker took the client: with the last refusal of a broker if there is
-    /// one, or with one of the proxy's own.
+    /// The rejection when no broker took the client: with the last broker's refusal if there is
+    /// one, otherwise with the proxy's own.
     pub(super) fn give_up(
         mut self,
         client: &mut PendingClient<'_>,
@@ -223,8 +225,8 @@ impl BrokerSearch {
     }
 }
 
-/// The pool's broker that a Server Reference names, by its name or its address. The reference is a
-/// list separated by spaces (5.0 §4.13).
+/// The pool's broker that a Server Reference names, by name or by address. The reference is a list
+/// separated by spaces (5.0 §4.13).
 fn referred_broker(view: &PoolView, answer: &BrokerAnswer) -> Option<Arc<Broker>> {
     let references = answer.connack.server_reference?.of(&answer.bytes);
     let members = view.members();

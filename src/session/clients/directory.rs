@@ -1,5 +1,5 @@
-//! The directory of all workers' clients and their sessions, so that a device that has moved to
-//! another broker, because its own failed, is not online at both.
+//! The directory of the clients of all workers and their sessions. It ensures that a device that
+//! has moved to another broker, because its own failed, is not online at both.
 
 use std::{
     collections::HashMap,
@@ -15,13 +15,13 @@ use super::{
 };
 use crate::{balance::TenantFields, session::session_id::worker_of, upstream::WorkerSignal};
 
-/// Stripes of the directory with a lock each, so that workers seldom contend.
+/// The number of stripes of the directory, each with its own lock, so that workers seldom contend.
 const STRIPES: usize = 64;
 
-/// The accepted sessions of clients with an ID: an entry of 32 bytes each, kept until the session
+/// The accepted sessions of clients with an ID: one entry of 32 bytes each, kept until the session
 /// ends.
 pub struct ClientDirectory {
-    /// Each locked for the lookup of one client.
+    /// Each is locked for the lookup of one client.
     stripes: Box<[Mutex<Stripe>]>,
     /// The notices that each worker has not handled yet.
     notices: Box<[Mutex<Vec<TakeoverNotice>>]>,
@@ -33,8 +33,8 @@ pub struct ClientDirectory {
 struct Stripe {
     /// The newest session of each client ID of a pool.
     newest: HashMap<u64, DirectoryEntry>,
-    /// The others of client IDs with several, oldest first: of tenants that share an ID, and of
-    /// devices whose broker has yet to end an older session.
+    /// The other sessions of a client ID, oldest first: of tenants that share an ID, and of devices
+    /// whose broker has not ended an older session yet.
     older: HashMap<u64, Vec<DirectoryEntry>>,
 }
 
@@ -47,14 +47,14 @@ pub(crate) struct TakeoverNotice {
 
 /// Why a newer session ends an older one.
 pub(crate) enum TakeoverReason {
-    /// The newer one is on another broker. Applies if the older one is this client's.
+    /// The newer session is on another broker. Applies if the older session is this client's.
     OnOtherBroker(Arc<ClientIdentity>),
-    /// The newer one was let in at a limit because it replaces the older one. Held until that has
-    /// been ended, so that it is not replaced twice.
+    /// The newer session was admitted at a limit because it replaces the older one. Held until the
+    /// older session has ended, so that it is not replaced twice.
     Replaced { _session: ReplacedSession },
 }
 
-/// The hash of a client ID in a pool. A collision costs a comparison in full, no more.
+/// The hash of a client ID in a pool. A collision only costs a full comparison.
 #[derive(Clone, Copy)]
 pub(crate) struct ClientHash(u64);
 
@@ -75,8 +75,8 @@ impl ClientDirectory {
         }
     }
 
-    /// Enters an accepted session as the newest of its client ID. Returns the older ones on other
-    /// brokers that may be the same client's, by these fields.
+    /// Enters an accepted session as the newest of its client ID. Returns the older sessions on
+    /// other brokers that may belong to the same client, by these fields.
     pub(crate) fn claim(
         &self,
         client: ClientHash,
@@ -119,7 +119,7 @@ impl ClientDirectory {
         }
     }
 
-    /// Takes the notices to `worker` that it has not handled.
+    /// Takes the notices that `worker` has not handled yet.
     pub(crate) fn take_notices(&self, worker: u16) -> Vec<TakeoverNotice> {
         self.notices.get(usize::from(worker)).map_or_else(Vec::new, |notices| {
             std::mem::take(&mut *notices.lock().unwrap_or_else(PoisonError::into_inner))
@@ -145,7 +145,7 @@ impl ClientDirectory {
         shrink(&mut stripe.older);
     }
 
-    /// The sessions of a client ID, of all tenants, the newest first; `None` if there are more than
+    /// The sessions of a client ID, of all tenants, newest first; `None` if there are more than
     /// `max`.
     pub(crate) fn find(&self, client: ClientHash, max: usize) -> Option<Vec<DirectoryEntry>> {
         let stripe = self.stripe(client);
@@ -155,7 +155,7 @@ impl ClientDirectory {
         (older.len() < max).then(|| all.copied().collect())
     }
 
-    /// The newest accepted sessions that may be this client's, by these fields; at most `max`.
+    /// The newest accepted sessions that may belong to this client, by these fields; at most `max`.
     pub(crate) fn may_be_of(
         &self,
         client: ClientHash,
@@ -175,7 +175,7 @@ impl ClientDirectory {
     }
 }
 
-/// Frees the capacity that a reconnect storm has left behind.
+/// Frees the capacity left over from a reconnect storm.
 fn shrink<T>(map: &mut HashMap<u64, T>) {
     if map.capacity() > 1024 && map.len() < map.capacity() / 8 {
         map.shrink_to_fit();

@@ -1,9 +1,9 @@
-//! What workers tell each other of sessions and clients.
+//! The entries by which workers identify sessions and clients to each other.
 
 use super::tenant::{TenantHash, tenant_key};
 use crate::balance::{ClientFields, TenantFields};
 
-/// An accepted session, and where it is.
+/// An accepted session, and where to find it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DirectoryEntry {
     pub(crate) session_id: u64,
@@ -14,7 +14,7 @@ pub(crate) struct DirectoryEntry {
     pub(crate) tenant: TenantHash,
 }
 
-/// A client in full, for an exact comparison: the directory has only hashes.
+/// A client's full identity, for an exact comparison: the directory holds only hashes.
 pub(crate) struct ClientIdentity {
     /// The pool's [`Pool::id`](crate::upstream::Pool::id).
     pool: u64,
@@ -23,7 +23,7 @@ pub(crate) struct ClientIdentity {
 }
 
 impl ClientIdentity {
-    /// `fields` are those of the pool's key.
+    /// `fields` are the fields of the pool's key.
     pub(crate) fn new(pool: u64, client: &ClientFields<'_>, fields: TenantFields) -> Self {
         let tenant = tenant_key(client, fields);
         Self { pool, client_id: client.client_id.into(), tenant }

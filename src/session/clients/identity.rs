@@ -10,8 +10,8 @@ use crate::{
     session::{active::ActiveSession, pool_view::PoolView},
 };
 
-/// Older sessions of one client that are considered; a client with more does not delay its
-/// handshake by them.
+/// The number of a client's older sessions that are considered; the limit keeps a client with more
+/// of them from delaying its handshake.
 const MAX_OWN_SESSIONS: usize = 4;
 
 /// The client of an accepted session, if it has a client ID; others are not in the directory.
@@ -24,19 +24,19 @@ pub(crate) fn identified_client(session: &ActiveSession) -> Option<(ClientHash, 
     is_identified.then(|| (ClientHash::new(pool, client.client_id), client))
 }
 
-/// The client's identity by the pool's present key.
+/// The client's identity by the pool's current key.
 pub(crate) fn identity(view: &PoolView, client: &ClientFields<'_>) -> ClientIdentity {
     ClientIdentity::new(view.pool.id(), client, view.tenant_fields())
 }
 
-/// Whether a session is this client's.
+/// Whether a session belongs to this client.
 pub(crate) fn is_of_client(session: &ActiveSession, identity: &ClientIdentity) -> bool {
     let view = &session.record.listener.pool;
     identified_client(session)
         .is_some_and(|(_, client)| identity.is(view.pool.id(), &client, view.tenant_fields()))
 }
 
-/// Accepted sessions that, by their hashes, may be this client's own, the newest first.
+/// Accepted sessions that, by their hashes, may belong to this client, newest first.
 pub(crate) fn possible_own_sessions(
     directory: &ClientDirectory,
     view: &PoolView,

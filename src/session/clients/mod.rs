@@ -1,4 +1,4 @@
-//! The sessions of each client, over all workers.
+//! The sessions of each client, across all workers.
 
 mod directory;
 mod entry;

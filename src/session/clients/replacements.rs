@@ -1,6 +1,7 @@
-//! Replacements: at a limit, a client's newer session may replace an older one of its own.
+//! Replacements: at a limit, a client's newer session may replace an older session of the same
+//! client.
 //!
-//! Only the worker of the older session can tell whose it is, so it is asked.
+//! Only the worker of the older session can tell which client it belongs to, so it is asked.
 
 use std::{
     collections::HashSet,
@@ -12,7 +13,7 @@ use tokio::sync::oneshot;
 use super::entry::{ClientIdentity, DirectoryEntry};
 use crate::{limits::CountedAddress, session::session_id::worker_of, upstream::WorkerSignal};
 
-/// The sessions that are being replaced, and what each worker is asked about its own.
+/// The sessions that are being replaced, and the queries to each worker about its own sessions.
 pub(crate) struct Replacements {
     /// Session IDs. Locked for one lookup at a time.
     claimed: Mutex<HashSet<u64>>,
@@ -20,7 +21,7 @@ pub(crate) struct Replacements {
     signal: Arc<WorkerSignal>,
 }
 
-/// A limit that a newer session has reached and an older one counts towards.
+/// A limit that a newer session has reached and that an older session counts towards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReachedLimit {
     /// `max_connections` of the broker with this [`Broker::id`](crate::upstream::Broker::id).
@@ -29,7 +30,7 @@ pub(crate) enum ReachedLimit {
     Address(CountedAddress),
 }
 
-/// Asks whether an older session is this client's and counts towards this limit.
+/// Asks whether an older session belongs to this client and counts towards this limit.
 pub(crate) struct ReplacementQuery {
     pub(crate) older: DirectoryEntry,
     pub(crate) newer: Arc<ClientIdentity>,
@@ -37,7 +38,7 @@ pub(crate) struct ReplacementQuery {
     pub(crate) reply: oneshot::Sender<bool>,
 }
 
-/// An older session that a newer one replaces. While this is held no other session can replace it;
+/// An older session that a newer one replaces. While this is held, no other session can replace it;
 /// otherwise anyone who knows a client ID could open any number of connections beyond a limit.
 pub(crate) struct ReplacedSession {
     replacements: Arc<Replacements>,
@@ -64,7 +65,7 @@ impl Replacements {
         }
     }
 
-    /// Takes the queries to `worker` that it has not answered.
+    /// Takes the queries that `worker` has not answered yet.
     pub(crate) fn take_queries(&self, worker: u16) -> Vec<ReplacementQuery> {
         self.queries.get(usize::from(worker)).map_or_else(Vec::new, |queries| {
             std::mem::take(&mut *queries.lock().unwrap_or_else(PoisonError::into_inner))

@@ -4,9 +4,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::balance::{ClientFields, TenantFields};
 
-/// A hash that tells clients with the same ID apart, for any fields of a pool's key: 16 bits of the
-/// username, 8 bits each of the certificate's common name and of the SNI. Different hashes prove
-/// different clients; equal ones prove nothing.
+/// A hash that tells clients with the same ID apart, for any combination of a pool's key fields: 16
+/// bits of the username, and 8 bits each of the certificate's common name and the SNI. Different
+/// hashes prove different clients; equal hashes prove nothing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TenantHash(u32);
 
@@ -17,7 +17,7 @@ impl TenantHash {
         Self(username << 16 | (tls_cn & 0xFF) << 8 | sni & 0xFF)
     }
 
-    /// Whether the two may be the same client, by these fields.
+    /// Whether both may be the same client, by these fields.
     pub(crate) fn may_be(self, other: Self, fields: TenantFields) -> bool {
         let mut mask = 0;
         for (is_in, bits) in

@@ -1,4 +1,4 @@
-//! The drain of a worker: its sessions end evenly over the time that is left, the oldest first.
+//! The drain of a worker: its sessions end evenly over the remaining time, oldest first.
 
 use std::{
     rc::Rc,
@@ -17,16 +17,15 @@ use crate::{
     },
 };
 
-/// Sessions ended in one turn: a DISCONNECT, two closes and a record each take less than a
-/// millisecond in all.
+/// Sessions ended in one turn: a DISCONNECT, two closes and a record for each take less than a
+/// millisecond in total.
 const MAX_ENDS_PER_TURN: usize = 32;
 
-/// How long the pace is kept before it is computed again, as sessions also end and begin by
-/// themselves.
+/// How long a pace is kept before it is computed again; sessions also end and begin by themselves.
 const PACE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The last session ends early by this fraction of the drain, and by at most [`MAX_MARGIN`], so that
-/// it does not run into the end of the drain.
+/// The last session ends early by this fraction of the drain, at most by [`MAX_MARGIN`], so that it
+/// does not overrun the end of the drain.
 const MARGIN_DIVISOR: u32 = 16;
 const MAX_MARGIN: Duration = Duration::from_secs(1);
 
@@ -35,12 +34,12 @@ const MAX_MARGIN: Duration = Duration::from_secs(1);
 pub struct Drain {
     /// When all sessions should have ended.
     pub(crate) until: Instant,
-    /// From 0 to 1, different for each worker, so that they take turns at ending sessions.
+    /// From 0 to 1, different for each worker, so that workers take turns at ending sessions.
     pub(crate) offset: f64,
 }
 
-/// Ends all sessions evenly until the given time, including those that begin meanwhile. Handshakes
-/// go on.
+/// Ends all sessions evenly until the given time, including those that begin during the drain.
+/// Handshakes continue.
 pub(crate) fn drain(context: &Rc<WorkerContext>, drain: Drain) {
     spawn_local(end_evenly(context.clone(), drain));
 }
@@ -74,7 +73,7 @@ async fn end_evenly(context: Rc<WorkerContext>, Drain { until, offset }: Drain) 
     }
 }
 
-/// The share of all connections that other workers have.
+/// The other workers' share of all connections.
 fn others(own: usize, all: usize) -> f64 {
     1.0 - own as f64 / all.max(own).max(1) as f64
 }
@@ -89,15 +88,15 @@ async fn all_by_age(context: &WorkerContext) -> SessionsByAge {
     queue
 }
 
-/// Spreads the ends of sessions over the time that is left, while their number changes.
+/// Spreads the ends of sessions over the remaining time, while the number of sessions changes.
 #[derive(Debug)]
 struct DrainPace {
     until: Instant,
     /// When `due` was last computed.
     at: Instant,
-    /// Sessions due at that time; the fraction is how much of the next one's interval has passed.
+    /// Sessions due at that time; the fraction is the elapsed part of the next session's interval.
     due: f64,
-    /// How much earlier than without other workers each session ends, in intervals.
+    /// How much earlier each session ends than it would without other workers, in intervals.
     offset: f64,
 }
 
@@ -108,13 +107,13 @@ impl DrainPace {
         Self { until: now + time.saturating_sub(margin), at: now, due: offset, offset }
     }
 
-    /// How many of the sessions that are left should have ended by now.
+    /// How many of the remaining sessions should have ended by now.
     fn due(&mut self, left: usize, now: Instant) -> usize {
         let all = left as f64;
         let time = self.until.saturating_duration_since(self.at);
         let passed = now.saturating_duration_since(self.at);
         self.at = self.at.max(now);
-        // The number of sessions goes down in a straight line to zero at the end.
+        // The number of sessions falls linearly to zero at the end.
         self.due = if passed < time {
             let share = passed.as_secs_f64() / time.as_secs_f64();
             (self.due + (all + self.offset - self.due) * share).min(all)
@@ -124,12 +123,12 @@ impl DrainPace {
         self.due as usize
     }
 
-    /// Subtracts the sessions that have been ended from those that are due.
+    /// Subtracts the sessions that were ended from those that are due.
     fn ended(&mut self, count: usize) {
         self.due -= count as f64;
     }
 
-    /// The time until the next session is due, if their number stays the same.
+    /// The time until the next session is due, if the number of sessions stays the same.
     fn pause(&self, left: usize) -> Duration {
         if left == 0 {
             return PACE_INTERVAL;
@@ -144,7 +143,8 @@ impl DrainPace {
 mod tests {
     use super::*;
 
-    /// The seconds at which `count` sessions end if the pace is computed again at least every `step`.
+    /// The seconds at which `count` sessions end if the pace is computed again at least every
+    /// `step`.
     fn ends(count: usize, offset: f64, step: Duration) -> Vec<f64> {
         let start = Instant::now();
         let mut pace = DrainPace::new(start, start + Duration::from_secs(17), offset);
@@ -168,7 +168,7 @@ mod tests {
         assert!(near, "{ends:?} is not {wanted:?}");
     }
 
-    /// However often the pace is computed, and with a margin of a second at the end.
+    /// Ends are even however often the pace is computed, with a margin of a second at the end.
     #[test]
     fn ends_are_even() {
         for step in [1, 70, 1000, 60_000].map(Duration::from_millis) {
@@ -179,7 +179,7 @@ mod tests {
         }
     }
 
-    /// Three workers, with five sessions each: fifteen ends, evenly.
+    /// Three workers with five sessions each: fifteen evenly spaced ends.
     #[test]
     fn workers_take_turns() {
         let offsets = [0.0, 0.5, 1.0].map(|offset| offset * others(5, 15));
@@ -191,19 +191,19 @@ mod tests {
         assert_near(&ends(1, others(1, 1), PACE_INTERVAL), [16.0].into_iter());
     }
 
-    /// Sessions that begin late cause no burst, and those that end by themselves leave no gap.
+    /// Sessions that begin late cause no burst, and sessions that end by themselves leave no gap.
     #[test]
     fn the_number_of_sessions_changes() {
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let mut pace = DrainPace::new(start, at(17), 0.0);
         assert_eq!(pace.due(1, at(8)), 0);
-        // Half of the time has passed for the first, and none for the other 99.
+        // Half of the time has passed for the first session, and no time for the other 99.
         assert_eq!(pace.due(100, at(8)), 0);
         assert!(pace.pause(100) < Duration::from_millis(50));
         assert_eq!(pace.due(100, at(12)), 50);
         pace.ended(50);
-        // Of the 50 that are left, 40 end by themselves.
+        // 40 of the remaining 50 sessions end by themselves.
         assert_eq!(pace.due(10, at(12)), 0);
         assert!(pace.pause(10) <= Duration::from_millis(400), "{:?}", pace.pause(10));
         assert_eq!(pace.due(10, at(14)), 5);

@@ -17,7 +17,7 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct PoolsWithLostSessions(Vec<Rc<PoolView>>);
 
-/// Whether the session has to end, under the present configuration and health.
+/// Whether the session has to end, by the current configuration and health.
 pub(crate) fn is_lost(session: &ActiveSession) -> bool {
     let broker = session.lease.broker();
     (broker.is_down() || broker.is_removed())
@@ -37,7 +37,8 @@ impl PoolsWithLostSessions {
         }
     }
 
-    /// Starts to end the queued sessions. Called after the sweep: only then the oldest is known.
+    /// Starts to end the queued sessions. Called after the sweep, because only then is the oldest
+    /// one known.
     pub(crate) fn end_all(self, context: &Rc<WorkerContext>) {
         for view in self.0 {
             if !view.ending_lost_sessions.replace(true) {
@@ -47,7 +48,7 @@ impl PoolsWithLostSessions {
     }
 }
 
-/// Held while queued sessions of the pool are being ended.
+/// Held while a task ends the queued sessions of the pool.
 struct EndingGuard(Rc<PoolView>);
 
 impl Drop for EndingGuard {
@@ -74,7 +75,7 @@ async fn end_queued(context: Rc<WorkerContext>, guard: EndingGuard) {
                 end_oldest(&mut queue.borrow_mut(), &context.sessions, end_cause);
             }
         }
-        // Lets clients run, however high the rate is and however many entries were skipped.
+        // Lets clients run, even at a high rate or after many skipped entries.
         context.reactor.turn.walks.turn().await;
     }
 }

@@ -1,5 +1,5 @@
-//! Sessions that the proxy ends on its own, a few at a time and the oldest first, so that their
-//! clients do not all reconnect at once.
+//! Sessions that the proxy itself ends, a few at a time and oldest first, so that their clients do
+//! not all reconnect at once.
 
 mod drain;
 mod lost_broker;

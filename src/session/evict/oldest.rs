@@ -1,15 +1,15 @@
-//! The oldest session of a queue that still has to end.
+//! The oldest session in a queue that still has to end.
 
 use crate::{
     labels::EndCause,
     session::{active::ActiveSession, by_age::SessionsByAge, table::SessionTable},
 };
 
-/// Queue entries checked in one call, most of which have ended meanwhile.
+/// Queue entries checked in one call; most of them may be of sessions that have already ended.
 const MAX_ENTRIES_CHECKED: usize = 512;
 
-/// Drops entries until the first one is a session that is `wanted`, and returns whether it is. False
-/// may also mean that [`MAX_ENTRIES_CHECKED`] were not enough, so that no call takes long.
+/// Drops entries until the first one is a session that is `wanted`, and returns whether it is.
+/// False may also mean that [`MAX_ENTRIES_CHECKED`] was reached: no call may take long.
 pub(crate) fn find_oldest(
     queue: &mut SessionsByAge,
     sessions: &SessionTable,
@@ -25,7 +25,7 @@ pub(crate) fn find_oldest(
     false
 }
 
-/// Takes the first entry, and ends its session if it is still there.
+/// Takes the first entry, and ends its session if that still exists.
 pub(crate) fn end_oldest(
     queue: &mut SessionsByAge,
     sessions: &SessionTable,

@@ -1,5 +1,5 @@
-//! Rebalancing: sessions whose client would now be given another broker are ended, a few a second,
-//! so that load evens out without a reconnect storm.
+//! Rebalancing: sessions whose client would now be given another broker are ended, a few per
+//! second, so that the load evens out without a reconnect storm.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -21,7 +21,8 @@ use crate::{
     upstream::Broker,
 };
 
-/// Starts to rebalance a pool if clients have got another preferred broker since the last time.
+/// Starts to rebalance a pool if the preferred broker of any client has changed since the last
+/// time.
 pub(crate) fn start_rebalance(context: &Rc<WorkerContext>, view: &Rc<PoolView>) {
     let wanted =
         view.pool.config().rebalance.is_some() && view.moves.get() != view.pool.move_count();
@@ -34,8 +35,7 @@ async fn rebalance(context: Rc<WorkerContext>, view: Rc<PoolView>) {
     while view.moves.get() != view.pool.move_count() {
         view.moves.set(view.pool.move_count());
         let mut misplaced = misplaced_sessions(&context, &view).await;
-        // Brokers that have yet to prove healthy: one session is sent to each, and the others after
-        // it has been accepted.
+        // Brokers on trial: each is sent one session, and the others only after it was accepted.
         let mut on_trial: Vec<Arc<Broker>> = Vec::new();
         while let Some(oldest) = misplaced.pop() {
             let Some(preferred) = preferred_by(&context, &oldest) else { continue };
@@ -44,7 +44,7 @@ async fn rebalance(context: Rc<WorkerContext>, view: Rc<PoolView>) {
             }
             let at = view.pool.next_move(context.reactor.now());
             sleep(&context.reactor, at.saturating_duration_since(context.reactor.now())).await;
-            // The brokers have changed again: the result of the walk is out of date.
+            // The brokers have changed again, so the result of the walk is out of date.
             if view.moves.get() != view.pool.move_count() {
                 break;
             }
@@ -79,8 +79,8 @@ async fn misplaced_sessions(context: &WorkerContext, view: &Rc<PoolView>) -> Ses
     misplaced
 }
 
-/// The other broker that the session's client prefers; `None` if the session has ended or its own
-/// broker is the preferred one.
+/// The other broker that the session's client prefers; `None` if the session has ended, or if its
+/// own broker is the preferred one.
 fn preferred_by(context: &WorkerContext, session: &AgedSession) -> Option<Arc<Broker>> {
     let preferred = |session: &ActiveSession| preferred_broker(context, session);
     context.sessions.with(session.slot, session.session_id, preferred).flatten()

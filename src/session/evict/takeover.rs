@@ -1,9 +1,9 @@
 //! One client, one session: when a broker accepts a client, its sessions on other brokers end.
 //!
-//! On the same broker it is the broker that ends an older session (MQTT-3.1.4-2, MQTT-3.1.4-3 in
-//! 5.0); it may not know of those on others. A session that a newer one of its client has
-//! [replaced at a limit](crate::session::broker_search::replace_own_session) ends here too. A client
-//! is a client ID in a pool, and what else of the pool's key identifies it: see
+//! On the same broker, the broker ends an older session (MQTT-3.1.4-2, MQTT-3.1.4-3 in 5.0); it may
+//! not know of sessions on other brokers. A session that a newer session of its client has
+//! [replaced at a limit](crate::session::broker_search::replace_own_session) ends here too. A
+//! client is identified by its client ID in a pool and the other fields of the pool's key: see
 //! [`KeyTemplate::tenant_fields`](crate::balance::KeyTemplate).
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// Enters an accepted session into the directory, and has its client's sessions on other brokers
+/// Enters an accepted session into the directory, and has the client's sessions on other brokers
 /// ended.
 pub(crate) fn claim_client(context: &WorkerContext, session: &ActiveSession) {
     let Some((hash, client)) = identified_client(session) else { return };
@@ -30,9 +30,9 @@ pub(crate) fn claim_client(context: &WorkerContext, session: &ActiveSession) {
     };
     let older = context.clients.claim(hash, entry, view.tenant_fields());
     // Workers see the CONNACKs of one broker in any order. If this session was accepted before one
-    // that has already claimed, the broker closed it before the other had its CONNACK, and it must
-    // not end any session. That is checked after the claim, so that of two sessions that a broker
-    // accepted one after the other, the earlier one always notices.
+    // that has already claimed the client, the broker closed it before the other received its
+    // CONNACK, and it must not end any session. This is checked after the claim, so that the
+    // earlier of two sessions that a broker accepted always notices.
     if !older.is_empty() && !session.upstream.has_ended() {
         context.clients.take_over(&older, identity(view, &client));
     }
@@ -45,7 +45,7 @@ pub(crate) fn release_client(context: &WorkerContext, session: &ActiveSession) {
     }
 }
 
-/// Ends those of this worker's sessions that newer ones have taken over.
+/// Ends this worker's sessions that newer sessions have taken over.
 pub(crate) fn end_older(context: &WorkerContext) {
     for notice in context.clients.take_notices(context.worker) {
         context.sessions.with(notice.slot, notice.session_id, |session| {

@@ -1,4 +1,4 @@
-//! The CONNECT.
+//! Reading the CONNECT.
 
 use std::{borrow::Cow, pin::pin};
 
@@ -15,8 +15,8 @@ use crate::{
     },
 };
 
-/// Reads the CONNECT, before the deadline of the handshake and within the limit for its size. It
-/// stays in the buffer, with what followed it.
+/// Reads the CONNECT, before the deadline of the handshake and within the size limit. It stays in
+/// the buffer, with what followed it.
 pub(super) async fn read(
     client: &mut PendingClient<'_>,
     settings: &ListenerSettings,
@@ -45,7 +45,7 @@ async fn read_packet(
         match connect::parse(&client.buffer, limit) {
             Ok(Progress::Complete(connect)) => return Ok(connect),
             Ok(Progress::Incomplete { need: more }) => need = more,
-            // Boxed, as otherwise every handshake would be larger by it.
+            // Boxed, as it would otherwise enlarge every handshake.
             Err(error) => return Err(Box::pin(malformed(client, settings, error)).await),
         }
     }

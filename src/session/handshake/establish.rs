@@ -23,22 +23,22 @@ use crate::{
     upstream::Lease,
 };
 
-/// What the relay starts with, once the client has been sent the CONNACK.
+/// The initial state of the relay, once the CONNACK has been sent to the client.
 pub(super) struct RelayStart {
     upstream: Stream,
     lease: Lease,
-    /// What the broker has sent and the client has not taken yet.
+    /// Data from the broker that the client has not taken yet.
     unsent: Box<[u8]>,
-    /// Bytes passed on so far, from the client and to it.
+    /// Bytes passed on so far: from the client, and to it.
     bytes: (u64, u64),
-    /// Where in its packets the broker is.
+    /// The position of the broker's stream within its packets.
     boundary: Boundary,
     accepted: bool,
     /// The keep alive in force, in seconds.
     keep_alive: u16,
 }
 
-/// Sends the client the broker's answer, as far as its socket takes it now.
+/// Sends the broker's answer to the client, as far as its socket takes it now.
 pub(super) fn deliver(
     client: &mut PendingClient<'_>,
     connect: &Connect,
@@ -94,16 +94,16 @@ pub(super) fn start_relay(
     session.count_in(bytes.0, context.seconds());
     session.count_out(bytes.1, context.seconds());
     if !accepted {
-        // The broker has to close now (MQTT-3.2.2-5, MQTT-3.2.2-7 in 5.0); `half_close` limits how
-        // long that is waited for.
+        // The broker now has to close the connection (MQTT-3.2.2-5, MQTT-3.2.2-7 in 5.0);
+        // `half_close` limits the wait for that.
         session.counters.half_closed.set(context.seconds());
     }
     let relay = Relay::new(context.clone(), session, &unsent, boundary);
     if accepted || replaced.is_empty() {
         spawn_local(relay);
     } else {
-        // A refused session counts towards the limit until it has closed; until then no other may
-        // replace the same older session.
+        // A refused session counts towards the limit until it has closed; until then, no other
+        // session may replace the same older one.
         return drop(spawn_local(async move {
             relay.await;
             drop(replaced);

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Lets a client beyond `max_connections_per_ip` replace an older session of its own from the same
-/// address; refuses it if it has none, or for another limit.
+/// address; refuses the client if it has no such session, or if another limit is exceeded.
 pub(super) async fn replace_at_limit(
     client: &mut PendingClient<'_>,
     permit: &ConnectionPermit,
@@ -22,7 +22,7 @@ pub(super) async fn replace_at_limit(
         if replace_own_session(client, ReachedLimit::Address(address)).await? {
             return Ok(());
         }
-        // Meanwhile the older session may have ended.
+        // The older session may have ended in the meantime.
         match permit.check() {
             Ok(()) => return Ok(()),
             Err(now) => limit = now,

@@ -28,13 +28,13 @@ use crate::{
 };
 use establish::{RelayStart, deliver, start_relay};
 
-/// What a connection takes from its listener at accept. Its session keeps the first.
+/// What a connection takes from its listener at accept. Its session keeps only the first field.
 pub(crate) struct AcceptContext {
     pub(crate) listener: Rc<ListenerRef>,
     pub(crate) settings: Arc<ListenerSettings>,
 }
 
-/// Takes a connection from accept to its end, or to its relay, which runs in a task of its own.
+/// Serves a connection from accept until it ends or its relay starts in a task of its own.
 pub(crate) async fn serve(
     context: Rc<WorkerContext>,
     accepted: Rc<AcceptContext>,
@@ -62,12 +62,12 @@ pub(crate) async fn serve(
     context.give_back_buffer(buffer);
     match outcome {
         Ok(start) => start_relay(&context, stream, record, permit, start, replaced),
-        // Boxed, as otherwise every handshake would be larger by it.
+        // Boxed, as it would otherwise enlarge every handshake.
         Err(rejection) => Box::pin(reject(&context, Some(stream), record, rejection)).await,
     }
 }
 
-/// The handshake, from the first byte until the client has been sent the broker's CONNACK.
+/// The handshake, from the first byte until the broker's CONNACK has been sent to the client.
 async fn handshake(
     client: &mut PendingClient<'_>,
     settings: &ListenerSettings,
@@ -76,7 +76,7 @@ async fn handshake(
     if settings.is_plain() {
         permit.identify(client.record.client_ip())?;
     } else {
-        // Boxed, as plain handshakes do without it.
+        // Boxed, as plain handshakes do not need it.
         let unwrapped = Box::pin(transport::unwrap(client, settings, permit)).await;
         unwrapped.map_err(|rejection| *rejection)?;
     }
@@ -88,7 +88,7 @@ async fn handshake(
         Box::pin(limits::replace_at_limit(client, permit, limit)).await?;
     }
     let answer = find_broker(client, &connect).await?;
-    // The limits may have changed since accept; as a session it is counted again when they do.
+    // The limits may have changed since accept; later changes recount the session with all others.
     permit.recount();
     deliver(client, &connect, answer)
 }

@@ -1,4 +1,4 @@
-//! The PROXY header that a trusted proxy in front sends.
+//! The PROXY header from a trusted proxy in front.
 
 use std::borrow::Cow;
 
@@ -28,7 +28,7 @@ pub(super) async fn read(client: &mut PendingClient<'_>) -> Result<Header, Rejec
     }
 }
 
-/// Rejects a peer that sends a header and is not trusted to.
+/// Rejects a peer that sends a header without being trusted to.
 pub(super) async fn refuse(client: &mut PendingClient<'_>) -> Result<(), Rejection> {
     loop {
         match proxy_header::detect(&client.buffer) {
@@ -38,7 +38,7 @@ pub(super) async fn refuse(client: &mut PendingClient<'_>) -> Result<(), Rejecti
             }
             DetectedHeader::Undecided => {}
         }
-        // At the client's end, the next layer says what is missing.
+        // If the client has closed, the next layer reports what is missing.
         if client.read_more(MAX_HEADER_BYTES, EndPhase::Handshake).await? == 0 {
             return Ok(());
         }

@@ -15,19 +15,19 @@ use crate::{
     },
 };
 
-/// Runs the server side of the handshake, and returns what is known of the client from it.
+/// Runs the server side of the handshake, and returns what it shows about the client.
 pub(super) async fn accept(
     client: &mut PendingClient<'_>,
     config: &Arc<ServerConfig>,
 ) -> Result<TlsFacts, Rejection> {
-    // What followed a PROXY header already belongs to TLS.
+    // Bytes after a PROXY header already belong to TLS.
     let first = std::mem::take(&mut client.buffer);
     let max_held_bytes = client.context.limits.get().connect_packet;
     let accepted = client.stream.accept_tls(config, first, max_held_bytes).await;
     accepted.map_err(|error| rejection(&error))
 }
 
-/// How a failed handshake is recorded. Its alert has been sent.
+/// The record of a failed handshake, whose alert has been sent.
 fn rejection(error: &TlsError) -> Rejection {
     let (by, cause) = match error {
         TlsError::Silent(None) => {

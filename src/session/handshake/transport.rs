@@ -1,4 +1,4 @@
-//! What stands between accept and the first byte of MQTT: a PROXY header, TLS, WebSocket.
+//! The layers between accept and the first byte of MQTT: PROXY header, TLS, WebSocket.
 
 use std::{
     cell::Cell,
@@ -17,8 +17,8 @@ use crate::{
     session::{end::End, pending::PendingClient, reject::Rejection},
 };
 
-/// Unwraps the client's connection layer by layer, before the one deadline of the whole handshake.
-/// What was read and belongs to MQTT stays in the buffer.
+/// Unwraps the client's connection layer by layer, within the deadline of the whole handshake.
+/// Bytes that were read and belong to MQTT stay in the buffer.
 pub(super) async fn unwrap(
     client: &mut PendingClient<'_>,
     settings: &ListenerSettings,
@@ -80,7 +80,7 @@ async fn unwrap_layers(
     Ok(())
 }
 
-/// Whether a WebSocket request may still name another client than this peer.
+/// Whether a WebSocket request may name a client other than this peer.
 fn may_be_forwarded(settings: &ListenerSettings, peer: Option<IpAddr>) -> bool {
     let websocket = settings.websocket.as_ref();
     peer.is_some_and(|ip| websocket.is_some_and(|rules| rules.forwarded_for.contains(ip)))

@@ -16,8 +16,8 @@ use crate::{
     },
 };
 
-/// Answers the client's request; from then on its frames carry MQTT. Returns the client that a
-/// trusted proxy in front has named.
+/// Answers the client's request; from then on its frames carry MQTT. Returns the client named by a
+/// trusted proxy in front.
 pub(super) async fn upgrade(
     client: &mut PendingClient<'_>,
     settings: &ListenerSettings,

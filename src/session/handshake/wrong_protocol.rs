@@ -1,4 +1,5 @@
-//! Clients of another protocol: what their record says, for the operators who sent them here.
+//! Clients that speak another protocol: the detail in their records, for the operators who
+//! configured them.
 
 use std::borrow::Cow;
 
@@ -17,7 +18,7 @@ const TLS: &str = "a TLS handshake: TLS belongs to a listener with `tls`";
 const HTTP: &str = "an HTTP request: WebSocket belongs to a listener with `websocket`, health checks \
                     and metrics to `admin`";
 
-/// What the bytes in the buffer are instead of a CONNECT; `None` if that is unknown.
+/// What the buffer holds instead of a CONNECT; `None` if that is unknown.
 pub(super) fn recognized(
     client: &PendingClient<'_>,
     settings: &ListenerSettings,
@@ -35,7 +36,8 @@ pub(super) fn recognized(
     }
 }
 
-/// Why there is a PROXY header instead of a CONNECT or an HTTP request; `None` if there is not.
+/// Why the buffer holds a PROXY header instead of a CONNECT or an HTTP request; `None` if it does
+/// not.
 pub(super) fn stray_proxy_header(
     client: &PendingClient<'_>,
     settings: &ListenerSettings,

@@ -1,4 +1,4 @@
-//! Queries about sessions, sent by another thread and answered by the worker that has them.
+//! Queries about sessions, sent by another thread and answered by the worker that holds them.
 
 use std::{
     net::SocketAddr,
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// A session, as it was when it was queried.
+/// A session at the time of the query.
 #[derive(Clone, Debug)]
 pub(crate) struct SessionInfo {
     pub(crate) session_id: u64,
@@ -38,7 +38,7 @@ pub(crate) struct SessionInfo {
     pub(crate) upstream: Arc<str>,
     /// When the connection was accepted.
     pub(crate) connected_at: SystemTime,
-    /// Since then.
+    /// The time since `connected_at`.
     pub(crate) duration: Duration,
     /// Seconds.
     pub(crate) keep_alive: u16,
@@ -50,17 +50,17 @@ pub(crate) struct SessionInfo {
 }
 
 impl SessionInfo {
-    /// Bytes of the strings that the client or its broker has chosen.
+    /// Bytes of the strings chosen by the client or its broker.
     pub(crate) fn text_bytes(&self) -> usize {
         let len = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
         self.client_id.len() + len(&self.assigned_client_id) + len(&self.username)
     }
 }
 
-/// Matches sessions that have all the given values.
+/// Matches sessions that have all of the given values.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
-    /// The client's own ID or the assigned one.
+    /// The client's own ID, or the assigned one.
     pub(crate) client_id: Option<String>,
     pub(crate) username: Option<String>,
     pub(crate) upstream: Option<String>,
@@ -72,14 +72,14 @@ pub(crate) struct Filter {
 pub struct SessionQuery(pub(crate) QueryKind);
 
 pub(crate) enum QueryKind {
-    /// The sessions in these slots that match; each with the order of its slot.
+    /// The matching sessions in these slots, each with the position of its slot in the list.
     Slots {
         slots: Vec<SessionSlot>,
         filter: Arc<Filter>,
         reply: oneshot::Sender<Vec<(usize, SessionInfo)>>,
     },
-    /// The matching sessions from a slot on, limited by their number and by the bytes of their
-    /// strings; the last one may exceed the latter.
+    /// The matching sessions from a slot on, limited by number and by the bytes of their strings;
+    /// the last session may exceed the byte limit.
     Page {
         from_slot: usize,
         max_sessions: usize,
@@ -88,7 +88,7 @@ pub(crate) enum QueryKind {
         until: Instant,
         reply: oneshot::Sender<WorkerPage>,
     },
-    /// Ends a session; the reply is whether it exists.
+    /// Ends a session; the reply says whether it exists.
     End {
         session_id: u64,
         cause: EndCause,
@@ -97,7 +97,7 @@ pub(crate) enum QueryKind {
     },
 }
 
-/// Where a session was when the directory was asked.
+/// The location of a session when the directory was queried.
 pub(crate) struct SessionSlot {
     pub(crate) order: usize,
     pub(crate) session_id: u64,
@@ -108,15 +108,16 @@ pub(crate) struct SessionSlot {
 #[derive(Default)]
 pub(crate) struct WorkerPage {
     pub(crate) sessions: Vec<SessionInfo>,
-    /// The slot to go on with: of the next match, or the first that there was no time for.
+    /// The slot to continue with: that of the next match, or the first one not visited before the
+    /// time ran out.
     pub(crate) next: Option<usize>,
 }
 
-/// Answers a query at once, or in a task of its own if many sessions have to be read, which yields
+/// Answers a query at once; or, if many sessions have to be read, in a task of its own that yields
 /// to clients.
 pub(crate) fn answer_query(context: &Rc<WorkerContext>, query: SessionQuery) {
     let context = context.clone();
-    // A reply fails if nobody waits for it any more.
+    // A reply fails if the receiver no longer waits for it.
     match query.0 {
         QueryKind::Slots { slots, filter, reply } => {
             let infos = slots.into_iter().filter_map(|SessionSlot { order, session_id, slot }| {
@@ -189,7 +190,7 @@ impl Filter {
     }
 }
 
-/// What a query returns of a session; `None` without a client.
+/// What a query returns about a session; `None` for a session without a client.
 fn session_info(context: &WorkerContext, session: &ActiveSession) -> Option<SessionInfo> {
     let record = &session.record;
     let client = record.client.as_ref()?;

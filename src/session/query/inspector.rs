@@ -1,4 +1,4 @@
-//! The side that queries: which workers are asked, and how long their answers are waited for.
+//! The querying side: which workers are queried, and how long their answers are waited for.
 
 use std::{
     collections::BTreeMap,
@@ -20,19 +20,20 @@ use crate::{
     },
 };
 
-/// How long a worker walks over its sessions for one query. Then it answers with what it has found.
+/// How long a worker walks over its sessions for one query before it answers with what it has
+/// found.
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Bytes of client IDs and usernames after which a page ends early: each of them can have 64 KiB.
+/// Bytes of client IDs and usernames after which a page ends early: each string can have 64 KiB.
 const MAX_PAGE_TEXT_BYTES: usize = 64 << 10;
 
-/// The same for the sessions of one client ID, which are not paged.
+/// The same limit for the sessions of one client ID, which are not paged.
 const MAX_CLIENT_TEXT_BYTES: usize = 256 << 10;
 
 /// Sessions of one client ID in one query to a worker.
 const SESSIONS_PER_QUERY: usize = 8;
 
-/// How long a worker's answer is waited for, and how long a search waits to start.
+/// How long a worker's answer is waited for, and how long a search waits for its turn.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Sends a query to one worker.
@@ -45,7 +46,7 @@ pub(crate) struct Inspector {
     searches: Semaphore,
 }
 
-/// Searches that run at a time. All others wait, so that a thousand requests at once do not keep the
+/// Searches that run at a time. Others wait, so that a thousand concurrent requests do not keep the
 /// workers from their clients.
 const MAX_CONCURRENT_SEARCHES: usize = 2;
 
@@ -58,7 +59,7 @@ pub(crate) enum QueryError {
     Busy,
 }
 
-/// Where a page begins.
+/// The position at which a page begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cursor {
     worker: u16,
@@ -69,20 +70,21 @@ pub(crate) struct Cursor {
 #[derive(Debug, Default)]
 pub(crate) struct SessionPage {
     pub(crate) sessions: Vec<SessionInfo>,
-    /// `None` if there are no more. A page that took long ends early, and may even be empty; so does
-    /// one with long client IDs or usernames, but with at least one session.
+    /// `None` if there are no more sessions. A page that took long ends early, and may even be
+    /// empty; a page with long client IDs or usernames also ends early, but has at least one
+    /// session.
     pub(crate) next: Option<Cursor>,
     /// How long the search took.
     pub(crate) took: Duration,
 }
 
 impl Inspector {
-    /// `workers` in the order of their indices.
+    /// `workers` are in the order of their indices.
     pub(crate) fn new(workers: Vec<QuerySender>, clients: Arc<ClientDirectory>) -> Self {
         Self { workers, clients, searches: Semaphore::new(MAX_CONCURRENT_SEARCHES) }
     }
 
-    /// The matching sessions from a cursor on: at most `max`, and those found within `time`.
+    /// The matching sessions from a cursor on: at most `max`, and only those found within `time`.
     ///
     /// # Errors
     /// If a worker does not answer.
@@ -125,9 +127,9 @@ impl Inspector {
         Ok(page)
     }
 
-    /// The matching sessions of a client ID in a pool, of all tenants, the newest first. They are
-    /// found in the directory, without a walk. `None` if the ID has more than `max` sessions, or if
-    /// these have long usernames.
+    /// The matching sessions of a client ID in a pool, of all tenants, newest first. They are found
+    /// in the directory, without a walk. `None` if the ID has more than `max` sessions, or if their
+    /// usernames are too long in total.
     ///
     /// # Errors
     /// If a worker does not answer.
@@ -188,7 +190,7 @@ impl Inspector {
         }
     }
 
-    /// `None` if the worker has ended, and so its sessions.
+    /// `None` if the worker has ended, and its sessions with it.
     async fn ask<T>(
         &self,
         worker: usize,
@@ -205,7 +207,7 @@ impl Inspector {
 }
 
 impl Cursor {
-    /// As an opaque string of 12 hexadecimal digits.
+    /// Encodes the cursor as an opaque string of 12 hexadecimal digits.
     pub(crate) fn encode(self) -> String {
         format!("{:04x}{:08x}", self.worker, self.slot)
     }
@@ -225,7 +227,7 @@ mod tests {
     use super::*;
     use crate::session::SESSION_ID_BITS;
 
-    /// A worker that stores queries and does not answer.
+    /// A worker that stores queries and does not answer them.
     fn silent() -> (QuerySender, Arc<Mutex<Vec<SessionQuery>>>) {
         let asked = Arc::<Mutex<Vec<_>>>::default();
         let keep = asked.clone();

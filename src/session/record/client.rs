@@ -1,8 +1,8 @@
-//! What a CONNECT says of its client, kept small.
+//! What a CONNECT says about its client, in compact form.
 
 use crate::proto::mqtt::{Connect, Version};
 
-/// What the CONNECT says of the client.
+/// What the CONNECT says about the client.
 pub(crate) struct ClientInfo {
     /// Client ID and username in one string, which saves an allocation per session.
     names: Box<str>,
@@ -13,9 +13,9 @@ pub(crate) struct ClientInfo {
     pub(crate) has_password: bool,
     pub(crate) clean_start: bool,
     pub(crate) will: bool,
-    /// Seconds; 0 is without.
+    /// In seconds; 0 means no keep alive.
     pub(crate) keep_alive: u16,
-    /// Seconds (5.0 §3.1.2.11.2); `None` if the CONNECT has none.
+    /// In seconds (5.0 §3.1.2.11.2); `None` if the CONNECT does not have it.
     pub(crate) session_expiry: Option<u32>,
 }
 

@@ -1,20 +1,20 @@
-//! The CONNACK that a client received, kept small.
+//! The CONNACK that a client received, in compact form.
 
 use std::time::Duration;
 
 use super::micros::Micros;
 use crate::proto::mqtt::{self, Connack, Malformed, Version};
 
-/// The CONNACK of the broker, or of this proxy in its place.
+/// The CONNACK of the broker, or the proxy's own.
 #[derive(Clone)]
 pub(crate) struct ConnackSent {
     pub(crate) code: u8,
     /// The MQTT version that defines the code.
     pub(crate) version: Version,
     pub(crate) session_present: Option<bool>,
-    /// Boxed, as few CONNACKs have any.
+    /// Boxed, as few CONNACKs have extras.
     extras: Option<Box<ConnackExtras>>,
-    /// From CONNECT sent to CONNACK received; `None` for one of the proxy's own.
+    /// The time from sending the CONNECT to receiving the CONNACK; `None` for the proxy's own.
     pub(crate) waited: Option<Micros>,
 }
 

@@ -1,8 +1,8 @@
-//! Durations as records keep them.
+//! The compact form of durations in records.
 
 use std::{num::NonZeroU32, time::Duration};
 
-/// A duration within a handshake in microseconds: at least one, at most an hour and eleven minutes.
+/// A duration within a handshake, in microseconds: at least 1, at most an hour and eleven minutes.
 #[derive(Clone, Copy)]
 pub(crate) struct Micros(NonZeroU32);
 

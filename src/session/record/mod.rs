@@ -1,4 +1,4 @@
-//! What is known of a connection, kept small, and the log entries made of it.
+//! What is known about a connection, in compact form, and the log entries made from it.
 
 mod client;
 mod connack;
@@ -38,7 +38,7 @@ use micros::Micros;
 /// The detail in the record of a connection whose task panicked.
 const PANIC_DETAIL: &str = "internal error: the task of this connection panicked";
 
-/// The listener of a connection, as it was at accept. Sessions keep it, so it is small.
+/// The listener of a connection, as of accept. Sessions keep it, so it is small.
 pub(crate) struct ListenerRef {
     pub(crate) name: Arc<str>,
     pub(crate) transport: Transport,
@@ -46,14 +46,15 @@ pub(crate) struct ListenerRef {
     pub(crate) metrics: ListenerMetrics,
 }
 
-/// The facts of one connection, filled in as they become known. It counts as unfinished until it is
-/// dropped. [`Self::end`] records its end; if a panic drops it, the panic is recorded as its end.
+/// The facts of one connection, filled in as they become known. The connection counts as unfinished
+/// until its record is dropped. [`Self::end`] records the end; if a panic drops the record, the
+/// panic is recorded as the end.
 pub(crate) struct Record {
     recorder: Rc<Recorder>,
     ended: bool,
     pub(crate) session_id: u64,
     pub(crate) listener: Rc<ListenerRef>,
-    /// The client: the socket's peer, or the one that a trusted proxy in front named.
+    /// The client's address: the socket's peer, or the address named by a trusted proxy in front.
     pub(crate) source: PeerAddress,
     /// `None` for a plain connection.
     pub(crate) transport: Option<Box<TransportInfo>>,
@@ -61,23 +62,23 @@ pub(crate) struct Record {
     pub(crate) client: Option<ClientInfo>,
     pub(crate) route: Option<RouteTaken>,
     pub(crate) connack: Option<ConnackSent>,
-    /// Brokers tried.
+    /// The number of brokers tried.
     pub(crate) tries: u8,
-    /// Bytes from the client before its session began; during the broker search, only those of an
-    /// authentication exchange (5.0 §4.12).
+    /// Bytes from the client before its session began; during the broker search, only the bytes of
+    /// an authentication exchange (5.0 §4.12).
     pub(crate) read: u32,
-    /// Bytes to the client before its CONNACK: those of an authentication exchange.
+    /// Bytes to the client before its CONNACK, all from an authentication exchange.
     pub(crate) sent: u32,
-    /// From accept until the CONNECT was complete.
+    /// The time from accept until the CONNECT was complete.
     handshake: Option<Micros>,
-    /// Time spent in admission queues; `None` if it did not have to wait.
+    /// Time spent in admission queues; `None` if the client did not have to wait.
     queued: Option<Micros>,
 }
 
 /// What became known before the first byte of MQTT.
 #[derive(Default)]
 pub(crate) struct TransportInfo {
-    /// The socket's peer, if the client is another.
+    /// The socket's peer, if it is not the client.
     pub(crate) peer: Option<SocketAddr>,
     /// The address that the client connected to, if it was not this proxy's.
     pub(crate) destination: Option<SocketAddr>,
@@ -121,14 +122,14 @@ impl Record {
         }
     }
 
-    /// Replaces the peer by the client that a trusted proxy in front has named.
+    /// Replaces the peer by the client named by a trusted proxy in front.
     pub(crate) fn set_named_client(&mut self, client: SocketAddr) {
         let transport = self.transport.get_or_insert_default();
         transport.peer = transport.peer.or(self.source.address());
         self.source = PeerAddress::Ip(client);
     }
 
-    /// Notes the complete CONNECT, which `packet` begins with.
+    /// Records the complete CONNECT, at the start of `packet`.
     pub(crate) fn set_connect(&mut self, connect: &Connect, packet: &[u8]) {
         let took = self.accepted.elapsed();
         self.handshake = Some(took.into());
@@ -147,12 +148,12 @@ impl Record {
         self.source.ip()
     }
 
-    /// What is known of the client from TLS, here or at a proxy in front.
+    /// What is known about the client from TLS, terminated here or at a proxy in front.
     pub(crate) fn tls(&self) -> Option<&TlsFacts> {
         self.transport.as_ref()?.tls.as_ref()
     }
 
-    /// The input of broker selection, for a client with this ID and username.
+    /// The input to broker selection, for a client with this ID and username.
     pub(crate) fn for_route<'a>(
         &'a self,
         client_id: &'a str,
@@ -190,7 +191,7 @@ impl Record {
         }
     }
 
-    /// Records the end of this connection; waits for room in the log in a task of its own.
+    /// Records the end of this connection; if the log is full, waits for room in a task of its own.
     pub(crate) fn end(mut self, event: Event, bytes: (u64, u64), end: End) {
         if self.recorder.log.has_room() {
             self.log_end(event, bytes, &end);
@@ -208,7 +209,7 @@ impl Record {
         self.log_end(event, bytes, &end);
     }
 
-    /// Writes and counts the end of this connection, once.
+    /// Logs and counts the end of this connection, once.
     fn log_end(&mut self, event: Event, bytes: (u64, u64), end: &End) {
         // Set first, so that a panic below is not recorded again.
         self.ended = true;

@@ -4,18 +4,18 @@ use std::{cell::Cell, rc::Rc};
 
 use crate::{access_log::WorkerLogs, metrics::Metrics, net::Reactor};
 
-/// Where a worker's records are written and counted, and where their session IDs come from.
+/// Writes and counts a worker's records, and issues their session IDs.
 pub(crate) struct Recorder {
     pub(super) reactor: Rc<Reactor>,
     pub(crate) metrics: Metrics,
     pub(crate) log: WorkerLogs,
-    /// Handshakes and sessions that have not been recorded yet.
+    /// Handshakes and sessions whose end has not been recorded yet.
     unfinished: Cell<usize>,
     next_session_id: Cell<u64>,
 }
 
 impl Recorder {
-    /// `first_session_id` starts this worker's own range of session IDs.
+    /// `first_session_id` is the start of this worker's own range of session IDs.
     pub(crate) fn new(
         reactor: Rc<Reactor>,
         metrics: Metrics,
@@ -26,12 +26,12 @@ impl Recorder {
         Self { reactor, metrics, log, unfinished: Cell::new(0), next_session_id }
     }
 
-    /// Connections that have been accepted and not been recorded yet.
+    /// The number of connections that were accepted and whose end has not been recorded yet.
     pub(crate) fn unfinished(&self) -> usize {
         self.unfinished.get()
     }
 
-    /// Counts a connection as unfinished, and gives it a session ID.
+    /// Counts a connection as unfinished, and returns its session ID.
     pub(super) fn begin(&self) -> u64 {
         self.unfinished.set(self.unfinished.get() + 1);
         self.next_session_id.replace(self.next_session_id.get().wrapping_add(1))

@@ -13,14 +13,14 @@ use crate::{
 pub(crate) struct RouteTaken {
     pub(crate) kind: RouteKind,
     pub(crate) endpoint: Arc<upstream::Endpoint>,
-    /// The address that was reached; `None` if the dial failed.
+    /// The address at which the broker was reached; `None` if the dial failed.
     pub(crate) address: Option<HostAddress>,
     /// How long the dial took.
     pub(crate) dial: Micros,
 }
 
 impl RouteTaken {
-    /// The address at which the broker was reached, or else the one that is tried first.
+    /// The address at which the broker was reached, otherwise the address that is tried first.
     pub(crate) fn address(&self) -> Option<DialledAddress<'_>> {
         if let Some(address) = &self.address {
             return Some(DialledAddress::Ip(**address));

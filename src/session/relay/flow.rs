@@ -1,4 +1,4 @@
-//! One direction of a relay: read, write, and what is stored while the receiver is slow.
+//! One direction of a relay: read, write, and store what a slow receiver has not taken.
 
 use std::{io, task::Poll};
 
@@ -13,16 +13,16 @@ const MAX_READS_PER_TURN: usize = 8;
 /// A stream that fills the scratch buffer this many times in a row is bulk.
 const FULL_READS_TO_BULK: u8 = 2;
 
-/// One direction.
+/// One direction of a relay.
 #[derive(Default)]
 pub(crate) struct Flow {
-    /// What the receiver has not taken yet. Until it has, nothing more is read: that is the
+    /// Data that the receiver has not taken yet. Until it has, nothing more is read: this is the
     /// backpressure.
     unsent: Unsent,
     full_reads: u8,
-    /// Whether the sender's end has been read and everything before it passed on.
+    /// Whether the sender's end was read and everything before it was passed on.
     pub(crate) ended: bool,
-    /// Whether the sender is not read because the receiver does not read.
+    /// Whether nothing is read from the sender because the receiver does not read.
     pub(crate) held_back: bool,
 }
 
@@ -39,19 +39,19 @@ struct UnsentBytes {
     sent: usize,
 }
 
-/// How far a direction came in one turn.
+/// How far a direction got in one turn.
 pub(crate) enum FlowProgress {
-    /// Nothing to read, or the receiver takes nothing; the socket will wake the relay.
+    /// There is nothing to read, or the receiver takes nothing; the socket will wake the relay.
     Stalled,
     /// There may be more to do once this flow is admitted to another turn.
     More,
     Ended,
 }
 
-/// What was read in one go.
+/// The data of one read.
 pub(crate) enum RelayedChunk<'a> {
     Bytes(&'a [u8]),
-    /// This many bytes, moved inside the kernel.
+    /// This many bytes were moved inside the kernel.
     Spliced(usize),
 }
 
@@ -71,15 +71,15 @@ pub(crate) enum FlowError {
 }
 
 impl Flow {
-    /// Stores bytes to send before anything else.
+    /// Stores bytes to be sent before anything else.
     pub(crate) fn store(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.unsent = Unsent::Bytes(Box::new(UnsentBytes { bytes: bytes.into(), sent: 0 }));
         }
     }
 
-    /// Moves what there is, up to its share of the turn. A bulk stream moves nothing unless the turn
-    /// has `admitted` it.
+    /// Moves what is available, up to the flow's share of the turn. A bulk stream moves nothing
+    /// unless the turn has `admitted` it.
     pub(crate) fn pump(
         &mut self,
         context: &WorkerContext,
@@ -124,18 +124,18 @@ impl Flow {
         Ok(FlowProgress::More)
     }
 
-    /// Whether the receiver has yet to take what was read; then nothing more is read.
+    /// Whether the receiver still has to take what was read; until then, nothing more is read.
     fn is_held_back_by(&mut self, context: &WorkerContext, to: &Stream) -> Result<bool, FlowError> {
         self.held_back = self.send_unsent(context, to).map_err(FlowError::Write)?.is_pending();
         Ok(self.held_back)
     }
 
-    /// Whether the next step can take long.
+    /// Whether the next step may take long.
     fn is_bulk(&self) -> bool {
         self.full_reads >= FULL_READS_TO_BULK || matches!(self.unsent, Unsent::Pipe(_))
     }
 
-    /// Bytes read that the receiver has not taken.
+    /// The number of bytes that were read and that the receiver has not taken yet.
     pub(crate) fn unsent_bytes(&self) -> usize {
         match &self.unsent {
             Unsent::Nothing => 0,
@@ -144,7 +144,7 @@ impl Flow {
         }
     }
 
-    /// Sends what an earlier turn could not.
+    /// Sends what an earlier turn could not send.
     fn send_unsent(&mut self, context: &WorkerContext, to: &Stream) -> io::Result<Poll<()>> {
         loop {
             match &mut self.unsent {
@@ -179,7 +179,7 @@ impl Flow {
         let read = scratch.receive(size, |room| from.try_recv(room));
         let Poll::Ready(n) = read.map_err(FlowError::Read)? else { return Ok(Poll::Pending) };
         if n == 0 {
-            // A unix peer that has closed fails even a write of nothing.
+            // On a unix socket whose peer has closed, even an empty write fails.
             return Ok(Poll::Ready(0));
         }
         self.full_reads = if n >= READ_BYTES { self.full_reads.saturating_add(1) } else { 0 };

@@ -1,6 +1,6 @@
-//! The relay: bytes from each side to the other, for as long as the session lasts.
+//! The relay: passes bytes from each side to the other for as long as the session lasts.
 //!
-//! An idle session is this future and its [`ActiveSession`]: no buffer, no timer.
+//! An idle session consists of this future and its [`ActiveSession`]: no buffer, no timer.
 
 mod flow;
 
@@ -39,9 +39,10 @@ pub(crate) struct Relay {
 struct Flows {
     inbound: Flow,
     outbound: Flow,
-    /// Where in its packets the broker is; for a client of 5.0, which can be sent a DISCONNECT.
+    /// The position of the broker's stream within its packets; for a 5.0 client, which can be sent
+    /// a DISCONNECT.
     boundary: Option<Boundary>,
-    /// Its place in the queue of bulk streams.
+    /// The session's place in the queue of bulk streams.
     ticket: TurnTicket,
     /// The side that ended first.
     first_to_end: Option<EndBy>,
@@ -50,7 +51,7 @@ struct Flows {
 }
 
 impl Relay {
-    /// `unsent`: what the broker has sent and the client has not taken yet.
+    /// `unsent` is data from the broker that the client has not taken yet.
     pub(crate) fn new(
         context: Rc<WorkerContext>,
         session: ActiveSession,
@@ -101,7 +102,7 @@ impl Future for Relay {
 }
 
 impl Relay {
-    /// Takes the session out of the worker's table and the directory.
+    /// Removes the session from the worker's table and the directory.
     fn leave(&mut self) -> Option<ActiveSession> {
         let session = self.session.take()?;
         self.flows.subtract_unsent(&session);
@@ -111,7 +112,7 @@ impl Relay {
     }
 }
 
-/// Drops the session at the end of the worker, or in a panic, which ends this session only.
+/// Drops the session when the worker ends, or in a panic, which ends only this session.
 impl Drop for Relay {
     fn drop(&mut self) {
         if let Some(session) = self.leave()
@@ -124,7 +125,7 @@ impl Drop for Relay {
 
 /// Closes both connections and records the end.
 fn finish(session: ActiveSession, end: End) {
-    // The sockets and the counts are freed now; the record may have to wait for the log.
+    // The sockets and counts are freed now; the record may have to wait for the log.
     let ActiveSession { counters, record, accepted, client, upstream, lease, permit, .. } = session;
     client.send_close();
     upstream.send_close();
@@ -132,15 +133,15 @@ fn finish(session: ActiveSession, end: End) {
     let end = if accepted {
         end
     } else {
-        // The broker's CONNACK ended this connection, whichever side closed first after it.
+        // The broker's CONNACK ended this connection, whichever side closed first afterwards.
         End::new(EndBy::Upstream, EndPhase::Connack, EndCause::Refused)
     };
     let bytes = (counters.bytes_in.get(), counters.bytes_out.get());
     record.end(event(accepted), bytes, end);
 }
 
-/// Resets both connections and records the end. TLS and WebSocket are not called, as they may be
-/// what panicked.
+/// Resets both connections and records the end. TLS and WebSocket are not called, as they may have
+/// panicked.
 fn finish_in_panic(session: ActiveSession) {
     let ActiveSession { counters, mut record, accepted, client, upstream, .. } = session;
     client.reset_on_close();
@@ -153,7 +154,7 @@ fn event(accepted: bool) -> Event {
     if accepted { Event::Disconnect } else { Event::Reject }
 }
 
-/// How one poll ended.
+/// The result of one poll.
 enum RelayStep {
     Stalled,
     /// There may be more to do in another turn.
@@ -162,7 +163,7 @@ enum RelayStep {
 }
 
 impl Flows {
-    /// Moves what has arrived; bulk streams only if the turn has `admitted` them.
+    /// Moves data that has arrived; moves bulk streams only if the turn has `admitted` them.
     fn advance(
         &mut self,
         cx: &Context<'_>,
@@ -184,7 +185,7 @@ impl Flows {
         let inbound = self.inbound.pump(context, client, upstream, admitted, |chunk| {
             session.count_in(chunk.len(), now);
         });
-        // After a failed write too: the broker's last bytes may say why it closed.
+        // Also after a failed write: the broker's last bytes may say why it closed.
         let boundary = &mut self.boundary;
         let outbound = self.outbound.pump(context, upstream, client, admitted, |chunk| {
             session.count_out(chunk.len(), now);
@@ -224,7 +225,7 @@ impl Flows {
         step
     }
 
-    /// Sends a client of 5.0 a DISCONNECT with the reason, if it fits between two packets.
+    /// Sends a 5.0 client a DISCONNECT with the reason, if the stream is between two packets.
     fn send_disconnect(&self, session: &ActiveSession, cause: EndCause) {
         let reason = match cause {
             EndCause::Idle => DisconnectReason::KeepAliveTimeout,
@@ -245,7 +246,7 @@ impl Flows {
         }
     }
 
-    /// What was read and not sent does not count as relayed.
+    /// Data that was read and not sent does not count as relayed.
     fn subtract_unsent(&self, session: &ActiveSession) {
         let ActiveSession { counters, .. } = session;
         counters

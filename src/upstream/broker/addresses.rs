@@ -2,16 +2,16 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-/// The most addresses of one host that are used.
+/// The maximum number of addresses used per host.
 const MAX_ADDRESSES: usize = 16;
 
-/// One address, shared because each session keeps the one that it was dialled at.
+/// One address, shared because each session keeps the address that it was dialled at.
 pub(crate) type HostAddress = Arc<SocketAddr>;
 
 /// The addresses of one broker, at least one.
 #[derive(Clone, Debug)]
 pub(crate) struct HostAddresses {
-    /// Tried first: the one that worked last.
+    /// Tried first: the address that worked last.
     first: HostAddress,
     /// `None` if there is a single address, so that a copy is cheap.
     others: Option<Arc<[HostAddress]>>,
@@ -22,11 +22,10 @@ impl HostAddresses {
         Self { first: Arc::new(address), others: None }
     }
 
-    /// Alternates between the families (RFC 8305, section 4), but keeps the first address of `before`
-    /// first if it is still there. `None` if there are no addresses.
+    /// Alternates between the families (RFC 8305, section 4), but keeps the first address of
+    /// `before` first if it is still there. `None` if there are no addresses.
     ///
-    /// The order of a DNS answer is of no importance: the same addresses stay in the order that they
-    /// have.
+    /// The order of a DNS answer does not matter: the same set of addresses keeps its order.
     pub(super) fn new(
         list: &[SocketAddr],
         ipv6_first: bool,
@@ -55,12 +54,12 @@ impl HostAddresses {
         &self.first
     }
 
-    /// All but the first.
+    /// All addresses but the first.
     pub(crate) fn others(&self) -> &[HostAddress] {
         self.others.as_deref().unwrap_or_default()
     }
 
-    /// In the order in which they are tried.
+    /// All addresses, in the order in which they are tried.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &HostAddress> + Clone {
         std::iter::once(&self.first).chain(self.others())
     }
@@ -79,7 +78,7 @@ impl HostAddresses {
         Some(others.join(", ")).filter(|others| !others.is_empty())
     }
 
-    /// Moves `address`, if it is there, to the front.
+    /// Moves `address` to the front if it is in the list.
     pub(super) fn put_first(&mut self, address: SocketAddr) {
         if *self.first != address && self.others().iter().any(|other| **other == address) {
             let (first, rest): (Vec<_>, Vec<_>) =
@@ -153,7 +152,7 @@ mod tests {
         let mut known = parsed(&["10.0.0.1", "10.0.0.2", "10.0.0.3"], None);
         known.put_first(list(&["10.0.0.3"])[0]);
         assert_eq!(shown(&known), ["10.0.0.3", "10.0.0.1", "10.0.0.2"]);
-        // Another order changes nothing.
+        // A different order changes nothing.
         let same = parsed(&["10.0.0.2", "10.0.0.3", "10.0.0.1"], Some(&known));
         assert_eq!(shown(&same), shown(&known));
         let more = parsed(&["10.0.0.9", "::1", "10.0.0.3"], Some(&known));

@@ -1,4 +1,4 @@
-//! The addresses of a broker, remote and local, at one time.
+//! The remote and local addresses of a broker at one time.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -15,18 +15,18 @@ use crate::{
 };
 
 /// A broker's address and the local addresses that it is dialled from. It is replaced when either
-/// changes; a session keeps the one that it was dialled with.
+/// changes; a session keeps the endpoint that it was dialled with.
 #[derive(Debug)]
 pub struct Endpoint {
     /// The broker's name.
     pub name: Arc<str>,
     pub address: Address,
-    /// The addresses that `address` last resolved to. Held for a copy.
+    /// The addresses that `address` last resolved to. Locked only while they are copied.
     resolved: Mutex<Option<HostAddresses>>,
     pub(crate) local_addresses: LocalAddresses,
 }
 
-/// What is dialled: the addresses of a host, or a unix socket.
+/// What to dial: the addresses of a host, or a unix socket.
 #[derive(Clone, Debug)]
 pub(crate) enum DialTarget<'a> {
     Ip(HostAddresses),
@@ -34,7 +34,7 @@ pub(crate) enum DialTarget<'a> {
 }
 
 impl Endpoint {
-    /// `before` is the broker's endpoint until now: if the host is the same, its addresses are kept.
+    /// `before` is the broker's previous endpoint: if the host is the same, its addresses are kept.
     pub(super) fn new(
         pool: &config::Pool,
         upstream: &config::Upstream,
@@ -56,7 +56,7 @@ impl Endpoint {
         }
     }
 
-    /// Whether it has the addresses of this configuration.
+    /// Whether the endpoint has the addresses of this configuration.
     pub(super) fn matches(&self, pool: &config::Pool, upstream: &config::Upstream) -> bool {
         self.address == upstream.address
             && *self.local_addresses.configured == *pool.source_addresses
@@ -70,14 +70,14 @@ impl Endpoint {
         }
     }
 
-    /// The addresses in force; `None` for a unix socket, and while the host name is unresolved.
+    /// The addresses in force; `None` for a unix socket, or while the host name is unresolved.
     pub(crate) fn addresses(&self) -> Option<HostAddresses> {
         self.resolved().clone()
     }
 
     /// Sets the addresses that the host name resolves to; true if they have changed.
     pub(crate) fn set_resolved(&self, addresses: &[SocketAddr]) -> bool {
-        // A family without a configured local address may not reach the broker at all.
+        // A family without a configured local address may be unable to reach the broker at all.
         let ipv6_first = match &*self.local_addresses.configured {
             [] => true,
             sources => sources.iter().any(IpAddr::is_ipv6),
@@ -93,21 +93,21 @@ impl Endpoint {
         !is_same
     }
 
-    /// Lets the next dial begin with this address, which has just worked.
+    /// Makes the next dial begin with this address, which has just worked.
     pub(crate) fn prefer(&self, address: SocketAddr) {
         if let Some(addresses) = &mut *self.resolved() {
             addresses.put_first(address);
         }
     }
 
-    /// Lets the next dial begin with another address than this one.
+    /// Makes the next dial begin with an address other than this one.
     pub(crate) fn avoid(&self, address: SocketAddr) {
         if let Some(addresses) = &mut *self.resolved() {
             addresses.put_last(address);
         }
     }
 
-    /// Warns the operator that clients cannot be given this broker, at most once in a while.
+    /// Warns the operator that clients cannot be sent to this broker, at limited intervals.
     pub(crate) fn warn_no_port(&self, shortage: &NoPort, now: Instant) {
         if self.local_addresses.is_warning_due(now) {
             tracing::warn!(pool = %shortage.pool, upstream = %self.name, "{shortage}");
@@ -118,8 +118,8 @@ impl Endpoint {
         self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a Server Reference (5.0 §4.13) names this broker: by its name, or by its host with or
-    /// without the port.
+    /// Whether a Server Reference (5.0 §4.13) names this broker: by its name, or by its host with
+    /// or without the port.
     pub(super) fn matches_reference(&self, reference: &str) -> bool {
         let is_host = |host: &str, port: u16| {
             let rest = reference.strip_prefix(host);

@@ -1,27 +1,28 @@
-//! What workers read about a broker without a lock. Its pool writes it.
+//! The state of a broker that workers read without a lock. Its pool writes it.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// The pool's decisions about one broker.
 #[derive(Debug)]
 pub(crate) struct BrokerFlags {
-    /// The number of its sessions, including those being dialled.
+    /// The number of the broker's sessions, including those being dialled.
     pub(super) sessions: AtomicU32,
     /// A [`Serving`].
     serving: AtomicU8,
-    /// Operator, checks and clients all let it serve.
+    /// The operator, the checks and the clients all allow it to serve.
     pub(crate) up: AtomicBool,
-    /// It was found down or set down: its sessions follow the pool's `on_down`.
+    /// It was found down, or the operator set it down: its sessions follow the pool's `on_down`.
     pub(crate) down: AtomicBool,
-    /// It drains, or is no longer in the pool.
+    /// It is draining, or is no longer in the pool.
     pub(crate) leaving: AtomicBool,
     /// It was removed from the configuration, alone or with its pool.
     pub(crate) removed: AtomicBool,
-    /// The pool is to be told of the next client that it answers.
+    /// The pool has to be notified when it answers the next client.
     pub(crate) suspect: AtomicBool,
-    /// When a client was last answered, in milliseconds since the pool's start; 0 if never.
+    /// When it last answered a client, in milliseconds since the pool's start; 0 if never.
     pub(crate) answered: AtomicU64,
-    /// When its slow start began, in milliseconds since the pool's start; 0 if it has its full share.
+    /// When its slow start began, in milliseconds since the pool's start; 0 if it is not in a slow
+    /// start.
     pub(crate) warming_since: AtomicU64,
 }
 
@@ -33,7 +34,7 @@ pub(crate) enum Serving {
     Yes,
     /// It is given one session as a trial.
     Trial,
-    /// That session is being dialled.
+    /// The trial session is being dialled.
     TrialTaken,
 }
 
@@ -59,7 +60,7 @@ impl BrokerFlags {
         self.serving.load(Ordering::Relaxed) == serving as u8
     }
 
-    /// Leaves a trial that is under way as it is, so that there are never two.
+    /// Leaves a running trial as it is, so that there are never two.
     pub(super) fn set_serving(&self, serving: Serving) {
         let order = Ordering::Relaxed;
         let _ = self.serving.fetch_update(order, order, |now| {
@@ -76,8 +77,8 @@ impl BrokerFlags {
         }
     }
 
-    /// Ends a trial without a result: the next client is the trial, unless the pool has decided
-    /// otherwise meanwhile.
+    /// Ends a trial without a result: the next client becomes the trial, unless the pool has
+    /// decided otherwise in the meantime.
     pub(super) fn give_back_trial(&self) {
         let _ = self.swap(Serving::TrialTaken, Serving::Trial);
     }

@@ -8,17 +8,17 @@ use std::{
 use super::Broker;
 use crate::upstream::local_addresses::LocalPort;
 
-/// One session of a broker. Dropping it ends the lease.
+/// A place for one session on a broker. Dropping it ends the lease.
 #[derive(Debug)]
 pub struct Lease {
     broker: Arc<Broker>,
     /// The local port of the connection, once it has been dialled.
     port: Option<LocalPort>,
-    /// Whether this session is the trial of a broker that was ejected.
+    /// Whether this session is the trial of an ejected broker.
     trial: Cell<bool>,
 }
 
-/// While it is held, no other client becomes the broker's trial.
+/// While this is held, no other client becomes the broker's trial.
 #[derive(Debug)]
 pub(crate) struct Trial(Arc<Broker>);
 
@@ -26,7 +26,7 @@ impl Broker {
     /// Leases the broker for one session.
     ///
     /// # Errors
-    /// The broker itself, if it has just become full or stopped serving.
+    /// Returns the broker if it has just become full or stopped serving.
     pub fn lease(self: Arc<Self>) -> Result<Lease, Arc<Self>> {
         let max = self.max_connections.load(Ordering::Relaxed);
         self.lease_up_to(if max > 0 { max } else { u32::MAX })
@@ -35,7 +35,7 @@ impl Broker {
     /// Leases the broker for a session that replaces one of its sessions.
     ///
     /// # Errors
-    /// The broker itself, if it has just stopped serving.
+    /// Returns the broker if it has just stopped serving.
     pub(crate) fn lease_beyond_limit(self: Arc<Self>) -> Result<Lease, Arc<Self>> {
         self.lease_up_to(u32::MAX)
     }
@@ -54,18 +54,18 @@ impl Lease {
         &self.broker
     }
 
-    /// Sets the local port of the connection, and frees that of an earlier one.
+    /// Sets the local port of the connection, and frees the port of an earlier one.
     pub(crate) fn take_port(&mut self, port: LocalPort) {
         self.port = Some(port);
     }
 
-    /// Ends the trial that this session may be. The pool is told the result next; until it has decided,
-    /// the next client may be a trial as well.
+    /// If this session is a trial, ends it. The pool is then notified of the result; until it has
+    /// decided, the next client may be a trial as well.
     pub fn settle(&self) {
         drop(self.take_trial());
     }
 
-    /// Takes the trial that this session is, to be held until its result is known.
+    /// If this session is a trial, takes the trial, to be held until its result is known.
     pub(crate) fn take_trial(&self) -> Option<Trial> {
         self.trial.replace(false).then(|| Trial(self.broker.clone()))
     }

@@ -32,19 +32,19 @@ use crate::{
     metrics::{Metrics, UpstreamMetrics},
 };
 
-/// One broker of a pool. There is only one of a name: a reload changes it in place, so that clients
-/// that wait and sessions that go on never hold an outdated one.
+/// One broker of a pool. A name has only one broker: a reload changes it in place, so that waiting
+/// clients and existing sessions never hold an outdated one.
 #[derive(Debug)]
 pub struct Broker {
     pub name: Arc<str>,
     /// The hash of its name.
     id: u64,
-    /// Makes a key's position in the slow start independent of its broker in the pool.
+    /// Makes a key's position in the slow start independent of the key's broker in the pool.
     slow_start_seed: u64,
     endpoint: ArcSwap<Endpoint>,
-    /// Whether the endpoint has no address to dial yet, which a worker can read without loading it.
+    /// Whether the endpoint has no address to dial yet; a worker can read this without loading it.
     unresolved: AtomicBool,
-    /// The most sessions at a time; 0 if there is no limit.
+    /// The maximum number of concurrent sessions; 0 means no limit.
     max_connections: AtomicU32,
     pub(super) flags: BrokerFlags,
     pub admission: AdmissionQueue,
@@ -74,8 +74,8 @@ impl Broker {
         }
     }
 
-    /// Applies the configuration, or what DNS says now. `prepare` is called with the endpoint before
-    /// clients can be given it.
+    /// Applies the configuration, or the current answer of DNS. `prepare` is called with the
+    /// endpoint before clients can be sent there.
     pub(super) fn configure(
         &self,
         pool: &config::Pool,
@@ -111,12 +111,12 @@ impl Broker {
         is_changed
     }
 
-    /// The hash of its name: the same for a broker that was removed and returns.
+    /// The hash of its name: the same for a broker that is removed and comes back.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// The most sessions at a time; `None` if there is no limit.
+    /// The maximum number of concurrent sessions; `None` if there is no limit.
     pub fn max_connections(&self) -> Option<NonZeroU32> {
         NonZeroU32::new(self.max_connections.load(Ordering::Relaxed))
     }
@@ -126,7 +126,7 @@ impl Broker {
         self.unresolved.load(Ordering::Relaxed)
     }
 
-    /// The number of its sessions; `None` if it takes no more.
+    /// The number of its sessions; `None` if it accepts no more.
     pub fn load(&self) -> Option<u32> {
         let (sessions, max) = (self.sessions(), self.max_connections.load(Ordering::Relaxed));
         let is_full = max > 0 && sessions >= max;
@@ -138,12 +138,12 @@ impl Broker {
         self.flags.sessions.load(Ordering::Relaxed)
     }
 
-    /// Whether only its `max_connections` keep it from more sessions.
+    /// Whether it would be given more sessions if it were not for `max_connections`.
     pub fn is_full(&self) -> bool {
         !self.is_closed() && self.load().is_none()
     }
 
-    /// Whether it is given sessions, apart from `max_connections`.
+    /// Whether it is given sessions, regardless of `max_connections`.
     pub fn is_serving(&self) -> bool {
         self.flags.is(Serving::Yes)
     }
@@ -153,7 +153,8 @@ impl Broker {
         self.endpoint().matches_reference(reference)
     }
 
-    /// Whether it was found down or set down: its sessions follow the pool's `on_down`.
+    /// Whether it was found down, or the operator set it down: its sessions follow the pool's
+    /// `on_down`.
     pub fn is_down(&self) -> bool {
         self.flags.down.load(Ordering::Relaxed)
     }
@@ -163,13 +164,13 @@ impl Broker {
         self.flags.removed.load(Ordering::Relaxed)
     }
 
-    /// Whether it drains or has left the pool: its clients belong to other brokers.
+    /// Whether it is draining or has left the pool: its clients belong to other brokers.
     pub fn is_leaving(&self) -> bool {
         self.flags.leaving.load(Ordering::Relaxed)
     }
 
-    /// Sets whether it is given sessions. Clients only wait for the admission of a broker that serves:
-    /// the queue of any other lets them go on to the next broker.
+    /// Sets whether it is given sessions. Clients wait for admission only to a broker that serves:
+    /// the queue of any other broker lets them go on to the next broker.
     pub(super) fn set_serving(
         &self,
         serving: Serving,
@@ -191,7 +192,7 @@ impl Broker {
     }
 }
 
-/// What a new configuration has changed about a broker.
+/// The changes that a new configuration has made to a broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct BrokerChange {
     pub(super) address: bool,

@@ -1,5 +1,5 @@
-//! Starting a connection to a broker, for sessions and checks alike: a firewall may know no other
-//! local addresses than the configured ones.
+//! Starting a connection to a broker, for both sessions and checks: a firewall may allow only the
+//! configured local addresses.
 
 use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Instant};
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Starts connecting to `to` from the first of the broker's local addresses that has a free port,
-/// and does not wait for the connection.
+/// without waiting for the connection.
 ///
 /// # Errors
 /// If no local address can be used, or the connection fails at once.

@@ -7,32 +7,32 @@ use crate::{net::TlsError, upstream::no_port::NoPort};
 /// Why a broker could not be reached.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
-    /// Likely: the broker is not running, or a firewall refuses.
+    /// Likely cause: the broker is not running, or a firewall rejects the connection.
     #[error("cannot connect: {0}")]
     Failed(#[source] io::Error),
-    /// Likely: the host is down, or a firewall drops.
+    /// Likely cause: the host is down, or a firewall drops the packets.
     #[error("no connection within {0:?}")]
     TimedOut(Duration),
     /// This host has too many connections to that broker, or too few addresses.
     #[error(transparent)]
     NoPort(Box<NoPort>),
-    /// Likely: the name is misspelt, or DNS is down; look-ups go on.
+    /// Likely cause: the name is misspelt, or DNS is down; lookups continue.
     #[error("its host name has not been resolved")]
     Unresolved,
-    /// Likely: the broker does not speak TLS at that port, or is overloaded.
+    /// Likely cause: the broker does not speak TLS on that port, or is overloaded.
     #[error("no TLS handshake within {0:?}")]
     NoTls(Duration),
-    /// Likely: a certificate of another name or CA, or no TLS at that port.
+    /// Likely cause: a certificate for another name or from another CA, or no TLS on that port.
     #[error("cannot connect: {0}")]
     Tls(#[from] TlsError),
     #[error("its host name is not valid in a certificate; set tls.server_name")]
     NoCertificateName,
-    /// A host with several addresses: the error of each that was tried.
+    /// A host with several addresses: the error of each address that was tried.
     #[error("{}", TriedAddresses(.0))]
     Tried(Box<[FailedAddress]>),
 }
 
-/// One address of a host, and why it could not be used.
+/// One address of a host, and why it could not be reached.
 #[derive(Debug)]
 pub(crate) struct FailedAddress {
     pub(crate) address: SocketAddr,
@@ -40,8 +40,8 @@ pub(crate) struct FailedAddress {
 }
 
 impl DialError {
-    /// Whether the broker or the network failed, and not this host, which may be out of descriptors
-    /// or ports.
+    /// Whether the broker or the network is at fault, not this host, which may be out of
+    /// descriptors or ports.
     pub(crate) fn is_broker_fault(&self) -> bool {
         use io::ErrorKind as Kind;
         match self {
@@ -72,7 +72,7 @@ impl DialError {
         }
     }
 
-    /// The shortage of local ports, if nothing else kept the broker from being reached.
+    /// The shortage of local ports, if that alone kept the broker from being reached.
     pub(crate) fn no_port(&self) -> Option<&NoPort> {
         match self {
             Self::NoPort(shortage) => Some(shortage),

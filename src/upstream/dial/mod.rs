@@ -25,15 +25,15 @@ use crate::{
 use error::FailedAddress;
 use race::{ConnectAttempt, race};
 
-/// The time limit of the first attempt. If its SYN was lost, in the network or at a broker with a full
-/// accept queue, the kernel would repeat it after a second (RFC 6298, section 2); a second attempt is
-/// faster, and costs nothing if the broker is merely far away.
+/// The time limit of the first attempt. If its SYN was lost, in the network or at a broker with a
+/// full accept queue, the kernel would repeat it only after a second (RFC 6298, section 2). A
+/// second attempt is faster, and harmless if the broker is merely far away.
 const FIRST_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// The bytes that a broker is sent as soon as it is connected.
+/// The bytes sent to a broker as soon as it is connected.
 #[derive(Clone, Copy)]
 pub(crate) struct FirstBytes<'a> {
-    /// Sent before everything else, TLS included: a PROXY header, or nothing.
+    /// Sent before everything else, even TLS: a PROXY header, or nothing.
     pub header: &'a [u8],
     /// The CONNECT, and what the client sent after it.
     pub connect: &'a [u8],
@@ -49,8 +49,8 @@ pub(crate) struct DialedBroker {
 /// Connects to the endpoint of the leased broker within the pool's `connect_timeout`, TLS included,
 /// and sends the first bytes.
 ///
-/// With a single address, the write also shows whether the connection was established, which saves a
-/// call. Of several addresses, only the first to be connected is written to.
+/// With a single address, the write also shows whether the connection was established, which saves
+/// a system call. With several addresses, only the first one that connects is written to.
 pub(crate) async fn dial(
     reactor: &Rc<Reactor>,
     pool: &config::Pool,
@@ -65,7 +65,7 @@ pub(crate) async fn dial(
         };
         return reach(reactor, lease, endpoint, pool.connect_timeout, &first).await;
     };
-    // Boxed: plain connections need less memory.
+    // Boxed, so that plain connections need less memory.
     Box::pin(dial_tls(reactor, pool.connect_timeout, lease, endpoint, first_bytes, tls)).await
 }
 
@@ -95,7 +95,7 @@ async fn dial_tls(
     }
 }
 
-/// Connects, in a second attempt if needed, and sends `first`.
+/// Connects, with a second attempt if needed, and sends `first`.
 async fn reach(
     reactor: &Rc<Reactor>,
     lease: &mut Lease,
@@ -108,14 +108,14 @@ async fn reach(
     if let DialTarget::Ip(addresses) = &target
         && addresses.is_several()
     {
-        // Boxed: few brokers have several addresses.
+        // Boxed, as few brokers have several addresses.
         return Box::pin(reach_one_of(reactor, lease, endpoint, addresses, (timeout, at), first))
             .await;
     }
     let early = reactor.now() + FIRST_ATTEMPT_TIMEOUT.min(timeout);
     let mut stream = attempt(reactor, lease, endpoint, &target, early, at, first).await?;
     if stream.is_none() && reactor.now() < at {
-        // The first has been closed. Boxed: few dials need a second.
+        // The first connection has been closed. Boxed, as few dials need a second attempt.
         stream = Box::pin(attempt(reactor, lease, endpoint, &target, at, at, first)).await?;
     }
     let address = match &target {
@@ -150,8 +150,8 @@ async fn reach_one_of(
     Ok(DialedBroker { stream, address: Some(address) })
 }
 
-/// The error after a connection was established. If the host has other addresses, the next dial begins
-/// with one of those.
+/// The error after a connection was established. If the host has other addresses, the next dial
+/// begins with another one.
 fn failed_at(endpoint: &Endpoint, address: Option<&HostAddress>, error: DialError) -> DialError {
     let is_several = endpoint.addresses().is_some_and(|addresses| addresses.is_several());
     match address {
@@ -163,7 +163,7 @@ fn failed_at(endpoint: &Endpoint, address: Option<&HostAddress>, error: DialErro
     }
 }
 
-/// One attempt: `None` if it is not connected by `until`, or could not be written to by `at`.
+/// One attempt; `None` if it is not connected by `until`, or cannot be written to by `at`.
 async fn attempt(
     reactor: &Rc<Reactor>,
     lease: &mut Lease,

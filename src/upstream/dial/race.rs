@@ -24,24 +24,25 @@ use crate::{
 /// The longest time between the starts of two attempts, as RFC 8305 recommends.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// A connection under way; the first to be established wins.
+/// A connection attempt in progress; the first to succeed wins.
 pub(crate) struct ConnectAttempt {
     pub(crate) address: HostAddress,
     pub(crate) socket: Socket,
     pub(crate) port: LocalPort,
 }
 
-/// Connects to the first of several addresses that answers by `at`, which is `timeout` from now, and
-/// closes all other attempts. Nothing is sent.
+/// Connects to the first of several addresses that answers by `at`, which is `timeout` from now,
+/// and closes all other attempts. Sends nothing.
 pub(crate) async fn race(
     reactor: &Rc<Reactor>,
     endpoint: &Endpoint,
     addresses: &HostAddresses,
     (timeout, at): (Duration, Instant),
 ) -> Result<ConnectAttempt, DialError> {
-    // Even the last address has to get some time.
+    // The last address needs some time too.
     let delay = ATTEMPT_DELAY.min(timeout / (addresses.len() as u32 + 1));
-    // Each has a second attempt: if a SYN was lost, the kernel would only repeat it after a second.
+    // Each address gets a second attempt: if a SYN was lost, the kernel would repeat it only after
+    // a second.
     let mut to_start = addresses.iter().chain(addresses.iter());
     let mut race = AddressRace { running: Vec::new(), failed: Vec::new() };
     loop {
@@ -88,7 +89,7 @@ impl AddressRace {
         false
     }
 
-    /// Waits until one attempt is connected, or has failed, which is recorded.
+    /// Waits until one attempt has connected or failed; records a failure.
     async fn first_to_end(&mut self) -> Option<ConnectAttempt> {
         let (at, outcome) = poll_fn(|cx| {
             let ended = |(at, attempt): (usize, &ConnectAttempt)| match attempt.poll_connected(cx) {
@@ -140,7 +141,7 @@ fn start(
 }
 
 impl ConnectAttempt {
-    /// An empty write sends nothing, waits for the connection, and returns its error.
+    /// An empty write sends nothing, but waits for the connection and returns its error.
     fn poll_connected(&self, cx: &Context<'_>) -> Poll<Result<(), DialError>> {
         self.socket.watch(cx);
         self.socket.try_send(&[]).map(|sent| sent.map(drop).map_err(DialError::Failed))

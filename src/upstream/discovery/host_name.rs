@@ -1,4 +1,4 @@
-//! Repeated look-ups of the host names of configured brokers.
+//! Repeated lookups of the host names of configured brokers.
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -17,11 +17,12 @@ use crate::{
     },
 };
 
-/// The longest pause between two look-ups, however long the TTL: addresses change without notice.
+/// The longest pause between two lookups, even if the TTL is longer: addresses change without
+/// notice.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// Looks up the host names of a pool's configured brokers, including those that are added later.
-/// `startup` is dropped once each has been looked up.
+/// Looks up the host names of a pool's configured brokers, including brokers that are added later.
+/// `startup` is dropped once each name has been looked up.
 pub(crate) async fn resolve(
     mut follower: PoolFollower,
     resolver: watch::Receiver<Arc<Resolver>>,
@@ -61,7 +62,7 @@ pub(crate) async fn resolve(
     }
 }
 
-/// The look-ups of one name.
+/// The lookups of one name.
 struct HostNameLookups {
     pool: Arc<str>,
     broker: Arc<Broker>,
@@ -69,7 +70,7 @@ struct HostNameLookups {
     host: Arc<str>,
     port: u16,
     backoff: LookupBackoff,
-    /// Whether the last look-up failed, which is logged once.
+    /// Whether the last lookup failed; only the first failure in a row is logged.
     failing: bool,
 }
 
@@ -91,7 +92,7 @@ impl HostNameLookups {
         }
     }
 
-    /// Looks the name up once, and returns the pause before the next time.
+    /// Looks the name up once, and returns the pause before the next lookup.
     async fn look_up(&mut self, resolver: &Resolver) -> Duration {
         let answer = resolver.addresses(&self.host).await;
         let (pool, upstream, host) = (&self.pool, &self.broker.name, &self.host);

@@ -1,4 +1,4 @@
-//! One look-up of the brokers of a pool.
+//! One lookup of the brokers of a pool.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -21,7 +21,7 @@ use crate::{
 /// The brokers of a pool in DNS.
 pub(crate) struct DiscoveredBrokers {
     pub(super) list: Vec<Upstream>,
-    /// Records that were skipped and hosts that could not be resolved, for the log.
+    /// Skipped records and hosts that could not be resolved, for the log.
     pub notes: Vec<String>,
     /// The addresses of each broker, by its name.
     pub(super) addresses: HashMap<Arc<str>, ResolvedAddresses>,
@@ -39,8 +39,8 @@ pub(crate) enum DiscoverError {
     WeightLimitExceeded(#[from] WeightLimitExceeded),
 }
 
-/// Looks up the brokers of a pool. `known` are the addresses in use: an answer without the family of
-/// one of them counts as a failure.
+/// Looks up the brokers of a pool. `known` are the addresses in use: an answer without the family
+/// of one of them counts as a failure.
 pub(crate) async fn discover(
     from: &Discover,
     resolver: &Arc<Resolver>,
@@ -78,7 +78,7 @@ async fn discover_services(
     let found = records::from_srv(services.list);
     let hosts: HashMap<_, _> = found.upstreams.iter().filter_map(host_of).collect();
     let mut known = services.addresses;
-    // Each takes at most `LOOKUP_TIMEOUT`, including its wait for others.
+    // Each takes at most `LOOKUP_TIMEOUT`, including the wait for others.
     let mut look_ups = JoinSet::new();
     for host in hosts.values().collect::<BTreeSet<_>>() {
         if !known.contains_key(&**host) {
@@ -97,7 +97,7 @@ async fn discover_services(
     DiscoveredBrokers::new(found, addresses, services.ttl)
 }
 
-/// The name of a broker and that of its host.
+/// The names of a broker and of its host.
 fn host_of(upstream: &Upstream) -> Option<(Arc<str>, Arc<str>)> {
     match &upstream.address {
         Address::Host(host, _) => Some((upstream.name.clone(), host.clone())),
@@ -109,7 +109,7 @@ impl DiscoveredBrokers {
     /// All brokers of a pool: the configured ones first, which also keep their names.
     ///
     /// # Errors
-    /// If they are too heavy for its balancer.
+    /// If the brokers are too heavy for the pool's balancer.
     pub(crate) fn upstreams(
         &self,
         pool: &config::Pool,
@@ -144,7 +144,7 @@ impl DiscoveredBrokers {
     }
 }
 
-/// The most names in one line of the log.
+/// The maximum number of names in one log line.
 const MAX_LOGGED_NAMES: usize = 20;
 
 /// The first of these names; `None` if the list is empty.

@@ -1,14 +1,15 @@
-//! The pauses between look-ups of one name.
+//! The pauses between lookups of one name.
 
 use std::time::Duration;
 
-/// The shortest pause, however short the TTL: asking more than once a second gains nothing.
+/// The shortest pause, even if the TTL is shorter: more than one query a second gains nothing.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 
-/// The most that a pause is lengthened by, at random, so that many proxies do not ask at once.
+/// The maximum random extension of a pause, as a fraction, so that many proxies do not query at
+/// once.
 const MAX_JITTER: f64 = 0.1;
 
-/// Waits for as long as an answer holds, and backs off exponentially after failures.
+/// Pauses for as long as an answer is valid, and backs off exponentially after failures.
 #[derive(Debug)]
 pub(crate) struct LookupBackoff {
     max_pause: Duration,
@@ -17,18 +18,18 @@ pub(crate) struct LookupBackoff {
 }
 
 impl LookupBackoff {
-    /// No pause is longer than `max_pause`, even if that is below the shortest pause.
+    /// No pause is longer than `max_pause`, even if that is less than the shortest pause.
     pub(crate) fn new(max_pause: Duration) -> Self {
         Self { max_pause, failures: 0 }
     }
 
-    /// The pause after an answer that holds for `ttl`.
+    /// The pause after an answer that is valid for `ttl`.
     pub(crate) fn after_answer(&mut self, ttl: Duration) -> Duration {
         self.failures = 0;
         self.pause(ttl)
     }
 
-    /// The pause after a failure: short, and twice as long after each further one.
+    /// The pause after a failure: short at first, and doubled after each further failure.
     pub(crate) fn after_failure(&mut self) -> Duration {
         let pause = MIN_PAUSE.saturating_mul(1 << self.failures.min(16));
         self.failures = self.failures.saturating_add(1);

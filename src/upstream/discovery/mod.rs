@@ -1,4 +1,4 @@
-//! The brokers of a pool and their addresses, found in DNS.
+//! The brokers of a pool and their addresses, as found in DNS.
 
 pub(super) mod host_name;
 mod lookup;

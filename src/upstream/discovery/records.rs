@@ -1,4 +1,4 @@
-//! From DNS records to the brokers of a pool.
+//! The conversion of DNS records to the brokers of a pool.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,7 +9,7 @@ use std::{
 use super::resolver::SrvRecord;
 use crate::config::{self, Address, Upstream};
 
-/// The most brokers taken from one answer. A DNS message, of up to 64 KiB, could name more.
+/// The maximum number of brokers taken from one answer. A DNS message of 64 KiB could name more.
 const MAX_BROKERS: usize = 4096;
 
 /// The brokers of one answer.
@@ -20,11 +20,11 @@ pub(crate) struct FoundBrokers {
     pub(crate) notes: Vec<String>,
 }
 
-/// The brokers of SRV records. A broker is named by its target, and by its port too if the target has
-/// several; those with the lowest priority are primaries, all others backups.
+/// The brokers of SRV records. A broker is named after its target, and also after its port if the
+/// target has several; those with the lowest priority value are primaries, all others are backups.
 pub(crate) fn from_srv(mut services: Vec<SrvRecord>) -> FoundBrokers {
     let mut found = FoundBrokers::default();
-    // A domain without the service has the root as target (RFC 2782).
+    // A domain without the service has the root as its target (RFC 2782).
     services.retain(|service| !service.target.is_empty());
     let count = services.len();
     services.retain(|service| service.port != 0 && config::is_name(&service.target));
@@ -54,7 +54,7 @@ pub(crate) fn from_srv(mut services: Vec<SrvRecord>) -> FoundBrokers {
                 target.as_str().into()
             },
             address: Address::Host(target.into(), port),
-            // A weight of 0 is a small one (RFC 2782).
+            // A weight of 0 means a very small weight (RFC 2782).
             weight: NonZeroU32::new(weight.into()).unwrap_or(NonZeroU32::MIN),
             max_connections: None,
             backup: priority > best,
@@ -63,7 +63,7 @@ pub(crate) fn from_srv(mut services: Vec<SrvRecord>) -> FoundBrokers {
     found
 }
 
-/// The brokers of A and AAAA records. A broker is named by its position among the addresses.
+/// The brokers of A and AAAA records. A broker is named after its position among the addresses.
 pub(crate) fn from_addresses(
     host: &str,
     port: u16,
@@ -107,7 +107,7 @@ mod tests {
         SrvRecord { priority, weight, port, target: target.to_owned() }
     }
 
-    /// `name address weight`, and `backup` where it is one.
+    /// Shows each broker as `name address weight`, with `backup` if it is one.
     fn shown(upstreams: &[Upstream]) -> Vec<String> {
         let show = |upstream: &Upstream| {
             let Address::Host(host, port) = &upstream.address else { panic!("{upstream:?}") };
@@ -135,7 +135,7 @@ mod tests {
         config.unwrap().pools.remove(0)
     }
 
-    /// All brokers of a pool with configured ones of these names.
+    /// All brokers of a pool that has configured brokers with these names.
     fn behind(
         found: FoundBrokers,
         algorithm: &str,
@@ -189,7 +189,7 @@ mod tests {
             service(0, 1, "a\"b.x", 1883),
             service(0, 1, "${a}.x", 1883),
             service(0, 1, "a.x", 0),
-            // The lowest priority among the usable records counts.
+            // The lowest priority value among the usable records counts.
             service(1, 1, "b.x", 1883),
         ]);
         assert_eq!(shown(&found.upstreams), ["b.x b.x:1883 1"]);
@@ -231,7 +231,7 @@ mod tests {
         let names: Vec<_> =
             all.iter().map(|upstream| (&*upstream.name, upstream.weight.get())).collect();
         assert_eq!(names, [("static", 1), ("b.x", 1), ("a.x", 5)]);
-        // A host with its port and a host of that name: the first one stays.
+        // A host with its port, and a host whose name looks the same: the first one stays.
         let twins = vec![service(0, 1, "a", 1), service(0, 1, "a", 2), service(0, 1, "a:1", 3)];
         let all = behind(from_srv(twins), "rendezvous", &[]).unwrap();
         assert_eq!(shown(&all), ["a:1 a:1 1", "a:2 a:2 1"]);

@@ -1,4 +1,4 @@
-//! The brokers of a pool, kept as they are in DNS.
+//! Keeps the brokers of a pool in sync with DNS.
 
 use std::{
     cell::RefCell,
@@ -26,8 +26,8 @@ use crate::{
     },
 };
 
-/// Keeps the discovered brokers of a pool up to date while its configuration asks for that. `startup`
-/// is dropped after the first look-up.
+/// Keeps the discovered brokers of a pool up to date while its configuration uses discovery.
+/// `startup` is dropped after the first lookup.
 pub(crate) async fn follow(
     mut follower: PoolFollower,
     mut resolver: watch::Receiver<Arc<Resolver>>,
@@ -58,7 +58,8 @@ pub(crate) async fn follow(
     }
 }
 
-/// Waits until the next look-up is due: at once if the configuration or the DNS servers have changed.
+/// Waits until the next lookup is due; at once if the configuration or the DNS servers have
+/// changed.
 async fn wait(
     follower: &mut PoolFollower,
     resolver: &mut watch::Receiver<Arc<Resolver>>,
@@ -85,11 +86,11 @@ async fn wait(
     }
 }
 
-/// The look-ups of one pool's brokers.
+/// The lookups of one pool's brokers.
 struct Discovery {
     from: Discover,
     backoff: LookupBackoff,
-    /// The outcome of the last look-up, as its metric label.
+    /// The outcome of the last lookup, as a metric label.
     outcome: &'static str,
     notes: Vec<String>,
 }
@@ -99,7 +100,7 @@ impl Discovery {
         Self { backoff: LookupBackoff::new(from.interval), from, outcome: "ok", notes: Vec::new() }
     }
 
-    /// Looks the brokers up once, and returns the pause before the next time.
+    /// Looks the brokers up once, and returns the pause before the next lookup.
     async fn refresh(
         &mut self,
         follower: &PoolFollower,
@@ -153,7 +154,7 @@ impl Discovery {
         pool: &Pool,
         answer: &DiscoveredBrokers,
     ) -> Result<DiscoveryChanges, WeightLimitExceeded> {
-        // Collected first: the pool's state is locked while its members change.
+        // Collected first, because the pool's state is locked while its members change.
         let members = pool.members();
         let known = members
             .list
@@ -163,7 +164,7 @@ impl Discovery {
         let resolved = |upstream: &Upstream| {
             let Address::Host(_, port) = upstream.address else { return None };
             let current = known.get(&upstream.name).cloned().unwrap_or_default();
-            // If the host cannot be resolved, at least its port may have changed.
+            // Even if the host cannot be resolved, its port may have changed.
             let all = match answer.addresses.get(&upstream.name) {
                 Some(addresses) => addresses.with_known(current),
                 None => current,
@@ -214,7 +215,7 @@ impl Discovery {
     }
 }
 
-/// The changes of one look-up.
+/// The changes found by one lookup.
 struct DiscoveryChanges {
     changes: MemberChanges,
     /// Brokers whose addresses have changed.

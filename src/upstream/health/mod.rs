@@ -1,4 +1,5 @@
-//! The health of brokers: what is known about each, the active checks, and the probes of an outage.
+//! The health of brokers: what is known about each of them, the active checks, and the probes
+//! during an outage.
 
 mod checks;
 mod outage_probes;

@@ -1,6 +1,6 @@
-//! The probes of an outage: while clients of a pool are refused, the proxy itself probes the brokers. A
-//! load balancer in front, which may send no clients meanwhile, thus learns when the pool serves
-//! again.
+//! The probes during an outage: while clients of a pool are refused, the proxy itself probes the
+//! brokers. A load balancer in front, which may send no clients during the outage, thus learns when
+//! the pool serves again.
 
 use std::{
     hash::RandomState,
@@ -24,11 +24,11 @@ use crate::{
 /// The longest pause between two rounds.
 const MAX_ROUND_PAUSE: Duration = Duration::from_secs(10);
 
-/// The longest probe of one broker, since the others have to wait for it.
+/// The time limit for one broker, since the others have to wait for it.
 const MAX_PROBE_TIME: Duration = Duration::from_secs(5);
 
-/// Probes the brokers of a pool, one after the other, while its clients are refused. `due` is notified
-/// when that begins.
+/// Probes the brokers of a pool, one after the other, while its clients are refused. `due` is
+/// notified when an outage begins.
 pub(in crate::upstream) async fn probe_outages(mut follower: PoolFollower, due: Arc<Notify>) {
     let run = RandomState::new();
     let mut backoff = LookupBackoff::new(MAX_ROUND_PAUSE);
@@ -54,7 +54,7 @@ pub(in crate::upstream) async fn probe_outages(mut follower: PoolFollower, due: 
     }
 }
 
-/// True if a broker answers.
+/// Probes all brokers once; true if a broker answers.
 async fn run_round(
     follower: &PoolFollower,
     round: &RecoveryRound,
@@ -68,7 +68,7 @@ async fn run_round(
             RecoveryStep::Closed(why) => Some((*why).to_owned()),
             RecoveryStep::Probe => match probe_one(&config, round, broker, run).await {
                 Ok(()) => None,
-                // It says nothing about any broker.
+                // A shortage of this host says nothing about any broker.
                 Err(error) if error.is_local_shortage() => return Ok(false),
                 Err(error) => Some(error.to_string()),
             },
@@ -83,8 +83,8 @@ async fn run_round(
     Ok(false)
 }
 
-/// Probes whether a broker can be reached, or whether it answers a CONNECT: the one of its checks, or
-/// else one that it may refuse with any code.
+/// Probes whether a broker can be reached, or whether it answers a CONNECT: either the CONNECT of
+/// its checks, or one that it may refuse with any code.
 async fn probe_one(
     config: &config::Pool,
     round: &RecoveryRound,

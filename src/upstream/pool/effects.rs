@@ -1,17 +1,17 @@
-//! The effects of a change of a pool's state, applied once the state's lock is free.
+//! The effects of a change to a pool's state, applied once the state's lock is free.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use super::members::WeightLimitExceeded;
 use crate::upstream::health::BrokerState;
 
-/// Lines for the program's log, and signals for the workers.
+/// Lines for the program's log, and signals to the workers.
 #[derive(Default)]
 pub(super) struct PoolEffects {
     pub(super) events: Vec<PoolEvent>,
-    /// A broker has gone down.
+    /// Whether a broker has gone down.
     pub(super) went_down: bool,
-    /// Clients belong to another broker than before.
+    /// Whether clients now belong to a different broker.
     pub(super) moved: bool,
 }
 
@@ -52,7 +52,7 @@ impl PoolEvent {
                 tracing::warn!(%pool, "discarded the operator's weights: {error}");
             }
             Self::DiscoveredIgnored(error) => tracing::warn!(
-                %pool, "ignoring the brokers found in DNS until its next answer: {error}"
+                %pool, "ignoring the brokers found in DNS until the next answer: {error}"
             ),
             Self::CheckedUp { upstream } => {
                 tracing::info!(%pool, %upstream, "up: its checks succeed again");

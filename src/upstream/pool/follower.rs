@@ -1,4 +1,4 @@
-//! A pool as its tasks see it.
+//! A task's handle of its pool.
 
 use std::sync::{Arc, Weak};
 
@@ -13,7 +13,7 @@ pub(crate) struct PoolFollower {
     changes: watch::Receiver<()>,
 }
 
-/// The pool has been dropped, and its tasks end.
+/// The pool has been dropped, so its tasks end.
 pub(crate) struct PoolDropped;
 
 impl PoolFollower {
@@ -21,7 +21,7 @@ impl PoolFollower {
         Self { pool: Arc::downgrade(pool), changes: pool.changed.subscribe() }
     }
 
-    /// The pool. Callers drop it before they wait for anything.
+    /// The pool. Callers have to drop it before they wait for anything.
     pub(crate) fn pool(&self) -> Result<Arc<Pool>, PoolDropped> {
         self.pool.upgrade().ok_or(PoolDropped)
     }

@@ -11,9 +11,9 @@ use crate::{
 /// The brokers that a client would be given.
 #[derive(Clone, Debug)]
 pub(crate) struct Forecast {
-    /// All brokers in the order of its key, as if all were up and empty.
+    /// All brokers in the order of the client's key, as if all were up and empty.
     pub order: Vec<Arc<Broker>>,
-    /// The one that it would be given now; `None` if no broker serves.
+    /// The broker that the client would be given now; `None` if no broker serves.
     pub goes_to: Option<Arc<Broker>>,
 }
 
@@ -29,7 +29,7 @@ pub(crate) enum NoKey {
 }
 
 impl Pool {
-    /// The brokers that a client would be given, by its key and their state.
+    /// The brokers that a client would be given, by the client's key and the brokers' state.
     ///
     /// # Errors
     /// If the broker is not chosen by a key.

@@ -1,4 +1,4 @@
-//! Which brokers of a pool serve, by what the operator, the checks and the clients say of them.
+//! Which brokers of a pool serve, as decided by the operator, the checks and the clients.
 
 use std::{
     num::NonZeroU32,
@@ -23,11 +23,11 @@ use crate::{
 /// The result of one probe of a broker.
 pub struct ProbeResult<'a> {
     pub broker: &'a Broker,
-    /// The endpoint and the check that were used: the result counts only while both are in force.
+    /// The endpoint and the check that were used; the result counts only while both are in force.
     pub endpoint: &'a Arc<Endpoint>,
     pub check: &'a ActiveCheck,
     pub began: Instant,
-    /// `Err` has the reason of the failure.
+    /// `Err` holds the reason for the failure.
     pub outcome: Result<(), &'a str>,
 }
 
@@ -67,7 +67,7 @@ impl Pool {
         });
     }
 
-    /// Handles what is due with time: ends of ejections and slow starts, outages. To be called
+    /// Handles what depends on time: ends of ejections and slow starts, and outages. To be called
     /// periodically.
     pub fn tick(&self, now: Instant) {
         self.change(|state, effects| {
@@ -79,7 +79,7 @@ impl Pool {
                 ended |= just_ended;
                 half_opened |= just_ended && health.awaits_trial();
             }
-            // The probes of other brokers decide whether a verdict is a broker's own fault.
+            // The probes of other brokers decide whether a verdict is due to a broker's own fault.
             if ended || state.held > 0 && !self.is_failing_open() {
                 self.recompute(state, effects, now);
             }
@@ -98,7 +98,7 @@ impl Pool {
         });
     }
 
-    /// Works out from all that is known about the brokers which of them serve.
+    /// Decides which brokers serve, from everything that is known about them.
     pub(super) fn recompute(&self, state: &mut PoolState, effects: &mut PoolEffects, now: Instant) {
         let members = self.members();
         let config = &members.config;
@@ -144,7 +144,8 @@ impl Pool {
         }
     }
 
-    /// Whether so many brokers look down that the checks or the network are more likely at fault.
+    /// Decides whether so many brokers look down that a fault of the checks or the network is more
+    /// likely.
     fn recompute_failing_open(
         &self,
         health: &config::Health,
@@ -167,7 +168,7 @@ impl Pool {
     }
 }
 
-/// Whether a broker of this health is given sessions.
+/// Whether a broker in this state of health is given sessions.
 fn serving(health: &HealthState, failing_open: bool) -> Serving {
     match health.circuit() {
         _ if health.state != BrokerState::Ready => Serving::No,

@@ -1,4 +1,4 @@
-//! The brokers of a pool: those of the configuration and those found in DNS.
+//! The brokers of a pool, from the configuration and from DNS.
 
 use std::{collections::HashSet, num::NonZeroU32, sync::Arc};
 
@@ -9,36 +9,36 @@ use crate::{
 };
 
 /// The brokers of a pool at one time, with the balancers over them and the configuration they come
-/// from. All of it is replaced at once, so that every client is routed by a consistent whole.
+/// from. All of this is replaced at once, so that every client is routed by a consistent whole.
 pub struct Members {
     pub epoch: u64,
     pub config: Arc<config::Pool>,
-    /// In the order of the configuration, then the discovered ones.
+    /// In the order of the configuration, followed by the discovered brokers.
     pub list: Vec<Member>,
     pub router: Router,
 }
 
-/// A broker in a pool.
+/// A broker as a member of a pool.
 #[derive(Clone, Debug)]
 pub struct Member {
     pub broker: Arc<Broker>,
-    /// The weight in force: the operator's if there is one, else the configured one.
+    /// The weight in force: the operator's if there is one, otherwise the configured weight.
     pub weight: NonZeroU32,
     /// The weight from the configuration or DNS.
     pub configured_weight: NonZeroU32,
     pub backup: bool,
 }
 
-/// How the members of a pool have changed.
+/// The changes to the members of a pool.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct MemberChanges {
     pub added: Vec<Arc<str>>,
     pub removed: Vec<Arc<str>>,
-    /// Weight, rank, address or limits.
+    /// Members whose weight, rank, address or limits have changed.
     pub changed: Vec<Arc<str>>,
 }
 
-/// The total weight of the brokers is more than the pool's balancer can take.
+/// The total weight of the brokers is more than the pool's balancer supports.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the brokers weigh {0} in sum; for ketama, which has 160 points for each unit, up to \
@@ -59,7 +59,7 @@ impl Members {
         Self { epoch, config, list, router }
     }
 
-    /// Those found in DNS.
+    /// The members found in DNS.
     pub(crate) fn discovered(&self) -> impl Iterator<Item = &Member> {
         self.list.iter().skip(self.config.upstreams.len())
     }
@@ -71,7 +71,7 @@ impl Member {
         balance::WeightedBroker { name, weight, backup }
     }
 
-    /// The member in terms of the configuration.
+    /// The member in the form of the configuration.
     pub(super) fn upstream(&self) -> Upstream {
         Upstream {
             name: self.broker.name.clone(),
@@ -89,7 +89,7 @@ impl Member {
     }
 }
 
-/// The brokers of the configuration, then those found in DNS that have other names.
+/// The configured brokers, followed by the brokers found in DNS whose names differ from those.
 ///
 /// # Errors
 /// If they are too heavy for the pool's balancer.
@@ -104,7 +104,7 @@ pub(crate) fn with_discovered(
     Ok(upstreams)
 }
 
-/// Whether the pool's balancer can take brokers of these weights.
+/// Checks that the pool's balancer supports brokers of these weights.
 pub(crate) fn check_total_weight(
     pool: &config::Pool,
     weights: impl Iterator<Item = NonZeroU32>,
@@ -114,7 +114,7 @@ pub(crate) fn check_total_weight(
     if exceeds { Err(WeightLimitExceeded(total)) } else { Ok(()) }
 }
 
-/// The balancers over brokers as they are configured.
+/// The balancers over the configured brokers.
 pub fn router(algorithm: Algorithm, upstreams: &[Upstream]) -> Router {
     let brokers: Vec<_> = upstreams
         .iter()

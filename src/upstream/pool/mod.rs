@@ -1,10 +1,12 @@
-//! The run-time pool: the one owner of all that is remembered about a pool of the configuration.
+//! The run-time pool: the single owner of the state of a configured pool.
 //!
 //! A reload sends it a configuration ([`Pool::reconfigure`]); its tasks (`upstream::tasks`) are
-//! started once, and follow. State that a setting no longer asks for is dropped at that moment.
+//! started once and follow the changes. State that a setting no longer needs is dropped at that
+//! moment.
 //!
-//! This file holds the pool and what workers read of it. The other files change it, each for one
-//! reason; `members`, `state`, `outage`, `weights` and `effects` are its parts, and don't know it.
+//! This file holds the pool and what workers read from it. The other files change it, each for one
+//! reason; `members`, `state`, `outage`, `weights` and `effects` are its parts and do not depend on
+//! it.
 
 mod effects;
 mod follower;
@@ -50,12 +52,12 @@ pub use overview::{BrokerOverview, BrokerStatus};
 pub use recovery::{RecoveryRound, RecoveryStep};
 use state::PoolState;
 
-/// Sessions per second that move away from brokers which are down or removed, if the pool has no
-/// `rebalance`.
+/// The number of sessions per second moved away from brokers that are down or removed, if the pool
+/// has no `rebalance`.
 const DEFAULT_MOVES_PER_SECOND: u32 = 100;
 
-/// One pool, shared by all threads. It lives as long as it is configured or has a session; its tasks
-/// and its metrics end with it.
+/// One pool, shared by all threads. It lives as long as it is configured or has a session; its
+/// tasks and metrics end with it.
 pub struct Pool {
     pub name: Arc<str>,
     /// The hash of its name.
@@ -64,27 +66,27 @@ pub struct Pool {
     all_metrics: Metrics,
     /// The origin of the pool's times in milliseconds.
     started: Instant,
-    /// With the configuration that they were made from.
+    /// Stored with the configuration that they were made from.
     members: ArcSwap<Members>,
-    /// The epoch of `members`, which a worker can read without loading them.
+    /// The epoch of `members`; a worker can read it without loading them.
     epoch: AtomicU64,
-    /// Sent after each change of the members or the configuration; closed with the pool.
+    /// Notified after each change of the members or the configuration; closed with the pool.
     changed: watch::Sender<()>,
-    /// Held while something is decided, which takes microseconds. Nothing is logged and no thread is
-    /// woken under it: see [`PoolEffects`].
+    /// Locked during a decision, which takes microseconds. Nothing is logged and no thread is woken
+    /// under the lock: see [`PoolEffects`].
     state: Mutex<PoolState>,
-    /// How often brokers have gone down, and how often clients have come to belong to another
-    /// broker. Workers compare them with what they last acted on.
+    /// How many times brokers have gone down, and how many times clients have come to belong to
+    /// another broker. Workers compare the counts with those that they last acted on.
     down_count: AtomicU64,
     move_count: AtomicU64,
     failing_open: AtomicBool,
     /// Whether the next client that a broker answers shows that the pool serves.
     awaits_success: AtomicBool,
-    /// Notified when the brokers are to be probed, to find out whether the pool serves.
+    /// Notified when the brokers have to be probed to find out whether the pool serves.
     recovery_due: Arc<Notify>,
-    /// Raised when `down_count` or `move_count` have changed.
+    /// Raised when `down_count` or `move_count` has changed.
     signal: Arc<WorkerSignal>,
-    /// When the next session may be moved, on whichever worker.
+    /// When the next session may be moved, on any worker.
     next_move: Mutex<Instant>,
     /// Notified when a client has to wait for admission to one of the brokers.
     queued: Arc<Notify>,
@@ -95,33 +97,34 @@ impl Pool {
         self.members.load_full()
     }
 
-    /// Its current configuration.
+    /// The pool's current configuration.
     pub fn config(&self) -> Arc<config::Pool> {
         self.members.load().config.clone()
     }
 
-    /// The hash of its name: the same for every pool of that name.
+    /// The hash of the pool's name: the same for every pool of that name.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// Changes whenever the members or the configuration do.
+    /// A number that changes whenever the members or the configuration do.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// How often a broker has gone down. When it changes, sessions on such brokers are to be handled.
+    /// How many times a broker has gone down. When it changes, workers have to handle the sessions
+    /// of such brokers.
     pub fn down_count(&self) -> u64 {
         self.down_count.load(Ordering::Acquire)
     }
 
-    /// How often clients have come to belong to another broker than before.
+    /// How many times clients have come to belong to a different broker.
     pub fn move_count(&self) -> u64 {
         self.move_count.load(Ordering::Acquire)
     }
 
-    /// The time at which one more session may be moved: to its preferred broker, or away from one
-    /// that is down or removed. All workers together keep to the pool's `rebalance.rate`.
+    /// The time at which one more session may be moved: to its preferred broker, or away from a
+    /// broker that is down or removed. All workers together keep to the pool's `rebalance.rate`.
     pub fn next_move(&self, now: Instant) -> Instant {
         let rate = self.members.load().config.rebalance;
         let rate = rate.map_or(DEFAULT_MOVES_PER_SECOND, NonZeroU32::get);
@@ -131,7 +134,7 @@ impl Pool {
         at
     }
 
-    /// Whether any broker takes a new session now.
+    /// Whether any broker accepts a new session now.
     pub fn can_serve(&self) -> bool {
         self.members.load().list.iter().any(|member| member.broker.load().is_some())
     }
@@ -141,7 +144,7 @@ impl Pool {
         self.failing_open.load(Ordering::Relaxed)
     }
 
-    /// The progress of a broker's slow start, from 0 to 1, its end.
+    /// The progress of a broker's slow start, from 0 to 1; 1 means that it is complete.
     pub fn warmth(&self, broker: &Broker, now: Instant) -> f64 {
         let since = broker.flags.warming_since.load(Ordering::Relaxed);
         match self.members.load().config.slow_start {
@@ -154,16 +157,15 @@ impl Pool {
         }
     }
 
-    /// Releases clients that wait for admission and for which there are tokens; true if others
-    /// still wait.
+    /// Admits waiting clients as far as there are tokens; true if others still wait.
     pub fn release(&self, now: Instant) -> bool {
         let members = self.members();
-        // Every queue is released, not only those up to the first that is not empty.
+        // Every queue is released, not only those up to the first one that is not empty.
         let waiting = members.list.iter().filter(|member| member.broker.admission.release(now));
         waiting.count() > 0
     }
 
-    /// Notified when the brokers are to be probed.
+    /// Notified when the brokers have to be probed.
     pub(super) fn recovery_due(&self) -> Arc<Notify> {
         self.recovery_due.clone()
     }

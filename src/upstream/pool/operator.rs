@@ -54,11 +54,12 @@ impl Pool {
         })
     }
 
-    /// Sets the weight of a broker instead of the configured one; `None` reverts to that. It holds
-    /// until then, or until the broker leaves the pool or its configured weight changes.
+    /// Sets the weight of a broker in place of the configured one; `None` reverts to the configured
+    /// weight. The weight remains in force until it is reverted, the broker leaves the pool, or its
+    /// configured weight changes.
     ///
     /// # Errors
-    /// If the pool has no such broker, or its balancer cannot take so much weight.
+    /// If the pool has no such broker, or its balancer does not support such a total weight.
     pub fn set_weight(&self, name: &str, weight: Option<NonZeroU32>) -> Result<(), WeightError> {
         self.change(|state, effects| {
             let mut list = self.members().list.clone();

@@ -4,23 +4,24 @@ use std::time::{Duration, Instant};
 
 use super::effects::PoolEvent;
 
-/// This many clients have to be left without an answer by brokers that can be reached: a single one
-/// may send a packet on which every broker closes the connection.
+/// The number of clients that reachable brokers have to leave unanswered: a single client may send
+/// a packet on which every broker closes the connection.
 const MIN_UNANSWERED_CLIENTS: usize = 3;
 
-/// How often the number of refused clients is logged.
+/// The interval at which the number of refused clients is logged.
 const REPEAT_INTERVAL: Duration = Duration::from_mins(1);
 
-/// How long an outage of brokers that can be reached lasts after the last refused client: only
-/// clients can show its end, if the brokers don't answer the proxy's own CONNECT.
+/// How long an outage of reachable brokers lasts after the last refused client: if the brokers do
+/// not answer the proxy's own CONNECT, only clients can show that it has ended.
 const QUIET_TIME: Duration = Duration::from_mins(1);
 
 /// How all brokers failed a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AllBrokersFailed {
-    /// None could be reached, which no client can cause.
+    /// No broker could be reached, which no client can cause.
     Unreachable,
-    /// At least one got the CONNECT and did not answer. The number identifies the client.
+    /// At least one broker received the CONNECT and did not answer. The number identifies the
+    /// client.
     Unanswered(u64),
 }
 
@@ -31,12 +32,12 @@ pub(super) struct Outage {
     last: Instant,
     pub(super) refused: u64,
     unreachable: bool,
-    /// Clients that were left without an answer, up to [`MIN_UNANSWERED_CLIENTS`].
+    /// Clients that were left unanswered, at most [`MIN_UNANSWERED_CLIENTS`].
     unanswered: Vec<u64>,
     declared: Option<DeclaredOutage>,
 }
 
-/// The proxy's own probes have got no answer from any broker either: the pool serves nobody.
+/// The proxy's own probes were not answered by any broker either: the pool serves no client.
 #[derive(Debug)]
 struct DeclaredOutage {
     /// The last error of the first broker.
@@ -72,12 +73,12 @@ impl Outage {
         }
     }
 
-    /// Whether a probe has to send a CONNECT, because brokers that are reached don't answer.
+    /// Whether a probe has to send a CONNECT, because reachable brokers do not answer.
     pub(super) fn needs_connect(&self) -> bool {
         self.unanswered.len() >= MIN_UNANSWERED_CLIENTS
     }
 
-    /// Whether the proxy is to probe the brokers itself.
+    /// Whether the proxy has to probe the brokers itself.
     pub(super) fn is_probing_due(&self) -> bool {
         self.unreachable || self.needs_connect() || self.declared.is_some()
     }
@@ -100,20 +101,20 @@ impl Outage {
         self.declared.replace(DeclaredOutage { error, logged, refused_then }).is_none()
     }
 
-    /// The outage that remains once a broker has been reached without a CONNECT: a connection does
-    /// not disprove that clients were left without an answer.
+    /// The part of the outage that remains once a broker was reached without a CONNECT: a
+    /// connection does not disprove that clients were left unanswered.
     pub(super) fn only_unanswered(self, now: Instant) -> Option<Self> {
         let Self { unanswered, .. } = self;
         let refused = unanswered.len() as u64;
         (refused > 0).then(|| Self { refused, unanswered, ..Self::new(now) })
     }
 
-    /// Whether clients that could reach a broker have stopped coming.
+    /// Whether clients that could reach a broker have stopped connecting.
     pub(super) fn is_quiet(&self, now: Instant) -> bool {
         !self.unreachable && now.saturating_duration_since(self.last) >= QUIET_TIME
     }
 
-    /// The reminder that is due, if clients have been refused since the last one.
+    /// The reminder to log now, if clients have been refused since the last one.
     pub(super) fn take_reminder(&mut self, now: Instant) -> Option<PoolEvent> {
         let (refused, since) = (self.refused, self.since);
         let declared = self.declared.as_mut()?;

@@ -1,4 +1,4 @@
-//! A picture of the brokers of a pool, for operators.
+//! An overview of the brokers of a pool, for operators.
 
 use std::sync::atomic::Ordering;
 
@@ -9,12 +9,12 @@ use crate::upstream::BrokerState;
 #[derive(Clone, Debug)]
 pub struct BrokerOverview {
     pub member: Member,
-    /// The state that the operator has set.
+    /// The state set by the operator.
     pub state: BrokerState,
-    /// Whether operator, checks and clients all let it serve.
+    /// Whether the operator, the checks and the clients all allow it to serve.
     pub up: bool,
     pub status: BrokerStatus,
-    /// Whether it was found in DNS and is not in the configuration.
+    /// Whether it was found in DNS and is not configured.
     pub discovered: bool,
 }
 
@@ -26,11 +26,11 @@ pub enum BrokerStatus {
     Down,
     /// It failed clients that others accepted.
     Ejected,
-    /// The operator drains it.
+    /// The operator has set it to drain.
     Draining,
     /// The operator has set it down.
     SetDown,
-    /// It has its `max_connections`.
+    /// It has reached its `max_connections`.
     Full,
     /// Its host name has no address yet.
     Unresolved,
@@ -63,7 +63,7 @@ impl Pool {
         members.map(|(at, member)| overview_of(&state, member, at >= configured)).collect()
     }
 
-    /// The broker of that name.
+    /// The broker with that name.
     pub fn overview(&self, name: &str) -> Option<BrokerOverview> {
         let state = self.state();
         let members = self.members();

@@ -1,4 +1,4 @@
-//! Passive checks: the answers and failures that clients get from the brokers of a pool.
+//! Passive checks: what the brokers of a pool answer clients, and how they fail them.
 
 use std::{
     sync::atomic::Ordering,
@@ -13,18 +13,19 @@ use super::{
 use crate::upstream::{broker::Broker, health::HealthChange};
 
 impl Pool {
-    /// Counts a client that a broker failed and another one accepted. It was sent to the first at
+    /// Counts a client that a broker failed and another one accepted. The failed attempt began at
     /// `began`.
     ///
-    /// It is not a failure if the broker has answered others since: then it is up, and what failed
-    /// is a packet or a place in a queue. A fleet that connects at once must not get it ejected.
+    /// It is not a failure if the broker has answered other clients since then: the broker is up,
+    /// and the fault lies in a packet or a place in a queue. A fleet that connects at once must not
+    /// get it ejected.
     pub fn record_failure(&self, broker: &Broker, began: Instant, now: Instant) {
         self.change(|state, effects| self.count_failure(state, effects, broker, began, now));
     }
 
-    /// Counts a client that a broker failed and no other one accepted, because there was none, the
-    /// client left, or it was not to be tried again. Only brokers that accept clients meanwhile show
-    /// that the fault is this one's.
+    /// Counts a client that a broker failed and that no other broker accepted, because there was no
+    /// other, the client left, or it could not be offered again. Only other brokers that accept
+    /// clients in the meantime show that the fault is this broker's.
     pub fn record_lone_failure(&self, broker: &Broker, began: Instant, now: Instant) {
         self.change(|state, effects| {
             let members = self.members();

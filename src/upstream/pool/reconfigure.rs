@@ -26,13 +26,14 @@ use crate::{
 };
 
 impl Pool {
-    /// A pool whose tasks have yet to be [started](crate::upstream::start_pool_tasks). `signal` is
-    /// raised when workers have something to do: [`Pool::down_count`], [`Pool::move_count`].
+    /// Makes a pool whose tasks still have to be [started](crate::upstream::start_pool_tasks).
+    /// `signal` is raised when [`Pool::down_count`] or [`Pool::move_count`] requires action by the
+    /// workers.
     pub fn new(config: &config::Pool, metrics: &Metrics, signal: Arc<WorkerSignal>) -> Self {
         Self::new_at(config, metrics, signal, Instant::now())
     }
 
-    /// A pool whose time begins at `started`, which may be simulated.
+    /// Makes a pool whose time begins at `started`, which may be simulated.
     pub fn new_at(
         config: &config::Pool,
         metrics: &Metrics,
@@ -62,10 +63,10 @@ impl Pool {
         pool
     }
 
-    /// Applies another configuration, as if the pool had been started with it; what the operator has
-    /// set and the sessions stay. Discovered brokers stay until DNS is asked again; brokers that the
-    /// configuration no longer has are [removed](crate::upstream::Broker::is_removed). `prepare` is called with each
-    /// endpoint before clients can be given it.
+    /// Applies another configuration, as if the pool had been started with it; the operator's
+    /// settings and the sessions stay. Discovered brokers stay until the next DNS lookup; brokers
+    /// that are no longer configured are [removed](crate::upstream::Broker::is_removed). `prepare`
+    /// is called with each endpoint before clients can be sent there.
     pub fn reconfigure(
         &self,
         config: &config::Pool,
@@ -94,17 +95,17 @@ impl Pool {
                 self.clear_outage(state);
             }
             self.recompute(state, effects, now);
-            // The limits on moving clients may have changed, or be new.
+            // The limits on moving clients may have changed, or may be new.
             effects.moved |= !is_same || !changes.is_empty();
             changes
         })
     }
 
-    /// Replaces the discovered brokers by those that DNS has now. `None` if the configuration asks
-    /// DNS for something else by now.
+    /// Replaces the discovered brokers by those that DNS has now. `None` if the configuration now
+    /// asks DNS for something else.
     ///
     /// # Errors
-    /// If they are too heavy for the pool's balancer; nothing has changed then.
+    /// If they are too heavy for the pool's balancer; in that case nothing has changed.
     pub fn set_discovered(
         &self,
         from: &Discover,
@@ -128,9 +129,9 @@ impl Pool {
         })
     }
 
-    /// Follows the pool's removal from the configuration. Its sessions follow `on_down`, and clients
-    /// that wait for admission are still admitted; checks and discovery end, and what they found or
-    /// the operator set is dropped.
+    /// Handles the pool's removal from the configuration. Its sessions follow `on_down`, and
+    /// clients that wait for admission are still admitted; checks and discovery end, and their
+    /// results and the operator's settings are dropped.
     pub fn retire(&self, now: Instant) {
         self.change(|state, effects| {
             let members = self.members();
@@ -155,7 +156,7 @@ impl Pool {
         });
     }
 
-    /// Checks that the balancer of `config` can take its brokers and the discovered ones.
+    /// Checks that the balancer of `config` supports its brokers and the discovered ones.
     ///
     /// # Errors
     /// If they are too heavy.
@@ -163,7 +164,7 @@ impl Pool {
         self.upstreams_with(config).map(drop)
     }
 
-    /// The brokers of `config`, and the discovered ones if it still asks for them.
+    /// The brokers of `config`, and the discovered ones if it still uses them.
     fn upstreams_with(&self, config: &config::Pool) -> Result<Vec<Upstream>, WeightLimitExceeded> {
         let members = self.members();
         let discovered = members.discovered().filter(|_| config.discover.is_some());

@@ -19,33 +19,35 @@ use crate::upstream::{
 #[cfg(test)]
 mod tests;
 
-/// The number of brokers whose errors are logged in one line.
+/// The maximum number of brokers whose errors are logged in one line.
 const MAX_LOGGED_BROKERS: usize = 20;
 
 /// One round of probes over all brokers of a pool, to find one that serves.
 #[derive(Clone, Debug)]
 pub struct RecoveryRound {
-    /// The [`Pool::epoch`] that it began in: its result does not hold for brokers that came later.
+    /// The [`Pool::epoch`] in which it began: its result does not apply to brokers that were added
+    /// later.
     epoch: u64,
-    /// Whether the probes send a CONNECT, because being reached is not enough.
+    /// Whether the probes send a CONNECT, because a connection alone does not prove enough.
     pub sends_connect: bool,
     pub brokers: Vec<(Arc<Broker>, RecoveryStep)>,
 }
 
-/// What a round does about one broker.
+/// What a round does with one broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecoveryStep {
     Probe,
-    /// Nothing: it serves, and has its `max_connections`.
+    /// Nothing: it serves, and has reached its `max_connections`.
     Serves,
-    /// Nothing: it is given no clients, for this reason.
+    /// Nothing: it is not given clients, for this reason.
     Closed(&'static str),
 }
 
 impl Pool {
-    /// Records that a client was refused because no broker accepted it, for no reason of its own.
+    /// Records that a client was refused because no broker accepted it, without a reason of its
+    /// own.
     pub fn record_refusal(&self, how: AllBrokersFailed, now: Instant) {
-        // A pool that was removed from the configuration is of no interest.
+        // Outages of a removed pool are not reported.
         if self.members().list.iter().any(|member| member.broker.is_removed()) {
             return;
         }
@@ -70,7 +72,7 @@ impl Pool {
         Some(format!("pool {} serves nobody: {why}", self.name))
     }
 
-    /// The round of probes that is due; `None` while there is no outage.
+    /// The round of probes to run now; `None` if there is no outage.
     pub fn recovery_round(&self) -> Option<RecoveryRound> {
         let state = self.state();
         let outage = state.outage.as_ref().filter(|outage| outage.is_probing_due())?;
@@ -84,7 +86,7 @@ impl Pool {
         Some(RecoveryRound { epoch: self.epoch(), sends_connect, brokers })
     }
 
-    /// Records that a broker has answered in `round`.
+    /// Records that a broker answered in `round`.
     pub fn recovery_succeeded(&self, round: &RecoveryRound, now: Instant) {
         self.change(|state, effects| {
             let is_answered = |outage: &mut Outage| {
@@ -97,7 +99,7 @@ impl Pool {
         });
     }
 
-    /// Records that no broker has answered in `round`; `errors` has the error of each.
+    /// Records that no broker answered in `round`; `errors` has the error of each.
     pub fn recovery_failed(
         &self,
         round: &RecoveryRound,
@@ -110,7 +112,7 @@ impl Pool {
                 return;
             };
             let error = match errors {
-                // The operator has drained all of them, or set them down.
+                // The operator has set all of them to drain or down.
                 [] if has_brokers => return self.clear_outage(state),
                 [] => "no broker has been discovered yet".to_owned(),
                 [(upstream, error), ..] => format!("{upstream}: {error}"),
@@ -124,7 +126,7 @@ impl Pool {
         });
     }
 
-    /// Ends the outage because a client has been answered.
+    /// Ends the outage because a client was answered.
     pub(super) fn end_outage_by_client(
         &self,
         state: &mut PoolState,
@@ -137,13 +139,14 @@ impl Pool {
         self.publish_serving(state);
     }
 
-    /// Drops the outage without a word.
+    /// Drops the outage without logging it.
     pub(super) fn clear_outage(&self, state: &mut PoolState) {
         state.outage = None;
         self.publish_serving(state);
     }
 
-    /// Handles what is due with time: reminders, and the end of an outage that only clients can show.
+    /// Handles what depends on time: reminders, and the end of an outage that only clients can
+    /// show.
     pub(super) fn tick_outage(
         &self,
         state: &mut PoolState,
@@ -165,7 +168,7 @@ impl Pool {
         self.awaits_success.store(awaits, Ordering::Relaxed);
     }
 
-    /// Follows up on an outage that has been taken from the state.
+    /// Completes the end of an outage that was taken from the state.
     fn end_outage(
         &self,
         state: &mut PoolState,
@@ -183,7 +186,7 @@ impl Pool {
         self.publish_serving(state);
     }
 
-    /// Whether the checks have found all brokers down, and no client has ever shown otherwise.
+    /// Whether the checks have found all brokers down, and no broker has ever answered a client.
     fn is_checked_out(&self, state: &PoolState) -> bool {
         let mut ready = state.ready();
         let all_down = ready.next().is_some_and(HealthState::is_checked_down)
@@ -193,7 +196,7 @@ impl Pool {
     }
 }
 
-/// `None` for a broker that the operator has taken out.
+/// What to do with a broker; `None` if the operator has taken it out of service.
 fn recovery_step(broker: &Broker, health: &HealthState) -> Option<RecoveryStep> {
     Some(match health.state {
         BrokerState::Draining | BrokerState::Down => return None,

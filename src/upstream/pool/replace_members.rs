@@ -1,4 +1,4 @@
-//! The replacement of a pool's members by others.
+//! The replacement of a pool's members.
 
 use std::{
     collections::HashMap,
@@ -20,17 +20,17 @@ use crate::{
     },
 };
 
-/// What the members are to become.
+/// The members as they should become.
 pub(super) struct NewMembers<'a> {
     pub(super) config: Arc<config::Pool>,
     pub(super) upstreams: &'a [Upstream],
-    /// Called with each endpoint before clients can be given it.
+    /// Called with each endpoint before clients can be sent there.
     pub(super) prepare: &'a dyn Fn(&Endpoint),
 }
 
 impl Pool {
-    /// Brokers that were members already stay the same brokers, with their sessions and all that is
-    /// known about them.
+    /// Existing members stay the same brokers, with their sessions and everything that is known
+    /// about them.
     pub(super) fn replace_members(
         &self,
         state: &mut PoolState,
@@ -61,7 +61,7 @@ impl Pool {
             state.forget(broker);
         }
         if before.list.is_empty() {
-            // The first members have not returned from an outage: they have no slow start.
+            // The first members have not recovered from an outage, so they have no slow start.
             for member in &list {
                 member.broker.flags.up.store(true, Ordering::Relaxed);
             }
@@ -69,14 +69,14 @@ impl Pool {
         if !changes.is_empty() || !Arc::ptr_eq(config, &before.config) {
             self.store_members(config.clone(), list);
         }
-        // Clients that wait for one of them go on to others, which are members by now.
+        // Clients that wait for a departing broker go on to others, which are members by now.
         for Member { broker, .. } in departing {
             depart(broker, now);
         }
         changes
     }
 
-    /// One of the new members: the known one, a broker that is still in use, or a new one.
+    /// One of the new members: the existing one, a broker that is still in use, or a new broker.
     fn member(
         &self,
         state: &mut PoolState,
@@ -93,7 +93,7 @@ impl Pool {
         };
         let change = broker.configure(config, upstream, new.prepare);
         if known.is_none() {
-            // Before clients can be given it: nothing is known against it.
+            // Set before clients can be sent to it: nothing is known against it.
             broker.set_serving(Serving::Yes, config.admission, now);
         }
         broker.flags.removed.store(false, Ordering::Relaxed);
@@ -118,7 +118,7 @@ impl Pool {
         member
     }
 
-    /// The broker of that name that is still in use, or else a new one.
+    /// The broker with that name that is still in use, otherwise a new one.
     fn returning_or_new(
         &self,
         state: &mut PoolState,
@@ -140,7 +140,7 @@ impl Pool {
     }
 }
 
-/// Marks a broker that left the pool.
+/// Marks a broker that has left the pool.
 fn depart(broker: &Broker, now: Instant) {
     broker.flags.leaving.store(true, Ordering::Relaxed);
     broker.flags.up.store(false, Ordering::Relaxed);

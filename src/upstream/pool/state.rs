@@ -1,4 +1,4 @@
-//! What a pool remembers under its lock.
+//! The state of a pool that its lock protects.
 
 use std::{
     collections::HashMap,
@@ -21,39 +21,40 @@ use crate::{
     },
 };
 
-/// The shortest time between two searches for displaced clients: each walks over every session.
+/// The shortest time between two searches for displaced clients: each search walks over every
+/// session.
 const DISPLACED_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long a broker waits for its trial client before another one is sent.
+/// How long a broker waits for its trial client before another client is sent to it.
 const TRIAL_INTERVAL: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 pub(super) struct PoolState {
-    /// Of each member, by its name.
+    /// The health of each member, by name.
     pub(super) health: HashMap<Arc<str>, HealthState>,
     pub(super) weights: WeightOverrides,
-    /// Brokers that are no longer members but are still in use, by name: one that returns is the
-    /// same broker again, so that there are never two of a name.
+    /// Brokers that are no longer members but are still in use, by name: a broker that returns is
+    /// the same object, so that a name never has two.
     pub(super) departed: HashMap<Arc<str>, Weak<Broker>>,
-    /// Whether clients are on other brokers although their own recovered at once.
+    /// Whether clients are on other brokers although their own broker recovered at once.
     pub(super) displaced: bool,
     /// When workers were last asked to move such clients.
     moves_requested: Option<Instant>,
-    /// The number of brokers that the checks found down, perhaps because of a shared fault.
+    /// The number of brokers that the checks have found down, possibly because of a shared fault.
     pub(super) held: u32,
-    /// `None` while no client is refused because all brokers fail.
+    /// `None` unless clients are refused because all brokers fail.
     pub(super) outage: Option<Outage>,
 }
 
 impl PoolState {
-    /// Drops all that is known about a broker that leaves the pool.
+    /// Drops everything known about a broker that leaves the pool.
     pub(super) fn forget(&mut self, broker: &Arc<Broker>) {
         self.health.remove(&broker.name);
         self.weights.remove(&broker.name);
         self.departed.insert(broker.name.clone(), Arc::downgrade(broker));
     }
 
-    /// The brokers that the operator lets serve.
+    /// The brokers that the operator allows to serve.
     pub(super) fn ready(&self) -> impl Iterator<Item = &HealthState> {
         self.health.values().filter(|health| health.state == BrokerState::Ready)
     }
@@ -63,10 +64,11 @@ impl PoolState {
         self.outage.as_ref().is_some_and(Outage::is_declared)
     }
 
-    /// Decides for each broker that the checks have found down whether the fault may be shared: it
-    /// may, as long as it would be if all brokers were down that have not passed a check since. The
-    /// sessions of brokers in doubt stay: a fault that all brokers share, in the network or in the
-    /// checks, shows on one broker after the other, and must not end any session.
+    /// Decides for each broker that the checks have found down whether the fault may be shared. It
+    /// counts as possibly shared for as long as it would be if every broker that has not passed a
+    /// check since were down too. Sessions of such brokers stay: a fault that all brokers share, in
+    /// the network or in the checks, shows on one broker after the other, and must not end any
+    /// session.
     pub(super) fn hold_or_confirm(
         &mut self,
         members: &Members,
@@ -99,10 +101,10 @@ impl PoolState {
         }
     }
 
-    /// Whether workers are to search for sessions on the wrong broker for a reason that has no signal of
-    /// its own: clients that a broker failed for a moment, and brokers that wait for a trial while
-    /// all their clients are connected elsewhere. `half_opened` is whether an ejection has just
-    /// ended.
+    /// Whether workers have to search for sessions on the wrong broker for a reason without a
+    /// signal of its own: clients that a broker failed briefly, and brokers that wait for a trial
+    /// while all their clients are connected elsewhere. `half_opened` is whether an ejection has
+    /// just ended.
     pub(super) fn take_move_request(&mut self, half_opened: bool, now: Instant) -> bool {
         let since = self.moves_requested.map(|at| now.saturating_duration_since(at));
         let due = |pause: Duration| since.is_none_or(|since| since >= pause);
@@ -118,7 +120,7 @@ impl PoolState {
     }
 }
 
-/// Whether the share of bad brokers makes a shared fault more likely than one of each.
+/// Whether the share of bad brokers makes a shared fault more likely than separate faults.
 pub(super) fn is_shared(bad: usize, count: usize, percent: u32) -> bool {
     bad * 100 >= percent as usize * count
 }

@@ -1,4 +1,4 @@
-//! Weights that the operator has set at run time, instead of the configured ones.
+//! Weights set by the operator at run time, in place of the configured ones.
 
 use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 
@@ -15,7 +15,7 @@ pub(super) struct WeightOverrides(HashMap<Arc<str>, WeightOverride>);
 #[derive(Debug)]
 struct WeightOverride {
     weight: NonZeroU32,
-    /// The configured weight when it was set; `None` for a broker found in DNS.
+    /// The configured weight when this one was set; `None` for a broker found in DNS.
     configured: Option<NonZeroU32>,
 }
 
@@ -38,8 +38,8 @@ impl WeightOverrides {
         self.0.remove(name);
     }
 
-    /// Discards the weights of brokers whose configured weight has changed since, and all of them
-    /// if they are too large in total for the pool's balancer, together with new brokers.
+    /// Discards the weights of brokers whose configured weight has changed since, and all weights
+    /// if their total, together with new brokers, is too large for the pool's balancer.
     pub(super) fn revise(
         &mut self,
         pool: &config::Pool,
@@ -107,7 +107,7 @@ mod tests {
         pool.set_weight(name, NonZeroU32::new(weight))
     }
 
-    /// `name in_force/configured` of each member.
+    /// Shows each member as `name in_force/configured`.
     fn weights(pool: &Pool) -> Vec<String> {
         let show =
             |it: &Member| format!("{} {}/{}", it.broker.name, it.weight, it.configured_weight);
@@ -139,7 +139,7 @@ mod tests {
         );
         discover(&pool, &[("b", 3), ("c", 1)]);
         assert_eq!(weights(&pool), ["a 7/2", "b 8/3", "c 1/1"]);
-        // A broker that leaves and returns is a new one.
+        // A broker that leaves and returns counts as new.
         discover(&pool, &[("c", 1)]);
         discover(&pool, &[("b", 3), ("c", 1)]);
         assert_eq!(weights(&pool), ["a 7/2", "b 3/3", "c 1/1"]);
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(weights(&pool), ["a 7/2", "c 1/1", "b 8/1"]);
         reload(&format!("{{ name: a, address: \"127.0.0.1:1\", weight: 3 }}, {b}"));
         assert_eq!(weights(&pool), ["a 3/3", "c 1/1", "b 8/1"]);
-        // Now the configuration has it, too.
+        // Now the broker is in the configuration as well.
         reload("{ name: b, address: \"127.0.0.1:1\" }");
         assert_eq!(weights(&pool), ["b 1/1"]);
     }
@@ -175,7 +175,7 @@ mod tests {
         assert!(error.contains("65538") && error.contains("65536"), "{error}");
         assert_eq!(weights(&pool), ["a 2/2", "b 1/1"]);
         set(&pool, "b", 5).unwrap();
-        // With one more broker the total would be too large.
+        // With one more broker, the total would be too large.
         let config = pool.config();
         let (mut state, mut effects) = (pool.state(), PoolEffects::default());
         for (heavy, weight) in [(65536 - 7, 5), (65536 - 6, 1)] {

@@ -1,4 +1,4 @@
-//! The answers of DNS, as far as brokers are found by them.
+//! The parts of DNS answers that are used to find brokers.
 
 use std::{
     collections::HashMap,
@@ -19,13 +19,13 @@ use super::error::LookupError;
 pub(crate) struct ResolvedAddresses {
     /// In the order of the answer, IPv4 before IPv6.
     pub list: Vec<IpAddr>,
-    /// How long the answer holds: the shortest TTL of its records.
+    /// How long the answer is valid: the shortest TTL of its records.
     pub ttl: Duration,
-    /// Why the addresses of the other family are not known, if their look-up failed.
+    /// Why the addresses of the other family are unknown, if their lookup failed.
     pub missing: Option<LookupError>,
 }
 
-/// The answer to a look-up of SRV records (RFC 2782).
+/// The answer to a lookup of SRV records (RFC 2782).
 #[derive(Clone, Debug)]
 pub(crate) struct SrvRecords {
     pub list: Vec<SrvRecord>,
@@ -40,7 +40,7 @@ pub(crate) struct SrvRecord {
     pub priority: u16,
     pub weight: u16,
     pub port: u16,
-    /// In lower case and without the last dot; empty if the domain does not have the service.
+    /// In lower case and without the trailing dot; empty if the domain does not have the service.
     pub target: String,
 }
 
@@ -63,7 +63,7 @@ impl ResolvedAddresses {
         Ok(Self { list, ttl, missing })
     }
 
-    /// Whether the host may still have `address`: the look-up of its family failed.
+    /// Whether the host may still have `address`, because the lookup of its family failed.
     pub(crate) fn may_still_have(&self, address: IpAddr) -> bool {
         let is_family = |other: &IpAddr| other.is_ipv4() == address.is_ipv4();
         self.missing.is_some() && !self.list.iter().any(is_family)
@@ -109,8 +109,8 @@ impl SrvRecords {
     }
 }
 
-/// The address of a record, if a broker can have it: not an unspecified one, which blocked names
-/// resolve to, nor one that means many hosts.
+/// The address of a record, if a broker can have it: not an unspecified address, which blocked
+/// names resolve to, nor an address that stands for many hosts.
 fn address(record: &Record) -> Option<IpAddr> {
     let address = match &record.data {
         RData::A(v4) => IpAddr::V4(v4.0),
@@ -154,7 +154,7 @@ mod tests {
         for (list, missing, known, all) in [
             (&["10.0.0.2", "10.0.0.1"][..], false, &[][..], &["10.0.0.2", "10.0.0.1"][..]),
             (&["10.0.0.2"], false, &["10.0.0.1"], &["10.0.0.2"]),
-            // The other family: removed, or unknown.
+            // The other family was removed, or is unknown.
             (&["10.0.0.2"], false, &["2001:db8::1"], &["10.0.0.2"]),
             (&["10.0.0.2"], true, &["2001:db8::1"], &["10.0.0.2", "2001:db8::1"]),
             (&["10.0.0.2"], true, &["10.0.0.3"], &["10.0.0.2"]),

@@ -1,22 +1,22 @@
-//! Why a look-up failed.
+//! Why a lookup failed.
 
 use std::time::Duration;
 
 use hickory_resolver::net::{DnsError, NetError};
 
-/// The time limit of one look-up, over all tries and servers.
+/// The time limit of one lookup, over all tries and servers.
 pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why a look-up has no answer.
+/// Why a lookup has no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum LookupError {
-    /// Likely: no broker runs there now, or the name is misspelt.
+    /// Likely cause: no broker runs there now, or the name is misspelt.
     #[error("there are no such records")]
     Empty,
-    /// Likely: the servers are down, or a firewall drops.
+    /// Likely cause: the servers are down, or a firewall drops the packets.
     #[error("no answer within {LOOKUP_TIMEOUT:?}")]
     TimedOut,
-    /// Likely: the servers cannot reach the authoritative ones, or refuse to answer.
+    /// Likely cause: the servers cannot reach the authoritative servers, or refuse to answer.
     #[error("{0}")]
     Failed(String),
 }

@@ -22,16 +22,16 @@ use crate::config;
 pub(crate) use error::{LOOKUP_TIMEOUT, LookupError};
 use name_servers::{FilesVersion, NameServers, files_version};
 
-/// The most look-ups at a time. Each may have eight sockets open (two types of records, four
-/// datagrams while no answer comes), which makes half of the descriptors that are reserved for all
-/// that is not a worker's.
+/// The maximum number of concurrent lookups. Each may have eight sockets open (two record types,
+/// four datagrams each while no answer arrives). Together they use half of the descriptors reserved
+/// for everything outside the workers.
 const MAX_CONCURRENT_LOOKUPS: usize = 8;
 
-/// Asks DNS, without a cache, so that each answer is as recent as the servers have it.
+/// Queries DNS without a cache, so that each answer is as recent as the servers have it.
 pub(crate) struct Resolver {
-    /// `dns.servers`; empty if the system's files name them.
+    /// `dns.servers`; empty if the system's files define the servers.
     servers: Vec<SocketAddr>,
-    /// Read again when those files have changed. Held for a copy.
+    /// Read again when those files have changed. Locked only while they are copied.
     name_servers: Mutex<Option<(FilesVersion, NameServers)>>,
     permits: Semaphore,
 }
@@ -108,11 +108,11 @@ impl Resolver {
     }
 }
 
-/// Runs a look-up as a task of its own: if the resolver panics over an answer, only this look-up fails.
+/// Runs a lookup in a task of its own: if the resolver panics, only this lookup fails.
 async fn isolated<T: Send + 'static>(
     look_up: impl Future<Output = Result<T, LookupError>> + Send + 'static,
 ) -> Result<T, LookupError> {
-    // The task ends with this future.
+    // The task ends when this future is dropped.
     let mut task = JoinSet::new();
     task.spawn(look_up);
     match task.join_next().await {

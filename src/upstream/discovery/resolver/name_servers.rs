@@ -1,4 +1,4 @@
-//! The DNS servers that are asked, and the search domains of a name.
+//! The DNS servers to query, and the search domains of a name.
 
 use std::{
     fs,
@@ -17,16 +17,16 @@ use hickory_resolver::{
 
 use super::error::LookupError;
 
-/// The time limit of one try, and the number of tries after the first: together they take less than
-/// [`LOOKUP_TIMEOUT`](super::LOOKUP_TIMEOUT), and each is long enough for a recursive server to ask
-/// others.
+/// The time limit of one try, and the number of retries: together they take less than
+/// [`LOOKUP_TIMEOUT`](super::LOOKUP_TIMEOUT), and each is long enough for a recursive server to
+/// query others.
 const TRY_TIMEOUT: Duration = Duration::from_millis(1500);
 const MAX_RETRIES: usize = 2;
 
-/// The system's files that say how names are looked up.
+/// The system's files that configure name resolution.
 const SYSTEM_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 
-/// The servers that are asked, and the search domains.
+/// The servers to query, and the search domains.
 #[derive(Clone)]
 pub(crate) struct NameServers {
     pub(crate) client: TokioResolver,
@@ -35,7 +35,7 @@ pub(crate) struct NameServers {
     domains: Vec<Name>,
 }
 
-/// Changes when the system's files do: their modification times and inodes.
+/// The modification times and inodes of the system's files: changes when they do.
 pub(crate) type FilesVersion = [Option<(i64, i64, u64)>; SYSTEM_FILES.len()];
 
 impl NameServers {
@@ -56,7 +56,7 @@ impl NameServers {
     /// The system's servers and search domains.
     pub(crate) fn of_system() -> Result<Self, LookupError> {
         let (config, options) = read_system_conf().unwrap_or_else(|error| {
-            // The default of resolv.conf(5) is the server on this machine.
+            // The default in resolv.conf(5) is the server on this machine.
             let [file, _] = SYSTEM_FILES;
             tracing::warn!(%error, "{file} names no DNS server; asking 127.0.0.1");
             let server = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
@@ -67,7 +67,7 @@ impl NameServers {
         Ok(Self { client: client(servers, ResolveHosts::Always)?, dots: options.ndots, domains })
     }
 
-    /// The full names that `name` may stand for, the most likely first.
+    /// The full names that `name` may stand for, most likely first.
     pub(crate) fn names(&self, name: &str) -> Result<Vec<Name>, LookupError> {
         let written = Name::from_ascii(name).map_err(NetError::from)?;
         if written.is_fqdn() {
@@ -75,7 +75,7 @@ impl NameServers {
         }
         let mut whole = written.clone();
         whole.set_fqdn(true);
-        // A name that becomes too long is left out.
+        // A name that becomes too long is omitted.
         let in_domain = |domain| written.clone().append_domain(domain).ok();
         let mut names: Vec<_> = self.domains.iter().filter_map(in_domain).collect();
         let dots = name.bytes().filter(|&byte| byte == b'.').count();
@@ -96,9 +96,9 @@ fn client(
     options.attempts = MAX_RETRIES;
     options.cache_size = 0;
     options.use_hosts_file = hosts_file;
-    // The next server is asked when one fails; asking several at once would gain nothing.
+    // The next server is queried when one fails; querying several at once would gain nothing.
     options.num_concurrent_reqs = 1;
-    // The TTL of an alias then bounds that of its target.
+    // The TTL of an alias then limits the TTL of its target.
     options.preserve_intermediates = false;
     Ok(builder.build()?)
 }
@@ -133,7 +133,7 @@ mod tests {
         let (first, second) = (tcp("mqtt.svc.cluster.local."), tcp("svc.cluster.local."));
         assert_eq!(names(3, domains, "_mqtt._tcp.x"), [&*first, &*second, "_mqtt._tcp.x."]);
         assert_eq!(names(2, domains, "_mqtt._tcp.x"), ["_mqtt._tcp.x.", &*first, &*second]);
-        // 234 bytes, and with the longer domain more than the 255 that a name may have.
+        // 234 bytes; with the longer domain, more than the 255 that a name may have.
         let long = ["a"; 117].join(".");
         assert_eq!(names(99, domains, &long).len(), 2);
     }

@@ -1,4 +1,4 @@
-//! A probe of a broker at all the addresses that clients may be sent to.
+//! A probe of a broker at all of the addresses that clients may be sent to.
 
 use std::{
     future::{Future, poll_fn},
@@ -19,14 +19,14 @@ use crate::{
 
 /// The result of probing a broker.
 pub(crate) struct BrokerProbeResult {
-    /// The broker passes if one of its addresses does.
+    /// The broker passes if any of its addresses passes.
     pub(crate) outcome: Result<(), ProbeError>,
-    /// The addresses that failed, if another one passed.
+    /// The addresses that failed, if another address passed.
     pub(crate) failed: Vec<(SocketAddr, ProbeError)>,
 }
 
-/// Probes all addresses of a broker at once, each within the timeout of the check. `client_id` gives
-/// the client ID of an MQTT probe of an address.
+/// Probes all addresses of a broker concurrently, each within the timeout of the check. `client_id`
+/// returns the client ID of the MQTT probe of an address.
 ///
 /// Sessions race the addresses of a broker for one connection; a check wants the result of each.
 pub(crate) async fn probe_broker(

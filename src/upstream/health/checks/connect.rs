@@ -1,9 +1,10 @@
-//! A check's connection to a broker, made as those of sessions are: from the same local addresses, with
-//! the pool's PROXY header and TLS.
+//! A check's connection to a broker, made in the same way as a session's: from the same local
+//! addresses, with the pool's PROXY header and TLS.
 //!
 //! Sessions run on a worker's epoll reactor, checks on the control thread's tokio runtime, so that
-//! slow or many checks never delay a session. Both start their connections by the same code
-//! (`upstream::dial::connect`); only the wait for them, and the TLS handshake, are each runtime's own.
+//! slow or numerous checks never delay a session. Both start their connections with the same code
+//! (`upstream::dial::connect`); only the wait for the connection and the TLS handshake are specific
+//! to each runtime.
 
 use std::{
     io,
@@ -30,11 +31,11 @@ use crate::{
     },
 };
 
-/// Bytes that are read and dropped until the broker closes: after a DISCONNECT nothing more is
-/// expected from it.
+/// Bytes that are read and discarded until the broker closes: nothing more is expected from it
+/// after a DISCONNECT.
 const MAX_DISCARDED_BYTES: u64 = 4096;
 
-/// What a connection begins with: the pool's settings, or nothing of either.
+/// How a connection begins: with the pool's PROXY header and TLS, or with neither.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct CheckTransport<'a> {
     proxy_header: Option<ProxyProtocolOut>,
@@ -47,14 +48,14 @@ impl<'a> CheckTransport<'a> {
     }
 }
 
-/// When a probe has to be over, and the timeout that this comes from.
+/// The time by which a probe has to finish, and the timeout that it results from.
 #[derive(Clone, Copy)]
 pub(crate) struct ProbeDeadline {
     pub(crate) at: Instant,
     pub(crate) timeout: Duration,
 }
 
-/// A bidirectional stream of bytes.
+/// A bidirectional byte stream.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
@@ -105,7 +106,7 @@ pub(crate) async fn connect(
 }
 
 async fn connect_ip(endpoint: &Endpoint, to: SocketAddr) -> Result<TcpStream, DialError> {
-    // The port is not counted: the metric is of the ports that sessions have.
+    // The port is not counted, as the metric covers only the ports of sessions.
     let (socket, _) = connect_from_local(endpoint, to, StdInstant::now())?;
     let connected = async {
         let stream = TcpStream::from_std(socket.into())?;
@@ -116,13 +117,13 @@ async fn connect_ip(endpoint: &Endpoint, to: SocketAddr) -> Result<TcpStream, Di
     connected.await.map_err(DialError::Failed)
 }
 
-/// Unix sockets connect at once.
+/// Connects to a unix socket, which does not have to be waited for.
 fn connect_unix(path: &Path) -> io::Result<UnixStream> {
     UnixStream::from_std(StdUnixStream::from(start_connect_unix(path)?))
 }
 
-/// A header that names this end of the connection as the client. UNKNOWN and LOCAL would say no
-/// more; but Mosquitto 2.1 refuses the one and ends the connection after the other.
+/// A header that names this end of the connection as the client. UNKNOWN and LOCAL would mean the
+/// same, but Mosquitto 2.1 refuses UNKNOWN and closes the connection after LOCAL.
 fn own_header(version: Option<ProxyProtocolOut>, addresses: Option<HeaderAddresses>) -> Vec<u8> {
     match (version, addresses) {
         (None, _) => Vec::new(),
@@ -132,13 +133,13 @@ fn own_header(version: Option<ProxyProtocolOut>, addresses: Option<HeaderAddress
     }
 }
 
-/// Ends our side and waits for the broker to end its own: closed at once with unread bytes, the
-/// connection would be reset, which brokers log.
+/// Closes this side and waits for the broker to close its own: closing at once with unread bytes
+/// would reset the connection, which brokers log.
 pub(crate) async fn close(mut stream: ProbeStream, deadline: ProbeDeadline) {
     let closing = async {
         stream.shutdown().await?;
         copy(&mut stream.take(MAX_DISCARDED_BYTES), &mut sink()).await
     };
-    // The result of the probe is known; how the connection ends does not change it.
+    // The result of the probe is already known; how the connection ends does not change it.
     let _ = timeout_at(deadline.at, closing).await;
 }

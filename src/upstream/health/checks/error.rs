@@ -14,15 +14,15 @@ use crate::{
 pub(crate) enum ProbeError {
     #[error(transparent)]
     Dial(#[from] DialError),
-    /// Likely: the broker hangs, or the service that it authenticates clients with.
+    /// Likely cause: the broker hangs, or its authentication service does.
     #[error("no CONNACK within {0:?}")]
     NoConnack(Duration),
-    /// Likely: a broker at its limit of connections, or a load balancer without a broker.
+    /// Likely cause: a broker at its connection limit, or a load balancer without a broker.
     #[error("closed before a CONNACK")]
     Closed,
     #[error("connection lost before a CONNACK: {0}")]
     Reset(#[source] io::Error),
-    /// Likely: another protocol at that port, or TLS.
+    /// Likely cause: another protocol on that port, or TLS.
     #[error("no CONNACK: {0}")]
     NotConnack(#[from] Malformed),
     #[error("CONNACK code {code} ({}), expected {}", reason::name(Version::V311, *code), AnyOf(expected))]
@@ -33,7 +33,7 @@ pub(crate) enum ProbeError {
     Request(#[from] hyper::http::Error),
     #[error("no HTTP answer within {0:?}")]
     NoHttp(Duration),
-    /// Likely: another protocol at that port.
+    /// Likely cause: another protocol on that port.
     #[error("no HTTP answer: {}", with_source(.0))]
     Http(#[from] hyper::Error),
     #[error("status {status}, expected {}", AnyOf(expected))]
@@ -54,7 +54,8 @@ impl ProbeError {
         }
     }
 
-    /// Whether the broker was not probed, because this host is out of descriptors, memory or ports.
+    /// Whether the probe did not take place because this host is out of descriptors, memory or
+    /// ports.
     pub(crate) fn is_local_shortage(&self) -> bool {
         match self {
             Self::Dial(DialError::NoPort(_)) => true,
@@ -68,7 +69,7 @@ impl ProbeError {
     }
 }
 
-/// Numbers as "0 or 5".
+/// Shows numbers as "0 or 5".
 struct AnyOf<'a, T>(&'a [T]);
 
 impl<T: fmt::Display> fmt::Display for AnyOf<'_, T> {
@@ -80,7 +81,7 @@ impl<T: fmt::Display> fmt::Display for AnyOf<'_, T> {
     }
 }
 
-/// The error of each address, as "10.0.0.2:1883: closed before a CONNACK; 10.0.0.3:1883: …".
+/// Shows the error of each address, as "10.0.0.2:1883: closed before a CONNACK; 10.0.0.3:1883: …".
 struct EachAddress<'a>(&'a [(SocketAddr, ProbeError)]);
 
 impl fmt::Display for EachAddress<'_> {
@@ -92,7 +93,7 @@ impl fmt::Display for EachAddress<'_> {
     }
 }
 
-/// The error with its source: only the source says how a connection ended.
+/// The error with its source, as only the source says how a connection ended.
 fn with_source(error: &hyper::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {source}"),

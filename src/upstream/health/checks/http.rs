@@ -1,4 +1,4 @@
-//! The HTTP probe: one GET (RFC 9110), whose status code decides.
+//! The HTTP probe: one GET (RFC 9110) whose status code decides.
 
 use std::net::SocketAddr;
 
@@ -21,15 +21,15 @@ use crate::{config::Address, upstream::task::AbortOnDrop};
 
 const USER_AGENT_VALUE: &str = concat!("mqtt-lb/", env!("CARGO_PKG_VERSION"));
 
-/// The least that hyper allows (8 KiB): such a response is a line and a few headers.
+/// The minimum that hyper allows (8 KiB): the response to a probe is a line and a few headers.
 const MAX_HEAD_BYTES: usize = 8 * 1024;
 
-/// Bytes of a body that are read, so that a usual one ends in an orderly close; they are ignored.
+/// Bytes of a body that are read and ignored, so that a typical response ends in an orderly close.
 const MAX_BODY_BYTES: usize = 16 * 1024;
 
 pub(crate) type GetRequest = Request<Empty<Bytes>>;
 
-/// A request for `path`, sent to the address `to` of the broker that is configured as `address`.
+/// A request for `path`, sent to `to`, an address of the broker that is configured as `address`.
 pub(crate) fn get(
     address: &Address,
     to: SocketAddr,
@@ -63,13 +63,13 @@ pub(crate) async fn exchange(
     deadline: ProbeDeadline,
 ) -> Result<u16, ProbeError> {
     let (mut sender, connection) = http1::Builder::new()
-        // As most clients write them: health endpoints are not always full web servers.
+        // In the case that most clients use: health endpoints are not always full web servers.
         .title_case_headers(true)
         .max_buf_size(MAX_HEAD_BYTES)
         .handshake(TokioIo::new(stream))
         .await?;
     let mut connection = AbortOnDrop::spawn(async move {
-        // An error during the exchange also fails the request; any other comes after it.
+        // An error during the exchange also fails the request; any other error comes after it.
         let _ = connection.await;
     });
     let answer = timeout_at(deadline.at, sender.send_request(request)).await;
@@ -111,7 +111,7 @@ mod tests {
         }
     }
 
-    /// RFC 7617, section 2: its own example.
+    /// The example of RFC 7617, section 2.
     #[test]
     fn a_login() {
         let address = "10.0.0.7:8081".parse().unwrap();

@@ -31,24 +31,24 @@ pub(crate) use broker_probe::probe_broker;
 pub(crate) use connect::CheckTransport;
 pub(crate) use error::ProbeError;
 
-/// Checks the brokers of a pool as its configuration says, including those that are added later. To
-/// be run on the control thread.
+/// Checks the brokers of a pool as configured, including brokers that are added later. Has to run
+/// on the control thread.
 ///
-/// A broker counts as up until its checks have failed `fall` times in a row, also at the start: a
+/// A broker counts as up until its checks have failed `fall` times in a row, even at the start: a
 /// proxy serves as soon as it starts, and until the checks have found the brokers that are down,
-/// clients that run into one are offered to the next.
+/// clients sent to one of those are offered to the next broker.
 ///
-/// There is only one probe of a broker at a time. The intervals vary by a tenth, and the first check
-/// comes within a tenth of one, so that many brokers and many proxies do not probe in step.
+/// Only one probe of a broker runs at a time. The intervals vary by a tenth, and the first check
+/// runs within a tenth of an interval, so that many brokers and many proxies do not probe in step.
 pub(in crate::upstream) async fn check(mut follower: PoolFollower) {
-    // Keyed at random, so that no two proxies, nor two runs of one, use the same client IDs.
+    // Keyed at random, so that no two proxies, nor two runs of one proxy, use the same client IDs.
     let run = RandomState::new();
     let mut checked = HashMap::<Arc<str>, (Arc<Broker>, AbortOnDrop)>::new();
     while let Ok(pool) = follower.pool() {
         let members = pool.members();
         let is_on = members.config.health.active.is_some();
         let keep_or_start = |broker: &Arc<Broker>| match checked.remove(&broker.name) {
-            // A broker of the same name that was away for long may be another one.
+            // A broker that returns under the same name after a long time may be a different one.
             Some(same) if Arc::ptr_eq(&same.0, broker) => same,
             _ => {
                 let checks = BrokerChecks {
@@ -75,9 +75,9 @@ struct BrokerChecks {
     broker: Arc<Broker>,
     run: RandomState,
     follower: PoolFollower,
-    /// Whether the last check was skipped, which is logged once.
+    /// Whether the last check was skipped; only the first skip in a row is logged.
     skipping: bool,
-    /// The addresses that failed while others passed, which are logged once.
+    /// The addresses that failed while others passed; logged when they change.
     failed: Vec<SocketAddr>,
 }
 
@@ -90,12 +90,12 @@ struct CheckSettings {
 
 impl BrokerChecks {
     async fn run(mut self) {
-        // It ends with the pool.
+        // Ends when the pool is dropped.
         let Err(PoolDropped) = self.check_at_intervals().await;
     }
 
     async fn check_at_intervals(&mut self) -> Result<Infallible, PoolDropped> {
-        // The next check is due this many intervals after this time.
+        // The next check is due `intervals` intervals after `since`.
         let (mut since, mut intervals) = (Instant::now(), 0.1 * fastrand::f64());
         loop {
             let Some(settings) = self.settings()? else {
@@ -118,7 +118,7 @@ impl BrokerChecks {
         }
     }
 
-    /// Probes the broker once; false if the probe was aborted because the settings have changed.
+    /// Probes the broker once; false if the probe was aborted because the settings changed.
     async fn check_once(&mut self, settings: &CheckSettings) -> Result<bool, PoolDropped> {
         let CheckSettings { config, check, endpoint } = settings;
         let transport = CheckTransport::of_pool(config);
@@ -149,7 +149,8 @@ impl BrokerChecks {
         Ok(true)
     }
 
-    /// Gives the result of a check to the pool; returns the metric label that it is counted by.
+    /// Passes the result of a check to the pool; returns the metric label under which it is
+    /// counted.
     fn record(
         &mut self,
         settings: &CheckSettings,
@@ -190,7 +191,7 @@ impl BrokerChecks {
         Ok(label)
     }
 
-    /// Logs which addresses fail while others pass, when that changes.
+    /// Logs which addresses fail while others pass, when that set changes.
     fn log_failed_addresses(&mut self, result: &BrokerProbeResult) -> Result<(), PoolDropped> {
         let failed: Vec<_> = result.failed.iter().map(|(address, _)| *address).collect();
         let is_changed = failed.len() != self.failed.len()
@@ -231,8 +232,8 @@ impl CheckSettings {
 }
 
 /// The client ID of an MQTT probe: 22 characters of 0-9a-z, which every broker accepts (3.1.1
-/// §3.1.3.1) and an operator recognizes. It is unique per proxy, pool, broker and address, as brokers
-/// of one cluster would take equal IDs for one client.
+/// §3.1.3.1) and operators recognize. It is unique per proxy, pool, broker and address, because the
+/// brokers of a cluster would take equal IDs for one client.
 pub(crate) fn client_id(
     run: &RandomState,
     pool: &str,

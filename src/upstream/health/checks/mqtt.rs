@@ -13,18 +13,18 @@ use super::{
 };
 use crate::proto::mqtt::{Progress, Version, connack};
 
-/// 3.1.1 §3.14: type 14, and nothing else.
+/// 3.1.1 §3.14: packet type 14 and nothing else.
 const DISCONNECT: [u8; 2] = [0xE0, 0];
 
-/// The longest CONNACK that is read. In 3.1.1 it has 4 bytes (§3.2); brokers that send more pass as
-/// well, since clients are passed what they send.
+/// The longest CONNACK that is accepted. In 3.1.1 it has 4 bytes (§3.2); a longer one passes as
+/// well, since clients would receive it too.
 const MAX_CONNACK_BYTES: u16 = 1024;
 
 /// A CONNECT with a clean session (3.1.1 §3.1). The configuration ensures that there is no password
 /// without a username, and that neither exceeds the 65,535 bytes of MQTT.
 ///
-/// Its keep alive is the timeout of the probe: if this host vanishes meanwhile, the broker soon drops
-/// the connection.
+/// Its keep alive is the timeout of the probe, so that the broker soon drops the connection if this
+/// host vanishes.
 pub(crate) fn connect(
     client_id: &str,
     timeout: Duration,
@@ -52,8 +52,8 @@ pub(crate) fn connect(
     packet
 }
 
-/// Sends a CONNECT and returns the code of the CONNACK. An accepted probe sends a DISCONNECT, so that
-/// the broker does not take it for a client that was lost.
+/// Sends a CONNECT and returns the code of the CONNACK. An accepted probe sends a DISCONNECT, so
+/// that the broker does not treat it as a lost client.
 pub(crate) async fn exchange(
     stream: &mut ProbeStream,
     connect: &[u8],
@@ -63,7 +63,7 @@ pub(crate) async fn exchange(
         stream.write_all(connect).await.map_err(ProbeError::Reset)?;
         let code = read_connack(stream).await?;
         if code == 0 {
-            // The result is known; whether the DISCONNECT arrives does not matter.
+            // The result is already known; whether the DISCONNECT arrives does not matter.
             let _ = stream.write_all(&DISCONNECT).await;
         }
         Ok(code)
@@ -83,7 +83,8 @@ async fn read_connack(stream: &mut ProbeStream) -> Result<u8, ProbeError> {
     Err(ProbeError::Closed)
 }
 
-/// Writes seven bits per byte, the lowest first; the top bit means that another follows (3.1.1 §2.2.3).
+/// Writes seven bits per byte, lowest first; the top bit means that another byte follows (3.1.1
+/// §2.2.3).
 fn remaining_length(packet: &mut Vec<u8>, mut len: usize) {
     while len > 0x7F {
         packet.push(len as u8 | 0x80);
@@ -97,7 +98,8 @@ mod tests {
     use super::*;
     use crate::proto::mqtt;
 
-    /// Lengths on both sides of where the remaining length takes one more byte, and the longest.
+    /// Lengths just below and above each point where the remaining length grows by a byte, and the
+    /// longest.
     #[test]
     fn every_length_of_password() {
         const ID: &str = "mqttlb0123456789abcdef";

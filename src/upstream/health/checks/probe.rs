@@ -1,4 +1,4 @@
-//! One probe of one address: connect, exchange and close in order, all within the check's timeout.
+//! One probe of one address: connect, exchange and close, all within the check's timeout.
 
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::{
 /// Probes the broker of `endpoint` at `target`. `client_id` is the client ID of an MQTT probe.
 ///
 /// # Errors
-/// The reason why the broker does not pass, for the operator.
+/// Why the broker does not pass, for the operator.
 pub(crate) async fn probe(
     check: &ActiveCheck,
     endpoint: &Endpoint,

@@ -13,7 +13,7 @@ use crate::{
     upstream::{discovery::Resolver, pool::Pool, start_pool_tasks},
 };
 
-/// A pool of brokers that are asked, and would have an hour to result.
+/// A pool whose probes may take up to an hour.
 fn pool(brokers: &[(&str, String)]) -> config::Pool {
     let upstream =
         |(name, address): &(&str, String)| format!("{{ name: {name}, address: \"{address}\" }}");
@@ -57,7 +57,7 @@ async fn brokers_that_are_added_and_removed() {
     let mut rest = Vec::new();
     of_goes.read_to_end(&mut rest).await.unwrap();
     let mut of_comes = next_probe(&comes).await;
-    // The probe under way goes on, and is still the only one.
+    // The running probe continues, and is still the only one.
     rest.resize(1024, 0);
     while of_stays.try_read(&mut rest).is_ok_and(|n| n > 0) {}
     let error = of_stays.try_read(&mut rest).unwrap_err();
@@ -68,7 +68,7 @@ async fn brokers_that_are_added_and_removed() {
     of_comes.read_to_end(&mut rest).await.unwrap();
 }
 
-/// Whatever a reload changes about a check, the probe under way is aborted and the next one is right.
+/// Whatever a reload changes about a check, the running probe is aborted and the next one is right.
 #[tokio::test]
 async fn a_changed_check_probes_at_once() {
     let listen = || TcpListener::bind("127.0.0.1:0");

@@ -1,11 +1,11 @@
-//! The circuit breaker of one broker: failures of clients eject it for a while.
+//! The circuit breaker of one broker: failed clients eject the broker for a while.
 
 use std::time::{Duration, Instant};
 
 use crate::config::Passive;
 
 /// The longest ejection of a broker that is ejected repeatedly, unless `eject_for` is longer. Envoy
-/// uses five minutes too.
+/// also uses five minutes.
 const MAX_EJECTION: Duration = Duration::from_mins(5);
 
 /// What a probe or an answer changes about a broker.
@@ -16,24 +16,26 @@ pub(crate) enum HealthChange {
     Verdict,
     /// An ejection has ended for good.
     Recovered,
-    /// It is healthy, and clients that it failed a moment ago are on other brokers.
+    /// It is healthy, and clients that it has recently failed are on other brokers.
     Displaced,
 }
 
-/// A circuit breaker (Nygard, "Release It!"). After an ejection, one client is the trial for all.
+/// A circuit breaker (Nygard, "Release It!"). After an ejection, a single client serves as the
+/// trial.
 #[derive(Debug, Default)]
 pub(super) struct CircuitBreaker {
     pub(super) circuit: CircuitState,
     failures: u32,
     /// When the first of `failures` happened.
     failing_since: Option<Instant>,
-    /// The number of ejections that followed on each other.
+    /// The number of successive ejections.
     ejections: u32,
     /// When the last ejection ended for good.
     recovered: Option<Instant>,
     /// When it last failed a client that no other broker accepted.
     lone_failure: Option<Instant>,
-    /// Whether clients have gone to other brokers because of it since it last answered one.
+    /// Whether clients have gone to other brokers because of this one since it last answered a
+    /// client.
     pub(super) displaced: bool,
 }
 
@@ -65,8 +67,8 @@ impl CircuitBreaker {
         }
     }
 
-    /// Records that it failed a client that no other broker accepted; true if it counts, which it does
-    /// if another broker has `answered` a client since the last such failure.
+    /// Records that it failed a client that no other broker accepted. True if this counts, which it
+    /// does if another broker has `answered` a client since the last such failure.
     pub(super) fn record_lone_failure(
         &mut self,
         now: Instant,
@@ -78,9 +80,9 @@ impl CircuitBreaker {
         last.is_some_and(|last| answered.is_some_and(|at| at > last))
     }
 
-    /// Ejects the broker; returns for how long.
+    /// Ejects the broker, and returns for how long.
     pub(super) fn eject(&mut self, now: Instant, passive: &Passive) -> Duration {
-        // Healthy at least as long as the last ejection: reset the back-off.
+        // The broker was healthy for at least as long as the last ejection: reset the back-off.
         if let Some(recovered) = self.recovered.take()
             && now.saturating_duration_since(recovered) > self.span(passive)
         {

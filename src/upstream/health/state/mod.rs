@@ -1,8 +1,8 @@
-//! The health of one broker: the operator's state, the verdict of the checks, and the answers and
-//! failures of clients.
+//! The health of one broker: the state set by the operator, the verdict of the checks, and the
+//! clients that it answered or failed.
 //!
-//! Each part exists only while the configuration asks for it, so that no verdict outlives its check.
-//! There is no clock here: every call is given the time.
+//! Each part exists only while the configuration uses it, so that no verdict outlives its check.
+//! There is no clock here: the time is passed to every call.
 
 mod breaker;
 #[cfg(test)]
@@ -46,7 +46,7 @@ struct ActiveHealth {
     last_good: Option<Instant>,
     /// When the last probe began, if it failed.
     last_bad: Option<Instant>,
-    /// The number of successful probes in a row since the last ejection's time was over.
+    /// The number of successive successful probes since the time of the last ejection was over.
     recovery_probes: u32,
 }
 
@@ -54,11 +54,13 @@ struct ActiveHealth {
 #[derive(Clone, Copy, Debug)]
 struct DownVerdict {
     since: Instant,
-    /// Checks of other brokers have shown that the fault is not shared: its sessions may be ended.
+    /// Checks of other brokers have shown that the fault is not shared, so its sessions may be
+    /// ended.
     confirmed: bool,
     /// The verdict may be due to a shared fault, which has been logged.
     held: bool,
-    /// Since when the checks of other brokers have shown that the fault is this broker's own.
+    /// The time from which the checks of other brokers have shown that the fault is this broker's
+    /// own.
     own_fault_since: Option<Instant>,
 }
 
@@ -70,7 +72,7 @@ impl HealthState {
         Self { state: BrokerState::Ready, checks, breaker }
     }
 
-    /// Keeps only what `after` still asks for. The results of another probe, such as one of another
+    /// Keeps only what `after` still uses. The results of a different probe, for example of another
     /// port, are dropped.
     pub(crate) fn reconfigure(&mut self, before: &Health, after: &Health) {
         let probe = |health: &Health| health.active.as_ref().map(|check| check.probe.clone());
@@ -84,7 +86,8 @@ impl HealthState {
         };
     }
 
-    /// Drops all but the operator's state: what was found at one address does not hold for another.
+    /// Drops everything except the operator's state: results for one address do not apply to
+    /// another.
     pub(crate) fn reset(&mut self, health: &Health) {
         *self = Self { state: self.state, ..Self::new(health) };
     }
@@ -103,12 +106,12 @@ impl HealthState {
                 && good
                 && breaker.circuit != CircuitState::Closed
             {
-                // It was down and is up again: an earlier ejection says no more than the checks.
+                // It was down and is up again, so an earlier ejection says no more than the checks.
                 breaker.close(now);
             }
             return HealthChange::Verdict;
         }
-        // That something listens does not show that it would answer.
+        // A listening port does not show that the broker would answer.
         if !good || checks.down.is_some() || matches!(check.probe, Probe::Tcp) {
             return HealthChange::None;
         }
@@ -131,8 +134,8 @@ impl HealthState {
         self.breaker.as_mut().is_some_and(|breaker| breaker.record_failure(now, passive))
     }
 
-    /// Records that it failed a client that no other broker accepted; `answered` is when another one
-    /// last answered a client. True if it counts as a [failure](Self::record_failure).
+    /// Records that it failed a client that no other broker accepted; `answered` is when another
+    /// broker last answered a client. True if it counts as a [failure](Self::record_failure).
     pub(crate) fn record_lone_failure(
         &mut self,
         now: Instant,
@@ -143,12 +146,12 @@ impl HealthState {
         breaker.is_some_and(|breaker| breaker.record_lone_failure(now, passive, answered))
     }
 
-    /// Ejects it, for twice as long after each ejection that follows on another. Returns how long.
+    /// Ejects the broker, for twice as long after each successive ejection. Returns the duration.
     pub(crate) fn eject(&mut self, now: Instant, passive: &Passive) -> Duration {
         self.breaker.as_mut().map_or(Duration::ZERO, |breaker| breaker.eject(now, passive))
     }
 
-    /// Records that a client has gone to another broker because of this one, without a failure.
+    /// Records that a client went to another broker because of this one, without a failure.
     pub(crate) fn record_displaced(&mut self) {
         if let Some(breaker) = &mut self.breaker {
             breaker.displaced = true;
@@ -160,7 +163,8 @@ impl HealthState {
         self.breaker.as_mut().map_or(HealthChange::None, |breaker| breaker.record_success(now))
     }
 
-    /// Lets one client try the broker once an ejection's time is over; true if it has just ended.
+    /// Lets one client try the broker once the time of an ejection is over; true if it has just
+    /// ended.
     pub(crate) fn tick(&mut self, now: Instant, passive: Option<&Passive>) -> bool {
         let (Some(breaker), Some(passive)) = (&mut self.breaker, passive) else { return false };
         let over = breaker.has_ended(now, passive);
@@ -173,9 +177,9 @@ impl HealthState {
         over
     }
 
-    /// Records that the checks of other brokers show that the fault is this broker's own. The verdict
-    /// is confirmed, and true returned, once a check that began later has failed as well: a shared
-    /// fault also ends on one broker after the other.
+    /// Records that the checks of other brokers show that the fault is this broker's own. Confirms
+    /// the verdict, and returns true, once a check that began later has failed as well: even a
+    /// shared fault ends on one broker after the other.
     pub(crate) fn confirm_down(&mut self, now: Instant) -> bool {
         let Some(ActiveHealth { down: Some(down), last_bad, .. }) = &mut self.checks else {
             return false;
@@ -196,12 +200,12 @@ impl HealthState {
         }
     }
 
-    /// When its last successful probe began, if checks and clients both find it up.
+    /// When its last successful probe began, if both checks and clients find it up.
     pub(crate) fn healthy_since(&self) -> Option<Instant> {
         self.checks.as_ref()?.last_good.filter(|_| self.looks_up())
     }
 
-    /// Since when the checks have found it down, if that has not been confirmed.
+    /// The time from which the checks have found it down, if the verdict has not been confirmed.
     pub(crate) fn unconfirmed_since(&self) -> Option<Instant> {
         self.down().filter(|down| !down.confirmed).map(|down| down.since)
     }
@@ -227,7 +231,7 @@ impl HealthState {
         self.circuit() != CircuitState::Closed
     }
 
-    /// Whether checks and clients both find it up.
+    /// Whether both checks and clients find it up.
     pub(crate) fn looks_up(&self) -> bool {
         !self.is_checked_down() && !self.is_ejected()
     }

@@ -20,7 +20,7 @@ fn check(probe: Probe) -> ActiveCheck {
     }
 }
 
-/// A broker that is checked, and ejected when it fails clients.
+/// A broker that is checked, and that is ejected when it fails clients.
 fn state() -> HealthState {
     HealthState::new(&health(Some(check(Probe::Tcp))))
 }
@@ -60,20 +60,20 @@ fn a_verdict_takes_rise_and_fall_probes_in_a_row() {
     assert!(broker.looks_up());
 }
 
-/// Failures of clients that no other broker took.
+/// Failures of clients that no other broker accepted.
 #[test]
 fn lone_failures_count_while_others_take_clients() {
     let mut broker = state();
-    // Nobody takes any client.
+    // No broker accepts any client.
     for second in 0..20 {
         assert!(!broker.record_lone_failure(at(second), &PASSIVE, None));
     }
-    // Somebody did, before.
+    // Another broker accepted a client, but earlier.
     assert!(!broker.record_lone_failure(at(20), &PASSIVE, Some(at(19))));
     assert!(broker.record_lone_failure(at(21), &PASSIVE, Some(at(20) + Duration::from_millis(1))));
     // The last failure is too long ago.
     assert!(!broker.record_lone_failure(at(52), &PASSIVE, Some(at(51))));
-    // It has answered since.
+    // It has answered since then.
     assert!(broker.is_suspect());
     broker.record_success(at(53));
     assert!(!broker.is_suspect());
@@ -89,7 +89,7 @@ fn failures_count_in_a_row_and_within_the_window() {
     assert_eq!(broker.record_success(at(2)), HealthChange::None);
     assert!(!broker.record_failure(at(3), &PASSIVE));
     assert!(!broker.record_failure(at(4), &PASSIVE));
-    // The window of the first of them is over: this one starts a new window.
+    // The window of the first failure is over: this failure starts a new window.
     assert!(!broker.record_failure(at(40), &PASSIVE));
     assert!(!broker.record_failure(at(41), &PASSIVE));
     assert!(broker.record_failure(at(42), &PASSIVE));
@@ -124,7 +124,7 @@ fn ejections_back_off_and_end_with_a_trial() {
     assert_eq!(broker.eject(at(now + 301), &PASSIVE), Duration::from_secs(10));
 }
 
-/// A probe that the broker answers is as good as a client, but for one that only connects.
+/// A probe that the broker answers counts as much as a client, unless the probe only connects.
 #[test]
 fn probes_end_an_ejection_and_tell_of_displaced_clients() {
     let mqtt = Probe::Mqtt { username: None, password: None, expect: vec![0] };
@@ -145,7 +145,7 @@ fn probes_end_an_ejection_and_tell_of_displaced_clients() {
         broker.record_failure(at(0), &PASSIVE);
         assert_eq!(broker.record_probe(true, &check, at(1), at(1)), last[1]);
         assert_eq!(broker.record_probe(true, &check, at(2), at(2)), HealthChange::None);
-        // The failure still counts: what a probe meets with is not what a client meets with.
+        // The failure still counts: a client's result may differ from a probe's.
         broker.record_failure(at(3), &PASSIVE);
         assert!(broker.record_failure(at(4), &PASSIVE));
     }
@@ -201,7 +201,7 @@ fn checks_that_turn_from_down_to_up_end_an_ejection() {
         .collect();
     assert_eq!(verdicts, [false, false, true, false, true]);
     assert!(broker.looks_up());
-    // The next one that follows lasts longer all the same.
+    // The next ejection in the series is longer nevertheless.
     assert_eq!(broker.eject(at(5), &PASSIVE), Duration::from_secs(20));
 }
 

@@ -82,8 +82,8 @@ fn several_unanswered_clients_make_an_outage() {
     assert!(world.pool.recovery_round().is_some_and(|round| round.sends_connect));
     world.fail(2);
     assert!(world.pool.not_serving().is_some());
-    // Only clients can refute it where the proxy's own CONNECT is not answered: when none comes, the
-    // next ones are let try.
+    // If the brokers do not answer the proxy's own CONNECT, only clients can disprove the outage:
+    // once none has come for a while, the next ones are let through.
     assert_eq!(world.ticked(60), None);
     assert_eq!(world.ticked(61), Some(("again", 21)));
     assert_eq!((world.pool.not_serving(), world.pool.recovery_round().is_some()), (None, false));
@@ -104,7 +104,7 @@ fn a_connection_is_not_an_answer() {
     assert!(world.pool.recovery_round().is_none());
 }
 
-/// What was found out of other brokers says nothing.
+/// Results from brokers of an earlier configuration do not count.
 #[test]
 fn a_round_of_an_earlier_configuration_is_ignored() {
     let world = World::new();
@@ -129,7 +129,7 @@ fn a_removed_pool_has_no_outage() {
     assert_eq!((world.pool.not_serving(), world.pool.recovery_round().is_some()), (None, false));
 }
 
-/// Brokers that the operator has taken out cannot fail.
+/// Brokers that the operator has taken out of service cannot fail.
 #[test]
 fn brokers_taken_out_by_the_operator() {
     let world = World::new();

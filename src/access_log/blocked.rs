@@ -59,8 +59,8 @@ impl BlockedLogs {
         self.logs().iter_mut().for_each(BlockedLog::update);
     }
 
-    /// Continues with these logs. Those that were reported as blocked and are removed, or drop lines
-    /// now, are reported as no longer blocked.
+    /// Continues with these logs. Those that were reported as blocked and are removed, or drop
+    /// lines now, are reported as no longer blocked.
     pub(super) fn set(&self, logs: impl Iterator<Item = BlockedLog>) {
         let mut current = self.logs();
         let mut old = std::mem::take(&mut *current);

@@ -58,7 +58,8 @@ const TIME_LOCAL: LogField =
 /// A line with `${field}` variables.
 ///
 /// An unknown field is written as `-`. In a value, control characters, quotes, backslashes and
-/// brackets are written as `\xHH`, and [unsafe characters](crate::escape::is_unsafe) outside ASCII as
+/// brackets are written as `\xHH`, and [unsafe characters](crate::escape::is_unsafe) outside ASCII
+/// as
 /// `\uHHHH`; a value that is itself `-` becomes `\x2D`, and a long one is truncated.
 #[derive(Clone)]
 pub(super) struct Template {

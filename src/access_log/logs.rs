@@ -29,8 +29,8 @@ impl AccessLogs {
         Self { logs: Vec::new(), metrics, blocked: BlockedLogs::default() }
     }
 
-    /// Opens every file (append, created with mode 0640) and starts the writer threads, which connect
-    /// to syslog receivers; those need not be up yet.
+    /// Opens every file (append, created with mode 0640) and starts the writer threads, which
+    /// connect to syslog receivers; those need not be up yet.
     ///
     /// # Errors
     /// The first log that cannot be opened.
@@ -48,8 +48,8 @@ impl AccessLogs {
         logs.iter().map(|log| &log.to).filter(is_missing).cloned().collect()
     }
 
-    /// Starts the writers of the new `outputs`. A log whose target stays the same keeps its open file
-    /// and its queue, whatever else changes.
+    /// Starts the writers of the new `outputs`. A log whose target stays the same keeps its open
+    /// file and its queue, whatever else changes.
     ///
     /// # Errors
     /// The first log that cannot be used. The logs in use stay as they are until [`Self::commit`].
@@ -65,8 +65,8 @@ impl AccessLogs {
     /// Replaces the logs in use by the prepared ones. Every worker then
     /// [replaces](WorkerLogs::replace) its own by new [`Self::worker_logs`].
     ///
-    /// The writer of a log that was removed ends by itself, once it has written what the workers still
-    /// have for it. Lines that are not written within five seconds are counted as dropped.
+    /// The writer of a log that was removed ends by itself, once it has written what the workers
+    /// still have for it. Lines that are not written within five seconds are counted as dropped.
     pub(crate) fn commit(&mut self, prepared: PreparedLogs) {
         let old = std::mem::replace(&mut self.logs, prepared.0);
         let deadline = Instant::now() + REMOVED_LOG_TIMEOUT;

@@ -7,8 +7,8 @@ const SEVERITY_NOTICE: u8 = 5;
 
 /// The header of one log's messages: `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID - `.
 ///
-/// MSGID is the event, and there is no structured data. The line after it has no byte-order mark, which
-/// the grammar allows (MSG-ANY): in a receiver's file it would come before the `{`.
+/// MSGID is the event, and there is no structured data. The line after it has no byte-order mark,
+/// which the grammar allows (MSG-ANY): in a receiver's file it would come before the `{`.
 #[derive(Clone)]
 pub(super) struct SyslogHeader {
     /// `<PRI>1 ` of every event but rejects.

@@ -50,8 +50,8 @@ impl LogValue<'_> {
         }
     }
 
-    /// Appends the value of a template's variable. A text that is `-` is escaped, so that it differs
-    /// from an unknown field.
+    /// Appends the value of a template's variable. A text that is `-` is escaped, so that it
+    /// differs from an unknown field.
     pub(super) fn write_text(self, out: &mut Vec<u8>) {
         match self {
             Self::Text("-") => out.extend_from_slice(br"\x2D"),
@@ -93,8 +93,8 @@ impl LogValue<'_> {
 pub(super) enum Escape {
     /// `\"`, `\\` and `\u00hh`: what JSON requires, and every character that [`is_unsafe`].
     Json,
-    /// `\xHH` like nginx, and `\uHHHH` like JSON outside ASCII; quotes and brackets too, because they
-    /// enclose values.
+    /// `\xHH` like nginx, and `\uHHHH` like JSON outside ASCII; quotes and brackets too, because
+    /// they enclose values.
     Text,
     /// Between a template's variables: only line breaks and other unsafe characters are escaped.
     Literal,
@@ -105,8 +105,8 @@ impl Escape {
         text.chars().for_each(|c| self.put(c, out));
     }
 
-    /// Writes at most [`MAX_VALUE_BYTES`]: a longer text is cut between two characters, followed by `…`
-    /// and how many bytes of it are missing.
+    /// Writes at most [`MAX_VALUE_BYTES`]: a longer text is cut between two characters, followed by
+    /// `…` and how many bytes of it are missing.
     fn write_truncated(self, text: &str, out: &mut Vec<u8>) {
         // Most texts need no escaping.
         if text.len() <= MAX_VALUE_BYTES && text.bytes().all(is_plain) {

@@ -14,8 +14,8 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// Size from which a worker's buffer is handed over without waiting for the next flush: large enough
-/// that the writer's wake-up and system call cost little per line.
+/// Size from which a worker's buffer is handed over without waiting for the next flush: large
+/// enough that the writer's wake-up and system call cost little per line.
 const CHUNK_BYTES: usize = 128 * 1024;
 
 /// Size at which a buffer is full, which it reaches only while the queue is full too. Sessions then

@@ -92,8 +92,8 @@ impl WorkerLogs {
         }
     }
 
-    /// Continues with the logs of another configuration. Buffered lines stay with their log, even if
-    /// it has been removed.
+    /// Continues with the logs of another configuration. Buffered lines stay with their log, even
+    /// if it has been removed.
     #[expect(clippy::needless_pass_by_value, reason = "nothing useful is left of `new`")]
     pub fn replace(&self, new: Self) {
         let old = self.groups.replace(new.groups.take());
@@ -188,7 +188,8 @@ fn buffers(groups: &[FormatGroup]) -> impl Iterator<Item = &WorkerBuffer> {
 }
 
 impl Drop for WorkerLogs {
-    /// A worker that ends without [`WorkerLogs::close`] still hands over what the queues have room for.
+    /// A worker that ends without [`WorkerLogs::close`] still hands over what the queues have room
+    /// for.
     fn drop(&mut self) {
         self.flush();
         self.drop_lines();

@@ -100,8 +100,8 @@ fn levels(level: LogLevel) -> Targets {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    // The resolver warns of each forged answer, and there can be any number; the outcome of a lookup
-    // is logged where it is made.
+    // The resolver warns of each forged answer, and there can be any number; the outcome of a
+    // lookup is logged where it is made.
     let resolver = if level >= LevelFilter::DEBUG { level } else { LevelFilter::OFF };
     let resolver = RESOLVER.map(|target| (target, resolver));
     Targets::new().with_default(level).with_targets(resolver)

@@ -13,11 +13,12 @@ use crate::{
     config,
 };
 
-/// For one job: the files of thousands of certificates are read in less. Two jobs and the look-up of
-/// names fit into the time that the API allows for a reload.
+/// For one job: the files of thousands of certificates are read in less. Two jobs and the look-up
+/// of names fit into the time that the API allows for a reload.
 const JOB_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Runs one job at a time: a job that hangs on a lost disk holds one thread, not one for each reload.
+/// Runs one job at a time: a job that hangs on a lost disk holds one thread, not one for each
+/// reload.
 #[derive(Default)]
 pub(super) struct BlockingJobs(Option<JoinHandle<()>>);
 

@@ -48,8 +48,8 @@ pub(super) struct ControlLoop {
 }
 
 impl ControlLoop {
-    /// Runs until a signal, or a worker's failure, ends the proxy. Returns the access logs too, which
-    /// are still to be closed.
+    /// Runs until a signal, or a worker's failure, ends the proxy. Returns the access logs too,
+    /// which are still to be closed.
     pub(super) async fn run(mut self, mut signals: Signals) -> (AccessLogs, anyhow::Result<()>) {
         self.serve(&mut signals).await;
         let Proxy { workers, logs, .. } = self.proxy;

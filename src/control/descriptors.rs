@@ -8,8 +8,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{config::Config, limits::ConnectionLimiter, metrics::Metrics, net::Pipes};
 
-/// Descriptors outside the workers: logs, look-ups, a few connections of the admin listener, and some
-/// spare.
+/// Descriptors outside the workers: logs, look-ups, a few connections of the admin listener, and
+/// some spare.
 const RESERVED: u64 = 128;
 
 /// The part of `RESERVED` for connections of the admin listener.
@@ -18,8 +18,8 @@ const RESERVED_FOR_ADMIN: u64 = 64;
 /// Descriptors of one worker besides its sessions: the pipes of bulk streams, listeners, its epoll.
 const RESERVED_PER_WORKER: u64 = 2 * Pipes::MAX_OPEN as u64 + 16;
 
-/// A limit below this is worth a hint: most distributions' defaults allow more sessions, so it comes
-/// from a shell or container and was not set for the proxy.
+/// A limit below this is worth a hint: most distributions' defaults allow more sessions, so it
+/// comes from a shell or container and was not set for the proxy.
 const HINT_BELOW_SESSIONS: u32 = 10_000;
 
 /// How often usage is checked: a storm of clients takes longer to use a fifth of the limit.
@@ -81,8 +81,8 @@ impl DescriptorLimit {
         self.max_sessions(workers, probes)
     }
 
-    /// A session has two connections, to its client and its broker. `probes` is the number of brokers
-    /// with health checks, which use one connection at a time each.
+    /// A session has two connections, to its client and its broker. `probes` is the number of
+    /// brokers with health checks, which use one connection at a time each.
     fn max_sessions(self, workers: usize, probes: usize) -> u32 {
         let admin = max_admin_connections(self.soft).saturating_sub(RESERVED_FOR_ADMIN);
         let reserved = RESERVED + admin + RESERVED_PER_WORKER * workers as u64 + probes as u64;
@@ -157,8 +157,8 @@ pub(super) async fn watch(limiter: Arc<ConnectionLimiter>, metrics: Metrics) {
     }
 }
 
-/// `None` before Linux 6.2, where they would have to be listed one by one: a million would block the
-/// control thread for a second.
+/// `None` before Linux 6.2, where they would have to be listed one by one: a million would block
+/// the control thread for a second.
 fn open_descriptors() -> Option<u64> {
     let open = fs::metadata("/proc/self/fd").ok()?.len();
     (open > 0).then_some(open)

@@ -62,8 +62,8 @@ impl PoolStarter {
         pools
     }
 
-    /// Starts to look up the hosts in `config` that `pool` does not have yet, so that their addresses
-    /// are known when they become its brokers.
+    /// Starts to look up the hosts in `config` that `pool` does not have yet, so that their
+    /// addresses are known when they become its brokers.
     pub(super) fn look_up(&self, pool: &Pool, config: &config::Pool, look_ups: &mut LookUps) {
         let members = pool.members();
         let endpoints = members.list.iter().map(|member| member.broker.endpoint());

@@ -34,11 +34,12 @@ pub fn run(
     log: ProgramLog,
     set_level: SetLogLevel,
 ) -> anyhow::Result<()> {
-    // The main thread is the control thread: signals, health checks and look-ups run here, apart from
-    // the workers, so that they work while those are saturated.
+    // The main thread is the control thread: signals, health checks and look-ups run here, apart
+    // from the workers, so that they work while those are saturated.
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(run_to_end(&Arc::new(config), file, metrics, log, set_level));
-    // Dropping the runtime would wait for a configuration file that is still being read, however long.
+    // Dropping the runtime would wait for a configuration file that is still being read, however
+    // long.
     runtime.shutdown_background();
     outcome
 }

@@ -1,9 +1,9 @@
 //! Messages to the service manager (`sd_notify(3)`): systemd units of Type=notify and notify-reload
 //! wait for them, and `systemctl status` shows them. Without NOTIFY_SOCKET none is sent.
 //!
-//! The `sd-notify` crate (0.5) has no abstract sockets, which container managers use, no timeout for
-//! a manager that does not read, and 32 bits of microseconds for EXTEND_TIMEOUT_USEC, which a drain
-//! of more than 71 minutes exceeds.
+//! The `sd-notify` crate (0.5) has no abstract sockets, which container managers use, no timeout
+//! for a manager that does not read, and 32 bits of microseconds for EXTEND_TIMEOUT_USEC, which a
+//! drain of more than 71 minutes exceeds.
 
 use std::{
     env,
@@ -35,8 +35,8 @@ const MAX_QUEUED_MESSAGES: usize = 16;
 /// the last lines of the program log.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(20);
 
-/// The service manager, if there is one. A thread of its own sends the messages in order, so nothing
-/// else waits for it.
+/// The service manager, if there is one. A thread of its own sends the messages in order, so
+/// nothing else waits for it.
 pub(super) struct ServiceManager(Option<Messenger>);
 
 struct Messenger {
@@ -70,7 +70,8 @@ impl ServiceManager {
         self.queue(format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=Reloading\n"));
     }
 
-    /// The proxy shuts down; that may take the whole `drain`, whatever the unit's TimeoutStopSec is.
+    /// The proxy shuts down; that may take the whole `drain`, whatever the unit's TimeoutStopSec
+    /// is.
     pub(super) fn stopping(&self, drain: Duration) {
         let micros = (drain + SHUTDOWN_TIME).as_micros();
         self.queue(format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={micros}\nSTATUS=Draining\n"));

@@ -24,7 +24,8 @@ pub(super) fn log_warnings(config: &Config) {
     warn_of_certificates(config);
 }
 
-/// Logs certificates and CRLs that are out of date or soon will be, and checks that are switched off.
+/// Logs certificates and CRLs that are out of date or soon will be, and checks that are switched
+/// off.
 pub(super) fn warn_of_certificates(config: &Config) {
     let now = unix_seconds(SystemTime::now());
     for (_, _, file) in certificates::all(config) {

@@ -11,8 +11,8 @@ pub(super) const HANDSHAKE_BUCKETS: &[f64] =
 
 /// Creates families and registers them.
 ///
-/// Names, labels and buckets are constants of this crate: every test that creates `Metrics` proves that
-/// they are valid and unique.
+/// Names, labels and buckets are constants of this crate: every test that creates `Metrics` proves
+/// that they are valid and unique.
 pub(super) struct Families(pub(super) Registry);
 
 impl Families {

@@ -1,5 +1,5 @@
-//! Samples that belong to an owner (a listener, pool, broker or access log) and are exposed while it
-//! exists.
+//! Samples that belong to an owner (a listener, pool, broker or access log) and are exposed while
+//! it exists.
 //!
 //! Unlike in a `CounterVec`, the owner holds its samples, and a scrape collects those of existing
 //! owners, so no sample can outlive its owner.
@@ -31,7 +31,8 @@ pub(super) struct Family<T>(u16, PhantomData<fn() -> T>);
 struct Declaration {
     name: &'static str,
     help: &'static str,
-    /// Those of the owner, then at most one more, whose value (`word`) distinguishes the owner's samples.
+    /// Those of the owner, then at most one more, whose value (`word`) distinguishes the owner's
+    /// samples.
     labels: &'static [&'static str],
     /// For histograms.
     buckets: &'static [f64],
@@ -53,8 +54,8 @@ struct OwnedFamilies {
     owners: Mutex<Owners>,
 }
 
-/// An owner's registration. Its samples are exposed while a registration with its name exists. A new
-/// registration with an earlier name continues that one's counters and histograms.
+/// An owner's registration. Its samples are exposed while a registration with its name exists. A
+/// new registration with an earlier name continues that one's counters and histograms.
 #[derive(Clone)]
 pub(super) struct Registration(Arc<RegistrationInner>);
 

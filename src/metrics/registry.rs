@@ -34,8 +34,8 @@ named! {
 
 /// All families. Clones share them.
 ///
-/// No label value is chosen by a client: listeners, pools and brokers are named by the configuration,
-/// everything else is one of the proxy's own words.
+/// No label value is chosen by a client: listeners, pools and brokers are named by the
+/// configuration, everything else is one of the proxy's own words.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
@@ -104,8 +104,8 @@ impl Metrics {
         }
     }
 
-    /// The metrics of one listener. Counters and histograms of a listener, pool or broker continue those
-    /// of an earlier one with the same name.
+    /// The metrics of one listener. Counters and histograms of a listener, pool or broker continue
+    /// those of an earlier one with the same name.
     pub fn listener(&self, listener: &str) -> ListenerMetrics {
         self.listeners.of(self.owned.registration(Owner::Listener(listener.into())))
     }
@@ -174,7 +174,8 @@ impl Metrics {
         self.access_logs.clone()
     }
 
-    /// The counter of lines lost from the program's log, for [`crate::program_log::LossyWriter::start`].
+    /// The counter of lines lost from the program's log, for
+    /// [`crate::program_log::LossyWriter::start`].
     pub fn program_log_dropped(&self) -> IntCounter {
         self.program_log_dropped.clone()
     }

@@ -15,7 +15,8 @@ struct Sample {
     family: u16,
     word: Option<Box<str>>,
     value: SampleKind,
-    /// Scoped samples that refer to it; it is exposed while there is one. `None`: while its owner exists.
+    /// Scoped samples that refer to it; it is exposed while there is one. `None`: while its owner
+    /// exists.
     holders: Option<usize>,
 }
 
@@ -35,8 +36,8 @@ pub(super) trait SampleValue: Clone {
 }
 
 impl Series {
-    /// The sample of a family and a word, created if missing. `scoped`: it gets one more holder, which
-    /// will [release](Self::release) it.
+    /// The sample of a family and a word, created if missing. `scoped`: it gets one more holder,
+    /// which will [release](Self::release) it.
     pub(super) fn sample<T: SampleValue>(
         &self,
         family: u16,

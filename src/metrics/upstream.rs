@@ -85,8 +85,8 @@ impl UpstreamMetrics {
         counts.filter(|(_, count)| *count > 0).collect()
     }
 
-    /// Counts a CONNACK and the time it took; `reason` is the standard's name of its code, so that a
-    /// broker cannot invent labels.
+    /// Counts a CONNACK and the time it took; `reason` is the standard's name of its code, so that
+    /// a broker cannot invent labels.
     pub fn count_connack(&self, reason: &'static str, took: Duration) {
         self.connack_seconds.observe(took.as_secs_f64());
         if let Some((_, connacks)) = self.accepted.iter().find(|(name, _)| *name == reason) {

@@ -1,14 +1,14 @@
-//! LayerBuffers that the connections of a worker share, one connection at a time.
+//! Buffers that the connections of a worker share, one connection at a time.
 //!
-//! A buffer can be reached only through its [`Loan`], and is emptied when the loan ends, be it by a
-//! return, a `?` or a panic. So bytes of one connection cannot be left in it for the next one.
+//! A buffer can be reached only through its [`Loan`], and is emptied when the loan ends: by a
+//! return, a `?` or a panic. So it never passes bytes of one connection on to the next.
 
 use std::{
     cell::{RefCell, RefMut},
     ops::{Deref, DerefMut},
 };
 
-/// A buffer that is empty while it is not lent.
+/// A buffer that is empty unless it is lent.
 #[derive(Default)]
 pub(crate) struct SharedBuffer<B>(RefCell<B>);
 
@@ -27,11 +27,11 @@ impl<B: Empty> SharedBuffer<B> {
     /// Lends the buffer, which is empty.
     ///
     /// # Panics
-    /// If it is lent already: two connections never use a buffer at the same time.
+    /// If it is already lent: two connections never use a buffer at the same time.
     pub(crate) fn lend(&self) -> Loan<'_, B> {
         let mut buffer = self.0.borrow_mut();
         debug_assert!(buffer.is_empty(), "bytes of another connection");
-        // Costs nothing, and holds where the assertion is compiled out.
+        // Costs nothing, and also works where the assertion is compiled out.
         buffer.empty();
         Loan(buffer)
     }

@@ -31,12 +31,12 @@ impl Notify {
         &self.eventfd
     }
 
-    /// Whether a wake has come since the last call.
+    /// Whether the worker was woken since the last call.
     pub(crate) fn take(&self) -> bool {
         self.woken.load(Ordering::Relaxed) && self.woken.swap(false, Ordering::Acquire)
     }
 
-    /// Announces that the worker is about to wait in the kernel; false if a wake has come already.
+    /// Announces that the worker is about to wait in the kernel; false if it was woken already.
     pub(super) fn prepare_to_sleep(&self) -> bool {
         self.asleep.store(true, Ordering::SeqCst);
         !self.woken.load(Ordering::SeqCst)

@@ -12,12 +12,13 @@ use rustix::pipe::{self, PipeFlags, SpliceFlags};
 
 use super::{readiness::Readiness, socket::Socket};
 
-/// The capacity of a pipe, which also bounds the bytes moved per call. The kernel's limit for an unprivileged
-/// process is 1 MiB (fs.pipe-max-size); where it refuses that, the pipe keeps its default of 64 KiB.
+/// The capacity of a pipe, which also bounds the bytes moved per call. The kernel's limit for an
+/// unprivileged process is 1 MiB (fs.pipe-max-size); if it refuses that, the pipe keeps its default
+/// of 64 KiB.
 const PIPE_BYTES: usize = 1 << 20;
 
-/// A worker's pipes, at most [`Pipes::MAX_OPEN`]. Each takes two descriptors, and a receiver that stops
-/// reading keeps the pipe with its bytes: it must not use up the descriptors that clients need.
+/// A worker's pipes, at most [`Pipes::MAX_OPEN`]. Each takes two descriptors, and a receiver that
+/// stops reading keeps its pipe occupied: pipes must not use up the descriptors that clients need.
 #[derive(Default)]
 pub(crate) struct Pipes {
     /// Empty pipes for the next use.
@@ -30,7 +31,7 @@ impl Pipes {
     /// Bulk streams that use a pipe at the same time; others are copied.
     pub(crate) const MAX_OPEN: usize = 16;
 
-    /// A pipe; `None` if all are in use or descriptors are short: the stream is copied then.
+    /// A pipe; `None` if all are in use or descriptors are scarce: the stream is copied then.
     pub(crate) fn take(&self) -> Option<Pipe> {
         if let Some(pipe) = self.spare.borrow_mut().pop() {
             return Some(pipe);
@@ -41,7 +42,7 @@ impl Pipes {
         Pipe::new(&self.open).ok()
     }
 
-    /// Returns a pipe for the next use; one that is not empty is closed.
+    /// Takes a pipe back for the next use; closes it if it is not empty.
     pub(crate) fn release(&self, pipe: Pipe) {
         if pipe.held == 0 {
             self.spare.borrow_mut().push(pipe);
@@ -74,7 +75,7 @@ impl Pipe {
         Ok(Self { read, write, capacity, held: 0, open: open.clone() })
     }
 
-    /// Bytes in it.
+    /// Bytes in the pipe.
     pub(crate) fn buffered(&self) -> usize {
         self.held
     }

@@ -25,8 +25,8 @@ use super::{
     turn::TurnBudget,
 };
 
-/// Events taken from the kernel per call: enough to spread the cost of the call, few enough that the
-/// first does not wait long for the last.
+/// Events taken from the kernel per call: enough to spread the cost of the call, but few enough
+/// that the last one does not wait long for the others.
 const EVENTS_PER_TURN: usize = 256;
 
 /// Slots that one call of [`Reactor::wake_some`] visits.
@@ -77,7 +77,8 @@ impl Reactor {
         }))
     }
 
-    /// When this turn began. The clock is read once per turn: a call per use would show in profiles.
+    /// When this turn began. The clock is read once per turn: reading it per use shows up in
+    /// profiles.
     pub(crate) fn now(&self) -> Instant {
         self.now.get()
     }
@@ -146,8 +147,8 @@ impl Reactor {
         {
             let before = slot.ready;
             slot.ready.add(event.flags);
-            // A task waits because a bit was missing: an event that sets no new bit, such as that a
-            // new socket is writable, wakes nothing.
+            // A task waits because a bit was missing. So an event that sets no new bit, such as
+            // "writable" on a new socket, wakes no task.
             if slot.ready != before
                 && let Some(waker) = &slot.waker
             {
@@ -189,8 +190,8 @@ impl Reactor {
         self.slots.borrow_mut().remove(token.index as usize);
     }
 
-    /// Frees the slot of a socket that other descriptors may refer to. Closing one of several does not
-    /// remove it from the epoll, which would keep waking this thread.
+    /// Frees the slot of a socket that other descriptors may refer to. Closing one of them does not
+    /// remove the socket from the epoll, which would keep waking this thread.
     pub(super) fn remove(&self, source: impl AsFd, token: SocketToken) {
         // Cannot fail: the socket is registered until this call.
         let _ = epoll::delete(&self.epoll, source);
@@ -214,8 +215,8 @@ impl Reactor {
         }
     }
 
-    /// Wakes the tasks that wait for sockets in [`SOCKETS_PER_WAKE`] slots, beginning with slot `from`.
-    /// Returns the slot to continue with, or `None` after the last one.
+    /// Wakes the tasks that wait for sockets in [`SOCKETS_PER_WAKE`] slots, beginning with slot
+    /// `from`. Returns the slot to continue with, or `None` after the last one.
     pub(crate) fn wake_some(&self, from: usize) -> Option<usize> {
         let slots = self.slots.borrow();
         let to = from.saturating_add(SOCKETS_PER_WAKE);

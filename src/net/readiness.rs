@@ -2,7 +2,7 @@
 
 use rustix::event::epoll;
 
-/// A slot and the number of its occupant, so that a late event cannot reach the next occupant.
+/// A slot and its generation, so that a late event cannot reach the slot's next socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SocketToken {
     pub(super) index: u32,

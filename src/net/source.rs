@@ -32,15 +32,15 @@ impl ConnectError {
     /// The meaning of an error of connect(2) on an IP socket.
     pub(crate) fn of_connect(error: io::Error) -> Self {
         match Errno::from_io_error(&error) {
-            // Older kernels say AGAIN.
+            // Older kernels return EAGAIN.
             Some(Errno::ADDRNOTAVAIL | Errno::AGAIN) => Self::NoPort,
             _ => Self::Failed(error),
         }
     }
 }
 
-/// Makes `socket` connect from `source`. The kernel chooses the port at connect(2), for that peer only,
-/// while bind(2) would reserve it for all peers.
+/// Makes `socket` connect from `source`. The kernel chooses the port at connect(2), for that peer
+/// only, while bind(2) would reserve it for all peers.
 fn bind_source(socket: impl AsFd, source: IpAddr) -> Result<(), ConnectError> {
     // Without this option bind(2) chooses the port, and there are fewer of them.
     let _ = setsockopt(&socket, IpBindAddressNoPort, &true);
@@ -51,8 +51,8 @@ fn bind_source(socket: impl AsFd, source: IpAddr) -> Result<(), ConnectError> {
     })
 }
 
-/// Starts connecting to an address of the Internet, from `source` or as the kernel chooses, and does
-/// not wait for the connection. The socket is nonblocking and has TCP_NODELAY set.
+/// Starts connecting to an IP address, from `source` or from an address that the kernel chooses,
+/// without waiting for the connection. The socket is nonblocking and has TCP_NODELAY set.
 pub(crate) fn start_connect(
     source: Option<IpAddr>,
     to: SocketAddr,

@@ -77,7 +77,7 @@ mod tests {
         }
         in_use(&at("full"));
 
-        // Not a stream's: binding says what is wrong.
+        // A datagram socket: bind(2) reports the error.
         let _datagrams = UnixDatagram::bind(at("datagrams")).unwrap();
         remove_stale(&at("datagrams")).unwrap();
         assert!(at("datagrams").exists());

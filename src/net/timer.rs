@@ -42,7 +42,7 @@ pub(crate) async fn sleep(reactor: &Rc<Reactor>, duration: Duration) {
 struct Sleep<'a> {
     reactor: &'a Reactor,
     at: Instant,
-    /// Tells timers of the same instant apart; `None` until this one is set.
+    /// Distinguishes timers of the same instant; `None` until this one is set.
     seq: Option<u64>,
 }
 

@@ -62,8 +62,8 @@ impl LogFile {
         Ok(())
     }
 
-    /// Writes from the start of `lines`, of which `partial` bytes are in the file already. Returns the
-    /// bytes of the lines that are now completely written.
+    /// Writes from the start of `lines`, of which `partial` bytes are in the file already. Returns
+    /// the bytes of the lines that are now completely written.
     pub(in crate::access_log) fn write(
         &mut self,
         lines: &[u8],
@@ -124,8 +124,8 @@ impl LogFile {
         }
     }
 
-    /// The file becomes `.1`, `.1` becomes `.2`, and so on. The new file is opened before anything is
-    /// renamed, so that a failure to open it changes nothing.
+    /// The file becomes `.1`, `.1` becomes `.2`, and so on. The new file is opened before anything
+    /// is renamed, so that a failure to open it changes nothing.
     fn rotate(&mut self, keep: u32) -> io::Result<()> {
         let new = self.with_suffix("new");
         // Left behind by an earlier failure.

@@ -34,8 +34,8 @@ impl LogOutput {
         }
     }
 
-    /// Writes from the start of `lines`. `partial` is how much of the first line is written already,
-    /// as this output counts; it is updated. `timeout` is ignored for files, which block.
+    /// Writes from the start of `lines`. `partial` is how much of the first line is written
+    /// already, as this output counts; it is updated. `timeout` is ignored for files, which block.
     ///
     /// Returns the bytes of the lines that are now completely written, 0 if none is yet.
     pub(in crate::access_log) fn write(
@@ -51,8 +51,8 @@ impl LogOutput {
         }
     }
 
-    /// Whether an error of [`Self::write`] only means that the timeout passed: the receiver is there,
-    /// and writing continues where it stopped.
+    /// Whether an error of [`Self::write`] only means that the timeout passed: the receiver is
+    /// there, and writing continues where it stopped.
     pub(in crate::access_log) fn is_slow(&self, error: &io::Error) -> bool {
         matches!(self, Self::Syslog(_)) && error.kind() == io::ErrorKind::WouldBlock
     }

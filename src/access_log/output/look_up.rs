@@ -1,4 +1,5 @@
-//! Looks up a host's addresses on a thread of its own, because the system's resolver has no timeout.
+//! Looks up a host's addresses on a thread of its own, because the system's resolver has no
+//! timeout.
 
 use std::{
     io::{self, ErrorKind},

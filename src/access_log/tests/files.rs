@@ -118,7 +118,8 @@ fn what_cannot_be_opened_is_named() {
     assert!(error.starts_with("access log /nonexistent/access.log: No such file"), "{error}");
 }
 
-/// Two workers write 100,000 lines each to a pipe whose reader is held back until both have to wait.
+/// Two workers write 100,000 lines each to a pipe whose reader is held back until both have to
+/// wait.
 #[test]
 fn block_loses_nothing_and_stays_bounded() {
     const LINES: u64 = 100_000;

@@ -55,8 +55,8 @@ pub(super) async fn response(
     Ok(with_body(body, "application/json"))
 }
 
-/// Produces chunks until the last, or until the client disconnects, memory runs out or a worker does
-/// not answer.
+/// Produces chunks until the last, or until the client disconnects, memory runs out or a worker
+/// does not answer.
 async fn produce(
     context: Arc<AdminContext>,
     mut rest: Remainder,

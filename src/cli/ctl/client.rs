@@ -27,7 +27,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a response. The proxy allows 30 s for a reload, and 2 s per worker for anything else.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(35);
 
-/// The longest response: a thousand sessions with the longest client IDs take 64 MiB, more if escaped.
+/// The longest response: a thousand sessions with the longest client IDs take 64 MiB, more if
+/// escaped.
 const MAX_RESPONSE_BYTES: usize = 256 * 1024 * 1024;
 
 /// A response of any status.

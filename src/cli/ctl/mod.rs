@@ -227,7 +227,8 @@ fn query(parameters: &[(&str, Option<&str>)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish()
 }
 
-/// A segment of a path: all but the unreserved characters is percent-encoded (RFC 3986, section 2.3).
+/// A segment of a path: all but the unreserved characters is percent-encoded (RFC 3986, section
+/// 2.3).
 fn encoded(segment: &str) -> PercentEncode<'_> {
     const RESERVED: &AsciiSet =
         &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -18,8 +18,8 @@ const WORKER_TIMEOUT: Duration = Duration::from_secs(2);
 /// names. Returns what has changed, one line each.
 ///
 /// # Errors
-/// What is wrong, one line each; nothing has changed then. If the future is dropped early, everything
-/// has changed or nothing.
+/// What is wrong, one line each; nothing has changed then. If the future is dropped early,
+/// everything has changed or nothing.
 pub(super) async fn reload(proxy: &mut Proxy) -> Result<Vec<String>, Vec<String>> {
     let config = Arc::new(load(proxy).await?);
     let logs = proxy.jobs.open_logs(&proxy.logs, &config.access_log).await;
@@ -45,8 +45,8 @@ pub(super) async fn reload(proxy: &mut Proxy) -> Result<Vec<String>, Vec<String>
     let (pending, mut adopted) = mpsc::channel(1);
     let changes = commit::commit(proxy, &snapshot, plan, &hosts, pools, &pending);
     drop(pending);
-    // So that the new configuration is in effect when the reload is reported. Busy workers take some
-    // milliseconds.
+    // So that the new configuration is in effect when the reload is reported. Busy workers take
+    // some milliseconds.
     let _ = timeout(WORKER_TIMEOUT, adopted.recv()).await;
     Ok(changes)
 }

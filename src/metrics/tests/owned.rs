@@ -1,4 +1,5 @@
-//! Samples of listeners, pools and brokers: there for as long as these are, and the same again later.
+//! Samples of listeners, pools and brokers: there for as long as these are, and the same again
+//! later.
 
 use std::{collections::BTreeSet, thread, time::Duration};
 

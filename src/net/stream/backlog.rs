@@ -2,7 +2,7 @@
 
 use std::{io, task::Poll};
 
-/// Bytes of a layer for which the layer below had no room; takes no memory while it is empty.
+/// Bytes that the layer below had no room for; uses no memory while it is empty.
 #[derive(Default)]
 pub(super) struct Backlog {
     bytes: Vec<u8>,
@@ -33,7 +33,7 @@ impl Backlog {
         *self = Self::default();
     }
 
-    /// Writes the bytes with `send`. Pending while that has no room.
+    /// Writes the bytes with `send`. Pending while `send` is.
     pub(super) fn flush(
         &mut self,
         send: impl Fn(&[u8]) -> Poll<io::Result<usize>>,

@@ -46,8 +46,8 @@ impl Stream {
     }
 
     /// Runs the server side of the TLS handshake; all that follows goes through TLS. `first`: bytes
-    /// already read; `max_partial_bytes`: how many bytes of incomplete messages the client may leave
-    /// here.
+    /// already read; `max_partial_bytes`: how many bytes of incomplete messages the client may
+    /// leave here.
     pub(crate) async fn accept_tls(
         &mut self,
         config: &Arc<ServerConfig>,
@@ -61,8 +61,8 @@ impl Stream {
         Ok(facts)
     }
 
-    /// Finishes a TLS handshake whose ClientHello has been sent on this stream; all that follows goes
-    /// through TLS.
+    /// Finishes a TLS handshake whose ClientHello has been sent on this stream; all that follows
+    /// goes through TLS.
     pub(crate) async fn connect_tls(
         &mut self,
         connecting: ClientTlsHandshake,
@@ -73,8 +73,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Switches to WebSocket frames. `early`: the bytes read behind the request; their payload is left
-    /// in it.
+    /// Switches to WebSocket frames. `early`: the bytes read after the request; replaced by their
+    /// payload.
     pub(crate) fn begin_websocket(&mut self, early: &mut Vec<u8>) {
         let layers = self.layers.get_or_insert_default();
         let websocket = WebSocketLayer::new(layers.carrier(&self.socket), early);
@@ -96,7 +96,7 @@ impl Stream {
 
     /// Writes as much of `buf` as it can. Pending as in [`Self::try_recv`].
     ///
-    /// In a layer, what was taken may still wait for [`Self::try_flush`].
+    /// A layer may keep bytes that it took until [`Self::try_flush`].
     pub(crate) fn try_send(&self, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &self.layers {
             None => self.socket.try_send(buf),
@@ -161,20 +161,21 @@ impl Stream {
         self.socket.wake();
     }
 
-    /// Enables keepalive and user timeout; no-op for unix sockets.
+    /// Enables keep-alive and the user timeout; does nothing on a unix socket.
     pub(crate) fn set_options(&self, options: TcpOptions) {
         self.socket.set_options(options);
     }
 
-    /// Appends to `first`, the first bytes of a refused client, those that tell its protocol; waits for
-    /// them up to a second. Does nothing inside other layers, which told the protocol already.
+    /// Completes `first`, the first bytes of a refused client, so that its protocol can be
+    /// detected; waits up to a second for them. Does nothing inside other layers, where the
+    /// protocol is known.
     pub(crate) async fn read_protocol_prefix(&self, first: &mut Vec<u8>) {
         if self.layers.is_none() {
             read_protocol_prefix(&self.socket, first).await;
         }
     }
 
-    /// Ends our side once all that was taken is written: the peer reads an end of file.
+    /// Ends our side once everything taken is written: the peer reads an end of file.
     pub(crate) fn shutdown(&self) {
         match &self.layers {
             None => self.socket.shutdown(),
@@ -182,8 +183,8 @@ impl Stream {
         }
     }
 
-    /// Tells the peer before the close that the end is intended: a Close frame in WebSocket, close_notify
-    /// in TLS.
+    /// Tells the peer, before the socket is closed, that the end is intended: with a Close frame in
+    /// WebSocket, close_notify in TLS.
     pub(crate) fn send_close(&self) {
         if let Some(layers) = &self.layers {
             match &layers.websocket {
@@ -204,7 +205,7 @@ impl Stream {
         self.layers.as_ref()?.tls.as_deref()
     }
 
-    /// Makes the coming close send a reset, which tells the peer that the stream is incomplete.
+    /// Makes the next close send a reset, which tells the peer that the stream is incomplete.
     pub(crate) fn reset_on_close(&self) {
         self.socket.reset_on_close();
     }

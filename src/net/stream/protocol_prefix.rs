@@ -7,14 +7,14 @@ use crate::{
     proto::first_bytes::{Detection, detect_protocol},
 };
 
-/// How long a refused client may take to send the bytes that tell its protocol.
+/// How long a refused client may take to send the bytes that identify its protocol.
 const PREFIX_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Bytes that suffice to tell every protocol.
+/// Bytes that suffice to identify every protocol.
 const PREFIX_BYTES: usize = 12;
 
-/// Ends our side of a connection that sent too few bytes to tell its protocol, then appends to `first`
-/// the bytes that tell. Our side ends first, so that the client need not wait for its refusal.
+/// Ends our side of a connection that sent too few bytes to identify its protocol, then reads more
+/// into `first`. Our side ends first, so that the client does not wait for its refusal.
 pub(super) async fn read_protocol_prefix(socket: &Socket, first: &mut Vec<u8>) {
     if detect_protocol(first) != Detection::Undecided {
         return;

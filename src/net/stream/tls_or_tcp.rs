@@ -41,7 +41,7 @@ impl<'a> TlsOrTcp<'a> {
         }
     }
 
-    /// Sends close_notify, if there is TLS, where a close of the socket follows at once.
+    /// Sends close_notify over TLS; the socket must be closed right after.
     pub(super) fn send_close_notify(self) {
         if let Some(tls) = self.tls {
             tls.send_close_notify(self.socket);

@@ -34,20 +34,20 @@ struct FramingState {
     fault: Option<FrameError>,
 }
 
-/// How far our Close is.
+/// The state of our Close.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum CloseState {
     #[default]
     Open,
-    /// The Close frame follows all that waits.
+    /// The Close frame follows the backlog.
     Pending(Option<u16>),
     Sent,
-    /// The carrier has been shut down behind the Close.
+    /// The carrier has been shut down after the Close.
     Done,
 }
 
 impl WebSocketLayer {
-    /// `early`: bytes that have been read already; their payload is left in it.
+    /// `early`: bytes that have already been read; replaced by their payload.
     pub(super) fn new(carrier: TlsOrTcp<'_>, early: &mut Vec<u8>) -> Self {
         let layer = Self::default();
         let payload = layer.state.borrow_mut().decode(carrier, early);
@@ -55,8 +55,9 @@ impl WebSocketLayer {
         layer
     }
 
-    /// Reads the payload of the client's frames; 0 behind its Close and at the carrier's end. Fails with
-    /// [`io::ErrorKind::InvalidData`] for invalid frames, which have then been answered with a Close.
+    /// Reads the payload of the client's frames; 0 after its Close and at the carrier's end. Fails
+    /// with [`io::ErrorKind::InvalidData`] for invalid frames, which have then been answered with a
+    /// Close.
     pub(super) fn try_recv(
         &self,
         carrier: TlsOrTcp<'_>,
@@ -89,8 +90,8 @@ impl WebSocketLayer {
     pub(super) fn try_send(&self, carrier: TlsOrTcp<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let state = &mut *self.state.borrow_mut();
         if state.close != CloseState::Open {
-            // Nothing may follow a Close (RFC 6455, section 5.5.1): what the broker still sends to a
-            // client that has closed is dropped.
+            // Nothing may follow a Close (RFC 6455, section 5.5.1): what the broker still sends is
+            // dropped.
             return Poll::Ready(Ok(buf.len()));
         }
         if state.flush(carrier)?.is_pending() {
@@ -117,7 +118,7 @@ impl WebSocketLayer {
         if flushed.is_pending() { Poll::Pending } else { carrier.try_flush() }
     }
 
-    /// Ends our side: a Close behind all that waits, and the carrier's end behind that.
+    /// Ends our side: sends a Close after the backlog, then shuts the carrier down.
     pub(super) fn shutdown(&self, carrier: TlsOrTcp<'_>) {
         self.state.borrow_mut().close(carrier, Some(frame::NORMAL));
     }
@@ -152,8 +153,8 @@ impl FramingState {
             self.close = CloseState::Pending(status);
         }
         if let Poll::Ready(Err(_)) = self.flush(carrier) {
-            // The client is gone, or the carrier has failed: a Close cannot be sent, and the carrier
-            // ends its own way. The next read reports why.
+            // The client is gone, or the carrier has failed, so a Close cannot be sent. The next
+            // read reports why.
             self.backlog.clear();
             self.pong = None;
             self.close = CloseState::Done;
@@ -161,7 +162,7 @@ impl FramingState {
         }
     }
 
-    /// Writes all that waits, in order.
+    /// Writes the backlog, in order.
     fn flush(&mut self, carrier: TlsOrTcp<'_>) -> Poll<io::Result<()>> {
         loop {
             if self.backlog.flush(|bytes| carrier.try_send(bytes))?.is_pending() {

@@ -1,4 +1,4 @@
-//! Calls of a socket that fail when a test wants it.
+//! Socket calls that fail when a test requests it.
 
 use std::{cell::Cell, io, task::Poll};
 
@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use crate::net::readiness::SocketToken;
 
-/// What is to happen to one socket of a reactor.
+/// The planned fault of one socket of a reactor.
 #[derive(Default)]
 pub(crate) struct Faults {
     plan: Cell<Option<Plan>>,
@@ -22,18 +22,18 @@ struct Plan {
 }
 
 impl Faults {
-    /// Has a call of this socket fail, and all further ones too unless it was told to try again.
+    /// Makes a call on this socket fail, and all later ones too unless `errno` means "try again".
     pub(super) fn plan(&self, socket: SocketToken, calls_before: usize, errno: Errno) {
         self.plan.set(Some(Plan { socket, calls_before, errno, has_failed: false }));
     }
 
-    /// Whether the call that was to fail has come.
+    /// Whether the planned failure has happened.
     pub(super) fn has_failed(&self) -> bool {
         self.plan.get().is_some_and(|plan| plan.has_failed)
     }
 
-    /// What the next call comes to instead of what the kernel would say. Readiness stays as it is,
-    /// since the kernel will not report again what it has reported.
+    /// The error that replaces the result of the next call. Readiness stays unchanged, since the
+    /// kernel does not report the same event again.
     pub(in crate::net) fn of_next_call(
         &self,
         socket: SocketToken,

@@ -1,4 +1,4 @@
-//! What a peer may leave here of messages whose rest does not come.
+//! The limits on what is kept of a peer's incomplete messages.
 
 use std::{io::ErrorKind, sync::Arc, task::Poll};
 
@@ -10,13 +10,13 @@ use rustls::{
 use super::{Layers, MAY_HOLD, Pair, TLS, peer::Tls};
 use crate::net::{reactor::Reactor, stream::TlsError};
 
-/// A peer that makes its records by hand.
+/// A peer that builds its own records.
 const RAW: Layers = Layers { tls: false, websocket: false };
 
-/// A fatal alert of ours without keys: decode_error (RFC 8446, section 6).
+/// Our fatal alert decode_error, in plaintext (RFC 8446, section 6).
 const DECODE_ERROR: &[u8] = b"\x15\x03\x03\x00\x02\x02\x32";
 
-/// A client's keys, with which it can make records that no library would.
+/// A client's keys, for records that no library would produce.
 struct Keys {
     encrypter: Box<dyn MessageEncrypter>,
     number: u64,
@@ -32,7 +32,7 @@ impl Keys {
             panic!("another cipher")
         };
         let mut keys = Self { encrypter: suite.aead_alg.encrypter(key, iv), number: 0 };
-        // The provider wants to have seen all numbers from 0 on.
+        // The provider requires all sequence numbers from 0 on.
         (0..number).for_each(|_| drop(keys.record(ContentType::Alert, b"")));
         keys
     }
@@ -45,7 +45,7 @@ impl Keys {
     }
 }
 
-/// A hello that claims 60,000 bytes, of which each takes six.
+/// A hello that claims 60,000 bytes and takes six bytes to send each.
 #[test]
 fn a_hello_in_records_of_one_byte() {
     let hello = [&[1, 0, 0xEA, 0x60][..], &vec![3; 60_000]].concat();
@@ -68,7 +68,7 @@ fn a_hello_in_records_of_one_byte() {
     }
 }
 
-/// Small records, as clients with little memory make them, wherever reads cut them.
+/// Small records, as sent by clients with little memory, however reads split them.
 #[test]
 fn a_handshake_in_small_records() {
     for is_12 in [false, true] {

@@ -1,11 +1,11 @@
-//! A TLS connection whose key has made nearly as many records as it may.
+//! A TLS connection whose key has encrypted nearly as many records as it may.
 
 use std::time::Duration;
 
 use super::{Pair, TLS, WS, WSS, peer::Tls};
 use crate::net::reactor::Reactor;
 
-/// Of AES-GCM in TLS 1.2, and how many of them are left when the connection is to end.
+/// The limit of AES-GCM in TLS 1.2, and how many records are left when the connection has to end.
 const LIMIT: u64 = 1 << 24;
 const RESERVE: u64 = 1 << 18;
 
@@ -15,7 +15,7 @@ fn of_tls_1_2() {
     for layers in [TLS, WSS] {
         let mut pair = Pair::open(&reactor, layers, &tls);
         assert!(!pair.ours.is_near_key_limit());
-        // A packet is a record; what a record has no room for is another one.
+        // Each packet starts a record; a packet longer than a record takes several.
         for (bytes, records) in [(1, 1), (1 << 14, 1), ((1 << 14) + 1, 2), (4 << 14, 4)] {
             pair.ours.tls().unwrap().set_records(LIMIT - RESERVE - records);
             assert!(!pair.ours.is_near_key_limit());
@@ -38,7 +38,7 @@ fn of_others() {
     let (reactor, tls) = (Reactor::new().unwrap(), Tls::new(false));
     let pair = Pair::open(&reactor, TLS, &tls);
     pair.ours.tls().unwrap().set_records(u64::MAX - 1);
-    // TLS 1.3 changes its keys.
+    // TLS 1.3 updates its keys.
     assert!(!pair.ours.is_near_key_limit());
     assert!(!Pair::open(&reactor, WS, &tls).ours.is_near_key_limit());
 }

@@ -1,4 +1,4 @@
-//! What a peer said before it broke TLS is passed on, wherever reads cut it.
+//! Data that a peer sent before it violated TLS is passed on, however reads split it.
 
 use std::{io::ErrorKind, task::Poll};
 
@@ -17,7 +17,7 @@ const DISCONNECT: &[u8] = b"\xE0\x00";
 fn before_a_bad_record() {
     for is_12 in [false, true] {
         let tls = Tls::new(is_12);
-        // All splits in front of the bad record, and some of its own.
+        // All splits before the bad record, and some inside it.
         for split in 0..100 {
             let error = tell(&tls, split, |_| BAD_RECORD.to_vec());
             assert_eq!(error, ErrorKind::InvalidData, "{split}");
@@ -30,7 +30,7 @@ fn before_a_fatal_alert() {
     let tls = Tls::new(false);
     for split in 0..100 {
         let error = tell(&tls, split, |tls| {
-            // A record that the client does not understand makes it send one.
+            // An invalid record makes the client send an alert.
             let _ = tls.read_tls(&mut &BAD_RECORD[..]);
             assert!(tls.process_new_packets().is_err());
             let mut alert = Vec::new();
@@ -41,7 +41,8 @@ fn before_a_fatal_alert() {
     }
 }
 
-/// Two packets and the end of TLS, which come in two reads; how the connection fails behind both.
+/// Sends two packets and the end of TLS, which arrive in two reads; returns how the connection then
+/// fails.
 fn tell(tls: &Tls, split: usize, end: impl FnOnce(&mut ClientConnection) -> Vec<u8>) -> ErrorKind {
     let reactor = Reactor::new().unwrap();
     let mut pair = Pair::open(&reactor, TLS, tls);
@@ -53,24 +54,24 @@ fn tell(tls: &Tls, split: usize, end: impl FnOnce(&mut ClientConnection) -> Vec<
         if !part.is_empty() {
             pair.peer.write(part);
         }
-        // With less room than a packet needs, so that plaintext has to wait here.
+        // With less room than a packet needs, so that plaintext has to be kept.
         while let Poll::Ready(Ok(1..)) = pair.recv(3) {}
     }
     assert_eq!(pair.received, [PUBLISH, DISCONNECT].concat(), "{split}");
-    // What is written meanwhile goes nowhere, and does not hide the reason.
+    // Bytes written meanwhile are dropped, and do not hide the reason.
     assert!(matches!(pair.send(b"PINGRESP"), Poll::Ready(Ok(8))));
     let Poll::Ready(Err(error)) = pair.recv(100) else { panic!("no error at {split}") };
     error.kind()
 }
 
-/// A reader that has not come yet loses nothing by the peer's reset.
+/// The peer's reset loses no data that was not read yet.
 #[test]
 fn before_a_reset() {
     let tls = Tls::new(false);
     let reactor = Reactor::new().unwrap();
     let mut pair = Pair::open(&reactor, TLS, &tls);
     pair.peer_sends(DISCONNECT, &BAD_RECORD);
-    // Our alert finds nobody.
+    // Our alert cannot be delivered.
     pair.peer = super::Peer::new(std::os::unix::net::UnixStream::pair().unwrap().0, None, false);
     assert!(matches!(pair.recv(100), Poll::Ready(Ok(2))));
     assert!(

@@ -1,4 +1,4 @@
-//! No byte of one connection gets into another, whatever fails.
+//! No byte of one connection gets into another, whichever call fails.
 
 use std::task::Poll;
 
@@ -10,10 +10,10 @@ use super::{
 };
 use crate::net::reactor::Reactor;
 
-/// More calls than the story below makes.
+/// More calls than the scenario below makes.
 const MOST_CALLS: usize = 400;
 
-/// How the story ends.
+/// How the scenario ends.
 #[derive(Clone, Copy, Debug)]
 enum Leave {
     HalfClose,
@@ -21,8 +21,8 @@ enum Leave {
     Silence,
 }
 
-/// One connection fails at its first call of the kernel, at its second, and so on, by an error or
-/// by having to wait; another one on the same worker goes on to the byte.
+/// One connection fails at its first system call, at its second, and so on, with an error or
+/// because it has to wait; another one on the same worker loses no byte.
 #[test]
 fn each_call_fails_in_turn() {
     for is_12 in [false, true] {
@@ -39,7 +39,7 @@ fn each_call_fails_in_turn() {
     }
 }
 
-/// The connection breaks TLS while its records wait.
+/// The connection violates TLS while its records wait.
 #[test]
 fn a_bad_record_while_records_wait() {
     for is_12 in [false, true] {
@@ -52,7 +52,7 @@ fn a_bad_record_while_records_wait() {
     }
 }
 
-/// One connection's life next to another's. Whether the planned call has failed.
+/// Runs one connection next to another. Returns whether the planned call has failed.
 fn tell(tls: &Tls, layers: Layers, leave: Leave, fault: Option<(usize, Errno)>) -> bool {
     let reactor = Reactor::new().unwrap();
     let mut other = Pair::open(&reactor, TLS, tls);
@@ -93,7 +93,7 @@ fn live(pair: &mut Pair, layers: Layers, leave: Leave, check: &mut impl FnMut(&[
     pair.peer.pump();
     let _ = pair.ours.try_flush();
     for round in 0..4 {
-        // Nobody reads, until the way is full and some of it waits here.
+        // The peer does not read until all buffers are full and some bytes wait here.
         for _ in 0..20 {
             let sent = pair.send(&message(900));
             check(b"three");

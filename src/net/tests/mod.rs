@@ -26,7 +26,7 @@ pub(crate) use faults::Faults;
 use peer::{Peer, Tls};
 use rustix::net::sockopt::set_socket_send_buffer_size;
 
-/// What MQTT is wrapped in.
+/// The layers below MQTT.
 #[derive(Clone, Copy, Debug)]
 struct Layers {
     tls: bool,
@@ -37,26 +37,26 @@ const TLS: Layers = Layers { tls: true, websocket: false };
 const WSS: Layers = Layers { tls: true, websocket: true };
 const WS: Layers = Layers { tls: false, websocket: true };
 
-/// What a client may leave with us of its handshake.
+/// How many bytes of incomplete handshake messages are kept.
 const MAY_HOLD: usize = 30_000;
 
-/// One connection, both ends of it.
+/// Both ends of one connection.
 struct Pair {
     reactor: Rc<Reactor>,
     ours: Stream,
     peer: Peer,
-    /// What each end was given to send, as far as it took it.
+    /// The bytes that each end accepted for sending.
     sent: Vec<u8>,
     sent_by_peer: Vec<u8>,
     received: Vec<u8>,
 }
 
 impl Pair {
-    /// A connection whose handshake is still to come.
+    /// A connection before its handshake.
     fn new(reactor: &Rc<Reactor>, layers: Layers, tls: &Tls) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        // So little that a few writes fill it.
+        // So small that a few writes fill it.
         set_socket_send_buffer_size(&ours, 4096).unwrap();
         let ours = Stream::new(Socket::accepted(reactor, OwnedFd::from(ours)).unwrap());
         let peer = Peer::new(theirs, layers.tls.then_some(tls), layers.websocket);
@@ -65,7 +65,7 @@ impl Pair {
         Self { reactor, ours, peer, sent, sent_by_peer, received }
     }
 
-    /// Goes through the handshake.
+    /// Runs the handshake.
     fn shake_hands(&mut self, layers: Layers, tls: &Tls) -> Result<(), TlsError> {
         if layers.tls {
             let mut shaking = pin!(self.ours.accept_tls(&tls.server, Vec::new(), MAY_HOLD));
@@ -94,7 +94,7 @@ impl Pair {
         pair
     }
 
-    /// Writes what is taken of `bytes`, at once.
+    /// Writes as much of `bytes` as is taken.
     fn send(&mut self, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let sent = self.ours.try_send(bytes);
         if let Poll::Ready(Ok(n)) = sent {
@@ -115,7 +115,7 @@ impl Pair {
         read
     }
 
-    /// Has the peer send `bytes`, and then what is no record of its own.
+    /// Makes the peer send `bytes`, then `behind` as it is.
     fn peer_sends(&mut self, bytes: &[u8], behind: &[u8]) {
         let mut wire = self.peer.encoded(bytes);
         wire.extend(behind);
@@ -123,7 +123,7 @@ impl Pair {
         self.sent_by_peer.extend(bytes);
     }
 
-    /// Both ends hear each other, to the byte.
+    /// Asserts that each end receives exactly what the other sent.
     #[track_caller]
     fn check(&mut self, word: &[u8]) {
         assert!(matches!(self.send(word), Poll::Ready(Ok(n)) if n == word.len()));

@@ -16,7 +16,7 @@ use rustls::{
 
 use crate::proto::websocket::frame;
 
-/// A bad record: its tag is that of no key.
+/// A bad record: its tag is wrong for every key.
 pub(super) const BAD_RECORD: [u8; 37] = {
     let mut record = [0xA5; 37];
     (record[0], record[1], record[2], record[3], record[4]) = (23, 3, 3, 0, 32);
@@ -59,11 +59,11 @@ pub(super) struct Peer {
     wire: UnixStream,
     pub(super) tls: Option<ClientConnection>,
     has_frames: bool,
-    /// What has come out of TLS.
+    /// The plaintext received.
     received: Vec<u8>,
-    /// What was wrong with what has come, by rustls' word.
+    /// The error that rustls reported about the received bytes.
     pub(super) complaint: Option<rustls::Error>,
-    /// Records that wait, and how many bytes of them are written at a time.
+    /// Records that wait to be written, and how many bytes are written at a time.
     waiting: Vec<u8>,
     pub(super) per_pump: usize,
 }
@@ -79,12 +79,12 @@ impl Peer {
         Self { wire, tls, has_frames, received, complaint, waiting, per_pump: usize::MAX }
     }
 
-    /// What the client's records are made of `bytes`, or the bytes themselves.
+    /// The client's records with `bytes`, or the bytes themselves.
     pub(super) fn encoded(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut encoded = Vec::new();
         if self.has_frames {
             assert!(bytes.len() < 126);
-            // A mask of zeros leaves the payload as it is.
+            // A zero mask leaves the payload unchanged.
             encoded.extend([0x82, 0x80 | bytes.len() as u8, 0, 0, 0, 0]);
         }
         encoded.extend(bytes);
@@ -97,7 +97,7 @@ impl Peer {
         records
     }
 
-    /// Writes as is. The other side may be gone.
+    /// Writes `wire` as it is. The other side may be gone.
     pub(super) fn write(&mut self, wire: &[u8]) {
         let written = self.wire.write(wire);
         assert!(written.as_ref().map_or(true, |n| *n == wire.len()), "no room: {written:?}");
@@ -119,7 +119,7 @@ impl Peer {
         }
     }
 
-    /// Sends and reads what there is.
+    /// Sends and reads everything available.
     pub(super) fn pump(&mut self) {
         self.write_some();
         let mut wire = Vec::new();
@@ -141,7 +141,7 @@ impl Peer {
         self.write_some();
     }
 
-    /// The payload that has come whole or in part, out of frames where there are any.
+    /// The payload received so far, without the frames around it.
     pub(super) fn received(&self) -> Vec<u8> {
         if !self.has_frames {
             return self.received.clone();

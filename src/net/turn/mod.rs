@@ -1,9 +1,9 @@
 //! The budget of a worker's turn: what runs between two polls of its sockets.
 //!
-//! A turn runs the tasks that its events woke. Work that could keep others waiting joins a [`TurnQueue`] and is
-//! admitted from there, a bounded share in each turn: slices of bulk streams by their bytes, heavy
-//! tasks (the signatures of TLS handshakes) and walks through all sessions by their number. What is
-//! left waits for the next turn, and with it for the next events.
+//! A turn runs the tasks that its events woke. Work that could delay others joins a [`TurnQueue`],
+//! which admits a bounded share in each turn: slices of bulk streams by their bytes, heavy tasks
+//! (the signatures of TLS handshakes) and walks through all sessions by their number. The rest
+//! waits for the next turn, which starts with the next events.
 
 #[cfg(test)]
 mod tests;
@@ -17,19 +17,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The most that a bulk stream moves in a turn, each way: some 150 µs by `splice`, for which pings
-/// of others wait. Measured with 4 and 16 streams: 256 KiB made each byte a quarter dearer, and
-/// 1 MiB doubled the median of the pings.
+/// The most bytes that a bulk stream moves in a turn, in each direction: about 150 µs with
+/// `splice`, during which pings of others wait. Measured with 4 and 16 streams: 256 KiB raised the
+/// cost per byte by a quarter, and 1 MiB doubled the median latency of the pings.
 pub(crate) const FLOW_BYTES: usize = 512 * 1024;
 
 /// Bulk bytes after which a turn admits no further stream.
 const BULK_BYTES_PER_TURN: usize = FLOW_BYTES;
 
-/// The bytes that admitting a stream counts for at least, however few it then moves.
+/// The fewest bytes that an admitted stream counts for, however few it moves.
 const MIN_BULK_BYTES: usize = BULK_BYTES_PER_TURN / 16;
 
-/// A step of a handshake that takes this long is a heavy task: a signature or a key exchange. A turn
-/// admits one. Shorter steps, such as one that finds nothing to read yet, do not count as heavy.
+/// A step of a handshake that takes this long is a heavy task: a signature or a key exchange. A
+/// turn admits one. Shorter steps, such as one that finds nothing to read yet, do not count as
+/// heavy.
 const HEAVY_STEP_TIME: Duration = Duration::from_micros(50);
 
 /// Steps of handshakes that a turn admits at most, however light they are.
@@ -62,8 +63,8 @@ impl TurnBudget {
         self.walked.set(false);
     }
 
-    /// Wakes the next task that fits into this turn; returns whether there was one. The task has to run
-    /// before the next call, or its part of the budget counts as unused.
+    /// Wakes the next task that fits into this turn; returns whether there was one. The task has to
+    /// run before the next call, or its part of the budget counts as unused.
     pub(crate) fn admit(&self) -> bool {
         if self.has_time_for_step() && self.handshakes.admit() {
             self.steps.set(self.steps.get() + 1);
@@ -89,19 +90,19 @@ impl TurnBudget {
         self.bulk_bytes.set(self.bulk_bytes.get().saturating_add(bytes));
     }
 
-    /// Whether tasks wait for the next turn.
+    /// Whether any tasks wait for the next turn.
     pub(super) fn has_waiting(&self) -> bool {
         !(self.bulk.is_empty() && self.handshakes.is_empty() && self.walks.is_empty())
     }
 
-    /// Runs a handshake, each step of it when a turn has time for it. It runs at once
-    /// if no other waits, so that a step that is due in time does not miss its deadline in the queue.
+    /// Runs each step of a handshake when a turn has time for it: at once if no other waits, so
+    /// that a timely step does not miss its deadline in the queue.
     pub(super) async fn pace<F: Future>(&self, mut handshake: Pin<&mut F>) -> F::Output {
         let mut ticket = TurnTicket::default();
         poll_fn(|cx| {
             if self.handshakes.is_empty() && self.has_time_for_step() {
                 self.steps.set(self.steps.get() + 1);
-                // It may have been admitted in an earlier turn, and not have run since.
+                // It may have been admitted in an earlier turn without running since.
                 ticket = TurnTicket::default();
             } else if self.handshakes.wait(&mut ticket, cx).is_pending() {
                 return Poll::Pending;
@@ -121,7 +122,7 @@ impl TurnBudget {
 #[derive(Default)]
 pub(crate) struct TurnQueue {
     waiting: RefCell<VecDeque<Waker>>,
-    /// How many have been admitted since the worker began, which is what a [`TurnTicket`] counts by.
+    /// How many tasks have been admitted since the worker started; a [`TurnTicket`] refers to it.
     admitted: Cell<u32>,
 }
 
@@ -143,7 +144,7 @@ impl TurnQueue {
     /// Whether a task that joined has been admitted since, which uses up its ticket.
     pub(crate) fn take_turn(&self, ticket: &mut TurnTicket) -> bool {
         let is_admitted = ticket.0.is_some_and(|number| {
-            // Numbers start again at 2^32: the difference tells which is later.
+            // Numbers wrap around at 2^32: the difference tells which is later.
             self.admitted.get().wrapping_sub(number.get()).cast_signed() >= 0
         });
         if is_admitted {

@@ -1,4 +1,4 @@
-//! What a turn admits, and in which order.
+//! The tasks that a turn admits, and their order.
 
 use std::{
     pin::pin,
@@ -32,7 +32,7 @@ fn waker() -> (Arc<Woken>, Waker) {
     (woken.clone(), Waker::from(woken))
 }
 
-/// Streams take turns in the order in which they came, one share of bytes a turn.
+/// Streams are admitted in the order in which they came, one share of bytes per turn.
 #[test]
 fn bulk_streams_take_turns() {
     let turn = TurnBudget::default();
@@ -61,7 +61,7 @@ fn bulk_streams_take_turns() {
     assert_eq!(woken.count(), 6);
 }
 
-/// Streams that move little share a turn, but not more of them than it has time to look at.
+/// Streams that move little share a turn, up to a limit on their number.
 #[test]
 fn light_streams_share_a_turn() {
     let turn = TurnBudget::default();
@@ -78,7 +78,7 @@ fn light_streams_share_a_turn() {
     assert!(!turn.has_waiting());
 }
 
-/// One heavy step of a handshake a turn, and one chunk of a walk, however many wait.
+/// A turn admits one heavy step of a handshake and one chunk of a walk, however many wait.
 #[test]
 fn heavy_tasks_have_a_turn_each() {
     let turn = TurnBudget::default();
@@ -94,7 +94,7 @@ fn heavy_tasks_have_a_turn_each() {
         })
         .collect();
     let mut walks: Vec<_> = (0..3).map(|_| Box::pin(turn.walks.turn())).collect();
-    // The first to come had nobody before it.
+    // The first one did not have to wait.
     for left in [(2, 3), (1, 2), (0, 1), (0, 0)] {
         handshakes.retain_mut(|handshake| handshake.as_mut().poll(&mut cx).is_pending());
         walks.retain_mut(|walk| walk.as_mut().poll(&mut cx).is_pending());
@@ -102,7 +102,7 @@ fn heavy_tasks_have_a_turn_each() {
         assert_eq!(turn.has_waiting(), left != (0, 0));
         turn.begin();
         while turn.admit() {
-            // As the worker does, before it asks again.
+            // As the worker does before it admits the next task.
             handshakes.retain_mut(|handshake| handshake.as_mut().poll(&mut cx).is_pending());
             done += 1;
         }
@@ -110,7 +110,7 @@ fn heavy_tasks_have_a_turn_each() {
     assert_eq!(done, 5);
 }
 
-/// Places are counted round and round.
+/// Ticket numbers wrap around.
 #[test]
 fn tickets_past_the_largest_number() {
     let queue = TurnQueue::default();
@@ -127,7 +127,7 @@ fn tickets_past_the_largest_number() {
             let mut ticket = *ticket;
             queue.take_turn(&mut ticket)
         });
-        // The one numbered 0 counts as not waiting.
+        // Ticket 0 counts as not waiting.
         let expected = std::array::from_fn(|of| of <= at && of != 2);
         assert_eq!(admitted, expected);
     }

@@ -1,9 +1,9 @@
 //! A writer that never blocks its callers: a thread of its own writes the lines, and lines beyond a
 //! bound are dropped and counted.
 //!
-//! The bound is in bytes, so the memory is known whatever the lines are. tracing-appender's nonblocking
-//! writer is bounded by lines (128,000 of any length) and does not report where in the log some are
-//! missing.
+//! The bound is in bytes, so the memory is known whatever the lines are. tracing-appender's
+//! nonblocking writer is bounded by lines (128,000 of any length) and does not report where in the
+//! log some are missing.
 
 use std::{
     io::{self, Write},
@@ -15,12 +15,12 @@ use std::{
 use prometheus::IntCounter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Bytes of queued lines at most. As many more can be in the middle of a write, so that a log takes at
-/// most 1 MiB.
+/// Bytes of queued lines at most. As many more can be in the middle of a write, so that a log takes
+/// at most 1 MiB.
 const MAX_QUEUED_BYTES: usize = 512 * 1024;
 
-/// Bytes of one write of several lines at most: pipes write so many atomically (`pipe(7)`, PIPE_BUF),
-/// so that another process' output does not split a line.
+/// Bytes of one write of several lines at most: pipes write so many atomically (`pipe(7)`,
+/// PIPE_BUF), so that another process' output does not split a line.
 const MAX_WRITE_BYTES: usize = 4096;
 
 /// The callers' end. Clones share the queue.
@@ -38,8 +38,8 @@ struct LineQueue {
 #[derive(Default)]
 struct QueuedLines {
     lines: Vec<u8>,
-    /// Lines dropped since `lines` became full. Until the thread has taken this number, all others are
-    /// dropped too, so that the missing lines are in one place, after `lines`.
+    /// Lines dropped since `lines` became full. Until the thread has taken this number, all others
+    /// are dropped too, so that the missing lines are in one place, after `lines`.
     lost: u64,
     is_writing: bool,
 }

@@ -65,7 +65,8 @@ fn lines_keep_their_order_and_a_gap_is_told_where_it_is() {
     let bench = Bench::new(12);
     bench.push_all(&["first\n"]);
     assert_eq!(bench.piece(), "first\n");
-    // While that is being written: ten bytes of twelve are taken, and nothing after what is too much.
+    // While that is being written: ten bytes of twelve are taken, and nothing after what is too
+    // much.
     bench.push_all(&["two\n", "three\n", "four\n", "5\n", "6\n"]);
     assert_eq!(bench.dropped.get(), 3);
     bench.answers.send(true).unwrap();

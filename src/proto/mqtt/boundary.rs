@@ -3,8 +3,8 @@
 /// Follows a stream of packets, starting between two of them (3.1.1 §2.2, 5.0 §2.1).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Boundary {
-    /// Bytes of the packet's body that have not arrived; while its length arrives, the part known so
-    /// far.
+    /// Bytes of the packet's body that have not arrived; while its length arrives, the part known
+    /// so far.
     left: u32,
     position: StreamPosition,
 }

@@ -1,5 +1,5 @@
-//! The PROXY header, versions 1 and 2, without I/O: a proxy sends it in front of a connection to name
-//! the client. The standard is HAProxy's `proxy-protocol.txt`.
+//! The PROXY header, versions 1 and 2, without I/O: a proxy sends it in front of a connection to
+//! name the client. The standard is HAProxy's `proxy-protocol.txt`.
 
 mod header;
 mod tlv;
@@ -24,10 +24,11 @@ pub enum DetectedHeader {
     V2,
 }
 
-/// Parses the header that a connection begins with. The result does not change when more bytes follow.
+/// Parses the header that a connection begins with. The result does not change when more bytes
+/// follow.
 ///
 /// # Errors
-/// As soon as the bytes show that the header is invalid: the connection has to be dropped.
+/// As soon as the bytes show that the header is invalid: the connection must be closed.
 pub fn parse(bytes: &[u8]) -> Result<HeaderProgress, HeaderError> {
     match detect(bytes) {
         DetectedHeader::Absent => {

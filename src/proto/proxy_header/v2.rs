@@ -10,7 +10,8 @@ use crate::proto::TlsFacts;
 
 pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// Bytes of the fixed part: signature; version and command; family and transport; length of the rest.
+/// Bytes of the fixed part: signature; version and command; family and transport; length of the
+/// rest.
 const FIXED_BYTES: usize = 16;
 
 /// Version 2 with either of its two commands.

@@ -26,11 +26,12 @@ const KEEPALIVE_TIME: Duration = Duration::from_mins(1);
 /// Bytes that the kernel holds for a receiver at most; they are lost when the connection breaks.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
-/// The max_bytes message in one UDP datagram over IPv4 (RFC 5426, 3.2): 65,535 bytes less the headers.
+/// The max_bytes message in one UDP datagram over IPv4 (RFC 5426, 3.2): 65,535 bytes less the
+/// headers.
 const MAX_DATAGRAM_BYTES: usize = 65_535 - 20 - 8;
 
-/// The message length that every receiver must take (RFC 5424, 6.1): the datagram limit of a receiver
-/// is not lowered beyond it.
+/// The message length that every receiver must take (RFC 5424, 6.1): the datagram limit of a
+/// receiver is not lowered beyond it.
 const MIN_DATAGRAM_LIMIT: usize = 480;
 
 /// Bytes of frames in one write.
@@ -80,8 +81,8 @@ impl SyslogReceiver {
         Ok(())
     }
 
-    /// See [`super::LogOutput::write`]. After an error other than a timeout, the next write starts on
-    /// a new connection, with no line partly written.
+    /// See [`super::LogOutput::write`]. After an error other than a timeout, the next write starts
+    /// on a new connection, with no line partly written.
     pub(in crate::access_log) fn write(
         &mut self,
         lines: &[u8],
@@ -143,8 +144,8 @@ fn send_datagram(socket: &Socket, max_bytes: &mut usize, lines: &[u8]) -> io::Re
         }
         *max_bytes /= 2;
     }
-    // A receiver on the same host that is not there is known at once (ICMP port unreachable); without
-    // this check, only the next datagram would fail.
+    // A receiver on the same host that is not there is known at once (ICMP port unreachable);
+    // without this check, only the next datagram would fail.
     match socket.take_error()? {
         Some(error) => Err(error),
         None => Ok(line.len()),
@@ -193,8 +194,8 @@ fn nonzero(result: io::Result<usize>) -> io::Result<usize> {
 }
 
 /// Fails if the receiver has closed the connection, so that nothing is written to it that would be
-/// lost. A receiver sends nothing; if it does, the bytes are discarded, because closing a socket with
-/// unread bytes resets the connection.
+/// lost. A receiver sends nothing; if it does, the bytes are discarded, because closing a socket
+/// with unread bytes resets the connection.
 fn check_closed(socket: &Socket) -> io::Result<()> {
     let mut discarded = [0; 512];
     match rustix::net::recv(socket, &mut discarded, RecvFlags::DONTWAIT) {
@@ -241,7 +242,8 @@ fn connect_udp(to: SocketAddr, timeout: Duration) -> io::Result<SyslogConnection
     SyslogConnection::new(socket, Framing::Datagrams { max_bytes: MAX_DATAGRAM_BYTES }, timeout)
 }
 
-/// /dev/log takes datagrams nearly everywhere; where it is a stream, connecting fails with EPROTOTYPE.
+/// /dev/log takes datagrams nearly everywhere; where it is a stream, connecting fails with
+/// EPROTOTYPE.
 fn connect_unix(path: &Path, timeout: Duration) -> io::Result<SyslogConnection> {
     let to = SockAddr::unix(path)?;
     let connect = |kind| {

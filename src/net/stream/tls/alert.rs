@@ -1,4 +1,4 @@
-//! Alerts that rustls has no call to send.
+//! Alerts that rustls has no call for.
 
 use rustls::{
     ConnectionTrafficSecrets, ContentType, ProtocolVersion, SupportedCipherSuite,
@@ -9,13 +9,13 @@ use rustls::{
 /// A fatal certificate_expired (RFC 8446, section 6).
 const CERTIFICATE_EXPIRED: [u8; 2] = [2, 45];
 
-/// A fatal unexpected_message in a plaintext record, as sent before there are keys (RFC 8446, sections
-/// 5.1 and 6.2).
+/// A fatal unexpected_message in a plaintext record, as sent before there are keys (RFC 8446,
+/// sections 5.1 and 6.2).
 pub(super) const UNEXPECTED_MESSAGE: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
 
 /// The record that tells a client after the handshake that its certificate has expired. It follows
-/// all records that the connection has written. `None` if rustls does not give out the keys, which it
-/// does only with `enable_secret_extraction`.
+/// all records that the connection has written. `None` if rustls does not export the keys, which
+/// requires `enable_secret_extraction`.
 pub(super) fn certificate_expired(connection: UnbufferedServerConnection) -> Option<Vec<u8>> {
     let suite = connection.negotiated_cipher_suite()?;
     let (secrets, _) = connection.dangerous_into_kernel_connection().ok()?;

@@ -14,7 +14,7 @@ use crate::net::{buffer::Buffer, socket::Socket};
 pub(crate) struct ClientTlsHandshake(TlsLayer);
 
 impl ClientTlsHandshake {
-    /// Begins a handshake with a server whose certificate has to be valid for `name`.
+    /// Begins a handshake with a server whose certificate must be valid for `name`.
     pub(crate) fn new(
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
@@ -30,7 +30,7 @@ impl ClientTlsHandshake {
         Ok(Self(tls))
     }
 
-    /// The ClientHello, which has to be written to the socket before [`Self::run`].
+    /// The ClientHello, which must be written to the socket before [`Self::run`].
     pub(crate) fn hello(&self) -> Vec<u8> {
         self.0.state.borrow().backlog.bytes().to_vec()
     }

@@ -10,8 +10,8 @@ const RECORD_HEADER_BYTES: usize = 5;
 const HANDSHAKE: u8 = 22;
 /// Records that a ClientHello may be split into: more than any client does.
 const MAX_RECORDS: usize = 32;
-/// The longest ClientHello that is read: more than any client sends, even with a ticket that contains
-/// its certificates.
+/// The longest ClientHello that is read: more than any client sends, even with a ticket that
+/// contains its certificates.
 const MAX_HELLO_BYTES: usize = 16 * 1024;
 /// The length of a handshake message's type and length (RFC 8446, section 4).
 const MESSAGE_HEADER_BYTES: usize = 4;
@@ -24,9 +24,9 @@ const HOST_NAME: u8 = 0;
 /// Reads the server name from a client's records as they arrive, each byte once.
 #[derive(Default)]
 pub(super) struct ServerNameReader {
-    /// The header of the present record, as far as it has arrived.
+    /// The header of the current record, as far as it has arrived.
     header: Vec<u8>,
-    /// Bytes of the present record that have not arrived.
+    /// Bytes of the current record that have not arrived.
     left: usize,
     records: usize,
     message: Vec<u8>,
@@ -36,8 +36,8 @@ pub(super) struct ServerNameReader {
 }
 
 impl ServerNameReader {
-    /// The server name, in lower case; `None` if it is absent, or if the message is incomplete or one
-    /// that rustls does not accept either.
+    /// The server name, in lower case; `None` if it is absent, or if the message is incomplete or
+    /// invalid, in which case rustls does not accept it either.
     pub(super) fn finish(self) -> Option<Box<str>> {
         self.name
     }

@@ -1,4 +1,4 @@
-//! Why a TLS handshake failed, in words for an operator.
+//! Why a TLS handshake failed, explained for an operator.
 
 use std::io;
 
@@ -10,7 +10,8 @@ use crate::proto::first_bytes::{DetectedProtocol, Detection, detect_protocol};
 /// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
-    /// The client left before it had sent anything. Likely: a check that only connects.
+    /// The client closed the connection before it sent anything. Likely: a health check that only
+    /// connects.
     #[error("nothing was sent")]
     Silent(#[source] Option<io::Error>),
     /// Likely: a client that gave up.
@@ -25,14 +26,14 @@ pub(crate) enum TlsError {
     /// The peer's certificate was not accepted.
     #[error("TLS: {0}")]
     Certificate(#[source] Error),
-    /// Likely: no TLS at all, or an unsupported version.
+    /// Likely: a peer without TLS, or an unsupported version.
     #[error("TLS: {error}{hint}")]
     Protocol {
         #[source]
         error: Error,
         hint: &'static str,
     },
-    /// Likely: an attack, as no library cuts its messages into so many records.
+    /// Likely: an attack, as no library splits its messages into so many records.
     #[error("{}", too_many_partial_bytes(*.0))]
     TooManyPartialBytes(usize),
 }
@@ -55,8 +56,7 @@ impl TlsError {
     }
 }
 
-/// What ended a handshake. Whether it is an error that the peer's first bytes explain, its side of
-/// the connection knows.
+/// What ended a handshake, before the peer's first bytes are used to explain it.
 pub(super) enum HandshakeFailure {
     Closed,
     Io(io::Error),
@@ -83,7 +83,7 @@ impl From<io::Error> for HandshakeFailure {
     }
 }
 
-/// The protocol that a client without TLS tried to speak on this port.
+/// The protocol that a client without TLS used on this port.
 fn hint(first: &[u8]) -> &'static str {
     match detect_protocol(first) {
         Detection::Protocol(DetectedProtocol::Mqtt) => {

@@ -7,8 +7,8 @@ use rustls::ProtocolVersion;
 use super::{error::HandshakeFailure, partial_records::MAX_SESSION_BYTES, state::TlsState};
 use crate::net::socket::Socket;
 
-/// Goes as far as the bytes at hand allow. `already_read` comes before what the socket has; `inspect`
-/// sees all that is read.
+/// Advances as far as the available bytes allow. `already_read` comes before the socket's bytes;
+/// `inspect` sees everything that is read.
 pub(super) fn advance_handshake(
     state: &mut TlsState,
     socket: &Socket,
@@ -18,7 +18,7 @@ pub(super) fn advance_handshake(
     loop {
         if !state.connection.is_handshaking() {
             state.max_partial_bytes = MAX_SESSION_BYTES;
-            // In TLS 1.3 what we still have to send can go with the first write. In 1.2 the peer
+            // In TLS 1.3 the rest of our messages can go with the first write. In 1.2 the peer
             // waits for our last message.
             if state.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
                 return Poll::Ready(Ok(()));
@@ -36,7 +36,7 @@ pub(super) fn advance_handshake(
             let mut wire = std::mem::take(&mut already_read);
             Ok(Poll::Ready(state.decrypt(&mut wire, outbox, &mut [])))
         };
-        // Behind a CONNECT that has arrived, a violation is reported to the reader of the CONNECT.
+        // A violation that follows a CONNECT is reported to the reader of the CONNECT.
         let is_handshaking = state.connection.is_handshaking();
         let violation = state.violation.take_if(|_| is_handshaking || state.plain.is_empty());
         if !outbox.is_empty() {

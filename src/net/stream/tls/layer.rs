@@ -9,8 +9,8 @@ use super::{
 };
 use crate::net::{BULK_BYTES, socket::Socket};
 
-/// A backlog of up to so many bytes, such as tickets, is written in one call with what comes next. A
-/// longer one was left by a slow receiver, and is written first.
+/// A backlog of up to this many bytes, such as tickets, is written in one call with the next
+/// records. A longer one was left by a slow receiver, and is written first.
 const MAX_JOINED_BYTES: usize = 4096;
 
 /// One side of a TLS connection.
@@ -19,13 +19,14 @@ pub(in crate::net) struct TlsLayer {
 }
 
 impl TlsLayer {
-    /// `max_partial_bytes`: how much of its handshake the peer may leave here incomplete.
+    /// `max_partial_bytes`: how many bytes of incomplete handshake messages are kept.
     pub(super) fn new(connection: TlsConnection, max_partial_bytes: usize) -> Self {
         Self { state: RefCell::new(TlsState::new(connection, max_partial_bytes)) }
     }
 
-    /// Reads records and returns their plaintext; 0 at the peer's end, with or without close_notify:
-    /// MQTT itself says where it ends.
+    /// Reads records and returns their plaintext; 0 at the peer's end, with or without
+    /// close_notify:
+    /// MQTT has its own end of a session.
     pub(in crate::net) fn try_recv(
         &self,
         socket: &Socket,
@@ -61,11 +62,11 @@ impl TlsLayer {
         }
     }
 
-    /// Encrypts as much of `buf` as fits into a few records. Pending while the socket has no room for
-    /// the last ones.
+    /// Encrypts as much of `buf` as fits into a few records. Pending while the socket has no room
+    /// for the last ones.
     ///
-    /// After a violation by the peer there are no records for it any more: what is sent is dropped,
-    /// and the next read reports the violation. What the peer sent before that can still be read.
+    /// After a violation by the peer nothing more is sent to it: further bytes are dropped, and the
+    /// next read reports the violation. Whatever the peer sent before it can still be read.
     pub(in crate::net) fn try_send(&self, socket: &Socket, buf: &[u8]) -> Poll<io::Result<usize>> {
         let state = &mut *self.state.borrow_mut();
         if state.violation.is_some() {
@@ -108,7 +109,7 @@ impl TlsLayer {
         let _ = state.flush(socket);
     }
 
-    /// Sends close_notify, where a close of the socket follows at once.
+    /// Sends close_notify; the socket must be closed right after.
     pub(in crate::net) fn send_close_notify(&self, socket: &Socket) {
         self.state.borrow_mut().send_close_notify(socket);
     }

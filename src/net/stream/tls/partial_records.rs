@@ -7,18 +7,17 @@ const HEADER_BYTES: usize = 5;
 /// section 6.2.3).
 pub(super) const MAX_RECORD_BYTES: usize = HEADER_BYTES + (1 << 14) + 2048;
 
-/// What a peer may leave here at most after the handshake: one record of a message whose rest has not
-/// arrived, such as a long ticket, and one incomplete record.
+/// The most bytes kept for a peer after the handshake: one record of an incomplete message, such as
+/// a long ticket, and one incomplete record.
 pub(super) const MAX_SESSION_BYTES: usize = 2 * MAX_RECORD_BYTES;
 
-/// What a peer may leave here at most during a handshake, whatever the configuration allows: twice
-/// the longest message that rustls accepts, so that a broker's certificate chain may come in small
+/// The most bytes kept for a peer during a handshake, whatever the configuration allows: twice the
+/// longest message that rustls accepts, so that a broker's certificate chain may arrive in small
 /// records.
 pub(super) const MAX_HANDSHAKE_BYTES: usize = 2 << 16;
 
-/// What a peer has sent and rustls cannot use yet: records of a handshake message whose rest has not
-/// arrived, which rustls has decrypted in place and has a position in, and behind them the beginning
-/// of a record.
+/// Received bytes that rustls cannot use yet: records of an incomplete handshake message, which
+/// rustls has decrypted in place and keeps a position in, then the beginning of a record.
 #[derive(Default)]
 pub(super) struct PartialRecords {
     bytes: Vec<u8>,
@@ -35,8 +34,8 @@ impl PartialRecords {
         &mut self.bytes
     }
 
-    /// Takes bytes from the front of `wire`, at most to the end of a record header or of a record, which
-    /// is when rustls can go on. Returns how many, and whether that end is reached.
+    /// Takes bytes from the front of `wire`, at most to the end of a record header or of a record,
+    /// where rustls can continue. Returns how many, and whether that end was reached.
     pub(super) fn complete(&mut self, wire: &[u8]) -> (usize, bool) {
         let missing = record(&self.bytes[self.last..]) - (self.bytes.len() - self.last);
         let taken = missing.min(wire.len());
@@ -55,8 +54,8 @@ impl PartialRecords {
         self.last -= consumed;
     }
 
-    /// Keeps the rest of a buffer that was passed to rustls directly; `last`: where in it the incomplete
-    /// record begins.
+    /// Keeps the rest of a buffer that was passed to rustls directly; `last`: where the incomplete
+    /// record begins in it.
     pub(super) fn keep(&mut self, rest: &[u8], last: usize) {
         self.bytes.extend_from_slice(rest);
         self.last = last;
@@ -69,8 +68,8 @@ impl PartialRecords {
         }
     }
 
-    /// Puts a record of an unknown type where the next one would be. rustls answers it with the alert
-    /// decode_error; it has no call that sends one.
+    /// Appends a record of an unknown type, to make rustls send the alert decode_error: it has no
+    /// call for that.
     pub(super) fn append_invalid_record(&mut self) {
         self.bytes.truncate(self.last);
         self.bytes.extend([0xFF; HEADER_BYTES]);

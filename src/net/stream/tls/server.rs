@@ -19,7 +19,7 @@ use crate::{
     proto::TlsFacts,
 };
 
-/// Bytes that tell one protocol from another: as many as the longest signature of a PROXY header.
+/// Bytes that suffice to identify a protocol: the longest signature of a PROXY header.
 const PREFIX_BYTES: usize = 12;
 
 /// A handshake with a client.
@@ -89,14 +89,15 @@ impl ServerTlsHandshake {
     }
 }
 
-/// Sends the session tickets to a client whose CONNECT did not arrive with the end of its handshake.
+/// Sends the session tickets to a client whose CONNECT did not arrive with the end of its
+/// handshake.
 ///
-/// Unless the client has set TCP_NODELAY, it sends no more before its last segment is acknowledged
-/// (RFC 896), which the kernel would delay by 40 ms. If the CONNECT is here already, the tickets go
-/// with the CONNACK.
+/// Unless the client has set TCP_NODELAY, it sends nothing more until its last segment is
+/// acknowledged (RFC 896), which the kernel would delay by 40 ms. If the CONNECT has already
+/// arrived, the tickets go with the CONNACK.
 fn send_tickets(state: &mut TlsState, socket: &Socket) -> io::Result<()> {
     if state.plain.is_empty() {
-        // What the socket does not take goes with the next write.
+        // Bytes that the socket does not take go with the next write.
         let _ = state.flush(socket)?;
     }
     Ok(())

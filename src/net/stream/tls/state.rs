@@ -1,4 +1,4 @@
-//! The state of a TLS connection: its keys, and the bytes that wait on either side of them.
+//! The state of a TLS connection: its keys, and the bytes waiting in either direction.
 
 use std::{io, task::Poll};
 
@@ -57,7 +57,7 @@ impl TlsState {
         buf: &mut [u8],
         inspect: &mut impl FnMut(&[u8]),
     ) -> io::Result<Poll<usize>> {
-        // As much as `buf` has room for, with the partial records, so that little plaintext has to
+        // With the partial records, as much as `buf` has room for, so that little plaintext has to
         // be kept.
         let size = MAX_RECORD_BYTES.max(buf.len()).saturating_sub(self.partial.len());
         let inbox = &mut *socket.buffers().inbox.lend();
@@ -102,7 +102,7 @@ impl TlsState {
             Ok(()) if !self.peer_ended => return given,
             Ok(()) => {}
         }
-        // The partial records will not be completed.
+        // The partial records will never be completed.
         self.partial = PartialRecords::default();
         given
     }
@@ -137,7 +137,7 @@ impl TlsState {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes close_notify; the socket is shut down once it, and all before it, is written.
+    /// Writes close_notify; the socket is shut down once it and everything before it is written.
     pub(super) fn send_close_notify(&mut self, socket: &Socket) {
         if self.own_end != OwnEnd::Open {
             return;
@@ -169,7 +169,7 @@ impl TlsState {
     }
 }
 
-/// Passes to rustls all that it can use by now: each byte once, and in place where possible.
+/// Passes to rustls everything that it can use now: each byte once, and in place where possible.
 fn read_records(
     connection: &mut TlsConnection,
     partial: &mut PartialRecords,

@@ -7,7 +7,7 @@ use rustls::{
 
 use super::{TlsLayer, client_hello::ServerNameReader};
 
-/// The size of an idle connection without its keys, in bytes: a bound, so that it does not grow
+/// Bounds the size in bytes of an idle connection without its keys, so that it does not grow
 /// unnoticed.
 #[test]
 fn an_idle_connection_is_small() {
@@ -81,7 +81,7 @@ fn hello_in_too_many_records() {
     assert_eq!(server_name(&records), None);
 }
 
-/// No change of a byte makes the reader panic.
+/// The reader does not panic, whichever byte is changed.
 #[test]
 fn changed_hellos_do_not_panic() {
     let hello = hello("device.example.com");

@@ -51,7 +51,7 @@ const TEXT_TEMPLATE: &str = "${client} [${time_local}] clientid: [${client_id}] 
     connack: [${connack}] bytes_in: [${bytes_in}] bytes_out: [${bytes_out}] \
     duration_ms: [${duration_ms}] end: [${end_by} ${end_phase} ${end_cause}] detail: [${detail}]";
 
-/// A field of templates only: the time in UTC, as nginx's `$time_local` writes it.
+/// A field that only templates have: the time in UTC, formatted like nginx's `$time_local`.
 const TIME_LOCAL: LogField =
     LogField { name: "time_local", value: |_, stamp| Some(LogValue::Name(stamp.local())) };
 

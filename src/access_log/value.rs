@@ -12,7 +12,7 @@ use std::{
 use super::entry::DialledAddress;
 use crate::{escape::is_unsafe, proto::mqtt::Malformed};
 
-/// Size of a written value at most, so that no peer can make a line as long as it likes. Client IDs
+/// The most bytes of a written value, so that no peer controls the length of a line. Client IDs
 /// that brokers accept are shorter.
 pub(super) const MAX_VALUE_BYTES: usize = 4096;
 
@@ -21,7 +21,7 @@ pub(super) const MAX_VALUE_BYTES: usize = 4096;
 pub(super) enum LogValue<'e> {
     /// From a client, a broker or the configuration: always escaped.
     Text(&'e str),
-    /// One of the proxy's own words.
+    /// A fixed text of the proxy: never escaped.
     Name(&'e str),
     Number(u64),
     Flag(bool),
@@ -29,7 +29,7 @@ pub(super) enum LogValue<'e> {
     Millis(Duration),
     Address(SocketAddr),
     Dialled(DialledAddress<'e>),
-    /// Displayed in the proxy's own words.
+    /// Displayed as a fixed text of the proxy.
     Malformed(&'e Malformed),
 }
 
@@ -106,7 +106,7 @@ impl Escape {
     }
 
     /// Writes at most [`MAX_VALUE_BYTES`]: a longer text is cut between two characters, followed by
-    /// `…` and how many bytes of it are missing.
+    /// `…` and the number of missing bytes.
     fn write_truncated(self, text: &str, out: &mut Vec<u8>) {
         // Most texts need no escaping.
         if text.len() <= MAX_VALUE_BYTES && text.bytes().all(is_plain) {

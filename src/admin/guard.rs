@@ -1,4 +1,4 @@
-//! Which requests are served: those with the token, and none from web pages of other sites.
+//! Decides which requests are served: those with the token, and none from web pages of other sites.
 
 use std::net::IpAddr;
 
@@ -43,8 +43,8 @@ pub(super) fn check(
 }
 
 /// A page of another site can make its visitor's browser send requests here. The browser then puts
-/// the page's origin into `Origin`, unless the site's own name resolves to this proxy's address
-/// (DNS rebinding); then that name is in `Host`.
+/// the page's origin into `Origin`. If the site's own name resolves to this proxy's address (DNS
+/// rebinding), that name is in `Host` instead.
 fn check_browser(head: &Parts, is_open: bool) -> Result<(), ErrorResponse> {
     let host = host(head)?;
     // https: behind a proxy that terminates TLS.

@@ -1,6 +1,6 @@
 //! Writes the value of a field, as JSON or text.
 //!
-//! Written by hand, because every session renders two lines: with serde_json a line took more than
+//! Handwritten, because every session renders two lines: with serde_json a line took more than
 //! twice as long.
 
 use std::{
@@ -16,7 +16,7 @@ use crate::{escape::is_unsafe, proto::mqtt::Malformed};
 /// that brokers accept are shorter.
 pub(super) const MAX_VALUE_BYTES: usize = 4096;
 
-/// The value of a field, by how it is written.
+/// The value of a field; the variant decides how it is written.
 #[derive(Clone, Copy)]
 pub(super) enum LogValue<'e> {
     /// From a client, a broker or the configuration: always escaped.

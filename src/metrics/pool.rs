@@ -9,7 +9,7 @@ use crate::labels::RouteKind;
 #[derive(Clone, Debug)]
 pub struct PoolMetrics {
     routes: Box<[IntCounter]>,
-    /// 1 while so many brokers look down that the health checks are not trusted.
+    /// 1 while too many brokers look down for the health checks to be trusted.
     pub failing_open: IntGauge,
     /// Brokers found down whose sessions are kept until a shared cause is ruled out.
     pub down_held: IntGauge,

@@ -29,7 +29,7 @@ pub(crate) enum ConnectError {
 }
 
 impl ConnectError {
-    /// The meaning of an error of connect(2) on an IP socket.
+    /// Classifies an error of connect(2) on an IP socket.
     pub(crate) fn of_connect(error: io::Error) -> Self {
         match Errno::from_io_error(&error) {
             // Older kernels return EAGAIN.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// Facts of one TLS connection; `None` is unknown.
+/// Facts about one TLS connection; `None` means unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFacts {
     /// OpenSSL's name of the version: `TLSv1.3`.

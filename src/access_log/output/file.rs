@@ -128,7 +128,7 @@ impl LogFile {
     /// is renamed, so that a failure to open it changes nothing.
     fn rotate(&mut self, keep: u32) -> io::Result<()> {
         let new = self.with_suffix("new");
-        // Left behind by an earlier failure.
+        // Left over from an earlier failure.
         ignore_missing(fs::remove_file(&new))?;
         let file = Self::from_open(&self.path, open(&new)?)?;
         for number in (1..keep).rev() {

@@ -122,7 +122,7 @@ fn width(cell: &Cell) -> usize {
     text_of(cell).chars().count()
 }
 
-/// The text without fonts.
+/// The text without font changes.
 pub(super) fn text_of(line: &[Inline]) -> String {
     let texts = line.iter().map(|inline| match inline {
         Inline::Roman(text) | Inline::Bold(text) | Inline::Italic(text) => text.as_str(),

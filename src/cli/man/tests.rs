@@ -66,7 +66,7 @@ fn wide_tables_are_terms() {
     assert_eq!(lines, format!(".TP 7\n\\fBa\\fR\n\\fIB:\\fR {long}\n.br\n\\fIC:\\fR {long}\n"));
 }
 
-/// The longest line of output, in columns.
+/// Too wide for a table, in columns.
 const MAX_LINE: usize = 80;
 
 #[test]

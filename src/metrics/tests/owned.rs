@@ -81,7 +81,7 @@ fn one_that_comes_back_counts_on_and_is_gauged_anew() {
     let metrics = Metrics::new();
     let upstream = metrics.upstream("p", "b");
     let admission = touch(&upstream);
-    // A holder of the removed broker's gauge still reads its value.
+    // The broker is removed while its gauge is not 0.
     assert_eq!(upstream.sessions_active.get(), 2);
     drop((upstream, admission));
     assert!(bytes_in(&metrics, "b").is_none());
@@ -154,7 +154,7 @@ fn parts_of_a_broker_come_and_go_while_it_stays() {
     let _admission = upstream.admission();
     assert_eq!(value(&metrics, waiting).unwrap(), "0");
     assert_eq!(value(&metrics, waited).unwrap(), "1");
-    // A scoped sample keeps its owner alive, which may be dropped first.
+    // A scoped sample keeps its owner registered, even if that is dropped first.
     drop(upstream);
     assert_eq!(value(&metrics, waited).unwrap(), "1");
     assert_eq!(bytes_in(&metrics, "b").unwrap(), "0");

@@ -194,7 +194,7 @@ impl Stream {
         }
     }
 
-    /// Whether so many TLS records have been sent that the connection has to end soon.
+    /// Whether the TLS key is near its record limit, so that the connection has to end soon.
     pub(crate) fn is_near_key_limit(&self) -> bool {
         let tls = self.layers.as_ref().and_then(|layers| layers.tls.as_ref());
         tls.is_some_and(|tls| tls.is_near_key_limit())

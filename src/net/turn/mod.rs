@@ -39,7 +39,7 @@ const STEPS_PER_TURN: u32 = 16;
 /// The capacity, in waiters, that an empty queue keeps.
 const MAX_IDLE_CAPACITY: usize = 256;
 
-/// What is left of a worker's turn.
+/// The rest of a worker's turn.
 #[derive(Default)]
 pub(crate) struct TurnBudget {
     /// Streams that have more to move.

@@ -70,5 +70,5 @@ pub fn write_v2(
     v2::write(addresses, tls, unique_id)
 }
 
-/// A header of version 2 for a connection of the sender's own.
+/// A header of version 2 for the sender's own connection.
 pub(crate) const V2_LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";

@@ -35,7 +35,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<HeaderProgress, HeaderError> {
     if len > MAX_HEADER_BYTES {
         return Err(HeaderError::TooLong { len });
     }
-    // A connection of the sender's own: all that follows has to be discarded.
+    // The sender's own connection: the rest of the header must be discarded.
     let rest = if command == LOCAL { len } else { FIXED_BYTES + addresses_len(family)? };
     if rest > len {
         return Err(HeaderError::NoRoomForAddresses);

@@ -50,7 +50,7 @@ struct SyslogConnection {
     timeout: Duration,
 }
 
-/// How messages are separated.
+/// The framing of messages.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Framing {
     /// One datagram each (RFC 5426, 3.1), of at most `max_bytes`.
@@ -165,7 +165,7 @@ fn truncate(text: &[u8], max_bytes: usize) -> &[u8] {
 
 fn send_counted(socket: &Socket, lines: &[u8], partial: &mut usize) -> io::Result<usize> {
     let mut frames = Vec::with_capacity(BATCH_BYTES + 1024);
-    // Where each frame ends, and where its line does.
+    // The ends of each frame and of its line.
     let mut ends = Vec::new();
     let mut line_end = 0;
     for line in lines.split_inclusive(|&byte| byte == b'\n') {

@@ -91,7 +91,7 @@ impl TlsLayer {
         self.state.borrow_mut().flush(socket)
     }
 
-    /// Whether so many records have been sent that the connection has to end soon.
+    /// Whether our key is near its record limit, so that the connection has to end soon.
     pub(in crate::net) fn is_near_key_limit(&self) -> bool {
         self.state.borrow().connection.is_near_key_limit()
     }

@@ -69,7 +69,8 @@ macro_rules! expected {
     };
 }
 
-/// Errors that `ppp` does not report, because it reads no TLVs and has no limit.
+/// Errors that `ppp` does not report: it reads no TLVs, has no length limit, and is less strict
+/// about ports.
 fn is_stricter(invalid: HeaderError) -> bool {
     use HeaderError as I;
     matches!(
@@ -123,7 +124,7 @@ proptest! {
         prop_assert_eq!(read.command, v2::Command::Proxy);
         let unspecified = v2::Addresses::Unspecified;
         prop_assert_eq!(read.addresses, expected!(v2, unspecified, addresses));
-        // Without addresses, it parses the rest as one.
+        // Without addresses, `ppp` takes the TLVs for an address.
         if addresses.is_some() {
             let value = |kind: v2::Type| {
                 let mut tlvs = read.tlvs().map(Result::unwrap);
@@ -149,7 +150,7 @@ proptest! {
         let theirs = HeaderResult::parse(&bytes);
         let text = bytes.escape_ascii().to_string();
         match ours {
-            // It considers an incomplete line invalid.
+            // `ppp` considers an incomplete line invalid.
             Ok(HeaderProgress::Incomplete) => {
                 let is_text = detect(&bytes) != DetectedHeader::V2;
                 prop_assert!(theirs.is_incomplete() || is_text, "{text}: {theirs:?}");

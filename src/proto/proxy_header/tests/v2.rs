@@ -272,7 +272,7 @@ fn a_certificate_that_nobody_verified_is_not_said_to_be() {
     let said = ssl(0x07, 0, &[&tlv(0x21, b"TLSv1.2")]);
     assert_eq!(written[16..16 + said.len()], said);
     assert_eq!(read(&written).unwrap().tls, Some(tls));
-    // A server name without a TLS version is not a known TLS connection.
+    // A server name alone does not prove that there is a TLS connection.
     let tls = TlsFacts { sni: Some("a.example".into()), ..TlsFacts::default() };
     let written = write_v2(None, Some(&tls), b"");
     assert_eq!(written[16..28], tlv(0x02, b"a.example"));

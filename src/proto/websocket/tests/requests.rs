@@ -15,7 +15,7 @@ fn rules() -> WebSocket {
 }
 
 /// A valid request with the key of RFC 6455, section 1.3. Each pair replaces the line that begins
-/// with its first text.
+/// with its first text; if that is empty, it adds a line.
 fn with(replaced: &[(&str, &str)]) -> String {
     let lines = [
         "GET /mqtt HTTP/1.1",

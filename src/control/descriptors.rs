@@ -15,7 +15,8 @@ const RESERVED: u64 = 128;
 /// The part of `RESERVED` for connections of the admin listener.
 const RESERVED_FOR_ADMIN: u64 = 64;
 
-/// Descriptors of one worker besides its sessions: the pipes of bulk streams, listeners, its epoll.
+/// Descriptors of one worker apart from its sessions: the pipes of bulk streams, listeners, its
+/// epoll.
 const RESERVED_PER_WORKER: u64 = 2 * Pipes::MAX_OPEN as u64 + 16;
 
 /// A limit below this is worth a hint: most distributions' defaults allow more sessions, so such a
@@ -195,7 +196,7 @@ mod tests {
         // Below the threshold, but not low enough.
         assert!(!rises(701));
         assert!(!rises(900));
-        // And now it is.
+        // Now it is low enough.
         assert!(!rises(700));
         assert!(!rises(800));
         assert!(rises(801));

@@ -26,7 +26,7 @@ use {
     websocket::WebSocketLayer,
 };
 
-/// A client's or a broker's connection: what is read from it and written to it is MQTT.
+/// A client's or a broker's connection. The bytes read from it and written to it are MQTT.
 pub(crate) struct Stream {
     socket: Socket,
     /// `None` if the socket carries MQTT directly.
@@ -45,9 +45,8 @@ impl Stream {
         Self { socket, layers: None }
     }
 
-    /// Runs the server side of the TLS handshake; all that follows goes through TLS. `first`: bytes
-    /// already read; `max_partial_bytes`: how many bytes of incomplete messages the client may
-    /// leave here.
+    /// Runs the server side of the TLS handshake; everything after it goes through TLS. `first`:
+    /// bytes already read; `max_partial_bytes`: how many bytes of incomplete messages are kept.
     pub(crate) async fn accept_tls(
         &mut self,
         config: &Arc<ServerConfig>,
@@ -61,7 +60,7 @@ impl Stream {
         Ok(facts)
     }
 
-    /// Finishes a TLS handshake whose ClientHello has been sent on this stream; all that follows
+    /// Finishes a TLS handshake whose ClientHello has been sent on this stream; everything after it
     /// goes through TLS.
     pub(crate) async fn connect_tls(
         &mut self,

@@ -40,7 +40,7 @@ enum PropertyType {
     TextPair,
 }
 
-/// A property's value, as far as this proxy uses it.
+/// A property's value, if this proxy uses it.
 #[derive(Clone, Copy)]
 pub(super) enum PropertyValue {
     Integer(u32),

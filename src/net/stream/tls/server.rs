@@ -32,8 +32,8 @@ pub(in crate::net) struct ServerTlsHandshake {
 }
 
 impl ServerTlsHandshake {
-    /// `first`: bytes already read; `max_partial_bytes`: how many bytes of incomplete messages the
-    /// client may leave here.
+    /// `first`: bytes already read; `max_partial_bytes`: how many bytes of incomplete messages are
+    /// kept.
     pub(in crate::net) fn new(
         config: &Arc<ServerConfig>,
         first: Vec<u8>,

@@ -5,8 +5,9 @@ use std::{borrow::Cow, fmt::Write};
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
-/// Whether a character can break a line, control a terminal, reorder the text, or be invisible: the general categories Cc, Cf, Zl and Zp, and what is Default_Ignorable_Code_Point, of
-/// Unicode 17. The dashboard's `dom.js` has the same set.
+/// Whether a character can break a line, control a terminal, reorder the text, or be invisible: the
+/// general categories Cc, Cf, Zl and Zp, and Default_Ignorable_Code_Point, of Unicode 17. The
+/// dashboard's `dom.js` has the same set.
 pub const fn is_unsafe(c: char) -> bool {
     matches!(
         c,
@@ -40,12 +41,12 @@ pub const fn is_unsafe(c: char) -> bool {
     )
 }
 
-/// A text for a terminal, on one line and in one column: `\n`, `\t`, `\u{1b}`.
+/// A text that is safe on a terminal and stays on one line: with `\n`, `\t`, `\u{1b}` as escapes.
 pub fn plain(text: &str) -> Cow<'_, str> {
     replaced(text, |c, plain| plain.extend(c.escape_default()))
 }
 
-/// The same, line by line.
+/// Applies [`plain`] to each line.
 pub(crate) fn plain_lines(text: &str) -> String {
     text.lines().map(plain).collect::<Vec<_>>().join("\n")
 }
@@ -60,7 +61,8 @@ pub(crate) fn json(value: &impl Serialize) -> serde_json::Result<String> {
     Ok(String::from_utf8_lossy(&out).into_owned())
 }
 
-/// The content of a JSON string, with `\u` and four digits for each UTF-16 unit of an unsafe character.
+/// The content of a JSON string, with `\u` and four digits for each UTF-16 unit of an unsafe
+/// character.
 pub(crate) fn inside_json(text: &str) -> Cow<'_, str> {
     replaced(text, |c, plain| {
         for unit in c.encode_utf16(&mut [0; 2]) {

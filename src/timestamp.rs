@@ -48,7 +48,7 @@ impl Timestamp {
     }
 
     fn set_second(&mut self, second: u64) {
-        // Beyond the year 9999 the epoch is shown.
+        // Dates beyond the year 9999 are shown as the epoch.
         let date = i64::try_from(second)
             .ok()
             .and_then(|second| OffsetDateTime::from_unix_timestamp(second).ok())

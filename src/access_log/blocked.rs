@@ -7,11 +7,12 @@ use std::{
 
 use crate::{config::LogTarget, metrics::BlockedGauge, timestamp::rfc3339};
 
-/// How long a log must block clients before it is reported: a slow disk or receiver may take less.
+/// How long a log must block clients before it is reported, so that a short delay of a slow disk or
+/// receiver is not.
 const REPORT_DELAY: Duration = Duration::from_secs(5);
 
-/// The access logs in use, watched from outside, because a writer that is stuck in write(2) reports
-/// nothing. Clones share the state.
+/// The access logs in use, watched by the control thread, because a writer that is stuck in
+/// write(2) cannot report it. Clones share the state.
 #[derive(Clone, Default)]
 pub(crate) struct BlockedLogs(Arc<Mutex<Vec<BlockedLog>>>);
 
@@ -59,8 +60,8 @@ impl BlockedLogs {
         self.logs().iter_mut().for_each(BlockedLog::update);
     }
 
-    /// Continues with these logs. Those that were reported as blocked and are removed, or drop lines
-    /// now, are reported as no longer blocked.
+    /// Continues with these logs. Those that were reported as blocked and are removed, or drop
+    /// lines now, are reported as no longer blocked.
     pub(super) fn set(&self, logs: impl Iterator<Item = BlockedLog>) {
         let mut current = self.logs();
         let mut old = std::mem::take(&mut *current);
@@ -150,7 +151,7 @@ impl LogBuffers {
         state
     }
 
-    /// Since when the first full one has been full.
+    /// Since when the buffer that filled up first has been full.
     fn full_since(&self) -> Option<Since> {
         let buffers = self.buffers();
         let since = buffers.iter().filter_map(|buffer| buffer.upgrade()?.since());
@@ -163,18 +164,18 @@ impl LogBuffers {
 }
 
 impl BufferState {
-    /// The buffer is full, now or still.
+    /// Records that the buffer is full; if it already was, the time stays.
     pub(super) fn set_full(&self) {
         let now = || Since { at: Instant::now(), time: SystemTime::now() };
         self.since_lock().get_or_insert_with(now);
     }
 
-    /// The buffer is no longer full.
+    /// Records that the buffer is no longer full.
     pub(super) fn clear(&self) {
         self.since_lock().take();
     }
 
-    /// The buffer has been full for as long as the one it replaces.
+    /// Continues the state of the buffer that this one replaces.
     pub(super) fn take_over(&self, other: &Self) {
         *self.since_lock() = other.since_lock().take();
     }

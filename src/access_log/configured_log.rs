@@ -27,14 +27,14 @@ pub(super) struct ConfiguredLog {
     shared: Arc<SharedWriter>,
 }
 
-/// What outlives a change of the configuration.
+/// The part of a log that outlives a change of the configuration.
 struct SharedWriter {
     writer: WriterHandle,
     buffers: Arc<LogBuffers>,
 }
 
 impl ConfiguredLog {
-    /// Shares the writer of the one among `others` with the same target, or starts a new one.
+    /// Shares the writer of the log among `others` that has the same target, or starts a new one.
     pub(super) fn open(
         log: &AccessLog,
         others: &[Self],
@@ -87,7 +87,7 @@ impl ConfiguredLog {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
-    /// Has the writer follow this configuration from now on.
+    /// Makes the writer follow this configuration from now on.
     pub(super) fn take_effect(&self) {
         self.shared.writer.configure(&self.config);
     }
@@ -104,12 +104,12 @@ impl ConfiguredLog {
         self.shared.writer.reopen();
     }
 
-    /// Lets the writer end, once its queue is empty and no sender is left, or at the deadline.
+    /// Makes the writer end once its queue is empty and no sender is left, or at the deadline.
     pub(super) fn give_up_at(&self, deadline: Instant) {
         self.shared.writer.give_up_at(deadline);
     }
 
-    /// [`Self::give_up_at`], to be waited for.
+    /// Like [`Self::give_up_at`], but the writer's end can be waited for.
     pub(super) fn start_close(self, deadline: Instant) -> Option<ClosingWriter> {
         self.give_up_at(deadline);
         Some(Arc::into_inner(self.shared)?.writer.close(self.config.to))

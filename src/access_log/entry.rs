@@ -1,4 +1,4 @@
-//! One access log entry: what is known about a connection when it opens, ends or is refused.
+//! One access log entry: the facts known about a connection when it opens, ends or is refused.
 
 use std::{
     fmt::{Display, Formatter},
@@ -12,7 +12,7 @@ use crate::{
     proto::mqtt::Malformed,
 };
 
-/// A flat, borrowed record; a field that is `None` is unknown and left out.
+/// A flat, borrowed record. A field that is `None` is unknown and omitted.
 ///
 /// There is no field for a password, so none can be logged.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +25,7 @@ pub struct Entry<'a> {
     pub transport: Transport,
     /// The client's address; `None` on a unix socket.
     pub client: Option<SocketAddr>,
-    /// The socket's peer, where a proxy in front named another client.
+    /// The socket's peer, if a proxy in front named another address as the client's.
     pub peer: Option<SocketAddr>,
     /// Such as `TLSv1.3`.
     pub tls_version: Option<&'a str>,
@@ -69,7 +69,7 @@ pub struct Entry<'a> {
     pub queue_ms: Option<Duration>,
     /// The dial that succeeded.
     pub dial_ms: Option<Duration>,
-    /// From the CONNECT sent to the CONNACK received.
+    /// From sending the CONNECT to receiving the CONNACK.
     pub connack_ms: Option<Duration>,
     /// From accept to the end.
     pub duration_ms: Option<Duration>,
@@ -80,7 +80,7 @@ pub struct Entry<'a> {
     pub end_by: Option<EndBy>,
     pub end_phase: Option<EndPhase>,
     pub end_cause: Option<EndCause>,
-    /// Why, in words: what is malformed in a CONNECT, or the system error of a dial.
+    /// The reason as text, such as what is malformed in a CONNECT, or the system error of a dial.
     pub detail: Option<&'a str>,
 }
 

@@ -16,8 +16,8 @@ pub(super) struct LogField {
 
 pub(super) type FieldValue = for<'e> fn(&'e Entry<'e>, &'e Timestamp) -> Option<LogValue<'e>>;
 
-/// Generates two things from one list: a table for templates, and straight-line code for JSON, in
-/// which the compiler knows the kind of each value and the length of each key.
+/// Generates a table for templates, and straight-line code for JSON, in which the compiler knows
+/// the kind of each value and the length of each key.
 macro_rules! fields {
     ($($name:literal, $value:expr;)+) => {
         pub(super) const FIELDS: &[LogField] = &[$(LogField { name: $name, value: $value },)+];
@@ -35,7 +35,7 @@ macro_rules! fields {
     };
 }
 
-// The one list of fields: the order of JSON and the variables of a template.
+// All fields: the order in JSON, and the variables of templates.
 fields! {
     "time", |_, stamp| Some(LogValue::Name(stamp.rfc3339()));
     "event", |e, _| Some(LogValue::Name(e.event.as_str()));

@@ -51,14 +51,15 @@ const TEXT_TEMPLATE: &str = "${client} [${time_local}] clientid: [${client_id}] 
     connack: [${connack}] bytes_in: [${bytes_in}] bytes_out: [${bytes_out}] \
     duration_ms: [${duration_ms}] end: [${end_by} ${end_phase} ${end_cause}] detail: [${detail}]";
 
-/// A field of templates only: the time in UTC, as nginx's `$time_local` writes it.
+/// A field that only templates have: the time in UTC, formatted like nginx's `$time_local`.
 const TIME_LOCAL: LogField =
     LogField { name: "time_local", value: |_, stamp| Some(LogValue::Name(stamp.local())) };
 
 /// A line with `${field}` variables.
 ///
 /// An unknown field is written as `-`. In a value, control characters, quotes, backslashes and
-/// brackets are written as `\xHH`, and [unsafe characters](crate::escape::is_unsafe) outside ASCII as
+/// brackets are written as `\xHH`, and [unsafe characters](crate::escape::is_unsafe) outside ASCII
+/// as
 /// `\uHHHH`; a value that is itself `-` becomes `\x2D`, and a long one is truncated.
 #[derive(Clone)]
 pub(super) struct Template {

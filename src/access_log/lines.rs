@@ -1,5 +1,4 @@
-//! Lines in a buffer: where they end, and how many there are. No line has a line break inside,
-//! whatever a client sends.
+//! Finds and counts the lines in a buffer. No line contains a line break, whatever a client sends.
 
 /// Bytes up to the end of the last whole line.
 pub(super) fn whole_lines_len(bytes: &[u8]) -> usize {

@@ -1,4 +1,4 @@
-//! The access logs as the control thread holds them.
+//! The access logs, as owned by the control thread.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ pub struct AccessLogs {
     blocked: BlockedLogs,
 }
 
-/// Logs that are open and not in use yet. Dropping it closes the new ones.
+/// Logs that are open but not in use yet. Dropping this value closes the new ones.
 pub(crate) struct PreparedLogs(Vec<ConfiguredLog>);
 
 impl AccessLogs {
@@ -29,8 +29,8 @@ impl AccessLogs {
         Self { logs: Vec::new(), metrics, blocked: BlockedLogs::default() }
     }
 
-    /// Opens every file (append, created with mode 0640) and starts the writer threads, which connect
-    /// to syslog receivers; those need not be up yet.
+    /// Opens every file (append, created with mode 0640) and starts the writer threads, which
+    /// connect to syslog receivers. The receivers need not be up yet.
     ///
     /// # Errors
     /// The first log that cannot be opened.
@@ -48,8 +48,8 @@ impl AccessLogs {
         logs.iter().map(|log| &log.to).filter(is_missing).cloned().collect()
     }
 
-    /// Starts the writers of the new `outputs`. A log whose target stays the same keeps its open file
-    /// and its queue, whatever else changes.
+    /// Starts the writers of the new `outputs`. A log whose target stays the same keeps its open
+    /// file and its queue, whatever else changes.
     ///
     /// # Errors
     /// The first log that cannot be used. The logs in use stay as they are until [`Self::commit`].
@@ -62,10 +62,10 @@ impl AccessLogs {
         logs.iter().map(open).collect::<Result<_, _>>().map(PreparedLogs)
     }
 
-    /// Replaces the logs in use by the prepared ones. Every worker then
-    /// [replaces](WorkerLogs::replace) its own by new [`Self::worker_logs`].
+    /// Replaces the logs in use with the prepared ones. Every worker then
+    /// [replaces](WorkerLogs::replace) its own with new [`Self::worker_logs`].
     ///
-    /// The writer of a log that was removed ends by itself, once it has written what the workers still
+    /// The writer of a removed log ends by itself once it has written the lines that workers still
     /// have for it. Lines that are not written within five seconds are counted as dropped.
     pub(crate) fn commit(&mut self, prepared: PreparedLogs) {
         let old = std::mem::replace(&mut self.logs, prepared.0);
@@ -91,18 +91,18 @@ impl AccessLogs {
         WorkerLogs::new(groups)
     }
 
-    /// Has the writers open their files again, after a log rotation has renamed them.
+    /// Makes the writers open their files again, after a log rotation has renamed them.
     pub(crate) fn reopen(&self) {
         self.logs.iter().for_each(ConfiguredLog::reopen);
     }
 
-    /// Writes what is queued and ends the writer threads, within `timeout`.
+    /// Writes the queued lines and ends the writer threads, within `timeout`.
     ///
-    /// Close every [`WorkerLogs`] first: this waits for those that are open. Lines that are not
-    /// written by then are counted as dropped and reported in the program's log.
+    /// Close every [`WorkerLogs`] first: this waits for open ones. Lines that are not written by
+    /// then are counted as dropped and reported in the program's log.
     pub fn close(self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
-        // All are told before any is waited for, so that they share one deadline.
+        // All writers are told before any of them is waited for, so that they share one deadline.
         let closing: Vec<_> =
             self.logs.into_iter().filter_map(|log| log.start_close(deadline)).collect();
         for writer in closing {

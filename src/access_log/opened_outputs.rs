@@ -19,12 +19,12 @@ pub enum OpenError {
     Thread { to: LogTarget, error: io::Error },
 }
 
-/// The opened outputs, for writers that are still to be started.
+/// The opened outputs, for writers that have not been started yet.
 #[derive(Default)]
 pub(crate) struct OpenedOutputs(Vec<(LogTarget, LogOutput)>);
 
 impl OpenedOutputs {
-    /// Opens each of them. Blocks for as long as the disk does, so call it on a thread that may.
+    /// Opens the outputs. A slow disk blocks this call, so call it on a thread that may block.
     pub(crate) fn open(targets: Vec<LogTarget>) -> Result<Self, OpenError> {
         let open = |to: LogTarget| match LogOutput::open(&to) {
             Ok(output) => Ok((to, output)),

@@ -2,16 +2,16 @@
 
 use crate::{config::Syslog, labels::Event, timestamp::Timestamp};
 
-/// Normal but significant (RFC 5424, 6.2.1, table 2): a client that was refused.
+/// Normal but significant (RFC 5424, 6.2.1, table 2), for a client that was refused.
 const SEVERITY_NOTICE: u8 = 5;
 
 /// The header of one log's messages: `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID - `.
 ///
-/// MSGID is the event, and there is no structured data. The line after it has no byte-order mark, which
-/// the grammar allows (MSG-ANY): in a receiver's file it would come before the `{`.
+/// MSGID is the event, and there is no structured data. The line has no byte-order mark, as the
+/// grammar allows (MSG-ANY): in a receiver's file it would precede the `{`.
 #[derive(Clone)]
 pub(super) struct SyslogHeader {
-    /// `<PRI>1 ` of every event but rejects.
+    /// `<PRI>1 ` of every event except rejects.
     normal: Vec<u8>,
     /// `<PRI>1 ` of rejects: at least notice.
     reject: Vec<u8>,

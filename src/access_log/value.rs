@@ -1,6 +1,6 @@
 //! Writes the value of a field, as JSON or text.
 //!
-//! Written by hand, because every session renders two lines: with serde_json a line took more than
+//! Handwritten, because every session renders two lines: with serde_json a line took more than
 //! twice as long.
 
 use std::{
@@ -12,16 +12,16 @@ use std::{
 use super::entry::DialledAddress;
 use crate::{escape::is_unsafe, proto::mqtt::Malformed};
 
-/// Size of a written value at most, so that no peer can make a line as long as it likes. Client IDs
+/// The most bytes of a written value, so that no peer controls the length of a line. Client IDs
 /// that brokers accept are shorter.
 pub(super) const MAX_VALUE_BYTES: usize = 4096;
 
-/// The value of a field, by how it is written.
+/// The value of a field; the variant decides how it is written.
 #[derive(Clone, Copy)]
 pub(super) enum LogValue<'e> {
     /// From a client, a broker or the configuration: always escaped.
     Text(&'e str),
-    /// One of the proxy's own words.
+    /// A fixed text of the proxy: never escaped.
     Name(&'e str),
     Number(u64),
     Flag(bool),
@@ -29,7 +29,7 @@ pub(super) enum LogValue<'e> {
     Millis(Duration),
     Address(SocketAddr),
     Dialled(DialledAddress<'e>),
-    /// Displayed in the proxy's own words.
+    /// Displayed as a fixed text of the proxy.
     Malformed(&'e Malformed),
 }
 
@@ -50,8 +50,8 @@ impl LogValue<'_> {
         }
     }
 
-    /// Appends the value of a template's variable. A text that is `-` is escaped, so that it differs
-    /// from an unknown field.
+    /// Appends the value of a template's variable. A text that is `-` is escaped, so that it
+    /// differs from an unknown field.
     pub(super) fn write_text(self, out: &mut Vec<u8>) {
         match self {
             Self::Text("-") => out.extend_from_slice(br"\x2D"),
@@ -93,8 +93,8 @@ impl LogValue<'_> {
 pub(super) enum Escape {
     /// `\"`, `\\` and `\u00hh`: what JSON requires, and every character that [`is_unsafe`].
     Json,
-    /// `\xHH` like nginx, and `\uHHHH` like JSON outside ASCII; quotes and brackets too, because they
-    /// enclose values.
+    /// `\xHH` like nginx, and `\uHHHH` like JSON outside ASCII; quotes and brackets too, because
+    /// they enclose values.
     Text,
     /// Between a template's variables: only line breaks and other unsafe characters are escaped.
     Literal,
@@ -105,8 +105,8 @@ impl Escape {
         text.chars().for_each(|c| self.put(c, out));
     }
 
-    /// Writes at most [`MAX_VALUE_BYTES`]: a longer text is cut between two characters, followed by `…`
-    /// and how many bytes of it are missing.
+    /// Writes at most [`MAX_VALUE_BYTES`]: a longer text is cut between two characters, followed by
+    /// `…` and the number of missing bytes.
     fn write_truncated(self, text: &str, out: &mut Vec<u8>) {
         // Most texts need no escaping.
         if text.len() <= MAX_VALUE_BYTES && text.bytes().all(is_plain) {

@@ -1,4 +1,4 @@
-//! One worker's lines for one log that are not in its queue yet.
+//! One worker's lines for one log, before they enter its queue.
 
 use std::{cell::RefCell, sync::Arc};
 
@@ -14,8 +14,8 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// Size from which a worker's buffer is handed over without waiting for the next flush: large enough
-/// that the writer's wake-up and system call cost little per line.
+/// The size at which a worker's buffer is handed over without waiting for the next flush: large
+/// enough that the writer's wake-up and system call cost little per line.
 const CHUNK_BYTES: usize = 128 * 1024;
 
 /// Size at which a buffer is full, which it reaches only while the queue is full too. Sessions then
@@ -30,7 +30,7 @@ pub(super) struct WorkerBuffer {
     when_full: WhenFull,
     pub(super) queue: Sender<WriterMessage>,
     buffer: RefCell<Vec<u8>>,
-    /// Seen by the control thread, where clients wait while the buffer is full.
+    /// Shared with the control thread if clients wait while the buffer is full.
     state: Arc<BufferState>,
     dropped: IntCounter,
 }
@@ -87,7 +87,7 @@ impl WorkerBuffer {
         }
     }
 
-    /// Takes the lines of its predecessor, before anything has been written to this buffer.
+    /// Takes over the lines of the buffer that this one replaces, before anything is written to it.
     pub(super) fn take_over(&self, other: &Self) {
         self.buffer.swap(&other.buffer);
         if self.must_wait() {
@@ -124,7 +124,8 @@ impl WorkerBuffer {
         }
     }
 
-    /// Sends the lines; without any (another session was first), the permit returns to the queue.
+    /// Sends the lines. If there are none, because another session sent them, the permit returns to
+    /// the queue.
     pub(super) fn send(&self, permit: Permit<'_, WriterMessage>) {
         let chunk = self.buffer.take();
         self.state.clear();

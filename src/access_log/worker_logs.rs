@@ -24,7 +24,7 @@ const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// line.
 pub struct WorkerLogs {
     groups: RefCell<Vec<FormatGroup>>,
-    /// Buffers of removed logs that still have lines, and when those are given up.
+    /// Buffers of removed logs that still have lines, and when those lines are dropped.
     removed: RefCell<Vec<(WorkerBuffer, Instant)>>,
     /// Wakes the sessions that wait for room in a log that may have been removed.
     replaced: Notify,
@@ -50,7 +50,7 @@ impl WorkerLogs {
         }
     }
 
-    /// Whether any log records this event: if not, no entry need be made.
+    /// Whether any log records this event: if not, no entry is needed.
     pub fn wants(&self, event: Event) -> bool {
         self.any(|buffer| buffer.wants(event))
     }
@@ -64,7 +64,7 @@ impl WorkerLogs {
     ///
     /// The room is kept only until the caller's next `await`, so call [`Self::write`] before that.
     pub async fn wait_for_room(&self) {
-        // While one log is waited for, others may fill up, so check all of them again.
+        // Other logs may fill up during the wait, so all of them are checked again.
         while let Some(queue) = self.full_queue() {
             // Boxed, because waiting is rare and every session's future would be larger otherwise.
             Box::pin(self.wait_for_queue(queue)).await;
@@ -92,8 +92,8 @@ impl WorkerLogs {
         }
     }
 
-    /// Continues with the logs of another configuration. Buffered lines stay with their log, even if
-    /// it has been removed.
+    /// Continues with the logs of another configuration. Buffered lines stay with their log, even
+    /// if it has been removed.
     #[expect(clippy::needless_pass_by_value, reason = "nothing useful is left of `new`")]
     pub fn replace(&self, new: Self) {
         let old = self.groups.replace(new.groups.take());
@@ -143,7 +143,7 @@ impl WorkerLogs {
         }
     }
 
-    /// The last [`Self::flush_within`].
+    /// Calls [`Self::flush_within`] for the last time.
     pub fn close(self, timeout: Duration) -> usize {
         self.flush_within(timeout)
     }
@@ -188,7 +188,8 @@ fn buffers(groups: &[FormatGroup]) -> impl Iterator<Item = &WorkerBuffer> {
 }
 
 impl Drop for WorkerLogs {
-    /// A worker that ends without [`WorkerLogs::close`] still hands over what the queues have room for.
+    /// A worker that ends without [`WorkerLogs::close`] still hands over the lines that fit into
+    /// the queues.
     fn drop(&mut self) {
         self.flush();
         self.drop_lines();

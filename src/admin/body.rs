@@ -16,7 +16,7 @@ use super::{
 
 pub(super) struct ResponseBody {
     content: Content,
-    /// Its connection counts as busy until all of the body is written.
+    /// Its connection counts as busy until the whole body is written.
     request: Option<OperatorRequest>,
 }
 
@@ -24,7 +24,7 @@ enum Content {
     /// Empty once it is written.
     Whole {
         bytes: Bytes,
-        /// Whether its memory is counted, or static.
+        /// Whether its memory is already counted, or static.
         is_counted: bool,
     },
     Chunked(Option<mpsc::Receiver<ResponseChunk>>),
@@ -36,7 +36,7 @@ pub(super) struct ResponseChunk {
     pub(super) is_last: bool,
 }
 
-/// The producer stopped before the last chunk; the connection closes, so that the client sees it.
+/// The producer stopped before the last chunk. The connection closes, so that the client notices.
 #[derive(Debug, thiserror::Error)]
 #[error("the rest of the response could not be produced")]
 pub(super) struct Truncated;
@@ -46,7 +46,7 @@ impl ResponseBody {
         Self::of(Content::Whole { bytes: bytes.into(), is_counted: false })
     }
 
-    /// Static bytes, or bytes counted already.
+    /// A body of static bytes, or of bytes that are already counted.
     pub(super) fn counted(bytes: impl Into<Bytes>) -> Self {
         Self::of(Content::Whole { bytes: bytes.into(), is_counted: true })
     }
@@ -61,7 +61,7 @@ impl ResponseBody {
         Self { content, request: None }
     }
 
-    /// Counts its memory, if that has not been done.
+    /// Counts the body's memory, unless that has been done.
     pub(super) fn count(&mut self, budget: &MemoryBudget) -> Result<(), BudgetExhausted> {
         if let Content::Whole { bytes, is_counted: is_counted @ false } = &mut self.content {
             *bytes = budget.count(bytes.clone())?;

@@ -1,4 +1,4 @@
-//! The memory that responses may take, all connections together.
+//! The memory that the responses of all connections together may take.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ const RESERVE_TIMEOUT: Duration = Duration::from_secs(2);
 #[error("too many responses wait for clients to read them; try again")]
 pub(super) struct BudgetExhausted;
 
-/// Clones share the memory.
+/// The memory for responses. Clones share it.
 #[derive(Clone)]
 pub(super) struct MemoryBudget(Arc<Semaphore>);
 
@@ -79,7 +79,7 @@ fn counted(bytes: Bytes, permit: OwnedSemaphorePermit) -> Bytes {
     Bytes::from_owner(CountedBytes { bytes, _permit: permit })
 }
 
-/// Without the capacity beyond its length.
+/// The bytes without spare capacity.
 pub(super) fn shrunk(bytes: Vec<u8>) -> Bytes {
     bytes.into_boxed_slice().into()
 }

@@ -18,16 +18,17 @@ use tokio::{
 /// after the connection, or when a busy client gets to it.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
 
-/// How long an operator's request keeps its slot when every other connection waits for a response
-/// too.
+/// How long an operator's request keeps its slot when every other connection is also waiting for a
+/// response.
 const RESPONSE_GRACE: Duration = Duration::from_secs(1);
 
-/// Where a connection comes from. Connections of one origin compete with each other first.
+/// The origin of a connection. Connections from one origin compete with each other first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum ConnectionOrigin {
-    /// A unix socket or a loopback address: a local process can use any address of 127.0.0.0/8.
+    /// A unix socket or a loopback address. Loopback addresses count as one origin, because a local
+    /// process can use any address in 127.0.0.0/8.
     Local,
-    /// An IPv4 address, or an IPv6 /64: a site has at least that.
+    /// An IPv4 address, or an IPv6 /64, the smallest network that a site gets.
     Network(IpAddr),
 }
 
@@ -92,7 +93,7 @@ impl Connections {
     }
 
     /// Waits for a slot for a new connection. At the limit another connection is evicted, so that
-    /// connections held open keep nobody out.
+    /// clients that hold connections open do not block others.
     pub(super) async fn admit(self: &Arc<Self>, origin: ConnectionOrigin) -> Arc<ConnectionSlot> {
         loop {
             match self.try_admit(origin) {
@@ -174,7 +175,7 @@ fn operator_to_evict(slots: &Slab<Occupied>, now: Instant) -> Result<usize, Inst
 }
 
 impl ConnectionSlot {
-    /// Notes an operator's request. Until its response is written, idle connections are evicted
+    /// Records an operator's request. Until its response is written, idle connections are evicted
     /// before this one.
     pub(super) fn begin_request(self: &Arc<Self>) -> OperatorRequest {
         let since = Instant::now();
@@ -182,7 +183,7 @@ impl ConnectionSlot {
         OperatorRequest(self.clone())
     }
 
-    /// Notes a response to a request that anybody may make.
+    /// Records a response to a request that needs no token.
     pub(super) fn note_response(&self) {
         self.set(|holder| {
             if let Holder::Newcomer { had_response, .. } = holder {
@@ -191,7 +192,7 @@ impl ConnectionSlot {
         });
     }
 
-    /// Waits until the connection has to close for another.
+    /// Waits until the connection is evicted.
     pub(super) async fn evicted(&self) {
         self.evicted.notified().await;
     }

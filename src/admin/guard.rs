@@ -1,4 +1,4 @@
-//! Which requests are served: those with the token, and none from web pages of other sites.
+//! Decides which requests are served: those with the token, and none from web pages of other sites.
 
 use std::net::IpAddr;
 
@@ -43,8 +43,8 @@ pub(super) fn check(
 }
 
 /// A page of another site can make its visitor's browser send requests here. The browser then puts
-/// the page's origin into `Origin`, unless the site's own name resolves to this proxy's address (DNS
-/// rebinding); then that name is in `Host`.
+/// the page's origin into `Origin`. If the site's own name resolves to this proxy's address (DNS
+/// rebinding), that name is in `Host` instead.
 fn check_browser(head: &Parts, is_open: bool) -> Result<(), ErrorResponse> {
     let host = host(head)?;
     // https: behind a proxy that terminates TLS.
@@ -66,7 +66,8 @@ fn check_browser(head: &Parts, is_open: bool) -> Result<(), ErrorResponse> {
     Ok(())
 }
 
-/// The host of the request: from its target, if that is absolute (RFC 9112, section 3.2.2), else from
+/// The host of the request: from its target, if that is absolute (RFC 9112, section 3.2.2), else
+/// from
 /// `Host`.
 fn host(head: &Parts) -> Result<&str, ErrorResponse> {
     let mut hosts = head.headers.get_all(HOST).iter();
@@ -77,8 +78,8 @@ fn host(head: &Parts) -> Result<&str, ErrorResponse> {
     Ok(head.uri.authority().map_or(host, Authority::as_str))
 }
 
-/// Whether a browser sent the request for a page of ours or for its user (`none`): pages cannot change
-/// this header. Pages of another port or subdomain are `same-site`, and so not ours.
+/// Whether a browser sent the request for a page of ours or for its user (`none`): pages cannot
+/// change this header. Pages of another port or subdomain are `same-site`, and so not ours.
 fn is_same_origin(headers: &HeaderMap) -> bool {
     headers.get_all(SEC_FETCH_SITE).iter().all(|site| site == "same-origin" || site == "none")
 }

@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-/// For a whole reload: thousands of certificate files are read in less.
+/// The limit for a whole reload: reading thousands of certificate files takes less.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Asks the control thread for a reload.
@@ -30,7 +30,7 @@ pub(crate) enum ReloadOutcome {
     Draining,
 }
 
-/// How the last reload ended, whatever asked for it.
+/// The outcome of the last reload, whatever requested it.
 #[derive(Clone, Debug)]
 pub(crate) struct FinishedReload {
     pub(crate) at: SystemTime,
@@ -64,7 +64,7 @@ impl ReloadChannel {
         Self { requests, in_progress: Semaphore::new(1), last }
     }
 
-    /// How the last reload ended; `None` before the first.
+    /// The outcome of the last reload; `None` before the first.
     pub(super) fn last(&self) -> Option<FinishedReload> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

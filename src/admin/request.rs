@@ -15,10 +15,10 @@ use tokio::time::timeout;
 
 use super::{json, response::ErrorResponse};
 
-/// The longest body: many times any that the API needs.
+/// The longest body: many times what the API needs.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// For a whole body, from when its head has arrived.
+/// The limit for a whole body, from the arrival of the request head.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The parameters of a request.
@@ -26,8 +26,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Parses a query in the form of HTML forms (`application/x-www-form-urlencoded`). Each
-    /// parameter has to be among `known`, and occurs at most once.
+    /// Parses a query in the format of HTML forms (`application/x-www-form-urlencoded`). Each
+    /// parameter must be among `known` and occur at most once.
     pub(super) fn parse(query: Option<&str>, known: &[&str]) -> Result<Self, ErrorResponse> {
         let query = query.unwrap_or_default();
         if percent_decoded(query).is_none() {
@@ -70,7 +70,7 @@ pub(super) fn percent_decoded(text: &str) -> Option<Cow<'_, str>> {
     let is_escape = |rest: &str| {
         rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     };
-    // `percent_decode_str` passes malformed escapes on as they are.
+    // `percent_decode_str` leaves malformed escapes unchanged.
     let is_well_formed = text.split('%').skip(1).all(is_escape);
     is_well_formed.then(|| percent_decode_str(text).decode_utf8().ok()).flatten()
 }

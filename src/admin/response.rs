@@ -1,4 +1,4 @@
-//! Responses, and those that say what is wrong.
+//! Responses, including error responses.
 
 use bytes::Bytes;
 use hyper::{
@@ -95,7 +95,7 @@ pub(super) fn json(body: &impl Serialize) -> HttpResponse {
     }
 }
 
-/// RFC 9512.
+/// A YAML document (RFC 9512).
 pub(super) fn yaml(body: String) -> HttpResponse {
     content(body, "application/yaml")
 }
@@ -118,7 +118,7 @@ fn content(body: impl Into<Bytes>, media_type: &'static str) -> HttpResponse {
     with_body(ResponseBody::new(body), media_type)
 }
 
-/// No cache keeps it, and browsers don't guess another media type.
+/// A response that is never cached and whose media type browsers do not guess.
 pub(super) fn with_body(body: ResponseBody, media_type: &'static str) -> HttpResponse {
     let response = with_header(Response::new(body), CONTENT_TYPE, media_type);
     with_header(with_header(response, CACHE_CONTROL, "no-store"), X_CONTENT_TYPE_OPTIONS, "nosniff")

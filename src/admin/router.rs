@@ -84,7 +84,7 @@ async fn try_respond(
         Resource::OpenApi => json(&api::openapi()),
     };
     if let Some(operator_request) = operator_request {
-        // The outcome of a change is always sent, whatever memory is left.
+        // The outcome of a change is always sent, however little memory is left.
         if head.method.is_safe() {
             response.body_mut().count(budget)?;
         }
@@ -132,7 +132,7 @@ impl Resource {
         })
     }
 
-    /// Its methods, as in an `Allow` header.
+    /// The resource's methods, as in an `Allow` header.
     fn allow(&self) -> &'static str {
         match self {
             Self::Upstream { .. } => "PATCH",
@@ -142,8 +142,8 @@ impl Resource {
         }
     }
 
-    /// Whether it needs no token: it reveals next to nothing, probes often cannot send a token, and
-    /// browsers cannot for a page.
+    /// Whether the resource needs no token. Such a resource reveals next to nothing; probes often
+    /// cannot send a token, and neither can browsers when they load a page.
     fn is_open(&self) -> bool {
         matches!(self, Self::Live | Self::Ready | Self::Dashboard(_))
     }

@@ -33,21 +33,21 @@ use super::{
 };
 use crate::join::join_by;
 
-/// For a whole request head, and so for an idle connection too: it stays open between Prometheus'
-/// scrapes (every 15 s by default).
+/// The limit for a whole request head, and so for an idle connection too, which stays open between
+/// Prometheus' scrapes (every 15 s by default).
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// For the first request head of a connection.
+/// The limit for the first request head of a connection.
 const FIRST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest life of a connection, so that nobody holds one by reading or sending a byte at a
+/// The longest life of a connection, so that no client keeps one by reading or sending a byte at a
 /// time. It closes after the request in progress.
 const MAX_LIFETIME: Duration = Duration::from_mins(5);
 
-/// For the request in progress when a connection has to close.
+/// The limit for the request in progress when a connection has to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The least that hyper allows (8 KiB): requests are a line and a few headers.
+/// The smallest limit that hyper allows (8 KiB): requests are a line and a few headers.
 const MAX_HEAD_BYTES: usize = 8 * 1024;
 
 /// Pause after an accept error, such as too few descriptors; as for the MQTT listeners.
@@ -64,7 +64,7 @@ impl AdminThread {
     /// thread are busy.
     ///
     /// # Errors
-    /// If the kernel has no thread or no event loop for it.
+    /// If the thread or its event loop cannot be created.
     pub(crate) fn start(listener: AdminListener, state: AdminState) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, mut stopped) = mpsc::channel(1);
@@ -164,7 +164,8 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
             .serve_connection(TokioIo::new(WriteTimeout::new(stream)), service)
     );
     tokio::select! {
-        // Errors are the client's: it sent no HTTP, was too slow, or closed.
+        // Errors are the client's fault: it sent invalid HTTP, was too slow, or closed the
+        // connection.
         _ = http.as_mut() => return,
         () = slot.evicted() => return,
         () = no_request(&had_request) => return,

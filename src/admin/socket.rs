@@ -47,8 +47,8 @@ pub(super) enum AdminStream {
     Unix(UnixStream),
 }
 
-/// Connections that the kernel queues: a thousand scrapers at once don't have to retry. The kernel
-/// caps it at net.core.somaxconn.
+/// The most connections that the kernel queues, so that a thousand scrapers at once need not retry.
+/// The kernel limits it to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 
 impl AdminListener {
@@ -72,7 +72,7 @@ impl AdminListener {
         }
     }
 
-    /// Registers it with the event loop of the runtime that calls this.
+    /// Registers the socket with the event loop of the current runtime.
     pub(super) fn into_async(self) -> io::Result<(AsyncListener, Option<AdminSocketFile>)> {
         let listener = match self.socket {
             BoundSocket::Tcp(listener) => AsyncListener::Tcp(TcpListener::from_std(listener)?),
@@ -83,7 +83,7 @@ impl AdminListener {
 }
 
 impl AsyncListener {
-    /// Accepts a connection; over TCP with the peer's address.
+    /// Accepts a connection; the address is the peer's, `None` on a unix socket.
     pub(super) async fn accept(&self) -> io::Result<(AdminStream, Option<IpAddr>)> {
         Ok(match self {
             Self::Tcp(listener) => {
@@ -117,7 +117,7 @@ fn unix(path: &Path) -> io::Result<AdminListener> {
     Ok(AdminListener { socket: BoundSocket::Unix(listener), file })
 }
 
-/// What an operator can do.
+/// Advice for the operator.
 fn advice(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::AddrInUse => "stop the process that uses it, or change `admin.bind`",

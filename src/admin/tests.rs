@@ -152,7 +152,7 @@ async fn only_the_right_token_opens_the_metrics() {
 async fn a_unix_socket_serves_replaces_a_stale_one_and_is_removed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("admin.sock");
-    // As a killed process leaves it: the file of a socket that nobody listens on.
+    // As left by a killed process: the file of a socket on which no process listens.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let bind = Bind::Unix(path.clone());
     let listener = AdminListener::bind(&bind).unwrap();

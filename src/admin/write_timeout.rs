@@ -12,7 +12,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// How long the peer may take to read [`PROGRESS_BYTES`], or all that is left.
+/// How long the peer may take to read [`PROGRESS_BYTES`], or all remaining bytes.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Less than the socket's send buffer, so a peer that reads one byte at a time makes no progress.

@@ -1,10 +1,10 @@
-//! The consistent hash of nginx's `hash KEY consistent` (of memcached's libketama origin), so that
-//! a site can move from nginx without moving a session.
+//! The consistent hash of nginx's `hash KEY consistent`, which originates in memcached's libketama:
+//! a site can migrate from nginx without moving a session.
 //!
 //! A broker has 160 points per unit of weight on a ring of CRC-32 values; a key belongs to the
-//! first point at or after its own CRC-32. nginx derives a server's points from what its `server`
-//! line says, `HOST "\0" PORT`, and here that is the broker's *name*: name a broker `10.0.0.7:1883`
-//! and its keys are those of `server 10.0.0.7:1883;`.
+//! first point at or after its own CRC-32. nginx derives a server's points from the host and port
+//! in its `server` line, `HOST "\0" PORT`. Here they come from the broker's *name*: a broker named
+//! `10.0.0.7:1883` has the keys of `server 10.0.0.7:1883;`.
 
 use std::sync::Arc;
 
@@ -33,8 +33,8 @@ struct Point {
 impl Ketama {
     pub(super) fn new(members: &[TierMember<'_>]) -> Self {
         let mut ring: Vec<Point> = members.iter().flat_map(points).collect();
-        // A stable sort, and dedup keeps the first: of coinciding points, the broker configured first
-        // keeps its own.
+        // The sort is stable and dedup keeps the first: if points coincide, the broker configured
+        // first keeps its own.
         ring.sort_by_key(|point| point.hash);
         ring.dedup_by_key(|point| point.hash);
         Self { ring: ring.into(), members: members.iter().map(|member| member.index).collect() }
@@ -55,8 +55,9 @@ impl Ketama {
         if eligible(&owner) {
             return Some(owner);
         }
-        // Checked first, so that a pool that is all down costs one check per broker, not per point. It
-        // also finds a broker that lost all its points to another, as `a` does to `a:`.
+        // Checked first, so that a pool whose brokers are all down costs one check per broker, not
+        // per point. It also finds a broker that lost all its points to another, as `a` does to
+        // `a:`.
         let any = self.members.iter().copied().find(eligible)?;
         clockwise.find(eligible).or(Some(any))
     }

@@ -48,8 +48,8 @@ pub enum Choice<'a> {
     Reject,
 }
 
-/// A parsed `balance.key`: one of the fields `client_id`, `username`, `source_ip`, `tls_cn` and `sni`, or
-/// text with these as variables, such as `${username}/${client_id}`.
+/// A parsed `balance.key`: one of the fields `client_id`, `username`, `source_ip`, `tls_cn` and
+/// `sni`, or text with these as variables, such as `${username}/${client_id}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyTemplate {
     /// At least one of them is a field; a bare field is the only part.
@@ -92,12 +92,12 @@ enum KeyField {
 }
 
 impl KeyTemplate {
-    /// The client's key, or `None` if the template does not identify the client: the client ID is empty
-    /// and part of the template, or all fields of the template are empty. If only some fields are
-    /// empty, they are left blank.
+    /// The client's key, or `None` if the template does not identify the client: the client ID is
+    /// empty and part of the template, or all fields of the template are empty. If only some fields
+    /// are empty, they are left blank.
     ///
-    /// A bare field is borrowed, unless it is the address; anything else is rendered into `scratch`,
-    /// which is cleared first.
+    /// A bare field is borrowed, unless it is the address; anything else is rendered into
+    /// `scratch`, which is cleared first.
     pub fn render<'a>(
         &self,
         client: &ClientFields<'a>,
@@ -117,8 +117,8 @@ impl KeyTemplate {
         self.uses(KeyField::ClientId)
     }
 
-    /// The fields that make two clients with the same client ID different clients, such as devices of
-    /// two tenants, which use one ID on different brokers.
+    /// The fields that distinguish clients with the same client ID, such as devices of two tenants,
+    /// which use one ID on different brokers.
     ///
     /// The client ID always counts, in the key or not: brokers identify a session by it. The source
     /// address never counts: it tells where a device is, not which device it is. A device that has
@@ -166,8 +166,8 @@ impl KeyTemplate {
             KeyPart::Field(field) => Some(*field),
             KeyPart::Text(_) => None,
         });
-        // Without the client ID, "user/" would send all such clients of a user to one broker, by a key
-        // that identifies none of them.
+        // Without the client ID, "user/" would send all such clients of a user to one broker, by a
+        // key that identifies none of them.
         let lacks_client_id =
             client.client_id.is_empty() && fields.clone().any(|field| field == KeyField::ClientId);
         !lacks_client_id && fields.any(|field| !field.is_empty(client))

@@ -46,14 +46,14 @@ impl LeastConnections {
         Some(lower.candidate.index)
     }
 
-    /// Draws one eligible broker at random, in proportion to weight: drawn evenly, a heavy broker would
-    /// be drawn too rarely to get its share.
+    /// Draws one eligible broker at random, in proportion to weight: drawn evenly, a heavy broker
+    /// would be drawn too rarely to get its share.
     fn draw(&mut self, sessions: &dyn Fn(usize) -> Option<u32>) -> Option<Drawn> {
         let (mut drawn, mut total) = (None, 0);
         for &candidate in &*self.candidates {
             let Some(sessions) = sessions(candidate.index) else { continue };
-            // Reservoir sampling: each broker replaces the drawn one with the probability of its share of
-            // the weight seen so far.
+            // Reservoir sampling: each broker replaces the drawn one with the probability of its
+            // share of the weight seen so far.
             let weight = u64::from(candidate.weight.get());
             total += weight;
             if self.rng.u64(..total) < weight {

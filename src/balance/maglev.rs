@@ -1,9 +1,9 @@
 //! Maglev hashing (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer",
-//! NSDI 2016, section 3.4): a table of slots, each filled with a broker, makes a pick one hash and
-//! one look-up however many brokers there are.
+//! NSDI 2016, section 3.4): with a table of slots, each filled with a broker, a pick takes one hash
+//! and one look-up, however many brokers there are.
 //!
-//! The price is paid on a change of the pool: the table is populated again, and a few more keys move
-//! than have to. A broker that is merely ineligible moves only its own keys.
+//! The cost comes when the pool changes: the table is populated again, and a few more keys move
+//! than necessary. A broker that is merely ineligible moves only its own keys.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use super::member::TierMember;
 
 /// The paper's two table sizes. Both are prime, so that every step through the table visits every
-/// slot, and both are its "larger than 100 x N" (shares then differ by at most 1 %): the first for
-/// up to 655 brokers, the second for 6,553. Only two, because a change of size moves nearly all
-/// keys, which should happen to a growing pool at most once.
+/// slot. By the paper's rule "larger than 100 x N" (shares then differ by at most 1 %) the first
+/// serves up to 655 brokers, the second 6,553. There are only two, because a change of size moves
+/// nearly all keys, which should happen to a growing pool at most once.
 const SMALL_TABLE_SLOTS: usize = 65_537;
 const LARGE_TABLE_SLOTS: usize = 655_373;
 
@@ -39,8 +39,8 @@ impl Maglev {
         }
     }
 
-    /// If the slot's own broker is not eligible, the key walks on through the table by a step of its
-    /// own, so that a broker's keys spread over all the others.
+    /// If the slot's own broker is not eligible, the search continues through the table by a step
+    /// that depends on the key, so that a broker's keys spread over all the others.
     pub(super) fn pick(
         &self,
         key: &[u8],
@@ -56,8 +56,8 @@ impl Maglev {
         if eligible(&owner) {
             return Some(owner);
         }
-        // Checked first, so that a pool that is all down costs one check per broker, not per slot. It
-        // also finds a broker without a slot, in a pool larger than the table.
+        // Checked first, so that a pool whose brokers are all down costs one check per broker, not
+        // per slot. It also finds a broker without a slot, in a pool larger than the table.
         let any = self.members.iter().copied().find(eligible)?;
         let step = 1 + hash / size % (size - 1);
         (1..size).filter_map(|n| broker_at((slot + n * step) % size)).find(eligible).or(Some(any))
@@ -65,7 +65,7 @@ impl Maglev {
 }
 
 /// Fills the slots: in every round each broker takes the next free slot in its own permutation of
-/// the table, a lighter one only in its share of the rounds.
+/// the table; a lighter one takes part only in its share of the rounds.
 fn populate(members: &[TierMember<'_>], size: usize) -> Vec<u32> {
     const FREE: u32 = u32::MAX;
 
@@ -103,8 +103,8 @@ struct Permutation<'a> {
     name: &'a str,
     index: u32,
     weight: u64,
-    /// The broker takes its next slot in the first round with `round * weight >= due`. It starts at 0,
-    /// so that every broker gets a slot, however light.
+    /// The broker takes its next slot in the first round with `round * weight >= due`. It starts at
+    /// 0, so that every broker gets a slot, however light.
     due: u64,
     slot: usize,
     skip: usize,

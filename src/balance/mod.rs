@@ -1,7 +1,7 @@
 //! From a key to a broker: pure functions of keys, names, weights and health.
 //!
 //! Brokers are hashed by *name*, so a changed address moves no client, and proxies with the same
-//! configuration agree without talking to each other.
+//! configuration agree without communicating.
 
 mod ketama;
 mod key;
@@ -77,8 +77,8 @@ pub struct WeightedBroker {
 /// The balancers of one pool: one for the primaries, and one for the backups, which serve when no
 /// primary can.
 ///
-/// Made once and cloned per worker: a clone shares the tables, and has its own round-robin credits and
-/// random draws.
+/// Made once and cloned per worker: a clone shares the tables, and has its own round-robin credits
+/// and random draws.
 #[derive(Clone, Debug)]
 pub struct Router {
     primaries: Tier,
@@ -86,9 +86,9 @@ pub struct Router {
 }
 
 impl Router {
-    /// The order of `brokers` defines the indices that picks return. It decides nothing else, except
-    /// which broker is first in round robin and, as in nginx, which of two coinciding ketama points
-    /// stays.
+    /// The order of `brokers` defines the indices that picks return. It decides nothing else,
+    /// except which broker is first in round robin and, as in nginx, which of two coinciding ketama
+    /// points stays.
     pub fn new(algorithm: Algorithm, brokers: &[WeightedBroker]) -> Self {
         let tier = |backup| {
             let members: Vec<_> = brokers
@@ -108,9 +108,10 @@ impl Router {
 
     /// The best broker for `key`, as an index into the brokers given to [`Router::new`].
     ///
-    /// `sessions` returns how many sessions a broker carries now, or `None` if it may not be picked: it
-    /// is down, full, draining, or was tried already. Repeated picks without the tried brokers give the
-    /// order of tries. A backup is picked only if no primary may be; `None` means that no broker may.
+    /// `sessions` returns how many sessions a broker carries now, or `None` if it may not be
+    /// picked: it is down, full, draining, or was tried already. Repeated picks without the tried
+    /// brokers give the order of tries. A backup is picked only if no primary may be; `None` means
+    /// that no broker may.
     pub fn pick(&mut self, key: &[u8], sessions: &dyn Fn(usize) -> Option<u32>) -> Option<usize> {
         self.primaries.pick(key, sessions).or_else(|| self.backups.pick(key, sessions))
     }

@@ -1,8 +1,8 @@
 //! Weighted rendezvous hashing (Thaler and Ravishankar 1996; weights after Schindelhauer and
 //! Schomaker 2005): every broker scores every key, and the highest score wins.
 //!
-//! The formula is a public contract, so that any script can compute where a client goes. For key `k`
-//! and broker name `n` of weight `w`:
+//! The formula is a public contract, so that any script can compute where a client goes. For key
+//! `k` and broker name `n` of weight `w`:
 //!
 //! ```text
 //! h     = xxh3_64(k, seed = xxh3_64(n, seed = 0))
@@ -64,9 +64,9 @@ impl Rendezvous {
 
 /// The score of `weight` at `u`, if it is above `best`.
 fn score_above(best: f64, weight: f64, u: f64) -> Option<f64> {
-    // -ln(u) >= 1 - u, so w / (1 - u) bounds the score from above: nearly all logarithms are saved.
-    // The factor widens the bound far beyond any rounding in it (a few times 2^-52), so that no
-    // winner by the formula is missed.
+    // -ln(u) >= 1 - u, so w / (1 - u) is an upper bound of the score, which avoids nearly all
+    // logarithms. The factor widens the bound far beyond any rounding error in it (a few times
+    // 2^-52), so that no winner by the formula is missed.
     const ROUNDING: f64 = 1.0 + 1e-9;
     if weight * ROUNDING < best * (1.0 - u) {
         return None;
@@ -75,7 +75,7 @@ fn score_above(best: f64, weight: f64, u: f64) -> Option<f64> {
     (score > best).then_some(score)
 }
 
-/// The hash's upper 53 bits, all that a double holds, as a number in (0, 1].
+/// The hash's upper 53 bits, as many as a double holds, as a number in (0, 1].
 fn unit_interval(hash: u64) -> f64 {
     const TWO_POW_53: f64 = (1_u64 << 53) as f64;
     ((hash >> 11) as f64 + 0.5) / TWO_POW_53
@@ -113,7 +113,7 @@ mod tests {
     }
 
     proptest! {
-        /// Hashes a step or none apart are where a bound that is too tight would show.
+        /// A bound that is too tight would fail for hashes that are equal or one step apart.
         #[test]
         fn the_bound_changes_no_outcome(
             hash in any::<u64>(),
@@ -121,7 +121,7 @@ mod tests {
             upper in any::<bool>(),
             weights in prop_oneof![Just((1, 1)), (1_u32.., 1_u32..)],
         ) {
-            // Half of the cases lie where good scores do, close to 1.
+            // Half of the cases are close to 1, where the high scores are.
             let hash = if upper { hash | 0xffff_ff00_0000_0000 } else { hash };
             let best = f64::from(weights.0) / unit_interval(hash).ln().abs();
             let u = unit_interval(hash.saturating_add(steps << 11));

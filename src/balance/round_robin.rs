@@ -1,5 +1,5 @@
-//! Smooth weighted round robin, as in nginx: picks in proportion to weight, those of a heavy broker
-//! spread among the others' instead of in a row.
+//! Smooth weighted round robin, as in nginx: picks are proportional to weight, and the picks of a
+//! heavy broker are spread among the others' instead of in a row.
 
 use super::member::TierMember;
 
@@ -12,8 +12,8 @@ pub(super) struct RoundRobin {
 struct BrokerCredit {
     index: usize,
     weight: i64,
-    /// Grows by the broker's weight with every pick it is eligible for, and shrinks by the total weight
-    /// with every pick it gets. All credits sum to 0.
+    /// Grows by the broker's weight with every pick for which it is eligible, and shrinks by the
+    /// total weight with every pick that it gets. The credits add up to 0.
     credit: i64,
 }
 

@@ -25,7 +25,7 @@ pub(super) fn check(args: &CheckArgs) -> ExitCode {
     let file = &*args.file.config;
     match load(file) {
         Ok(config) => {
-            // The service may have other limits than this shell, so these are no faults.
+            // The service may have other limits than this shell, so these are only warnings.
             for warning in
                 config.warnings().into_iter().chain(control::descriptor_warnings(&config))
             {
@@ -40,7 +40,7 @@ pub(super) fn check(args: &CheckArgs) -> ExitCode {
     }
 }
 
-/// Writes to standard output, whose reader may have seen enough.
+/// Writes to standard output, whose reader may close it early.
 pub(super) fn print(text: &str) -> ExitCode {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -51,10 +51,10 @@ pub(super) fn print(text: &str) -> ExitCode {
     }
 }
 
-/// Reads the configuration, or says what is wrong with it.
+/// Reads the configuration, or prints its faults.
 pub(super) fn load(file: &Path) -> Result<Config, ExitCode> {
     Config::load(file).map_err(|faults| {
-        // Each is one line, whatever the file has in its texts.
+        // Each fault is one line, whatever texts the file contains.
         faults.iter().for_each(|fault| eprintln!("{}", plain(&fault.to_string())));
         if file == Path::new(DEFAULT_CONFIG) && !file.exists() {
             eprintln!("mqtt-lb: no configuration there yet; name another with -c FILE");

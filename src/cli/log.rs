@@ -28,7 +28,7 @@ use crate::{
 /// The crates that look up names in DNS.
 const RESOLVER: [&str; 3] = ["hickory_net", "hickory_proto", "hickory_resolver"];
 
-/// For writing the last lines at the end.
+/// The limit for writing the last lines at exit.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Writes the last lines on drop.
@@ -84,7 +84,8 @@ where
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
-        // They would go to standard error directly, which may block, and panics if it is closed.
+        // They would be written to standard error directly, which may block, and panics if it is
+        // closed.
         .log_internal_errors(false);
     match format {
         ProgramLogFormat::Text => lines.with_writer(writer).fmt_fields(PlainFields).boxed(),
@@ -100,14 +101,15 @@ fn levels(level: LogLevel) -> Targets {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    // The resolver warns of each forged answer, and there can be any number; the outcome of a lookup
-    // is logged where it is made.
+    // The resolver warns about each forged answer, and there can be any number of them. The outcome
+    // of a lookup is logged by its caller.
     let resolver = if level >= LevelFilter::DEBUG { level } else { LevelFilter::OFF };
     let resolver = RESOLVER.map(|target| (target, resolver));
     Targets::new().with_default(level).with_targets(resolver)
 }
 
-/// Logs panics: the standard library's hook writes to standard error itself, and waits for it.
+/// Logs panics, because the standard library's hook writes to standard error directly, and may
+/// block.
 fn log_panics() {
     panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();

@@ -68,7 +68,7 @@ pub(super) fn route(args: &RouteArgs) -> ExitCode {
         Ok(0) => ExitCode::SUCCESS,
         // Lines were skipped and reported.
         Ok(_) => ExitCode::from(FAILED),
-        // The reader, perhaps `head`, needs no more.
+        // The reader, such as `head`, has closed the pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             report(&error);
@@ -93,7 +93,7 @@ struct PoolRouter {
 struct RouteLine<'a> {
     client_id: &'a str,
     pool: &'a str,
-    /// Absent if no key decides.
+    /// Absent if the choice does not depend on a key.
     #[serde(skip_serializing_if = "Option::is_none")]
     brokers: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,7 +127,7 @@ impl PoolRouter {
         Ok(Self { pool, router })
     }
 
-    /// The first `limit` brokers for `id`; `Err`: why no key decides.
+    /// The first `limit` brokers for `id`; `Err`: why the choice does not depend on a key.
     fn order(
         &mut self,
         id: &str,

@@ -32,7 +32,7 @@ impl ReloadRequests {
         self.requests.recv().await
     }
 
-    /// Records the outcome of a reload for the API, whether that requested it or not.
+    /// Records the outcome of a reload for the API, whether or not the API requested it.
     pub(super) fn record(&self, outcome: &ReloadOutcome) {
         let (outcome, faults) = match outcome {
             ReloadOutcome::Applied { .. } => ("applied", Vec::new()),

@@ -13,11 +13,12 @@ use crate::{
     config,
 };
 
-/// For one job: the files of thousands of certificates are read in less. Two jobs and the look-up of
-/// names fit into the time that the API allows for a reload.
+/// The limit for one job: reading thousands of certificate files takes less. Two jobs and the
+/// look-up of names fit into the time that the API allows for a reload.
 const JOB_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Runs one job at a time: a job that hangs on a lost disk holds one thread, not one for each reload.
+/// Runs one job at a time, so that a job that hangs on a lost disk holds one thread instead of one
+/// for each reload.
 #[derive(Default)]
 pub(super) struct BlockingJobs(Option<JoinHandle<()>>);
 
@@ -34,7 +35,7 @@ impl BlockingJobs {
         self.run_until(Instant::now() + JOB_TIMEOUT, what, job).await
     }
 
-    /// Opens the logs of `wanted` that `logs` do not have yet.
+    /// Opens the logs in `wanted` that `logs` do not have yet.
     ///
     /// # Errors
     /// The log that cannot be opened, or not before the deadline.
@@ -65,7 +66,7 @@ impl BlockingJobs {
             let _ = timeout_at(deadline, earlier).await.map_err(|_| late())?;
         }
         let (sender, result) = oneshot::channel();
-        // Sending fails after the deadline, when nobody waits for the result.
+        // Sending fails after the deadline, when the result is no longer awaited.
         self.0 = Some(spawn_blocking(move || drop(sender.send(job()))));
         match timeout_at(deadline, result).await {
             Ok(Ok(done)) => Ok(done),
@@ -95,7 +96,7 @@ mod tests {
         let (started, starts) = channel();
         let second = jobs.run_until(Instant::now(), "it", move || started.send(()).is_ok()).await;
         assert_eq!(second, late);
-        // It was not even started.
+        // The job was never started.
         assert!(starts.recv().is_err());
         drop(end);
         assert_eq!(jobs.run_until(far(), "it", || 8).await, Ok(8));

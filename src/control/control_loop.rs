@@ -40,7 +40,7 @@ pub(crate) type SetLogLevel = Box<dyn Fn(LogLevel)>;
 pub(super) struct ControlLoop {
     pub(super) proxy: Proxy,
     pub(super) manager: ServiceManager,
-    /// Has an item for each worker that ends, and is closed with the last.
+    /// Receives an item for each worker that ends, and is closed after the last.
     pub(super) workers_ended: mpsc::UnboundedReceiver<()>,
     pub(super) draining: Arc<AtomicBool>,
     pub(super) set_level: SetLogLevel,
@@ -48,8 +48,8 @@ pub(super) struct ControlLoop {
 }
 
 impl ControlLoop {
-    /// Runs until a signal, or a worker's failure, ends the proxy. Returns the access logs too, which
-    /// are still to be closed.
+    /// Runs until a signal or a worker's failure ends the proxy. Also returns the access logs,
+    /// which the caller has to close.
     pub(super) async fn run(mut self, mut signals: Signals) -> (AccessLogs, anyhow::Result<()>) {
         self.serve(&mut signals).await;
         let Proxy { workers, logs, .. } = self.proxy;
@@ -62,7 +62,7 @@ impl ControlLoop {
         let mut phase = Phase::Serving;
         self.manager.ready(STATUS_SERVING);
         loop {
-            // Why the next phase begins, if it does.
+            // The reason for the next phase, if one begins.
             let mut end_phase = None;
             tokio::select! {
                 action = signals.next() => {
@@ -100,7 +100,7 @@ impl ControlLoop {
         }
     }
 
-    /// Returns why the phase ends, if it does.
+    /// Returns the reason why the phase ends, if it does.
     async fn on_signal(
         &mut self,
         action: SignalAction,
@@ -123,7 +123,7 @@ impl ControlLoop {
         None
     }
 
-    /// Returns why the phase ends, if it does.
+    /// Returns the reason why the phase ends, if it does.
     async fn on_reload_request(
         &mut self,
         request: ReloadRequest,
@@ -133,7 +133,7 @@ impl ControlLoop {
         let Some(outcome) = self.reload_unless_stopped("admin API", stop, phase).await else {
             return Some(STOPPED_AGAIN);
         };
-        // Fails if the API's client has left.
+        // Fails if the API's client has disconnected.
         drop(request.reply.send(outcome));
         None
     }

@@ -8,35 +8,36 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{config::Config, limits::ConnectionLimiter, metrics::Metrics, net::Pipes};
 
-/// Descriptors outside the workers: logs, look-ups, a few connections of the admin listener, and some
-/// spare.
+/// Descriptors outside the workers: logs, look-ups, a few connections of the admin listener, and
+/// some spare.
 const RESERVED: u64 = 128;
 
 /// The part of `RESERVED` for connections of the admin listener.
 const RESERVED_FOR_ADMIN: u64 = 64;
 
-/// Descriptors of one worker besides its sessions: the pipes of bulk streams, listeners, its epoll.
+/// Descriptors of one worker apart from its sessions: the pipes of bulk streams, listeners, its
+/// epoll.
 const RESERVED_PER_WORKER: u64 = 2 * Pipes::MAX_OPEN as u64 + 16;
 
-/// A limit below this is worth a hint: most distributions' defaults allow more sessions, so it comes
-/// from a shell or container and was not set for the proxy.
+/// A limit below this is worth a hint: most distributions' defaults allow more sessions, so such a
+/// limit comes from a shell or container and was not set for the proxy.
 const HINT_BELOW_SESSIONS: u32 = 10_000;
 
-/// How often usage is checked: a storm of clients takes longer to use a fifth of the limit.
+/// How often usage is checked: even a connect storm takes longer to use a fifth of the limit.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Connections of the admin listener at most: a thousand scrapers at once, and dashboards.
+/// The most connections of the admin listener: a thousand scrapers at once, and dashboards.
 const MAX_ADMIN_CONNECTIONS: u64 = 1100;
 
-/// The admin listener may use one in so many of the process' descriptors.
+/// The admin listener may use this fraction (1/16) of the process' descriptors.
 const ADMIN_FRACTION: u64 = 16;
 
-/// Connections of the admin listener at most, under a limit of so many descriptors.
+/// The most connections of the admin listener under a limit of `descriptors`.
 pub(super) fn max_admin_connections(descriptors: u64) -> u64 {
     (descriptors / ADMIN_FRACTION).clamp(16, MAX_ADMIN_CONNECTIONS)
 }
 
-/// What a configuration asks for and this process' limits do not allow, one line each.
+/// The settings of a configuration that exceed this process' limits, one line each.
 pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let limit = DescriptorLimit::raise();
     let sessions = limit.max_sessions_for(config, config.runtime.workers.count().get());
@@ -81,8 +82,8 @@ impl DescriptorLimit {
         self.max_sessions(workers, probes)
     }
 
-    /// A session has two connections, to its client and its broker. `probes` is the number of brokers
-    /// with health checks, which use one connection at a time each.
+    /// A session has two connections, to its client and its broker. `probes` is the number of
+    /// brokers with health checks, which use one connection at a time each.
     fn max_sessions(self, workers: usize, probes: usize) -> u32 {
         let admin = max_admin_connections(self.soft).saturating_sub(RESERVED_FOR_ADMIN);
         let reserved = RESERVED + admin + RESERVED_PER_WORKER * workers as u64 + probes as u64;
@@ -105,7 +106,7 @@ impl DescriptorLimit {
         ))
     }
 
-    /// Logs how many sessions the limit allows, and what to do if those are few, or fewer than
+    /// Logs how many sessions the limit allows, and what to do if they are few, or fewer than
     /// `max_connections`.
     pub(super) fn log(self, sessions: u32, max_connections: Option<NonZeroU32>) {
         let Self { before, soft, hard } = self;
@@ -141,7 +142,7 @@ pub(super) async fn watch(limiter: Arc<ConnectionLimiter>, metrics: Metrics) {
                 open,
                 limit,
                 "more than 80 % of the connections that limits.max_connections or the descriptors \
-                 allow are open; who comes beyond the limit is turned away"
+                 allow are open; clients beyond the limit are refused"
             );
         }
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -157,15 +158,15 @@ pub(super) async fn watch(limiter: Arc<ConnectionLimiter>, metrics: Metrics) {
     }
 }
 
-/// `None` before Linux 6.2, where they would have to be listed one by one: a million would block the
-/// control thread for a second.
+/// The open descriptors. `None` before Linux 6.2, where they would have to be listed one by one,
+/// which would block the control thread for a second if there are a million.
 fn open_descriptors() -> Option<u64> {
     let open = fs::metadata("/proc/self/fd").ok()?.len();
     (open > 0).then_some(open)
 }
 
-/// Whether usage is high: above 80 %, until it falls to 70 %. Usage that fluctuates around the
-/// threshold is then reported once.
+/// Whether usage is high: above 80 %, until it falls to 70 %. So usage that fluctuates around the
+/// threshold is reported once.
 #[derive(Default)]
 struct UsageAlarm {
     high: bool,
@@ -195,7 +196,7 @@ mod tests {
         // Below the threshold, but not low enough.
         assert!(!rises(701));
         assert!(!rises(900));
-        // And now it is.
+        // Now it is low enough.
         assert!(!rises(700));
         assert!(!rises(800));
         assert!(rises(801));

@@ -1,4 +1,4 @@
-//! The orderly end: sessions end one after the other, until all have ended or time is up.
+//! The drain: sessions end one after the other, until all have ended or the time is up.
 
 use std::{
     future::pending,
@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{proxy::Proxy, service_manager::ServiceManager};
 use crate::{session::Drain, worker::Worker};
 
-/// How long sessions may take to end and be recorded after they have been told to.
+/// How long sessions may take to end and be recorded after they were told to.
 const END_SESSIONS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The phases of the proxy's life.
@@ -38,7 +38,7 @@ impl Phase {
     }
 }
 
-/// Has the workers stop accepting and end their sessions one after the other.
+/// Makes the workers stop accepting and end their sessions one after the other.
 pub(super) fn start(proxy: &Proxy, manager: &ServiceManager, draining: &AtomicBool) -> Phase {
     let Proxy { limiter, workers, current, .. } = proxy;
     let timeout = current.load().config.drain.timeout;

@@ -1,4 +1,4 @@
-//! What the control thread does at intervals, in every phase.
+//! Periodic tasks of the control thread, in every phase.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{proxy::Proxy, warnings::warn_of_certificates};
 /// How often the counters of idle client addresses are removed.
 const ADDRESS_CLEANUP_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often certificates that expire soon are warned of; each start and reload does so too.
+/// How often the proxy warns about certificates that expire soon, apart from each start and reload.
 const CERTIFICATE_WARNING_INTERVAL: Duration = Duration::from_hours(24);
 
 pub(super) struct Housekeeping {
@@ -26,7 +26,7 @@ impl Housekeeping {
         Self { address_cleanup, certificate_warning }
     }
 
-    /// Waits until something is due, and does it. Cancel safe.
+    /// Waits until a task is due, and runs it. Cancel safe.
     pub(super) async fn next(&mut self, proxy: &Proxy) {
         tokio::select! {
             _ = self.address_cleanup.tick() => proxy.limiter.forget_idle_addresses(),

@@ -1,4 +1,4 @@
-//! The open listeners, which reloads keep for as long as the configuration has them.
+//! The open listeners, which reloads keep while the configuration has them.
 
 use std::{num::NonZeroUsize, os::fd::OwnedFd, sync::Arc};
 
@@ -20,8 +20,8 @@ pub(super) struct Listeners {
     inherited: InheritedSockets,
 }
 
-/// Listeners that are bound and not in use yet, in the order of the configuration. Dropping it closes
-/// the new ones.
+/// Listeners that are bound but not in use yet, in the order of the configuration. Dropping this
+/// value closes the new ones.
 pub(super) struct BoundListeners(Vec<PlannedListener>);
 
 enum PlannedListener {
@@ -95,8 +95,8 @@ impl Listeners {
         if errors.is_empty() { Ok(BoundListeners(all)) } else { Err(errors) }
     }
 
-    /// Puts the listeners that were bound for `config` into use, with its `pools`. Returns the sockets
-    /// of new listeners, one for each worker.
+    /// Puts the listeners that were bound for `config` into use, with its `pools`. Returns the
+    /// sockets of new listeners, one for each worker.
     pub(super) fn adopt(
         &mut self,
         bound: BoundListeners,

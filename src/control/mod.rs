@@ -1,5 +1,5 @@
-//! The composition root: turns a configuration into workers and a control thread, which runs until a
-//! signal ends it.
+//! The composition root: turns a configuration into workers and a control thread, which runs until
+//! a signal ends it.
 
 mod admin;
 mod blocking_job;

@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// What pools are started with.
+/// The resources that new pools share.
 pub(super) struct PoolStarter {
     resolver: watch::Sender<Arc<Resolver>>,
     metrics: Metrics,
@@ -37,7 +37,7 @@ impl PoolStarter {
         }
     }
 
-    /// Has all pools use other DNS servers from now on.
+    /// Makes all pools use other DNS servers from now on.
     pub(super) fn set_dns(&self, dns: &Dns) {
         self.resolver.send_replace(Arc::new(Resolver::new(dns)));
     }
@@ -62,8 +62,8 @@ impl PoolStarter {
         pools
     }
 
-    /// Starts to look up the hosts in `config` that `pool` does not have yet, so that their addresses
-    /// are known when they become its brokers.
+    /// Starts to look up the hosts in `config` that `pool` does not have yet, so that their
+    /// addresses are known when they become its brokers.
     pub(super) fn look_up(&self, pool: &Pool, config: &config::Pool, look_ups: &mut LookUps) {
         let members = pool.members();
         let endpoints = members.list.iter().map(|member| member.broker.endpoint());
@@ -94,7 +94,7 @@ pub(super) struct LookUps(JoinSet<Option<(Arc<str>, ResolvedAddresses)>>);
 pub(super) struct ResolvedHosts(HashMap<Arc<str>, ResolvedAddresses>);
 
 impl LookUps {
-    /// Waits for all of them; each ends at the latest with the resolver's timeout.
+    /// Waits for all look-ups; each ends at the resolver's timeout at the latest.
     pub(super) async fn hosts(mut self) -> ResolvedHosts {
         let mut hosts = HashMap::new();
         while let Some(looked_up) = self.0.join_next().await {
@@ -117,7 +117,7 @@ impl ResolvedHosts {
     }
 }
 
-/// Warns of source addresses that this host does not have. They may be added to it later.
+/// Warns about source addresses that this host does not have. They may be added to it later.
 fn check_sources(pool: &config::Pool) {
     for source in &pool.source_addresses {
         if let Err(error) = check_source(*source) {

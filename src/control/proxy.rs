@@ -1,4 +1,4 @@
-//! Everything that runs, owned by the control thread.
+//! The running parts of the proxy, owned by the control thread.
 
 use std::{
     num::NonZeroUsize,
@@ -34,7 +34,7 @@ use crate::{
     worker::{PendingUpdate, Worker, WorkerSetup, WorkerUpdate},
 };
 
-/// How often it is checked whether an access log blocks clients.
+/// How often the access logs are checked for whether they block clients.
 const LOG_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(super) struct Proxy {
@@ -87,7 +87,8 @@ impl Proxy {
             clients: clients.clone(),
             signal,
         };
-        // So that session IDs most likely differ from those of earlier runs and other proxies.
+        // Random, so that session IDs most likely differ from those of earlier runs and other
+        // proxies.
         let run_id = u64::from(fastrand::u16(..)) << 48;
         let mut workers = Vec::new();
         let (pending, _) = mpsc::channel(1);
@@ -124,7 +125,7 @@ impl Proxy {
     }
 }
 
-/// Checks whether a log blocks clients. A task of its own, because a reload can take long.
+/// Checks whether a log blocks clients. This is a separate task, because a reload can take long.
 async fn watch_logs(logs: BlockedLogs) {
     let mut tick = interval(LOG_CHECK_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

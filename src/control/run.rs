@@ -19,11 +19,11 @@ use super::{
 };
 use crate::{admin::AdminListener, config::Config, metrics::Metrics, program_log::ProgramLog};
 
-/// How long the access logs' writers may take at exit to write what is left.
+/// How long the access logs' writers may take at exit to write the remaining lines.
 const LOG_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs the proxy until it is told to end. `file` is what the configuration was read from; a reload
-/// reads it again.
+/// Runs the proxy until it is told to end. `file` is the file that the configuration was read from;
+/// a reload reads it again.
 ///
 /// # Errors
 /// The proxy cannot start, or a worker failed.
@@ -34,11 +34,12 @@ pub fn run(
     log: ProgramLog,
     set_level: SetLogLevel,
 ) -> anyhow::Result<()> {
-    // The main thread is the control thread: signals, health checks and look-ups run here, apart from
-    // the workers, so that they work while those are saturated.
+    // The main thread is the control thread: signals, health checks and look-ups run here, apart
+    // from the workers, so that they work while those are saturated.
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(run_to_end(&Arc::new(config), file, metrics, log, set_level));
-    // Dropping the runtime would wait for a configuration file that is still being read, however long.
+    // Dropping the runtime would wait for a configuration file that is still being read, however
+    // long.
     runtime.shutdown_background();
     outcome
 }
@@ -51,11 +52,12 @@ async fn run_to_end(
     set_level: SetLogLevel,
 ) -> anyhow::Result<()> {
     let (ended, workers_ended) = mpsc::unbounded_channel();
-    // The number that `auto` stands for now is kept until the end.
+    // The number that `auto` means now is kept until the end.
     let workers = config.runtime.workers.count();
     let listeners = Listeners::first(config, workers)?;
     let admin = config.admin.as_ref().map(|admin| AdminListener::bind(&admin.bind)).transpose()?;
-    // Before the first client, so that every connection is recorded whenever a signal comes.
+    // Installed before the first client, so that every connection is recorded whenever a signal
+    // comes.
     let mut signals = Signals::new()?;
     let proxy = tokio::select! {
         proxy = Proxy::start(config, file, workers, listeners, metrics, &ended) => proxy?,

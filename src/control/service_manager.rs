@@ -1,9 +1,9 @@
 //! Messages to the service manager (`sd_notify(3)`): systemd units of Type=notify and notify-reload
 //! wait for them, and `systemctl status` shows them. Without NOTIFY_SOCKET none is sent.
 //!
-//! The `sd-notify` crate (0.5) has no abstract sockets, which container managers use, no timeout for
-//! a manager that does not read, and 32 bits of microseconds for EXTEND_TIMEOUT_USEC, which a drain
-//! of more than 71 minutes exceeds.
+//! The `sd-notify` crate (0.5) does not support abstract sockets, which container managers use, has
+//! no timeout for a manager that does not read, and limits EXTEND_TIMEOUT_USEC to 32 bits of
+//! microseconds, which a drain of more than 71 minutes exceeds.
 
 use std::{
     env,
@@ -31,11 +31,11 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 /// The most messages that wait while one is sent.
 const MAX_QUEUED_MESSAGES: usize = 16;
 
-/// For what follows the drain: the last records, the workers' threads, the access logs' writers and
-/// the last lines of the program log.
+/// The time needed after the drain: for the last records, the workers' threads, the access logs'
+/// writers and the last lines of the program log.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(20);
 
-/// The service manager, if there is one. A thread of its own sends the messages in order, so nothing
+/// The service manager, if there is one. A separate thread sends the messages in order, so nothing
 /// else waits for it.
 pub(super) struct ServiceManager(Option<Messenger>);
 
@@ -58,25 +58,27 @@ impl ServiceManager {
         }
     }
 
-    /// The proxy serves with the configuration now in force. Also ends [`Self::reloading`].
+    /// Reports that the proxy serves with the configuration in force. Also ends
+    /// [`Self::reloading`].
     pub(super) fn ready(&self, status: &str) {
         self.queue(format!("READY=1\nSTATUS={status}\n"));
     }
 
-    /// A reload is in progress, until [`Self::ready`].
+    /// Reports that a reload is in progress, until [`Self::ready`].
     pub(super) fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
         self.queue(format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=Reloading\n"));
     }
 
-    /// The proxy shuts down; that may take the whole `drain`, whatever the unit's TimeoutStopSec is.
+    /// Reports that the proxy shuts down, which may take the whole `drain`, whatever the unit's
+    /// TimeoutStopSec is.
     pub(super) fn stopping(&self, drain: Duration) {
         let micros = (drain + SHUTDOWN_TIME).as_micros();
         self.queue(format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={micros}\nSTATUS=Draining\n"));
     }
 
-    /// A drain's progress.
+    /// Reports a drain's progress.
     pub(super) fn draining(&self, connections: u32) {
         self.queue(format!("STATUS=Draining, connections left: {connections}\n"));
     }

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Handlers for all of them: once they exist, no signal ends the process by default.
+/// Handlers for all of these signals: once they exist, none of them ends the process by default.
 pub(super) struct Signals {
     pub(super) stop: StopSignals,
     reopen: Signal,
@@ -12,7 +12,7 @@ pub(super) struct Signals {
     upgrade: Signal,
 }
 
-/// What a signal asks for.
+/// The action that a signal requests.
 pub(super) enum SignalAction {
     /// SIGTERM or SIGINT.
     Stop,

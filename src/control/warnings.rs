@@ -10,8 +10,9 @@ use crate::{
     timestamp::unix_seconds,
 };
 
-/// A certificate that expires within so many days is warned of. Automatic renewal happens a month
-/// before expiry, so by then it has failed twice or more; and two weeks include working days.
+/// The proxy warns about a certificate that expires within this many days. Automatic renewal
+/// happens a month before expiry, so by then it has failed at least twice, and two weeks include
+/// working days.
 const EXPIRY_WARNING_DAYS: i64 = 14;
 
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
@@ -24,7 +25,7 @@ pub(super) fn log_warnings(config: &Config) {
     warn_of_certificates(config);
 }
 
-/// Logs certificates and CRLs that are out of date or soon will be, and checks that are switched off.
+/// Logs certificates and CRLs that are expired or soon will be, and checks that are disabled.
 pub(super) fn warn_of_certificates(config: &Config) {
     let now = unix_seconds(SystemTime::now());
     for (_, _, file) in certificates::all(config) {
@@ -64,7 +65,7 @@ fn warn_of_certificate(certificate: &CertificateFile, now: i64) {
 }
 
 fn date(unix: i64) -> String {
-    // Neither certificates (RFC 5280, section 4.1.2.5) nor these dates go beyond the year 9999.
+    // Both certificates (RFC 5280, section 4.1.2.5) and these dates end with the year 9999.
     OffsetDateTime::from_unix_timestamp(unix)
         .map_or_else(|_| unix.to_string(), |time| time.date().to_string())
 }

@@ -4,15 +4,15 @@ use prometheus::{
     IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
 };
 
-/// Seconds. The handshake and the CONNACK: half a millisecond on a LAN, to the 10 s that the
-/// deadlines allow by default.
+/// Bucket bounds in seconds for the handshake and the CONNACK: from half a millisecond on a LAN to
+/// the 10 s that the deadlines allow by default.
 pub(super) const HANDSHAKE_BUCKETS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Creates families and registers them.
 ///
-/// Names, labels and buckets are constants of this crate: every test that creates `Metrics` proves that
-/// they are valid and unique.
+/// Names, labels and buckets are constants of this crate, and every test that creates `Metrics`
+/// checks that they are valid and unique.
 pub(super) struct Families(pub(super) Registry);
 
 impl Families {

@@ -1,5 +1,5 @@
-//! Samples that belong to an owner (a listener, pool, broker or access log) and are exposed while it
-//! exists.
+//! Samples that belong to an owner (a listener, pool, broker or access log) and are exposed while
+//! it exists.
 //!
 //! Unlike in a `CounterVec`, the owner holds its samples, and a scrape collects those of existing
 //! owners, so no sample can outlive its owner.
@@ -27,11 +27,11 @@ use super::{
 /// A family of owned samples, all of type `T`.
 pub(super) struct Family<T>(u16, PhantomData<fn() -> T>);
 
-/// What the samples of a family have in common.
+/// The properties that all samples of a family share.
 struct Declaration {
     name: &'static str,
     help: &'static str,
-    /// Those of the owner, then at most one more, whose value (`word`) distinguishes the owner's samples.
+    /// The owner's labels, then at most one more, whose value (`word`) distinguishes its samples.
     labels: &'static [&'static str],
     /// For histograms.
     buckets: &'static [f64],
@@ -53,8 +53,8 @@ struct OwnedFamilies {
     owners: Mutex<Owners>,
 }
 
-/// An owner's registration. Its samples are exposed while a registration with its name exists. A new
-/// registration with an earlier name continues that one's counters and histograms.
+/// An owner's registration. The samples are exposed while a registration with its name exists. A
+/// later registration with the same name continues the counters and histograms.
 #[derive(Clone)]
 pub(super) struct Registration(Arc<RegistrationInner>);
 
@@ -152,7 +152,7 @@ impl Collector for Owned {
 }
 
 impl Registration {
-    /// The owner's sample in a family, initially 0; `word` selects one where there may be several.
+    /// The owner's sample in a family, initially 0; `word` selects one if there may be several.
     pub(super) fn sample<T: SampleValue>(&self, family: Family<T>, word: Option<&str>) -> T {
         self.0.series.sample(family.0, word, false, || self.make(family, word))
     }

@@ -1,4 +1,4 @@
-//! The listeners, pools, brokers and access logs that have metrics, and the last that had.
+//! The listeners, pools, brokers and access logs that have metrics, and former ones.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -7,7 +7,7 @@ use std::{
 
 use super::series::Series;
 
-/// Former owners that are remembered, so that their counters continue if they come back.
+/// The most former owners that are remembered, so that their counters continue if they come back.
 pub(super) const MAX_FORMER_OWNERS: usize = 1000;
 
 /// The owner of samples.

@@ -9,9 +9,9 @@ use crate::labels::RouteKind;
 #[derive(Clone, Debug)]
 pub struct PoolMetrics {
     routes: Box<[IntCounter]>,
-    /// 1 while so many brokers look down that the health checks are not trusted.
+    /// 1 while too many brokers look down for the health checks to be trusted.
     pub failing_open: IntGauge,
-    /// Brokers found down whose sessions are kept until it is known that they do not share a fault.
+    /// Brokers found down whose sessions are kept until a shared cause is ruled out.
     pub down_held: IntGauge,
     /// 0 while no broker answers, neither clients nor the proxy's own checks.
     pub serving: IntGauge,

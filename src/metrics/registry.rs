@@ -34,12 +34,12 @@ named! {
 
 /// All families. Clones share them.
 ///
-/// No label value is chosen by a client: listeners, pools and brokers are named by the configuration,
-/// everything else is one of the proxy's own words.
+/// No client can choose a label value: listeners, pools and brokers are named by the configuration,
+/// and all other values are from fixed sets.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
-    /// The metrics of listeners, pools, brokers and access logs, for as long as those exist.
+    /// The metrics of listeners, pools, brokers and access logs, while those exist.
     owned: Owned,
     listeners: ListenerFamilies,
     pools: PoolFamilies,
@@ -86,7 +86,7 @@ impl Metrics {
                 .iter()
                 .map(|kind| accept_errors.with_label_values(&[kind.as_str()]))
                 .collect(),
-            // In seconds, as promtool requires: `(… - time()) / 86400` are the days left.
+            // In seconds, as promtool requires: `(… - time()) / 86400` is the number of days left.
             certificate_expiry: family.gauges(
                 "certificate_expiry_timestamp_seconds",
                 "When a certificate of a listener or a pool expires, in Unix time.",
@@ -104,8 +104,8 @@ impl Metrics {
         }
     }
 
-    /// The metrics of one listener. Counters and histograms of a listener, pool or broker continue those
-    /// of an earlier one with the same name.
+    /// The metrics of one listener. A listener, pool or broker continues the counters and
+    /// histograms of an earlier one with the same name.
     pub fn listener(&self, listener: &str) -> ListenerMetrics {
         self.listeners.of(self.owned.registration(Owner::Listener(listener.into())))
     }
@@ -126,7 +126,7 @@ impl Metrics {
         self.ends.count_end(by, phase, cause);
     }
 
-    /// Counts a rejected connection; `reason` is one of a fixed set of words.
+    /// Counts a rejected connection; `reason` is from a fixed set.
     pub fn count_reject(&self, reason: &'static str) {
         self.ends.count_reject(reason);
     }
@@ -147,7 +147,8 @@ impl Metrics {
         }
     }
 
-    /// Counts a reload of the configuration, which was applied, or refused and changed nothing.
+    /// Counts a reload of the configuration, which was either applied or refused without any
+    /// change.
     pub fn count_reload(&self, applied: bool) {
         self.reloads.count(applied);
     }
@@ -157,7 +158,8 @@ impl Metrics {
         self.connections_limit.set(limit.into());
     }
 
-    /// Replaces the certificates: each with its owner, `listener` or `pool`, and that one's name.
+    /// Replaces the certificates: each with the type of its owner, `listener` or `pool`, and the
+    /// owner's name.
     pub fn set_certificates<'a>(
         &self,
         all: impl Iterator<Item = (&'static str, &'a str, &'a CertificateFile)>,
@@ -174,7 +176,8 @@ impl Metrics {
         self.access_logs.clone()
     }
 
-    /// The counter of lines lost from the program's log, for [`crate::program_log::LossyWriter::start`].
+    /// The counter of lines lost from the program's log, for
+    /// [`crate::program_log::LossyWriter::start`].
     pub fn program_log_dropped(&self) -> IntCounter {
         self.program_log_dropped.clone()
     }

@@ -15,7 +15,8 @@ struct Sample {
     family: u16,
     word: Option<Box<str>>,
     value: SampleKind,
-    /// Scoped samples that refer to it; it is exposed while there is one. `None`: while its owner exists.
+    /// How many scoped samples refer to it; it is exposed while there is one. `None`: it is exposed
+    /// while its owner exists.
     holders: Option<usize>,
 }
 
@@ -35,8 +36,8 @@ pub(super) trait SampleValue: Clone {
 }
 
 impl Series {
-    /// The sample of a family and a word, created if missing. `scoped`: it gets one more holder, which
-    /// will [release](Self::release) it.
+    /// The sample of a family and a word, created if missing. `scoped`: it gets another holder,
+    /// which has to [release](Self::release) it.
     pub(super) fn sample<T: SampleValue>(
         &self,
         family: u16,
@@ -64,7 +65,7 @@ impl Series {
         fresh
     }
 
-    /// Removes a holder. Without any, a sample is not exposed, and a gauge is forgotten.
+    /// Removes a holder. A sample without holders is not exposed, and a gauge is removed.
     pub(super) fn release(&self, family: u16, word: Option<&str>) {
         self.samples().retain_mut(|sample| {
             if sample.is(family, word)
@@ -77,7 +78,7 @@ impl Series {
         });
     }
 
-    /// Forgets the gauges. Counters and histograms are kept for a later owner of the same name.
+    /// Removes the gauges. Counters and histograms are kept for a later owner with the same name.
     pub(super) fn owner_released(&self) {
         let mut samples = self.samples();
         samples.retain(|sample| !sample.is_gauge());

@@ -54,12 +54,12 @@ impl UpstreamMetrics {
         }
     }
 
-    /// Counts a probe; `outcome` is one of a fixed set of words.
+    /// Counts a probe; `outcome` is from a fixed set.
     pub fn count_check(&self, outcome: &'static str) {
         self.registration.sample(self.families.health_checks, Some(outcome)).inc();
     }
 
-    /// Sessions that use a port of this local address, which the configuration names.
+    /// Sessions that use a port of this configured local address.
     pub fn ports_active(&self, source: &str) -> ScopedSample<IntGauge> {
         self.registration.scoped_sample(self.families.ports_active, Some(source))
     }
@@ -85,8 +85,8 @@ impl UpstreamMetrics {
         counts.filter(|(_, count)| *count > 0).collect()
     }
 
-    /// Counts a CONNACK and the time it took; `reason` is the standard's name of its code, so that a
-    /// broker cannot invent labels.
+    /// Counts a CONNACK and the time it took; `reason` is the standard's name of its code, so that
+    /// a broker cannot invent labels.
     pub fn count_connack(&self, reason: &'static str, took: Duration) {
         self.connack_seconds.observe(took.as_secs_f64());
         if let Some((_, connacks)) = self.accepted.iter().find(|(name, _)| *name == reason) {
@@ -96,12 +96,14 @@ impl UpstreamMetrics {
     }
 }
 
-/// Seconds. A dial: a tenth of a millisecond on a LAN, to a few SYNs lost (1 s, then 3 s).
+/// Bucket bounds in seconds for a dial: from a tenth of a millisecond on a LAN to a few lost SYNs
+/// (1 s, then 3 s).
 const DIAL_BUCKETS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 ];
 
-/// Seconds. The wait for admission: none, up to the minutes that a whole fleet takes.
+/// Bucket bounds in seconds for the wait for admission: from none to the minutes that a whole fleet
+/// takes.
 const ADMISSION_WAIT_BUCKETS: &[f64] =
     &[0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0];
 

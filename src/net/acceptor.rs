@@ -34,8 +34,8 @@ impl Acceptor {
 
     const INTEREST: EventFlags = EventFlags::IN;
 
-    /// Leaves connections in the kernel's queue, or takes them again. Otherwise a shortage of
-    /// descriptors would wake the worker over and over.
+    /// Stops or resumes taking connections from the kernel's queue. Without a pause, a shortage of
+    /// descriptors would wake the worker continuously.
     pub(crate) fn pause(&self, pause: bool) -> io::Result<()> {
         let interest = if pause { EventFlags::empty() } else { Self::INTEREST };
         self.reactor.set_interest(&self.fd, self.token, interest)

@@ -4,8 +4,8 @@ use std::{io, task::Poll};
 
 use super::loan::{Empty, SharedBuffer};
 
-/// A growing buffer. Only bytes that were appended can be read, so emptying it is a single store: the
-/// old bytes stay in memory beyond its end.
+/// A growing buffer. Only bytes that were appended can be read, so emptying it is a single store:
+/// the old bytes stay in memory beyond its end.
 #[derive(Default)]
 pub(crate) struct Buffer {
     /// Never shortened, because growing it again writes zeros.

@@ -1,7 +1,7 @@
 //! Buffers that the connections of a worker share, one connection at a time.
 //!
-//! A buffer can be reached only through its [`Loan`], and is emptied when the loan ends: by a return,
-//! a `?` or a panic. So it never passes bytes of one connection on to the next.
+//! A buffer can be reached only through its [`Loan`], and is emptied when the loan ends: by a
+//! return, a `?` or a panic. So it never passes bytes of one connection on to the next.
 
 use std::{
     cell::{RefCell, RefMut},

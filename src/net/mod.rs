@@ -1,7 +1,7 @@
 //! A worker's sockets: one epoll per thread, futures that wait for it, and timers.
 //!
-//! A worker owns its [`Reactor`] and every socket on it, so nothing here is shared, locked or atomic,
-//! except for [`Notify`], with which other threads wake the worker.
+//! A worker owns its [`Reactor`] and every socket on it, so nothing here is shared, locked or
+//! atomic, except for [`Notify`], with which other threads wake the worker.
 
 mod acceptor;
 mod buffer;
@@ -36,7 +36,7 @@ pub(crate) use timer::{Elapsed, deadline, sleep};
 pub(crate) use turn::{FLOW_BYTES, TurnTicket};
 
 /// Bytes read and written per call on a bulk stream that the kernel cannot move, because it goes
-/// through TLS or WebSocket: four full TLS records (RFC 8446, section 5.1). Each write that wakes the
-/// receiver costs as much as several records; with more than four, a slow receiver would leave too
-/// much in our memory.
+/// through TLS or WebSocket: four full TLS records (RFC 8446, section 5.1). Each write that wakes
+/// the receiver costs as much as several records; with more than four, a slow receiver would leave
+/// too much in our memory.
 pub(crate) const BULK_BYTES: usize = 4 << 14;

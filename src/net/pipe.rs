@@ -92,7 +92,7 @@ impl Pipe {
         filled
     }
 
-    /// Empties the pipe into `socket`, as far as the socket takes it.
+    /// Moves as many bytes from the pipe to `socket` as the socket takes.
     pub(crate) fn try_drain(&mut self, socket: &Socket) -> Poll<io::Result<usize>> {
         let drained = socket.try_transfer(Readiness::WRITE, |fd| {
             pipe::splice(&self.read, None, fd, None, self.held, NOWAIT)

@@ -25,8 +25,8 @@ use super::{
     turn::TurnBudget,
 };
 
-/// Events taken from the kernel per call: enough to spread the cost of the call, but few enough that
-/// the last one does not wait long for the others.
+/// Events taken from the kernel per call: enough to spread the cost of the call, but few enough
+/// that the last one does not wait long for the others.
 const EVENTS_PER_TURN: usize = 256;
 
 /// Slots that one call of [`Reactor::wake_some`] visits.
@@ -77,7 +77,8 @@ impl Reactor {
         }))
     }
 
-    /// When this turn began. The clock is read once per turn: reading it per use shows up in profiles.
+    /// When this turn began. The clock is read once per turn: reading it per use shows up in
+    /// profiles.
     pub(crate) fn now(&self) -> Instant {
         self.now.get()
     }
@@ -214,8 +215,8 @@ impl Reactor {
         }
     }
 
-    /// Wakes the tasks that wait for sockets in [`SOCKETS_PER_WAKE`] slots, beginning with slot `from`.
-    /// Returns the slot to continue with, or `None` after the last one.
+    /// Wakes the tasks that wait for sockets in [`SOCKETS_PER_WAKE`] slots, beginning with slot
+    /// `from`. Returns the slot to continue with, or `None` after the last one.
     pub(crate) fn wake_some(&self, from: usize) -> Option<usize> {
         let slots = self.slots.borrow();
         let to = from.saturating_add(SOCKETS_PER_WAKE);

@@ -29,8 +29,8 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Registers an accepted socket. It is assumed to be readable: an MQTT client speaks first, and its
-    /// CONNECT has often arrived already.
+    /// Registers an accepted socket. It is assumed to be readable: an MQTT client speaks first, and
+    /// its CONNECT has often arrived already.
     pub(crate) fn accepted(reactor: &Rc<Reactor>, fd: OwnedFd) -> io::Result<Self> {
         Self::register(reactor, fd, Readiness::READ_WRITE)
     }
@@ -47,8 +47,8 @@ impl Socket {
         Ok(Self { fd, token, reactor: reactor.clone() })
     }
 
-    /// Reads what has arrived; 0 at the end of the peer's stream. A read that does not fill `buf` has
-    /// emptied the socket, so no second call is needed to find that out.
+    /// Reads what has arrived; 0 at the end of the peer's stream. A read that does not fill `buf`
+    /// has emptied the socket, so no second call is needed to find that out.
     ///
     /// Pending: the task that [watches](Self::watch) this socket is woken when there is more.
     pub(crate) fn try_recv(&self, buf: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -71,8 +71,9 @@ impl Socket {
         }
     }
 
-    /// Writes as much of `buf` as the kernel takes. A socket that is still connecting is pending until
-    /// it is connected, or fails with the error of the connect. Pending as in [`Self::try_recv`].
+    /// Writes as much of `buf` as the kernel takes. A socket that is still connecting is pending
+    /// until it is connected, or fails with the error of the connect. Pending as in
+    /// [`Self::try_recv`].
     pub(crate) fn try_send(&self, buf: &[u8]) -> Poll<io::Result<usize>> {
         // NOSIGNAL: if the peer is gone, this call fails, and the process gets no SIGPIPE.
         self.try_send_with(buf, SendFlags::NOSIGNAL)
@@ -175,8 +176,8 @@ impl Socket {
         self.reactor.ready(self.token).has(Readiness::BROKEN)
     }
 
-    /// Whether the peer has ended its side. Asks the kernel, since the reactor learns it only in its
-    /// next turn.
+    /// Whether the peer has ended its side. Asks the kernel, since the reactor learns it only in
+    /// its next turn.
     pub(crate) fn has_ended(&self) -> bool {
         let mut fds = [PollFd::new(&self.fd, PollFlags::RDHUP)];
         let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;

@@ -29,7 +29,7 @@ pub(crate) enum ConnectError {
 }
 
 impl ConnectError {
-    /// The meaning of an error of connect(2) on an IP socket.
+    /// Classifies an error of connect(2) on an IP socket.
     pub(crate) fn of_connect(error: io::Error) -> Self {
         match Errno::from_io_error(&error) {
             // Older kernels return EAGAIN.
@@ -39,8 +39,8 @@ impl ConnectError {
     }
 }
 
-/// Makes `socket` connect from `source`. The kernel chooses the port at connect(2), for that peer only,
-/// while bind(2) would reserve it for all peers.
+/// Makes `socket` connect from `source`. The kernel chooses the port at connect(2), for that peer
+/// only, while bind(2) would reserve it for all peers.
 fn bind_source(socket: impl AsFd, source: IpAddr) -> Result<(), ConnectError> {
     // Without this option bind(2) chooses the port, and there are fewer of them.
     let _ = setsockopt(&socket, IpBindAddressNoPort, &true);

@@ -6,8 +6,8 @@ use rustix::net::sockopt;
 
 use crate::config::{TcpKeepalive, TcpUserTimeout, Timeouts};
 
-/// How long sent bytes may stay unacknowledged by brokers, if `tcp_user_timeout` is automatic. Their
-/// network loses few packets, and their clients can go to other brokers.
+/// How long sent bytes may stay unacknowledged by brokers, if `tcp_user_timeout` is automatic.
+/// Their network loses few packets, and their clients can go to other brokers.
 const MAX_BROKER_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The socket options of one side's connections.
@@ -19,9 +19,9 @@ pub struct TcpOptions {
 }
 
 impl TcpOptions {
-    /// With a user timeout, Linux ends a silent connection at the first probe that is lost after it,
-    /// whatever the count (`tcp_keepalive_timer`). Networks of devices lose packets, so an automatic
-    /// user timeout is as long as all probes take.
+    /// With a user timeout, Linux ends a silent connection at the first probe that is lost after
+    /// it, whatever the count (`tcp_keepalive_timer`). Networks of devices lose packets, so an
+    /// automatic user timeout is as long as all probes take.
     pub fn towards_clients(timeouts: &Timeouts) -> Self {
         Self::new(timeouts, Duration::MAX)
     }

@@ -1,4 +1,4 @@
-//! Escapes the program's log, so that it is safe on a terminal whatever a peer has sent.
+//! Escapes the program's log, so that it is safe on a terminal whatever peers send.
 
 use std::{
     fmt,
@@ -132,7 +132,7 @@ mod tests {
         let subscriber = tracing_subscriber::registry().with(lines.fmt_fields(PlainFields));
         tracing::subscriber::with_default(subscriber, log);
         let plain = plain(HOSTILE);
-        // As a literal, with the unsafe characters that Rust's rules leave in it escaped.
+        // As a Rust literal, in which the remaining unsafe characters are escaped too.
         let literal = super::plain(&format!("{HOSTILE:?}")).into_owned();
         let wanted = format!(" WARN {plain} text={literal} shown={plain} error={plain}");
         assert_eq!(written.line(), wanted);

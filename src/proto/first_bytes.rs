@@ -1,4 +1,4 @@
-//! Detection of the protocol of a connection by its first bytes, for one that came to the wrong port.
+//! Detects the protocol of a connection by its first bytes, to explain connections to a wrong port.
 
 use super::proxy_header::{DetectedHeader, detect};
 
@@ -20,7 +20,8 @@ pub(crate) enum Detection {
     Unknown,
 }
 
-/// The methods of RFC 9110, section 9, and of RFC 5789, and the beginning of HTTP/2 (RFC 9113, 3.4).
+/// The methods of RFC 9110, section 9, and of RFC 5789, and the beginning of HTTP/2 (RFC 9113,
+/// 3.4).
 const METHODS: [&[u8]; 10] = [
     b"GET ",
     b"HEAD ",
@@ -36,8 +37,8 @@ const METHODS: [&[u8]; 10] = [
 
 /// Detects a protocol by its first bytes.
 ///
-/// One byte suffices, except for a `P`, with which both a PROXY header and a POST begin, and for line
-/// ends, with which a PROXY header begins, and which people type when they try a port by hand.
+/// One byte suffices, except for a `P`, which begins both a PROXY header and a POST, and for line
+/// ends, which begin a PROXY header and which people type when they try a port by hand.
 pub(crate) fn detect_protocol(bytes: &[u8]) -> Detection {
     let begins = |whole: &&[u8]| {
         let len = whole.len().min(bytes.len());

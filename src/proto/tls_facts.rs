@@ -1,13 +1,13 @@
-//! What is known of a client's TLS connection, to this proxy or to a load balancer in front of it.
+//! Facts about a client's TLS connection, which ends at this proxy or at a load balancer in front.
 
 use std::borrow::Cow;
 
-/// Facts of one TLS connection; `None` is unknown.
+/// Facts about one TLS connection; `None` means unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFacts {
-    /// As OpenSSL writes it: `TLSv1.3`.
+    /// OpenSSL's name of the version: `TLSv1.3`.
     pub version: Option<Cow<'static, str>>,
-    /// As the standards name the suite: `TLS_AES_128_GCM_SHA256`.
+    /// The standard name of the cipher suite: `TLS_AES_128_GCM_SHA256`.
     pub cipher: Option<Cow<'static, str>>,
     /// The server name that the client asked for (RFC 6066, section 3).
     pub sni: Option<Box<str>>,

@@ -13,18 +13,18 @@ use super::{
     unverified::Unverified,
 };
 
-/// Brokers whose tickets are kept, up to eight of each (rustls' number): more than pools have, but
-/// for names that DNS makes up.
+/// The most brokers whose tickets are kept, up to eight tickets each (rustls' number): more than
+/// pools have, unless DNS supplies ever new names.
 const RESUMABLE_BROKERS: usize = 256;
 
 /// The configuration of a pool. `roots`: the CAs of the brokers; `None`: any certificate is
 /// accepted. `identity`: the proxy's own certificate.
 ///
-/// Only the given CAs are trusted: a private broker is seldom certified by the CAs of the web, and
-/// trusting these would let any of them certify it.
+/// Only the given CAs are trusted: public CAs seldom certify a private broker, and trusting them
+/// would let any of them certify it.
 ///
 /// # Errors
-/// Why rustls refuses it; should not happen with files that were read without a fault.
+/// Why rustls refuses it; not expected for files that were read without an error.
 pub(crate) fn client(
     roots: Option<RootCertStore>,
     identity: Option<CertifiedKey>,

@@ -9,7 +9,7 @@ use rustls::{
 
 use super::pem::Chain;
 
-/// A certificate with its chain and its key. `None`: the key belongs to another certificate.
+/// Combines a certificate chain with its key. `None`: the key belongs to another certificate.
 ///
 /// # Errors
 /// Any other reason for which rustls refuses them.

@@ -1,4 +1,4 @@
-//! TLS files made into configurations of rustls.
+//! Turns TLS files into rustls configurations.
 
 mod client;
 mod identity;

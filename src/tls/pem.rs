@@ -18,22 +18,22 @@ use x509_parser::{
 
 use super::provider::provider;
 
-/// What is allowed where a certificate is shown to peers.
+/// The files allowed for a certificate that is presented to peers.
 pub(crate) const CHAIN: &str =
     "a readable file with a certificate in PEM, then those that lead to its CA";
-/// What is allowed as its key.
+/// The files allowed for its key.
 pub(crate) const KEY: &str =
     "a readable file with an RSA, ECDSA or Ed25519 key in PEM, not encrypted";
-/// What is allowed where CAs are named.
+/// The files allowed for CAs.
 pub(crate) const AUTHORITIES: &str = "a readable file with certificates of CAs in PEM";
-/// What is allowed where revocation lists are named.
+/// The files allowed for revocation lists.
 pub(crate) const REVOCATION_LISTS: &str = "a readable file with CRLs in PEM";
 
 /// A certificate and those that lead to its CA.
 pub(crate) struct Chain {
-    /// Not empty; the one that is shown comes first.
+    /// Not empty; the end-entity certificate comes first.
     pub(crate) certificates: Vec<CertificateDer<'static>>,
-    /// The first and the last second in which the first one is valid, in Unix time.
+    /// The first and the last second in which that certificate is valid, in Unix time.
     pub(crate) not_before: i64,
     pub(crate) not_after: i64,
 }
@@ -41,15 +41,15 @@ pub(crate) struct Chain {
 /// Reads the certificates of a file.
 ///
 /// # Errors
-/// What is wrong with the file, as the end of a sentence about it.
+/// What is wrong with the file, as the predicate of a sentence about it.
 pub(crate) fn chain(pem: &[u8]) -> Result<Chain, String> {
     let certificates: Vec<CertificateDer<'static>> = sections(pem, "certificate")?;
     let mut validity = None;
     for (index, certificate) in certificates.iter().enumerate() {
         let number = index + 1;
         let parsed = parsed(number, certificate)?;
-        // Older versions cannot name hosts. `openssl x509 -req` makes them where no extension is
-        // asked for.
+        // Older versions cannot name hosts. `openssl x509 -req` creates them if no extension is
+        // requested.
         if parsed.version() != X509Version::V3 {
             let version = parsed.version().0 + 1;
             return Err(format!(
@@ -66,7 +66,7 @@ pub(crate) fn chain(pem: &[u8]) -> Result<Chain, String> {
 /// Reads the first key of a file.
 ///
 /// # Errors
-/// What is wrong with the file, as the end of a sentence about it.
+/// What is wrong with the file, as the predicate of a sentence about it.
 pub(crate) fn key(pem: &[u8]) -> Result<Arc<dyn SigningKey>, String> {
     if is_encrypted(pem) {
         return Err("is encrypted".to_owned());
@@ -79,7 +79,7 @@ pub(crate) fn key(pem: &[u8]) -> Result<Arc<dyn SigningKey>, String> {
 /// Reads the CAs of peers. Their own validity is ignored: they are trusted by name and key.
 ///
 /// # Errors
-/// What is wrong with the file, as the end of a sentence about it.
+/// What is wrong with the file, as the predicate of a sentence about it.
 pub(crate) fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let certificates: Vec<CertificateDer<'_>> = sections(pem, "certificate")?;
@@ -105,7 +105,7 @@ pub(crate) struct RevocationLists {
 /// Reads the revocation lists of a file.
 ///
 /// # Errors
-/// What is wrong with the file, as the end of a sentence about it.
+/// What is wrong with the file, as the predicate of a sentence about it.
 pub(crate) fn revocation_lists(pem: &[u8]) -> Result<RevocationLists, String> {
     let lists: Vec<CertificateRevocationListDer<'static>> = sections(pem, "X509 CRL")?;
     let mut next_update = i64::MAX;
@@ -124,7 +124,7 @@ fn sections<T: PemObject>(pem: &[u8], kind: &str) -> Result<Vec<T>, String> {
     let sections = sections.map_err(|error| damage(&error))?;
     match sections.is_empty() {
         false => Ok(sections),
-        // The first byte of every structure in DER that is meant here, a SEQUENCE.
+        // The structures expected here are SEQUENCEs, which begin with this byte in DER.
         true if pem.first() == Some(&0x30) => Err("is DER, not PEM".to_owned()),
         true => Err(format!("holds no {kind}")),
     }
@@ -142,7 +142,7 @@ fn malformed(number: usize) -> String {
     format!("is invalid: certificate {number} is malformed")
 }
 
-/// In the form of PKCS #8 (RFC 7468, section 11), or of old OpenSSL (RFC 1421).
+/// Whether a key is encrypted, by PKCS #8 (RFC 7468, section 11) or by old OpenSSL (RFC 1421).
 fn is_encrypted(pem: &[u8]) -> bool {
     let marks = [&b"-----BEGIN ENCRYPTED PRIVATE KEY-----"[..], b"Proc-Type: 4,ENCRYPTED"];
     marks.iter().any(|mark| pem.windows(mark.len()).any(|window| window == *mark))

@@ -32,8 +32,8 @@ impl MinVersion {
     }
 }
 
-/// The only choice of a cryptographic library. It prefers X25519MLKEM768, and does not depend on a
-/// default provider of the process.
+/// The only place that chooses a cryptographic library. It prefers X25519MLKEM768, and does not
+/// depend on a default provider of the process.
 pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }

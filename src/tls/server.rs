@@ -15,37 +15,38 @@ use super::{
     sni::BySni,
 };
 
-/// What a browser offers for a WebSocket (RFC 7301, section 6; RFC 6455 is HTTP/1.1 at first).
+/// The protocol that browsers offer for a WebSocket (RFC 7301, section 6), which starts as HTTP/1.1
+/// (RFC 6455).
 pub(crate) const HTTP_1_1: &str = "http/1.1";
 
-/// What a listener's configuration is made of.
+/// The parts of a listener's TLS configuration.
 pub(crate) struct Server {
     /// Not empty.
     pub(crate) certificates: Vec<CertifiedKey>,
     /// From [`Clients::verifier`].
     pub(crate) verifier: Arc<dyn ClientCertVerifier>,
     pub(crate) min_version: MinVersion,
-    /// The best first; empty: offers are ignored.
+    /// In order of preference; empty: offers are ignored.
     pub(crate) alpn: Vec<Vec<u8>>,
 }
 
 impl Server {
     /// # Errors
-    /// Why rustls refuses it; should not happen with files that were read without a fault.
+    /// Why rustls refuses it; not expected for files that were read without an error.
     pub(crate) fn config(self) -> Result<ServerConfig, Error> {
         let mut server = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(self.min_version.versions())?
             .with_client_cert_verifier(self.verifier)
             .with_cert_resolver(Arc::new(BySni::new(self.certificates)));
         server.alpn_protocols = self.alpn;
-        // Tickets cost no memory here, unlike sessions that are kept. Each load makes new keys for
-        // them, since a resumed handshake looks at no CA and no CRL: a client that was revoked
-        // meanwhile has to show its certificate.
+        // Tickets cost no memory here, unlike stored sessions. Each load creates new ticket keys,
+        // because a resumed handshake checks no CA and no CRL: a client that has been revoked has
+        // to present its certificate again.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.ticketer = Ticketer::new()?;
         // A device has one connection, and gets its next ticket with it.
         server.send_tls13_tickets = 1;
-        // For the alert to a client that resumes with a certificate that has expired meanwhile.
+        // For the alert to a client that resumes with a certificate that has expired.
         server.enable_secret_extraction = true;
         Ok(server)
     }
@@ -53,7 +54,7 @@ impl Server {
 
 /// Which clients are accepted.
 pub(crate) enum Clients {
-    /// Certificates are not asked for.
+    /// Certificates are not requested.
     Any,
     /// Certificates that these CAs have signed.
     Of {
@@ -72,8 +73,9 @@ impl Clients {
         let Self::Of { authorities, revoked, required } = self else {
             return Ok(WebPkiClientVerifier::no_client_auth());
         };
-        // CAs seldom publish lists of themselves, and an outdated list is better than no devices: it
-        // is warned about. Clients of a CA without a list are refused, as it may have revoked any.
+        // CAs seldom publish lists about themselves. An outdated list causes a warning, because
+        // refusing all devices would be worse. Clients of a CA without a list are refused, as it
+        // may have revoked any of them.
         let verifier =
             WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider())
                 .with_crls(revoked)

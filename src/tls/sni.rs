@@ -1,4 +1,4 @@
-//! Which of a listener's certificates a client is shown.
+//! Selects the certificate that a listener presents to a client.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,17 +9,18 @@ use rustls::{
 };
 use x509_parser::{extensions::GeneralName, parse_x509_certificate};
 
-/// Certificates by the names in them: the host that the client asks for (RFC 6066, section 3), else
-/// the wildcard that covers it (RFC 9525, section 6.3), else the first of the list.
+/// Certificates by the names in them: the one for the host that the client requests (RFC 6066,
+/// section 3), else the wildcard that covers it (RFC 9525, section 6.3), else the first in the
+/// list.
 ///
-/// Where several have the name, as an RSA and an ECDSA certificate of one host do, the first in the
-/// list whose key can sign in a way that the client understands.
+/// If several have the name, such as an RSA and an ECDSA certificate of one host, the first in the
+/// list is used whose key has a signature scheme that the client supports.
 #[derive(Debug)]
 pub(super) struct BySni {
     exact: Names,
-    /// By what follows the `*.`.
+    /// By the name after the `*.`.
     wildcards: Names,
-    /// The first of the list, and others that have a name of it.
+    /// The first in the list, and others that share a name with it.
     default: Vec<Arc<CertifiedKey>>,
 }
 
@@ -58,7 +59,7 @@ impl BySni {
         let parent = name.split_once('.').map_or("", |(_, parent)| parent);
         let exact = self.exact.get(&*name).into_iter().flatten();
         let named = || exact.clone().chain(self.wildcards.get(parent).into_iter().flatten());
-        // If none fits, rustls says so when it gets one that does not.
+        // If no certificate fits, rustls reports that when it gets one that does not.
         named()
             .find(fits)
             .or_else(|| named().next())
@@ -73,7 +74,7 @@ impl ResolvesServerCert for BySni {
     }
 }
 
-/// The DNS names that a certificate is for. RFC 6125 ended the use of the common name as one.
+/// The DNS names of a certificate. RFC 6125 ended the use of the common name as a DNS name.
 fn names(certificate: &CertifiedKey) -> Vec<Box<str>> {
     let parsed = certificate.cert.first().and_then(|der| parse_x509_certificate(der).ok());
     let Some((_, parsed)) = parsed else { return Vec::new() };

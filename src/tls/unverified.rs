@@ -9,7 +9,8 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-/// Accepts every certificate, if the broker has its key: the traffic is secret, the peer unknown.
+/// Accepts every certificate whose key the broker has: the traffic is encrypted, but the peer is
+/// not authenticated.
 #[derive(Debug)]
 pub(super) struct Unverified(pub(super) Arc<CryptoProvider>);
 

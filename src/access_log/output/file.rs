@@ -24,8 +24,8 @@ const ROTATION_RETRY_DELAY: Duration = Duration::from_secs(10);
 
 /// An open log file.
 ///
-/// The rotation is our own: of the crates there are, file-rotate cuts lines in two, panics when
-/// another process has moved a file, and counts lines as written while its file cannot be opened.
+/// The crate file-rotate is not used: it splits lines, panics when another process has moved a
+/// file, and counts lines as written while its file cannot be opened.
 pub(in crate::access_log) struct LogFile {
     path: PathBuf,
     file: File,
@@ -42,14 +42,14 @@ impl LogFile {
         Self::from_open(path, open(path)?)
     }
 
-    /// Takes a file that is open already.
+    /// Takes a file that is already open.
     pub(in crate::access_log) fn from_open(path: &Path, file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         Ok(Self {
             path: path.to_owned(),
             file,
             len: metadata.len(),
-            // A file system without creation times: as old as it has been open.
+            // On a file system without creation times, the age counts from the opening.
             created: metadata.created().unwrap_or_else(|_| SystemTime::now()),
             is_regular: metadata.is_file(),
             rotate_not_before: None,
@@ -62,8 +62,8 @@ impl LogFile {
         Ok(())
     }
 
-    /// Writes from the start of `lines`, of which `partial` bytes are in the file already. Returns the
-    /// bytes of the lines that are now completely written.
+    /// Writes from the start of `lines`, of which `partial` bytes are already in the file. Returns
+    /// the length in bytes of the lines that are now completely written.
     pub(in crate::access_log) fn write(
         &mut self,
         lines: &[u8],
@@ -96,7 +96,7 @@ impl LogFile {
             && self.rotate_not_before.is_none_or(|at| Instant::now() >= at)
     }
 
-    /// Bytes of the lines that this file has room for, of at least one line.
+    /// The length in bytes of the lines that fit into this file, at least that of one line.
     fn fitting_len(&self, lines: &[u8], rotate: Rotate) -> usize {
         let Some(size) = rotate.size else { return lines.len() };
         let room = usize::try_from(size.saturating_sub(self.len)).unwrap_or(usize::MAX);
@@ -124,11 +124,11 @@ impl LogFile {
         }
     }
 
-    /// The file becomes `.1`, `.1` becomes `.2`, and so on. The new file is opened before anything is
-    /// renamed, so that a failure to open it changes nothing.
+    /// The file becomes `.1`, `.1` becomes `.2`, and so on. The new file is opened before anything
+    /// is renamed, so that a failure to open it changes nothing.
     fn rotate(&mut self, keep: u32) -> io::Result<()> {
         let new = self.with_suffix("new");
-        // Left behind by an earlier failure.
+        // Left over from an earlier failure.
         ignore_missing(fs::remove_file(&new))?;
         let file = Self::from_open(&self.path, open(&new)?)?;
         for number in (1..keep).rev() {
@@ -158,7 +158,7 @@ impl LogFile {
     }
 }
 
-/// Another process may have moved or removed the file.
+/// Treats a missing file as success: another process may have moved or removed it.
 fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -168,7 +168,7 @@ fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
 
 /// Opens for appending. A named pipe without a reader is an error instead of an endless wait.
 fn open(path: &Path) -> io::Result<File> {
-    // Under a service manager these may be sockets, which cannot be opened by path.
+    // Under a service manager standard output may be a socket, which cannot be opened by path.
     if path == Path::new(STDOUT_PATH) {
         return Ok(io::stdout().as_fd().try_clone_to_owned()?.into());
     }

@@ -8,10 +8,10 @@ use super::{
 };
 use crate::config::{LogTarget, Rotate};
 
-/// Writes lines in order and whole: one that is partly written is completed before the next begins,
-/// or written again from its start where the first part can no longer be completed.
+/// Writes whole lines in order. A partly written line is completed before the next one begins, or
+/// written again from its start if it can no longer be completed.
 pub(in crate::access_log) enum LogOutput {
-    /// Pipes and standard output too.
+    /// Also a pipe or standard output.
     File(LogFile),
     Syslog(SyslogReceiver),
 }
@@ -26,7 +26,7 @@ impl LogOutput {
         }
     }
 
-    /// Connects to a syslog receiver, within `timeout`; a no-op for files.
+    /// Connects to a syslog receiver within `timeout`; does nothing for files.
     pub(in crate::access_log) fn connect(&mut self, timeout: Duration) -> io::Result<()> {
         match self {
             Self::File(_) => Ok(()),
@@ -34,10 +34,11 @@ impl LogOutput {
         }
     }
 
-    /// Writes from the start of `lines`. `partial` is how much of the first line is written already,
-    /// as this output counts; it is updated. `timeout` is ignored for files, which block.
+    /// Writes from the start of `lines`. `partial` is how much of the first line has been written,
+    /// in this output's own unit; it is updated. `timeout` is ignored for files, which block.
     ///
-    /// Returns the bytes of the lines that are now completely written, 0 if none is yet.
+    /// Returns the length in bytes of the lines that are now completely written, 0 if there are
+    /// none.
     pub(in crate::access_log) fn write(
         &mut self,
         lines: &[u8],
@@ -51,8 +52,8 @@ impl LogOutput {
         }
     }
 
-    /// Whether an error of [`Self::write`] only means that the timeout passed: the receiver is there,
-    /// and writing continues where it stopped.
+    /// Whether an error of [`Self::write`] only means that the timeout passed: the connection is
+    /// intact, and writing continues where it stopped.
     pub(in crate::access_log) fn is_slow(&self, error: &io::Error) -> bool {
         matches!(self, Self::Syslog(_)) && error.kind() == io::ErrorKind::WouldBlock
     }

@@ -1,4 +1,5 @@
-//! Looks up a host's addresses on a thread of its own, because the system's resolver has no timeout.
+//! Looks up a host's addresses on a separate thread, because the system's resolver has no
+//! timeout.
 
 use std::{
     io::{self, ErrorKind},
@@ -55,7 +56,7 @@ impl HostLookUp {
         let (sender, found) = channel();
         let resolve = self.resolve.clone();
         thread::Builder::new().name("look-up".to_owned()).spawn(move || {
-            // Fails if the log has been removed in the meantime.
+            // Fails if the log has been removed meanwhile.
             let _ = sender.send(resolve(&host));
         })?;
         Ok(found)

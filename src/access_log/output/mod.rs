@@ -1,4 +1,4 @@
-//! What the writer of a log writes to: a file, a pipe or a syslog receiver.
+//! The output of a log's writer: a file, a pipe or a syslog receiver.
 
 mod file;
 mod log_output;

@@ -1,4 +1,4 @@
-//! Lines on their way into files that are slow, full, renamed or gone.
+//! Writing lines to files that are slow, full, renamed or gone.
 
 use std::{
     fs::{self, File},
@@ -23,7 +23,7 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Long enough for anything that is going to happen at all.
+/// Longer than anything in these tests takes.
 pub(super) const TEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 pub(super) fn open(path: &Path, when_full: WhenFull) -> (AccessLogs, IntCounter) {
@@ -43,7 +43,7 @@ pub(in crate::access_log) fn log(path: &Path, when_full: WhenFull) -> config::Ac
     }
 }
 
-/// Line `number` of a writer, and what it looks like in the file.
+/// Line `number` of a writer, and its bytes in the file.
 pub(super) fn entry(writer: &str, number: u64) -> Entry<'_> {
     Entry { listener: writer, session: number, username: Some("someone"), ..minimal() }
 }
@@ -60,7 +60,7 @@ pub(super) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Runs a future of this module, which is woken from another thread at most.
+/// Runs a future that at most another thread wakes.
 pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
@@ -71,7 +71,7 @@ pub(super) fn fifo(path: &Path) {
 
 /// Opens a pipe's reading end without waiting for a writer; reads then wait as usual.
 pub(super) fn reader(path: &Path) -> File {
-    // A pipe opened for both is its own writer, so that opening does not wait.
+    // A pipe opened for reading and writing is its own writer, so opening it does not wait.
     let both = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
     let reader = File::open(path).unwrap();
     drop(both);
@@ -118,7 +118,8 @@ fn what_cannot_be_opened_is_named() {
     assert!(error.starts_with("access log /nonexistent/access.log: No such file"), "{error}");
 }
 
-/// Two workers write 100,000 lines each to a pipe whose reader is held back until both have to wait.
+/// Two workers write 100,000 lines each to a pipe whose reader is held back until both have to
+/// wait.
 #[test]
 fn block_loses_nothing_and_stays_bounded() {
     const LINES: u64 = 100_000;
@@ -149,8 +150,8 @@ fn block_loses_nothing_and_stays_bounded() {
         })
         .collect();
 
-    // Both are stopped; what they have written is in the pipe (64 KiB), the writer's hands, the
-    // queue and their own buffers.
+    // Both wait; their lines are in the pipe (64 KiB), the writer's buffer, the queue and their own
+    // buffers.
     let written: u64 = (0..2).map(|_| waits.recv_timeout(TEST_TIMEOUT).unwrap()).sum();
     let line = wanted("a", 0).len() + 1;
     let bytes = usize::try_from(written).unwrap() * line;
@@ -221,7 +222,7 @@ fn reopen_after_a_rename_starts_a_new_file() {
     let both = format!("{}\n{}\n", wanted("a", 0), wanted("a", 1));
     wait_until("line 1", || fs::read_to_string(&rotated).unwrap() == both);
     logs.reopen();
-    // At once, not only when there is a line to write.
+    // The file is created at once, not only when there is a line to write.
     wait_until("the new file", || path.exists());
     write(2);
     wait_until("line 2", || fs::read_to_string(&path).unwrap() == wanted("a", 2) + "\n");
@@ -250,7 +251,7 @@ fn a_full_disk_drops_and_counts() {
     assert_eq!(dropped.get(), 5_000);
 }
 
-/// The path is a link to a full device at first, then to a file: as if room had been made.
+/// The path links to a full device at first, then to a file, as if space had been freed.
 #[test]
 fn a_full_disk_blocks_until_there_is_room_again() {
     let dir = tempfile::tempdir().unwrap();
@@ -286,7 +287,7 @@ fn closing_on_a_full_disk_gives_up_in_time_and_counts() {
     wait_until("the lines are counted", || dropped.get() == 10);
 }
 
-/// A worker that is stuck behind a pipe gives up at its deadline, and says how much.
+/// A worker blocked by a full pipe gives up at its deadline, and reports how many lines it dropped.
 #[test]
 fn a_worker_that_cannot_hand_over_counts_what_it_gives_up() {
     let dir = tempfile::tempdir().unwrap();
@@ -312,7 +313,7 @@ fn a_worker_that_cannot_hand_over_counts_what_it_gives_up() {
     assert_eq!(reading.join().unwrap().lines().count() + lost, usize::try_from(count).unwrap());
 }
 
-/// The future of a session that waits is part of that session's memory.
+/// Bounds the future of a waiting session, which is part of that session's memory.
 #[test]
 fn waiting_for_room_is_small() {
     let dir = tempfile::tempdir().unwrap();

@@ -34,7 +34,7 @@ pub(super) fn template(source: &str, entry: &Entry<'_>) -> String {
     line(&LogLineFormat::Template(source.into()), entry)
 }
 
-/// Every field known.
+/// An entry with every field.
 pub(super) fn full() -> Entry<'static> {
     Entry {
         time: some_time(),
@@ -112,7 +112,7 @@ fn json_of_a_minimal_entry() {
     assert_eq!(line(&LogLineFormat::Json, &minimal()), wanted);
 }
 
-/// What an operator counts by: the words are part of what is promised.
+/// The values that operators count by: they are part of the interface.
 #[test]
 fn the_words_of_routes_and_causes() {
     let routes: Vec<_> = RouteKind::ALL.iter().map(|route| route.as_str()).collect();
@@ -154,7 +154,7 @@ fn the_words_of_routes_and_causes() {
     );
 }
 
-/// The one list of fields has them all: JSON of a full entry has each name, in that order.
+/// The JSON of a full entry has every field name, in the order of the list.
 #[test]
 fn every_field_is_written_once_in_order() {
     let json = line(&LogLineFormat::Json, &full());
@@ -184,7 +184,7 @@ fn text_of_a_full_and_a_minimal_entry() {
     );
 }
 
-/// What a client could send to break a line, a terminal, or the reader's trust.
+/// Texts that a client could send to break a line, control a terminal or mislead the reader.
 const FORGERIES: &[&str] = &[
     "a\nb",
     "a\r\nb",
@@ -213,7 +213,7 @@ fn no_client_can_forge_a_line() {
         assert_eq!(fields.get("event").and_then(Value::as_str), Some("reject"));
 
         let text = line(&LogLineFormat::Text, &entry);
-        // The shape of the line is that of a harmless client's.
+        // The line has the same structure as a harmless client's.
         let shape = |line: &str| line.replace(|c| !matches!(c, '[' | ']' | '"'), "");
         assert_eq!(shape(&text), shape(&harmless), "{text:?}");
 
@@ -255,7 +255,7 @@ fn template_variables_and_literals() {
         "$x $disconnect 2026-11-22T23:22:27.123Z \"192.0.2.7:51234\" \
          unix:/run/broker\\x0A.sock 100%{}\n"
     );
-    // A line break of the template would make two lines of one entry; a tab is a usual separator.
+    // A line break in the template would split an entry into two lines; a tab is a usual separator.
     assert_eq!(template("a\tb\nc\n", &minimal()), "a\tb\\x0Ac\\x0A\n");
 }
 
@@ -270,7 +270,7 @@ fn a_template_that_cannot_be_used() {
     }
 }
 
-/// The prefix is kept within a second, and rebuilt when it changes, in either direction.
+/// The prefix is reused within a second, and rebuilt when the second changes in either direction.
 #[test]
 fn the_stamp_follows_the_clock() {
     let mut stamp = Timestamp::default();
@@ -293,7 +293,7 @@ fn clocks_that_are_wrong() {
     for (second, date, wanted) in [
         (-1, "1970-01-01T00:00:00.000Z", 0),
         (253_402_300_799, "9999-12-31T23:59:59.000Z", 253_402_300_799),
-        // There is no way to write what comes after it.
+        // RFC 3339 cannot express later times.
         (253_402_300_800, "1970-01-01T00:00:00.000Z", 253_402_300_800),
         (i64::MAX, "1970-01-01T00:00:00.000Z", i64::MAX),
     ] {
@@ -303,7 +303,7 @@ fn clocks_that_are_wrong() {
     }
 }
 
-/// Nanoseconds that this thread has been on a processor: other programs do not count.
+/// This thread's CPU time in nanoseconds, so that other programs do not count.
 fn cpu_time() -> u64 {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     stat.split(' ').next().unwrap().parse().unwrap()

@@ -18,16 +18,16 @@ use crate::{
     escape::is_unsafe,
 };
 
-/// What a line of JSON or text has at most, as the README says.
+/// The longest line of JSON or text, as documented in the README.
 const MAX_LINE_BYTES: usize = 52 * 1024;
 
-/// The client ID of a line of JSON, as it is written.
+/// The client ID as written in a line of JSON.
 fn written(client_id: &str) -> String {
     let json = line(&LogLineFormat::Json, &Entry { client_id: Some(client_id), ..minimal() });
     let fields: Value = serde_json::from_str(&json).unwrap();
     let (_, rest) = json.split_once("\"client_id\":\"").unwrap();
     let raw = rest.strip_suffix("\"}\n").unwrap();
-    // What is read is what was written, and the beginning of what was sent.
+    // The parsed value is what was written, and the beginning of what was sent.
     let read = fields["client_id"].as_str().unwrap();
     match read.rsplit_once("…(+") {
         Some((kept, rest)) => {
@@ -50,7 +50,7 @@ fn a_value_that_fits_is_whole_and_one_byte_more_is_not() {
 
 #[test]
 fn no_character_and_no_escape_is_cut_in_two() {
-    // Of each length so that every place comes to be the last.
+    // Of several lengths, so that the cut falls at every position.
     for (one, shown) in [
         ("\u{1}", "\\u0001"),
         ("\"", "\\\""),
@@ -77,12 +77,12 @@ fn text_and_templates_cut_as_well() {
     assert_eq!(template("\"${client_id}\" ${username}", &entry), format!("\"{cut}\" u\n"));
     let text = line(&LogLineFormat::Text, &entry);
     assert!(text.contains(&format!("clientid: [{cut}] username: [u] ")), "{text}");
-    // What an operator has written between them is whole.
+    // The template's own text is not truncated.
     let literal = "l".repeat(5000);
     assert_eq!(template(&literal, &entry), literal.clone() + "\n");
 }
 
-/// Each text is the worst there is: six bytes a byte, and sixty-four kibibytes of it.
+/// Each text is the worst case: 64 KiB of characters that take six bytes each when escaped.
 #[test]
 fn a_line_is_bounded() {
     for one in ["\u{1}", "\"", "x", "\u{e0041}", "é"] {
@@ -131,7 +131,7 @@ proptest! {
                     let fields: Value = serde_json::from_str(&line).unwrap();
                     prop_assert_eq!(fields["client_id"].as_str(), Some(&*text));
                 }
-                // What encloses a value is never in one.
+                // A value never contains the characters that enclose values.
                 LogLineFormat::Template(_) => {
                     prop_assert_eq!(line.matches('"').count(), 2);
                     prop_assert_eq!(line.matches(['[', ']']).count(), 2);

@@ -1,4 +1,4 @@
-//! Logs that change while they are written.
+//! Logs that change while they are in use.
 
 use std::{
     fs,
@@ -23,20 +23,20 @@ fn prepare(logs: &AccessLogs, new: &[config::AccessLog]) -> Result<PreparedLogs,
     logs.prepare(new, OpenedOutputs::open(logs.missing(new))?)
 }
 
-/// Goes on with `logs`, as a reload does.
+/// Replaces the configured logs, as a reload does.
 fn change(logs: &mut AccessLogs, writer: &WorkerLogs, new: &[config::AccessLog]) {
     let prepared = prepare(logs, new).unwrap();
     logs.commit(prepared);
     writer.replace(logs.worker_logs());
 }
 
-/// How many descriptors of this process are of a file.
+/// How many descriptors of this process refer to a file.
 fn descriptors(path: &Path) -> usize {
     let fds = fs::read_dir("/proc/self/fd").unwrap().flatten();
     fds.filter(|fd| fs::read_link(fd.path()).is_ok_and(|file| file == path)).count()
 }
 
-/// Fills a log until a session has to wait; returns the number of lines it took, and the session.
+/// Fills a log until a session has to wait; returns the number of lines written, and the session.
 fn fill(writer: &WorkerLogs) -> (u64, Pin<Box<dyn Future<Output = ()> + '_>>) {
     let mut count = 0;
     loop {
@@ -81,7 +81,7 @@ fn the_same_path_keeps_its_file_and_its_lines() {
     let writer = logs.worker_logs();
     writer.write(&entry("a", 0));
     let format = LogLineFormat::Template("now ${session}".into());
-    // A rename shows whether the file is the one that was open.
+    // After a rename, new lines show whether the old file is still open.
     let renamed = dir.path().join("renamed.log");
     fs::rename(&path, &renamed).unwrap();
     let new = config::AccessLog { format, ..log(&path, WhenFull::Drop) };
@@ -103,7 +103,7 @@ fn what_cannot_be_opened_changes_nothing() {
     let missing = log(&dir.path().join("missing/access.log"), WhenFull::Block);
     let new = [log(&other, WhenFull::Block), missing, log(&path, WhenFull::Drop)];
     assert!(prepare(&logs, &new).is_err());
-    // One that is given up, for the fault of another part of the configuration.
+    // A prepared log is discarded because of an error elsewhere in the configuration.
     drop(prepare(&logs, &new[..1]).unwrap());
     wait_until("the other file to be closed", || descriptors(&other) == 0);
     writer.write(&entry("a", 0));
@@ -113,7 +113,7 @@ fn what_cannot_be_opened_changes_nothing() {
     assert_eq!(fs::read_to_string(&other).unwrap(), "");
 }
 
-/// Nobody reads the pipe, so that a session waits; the new configuration has no such log.
+/// The pipe is not read, so a session waits until the new configuration removes the log.
 #[test]
 fn sessions_do_not_wait_for_a_log_that_has_gone() {
     let dir = tempfile::tempdir().unwrap();
@@ -132,7 +132,7 @@ fn sessions_do_not_wait_for_a_log_that_has_gone() {
         pipe.read_to_string(&mut text).unwrap();
         text
     });
-    // All that the old log had is written once somebody reads it, and its thread ends then.
+    // All lines of the old log are written once the pipe is read, and then its thread ends.
     assert_eq!(writer.close(TEST_TIMEOUT), 0);
     let lines: Vec<_> = (0..count).map(|number| wanted("a", number) + "\n").collect();
     assert_eq!(reading.join().unwrap(), lines.concat());
@@ -141,7 +141,7 @@ fn sessions_do_not_wait_for_a_log_that_has_gone() {
     assert_eq!(dropped.get(), 0);
 }
 
-/// A log on a full disk that is taken out is given up in time, and every line of it is counted.
+/// A removed log on a full disk is abandoned in time, and each of its lines is counted.
 #[test]
 fn a_log_that_has_gone_and_cannot_be_written_is_given_up() {
     let (mut logs, dropped) = open(Path::new("/dev/full"), WhenFull::Block);
@@ -169,7 +169,7 @@ fn a_full_log_that_is_to_drop_holds_nobody_back_any_longer() {
     assert_eq!(dropped.get(), count);
 }
 
-/// And the other way round: what drops until it has to block.
+/// A log that drops lines is changed to block.
 #[test]
 fn a_log_that_is_to_block_loses_nothing_more() {
     let dir = tempfile::tempdir().unwrap();
@@ -200,7 +200,7 @@ fn a_log_that_is_to_block_loses_nothing_more() {
     assert_eq!(dropped.get(), 1);
 }
 
-/// A second change comes while what the first left behind is still on its way.
+/// A second change comes while lines from before the first are still queued.
 #[test]
 fn changes_follow_one_another() {
     let dir = tempfile::tempdir().unwrap();

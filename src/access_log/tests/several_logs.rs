@@ -1,4 +1,4 @@
-//! Several logs at once: which lines each has, and how they look.
+//! Several logs at once: the lines in each, and their formats.
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
@@ -69,7 +69,7 @@ fn an_event_that_no_log_has_is_not_wanted() {
     logs.close(TEST_TIMEOUT);
 }
 
-/// A full log that does not want an event loses nothing by it.
+/// A full log does not count an event that it does not record.
 #[test]
 fn lines_that_are_not_wanted_are_not_counted_as_dropped() {
     let metrics = Metrics::new().access_logs();
@@ -104,14 +104,14 @@ fn the_header_of_a_syslog_message() {
     let pid = std::process::id();
     let wanted =
         |pri, event| format!("<{pri}>1 2026-11-22T23:22:27.123Z {host} lb {pid} {event} - ");
-    // 8 x local0, and info or notice.
+    // 8 x local0 (16), plus info (6) or notice (5).
     assert_eq!(written(6, Event::Connect), wanted(134, "connect"));
     assert_eq!(written(6, Event::Disconnect), wanted(134, "disconnect"));
     assert_eq!(written(6, Event::Reject), wanted(133, "reject"));
     assert_eq!(written(2, Event::Reject), wanted(130, "reject"));
 }
 
-/// Lines are told apart by their numbers.
+/// The numbers of the lines in a file.
 fn numbers(path: &Path) -> Vec<u64> {
     let text = fs::read_to_string(path).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'), "{}: {text:?}", path.display());
@@ -121,18 +121,18 @@ fn numbers(path: &Path) -> Vec<u64> {
 #[test]
 fn a_file_that_is_full_is_put_aside() {
     const SIZE: u64 = 4096;
-    // A line has 17 bytes, so that a file has 240 of them and some bytes of room.
+    // A line has 17 bytes, so a file holds 240 of them with a few bytes to spare.
     const LINES: u64 = 240;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("access.log");
     let old = |number: u64| dir.path().join(format!("access.log.{number}"));
-    // Of an earlier configuration, which kept more.
+    // From an earlier configuration, which kept more files.
     fs::write(old(4), "gone\n").unwrap();
     let rotate = Some(Rotate { size: Some(SIZE), age: None, keep: 3 });
     let log = AccessLog { rotate, ..of(&path, "${session}", LogEvents::DEFAULT) };
     let logs = open(&[log]);
     let writer = logs.worker_logs();
-    // Five files' worth, and ten lines more.
+    // Five full files and ten more lines.
     let count = 5 * LINES + 10;
     for session in 0..count {
         writer.write(&Entry { session, ..minimal() });
@@ -169,12 +169,12 @@ fn a_file_that_is_old_is_put_aside() {
     logs.close(TEST_TIMEOUT);
 }
 
-/// The rotation cannot be: the log grows, and no line is lost.
+/// If the rotation fails, the log grows, and no line is lost.
 #[test]
 fn a_rotation_that_fails_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("access.log");
-    // In the way of the new file.
+    // A folder at the new file's path.
     fs::create_dir(dir.path().join("access.log.new")).unwrap();
     let rotate = Some(Rotate { size: Some(1024), age: None, keep: 3 });
     let logs = open(&[AccessLog { rotate, ..of(&path, "${session}", LogEvents::DEFAULT) }]);
@@ -188,7 +188,7 @@ fn a_rotation_that_fails_loses_nothing() {
     assert!(!dir.path().join("access.log.1").exists());
 }
 
-/// Somebody removes files that are to be renamed: a rotation must not mind.
+/// A rotation does not fail if another process removes files that it would rename.
 #[test]
 fn files_that_others_took_away_are_not_missed() {
     let dir = tempfile::tempdir().unwrap();

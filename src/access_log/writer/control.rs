@@ -1,4 +1,4 @@
-//! What the control thread asks of a writer while it runs.
+//! Requests of the control thread to a running writer.
 
 use std::{
     sync::{
@@ -45,7 +45,7 @@ impl WriterControl {
         *self.rotate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the file opened again, before the next line is written.
+    /// Requests that the file be opened again before the next line is written.
     pub(super) fn request_reopen(&self) {
         self.reopen.store(true, Ordering::Release);
     }

@@ -55,7 +55,7 @@ impl WriterHandle {
         Ok(Self { queue, control, done: Mutex::new(done) })
     }
 
-    /// Where workers send their chunks.
+    /// The queue to which workers send their chunks.
     pub(in crate::access_log) fn queue(&self) -> Sender<WriterMessage> {
         self.queue.clone()
     }
@@ -70,12 +70,12 @@ impl WriterHandle {
         let _ = self.queue.try_send(WriterMessage::Wake);
     }
 
-    /// Lets the writer end, once its queue is empty and no sender is left, or at the deadline.
+    /// Makes the writer end once its queue is empty and no sender is left, or at the deadline.
     pub(in crate::access_log) fn give_up_at(&self, deadline: Instant) {
         self.control.give_up_at(deadline);
     }
 
-    /// Drops this end of the queue; the writer can then be waited for.
+    /// Drops this end of the queue, so that the writer's end can be waited for.
     pub(in crate::access_log) fn close(self, to: LogTarget) -> ClosingWriter {
         ClosingWriter { to, done: self.done.into_inner().unwrap_or_else(PoisonError::into_inner) }
     }

@@ -1,4 +1,4 @@
-//! The writer of one log: its thread, what it is asked for, and the control thread's handle of it.
+//! The writer of one log: its thread, its control flags, and the control thread's handle of it.
 
 mod control;
 mod handle;

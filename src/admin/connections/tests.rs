@@ -1,4 +1,4 @@
-//! Which connections stay, and which are evicted.
+//! The choice of the connections to evict.
 
 use super::*;
 
@@ -16,7 +16,7 @@ async fn newcomers(
     let mut slots = Vec::new();
     for _ in 0..count {
         slots.push(connections.admit(origin).await);
-        // Their ages differ.
+        // Gives them different ages.
         tokio::time::advance(Duration::from_millis(1)).await;
     }
     slots
@@ -28,7 +28,7 @@ fn respond(slots: &[Arc<ConnectionSlot>]) {
     }
 }
 
-/// Whether it was not evicted.
+/// Whether the connection was not evicted.
 fn stays(slot: &Arc<ConnectionSlot>) -> bool {
     slot.occupied(&mut slot.connections.lock()).is_some()
 }

@@ -2,7 +2,7 @@
 
 const TOKEN = "mqtt-lb admin token";
 
-/** Longer than the proxy takes to say that a worker did not answer. */
+/** Longer than the proxy takes to report that a worker did not answer. */
 const TIMEOUT_MS = 10_000;
 
 export class ApiError extends Error {
@@ -30,7 +30,7 @@ export function onRefused(then) {
 
 export const get = (path) => request("GET", path);
 
-/** The JSON of the response, if it has any. Throws an `ApiError`, or an `Error` in plain words. */
+/** The JSON of the response, if it has any. Throws an `ApiError`, or an `Error` to show. */
 export async function request(method, path, body) {
   try {
     return await send(method, path, body, token.get());

@@ -1,4 +1,4 @@
-// One broker: a row of its pool's table, and what is known of it over time.
+// One broker: a row of its pool's table, and its history.
 
 import { askFor, choices } from "./broker_actions.js";
 import { Detail } from "./broker_detail.js";
@@ -8,15 +8,15 @@ import { History } from "./history.js";
 import { draw } from "./sparkline.js";
 import { paint, severity, written } from "./status_words.js";
 
-/** Code 0, as 3.x and 5.0 name it. */
+/** The names of code 0 in 3.x and 5.0. */
 const ACCEPTED = new Set(["accepted", "success"]);
 
 export class Broker {
   /** The table's tbody of this broker: its row, and its details below. */
   element;
-  /** As the API has it. */
+  /** The broker as in the API's response. */
   upstream;
-  /** What the table is sorted by. */
+  /** The values that the table is sorted by. */
   values = {};
 
   #at;
@@ -75,7 +75,7 @@ export class Broker {
     this.#history.clear();
   }
 
-  /** Shows it; `share` is of the pool's sessions, `largest` the largest share there is. */
+  /** Shows the broker; `share` is its share of the pool's sessions, `largest` the largest share. */
   paint(share, largest, trend) {
     const { upstream, values } = this;
     const at = this.#at;
@@ -114,7 +114,7 @@ export class Broker {
       : draw(svg, "Connects a second", this.#history.rates("connects"), rate);
   }
 
-  /** By how much "connack REASON" or "try OUTCOME" grew in five minutes, as far as is known. */
+  /** By how much "connack REASON" or "try OUTCOME" grew in the known part of five minutes. */
   growth(name) {
     return this.#history.growth(name, 300);
   }

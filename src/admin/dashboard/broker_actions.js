@@ -18,7 +18,7 @@ export function choices(state) {
   return [CHOICES.ready, state === "drain" ? CHOICES.down : CHOICES.drain];
 }
 
-/** Asks whether the broker is to be set to this state, and sets it. */
+/** Asks for confirmation, then sets the broker to this state. */
 export async function askFor(broker, state) {
   const { upstream, pool } = broker;
   const name = printable(upstream.name);

@@ -1,4 +1,4 @@
-// What is below a broker's row when it is opened: CONNACKs, tries, configuration, charts.
+// The details below a broker's row: CONNACKs, tries, configuration, charts.
 
 import { Rows, clone, el, printable, setText, textCells } from "./dom.js";
 import { bytes, count } from "./format.js";

@@ -1,10 +1,10 @@
-// Whether the values are current: if not, says since when, and greys them.
+// Whether the values are current. If not, shows since when, and greys them out.
 
 import { stamp } from "./format.js";
 import { say } from "./say.js";
 import { warn } from "./warnings.js";
 
-/** What each poll is for, in the warning's words. */
+/** The purpose of each poll, as the warning names it. */
 const CALLED = { status: "sessions and configuration", upstreams: "brokers", log: "the log" };
 
 let wasLost = false;

@@ -80,7 +80,7 @@ function showListeners(all) {
   );
 }
 
-/** As `textCells`, with a bar behind them. */
+/** Like `textCells`, with a bar after them. */
 function barredCells(words, numbers) {
   return (row) => {
     const setTexts = textCells(words, numbers)(row);

@@ -1,6 +1,6 @@
 // The dashboard: polls the admin API and passes responses to the parts of the page.
 //
-// Modules by what they are for: api, history (data); dom, format, sparkline, dialog, say (helpers);
+// Modules by purpose: api, history (data); dom, format, sparkline, dialog, say (helpers);
 // overview, pools > pool > broker, counts, log, search, reload (parts of the page).
 
 import "./theme.js";
@@ -47,7 +47,7 @@ function told() {
   showTitle();
 }
 
-/** For a tab among many. */
+/** Shows the state in the tab's title. */
 function showTitle() {
   const troubled = pools.troubled();
   let news = "";

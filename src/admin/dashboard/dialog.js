@@ -57,7 +57,7 @@ export function ask({ title, body, confirm, busy, act, danger = false, cancel = 
   });
 }
 
-/** Informs, until it is closed. */
+/** Shows information until it is closed. */
 export function tell(title, body) {
   return ask({ title, body, cancel: "Close" });
 }

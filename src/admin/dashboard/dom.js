@@ -32,7 +32,7 @@ export function setAttribute(node, name, value) {
   else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
 }
 
-/** Gives `parent` one element an item, in their order, by moving only what is out of place. */
+/** Gives `parent` one element per item, in order, and moves only elements that are out of place. */
 export function arrange(parent, elements, first = parent.firstElementChild) {
   let next = first;
   for (const element of elements) {
@@ -53,7 +53,7 @@ export class Rows {
     this.#make = make;
   }
 
-  /** `items` are [key, values] in the order they are to be shown in. */
+  /** `items` are [key, values] in display order. */
   update(items) {
     const keys = new Set(items.map(([key]) => key));
     for (const [key, row] of this.#rows) {
@@ -75,7 +75,7 @@ export class Rows {
   }
 }
 
-/** For `Rows`: so many cells of text, of which the first `words` are words and the rest numbers. */
+/** For `Rows`: text cells, of which the first `words` contain words and the rest numbers. */
 export function textCells(words, numbers) {
   return (row) => {
     const cells = Array.from({ length: words + numbers }, (_, index) => {

@@ -1,10 +1,10 @@
-// Numbers, sizes and times as the page writes them. What is unknown is a dash.
+// The formats of numbers, sizes and times. An unknown value is a dash.
 
 const UNKNOWN = "–";
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
-/** With a decimal where that says more: 9.96 is 10, and nothing is 0. */
+/** With a decimal where it matters: 9.96 is 10, and zero is 0. */
 const short = (value) => (value > 0 && value < 9.95 ? tenths : whole).format(value);
 
 export function count(value) {
@@ -16,7 +16,7 @@ export function plural(value, one, many = `${one}s`) {
   return `${count(value)} ${value === 1 ? one : many}`;
 }
 
-/** Events a second. */
+/** Events per second. */
 export function rate(value) {
   if (value === undefined) return UNKNOWN;
   if (value > 0 && value < 0.1) return "<0.1";
@@ -44,7 +44,7 @@ export function bytes(value) {
   return `${unit ? short(value) : whole.format(value)} ${UNITS[unit]}`;
 }
 
-/** Bytes a second. */
+/** Bytes per second. */
 export function byteRate(value) {
   return value === undefined ? UNKNOWN : `${bytes(value)}/s`;
 }
@@ -59,12 +59,12 @@ export function span(seconds) {
   return `${Math.floor(seconds)} s`;
 }
 
-/** The time of day in UTC, as the logs have it. */
+/** The time of day in UTC, as in the logs. */
 export function clock(time) {
   return new Date(time).toISOString().slice(11, 19);
 }
 
-/** A point in time in UTC: of today the time of day, of other days to the minute. */
+/** A point in time in UTC: the time of day if it is today, else the date and time to the minute. */
 export function stamp(time, now = Date.now()) {
   if (time === undefined) return UNKNOWN;
   const [day, today] = [time, now].map((one) => new Date(one).toISOString().slice(0, 10));

@@ -3,7 +3,7 @@
 /** Seconds kept. */
 export const KEPT = 300;
 
-/** Seconds over which a rate is taken: five polls, so that one client more or less is no spike. */
+/** Seconds over which a rate is taken: five polls, so that a single client makes no spike. */
 const SMOOTH = 10;
 
 /** Samples of counters (which only grow) and gauges, by name. A name that is missing is 0. */
@@ -25,7 +25,7 @@ export class History {
     this.#samples = [];
   }
 
-  /** By how much a counter grew in the last `seconds`, as far as they are known. */
+  /** By how much a counter grew in the known part of the last `seconds`. */
   growth(name, seconds) {
     const last = this.#samples.at(-1);
     if (!last) return undefined;
@@ -33,7 +33,7 @@ export class History {
     return grown(name, from, last);
   }
 
-  /** A counter's growth a second, now; undefined until there are two samples. */
+  /** A counter's current growth per second; undefined until there are two samples. */
   rate(name) {
     return this.#rateAt(name, this.#samples.length - 1);
   }
@@ -43,7 +43,7 @@ export class History {
     return this.#points((index) => this.#samples[index].gauges[name] ?? 0);
   }
 
-  /** [seconds ago, growth a second] of a counter. */
+  /** [seconds ago, growth per second] of a counter. */
   rates(name) {
     return this.#points((index) => this.#rateAt(name, index));
   }
@@ -57,7 +57,7 @@ export class History {
 
   #rateAt(name, index) {
     if (index < 1) return undefined;
-    // After a pause the sample before it is all there is to compare with.
+    // After a pause only the sample before it is available for comparison.
     const from = this.#samples[Math.min(index - 1, this.#before(index, SMOOTH))];
     const to = this.#samples[index];
     return grown(name, from, to) / (to.time - from.time);

@@ -3,7 +3,7 @@
 import { el, printable, setText } from "./dom.js";
 import { clock, plural } from "./format.js";
 
-/** As many as the proxy keeps. */
+/** The most lines: as many as the proxy keeps. */
 const KEPT = 500;
 
 /** Pixels from the end that still count as the end: fractions of a pixel are rounded. */
@@ -17,12 +17,12 @@ const newest = document.getElementById("log-newest");
 let after = 0;
 let unread = 0;
 
-/** What to ask for next. */
+/** The path of the next request. */
 export const logPath = () => `/api/v1/log?after=${after}`;
 
 export function showLog({ lines, last }) {
   const isFollowing = atEnd();
-  // A smaller number is another process's.
+  // A smaller number comes from another process.
   if (last < after) restart();
   for (const line of lines) list.append(item(line));
   while (list.childElementCount > KEPT) list.firstElementChild.remove();

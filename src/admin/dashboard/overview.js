@@ -1,4 +1,4 @@
-// The header and the facts under it: one answer of /api/v1/status.
+// The header and the facts under it: one response of /api/v1/status.
 
 import { fields, printable, setAttribute, setText } from "./dom.js";
 import { count, percent, plural, span, stamp } from "./format.js";

@@ -90,7 +90,7 @@ export class PoolTable {
     return this.#upstreams().filter(({ status }) => status !== "up").length;
   }
 
-  /** The API has taken a change of this broker. */
+  /** Called when the API has accepted a change of this broker. */
   changed(broker, upstream) {
     broker.set(upstream);
     this.#paint();
@@ -158,7 +158,7 @@ export class PoolTable {
     this.#rearrange();
   }
 
-  /** After a change by the user: shown from the top. */
+  /** Arranges the rows after a change by the user, and shows the table from the top. */
   #rearrange() {
     this.#arrange();
     this.#at.region.scrollTop = 0;
@@ -177,7 +177,7 @@ export class PoolTable {
     const compare = (one, other) => {
       const [a, b] = [one.values[by], other.values[by]];
       const order = typeof a === "string" ? collator.compare(a, b) : (a ?? -1) - (b ?? -1);
-      // Equal ones are in the order of their names.
+      // Equal brokers are sorted by name.
       return (
         (descending ? -order : order) || collator.compare(one.upstream.name, other.upstream.name)
       );
@@ -210,7 +210,7 @@ export class PoolTable {
 /** What changed in a pool, in one sentence; undefined if nothing did. */
 export function sentence(pool, changes, write) {
   if (!changes.length) return undefined;
-  // A screen reader would take too long for more.
+  // A screen reader would take too long to read more.
   if (changes.length <= 3) {
     const parts = changes.map(([name, status]) => `${printable(name)} is ${write(status)}`);
     return `${parts.join(", ")}.`;

@@ -1,4 +1,4 @@
-// All pools: one answer of /api/v1/upstreams.
+// All pools: one response of /api/v1/upstreams.
 
 import { arrange, setText } from "./dom.js";
 import { PoolTable, sentence } from "./pool.js";

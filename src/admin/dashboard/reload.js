@@ -1,4 +1,4 @@
-// Reload: asks, and shows what changed, or every fault.
+// Reload: asks for confirmation, then shows the changes, or every fault.
 
 import { request } from "./api.js";
 import { ask, tell } from "./dialog.js";
@@ -38,7 +38,7 @@ export async function reload(config, then) {
   ]);
 }
 
-/** Lines of text, as they are. */
+/** Lines of text, unchanged. */
 export function list(lines, kind) {
   const items = lines.map((line) => el("li", {}, printable(line)));
   return el("ul", { class: `lines ${kind}` }, ...items);

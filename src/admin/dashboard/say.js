@@ -1,4 +1,4 @@
-// Announcements: always for screen readers, on the screen after a request of the user.
+// Announcements: always for screen readers, and on the screen after a request by the user.
 
 const SHOWN_MS = 6_000;
 

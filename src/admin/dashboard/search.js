@@ -1,4 +1,4 @@
-// Where a client is, and where it would go: /api/v1/route.
+// Where a client is connected, and which broker it would get: /api/v1/route.
 
 import { get, request } from "./api.js";
 import { ask } from "./dialog.js";
@@ -36,7 +36,7 @@ async function find(id) {
     (answer) => results(id, answer),
     (error) => [el("p", { class: "warning bad" }, `The search failed: ${error.message}.`)],
   );
-  // Another search has started meanwhile.
+  // Another search has started in the meantime.
   if (search !== searches) return;
   found.removeAttribute("aria-busy");
   found.replaceChildren(...shown);

@@ -1,4 +1,4 @@
-// The admin token: asked for once, when the proxy requires it.
+// The admin token: requested once, if the proxy requires it.
 
 import { isGood, token } from "./api.js";
 import { ask } from "./dialog.js";
@@ -47,7 +47,7 @@ export async function signIn() {
   return signedIn === true;
 }
 
-/** `then` is called once the token is forgotten. */
+/** `then` is called once the token is deleted. */
 export function onForgotten(then) {
   forget.addEventListener("click", () => {
     token.forget();

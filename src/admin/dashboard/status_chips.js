@@ -24,7 +24,7 @@ export class StatusChips {
     return this.#chosen === ALL || this.#chosen === status;
   }
 
-  /** Shows how many there are of each; the chosen one stays even at 0. */
+  /** Shows the number of brokers of each status; the chosen status stays even at 0. */
   update(statuses) {
     const counts = new Map([[ALL, statuses.length]]);
     for (const status of statuses) counts.set(status, (counts.get(status) ?? 0) + 1);
@@ -64,7 +64,7 @@ export class StatusChips {
     return { element, number };
   }
 
-  /** Pressing the chosen one again shows all. */
+  /** Pressing the chosen button again shows all brokers. */
   #choose(status) {
     this.#chosen = this.#chosen === status ? ALL : status;
     for (const [name, { element }] of this.#chips) {
@@ -74,7 +74,7 @@ export class StatusChips {
   }
 }
 
-/** All first, then up, then the worst. */
+/** The order: all, up, then the worst first. */
 function rank(status) {
   if (status === ALL) return -3;
   return status === "up" ? -2 : severity(status);

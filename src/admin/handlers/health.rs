@@ -28,7 +28,7 @@ pub(super) fn not_ready(state: &AdminState) -> Option<Cow<'static, str>> {
     pools_not_serving(state).or_else(|| no_broker(state)).or_else(|| blocked_log(state))
 }
 
-/// The pools that serve no client: the first one's reason, and how many others there are.
+/// The pools that serve no client: the reason of the first one, and the number of others.
 fn pools_not_serving(state: &AdminState) -> Option<Cow<'static, str>> {
     let snapshot = state.snapshot.load();
     let mut reasons = snapshot.pools.iter().filter_map(|pool| pool.not_serving());

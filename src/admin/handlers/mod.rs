@@ -1,4 +1,4 @@
-//! The handlers: a file for each resource.
+//! The handlers: one file per resource.
 
 mod context;
 mod scrape;

@@ -1,4 +1,4 @@
-//! `GET /api/v1/route`: where a client would go, and where it is.
+//! `GET /api/v1/route`: the broker that a client would get, and where it is connected.
 
 use std::{
     net::{IpAddr, Ipv4Addr},

@@ -22,8 +22,8 @@ use crate::{
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The requests that wait for the metrics. A request that arrives during a rendering gets the next
-/// one, so no response is older than its request; and a thousand scrapers at once cost the work of a
-/// few.
+/// one, so no response is older than its request, and a thousand scrapers at once cost only a few
+/// renderings.
 #[derive(Clone, Default)]
 pub(in crate::admin) struct MetricsScrape(Arc<Mutex<Vec<Waiter>>>);
 
@@ -42,7 +42,8 @@ impl MetricsScrape {
             waiters.len() == 1
         };
         if is_first {
-            // In a task, as the first client may disconnect before the others have their response.
+            // In a separate task, because the first client may disconnect before the others have
+            // their response.
             tokio::spawn(self.clone().render(metrics.clone(), budget.clone()));
         }
         let failed =

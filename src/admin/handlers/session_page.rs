@@ -23,7 +23,7 @@ const CHUNK_SESSIONS: usize = 250;
 struct Remainder {
     filter: Arc<Filter>,
     from: Cursor,
-    /// At most so many sessions more.
+    /// The most sessions that may follow.
     sessions: usize,
     /// How long workers may still search.
     time: Duration,
@@ -55,8 +55,8 @@ pub(super) async fn response(
     Ok(with_body(body, "application/json"))
 }
 
-/// Produces chunks until the last, or until the client disconnects, memory runs out or a worker does
-/// not answer.
+/// Produces chunks until the last one, or until the client disconnects, memory runs out or a worker
+/// does not answer.
 async fn produce(
     context: Arc<AdminContext>,
     mut rest: Remainder,

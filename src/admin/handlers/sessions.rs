@@ -14,9 +14,9 @@ use crate::{
     session::{Cursor, Filter, QUERY_TIMEOUT, SessionInfo},
 };
 
-/// The sessions on a page by default: as many as a person reads.
+/// The default number of sessions on a page: as many as a person reads.
 const DEFAULT_LIMIT: usize = 100;
-/// The most on a page: as many as a worker finds without keeping its clients waiting.
+/// The most sessions on a page: as many as a worker finds without delaying its clients.
 const MAX_LIMIT: usize = 1000;
 
 const PARAMETERS: [&str; 7] =
@@ -56,7 +56,7 @@ pub(in crate::admin) async fn get(
         let sessions = sessions.into_iter().map(session).collect();
         return Ok(json(&api::Sessions { sessions, next: None }));
     }
-    // The directory does not have them, such as clients whose ID the broker assigned.
+    // The directory does not list them, for example because the broker assigned their client IDs.
     session_page::response(context, reservation, filter, cursor.unwrap_or_default(), limit).await
 }
 

@@ -58,7 +58,7 @@ where
     let unknown = || ErrorResponse::not_found(format!("no broker {name} in pool {}", pool.name));
     pool.overview(name).ok_or_else(unknown)?;
     let change = change_of(&json_body(headers, body).await?)?;
-    // The weight first: only it can be refused, and then nothing changes.
+    // The weight comes first, because only it can be refused, and then nothing must change.
     if let Some(Weight(weight)) = change.weight {
         pool.set_weight(name, weight.map(NonZeroU32::from)).map_err(|error| match error {
             WeightError::Unknown(_) => unknown(),

@@ -16,7 +16,7 @@ fn client<'a>(client_id: &'a str, username: Option<&'a str>) -> ClientFields<'a>
 }
 
 fn render(text: &str, client: &ClientFields<'_>) -> Option<String> {
-    // Left over from the client before.
+    // Left over from the previous client.
     let mut scratch = b"old".to_vec();
     let key = template(text).render(client, &mut scratch)?;
     Some(String::from_utf8(key.to_vec()).unwrap())
@@ -92,13 +92,13 @@ fn a_client_without_identity_has_no_key() {
         // The client ID is missing: its text would be one key for many clients.
         ("${username}/${client_id}", client("", Some("alice")), None),
         ("${source_ip}/${client_id}", client("", None), None),
-        // It is there: the rest may be blank.
+        // With a client ID, the rest may be blank.
         ("${username}/${client_id}", client("sensor-1", None), Some("/sensor-1")),
         ("${source_ip}/${client_id}", unix("sensor-1"), Some("/sensor-1")),
         ("${username}/${source_ip}", client("", None), Some("/10.0.0.7")),
         ("${username}/${source_ip}", unix("sensor-1"), None),
         ("user-${username}", client("sensor-1", None), None),
-        // Without TLS, a certificate or SNI.
+        // Without TLS there is no certificate and no SNI.
         ("tls_cn", client("sensor-1", Some("alice")), None),
         ("sni", ClientFields { sni: Some(""), ..client("sensor-1", None) }, None),
         ("${tls_cn}@${sni}", client("sensor-1", None), None),

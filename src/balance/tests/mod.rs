@@ -1,4 +1,4 @@
-//! What every balancer guarantees. The other files test what one of them guarantees beyond that.
+//! The guarantees of every balancer. The other files test the further guarantees of single ones.
 
 mod key;
 mod rendezvous;
@@ -58,7 +58,7 @@ fn owners_among(
         .collect()
 }
 
-/// The order of tries: picks with the ones before left out, until none is left.
+/// The order of tries: repeated picks without the brokers picked before.
 fn order(router: &mut Router, key: &[u8], sessions: &dyn Fn(usize) -> Option<u32>) -> Vec<usize> {
     let mut tried = Vec::new();
     while let Some(next) =
@@ -70,7 +70,7 @@ fn order(router: &mut Router, key: &[u8], sessions: &dyn Fn(usize) -> Option<u32
     tried
 }
 
-/// The furthest any broker's count is from its share by weight, as a fraction of that share.
+/// The largest deviation of a broker's count from its share by weight, as a fraction of that share.
 fn imbalance(owners: &[usize], brokers: &[WeightedBroker]) -> f64 {
     let total: f64 = brokers.iter().map(|broker| f64::from(broker.weight.get())).sum();
     let deviation = |(i, broker): (usize, &WeightedBroker)| {
@@ -126,7 +126,7 @@ fn a_broker_that_comes_back_has_its_keys_back() {
             router.pick(key.as_bytes(), &|i| (i != 1).then_some(0));
             assert_eq!(router.pick(key.as_bytes(), &IDLE), before, "{algorithm:?}");
         }
-        // Where it stands in the file is no matter either.
+        // Its position in the file does not matter either.
         let back: Vec<_> = [&pool[..1], &pool[2..], &pool[1..2]].concat();
         let (before, after) = (owners(algorithm, &pool, 10_000), owners(algorithm, &back, 10_000));
         for (before, after) in before.into_iter().zip(after) {

@@ -1,4 +1,4 @@
-//! The public formula, and what follows from it.
+//! The public formula and its consequences.
 
 use proptest::prelude::*;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -61,7 +61,7 @@ fn orders_are_those_of_the_published_formula() {
     }
 }
 
-/// The counts are Python's, too: of `client-0` … `client-9999` on ten equal brokers.
+/// The counts of `client-0` … `client-9999` on ten equal brokers also come from Python.
 #[test]
 fn ten_thousand_keys_land_where_the_published_formula_says() {
     let owners = owners(Rendezvous, &brokers(&[1; 10]), 10_000);
@@ -92,20 +92,20 @@ fn a_grown_weight_moves_keys_only_to_the_grown_broker() {
     let moved = before.iter().zip(&after).filter(|(before, after)| before != after);
     let to: Vec<usize> = moved.map(|(_, &after)| after).collect();
     assert!(to.iter().all(|&to| to == 2));
-    // From 2/6 of the keys to 3/7: a 42nd part of 4.
+    // From 2/6 of the keys to 3/7: 4/42 of all keys move.
     let expected = 100_000.0 * 4.0 / 42.0;
     assert!((to.len() as f64 / expected - 1.0).abs() < 0.05, "{}", to.len());
 }
 
 proptest! {
-    /// The contract, word by word, against the shortcuts of the implementation.
+    /// Compares the literal formula with the optimized implementation.
     #[test]
     fn the_order_of_tries_is_the_order_of_scores(
         pool in proptest::collection::btree_map(
             ".{1,20}", prop_oneof![Just(1_u32), 1_u32..5, 1_u32..], 1..30),
         key in proptest::collection::vec(any::<u8>(), 0..300),
     ) {
-        // Out of the order of names.
+        // Not in the order of names.
         let pool: Vec<WeightedBroker> =
             pool.iter().rev().map(|(name, &weight)| broker(name, weight)).collect();
         let score = |broker: &WeightedBroker| {

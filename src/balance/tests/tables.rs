@@ -1,4 +1,4 @@
-//! The two balancers that look a key up in a table made beforehand.
+//! The two balancers that look up a key in a precomputed table.
 
 use super::{
     Algorithm::{Ketama, Maglev},
@@ -6,7 +6,7 @@ use super::{
 };
 
 /// Expected orders come from another implementation: a few lines of Python around `zlib.crc32`.
-/// nginx itself is asked in `tests/ketama_nginx.rs`.
+/// `tests/ketama_nginx.rs` compares with nginx itself.
 #[test]
 fn ketama_walks_the_ring_clockwise() {
     let pool = [
@@ -22,7 +22,7 @@ fn ketama_walks_the_ring_clockwise() {
         ("a", [1, 0, 2, 3]),
         ("00:1B:44:11:3A:B7", [1, 3, 0, 2]),
         ("gerät/Küche", [3, 1, 2, 0]),
-        // Beyond the last point, so that the ring closes.
+        // Beyond the last point, so that the ring wraps around.
         ("client-271", [3, 2, 0, 1]),
         // Exactly on a point of the first broker, and the next point is another's.
         ("client-1327992", [3, 1, 0, 2]),
@@ -35,8 +35,8 @@ fn ketama_walks_the_ring_clockwise() {
     assert_eq!([count(0), count(1), count(2), count(3)], [1485, 2964, 1325, 4226]);
 }
 
-/// 160 points leave each share a standard deviation of 1/sqrt(160), about 8 %, which no number of
-/// clients evens out: the price of nginx's placement. The worst of these two pools is 24 % off.
+/// With 160 points each share has a standard deviation of 1/sqrt(160), about 8 %, which does not
+/// shrink with more clients: the cost of nginx's placement. The worst share here is 24 % off.
 #[test]
 fn ketama_is_balanced_within_25_percent() {
     for weights in [[1; 10], [1, 2, 3, 1, 2, 3, 1, 2, 3, 4]] {
@@ -48,7 +48,7 @@ fn ketama_is_balanced_within_25_percent() {
 
 #[test]
 fn ketama_serves_by_a_broker_whose_points_are_all_a_twins() {
-    // To nginx both are the host `a` without a port.
+    // For nginx both are the host `a` without a port.
     let mut router = Router::new(Ketama, &[broker("a", 1), broker("a:", 1)]);
     assert_eq!(order(&mut router, b"client", &IDLE), [0, 1]);
 }
@@ -67,7 +67,7 @@ fn maglev_shares_are_in_proportion_to_weight() {
     assert!(imbalance < 0.03, "{imbalance}");
 }
 
-/// Rebuilding the table moves a few keys of brokers that stay, the fewer the larger the table.
+/// Rebuilding the table moves a few keys of brokers that stay; the larger the table, the fewer.
 #[test]
 fn maglev_moves_few_keys_beside_a_removed_brokers() {
     let pool = brokers(&[1; 10]);

@@ -1,4 +1,4 @@
-//! The two balancers that know no keys.
+//! The two balancers that use no key.
 
 use std::collections::HashSet;
 
@@ -27,7 +27,7 @@ fn least_connections_takes_the_lower_of_two() {
 
 #[test]
 fn least_connections_draws_two_different_brokers() {
-    // The fullest always meets a lower one; either of the others is drawn sooner or later.
+    // The fullest always loses to a lower one; each of the others is drawn sooner or later.
     let mut router = Router::new(LeastConnections, &brokers(&[1, 1, 1]));
     let picks: HashSet<_> = (0..1_000).map(|_| router.pick(b"", &|i| Some([5, 9, 7][i]))).collect();
     assert_eq!(picks, HashSet::from([Some(0), Some(2)]));
@@ -58,7 +58,7 @@ fn least_connections_fills_in_proportion_to_weight() {
         let mut router = Router::new(algorithm, &brokers(&weights));
         let sessions = fill(&mut router, weights.len(), 20_000);
         for (sessions, weight) in sessions.iter().zip(weights) {
-            // 1,000 per weight, and two choices keep within a few of it.
+            // 1,000 per weight; with two choices the result is within a few of that.
             assert!(sessions.abs_diff(1_000 * weight) < 20 * weight, "{sessions} of {weight}");
         }
     }
@@ -81,7 +81,7 @@ fn round_robin_passes_over_those_not_eligible() {
     let without_first = |i| (i != 0).then_some(0);
     let picks: Vec<_> = (0..4).filter_map(|_| router.pick(b"", &without_first)).collect();
     assert_eq!(picks, [1, 2, 1, 2]);
-    // Back, it neither catches up nor falls behind.
+    // After its return it neither catches up nor falls behind.
     let picks: Vec<_> = (0..7).filter_map(|_| router.pick(b"", &super::IDLE)).collect();
     assert_eq!(picks, [0, 0, 1, 0, 2, 0, 0]);
 }
@@ -95,7 +95,8 @@ fn clones_take_turns_of_their_own() {
     assert_eq!(other.pick(b"", &super::IDLE), Some(0));
 }
 
-/// Clones that drew alike would agree in all 64 draws; by chance they do once in 2^64.
+/// Clones with the same random numbers would agree in all 64 draws; by chance that happens once in
+/// 2^64.
 #[test]
 fn clones_draw_for_themselves() {
     let mut one = Router::new(LeastConnections, &brokers(&[1, 1]));

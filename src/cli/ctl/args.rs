@@ -58,7 +58,8 @@ pub(super) enum CtlCommand {
     Route(ClientArgs),
     /// Print the last lines of the program log.
     Log,
-    /// Check whether the proxy is ready for new sessions: exit code 0 if so, else 1. Needs no token.
+    /// Check whether the proxy is ready for new sessions: exit code 0 if so, else 1. Needs no
+    /// token.
     Health,
 }
 

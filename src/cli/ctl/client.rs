@@ -24,10 +24,12 @@ use crate::api;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// For a response. The proxy allows 30 s for a reload, and 2 s per worker for anything else.
+/// The limit for a response. The proxy allows 30 s for a reload, and 2 s per worker for anything
+/// else.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(35);
 
-/// The longest response: a thousand sessions with the longest client IDs take 64 MiB, more if escaped.
+/// The longest response: a thousand sessions with the longest client IDs take 64 MiB, more if
+/// escaped.
 const MAX_RESPONSE_BYTES: usize = 256 * 1024 * 1024;
 
 /// A response of any status.
@@ -79,7 +81,7 @@ impl ApiClient {
         Ok(Self { target, runtime })
     }
 
-    /// Sends a request that has to succeed.
+    /// Sends a request; any response but a success is an error.
     pub(super) fn call<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -105,7 +107,7 @@ impl ApiClient {
         Ok(ApiResponse { json, content: text })
     }
 
-    /// The body of a response that has to be a success.
+    /// The body of a successful response.
     fn successful(
         &self,
         method: Method,
@@ -183,7 +185,7 @@ impl ApiClient {
     ) -> Result<RawResponse, CallError> {
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| self.protocol(&error))?;
-        // Its errors are also the request's.
+        // The request reports the connection's errors too.
         tokio::spawn(async { drop(connection.await) });
         let response = sender.send_request(request).await.map_err(|error| self.protocol(&error))?;
         let (head, body) = response.into_parts();

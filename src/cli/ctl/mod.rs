@@ -56,7 +56,7 @@ pub(super) fn ctl(args: &CtlArgs) -> ExitCode {
     let ctl = Ctl { client, json: args.json };
     match ctl.run(&args.command) {
         Ok(()) => ExitCode::SUCCESS,
-        // The reader, perhaps `head`, needs no more.
+        // The reader, such as `head`, has closed the pipe.
         Err(CtlError::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }
@@ -100,7 +100,7 @@ impl Ctl {
         }
     }
 
-    /// Prints the proxy's JSON, or what `show` makes of it.
+    /// Prints the proxy's JSON, or the output of `show`.
     fn print<T>(
         &self,
         answer: &ApiResponse<T>,
@@ -227,7 +227,8 @@ fn query(parameters: &[(&str, Option<&str>)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish()
 }
 
-/// A segment of a path: all but the unreserved characters is percent-encoded (RFC 3986, section 2.3).
+/// A segment of a path, in which all but the unreserved characters are percent-encoded (RFC 3986,
+/// section 2.3).
 fn encoded(segment: &str) -> PercentEncode<'_> {
     const RESERVED: &AsciiSet =
         &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -214,7 +214,8 @@ pub(super) fn log(log: &Log, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// As it is, so that it reads back; a terminal gets no control characters.
+/// Prints YAML unchanged, so that it can be read back, but without control characters on a
+/// terminal.
 pub(super) fn config(yaml: &String, out: &mut dyn Write) -> io::Result<()> {
     if io::stdout().is_terminal() {
         return writeln!(out, "{}", plain_lines(yaml));

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{api::Counts, escape::plain};
 
-/// A table written in several goes: a column is as wide as its widest cell so far.
+/// A table written in several calls: a column is as wide as its widest cell so far.
 pub(super) struct TextTable {
     columns: Vec<Column>,
     titled: bool,
@@ -30,7 +30,7 @@ impl TextTable {
         out: &mut dyn Write,
         rows: impl IntoIterator<Item = Vec<String>>,
     ) -> io::Result<()> {
-        // Clients choose their IDs: one may hold escape sequences.
+        // Clients choose their IDs, which may contain escape sequences.
         let safe = |row: Vec<String>| row.iter().map(|cell| plain(cell).into_owned()).collect();
         let rows: Vec<Vec<_>> = rows.into_iter().map(safe).collect();
         for row in &rows {

@@ -1,4 +1,4 @@
-//! The proxy to ask, and the token for it.
+//! The proxy to query, and the token for it.
 
 use std::{
     env, fs,
@@ -53,11 +53,11 @@ pub(super) struct BearerToken {
 }
 
 impl TargetArgs {
-    /// The target by the arguments, the environment and the configuration, in this order.
+    /// The target according to the arguments, the environment and the configuration, in this order.
     /// `with_token`: also read a token.
     ///
     /// # Errors
-    /// If an argument, a file or the variable is invalid, or nothing has the address.
+    /// If an argument, a file or the variable is invalid, or none of them has the address.
     pub(super) fn target(&self, with_token: bool) -> anyhow::Result<CtlTarget> {
         let token = if with_token { self.token()? } else { None };
         if let Some(url) = &self.admin {
@@ -113,7 +113,7 @@ impl AdminAddress {
         Ok(Self::Tcp { host: host.trim_matches(['[', ']']).to_owned(), port })
     }
 
-    /// A listener on all addresses is asked on a loopback address.
+    /// A listener on all addresses is reached through a loopback address.
     fn of(bind: &Bind) -> anyhow::Result<Self> {
         let address = match bind {
             Bind::Unix(path) => return Ok(Self::Unix(path.clone())),
@@ -131,7 +131,7 @@ impl AdminAddress {
         Ok(Self::Tcp { host: host.to_string(), port: address.port() })
     }
 
-    /// As in a `Host` header.
+    /// The value of the `Host` header.
     pub(super) fn host(&self) -> String {
         match self {
             Self::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),

@@ -1,6 +1,6 @@
 //! `mqtt-lb man`: the manual pages that the program carries.
 //!
-//! Their sources are the Markdown files in `deploy/man`, which a code host shows as they are. The
+//! Their sources are the Markdown files in `deploy/man`, which code hosts display directly. The
 //! program converts them to roff for man(1).
 
 mod render;
@@ -79,7 +79,7 @@ pub(super) fn man(args: &ManArgs) -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        // The reader, perhaps `head`, needs no more.
+        // The reader, such as `head`, has closed the pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mqtt-lb man: cannot write to {place}: {error}");

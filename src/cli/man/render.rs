@@ -15,7 +15,7 @@ pub(super) fn page(name: &str, section: u8, markdown: &str) -> String {
         renderer.event(event);
     }
     let text = renderer.roff.render();
-    // Plain, these are typographic accents and quotes in groff's output, also in code.
+    // Unescaped, groff turns these into typographic accents and quotes, even in code.
     let text = text.replace('^', r"\(ha").replace('~', r"\(ti").replace('`', r"\(ga");
     format!("'\\\" t\n{text}")
 }
@@ -28,7 +28,7 @@ struct Renderer {
     font: Font,
     /// The open lists, with the next number of ordered ones.
     lists: Vec<Option<u64>>,
-    /// Whether the current list item has text already.
+    /// Whether the current list item already has text.
     item_has_text: bool,
     table: Option<Table>,
     /// Targets of the open links.
@@ -108,7 +108,7 @@ impl Renderer {
             TagEnd::Paragraph | TagEnd::Item => self.flush(),
             TagEnd::Strong | TagEnd::Emphasis => self.font = Font::Roman,
             TagEnd::Link => {
-                // Links inside the manual are readable by their text.
+                // For links inside the manual, the text is enough.
                 if let Some(url) = self.links.pop().filter(|url| url.starts_with("https://")) {
                     self.line.push(roman(format!(" <{url}>")));
                 }
@@ -144,7 +144,7 @@ impl Renderer {
         // Arguments of a macro cannot hold quotes.
         let text = text_of(&line).replace('"', "");
         match level {
-            // The title, which .TH has.
+            // The title is in .TH.
             HeadingLevel::H1 => {}
             HeadingLevel::H2 => {
                 self.roff.control("SH", [text.to_uppercase().as_str()]);

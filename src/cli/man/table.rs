@@ -1,17 +1,18 @@
-//! Tables in roff: by tbl(1) if they fit 80 columns, otherwise as a list of terms.
+//! Tables in roff: for tbl(1) if they fit into 80 columns, otherwise as a list of terms.
 
 use roff::{Inline, Roff, bold, italic, roman};
 
 /// Columns for text: 80, less the indent of man(7) on the left, and a margin.
 const MAX_WIDTH: usize = 71;
-/// What tbl(1) puts between columns.
+/// The space that tbl(1) puts between columns.
 const COLUMN_GAP: usize = 3;
-/// Up to here the cells that describe a term are one sentence, else each begins a line.
+/// Up to this length the cells that describe a term form one sentence; otherwise each begins a
+/// line.
 const MAX_INLINE: usize = 140;
 
 type Cell = Vec<Inline>;
 
-/// A table as it is read: its first row is the heading.
+/// A table under construction; its first row is the heading.
 #[derive(Default)]
 pub(super) struct Table {
     rows: Vec<Vec<Cell>>,
@@ -97,7 +98,7 @@ fn write_term(titles: &[String], row: Vec<Cell>, is_inline: bool, roff: &mut Rof
         }
         line.extend(cell);
     }
-    // A term without a description would take the next macro's line for one.
+    // The next macro's line would become the description of a term that has none.
     if line.is_empty() {
         line.push(roman(" "));
     }
@@ -121,7 +122,7 @@ fn width(cell: &Cell) -> usize {
     text_of(cell).chars().count()
 }
 
-/// The text without fonts.
+/// The text without font changes.
 pub(super) fn text_of(line: &[Inline]) -> String {
     let texts = line.iter().map(|inline| match inline {
         Inline::Roman(text) | Inline::Bold(text) | Inline::Italic(text) => text.as_str(),

@@ -66,7 +66,7 @@ fn wide_tables_are_terms() {
     assert_eq!(lines, format!(".TP 7\n\\fBa\\fR\n\\fIB:\\fR {long}\n.br\n\\fIC:\\fR {long}\n"));
 }
 
-/// Wider than a table may be.
+/// Too wide for a table, in columns.
 const MAX_LINE: usize = 80;
 
 #[test]
@@ -75,13 +75,13 @@ fn every_page_has_its_name() {
         let roff = page.roff();
         let (name, section) = (page.name(), page.section());
         assert!(page.markdown().starts_with(&format!("# {name}({section})\n")), "{name}");
-        // What whatis(1) reads.
+        // The line that whatis(1) reads.
         let line = format!(".SH NAME\n.PP\n{} \\- ", name.replace('-', r"\-"));
         assert!(roff.contains(&line), "{name}");
     }
 }
 
-/// mqtt-lb(1) is written by hand: it has to have each command and each option.
+/// mqtt-lb(1) is handwritten, so this test checks that it has every command and every option.
 #[test]
 fn every_command_and_option_is_described() {
     let page = Page::MqttLb.markdown();

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-/// What the page says before the keys.
+/// The text before the keys.
 const INTRODUCTION: &str = include_str!("yaml_introduction.md");
 
 /// The page in Markdown: a section for each mapping, with a table of its keys.
@@ -31,8 +31,8 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    /// Writes the section of a mapping, or of a list of mappings, and then those of the mappings in
-    /// it. `path` leads to it: `pools[].balance`.
+    /// Writes the section of a mapping, or of a list of mappings, and then the sections of the
+    /// mappings in it. `path` is its path, such as `pools[].balance`.
     fn section(&mut self, path: &str, level: usize, schema: &'a Value) {
         let Some(object) = self.object(schema) else { return };
         let heading = path.trim_end_matches("[]");
@@ -60,7 +60,7 @@ impl<'a> Page<'a> {
         let default = match schema.get("default") {
             _ if is_required => "required".to_owned(),
             Some(Value::String(text)) => format!("`{text}`"),
-            // A mapping's default is that of its keys, which its own section shows.
+            // A mapping's default consists of its keys' defaults, which are in its own section.
             None | Some(Value::Null | Value::Object(_)) => String::new(),
             Some(other) => format!("`{other}`"),
         };
@@ -94,7 +94,7 @@ impl<'a> Page<'a> {
             return Vec::new();
         }
         let schema = self.resolved(schema);
-        // What its keys require of each other is in their descriptions.
+        // Dependencies between its keys are in their descriptions.
         if schema.get("properties").is_some() {
             return vec![schema];
         }
@@ -124,7 +124,7 @@ impl<'a> Page<'a> {
         texts.into_iter().find(|text| !text.is_empty()).unwrap_or_default().to_owned()
     }
 
-    /// The values of an enumeration that have a description each.
+    /// The values of an enumeration in which each has a description.
     fn described_values(&self, schema: &'a Value) -> Vec<(&'a str, &'a str)> {
         let forms = self.forms(schema).into_iter();
         forms

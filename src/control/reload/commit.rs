@@ -19,7 +19,7 @@ use crate::{
     worker::PendingUpdate,
 };
 
-/// Returns what has changed, one line each.
+/// Applies the plan. Returns the changes, one line each.
 pub(super) fn commit(
     proxy: &mut Proxy,
     before: &Snapshot,
@@ -68,14 +68,14 @@ fn set_limits(proxy: &Proxy, before: &config::Config, after: &config::Config) {
     proxy.limiter.reconfigure(&after.limits, new);
 }
 
-/// Applies a configuration to a pool; returns what has changed.
+/// Applies a configuration to a pool; returns the changes.
 fn reconfigure(pool: &Pool, config: &config::Pool, hosts: &ResolvedHosts) -> Vec<String> {
     let before = pool.config();
     let changes = pool.reconfigure(config, &|endpoint| hosts.apply_to(endpoint), Instant::now());
     pool_changes(&pool.name, settings_differ(&before, config), &changes)
 }
 
-/// Whether anything differs except brokers and certificates, which are always taken as new.
+/// Whether anything differs except brokers and certificates, which are always replaced.
 fn settings_differ(before: &config::Pool, after: &config::Pool) -> bool {
     let settings =
         |pool: &config::Pool| config::Pool { upstreams: Vec::new(), tls: None, ..pool.clone() };

@@ -4,7 +4,7 @@ use std::{fmt::Display, sync::Arc};
 
 use crate::{config::Config, upstream::MemberChanges};
 
-/// Names in a line at most.
+/// The most names in a line.
 const MAX_NAMES: usize = 20;
 
 /// The changes that need a restart, and are refused.
@@ -31,7 +31,7 @@ pub(super) fn restart_required(before: &Config, after: &Config) -> Vec<String> {
     faults
 }
 
-/// What has changed, except pools and their brokers.
+/// The changes, except those of pools and their brokers.
 pub(super) fn changes_outside_pools(before: &Config, after: &Config) -> Vec<String> {
     let mut changes = Vec::new();
     for listener in &after.listeners {
@@ -74,7 +74,7 @@ pub(super) fn changes_outside_pools(before: &Config, after: &Config) -> Vec<Stri
     changes
 }
 
-/// What has changed in a pool.
+/// The changes in a pool.
 pub(super) fn pool_changes(name: &str, settings: bool, changes: &MemberChanges) -> Vec<String> {
     let MemberChanges { added, removed, changed } = changes;
     let words = [("added", added), ("removed", removed), ("changed", changed)];

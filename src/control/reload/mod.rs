@@ -15,11 +15,11 @@ use crate::config::Config;
 const WORKER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Reads the configuration again and applies it, with the certificates, keys, CAs and CRLs that it
-/// names. Returns what has changed, one line each.
+/// names. Returns the changes, one line each.
 ///
 /// # Errors
-/// What is wrong, one line each; nothing has changed then. If the future is dropped early, everything
-/// has changed or nothing.
+/// The faults, one line each; in this case nothing has changed. If the future is dropped early,
+/// either everything or nothing has changed.
 pub(super) async fn reload(proxy: &mut Proxy) -> Result<Vec<String>, Vec<String>> {
     let config = Arc::new(load(proxy).await?);
     let logs = proxy.jobs.open_logs(&proxy.logs, &config.access_log).await;
@@ -28,8 +28,8 @@ pub(super) async fn reload(proxy: &mut Proxy) -> Result<Vec<String>, Vec<String>
     if snapshot.config.dns != plan.config.dns {
         proxy.pools.set_dns(&plan.config.dns);
     }
-    // Before clients are sent there, the hosts of new brokers are looked up and the brokers of new
-    // pools discovered.
+    // The hosts of new brokers are looked up, and the brokers of new pools discovered, before any
+    // client is routed to them.
     let known: Vec<_> =
         plan.config.pools.iter().map(|config| snapshot.pool(&config.name)).collect();
     let mut look_ups = LookUps::default();
@@ -45,8 +45,8 @@ pub(super) async fn reload(proxy: &mut Proxy) -> Result<Vec<String>, Vec<String>
     let (pending, mut adopted) = mpsc::channel(1);
     let changes = commit::commit(proxy, &snapshot, plan, &hosts, pools, &pending);
     drop(pending);
-    // So that the new configuration is in effect when the reload is reported. Busy workers take some
-    // milliseconds.
+    // Waits so that the new configuration is in effect when the reload is reported. Busy workers
+    // take a few milliseconds.
     let _ = timeout(WORKER_TIMEOUT, adopted.recv()).await;
     Ok(changes)
 }

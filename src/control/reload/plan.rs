@@ -1,4 +1,4 @@
-//! The first half of a reload: everything that can be refused.
+//! The first half of a reload: every step that can fail.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::{
     control::{listeners::BoundListeners, proxy::Proxy},
 };
 
-/// A valid configuration, and what was opened for it.
+/// A valid configuration, and the resources opened for it.
 pub(super) struct ReloadPlan {
     pub(super) config: Arc<Config>,
     pub(super) logs: PreparedLogs,
@@ -17,7 +17,7 @@ pub(super) struct ReloadPlan {
 }
 
 /// # Errors
-/// What is wrong, one line each.
+/// The faults, one line each.
 pub(super) fn plan(
     proxy: &Proxy,
     config: Arc<Config>,

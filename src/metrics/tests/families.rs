@@ -1,4 +1,4 @@
-//! Every family, as Prometheus sees it.
+//! Every family, as exposed to Prometheus.
 
 use std::{
     io::Write,
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// One or more of everything that is counted of a broker. What is returned has its admission.
+/// Creates every sample of a broker. The returned value keeps the scoped ones.
 pub(super) fn touch(upstream: &UpstreamMetrics) -> impl Sized + use<> {
     upstream.up.set(1);
     upstream.sessions_active.set(2);
@@ -42,7 +42,7 @@ fn certificate(path: &str) -> CertificateFile {
     CertificateFile { path: path.into(), not_before: 1, not_after: 4_102_444_800 }
 }
 
-/// A registry in which every family has a sample, for as long as the second part is kept.
+/// A registry in which every family has a sample while the second value exists.
 pub(super) fn touched() -> (Metrics, impl Sized) {
     let metrics = Metrics::new();
     let listener = metrics.listener("mqtt");
@@ -103,7 +103,7 @@ fn every_family_of_the_contract() {
         r#"health_checks_total{outcome="ok",pool="brokers",upstream="broker-1"} 2"#,
         r#"health_checks_total{outcome="timeout",pool="brokers",upstream="broker-1"} 1"#,
         r#"admission_waiting{pool="brokers",upstream="broker-1"} 4"#,
-        // Who is let in at once has waited as well, for no time.
+        // A client that is admitted at once counts as a wait of 0.
         r#"admission_wait_seconds_bucket{pool="brokers",upstream="broker-1",le="0"} 1"#,
         r#"admission_wait_seconds_bucket{pool="brokers",upstream="broker-1",le="5"} 1"#,
         r#"admission_wait_seconds_bucket{pool="brokers",upstream="broker-1",le="10"} 2"#,
@@ -131,7 +131,7 @@ fn every_family_of_the_contract() {
     assert!(text.contains("\nprocess_open_fds "), "{text}");
 }
 
-/// They are there from the start, so that the first reload that is refused is a rise.
+/// Reload counters exist from the start, so that a rate sees the first refused reload.
 #[test]
 fn reloads_are_counted_and_dated() {
     let metrics = Metrics::new();
@@ -150,7 +150,7 @@ fn reloads_are_counted_and_dated() {
     assert!(now() - start < 60, "{start}");
     assert_eq!((count("applied"), count("refused")), ("0".to_owned(), "0".to_owned()));
     assert!(in_force());
-    // One that is refused leaves the date alone, whatever time it is by now.
+    // A refused reload does not change the time of the last success.
     metrics.reloads.last_success.set(7);
     metrics.count_reload(false);
     assert_eq!((count("applied"), count("refused"), date()), ("0".to_owned(), "1".to_owned(), 7));
@@ -161,12 +161,12 @@ fn reloads_are_counted_and_dated() {
     assert!(in_force() && date() >= start, "{start}");
 }
 
-/// The samples of our own families: those of the process change all the time.
+/// The samples of our own families, without those of the process, which change all the time.
 pub(super) fn samples(metrics: &Metrics) -> Vec<String> {
     metrics.render().lines().filter(|line| line.starts_with("mqtt_lb_")).map(Into::into).collect()
 }
 
-/// After a renewal there is nothing left of those that were.
+/// A renewal removes the samples of the old certificates.
 #[test]
 fn certificates_replace_those_before() {
     let (metrics, _kept) = touched();

@@ -1,4 +1,5 @@
-//! Samples of listeners, pools and brokers: there for as long as these are, and the same again later.
+//! Samples of listeners, pools and brokers: exposed while those exist, and continued if they
+//! return.
 
 use std::{collections::BTreeSet, thread, time::Duration};
 
@@ -20,7 +21,7 @@ fn bytes_in(metrics: &Metrics, upstream: &str) -> Option<String> {
     value(metrics, &format!(r#"bytes_total{{direction="in",pool="p",upstream="{upstream}"}}"#))
 }
 
-/// No family with a label of theirs can be added elsewhere.
+/// Only owned families have the owners' labels.
 #[test]
 fn every_sample_has_an_owner() {
     let (metrics, kept) = touched();
@@ -32,19 +33,19 @@ fn every_sample_has_an_owner() {
         .filter(is_owned)
         .filter_map(|sample| Some(sample.split('{').next()?.to_owned()))
         .collect();
-    // Four families of listeners, six of pools, eight of brokers, and four histograms, each of
-    // which has three names.
+    // Four families of listeners, six of pools, eight of brokers, and four histograms with three
+    // names each.
     assert_eq!(names.len(), 4 + 6 + 8 + 4 * 3, "{names:?}");
     drop(kept);
     let left: Vec<_> = samples(&metrics).into_iter().filter(|line| is_owned(&line)).collect();
     assert!(left.is_empty(), "{left:#?}");
 }
 
-/// Nothing of a broker that is gone is exposed, and nothing of others is lost.
+/// No sample of a removed broker is exposed, and no sample of others is lost.
 #[test]
 fn a_broker_that_goes_takes_its_samples_and_no_others() {
     let metrics = Metrics::new();
-    // Alike in one of the two names, in a part of one, or when written one behind the other.
+    // They share one of the two names or part of one, or are equal when concatenated.
     let others = [("brokers", "broker-10"), ("brokers-2", "broker-1"), ("brokersb", "roker-1")];
     let others = others.map(|(pool, upstream)| metrics.upstream(pool, upstream));
     let _admissions = others.each_ref().map(touch);
@@ -61,7 +62,7 @@ fn a_broker_that_goes_takes_its_samples_and_no_others() {
     }
 }
 
-/// A clone, or the same name asked for twice, counts on; another registry is another matter.
+/// A clone, or a second registration of a name, shares the counters; another registry does not.
 #[test]
 fn those_of_one_name_share_their_samples() {
     let metrics = Metrics::new();
@@ -80,7 +81,7 @@ fn one_that_comes_back_counts_on_and_is_gauged_anew() {
     let metrics = Metrics::new();
     let upstream = metrics.upstream("p", "b");
     let admission = touch(&upstream);
-    // Nobody takes back what a gauge says of a broker that is gone.
+    // The broker is removed while its gauge is not 0.
     assert_eq!(upstream.sessions_active.get(), 2);
     drop((upstream, admission));
     assert!(bytes_in(&metrics, "b").is_none());
@@ -131,7 +132,7 @@ fn one_that_comes_back_counts_on_and_is_gauged_anew() {
     }
 }
 
-/// What a broker has by its configuration is not exposed after a reload that takes it away.
+/// A sample that depends on a broker's configuration is not exposed after a reload removes it.
 #[test]
 fn parts_of_a_broker_come_and_go_while_it_stays() {
     let metrics = Metrics::new();
@@ -153,14 +154,14 @@ fn parts_of_a_broker_come_and_go_while_it_stays() {
     let _admission = upstream.admission();
     assert_eq!(value(&metrics, waiting).unwrap(), "0");
     assert_eq!(value(&metrics, waited).unwrap(), "1");
-    // A part keeps its owner, which may be dropped first.
+    // A scoped sample keeps its owner registered, even if that is dropped first.
     drop(upstream);
     assert_eq!(value(&metrics, waited).unwrap(), "1");
     assert_eq!(bytes_in(&metrics, "b").unwrap(), "0");
 }
 
-/// Whatever the order in which threads drop the last and register the next, nothing is lost, and
-/// what is exposed is what is counted.
+/// In whatever order threads drop the last registration and add the next, no count is lost, and the
+/// exposed values are correct.
 #[test]
 fn threads_that_drop_and_register_one_name() {
     const THREADS: u64 = 4;
@@ -193,13 +194,13 @@ fn threads_that_drop_and_register_one_name() {
     assert_eq!(bytes_in(&metrics, "b").unwrap(), (THREADS * ROUNDS).to_string());
 }
 
-/// Brokers that come and go do not pile up: the last to go are remembered.
+/// Brokers that come and go do not accumulate: only the last ones removed are remembered.
 #[test]
 fn those_that_are_gone_are_remembered_within_bounds() {
     let metrics = Metrics::new();
     let touch = |n: usize| metrics.upstream("p", &n.to_string()).bytes_in.inc();
     (0..MAX_FORMER_OWNERS + 2).for_each(touch);
-    // 0 and 1 are gone for good. 2 comes back and goes, so 3 is the first that went.
+    // 0 and 1 are forgotten. 2 comes back and goes, so 3 is now the one removed longest ago.
     touch(2);
     touch(0);
     let count = |n: usize| metrics.upstream("p", &n.to_string()).bytes_in.get();
@@ -214,7 +215,7 @@ fn scrape_cost() {
     let metrics = Metrics::new();
     let _upstreams: Vec<_> =
         (0..10_000).map(|n| metrics.upstream("pool", &format!("broker-{n}"))).collect();
-    // Of this thread's time on a processor, so that others on the machine do not count.
+    // This thread's CPU time, so that other programs do not count.
     let now = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
     let scrapes = (0..6).map(|_| {
         let began = now();

@@ -26,7 +26,7 @@ use {
     websocket::WebSocketLayer,
 };
 
-/// A client's or a broker's connection: what is read from it and written to it is MQTT.
+/// A client's or a broker's connection. The bytes read from it and written to it are MQTT.
 pub(crate) struct Stream {
     socket: Socket,
     /// `None` if the socket carries MQTT directly.
@@ -45,9 +45,8 @@ impl Stream {
         Self { socket, layers: None }
     }
 
-    /// Runs the server side of the TLS handshake; all that follows goes through TLS. `first`: bytes
-    /// already read; `max_partial_bytes`: how many bytes of incomplete messages the client may leave
-    /// here.
+    /// Runs the server side of the TLS handshake; everything after it goes through TLS. `first`:
+    /// bytes already read; `max_partial_bytes`: how many bytes of incomplete messages are kept.
     pub(crate) async fn accept_tls(
         &mut self,
         config: &Arc<ServerConfig>,
@@ -61,8 +60,8 @@ impl Stream {
         Ok(facts)
     }
 
-    /// Finishes a TLS handshake whose ClientHello has been sent on this stream; all that follows goes
-    /// through TLS.
+    /// Finishes a TLS handshake whose ClientHello has been sent on this stream; everything after it
+    /// goes through TLS.
     pub(crate) async fn connect_tls(
         &mut self,
         connecting: ClientTlsHandshake,
@@ -166,8 +165,9 @@ impl Stream {
         self.socket.set_options(options);
     }
 
-    /// Completes `first`, the first bytes of a refused client, so that its protocol can be detected;
-    /// waits up to a second for them. Does nothing inside other layers, where the protocol is known.
+    /// Completes `first`, the first bytes of a refused client, so that its protocol can be
+    /// detected; waits up to a second for them. Does nothing inside other layers, where the
+    /// protocol is known.
     pub(crate) async fn read_protocol_prefix(&self, first: &mut Vec<u8>) {
         if self.layers.is_none() {
             read_protocol_prefix(&self.socket, first).await;
@@ -193,7 +193,7 @@ impl Stream {
         }
     }
 
-    /// Whether so many TLS records have been sent that the connection has to end soon.
+    /// Whether the TLS key is near its record limit, so that the connection has to end soon.
     pub(crate) fn is_near_key_limit(&self) -> bool {
         let tls = self.layers.as_ref().and_then(|layers| layers.tls.as_ref());
         tls.is_some_and(|tls| tls.is_near_key_limit())

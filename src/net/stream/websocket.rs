@@ -153,8 +153,8 @@ impl FramingState {
             self.close = CloseState::Pending(status);
         }
         if let Poll::Ready(Err(_)) = self.flush(carrier) {
-            // The client is gone, or the carrier has failed, so a Close cannot be sent. The next read
-            // reports why.
+            // The client is gone, or the carrier has failed, so a Close cannot be sent. The next
+            // read reports why.
             self.backlog.clear();
             self.pong = None;
             self.close = CloseState::Done;

@@ -45,7 +45,7 @@ impl Keys {
     }
 }
 
-/// A hello that claims 60,000 bytes and takes six bytes to send each.
+/// A hello of 60,000 bytes, each in a record of six bytes.
 #[test]
 fn a_hello_in_records_of_one_byte() {
     let hello = [&[1, 0, 0xEA, 0x60][..], &vec![3; 60_000]].concat();

@@ -21,8 +21,8 @@ enum Leave {
     Silence,
 }
 
-/// One connection fails at its first system call, at its second, and so on, with an error or because
-/// it has to wait; another one on the same worker loses no byte.
+/// One connection fails at its first system call, at its second, and so on, with an error or
+/// because it has to wait; another one on the same worker loses no byte.
 #[test]
 fn each_call_fails_in_turn() {
     for is_12 in [false, true] {

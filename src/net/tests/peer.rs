@@ -103,7 +103,7 @@ impl Peer {
         assert!(written.as_ref().map_or(true, |n| *n == wire.len()), "no room: {written:?}");
     }
 
-    /// Ends this side.
+    /// Shuts down this side of the connection.
     pub(super) fn end(&self) {
         self.wire.shutdown(Shutdown::Write).unwrap();
     }

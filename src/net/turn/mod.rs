@@ -1,9 +1,9 @@
 //! The budget of a worker's turn: what runs between two polls of its sockets.
 //!
 //! A turn runs the tasks that its events woke. Work that could delay others joins a [`TurnQueue`],
-//! which admits a bounded share in each turn: slices of bulk streams by their bytes, heavy tasks (the
-//! signatures of TLS handshakes) and walks through all sessions by their number. The rest waits for
-//! the next turn, which starts with the next events.
+//! which admits a bounded share in each turn: slices of bulk streams by their bytes, heavy tasks
+//! (the signatures of TLS handshakes) and walks through all sessions by their number. The rest
+//! waits for the next turn, which starts with the next events.
 
 #[cfg(test)]
 mod tests;
@@ -17,9 +17,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The most bytes that a bulk stream moves in a turn, in each direction: about 150 µs with `splice`,
-/// during which pings of others wait. Measured with 4 and 16 streams: 256 KiB raised the cost per
-/// byte by a quarter, and 1 MiB doubled the median latency of the pings.
+/// The most bytes that a bulk stream moves in a turn, in each direction: about 150 µs with
+/// `splice`, during which pings of others wait. Measured with 4 and 16 streams: 256 KiB raised the
+/// cost per byte by a quarter, and 1 MiB doubled the median latency of the pings.
 pub(crate) const FLOW_BYTES: usize = 512 * 1024;
 
 /// Bulk bytes after which a turn admits no further stream.
@@ -28,8 +28,9 @@ const BULK_BYTES_PER_TURN: usize = FLOW_BYTES;
 /// The fewest bytes that an admitted stream counts for, however few it moves.
 const MIN_BULK_BYTES: usize = BULK_BYTES_PER_TURN / 16;
 
-/// A step of a handshake that takes this long is a heavy task: a signature or a key exchange. A turn
-/// admits one. Shorter steps, such as one that finds nothing to read yet, do not count as heavy.
+/// A step of a handshake that takes this long is a heavy task: a signature or a key exchange. A
+/// turn admits one. Shorter steps, such as one that finds nothing to read yet, do not count as
+/// heavy.
 const HEAVY_STEP_TIME: Duration = Duration::from_micros(50);
 
 /// Steps of handshakes that a turn admits at most, however light they are.
@@ -38,7 +39,7 @@ const STEPS_PER_TURN: u32 = 16;
 /// The capacity, in waiters, that an empty queue keeps.
 const MAX_IDLE_CAPACITY: usize = 256;
 
-/// What is left of a worker's turn.
+/// The rest of a worker's turn.
 #[derive(Default)]
 pub(crate) struct TurnBudget {
     /// Streams that have more to move.
@@ -62,8 +63,8 @@ impl TurnBudget {
         self.walked.set(false);
     }
 
-    /// Wakes the next task that fits into this turn; returns whether there was one. The task has to run
-    /// before the next call, or its part of the budget counts as unused.
+    /// Wakes the next task that fits into this turn; returns whether there was one. The task has to
+    /// run before the next call, or its part of the budget counts as unused.
     pub(crate) fn admit(&self) -> bool {
         if self.has_time_for_step() && self.handshakes.admit() {
             self.steps.set(self.steps.get() + 1);
@@ -94,8 +95,8 @@ impl TurnBudget {
         !(self.bulk.is_empty() && self.handshakes.is_empty() && self.walks.is_empty())
     }
 
-    /// Runs each step of a handshake when a turn has time for it: at once if no other waits, so that a
-    /// timely step does not miss its deadline in the queue.
+    /// Runs each step of a handshake when a turn has time for it: at once if no other waits, so
+    /// that a timely step does not miss its deadline in the queue.
     pub(super) async fn pace<F: Future>(&self, mut handshake: Pin<&mut F>) -> F::Output {
         let mut ticket = TurnTicket::default();
         poll_fn(|cx| {

@@ -1,9 +1,9 @@
-//! A writer that never blocks its callers: a thread of its own writes the lines, and lines beyond a
-//! bound are dropped and counted.
+//! A writer that never blocks its callers: a separate thread writes the lines, and lines beyond a
+//! limit are dropped and counted.
 //!
-//! The bound is in bytes, so the memory is known whatever the lines are. tracing-appender's nonblocking
-//! writer is bounded by lines (128,000 of any length) and does not report where in the log some are
-//! missing.
+//! The limit is in bytes, so it bounds the memory whatever the lines are. tracing-appender's
+//! nonblocking writer has a limit in lines (128,000 of any length) and does not report where in the
+//! log some are missing.
 
 use std::{
     io::{self, Write},
@@ -15,12 +15,12 @@ use std::{
 use prometheus::IntCounter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Bytes of queued lines at most. As many more can be in the middle of a write, so that a log takes at
+/// The most bytes of queued lines. As many again can be in the middle of a write, so a log takes at
 /// most 1 MiB.
 const MAX_QUEUED_BYTES: usize = 512 * 1024;
 
-/// Bytes of one write of several lines at most: pipes write so many atomically (`pipe(7)`, PIPE_BUF),
-/// so that another process' output does not split a line.
+/// The most bytes in one write of several lines: pipes write this many atomically (`pipe(7)`,
+/// PIPE_BUF), so that another process' output does not split a line.
 const MAX_WRITE_BYTES: usize = 4096;
 
 /// The callers' end. Clones share the queue.
@@ -38,16 +38,16 @@ struct LineQueue {
 #[derive(Default)]
 struct QueuedLines {
     lines: Vec<u8>,
-    /// Lines dropped since `lines` became full. Until the thread has taken this number, all others are
-    /// dropped too, so that the missing lines are in one place, after `lines`.
+    /// Lines dropped since `lines` became full. Until the thread has taken this number, all new
+    /// lines are dropped too, so that the missing lines are in one place, after `lines`.
     lost: u64,
     is_writing: bool,
 }
 
 impl LossyWriter {
     /// Starts the thread, which lives as long as the process. `dropped` counts the lost lines. Once
-    /// output works again, the thread calls `report` with their number, at the place where they are
-    /// missing.
+    /// output works again, the thread calls `report` with their number, at the place in the log
+    /// where they are missing.
     pub(crate) fn start(
         output: impl Write + Send + 'static,
         dropped: IntCounter,
@@ -144,7 +144,7 @@ fn write_lines(output: &mut impl Write, mut lines: &[u8]) -> u64 {
     0
 }
 
-/// Where the last line ends that fits into one write; the end of the first line if none fits.
+/// The end of the last line that fits into one write, or of the first line if none fits.
 fn write_end(lines: &[u8]) -> usize {
     let is_end = |&byte: &u8| byte == b'\n';
     let last_in_batch = lines.iter().take(MAX_WRITE_BYTES).rposition(is_end);

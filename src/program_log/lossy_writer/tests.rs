@@ -4,7 +4,7 @@ use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An output that takes a piece when the test lets it.
+/// An output that takes a piece only when the test allows it.
 struct Gated {
     pieces: Sender<Vec<u8>>,
     /// Whether the piece can be written.
@@ -65,13 +65,14 @@ fn lines_keep_their_order_and_a_gap_is_told_where_it_is() {
     let bench = Bench::new(12);
     bench.push_all(&["first\n"]);
     assert_eq!(bench.piece(), "first\n");
-    // While that is being written: ten bytes of twelve are taken, and nothing after what is too much.
+    // During that write, ten bytes of twelve are queued, and nothing after the first line that does
+    // not fit.
     bench.push_all(&["two\n", "three\n", "four\n", "5\n", "6\n"]);
     assert_eq!(bench.dropped.get(), 3);
     bench.answers.send(true).unwrap();
     assert_eq!(bench.piece(), "two\nthree\n");
     assert!(bench.reports.try_recv().is_err());
-    // Behind the gap.
+    // After the gap.
     bench.push_all(&["seven\n"]);
     bench.answers.send(true).unwrap();
     assert_eq!(bench.reports.recv_timeout(PATIENCE), Ok(3));

@@ -1,10 +1,10 @@
-//! Where one packet ends and the next begins in a stream.
+//! Finds the boundaries between packets in a stream.
 
 /// Follows a stream of packets, starting between two of them (3.1.1 §2.2, 5.0 §2.1).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Boundary {
-    /// Bytes of the packet's body that have not arrived; while its length arrives, the part known so
-    /// far.
+    /// Bytes of the packet's body that have not arrived; while its length arrives, the part known
+    /// so far.
     left: u32,
     position: StreamPosition,
 }
@@ -119,7 +119,7 @@ mod tests {
         assert!(boundary.is_at_boundary());
         boundary.skip(0);
         assert!(boundary.is_at_boundary());
-        // Into the next packet, whose header was not seen.
+        // Skips into the next packet, whose header was not seen.
         boundary.skip(1);
         boundary.feed(&publish(0));
         assert!(!boundary.is_at_boundary());

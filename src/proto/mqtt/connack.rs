@@ -25,22 +25,22 @@ pub struct Connack {
     pub assigned_client_id: Option<Span>,
     pub server_reference: Option<Span>,
     pub reason_string: Option<Span>,
-    /// The first violation of the standard. Properties behind it are missing here.
+    /// The first violation of the standard. Properties after it are missing here.
     pub malformed: Option<Malformed>,
 }
 
 /// Type 2 with all flags reserved and 0 (3.1.1 §3.2.1, 5.0 §3.2.1).
 const FIRST_BYTE: u8 = 0x20;
 
-/// Bytes of a 3.x CONNACK after its fixed header: acknowledge flags and return code (3.1.1 §3.2.1). A
-/// shorter packet has no code.
+/// Bytes of a 3.x CONNACK after its fixed header: acknowledge flags and return code (3.1.1 §3.2.1).
+/// A shorter packet has no code.
 const FLAGS_AND_CODE_BYTES: usize = 2;
 
-/// Parses the CONNACK that `buf` starts with, in answer to a CONNECT of `version`; bytes behind it are
-/// ignored. Fails instead of waiting for a packet longer than `limit` bytes.
+/// Parses the CONNACK that `buf` starts with, in answer to a CONNECT of `version`; bytes after it
+/// are ignored. Fails instead of waiting for a packet longer than `limit` bytes.
 ///
-/// A packet with a length and a code is accepted, whatever else is wrong with it: the client decides
-/// about it, and [`Connack::malformed`] has what a strict parser finds.
+/// A packet with a length and a code is accepted, whatever else is wrong with it: the client
+/// decides about it, and [`Connack::malformed`] is the error of a strict parser.
 ///
 /// # Errors
 /// As soon as the bytes show that they are not the beginning of a CONNACK with a code, or that it
@@ -106,7 +106,7 @@ impl Connack {
         reader: &mut PacketReader<'_>,
         version: Version,
     ) -> Result<(), Malformed> {
-        // A broker without 5.0 answers in the form of 3.x, which ends here.
+        // A broker that does not support 5.0 answers in the form of 3.x, which ends here.
         if version == Version::V5 && reader.left() > 0 {
             self.read_properties(reader)?;
         }

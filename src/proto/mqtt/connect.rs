@@ -14,20 +14,20 @@ use super::{
 
 /// A complete, well-formed CONNECT: its fields, and where its strings are in its bytes.
 ///
-/// A client ID may be empty in any version, and a Will topic may be one that no broker accepts: the
-/// standards have brokers answer those with codes of their own, so they are not refused here.
+/// A client ID may be empty in any version, and a Will topic may be invalid: the standards require
+/// brokers to answer those with specific codes, so they are not refused here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connect {
     /// The packet's length in bytes, fixed header included; what the client sent next starts there.
     pub len: usize,
     pub version: Version,
-    /// Whether the client declares itself a bridge, as Mosquitto's do: 0x80 added to the level of 3.1 or
-    /// 3.1.1.
+    /// Whether the client declares itself a bridge, as Mosquitto bridges do, by adding 0x80 to the
+    /// level of 3.1 or 3.1.1.
     pub bridge: bool,
     /// Clean Start, which before 5.0 is Clean Session.
     pub clean_start: bool,
-    /// Whether the client asks for enhanced authentication, so that AUTH packets may come before the
-    /// CONNACK (5.0 §4.12).
+    /// Whether the client asks for enhanced authentication, so that AUTH packets may come before
+    /// the CONNACK (5.0 §4.12).
     pub auth_method: bool,
     pub has_password: bool,
     /// Seconds; 0 turns the keep alive off.
@@ -35,7 +35,7 @@ pub struct Connect {
     pub client_id: Span,
     pub username: Option<Span>,
     pub will: Option<Will>,
-    /// Session Expiry Interval in seconds, where given (5.0 §3.1.2.11.2).
+    /// Session Expiry Interval in seconds, if present (5.0 §3.1.2.11.2).
     pub session_expiry: Option<u32>,
 }
 
@@ -57,11 +57,11 @@ pub enum Qos {
 /// Type 1 with all flags reserved and 0 (3.1.1 §3.1.1, 5.0 §3.1.1).
 const FIRST_BYTE: u8 = 0x10;
 
-/// Parses the CONNECT that `buf` starts with; bytes behind it are ignored.
+/// Parses the CONNECT that `buf` starts with; bytes after it are ignored.
 ///
-/// An incomplete packet is read only up to its connect flags, so that a client which sends it byte by
-/// byte costs a few comparisons per byte. Fails instead of waiting for a packet longer than `limit`
-/// bytes.
+/// An incomplete packet is read only up to its connect flags, so that a client which sends it byte
+/// by byte costs a few comparisons per byte. Fails instead of waiting for a packet longer than
+/// `limit` bytes.
 ///
 /// # Errors
 /// As soon as the bytes show that they are not the beginning of a conforming CONNECT.
@@ -106,8 +106,8 @@ fn fixed_header(buf: &[u8]) -> Result<Option<FixedHeader>, Malformed> {
     match buf.first() {
         None => Ok(None),
         Some(&FIRST_BYTE) => FixedHeader::read(buf),
-        // 3.1 calls these flags merely unused. But no client is known to set them, and this byte keeps
-        // other protocols out.
+        // 3.1 calls these flags merely unused. But no client is known to set them, and this byte
+        // keeps other protocols out.
         Some(&byte) if byte & 0xF0 == FIRST_BYTE => Err(Malformed::HeaderFlags(byte)),
         Some(&byte) => Err(Malformed::NotConnect(byte)),
     }
@@ -135,8 +135,8 @@ impl ProtocolLevel {
             ("MQTT", 5) => Version::V5,
             _ => return Err(Malformed::ProtocolLevel { name, level }),
         };
-        // At level 5 the bit is accepted, as Mosquitto does, but ignored: 5.0 has No Local and Retain As
-        // Published for what bridges need.
+        // At level 5 the bit is accepted, as Mosquitto does, but ignored: 5.0 has No Local and
+        // Retain As Published for what bridges need.
         let bridge = level & BRIDGE != 0 && version != Version::V5;
         Ok(Self { version, bridge })
     }
@@ -202,8 +202,8 @@ fn body(
         Some((qos, retain)) => Some(Will { qos, retain, topic: will(&mut reader, version)? }),
         None => None,
     };
-    // 3.1 (CONNECT, "User name"): clients of earlier versions may set these flags and omit the fields,
-    // and "connections should be allowed to continue".
+    // 3.1 (CONNECT, "User name"): clients of earlier versions may set these flags and omit the
+    // fields, and "connections should be allowed to continue".
     let left_out = |reader: &PacketReader<'_>| version == Version::V31 && reader.left() == 0;
     let username =
         if flags.username && !left_out(&reader) { Some(reader.string("username")?) } else { None };

@@ -1,4 +1,4 @@
-//! A CONNECT that does not conform, and the CONNACK that its sender gets.
+//! A CONNECT that does not conform, and the CONNACK that answers it.
 
 use super::{
     malformed::Malformed,
@@ -22,20 +22,20 @@ impl InvalidConnect {
             return Some(wrong_level(name, level));
         }
         match self.version? {
-            // [MQTT-3.1.4-1] asks to "Close the Network Connection without sending a CONNACK" for any
-            // CONNECT that does not conform, [MQTT-3.2.2-6] also if no code applies, as to a length
-            // over the limit. 3.1 names no other answer.
+            // [MQTT-3.1.4-1] asks to "Close the Network Connection without sending a CONNACK" for
+            // any CONNECT that does not conform, [MQTT-3.2.2-6] also if no code applies, as to a
+            // length over the limit. 3.1 names no other answer.
             Version::V31 | Version::V311 => None,
             Version::V5 => Some(ConnackPacket::new(Version::V5, reason_code(self.reason))),
         }
     }
 }
 
-/// Answers a level that this proxy does not speak in the form that its sender most likely reads.
+/// Answers an unsupported level in the form that the client most likely understands.
 fn wrong_level(name: &str, level: u8) -> ConnackPacket {
-    // Versions after 5.0 will build on it, so newer clients get its CONNACK (5.0 §3.1.2.2: "MAY send a
-    // CONNACK packet with Reason Code 0x84"). All others get that of 3.1.1, which requires it
-    // [MQTT-3.1.2-2] and has the same bytes in 3.1.
+    // Versions after 5.0 will build on it, so newer clients get its CONNACK (5.0 §3.1.2.2: "MAY
+    // send a CONNACK packet with Reason Code 0x84"). All others get that of 3.1.1, which requires
+    // it [MQTT-3.1.2-2] and has the same bytes in 3.1.
     if name == Version::V5.protocol_name() && level & !BRIDGE > Version::V5.level() {
         ConnackPacket::new(Version::V5, 0x84)
     } else {
@@ -47,8 +47,8 @@ fn wrong_level(name: &str, level: u8) -> ConnackPacket {
 /// (5.0 §1.2 "Malformed Packet" and "Protocol Error", §4.13).
 fn reason_code(reason: Malformed) -> u8 {
     match reason {
-        // 5.0 §3.1.2.11 and §3.1.3.2 call each of these a Protocol Error, except for the Will flags of
-        // [MQTT-3.1.2-11] and [MQTT-3.1.2-13], which can be parsed and are not allowed.
+        // 5.0 §3.1.2.11 and §3.1.3.2 call each of these a Protocol Error, except for the Will flags
+        // of [MQTT-3.1.2-11] and [MQTT-3.1.2-13], which can be parsed and are not allowed.
         Malformed::DuplicateProperty(_)
         | Malformed::PropertyValue(_)
         | Malformed::AuthenticationDataWithoutMethod

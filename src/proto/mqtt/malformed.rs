@@ -1,6 +1,6 @@
 //! What can be wrong with a packet.
 
-/// Why a packet does not conform, in words for an operator.
+/// Why a packet does not conform, explained for an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     #[error("the first packet is not a CONNECT (first byte {0:#04x})")]

@@ -3,12 +3,13 @@
 //! - [`connect`]: the client's CONNECT, in MQTT 3.1, 3.1.1 and 5.0
 //! - [`connack`]: the broker's answer
 //! - [`reason`]: the codes of that answer: their names, and those that this proxy sends itself
-//! - [`malformed`], [`InvalidConnect`]: what can be wrong with a packet, and the answer to its sender
+//! - [`malformed`], [`InvalidConnect`]: what can be wrong with a packet, and the answer to its
+//! sender
 //! - [`Boundary`]: where in a stream one packet ends and the next begins
 //! - `packet`, `reader`, `properties`: fixed header, fields, and 5.0 properties
 //!
 //! Section numbers in comments are those of the OASIS standards ("3.1.1 §3.1.2.3", "5.0 §2.2.2.2");
-//! "3.1" is IBM's MQTT V3.1 Protocol Specification, which the OASIS ones grew from.
+//! "3.1" is IBM's MQTT V3.1 Protocol Specification, on which the OASIS standards are based.
 
 mod boundary;
 pub mod connack;

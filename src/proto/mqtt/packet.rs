@@ -1,12 +1,12 @@
-//! The fixed header of an MQTT packet, which tells its length.
+//! The fixed header of an MQTT packet, which contains its length.
 
 use super::{malformed::Malformed, reader::PacketReader};
 
-/// How far parsing got with the bytes at hand.
+/// The result of parsing the bytes received so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress<T> {
-    /// No error so far. `need`: how many bytes the buffer has to hold in all before another call can
-    /// finish; always more than it held.
+    /// No error so far. `need`: how many bytes the buffer must hold in total before another call
+    /// can finish; always more than it held.
     Incomplete {
         need: usize,
     },
@@ -17,7 +17,8 @@ pub enum Progress<T> {
 /// remaining length is still arriving.
 ///
 /// # Errors
-/// [`Malformed::RemainingLength`] if that length takes more than four bytes (3.1.1 §2.2.3, 5.0 §1.5.5).
+/// [`Malformed::RemainingLength`] if that length takes more than four bytes (3.1.1 §2.2.3, 5.0
+/// §1.5.5).
 pub fn packet_len(buf: &[u8]) -> Result<Option<usize>, Malformed> {
     Ok(FixedHeader::read(buf)?.map(|header| header.packet_len))
 }

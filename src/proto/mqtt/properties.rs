@@ -13,7 +13,7 @@ pub(super) const AUTHENTICATION_DATA: u8 = 0x16;
 pub(super) const SERVER_REFERENCE: u8 = 0x1C;
 pub(super) const REASON_STRING: u8 = 0x1F;
 
-/// A set of what may carry a property: CONNECT, its Will, and CONNACK.
+/// The set of places where a property is allowed: CONNECT, its Will, and CONNACK.
 #[derive(Clone, Copy)]
 pub(super) struct PacketSet(u8);
 
@@ -40,7 +40,7 @@ enum PropertyType {
     TextPair,
 }
 
-/// A property's value, as far as this proxy uses it.
+/// A property's value, if this proxy uses it.
 #[derive(Clone, Copy)]
 pub(super) enum PropertyValue {
     Integer(u32),
@@ -88,7 +88,7 @@ fn definition(id: u8) -> Option<Definition> {
 /// The only property that may appear more than once (5.0 §3.1.2.11.8).
 const USER_PROPERTY: u8 = 0x26;
 
-/// A property block, read in the order of its sender.
+/// A property block, read in the order in which it was sent.
 pub(super) struct Properties<'a> {
     reader: PacketReader<'a>,
     allowed_in: PacketSet,

@@ -12,8 +12,8 @@ pub struct Span {
 }
 
 impl Span {
-    /// The text, from the packet that it was parsed from. From any other bytes: the text at that
-    /// position, or "" without one.
+    /// The text, given the packet that it was parsed from. Any other bytes give the text at that
+    /// position, or "" if it is not valid.
     pub fn of(self, packet: &[u8]) -> &str {
         packet.get(self.range()).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default()
     }
@@ -36,7 +36,7 @@ pub(super) struct Varint {
     pub(super) minimal: bool,
 }
 
-/// A position in a packet, and the packet up to where reading has to stop.
+/// A position in a packet, and the packet up to where reading must stop.
 #[derive(Clone, Copy)]
 pub(super) struct PacketReader<'a> {
     bytes: &'a [u8],
@@ -87,14 +87,15 @@ impl<'a> PacketReader<'a> {
         self.array().map(u32::from_be_bytes)
     }
 
-    /// Seven bits per byte, the lowest first; the top bit means that another byte follows, up to four.
+    /// Seven bits per byte, the lowest first; the top bit means that another byte follows, up to
+    /// four.
     pub(super) fn varint(&mut self) -> Result<Varint, Malformed> {
         let mut value = 0;
         for shift in [0, 7, 14, 21] {
             let byte = self.u8()?;
             value |= u32::from(byte & 0x7F) << shift;
             if byte & 0x80 == 0 {
-                // With a last byte of zero there is a shorter form.
+                // A last byte of zero means that a shorter form exists.
                 return Ok(Varint { value, minimal: shift == 0 || byte != 0 });
             }
         }

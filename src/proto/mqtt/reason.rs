@@ -10,7 +10,8 @@ pub const fn name(version: Version, code: u8) -> &'static str {
     match (version, code) {
         (Version::V5, 0x00) => "success",
         (_, 0x00) => "accepted",
-        // A broker without 5.0 answers a 5.0 client with a code of 3.1.1; 5.0 does not use these itself.
+        // A broker that does not support 5.0 answers a 5.0 client with a code of 3.1.1. 5.0 itself
+        // does not use these.
         (_, 0x01) => "unacceptable_protocol_version",
         (_, 0x02) => "identifier_rejected",
         (_, 0x03) | (Version::V5, 0x88) => "server_unavailable",

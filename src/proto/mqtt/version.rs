@@ -9,7 +9,8 @@ pub enum Version {
 }
 
 impl Version {
-    /// The protocol level that CONNECT states, without the bridge bit (3.1.1 §3.1.2.2, 5.0 §3.1.2.2).
+    /// The protocol level that CONNECT states, without the bridge bit (3.1.1 §3.1.2.2, 5.0
+    /// §3.1.2.2).
     pub const fn level(self) -> u8 {
         match self {
             Self::V31 => 3,
@@ -27,6 +28,6 @@ impl Version {
     }
 }
 
-/// A bit that bridges set in the protocol level, so that brokers recognize them. No standard has it;
-/// Mosquitto masks it out at every level.
+/// A bit that bridges set in the protocol level, so that brokers recognize them. No standard
+/// defines it; Mosquitto masks it out at every level.
 pub(super) const BRIDGE: u8 = 0x80;

@@ -1,13 +1,13 @@
-//! What a PROXY header says, in either version, and why it may be invalid.
+//! The content of a PROXY header, in either version, and the reasons for which it is invalid.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::proto::TlsFacts;
 
-/// The longest header that is accepted, in bytes. Version 2 allows 65,551; all that it defines fits
-/// in a fraction of this limit: addresses (232, with the fixed part), a host (255), a protocol (255),
-/// a unique ID (128), a common name (64 by X.520), names of version and cipher. The rest is room for
-/// vendors' TLVs.
+/// The longest header that is accepted, in bytes. Version 2 allows 65,551; everything that it
+/// defines fits in a fraction of this limit: addresses (232, with the fixed part), a host (255), a
+/// protocol (255), a unique ID (128), a common name (64 by X.520), names of version and cipher. The
+/// rest is room for vendors' TLVs.
 pub const MAX_HEADER_BYTES: usize = 4096;
 
 /// The content of a header.
@@ -36,16 +36,16 @@ impl HeaderAddresses {
     }
 }
 
-/// How far parsing got with the first bytes of a connection.
+/// The result of parsing the first bytes of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderProgress {
-    /// More bytes are needed; [`MAX_HEADER_BYTES`] bytes suffice in all.
+    /// More bytes are needed; [`MAX_HEADER_BYTES`] bytes suffice in total.
     Incomplete,
     /// The header took `len` bytes; the client's bytes follow.
     Complete { header: Header, len: usize },
 }
 
-/// Why a PROXY header is invalid, in words for an operator.
+/// Why a PROXY header is invalid, explained for an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     #[error("no PROXY header (first byte {0:#04x})")]

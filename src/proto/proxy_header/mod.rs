@@ -1,5 +1,5 @@
-//! The PROXY header, versions 1 and 2, without I/O: a proxy sends it in front of a connection to name
-//! the client. The standard is HAProxy's `proxy-protocol.txt`.
+//! The PROXY header, versions 1 and 2, without I/O: a proxy sends it in front of a connection to
+//! name the client. The standard is HAProxy's `proxy-protocol.txt`.
 
 mod header;
 mod tlv;
@@ -24,10 +24,11 @@ pub enum DetectedHeader {
     V2,
 }
 
-/// Parses the header that a connection begins with. The result does not change when more bytes follow.
+/// Parses the header that a connection begins with. The result does not change when more bytes
+/// follow.
 ///
 /// # Errors
-/// As soon as the bytes show that the header is invalid: the connection has to be dropped.
+/// As soon as the bytes show that the header is invalid: the connection must be closed.
 pub fn parse(bytes: &[u8]) -> Result<HeaderProgress, HeaderError> {
     match detect(bytes) {
         DetectedHeader::Absent => {
@@ -69,5 +70,5 @@ pub fn write_v2(
     v2::write(addresses, tls, unique_id)
 }
 
-/// A header of version 2 for a connection of the sender's own.
+/// A header of version 2 for the sender's own connection.
 pub(crate) const V2_LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";

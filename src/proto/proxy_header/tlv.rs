@@ -14,17 +14,17 @@ const SSL_VERSION: u8 = 0x21;
 const SSL_CN: u8 = 0x22;
 const SSL_CIPHER: u8 = 0x23;
 
-/// Bits of the SSL TLV: the client connected with TLS; it presented a certificate on this connection,
-/// or in this TLS session.
+/// Bits of the SSL TLV: the client connected with TLS; it presented a certificate on this
+/// connection, or in this TLS session.
 const CLIENT_SSL: u8 = 0x01;
 const CLIENT_CERT: u8 = 0x02 | 0x04;
 
 /// The longest unique ID (section 2.2.5).
 const MAX_UNIQUE_ID_BYTES: usize = 128;
 
-/// The longest value that is sent; longer ones are omitted. It is as long as a host or a protocol can
-/// be, more than a common name should be (64 by X.520), and short enough for receivers to accept the
-/// header. A shortened name would be somebody else's.
+/// The longest value that is sent; longer ones are omitted. It is as long as a host or a protocol
+/// can be, longer than a common name should be (64 by X.520), and short enough for receivers to
+/// accept the header. A truncated name could be the name of another client.
 const MAX_SENT_BYTES: usize = 255;
 
 /// Bytes of the type and the length before each value.

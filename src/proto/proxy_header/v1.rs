@@ -27,7 +27,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<HeaderProgress, HeaderError> {
 }
 
 fn addresses(content: &[u8]) -> Result<Option<HeaderAddresses>, HeaderError> {
-    // What follows UNKNOWN has to be ignored.
+    // Anything after UNKNOWN must be ignored.
     if content == b"UNKNOWN" || content.starts_with(b"UNKNOWN ") {
         return Ok(None);
     }
@@ -51,7 +51,7 @@ fn addresses(content: &[u8]) -> Result<Option<HeaderAddresses>, HeaderError> {
 }
 
 fn port(text: &str) -> Result<u16, HeaderError> {
-    // Rust would accept a sign.
+    // Rust's parser would accept a sign.
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| digits).ok_or(HeaderError::Port)
 }

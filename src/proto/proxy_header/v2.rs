@@ -10,7 +10,8 @@ use crate::proto::TlsFacts;
 
 pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// Bytes of the fixed part: signature; version and command; family and transport; length of the rest.
+/// Bytes of the fixed part: signature; version and command; family and transport; length of the
+/// rest.
 const FIXED_BYTES: usize = 16;
 
 /// Version 2 with either of its two commands.
@@ -34,7 +35,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<HeaderProgress, HeaderError> {
     if len > MAX_HEADER_BYTES {
         return Err(HeaderError::TooLong { len });
     }
-    // A connection of the sender's own: all that follows has to be discarded.
+    // The sender's own connection: the rest of the header must be discarded.
     let rest = if command == LOCAL { len } else { FIXED_BYTES + addresses_len(family)? };
     if rest > len {
         return Err(HeaderError::NoRoomForAddresses);

@@ -4,8 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Networks;
 
-/// The client of a request with these X-Forwarded-For headers, in their order. Each proxy appends its
-/// own peer on the right, so entries are read from the right, as long as trusted proxies wrote them.
+/// The client of a request with these X-Forwarded-For headers, in their order. Each proxy appends
+/// its own peer on the right, so entries are read from the right, as long as trusted proxies wrote
+/// them.
 ///
 /// `None`: there is no such header, or it is invalid. The port is 0 if the entry has none.
 pub(super) fn client<'a>(
@@ -51,7 +52,7 @@ mod tests {
             (&["[2001:db8::1]"], "[2001:db8::1]:0"),
             (&["[2001:db8::1]:4711"], "[2001:db8::1]:4711"),
             (&["::ffff:192.0.2.1"], "192.0.2.1:0"),
-            // What is left of an untrusted entry can be forged.
+            // Entries to the left of an untrusted one can be forged.
             (&["198.51.100.9, 192.0.2.1"], "192.0.2.1:0"),
             (&["garbage, 192.0.2.1,10.1.1.1 ,\t10.2.2.2"], "192.0.2.1:0"),
             (&["198.51.100.9", "192.0.2.1", "10.1.1.1, fd00::1"], "192.0.2.1:0"),

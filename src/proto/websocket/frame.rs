@@ -1,10 +1,10 @@
 //! WebSocket frames as a stream of bytes (RFC 6455, section 5), without I/O.
 //!
-//! A frame may be as long as the largest MQTT packet, and a message has no length limit. So neither is
-//! buffered: the part of a frame's payload that has arrived is passed on.
+//! A frame may be as long as the largest MQTT packet, and a message has no length limit. So neither
+//! is buffered: the part of a frame's payload that has arrived is passed on.
 
-/// The longest payload of a frame: the longest MQTT packet (MQTT 5.0, 2.1.4), as 5 bytes of fixed header and
-/// 268,435,455 more.
+/// The longest payload of a frame: the longest MQTT packet (MQTT 5.0, 2.1.4), with 5 bytes of fixed
+/// header and 268,435,455 bytes after it.
 pub(crate) const MAX_FRAME_BYTES: u64 = 5 + 268_435_455;
 
 /// The longest payload of a control frame (section 5.5).
@@ -77,7 +77,7 @@ pub struct Decoded {
     pub payload: usize,
     /// The payload of the newest Ping; only that one has to be answered (section 5.5.3).
     pub ping: Option<Vec<u8>>,
-    /// How the stream ended behind the payload, if it did.
+    /// How the stream ended after the payload, if it did.
     pub end: Option<StreamEnd>,
 }
 
@@ -95,7 +95,7 @@ pub struct FrameDecoder {
     /// The beginning of a head whose rest has not arrived.
     head: [u8; MAX_FRAME_HEAD_BYTES],
     head_len: u8,
-    /// The opcode of the present frame.
+    /// The opcode of the current frame.
     opcode: u8,
     /// Bytes of that frame's payload that have not arrived.
     left: u64,
@@ -109,7 +109,7 @@ pub struct FrameDecoder {
 }
 
 impl FrameDecoder {
-    /// Decodes the frames in `bytes` in place. What follows the end of the stream is ignored.
+    /// Decodes the frames in `bytes` in place. Bytes after the end of the stream are ignored.
     pub fn decode(&mut self, bytes: &mut [u8]) -> Decoded {
         let mut decoded = Decoded::default();
         let mut read = 0;
@@ -185,7 +185,7 @@ impl FrameDecoder {
         Ok(true)
     }
 
-    /// Checks what the first two bytes of a head tell already.
+    /// Checks the first two bytes of a head.
     fn check(&self, first: u8, second: u8) -> Result<(), FrameError> {
         let is_last = first & FIN != 0;
         if first & RESERVED != 0 {
@@ -248,8 +248,8 @@ impl FrameDecoder {
     }
 }
 
-/// Whether a Close may carry this status: those of section 7.4.1 that are not reserved for local use,
-/// those registered later, and those of libraries and applications.
+/// Whether a Close may carry this status: those of section 7.4.1 that are not reserved for local
+/// use, those registered later, and those of libraries and applications.
 fn may_be_sent(status: u16) -> bool {
     matches!(status, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }

@@ -18,8 +18,8 @@ pub const MAX_HEAD_BYTES: usize = 8 * 1024;
 /// The most headers of a request: Apache accepts 100, browsers send some 20.
 const MAX_HEADERS: usize = 100;
 
-/// The subprotocols for MQTT, the preferred one first: MQTT 5.0 and 3.1.1 (section 6, MQTT-6.0.0-3),
-/// and the registered name of 3.1.
+/// The subprotocols for MQTT, the preferred one first: MQTT 5.0 and 3.1.1 (section 6,
+/// MQTT-6.0.0-3), and the registered name of 3.1.
 const SUBPROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
 
 /// The suffix that a server appends to a client's key (section 1.3).
@@ -79,7 +79,7 @@ impl UpgradeRefusal {
         matches!(self.status, HttpStatus::Forbidden | HttpStatus::NotFound)
     }
 
-    /// The complete response; the connection has to be closed after it.
+    /// The complete response; the connection must be closed after it.
     pub(crate) fn response(&self) -> String {
         let (line, headers) = match self.status {
             HttpStatus::BadRequest => ("400 Bad Request", ""),
@@ -134,8 +134,8 @@ pub(crate) fn parse(
     check(&request, len, rules).map(Some)
 }
 
-/// RFC 9112, section 2.2, allows a server to accept such a line. But if a proxy in front does not, the
-/// two disagree about the request, which is how requests are smuggled.
+/// RFC 9112, section 2.2, allows a server to accept such a line. But if a proxy in front does not,
+/// the two disagree about the request, which is how requests are smuggled.
 fn has_bare_lf(head: &[u8]) -> bool {
     let mut lines = head.split_inclusive(|&byte| byte == b'\n');
     lines.any(|line| line.ends_with(b"\n") && !line.ends_with(b"\r\n"))
@@ -223,7 +223,7 @@ fn path(target: &str) -> Option<&str> {
     let (scheme, rest) = target.split_once("://")?;
     let is_http = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    // Without a host it is not an http URI (RFC 9110, section 4.2.1).
+    // An http URI needs a host (RFC 9110, section 4.2.1).
     (is_http && !host.is_empty()).then_some(if path.is_empty() { "/" } else { path })
 }
 

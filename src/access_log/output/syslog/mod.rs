@@ -1,4 +1,4 @@
-//! A syslog receiver as the writer of a log sees it. It is connected to when there is something to
+//! A syslog receiver as the output of a log. The connection is made when there is something to
 //! write, and again after each failure.
 
 use std::{
@@ -17,23 +17,24 @@ use crate::{
     config::SyslogAddress,
 };
 
-/// The shortest timeout of a socket: an `SO_SNDTIMEO` of 0 would mean no timeout.
+/// The shortest timeout of a socket: an `SO_SNDTIMEO` of 0 means no timeout.
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 
 /// Idle time before TCP keepalive: middleboxes forget connections that are idle for some minutes.
 const KEEPALIVE_TIME: Duration = Duration::from_mins(1);
 
-/// Bytes that the kernel holds for a receiver at most; they are lost when the connection breaks.
+/// The most bytes that the kernel buffers for a receiver; they are lost when the connection breaks.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
-/// The max_bytes message in one UDP datagram over IPv4 (RFC 5426, 3.2): 65,535 bytes less the headers.
+/// The longest message in one UDP datagram over IPv4 (RFC 5426, 3.2): 65,535 bytes less the
+/// headers.
 const MAX_DATAGRAM_BYTES: usize = 65_535 - 20 - 8;
 
-/// The message length that every receiver must take (RFC 5424, 6.1): the datagram limit of a receiver
-/// is not lowered beyond it.
+/// The message length that every receiver must accept (RFC 5424, 6.1): the datagram limit is never
+/// lowered below it.
 const MIN_DATAGRAM_LIMIT: usize = 480;
 
-/// Bytes of frames in one write.
+/// The most bytes of frames in one write.
 const BATCH_BYTES: usize = 64 * 1024;
 
 pub(in crate::access_log) struct SyslogReceiver {
@@ -45,11 +46,11 @@ pub(in crate::access_log) struct SyslogReceiver {
 struct SyslogConnection {
     socket: Socket,
     framing: Framing,
-    /// The write timeout that is set.
+    /// The write timeout currently set on the socket.
     timeout: Duration,
 }
 
-/// How messages are separated.
+/// The framing of messages.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Framing {
     /// One datagram each (RFC 5426, 3.1), of at most `max_bytes`.
@@ -80,8 +81,8 @@ impl SyslogReceiver {
         Ok(())
     }
 
-    /// See [`super::LogOutput::write`]. After an error other than a timeout, the next write starts on
-    /// a new connection, with no line partly written.
+    /// See [`super::LogOutput::write`]. After an error other than a timeout, the next write starts
+    /// on a new connection, with no line partly written.
     pub(in crate::access_log) fn write(
         &mut self,
         lines: &[u8],
@@ -143,8 +144,8 @@ fn send_datagram(socket: &Socket, max_bytes: &mut usize, lines: &[u8]) -> io::Re
         }
         *max_bytes /= 2;
     }
-    // A receiver on the same host that is not there is known at once (ICMP port unreachable); without
-    // this check, only the next datagram would fail.
+    // A missing receiver on the same host is detected at once (ICMP port unreachable). Without this
+    // check, only the next datagram would fail.
     match socket.take_error()? {
         Some(error) => Err(error),
         None => Ok(line.len()),
@@ -164,7 +165,7 @@ fn truncate(text: &[u8], max_bytes: usize) -> &[u8] {
 
 fn send_counted(socket: &Socket, lines: &[u8], partial: &mut usize) -> io::Result<usize> {
     let mut frames = Vec::with_capacity(BATCH_BYTES + 1024);
-    // Where each frame ends, and where its line does.
+    // The ends of each frame and of its line.
     let mut ends = Vec::new();
     let mut line_end = 0;
     for line in lines.split_inclusive(|&byte| byte == b'\n') {
@@ -184,7 +185,7 @@ fn send_counted(socket: &Socket, lines: &[u8], partial: &mut usize) -> io::Resul
     Ok(line_end)
 }
 
-/// A write of 0 bytes is an error, or it would be tried for ever.
+/// Turns a write of 0 bytes into an error, because it would be retried forever.
 fn nonzero(result: io::Result<usize>) -> io::Result<usize> {
     match result {
         Ok(0) => Err(ErrorKind::WriteZero.into()),
@@ -192,8 +193,8 @@ fn nonzero(result: io::Result<usize>) -> io::Result<usize> {
     }
 }
 
-/// Fails if the receiver has closed the connection, so that nothing is written to it that would be
-/// lost. A receiver sends nothing; if it does, the bytes are discarded, because closing a socket with
+/// Fails if the receiver has closed the connection, where written lines would be lost. Receivers
+/// normally send nothing; bytes that one does send are discarded, because closing a socket with
 /// unread bytes resets the connection.
 fn check_closed(socket: &Socket) -> io::Result<()> {
     let mut discarded = [0; 512];
@@ -241,12 +242,13 @@ fn connect_udp(to: SocketAddr, timeout: Duration) -> io::Result<SyslogConnection
     SyslogConnection::new(socket, Framing::Datagrams { max_bytes: MAX_DATAGRAM_BYTES }, timeout)
 }
 
-/// /dev/log takes datagrams nearly everywhere; where it is a stream, connecting fails with EPROTOTYPE.
+/// /dev/log accepts datagrams nearly everywhere; if it is a stream, connecting fails with
+/// EPROTOTYPE.
 fn connect_unix(path: &Path, timeout: Duration) -> io::Result<SyslogConnection> {
     let to = SockAddr::unix(path)?;
     let connect = |kind| {
         let socket = Socket::new(Domain::UNIX, kind, None)?;
-        // Applies to connecting too, which waits for room in the backlog of a stream.
+        // Also applies to connecting, which waits for room in the backlog of a stream socket.
         socket.set_write_timeout(Some(timeout))?;
         socket.connect(&to).map(|()| socket)
     };

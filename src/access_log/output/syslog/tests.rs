@@ -1,4 +1,4 @@
-//! Receivers of every kind: up, gone, closed, or not reading.
+//! Receivers in every state: up, gone, closed, or not reading.
 
 use std::{
     io::Read,
@@ -12,7 +12,7 @@ use super::*;
 const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 const SHORT_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// Writes all lines; every failure is a panic.
+/// Writes all lines; panics on any failure.
 fn write_all(peer: &mut SyslogReceiver, lines: &[u8]) {
     let (mut done, mut partial) = (0, 0);
     while done < lines.len() {
@@ -29,7 +29,7 @@ fn tcp(listener: &TcpListener) -> SyslogReceiver {
 fn octets_are_counted() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut peer = tcp(&listener);
-    // The second is of two characters and three bytes.
+    // The second has two characters and three bytes.
     write_all(&mut peer, "one\né!\n\nfour\n".as_bytes());
     let (mut receiver, _) = listener.accept().unwrap();
     drop(peer);
@@ -38,7 +38,7 @@ fn octets_are_counted() {
     assert_eq!(text, "3 one3 é!0 4 four");
 }
 
-/// More than the kernel holds, to a receiver that reads late: frames are continued where they
+/// Writes more than the kernel buffers to a receiver that reads late: frames continue where they
 /// stopped.
 #[test]
 fn a_partly_sent_frame_is_completed_first() {
@@ -55,7 +55,7 @@ fn a_partly_sent_frame_is_completed_first() {
                 assert_eq!(error.kind(), ErrorKind::WouldBlock);
                 assert!(partial < 6 + 99_999);
                 stops += 1;
-                // Only now does the receiver begin to read.
+                // The receiver begins to read only now.
                 reading.get_or_insert_with(|| {
                     let (mut receiver, _) = listener.accept().unwrap();
                     std::thread::spawn(move || {
@@ -99,7 +99,7 @@ fn one_datagram_per_message() {
     let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
     let to = SyslogAddress::Udp(receiver.local_addr().unwrap().to_string().into());
     let mut peer = SyslogReceiver::new(to);
-    // Too long for a datagram; a plain cut would be in the middle of a character.
+    // Too long for a datagram; a cut by bytes would split a character.
     let long = format!("a{}", "é".repeat(40_000));
     write_all(&mut peer, format!("one\n{long}\nthree\n").as_bytes());
     let mut datagram = vec![0; 70_000];

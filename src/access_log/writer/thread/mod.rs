@@ -20,20 +20,20 @@ use crate::access_log::{
 /// The first and the longest pause before a failed write is tried again.
 const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// How long connecting to a syslog receiver, or one write to it, may take before that counts as a
-/// failure. Shorter than the time to close the logs, so that that deadline is kept.
+/// How long connecting to a syslog receiver, or one write to it, may take before it counts as a
+/// failure. Shorter than the time for closing the logs, so that their deadline is met.
 const SYSLOG_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) struct WriterThread {
     /// The target, for the program's log.
     name: String,
     output: LogOutput,
-    /// Lines taken from the queue. Between chunks it is empty, or holds the one line of which a
-    /// failing output took only the beginning.
+    /// Lines taken from the queue. Between chunks it is empty, or holds one line that a failing
+    /// output took only in part.
     pending: Vec<u8>,
-    /// Where in `pending` the first line begins that is not completely written.
+    /// The offset in `pending` of the first line that is not completely written.
     next: usize,
-    /// How much of that line is written, as the output counts.
+    /// How much of that line has been written, in the output's own unit.
     partial: usize,
     is_failing: bool,
     dropped: IntCounter,
@@ -78,8 +78,8 @@ impl WriterThread {
         let mut pause = RETRY_PAUSE.0;
         while let Err(error) = self.write_pending() {
             self.report_failure(&error);
-            // A receiver that is only slow is waited for: the workers drop lines when the queue is
-            // full.
+            // The writer waits for a receiver that is only slow: the workers drop lines when the
+            // queue is full.
             let drops = self.control.drops() && !self.output.is_slow(&error);
             if drops || self.control.is_overdue() {
                 return self.drop_pending();
@@ -109,7 +109,7 @@ impl WriterThread {
         Ok(())
     }
 
-    /// Drops the lines, except one that is partly written: its rest comes first later.
+    /// Drops the lines, except a partly written one, whose rest has to be written first.
     fn drop_pending(&mut self) {
         let pending = self.pending.split_off(self.next);
         let kept = if self.partial == 0 { 0 } else { first_line_len(&pending) };
@@ -125,7 +125,7 @@ impl WriterThread {
         }
         let LogOutput::File(file) = &mut self.output else { return };
         match file.reopen() {
-            // A line that is only partly in the old file is written whole to the new one.
+            // A line that is partly in the old file is written completely to the new one.
             Ok(()) => self.partial = 0,
             Err(error) => tracing::error!(
                 log = %self.name, %error,

@@ -21,12 +21,12 @@ fn writer(path: &Path, when_full: WhenFull) -> (WriterThread, File) {
     (writer, reader.into())
 }
 
-/// Lines whose length divides no page size, so that a full pipe ends within one.
+/// Lines whose length does not divide a page, so that a full pipe ends within a line.
 fn chunk(from: usize) -> Vec<u8> {
     (from..from + 10_000).flat_map(|n| format!("line {n:07}\n").into_bytes()).collect()
 }
 
-/// What is in the pipe now.
+/// The current content of the pipe.
 fn read_all(mut reader: &File) -> String {
     let mut bytes = vec![0; 1 << 20];
     let count = reader.read(&mut bytes).unwrap();
@@ -78,7 +78,7 @@ fn block_continues_in_a_new_file_with_a_whole_line() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("new");
     let (mut writer, reader) = writer(&path, WhenFull::Block);
-    // Requested while it waits: the pipe is full before it checks.
+    // Requested during the wait: the pipe is full before the writer checks.
     writer.control.request_reopen();
     writer.write_chunk(chunk(0));
     let old = read_all(&reader);
@@ -89,7 +89,7 @@ fn block_continues_in_a_new_file_with_a_whole_line() {
     assert_eq!(writer.dropped.get(), 0);
 }
 
-/// The pipe is read bit by bit while the writer waits: every byte arrives once, in order.
+/// The pipe is read in small pieces while the writer waits: every byte arrives once, in order.
 #[test]
 fn block_continues_in_the_same_file_where_it_stopped() {
     let (mut writer, reader) = writer(Path::new("/nonexistent"), WhenFull::Block);

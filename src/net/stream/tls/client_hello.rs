@@ -10,8 +10,8 @@ const RECORD_HEADER_BYTES: usize = 5;
 const HANDSHAKE: u8 = 22;
 /// Records that a ClientHello may be split into: more than any client does.
 const MAX_RECORDS: usize = 32;
-/// The longest ClientHello that is read: more than any client sends, even with a ticket that contains
-/// its certificates.
+/// The longest ClientHello that is read: more than any client sends, even with a ticket that
+/// contains its certificates.
 const MAX_HELLO_BYTES: usize = 16 * 1024;
 /// The length of a handshake message's type and length (RFC 8446, section 4).
 const MESSAGE_HEADER_BYTES: usize = 4;

@@ -14,8 +14,9 @@ use rustls::{
 use super::alert;
 use crate::net::buffer::Buffer;
 
-/// Bytes that a record takes beyond its plaintext: its header, an explicit nonce in TLS 1.2, the tag
-/// and the type (RFC 8446, section 5.2; RFC 5288, section 3). rustls asks for more if it needs more.
+/// Bytes that a record takes beyond its plaintext: its header, an explicit nonce in TLS 1.2, the
+/// tag and the type (RFC 8446, section 5.2; RFC 5288, section 3). rustls asks for more if it needs
+/// more.
 const RECORD_OVERHEAD_BYTES: usize = 64;
 
 /// The plaintext of a full record (RFC 8446, section 5.1; RFC 5246, section 6.2.1).
@@ -60,8 +61,8 @@ impl TlsConnection {
         Self { side, peer_has_closed: false, failed: false, records: 0 }
     }
 
-    /// Whether our key has encrypted nearly as many records as is safe, and cannot be replaced, as in
-    /// TLS 1.2: rustls stops at 2^24 records of AES-GCM. TLS 1.3 updates its keys in time.
+    /// Whether our key has encrypted nearly as many records as is safe, and cannot be replaced, as
+    /// in TLS 1.2: rustls stops at 2^24 records of AES-GCM. TLS 1.3 updates its keys in time.
     pub(super) fn is_near_key_limit(&self) -> bool {
         matches!(self.negotiated_cipher_suite(), Some(SupportedCipherSuite::Tls12(suite))
             if self.records.saturating_add(RECORDS_IN_RESERVE) > suite.common.confidentiality_limit)
@@ -98,8 +99,8 @@ impl TlsConnection {
         }
     }
 
-    /// Encrypts `write` into records. `partial`: the bytes that the last read did not consume, in which
-    /// rustls has a position.
+    /// Encrypts `write` into records. `partial`: the bytes that the last read did not consume, in
+    /// which rustls has a position.
     ///
     /// # Errors
     /// The connection has failed before, or its key has reached its limit.

@@ -1,4 +1,4 @@
-//! The facts of an accepted TLS connection, for the log, the key and the PROXY header.
+//! The facts about an accepted TLS connection, for the log, the routing key and the PROXY header.
 
 use std::borrow::Cow;
 

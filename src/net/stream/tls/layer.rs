@@ -9,8 +9,8 @@ use super::{
 };
 use crate::net::{BULK_BYTES, socket::Socket};
 
-/// A backlog of up to this many bytes, such as tickets, is written in one call with the next records.
-/// A longer one was left by a slow receiver, and is written first.
+/// A backlog of up to this many bytes, such as tickets, is written in one call with the next
+/// records. A longer one was left by a slow receiver, and is written first.
 const MAX_JOINED_BYTES: usize = 4096;
 
 /// One side of a TLS connection.
@@ -24,7 +24,8 @@ impl TlsLayer {
         Self { state: RefCell::new(TlsState::new(connection, max_partial_bytes)) }
     }
 
-    /// Reads records and returns their plaintext; 0 at the peer's end, with or without close_notify:
+    /// Reads records and returns their plaintext; 0 at the peer's end, with or without
+    /// close_notify:
     /// MQTT has its own end of a session.
     pub(in crate::net) fn try_recv(
         &self,
@@ -61,8 +62,8 @@ impl TlsLayer {
         }
     }
 
-    /// Encrypts as much of `buf` as fits into a few records. Pending while the socket has no room for
-    /// the last ones.
+    /// Encrypts as much of `buf` as fits into a few records. Pending while the socket has no room
+    /// for the last ones.
     ///
     /// After a violation by the peer nothing more is sent to it: further bytes are dropped, and the
     /// next read reports the violation. Whatever the peer sent before it can still be read.
@@ -90,7 +91,7 @@ impl TlsLayer {
         self.state.borrow_mut().flush(socket)
     }
 
-    /// Whether so many records have been sent that the connection has to end soon.
+    /// Whether our key is near its record limit, so that the connection has to end soon.
     pub(in crate::net) fn is_near_key_limit(&self) -> bool {
         self.state.borrow().connection.is_near_key_limit()
     }

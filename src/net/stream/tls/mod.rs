@@ -1,5 +1,5 @@
-//! TLS as a layer over a socket: plaintext above, records below, and no buffer while no bytes are in
-//! transit.
+//! TLS as a layer over a socket: plaintext above, records below, and no buffer while no bytes are
+//! in transit.
 //!
 //! rustls is driven through its unbuffered API. The buffers that it would keep per connection exist
 //! once per worker.

@@ -7,8 +7,8 @@ const HEADER_BYTES: usize = 5;
 /// section 6.2.3).
 pub(super) const MAX_RECORD_BYTES: usize = HEADER_BYTES + (1 << 14) + 2048;
 
-/// The most bytes kept for a peer after the handshake: one record of an incomplete message, such as a
-/// long ticket, and one incomplete record.
+/// The most bytes kept for a peer after the handshake: one record of an incomplete message, such as
+/// a long ticket, and one incomplete record.
 pub(super) const MAX_SESSION_BYTES: usize = 2 * MAX_RECORD_BYTES;
 
 /// The most bytes kept for a peer during a handshake, whatever the configuration allows: twice the
@@ -16,8 +16,8 @@ pub(super) const MAX_SESSION_BYTES: usize = 2 * MAX_RECORD_BYTES;
 /// records.
 pub(super) const MAX_HANDSHAKE_BYTES: usize = 2 << 16;
 
-/// Received bytes that rustls cannot use yet: records of an incomplete handshake message, which rustls
-/// has decrypted in place and keeps a position in, then the beginning of a record.
+/// Received bytes that rustls cannot use yet: records of an incomplete handshake message, which
+/// rustls has decrypted in place and keeps a position in, then the beginning of a record.
 #[derive(Default)]
 pub(super) struct PartialRecords {
     bytes: Vec<u8>,
@@ -68,8 +68,8 @@ impl PartialRecords {
         }
     }
 
-    /// Appends a record of an unknown type, to make rustls send the alert decode_error: it has no call
-    /// for that.
+    /// Appends a record of an unknown type, to make rustls send the alert decode_error: it has no
+    /// call for that.
     pub(super) fn append_invalid_record(&mut self) {
         self.bytes.truncate(self.last);
         self.bytes.extend([0xFF; HEADER_BYTES]);

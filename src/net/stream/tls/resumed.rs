@@ -8,9 +8,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Refuses a client that resumes with a certificate that has expired since it was verified.
 ///
-/// A resumed handshake verifies no certificate and ends with a new ticket, so a device that reconnects
-/// every few hours would never be verified again. Revocation needs no check here: tickets become
-/// invalid when CRLs are read again.
+/// A resumed handshake verifies no certificate and ends with a new ticket, so a device that
+/// reconnects every few hours would never be verified again. Revocation needs no check here:
+/// tickets become invalid when CRLs are read again.
 ///
 /// # Errors
 /// The error of a full handshake with that certificate.

@@ -32,8 +32,8 @@ pub(in crate::net) struct ServerTlsHandshake {
 }
 
 impl ServerTlsHandshake {
-    /// `first`: bytes already read; `max_partial_bytes`: how many bytes of incomplete messages the
-    /// client may leave here.
+    /// `first`: bytes already read; `max_partial_bytes`: how many bytes of incomplete messages are
+    /// kept.
     pub(in crate::net) fn new(
         config: &Arc<ServerConfig>,
         first: Vec<u8>,
@@ -89,11 +89,12 @@ impl ServerTlsHandshake {
     }
 }
 
-/// Sends the session tickets to a client whose CONNECT did not arrive with the end of its handshake.
+/// Sends the session tickets to a client whose CONNECT did not arrive with the end of its
+/// handshake.
 ///
 /// Unless the client has set TCP_NODELAY, it sends nothing more until its last segment is
-/// acknowledged (RFC 896), which the kernel would delay by 40 ms. If the CONNECT has already arrived,
-/// the tickets go with the CONNACK.
+/// acknowledged (RFC 896), which the kernel would delay by 40 ms. If the CONNECT has already
+/// arrived, the tickets go with the CONNACK.
 fn send_tickets(state: &mut TlsState, socket: &Socket) -> io::Result<()> {
     if state.plain.is_empty() {
         // Bytes that the socket does not take go with the next write.

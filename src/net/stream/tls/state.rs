@@ -16,7 +16,7 @@ pub(super) struct TlsState {
     pub(super) max_partial_bytes: usize,
     /// Plaintext for which the reader had no room.
     pub(super) plain: Vec<u8>,
-    /// The peer's violation after all of `plain`: reported to the reader once it has read that.
+    /// The peer's violation, reported to the reader once it has read all of `plain`.
     pub(super) violation: Option<Box<TlsViolation>>,
     /// Records that the socket has not taken yet.
     pub(super) backlog: Backlog,
@@ -107,7 +107,7 @@ impl TlsState {
         given
     }
 
-    /// Writes records behind the backlog, and keeps what the socket does not take.
+    /// Writes records after the backlog, and keeps those that the socket does not take.
     pub(super) fn send(&mut self, socket: &Socket, records: &[u8]) -> io::Result<()> {
         let sent = match self.backlog.len() {
             0 => socket.try_send(records)?,

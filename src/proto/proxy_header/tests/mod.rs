@@ -11,8 +11,8 @@ fn addresses(source: &str, destination: &str) -> HeaderAddresses {
     HeaderAddresses { source: address(source), destination: address(destination) }
 }
 
-/// Reads a header that came in every split there is, alone and with bytes behind it; all get the
-/// one verdict.
+/// Parses a header in every split, alone and with bytes after it, and asserts that all results are
+/// the same.
 #[track_caller]
 fn read(bytes: &[u8]) -> Result<Header, HeaderError> {
     let verdict = parse(bytes);

@@ -1,4 +1,4 @@
-//! `ppp` shares no code with this crate: both have to read the same out of the same bytes.
+//! Compares with `ppp`, which shares no code with this crate: both must parse the same bytes alike.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -69,7 +69,8 @@ macro_rules! expected {
     };
 }
 
-/// What is refused here on purpose where `ppp`, which reads no TLVs and has no bound, takes it.
+/// Errors that `ppp` does not report: it reads no TLVs, has no length limit, and is less strict
+/// about ports.
 fn is_stricter(invalid: HeaderError) -> bool {
     use HeaderError as I;
     matches!(
@@ -84,7 +85,7 @@ fn is_stricter(invalid: HeaderError) -> bool {
     )
 }
 
-/// Headers with some bytes turned into others.
+/// Headers with some bytes changed.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
     let good = (pair(), facts(), any::<bool>()).prop_map(|(pair, facts, text)| {
         if text { write_v1(pair) } else { write_v2(pair, facts.as_ref(), b"id") }
@@ -123,7 +124,7 @@ proptest! {
         prop_assert_eq!(read.command, v2::Command::Proxy);
         let unspecified = v2::Addresses::Unspecified;
         prop_assert_eq!(read.addresses, expected!(v2, unspecified, addresses));
-        // Where there are no addresses it takes the rest for one.
+        // Without addresses, `ppp` takes the TLVs for an address.
         if addresses.is_some() {
             let value = |kind: v2::Type| {
                 let mut tlvs = read.tlvs().map(Result::unwrap);
@@ -142,14 +143,14 @@ proptest! {
         prop_assert_eq!(parse(&bytes), Ok(HeaderProgress::Complete { header, len: bytes.len() }));
     }
 
-    /// The same bytes are a header for both, or for neither, with what is stricter here left aside.
+    /// Both accept the same bytes, except where this parser is stricter.
     #[test]
     fn what_is_read(bytes in damaged()) {
         let ours = parse(&bytes);
         let theirs = HeaderResult::parse(&bytes);
         let text = bytes.escape_ascii().to_string();
         match ours {
-            // It takes a line without its end for a bad one.
+            // `ppp` considers an incomplete line invalid.
             Ok(HeaderProgress::Incomplete) => {
                 let is_text = detect(&bytes) != DetectedHeader::V2;
                 prop_assert!(theirs.is_incomplete() || is_text, "{text}: {theirs:?}");
@@ -169,7 +170,7 @@ proptest! {
     }
 }
 
-/// The client and the length that `ppp` reads; `None`: no header, or not a whole one.
+/// The client and the length that `ppp` reads; `None`: no header, or an incomplete one.
 fn source(read: &HeaderResult<'_>) -> Option<(Option<SocketAddr>, usize)> {
     let address = |ip: IpAddr, port| Some(SocketAddr::new(ip.to_canonical(), port));
     match read {

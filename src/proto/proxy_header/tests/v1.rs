@@ -16,7 +16,7 @@ fn what_lines_say() {
     assert_eq!(line("TCP4 192.0.2.1 198.51.100.2 56324 1883"), Ok(Some(v4)));
     let v6 = addresses("[2001:db8::1]:0", "[2001:db8::2]:65535");
     assert_eq!(line("TCP6 2001:DB8:0:0::1 2001:db8::2 0 65535"), Ok(Some(v6)));
-    // IPv4 by way of IPv6 is the host that it is.
+    // An IPv4-mapped address is the same host as its IPv4 address.
     assert_eq!(line("TCP6 ::ffff:192.0.2.1 ::ffff:c633:6402 56324 1883"), Ok(Some(v4)));
     for unknown in ["UNKNOWN", "UNKNOWN ", "UNKNOWN ffff::1 \r\t\x07 1 2", "UNKNOWN TCP4 1 2 3"] {
         assert_eq!(line(unknown), Ok(None), "{unknown:?}");
@@ -53,7 +53,7 @@ fn what_is_wrong_with_a_line() {
     assert_eq!(read(b"PROXY \n"), Err(HeaderError::Line));
 }
 
-/// 107 bytes with CR LF, and not one more, is what a line may have; none is waited for in vain.
+/// A line may have 107 bytes with CR LF; a longer one is refused without waiting for its end.
 #[test]
 fn a_line_is_bounded() {
     let longest = format!("PROXY UNKNOWN {}\r\n", "x".repeat(107 - 16));

@@ -38,7 +38,7 @@ fn addresses_by_family() {
     let mapped = b"\0\0\0\0\0\0\0\0\0\0\xFF\xFF\xC0\x00\x02\x01\
                    \0\0\0\0\0\0\0\0\0\0\xFF\xFF\xC6\x33\x64\x02\xDC\x04\x07\x5B";
     assert_eq!(read(&header(0x21, 0x21, mapped)).unwrap().addresses, Some(v4));
-    // No client of TCP: the socket's peer is who is known.
+    // Not a TCP client: only the socket's peer is known.
     let unix = [[b'/'; 108], [0; 108]].concat();
     for (family, block) in [
         (0x00, &b""[..]),
@@ -65,7 +65,7 @@ fn addresses_by_family() {
 
 #[test]
 fn commands() {
-    // All that LOCAL has is to be discarded, nonsense included.
+    // Everything after LOCAL is discarded, even if it is invalid.
     for rest in [&b""[..], IPV4, b"\x20\xFF"] {
         for family in [0x00, 0x11, 0xFF] {
             assert_eq!(read(&header(0x20, family, rest)), Ok(Header::default()));
@@ -77,7 +77,7 @@ fn commands() {
     }
 }
 
-/// What is over the bound is refused for what it says, and not waited for.
+/// A header over the limit is refused by its length, without waiting for the rest.
 #[test]
 fn the_length_is_bounded() {
     let filled = |len: usize| {
@@ -129,13 +129,13 @@ fn tlvs_that_are_known() {
         unique_id: Some([7; 128].into()),
     };
     assert_eq!(said, Ok(wanted));
-    // Nothing said of TLS.
+    // No facts about TLS.
     for tlvs in [tlv(0x01, b""), tlv(0x02, b""), ssl(0, 0, &[&tlv(0x21, b"x")]), tlv(0x04, b"x")] {
         assert_eq!(with_tlvs(&[&tlvs]).unwrap().tls, None);
     }
 }
 
-/// A name counts if a certificate was shown and verified, and not else.
+/// A name counts only if a certificate was presented and verified.
 #[test]
 fn common_names_are_those_of_verified_certificates() {
     let name = tlv(0x22, b"device-7");
@@ -179,7 +179,7 @@ fn what_is_wrong_with_tlvs() {
     }
 }
 
-/// Whichever bit of a header with a checksum has turned over, it is not taken for another client's.
+/// No flipped bit in a header with a checksum makes it name another client.
 #[test]
 fn every_damage_is_noticed() {
     let good = write_v2(
@@ -196,8 +196,8 @@ fn every_damage_is_noticed() {
         let mut bad = good.clone();
         bad[bit / 8] ^= 1 << (bit % 8);
         match parse(&bad) {
-            // The command became LOCAL, and the connection its sender's own; or the checksum is of
-            // another type, and all else as it was; or the length grew.
+            // The command became LOCAL, or the checksum's type changed and the rest is unchanged,
+            // or the length grew.
             Ok(HeaderProgress::Complete { header, .. }) if header == Header::default() => {}
             Ok(HeaderProgress::Complete { header, .. }) => {
                 let named = |header: &Header| header.tls.as_ref()?.common_name.clone();
@@ -210,7 +210,7 @@ fn every_damage_is_noticed() {
     }
 }
 
-/// The sum was taken by another implementation of CRC-32C.
+/// The checksum comes from another implementation of CRC-32C.
 #[test]
 fn what_is_written() {
     let tls = TlsFacts {
@@ -266,20 +266,20 @@ fn a_certificate_that_nobody_verified_is_not_said_to_be() {
     let written = write_v2(None, Some(&tls), b"");
     let said = ssl(0x01, 1, &[&tlv(0x21, b"TLSv1.2")]);
     assert_eq!(written[16..16 + said.len()], said);
-    // One that was verified needs no name.
+    // A verified certificate need not have a name.
     let tls = TlsFacts { has_certificate: true, ..tls };
     let written = write_v2(None, Some(&tls), b"");
     let said = ssl(0x07, 0, &[&tlv(0x21, b"TLSv1.2")]);
     assert_eq!(written[16..16 + said.len()], said);
     assert_eq!(read(&written).unwrap().tls, Some(tls));
-    // A host that was asked for is no TLS connection that is known of.
+    // A server name alone does not prove that there is a TLS connection.
     let tls = TlsFacts { sni: Some("a.example".into()), ..TlsFacts::default() };
     let written = write_v2(None, Some(&tls), b"");
     assert_eq!(written[16..28], tlv(0x02, b"a.example"));
     assert_eq!(written[28..31], *b"\x03\x00\x04");
 }
 
-/// No fact, however long, makes a header that receivers refuse; a name is sent whole or not at all.
+/// No fact, however long, makes receivers refuse the header; a name is sent whole or not at all.
 #[test]
 fn what_is_written_is_bounded() {
     let huge = "x".repeat(70_000);
@@ -299,7 +299,7 @@ fn what_is_written_is_bounded() {
     assert_eq!(said.unique_id.unwrap().len(), 128);
 }
 
-/// CRC-32C (RFC 4960, appendix B), a bit at a time.
+/// CRC-32C (RFC 4960, appendix B), computed bit by bit.
 fn crc(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |sum: u32, byte| {
         (0..8).fold(sum ^ u32::from(*byte), |sum, _| {

@@ -1,4 +1,4 @@
-//! The decoder against tungstenite, which shares no line with it, and against noise.
+//! Compares the decoder with tungstenite, which shares no code with it, and feeds it random bytes.
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 use tungstenite::protocol::{
@@ -15,7 +15,7 @@ use crate::proto::websocket::frame::{
     TEXT, put,
 };
 
-/// What a stream came to, however it was split.
+/// The result of decoding a stream.
 #[derive(Debug, Default, PartialEq)]
 struct Stream {
     payload: Vec<u8>,
@@ -42,7 +42,7 @@ fn whole(bytes: &[u8]) -> Stream {
     decode([bytes]).0
 }
 
-/// `bytes` in pieces that end at these places.
+/// `bytes` in pieces that end at these positions.
 fn split<'a>(bytes: &'a [u8], at: &[Index]) -> Vec<&'a [u8]> {
     let mut at: Vec<_> = at.iter().map(|index| index.index(bytes.len() + 1)).collect();
     at.sort_unstable();
@@ -55,7 +55,7 @@ fn split<'a>(bytes: &'a [u8], at: &[Index]) -> Vec<&'a [u8]> {
     pieces
 }
 
-/// A client's frame, by tungstenite.
+/// A client's frame, encoded by tungstenite.
 fn frame(opcode: OpCode, is_final: bool, mask: [u8; 4], payload: &[u8]) -> Vec<u8> {
     let header = FrameHeader { is_final, opcode, mask: Some(mask), ..FrameHeader::default() };
     let mut bytes = Vec::new();
@@ -63,7 +63,7 @@ fn frame(opcode: OpCode, is_final: bool, mask: [u8; 4], payload: &[u8]) -> Vec<u
     bytes
 }
 
-/// A head by hand: first byte, second byte, and what follows.
+/// A handmade head: first byte, second byte, and the rest.
 fn head(first: u8, second: u8, rest: &[u8]) -> Vec<u8> {
     [&[first, second], rest].concat()
 }
@@ -75,7 +75,7 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         12 => vec(any::<u8>(), 0..40),
         6 => vec(any::<u8>(), 120..135),
-        // Noise of this length would take long to make.
+        // Random bytes of this length would take long to generate.
         1 => (65_530..65_545usize, any::<u8>()).prop_map(|(len, byte)| vec![byte; len]),
     ]
 }
@@ -108,7 +108,7 @@ proptest! {
         let (stream, newest) = decode(split(&bytes, &at));
         prop_assert_eq!(stream.end, None);
         prop_assert!(stream.payload == sent);
-        // Of those that came together, the newest counts.
+        // If several Pings arrive together, the newest counts.
         let mut all = pings.iter();
         prop_assert!(newest.iter().all(|ping| all.any(|sent| sent == ping)));
         prop_assert_eq!(newest.last(), pings.last());
@@ -117,7 +117,7 @@ proptest! {
         prop_assert_eq!(bytewise.1, pings);
     }
 
-    /// Any bytes come to the same in any split, and a fault has the same effect as an end.
+    /// Any bytes give the same result in any split, and an error ends the stream like a Close.
     #[test]
     fn noise(mut bytes in vec(any::<u8>(), 0..400), likely in any::<bool>(), at in vec(any::<Index>(), 0..20)) {
         if likely && bytes.len() > 2 {
@@ -130,7 +130,7 @@ proptest! {
         prop_assert!(stream.payload.len() <= bytes.len());
     }
 
-    /// What we send, tungstenite's client understands.
+    /// Tungstenite's client understands our frames.
     #[test]
     fn what_we_send(payloads in vec(payload(), 0..5)) {
         let mut bytes = Vec::new();
@@ -150,7 +150,7 @@ proptest! {
     }
 }
 
-/// Something to read from; what is written goes nowhere.
+/// A source of bytes to read; written bytes are discarded.
 struct Wire(std::io::Cursor<Vec<u8>>);
 
 impl std::io::Read for Wire {
@@ -177,7 +177,7 @@ fn faults() {
     for (bytes, fault, status) in [
         (head(0x82, 0x01, b"a"), FrameError::Unmasked, 1002),
         (head(0x88, 0x00, b""), FrameError::Unmasked, 1002),
-        // Compressed, as permessage-deflate has it.
+        // Compressed, as in permessage-deflate.
         (head(0xC2, 0x81, &mask), FrameError::ReservedBits, 1002),
         (head(0xA2, 0x81, &mask), FrameError::ReservedBits, 1002),
         (head(0x92, 0x81, &mask), FrameError::ReservedBits, 1002),
@@ -205,7 +205,7 @@ fn faults() {
         assert_eq!(whole(&bytes).end, Some(StreamEnd::Faulty(fault)), "{bytes:x?}");
         assert_eq!(decode(bytes.chunks(1)).0, whole(&bytes));
         assert_eq!(fault.status(), status, "{fault}");
-        // What came before it is good, what follows is not looked at.
+        // Bytes before the error are valid, bytes after it are ignored.
         let good = frame(OpCode::Data(Data::Binary), true, [7; 4], b"good");
         let stream = whole(&[&good, &bytes, &good[..]].concat());
         let before: &[u8] = if bytes[0] == BINARY { b"gooda" } else { b"good" };
@@ -219,7 +219,8 @@ fn faults() {
 #[test]
 fn lengths() {
     let mask = [1, 2, 3, 4];
-    // Longer than need be is not the receiver's business; the longest may begin.
+    // A receiver need not check that a length is in its shortest form. The longest frame is
+    // allowed.
     for (second, length) in [(0xFE, &[0, 3][..]), (0xFF, &[0, 0, 0, 0, 0, 0, 0, 3])] {
         let bytes = head(0x82, second, &[length, &mask, b"\x01\x02\x03"].concat());
         assert_eq!(whole(&bytes), Stream { payload: vec![0; 3], end: None });
@@ -238,7 +239,7 @@ fn closes() {
         (b"\x03\xE9bye", Some(1001)),
         (b"\x0B\xB8", Some(3000)),
         (b"\x13\x87", Some(4999)),
-        // What must not be sent is not sent back.
+        // A status that must not be sent is not sent back.
         (b"\x03\xEC", Some(1002)),
         (b"\x03\xED", Some(1002)),
         (b"\x03\xF7", Some(1002)),
@@ -250,7 +251,7 @@ fn closes() {
     }
 }
 
-/// What a decoder keeps between reads is a few bytes: no buffer, whatever has come.
+/// A decoder keeps only a few bytes between reads, whatever it has received.
 #[test]
 fn a_decoder_is_small() {
     assert!(size_of::<FrameDecoder>() <= 72, "{} bytes", size_of::<FrameDecoder>());

@@ -1,4 +1,4 @@
-//! Requests, and what is answered.
+//! Requests and their responses.
 
 use std::sync::Arc;
 
@@ -14,7 +14,8 @@ fn rules() -> WebSocket {
     WebSocket { path: "/mqtt".into(), forwarded_for, origins: None }
 }
 
-/// A good request, its key that of RFC 6455, section 1.3; with lines in place of those that begin the same.
+/// A valid request with the key of RFC 6455, section 1.3. Each pair replaces the line that begins
+/// with its first text; if that is empty, it adds a line.
 fn with(replaced: &[(&str, &str)]) -> String {
     let lines = [
         "GET /mqtt HTTP/1.1",
@@ -241,7 +242,7 @@ fn a_line_that_ends_in_lf_alone() {
         let (status, detail, _) = refused(&request, &rules());
         assert_eq!((status, &*detail), (400, "a line of the request ends in LF without CR"));
     }
-    // What follows the head are frames.
+    // The bytes after the head are frames.
     assert_eq!(granted(&format!("{whole}\n\n"), &rules()).len, whole.len());
 }
 
@@ -256,7 +257,7 @@ fn the_limit_of_a_head() {
     assert_eq!(parse(&fits.as_bytes()[..MAX_HEAD_BYTES - 1], &rules()), Ok(None));
     let over = padded(MAX_HEAD_BYTES + 1);
     assert_eq!(refused(&over, &rules()).0, 431);
-    // It is not waited for.
+    // It is refused without waiting for the rest.
     let (status, detail, _) = refused(&over.as_bytes()[..MAX_HEAD_BYTES], &rules());
     assert_eq!((status, &*detail), (431, "the request's head is longer than 8192 bytes"));
     let many = "X: y\r\n".repeat(99) + "X: y";
@@ -264,7 +265,7 @@ fn the_limit_of_a_head() {
     assert_eq!((status, &*detail), (431, "the request has more than 100 headers"));
 }
 
-/// The second opinion on what a client sends.
+/// Compares with another parser of requests.
 #[test]
 fn tungstenites_request() {
     let uri = "ws://broker.example:8083/mqtt?x=y".parse().unwrap();

@@ -4,7 +4,7 @@
 //! - [`connack`]: the broker's answer
 //! - [`reason`]: the codes of that answer: their names, and those that this proxy sends itself
 //! - [`malformed`], [`InvalidConnect`]: what can be wrong with a packet, and the answer to its
-//! sender
+//!   sender
 //! - [`Boundary`]: where in a stream one packet ends and the next begins
 //! - `packet`, `reader`, `properties`: fixed header, fields, and 5.0 properties
 //!

@@ -8,7 +8,10 @@ use std::{
 
 use clap::Args;
 
-use super::{BAD_CONFIG, ConfigFile, DEFAULT_CONFIG, FAILED};
+use super::{
+    config_file::{ConfigFile, DEFAULT_CONFIG},
+    exit_code::{BAD_CONFIG, FAILED},
+};
 use crate::{config::Config, control, escape::plain};
 
 #[derive(Args, Debug)]

@@ -5,15 +5,15 @@ use std::{
     process::ExitCode,
 };
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
 
-use super::{Cli, FAILED};
+use super::exit_code::FAILED;
 
-/// Prints the completions for `shell`.
-pub(super) fn completions(shell: Shell) -> ExitCode {
+/// Prints the completions of `command` for `shell`.
+pub(super) fn completions(mut command: Command, shell: Shell) -> ExitCode {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "mqtt-lb", &mut text);
+    clap_complete::generate(shell, &mut command, "mqtt-lb", &mut text);
     match io::stdout().write_all(&text) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

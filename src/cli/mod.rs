@@ -3,7 +3,9 @@
 mod check;
 mod client_ids;
 mod completions;
+mod config_file;
 mod ctl;
+mod exit_code;
 mod log;
 mod man;
 mod openapi;
@@ -11,18 +13,12 @@ mod route;
 mod run;
 mod schema;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-/// Exit code: failed while running.
-const FAILED: u8 = 1;
-/// Exit code: bad usage or configuration; clap's code for bad usage too.
-const BAD_CONFIG: u8 = 2;
-
-/// The default of `-c`: the path that service files use.
-const DEFAULT_CONFIG: &str = "/etc/mqtt-lb/config.yaml";
+use config_file::ConfigFile;
 
 const FIRST_STEPS: &str = "\
 First steps:
@@ -91,13 +87,6 @@ enum Command {
     Ctl(ctl::CtlArgs),
 }
 
-#[derive(Args, Debug)]
-struct ConfigFile {
-    /// The configuration file.
-    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
-    config: PathBuf,
-}
-
 /// Runs the command in the arguments.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
@@ -105,8 +94,8 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Schema => schema::schema(),
         Command::Route(args) => route::route(&args),
-        Command::Completions { shell } => completions::completions(shell),
-        Command::Man(args) => man::man(&args),
+        Command::Completions { shell } => completions::completions(Cli::command(), shell),
+        Command::Man(args) => man::man(Cli::command(), &args),
         Command::Openapi => openapi::print(),
         Command::Ctl(args) => ctl::ctl(&args),
     }

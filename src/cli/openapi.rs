@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use super::FAILED;
+use super::exit_code::FAILED;
 use crate::api;
 
 pub(super) fn print() -> ExitCode {

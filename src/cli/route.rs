@@ -14,7 +14,12 @@ use clap::Args;
 use serde::Serialize;
 use tokio::runtime;
 
-use super::{BAD_CONFIG, ConfigFile, FAILED, check, client_ids::ClientIds};
+use super::{
+    check,
+    client_ids::ClientIds,
+    config_file::ConfigFile,
+    exit_code::{BAD_CONFIG, FAILED},
+};
 use crate::{
     balance::{Choice, ClientFields, Router},
     config::{Config, Discover, Dns, Pool, Upstream},

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::ExitCode};
 
-use super::{FAILED, check, log};
+use super::{check, exit_code::FAILED, log};
 use crate::{control, metrics::Metrics, program_log::ProgramLog};
 
 pub(super) fn run(file: &Path) -> ExitCode {

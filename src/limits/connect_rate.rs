@@ -29,7 +29,7 @@ const MAX_SHARD_ADDRESSES: usize = 4096;
 /// The limit on new connections per address, and a lower one on answers beyond it. All workers
 /// share it; clones share the counts.
 #[derive(Clone)]
-pub(crate) struct ConnectRate {
+pub(crate) struct AddressRateLimiter {
     rate: Rate,
     connects: BucketSize,
     answers: BucketSize,
@@ -61,7 +61,7 @@ pub(crate) enum RateCheck {
     FarBeyond,
 }
 
-impl ConnectRate {
+impl AddressRateLimiter {
     pub(crate) fn new(rate: Rate) -> Self {
         let interval = Duration::from_secs(CONNECTIONS_PER_ANSWER.into()) / rate.rate.get();
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
@@ -138,16 +138,16 @@ mod tests {
 
     use super::*;
 
-    fn limit(rate: u32, burst: u32) -> ConnectRate {
+    fn limit(rate: u32, burst: u32) -> AddressRateLimiter {
         let of = |number| NonZeroU32::new(number).unwrap();
-        ConnectRate::new(Rate { rate: of(rate), burst: of(burst) })
+        AddressRateLimiter::new(Rate { rate: of(rate), burst: of(burst) })
     }
 
     fn address(number: u32) -> CountedAddress {
         CountedAddress::new(std::net::Ipv4Addr::from_bits(number).into(), 64)
     }
 
-    fn known(rate: &ConnectRate) -> usize {
+    fn known(rate: &AddressRateLimiter) -> usize {
         rate.addresses.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::{address::CountedAddress, connect_rate::ConnectRate};
+use super::{address::CountedAddress, connect_rate::AddressRateLimiter};
 use crate::config::Limits;
 
 /// The number of reserved descriptors that may be used to answer connections over the limit.
@@ -32,7 +32,7 @@ pub(crate) struct EffectiveLimits {
     /// The number of connections beyond the limit that are still answered.
     answered: u32,
     pub(crate) max_connections_per_ip: Option<NonZeroU32>,
-    pub(crate) connects_per_ip: Option<ConnectRate>,
+    pub(crate) connects_per_ip: Option<AddressRateLimiter>,
     pub(crate) ipv6_prefix: u8,
 }
 
@@ -140,7 +140,7 @@ impl EffectiveLimits {
         let kept = before.and_then(|before| before.connects_per_ip.as_ref());
         let rate = |rate| match kept {
             Some(kept) if kept.has_rate(rate) => kept.clone(),
-            _ => ConnectRate::new(rate),
+            _ => AddressRateLimiter::new(rate),
         };
         let max_connections = limits.max_connections.map_or(possible, NonZeroU32::get);
         let max_connections = max_connections.min(possible);

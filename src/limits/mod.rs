@@ -11,4 +11,4 @@ pub(crate) use address::CountedAddress;
 pub use admission::AdmissionOutcome;
 pub(crate) use admission::AdmissionQueue;
 pub use connections::ConnectionLimiter;
-pub(crate) use permit::{ConnectionPermit, FarOverLimit, Limit};
+pub(crate) use permit::{ConnectionLimit, ConnectionPermit, FarOverLimit};

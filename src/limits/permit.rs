@@ -20,12 +20,12 @@ pub(crate) struct ConnectionPermit {
     /// Whether its address exceeded `max_connections_per_ip` when it connected.
     over_address_limit: bool,
     /// Any other limit that it exceeds.
-    over: Option<Limit>,
+    over: Option<ConnectionLimit>,
 }
 
 /// A limit on connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Limit {
+pub(crate) enum ConnectionLimit {
     Connections,
     ConnectionsPerIp,
     ConnectsPerIp,
@@ -33,9 +33,9 @@ pub(crate) enum Limit {
 
 /// So far over a limit that the connection is closed without an answer.
 #[derive(Debug)]
-pub(crate) struct FarOverLimit(pub(crate) Limit);
+pub(crate) struct FarOverLimit(pub(crate) ConnectionLimit);
 
-impl Limit {
+impl ConnectionLimit {
     /// The answer to a client that is over the limit.
     pub(crate) fn refusal(self) -> RejectReason {
         match self {
@@ -71,14 +71,15 @@ impl ConnectionPermit {
     /// If the limit is exceeded by more than a tenth: the connection is then closed without an
     /// answer.
     pub(crate) fn enter(limiter: &Arc<ConnectionLimiter>) -> Result<Self, FarOverLimit> {
-        let over_address_limit = limiter.count_in().ok_or(FarOverLimit(Limit::Connections))?;
+        let over_address_limit =
+            limiter.count_in().ok_or(FarOverLimit(ConnectionLimit::Connections))?;
         Ok(Self {
             limiter: limiter.clone(),
             ip: None,
             prefix: Cell::new(0),
             identified: false,
             over_address_limit: false,
-            over: over_address_limit.then_some(Limit::Connections),
+            over: over_address_limit.then_some(ConnectionLimit::Connections),
         })
     }
 
@@ -95,15 +96,15 @@ impl ConnectionPermit {
         let check = limits.connects_per_ip.as_ref().map(|rate| rate.count(counted));
         if let Some(most) = limits.max_connections_per_ip.map(NonZeroU32::get) {
             let count = self.limiter.enter_from(counted, most.saturating_add(tenth(most)));
-            let count = count.ok_or(FarOverLimit(Limit::ConnectionsPerIp))?;
+            let count = count.ok_or(FarOverLimit(ConnectionLimit::ConnectionsPerIp))?;
             self.prefix.set(limits.ipv6_prefix);
             self.over_address_limit = count > most;
         }
         match check {
             None | Some(RateCheck::Within) => Ok(()),
-            Some(RateCheck::FarBeyond) => Err(FarOverLimit(Limit::ConnectsPerIp)),
+            Some(RateCheck::FarBeyond) => Err(FarOverLimit(ConnectionLimit::ConnectsPerIp)),
             Some(RateCheck::Beyond) => {
-                self.over.get_or_insert(Limit::ConnectsPerIp);
+                self.over.get_or_insert(ConnectionLimit::ConnectsPerIp);
                 Ok(())
             }
         }
@@ -135,10 +136,12 @@ impl ConnectionPermit {
     ///
     /// # Errors
     /// The limit that the connection exceeds.
-    pub(crate) fn check(&self) -> Result<(), Limit> {
+    pub(crate) fn check(&self) -> Result<(), ConnectionLimit> {
         match self.over {
             Some(over) => Err(over),
-            None if self.over_address_limit && self.is_still_over() => Err(Limit::ConnectionsPerIp),
+            None if self.over_address_limit && self.is_still_over() => {
+                Err(ConnectionLimit::ConnectionsPerIp)
+            }
             None => Ok(()),
         }
     }
@@ -204,12 +207,16 @@ mod tests {
                 (0..limit + answered).map(|_| connect(&limiter, "10.0.0.1").unwrap()).collect();
             assert!(matches!(
                 connect(&limiter, "10.0.0.1"),
-                Err(FarOverLimit(Limit::ConnectionsPerIp))
+                Err(FarOverLimit(ConnectionLimit::ConnectionsPerIp))
             ));
             assert!(connect(&limiter, "10.0.0.2").is_ok());
             let (within, beyond) = permits.split_at(limit as usize);
             assert!(within.iter().all(|permit| permit.check().is_ok()));
-            assert!(beyond.iter().all(|permit| permit.check() == Err(Limit::ConnectionsPerIp)));
+            assert!(
+                beyond
+                    .iter()
+                    .all(|permit| permit.check() == Err(ConnectionLimit::ConnectionsPerIp))
+            );
             assert_eq!(limiter.open(), limit + answered);
             assert_eq!(count(&limiter, "10.0.0.1", 64), limit + answered);
         }

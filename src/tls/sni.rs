@@ -17,19 +17,23 @@ use x509_parser::{extensions::GeneralName, parse_x509_certificate};
 /// list is used whose key has a signature scheme that the client supports.
 #[derive(Debug)]
 pub(super) struct BySni {
-    exact: Names,
+    exact: CertificateNames,
     /// By the name after the `*.`.
-    wildcards: Names,
+    wildcards: CertificateNames,
     /// The first in the list, and others that share a name with it.
     default: Vec<Arc<CertifiedKey>>,
 }
 
-type Names = HashMap<Box<str>, Vec<Arc<CertifiedKey>>>;
+type CertificateNames = HashMap<Box<str>, Vec<Arc<CertifiedKey>>>;
 
 impl BySni {
     /// `certificates` must not be empty.
     pub(super) fn new(certificates: Vec<CertifiedKey>) -> Self {
-        let mut by_sni = Self { exact: Names::new(), wildcards: Names::new(), default: Vec::new() };
+        let mut by_sni = Self {
+            exact: CertificateNames::new(),
+            wildcards: CertificateNames::new(),
+            default: Vec::new(),
+        };
         let mut names_of_first = None;
         for certificate in certificates.into_iter().map(Arc::new) {
             let names = names(&certificate);

@@ -25,9 +25,9 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// one, so no response is older than its request, and a thousand scrapers at once cost only a few
 /// renderings.
 #[derive(Clone, Default)]
-pub(in crate::admin) struct MetricsScrape(Arc<Mutex<Vec<Waiter>>>);
+pub(in crate::admin) struct MetricsScrape(Arc<Mutex<Vec<PendingScrape>>>);
 
-type Waiter = oneshot::Sender<Result<Bytes, BudgetExhausted>>;
+type PendingScrape = oneshot::Sender<Result<Bytes, BudgetExhausted>>;
 
 impl MetricsScrape {
     pub(in crate::admin) async fn response(

@@ -22,7 +22,7 @@ use self::{
     args::{BrokerArgs, ClientArgs, CtlCommand, SessionsArgs},
     client::{ApiClient, ApiResponse, CallError},
 };
-use super::{BAD_CONFIG, FAILED};
+use super::exit_code::{BAD_CONFIG, FAILED};
 use crate::{
     api::{self, Change, Pools, State},
     escape::{self, plain_lines},

@@ -11,7 +11,7 @@ use clap::Args;
 use hyper::Uri;
 
 use crate::{
-    cli::DEFAULT_CONFIG,
+    cli::config_file::DEFAULT_CONFIG,
     config::{Admin, Bind},
 };
 

@@ -13,22 +13,22 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, CommandFactory, ValueEnum};
+use clap::{Args, Command, ValueEnum};
 
-use super::{Cli, FAILED};
+use super::exit_code::FAILED;
 
 #[derive(Args, Debug)]
 pub(super) struct ManArgs {
     /// The page to print.
-    #[arg(value_enum, default_value_t = Page::MqttLb)]
-    page: Page,
+    #[arg(value_enum, default_value_t = ManPage::MqttLb)]
+    page: ManPage,
     /// Write all pages to FOLDER/man1, man5 and man7 instead.
     #[arg(long, value_name = "FOLDER", conflicts_with = "page")]
     dir: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Page {
+enum ManPage {
     /// Commands, signals and exit codes: mqtt-lb(1).
     #[value(name = "mqtt-lb")]
     MqttLb,
@@ -40,7 +40,7 @@ enum Page {
     Ops,
 }
 
-impl Page {
+impl ManPage {
     const fn name(self) -> &'static str {
         match self {
             Self::MqttLb => "mqtt-lb",
@@ -71,11 +71,11 @@ impl Page {
     }
 }
 
-/// Prints a page, or writes all of them.
-pub(super) fn man(args: &ManArgs) -> ExitCode {
+/// Prints a page, or writes all of them, with those of `command`.
+pub(super) fn man(command: Command, args: &ManArgs) -> ExitCode {
     let (done, place) = match &args.dir {
         None => (io::stdout().write_all(args.page.roff().as_bytes()), "standard output".into()),
-        Some(dir) => (write_all(dir), dir.to_string_lossy()),
+        Some(dir) => (write_all(command, dir), dir.to_string_lossy()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -89,13 +89,13 @@ pub(super) fn man(args: &ManArgs) -> ExitCode {
 }
 
 /// Writes the pages, and one page for each command, such as `mqtt-lb-run(1)`.
-fn write_all(dir: &Path) -> io::Result<()> {
+fn write_all(command: Command, dir: &Path) -> io::Result<()> {
     let commands = dir.join("man1");
     fs::create_dir_all(&commands)?;
     // Without `help`, whose page would be empty.
-    clap_mangen::generate_to(Cli::command().disable_help_subcommand(true), &commands)?;
+    clap_mangen::generate_to(command.disable_help_subcommand(true), &commands)?;
     // After the generated pages: it replaces the generated mqtt-lb(1).
-    for page in Page::value_variants() {
+    for page in ManPage::value_variants() {
         let section = dir.join(format!("man{}", page.section()));
         fs::create_dir_all(&section)?;
         fs::write(section.join(format!("{}.{}", page.name(), page.section())), page.roff())?;

@@ -71,7 +71,7 @@ const MAX_LINE: usize = 80;
 
 #[test]
 fn every_page_has_its_name() {
-    for page in Page::value_variants() {
+    for page in ManPage::value_variants() {
         let roff = page.roff();
         let (name, section) = (page.name(), page.section());
         assert!(page.markdown().starts_with(&format!("# {name}({section})\n")), "{name}");
@@ -84,8 +84,8 @@ fn every_page_has_its_name() {
 /// mqtt-lb(1) is handwritten, so this test checks that it has every command and every option.
 #[test]
 fn every_command_and_option_is_described() {
-    let page = Page::MqttLb.markdown();
-    let mut commands = vec![(String::new(), Cli::command())];
+    let page = ManPage::MqttLb.markdown();
+    let mut commands = vec![(String::new(), crate::cli::Cli::command())];
     while let Some((name, command)) = commands.pop() {
         for option in command.get_arguments().filter(|option| option.get_id() != "help") {
             let Some(long) = option.get_long() else { continue };
@@ -186,6 +186,6 @@ fn the_page_of_the_configuration() {
         fs::write(deploy.join("man/mqtt-lb.yaml.5.md"), &generated).unwrap();
     } else {
         let hint = "regenerate it: UPDATE_PAGES=1 cargo test --lib cli::man";
-        assert!(generated == Page::Yaml.markdown(), "mqtt-lb.yaml.5.md is outdated; {hint}");
+        assert!(generated == ManPage::Yaml.markdown(), "mqtt-lb.yaml.5.md is outdated; {hint}");
     }
 }

@@ -1,6 +1,6 @@
 //! Listeners.
 
-use super::{Binds, Checker, Names, Valid, checker::given, tls};
+use super::{Binds, Checker, DeclaredNames, Valid, checker::given, tls};
 use crate::config::{
     Bind, Listener, Networks, ProxyProtocolIn, WebSocket,
     at::At,
@@ -14,7 +14,7 @@ pub(super) fn listener(
     checker: &Checker<'_>,
     raw: &At<raw::Listener>,
     binds: &mut Binds,
-    pools: &Names,
+    pools: &DeclaredNames,
     valid_pools: bool,
 ) -> Valid<Listener> {
     let (raw, section) = (raw.get()?, raw.place());

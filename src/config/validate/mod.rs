@@ -17,24 +17,26 @@ use super::{Admin, Bind, Config, at::At, configuration::Effective, raw, values::
 use addresses::Binds;
 use checker::given;
 pub(super) use checker::{Checker, Valid};
-use names::Names;
+use names::DeclaredNames;
 
 /// The whole file.
 pub(super) fn config(checker: &Checker<'_>, raw: &At<raw::Config>) -> Valid<Config> {
     let (raw, file) = (raw.get()?, raw.place());
     let mut binds = Binds::default();
-    let mut pool_names = Names::default();
+    let mut pool_names = DeclaredNames::default();
 
     let pools = checker.required(&file, "pools", &raw.pools, "a list of pools").and_then(|pools| {
-        pool_names =
-            Names::of(checker, pools.iter().map(|pool| pool.value.as_ref().map(|p| &p.name)));
+        pool_names = DeclaredNames::of(
+            checker,
+            pools.iter().map(|pool| pool.value.as_ref().map(|p| &p.name)),
+        );
         checker.some(&raw.pools, |pool| pool::pool(checker, pool))
     });
     let listeners = checker
         .required(&file, "listeners", &raw.listeners, "a list of listeners")
         .and_then(|listeners| {
             let names = listeners.iter().map(|listener| listener.value.as_ref().map(|l| &l.name));
-            Names::of(checker, names);
+            DeclaredNames::of(checker, names);
             checker.some(&raw.listeners, |listener| {
                 listener::listener(checker, listener, &mut binds, &pool_names, pools.is_ok())
             })

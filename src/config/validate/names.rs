@@ -1,4 +1,4 @@
-//! Names that are unique in a list, and references to them.
+//! DeclaredNames that are unique in a list, and references to them.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use crate::config::{
 
 /// The names of one list, in its order; `None` where an entry has no valid one.
 #[derive(Default)]
-pub(super) struct Names(Vec<Option<Arc<str>>>);
+pub(super) struct DeclaredNames(Vec<Option<Arc<str>>>);
 
-impl Names {
+impl DeclaredNames {
     /// Notes every name that an earlier entry has.
     pub(super) fn of<'v>(
         checker: &Checker<'_>,

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, net::IpAddr};
 
 use super::{
-    Checker, Names, Valid,
+    Checker, DeclaredNames, Valid,
     addresses::broker_address,
     checker::given,
     health::health,
@@ -91,7 +91,10 @@ fn upstreams(
     discovers: bool,
 ) -> Valid<Vec<Upstream>> {
     let list = raw.get()?;
-    Names::of(checker, list.iter().map(|entry| entry.value.as_ref().map(|entry| &entry.name)));
+    DeclaredNames::of(
+        checker,
+        list.iter().map(|entry| entry.value.as_ref().map(|entry| &entry.name)),
+    );
     let upstreams = checker.some(raw, |entry| upstream(checker, entry))?;
     if !discovers && upstreams.iter().all(|upstream| upstream.backup) {
         return Err(checker.fault(&raw.place(), "at least one upstream must not be a backup"));

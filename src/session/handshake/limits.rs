@@ -2,7 +2,7 @@
 
 use crate::{
     labels::{EndCause, EndPhase},
-    limits::{ConnectionPermit, Limit},
+    limits::{ConnectionLimit, ConnectionPermit},
     session::{
         broker_search::replace_own_session, clients::ReachedLimit, pending::PendingClient,
         reject::Rejection,
@@ -14,9 +14,9 @@ use crate::{
 pub(super) async fn replace_at_limit(
     client: &mut PendingClient<'_>,
     permit: &ConnectionPermit,
-    mut limit: Limit,
+    mut limit: ConnectionLimit,
 ) -> Result<(), Rejection> {
-    if limit == Limit::ConnectionsPerIp
+    if limit == ConnectionLimit::ConnectionsPerIp
         && let Some(address) = permit.counted_address()
     {
         if replace_own_session(client, ReachedLimit::Address(address)).await? {

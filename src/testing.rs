@@ -59,7 +59,7 @@ pub mod proto {
             pub use crate::proto::websocket::frame::{FrameDecoder, MAX_CONTROL_BYTES, StreamEnd};
         }
         pub mod request {
-            pub use crate::proto::websocket::request::MAX_HEAD_BYTES;
+            pub use crate::proto::websocket::request::{MAX_HEAD_BYTES, UpgradeRequest, parse};
         }
     }
 }

@@ -27,7 +27,7 @@ const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// A request that is accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct UpgradeRequest {
+pub struct UpgradeRequest {
     /// Bytes of the head; frames follow.
     pub len: usize,
     /// The client for which trusted proxies forwarded the request.
@@ -39,7 +39,7 @@ pub(crate) struct UpgradeRequest {
 
 impl UpgradeRequest {
     /// The head that switches to WebSocket, with no extension.
-    pub(crate) fn response(&self) -> String {
+    pub fn response(&self) -> String {
         format!(
             "HTTP/1.1 101 Switching Protocols\r\n\
              Upgrade: websocket\r\n\
@@ -53,7 +53,7 @@ impl UpgradeRequest {
 
 /// A request that is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct UpgradeRefusal {
+pub struct UpgradeRefusal {
     status: HttpStatus,
     /// The reason, without any text of the client's.
     pub detail: Cow<'static, str>,
@@ -80,7 +80,7 @@ impl UpgradeRefusal {
     }
 
     /// The complete response; the connection must be closed after it.
-    pub(crate) fn response(&self) -> String {
+    pub fn response(&self) -> String {
         let (line, headers) = match self.status {
             HttpStatus::BadRequest => ("400 Bad Request", ""),
             HttpStatus::Forbidden => ("403 Forbidden", ""),
@@ -106,7 +106,7 @@ impl UpgradeRefusal {
 }
 
 /// Parses and checks a request; `None` while its head is incomplete.
-pub(crate) fn parse(
+pub fn parse(
     bytes: &[u8],
     rules: &WebSocket,
 ) -> Result<Option<UpgradeRequest>, UpgradeRefusal> {

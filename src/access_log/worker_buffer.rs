@@ -124,7 +124,7 @@ impl WorkerBuffer {
         }
     }
 
-    /// Sends the lines. If there are none, because another session sent them, the permit returns to
+    /// Sends the lines. If another session has sent them already, the permit returns to
     /// the queue.
     pub(super) fn send(&self, permit: Permit<'_, WriterMessage>) {
         let chunk = self.buffer.take();

@@ -1,3 +1,4 @@
+use clap::CommandFactory;
 use serde_json::json;
 
 use super::{yaml_page::yaml_page, *};

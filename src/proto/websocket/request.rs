@@ -106,10 +106,7 @@ impl UpgradeRefusal {
 }
 
 /// Parses and checks a request; `None` while its head is incomplete.
-pub fn parse(
-    bytes: &[u8],
-    rules: &WebSocket,
-) -> Result<Option<UpgradeRequest>, UpgradeRefusal> {
+pub fn parse(bytes: &[u8], rules: &WebSocket) -> Result<Option<UpgradeRequest>, UpgradeRefusal> {
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let parsed = request.parse(bytes);

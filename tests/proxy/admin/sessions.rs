@@ -226,7 +226,11 @@ fn tenants_that_have_one_client_id() {
         .iter()
         .map(|user| {
             let connect = Connect::new(4, "gateway").username(user).bytes();
-            Client::exchange(proxy.address(), &connect, CONNACK_V3)
+            let mut client = Client::exchange(proxy.address(), &connect, CONNACK_V3);
+            // The relay has started, and with it the session's age: the CONNACK is sent before that,
+            // and the next client may be served by another worker.
+            client.echo(b"\xC0\x00");
+            client
         })
         .collect();
     wait_recorded(&proxy, held.len());

@@ -12,7 +12,7 @@ use anyhow::Context;
 use rumqttd::{ConnectionSettings, RouterConfig, ServerSettings};
 use tokio::{net::TcpStream, time::sleep};
 
-use crate::door::Door;
+use crate::version_splitter::VersionSplitter;
 
 const NAMES: [&str; 3] = ["broker-1", "broker-2", "broker-3"];
 
@@ -27,7 +27,7 @@ pub(crate) struct Broker {
     pub(crate) address: SocketAddr,
 }
 
-/// Every CONNECT that came to a broker's door: the client ID, and the broker.
+/// Every CONNECT that reached a broker: the client ID, and the broker.
 pub(crate) type Visits = Arc<Mutex<Vec<(String, &'static str)>>>;
 
 impl Brokers {
@@ -39,7 +39,8 @@ impl Brokers {
             start_rumqttd(name, v4, v5)?;
             is_up(v4).await;
             is_up(v5).await;
-            let address = Door { broker: name, v4, v5, visits: visits.clone() }.open().await?;
+            let address =
+                VersionSplitter { broker: name, v4, v5, visits: visits.clone() }.open().await?;
             brokers.push(Broker { name, address });
         }
         Ok(Self { brokers, visits })

@@ -7,13 +7,13 @@
 
 mod brokers;
 mod clients;
-mod door;
 mod log;
 mod mqtt31;
 mod paint;
 mod proxy;
 mod table;
 mod tls;
+mod version_splitter;
 mod websocket;
 
 use std::{
@@ -41,7 +41,7 @@ use proxy::Proxy;
 use table::{Row, Table};
 
 /// How long any step may take: each is a few milliseconds, unless the machine is very busy.
-const PATIENCE: Duration = Duration::from_secs(20);
+const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Three MQTT brokers, mqtt-lb in front of them, and a dozen clients.
 #[derive(Parser)]
@@ -95,15 +95,15 @@ async fn tour(args: &Args) -> anyhow::Result<bool> {
         .context("no folder for the configuration")?;
 
     let brokers =
-        timeout(PATIENCE, Brokers::start()).await.context("the brokers do not start")??;
+        timeout(STEP_TIMEOUT, Brokers::start()).await.context("the brokers do not start")??;
     println!("{}", paint.bold("Three brokers (rumqttd: MQTT 3.1.1 and 5.0)"));
     for broker in brokers.iter() {
         println!("  {}  {}", broker.name, broker.address);
     }
-    println!("  {}", paint.dim("rumqttd knows no MQTT 3.1: a broker's door hands it in as 3.1.1."));
+    println!("  {}", paint.dim("rumqttd has no MQTT 3.1: the demo passes it on as 3.1.1."));
 
     let authority = tls::Authority::make(folder.path()).context("no certificates")?;
-    let proxy = timeout(PATIENCE, Proxy::start(folder.path(), &brokers))
+    let proxy = timeout(STEP_TIMEOUT, Proxy::start(folder.path(), &brokers))
         .await
         .context("the proxy does not start")??;
     println!("\n{}", paint.bold("The proxy in front of them"));
@@ -124,7 +124,7 @@ async fn tour(args: &Args) -> anyhow::Result<bool> {
     let mut guests = Vec::new();
     let mut rows = Vec::new();
     for client in CLIENTS {
-        let session = timeout(PATIENCE, client.connect(way.address))
+        let session = timeout(STEP_TIMEOUT, client.connect(way.address))
             .await
             .with_context(|| format!("no CONNACK for {}", client.shown_id()))?
             .with_context(|| format!("{} cannot connect", client.shown_id()))?;
@@ -161,18 +161,18 @@ async fn come_back_if_it_should(
     way: &Way,
     log: &mut Log,
 ) -> anyhow::Result<(Session, log::Entry)> {
-    let first = log.next("connect", client.id, PATIENCE).await?;
+    let first = log.next("connect", client.id, STEP_TIMEOUT).await?;
     if !client.comes_back {
         return Ok((session, first));
     }
     session.leave().await;
     // From here on the broker, too, has seen it go.
-    log.next("disconnect", client.id, PATIENCE).await?;
-    let again = timeout(PATIENCE, client.connect(way.address))
+    log.next("disconnect", client.id, STEP_TIMEOUT).await?;
+    let again = timeout(STEP_TIMEOUT, client.connect(way.address))
         .await
         .context("no CONNACK")?
         .with_context(|| format!("{} cannot connect again", client.id))?;
-    Ok((again, log.next("connect", client.id, PATIENCE).await?))
+    Ok((again, log.next("connect", client.id, STEP_TIMEOUT).await?))
 }
 
 async fn leave(guests: Vec<Session>) {

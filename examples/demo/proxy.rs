@@ -92,7 +92,7 @@ impl Proxy {
 
     /// Waits for the proxy to end.
     pub(crate) async fn wait(self) -> anyhow::Result<()> {
-        // Not on this thread: the brokers' doors run here, and sessions end through them.
+        // On another thread: this one runs the version splitters, through which sessions end.
         let joined = spawn_blocking(|| self.thread.join()).await?;
         joined.map_err(|_| anyhow!("the proxy has panicked"))?
     }

@@ -1,6 +1,6 @@
 //! The exit codes of all commands.
 
-/// Exit code: failed while running.
+/// The command failed while running.
 pub(super) const FAILED: u8 = 1;
-/// Exit code: bad usage or configuration; clap's code for bad usage too.
+/// Bad usage or configuration; clap exits with the same code for bad usage.
 pub(super) const BAD_CONFIG: u8 = 2;

@@ -1,5 +1,5 @@
-//! What stands in front of each broker: rumqttd has one port for 3.1.1 and another for 5.0, the
-//! proxy wants one address for both.
+//! One address for a broker that has a port for each MQTT version: rumqttd listens for 3.1.1 and for
+//! 5.0 on different ports, and the proxy dials one address.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -13,17 +13,17 @@ use tokio::{
 use crate::brokers::Visits;
 
 /// The proxy's own default for what a CONNECT may take.
-const LONGEST_CONNECT: usize = 64 * 1024;
+const MAX_CONNECT_BYTES: usize = 64 * 1024;
 
 #[derive(Clone)]
-pub(crate) struct Door {
+pub(crate) struct VersionSplitter {
     pub(crate) broker: &'static str,
     pub(crate) v4: SocketAddr,
     pub(crate) v5: SocketAddr,
     pub(crate) visits: Visits,
 }
 
-impl Door {
+impl VersionSplitter {
     /// Returns the address that it listens on.
     pub(crate) async fn open(self) -> anyhow::Result<SocketAddr> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -40,7 +40,7 @@ impl Door {
     async fn show_in(self, mut client: TcpStream) -> anyhow::Result<()> {
         let mut packet = Vec::new();
         let connect = loop {
-            match connect::parse(&packet, LONGEST_CONNECT)? {
+            match connect::parse(&packet, MAX_CONNECT_BYTES)? {
                 Progress::Complete(connect) => break connect,
                 Progress::Incomplete { .. } if client.read_buf(&mut packet).await? == 0 => {
                     bail!("closed before its CONNECT was whole");

@@ -96,8 +96,8 @@ impl<'a> IntoIterator for &'a Faults {
 /// An operator's text inside a message: escaped, so that it stays on its line, and cut short.
 pub(super) fn quote(text: &str) -> String {
     // Long enough for a path or a host name to be recognised.
-    const LONGEST: usize = 60;
-    match text.char_indices().nth(LONGEST) {
+    const MAX_QUOTED_CHARS: usize = 60;
+    match text.char_indices().nth(MAX_QUOTED_CHARS) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
         None => format!("{text:?}"),
     }

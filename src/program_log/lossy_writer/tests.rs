@@ -2,7 +2,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An output that takes a piece only when the test allows it.
 struct Gated {
@@ -50,7 +50,7 @@ impl Bench {
 
     /// The piece that is being written now.
     fn piece(&self) -> String {
-        String::from_utf8(self.pieces.recv_timeout(PATIENCE).unwrap()).unwrap()
+        String::from_utf8(self.pieces.recv_timeout(WAIT_TIMEOUT).unwrap()).unwrap()
     }
 
     fn push_all(&self, lines: &[&str]) {
@@ -75,10 +75,10 @@ fn lines_keep_their_order_and_a_gap_is_told_where_it_is() {
     // After the gap.
     bench.push_all(&["seven\n"]);
     bench.answers.send(true).unwrap();
-    assert_eq!(bench.reports.recv_timeout(PATIENCE), Ok(3));
+    assert_eq!(bench.reports.recv_timeout(WAIT_TIMEOUT), Ok(3));
     assert_eq!(bench.piece(), "seven\n");
     bench.answers.send(true).unwrap();
-    assert!(bench.writer.flush(PATIENCE));
+    assert!(bench.writer.flush(WAIT_TIMEOUT));
     assert!(bench.reports.try_recv().is_err());
     assert_eq!(bench.dropped.get(), 3);
 }
@@ -99,7 +99,7 @@ fn many_threads_and_a_reader_lose_no_line_unless_it_is_counted() {
             });
         }
     });
-    assert!(writer.flush(PATIENCE));
+    assert!(writer.flush(WAIT_TIMEOUT));
     let written: Vec<u8> = pieces.try_iter().flatten().collect();
     let mut next = [0; 4];
     let mut lines = 0;
@@ -123,13 +123,13 @@ fn what_cannot_be_written_is_counted_and_told_of_later() {
     assert_eq!(bench.piece(), "two\nthree\n");
     assert_eq!(bench.dropped.get(), 1);
     bench.answers.send(false).unwrap();
-    assert!(bench.writer.flush(PATIENCE));
+    assert!(bench.writer.flush(WAIT_TIMEOUT));
     assert_eq!(bench.dropped.get(), 3);
     assert!(bench.reports.try_recv().is_err());
     bench.push_all(&["four\n"]);
     assert_eq!(bench.piece(), "four\n");
     bench.answers.send(true).unwrap();
-    assert_eq!(bench.reports.recv_timeout(PATIENCE), Ok(3));
+    assert_eq!(bench.reports.recv_timeout(WAIT_TIMEOUT), Ok(3));
 }
 
 #[test]
@@ -139,15 +139,15 @@ fn flushing_ends_at_its_deadline() {
     assert_eq!(bench.piece(), "stuck\n");
     assert!(!bench.writer.flush(Duration::from_millis(10)));
     bench.answers.send(true).unwrap();
-    assert!(bench.writer.flush(PATIENCE));
+    assert!(bench.writer.flush(WAIT_TIMEOUT));
 }
 
 #[test]
 fn a_line_that_is_longer_than_all_there_is_room_for() {
     let bench = Bench::new(10);
     bench.push_all(&["longer than ten\n"]);
-    assert_eq!(bench.reports.recv_timeout(PATIENCE), Ok(1));
-    assert!(bench.writer.flush(PATIENCE));
+    assert_eq!(bench.reports.recv_timeout(WAIT_TIMEOUT), Ok(1));
+    assert!(bench.writer.flush(WAIT_TIMEOUT));
     assert_eq!(bench.dropped.get(), 1);
 }
 

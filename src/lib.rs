@@ -15,6 +15,7 @@
 //! - `net`: sockets, timers and pipes on a worker's epoll
 //! - `proto`: MQTT, PROXY headers and WebSocket, without I/O
 //! - `balance`: from a key to a broker, without I/O
+//! - `template`: texts made of facts about a client
 //!
 //! For all modules above `balance`:
 //!
@@ -49,6 +50,7 @@ mod program_log;
 mod proto;
 mod session;
 mod snapshot;
+mod template;
 pub mod testing;
 mod timestamp;
 mod tls;

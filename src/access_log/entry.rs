@@ -40,7 +40,9 @@ pub struct Entry<'a> {
     pub protocol_version: Option<u8>,
     pub bridge: Option<bool>,
     pub client_id: Option<&'a str>,
-    /// The Assigned Client Identifier of a 5.0 CONNACK.
+    /// The ID that the broker was sent, if it is another one.
+    pub broker_client_id: Option<&'a str>,
+    /// The ID that was assigned to a client without one: by the proxy, or in a 5.0 CONNACK.
     pub assigned_client_id: Option<&'a str>,
     pub username: Option<&'a str>,
     pub has_password: Option<bool>,
@@ -109,6 +111,7 @@ impl<'a> Entry<'a> {
             protocol_version: None,
             bridge: None,
             client_id: None,
+            broker_client_id: None,
             assigned_client_id: None,
             username: None,
             has_password: None,

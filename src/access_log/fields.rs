@@ -52,6 +52,7 @@ fields! {
     "protocol_version", |e, _| e.protocol_version.map(number);
     "bridge", |e, _| e.bridge.map(LogValue::Flag);
     "client_id", |e, _| e.client_id.map(LogValue::Text);
+    "broker_client_id", |e, _| e.broker_client_id.map(LogValue::Text);
     "assigned_client_id", |e, _| e.assigned_client_id.map(LogValue::Text);
     "username", |e, _| e.username.map(LogValue::Text);
     "has_password", |e, _| e.has_password.map(LogValue::Flag);

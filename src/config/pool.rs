@@ -14,7 +14,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{CertificateFile, Rate, Secret};
-use crate::balance::{Algorithm, EmptyClientId, KeyTemplate};
+use crate::{
+    balance::{Algorithm, EmptyClientId, KeyTemplate},
+    template::Template,
+};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
@@ -74,10 +77,13 @@ impl PoolTls {
 }
 
 /// The version of the PROXY header that brokers are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProxyProtocolOut {
     V1,
-    V2,
+    V2 {
+        /// In place of the common name of the client's certificate.
+        cn: Option<Template>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]

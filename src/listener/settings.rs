@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 
 use crate::{
-    config::{self, Bind, ProxyProtocolIn, WebSocket},
+    config::{self, Bind, Identity, Idle, ProxyProtocolIn, WebSocket},
     labels::Transport,
     metrics::ListenerMetrics,
     upstream::Pool,
@@ -23,6 +23,10 @@ pub struct ListenerSettings {
     pub proxy_protocol: Option<ProxyProtocolIn>,
     pub tls: Option<Arc<ServerConfig>>,
     pub websocket: Option<WebSocket>,
+    /// `None` if it asks for nothing and changes nothing.
+    pub identity: Option<Arc<Identity>>,
+    /// How long sessions may be silent; `None`: as `timeouts.idle` says.
+    pub idle: Option<Idle>,
 }
 
 impl ListenerSettings {
@@ -47,6 +51,8 @@ impl ListenerSettings {
             proxy_protocol: listener.proxy_protocol.clone(),
             tls: listener.tls.as_ref().map(|tls| tls.server.clone()),
             websocket: listener.websocket.clone(),
+            identity: (!listener.identity.is_default()).then(|| Arc::new(listener.identity.clone())),
+            idle: listener.idle,
         }
     }
 

@@ -18,3 +18,10 @@ pub struct TlsFacts {
     /// The negotiated protocol (RFC 7301).
     pub alpn: Option<Box<[u8]>>,
 }
+
+impl TlsFacts {
+    /// The same facts, with another name in place of the common name.
+    pub(crate) fn with_common_name(&self, name: Option<&str>) -> Self {
+        Self { common_name: name.map(Box::from), ..self.clone() }
+    }
+}

@@ -26,10 +26,11 @@ const ROWS: &[&[&str]] = &[
     &["proto"],
     &["config"],
     &["api", "balance", "tls", "join", "escape", "labels", "timestamp"],
+    &["template"],
 ];
 
 /// Rooms without sockets, clock or runtime, and what would bring those in.
-const PURE: &[&str] = &["api", "proto", "config", "balance", "escape"];
+const PURE: &[&str] = &["api", "proto", "config", "balance", "template", "escape"];
 const IMPURE: &[&str] = &[
     "tokio",
     "tracing",

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The longest line of JSON or text, as documented in the README.
-const MAX_LINE_BYTES: usize = 52 * 1024;
+const MAX_LINE_BYTES: usize = 56 * 1024;
 
 /// The client ID as written in a line of JSON.
 fn written(client_id: &str) -> String {
@@ -95,6 +95,7 @@ fn a_line_is_bounded() {
             sni: some,
             tls_cn: some,
             client_id: some,
+            broker_client_id: some,
             assigned_client_id: some,
             username: some,
             pool: some,

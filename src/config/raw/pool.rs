@@ -1,6 +1,6 @@
 //! The keys of a pool.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -13,8 +13,8 @@ use crate::{
         Address, OnDown,
         at::At,
         values::{
-            DnsName, Factor, FilePath, HOUR, Key, Name, Number, ServerName, SourceAddress, Time,
-            YEAR, at_number, at_time,
+            DnsName, Factor, FilePath, HOUR, Key, Name, Number, ServerName, SourceAddress, TemplateText,
+            Time, YEAR, at_number, at_time,
         },
     },
     tls::MinVersion,
@@ -81,7 +81,8 @@ pub(in crate::config) struct Pool {
     /// checks included (except of type http, which has another port): `none`, `v1` (addresses) or
     /// `v2` (also the session's ID, and what TLS said of the client). Brokers that do not expect the
     /// header take it for a malformed CONNECT; those that do accept nothing else.
-    #[serde(default)]
+    #[serde(default = "empty::<SendProxyProtocol>")]
+    #[schemars(schema_with = "version_or_section")]
     pub(in crate::config) send_proxy_protocol: At<SendProxyProtocol>,
 }
 
@@ -232,11 +233,29 @@ pub(in crate::config) struct PoolTls {
     pub(in crate::config) min_version: At<MinVersion>,
 }
 
+/// A single value in its place is `version`.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct SendProxyProtocol {
+    /// `none`, `v1` or `v2`.
+    #[serde(default)]
+    pub(in crate::config) version: At<HeaderVersion>,
+    /// What the header of version 2 gives as the common name of the client's certificate, such as
+    /// "${tls_san_uri}"; nothing, if a variable has no value. Absent: the common name.
+    pub(in crate::config) cn: Option<At<TemplateText>>,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::config) enum SendProxyProtocol {
+pub(in crate::config) enum HeaderVersion {
     #[default]
     None,
     V1,
     V2,
+}
+
+fn version_or_section(generator: &mut SchemaGenerator) -> Schema {
+    let version = generator.subschema_for::<HeaderVersion>();
+    let section = generator.subschema_for::<SendProxyProtocol>();
+    json_schema!({ "anyOf": [version, section] })
 }

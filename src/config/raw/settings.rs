@@ -107,7 +107,7 @@ pub(in crate::config) struct TcpKeepalive {
 }
 
 /// Sections in whose place a single value may be written, and the key that it sets.
-pub(in crate::config) const SHORT_FORMS: &[(&str, &str)] = &[("TcpKeepalive", "idle")];
+pub(in crate::config) const SHORT_FORMS: &[(&str, &str)] = &[("TcpKeepalive", "idle"), ("SendProxyProtocol", "version")];
 
 fn duration_or_section(generator: &mut SchemaGenerator) -> Schema {
     let duration = generator.subschema_for::<Seconds>();

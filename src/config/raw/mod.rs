@@ -17,7 +17,7 @@ mod pool;
 mod settings;
 
 pub(super) use access_log::{AccessLog, Event, Rotate, Syslog};
-pub(super) use common::{Limit, List};
+pub(super) use common::List;
 pub(super) use config::Config;
 pub(super) use health::{Active, CheckType, Code, Health, KEYS_OF_OTHER_TYPES, Passive};
 pub(super) use listener::{

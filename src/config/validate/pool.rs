@@ -3,12 +3,7 @@
 use std::{collections::HashSet, net::IpAddr};
 
 use super::{
-    Checker, DeclaredNames, Valid,
-    addresses::broker_address,
-    checker::given,
-    health::health,
-    settings::{limit, positive},
-    tls,
+    Checker, DeclaredNames, Valid, addresses::broker_address, checker::given, health::health, tls,
 };
 use crate::{
     balance::{Algorithm, KETAMA_MAX_TOTAL_WEIGHT},
@@ -57,7 +52,7 @@ pub(super) fn pool(checker: &Checker<'_>, raw: &At<raw::Pool>) -> Valid<Pool> {
         discover: discover?,
         connect_timeout: raw.connect_timeout.get()?.0,
         connack_timeout: raw.connack_timeout.get()?.0,
-        tries: positive(&raw.tries)?,
+        tries: raw.tries.get()?.0,
         retry_on: retry_on(&raw.retry_on)?,
         health: health?,
         on_down: *raw.on_down.get()?,
@@ -121,8 +116,8 @@ fn upstream(checker: &Checker<'_>, raw: &At<raw::Upstream>) -> Valid<Upstream> {
     Ok(Upstream {
         name: name?.0.clone(),
         address: address?,
-        weight: positive(&raw.weight)?,
-        max_connections: limit(&raw.max_connections)?,
+        weight: raw.weight.get()?.0,
+        max_connections: raw.max_connections.get()?.0,
         backup: *raw.backup.get()?,
     })
 }
@@ -185,7 +180,7 @@ fn can_be_dialled_from(
 fn discover(checker: &Checker<'_>, raw: &At<raw::Discover>) -> Valid<Discover> {
     let (raw, section) = (raw.get()?, raw.place());
     let dns = checker.required(&section, "dns", &raw.dns, DNS_NAME);
-    let port = given(raw.port.as_ref(), |port| Ok(port.get()?.0 as u16))?;
+    let port = given(raw.port.as_ref(), |port| Ok(port.get()?.0))?;
     let records = match (raw.kind.get()?, port) {
         (DiscoverType::Srv, port) => Records::Srv { port },
         (DiscoverType::A, Some(port)) => Records::Addresses { port },
@@ -213,13 +208,13 @@ fn retry_on(raw: &At<raw::List<Reason>>) -> Valid<RetryOn> {
 fn rebalance(checker: &Checker<'_>, raw: &At<raw::Rebalance>) -> Valid<std::num::NonZeroU32> {
     let (raw, section) = (raw.get()?, raw.place());
     checker.required(&section, "rate", &raw.rate, "sessions a second, from 1")?;
-    positive(&raw.rate)
+    raw.rate.get().map(|rate| rate.0)
 }
 
 fn admission(checker: &Checker<'_>, raw: &At<raw::Admission>) -> Valid<Admission> {
     let (raw, section) = (raw.get()?, raw.place());
     checker.required(&section, "rate", &raw.rate, "CONNECTs a second, from 1")?;
-    let rate = positive(&raw.rate)?;
-    let burst = limit(&raw.burst)?.unwrap_or(rate);
+    let rate = raw.rate.get()?.0;
+    let burst = raw.burst.get()?.0.unwrap_or(rate);
     Ok(Admission { rate: Rate { rate, burst }, max_wait: raw.max_wait.get()?.0 })
 }

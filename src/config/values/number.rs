@@ -205,7 +205,7 @@ pub(in crate::config) fn at_size<const KIB: u64, V: Scalar>() -> At<V> {
     at_default(&format!("{KIB}KiB"))
 }
 
-/// A default that its own type refuses is a missing value, which fails each file.
+/// A default that its own type refuses counts as missing, so that no file is valid.
 fn at_default<V: Scalar>(text: &str) -> At<V> {
     V::parse(text).map_or(At::MISSING, At::default_of)
 }

@@ -21,6 +21,7 @@
 //!
 //! - `api`: the types of the admin API: `admin` writes them, `cli` reads them
 //! - `config`: the file an operator wrote, as types that cannot be wrong
+//! - `jwt`: tokens that clients prove their identity with
 //! - `tls`: certificates, keys and revocation lists, as configurations of rustls
 //! - `access_log`: one line for each connection that opens, ends or is refused
 //! - `metrics`: the Prometheus metrics
@@ -41,6 +42,7 @@ mod config;
 mod control;
 mod escape;
 mod join;
+mod jwt;
 mod labels;
 mod limits;
 mod listener;

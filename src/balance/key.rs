@@ -107,7 +107,9 @@ impl KeyTemplate {
         client: &ClientFields<'a>,
         scratch: &'a mut Vec<u8>,
     ) -> Choice<'a> {
-        if self.identifies(client) && !(policy == EmptyClientId::Assign && client.client_id.is_empty()) {
+        if self.identifies(client)
+            && !(policy == EmptyClientId::Assign && client.client_id.is_empty())
+        {
             return Choice::Key(render(&self.template, client, scratch));
         }
         if !client.client_id.is_empty() {

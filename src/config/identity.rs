@@ -2,17 +2,42 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::Secret;
-use crate::template::{Pattern, Template, Variable};
+use crate::{
+    jwt,
+    template::{Pattern, Template, Variable},
+};
 
 /// The identity of a listener's clients. The default asks for nothing and changes nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
+    pub jwt: Option<Jwt>,
     /// All have to hold.
     pub require: Vec<Requirement>,
     pub rewrite: Option<Rewrite>,
     /// A CONNECT that violates the standard is passed on if it can be routed.
     pub lenient: bool,
+}
+
+/// The token that clients prove their identity with.
+#[derive(Clone, Debug)]
+pub struct Jwt {
+    pub(crate) from: TokenSource,
+    pub(crate) verifier: Arc<jwt::Verifier>,
+    /// A session ends when its token expires.
+    pub(crate) closes_on_expiry: bool,
+}
+
+/// The field of a CONNECT that has the client's token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TokenSource {
+    #[default]
+    Password,
+    Username,
 }
 
 /// What a field of the CONNECT has to be.
@@ -52,7 +77,7 @@ pub enum PasswordRewrite {
 impl Identity {
     /// Whether it asks for nothing and changes nothing.
     pub fn is_default(&self) -> bool {
-        self.require.is_empty() && self.rewrite.is_none()
+        self.jwt.is_none() && self.require.is_empty() && self.rewrite.is_none()
     }
 
     /// The variables of all templates.

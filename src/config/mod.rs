@@ -29,7 +29,9 @@ pub use access_log::{
 pub use configuration::Config;
 pub(crate) use fault::Fault;
 pub use fault::Faults;
-pub(crate) use identity::{Identity, PasswordRewrite, RequiredField, Requirement, Rewrite};
+pub(crate) use identity::{
+    Identity, Jwt, PasswordRewrite, RequiredField, Requirement, Rewrite, TokenSource,
+};
 pub(crate) use listener::Listener;
 pub use listener::{
     Bind, CertificateFile, ListenerTls, Networks, ProxyProtocolIn, RevocationFile, WebSocket,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{CertificateFile, Rate, Secret};
 use crate::{
     balance::{Algorithm, EmptyClientId, KeyTemplate},
-    template::Template,
+    template::{Template, Variable},
 };
 
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +42,17 @@ pub struct Pool {
     pub send_proxy_protocol: Option<ProxyProtocolOut>,
     /// Local addresses to dial from, in turn; empty: the kernel's choice.
     pub source_addresses: Vec<IpAddr>,
+}
+
+impl Pool {
+    /// The variables of its templates.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = &Variable> {
+        let cn = match &self.send_proxy_protocol {
+            Some(ProxyProtocolOut::V2 { cn: Some(cn) }) => Some(cn),
+            _ => None,
+        };
+        self.balance.key.variables().chain(cn.into_iter().flat_map(Template::variables))
+    }
 }
 
 /// TLS to the brokers of a pool.

@@ -8,7 +8,9 @@ impl Config {
     pub fn warnings(&self) -> Vec<String> {
         let listeners = self.listeners.iter();
         let of_listener = |listener| {
-            absent_key(listener, &self.pools[listener.pool]).into_iter().chain(refuses_all(listener))
+            absent_key(listener, &self.pools[listener.pool])
+                .into_iter()
+                .chain(refuses_all(listener))
         };
         listeners.flat_map(of_listener).chain(count_without_effect(&self.timeouts)).collect()
     }
@@ -56,7 +58,8 @@ fn refuses_all(listener: &Listener) -> Vec<String> {
         required.pattern.variables().for_each(|v| check(format!("require[{}]", required.index), v));
     }
     if let Some(rewrite) = &listener.identity.rewrite {
-        for (key, template) in [("client_id", &rewrite.client_id), ("username", &rewrite.username)] {
+        for (key, template) in [("client_id", &rewrite.client_id), ("username", &rewrite.username)]
+        {
             let variables = template.iter().flat_map(Template::variables);
             variables.for_each(|variable| check(format!("rewrite.{key}"), variable));
         }
@@ -102,7 +105,7 @@ impl Listener {
         match variable {
             Variable::Sni => (self.tls.is_none() && !proxied).then_some(MissingFact::ServerName),
             Variable::TlsCn => (!has_certificates && !proxied).then_some(MissingFact::Certificate),
-            Variable::Jwt(_) => Some(MissingFact::Token),
+            Variable::Jwt(_) => self.identity.jwt.is_none().then_some(MissingFact::Token),
             _ if variable.is_of_certificate() => {
                 (!has_certificates).then_some(MissingFact::Certificate)
             }

@@ -33,7 +33,8 @@ pub(super) fn keys(json: &[u8]) -> Result<Vec<Key>, String> {
     let mut keys = Vec::new();
     for (index, jwk) in set.keys.iter().enumerate() {
         let id = text(jwk, "kid").unwrap_or("none");
-        let named = |wrong| format!("has an invalid key, number {} (kid {id:?}): {wrong}", index + 1);
+        let named =
+            |wrong| format!("has an invalid key, number {} (kid {id:?}): {wrong}", index + 1);
         keys.extend(key(jwk).map_err(named)?);
     }
     Ok(keys)

@@ -70,10 +70,8 @@ impl Verifier {
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
-        let mut refused = JwtError::UnknownKey {
-            algorithm: algorithm.name(),
-            key_id: key_id.map(quote),
-        };
+        let mut refused =
+            JwtError::UnknownKey { algorithm: algorithm.name(), key_id: key_id.map(quote) };
         for key in self.keys.candidates(algorithm, key_id) {
             match jsonwebtoken::decode::<Map<String, Value>>(token, key, &validation) {
                 Ok(decoded) => return Ok(Claims(decoded.claims)),

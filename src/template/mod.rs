@@ -16,4 +16,6 @@ mod variable;
 pub(crate) use client_fields::{Claim, ClientFields};
 pub(crate) use pattern::Pattern;
 pub(crate) use template::{Template, TemplateError};
-pub(crate) use variable::{Variable, VariableError};
+pub(crate) use variable::Variable;
+#[cfg(test)]
+pub(crate) use variable::VariableError;

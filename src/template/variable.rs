@@ -148,7 +148,8 @@ impl fmt::Display for Variable {
         match self {
             Self::Jwt(claim) => write!(f, "{JWT}{claim}"),
             _ => {
-                let name = NAMES.iter().find(|(known, _)| known == self).map_or("", |(_, name)| name);
+                let name =
+                    NAMES.iter().find(|(known, _)| known == self).map_or("", |(_, name)| name);
                 f.write_str(name)
             }
         }

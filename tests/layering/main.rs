@@ -25,7 +25,7 @@ const ROWS: &[&[&str]] = &[
     &["metrics"],
     &["proto"],
     &["config"],
-    &["api", "balance", "tls", "join", "escape", "labels", "timestamp"],
+    &["api", "balance", "tls", "jwt", "join", "escape", "labels", "timestamp"],
     &["template"],
 ];
 

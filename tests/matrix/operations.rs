@@ -35,7 +35,8 @@ pub(crate) enum Operation {
 
 use Operation::{
     AddressChanged, AdmissionRemoved, BrokerRemoved, ChecksRemoved, Drain, EjectionRemoved,
-    IdentityChanged, ListenerMoved, OtherKey, OwnKey, PoolReAdded, PoolRemoved, Unchanged, WeightChanged,
+    IdentityChanged, ListenerMoved, OtherKey, OwnKey, PoolReAdded, PoolRemoved, Unchanged,
+    WeightChanged,
 };
 
 impl Operation {

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The longest line of JSON or text, as documented in the README.
-const MAX_LINE_BYTES: usize = 56 * 1024;
+const MAX_LINE_BYTES: usize = 64 * 1024;
 
 /// The client ID as written in a line of JSON.
 fn written(client_id: &str) -> String {
@@ -98,6 +98,7 @@ fn a_line_is_bounded() {
             broker_client_id: some,
             assigned_client_id: some,
             username: some,
+            jwt_sub: some,
             pool: some,
             upstream: some,
             upstream_address: Some(DialledAddress::Unix(Path::new(&long))),

@@ -7,13 +7,17 @@ use crate::{
     template::{ClientFields, TemplateError, VariableError},
 };
 
-
 fn template(text: &str) -> KeyTemplate {
     text.parse().unwrap()
 }
 
 fn client<'a>(client_id: &'a str, username: Option<&'a str>) -> ClientFields<'a> {
-    ClientFields { client_id, username, source_ip: Some(IpAddr::from([10, 0, 0, 7])), ..ClientFields::default() }
+    ClientFields {
+        client_id,
+        username,
+        source_ip: Some(IpAddr::from([10, 0, 0, 7])),
+        ..ClientFields::default()
+    }
 }
 
 fn render(text: &str, client: &ClientFields<'_>) -> Option<String> {
@@ -77,7 +81,8 @@ fn addresses_are_rendered_in_canonical_form() {
         ("2001:0db8:0:0::0001", "2001:db8::1"),
         ("::1", "::1"),
     ] {
-        let client = ClientFields { source_ip: Some(address.parse().unwrap()), ..ClientFields::default() };
+        let client =
+            ClientFields { source_ip: Some(address.parse().unwrap()), ..ClientFields::default() };
         assert_eq!(render("source_ip", &client).as_deref(), Some(expected));
     }
 }
@@ -103,7 +108,11 @@ fn a_client_without_identity_has_no_key() {
         ("tls_cn", client("sensor-1", Some("alice")), None),
         ("sni", ClientFields { sni: Some(""), ..client("sensor-1", None) }, None),
         ("${tls_cn}@${sni}", client("sensor-1", None), None),
-        ("${tls_cn}@${sni}", ClientFields { sni: Some("a.b"), ..ClientFields::default() }, Some("@a.b")),
+        (
+            "${tls_cn}@${sni}",
+            ClientFields { sni: Some("a.b"), ..ClientFields::default() },
+            Some("@a.b"),
+        ),
         ("${sni}/${client_id}", client("sensor-1", None), Some("/sensor-1")),
     ] {
         assert_eq!(render(text, &client).as_deref(), expected, "{text} {client:?}");
@@ -142,7 +151,12 @@ fn a_client_without_the_fields_of_the_key_goes_by_its_id() {
         ("${tls_cn}@${sni}", Username, device, by_id),
         ("tls-${tls_cn}", Username, device, by_id),
         ("username", Reject, client("sensor-1", None), by_id),
-        ("source_ip", Reject, ClientFields { client_id: "sensor-1", ..ClientFields::default() }, by_id),
+        (
+            "source_ip",
+            Reject,
+            ClientFields { client_id: "sensor-1", ..ClientFields::default() },
+            by_id,
+        ),
         ("${username}:${tls_cn}", Reject, device, Choice::Key(b"alice:")),
         ("tls_cn", Reject, ClientFields { client_id: "", ..device }, Choice::Reject),
         ("tls_cn", Username, ClientFields { client_id: "", ..device }, Choice::Key(b"alice")),

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    authenticate::Authenticate,
     common::List,
     identity::{ConnectCheck, ListenerTimeouts, Requirement, Rewrite},
 };
@@ -36,6 +37,9 @@ pub(in crate::config) struct Listener {
     /// MQTT over WebSocket, for browsers; a request must offer the subprotocol mqtt or mqttv3.1.
     /// Absent: MQTT itself.
     pub(in crate::config) websocket: Option<At<WebSocket>>,
+    /// How clients prove who they are, before their brokers hear of them. Absent: it is left to the
+    /// brokers.
+    pub(in crate::config) authenticate: Option<At<Authenticate>>,
     /// Who clients have to be: all entries have to hold. In templates: ${client_id}, ${username},
     /// ${source_ip}, ${listener}, ${sni}, ${tls_cn}, ${tls_san_dns}, ${tls_san_uri},
     /// ${tls_san_email}, ${tls_serial}, ${tls_fingerprint}, ${protocol_version} and ${jwt.CLAIM}.

@@ -1,21 +1,53 @@
 //! Who the clients of a listener are.
 
+use std::sync::Arc;
+
 use super::{Checker, Valid, checker::given};
 use crate::{
     config::{
-        Identity, PasswordRewrite, RequiredField, Requirement, Rewrite,
+        Identity, Jwt, PasswordRewrite, RequiredField, Requirement, Rewrite,
         at::At,
-        raw::{self, ConnectCheck, List, RewritePassword},
-        values::{PatternText, TemplateText},
+        raw::{self, ConnectCheck, List, OnExpiry, RewritePassword},
+        values::{MqttString, PatternText, TemplateText},
     },
+    jwt,
     template::Template,
 };
 
 pub(super) fn identity(checker: &Checker<'_>, raw: &raw::Listener) -> Valid<Identity> {
+    let jwt = given(raw.authenticate.as_ref(), |raw| authenticate(checker, raw));
     let require = require(checker, &raw.require);
     let rewrite = given(raw.rewrite.as_ref(), |raw| rewrite(checker, raw));
     let lenient = *raw.connect.get()? == ConnectCheck::Lenient;
-    Ok(Identity { require: require?, rewrite: rewrite?, lenient })
+    Ok(Identity { jwt: jwt?, require: require?, rewrite: rewrite?, lenient })
+}
+
+fn authenticate(checker: &Checker<'_>, raw: &At<raw::Authenticate>) -> Valid<Jwt> {
+    let (raw, section) = (raw.get()?, raw.place());
+    let keys_and_algorithms = "a mapping with keys and algorithms";
+    let jwt = checker.required(&section, "jwt", &raw.jwt, keys_and_algorithms)?;
+    let section = raw.jwt.place();
+    let keys = checker
+        .required(&section, "keys", &jwt.keys, jwt::KEYS)
+        .and_then(|_| checker.file(&jwt.keys, jwt::KEYS, jwt::Keys::parse));
+    let algorithms = checker
+        .required(&section, "algorithms", &jwt.algorithms, "a list such as [ES256, RS256]")
+        .and_then(|_| checker.some(&jwt.algorithms, |at| at.get().copied()));
+    let text = |at: &At<MqttString>| at.get().map(|text| text.0.as_ref().into());
+    let issuer = given(jwt.issuer.as_ref(), text);
+    let audience = given(jwt.audience.as_ref(), text);
+    let verifier = jwt::Verifier {
+        keys: keys?.1,
+        algorithms: algorithms?,
+        issuer: issuer?,
+        audience: audience?,
+        leeway: jwt.leeway.get()?.0.as_secs(),
+    };
+    Ok(Jwt {
+        from: *jwt.from.get()?,
+        verifier: Arc::new(verifier),
+        closes_on_expiry: *jwt.on_expiry.get()? == OnExpiry::Close,
+    })
 }
 
 fn require(checker: &Checker<'_>, raw: &At<List<raw::Requirement>>) -> Valid<Vec<Requirement>> {
@@ -73,7 +105,7 @@ fn password(checker: &Checker<'_>, raw: &raw::Rewrite) -> Valid<PasswordRewrite>
 fn user_property(
     checker: &Checker<'_>,
     raw: &At<raw::UserProperty>,
-) -> Valid<(std::sync::Arc<str>, Template)> {
+) -> Valid<(Arc<str>, Template)> {
     let (raw, section) = (raw.get()?, raw.place());
     let name = checker.required(&section, "name", &raw.name, "a name");
     let value = checker.required(&section, "value", &raw.value, "text, with or without variables");

@@ -3,12 +3,7 @@
 use std::{collections::HashSet, net::IpAddr};
 
 use super::{
-    Checker, DeclaredNames, Valid,
-    addresses::broker_address,
-    checker::given,
-    health::health,
-    settings::{limit, positive},
-    tls,
+    Checker, DeclaredNames, Valid, addresses::broker_address, checker::given, health::health, tls,
 };
 use crate::{
     balance::{Algorithm, KETAMA_MAX_TOTAL_WEIGHT},
@@ -58,7 +53,7 @@ pub(super) fn pool(checker: &Checker<'_>, raw: &At<raw::Pool>) -> Valid<Pool> {
         discover: discover?,
         connect_timeout: raw.connect_timeout.get()?.0,
         connack_timeout: raw.connack_timeout.get()?.0,
-        tries: positive(&raw.tries)?,
+        tries: raw.tries.get()?.0,
         retry_on: retry_on(&raw.retry_on)?,
         health: health?,
         on_down: *raw.on_down.get()?,
@@ -118,8 +113,8 @@ fn upstream(checker: &Checker<'_>, raw: &At<raw::Upstream>) -> Valid<Upstream> {
     Ok(Upstream {
         name: name?.0.clone(),
         address: address?,
-        weight: positive(&raw.weight)?,
-        max_connections: limit(&raw.max_connections)?,
+        weight: raw.weight.get()?.0,
+        max_connections: raw.max_connections.get()?.0,
         backup: *raw.backup.get()?,
     })
 }
@@ -182,7 +177,7 @@ fn can_be_dialled_from(
 fn discover(checker: &Checker<'_>, raw: &At<raw::Discover>) -> Valid<Discover> {
     let (raw, section) = (raw.get()?, raw.place());
     let dns = checker.required(&section, "dns", &raw.dns, DNS_NAME);
-    let port = given(raw.port.as_ref(), |port| Ok(port.get()?.0 as u16))?;
+    let port = given(raw.port.as_ref(), |port| Ok(port.get()?.0))?;
     let records = match (raw.kind.get()?, port) {
         (DiscoverType::Srv, port) => Records::Srv { port },
         (DiscoverType::A, Some(port)) => Records::Addresses { port },
@@ -215,9 +210,11 @@ fn send_proxy_protocol(
     let cn = given(raw.cn.as_ref(), |cn| Ok(cn.get()?.0.clone()));
     match (raw.version.get()?, &raw.cn) {
         (HeaderVersion::V2, _) => Ok(Some(ProxyProtocolOut::V2 { cn: cn? })),
-        (_, Some(at)) => {
-            Err(checker.wrong(&at.place(), "is given without version 2", "cn together with version: v2"))
-        }
+        (_, Some(at)) => Err(checker.wrong(
+            &at.place(),
+            "is given without version 2",
+            "cn together with version: v2",
+        )),
         (HeaderVersion::V1, None) => Ok(Some(ProxyProtocolOut::V1)),
         (HeaderVersion::None, None) => Ok(None),
     }
@@ -226,13 +223,13 @@ fn send_proxy_protocol(
 fn rebalance(checker: &Checker<'_>, raw: &At<raw::Rebalance>) -> Valid<std::num::NonZeroU32> {
     let (raw, section) = (raw.get()?, raw.place());
     checker.required(&section, "rate", &raw.rate, "sessions a second, from 1")?;
-    positive(&raw.rate)
+    raw.rate.get().map(|rate| rate.0)
 }
 
 fn admission(checker: &Checker<'_>, raw: &At<raw::Admission>) -> Valid<Admission> {
     let (raw, section) = (raw.get()?, raw.place());
     checker.required(&section, "rate", &raw.rate, "CONNECTs a second, from 1")?;
-    let rate = positive(&raw.rate)?;
-    let burst = limit(&raw.burst)?.unwrap_or(rate);
+    let rate = raw.rate.get()?.0;
+    let burst = raw.burst.get()?.0.unwrap_or(rate);
     Ok(Admission { rate: Rate { rate, burst }, max_wait: raw.max_wait.get()?.0 })
 }

@@ -10,7 +10,9 @@ mod words;
 
 pub(super) use address::{ADDRESS, BIND, IpPort, Network, ProxySource, SYSLOG, SourceAddress};
 pub(super) use environment::expand;
-pub(super) use number::{Factor, HOUR, Number, Size, Time, YEAR, at_number, at_size, at_time};
+pub(super) use number::{
+    Factor, HOUR, Limit, Number, Size, Time, YEAR, at_number, at_size, at_time,
+};
 pub(super) use scalar::{Scalar, TEMPLATE};
 pub(super) use template::{PatternText, TemplateText};
 pub(crate) use text::is_name;

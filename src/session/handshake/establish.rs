@@ -78,8 +78,7 @@ fn tell_client_id(
 ) {
     let facts = client.record.identity.as_ref();
     if let Some(id) = facts.and_then(|facts| facts.assigned_client_id.as_deref()) {
-        let max = connect.maximum_packet_size.map_or(usize::MAX, |max| max as usize);
-        connack::add_assigned_client_id(reply, connack, id, max);
+        connack::add_assigned_client_id(reply, connack.len, id, connect.maximum_packet_size);
     }
 }
 

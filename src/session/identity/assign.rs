@@ -21,12 +21,11 @@ pub(super) fn new_client_id(
     connect: &Connect,
 ) -> Result<String, Rejection> {
     if connect.version != Version::V5 && !connect.clean_start {
-        let refused = client.refuse(
-            RejectReason::IdentifierRejected,
-            EndPhase::Connect,
-            EndCause::Refused,
+        let refused =
+            client.refuse(RejectReason::IdentifierRejected, EndPhase::Connect, EndCause::Refused);
+        return Err(
+            refused.with("empty client ID without clean session, which no ID can be assigned to")
         );
-        return Err(refused.with("empty client ID without clean session, which no ID can be assigned to"));
     }
     random_id().ok_or_else(|| {
         let refused =
@@ -56,7 +55,9 @@ mod tests {
     #[test]
     fn ids_are_of_the_alphabet_and_differ() {
         let mut ids: Vec<_> = (0..1000).map(|_| random_id().unwrap()).collect();
-        assert!(ids.iter().all(|id| id.len() == 22 && id.bytes().all(|b| b.is_ascii_alphanumeric())));
+        assert!(
+            ids.iter().all(|id| id.len() == 22 && id.bytes().all(|b| b.is_ascii_alphanumeric()))
+        );
         for wanted in ALPHABET {
             assert!(ids.iter().any(|id| id.as_bytes().contains(wanted)));
         }

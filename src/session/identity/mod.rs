@@ -1,14 +1,11 @@
 //! Who a client is: its requirements, the ID that it is assigned, and what its broker is told.
 
 mod assign;
+mod authenticate;
 mod require;
 mod rewrite;
 
-use super::{
-    pending::PendingClient,
-    record::IdentityFacts,
-    reject::Rejection,
-};
+use super::{pending::PendingClient, reject::Rejection};
 use crate::{
     balance::EmptyClientId,
     labels::{EndBy, EndCause, EndPhase},
@@ -38,16 +35,18 @@ pub(super) async fn establish(
     settings: &ListenerSettings,
     connect: Connect,
 ) -> Result<Connect, Rejection> {
-    let mut facts = IdentityFacts::default();
     if let Some(identity) = &settings.identity {
+        if let Some(jwt) = &identity.jwt {
+            authenticate::verify(client, settings, &connect, jwt).await?;
+        }
         require::check(client, settings, &identity.require)?;
     }
     let assigned = match assigns_id(client, &connect) {
         true => Some(assign::new_client_id(client, &connect)?),
         false => None,
     };
+    let facts = client.record.identity.get_or_insert_default();
     facts.assigned_client_id = assigned.map(Box::from);
-    client.record.identity = Some(Box::new(facts));
     let rewrite = settings.identity.as_ref().and_then(|identity| identity.rewrite.as_ref());
     rewrite::apply(client, settings, connect, rewrite)
 }

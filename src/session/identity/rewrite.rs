@@ -7,9 +7,13 @@ use crate::{
     config::{PasswordRewrite, Rewrite},
     listener::ListenerSettings,
     proto::mqtt::{
-        Connect, ConnectEdits, PasswordEdit, Progress, RejectReason, Strictness, connect, rewrite,
+        Connect, ConnectEdits, PasswordEdit, Progress, RejectReason, connect, rewrite::rewrite,
     },
-    session::{pending::PendingClient, record::{ClientInfo, SentNames}, reject::Rejection},
+    session::{
+        pending::PendingClient,
+        record::{ClientInfo, SentNames},
+        reject::Rejection,
+    },
     template::{ClientFields, Template, Variable},
 };
 
@@ -36,6 +40,7 @@ pub(super) fn apply(
     let new_username = render(rules.and_then(|rules| rules.username.as_ref()), &fields)
         .map_err(|missing| refuse(RejectReason::NotAuthorized, lacks("username", missing)))?;
     let properties = user_properties(rules, &fields);
+    let properties: Vec<_> = properties.iter().map(|(name, value)| (*name, &**value)).collect();
     let edits = ConnectEdits {
         client_id: new_id.as_deref().or(assigned),
         username: new_username.as_deref(),
@@ -50,23 +55,23 @@ pub(super) fn apply(
         return Ok(connect);
     }
     let rewritten = rewrite(packet, &connect, &edits);
-    let rewritten = rewritten
-        .map_err(|error| refuse(RejectReason::IdentifierRejected, format!("cannot rewrite: {error}")))?;
-    let parsed = match connect::parse(&rewritten, usize::MAX) {
+    let rewritten = rewritten.map_err(|error| {
+        refuse(RejectReason::IdentifierRejected, format!("cannot rewrite: {error}"))
+    })?;
+    let parsed = match connect::parse(&rewritten, usize::MAX, settings.strictness) {
         Ok(Progress::Complete(parsed)) => parsed,
         Ok(Progress::Incomplete { .. }) | Err(_) => {
             let detail = "cannot rewrite: the result is malformed".to_owned();
             return Err(refuse(RejectReason::IdentifierRejected, detail));
         }
     };
-    let sent = SentNames { client_id: connect.client_id.of(packet).into(), username: sent_username.map(Box::from) };
+    let sent = SentNames {
+        client_id: connect.client_id.of(packet).into(),
+        username: sent_username.map(Box::from),
+    };
     client.record.set_rewritten(ClientInfo::new(&parsed, &rewritten), sent);
     client.replace_connect(connect.len, &rewritten);
     Ok(parsed)
-}
-
-fn strictness(settings: &ListenerSettings) -> Strictness {
-    { let _ = settings; Strictness::Strict }
 }
 
 /// The new text of a field, if it changes.

@@ -55,7 +55,8 @@ impl SessionInfo {
     /// Bytes of the strings chosen by the client or its broker.
     pub(crate) fn text_bytes(&self) -> usize {
         let len = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
-        let ids = self.client_id.len() + len(&self.broker_client_id) + len(&self.assigned_client_id);
+        let ids =
+            self.client_id.len() + len(&self.broker_client_id) + len(&self.assigned_client_id);
         ids + len(&self.username)
     }
 }

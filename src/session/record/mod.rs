@@ -22,10 +22,7 @@ use std::{
 
 use tokio::task::spawn_local;
 
-use super::{
-    end::End,
-    pool_view::PoolView,
-};
+use super::{end::End, pool_view::PoolView};
 use crate::{
     access_log::Entry,
     labels::{EndBy, EndCause, EndPhase, Event, Transport},
@@ -144,10 +141,14 @@ impl Record {
         self.handshake = Some(took.into());
         self.listener.metrics.handshake_seconds.observe(took.as_secs_f64());
         self.client = Some(ClientInfo::new(connect, packet));
+        if let Some(violation) = connect.violation(packet) {
+            self.identity.get_or_insert_default().violation = Some(violation);
+        }
     }
 
     /// Records that the broker is sent other names than the client has sent.
-    pub(crate) fn set_rewritten(&mut self, client: ClientInfo, sent: SentNames) {
+    pub(crate) fn set_rewritten(&mut self, mut client: ClientInfo, sent: SentNames) {
+        client.has_password = self.client.as_ref().is_some_and(|sent| sent.has_password);
         self.client = Some(client);
         self.identity.get_or_insert_default().sent = Some(sent);
     }
@@ -290,6 +291,9 @@ impl Record {
                 entry.broker_client_id = (for_broker != client_id).then_some(for_broker);
             }
             entry.assigned_client_id = self.assigned_client_id();
+            let facts = self.identity.as_ref();
+            entry.jwt_sub = facts.and_then(|facts| facts.subject());
+            entry.connect_malformed = facts.and_then(|facts| facts.violation);
             entry.has_password = Some(client.has_password);
             entry.clean_start = Some(client.clean_start);
             entry.keepalive = Some(client.keep_alive);

@@ -8,7 +8,8 @@ fn matches(pattern: &str, text: &str, client: &ClientFields<'_>) -> bool {
 
 #[test]
 fn a_star_stands_for_any_characters() {
-    let client = ClientFields { tls_cn: Some("dev*ice"), username: Some("a"), ..Default::default() };
+    let client =
+        ClientFields { tls_cn: Some("dev*ice"), username: Some("a"), ..Default::default() };
     for (pattern, text, expected) in [
         ("a", "a", true),
         ("a", "aa", false),

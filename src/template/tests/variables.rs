@@ -61,5 +61,8 @@ fn an_invalid_template_is_refused_with_its_reason() {
         assert!(error.to_string().starts_with(&format!("unknown variable `{name}`: ")), "{error}");
     }
     assert_eq!("a${client_id".parse::<Template>(), Err(TemplateError::UnclosedVariable));
-    assert_eq!("$5 {}".parse::<Template>().unwrap().render(&ClientFields::default()).unwrap(), "$5 {}");
+    assert_eq!(
+        "$5 {}".parse::<Template>().unwrap().render(&ClientFields::default()).unwrap(),
+        "$5 {}"
+    );
 }

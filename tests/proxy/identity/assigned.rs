@@ -12,7 +12,8 @@ const ASSIGN: &str = "balance: { empty_client_id: assign }";
 
 /// Without clean start, with a session expiry of an hour.
 fn lasting<'a>(id: &'a str) -> Vec<u8> {
-    let mut connect = Connect { properties: b"\x11\x00\x00\x0E\x10", ..Connect::new(5, id) }.bytes();
+    let mut connect =
+        Connect { properties: b"\x11\x00\x00\x0E\x10", ..Connect::new(5, id) }.bytes();
     connect[9] &= !0x02;
     connect
 }
@@ -102,8 +103,9 @@ fn retries_keep_the_id() {
         let head = client.rest_of(5);
         let properties = client.rest_of(usize::from(head[4]));
         let len = properties.len();
-        assert_eq!(&properties[..len - 25], b"\x21\x00\x0A\x26\x00\x01a\x00\x01b\x24\x01");
-        let (name, id) = properties[len - 25..].split_at(3);
+        let (id, rest) = properties.split_at(25);
+        assert_eq!(rest, b"\x21\x00\x0A\x26\x00\x01a\x00\x01b\x24\x01");
+        let (name, id) = id.split_at(3);
         assert_eq!(name, b"\x12\x00\x16");
         client.expect(b"\xD0\x00\xC0\x00");
         let id = str::from_utf8(id).unwrap();

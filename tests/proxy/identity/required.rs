@@ -49,7 +49,8 @@ fn a_client_id_has_to_belong_to_its_username() {
     );
     assert!(refused.iter().all(|line| end(line) == "proxy/connect/refused"));
     assert_eq!(broker.connections(), 3);
-    let refused = |rule| proxy.metric("mqtt_lb_identity_refused_total", &["listener=\"mqtt\"", rule]);
+    let refused =
+        |rule| proxy.metric("mqtt_lb_identity_refused_total", &["listener=\"mqtt\"", rule]);
     assert_eq!((refused("rule=\"require[0]\""), refused("rule=\"require[1]\"")), (6.0, 2.0));
 }
 
@@ -101,7 +102,8 @@ fn requirements_that_nobody_meets() {
         std::fs::write(&file, config.text()).unwrap();
         let said = run(&["check", "-c", file.to_str().unwrap()], "");
         assert!(said.status.success());
-        let said = String::from_utf8(said.stderr).unwrap() + &String::from_utf8(said.stdout).unwrap();
+        let said =
+            String::from_utf8(said.stderr).unwrap() + &String::from_utf8(said.stdout).unwrap();
         assert!(said.contains(warning), "{require}: {said}");
     }
 }

@@ -22,15 +22,10 @@ fn only_what_is_named_changes() {
     let config = Config::of([&broker]).listener(rewrite).text();
     let proxy = Proxy::start_in(dir, &config, |_| crate::harness::program());
     let will_3 = (0x2C, [text("will/topic"), text("gone")].concat());
-    let will_5 = (0x2C, [b"\x05\x18\x00\x00\x00\x05".to_vec(), text("will/topic"), text("gone")].concat());
+    let will_5 =
+        (0x2C, [b"\x05\x18\x00\x00\x00\x05".to_vec(), text("will/topic"), text("gone")].concat());
     let in_properties: &[u8] = b"\x11\x00\x00\x0E\x10\x26\x00\x01a\x00\x01b";
-    let out_properties = [
-        in_properties,
-        b"\x26",
-        &text("x-ip"),
-        &text("ip 127.0.0.1"),
-    ]
-    .concat();
+    let out_properties = [in_properties, b"\x26", &text("x-ip"), &text("ip 127.0.0.1")].concat();
     for (version, bridge) in [(3, true), (4, true), (4, false), (5, false)] {
         let will = Some(if version == 5 { will_5.clone() } else { will_3.clone() });
         let sent = Connect {
@@ -55,7 +50,9 @@ fn only_what_is_named_changes() {
         assert_eq!(connects.recv().unwrap(), wanted.bytes(), "{version}");
         drop(client);
         let line = proxy.wait_log("the end", |line| {
-            line["event"] == "disconnect" && line["protocol_version"] == version && line["bridge"] == bridge
+            line["event"] == "disconnect"
+                && line["protocol_version"] == version
+                && line["bridge"] == bridge
         });
         assert_eq!((&line["client_id"], &line["username"]), (&"sensor-1".into(), &"acme".into()));
         assert_eq!(line["broker_client_id"], "acme/sensor-1");
@@ -132,7 +129,8 @@ fn clients_that_cannot_be_rewritten() {
 fn a_connect_at_the_size_limit() {
     let (broker, connects) = recording();
     let rewrite = "rewrite: { client_id: \"${client_id}-and-more\" }";
-    let proxy = Config::of([&broker]).listener(rewrite).more("limits: { connect_packet: 1KiB }").start();
+    let proxy =
+        Config::of([&broker]).listener(rewrite).more("limits: { connect_packet: 1KiB }").start();
     let (pad, id) = ("p".repeat(1024), "sensor");
     let rest = Connect::new(4, id).username("").bytes().len();
     let sent = Connect::new(4, id).username(&pad[..1024 - rest - 1]);
@@ -176,7 +174,9 @@ fn names_from_the_certificate() {
     let proxy = config.start();
     let trust = pki.client().with(&of_clients.issue(&Leaf::new("device-7", &[])));
     let mut client = trust.open(proxy.address());
-    client.send(&Connect { password: Some("pw"), username: Some("me"), ..Connect::new(4, "liar") }.bytes());
+    client.send(
+        &Connect { password: Some("pw"), username: Some("me"), ..Connect::new(4, "liar") }.bytes(),
+    );
     client.expect(&connack(4, 0));
     assert_eq!(connects.recv().unwrap(), Connect::new(4, "device-7").username("localhost").bytes());
 }

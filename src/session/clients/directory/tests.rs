@@ -88,8 +88,7 @@ fn tenants_that_share_an_id_do_not_affect_each_other() {
 fn workers_are_told_of_their_own_sessions() {
     let (directory, signal) = directory();
     let older = [entry(1, 7, ""), entry(2, 7, ""), entry(3, 7, "")];
-    let client =
-        ClientFields { client_id: "me", ..ClientFields::default() };
+    let client = ClientFields { client_id: "me", ..ClientFields::default() };
     let newer = ClientIdentity::new(5, &client, &nothing());
     directory.take_over(&older, newer);
     assert_eq!(signal.count(), 1);

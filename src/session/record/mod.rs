@@ -164,7 +164,7 @@ impl Record {
             client_id,
             username,
             source_ip: self.client_ip(),
-            tls_cn: tls.and_then(|tls| tls.common_name.as_deref()),
+            tls_cn: tls.and_then(TlsFacts::common_name),
             sni: tls.and_then(|tls| tls.sni.as_deref()),
         }
     }
@@ -244,7 +244,12 @@ impl Record {
             entry.tls_version = tls.version.as_deref();
             entry.tls_cipher = tls.cipher.as_deref();
             entry.sni = tls.sni.as_deref();
-            entry.tls_cn = tls.common_name.as_deref();
+            entry.tls_cn = tls.common_name();
+            if let Some(certificate) = &tls.certificate {
+                entry.tls_san = certificate.has_alternative_names().then_some(certificate);
+                entry.tls_serial = certificate.serial.as_deref();
+                entry.tls_fingerprint = certificate.fingerprint.as_deref();
+            }
         }
         if let Some(client) = &self.client {
             entry.protocol_name = Some(client.version.protocol_name());

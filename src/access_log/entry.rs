@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     labels::{EndBy, EndCause, EndPhase, Event, RouteKind, Transport},
-    proto::mqtt::Malformed,
+    proto::{CertificateFacts, mqtt::Malformed},
 };
 
 /// A flat, borrowed record. A field that is `None` is unknown and omitted.
@@ -35,6 +35,12 @@ pub struct Entry<'a> {
     pub sni: Option<&'a str>,
     /// The common name of the client's certificate.
     pub tls_cn: Option<&'a str>,
+    /// The certificate whose subject alternative names are written, if it has any.
+    pub tls_san: Option<&'a CertificateFacts>,
+    /// The serial number of the client's certificate, in hexadecimal.
+    pub tls_serial: Option<&'a str>,
+    /// The SHA-256 hash of the client's certificate, in hexadecimal.
+    pub tls_fingerprint: Option<&'a str>,
     pub protocol_name: Option<&'a str>,
     /// Protocol level, without the bridge bit: 3, 4 or 5.
     pub protocol_version: Option<u8>,
@@ -111,6 +117,9 @@ impl<'a> Entry<'a> {
             tls_cipher: None,
             sni: None,
             tls_cn: None,
+            tls_san: None,
+            tls_serial: None,
+            tls_fingerprint: None,
             protocol_name: None,
             protocol_version: None,
             bridge: None,

@@ -11,6 +11,7 @@ use tokio::{sync::oneshot, task::spawn_local};
 
 use crate::{
     labels::{EndCause, Transport},
+    proto::CertificateFacts,
     session::{
         active::ActiveSession,
         context::WorkerContext,
@@ -34,6 +35,8 @@ pub(crate) struct SessionInfo {
     pub(crate) transport: Transport,
     /// `None` on a unix socket.
     pub(crate) client: Option<SocketAddr>,
+    /// The client's verified certificate.
+    pub(crate) certificate: Option<Box<CertificateFacts>>,
     /// 3, 4 or 5.
     pub(crate) protocol_version: u8,
     pub(crate) pool: Arc<str>,
@@ -52,12 +55,13 @@ pub(crate) struct SessionInfo {
 }
 
 impl SessionInfo {
-    /// Bytes of the strings chosen by the client or its broker.
+    /// Bytes of the strings chosen by the client, its certificate or its broker.
     pub(crate) fn text_bytes(&self) -> usize {
         let len = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        let certificate = self.certificate.as_ref().map_or(0, |facts| facts.text_bytes());
         let ids =
             self.client_id.len() + len(&self.broker_client_id) + len(&self.assigned_client_id);
-        ids + len(&self.username)
+        ids + len(&self.username) + certificate
     }
 }
 
@@ -211,6 +215,7 @@ fn session_info(context: &WorkerContext, session: &ActiveSession) -> Option<Sess
         listener: record.listener.name.clone(),
         transport: record.listener.transport,
         client: record.source.address(),
+        certificate: record.tls().and_then(|tls| tls.certificate.clone()),
         protocol_version: client.version.level(),
         pool: pool_name(record).clone(),
         upstream: session.lease.broker().name.clone(),

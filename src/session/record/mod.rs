@@ -29,7 +29,7 @@ use crate::{
     metrics::ListenerMetrics,
     net::PeerAddress,
     proto::{
-        TlsFacts,
+        CertificateFacts, TlsFacts,
         mqtt::{Connect, reason},
         proxy_header::{Header, HeaderAddresses},
     },
@@ -190,16 +190,22 @@ impl Record {
         username: Option<&'a str>,
     ) -> ClientFields<'a> {
         let tls = self.tls();
+        let certificate = tls.and_then(|tls| tls.certificate.as_deref());
+        let names = |of: fn(&CertificateFacts) -> &[Box<str>]| certificate.map_or(&[][..], of);
         ClientFields {
             client_id,
             username,
             source_ip: self.client_ip(),
-            tls_cn: tls.and_then(|tls| tls.common_name.as_deref()),
+            tls_cn: tls.and_then(TlsFacts::common_name),
+            tls_san_dns: names(|facts| &facts.san_dns),
+            tls_san_uri: names(|facts| &facts.san_uri),
+            tls_san_email: names(|facts| &facts.san_email),
+            tls_serial: certificate.and_then(|facts| facts.serial.as_deref()),
+            tls_fingerprint: certificate.and_then(|facts| facts.fingerprint.as_deref()),
             sni: tls.and_then(|tls| tls.sni.as_deref()),
             listener: Some(&self.listener.name),
             protocol_version: self.client.as_ref().map(|client| client.version.level()),
             claims: self.identity.as_ref().map_or(&[], |facts| &facts.claims),
-            ..ClientFields::default()
         }
     }
 
@@ -278,7 +284,12 @@ impl Record {
             entry.tls_version = tls.version.as_deref();
             entry.tls_cipher = tls.cipher.as_deref();
             entry.sni = tls.sni.as_deref();
-            entry.tls_cn = tls.common_name.as_deref();
+            entry.tls_cn = tls.common_name();
+            if let Some(certificate) = &tls.certificate {
+                entry.tls_san = certificate.has_alternative_names().then_some(certificate);
+                entry.tls_serial = certificate.serial.as_deref();
+                entry.tls_fingerprint = certificate.fingerprint.as_deref();
+            }
         }
         if let Some(client) = &self.client {
             entry.protocol_name = Some(client.version.protocol_name());

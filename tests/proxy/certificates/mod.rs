@@ -1,6 +1,7 @@
 //! Certificates while the proxy runs: renewed, revoked, expired, and what is said of them.
 
 mod device;
+mod facts;
 
 use std::{fs, path::Path, time::SystemTime};
 

@@ -3,7 +3,7 @@
 //! - [`connect`]: the client's CONNECT, in MQTT 3.1, 3.1.1 and 5.0
 //! - [`rewrite`]: the same CONNECT with some of its fields changed
 //! - [`connack`]: the broker's answer
-//! - [`disconnect`]: how a session ends
+//! - `disconnect`: how a session ends
 //! - [`reason`]: the codes of these two: their names, and those that this proxy sends itself
 //! - [`malformed`], [`InvalidConnect`]: what can be wrong with a packet, and the answer to its
 //!   sender
@@ -18,7 +18,7 @@ mod boundary;
 pub mod connack;
 pub mod connect;
 mod connect_flags;
-pub mod disconnect;
+pub(crate) mod disconnect;
 mod invalid_connect;
 mod keep_alive_change;
 pub(crate) mod malformed;
@@ -31,11 +31,10 @@ mod strictness;
 mod version;
 mod writer;
 
-pub(crate) use boundary::{Boundary, PacketPart};
+pub(crate) use boundary::Boundary;
 pub use connack::Connack;
 pub use connect::Connect;
 pub use connect_flags::Qos;
-pub use disconnect::Disconnect;
 pub use invalid_connect::InvalidConnect;
 pub(crate) use keep_alive_change::KeepAliveChange;
 pub use malformed::Malformed;

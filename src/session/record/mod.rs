@@ -62,6 +62,8 @@ pub(crate) struct Record {
     pub(crate) client: Option<ClientInfo>,
     pub(crate) route: Option<RouteTaken>,
     pub(crate) connack: Option<ConnackSent>,
+    /// The codes of the DISCONNECTs seen: the client's and the broker's.
+    pub(crate) disconnects: (Option<u8>, Option<u8>),
     /// The number of brokers tried.
     pub(crate) tries: u8,
     /// Bytes from the client before its session began; during the broker search, only the bytes of
@@ -104,6 +106,7 @@ impl Record {
             client: None,
             route: None,
             connack: None,
+            disconnects: (None, None),
             tries: 0,
             read: 0,
             sent: 0,
@@ -135,6 +138,11 @@ impl Record {
         self.handshake = Some(took.into());
         self.listener.metrics.handshake_seconds.observe(took.as_secs_f64());
         self.client = Some(ClientInfo::new(connect, packet));
+    }
+
+    /// When the CONNECT was complete; `None` before.
+    pub(crate) fn connect_time(&self) -> Option<Instant> {
+        self.handshake.map(|took| self.accepted + Duration::from(took))
     }
 
     /// Adds time spent in an admission queue.
@@ -274,6 +282,7 @@ impl Record {
             entry.session_present = connack.session_present;
             entry.connack_ms = connack.waited.map(Duration::from);
         }
+        (entry.client_disconnect, entry.broker_disconnect) = self.disconnects;
         entry.queue_ms = self.queued.map(Duration::from);
         entry.handshake_ms = self.handshake.map(Duration::from);
         entry

@@ -67,6 +67,8 @@ pub(crate) struct Record {
     pub(crate) identity: Option<Box<IdentityFacts>>,
     pub(crate) route: Option<RouteTaken>,
     pub(crate) connack: Option<ConnackSent>,
+    /// The codes of the DISCONNECTs seen: the client's and the broker's.
+    pub(crate) disconnects: (Option<u8>, Option<u8>),
     /// The number of brokers tried.
     pub(crate) tries: u8,
     /// Bytes from the client before its session began; during the broker search, only the bytes of
@@ -110,6 +112,7 @@ impl Record {
             identity: None,
             route: None,
             connack: None,
+            disconnects: (None, None),
             tries: 0,
             read: 0,
             sent: 0,
@@ -165,6 +168,11 @@ impl Record {
     pub(crate) fn assigned_client_id(&self) -> Option<&str> {
         let by_proxy = self.identity.as_ref().and_then(|facts| facts.assigned_client_id.as_deref());
         by_proxy.or_else(|| self.connack.as_ref()?.assigned_client_id())
+    }
+
+    /// When the CONNECT was complete; `None` before.
+    pub(crate) fn connect_time(&self) -> Option<Instant> {
+        self.handshake.map(|took| self.accepted + Duration::from(took))
     }
 
     /// Adds time spent in an admission queue.
@@ -326,6 +334,7 @@ impl Record {
             entry.session_present = connack.session_present;
             entry.connack_ms = connack.waited.map(Duration::from);
         }
+        (entry.client_disconnect, entry.broker_disconnect) = self.disconnects;
         entry.queue_ms = self.queued.map(Duration::from);
         entry.handshake_ms = self.handshake.map(Duration::from);
         entry

@@ -1,8 +1,10 @@
 //! Rewritten CONNECT packets against those that an independent encoder makes of the new fields.
 
+use std::num::NonZeroU32;
+
 use mqtt_lb::testing::proto::mqtt::{
-    Connect, ConnectEdits, Malformed, PasswordEdit, Progress, RewriteError, Strictness, Version,
-    connect, rewrite::rewrite,
+    Connect, ConnectEdits, Malformed, PasswordEdit, Progress, RewriteError, Span, Strictness,
+    Version, connect, rewrite::rewrite,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -97,7 +99,7 @@ proptest! {
 fn check(packet: &Packet, bytes: &[u8]) {
     let connect = parse(bytes, Strictness::Strict);
     assert_eq!(connect.client_id.of(bytes).as_bytes(), packet.client_id);
-    let of = |span: Option<mqtt_lb::testing::proto::mqtt::Span>| span.map(|s| &bytes[s.range()]);
+    let of = |span: Option<Span>| span.map(|s| &bytes[s.range()]);
     assert_eq!(of(connect.username), packet.username.as_deref());
     assert_eq!(of(connect.password), packet.password.as_deref());
     assert_eq!(connect.will.is_some(), packet.will.is_some());
@@ -105,7 +107,7 @@ fn check(packet: &Packet, bytes: &[u8]) {
     let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
     if packet.version == Version::V5 {
         assert_eq!(connect.session_expiry, of_property(0x11).map(number));
-        let size = connect.maximum_packet_size.map(|size| size.get());
+        let size = connect.maximum_packet_size.map(NonZeroU32::get);
         assert_eq!(size, of_property(0x27).map(number));
     }
 }

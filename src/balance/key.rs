@@ -73,12 +73,14 @@ impl KeyTemplate {
 
     /// The variables of the key, if all of them may be absent while the client ID is present.
     pub fn may_be_absent(&self) -> Option<impl Iterator<Item = &Variable>> {
-        let is_always = |variable: &Variable| match variable {
-            Variable::ClientId
-            | Variable::SourceIp
-            | Variable::Listener
-            | Variable::ProtocolVersion => true,
-            _ => false,
+        let is_always = |variable: &Variable| {
+            matches!(
+                variable,
+                Variable::ClientId
+                    | Variable::SourceIp
+                    | Variable::Listener
+                    | Variable::ProtocolVersion
+            )
         };
         let mut variables = self.variables();
         (!variables.any(is_always)).then(|| self.variables())
@@ -129,9 +131,8 @@ impl KeyTemplate {
     }
 
     fn new(template: Template) -> Self {
-        let tells_tenants = |variable: &&Variable| match variable {
-            Variable::ClientId | Variable::SourceIp | Variable::ProtocolVersion => false,
-            _ => true,
+        let tells_tenants = |variable: &&Variable| {
+            !matches!(variable, Variable::ClientId | Variable::SourceIp | Variable::ProtocolVersion)
         };
         let tenant = template.variables().filter(tells_tenants).cloned().collect();
         Self { template, tenant: TenantFields(tenant) }

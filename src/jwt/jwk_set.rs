@@ -46,7 +46,7 @@ fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
 
 /// `None`: it is not for signatures, or not of a type that is supported.
 fn key(jwk: &Map<String, Value>) -> Result<Option<Key>, String> {
-    let kind = text(jwk, "kty").ok_or("it has no kty")?;
+    let kty = text(jwk, "kty").ok_or("it has no kty")?;
     if jwk.contains_key("d") {
         return Err("it is a private key".to_owned());
     }
@@ -58,7 +58,7 @@ fn key(jwk: &Map<String, Value>) -> Result<Option<Key>, String> {
         let value = text(jwk, name).ok_or_else(|| format!("it has no {name}"))?;
         URL_SAFE_NO_PAD.decode(value).map_err(|_| format!("its {name} is not Base64url"))
     };
-    let (key_type, key) = match (kind, text(jwk, "crv")) {
+    let (kind, public) = match (kty, text(jwk, "crv")) {
         ("RSA", _) => {
             let (modulus, exponent) = (bytes("n")?, bytes("e")?);
             let significant = modulus.iter().skip_while(|byte| **byte == 0).count();
@@ -76,10 +76,10 @@ fn key(jwk: &Map<String, Value>) -> Result<Option<Key>, String> {
         _ => return Ok(None),
     };
     let algorithm = algorithm.flatten();
-    if algorithm.is_some_and(|algorithm| algorithm.key_type() != key_type) {
+    if algorithm.is_some_and(|algorithm| algorithm.key_type() != kind) {
         return Err("its alg is not one of its kty".to_owned());
     }
-    Ok(Some(Key { id: text(jwk, "kid").map(Box::from), key_type, algorithm, key }))
+    Ok(Some(Key { id: text(jwk, "kid").map(Box::from), kind, algorithm, public }))
 }
 
 /// A point on a curve whose coordinates have `len` bytes (RFC 7518, section 6.2.1).

@@ -21,10 +21,10 @@ pub(crate) struct Keys(Vec<Key>);
 pub(super) struct Key {
     /// `kid` of a JWK.
     pub(super) id: Option<Box<str>>,
-    pub(super) key_type: KeyType,
+    pub(super) kind: KeyType,
     /// `alg` of a JWK: the key signs by no other one.
     pub(super) algorithm: Option<Algorithm>,
-    pub(super) key: DecodingKey,
+    pub(super) public: DecodingKey,
 }
 
 impl Keys {
@@ -36,10 +36,10 @@ impl Keys {
     pub(crate) fn parse(contents: &[u8]) -> Result<Self, String> {
         let is_json = contents.trim_ascii_start().first() == Some(&b'{');
         let keys = if is_json { jwk_set::keys(contents) } else { pem::keys(contents) }?;
-        match keys.is_empty() {
-            true => Err("holds no public key for signatures".to_owned()),
-            false => Ok(Self(keys)),
+        if keys.is_empty() {
+            return Err("holds no public key for signatures".to_owned());
         }
+        Ok(Self(keys))
     }
 
     /// The keys that a token may be signed with. Keys without an ID fit any ID.
@@ -49,10 +49,10 @@ impl Keys {
         id: Option<&'a str>,
     ) -> impl Iterator<Item = &'a DecodingKey> {
         let fits = move |key: &&Key| {
-            key.key_type == algorithm.key_type()
+            key.kind == algorithm.key_type()
                 && key.algorithm.is_none_or(|only| only == algorithm)
                 && (id.is_none() || key.id.is_none() || key.id.as_deref() == id)
         };
-        self.0.iter().filter(fits).map(|key| &key.key).take(MAX_TRIED_KEYS)
+        self.0.iter().filter(fits).map(|key| &key.public).take(MAX_TRIED_KEYS)
     }
 }

@@ -45,7 +45,7 @@ fn key(info: &SubjectPublicKeyInfo<'_>) -> Result<Key, &'static str> {
     let bytes = &*info.subject_public_key.data;
     let algorithm = &info.algorithm.algorithm;
     let curve = info.algorithm.parameters.as_ref().and_then(|any| any.as_oid().ok());
-    let (key_type, key) = if *algorithm == OID_PKCS1_RSAENCRYPTION {
+    let (kind, public) = if *algorithm == OID_PKCS1_RSAENCRYPTION {
         (KeyType::Rsa, DecodingKey::from_rsa_der(bytes))
     } else if *algorithm == OID_SIG_ED25519 {
         (KeyType::Ed25519, DecodingKey::from_ed_der(bytes))
@@ -56,5 +56,5 @@ fn key(info: &SubjectPublicKeyInfo<'_>) -> Result<Key, &'static str> {
     } else {
         return Err("it is not an RSA, P-256, P-384 or Ed25519 key");
     };
-    Ok(Key { id: None, key_type, algorithm: None, key })
+    Ok(Key { id: None, kind, algorithm: None, public })
 }

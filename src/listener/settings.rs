@@ -54,9 +54,10 @@ impl ListenerSettings {
             proxy_protocol: listener.proxy_protocol.clone(),
             tls: listener.tls.as_ref().map(|tls| tls.server.clone()),
             websocket: listener.websocket.clone(),
-            strictness: match listener.identity.lenient {
-                true => Strictness::Lenient,
-                false => Strictness::Strict,
+            strictness: if listener.identity.lenient {
+                Strictness::Lenient
+            } else {
+                Strictness::Strict
             },
             identity: (!listener.identity.is_default())
                 .then(|| Arc::new(listener.identity.clone())),

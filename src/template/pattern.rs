@@ -29,8 +29,7 @@ impl Pattern {
     /// several values, such as the DNS names of a certificate, one has to match.
     pub fn matches(&self, text: &str, client: &ClientFields<'_>) -> bool {
         let values: Vec<_> = self.variables().map(|variable| variable.values(client)).collect();
-        let combinations =
-            values.iter().map(Vec::len).try_fold(1_usize, |all, n| all.checked_mul(n));
+        let combinations = values.iter().map(Vec::len).try_fold(1, usize::checked_mul);
         let combinations = combinations.unwrap_or(MAX_COMBINATIONS).min(MAX_COMBINATIONS);
         (0..combinations).any(|mut number| {
             let mut chosen = values.iter().map(|values| {

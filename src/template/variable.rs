@@ -145,13 +145,10 @@ impl FromStr for Variable {
 
 impl fmt::Display for Variable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Jwt(claim) => write!(f, "{JWT}{claim}"),
-            _ => {
-                let name =
-                    NAMES.iter().find(|(known, _)| known == self).map_or("", |(_, name)| name);
-                f.write_str(name)
-            }
+        if let Self::Jwt(claim) = self {
+            return write!(f, "{JWT}{claim}");
         }
+        let name = NAMES.iter().find(|(known, _)| known == self).map_or("", |(_, name)| name);
+        f.write_str(name)
     }
 }

@@ -3,7 +3,6 @@
 mod accepted;
 mod assigned;
 mod connack;
-mod disconnect;
 mod encoder;
 mod lenient;
 mod oracle;

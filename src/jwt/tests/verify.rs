@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -34,7 +36,7 @@ fn tokens_of_every_key_are_verified() {
             let claims =
                 json!({ "sub": "alice", "n": 7, "admin": true, "a": { "b": "c" }, "a.x": "y" });
             let claims = verifier.verify(issuer.token(&claims).as_bytes(), NOW).unwrap();
-            let text = |name| claims.text(name).map(|text| text.into_owned());
+            let text = |name| claims.text(name).map(Cow::into_owned);
             assert_eq!(text("sub").as_deref(), Some("alice"));
             assert_eq!((text("n").as_deref(), text("admin").as_deref()), (Some("7"), Some("true")));
             assert_eq!((text("a.b").as_deref(), text("a.x").as_deref()), (Some("c"), Some("y")));
@@ -68,8 +70,8 @@ fn a_token_counts_within_its_times() {
         (0, json!({}), Ok(())),
     ] {
         verifier.leeway = leeway;
-        let verified = verifier.verify(issuer.token(&claims).as_bytes(), NOW).map(drop);
-        assert_eq!(verified, expected, "{leeway} {claims}");
+        let result = verifier.verify(issuer.token(&claims).as_bytes(), NOW).map(drop);
+        assert_eq!(result, expected, "{leeway} {claims}");
     }
 }
 
@@ -150,7 +152,7 @@ fn a_damaged_token_is_refused() {
         assert!(verifier.verify(&damaged, NOW).is_err() || kept, "{at}");
     }
     assert_eq!(verifier.verify(b"", NOW), Err(JwtError::Absent));
-    assert_eq!(verifier.verify(&[b'a'; 65_535], NOW), Err(JwtError::TooLong(65_535)));
+    assert_eq!(verifier.verify(&vec![b'a'; 65_535], NOW), Err(JwtError::TooLong(65_535)));
     assert_eq!(verifier.verify(b"a.b.c", NOW), Err(JwtError::Malformed));
     let text = issuer.signed(&json!({ "alg": "ES256" }), &json!("no object"));
     assert_eq!(verifier.verify(text.as_bytes(), NOW), Err(JwtError::Malformed));

@@ -88,8 +88,7 @@ impl Boundary {
 
     /// Advances over bytes that were not seen, which is possible inside one packet's body.
     pub(crate) fn skip(&mut self, count: usize) {
-        let is_in_body =
-            matches!(self.position, StreamPosition::BodyStart | StreamPosition::Body);
+        let is_in_body = matches!(self.position, StreamPosition::BodyStart | StreamPosition::Body);
         match u32::try_from(count).ok().and_then(|count| self.left.checked_sub(count)) {
             _ if count == 0 => {}
             Some(left) if is_in_body => {

@@ -65,11 +65,8 @@ impl Field {
     /// The field after this byte. `has_id`: QoS 1 and 2 have a packet identifier (3.1.1 §3.3.2.2);
     /// `has_properties`: 5.0 has properties.
     fn after(self, byte: u8, has_id: bool, has_properties: bool) -> Self {
-        let payload_or_properties = if has_properties {
-            Self::PropertiesLength(None)
-        } else {
-            Self::Payload(None)
-        };
+        let payload_or_properties =
+            if has_properties { Self::PropertiesLength(None) } else { Self::Payload(None) };
         match self {
             Self::Topic(nth) if TOPIC.get(usize::from(nth)) != Some(&byte) => Self::Other,
             Self::Topic(nth) if usize::from(nth) + 1 < TOPIC.len() => Self::Topic(nth + 1),

@@ -39,9 +39,9 @@ fn with_common_name(
     connect: &Connect,
     cn: &Template,
 ) -> Option<TlsFacts> {
-    let id = connect.client_id.of(&client.buffer);
-    let username = connect.username.map(|username| username.of(&client.buffer));
-    let fields = client.record.for_route(id, username);
+    let id = connect.client_id.text(&client.buffer);
+    let username = connect.username.map(|username| username.text(&client.buffer));
+    let fields = client.record.for_route(&id, username.as_deref());
     let name = cn.render(&fields).ok();
     client.record.tls().map(|tls| tls.with_common_name(name.as_deref()))
 }

@@ -57,7 +57,7 @@ pub(crate) async fn serve(
     let buffer = context.take_buffer();
     let replaced = Box::default();
     let mut client =
-        PendingClient { context: &context, stream, record, buffer, growth: 0, replaced };
+        PendingClient { context: &context, stream, record, buffer, rewritten: None, replaced };
     let outcome = handshake(&mut client, &accepted.settings, &mut permit).await;
     let received = client.received_bytes();
     let PendingClient { stream, mut record, buffer, replaced, .. } = client;
@@ -90,10 +90,11 @@ async fn handshake(
         // Boxed, as few handshakes need it.
         Box::pin(limits::replace_at_limit(client, permit, limit)).await?;
     }
-    let connect = match identity::is_needed(client, settings, &connect) {
+    let connect = if identity::is_needed(client, settings, &connect) {
         // Boxed, as plain handshakes do not need it.
-        true => Box::pin(identity::establish(client, settings, connect)).await?,
-        false => connect,
+        Box::pin(identity::establish(client, settings, connect)).await?
+    } else {
+        connect
     };
     let answer = find_broker(client, &connect).await?;
     // The limits may have changed since accept; later changes recount the session with all others.

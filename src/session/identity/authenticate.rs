@@ -59,10 +59,8 @@ fn rejection(
     settings: &ListenerSettings,
     error: &JwtError,
 ) -> Rejection {
-    let reason = match error.is_genuine() {
-        true => RejectReason::NotAuthorized,
-        false => RejectReason::BadCredentials,
-    };
+    let reason =
+        if error.is_genuine() { RejectReason::NotAuthorized } else { RejectReason::BadCredentials };
     refuse(client, settings, RULE, reason, error.to_string())
 }
 

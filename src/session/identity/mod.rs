@@ -41,9 +41,10 @@ pub(super) async fn establish(
         }
         require::check(client, settings, &identity.require)?;
     }
-    let assigned = match assigns_id(client, &connect) {
-        true => Some(assign::new_client_id(client, &connect)?),
-        false => None,
+    let assigned = if assigns_id(client, &connect) {
+        Some(assign::new_client_id(client, &connect)?)
+    } else {
+        None
     };
     let facts = client.record.identity.get_or_insert_default();
     facts.assigned_client_id = assigned.map(Box::from);

@@ -36,10 +36,8 @@ pub(super) fn check(
                 None => format!("${{{variable}}} has no value"),
             })
             .collect();
-        let values = match values.is_empty() {
-            true => String::new(),
-            false => format!(" ({})", values.join(", ")),
-        };
+        let values =
+            if values.is_empty() { String::new() } else { format!(" ({})", values.join(", ")) };
         let Requirement { line, index, pattern, .. } = required;
         let detail = format!(
             "{name} {sent} does not match {}{values}, which line {line} of the configuration requires",

@@ -32,9 +32,10 @@ pub(super) fn apply(
     let refuse = |reason, detail| refuse(client, settings, RULE, reason, detail);
     let record = &client.record;
     let assigned = record.identity.as_ref().and_then(|facts| facts.assigned_client_id.as_deref());
-    let sent_id = assigned.unwrap_or(connect.client_id.of(packet));
-    let sent_username = connect.username.map(|username| username.of(packet));
-    let fields = record.for_route(sent_id, sent_username);
+    let own_id = connect.client_id.text(packet);
+    let sent_id = assigned.unwrap_or(&own_id);
+    let sent_username = connect.username.map(|username| username.text(packet));
+    let fields = record.for_route(sent_id, sent_username.as_deref());
     let new_id = render(rules.and_then(|rules| rules.client_id.as_ref()), &fields)
         .map_err(|missing| refuse(RejectReason::IdentifierRejected, lacks("client_id", missing)))?;
     let new_username = render(rules.and_then(|rules| rules.username.as_ref()), &fields)
@@ -66,8 +67,8 @@ pub(super) fn apply(
         }
     };
     let sent = SentNames {
-        client_id: connect.client_id.of(packet).into(),
-        username: sent_username.map(Box::from),
+        client_id: own_id.as_ref().into(),
+        username: sent_username.as_deref().map(Box::from),
     };
     client.record.set_rewritten(ClientInfo::new(&parsed, &rewritten), sent);
     client.replace_connect(connect.len, &rewritten);

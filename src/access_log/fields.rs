@@ -55,13 +55,16 @@ fields! {
     "protocol_version", |e, _| e.protocol_version.map(number);
     "bridge", |e, _| e.bridge.map(LogValue::Flag);
     "client_id", |e, _| e.client_id.map(LogValue::Text);
+    "broker_client_id", |e, _| e.broker_client_id.map(LogValue::Text);
     "assigned_client_id", |e, _| e.assigned_client_id.map(LogValue::Text);
     "username", |e, _| e.username.map(LogValue::Text);
+    "jwt_sub", |e, _| e.jwt_sub.map(LogValue::Text);
     "has_password", |e, _| e.has_password.map(LogValue::Flag);
     "clean_start", |e, _| e.clean_start.map(LogValue::Flag);
     "keepalive", |e, _| e.keepalive.map(number);
     "will", |e, _| e.will.map(LogValue::Flag);
     "session_expiry", |e, _| e.session_expiry.map(number);
+    "connect_malformed", |e, _| e.connect_malformed.as_ref().map(LogValue::Malformed);
     "pool", |e, _| e.pool.map(LogValue::Text);
     "upstream", |e, _| e.upstream.map(LogValue::Text);
     "upstream_address", |e, _| e.upstream_address.map(LogValue::Dialled);

@@ -26,7 +26,11 @@ pub(crate) struct Session {
     pub(crate) id: String,
     /// As the client sent it.
     pub(crate) client_id: Box<str>,
-    /// The client ID that an MQTT 5.0 broker assigned to a client that sent none.
+    /// The client ID that its broker was sent, if it is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) broker_client_id: Option<Box<str>>,
+    /// The client ID that was assigned to a client that sent none: by the proxy, or by an MQTT 5.0
+    /// broker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) assigned_client_id: Option<Box<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -25,4 +25,13 @@ impl TlsFacts {
     pub fn common_name(&self) -> Option<&str> {
         self.certificate.as_ref()?.common_name.as_deref()
     }
+
+    /// The same facts, with another common name in the certificate, if there is one.
+    pub(crate) fn with_common_name(&self, name: Option<&str>) -> Self {
+        let mut facts = self.clone();
+        if let Some(certificate) = &mut facts.certificate {
+            certificate.common_name = name.map(Box::from);
+        }
+        facts
+    }
 }

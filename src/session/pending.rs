@@ -29,11 +29,24 @@ pub(crate) struct PendingClient<'a> {
     pub(crate) record: Record,
     /// Bytes that were read and not consumed: finally the CONNECT and what followed it.
     pub(crate) buffer: Vec<u8>,
+    /// The bytes by which the CONNECT in the buffer is longer than the one that the client sent.
+    pub(crate) growth: isize,
     /// The client's older sessions that its new one replaces.
     pub(crate) replaced: Box<[ReplacedSession]>,
 }
 
 impl PendingClient<'_> {
+    /// Replaces the CONNECT at the start of the buffer, of `len` bytes, by the one for the broker.
+    pub(crate) fn replace_connect(&mut self, len: usize, packet: &[u8]) {
+        self.growth += packet.len() as isize - len as isize;
+        self.buffer.splice(..len.min(self.buffer.len()), packet.iter().copied());
+    }
+
+    /// The bytes of the buffer, as the client sent them.
+    pub(crate) fn received_bytes(&self) -> usize {
+        self.buffer.len().saturating_add_signed(self.growth.saturating_neg())
+    }
+
     /// Reads once, without growing the buffer beyond `limit` bytes; 0 if the client has closed its
     /// side.
     pub(crate) async fn read_more(

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The longest line of JSON or text, as documented in the README.
-const MAX_LINE_BYTES: usize = 56 * 1024;
+const MAX_LINE_BYTES: usize = 64 * 1024;
 
 /// The client ID as written in a line of JSON.
 fn written(client_id: &str) -> String {
@@ -99,8 +99,10 @@ fn a_line_is_bounded() {
             tls_cn: some,
             tls_san: Some(&certificate),
             client_id: some,
+            broker_client_id: some,
             assigned_client_id: some,
             username: some,
+            jwt_sub: some,
             pool: some,
             upstream: some,
             upstream_address: Some(DialledAddress::Unix(Path::new(&long))),

@@ -7,6 +7,7 @@ pub(super) fn session(seen: SessionInfo) -> api::Session {
     api::Session {
         id: format!("{:016x}", seen.session_id),
         client_id: seen.client_id,
+        broker_client_id: seen.broker_client_id,
         assigned_client_id: seen.assigned_client_id,
         username: seen.username,
         listener: seen.listener,

@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mqtt_lb::testing::proto::mqtt::{Connect, Malformed, Progress, connect};
+use mqtt_lb::testing::proto::mqtt::{Connect, Malformed, Progress, Strictness, connect};
 
 /// Small, so that packets over it are found soon.
 const LIMIT: usize = 4096;
@@ -13,7 +13,7 @@ const LIMIT: usize = 4096;
 fuzz_target!(|bytes: &[u8]| {
     let mut verdict: Option<Result<Progress<Connect>, Malformed>> = None;
     for end in 0..=bytes.len() {
-        let parsed = connect::parse(&bytes[..end], LIMIT).map_err(|refusal| {
+        let parsed = connect::parse(&bytes[..end], LIMIT, Strictness::Strict).map_err(|refusal| {
             // Whatever is answered is a whole CONNACK that refuses.
             if let Some(answer) = refusal.connack() {
                 assert_eq!((answer[0], usize::from(answer[1]) + 2), (0x20, answer.len()));

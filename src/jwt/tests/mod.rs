@@ -1,0 +1,3 @@
+mod issuer;
+mod keys;
+mod verify;

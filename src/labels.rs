@@ -117,6 +117,8 @@ named! {
         Rebalance = "rebalance",
         /// The client opened a newer session.
         TakenOver = "taken_over",
+        /// Another device with the same client ID connected.
+        Duplicate = "duplicate",
         /// A TLS 1.2 key has encrypted as many records as it may.
         KeyLimit = "key_limit",
         /// The client's token expired.

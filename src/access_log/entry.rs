@@ -89,6 +89,10 @@ pub struct Entry<'a> {
     pub bytes_in: Option<u64>,
     /// Bytes to the client.
     pub bytes_out: Option<u64>,
+    /// Reason code of the DISCONNECT that the client sent; 0 in 3.x, which has no code.
+    pub client_disconnect: Option<u8>,
+    /// Reason code of the DISCONNECT that the broker sent; 5.0 only.
+    pub broker_disconnect: Option<u8>,
     pub end_by: Option<EndBy>,
     pub end_phase: Option<EndPhase>,
     pub end_cause: Option<EndCause>,
@@ -150,6 +154,8 @@ impl<'a> Entry<'a> {
             duration_ms: None,
             bytes_in: None,
             bytes_out: None,
+            client_disconnect: None,
+            broker_disconnect: None,
             end_by: None,
             end_phase: None,
             end_cause: None,

@@ -1,7 +1,7 @@
 //! The fields of a line: the variables of a template, and the order of JSON.
 
 use super::{entry::Entry, value::LogValue};
-use crate::timestamp::Timestamp;
+use crate::{proto::mqtt::reason, timestamp::Timestamp};
 
 /// The names of the fields, in the order they are written.
 pub fn field_names() -> impl Iterator<Item = &'static str> {
@@ -81,10 +81,18 @@ fields! {
     "duration_ms", |e, _| e.duration_ms.map(LogValue::Millis);
     "bytes_in", |e, _| e.bytes_in.map(number);
     "bytes_out", |e, _| e.bytes_out.map(number);
+    "client_disconnect", |e, _| e.client_disconnect.map(number);
+    "client_disconnect_reason", |e, _| e.client_disconnect.map(disconnect_reason);
+    "broker_disconnect", |e, _| e.broker_disconnect.map(number);
+    "broker_disconnect_reason", |e, _| e.broker_disconnect.map(disconnect_reason);
     "end_by", |e, _| e.end_by.map(|by| LogValue::Name(by.as_str()));
     "end_phase", |e, _| e.end_phase.map(|p| LogValue::Name(p.as_str()));
     "end_cause", |e, _| e.end_cause.map(|c| LogValue::Name(c.as_str()));
     "detail", |e, _| e.detail.map(LogValue::Text);
+}
+
+fn disconnect_reason<'e>(code: u8) -> LogValue<'e> {
+    LogValue::Name(reason::disconnect_name(code))
 }
 
 fn number<'e>(number: impl Into<u64>) -> LogValue<'e> {

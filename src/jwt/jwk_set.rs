@@ -93,8 +93,8 @@ fn point(key_type: KeyType, x: &[u8], y: &[u8], len: usize) -> Result<DecodingKe
     }
     // Uncompressed (SEC 1, section 2.3.3).
     let point = [&[4], x, y].concat();
-    match key_type.is_valid(&point) {
-        true => Ok(DecodingKey::from_ec_der(&point)),
-        false => Err("its x and y are not a point on the curve".to_owned()),
+    if !key_type.is_valid(&point) {
+        return Err("its x and y are not a point on the curve".to_owned());
     }
+    Ok(DecodingKey::from_ec_der(&point))
 }

@@ -21,17 +21,19 @@ pub struct TlsFacts {
 }
 
 impl TlsFacts {
-    /// The common name of the client's certificate.
-    pub fn common_name(&self) -> Option<&str> {
-        self.certificate.as_ref()?.common_name.as_deref()
-    }
-
-    /// The same facts, with another common name in the certificate, if there is one.
+    /// The same facts, with another name in place of the certificate's common name; without one, if
+    /// the name has a control character.
     pub(crate) fn with_common_name(&self, name: Option<&str>) -> Self {
         let mut facts = self.clone();
         if let Some(certificate) = &mut facts.certificate {
-            certificate.common_name = name.map(Box::from);
+            let sendable = name.filter(|name| !name.contains(char::is_control));
+            certificate.common_name = sendable.map(Box::from);
         }
         facts
+    }
+
+    /// The common name of the client's certificate.
+    pub fn common_name(&self) -> Option<&str> {
+        self.certificate.as_ref()?.common_name.as_deref()
     }
 }

@@ -29,6 +29,7 @@ mod tests;
 mod walk;
 
 pub use clients::ClientDirectory;
+pub(crate) use clients::DuplicateClient;
 pub use context::ProcessContext;
 pub(crate) use evict::Drain;
 pub(crate) use query::{Inspector, SessionQuery};

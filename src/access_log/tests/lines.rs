@@ -90,6 +90,8 @@ pub(super) fn full() -> Entry<'static> {
         duration_ms: Some(Duration::from_hours(24)),
         bytes_in: Some(1_048_576),
         bytes_out: Some(0),
+        client_disconnect: Some(0),
+        broker_disconnect: Some(0x8E),
         end_by: Some(EndBy::Client),
         end_phase: Some(EndPhase::Relay),
         end_cause: Some(EndCause::Closed),
@@ -111,7 +113,9 @@ fn json_of_a_full_entry() {
         r#""upstream_address":"127.0.0.1:1883","route":"hash","tries":1,"connack":0,"#,
         r#""connack_reason":"success","connack_malformed":"2 bytes follow the last field of the packet","session_present":true,"handshake_ms":1.234,"#,
         r#""queue_ms":2500.000,"dial_ms":0.070,"connack_ms":5.000,"duration_ms":86400000.000,"bytes_in":1048576,"#,
-        r#""bytes_out":0,"end_by":"client","end_phase":"relay","end_cause":"closed","#,
+        r#""bytes_out":0,"client_disconnect":0,"client_disconnect_reason":"normal_disconnection","#,
+        r#""broker_disconnect":142,"broker_disconnect_reason":"session_taken_over","#,
+        r#""end_by":"client","end_phase":"relay","end_cause":"closed","#,
         r#""detail":"why"}"#,
         "\n"
     );
@@ -153,6 +157,7 @@ fn the_words_of_routes_and_causes() {
             "removed",
             "rebalance",
             "taken_over",
+            "duplicate",
             "key_limit",
             "expired",
             "kicked",

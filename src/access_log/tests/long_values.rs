@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The longest line of JSON or text, as documented in the README.
-const MAX_LINE_BYTES: usize = 64 * 1024;
+const MAX_LINE_BYTES: usize = 68 * 1024;
 
 /// The client ID as written in a line of JSON.
 fn written(client_id: &str) -> String {

@@ -1,44 +1,57 @@
 //! The DISCONNECT packet (3.1.1 §3.14, 5.0 §3.14).
 
-use super::{
-    malformed::Malformed,
-    packet::{FixedHeader, Progress},
-    version::Version,
-};
-
-/// How one side ended the session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Disconnect {
-    /// 0, a normal end, if the packet has no code.
-    /// [`reason::disconnect_name`](super::reason::disconnect_name) names the others.
-    pub code: u8,
-}
+use super::{boundary::PacketPart, version::Version};
 
 /// Type 14 with all flags reserved and 0 (3.1.1 §3.14.1, 5.0 §3.14.1).
 const FIRST_BYTE: u8 = 0xE0;
 
-/// Parses the DISCONNECT that `buf` starts with, in a session of `version`. Completes as soon as
-/// the code has arrived: what follows it, such as properties, is neither awaited nor read.
-///
-/// # Errors
-/// As soon as the bytes show that they are not the beginning of a DISCONNECT.
-pub fn parse(buf: &[u8], version: Version) -> Result<Progress<Disconnect>, Malformed> {
-    let header = match buf.first() {
-        None => None,
-        Some(&FIRST_BYTE) => FixedHeader::read(buf)?,
-        Some(&byte) if byte >> 4 == FIRST_BYTE >> 4 => return Err(Malformed::HeaderFlags(byte)),
-        Some(&byte) => return Err(Malformed::NotDisconnect(byte)),
-    };
-    let Some(header) = header else {
-        return Ok(Progress::Incomplete { need: (buf.len() + 1).max(2) });
-    };
+/// The reason code, if `part` begins the body of a DISCONNECT in a session of `version`; 0, a
+/// normal end, if the packet has no code. [`reason::disconnect_name`](super::reason) names the
+/// codes.
+pub(crate) fn code(part: &PacketPart<'_>, version: Version) -> Option<u8> {
     // "If the Remaining Length is less than 1 the value of 0x00 (Normal disconnection) is used"
     // (5.0 §3.14.2.1). 3.x has no code.
-    if version != Version::V5 || header.packet_len == header.len {
-        return Ok(Progress::Complete(Disconnect { code: 0 }));
+    let code = part.bytes.first().copied().filter(|_| version == Version::V5);
+    (part.first_byte == FIRST_BYTE && part.is_start).then(|| code.unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::mqtt::Boundary;
+
+    /// The codes of the DISCONNECTs in `stream`, however it is cut.
+    #[track_caller]
+    fn codes(stream: &[u8], version: Version) -> Vec<u8> {
+        let by = |step: usize| {
+            let (mut boundary, mut seen) = (Boundary::START, Vec::new());
+            for chunk in stream.chunks(step) {
+                boundary.feed(chunk, |part| seen.extend(code(&part, version)));
+            }
+            seen
+        };
+        let whole = by(stream.len());
+        for step in 1..stream.len() {
+            assert_eq!(by(step), whole, "by {step}");
+        }
+        whole
     }
-    Ok(match buf.get(header.len) {
-        Some(&code) => Progress::Complete(Disconnect { code }),
-        None => Progress::Incomplete { need: header.len + 1 },
-    })
+
+    #[test]
+    fn codes_of_each_version() {
+        let stream = [
+            &[0xC0, 0][..],
+            &[0xE0, 0],
+            &[0xE0, 1, 4],
+            // A body in a PUBLISH that looks like a DISCONNECT, and flags that are reserved.
+            &[0x30, 5, 0, 1, b'a', 0xE0, 0],
+            &[0xE1, 0],
+            // 0x8E with a property length and a Reason String.
+            &[0xE0, 7, 0x8E, 5, 0x1F, 0, 2, b'o', b'k'],
+        ]
+        .concat();
+        assert_eq!(codes(&stream, Version::V5), [0, 4, 0x8E]);
+        assert_eq!(codes(&stream, Version::V311), [0, 0, 0]);
+        assert_eq!(codes(&stream, Version::V31), [0, 0, 0]);
+    }
 }

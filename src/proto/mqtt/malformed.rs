@@ -7,8 +7,6 @@ pub enum Malformed {
     NotConnect(u8),
     #[error("the answer is not a CONNACK (first byte {0:#04x})")]
     NotConnack(u8),
-    #[error("the packet is not a DISCONNECT (first byte {0:#04x})")]
-    NotDisconnect(u8),
     #[error("the fixed header's reserved flags are set (first byte {0:#04x})")]
     HeaderFlags(u8),
     #[error("the remaining length takes more than four bytes")]

@@ -3,7 +3,7 @@
 use super::{
     directory::{ClientDirectory, ClientHash},
     entry::{ClientIdentity, DirectoryEntry},
-    tenant::TenantHash,
+    tenant::{IdentityHash, TenantHash},
 };
 use crate::{
     session::{active::ActiveSession, pool_view::PoolView},
@@ -27,6 +27,11 @@ pub(crate) fn identified_client(session: &ActiveSession) -> Option<(ClientHash, 
 /// The client's identity by the pool's current key.
 pub(crate) fn identity(view: &PoolView, client: &ClientFields<'_>) -> ClientIdentity {
     ClientIdentity::new(view.pool.id(), client, &view.tenant_fields())
+}
+
+/// The hash of that identity.
+pub(crate) fn identity_hash(view: &PoolView, client: &ClientFields<'_>) -> IdentityHash {
+    IdentityHash::new(view.pool.id(), client, &view.tenant_fields())
 }
 
 /// Whether a session belongs to this client.

@@ -1,6 +1,6 @@
 //! Tells clients with the same client ID apart.
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::{
     balance::TenantFields,
@@ -33,7 +33,20 @@ impl TenantHash {
     }
 }
 
-/// The same fields in full, for an exact comparison.
+/// A hash of a client's full identity: its pool, its client ID and the fields of the pool's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IdentityHash(pub(super) u64);
+
+impl IdentityHash {
+    /// `pool` is the pool's [`id`](crate::upstream::Pool::id), `fields` are those of its key.
+    pub(crate) fn new(pool: u64, client: &ClientFields<'_>, fields: &TenantFields) -> Self {
+        let id = xxh3_64_with_seed(client.client_id.as_bytes(), pool);
+        let values = fields.0.iter().map(|variable| variable.borrow(client).unwrap_or_default());
+        Self(values.fold(id, |hash, value| xxh3_64_with_seed(value.as_bytes(), hash)))
+    }
+}
+
+/// The fields of a pool's key in full, for an exact comparison.
 pub(crate) fn tenant_key(client: &ClientFields<'_>, fields: &TenantFields) -> Box<[u8]> {
     let mut key = Vec::new();
     for variable in fields.0.iter() {
@@ -79,6 +92,8 @@ mod tests {
             let hashes = [TenantHash::new(&one), TenantHash::new(&other)];
             assert_eq!(hashes[0].may_be(hashes[1], fields), same, "{other:?}");
             assert_eq!(tenant_key(&one, fields) == tenant_key(&other, fields), same, "{other:?}");
+            let hashes = [&one, &other].map(|client| IdentityHash::new(7, client, fields));
+            assert_eq!(hashes[0] == hashes[1], same, "{other:?}");
         }
     }
 

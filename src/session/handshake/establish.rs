@@ -9,7 +9,7 @@ use crate::{
     limits::ConnectionPermit,
     listener::ListenerSettings,
     net::Stream,
-    proto::mqtt::{Boundary, Connack, Connect, Version, connack},
+    proto::mqtt::{Connack, Connect, Version, connack},
     session::{
         active::{ActiveSession, IdleLimit, SessionCounters},
         broker_search::BrokerAnswer,
@@ -19,7 +19,7 @@ use crate::{
         pending::PendingClient,
         record::Record,
         reject::Rejection,
-        relay::Relay,
+        relay::{BrokerPackets, ClientPackets, Relay, RelayedChunk},
     },
     upstream::Lease,
 };
@@ -32,8 +32,7 @@ pub(super) struct RelayStart {
     unsent: Box<[u8]>,
     /// Bytes passed on so far: from the client, and to it.
     bytes: (u64, u64),
-    /// The position of the broker's stream within its packets.
-    boundary: Boundary,
+    packets: (ClientPackets, Option<BrokerPackets>),
     accepted: bool,
     idle_limit: IdleLimit,
 }
@@ -59,13 +58,20 @@ pub(super) fn deliver(
     let unsent = reply.get(sent..).unwrap_or_default().into();
     let (exchanged_in, exchanged_out) = client.record.handshake_bytes();
     let bytes = (exchanged_in + client.received_bytes() as u64, exchanged_out + reply.len() as u64);
-    let mut boundary = Boundary::START;
-    boundary.feed(&reply);
-    client.context.give_back_buffer(reply);
     let keep_alive = connack.server_keep_alive.unwrap_or(connect.keep_alive);
     let idle = settings.idle.unwrap_or(client.context.timeouts.get().idle);
     let idle_limit = IdleLimit::new(idle, keep_alive);
-    Ok(RelayStart { upstream, lease, unsent, bytes, boundary, accepted, idle_limit })
+    // What the client sent during an authentication exchange was not followed.
+    let mut client_packets = ClientPackets::new(connect.version, exchanged_in == 0);
+    let pipelined = client.buffer.get(connect.len..).unwrap_or_default();
+    client_packets.note(&RelayedChunk::Bytes(pipelined), &idle_limit);
+    let mut broker_packets = BrokerPackets::new(connect.version);
+    if let Some(packets) = &mut broker_packets {
+        packets.note(&RelayedChunk::Bytes(&reply));
+    }
+    client.context.give_back_buffer(reply);
+    let packets = (client_packets, broker_packets);
+    Ok(RelayStart { upstream, lease, unsent, bytes, packets, accepted, idle_limit })
 }
 
 /// Adds the ID that the proxy assigned to the CONNACK (5.0 §3.2.2.3.7), unless the packet would be
@@ -92,7 +98,7 @@ pub(super) fn start_relay(
     start: RelayStart,
     replaced: Box<[ReplacedSession]>,
 ) {
-    let RelayStart { upstream, lease, unsent, bytes, boundary, accepted, idle_limit } = start;
+    let RelayStart { upstream, lease, unsent, bytes, packets, accepted, idle_limit } = start;
     if accepted {
         if let Some(client) = &record.client {
             record.listener.metrics.count_session(client.version.level());
@@ -118,7 +124,7 @@ pub(super) fn start_relay(
         // `half_close` limits the wait for that.
         session.counters.half_closed.set(context.seconds());
     }
-    let relay = Relay::new(context.clone(), session, &unsent, boundary);
+    let relay = Relay::new(context.clone(), session, &unsent, packets);
     if accepted || replaced.is_empty() {
         spawn_local(relay);
     } else {

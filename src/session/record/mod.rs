@@ -29,7 +29,7 @@ use crate::{
     metrics::ListenerMetrics,
     net::PeerAddress,
     proto::{
-        TlsFacts,
+        CertificateFacts, TlsFacts,
         mqtt::{Connect, reason},
         proxy_header::{Header, HeaderAddresses},
     },
@@ -67,6 +67,8 @@ pub(crate) struct Record {
     pub(crate) identity: Option<Box<IdentityFacts>>,
     pub(crate) route: Option<RouteTaken>,
     pub(crate) connack: Option<ConnackSent>,
+    /// The codes of the DISCONNECTs seen: the client's and the broker's.
+    pub(crate) disconnects: (Option<u8>, Option<u8>),
     /// The number of brokers tried.
     pub(crate) tries: u8,
     /// Bytes from the client before its session began; during the broker search, only the bytes of
@@ -110,6 +112,7 @@ impl Record {
             identity: None,
             route: None,
             connack: None,
+            disconnects: (None, None),
             tries: 0,
             read: 0,
             sent: 0,
@@ -167,6 +170,11 @@ impl Record {
         by_proxy.or_else(|| self.connack.as_ref()?.assigned_client_id())
     }
 
+    /// When the CONNECT was complete; `None` before.
+    pub(crate) fn connect_time(&self) -> Option<Instant> {
+        self.handshake.map(|took| self.accepted + Duration::from(took))
+    }
+
     /// Adds time spent in an admission queue.
     pub(crate) fn add_wait(&mut self, waited: Duration) {
         let before = self.queued.map_or(Duration::ZERO, Duration::from);
@@ -191,21 +199,21 @@ impl Record {
     ) -> ClientFields<'a> {
         let tls = self.tls();
         let certificate = tls.and_then(|tls| tls.certificate.as_deref());
+        let names = |of: fn(&CertificateFacts) -> &[Box<str>]| certificate.map_or(&[][..], of);
         ClientFields {
             client_id,
             username,
             source_ip: self.client_ip(),
-            tls_cn: certificate.and_then(|facts| facts.common_name.as_deref()),
-            tls_san_dns: certificate.map_or(&[], |facts| &facts.san_dns),
-            tls_san_uri: certificate.map_or(&[], |facts| &facts.san_uri),
-            tls_san_email: certificate.map_or(&[], |facts| &facts.san_email),
+            tls_cn: tls.and_then(TlsFacts::common_name),
+            tls_san_dns: names(|facts| &facts.san_dns),
+            tls_san_uri: names(|facts| &facts.san_uri),
+            tls_san_email: names(|facts| &facts.san_email),
             tls_serial: certificate.and_then(|facts| facts.serial.as_deref()),
             tls_fingerprint: certificate.and_then(|facts| facts.fingerprint.as_deref()),
             sni: tls.and_then(|tls| tls.sni.as_deref()),
             listener: Some(&self.listener.name),
             protocol_version: self.client.as_ref().map(|client| client.version.level()),
             claims: self.identity.as_ref().map_or(&[], |facts| &facts.claims),
-            ..ClientFields::default()
         }
     }
 
@@ -326,6 +334,7 @@ impl Record {
             entry.session_present = connack.session_present;
             entry.connack_ms = connack.waited.map(Duration::from);
         }
+        (entry.client_disconnect, entry.broker_disconnect) = self.disconnects;
         entry.queue_ms = self.queued.map(Duration::from);
         entry.handshake_ms = self.handshake.map(Duration::from);
         entry

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +32,19 @@ pub(super) enum KeyType {
     P256,
     P384,
     Ed25519,
+}
+
+impl KeyType {
+    /// Whether a key can be used: an RSA key in PKCS #1, a point on the curve, or an Ed25519 key.
+    pub(super) fn is_valid(self, key: &[u8]) -> bool {
+        let parsed = match self {
+            Self::Rsa => ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key),
+            Self::P256 => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key),
+            Self::P384 => ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, key),
+            Self::Ed25519 => ParsedPublicKey::new(&ED25519, key),
+        };
+        parsed.is_ok()
+    }
 }
 
 impl Algorithm {

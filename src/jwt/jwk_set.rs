@@ -11,7 +11,7 @@ use super::{
 };
 
 /// The shortest RSA key, in bytes (RFC 7518, section 3.3).
-const MIN_RSA_BYTES: usize = 256;
+pub(super) const MIN_RSA_BYTES: usize = 256;
 
 #[derive(Deserialize)]
 struct JwkSet {
@@ -67,8 +67,12 @@ fn key(jwk: &Map<String, Value>) -> Result<Option<Key>, String> {
             }
             (KeyType::Rsa, DecodingKey::from_rsa_raw_components(&modulus, &exponent))
         }
-        ("EC", Some("P-256")) => (KeyType::P256, point(&bytes("x")?, &bytes("y")?, 32)?),
-        ("EC", Some("P-384")) => (KeyType::P384, point(&bytes("x")?, &bytes("y")?, 48)?),
+        ("EC", Some("P-256")) => {
+            (KeyType::P256, point(KeyType::P256, &bytes("x")?, &bytes("y")?, 32)?)
+        }
+        ("EC", Some("P-384")) => {
+            (KeyType::P384, point(KeyType::P384, &bytes("x")?, &bytes("y")?, 48)?)
+        }
         ("OKP", Some("Ed25519")) => match bytes("x")? {
             key if key.len() == 32 => (KeyType::Ed25519, DecodingKey::from_ed_der(&key)),
             _ => return Err("its x is not 32 bytes long".to_owned()),
@@ -83,10 +87,14 @@ fn key(jwk: &Map<String, Value>) -> Result<Option<Key>, String> {
 }
 
 /// A point on a curve whose coordinates have `len` bytes (RFC 7518, section 6.2.1).
-fn point(x: &[u8], y: &[u8], len: usize) -> Result<DecodingKey, String> {
+fn point(key_type: KeyType, x: &[u8], y: &[u8], len: usize) -> Result<DecodingKey, String> {
     if x.len() != len || y.len() != len {
         return Err(format!("its x and y are not {len} bytes long"));
     }
     // Uncompressed (SEC 1, section 2.3.3).
-    Ok(DecodingKey::from_ec_der(&[&[4], x, y].concat()))
+    let point = [&[4], x, y].concat();
+    if !key_type.is_valid(&point) {
+        return Err("its x and y are not a point on the curve".to_owned());
+    }
+    Ok(DecodingKey::from_ec_der(&point))
 }

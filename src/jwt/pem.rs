@@ -11,10 +11,11 @@ use x509_parser::{
         OID_SIG_ED25519,
     },
     prelude::{FromDer, X509Certificate},
+    public_key::PublicKey,
     x509::SubjectPublicKeyInfo,
 };
 
-use super::{algorithm::KeyType, keys::Key};
+use super::{algorithm::KeyType, jwk_set::MIN_RSA_BYTES, keys::Key};
 
 /// The public keys of a file, and those of its certificates.
 ///
@@ -56,5 +57,15 @@ fn key(info: &SubjectPublicKeyInfo<'_>) -> Result<Key, &'static str> {
     } else {
         return Err("it is not an RSA, P-256, P-384 or Ed25519 key");
     };
+    if kind == KeyType::Rsa && !is_long_enough(info) {
+        return Err("an RSA key of less than 2048 bits");
+    }
+    if !kind.is_valid(bytes) {
+        return Err("it is damaged");
+    }
     Ok(Key { id: None, kind, algorithm: None, public })
+}
+
+fn is_long_enough(info: &SubjectPublicKeyInfo<'_>) -> bool {
+    matches!(info.parsed(), Ok(PublicKey::RSA(key)) if key.key_size() >= 8 * MIN_RSA_BYTES)
 }

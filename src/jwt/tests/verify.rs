@@ -166,3 +166,19 @@ proptest! {
         prop_assert!(verifier.verify(&bytes, NOW).is_err());
     }
 }
+
+/// What a CONNECT with a token costs.
+#[test]
+#[ignore = "a measurement"]
+fn verification_cost() {
+    for (kind, algorithm) in [("RSA", Algorithm::RS256), ("P-256", Algorithm::ES256)] {
+        let issuer = Issuer::new(kind, "k");
+        let verifier = verifier(&jwk_set(&[issuer.jwk()]), &[algorithm]);
+        let token = issuer.token(&json!({ "sub": "alice", "exp": NOW + 60, "aud": ["mqtt"] }));
+        let start = std::time::Instant::now();
+        for _ in 0..2000 {
+            assert!(verifier.verify(token.as_bytes(), NOW).is_ok());
+        }
+        println!("{algorithm}: {:?} a token", start.elapsed() / 2000);
+    }
+}

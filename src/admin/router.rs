@@ -8,7 +8,9 @@ use super::{
     connections::ConnectionSlot,
     dashboard::Asset,
     guard,
-    handlers::{AdminContext, config, duplicates, health, log, reload, route, sessions, status, upstreams},
+    handlers::{
+        AdminContext, config, duplicates, health, log, reload, route, sessions, status, upstreams,
+    },
     request::percent_decoded,
     response::{ErrorResponse, HttpResponse, json},
 };

@@ -8,8 +8,8 @@ use std::{
 use super::table::{TextTable, counts, duration, or_dash, yes_no};
 use crate::{
     api::{
-        Applied, Duplicate, Duplicates, End, LastReload, Listener, Log, Pool, PoolRoute, Pools, Routes, Session, Sessions,
-        Status, Upstream,
+        Applied, Duplicate, Duplicates, End, LastReload, Listener, Log, Pool, PoolRoute, Pools,
+        Routes, Session, Sessions, Status, Upstream,
     },
     escape::{plain, plain_lines},
 };

@@ -9,10 +9,12 @@ mod replacements;
 mod tenant;
 
 pub use directory::ClientDirectory;
+pub(super) use directory::{ClientHash, TakeoverReason};
 pub(super) use duplicates::DisplacedSession;
 pub(crate) use duplicates::DuplicateClient;
-pub(super) use directory::{ClientHash, TakeoverReason};
 pub(super) use entry::DirectoryEntry;
-pub(super) use identity::{identified_client, identity, identity_hash, is_of_client, possible_own_sessions};
+pub(super) use identity::{
+    identified_client, identity, identity_hash, is_of_client, possible_own_sessions,
+};
 pub(super) use replacements::{ReachedLimit, ReplacedSession, ReplacementQuery};
 pub(super) use tenant::TenantHash;

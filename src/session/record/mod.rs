@@ -14,6 +14,7 @@ pub(crate) use recorder::Recorder;
 pub(crate) use route_taken::RouteTaken;
 
 use std::{
+    cell::Cell,
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
@@ -67,8 +68,10 @@ pub(crate) struct Record {
     pub(crate) identity: Option<Box<IdentityFacts>>,
     pub(crate) route: Option<RouteTaken>,
     pub(crate) connack: Option<ConnackSent>,
-    /// The codes of the DISCONNECTs seen: the client's and the broker's.
-    pub(crate) disconnects: (Option<u8>, Option<u8>),
+    /// The code of the client's DISCONNECT; `None` if it was not seen.
+    pub(crate) client_disconnect: Cell<Option<u8>>,
+    /// The code of the broker's DISCONNECT; `None` if it was not seen.
+    pub(crate) broker_disconnect: Cell<Option<u8>>,
     /// The number of brokers tried.
     pub(crate) tries: u8,
     /// Bytes from the client before its session began; during the broker search, only the bytes of
@@ -112,7 +115,8 @@ impl Record {
             identity: None,
             route: None,
             connack: None,
-            disconnects: (None, None),
+            client_disconnect: Cell::new(None),
+            broker_disconnect: Cell::new(None),
             tries: 0,
             read: 0,
             sent: 0,
@@ -334,7 +338,8 @@ impl Record {
             entry.session_present = connack.session_present;
             entry.connack_ms = connack.waited.map(Duration::from);
         }
-        (entry.client_disconnect, entry.broker_disconnect) = self.disconnects;
+        entry.client_disconnect = self.client_disconnect.get();
+        entry.broker_disconnect = self.broker_disconnect.get();
         entry.queue_ms = self.queued.map(Duration::from);
         entry.handshake_ms = self.handshake.map(Duration::from);
         entry

@@ -78,7 +78,7 @@ install_packages() {
     # nginx's stream module is for tests/bench/compare.sh, and for the PROXY protocol.
     wanted+=(libnginx-mod-stream mosquitto mosquitto-clients prometheus python3 python3-venv)
     # Another broker; and what a plugin of Mosquitto's is compiled with.
-    wanted+=(ejabberd mosquitto-dev)
+    wanted+=(ejabberd libmosquitto-dev mosquitto-dev)
     # For MQTT.js in a page; what drives it brings no browser of its own.
     wanted+=(chromium)
     # What takes access logs, and what puts them aside.

@@ -117,8 +117,12 @@ named! {
         Rebalance = "rebalance",
         /// The client opened a newer session.
         TakenOver = "taken_over",
+        /// Another device with the same client ID connected.
+        Duplicate = "duplicate",
         /// A TLS 1.2 key has encrypted as many records as it may.
         KeyLimit = "key_limit",
+        /// The client's token expired.
+        Expired = "expired",
         /// The operator ended the session.
         Kicked = "kicked",
         /// A system call failed (`detail` has the error), or the proxy itself: a panic.

@@ -43,10 +43,11 @@ pub mod program_log {
 pub mod proto {
     pub mod mqtt {
         pub use crate::proto::mqtt::{
-            Connack, Connect, InvalidConnect, Malformed, Progress, Qos, RejectReason, Span,
-            Version, first_packet_is_auth, packet_len,
+            Connack, Connect, ConnectEdits, InvalidConnect, Malformed, PasswordEdit, Progress, Qos,
+            RejectReason, RewriteError, Span, Strictness, Version, first_packet_is_auth,
+            packet_len,
         };
-        pub use crate::proto::mqtt::{connack, connect, reason};
+        pub use crate::proto::mqtt::{connack, connect, reason, rewrite};
     }
     pub mod proxy_header {
         pub use crate::proto::proxy_header::{

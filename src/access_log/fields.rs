@@ -1,7 +1,7 @@
 //! The fields of a line: the variables of a template, and the order of JSON.
 
 use super::{entry::Entry, value::LogValue};
-use crate::timestamp::Timestamp;
+use crate::{proto::mqtt::reason, timestamp::Timestamp};
 
 /// The names of the fields, in the order they are written.
 pub fn field_names() -> impl Iterator<Item = &'static str> {
@@ -48,17 +48,23 @@ fields! {
     "tls_cipher", |e, _| e.tls_cipher.map(LogValue::Text);
     "sni", |e, _| e.sni.map(LogValue::Text);
     "tls_cn", |e, _| e.tls_cn.map(LogValue::Text);
+    "tls_san", |e, _| e.tls_san.map(LogValue::AlternativeNames);
+    "tls_serial", |e, _| e.tls_serial.map(LogValue::Text);
+    "tls_fingerprint", |e, _| e.tls_fingerprint.map(LogValue::Text);
     "protocol_name", |e, _| e.protocol_name.map(LogValue::Name);
     "protocol_version", |e, _| e.protocol_version.map(number);
     "bridge", |e, _| e.bridge.map(LogValue::Flag);
     "client_id", |e, _| e.client_id.map(LogValue::Text);
+    "broker_client_id", |e, _| e.broker_client_id.map(LogValue::Text);
     "assigned_client_id", |e, _| e.assigned_client_id.map(LogValue::Text);
     "username", |e, _| e.username.map(LogValue::Text);
+    "jwt_sub", |e, _| e.jwt_sub.map(LogValue::Text);
     "has_password", |e, _| e.has_password.map(LogValue::Flag);
     "clean_start", |e, _| e.clean_start.map(LogValue::Flag);
     "keepalive", |e, _| e.keepalive.map(number);
     "will", |e, _| e.will.map(LogValue::Flag);
     "session_expiry", |e, _| e.session_expiry.map(number);
+    "connect_malformed", |e, _| e.connect_malformed.as_ref().map(LogValue::Malformed);
     "pool", |e, _| e.pool.map(LogValue::Text);
     "upstream", |e, _| e.upstream.map(LogValue::Text);
     "upstream_address", |e, _| e.upstream_address.map(LogValue::Dialled);
@@ -75,10 +81,18 @@ fields! {
     "duration_ms", |e, _| e.duration_ms.map(LogValue::Millis);
     "bytes_in", |e, _| e.bytes_in.map(number);
     "bytes_out", |e, _| e.bytes_out.map(number);
+    "client_disconnect", |e, _| e.client_disconnect.map(number);
+    "client_disconnect_reason", |e, _| e.client_disconnect.map(disconnect_reason);
+    "broker_disconnect", |e, _| e.broker_disconnect.map(number);
+    "broker_disconnect_reason", |e, _| e.broker_disconnect.map(disconnect_reason);
     "end_by", |e, _| e.end_by.map(|by| LogValue::Name(by.as_str()));
     "end_phase", |e, _| e.end_phase.map(|p| LogValue::Name(p.as_str()));
     "end_cause", |e, _| e.end_cause.map(|c| LogValue::Name(c.as_str()));
     "detail", |e, _| e.detail.map(LogValue::Text);
+}
+
+fn disconnect_reason<'e>(code: u8) -> LogValue<'e> {
+    LogValue::Name(reason::disconnect_name(code))
 }
 
 fn number<'e>(number: impl Into<u64>) -> LogValue<'e> {

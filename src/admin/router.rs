@@ -8,7 +8,9 @@ use super::{
     connections::ConnectionSlot,
     dashboard::Asset,
     guard,
-    handlers::{AdminContext, config, health, log, reload, route, sessions, status, upstreams},
+    handlers::{
+        AdminContext, config, duplicates, health, log, reload, route, sessions, status, upstreams,
+    },
     request::percent_decoded,
     response::{ErrorResponse, HttpResponse, json},
 };
@@ -26,6 +28,7 @@ enum Resource {
     Upstream { pool: String, name: String },
     Sessions,
     Session(String),
+    Duplicates,
     Route,
     Log,
     Reload,
@@ -75,6 +78,7 @@ async fn try_respond(
         }
         Resource::Sessions => sessions::get(context, query).await?,
         Resource::Session(id) => sessions::delete(state, query, &id).await?,
+        Resource::Duplicates => duplicates::get(state, query)?,
         Resource::Route => {
             let _reservation = budget.reserve_chunk().await?;
             route::get(state, query).await?
@@ -121,6 +125,7 @@ impl Resource {
             }
             ["api", "v1", "sessions"] => Self::Sessions,
             ["api", "v1", "sessions", id] => Self::Session(decoded(id)?),
+            ["api", "v1", "duplicates"] => Self::Duplicates,
             ["api", "v1", "route"] => Self::Route,
             ["api", "v1", "log"] => Self::Log,
             ["api", "v1", "reload"] => Self::Reload,

@@ -15,6 +15,8 @@ pub struct PoolMetrics {
     pub down_held: IntGauge,
     /// 0 while no broker answers, neither clients nor the proxy's own checks.
     pub serving: IntGauge,
+    /// Sessions that another device with the same client ID ended.
+    pub duplicates: IntCounter,
     families: PoolFamilies,
     registration: Registration,
 }
@@ -45,6 +47,7 @@ pub(super) struct PoolFamilies {
     failing_open: Family<IntGauge>,
     down_held: Family<IntGauge>,
     serving: Family<IntGauge>,
+    duplicates: Family<IntCounter>,
     discovery_lookups: Family<IntCounter>,
     discovery_changes: Family<IntCounter>,
 }
@@ -66,6 +69,11 @@ impl PoolFamilies {
             serving: families.add(
                 "pool_serving",
                 "0 while no broker of a pool answers and it serves no clients, else 1.",
+                &["pool"],
+            ),
+            duplicates: families.add(
+                "duplicate_client_ids_total",
+                "Sessions that ended because another device with the same client ID connected.",
                 &["pool"],
             ),
             discovery_lookups: families.add(
@@ -92,6 +100,7 @@ impl PoolFamilies {
             failing_open: of.sample(self.failing_open, None),
             down_held: of.sample(self.down_held, None),
             serving: of.sample(self.serving, None),
+            duplicates: of.sample(self.duplicates, None),
             families: self,
             registration,
         }

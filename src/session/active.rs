@@ -51,14 +51,20 @@ pub(crate) struct SessionCounters {
     pub(crate) end_requested: Cell<Option<EndCause>>,
     /// Whether the TCP options of the broker's socket have been set.
     has_tcp_options: Cell<bool>,
+    /// Whether a newer connection of its client was there when its broker ended it.
+    pub(crate) displaced: Cell<bool>,
     /// Whether it is queued to be ended because its broker is down or was removed.
     pub(crate) queued_to_end: Cell<bool>,
 }
 
-/// How long a session may be silent, in seconds; 0 means no limit.
-#[derive(Clone, Copy)]
+/// No limit: no session is silent for longer.
+const UNLIMITED: u32 = u32::MAX;
+
+/// How long a session may be silent, in seconds.
 pub(crate) struct IdleLimit {
-    seconds: u32,
+    seconds: Cell<u32>,
+    /// The longest limit that has applied.
+    longest: Cell<u32>,
     /// Whether only data from the client counts: the keep alive binds the client, not the broker.
     pub(crate) client_only: bool,
 }
@@ -66,18 +72,35 @@ pub(crate) struct IdleLimit {
 impl IdleLimit {
     /// `keep_alive` is the value in force, in seconds (MQTT 5.0 3.1.2.10 and 3.2.2.3.14).
     pub(crate) fn new(idle: Idle, keep_alive: u16) -> Self {
-        match idle {
-            Idle::Never => Self { seconds: 0, client_only: false },
-            Idle::After(limit) => {
-                let seconds = limit.as_secs_f64().ceil() as u32;
-                Self { seconds: seconds.max(1), client_only: false }
-            }
-            Idle::KeepAlive if keep_alive == 0 => Self { seconds: 0, client_only: true },
-            Idle::KeepAlive => {
-                let limit = (u32::from(keep_alive) * 3).div_ceil(2);
-                Self { seconds: limit + IDLE_GRACE_SECONDS, client_only: true }
-            }
+        let seconds = match idle {
+            Idle::Never => UNLIMITED,
+            Idle::After(limit) => (limit.as_secs_f64().ceil() as u32).max(1),
+            Idle::KeepAlive => keep_alive_limit(keep_alive),
+        };
+        let client_only = matches!(idle, Idle::KeepAlive);
+        Self { seconds: Cell::new(seconds), longest: Cell::new(seconds), client_only }
+    }
+
+    /// Applies a keep alive, in seconds, that the client has set while it is connected.
+    pub(crate) fn change_keep_alive(&self, keep_alive: u16) {
+        if self.client_only {
+            let seconds = keep_alive_limit(keep_alive);
+            self.seconds.set(seconds);
+            self.longest.set(self.longest.get().max(seconds));
         }
+    }
+
+    /// Applies the longest limit so far from now on: whether the client changes its keep alive
+    /// again will not be seen.
+    pub(crate) fn keep_longest(&self) {
+        self.seconds.set(self.longest.get());
+    }
+}
+
+fn keep_alive_limit(keep_alive: u16) -> u32 {
+    match keep_alive {
+        0 => UNLIMITED,
+        seconds => (u32::from(seconds) * 3).div_ceil(2) + IDLE_GRACE_SECONDS,
     }
 }
 
@@ -126,6 +149,10 @@ impl ActiveSession {
         if let Some(cause) = self.exceeded_idle_limit(now) {
             return Some(cause);
         }
+        let expires = self.record.identity.as_ref().and_then(|facts| facts.expires);
+        if expires.is_some_and(|at| at <= now) {
+            return Some(EndCause::Expired);
+        }
         if self.client.is_near_key_limit() || self.upstream.is_near_key_limit() {
             return Some(EndCause::KeyLimit);
         }
@@ -135,8 +162,7 @@ impl ActiveSession {
     }
 
     fn exceeded_idle_limit(&self, now: u32) -> Option<EndCause> {
-        let limit = self.idle_limit.seconds;
-        if limit == 0 || now - self.counters.last_active.get() <= limit {
+        if now - self.counters.last_active.get() <= self.idle_limit.seconds.get() {
             return None;
         }
         let holds_back = match self.counters.held_back_by.get() {

@@ -5,7 +5,7 @@ use std::{hint::black_box, num::NonZeroU32};
 use criterion::{Criterion, criterion_group, criterion_main};
 use mqtt_lb::testing::{
     balance::{Algorithm, Router, WeightedBroker},
-    proto::mqtt::{Progress, connect},
+    proto::mqtt::{Progress, Strictness, connect},
 };
 
 /// A device that logs in, in 3.1.1.
@@ -23,13 +23,16 @@ fn parse(c: &mut Criterion) {
     // The default of `limits.connect_packet`.
     let limit = 64 * 1024;
     for (name, packet) in [("3.1.1", V311), ("5.0", V5)] {
-        assert!(matches!(connect::parse(packet, limit), Ok(Progress::Complete(_))), "{name}");
+        assert!(
+            matches!(connect::parse(packet, limit, Strictness::Strict), Ok(Progress::Complete(_))),
+            "{name}"
+        );
         c.bench_function(&format!("connect/{name}"), |b| {
-            b.iter(|| connect::parse(black_box(packet), black_box(limit)));
+            b.iter(|| connect::parse(black_box(packet), black_box(limit), Strictness::Strict));
         });
         let head = &packet[..packet.len() - 1];
         c.bench_function(&format!("connect/{name}/incomplete"), |b| {
-            b.iter(|| connect::parse(black_box(head), black_box(limit)));
+            b.iter(|| connect::parse(black_box(head), black_box(limit), Strictness::Strict));
         });
     }
 }
@@ -46,7 +49,7 @@ fn parse_and_route(c: &mut Criterion) {
         c.bench_function(&format!("connect/{name}/and route over 10 brokers"), |b| {
             b.iter(|| {
                 let packet = black_box(packet);
-                match connect::parse(packet, 64 * 1024) {
+                match connect::parse(packet, 64 * 1024, Strictness::Strict) {
                     Ok(Progress::Complete(connect)) => {
                         router.pick(connect.client_id.of(packet).as_bytes(), &|_| Some(0))
                     }

@@ -1,6 +1,8 @@
 //! CONNECT packets that the standards allow.
 
-use mqtt_lb::testing::proto::mqtt::{Connect, Progress, Qos, Version, connect, packet_len};
+use mqtt_lb::testing::proto::mqtt::{
+    Connect, Progress, Qos, Strictness, Version, connect, packet_len,
+};
 
 use crate::{LIMIT, accept, connect as packet, string};
 
@@ -20,7 +22,7 @@ fn the_example_of_3_1() {
     let packet = packet(&[b"\x00\x06MQIsdp\x03\xCE\x00\x0A", PAYLOAD].concat());
     let connect = accept(&packet);
     assert_eq!(connect.version, Version::V31);
-    assert!(connect.clean_start && connect.has_password && !connect.bridge);
+    assert!(connect.clean_start && connect.password.is_some() && !connect.bridge);
     assert_eq!(connect.keep_alive, 10);
     assert_eq!(texts(&connect, &packet), ("dev", Some("me"), Some("gone")));
     let will = connect.will.unwrap();
@@ -33,7 +35,7 @@ fn the_example_of_3_1_1() {
     let packet = packet(&[b"\x00\x04MQTT\x04\xCE\x00\x0A", PAYLOAD].concat());
     let connect = accept(&packet);
     assert_eq!(connect.version, Version::V311);
-    assert!(connect.clean_start && connect.has_password && !connect.bridge);
+    assert!(connect.clean_start && connect.password.is_some() && !connect.bridge);
     assert_eq!((connect.keep_alive, connect.session_expiry), (10, None));
     assert_eq!(texts(&connect, &packet), ("dev", Some("me"), Some("gone")));
     let will = connect.will.unwrap();
@@ -48,7 +50,7 @@ fn the_example_of_5_0() {
     let packet = packet(&[&head[..], payload].concat());
     let connect = accept(&packet);
     assert_eq!(connect.version, Version::V5);
-    assert!(connect.clean_start && connect.has_password && !connect.auth_method);
+    assert!(connect.clean_start && connect.password.is_some() && !connect.auth_method);
     assert_eq!((connect.keep_alive, connect.session_expiry), (10, Some(10)));
     assert_eq!(texts(&connect, &packet), ("dev", Some("me"), Some("gone")));
     let will = connect.will.unwrap();
@@ -68,7 +70,7 @@ fn an_empty_client_id_is_fine_in_every_version() {
         assert_eq!(connect.version, version);
         assert!(connect.client_id.is_empty() && !connect.clean_start);
         assert_eq!(texts(&connect, &packet), ("", None, None));
-        assert!(!connect.has_password && connect.will.is_none());
+        assert!(connect.password.is_none() && connect.will.is_none());
     }
 }
 
@@ -131,12 +133,12 @@ fn usernames_and_passwords() {
         let packet = packet(&[&head, payload].concat());
         let connect = accept(&packet);
         assert_eq!(connect.username.map(|span| span.of(&packet)), username);
-        assert_eq!(connect.has_password, has_password);
+        assert_eq!(connect.password.is_some(), has_password);
     }
     // 5.0 §3.1.2.9: a password alone, for tokens.
     let packet = packet(b"\x00\x04MQTT\x05\x40\x00\x00\x00\x00\x01c\x00\x03jwt");
     let connect = accept(&packet);
-    assert!(connect.has_password && connect.username.is_none());
+    assert!(connect.password.is_some() && connect.username.is_none());
 }
 
 /// 3.1 asks servers to put up with these three.
@@ -154,7 +156,7 @@ fn liberties_of_3_1() {
         let head = [b"\x00\x06MQIsdp\x03", &[flags][..], b"\x00\x00\x00\x01c"].concat();
         let packet = packet(&[&head, payload].concat());
         let connect = accept(&packet);
-        assert!(!connect.has_password && connect.will.is_none());
+        assert!(connect.password.is_none() && connect.will.is_none());
         assert_eq!(connect.username.is_some(), !payload.is_empty());
     }
 }
@@ -274,7 +276,10 @@ fn remaining_lengths_of_every_size() {
         }
         if remaining > 0 {
             let need = head.len() + remaining;
-            assert_eq!(connect::parse(&head, usize::MAX), Ok(Progress::Incomplete { need }));
+            assert_eq!(
+                connect::parse(&head, usize::MAX, Strictness::Strict),
+                Ok(Progress::Incomplete { need })
+            );
         }
     }
 }
@@ -283,18 +288,20 @@ fn remaining_lengths_of_every_size() {
 fn a_packet_as_long_as_the_limit() {
     let id = string(&"x".repeat(200));
     let packet = packet(&[b"\x00\x04MQTT\x04\x02\x00\x3C", &id[..]].concat());
-    let parsed = connect::parse(&packet, packet.len());
+    let parsed = connect::parse(&packet, packet.len(), Strictness::Strict);
     assert!(matches!(parsed, Ok(Progress::Complete(_))), "{parsed:?}");
-    let head = connect::parse(&packet[..20], packet.len());
+    let head = connect::parse(&packet[..20], packet.len(), Strictness::Strict);
     assert_eq!(head, Ok(Progress::Incomplete { need: packet.len() }));
-    assert!(connect::parse(&packet[..20], packet.len() - 1).is_err());
+    assert!(connect::parse(&packet[..20], packet.len() - 1, Strictness::Strict).is_err());
 }
 
 /// A span knows only its own packet; in any other it must at least not panic.
 #[test]
 fn spans_of_other_bytes() {
     let packet = packet(b"\x00\x04MQTT\x04\x02\x00\x3C\x00\x05hello");
-    let Ok(Progress::Complete(connect)) = connect::parse(&packet, LIMIT) else { panic!() };
+    let Ok(Progress::Complete(connect)) = connect::parse(&packet, LIMIT, Strictness::Strict) else {
+        panic!()
+    };
     assert_eq!(connect.client_id.of(b"short"), "");
     assert_eq!(connect.client_id.of(&[0xFF; 40]), "");
     assert_eq!(connect.client_id.of(&[b'x'; 40]), "xxxxx");

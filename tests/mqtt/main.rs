@@ -1,12 +1,16 @@
 //! The codec against hand-written packets, every split of them, and an independent encoder.
 
 mod accepted;
+mod assigned;
 mod connack;
+mod encoder;
+mod lenient;
 mod oracle;
 mod reason;
 mod refused;
+mod rewrite;
 
-use mqtt_lb::testing::proto::mqtt::{Connect, InvalidConnect, Progress, connect};
+use mqtt_lb::testing::proto::mqtt::{Connect, InvalidConnect, Progress, Strictness, connect};
 
 /// The default of `limits.connect_packet`.
 const LIMIT: usize = 64 * 1024;
@@ -45,15 +49,15 @@ fn string(text: &str) -> Vec<u8> {
 /// it must not change.
 fn accept(packet: &[u8]) -> Connect {
     for end in 0..packet.len() {
-        match connect::parse(&packet[..end], LIMIT) {
+        match connect::parse(&packet[..end], LIMIT, Strictness::Strict) {
             Ok(Progress::Incomplete { need }) => {
                 assert!(end < need && need <= packet.len(), "{end} bytes need {need}");
             }
             other => panic!("{end} bytes of {}: {other:?}", packet.len()),
         }
     }
-    let parsed = connect::parse(packet, LIMIT);
-    assert_eq!(connect::parse(&[packet, PIPELINED].concat(), LIMIT), parsed);
+    let parsed = connect::parse(packet, LIMIT, Strictness::Strict);
+    assert_eq!(connect::parse(&[packet, PIPELINED].concat(), LIMIT, Strictness::Strict), parsed);
     let Ok(Progress::Complete(connect)) = parsed else { panic!("{parsed:?}") };
     assert_eq!(connect.len, packet.len());
     connect
@@ -62,7 +66,7 @@ fn accept(packet: &[u8]) -> Connect {
 /// Why `packet` is refused, and after how many bytes; every longer prefix must say the same.
 fn refuse(packet: &[u8]) -> (InvalidConnect, usize) {
     let first = (0..=packet.len())
-        .find_map(|end| match connect::parse(&packet[..end], LIMIT) {
+        .find_map(|end| match connect::parse(&packet[..end], LIMIT, Strictness::Strict) {
             Ok(Progress::Incomplete { need }) => {
                 assert!(end < need, "{end} bytes need {need}");
                 None
@@ -72,8 +76,15 @@ fn refuse(packet: &[u8]) -> (InvalidConnect, usize) {
         })
         .expect("a refusal");
     for end in first.1..=packet.len() {
-        assert_eq!(connect::parse(&packet[..end], LIMIT), Err(first.0), "after {end} bytes");
+        assert_eq!(
+            connect::parse(&packet[..end], LIMIT, Strictness::Strict),
+            Err(first.0),
+            "after {end} bytes"
+        );
     }
-    assert_eq!(connect::parse(&[packet, PIPELINED].concat(), LIMIT), Err(first.0));
+    assert_eq!(
+        connect::parse(&[packet, PIPELINED].concat(), LIMIT, Strictness::Strict),
+        Err(first.0)
+    );
     first
 }

@@ -1,7 +1,9 @@
 //! The codec against rumqttc's, which shares no line with it, and against noise.
 
 use bytes::BytesMut;
-use mqtt_lb::testing::proto::mqtt::{Connack, Connect, Progress, Qos, Version, connack, connect};
+use mqtt_lb::testing::proto::mqtt::{
+    Connack, Connect, Progress, Qos, Strictness, Version, connack, connect,
+};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -109,7 +111,7 @@ fn encode_v4(
 
 /// The packet of `len` bytes that starts `buf`, whatever follows.
 fn complete(buf: &[u8], len: usize) -> Connect {
-    let parsed = connect::parse(buf, usize::MAX);
+    let parsed = connect::parse(buf, usize::MAX, Strictness::Strict);
     let Ok(Progress::Complete(connect)) = parsed else { panic!("{parsed:?}") };
     assert_eq!(connect.len, len);
     connect
@@ -119,7 +121,8 @@ fn complete(buf: &[u8], len: usize) -> Connect {
 fn one_verdict(buf: &[u8]) {
     let mut verdict = None;
     for end in 0..=buf.len() {
-        let parsed = connect::parse(&buf[..end], LIMIT).map_err(|refusal| refusal.reason);
+        let parsed = connect::parse(&buf[..end], LIMIT, Strictness::Strict)
+            .map_err(|refusal| refusal.reason);
         match (verdict, parsed) {
             (Some(verdict), parsed) => assert_eq!(parsed, verdict, "{end} bytes of {buf:x?}"),
             (None, Ok(Progress::Incomplete { need })) => assert!(need > end),
@@ -151,7 +154,7 @@ proptest! {
         prop_assert_eq!(connect.client_id.of(&bytes), id);
         let (name, word) = login.unzip();
         prop_assert_eq!(connect.username.map(|span| span.of(&bytes).to_owned()), name);
-        prop_assert_eq!(connect.has_password, word.is_some_and(|word| !word.is_empty()));
+        prop_assert_eq!(connect.password.is_some(), word.is_some_and(|word| !word.is_empty()));
         let seen = connect.will.map(|will| (will.topic.of(&bytes).to_owned(), will.qos, will.retain));
         prop_assert_eq!(seen, will.map(|(topic, _, qos, retain)| (topic, qos, retain)));
     }
@@ -188,7 +191,7 @@ proptest! {
         prop_assert_eq!((connect.clean_start, connect.keep_alive), (clean_start, keep_alive));
         prop_assert_eq!(connect.client_id.of(&bytes), id);
         prop_assert_eq!(connect.username.map(|span| span.of(&bytes).to_owned()), name);
-        prop_assert_eq!(connect.has_password, word.is_some());
+        prop_assert_eq!(connect.password.is_some(), word.is_some());
         prop_assert_eq!((connect.session_expiry, connect.auth_method), (session_expiry, auth_method));
         let seen = connect.will.map(|will| (will.topic.of(&bytes).to_owned(), will.qos, will.retain));
         prop_assert_eq!(seen, will.map(|((topic, _, qos, retain), _)| (topic, qos, retain)));

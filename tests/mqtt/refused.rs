@@ -1,13 +1,15 @@
 //! CONNECT packets that do not conform, what each is told, and how early.
 
-use mqtt_lb::testing::proto::mqtt::{InvalidConnect, Malformed, Progress, Version, connect};
+use mqtt_lb::testing::proto::mqtt::{
+    InvalidConnect, Malformed, Progress, Strictness, Version, connect,
+};
 
 use crate::{LIMIT, connect as packet, refuse, string};
 
 /// The bytes of a CONNACK, or none.
 type Answer = Option<&'static [u8]>;
 
-/// 3.x closes without a CONNACK [MQTT-3.1.4-1], as does whoever has no version yet.
+/// 3.x closes without a CONNACK [MQTT-3.1.4-1], and so does a client whose version is unknown.
 const SILENCE: Answer = None;
 const MALFORMED_PACKET: Answer = Some(b"\x20\x03\x00\x81\x00");
 const PROTOCOL_ERROR: Answer = Some(b"\x20\x03\x00\x82\x00");
@@ -96,13 +98,13 @@ fn packets_over_the_limit() {
             (b"\xFF\xFF\xFF\x7F", 268_435_455 + 5),
         ] {
             let packet = [b"\x10", length, name].concat();
-            let refusal = connect::parse(&packet, limit).unwrap_err();
+            let refusal = connect::parse(&packet, limit, Strictness::Strict).unwrap_err();
             assert_eq!(refusal.reason, Malformed::TooLarge { len, limit });
             assert_eq!(refusal.version, version);
             assert_eq!(refusal.connack().as_deref(), answer);
         }
     }
-    let at_the_limit = connect::parse(b"\x10\xE5\x07", limit);
+    let at_the_limit = connect::parse(b"\x10\xE5\x07", limit, Strictness::Strict);
     assert_eq!(at_the_limit, Ok(Progress::Incomplete { need: limit }));
 }
 
@@ -377,12 +379,12 @@ fn property_values() {
 /// What an operator reads in the log.
 #[test]
 fn messages() {
-    let refusal = connect::parse(b"GET / HTTP/1.1\r\n", LIMIT).unwrap_err();
+    let refusal = connect::parse(b"GET / HTTP/1.1\r\n", LIMIT, Strictness::Strict).unwrap_err();
     assert_eq!(refusal.to_string(), "the first packet is not a CONNECT (first byte 0x47)");
     let (refusal, _) = refuse(&packet(b"\x00\x04MQTT\x03\x02\x00\x3C\x00\x01c"));
     assert_eq!(refusal.to_string(), "unknown protocol level 0x03 of MQTT");
     let (refusal, _) = refuse(&packet(b"\x00\x04MQTT\x04\x02\x00\x3C\x00\x01\xFF"));
     assert_eq!(refusal.to_string(), "the client ID is not valid UTF-8");
-    let refusal = connect::parse(b"\x10\xFF\xFF\xFF\x7F", LIMIT).unwrap_err();
+    let refusal = connect::parse(b"\x10\xFF\xFF\xFF\x7F", LIMIT, Strictness::Strict).unwrap_err();
     assert_eq!(refusal.to_string(), "the packet of 268435460 bytes exceeds the limit of 65536");
 }

@@ -29,6 +29,7 @@ mod harness;
 mod health;
 mod held_back;
 mod http_probes;
+mod identity;
 mod inherited;
 mod limits;
 mod limits_by_address;

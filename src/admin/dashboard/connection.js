@@ -5,7 +5,12 @@ import { say } from "./say.js";
 import { warn } from "./warnings.js";
 
 /** The purpose of each poll, as the warning names it. */
-const CALLED = { status: "sessions and configuration", upstreams: "brokers", log: "the log" };
+const CALLED = {
+  status: "sessions and configuration",
+  upstreams: "brokers",
+  duplicates: "duplicate client IDs",
+  log: "the log",
+};
 
 let wasLost = false;
 

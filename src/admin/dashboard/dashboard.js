@@ -1,13 +1,14 @@
 // The dashboard: polls the admin API and passes responses to the parts of the page.
 //
 // Modules by purpose: api, history (data); dom, format, sparkline, dialog, say (helpers);
-// overview, pools > pool > broker, counts, log, search, reload (parts of the page).
+// overview, pools > pool > broker, counts, duplicates, log, search, reload (parts of the page).
 
 import "./theme.js";
 import "./search.js";
 import { Poller, onRefused } from "./api.js";
 import { showConnection } from "./connection.js";
 import * as counts from "./counts.js";
+import { showDuplicates } from "./duplicates.js";
 import * as log from "./log.js";
 import { showOverview } from "./overview.js";
 import * as pools from "./pools.js";
@@ -22,6 +23,7 @@ let isTokenMissing = false;
 const pollers = {
   status: new Poller(() => `${BASE}/status`, takeStatus, told),
   upstreams: new Poller(() => `${BASE}/upstreams`, takeUpstreams, told),
+  duplicates: new Poller(() => `${BASE}/duplicates`, showDuplicates, told),
   log: new Poller(log.logPath, log.showLog, told),
 };
 const all = Object.values(pollers);

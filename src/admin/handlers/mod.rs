@@ -6,6 +6,7 @@ mod session_page;
 mod session_view;
 
 pub(super) mod config;
+pub(super) mod duplicates;
 pub(super) mod health;
 pub(super) mod log;
 pub(super) mod reload;

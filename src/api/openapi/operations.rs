@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::operation::Operation;
 use crate::api::{
+    duplicates::Duplicates,
     error::Error,
     log::Log,
     reload::Applied,
@@ -190,6 +191,10 @@ fn sessions(schemas: &mut SchemaGenerator) -> Vec<Operation> {
             .answers("A page of the sessions that match.", &schemas.subschema_for::<Sessions>())
             .link("kick", "kick", &json!({ "id": "$response.body#/sessions/0/id" }))
             .link("next", "sessions", &json!({ "cursor": "$response.body#/next" }))
+            .shared(400, "BadRequest")
+            .shared(503, "Unavailable"),
+        operation("get", "/api/v1/duplicates", "duplicates", "Client IDs that several devices use")
+            .answers("The client IDs.", &schemas.subschema_for::<Duplicates>())
             .shared(400, "BadRequest")
             .shared(503, "Unavailable"),
         operation("delete", "/api/v1/sessions/{id}", "kick", "End a session")

@@ -44,6 +44,8 @@ pub(super) enum CtlCommand {
     },
     /// List the sessions.
     Sessions(SessionsArgs),
+    /// List the client IDs that several devices use, those with the most sessions ended first.
+    Duplicates,
     /// End a session, by its ID in the access log or in `sessions`.
     Kick {
         /// 16 hexadecimal digits.

@@ -81,6 +81,9 @@ impl Ctl {
                 self.change(broker, Change { weight: Some(*weight), ..Change::default() })
             }
             CtlCommand::Sessions(sessions) => self.sessions(sessions),
+            CtlCommand::Duplicates => {
+                self.print(&self.client.get("/api/v1/duplicates")?, show::duplicates)
+            }
             CtlCommand::Kick { id } => {
                 let path = format!("/api/v1/sessions/{}", encoded(id));
                 self.client.call::<()>(Method::DELETE, &path, None)?;

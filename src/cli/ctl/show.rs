@@ -8,8 +8,8 @@ use std::{
 use super::table::{TextTable, counts, duration, or_dash, yes_no};
 use crate::{
     api::{
-        Applied, End, LastReload, Listener, Log, Pool, PoolRoute, Pools, Routes, Session, Sessions,
-        Status, Upstream,
+        Applied, Duplicate, Duplicates, End, LastReload, Listener, Log, Pool, PoolRoute, Pools,
+        Routes, Session, Sessions, Status, Upstream,
     },
     escape::{plain, plain_lines},
 };
@@ -178,6 +178,26 @@ pub(super) fn session_rows(page: &Sessions) -> impl Iterator<Item = Vec<String>>
             session.bytes_out.to_string(),
         ]
     })
+}
+
+pub(super) fn duplicates(answer: &Duplicates, out: &mut dyn Write) -> io::Result<()> {
+    let row = |duplicate: &Duplicate| {
+        vec![
+            duplicate.client_id.to_string(),
+            or_dash(duplicate.username.as_ref()),
+            duplicate.pool.to_string(),
+            duplicate.count.to_string(),
+            duplicate.first.clone(),
+            duplicate.last.clone(),
+            joined(duplicate.addresses.iter()),
+        ]
+    };
+    TextTable::new(["CLIENT ID", "USERNAME", "POOL", "COUNT", "FIRST", "LAST", "ADDRESSES"])
+        .write(out, answer.duplicates.iter().map(row))?;
+    match answer.evicted {
+        0 => Ok(()),
+        evicted => writeln!(out, "{evicted} more are no longer listed"),
+    }
 }
 
 pub(super) fn route(answer: &Routes, out: &mut dyn Write) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! Finds the boundaries between packets in a stream.
+//! Finds the boundaries between packets in a stream, and shows the packets' bodies.
 
 /// Follows a stream of packets, starting between two of them (3.1.1 §2.2, 5.0 §2.1).
 #[derive(Clone, Copy, Debug)]
@@ -6,6 +6,8 @@ pub(crate) struct Boundary {
     /// Bytes of the packet's body that have not arrived; while its length arrives, the part known
     /// so far.
     left: u32,
+    /// The packet's first byte: its type and flags.
+    first_byte: u8,
     position: StreamPosition,
 }
 
@@ -14,59 +16,110 @@ enum StreamPosition {
     Between,
     /// The next byte is byte number `0`, `1`, … of the remaining length.
     Length(u8),
+    /// The next byte is the first of the body.
+    BodyStart,
     Body,
     /// Bytes were skipped outside a body, or were not MQTT.
     Lost,
 }
 
-impl Boundary {
-    pub(crate) const START: Self = Self { left: 0, position: StreamPosition::Between };
+/// A part of a packet that arrived at once: the body, or a piece of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PacketPart<'a> {
+    /// The packet's type and flags.
+    pub(crate) first_byte: u8,
+    /// The next bytes of the body; empty if the packet has no body.
+    pub(crate) bytes: &'a [u8],
+    /// Whether the body starts with these bytes.
+    pub(crate) is_start: bool,
+    /// Whether the body ends with these bytes.
+    pub(crate) is_end: bool,
+}
 
-    /// Advances over `bytes`.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
-        while let Some((&first, rest)) = bytes.split_first() {
-            match self.position {
-                StreamPosition::Between => {
-                    (self.left, self.position) = (0, StreamPosition::Length(0));
+impl Boundary {
+    pub(crate) const START: Self =
+        Self { left: 0, first_byte: 0, position: StreamPosition::Between };
+
+    /// Advances over `bytes`, and shows `see` each part of a packet among them.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], mut see: impl FnMut(PacketPart<'_>)) {
+        loop {
+            match (self.position, bytes) {
+                (_, []) | (StreamPosition::Lost, _) => return,
+                // A packet with a short body that has arrived as a whole, as most do.
+                (StreamPosition::Between, [first_byte, len @ 0..=0x7F, rest @ ..])
+                    if rest.len() >= usize::from(*len) =>
+                {
+                    let (body, rest) = rest.split_at(usize::from(*len));
+                    let first_byte = *first_byte;
+                    see(PacketPart { first_byte, bytes: body, is_start: true, is_end: true });
                     bytes = rest;
                 }
-                StreamPosition::Length(nth) => {
-                    self.left |= u32::from(first & 0x7F) << (7 * nth);
-                    self.position = match (first & 0x80 != 0, nth) {
+                (StreamPosition::Between, [first_byte, rest @ ..]) => {
+                    (self.left, self.first_byte) = (0, *first_byte);
+                    self.position = StreamPosition::Length(0);
+                    bytes = rest;
+                }
+                (StreamPosition::Length(nth), [byte, rest @ ..]) => {
+                    self.left |= u32::from(byte & 0x7F) << (7 * nth);
+                    self.position = match (byte & 0x80 != 0, nth) {
                         (true, 3) => StreamPosition::Lost,
                         (true, _) => StreamPosition::Length(nth + 1),
                         (false, _) if self.left == 0 => StreamPosition::Between,
-                        (false, _) => StreamPosition::Body,
+                        (false, _) => StreamPosition::BodyStart,
                     };
+                    if self.position == StreamPosition::Between {
+                        let first_byte = self.first_byte;
+                        see(PacketPart { first_byte, bytes: &[], is_start: true, is_end: true });
+                    }
                     bytes = rest;
                 }
-                StreamPosition::Body => {
-                    let here = bytes.len().min(self.left as usize);
-                    self.skip(here);
-                    bytes = bytes.get(here..).unwrap_or_default();
+                (StreamPosition::BodyStart | StreamPosition::Body, _) => {
+                    let (body, rest) = bytes.split_at(bytes.len().min(self.left as usize));
+                    let is_start = self.position == StreamPosition::BodyStart;
+                    self.skip(body.len());
+                    let is_end = self.position == StreamPosition::Between;
+                    let first_byte = self.first_byte;
+                    see(PacketPart { first_byte, bytes: body, is_start, is_end });
+                    bytes = rest;
                 }
-                StreamPosition::Lost => return,
             }
         }
     }
 
     /// Advances over bytes that were not seen, which is possible inside one packet's body.
     pub(crate) fn skip(&mut self, count: usize) {
+        let is_in_body = matches!(self.position, StreamPosition::BodyStart | StreamPosition::Body);
         match u32::try_from(count).ok().and_then(|count| self.left.checked_sub(count)) {
-            Some(left) if self.position == StreamPosition::Body => {
-                self.left = left;
-                if left == 0 {
-                    self.position = StreamPosition::Between;
-                }
-            }
             _ if count == 0 => {}
-            _ => self.position = StreamPosition::Lost,
+            Some(left) if is_in_body => {
+                self.left = left;
+                self.position =
+                    if left == 0 { StreamPosition::Between } else { StreamPosition::Body };
+            }
+            _ => self.lose(),
         }
+    }
+
+    /// Stops following the stream.
+    pub(crate) fn lose(&mut self) {
+        self.position = StreamPosition::Lost;
     }
 
     /// Whether another packet could be inserted here.
     pub(crate) fn is_at_boundary(self) -> bool {
         self.position == StreamPosition::Between
+    }
+
+    /// Whether the position within the packets is unknown, from here to the end of the stream.
+    pub(crate) fn is_lost(self) -> bool {
+        self.position == StreamPosition::Lost
+    }
+}
+
+impl PacketPart<'_> {
+    /// The type in the packet's first byte (3.1.1 §2.2.1).
+    pub(crate) fn packet_type(&self) -> u8 {
+        self.first_byte >> 4
     }
 }
 
@@ -102,7 +155,7 @@ mod tests {
             let mut boundary = Boundary::START;
             let mut at = 0;
             for chunk in stream.chunks(step) {
-                boundary.feed(chunk);
+                boundary.feed(chunk, |_| {});
                 at += chunk.len();
                 assert_eq!(boundary.is_at_boundary(), ends.contains(&at), "at {at} by {step}");
             }
@@ -112,7 +165,7 @@ mod tests {
     #[test]
     fn skipped_bytes() {
         let mut boundary = Boundary::START;
-        boundary.feed(&publish(1000)[..500]);
+        boundary.feed(&publish(1000)[..500], |_| {});
         boundary.skip(400);
         assert!(!boundary.is_at_boundary());
         boundary.skip(103);
@@ -121,20 +174,44 @@ mod tests {
         assert!(boundary.is_at_boundary());
         // Skips into the next packet, whose header was not seen.
         boundary.skip(1);
-        boundary.feed(&publish(0));
+        boundary.feed(&publish(0), |_| {});
         assert!(!boundary.is_at_boundary());
         let mut boundary = Boundary::START;
-        boundary.feed(&publish(10)[..5]);
+        boundary.feed(&publish(10)[..5], |_| {});
         boundary.skip(8);
-        boundary.feed(&publish(0));
+        boundary.feed(&publish(0), |_| {});
         assert!(!boundary.is_at_boundary());
     }
 
     #[test]
     fn endless_remaining_length() {
         let mut boundary = Boundary::START;
-        boundary.feed(&[0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0x01]);
-        boundary.feed(&publish(0));
+        boundary.feed(&[0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0x01], |_| {});
+        boundary.feed(&publish(0), |_| {});
         assert!(!boundary.is_at_boundary());
+    }
+
+    #[test]
+    fn parts_of_packets() {
+        let packets = [publish(0), vec![0xE0, 0], publish(3), publish(200), vec![0xE0, 1, 4]];
+        let stream = packets.concat();
+        let header = |packet: &[u8]| if packet[1] & 0x80 == 0 { 2 } else { 3 };
+        for step in [1, 2, 3, 7, 64, 5000] {
+            let mut boundary = Boundary::START;
+            let mut seen: Vec<(u8, Vec<u8>, bool)> = Vec::new();
+            for chunk in stream.chunks(step) {
+                boundary.feed(chunk, |part| {
+                    if part.is_start {
+                        seen.push((part.first_byte, Vec::new(), false));
+                    }
+                    let (first_byte, body, ended) = seen.last_mut().unwrap();
+                    assert_eq!((*first_byte, *ended), (part.first_byte, false), "by {step}");
+                    body.extend(part.bytes);
+                    *ended = part.is_end;
+                });
+            }
+            let wanted = packets.iter().map(|one| (one[0], one[header(one)..].to_vec(), true));
+            assert_eq!(seen, wanted.collect::<Vec<_>>(), "by {step}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The CONNACK packet (3.1.1 §3.2, 5.0 §3.2).
 
+use std::{num::NonZeroU32, ops::Range};
+
 use super::{
     malformed::Malformed,
     packet::{FixedHeader, Progress},
@@ -8,7 +10,9 @@ use super::{
         SERVER_KEEP_ALIVE, SERVER_REFERENCE,
     },
     reader::{PacketReader, Span},
+    strictness::{Strictness, Tolerance},
     version::Version,
+    writer::{EncodedVarint, put_field},
 };
 
 /// A broker's answer to a CONNECT.
@@ -117,8 +121,9 @@ impl Connack {
     }
 
     fn read_properties(&mut self, reader: &mut PacketReader<'_>) -> Result<(), Malformed> {
-        let mut properties = Properties::read(reader, CONNACK)?;
-        while let Some(property) = properties.next()? {
+        let tolerance = &mut Tolerance::new(Strictness::Strict);
+        let mut properties = Properties::read(reader, CONNACK, tolerance)?;
+        while let Some(property) = properties.next(tolerance)? {
             match property {
                 (SERVER_KEEP_ALIVE, PropertyValue::Integer(seconds)) => {
                     self.server_keep_alive = Some(seconds as u16);
@@ -133,4 +138,60 @@ impl Connack {
         }
         Ok(())
     }
+}
+
+/// Inserts the property Assigned Client Identifier (5.0 §3.2.2.3.7) before the broker's properties,
+/// into the CONNACK of `len` bytes that starts `reply` and answers a 5.0 client. All other bytes
+/// stay, those of later packets among them. Spans of a [`Connack`] parsed before do not apply any
+/// more.
+///
+/// Returns the packet's new length; `None` if `reply` did not change: the broker has assigned an ID
+/// itself, the packet's properties cannot be found, `id` is longer than 65,535 bytes, or the packet
+/// would exceed the client's Maximum Packet Size [MQTT-3.1.2-24].
+pub fn add_assigned_client_id(
+    reply: &mut Vec<u8>,
+    len: usize,
+    id: &str,
+    maximum_packet_size: Option<NonZeroU32>,
+) -> Option<usize> {
+    let packet = reply.get(..len)?;
+    let header = FixedHeader::read(packet).ok()??;
+    let (length, block_len) = property_length(packet, header).ok()??;
+    u16::try_from(id.len()).ok()?;
+    let mut property = vec![ASSIGNED_CLIENT_IDENTIFIER];
+    put_field(&mut property, id.as_bytes());
+    let block_len = EncodedVarint::new(block_len + property.len()).ok()?;
+    let inserted = block_len.as_bytes().len() + property.len();
+    let remaining = len - header.len - length.len() + inserted;
+    let encoded = EncodedVarint::new(remaining).ok()?;
+    let new_len = 1 + encoded.as_bytes().len() + remaining;
+    if maximum_packet_size.is_some_and(|most| new_len > most.get() as usize) {
+        return None;
+    }
+    reply.splice(length, block_len.as_bytes().iter().copied().chain(property));
+    reply.splice(1..header.len, encoded.as_bytes().iter().copied());
+    Some(new_len)
+}
+
+/// Where the property length is, empty if the packet ends before it, and its value; `None` if the
+/// properties include an Assigned Client Identifier.
+fn property_length(
+    packet: &[u8],
+    header: FixedHeader,
+) -> Result<Option<(Range<usize>, usize)>, Malformed> {
+    let mut reader = PacketReader::new(packet);
+    reader.take(header.len + FLAGS_AND_CODE_BYTES)?;
+    let at = reader.position();
+    if reader.left() == 0 {
+        return Ok(Some((at..at, 0)));
+    }
+    let tolerance = &mut Tolerance::new(Strictness::Lenient);
+    let mut properties = Properties::read(&mut reader, CONNACK, tolerance)?;
+    let start = properties.position();
+    while let Some((id, _)) = properties.next_noted(tolerance)? {
+        if id == ASSIGNED_CLIENT_IDENTIFIER {
+            return Ok(None);
+        }
+    }
+    Ok(Some((at..start, reader.position() - start)))
 }

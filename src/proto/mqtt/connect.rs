@@ -1,18 +1,22 @@
 //! The CONNECT packet (3.1.1 §3.1, 5.0 §3.1).
 
+use std::num::NonZeroU32;
+
 use super::{
+    connect_flags::{ConnectFlags, Qos},
     invalid_connect::InvalidConnect,
     malformed::Malformed,
     packet::{FixedHeader, Progress},
     properties::{
-        AUTHENTICATION_DATA, AUTHENTICATION_METHOD, CONNECT, Properties, PropertyValue,
-        SESSION_EXPIRY_INTERVAL, WILL,
+        AUTHENTICATION_DATA, AUTHENTICATION_METHOD, CONNECT, MAXIMUM_PACKET_SIZE, Properties,
+        PropertyValue, SESSION_EXPIRY_INTERVAL, WILL,
     },
     reader::{PacketReader, Span},
-    version::{BRIDGE, Version},
+    strictness::{Strictness, Tolerance},
+    version::{ProtocolLevel, Version},
 };
 
-/// A complete, well-formed CONNECT: its fields, and where its strings are in its bytes.
+/// A complete CONNECT: its fields, and where its strings are in its bytes.
 ///
 /// A client ID may be empty in any version, and a Will topic may be invalid: the standards require
 /// brokers to answer those with specific codes, so they are not refused here.
@@ -29,14 +33,22 @@ pub struct Connect {
     /// Whether the client asks for enhanced authentication, so that AUTH packets may come before
     /// the CONNACK (5.0 §4.12).
     pub auth_method: bool,
-    pub has_password: bool,
     /// Seconds; 0 turns the keep alive off.
     pub keep_alive: u16,
+    /// Not UTF-8 in some packets that are read leniently; [`Span::text`] is for those too.
     pub client_id: Span,
+    /// As `client_id`.
     pub username: Option<Span>,
+    /// Binary Data, so any bytes.
+    pub password: Option<Span>,
     pub will: Option<Will>,
     /// Session Expiry Interval in seconds, if present (5.0 §3.1.2.11.2).
     pub session_expiry: Option<u32>,
+    /// The longest packet in bytes that the client accepts, if it states one (5.0 §3.1.2.11.4).
+    pub maximum_packet_size: Option<NonZeroU32>,
+    /// Whether a strict reader accepts the packet, as it does every one that it reads itself.
+    /// Fields after the client ID may be missing here otherwise.
+    pub conforms: bool,
 }
 
 /// The message that a broker publishes when the client is gone.
@@ -45,13 +57,6 @@ pub struct Will {
     pub qos: Qos,
     pub retain: bool,
     pub topic: Span,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Qos {
-    AtMostOnce = 0,
-    AtLeastOnce = 1,
-    ExactlyOnce = 2,
 }
 
 /// Type 1 with all flags reserved and 0 (3.1.1 §3.1.1, 5.0 §3.1.1).
@@ -64,10 +69,16 @@ const FIRST_BYTE: u8 = 0x10;
 /// `limit` bytes.
 ///
 /// # Errors
-/// As soon as the bytes show that they are not the beginning of a conforming CONNECT.
-pub fn parse(buf: &[u8], limit: usize) -> Result<Progress<Connect>, InvalidConnect> {
+/// As soon as the bytes show that they are not the beginning of a conforming CONNECT, or to a
+/// lenient reader, of one whose version and client ID can be found.
+pub fn parse(
+    buf: &[u8],
+    limit: usize,
+    strictness: Strictness,
+) -> Result<Progress<Connect>, InvalidConnect> {
+    let mut tolerance = Tolerance::new(strictness);
     let refuse = |version| move |reason| InvalidConnect { reason, version };
-    let Some(header) = fixed_header(buf).map_err(refuse(None))? else {
+    let Some(header) = fixed_header(buf, &mut tolerance).map_err(refuse(None))? else {
         // A packet has at least two bytes (3.1.1 §2.2).
         return Ok(Progress::Incomplete { need: (buf.len() + 1).max(2) });
     };
@@ -75,7 +86,7 @@ pub fn parse(buf: &[u8], limit: usize) -> Result<Progress<Connect>, InvalidConne
     let mut reader = PacketReader::new(buf.get(..len).unwrap_or(buf));
     // Cannot fail: the header was read from these bytes.
     let _ = reader.take(header.len);
-    let level = ProtocolLevel::read(&mut reader);
+    let level = ProtocolLevel::read(&mut reader, &mut tolerance);
     if len > limit {
         // The version has often arrived already, and 5.0 has a code for this.
         let version = level.ok().map(|level| level.version);
@@ -87,101 +98,35 @@ pub fn parse(buf: &[u8], limit: usize) -> Result<Progress<Connect>, InvalidConne
         Err(Malformed::Truncated) if !whole => return incomplete,
         level => level.map_err(refuse(None))?,
     };
-    let refuse = refuse(Some(level.version));
+    // What does not have the form guessed for an unknown level is refused for its level.
+    let refuse = |reason| match level.unknown {
+        Some(level) => refuse(None)(level),
+        None => refuse(Some(level.version))(reason),
+    };
     if level.version == Version::V5 && !header.minimal {
         // [MQTT-1.5.5-1]. 3.1 and 3.1.1 take a length in any form of up to four bytes.
-        return Err(refuse(Malformed::RemainingLengthNotMinimal));
+        tolerance.note(Malformed::RemainingLengthNotMinimal).map_err(refuse)?;
     }
-    let flags = match ConnectFlags::read(&mut reader, level.version) {
+    let flags = match ConnectFlags::read(&mut reader, level.version, &mut tolerance) {
         Err(Malformed::Truncated) if !whole => return incomplete,
         flags => flags.map_err(refuse)?,
     };
     if !whole {
         return incomplete;
     }
-    body(reader, level, flags, len).map(Progress::Complete).map_err(refuse)
+    body(reader, level, flags, tolerance).map(Progress::Complete).map_err(refuse)
 }
 
-fn fixed_header(buf: &[u8]) -> Result<Option<FixedHeader>, Malformed> {
+fn fixed_header(buf: &[u8], tolerance: &mut Tolerance) -> Result<Option<FixedHeader>, Malformed> {
     match buf.first() {
-        None => Ok(None),
-        Some(&FIRST_BYTE) => FixedHeader::read(buf),
+        None => return Ok(None),
+        Some(&FIRST_BYTE) => {}
         // 3.1 calls these flags merely unused. But no client is known to set them, and this byte
         // keeps other protocols out.
-        Some(&byte) if byte & 0xF0 == FIRST_BYTE => Err(Malformed::HeaderFlags(byte)),
-        Some(&byte) => Err(Malformed::NotConnect(byte)),
+        Some(&byte) if byte & 0xF0 == FIRST_BYTE => tolerance.note(Malformed::HeaderFlags(byte))?,
+        Some(&byte) => return Err(Malformed::NotConnect(byte)),
     }
-}
-
-/// The protocol name and level.
-#[derive(Clone, Copy)]
-struct ProtocolLevel {
-    version: Version,
-    bridge: bool,
-}
-
-impl ProtocolLevel {
-    fn read(reader: &mut PacketReader<'_>) -> Result<Self, Malformed> {
-        let name = match reader.u16()? {
-            4 => "MQTT",
-            6 => "MQIsdp",
-            _ => return Err(Malformed::ProtocolName),
-        };
-        reader.literal(name.as_bytes())?.ok_or(Malformed::ProtocolName)?;
-        let level = reader.u8()?;
-        let version = match (name, level & !BRIDGE) {
-            ("MQIsdp", 3) => Version::V31,
-            ("MQTT", 4) => Version::V311,
-            ("MQTT", 5) => Version::V5,
-            _ => return Err(Malformed::ProtocolLevel { name, level }),
-        };
-        // At level 5 the bit is accepted, as Mosquitto does, but ignored: 5.0 has No Local and
-        // Retain As Published for what bridges need.
-        let bridge = level & BRIDGE != 0 && version != Version::V5;
-        Ok(Self { version, bridge })
-    }
-}
-
-/// The connect flags (3.1.1 §3.1.2.3, 5.0 §3.1.2.3).
-#[derive(Clone, Copy)]
-struct ConnectFlags {
-    username: bool,
-    password: bool,
-    /// The Will's QoS and Retain.
-    will: Option<(Qos, bool)>,
-    clean_start: bool,
-}
-
-impl ConnectFlags {
-    fn read(reader: &mut PacketReader<'_>, version: Version) -> Result<Self, Malformed> {
-        let byte = reader.u8()?;
-        let is_set = |bit: u8| byte & bit != 0;
-        // [MQTT-3.1.2-3]. 3.1 calls the bit "not used" without a value, so any is accepted.
-        if is_set(0x01) && version != Version::V31 {
-            return Err(Malformed::ReservedConnectFlag);
-        }
-        let (username, password) = (is_set(0x80), is_set(0x40));
-        // [MQTT-3.1.2-22] of 3.1.1, and likewise in 3.1. 5.0 allows it, for tokens (§3.1.2.9).
-        if password && !username && version != Version::V5 {
-            return Err(Malformed::PasswordWithoutUsername);
-        }
-        let will = is_set(0x04);
-        // [MQTT-3.1.2-13], [MQTT-3.1.2-15]; 3.1 ignores both without a Will.
-        if !will && is_set(0x38) && version != Version::V31 {
-            return Err(Malformed::WillFlagsWithoutWill);
-        }
-        let will = if will { Some((qos(byte >> 3 & 0b11)?, is_set(0x20))) } else { None };
-        Ok(Self { username, password, will, clean_start: is_set(0x02) })
-    }
-}
-
-fn qos(bits: u8) -> Result<Qos, Malformed> {
-    match bits {
-        0 => Ok(Qos::AtMostOnce),
-        1 => Ok(Qos::AtLeastOnce),
-        2 => Ok(Qos::ExactlyOnce),
-        _ => Err(Malformed::WillQos),
-    }
+    FixedHeader::read(buf)
 }
 
 /// Parses what follows the connect flags of a complete packet.
@@ -189,75 +134,139 @@ fn body(
     mut reader: PacketReader<'_>,
     level: ProtocolLevel,
     flags: ConnectFlags,
-    len: usize,
+    mut tolerance: Tolerance,
 ) -> Result<Connect, Malformed> {
-    let version = level.version;
     let keep_alive = reader.u16()?;
-    let (session_expiry, auth_method) = match version {
-        Version::V5 => properties(&mut reader)?,
-        Version::V31 | Version::V311 => (None, false),
+    let properties = match level.version {
+        Version::V5 => ConnectProperties::read(&mut reader, &mut tolerance)?,
+        Version::V31 | Version::V311 => ConnectProperties::default(),
     };
-    let client_id = reader.string("client ID")?;
-    let will = match flags.will {
-        Some((qos, retain)) => Some(Will { qos, retain, topic: will(&mut reader, version)? }),
-        None => None,
+    let mut connect = Connect {
+        len: reader.end(),
+        version: level.version,
+        bridge: level.bridge,
+        clean_start: flags.clean_start,
+        auth_method: properties.auth_method,
+        keep_alive,
+        client_id: reader.string("client ID", &mut tolerance)?,
+        username: None,
+        password: None,
+        will: None,
+        session_expiry: properties.session_expiry,
+        maximum_packet_size: properties.maximum_packet_size,
+        conforms: true,
     };
-    // 3.1 (CONNECT, "User name"): clients of earlier versions may set these flags and omit the
-    // fields, and "connections should be allowed to continue".
-    let left_out = |reader: &PacketReader<'_>| version == Version::V31 && reader.left() == 0;
-    let username =
-        if flags.username && !left_out(&reader) { Some(reader.string("username")?) } else { None };
-    let has_password = flags.password && !left_out(&reader);
-    if has_password {
-        reader.binary()?;
-    }
-    match reader.left() {
-        0 => Ok(Connect {
-            len,
-            version,
-            bridge: level.bridge,
-            clean_start: flags.clean_start,
-            auth_method,
-            has_password,
-            keep_alive,
-            client_id,
-            username,
-            will,
-            session_expiry,
-        }),
+    let rest = connect.read_rest(&mut reader, flags, &mut tolerance);
+    let rest = rest.and_then(|_| match reader.left() {
+        0 => Ok(()),
         left => Err(Malformed::TrailingBytes(left)),
+    });
+    if let Err(fault) = rest {
+        tolerance.note(fault)?;
+    }
+    connect.conforms = tolerance.is_unused();
+    Ok(connect)
+}
+
+impl Connect {
+    /// What a strict reader refuses the packet for: its first violation of the standard, for a log.
+    /// `packet` is what this was parsed from.
+    pub fn violation(&self, packet: &[u8]) -> Option<Malformed> {
+        if self.conforms {
+            return None;
+        }
+        parse(packet, self.len, Strictness::Strict).err().map(|error| error.reason)
+    }
+
+    /// The offset of username and password, or where they would be: behind the Will. `packet` is
+    /// what this was parsed from, and its connect flags are at `flags`.
+    ///
+    /// # Errors
+    /// If a field up to there or one of these two runs past the end of a packet that was read
+    /// leniently.
+    pub(super) fn credentials_position(
+        mut self,
+        packet: &[u8],
+        flags: usize,
+    ) -> Result<usize, Malformed> {
+        let tolerance = &mut Tolerance::new(Strictness::Lenient);
+        let mut reader = PacketReader::new(packet);
+        reader.take(flags)?;
+        let flags = ConnectFlags::read(&mut reader, self.version, tolerance)?;
+        reader.take(self.client_id.range().end.saturating_sub(reader.position()))?;
+        self.read_rest(&mut reader, flags, tolerance)
+    }
+
+    /// Parses Will, username and password; returns the offset of the last two.
+    fn read_rest(
+        &mut self,
+        reader: &mut PacketReader<'_>,
+        flags: ConnectFlags,
+        tolerance: &mut Tolerance,
+    ) -> Result<usize, Malformed> {
+        if let Some((qos, retain)) = flags.will {
+            self.will = Some(Will { qos, retain, topic: will(reader, self.version, tolerance)? });
+        }
+        let credentials_at = reader.position();
+        // 3.1 (CONNECT, "User name"): clients of earlier versions may set these flags and omit the
+        // fields, and "connections should be allowed to continue".
+        let can_omit = self.version == Version::V31;
+        let left_out = |reader: &PacketReader<'_>| can_omit && reader.left() == 0;
+        if flags.username && !left_out(reader) {
+            self.username = Some(reader.string("username", tolerance)?);
+        }
+        if flags.password && !left_out(reader) {
+            self.password = Some(reader.binary()?);
+        }
+        Ok(credentials_at)
     }
 }
 
-/// Returns the Session Expiry Interval, and whether there is an Authentication Method.
-fn properties(reader: &mut PacketReader<'_>) -> Result<(Option<u32>, bool), Malformed> {
-    let (mut session_expiry, mut auth_method, mut auth_data) = (None, false, false);
-    let mut properties = Properties::read(reader, CONNECT)?;
-    while let Some(property) = properties.next()? {
-        match property {
-            (SESSION_EXPIRY_INTERVAL, PropertyValue::Integer(seconds)) => {
-                session_expiry = Some(seconds);
+/// The properties that this proxy uses.
+#[derive(Default)]
+struct ConnectProperties {
+    session_expiry: Option<u32>,
+    maximum_packet_size: Option<NonZeroU32>,
+    auth_method: bool,
+}
+
+impl ConnectProperties {
+    fn read(reader: &mut PacketReader<'_>, tolerance: &mut Tolerance) -> Result<Self, Malformed> {
+        let (mut found, mut auth_data) = (Self::default(), false);
+        let mut properties = Properties::read(reader, CONNECT, tolerance)?;
+        while let Some(property) = properties.next_noted(tolerance)? {
+            match property {
+                (SESSION_EXPIRY_INTERVAL, PropertyValue::Integer(seconds)) => {
+                    found.session_expiry = Some(seconds);
+                }
+                (MAXIMUM_PACKET_SIZE, PropertyValue::Integer(bytes)) => {
+                    found.maximum_packet_size = NonZeroU32::new(bytes);
+                }
+                (AUTHENTICATION_METHOD, _) => found.auth_method = true,
+                (AUTHENTICATION_DATA, _) => auth_data = true,
+                _ => {}
             }
-            (AUTHENTICATION_METHOD, _) => auth_method = true,
-            (AUTHENTICATION_DATA, _) => auth_data = true,
-            _ => {}
         }
+        // "It is a Protocol Error to include Authentication Data if there is no Authentication
+        // Method" (5.0 §3.1.2.11.10), in either order.
+        if auth_data && !found.auth_method {
+            tolerance.note(Malformed::AuthenticationDataWithoutMethod)?;
+        }
+        Ok(found)
     }
-    // "It is a Protocol Error to include Authentication Data if there is no Authentication Method"
-    // (5.0 §3.1.2.11.10), in either order.
-    if auth_data && !auth_method {
-        return Err(Malformed::AuthenticationDataWithoutMethod);
-    }
-    Ok((session_expiry, auth_method))
 }
 
 /// Reads the Will's properties, topic and payload; returns the topic.
-fn will(reader: &mut PacketReader<'_>, version: Version) -> Result<Span, Malformed> {
+fn will(
+    reader: &mut PacketReader<'_>,
+    version: Version,
+    tolerance: &mut Tolerance,
+) -> Result<Span, Malformed> {
     if version == Version::V5 {
-        let mut properties = Properties::read(reader, WILL)?;
-        while properties.next()?.is_some() {}
+        let mut properties = Properties::read(reader, WILL, tolerance)?;
+        while properties.next_noted(tolerance)?.is_some() {}
     }
-    let topic = reader.string("Will topic")?;
+    let topic = reader.string("Will topic", tolerance)?;
     reader.binary()?;
     Ok(topic)
 }

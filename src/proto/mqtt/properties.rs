@@ -3,6 +3,7 @@
 use super::{
     malformed::Malformed,
     reader::{PacketReader, Span},
+    strictness::Tolerance,
 };
 
 pub(super) const SESSION_EXPIRY_INTERVAL: u8 = 0x11;
@@ -12,6 +13,9 @@ pub(super) const AUTHENTICATION_METHOD: u8 = 0x15;
 pub(super) const AUTHENTICATION_DATA: u8 = 0x16;
 pub(super) const SERVER_REFERENCE: u8 = 0x1C;
 pub(super) const REASON_STRING: u8 = 0x1F;
+/// The only property that may appear more than once (5.0 §3.1.2.11.8).
+pub(super) const USER_PROPERTY: u8 = 0x26;
+pub(super) const MAXIMUM_PACKET_SIZE: u8 = 0x27;
 
 /// The set of places where a property is allowed: CONNECT, its Will, and CONNACK.
 #[derive(Clone, Copy)]
@@ -77,16 +81,13 @@ fn definition(id: u8) -> Option<Definition> {
         0x24 => ("Maximum QoS", PropertyType::Flag, CONNACK),
         0x25 => ("Retain Available", PropertyType::Flag, CONNACK),
         USER_PROPERTY => ("User Property", PropertyType::TextPair, ANY),
-        0x27 => ("Maximum Packet Size", PropertyType::NonZeroU32, CONNECT_CONNACK),
+        MAXIMUM_PACKET_SIZE => ("Maximum Packet Size", PropertyType::NonZeroU32, CONNECT_CONNACK),
         0x28 => ("Wildcard Subscription Available", PropertyType::Flag, CONNACK),
         0x29 => ("Subscription Identifiers Available", PropertyType::Flag, CONNACK),
         0x2A => ("Shared Subscription Available", PropertyType::Flag, CONNACK),
         _ => return None,
     })
 }
-
-/// The only property that may appear more than once (5.0 §3.1.2.11.8).
-const USER_PROPERTY: u8 = 0x26;
 
 /// A property block, read in the order in which it was sent.
 pub(super) struct Properties<'a> {
@@ -101,27 +102,50 @@ impl<'a> Properties<'a> {
     pub(super) fn read(
         reader: &mut PacketReader<'a>,
         allowed_in: PacketSet,
+        tolerance: &mut Tolerance,
     ) -> Result<Self, Malformed> {
-        let len = minimal(reader)?;
+        let len = minimal(reader, tolerance)?;
         Ok(Self { reader: reader.sub(len as usize)?, allowed_in, seen: 0 })
     }
 
-    pub(super) fn next(&mut self) -> Result<Option<(u8, PropertyValue)>, Malformed> {
+    /// The offset of the next property from the start of the packet.
+    pub(super) const fn position(&self) -> usize {
+        self.reader.position()
+    }
+
+    /// # Errors
+    /// A violation of the standard; to a lenient reader, one after which the next property cannot
+    /// be found: an unknown property, or one that runs past the end of the block.
+    pub(super) fn next(
+        &mut self,
+        tolerance: &mut Tolerance,
+    ) -> Result<Option<(u8, PropertyValue)>, Malformed> {
         if self.reader.left() == 0 {
             return Ok(None);
         }
-        let number = minimal(&mut self.reader)?;
+        let number = minimal(&mut self.reader, tolerance)?;
         let unknown = Malformed::UnknownProperty(number);
         let id = u8::try_from(number).map_err(|_| unknown)?;
         let (name, kind, allowed_in) = definition(id).ok_or(unknown)?;
         if allowed_in.0 & self.allowed_in.0 == 0 {
-            return Err(Malformed::MisplacedProperty(name));
+            tolerance.note(Malformed::MisplacedProperty(name))?;
         }
         if self.seen & 1 << id != 0 && id != USER_PROPERTY {
-            return Err(Malformed::DuplicateProperty(name));
+            tolerance.note(Malformed::DuplicateProperty(name))?;
         }
         self.seen |= 1 << id;
-        Ok(Some((id, value(&mut self.reader, kind, name)?)))
+        Ok(Some((id, value(&mut self.reader, kind, name, tolerance)?)))
+    }
+
+    /// As [`Properties::next`], but a lenient reader takes an error for the end of the block.
+    pub(super) fn next_noted(
+        &mut self,
+        tolerance: &mut Tolerance,
+    ) -> Result<Option<(u8, PropertyValue)>, Malformed> {
+        match self.next(tolerance) {
+            Err(fault) => tolerance.note(fault).map(|()| None),
+            next => next,
+        }
     }
 }
 
@@ -129,6 +153,7 @@ fn value(
     reader: &mut PacketReader<'_>,
     kind: PropertyType,
     name: &'static str,
+    tolerance: &mut Tolerance,
 ) -> Result<PropertyValue, Malformed> {
     let (number, allowed) = match kind {
         PropertyType::Flag => {
@@ -145,23 +170,29 @@ fn value(
             let number = reader.u32()?;
             (number, number != 0)
         }
-        PropertyType::Varint => (minimal(reader)?, true),
-        PropertyType::Text => return Ok(PropertyValue::Text(reader.string(name)?)),
+        PropertyType::Varint => (minimal(reader, tolerance)?, true),
+        PropertyType::Text => return reader.string(name, tolerance).map(PropertyValue::Text),
         PropertyType::Binary => {
             reader.binary()?;
             return Ok(PropertyValue::Opaque);
         }
         PropertyType::TextPair => {
-            reader.string(name)?;
-            reader.string(name)?;
+            reader.string(name, tolerance)?;
+            reader.string(name, tolerance)?;
             return Ok(PropertyValue::Opaque);
         }
     };
-    if allowed { Ok(PropertyValue::Integer(number)) } else { Err(Malformed::PropertyValue(name)) }
+    if !allowed {
+        tolerance.note(Malformed::PropertyValue(name))?;
+    }
+    Ok(PropertyValue::Integer(number))
 }
 
 /// 5.0 requires every variable byte integer in its shortest form [MQTT-1.5.5-1].
-fn minimal(reader: &mut PacketReader<'_>) -> Result<u32, Malformed> {
+fn minimal(reader: &mut PacketReader<'_>, tolerance: &mut Tolerance) -> Result<u32, Malformed> {
     let varint = reader.varint()?;
-    if varint.minimal { Ok(varint.value) } else { Err(Malformed::VarintNotMinimal) }
+    if !varint.minimal {
+        tolerance.note(Malformed::VarintNotMinimal)?;
+    }
+    Ok(varint.value)
 }

@@ -1,13 +1,14 @@
 //! Reads a packet's fields in order, and cannot read outside the packet.
 
-use std::ops::Range;
+use std::{borrow::Cow, fmt::Write, num::NonZeroU32, ops::Range};
 
-use super::malformed::Malformed;
+use super::{malformed::Malformed, strictness::Tolerance};
 
-/// The position of a string in its packet.
+/// The position of a string or of Binary Data in its packet, without the length that precedes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    start: u32,
+    /// Never 0, as a length precedes it; an optional span takes no more room then.
+    start: NonZeroU32,
     len: u32,
 }
 
@@ -18,9 +19,32 @@ impl Span {
         packet.get(self.range()).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
+    /// As [`Span::of`], but a string that is not UTF-8 has `\xHH` in place of each invalid byte, so
+    /// that two client IDs which differ there stay apart.
+    pub fn text(self, packet: &[u8]) -> Cow<'_, str> {
+        let bytes = packet.get(self.range()).unwrap_or_default();
+        if let Ok(text) = str::from_utf8(bytes) {
+            return text.into();
+        }
+        let mut text = String::with_capacity(bytes.len() + 16);
+        for chunk in bytes.utf8_chunks() {
+            text.push_str(chunk.valid());
+            for byte in chunk.invalid() {
+                // Writing to memory cannot fail.
+                let _ = write!(text, "\\x{byte:02X}");
+            }
+        }
+        text.into()
+    }
+
     /// The offsets of the bytes from the start of the packet.
     pub const fn range(self) -> Range<usize> {
-        self.start as usize..self.start as usize + self.len as usize
+        self.start.get() as usize..self.start.get() as usize + self.len as usize
+    }
+
+    /// As [`Span::range`], with the two bytes of the length before it.
+    pub(super) const fn field_range(self) -> Range<usize> {
+        (self.start.get() as usize).saturating_sub(2)..self.range().end
     }
 
     pub const fn is_empty(self) -> bool {
@@ -51,6 +75,11 @@ impl<'a> PacketReader<'a> {
     /// The offset of the next byte from the start of the packet.
     pub(super) const fn position(&self) -> usize {
         self.position
+    }
+
+    /// The offset at which reading stops.
+    pub(super) const fn end(&self) -> usize {
+        self.bytes.len()
     }
 
     /// How many bytes are left to read.
@@ -103,22 +132,31 @@ impl<'a> PacketReader<'a> {
     }
 
     /// Binary Data: a two-byte length, then that many bytes (5.0 §1.5.6).
-    pub(super) fn binary(&mut self) -> Result<&'a [u8], Malformed> {
+    pub(super) fn binary(&mut self) -> Result<Span, Malformed> {
         let len = self.u16()?;
-        self.take(usize::from(len))
+        let start = NonZeroU32::new(self.position as u32).ok_or(Malformed::Truncated)?;
+        self.take(usize::from(len))?;
+        Ok(Span { start, len: u32::from(len) })
     }
 
     /// A UTF-8 Encoded String (3.1.1 §1.5.3, 5.0 §1.5.4); `field` names it in errors.
-    pub(super) fn string(&mut self, field: &'static str) -> Result<Span, Malformed> {
-        let bytes = self.binary()?;
+    pub(super) fn string(
+        &mut self,
+        field: &'static str,
+        tolerance: &mut Tolerance,
+    ) -> Result<Span, Malformed> {
+        let span = self.binary()?;
+        let bytes = self.bytes.get(span.range()).unwrap_or_default();
         // Rust's UTF-8 excludes surrogates too [MQTT-1.5.4-1].
-        let text = str::from_utf8(bytes).map_err(|_| Malformed::Utf8(field))?;
+        if str::from_utf8(bytes).is_err() {
+            tolerance.note(Malformed::Utf8(field))?;
+        }
         // [MQTT-1.5.4-2], and [MQTT-1.5.3-2] of 3.1.1. Other control characters are merely
         // discouraged: brokers decide about them.
-        if text.as_bytes().contains(&0) {
-            return Err(Malformed::Nul(field));
+        if bytes.contains(&0) {
+            tolerance.note(Malformed::Nul(field))?;
         }
-        Ok(Span { start: (self.position - bytes.len()) as u32, len: bytes.len() as u32 })
+        Ok(span)
     }
 
     /// Skips `expected`; `None` as soon as one byte differs.

@@ -17,24 +17,56 @@ pub const fn name(version: Version, code: u8) -> &'static str {
         (_, 0x03) | (Version::V5, 0x88) => "server_unavailable",
         (_, 0x04) | (Version::V5, 0x86) => "bad_username_or_password",
         (_, 0x05) | (Version::V5, 0x87) => "not_authorized",
-        (Version::V5, 0x80) => "unspecified_error",
-        (Version::V5, 0x81) => "malformed_packet",
-        (Version::V5, 0x82) => "protocol_error",
-        (Version::V5, 0x83) => "implementation_specific_error",
         (Version::V5, 0x84) => "unsupported_protocol_version",
         (Version::V5, 0x85) => "client_identifier_not_valid",
-        (Version::V5, 0x89) => "server_busy",
         (Version::V5, 0x8A) => "banned",
-        (Version::V5, 0x8C) => "bad_authentication_method",
-        (Version::V5, 0x90) => "topic_name_invalid",
-        (Version::V5, 0x95) => "packet_too_large",
-        (Version::V5, 0x97) => "quota_exceeded",
-        (Version::V5, 0x99) => "payload_format_invalid",
-        (Version::V5, 0x9A) => "retain_not_supported",
-        (Version::V5, 0x9B) => "qos_not_supported",
-        (Version::V5, 0x9C) => "use_another_server",
-        (Version::V5, 0x9D) => "server_moved",
-        (Version::V5, 0x9F) => "connection_rate_exceeded",
+        (Version::V5, code) => shared_name(code),
+        _ => "unknown",
+    }
+}
+
+/// The stable name of a DISCONNECT's reason code (5.0 table 3-10), for logs; "unknown" for any
+/// other. 3.x has no codes, and ends normally with this packet.
+pub const fn disconnect_name(code: u8) -> &'static str {
+    match code {
+        0x00 => "normal_disconnection",
+        0x04 => "disconnect_with_will_message",
+        0x87 => "not_authorized",
+        0x8B => "server_shutting_down",
+        0x8D => "keep_alive_timeout",
+        0x8E => "session_taken_over",
+        0x8F => "topic_filter_invalid",
+        0x93 => "receive_maximum_exceeded",
+        0x94 => "topic_alias_invalid",
+        0x96 => "message_rate_too_high",
+        0x98 => "administrative_action",
+        0x9E => "shared_subscriptions_not_supported",
+        0xA0 => "maximum_connect_time",
+        0xA1 => "subscription_identifiers_not_supported",
+        0xA2 => "wildcard_subscriptions_not_supported",
+        _ => shared_name(code),
+    }
+}
+
+/// The reason codes that CONNACK and DISCONNECT have in common. (0x8C is missing from 5.0 table
+/// 3-10, but table 2-6 allows it in a DISCONNECT, which ends a failed re-authentication.)
+const fn shared_name(code: u8) -> &'static str {
+    match code {
+        0x80 => "unspecified_error",
+        0x81 => "malformed_packet",
+        0x82 => "protocol_error",
+        0x83 => "implementation_specific_error",
+        0x89 => "server_busy",
+        0x8C => "bad_authentication_method",
+        0x90 => "topic_name_invalid",
+        0x95 => "packet_too_large",
+        0x97 => "quota_exceeded",
+        0x99 => "payload_format_invalid",
+        0x9A => "retain_not_supported",
+        0x9B => "qos_not_supported",
+        0x9C => "use_another_server",
+        0x9D => "server_moved",
+        0x9F => "connection_rate_exceeded",
         _ => "unknown",
     }
 }
@@ -49,6 +81,7 @@ pub enum RejectReason {
     ConnectionRateExceeded,
     IdentifierRejected,
     NotAuthorized,
+    BadCredentials,
 }
 
 impl RejectReason {
@@ -66,6 +99,7 @@ impl RejectReason {
             Self::ConnectionRateExceeded => (0x03, 0x9F),
             Self::IdentifierRejected => (0x02, 0x85),
             Self::NotAuthorized => (0x05, 0x87),
+            Self::BadCredentials => (0x04, 0x86),
         };
         match version {
             Version::V31 | Version::V311 => v3,
@@ -78,6 +112,7 @@ impl RejectReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum DisconnectReason {
+    NotAuthorized = 0x87,
     ServerShuttingDown = 0x8B,
     KeepAliveTimeout = 0x8D,
     SessionTakenOver = 0x8E,

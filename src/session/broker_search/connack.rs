@@ -103,7 +103,7 @@ fn record_abandoned(client: &PendingClient<'_>, connect: &Connect, lease: &Lease
 
 /// A hash of the client's address and client ID, to tell clients apart.
 pub(super) fn client_hash(client: &PendingClient<'_>, connect: &Connect) -> u64 {
-    let id = connect.client_id.of(&client.buffer);
+    let id = connect.client_id.text(&client.buffer);
     let mut hasher = DefaultHasher::new();
     (client.record.client_ip(), id).hash(&mut hasher);
     hasher.finish()

@@ -11,7 +11,9 @@ use super::{
 };
 use crate::{
     proto::mqtt::Connect,
-    session::{clients::ReachedLimit, pending::PendingClient, reject::Rejection},
+    session::{
+        clients::ReachedLimit, evict::note_arrival, pending::PendingClient, reject::Rejection,
+    },
     upstream::{Broker, Lease},
 };
 
@@ -21,6 +23,7 @@ pub(crate) async fn find_broker(
     connect: &Connect,
 ) -> Result<BrokerAnswer, Rejection> {
     let view = client.record.listener.pool.clone();
+    note_arrival(client.context, &client.record);
     let (pool, config) = (&view.pool, view.config());
     let mut tries_left = config.tries.get();
     let mut search = BrokerSearch::default();

@@ -64,10 +64,9 @@ impl BrokerSearch {
             return Ok(Some((referred, RouteKind::Referred)));
         }
         let record = &client.record;
-        let routed = record.for_route(
-            connect.client_id.of(&client.buffer),
-            connect.username.map(|username| username.of(&client.buffer)),
-        );
+        let client_id = connect.client_id.text(&client.buffer);
+        let username = connect.username.map(|username| username.text(&client.buffer));
+        let routed = record.for_route(&client_id, username.as_deref());
         let chosen = choose(client.context, &record.listener.pool, &routed, &self.tried);
         chosen.map_err(|NoRoutingKey| {
             client

@@ -9,6 +9,8 @@ use std::{
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{
+    arrivals::Arrivals,
+    duplicates::Duplicates,
     entry::{ClientIdentity, DirectoryEntry},
     replacements::{ReplacedSession, Replacements},
     tenant::TenantHash,
@@ -26,6 +28,8 @@ pub struct ClientDirectory {
     /// The notices that each worker has not handled yet.
     notices: Box<[Mutex<Vec<TakeoverNotice>>]>,
     pub(crate) replacements: Arc<Replacements>,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) duplicates: Duplicates,
     signal: Arc<WorkerSignal>,
 }
 
@@ -71,6 +75,8 @@ impl ClientDirectory {
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             notices: (0..workers).map(|_| Mutex::default()).collect(),
             replacements: Arc::new(Replacements::new(workers, signal.clone())),
+            arrivals: Arrivals::new(),
+            duplicates: Duplicates::new(),
             signal,
         }
     }
@@ -81,7 +87,7 @@ impl ClientDirectory {
         &self,
         client: ClientHash,
         entry: DirectoryEntry,
-        fields: TenantFields,
+        fields: &TenantFields,
     ) -> Vec<DirectoryEntry> {
         let stripe = &mut *self.stripe(client);
         let Some(before) = stripe.newest.insert(client.0, entry) else { return Vec::new() };
@@ -160,7 +166,7 @@ impl ClientDirectory {
         &self,
         client: ClientHash,
         tenant: TenantHash,
-        fields: TenantFields,
+        fields: &TenantFields,
         max: usize,
     ) -> Vec<DirectoryEntry> {
         let stripe = self.stripe(client);

@@ -2,6 +2,7 @@
 //! not all reconnect at once.
 
 mod drain;
+mod duplicate;
 mod lost_broker;
 mod oldest;
 mod rebalance;
@@ -9,6 +10,7 @@ mod takeover;
 
 pub(crate) use drain::Drain;
 pub(crate) use drain::drain;
+pub(super) use duplicate::{end_of_displaced, note_arrival, note_broker_end};
 pub(super) use lost_broker::PoolsWithLostSessions;
 pub(super) use rebalance::start_rebalance;
 pub(super) use takeover::{claim_client, end_older, release_client};

@@ -7,8 +7,9 @@ use tokio::task::spawn_local;
 use crate::{
     labels::{EndBy, EndPhase},
     limits::ConnectionPermit,
+    listener::ListenerSettings,
     net::Stream,
-    proto::mqtt::{Boundary, Connect},
+    proto::mqtt::{Connack, Connect, Version, connack},
     session::{
         active::{ActiveSession, IdleLimit, SessionCounters},
         broker_search::BrokerAnswer,
@@ -18,7 +19,7 @@ use crate::{
         pending::PendingClient,
         record::Record,
         reject::Rejection,
-        relay::Relay,
+        relay::{BrokerPackets, ClientPackets, Relay, RelayedChunk},
     },
     upstream::Lease,
 };
@@ -31,20 +32,23 @@ pub(super) struct RelayStart {
     unsent: Box<[u8]>,
     /// Bytes passed on so far: from the client, and to it.
     bytes: (u64, u64),
-    /// The position of the broker's stream within its packets.
-    boundary: Boundary,
+    packets: (ClientPackets, Option<BrokerPackets>),
     accepted: bool,
-    /// The keep alive in force, in seconds.
-    keep_alive: u16,
+    idle_limit: IdleLimit,
 }
 
 /// Sends the broker's answer to the client, as far as its socket takes it now.
 pub(super) fn deliver(
     client: &mut PendingClient<'_>,
+    settings: &ListenerSettings,
     connect: &Connect,
     answer: BrokerAnswer,
 ) -> Result<RelayStart, Rejection> {
-    let BrokerAnswer { upstream, lease, connack, bytes: reply } = answer;
+    let BrokerAnswer { upstream, lease, connack, bytes: mut reply } = answer;
+    let accepted = connack.code == 0;
+    if accepted && connect.version == Version::V5 {
+        tell_client_id(client, connect, &connack, &mut reply);
+    }
     let sent = match client.stream.try_send(&reply) {
         Poll::Ready(sent) => {
             sent.map_err(|error| End::failed(EndBy::Client, EndPhase::Connack, &error))?
@@ -53,13 +57,35 @@ pub(super) fn deliver(
     };
     let unsent = reply.get(sent..).unwrap_or_default().into();
     let (exchanged_in, exchanged_out) = client.record.handshake_bytes();
-    let bytes = (exchanged_in + client.buffer.len() as u64, exchanged_out + reply.len() as u64);
-    let mut boundary = Boundary::START;
-    boundary.feed(&reply);
-    client.context.give_back_buffer(reply);
+    let bytes = (exchanged_in + client.received_bytes() as u64, exchanged_out + reply.len() as u64);
     let keep_alive = connack.server_keep_alive.unwrap_or(connect.keep_alive);
-    let accepted = connack.code == 0;
-    Ok(RelayStart { upstream, lease, unsent, bytes, boundary, accepted, keep_alive })
+    let idle = settings.idle.unwrap_or(client.context.timeouts.get().idle);
+    let idle_limit = IdleLimit::new(idle, keep_alive);
+    // What the client sent during an authentication exchange was not followed.
+    let mut client_packets = ClientPackets::new(connect.version, exchanged_in == 0);
+    let pipelined = client.buffer.get(connect.len..).unwrap_or_default();
+    client_packets.note(&RelayedChunk::Bytes(pipelined), &idle_limit);
+    let mut broker_packets = BrokerPackets::new(connect.version);
+    if let Some(packets) = &mut broker_packets {
+        packets.note(&RelayedChunk::Bytes(&reply));
+    }
+    client.context.give_back_buffer(reply);
+    let packets = (client_packets, broker_packets);
+    Ok(RelayStart { upstream, lease, unsent, bytes, packets, accepted, idle_limit })
+}
+
+/// Adds the ID that the proxy assigned to the CONNACK (5.0 §3.2.2.3.7), unless the packet would be
+/// longer than the client accepts.
+fn tell_client_id(
+    client: &PendingClient<'_>,
+    connect: &Connect,
+    connack: &Connack,
+    reply: &mut Vec<u8>,
+) {
+    let facts = client.record.identity.as_ref();
+    if let Some(id) = facts.and_then(|facts| facts.assigned_client_id.as_deref()) {
+        connack::add_assigned_client_id(reply, connack.len, id, connect.maximum_packet_size);
+    }
 }
 
 /// Logs and counts the session, and starts its relay in a task of its own, so that an idle session
@@ -72,7 +98,7 @@ pub(super) fn start_relay(
     start: RelayStart,
     replaced: Box<[ReplacedSession]>,
 ) {
-    let RelayStart { upstream, lease, unsent, bytes, boundary, accepted, keep_alive } = start;
+    let RelayStart { upstream, lease, unsent, bytes, packets, accepted, idle_limit } = start;
     if accepted {
         if let Some(client) = &record.client {
             record.listener.metrics.count_session(client.version.level());
@@ -81,7 +107,7 @@ pub(super) fn start_relay(
     }
     let session = ActiveSession {
         counters: SessionCounters::default(),
-        idle_limit: IdleLimit::new(context.timeouts.get().idle, keep_alive),
+        idle_limit,
         client,
         upstream,
         record,
@@ -98,7 +124,7 @@ pub(super) fn start_relay(
         // `half_close` limits the wait for that.
         session.counters.half_closed.set(context.seconds());
     }
-    let relay = Relay::new(context.clone(), session, &unsent, boundary);
+    let relay = Relay::new(context.clone(), session, &unsent, packets);
     if accepted || replaced.is_empty() {
         spawn_local(relay);
     } else {

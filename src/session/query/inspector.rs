@@ -15,7 +15,7 @@ use super::inspect::{Filter, QueryKind, SessionInfo, SessionQuery, SessionSlot};
 use crate::{
     labels::EndCause,
     session::{
-        clients::{ClientDirectory, ClientHash, DirectoryEntry},
+        clients::{ClientDirectory, ClientHash, DirectoryEntry, DuplicateClient},
         session_id::worker_of,
     },
 };
@@ -82,6 +82,11 @@ impl Inspector {
     /// `workers` are in the order of their indices.
     pub(crate) fn new(workers: Vec<QuerySender>, clients: Arc<ClientDirectory>) -> Self {
         Self { workers, clients, searches: Semaphore::new(MAX_CONCURRENT_SEARCHES) }
+    }
+
+    /// The client IDs that several devices use, and how many others were removed from the list.
+    pub(crate) fn duplicates(&self) -> (Vec<DuplicateClient>, u64) {
+        self.clients.duplicates.list()
     }
 
     /// The matching sessions from a cursor on: at most `max`, and only those found within `time`.

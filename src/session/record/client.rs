@@ -21,18 +21,19 @@ pub(crate) struct ClientInfo {
 
 impl ClientInfo {
     pub(crate) fn new(connect: &Connect, packet: &[u8]) -> Self {
-        let client_id = connect.client_id.of(packet);
-        let username = connect.username.map(|username| username.of(packet));
-        let mut names = String::with_capacity(client_id.len() + username.map_or(0, str::len));
-        names.push_str(client_id);
-        names.push_str(username.unwrap_or_default());
+        let client_id = connect.client_id.text(packet);
+        let username = connect.username.map(|username| username.text(packet));
+        let mut names =
+            String::with_capacity(client_id.len() + username.as_deref().map_or(0, str::len));
+        names.push_str(&client_id);
+        names.push_str(username.as_deref().unwrap_or_default());
         Self {
             names: names.into_boxed_str(),
             id_len: client_id.len() as u32,
             has_username: username.is_some(),
             version: connect.version,
             bridge: connect.bridge,
-            has_password: connect.has_password,
+            has_password: connect.password.is_some(),
             clean_start: connect.clean_start,
             will: connect.will.is_some(),
             keep_alive: connect.keep_alive,

@@ -3,6 +3,12 @@
 //! An idle session consists of this future and its [`ActiveSession`]: no buffer, no timer.
 
 mod flow;
+mod packets;
+
+pub(super) use self::{
+    flow::RelayedChunk,
+    packets::{BrokerPackets, ClientPackets},
+};
 
 use std::{
     future::Future,
@@ -13,18 +19,18 @@ use std::{
     thread::panicking,
 };
 
-use self::flow::{Flow, FlowError, FlowProgress, RelayedChunk};
+use self::flow::{Flow, FlowError, FlowProgress};
 use super::{
     active::ActiveSession,
     context::WorkerContext,
     end::End,
-    evict::{claim_client, release_client},
+    evict::{claim_client, end_of_displaced, note_broker_end, release_client},
     panics::panic_if_requested,
 };
 use crate::{
     labels::{EndBy, EndCause, EndPhase, Event},
     net::{Stream, TurnTicket},
-    proto::mqtt::{Boundary, DisconnectReason, Version},
+    proto::mqtt::DisconnectReason,
 };
 
 /// A session after its CONNACK.
@@ -39,9 +45,8 @@ pub(crate) struct Relay {
 struct Flows {
     inbound: Flow,
     outbound: Flow,
-    /// The position of the broker's stream within its packets; for a 5.0 client, which can be sent
-    /// a DISCONNECT.
-    boundary: Option<Boundary>,
+    client_packets: ClientPackets,
+    broker_packets: Option<BrokerPackets>,
     /// The session's place in the queue of bulk streams.
     ticket: TurnTicket,
     /// The side that ended first.
@@ -56,10 +61,8 @@ impl Relay {
         context: Rc<WorkerContext>,
         session: ActiveSession,
         unsent: &[u8],
-        boundary: Boundary,
+        (client_packets, broker_packets): (ClientPackets, Option<BrokerPackets>),
     ) -> Self {
-        let client = session.record.client.as_ref();
-        let is_v5 = client.is_some_and(|client| client.version == Version::V5);
         let session = context.sessions.insert(session);
         claim_client(&context, &session);
         let mut outbound = Flow::default();
@@ -67,7 +70,8 @@ impl Relay {
         let flows = Flows {
             inbound: Flow::default(),
             outbound,
-            boundary: is_v5.then_some(boundary),
+            client_packets,
+            broker_packets,
             ticket: TurnTicket::default(),
             first_to_end: None,
             watching: false,
@@ -95,6 +99,7 @@ impl Future for Relay {
             return Poll::Pending;
         };
         if let Some(session) = this.leave() {
+            let end = end_of_displaced(&this.context, &session, end);
             finish(session, end);
         }
         Poll::Ready(())
@@ -108,7 +113,10 @@ impl Relay {
         self.flows.subtract_unsent(&session);
         session.flush_bytes();
         release_client(&self.context, &session);
-        self.context.sessions.remove(session)
+        let mut session = self.context.sessions.remove(session)?;
+        let by_broker = self.flows.broker_packets.as_ref().and_then(|packets| packets.disconnect);
+        session.record.disconnects = (self.flows.client_packets.disconnect, by_broker);
+        Some(session)
     }
 }
 
@@ -182,17 +190,17 @@ impl Flows {
             upstream.watch(cx);
         }
         let now = context.seconds();
+        let packets = &mut self.client_packets;
         let inbound = self.inbound.pump(context, client, upstream, admitted, |chunk| {
             session.count_in(chunk.len(), now);
+            packets.note(&chunk, &session.idle_limit);
         });
         // Also after a failed write: the broker's last bytes may say why it closed.
-        let boundary = &mut self.boundary;
+        let packets = &mut self.broker_packets;
         let outbound = self.outbound.pump(context, upstream, client, admitted, |chunk| {
             session.count_out(chunk.len(), now);
-            match (&mut *boundary, &chunk) {
-                (None, _) => {}
-                (Some(boundary), RelayedChunk::Bytes(bytes)) => boundary.feed(bytes),
-                (Some(boundary), RelayedChunk::Spliced(count)) => boundary.skip(*count),
+            if let Some(packets) = packets {
+                packets.note(&chunk);
             }
         });
         session.hold_back(self.inbound.held_back, self.outbound.held_back, now);
@@ -204,6 +212,9 @@ impl Flows {
                 Ok(FlowProgress::More) => step = RelayStep::More,
                 Ok(FlowProgress::Ended) => {
                     let first = *self.first_to_end.get_or_insert(from.0);
+                    if first == EndBy::Upstream && from.0 == first {
+                        note_broker_end(context, session);
+                    }
                     if self.inbound.ended && self.outbound.ended {
                         return RelayStep::Ended(End::new(
                             first,
@@ -231,13 +242,15 @@ impl Flows {
             EndCause::Idle => DisconnectReason::KeepAliveTimeout,
             EndCause::Drain => DisconnectReason::ServerShuttingDown,
             EndCause::TakenOver => DisconnectReason::SessionTakenOver,
+            EndCause::Expired => DisconnectReason::NotAuthorized,
             EndCause::Kicked => DisconnectReason::AdministrativeAction,
             EndCause::Down | EndCause::Removed | EndCause::Rebalance | EndCause::KeyLimit => {
                 DisconnectReason::UseAnotherServer
             }
             _ => return,
         };
-        let is_at_boundary = self.boundary.is_some_and(Boundary::is_at_boundary);
+        let packets = self.broker_packets.as_ref();
+        let is_at_boundary = packets.is_some_and(BrokerPackets::is_at_boundary);
         if is_at_boundary && self.outbound.unsent_bytes() == 0 {
             let packet = reason.packet();
             if let Poll::Ready(Ok(sent)) = session.client.try_send(&packet) {

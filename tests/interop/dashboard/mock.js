@@ -16,6 +16,7 @@ export class Mock {
   status = status();
   pools = [];
   lines = [];
+  duplicates = [];
   /** By client ID, the answer of /api/v1/route. */
   routes = {};
   token;
@@ -55,7 +56,7 @@ export class Mock {
     if (!pathname.startsWith("/api/")) return serveFile(pathname, response);
     const body = await text(request);
     const { method } = request;
-    const isPoll = method === "GET" && ["status", "upstreams", "log"].includes(pathname.slice(8));
+    const isPoll = method === "GET" && ["status", "upstreams", "duplicates", "log"].includes(pathname.slice(8));
     if (!isPoll) this.asked.push([method, request.url, body].filter(Boolean).join(" "));
     const now = (this.atOnce[pathname] ?? 0) + 1;
     this.atOnce[pathname] = now;
@@ -81,6 +82,8 @@ export class Mock {
         return [200, this.status];
       case "GET upstreams":
         return [200, { pools: this.pools }];
+      case "GET duplicates":
+        return [200, { duplicates: this.duplicates, evicted: 0 }];
       case "GET log": {
         const lines = this.lines.filter(({ seq }) => seq > Number(query.get("after")));
         return [200, { lines, last: this.lines.at(-1)?.seq ?? 0 }];

@@ -80,6 +80,8 @@ fn responses_are_as_documented() {
         ("get", "/api/v1/config", "/api/v1/config", "", "", 200),
         ("get", "/api/v1/config", "/api/v1/config?x", "", "", 400),
         ("get", "/api/v1/log", "/api/v1/log", "", "", 200),
+        ("get", "/api/v1/duplicates", "/api/v1/duplicates", "", "", 200),
+        ("get", "/api/v1/duplicates", "/api/v1/duplicates?x", "", "", 400),
         ("get", "/api/v1/upstreams", "/api/v1/upstreams", "", "", 200),
         ("get", "/api/v1/route", "/api/v1/route?client_id=documented", "", "", 200),
         ("get", "/api/v1/route", "/api/v1/route", "", "", 400),

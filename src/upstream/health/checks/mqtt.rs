@@ -114,12 +114,15 @@ mod tests {
             let password = "x".repeat(len);
             let packet = connect(ID, Duration::from_millis(1500), Some("me"), Some(&password));
             assert_eq!(packet.len(), header + before + len);
-            let parsed = match mqtt::connect::parse(&packet, packet.len()) {
+            let parsed = match mqtt::connect::parse(&packet, packet.len(), mqtt::Strictness::Strict)
+            {
                 Ok(Progress::Complete(parsed)) => parsed,
                 other => panic!("{len}: {other:?}"),
             };
             assert_eq!(parsed.len, packet.len());
-            assert!(parsed.version == Version::V311 && parsed.clean_start && parsed.has_password);
+            assert!(
+                parsed.version == Version::V311 && parsed.clean_start && parsed.password.is_some()
+            );
             assert_eq!((parsed.keep_alive, parsed.client_id.of(&packet)), (2, ID));
             assert_eq!(parsed.username.map(|span| span.of(&packet)), Some("me"));
             assert!(packet.ends_with(password.as_bytes()));

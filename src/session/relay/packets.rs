@@ -1,0 +1,82 @@
+//! The packets of a session as they pass: how each side says that it ends the session, and a keep
+//! alive that the client changes. The bytes are passed on first, and never changed.
+
+use super::flow::RelayedChunk;
+use crate::{
+    proto::mqtt::{Boundary, KeepAliveChange, Version, disconnect},
+    session::active::IdleLimit,
+};
+
+/// The client's packets, from its CONNECT on.
+pub(crate) struct ClientPackets {
+    boundary: Boundary,
+    version: Version,
+    /// The code of the first DISCONNECT.
+    pub(crate) disconnect: Option<u8>,
+    keep_alive: KeepAliveChange,
+}
+
+/// The broker's packets, from its CONNACK on, if the client can be sent a DISCONNECT: a client of
+/// 5.0.
+pub(crate) struct BrokerPackets {
+    boundary: Boundary,
+    /// The code of the first DISCONNECT.
+    pub(crate) disconnect: Option<u8>,
+}
+
+impl ClientPackets {
+    /// `is_after_packet`: whether the next byte begins a packet. If that is unknown, the stream is
+    /// not followed.
+    pub(crate) fn new(version: Version, is_after_packet: bool) -> Self {
+        let mut boundary = Boundary::START;
+        if !is_after_packet {
+            boundary.lose();
+        }
+        Self { boundary, version, disconnect: None, keep_alive: KeepAliveChange::default() }
+    }
+
+    /// Takes note of what has passed, and applies a change of the keep alive to the limit.
+    pub(crate) fn note(&mut self, chunk: &RelayedChunk<'_>, limit: &IdleLimit) {
+        let Self { boundary, version, disconnect, keep_alive } = self;
+        match *chunk {
+            RelayedChunk::Bytes(bytes) => boundary.feed(bytes, |part| {
+                *disconnect = disconnect.or(disconnect::code(&part, *version));
+                if let Some(seconds) = keep_alive.read(part, *version) {
+                    limit.change_keep_alive(seconds);
+                }
+            }),
+            RelayedChunk::Spliced(count) => {
+                boundary.skip(count);
+                keep_alive.skip();
+            }
+        }
+        if boundary.is_lost() {
+            // Later changes will not be seen.
+            limit.keep_longest();
+        }
+    }
+}
+
+impl BrokerPackets {
+    /// The broker's packets in a session of `version`; `None` before 5.0, where a broker sends no
+    /// DISCONNECT.
+    pub(crate) fn new(version: Version) -> Option<Self> {
+        (version == Version::V5).then_some(Self { boundary: Boundary::START, disconnect: None })
+    }
+
+    /// Takes note of what has passed.
+    pub(crate) fn note(&mut self, chunk: &RelayedChunk<'_>) {
+        let Self { boundary, disconnect } = self;
+        match *chunk {
+            RelayedChunk::Bytes(bytes) => boundary.feed(bytes, |part| {
+                *disconnect = disconnect.or(disconnect::code(&part, Version::V5));
+            }),
+            RelayedChunk::Spliced(count) => boundary.skip(count),
+        }
+    }
+
+    /// Whether the proxy can send the client a packet of its own here.
+    pub(super) fn is_at_boundary(&self) -> bool {
+        self.boundary.is_at_boundary()
+    }
+}

@@ -52,7 +52,7 @@ class Client:
             self.paho.tls_set_context(trust)
         host = "localhost" if trust else LOOPBACK
         self.connack, self.session_present = None, None
-        self.disconnect_reason = None
+        self.assigned_id = self.disconnect_reason = None
         self.pings = 0
         self.messages = queue.Queue()
         self.granted = queue.Queue()
@@ -78,8 +78,10 @@ class Client:
         self.paho.loop_start()
         assert self.answered.wait(PATIENCE), f"no CONNACK for {client_id}"
 
-    def on_connect(self, _client, _userdata, flags, reason, _properties):
+    def on_connect(self, _client, _userdata, flags, reason, properties):
         self.connack, self.session_present = reason.value, flags.session_present
+        # Only a 5.0 CONNACK has properties.
+        self.assigned_id = getattr(properties, "AssignedClientIdentifier", None)
         self.answered.set()
 
     def on_disconnect(self, _client, _userdata, _flags, reason, _properties):
@@ -127,10 +129,10 @@ class Client:
         wait_for(f"{count} PINGRESPs", lambda: self.pings >= count)
 
 
-def publish_everywhere(brokers, messages, qos=1):
+def publish_everywhere(brokers, messages, qos=1, **options):
     """Publishes (topic, payload) pairs at each broker, apart from the proxy."""
     for broker in brokers:
-        with Client(broker.port, f"publisher-{broker.name}") as publisher:
+        with Client(broker.port, f"publisher-{broker.name}", **options) as publisher:
             for topic, payload in messages:
                 publisher.publish(topic, payload, qos)
 

@@ -24,8 +24,8 @@ class Broker:
     takes_over = queues = True
     login = (None, None)
 
-    def __init__(self, folder):
-        self.name = type(self).__name__.lower()
+    def __init__(self, folder, name=None):
+        self.name = name or type(self).__name__.lower()
         self.port = free_port()
         self.folder = Path(folder) / f"broker-{self.name}"
         self.folder.mkdir()

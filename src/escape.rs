@@ -41,6 +41,16 @@ pub const fn is_unsafe(c: char) -> bool {
     )
 }
 
+/// A text inside a message: escaped, so that it stays on its line, and cut short.
+pub(crate) fn quote(text: &str) -> String {
+    // Long enough for a path or a host name to be recognised.
+    const MAX_QUOTED_CHARS: usize = 60;
+    match text.char_indices().nth(MAX_QUOTED_CHARS) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
 /// A text that is safe on a terminal and stays on one line: with `\n`, `\t`, `\u{1b}` as escapes.
 pub fn plain(text: &str) -> Cow<'_, str> {
     replaced(text, |c, plain| plain.extend(c.escape_default()))

@@ -121,6 +121,8 @@ named! {
         Duplicate = "duplicate",
         /// A TLS 1.2 key has encrypted as many records as it may.
         KeyLimit = "key_limit",
+        /// The client's token expired.
+        Expired = "expired",
         /// The operator ended the session.
         Kicked = "kicked",
         /// A system call failed (`detail` has the error), or the proxy itself: a panic.

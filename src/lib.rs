@@ -15,11 +15,13 @@
 //! - `net`: sockets, timers and pipes on a worker's epoll
 //! - `proto`: MQTT, PROXY headers and WebSocket, without I/O
 //! - `balance`: from a key to a broker, without I/O
+//! - `template`: texts made of facts about a client
 //!
 //! For all modules above `balance`:
 //!
 //! - `api`: the types of the admin API: `admin` writes them, `cli` reads them
 //! - `config`: the file an operator wrote, as types that cannot be wrong
+//! - `jwt`: tokens that clients prove their identity with
 //! - `tls`: certificates, keys and revocation lists, as configurations of rustls
 //! - `access_log`: one line for each connection that opens, ends or is refused
 //! - `metrics`: the Prometheus metrics
@@ -40,6 +42,7 @@ mod config;
 mod control;
 mod escape;
 mod join;
+mod jwt;
 mod labels;
 mod limits;
 mod listener;
@@ -49,6 +52,7 @@ mod program_log;
 mod proto;
 mod session;
 mod snapshot;
+mod template;
 pub mod testing;
 mod timestamp;
 mod tls;

@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::bail;
-use mqtt_lb::testing::proto::mqtt::{Progress, Version, connect};
+use mqtt_lb::testing::proto::mqtt::{Progress, Strictness, Version, connect};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
@@ -40,7 +40,7 @@ impl VersionSplitter {
     async fn show_in(self, mut client: TcpStream) -> anyhow::Result<()> {
         let mut packet = Vec::new();
         let connect = loop {
-            match connect::parse(&packet, MAX_CONNECT_BYTES)? {
+            match connect::parse(&packet, MAX_CONNECT_BYTES, Strictness::Strict)? {
                 Progress::Complete(connect) => break connect,
                 Progress::Incomplete { .. } if client.read_buf(&mut packet).await? == 0 => {
                     bail!("closed before its CONNECT was whole");

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     labels::{EndBy, EndCause, EndPhase, Event, RouteKind, Transport},
-    proto::mqtt::Malformed,
+    proto::{CertificateFacts, mqtt::Malformed},
 };
 
 /// A flat, borrowed record. A field that is `None` is unknown and omitted.
@@ -35,14 +35,24 @@ pub struct Entry<'a> {
     pub sni: Option<&'a str>,
     /// The common name of the client's certificate.
     pub tls_cn: Option<&'a str>,
+    /// The certificate whose subject alternative names are written, if it has any.
+    pub tls_san: Option<&'a CertificateFacts>,
+    /// The serial number of the client's certificate, in hexadecimal.
+    pub tls_serial: Option<&'a str>,
+    /// The SHA-256 hash of the client's certificate, in hexadecimal.
+    pub tls_fingerprint: Option<&'a str>,
     pub protocol_name: Option<&'a str>,
     /// Protocol level, without the bridge bit: 3, 4 or 5.
     pub protocol_version: Option<u8>,
     pub bridge: Option<bool>,
     pub client_id: Option<&'a str>,
-    /// The Assigned Client Identifier of a 5.0 CONNACK.
+    /// The ID that the broker was sent, if it is another one.
+    pub broker_client_id: Option<&'a str>,
+    /// The ID that was assigned to a client without one: by the proxy, or in a 5.0 CONNACK.
     pub assigned_client_id: Option<&'a str>,
     pub username: Option<&'a str>,
+    /// The claim `sub` of the client's token.
+    pub jwt_sub: Option<&'a str>,
     pub has_password: Option<bool>,
     /// Clean Session in 3.x, Clean Start in 5.0.
     pub clean_start: Option<bool>,
@@ -51,6 +61,8 @@ pub struct Entry<'a> {
     pub will: Option<bool>,
     /// Seconds; 5.0 only.
     pub session_expiry: Option<u32>,
+    /// What is malformed in the CONNECT, which was accepted all the same.
+    pub connect_malformed: Option<Malformed>,
     pub pool: Option<&'a str>,
     pub upstream: Option<&'a str>,
     pub upstream_address: Option<DialledAddress<'a>>,
@@ -109,17 +121,23 @@ impl<'a> Entry<'a> {
             tls_cipher: None,
             sni: None,
             tls_cn: None,
+            tls_san: None,
+            tls_serial: None,
+            tls_fingerprint: None,
             protocol_name: None,
             protocol_version: None,
             bridge: None,
             client_id: None,
+            broker_client_id: None,
             assigned_client_id: None,
             username: None,
+            jwt_sub: None,
             has_password: None,
             clean_start: None,
             keepalive: None,
             will: None,
             session_expiry: None,
+            connect_malformed: None,
             pool: None,
             upstream: None,
             upstream_address: None,

@@ -10,7 +10,10 @@ use std::{
 };
 
 use super::entry::DialledAddress;
-use crate::{escape::is_unsafe, proto::mqtt::Malformed};
+use crate::{
+    escape::is_unsafe,
+    proto::{CertificateFacts, mqtt::Malformed},
+};
 
 /// The most bytes of a written value, so that no peer controls the length of a line. Client IDs
 /// that brokers accept are shorter.
@@ -31,6 +34,8 @@ pub(super) enum LogValue<'e> {
     Dialled(DialledAddress<'e>),
     /// Displayed as a fixed text of the proxy.
     Malformed(&'e Malformed),
+    /// The subject alternative names of a certificate, separated by spaces, which none of them has.
+    AlternativeNames(&'e CertificateFacts),
 }
 
 impl LogValue<'_> {
@@ -83,6 +88,10 @@ impl LogValue<'_> {
             }
             Self::Malformed(fault) => {
                 let _ = write!(out, "{fault}");
+            }
+            Self::AlternativeNames(certificate) => {
+                let names: Vec<_> = certificate.alternative_names().collect();
+                escape.write_truncated(&names.join(" "), out);
             }
         }
     }

@@ -26,7 +26,11 @@ pub(crate) struct Session {
     pub(crate) id: String,
     /// As the client sent it.
     pub(crate) client_id: Box<str>,
-    /// The client ID that an MQTT 5.0 broker assigned to a client that sent none.
+    /// The client ID that its broker was sent, if it is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) broker_client_id: Option<Box<str>>,
+    /// The client ID that was assigned to a client that sent none: by the proxy, or by an MQTT 5.0
+    /// broker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) assigned_client_id: Option<Box<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,6 +42,19 @@ pub(crate) struct Session {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub(crate) client: Option<SocketAddr>,
+    /// The common name of the client's certificate, or the one that a PROXY header names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_cn: Option<Box<str>>,
+    /// The certificate's subject alternative names of the kinds `DNS`, `URI` and `email`, each with
+    /// its kind: `DNS:a.example`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tls_san: Vec<String>,
+    /// The certificate's serial number, in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_serial: Option<Box<str>>,
+    /// The SHA-256 hash of the certificate, in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_fingerprint: Option<Box<str>>,
     /// The protocol level: 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0.
     #[schemars(extend("enum" = [3, 4, 5]))]
     pub(crate) protocol_version: u8,

@@ -19,7 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use ketama::KETAMA_MAX_TOTAL_WEIGHT;
-pub(crate) use key::{Choice, ClientFields, EmptyClientId, KeyTemplate, TenantFields};
+pub(crate) use key::{Choice, EmptyClientId, KeyTemplate, TenantFields};
 
 use ketama::Ketama;
 use least_connections::LeastConnections;

@@ -21,9 +21,10 @@ use super::{
     exit_code::{BAD_CONFIG, FAILED},
 };
 use crate::{
-    balance::{Choice, ClientFields, Router},
+    balance::{Choice, Router},
     config::{Config, Discover, Dns, Pool, Upstream},
     escape::{self, plain},
+    template::ClientFields,
     upstream,
 };
 
@@ -149,6 +150,7 @@ impl PoolRouter {
             source_ip: Some(args.source),
             tls_cn: args.tls_cn.as_deref(),
             sni: args.sni.as_deref(),
+            ..ClientFields::default()
         };
         let mut scratch = Vec::new();
         match balance.key.choose(balance.empty_client_id, &client, &mut scratch) {
@@ -162,6 +164,7 @@ impl PoolRouter {
                 Ok(order)
             }
             Choice::LeastConnections => Err("no key: least connections"),
+            Choice::Assign => Err("no key: an ID is assigned"),
             Choice::Reject => Err("no key: refused"),
         }
     }

@@ -9,6 +9,8 @@ use std::{
 
 use ipnet::IpNet;
 
+use super::{Identity, Idle};
+
 /// A listening address, the pool of its clients, and the protocols around their MQTT.
 #[derive(Clone, Debug)]
 pub struct Listener {
@@ -19,6 +21,9 @@ pub struct Listener {
     pub proxy_protocol: Option<ProxyProtocolIn>,
     pub tls: Option<ListenerTls>,
     pub websocket: Option<WebSocket>,
+    pub identity: Identity,
+    /// Replaces [`Timeouts::idle`](super::Timeouts).
+    pub idle: Option<Idle>,
 }
 
 /// A local address to listen on. IPv6 sockets are IPv6 only (IPV6_V6ONLY), so that `0.0.0.0:1883`

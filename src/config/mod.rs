@@ -9,6 +9,7 @@ mod configuration;
 mod de;
 mod effective;
 mod fault;
+mod identity;
 mod listener;
 mod load;
 mod pool;
@@ -28,6 +29,9 @@ pub use access_log::{
 pub use configuration::Config;
 pub(crate) use fault::Fault;
 pub use fault::Faults;
+pub(crate) use identity::{
+    Identity, Jwt, PasswordRewrite, RequiredField, Requirement, Rewrite, TokenSource,
+};
 pub(crate) use listener::Listener;
 pub use listener::{
     Bind, CertificateFile, ListenerTls, Networks, ProxyProtocolIn, RevocationFile, WebSocket,

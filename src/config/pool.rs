@@ -14,7 +14,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{CertificateFile, Rate, Secret};
-use crate::balance::{Algorithm, EmptyClientId, KeyTemplate};
+use crate::{
+    balance::{Algorithm, EmptyClientId, KeyTemplate},
+    template::{Template, Variable},
+};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
@@ -39,6 +42,17 @@ pub struct Pool {
     pub send_proxy_protocol: Option<ProxyProtocolOut>,
     /// Local addresses to dial from, in turn; empty: the kernel's choice.
     pub source_addresses: Vec<IpAddr>,
+}
+
+impl Pool {
+    /// The variables of its templates.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = &Variable> {
+        let cn = match &self.send_proxy_protocol {
+            Some(ProxyProtocolOut::V2 { cn: Some(cn) }) => Some(cn),
+            _ => None,
+        };
+        self.balance.key.variables().chain(cn.into_iter().flat_map(Template::variables))
+    }
 }
 
 /// TLS to the brokers of a pool.
@@ -74,10 +88,13 @@ impl PoolTls {
 }
 
 /// The version of the PROXY header that brokers are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProxyProtocolOut {
     V1,
-    V2,
+    V2 {
+        /// In place of the common name of the client's certificate.
+        cn: Option<Template>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -1,39 +1,117 @@
 //! Warnings about a valid configuration that is likely a mistake.
 
 use super::{Config, Listener, Pool, TcpKeepalive, TcpUserTimeout, Timeouts};
-use crate::balance::TenantFields;
+use crate::template::{Template, Variable};
 
 impl Config {
     /// Likely mistakes, a sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let listeners = self.listeners.iter();
-        let keys =
-            listeners.filter_map(|listener| absent_key(listener, &self.pools[listener.pool]));
-        keys.chain(count_without_effect(&self.timeouts)).collect()
+        let of_listener = |listener| {
+            absent_key(listener, &self.pools[listener.pool])
+                .into_iter()
+                .chain(refuses_all(listener))
+        };
+        listeners.flat_map(of_listener).chain(count_without_effect(&self.timeouts)).collect()
     }
 }
 
-/// The key of a pool has fields that the clients of a listener do not have.
+/// The key of a pool has only variables that the clients of a listener do not have.
 fn absent_key(listener: &Listener, pool: &Pool) -> Option<String> {
-    let TenantFields { username, tls_cn, sni } = pool.balance.key.may_be_absent()?;
-    // A balancer in front may have both from its own TLS, and say so in its PROXY headers.
-    if username || listener.proxy_protocol.is_some() || !pool.balance.algorithm.is_keyed() {
+    if !pool.balance.algorithm.is_keyed() {
         return None;
     }
-    let has_certificates = listener.tls.as_ref().is_some_and(|tls| tls.asks_for_certificates);
-    let (what, why) = match (tls_cn, sni) {
-        (true, _) if has_certificates => return None,
-        (_, true) if listener.tls.is_some() => return None,
-        (true, false) => ("a certificate", "client_auth: required"),
-        (true, true) => ("a certificate and a server name", "tls"),
-        (false, _) => ("a server name", "tls"),
-    };
+    let mut missing = Vec::new();
+    for variable in pool.balance.key.may_be_absent()? {
+        missing.push(listener.lacks(variable)?);
+    }
+    missing.sort_unstable();
+    missing.dedup();
+    let what: Vec<_> = missing.iter().map(|fact| fact.name()).collect();
+    // The server name comes with TLS, which client_auth needs.
+    let why = missing.last().map_or("", |fact| fact.source());
     Some(format!(
-        "listener {0}: balance.key of pool {1} needs {what}, which its clients do not have, so they are \
+        "listener {0}: balance.key of pool {1} needs {2}, which its clients do not have, so they are \
          placed by client ID (route fallback_key): give the listener {why}, or the pool \
          another key",
-        listener.name, pool.name,
+        listener.name,
+        pool.name,
+        what.join(" and "),
     ))
+}
+
+/// Keys of a listener that refuse all of its clients, because a variable never has a value there.
+fn refuses_all(listener: &Listener) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut check = |key: String, variable: &Variable| {
+        if let Some(missing) = listener.lacks(variable) {
+            warnings.push(format!(
+                "{key} of listener {} needs {}, which its clients do not have, so all of them are \
+                 refused: give the listener {}, or remove ${{{variable}}}",
+                listener.name,
+                missing.name(),
+                missing.source(),
+            ));
+        }
+    };
+    for required in &listener.identity.require {
+        required.pattern.variables().for_each(|v| check(format!("require[{}]", required.index), v));
+    }
+    if let Some(rewrite) = &listener.identity.rewrite {
+        for (key, template) in [("client_id", &rewrite.client_id), ("username", &rewrite.username)]
+        {
+            let variables = template.iter().flat_map(Template::variables);
+            variables.for_each(|variable| check(format!("rewrite.{key}"), variable));
+        }
+    }
+    warnings
+}
+
+/// What clients of a listener may be without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum MissingFact {
+    Token,
+    Certificate,
+    ServerName,
+}
+
+impl MissingFact {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Token => "a token",
+            Self::Certificate => "a certificate",
+            Self::ServerName => "a server name",
+        }
+    }
+
+    /// The key of a listener that would provide it.
+    fn source(self) -> &'static str {
+        match self {
+            Self::Token => "authenticate.jwt",
+            Self::Certificate => "client_auth: required",
+            Self::ServerName => "tls",
+        }
+    }
+}
+
+impl Listener {
+    /// What no client of this listener has, so that the variable never has a value; `None` if it may
+    /// have one.
+    pub(super) fn lacks(&self, variable: &Variable) -> Option<MissingFact> {
+        // A balancer in front may have the common name and the server name from its own TLS, and
+        // say so in its PROXY headers.
+        let proxied = self.proxy_protocol.is_some();
+        let has_certificates = self.tls.as_ref().is_some_and(|tls| tls.asks_for_certificates);
+        match variable {
+            Variable::Sni => (self.tls.is_none() && !proxied).then_some(MissingFact::ServerName),
+            Variable::TlsCn => (!has_certificates && !proxied).then_some(MissingFact::Certificate),
+            Variable::Jwt(_) => self.identity.jwt.is_none().then_some(MissingFact::Token),
+            _ if variable.is_of_certificate() => {
+                (!has_certificates).then_some(MissingFact::Certificate)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// TCP gives up before the configured number of keep-alive probes.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 
 use crate::{
-    config::{self, Bind, ProxyProtocolIn, WebSocket},
+    config::{self, Bind, Identity, Idle, ProxyProtocolIn, WebSocket},
     labels::Transport,
     metrics::ListenerMetrics,
+    proto::mqtt::Strictness,
     upstream::Pool,
 };
 
@@ -23,6 +24,12 @@ pub struct ListenerSettings {
     pub proxy_protocol: Option<ProxyProtocolIn>,
     pub tls: Option<Arc<ServerConfig>>,
     pub websocket: Option<WebSocket>,
+    /// How its clients' CONNECTs are read.
+    pub strictness: Strictness,
+    /// `None` if it asks for nothing and changes nothing.
+    pub identity: Option<Arc<Identity>>,
+    /// How long sessions may be silent; `None`: as `timeouts.idle` says.
+    pub idle: Option<Idle>,
 }
 
 impl ListenerSettings {
@@ -47,6 +54,14 @@ impl ListenerSettings {
             proxy_protocol: listener.proxy_protocol.clone(),
             tls: listener.tls.as_ref().map(|tls| tls.server.clone()),
             websocket: listener.websocket.clone(),
+            strictness: if listener.identity.lenient {
+                Strictness::Lenient
+            } else {
+                Strictness::Strict
+            },
+            identity: (!listener.identity.is_default())
+                .then(|| Arc::new(listener.identity.clone())),
+            idle: listener.idle,
         }
     }
 

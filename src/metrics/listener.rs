@@ -15,7 +15,8 @@ pub struct ListenerMetrics {
     pub probes_total: IntCounter,
     pub handshake_seconds: Histogram,
     sessions_by_version: [IntCounter; 3],
-    _registration: Registration,
+    identity_refused: Family<IntCounter>,
+    registration: Registration,
 }
 
 impl ListenerMetrics {
@@ -23,6 +24,12 @@ impl ListenerMetrics {
     pub(crate) fn session_counts(&self) -> [(&'static str, u64); 3] {
         let [v3, v4, v5] = &self.sessions_by_version;
         [("3", v3.get()), ("4", v4.get()), ("5", v5.get())]
+    }
+
+    /// Counts a client that a key of the listener, such as `require[0]`, has refused.
+    pub(crate) fn count_identity_refused(&self, rule: &str) {
+        let refused: IntCounter = self.registration.sample(self.identity_refused, Some(rule));
+        refused.inc();
     }
 
     /// Counts a session of protocol level 3, 4 or 5.
@@ -42,6 +49,7 @@ pub(super) struct ListenerFamilies {
     probes: Family<IntCounter>,
     sessions: Family<IntCounter>,
     handshake: Family<Histogram>,
+    identity_refused: Family<IntCounter>,
 }
 
 impl ListenerFamilies {
@@ -70,6 +78,11 @@ impl ListenerFamilies {
                 listener,
                 HANDSHAKE_BUCKETS,
             ),
+            identity_refused: families.add(
+                "identity_refused_total",
+                "Clients refused for their identity, by the key of the listener that refused them.",
+                &["listener", "rule"],
+            ),
         }
     }
 
@@ -83,7 +96,8 @@ impl ListenerFamilies {
                 .map(|version| of.sample(self.sessions, Some(version))),
             probes_total: of.sample(self.probes, None),
             handshake_seconds: of.sample(self.handshake, None),
-            _registration: registration,
+            identity_refused: self.identity_refused,
+            registration,
         }
     }
 }

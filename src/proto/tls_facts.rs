@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::CertificateFacts;
+
 /// Facts about one TLS connection; `None` means unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFacts {
@@ -11,10 +13,27 @@ pub struct TlsFacts {
     pub cipher: Option<Cow<'static, str>>,
     /// The server name that the client asked for (RFC 6066, section 3).
     pub sni: Option<Box<str>>,
-    /// Whether the client presented a certificate that was verified.
-    pub has_certificate: bool,
-    /// The common name of that certificate.
-    pub common_name: Option<Box<str>>,
+    /// The client's certificate, if it presented one that was verified. Boxed, as most clients have
+    /// none and idle sessions keep this.
+    pub certificate: Option<Box<CertificateFacts>>,
     /// The negotiated protocol (RFC 7301).
     pub alpn: Option<Box<[u8]>>,
+}
+
+impl TlsFacts {
+    /// The same facts, with another name in place of the certificate's common name; without one, if
+    /// the name has a control character.
+    pub(crate) fn with_common_name(&self, name: Option<&str>) -> Self {
+        let mut facts = self.clone();
+        if let Some(certificate) = &mut facts.certificate {
+            let sendable = name.filter(|name| !name.contains(char::is_control));
+            certificate.common_name = sendable.map(Box::from);
+        }
+        facts
+    }
+
+    /// The common name of the client's certificate.
+    pub fn common_name(&self) -> Option<&str> {
+        self.certificate.as_ref()?.common_name.as_deref()
+    }
 }

@@ -149,6 +149,10 @@ impl ActiveSession {
         if let Some(cause) = self.exceeded_idle_limit(now) {
             return Some(cause);
         }
+        let expires = self.record.identity.as_ref().and_then(|facts| facts.expires);
+        if expires.is_some_and(|at| at <= now) {
+            return Some(EndCause::Expired);
+        }
         if self.client.is_near_key_limit() || self.upstream.is_near_key_limit() {
             return Some(EndCause::KeyLimit);
         }

@@ -2,7 +2,7 @@
 //!
 //! Modules use only modules of lower layers. From the bottom: `end`, `record`, `active` (the data
 //! of one session), `clients` and `table`; then `context` (what a worker's sessions share); then
-//! `pending` and `reject`, `evict`, `relay`, `broker_search`, `handshake`; at the top `sweep` and
+//! `pending` and `reject`, `evict`, `relay`, `identity`, `broker_search`, `handshake`; at the top `sweep` and
 //! `query`.
 
 mod active;
@@ -13,6 +13,7 @@ mod context;
 mod end;
 mod evict;
 mod handshake;
+mod identity;
 mod panics;
 mod pending;
 mod pool_view;

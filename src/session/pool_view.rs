@@ -63,7 +63,7 @@ impl PoolView {
         self.members.borrow()
     }
 
-    /// The fields besides the client ID that identify a client by the pool's current key.
+    /// The variables besides the client ID that identify a client by the pool's current key.
     pub(crate) fn tenant_fields(&self) -> TenantFields {
         self.refresh();
         self.members.borrow().config.balance.key.tenant_fields()

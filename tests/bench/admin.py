@@ -3,8 +3,8 @@
 thousand parallel scrapes take, and what searches cost the clients; with the workers idle, and with
 them at their limit.
 
-The proxy has two workers. Load generator, stub broker and whoever asks share the machine's cores
-with it: on two cores a figure "at the limit" has five other busy threads beside the admin thread.
+The proxy has two workers. Load generator, stub broker and admin client share the machine's cores
+with it: on two cores a figure "at the limit" has five other busy threads next to the admin thread.
 Run it as root, so that the scraper does not wait for a core behind them.
 """
 
@@ -200,7 +200,7 @@ def search(api, queries):
 
 
 def admin_cpu_ns(proxy):
-    """What the admin thread has used of a core, whoever else wanted it."""
+    """What the admin thread has used of a core."""
     for task in Path(f"/proc/{proxy.child.pid}/task").iterdir():
         if (task / "comm").read_text().strip() == "admin":
             return int((task / "schedstat").read_text().split()[0])

@@ -121,12 +121,12 @@ fn faults_of_networks() {
 fn send_proxy_protocol_is_a_version_or_none() {
     let sent = |word: &str| {
         in_pool(&format!("send_proxy_protocol: {word}"))
-            .map(|config| config.pools[0].send_proxy_protocol)
+            .map(|config| config.pools[0].send_proxy_protocol.clone())
     };
     assert_eq!(sent("none").unwrap(), None);
     assert_eq!(sent("").unwrap(), None);
     assert_eq!(sent("v1").unwrap(), Some(ProxyProtocolOut::V1));
-    assert_eq!(sent("v2").unwrap(), Some(ProxyProtocolOut::V2));
+    assert_eq!(sent("v2").unwrap(), Some(ProxyProtocolOut::V2 { cn: None }));
     for (word, said) in [
         ("2", "7:26: pools[0].send_proxy_protocol: \"2\" is unknown; allowed: none, v1, v2"),
         ("true", "7:26: pools[0].send_proxy_protocol: \"true\" is unknown; allowed: none, v1, v2"),

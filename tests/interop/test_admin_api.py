@@ -42,7 +42,7 @@ def test_answers_are_as_described(operated, folder):
     assert done.returncode == 0, said
     # All but the one that the description itself came by.
     assert "Operations:       12 selected / 12 total" in said
-    # Not only what there is none of: sessions were found and ended, brokers were steered.
+    # Not only empty answers: sessions were found and ended, brokers were drained.
     assert operated.entries(end_cause="kicked"), said
     log = operated.process.text()
     assert "set by the operator pool=mqtt" in log and "weight=" in log, log

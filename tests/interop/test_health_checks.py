@@ -60,7 +60,7 @@ def test_quiet(folder, kind):
         broker.stop()
 
     if kind == "mqtt refused":
-        # Mosquitto does not name those whom it refuses.
+        # Mosquitto does not name the clients that it refuses.
         assert log.count("Sending CONNACK to 127.0.0.1 (0, 5)") >= PROBES
     elif kind != "tcp":
         clients = set(re.findall(r"mqttlb\w+", log))

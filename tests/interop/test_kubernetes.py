@@ -101,7 +101,7 @@ def test_a_monitor_has_the_token():
 
 
 def test_the_manifests_are_the_charts():
-    """`helm template` writes them anew; deploy/kubernetes/mqtt-lb.yaml says how."""
+    """`helm template` writes them again; deploy/kubernetes/mqtt-lb.yaml says how."""
     shipped = yaml.safe_load_all((DEPLOY / "kubernetes/mqtt-lb.yaml").read_text())
     assert {one["kind"]: one for one in shipped} == render(PLAIN)
 

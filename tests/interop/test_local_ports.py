@@ -202,7 +202,7 @@ def test_checks_are_skipped_meanwhile(serve):
     served = []
 
     def skipped():
-        # The ports of probes that have ended come free again after a second, for whoever is first.
+        # The ports of probes that have ended come free again after a second, for the first that asks.
         (device,) = come(proxy, 1, f"device{len(served)}")
         if device.code == ACCEPTED:
             served.append(device)

@@ -41,7 +41,7 @@ def test_persistent_session(rabbitmq, rabbitmq_proxy, unique, version):
         publisher.publish(unique, "queued", qos=1)
     with Client(rabbitmq_proxy.port, unique, version, clean=False) as client:
         assert client.receive().payload == b"queued"
-        # RabbitMQ says so to a 3.1 client too, for whom the bit is only reserved: it is passed on,
+        # RabbitMQ says so to a 3.1 client too, where the bit is only reserved: it is passed on,
         # and not read.
         assert client.session_present
     logged = rabbitmq_proxy.wait_for_entries(2, event="connect", client_id=unique)

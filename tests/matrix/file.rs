@@ -14,12 +14,14 @@ pub(crate) struct File {
     pub(crate) bind: String,
     /// Whether there are the clients' listeners at all.
     pub(crate) listens: bool,
-    /// Listeners beside `mqtt`, by their keys but for bind and pool.
+    /// Keys of all listeners of clients about who these are, each after a comma.
+    pub(crate) identity: String,
+    /// Listeners other than `mqtt`, by their keys but for bind and pool.
     pub(crate) more_listeners: Vec<String>,
     /// The pool `subject`; without it the listener's clients go to `other`.
     pub(crate) pool: Option<PoolKeys>,
     pub(crate) other: String,
-    /// Access logs beside `access.log`.
+    /// Access logs other than `access.log`.
     pub(crate) more_logs: Option<String>,
     /// Top-level sections, by their names.
     pub(crate) top: BTreeMap<&'static str, String>,
@@ -67,6 +69,7 @@ impl File {
         Self {
             bind: "127.0.0.1:0".to_owned(),
             listens: true,
+            identity: String::new(),
             more_listeners: Vec::new(),
             pool: Some(PoolKeys {
                 keys: keys.map(|(key, value)| (key, value.to_owned())).into(),
@@ -90,10 +93,10 @@ impl File {
         let mut text = String::from("listeners:\n");
         let mut line = |line: &str| writeln!(text, "{line}").unwrap();
         if self.listens {
-            let (bind, pool) = (&self.bind, self.serving_pool());
+            let (bind, pool, identity) = (&self.bind, self.serving_pool(), &self.identity);
             let others = self.more_listeners.iter().map(String::as_str);
             for keys in [&*format!("name: {LISTENER}")].into_iter().chain(others) {
-                line(&format!("  - {{ {keys}, bind: \"{bind}\", pool: {pool} }}"));
+                line(&format!("  - {{ {keys}, bind: \"{bind}\", pool: {pool}{identity} }}"));
             }
         }
         line(&format!("  - {{ name: {OTHER}, bind: \"127.0.0.1:0\", pool: {OTHER} }}"));

@@ -28,16 +28,19 @@ pub(crate) enum Operation {
     AddressChanged,
     WeightChanged,
     ListenerMoved,
+    /// What clients have to be, and what their brokers are told.
+    IdentityChanged,
     Drain,
 }
 
 use Operation::{
     AddressChanged, AdmissionRemoved, BrokerRemoved, ChecksRemoved, Drain, EjectionRemoved,
-    ListenerMoved, OtherKey, OwnKey, PoolReAdded, PoolRemoved, Unchanged, WeightChanged,
+    IdentityChanged, ListenerMoved, OtherKey, OwnKey, PoolReAdded, PoolRemoved, Unchanged,
+    WeightChanged,
 };
 
 impl Operation {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Unchanged,
         OtherKey,
         OwnKey,
@@ -50,6 +53,7 @@ impl Operation {
         AddressChanged,
         WeightChanged,
         ListenerMoved,
+        IdentityChanged,
         Drain,
     ];
 
@@ -67,6 +71,7 @@ impl Operation {
             AddressChanged => "address changed",
             WeightChanged => "weight changed",
             ListenerMoved => "listener moved",
+            IdentityChanged => "identity changed",
             Drain => "drain",
         }
     }
@@ -112,6 +117,13 @@ impl Operation {
                 file.bind = file.bind.replace("127.0.0.1", "127.0.0.2");
                 return;
             }
+            IdentityChanged => {
+                let identity = "require: [{ client_id: \"*\" }], connect: lenient, \
+                                rewrite: { username: \"u/${client_id}\", \
+                                user_properties: [{ name: ip, value: \"${source_ip}\" }] }";
+                file.identity = format!(", {identity}");
+                return;
+            }
             OwnKey => return state.change_own_key(file),
             _ => {}
         }
@@ -129,7 +141,8 @@ impl Operation {
                     broker.weight = weight;
                 }
             }
-            Unchanged | OwnKey | PoolRemoved | PoolReAdded | ListenerMoved | Drain => {}
+            Unchanged | OwnKey | PoolRemoved | PoolReAdded | ListenerMoved | IdentityChanged
+            | Drain => {}
         }
     }
 }

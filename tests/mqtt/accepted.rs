@@ -70,7 +70,7 @@ fn an_empty_client_id_is_fine_in_every_version() {
         assert_eq!(connect.version, version);
         assert!(connect.client_id.is_empty() && !connect.clean_start);
         assert_eq!(texts(&connect, &packet), ("", None, None));
-        assert!(!connect.password.is_some() && connect.will.is_none());
+        assert!(connect.password.is_none() && connect.will.is_none());
     }
 }
 
@@ -156,7 +156,7 @@ fn liberties_of_3_1() {
         let head = [b"\x00\x06MQIsdp\x03", &[flags][..], b"\x00\x00\x00\x01c"].concat();
         let packet = packet(&[&head, payload].concat());
         let connect = accept(&packet);
-        assert!(!connect.password.is_some() && connect.will.is_none());
+        assert!(connect.password.is_none() && connect.will.is_none());
         assert_eq!(connect.username.is_some(), !payload.is_empty());
     }
 }

@@ -1,10 +1,14 @@
 //! The codec against hand-written packets, every split of them, and an independent encoder.
 
 mod accepted;
+mod assigned;
 mod connack;
+mod encoder;
+mod lenient;
 mod oracle;
 mod reason;
 mod refused;
+mod rewrite;
 
 use mqtt_lb::testing::proto::mqtt::{Connect, InvalidConnect, Progress, Strictness, connect};
 

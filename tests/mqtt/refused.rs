@@ -9,7 +9,7 @@ use crate::{LIMIT, connect as packet, refuse, string};
 /// The bytes of a CONNACK, or none.
 type Answer = Option<&'static [u8]>;
 
-/// 3.x closes without a CONNACK [MQTT-3.1.4-1], as does whoever has no version yet.
+/// 3.x closes without a CONNACK [MQTT-3.1.4-1], and so does a client whose version is unknown.
 const SILENCE: Answer = None;
 const MALFORMED_PACKET: Answer = Some(b"\x20\x03\x00\x81\x00");
 const PROTOCOL_ERROR: Answer = Some(b"\x20\x03\x00\x82\x00");

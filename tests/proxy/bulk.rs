@@ -1,4 +1,4 @@
-//! More than the sockets hold, at the pace of whoever reads.
+//! More than the sockets hold, at the pace of the reader.
 
 use std::{
     io::{Read, Write},

@@ -12,9 +12,9 @@ pub(crate) struct Config {
     pub(crate) bind: String,
     /// Further keys of the listener, in flow style.
     pub(crate) listener: Vec<String>,
-    /// Flow mappings of listeners beside `mqtt`, without their bind and pool.
+    /// Flow mappings of listeners other than `mqtt`, without their bind and pool.
     pub(crate) other_listeners: Vec<String>,
-    /// Lines of the pool beside its upstreams, in flow style, such as `tries: 2`.
+    /// Lines of the pool other than its upstreams, in flow style, such as `tries: 2`.
     pub(crate) pool: Vec<String>,
     /// Flow mappings of the upstreams.
     pub(crate) upstreams: Vec<String>,

@@ -145,7 +145,7 @@ fn services_at_a_port_of_our_own() {
     }
 }
 
-/// What a pod that is started anew does in a headless service.
+/// What a restarted pod does in a headless service.
 #[test]
 fn a_new_address_moves_no_key() {
     let (port, brokers) = brokers_at(&[1, 2, 3, 9].map(|n| ip(2, n).into()));

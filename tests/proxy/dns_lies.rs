@@ -12,7 +12,7 @@ use crate::{
 /// The messages that a query is answered with.
 pub(crate) type Script = fn(&Query) -> Vec<Vec<u8>>;
 
-/// Messages that are none, or that no honest server sends; a pool for each of them.
+/// Malformed messages, and those that no honest server sends; a pool for each of them.
 const LIES: &[(&str, Script)] = &[
     ("nothing", |_| vec![vec![], vec![0], vec![0; 11]]),
     ("garbage", |query| vec![[&query.id[..], &[0xA5; 500]].concat()]),

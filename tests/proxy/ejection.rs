@@ -108,7 +108,7 @@ fn one_trial_at_a_time() {
     let ids = ids_of(&proxy, "b1");
     visit(&proxy, &ids[0], "b2", 2);
     assert_eq!((first.connections(), ejections(&proxy)), (1, 1));
-    // Whoever comes first after the pause waits for the broker's answer …
+    // The first client after the pause waits for the broker's answer …
     let mut trials = Vec::new();
     wait_for("a trial", || {
         let mut client = Client::open(proxy.address());
@@ -168,7 +168,7 @@ fn no_more_than_max_ejected_percent() {
     assert_eq!(proxy.metric("mqtt_lb_upstream_up", &[]) as u64, 2);
 }
 
-/// A failure counts only beside others within the window, and only in a row.
+/// Failures count only within the window, and only in a row.
 #[test]
 fn an_answer_in_between() {
     let bad = Arc::new(AtomicBool::new(true));

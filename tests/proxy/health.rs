@@ -184,7 +184,7 @@ fn every_check_fails() {
     proxy.wait_stderr("the checks are trusted again");
 }
 
-/// Who could not be asked is not thereby down.
+/// A broker that could not be checked is not down.
 #[test]
 fn checks_without_descriptors() {
     let broker = Broker::echoing();

@@ -31,6 +31,7 @@ mod harness;
 mod health;
 mod held_back;
 mod http_probes;
+mod identity;
 mod inherited;
 mod keep_alive;
 mod limits;

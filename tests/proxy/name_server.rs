@@ -42,7 +42,7 @@ impl Dnsmasq {
         }
     }
 
-    /// Starts it anew, with other records.
+    /// Restarts it with other records.
     pub(crate) fn restart(&mut self, records: &[&str]) {
         self.stop();
         let file = self.dir.path().join("dnsmasq.conf");
@@ -153,7 +153,7 @@ impl Query {
         Some(Self { id, question: message.get(12..at + 4)?.to_vec(), name, kind, over_tcp })
     }
 
-    /// A whole answer, with `flags` beside the usual ones.
+    /// A whole answer, with `flags` in addition to the usual ones.
     pub(crate) fn answer(&self, flags: u16, records: &[Record]) -> Vec<u8> {
         let mut message = self.header(flags, 1, records.len());
         message.extend(&self.question);

@@ -21,7 +21,7 @@ fn proxy(broker: &Broker, place: &str) -> Proxy {
     })
 }
 
-/// The panic of `victim`, several times, beside a session that goes on.
+/// The panic of `victim`, several times, while another session goes on.
 fn see(proxy: &mut Proxy, victim: impl Fn(&Proxy), ended: &str) {
     let mut other = Client::session(proxy.address(), "other");
     other.echo(b"\xC0\x00");

@@ -1,4 +1,4 @@
-//! PROXY headers in front of clients: whom they make the client, and which ones are refused.
+//! PROXY headers in front of clients: the client that they name, and which ones are refused.
 
 use std::{
     io::{Read, Write},

@@ -50,7 +50,7 @@ enum Member {
 }
 
 impl Crowd<'_> {
-    /// So that there is a TCP listener beside the unix socket, and one for each wrapping.
+    /// So that there is a TCP listener as well as the unix socket, and one for each wrapping.
     fn config(broker: &Broker, pki: &Pki) -> Config {
         let config = Config::of([broker]).bind("unix:mqtt.sock").another_listener("name: tcp");
         config

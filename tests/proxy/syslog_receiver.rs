@@ -246,7 +246,7 @@ fn datagrams(mut socket: Socket, messages: Arc<Mutex<Vec<Message>>>) -> Running 
     });
     let stop = Box::new(move || {
         told.store(true, std::sync::atomic::Ordering::Relaxed);
-        // Not connected, it says; whoever reads is woken all the same.
+        // Not connected, it says; a blocked reader is woken all the same.
         let _ = waiting.shutdown(Shutdown::Both);
     });
     Running { stop, threads: vec![reading] }

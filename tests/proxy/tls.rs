@@ -159,7 +159,7 @@ fn certificates_by_sni() {
         drop(client);
         assert_eq!(proxy.wait_end(host)["sni"], host.to_ascii_lowercase());
     }
-    // An unknown host, and none at all, get the first, which is none of theirs.
+    // Clients with an unknown host, or with no host, get the first certificate.
     for host in ["b.c.wild.test", "127.0.0.1"] {
         let mut client = TlsClient::open(&config, proxy.address(), host);
         let failure = client.failure().to_string();

@@ -104,7 +104,7 @@ pub(crate) enum Versions {
     Only12,
 }
 
-/// Whom a client trusts, and who it is.
+/// The CA that a client trusts, and its own identity.
 #[derive(Clone)]
 pub(crate) struct Trust {
     ca: String,

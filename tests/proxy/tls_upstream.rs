@@ -178,7 +178,7 @@ fn brokers_that_are_not_who_they_should_be() {
         assert_eq!((&line["event"], &line["end_phase"]), (&"reject".into(), &"dial".into()));
         let detail = line["detail"].as_str().unwrap();
         assert!(detail.contains(said), "{detail}");
-        // With a good one beside it, nobody notices.
+        // With a second, good broker, no client notices.
         let both =
             Config::of([broker, &good]).pool(&tls(&pki, "")).pool("connect_timeout: 300ms").start();
         for n in 0..4 {

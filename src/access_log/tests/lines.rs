@@ -3,6 +3,7 @@
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
+    sync::LazyLock,
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -18,7 +19,7 @@ use crate::{
     config::LogLineFormat,
     escape::is_unsafe,
     labels::{EndBy, EndCause, EndPhase, Event, RouteKind, Transport},
-    proto::mqtt::Malformed,
+    proto::{CertificateFacts, mqtt::Malformed},
     timestamp::{Timestamp, rfc3339, unix_seconds},
 };
 
@@ -34,6 +35,14 @@ pub(super) fn template(source: &str, entry: &Entry<'_>) -> String {
     line(&LogLineFormat::Template(source.into()), entry)
 }
 
+/// A certificate with alternative names of every kind.
+static CERTIFICATE: LazyLock<CertificateFacts> = LazyLock::new(|| CertificateFacts {
+    san_dns: ["a.example", "\"*"].map(Box::from).into(),
+    san_uri: ["urn:b"].map(Box::from).into(),
+    san_email: ["c@d"].map(Box::from).into(),
+    ..CertificateFacts::default()
+});
+
 /// An entry with every field.
 pub(super) fn full() -> Entry<'static> {
     Entry {
@@ -48,17 +57,23 @@ pub(super) fn full() -> Entry<'static> {
         tls_cipher: Some("TLS_AES_128_GCM_SHA256"),
         sni: Some("eu.example.com"),
         tls_cn: Some("device \"7\""),
+        tls_san: Some(&CERTIFICATE),
+        tls_serial: Some("0def"),
+        tls_fingerprint: Some("9f86d081"),
         protocol_name: Some("MQTT"),
         protocol_version: Some(5),
         bridge: Some(false),
         client_id: Some("sensor-17"),
+        broker_client_id: Some("plant-a/17"),
         assigned_client_id: Some("auto-4"),
         username: Some("plant-a"),
+        jwt_sub: Some("device:17"),
         has_password: Some(true),
         clean_start: Some(false),
         keepalive: Some(60),
         will: Some(true),
         session_expiry: Some(u32::MAX),
+        connect_malformed: Some(Malformed::ReservedConnectFlag),
         pool: Some("brokers"),
         upstream: Some("broker-1"),
         upstream_address: Some(DialledAddress::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, 1883)))),
@@ -90,10 +105,11 @@ fn json_of_a_full_entry() {
         r#"{"time":"2026-11-22T23:22:27.123Z","event":"disconnect","session":"0000000000c0ffee","#,
         r#""listener":"mqtt","transport":"tcp","client":"192.0.2.7:51234","peer":"[::1]:9","#,
         r#""tls_version":"TLSv1.3","tls_cipher":"TLS_AES_128_GCM_SHA256","#,
-        r#""sni":"eu.example.com","tls_cn":"device \"7\"","#,
-        r#""protocol_name":"MQTT","protocol_version":5,"bridge":false,"client_id":"sensor-17","assigned_client_id":"auto-4","#,
-        r#""username":"plant-a","has_password":true,"clean_start":false,"keepalive":60,"#,
-        r#""will":true,"session_expiry":4294967295,"pool":"brokers","upstream":"broker-1","#,
+        r#""sni":"eu.example.com","tls_cn":"device \"7\"","tls_san":"DNS:a.example DNS:\"* URI:urn:b email:c@d","#,
+        r#""tls_serial":"0def","tls_fingerprint":"9f86d081","#,
+        r#""protocol_name":"MQTT","protocol_version":5,"bridge":false,"client_id":"sensor-17","broker_client_id":"plant-a/17","assigned_client_id":"auto-4","#,
+        r#""username":"plant-a","jwt_sub":"device:17","has_password":true,"clean_start":false,"keepalive":60,"#,
+        r#""will":true,"session_expiry":4294967295,"connect_malformed":"the reserved connect flag is set","pool":"brokers","upstream":"broker-1","#,
         r#""upstream_address":"127.0.0.1:1883","route":"hash","tries":1,"connack":0,"#,
         r#""connack_reason":"success","connack_malformed":"2 bytes follow the last field of the packet","session_present":true,"handshake_ms":1.234,"#,
         r#""queue_ms":2500.000,"dial_ms":0.070,"connack_ms":5.000,"duration_ms":86400000.000,"bytes_in":1048576,"#,
@@ -143,6 +159,7 @@ fn the_words_of_routes_and_causes() {
             "taken_over",
             "duplicate",
             "key_limit",
+            "expired",
             "kicked",
             "error",
         ]

@@ -16,10 +16,11 @@ use crate::{
     },
     config::LogLineFormat,
     escape::is_unsafe,
+    proto::CertificateFacts,
 };
 
 /// The longest line of JSON or text, as documented in the README.
-const MAX_LINE_BYTES: usize = 52 * 1024;
+const MAX_LINE_BYTES: usize = 68 * 1024;
 
 /// The client ID as written in a line of JSON.
 fn written(client_id: &str) -> String {
@@ -88,15 +89,20 @@ fn a_line_is_bounded() {
     for one in ["\u{1}", "\"", "x", "\u{e0041}", "é"] {
         let long = one.repeat(65_535 / one.len());
         let some = Some(&*long);
+        let san_uri = Box::new([Box::from(&*long)]);
+        let certificate = CertificateFacts { san_uri, ..CertificateFacts::default() };
         let worst = Entry {
             listener: &long,
             tls_version: some,
             tls_cipher: some,
             sni: some,
             tls_cn: some,
+            tls_san: Some(&certificate),
             client_id: some,
+            broker_client_id: some,
             assigned_client_id: some,
             username: some,
+            jwt_sub: some,
             pool: some,
             upstream: some,
             upstream_address: Some(DialledAddress::Unix(Path::new(&long))),

@@ -14,7 +14,7 @@ use crate::{
         state::AdminState,
     },
     api,
-    balance::ClientFields,
+    template::ClientFields,
     upstream::Pool,
 };
 
@@ -34,6 +34,7 @@ pub(in crate::admin) async fn get(
             .or(Some(IpAddr::V4(Ipv4Addr::LOCALHOST))),
         tls_cn: query.text("tls_cn"),
         sni: query.text("sni"),
+        ..ClientFields::default()
     };
     let pools = match query.text("pool") {
         Some(name) => vec![find_pool(state, name)?],

@@ -2,17 +2,22 @@
 
 use std::net::IpAddr;
 
-use crate::balance::key::{Choice, ClientFields, EmptyClientId, KeyError, KeyTemplate};
-
-const NOBODY: ClientFields<'static> =
-    ClientFields { client_id: "", username: None, source_ip: None, tls_cn: None, sni: None };
+use crate::{
+    balance::key::{Choice, EmptyClientId, KeyTemplate},
+    template::{ClientFields, TemplateError, VariableError},
+};
 
 fn template(text: &str) -> KeyTemplate {
     text.parse().unwrap()
 }
 
 fn client<'a>(client_id: &'a str, username: Option<&'a str>) -> ClientFields<'a> {
-    ClientFields { client_id, username, source_ip: Some(IpAddr::from([10, 0, 0, 7])), ..NOBODY }
+    ClientFields {
+        client_id,
+        username,
+        source_ip: Some(IpAddr::from([10, 0, 0, 7])),
+        ..ClientFields::default()
+    }
 }
 
 fn render(text: &str, client: &ClientFields<'_>) -> Option<String> {
@@ -76,14 +81,15 @@ fn addresses_are_rendered_in_canonical_form() {
         ("2001:0db8:0:0::0001", "2001:db8::1"),
         ("::1", "::1"),
     ] {
-        let client = ClientFields { source_ip: Some(address.parse().unwrap()), ..NOBODY };
+        let client =
+            ClientFields { source_ip: Some(address.parse().unwrap()), ..ClientFields::default() };
         assert_eq!(render("source_ip", &client).as_deref(), Some(expected));
     }
 }
 
 #[test]
 fn a_client_without_identity_has_no_key() {
-    let unix = |client_id| ClientFields { client_id, ..NOBODY };
+    let unix = |client_id| ClientFields { client_id, ..ClientFields::default() };
     for (text, client, expected) in [
         ("client_id", client("", Some("alice")), None),
         ("username", client("sensor-1", None), None),
@@ -102,7 +108,11 @@ fn a_client_without_identity_has_no_key() {
         ("tls_cn", client("sensor-1", Some("alice")), None),
         ("sni", ClientFields { sni: Some(""), ..client("sensor-1", None) }, None),
         ("${tls_cn}@${sni}", client("sensor-1", None), None),
-        ("${tls_cn}@${sni}", ClientFields { sni: Some("a.b"), ..NOBODY }, Some("@a.b")),
+        (
+            "${tls_cn}@${sni}",
+            ClientFields { sni: Some("a.b"), ..ClientFields::default() },
+            Some("@a.b"),
+        ),
         ("${sni}/${client_id}", client("sensor-1", None), Some("/sensor-1")),
     ] {
         assert_eq!(render(text, &client).as_deref(), expected, "{text} {client:?}");
@@ -121,7 +131,7 @@ fn a_client_without_a_key_goes_by_policy() {
         (Username, client("", None), Choice::LeastConnections),
         (Username, client("", Some("")), Choice::LeastConnections),
         (SourceIp, alice, Choice::Key(b"10.0.0.7")),
-        (SourceIp, NOBODY, Choice::LeastConnections),
+        (SourceIp, ClientFields::default(), Choice::LeastConnections),
         (Reject, client("sensor-1", None), Choice::Key(b"sensor-1")),
     ] {
         let mut scratch = b"old".to_vec();
@@ -141,7 +151,12 @@ fn a_client_without_the_fields_of_the_key_goes_by_its_id() {
         ("${tls_cn}@${sni}", Username, device, by_id),
         ("tls-${tls_cn}", Username, device, by_id),
         ("username", Reject, client("sensor-1", None), by_id),
-        ("source_ip", Reject, ClientFields { client_id: "sensor-1", ..NOBODY }, by_id),
+        (
+            "source_ip",
+            Reject,
+            ClientFields { client_id: "sensor-1", ..ClientFields::default() },
+            by_id,
+        ),
         ("${username}:${tls_cn}", Reject, device, Choice::Key(b"alice:")),
         ("tls_cn", Reject, ClientFields { client_id: "", ..device }, Choice::Reject),
         ("tls_cn", Username, ClientFields { client_id: "", ..device }, Choice::Key(b"alice")),
@@ -154,7 +169,7 @@ fn a_client_without_the_fields_of_the_key_goes_by_its_id() {
 
 #[test]
 fn a_bad_key_is_refused_with_its_reason() {
-    let unknown = |name: &str| KeyError::UnknownField(name.to_owned());
+    let unknown = |name: &str| TemplateError::from(VariableError(name.to_owned()));
     for (text, expected) in [
         ("clientid", unknown("clientid")),
         ("Client_ID", unknown("Client_ID")),
@@ -163,8 +178,8 @@ fn a_bad_key_is_refused_with_its_reason() {
         ("${}", unknown("")),
         ("${client_id}/${user}", unknown("user")),
         ("${ client_id }", unknown(" client_id ")),
-        ("${client_id", KeyError::UnclosedVariable),
-        ("${client_id}/${", KeyError::UnclosedVariable),
+        ("${client_id", TemplateError::UnclosedVariable),
+        ("${client_id}/${", TemplateError::UnclosedVariable),
         ("cn", unknown("cn")),
         ("${client_id}/${tls_sni}", unknown("tls_sni")),
     ] {
@@ -172,8 +187,9 @@ fn a_bad_key_is_refused_with_its_reason() {
     }
     assert_eq!(
         "clientid".parse::<KeyTemplate>().unwrap_err().to_string(),
-        "unknown key field `clientid`: allowed are client_id, username, source_ip, \
-         tls_cn, sni, or a template such as \"${username}/${client_id}\""
+        "unknown variable `clientid`: allowed are client_id, username, source_ip, listener, sni, \
+         tls_cn, tls_san_dns, tls_san_uri, tls_san_email, tls_serial, tls_fingerprint, \
+         protocol_version and jwt.CLAIM"
     );
     assert_eq!(
         "${client_id".parse::<KeyTemplate>().unwrap_err().to_string(),

@@ -58,6 +58,8 @@ fn default_events() -> At<List<Event>> {
     At::default_of(events.into_iter().map(At::default_of).collect())
 }
 
+type KeepCount = Number<u32, 1, 1000>;
+
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Rotate {
@@ -68,8 +70,8 @@ pub(in crate::config) struct Rotate {
     /// under their readers.
     pub(in crate::config) age: Option<At<Time<1_000, YEAR>>>,
     /// How many old files there are at most, 1 to 1000; each rotation renames all of them.
-    #[serde(default = "at_number::<7, 1, 1000>")]
-    pub(in crate::config) keep: At<Number<1, 1000>>,
+    #[serde(default = "at_number::<7, KeepCount>")]
+    pub(in crate::config) keep: At<KeepCount>,
 }
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]

@@ -1,5 +1,7 @@
 //! What several sections have.
 
+use std::num::NonZeroU32;
+
 use serde::de::{
     DeserializeOwned,
     value::{Error, MapDeserializer},
@@ -13,11 +15,9 @@ use crate::config::{
 /// A list, whose entries have places of their own.
 pub(in crate::config) type List<T> = Vec<At<T>>;
 
-/// `0` is no limit.
-pub(in crate::config) type Limit = Number<0, { u32::MAX as u64 }>;
-pub(in crate::config) type Positive = Number<1, { u32::MAX as u64 }>;
-pub(in crate::config) type Percent = Number<0, 100>;
-pub(in crate::config) type Port = Number<1, 65_535>;
+pub(in crate::config) type Positive = Number<NonZeroU32, 1, { u32::MAX as u64 }>;
+pub(in crate::config) type Percent = Number<u32, 0, 100>;
+pub(in crate::config) type Port = Number<u16, 1, 65_535>;
 /// 0s is allowed.
 pub(in crate::config) type AnyTime = Time<0, YEAR>;
 /// More than ten a second would be an attack on what is asked.

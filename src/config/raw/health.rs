@@ -3,10 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{Interval, Limit, List, Percent, Port, Positive, empty};
+use super::common::{Interval, List, Percent, Port, Positive, empty};
 use crate::config::{
     at::At,
-    values::{FilePath, HOUR, HttpPath, MqttString, Number, Time, YEAR, at_number, at_time},
+    values::{FilePath, HttpPath, Limit, MqttString, Number, Time, at_number, at_time},
 };
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -23,7 +23,7 @@ pub(in crate::config) struct Health {
     /// look down, by checks or ejections, the fault is more likely in the checks or the network: all
     /// are tried, no session is closed, an error is logged and the metric pool_failing_open is 1. 0
     /// never doubts.
-    #[serde(default = "at_number::<90, 0, 100>")]
+    #[serde(default = "at_number::<90, Percent>")]
     pub(in crate::config) fail_open_percent: At<Percent>,
 }
 
@@ -43,16 +43,16 @@ pub(in crate::config) struct Active {
     pub(in crate::config) kind: At<CheckType>,
     /// From one probe of a broker to the next, 100ms to 24h; varied a little, so that probes do not
     /// come in step.
-    #[serde(default = "at_time::<5_000, 100, { 24 * HOUR }>")]
+    #[serde(default = "at_time::<5_000, Interval>")]
     pub(in crate::config) interval: At<Interval>,
     /// For the whole probe: a broker that needs longer is of no use to clients either.
-    #[serde(default = "at_time::<2_000, 1, YEAR>")]
+    #[serde(default = "at_time::<2_000, Time>")]
     pub(in crate::config) timeout: At<Time>,
     /// Good probes in a row that bring a broker back.
-    #[serde(default = "at_number::<2, 1, { u32::MAX as u64 }>")]
+    #[serde(default = "at_number::<2, Positive>")]
     pub(in crate::config) rise: At<Positive>,
     /// Failed probes in a row that take a broker out: one lost packet is no outage.
-    #[serde(default = "at_number::<3, 1, { u32::MAX as u64 }>")]
+    #[serde(default = "at_number::<3, Positive>")]
     pub(in crate::config) fall: At<Positive>,
     /// Who the probe is, for mqtt and http (basic authentication). Absent: it does not say.
     pub(in crate::config) username: Option<At<MqttString>>,
@@ -69,7 +69,7 @@ pub(in crate::config) struct Active {
 }
 
 /// A return code of MQTT 3.1.1 (table 3.1), or a status of HTTP (RFC 9110, section 15).
-pub(in crate::config) type Code = Number<0, 999>;
+pub(in crate::config) type Code = Number<u16, 0, 999>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -83,17 +83,17 @@ pub(in crate::config) enum CheckType {
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Passive {
     /// So many failures in a row, within the window, eject a broker; 0 ejects none.
-    #[serde(default = "at_number::<5, 0, { u32::MAX as u64 }>")]
+    #[serde(default = "at_number::<5, Limit>")]
     pub(in crate::config) failures: At<Limit>,
     /// How long a failure counts.
-    #[serde(default = "at_time::<30_000, 1, YEAR>")]
+    #[serde(default = "at_time::<30_000, Time>")]
     pub(in crate::config) window: At<Time>,
     /// How long a broker is ejected; twice as long each time that follows on another, up to 5m, or
     /// eject_for if that is longer. Then one client is the trial. The broker's sessions stay.
-    #[serde(default = "at_time::<30_000, 1, YEAR>")]
+    #[serde(default = "at_time::<30_000, Time>")]
     pub(in crate::config) eject_for: At<Time>,
     /// The most of the pool's brokers that are ejected at a time, rounded down: those that are left
     /// must carry the load. The only broker of a pool never is.
-    #[serde(default = "at_number::<50, 0, 100>")]
+    #[serde(default = "at_number::<50, Percent>")]
     pub(in crate::config) max_ejected_percent: At<Percent>,
 }

@@ -3,7 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::List;
+use super::{
+    authenticate::Authenticate,
+    common::List,
+    identity::{ConnectCheck, ListenerTimeouts, Requirement, Rewrite},
+};
 use crate::{
     config::{
         Bind,
@@ -33,6 +37,23 @@ pub(in crate::config) struct Listener {
     /// MQTT over WebSocket, for browsers; a request must offer the subprotocol mqtt or mqttv3.1.
     /// Absent: MQTT itself.
     pub(in crate::config) websocket: Option<At<WebSocket>>,
+    /// How clients prove who they are, before their brokers hear of them. Absent: it is left to the
+    /// brokers.
+    pub(in crate::config) authenticate: Option<At<Authenticate>>,
+    /// Who clients have to be: all entries have to hold. In templates: ${client_id}, ${username},
+    /// ${source_ip}, ${listener}, ${sni}, ${tls_cn}, ${tls_san_dns}, ${tls_san_uri},
+    /// ${tls_san_email}, ${tls_serial}, ${tls_fingerprint}, ${protocol_version} and ${jwt.CLAIM}.
+    #[serde(default)]
+    pub(in crate::config) require: At<List<Requirement>>,
+    /// Changes to the CONNECT for the broker, after `require`; the rest of it stays byte for byte.
+    /// Absent: none. The pool's `balance.key` is made of what the broker is sent.
+    pub(in crate::config) rewrite: Option<At<Rewrite>>,
+    /// `strict` refuses a CONNECT that violates the standard; `lenient` passes it on if it can be
+    /// routed, as its broker may accept it.
+    #[serde(default)]
+    pub(in crate::config) connect: At<ConnectCheck>,
+    /// Timeouts of this listener's sessions. Absent: those of the file.
+    pub(in crate::config) timeouts: Option<At<ListenerTimeouts>>,
 }
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]

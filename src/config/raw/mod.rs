@@ -9,22 +9,26 @@
 )]
 
 mod access_log;
+mod authenticate;
 mod common;
 mod config;
 mod health;
+mod identity;
 mod listener;
 mod pool;
 mod settings;
 
 pub(super) use access_log::{AccessLog, Event, Rotate, Syslog};
-pub(super) use common::{Limit, List};
+pub(super) use authenticate::{Authenticate, OnExpiry};
+pub(super) use common::List;
 pub(super) use config::Config;
 pub(super) use health::{Active, CheckType, Code, Health, KEYS_OF_OTHER_TYPES, Passive};
+pub(super) use identity::{ConnectCheck, Requirement, Rewrite, RewritePassword, UserProperty};
 pub(super) use listener::{
     AcceptProxyProtocol, Certificate, ClientAuth, Listener, ListenerTls, WebSocket,
 };
 pub(super) use pool::{
-    Admission, Balance, Discover, DiscoverType, Pool, PoolTls, Reason, Rebalance,
+    Admission, Balance, Discover, DiscoverType, HeaderVersion, Pool, PoolTls, Reason, Rebalance,
     SendProxyProtocol, Upstream,
 };
 pub(super) use settings::{Admin, Limits, SHORT_FORMS, Timeouts};

@@ -1,10 +1,12 @@
 //! The keys of a pool.
 
-use schemars::JsonSchema;
+use std::num::NonZeroU32;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    common::{AnyTime, Interval, Limit, List, Port, Positive, empty},
+    common::{AnyTime, Interval, List, Port, Positive, empty},
     health::Health,
 };
 use crate::{
@@ -13,8 +15,8 @@ use crate::{
         Address, OnDown,
         at::At,
         values::{
-            DnsName, Factor, FilePath, HOUR, Key, Name, Number, ServerName, SourceAddress, Time,
-            YEAR, at_number, at_time,
+            DnsName, Factor, FilePath, Key, Limit, Name, Number, ServerName, SourceAddress,
+            TemplateText, Time, at_number, at_time,
         },
     },
     tls::MinVersion,
@@ -36,13 +38,13 @@ pub(in crate::config) struct Pool {
     pub(in crate::config) discover: Option<At<Discover>>,
     /// For all addresses of a broker: one in reach answers a connection attempt in milliseconds.
     /// Then the next broker is tried.
-    #[serde(default = "at_time::<1_000, 1, YEAR>")]
+    #[serde(default = "at_time::<1_000, Time>")]
     pub(in crate::config) connect_timeout: At<Time>,
     /// How long a broker may take to its CONNACK: it may ask a database who the client is.
-    #[serde(default = "at_time::<10_000, 1, YEAR>")]
+    #[serde(default = "at_time::<10_000, Time>")]
     pub(in crate::config) connack_timeout: At<Time>,
     /// The most brokers that one CONNECT is offered to.
-    #[serde(default = "at_number::<3, 1, { u32::MAX as u64 }>")]
+    #[serde(default = "at_number::<3, Positive>")]
     pub(in crate::config) tries: At<Positive>,
     /// After which failures a CONNECT is offered to the next broker; the client sees the last answer
     /// only. By default all, since they say something of the broker and not of the client; [] never
@@ -81,7 +83,8 @@ pub(in crate::config) struct Pool {
     /// checks included (except of type http, which has another port): `none`, `v1` (addresses) or
     /// `v2` (also the session's ID, and what TLS said of the client). Brokers that do not expect the
     /// header take it for a malformed CONNECT; those that do accept nothing else.
-    #[serde(default)]
+    #[serde(default = "empty::<SendProxyProtocol>")]
+    #[schemars(schema_with = "version_or_section")]
     pub(in crate::config) send_proxy_protocol: At<SendProxyProtocol>,
 }
 
@@ -109,7 +112,7 @@ pub(in crate::config) struct Balance {
 }
 
 /// Up to the width of a weight in a DNS SRV record (RFC 2782), where discovered weights come from.
-pub(in crate::config) type Weight = Number<1, 65_535>;
+pub(in crate::config) type Weight = Number<NonZeroU32, 1, 65_535>;
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -119,10 +122,10 @@ pub(in crate::config) struct Upstream {
     /// IP:PORT, "[IPV6]:PORT", HOST:PORT or unix:/PATH. Of a host, up to 16 addresses are tried.
     pub(in crate::config) address: At<Address>,
     /// Its share of the clients, relative to the other brokers' weights: 1 to 65535.
-    #[serde(default = "at_number::<1, 1, 65_535>")]
+    #[serde(default = "at_number::<1, Weight>")]
     pub(in crate::config) weight: At<Weight>,
     /// Sessions at a time; 0 is no limit. Clients of a full broker go to their next one.
-    #[serde(default = "at_number::<0, 0, { u32::MAX as u64 }>")]
+    #[serde(default)]
     pub(in crate::config) max_connections: At<Limit>,
     /// A backup serves only when no other broker can.
     #[serde(default)]
@@ -146,7 +149,7 @@ pub(in crate::config) struct Discover {
     pub(in crate::config) port: Option<At<Port>>,
     /// The longest time between two look-ups, 100ms to 24h; a shorter TTL shortens it. An answer that
     /// fails or is empty keeps the last one: a fault of DNS is not one of the brokers.
-    #[serde(default = "at_time::<10_000, 100, { 24 * HOUR }>")]
+    #[serde(default = "at_time::<10_000, Interval>")]
     pub(in crate::config) interval: At<Interval>,
 }
 
@@ -202,12 +205,12 @@ pub(in crate::config) struct Admission {
     /// CONNECTs a second that each broker is given.
     pub(in crate::config) rate: At<Positive>,
     /// How many may come at once; 0 is as many as the rate.
-    #[serde(default = "at_number::<0, 0, { u32::MAX as u64 }>")]
+    #[serde(default)]
     pub(in crate::config) burst: At<Limit>,
     /// The others queue, first come, first served. A client that has waited this long is refused:
     /// CONNACK 3, or 0x9F in MQTT 5.0. 0s lets nobody wait. Clients that hear nothing for much longer
     /// give up and come again; those that have left are out of the queue at once.
-    #[serde(default = "at_time::<5_000, 0, YEAR>")]
+    #[serde(default = "at_time::<5_000, AnyTime>")]
     pub(in crate::config) max_wait: At<AnyTime>,
 }
 
@@ -232,11 +235,29 @@ pub(in crate::config) struct PoolTls {
     pub(in crate::config) min_version: At<MinVersion>,
 }
 
+/// A single value in its place is `version`.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct SendProxyProtocol {
+    /// `none`, `v1` or `v2`.
+    #[serde(default)]
+    pub(in crate::config) version: At<HeaderVersion>,
+    /// What the header of version 2 gives as the common name of the client's certificate, such as
+    /// "${tls_san_uri}"; nothing, if a variable has no value. Absent: the common name.
+    pub(in crate::config) cn: Option<At<TemplateText>>,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::config) enum SendProxyProtocol {
+pub(in crate::config) enum HeaderVersion {
     #[default]
     None,
     V1,
     V2,
+}
+
+fn version_or_section(generator: &mut SchemaGenerator) -> Schema {
+    let version = generator.subschema_for::<HeaderVersion>();
+    let section = generator.subschema_for::<SendProxyProtocol>();
+    json_schema!({ "anyOf": [version, section] })
 }

@@ -3,16 +3,17 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::common::{AnyTime, Limit, List, empty};
+use super::common::{AnyTime, List, empty};
 use crate::config::{
     Bind, Idle, LogLevel, ProgramLogFormat, TcpUserTimeout, Workers,
     at::At,
-    values::{FilePath, IpPort, Number, Size, Time, YEAR, at_number, at_size, at_time},
+    values::{FilePath, IpPort, Limit, Number, Size, Time, at_number, at_size, at_time},
 };
 
 /// From what holds any client ID of 23 bytes, which every server takes (MQTT 3.1.1, 3.1.3.1), to
 /// the longest packet there is: 5 bytes of fixed header and 268,435,455 more (MQTT 5.0, 2.1.4).
 type Packet = Size<64, 268_435_460>;
+type Ipv6Prefix = Number<u8, 1, 128>;
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -28,28 +29,28 @@ pub(in crate::config) struct Runtime {
 pub(in crate::config) struct Limits {
     /// Connections at a time; 0 is as many as the process' file descriptors allow, which is the
     /// upper bound of any other number, too.
-    #[serde(default = "at_number::<0, 0, { u32::MAX as u64 }>")]
+    #[serde(default)]
     pub(in crate::config) max_connections: At<Limit>,
     /// Connections at a time from one address, counted from accept on, or from the PROXY header or
     /// X-Forwarded-For on. A tenth more are answered with a refusal, the rest are closed at once. A
     /// client's own older session does not count. 0 is no limit, as whole sites share one address.
-    #[serde(default = "at_number::<0, 0, { u32::MAX as u64 }>")]
+    #[serde(default)]
     pub(in crate::config) max_connections_per_ip: At<Limit>,
     /// New connections a second from one address, counted like the connections.
     #[serde(default = "empty::<ConnectRate>")]
     pub(in crate::config) connects_per_ip: At<ConnectRate>,
     /// The bits of an IPv6 address that make one address for these two limits, 1 to 128: a host has
     /// at least a /64.
-    #[serde(default = "at_number::<64, 1, 128>")]
-    pub(in crate::config) ipv6_prefix: At<Number<1, 128>>,
+    #[serde(default = "at_number::<64, Ipv6Prefix>")]
+    pub(in crate::config) ipv6_prefix: At<Ipv6Prefix>,
     /// The longest CONNECT packet, which is what a client can make the proxy hold before it has
     /// shown who it is: 64 bytes to 268435460, the longest packet of MQTT. It also bounds what is
     /// held of unfinished messages of a TLS handshake, to between 18 KiB and 128 KiB.
-    #[serde(default = "at_size::<64, 64, 268_435_460>")]
+    #[serde(default = "at_size::<64, Packet>")]
     pub(in crate::config) connect_packet: At<Packet>,
     /// The longest packet that a broker may send before a session begins: its CONNACK, or an AUTH of
     /// MQTT 5.0. 64 bytes to 268435460.
-    #[serde(default = "at_size::<256, 64, 268_435_460>")]
+    #[serde(default = "at_size::<256, Packet>")]
     pub(in crate::config) connack_packet: At<Packet>,
 }
 
@@ -57,10 +58,10 @@ pub(in crate::config) struct Limits {
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct ConnectRate {
     /// New connections a second; 0 is no limit. A tenth as many again are answered with a refusal.
-    #[serde(default = "at_number::<0, 0, { u32::MAX as u64 }>")]
+    #[serde(default)]
     pub(in crate::config) rate: At<Limit>,
     /// How many may come at once; 0 is as many as the rate.
-    #[serde(default = "at_number::<0, 0, { u32::MAX as u64 }>")]
+    #[serde(default)]
     pub(in crate::config) burst: At<Limit>,
 }
 
@@ -69,7 +70,7 @@ pub(in crate::config) struct ConnectRate {
 pub(in crate::config) struct Timeouts {
     /// From the accepted connection to the whole CONNECT: long enough for a cellular link, short
     /// enough that silent connections do not pile up.
-    #[serde(default = "at_time::<10_000, 1, YEAR>")]
+    #[serde(default = "at_time::<10_000, Time>")]
     pub(in crate::config) connect_packet: At<Time>,
     /// When a session without traffic is closed: `keepalive` (1.5 times the client's keep alive, as
     /// brokers do, and a little more so that the broker acts first), a duration, or `none`. A keep
@@ -82,7 +83,7 @@ pub(in crate::config) struct Timeouts {
     #[serde(default)]
     pub(in crate::config) idle: At<Idle>,
     /// How long one side may go on sending after the other has finished; 0s closes both at once.
-    #[serde(default = "at_time::<30_000, 0, YEAR>")]
+    #[serde(default = "at_time::<30_000, AnyTime>")]
     pub(in crate::config) half_close: At<AnyTime>,
     /// When a silent TCP connection is probed: the time to the first probe, or a mapping.
     #[serde(default = "empty::<TcpKeepalive>")]
@@ -98,22 +99,24 @@ pub(in crate::config) struct Timeouts {
 
 /// TCP_KEEPIDLE and TCP_KEEPINTVL take 1 to 32,767 seconds: tcp(7), MAX_TCP_KEEPIDLE.
 type Seconds = Time<1_000, 32_767_000>;
+type ProbeCount = Number<u8, 1, 127>;
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct TcpKeepalive {
     /// From the last packet to the first probe: 1s to 32767s, in whole seconds.
-    #[serde(default = "at_time::<60_000, 1_000, 32_767_000>")]
+    #[serde(default = "at_time::<60_000, Seconds>")]
     pub(in crate::config) idle: At<Seconds>,
     /// From one probe to the next: 1s to 32767s. Absent: a sixth of idle, 1s to 15s.
     pub(in crate::config) interval: Option<At<Seconds>>,
     /// How many probes are lost when the connection ends: 1 to 127 (MAX_TCP_KEEPCNT).
-    #[serde(default = "at_number::<3, 1, 127>")]
-    pub(in crate::config) count: At<Number<1, 127>>,
+    #[serde(default = "at_number::<3, ProbeCount>")]
+    pub(in crate::config) count: At<ProbeCount>,
 }
 
 /// Sections in whose place a single value may be written, and the key that it sets.
-pub(in crate::config) const SHORT_FORMS: &[(&str, &str)] = &[("TcpKeepalive", "idle")];
+pub(in crate::config) const SHORT_FORMS: &[(&str, &str)] =
+    &[("TcpKeepalive", "idle"), ("SendProxyProtocol", "version")];
 
 fn duration_or_section(generator: &mut SchemaGenerator) -> Schema {
     let duration = generator.subschema_for::<Seconds>();
@@ -136,7 +139,7 @@ pub(in crate::config) struct Dns {
 pub(in crate::config) struct Drain {
     /// A stopping proxy ends its sessions evenly over this time, the oldest first; 0s ends all at
     /// once.
-    #[serde(default = "at_time::<30_000, 0, YEAR>")]
+    #[serde(default = "at_time::<30_000, AnyTime>")]
     pub(in crate::config) timeout: At<AnyTime>,
 }
 

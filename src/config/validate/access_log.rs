@@ -79,7 +79,7 @@ fn rotate(checker: &Checker<'_>, raw: &At<raw::Rotate>) -> Valid<Rotate> {
         let allowed = "a size such as 100MiB; or age instead, or both";
         return Err(checker.missing(&section, "size", allowed));
     }
-    Ok(Rotate { size, age, keep: raw.keep.get()?.0 as u32 })
+    Ok(Rotate { size, age, keep: raw.keep.get()?.0 })
 }
 
 fn events(checker: &Checker<'_>, raw: &At<List<Event>>) -> Valid<LogEvents> {

@@ -2,11 +2,7 @@
 
 use std::{num::NonZeroU32, ops::RangeInclusive, sync::Arc};
 
-use super::{
-    Checker, Valid,
-    checker::given,
-    settings::{limit, positive},
-};
+use super::{Checker, Valid, checker::given};
 use crate::config::{
     ActiveCheck, Health, Passive, Probe, Secret,
     at::{At, Place},
@@ -15,9 +11,9 @@ use crate::config::{
 };
 
 /// The return codes of MQTT 3.1.1 (table 3.1), which is what probes speak.
-const RETURN_CODES: RangeInclusive<u64> = 0..=5;
+const RETURN_CODES: RangeInclusive<u16> = 0..=5;
 /// The status codes that end a request (RFC 9110, section 15).
-const STATUS_CODES: RangeInclusive<u64> = 200..=599;
+const STATUS_CODES: RangeInclusive<u16> = 200..=599;
 
 pub(super) fn health(checker: &Checker<'_>, raw: &raw::Health) -> Valid<Health> {
     let active = given(raw.active.as_ref(), |raw| active(checker, raw));
@@ -25,7 +21,7 @@ pub(super) fn health(checker: &Checker<'_>, raw: &raw::Health) -> Valid<Health> 
     Ok(Health {
         active: active?,
         passive: passive?,
-        fail_open_percent: NonZeroU32::new(raw.fail_open_percent.get()?.0 as u32),
+        fail_open_percent: NonZeroU32::new(raw.fail_open_percent.get()?.0),
     })
 }
 
@@ -40,8 +36,8 @@ fn active(checker: &Checker<'_>, raw: &At<raw::Active>) -> Valid<ActiveCheck> {
         probe: probe?,
         interval: raw.interval.get()?.0,
         timeout: raw.timeout.get()?.0,
-        rise: positive(&raw.rise)?,
-        fall: positive(&raw.fall)?,
+        rise: raw.rise.get()?.0,
+        fall: raw.fall.get()?.0,
     })
 }
 
@@ -69,7 +65,7 @@ fn mqtt(checker: &Checker<'_>, raw: &raw::Active) -> Valid<Probe> {
 
 fn http(checker: &Checker<'_>, section: &Place, raw: &raw::Active) -> Valid<Probe> {
     let port = match &raw.port {
-        Some(port) => port.get().map(|port| port.0 as u16),
+        Some(port) => port.get().map(|port| port.0),
         None => Err(checker.missing(section, "port", "a port from 1 to 65535")),
     };
     let login = basic_authentication(checker, raw);
@@ -108,13 +104,13 @@ fn basic_authentication(
 fn expect(
     checker: &Checker<'_>,
     raw: Option<&At<List<Code>>>,
-    codes: &RangeInclusive<u64>,
+    codes: &RangeInclusive<u16>,
 ) -> Valid<Option<Vec<u16>>> {
     let Some(raw) = raw else { return Ok(None) };
     let valid = checker.some(raw, |at| {
         let code = at.get()?.0;
         if codes.contains(&code) {
-            return Ok(code as u16);
+            return Ok(code);
         }
         let allowed = format!("a whole number from {} to {}", codes.start(), codes.end());
         Err(checker.wrong(&at.place(), format!("\"{code}\" is out of range"), &allowed))
@@ -124,7 +120,7 @@ fn expect(
 
 fn passive(raw: &raw::Passive) -> Valid<Option<Passive>> {
     let (window, eject_for) = (raw.window.get()?.0, raw.eject_for.get()?.0);
-    let max_ejected_percent = raw.max_ejected_percent.get()?.0 as u32;
+    let max_ejected_percent = raw.max_ejected_percent.get()?.0;
     let passive = |failures| Passive { failures, window, eject_for, max_ejected_percent };
-    Ok(limit(&raw.failures)?.map(passive))
+    Ok(raw.failures.get()?.0.map(passive))
 }

@@ -1,6 +1,6 @@
 //! Listeners.
 
-use super::{Binds, Checker, DeclaredNames, Valid, checker::given, tls};
+use super::{Binds, Checker, DeclaredNames, Valid, checker::given, identity::identity, tls};
 use crate::config::{
     Bind, Listener, Networks, ProxyProtocolIn, WebSocket,
     at::At,
@@ -28,6 +28,10 @@ pub(super) fn listener(
     let websocket = given(raw.websocket.as_ref(), |raw| websocket(checker, raw));
     let over_websocket = raw.websocket.is_some();
     let tls = given(raw.tls.as_ref(), |raw| tls::listener(checker, raw, over_websocket));
+    let identity = identity(checker, raw);
+    let idle = given(raw.timeouts.as_ref(), |raw| {
+        given(raw.get()?.idle.as_ref(), |idle| idle.get().copied())
+    });
     let bound = raw.bind.value.as_ref();
     let proxy_protocol =
         given(raw.accept_proxy_protocol.as_ref(), |raw| accept(checker, raw, bound));
@@ -38,6 +42,8 @@ pub(super) fn listener(
         proxy_protocol: proxy_protocol?,
         tls: tls?,
         websocket: websocket?,
+        identity: identity?,
+        idle: idle?.flatten(),
     })
 }
 

@@ -7,6 +7,7 @@ mod access_log;
 mod addresses;
 mod checker;
 mod health;
+mod identity;
 mod listener;
 mod names;
 mod pool;

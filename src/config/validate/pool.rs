@@ -3,12 +3,7 @@
 use std::{collections::HashSet, net::IpAddr};
 
 use super::{
-    Checker, DeclaredNames, Valid,
-    addresses::broker_address,
-    checker::given,
-    health::health,
-    settings::{limit, positive},
-    tls,
+    Checker, DeclaredNames, Valid, addresses::broker_address, checker::given, health::health, tls,
 };
 use crate::{
     balance::{Algorithm, KETAMA_MAX_TOTAL_WEIGHT},
@@ -16,7 +11,7 @@ use crate::{
         Address, Admission, Balance, Discover, Health, Pool, Probe, ProxyProtocolOut, Rate,
         Records, RetryOn, Upstream,
         at::{At, Place},
-        raw::{self, DiscoverType, Reason, SendProxyProtocol},
+        raw::{self, DiscoverType, HeaderVersion, Reason},
         values::{ADDRESS, DNS_NAME, SourceAddress},
     },
 };
@@ -49,6 +44,7 @@ pub(super) fn pool(checker: &Checker<'_>, raw: &At<raw::Pool>) -> Valid<Pool> {
     if let (Ok(upstreams), None, Ok(sources)) = (&upstreams, &raw.discover, &sources) {
         can_be_dialled_from(checker, &raw.source_addresses.place(), upstreams, sources)?;
     }
+    let send_proxy_protocol = send_proxy_protocol(checker, &raw.send_proxy_protocol);
     let slow_start = given(raw.slow_start.as_ref(), |time| Ok(time.get()?.0));
     Ok(Pool {
         name: name?.0.clone(),
@@ -57,7 +53,7 @@ pub(super) fn pool(checker: &Checker<'_>, raw: &At<raw::Pool>) -> Valid<Pool> {
         discover: discover?,
         connect_timeout: raw.connect_timeout.get()?.0,
         connack_timeout: raw.connack_timeout.get()?.0,
-        tries: positive(&raw.tries)?,
+        tries: raw.tries.get()?.0,
         retry_on: retry_on(&raw.retry_on)?,
         health: health?,
         on_down: *raw.on_down.get()?,
@@ -65,11 +61,7 @@ pub(super) fn pool(checker: &Checker<'_>, raw: &At<raw::Pool>) -> Valid<Pool> {
         slow_start: slow_start?,
         admission: admission?,
         tls: tls?,
-        send_proxy_protocol: match raw.send_proxy_protocol.get()? {
-            SendProxyProtocol::None => None,
-            SendProxyProtocol::V1 => Some(ProxyProtocolOut::V1),
-            SendProxyProtocol::V2 => Some(ProxyProtocolOut::V2),
-        },
+        send_proxy_protocol: send_proxy_protocol?,
         source_addresses: sources?,
     })
 }
@@ -121,8 +113,8 @@ fn upstream(checker: &Checker<'_>, raw: &At<raw::Upstream>) -> Valid<Upstream> {
     Ok(Upstream {
         name: name?.0.clone(),
         address: address?,
-        weight: positive(&raw.weight)?,
-        max_connections: limit(&raw.max_connections)?,
+        weight: raw.weight.get()?.0,
+        max_connections: raw.max_connections.get()?.0,
         backup: *raw.backup.get()?,
     })
 }
@@ -185,7 +177,7 @@ fn can_be_dialled_from(
 fn discover(checker: &Checker<'_>, raw: &At<raw::Discover>) -> Valid<Discover> {
     let (raw, section) = (raw.get()?, raw.place());
     let dns = checker.required(&section, "dns", &raw.dns, DNS_NAME);
-    let port = given(raw.port.as_ref(), |port| Ok(port.get()?.0 as u16))?;
+    let port = given(raw.port.as_ref(), |port| Ok(port.get()?.0))?;
     let records = match (raw.kind.get()?, port) {
         (DiscoverType::Srv, port) => Records::Srv { port },
         (DiscoverType::A, Some(port)) => Records::Addresses { port },
@@ -210,16 +202,34 @@ fn retry_on(raw: &At<raw::List<Reason>>) -> Valid<RetryOn> {
     })
 }
 
+fn send_proxy_protocol(
+    checker: &Checker<'_>,
+    raw: &At<raw::SendProxyProtocol>,
+) -> Valid<Option<ProxyProtocolOut>> {
+    let raw = raw.get()?;
+    let cn = given(raw.cn.as_ref(), |cn| Ok(cn.get()?.0.clone()));
+    match (raw.version.get()?, &raw.cn) {
+        (HeaderVersion::V2, _) => Ok(Some(ProxyProtocolOut::V2 { cn: cn? })),
+        (_, Some(at)) => Err(checker.wrong(
+            &at.place(),
+            "is given without version 2",
+            "cn together with version: v2",
+        )),
+        (HeaderVersion::V1, None) => Ok(Some(ProxyProtocolOut::V1)),
+        (HeaderVersion::None, None) => Ok(None),
+    }
+}
+
 fn rebalance(checker: &Checker<'_>, raw: &At<raw::Rebalance>) -> Valid<std::num::NonZeroU32> {
     let (raw, section) = (raw.get()?, raw.place());
     checker.required(&section, "rate", &raw.rate, "sessions a second, from 1")?;
-    positive(&raw.rate)
+    raw.rate.get().map(|rate| rate.0)
 }
 
 fn admission(checker: &Checker<'_>, raw: &At<raw::Admission>) -> Valid<Admission> {
     let (raw, section) = (raw.get()?, raw.place());
     checker.required(&section, "rate", &raw.rate, "CONNECTs a second, from 1")?;
-    let rate = positive(&raw.rate)?;
-    let burst = limit(&raw.burst)?.unwrap_or(rate);
+    let rate = raw.rate.get()?.0;
+    let burst = raw.burst.get()?.0.unwrap_or(rate);
     Ok(Admission { rate: Rate { rate, burst }, max_wait: raw.max_wait.get()?.0 })
 }

@@ -1,11 +1,7 @@
 //! The sections whose values do not depend on others.
 
-use std::num::NonZeroU32;
-
 use super::{Checker, Valid, checker::given};
-use crate::config::{
-    Dns, Drain, Limits, Log, Rate, Runtime, TcpKeepalive, Timeouts, at::At, raw, values::Number,
-};
+use crate::config::{Dns, Drain, Limits, Log, Rate, Runtime, TcpKeepalive, Timeouts, raw};
 
 type Settings = (Runtime, Limits, Timeouts, Dns, Drain, Log);
 
@@ -24,12 +20,12 @@ pub(super) fn settings(checker: &Checker<'_>, raw: &raw::Config) -> Valid<Settin
 
 fn limits(raw: &raw::Limits) -> Valid<Limits> {
     let rate = raw.connects_per_ip.get()?;
-    let burst = limit(&rate.burst)?;
+    let burst = rate.burst.get()?.0;
     Ok(Limits {
-        max_connections: limit(&raw.max_connections)?,
-        max_connections_per_ip: limit(&raw.max_connections_per_ip)?,
-        connects_per_ip: limit(&rate.rate)?.map(|rate| Rate { rate, burst: burst.unwrap_or(rate) }),
-        ipv6_prefix: raw.ipv6_prefix.get()?.0 as u8,
+        max_connections: raw.max_connections.get()?.0,
+        max_connections_per_ip: raw.max_connections_per_ip.get()?.0,
+        connects_per_ip: rate.rate.get()?.0.map(|rate| Rate { rate, burst: burst.unwrap_or(rate) }),
+        ipv6_prefix: raw.ipv6_prefix.get()?.0,
         connect_packet: raw.connect_packet.get()?.0 as usize,
         connack_packet: raw.connack_packet.get()?.0 as usize,
     })
@@ -46,17 +42,7 @@ fn timeouts(raw: &raw::Timeouts) -> Valid<Timeouts> {
         connect_packet: raw.connect_packet.get()?.0,
         idle: *raw.idle.get()?,
         half_close: raw.half_close.get()?.0,
-        tcp_keepalive: TcpKeepalive { interval, count: keepalive.count.get()?.0 as u8, ..short },
+        tcp_keepalive: TcpKeepalive { interval, count: keepalive.count.get()?.0, ..short },
         tcp_user_timeout: *raw.tcp_user_timeout.get()?,
     })
-}
-
-/// A limit; 0 is no limit.
-pub(super) fn limit(at: &At<raw::Limit>) -> Valid<Option<NonZeroU32>> {
-    at.get().map(|limit| NonZeroU32::new(limit.0 as u32))
-}
-
-/// A number from 1.
-pub(super) fn positive<const MAX: u64>(at: &At<Number<1, MAX>>) -> Valid<NonZeroU32> {
-    at.get().map(|number| NonZeroU32::new(number.0 as u32).unwrap_or(NonZeroU32::MIN))
 }

@@ -4,13 +4,17 @@ mod address;
 mod environment;
 mod number;
 mod scalar;
+mod template;
 mod text;
 mod words;
 
 pub(super) use address::{ADDRESS, BIND, IpPort, Network, ProxySource, SYSLOG, SourceAddress};
 pub(super) use environment::expand;
-pub(super) use number::{Factor, HOUR, Number, Size, Time, YEAR, at_number, at_size, at_time};
+pub(super) use number::{
+    Factor, HOUR, Limit, Number, Size, Time, YEAR, at_number, at_size, at_time,
+};
 pub(super) use scalar::{Scalar, TEMPLATE};
+pub(super) use template::{PatternText, TemplateText};
 pub(crate) use text::is_name;
 pub(super) use text::{
     AlpnName, AppName, DNS_NAME, DnsName, FilePath, HttpPath, Key, MqttString, Name, Origin,

@@ -1,8 +1,8 @@
 //! Numbers, durations and sizes, each within its range.
 
-use std::{fmt, ops::RangeInclusive, time::Duration};
+use std::{fmt, num::NonZeroU32, ops::RangeInclusive, str::FromStr, time::Duration};
 
-use super::scalar::{Invalid, scalar};
+use super::scalar::{Invalid, Scalar, scalar};
 use crate::config::{at::At, fault::quote};
 
 /// A year in milliseconds: as good as forever, and far from where sums of times overflow.
@@ -15,32 +15,53 @@ const SIZE: &str = "a whole number of bytes, KiB or MiB, such as 512, 64KiB, 1Mi
 /// Units of time in milliseconds, the largest first.
 const TIMES: [(&str, u64); 4] = [("h", HOUR), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// A whole number in a range.
+/// A whole number in a range that `T` holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::config) struct Number<const MIN: u64, const MAX: u64>(pub(in crate::config) u64);
+pub(in crate::config) struct Number<T, const MIN: u64, const MAX: u64>(pub(in crate::config) T);
 
-impl<const MIN: u64, const MAX: u64> Number<MIN, MAX> {
+impl<T: FromStr, const MIN: u64, const MAX: u64> Number<T, MIN, MAX> {
     fn parsed(text: &str) -> Result<Self, Invalid> {
         let digits = text.strip_prefix('-').unwrap_or(text);
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(Invalid::not_a("whole number", text));
         }
         // One that is too large for its type is out of range, too.
-        let number = text.parse().ok().filter(|number| (MIN..=MAX).contains(number));
+        let is_in_range = text.parse().is_ok_and(|number| (MIN..=MAX).contains(&number));
+        let number = text.parse().ok().filter(|_| is_in_range);
         number.map(Self).ok_or_else(|| Invalid::new(format!("{} is out of range", quote(text))))
     }
 }
 
-impl<const MIN: u64, const MAX: u64> fmt::Display for Number<MIN, MAX> {
+impl<T: fmt::Display, const MIN: u64, const MAX: u64> fmt::Display for Number<T, MIN, MAX> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
 scalar!(
-    impl [const MIN: u64, const MAX: u64] Number<MIN, MAX>:
+    impl [T: FromStr + fmt::Display, const MIN: u64, const MAX: u64] Number<T, MIN, MAX>:
     Numeric, format!("a whole number from {MIN} to {MAX}"), Self::parsed,
     { "type": "integer", "minimum": MIN, "maximum": MAX }
+);
+
+/// An upper bound of a number; 0 in the file is no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::config) struct Limit(pub(in crate::config) Option<NonZeroU32>);
+
+/// [`Limit`] as the file has it.
+type WrittenLimit = Number<u32, 0, { u32::MAX as u64 }>;
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(0, NonZeroU32::get).fmt(f)
+    }
+}
+
+scalar!(
+    impl [] Limit:
+    Numeric, WrittenLimit::allowed(),
+    |text| WrittenLimit::parsed(text).map(|number| Limit(NonZeroU32::new(number.0))),
+    { "type": "integer", "minimum": 0, "maximum": u32::MAX }
 );
 
 /// A duration in a range of milliseconds.
@@ -169,20 +190,22 @@ pub(super) fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok()?, unit))
 }
 
-/// A default, for serde.
-pub(in crate::config) fn at_number<const N: u64, const MIN: u64, const MAX: u64>()
--> At<Number<MIN, MAX>> {
-    At::default_of(Number(N))
+/// A default number, for serde.
+pub(in crate::config) fn at_number<const NUMBER: u64, V: Scalar>() -> At<V> {
+    at_default(&NUMBER.to_string())
 }
 
 /// A default in milliseconds, for serde.
-pub(in crate::config) fn at_time<const MILLIS: u64, const MIN: u64, const MAX: u64>()
--> At<Time<MIN, MAX>> {
-    At::default_of(Time(Duration::from_millis(MILLIS)))
+pub(in crate::config) fn at_time<const MILLIS: u64, V: Scalar>() -> At<V> {
+    at_default(&format!("{MILLIS}ms"))
 }
 
 /// A default in KiB, for serde.
-pub(in crate::config) fn at_size<const KIB: u64, const MIN: u64, const MAX: u64>()
--> At<Size<MIN, MAX>> {
-    At::default_of(Size(KIB << 10))
+pub(in crate::config) fn at_size<const KIB: u64, V: Scalar>() -> At<V> {
+    at_default(&format!("{KIB}KiB"))
+}
+
+/// A default that its own type refuses counts as missing, so that no file is valid.
+fn at_default<V: Scalar>(text: &str) -> At<V> {
+    V::parse(text).map_or(At::MISSING, At::default_of)
 }

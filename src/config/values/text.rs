@@ -167,11 +167,14 @@ impl fmt::Display for Key {
 }
 
 scalar!(
-    impl [] Key: Template, "client_id, username, source_ip, tls_cn, sni or a template", key,
+    impl [] Key: Template, "the name of a variable, such as client_id, or a template", key,
     {
         "anyOf": [
-            { "enum": ["client_id", "username", "source_ip", "tls_cn", "sni"] },
-            { "type": "string", "pattern": "\\$\\{(client_id|username|source_ip|tls_cn|sni)\\}" },
+            { "enum": [
+                "client_id", "username", "source_ip", "listener", "sni", "tls_cn", "tls_san_dns",
+                "tls_san_uri", "tls_san_email", "tls_serial", "tls_fingerprint", "protocol_version",
+            ] },
+            { "type": "string", "pattern": "\\$\\{[^}]+\\}|^jwt\\." },
         ],
     }
 );

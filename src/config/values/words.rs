@@ -9,7 +9,7 @@ use super::{
 use crate::config::{Idle, TcpUserTimeout, Workers, fault::quote};
 
 /// The most CPUs that a glibc CPU set names (CPU_SETSIZE).
-type WorkerCount = Number<1, 1024>;
+type WorkerCount = Number<NonZeroUsize, 1, 1024>;
 /// TCP_USER_TIMEOUT is a signed 32-bit number of milliseconds in the kernel, 0 meaning "unset".
 type UserTimeout = Time<1, { 596 * HOUR }>;
 
@@ -21,8 +21,7 @@ fn workers(text: &str) -> Result<Workers, Invalid> {
     if text == "auto" {
         return Ok(Workers::Auto);
     }
-    let WorkerCount { 0: count } = quantity(text)?;
-    Ok(NonZeroUsize::new(count as usize).map_or(Workers::Auto, Workers::Number))
+    quantity::<WorkerCount>(text).map(|count| Workers::Number(count.0))
 }
 
 scalar!(impl [] Idle: String, format!("keepalive, none, or {}", <Time>::allowed()), idle, {

@@ -95,9 +95,9 @@ impl TurnBudget {
         !(self.bulk.is_empty() && self.handshakes.is_empty() && self.walks.is_empty())
     }
 
-    /// Runs each step of a handshake when a turn has time for it: at once if no other waits, so
+    /// Runs each step of a handshake, or another heavy task, when a turn has time for it: at once if no other waits, so
     /// that a timely step does not miss its deadline in the queue.
-    pub(super) async fn pace<F: Future>(&self, mut handshake: Pin<&mut F>) -> F::Output {
+    pub(crate) async fn pace<F: Future>(&self, mut handshake: Pin<&mut F>) -> F::Output {
         let mut ticket = TurnTicket::default();
         poll_fn(|cx| {
             if self.handshakes.is_empty() && self.has_time_for_step() {

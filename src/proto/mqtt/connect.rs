@@ -172,10 +172,10 @@ impl Connect {
     /// What a strict reader refuses the packet for: its first violation of the standard, for a log.
     /// `packet` is what this was parsed from.
     pub fn violation(&self, packet: &[u8]) -> Option<Malformed> {
-        match self.conforms {
-            true => None,
-            false => parse(packet, self.len, Strictness::Strict).err().map(|error| error.reason),
+        if self.conforms {
+            return None;
         }
+        parse(packet, self.len, Strictness::Strict).err().map(|error| error.reason)
     }
 
     /// The offset of username and password, or where they would be: behind the Will. `packet` is

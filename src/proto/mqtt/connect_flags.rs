@@ -50,9 +50,10 @@ impl ConnectFlags {
         if !is_set(WILL) && is_set(WILL_QOS | WILL_RETAIN) && version != Version::V31 {
             tolerance.note(Malformed::WillFlagsWithoutWill)?;
         }
-        let will = match is_set(WILL) {
-            true => Some((will_qos(byte, tolerance)?, is_set(WILL_RETAIN))),
-            false => None,
+        let will = if is_set(WILL) {
+            Some((will_qos(byte, tolerance)?, is_set(WILL_RETAIN)))
+        } else {
+            None
         };
         Ok(Self { username, password, will, clean_start: is_set(CLEAN_START) })
     }

@@ -81,6 +81,7 @@ pub enum RejectReason {
     ConnectionRateExceeded,
     IdentifierRejected,
     NotAuthorized,
+    BadCredentials,
 }
 
 impl RejectReason {
@@ -98,6 +99,7 @@ impl RejectReason {
             Self::ConnectionRateExceeded => (0x03, 0x9F),
             Self::IdentifierRejected => (0x02, 0x85),
             Self::NotAuthorized => (0x05, 0x87),
+            Self::BadCredentials => (0x04, 0x86),
         };
         match version {
             Version::V31 | Version::V311 => v3,
@@ -110,6 +112,7 @@ impl RejectReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum DisconnectReason {
+    NotAuthorized = 0x87,
     ServerShuttingDown = 0x8B,
     KeepAliveTimeout = 0x8D,
     SessionTakenOver = 0x8E,

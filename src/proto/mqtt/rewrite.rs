@@ -8,7 +8,7 @@ use super::{
     malformed::Malformed,
     packet::FixedHeader,
     properties::{CONNECT, Properties, USER_PROPERTY},
-    reader::PacketReader,
+    reader::{PacketReader, Span},
     strictness::{Strictness, Tolerance},
     version::Version,
     writer::{EncodedVarint, put_field},
@@ -122,10 +122,9 @@ impl<'a> Credentials<'a> {
         connect: &Connect,
         edits: &ConnectEdits<'a>,
     ) -> Result<Option<Self>, RewriteError> {
-        let had_password = connect.password.is_some();
         let password = match edits.password {
             PasswordEdit::Keep => None,
-            PasswordEdit::Remove => had_password.then_some(Replacement::Nothing),
+            PasswordEdit::Remove => connect.password.map(|_| Replacement::Nothing),
             PasswordEdit::Set(bytes) => Some(Replacement::field("password", bytes)?),
         };
         let username =
@@ -134,17 +133,18 @@ impl<'a> Credentials<'a> {
             return Ok(None);
         }
         let at = connect.credentials_position(packet, flags)?;
-        let old_username = connect.username.map_or(at..at, |span| span.field_range());
+        let old_username = connect.username.map_or(at..at, Span::field_range);
         let end = old_username.end;
-        let old_password = connect.password.map_or(end..end, |span| span.field_range());
+        let old_password = connect.password.map_or(end..end, Span::field_range);
         let has_username = username.is_some() || connect.username.is_some();
         let has_password = match password {
-            None => had_password,
+            None => connect.password.is_some(),
             Some(Replacement::Nothing) => false,
             Some(_) => true,
         };
         // A client that was accepted without a username may keep a password, and have it replaced.
-        if has_password && !had_password && !has_username && connect.version != Version::V5 {
+        let is_added = has_password && connect.password.is_none();
+        if is_added && !has_username && connect.version != Version::V5 {
             return Err(RewriteError::PasswordWithoutUsername);
         }
         let splices = [(old_username, username), (old_password, password)]
@@ -203,17 +203,17 @@ enum Replacement<'a> {
 
 impl<'a> Replacement<'a> {
     fn text(field: &'static str, text: &'a str) -> Result<Self, RewriteError> {
-        match text.contains('\0') {
-            true => Err(RewriteError::Nul(field)),
-            false => Self::field(field, text.as_bytes()),
+        if text.contains('\0') {
+            return Err(RewriteError::Nul(field));
         }
+        Self::field(field, text.as_bytes())
     }
 
     fn field(field: &'static str, bytes: &'a [u8]) -> Result<Self, RewriteError> {
-        match bytes.len() > usize::from(u16::MAX) {
-            true => Err(RewriteError::FieldTooLong { field, len: bytes.len() }),
-            false => Ok(Self::Field(bytes)),
+        if bytes.len() > usize::from(u16::MAX) {
+            return Err(RewriteError::FieldTooLong { field, len: bytes.len() });
         }
+        Ok(Self::Field(bytes))
     }
 
     fn len(&self) -> usize {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::header::HeaderError;
-use crate::proto::TlsFacts;
+use crate::proto::{CertificateFacts, TlsFacts};
 
 const ALPN: u8 = 0x01;
 const AUTHORITY: u8 = 0x02;
@@ -70,8 +70,8 @@ pub(super) fn read(header: &[u8], from: usize) -> Result<TlvContent, HeaderError
 fn read_ssl(value: &[u8], tls: &mut TlsFacts) -> Result<(), HeaderError> {
     let (&[client, ref verify @ ..], _) =
         value.split_first_chunk::<5>().ok_or(HeaderError::Length(SSL))?;
-    tls.has_certificate =
-        client & CLIENT_SSL != 0 && client & CLIENT_CERT != 0 && *verify == [0; 4];
+    let is_verified = client & CLIENT_SSL != 0 && client & CLIENT_CERT != 0 && *verify == [0; 4];
+    let mut common_name = None;
     for tlv in (Tlvs { bytes: value, next: 5 }) {
         let Tlv { kind, value, .. } = tlv?;
         let owned = |value| Ok(Cow::Owned(text(kind, value)?.to_owned()));
@@ -80,12 +80,14 @@ fn read_ssl(value: &[u8], tls: &mut TlsFacts) -> Result<(), HeaderError> {
             SSL_VERSION => once(&mut tls.version, kind, owned(value)?)?,
             SSL_CIPHER => once(&mut tls.cipher, kind, owned(value)?)?,
             // The name in a certificate that was not verified proves nothing.
-            SSL_CN if tls.has_certificate => {
-                once(&mut tls.common_name, kind, text(kind, value)?.into())?;
-            }
+            SSL_CN if is_verified => once(&mut common_name, kind, text(kind, value)?)?,
             _ => {}
         }
     }
+    tls.certificate = is_verified.then(|| {
+        let common_name = common_name.filter(|name| !has_control(name)).map(Box::from);
+        Box::new(CertificateFacts { common_name, ..CertificateFacts::default() })
+    });
     Ok(())
 }
 
@@ -108,6 +110,11 @@ fn once<T>(slot: &mut Option<T>, kind: u8, value: T) -> Result<(), HeaderError> 
 
 fn text(kind: u8, value: &[u8]) -> Result<&str, HeaderError> {
     str::from_utf8(value).map_err(|_| HeaderError::Utf8(kind))
+}
+
+/// Whether a text has a control character, such as NUL or a line feed.
+fn has_control(text: &str) -> bool {
+    text.contains(char::is_control)
 }
 
 struct Tlv<'a> {
@@ -149,7 +156,7 @@ pub(super) fn write(tls: Option<&TlsFacts>, unique_id: &[u8]) -> Vec<u8> {
     let unique_id = unique_id.get(..MAX_UNIQUE_ID_BYTES).unwrap_or(unique_id);
     put(&mut out, UNIQUE_ID, Some(unique_id));
     if let Some(tls) = tls
-        && (tls.version.is_some() || tls.cipher.is_some() || tls.has_certificate)
+        && (tls.version.is_some() || tls.cipher.is_some() || tls.certificate.is_some())
     {
         push(&mut out, SSL, &ssl(tls));
     }
@@ -157,11 +164,14 @@ pub(super) fn write(tls: Option<&TlsFacts>, unique_id: &[u8]) -> Vec<u8> {
 }
 
 fn ssl(tls: &TlsFacts) -> Vec<u8> {
-    let client = CLIENT_SSL | if tls.has_certificate { CLIENT_CERT } else { 0 };
+    let has_certificate = tls.certificate.is_some();
+    let client = CLIENT_SSL | if has_certificate { CLIENT_CERT } else { 0 };
     let mut out = vec![client];
-    out.extend(u32::from(!tls.has_certificate).to_be_bytes());
+    out.extend(u32::from(!has_certificate).to_be_bytes());
     put(&mut out, SSL_VERSION, tls.version.as_deref().map(str::as_bytes));
-    put(&mut out, SSL_CN, tls.common_name.as_deref().map(str::as_bytes));
+    // EMQX refuses a header whose common name has one, which would count as the broker's fault.
+    let common_name = tls.common_name().filter(|name| !has_control(name));
+    put(&mut out, SSL_CN, common_name.map(str::as_bytes));
     put(&mut out, SSL_CIPHER, tls.cipher.as_deref().map(str::as_bytes));
     out
 }

@@ -3,12 +3,13 @@
 use std::{cell::Cell, sync::Arc};
 
 use crate::{
-    balance::{Choice, ClientFields},
+    balance::Choice,
     labels::RouteKind,
     session::{
         active::ActiveSession, clients::possible_own_sessions, context::WorkerContext,
         pool_view::PoolView,
     },
+    template::ClientFields,
     upstream::Broker,
 };
 
@@ -30,7 +31,7 @@ pub(crate) fn choose(
     let choice = balance.key.choose(balance.empty_client_id, client, &mut scratch);
     let key = match choice {
         Choice::Key(key) | Choice::FallbackKey(key) => Some(key),
-        Choice::LeastConnections => None,
+        Choice::LeastConnections | Choice::Assign => None,
         Choice::Reject => return Err(NoRoutingKey),
     };
     let (passed_over, full) = (Cell::new(false), Cell::new(false));

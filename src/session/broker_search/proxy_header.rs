@@ -4,24 +4,46 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::{
     config::ProxyProtocolOut,
-    proto::proxy_header::{HeaderAddresses, write_v1, write_v2},
+    proto::{
+        TlsFacts,
+        mqtt::Connect,
+        proxy_header::{HeaderAddresses, write_v1, write_v2},
+    },
     session::pending::PendingClient,
+    template::Template,
 };
 
 /// The header for this client; empty without `version`.
 pub(super) fn proxy_header(
     client: &PendingClient<'_>,
-    version: Option<ProxyProtocolOut>,
+    connect: &Connect,
+    version: Option<&ProxyProtocolOut>,
 ) -> Vec<u8> {
     match version {
         None => Vec::new(),
         Some(ProxyProtocolOut::V1) => write_v1(addresses(client)),
-        Some(ProxyProtocolOut::V2) => {
+        Some(ProxyProtocolOut::V2 { cn }) => {
             // In the format of the access log.
             let session_id = format!("{:016x}", client.record.session_id);
-            write_v2(addresses(client), client.record.tls(), session_id.as_bytes())
+            let tls = client.record.tls();
+            let renamed = cn.as_ref().map(|cn| with_common_name(client, connect, cn));
+            let tls = renamed.as_ref().map_or(tls, Option::as_ref);
+            write_v2(addresses(client), tls, session_id.as_bytes())
         }
     }
+}
+
+/// The facts about the client's TLS, with another name in place of the common name.
+fn with_common_name(
+    client: &PendingClient<'_>,
+    connect: &Connect,
+    cn: &Template,
+) -> Option<TlsFacts> {
+    let id = connect.client_id.text(&client.buffer);
+    let username = connect.username.map(|username| username.text(&client.buffer));
+    let fields = client.record.for_route(&id, username.as_deref());
+    let name = cn.render(&fields).ok();
+    client.record.tls().map(|tls| tls.with_common_name(name.as_deref()))
 }
 
 /// The client's address and the address it connected to; `None` for a client on a unix socket.

@@ -87,7 +87,7 @@ impl ClientDirectory {
         &self,
         client: ClientHash,
         entry: DirectoryEntry,
-        fields: TenantFields,
+        fields: &TenantFields,
     ) -> Vec<DirectoryEntry> {
         let stripe = &mut *self.stripe(client);
         let Some(before) = stripe.newest.insert(client.0, entry) else { return Vec::new() };
@@ -166,7 +166,7 @@ impl ClientDirectory {
         &self,
         client: ClientHash,
         tenant: TenantHash,
-        fields: TenantFields,
+        fields: &TenantFields,
         max: usize,
     ) -> Vec<DirectoryEntry> {
         let stripe = self.stripe(client);

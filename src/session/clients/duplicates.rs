@@ -12,7 +12,7 @@ use super::tenant::IdentityHash;
 
 /// A device that reconnects while its older session is still open displaces one session. So
 /// sessions of a client count as displaced by another device from the third within a minute on.
-const DISPLACED_WITHIN: Duration = Duration::from_secs(60);
+const DISPLACED_WITHIN: Duration = Duration::from_mins(1);
 
 /// Clients whose latest displacements are kept: in sets by their hash, so that a look-up compares
 /// few of them. The least recent of a set makes room for another.
@@ -205,8 +205,8 @@ mod tests {
         assert_eq!((listed.len(), evicted), (1, 0));
         let DuplicateClient { client_id, count, first, last, addresses, .. } = &listed[0];
         assert_eq!((&**client_id, *count), ("id-7", 3));
-        assert_eq!(*first, rig.began.1 + Duration::from_secs(60));
-        assert_eq!(*last, rig.began.1 + Duration::from_secs(120));
+        assert_eq!(*first, rig.began.1 + Duration::from_mins(1));
+        assert_eq!(*last, rig.began.1 + Duration::from_mins(2));
         assert_eq!(*addresses, [1, 0].map(|n| IpAddr::from(Ipv4Addr::from(n))));
     }
 

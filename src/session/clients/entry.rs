@@ -1,7 +1,7 @@
 //! The entries by which workers identify sessions and clients to each other.
 
 use super::tenant::{TenantHash, tenant_key};
-use crate::balance::{ClientFields, TenantFields};
+use crate::{balance::TenantFields, template::ClientFields};
 
 /// An accepted session, and where to find it.
 #[derive(Clone, Copy, Debug)]
@@ -24,12 +24,12 @@ pub(crate) struct ClientIdentity {
 
 impl ClientIdentity {
     /// `fields` are the fields of the pool's key.
-    pub(crate) fn new(pool: u64, client: &ClientFields<'_>, fields: TenantFields) -> Self {
+    pub(crate) fn new(pool: u64, client: &ClientFields<'_>, fields: &TenantFields) -> Self {
         let tenant = tenant_key(client, fields);
         Self { pool, client_id: client.client_id.into(), tenant }
     }
 
-    pub(crate) fn is(&self, pool: u64, client: &ClientFields<'_>, fields: TenantFields) -> bool {
+    pub(crate) fn is(&self, pool: u64, client: &ClientFields<'_>, fields: &TenantFields) -> bool {
         self.pool == pool
             && *self.client_id == *client.client_id
             && self.tenant == tenant_key(client, fields)

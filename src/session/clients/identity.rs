@@ -6,8 +6,8 @@ use super::{
     tenant::{IdentityHash, TenantHash},
 };
 use crate::{
-    balance::ClientFields,
     session::{active::ActiveSession, pool_view::PoolView},
+    template::ClientFields,
 };
 
 /// The number of a client's older sessions that are considered; the limit keeps a client with more
@@ -26,19 +26,19 @@ pub(crate) fn identified_client(session: &ActiveSession) -> Option<(ClientHash, 
 
 /// The client's identity by the pool's current key.
 pub(crate) fn identity(view: &PoolView, client: &ClientFields<'_>) -> ClientIdentity {
-    ClientIdentity::new(view.pool.id(), client, view.tenant_fields())
+    ClientIdentity::new(view.pool.id(), client, &view.tenant_fields())
 }
 
 /// The hash of that identity.
 pub(crate) fn identity_hash(view: &PoolView, client: &ClientFields<'_>) -> IdentityHash {
-    IdentityHash::new(view.pool.id(), client, view.tenant_fields())
+    IdentityHash::new(view.pool.id(), client, &view.tenant_fields())
 }
 
 /// Whether a session belongs to this client.
 pub(crate) fn is_of_client(session: &ActiveSession, identity: &ClientIdentity) -> bool {
     let view = &session.record.listener.pool;
     identified_client(session)
-        .is_some_and(|(_, client)| identity.is(view.pool.id(), &client, view.tenant_fields()))
+        .is_some_and(|(_, client)| identity.is(view.pool.id(), &client, &view.tenant_fields()))
 }
 
 /// Accepted sessions that, by their hashes, may belong to this client, newest first.
@@ -52,5 +52,5 @@ pub(crate) fn possible_own_sessions(
     }
     let hash = ClientHash::new(view.pool.id(), client.client_id);
     let tenant = TenantHash::new(client);
-    directory.may_be_of(hash, tenant, view.tenant_fields(), MAX_OWN_SESSIONS)
+    directory.may_be_of(hash, tenant, &view.tenant_fields(), MAX_OWN_SESSIONS)
 }

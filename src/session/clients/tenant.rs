@@ -2,7 +2,10 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::balance::{ClientFields, TenantFields};
+use crate::{
+    balance::TenantFields,
+    template::{ClientFields, Variable},
+};
 
 /// A hash that tells clients with the same ID apart, for any combination of a pool's key fields: 16
 /// bits of the username, and 8 bits each of the certificate's common name and the SNI. Different
@@ -18,13 +21,14 @@ impl TenantHash {
     }
 
     /// Whether both may be the same client, by these fields.
-    pub(crate) fn may_be(self, other: Self, fields: TenantFields) -> bool {
-        let mut mask = 0;
-        for (is_in, bits) in
-            [(fields.username, 0xFFFF_0000), (fields.tls_cn, 0xFF00), (fields.sni, 0xFF)]
-        {
-            mask |= if is_in { bits } else { 0 };
-        }
+    pub(crate) fn may_be(self, other: Self, fields: &TenantFields) -> bool {
+        let bits = |variable: &Variable| match variable {
+            Variable::Username => 0xFFFF_0000,
+            Variable::TlsCn => 0xFF00,
+            Variable::Sni => 0xFF,
+            _ => 0,
+        };
+        let mask = fields.0.iter().map(bits).fold(0, |mask, bits| mask | bits);
         (self.0 ^ other.0) & mask == 0
     }
 }
@@ -35,33 +39,20 @@ pub(crate) struct IdentityHash(pub(super) u64);
 
 impl IdentityHash {
     /// `pool` is the pool's [`id`](crate::upstream::Pool::id), `fields` are those of its key.
-    pub(crate) fn new(pool: u64, client: &ClientFields<'_>, fields: TenantFields) -> Self {
+    pub(crate) fn new(pool: u64, client: &ClientFields<'_>, fields: &TenantFields) -> Self {
         let id = xxh3_64_with_seed(client.client_id.as_bytes(), pool);
-        let fields = [
-            (fields.username, client.username),
-            (fields.tls_cn, client.tls_cn),
-            (fields.sni, client.sni),
-        ];
-        let included = fields.into_iter().filter(|(is_in, _)| *is_in);
-        Self(included.fold(id, |hash, (_, field)| {
-            xxh3_64_with_seed(field.unwrap_or_default().as_bytes(), hash)
-        }))
+        let values = fields.0.iter().map(|variable| variable.borrow(client).unwrap_or_default());
+        Self(values.fold(id, |hash, value| xxh3_64_with_seed(value.as_bytes(), hash)))
     }
 }
 
 /// The fields of a pool's key in full, for an exact comparison.
-pub(crate) fn tenant_key(client: &ClientFields<'_>, fields: TenantFields) -> Box<[u8]> {
+pub(crate) fn tenant_key(client: &ClientFields<'_>, fields: &TenantFields) -> Box<[u8]> {
     let mut key = Vec::new();
-    for (is_in, field) in [
-        (fields.username, client.username),
-        (fields.tls_cn, client.tls_cn),
-        (fields.sni, client.sni),
-    ] {
-        if is_in {
-            let field = field.unwrap_or_default();
-            key.extend((field.len() as u64).to_be_bytes());
-            key.extend(field.as_bytes());
-        }
+    for variable in fields.0.iter() {
+        let value = variable.borrow(client).unwrap_or_default();
+        key.extend((value.len() as u64).to_be_bytes());
+        key.extend(value.as_bytes());
     }
     key.into_boxed_slice()
 }
@@ -70,18 +61,18 @@ pub(crate) fn tenant_key(client: &ClientFields<'_>, fields: TenantFields) -> Box
 mod tests {
     use super::*;
 
-    const NOTHING: TenantFields = TenantFields { username: false, tls_cn: false, sni: false };
-    const USERNAME: TenantFields = TenantFields { username: true, ..NOTHING };
-    const ALL: TenantFields = TenantFields { username: true, tls_cn: true, sni: true };
+    const NOTHING: &[Variable] = &[];
+    const USERNAME: &[Variable] = &[Variable::Username];
+    const ALL: &[Variable] = &[Variable::Username, Variable::TlsCn, Variable::Sni];
 
     fn client<'a>(username: &'a str, tls_cn: &'a str, sni: &'a str) -> ClientFields<'a> {
         let field = |text: &'a str| Some(text).filter(|text| !text.is_empty());
         ClientFields {
             client_id: "id",
             username: field(username),
-            source_ip: None,
             tls_cn: field(tls_cn),
             sni: field(sni),
+            ..ClientFields::default()
         }
     }
 
@@ -97,6 +88,7 @@ mod tests {
             (client("anna", "cn", "tsoh"), ALL, false),
             (client("anna", "cn", "host"), ALL, true),
         ] {
+            let fields = &TenantFields(fields.into());
             let hashes = [TenantHash::new(&one), TenantHash::new(&other)];
             assert_eq!(hashes[0].may_be(hashes[1], fields), same, "{other:?}");
             assert_eq!(tenant_key(&one, fields) == tenant_key(&other, fields), same, "{other:?}");
@@ -107,6 +99,9 @@ mod tests {
 
     #[test]
     fn field_boundaries_count() {
+        let tenant_key = |client: &ClientFields<'_>, fields: &[Variable]| {
+            tenant_key(client, &TenantFields(fields.into()))
+        };
         assert_ne!(
             tenant_key(&client("ab", "c", ""), ALL),
             tenant_key(&client("a", "bc", ""), ALL)

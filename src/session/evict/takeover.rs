@@ -28,7 +28,7 @@ pub(crate) fn claim_client(context: &WorkerContext, session: &ActiveSession) {
         slot: session.slot,
         tenant: TenantHash::new(&client),
     };
-    let older = context.clients.claim(hash, entry, view.tenant_fields());
+    let older = context.clients.claim(hash, entry, &view.tenant_fields());
     // Workers see the CONNACKs of one broker in any order. If this session was accepted before one
     // that has already claimed the client, the broker closed it before the other received its
     // CONNACK, and it must not end any session. This is checked after the claim, so that the

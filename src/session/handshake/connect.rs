@@ -7,7 +7,7 @@ use crate::{
     labels::{EndBy, EndCause, EndPhase},
     listener::ListenerSettings,
     net::deadline,
-    proto::mqtt::{Connect, InvalidConnect, Progress, Strictness, connect},
+    proto::mqtt::{Connect, InvalidConnect, Progress, connect},
     session::{
         end::End,
         pending::PendingClient,
@@ -42,7 +42,7 @@ async fn read_packet(
                 return Err(client.closed_early(EndPhase::Connect, incomplete(&client.buffer)));
             }
         }
-        match connect::parse(&client.buffer, limit, Strictness::Strict) {
+        match connect::parse(&client.buffer, limit, settings.strictness) {
             Ok(Progress::Complete(connect)) => return Ok(connect),
             Ok(Progress::Incomplete { need: more }) => need = more,
             // Boxed, as it would otherwise enlarge every handshake.

@@ -7,8 +7,9 @@ use tokio::task::spawn_local;
 use crate::{
     labels::{EndBy, EndPhase},
     limits::ConnectionPermit,
+    listener::ListenerSettings,
     net::Stream,
-    proto::mqtt::Connect,
+    proto::mqtt::{Connack, Connect, Version, connack},
     session::{
         active::{ActiveSession, IdleLimit, SessionCounters},
         broker_search::BrokerAnswer,
@@ -39,10 +40,15 @@ pub(super) struct RelayStart {
 /// Sends the broker's answer to the client, as far as its socket takes it now.
 pub(super) fn deliver(
     client: &mut PendingClient<'_>,
+    settings: &ListenerSettings,
     connect: &Connect,
     answer: BrokerAnswer,
 ) -> Result<RelayStart, Rejection> {
-    let BrokerAnswer { upstream, lease, connack, bytes: reply } = answer;
+    let BrokerAnswer { upstream, lease, connack, bytes: mut reply } = answer;
+    let accepted = connack.code == 0;
+    if accepted && connect.version == Version::V5 {
+        tell_client_id(client, connect, &connack, &mut reply);
+    }
     let sent = match client.stream.try_send(&reply) {
         Poll::Ready(sent) => {
             sent.map_err(|error| End::failed(EndBy::Client, EndPhase::Connack, &error))?
@@ -51,9 +57,10 @@ pub(super) fn deliver(
     };
     let unsent = reply.get(sent..).unwrap_or_default().into();
     let (exchanged_in, exchanged_out) = client.record.handshake_bytes();
-    let bytes = (exchanged_in + client.buffer.len() as u64, exchanged_out + reply.len() as u64);
+    let bytes = (exchanged_in + client.received_bytes() as u64, exchanged_out + reply.len() as u64);
     let keep_alive = connack.server_keep_alive.unwrap_or(connect.keep_alive);
-    let idle_limit = IdleLimit::new(client.context.timeouts.get().idle, keep_alive);
+    let idle = settings.idle.unwrap_or(client.context.timeouts.get().idle);
+    let idle_limit = IdleLimit::new(idle, keep_alive);
     // What the client sent during an authentication exchange was not followed.
     let mut client_packets = ClientPackets::new(connect.version, exchanged_in == 0);
     let pipelined = client.buffer.get(connect.len..).unwrap_or_default();
@@ -63,9 +70,22 @@ pub(super) fn deliver(
         packets.note(&RelayedChunk::Bytes(&reply), &client.record);
     }
     client.context.give_back_buffer(reply);
-    let accepted = connack.code == 0;
     let packets = (client_packets, broker_packets);
     Ok(RelayStart { upstream, lease, unsent, bytes, packets, accepted, idle_limit })
+}
+
+/// Adds the ID that the proxy assigned to the CONNACK (5.0 §3.2.2.3.7), unless the packet would be
+/// longer than the client accepts.
+fn tell_client_id(
+    client: &PendingClient<'_>,
+    connect: &Connect,
+    connack: &Connack,
+    reply: &mut Vec<u8>,
+) {
+    let facts = client.record.identity.as_ref();
+    if let Some(id) = facts.and_then(|facts| facts.assigned_client_id.as_deref()) {
+        connack::add_assigned_client_id(reply, connack.len, id, connect.maximum_packet_size);
+    }
 }
 
 /// Logs and counts the session, and starts its relay in a task of its own, so that an idle session

@@ -15,6 +15,7 @@ use super::{
     broker_search::find_broker,
     context::WorkerContext,
     end::End,
+    identity,
     panics::panic_if_requested,
     pending::PendingClient,
     record::{ListenerRef, Record},
@@ -55,10 +56,12 @@ pub(crate) async fn serve(
     };
     let buffer = context.take_buffer();
     let replaced = Box::default();
-    let mut client = PendingClient { context: &context, stream, record, buffer, replaced };
+    let mut client =
+        PendingClient { context: &context, stream, record, buffer, rewritten: None, replaced };
     let outcome = handshake(&mut client, &accepted.settings, &mut permit).await;
+    let received = client.received_bytes();
     let PendingClient { stream, mut record, buffer, replaced, .. } = client;
-    record.read = record.read.saturating_add(buffer.len() as u32);
+    record.read = record.read.saturating_add(received as u32);
     context.give_back_buffer(buffer);
     match outcome {
         Ok(start) => start_relay(&context, stream, record, permit, start, replaced),
@@ -87,8 +90,14 @@ async fn handshake(
         // Boxed, as few handshakes need it.
         Box::pin(limits::replace_at_limit(client, permit, limit)).await?;
     }
+    let connect = if identity::is_needed(client, settings, &connect) {
+        // Boxed, as plain handshakes do not need it.
+        Box::pin(identity::establish(client, settings, connect)).await?
+    } else {
+        connect
+    };
     let answer = find_broker(client, &connect).await?;
     // The limits may have changed since accept; later changes recount the session with all others.
     permit.recount();
-    deliver(client, &connect, answer)
+    deliver(client, settings, &connect, answer)
 }

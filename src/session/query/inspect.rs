@@ -11,6 +11,7 @@ use tokio::{sync::oneshot, task::spawn_local};
 
 use crate::{
     labels::{EndCause, Transport},
+    proto::CertificateFacts,
     session::{
         active::ActiveSession,
         context::WorkerContext,
@@ -25,13 +26,17 @@ pub(crate) struct SessionInfo {
     pub(crate) session_id: u64,
     /// As the client sent it.
     pub(crate) client_id: Box<str>,
-    /// The ID that a 5.0 broker assigned to a client without one.
+    /// The ID that the broker was sent, if it is another one.
+    pub(crate) broker_client_id: Option<Box<str>>,
+    /// The ID that was assigned to a client without one.
     pub(crate) assigned_client_id: Option<Box<str>>,
     pub(crate) username: Option<Box<str>>,
     pub(crate) listener: Arc<str>,
     pub(crate) transport: Transport,
     /// `None` on a unix socket.
     pub(crate) client: Option<SocketAddr>,
+    /// The client's verified certificate.
+    pub(crate) certificate: Option<Box<CertificateFacts>>,
     /// 3, 4 or 5.
     pub(crate) protocol_version: u8,
     pub(crate) pool: Arc<str>,
@@ -50,17 +55,20 @@ pub(crate) struct SessionInfo {
 }
 
 impl SessionInfo {
-    /// Bytes of the strings chosen by the client or its broker.
+    /// Bytes of the strings chosen by the client, its certificate or its broker.
     pub(crate) fn text_bytes(&self) -> usize {
         let len = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
-        self.client_id.len() + len(&self.assigned_client_id) + len(&self.username)
+        let certificate = self.certificate.as_ref().map_or(0, |facts| facts.text_bytes());
+        let ids =
+            self.client_id.len() + len(&self.broker_client_id) + len(&self.assigned_client_id);
+        ids + len(&self.username) + certificate
     }
 }
 
 /// Matches sessions that have all of the given values.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
-    /// The client's own ID, or the assigned one.
+    /// The client's own ID, that for its broker, or the assigned one.
     pub(crate) client_id: Option<String>,
     pub(crate) username: Option<String>,
     pub(crate) upstream: Option<String>,
@@ -176,14 +184,16 @@ impl Filter {
     fn matches(&self, session: &ActiveSession) -> bool {
         let record = &session.record;
         let Some(client) = &record.client else { return false };
+        let Some((sent_id, sent_username)) = record.sent_names() else { return false };
         let is = |wanted: &Option<String>, has: Option<&str>| match wanted {
             Some(wanted) => has == Some(wanted),
             None => true,
         };
         session.accepted
-            && (is(&self.client_id, Some(client.client_id()))
-                || is(&self.client_id, assigned_client_id(session)))
-            && is(&self.username, client.username())
+            && (is(&self.client_id, Some(sent_id))
+                || is(&self.client_id, Some(client.client_id()))
+                || is(&self.client_id, record.assigned_client_id()))
+            && (is(&self.username, sent_username) || is(&self.username, client.username()))
             && is(&self.upstream, Some(&session.lease.broker().name))
             && is(&self.listener, Some(&record.listener.name))
             && is(&self.pool, Some(pool_name(record)))
@@ -194,15 +204,18 @@ impl Filter {
 fn session_info(context: &WorkerContext, session: &ActiveSession) -> Option<SessionInfo> {
     let record = &session.record;
     let client = record.client.as_ref()?;
+    let (client_id, username) = record.sent_names()?;
     let duration = context.reactor.now().saturating_duration_since(record.accepted);
     Some(SessionInfo {
         session_id: record.session_id,
-        client_id: client.client_id().into(),
-        assigned_client_id: assigned_client_id(session).map(Box::from),
-        username: client.username().map(Box::from),
+        client_id: client_id.into(),
+        broker_client_id: (client.client_id() != client_id).then(|| client.client_id().into()),
+        assigned_client_id: record.assigned_client_id().map(Box::from),
+        username: username.map(Box::from),
         listener: record.listener.name.clone(),
         transport: record.listener.transport,
         client: record.source.address(),
+        certificate: record.tls().and_then(|tls| tls.certificate.clone()),
         protocol_version: client.version.level(),
         pool: pool_name(record).clone(),
         upstream: session.lease.broker().name.clone(),
@@ -221,8 +234,4 @@ fn session_info(context: &WorkerContext, session: &ActiveSession) -> Option<Sess
 
 fn pool_name(record: &Record) -> &Arc<str> {
     &record.listener.pool.pool.name
-}
-
-fn assigned_client_id(session: &ActiveSession) -> Option<&str> {
-    session.record.connack.as_ref()?.assigned_client_id()
 }

@@ -2,12 +2,14 @@
 
 mod client;
 mod connack;
+mod identity_facts;
 mod micros;
 mod recorder;
 mod route_taken;
 
 pub(crate) use client::ClientInfo;
 pub(crate) use connack::ConnackSent;
+pub(crate) use identity_facts::{IdentityFacts, SentNames};
 pub(crate) use recorder::Recorder;
 pub(crate) use route_taken::RouteTaken;
 
@@ -24,15 +26,15 @@ use tokio::task::spawn_local;
 use super::{end::End, pool_view::PoolView};
 use crate::{
     access_log::Entry,
-    balance,
     labels::{EndBy, EndCause, EndPhase, Event, Transport},
     metrics::ListenerMetrics,
     net::PeerAddress,
     proto::{
-        TlsFacts,
+        CertificateFacts, TlsFacts,
         mqtt::{Connect, reason},
         proxy_header::{Header, HeaderAddresses},
     },
+    template::ClientFields,
 };
 use micros::Micros;
 
@@ -60,7 +62,10 @@ pub(crate) struct Record {
     /// `None` for a plain connection.
     pub(crate) transport: Option<Box<TransportInfo>>,
     pub(crate) accepted: Instant,
+    /// What the broker is sent about the client.
     pub(crate) client: Option<ClientInfo>,
+    /// Boxed, as few listeners and pools need it.
+    pub(crate) identity: Option<Box<IdentityFacts>>,
     pub(crate) route: Option<RouteTaken>,
     pub(crate) connack: Option<ConnackSent>,
     /// The code of the client's DISCONNECT; `None` if it was not seen.
@@ -107,6 +112,7 @@ impl Record {
             transport: None,
             accepted: Instant::now(),
             client: None,
+            identity: None,
             route: None,
             connack: None,
             client_disconnect: Cell::new(None),
@@ -142,6 +148,30 @@ impl Record {
         self.handshake = Some(took.into());
         self.listener.metrics.handshake_seconds.observe(took.as_secs_f64());
         self.client = Some(ClientInfo::new(connect, packet));
+        if let Some(violation) = connect.violation(packet) {
+            self.identity.get_or_insert_default().violation = Some(violation);
+        }
+    }
+
+    /// Records that the broker is sent other names than the client has sent.
+    pub(crate) fn set_rewritten(&mut self, mut client: ClientInfo, sent: SentNames) {
+        client.has_password = self.client.as_ref().is_some_and(|sent| sent.has_password);
+        self.client = Some(client);
+        self.identity.get_or_insert_default().sent = Some(sent);
+    }
+
+    /// The client ID and the username, as the client sent them.
+    pub(crate) fn sent_names(&self) -> Option<(&str, Option<&str>)> {
+        match self.identity.as_ref().and_then(|facts| facts.sent.as_ref()) {
+            Some(sent) => Some((&sent.client_id, sent.username.as_deref())),
+            None => self.client.as_ref().map(|client| (client.client_id(), client.username())),
+        }
+    }
+
+    /// The ID that was assigned to a client without one, by the proxy or by its 5.0 broker.
+    pub(crate) fn assigned_client_id(&self) -> Option<&str> {
+        let by_proxy = self.identity.as_ref().and_then(|facts| facts.assigned_client_id.as_deref());
+        by_proxy.or_else(|| self.connack.as_ref()?.assigned_client_id())
     }
 
     /// When the CONNECT was complete; `None` before.
@@ -170,14 +200,24 @@ impl Record {
         &'a self,
         client_id: &'a str,
         username: Option<&'a str>,
-    ) -> balance::ClientFields<'a> {
+    ) -> ClientFields<'a> {
         let tls = self.tls();
-        balance::ClientFields {
+        let certificate = tls.and_then(|tls| tls.certificate.as_deref());
+        let names = |of: fn(&CertificateFacts) -> &[Box<str>]| certificate.map_or(&[][..], of);
+        ClientFields {
             client_id,
             username,
             source_ip: self.client_ip(),
-            tls_cn: tls.and_then(|tls| tls.common_name.as_deref()),
+            tls_cn: tls.and_then(TlsFacts::common_name),
+            tls_san_dns: names(|facts| &facts.san_dns),
+            tls_san_uri: names(|facts| &facts.san_uri),
+            tls_san_email: names(|facts| &facts.san_email),
+            tls_serial: certificate.and_then(|facts| facts.serial.as_deref()),
+            tls_fingerprint: certificate.and_then(|facts| facts.fingerprint.as_deref()),
             sni: tls.and_then(|tls| tls.sni.as_deref()),
+            listener: Some(&self.listener.name),
+            protocol_version: self.client.as_ref().map(|client| client.version.level()),
+            claims: self.identity.as_ref().map_or(&[], |facts| &facts.claims),
         }
     }
 
@@ -256,14 +296,27 @@ impl Record {
             entry.tls_version = tls.version.as_deref();
             entry.tls_cipher = tls.cipher.as_deref();
             entry.sni = tls.sni.as_deref();
-            entry.tls_cn = tls.common_name.as_deref();
+            entry.tls_cn = tls.common_name();
+            if let Some(certificate) = &tls.certificate {
+                entry.tls_san = certificate.has_alternative_names().then_some(certificate);
+                entry.tls_serial = certificate.serial.as_deref();
+                entry.tls_fingerprint = certificate.fingerprint.as_deref();
+            }
         }
         if let Some(client) = &self.client {
             entry.protocol_name = Some(client.version.protocol_name());
             entry.protocol_version = Some(client.version.level());
             entry.bridge = Some(client.bridge);
-            entry.client_id = Some(client.client_id());
-            entry.username = client.username();
+            if let Some((client_id, username)) = self.sent_names() {
+                entry.client_id = Some(client_id);
+                entry.username = username;
+                let for_broker = client.client_id();
+                entry.broker_client_id = (for_broker != client_id).then_some(for_broker);
+            }
+            entry.assigned_client_id = self.assigned_client_id();
+            let facts = self.identity.as_ref();
+            entry.jwt_sub = facts.and_then(|facts| facts.subject());
+            entry.connect_malformed = facts.and_then(|facts| facts.violation);
             entry.has_password = Some(client.has_password);
             entry.clean_start = Some(client.clean_start);
             entry.keepalive = Some(client.keep_alive);
@@ -281,7 +334,6 @@ impl Record {
         if let Some(connack) = &self.connack {
             entry.connack = Some(connack.code);
             entry.connack_reason = Some(reason::name(connack.version, connack.code));
-            entry.assigned_client_id = connack.assigned_client_id();
             entry.connack_malformed = connack.malformed();
             entry.session_present = connack.session_present;
             entry.connack_ms = connack.waited.map(Duration::from);

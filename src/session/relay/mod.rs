@@ -239,6 +239,7 @@ impl Flows {
             EndCause::Idle => DisconnectReason::KeepAliveTimeout,
             EndCause::Drain => DisconnectReason::ServerShuttingDown,
             EndCause::TakenOver => DisconnectReason::SessionTakenOver,
+            EndCause::Expired => DisconnectReason::NotAuthorized,
             EndCause::Kicked => DisconnectReason::AdministrativeAction,
             EndCause::Down | EndCause::Removed | EndCause::Rebalance | EndCause::KeyLimit => {
                 DisconnectReason::UseAnotherServer

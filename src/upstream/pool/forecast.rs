@@ -4,7 +4,8 @@ use std::{cell::RefCell, sync::Arc, time::Instant};
 
 use super::Pool;
 use crate::{
-    balance::{Choice, ClientFields},
+    balance::Choice,
+    template::ClientFields,
     upstream::{broker::Broker, pick::Pick},
 };
 
@@ -24,6 +25,8 @@ pub(crate) enum NoKey {
     Unkeyed,
     #[error("no key: least connections")]
     LeastConnections,
+    #[error("no key: an ID is assigned")]
+    Assigned,
     #[error("no key: refused")]
     Refused,
 }
@@ -47,6 +50,7 @@ impl Pool {
         let key = match balance.key.choose(balance.empty_client_id, client, &mut scratch) {
             Choice::Key(key) | Choice::FallbackKey(key) => key,
             Choice::LeastConnections => return Err(NoKey::LeastConnections),
+            Choice::Assign => return Err(NoKey::Assigned),
             Choice::Reject => return Err(NoKey::Refused),
         };
         let broker = |index: usize| members.list[index].broker.clone();

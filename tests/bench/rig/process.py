@@ -71,7 +71,7 @@ def is_listening(port):
 
 
 def core_busy_ns(core):
-    """Time that a core was not idle, whoever used it, the hypervisor included."""
+    """Time that a core was not idle, the hypervisor included."""
     tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
     for line in Path("/proc/stat").read_text().splitlines():
         name, *fields = line.split()
@@ -192,7 +192,7 @@ class Process:
         deadline = time.monotonic() + 10
         before = self.cpu_ns()
         while True:
-            # Longer than a log writer's or a sweep's pause, short beside a measurement.
+            # Longer than a log writer's or a sweep's pause, short compared with a measurement.
             time.sleep(0.1)
             now = self.cpu_ns()
             # A spare pipe, a log file or a timer may have come since.

@@ -36,7 +36,7 @@ class Proxy:
 
     def __init__(self, name, brokers, directory, transport, certificate, quiet_broker=None):
         self.port = free_port()
-        # A listener beside the other, with a pool of this one broker.
+        # A second listener, with a pool of this one broker.
         self.quiet_broker = quiet_broker
         self.quiet_port = free_port() if quiet_broker else None
         # What clients speak: "tcp", "tls" with the certificate or "websocket".

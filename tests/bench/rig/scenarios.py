@@ -43,7 +43,7 @@ def fairness(streams, targets):
     """Pings of one session while so many others stream 4 MiB messages through the same worker."""
     return Scenario(
         f"fair-{streams}",
-        f"beside {streams} bulk streams",
+        f"with {streams} bulk streams",
         "fairness",
         "ns/B",
         streams,
@@ -84,7 +84,7 @@ SCENARIOS = [
     fairness(16, {"ping p99": 0.5}),
     Scenario(
         "fair-tls",
-        "beside a storm of full TLS handshakes",
+        "during a storm of full TLS handshakes",
         "fairness",
         "µs/op",
         100,

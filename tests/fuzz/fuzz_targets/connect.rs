@@ -1,4 +1,5 @@
-//! Any bytes, in any split, get one verdict on whether they start with a CONNECT.
+//! Any bytes, in any split, get one verdict on whether they start with a CONNECT, and a lenient reader
+//! accepts whatever a strict one does.
 //!
 //! `cargo +nightly fuzz run --fuzz-dir tests/fuzz connect`
 
@@ -29,6 +30,24 @@ fuzz_target!(|bytes: &[u8]| {
     }
     if let Some(Ok(Progress::Complete(connect))) = verdict {
         check(&connect, bytes);
+        assert!(connect.conforms);
+    }
+    // A lenient reader accepts the same packets in the same way, and knows what is wrong with others.
+    let lenient = connect::parse(bytes, LIMIT, Strictness::Lenient);
+    match (lenient, verdict) {
+        (Ok(Progress::Complete(connect)), Some(Err(violation))) => {
+            assert!(!connect.conforms && connect.len <= bytes.len());
+            assert_eq!(connect.violation(bytes), Some(violation));
+            let topic = connect.will.map(|will| will.topic);
+            for span in [Some(connect.client_id), connect.username, connect.password, topic] {
+                assert!(span.is_none_or(|span| span.range().end <= connect.len));
+            }
+        }
+        (Ok(Progress::Complete(connect)), _) => {
+            assert_eq!(Some(Ok(Progress::Complete(connect))), verdict);
+        }
+        (Ok(Progress::Incomplete { .. }), verdict) => assert!(!matches!(verdict, Some(Ok(_)))),
+        (Err(_), verdict) => assert!(matches!(verdict, Some(Err(_)))),
     }
 });
 

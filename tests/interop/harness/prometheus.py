@@ -29,7 +29,7 @@ def grouping(expression):
 
 
 class Prometheus:
-    """Runs with a configuration, and keeps its data beside it."""
+    """Runs with a configuration, and keeps its data next to it."""
 
     def __init__(self, folder, config):
         self.port = free_port()

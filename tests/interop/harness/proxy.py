@@ -32,7 +32,7 @@ class Proxy:
     WebSocket, whose name is that with "-ws"; with `secured` two more, "-tls" and "-wss".
 
     `websocket` and `secured` (`tls`) are what these are configured with, `token_file` what its admin
-    listener is, `logs` what its access logs are beside the one that the tests read, and `timeouts`
+    listener is, `logs` its access logs other than the one that the tests read, and `timeouts`
     the section of that name; `keys` are further keys of every pool.
     """
 

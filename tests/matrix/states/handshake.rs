@@ -69,7 +69,7 @@ impl State for UnderWay {
     }
 
     fn heal(&mut self, _: &mut Fixture, operation: Operation) -> Outcome {
-        // Whoever came in at a listener that is gone has no other way in.
+        // A client of a listener that is gone has no other way in.
         if operation != PoolReAdded {
             let Some(mut silent) = self.silent.take() else { return Ok(()) };
             silent.send(&connect(4, "silent"))?;

@@ -33,7 +33,7 @@ pub(crate) trait State {
         None
     }
 
-    /// What the file has beside the usual, before the proxy starts. `folder` is the proxy's.
+    /// Adds to the usual file, before the proxy starts. `folder` is the proxy's.
     fn configure(
         &mut self,
         file: &mut File,

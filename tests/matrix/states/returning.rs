@@ -99,7 +99,7 @@ impl State for Rebalancing {
     }
 }
 
-/// Whoever was closed on connects again, as devices do.
+/// Clients whose connections were closed connect again, as devices do.
 fn come_back(fixture: &mut Fixture) -> Outcome {
     let held = std::mem::take(&mut fixture.held);
     for device in held {

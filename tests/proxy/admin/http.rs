@@ -29,7 +29,7 @@ impl Told {
         serde_json::from_str(&self.body).expect(&self.body)
     }
 
-    /// What an answer that is no success says.
+    /// The message of an error response.
     #[track_caller]
     pub(super) fn error(&self) -> String {
         let body = self.json();

@@ -1,6 +1,7 @@
 //! Certificates while the proxy runs: renewed, revoked, expired, and what is said of them.
 
 mod device;
+mod facts;
 
 use std::{fs, path::Path, time::SystemTime};
 
@@ -147,7 +148,7 @@ fn who_is_revoked_is_refused_from_the_next_reload_on() {
     assert_eq!(refused["detail"], "TLS: invalid peer certificate: Revoked");
     assert!(!kept.session(address, "kept-2").unwrap().is_resumed());
     assert!(kept.session(address, "kept-3").unwrap().is_resumed());
-    // That is no reason to end what has begun.
+    // Sessions that have begun go on.
     session.echo(b"\xC0\x00");
 }
 

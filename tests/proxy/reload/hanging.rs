@@ -33,7 +33,7 @@ fn a_reload_that_hangs_is_given_up_with_a_reason() {
     // The control thread goes on.
     proxy.signal(Signal::USR1);
     proxy.wait_stderr("SIGUSR1");
-    // Whoever opens the other end has it go on; the reload after it is like any other.
+    // A writer at the other end lets it go on; the next reload is like any other.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let open = || File::options().write(true).custom_flags(flags).open(proxy.path("cert.pem"));
     drop(wait_for("the reader", || open().ok()));

@@ -168,7 +168,7 @@ fn a_closed_listener_is_counted_until_its_last_session_ends() {
     let mut held = Client::session(back, "held");
     take(&proxy, &without);
     let again = address_in(&take(&proxy, &with), "second");
-    let _second = Client::session(again, "beside");
+    let _second = Client::session(again, "next");
     held.echo(b"\xC0\x00");
     assert_eq!(count(&proxy, "connections_active", "second"), 2);
     assert_eq!(count(&proxy, "connections_total", "second"), 5);

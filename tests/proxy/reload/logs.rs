@@ -93,14 +93,14 @@ fn no_line_is_lost_or_written_twice() {
     wait_for("one thread for one log", || (writers() == 1).then_some(()));
 }
 
-/// A log that cannot be opened, beside one that can: nothing changes.
+/// A log that cannot be opened, and one that can: nothing changes.
 #[test]
 fn a_log_that_cannot_be_opened_changes_nothing() {
     let [broker] = brokers();
     let dir = tempfile::tempdir().unwrap();
     let mut config = Config::of([&broker]);
     let proxy = config.start();
-    // A socket is no file, and is one all the same to whoever looks at its folder only.
+    // A socket is not a regular file, but it has an entry in its folder.
     let socket = dir.path().join("socket");
     let _socket = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     config.access_log = format!("{{ path: new.log }}, {{ path: \"{}\" }}", socket.display());

@@ -225,7 +225,7 @@ fn a_drain_outlives_a_reload() {
     assert!(routes.iter().all(|line| line["route"] == "hash"));
 }
 
-/// Whoever has the old token is not let in any more.
+/// The old token is no longer accepted.
 #[test]
 fn a_token_is_renewed() {
     let [broker] = brokers();

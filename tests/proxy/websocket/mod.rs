@@ -11,7 +11,7 @@ mod sessions;
 
 use crate::{broker::Broker, config::Config};
 
-/// A proxy with a listener `ws` beside its `mqtt`.
+/// A proxy with a listener `ws` as well as `mqtt`.
 fn config<'a>(brokers: impl IntoIterator<Item = &'a Broker>) -> Config {
     Config::of(brokers).another_listener("name: ws, websocket: {}")
 }

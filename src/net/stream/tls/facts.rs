@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use rustls::{CipherSuite, CommonState, ProtocolVersion, pki_types::CertificateDer};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use rustls::{CipherSuite, CommonState, ProtocolVersion};
 
+use super::certificate::certificate_facts;
 use crate::proto::TlsFacts;
 
 /// `sni`: the server name in the ClientHello.
@@ -14,8 +14,7 @@ pub(super) fn facts(connection: &CommonState, sni: Option<Box<str>>) -> TlsFacts
         version: connection.protocol_version().map(version_name),
         cipher: connection.negotiated_cipher_suite().map(|suite| cipher_name(suite.suite())),
         sni,
-        has_certificate: certificate.is_some(),
-        common_name: certificate.and_then(common_name),
+        certificate: certificate.map(|certificate| Box::new(certificate_facts(certificate))),
         alpn: connection.alpn_protocol().map(Box::from),
     }
 }
@@ -40,11 +39,4 @@ fn cipher_name(suite: CipherSuite) -> Cow<'static, str> {
             None => Cow::Owned(format!("{other:?}")),
         },
     }
-}
-
-/// The first common name of a certificate's subject (RFC 5280, section 4.1.2.6).
-fn common_name(certificate: &CertificateDer<'_>) -> Option<Box<str>> {
-    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    let name = certificate.subject().iter_common_name().next()?;
-    name.as_str().ok().map(Box::from)
 }

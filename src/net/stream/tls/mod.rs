@@ -5,6 +5,7 @@
 //! once per worker.
 
 mod alert;
+mod certificate;
 mod client;
 mod client_hello;
 mod connection;

@@ -6,7 +6,7 @@ use ppp::{HeaderResult, PartialResult, v1, v2};
 use proptest::prelude::*;
 
 use crate::proto::{
-    TlsFacts,
+    CertificateFacts, TlsFacts,
     proxy_header::{
         DetectedHeader, Header, HeaderAddresses, HeaderError, HeaderProgress, detect, parse,
         write_v1, write_v2,
@@ -32,11 +32,13 @@ fn facts() -> impl Strategy<Value = Option<TlsFacts>> {
     let facts = (text(), text(), text(), text(), alpn, any::<bool>()).prop_map(|facts| {
         let (version, cipher, sni, cn, alpn, has_certificate) = facts;
         TlsFacts {
-            has_certificate: has_certificate || cn.is_some(),
+            certificate: (has_certificate || cn.is_some()).then(|| {
+                let common_name = cn.map(Into::into);
+                Box::new(CertificateFacts { common_name, ..CertificateFacts::default() })
+            }),
             version: version.map(Into::into),
             cipher: cipher.map(Into::into),
             sni: sni.map(Into::into),
-            common_name: cn.map(Into::into),
             alpn: alpn.map(Into::into),
         }
     });

@@ -1,6 +1,6 @@
 use super::{addresses, read};
 use crate::proto::{
-    TlsFacts,
+    CertificateFacts, TlsFacts,
     proxy_header::{
         Header, HeaderError, HeaderProgress, MAX_HEADER_BYTES, V2_LOCAL, parse, write_v2,
     },
@@ -119,8 +119,7 @@ fn tlvs_that_are_known() {
         version: Some("TLSv1.3".into()),
         cipher: Some("TLS_AES_128_GCM_SHA256".into()),
         sni: Some("broker.example".into()),
-        has_certificate: true,
-        common_name: Some("küche".into()),
+        certificate: named("küche"),
         alpn: Some(b"mqtt"[..].into()),
     };
     let wanted = Header {
@@ -149,7 +148,7 @@ fn common_names_are_those_of_verified_certificates() {
         (0x06, 0, false),
     ] {
         let said = with_tlvs(&[&ssl(client, verify, &[&tlv(0x21, b"TLSv1.2"), &name])]).unwrap();
-        let common_name = said.tls.and_then(|tls| tls.common_name);
+        let common_name = said.tls.and_then(|tls| tls.common_name().map(str::to_owned));
         assert_eq!(common_name.is_some(), counts, "{client:#04x} {verify}");
     }
 }
@@ -184,11 +183,7 @@ fn what_is_wrong_with_tlvs() {
 fn every_damage_is_noticed() {
     let good = write_v2(
         Some(addresses("192.0.2.1:56324", "198.51.100.2:1883")),
-        Some(&TlsFacts {
-            has_certificate: true,
-            common_name: Some("device-7".into()),
-            ..TlsFacts::default()
-        }),
+        Some(&TlsFacts { certificate: named("device-7"), ..TlsFacts::default() }),
         b"0123456789abcdef",
     );
     let said = read(&good).unwrap();
@@ -200,9 +195,10 @@ fn every_damage_is_noticed() {
             // or the length grew.
             Ok(HeaderProgress::Complete { header, .. }) if header == Header::default() => {}
             Ok(HeaderProgress::Complete { header, .. }) => {
-                let named = |header: &Header| header.tls.as_ref()?.common_name.clone();
+                let name_of =
+                    |header: &Header| header.tls.as_ref()?.common_name().map(str::to_owned);
                 assert_eq!(header.addresses, said.addresses);
-                assert_eq!(named(&header), named(&said));
+                assert_eq!(name_of(&header), name_of(&said));
             }
             Ok(HeaderProgress::Incomplete) => assert!((14..16).contains(&(bit / 8)), "bit {bit}"),
             Err(_) => {}
@@ -217,8 +213,7 @@ fn what_is_written() {
         version: Some("TLSv1.3".into()),
         cipher: Some("TLS13_AES_128_GCM_SHA256".into()),
         sni: Some("broker.example".into()),
-        has_certificate: true,
-        common_name: Some("device-7".into()),
+        certificate: named("device-7"),
         alpn: Some(b"mqtt"[..].into()),
     };
     let from_to = addresses("192.0.2.1:56324", "198.51.100.2:1883");
@@ -267,7 +262,7 @@ fn a_certificate_that_nobody_verified_is_not_said_to_be() {
     let said = ssl(0x01, 1, &[&tlv(0x21, b"TLSv1.2")]);
     assert_eq!(written[16..16 + said.len()], said);
     // A verified certificate need not have a name.
-    let tls = TlsFacts { has_certificate: true, ..tls };
+    let tls = TlsFacts { certificate: unnamed(), ..tls };
     let written = write_v2(None, Some(&tls), b"");
     let said = ssl(0x07, 0, &[&tlv(0x21, b"TLSv1.2")]);
     assert_eq!(written[16..16 + said.len()], said);
@@ -287,16 +282,44 @@ fn what_is_written_is_bounded() {
         version: Some(huge.clone().into()),
         cipher: Some("y".repeat(255).into()),
         sni: Some("s".repeat(255).into()),
-        has_certificate: true,
-        common_name: Some(huge[..256].into()),
+        certificate: named(&huge[..256]),
         alpn: Some(huge.as_bytes().into()),
     };
     let written = write_v2(None, Some(&tls), &[b'u'; 129]);
     let said = read(&written).unwrap();
-    let kept =
-        TlsFacts { cipher: tls.cipher, sni: tls.sni, has_certificate: true, ..TlsFacts::default() };
+    let kept = TlsFacts {
+        cipher: tls.cipher,
+        sni: tls.sni,
+        certificate: unnamed(),
+        ..TlsFacts::default()
+    };
     assert_eq!(said.tls, Some(kept));
     assert_eq!(said.unique_id.unwrap().len(), 128);
+}
+
+/// EMQX refuses a common name with a control character, and so would count it as the broker's fault.
+#[test]
+fn common_names_have_no_control_characters() {
+    for name in ["a\0", "a\nb", "\u{7f}", "\u{85}"] {
+        let tls = TlsFacts { certificate: named(name), ..TlsFacts::default() };
+        let written = write_v2(None, Some(&tls), b"");
+        assert!(!written.windows(name.len()).any(|part| part == name.as_bytes()), "{name:?}");
+        let wanted = Some(TlsFacts { certificate: unnamed(), ..TlsFacts::default() });
+        assert_eq!(read(&written).unwrap().tls, wanted);
+        let said = with_tlvs(&[&ssl(7, 0, &[&tlv(0x22, name.as_bytes())])]).unwrap();
+        assert_eq!(said.tls, wanted, "{name:?}");
+    }
+}
+
+/// A verified certificate with this common name.
+fn named(name: &str) -> Option<Box<CertificateFacts>> {
+    let common_name = Some(name.into());
+    Some(Box::new(CertificateFacts { common_name, ..CertificateFacts::default() }))
+}
+
+/// A verified certificate without a common name.
+fn unnamed() -> Option<Box<CertificateFacts>> {
+    Some(Box::default())
 }
 
 /// CRC-32C (RFC 4960, appendix B), computed bit by bit.

@@ -1,8 +1,16 @@
 use super::*;
-use crate::{balance::ClientFields, session::session_id::SESSION_ID_BITS};
+use crate::{
+    session::session_id::SESSION_ID_BITS,
+    template::{ClientFields, Variable},
+};
 
-const NOTHING: TenantFields = TenantFields { username: false, tls_cn: false, sni: false };
-const USERNAME: TenantFields = TenantFields { username: true, ..NOTHING };
+fn nothing() -> TenantFields {
+    TenantFields(Arc::default())
+}
+
+fn username() -> TenantFields {
+    TenantFields([Variable::Username].into())
+}
 
 fn directory() -> (ClientDirectory, Arc<WorkerSignal>) {
     let signal = Arc::new(WorkerSignal::default());
@@ -16,7 +24,7 @@ fn session(n: u64) -> u64 {
 
 fn entry(n: u64, broker: u64, username: &str) -> DirectoryEntry {
     let (username, client_id) = (Some(username), "me");
-    let client = ClientFields { client_id, username, source_ip: None, tls_cn: None, sni: None };
+    let client = ClientFields { client_id, username, ..ClientFields::default() };
     let tenant = TenantHash::new(&client);
     DirectoryEntry { session_id: session(n), broker, slot: n as u32 + 100, tenant }
 }
@@ -28,7 +36,7 @@ fn numbers(entries: &[DirectoryEntry]) -> Vec<u32> {
 /// What a claim by a session on that broker returns.
 fn claim(directory: &ClientDirectory, n: u64, broker: u64) -> Vec<u32> {
     let client = ClientHash::new(0, "me");
-    numbers(&directory.claim(client, entry(n, broker, ""), NOTHING))
+    numbers(&directory.claim(client, entry(n, broker, ""), &nothing()))
 }
 
 #[test]
@@ -42,9 +50,9 @@ fn a_claim_returns_every_older_session_on_another_broker() {
     let client = ClientHash::new(0, "me");
     assert_eq!(claim(&directory, 1, 7), [0_u32; 0]);
     assert_eq!(claim(&directory, 2, 7), [0_u32; 0], "on the same broker");
-    let pool = directory.claim(ClientHash::new(1, "me"), entry(3, 8, ""), NOTHING);
+    let pool = directory.claim(ClientHash::new(1, "me"), entry(3, 8, ""), &nothing());
     assert!(pool.is_empty(), "of another pool");
-    let id = directory.claim(ClientHash::new(0, "you"), entry(4, 8, ""), NOTHING);
+    let id = directory.claim(ClientHash::new(0, "you"), entry(4, 8, ""), &nothing());
     assert!(id.is_empty(), "of another client");
     assert_eq!(claim(&directory, 5, 8), [1, 2], "the one that the first claim returned as well");
     assert_eq!(claim(&directory, 6, 7), [5], "none on its own broker");
@@ -63,26 +71,25 @@ fn a_claim_returns_every_older_session_on_another_broker() {
 fn tenants_that_share_an_id_do_not_affect_each_other() {
     let (directory, _) = directory();
     let client = ClientHash::new(0, "me");
-    let claim = |n, broker, username, fields| {
-        numbers(&directory.claim(client, entry(n, broker, username), fields))
+    let claim = |n, broker, username, fields: TenantFields| {
+        numbers(&directory.claim(client, entry(n, broker, username), &fields))
     };
-    assert_eq!(claim(1, 7, "anna", USERNAME), [0_u32; 0]);
-    assert_eq!(claim(2, 8, "bert", USERNAME), [0_u32; 0]);
-    assert_eq!(claim(3, 8, "anna", USERNAME), [1]);
+    assert_eq!(claim(1, 7, "anna", username()), [0_u32; 0]);
+    assert_eq!(claim(2, 8, "bert", username()), [0_u32; 0]);
+    assert_eq!(claim(3, 8, "anna", username()), [1]);
     // All are found by the ID that they share, unless there are too many.
     assert_eq!(numbers(&directory.find(client, 3).unwrap()), [3, 2, 1]);
     assert!(directory.find(client, 2).is_none());
     // The key is read at the claim and not stored.
-    assert_eq!(claim(4, 9, "carl", NOTHING), [1, 2, 3]);
+    assert_eq!(claim(4, 9, "carl", nothing()), [1, 2, 3]);
 }
 
 #[test]
 fn workers_are_told_of_their_own_sessions() {
     let (directory, signal) = directory();
     let older = [entry(1, 7, ""), entry(2, 7, ""), entry(3, 7, "")];
-    let client =
-        ClientFields { client_id: "me", username: None, source_ip: None, tls_cn: None, sni: None };
-    let newer = ClientIdentity::new(5, &client, NOTHING);
+    let client = ClientFields { client_id: "me", ..ClientFields::default() };
+    let newer = ClientIdentity::new(5, &client, &nothing());
     directory.take_over(&older, newer);
     assert_eq!(signal.count(), 1);
     for (worker, wanted) in [(0, &[2][..]), (1, &[1, 3])] {
@@ -90,7 +97,7 @@ fn workers_are_told_of_their_own_sessions() {
         let told: Vec<_> = notices.iter().map(|notice| u64::from(notice.slot) - 100).collect();
         assert_eq!(told, wanted);
         assert!(notices.iter().zip(wanted).all(|(notice, n)| notice.session_id == session(*n)));
-        let is_newer = |reason: &TakeoverReason| matches!(reason, TakeoverReason::OnOtherBroker(newer) if newer.is(5, &client, NOTHING));
+        let is_newer = |reason: &TakeoverReason| matches!(reason, TakeoverReason::OnOtherBroker(newer) if newer.is(5, &client, &nothing()));
         assert!(notices.iter().all(|notice| is_newer(&notice.reason)));
         assert!(directory.take_notices(worker).is_empty());
     }
@@ -101,7 +108,7 @@ fn the_capacity_of_a_storm_is_freed() {
     let (directory, _) = directory();
     let many: Vec<_> = (0..100_000).map(|n| (n, ClientHash::new(0, &n.to_string()))).collect();
     for &(n, client) in &many {
-        directory.claim(client, entry(n, 1, ""), NOTHING);
+        directory.claim(client, entry(n, 1, ""), &nothing());
     }
     for &(n, client) in &many {
         directory.release(client, session(n));

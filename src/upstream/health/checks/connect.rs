@@ -38,13 +38,13 @@ const MAX_DISCARDED_BYTES: u64 = 4096;
 /// How a connection begins: with the pool's PROXY header and TLS, or with neither.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct CheckTransport<'a> {
-    proxy_header: Option<ProxyProtocolOut>,
+    proxy_header: Option<&'a ProxyProtocolOut>,
     tls: Option<&'a PoolTls>,
 }
 
 impl<'a> CheckTransport<'a> {
     pub(crate) fn of_pool(config: &'a config::Pool) -> Self {
-        Self { proxy_header: config.send_proxy_protocol, tls: config.tls.as_ref() }
+        Self { proxy_header: config.send_proxy_protocol.as_ref(), tls: config.tls.as_ref() }
     }
 }
 
@@ -124,12 +124,14 @@ fn connect_unix(path: &Path) -> io::Result<UnixStream> {
 
 /// A header that names this end of the connection as the client. UNKNOWN and LOCAL would mean the
 /// same, but Mosquitto 2.1 refuses UNKNOWN and closes the connection after LOCAL.
-fn own_header(version: Option<ProxyProtocolOut>, addresses: Option<HeaderAddresses>) -> Vec<u8> {
+fn own_header(version: Option<&ProxyProtocolOut>, addresses: Option<HeaderAddresses>) -> Vec<u8> {
     match (version, addresses) {
         (None, _) => Vec::new(),
         (Some(ProxyProtocolOut::V1), _) => proxy_header::write_v1(addresses),
-        (Some(ProxyProtocolOut::V2), Some(_)) => proxy_header::write_v2(addresses, None, b""),
-        (Some(ProxyProtocolOut::V2), None) => proxy_header::V2_LOCAL.to_vec(),
+        (Some(ProxyProtocolOut::V2 { .. }), Some(_)) => {
+            proxy_header::write_v2(addresses, None, b"")
+        }
+        (Some(ProxyProtocolOut::V2 { .. }), None) => proxy_header::V2_LOCAL.to_vec(),
     }
 }
 

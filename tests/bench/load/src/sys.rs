@@ -93,7 +93,7 @@ pub fn listen(address: SocketAddrV4) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// The next waiting connection, nonblocking; `None` when there is none.
+/// The next waiting connection, nonblocking; `None` if no connection waits.
 pub fn accept(listener: &OwnedFd) -> io::Result<Option<OwnedFd>> {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: no address is asked for; the new descriptor is ours alone.

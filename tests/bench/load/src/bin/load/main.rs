@@ -1,6 +1,6 @@
 //! The load generator: MQTT clients in one thread, one scenario a run.
 //!
-//! It talks to whoever runs it through lines, so that the proxy can be measured exactly around the timed part:
+//! It talks to its caller in lines, so that the proxy can be measured exactly around the timed part:
 //! it prints `ready`, waits for a line, runs, prints the result as JSON, waits for a line, closes all and ends.
 
 mod clients;

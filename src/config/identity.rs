@@ -1,0 +1,96 @@
+//! Who the clients of a listener have to be, and what their brokers are told.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Secret;
+use crate::{
+    jwt,
+    template::{Pattern, Template, Variable},
+};
+
+/// The identity of a listener's clients. The default asks for nothing and changes nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    pub jwt: Option<Jwt>,
+    /// All have to hold.
+    pub require: Vec<Requirement>,
+    pub rewrite: Option<Rewrite>,
+    /// A CONNECT that violates the standard is passed on if it can be routed.
+    pub lenient: bool,
+}
+
+/// The token that clients prove their identity with.
+#[derive(Clone, Debug)]
+pub struct Jwt {
+    pub(crate) from: TokenSource,
+    pub(crate) verifier: Arc<jwt::Verifier>,
+    /// A session ends when its token expires.
+    pub(crate) closes_on_expiry: bool,
+}
+
+/// The field of a CONNECT that has the client's token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TokenSource {
+    #[default]
+    Password,
+    Username,
+}
+
+/// What a field of the CONNECT has to be.
+#[derive(Clone, Debug)]
+pub struct Requirement {
+    /// The line of the configuration file, counted from 1.
+    pub line: usize,
+    /// Its index in the list of the listener.
+    pub index: usize,
+    pub field: RequiredField,
+    pub pattern: Pattern,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequiredField {
+    ClientId,
+    Username,
+}
+
+/// The changes to a CONNECT; `None`: unchanged.
+#[derive(Clone, Debug)]
+pub struct Rewrite {
+    pub client_id: Option<Template>,
+    pub username: Option<Template>,
+    pub password: PasswordRewrite,
+    /// Names and values.
+    pub user_properties: Vec<(Arc<str>, Template)>,
+}
+
+#[derive(Clone, Debug)]
+pub enum PasswordRewrite {
+    Keep,
+    Remove,
+    Set(Secret),
+}
+
+impl Identity {
+    /// Whether it asks for nothing and changes nothing.
+    pub fn is_default(&self) -> bool {
+        self.jwt.is_none() && self.require.is_empty() && self.rewrite.is_none()
+    }
+
+    /// The variables of all templates.
+    pub fn variables(&self) -> impl Iterator<Item = &Variable> {
+        let required = self.require.iter().flat_map(|required| required.pattern.variables());
+        required.chain(self.rewrite.iter().flat_map(Rewrite::variables))
+    }
+}
+
+impl Rewrite {
+    fn variables(&self) -> impl Iterator<Item = &Variable> {
+        let names = self.client_id.iter().chain(&self.username);
+        let values = self.user_properties.iter().map(|(_, value)| value);
+        names.chain(values).flat_map(Template::variables)
+    }
+}

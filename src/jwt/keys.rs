@@ -1,0 +1,58 @@
+//! The public keys of a file.
+
+use jsonwebtoken::DecodingKey;
+
+use super::{
+    algorithm::{Algorithm, KeyType},
+    jwk_set, pem,
+};
+
+/// The files allowed for the keys of tokens.
+pub(crate) const KEYS: &str = "a readable file with public keys: a JWK set, or PEM";
+
+/// The most keys that are tried for a token without a key ID.
+const MAX_TRIED_KEYS: usize = 8;
+
+/// The public keys that sign tokens.
+#[derive(Clone, Debug)]
+pub(crate) struct Keys(Vec<Key>);
+
+#[derive(Clone, Debug)]
+pub(super) struct Key {
+    /// `kid` of a JWK.
+    pub(super) id: Option<Box<str>>,
+    pub(super) kind: KeyType,
+    /// `alg` of a JWK: the key signs by no other one.
+    pub(super) algorithm: Option<Algorithm>,
+    pub(super) public: DecodingKey,
+}
+
+impl Keys {
+    /// Reads the contents of a file. Keys of a JWK set that are not for signatures, or of a type that
+    /// is not supported, are skipped (RFC 7517, section 5).
+    ///
+    /// # Errors
+    /// What is wrong with the file, as the predicate of a sentence about it.
+    pub(crate) fn parse(contents: &[u8]) -> Result<Self, String> {
+        let is_json = contents.trim_ascii_start().first() == Some(&b'{');
+        let keys = if is_json { jwk_set::keys(contents) } else { pem::keys(contents) }?;
+        if keys.is_empty() {
+            return Err("holds no public key for signatures".to_owned());
+        }
+        Ok(Self(keys))
+    }
+
+    /// The keys that a token may be signed with. Keys without an ID fit any ID.
+    pub(super) fn candidates<'a>(
+        &'a self,
+        algorithm: Algorithm,
+        id: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a DecodingKey> {
+        let fits = move |key: &&Key| {
+            key.kind == algorithm.key_type()
+                && key.algorithm.is_none_or(|only| only == algorithm)
+                && (id.is_none() || key.id.is_none() || key.id.as_deref() == id)
+        };
+        self.0.iter().filter(fits).map(|key| &key.public).take(MAX_TRIED_KEYS)
+    }
+}

@@ -1,0 +1,4 @@
+mod issuer;
+mod keys;
+mod verify;
+mod weak_keys;

@@ -1,0 +1,89 @@
+//! The token that a client proves its identity with.
+
+use std::{
+    pin::pin,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use super::refuse;
+use crate::{
+    config::{Jwt, TokenSource},
+    jwt::{Claims, JwtError},
+    listener::ListenerSettings,
+    proto::mqtt::{Connect, RejectReason},
+    session::{pending::PendingClient, reject::Rejection},
+    template::{Claim, Variable},
+};
+
+/// The name of this rule in metrics.
+const RULE: &str = "authenticate.jwt";
+
+/// The claim that the log has: whom the token is for (RFC 7519, section 4.1.2).
+const SUBJECT: &str = "sub";
+
+/// Verifies the client's token, and keeps the claims that the configuration names.
+pub(super) async fn verify(
+    client: &mut PendingClient<'_>,
+    settings: &ListenerSettings,
+    connect: &Connect,
+    jwt: &Jwt,
+) -> Result<(), Rejection> {
+    let context = client.context;
+    let span = match jwt.from {
+        TokenSource::Password => connect.password,
+        TokenSource::Username => connect.username,
+    };
+    let token = span.and_then(|span| client.buffer.get(span.range())).unwrap_or_default();
+    let now = unix_seconds(context.reactor.wall_clock());
+    // A signature takes as long as dozens of pings: each has a turn of its own.
+    let verifying = pin!(async { jwt.verifier.verify(token, now) });
+    let claims = match context.reactor.turn.pace(verifying).await {
+        Ok(claims) => claims,
+        Err(error) => return Err(rejection(client, settings, &error)),
+    };
+    let kept = named_claims(client, settings, &claims);
+    let expires = claims.expires_at().filter(|_| jwt.closes_on_expiry);
+    let expires =
+        expires.map(|at| context.seconds().saturating_add((at.saturating_sub(now)) as u32));
+    let facts = client.record.identity.get_or_insert_default();
+    (facts.claims, facts.expires) = (kept, expires);
+    Ok(())
+}
+
+fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since: Duration| since.as_secs())
+}
+
+fn rejection(
+    client: &PendingClient<'_>,
+    settings: &ListenerSettings,
+    error: &JwtError,
+) -> Rejection {
+    let reason =
+        if error.is_genuine() { RejectReason::NotAuthorized } else { RejectReason::BadCredentials };
+    refuse(client, settings, RULE, reason, error.to_string())
+}
+
+/// The claims that templates name, and the subject.
+fn named_claims(
+    client: &PendingClient<'_>,
+    settings: &ListenerSettings,
+    claims: &Claims,
+) -> Box<[Claim]> {
+    let pool = client.record.listener.pool.config();
+    let of_listener = settings.identity.iter().flat_map(|identity| identity.variables());
+    let variables = of_listener.chain(pool.variables());
+    let names = variables.filter_map(|variable| match variable {
+        Variable::Jwt(name) => Some(&**name),
+        _ => None,
+    });
+    let mut kept: Vec<Claim> = Vec::new();
+    for name in [SUBJECT].into_iter().chain(names) {
+        if kept.iter().all(|claim| &*claim.name != name)
+            && let Some(value) = claims.text(name).filter(|value| !value.contains(char::is_control))
+        {
+            kept.push(Claim { name: name.into(), value: value.into() });
+        }
+    }
+    kept.into()
+}

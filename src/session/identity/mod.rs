@@ -1,0 +1,66 @@
+//! Who a client is: its requirements, the ID that it is assigned, and what its broker is told.
+
+mod assign;
+mod authenticate;
+mod require;
+mod rewrite;
+
+use super::{pending::PendingClient, reject::Rejection};
+use crate::{
+    balance::EmptyClientId,
+    labels::{EndBy, EndCause, EndPhase},
+    listener::ListenerSettings,
+    proto::mqtt::{Connect, RejectReason},
+    session::end::End,
+};
+
+/// Whether the client's identity needs more than its CONNECT as it is.
+pub(super) fn is_needed(
+    client: &PendingClient<'_>,
+    settings: &ListenerSettings,
+    connect: &Connect,
+) -> bool {
+    settings.identity.is_some() || assigns_id(client, connect)
+}
+
+fn assigns_id(client: &PendingClient<'_>, connect: &Connect) -> bool {
+    let policy = || client.record.listener.pool.config().balance.empty_client_id;
+    connect.client_id.is_empty() && policy() == EmptyClientId::Assign
+}
+
+/// Checks who the client is, and replaces the CONNECT in its buffer by the one for its broker.
+/// Returns that one's fields.
+pub(super) async fn establish(
+    client: &mut PendingClient<'_>,
+    settings: &ListenerSettings,
+    connect: Connect,
+) -> Result<Connect, Rejection> {
+    if let Some(identity) = &settings.identity {
+        if let Some(jwt) = &identity.jwt {
+            authenticate::verify(client, settings, &connect, jwt).await?;
+        }
+        require::check(client, settings, &identity.require)?;
+    }
+    let assigned = if assigns_id(client, &connect) {
+        Some(assign::new_client_id(client, &connect)?)
+    } else {
+        None
+    };
+    let facts = client.record.identity.get_or_insert_default();
+    facts.assigned_client_id = assigned.map(Box::from);
+    let rewrite = settings.identity.as_ref().and_then(|identity| identity.rewrite.as_ref());
+    rewrite::apply(client, settings, connect, rewrite)
+}
+
+/// Refuses a client for its identity, with the rule that refused it.
+fn refuse(
+    client: &PendingClient<'_>,
+    settings: &ListenerSettings,
+    rule: &str,
+    reason: RejectReason,
+    detail: String,
+) -> Rejection {
+    settings.metrics.count_identity_refused(rule);
+    let end = End::new(EndBy::Proxy, EndPhase::Connect, EndCause::Refused).with(detail);
+    client.refuse_with(reason, end)
+}

@@ -1,0 +1,21 @@
+//! Texts made of facts about a client: `${username}/${client_id}`.
+//!
+//! - [`ClientFields`]: the facts
+//! - [`Variable`]: the name of a fact
+//! - [`Template`]: text and variables
+//! - [`Pattern`]: likewise, where `*` stands for any characters
+
+mod client_fields;
+mod pattern;
+#[expect(clippy::module_inception, reason = "the room is named after its main type")]
+mod template;
+#[cfg(test)]
+mod tests;
+mod variable;
+
+pub(crate) use client_fields::{Claim, ClientFields};
+pub(crate) use pattern::Pattern;
+pub(crate) use template::{Template, TemplateError};
+pub(crate) use variable::Variable;
+#[cfg(test)]
+pub(crate) use variable::VariableError;

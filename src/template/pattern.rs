@@ -1,0 +1,105 @@
+//! Templates in which `*` stands for any characters.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use super::{
+    client_fields::ClientFields,
+    template::{Template, TemplateError, TemplatePart},
+    variable::Variable,
+};
+
+/// A template with `*`, such as `${username}-*`. A `*` in the value of a variable is an ordinary
+/// character: no certificate and no token can widen a pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    /// The text between the `*`; one more than there are of them.
+    pieces: Vec<Template>,
+}
+
+/// The most combinations of names that are tried, where a pattern has variables with several values.
+const MAX_COMBINATIONS: usize = 64;
+
+impl Pattern {
+    /// The variables, in their order.
+    pub fn variables(&self) -> impl Iterator<Item = &Variable> + Clone {
+        self.pieces.iter().flat_map(Template::variables)
+    }
+
+    /// Whether `text` matches. A variable without a value matches nothing. Of a variable with
+    /// several values, such as the DNS names of a certificate, one has to match.
+    pub fn matches(&self, text: &str, client: &ClientFields<'_>) -> bool {
+        let values: Vec<_> = self.variables().map(|variable| variable.values(client)).collect();
+        let combinations = values.iter().map(Vec::len).try_fold(1, usize::checked_mul);
+        let combinations = combinations.unwrap_or(MAX_COMBINATIONS).min(MAX_COMBINATIONS);
+        (0..combinations).any(|mut number| {
+            let mut chosen = values.iter().map(|values| {
+                let value = values.get(number % values.len()).map_or("", |value| &**value);
+                number /= values.len();
+                value
+            });
+            let pieces: Vec<_> = self.pieces.iter().map(|piece| fill(piece, &mut chosen)).collect();
+            is_match(&pieces, text)
+        })
+    }
+}
+
+/// The text of a piece, with these values for its variables.
+fn fill<'a>(piece: &'a Template, values: &mut impl Iterator<Item = &'a str>) -> Cow<'a, str> {
+    let mut text = |part: &'a TemplatePart| match part {
+        TemplatePart::Text(text) => &**text,
+        TemplatePart::Variable(_) => values.next().unwrap_or_default(),
+    };
+    match &*piece.parts {
+        [] => "".into(),
+        [part] => text(part).into(),
+        parts => parts.iter().map(text).collect(),
+    }
+}
+
+/// Whether `text` is these pieces in their order, with any characters between them.
+fn is_match(pieces: &[Cow<'_, str>], text: &str) -> bool {
+    let [first, middle @ .., last] = pieces else {
+        return pieces.first().is_some_and(|only| *only == text);
+    };
+    let Some(mut rest) = text.strip_prefix(&**first) else { return false };
+    for piece in middle {
+        // The earliest place leaves the most for the pieces that follow.
+        let Some(at) = rest.find(&**piece) else { return false };
+        rest = &rest[at + piece.len()..];
+    }
+    rest.ends_with(&**last)
+}
+
+impl FromStr for Pattern {
+    type Err = TemplateError;
+
+    fn from_str(text: &str) -> Result<Self, TemplateError> {
+        // A `*` inside `${}` belongs to the name of a claim.
+        let mut pieces = Vec::new();
+        let (mut from, mut inside) = (0, false);
+        for (at, c) in text.char_indices() {
+            match c {
+                '$' if text[at..].starts_with("${") => inside = true,
+                '}' => inside = false,
+                '*' if !inside => {
+                    pieces.push(text[from..at].parse()?);
+                    from = at + 1;
+                }
+                _ => {}
+            }
+        }
+        pieces.push(text[from..].parse()?);
+        Ok(Self { pieces })
+    }
+}
+
+/// As it is written in the configuration.
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, piece) in self.pieces.iter().enumerate() {
+            let star = if index == 0 { "" } else { "*" };
+            write!(f, "{star}{piece}")?;
+        }
+        Ok(())
+    }
+}

@@ -77,6 +77,8 @@ install_packages() {
   if ! $quick; then
     # nginx's stream module is for tests/bench/compare.sh, and for the PROXY protocol.
     wanted+=(libnginx-mod-stream mosquitto mosquitto-clients prometheus python3 python3-venv)
+    # Another broker; and what a plugin of Mosquitto's is compiled with.
+    wanted+=(ejabberd libmosquitto-dev mosquitto-dev)
     # For MQTT.js in a page; what drives it brings no browser of its own.
     wanted+=(chromium)
     # What takes access logs, and what puts them aside.
@@ -135,7 +137,7 @@ if $quick; then
   skip "Interop tests" "--quick"
 else
   step "Clients for the interop tests" install_clients
-  step "The proxy" cargo build --locked
+  step "The proxy, and what the interop tests have in Rust" cargo build --locked --bins --examples
   step "Interop tests" interop
 fi
 

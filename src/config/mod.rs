@@ -10,6 +10,7 @@ mod de;
 mod effective;
 mod fault;
 mod identity;
+mod idle;
 mod listener;
 mod load;
 mod pool;
@@ -46,5 +47,6 @@ pub(crate) use secret::Secret;
 pub(crate) use settings::{
     Admin, Dns, Drain, Limits, Log, ProgramLogFormat, Rate, Runtime, Timeouts,
 };
-pub use settings::{Idle, LogLevel, TcpKeepalive, TcpUserTimeout, Workers};
+pub use idle::Idle;
+pub use settings::{LogLevel, TcpKeepalive, TcpUserTimeout, Workers};
 pub(crate) use values::is_name;

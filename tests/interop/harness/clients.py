@@ -23,8 +23,19 @@ class Client:
     """One client and one connection of it. Reasons are those of 5.0, into which paho turns 3.x's."""
 
     def __init__(
-        self, port, client_id, version=4, clean=True, will=None, keepalive=60, user=None, word=None
+        self,
+        port,
+        client_id,
+        version=4,
+        clean=True,
+        will=None,
+        keepalive=60,
+        user=None,
+        word=None,
+        path=None,
+        trust=None,
     ):
+        """`path` has it come over WebSocket, and `trust`, a TLS context, by TLS."""
         # 3.x keeps a session that is not clean; 5.0 keeps it for as long as asked.
         options = {} if version == 5 else {"clean_session": clean}
         self.paho = Paho(
@@ -32,10 +43,16 @@ class Client:
             client_id,
             protocol=VERSIONS[version],
             reconnect_on_failure=False,
+            transport="websockets" if path else "tcp",
             **options,
         )
+        if path:
+            self.paho.ws_set_options(path)
+        if trust:
+            self.paho.tls_set_context(trust)
+        host = "localhost" if trust else LOOPBACK
         self.connack, self.session_present = None, None
-        self.disconnect_reason = None
+        self.assigned_id = self.disconnect_reason = None
         self.pings = 0
         self.messages = queue.Queue()
         self.granted = queue.Queue()
@@ -53,17 +70,18 @@ class Client:
         if version == 5:
             properties = Properties(PacketTypes.CONNECT)
             properties.SessionExpiryInterval = 0 if clean else 3600
-            self.paho.connect(
-                LOOPBACK, port, keepalive, clean_start=clean, properties=properties
-            )
+            self.paho.connect(host, port, keepalive, clean_start=clean, properties=properties)
         else:
-            self.paho.connect(LOOPBACK, port, keepalive)
-        self.local_port = self.paho.socket().getsockname()[1]
+            self.paho.connect(host, port, keepalive)
+        # paho wraps the socket of a WebSocket in something that cannot say.
+        self.local_port = None if path else self.paho.socket().getsockname()[1]
         self.paho.loop_start()
         assert self.answered.wait(PATIENCE), f"no CONNACK for {client_id}"
 
-    def on_connect(self, _client, _userdata, flags, reason, _properties):
+    def on_connect(self, _client, _userdata, flags, reason, properties):
         self.connack, self.session_present = reason.value, flags.session_present
+        # Only a 5.0 CONNACK has properties.
+        self.assigned_id = getattr(properties, "AssignedClientIdentifier", None)
         self.answered.set()
 
     def on_disconnect(self, _client, _userdata, _flags, reason, _properties):
@@ -111,10 +129,10 @@ class Client:
         wait_for(f"{count} PINGRESPs", lambda: self.pings >= count)
 
 
-def publish_everywhere(brokers, messages, qos=1):
+def publish_everywhere(brokers, messages, qos=1, **options):
     """Publishes (topic, payload) pairs at each broker, apart from the proxy."""
     for broker in brokers:
-        with Client(broker.port, f"publisher-{broker.name}") as publisher:
+        with Client(broker.port, f"publisher-{broker.name}", **options) as publisher:
             for topic, payload in messages:
                 publisher.publish(topic, payload, qos)
 

@@ -1,5 +1,6 @@
 """Many paho clients in one thread, which come back at once when they lose their connection."""
 
+import itertools
 import selectors
 import threading
 import time
@@ -111,11 +112,13 @@ class Member:
 
 
 class Fleet:
-    """Clients of versions 3.1.1 and 5.0 in turn, connected and sending until the block ends."""
+    """Clients of these versions in turn, connected and sending until the block ends: each a message
+    every `period` seconds."""
 
-    def __init__(self, port, ids):
-        self.port = port
-        self.members = {name: Member(name, (4, 5)[n % 2]) for n, name in enumerate(ids)}
+    def __init__(self, port, ids, versions=(4, 5), period=PERIOD):
+        self.port, self.period = port, period
+        in_turn = zip(ids, itertools.cycle(versions), strict=False)
+        self.members = {name: Member(name, version) for name, version in in_turn}
         self.selector = selectors.DefaultSelector()
         self.sending, self.stopping, self.fault = True, False, None
         # (when, member); all are due after the same time, so that they stay sorted.
@@ -169,7 +172,7 @@ class Fleet:
                 while len(opening) >= MOST_AT_ONCE:
                     self.turn()
                     opening = {other for other in opening if not other.subscribed}
-                spread = PERIOD * number / len(self.members)
+                spread = self.period * number / len(self.members)
                 self.due.append((time.monotonic() + spread, member))
             while not self.stopping:
                 self.turn()
@@ -198,7 +201,7 @@ class Fleet:
             at, member = self.due.popleft()
             if self.sending:
                 member.send()
-            self.due.append((at + PERIOD, member))
+            self.due.append((at + self.period, member))
 
     def leave(self):
         """Says goodbye, and waits for the brokers to close, which is theirs to do."""

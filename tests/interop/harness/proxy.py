@@ -32,8 +32,9 @@ class Proxy:
     WebSocket, whose name is that with "-ws"; with `secured` two more, "-tls" and "-wss".
 
     `websocket` and `secured` (`tls`) are what these are configured with, `token_file` what its admin
-    listener is, `logs` its access logs other than the one that the tests read, and `timeouts`
-    the section of that name; `keys` are further keys of every pool.
+    listener is, `logs` its access logs other than the one that the tests read, `timeouts`
+    the section of that name, and `listener` further keys of every listener; `keys` are those of every
+    pool.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Proxy:
         token_file=None,
         logs=(),
         timeouts=None,
+        listener=None,
         **keys,
     ):
         self.folder, self.name = Path(folder), name
@@ -57,6 +59,7 @@ class Proxy:
         self.token_file = token_file
         self.logs = logs
         self.timeouts = timeouts or {}
+        self.listener = listener or {}
         self.file.write_text(json.dumps(self.config(pools, keys), indent=2))
         self.starts = 0
         self.start()
@@ -69,7 +72,9 @@ class Proxy:
             wrappings |= secured
         return {
             "listeners": [
-                {"name": pool + suffix, "bind": f"{LOOPBACK}:0", "pool": pool, **wrapping}
+                {"name": pool + suffix, "bind": f"{LOOPBACK}:0", "pool": pool}
+                | wrapping
+                | self.listener
                 for suffix, wrapping in wrappings.items()
                 for pool in pools
             ],

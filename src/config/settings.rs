@@ -11,7 +11,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Bind, Secret, Idle};
+use super::{Bind, Idle, Secret};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Runtime {

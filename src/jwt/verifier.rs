@@ -38,6 +38,13 @@ struct Header {
 }
 
 impl Verifier {
+    /// Whether the same is asked of tokens, whatever the keys.
+    pub(crate) fn has_same_rules(&self, other: &Self) -> bool {
+        let rules =
+            |of: &Self| (of.algorithms.clone(), of.issuer.clone(), of.audience.clone(), of.leeway);
+        rules(self) == rules(other)
+    }
+
     /// Verifies a token. `now`: seconds of Unix time. A token without `exp` never expires.
     ///
     /// # Errors

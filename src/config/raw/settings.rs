@@ -114,9 +114,9 @@ pub(in crate::config) struct TcpKeepalive {
     pub(in crate::config) count: At<ProbeCount>,
 }
 
-/// Sections in whose place a single value may be written, and the key that it sets.
-pub(in crate::config) const SHORT_FORMS: &[(&str, &str)] =
-    &[("TcpKeepalive", "idle"), ("SendProxyProtocol", "version")];
+/// Sections in whose place a single value may be written: the key that it sets, and what it is.
+pub(in crate::config) const SHORT_FORMS: &[(&str, &str, &str)] =
+    &[("TcpKeepalive", "idle", "a duration"), ("SendProxyProtocol", "version", "none, v1, v2")];
 
 fn duration_or_section(generator: &mut SchemaGenerator) -> Schema {
     let duration = generator.subschema_for::<Seconds>();

@@ -7,11 +7,7 @@ mod require;
 mod rewrite;
 
 use super::{pending::PendingClient, reject::Rejection};
-use crate::{
-    balance::EmptyClientId,
-    listener::ListenerSettings,
-    proto::mqtt::Connect,
-};
+use crate::{balance::EmptyClientId, listener::ListenerSettings, proto::mqtt::Connect};
 
 /// Whether the client's identity needs more than its CONNECT as it is.
 pub(super) fn is_needed(

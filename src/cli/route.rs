@@ -53,7 +53,7 @@ pub(super) struct RouteArgs {
     /// Print JSON: an object per client ID; with --against one for all.
     #[arg(long)]
     json: bool,
-    /// Client IDs; `-` reads them from standard input, one per line.
+    /// Client IDs, as the brokers are sent them; `-` reads them from standard input, one per line.
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
 }

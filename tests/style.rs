@@ -95,7 +95,8 @@ fn files(place: &Path) -> Vec<PathBuf> {
     if place.is_file() {
         return vec![place.to_owned()];
     }
-    if place.ends_with("target") {
+    // Built, or installed.
+    if place.ends_with("target") || place.ends_with("node_modules") {
         return Vec::new();
     }
     let entries = fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path());

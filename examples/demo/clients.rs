@@ -11,7 +11,7 @@ use crate::mqtt31;
 
 /// Who connects.
 pub(crate) struct Client {
-    /// Empty for the one that leaves it to the broker.
+    /// Empty for the one that is assigned an ID.
     pub(crate) id: &'static str,
     pub(crate) version: Version,
     pub(crate) username: Option<&'static str>,
@@ -30,7 +30,7 @@ pub(crate) const CLIENTS: &[Client] = &[
     Client::new("camera-north", Version::V5),
     Client::new("door-lock-3", Version::V5).named("home"),
     Client::new("phone-of-ada", Version::V5).named("ada"),
-    Client::new("", Version::V5),
+    Client::new("", Version::V5).who_comes_back(),
     Client::new("tracker-42", Version::V5).named("fleet").who_comes_back(),
 ];
 
@@ -47,6 +47,8 @@ const QUEUE: usize = 1;
 pub(crate) struct Session {
     /// Whether the broker said that it had kept the client's session.
     pub(crate) present: bool,
+    /// The ID that a client without one was told (5.0, section 3.2.2.3.7).
+    pub(crate) assigned_id: Option<String>,
     handle: Handle,
     task: JoinHandle<()>,
 }
@@ -75,12 +77,13 @@ impl Client {
         if self.id.is_empty() { "(no client ID)" } else { self.id }
     }
 
-    /// Returns once the broker has let the client in; it then stays in the background.
-    pub(crate) async fn connect(&self, proxy: SocketAddr) -> anyhow::Result<Session> {
+    /// Returns once the broker has let the client in; it then stays in the background. `id`: its own,
+    /// or the one that it was assigned before.
+    pub(crate) async fn connect(&self, id: &str, proxy: SocketAddr) -> anyhow::Result<Session> {
         match self.version {
             Version::V31 => self.connect_v31(proxy).await,
             Version::V311 => self.connect_v311(proxy).await,
-            Version::V5 => self.connect_v5(proxy).await,
+            Version::V5 => self.connect_v5(id, proxy).await,
         }
     }
 
@@ -89,7 +92,7 @@ impl Client {
         let stream = mqtt31::connect(proxy, self.id, self.username).await?;
         let (leave, told) = oneshot::channel();
         let task = tokio::spawn(mqtt31::stay(stream, told));
-        Ok(Session { present: false, handle: Handle::V31(leave), task })
+        Ok(Session { present: false, assigned_id: None, handle: Handle::V31(leave), task })
     }
 
     async fn connect_v311(&self, proxy: SocketAddr) -> anyhow::Result<Session> {
@@ -109,22 +112,24 @@ impl Client {
                 && event != Event::Outgoing(Outgoing::Disconnect)
             {}
         });
-        Ok(Session { present, handle: Handle::V311(client), task })
+        Ok(Session { present, assigned_id: None, handle: Handle::V311(client), task })
     }
 
-    async fn connect_v5(&self, proxy: SocketAddr) -> anyhow::Result<Session> {
-        let mut options = v5::MqttOptions::new(self.id, proxy.ip().to_string(), proxy.port());
+    async fn connect_v5(&self, id: &str, proxy: SocketAddr) -> anyhow::Result<Session> {
+        let mut options = v5::MqttOptions::new(id, proxy.ip().to_string(), proxy.port());
         options.set_clean_start(!self.comes_back);
         options.set_session_expiry_interval(self.comes_back.then_some(SESSION_EXPIRY));
         if let Some(username) = self.username {
             options.set_credentials(username, "not-in-any-log");
         }
         let (client, mut events) = v5::AsyncClient::new(options, QUEUE);
-        let present = loop {
+        let (present, assigned_id) = loop {
             if let v5::Event::Incoming(v5::mqttbytes::v5::Packet::ConnAck(connack)) =
                 events.poll().await?
             {
-                break connack.session_present;
+                let properties = connack.properties;
+                let assigned = properties.and_then(|all| all.assigned_client_identifier);
+                break (connack.session_present, assigned);
             }
         };
         let task = tokio::spawn(async move {
@@ -132,7 +137,7 @@ impl Client {
                 && event != v5::Event::Outgoing(Outgoing::Disconnect)
             {}
         });
-        Ok(Session { present, handle: Handle::V5(client), task })
+        Ok(Session { present, assigned_id, handle: Handle::V5(client), task })
     }
 }
 

@@ -124,12 +124,13 @@ async fn tour(args: &Args) -> anyhow::Result<bool> {
     let mut guests = Vec::new();
     let mut rows = Vec::new();
     for client in CLIENTS {
-        let session = timeout(STEP_TIMEOUT, client.connect(way.address))
+        let session = timeout(STEP_TIMEOUT, client.connect(client.id, way.address))
             .await
             .with_context(|| format!("no CONNACK for {}", client.shown_id()))?
             .with_context(|| format!("{} cannot connect", client.shown_id()))?;
-        let (session, entry) = come_back_if_it_should(client, session, &way, &mut log).await?;
-        rows.push(Row::new(client, &session, entry, &way, &proxy, &brokers));
+        let id = session.assigned_id.clone().unwrap_or_else(|| client.id.to_owned());
+        let (session, entry) = come_back_if_it_should(client, &id, session, &way, &mut log).await?;
+        rows.push(Row::new(client, id, &session, entry, &way, &proxy, &brokers));
         guests.push(session);
     }
 
@@ -153,10 +154,12 @@ async fn tour(args: &Args) -> anyhow::Result<bool> {
     Ok(as_promised)
 }
 
-/// A client that keeps a session leaves once, and connects again to find it. Returns the session
+/// A client that keeps a session leaves once, and connects again to find it: by its own ID, or by
+/// the one that it was assigned. Returns the session
 /// that is open in the end, and what the access log says of it.
 async fn come_back_if_it_should(
     client: &clients::Client,
+    id: &str,
     session: Session,
     way: &Way,
     log: &mut Log,
@@ -168,11 +171,11 @@ async fn come_back_if_it_should(
     session.leave().await;
     // From here on the broker, too, has seen it go.
     log.next("disconnect", client.id, STEP_TIMEOUT).await?;
-    let again = timeout(STEP_TIMEOUT, client.connect(way.address))
+    let again = timeout(STEP_TIMEOUT, client.connect(id, way.address))
         .await
         .context("no CONNACK")?
-        .with_context(|| format!("{} cannot connect again", client.id))?;
-    Ok((again, log.next("connect", client.id, STEP_TIMEOUT).await?))
+        .with_context(|| format!("{id} cannot connect again"))?;
+    Ok((again, log.next("connect", id, STEP_TIMEOUT).await?))
 }
 
 async fn leave(guests: Vec<Session>) {

@@ -152,6 +152,7 @@ listeners:
     websocket: {{}}
 pools:
   - name: brokers
+    balance: {{ empty_client_id: assign }}
     upstreams:
 "
     );

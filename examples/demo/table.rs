@@ -18,32 +18,37 @@ pub(crate) struct Table {
 /// One client, as the client, the access log, the brokers and `mqtt-lb route` have it.
 pub(crate) struct Row {
     client: &'static Client,
+    /// Its own, or the one that it was assigned.
+    id: String,
     session_present: bool,
     /// What it should have come over, as the log calls it.
     transport: &'static str,
     log: Entry,
     /// The broker of each of its CONNECTs, by the brokers' word.
     visits: Vec<&'static str>,
-    /// Where it belongs; nowhere without a client ID.
+    /// Where it belongs.
     route: Option<String>,
 }
 
 impl Row {
     pub(crate) fn new(
         client: &'static Client,
+        id: String,
         session: &Session,
         log: Entry,
         way: &Way,
         proxy: &Proxy,
         brokers: &Brokers,
     ) -> Self {
-        let route = (!client.id.is_empty()).then(|| proxy.route(client.id)).flatten();
+        let route = proxy.route(&id);
+        let visits = brokers.visits_of(&id);
         Self {
             client,
+            id,
             session_present: session.present,
             transport: way.transport,
             log,
-            visits: brokers.visits_of(client.id),
+            visits,
             route: route.map(str::to_owned),
         }
     }
@@ -90,8 +95,8 @@ impl Row {
             "new".to_owned()
         };
         println!(
-            "  {:14}  {version:7}  {}  {:10}  {session}",
-            self.client.shown_id(),
+            "  {:22}  {version:7}  {}  {:10}  {session}",
+            self.id,
             paint.broker(&format!("{:8}", self.log.upstream.as_deref().unwrap_or("-"))),
             self.route.as_deref().unwrap_or("any"),
         );
@@ -102,8 +107,8 @@ impl Table {
     /// Returns whether everything was as promised.
     pub(crate) fn print(&self, paint: Paint) -> bool {
         let heading = format!(
-            "{:14}  {:7}  {:8}  {:10}  {}",
-            "client", "version", "broker", "route says", "session"
+            "{:22}  {:7}  {:8}  {:10}  {}",
+            "client ID", "version", "broker", "route says", "session"
         );
         println!("  {}", paint.dim(&heading));
         for row in &self.rows {
@@ -121,7 +126,7 @@ impl Table {
             let found = self.rows.iter().filter(|row| row.session_present).count();
             let at_home = self.rows.iter().filter(|row| row.route.is_some()).count();
             println!(
-                "  {} {at_home} of {at_home} clients with an ID are on the broker that `route` names; \
+                "  {} {at_home} of {at_home} clients are on the broker that `route` names; \
                  {found} of {found} came back to their session.",
                 paint.green("As promised:")
             );

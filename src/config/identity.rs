@@ -22,6 +22,14 @@ pub struct Identity {
     pub lenient: bool,
 }
 
+impl Jwt {
+    fn is_same(&self, other: &Self) -> bool {
+        self.from == other.from
+            && self.closes_on_expiry == other.closes_on_expiry
+            && self.verifier.has_same_rules(&other.verifier)
+    }
+}
+
 /// The token that clients prove their identity with.
 #[derive(Clone, Debug)]
 pub struct Jwt {
@@ -38,6 +46,13 @@ pub(crate) enum TokenSource {
     #[default]
     Password,
     Username,
+}
+
+/// Wherever in the file it is.
+impl PartialEq for Requirement {
+    fn eq(&self, other: &Self) -> bool {
+        (self.index, self.field, &self.pattern) == (other.index, other.field, &other.pattern)
+    }
 }
 
 /// What a field of the CONNECT has to be.
@@ -58,7 +73,7 @@ pub enum RequiredField {
 }
 
 /// The changes to a CONNECT; `None`: unchanged.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rewrite {
     pub client_id: Option<Template>,
     pub username: Option<Template>,
@@ -67,7 +82,7 @@ pub struct Rewrite {
     pub user_properties: Vec<(Arc<str>, Template)>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum PasswordRewrite {
     Keep,
     Remove,
@@ -78,6 +93,20 @@ impl Identity {
     /// Whether it asks for nothing and changes nothing.
     pub fn is_default(&self) -> bool {
         self.jwt.is_none() && self.require.is_empty() && self.rewrite.is_none()
+    }
+
+    /// Whether clients are asked and told the same. The keys of tokens do not count: they were read
+    /// again.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same_jwt = match (&self.jwt, &other.jwt) {
+            (None, None) => true,
+            (Some(jwt), Some(other)) => jwt.is_same(other),
+            _ => false,
+        };
+        same_jwt
+            && self.require == other.require
+            && self.rewrite == other.rewrite
+            && self.lenient == other.lenient
     }
 
     /// The variables of all templates.

@@ -10,6 +10,7 @@ mod de;
 mod effective;
 mod fault;
 mod identity;
+mod idle;
 mod listener;
 mod load;
 mod pool;
@@ -32,6 +33,7 @@ pub use fault::Faults;
 pub(crate) use identity::{
     Identity, Jwt, PasswordRewrite, RequiredField, Requirement, Rewrite, TokenSource,
 };
+pub use idle::Idle;
 pub(crate) use listener::Listener;
 pub use listener::{
     Bind, CertificateFile, ListenerTls, Networks, ProxyProtocolIn, RevocationFile, WebSocket,
@@ -46,5 +48,5 @@ pub(crate) use secret::Secret;
 pub(crate) use settings::{
     Admin, Dns, Drain, Limits, Log, ProgramLogFormat, Rate, Runtime, Timeouts,
 };
-pub use settings::{Idle, LogLevel, TcpKeepalive, TcpUserTimeout, Workers};
+pub use settings::{LogLevel, TcpKeepalive, TcpUserTimeout, Workers};
 pub(crate) use values::is_name;

@@ -11,7 +11,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Bind, Secret};
+use super::{Bind, Idle, Secret};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Runtime {
@@ -113,16 +113,6 @@ pub enum TcpUserTimeout {
     #[default]
     Auto,
     After(Duration),
-}
-
-/// When a session without traffic is closed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Idle {
-    /// 1.5 times the keep alive of the session, plus a few seconds.
-    #[default]
-    KeepAlive,
-    After(Duration),
-    Never,
 }
 
 /// The name servers.

@@ -37,7 +37,7 @@ impl Claims {
     /// A time in seconds (a NumericDate; RFC 7519, section 2), rounded down.
     pub(super) fn time(&self, name: &str) -> Result<Option<u64>, ()> {
         match self.0.get(name) {
-            None | Some(Value::Null) => Ok(None),
+            None => Ok(None),
             Some(value) => match (value.as_u64(), value.as_f64()) {
                 (Some(seconds), _) => Ok(Some(seconds)),
                 // Before 1970, or with a fraction.
@@ -45,6 +45,11 @@ impl Claims {
                 _ => Err(()),
             },
         }
+    }
+
+    /// Whether a claim is this text.
+    pub(super) fn is(&self, name: &str, text: &str) -> bool {
+        self.0.get(name).is_some_and(|value| value == text)
     }
 
     /// Whether a claim is this text, or a list that contains it.

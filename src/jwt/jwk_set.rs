@@ -7,11 +7,8 @@ use serde_json::{Map, Value};
 
 use super::{
     algorithm::{Algorithm, KeyType},
-    keys::Key,
+    key::{Key, MIN_RSA_BYTES},
 };
-
-/// The shortest RSA key, in bytes (RFC 7518, section 3.3).
-pub(super) const MIN_RSA_BYTES: usize = 256;
 
 #[derive(Deserialize)]
 struct JwkSet {

@@ -2,10 +2,7 @@
 
 use jsonwebtoken::DecodingKey;
 
-use super::{
-    algorithm::{Algorithm, KeyType},
-    jwk_set, pem,
-};
+use super::{algorithm::Algorithm, jwk_set, key::Key, pem};
 
 /// The files allowed for the keys of tokens.
 pub(crate) const KEYS: &str = "a readable file with public keys: a JWK set, or PEM";
@@ -16,16 +13,6 @@ const MAX_TRIED_KEYS: usize = 8;
 /// The public keys that sign tokens.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys(Vec<Key>);
-
-#[derive(Clone, Debug)]
-pub(super) struct Key {
-    /// `kid` of a JWK.
-    pub(super) id: Option<Box<str>>,
-    pub(super) kind: KeyType,
-    /// `alg` of a JWK: the key signs by no other one.
-    pub(super) algorithm: Option<Algorithm>,
-    pub(super) public: DecodingKey,
-}
 
 impl Keys {
     /// Reads the contents of a file. Keys of a JWK set that are not for signatures, or of a type that

@@ -8,6 +8,7 @@ mod algorithm;
 mod claims;
 mod error;
 mod jwk_set;
+mod key;
 mod keys;
 mod pem;
 #[cfg(test)]

@@ -15,7 +15,10 @@ use x509_parser::{
     x509::SubjectPublicKeyInfo,
 };
 
-use super::{algorithm::KeyType, jwk_set::MIN_RSA_BYTES, keys::Key};
+use super::{
+    algorithm::KeyType,
+    key::{Key, MIN_RSA_BYTES},
+};
 
 /// The public keys of a file, and those of its certificates.
 ///

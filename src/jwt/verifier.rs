@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Validation, errors::ErrorKind};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::{Map, Value};
 
 use super::{algorithm::Algorithm, claims::Claims, error::JwtError, keys::Keys};
@@ -33,10 +33,18 @@ pub(crate) struct Verifier {
 struct Header {
     alg: String,
     kid: Option<String>,
-    crit: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    crit: bool,
 }
 
 impl Verifier {
+    /// Whether the same is asked of tokens, whatever the keys.
+    pub(crate) fn has_same_rules(&self, other: &Self) -> bool {
+        let rules =
+            |of: &Self| (of.algorithms.clone(), of.issuer.clone(), of.audience.clone(), of.leeway);
+        rules(self) == rules(other)
+    }
+
     /// Verifies a token. `now`: seconds of Unix time. A token without `exp` never expires.
     ///
     /// # Errors
@@ -51,7 +59,7 @@ impl Verifier {
         let algorithm = Algorithm::named(&header.alg)
             .filter(|algorithm| self.algorithms.contains(algorithm))
             .ok_or_else(|| JwtError::Algorithm(quote(&header.alg)))?;
-        if header.crit.is_some() {
+        if header.crit {
             return Err(JwtError::Critical);
         }
         let claims = self.signed_claims(token, algorithm, header.kid.as_deref())?;
@@ -94,15 +102,19 @@ impl Verifier {
         if let Some(begins) = begins.filter(|at| at.saturating_sub(self.leeway) > now) {
             return Err(JwtError::NotYetValid(begins - now));
         }
-        let is = |claim, wanted: &Option<Box<str>>| {
-            wanted.as_ref().is_none_or(|wanted| claims.contains(claim, wanted))
-        };
-        match (is("iss", &self.issuer), is("aud", &self.audience)) {
-            (false, _) => Err(JwtError::Issuer),
-            (_, false) => Err(JwtError::Audience),
-            (true, true) => Ok(()),
+        if self.issuer.as_ref().is_some_and(|issuer| !claims.is("iss", issuer)) {
+            return Err(JwtError::Issuer);
         }
+        if self.audience.as_ref().is_some_and(|audience| !claims.contains("aud", audience)) {
+            return Err(JwtError::Audience);
+        }
+        Ok(())
     }
+}
+
+/// Whether a key is there, whatever its value.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 fn header(token: &[u8]) -> Result<Header, JwtError> {

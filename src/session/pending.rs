@@ -29,8 +29,9 @@ pub(crate) struct PendingClient<'a> {
     pub(crate) record: Record,
     /// Bytes that were read and not consumed: finally the CONNECT and what followed it.
     pub(crate) buffer: Vec<u8>,
-    /// The lengths of the CONNECT that the client sent and of the one in the buffer, if they differ.
-    pub(crate) rewritten: Option<(usize, usize)>,
+    /// The lengths of the CONNECT that the client sent and of the one that replaced it in the buffer;
+    /// 0 if none did.
+    pub(crate) rewritten: (u32, u32),
     /// The client's older sessions that its new one replaces.
     pub(crate) replaced: Box<[ReplacedSession]>,
 }
@@ -38,14 +39,14 @@ pub(crate) struct PendingClient<'a> {
 impl PendingClient<'_> {
     /// Replaces the CONNECT at the start of the buffer, of `len` bytes, by the one for the broker.
     pub(crate) fn replace_connect(&mut self, len: usize, packet: &[u8]) {
-        self.rewritten = Some((len, packet.len()));
+        self.rewritten = (len as u32, packet.len() as u32);
         self.buffer.splice(..len.min(self.buffer.len()), packet.iter().copied());
     }
 
     /// The bytes of the buffer, as the client sent them.
     pub(crate) fn received_bytes(&self) -> usize {
-        let (sent, now) = self.rewritten.unwrap_or_default();
-        (self.buffer.len() + sent).saturating_sub(now)
+        let (sent, now) = self.rewritten;
+        (self.buffer.len() + sent as usize).saturating_sub(now as usize)
     }
 
     /// Reads once, without growing the buffer beyond `limit` bytes; 0 if the client has closed its

@@ -14,6 +14,10 @@ use crate::{
 pub(crate) const EXAMPLE: &str = include_str!("../../config.yaml.example");
 
 /// The example with the keys in it that are commented out, and the folder that its files are in.
+/// The key of RFC 8037, appendix A.2.
+const JWK_SET: &str = r#"{ "keys": [ { "kty": "OKP", "crv": "Ed25519",
+    "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" } ] }"#;
+
 pub(crate) fn uncommented() -> (TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let mut text = String::new();
@@ -34,6 +38,8 @@ pub(crate) fn uncommented() -> (TempDir, String) {
         ("brokers-ca.pem", &ca),
         ("client.pem", &cert),
         ("client.key", &key),
+        ("broker.password", &secret),
+        ("jwks.json", &JWK_SET.to_owned()),
     ] {
         let file = folder.path().join(name);
         fs::write(&file, contents).unwrap();
@@ -58,9 +64,9 @@ fn unknown_words_are_faults() {
         faults(&with("    upstreams:\n", &format!("    balance: {{ {entry} }}\n    upstreams:\n")))
     };
     assert_eq!(
-        balance("empty_client_id: assign"),
-        ["7:33: pools[0].balance.empty_client_id: \"assign\" is unknown; \
-             allowed: least_connections, username, source_ip, reject"]
+        balance("empty_client_id: hash"),
+        ["7:33: pools[0].balance.empty_client_id: \"hash\" is unknown; \
+             allowed: least_connections, username, source_ip, assign, reject"]
     );
 }
 

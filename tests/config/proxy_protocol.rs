@@ -130,7 +130,10 @@ fn send_proxy_protocol_is_a_version_or_none() {
     for (word, said) in [
         ("2", "7:26: pools[0].send_proxy_protocol: \"2\" is unknown; allowed: none, v1, v2"),
         ("true", "7:26: pools[0].send_proxy_protocol: \"true\" is unknown; allowed: none, v1, v2"),
-        ("[v2]", "7:26: pools[0].send_proxy_protocol: is a list; allowed: none, v1, v2"),
+        (
+            "[v2]",
+            "7:26: pools[0].send_proxy_protocol: is a list; allowed: none, v1, v2, or a mapping of keys to values",
+        ),
     ] {
         assert_eq!(sent(word).unwrap_err(), [said]);
     }

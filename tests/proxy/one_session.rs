@@ -153,7 +153,7 @@ fn a_device_that_roams() {
 
 /// Ends an older session of an ID before it accepts a newer one, as the standard says, and answers
 /// pings.
-fn one_a_client() -> Broker {
+pub(crate) fn one_a_client() -> Broker {
     let online = Mutex::new(HashMap::<Vec<u8>, TcpStream>::new());
     Broker::start(move |mut link| {
         let Some(connect) = link.read_packet() else { return };

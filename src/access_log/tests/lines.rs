@@ -133,49 +133,6 @@ fn json_of_a_minimal_entry() {
 }
 
 /// The values that operators count by: they are part of the interface.
-#[test]
-fn the_words_of_routes_and_causes() {
-    let routes: Vec<_> = RouteKind::ALL.iter().map(|route| route.as_str()).collect();
-    assert_eq!(
-        routes,
-        ["hash", "fallback", "bounded", "referred", "empty_id", "fallback_key", "balanced"]
-    );
-    let causes: Vec<_> = EndCause::ALL.iter().map(|cause| cause.as_str()).collect();
-    assert_eq!(
-        causes,
-        [
-            "closed",
-            "reset",
-            "timeout",
-            "idle",
-            "malformed",
-            "limit",
-            "refused",
-            "no_upstream",
-            "drain",
-            "down",
-            "removed",
-            "rebalance",
-            "taken_over",
-            "duplicate",
-            "key_limit",
-            "expired",
-            "kicked",
-            "error",
-        ]
-    );
-    let entry = Entry {
-        route: Some(RouteKind::Referred),
-        queue_ms: Some(Duration::ZERO),
-        end_cause: Some(EndCause::TakenOver),
-        ..minimal()
-    };
-    assert_eq!(
-        template("${route} ${queue_ms} ${end_cause}", &entry),
-        "referred 0.000 taken_over\n"
-    );
-}
-
 /// The JSON of a full entry has every field name, in the order of the list.
 #[test]
 fn every_field_is_written_once_in_order() {

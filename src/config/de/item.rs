@@ -136,12 +136,12 @@ impl<'de> Deserializer<'de> for Item<'_> {
         keys: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Wrong> {
-        let short_form = SHORT_FORMS.iter().find(|(section, _)| *section == name);
+        let short_form = SHORT_FORMS.iter().find(|(section, ..)| *section == name);
         let entries = match (&self.node.value, short_form) {
             (Value::Map(entries), _) => known_entries(self.reader, &self.path, entries, name, keys),
-            (Value::Scalar { .. }, Some((_, key))) => vec![(*key, self.path, self.node)],
-            (_, Some(_)) => {
-                return Err(self.wrong_kind("a duration, or a mapping of keys to values"));
+            (Value::Scalar { .. }, Some((_, key, _))) => vec![(*key, self.path, self.node)],
+            (_, Some((.., value))) => {
+                return Err(self.wrong_kind(&format!("{value}, or a mapping of keys to values")));
             }
             _ => return Err(self.wrong_kind("a mapping of keys to values")),
         };

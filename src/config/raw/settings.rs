@@ -73,7 +73,13 @@ pub(in crate::config) struct Timeouts {
     #[serde(default = "at_time::<10_000, Time>")]
     pub(in crate::config) connect_packet: At<Time>,
     /// When a session without traffic is closed: `keepalive` (1.5 times the client's keep alive, as
-    /// brokers do, and a little more so that the broker acts first), a duration, or `none`.
+    /// brokers do, and a little more so that the broker acts first), a duration, or `none`. A keep
+    /// alive that a client of EMQX changes while it is connected, by a PUBLISH to
+    /// `$SETOPTS/mqtt/keepalive`, applies from then on. Once the client has sent bulk data, which the
+    /// kernel moves, such changes are not seen, and the longest limit so far applies. Changes by
+    /// other means are never seen (EMQX's dashboard and API, `$SETOPTS/mqtt/keepalive-bulk`): use
+    /// `none` or a duration longer than 1.5 times the longest keep alive, for a listener by its own
+    /// `timeouts`.
     #[serde(default)]
     pub(in crate::config) idle: At<Idle>,
     /// How long one side may go on sending after the other has finished; 0s closes both at once.
@@ -108,9 +114,9 @@ pub(in crate::config) struct TcpKeepalive {
     pub(in crate::config) count: At<ProbeCount>,
 }
 
-/// Sections in whose place a single value may be written, and the key that it sets.
-pub(in crate::config) const SHORT_FORMS: &[(&str, &str)] =
-    &[("TcpKeepalive", "idle"), ("SendProxyProtocol", "version")];
+/// Sections in whose place a single value may be written: the key that it sets, and what it is.
+pub(in crate::config) const SHORT_FORMS: &[(&str, &str, &str)] =
+    &[("TcpKeepalive", "idle", "a duration"), ("SendProxyProtocol", "version", "none, v1, v2")];
 
 fn duration_or_section(generator: &mut SchemaGenerator) -> Schema {
     let duration = generator.subschema_for::<Seconds>();

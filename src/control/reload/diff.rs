@@ -53,6 +53,12 @@ pub(super) fn changes_outside_pools(before: &Config, after: &Config) -> Vec<Stri
         {
             changes.push(format!("listener {name}: TLS, WebSocket or PROXY protocol changed"));
         }
+        if !old.identity.is_same(&listener.identity) {
+            changes.push(format!("listener {name}: client identity changed"));
+        }
+        if old.idle != listener.idle {
+            changes.push(format!("listener {name}: timeouts changed"));
+        }
     }
     for old in &before.listeners {
         if !after.listeners.iter().any(|listener| listener.name == old.name) {

@@ -66,7 +66,7 @@ fn a_token_counts_within_its_times() {
         (0, json!({ "nbf": NOW + 1 }), Err(JwtError::NotYetValid(1))),
         (30, json!({ "nbf": NOW + 30 }), Ok(())),
         (0, json!({ "nbf": [] }), Err(JwtError::Time("nbf"))),
-        (0, json!({ "exp": null }), Ok(())),
+        (0, json!({ "exp": null }), Err(JwtError::Time("exp"))),
         (0, json!({}), Ok(())),
     ] {
         verifier.leeway = leeway;
@@ -84,6 +84,7 @@ fn a_token_is_for_its_audience() {
         (json!("https://id.example"), json!("mqtt"), Ok(())),
         (json!("https://id.example"), json!(["web", "mqtt"]), Ok(())),
         (json!("https://id.example/"), json!("mqtt"), Err(JwtError::Issuer)),
+        (json!(["https://id.example"]), json!("mqtt"), Err(JwtError::Issuer)),
         (Value::Null, json!("mqtt"), Err(JwtError::Issuer)),
         (json!("https://id.example"), json!("MQTT"), Err(JwtError::Audience)),
         (json!("https://id.example"), json!(["web"]), Err(JwtError::Audience)),
@@ -130,6 +131,8 @@ fn the_algorithm_is_one_of_the_list_and_of_the_key() {
     );
     let critical = ed.signed(&json!({ "alg": "EdDSA", "crit": ["b64"], "b64": false }), &claims);
     assert_eq!(refused(&critical), JwtError::Critical);
+    let null = ed.signed(&json!({ "alg": "EdDSA", "crit": null }), &claims);
+    assert_eq!(refused(&null), JwtError::Critical);
     let strange = Issuer::new("P-256", "p256").token(&claims);
     assert_eq!(refused(&strange), JwtError::Signature);
     let long = p256.signed(&json!({ "alg": "x".repeat(5000) }), &claims);

@@ -14,13 +14,22 @@ pub(crate) struct Boundary {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StreamPosition {
     Between,
-    /// The next byte is byte number `0`, `1`, … of the remaining length.
-    Length(u8),
+    /// The next byte is this one of the remaining length.
+    Length(LengthByte),
     /// The next byte is the first of the body.
     BodyStart,
     Body,
     /// Bytes were skipped outside a body, or were not MQTT.
     Lost,
+}
+
+/// The bytes of a remaining length, one to four (3.1.1 §2.2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LengthByte {
+    First,
+    Second,
+    Third,
+    Fourth,
 }
 
 /// A part of a packet that arrived at once: the body, or a piece of it.
@@ -56,16 +65,16 @@ impl Boundary {
                 }
                 (StreamPosition::Between, [first_byte, rest @ ..]) => {
                     (self.left, self.first_byte) = (0, *first_byte);
-                    self.position = StreamPosition::Length(0);
+                    self.position = StreamPosition::Length(LengthByte::First);
                     bytes = rest;
                 }
                 (StreamPosition::Length(nth), [byte, rest @ ..]) => {
-                    self.left |= u32::from(byte & 0x7F) << (7 * nth);
-                    self.position = match (byte & 0x80 != 0, nth) {
-                        (true, 3) => StreamPosition::Lost,
-                        (true, _) => StreamPosition::Length(nth + 1),
-                        (false, _) if self.left == 0 => StreamPosition::Between,
-                        (false, _) => StreamPosition::BodyStart,
+                    self.left |= u32::from(byte & 0x7F) << (7 * nth as u32);
+                    self.position = match nth.next() {
+                        _ if byte & 0x80 == 0 && self.left == 0 => StreamPosition::Between,
+                        _ if byte & 0x80 == 0 => StreamPosition::BodyStart,
+                        Some(next) => StreamPosition::Length(next),
+                        None => StreamPosition::Lost,
                     };
                     if self.position == StreamPosition::Between {
                         let first_byte = self.first_byte;
@@ -113,6 +122,17 @@ impl Boundary {
     /// Whether the position within the packets is unknown, from here to the end of the stream.
     pub(crate) fn is_lost(self) -> bool {
         self.position == StreamPosition::Lost
+    }
+}
+
+impl LengthByte {
+    fn next(self) -> Option<Self> {
+        match self {
+            Self::First => Some(Self::Second),
+            Self::Second => Some(Self::Third),
+            Self::Third => Some(Self::Fourth),
+            Self::Fourth => None,
+        }
     }
 }
 
@@ -189,6 +209,12 @@ mod tests {
         boundary.feed(&[0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0x01], |_| {});
         boundary.feed(&publish(0), |_| {});
         assert!(!boundary.is_at_boundary());
+    }
+
+    /// Each session has two.
+    #[test]
+    fn a_boundary_is_small() {
+        assert_eq!(size_of::<Option<Boundary>>(), 8);
     }
 
     #[test]

@@ -24,12 +24,15 @@ enum Field {
     Topic(u8),
     /// How many of its bytes are left.
     PacketId(u8),
-    /// The first byte of a length of two; properties of more than 16,383 bytes are not expected.
-    PropertiesLength(Option<u8>),
+    PropertiesLength,
+    /// The second and last byte, and the lower seven bits, which the first one had: properties of
+    /// more than 16,383 bytes are not expected.
+    PropertiesLengthEnd(u8),
     /// How many bytes are left.
     Properties(u16),
+    PayloadStart,
     /// The number so far.
-    Payload(Option<u16>),
+    Payload(u16),
 }
 
 impl KeepAliveChange {
@@ -50,7 +53,7 @@ impl KeepAliveChange {
             };
         }
         match self.0 {
-            Field::Payload(seconds) if part.is_end => seconds,
+            Field::Payload(seconds) if part.is_end => Some(seconds),
             _ => None,
         }
     }
@@ -66,32 +69,32 @@ impl Field {
     /// `has_properties`: 5.0 has properties.
     fn after(self, byte: u8, has_id: bool, has_properties: bool) -> Self {
         let payload_or_properties =
-            if has_properties { Self::PropertiesLength(None) } else { Self::Payload(None) };
+            if has_properties { Self::PropertiesLength } else { Self::PayloadStart };
         match self {
             Self::Topic(nth) if TOPIC.get(usize::from(nth)) != Some(&byte) => Self::Other,
             Self::Topic(nth) if usize::from(nth) + 1 < TOPIC.len() => Self::Topic(nth + 1),
             Self::Topic(_) if has_id => Self::PacketId(2),
             Self::Topic(_) | Self::PacketId(..=1) => payload_or_properties,
             Self::PacketId(left) => Self::PacketId(left - 1),
-            Self::PropertiesLength(None) if byte & 0x80 != 0 => {
-                Self::PropertiesLength(Some(byte & 0x7F))
+            Self::PropertiesLength if byte & 0x80 != 0 => Self::PropertiesLengthEnd(byte & 0x7F),
+            Self::PropertiesLengthEnd(_) if byte & 0x80 != 0 => Self::Other,
+            Self::PropertiesLength => Self::properties(byte.into()),
+            Self::PropertiesLengthEnd(low) => {
+                Self::properties(u16::from(byte) << 7 | u16::from(low))
             }
-            Self::PropertiesLength(Some(_)) if byte & 0x80 != 0 => Self::Other,
-            Self::PropertiesLength(first) => {
-                let len = match first {
-                    None => u16::from(byte),
-                    Some(first) => u16::from(byte) << 7 | u16::from(first),
-                };
-                if len == 0 { Self::Payload(None) } else { Self::Properties(len) }
-            }
-            Self::Properties(..=1) => Self::Payload(None),
-            Self::Properties(left) => Self::Properties(left - 1),
+            Self::Properties(left) => Self::properties(left - 1),
+            Self::PayloadStart if byte.is_ascii_digit() => Self::Payload((byte - b'0').into()),
             Self::Payload(number) if byte.is_ascii_digit() => {
-                let number = number.unwrap_or(0).saturating_mul(10);
-                Self::Payload(Some(number.saturating_add(u16::from(byte - b'0'))))
+                let digit = u16::from(byte - b'0');
+                Self::Payload(number.saturating_mul(10).saturating_add(digit))
             }
-            Self::Payload(_) | Self::Other => Self::Other,
+            Self::PayloadStart | Self::Payload(_) | Self::Other => Self::Other,
         }
+    }
+
+    /// The properties, with this many bytes left, or what follows them.
+    fn properties(left: u16) -> Self {
+        if left == 0 { Self::PayloadStart } else { Self::Properties(left) }
     }
 }
 

@@ -199,15 +199,15 @@ mod tests {
     #[test]
     fn the_third_within_a_minute_and_later_ones() {
         let rig = Rig::new();
-        let outcomes = [0, 30, 60, 61, 121, 122].map(|second| rig.displaced(7, second));
+        let outcomes = [0, 30, 60, 61, 120, 182].map(|second| rig.displaced(7, second));
         assert_eq!(outcomes, [false, false, true, true, true, false]);
         let (listed, evicted) = rig.duplicates.list();
         assert_eq!((listed.len(), evicted), (1, 0));
         let DuplicateClient { client_id, count, first, last, addresses, .. } = &listed[0];
         assert_eq!((&**client_id, *count), ("id-7", 3));
         assert_eq!(*first, rig.began.1 + Duration::from_mins(1));
-        assert_eq!(*last, rig.began.1 + Duration::from_secs(121));
-        assert_eq!(*addresses, [0, 1].map(|n| IpAddr::from(Ipv4Addr::from(n))));
+        assert_eq!(*last, rig.began.1 + Duration::from_mins(2));
+        assert_eq!(*addresses, [1, 0].map(|n| IpAddr::from(Ipv4Addr::from(n))));
     }
 
     #[test]

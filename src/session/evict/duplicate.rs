@@ -67,11 +67,10 @@ pub(crate) fn end_of_displaced(context: &WorkerContext, session: &ActiveSession,
 
 /// Whether a newer connection of its client ended the session.
 fn is_displaced(context: &WorkerContext, session: &ActiveSession, end: &End) -> bool {
-    let (by_client, by_broker) = session.record.disconnects;
-    let is_said = by_broker == Some(SESSION_TAKEN_OVER);
+    let is_said = session.record.broker_disconnect.get() == Some(SESSION_TAKEN_OVER);
     match (end.by, end.cause) {
         (EndBy::Proxy, EndCause::TakenOver) => true,
-        _ if by_client.is_some() => false,
+        _ if session.record.client_disconnect.get().is_some() => false,
         (EndBy::Upstream, EndCause::Closed) => is_said || session.counters.displaced.get(),
         (EndBy::Upstream, EndCause::Reset) => is_said || has_newer_connection(context, session),
         // A client may close before its broker, once it has the broker's DISCONNECT.

@@ -64,10 +64,10 @@ pub(super) fn deliver(
     // What the client sent during an authentication exchange was not followed.
     let mut client_packets = ClientPackets::new(connect.version, exchanged_in == 0);
     let pipelined = client.buffer.get(connect.len..).unwrap_or_default();
-    client_packets.note(&RelayedChunk::Bytes(pipelined), &idle_limit);
+    client_packets.note(&RelayedChunk::Bytes(pipelined), &client.record, &idle_limit);
     let mut broker_packets = BrokerPackets::new(connect.version);
     if let Some(packets) = &mut broker_packets {
-        packets.note(&RelayedChunk::Bytes(&reply));
+        packets.note(&RelayedChunk::Bytes(&reply), &client.record);
     }
     client.context.give_back_buffer(reply);
     let packets = (client_packets, broker_packets);

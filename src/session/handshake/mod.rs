@@ -57,7 +57,7 @@ pub(crate) async fn serve(
     let buffer = context.take_buffer();
     let replaced = Box::default();
     let mut client =
-        PendingClient { context: &context, stream, record, buffer, rewritten: None, replaced };
+        PendingClient { context: &context, stream, record, buffer, rewritten: (0, 0), replaced };
     let outcome = handshake(&mut client, &accepted.settings, &mut permit).await;
     let received = client.received_bytes();
     let PendingClient { stream, mut record, buffer, replaced, .. } = client;

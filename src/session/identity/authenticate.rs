@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::refuse;
+use super::refusal::refuse;
 use crate::{
     config::{Jwt, TokenSource},
     jwt::{Claims, JwtError},

@@ -2,17 +2,12 @@
 
 mod assign;
 mod authenticate;
+mod refusal;
 mod require;
 mod rewrite;
 
 use super::{pending::PendingClient, reject::Rejection};
-use crate::{
-    balance::EmptyClientId,
-    labels::{EndBy, EndCause, EndPhase},
-    listener::ListenerSettings,
-    proto::mqtt::{Connect, RejectReason},
-    session::end::End,
-};
+use crate::{balance::EmptyClientId, listener::ListenerSettings, proto::mqtt::Connect};
 
 /// Whether the client's identity needs more than its CONNECT as it is.
 pub(super) fn is_needed(
@@ -50,17 +45,4 @@ pub(super) async fn establish(
     facts.assigned_client_id = assigned.map(Box::from);
     let rewrite = settings.identity.as_ref().and_then(|identity| identity.rewrite.as_ref());
     rewrite::apply(client, settings, connect, rewrite)
-}
-
-/// Refuses a client for its identity, with the rule that refused it.
-fn refuse(
-    client: &PendingClient<'_>,
-    settings: &ListenerSettings,
-    rule: &str,
-    reason: RejectReason,
-    detail: String,
-) -> Rejection {
-    settings.metrics.count_identity_refused(rule);
-    let end = End::new(EndBy::Proxy, EndPhase::Connect, EndCause::Refused).with(detail);
-    client.refuse_with(reason, end)
 }

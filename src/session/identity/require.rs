@@ -1,6 +1,6 @@
 //! What has to hold of a client.
 
-use super::refuse;
+use super::refusal::refuse;
 use crate::{
     config::{RequiredField, Requirement},
     escape::quote,

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::refuse;
+use super::refusal::refuse;
 use crate::{
     config::{PasswordRewrite, Rewrite},
     listener::ListenerSettings,

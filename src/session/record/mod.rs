@@ -2,6 +2,7 @@
 
 mod client;
 mod connack;
+mod entry;
 mod identity_facts;
 mod micros;
 mod recorder;
@@ -14,6 +15,7 @@ pub(crate) use recorder::Recorder;
 pub(crate) use route_taken::RouteTaken;
 
 use std::{
+    cell::Cell,
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
@@ -67,8 +69,10 @@ pub(crate) struct Record {
     pub(crate) identity: Option<Box<IdentityFacts>>,
     pub(crate) route: Option<RouteTaken>,
     pub(crate) connack: Option<ConnackSent>,
-    /// The codes of the DISCONNECTs seen: the client's and the broker's.
-    pub(crate) disconnects: (Option<u8>, Option<u8>),
+    /// The code of the client's DISCONNECT; `None` if it was not seen.
+    pub(crate) client_disconnect: Cell<Option<u8>>,
+    /// The code of the broker's DISCONNECT; `None` if it was not seen.
+    pub(crate) broker_disconnect: Cell<Option<u8>>,
     /// The number of brokers tried.
     pub(crate) tries: u8,
     /// Bytes from the client before its session began; during the broker search, only the bytes of
@@ -112,7 +116,8 @@ impl Record {
             identity: None,
             route: None,
             connack: None,
-            disconnects: (None, None),
+            client_disconnect: Cell::new(None),
+            broker_disconnect: Cell::new(None),
             tries: 0,
             read: 0,
             sent: 0,
@@ -278,66 +283,6 @@ impl Record {
             entry.detail = end.detail.as_deref();
             recorder.log.write(&entry);
         }
-    }
-
-    fn entry(&self, event: Event) -> Entry<'_> {
-        let listener = &self.listener;
-        let now = self.recorder.reactor.wall_clock();
-        let mut entry = Entry::new(now, event, self.session_id, &listener.name, listener.transport);
-        entry.client = self.source.address();
-        if let Some(transport) = &self.transport {
-            entry.peer = transport.peer;
-        }
-        if let Some(tls) = self.tls() {
-            entry.tls_version = tls.version.as_deref();
-            entry.tls_cipher = tls.cipher.as_deref();
-            entry.sni = tls.sni.as_deref();
-            entry.tls_cn = tls.common_name();
-            if let Some(certificate) = &tls.certificate {
-                entry.tls_san = certificate.has_alternative_names().then_some(certificate);
-                entry.tls_serial = certificate.serial.as_deref();
-                entry.tls_fingerprint = certificate.fingerprint.as_deref();
-            }
-        }
-        if let Some(client) = &self.client {
-            entry.protocol_name = Some(client.version.protocol_name());
-            entry.protocol_version = Some(client.version.level());
-            entry.bridge = Some(client.bridge);
-            if let Some((client_id, username)) = self.sent_names() {
-                entry.client_id = Some(client_id);
-                entry.username = username;
-                let for_broker = client.client_id();
-                entry.broker_client_id = (for_broker != client_id).then_some(for_broker);
-            }
-            entry.assigned_client_id = self.assigned_client_id();
-            let facts = self.identity.as_ref();
-            entry.jwt_sub = facts.and_then(|facts| facts.subject());
-            entry.connect_malformed = facts.and_then(|facts| facts.violation);
-            entry.has_password = Some(client.has_password);
-            entry.clean_start = Some(client.clean_start);
-            entry.keepalive = Some(client.keep_alive);
-            entry.will = Some(client.will);
-            entry.session_expiry = client.session_expiry;
-            entry.pool = Some(&self.listener.pool.pool.name);
-        }
-        if let Some(route) = &self.route {
-            entry.upstream = Some(&route.endpoint.name);
-            entry.upstream_address = route.address();
-            entry.route = Some(route.kind);
-            entry.dial_ms = Some(route.dial.into());
-        }
-        entry.tries = (self.tries > 0).then_some(self.tries.into());
-        if let Some(connack) = &self.connack {
-            entry.connack = Some(connack.code);
-            entry.connack_reason = Some(reason::name(connack.version, connack.code));
-            entry.connack_malformed = connack.malformed();
-            entry.session_present = connack.session_present;
-            entry.connack_ms = connack.waited.map(Duration::from);
-        }
-        (entry.client_disconnect, entry.broker_disconnect) = self.disconnects;
-        entry.queue_ms = self.queued.map(Duration::from);
-        entry.handshake_ms = self.handshake.map(Duration::from);
-        entry
     }
 }
 

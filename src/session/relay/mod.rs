@@ -113,10 +113,7 @@ impl Relay {
         self.flows.subtract_unsent(&session);
         session.flush_bytes();
         release_client(&self.context, &session);
-        let mut session = self.context.sessions.remove(session)?;
-        let by_broker = self.flows.broker_packets.as_ref().and_then(|packets| packets.disconnect);
-        session.record.disconnects = (self.flows.client_packets.disconnect, by_broker);
-        Some(session)
+        self.context.sessions.remove(session)
     }
 }
 
@@ -193,14 +190,14 @@ impl Flows {
         let packets = &mut self.client_packets;
         let inbound = self.inbound.pump(context, client, upstream, admitted, |chunk| {
             session.count_in(chunk.len(), now);
-            packets.note(&chunk, &session.idle_limit);
+            packets.note(&chunk, &session.record, &session.idle_limit);
         });
         // Also after a failed write: the broker's last bytes may say why it closed.
         let packets = &mut self.broker_packets;
         let outbound = self.outbound.pump(context, upstream, client, admitted, |chunk| {
             session.count_out(chunk.len(), now);
             if let Some(packets) = packets {
-                packets.note(&chunk);
+                packets.note(&chunk, &session.record);
             }
         });
         session.hold_back(self.inbound.held_back, self.outbound.held_back, now);

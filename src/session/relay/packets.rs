@@ -4,25 +4,19 @@
 use super::flow::RelayedChunk;
 use crate::{
     proto::mqtt::{Boundary, KeepAliveChange, Version, disconnect},
-    session::active::IdleLimit,
+    session::{active::IdleLimit, record::Record},
 };
 
 /// The client's packets, from its CONNECT on.
 pub(crate) struct ClientPackets {
     boundary: Boundary,
     version: Version,
-    /// The code of the first DISCONNECT.
-    pub(crate) disconnect: Option<u8>,
     keep_alive: KeepAliveChange,
 }
 
 /// The broker's packets, from its CONNACK on, if the client can be sent a DISCONNECT: a client of
 /// 5.0.
-pub(crate) struct BrokerPackets {
-    boundary: Boundary,
-    /// The code of the first DISCONNECT.
-    pub(crate) disconnect: Option<u8>,
-}
+pub(crate) struct BrokerPackets(Boundary);
 
 impl ClientPackets {
     /// `is_after_packet`: whether the next byte begins a packet. If that is unknown, the stream is
@@ -32,15 +26,18 @@ impl ClientPackets {
         if !is_after_packet {
             boundary.lose();
         }
-        Self { boundary, version, disconnect: None, keep_alive: KeepAliveChange::default() }
+        Self { boundary, version, keep_alive: KeepAliveChange::default() }
     }
 
-    /// Takes note of what has passed, and applies a change of the keep alive to the limit.
-    pub(crate) fn note(&mut self, chunk: &RelayedChunk<'_>, limit: &IdleLimit) {
-        let Self { boundary, version, disconnect, keep_alive } = self;
+    /// Records a DISCONNECT in what has passed, and applies a change of the keep alive to the
+    /// limit.
+    pub(crate) fn note(&mut self, chunk: &RelayedChunk<'_>, record: &Record, limit: &IdleLimit) {
+        let Self { boundary, version, keep_alive } = self;
         match *chunk {
             RelayedChunk::Bytes(bytes) => boundary.feed(bytes, |part| {
-                *disconnect = disconnect.or(disconnect::code(&part, *version));
+                if let Some(code) = disconnect::code(&part, *version) {
+                    record.client_disconnect.set(Some(code));
+                }
                 if let Some(seconds) = keep_alive.read(part, *version) {
                     limit.change_keep_alive(seconds);
                 }
@@ -61,22 +58,23 @@ impl BrokerPackets {
     /// The broker's packets in a session of `version`; `None` before 5.0, where a broker sends no
     /// DISCONNECT.
     pub(crate) fn new(version: Version) -> Option<Self> {
-        (version == Version::V5).then_some(Self { boundary: Boundary::START, disconnect: None })
+        (version == Version::V5).then_some(Self(Boundary::START))
     }
 
-    /// Takes note of what has passed.
-    pub(crate) fn note(&mut self, chunk: &RelayedChunk<'_>) {
-        let Self { boundary, disconnect } = self;
+    /// Records a DISCONNECT in what has passed.
+    pub(crate) fn note(&mut self, chunk: &RelayedChunk<'_>, record: &Record) {
         match *chunk {
-            RelayedChunk::Bytes(bytes) => boundary.feed(bytes, |part| {
-                *disconnect = disconnect.or(disconnect::code(&part, Version::V5));
+            RelayedChunk::Bytes(bytes) => self.0.feed(bytes, |part| {
+                if let Some(code) = disconnect::code(&part, Version::V5) {
+                    record.broker_disconnect.set(Some(code));
+                }
             }),
-            RelayedChunk::Spliced(count) => boundary.skip(count),
+            RelayedChunk::Spliced(count) => self.0.skip(count),
         }
     }
 
     /// Whether the proxy can send the client a packet of its own here.
     pub(super) fn is_at_boundary(&self) -> bool {
-        self.boundary.is_at_boundary()
+        self.0.is_at_boundary()
     }
 }

@@ -135,7 +135,7 @@ test("rates come from what the counters did, to the tenth", () => {
     // What stops is forgotten after ten seconds.
     for (let ticks = 0; ticks < 5; ticks += 1) await tick(page, mock);
     await hasText(cell(page, "broker-1", "connects"), "0");
-    // A counter that falls is one that began anew, not a rate below nothing.
+    // A counter that falls has started again, not a rate below nothing.
     one.connacks = { accepted: 1 };
     await tick(page, mock);
     await hasText(cell(page, "broker-1", "connects"), "–");

@@ -77,7 +77,7 @@ test("follows, keeps 500, and stays where somebody reads", () =>
     await becomes(() => newest.isVisible(), false);
   }));
 
-test("starts anew with the proxy", () =>
+test("starts again with the proxy", () =>
   withLines(20, async (page, mock) => {
     await shown(page, mock);
     await becomes(() => lines(page).count(), 20);

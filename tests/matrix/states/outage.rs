@@ -8,7 +8,7 @@ use crate::{
     device::{WITHIN, until_right},
     file::File,
     fixture::{Brokers, Fixture},
-    operations::Operation::{self, Drain, ListenerMoved, Unchanged},
+    operations::Operation::{self, Drain, IdentityChanged, ListenerMoved, Unchanged},
     stub::Behavior,
 };
 
@@ -50,7 +50,7 @@ impl State for ServesNobody {
 
     /// Where the pool is the same it is still known, and anywhere else it is not; then all are well.
     fn at_once(&mut self, fixture: &mut Fixture, operation: Operation) -> Outcome {
-        let is_known = matches!(operation, Unchanged | ListenerMoved);
+        let is_known = matches!(operation, Unchanged | ListenerMoved | IdentityChanged);
         let (known, code) = if is_known { ("failing", 503) } else { ("up", 200) };
         if operation.keeps_b1() {
             let status = fixture.api.broker("b1")?.status;

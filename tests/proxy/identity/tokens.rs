@@ -88,7 +88,7 @@ fn tokens_that_are_refused() {
         issuer.token(&claims)
     };
     let good = issuer.token(&valid);
-    let long = "x".repeat(65_535);
+    let long = "x".repeat(60_000);
     let mut cases = vec![
         (None, 0x86, "no token".to_owned()),
         (Some(String::new()), 0x86, "no token".to_owned()),
@@ -98,7 +98,7 @@ fn tokens_that_are_refused() {
         (
             Some(long),
             0x86,
-            "a token of 65535 bytes is longer than the 16384 that are read".to_owned(),
+            "a token of 60000 bytes is longer than the 16384 that are read".to_owned(),
         ),
         (Some(stranger.token(&valid)), 0x86, "the signature is invalid".to_owned()),
         (
@@ -136,10 +136,11 @@ fn tokens_that_are_refused() {
     let refused = proxy.metric("mqtt_lb_identity_refused_total", &["rule=\"authenticate.jwt\""]);
     assert_eq!(refused as usize, 2 * cases.len());
     // No part of a token is in any log.
-    let log = std::fs::read_to_string(proxy.path("access.log")).unwrap() + &proxy.stderr().concat();
+    let written = std::fs::read_to_string(proxy.path("access.log")).unwrap();
+    let written = written + &proxy.stderr().concat();
     for (token, ..) in &cases {
         for part in token.iter().flat_map(|token| token.split('.')).filter(|part| part.len() > 8) {
-            assert!(!log.contains(&part[..part.len().min(20)]));
+            assert!(!written.contains(&part[..part.len().min(20)]));
         }
     }
 }
@@ -192,7 +193,7 @@ fn keys_are_rotated_by_a_reload() {
     let keys = proxy.path("jwks.json");
     std::fs::write(&keys, jwk_set(&[old.jwk(), new.jwk()])).unwrap();
     proxy.signal(Signal::HUP);
-    proxy.wait_stderr("configuration applied");
+    proxy.wait_stderr("reloaded; sessions are kept");
     assert_eq!((code(&old), code(&new)), (0, 0));
     for (contents, fault) in [
         (Some(jwk_set(&[])), "holds no public key for signatures"),

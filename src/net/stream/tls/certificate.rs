@@ -130,7 +130,8 @@ mod tests {
         assert_eq!(texts(&facts.san_email), ["b@example.com"]);
         assert_eq!(facts.serial.as_deref(), Some("0def"));
         let hash = digest(&SHA256, certificate.der());
-        let wanted: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let wanted =
+            hash.as_ref().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
         assert_eq!(facts.fingerprint.as_deref(), Some(&*wanted));
         let all: Vec<_> = facts.alternative_names().collect();
         assert_eq!(all[..2], ["DNS:b.example", "DNS:a.example"]);

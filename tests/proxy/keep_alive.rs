@@ -34,7 +34,7 @@ fn the_idle_limit_follows() {
     });
     let proxy = Config::of([&broker]).workers(2).start();
     let change = |version, qos, payload| publish_to(TOPIC, version, qos, payload);
-    let bulk = [publish(&[7; 300_000]), publish(&[7; 300_000])].concat();
+    let bulk = [publish(&vec![7; 300_000]), publish(&vec![7; 300_000])].concat();
     // ID, version, keep alive at first, what it sends, and whether it lives.
     let cases = [
         ("unchanged", 4, 1, publish(b"600"), false),

@@ -26,13 +26,12 @@ use tokio::task::spawn_local;
 
 use super::{end::End, pool_view::PoolView};
 use crate::{
-    access_log::Entry,
     labels::{EndBy, EndCause, EndPhase, Event, Transport},
     metrics::ListenerMetrics,
     net::PeerAddress,
     proto::{
         CertificateFacts, TlsFacts,
-        mqtt::{Connect, reason},
+        mqtt::Connect,
         proxy_header::{Header, HeaderAddresses},
     },
     template::ClientFields,

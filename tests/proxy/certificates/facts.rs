@@ -31,7 +31,8 @@ fn the_log_and_the_api_have_the_facts() {
     let _session = Device::new(Some(&issued)).session(address, "with").unwrap();
     let line = proxy.wait_connected("with");
     let hash = digest(&SHA256, &issued.der);
-    let fingerprint: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let fingerprint =
+        hash.as_ref().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     assert_eq!(line["tls_cn"], "device-7");
     assert_eq!(line["tls_san"], "DNS:b.example DNS:a.example");
     assert_eq!(line["tls_serial"], "0def");

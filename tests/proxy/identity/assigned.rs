@@ -11,7 +11,7 @@ use crate::{
 const ASSIGN: &str = "balance: { empty_client_id: assign }";
 
 /// Without clean start, with a session expiry of an hour.
-fn lasting<'a>(id: &'a str) -> Vec<u8> {
+fn lasting(id: &str) -> Vec<u8> {
     let mut connect =
         Connect { properties: b"\x11\x00\x00\x0E\x10", ..Connect::new(5, id) }.bytes();
     connect[9] &= !0x02;

@@ -49,9 +49,10 @@ fn a_client_id_has_to_belong_to_its_username() {
     );
     assert!(refused.iter().all(|line| end(line) == "proxy/connect/refused"));
     assert_eq!(broker.connections(), 3);
-    let refused =
-        |rule| proxy.metric("mqtt_lb_identity_refused_total", &["listener=\"mqtt\"", rule]);
-    assert_eq!((refused("rule=\"require[0]\""), refused("rule=\"require[1]\"")), (6.0, 2.0));
+    for (rule, count) in [("require[0]", 6.0), ("require[1]", 2.0)] {
+        let labels = ["listener=\"mqtt\"", &format!("rule=\"{rule}\"")];
+        proxy.wait_metric("mqtt_lb_identity_refused_total", &labels, count);
+    }
 }
 
 /// The common name of a certificate is compared as it is, whatever characters it has.
@@ -84,7 +85,7 @@ fn a_client_id_has_to_be_that_of_its_certificate() {
         client.send(&connect(4, id));
         client.expect(&connack(4, code));
     }
-    assert_eq!(proxy.metric("mqtt_lb_identity_refused_total", &[]), 5.0);
+    proxy.wait_metric("mqtt_lb_identity_refused_total", &[], 5.0);
 }
 
 /// A template that never has a value at a listener is pointed out.

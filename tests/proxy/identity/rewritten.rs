@@ -121,7 +121,7 @@ fn clients_that_cannot_be_rewritten() {
     assert_eq!(refused[0]["detail"], "rewrite.client_id needs ${username}, which has no value");
     assert_eq!(refused[2]["detail"], "rewrite.client_id needs ${client_id}, which has no value");
     assert!(refused[3]["detail"].as_str().unwrap().contains("65535"), "{}", refused[3]["detail"]);
-    assert_eq!(proxy.metric("mqtt_lb_identity_refused_total", &["rule=\"rewrite\""]), 5.0);
+    proxy.wait_metric("mqtt_lb_identity_refused_total", &["rule=\"rewrite\""], 5.0);
 }
 
 /// A CONNECT of the largest size that is accepted may become larger.

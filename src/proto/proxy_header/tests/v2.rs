@@ -119,7 +119,7 @@ fn tlvs_that_are_known() {
         version: Some("TLSv1.3".into()),
         cipher: Some("TLS_AES_128_GCM_SHA256".into()),
         sni: Some("broker.example".into()),
-        certificate: Some(named("küche")),
+        certificate: Some(Box::new(named("küche"))),
         alpn: Some(b"mqtt"[..].into()),
     };
     let wanted = Header {
@@ -183,7 +183,7 @@ fn what_is_wrong_with_tlvs() {
 fn every_damage_is_noticed() {
     let good = write_v2(
         Some(addresses("192.0.2.1:56324", "198.51.100.2:1883")),
-        Some(&TlsFacts { certificate: Some(named("device-7")), ..TlsFacts::default() }),
+        Some(&TlsFacts { certificate: Some(Box::new(named("device-7"))), ..TlsFacts::default() }),
         b"0123456789abcdef",
     );
     let said = read(&good).unwrap();
@@ -213,7 +213,7 @@ fn what_is_written() {
         version: Some("TLSv1.3".into()),
         cipher: Some("TLS13_AES_128_GCM_SHA256".into()),
         sni: Some("broker.example".into()),
-        certificate: Some(named("device-7")),
+        certificate: Some(Box::new(named("device-7"))),
         alpn: Some(b"mqtt"[..].into()),
     };
     let from_to = addresses("192.0.2.1:56324", "198.51.100.2:1883");
@@ -262,7 +262,7 @@ fn a_certificate_that_nobody_verified_is_not_said_to_be() {
     let said = ssl(0x01, 1, &[&tlv(0x21, b"TLSv1.2")]);
     assert_eq!(written[16..16 + said.len()], said);
     // A verified certificate need not have a name.
-    let tls = TlsFacts { certificate: Some(unnamed()), ..tls };
+    let tls = TlsFacts { certificate: Some(Box::new(unnamed())), ..tls };
     let written = write_v2(None, Some(&tls), b"");
     let said = ssl(0x07, 0, &[&tlv(0x21, b"TLSv1.2")]);
     assert_eq!(written[16..16 + said.len()], said);
@@ -282,7 +282,7 @@ fn what_is_written_is_bounded() {
         version: Some(huge.clone().into()),
         cipher: Some("y".repeat(255).into()),
         sni: Some("s".repeat(255).into()),
-        certificate: Some(named(&huge[..256])),
+        certificate: Some(Box::new(named(&huge[..256]))),
         alpn: Some(huge.as_bytes().into()),
     };
     let written = write_v2(None, Some(&tls), &[b'u'; 129]);
@@ -290,7 +290,7 @@ fn what_is_written_is_bounded() {
     let kept = TlsFacts {
         cipher: tls.cipher,
         sni: tls.sni,
-        certificate: Some(unnamed()),
+        certificate: Some(Box::new(unnamed())),
         ..TlsFacts::default()
     };
     assert_eq!(said.tls, Some(kept));
@@ -301,10 +301,11 @@ fn what_is_written_is_bounded() {
 #[test]
 fn common_names_have_no_control_characters() {
     for name in ["a\0", "a\nb", "\u{7f}", "\u{85}"] {
-        let tls = TlsFacts { certificate: Some(named(name)), ..TlsFacts::default() };
+        let tls = TlsFacts { certificate: Some(Box::new(named(name))), ..TlsFacts::default() };
         let written = write_v2(None, Some(&tls), b"");
         assert!(!written.windows(name.len()).any(|part| part == name.as_bytes()), "{name:?}");
-        let wanted = Some(TlsFacts { certificate: Some(unnamed()), ..TlsFacts::default() });
+        let wanted =
+            Some(TlsFacts { certificate: Some(Box::new(unnamed())), ..TlsFacts::default() });
         assert_eq!(read(&written).unwrap().tls, wanted);
         let said = with_tlvs(&[&ssl(7, 0, &[&tlv(0x22, name.as_bytes())])]).unwrap();
         assert_eq!(said.tls, wanted, "{name:?}");
@@ -312,14 +313,14 @@ fn common_names_have_no_control_characters() {
 }
 
 /// A verified certificate with this common name.
-fn named(name: &str) -> Box<CertificateFacts> {
+fn named(name: &str) -> CertificateFacts {
     let common_name = Some(name.into());
-    Box::new(CertificateFacts { common_name, ..CertificateFacts::default() })
+    CertificateFacts { common_name, ..CertificateFacts::default() }
 }
 
 /// A verified certificate without a common name.
-fn unnamed() -> Box<CertificateFacts> {
-    Box::default()
+fn unnamed() -> CertificateFacts {
+    CertificateFacts::default()
 }
 
 /// CRC-32C (RFC 4960, appendix B), computed bit by bit.

@@ -55,7 +55,9 @@ def test_session(every_transport, brokers, authority, unique, folder, name, tran
         assert (one["upstream"], one["route"]) == (home, "hash")
         assert (one["transport"], one["protocol_version"]) == (transport, version)
     ends = proxy.wait_for_entries(2, event="disconnect", client_id=unique)
-    assert {(one["end_phase"], one["end_cause"]) for one in ends} == {("relay", "closed")}
+    assert {one["end_phase"] for one in ends} == {"relay"}
+    # A client that closes before it has read TLS's close_notify resets the connection.
+    assert {one["end_cause"] for one in ends} <= {"closed", "reset"}
 
 
 @pytest.mark.parametrize("transport", ["tcp", "tls"])

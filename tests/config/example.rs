@@ -205,7 +205,10 @@ fn the_example_has_every_key() {
     let listener = 11 + 6 + 2 + 1 + 3;
     let identity = 7 + 5 + 2 + 1;
     let pool = 4 + 16 + 4 + 3 + 8 + 4 + 1 + 3 + 6;
-    assert_eq!(keys, 10 + 1 + listener + identity + pool + 5 + 6 + 2 + 5 + 1 + 1 + (7 + 3 + 4) + 2 + 2);
+    assert_eq!(
+        keys,
+        10 + 1 + listener + identity + pool + 5 + 6 + 2 + 5 + 1 + 1 + (7 + 3 + 4) + 2 + 2
+    );
 }
 
 /// serde_yaml shares no code with the reader of this crate: what it makes of a text, written out

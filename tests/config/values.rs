@@ -206,6 +206,7 @@ fn the_admin_token_is_read_and_hidden() {
 fn template_variables_are_those_that_the_access_log_has() {
     const TEMPLATE_FIELDS: [&str; 5] =
         ["time_local", "source_ip", "tls_san_dns", "tls_san_uri", "tls_san_email"];
-    let known: Vec<_> = mqtt_lb::testing::access_log::field_names().chain(TEMPLATE_FIELDS).collect();
+    let known: Vec<_> =
+        mqtt_lb::testing::access_log::field_names().chain(TEMPLATE_FIELDS).collect();
     assert_eq!(LOG_FIELDS, known);
 }

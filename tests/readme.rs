@@ -9,6 +9,12 @@ use mqtt_lb::testing::{
 };
 use serde_yaml::{Mapping, Value};
 
+#[allow(dead_code, reason = "shared with the tests of tokens, which use all of it")]
+#[path = "../src/jwt/tests/issuer.rs"]
+mod issuer;
+
+use issuer::{Issuer, jwk_set};
+
 const README: &str = "README.md";
 const COMMANDS: &str = "deploy/man/mqtt-lb.1.md";
 const KEYS: &str = "deploy/man/mqtt-lb.yaml.5.md";
@@ -106,10 +112,8 @@ fn texts(config: &Value) -> Vec<&str> {
 fn every_configuration_is_valid() {
     let issued = rcgen::generate_simple_self_signed(["broker.internal".to_owned()]).unwrap();
     let (certificate, key) = (issued.cert.pem(), issued.signing_key.serialize_pem());
-    // The key of RFC 8037, appendix A.2.
-    let keys_of_tokens = r#"{ "keys": [ { "kty": "OKP", "crv": "Ed25519",
-        "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" } ] }"#
-        .to_owned();
+    let issuers = ["RSA", "P-256", "Ed25519"].map(|kind| Issuer::new(kind, "key"));
+    let keys_of_tokens = jwk_set(&issuers.each_ref().map(Issuer::jwk));
     let password = "s3cret".to_owned();
     let pages = [README, COMMANDS, KEYS, OPS].map(read);
     let mut configurations: Vec<_> = pages.iter().flat_map(|page| configurations(page)).collect();

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     algorithm::{Algorithm, KeyType},
-    key::{Key, MIN_RSA_BYTES},
+    key::{Key, MAX_RSA_BYTES, MIN_RSA_BYTES},
 };
 
 #[derive(Deserialize)]
@@ -61,6 +61,9 @@ fn key(jwk: &Map<String, Value>) -> Result<Option<Key>, String> {
             let significant = modulus.iter().skip_while(|byte| **byte == 0).count();
             if significant < MIN_RSA_BYTES {
                 return Err("an RSA key of less than 2048 bits".to_owned());
+            }
+            if significant > MAX_RSA_BYTES {
+                return Err("an RSA key of more than 8192 bits".to_owned());
             }
             (KeyType::Rsa, DecodingKey::from_rsa_raw_components(&modulus, &exponent))
         }

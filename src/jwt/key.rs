@@ -7,6 +7,9 @@ use super::algorithm::{Algorithm, KeyType};
 /// The shortest RSA key, in bytes (RFC 7518, section 3.3).
 pub(super) const MIN_RSA_BYTES: usize = 256;
 
+/// The longest RSA key that signatures are verified with, in bytes.
+pub(super) const MAX_RSA_BYTES: usize = 1024;
+
 #[derive(Clone, Debug)]
 pub(super) struct Key {
     /// `kid` of a JWK.

@@ -43,8 +43,9 @@ pub(super) async fn verify(
     };
     let kept = named_claims(client, settings, &claims);
     let expires = claims.expires_at().filter(|_| jwt.closes_on_expiry);
-    let expires =
-        expires.map(|at| context.seconds().saturating_add((at.saturating_sub(now)) as u32));
+    // A time beyond the range of the clock is never reached.
+    let seconds_left = |at: u64| u32::try_from(at.saturating_sub(now)).unwrap_or(u32::MAX);
+    let expires = expires.map(|at| context.seconds().saturating_add(seconds_left(at)));
     let facts = client.record.identity.get_or_insert_default();
     (facts.claims, facts.expires) = (kept, expires);
     Ok(())
@@ -70,7 +71,7 @@ fn named_claims(
     settings: &ListenerSettings,
     claims: &Claims,
 ) -> Box<[Claim]> {
-    let pool = client.record.listener.pool.config();
+    let pool = client.record.listener.pool.current_config();
     let of_listener = settings.identity.iter().flat_map(|identity| identity.variables());
     let variables = of_listener.chain(pool.variables());
     let names = variables.filter_map(|variable| match variable {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     algorithm::{Algorithm, KeyType},
-    key::{Key, MAX_RSA_BYTES, MIN_RSA_BYTES},
+    key::{Key, check_rsa_len},
 };
 
 #[derive(Deserialize)]
@@ -58,13 +58,7 @@ fn key(jwk: &Map<String, Value>) -> Result<Option<Key>, String> {
     let (kind, public) = match (kty, text(jwk, "crv")) {
         ("RSA", _) => {
             let (modulus, exponent) = (bytes("n")?, bytes("e")?);
-            let significant = modulus.iter().skip_while(|byte| **byte == 0).count();
-            if significant < MIN_RSA_BYTES {
-                return Err("an RSA key of less than 2048 bits".to_owned());
-            }
-            if significant > MAX_RSA_BYTES {
-                return Err("an RSA key of more than 8192 bits".to_owned());
-            }
+            check_rsa_len(modulus.iter().skip_while(|byte| **byte == 0).count())?;
             (KeyType::Rsa, DecodingKey::from_rsa_raw_components(&modulus, &exponent))
         }
         ("EC", Some("P-256")) => {

@@ -12,7 +12,7 @@ const MAX_TRIED_KEYS: usize = 8;
 
 /// The public keys that sign tokens.
 #[derive(Clone, Debug)]
-pub(crate) struct Keys(Vec<Key>);
+pub struct Keys(Vec<Key>);
 
 impl Keys {
     /// Reads the contents of a file. Keys of a JWK set that are not for signatures, or of a type that
@@ -20,7 +20,7 @@ impl Keys {
     ///
     /// # Errors
     /// What is wrong with the file, as the predicate of a sentence about it.
-    pub(crate) fn parse(contents: &[u8]) -> Result<Self, String> {
+    pub fn parse(contents: &[u8]) -> Result<Self, String> {
         let is_json = contents.trim_ascii_start().first() == Some(&b'{');
         let keys = if is_json { jwk_set::keys(contents) } else { pem::keys(contents) }?;
         if keys.is_empty() {

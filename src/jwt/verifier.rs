@@ -16,16 +16,16 @@ const MAX_QUOTED_CHARS: usize = 64;
 
 /// Verifies tokens.
 #[derive(Clone, Debug)]
-pub(crate) struct Verifier {
-    pub(crate) keys: Keys,
+pub struct Verifier {
+    pub keys: Keys,
     /// The signatures that are accepted.
-    pub(crate) algorithms: Vec<Algorithm>,
+    pub algorithms: Vec<Algorithm>,
     /// What `iss` has to be; `None`: anything.
-    pub(crate) issuer: Option<Box<str>>,
+    pub issuer: Option<Box<str>>,
     /// What `aud` has to contain; `None`: anything.
-    pub(crate) audience: Option<Box<str>>,
+    pub audience: Option<Box<str>>,
     /// How far the clocks may differ, in seconds.
-    pub(crate) leeway: u64,
+    pub leeway: u64,
 }
 
 /// The parts of a header (RFC 7515, section 4.1) that decide how its token is verified.
@@ -49,7 +49,7 @@ impl Verifier {
     ///
     /// # Errors
     /// Why the token is refused.
-    pub(crate) fn verify(&self, token: &[u8], now: u64) -> Result<Claims, JwtError> {
+    pub fn verify(&self, token: &[u8], now: u64) -> Result<Claims, JwtError> {
         match token.len() {
             0 => return Err(JwtError::Absent),
             len if len > MAX_TOKEN_BYTES => return Err(JwtError::TooLong(len)),

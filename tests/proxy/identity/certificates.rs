@@ -1,7 +1,7 @@
 //! Facts from certificates as variables: in `require`, `rewrite`, `balance.key`, and in what brokers
 //! are told in PROXY headers.
 
-use std::{collections::HashMap, sync::mpsc::Receiver};
+use std::{collections::HashSet, sync::mpsc::Receiver};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rcgen::SanType;
@@ -87,6 +87,7 @@ fn one_of_several_names_has_to_match() {
     );
     let odd = fleet.issue("device", &[uri("urn:dev:\n1"), uri("urn:\0dev"), uri("urn:\"dev\"")]);
     let star = fleet.issue("*", &[uri("urn:*")]);
+    let [null, line, quoted] = ["pum\0p", "pum\np", "pu\"mp\""].map(|name| fleet.issue(name, &[]));
     let bare = fleet.issue("urn:dev:1", &[]);
     let cases: &[(&str, Option<&Issued>, &str, bool)] = &[
         ("${tls_san_uri}", Some(&several), "urn:dev:1", true),
@@ -110,14 +111,19 @@ fn one_of_several_names_has_to_match() {
         ("${tls_san_dns}-${tls_san_uri}", Some(&several), "b.example-urn:dev:1", false),
         ("${tls_cn}", Some(&star), "pump", false),
         ("${tls_cn}", Some(&star), "*", true),
+        ("${tls_cn}", Some(&null), "pump", false),
+        ("${tls_cn}", Some(&null), "pum", false),
+        ("${tls_cn}", Some(&line), "pump", false),
+        ("${tls_cn}*", Some(&line), "pump", false),
+        ("${tls_cn}", Some(&quoted), "pu\"mp\"", true),
         ("${tls_serial}", Some(&several), "07", true),
         ("${tls_serial}", Some(&several), "7", false),
     ];
-    let templates = cases.iter().map(|case| (case.0, ())).collect::<HashMap<_, _>>();
-    for template in templates.keys() {
+    let templates: HashSet<_> = cases.iter().map(|case| case.0).collect();
+    for template in templates {
         let require = format!("require: [{{ client_id: \"{template}\" }}]");
         let proxy = Config::of([&broker]).listener(&fleet.listener()).listener(&require).start();
-        for (_, issued, id, matches) in cases.iter().filter(|case| case.0 == *template) {
+        for (_, issued, id, matches) in cases.iter().filter(|case| case.0 == template) {
             for version in [4, 5] {
                 let sent = Connect::new(version, id);
                 let refused = if version == 5 { 0x85 } else { 2 };
@@ -276,11 +282,11 @@ fn no_name_without_a_certificate() {
 
     let (from, behind) = ("192.0.2.1:56324", proxy.address_of("behind"));
     let received = v2(from, DESTINATION, &ssl("TLSv1.3", "device", "TLS_AES_128_GCM_SHA256"));
-    for (username, id, wanted) in
-        [("anna", "good", ssl("TLSv1.3", "anna", "TLS_AES_128_GCM_SHA256")), {
-            ("a\nb", "bad", nameless("TLSv1.3", "TLS_AES_128_GCM_SHA256"))
-        }]
-    {
+    let cipher = "TLS_AES_128_GCM_SHA256";
+    for (username, id, wanted) in [
+        ("anna", "good", ssl("TLSv1.3", "anna", cipher)),
+        ("a\nb", "bad", nameless("TLSv1.3", cipher)),
+    ] {
         let sent = Connect::new(4, id).username(username).bytes();
         let _client = Client::exchange(behind, &[received.clone(), sent].concat(), CONNACK_V3);
         let tlvs = [tlv(0x05, &session_id(&proxy, id)), wanted].concat();

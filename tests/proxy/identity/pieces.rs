@@ -25,17 +25,17 @@ fn any_split_is_one_connect() {
     let will = Some((0x2C, [b"\x00".to_vec(), text("t"), text("gone")].concat()));
     let behind =
         [packet(0x32, b"\x00\x01t\x00\x07\x00payload"), b"\xC0\x00".to_vec(), b"\xE0\x00".to_vec()];
-    let mut number = 0;
     // At 0 in one piece; at the end a byte at a time.
     let len = |id: &str| sent(id, will.clone()).bytes().len();
     for split in 0..=len("anna-000") + 1 {
-        let id = format!("anna-{number:03}");
-        number += 1;
+        let id = format!("anna-{split:03}");
         let sent = sent(&id, will.clone());
         let bytes = [sent.bytes(), behind.concat()].concat();
         let mut client = Client::open(proxy.address());
         if split > sent.bytes().len() {
-            bytes.iter().for_each(|byte| client.send(&[*byte]));
+            for byte in &bytes {
+                client.send(&[*byte]);
+            }
         } else {
             client.send(&bytes[..split]);
             client.send(&bytes[split..]);

@@ -106,6 +106,11 @@ fn texts(config: &Value) -> Vec<&str> {
 fn every_configuration_is_valid() {
     let issued = rcgen::generate_simple_self_signed(["broker.internal".to_owned()]).unwrap();
     let (certificate, key) = (issued.cert.pem(), issued.signing_key.serialize_pem());
+    // The key of RFC 8037, appendix A.2.
+    let keys_of_tokens = r#"{ "keys": [ { "kty": "OKP", "crv": "Ed25519",
+        "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" } ] }"#
+        .to_owned();
+    let password = "s3cret".to_owned();
     let pages = [README, COMMANDS, KEYS, OPS].map(read);
     let mut configurations: Vec<_> = pages.iter().flat_map(|page| configurations(page)).collect();
     configurations.extend(pool_keys(&read(OPS)));
@@ -124,6 +129,8 @@ fn every_configuration_is_valid() {
             let content = match Path::new(name).extension().and_then(OsStr::to_str) {
                 Some("pem") => &certificate,
                 Some("key") => &key,
+                Some("json") => &keys_of_tokens,
+                Some("password") => &password,
                 _ => continue,
             };
             fs::write(folder.path().join(name), content).unwrap();

@@ -117,9 +117,28 @@ deny() {
   cargo deny check "${deny_checks[@]}"
 }
 
+# The tests with many kinds of brokers and clients spend most of their time waiting, so that they
+# run at the same time as the others.
 interop() {
-  MQTT_LB=$target/debug/mqtt-lb "$venv/bin/python" -m pytest tests/interop \
-    -p no:cacheprovider --basetemp "$target/interop/tmp" -rs --durations 5
+  local names=(clients enhanced_authentication identity other_brokers rabbitmq)
+  local kinds=("${names[@]/%/.py}")
+  kinds=("${kinds[@]/#/tests/interop/test_}")
+  local log=$target/interop/kinds.log code=0
+  interop_tests kinds "${kinds[@]}" >"$log" 2>&1 &
+  local kinds_run=$!
+  # A script's background jobs do not get Ctrl-C.
+  trap "kill $kinds_run 2>/dev/null || true" EXIT
+  interop_tests rest tests/interop "${kinds[@]/#/--ignore=}" || code=$?
+  wait "$kinds_run" || code=$?
+  trap - EXIT
+  cat "$log"
+  return "$code"
+}
+
+# interop_tests NAME ARGUMENT...: runs pytest, with a folder of this name for what the tests write.
+interop_tests() {
+  MQTT_LB=$target/debug/mqtt-lb "$venv/bin/python" -m pytest -p no:cacheprovider \
+    --basetemp "$target/interop/tmp-$1" -rs --durations 5 "${@:2}"
 }
 
 step "Debian packages" install_packages

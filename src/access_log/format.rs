@@ -51,9 +51,19 @@ const TEXT_TEMPLATE: &str = "${client} [${time_local}] clientid: [${client_id}] 
     connack: [${connack}] bytes_in: [${bytes_in}] bytes_out: [${bytes_out}] \
     duration_ms: [${duration_ms}] end: [${end_by} ${end_phase} ${end_cause}] detail: [${detail}]";
 
-/// A field that only templates have: the time in UTC, formatted like nginx's `$time_local`.
-const TIME_LOCAL: LogField =
-    LogField { name: "time_local", value: |_, stamp| Some(LogValue::Name(stamp.local())) };
+/// The fields that only templates have: the time in UTC, formatted like nginx's `$time_local`, and
+/// variables of other templates that are parts of a field here.
+const TEMPLATE_FIELDS: [LogField; 5] = [
+    LogField { name: "time_local", value: |_, stamp| Some(LogValue::Name(stamp.local())) },
+    LogField { name: "source_ip", value: |e, _| e.client.map(|client| LogValue::Ip(client.ip())) },
+    LogField { name: "tls_san_dns", value: |e, _| first(&e.tls_san?.san_dns) },
+    LogField { name: "tls_san_uri", value: |e, _| first(&e.tls_san?.san_uri) },
+    LogField { name: "tls_san_email", value: |e, _| first(&e.tls_san?.san_email) },
+];
+
+fn first(names: &[Box<str>]) -> Option<LogValue<'_>> {
+    names.first().map(|name| LogValue::Text(name))
+}
 
 /// A line with `${field}` variables.
 ///
@@ -90,7 +100,7 @@ impl Template {
             let (name, after) = after.split_once('}').ok_or(TemplateError::Unclosed)?;
             let field = FIELDS
                 .iter()
-                .chain([&TIME_LOCAL])
+                .chain(&TEMPLATE_FIELDS)
                 .find(|field| field.name == name)
                 .ok_or_else(|| TemplateError::UnknownField(name.to_owned()))?;
             parts.push(TemplatePart::literal(literal));

@@ -5,7 +5,7 @@
 
 use std::{
     io::Write,
-    net::{SocketAddr, SocketAddrV4},
+    net::{IpAddr, SocketAddr, SocketAddrV4},
     time::Duration,
 };
 
@@ -31,6 +31,7 @@ pub(super) enum LogValue<'e> {
     Id(u64),
     Millis(Duration),
     Address(SocketAddr),
+    Ip(IpAddr),
     Dialled(DialledAddress<'e>),
     /// Displayed as a fixed text of the proxy.
     Malformed(&'e Malformed),
@@ -81,6 +82,10 @@ impl LogValue<'_> {
             Self::Address(address) | Self::Dialled(DialledAddress::Ip(address)) => {
                 // Writing to memory cannot fail.
                 let _ = write!(out, "{address}");
+            }
+            Self::Ip(ip) => {
+                // Writing to memory cannot fail.
+                let _ = write!(out, "{}", ip.to_canonical());
             }
             Self::Dialled(DialledAddress::Unix(path)) => {
                 out.extend_from_slice(b"unix:");

@@ -158,6 +158,8 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     });
     let mut http = pin!(
         http1::Builder::new()
+            // A client that has sent its request and closed its side still gets the response.
+            .half_close(true)
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(MAX_HEAD_BYTES)

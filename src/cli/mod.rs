@@ -10,6 +10,7 @@ mod log;
 mod man;
 mod openapi;
 mod route;
+mod route_facts;
 mod run;
 mod schema;
 

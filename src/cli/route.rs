@@ -19,12 +19,13 @@ use super::{
     client_ids::ClientIds,
     config_file::ConfigFile,
     exit_code::{BAD_CONFIG, FAILED},
+    route_facts::{GivenFacts, variable},
 };
 use crate::{
     balance::{Choice, Router},
     config::{Config, Discover, Dns, Pool, Upstream},
     escape::{self, plain},
-    template::ClientFields,
+    template::{ClientFields, Variable},
     upstream,
 };
 
@@ -47,13 +48,16 @@ pub(super) struct RouteArgs {
     /// The server name that the clients send in TLS, if the key has it.
     #[arg(long, value_name = "HOST")]
     sni: Option<String>,
+    /// A value for another variable of the key, such as `jwt.tenant=acme`; repeatable.
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable)]
+    variables: Vec<(Variable, String)>,
     /// Another configuration: print how many of the IDs would move, and between which brokers.
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
     /// Print JSON: an object per client ID; with --against one for all.
     #[arg(long)]
     json: bool,
-    /// Client IDs; `-` reads them from standard input, one per line.
+    /// Client IDs, as the brokers are sent them; `-` reads them from standard input, one per line.
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
 }
@@ -92,6 +96,7 @@ fn report(error: &dyn Display) {
 struct PoolRouter {
     pool: Pool,
     router: Router,
+    facts: GivenFacts,
 }
 
 /// A client ID's brokers, in the order they would be tried.
@@ -129,8 +134,16 @@ impl PoolRouter {
                 fail(&format!("cannot discover the brokers of {}: {error:#}", from.dns), FAILED)
             })?;
         }
+        let facts = GivenFacts::new(&args.variables);
+        if let Some(variable) = facts.missing(pool.balance.key.variables()) {
+            let error = format!(
+                "balance.key of pool {} needs {variable}: add --var {variable}=VALUE",
+                pool.name
+            );
+            return Err(fail(&error, BAD_CONFIG));
+        }
         let router = upstream::router(pool.balance.algorithm, &pool.upstreams);
-        Ok(Self { pool, router })
+        Ok(Self { pool, router, facts })
     }
 
     /// The first `limit` brokers for `id`; `Err`: why the choice does not depend on a key.
@@ -144,14 +157,14 @@ impl PoolRouter {
         if !balance.algorithm.is_keyed() {
             return Err("the pool's algorithm does not use a key");
         }
-        let client = ClientFields {
+        let client = self.facts.fields(ClientFields {
             client_id: id,
             username: args.username.as_deref(),
             source_ip: Some(args.source),
             tls_cn: args.tls_cn.as_deref(),
             sni: args.sni.as_deref(),
             ..ClientFields::default()
-        };
+        });
         let mut scratch = Vec::new();
         match balance.key.choose(balance.empty_client_id, &client, &mut scratch) {
             Choice::Key(key) | Choice::FallbackKey(key) => {

@@ -60,6 +60,10 @@ pub const LOG_FIELDS: &[&str] = &[
     "end_cause",
     "detail",
     "time_local",
+    "source_ip",
+    "tls_san_dns",
+    "tls_san_uri",
+    "tls_san_email",
 ];
 
 /// One access log.

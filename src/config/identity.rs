@@ -26,7 +26,7 @@ impl Jwt {
     fn is_same(&self, other: &Self) -> bool {
         self.from == other.from
             && self.closes_on_expiry == other.closes_on_expiry
-            && self.verifier.has_same_rules(&other.verifier)
+            && self.verifier == other.verifier
     }
 }
 
@@ -95,8 +95,7 @@ impl Identity {
         self.jwt.is_none() && self.require.is_empty() && self.rewrite.is_none()
     }
 
-    /// Whether clients are asked and told the same. The keys of tokens do not count: they were read
-    /// again.
+    /// Whether clients are asked and told the same.
     pub fn is_same(&self, other: &Self) -> bool {
         let same_jwt = match (&self.jwt, &other.jwt) {
             (None, None) => true,

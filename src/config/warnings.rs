@@ -1,18 +1,23 @@
 //! Warnings about a valid configuration that is likely a mistake.
 
 use super::{Config, Listener, Pool, TcpKeepalive, TcpUserTimeout, Timeouts};
-use crate::template::{Template, Variable};
+use crate::{
+    balance::EmptyClientId,
+    template::{Template, Variable},
+};
 
 impl Config {
     /// Likely mistakes, a sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let listeners = self.listeners.iter();
-        let of_listener = |listener| {
-            absent_key(listener, &self.pools[listener.pool])
-                .into_iter()
-                .chain(refuses_all(listener))
+        let of_listener = |listener: &Listener| {
+            let pool = &self.pools[listener.pool];
+            let of_identity = refuses_all(listener).into_iter().chain(likely_mistakes(listener));
+            absent_key(listener, pool).into_iter().chain(of_identity)
         };
-        listeners.flat_map(of_listener).chain(count_without_effect(&self.timeouts)).collect()
+        let of_pools = self.pools.iter().filter_map(assigned_without_key);
+        let of_listeners = listeners.flat_map(of_listener);
+        of_listeners.chain(of_pools).chain(count_without_effect(&self.timeouts)).collect()
     }
 }
 
@@ -65,6 +70,40 @@ fn refuses_all(listener: &Listener) -> Vec<String> {
         }
     }
     warnings
+}
+
+/// Templates that are the same for every client, and signatures without a key.
+fn likely_mistakes(listener: &Listener) -> Vec<String> {
+    let name = &listener.name;
+    let identity = &listener.identity;
+    let id = identity.rewrite.as_ref().and_then(|rewrite| rewrite.client_id.as_ref());
+    let constant = id.filter(|template| template.variables().next().is_none()).map(|template| {
+        format!(
+            "rewrite.client_id of listener {name} is the same for every client, so that each client \
+             ends the session of another: write a variable as ${{client_id}}, not {template}"
+        )
+    });
+    let jwt = identity.jwt.iter();
+    let without_key = jwt.flat_map(|jwt| jwt.verifier.algorithms_without_key()).map(|algorithm| {
+        format!(
+            "authenticate.jwt of listener {name} accepts {algorithm}, and there is no key for it: \
+             remove it from algorithms, or add a key"
+        )
+    });
+    constant.into_iter().chain(without_key).collect()
+}
+
+/// An ID is assigned so that a client finds its broker by it, and the pool chooses by no key.
+fn assigned_without_key(pool: &Pool) -> Option<String> {
+    let balance = &pool.balance;
+    let is_assigned = balance.empty_client_id == EmptyClientId::Assign;
+    (is_assigned && !balance.algorithm.is_keyed()).then(|| {
+        format!(
+            "pool {}: empty_client_id: assign has no effect on where clients go, as the algorithm \
+             does not use a key: choose rendezvous, maglev or ketama",
+            pool.name
+        )
+    })
 }
 
 /// What clients of a listener may be without.

@@ -5,7 +5,7 @@ use thiserror::Error;
 /// Why a token is refused. The texts name no part of the token but its algorithm and its key's ID.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum JwtError {
-    #[error("no token")]
+    #[error("no token in the field that `authenticate.jwt.from` names")]
     Absent,
     #[error("a token of {0} bytes is longer than the {max} that are read", max = super::verifier::MAX_TOKEN_BYTES)]
     TooLong(usize),
@@ -23,9 +23,9 @@ pub enum JwtError {
     Time(&'static str),
     #[error("the token expired {0} s ago")]
     Expired(u64),
-    #[error("the token is valid in {0} s")]
+    #[error("the token is not valid yet, for another {0} s")]
     NotYetValid(u64),
-    #[error("the claim iss is not the issuer")]
+    #[error("the claim iss is not the configured issuer")]
     Issuer,
     #[error("the claim aud does not contain the audience")]
     Audience,

@@ -7,8 +7,11 @@ use serde_json::{Map, Value};
 
 use super::{
     algorithm::{Algorithm, KeyType},
-    key::{Key, check_rsa_len},
+    key::{Key, MIN_RSA_BYTES},
 };
+
+/// The longest RSA key, in bytes: what the library verifies by, too.
+const MAX_RSA_BYTES: usize = 1024;
 
 #[derive(Deserialize)]
 struct JwkSet {
@@ -58,7 +61,21 @@ fn key(jwk: &Map<String, Value>) -> Result<Option<Key>, String> {
     let (kind, public) = match (kty, text(jwk, "crv")) {
         ("RSA", _) => {
             let (modulus, exponent) = (bytes("n")?, bytes("e")?);
-            check_rsa_len(modulus.iter().skip_while(|byte| **byte == 0).count())?;
+            let significant = modulus.iter().skip_while(|byte| **byte == 0).count();
+            if significant < MIN_RSA_BYTES {
+                return Err("an RSA key of less than 2048 bits".to_owned());
+            }
+            let exponent_value =
+                exponent.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+            let is_odd = |number: &[u8]| number.last().is_some_and(|byte| byte & 1 == 1);
+            if significant > MAX_RSA_BYTES || exponent.len() > 8 || exponent_value < 3 {
+                return Err(
+                    "an RSA key of more than 8192 bits, or with an exponent below 3".to_owned()
+                );
+            }
+            if !is_odd(&modulus) || !is_odd(&exponent) {
+                return Err("its n or e is even".to_owned());
+            }
             (KeyType::Rsa, DecodingKey::from_rsa_raw_components(&modulus, &exponent))
         }
         ("EC", Some("P-256")) => {

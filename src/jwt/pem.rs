@@ -17,7 +17,7 @@ use x509_parser::{
 
 use super::{
     algorithm::KeyType,
-    key::{Key, check_rsa_len},
+    key::{Key, MIN_RSA_BYTES},
 };
 
 /// The public keys of a file, and those of its certificates.
@@ -60,12 +60,15 @@ fn key(info: &SubjectPublicKeyInfo<'_>) -> Result<Key, &'static str> {
     } else {
         return Err("it is not an RSA, P-256, P-384 or Ed25519 key");
     };
-    if kind == KeyType::Rsa {
-        let Ok(PublicKey::RSA(key)) = info.parsed() else { return Err("it is damaged") };
-        check_rsa_len(key.key_size() / 8)?;
+    if kind == KeyType::Rsa && !is_long_enough(info) {
+        return Err("an RSA key of less than 2048 bits");
     }
     if !kind.is_valid(bytes) {
         return Err("it is damaged");
     }
     Ok(Key { id: None, kind, algorithm: None, public })
+}
+
+fn is_long_enough(info: &SubjectPublicKeyInfo<'_>) -> bool {
+    matches!(info.parsed(), Ok(PublicKey::RSA(key)) if key.key_size() >= 8 * MIN_RSA_BYTES)
 }

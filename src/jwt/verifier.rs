@@ -1,7 +1,7 @@
 //! From a token to its claims.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Validation, errors::ErrorKind};
+use jsonwebtoken::{DecodingKey, Validation, errors::ErrorKind};
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::{Map, Value};
 
@@ -14,8 +14,8 @@ pub(super) const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// The most characters of a name from a token's header in a message.
 const MAX_QUOTED_CHARS: usize = 64;
 
-/// Verifies tokens.
-#[derive(Clone, Debug)]
+/// Verifies tokens. Equal to another one that accepts the same tokens.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Verifier {
     pub keys: Keys,
     /// The signatures that are accepted.
@@ -38,18 +38,20 @@ struct Header {
 }
 
 impl Verifier {
-    /// Whether the same is asked of tokens, whatever the keys.
-    pub(crate) fn has_same_rules(&self, other: &Self) -> bool {
-        let rules =
-            |of: &Self| (of.algorithms.clone(), of.issuer.clone(), of.audience.clone(), of.leeway);
-        rules(self) == rules(other)
+    /// Those of its algorithms that no key is for.
+    pub(crate) fn algorithms_without_key(&self) -> impl Iterator<Item = Algorithm> {
+        self.algorithms.iter().copied().filter(|algorithm| !self.keys.has_key_for(*algorithm))
     }
 
-    /// Verifies a token. `now`: seconds of Unix time. A token without `exp` never expires.
+    /// Begins to verify a token. `now`: seconds of Unix time. A token without `exp` never expires.
     ///
     /// # Errors
-    /// Why the token is refused.
-    pub fn verify(&self, token: &[u8], now: u64) -> Result<Claims, JwtError> {
+    /// Why the token is refused, if that shows without a signature.
+    pub(crate) fn begin<'a>(
+        &'a self,
+        token: &'a [u8],
+        now: u64,
+    ) -> Result<Verification<'a>, JwtError> {
         match token.len() {
             0 => return Err(JwtError::Absent),
             len if len > MAX_TOKEN_BYTES => return Err(JwtError::TooLong(len)),
@@ -62,34 +64,31 @@ impl Verifier {
         if header.crit {
             return Err(JwtError::Critical);
         }
-        let claims = self.signed_claims(token, algorithm, header.kid.as_deref())?;
-        self.check(&claims, now).map(|()| claims)
-    }
-
-    /// The claims, if one of the keys has signed them.
-    fn signed_claims(
-        &self,
-        token: &[u8],
-        algorithm: Algorithm,
-        key_id: Option<&str>,
-    ) -> Result<Claims, JwtError> {
         let mut validation = Validation::new(algorithm.in_jose());
         // Checked by `check`, to the second.
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
-        let mut refused =
-            JwtError::UnknownKey { algorithm: algorithm.name(), key_id: key_id.map(quote) };
-        for key in self.keys.candidates(algorithm, key_id) {
-            match jsonwebtoken::decode::<Map<String, Value>>(token, key, &validation) {
-                Ok(decoded) => return Ok(Claims(decoded.claims)),
-                Err(error) => match error.kind() {
-                    ErrorKind::InvalidSignature => refused = JwtError::Signature,
-                    _ => return Err(JwtError::Malformed),
-                },
+        let key_id = header.kid.as_deref();
+        let keys = self.keys.candidates(algorithm, key_id).into_iter();
+        let refused = match keys.len() {
+            0 => JwtError::UnknownKey { algorithm: algorithm.name(), key_id: key_id.map(quote) },
+            _ => JwtError::Signature,
+        };
+        Ok(Verification { verifier: self, token, now, validation, keys, refused })
+    }
+
+    /// Verifies a token in one go, as tests do.
+    ///
+    /// # Errors
+    /// Why the token is refused.
+    pub fn verify(&self, token: &[u8], now: u64) -> Result<Claims, JwtError> {
+        let mut verification = self.begin(token, now)?;
+        loop {
+            if let Some(verified) = verification.try_next_key() {
+                return verified;
             }
         }
-        Err(refused)
     }
 
     /// RFC 7519, sections 4.1.1, 4.1.3 to 4.1.5.
@@ -109,6 +108,34 @@ impl Verifier {
             return Err(JwtError::Audience);
         }
         Ok(())
+    }
+}
+
+/// The verification of one token, a key at a time: each signature is a heavy task.
+pub(crate) struct Verification<'a> {
+    verifier: &'a Verifier,
+    token: &'a [u8],
+    now: u64,
+    validation: Validation,
+    /// Those that are left to try.
+    keys: std::vec::IntoIter<&'a DecodingKey>,
+    refused: JwtError,
+}
+
+impl Verification<'_> {
+    /// Tries the next key. Returns the claims, or why the token is refused; `None` if another key has
+    /// to be tried.
+    pub(crate) fn try_next_key(&mut self) -> Option<Result<Claims, JwtError>> {
+        let Some(key) = self.keys.next() else { return Some(Err(self.refused.clone())) };
+        let decoded = jsonwebtoken::decode::<Map<String, Value>>(self.token, key, &self.validation);
+        match decoded {
+            Ok(decoded) => {
+                let claims = Claims(decoded.claims);
+                Some(self.verifier.check(&claims, self.now).map(|()| claims))
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => None,
+            Err(_) => Some(Err(JwtError::Malformed)),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Pattern {
 }
 
 /// The most combinations of names that are tried, where a pattern has variables with several values.
-const MAX_COMBINATIONS: usize = 64;
+const MAX_COMBINATIONS: usize = 4096;
 
 impl Pattern {
     /// The variables, in their order.
@@ -29,8 +29,11 @@ impl Pattern {
     /// several values, such as the DNS names of a certificate, one has to match.
     pub fn matches(&self, text: &str, client: &ClientFields<'_>) -> bool {
         let values: Vec<_> = self.variables().map(|variable| variable.values(client)).collect();
-        let combinations = values.iter().map(Vec::len).try_fold(1, usize::checked_mul);
-        let combinations = combinations.unwrap_or(MAX_COMBINATIONS).min(MAX_COMBINATIONS);
+        if values.iter().any(Vec::is_empty) {
+            return false;
+        }
+        let combinations = values.iter().map(Vec::len).fold(1, usize::saturating_mul);
+        let combinations = combinations.min(MAX_COMBINATIONS);
         (0..combinations).any(|mut number| {
             let mut chosen = values.iter().map(|values| {
                 let value = values.get(number % values.len()).map_or("", |value| &**value);

@@ -97,7 +97,7 @@ def compare(options):
     print(report.table(rows, options.proxies))
     print()
     print(report.NOTES)
-    print(report.care(rows) + report.resumption(rows), end="")
+    print(report.additions(rows) + report.resumption(rows), end="")
     print(f"\n{options.rounds} round(s) in {time.monotonic() - begin:.0f} s")
     if options.json:
         options.json.write_text(json.dumps(document(options, rows, samples), indent=2) + "\n")

@@ -153,6 +153,10 @@ fn the_example_has_every_key() {
         "          key: ",
         "      from: ",
         "      path: /mqtt",
+        "        keys: ",
+        "      username: ",
+        "          value: ",
+        "      idle: keepalive",
         "      algorithm: ",
         "        address: ",
         "    tries: ",
@@ -187,6 +191,8 @@ fn the_example_has_every_key() {
             } else if line == "    format: json" && ["stdout", "syslog", "rotate"].contains(&key) {
                 // Of logs that go elsewhere.
                 assert!(EXAMPLE.contains(&format!("{key}:")));
+            } else if (line, key) == ("      username: ", "password") {
+                assert!(EXAMPLE.contains("Or password: none"));
             } else {
                 let twice = said(key).join("\n");
                 assert!(twice.contains(&format!("{key}: is there twice")), "{key}: {twice}");
@@ -196,9 +202,13 @@ fn the_example_has_every_key() {
     }
     // Each section of the design's section 3, and `dns`, has been visited. Of what checks over HTTP
     // have more, the test above has seen to.
-    let listener = 6 + 6 + 2 + 1 + 3;
+    let listener = 11 + 6 + 2 + 1 + 3;
+    let identity = 7 + 5 + 2 + 1;
     let pool = 4 + 16 + 4 + 3 + 8 + 4 + 1 + 3 + 6;
-    assert_eq!(keys, 10 + 1 + listener + pool + 5 + 6 + 2 + 5 + 1 + 1 + (7 + 3 + 4) + 2 + 2);
+    assert_eq!(
+        keys,
+        10 + 1 + listener + identity + pool + 5 + 6 + 2 + 5 + 1 + 1 + (7 + 3 + 4) + 2 + 2
+    );
 }
 
 /// serde_yaml shares no code with the reader of this crate: what it makes of a text, written out

@@ -204,6 +204,9 @@ fn the_admin_token_is_read_and_hidden() {
 /// What `check` lets pass, `run` can use, and the other way round.
 #[test]
 fn template_variables_are_those_that_the_access_log_has() {
-    let known: Vec<_> = mqtt_lb::testing::access_log::field_names().chain(["time_local"]).collect();
+    const TEMPLATE_FIELDS: [&str; 5] =
+        ["time_local", "source_ip", "tls_san_dns", "tls_san_uri", "tls_san_email"];
+    let known: Vec<_> =
+        mqtt_lb::testing::access_log::field_names().chain(TEMPLATE_FIELDS).collect();
     assert_eq!(LOG_FIELDS, known);
 }

@@ -1,5 +1,5 @@
-"""Every client that the proxy is likely to meet, by every transport that the client has: all QoS,
-there and back, and a session that is found again."""
+"""Common clients, over every transport that each has: messages of every QoS go and come back, and a
+session is found again."""
 
 import subprocess
 
@@ -39,7 +39,7 @@ def test_session(every_transport, brokers, authority, unique, folder, name, tran
     home = proxy.homes([unique], "mqtt")[unique]
 
     begin = Visit(True, proxy, transport, version, unique, authority, folder)
-    # Of two topics the order is the broker's.
+    # Across topics the broker chooses the order.
     assert sorted(client(begin)) == [(f"{unique}/{qos}", qos, "hello") for qos in LEVELS]
     proxy.entry(event="disconnect", client_id=unique)
 
@@ -55,13 +55,15 @@ def test_session(every_transport, brokers, authority, unique, folder, name, tran
         assert (one["upstream"], one["route"]) == (home, "hash")
         assert (one["transport"], one["protocol_version"]) == (transport, version)
     ends = proxy.wait_for_entries(2, event="disconnect", client_id=unique)
-    assert {(one["end_phase"], one["end_cause"]) for one in ends} == {("relay", "closed")}
+    assert {one["end_phase"] for one in ends} == {"relay"}
+    # A client that closes before it has read TLS's close_notify resets the connection.
+    assert {one["end_cause"] for one in ends} <= {"closed", "reset"}
 
 
 @pytest.mark.parametrize("transport", ["tcp", "tls"])
 @pytest.mark.parametrize("version", ["mqttv311", "mqttv5"])
 def test_request_and_response(every_transport, brokers, authority, unique, transport, version):
-    """mosquitto_rr, which asks one client and waits for its answer."""
+    """mosquitto_rr publishes a request and waits for the response."""
     proxy = every_transport
     home = proxy.homes([unique], "mqtt")[unique]
     port = proxy.port if transport == "tcp" else proxy.port_of("tls")
@@ -76,7 +78,7 @@ def test_request_and_response(every_transport, brokers, authority, unique, trans
         other.subscribe(f"{unique}/ask", 1)
         asking = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         request = other.receive()
-        # 5.0 has the request say where the answer belongs; before, both sides have to know.
+        # A 5.0 request names the topic of the response; with 3.1.1 both sides have to know it.
         where = getattr(request.properties, "ResponseTopic", None)
         assert where == (f"{unique}/answer" if version == "mqttv5" else None)
         other.publish(f"{unique}/answer", "this much")

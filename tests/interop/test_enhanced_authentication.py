@@ -1,4 +1,4 @@
-"""Enhanced authentication: a real client, and a real broker that challenges it twice.
+"""Enhanced authentication: MQTT.js answers two challenges of Mosquitto's.
 
 Mosquitto leaves the method to a plugin, which is compiled here.
 """
@@ -74,7 +74,7 @@ def authenticate(front, authority, unique):
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_success(front, authenticate, unique, transport):
-    """At CONNECT, where the proxy reads what passes, and again in the midst of the session."""
+    """At CONNECT, while the proxy reads the packets, and again during the session."""
     assert authenticate(transport) == {
         "first": [FIRST, SECOND],
         "welcome": "welcome",
@@ -92,7 +92,7 @@ def test_success(front, authenticate, unique, transport):
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_wrong_answer(front, authenticate, unique, transport):
-    """The broker's own refusal, which is no fault of the broker: no other one is tried."""
+    """The client gets the broker's refusal, and no other broker is tried."""
     found = authenticate(transport, secret="sixteen-bytes-no")
     assert found == {"refused": NOT_AUTHORIZED, "first": [FIRST]}
     entry = front.entry(event="reject", client_id=unique)
@@ -106,7 +106,7 @@ def test_an_unknown_method(front, authenticate, unique):
 
 
 def test_many_at_once(front, authenticate, unique):
-    """Both outcomes side by side, through one proxy: each client hears its own broker only."""
+    """Exchanges that succeed and that fail, at the same time through one proxy, do not mix."""
     script = INTEROP / "mqttjs/auth.js"
     running = {}
     for number in range(6):

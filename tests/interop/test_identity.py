@@ -1,4 +1,4 @@
-"""Who a client is, to real brokers: IDs that the proxy assigns, checks and rewrites."""
+"""Client IDs that the proxy assigns, requires and rewrites, at real brokers."""
 
 import re
 import subprocess
@@ -45,7 +45,7 @@ def two_proxies(start_proxy, pool):
 
 @pytest.mark.parametrize("pool", [Mosquitto, Ejabberd], indirect=True)
 def test_an_assigned_id_finds_its_session(two_proxies, pool, unique):
-    """All of them, through either proxy: the ID decides, and the proxy made it."""
+    """Every client finds its session through either proxy, by the ID that one of them assigned."""
     first, second = two_proxies
     user, word = getattr(pool[0], "login", (None, None))
     options = {"version": 5, "clean": False, "user": user, "word": word}
@@ -80,7 +80,7 @@ def test_an_assigned_id_finds_its_session(two_proxies, pool, unique):
 
 @pytest.mark.parametrize("pool", [Mosquitto], indirect=True)
 def test_mosquitto_sub(two_proxies, pool, unique):
-    """A client of another maker, which takes the assigned ID from the log here."""
+    """The same with mosquitto_sub, which does not say the ID: the test takes it from the log."""
     first, second = two_proxies
     options = ["-h", LOOPBACK, "-V", "mqttv5", "-q", "1", "-x", "3600"]
     topics = [f"{unique}/{number}" for number in range(MOSQUITTO_CLIENTS)]
@@ -105,7 +105,7 @@ def test_mosquitto_sub(two_proxies, pool, unique):
 
 
 def test_an_empty_id_of_3_1_1(start_proxy, brokers, unique):
-    """Its CONNACK cannot tell the ID, which lives as long as the connection."""
+    """A 3.1.1 CONNACK cannot carry the ID, which lasts as long as the connection."""
     proxy = start_proxy({"mqtt": brokers}, "assigning", balance=ASSIGN)
     with Client(proxy.port, "", 4) as client:
         client.subscribe(unique, 1)
@@ -120,7 +120,7 @@ def test_an_empty_id_of_3_1_1(start_proxy, brokers, unique):
 
 @pytest.fixture(scope="module")
 def tenants(start_proxy, brokers):
-    """Two proxies that put the tenant's name before the ID of each client."""
+    """Two proxies that prefix each client ID with the tenant's username."""
     rewrite = {"rewrite": {"client_id": "${username}/${client_id}"}}
     proxies = [
         start_proxy({"mqtt": brokers}, f"tenants-{number}", listener=rewrite) for number in (1, 2)
@@ -132,7 +132,7 @@ def tenants(start_proxy, brokers):
 
 @pytest.mark.parametrize("version", [4, 5])
 def test_tenants(tenants, brokers, unique, version):
-    """Two tenants have a client of one ID each: both stay, and each finds its own session."""
+    """Two tenants use the same client ID at the same time, and each finds its own session."""
     first, second = tenants
     accounts = {"user": f"acme-{unique}"}, {"user": f"globex-{unique}"}
     topics = [f"{account['user']}/inbox" for account in accounts]
@@ -141,7 +141,7 @@ def test_tenants(tenants, brokers, unique, version):
         assert (client.connack, client.assigned_id) == (0, None)
         client.subscribe(topic, 1)
     assert not acme.ended.is_set()
-    # Of one tenant the newer client takes the session over, as ever.
+    # Within a tenant the newer client takes the session over.
     with Client(second.port, unique, version, False, **accounts[0]) as newer:
         assert newer.session_present
         assert acme.ended.wait(PATIENCE) and not globex.ended.is_set()
@@ -170,7 +170,7 @@ def requiring(start_proxy, brokers):
 
 @pytest.mark.parametrize("version", LEVELS)
 def test_required(requiring, unique, version):
-    """mosquitto_pub with an ID that is its user's, and with one that is not."""
+    """mosquitto_pub is accepted with an ID that starts with its username, and refused otherwise."""
 
     def publish(client_id):
         return subprocess.run(

@@ -1,4 +1,4 @@
-"""Brokers that are not Mosquitto: whatever they can do, they do behind the proxy."""
+"""Brokers other than Mosquitto and RabbitMQ do behind the proxy what they do without it."""
 
 import socket
 import struct
@@ -14,7 +14,7 @@ NAMES = {3: b"MQIsdp", 4: b"MQTT", 5: b"MQTT"}
 # "Server unavailable": code 3 (3.1.1 section 3.2.2.3), and 0x88 (5.0 section 3.2.2.2).
 UNAVAILABLE = {3: b"\x20\x02\x00\x03", 4: b"\x20\x02\x00\x03", 5: b"\x20\x03\x00\x88\x00"}
 
-# Each kind in each version that it knows, and in each that it does not.
+# Each kind with each version that it serves, and with each that it refuses.
 SERVED = [(kind, version) for kind in KINDS for version in kind.versions]
 # 3.1 demands a client ID.
 SERVED_EMPTY = [cell for cell in SERVED if cell[1] > 3]
@@ -158,7 +158,7 @@ def test_takeover(connect, unique):
 
 
 def test_keep_alive(front, others, unique):
-    """Of all at once, as it takes seconds."""
+    """PINGRESPs come from every broker; all are tested at once, as it takes two seconds."""
     clients = [
         Client(
             front.ports[others[kind].name], f"{unique}-{version}", version,
@@ -176,7 +176,7 @@ def test_keep_alive(front, others, unique):
 
 @pytest.mark.parametrize("kind, version", SERVED_EMPTY, ids=named(SERVED_EMPTY))
 def test_an_empty_client_id(front, connect, kind, version):
-    """5.0 has the broker tell the client which one it got (its section 3.2.2.3.7)."""
+    """A 5.0 broker tells the client the ID that it got (section 3.2.2.3.7)."""
     with connect("") as client:
         client.subscribe("x")
     name = kind.__name__.lower()
@@ -188,8 +188,8 @@ def test_an_empty_client_id(front, connect, kind, version):
     "kind, version", SERVED + REFUSED, ids=named(SERVED) + [f"not-{one}" for one in named(REFUSED)]
 )
 def test_the_first_answer(front, others, kind, version, unique):
-    """The bytes that answer a CONNECT are the broker's own, whether it knows the version or not.
-    Where it closes instead, the proxy says that no broker is available."""
+    """The answer to a CONNECT is the broker's own, byte for byte, whether it serves the version or
+    not. Where the broker closes without an answer, the proxy says that no broker is available."""
     broker = others[kind]
 
     def answer(port, client_id):

@@ -37,6 +37,9 @@ class EverythingProxy(Proxy):
         # A broker that is away.
         away = {"name": "away", "address": f"{LOOPBACK}:{free_port()}"}
         config["pools"][0]["upstreams"].append(away)
+        require = [{"client_id": "device-*"}]
+        requiring = {"name": "requiring", "bind": f"{LOOPBACK}:0", "pool": "mqtt"}
+        config["listeners"].append(requiring | {"require": require})
         return config
 
     def get(self, path):
@@ -73,6 +76,7 @@ def everything(own_folder, brokers):
                 client.publish("everything", b"x" * 100)
                 client.receive()
         Client(proxy.ports["guarded"], "mallory", 5, user="alice", word="guess").disconnect()
+        Client(proxy.ports["requiring"], "mallory", 5).disconnect()
         with socket.create_connection((LOOPBACK, proxy.port), timeout=PATIENCE) as sock:
             sock.sendall(b"\xc0\x00")
             assert sock.recv(1024) == b""

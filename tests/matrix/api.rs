@@ -133,6 +133,14 @@ impl Api {
         Ok(all.iter().map(view).collect())
     }
 
+    /// How many sessions of a pool were ended by another device with their client ID.
+    pub(crate) fn duplicates(self, pool: &str) -> Outcome<u64> {
+        let answer = self.json("/api/v1/duplicates")?;
+        let all = answer["duplicates"].as_array().cloned().unwrap_or_default();
+        let of_pool = all.iter().filter(|one| one["pool"] == pool);
+        Ok(of_pool.filter_map(|one| one["count"].as_u64()).sum())
+    }
+
     /// The broker that a client would be given now.
     pub(crate) fn home(self, pool: &str, client_id: &str) -> Outcome<String> {
         let answer = self.json(&format!("/api/v1/route?pool={pool}&client_id={client_id}"))?;

@@ -1,8 +1,10 @@
 //! Scripted brokers that can be made to fail, and that tell probes from clients.
 
 use std::{
+    collections::BTreeMap,
+    net::{Shutdown, TcpStream},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst},
     },
     thread,
@@ -129,10 +131,27 @@ impl Shared {
         }
         if behavior == Behavior::Reset as u8 {
             link.reset();
+        } else if let Some(at) = packet.windows(4).position(|bytes| bytes == b"twin") {
+            // After the ID's length, of two bytes.
+            let len = usize::from(packet[at - 1]);
+            serve_one_of_two(link, &packet, &packet[at..at + len]);
         } else {
             echo_to(link, &packet);
         }
     }
+}
+
+/// The sessions of client IDs that two devices have, of all brokers of all cells.
+static TWINS: Mutex<BTreeMap<Vec<u8>, TcpStream>> = Mutex::new(BTreeMap::new());
+
+/// Ends the older session of this ID before it accepts the newer one, as the standard says.
+fn serve_one_of_two(link: Link, connect: &[u8], id: &[u8]) {
+    let (Ok(ours), Ok(stream)) = (link.stream.try_clone(), link.stream.try_clone()) else { return };
+    if let Some(older) = TWINS.lock().unwrap().insert(id.to_vec(), ours) {
+        let _ = older.shutdown(Shutdown::Both);
+    }
+    echo_to(link, connect);
+    let _ = stream.shutdown(Shutdown::Both);
 }
 
 /// Whether the other side has not hung up.

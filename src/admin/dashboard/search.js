@@ -106,7 +106,12 @@ function sessionItem(id, session, preferred) {
   const version = VERSIONS[session.protocol_version] ?? session.protocol_version;
   const clean = session.clean_start ? ", clean start" : "";
   const by = `listener ${printable(session.listener)} (${printable(session.transport)})`;
+  const assigned = session.assigned_client_id;
+  const atBroker = session.broker_client_id ?? assigned;
   const pairs = [
+    ...(atBroker === undefined
+      ? []
+      : [["Client ID at the broker", [foreign(atBroker), assigned === undefined ? "" : " (assigned)"]]]),
     ["Connected", `${stamp(session.connected_at)}, ${span(session.duration_s)} ago`],
     ["From", `${printable(session.client ?? "–")}, ${by}`],
     ["Username", session.username === undefined ? "none" : foreign(session.username)],
@@ -127,7 +132,7 @@ function sessionItem(id, session, preferred) {
     el(
       "dl",
       { class: "pairs" },
-      ...pairs.map(([term, value]) => el("div", {}, el("dt", {}, term), el("dd", {}, value))),
+      ...pairs.map(([term, value]) => el("div", {}, el("dt", {}, term), el("dd", {}, ...[value].flat()))),
     ),
     kick,
   );

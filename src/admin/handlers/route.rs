@@ -42,8 +42,11 @@ pub(in crate::admin) async fn get(
     };
     let found = with_client_id(state, client_id).await?;
     let pool = |pool: &Arc<Pool>| {
-        let sessions = found.iter().filter(|seen| seen.pool == pool.name).cloned();
-        pool_route(pool, &client, sessions.map(session).collect())
+        let sessions: Vec<_> = found.iter().filter(|seen| seen.pool == pool.name).collect();
+        // A client whose ID is rewritten goes where the new one belongs.
+        let for_broker = sessions.first().and_then(|seen| seen.broker_client_id.as_deref());
+        let client = ClientFields { client_id: for_broker.unwrap_or(client_id), ..client };
+        pool_route(pool, &client, sessions.into_iter().cloned().map(session).collect())
     };
     let pools = pools.iter().map(pool).collect();
     Ok(json(&api::Routes { client_id: client_id.to_owned(), pools }))

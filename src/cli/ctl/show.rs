@@ -161,9 +161,10 @@ pub(super) fn session_table() -> TextTable {
 
 pub(super) fn session_rows(page: &Sessions) -> impl Iterator<Item = Vec<String>> {
     page.sessions.iter().map(|session: &Session| {
-        let client_id = match &session.assigned_client_id {
-            Some(assigned) => format!("{assigned} (assigned)"),
-            None => session.client_id.to_string(),
+        let client_id = match (&session.assigned_client_id, &session.broker_client_id) {
+            (Some(assigned), _) => format!("{assigned} (assigned)"),
+            (None, Some(broker)) => format!("{} (broker: {broker})", session.client_id),
+            (None, None) => session.client_id.to_string(),
         };
         vec![
             session.id.clone(),

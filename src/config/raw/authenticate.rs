@@ -23,7 +23,8 @@ pub(in crate::config) struct Authenticate {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Jwt {
-    /// Where the token is: `password` or `username`.
+    /// Where the token is: `password` or `username`. With `username`, no log, API or template has the
+    /// username.
     #[serde(default)]
     pub(in crate::config) from: At<TokenSource>,
     /// The public keys that sign tokens: a JWK set (RFC 7517), or PEM. SIGHUP reads the file again.
@@ -40,7 +41,7 @@ pub(in crate::config) struct Jwt {
     #[serde(default = "at_time::<30_000, Time<0, HOUR>>")]
     pub(in crate::config) leeway: At<Time<0, HOUR>>,
     /// What happens to a session when its token expires: it goes on with `keep`; with `close` it
-    /// ends, and a 5.0 client is told by a DISCONNECT (0x87).
+    /// ends at `exp` plus `leeway`, and a 5.0 client is told by a DISCONNECT (0x87).
     #[serde(default)]
     pub(in crate::config) on_expiry: At<OnExpiry>,
 }

@@ -7,7 +7,7 @@ use super::common::List;
 use crate::config::{
     Idle,
     at::At,
-    values::{FilePath, MqttString, PatternText, TemplateText},
+    values::{FilePath, MqttString, NoPassword, PatternText, TemplateText},
 };
 
 /// What has to hold of a client. With both keys, both have to.
@@ -32,19 +32,13 @@ pub(in crate::config) struct Rewrite {
     /// CONNACK 5, or 0x87 in MQTT 5.0.
     pub(in crate::config) username: Option<At<TemplateText>>,
     /// `none`: the broker is sent no password.
-    pub(in crate::config) password: Option<At<RewritePassword>>,
+    pub(in crate::config) password: Option<At<NoPassword>>,
     /// The password for the broker, in a file of its own.
     pub(in crate::config) password_file: Option<At<FilePath>>,
     /// User properties that are added to the CONNECT of MQTT 5.0. One whose variables have no value
     /// is left out.
     #[schemars(length(min = 1))]
     pub(in crate::config) user_properties: Option<At<List<UserProperty>>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::config) enum RewritePassword {
-    None,
 }
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]

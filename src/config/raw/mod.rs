@@ -23,7 +23,7 @@ pub(super) use authenticate::{Authenticate, OnExpiry};
 pub(super) use common::List;
 pub(super) use config::Config;
 pub(super) use health::{Active, CheckType, Code, Health, KEYS_OF_OTHER_TYPES, Passive};
-pub(super) use identity::{ConnectCheck, Requirement, Rewrite, RewritePassword, UserProperty};
+pub(super) use identity::{ConnectCheck, Requirement, Rewrite, UserProperty};
 pub(super) use listener::{
     AcceptProxyProtocol, Certificate, ClientAuth, Listener, ListenerTls, WebSocket,
 };

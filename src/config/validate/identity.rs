@@ -7,7 +7,7 @@ use crate::{
     config::{
         Identity, Jwt, PasswordRewrite, RequiredField, Requirement, Rewrite,
         at::At,
-        raw::{self, ConnectCheck, List, OnExpiry, RewritePassword},
+        raw::{self, ConnectCheck, List, OnExpiry},
         values::{MqttString, PatternText, TemplateText},
     },
     jwt,
@@ -96,7 +96,7 @@ fn password(checker: &Checker<'_>, raw: &raw::Rewrite) -> Valid<PasswordRewrite>
             let what = "cannot be combined with password_file";
             Err(checker.wrong(&at.place(), what, "one of password and password_file"))
         }
-        (Some(at), None) => at.get().map(|RewritePassword::None| PasswordRewrite::Remove),
+        (Some(at), None) => at.get().map(|_| PasswordRewrite::Remove),
         (None, Some(password)) => Ok(PasswordRewrite::Set(password)),
         (None, None) => Ok(PasswordRewrite::Keep),
     }

@@ -14,7 +14,7 @@ pub(super) use number::{
     Factor, HOUR, Limit, Number, Size, Time, YEAR, at_number, at_size, at_time,
 };
 pub(super) use scalar::{Scalar, TEMPLATE};
-pub(super) use template::{PatternText, TemplateText};
+pub(super) use template::{NoPassword, PatternText, TemplateText};
 pub(crate) use text::is_name;
 pub(super) use text::{
     AlpnName, AppName, DNS_NAME, DnsName, FilePath, HttpPath, Key, MqttString, Name, Origin,

@@ -32,7 +32,7 @@ pub(super) async fn attempt(
     let began = Instant::now();
     let endpoint = lease.broker().endpoint();
     let dialed = {
-        let header = proxy_header(client, connect, config.send_proxy_protocol.as_ref());
+        let header = proxy_header(client, config.send_proxy_protocol.as_ref());
         let first = FirstBytes { header: &header, connect: &client.buffer };
         let dialing = pin!(dial(&context.reactor, &config, &mut lease, &endpoint, first));
         client.while_connected(EndPhase::Dial, dialing).await

@@ -70,6 +70,8 @@ pub(super) async fn await_connack(
     context.give_back_buffer(reply);
     lease.broker().metrics.count_try(TryOutcome::NoConnack);
     let trial = lease.take_trial();
+    // A broker may close on a CONNECT that violates the standard, which others accept.
+    let kind = kind.filter(|_| connect.conforms);
     let failure = kind.map(|kind| BrokerFailure { began, kind, trial });
     let retry = !has_exchanged && config.retry_on.no_connack;
     Ok(AttemptOutcome::Failed { broker: lease.broker().clone(), failure, end, retry })

@@ -27,11 +27,11 @@ pub(crate) async fn find_broker(
     let (pool, config) = (&view.pool, view.config());
     let mut tries_left = config.tries.get();
     let mut search = BrokerSearch::default();
-    let mut next = search.choose(client, connect)?;
+    let mut next = search.choose(client)?;
     while let Some((broker, route)) = next.take() {
         if !has_room(client, &broker).await? {
             search.tried.push(broker);
-            next = search.choose(client, connect)?;
+            next = search.choose(client)?;
             continue;
         }
         if !broker.admission.try_enter(client.context.reactor.now()) {
@@ -41,7 +41,7 @@ pub(crate) async fn find_broker(
             Ok(lease) => lease,
             Err(broker) => {
                 search.lease_failed(broker);
-                next = search.choose(client, connect)?;
+                next = search.choose(client)?;
                 continue;
             }
         };
@@ -62,13 +62,13 @@ pub(crate) async fn find_broker(
                 }
                 search.note_refusal(&view, &answer);
                 if tries_left > 0 {
-                    next = search.choose(client, connect)?;
+                    next = search.choose(client)?;
                 }
                 search.record_answer(pool, &answer, class);
                 if next.is_none() {
                     return Ok(answer);
                 }
-                search.keep_refusal(&mut client.record, answer, class, began);
+                search.keep_refusal(&mut client.record, answer, class, (began, connect.conforms));
                 false
             }
             AttemptOutcome::Failed { broker, failure, end, retry } => {
@@ -77,7 +77,7 @@ pub(crate) async fn find_broker(
             }
         };
         if retry && tries_left > 0 {
-            next = search.choose(client, connect)?;
+            next = search.choose(client)?;
         }
     }
     Err(search.give_up(client, connect))

@@ -6,7 +6,6 @@ use crate::{
     config::ProxyProtocolOut,
     proto::{
         TlsFacts,
-        mqtt::Connect,
         proxy_header::{HeaderAddresses, write_v1, write_v2},
     },
     session::pending::PendingClient,
@@ -16,7 +15,6 @@ use crate::{
 /// The header for this client; empty without `version`.
 pub(super) fn proxy_header(
     client: &PendingClient<'_>,
-    connect: &Connect,
     version: Option<&ProxyProtocolOut>,
 ) -> Vec<u8> {
     match version {
@@ -26,7 +24,7 @@ pub(super) fn proxy_header(
             // In the format of the access log.
             let session_id = format!("{:016x}", client.record.session_id);
             let tls = client.record.tls();
-            let renamed = cn.as_ref().map(|cn| with_common_name(client, connect, cn));
+            let renamed = cn.as_ref().map(|cn| with_common_name(client, cn));
             let tls = renamed.as_ref().map_or(tls, Option::as_ref);
             write_v2(addresses(client), tls, session_id.as_bytes())
         }
@@ -34,14 +32,9 @@ pub(super) fn proxy_header(
 }
 
 /// The facts about the client's TLS, with another name in place of the common name.
-fn with_common_name(
-    client: &PendingClient<'_>,
-    connect: &Connect,
-    cn: &Template,
-) -> Option<TlsFacts> {
-    let id = connect.client_id.text(&client.buffer);
-    let username = connect.username.map(|username| username.text(&client.buffer));
-    let fields = client.record.for_route(&id, username.as_deref());
+fn with_common_name(client: &PendingClient<'_>, cn: &Template) -> Option<TlsFacts> {
+    let info = client.record.client.as_ref()?;
+    let fields = client.record.for_route(info.client_id(), info.username());
     let name = cn.render(&fields).ok();
     client.record.tls().map(|tls| tls.with_common_name(name.as_deref()))
 }

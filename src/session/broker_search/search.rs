@@ -55,7 +55,6 @@ impl BrokerSearch {
     pub(super) fn choose(
         &mut self,
         client: &PendingClient<'_>,
-        connect: &Connect,
     ) -> Result<Option<(Arc<Broker>, RouteKind)>, Rejection> {
         if let Some(referred) = self.referred.take()
             && referred.load().is_some()
@@ -64,9 +63,10 @@ impl BrokerSearch {
             return Ok(Some((referred, RouteKind::Referred)));
         }
         let record = &client.record;
-        let client_id = connect.client_id.text(&client.buffer);
-        let username = connect.username.map(|username| username.text(&client.buffer));
-        let routed = record.for_route(&client_id, username.as_deref());
+        let info = record.client.as_ref();
+        let (client_id, username) =
+            info.map_or(("", None), |info| (info.client_id(), info.username()));
+        let routed = record.for_route(client_id, username);
         let chosen = choose(client.context, &record.listener.pool, &routed, &self.tried);
         chosen.map_err(|NoRoutingKey| {
             client
@@ -96,9 +96,9 @@ impl BrokerSearch {
         record: &mut Record,
         answer: BrokerAnswer,
         class: ConnackClass,
-        began: Instant,
+        (began, conforms): (Instant, bool),
     ) {
-        if class != ConnackClass::UseAnother {
+        if class != ConnackClass::UseAnother && conforms {
             let (broker, trial) = (answer.lease.broker().clone(), answer.lease.take_trial());
             let failure = BrokerFailure { began, kind: FailureKind::NoAnswer, trial };
             self.suspects.push(Suspect { broker, failure });

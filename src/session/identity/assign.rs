@@ -24,7 +24,7 @@ pub(super) fn new_client_id(
         let refused =
             client.refuse(RejectReason::IdentifierRejected, EndPhase::Connect, EndCause::Refused);
         return Err(
-            refused.with("empty client ID without clean session, which no ID can be assigned to")
+            refused.with("empty client ID without clean session: before MQTT 5.0, a client cannot be told an assigned ID")
         );
     }
     random_id().ok_or_else(|| {

@@ -1,7 +1,9 @@
 //! The token that a client proves its identity with.
 
 use std::{
+    future::poll_fn,
     pin::pin,
+    task::Poll,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -35,17 +37,31 @@ pub(super) async fn verify(
     };
     let token = span.and_then(|span| client.buffer.get(span.range())).unwrap_or_default();
     let now = unix_seconds(context.reactor.wall_clock());
-    // A signature takes as long as dozens of pings: each has a turn of its own.
-    let verifying = pin!(async { jwt.verifier.verify(token, now) });
+    let mut verification = match jwt.verifier.begin(token, now) {
+        Ok(verification) => verification,
+        Err(error) => return Err(rejection(client, settings, &error)),
+    };
+    // A signature takes as long as dozens of pings: each is a step of its own.
+    let verifying = pin!(poll_fn(|cx| match verification.try_next_key() {
+        Some(verified) => Poll::Ready(verified),
+        None => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    }));
     let claims = match context.reactor.turn.pace(verifying).await {
         Ok(claims) => claims,
         Err(error) => return Err(rejection(client, settings, &error)),
     };
+    if jwt.from == TokenSource::Username {
+        client.record.hide_username();
+    }
     let kept = named_claims(client, settings, &claims);
+    // Until then, a client that comes back with the token is let in.
     let expires = claims.expires_at().filter(|_| jwt.closes_on_expiry);
-    // A time beyond the range of the clock is never reached.
-    let seconds_left = |at: u64| u32::try_from(at.saturating_sub(now)).unwrap_or(u32::MAX);
-    let expires = expires.map(|at| context.seconds().saturating_add(seconds_left(at)));
+    let expires = expires.map(|at| at.saturating_add(jwt.verifier.leeway));
+    let left = expires.map(|at| u32::try_from(at.saturating_sub(now)).unwrap_or(u32::MAX));
+    let expires = left.map(|left| context.seconds().saturating_add(left));
     let facts = client.record.identity.get_or_insert_default();
     (facts.claims, facts.expires) = (kept, expires);
     Ok(())

@@ -27,7 +27,6 @@ pub(super) fn check(
         if value.is_some_and(|value| required.pattern.matches(value, &fields)) {
             continue;
         }
-        let sent = value.map_or_else(|| "is absent".to_owned(), quote);
         let values: Vec<_> = required
             .pattern
             .variables()
@@ -39,10 +38,17 @@ pub(super) fn check(
         let values =
             if values.is_empty() { String::new() } else { format!(" ({})", values.join(", ")) };
         let Requirement { line, index, pattern, .. } = required;
-        let detail = format!(
-            "{name} {sent} does not match {}{values}, which line {line} of the configuration requires",
-            quote(&pattern.to_string()),
-        );
+        let pattern = quote(&pattern.to_string());
+        let detail = match value {
+            Some(value) => format!(
+                "{name} {} does not match {pattern}{values}, which line {line} of the configuration \
+                 requires",
+                quote(value)
+            ),
+            None => format!(
+                "the client has no {name}; line {line} of the configuration requires {pattern}{values}"
+            ),
+        };
         return Err(refuse(client, settings, &format!("require[{index}]"), reason, detail));
     }
     Ok(())

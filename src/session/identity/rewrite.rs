@@ -7,7 +7,8 @@ use crate::{
     config::{PasswordRewrite, Rewrite},
     listener::ListenerSettings,
     proto::mqtt::{
-        Connect, ConnectEdits, PasswordEdit, Progress, RejectReason, connect, rewrite::rewrite,
+        Connect, ConnectEdits, PasswordEdit, Progress, RejectReason, connect,
+        rewrite::{RewriteError, rewrite},
     },
     session::{
         pending::PendingClient,
@@ -32,10 +33,9 @@ pub(super) fn apply(
     let refuse = |reason, detail| refuse(client, settings, RULE, reason, detail);
     let record = &client.record;
     let assigned = record.identity.as_ref().and_then(|facts| facts.assigned_client_id.as_deref());
-    let own_id = connect.client_id.text(packet);
-    let sent_id = assigned.unwrap_or(&own_id);
-    let sent_username = connect.username.map(|username| username.text(packet));
-    let fields = record.for_route(sent_id, sent_username.as_deref());
+    let Some(info) = &record.client else { return Ok(connect) };
+    let (own_id, own_username) = (info.client_id(), info.username());
+    let fields = record.for_route(assigned.unwrap_or(own_id), own_username);
     let new_id = render(rules.and_then(|rules| rules.client_id.as_ref()), &fields)
         .map_err(|missing| refuse(RejectReason::IdentifierRejected, lacks("client_id", missing)))?;
     let new_username = render(rules.and_then(|rules| rules.username.as_ref()), &fields)
@@ -57,7 +57,13 @@ pub(super) fn apply(
     }
     let rewritten = rewrite(packet, &connect, &edits);
     let rewritten = rewritten.map_err(|error| {
-        refuse(RejectReason::IdentifierRejected, format!("cannot rewrite: {error}"))
+        let is_about_id = matches!(error, RewriteError::FieldTooLong { field: "client ID", .. });
+        let reason = if is_about_id || new_username.is_none() && new_id.is_some() {
+            RejectReason::IdentifierRejected
+        } else {
+            RejectReason::NotAuthorized
+        };
+        refuse(reason, format!("cannot rewrite: {error}"))
     })?;
     let parsed = match connect::parse(&rewritten, usize::MAX, settings.strictness) {
         Ok(Progress::Complete(parsed)) => parsed,
@@ -66,11 +72,13 @@ pub(super) fn apply(
             return Err(refuse(RejectReason::IdentifierRejected, detail));
         }
     };
-    let sent = SentNames {
-        client_id: own_id.as_ref().into(),
-        username: sent_username.as_deref().map(Box::from),
-    };
-    client.record.set_rewritten(ClientInfo::new(&parsed, &rewritten), sent);
+    let sent = SentNames { client_id: own_id.into(), username: own_username.map(Box::from) };
+    let is_hidden = connect.username.is_some() && own_username.is_none();
+    let mut info = ClientInfo::new(&parsed, &rewritten);
+    if is_hidden && new_username.is_none() {
+        info.hide_username();
+    }
+    client.record.set_rewritten(info, sent);
     client.replace_connect(connect.len, &rewritten);
     Ok(parsed)
 }

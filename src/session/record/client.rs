@@ -41,6 +41,12 @@ impl ClientInfo {
         }
     }
 
+    /// Forgets the username.
+    pub(crate) fn hide_username(&mut self) {
+        self.names = self.client_id().into();
+        self.has_username = false;
+    }
+
     pub(crate) fn client_id(&self) -> &str {
         self.names.get(..self.id_len as usize).unwrap_or_default()
     }

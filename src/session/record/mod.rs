@@ -153,6 +153,13 @@ impl Record {
         }
     }
 
+    /// Forgets the username, which is a secret: no log, answer or template has it.
+    pub(crate) fn hide_username(&mut self) {
+        if let Some(client) = &mut self.client {
+            client.hide_username();
+        }
+    }
+
     /// Records that the broker is sent other names than the client has sent.
     pub(crate) fn set_rewritten(&mut self, mut client: ClientInfo, sent: SentNames) {
         client.has_password = self.client.as_ref().is_some_and(|sent| sent.has_password);

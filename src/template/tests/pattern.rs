@@ -51,6 +51,9 @@ fn one_of_several_names_has_to_match() {
     let many: Vec<Box<str>> = (0..100).map(|n| format!("{n}").into()).collect();
     let client = ClientFields { tls_san_dns: &many, tls_san_uri: &many, ..Default::default() };
     assert!(!matches("${tls_san_dns}${tls_san_uri}${tls_san_dns}", "9999", &client));
+    // More combinations than a number can count, and a variable without a value.
+    let pattern = "${tls_san_dns}".repeat(40) + "${username}";
+    assert!(!matches(&pattern, "0", &client));
 }
 
 proptest! {

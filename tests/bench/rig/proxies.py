@@ -99,13 +99,13 @@ def version(name):
     return (said.stdout + said.stderr).splitlines()[0].strip()
 
 
-def start_mqtt_lb(proxy, brokers, directory, program="mqtt-lb", **pool):
+def start_mqtt_lb(proxy, brokers, directory, program="mqtt-lb", identity=None, **pool):
     proxy.log = directory / "access.log"
     proxy.admin_port = free_port()
     upstreams = [
         {"name": f"broker-{at}", "address": f"127.0.0.1:{port}"} for at, port in enumerate(brokers, 1)
     ]
-    listener = {"name": "mqtt", "bind": f"127.0.0.1:{proxy.port}", "pool": "brokers"}
+    listener = {"name": "mqtt", "bind": f"127.0.0.1:{proxy.port}", "pool": "brokers", **(identity or {})}
     if proxy.transport == "tls":
         listener["tls"] = {
             "certificates": [{"cert": str(proxy.certificate.cert), "key": str(proxy.certificate.key)}]
@@ -154,6 +154,18 @@ def start_guarded(proxy, brokers, directory):
         slow_start="30s",
         rebalance={"rate": 50},
         admission={"rate": 1_000_000},
+    )
+
+
+def start_identity(proxy, brokers, directory):
+    """Every CONNECT is checked against a requirement, and rewritten."""
+    rewrite = {
+        "client_id": "${listener}/${client_id}",
+        "username": "${listener}",
+        "user_properties": [{"name": "ip", "value": "${source_ip}"}],
+    }
+    return start_mqtt_lb(
+        proxy, brokers, directory, identity={"require": [{"client_id": "*"}], "rewrite": rewrite}
     )
 
 
@@ -280,6 +292,7 @@ STARTERS = {
     "mqtt-lb-base": start_base,
     "mqtt-lb-plain": start_plain,
     "mqtt-lb-guarded": start_guarded,
+    "mqtt-lb-identity": start_identity,
     "haproxy": start_haproxy,
     "haproxy-splice": start_haproxy_splice,
     "nginx": start_nginx,

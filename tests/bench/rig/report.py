@@ -127,13 +127,14 @@ def limit(row):
     return f"≤ {row['target']:,}" + (f" × {row['base']}" if row["base"] else "")
 
 
-def care(rows):
-    """What the care for several brokers adds to a single one without any, where both were measured."""
+def additions(rows):
+    """What optional work adds to the proxy without it, where both were measured."""
     lines = []
     for row in rows:
-        added = ratio(row["medians"].get("mqtt-lb-guarded"), row["medians"].get("mqtt-lb-plain"))
-        if added is not None:
-            lines.append(f"{row['title']}: mqtt-lb-guarded is {added:.3f} of mqtt-lb-plain")
+        for name, base in [("mqtt-lb-guarded", "mqtt-lb-plain"), ("mqtt-lb-identity", "mqtt-lb")]:
+            added = ratio(row["medians"].get(name), row["medians"].get(base))
+            if added is not None:
+                lines.append(f"{row['title']}: {name} is {added:.3f} of {base}")
     return "".join(line + "\n" for line in lines)
 
 

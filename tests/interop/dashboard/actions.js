@@ -203,7 +203,7 @@ test("finds a client, and kicks it", () =>
       mock.routes["sensor-1"] = { client_id: "sensor-1", pools };
     },
     async (page, mock) => {
-      await page.getByLabel("Client ID").fill("sensor-1");
+      await page.getByLabel("Client ID", { exact: true }).fill("sensor-1");
       await page.keyboard.press("Enter");
       const found = page.locator("#found");
       await found.getByText("sensor-1 has 1 session, on broker-1.").waitFor();
@@ -239,7 +239,7 @@ test("finds a client, and kicks it", () =>
 test("a client that is nowhere, one without a way, a search that fails", () =>
   withPage(three, async (page, mock) => {
     const search = async (id) => {
-      await page.getByLabel("Client ID").fill(id);
+      await page.getByLabel("Client ID", { exact: true }).fill(id);
       await button(page, "Find").click();
     };
     const found = page.locator("#found");

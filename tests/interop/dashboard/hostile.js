@@ -48,8 +48,10 @@ test("client IDs and usernames", () =>
       for (const [text, readable] of Object.entries(TEXTS)) {
         // As lone surrogates cannot be in a URL.
         if (text.includes("\ud800")) continue;
-        await page.getByLabel("Client ID").evaluate((input, value) => (input.value = value), text);
-        await page.getByLabel("Client ID").focus();
+        await page
+          .getByLabel("Client ID", { exact: true })
+          .evaluate((input, value) => (input.value = value), text);
+        await page.getByLabel("Client ID", { exact: true }).focus();
         await page.keyboard.press("Enter");
         const typed = readable.replace("\\u{d}\\u{a}", "");
         await page.locator(".headline", { hasText: typed }).waitFor();

@@ -36,7 +36,7 @@ test("a broker is drained, a client found and kicked, the configuration reloaded
     await hasText(cell(page, home, "sessions"), String(sessions[home]));
     await page.locator("#log-lines .message", { hasText: "set by the operator" }).waitFor();
 
-    await page.getByLabel("Client ID").fill(client);
+    await page.getByLabel("Client ID", { exact: true }).fill(client);
     await page.keyboard.press("Enter");
     const found = page.locator("#found");
     await found.getByText(`${client} has 1 session, on ${home}.`).waitFor();

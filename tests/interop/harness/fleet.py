@@ -113,10 +113,10 @@ class Member:
 
 class Fleet:
     """Clients of these versions in turn, connected and sending until the block ends: each a message
-    every `period` seconds."""
+    every `period` seconds. Waits fail after `patience` seconds."""
 
-    def __init__(self, port, ids, versions=(4, 5), period=PERIOD):
-        self.port, self.period = port, period
+    def __init__(self, port, ids, versions=(4, 5), period=PERIOD, patience=PATIENCE):
+        self.port, self.period, self.patience = port, period, patience
         in_turn = zip(ids, itertools.cycle(versions), strict=False)
         self.members = {name: Member(name, version) for name, version in in_turn}
         self.selector = selectors.DefaultSelector()
@@ -146,7 +146,7 @@ class Fleet:
                 raise self.fault
             return all(map(condition, self))
 
-        wait_for(what, check)
+        wait_for(what, check, self.patience)
 
     def wait_for_messages(self, count):
         """Until so many more have gone round for every member."""

@@ -1,4 +1,4 @@
-"""Brokers of other languages and makers, on free loopback ports."""
+"""Brokers other than Mosquitto and RabbitMQ, on free loopback ports."""
 
 import os
 import sys
@@ -7,17 +7,17 @@ from pathlib import Path
 from .process import LOOPBACK, Process, accepts, free_port
 from .proxy import ROOT, binary
 
-# ejabberd's listener knows no clients without an account.
+# An account of ejabberd, which accepts no client without one.
 USER, PASSWORD = "device@localhost", "tell-nobody-2718281828"
 
 
 class Broker:
-    """One instance. What it can do is what it does when asked without a proxy:
+    """One instance. Its class says what it does when it is asked directly, without a proxy:
 
-    - `versions`: those in which it lets clients in, as the protocol level
+    - `versions`: the protocol levels that it accepts
     - `takes_over`: whether a second connection of one client ID ends the first
     - `queues`: whether a session keeps messages while its client is away
-    - `login`: the username and password of every client
+    - `login`: the username and password that clients need
     """
 
     versions = (4,)
@@ -49,7 +49,7 @@ class Broker:
 
 
 class Ejabberd(Broker):
-    """Of Debian: a chat server, whose `mod_mqtt` speaks MQTT to its accounts."""
+    """Debian's ejabberd: a chat server whose `mod_mqtt` serves MQTT to its accounts."""
 
     versions = (4, 5)
     login = (USER, PASSWORD)
@@ -63,8 +63,7 @@ class Ejabberd(Broker):
             f"  - {{ port: {self.port}, ip: '{LOOPBACK}', module: mod_mqtt, backlog: 1000 }}\n"
             "modules: { mod_mqtt: {} }\n"
         )
-        # Not by `ejabberdctl`, which changes the user and wants an epmd. A node without a name
-        # needs neither.
+        # `ejabberdctl` would change the user and need an epmd; a node without a name needs neither.
         name, host = USER.split("@")
         register = (
             f'ok = ejabberd_auth:try_register(<<"{name}">>, <<"{host}">>, <<"{PASSWORD}">>).'
@@ -76,7 +75,7 @@ class Ejabberd(Broker):
         ]  # fmt: skip
 
     def env(self):
-        # Where Debian has what an architecture needs a build of its own for.
+        # Debian has its libraries in the architecture's folder.
         return {
             "ERL_LIBS": str(next(Path("/usr/lib").glob("*/ejabberd-*")).parent),
             "EJABBERD_CONFIG_PATH": str(self.folder / "ejabberd.yml"),
@@ -86,7 +85,7 @@ class Ejabberd(Broker):
 
 
 class Amqtt(Broker):
-    """Of PyPI: 3.1.1 alone."""
+    """PyPI's amqtt, which serves 3.1.1 only."""
 
     takes_over = queues = False
 
@@ -102,7 +101,7 @@ class Amqtt(Broker):
 
 
 class Aedes(Broker):
-    """Of npm: 3.1 and 3.1.1."""
+    """npm's aedes, which serves 3.1 and 3.1.1."""
 
     versions = (3, 4)
 
@@ -111,7 +110,7 @@ class Aedes(Broker):
 
 
 class RumqttdV4(Broker):
-    """Of crates.io: a listener of rumqttd takes one version."""
+    """The crate rumqttd, whose listeners serve one version each."""
 
     def command(self):
         return [binary().parent / "examples/rumqttd", self.port, self.versions[0]]

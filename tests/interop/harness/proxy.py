@@ -31,10 +31,9 @@ class Proxy:
     """A running proxy with two listeners for each pool: one of the pool's name, and one for
     WebSocket, whose name is that with "-ws"; with `secured` two more, "-tls" and "-wss".
 
-    `websocket` and `secured` (`tls`) are what these are configured with, `token_file` what its admin
-    listener is, `logs` its access logs other than the one that the tests read, `timeouts`
-    the section of that name, and `listener` further keys of every listener; `keys` are those of every
-    pool.
+    `websocket` and `secured` (`tls`) are what these are configured with, `token_file` what its
+    admin listener is, `logs` its access logs other than the one that the tests read, and `timeouts`
+    the section of that name. `listener` has further keys of every listener, `keys` of every pool.
     """
 
     def __init__(

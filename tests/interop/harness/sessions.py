@@ -1,9 +1,9 @@
-"""What a session is in each of many clients: one function a client, to begin it and to resume it.
+"""One function for each client, which begins a session and resumes it.
 
 To begin, the client connects with a session that outlives the connection, subscribes to NAME/0,
-NAME/1 and NAME/2, publishes to each at the QoS of its name, and disconnects once all three are back.
-To resume, it connects, waits for one message, and disconnects. Each returns a list of (topic, QoS,
-payload).
+NAME/1 and NAME/2, publishes to each at the QoS of its name, and disconnects once it has received
+all three. To resume, it connects, waits for one message, and disconnects. Each function returns a
+list of (topic, QoS, payload).
 """
 
 import asyncio
@@ -133,7 +133,7 @@ def with_gmqtt(visit):
             for qos in LEVELS:
                 client.publish(f"{visit.name}/{qos}", "hello", qos)
         await complete.wait()
-        # It would leave in the midst of an acknowledgement; the answer to this comes behind them.
+        # `disconnect` does not wait for acknowledgements, but this answer comes after them.
         client.subscribe(f"{visit.name}/1", 1)
         await subscribed.acquire()
         await client.disconnect()
@@ -185,7 +185,7 @@ def mosquitto(visit):
     try:
         if visit.begins:
             subscriber.wait_until("a SUBACK", lambda: "Subscribed" in subscriber.text())
-        # Brokers that are no cluster: the publisher has to have the same home.
+        # The brokers share nothing: the publisher has to reach the subscriber's.
         names = [f"{visit.name}-pub-{number}" for number in range(50)]
         homes = visit.proxy.homes([visit.name, *names], "mqtt")
         sender = next(name for name in names if homes[name] == homes[visit.name])
@@ -203,8 +203,8 @@ def mosquitto(visit):
 
 
 PLAIN, EVERY = ("tcp", "tls"), ("tcp", "tls", "ws", "wss")
-# Each client, and the transports that it has. rumqttc's own TLS and WebSocket would bring crates
-# that nothing else here needs, among them one that is no longer maintained (rustls-pemfile).
+# Each client and its transports. rumqttc's TLS and WebSocket need crates that nothing else here
+# does, one of them no longer maintained (rustls-pemfile).
 CLIENTS = {
     "paho": (paho, EVERY),
     "aiomqtt": (with_aiomqtt, EVERY),

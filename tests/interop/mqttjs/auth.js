@@ -52,7 +52,7 @@ if (!properties) {
 const first = challenges();
 
 const done = new Promise((resolve) => (authenticated = resolve));
-// It has no public call for it.
+// There is no public call for it.
 client._sendPacket({ cmd: "auth", reasonCode: AGAIN, properties: { authenticationMethod } });
 await done;
 

@@ -1,7 +1,7 @@
 /* A plugin of Mosquitto's: enhanced authentication (MQTT 5.0 section 4.12) by the method
  * "CHALLENGE". The client answers each of two challenges with its bytes, exclusive-ored with those
- * of the secret. Challenges that never change prove nothing to a broker; they are enough to see
- * that a proxy has let every AUTH packet through, in either direction. */
+ * of the secret. Challenges that never change authenticate nobody; they show whether a proxy passes
+ * on every AUTH packet in both directions. */
 
 #include <stdint.h>
 #include <string.h>

@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// The two versions have types of their own, of the same names.
+/// Each version has its own types, under the same names.
 macro_rules! talk {
     ($version:ident in $($mqtt:ident)::+) => {
         mod $version {
@@ -78,7 +78,7 @@ macro_rules! talk {
                             println!("{topic} {} {payload}", one.qos as u8);
                             received += 1;
                             if received == awaited {
-                                // The answer comes behind what QoS 2 still has to say.
+                                // The answer comes after the rest of the QoS 2 handshake.
                                 client.subscribe(topic, one.qos).await?;
                             }
                         }

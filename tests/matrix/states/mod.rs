@@ -2,6 +2,7 @@
 
 mod bulk;
 mod discovery;
+mod duplicate;
 mod ejection;
 mod handshake;
 mod health;
@@ -93,7 +94,7 @@ pub(crate) trait State {
 /// A new one for each cell.
 pub(crate) type Make = fn() -> Box<dyn State>;
 
-pub(crate) const ALL: [Make; 20] = [
+pub(crate) const ALL: [Make; 21] = [
     || Box::new(idle::Idle),
     || Box::new(idle::NotAccepted),
     || Box::new(queue::Queued),
@@ -109,6 +110,7 @@ pub(crate) const ALL: [Make; 20] = [
     || Box::<discovery::Failing>::default(),
     || Box::<handshake::UnderWay>::default(),
     || Box::<limits::AddressAtLimit>::default(),
+    || Box::<duplicate::DuplicateIds>::default(),
     || Box::<layers::Tls>::default(),
     || Box::<layers::WebSocket>::default(),
     || Box::<bulk::Stream>::default(),

@@ -2,6 +2,7 @@
 
 use super::packets::recording;
 use crate::{
+    broker::Broker,
     client::{Client, Connect, connack, connect},
     config::Config,
     harness::{end, rejects},
@@ -52,6 +53,26 @@ fn what_can_be_routed_is_passed_on() {
     let mut client = Client::exchange(proxy.address(), &connect(4, "sound"), &connack(4, 0));
     client.echo(b"\xC0\x00");
     assert!(proxy.wait_connected("sound")["connect_malformed"].is_null());
+}
+
+/// A broker that closes on what others accept is not at fault.
+#[test]
+fn a_strict_broker_is_not_ejected() {
+    let (lenient, _connects) = recording();
+    let strict = Broker::start(|mut link| drop(link.read_packet()));
+    let config = Config::of([&strict, &lenient]).listener("connect: lenient");
+    let proxy = config.pool("health: { passive: { failures: 3 } }").start();
+    for number in 0..30 {
+        let mut sent = connect(4, &format!("device-{number}"));
+        sent[9] |= 0x01;
+        Client::exchange(proxy.address(), &sent, &connack(4, 0)).echo(b"\xC0\x00");
+    }
+    assert!(strict.connections() > 3, "{}", strict.connections());
+    let brokers = proxy.get("/api/v1/upstreams");
+    assert!(
+        !brokers.contains("ejected\":true") && !brokers.contains("\"status\":\"ejected\""),
+        "{brokers}"
+    );
 }
 
 /// What cannot be routed is refused.

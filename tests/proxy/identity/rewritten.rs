@@ -79,6 +79,9 @@ fn the_route_follows_the_new_id() {
         let (there, _) = took(&plain, &connect(4, &format!("{name}/{id}")));
         let (here, client) = took(&tenants, &Connect::new(4, &id).username(&name).bytes());
         assert_eq!(here, there, "{id}");
+        let route = tenants.get(&format!("/api/v1/route?client_id={id}"));
+        let wanted = format!("\"goes_to\":\"b{}\"", here + 1);
+        assert!(route.contains(&wanted), "{wanted}: {route}");
         for wanted in [id.clone(), format!("{name}/{id}")] {
             let found = tenants.get(&format!("/api/v1/sessions?client_id={wanted}"));
             assert!(found.contains(&format!("\"client_id\":\"{id}\"")), "{wanted}: {found}");

@@ -70,8 +70,20 @@ fn a_token_says_who_a_client_is() {
         assert_eq!((&line["route"], &line["has_password"]), (&"hash".into(), &true.into()));
 
         let sent = Connect::new(version, "any").username(&token).bytes();
-        Client::exchange(proxy.address_of("token"), &sent, &connack(version, 0)).echo(b"\xC0\x00");
+        let mut client = Client::exchange(proxy.address_of("token"), &sent, &connack(version, 0));
+        client.echo(b"\xC0\x00");
         assert_eq!(connects.recv().unwrap(), sent);
+        // The username is a secret.
+        let sessions = proxy.get("/api/v1/sessions?listener=token");
+        assert!(sessions.contains("\"client_id\":\"any\""), "{sessions}");
+        drop(client);
+        proxy.wait_log("the end", |line| {
+            line["event"] == "disconnect"
+                && line["listener"] == "token"
+                && line["protocol_version"] == version
+        });
+        let written = std::fs::read_to_string(proxy.path("access.log")).unwrap() + &sessions;
+        assert!(!written.contains(&token[..20]), "{written}");
     }
 }
 
@@ -90,8 +102,8 @@ fn tokens_that_are_refused() {
     let good = issuer.token(&valid);
     let long = "x".repeat(60_000);
     let mut cases = vec![
-        (None, 0x86, "no token".to_owned()),
-        (Some(String::new()), 0x86, "no token".to_owned()),
+        (None, 0x86, "no token in the field".to_owned()),
+        (Some(String::new()), 0x86, "no token in the field".to_owned()),
         (Some("secret".to_owned()), 0x86, "not a JSON Web Token".to_owned()),
         (Some(good[..good.len() - 1].to_owned()), 0x86, "not a JSON Web Token".to_owned()),
         (Some(good[..40].to_owned()), 0x86, "not a JSON Web Token".to_owned()),
@@ -107,8 +119,16 @@ fn tokens_that_are_refused() {
             "no key for ES256 with the ID \"other\"".to_owned(),
         ),
         (Some(with("exp", (now() - 1).into())), 0x87, "the token expired ".to_owned()),
-        (Some(with("nbf", (now() + 60).into())), 0x87, "the token is valid in ".to_owned()),
-        (Some(with("iss", "else".into())), 0x87, "the claim iss is not the issuer".to_owned()),
+        (
+            Some(with("nbf", (now() + 60).into())),
+            0x87,
+            "the token is not valid yet, for another ".to_owned(),
+        ),
+        (
+            Some(with("iss", "else".into())),
+            0x87,
+            "the claim iss is not the configured issuer".to_owned(),
+        ),
         (Some(with("aud", "web".into())), 0x87, "the claim aud does not contain".to_owned()),
     ];
     for algorithm in ["none", "HS256", "RS384"] {
@@ -151,7 +171,9 @@ fn a_session_ends_with_its_token() {
     let (broker, _connects) = recording();
     let issuer = Issuer::new("Ed25519", "key");
     let keep = "name: keep, authenticate: { jwt: { keys: keys.pem, algorithms: [EdDSA] } }";
-    let config = Config::of([&broker]).listener(&jwt(", on_expiry: close")).another_listener(keep);
+    let config = Config::of([&broker])
+        .listener(&jwt(", leeway: 0s, on_expiry: close"))
+        .another_listener(keep);
     let proxy = start(&config, &[&issuer]);
     let token = issuer.token(&json!({ "exp": now() + 3 }));
     let open = |listener: &str, version, id: &str| {
@@ -178,6 +200,22 @@ fn a_session_ends_with_its_token() {
     }
     kept.echo(b"\xC0\x00");
     far.echo(b"\xC0\x00");
+}
+
+/// A token that expires in centuries does not end a session in seconds.
+#[test]
+fn a_time_far_ahead() {
+    let (broker, _connects) = recording();
+    let issuer = Issuer::new("Ed25519", "key");
+    let proxy = start(&Config::of([&broker]).listener(&jwt(", on_expiry: close")), &[&issuer]);
+    for (id, exp) in [("wrapped", now() + (1 << 32)), ("millis", now() * 1000), ("max", u64::MAX)] {
+        let token = issuer.token(&json!({ "exp": exp }));
+        let sent = Connect { username: Some("me"), password: Some(&token), ..Connect::new(5, id) };
+        let mut client = Client::exchange(proxy.address(), &sent.bytes(), &connack(5, 0));
+        // The sweep that would end it comes once a second.
+        client.stream.set_read_timeout(Some(std::time::Duration::from_millis(2_500))).unwrap();
+        assert_eq!(client.rest().1, Err(std::io::ErrorKind::WouldBlock), "{id}");
+    }
 }
 
 /// Keys are read again by a reload; a file that has vanished refuses it, and nothing changes.

@@ -13,8 +13,8 @@ use crate::proto::CertificateFacts;
 
 /// The most alternative names of one kind that are kept, and their bytes. Sessions keep them, and a
 /// certificate may have thousands.
-const MAX_NAMES: usize = 16;
-const MAX_NAMES_BYTES: usize = 4096;
+const MAX_NAMES: usize = 64;
+const MAX_NAMES_BYTES: usize = 8192;
 
 /// The longest serial number (RFC 5280, section 4.1.2.2).
 const MAX_SERIAL_BYTES: usize = 20;

@@ -42,12 +42,12 @@ pub(super) async fn verify(
         Err(error) => return Err(rejection(client, settings, &error)),
     };
     // A signature takes as long as dozens of pings: each is a step of its own.
-    let verifying = pin!(poll_fn(|cx| match verification.try_next_key() {
-        Some(verified) => Poll::Ready(verified),
-        None => {
-            cx.waker().wake_by_ref();
-            Poll::Pending
+    let verifying = pin!(poll_fn(|cx| {
+        if let Some(verified) = verification.try_next_key() {
+            return Poll::Ready(verified);
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }));
     let claims = match context.reactor.turn.pace(verifying).await {
         Ok(claims) => claims,

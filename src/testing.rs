@@ -22,6 +22,9 @@ pub mod control {
 pub mod escape {
     pub use crate::escape::{is_unsafe, plain};
 }
+pub mod jwt {
+    pub use crate::jwt::{Algorithm, Claims, JwtError, Keys, Verifier};
+}
 pub mod labels {
     pub use crate::labels::{EndBy, EndCause, EndPhase};
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// A signature algorithm with public keys (RFC 7518, section 3.1; RFC 8037, section 3.1). `none` and
 /// HMAC are not among them: what verifies their tokens can also make them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-pub(crate) enum Algorithm {
+pub enum Algorithm {
     RS256,
     RS384,
     RS512,
@@ -48,7 +48,7 @@ impl KeyType {
 }
 
 impl Algorithm {
-    pub(super) const ALL: [Self; 9] = [
+    pub const ALL: [Self; 9] = [
         Self::RS256,
         Self::RS384,
         Self::RS512,

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 /// The claims of a token whose signature was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Claims(pub(super) Map<String, Value>);
+pub struct Claims(pub(super) Map<String, Value>);
 
 impl Claims {
     /// The text of a claim: a string, a number, a truth value. `name` is the whole name of a claim,

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 /// Why a token is refused. The texts name no part of the token but its algorithm and its key's ID.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub(crate) enum JwtError {
+pub enum JwtError {
     #[error("no token in the field that `authenticate.jwt.from` names")]
     Absent,
     #[error("a token of {0} bytes is longer than the {max} that are read", max = super::verifier::MAX_TOKEN_BYTES)]

@@ -13,7 +13,7 @@ const MAX_TRIED_KEYS: usize = 8;
 
 /// The public keys that sign tokens.
 #[derive(Clone, Debug)]
-pub(crate) struct Keys {
+pub struct Keys {
     keys: Vec<Key>,
     /// A hash of the file.
     hash: u64,
@@ -32,7 +32,7 @@ impl Keys {
     ///
     /// # Errors
     /// What is wrong with the file, as the predicate of a sentence about it.
-    pub(crate) fn parse(contents: &[u8]) -> Result<Self, String> {
+    pub fn parse(contents: &[u8]) -> Result<Self, String> {
         let hash = xxh3_64(contents);
         // A byte-order mark.
         let contents = contents.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(contents);

@@ -15,8 +15,9 @@ mod pem;
 mod tests;
 mod verifier;
 
-pub(crate) use algorithm::Algorithm;
-pub(crate) use claims::Claims;
-pub(crate) use error::JwtError;
-pub(crate) use keys::{KEYS, Keys};
-pub(crate) use verifier::Verifier;
+pub use algorithm::Algorithm;
+pub use claims::Claims;
+pub use error::JwtError;
+pub(crate) use keys::KEYS;
+pub use keys::Keys;
+pub use verifier::Verifier;

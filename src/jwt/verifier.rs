@@ -16,16 +16,16 @@ const MAX_QUOTED_CHARS: usize = 64;
 
 /// Verifies tokens. Equal to another one that accepts the same tokens.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Verifier {
-    pub(crate) keys: Keys,
+pub struct Verifier {
+    pub keys: Keys,
     /// The signatures that are accepted.
-    pub(crate) algorithms: Vec<Algorithm>,
+    pub algorithms: Vec<Algorithm>,
     /// What `iss` has to be; `None`: anything.
-    pub(crate) issuer: Option<Box<str>>,
+    pub issuer: Option<Box<str>>,
     /// What `aud` has to contain; `None`: anything.
-    pub(crate) audience: Option<Box<str>>,
+    pub audience: Option<Box<str>>,
     /// How far the clocks may differ, in seconds.
-    pub(crate) leeway: u64,
+    pub leeway: u64,
 }
 
 /// The parts of a header (RFC 7515, section 4.1) that decide how its token is verified.
@@ -78,9 +78,11 @@ impl Verifier {
         Ok(Verification { verifier: self, token, now, validation, keys, refused })
     }
 
-    /// Verifies a token in one go.
-    #[cfg(test)]
-    pub(crate) fn verify(&self, token: &[u8], now: u64) -> Result<Claims, JwtError> {
+    /// Verifies a token in one go, as tests do.
+    ///
+    /// # Errors
+    /// Why the token is refused.
+    pub fn verify(&self, token: &[u8], now: u64) -> Result<Claims, JwtError> {
         let mut verification = self.begin(token, now)?;
         loop {
             if let Some(verified) = verification.try_next_key() {

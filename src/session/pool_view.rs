@@ -44,18 +44,29 @@ impl PoolView {
         }
     }
 
-    /// Updates the view if the pool's members have changed.
+    /// Updates the view if the pool's members have changed. A choice that is being made among the
+    /// former members is finished among them.
     pub(crate) fn refresh(&self) {
-        if self.members.borrow().epoch != self.pool.epoch() {
-            let members = self.pool.members();
-            *self.router.borrow_mut() = members.router.clone();
-            *self.members.borrow_mut() = members;
+        if self.members.borrow().epoch == self.pool.epoch() {
+            return;
+        }
+        if let (Ok(mut members), Ok(mut router)) =
+            (self.members.try_borrow_mut(), self.router.try_borrow_mut())
+        {
+            *members = self.pool.members();
+            *router = members.router.clone();
         }
     }
 
     /// The pool's configuration, as of the last refresh.
     pub(crate) fn config(&self) -> Arc<config::Pool> {
         self.members.borrow().config.clone()
+    }
+
+    /// The pool's configuration as of now: another may have come into force since the last client.
+    pub(crate) fn current_config(&self) -> Arc<config::Pool> {
+        self.refresh();
+        self.config()
     }
 
     /// The pool's brokers, as of the last refresh.

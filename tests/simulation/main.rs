@@ -54,6 +54,17 @@ fn the_same_seed_gives_the_same_numbers() {
     assert_eq!(changes(SMALL, &keys), changes(SMALL, &keys));
 }
 
+/// An ID that a proxy assigned is a key like any other: 22 random characters, which the client sends
+/// from its second CONNECT on, through any proxy.
+#[test]
+fn clients_with_assigned_ids() {
+    let mut random = fastrand::Rng::with_seed(SEED);
+    let mut id = || std::iter::repeat_with(|| random.alphanumeric()).take(22).collect();
+    let keys: Vec<String> = (0..SMALL.clients).map(|_| id()).collect();
+    // The assertions of both are what is tested.
+    assert_eq!(failures(SMALL, &keys).len() + changes(SMALL, &keys).len(), 10);
+}
+
 /// Brokers fail and return.
 fn failures(scale: Scale, keys: &[String]) -> Vec<Row> {
     let all = serving(BROKERS, &[]);

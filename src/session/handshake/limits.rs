@@ -9,25 +9,23 @@ use crate::{
     },
 };
 
+/// The refusal of a client beyond a limit.
+pub(super) fn refuse(client: &PendingClient<'_>, limit: ConnectionLimit) -> Rejection {
+    let refused = client.refuse(limit.refusal(), EndPhase::Connect, EndCause::Limit);
+    refused.with(limit.exceeded())
+}
+
 /// Lets a client beyond `max_connections_per_ip` replace an older session of its own from the same
-/// address; refuses the client if it has no such session, or if another limit is exceeded.
+/// address; refuses the client if it has no such session.
 pub(super) async fn replace_at_limit(
     client: &mut PendingClient<'_>,
     permit: &ConnectionPermit,
-    mut limit: ConnectionLimit,
 ) -> Result<(), Rejection> {
-    if limit == ConnectionLimit::ConnectionsPerIp
-        && let Some(address) = permit.counted_address()
+    if let Some(address) = permit.counted_address()
+        && replace_own_session(client, ReachedLimit::Address(address)).await?
     {
-        if replace_own_session(client, ReachedLimit::Address(address)).await? {
-            return Ok(());
-        }
-        // The older session may have ended in the meantime.
-        match permit.check() {
-            Ok(()) => return Ok(()),
-            Err(now) => limit = now,
-        }
+        return Ok(());
     }
-    let refused = client.refuse(limit.refusal(), EndPhase::Connect, EndCause::Limit);
-    Err(refused.with(limit.exceeded()))
+    // The older session may have ended in the meantime.
+    permit.check().map_err(|limit| refuse(client, limit))
 }

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     labels::{EndBy, EndPhase},
-    limits::ConnectionPermit,
+    limits::{ConnectionLimit, ConnectionPermit},
     listener::ListenerSettings,
     net::{PeerAddress, Socket, Stream},
 };
@@ -86,16 +86,23 @@ async fn handshake(
     let connect = connect::read(client, settings).await?;
     client.record.set_connect(&connect, &client.buffer);
     panic_if_requested(&client.record, "handshake");
-    if let Err(limit) = permit.check() {
-        // Boxed, as few handshakes need it.
-        Box::pin(limits::replace_at_limit(client, permit, limit)).await?;
-    }
+    // Limits precede the client's identity, which costs more. Only a client at the limit of its
+    // address is identified first, as it may replace a session of its own.
+    let is_at_address_limit = match permit.check() {
+        Ok(()) => false,
+        Err(ConnectionLimit::ConnectionsPerIp) => true,
+        Err(limit) => return Err(limits::refuse(client, limit)),
+    };
     let connect = if identity::is_needed(client, settings, &connect) {
         // Boxed, as plain handshakes do not need it.
         Box::pin(identity::establish(client, settings, connect)).await?
     } else {
         connect
     };
+    if is_at_address_limit {
+        // Boxed, as few handshakes need it.
+        Box::pin(limits::replace_at_limit(client, permit)).await?;
+    }
     let answer = find_broker(client, &connect).await?;
     // The limits may have changed since accept; later changes recount the session with all others.
     permit.recount();

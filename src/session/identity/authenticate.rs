@@ -87,7 +87,7 @@ fn named_claims(
     settings: &ListenerSettings,
     claims: &Claims,
 ) -> Box<[Claim]> {
-    let pool = client.record.listener.pool.config();
+    let pool = client.record.listener.pool.current_config();
     let of_listener = settings.identity.iter().flat_map(|identity| identity.variables());
     let variables = of_listener.chain(pool.variables());
     let names = variables.filter_map(|variable| match variable {

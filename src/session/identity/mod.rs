@@ -19,7 +19,7 @@ pub(super) fn is_needed(
 }
 
 fn assigns_id(client: &PendingClient<'_>, connect: &Connect) -> bool {
-    let policy = || client.record.listener.pool.config().balance.empty_client_id;
+    let policy = || client.record.listener.pool.current_config().balance.empty_client_id;
     connect.client_id.is_empty() && policy() == EmptyClientId::Assign
 }
 

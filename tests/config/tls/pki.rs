@@ -3,7 +3,7 @@
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
     IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, RevokedCertParams,
-    SerialNumber, SignatureAlgorithm, date_time_ymd,
+    SanType, SerialNumber, SignatureAlgorithm, date_time_ymd,
 };
 use rustls::{
     DigitallySignedStruct, Error, SignatureScheme,
@@ -31,6 +31,7 @@ impl Ca {
     pub(crate) fn issue(&self, leaf: &Leaf) -> Issued {
         let mut params = CertificateParams::new(leaf.hosts.clone()).unwrap();
         params.distinguished_name.push(DnType::CommonName, leaf.name);
+        params.subject_alt_names.extend(leaf.names.clone());
         params.serial_number = Some(SerialNumber::from(leaf.serial));
         (params.not_before, params.not_after) = leaf.valid;
         let key = KeyPair::generate_for(leaf.algorithm).unwrap();
@@ -65,6 +66,8 @@ impl Ca {
 pub(crate) struct Leaf {
     pub(crate) name: &'static str,
     pub(crate) hosts: Vec<String>,
+    /// Alternative names other than `hosts`.
+    pub(crate) names: Vec<SanType>,
     pub(crate) serial: u64,
     pub(crate) algorithm: &'static SignatureAlgorithm,
     pub(crate) valid: (OffsetDateTime, OffsetDateTime),
@@ -75,6 +78,7 @@ impl Leaf {
         Self {
             name,
             hosts: hosts.iter().map(ToString::to_string).collect(),
+            names: Vec::new(),
             serial: 7,
             algorithm: &PKCS_ECDSA_P256_SHA256,
             valid: years(2000, 4000),

@@ -181,6 +181,10 @@ fn a_session_ends_with_its_token() {
             Connect { username: Some("me"), password: Some(&token), ..Connect::new(version, id) };
         Client::exchange(proxy.address_of(listener), &sent.bytes(), &connack(version, 0))
     };
+    // A time beyond 32 bits is never reached.
+    let far = issuer.token(&json!({ "exp": now() + (1 << 32) + 1 }));
+    let far = Connect { username: Some("me"), password: Some(&far), ..Connect::new(5, "far") };
+    let mut far = Client::exchange(proxy.address(), &far.bytes(), &connack(5, 0));
     let mut kept = open("keep", 5, "kept");
     let (mut told, mut closed) = (open("mqtt", 5, "told"), open("mqtt", 4, "closed"));
     // It survives a reload.
@@ -195,6 +199,7 @@ fn a_session_ends_with_its_token() {
         assert!(took < 6_000.0, "{took}");
     }
     kept.echo(b"\xC0\x00");
+    far.echo(b"\xC0\x00");
 }
 
 /// A token that expires in centuries does not end a session in seconds.

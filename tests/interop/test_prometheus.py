@@ -81,7 +81,7 @@ def everything(own_folder, brokers):
             sock.sendall(b"\xc0\x00")
             assert sock.recv(1024) == b""
         proxy.wait_for_entries(12, event="disconnect")
-        proxy.wait_for_entries(2, event="reject")
+        proxy.wait_for_entries(3, event="reject")
         away = ("mqtt", "away", "failed")
         checks = ("health_checks_total", "pool", "upstream", "outcome")
         wait_for("failed checks", lambda: proxy.metrics(*checks)[away] >= 3)

@@ -31,6 +31,10 @@ pub(super) async fn verify(
     jwt: &Jwt,
 ) -> Result<(), Rejection> {
     let context = client.context;
+    if jwt.from == TokenSource::Username {
+        // Before anything can be logged.
+        client.record.hide_username();
+    }
     let span = match jwt.from {
         TokenSource::Password => connect.password,
         TokenSource::Username => connect.username,
@@ -53,9 +57,6 @@ pub(super) async fn verify(
         Ok(claims) => claims,
         Err(error) => return Err(rejection(client, settings, &error)),
     };
-    if jwt.from == TokenSource::Username {
-        client.record.hide_username();
-    }
     let kept = named_claims(client, settings, &claims);
     // Until then, a client that comes back with the token is let in.
     let expires = claims.expires_at().filter(|_| jwt.closes_on_expiry);

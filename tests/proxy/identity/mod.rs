@@ -5,6 +5,7 @@ mod certificates;
 #[path = "../../../src/jwt/tests/issuer.rs"]
 mod issuer;
 mod lenient;
+mod mistakes;
 mod packets;
 mod pieces;
 mod reloads;

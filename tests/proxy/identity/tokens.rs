@@ -82,6 +82,12 @@ fn a_token_says_who_a_client_is() {
                 && line["listener"] == "token"
                 && line["protocol_version"] == version
         });
+        let id = format!("refused-{version}");
+        let refused = format!("{token}x");
+        let sent = Connect::new(version, &id).username(&refused).bytes();
+        let code = if version == 5 { 0x86 } else { 4 };
+        Client::exchange(proxy.address_of("token"), &sent, &connack(version, code)).expect_end();
+        proxy.wait_end(&id);
         let written = std::fs::read_to_string(proxy.path("access.log")).unwrap() + &sessions;
         assert!(!written.contains(&token[..20]), "{written}");
     }

@@ -166,7 +166,9 @@ proptest! {
             }
             Err(invalid) => {
                 let is_bad = source(&theirs).is_none();
-                prop_assert!(is_bad || is_stricter(invalid), "{text}: {invalid} {theirs:?}");
+                // `ppp` ends a line with UNKNOWN at an LF without a CR.
+                let is_lf = invalid == HeaderError::Line && !bytes.windows(2).any(|two| two == b"\r\n");
+                prop_assert!(is_bad || is_lf || is_stricter(invalid), "{text}: {invalid} {theirs:?}");
             }
         }
     }

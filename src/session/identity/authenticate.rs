@@ -20,7 +20,7 @@ use crate::{
 /// The name of this rule in metrics.
 const RULE: &str = "authenticate.jwt";
 
-/// The claim that the log has: whom the token is for (RFC 7519, section 4.1.2).
+/// The claim that the log has: the subject of the token (RFC 7519, section 4.1.2).
 const SUBJECT: &str = "sub";
 
 /// Verifies the client's token, and keeps the claims that the configuration names.

@@ -25,7 +25,7 @@ pub(crate) struct SentNames {
 }
 
 impl IdentityFacts {
-    /// Whom the client's token is for (RFC 7519, section 4.1.2).
+    /// The subject of the client's token (RFC 7519, section 4.1.2).
     pub(crate) fn subject(&self) -> Option<&str> {
         let subject = self.claims.iter().find(|claim| &*claim.name == "sub")?;
         Some(&subject.value)

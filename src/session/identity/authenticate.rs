@@ -1,11 +1,6 @@
 //! The token that a client proves its identity with.
 
-use std::{
-    future::poll_fn,
-    pin::pin,
-    task::Poll,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{future::poll_fn, pin::pin, task::Poll};
 
 use super::refusal::refuse;
 use crate::{
@@ -15,6 +10,7 @@ use crate::{
     proto::mqtt::{Connect, RejectReason},
     session::{pending::PendingClient, reject::Rejection},
     template::{Claim, Variable},
+    timestamp::unix_seconds,
 };
 
 /// The name of this rule in metrics.
@@ -40,7 +36,7 @@ pub(super) async fn verify(
         TokenSource::Username => connect.username,
     };
     let token = span.and_then(|span| client.buffer.get(span.range())).unwrap_or_default();
-    let now = unix_seconds(context.reactor.wall_clock());
+    let now = unix_seconds(context.reactor.wall_clock()).cast_unsigned();
     let mut verification = match jwt.verifier.begin(token, now) {
         Ok(verification) => verification,
         Err(error) => return Err(rejection(client, settings, &error)),
@@ -66,10 +62,6 @@ pub(super) async fn verify(
     let facts = client.record.identity.get_or_insert_default();
     (facts.claims, facts.expires) = (kept, expires);
     Ok(())
-}
-
-fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since: Duration| since.as_secs())
 }
 
 fn rejection(

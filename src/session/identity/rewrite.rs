@@ -57,11 +57,12 @@ pub(super) fn apply(
     }
     let rewritten = rewrite(packet, &connect, &edits);
     let rewritten = rewritten.map_err(|error| {
-        let is_about_id = matches!(error, RewriteError::FieldTooLong { field: "client ID", .. });
-        let reason = if is_about_id || new_username.is_none() && new_id.is_some() {
-            RejectReason::IdentifierRejected
-        } else {
-            RejectReason::NotAuthorized
+        // As documented for the username, which a new password needs, too.
+        let reason = match error {
+            RewriteError::FieldTooLong { field: "username" | "password", .. }
+            | RewriteError::Nul("username" | "password")
+            | RewriteError::PasswordWithoutUsername => RejectReason::NotAuthorized,
+            _ => RejectReason::IdentifierRejected,
         };
         refuse(reason, format!("cannot rewrite: {error}"))
     })?;

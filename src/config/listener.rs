@@ -20,6 +20,9 @@ pub struct Listener {
     pub pool: usize,
     pub proxy_protocol: Option<ProxyProtocolIn>,
     pub tls: Option<ListenerTls>,
+    /// The brokers are the clients' TLS servers: `tls` and `websocket` are `None`, and `identity` is
+    /// the default.
+    pub tls_passthrough: bool,
     pub websocket: Option<WebSocket>,
     pub identity: Identity,
     /// Replaces [`Timeouts::idle`](super::Timeouts).

@@ -40,6 +40,7 @@ impl ListenerSettings {
         metrics: ListenerMetrics,
     ) -> Self {
         let transport = match (&listener.websocket, &listener.tls, bind) {
+            _ if listener.tls_passthrough => Transport::TlsPassthrough,
             (Some(_), Some(_), _) => Transport::Wss,
             (Some(_), None, _) => Transport::Ws,
             (None, Some(_), _) => Transport::Tls,
@@ -67,6 +68,11 @@ impl ListenerSettings {
 
     /// Whether connections carry MQTT directly, without a PROXY header, TLS or WebSocket.
     pub fn is_plain(&self) -> bool {
-        self.proxy_protocol.is_none() && self.tls.is_none() && self.websocket.is_none()
+        matches!(self.transport, Transport::Tcp | Transport::Unix) && self.proxy_protocol.is_none()
+    }
+
+    /// Whether the clients' TLS is passed through to the brokers, so that no CONNECT is read.
+    pub fn passes_tls_through(&self) -> bool {
+        self.transport == Transport::TlsPassthrough
     }
 }

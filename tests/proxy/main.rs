@@ -42,6 +42,7 @@ mod name_server;
 mod one_session;
 mod own_place;
 mod panics;
+mod passthrough;
 #[allow(dead_code, reason = "shared with the tests of the configuration, which use all of it")]
 #[path = "../config/tls/pki.rs"]
 mod pki;

@@ -115,8 +115,11 @@ pub(in crate::config) struct TcpKeepalive {
 }
 
 /// Sections in whose place a single value may be written: the key that it sets, and what it is.
-pub(in crate::config) const SHORT_FORMS: &[(&str, &str, &str)] =
-    &[("TcpKeepalive", "idle", "a duration"), ("SendProxyProtocol", "version", "none, v1, v2")];
+pub(in crate::config) const SHORT_FORMS: &[(&str, &str, &str)] = &[
+    ("TcpKeepalive", "idle", "a duration"),
+    ("SendProxyProtocol", "version", "none, v1, v2"),
+    ("ListenerTls", "mode", "passthrough"),
+];
 
 fn duration_or_section(generator: &mut SchemaGenerator) -> Schema {
     let duration = generator.subschema_for::<Seconds>();

@@ -1,6 +1,12 @@
 //! Listeners.
 
-use super::{Binds, Checker, DeclaredNames, Valid, checker::given, identity::identity, tls};
+use super::{
+    Binds, Checker, DeclaredNames, Valid,
+    checker::given,
+    identity::identity,
+    passthrough,
+    tls::{self, Tls},
+};
 use crate::config::{
     Bind, Listener, Networks, ProxyProtocolIn, WebSocket,
     at::At,
@@ -9,13 +15,12 @@ use crate::config::{
     values::{BIND, HttpPath, Network, Origin, ProxySource, Scalar as _},
 };
 
-/// `valid_pools`: the pools have no fault.
+/// The pools are given by their names and as the file has them, and whether they have no fault.
 pub(super) fn listener(
     checker: &Checker<'_>,
     raw: &At<raw::Listener>,
     binds: &mut Binds,
-    pools: &DeclaredNames,
-    valid_pools: bool,
+    (pool_names, pools, valid_pools): (&DeclaredNames, &[At<raw::Pool>], bool),
 ) -> Valid<Listener> {
     let (raw, section) = (raw.get()?, raw.place());
     let name = checker.required(&section, "name", &raw.name, "a name");
@@ -24,23 +29,36 @@ pub(super) fn listener(
         .and_then(|_| binds.add(checker, &raw.bind));
     let pool = checker
         .required(&section, "pool", &raw.pool, "the name of a pool")
-        .and_then(|_| pools.find(checker, &raw.pool, valid_pools));
+        .and_then(|_| pool_names.find(checker, &raw.pool, valid_pools));
     let websocket = given(raw.websocket.as_ref(), |raw| websocket(checker, raw));
     let over_websocket = raw.websocket.is_some();
     let tls = given(raw.tls.as_ref(), |raw| tls::listener(checker, raw, over_websocket));
+    let tls_passthrough = matches!(tls, Ok(Some(Tls::Passthrough)));
     let identity = identity(checker, raw);
+    let may_pass = if tls_passthrough {
+        let by_keys = passthrough::listener(checker, raw);
+        let by_pool = pool.and_then(|index| match pools.get(index) {
+            Some(pool) => passthrough::pool(checker, &raw.pool.place(), pool),
+            None => Ok(()),
+        });
+        by_keys.and(by_pool)
+    } else {
+        Ok(())
+    };
     let idle = given(raw.timeouts.as_ref(), |raw| {
         given(raw.get()?.idle.as_ref(), |idle| idle.get().copied())
     });
     let bound = raw.bind.value.as_ref();
     let proxy_protocol =
         given(raw.accept_proxy_protocol.as_ref(), |raw| accept(checker, raw, bound));
+    may_pass?;
     Ok(Listener {
         name: name?.0.clone(),
         bind: bind?,
         pool: pool?,
         proxy_protocol: proxy_protocol?,
-        tls: tls?,
+        tls: tls?.and_then(Tls::terminated),
+        tls_passthrough,
         websocket: websocket?,
         identity: identity?,
         idle: idle?.flatten(),

@@ -1,4 +1,5 @@
-//! The layers between accept and the first byte of MQTT: PROXY header, TLS, WebSocket.
+//! The layers between accept and the first byte of MQTT: PROXY header, TLS, WebSocket; or the
+//! PROXY header and the ClientHello that precede TLS that is passed through.
 
 use std::{
     cell::Cell,
@@ -8,7 +9,7 @@ use std::{
     task::Poll,
 };
 
-use super::{proxy_header, tls, websocket};
+use super::{client_hello, proxy_header, tls, websocket};
 use crate::{
     labels::{EndBy, EndCause, EndPhase},
     limits::ConnectionPermit,
@@ -68,6 +69,10 @@ async fn unwrap_layers(
         let facts = tls::accept(client, config).await?;
         client.record.transport.get_or_insert_default().tls = Some(facts);
     }
+    if settings.passes_tls_through() {
+        layer.set(Layer::ClientHello);
+        client_hello::read(client, settings).await?;
+    }
     if let Some(rules) = &settings.websocket {
         layer.set(Layer::WebSocket);
         if let Some(named) = websocket::upgrade(client, settings, rules).await? {
@@ -89,6 +94,7 @@ fn may_be_forwarded(settings: &ListenerSettings, peer: Option<IpAddr>) -> bool {
 /// The layer that a client's bytes begin with; `None` for plain MQTT.
 fn first_layer(settings: &ListenerSettings) -> Option<Layer> {
     match (&settings.tls, &settings.websocket) {
+        _ if settings.passes_tls_through() => Some(Layer::ClientHello),
         (Some(_), _) => Some(Layer::Tls),
         (None, Some(_)) => Some(Layer::WebSocket),
         (None, None) => None,
@@ -100,6 +106,7 @@ fn first_layer(settings: &ListenerSettings) -> Option<Layer> {
 enum Layer {
     ProxyHeader,
     Tls,
+    ClientHello,
     WebSocket,
 }
 
@@ -108,6 +115,7 @@ impl Layer {
         match self {
             Self::ProxyHeader => "no complete PROXY header was sent",
             Self::Tls => "the TLS handshake was not finished",
+            Self::ClientHello => "no complete ClientHello was sent",
             Self::WebSocket => "no complete WebSocket request was sent",
         }
     }

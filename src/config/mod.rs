@@ -13,6 +13,7 @@ mod identity;
 mod idle;
 mod listener;
 mod load;
+mod passthrough;
 mod pool;
 mod raw;
 mod schema;

@@ -39,10 +39,11 @@ pub(super) async fn wait_for_admission(
 /// Runs `work`, which costs a broker something, until the client leaves or the worker ends its
 /// handshakes.
 ///
-/// A client that closes its side without having sent anything after its opening has left: client
+/// A client that closes its side without having sent anything after its CONNECT has left: client
 /// libraries give up that way. A client that has sent more may be done sending and still wait for
 /// delivery. So data from the client is read only until it shows which case applies; it is sent to
-/// the broker with the opening.
+/// the broker with the CONNECT. A TLS client that closes its side has left, whatever it has sent: it
+/// has to answer its server (RFC 8446, section 2).
 async fn while_present<T>(
     client: &mut PendingClient<'_>,
     opening: Opening<'_>,
@@ -52,14 +53,18 @@ async fn while_present<T>(
     let context = client.context;
     let limit = context.limits.get().connect_packet;
     let (stream, buffer) = (&client.stream, &mut client.buffer);
+    let may_have_left = |read: usize| match opening {
+        Opening::Connect(connect) => read == connect.len,
+        Opening::ClientHello => read < limit,
+    };
     poll_fn(|cx| {
         if let Some(cause) = context.ending.get() {
             return Poll::Ready(Err(End::new(EndBy::Proxy, PHASE, cause)));
         }
         stream.watch(cx);
         // Before the check for a broken connection: on a unix socket every close breaks it.
-        if buffer.len() == opening.len() {
-            // After an opening of the maximum size, one byte is enough to know.
+        while may_have_left(buffer.len()) {
+            // After a CONNECT of the maximum size, one byte is enough to know.
             let room = limit.saturating_sub(buffer.len()).clamp(1, READ_BYTES);
             let scratch = &mut *context.scratch.lend();
             match scratch.receive(room, |room| stream.try_recv(room)) {
@@ -71,7 +76,7 @@ async fn while_present<T>(
                 Poll::Ready(Err(error)) => {
                     return Poll::Ready(Err(End::failed(EndBy::Client, PHASE, &error)));
                 }
-                Poll::Pending => {}
+                Poll::Pending => break,
             }
         }
         if stream.is_broken() {

@@ -53,7 +53,7 @@ pub(super) async fn attempt(
             view.pool.metrics.count_route(route);
             match opening {
                 Opening::Connect(connect) => await_connack(client, connect, upstream, lease).await,
-                Opening::ClientHello { .. } => {
+                Opening::ClientHello => {
                     lease.broker().metrics.count_try(TryOutcome::Accepted);
                     let answer = BrokerAnswer { upstream, lease, connack: None, bytes: Vec::new() };
                     Ok(AttemptOutcome::Answered(answer))

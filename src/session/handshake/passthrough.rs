@@ -25,8 +25,7 @@ pub(super) async fn connect(
     permit: &mut ConnectionPermit,
 ) -> Result<RelayStart, Rejection> {
     permit.check().map_err(|limit| limits::refuse(client, limit, EndPhase::Handshake))?;
-    let opening = Opening::ClientHello { len: client.buffer.len() };
-    let answer = find_broker(client, opening).await?;
+    let answer = find_broker(client, Opening::ClientHello).await?;
     // The limits may have changed since accept; later changes recount the session with all others.
     permit.recount();
     Ok(pass_through(client, settings, answer))

@@ -15,6 +15,7 @@
 //! - `net`: sockets, timers and pipes on a worker's epoll
 //! - `proto`: MQTT, PROXY headers and WebSocket, without I/O
 //! - `balance`: from a key to a broker, without I/O
+//! - `networks`: sets of networks, made for fast look-ups of addresses
 //! - `template`: texts made of facts about a client
 //!
 //! For all modules above `balance`:
@@ -48,6 +49,7 @@ mod limits;
 mod listener;
 mod metrics;
 mod net;
+mod networks;
 mod program_log;
 mod proto;
 mod session;

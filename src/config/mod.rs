@@ -36,7 +36,7 @@ pub(crate) use identity::{
 pub use idle::Idle;
 pub(crate) use listener::Listener;
 pub use listener::{
-    Bind, CertificateFile, ListenerTls, Networks, ProxyProtocolIn, RevocationFile, WebSocket,
+    Bind, CertificateFile, ListenerTls, ProxyProtocolIn, RevocationFile, WebSocket,
 };
 pub use pool::{
     ActiveCheck, Address, Discover, Health, OnDown, Pool, PoolTls, Probe, ProxyProtocolOut,

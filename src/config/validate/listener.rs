@@ -2,7 +2,7 @@
 
 use super::{Binds, Checker, DeclaredNames, Valid, checker::given, identity::identity, tls};
 use crate::config::{
-    Bind, Listener, Networks, ProxyProtocolIn, WebSocket,
+    Bind, Listener, ProxyProtocolIn, WebSocket,
     at::At,
     fault::quote,
     raw,
@@ -62,7 +62,7 @@ fn websocket(checker: &Checker<'_>, raw: &At<raw::WebSocket>) -> Valid<WebSocket
     let origins = given(raw.origins.as_ref(), |list| checker.some(list, origin));
     Ok(WebSocket {
         path: path?,
-        forwarded_for: Networks(forwarded_for?.unwrap_or_default()),
+        forwarded_for: forwarded_for?.into_iter().flatten().collect(),
         origins: origins?,
     })
 }
@@ -92,5 +92,5 @@ fn accept(
         ProxySource::Network(network) => Some(network),
         ProxySource::Unix => None,
     });
-    Ok(ProxyProtocolIn { from: Networks(networks.collect()), unix })
+    Ok(ProxyProtocolIn { from: networks.collect(), unix })
 }

@@ -11,6 +11,7 @@ use crate::config::{
     at::{At, Place},
     de::Reader,
     fault::{Position, quote},
+    list_file::read_list_file,
     values::FilePath,
 };
 
@@ -163,6 +164,23 @@ impl Checker<'_> {
             Ok(parsed) => Ok((path, parsed)),
             Err(wrong) => Err(self.wrong(&at, format!("{} {wrong}", quote(name)), allowed)),
         }
+    }
+
+    /// The entries of a file with one a line, as [`read_list_file`] reads them; each line that is
+    /// wrong is a fault.
+    pub(super) fn list_file<T>(
+        &self,
+        file: &At<FilePath>,
+        allowed: &str,
+        parse: impl FnMut(&str) -> Result<T, String>,
+    ) -> Valid<Vec<T>> {
+        let (FilePath(name), at) = (file.get()?, file.place());
+        read_list_file(&self.absolute(&**name), parse).map_err(|faults| {
+            for wrong in faults {
+                self.wrong(&at, format!("{} {wrong}", quote(name)), allowed);
+            }
+            Reported(())
+        })
     }
 
     /// The token in a file, in characters that an HTTP header can carry.

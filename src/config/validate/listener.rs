@@ -1,6 +1,8 @@
 //! Listeners.
 
-use super::{Binds, Checker, DeclaredNames, Valid, checker::given, identity::identity, tls};
+use super::{
+    Binds, Checker, DeclaredNames, Valid, checker::given, identity::identity, rules::rules, tls,
+};
 use crate::config::{
     Bind, Listener, ProxyProtocolIn, WebSocket,
     at::At,
@@ -32,6 +34,7 @@ pub(super) fn listener(
     let idle = given(raw.timeouts.as_ref(), |raw| {
         given(raw.get()?.idle.as_ref(), |idle| idle.get().copied())
     });
+    let rules = rules(checker, &raw.rules, pools, valid_pools);
     let bound = raw.bind.value.as_ref();
     let proxy_protocol =
         given(raw.accept_proxy_protocol.as_ref(), |raw| accept(checker, raw, bound));
@@ -43,6 +46,7 @@ pub(super) fn listener(
         tls: tls?,
         websocket: websocket?,
         identity: identity?,
+        rules: rules?,
         idle: idle?.flatten(),
     })
 }

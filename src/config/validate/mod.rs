@@ -11,6 +11,7 @@ mod identity;
 mod listener;
 mod names;
 mod pool;
+mod rules;
 mod settings;
 mod tls;
 

@@ -10,10 +10,10 @@ pub mod balance {
 pub mod config {
     pub use crate::config::{
         AccessLog, ActiveCheck, Address, Bind, CertificateFile, Config, Discover, Faults, Health,
-        Idle, LOG_FIELDS, ListenerTls, LogEvents, LogLevel, LogLineFormat, LogTarget, Networks,
-        OnDown, Pool, PoolTls, Probe, ProxyProtocolIn, ProxyProtocolOut, Records, RevocationFile,
-        Rotate, Syslog, SyslogAddress, TcpKeepalive, TcpUserTimeout, Upstream, WebSocket, WhenFull,
-        Workers, json_schema,
+        Idle, LOG_FIELDS, ListenerTls, LogEvents, LogLevel, LogLineFormat, LogTarget, OnDown, Pool,
+        PoolTls, Probe, ProxyProtocolIn, ProxyProtocolOut, Records, RevocationFile, Rotate, Syslog,
+        SyslogAddress, TcpKeepalive, TcpUserTimeout, Upstream, WebSocket, WhenFull, Workers,
+        json_schema,
     };
 }
 pub mod control {
@@ -39,6 +39,9 @@ pub mod metrics {
 }
 pub mod net {
     pub use crate::net::TcpOptions;
+}
+pub mod networks {
+    pub use crate::networks::PrefixSet;
 }
 pub mod program_log {
     pub use crate::program_log::{PlainFields, ProgramLog};

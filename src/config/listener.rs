@@ -7,9 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use ipnet::IpNet;
-
 use super::{Identity, Idle};
+use crate::networks::PrefixSet;
+use crate::rules::Rule;
 
 /// A listening address, the pool of its clients, and the protocols around their MQTT.
 #[derive(Clone, Debug)]
@@ -25,6 +25,7 @@ pub struct Listener {
     pub tls_passthrough: bool,
     pub websocket: Option<WebSocket>,
     pub identity: Identity,
+    pub rules: Vec<Rule>,
     /// Replaces [`Timeouts::idle`](super::Timeouts).
     pub idle: Option<Idle>,
 }
@@ -46,25 +47,10 @@ impl fmt::Display for Bind {
     }
 }
 
-/// Networks whose statements about other addresses are trusted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Networks(pub(super) Vec<IpNet>);
-
-impl Networks {
-    pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
-        Self(networks.into_iter().collect())
-    }
-
-    pub fn contains(&self, ip: IpAddr) -> bool {
-        let ip = ip.to_canonical();
-        self.0.iter().any(|network| network.contains(&ip))
-    }
-}
-
 /// The peers whose connections begin with a PROXY header; it is refused from all others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyProtocolIn {
-    pub from: Networks,
+    pub from: PrefixSet,
     /// Peers on a unix socket, which have no address, are trusted as well.
     pub unix: bool,
 }
@@ -112,7 +98,7 @@ pub struct WebSocket {
     /// Of the request; a query after it is ignored.
     pub path: Arc<str>,
     /// The HTTP proxies whose X-Forwarded-For is trusted.
-    pub forwarded_for: Networks,
+    pub forwarded_for: PrefixSet,
     /// The origins of pages that may connect (RFC 6454); `None`: any. Only browsers send an Origin.
     pub origins: Option<Vec<Arc<str>>>,
 }

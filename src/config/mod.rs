@@ -11,6 +11,7 @@ mod effective;
 mod fault;
 mod identity;
 mod idle;
+mod list_file;
 mod listener;
 mod load;
 mod passthrough;
@@ -37,7 +38,7 @@ pub(crate) use identity::{
 pub use idle::Idle;
 pub(crate) use listener::Listener;
 pub use listener::{
-    Bind, CertificateFile, ListenerTls, Networks, ProxyProtocolIn, RevocationFile, WebSocket,
+    Bind, CertificateFile, ListenerTls, ProxyProtocolIn, RevocationFile, WebSocket,
 };
 pub use pool::{
     ActiveCheck, Address, Discover, Health, OnDown, Pool, PoolTls, Probe, ProxyProtocolOut,

@@ -7,6 +7,7 @@ use super::{
     authenticate::Authenticate,
     common::List,
     identity::{ConnectCheck, ListenerTimeouts, Requirement, Rewrite},
+    rules::Rule,
 };
 use crate::{
     config::{
@@ -57,6 +58,11 @@ pub(in crate::config) struct Listener {
     /// routed, as its broker may accept it.
     #[serde(default)]
     pub(in crate::config) connect: At<ConnectCheck>,
+    /// Where clients may go: the first rule that holds decides, and clients for which none holds go
+    /// to `pool`. Rules come after `rewrite`. A reload moves the sessions of clients whose rule has
+    /// changed, at the `rebalance.rate` of their pool.
+    #[serde(default)]
+    pub(in crate::config) rules: At<List<Rule>>,
     /// Timeouts of this listener's sessions. Absent: those of the file.
     pub(in crate::config) timeouts: Option<At<ListenerTimeouts>>,
 }

@@ -3,7 +3,10 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::common::{AnyTime, List, empty};
+use super::{
+    common::{AnyTime, List, empty},
+    entries::ONE_OR_MORE_KEY,
+};
 use crate::config::{
     Bind, Idle, LogLevel, ProgramLogFormat, TcpUserTimeout, Workers,
     at::At,
@@ -119,6 +122,7 @@ pub(in crate::config) const SHORT_FORMS: &[(&str, &str, &str)] = &[
     ("TcpKeepalive", "idle", "a duration"),
     ("SendProxyProtocol", "version", "none, v1, v2"),
     ("ListenerTls", "mode", "passthrough"),
+    ("Entries", ONE_OR_MORE_KEY, "a value, a list of values"),
 ];
 
 fn duration_or_section(generator: &mut SchemaGenerator) -> Schema {

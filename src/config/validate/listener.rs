@@ -5,10 +5,11 @@ use super::{
     checker::given,
     identity::identity,
     passthrough,
+    rules::rules,
     tls::{self, Tls},
 };
 use crate::config::{
-    Bind, Listener, Networks, ProxyProtocolIn, WebSocket,
+    Bind, Listener, ProxyProtocolIn, WebSocket,
     at::At,
     fault::quote,
     raw,
@@ -35,23 +36,16 @@ pub(super) fn listener(
     let tls = given(raw.tls.as_ref(), |raw| tls::listener(checker, raw, over_websocket));
     let tls_passthrough = matches!(tls, Ok(Some(Tls::Passthrough)));
     let identity = identity(checker, raw);
-    let may_pass = if tls_passthrough {
-        let by_keys = passthrough::listener(checker, raw);
-        let by_pool = pool.and_then(|index| match pools.get(index) {
-            Some(pool) => passthrough::pool(checker, &raw.pool.place(), pool),
-            None => Ok(()),
-        });
-        by_keys.and(by_pool)
-    } else {
-        Ok(())
-    };
+    let passes_only_what_it_can =
+        if tls_passthrough { passthrough::listener(checker, raw, pools) } else { Ok(()) };
     let idle = given(raw.timeouts.as_ref(), |raw| {
         given(raw.get()?.idle.as_ref(), |idle| idle.get().copied())
     });
+    let rules = rules(checker, &raw.rules, pool_names, valid_pools);
     let bound = raw.bind.value.as_ref();
     let proxy_protocol =
         given(raw.accept_proxy_protocol.as_ref(), |raw| accept(checker, raw, bound));
-    may_pass?;
+    passes_only_what_it_can?;
     Ok(Listener {
         name: name?.0.clone(),
         bind: bind?,
@@ -61,6 +55,7 @@ pub(super) fn listener(
         tls_passthrough,
         websocket: websocket?,
         identity: identity?,
+        rules: rules?,
         idle: idle?.flatten(),
     })
 }
@@ -80,7 +75,7 @@ fn websocket(checker: &Checker<'_>, raw: &At<raw::WebSocket>) -> Valid<WebSocket
     let origins = given(raw.origins.as_ref(), |list| checker.some(list, origin));
     Ok(WebSocket {
         path: path?,
-        forwarded_for: Networks(forwarded_for?.unwrap_or_default()),
+        forwarded_for: forwarded_for?.into_iter().flatten().collect(),
         origins: origins?,
     })
 }
@@ -110,5 +105,5 @@ fn accept(
         ProxySource::Network(network) => Some(network),
         ProxySource::Unix => None,
     });
-    Ok(ProxyProtocolIn { from: Networks(networks.collect()), unix })
+    Ok(ProxyProtocolIn { from: networks.collect(), unix })
 }

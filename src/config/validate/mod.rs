@@ -12,6 +12,7 @@ mod listener;
 mod names;
 mod passthrough;
 mod pool;
+mod rules;
 mod settings;
 mod tls;
 

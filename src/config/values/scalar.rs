@@ -161,6 +161,11 @@ pub(super) fn schema<T: Scalar>() -> Schema {
     Schema::try_from(T::schema()).unwrap_or_default()
 }
 
+/// Reads a value that is not in the configuration file itself; an error says what is wrong.
+pub(in crate::config) fn parse_scalar<T: Scalar>(text: &str) -> Result<T, String> {
+    T::parse(text).map_err(|invalid| invalid.what)
+}
+
 struct ScalarVisitor<T>(PhantomData<T>);
 
 impl<T: Scalar> Visitor<'_> for ScalarVisitor<T> {

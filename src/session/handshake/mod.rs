@@ -12,31 +12,26 @@ mod transport;
 mod websocket;
 mod wrong_protocol;
 
-use std::{os::fd::OwnedFd, rc::Rc, sync::Arc};
+use std::{os::fd::OwnedFd, rc::Rc};
 
 use super::{
+    accept_context::AcceptContext,
     broker_search::{Opening, find_broker},
     context::WorkerContext,
+    destination::apply_rules,
     end::End,
     identity,
     panics::panic_if_requested,
     pending::PendingClient,
-    record::{ListenerRef, Record},
+    record::Record,
     reject::{Rejection, reject},
 };
 use crate::{
     labels::{EndBy, EndPhase},
     limits::{ConnectionLimit, ConnectionPermit},
-    listener::ListenerSettings,
     net::{PeerAddress, Socket, Stream},
 };
 use establish::{RelayStart, deliver, start_relay};
-
-/// What a connection takes from its listener at accept. Its session keeps only the first field.
-pub(crate) struct AcceptContext {
-    pub(crate) listener: Rc<ListenerRef>,
-    pub(crate) settings: Arc<ListenerSettings>,
-}
 
 /// Serves a connection from accept until it ends or its relay starts in a task of its own.
 pub(crate) async fn serve(
@@ -61,7 +56,7 @@ pub(crate) async fn serve(
     let replaced = Box::default();
     let mut client =
         PendingClient { context: &context, stream, record, buffer, rewritten: (0, 0), replaced };
-    let outcome = handshake(&mut client, &accepted.settings, &mut permit).await;
+    let outcome = handshake(&mut client, &accepted, &mut permit).await;
     let received = client.received_bytes();
     let PendingClient { stream, mut record, buffer, replaced, .. } = client;
     record.read = record.read.saturating_add(received as u32);
@@ -76,9 +71,10 @@ pub(crate) async fn serve(
 /// The handshake, from the first byte until the broker's CONNACK has been sent to the client.
 async fn handshake(
     client: &mut PendingClient<'_>,
-    settings: &ListenerSettings,
+    accepted: &AcceptContext,
     permit: &mut ConnectionPermit,
 ) -> Result<RelayStart, Rejection> {
+    let settings = &*accepted.settings;
     if settings.is_plain() {
         permit.identify(client.record.client_ip())?;
     } else {
@@ -86,7 +82,7 @@ async fn handshake(
         let unwrapped = Box::pin(transport::unwrap(client, settings, permit)).await;
         unwrapped.map_err(|rejection| *rejection)?;
         if settings.passes_tls_through() {
-            return Box::pin(passthrough::connect(client, settings, permit)).await;
+            return Box::pin(passthrough::connect(client, accepted, permit)).await;
         }
     }
     let connect = connect::read(client, settings).await?;
@@ -105,6 +101,7 @@ async fn handshake(
     } else {
         connect
     };
+    apply_rules(client, accepted, Some(&connect))?;
     if is_at_address_limit {
         // Boxed, as few handshakes need it.
         Box::pin(limits::replace_at_limit(client, permit)).await?;

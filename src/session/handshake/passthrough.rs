@@ -7,9 +7,10 @@ use super::{
 use crate::{
     labels::EndPhase,
     limits::ConnectionPermit,
-    listener::ListenerSettings,
     session::{
+        accept_context::AcceptContext,
         broker_search::{Opening, find_broker},
+        destination::apply_rules,
         pending::PendingClient,
         reject::Rejection,
     },
@@ -21,12 +22,13 @@ use crate::{
 /// HAProxy do.
 pub(super) async fn connect(
     client: &mut PendingClient<'_>,
-    settings: &ListenerSettings,
+    accepted: &AcceptContext,
     permit: &mut ConnectionPermit,
 ) -> Result<RelayStart, Rejection> {
     permit.check().map_err(|limit| limits::refuse(client, limit, EndPhase::Handshake))?;
+    apply_rules(client, accepted, None)?;
     let answer = find_broker(client, Opening::ClientHello).await?;
     // The limits may have changed since accept; later changes recount the session with all others.
     permit.recount();
-    Ok(pass_through(client, settings, answer))
+    Ok(pass_through(client, &accepted.settings, answer))
 }

@@ -20,4 +20,4 @@ pub(super) use text::{
     AlpnName, AppName, DNS_NAME, DnsName, FilePath, HttpPath, Key, MqttString, Name, Origin,
     SERVER_NAME, ServerName, Text,
 };
-pub(super) use words::{MqttVersion, ServerReference};
+pub(super) use words::{MqttVersion, Passthrough, ServerReference};

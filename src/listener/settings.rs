@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 
 use crate::{
-    config::{self, Bind, Identity, Idle, ProxyProtocolIn, WebSocket},
+    config::{self, Bind, Identity, Idle, NetworkAccess, ProxyProtocolIn, WebSocket},
     labels::Transport,
     metrics::ListenerMetrics,
     proto::mqtt::Strictness,
@@ -21,6 +21,8 @@ pub struct ListenerSettings {
     pub transport: Transport,
     pub pool: Arc<Pool>,
     pub metrics: ListenerMetrics,
+    /// `None` if clients of all networks may connect.
+    pub access: Option<NetworkAccess>,
     pub proxy_protocol: Option<ProxyProtocolIn>,
     pub tls: Option<Arc<ServerConfig>>,
     pub websocket: Option<WebSocket>,
@@ -51,6 +53,7 @@ impl ListenerSettings {
             transport,
             pool,
             metrics,
+            access: (!listener.access.is_default()).then(|| listener.access.clone()),
             proxy_protocol: listener.proxy_protocol.clone(),
             tls: listener.tls.as_ref().map(|tls| tls.server.clone()),
             websocket: listener.websocket.clone(),

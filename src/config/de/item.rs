@@ -136,12 +136,18 @@ impl<'de> Deserializer<'de> for Item<'_> {
         keys: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Wrong> {
-        let short_form = SHORT_FORMS.iter().find(|(section, ..)| *section == name);
+        let short_form = SHORT_FORMS.iter().find(|short| short.section == name);
         let entries = match (&self.node.value, short_form) {
             (Value::Map(entries), _) => known_entries(self.reader, &self.path, entries, name, keys),
-            (Value::Scalar { .. }, Some((_, key, _))) => vec![(*key, self.path, self.node)],
-            (_, Some((.., value))) => {
-                return Err(self.wrong_kind(&format!("{value}, or a mapping of keys to values")));
+            (Value::Scalar { .. }, Some(short)) if !short.is_list => {
+                vec![(short.key, self.path, self.node)]
+            }
+            (Value::List(_), Some(short)) if short.is_list => {
+                vec![(short.key, self.path, self.node)]
+            }
+            (_, Some(short)) => {
+                let allowed = format!("{}, or a mapping of keys to values", short.value);
+                return Err(self.wrong_kind(&allowed));
             }
             _ => return Err(self.wrong_kind("a mapping of keys to values")),
         };

@@ -7,6 +7,7 @@ use super::{
     authenticate::Authenticate,
     common::List,
     identity::{ConnectCheck, ListenerTimeouts, Requirement, Rewrite},
+    network_list::{NetworkList, list_or_section},
 };
 use crate::{
     config::{
@@ -28,6 +29,15 @@ pub(in crate::config) struct Listener {
     pub(in crate::config) bind: At<Bind>,
     /// The name of the pool that this listener's clients go to.
     pub(in crate::config) pool: At<Text>,
+    /// The networks whose clients may connect: a list, or a section with a `file`. Others are
+    /// closed at accept, before TLS, without an answer. Where a PROXY header or X-Forwarded-For says
+    /// who the client is, that address counts. Absent: all.
+    #[schemars(schema_with = "list_or_section")]
+    pub(in crate::config) allow: Option<At<NetworkList>>,
+    /// The networks whose clients may not connect, even if `allow` has them: a list, or a section
+    /// with a `file`. Existing sessions stay. Absent: none.
+    #[schemars(schema_with = "list_or_section")]
+    pub(in crate::config) deny: Option<At<NetworkList>>,
     /// Connections from these peers, and from no others, begin with a PROXY header (version 1 or 2)
     /// that says who the client is: it can be trusted only where clients cannot write it. Absent:
     /// no connection begins with one.

@@ -15,6 +15,7 @@ mod config;
 mod health;
 mod identity;
 mod listener;
+mod network_list;
 mod pool;
 mod settings;
 
@@ -27,6 +28,7 @@ pub(super) use identity::{ConnectCheck, Requirement, Rewrite, UserProperty};
 pub(super) use listener::{
     AcceptProxyProtocol, Certificate, ClientAuth, Listener, ListenerTls, WebSocket,
 };
+pub(super) use network_list::NetworkList;
 pub(super) use pool::{
     Admission, Balance, Discover, DiscoverType, HeaderVersion, Pool, PoolTls, Reason, Rebalance,
     SendProxyProtocol, Upstream,

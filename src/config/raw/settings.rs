@@ -114,9 +114,32 @@ pub(in crate::config) struct TcpKeepalive {
     pub(in crate::config) count: At<ProbeCount>,
 }
 
-/// Sections in whose place a single value may be written: the key that it sets, and what it is.
-pub(in crate::config) const SHORT_FORMS: &[(&str, &str, &str)] =
-    &[("TcpKeepalive", "idle", "a duration"), ("SendProxyProtocol", "version", "none, v1, v2")];
+/// Sections in whose place a single value or a list may be written.
+pub(in crate::config) const SHORT_FORMS: &[ShortForm] = &[
+    ShortForm { section: "TcpKeepalive", key: "idle", value: "a duration", is_list: false },
+    ShortForm {
+        section: "SendProxyProtocol",
+        key: "version",
+        value: "none, v1, v2",
+        is_list: false,
+    },
+    ShortForm {
+        section: "NetworkList",
+        key: "networks",
+        value: "a list of networks",
+        is_list: true,
+    },
+];
+
+/// A single value, or a list, in place of a section.
+pub(in crate::config) struct ShortForm {
+    pub(in crate::config) section: &'static str,
+    /// The key that it sets.
+    pub(in crate::config) key: &'static str,
+    /// What it is, for messages.
+    pub(in crate::config) value: &'static str,
+    pub(in crate::config) is_list: bool,
+}
 
 fn duration_or_section(generator: &mut SchemaGenerator) -> Schema {
     let duration = generator.subschema_for::<Seconds>();

@@ -1,6 +1,9 @@
 //! Listeners.
 
-use super::{Binds, Checker, DeclaredNames, Valid, checker::given, identity::identity, tls};
+use super::{
+    Binds, Checker, DeclaredNames, Valid, checker::given, identity::identity,
+    network_access::network_access, tls,
+};
 use crate::config::{
     Bind, Listener, ProxyProtocolIn, WebSocket,
     at::At,
@@ -33,12 +36,14 @@ pub(super) fn listener(
         given(raw.get()?.idle.as_ref(), |idle| idle.get().copied())
     });
     let bound = raw.bind.value.as_ref();
+    let access = network_access(checker, raw);
     let proxy_protocol =
         given(raw.accept_proxy_protocol.as_ref(), |raw| accept(checker, raw, bound));
     Ok(Listener {
         name: name?.0.clone(),
         bind: bind?,
         pool: pool?,
+        access: access?,
         proxy_protocol: proxy_protocol?,
         tls: tls?,
         websocket: websocket?,

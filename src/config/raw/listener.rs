@@ -32,10 +32,12 @@ pub(in crate::config) struct Listener {
     /// The networks whose clients may connect: a list, or a section with a `file`. Others are
     /// closed at accept, before TLS, without an answer. Where a PROXY header or X-Forwarded-For says
     /// who the client is, that address counts. Absent: all.
+    #[serde(default)]
     #[schemars(schema_with = "list_or_section")]
     pub(in crate::config) allow: Option<At<NetworkList>>,
     /// The networks whose clients may not connect, even if `allow` has them: a list, or a section
     /// with a `file`. Existing sessions stay. Absent: none.
+    #[serde(default)]
     #[schemars(schema_with = "list_or_section")]
     pub(in crate::config) deny: Option<At<NetworkList>>,
     /// Connections from these peers, and from no others, begin with a PROXY header (version 1 or 2)

@@ -103,6 +103,8 @@ named! {
         Malformed = "malformed",
         /// A limit of the configuration was reached.
         Limit = "limit",
+        /// The listener does not serve the client's network.
+        Denied = "denied",
         /// A CONNACK other than "accepted", or a client ID that the pool does not accept.
         Refused = "refused",
         /// No broker of the pool was available.

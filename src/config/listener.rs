@@ -18,6 +18,7 @@ pub struct Listener {
     pub bind: Bind,
     /// Index into `Config::pools`.
     pub pool: usize,
+    pub access: NetworkAccess,
     pub proxy_protocol: Option<ProxyProtocolIn>,
     pub tls: Option<ListenerTls>,
     pub websocket: Option<WebSocket>,
@@ -41,6 +42,31 @@ impl fmt::Display for Bind {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
+    }
+}
+
+/// The networks whose clients may connect.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkAccess {
+    /// `None`: all networks.
+    pub allow: Option<PrefixSet>,
+    /// These may not, even if `allow` has them.
+    pub deny: PrefixSet,
+}
+
+impl NetworkAccess {
+    /// Why a client with this address may not connect; `None`: it may.
+    pub fn denied(&self, ip: IpAddr) -> Option<&'static str> {
+        if self.deny.contains(ip) {
+            return Some("the address is in `deny` of the listener");
+        }
+        let is_allowed = self.allow.as_ref().is_none_or(|allow| allow.contains(ip));
+        (!is_allowed).then_some("the address is not in `allow` of the listener")
+    }
+
+    /// Whether all clients may connect.
+    pub fn is_default(&self) -> bool {
+        self.allow.is_none() && self.deny.is_empty()
     }
 }
 

@@ -35,10 +35,10 @@ pub(crate) use identity::{
     Identity, Jwt, PasswordRewrite, RequiredField, Requirement, Rewrite, TokenSource,
 };
 pub use idle::Idle;
-pub(crate) use listener::Listener;
 pub use listener::{
     Bind, CertificateFile, ListenerTls, ProxyProtocolIn, RevocationFile, WebSocket,
 };
+pub(crate) use listener::{Listener, NetworkAccess};
 pub use pool::{
     ActiveCheck, Address, Discover, Health, OnDown, Pool, PoolTls, Probe, ProxyProtocolOut,
     Records, Upstream,

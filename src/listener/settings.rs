@@ -6,7 +6,7 @@ use rustls::ServerConfig;
 
 use super::rules::{ListenerRules, OperatorShares};
 use crate::{
-    config::{self, Bind, Identity, Idle, ProxyProtocolIn, WebSocket},
+    config::{self, Bind, Identity, Idle, NetworkAccess, ProxyProtocolIn, WebSocket},
     labels::Transport,
     metrics::ListenerMetrics,
     proto::mqtt::Strictness,
@@ -33,6 +33,8 @@ pub struct ListenerSettings {
     /// `None` if there are none.
     pub rules: Option<ListenerRules>,
     pub metrics: ListenerMetrics,
+    /// `None` if clients of all networks may connect.
+    pub access: Option<NetworkAccess>,
     pub proxy_protocol: Option<ProxyProtocolIn>,
     pub tls: Option<Arc<ServerConfig>>,
     pub websocket: Option<WebSocket>,
@@ -66,6 +68,7 @@ impl ListenerSettings {
             pool: pools.default.clone(),
             rules: (!rules.is_empty()).then_some(rules),
             metrics,
+            access: (!listener.access.is_default()).then(|| listener.access.clone()),
             proxy_protocol: listener.proxy_protocol.clone(),
             tls: listener.tls.as_ref().map(|tls| tls.server.clone()),
             websocket: listener.websocket.clone(),

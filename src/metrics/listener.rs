@@ -13,6 +13,7 @@ pub struct ListenerMetrics {
     pub connections_total: IntCounter,
     pub connections_active: IntGauge,
     pub probes_total: IntCounter,
+    pub denied_total: IntCounter,
     pub handshake_seconds: Histogram,
     sessions_by_version: [IntCounter; 3],
     identity_refused: Family<IntCounter>,
@@ -53,6 +54,7 @@ pub(super) struct ListenerFamilies {
     connections: Family<IntCounter>,
     connections_active: Family<IntGauge>,
     probes: Family<IntCounter>,
+    denied: Family<IntCounter>,
     sessions: Family<IntCounter>,
     handshake: Family<Histogram>,
     identity_refused: Family<IntCounter>,
@@ -72,6 +74,11 @@ impl ListenerFamilies {
             probes: families.add(
                 "probes_total",
                 "Connections that clients closed before they sent anything.",
+                listener,
+            ),
+            denied: families.add(
+                "denied_total",
+                "Connections closed because of the listener's allow or deny.",
                 listener,
             ),
             sessions: families.add(
@@ -107,6 +114,7 @@ impl ListenerFamilies {
             sessions_by_version: ["3", "4", "5"]
                 .map(|version| of.sample(self.sessions, Some(version))),
             probes_total: of.sample(self.probes, None),
+            denied_total: of.sample(self.denied, None),
             handshake_seconds: of.sample(self.handshake, None),
             identity_refused: self.identity_refused,
             rules: self.rules,

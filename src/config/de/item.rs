@@ -15,7 +15,7 @@ use super::{
 use crate::config::{
     at::AT,
     fault::quote,
-    raw::{ONE_OR_MORE, ONE_OR_MORE_KEY, SHORT_FORMS},
+    raw::{ONE_OR_MORE, SHORT_FORMS},
     tree::{Node, Value},
     values::{TEMPLATE, expand},
 };
@@ -149,17 +149,18 @@ impl<'de> Deserializer<'de> for Item<'_> {
         keys: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Wrong> {
-        let short_form = SHORT_FORMS.iter().find(|(section, ..)| *section == name);
+        let short_form = SHORT_FORMS.iter().find(|short| short.section == name);
         let entries = match (&self.node.value, short_form) {
             (Value::Map(_), _) => known_entries(self.reader, &self.path, self.node, name, keys),
-            (Value::Scalar { .. }, Some((_, key, _))) => {
-                vec![(Cow::Borrowed(*key), self.path, self.node)]
+            (Value::Scalar { .. }, Some(short)) => {
+                vec![(Cow::Borrowed(short.key), self.path, self.node)]
             }
-            (Value::List(_), Some((_, key, _))) if *key == ONE_OR_MORE_KEY => {
-                vec![(Cow::Borrowed(*key), self.path, self.node)]
+            (Value::List(_), Some(short)) if short.takes_lists => {
+                vec![(Cow::Borrowed(short.key), self.path, self.node)]
             }
-            (_, Some((.., value))) => {
-                return Err(self.wrong_kind(&format!("{value}, or a mapping of keys to values")));
+            (_, Some(short)) => {
+                let allowed = format!("{}, or a mapping of keys to values", short.value);
+                return Err(self.wrong_kind(&allowed));
             }
             _ => return Err(self.wrong_kind("a mapping of keys to values")),
         };

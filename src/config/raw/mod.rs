@@ -24,7 +24,7 @@ pub(super) use access_log::{AccessLog, Event, Rotate, Syslog};
 pub(super) use authenticate::{Authenticate, OnExpiry};
 pub(super) use common::List;
 pub(super) use config::Config;
-pub(super) use entries::{Entries, ONE_OR_MORE, ONE_OR_MORE_KEY, OneOrMore};
+pub(super) use entries::{Entries, ONE_OR_MORE, OneOrMore};
 pub(super) use health::{Active, CheckType, Code, Health, KEYS_OF_OTHER_TYPES, Passive};
 pub(super) use identity::{ConnectCheck, Requirement, Rewrite, UserProperty};
 pub(super) use listener::{

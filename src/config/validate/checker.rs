@@ -182,18 +182,17 @@ impl Checker<'_> {
         values.into_iter().collect()
     }
 
-    /// The entries of a file with one a line, as [`read_list_file`] reads them; each line that is
-    /// wrong is a fault.
+    /// The entries of a file with one a line, as [`read_list_file`] reads them. Each line that is
+    /// wrong is a fault: `parse` says what is wrong and what is allowed.
     pub(super) fn list_file<T>(
         &self,
         file: &At<FilePath>,
-        allowed: &str,
         parse: impl FnMut(&str) -> Result<T, String>,
     ) -> Valid<Vec<T>> {
         let (FilePath(name), at) = (file.get()?, file.place());
         read_list_file(&self.absolute(&**name), parse).map_err(|faults| {
             for wrong in faults {
-                self.wrong(&at, format!("{} {wrong}", quote(name)), allowed);
+                self.fault(&at, format!("{} {wrong}", quote(name)));
             }
             Reported(())
         })

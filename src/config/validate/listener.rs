@@ -1,7 +1,8 @@
 //! Listeners.
 
 use super::{
-    Binds, Checker, DeclaredNames, Valid, checker::given, identity::identity, rules::rules, tls,
+    Binds, Checker, DeclaredNames, Valid, checker::given, identity::identity,
+    network_access::network_access, rules::rules, tls,
 };
 use crate::config::{
     Bind, Listener, ProxyProtocolIn, WebSocket,
@@ -36,12 +37,14 @@ pub(super) fn listener(
     });
     let rules = rules(checker, &raw.rules, pools, valid_pools);
     let bound = raw.bind.value.as_ref();
+    let access = network_access(checker, raw);
     let proxy_protocol =
         given(raw.accept_proxy_protocol.as_ref(), |raw| accept(checker, raw, bound));
     Ok(Listener {
         name: name?.0.clone(),
         bind: bind?,
         pool: pool?,
+        access: access?,
         proxy_protocol: proxy_protocol?,
         tls: tls?,
         websocket: websocket?,

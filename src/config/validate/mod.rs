@@ -10,6 +10,7 @@ mod health;
 mod identity;
 mod listener;
 mod names;
+mod network_access;
 mod pool;
 mod rules;
 mod settings;

@@ -13,7 +13,7 @@ pub(super) use environment::expand;
 pub(super) use number::{
     Factor, HOUR, Limit, Number, Percentage, Size, Time, YEAR, at_number, at_size, at_time,
 };
-pub(super) use scalar::{Scalar, TEMPLATE, parse_scalar};
+pub(super) use scalar::{Scalar, TEMPLATE, parse};
 pub(super) use template::{NoPassword, PatternText, TemplateText};
 pub(crate) use text::is_name;
 pub(super) use text::{

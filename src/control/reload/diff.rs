@@ -57,6 +57,9 @@ pub(super) fn changes_outside_pools(before: &Config, after: &Config) -> Vec<Stri
         {
             changes.push(format!("listener {name}: TLS, WebSocket or PROXY protocol changed"));
         }
+        if old.access != listener.access {
+            changes.push(format!("listener {name}: allow or deny changed"));
+        }
         if !old.identity.is_same(&listener.identity) {
             changes.push(format!("listener {name}: client identity changed"));
         }

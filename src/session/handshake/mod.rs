@@ -1,5 +1,6 @@
 //! From accept to CONNACK: unwrap the transport, read the CONNECT, find a broker, start the relay.
 
+mod access;
 mod connect;
 mod establish;
 mod limits;
@@ -24,7 +25,7 @@ use super::{
     reject::{Rejection, reject},
 };
 use crate::{
-    labels::{EndBy, EndPhase},
+    labels::{EndBy, EndPhase, Event},
     limits::{ConnectionLimit, ConnectionPermit},
     net::{PeerAddress, Socket, Stream},
 };
@@ -38,6 +39,9 @@ pub(crate) async fn serve(
     peer: PeerAddress,
 ) {
     let record = Record::new(&context.recorder, accepted.listener.clone(), peer);
+    if let Some(end) = access::denied_at_accept(&accepted.settings, &record) {
+        return record.end(Event::Reject, (0, 0), end);
+    }
     let stream = match Socket::accepted(&context.reactor, fd) {
         Ok(socket) => Stream::new(socket),
         Err(error) => {

@@ -9,7 +9,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{Identity, Idle};
+use super::{Identity, Idle, ProxyProtocolIn, WebSocket};
 
 /// A listening address, the pool of its clients, and the protocols around their MQTT.
 #[derive(Clone, Debug)]
@@ -20,6 +20,9 @@ pub struct Listener {
     pub pool: usize,
     pub proxy_protocol: Option<ProxyProtocolIn>,
     pub tls: Option<ListenerTls>,
+    /// Whether clients may speak MQTT without WebSocket.
+    pub mqtt: bool,
+    /// `None`: clients do not speak WebSocket.
     pub websocket: Option<WebSocket>,
     pub identity: Identity,
     /// Replaces [`Timeouts::idle`](super::Timeouts).
@@ -58,21 +61,6 @@ impl Networks {
     }
 }
 
-/// The peers whose connections begin with a PROXY header; it is refused from all others.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProxyProtocolIn {
-    pub from: Networks,
-    /// Peers on a unix socket, which have no address, are trusted as well.
-    pub unix: bool,
-}
-
-impl ProxyProtocolIn {
-    /// Whether the connections of a peer begin with a header; `None` is a peer on a unix socket.
-    pub fn is_from(&self, peer: Option<IpAddr>) -> bool {
-        peer.map_or(self.unix, |ip| self.from.contains(ip))
-    }
-}
-
 /// TLS of a listener.
 #[derive(Clone, Debug)]
 pub struct ListenerTls {
@@ -101,15 +89,4 @@ pub struct RevocationFile {
     pub path: PathBuf,
     /// When the first of them is due to be replaced, in Unix time.
     pub next_update: i64,
-}
-
-/// MQTT over WebSocket (MQTT 5.0, section 6).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WebSocket {
-    /// Of the request; a query after it is ignored.
-    pub path: Arc<str>,
-    /// The HTTP proxies whose X-Forwarded-For is trusted.
-    pub forwarded_for: Networks,
-    /// The origins of pages that may connect (RFC 6454); `None`: any. Only browsers send an Origin.
-    pub origins: Option<Vec<Arc<str>>>,
 }

@@ -1,6 +1,6 @@
 //! The settings of a listener, taken by each connection when it is accepted.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use rustls::ServerConfig;
 
@@ -17,12 +17,16 @@ use crate::{
 /// outlive many reloads.
 pub struct ListenerSettings {
     pub name: Arc<str>,
-    /// The transport of its clients, as logs and metrics name it.
+    /// The transport of its connections, as logs name it. With both protocols: that of MQTT, and of
+    /// connections whose protocol is not known yet.
     pub transport: Transport,
     pub pool: Arc<Pool>,
     pub metrics: ListenerMetrics,
     pub proxy_protocol: Option<ProxyProtocolIn>,
     pub tls: Option<Arc<ServerConfig>>,
+    /// Whether clients may speak MQTT without WebSocket.
+    pub mqtt: bool,
+    /// `None`: clients do not speak WebSocket.
     pub websocket: Option<WebSocket>,
     /// How its clients' CONNECTs are read.
     pub strictness: Strictness,
@@ -39,13 +43,13 @@ impl ListenerSettings {
         pool: Arc<Pool>,
         metrics: ListenerMetrics,
     ) -> Self {
-        let transport = match (&listener.websocket, &listener.tls, bind) {
-            (Some(_), Some(_), _) => Transport::Wss,
-            (Some(_), None, _) => Transport::Ws,
-            (None, Some(_), _) => Transport::Tls,
-            (None, None, Bind::Tcp(_)) => Transport::Tcp,
-            (None, None, Bind::Unix(_)) => Transport::Unix,
+        let mqtt_transport = match (&listener.tls, bind) {
+            (Some(_), _) => Transport::Tls,
+            (None, Bind::Tcp(_)) => Transport::Tcp,
+            (None, Bind::Unix(_)) => Transport::Unix,
         };
+        let transport =
+            if listener.mqtt { mqtt_transport } else { mqtt_transport.with_websocket() };
         Self {
             name: listener.name.clone(),
             transport,
@@ -53,6 +57,7 @@ impl ListenerSettings {
             metrics,
             proxy_protocol: listener.proxy_protocol.clone(),
             tls: listener.tls.as_ref().map(|tls| tls.server.clone()),
+            mqtt: listener.mqtt,
             websocket: listener.websocket.clone(),
             strictness: if listener.identity.lenient {
                 Strictness::Lenient
@@ -63,6 +68,13 @@ impl ListenerSettings {
                 .then(|| Arc::new(listener.identity.clone())),
             idle: listener.idle,
         }
+    }
+
+    /// The transports that its connections can have.
+    pub fn transports(&self) -> impl Iterator<Item = Transport> {
+        let over_websocket = self.transport.with_websocket();
+        let is_second = self.mqtt && self.websocket.is_some();
+        iter::once(self.transport).chain(is_second.then_some(over_websocket))
     }
 
     /// Whether connections carry MQTT directly, without a PROXY header, TLS or WebSocket.

@@ -39,6 +39,7 @@ mod limits_by_address;
 mod logs;
 mod lost;
 mod name_server;
+mod one_port;
 mod one_session;
 mod own_place;
 mod panics;

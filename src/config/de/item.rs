@@ -15,7 +15,7 @@ use crate::config::{
     fault::quote,
     raw::SHORT_FORMS,
     tree::{Node, Value},
-    values::{TEMPLATE, expand},
+    values::{TEMPLATE, WORD_OR_LIST, expand},
 };
 
 /// One value, with its path.
@@ -121,6 +121,8 @@ impl<'de> Deserializer<'de> for Item<'_> {
                 let text = self.text(&visitor)?;
                 visitor.visit_str(text)
             }
+            (WORD_OR_LIST, Value::List(_)) => self.deserialize_seq(visitor),
+            (WORD_OR_LIST, _) => self.deserialize_any(visitor),
             _ => visitor.visit_newtype_struct(self),
         }
     }

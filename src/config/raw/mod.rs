@@ -17,6 +17,7 @@ mod identity;
 mod listener;
 mod pool;
 mod settings;
+mod websocket;
 
 pub(super) use access_log::{AccessLog, Event, Rotate, Syslog};
 pub(super) use authenticate::{Authenticate, OnExpiry};
@@ -25,10 +26,11 @@ pub(super) use config::Config;
 pub(super) use health::{Active, CheckType, Code, Health, KEYS_OF_OTHER_TYPES, Passive};
 pub(super) use identity::{ConnectCheck, Requirement, Rewrite, UserProperty};
 pub(super) use listener::{
-    AcceptProxyProtocol, Certificate, ClientAuth, Listener, ListenerTls, WebSocket,
+    AcceptProxyProtocol, Certificate, ClientAuth, Listener, ListenerTls, Protocol,
 };
 pub(super) use pool::{
     Admission, Balance, Discover, DiscoverType, HeaderVersion, Pool, PoolTls, Reason, Rebalance,
     SendProxyProtocol, Upstream,
 };
 pub(super) use settings::{Admin, Limits, SHORT_FORMS, Timeouts};
+pub(super) use websocket::{WebSocket, default_websocket};

@@ -11,8 +11,10 @@ mod identity;
 mod listener;
 mod names;
 mod pool;
+mod proxy_protocol;
 mod settings;
 mod tls;
+mod websocket;
 
 use super::{Admin, Bind, Config, at::At, configuration::Effective, raw, values::BIND};
 use addresses::Binds;

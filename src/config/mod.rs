@@ -14,6 +14,7 @@ mod idle;
 mod list_file;
 mod listener;
 mod load;
+mod passthrough;
 mod pool;
 mod proxy_protocol;
 mod raw;

@@ -1,6 +1,6 @@
 //! Warnings about a valid configuration that is likely a mistake.
 
-use super::{Config, Listener, Pool, TcpKeepalive, TcpUserTimeout, Timeouts};
+use super::{Config, Listener, Pool, TcpKeepalive, TcpUserTimeout, Timeouts, passthrough};
 use crate::{
     balance::EmptyClientId,
     template::{Template, Variable},
@@ -13,7 +13,8 @@ impl Config {
         let of_listener = |listener: &Listener| {
             let pool = &self.pools[listener.pool];
             let of_identity = refuses_all(listener).into_iter().chain(likely_mistakes(listener));
-            absent_key(listener, pool).into_iter().chain(of_identity)
+            let of_passthrough = passthrough::warnings(self, listener);
+            absent_key(listener, pool).into_iter().chain(of_identity).chain(of_passthrough)
         };
         let of_pools = self.pools.iter().filter_map(assigned_without_key);
         let of_listeners = listeners.flat_map(of_listener);
@@ -23,7 +24,7 @@ impl Config {
 
 /// The key of a pool has only variables that the clients of a listener do not have.
 fn absent_key(listener: &Listener, pool: &Pool) -> Option<String> {
-    if !pool.balance.algorithm.is_keyed() {
+    if !pool.balance.algorithm.is_keyed() || listener.tls_passthrough {
         return None;
     }
     let mut missing = Vec::new();
@@ -142,7 +143,10 @@ impl Listener {
         let proxied = self.proxy_protocol.is_some();
         let has_certificates = self.tls.as_ref().is_some_and(|tls| tls.asks_for_certificates);
         match variable {
-            Variable::Sni => (self.tls.is_none() && !proxied).then_some(MissingFact::ServerName),
+            Variable::Sni => {
+                let has_tls = self.tls.is_some() || self.tls_passthrough;
+                (!has_tls && !proxied).then_some(MissingFact::ServerName)
+            }
             Variable::TlsCn => (!has_certificates && !proxied).then_some(MissingFact::Certificate),
             Variable::Jwt(_) => self.identity.jwt.is_none().then_some(MissingFact::Token),
             _ if variable.is_of_certificate() => {

@@ -44,6 +44,7 @@ mod one_port;
 mod one_session;
 mod own_place;
 mod panics;
+mod passthrough;
 #[allow(dead_code, reason = "shared with the tests of the configuration, which use all of it")]
 #[path = "../config/tls/pki.rs"]
 mod pki;

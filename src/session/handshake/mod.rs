@@ -1,9 +1,12 @@
 //! From accept to CONNACK: unwrap the transport, read the CONNECT, find a broker, start the relay.
+//! Or to the relay of TLS that is passed through, after its ClientHello.
 
 mod access;
+mod client_hello;
 mod connect;
 mod establish;
 mod limits;
+mod passthrough;
 mod proxy_header;
 mod tls;
 mod transport;
@@ -14,7 +17,7 @@ use std::{os::fd::OwnedFd, rc::Rc};
 
 use super::{
     accept_context::AcceptContext,
-    broker_search::find_broker,
+    broker_search::{Opening, find_broker},
     context::WorkerContext,
     destination::apply_rules,
     end::End,
@@ -82,6 +85,9 @@ async fn handshake(
         // Boxed, as plain handshakes do not need it.
         let unwrapped = Box::pin(transport::unwrap(client, settings, permit)).await;
         unwrapped.map_err(|rejection| *rejection)?;
+        if settings.passes_tls_through() {
+            return Box::pin(passthrough::connect(client, accepted, permit)).await;
+        }
     }
     let connect = connect::read(client, settings).await?;
     client.record.set_connect(&connect, &client.buffer);
@@ -91,7 +97,7 @@ async fn handshake(
     let is_at_address_limit = match permit.check() {
         Ok(()) => false,
         Err(ConnectionLimit::ConnectionsPerIp) => true,
-        Err(limit) => return Err(limits::refuse(client, limit)),
+        Err(limit) => return Err(limits::refuse(client, limit, EndPhase::Connect)),
     };
     let connect = if identity::is_needed(client, settings, &connect) {
         // Boxed, as plain handshakes do not need it.
@@ -99,12 +105,12 @@ async fn handshake(
     } else {
         connect
     };
-    apply_rules(client, accepted, &connect)?;
+    apply_rules(client, accepted, Some(&connect))?;
     if is_at_address_limit {
         // Boxed, as few handshakes need it.
         Box::pin(limits::replace_at_limit(client, permit)).await?;
     }
-    let answer = find_broker(client, &connect).await?;
+    let answer = find_broker(client, Opening::Connect(&connect)).await?;
     // The limits may have changed since accept; later changes recount the session with all others.
     permit.recount();
     deliver(client, settings, &connect, answer)

@@ -1,4 +1,5 @@
-//! The layers between accept and the first byte of MQTT: PROXY header, TLS, WebSocket.
+//! The layers between accept and the first byte of MQTT: PROXY header, TLS, WebSocket; or the
+//! PROXY header and the ClientHello that precede TLS that is passed through.
 
 use std::{
     cell::Cell,
@@ -9,7 +10,7 @@ use std::{
 
 use super::{
     access::{self, may_be_forwarded},
-    proxy_header, tls, websocket,
+    client_hello, proxy_header, tls, websocket,
 };
 use crate::{
     config::{ProxyProtocolIn, WebSocket},
@@ -73,6 +74,10 @@ async fn unwrap_layers(
         let facts = tls::accept(client, config).await?;
         client.record.transport.get_or_insert_default().tls = Some(facts);
     }
+    if settings.passes_tls_through() {
+        layer.set(Layer::ClientHello);
+        client_hello::read(client, settings).await?;
+    }
     if let Some(rules) = &settings.websocket
         && (!settings.mqtt || chooses_websocket(client, rules, layer).await?)
     {
@@ -125,6 +130,7 @@ async fn chooses_websocket(
 /// The layer that a client's bytes begin with; `None` for plain MQTT.
 fn first_layer(settings: &ListenerSettings) -> Option<Layer> {
     match (&settings.tls, &settings.websocket, settings.mqtt) {
+        _ if settings.passes_tls_through() => Some(Layer::ClientHello),
         (Some(_), ..) => Some(Layer::Tls),
         (None, Some(_), false) => Some(Layer::WebSocket),
         (None, Some(_), true) => Some(Layer::MqttOrWebSocket),
@@ -138,6 +144,7 @@ enum Layer {
     ProxyHeader,
     OptionalProxyHeader,
     Tls,
+    ClientHello,
     WebSocket,
     /// The first byte tells which.
     MqttOrWebSocket,
@@ -151,6 +158,7 @@ impl Layer {
                 "nothing was sent, or only the beginning of a PROXY header"
             }
             Self::Tls => "the TLS handshake was not finished",
+            Self::ClientHello => "no complete ClientHello was sent",
             Self::WebSocket => "no complete WebSocket request was sent",
             Self::MqttOrWebSocket => NOTHING_SENT,
         }

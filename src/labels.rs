@@ -49,6 +49,18 @@ named! {
     }
 }
 
+impl Transport {
+    /// The transport of WebSocket over the same TCP, unix socket or TLS.
+    pub const fn with_websocket(self) -> Self {
+        match self {
+            Self::Tcp | Self::Unix | Self::Ws => Self::Ws,
+            Self::Tls | Self::Wss => Self::Wss,
+            // Whatever is inside is not known.
+            Self::TlsPassthrough => Self::TlsPassthrough,
+        }
+    }
+}
+
 named! {
     /// Why this broker was chosen.
     pub enum RouteKind {
@@ -108,6 +120,8 @@ named! {
         Malformed = "malformed",
         /// A limit of the configuration was reached.
         Limit = "limit",
+        /// The listener does not serve the client's network.
+        Denied = "denied",
         /// A CONNACK other than "accepted", or a client ID that the pool does not accept.
         Refused = "refused",
         /// No broker of the pool was available.

@@ -7,9 +7,8 @@ use std::{
     sync::Arc,
 };
 
-use super::{Identity, Idle};
-use crate::networks::PrefixSet;
-use crate::rules::Rule;
+use super::{Identity, Idle, ProxyProtocolIn, WebSocket};
+use crate::{networks::PrefixSet, rules::Rule};
 
 /// A listening address, the pool of its clients, and the protocols around their MQTT.
 #[derive(Clone, Debug)]
@@ -18,8 +17,12 @@ pub struct Listener {
     pub bind: Bind,
     /// Index into `Config::pools`.
     pub pool: usize,
+    pub access: NetworkAccess,
     pub proxy_protocol: Option<ProxyProtocolIn>,
     pub tls: Option<ListenerTls>,
+    /// Whether clients may speak MQTT without WebSocket.
+    pub mqtt: bool,
+    /// `None`: clients do not speak WebSocket.
     /// The brokers are the clients' TLS servers: `tls` and `websocket` are `None`, and `identity` is
     /// the default.
     pub tls_passthrough: bool,
@@ -47,18 +50,28 @@ impl fmt::Display for Bind {
     }
 }
 
-/// The peers whose connections begin with a PROXY header; it is refused from all others.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProxyProtocolIn {
-    pub from: PrefixSet,
-    /// Peers on a unix socket, which have no address, are trusted as well.
-    pub unix: bool,
+/// The networks whose clients may connect.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkAccess {
+    /// `None`: all networks.
+    pub allow: Option<PrefixSet>,
+    /// These may not, even if `allow` has them.
+    pub deny: PrefixSet,
 }
 
-impl ProxyProtocolIn {
-    /// Whether the connections of a peer begin with a header; `None` is a peer on a unix socket.
-    pub fn is_from(&self, peer: Option<IpAddr>) -> bool {
-        peer.map_or(self.unix, |ip| self.from.contains(ip))
+impl NetworkAccess {
+    /// Why a client with this address may not connect; `None`: it may.
+    pub fn denied(&self, ip: IpAddr) -> Option<&'static str> {
+        if self.deny.contains(ip) {
+            return Some("the address is in `deny` of the listener");
+        }
+        let is_allowed = self.allow.as_ref().is_none_or(|allow| allow.contains(ip));
+        (!is_allowed).then_some("the address is not in `allow` of the listener")
+    }
+
+    /// Whether all clients may connect.
+    pub fn is_default(&self) -> bool {
+        self.allow.is_none() && self.deny.is_empty()
     }
 }
 
@@ -90,15 +103,4 @@ pub struct RevocationFile {
     pub path: PathBuf,
     /// When the first of them is due to be replaced, in Unix time.
     pub next_update: i64,
-}
-
-/// MQTT over WebSocket (MQTT 5.0, section 6).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WebSocket {
-    /// Of the request; a query after it is ignored.
-    pub path: Arc<str>,
-    /// The HTTP proxies whose X-Forwarded-For is trusted.
-    pub forwarded_for: PrefixSet,
-    /// The origins of pages that may connect (RFC 6454); `None`: any. Only browsers send an Origin.
-    pub origins: Option<Vec<Arc<str>>>,
 }

@@ -1,12 +1,12 @@
 //! The settings of a listener, taken by each connection when it is accepted.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use rustls::ServerConfig;
 
 use super::rules::{ListenerRules, OperatorShares};
 use crate::{
-    config::{self, Bind, Identity, Idle, ProxyProtocolIn, WebSocket},
+    config::{self, Bind, Identity, Idle, NetworkAccess, ProxyProtocolIn, WebSocket},
     labels::Transport,
     metrics::ListenerMetrics,
     proto::mqtt::Strictness,
@@ -26,15 +26,21 @@ pub struct ListenerPools<'a> {
 /// outlive many reloads.
 pub struct ListenerSettings {
     pub name: Arc<str>,
-    /// The transport of its clients, as logs and metrics name it.
+    /// The transport of its connections, as logs name it. With both protocols: that of MQTT, and of
+    /// connections whose protocol is not known yet.
     pub transport: Transport,
     /// For clients for which no rule holds.
     pub pool: Arc<Pool>,
     /// `None` if there are none.
     pub rules: Option<ListenerRules>,
     pub metrics: ListenerMetrics,
+    /// `None` if clients of all networks may connect.
+    pub access: Option<NetworkAccess>,
     pub proxy_protocol: Option<ProxyProtocolIn>,
     pub tls: Option<Arc<ServerConfig>>,
+    /// Whether clients may speak MQTT without WebSocket.
+    pub mqtt: bool,
+    /// `None`: clients do not speak WebSocket.
     pub websocket: Option<WebSocket>,
     /// How its clients' CONNECTs are read.
     pub strictness: Strictness,
@@ -53,22 +59,24 @@ impl ListenerSettings {
         shares: &OperatorShares,
     ) -> Self {
         let rules = ListenerRules::new(&listener.rules, pools.all, &metrics, shares);
-        let transport = match (&listener.websocket, &listener.tls, bind) {
+        let mqtt_transport = match (&listener.tls, bind) {
             _ if listener.tls_passthrough => Transport::TlsPassthrough,
-            (Some(_), Some(_), _) => Transport::Wss,
-            (Some(_), None, _) => Transport::Ws,
-            (None, Some(_), _) => Transport::Tls,
-            (None, None, Bind::Tcp(_)) => Transport::Tcp,
-            (None, None, Bind::Unix(_)) => Transport::Unix,
+            (Some(_), _) => Transport::Tls,
+            (None, Bind::Tcp(_)) => Transport::Tcp,
+            (None, Bind::Unix(_)) => Transport::Unix,
         };
+        let transport =
+            if listener.mqtt { mqtt_transport } else { mqtt_transport.with_websocket() };
         Self {
             name: listener.name.clone(),
             transport,
             pool: pools.default.clone(),
             rules: (!rules.is_empty()).then_some(rules),
             metrics,
+            access: (!listener.access.is_default()).then(|| listener.access.clone()),
             proxy_protocol: listener.proxy_protocol.clone(),
             tls: listener.tls.as_ref().map(|tls| tls.server.clone()),
+            mqtt: listener.mqtt,
             websocket: listener.websocket.clone(),
             strictness: if listener.identity.lenient {
                 Strictness::Lenient
@@ -81,9 +89,18 @@ impl ListenerSettings {
         }
     }
 
+    /// The transports that its connections can have.
+    pub fn transports(&self) -> impl Iterator<Item = Transport> {
+        let over_websocket = self.transport.with_websocket();
+        let is_second = self.mqtt && self.websocket.is_some();
+        iter::once(self.transport).chain(is_second.then_some(over_websocket))
+    }
+
     /// Whether connections carry MQTT directly, without a PROXY header, TLS or WebSocket.
     pub fn is_plain(&self) -> bool {
-        matches!(self.transport, Transport::Tcp | Transport::Unix) && self.proxy_protocol.is_none()
+        matches!(self.transport, Transport::Tcp | Transport::Unix)
+            && self.proxy_protocol.is_none()
+            && self.websocket.is_none()
     }
 
     /// Whether the clients' TLS is passed through to the brokers, so that no CONNECT is read.

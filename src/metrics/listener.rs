@@ -16,6 +16,7 @@ pub struct ListenerMetrics {
     pub connections_total: IntCounter,
     pub connections_active: IntGauge,
     pub probes_total: IntCounter,
+    pub denied_total: IntCounter,
     pub handshake_seconds: Histogram,
     sessions_by_version: [IntCounter; 3],
     sessions: Family<IntCounter>,
@@ -63,6 +64,7 @@ pub(super) struct ListenerFamilies {
     connections: Family<IntCounter>,
     connections_active: Family<IntGauge>,
     probes: Family<IntCounter>,
+    denied: Family<IntCounter>,
     sessions: Family<IntCounter>,
     handshake: Family<Histogram>,
     identity_refused: Family<IntCounter>,
@@ -82,6 +84,11 @@ impl ListenerFamilies {
             probes: families.add(
                 "probes_total",
                 "Connections that clients closed before they sent anything.",
+                listener,
+            ),
+            denied: families.add(
+                "denied_total",
+                "Connections closed because of the listener's allow or deny.",
                 listener,
             ),
             sessions: families.add(
@@ -118,6 +125,7 @@ impl ListenerFamilies {
                 .map(|version| of.sample(self.sessions, Some(version))),
             sessions: self.sessions,
             probes_total: of.sample(self.probes, None),
+            denied_total: of.sample(self.denied, None),
             handshake_seconds: of.sample(self.handshake, None),
             identity_refused: self.identity_refused,
             rules: self.rules,

@@ -106,7 +106,7 @@ fn decide(context: &WorkerContext, accepted: &AcceptContext, record: &Record) ->
     let fields = record.fields();
     let facts = ClientFacts {
         fields,
-        path: None,
+        path: record.path(),
         clean_start: client.map(|client| client.clean_start),
         has_password: client.map(|client| client.has_password),
         will: client.map(|client| client.will),

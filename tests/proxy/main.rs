@@ -39,6 +39,8 @@ mod limits_by_address;
 mod logs;
 mod lost;
 mod name_server;
+mod networks;
+mod one_port;
 mod one_session;
 mod own_place;
 mod panics;

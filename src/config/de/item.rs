@@ -15,9 +15,9 @@ use super::{
 use crate::config::{
     at::AT,
     fault::quote,
-    raw::{ONE_OR_MORE, ONE_OR_MORE_KEY, SHORT_FORMS},
+    raw::{ONE_OR_MORE, SHORT_FORMS},
     tree::{Node, Value},
-    values::{TEMPLATE, expand},
+    values::{TEMPLATE, WORD_OR_LIST, expand},
 };
 
 /// One value, with its path.
@@ -125,6 +125,8 @@ impl<'de> Deserializer<'de> for Item<'_> {
             }
             (ONE_OR_MORE, Value::Scalar { .. }) => visitor.visit_seq(Single { item: Some(self) }),
             (ONE_OR_MORE, _) => self.deserialize_seq(visitor),
+            (WORD_OR_LIST, Value::List(_)) => self.deserialize_seq(visitor),
+            (WORD_OR_LIST, _) => self.deserialize_any(visitor),
             _ => visitor.visit_newtype_struct(self),
         }
     }
@@ -149,17 +151,18 @@ impl<'de> Deserializer<'de> for Item<'_> {
         keys: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Wrong> {
-        let short_form = SHORT_FORMS.iter().find(|(section, ..)| *section == name);
+        let short_form = SHORT_FORMS.iter().find(|short| short.section == name);
         let entries = match (&self.node.value, short_form) {
             (Value::Map(_), _) => known_entries(self.reader, &self.path, self.node, name, keys),
-            (Value::Scalar { .. }, Some((_, key, _))) => {
-                vec![(Cow::Borrowed(*key), self.path, self.node)]
+            (Value::Scalar { .. }, Some(short)) => {
+                vec![(Cow::Borrowed(short.key), self.path, self.node)]
             }
-            (Value::List(_), Some((_, key, _))) if *key == ONE_OR_MORE_KEY => {
-                vec![(Cow::Borrowed(*key), self.path, self.node)]
+            (Value::List(_), Some(short)) if short.takes_lists => {
+                vec![(Cow::Borrowed(short.key), self.path, self.node)]
             }
-            (_, Some((.., value))) => {
-                return Err(self.wrong_kind(&format!("{value}, or a mapping of keys to values")));
+            (_, Some(short)) => {
+                let allowed = format!("{}, or a mapping of keys to values", short.value);
+                return Err(self.wrong_kind(&allowed));
             }
             _ => return Err(self.wrong_kind("a mapping of keys to values")),
         };

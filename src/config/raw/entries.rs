@@ -16,7 +16,7 @@ use crate::config::{at::At, values::FilePath};
 pub(in crate::config) const ONE_OR_MORE: &str = "@one_or_more";
 
 /// The key of [`Entries`] that a list in place of the section sets.
-pub(in crate::config) const ONE_OR_MORE_KEY: &str = "any";
+pub(in crate::config) const ENTRIES_KEY: &str = "any";
 
 /// Entries that are written here, in a file, or both.
 #[derive(Debug, Deserialize, Serialize)]
@@ -26,7 +26,7 @@ pub(in crate::config) struct Entries<T> {
     #[serde(default)]
     pub(in crate::config) any: At<OneOrMore<T>>,
     /// A text file with one entry a line, up to a million; empty lines and those that begin with #
-    /// are ignored.
+    /// are ignored. SIGHUP reads it again.
     pub(in crate::config) file: Option<At<FilePath>>,
 }
 

@@ -6,14 +6,16 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::{
     authenticate::Authenticate,
     common::List,
+    entries::Entries,
     identity::{ConnectCheck, ListenerTimeouts, Requirement, Rewrite},
     rules::Rule,
+    websocket::WebSocket,
 };
 use crate::{
     config::{
         Bind,
         at::At,
-        values::{AlpnName, FilePath, HttpPath, Name, Network, Origin, Passthrough, ProxySource, Text},
+        values::{AlpnName, FilePath, Name, Network, Passthrough, ProxySource, Text, TlvType},
     },
     tls::MinVersion,
 };
@@ -29,6 +31,13 @@ pub(in crate::config) struct Listener {
     pub(in crate::config) bind: At<Bind>,
     /// The name of the pool that this listener's clients go to.
     pub(in crate::config) pool: At<Text>,
+    /// The networks whose clients may connect: a list, or a section with a `file`. Others are
+    /// closed at accept, before TLS, without an answer. Where a PROXY header or X-Forwarded-For says
+    /// who the client is, that address counts. Absent: all.
+    pub(in crate::config) allow: Option<At<Entries<Network>>>,
+    /// The networks whose clients may not connect, even if `allow` has them: a list, or a section
+    /// with a `file`. Existing sessions stay. Absent: none.
+    pub(in crate::config) deny: Option<At<Entries<Network>>>,
     /// Connections from these peers, and from no others, begin with a PROXY header (version 1 or 2)
     /// that says who the client is: it can be trusted only where clients cannot write it. Absent:
     /// no connection begins with one.
@@ -37,15 +46,15 @@ pub(in crate::config) struct Listener {
     /// the brokers are the clients' TLS servers; the proxy reads the server name in the ClientHello
     /// (SNI), decrypts nothing, and knows neither client ID nor username, so that the pool's
     /// `balance.key` is `sni` or `source_ip`. Absent: no TLS.
-    #[serde(
-        default,
-        serialize_with = "word_or_section",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, serialize_with = "word_or_section", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "passthrough_or_section")]
     pub(in crate::config) tls: Option<At<ListenerTls>>,
-    /// MQTT over WebSocket, for browsers; a request must offer the subprotocol mqtt or mqttv3.1.
-    /// Absent: MQTT itself.
+    /// What clients speak: `mqtt`, `websocket` (MQTT over WebSocket, for browsers), or both on one
+    /// port, told apart by a client's first byte after PROXY header and TLS. Absent: `websocket` if
+    /// that section is given, else `mqtt`.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) protocols: Option<At<List<Protocol>>>,
+    /// MQTT over WebSocket. Absent: its defaults, if `protocols` has websocket.
     pub(in crate::config) websocket: Option<At<WebSocket>>,
     /// How clients prove who they are, before their brokers hear of them. Absent: it is left to the
     /// brokers.
@@ -77,6 +86,28 @@ pub(in crate::config) struct AcceptProxyProtocol {
     /// Networks and addresses of the balancers in front; `unix` on a listener that is a unix socket.
     #[schemars(length(min = 1))]
     pub(in crate::config) from: At<List<ProxySource>>,
+    /// false: connections of these peers may also begin without a header, and then count as the
+    /// peer's own. Only for balancers of which no client can write the first bytes, as those of one
+    /// without a header could be a header of its own.
+    #[serde(default = "yes")]
+    pub(in crate::config) required: At<bool>,
+    /// Types of TLVs in headers of version 2 that are kept for the log (`proxy_tlvs`) and for pools
+    /// with send_proxy_protocol.tlvs, such as 0xEA: of each type the first, up to 16 of up to 256
+    /// bytes. Absent: none.
+    #[schemars(length(min = 1, max = 16))]
+    pub(in crate::config) tlvs: Option<At<List<TlvType>>>,
+}
+
+fn yes() -> At<bool> {
+    At::default_of(true)
+}
+
+/// What a listener's clients speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum Protocol {
+    Mqtt,
+    Websocket,
 }
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -148,24 +179,4 @@ pub(in crate::config) enum ClientAuth {
     None,
     Optional,
     Required,
-}
-
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::config) struct WebSocket {
-    /// The path of a request; a query after it is ignored.
-    #[serde(default = "mqtt")]
-    pub(in crate::config) path: At<HttpPath>,
-    /// Networks of HTTP proxies in front of this one. Their X-Forwarded-For says who the client is:
-    /// the last address in it that is not in these networks. Absent: the header is ignored.
-    #[schemars(length(min = 1))]
-    pub(in crate::config) forwarded_for: Option<At<List<Network>>>,
-    /// Whose pages may connect, as browsers write it in Origin; other clients send no Origin. Absent:
-    /// any. Passwords keep strangers out, this keeps strangers' pages out.
-    #[schemars(length(min = 1))]
-    pub(in crate::config) origins: Option<At<List<Origin>>>,
-}
-
-fn mqtt() -> At<HttpPath> {
-    At::default_of(HttpPath("/mqtt".into()))
 }

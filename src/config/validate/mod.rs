@@ -10,11 +10,14 @@ mod health;
 mod identity;
 mod listener;
 mod names;
+mod network_access;
 mod passthrough;
 mod pool;
+mod proxy_protocol;
 mod rules;
 mod settings;
 mod tls;
+mod websocket;
 
 use super::{Admin, Bind, Config, at::At, configuration::Effective, raw, values::BIND};
 use addresses::Binds;

@@ -1,13 +1,12 @@
 //! Where the clients of a listener may go.
 
-use super::{Checker, DeclaredNames, Valid, checker::given};
+use super::{Checker, DeclaredNames, Valid, checker::given, network_access::networks};
 use crate::{
     config::{
         at::At,
         raw::{self, Entries, List},
-        values::{Network, PatternText, Scalar as _, parse_scalar},
+        values::PatternText,
     },
-    networks::PrefixSet,
     rules::{Action, Conditions, Percent, Rule, TextCondition, TextField, TextMatcher},
     template::{Pattern, Variable},
 };
@@ -105,7 +104,7 @@ fn text_condition(
     });
     let mut listed_patterns = 0;
     let listed = given(raw.get()?.file.as_ref(), |file| {
-        checker.list_file(file, "one client ID, name or pattern with * a line", |entry| {
+        checker.list_file(file, |entry| {
             let lower = is_host.then(|| entry.to_ascii_lowercase());
             let entry = lower.as_deref().unwrap_or(entry);
             if entry.contains('*') {
@@ -130,15 +129,4 @@ fn text_condition(
         }
     }
     Ok(TextCondition { field, matcher })
-}
-
-/// Networks that are written here, in a file, or both.
-fn networks(checker: &Checker<'_>, raw: &At<Entries<Network>>) -> Valid<PrefixSet> {
-    let written = checker.entries(raw, |at| at.get().map(|network| network.0));
-    let listed = given(raw.get()?.file.as_ref(), |file| {
-        checker.list_file(file, &Network::allowed(), |entry| {
-            parse_scalar::<Network>(entry).map(|network| network.0)
-        })
-    });
-    Ok(written?.into_iter().chain(listed?.unwrap_or_default()).collect())
 }

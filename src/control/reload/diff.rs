@@ -53,10 +53,13 @@ pub(super) fn changes_outside_pools(before: &Config, after: &Config) -> Vec<Stri
         }
         if old.tls.is_some() != listener.tls.is_some()
             || old.tls_passthrough != listener.tls_passthrough
-            || old.websocket != listener.websocket
+            || (old.mqtt, &old.websocket) != (listener.mqtt, &listener.websocket)
             || old.proxy_protocol != listener.proxy_protocol
         {
             changes.push(format!("listener {name}: TLS, WebSocket or PROXY protocol changed"));
+        }
+        if old.access != listener.access {
+            changes.push(format!("listener {name}: allow or deny changed"));
         }
         if !old.identity.is_same(&listener.identity) {
             changes.push(format!("listener {name}: client identity changed"));

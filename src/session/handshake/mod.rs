@@ -1,6 +1,7 @@
 //! From accept to CONNACK: unwrap the transport, read the CONNECT, find a broker, start the relay.
 //! Or to the relay of TLS that is passed through, after its ClientHello.
 
+mod access;
 mod client_hello;
 mod connect;
 mod establish;
@@ -27,7 +28,7 @@ use super::{
     reject::{Rejection, reject},
 };
 use crate::{
-    labels::{EndBy, EndPhase},
+    labels::{EndBy, EndPhase, Event},
     limits::{ConnectionLimit, ConnectionPermit},
     net::{PeerAddress, Socket, Stream},
 };
@@ -41,6 +42,9 @@ pub(crate) async fn serve(
     peer: PeerAddress,
 ) {
     let record = Record::new(&context.recorder, accepted.listener.clone(), peer);
+    if let Some(end) = access::denied_at_accept(&accepted.settings, &record) {
+        return record.end(Event::Reject, (0, 0), end);
+    }
     let stream = match Socket::accepted(&context.reactor, fd) {
         Ok(socket) => Stream::new(socket),
         Err(error) => {

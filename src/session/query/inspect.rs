@@ -217,7 +217,7 @@ fn session_info(context: &WorkerContext, session: &ActiveSession) -> SessionInfo
         assigned_client_id: record.assigned_client_id().map(Box::from),
         username: username.flatten().map(Box::from),
         listener: record.listener.name.clone(),
-        transport: record.listener.transport,
+        transport: record.transport_kind(),
         client: record.source.address(),
         sni: record.tls().and_then(|tls| tls.sni.clone()),
         certificate: record.tls().and_then(|tls| tls.certificate.clone()),

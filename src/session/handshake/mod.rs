@@ -28,7 +28,7 @@ use super::{
     reject::{Rejection, reject},
 };
 use crate::{
-    labels::{EndBy, EndPhase, Event},
+    labels::{EndBy, EndPhase},
     limits::{ConnectionLimit, ConnectionPermit},
     net::{PeerAddress, Socket, Stream},
 };
@@ -42,9 +42,7 @@ pub(crate) async fn serve(
     peer: PeerAddress,
 ) {
     let record = Record::new(&context.recorder, accepted.listener.clone(), peer);
-    if let Some(end) = access::denied_at_accept(&accepted.settings, &record) {
-        return record.end(Event::Reject, (0, 0), end);
-    }
+    let Some(record) = access::admit(&accepted.settings, record) else { return };
     let stream = match Socket::accepted(&context.reactor, fd) {
         Ok(socket) => Stream::new(socket),
         Err(error) => {

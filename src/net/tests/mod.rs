@@ -82,7 +82,7 @@ impl Pair {
             }
         }
         if layers.websocket {
-            self.ours.begin_websocket(&mut Vec::new());
+            self.ours.begin_websocket(&mut Vec::new(), None);
         }
         self.peer.pump();
         Ok(())

@@ -10,7 +10,7 @@ use std::{
 
 use super::{proxy_header, tls, websocket};
 use crate::{
-    config::{ProxyProtocolIn, WebSocket},
+    config::WebSocket,
     labels::{EndBy, EndCause, EndPhase},
     limits::ConnectionPermit,
     listener::ListenerSettings,
@@ -54,7 +54,7 @@ async fn unwrap_layers(
     let is_trusted = settings.proxy_protocol.as_ref().map(|rules| rules.is_from(peer));
     if let Some(rules) = settings.proxy_protocol.as_ref().filter(|rules| rules.is_from(peer)) {
         layer.set(if rules.required { Layer::ProxyHeader } else { Layer::OptionalProxyHeader });
-        read_proxy_header(client, rules).await?;
+        proxy_header::accept(client, rules).await?;
     }
     if !may_be_forwarded(settings, client.record.client_ip()) {
         permit.identify(client.record.client_ip())?;
@@ -80,22 +80,6 @@ async fn unwrap_layers(
     }
     if !permit.is_identified() {
         permit.identify(client.record.client_ip())?;
-    }
-    Ok(())
-}
-
-/// Reads the PROXY header of a trusted peer, which says who the client is.
-async fn read_proxy_header(
-    client: &mut PendingClient<'_>,
-    rules: &ProxyProtocolIn,
-) -> Result<(), Rejection> {
-    let header = if rules.required {
-        Some(proxy_header::read(client).await?)
-    } else {
-        proxy_header::read_optional(client).await?
-    };
-    if let Some(header) = header {
-        client.record.apply_proxy_header(header);
     }
     Ok(())
 }

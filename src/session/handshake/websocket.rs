@@ -30,7 +30,7 @@ pub(super) async fn upgrade(
     client.record.transport.get_or_insert_default().path = Some(request.path.clone());
     respond(&client.stream, &request.response()).await?;
     client.buffer.drain(..request.len);
-    client.stream.begin_websocket(&mut client.buffer);
+    client.stream.begin_websocket(&mut client.buffer, rules.ping);
     let is_trusted = match client.record.source {
         PeerAddress::Ip(peer) => rules.forwarded_for.contains(peer.ip()),
         PeerAddress::Unix => false,

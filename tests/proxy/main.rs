@@ -41,6 +41,7 @@ mod lost;
 mod name_server;
 mod one_port;
 mod one_session;
+mod optional_header;
 mod own_place;
 mod panics;
 #[allow(dead_code, reason = "shared with the tests of the configuration, which use all of it")]
@@ -51,6 +52,7 @@ mod proxy_header;
 mod proxy_protocol_in;
 mod proxy_protocol_out;
 mod proxy_protocol_tls;
+mod proxy_tlvs;
 mod queue;
 mod records;
 mod reload;

@@ -136,9 +136,7 @@ impl Layer {
     fn unfinished(self) -> &'static str {
         match self {
             Self::ProxyHeader => "no complete PROXY header was sent",
-            Self::OptionalProxyHeader => {
-                "nothing was sent, or only the beginning of a PROXY header"
-            }
+            Self::OptionalProxyHeader => "nothing was sent, or an incomplete PROXY header",
             Self::Tls => "the TLS handshake was not finished",
             Self::WebSocket => "no complete WebSocket request was sent",
             Self::MqttOrWebSocket => NOTHING_SENT,

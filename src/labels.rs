@@ -22,7 +22,8 @@ pub(crate) use named;
 named! {
     /// What happened.
     pub enum Event {
-        /// The client got its CONNACK and the relay began.
+        /// The client got its CONNACK, or its broker the ClientHello that is passed through, and the
+        /// relay began.
         Connect = "connect",
         /// A connection with a `connect` event ended.
         Disconnect = "disconnect",
@@ -39,6 +40,8 @@ named! {
         Tcp = "tcp",
         Unix = "unix",
         Tls = "tls",
+        /// TLS that is passed through to the broker.
+        TlsPassthrough = "tls_passthrough",
         /// MQTT over WebSocket.
         Ws = "ws",
         /// MQTT over WebSocket over TLS.
@@ -52,6 +55,8 @@ impl Transport {
         match self {
             Self::Tcp | Self::Unix | Self::Ws => Self::Ws,
             Self::Tls | Self::Wss => Self::Wss,
+            // Whatever is inside is not known.
+            Self::TlsPassthrough => Self::TlsPassthrough,
         }
     }
 }
@@ -67,9 +72,10 @@ named! {
         Bounded = "bounded",
         /// Another broker of the pool named this one in its CONNACK.
         Referred = "referred",
-        /// The client has no ID.
+        /// The client has no ID, or with TLS passed through no address.
         EmptyId = "empty_id",
-        /// Chosen by client ID, because the client lacks the fields of the pool's key.
+        /// Chosen by client ID, or by address if TLS is passed through, because the client lacks the
+        /// fields of the pool's key.
         FallbackKey = "fallback_key",
         /// The pool's algorithm uses no key.
         Balanced = "balanced",
@@ -88,7 +94,8 @@ named! {
 named! {
     /// The phase in which the connection ended.
     pub enum EndPhase {
-        /// Before the CONNECT: PROXY protocol, TLS, WebSocket.
+        /// Before the CONNECT: PROXY protocol, TLS, WebSocket. With TLS passed through: until the
+        /// ClientHello is complete.
         Handshake = "handshake",
         /// While the CONNECT was read and checked.
         Connect = "connect",
@@ -113,6 +120,8 @@ named! {
         Malformed = "malformed",
         /// A limit of the configuration was reached.
         Limit = "limit",
+        /// The listener does not serve the client's network.
+        Denied = "denied",
         /// A CONNACK other than "accepted", or a client ID that the pool does not accept.
         Refused = "refused",
         /// No broker of the pool was available.
@@ -125,6 +134,8 @@ named! {
         Removed = "removed",
         /// The session moves to its preferred broker, which is available again.
         Rebalance = "rebalance",
+        /// The rules of the listener have changed, and now refuse the client.
+        Rule = "rule",
         /// The client opened a newer session.
         TakenOver = "taken_over",
         /// Another device with the same client ID connected.

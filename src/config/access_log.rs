@@ -38,6 +38,7 @@ pub const LOG_FIELDS: &[&str] = &[
     "session_expiry",
     "connect_malformed",
     "pool",
+    "rule",
     "upstream",
     "upstream_address",
     "route",

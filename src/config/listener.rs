@@ -7,9 +7,8 @@ use std::{
     sync::Arc,
 };
 
-use ipnet::IpNet;
-
 use super::{Identity, Idle, ProxyProtocolIn, WebSocket};
+use crate::{networks::PrefixSet, rules::Rule};
 
 /// A listening address, the pool of its clients, and the protocols around their MQTT.
 #[derive(Clone, Debug)]
@@ -18,13 +17,18 @@ pub struct Listener {
     pub bind: Bind,
     /// Index into `Config::pools`.
     pub pool: usize,
+    pub access: NetworkAccess,
     pub proxy_protocol: Option<ProxyProtocolIn>,
     pub tls: Option<ListenerTls>,
     /// Whether clients may speak MQTT without WebSocket.
     pub mqtt: bool,
     /// `None`: clients do not speak WebSocket.
+    /// The brokers are the clients' TLS servers: `tls` and `websocket` are `None`, and `identity` is
+    /// the default.
+    pub tls_passthrough: bool,
     pub websocket: Option<WebSocket>,
     pub identity: Identity,
+    pub rules: Vec<Rule>,
     /// Replaces [`Timeouts::idle`](super::Timeouts).
     pub idle: Option<Idle>,
 }
@@ -46,18 +50,28 @@ impl fmt::Display for Bind {
     }
 }
 
-/// Networks whose statements about other addresses are trusted.
+/// The networks whose clients may connect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Networks(pub(super) Vec<IpNet>);
+pub struct NetworkAccess {
+    /// `None`: all networks.
+    pub allow: Option<PrefixSet>,
+    /// These may not, even if `allow` has them.
+    pub deny: PrefixSet,
+}
 
-impl Networks {
-    pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
-        Self(networks.into_iter().collect())
+impl NetworkAccess {
+    /// Why a client with this address may not connect; `None`: it may.
+    pub fn denied(&self, ip: IpAddr) -> Option<&'static str> {
+        if self.deny.contains(ip) {
+            return Some("the address is in `deny` of the listener");
+        }
+        let is_allowed = self.allow.as_ref().is_none_or(|allow| allow.contains(ip));
+        (!is_allowed).then_some("the address is not in `allow` of the listener")
     }
 
-    pub fn contains(&self, ip: IpAddr) -> bool {
-        let ip = ip.to_canonical();
-        self.0.iter().any(|network| network.contains(&ip))
+    /// Whether all clients may connect.
+    pub fn is_default(&self) -> bool {
+        self.allow.is_none() && self.deny.is_empty()
     }
 }
 

@@ -11,8 +11,10 @@ mod effective;
 mod fault;
 mod identity;
 mod idle;
+mod list_file;
 mod listener;
 mod load;
+mod passthrough;
 mod pool;
 mod proxy_protocol;
 mod raw;
@@ -36,8 +38,8 @@ pub(crate) use identity::{
     Identity, Jwt, PasswordRewrite, RequiredField, Requirement, Rewrite, TokenSource,
 };
 pub use idle::Idle;
-pub(crate) use listener::Listener;
-pub use listener::{Bind, CertificateFile, ListenerTls, Networks, RevocationFile};
+pub use listener::{Bind, CertificateFile, ListenerTls, RevocationFile};
+pub(crate) use listener::{Listener, NetworkAccess};
 pub use pool::{
     ActiveCheck, Address, Discover, Health, OnDown, Pool, PoolTls, Probe, Records, Upstream,
 };

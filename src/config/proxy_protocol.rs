@@ -2,8 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::Networks;
-use crate::template::Template;
+use crate::{networks::PrefixSet, template::Template};
 
 /// Types of TLVs that the proxy writes itself, so that a header never has two of one: ALPN,
 /// AUTHORITY, CRC32C, UNIQUE_ID and SSL (proxy-protocol.txt, section 2.2).
@@ -12,7 +11,7 @@ pub(crate) const WRITTEN_TLV_TYPES: [u8; 5] = [0x01, 0x02, 0x03, 0x05, 0x20];
 /// The peers whose connections begin with a PROXY header; it is refused from all others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyProtocolIn {
-    pub from: Networks,
+    pub from: PrefixSet,
     /// Peers on a unix socket, which have no address, are trusted as well.
     pub unix: bool,
     /// Whether connections of these peers have to begin with a header.

@@ -65,7 +65,7 @@ fn widen(property: &mut Value, nullable: bool, sections: &[String]) {
         // The comment of the key, whose lines are as long as those of this program.
         widened.insert("description".to_owned(), text.replace('\n', " ").into());
     }
-    let default = schema.remove("default").map(without_nulls);
+    let default = schema.remove("default").filter(|value| !value.is_null()).map(without_nulls);
     widened.extend(default.map(|value| ("default".to_owned(), value)));
     if let Some(Value::Array(types)) = schema.get_mut("type") {
         types.retain(|name| name != "null");
@@ -150,5 +150,9 @@ fn relations(definitions: &mut Map<String, Value>) {
     add("Discover", when("a"), json!({ "required": ["port"] }));
     add("Pool", true.into(), json!({ "anyOf": of(&["upstreams", "discover"]) }));
     add("AccessLog", true.into(), json!({ "oneOf": of(&["path", "stdout", "syslog"]) }));
+    let passthrough =
+        json!({ "properties": { "mode": { "const": "passthrough" } }, "required": ["mode"] });
+    let certificates = json!({ "required": ["certificates"] });
+    add("ListenerTls", true.into(), json!({ "anyOf": [certificates, passthrough] }));
     add("Rotate", true.into(), json!({ "anyOf": of(&["size", "age"]) }));
 }

@@ -2,6 +2,7 @@
 
 use super::{
     Config, Listener, PassedTlvs, Pool, ProxyProtocolOut, TcpKeepalive, TcpUserTimeout, Timeouts,
+    passthrough,
 };
 use crate::{
     balance::EmptyClientId,
@@ -17,7 +18,9 @@ impl Config {
             let pool = &self.pools[listener.pool];
             let of_identity = refuses_all(listener).into_iter().chain(likely_mistakes(listener));
             let of_protocols = refused_offers(listener);
-            absent_key(listener, pool).into_iter().chain(of_protocols).chain(of_identity)
+            let of_passthrough = passthrough::warnings(self, listener);
+            let warnings = absent_key(listener, pool).into_iter().chain(of_protocols);
+            warnings.chain(of_identity).chain(of_passthrough)
         };
         let of_pools = self.pools.iter().filter_map(assigned_without_key);
         let of_pools = of_pools.chain(self.pools.iter().filter_map(|pool| self.absent_tlvs(pool)));
@@ -68,7 +71,7 @@ fn refused_offers(listener: &Listener) -> Option<String> {
 
 /// The key of a pool has only variables that the clients of a listener do not have.
 fn absent_key(listener: &Listener, pool: &Pool) -> Option<String> {
-    if !pool.balance.algorithm.is_keyed() {
+    if !pool.balance.algorithm.is_keyed() || listener.tls_passthrough {
         return None;
     }
     let mut missing = Vec::new();
@@ -187,7 +190,10 @@ impl Listener {
         let proxied = self.proxy_protocol.is_some();
         let has_certificates = self.tls.as_ref().is_some_and(|tls| tls.asks_for_certificates);
         match variable {
-            Variable::Sni => (self.tls.is_none() && !proxied).then_some(MissingFact::ServerName),
+            Variable::Sni => {
+                let has_tls = self.tls.is_some() || self.tls_passthrough;
+                (!has_tls && !proxied).then_some(MissingFact::ServerName)
+            }
             Variable::TlsCn => (!has_certificates && !proxied).then_some(MissingFact::Certificate),
             Variable::Jwt(_) => self.identity.jwt.is_none().then_some(MissingFact::Token),
             _ if variable.is_of_certificate() => {

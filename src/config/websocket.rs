@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, sync::Arc};
 
-use super::Networks;
+use crate::networks::PrefixSet;
 
 /// MQTT over WebSocket (MQTT 5.0, section 6).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct WebSocket {
     /// Seconds without data to a client after which it is sent a Ping; `None`: never.
     pub ping: Option<NonZeroU32>,
     /// The HTTP proxies whose X-Forwarded-For is trusted.
-    pub forwarded_for: Networks,
+    pub forwarded_for: PrefixSet,
     /// The origins of pages that may connect (RFC 6454); `None`: any. Only browsers send an Origin.
     pub origins: Option<Vec<Arc<str>>>,
 }

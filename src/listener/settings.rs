@@ -4,13 +4,22 @@ use std::{iter, sync::Arc};
 
 use rustls::ServerConfig;
 
+use super::rules::{ListenerRules, OperatorShares};
 use crate::{
-    config::{self, Bind, Identity, Idle, ProxyProtocolIn, WebSocket},
+    config::{self, Bind, Identity, Idle, NetworkAccess, ProxyProtocolIn, WebSocket},
     labels::Transport,
     metrics::ListenerMetrics,
     proto::mqtt::Strictness,
     upstream::Pool,
 };
+
+/// The pools that the clients of a listener may go to.
+pub struct ListenerPools<'a> {
+    /// For clients for which no rule holds.
+    pub default: Arc<Pool>,
+    /// In the order of the configuration.
+    pub all: &'a [Arc<Pool>],
+}
 
 /// The settings of a listener until the next reload. A connection takes them when it is accepted,
 /// but its session keeps only names: each reload loads certificates again, and a session may
@@ -20,8 +29,13 @@ pub struct ListenerSettings {
     /// The transport of its connections, as logs name it. With both protocols: that of MQTT, and of
     /// connections whose protocol is not known yet.
     pub transport: Transport,
+    /// For clients for which no rule holds.
     pub pool: Arc<Pool>,
+    /// `None` if there are none.
+    pub rules: Option<ListenerRules>,
     pub metrics: ListenerMetrics,
+    /// `None` if clients of all networks may connect.
+    pub access: Option<NetworkAccess>,
     pub proxy_protocol: Option<ProxyProtocolIn>,
     pub tls: Option<Arc<ServerConfig>>,
     /// Whether clients may speak MQTT without WebSocket.
@@ -40,10 +54,13 @@ impl ListenerSettings {
     pub(super) fn new(
         listener: &config::Listener,
         bind: &Bind,
-        pool: Arc<Pool>,
+        pools: &ListenerPools<'_>,
         metrics: ListenerMetrics,
+        shares: &OperatorShares,
     ) -> Self {
+        let rules = ListenerRules::new(&listener.rules, pools.all, &metrics, shares);
         let mqtt_transport = match (&listener.tls, bind) {
+            _ if listener.tls_passthrough => Transport::TlsPassthrough,
             (Some(_), _) => Transport::Tls,
             (None, Bind::Tcp(_)) => Transport::Tcp,
             (None, Bind::Unix(_)) => Transport::Unix,
@@ -53,8 +70,10 @@ impl ListenerSettings {
         Self {
             name: listener.name.clone(),
             transport,
-            pool,
+            pool: pools.default.clone(),
+            rules: (!rules.is_empty()).then_some(rules),
             metrics,
+            access: (!listener.access.is_default()).then(|| listener.access.clone()),
             proxy_protocol: listener.proxy_protocol.clone(),
             tls: listener.tls.as_ref().map(|tls| tls.server.clone()),
             mqtt: listener.mqtt,
@@ -79,6 +98,11 @@ impl ListenerSettings {
 
     /// Whether connections carry MQTT directly, without a PROXY header, TLS or WebSocket.
     pub fn is_plain(&self) -> bool {
-        self.proxy_protocol.is_none() && self.tls.is_none() && self.websocket.is_none()
+        matches!(self.transport, Transport::Tcp | Transport::Unix) && self.proxy_protocol.is_none()
+    }
+
+    /// Whether the clients' TLS is passed through to the brokers, so that no CONNECT is read.
+    pub fn passes_tls_through(&self) -> bool {
+        self.transport == Transport::TlsPassthrough
     }
 }

@@ -39,11 +39,13 @@ mod limits_by_address;
 mod logs;
 mod lost;
 mod name_server;
+mod networks;
 mod one_port;
 mod one_session;
 mod optional_header;
 mod own_place;
 mod panics;
+mod passthrough;
 #[allow(dead_code, reason = "shared with the tests of the configuration, which use all of it")]
 #[path = "../config/tls/pki.rs"]
 mod pki;
@@ -60,6 +62,7 @@ mod retry;
 mod returning;
 mod rotation;
 mod routing;
+mod rules;
 mod serves_again;
 mod serves_nobody;
 mod service_manager;

@@ -60,7 +60,6 @@ fn last_reload(FinishedReload { at, outcome, faults }: FinishedReload) -> api::L
 fn listener_status(listener: &listener::Listener) -> api::Listener {
     let settings = listener.settings();
     let metrics = &settings.metrics;
-    let sessions = metrics.session_counts();
     api::Listener {
         name: settings.name.clone(),
         bind: listener.bind.to_string(),
@@ -69,7 +68,7 @@ fn listener_status(listener: &listener::Listener) -> api::Listener {
         pool: settings.pool.name.clone(),
         connections_active: metrics.connections_active.get().max(0) as u64,
         connections_total: metrics.connections_total.get(),
-        sessions_total: sessions.map(|(level, count)| (level.to_owned(), count)).into(),
+        sessions_total: metrics.session_counts().collect(),
     }
 }
 

@@ -1,19 +1,21 @@
 //! The keys of a listener.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
     authenticate::Authenticate,
     common::List,
+    entries::Entries,
     identity::{ConnectCheck, ListenerTimeouts, Requirement, Rewrite},
+    rules::Rule,
     websocket::WebSocket,
 };
 use crate::{
     config::{
         Bind,
         at::At,
-        values::{AlpnName, FilePath, Name, ProxySource, Text, TlvType},
+        values::{AlpnName, FilePath, Name, Network, ProxySource, Text, TlvType},
     },
     tls::MinVersion,
 };
@@ -29,11 +31,23 @@ pub(in crate::config) struct Listener {
     pub(in crate::config) bind: At<Bind>,
     /// The name of the pool that this listener's clients go to.
     pub(in crate::config) pool: At<Text>,
+    /// The networks whose clients may connect: a list, or a section with a `file`. Others are
+    /// closed at accept, before TLS, without an answer. Where a PROXY header or X-Forwarded-For says
+    /// who the client is, that address counts. Absent: all.
+    pub(in crate::config) allow: Option<At<Entries<Network>>>,
+    /// The networks whose clients may not connect, even if `allow` has them: a list, or a section
+    /// with a `file`. Existing sessions stay. Absent: none.
+    pub(in crate::config) deny: Option<At<Entries<Network>>>,
     /// Connections from these peers, and from no others, begin with a PROXY header (version 1 or 2)
     /// that says who the client is: it can be trusted only where clients cannot write it. Absent:
     /// no connection begins with one.
     pub(in crate::config) accept_proxy_protocol: Option<At<AcceptProxyProtocol>>,
-    /// TLS from clients. Absent: none. SIGHUP reads all these files again.
+    /// TLS from clients. SIGHUP reads all these files again. `passthrough` in place of the section:
+    /// the brokers are the clients' TLS servers; the proxy reads the server name in the ClientHello
+    /// (SNI), decrypts nothing, and knows neither client ID nor username, so that the pool's
+    /// `balance.key` is `sni` or `source_ip`. Absent: no TLS.
+    #[serde(serialize_with = "word_or_section")]
+    #[schemars(schema_with = "passthrough_or_section")]
     pub(in crate::config) tls: Option<At<ListenerTls>>,
     /// What clients speak: `mqtt`, `websocket` (MQTT over WebSocket, for browsers), or both on one
     /// port, told apart by a client's first byte after PROXY header and TLS. Absent: `websocket` if
@@ -57,6 +71,11 @@ pub(in crate::config) struct Listener {
     /// routed, as its broker may accept it.
     #[serde(default)]
     pub(in crate::config) connect: At<ConnectCheck>,
+    /// Where clients may go: the first rule that holds decides, and clients for which none holds go
+    /// to `pool`. Rules come after `rewrite`. A reload moves the sessions of clients whose rule has
+    /// changed, at the `rebalance.rate` of their pool.
+    #[serde(default)]
+    pub(in crate::config) rules: At<List<Rule>>,
     /// Timeouts of this listener's sessions. Absent: those of the file.
     pub(in crate::config) timeouts: Option<At<ListenerTimeouts>>,
 }
@@ -94,11 +113,15 @@ pub(in crate::config) enum Protocol {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct ListenerTls {
-    /// Certificates with their keys. Of several, a client is shown the one that has the name it asks
+    /// `terminate`: this proxy is the clients' TLS server. `passthrough`: the brokers are; it has no
+    /// other keys, and can stand in place of the section.
+    #[serde(default)]
+    pub(in crate::config) mode: At<TlsMode>,
+    /// Certificates with their keys; required, except with `passthrough`. Of several, a client is shown the one that has the name it asks
     /// for (SNI), exactly or as *.DOMAIN; of several with that name (RSA and ECDSA), the first it can
     /// read. Without a name, or with one that none has: the first.
     #[schemars(length(min = 1))]
-    pub(in crate::config) certificates: At<List<Certificate>>,
+    pub(in crate::config) certificates: Option<At<List<Certificate>>>,
     /// Whether clients show a certificate: `none`; `optional`, which lets clients in that have none;
     /// `required`. One that is shown is always checked.
     #[serde(default)]
@@ -117,6 +140,36 @@ pub(in crate::config) struct ListenerTls {
     /// has to be one of them: it is what browsers offer. Absent: offers are ignored.
     #[schemars(length(min = 1))]
     pub(in crate::config) alpn: Option<At<List<AlpnName>>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum TlsMode {
+    #[default]
+    Terminate,
+    Passthrough,
+}
+
+impl ListenerTls {
+    pub(in crate::config) fn is_passthrough(&self) -> bool {
+        self.mode.value == Some(TlsMode::Passthrough)
+    }
+}
+
+/// Without its defaults, the section of a passthrough is the word.
+fn word_or_section<S: Serializer>(
+    tls: &Option<At<ListenerTls>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match tls.as_ref().and_then(|tls| tls.value.as_ref()) {
+        Some(tls) if tls.is_passthrough() => tls.mode.serialize(serializer),
+        _ => tls.serialize(serializer),
+    }
+}
+
+fn passthrough_or_section(generator: &mut SchemaGenerator) -> Schema {
+    let section = generator.subschema_for::<ListenerTls>();
+    json_schema!({ "anyOf": [{ "enum": ["passthrough"] }, section] })
 }
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]

@@ -12,10 +12,12 @@ mod access_log;
 mod authenticate;
 mod common;
 mod config;
+mod entries;
 mod health;
 mod identity;
 mod listener;
 mod pool;
+mod rules;
 mod settings;
 mod websocket;
 
@@ -23,6 +25,7 @@ pub(super) use access_log::{AccessLog, Event, Rotate, Syslog};
 pub(super) use authenticate::{Authenticate, OnExpiry};
 pub(super) use common::List;
 pub(super) use config::Config;
+pub(super) use entries::{Entries, ONE_OR_MORE, OneOrMore};
 pub(super) use health::{Active, CheckType, Code, Health, KEYS_OF_OTHER_TYPES, Passive};
 pub(super) use identity::{ConnectCheck, Requirement, Rewrite, UserProperty};
 pub(super) use listener::{
@@ -32,5 +35,6 @@ pub(super) use pool::{
     Admission, Balance, Discover, DiscoverType, HeaderVersion, Pool, PoolTls, Reason, Rebalance,
     SendProxyProtocol, Upstream,
 };
+pub(super) use rules::{Rule, When};
 pub(super) use settings::{Admin, Limits, SHORT_FORMS, Timeouts};
 pub(super) use websocket::{WebSocket, default_websocket};

@@ -2,7 +2,7 @@
 
 use super::{Checker, Valid, checker::given};
 use crate::config::{
-    Bind, Networks, PassedTlvs, ProxyProtocolIn, ProxyProtocolOut, WRITTEN_TLV_TYPES,
+    Bind, PassedTlvs, ProxyProtocolIn, ProxyProtocolOut, WRITTEN_TLV_TYPES,
     at::At,
     raw::{self, HeaderVersion},
     values::{Network, ProxySource, Scalar as _, TlvSelection, TlvType},
@@ -41,7 +41,7 @@ pub(super) fn accepted(
         ProxySource::Unix => None,
     });
     Ok(ProxyProtocolIn {
-        from: Networks(networks.collect()),
+        from: networks.collect(),
         unix,
         required: *raw.required.get()?,
         tlvs: tlvs?.unwrap_or_default(),

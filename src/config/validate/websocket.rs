@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, sync::Arc};
 
 use super::{Checker, Valid, checker::given};
 use crate::config::{
-    Networks, PathPattern, WebSocket,
+    PathPattern, WebSocket,
     at::At,
     fault::quote,
     raw,
@@ -38,7 +38,7 @@ pub(super) fn websocket(checker: &Checker<'_>, raw: &At<raw::WebSocket>) -> Vali
         subprotocols,
         without_subprotocol: !none.is_empty(),
         ping: ping?,
-        forwarded_for: Networks(forwarded_for?.unwrap_or_default()),
+        forwarded_for: forwarded_for?.into_iter().flatten().collect(),
         origins: origins?,
     })
 }

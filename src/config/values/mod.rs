@@ -12,9 +12,9 @@ mod words;
 pub(super) use address::{ADDRESS, BIND, IpPort, Network, ProxySource, SYSLOG, SourceAddress};
 pub(super) use environment::expand;
 pub(super) use number::{
-    Factor, HOUR, Limit, Number, Size, Time, YEAR, at_number, at_size, at_time,
+    Factor, HOUR, Limit, Number, Percentage, Size, Time, YEAR, at_number, at_size, at_time,
 };
-pub(super) use scalar::{Scalar, TEMPLATE};
+pub(super) use scalar::{Scalar, TEMPLATE, parse};
 pub(super) use template::{NoPassword, PatternText, TemplateText};
 pub(crate) use text::is_name;
 pub(super) use text::{
@@ -22,3 +22,4 @@ pub(super) use text::{
     SERVER_NAME, ServerName, Subprotocol, Text,
 };
 pub(super) use tlv::{TlvSelection, TlvType, WORD_OR_LIST};
+pub(super) use words::{MqttVersion, ServerReference};

@@ -1,4 +1,4 @@
-//! The PROXY header that is sent to brokers in front of the CONNECT.
+//! The PROXY header that is sent to brokers in front of the client's opening.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -35,8 +35,7 @@ pub(super) fn proxy_header(
 
 /// The facts about the client's TLS, with another name in place of the common name.
 fn with_common_name(client: &PendingClient<'_>, cn: &Template) -> Option<TlsFacts> {
-    let info = client.record.client.as_ref()?;
-    let fields = client.record.for_route(info.client_id(), info.username());
+    let fields = client.record.fields();
     let name = cn.render(&fields).ok();
     client.record.tls().map(|tls| tls.with_common_name(name.as_deref()))
 }

@@ -1,39 +1,38 @@
 //! From accept to CONNACK: unwrap the transport, read the CONNECT, find a broker, start the relay.
+//! Or to the relay of TLS that is passed through, after its ClientHello.
 
+mod access;
+mod client_hello;
 mod connect;
 mod establish;
 mod limits;
+mod passthrough;
 mod proxy_header;
 mod tls;
 mod transport;
 mod websocket;
 mod wrong_protocol;
 
-use std::{os::fd::OwnedFd, rc::Rc, sync::Arc};
+use std::{os::fd::OwnedFd, rc::Rc};
 
 use super::{
-    broker_search::find_broker,
+    accept_context::AcceptContext,
+    broker_search::{Opening, find_broker},
     context::WorkerContext,
+    destination::apply_rules,
     end::End,
     identity,
     panics::panic_if_requested,
     pending::PendingClient,
-    record::{ListenerRef, Record},
+    record::Record,
     reject::{Rejection, reject},
 };
 use crate::{
-    labels::{EndBy, EndPhase},
+    labels::{EndBy, EndPhase, Event},
     limits::{ConnectionLimit, ConnectionPermit},
-    listener::ListenerSettings,
     net::{PeerAddress, Socket, Stream},
 };
 use establish::{RelayStart, deliver, start_relay};
-
-/// What a connection takes from its listener at accept. Its session keeps only the first field.
-pub(crate) struct AcceptContext {
-    pub(crate) listener: Rc<ListenerRef>,
-    pub(crate) settings: Arc<ListenerSettings>,
-}
 
 /// Serves a connection from accept until it ends or its relay starts in a task of its own.
 pub(crate) async fn serve(
@@ -43,6 +42,9 @@ pub(crate) async fn serve(
     peer: PeerAddress,
 ) {
     let record = Record::new(&context.recorder, accepted.listener.clone(), peer);
+    if let Some(end) = access::denied_at_accept(&accepted.settings, &record) {
+        return record.end(Event::Reject, (0, 0), end);
+    }
     let stream = match Socket::accepted(&context.reactor, fd) {
         Ok(socket) => Stream::new(socket),
         Err(error) => {
@@ -58,7 +60,7 @@ pub(crate) async fn serve(
     let replaced = Box::default();
     let mut client =
         PendingClient { context: &context, stream, record, buffer, rewritten: (0, 0), replaced };
-    let outcome = handshake(&mut client, &accepted.settings, &mut permit).await;
+    let outcome = handshake(&mut client, &accepted, &mut permit).await;
     let received = client.received_bytes();
     let PendingClient { stream, mut record, buffer, replaced, .. } = client;
     record.read = record.read.saturating_add(received as u32);
@@ -73,15 +75,19 @@ pub(crate) async fn serve(
 /// The handshake, from the first byte until the broker's CONNACK has been sent to the client.
 async fn handshake(
     client: &mut PendingClient<'_>,
-    settings: &ListenerSettings,
+    accepted: &AcceptContext,
     permit: &mut ConnectionPermit,
 ) -> Result<RelayStart, Rejection> {
+    let settings = &*accepted.settings;
     if settings.is_plain() {
         permit.identify(client.record.client_ip())?;
     } else {
         // Boxed, as plain handshakes do not need it.
         let unwrapped = Box::pin(transport::unwrap(client, settings, permit)).await;
         unwrapped.map_err(|rejection| *rejection)?;
+        if settings.passes_tls_through() {
+            return Box::pin(passthrough::connect(client, accepted, permit)).await;
+        }
     }
     let connect = connect::read(client, settings).await?;
     client.record.set_connect(&connect, &client.buffer);
@@ -91,7 +97,7 @@ async fn handshake(
     let is_at_address_limit = match permit.check() {
         Ok(()) => false,
         Err(ConnectionLimit::ConnectionsPerIp) => true,
-        Err(limit) => return Err(limits::refuse(client, limit)),
+        Err(limit) => return Err(limits::refuse(client, limit, EndPhase::Connect)),
     };
     let connect = if identity::is_needed(client, settings, &connect) {
         // Boxed, as plain handshakes do not need it.
@@ -99,11 +105,12 @@ async fn handshake(
     } else {
         connect
     };
+    apply_rules(client, accepted, Some(&connect))?;
     if is_at_address_limit {
         // Boxed, as few handshakes need it.
         Box::pin(limits::replace_at_limit(client, permit)).await?;
     }
-    let answer = find_broker(client, &connect).await?;
+    let answer = find_broker(client, Opening::Connect(&connect)).await?;
     // The limits may have changed since accept; later changes recount the session with all others.
     permit.recount();
     deliver(client, settings, &connect, answer)

@@ -1,14 +1,17 @@
-//! The layers between accept and the first byte of MQTT: PROXY header, TLS, WebSocket.
+//! The layers between accept and the first byte of MQTT: PROXY header, TLS, WebSocket; or the
+//! PROXY header and the ClientHello that precede TLS that is passed through.
 
 use std::{
     cell::Cell,
     future::{Future, poll_fn},
-    net::IpAddr,
     pin::pin,
     task::Poll,
 };
 
-use super::{proxy_header, tls, websocket};
+use super::{
+    access::{self, may_be_forwarded},
+    client_hello, proxy_header, tls, websocket,
+};
 use crate::{
     config::WebSocket,
     labels::{EndBy, EndCause, EndPhase},
@@ -57,6 +60,7 @@ async fn unwrap_layers(
         proxy_header::accept(client, rules).await?;
     }
     if !may_be_forwarded(settings, client.record.client_ip()) {
+        access::check(settings, &client.record)?;
         permit.identify(client.record.client_ip())?;
     }
     if is_trusted == Some(false)
@@ -70,24 +74,22 @@ async fn unwrap_layers(
         let facts = tls::accept(client, config).await?;
         client.record.transport.get_or_insert_default().tls = Some(facts);
     }
+    if settings.passes_tls_through() {
+        layer.set(Layer::ClientHello);
+        client_hello::read(client, settings).await?;
+    }
     if let Some(rules) = &settings.websocket
         && (!settings.mqtt || chooses_websocket(client, rules, layer).await?)
     {
         layer.set(Layer::WebSocket);
-        if let Some(named) = websocket::upgrade(client, settings, rules).await? {
-            client.record.set_named_client(named);
-        }
+        websocket::upgrade(client, settings, rules).await?;
     }
     if !permit.is_identified() {
+        // A trusted HTTP proxy may also have spoken MQTT itself, and have named no other client.
+        access::check(settings, &client.record)?;
         permit.identify(client.record.client_ip())?;
     }
     Ok(())
-}
-
-/// Whether a WebSocket request may name a client other than this peer.
-fn may_be_forwarded(settings: &ListenerSettings, peer: Option<IpAddr>) -> bool {
-    let websocket = settings.websocket.as_ref();
-    peer.is_some_and(|ip| websocket.is_some_and(|rules| rules.forwarded_for.contains(ip)))
 }
 
 /// Whether the client speaks WebSocket, where it may also speak MQTT itself.
@@ -114,6 +116,7 @@ async fn chooses_websocket(
 /// The layer that a client's bytes begin with; `None` for plain MQTT.
 fn first_layer(settings: &ListenerSettings) -> Option<Layer> {
     match (&settings.tls, &settings.websocket, settings.mqtt) {
+        _ if settings.passes_tls_through() => Some(Layer::ClientHello),
         (Some(_), ..) => Some(Layer::Tls),
         (None, Some(_), false) => Some(Layer::WebSocket),
         (None, Some(_), true) => Some(Layer::MqttOrWebSocket),
@@ -127,6 +130,7 @@ enum Layer {
     ProxyHeader,
     OptionalProxyHeader,
     Tls,
+    ClientHello,
     WebSocket,
     /// The first byte tells which.
     MqttOrWebSocket,
@@ -138,6 +142,7 @@ impl Layer {
             Self::ProxyHeader => "no complete PROXY header was sent",
             Self::OptionalProxyHeader => "nothing was sent, or an incomplete PROXY header",
             Self::Tls => "the TLS handshake was not finished",
+            Self::ClientHello => "no complete ClientHello was sent",
             Self::WebSocket => "no complete WebSocket request was sent",
             Self::MqttOrWebSocket => NOTHING_SENT,
         }

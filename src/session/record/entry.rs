@@ -48,7 +48,11 @@ impl Record {
             entry.keepalive = Some(client.keep_alive);
             entry.will = Some(client.will);
             entry.session_expiry = client.session_expiry;
+        }
+        // The pool is that of a client that has said who it is.
+        if self.handshake.is_some() {
             entry.pool = Some(&self.listener.pool.pool.name);
+            entry.rule = listener.rule.as_deref();
         }
         if let Some(route) = &self.route {
             entry.upstream = Some(&route.endpoint.name);

@@ -31,6 +31,7 @@ use crate::{
     net::PeerAddress,
     proto::{
         CertificateFacts, TlsFacts,
+        client_hello::ClientHello,
         mqtt::Connect,
         proxy_header::{Header, HeaderAddresses, KeptTlvs},
     },
@@ -41,12 +42,14 @@ use micros::Micros;
 /// The detail in the record of a connection whose task panicked.
 const PANIC_DETAIL: &str = "internal error: the task of this connection panicked";
 
-/// The listener of a connection, as of accept. Sessions keep it, so it is small.
+/// The listener of a connection, as of accept, and the rule that has decided about it. Sessions keep it, so it is small.
 pub(crate) struct ListenerRef {
     pub(crate) name: Arc<str>,
     /// As [`ListenerSettings::transport`](crate::listener::ListenerSettings::transport).
     pub(crate) transport: Transport,
     pub(crate) pool: Rc<PoolView>,
+    /// The rule that has decided about its clients; `None` if none holds.
+    pub(crate) rule: Option<Arc<str>>,
     pub(crate) metrics: ListenerMetrics,
 }
 
@@ -80,7 +83,8 @@ pub(crate) struct Record {
     pub(crate) read: u32,
     /// Bytes to the client before its CONNACK, all from an authentication exchange.
     pub(crate) sent: u32,
-    /// The time from accept until the CONNECT was complete.
+    /// The time from accept until the CONNECT, or the ClientHello that is passed through, was
+    /// complete.
     handshake: Option<Micros>,
     /// Time spent in admission queues; `None` if the client did not have to wait.
     queued: Option<Micros>,
@@ -151,13 +155,24 @@ impl Record {
 
     /// Records the complete CONNECT, at the start of `packet`.
     pub(crate) fn set_connect(&mut self, connect: &Connect, packet: &[u8]) {
-        let took = self.accepted.elapsed();
-        self.handshake = Some(took.into());
-        self.listener.metrics.handshake_seconds.observe(took.as_secs_f64());
+        self.set_handshake_time();
         self.client = Some(ClientInfo::new(connect, packet));
         if let Some(violation) = connect.violation(packet) {
             self.identity.get_or_insert_default().violation = Some(violation);
         }
+    }
+
+    /// Records the complete ClientHello of a client whose TLS is passed through.
+    pub(crate) fn set_client_hello(&mut self, hello: ClientHello) {
+        self.set_handshake_time();
+        let tls = TlsFacts { sni: hello.server_name, ..TlsFacts::default() };
+        self.transport.get_or_insert_default().tls = Some(tls);
+    }
+
+    fn set_handshake_time(&mut self) {
+        let took = self.accepted.elapsed();
+        self.handshake = Some(took.into());
+        self.listener.metrics.handshake_seconds.observe(took.as_secs_f64());
     }
 
     /// Forgets the username, which is a secret: no log, answer or template has it.
@@ -229,6 +244,20 @@ impl Record {
         self.transport.as_ref()?.tls.as_ref()
     }
 
+    /// The input to broker selection, for what the broker is sent.
+    pub(crate) fn fields(&self) -> ClientFields<'_> {
+        let client = self.client.as_ref();
+        self.for_route(
+            client.map_or("", ClientInfo::client_id),
+            client.and_then(ClientInfo::username),
+        )
+    }
+
+    /// Whether the client's TLS is passed through, so that its CONNECT is not read.
+    pub(crate) fn is_passed_through(&self) -> bool {
+        self.listener.transport == Transport::TlsPassthrough
+    }
+
     /// The input to broker selection, for a client with this ID and username.
     pub(crate) fn for_route<'a>(
         &'a self,
@@ -251,6 +280,7 @@ impl Record {
             sni: tls.and_then(|tls| tls.sni.as_deref()),
             listener: Some(&self.listener.name),
             protocol_version: self.client.as_ref().map(|client| client.version.level()),
+            tls_passthrough: self.is_passed_through(),
             claims: self.identity.as_ref().map_or(&[], |facts| &facts.claims),
         }
     }
@@ -262,8 +292,8 @@ impl Record {
 
     /// The phase that the handshake has reached.
     fn phase(&self) -> EndPhase {
-        match (&self.client, &self.route) {
-            (None, _) if self.read == 0 => EndPhase::Handshake,
+        match (&self.handshake, &self.route) {
+            (None, _) if self.read == 0 || self.is_passed_through() => EndPhase::Handshake,
             (None, _) => EndPhase::Connect,
             (Some(_), None) => EndPhase::Dial,
             (Some(_), Some(_)) => EndPhase::Connack,

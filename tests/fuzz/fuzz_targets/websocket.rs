@@ -7,7 +7,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use mqtt_lb::testing::{
-    config::{Networks, PathPattern, WebSocket},
+    config::{PathPattern, WebSocket},
     proto::websocket::{
         frame::{FrameDecoder, MAX_CONTROL_BYTES, StreamEnd},
         request,
@@ -33,7 +33,7 @@ fn head(bytes: &[u8]) -> Option<usize> {
         subprotocols: vec!["mqtt".into()],
         without_subprotocol: true,
         ping: None,
-        forwarded_for: Networks::new(["10.0.0.0/8".parse().ok()?]),
+        forwarded_for: ["10.0.0.0/8".parse().ok()?].into_iter().collect(),
         origins: Some(vec!["https://app.example".into()]),
     };
     let mut verdict = None;

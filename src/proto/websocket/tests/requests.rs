@@ -5,14 +5,14 @@ use std::sync::Arc;
 use tungstenite::{ClientRequestBuilder, handshake::client::generate_request};
 
 use crate::{
-    config::{Networks, PathPattern, WebSocket},
+    config::{PathPattern, WebSocket},
     proto::websocket::request::{UpgradeRefusal, UpgradeRequest, parse},
 };
 
 const MAX_HEAD_BYTES: usize = 8 * 1024;
 
 fn rules() -> WebSocket {
-    let forwarded_for = Networks::new(["10.0.0.0/8".parse().unwrap()]);
+    let forwarded_for = ["10.0.0.0/8".parse().unwrap()].into_iter().collect();
     WebSocket {
         paths: vec![PathPattern::Exact("/mqtt".into())],
         max_head: MAX_HEAD_BYTES,

@@ -53,6 +53,7 @@ pub(super) fn full() -> Entry<'static> {
         transport: Transport::Tcp,
         client: Some(SocketAddr::from((Ipv4Addr::new(192, 0, 2, 7), 51234))),
         peer: Some(SocketAddr::from((Ipv6Addr::LOCALHOST, 9))),
+        proxy_tlvs: None,
         tls_version: Some("TLSv1.3"),
         tls_cipher: Some("TLS_AES_128_GCM_SHA256"),
         sni: Some("eu.example.com"),

@@ -13,7 +13,7 @@ use super::{
     client_hello, proxy_header, tls, websocket,
 };
 use crate::{
-    config::{ProxyProtocolIn, WebSocket},
+    config::WebSocket,
     labels::{EndBy, EndCause, EndPhase},
     limits::ConnectionPermit,
     listener::ListenerSettings,
@@ -57,7 +57,7 @@ async fn unwrap_layers(
     let is_trusted = settings.proxy_protocol.as_ref().map(|rules| rules.is_from(peer));
     if let Some(rules) = settings.proxy_protocol.as_ref().filter(|rules| rules.is_from(peer)) {
         layer.set(if rules.required { Layer::ProxyHeader } else { Layer::OptionalProxyHeader });
-        read_proxy_header(client, rules).await?;
+        proxy_header::accept(client, rules).await?;
     }
     if !may_be_forwarded(settings, client.record.client_ip()) {
         access::check(settings, &client.record)?;
@@ -85,23 +85,9 @@ async fn unwrap_layers(
         websocket::upgrade(client, settings, rules).await?;
     }
     if !permit.is_identified() {
+        // A trusted HTTP proxy may also have spoken MQTT itself, and have named no other client.
+        access::check(settings, &client.record)?;
         permit.identify(client.record.client_ip())?;
-    }
-    Ok(())
-}
-
-/// Reads the PROXY header of a trusted peer, which says who the client is.
-async fn read_proxy_header(
-    client: &mut PendingClient<'_>,
-    rules: &ProxyProtocolIn,
-) -> Result<(), Rejection> {
-    let header = if rules.required {
-        Some(proxy_header::read(client).await?)
-    } else {
-        proxy_header::read_optional(client).await?
-    };
-    if let Some(header) = header {
-        client.record.apply_proxy_header(header);
     }
     Ok(())
 }
@@ -154,9 +140,7 @@ impl Layer {
     fn unfinished(self) -> &'static str {
         match self {
             Self::ProxyHeader => "no complete PROXY header was sent",
-            Self::OptionalProxyHeader => {
-                "nothing was sent, or only the beginning of a PROXY header"
-            }
+            Self::OptionalProxyHeader => "nothing was sent, or an incomplete PROXY header",
             Self::Tls => "the TLS handshake was not finished",
             Self::ClientHello => "no complete ClientHello was sent",
             Self::WebSocket => "no complete WebSocket request was sent",

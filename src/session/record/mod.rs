@@ -33,7 +33,7 @@ use crate::{
         CertificateFacts, TlsFacts,
         client_hello::ClientHello,
         mqtt::Connect,
-        proxy_header::{Header, HeaderAddresses},
+        proxy_header::{Header, HeaderAddresses, KeptTlvs},
     },
     template::ClientFields,
 };
@@ -98,6 +98,8 @@ pub(crate) struct TransportInfo {
     /// The address that the client connected to, if it was not this proxy's.
     pub(crate) destination: Option<SocketAddr>,
     pub(crate) tls: Option<TlsFacts>,
+    /// TLVs of the PROXY header.
+    pub(crate) tlvs: Option<Box<KeptTlvs>>,
     /// Whether the client speaks WebSocket, on a listener where it may also speak MQTT itself.
     pub(crate) chose_websocket: bool,
     /// The path of its WebSocket request, without the query.
@@ -134,9 +136,9 @@ impl Record {
         }
     }
 
-    /// Takes the client's address and TLS facts from a PROXY header.
-    pub(crate) fn apply_proxy_header(&mut self, header: Header) {
-        let mut transport = TransportInfo { tls: header.tls, ..TransportInfo::default() };
+    /// Takes the client's address and TLS facts from a PROXY header, and the TLVs that are kept.
+    pub(crate) fn apply_proxy_header(&mut self, header: Header, tlvs: Option<Box<KeptTlvs>>) {
+        let mut transport = TransportInfo { tls: header.tls, tlvs, ..TransportInfo::default() };
         transport.destination = header.addresses.map(|addresses| addresses.destination);
         self.transport = Some(Box::new(transport));
         if let Some(HeaderAddresses { source, .. }) = header.addresses {
@@ -230,6 +232,11 @@ impl Record {
     /// without WebSocket.
     pub(crate) fn path(&self) -> Option<&str> {
         self.transport.as_ref()?.path.as_deref()
+    }
+
+    /// The TLVs that are kept of the connection's PROXY header.
+    pub(crate) fn proxy_tlvs(&self) -> Option<&KeptTlvs> {
+        self.transport.as_ref()?.tlvs.as_deref()
     }
 
     /// What is known about the client from TLS, terminated here or at a proxy in front.

@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{clients::ClientDirectory, pool_view::PoolView, record::Recorder, table::SessionTable};
+use super::{
+    clients::ClientDirectory, flood_log::FloodLog, pool_view::PoolView, record::Recorder,
+    table::SessionTable,
+};
 use crate::{
     access_log::WorkerLogs,
     config::{Limits, Timeouts},
@@ -62,6 +65,9 @@ pub(crate) struct WorkerContext {
     /// The cause, once all sessions and handshakes have to end.
     pub(crate) ending: Cell<Option<EndCause>>,
     pub(crate) sweep: Cell<SweepState>,
+    /// The [`Bans::additions`](crate::limits::Bans) that sweeps have acted on.
+    pub(crate) swept_bans: Cell<u64>,
+    pub(crate) flood_log: FloodLog,
     /// Holds the data of one read until it is written or stored.
     pub(crate) scratch: SharedBuffer<Buffer>,
     pub(crate) pipes: Pipes,
@@ -103,6 +109,8 @@ impl WorkerContext {
             recorder: Rc::new(recorder),
             sessions: SessionTable::default(),
             sweep: Cell::default(),
+            swept_bans: Cell::new(0),
+            flood_log: FloodLog::default(),
             ending: Cell::new(None),
             scratch: SharedBuffer::default(),
             pipes: Pipes::default(),

@@ -6,12 +6,15 @@
 //! `query`.
 
 mod active;
+mod ban_check;
+mod ban_log;
 mod broker_search;
 mod by_age;
 mod clients;
 mod context;
 mod end;
 mod evict;
+mod flood_log;
 mod handshake;
 mod identity;
 mod panics;
@@ -37,7 +40,7 @@ pub use session_id::SESSION_ID_BITS;
 
 pub(crate) use context::{SessionSettings, WorkerContext};
 pub(crate) use evict::drain;
-pub(crate) use handshake::{AcceptContext, serve};
+pub(crate) use handshake::{AcceptContext, admit_at_accept, serve};
 pub(crate) use query::{
     Cursor, Filter, QUERY_TIMEOUT, QueryError, QuerySender, SessionInfo, answer_query,
 };

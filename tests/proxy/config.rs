@@ -43,7 +43,7 @@ impl Config {
                 .map(|(n, address)| format!("{{ name: b{}, address: \"{address}\" }}", n + 1))
                 .collect(),
             access_log: "{ path: access.log, format: json, \
-                          events: [connect, disconnect, reject, probe] }"
+                          events: [connect, disconnect, reject, probe, ban] }"
                 .to_owned(),
             admin: "127.0.0.1:0".to_owned(),
             log_level: "info",

@@ -31,4 +31,4 @@ pub(super) use pool::{
     Admission, Balance, Discover, DiscoverType, HeaderVersion, Pool, PoolTls, Reason, Rebalance,
     SendProxyProtocol, Upstream,
 };
-pub(super) use settings::{Admin, Limits, SHORT_FORMS, Timeouts};
+pub(super) use settings::{Admin, BanRate, Limits, SHORT_FORMS, Timeouts};

@@ -8,7 +8,7 @@ use std::{
     task::Poll,
 };
 
-use super::{proxy_header, tls, websocket};
+use super::{client_rates, proxy_header, tls, websocket};
 use crate::{
     labels::{EndBy, EndCause, EndPhase},
     limits::ConnectionPermit,
@@ -54,8 +54,9 @@ async fn unwrap_layers(
         let header = proxy_header::read(client).await?;
         client.record.apply_proxy_header(header);
     }
+    let is_from_proxy = settings.is_from_proxy(peer);
     if !may_be_forwarded(settings, client.record.client_ip()) {
-        permit.identify(client.record.client_ip())?;
+        identify(client, permit, is_from_proxy)?;
     }
     if is_header_due == Some(false)
         && let Some(first) = first_layer(settings)
@@ -75,9 +76,21 @@ async fn unwrap_layers(
         }
     }
     if !permit.is_identified() {
-        permit.identify(client.record.client_ip())?;
+        identify(client, permit, is_from_proxy)?;
     }
     Ok(())
+}
+
+/// Counts the connection by its client's address; those that come directly were counted at accept.
+fn identify(
+    client: &PendingClient<'_>,
+    permit: &mut ConnectionPermit,
+    is_from_proxy: bool,
+) -> Result<(), Rejection> {
+    if is_from_proxy {
+        client_rates::admit_named(client)?;
+    }
+    Ok(permit.identify(client.record.client_ip())?)
 }
 
 /// Whether a WebSocket request may name a client other than this peer.

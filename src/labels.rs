@@ -105,6 +105,8 @@ named! {
         Malformed = "malformed",
         /// A limit of the configuration was reached.
         Limit = "limit",
+        /// The listener does not serve the client's network.
+        Denied = "denied",
         /// A CONNACK other than "accepted", or a client ID that the pool does not accept.
         Refused = "refused",
         /// No broker of the pool was available.
@@ -117,6 +119,8 @@ named! {
         Removed = "removed",
         /// The session moves to its preferred broker, which is available again.
         Rebalance = "rebalance",
+        /// The rules of the listener have changed, and now refuse the client.
+        Rule = "rule",
         /// The client opened a newer session.
         TakenOver = "taken_over",
         /// Another device with the same client ID connected.

@@ -15,6 +15,8 @@
 //! - `net`: sockets, timers and pipes on a worker's epoll
 //! - `proto`: MQTT, PROXY headers and WebSocket, without I/O
 //! - `balance`: from a key to a broker, without I/O
+//! - `rules`: from what is known about a client to a pool or a refusal
+//! - `networks`: sets of networks, made for fast look-ups of addresses
 //! - `template`: texts made of facts about a client
 //!
 //! For all modules above `balance`:
@@ -48,8 +50,10 @@ mod limits;
 mod listener;
 mod metrics;
 mod net;
+mod networks;
 mod program_log;
 mod proto;
+mod rules;
 mod session;
 mod snapshot;
 mod template;

@@ -10,10 +10,10 @@ pub mod balance {
 pub mod config {
     pub use crate::config::{
         AccessLog, ActiveCheck, Address, Bind, CertificateFile, Config, Discover, Faults, Health,
-        Idle, LOG_FIELDS, ListenerTls, LogEvents, LogLevel, LogLineFormat, LogTarget, Networks,
-        OnDown, Pool, PoolTls, Probe, ProxyProtocolIn, ProxyProtocolOut, Records, RevocationFile,
-        Rotate, Syslog, SyslogAddress, TcpKeepalive, TcpUserTimeout, Upstream, WebSocket, WhenFull,
-        Workers, json_schema,
+        Idle, LOG_FIELDS, ListenerTls, LogEvents, LogLevel, LogLineFormat, LogTarget, OnDown, Pool,
+        PoolTls, Probe, ProxyProtocolIn, ProxyProtocolOut, Records, RevocationFile, Rotate, Syslog,
+        SyslogAddress, TcpKeepalive, TcpUserTimeout, Upstream, WebSocket, WhenFull, Workers,
+        json_schema,
     };
 }
 pub mod control {
@@ -32,13 +32,16 @@ pub mod limits {
     pub use crate::limits::{AdmissionOutcome, ConnectionLimiter};
 }
 pub mod listener {
-    pub use crate::listener::{Listener, bind};
+    pub use crate::listener::{Listener, ListenerPools, bind};
 }
 pub mod metrics {
     pub use crate::metrics::Metrics;
 }
 pub mod net {
     pub use crate::net::TcpOptions;
+}
+pub mod networks {
+    pub use crate::networks::PrefixSet;
 }
 pub mod program_log {
     pub use crate::program_log::{PlainFields, ProgramLog};

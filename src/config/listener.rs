@@ -7,9 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use ipnet::IpNet;
-
 use super::{Identity, Idle};
+use crate::networks::PrefixSet;
+use crate::rules::Rule;
 
 /// A listening address, the pool of its clients, and the protocols around their MQTT.
 #[derive(Clone, Debug)]
@@ -18,10 +18,12 @@ pub struct Listener {
     pub bind: Bind,
     /// Index into `Config::pools`.
     pub pool: usize,
+    pub access: NetworkAccess,
     pub proxy_protocol: Option<ProxyProtocolIn>,
     pub tls: Option<ListenerTls>,
     pub websocket: Option<WebSocket>,
     pub identity: Identity,
+    pub rules: Vec<Rule>,
     /// Replaces [`Timeouts::idle`](super::Timeouts).
     pub idle: Option<Idle>,
 }
@@ -43,25 +45,35 @@ impl fmt::Display for Bind {
     }
 }
 
-/// Networks whose statements about other addresses are trusted.
+/// The networks whose clients may connect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Networks(pub(super) Vec<IpNet>);
+pub struct NetworkAccess {
+    /// `None`: all networks.
+    pub allow: Option<PrefixSet>,
+    /// These may not, even if `allow` has them.
+    pub deny: PrefixSet,
+}
 
-impl Networks {
-    pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
-        Self(networks.into_iter().collect())
+impl NetworkAccess {
+    /// Why a client with this address may not connect; `None`: it may.
+    pub fn denied(&self, ip: IpAddr) -> Option<&'static str> {
+        if self.deny.contains(ip) {
+            return Some("the address is in `deny` of the listener");
+        }
+        let is_allowed = self.allow.as_ref().is_none_or(|allow| allow.contains(ip));
+        (!is_allowed).then_some("the address is not in `allow` of the listener")
     }
 
-    pub fn contains(&self, ip: IpAddr) -> bool {
-        let ip = ip.to_canonical();
-        self.0.iter().any(|network| network.contains(&ip))
+    /// Whether all clients may connect.
+    pub fn is_default(&self) -> bool {
+        self.allow.is_none() && self.deny.is_empty()
     }
 }
 
 /// The peers whose connections begin with a PROXY header; it is refused from all others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyProtocolIn {
-    pub from: Networks,
+    pub from: PrefixSet,
     /// Peers on a unix socket, which have no address, are trusted as well.
     pub unix: bool,
 }
@@ -109,7 +121,7 @@ pub struct WebSocket {
     /// Of the request; a query after it is ignored.
     pub path: Arc<str>,
     /// The HTTP proxies whose X-Forwarded-For is trusted.
-    pub forwarded_for: Networks,
+    pub forwarded_for: PrefixSet,
     /// The origins of pages that may connect (RFC 6454); `None`: any. Only browsers send an Origin.
     pub origins: Option<Vec<Arc<str>>>,
 }

@@ -11,6 +11,7 @@ mod effective;
 mod fault;
 mod identity;
 mod idle;
+mod list_file;
 mod listener;
 mod load;
 mod pool;
@@ -34,10 +35,10 @@ pub(crate) use identity::{
     Identity, Jwt, PasswordRewrite, RequiredField, Requirement, Rewrite, TokenSource,
 };
 pub use idle::Idle;
-pub(crate) use listener::Listener;
 pub use listener::{
-    Bind, CertificateFile, ListenerTls, Networks, ProxyProtocolIn, RevocationFile, WebSocket,
+    Bind, CertificateFile, ListenerTls, ProxyProtocolIn, RevocationFile, WebSocket,
 };
+pub(crate) use listener::{Listener, NetworkAccess};
 pub use pool::{
     ActiveCheck, Address, Discover, Health, OnDown, Pool, PoolTls, Probe, ProxyProtocolOut,
     Records, Upstream,

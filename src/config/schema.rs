@@ -65,7 +65,7 @@ fn widen(property: &mut Value, nullable: bool, sections: &[String]) {
         // The comment of the key, whose lines are as long as those of this program.
         widened.insert("description".to_owned(), text.replace('\n', " ").into());
     }
-    let default = schema.remove("default").map(without_nulls);
+    let default = schema.remove("default").filter(|value| !value.is_null()).map(without_nulls);
     widened.extend(default.map(|value| ("default".to_owned(), value)));
     if let Some(Value::Array(types)) = schema.get_mut("type") {
         types.retain(|name| name != "null");

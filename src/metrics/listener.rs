@@ -4,7 +4,7 @@ use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::{
     families::HANDSHAKE_BUCKETS,
-    owned::{Declarations, Family, Registration},
+    owned::{Declarations, Family, Registration, ScopedSample},
 };
 
 /// One listener's metrics, exposed while this or another one with the same name exists.
@@ -13,9 +13,11 @@ pub struct ListenerMetrics {
     pub connections_total: IntCounter,
     pub connections_active: IntGauge,
     pub probes_total: IntCounter,
+    pub denied_total: IntCounter,
     pub handshake_seconds: Histogram,
     sessions_by_version: [IntCounter; 3],
     identity_refused: Family<IntCounter>,
+    rules: Family<IntCounter>,
     registration: Registration,
 }
 
@@ -30,6 +32,11 @@ impl ListenerMetrics {
     pub(crate) fn count_identity_refused(&self, rule: &str) {
         let refused: IntCounter = self.registration.sample(self.identity_refused, Some(rule));
         refused.inc();
+    }
+
+    /// How many clients a rule has decided about; exposed while this exists.
+    pub(crate) fn rule(&self, name: &str) -> ScopedSample<IntCounter> {
+        self.registration.scoped_sample(self.rules, Some(name))
     }
 
     /// Counts a session of protocol level 3, 4 or 5.
@@ -47,9 +54,11 @@ pub(super) struct ListenerFamilies {
     connections: Family<IntCounter>,
     connections_active: Family<IntGauge>,
     probes: Family<IntCounter>,
+    denied: Family<IntCounter>,
     sessions: Family<IntCounter>,
     handshake: Family<Histogram>,
     identity_refused: Family<IntCounter>,
+    rules: Family<IntCounter>,
 }
 
 impl ListenerFamilies {
@@ -65,6 +74,11 @@ impl ListenerFamilies {
             probes: families.add(
                 "probes_total",
                 "Connections that clients closed before they sent anything.",
+                listener,
+            ),
+            denied: families.add(
+                "denied_total",
+                "Connections closed because of the listener's allow or deny.",
                 listener,
             ),
             sessions: families.add(
@@ -83,6 +97,11 @@ impl ListenerFamilies {
                 "Clients refused for their identity, by the key of the listener that refused them.",
                 &["listener", "rule"],
             ),
+            rules: families.add(
+                "rules_total",
+                "Clients that a rule of the listener has decided about.",
+                &["listener", "rule"],
+            ),
         }
     }
 
@@ -95,8 +114,10 @@ impl ListenerFamilies {
             sessions_by_version: ["3", "4", "5"]
                 .map(|version| of.sample(self.sessions, Some(version))),
             probes_total: of.sample(self.probes, None),
+            denied_total: of.sample(self.denied, None),
             handshake_seconds: of.sample(self.handshake, None),
             identity_refused: self.identity_refused,
+            rules: self.rules,
             registration,
         }
     }

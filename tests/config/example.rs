@@ -40,6 +40,7 @@ pub(crate) fn uncommented() -> (TempDir, String) {
         ("client.key", &key),
         ("broker.password", &secret),
         ("jwks.json", &JWK_SET.to_owned()),
+        ("banned-networks.txt", &"192.0.2.0/24\n".to_owned()),
     ] {
         let file = folder.path().join(name);
         fs::write(&file, contents).unwrap();
@@ -86,6 +87,9 @@ fn the_example_states_the_defaults() {
 fn the_examples_commented_keys_are_good() {
     let (_folder, text) = uncommented();
     let config = good(&text);
+    let access = &config.listeners[0].access;
+    let denied = |ip: &str| access.denied(ip.parse().unwrap()).is_some();
+    assert!(!denied("10.1.2.3") && denied("11.1.2.3") && denied("192.0.2.7"));
     let balancers = config.listeners[0].proxy_protocol.as_ref().unwrap();
     assert!(balancers.is_from(Some("10.1.2.3".parse().unwrap())) && !balancers.unix);
     let websocket = config.listeners[0].websocket.as_ref().unwrap();
@@ -202,7 +206,7 @@ fn the_example_has_every_key() {
     }
     // Each section of the design's section 3, and `dns`, has been visited. Of what checks over HTTP
     // have more, the test above has seen to.
-    let listener = 11 + 6 + 2 + 1 + 3;
+    let listener = 13 + 6 + 2 + 1 + 3;
     let identity = 7 + 5 + 2 + 1;
     let pool = 4 + 16 + 4 + 3 + 8 + 4 + 1 + 3 + 6;
     assert_eq!(

@@ -8,6 +8,7 @@ mod effective;
 mod example;
 mod fuzz;
 mod health;
+mod networks;
 mod pools;
 mod proxy_protocol;
 mod schema;

@@ -114,8 +114,10 @@ impl<'a> Page<'a> {
         })
     }
 
+    /// Whether a value is a list of mappings.
     fn is_list(&self, schema: &'a Value) -> bool {
-        self.forms(schema).iter().any(|form| form.get("items").is_some())
+        let mut forms = self.forms(schema).into_iter();
+        forms.any(|form| form.get("items").is_some_and(|items| self.object(items).is_some()))
     }
 
     fn description(&self, schema: &'a Value) -> String {

@@ -3,7 +3,10 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::common::{AnyTime, List, empty};
+use super::{
+    common::{AnyTime, List, empty},
+    entries::ENTRIES_KEY,
+};
 use crate::config::{
     Bind, Idle, LogLevel, ProgramLogFormat, TcpUserTimeout, Workers,
     at::At,
@@ -152,9 +155,32 @@ pub(in crate::config) struct TcpKeepalive {
     pub(in crate::config) count: At<ProbeCount>,
 }
 
-/// Sections in whose place a single value may be written: the key that it sets, and what it is.
-pub(in crate::config) const SHORT_FORMS: &[(&str, &str, &str)] =
-    &[("TcpKeepalive", "idle", "a duration"), ("SendProxyProtocol", "version", "none, v1, v2")];
+/// Sections in whose place a single value or a list may be written.
+pub(in crate::config) const SHORT_FORMS: &[ShortForm] = &[
+    ShortForm { section: "TcpKeepalive", key: "idle", value: "a duration", takes_lists: false },
+    ShortForm {
+        section: "SendProxyProtocol",
+        key: "version",
+        value: "none, v1, v2",
+        takes_lists: false,
+    },
+    ShortForm {
+        section: "Entries",
+        key: ENTRIES_KEY,
+        value: "a value, a list of values",
+        takes_lists: true,
+    },
+];
+
+/// A single value, or a list, in place of a section.
+pub(in crate::config) struct ShortForm {
+    pub(in crate::config) section: &'static str,
+    /// The key that it sets.
+    pub(in crate::config) key: &'static str,
+    /// What it is, for messages.
+    pub(in crate::config) value: &'static str,
+    pub(in crate::config) takes_lists: bool,
+}
 
 fn duration_or_section(generator: &mut SchemaGenerator) -> Schema {
     let duration = generator.subschema_for::<Seconds>();

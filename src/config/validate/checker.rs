@@ -11,6 +11,8 @@ use crate::config::{
     at::{At, Place},
     de::Reader,
     fault::{Position, quote},
+    list_file::read_list_file,
+    raw::{Entries, OneOrMore},
     values::FilePath,
 };
 
@@ -163,6 +165,37 @@ impl Checker<'_> {
             Ok(parsed) => Ok((path, parsed)),
             Err(wrong) => Err(self.wrong(&at, format!("{} {wrong}", quote(name)), allowed)),
         }
+    }
+
+    /// The entries that are written in place; a file has to be named if there are none.
+    pub(super) fn entries<T, V>(
+        &self,
+        entries: &At<Entries<T>>,
+        validate: impl FnMut(&At<T>) -> Valid<V>,
+    ) -> Valid<Vec<V>> {
+        let Entries { any, file } = entries.get()?;
+        let OneOrMore(list) = any.get()?;
+        if list.is_empty() && file.is_none() {
+            return Err(self.wrong(&entries.place(), "is empty", "one entry or more, or a file"));
+        }
+        let values: Vec<Valid<V>> = list.iter().map(validate).collect();
+        values.into_iter().collect()
+    }
+
+    /// The entries of a file with one a line, as [`read_list_file`] reads them. Each line that is
+    /// wrong is a fault: `parse` says what is wrong and what is allowed.
+    pub(super) fn list_file<T>(
+        &self,
+        file: &At<FilePath>,
+        parse: impl FnMut(&str) -> Result<T, String>,
+    ) -> Valid<Vec<T>> {
+        let (FilePath(name), at) = (file.get()?, file.place());
+        read_list_file(&self.absolute(&**name), parse).map_err(|faults| {
+            for wrong in faults {
+                self.fault(&at, format!("{} {wrong}", quote(name)));
+            }
+            Reported(())
+        })
     }
 
     /// The token in a file, in characters that an HTTP header can carry.

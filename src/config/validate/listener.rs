@@ -1,8 +1,11 @@
 //! Listeners.
 
-use super::{Binds, Checker, DeclaredNames, Valid, checker::given, identity::identity, tls};
+use super::{
+    Binds, Checker, DeclaredNames, Valid, checker::given, identity::identity,
+    network_access::network_access, rules::rules, tls,
+};
 use crate::config::{
-    Bind, Listener, Networks, ProxyProtocolIn, WebSocket,
+    Bind, Listener, ProxyProtocolIn, WebSocket,
     at::At,
     fault::quote,
     raw,
@@ -32,17 +35,21 @@ pub(super) fn listener(
     let idle = given(raw.timeouts.as_ref(), |raw| {
         given(raw.get()?.idle.as_ref(), |idle| idle.get().copied())
     });
+    let rules = rules(checker, &raw.rules, pools, valid_pools);
     let bound = raw.bind.value.as_ref();
+    let access = network_access(checker, raw);
     let proxy_protocol =
         given(raw.accept_proxy_protocol.as_ref(), |raw| accept(checker, raw, bound));
     Ok(Listener {
         name: name?.0.clone(),
         bind: bind?,
         pool: pool?,
+        access: access?,
         proxy_protocol: proxy_protocol?,
         tls: tls?,
         websocket: websocket?,
         identity: identity?,
+        rules: rules?,
         idle: idle?.flatten(),
     })
 }
@@ -62,7 +69,7 @@ fn websocket(checker: &Checker<'_>, raw: &At<raw::WebSocket>) -> Valid<WebSocket
     let origins = given(raw.origins.as_ref(), |list| checker.some(list, origin));
     Ok(WebSocket {
         path: path?,
-        forwarded_for: Networks(forwarded_for?.unwrap_or_default()),
+        forwarded_for: forwarded_for?.into_iter().flatten().collect(),
         origins: origins?,
     })
 }
@@ -92,5 +99,5 @@ fn accept(
         ProxySource::Network(network) => Some(network),
         ProxySource::Unix => None,
     });
-    Ok(ProxyProtocolIn { from: Networks(networks.collect()), unix })
+    Ok(ProxyProtocolIn { from: networks.collect(), unix })
 }

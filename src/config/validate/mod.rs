@@ -10,7 +10,9 @@ mod health;
 mod identity;
 mod listener;
 mod names;
+mod network_access;
 mod pool;
+mod rules;
 mod settings;
 mod tls;
 

@@ -136,6 +136,18 @@ macro_rules! scalar {
 }
 pub(super) use scalar;
 
+/// The value of a text.
+///
+/// # Errors
+/// What is wrong; what is allowed.
+pub(in crate::config) fn parse<T: Scalar>(text: &str) -> Result<T, String> {
+    T::parse(text).map_err(|Invalid { what, allowed }| {
+        let allowed = allowed.map_or_else(T::allowed, Cow::Owned);
+        // The parser of a key template names what is allowed itself.
+        if allowed.is_empty() { what } else { format!("{what}; allowed: {allowed}") }
+    })
+}
+
 /// Reads a value by its own parser.
 pub(super) fn read<'de, T: Scalar, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     let visitor = ScalarVisitor(PhantomData);
@@ -171,10 +183,6 @@ impl<T: Scalar> Visitor<'_> for ScalarVisitor<T> {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-        T::parse(text).map_err(|Invalid { what, allowed }| {
-            let allowed = allowed.map_or_else(T::allowed, Cow::Owned);
-            // The parser of a key template names what is allowed itself.
-            E::custom(if allowed.is_empty() { what } else { format!("{what}; allowed: {allowed}") })
-        })
+        parse(text).map_err(E::custom)
     }
 }

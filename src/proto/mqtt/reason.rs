@@ -89,6 +89,7 @@ pub enum RejectReason {
     NotAuthorized,
     BadCredentials,
     Banned,
+    UseAnotherServer,
 }
 
 impl RejectReason {
@@ -109,6 +110,7 @@ impl RejectReason {
             Self::BadCredentials => (0x04, 0x86),
             // 3.x has no code for it.
             Self::Banned => (0x05, 0x8A),
+            Self::UseAnotherServer => (0x03, 0x9C),
         };
         match version {
             Version::V31 | Version::V311 => v3,

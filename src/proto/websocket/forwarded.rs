@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::config::Networks;
+use crate::networks::PrefixSet;
 
 /// The client of a request with these X-Forwarded-For headers, in their order. Each proxy appends
 /// its own peer on the right, so entries are read from the right, as long as trusted proxies wrote
@@ -11,7 +11,7 @@ use crate::config::Networks;
 /// `None`: there is no such header, or it is invalid. The port is 0 if the entry has none.
 pub(super) fn client<'a>(
     headers: impl DoubleEndedIterator<Item = &'a [u8]>,
-    trusted: &Networks,
+    trusted: &PrefixSet,
 ) -> Option<SocketAddr> {
     let mut client = None;
     for entry in headers.rev().flat_map(|header| header.rsplit(|&byte| byte == b',')) {
@@ -38,7 +38,8 @@ mod tests {
     use super::*;
 
     fn of(headers: &[&str]) -> Option<String> {
-        let trusted = Networks::new(["10.0.0.0/8", "fd00::/8"].map(|net| net.parse().unwrap()));
+        let trusted: PrefixSet =
+            ["10.0.0.0/8", "fd00::/8"].map(|net| net.parse().unwrap()).into_iter().collect();
         let headers = headers.iter().map(|header| header.as_bytes());
         client(headers, &trusted).map(|address| address.to_string())
     }
@@ -80,6 +81,6 @@ mod tests {
         ] {
             assert_eq!(of(headers), None, "{headers:?}");
         }
-        assert_eq!(client([&b"\xFF"[..]].into_iter(), &Networks::default()), None);
+        assert_eq!(client([&b"\xFF"[..]].into_iter(), &PrefixSet::default()), None);
     }
 }

@@ -5,12 +5,14 @@
 
 use std::os::fd::OwnedFd;
 
-use super::AcceptContext;
 use crate::{
     labels::{EndBy, EndPhase, Event},
     limits::AddressRefusal,
     net::{PeerAddress, reset},
-    session::{ban_log::log_ban, context::WorkerContext, record::Record, reject::Rejection},
+    session::{
+        accept_context::AcceptContext, ban_log::log_ban, context::WorkerContext, record::Record,
+        reject::Rejection,
+    },
 };
 
 /// Counts a new connection by its address, unless a proxy in front names the client later. One that

@@ -1,5 +1,6 @@
 //! From accept to CONNACK: unwrap the transport, read the CONNECT, find a broker, start the relay.
 
+mod access;
 mod at_accept;
 mod client_rates;
 mod connect;
@@ -11,32 +12,27 @@ mod transport;
 mod websocket;
 mod wrong_protocol;
 
-use std::{os::fd::OwnedFd, rc::Rc, sync::Arc};
+use std::{os::fd::OwnedFd, rc::Rc};
 
 use super::{
+    accept_context::AcceptContext,
     broker_search::find_broker,
     context::WorkerContext,
+    destination::apply_rules,
     end::End,
     identity,
     panics::panic_if_requested,
     pending::PendingClient,
-    record::{ListenerRef, Record},
+    record::Record,
     reject::{Rejection, reject},
 };
 use crate::{
-    labels::{EndBy, EndPhase},
+    labels::{EndBy, EndPhase, Event},
     limits::{ConnectionLimit, ConnectionPermit},
-    listener::ListenerSettings,
     net::{PeerAddress, Socket, Stream},
 };
 pub(crate) use at_accept::admit_at_accept;
 use establish::{RelayStart, deliver, start_relay};
-
-/// What a connection takes from its listener at accept. Its session keeps only the first field.
-pub(crate) struct AcceptContext {
-    pub(crate) listener: Rc<ListenerRef>,
-    pub(crate) settings: Arc<ListenerSettings>,
-}
 
 /// Serves a connection from accept until it ends or its relay starts in a task of its own.
 pub(crate) async fn serve(
@@ -46,6 +42,9 @@ pub(crate) async fn serve(
     peer: PeerAddress,
 ) {
     let record = Record::new(&context.recorder, accepted.listener.clone(), peer);
+    if let Some(end) = access::denied_at_accept(&accepted.settings, &record) {
+        return record.end(Event::Reject, (0, 0), end);
+    }
     let stream = match Socket::accepted(&context.reactor, fd) {
         Ok(socket) => Stream::new(socket),
         Err(error) => {
@@ -61,7 +60,7 @@ pub(crate) async fn serve(
     let replaced = Box::default();
     let mut client =
         PendingClient { context: &context, stream, record, buffer, rewritten: (0, 0), replaced };
-    let outcome = handshake(&mut client, &accepted.settings, &mut permit).await;
+    let outcome = handshake(&mut client, &accepted, &mut permit).await;
     let received = client.received_bytes();
     let PendingClient { stream, mut record, buffer, replaced, .. } = client;
     record.read = record.read.saturating_add(received as u32);
@@ -83,9 +82,10 @@ pub(crate) async fn serve(
 /// The handshake, from the first byte until the broker's CONNACK has been sent to the client.
 async fn handshake(
     client: &mut PendingClient<'_>,
-    settings: &ListenerSettings,
+    accepted: &AcceptContext,
     permit: &mut ConnectionPermit,
 ) -> Result<RelayStart, Rejection> {
+    let settings = &*accepted.settings;
     if settings.is_plain() {
         permit.identify(client.record.client_ip())?;
     } else {
@@ -116,6 +116,7 @@ async fn handshake(
     };
     // Only now is a client ID or a username surely the client's own.
     client_rates::count_connect(client)?;
+    apply_rules(client, accepted, &connect)?;
     if is_at_address_limit {
         // Boxed, as few handshakes need it.
         Box::pin(limits::replace_at_limit(client, permit)).await?;

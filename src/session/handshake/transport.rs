@@ -3,12 +3,14 @@
 use std::{
     cell::Cell,
     future::{Future, poll_fn},
-    net::IpAddr,
     pin::pin,
     task::Poll,
 };
 
-use super::{client_rates, proxy_header, tls, websocket};
+use super::{
+    access::{self, may_be_forwarded},
+    client_rates, proxy_header, tls, websocket,
+};
 use crate::{
     labels::{EndBy, EndCause, EndPhase},
     limits::ConnectionPermit,
@@ -56,6 +58,7 @@ async fn unwrap_layers(
     }
     let is_from_proxy = settings.is_from_proxy(peer);
     if !may_be_forwarded(settings, client.record.client_ip()) {
+        access::check(settings, &client.record)?;
         identify(client, permit, is_from_proxy)?;
     }
     if is_header_due == Some(false)
@@ -71,9 +74,7 @@ async fn unwrap_layers(
     }
     if let Some(rules) = &settings.websocket {
         layer.set(Layer::WebSocket);
-        if let Some(named) = websocket::upgrade(client, settings, rules).await? {
-            client.record.set_named_client(named);
-        }
+        websocket::upgrade(client, settings, rules).await?;
     }
     if !permit.is_identified() {
         identify(client, permit, is_from_proxy)?;
@@ -91,12 +92,6 @@ fn identify(
         client_rates::admit_named(client)?;
     }
     Ok(permit.identify(client.record.client_ip())?)
-}
-
-/// Whether a WebSocket request may name a client other than this peer.
-fn may_be_forwarded(settings: &ListenerSettings, peer: Option<IpAddr>) -> bool {
-    let websocket = settings.websocket.as_ref();
-    peer.is_some_and(|ip| websocket.is_some_and(|rules| rules.forwarded_for.contains(ip)))
 }
 
 /// The layer that a client's bytes begin with; `None` for plain MQTT.

@@ -1,8 +1,6 @@
 //! The upgrade from HTTP to WebSocket.
 
-use std::net::SocketAddr;
-
-use super::wrong_protocol;
+use super::{access, wrong_protocol};
 use crate::{
     config::WebSocket,
     labels::{EndBy, EndCause, EndPhase},
@@ -16,22 +14,26 @@ use crate::{
     },
 };
 
-/// Answers the client's request; from then on its frames carry MQTT. Returns the client named by a
-/// trusted proxy in front.
+/// Answers the client's request; from then on its frames carry MQTT. The record has the client named
+/// by a trusted proxy in front.
 pub(super) async fn upgrade(
     client: &mut PendingClient<'_>,
     settings: &ListenerSettings,
     rules: &WebSocket,
-) -> Result<Option<SocketAddr>, Rejection> {
+) -> Result<(), Rejection> {
     let request = read_request(client, settings, rules).await?;
-    respond(&client.stream, &request.response()).await?;
-    client.buffer.drain(..request.len);
-    client.stream.begin_websocket(&mut client.buffer);
     let is_trusted = match client.record.source {
         PeerAddress::Ip(peer) => rules.forwarded_for.contains(peer.ip()),
         PeerAddress::Unix => false,
     };
-    Ok(request.forwarded_for.filter(|_| is_trusted))
+    if let Some(named) = request.forwarded_for.filter(|_| is_trusted) {
+        client.record.set_named_client(named);
+    }
+    access::check(settings, &client.record)?;
+    respond(&client.stream, &request.response()).await?;
+    client.buffer.drain(..request.len);
+    client.stream.begin_websocket(&mut client.buffer);
+    Ok(())
 }
 
 async fn read_request(

@@ -7,7 +7,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use mqtt_lb::testing::{
-    config::{Networks, WebSocket},
+    config::WebSocket,
     proto::websocket::{
         frame::{FrameDecoder, MAX_CONTROL_BYTES, StreamEnd},
         request::{self, MAX_HEAD_BYTES},
@@ -26,7 +26,7 @@ fuzz_target!(|bytes: &[u8]| {
 fn head(bytes: &[u8]) -> Option<usize> {
     let rules = WebSocket {
         path: "/mqtt".into(),
-        forwarded_for: Networks::new(["10.0.0.0/8".parse().ok()?]),
+        forwarded_for: ["10.0.0.0/8".parse().ok()?].into_iter().collect(),
         origins: Some(vec!["https://app.example".into()]),
     };
     let mut verdict = None;

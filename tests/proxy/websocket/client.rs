@@ -21,7 +21,7 @@ pub(crate) const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: 
      Sec-WebSocket-Protocol: mqtt\r\n\r\n";
 
 /// [`REQUEST`] with more headers, each with its line's end.
-pub(super) fn request_with(headers: &str) -> String {
+pub(crate) fn request_with(headers: &str) -> String {
     REQUEST.replace("\r\n\r\n", &format!("\r\n{headers}\r\n"))
 }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use tungstenite::{ClientRequestBuilder, handshake::client::generate_request};
 
 use crate::{
-    config::{Networks, WebSocket},
+    config::WebSocket,
     proto::websocket::request::{MAX_HEAD_BYTES, UpgradeRefusal, UpgradeRequest, parse},
 };
 
 fn rules() -> WebSocket {
-    let forwarded_for = Networks::new(["10.0.0.0/8".parse().unwrap()]);
+    let forwarded_for = ["10.0.0.0/8".parse().unwrap()].into_iter().collect();
     WebSocket { path: "/mqtt".into(), forwarded_for, origins: None }
 }
 

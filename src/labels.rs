@@ -48,6 +48,16 @@ named! {
     }
 }
 
+impl Transport {
+    /// The transport of WebSocket over the same TCP, unix socket or TLS.
+    pub const fn with_websocket(self) -> Self {
+        match self {
+            Self::Tcp | Self::Unix | Self::Ws => Self::Ws,
+            Self::Tls | Self::Wss => Self::Wss,
+        }
+    }
+}
+
 named! {
     /// Why this broker was chosen.
     pub enum RouteKind {

@@ -43,6 +43,8 @@ pub struct Entry<'a> {
     pub tls_serial: Option<&'a str>,
     /// The SHA-256 hash of the client's certificate, in hexadecimal.
     pub tls_fingerprint: Option<&'a str>,
+    /// The path of the client's WebSocket request, without the query.
+    pub path: Option<&'a str>,
     pub protocol_name: Option<&'a str>,
     /// Protocol level, without the bridge bit: 3, 4 or 5.
     pub protocol_version: Option<u8>,
@@ -140,6 +142,7 @@ impl<'a> Entry<'a> {
             tls_san: None,
             tls_serial: None,
             tls_fingerprint: None,
+            path: None,
             protocol_name: None,
             protocol_version: None,
             bridge: None,

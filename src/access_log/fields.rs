@@ -51,6 +51,7 @@ fields! {
     "tls_san", |e, _| e.tls_san.map(LogValue::AlternativeNames);
     "tls_serial", |e, _| e.tls_serial.map(LogValue::Text);
     "tls_fingerprint", |e, _| e.tls_fingerprint.map(LogValue::Text);
+    "path", |e, _| e.path.map(LogValue::Text);
     "protocol_name", |e, _| e.protocol_name.map(LogValue::Name);
     "protocol_version", |e, _| e.protocol_version.map(number);
     "bridge", |e, _| e.bridge.map(LogValue::Flag);

@@ -21,6 +21,7 @@ pub const LOG_FIELDS: &[&str] = &[
     "tls_san",
     "tls_serial",
     "tls_fingerprint",
+    "path",
     "protocol_name",
     "protocol_version",
     "bridge",

@@ -103,7 +103,7 @@ fn decide(context: &WorkerContext, accepted: &AcceptContext, record: &Record) ->
     let fields = record.for_route(client.client_id(), client.username());
     let facts = ClientFacts {
         fields,
-        path: None,
+        path: record.path(),
         clean_start: Some(client.clean_start),
         has_password: Some(client.has_password),
         will: Some(client.will),

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use mqtt_lb::testing::config::{ProxyProtocolIn, ProxyProtocolOut};
+use mqtt_lb::testing::config::{PassedTlvs, ProxyProtocolIn, ProxyProtocolOut};
 
 use crate::{faults, in_pool, parse, with};
 
@@ -126,7 +126,8 @@ fn send_proxy_protocol_is_a_version_or_none() {
     assert_eq!(sent("none").unwrap(), None);
     assert_eq!(sent("").unwrap(), None);
     assert_eq!(sent("v1").unwrap(), Some(ProxyProtocolOut::V1));
-    assert_eq!(sent("v2").unwrap(), Some(ProxyProtocolOut::V2 { cn: None }));
+    let no_tlvs = PassedTlvs::Listed(Vec::new());
+    assert_eq!(sent("v2").unwrap(), Some(ProxyProtocolOut::V2 { cn: None, tlvs: no_tlvs }));
     for (word, said) in [
         ("2", "7:26: pools[0].send_proxy_protocol: \"2\" is unknown; allowed: none, v1, v2"),
         ("true", "7:26: pools[0].send_proxy_protocol: \"true\" is unknown; allowed: none, v1, v2"),

@@ -1,6 +1,6 @@
 //! What wraps a listener's MQTT.
 
-use mqtt_lb::testing::config::WebSocket;
+use mqtt_lb::testing::config::{PathPattern, WebSocket};
 
 use crate::{faults, good, with};
 
@@ -14,11 +14,15 @@ fn websocket(keys: &str) -> WebSocket {
     config.listeners[0].websocket.clone().unwrap()
 }
 
+fn exact(path: &str) -> PathPattern {
+    PathPattern::Exact(path.into())
+}
+
 #[test]
 fn defaults_of_websocket() {
     assert!(good(&in_listener("websocket:")).listeners[0].websocket.is_none());
     let plain = websocket("{}");
-    assert_eq!((&*plain.path, plain.origins), ("/mqtt", None));
+    assert_eq!((plain.paths, plain.origins), (vec![exact("/mqtt")], None));
     for ip in ["127.0.0.1", "10.0.0.1", "::1"] {
         assert!(!plain.forwarded_for.contains(ip.parse().unwrap()));
     }
@@ -31,7 +35,7 @@ fn websocket_keys() {
          origins: [\"https://app.example\", \"http://localhost:8080\", \"http://[::1]:8080\", \
          \"capacitor://localhost\", \"null\"] }",
     );
-    assert_eq!(&*all.path, "/");
+    assert_eq!(all.paths, [exact("/")]);
     assert_eq!(all.origins.unwrap().len(), 5);
     for (ip, is_trusted) in [
         ("10.255.255.255", true),

@@ -41,6 +41,7 @@ mod logs;
 mod lost;
 mod name_server;
 mod networks;
+mod one_port;
 mod one_session;
 mod own_place;
 mod panics;

@@ -65,6 +65,7 @@ fn listener_status(listener: &listener::Listener) -> api::Listener {
         name: settings.name.clone(),
         bind: listener.bind.to_string(),
         transport: settings.transport.as_str().into(),
+        transports: settings.transports().map(|transport| transport.as_str().into()).collect(),
         pool: settings.pool.name.clone(),
         connections_active: metrics.connections_active.get().max(0) as u64,
         connections_total: metrics.connections_total.get(),

@@ -64,7 +64,7 @@ fn listeners(listeners: &[Listener], out: &mut dyn Write) -> io::Result<()> {
         vec![
             listener.name.to_string(),
             listener.bind.clone(),
-            listener.transport.to_string(),
+            listener.transports.join(", "),
             listener.pool.to_string(),
             listener.connections_active.to_string(),
             listener.connections_total.to_string(),

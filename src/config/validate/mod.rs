@@ -12,9 +12,11 @@ mod listener;
 mod names;
 mod network_access;
 mod pool;
+mod proxy_protocol;
 mod rules;
 mod settings;
 mod tls;
+mod websocket;
 
 use super::{Admin, Bind, Config, at::At, configuration::Effective, raw, values::BIND};
 use addresses::Binds;

@@ -20,7 +20,7 @@ pub(super) fn proxy_header(
     match version {
         None => Vec::new(),
         Some(ProxyProtocolOut::V1) => write_v1(addresses(client)),
-        Some(ProxyProtocolOut::V2 { cn }) => {
+        Some(ProxyProtocolOut::V2 { cn, .. }) => {
             // In the format of the access log.
             let session_id = format!("{:016x}", client.record.session_id);
             let tls = client.record.tls();

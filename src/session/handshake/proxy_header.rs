@@ -28,19 +28,32 @@ pub(super) async fn read(client: &mut PendingClient<'_>) -> Result<Header, Rejec
     }
 }
 
+/// Reads the header of a trusted peer that may begin without one.
+pub(super) async fn read_optional(
+    client: &mut PendingClient<'_>,
+) -> Result<Option<Header>, Rejection> {
+    if begins_with_header(client).await? { read(client).await.map(Some) } else { Ok(None) }
+}
+
 /// Rejects a peer that sends a header without being trusted to.
 pub(super) async fn refuse(client: &mut PendingClient<'_>) -> Result<(), Rejection> {
+    if begins_with_header(client).await? {
+        return Err(malformed(UNTRUSTED_PROXY_HEADER.into()).into());
+    }
+    Ok(())
+}
+
+/// Whether the connection begins with a header, valid or not. Reads until that is known.
+async fn begins_with_header(client: &mut PendingClient<'_>) -> Result<bool, Rejection> {
     loop {
         match proxy_header::detect(&client.buffer) {
-            DetectedHeader::Absent => return Ok(()),
-            DetectedHeader::V1 | DetectedHeader::V2 => {
-                return Err(malformed(UNTRUSTED_PROXY_HEADER.into()).into());
-            }
+            DetectedHeader::Absent => return Ok(false),
+            DetectedHeader::V1 | DetectedHeader::V2 => return Ok(true),
             DetectedHeader::Undecided => {}
         }
         // If the client has closed, the next layer reports what is missing.
         if client.read_more(MAX_HEADER_BYTES, EndPhase::Handshake).await? == 0 {
-            return Ok(());
+            return Ok(false);
         }
     }
 }

@@ -12,12 +12,15 @@ use super::{
     client_rates, proxy_header, tls, websocket,
 };
 use crate::{
+    config::{ProxyProtocolIn, WebSocket},
     labels::{EndBy, EndCause, EndPhase},
     limits::ConnectionPermit,
     listener::ListenerSettings,
     net::{Elapsed, deadline},
     session::{end::End, pending::PendingClient, reject::Rejection},
 };
+
+const NOTHING_SENT: &str = "nothing was sent";
 
 /// Unwraps the client's connection layer by layer, within the deadline of the whole handshake.
 /// Bytes that were read and belong to MQTT stay in the buffer.
@@ -50,18 +53,17 @@ async fn unwrap_layers(
     layer: &Cell<Layer>,
 ) -> Result<(), Rejection> {
     let peer = client.record.client_ip();
-    let is_header_due = settings.proxy_protocol.as_ref().map(|rules| rules.is_from(peer));
-    if is_header_due == Some(true) {
-        layer.set(Layer::ProxyHeader);
-        let header = proxy_header::read(client).await?;
-        client.record.apply_proxy_header(header);
+    let is_trusted = settings.proxy_protocol.as_ref().map(|rules| rules.is_from(peer));
+    if let Some(rules) = settings.proxy_protocol.as_ref().filter(|rules| rules.is_from(peer)) {
+        layer.set(if rules.required { Layer::ProxyHeader } else { Layer::OptionalProxyHeader });
+        read_proxy_header(client, rules).await?;
     }
     let is_from_proxy = settings.is_from_proxy(peer);
     if !may_be_forwarded(settings, client.record.client_ip()) {
         access::check(settings, &client.record)?;
         identify(client, permit, is_from_proxy)?;
     }
-    if is_header_due == Some(false)
+    if is_trusted == Some(false)
         && let Some(first) = first_layer(settings)
     {
         layer.set(first);
@@ -72,7 +74,9 @@ async fn unwrap_layers(
         let facts = tls::accept(client, config).await?;
         client.record.transport.get_or_insert_default().tls = Some(facts);
     }
-    if let Some(rules) = &settings.websocket {
+    if let Some(rules) = &settings.websocket
+        && (!settings.mqtt || chooses_websocket(client, rules, layer).await?)
+    {
         layer.set(Layer::WebSocket);
         websocket::upgrade(client, settings, rules).await?;
     }
@@ -94,12 +98,50 @@ fn identify(
     Ok(permit.identify(client.record.client_ip())?)
 }
 
+/// Reads the PROXY header of a trusted peer, which says who the client is.
+async fn read_proxy_header(
+    client: &mut PendingClient<'_>,
+    rules: &ProxyProtocolIn,
+) -> Result<(), Rejection> {
+    let header = if rules.required {
+        Some(proxy_header::read(client).await?)
+    } else {
+        proxy_header::read_optional(client).await?
+    };
+    if let Some(header) = header {
+        client.record.apply_proxy_header(header);
+    }
+    Ok(())
+}
+
+/// Whether the client speaks WebSocket, where it may also speak MQTT itself.
+///
+/// Its first byte decides: a request begins with its method, a token in capital letters (RFC 9110,
+/// section 9.1), and a connection of MQTT with 0x10 (MQTT 5.0, section 3.1.1).
+async fn chooses_websocket(
+    client: &mut PendingClient<'_>,
+    rules: &WebSocket,
+    layer: &Cell<Layer>,
+) -> Result<bool, Rejection> {
+    layer.set(Layer::MqttOrWebSocket);
+    if client.buffer.is_empty() && client.read_more(rules.max_head, EndPhase::Handshake).await? == 0
+    {
+        return Err(client.closed_early(EndPhase::Handshake, NOTHING_SENT.into()));
+    }
+    let is_request = client.buffer.first().is_some_and(u8::is_ascii_uppercase);
+    if is_request {
+        client.record.transport.get_or_insert_default().chose_websocket = true;
+    }
+    Ok(is_request)
+}
+
 /// The layer that a client's bytes begin with; `None` for plain MQTT.
 fn first_layer(settings: &ListenerSettings) -> Option<Layer> {
-    match (&settings.tls, &settings.websocket) {
-        (Some(_), _) => Some(Layer::Tls),
-        (None, Some(_)) => Some(Layer::WebSocket),
-        (None, None) => None,
+    match (&settings.tls, &settings.websocket, settings.mqtt) {
+        (Some(_), ..) => Some(Layer::Tls),
+        (None, Some(_), false) => Some(Layer::WebSocket),
+        (None, Some(_), true) => Some(Layer::MqttOrWebSocket),
+        (None, None, _) => None,
     }
 }
 
@@ -107,16 +149,23 @@ fn first_layer(settings: &ListenerSettings) -> Option<Layer> {
 #[derive(Clone, Copy)]
 enum Layer {
     ProxyHeader,
+    OptionalProxyHeader,
     Tls,
     WebSocket,
+    /// The first byte tells which.
+    MqttOrWebSocket,
 }
 
 impl Layer {
     fn unfinished(self) -> &'static str {
         match self {
             Self::ProxyHeader => "no complete PROXY header was sent",
+            Self::OptionalProxyHeader => {
+                "nothing was sent, or only the beginning of a PROXY header"
+            }
             Self::Tls => "the TLS handshake was not finished",
             Self::WebSocket => "no complete WebSocket request was sent",
+            Self::MqttOrWebSocket => NOTHING_SENT,
         }
     }
 }

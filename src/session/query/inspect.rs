@@ -218,7 +218,7 @@ fn session_info(context: &WorkerContext, session: &ActiveSession) -> Option<Sess
         assigned_client_id: record.assigned_client_id().map(Box::from),
         username: username.map(Box::from),
         listener: record.listener.name.clone(),
-        transport: record.listener.transport,
+        transport: record.transport_kind(),
         client: record.source.address(),
         certificate: record.tls().and_then(|tls| tls.certificate.clone()),
         protocol_version: client.version.level(),

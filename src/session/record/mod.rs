@@ -45,6 +45,7 @@ const PANIC_DETAIL: &str = "internal error: the task of this connection panicked
 /// The listener of a connection, as of accept, and the rule that has decided about it. Sessions keep it, so it is small.
 pub(crate) struct ListenerRef {
     pub(crate) name: Arc<str>,
+    /// As [`ListenerSettings::transport`](crate::listener::ListenerSettings::transport).
     pub(crate) transport: Transport,
     pub(crate) pool: Rc<PoolView>,
     /// The rule that has decided about its clients; `None` if none holds.
@@ -96,6 +97,10 @@ pub(crate) struct TransportInfo {
     /// The address that the client connected to, if it was not this proxy's.
     pub(crate) destination: Option<SocketAddr>,
     pub(crate) tls: Option<TlsFacts>,
+    /// Whether the client speaks WebSocket, on a listener where it may also speak MQTT itself.
+    pub(crate) chose_websocket: bool,
+    /// The path of its WebSocket request, without the query.
+    pub(crate) path: Option<Arc<str>>,
 }
 
 impl Record {
@@ -198,6 +203,21 @@ impl Record {
     /// The address for limits and hashing; `None` on a unix socket.
     pub(crate) fn client_ip(&self) -> Option<IpAddr> {
         self.source.ip()
+    }
+
+    /// The transport of this connection, as far as it is known.
+    pub(crate) fn transport_kind(&self) -> Transport {
+        let of_listener = self.listener.transport;
+        match &self.transport {
+            Some(info) if info.chose_websocket => of_listener.with_websocket(),
+            _ => of_listener,
+        }
+    }
+
+    /// The path of the WebSocket request, without the query; `None` before it is accepted, and
+    /// without WebSocket.
+    pub(crate) fn path(&self) -> Option<&str> {
+        self.transport.as_ref()?.path.as_deref()
     }
 
     /// What is known about the client from TLS, terminated here or at a proxy in front.

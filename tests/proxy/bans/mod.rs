@@ -1,8 +1,14 @@
 //! Bans: by the operator, and by rates that ban.
 
+mod api;
 mod operator;
+mod rates;
+mod reloads;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+};
 
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
@@ -19,6 +25,15 @@ fn from(last: u8, to: SocketAddr) -> Client {
     socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0)).into()).unwrap();
     socket.connect(&to.into()).unwrap();
     Client::on(TcpStream::from(socket))
+}
+
+/// What is answered to some bytes, up to so many: fewer if the connection is closed before.
+fn answer(mut client: Client, bytes: &[u8], count: u64) -> Vec<u8> {
+    // The proxy may have closed it already.
+    let _ = client.stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _ = client.stream.take(count).read_to_end(&mut answer);
+    answer
 }
 
 #[track_caller]

@@ -1,6 +1,9 @@
 //! Bans of addresses that the operator most likely needs.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use ipnet::IpNet;
 
@@ -18,31 +21,37 @@ const MAX_WARNINGS: usize = 20;
 pub(super) fn warnings(bans: &[Ban], peer: Option<IpAddr>, snapshot: &Snapshot) -> Vec<String> {
     let brokers = broker_addresses(snapshot);
     let of = |ban: &Ban| match &ban.target {
-        BanTarget::Ip(network) => warning(network, peer, &brokers),
+        BanTarget::Ip(network) => {
+            let what = needed_address(network, peer, &brokers)?;
+            let value = ban.target.value();
+            Some(format!("the ban of {value} includes {what}; `unban --ip {value}` ends it"))
+        }
         BanTarget::ClientId(_) | BanTarget::Username(_) => None,
     };
     bans.iter().filter_map(of).take(MAX_WARNINGS).collect()
 }
 
-fn warning(network: &IpNet, peer: Option<IpAddr>, brokers: &HashSet<IpAddr>) -> Option<String> {
-    let what = if let Some(peer) = peer.filter(|peer| network.contains(&peer.to_canonical())) {
-        format!("{peer}, the address that the request came from")
-    } else if ["127.0.0.1", "::1"]
-        .iter()
-        .any(|ip| ip.parse().is_ok_and(|ip: IpAddr| network.contains(&ip)))
-        || network.addr().is_loopback()
-    {
-        "loopback addresses: checks of this host, and balancers on it".to_owned()
+/// The address in a network that the operator most likely needs.
+fn needed_address(
+    network: &IpNet,
+    peer: Option<IpAddr>,
+    brokers: &HashSet<IpAddr>,
+) -> Option<String> {
+    const LOOPBACK: [IpAddr; 2] =
+        [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    if let Some(peer) = peer.filter(|peer| network.contains(&peer.to_canonical())) {
+        return Some(format!("{peer}, the address that the request came from"));
+    }
+    if network.addr().is_loopback() || LOOPBACK.iter().any(|ip| network.contains(ip)) {
+        return Some("loopback addresses: checks of this host, and balancers on it".to_owned());
+    }
+    let is_single = network.prefix_len() == network.max_prefix_len();
+    let of_broker = if is_single {
+        brokers.get(&network.addr())
     } else {
-        let is_single = network.prefix_len() == network.max_prefix_len();
-        let of_broker = if is_single {
-            brokers.get(&network.addr())
-        } else {
-            brokers.iter().find(|ip| network.contains(*ip))
-        };
-        format!("{}, the address of a broker", of_broker?)
+        brokers.iter().find(|ip| network.contains(*ip))
     };
-    Some(format!("the ban of {network} includes {what}; `unban --ip {network}` ends it"))
+    of_broker.map(|ip| format!("{ip}, the address of a broker"))
 }
 
 fn broker_addresses(snapshot: &Snapshot) -> HashSet<IpAddr> {

@@ -32,7 +32,7 @@ fn keys_that_need_what_tls_hides() {
         ("connect: lenient", "connect: cannot be combined with tls: passthrough"),
         ("rules: [{ name: r, when: { client_id: a }, pool: brokers }]", "client_id: is hidden by"),
         ("rules: [{ name: r, when: { will: true }, refuse: banned }]", "will: is hidden by"),
-        ("rules: [{ name: r, when: { jwt.sub: a }, refuse: banned }]", "jwt.sub: is hidden by"),
+        ("rules: [{ name: r, when: { jwt.sub: a }, refuse: banned }]", "\"jwt.sub\": is hidden by"),
         ("rules: [{ name: r, redirect: a.example }]", "redirect: needs a CONNACK"),
     ] {
         let said = faults(&listener(entry));

@@ -117,6 +117,8 @@ named! {
         Removed = "removed",
         /// The session moves to its preferred broker, which is available again.
         Rebalance = "rebalance",
+        /// The rules of the listener have changed, and now refuse the client.
+        Rule = "rule",
         /// The client opened a newer session.
         TakenOver = "taken_over",
         /// Another device with the same client ID connected.

@@ -15,6 +15,7 @@
 //! - `net`: sockets, timers and pipes on a worker's epoll
 //! - `proto`: MQTT, PROXY headers and WebSocket, without I/O
 //! - `balance`: from a key to a broker, without I/O
+//! - `rules`: from what is known about a client to a pool or a refusal
 //! - `networks`: sets of networks, made for fast look-ups of addresses
 //! - `template`: texts made of facts about a client
 //!
@@ -52,6 +53,7 @@ mod net;
 mod networks;
 mod program_log;
 mod proto;
+mod rules;
 mod session;
 mod snapshot;
 mod template;

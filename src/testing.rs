@@ -32,7 +32,7 @@ pub mod limits {
     pub use crate::limits::{AdmissionOutcome, ConnectionLimiter};
 }
 pub mod listener {
-    pub use crate::listener::{Listener, bind};
+    pub use crate::listener::{Listener, ListenerPools, bind};
 }
 pub mod metrics {
     pub use crate::metrics::Metrics;

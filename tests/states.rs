@@ -13,7 +13,7 @@ use mqtt_lb::testing::{
     access_log::AccessLogs,
     config::{Bind, Config},
     limits::ConnectionLimiter,
-    listener::{self, Listener},
+    listener::{self, Listener, ListenerPools},
     metrics::Metrics,
     net::TcpOptions,
     session::{ClientDirectory, ProcessContext, SESSION_ID_BITS},
@@ -78,7 +78,8 @@ impl Rig {
         let mut listening = listener::bind(&config.listeners[0], WORKERS.into(), options).unwrap();
         let Bind::Tcp(address) = listening.bind else { panic!("not TCP") };
         let sockets = std::mem::take(&mut listening.sockets);
-        let listener = Listener::new(&config.listeners[0], listening, pool.clone(), &metrics);
+        let pools = ListenerPools { default: pool.clone(), all: std::slice::from_ref(&pool) };
+        let listener = Listener::new(&config.listeners[0], listening, &pools, &metrics);
         let (id, listeners) = (listener.id, vec![Arc::new(listener)]);
         let (config, pools) = (Arc::new(config), vec![pool.clone()]);
         let snapshot = Arc::new(Snapshot::first(&config, pools, listeners));

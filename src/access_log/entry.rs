@@ -64,6 +64,8 @@ pub struct Entry<'a> {
     /// What is malformed in the CONNECT, which was accepted all the same.
     pub connect_malformed: Option<Malformed>,
     pub pool: Option<&'a str>,
+    /// The rule of the listener that has decided about the client.
+    pub rule: Option<&'a str>,
     pub upstream: Option<&'a str>,
     pub upstream_address: Option<DialledAddress<'a>>,
     pub route: Option<RouteKind>,
@@ -139,6 +141,7 @@ impl<'a> Entry<'a> {
             session_expiry: None,
             connect_malformed: None,
             pool: None,
+            rule: None,
             upstream: None,
             upstream_address: None,
             route: None,

@@ -66,6 +66,7 @@ fields! {
     "session_expiry", |e, _| e.session_expiry.map(number);
     "connect_malformed", |e, _| e.connect_malformed.as_ref().map(LogValue::Malformed);
     "pool", |e, _| e.pool.map(LogValue::Text);
+    "rule", |e, _| e.rule.map(LogValue::Text);
     "upstream", |e, _| e.upstream.map(LogValue::Text);
     "upstream_address", |e, _| e.upstream_address.map(LogValue::Dialled);
     "route", |e, _| e.route.map(|r| LogValue::Name(r.as_str()));

@@ -23,7 +23,7 @@ use crate::{
     access_log::BlockedLogs,
     config::{Admin, Bind, Config, Secret},
     limits::ConnectionLimiter,
-    listener::{self, Listener},
+    listener::{self, Listener, ListenerPools},
     metrics::{AcceptError, Metrics},
     net::TcpOptions,
     program_log::ProgramLog,
@@ -51,8 +51,10 @@ fn state(token: Option<&str>) -> AdminState {
     let pool = Arc::new(Pool::new(&config.pools[0], &metrics, Arc::default()));
     let options = TcpOptions::towards_clients(&config.timeouts);
     let listening = listener::bind(&config.listeners[0], 1, options).unwrap();
-    let listener = Listener::new(&config.listeners[0], listening, pool.clone(), &metrics);
-    let snapshot = Snapshot::first(&config, vec![pool], vec![Arc::new(listener)]);
+    let all = vec![pool.clone()];
+    let pools = ListenerPools { default: pool, all: &all };
+    let listener = Listener::new(&config.listeners[0], listening, &pools, &metrics);
+    let snapshot = Snapshot::first(&config, all, vec![Arc::new(listener)]);
     AdminState {
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
         workers: 1,

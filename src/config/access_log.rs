@@ -36,6 +36,7 @@ pub const LOG_FIELDS: &[&str] = &[
     "session_expiry",
     "connect_malformed",
     "pool",
+    "rule",
     "upstream",
     "upstream_address",
     "route",

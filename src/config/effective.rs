@@ -19,11 +19,19 @@ pub(super) fn effective(mut config: At<raw::Config>) -> Arc<str> {
     value.and_then(|value| serde_yaml::to_string(&value)).unwrap_or_default().into()
 }
 
+/// The key that the claims of a rule are read by.
+const CLAIMS: &str = "jwt.";
+
 /// An absent key is left out.
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Mapping(entries) => {
             let entries = entries.into_iter().filter(|(_, value)| !value.is_null());
+            let entries = entries.flat_map(|(key, value)| match value {
+                // The claims of a rule, whose keys belong to the section.
+                Value::Mapping(claims) if key == CLAIMS => claims.into_iter().collect(),
+                value => vec![(key, value)],
+            });
             Value::Mapping(entries.map(|(key, value)| (key, without_nulls(value))).collect())
         }
         Value::Sequence(items) => Value::Sequence(items.into_iter().map(without_nulls).collect()),

@@ -9,6 +9,7 @@ use std::{
 
 use super::{Identity, Idle};
 use crate::networks::PrefixSet;
+use crate::rules::Rule;
 
 /// A listening address, the pool of its clients, and the protocols around their MQTT.
 #[derive(Clone, Debug)]
@@ -22,6 +23,7 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     pub websocket: Option<WebSocket>,
     pub identity: Identity,
+    pub rules: Vec<Rule>,
     /// Replaces [`Timeouts::idle`](super::Timeouts).
     pub idle: Option<Idle>,
 }

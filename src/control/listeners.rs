@@ -6,7 +6,7 @@ use anyhow::anyhow;
 
 use crate::{
     config::{Bind, Config},
-    listener::{self, BoundListener, InheritedSocket, InheritedSockets, Listener},
+    listener::{self, BoundListener, InheritedSocket, InheritedSockets, Listener, ListenerPools},
     metrics::Metrics,
     net::TcpOptions,
     upstream::Pool,
@@ -107,15 +107,16 @@ impl Listeners {
         let before = std::mem::take(&mut self.open);
         let mut sockets = Vec::new();
         for (listener, config) in bound.0.into_iter().zip(&config.listeners) {
-            let Some(pool) = pools.get(config.pool).cloned() else { continue };
+            let Some(default) = pools.get(config.pool).cloned() else { continue };
+            let pools = &ListenerPools { default, all: pools };
             self.open.push(match listener {
                 PlannedListener::Kept(listener) => {
-                    listener.configure(config, pool, metrics);
+                    listener.configure(config, pools, metrics);
                     listener
                 }
                 PlannedListener::New(mut listening) => {
                     let own = std::mem::take(&mut listening.sockets);
-                    let listener = Arc::new(Listener::new(config, listening, pool, metrics));
+                    let listener = Arc::new(Listener::new(config, listening, pools, metrics));
                     tracing::info!(listener = %config.name, address = %listener.bind, "listening");
                     sockets.push((listener.id, own));
                     listener

@@ -5,6 +5,7 @@ mod bind_error;
 mod bound;
 mod inherited;
 mod inherited_socket;
+mod rules;
 mod settings;
 
 use std::sync::{
@@ -18,15 +19,17 @@ pub use bind::bind;
 pub(crate) use bound::BoundListener;
 pub(crate) use inherited::InheritedSockets;
 pub(crate) use inherited_socket::InheritedSocket;
-pub(crate) use settings::ListenerSettings;
+pub(crate) use rules::ListenerRules;
+pub(crate) use settings::{ListenerPools, ListenerSettings};
 
 use bound::UnixSocketFile;
 
 use crate::{
     config::{self, Bind},
     metrics::Metrics,
-    upstream::Pool,
+    rules::Percent,
 };
+use rules::OperatorShares;
 
 /// A running listener. Shared by all threads; a reload changes its settings in place.
 pub struct Listener {
@@ -39,6 +42,7 @@ pub struct Listener {
     /// The inherited socket that it uses, if any.
     inherited: Option<Arc<InheritedSocket>>,
     settings: ArcSwap<ListenerSettings>,
+    shares: OperatorShares,
     file: Mutex<Option<UnixSocketFile>>,
 }
 
@@ -47,16 +51,19 @@ impl Listener {
     pub fn new(
         config: &config::Listener,
         listening: BoundListener,
-        pool: Arc<Pool>,
+        pools: &ListenerPools<'_>,
         metrics: &Metrics,
     ) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let BoundListener { bind, inherited, file, .. } = listening;
+        let shares = OperatorShares::default();
         let metrics = metrics.listener(&config.name);
+        let settings = ListenerSettings::new(config, &bind, pools, metrics, &shares);
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             configured_bind: config.bind.clone(),
-            settings: ArcSwap::from_pointee(ListenerSettings::new(config, &bind, pool, metrics)),
+            settings: ArcSwap::from_pointee(settings),
+            shares,
             bind,
             inherited,
             file: Mutex::new(file),
@@ -64,9 +71,28 @@ impl Listener {
     }
 
     /// Applies another configuration to new connections; existing ones keep theirs.
-    pub fn configure(&self, config: &config::Listener, pool: Arc<Pool>, metrics: &Metrics) {
+    pub fn configure(
+        &self,
+        config: &config::Listener,
+        pools: &ListenerPools<'_>,
+        metrics: &Metrics,
+    ) {
         let metrics = metrics.listener(&config.name);
-        self.settings.store(Arc::new(ListenerSettings::new(config, &self.bind, pool, metrics)));
+        let settings = ListenerSettings::new(config, &self.bind, pools, metrics, &self.shares);
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// Sets the share of clients of a rule until the configured one changes; `None`: the configured
+    /// one again. False if there is no such rule.
+    pub fn set_percent(&self, rule: &str, percent: Option<Percent>) -> bool {
+        let settings = self.settings.load();
+        let running = settings.rules.iter().flat_map(|rules| rules.iter());
+        let Some(running) = running.into_iter().find(|running| *running.rule.name == *rule) else {
+            return false;
+        };
+        self.shares.set(&running.rule, percent);
+        running.set_percent(percent.unwrap_or(running.rule.percent));
+        true
     }
 
     pub fn settings(&self) -> Arc<ListenerSettings> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 
+use super::rules::{ListenerRules, OperatorShares};
 use crate::{
     config::{self, Bind, Identity, Idle, NetworkAccess, ProxyProtocolIn, WebSocket},
     labels::Transport,
@@ -12,6 +13,14 @@ use crate::{
     upstream::Pool,
 };
 
+/// The pools that the clients of a listener may go to.
+pub struct ListenerPools<'a> {
+    /// For clients for which no rule holds.
+    pub default: Arc<Pool>,
+    /// In the order of the configuration.
+    pub all: &'a [Arc<Pool>],
+}
+
 /// The settings of a listener until the next reload. A connection takes them when it is accepted,
 /// but its session keeps only names: each reload loads certificates again, and a session may
 /// outlive many reloads.
@@ -19,7 +28,10 @@ pub struct ListenerSettings {
     pub name: Arc<str>,
     /// The transport of its clients, as logs and metrics name it.
     pub transport: Transport,
+    /// For clients for which no rule holds.
     pub pool: Arc<Pool>,
+    /// `None` if there are none.
+    pub rules: Option<ListenerRules>,
     pub metrics: ListenerMetrics,
     /// `None` if clients of all networks may connect.
     pub access: Option<NetworkAccess>,
@@ -38,9 +50,11 @@ impl ListenerSettings {
     pub(super) fn new(
         listener: &config::Listener,
         bind: &Bind,
-        pool: Arc<Pool>,
+        pools: &ListenerPools<'_>,
         metrics: ListenerMetrics,
+        shares: &OperatorShares,
     ) -> Self {
+        let rules = ListenerRules::new(&listener.rules, pools.all, &metrics, shares);
         let transport = match (&listener.websocket, &listener.tls, bind) {
             (Some(_), Some(_), _) => Transport::Wss,
             (Some(_), None, _) => Transport::Ws,
@@ -51,7 +65,8 @@ impl ListenerSettings {
         Self {
             name: listener.name.clone(),
             transport,
-            pool,
+            pool: pools.default.clone(),
+            rules: (!rules.is_empty()).then_some(rules),
             metrics,
             access: (!listener.access.is_default()).then(|| listener.access.clone()),
             proxy_protocol: listener.proxy_protocol.clone(),

@@ -4,7 +4,7 @@ use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::{
     families::HANDSHAKE_BUCKETS,
-    owned::{Declarations, Family, Registration},
+    owned::{Declarations, Family, Registration, ScopedSample},
 };
 
 /// One listener's metrics, exposed while this or another one with the same name exists.
@@ -17,6 +17,7 @@ pub struct ListenerMetrics {
     pub handshake_seconds: Histogram,
     sessions_by_version: [IntCounter; 3],
     identity_refused: Family<IntCounter>,
+    rules: Family<IntCounter>,
     registration: Registration,
 }
 
@@ -31,6 +32,11 @@ impl ListenerMetrics {
     pub(crate) fn count_identity_refused(&self, rule: &str) {
         let refused: IntCounter = self.registration.sample(self.identity_refused, Some(rule));
         refused.inc();
+    }
+
+    /// How many clients a rule has decided about; exposed while this exists.
+    pub(crate) fn rule(&self, name: &str) -> ScopedSample<IntCounter> {
+        self.registration.scoped_sample(self.rules, Some(name))
     }
 
     /// Counts a session of protocol level 3, 4 or 5.
@@ -52,6 +58,7 @@ pub(super) struct ListenerFamilies {
     sessions: Family<IntCounter>,
     handshake: Family<Histogram>,
     identity_refused: Family<IntCounter>,
+    rules: Family<IntCounter>,
 }
 
 impl ListenerFamilies {
@@ -90,6 +97,11 @@ impl ListenerFamilies {
                 "Clients refused for their identity, by the key of the listener that refused them.",
                 &["listener", "rule"],
             ),
+            rules: families.add(
+                "rules_total",
+                "Clients that a rule of the listener has decided about.",
+                &["listener", "rule"],
+            ),
         }
     }
 
@@ -105,6 +117,7 @@ impl ListenerFamilies {
             denied_total: of.sample(self.denied, None),
             handshake_seconds: of.sample(self.handshake, None),
             identity_refused: self.identity_refused,
+            rules: self.rules,
             registration,
         }
     }

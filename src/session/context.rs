@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{clients::ClientDirectory, pool_view::PoolView, record::Recorder, table::SessionTable};
+use super::{
+    accept_context::AcceptContext, clients::ClientDirectory, pool_view::PoolView, record::Recorder,
+    table::SessionTable,
+};
 use crate::{
     access_log::WorkerLogs,
     config::{Limits, Timeouts},
@@ -53,6 +56,8 @@ pub(crate) struct WorkerContext {
     /// The views in `pools` and those that only sessions hold. Each pool has one view, so that
     /// sessions of a removed pool see it when it comes back.
     views: RefCell<Vec<Weak<PoolView>>>,
+    /// What the next connections of each listener take.
+    listeners: RefCell<Vec<Rc<AcceptContext>>>,
     pub(crate) limits: Cell<Limits>,
     pub(crate) timeouts: Cell<Timeouts>,
     pub(crate) limiter: Arc<ConnectionLimiter>,
@@ -96,6 +101,7 @@ impl WorkerContext {
             reactor,
             pools: RefCell::default(),
             views: RefCell::default(),
+            listeners: RefCell::default(),
             limits: Cell::new(settings.limits),
             timeouts: Cell::new(settings.timeouts),
             limiter: shared.limiter.clone(),
@@ -144,6 +150,22 @@ impl WorkerContext {
     /// This worker's view of a pool of the current configuration.
     pub(crate) fn view_of(&self, pool: &Arc<Pool>) -> Option<Rc<PoolView>> {
         self.pools.borrow().iter().find(|view| Arc::ptr_eq(&view.pool, pool)).cloned()
+    }
+
+    /// Replaces what the next connections of each listener take.
+    pub(crate) fn set_listeners(&self, listeners: Vec<Rc<AcceptContext>>) {
+        self.listeners.replace(listeners);
+    }
+
+    /// Whether any listener has rules.
+    pub(crate) fn has_rules(&self) -> bool {
+        self.listeners.borrow().iter().any(|accepted| accepted.settings.rules.is_some())
+    }
+
+    /// What the next connection of the listener with this name takes.
+    pub(crate) fn accept_context(&self, listener: &str) -> Option<Rc<AcceptContext>> {
+        let listeners = self.listeners.borrow();
+        listeners.iter().find(|accepted| *accepted.listener.name == *listener).cloned()
     }
 
     pub(crate) fn log(&self) -> &WorkerLogs {

@@ -1,15 +1,17 @@
 //! One connection's life: handshake, broker search, relay, end, record.
 //!
 //! Modules use only modules of lower layers. From the bottom: `end`, `record`, `active` (the data
-//! of one session), `clients` and `table`; then `context` (what a worker's sessions share); then
-//! `pending` and `reject`, `evict`, `relay`, `identity`, `broker_search`, `handshake`; at the top `sweep` and
+//! of one session), `clients` and `table`; then `accept_context`, and `context` (what a worker's sessions share); then
+//! `pending` and `reject`, `destination`, `evict`, `relay`, `identity`, `broker_search`, `handshake`; at the top `sweep` and
 //! `query`.
 
+mod accept_context;
 mod active;
 mod broker_search;
 mod by_age;
 mod clients;
 mod context;
+mod destination;
 mod end;
 mod evict;
 mod handshake;
@@ -35,9 +37,10 @@ pub(crate) use evict::Drain;
 pub(crate) use query::{Inspector, SessionQuery};
 pub use session_id::SESSION_ID_BITS;
 
+pub(crate) use accept_context::AcceptContext;
 pub(crate) use context::{SessionSettings, WorkerContext};
 pub(crate) use evict::drain;
-pub(crate) use handshake::{AcceptContext, serve};
+pub(crate) use handshake::serve;
 pub(crate) use query::{
     Cursor, Filter, QUERY_TIMEOUT, QueryError, QuerySender, SessionInfo, answer_query,
 };

@@ -1,6 +1,6 @@
 //! Templates in which `*` stands for any characters.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{borrow::Cow, fmt, ops::Deref, str::FromStr};
 
 use super::{
     client_fields::ClientFields,
@@ -14,12 +14,48 @@ use super::{
 pub struct Pattern {
     /// The text between the `*`; one more than there are of them.
     pieces: Vec<Template>,
+    /// The same, if there are no variables.
+    literal: Option<Vec<Box<str>>>,
 }
 
 /// The most combinations of names that are tried, where a pattern has variables with several values.
 const MAX_COMBINATIONS: usize = 4096;
 
 impl Pattern {
+    /// A pattern in which only `*` has a meaning.
+    pub fn literal(text: &str) -> Self {
+        Self::new(text.split('*').map(Template::text).collect())
+    }
+
+    fn new(pieces: Vec<Template>) -> Self {
+        let text = |piece: &Template| match &*piece.parts {
+            [] => Some("".into()),
+            [TemplatePart::Text(text)] => Some(text.clone()),
+            _ => None,
+        };
+        Self { literal: pieces.iter().map(text).collect(), pieces }
+    }
+
+    /// The same pattern with its ASCII letters in lower case, but for the names of variables.
+    pub fn to_ascii_lowercase(&self) -> Self {
+        Self::new(self.pieces.iter().map(Template::to_ascii_lowercase).collect())
+    }
+
+    /// The text that it stands for, if there are no variables and no `*`.
+    pub fn as_text(&self) -> Option<&str> {
+        match self.literal.as_deref() {
+            Some([text]) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether it matches any text.
+    pub fn is_any(&self) -> bool {
+        self.literal
+            .as_ref()
+            .is_some_and(|texts| texts.len() > 1 && texts.iter().all(|text| text.is_empty()))
+    }
+
     /// The variables, in their order.
     pub fn variables(&self) -> impl Iterator<Item = &Variable> + Clone {
         self.pieces.iter().flat_map(Template::variables)
@@ -28,6 +64,9 @@ impl Pattern {
     /// Whether `text` matches. A variable without a value matches nothing. Of a variable with
     /// several values, such as the DNS names of a certificate, one has to match.
     pub fn matches(&self, text: &str, client: &ClientFields<'_>) -> bool {
+        if let Some(texts) = &self.literal {
+            return is_match(texts, text);
+        }
         let values: Vec<_> = self.variables().map(|variable| variable.values(client)).collect();
         if values.iter().any(Vec::is_empty) {
             return false;
@@ -60,9 +99,9 @@ fn fill<'a>(piece: &'a Template, values: &mut impl Iterator<Item = &'a str>) -> 
 }
 
 /// Whether `text` is these pieces in their order, with any characters between them.
-fn is_match(pieces: &[Cow<'_, str>], text: &str) -> bool {
+fn is_match<T: Deref<Target = str>>(pieces: &[T], text: &str) -> bool {
     let [first, middle @ .., last] = pieces else {
-        return pieces.first().is_some_and(|only| *only == text);
+        return pieces.first().is_some_and(|only| **only == *text);
     };
     let Some(mut rest) = text.strip_prefix(&**first) else { return false };
     for piece in middle {
@@ -92,7 +131,7 @@ impl FromStr for Pattern {
             }
         }
         pieces.push(text[from..].parse()?);
-        Ok(Self { pieces })
+        Ok(Self::new(pieces))
     }
 }
 

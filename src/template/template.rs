@@ -36,6 +36,21 @@ impl Template {
         Self { parts: vec![TemplatePart::Variable(variable)] }
     }
 
+    /// A text without variables.
+    pub(super) fn text(text: &str) -> Self {
+        let part = || TemplatePart::Text(text.into());
+        Self { parts: if text.is_empty() { Vec::new() } else { vec![part()] } }
+    }
+
+    /// The same template with the ASCII letters of its texts in lower case.
+    pub(super) fn to_ascii_lowercase(&self) -> Self {
+        let lower = |part: &TemplatePart| match part {
+            TemplatePart::Text(text) => TemplatePart::Text(text.to_ascii_lowercase().into()),
+            variable @ TemplatePart::Variable(_) => variable.clone(),
+        };
+        Self { parts: self.parts.iter().map(lower).collect() }
+    }
+
     /// The variables, in their order.
     pub fn variables(&self) -> impl Iterator<Item = &Variable> + Clone {
         self.parts.iter().filter_map(|part| match part {

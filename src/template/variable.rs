@@ -102,7 +102,8 @@ impl Variable {
         }
     }
 
-    fn names<'a>(&self, client: &ClientFields<'a>) -> Option<&'a [Box<str>]> {
+    /// The values of a variable that may have several.
+    pub(crate) fn names<'a>(&self, client: &ClientFields<'a>) -> Option<&'a [Box<str>]> {
         match self {
             Self::TlsSanDns => Some(client.tls_san_dns),
             Self::TlsSanUri => Some(client.tls_san_uri),

@@ -13,6 +13,7 @@ use crate::{
     listener::{Listener, ListenerSettings},
     net::Acceptor,
     session::{AcceptContext, ListenerRef, WorkerContext},
+    upstream::Pool,
 };
 
 /// The listeners of a worker.
@@ -48,12 +49,14 @@ impl WorkerListeners {
     ) {
         let mut sockets: HashMap<_, _> = sockets.into_iter().collect();
         let mut before = std::mem::take(&mut self.open);
+        let mut accepting = Vec::with_capacity(listeners.len());
         for listener in listeners {
             let settings = listener.settings();
             let known = before.remove(&listener.id);
-            let used = known.as_ref().map(|known| known.listener.next.borrow().listener.clone());
-            let Some(used) = listener_ref(context, &settings, used) else { continue };
-            let next = Rc::new(AcceptContext { listener: used, settings });
+            let used = known.as_ref().map(|known| known.listener.next.borrow().clone());
+            let Some(next) = accept_context(context, settings, used.as_deref()) else { continue };
+            let next = Rc::new(next);
+            accepting.push(next.clone());
             let open = match (known, sockets.remove(&listener.id)) {
                 (Some(open), _) => {
                     open.listener.next.replace(next);
@@ -72,6 +75,7 @@ impl WorkerListeners {
             };
             self.open.insert(listener.id, open);
         }
+        context.set_listeners(accepting);
         self.closing.retain(|closing| !closing.is_finished());
         for closed in before.into_values() {
             self.close_one(context, &closed, Some(pending.clone()));
@@ -115,25 +119,40 @@ fn open(
     Ok(OpenListener { listener, task })
 }
 
-/// Returns `used` if nothing has changed, because sessions share it.
-fn listener_ref(
+/// What connections take from now on. Sessions share what has not changed from `used`.
+fn accept_context(
     context: &WorkerContext,
-    settings: &ListenerSettings,
-    used: Option<Rc<ListenerRef>>,
-) -> Option<Rc<ListenerRef>> {
-    let pool = context.view_of(&settings.pool)?;
-    let is_same = |used: &Rc<ListenerRef>| {
-        used.name == settings.name
-            && used.transport == settings.transport
-            && Rc::ptr_eq(&used.pool, &pool)
+    settings: Arc<ListenerSettings>,
+    used: Option<&AcceptContext>,
+) -> Option<AcceptContext> {
+    let used: Vec<_> = used
+        .map_or_else(Vec::new, |used| used.rules.iter().chain([&used.listener]).cloned().collect());
+    let listener_ref = |pool: &Arc<Pool>, rule: Option<&Arc<str>>| {
+        let pool = context.view_of(pool)?;
+        let is_same = |used: &&Rc<ListenerRef>| {
+            used.name == settings.name
+                && used.transport == settings.transport
+                && used.rule.as_ref() == rule
+                && Rc::ptr_eq(&used.pool, &pool)
+        };
+        let fresh = || {
+            Rc::new(ListenerRef {
+                name: settings.name.clone(),
+                transport: settings.transport,
+                pool: pool.clone(),
+                rule: rule.cloned(),
+                metrics: settings.metrics.clone(),
+            })
+        };
+        Some(used.iter().find(is_same).cloned().unwrap_or_else(fresh))
     };
-    let fresh = || {
-        Rc::new(ListenerRef {
-            name: settings.name.clone(),
-            transport: settings.transport,
-            pool: pool.clone(),
-            metrics: settings.metrics.clone(),
-        })
-    };
-    Some(used.filter(is_same).unwrap_or_else(fresh))
+    let listener = listener_ref(&settings.pool, None)?;
+    let rules = settings.rules.iter().flat_map(|rules| rules.iter());
+    let rules = rules.map(|running| {
+        // A refused client counts towards the listener's own pool.
+        let pool = running.pool.as_ref().unwrap_or(&settings.pool);
+        listener_ref(pool, Some(&running.rule.name))
+    });
+    let rules = rules.collect::<Option<_>>()?;
+    Some(AcceptContext { listener, rules, settings })
 }

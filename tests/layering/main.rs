@@ -25,12 +25,14 @@ const ROWS: &[&[&str]] = &[
     &["metrics"],
     &["proto"],
     &["config"],
+    &["rules"],
     &["api", "balance", "tls", "jwt", "join", "escape", "labels", "networks", "timestamp"],
     &["template"],
 ];
 
 /// Rooms without sockets, clock or runtime, and what would bring those in.
-const PURE: &[&str] = &["api", "proto", "config", "balance", "networks", "template", "escape"];
+const PURE: &[&str] =
+    &["api", "proto", "config", "balance", "networks", "rules", "template", "escape"];
 const IMPURE: &[&str] = &[
     "tokio",
     "tracing",

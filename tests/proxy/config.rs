@@ -18,6 +18,8 @@ pub(crate) struct Config {
     pub(crate) pool: Vec<String>,
     /// Flow mappings of the upstreams.
     pub(crate) upstreams: Vec<String>,
+    /// Flow mappings of further pools.
+    pub(crate) other_pools: Vec<String>,
     pub(crate) access_log: String,
     pub(crate) admin: String,
     pub(crate) log_level: &'static str,
@@ -42,6 +44,7 @@ impl Config {
             upstreams: upstreams
                 .map(|(n, address)| format!("{{ name: b{}, address: \"{address}\" }}", n + 1))
                 .collect(),
+            other_pools: Vec::new(),
             access_log: "{ path: access.log, format: json, \
                           events: [connect, disconnect, reject, probe] }"
                 .to_owned(),
@@ -77,6 +80,14 @@ impl Config {
         self
     }
 
+    /// One more pool, of one broker with the name of the pool, with further keys such as `tries: 2`.
+    pub(crate) fn another_pool(mut self, name: &str, broker: &Broker, keys: &str) -> Self {
+        let upstream = format!("{{ name: {name}, address: \"{}\" }}", broker.address);
+        let keys = if keys.is_empty() { String::new() } else { format!(", {keys}") };
+        self.other_pools.push(format!("{{ name: {name}, upstreams: [ {upstream} ]{keys} }}"));
+        self
+    }
+
     pub(crate) fn more(mut self, line: &str) -> Self {
         self.more.push(line.to_owned());
         self
@@ -99,11 +110,12 @@ impl Config {
         if !upstreams.is_empty() {
             upstreams.insert_str(0, "    upstreams:\n");
         }
+        let other_pools = lines("  - ", &self.other_pools);
         let more = lines("", &self.more);
         format!(
             "runtime: {{ workers: {workers} }}\n\
              listeners: [ {{ name: mqtt, bind: \"{bind}\", pool: brokers{of_listener} }}{others} ]\n\
-             pools:\n  - name: brokers\n{of_pool}{upstreams}\
+             pools:\n  - name: brokers\n{of_pool}{upstreams}{other_pools}\
              access_log: [ {access_log} ]\n\
              admin: {{ bind: \"{admin}\" }}\n\
              log: {{ level: {log_level} }}\n{more}"

@@ -58,6 +58,7 @@ mod retry;
 mod returning;
 mod rotation;
 mod routing;
+mod rules;
 mod serves_again;
 mod serves_nobody;
 mod service_manager;

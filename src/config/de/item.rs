@@ -1,5 +1,7 @@
 //! One value of the tree, as serde reads it.
 
+use std::borrow::Cow;
+
 use serde::{
     Deserializer,
     de::{self, DeserializeSeed, Expected, IntoDeserializer as _, MapAccess, SeqAccess, Visitor},
@@ -7,13 +9,13 @@ use serde::{
 };
 
 use super::{
-    keys::{Entry, known_entries},
+    keys::{Entry, claims, known_entries},
     reader::Reader,
 };
 use crate::config::{
     at::AT,
     fault::quote,
-    raw::SHORT_FORMS,
+    raw::{ONE_OR_MORE, SHORT_FORMS},
     tree::{Node, Value},
     values::{TEMPLATE, expand},
 };
@@ -121,6 +123,8 @@ impl<'de> Deserializer<'de> for Item<'_> {
                 let text = self.text(&visitor)?;
                 visitor.visit_str(text)
             }
+            (ONE_OR_MORE, Value::Scalar { .. }) => visitor.visit_seq(Single { item: Some(self) }),
+            (ONE_OR_MORE, _) => self.deserialize_seq(visitor),
             _ => visitor.visit_newtype_struct(self),
         }
     }
@@ -128,6 +132,15 @@ impl<'de> Deserializer<'de> for Item<'_> {
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         let Value::List(nodes) = &self.node.value else { return Err(self.wrong_kind("a list")) };
         visitor.visit_seq(List { reader: self.reader, path: &self.path, nodes, next: 0 })
+    }
+
+    /// The claims among the keys of a section.
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        let Value::Map(entries) = &self.node.value else {
+            return Err(self.wrong_kind("a mapping of keys to values"));
+        };
+        let entries = claims(&self.path, entries).into_iter();
+        visitor.visit_map(Section { reader: self.reader, entries, value: None })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -138,12 +151,12 @@ impl<'de> Deserializer<'de> for Item<'_> {
     ) -> Result<V::Value, Wrong> {
         let short_form = SHORT_FORMS.iter().find(|short| short.section == name);
         let entries = match (&self.node.value, short_form) {
-            (Value::Map(entries), _) => known_entries(self.reader, &self.path, entries, name, keys),
-            (Value::Scalar { .. }, Some(short)) if !short.is_list => {
-                vec![(short.key, self.path, self.node)]
+            (Value::Map(_), _) => known_entries(self.reader, &self.path, self.node, name, keys),
+            (Value::Scalar { .. }, Some(short)) => {
+                vec![(Cow::Borrowed(short.key), self.path, self.node)]
             }
-            (Value::List(_), Some(short)) if short.is_list => {
-                vec![(short.key, self.path, self.node)]
+            (Value::List(_), Some(short)) if short.takes_lists => {
+                vec![(Cow::Borrowed(short.key), self.path, self.node)]
             }
             (_, Some(short)) => {
                 let allowed = format!("{}, or a mapping of keys to values", short.value);
@@ -172,7 +185,7 @@ impl<'de> Deserializer<'de> for Item<'_> {
 
     forward_to_deserialize_any! {
         i8 i16 i32 i64 u8 u16 u32 f32 f64 char str string bytes byte_buf unit unit_struct tuple
-        tuple_struct map identifier ignored_any
+        tuple_struct identifier ignored_any
     }
 }
 
@@ -201,6 +214,22 @@ impl<'de> SeqAccess<'de> for Parts<'_> {
             }),
         };
         part.map(Some)
+    }
+}
+
+/// A single value in place of a list.
+struct Single<'a> {
+    item: Option<Item<'a>>,
+}
+
+impl<'de> SeqAccess<'de> for Single<'_> {
+    type Error = Wrong;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Wrong> {
+        self.item.take().map(|item| seed.deserialize(item)).transpose()
     }
 }
 
@@ -242,7 +271,7 @@ impl<'de> MapAccess<'de> for Section<'_> {
     ) -> Result<Option<K::Value>, Wrong> {
         let Some((key, path, node)) = self.entries.next() else { return Ok(None) };
         self.value = Some(Item { reader: self.reader, node, path });
-        seed.deserialize(key.into_deserializer()).map(Some)
+        seed.deserialize((&*key).into_deserializer()).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Wrong> {

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     authenticate::Authenticate,
     common::List,
+    entries::Entries,
     identity::{ConnectCheck, ListenerTimeouts, Requirement, Rewrite},
-    network_list::{NetworkList, list_or_section},
+    rules::Rule,
 };
 use crate::{
     config::{
@@ -32,14 +33,10 @@ pub(in crate::config) struct Listener {
     /// The networks whose clients may connect: a list, or a section with a `file`. Others are
     /// closed at accept, before TLS, without an answer. Where a PROXY header or X-Forwarded-For says
     /// who the client is, that address counts. Absent: all.
-    #[serde(default)]
-    #[schemars(schema_with = "list_or_section")]
-    pub(in crate::config) allow: Option<At<NetworkList>>,
+    pub(in crate::config) allow: Option<At<Entries<Network>>>,
     /// The networks whose clients may not connect, even if `allow` has them: a list, or a section
     /// with a `file`. Existing sessions stay. Absent: none.
-    #[serde(default)]
-    #[schemars(schema_with = "list_or_section")]
-    pub(in crate::config) deny: Option<At<NetworkList>>,
+    pub(in crate::config) deny: Option<At<Entries<Network>>>,
     /// Connections from these peers, and from no others, begin with a PROXY header (version 1 or 2)
     /// that says who the client is: it can be trusted only where clients cannot write it. Absent:
     /// no connection begins with one.
@@ -64,6 +61,11 @@ pub(in crate::config) struct Listener {
     /// routed, as its broker may accept it.
     #[serde(default)]
     pub(in crate::config) connect: At<ConnectCheck>,
+    /// Where clients may go: the first rule that holds decides, and clients for which none holds go
+    /// to `pool`. Rules come after `rewrite`. A reload moves the sessions of clients whose rule has
+    /// changed, at the `rebalance.rate` of their pool.
+    #[serde(default)]
+    pub(in crate::config) rules: At<List<Rule>>,
     /// Timeouts of this listener's sessions. Absent: those of the file.
     pub(in crate::config) timeouts: Option<At<ListenerTimeouts>>,
 }

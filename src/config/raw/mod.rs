@@ -12,25 +12,27 @@ mod access_log;
 mod authenticate;
 mod common;
 mod config;
+mod entries;
 mod health;
 mod identity;
 mod listener;
-mod network_list;
 mod pool;
+mod rules;
 mod settings;
 
 pub(super) use access_log::{AccessLog, Event, Rotate, Syslog};
 pub(super) use authenticate::{Authenticate, OnExpiry};
 pub(super) use common::List;
 pub(super) use config::Config;
+pub(super) use entries::{Entries, ONE_OR_MORE, OneOrMore};
 pub(super) use health::{Active, CheckType, Code, Health, KEYS_OF_OTHER_TYPES, Passive};
 pub(super) use identity::{ConnectCheck, Requirement, Rewrite, UserProperty};
 pub(super) use listener::{
     AcceptProxyProtocol, Certificate, ClientAuth, Listener, ListenerTls, WebSocket,
 };
-pub(super) use network_list::NetworkList;
 pub(super) use pool::{
     Admission, Balance, Discover, DiscoverType, HeaderVersion, Pool, PoolTls, Reason, Rebalance,
     SendProxyProtocol, Upstream,
 };
+pub(super) use rules::{Rule, When};
 pub(super) use settings::{Admin, Limits, SHORT_FORMS, Timeouts};

@@ -3,7 +3,10 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::common::{AnyTime, List, empty};
+use super::{
+    common::{AnyTime, List, empty},
+    entries::ENTRIES_KEY,
+};
 use crate::config::{
     Bind, Idle, LogLevel, ProgramLogFormat, TcpUserTimeout, Workers,
     at::At,
@@ -116,18 +119,18 @@ pub(in crate::config) struct TcpKeepalive {
 
 /// Sections in whose place a single value or a list may be written.
 pub(in crate::config) const SHORT_FORMS: &[ShortForm] = &[
-    ShortForm { section: "TcpKeepalive", key: "idle", value: "a duration", is_list: false },
+    ShortForm { section: "TcpKeepalive", key: "idle", value: "a duration", takes_lists: false },
     ShortForm {
         section: "SendProxyProtocol",
         key: "version",
         value: "none, v1, v2",
-        is_list: false,
+        takes_lists: false,
     },
     ShortForm {
-        section: "NetworkList",
-        key: "networks",
-        value: "a list of networks",
-        is_list: true,
+        section: "Entries",
+        key: ENTRIES_KEY,
+        value: "a value, a list of values",
+        takes_lists: true,
     },
 ];
 
@@ -138,7 +141,7 @@ pub(in crate::config) struct ShortForm {
     pub(in crate::config) key: &'static str,
     /// What it is, for messages.
     pub(in crate::config) value: &'static str,
-    pub(in crate::config) is_list: bool,
+    pub(in crate::config) takes_lists: bool,
 }
 
 fn duration_or_section(generator: &mut SchemaGenerator) -> Schema {

@@ -12,6 +12,7 @@ use crate::config::{
     de::Reader,
     fault::{Position, quote},
     list_file::read_list_file,
+    raw::{Entries, OneOrMore},
     values::FilePath,
 };
 
@@ -164,6 +165,21 @@ impl Checker<'_> {
             Ok(parsed) => Ok((path, parsed)),
             Err(wrong) => Err(self.wrong(&at, format!("{} {wrong}", quote(name)), allowed)),
         }
+    }
+
+    /// The entries that are written in place; a file has to be named if there are none.
+    pub(super) fn entries<T, V>(
+        &self,
+        entries: &At<Entries<T>>,
+        validate: impl FnMut(&At<T>) -> Valid<V>,
+    ) -> Valid<Vec<V>> {
+        let Entries { any, file } = entries.get()?;
+        let OneOrMore(list) = any.get()?;
+        if list.is_empty() && file.is_none() {
+            return Err(self.wrong(&entries.place(), "is empty", "one entry or more, or a file"));
+        }
+        let values: Vec<Valid<V>> = list.iter().map(validate).collect();
+        values.into_iter().collect()
     }
 
     /// The entries of a file with one a line, as [`read_list_file`] reads them. Each line that is

@@ -2,7 +2,7 @@
 
 use super::{
     Binds, Checker, DeclaredNames, Valid, checker::given, identity::identity,
-    network_access::network_access, tls,
+    network_access::network_access, rules::rules, tls,
 };
 use crate::config::{
     Bind, Listener, ProxyProtocolIn, WebSocket,
@@ -35,6 +35,7 @@ pub(super) fn listener(
     let idle = given(raw.timeouts.as_ref(), |raw| {
         given(raw.get()?.idle.as_ref(), |idle| idle.get().copied())
     });
+    let rules = rules(checker, &raw.rules, pools, valid_pools);
     let bound = raw.bind.value.as_ref();
     let access = network_access(checker, raw);
     let proxy_protocol =
@@ -48,6 +49,7 @@ pub(super) fn listener(
         tls: tls?,
         websocket: websocket?,
         identity: identity?,
+        rules: rules?,
         idle: idle?.flatten(),
     })
 }

@@ -12,6 +12,7 @@ mod listener;
 mod names;
 mod network_access;
 mod pool;
+mod rules;
 mod settings;
 mod tls;
 

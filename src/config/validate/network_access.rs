@@ -5,7 +5,7 @@ use crate::{
     config::{
         Bind, NetworkAccess,
         at::At,
-        raw::{self, NetworkList},
+        raw::{self, Entries},
         values::{self, Network},
     },
     networks::PrefixSet,
@@ -14,7 +14,7 @@ use crate::{
 pub(super) fn network_access(checker: &Checker<'_>, raw: &raw::Listener) -> Valid<NetworkAccess> {
     let has_addresses = raw.accept_proxy_protocol.is_some()
         || !matches!(raw.bind.value.as_ref(), Some(Bind::Unix(_)));
-    let set = |list: &At<NetworkList>| {
+    let set = |list: &At<Entries<Network>>| {
         let networks = networks(checker, list)?;
         if has_addresses {
             return Ok(networks);
@@ -34,20 +34,14 @@ pub(super) fn network_access(checker: &Checker<'_>, raw: &raw::Listener) -> Vali
     Ok(NetworkAccess { allow: allow?, deny: deny?.unwrap_or_default() })
 }
 
-fn networks(checker: &Checker<'_>, raw: &At<NetworkList>) -> Valid<PrefixSet> {
-    let (raw, section) = (raw.get()?, raw.place());
-    if raw.networks.is_none() && raw.file.is_none() {
-        return Err(checker.missing(&section, "file", "the path of a file; or a list of networks"));
-    }
-    let listed = given(raw.networks.as_ref(), |list| {
-        checker.some(list, |at| at.get().map(|network| network.0))
-    });
-    let filed = given(raw.file.as_ref(), |file| {
+/// Networks that are written in place, in a file, or both.
+pub(super) fn networks(checker: &Checker<'_>, raw: &At<Entries<Network>>) -> Valid<PrefixSet> {
+    let written = checker.entries(raw, |at| at.get().map(|network| network.0));
+    let listed = given(raw.get()?.file.as_ref(), |file| {
         checker.list_file(file, |line| {
             let entry = line.split('#').next().unwrap_or_default().trim_ascii_end();
             values::parse(entry).map(|Network(network)| network)
         })
     });
-    let (listed, filed) = (listed?.unwrap_or_default(), filed?.unwrap_or_default());
-    Ok(listed.into_iter().chain(filed).collect())
+    Ok(written?.into_iter().chain(listed?.unwrap_or_default()).collect())
 }

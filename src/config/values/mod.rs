@@ -11,7 +11,7 @@ mod words;
 pub(super) use address::{ADDRESS, BIND, IpPort, Network, ProxySource, SYSLOG, SourceAddress};
 pub(super) use environment::expand;
 pub(super) use number::{
-    Factor, HOUR, Limit, Number, Size, Time, YEAR, at_number, at_size, at_time,
+    Factor, HOUR, Limit, Number, Percentage, Size, Time, YEAR, at_number, at_size, at_time,
 };
 pub(super) use scalar::{Scalar, TEMPLATE, parse};
 pub(super) use template::{NoPassword, PatternText, TemplateText};
@@ -20,3 +20,4 @@ pub(super) use text::{
     AlpnName, AppName, DNS_NAME, DnsName, FilePath, HttpPath, Key, MqttString, Name, Origin,
     SERVER_NAME, ServerName, Text,
 };
+pub(super) use words::{MqttVersion, ServerReference};

@@ -3,7 +3,10 @@
 use std::{fmt, num::NonZeroU32, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use super::scalar::{Invalid, Scalar, scalar};
-use crate::config::{at::At, fault::quote};
+use crate::{
+    config::{at::At, fault::quote},
+    rules::Percent,
+};
 
 /// A year in milliseconds: as good as forever, and far from where sums of times overflow.
 pub(in crate::config) const YEAR: u64 = 365 * 24 * HOUR;
@@ -174,6 +177,26 @@ fn factor(text: &str) -> Result<Factor, Invalid> {
         Ok(_) if plain => Err(Invalid::new(format!("{} is out of range", quote(text)))),
         _ => Err(Invalid::not_a("number", text)),
     }
+}
+
+scalar!(
+    impl [] Percentage: Numeric, "a number from 0 to 100 with up to two decimals", percentage,
+    { "type": "number", "minimum": 0, "maximum": 100 }
+);
+
+/// A share of clients.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::config) struct Percentage(pub(in crate::config) Percent);
+
+impl fmt::Display for Percentage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+fn percentage(text: &str) -> Result<Percentage, Invalid> {
+    let invalid = |()| Invalid::new(format!("{} is not a percentage", quote(text)));
+    text.parse().map(Percentage).map_err(invalid)
 }
 
 fn within(value: u64, min: u64, max: u64, show: impl Fn(u64) -> String) -> Result<u64, Invalid> {

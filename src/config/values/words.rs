@@ -1,10 +1,16 @@
 //! Settings that are a word or a quantity.
 
-use std::{fmt, num::NonZeroUsize};
+use std::{
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr},
+    num::NonZeroUsize,
+    sync::Arc,
+};
 
 use super::{
     number::{HOUR, Number, Time, show_duration},
     scalar::{Invalid, Scalar, scalar},
+    text::is_host_name,
 };
 use crate::config::{Idle, TcpUserTimeout, Workers, fault::quote};
 
@@ -75,4 +81,59 @@ fn quantity<Q: Scalar>(text: &str) -> Result<Q, Invalid> {
         None => invalid.allowed(Q::allowed()),
         Some(_) => invalid,
     })
+}
+
+/// A version of MQTT, as the protocol level that a CONNECT states.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::config) struct MqttVersion(pub(in crate::config) u8);
+
+/// The versions as people write them. YAML tools write 5.0 as 5.
+const MQTT_VERSIONS: [(&str, u8); 4] = [("3.1", 3), ("3.1.1", 4), ("5.0", 5), ("5", 5)];
+
+impl fmt::Display for MqttVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = MQTT_VERSIONS.iter().find(|(_, level)| *level == self.0);
+        f.write_str(known.map_or("", |(name, _)| name))
+    }
+}
+
+scalar!(
+    impl [] MqttVersion: StringOrInteger, "3.1, 3.1.1, 5.0", mqtt_version,
+    { "enum": ["3.1", "3.1.1", "5.0", 3.1, 5] }
+);
+
+fn mqtt_version(text: &str) -> Result<MqttVersion, Invalid> {
+    let known = MQTT_VERSIONS.iter().find(|(name, _)| *name == text);
+    let invalid = || Invalid::not_a("version of MQTT", text);
+    known.map(|(_, level)| MqttVersion(*level)).ok_or_else(invalid)
+}
+
+scalar!(
+    /// A server that clients are sent to (5.0 §4.13).
+    #[derive(Eq)]
+    struct ServerReference(Arc<str>):
+    String, SERVER_REFERENCE, server_reference, { "type": "string", "maxLength": 261 }
+);
+
+const SERVER_REFERENCE: &str =
+    "HOST or HOST:PORT, such as mqtt.example:8883; an IPv6 address in []";
+
+fn server_reference(text: &str) -> Result<ServerReference, Invalid> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !text.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let is_port = |port: &str| {
+        port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|n| n > 0)
+    };
+    let ipv6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let is_host = match ipv6 {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => host.parse::<Ipv4Addr>().is_ok() || is_host_name(host),
+    };
+    if is_host && port.is_none_or(is_port) {
+        Ok(ServerReference(text.into()))
+    } else {
+        Err(Invalid::not_a("server", text))
+    }
 }

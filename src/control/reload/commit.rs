@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    diff::{changes_outside_pools, pool_changes},
+    diff::{changes_outside_pools, destinations_differ, pool_changes},
     plan::ReloadPlan,
 };
 use crate::{
@@ -51,6 +51,10 @@ pub(super) fn commit(
     let worker_updates =
         worker_updates(&snapshot, proxy.workers.len(), sockets, &proxy.logs, pending);
     proxy.workers.iter().zip(worker_updates).for_each(|(worker, update)| worker.update(update));
+    // Workers get their updates before this signal, so that they follow the new rules.
+    if destinations_differ(&before.config, &config) {
+        snapshot.pools.iter().chain(&before.pools).for_each(|pool| pool.note_rules_changed());
+    }
     if certificates::publish(&config, &proxy.metrics) > 0 {
         changes.push("certificates, keys, CAs and CRLs: reloaded".to_owned());
     }

@@ -2,7 +2,11 @@
 
 use std::{fmt::Display, sync::Arc};
 
-use crate::{config::Config, upstream::MemberChanges};
+use crate::{
+    config::{Config, Listener},
+    rules::{Action, Rule},
+    upstream::MemberChanges,
+};
 
 /// The most names in a line.
 const MAX_NAMES: usize = 20;
@@ -59,6 +63,9 @@ pub(super) fn changes_outside_pools(before: &Config, after: &Config) -> Vec<Stri
         if !old.identity.is_same(&listener.identity) {
             changes.push(format!("listener {name}: client identity changed"));
         }
+        if !same_rules((before, old), (after, listener)) {
+            changes.push(format!("listener {name}: rules changed"));
+        }
         if old.idle != listener.idle {
             changes.push(format!("listener {name}: timeouts changed"));
         }
@@ -81,6 +88,33 @@ pub(super) fn changes_outside_pools(before: &Config, after: &Config) -> Vec<Stri
         changes.push(format!("{name}: changed"));
     }
     changes
+}
+
+/// Whether the clients of any listener may have to go to another pool.
+pub(super) fn destinations_differ(before: &Config, after: &Config) -> bool {
+    before.listeners.iter().any(|old| {
+        let new = after.listeners.iter().find(|listener| listener.name == old.name);
+        new.is_some_and(|new| {
+            before.pools[old.pool].name != after.pools[new.pool].name
+                || !same_rules((before, old), (after, new))
+        })
+    })
+}
+
+/// Whether two listeners have the same rules, with their lists and the names of their pools.
+fn same_rules((before, old): (&Config, &Listener), (after, new): (&Config, &Listener)) -> bool {
+    let pool = |config: &Config, rule: &Rule| match rule.action {
+        Action::Pool(index) => config.pools.get(index).map(|pool| pool.name.clone()),
+        Action::Refuse(_) | Action::Redirect(_) => None,
+    };
+    let is_same = |(old, new): (&Rule, &Rule)| {
+        let same_action = match (&old.action, &new.action) {
+            (Action::Pool(_), Action::Pool(_)) => pool(before, old) == pool(after, new),
+            (old, new) => old == new,
+        };
+        same_action && old.name == new.name && old.percent == new.percent && old.when == new.when
+    };
+    old.rules.len() == new.rules.len() && old.rules.iter().zip(&new.rules).all(is_same)
 }
 
 /// The changes in a pool.

@@ -10,6 +10,7 @@ use super::{
         SERVER_KEEP_ALIVE, SERVER_REFERENCE,
     },
     reader::{PacketReader, Span},
+    reason::RejectReason,
     strictness::{Strictness, Tolerance},
     version::Version,
     writer::{EncodedVarint, put_field},
@@ -138,6 +139,27 @@ impl Connack {
         }
         Ok(())
     }
+}
+
+/// The CONNACK of 5.0 that sends a client to another server (5.0 §3.2.2.3.16, §4.13); without its
+/// name if the packet would exceed the client's Maximum Packet Size [MQTT-3.1.2-24].
+pub fn use_another_server(server: &str, maximum_packet_size: Option<NonZeroU32>) -> Vec<u8> {
+    let code = RejectReason::UseAnotherServer.code(Version::V5);
+    let mut properties = vec![SERVER_REFERENCE];
+    put_field(&mut properties, server.as_bytes());
+    let packet = (|| {
+        let block = EncodedVarint::new(properties.len()).ok()?;
+        let remaining = FLAGS_AND_CODE_BYTES + block.as_bytes().len() + properties.len();
+        let remaining = EncodedVarint::new(remaining).ok()?;
+        u16::try_from(server.len()).ok()?;
+        let header = [&[FIRST_BYTE], remaining.as_bytes(), &[0, code], block.as_bytes()];
+        Some([&header.concat()[..], &properties].concat())
+    })();
+    let fits = |packet: &Vec<u8>| {
+        maximum_packet_size.is_none_or(|most| packet.len() <= most.get() as usize)
+    };
+    let plain = || RejectReason::UseAnotherServer.connack(Version::V5).to_vec();
+    packet.filter(fits).unwrap_or_else(plain)
 }
 
 /// Inserts the property Assigned Client Identifier (5.0 §3.2.2.3.7) before the broker's properties,

@@ -82,6 +82,8 @@ pub enum RejectReason {
     IdentifierRejected,
     NotAuthorized,
     BadCredentials,
+    Banned,
+    UseAnotherServer,
 }
 
 impl RejectReason {
@@ -100,6 +102,8 @@ impl RejectReason {
             Self::IdentifierRejected => (0x02, 0x85),
             Self::NotAuthorized => (0x05, 0x87),
             Self::BadCredentials => (0x04, 0x86),
+            Self::Banned => (0x05, 0x8A),
+            Self::UseAnotherServer => (0x03, 0x9C),
         };
         match version {
             Version::V31 | Version::V311 => v3,

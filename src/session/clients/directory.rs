@@ -53,6 +53,9 @@ pub(crate) struct TakeoverNotice {
 pub(crate) enum TakeoverReason {
     /// The newer session is on another broker. Applies if the older session is this client's.
     OnOtherBroker(Arc<ClientIdentity>),
+    /// The newer session is in another pool of the same listener. Applies if the older session is
+    /// this client's, and the rules now send it elsewhere.
+    InOtherPool(Arc<ClientIdentity>),
     /// The newer session was admitted at a limit because it replaces the older one. Held until the
     /// older session has ended, so that it is not replaced twice.
     Replaced { _session: ReplacedSession },
@@ -101,10 +104,23 @@ impl ClientDirectory {
 
     /// Tells the workers of older sessions about a newer one on another broker.
     pub(crate) fn take_over(&self, older: &[DirectoryEntry], newer: ClientIdentity) {
+        self.notify_all(older, newer, TakeoverReason::OnOtherBroker);
+    }
+
+    /// Tells the workers of older sessions about a newer one in another pool of the listener.
+    pub(crate) fn take_over_if_moved(&self, older: &[DirectoryEntry], newer: ClientIdentity) {
+        self.notify_all(older, newer, TakeoverReason::InOtherPool);
+    }
+
+    fn notify_all(
+        &self,
+        older: &[DirectoryEntry],
+        newer: ClientIdentity,
+        reason: fn(Arc<ClientIdentity>) -> TakeoverReason,
+    ) {
         let newer = Arc::new(newer);
         for &DirectoryEntry { session_id, slot, .. } in older {
-            let reason = TakeoverReason::OnOtherBroker(newer.clone());
-            self.notify(TakeoverNotice { session_id, slot, reason });
+            self.notify(TakeoverNotice { session_id, slot, reason: reason(newer.clone()) });
         }
         self.signal.raise();
     }

@@ -6,15 +6,20 @@
 //! client is identified by its client ID in a pool and the other fields of the pool's key: see
 //! [`KeyTemplate::tenant_fields`](crate::balance::KeyTemplate).
 
+use std::rc::Rc;
+
 use crate::{
     labels::EndCause,
     session::{
         active::ActiveSession,
         clients::{
             DirectoryEntry, TakeoverReason, TenantHash, identified_client, identity, is_of_client,
+            possible_own_sessions,
         },
         context::WorkerContext,
+        destination::{CurrentDestination, current_destination},
     },
+    template::ClientFields,
 };
 
 /// Enters an accepted session into the directory, and has the client's sessions on other brokers
@@ -29,12 +34,38 @@ pub(crate) fn claim_client(context: &WorkerContext, session: &ActiveSession) {
         tenant: TenantHash::new(&client),
     };
     let older = context.clients.claim(hash, entry, &view.tenant_fields());
+    claim_in_other_pools(context, session, &client);
     // Workers see the CONNACKs of one broker in any order. If this session was accepted before one
     // that has already claimed the client, the broker closed it before the other received its
     // CONNACK, and it must not end any session. This is checked after the claim, so that the
     // earlier of two sessions that a broker accepted always notices.
     if !older.is_empty() && !session.upstream.has_ended() {
         context.clients.take_over(&older, identity(view, &client));
+    }
+}
+
+/// Has the client's sessions in the other pools of its listener ended, if the rules no longer send
+/// them there: rules can have moved the client to this pool.
+fn claim_in_other_pools(
+    context: &WorkerContext,
+    session: &ActiveSession,
+    client: &ClientFields<'_>,
+) {
+    let listener = &session.record.listener;
+    let Some(accepted) = context.accept_context(&listener.name) else { return };
+    if accepted.rules.is_empty() && Rc::ptr_eq(&accepted.listener.pool, &listener.pool) {
+        return;
+    }
+    let mut seen = vec![&listener.pool];
+    for other in accepted.rules.iter().chain([&accepted.listener]).map(|other| &other.pool) {
+        if seen.iter().any(|view| Rc::ptr_eq(view, other)) {
+            continue;
+        }
+        seen.push(other);
+        let older = possible_own_sessions(&context.clients, other, client);
+        if !older.is_empty() {
+            context.clients.take_over_if_moved(&older, identity(other, client));
+        }
     }
 }
 
@@ -53,6 +84,11 @@ pub(crate) fn end_older(context: &WorkerContext) {
                 // A session whose broker or client has already closed ends by itself.
                 TakeoverReason::OnOtherBroker(newer) => {
                     session.counters.half_closed.get() == 0 && is_of_client(session, newer)
+                }
+                TakeoverReason::InOtherPool(newer) => {
+                    session.counters.half_closed.get() == 0
+                        && is_of_client(session, newer)
+                        && current_destination(context, session) == CurrentDestination::Elsewhere
                 }
                 TakeoverReason::Replaced { .. } => true,
             };

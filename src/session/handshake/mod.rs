@@ -10,31 +10,26 @@ mod transport;
 mod websocket;
 mod wrong_protocol;
 
-use std::{os::fd::OwnedFd, rc::Rc, sync::Arc};
+use std::{os::fd::OwnedFd, rc::Rc};
 
 use super::{
+    accept_context::AcceptContext,
     broker_search::find_broker,
     context::WorkerContext,
+    destination::apply_rules,
     end::End,
     identity,
     panics::panic_if_requested,
     pending::PendingClient,
-    record::{ListenerRef, Record},
+    record::Record,
     reject::{Rejection, reject},
 };
 use crate::{
     labels::{EndBy, EndPhase, Event},
     limits::{ConnectionLimit, ConnectionPermit},
-    listener::ListenerSettings,
     net::{PeerAddress, Socket, Stream},
 };
 use establish::{RelayStart, deliver, start_relay};
-
-/// What a connection takes from its listener at accept. Its session keeps only the first field.
-pub(crate) struct AcceptContext {
-    pub(crate) listener: Rc<ListenerRef>,
-    pub(crate) settings: Arc<ListenerSettings>,
-}
 
 /// Serves a connection from accept until it ends or its relay starts in a task of its own.
 pub(crate) async fn serve(
@@ -62,7 +57,7 @@ pub(crate) async fn serve(
     let replaced = Box::default();
     let mut client =
         PendingClient { context: &context, stream, record, buffer, rewritten: (0, 0), replaced };
-    let outcome = handshake(&mut client, &accepted.settings, &mut permit).await;
+    let outcome = handshake(&mut client, &accepted, &mut permit).await;
     let received = client.received_bytes();
     let PendingClient { stream, mut record, buffer, replaced, .. } = client;
     record.read = record.read.saturating_add(received as u32);
@@ -77,9 +72,10 @@ pub(crate) async fn serve(
 /// The handshake, from the first byte until the broker's CONNACK has been sent to the client.
 async fn handshake(
     client: &mut PendingClient<'_>,
-    settings: &ListenerSettings,
+    accepted: &AcceptContext,
     permit: &mut ConnectionPermit,
 ) -> Result<RelayStart, Rejection> {
+    let settings = &*accepted.settings;
     if settings.is_plain() {
         permit.identify(client.record.client_ip())?;
     } else {
@@ -103,6 +99,7 @@ async fn handshake(
     } else {
         connect
     };
+    apply_rules(client, accepted, &connect)?;
     if is_at_address_limit {
         // Boxed, as few handshakes need it.
         Box::pin(limits::replace_at_limit(client, permit)).await?;

@@ -6,7 +6,7 @@ use super::refusal::refuse;
 use crate::{
     config::{Jwt, TokenSource},
     jwt::{Claims, JwtError},
-    listener::ListenerSettings,
+    listener::{ListenerRules, ListenerSettings},
     proto::mqtt::{Connect, RejectReason},
     session::{pending::PendingClient, reject::Rejection},
     template::{Claim, Variable},
@@ -80,9 +80,14 @@ fn named_claims(
     settings: &ListenerSettings,
     claims: &Claims,
 ) -> Box<[Claim]> {
+    let rules = || settings.rules.iter().flat_map(ListenerRules::iter);
+    let pools: Vec<_> =
+        rules().filter_map(|running| Some(running.pool.as_ref()?.config())).collect();
     let pool = client.record.listener.pool.current_config();
     let of_listener = settings.identity.iter().flat_map(|identity| identity.variables());
-    let variables = of_listener.chain(pool.variables());
+    let of_rules = rules().flat_map(|running| running.rule.when.variables());
+    let of_pools = pools.iter().flat_map(|pool| pool.variables());
+    let variables = of_listener.chain(pool.variables()).chain(of_rules).chain(of_pools);
     let names = variables.filter_map(|variable| match variable {
         Variable::Jwt(name) => Some(&**name),
         _ => None,

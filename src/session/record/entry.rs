@@ -46,6 +46,7 @@ impl Record {
             entry.will = Some(client.will);
             entry.session_expiry = client.session_expiry;
             entry.pool = Some(&self.listener.pool.pool.name);
+            entry.rule = listener.rule.as_deref();
         }
         if let Some(route) = &self.route {
             entry.upstream = Some(&route.endpoint.name);

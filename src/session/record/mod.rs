@@ -41,11 +41,13 @@ use micros::Micros;
 /// The detail in the record of a connection whose task panicked.
 const PANIC_DETAIL: &str = "internal error: the task of this connection panicked";
 
-/// The listener of a connection, as of accept. Sessions keep it, so it is small.
+/// The listener of a connection, as of accept, and the rule that has decided about it. Sessions keep it, so it is small.
 pub(crate) struct ListenerRef {
     pub(crate) name: Arc<str>,
     pub(crate) transport: Transport,
     pub(crate) pool: Rc<PoolView>,
+    /// The rule that has decided about its clients; `None` if none holds.
+    pub(crate) rule: Option<Arc<str>>,
     pub(crate) metrics: ListenerMetrics,
 }
 

@@ -240,7 +240,7 @@ impl Flows {
             EndCause::Drain => DisconnectReason::ServerShuttingDown,
             EndCause::TakenOver => DisconnectReason::SessionTakenOver,
             EndCause::Expired => DisconnectReason::NotAuthorized,
-            EndCause::Kicked => DisconnectReason::AdministrativeAction,
+            EndCause::Kicked | EndCause::Rule => DisconnectReason::AdministrativeAction,
             EndCause::Down | EndCause::Removed | EndCause::Rebalance | EndCause::KeyLimit => {
                 DisconnectReason::UseAnotherServer
             }

@@ -123,6 +123,13 @@ impl Pool {
         self.move_count.load(Ordering::Acquire)
     }
 
+    /// Has the workers look for sessions that belong elsewhere, as the rules of a listener have
+    /// changed.
+    pub fn note_rules_changed(&self) {
+        self.move_count.fetch_add(1, Ordering::Release);
+        self.signal.raise();
+    }
+
     /// The time at which one more session may be moved: to its preferred broker, or away from a
     /// broker that is down or removed. All workers together keep to the pool's `rebalance.rate`.
     pub fn next_move(&self, now: Instant) -> Instant {

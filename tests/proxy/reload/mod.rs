@@ -44,6 +44,13 @@ pub(crate) fn take(proxy: &Proxy, config: &Config) -> Vec<String> {
 }
 
 #[track_caller]
+pub(crate) fn refuse(proxy: &Proxy, config: &Config) -> Vec<String> {
+    let said = reload(proxy, &config.text());
+    assert!(said.iter().any(|line| line.contains(REFUSED)), "{said:#?}");
+    said
+}
+
+#[track_caller]
 fn says(said: &[String], part: &str) {
     assert!(said.iter().any(|line| line.contains(part)), "{part} is not in {said:#?}");
 }

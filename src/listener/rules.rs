@@ -1,0 +1,148 @@
+//! The rules of a listener in force, with what the operator has set.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use prometheus::IntCounter;
+
+use crate::{
+    metrics::{ListenerMetrics, ScopedSample},
+    rules::{Action, ClientFacts, Percent, Rule, UnmetCondition},
+    upstream::Pool,
+};
+
+/// The rules of a listener, in their order.
+pub struct ListenerRules(Vec<RunningRule>);
+
+/// A rule in force.
+pub struct RunningRule {
+    pub rule: Rule,
+    /// The pool that the rule sends clients to, if it does.
+    pub pool: Option<Arc<Pool>>,
+    /// The share in force, in hundredths of a percent: the operator's or the configured one.
+    percent: AtomicU32,
+    /// Clients that it has decided about.
+    pub matched: ScopedSample<IntCounter>,
+}
+
+/// The shares that the operator has set, by the names of rules. Each is kept until the configured
+/// share of the rule changes, or the rule is removed.
+#[derive(Default)]
+pub(super) struct OperatorShares(Mutex<HashMap<Arc<str>, OperatorShare>>);
+
+struct OperatorShare {
+    configured: Percent,
+    set: Percent,
+}
+
+impl ListenerRules {
+    /// `pools` are in the order of the configuration.
+    pub(super) fn new(
+        rules: &[Rule],
+        pools: &[Arc<Pool>],
+        metrics: &ListenerMetrics,
+        shares: &OperatorShares,
+    ) -> Self {
+        shares.retain(rules);
+        let running = |rule: &Rule| RunningRule {
+            pool: match rule.action {
+                Action::Pool(index) => pools.get(index).cloned(),
+                Action::Refuse(_) | Action::Redirect(_) => None,
+            },
+            percent: AtomicU32::new(shares.of(rule).hundredths()),
+            matched: metrics.rule(&rule.name),
+            rule: rule.clone(),
+        };
+        Self(rules.iter().map(running).collect())
+    }
+
+    /// The index of the first rule that holds for a client. `key_hash` is the hash of the client's
+    /// key: see [`Percent`].
+    pub fn decide(
+        &self,
+        client: &ClientFacts<'_>,
+        key_hash: impl FnOnce() -> Option<u64>,
+    ) -> Option<usize> {
+        let (mut key_hash, mut hash) = (Some(key_hash), None);
+        self.0.iter().position(|running| {
+            if running.rule.when.unmet(client).is_some() {
+                return false;
+            }
+            let percent = running.percent();
+            if percent == Percent::ALL {
+                return true;
+            }
+            if let Some(compute) = key_hash.take() {
+                hash = compute();
+            }
+            percent.includes(hash)
+        })
+    }
+
+    pub fn get(&self, index: usize) -> Option<&RunningRule> {
+        self.0.get(index)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &RunningRule> {
+        self.0.iter()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl RunningRule {
+    /// The share of clients in force.
+    pub fn percent(&self) -> Percent {
+        let hundredths = self.percent.load(Ordering::Relaxed);
+        Percent::from_hundredths(hundredths).unwrap_or(Percent::ALL)
+    }
+
+    /// The first condition that does not hold for a client.
+    pub fn unmet(&self, client: &ClientFacts<'_>) -> Option<UnmetCondition<'_>> {
+        self.rule.when.unmet(client)
+    }
+
+    pub(super) fn set_percent(&self, percent: Percent) {
+        self.percent.store(percent.hundredths(), Ordering::Relaxed);
+    }
+}
+
+impl OperatorShares {
+    /// Sets the share of a rule; `None`: the configured one again.
+    pub(super) fn set(&self, rule: &Rule, share: Option<Percent>) {
+        self.with(|shares| match share {
+            Some(set) => {
+                let share = OperatorShare { configured: rule.percent, set };
+                shares.insert(rule.name.clone(), share);
+            }
+            None => {
+                shares.remove(&rule.name);
+            }
+        });
+    }
+
+    /// The share of a rule: the operator's, otherwise the configured one.
+    fn of(&self, rule: &Rule) -> Percent {
+        self.with(|shares| shares.get(&rule.name).map_or(rule.percent, |share| share.set))
+    }
+
+    /// Forgets the shares of rules that are gone or configured otherwise.
+    fn retain(&self, rules: &[Rule]) {
+        self.with(|shares| {
+            shares.retain(|name, share| {
+                rules.iter().any(|rule| rule.name == *name && rule.percent == share.configured)
+            });
+        });
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut HashMap<Arc<str>, OperatorShare>) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

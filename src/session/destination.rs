@@ -1,0 +1,134 @@
+//! Where a client may go, by the rules of its listener.
+
+use std::rc::Rc;
+
+use super::{
+    accept_context::AcceptContext,
+    active::ActiveSession,
+    context::WorkerContext,
+    end::End,
+    pending::PendingClient,
+    record::Record,
+    reject::{RejectReply, Rejection},
+};
+use crate::{
+    balance::Choice,
+    labels::{EndBy, EndCause, EndPhase},
+    proto::mqtt::{Connect, RejectReason, Version, connack},
+    rules::{Action, ClientFacts, Refusal, key_hash},
+};
+
+/// Applies the rules of the listener: the record gets the rule that decides, and its pool.
+///
+/// # Errors
+/// The rule refuses the client, or sends it to another server.
+pub(super) fn apply_rules(
+    client: &mut PendingClient<'_>,
+    accepted: &AcceptContext,
+    connect: &Connect,
+) -> Result<(), Rejection> {
+    let Some(rules) = &accepted.settings.rules else { return Ok(()) };
+    let Some(index) = decide(client.context, accepted, &client.record) else { return Ok(()) };
+    let Some(running) = rules.get(index) else { return Ok(()) };
+    running.matched.inc();
+    if let Some(listener) = accepted.rules.get(index) {
+        client.record.listener = listener.clone();
+    }
+    let name = &running.rule.name;
+    let end = |cause| End::new(EndBy::Proxy, EndPhase::Connect, cause);
+    match &running.rule.action {
+        Action::Pool(_) => Ok(()),
+        Action::Refuse(refusal) => {
+            let detail = format!("rule {name} refuses the client: {}", refusal.as_str());
+            Err(client.refuse_with(reason(*refusal), end(EndCause::Refused).with(detail)))
+        }
+        Action::Redirect(server) => {
+            let detail = format!("rule {name} sends the client to {server}");
+            let end = end(EndCause::Refused).with(detail);
+            let mut refused = client.refuse_with(RejectReason::UseAnotherServer, end);
+            if let (Version::V5, Some(RejectReply::Proxy(connack))) =
+                (connect.version, &refused.reply)
+            {
+                let packet = connack::use_another_server(server, connect.maximum_packet_size);
+                refused.reply = Some(RejectReply::Redirect { connack: *connack, packet });
+            }
+            Err(refused)
+        }
+    }
+}
+
+/// What the current rules say of a session's client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CurrentDestination {
+    /// The pool of the session, or unknown, as the listener is gone.
+    SamePool,
+    /// Another pool or another server.
+    Elsewhere,
+    Refused,
+}
+
+/// Where the rules would send the client of a session now.
+pub(super) fn current_destination(
+    context: &WorkerContext,
+    session: &ActiveSession,
+) -> CurrentDestination {
+    let record = &session.record;
+    let Some(accepted) = context.accept_context(&record.listener.name) else {
+        return CurrentDestination::SamePool;
+    };
+    let decided = decide(context, &accepted, record);
+    let running = accepted.settings.rules.as_ref().zip(decided);
+    let pool = match running.and_then(|(rules, index)| Some((rules.get(index)?, index))) {
+        None => &accepted.listener.pool,
+        Some((running, index)) => match running.rule.action {
+            Action::Refuse(_) => return CurrentDestination::Refused,
+            Action::Redirect(_) => return CurrentDestination::Elsewhere,
+            Action::Pool(_) => match accepted.rules.get(index) {
+                Some(listener) => &listener.pool,
+                None => return CurrentDestination::SamePool,
+            },
+        },
+    };
+    if Rc::ptr_eq(pool, &record.listener.pool) {
+        CurrentDestination::SamePool
+    } else {
+        CurrentDestination::Elsewhere
+    }
+}
+
+/// The index of the rule that decides about a client.
+fn decide(context: &WorkerContext, accepted: &AcceptContext, record: &Record) -> Option<usize> {
+    let rules = accepted.settings.rules.as_ref()?;
+    let client = record.client.as_ref()?;
+    let fields = record.for_route(client.client_id(), client.username());
+    let facts = ClientFacts {
+        fields,
+        path: None,
+        clean_start: Some(client.clean_start),
+        has_password: Some(client.has_password),
+        will: Some(client.will),
+    };
+    // The key of the pool that no rule has to name, so that every rule divides the same clients.
+    let hash = || {
+        let balance = &accepted.listener.pool.current_config().balance;
+        let mut scratch = context.key.lend();
+        match balance.key.choose(balance.empty_client_id, &fields, &mut scratch) {
+            Choice::Key(key) | Choice::FallbackKey(key) => Some(key_hash(key)),
+            Choice::LeastConnections | Choice::Assign | Choice::Reject => None,
+        }
+    };
+    rules.decide(&facts, hash)
+}
+
+/// What a refused client is told.
+fn reason(refusal: Refusal) -> RejectReason {
+    match refusal {
+        Refusal::Banned => RejectReason::Banned,
+        Refusal::NotAuthorized => RejectReason::NotAuthorized,
+        Refusal::BadCredentials => RejectReason::BadCredentials,
+        Refusal::IdentifierRejected => RejectReason::IdentifierRejected,
+        Refusal::ServerUnavailable => RejectReason::ServerUnavailable,
+        Refusal::ServerBusy => RejectReason::ServerBusy,
+        Refusal::QuotaExceeded => RejectReason::QuotaExceeded,
+    }
+}

@@ -1,0 +1,117 @@
+//! Sessions of clients whose rule has changed.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::TwoPools;
+use crate::{
+    broker::Broker,
+    client::{Client, Connect, connack},
+    config::Config,
+    harness::{Proxy, end, wait_for},
+    reload::take,
+};
+
+fn session(proxy: &Proxy, version: u8, id: &str) -> Client {
+    let connect = Connect::new(version, id).keep_alive(0).bytes();
+    Client::exchange(proxy.address(), &connect, &connack(version, 0))
+}
+
+fn disconnects(proxy: &Proxy, count: usize) -> Vec<Value> {
+    wait_for("the disconnects", || {
+        let log = proxy.log().into_iter();
+        let ends: Vec<_> = log.filter(|line| line["event"] == "disconnect").collect();
+        (ends.len() >= count).then_some(ends)
+    })
+}
+
+/// A reload sends the clients whose rule has changed to their new pool, at the rate of the old one,
+/// and leaves the others alone.
+#[test]
+fn a_reload_moves_those_whose_rule_has_changed() {
+    let (main, other) = (Broker::echoing(), Broker::echoing());
+    let config = Config::of([&main]).workers(2).pool("rebalance: { rate: 200 }").another_pool(
+        "other",
+        &other,
+        "rebalance: { rate: 200 }",
+    );
+    let with = |percent: u32| {
+        let rule =
+            format!("rules: [{{ name: canary, when: {{ percent: {percent} }}, pool: other }}]");
+        config.clone().listener(&rule)
+    };
+    let proxy = with(0).start();
+    let ids: Vec<_> = (0..60).map(|n| format!("device-{n}")).collect();
+    let mut clients: Vec<_> = ids.iter().map(|id| session(&proxy, 5, id)).collect();
+    let mut moved = BTreeSet::new();
+    for percent in [30, 60, 100, 0] {
+        take(&proxy, &with(percent));
+        let in_share = |id: &String| {
+            let hash = xxhash_rust::xxh3::xxh3_64_with_seed(id.as_bytes(), 0x0070_6572_6365_6e74);
+            ((hash >> 32) * 10_000) >> 32 < u64::from(percent) * 100
+        };
+        let now: BTreeSet<_> = ids.iter().filter(|id| in_share(id)).cloned().collect();
+        for (id, client) in ids.iter().zip(&mut clients) {
+            if moved.contains(id) == now.contains(id) {
+                client.echo(b"\xC0\x00");
+                continue;
+            }
+            assert_eq!(client.rest(), (b"\xE0\x01\x9C".to_vec(), Ok(())), "{id} {percent}");
+            *client = session(&proxy, 5, id);
+            let newest = wait_for("the connect", || {
+                let log = proxy.log().into_iter();
+                let mine = log.filter(|l| l["client_id"] == **id && l["event"] == "connect");
+                mine.last().filter(|line| (line["pool"] == "other") == now.contains(id))
+            });
+            assert_eq!(newest["rule"] == "canary", now.contains(id));
+        }
+        moved = now;
+    }
+    assert!(disconnects(&proxy, 120).iter().all(|line| end(line) == "proxy/relay/rebalance"));
+}
+
+/// Without `rebalance`, sessions stay in their pool until they end; but clients that the rules now
+/// refuse do not.
+#[test]
+fn refused_sessions_end() {
+    let pools = TwoPools::new();
+    let config = pools.config.clone().workers(2);
+    let proxy = config.start();
+    let mut clients = ["keeps", "moves", "stolen"].map(|id| session(&proxy, 5, id));
+    take(
+        &proxy,
+        &config.listener(
+            "rules: [{ name: no, when: { client_id: stolen }, refuse: banned }, \
+             { name: go, when: { client_id: moves }, pool: other }]",
+        ),
+    );
+    // Administrative action.
+    assert_eq!(clients[2].rest(), (b"\xE0\x01\x98".to_vec(), Ok(())));
+    assert_eq!(end(&proxy.wait_end("stolen")), "proxy/relay/rule");
+    clients[..2].iter_mut().for_each(|client| client.echo(b"\xC0\x00"));
+    drop(Client::exchange(proxy.address(), &Connect::new(5, "stolen").bytes(), &connack(5, 0x8A)));
+}
+
+/// A client that comes back in another pool, because its rule has changed, ends its session in the
+/// former one; a client with the same ID to which the rule does not apply keeps its own.
+#[test]
+fn one_session_over_pools() {
+    let pools = TwoPools::new();
+    let config =
+        pools.config.clone().workers(2).pool("balance: { key: \"${username}/${client_id}\" }");
+    let proxy = config.start();
+    let open = |username: &str| {
+        let connect = Connect::new(5, "dev").username(username).keep_alive(0).bytes();
+        Client::exchange(proxy.address(), &connect, &connack(5, 0))
+    };
+    let (mut anna, mut bert) = (open("anna"), open("bert"));
+    let rule = "rules: [{ name: go, when: { username: anna }, pool: other }]";
+    take(&proxy, &config.listener(rule));
+    anna.echo(b"\xC0\x00");
+    let mut again = open("anna");
+    assert_eq!(anna.rest(), (b"\xE0\x01\x8E".to_vec(), Ok(())));
+    again.echo(b"\xC0\x00");
+    bert.echo(b"\xC0\x00");
+    assert_eq!(end(&proxy.wait_end("dev")), "proxy/relay/taken_over");
+}

@@ -20,7 +20,8 @@ pub(crate) use bound::BoundListener;
 pub(crate) use inherited::InheritedSockets;
 pub(crate) use inherited_socket::InheritedSocket;
 pub(crate) use rules::ListenerRules;
-pub(crate) use settings::{ListenerPools, ListenerSettings};
+pub use settings::ListenerPools;
+pub(crate) use settings::ListenerSettings;
 
 use bound::UnixSocketFile;
 

@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::{address::CountedAddress, connect_rate::AddressRateLimiter};
+use super::{address::CountedAddress, connect_rate::AddressRateLimiter, quotas::Quotas};
 use crate::config::Limits;
 
 /// The number of reserved descriptors that may be used to answer connections over the limit.
@@ -24,6 +24,7 @@ pub struct ConnectionLimiter {
     /// limit per address. Locked for one lookup at a time.
     by_address: Mutex<HashMap<CountedAddress, u32>>,
     limits: ArcSwap<EffectiveLimits>,
+    pub(crate) quotas: Quotas,
 }
 
 /// The configured limits, reduced to what the process's descriptors allow.
@@ -48,6 +49,7 @@ impl ConnectionLimiter {
             open: AtomicU32::new(0),
             by_address: Mutex::default(),
             limits: ArcSwap::from_pointee(EffectiveLimits::new(limits, possible, None)),
+            quotas: Quotas::default(),
         }
     }
 

@@ -5,6 +5,7 @@ mod admission;
 mod connect_rate;
 mod connections;
 mod permit;
+mod quotas;
 mod token_bucket;
 
 pub(crate) use address::CountedAddress;
@@ -12,3 +13,4 @@ pub use admission::AdmissionOutcome;
 pub(crate) use admission::AdmissionQueue;
 pub use connections::ConnectionLimiter;
 pub(crate) use permit::{ConnectionLimit, ConnectionPermit, FarOverLimit};
+pub(crate) use quotas::{QuotaUsage, ReachedQuota};

@@ -52,6 +52,7 @@ mod proxy_protocol_in;
 mod proxy_protocol_out;
 mod proxy_protocol_tls;
 mod queue;
+mod quotas;
 mod records;
 mod reload;
 mod retry;

@@ -35,4 +35,4 @@ pub(super) use pool::{
     SendProxyProtocol, Upstream,
 };
 pub(super) use rules::{Rule, When};
-pub(super) use settings::{Admin, Limits, SHORT_FORMS, Timeouts};
+pub(super) use settings::{Admin, Limits, Quota, SHORT_FORMS, Timeouts};

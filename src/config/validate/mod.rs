@@ -12,6 +12,7 @@ mod listener;
 mod names;
 mod network_access;
 mod pool;
+mod quotas;
 mod rules;
 mod settings;
 mod tls;
@@ -46,6 +47,7 @@ pub(super) fn config(checker: &Checker<'_>, raw: &At<raw::Config>) -> Valid<Conf
         });
     let access_log = access_log::access_logs(checker, &raw.access_log);
     let admin = given(raw.admin.as_ref(), |raw| admin(checker, raw, &mut binds, true));
+    let quotas = quotas::quotas(checker, &raw.limits);
     let settings = settings::settings(checker, raw);
     let (runtime, limits, timeouts, dns, drain, log) = settings?;
     Ok(Config {
@@ -53,6 +55,7 @@ pub(super) fn config(checker: &Checker<'_>, raw: &At<raw::Config>) -> Valid<Conf
         listeners: listeners?,
         pools: pools?,
         limits,
+        quotas: quotas?,
         timeouts,
         dns,
         drain,

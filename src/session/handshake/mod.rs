@@ -5,6 +5,7 @@ mod connect;
 mod establish;
 mod limits;
 mod proxy_header;
+mod quotas;
 mod tls;
 mod transport;
 mod websocket;
@@ -104,8 +105,16 @@ async fn handshake(
         // Boxed, as few handshakes need it.
         Box::pin(limits::replace_at_limit(client, permit)).await?;
     }
+    if permit.has_quotas() {
+        let reached = quotas::enter(&client.record, permit);
+        if !reached.is_empty() {
+            // Boxed, as few handshakes need it.
+            Box::pin(quotas::replace_at_quotas(client, permit, reached)).await?;
+        }
+    }
     let answer = find_broker(client, &connect).await?;
     // The limits may have changed since accept; later changes recount the session with all others.
     permit.recount();
+    permit.recount_quotas(|| client.record.for_broker());
     deliver(client, settings, &connect, answer)
 }

@@ -27,6 +27,7 @@ impl Record {
                 entry.tls_fingerprint = certificate.fingerprint.as_deref();
             }
         }
+        entry.proxy_tlvs = self.proxy_tlvs();
         entry.path = self.path();
         if let Some(client) = &self.client {
             entry.protocol_name = Some(client.version.protocol_name());

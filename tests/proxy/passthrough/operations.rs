@@ -1,13 +1,16 @@
 //! What operators do, and what happens to brokers, while TLS is passed through.
 
-use std::{net::TcpListener, sync::mpsc};
+use std::{
+    net::TcpListener,
+    sync::{Mutex, mpsc},
+};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{PASSTHROUGH, config, hello, recording_broker, server_name, tls_broker};
 use crate::{
-    broker::Broker,
+    broker::{Broker, echo},
     client::Client,
     config::Config,
     harness::{PATIENCE, Proxy, end, run, wait_for},
@@ -15,6 +18,7 @@ use crate::{
     proxy_protocol_out::read_header,
     reload::take,
     tls_client::{Pki, TlsClient},
+    tls_upstream::serve,
 };
 
 fn named(name: &str) -> Vec<u8> {
@@ -84,9 +88,17 @@ fn the_idle_limit() {
 #[test]
 fn a_reload_while_handshakes_are_under_way() {
     let pki = Pki::new();
-    let (broker, issued) = tls_broker(&pki, &["localhost"]);
-    let plain = Broker::echoing();
-    let terminating = Config::of([&plain]).listener(&pki.tls(""));
+    let issued = pki.issue("broker");
+    let server = Pki::server(&issued, None);
+    // It takes both, as the pool stays the same.
+    let broker = Broker::start(move |link| {
+        let mut first = [0];
+        match link.stream.peek(&mut first) {
+            Ok(1) if first == [0x16] => serve(&link, &server, &Mutex::default()),
+            _ => echo(link),
+        }
+    });
+    let terminating = Config::of([&broker]).listener(&pki.tls(""));
     let proxy = terminating.start();
     let mut under_way = pki.client().open(proxy.address());
     // Half of the ClientHello.
@@ -98,7 +110,7 @@ fn a_reload_while_handshakes_are_under_way() {
         (proxy.metric("mqtt_lb_connections_active", &[]) > 0.5).then_some(())
     });
 
-    let passing = config([&broker]);
+    let passing = Config::of([&broker]).listener(PASSTHROUGH);
     let said = take(&proxy, &passing);
     let changed = "listener mqtt: TLS, WebSocket or PROXY protocol changed";
     assert!(said.iter().any(|line| line.contains(changed)), "{said:?}");
@@ -150,7 +162,8 @@ fn rules() {
 #[test]
 fn another_broker_is_tried() {
     let (first, second) = (recording_broker().0, recording_broker().0);
-    let proxy = config([&first, &second]).start();
+    let passive = "health: { passive: { failures: 1, eject_for: 100ms } }";
+    let proxy = config([&first, &second]).pool(passive).start();
     let names: Vec<String> = (0..12).map(|n| format!("{n}.example")).collect();
     let brokers_of = |proxy: &Proxy| -> Vec<String> {
         let before = proxy.log().len();

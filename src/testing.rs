@@ -10,10 +10,10 @@ pub mod balance {
 pub mod config {
     pub use crate::config::{
         AccessLog, ActiveCheck, Address, Bind, CertificateFile, Config, Discover, Faults, Health,
-        Idle, LOG_FIELDS, ListenerTls, LogEvents, LogLevel, LogLineFormat, LogTarget, OnDown, Pool,
-        PoolTls, Probe, ProxyProtocolIn, ProxyProtocolOut, Records, RevocationFile, Rotate, Syslog,
-        SyslogAddress, TcpKeepalive, TcpUserTimeout, Upstream, WebSocket, WhenFull, Workers,
-        json_schema,
+        Idle, LOG_FIELDS, ListenerTls, LogEvents, LogLevel, LogLineFormat, LogTarget, OnDown,
+        PassedTlvs, PathPattern, Pool, PoolTls, Probe, ProxyProtocolIn, ProxyProtocolOut, Records,
+        RevocationFile, Rotate, Syslog, SyslogAddress, TcpKeepalive, TcpUserTimeout, Upstream,
+        WebSocket, WhenFull, Workers, json_schema,
     };
 }
 pub mod control {
@@ -66,7 +66,7 @@ pub mod proto {
             pub use crate::proto::websocket::frame::{FrameDecoder, MAX_CONTROL_BYTES, StreamEnd};
         }
         pub mod request {
-            pub use crate::proto::websocket::request::{MAX_HEAD_BYTES, UpgradeRequest, parse};
+            pub use crate::proto::websocket::request::{UpgradeRequest, parse};
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     labels::{EndBy, EndCause, EndPhase, Event, RouteKind, Transport},
-    proto::{CertificateFacts, mqtt::Malformed},
+    proto::{CertificateFacts, mqtt::Malformed, proxy_header::KeptTlvs},
 };
 
 /// A flat, borrowed record. A field that is `None` is unknown and omitted.
@@ -27,6 +27,8 @@ pub struct Entry<'a> {
     pub client: Option<SocketAddr>,
     /// The socket's peer, if a proxy in front named another address as the client's.
     pub peer: Option<SocketAddr>,
+    /// TLVs of the PROXY header that named the client.
+    pub(crate) proxy_tlvs: Option<&'a KeptTlvs>,
     /// Such as `TLSv1.3`.
     pub tls_version: Option<&'a str>,
     /// Such as `TLS_AES_128_GCM_SHA256`.
@@ -41,6 +43,8 @@ pub struct Entry<'a> {
     pub tls_serial: Option<&'a str>,
     /// The SHA-256 hash of the client's certificate, in hexadecimal.
     pub tls_fingerprint: Option<&'a str>,
+    /// The path of the client's WebSocket request, without the query.
+    pub path: Option<&'a str>,
     pub protocol_name: Option<&'a str>,
     /// Protocol level, without the bridge bit: 3, 4 or 5.
     pub protocol_version: Option<u8>,
@@ -119,6 +123,7 @@ impl<'a> Entry<'a> {
             transport,
             client: None,
             peer: None,
+            proxy_tlvs: None,
             tls_version: None,
             tls_cipher: None,
             sni: None,
@@ -126,6 +131,7 @@ impl<'a> Entry<'a> {
             tls_san: None,
             tls_serial: None,
             tls_fingerprint: None,
+            path: None,
             protocol_name: None,
             protocol_version: None,
             bridge: None,

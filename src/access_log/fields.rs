@@ -44,6 +44,7 @@ fields! {
     "transport", |e, _| Some(LogValue::Name(e.transport.as_str()));
     "client", |e, _| e.client.map(LogValue::Address);
     "peer", |e, _| e.peer.map(LogValue::Address);
+    "proxy_tlvs", |e, _| e.proxy_tlvs.map(LogValue::ProxyTlvs);
     "tls_version", |e, _| e.tls_version.map(LogValue::Text);
     "tls_cipher", |e, _| e.tls_cipher.map(LogValue::Text);
     "sni", |e, _| e.sni.map(LogValue::Text);
@@ -51,6 +52,7 @@ fields! {
     "tls_san", |e, _| e.tls_san.map(LogValue::AlternativeNames);
     "tls_serial", |e, _| e.tls_serial.map(LogValue::Text);
     "tls_fingerprint", |e, _| e.tls_fingerprint.map(LogValue::Text);
+    "path", |e, _| e.path.map(LogValue::Text);
     "protocol_name", |e, _| e.protocol_name.map(LogValue::Name);
     "protocol_version", |e, _| e.protocol_version.map(number);
     "bridge", |e, _| e.bridge.map(LogValue::Flag);

@@ -75,8 +75,12 @@ pub(crate) struct Descriptors {
 pub(crate) struct Listener {
     pub(crate) name: Arc<str>,
     pub(crate) bind: String,
+    /// The first of `transports`.
     #[schemars(extend("enum" = TRANSPORTS))]
     pub(crate) transport: Word,
+    /// The transports of its clients: two where `protocols` has both.
+    #[schemars(length(min = 1), extend("items" = { "type": "string", "enum": TRANSPORTS }))]
+    pub(crate) transports: Vec<Word>,
     pub(crate) pool: Arc<str>,
     /// Open now.
     pub(crate) connections_active: u64,

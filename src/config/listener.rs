@@ -7,9 +7,8 @@ use std::{
     sync::Arc,
 };
 
-use super::{Identity, Idle};
-use crate::networks::PrefixSet;
-use crate::rules::Rule;
+use super::{Identity, Idle, ProxyProtocolIn, WebSocket};
+use crate::{networks::PrefixSet, rules::Rule};
 
 /// A listening address, the pool of its clients, and the protocols around their MQTT.
 #[derive(Clone, Debug)]
@@ -21,6 +20,12 @@ pub struct Listener {
     pub access: NetworkAccess,
     pub proxy_protocol: Option<ProxyProtocolIn>,
     pub tls: Option<ListenerTls>,
+    /// Whether clients may speak MQTT without WebSocket.
+    pub mqtt: bool,
+    /// `None`: clients do not speak WebSocket.
+    /// The brokers are the clients' TLS servers: `tls` and `websocket` are `None`, and `identity` is
+    /// the default.
+    pub tls_passthrough: bool,
     pub websocket: Option<WebSocket>,
     pub identity: Identity,
     pub rules: Vec<Rule>,
@@ -70,21 +75,6 @@ impl NetworkAccess {
     }
 }
 
-/// The peers whose connections begin with a PROXY header; it is refused from all others.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProxyProtocolIn {
-    pub from: PrefixSet,
-    /// Peers on a unix socket, which have no address, are trusted as well.
-    pub unix: bool,
-}
-
-impl ProxyProtocolIn {
-    /// Whether the connections of a peer begin with a header; `None` is a peer on a unix socket.
-    pub fn is_from(&self, peer: Option<IpAddr>) -> bool {
-        peer.map_or(self.unix, |ip| self.from.contains(ip))
-    }
-}
-
 /// TLS of a listener.
 #[derive(Clone, Debug)]
 pub struct ListenerTls {
@@ -113,15 +103,4 @@ pub struct RevocationFile {
     pub path: PathBuf,
     /// When the first of them is due to be replaced, in Unix time.
     pub next_update: i64,
-}
-
-/// MQTT over WebSocket (MQTT 5.0, section 6).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WebSocket {
-    /// Of the request; a query after it is ignored.
-    pub path: Arc<str>,
-    /// The HTTP proxies whose X-Forwarded-For is trusted.
-    pub forwarded_for: PrefixSet,
-    /// The origins of pages that may connect (RFC 6454); `None`: any. Only browsers send an Origin.
-    pub origins: Option<Vec<Arc<str>>>,
 }

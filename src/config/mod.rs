@@ -14,7 +14,9 @@ mod idle;
 mod list_file;
 mod listener;
 mod load;
+mod passthrough;
 mod pool;
+mod proxy_protocol;
 mod raw;
 mod schema;
 mod secret;
@@ -23,6 +25,7 @@ mod tree;
 mod validate;
 mod values;
 mod warnings;
+mod websocket;
 
 pub use access_log::{
     AccessLog, LOG_FIELDS, LogEvents, LogLineFormat, LogTarget, Rotate, Syslog, SyslogAddress,
@@ -35,15 +38,14 @@ pub(crate) use identity::{
     Identity, Jwt, PasswordRewrite, RequiredField, Requirement, Rewrite, TokenSource,
 };
 pub use idle::Idle;
-pub use listener::{
-    Bind, CertificateFile, ListenerTls, ProxyProtocolIn, RevocationFile, WebSocket,
-};
+pub use listener::{Bind, CertificateFile, ListenerTls, RevocationFile};
 pub(crate) use listener::{Listener, NetworkAccess};
 pub use pool::{
-    ActiveCheck, Address, Discover, Health, OnDown, Pool, PoolTls, Probe, ProxyProtocolOut,
-    Records, Upstream,
+    ActiveCheck, Address, Discover, Health, OnDown, Pool, PoolTls, Probe, Records, Upstream,
 };
 pub(crate) use pool::{Admission, Balance, Passive, RetryOn};
+pub(crate) use proxy_protocol::WRITTEN_TLV_TYPES;
+pub use proxy_protocol::{PassedTlvs, ProxyProtocolIn, ProxyProtocolOut};
 pub use schema::json_schema;
 pub(crate) use secret::Secret;
 pub(crate) use settings::{
@@ -52,3 +54,4 @@ pub(crate) use settings::{
 };
 pub use settings::{LogLevel, TcpKeepalive, TcpUserTimeout, Workers};
 pub(crate) use values::is_name;
+pub use websocket::{PathPattern, WebSocket};

@@ -13,7 +13,7 @@ use rustls::pki_types::ServerName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CertificateFile, Rate, Secret};
+use super::{CertificateFile, ProxyProtocolOut, Rate, Secret};
 use crate::{
     balance::{Algorithm, EmptyClientId, KeyTemplate},
     template::{Template, Variable},
@@ -48,7 +48,7 @@ impl Pool {
     /// The variables of its templates.
     pub(crate) fn variables(&self) -> impl Iterator<Item = &Variable> {
         let cn = match &self.send_proxy_protocol {
-            Some(ProxyProtocolOut::V2 { cn: Some(cn) }) => Some(cn),
+            Some(ProxyProtocolOut::V2 { cn: Some(cn), .. }) => Some(cn),
             _ => None,
         };
         self.balance.key.variables().chain(cn.into_iter().flat_map(Template::variables))
@@ -85,16 +85,6 @@ impl PoolTls {
             Address::Unix(_) => None,
         })
     }
-}
-
-/// The version of the PROXY header that brokers are sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProxyProtocolOut {
-    V1,
-    V2 {
-        /// In place of the common name of the client's certificate.
-        cn: Option<Template>,
-    },
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -1,6 +1,6 @@
 //! The settings of a listener, taken by each connection when it is accepted.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use rustls::ServerConfig;
 
@@ -26,7 +26,8 @@ pub struct ListenerPools<'a> {
 /// outlive many reloads.
 pub struct ListenerSettings {
     pub name: Arc<str>,
-    /// The transport of its clients, as logs and metrics name it.
+    /// The transport of its connections, as logs name it. With both protocols: that of MQTT, and of
+    /// connections whose protocol is not known yet.
     pub transport: Transport,
     /// For clients for which no rule holds.
     pub pool: Arc<Pool>,
@@ -37,6 +38,9 @@ pub struct ListenerSettings {
     pub access: Option<NetworkAccess>,
     pub proxy_protocol: Option<ProxyProtocolIn>,
     pub tls: Option<Arc<ServerConfig>>,
+    /// Whether clients may speak MQTT without WebSocket.
+    pub mqtt: bool,
+    /// `None`: clients do not speak WebSocket.
     pub websocket: Option<WebSocket>,
     /// How its clients' CONNECTs are read.
     pub strictness: Strictness,
@@ -55,13 +59,14 @@ impl ListenerSettings {
         shares: &OperatorShares,
     ) -> Self {
         let rules = ListenerRules::new(&listener.rules, pools.all, &metrics, shares);
-        let transport = match (&listener.websocket, &listener.tls, bind) {
-            (Some(_), Some(_), _) => Transport::Wss,
-            (Some(_), None, _) => Transport::Ws,
-            (None, Some(_), _) => Transport::Tls,
-            (None, None, Bind::Tcp(_)) => Transport::Tcp,
-            (None, None, Bind::Unix(_)) => Transport::Unix,
+        let mqtt_transport = match (&listener.tls, bind) {
+            _ if listener.tls_passthrough => Transport::TlsPassthrough,
+            (Some(_), _) => Transport::Tls,
+            (None, Bind::Tcp(_)) => Transport::Tcp,
+            (None, Bind::Unix(_)) => Transport::Unix,
         };
+        let transport =
+            if listener.mqtt { mqtt_transport } else { mqtt_transport.with_websocket() };
         Self {
             name: listener.name.clone(),
             transport,
@@ -71,6 +76,7 @@ impl ListenerSettings {
             access: (!listener.access.is_default()).then(|| listener.access.clone()),
             proxy_protocol: listener.proxy_protocol.clone(),
             tls: listener.tls.as_ref().map(|tls| tls.server.clone()),
+            mqtt: listener.mqtt,
             websocket: listener.websocket.clone(),
             strictness: if listener.identity.lenient {
                 Strictness::Lenient
@@ -83,8 +89,22 @@ impl ListenerSettings {
         }
     }
 
+    /// The transports that its connections can have.
+    pub fn transports(&self) -> impl Iterator<Item = Transport> {
+        let over_websocket = self.transport.with_websocket();
+        let is_second = self.mqtt && self.websocket.is_some();
+        iter::once(self.transport).chain(is_second.then_some(over_websocket))
+    }
+
     /// Whether connections carry MQTT directly, without a PROXY header, TLS or WebSocket.
     pub fn is_plain(&self) -> bool {
-        self.proxy_protocol.is_none() && self.tls.is_none() && self.websocket.is_none()
+        matches!(self.transport, Transport::Tcp | Transport::Unix)
+            && self.proxy_protocol.is_none()
+            && self.websocket.is_none()
+    }
+
+    /// Whether the clients' TLS is passed through to the brokers, so that no CONNECT is read.
+    pub fn passes_tls_through(&self) -> bool {
+        self.transport == Transport::TlsPassthrough
     }
 }

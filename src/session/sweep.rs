@@ -14,8 +14,8 @@ use super::{
 use crate::labels::EndCause;
 
 /// Starts the once-a-second sweep over a worker's sessions: byte counts, idle and half-close
-/// limits, and brokers that are down or were removed. If a sweep is still running, another one
-/// follows it.
+/// limits, Pings to idle WebSockets, and brokers that are down or were removed. If a sweep is still
+/// running, another one follows it.
 pub(crate) fn sweep(context: &Rc<WorkerContext>) {
     for view in context.views() {
         // Otherwise a worker without new connections would keep removed brokers.
@@ -53,6 +53,8 @@ async fn sweep_all(guard: SweepGuard) {
             if let Some(cause) = session.overdue(&timeouts, context.seconds()) {
                 session.end(cause);
                 cost += ACTION_COST;
+            } else if session.client.ping_if_quiet(context.seconds()) {
+                cost += ACTION_COST;
             }
             cost
         })
@@ -87,7 +89,7 @@ pub(crate) fn recount_clients(context: &Rc<WorkerContext>, done: impl Sized + 's
     spawn_local(async move {
         walk(&context, |session| {
             session.permit.recount();
-            session.permit.recount_quotas(|| session.record.for_broker());
+            session.permit.recount_quotas(|| session.record.fields());
             VISIT_COST
         })
         .await;

@@ -20,12 +20,15 @@ use crate::{
 };
 
 /// Accepts every client and sends back all it says, by TLS.
-fn broker(config: Arc<ServerConfig>) -> Broker {
+pub(crate) fn broker(config: Arc<ServerConfig>) -> Broker {
     broker_that_tells(config, Arc::default())
 }
 
 /// Such a broker, which notes how each handshake went.
-fn broker_that_tells(config: Arc<ServerConfig>, kinds: Arc<Mutex<Vec<HandshakeKind>>>) -> Broker {
+pub(crate) fn broker_that_tells(
+    config: Arc<ServerConfig>,
+    kinds: Arc<Mutex<Vec<HandshakeKind>>>,
+) -> Broker {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     broker_on(listener, config, kinds)
 }

@@ -73,7 +73,7 @@ function showListeners(all) {
     all.map((one) => {
       const { connections_active: open, sessions_total: sessions = {} } = one;
       const total = Object.values(sessions).reduce((a, b) => a + b, 0);
-      const bind = `${printable(one.bind)} ${printable(one.transport)}`;
+      const bind = `${printable(one.bind)} ${one.transports.map(printable).join(", ")}`;
       const words = [printable(one.name), bind, printable(one.pool)];
       return [one.name, [...words, count(open), count(total), most ? open / most : 0]];
     }),

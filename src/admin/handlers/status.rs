@@ -68,15 +68,15 @@ fn last_reload(FinishedReload { at, outcome, faults }: FinishedReload) -> api::L
 fn listener_status(listener: &listener::Listener) -> api::Listener {
     let settings = listener.settings();
     let metrics = &settings.metrics;
-    let sessions = metrics.session_counts();
     api::Listener {
         name: settings.name.clone(),
         bind: listener.bind.to_string(),
         transport: settings.transport.as_str().into(),
+        transports: settings.transports().map(|transport| transport.as_str().into()).collect(),
         pool: settings.pool.name.clone(),
         connections_active: metrics.connections_active.get().max(0) as u64,
         connections_total: metrics.connections_total.get(),
-        sessions_total: sessions.map(|(level, count)| (level.to_owned(), count)).into(),
+        sessions_total: metrics.session_counts().collect(),
     }
 }
 

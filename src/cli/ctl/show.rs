@@ -68,7 +68,7 @@ fn listeners(listeners: &[Listener], out: &mut dyn Write) -> io::Result<()> {
         vec![
             listener.name.to_string(),
             listener.bind.clone(),
-            listener.transport.to_string(),
+            listener.transports.join(", "),
             listener.pool.to_string(),
             listener.connections_active.to_string(),
             listener.connections_total.to_string(),
@@ -180,8 +180,8 @@ pub(super) fn session_rows(page: &Sessions) -> impl Iterator<Item = Vec<String>>
     page.sessions.iter().map(|session: &Session| {
         let client_id = match (&session.assigned_client_id, &session.broker_client_id) {
             (Some(assigned), _) => format!("{assigned} (assigned)"),
-            (None, Some(broker)) => format!("{} (broker: {broker})", session.client_id),
-            (None, None) => session.client_id.to_string(),
+            (None, Some(broker)) => format!("{} (broker: {broker})", sent_id(session)),
+            (None, None) => sent_id(session),
         };
         vec![
             session.id.clone(),
@@ -190,12 +190,21 @@ pub(super) fn session_rows(page: &Sessions) -> impl Iterator<Item = Vec<String>>
             or_dash(session.client.as_ref()),
             session.listener.to_string(),
             format!("{}/{}", session.pool, session.upstream),
-            session.protocol_version.to_string(),
+            or_dash(session.protocol_version.as_ref()),
             duration(session.duration_s),
             session.bytes_in.to_string(),
             session.bytes_out.to_string(),
         ]
     })
+}
+
+/// The ID that the client sent; the server name of a client whose TLS is passed through.
+fn sent_id(session: &Session) -> String {
+    match (&session.client_id, &session.sni) {
+        (Some(client_id), _) => client_id.to_string(),
+        (None, Some(sni)) => format!("(sni: {sni})"),
+        (None, None) => or_dash(None::<&str>),
+    }
 }
 
 pub(super) fn duplicates(answer: &Duplicates, out: &mut dyn Write) -> io::Result<()> {

@@ -17,7 +17,7 @@ use crate::config::{
     fault::quote,
     raw::{ONE_OR_MORE, SHORT_FORMS},
     tree::{Node, Value},
-    values::{TEMPLATE, expand},
+    values::{TEMPLATE, WORD_OR_LIST, expand},
 };
 
 /// One value, with its path.
@@ -125,6 +125,8 @@ impl<'de> Deserializer<'de> for Item<'_> {
             }
             (ONE_OR_MORE, Value::Scalar { .. }) => visitor.visit_seq(Single { item: Some(self) }),
             (ONE_OR_MORE, _) => self.deserialize_seq(visitor),
+            (WORD_OR_LIST, Value::List(_)) => self.deserialize_seq(visitor),
+            (WORD_OR_LIST, _) => self.deserialize_any(visitor),
             _ => visitor.visit_newtype_struct(self),
         }
     }

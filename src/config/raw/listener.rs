@@ -1,7 +1,7 @@
 //! The keys of a listener.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
     authenticate::Authenticate,
@@ -9,12 +9,13 @@ use super::{
     entries::Entries,
     identity::{ConnectCheck, ListenerTimeouts, Requirement, Rewrite},
     rules::Rule,
+    websocket::WebSocket,
 };
 use crate::{
     config::{
         Bind,
         at::At,
-        values::{AlpnName, FilePath, HttpPath, Name, Network, Origin, ProxySource, Text},
+        values::{AlpnName, FilePath, Name, Network, Passthrough, ProxySource, Text, TlvType},
     },
     tls::MinVersion,
 };
@@ -41,10 +42,19 @@ pub(in crate::config) struct Listener {
     /// that says who the client is: it can be trusted only where clients cannot write it. Absent:
     /// no connection begins with one.
     pub(in crate::config) accept_proxy_protocol: Option<At<AcceptProxyProtocol>>,
-    /// TLS from clients. Absent: none. SIGHUP reads all these files again.
+    /// TLS from clients. SIGHUP reads all these files again. `passthrough` in place of the section:
+    /// the brokers are the clients' TLS servers; the proxy reads the server name in the ClientHello
+    /// (SNI), decrypts nothing, and knows neither client ID nor username, so that the pool's
+    /// `balance.key` is `sni` or `source_ip`. Absent: no TLS.
+    #[serde(default, serialize_with = "word_or_section", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "passthrough_or_section")]
     pub(in crate::config) tls: Option<At<ListenerTls>>,
-    /// MQTT over WebSocket, for browsers; a request must offer the subprotocol mqtt or mqttv3.1.
-    /// Absent: MQTT itself.
+    /// What clients speak: `mqtt`, `websocket` (MQTT over WebSocket, for browsers), or both on one
+    /// port, told apart by a client's first byte after PROXY header and TLS. Absent: `websocket` if
+    /// that section is given, else `mqtt`.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) protocols: Option<At<List<Protocol>>>,
+    /// MQTT over WebSocket. Absent: its defaults, if `protocols` has websocket.
     pub(in crate::config) websocket: Option<At<WebSocket>>,
     /// How clients prove who they are, before their brokers hear of them. Absent: it is left to the
     /// brokers.
@@ -76,16 +86,38 @@ pub(in crate::config) struct AcceptProxyProtocol {
     /// Networks and addresses of the balancers in front; `unix` on a listener that is a unix socket.
     #[schemars(length(min = 1))]
     pub(in crate::config) from: At<List<ProxySource>>,
+    /// false: connections of these peers may also begin without a header, and then count as the
+    /// peer's own. Only for balancers of which no client can write the first bytes, as those of one
+    /// without a header could be a header of its own.
+    #[serde(default = "yes")]
+    pub(in crate::config) required: At<bool>,
+    /// Types of TLVs in headers of version 2 that are kept for the log (`proxy_tlvs`) and for pools
+    /// with send_proxy_protocol.tlvs, such as 0xEA: of each type the first, up to 16 of up to 256
+    /// bytes. Absent: none.
+    #[schemars(length(min = 1, max = 16))]
+    pub(in crate::config) tlvs: Option<At<List<TlvType>>>,
+}
+
+fn yes() -> At<bool> {
+    At::default_of(true)
+}
+
+/// What a listener's clients speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum Protocol {
+    Mqtt,
+    Websocket,
 }
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct ListenerTls {
-    /// Certificates with their keys. Of several, a client is shown the one that has the name it asks
+    /// Certificates with their keys; required, except with `passthrough`. Of several, a client is shown the one that has the name it asks
     /// for (SNI), exactly or as *.DOMAIN; of several with that name (RSA and ECDSA), the first it can
     /// read. Without a name, or with one that none has: the first.
     #[schemars(length(min = 1))]
-    pub(in crate::config) certificates: At<List<Certificate>>,
+    pub(in crate::config) certificates: Option<At<List<Certificate>>>,
     /// Whether clients show a certificate: `none`; `optional`, which lets clients in that have none;
     /// `required`. One that is shown is always checked.
     #[serde(default)]
@@ -104,6 +136,31 @@ pub(in crate::config) struct ListenerTls {
     /// has to be one of them: it is what browsers offer. Absent: offers are ignored.
     #[schemars(length(min = 1))]
     pub(in crate::config) alpn: Option<At<List<AlpnName>>>,
+    /// `passthrough`, which excludes the other keys: the brokers are the clients' TLS servers. The
+    /// word alone can stand in place of the section. Absent: this proxy is their TLS server.
+    pub(in crate::config) mode: Option<At<Passthrough>>,
+}
+
+impl ListenerTls {
+    pub(in crate::config) fn is_passthrough(&self) -> bool {
+        self.mode.as_ref().is_some_and(|mode| mode.value.is_some())
+    }
+}
+
+/// Without its defaults, the section of a passthrough is the word.
+fn word_or_section<S: Serializer>(
+    tls: &Option<At<ListenerTls>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match tls.as_ref().and_then(|tls| tls.value.as_ref()) {
+        Some(tls) if tls.is_passthrough() => tls.mode.serialize(serializer),
+        _ => tls.serialize(serializer),
+    }
+}
+
+fn passthrough_or_section(generator: &mut SchemaGenerator) -> Schema {
+    let section = generator.subschema_for::<ListenerTls>();
+    json_schema!({ "anyOf": [generator.subschema_for::<Passthrough>(), section] })
 }
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -122,24 +179,4 @@ pub(in crate::config) enum ClientAuth {
     None,
     Optional,
     Required,
-}
-
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::config) struct WebSocket {
-    /// The path of a request; a query after it is ignored.
-    #[serde(default = "mqtt")]
-    pub(in crate::config) path: At<HttpPath>,
-    /// Networks of HTTP proxies in front of this one. Their X-Forwarded-For says who the client is:
-    /// the last address in it that is not in these networks. Absent: the header is ignored.
-    #[schemars(length(min = 1))]
-    pub(in crate::config) forwarded_for: Option<At<List<Network>>>,
-    /// Whose pages may connect, as browsers write it in Origin; other clients send no Origin. Absent:
-    /// any. Passwords keep strangers out, this keeps strangers' pages out.
-    #[schemars(length(min = 1))]
-    pub(in crate::config) origins: Option<At<List<Origin>>>,
-}
-
-fn mqtt() -> At<HttpPath> {
-    At::default_of(HttpPath("/mqtt".into()))
 }

@@ -19,6 +19,7 @@ mod listener;
 mod pool;
 mod rules;
 mod settings;
+mod websocket;
 
 pub(super) use access_log::{AccessLog, Event, Rotate, Syslog};
 pub(super) use authenticate::{Authenticate, OnExpiry};
@@ -28,7 +29,7 @@ pub(super) use entries::{Entries, ONE_OR_MORE, OneOrMore};
 pub(super) use health::{Active, CheckType, Code, Health, KEYS_OF_OTHER_TYPES, Passive};
 pub(super) use identity::{ConnectCheck, Requirement, Rewrite, UserProperty};
 pub(super) use listener::{
-    AcceptProxyProtocol, Certificate, ClientAuth, Listener, ListenerTls, WebSocket,
+    AcceptProxyProtocol, Certificate, ClientAuth, Listener, ListenerTls, Protocol,
 };
 pub(super) use pool::{
     Admission, Balance, Discover, DiscoverType, HeaderVersion, Pool, PoolTls, Reason, Rebalance,
@@ -36,3 +37,4 @@ pub(super) use pool::{
 };
 pub(super) use rules::{Rule, When};
 pub(super) use settings::{Admin, Limits, Quota, SHORT_FORMS, Timeouts};
+pub(super) use websocket::{WebSocket, default_websocket};

@@ -16,7 +16,7 @@ use crate::{
         at::At,
         values::{
             DnsName, Factor, FilePath, Key, Limit, Name, Number, ServerName, SourceAddress,
-            TemplateText, Time, at_number, at_time,
+            TemplateText, Time, TlvSelection, at_number, at_time,
         },
     },
     tls::MinVersion,
@@ -245,6 +245,10 @@ pub(in crate::config) struct SendProxyProtocol {
     /// What the header of version 2 gives as the common name of the client's certificate, such as
     /// "${tls_san_uri}"; nothing, if a variable has no value. Absent: the common name.
     pub(in crate::config) cn: Option<At<TemplateText>>,
+    /// TLVs of the header that came in that are passed on in version 2, by their types, such as
+    /// [0xEA, 0xE0]; `all` passes on those that the listener keeps (accept_proxy_protocol.tlvs), but
+    /// for the types that the proxy writes itself. A header has up to 4096 bytes. Absent: none.
+    pub(in crate::config) tlvs: Option<At<TlvSelection>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

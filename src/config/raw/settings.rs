@@ -150,6 +150,7 @@ pub(in crate::config) const SHORT_FORMS: &[ShortForm] = &[
         value: "none, v1, v2",
         takes_lists: false,
     },
+    ShortForm { section: "ListenerTls", key: "mode", value: "passthrough", takes_lists: false },
     ShortForm {
         section: "Entries",
         key: ENTRIES_KEY,

@@ -107,6 +107,37 @@ impl Checker<'_> {
         list.each(validate)
     }
 
+    /// Every entry of a list that must not be empty, each of which may be listed once.
+    pub(super) fn distinct<'v, T, V: PartialEq>(
+        &self,
+        list: &'v At<Vec<At<T>>>,
+        validate: impl FnMut(&'v At<T>) -> Valid<V>,
+    ) -> Valid<Vec<V>> {
+        self.distinct_in(list.get()?, &list.place(), validate)
+    }
+
+    /// [`Self::distinct`] for a list at this place.
+    pub(super) fn distinct_in<'v, T, V: PartialEq>(
+        &self,
+        list: &'v [At<T>],
+        place: &Place,
+        validate: impl FnMut(&'v At<T>) -> Valid<V>,
+    ) -> Valid<Vec<V>> {
+        if list.is_empty() {
+            return Err(self.wrong(place, "is an empty list", "one entry or more"));
+        }
+        let values: Vec<Valid<V>> = list.iter().map(validate).collect();
+        let values = values.into_iter().collect::<Valid<Vec<V>>>()?;
+        let is_repeated = |&at: &usize| values[..at].contains(&values[at]);
+        match (1..values.len()).find(is_repeated) {
+            None => Ok(values),
+            Some(at) => {
+                let what = "is listed twice";
+                Err(self.wrong(&list[at].place(), what, "each entry once"))
+            }
+        }
+    }
+
     /// Relative paths are relative to the folder of the file that names them.
     pub(super) fn absolute(&self, path: impl AsRef<Path>) -> PathBuf {
         self.0.file().parent().unwrap_or(Path::new("")).join(path)

@@ -11,11 +11,14 @@ mod identity;
 mod listener;
 mod names;
 mod network_access;
+mod passthrough;
 mod pool;
+mod proxy_protocol;
 mod quotas;
 mod rules;
 mod settings;
 mod tls;
+mod websocket;
 
 use super::{Admin, Bind, Config, at::At, configuration::Effective, raw, values::BIND};
 use addresses::Binds;
@@ -41,8 +44,10 @@ pub(super) fn config(checker: &Checker<'_>, raw: &At<raw::Config>) -> Valid<Conf
         .and_then(|listeners| {
             let names = listeners.iter().map(|listener| listener.value.as_ref().map(|l| &l.name));
             DeclaredNames::of(checker, names);
+            let raw_pools = raw.pools.value.as_deref().unwrap_or_default();
+            let named = (&pool_names, raw_pools, pools.is_ok());
             checker.some(&raw.listeners, |listener| {
-                listener::listener(checker, listener, &mut binds, &pool_names, pools.is_ok())
+                listener::listener(checker, listener, &mut binds, named)
             })
         });
     let access_log = access_log::access_logs(checker, &raw.access_log);

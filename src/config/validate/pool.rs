@@ -3,15 +3,16 @@
 use std::{collections::HashSet, net::IpAddr};
 
 use super::{
-    Checker, DeclaredNames, Valid, addresses::broker_address, checker::given, health::health, tls,
+    Checker, DeclaredNames, Valid, addresses::broker_address, checker::given, health::health,
+    proxy_protocol, tls,
 };
 use crate::{
     balance::{Algorithm, KETAMA_MAX_TOTAL_WEIGHT},
     config::{
-        Address, Admission, Balance, Discover, Health, Pool, Probe, ProxyProtocolOut, Rate,
-        Records, RetryOn, Upstream,
+        Address, Admission, Balance, Discover, Health, Pool, Probe, Rate, Records, RetryOn,
+        Upstream,
         at::{At, Place},
-        raw::{self, DiscoverType, HeaderVersion, Reason},
+        raw::{self, DiscoverType, Reason},
         values::{ADDRESS, DNS_NAME, SourceAddress},
     },
 };
@@ -44,7 +45,7 @@ pub(super) fn pool(checker: &Checker<'_>, raw: &At<raw::Pool>) -> Valid<Pool> {
     if let (Ok(upstreams), None, Ok(sources)) = (&upstreams, &raw.discover, &sources) {
         can_be_dialled_from(checker, &raw.source_addresses.place(), upstreams, sources)?;
     }
-    let send_proxy_protocol = send_proxy_protocol(checker, &raw.send_proxy_protocol);
+    let send_proxy_protocol = proxy_protocol::sent(checker, &raw.send_proxy_protocol);
     let slow_start = given(raw.slow_start.as_ref(), |time| Ok(time.get()?.0));
     Ok(Pool {
         name: name?.0.clone(),
@@ -200,24 +201,6 @@ fn retry_on(raw: &At<raw::List<Reason>>) -> Valid<RetryOn> {
         server_busy: on(Reason::ServerBusy),
         use_another_server: on(Reason::UseAnotherServer),
     })
-}
-
-fn send_proxy_protocol(
-    checker: &Checker<'_>,
-    raw: &At<raw::SendProxyProtocol>,
-) -> Valid<Option<ProxyProtocolOut>> {
-    let raw = raw.get()?;
-    let cn = given(raw.cn.as_ref(), |cn| Ok(cn.get()?.0.clone()));
-    match (raw.version.get()?, &raw.cn) {
-        (HeaderVersion::V2, _) => Ok(Some(ProxyProtocolOut::V2 { cn: cn? })),
-        (_, Some(at)) => Err(checker.wrong(
-            &at.place(),
-            "is given without version 2",
-            "cn together with version: v2",
-        )),
-        (HeaderVersion::V1, None) => Ok(Some(ProxyProtocolOut::V1)),
-        (HeaderVersion::None, None) => Ok(None),
-    }
 }
 
 fn rebalance(checker: &Checker<'_>, raw: &At<raw::Rebalance>) -> Valid<std::num::NonZeroU32> {

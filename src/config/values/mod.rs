@@ -6,6 +6,7 @@ mod number;
 mod scalar;
 mod template;
 mod text;
+mod tlv;
 mod words;
 
 pub(super) use address::{ADDRESS, BIND, IpPort, Network, ProxySource, SYSLOG, SourceAddress};
@@ -18,6 +19,7 @@ pub(super) use template::{NoPassword, PatternText, TemplateText};
 pub(crate) use text::is_name;
 pub(super) use text::{
     AlpnName, AppName, DNS_NAME, DnsName, FilePath, HttpPath, Key, MqttString, Name, Origin,
-    SERVER_NAME, ServerName, Text,
+    SERVER_NAME, ServerName, Subprotocol, Text,
 };
-pub(super) use words::{MqttVersion, ServerReference};
+pub(super) use tlv::{TlvSelection, TlvType, WORD_OR_LIST};
+pub(super) use words::{MqttVersion, Passthrough, ServerReference};

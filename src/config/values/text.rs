@@ -104,6 +104,17 @@ text!(
     { "type": "string", "minLength": 1, "maxLength": 255 }
 );
 text!(
+    /// A subprotocol of WebSocket: a token of HTTP (RFC 6455, section 4.1; RFC 9110, 5.6.2).
+    Subprotocol,
+    "none, or the name of a subprotocol, such as mqtt: letters, digits and !#$%&'*+-.^_`|~",
+    |text| {
+        let in_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let is_token = !text.is_empty() && text.bytes().all(in_token);
+        (!is_token).then_some("is not the name of a subprotocol")
+    },
+    { "type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$" }
+);
+text!(
     /// What a certificate is for.
     ServerName,
     SERVER_NAME,

@@ -52,7 +52,8 @@ pub(super) fn changes_outside_pools(before: &Config, after: &Config) -> Vec<Stri
             changes.push(format!("listener {name}: now uses pool {}", pools[1]));
         }
         if old.tls.is_some() != listener.tls.is_some()
-            || old.websocket != listener.websocket
+            || old.tls_passthrough != listener.tls_passthrough
+            || (old.mqtt, &old.websocket) != (listener.mqtt, &listener.websocket)
             || old.proxy_protocol != listener.proxy_protocol
         {
             changes.push(format!("listener {name}: TLS, WebSocket or PROXY protocol changed"));

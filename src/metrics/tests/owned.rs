@@ -120,7 +120,7 @@ fn one_that_comes_back_counts_on_and_is_gauged_anew() {
     let listener = metrics.listener("l");
     listener.handshake_seconds.observe(0.2);
     listener.connections_active.inc();
-    listener.count_session(5);
+    listener.count_session(Some(5));
     drop(listener);
     let _listener = metrics.listener("l");
     for (sample, expected) in [

@@ -1,6 +1,6 @@
 //! The opening handshake (RFC 6455, section 4.2), without I/O.
 
-use std::{borrow::Cow, net::SocketAddr};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use httparse::{EMPTY_HEADER, Header, Status};
@@ -12,15 +12,11 @@ use crate::{
     proto::first_bytes::{DetectedProtocol, Detection, detect_protocol},
 };
 
-/// The longest request head: what nginx and Apache accept for a single line. Browsers send cookies.
-pub const MAX_HEAD_BYTES: usize = 8 * 1024;
-
 /// The most headers of a request: Apache accepts 100, browsers send some 20.
 const MAX_HEADERS: usize = 100;
 
-/// The subprotocols for MQTT, the preferred one first: MQTT 5.0 and 3.1.1 (section 6,
-/// MQTT-6.0.0-3), and the registered name of 3.1.
-const SUBPROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
+/// The part of a refused path that is shown: enough to recognize it.
+const MAX_SHOWN_PATH_CHARS: usize = 200;
 
 /// The suffix that a server appends to a client's key (section 1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -32,21 +28,27 @@ pub struct UpgradeRequest {
     pub len: usize,
     /// The client for which trusted proxies forwarded the request.
     pub forwarded_for: Option<SocketAddr>,
-    /// One of [`SUBPROTOCOLS`].
-    subprotocol: &'static str,
+    /// Without the query.
+    pub path: Arc<str>,
+    /// One of the listener's; `None`: the client has offered none.
+    subprotocol: Option<Arc<str>>,
     accept: String,
 }
 
 impl UpgradeRequest {
     /// The head that switches to WebSocket, with no extension.
     pub fn response(&self) -> String {
+        let subprotocol = self
+            .subprotocol
+            .as_ref()
+            .map_or_else(String::new, |name| format!("Sec-WebSocket-Protocol: {name}\r\n"));
         format!(
             "HTTP/1.1 101 Switching Protocols\r\n\
              Upgrade: websocket\r\n\
              Connection: Upgrade\r\n\
              Sec-WebSocket-Accept: {}\r\n\
-             Sec-WebSocket-Protocol: {}\r\n\r\n",
-            self.accept, self.subprotocol
+             {subprotocol}\r\n",
+            self.accept
         )
     }
 }
@@ -57,6 +59,8 @@ pub struct UpgradeRefusal {
     status: HttpStatus,
     /// The reason, without any text of the client's.
     pub detail: Cow<'static, str>,
+    /// The path that was asked for, if it is not the listener's; shortened.
+    pub path: Option<Box<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +75,13 @@ enum HttpStatus {
 
 impl UpgradeRefusal {
     fn new(status: HttpStatus, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, detail: detail.into() }
+        Self { status, detail: detail.into(), path: None }
+    }
+
+    /// A valid request for a path that is not the listener's.
+    fn not_found(path: &str) -> Self {
+        let detail = "the request's path is not the listener's";
+        Self { path: Some(shortened(path)), ..Self::new(HttpStatus::NotFound, detail) }
     }
 
     /// Whether a valid request asks for something that is not allowed.
@@ -111,12 +121,12 @@ pub fn parse(bytes: &[u8], rules: &WebSocket) -> Result<Option<UpgradeRequest>, 
     let mut request = httparse::Request::new(&mut headers);
     let parsed = request.parse(bytes);
     let too_long = || {
-        let detail = format!("the request's head is longer than {MAX_HEAD_BYTES} bytes");
+        let detail = format!("the request's head is longer than {} bytes", rules.max_head);
         UpgradeRefusal::new(HttpStatus::HeaderFieldsTooLarge, detail)
     };
     let len = match parsed {
-        Ok(Status::Complete(len)) if len <= MAX_HEAD_BYTES => len,
-        Ok(Status::Partial) if bytes.len() < MAX_HEAD_BYTES => return Ok(None),
+        Ok(Status::Complete(len)) if len <= rules.max_head => len,
+        Ok(Status::Partial) if bytes.len() < rules.max_head => return Ok(None),
         Ok(_) => return Err(too_long()),
         Err(httparse::Error::TooManyHeaders) => {
             let detail = format!("the request has more than {MAX_HEADERS} headers");
@@ -139,7 +149,7 @@ fn has_bare_lf(head: &[u8]) -> bool {
 }
 
 fn not_http(bytes: &[u8], error: httparse::Error) -> UpgradeRefusal {
-    let detail = match detect_protocol(bytes) {
+    let detail: Cow<'static, str> = match detect_protocol(bytes) {
         Detection::Protocol(DetectedProtocol::Mqtt) => {
             "an MQTT CONNECT: plain MQTT belongs to a listener without `websocket`".into()
         }
@@ -148,7 +158,7 @@ fn not_http(bytes: &[u8], error: httparse::Error) -> UpgradeRefusal {
         }
         _ => format!("not an HTTP/1.1 request: {error}").into(),
     };
-    UpgradeRefusal { status: HttpStatus::BadRequest, detail }
+    UpgradeRefusal::new(HttpStatus::BadRequest, detail)
 }
 
 /// Checks section 4.2.1, in the order in which the answers help most.
@@ -169,9 +179,9 @@ fn check(
     let Some(path) = path(request.path.unwrap_or_default()) else {
         return refuse(S::BadRequest, "the request's target is neither a path nor an http URI");
     };
-    if path != &*rules.path {
-        return refuse(S::NotFound, "the request's path is not the listener's");
-    }
+    let Some(path) = rules.paths.iter().find_map(|pattern| pattern.find(path)) else {
+        return Err(UpgradeRefusal::not_found(path));
+    };
     if !has_token(all("upgrade"), "websocket") || !has_token(all("connection"), "upgrade") {
         return refuse(S::UpgradeRequired, "the request does not ask for an upgrade to WebSocket");
     }
@@ -201,14 +211,41 @@ fn check(
             return refuse(S::Forbidden, "the request's Origin is not in `origins`");
         }
     }
-    let offered = |name: &&str| {
-        tokens(all("sec-websocket-protocol")).any(|offered| offered == name.as_bytes())
-    };
-    let Some(subprotocol) = SUBPROTOCOLS.into_iter().find(offered) else {
-        return refuse(S::BadRequest, "the request offers no subprotocol \"mqtt\" or \"mqttv3.1\"");
-    };
+    let subprotocol = subprotocol(request.headers, rules)?;
     let forwarded_for = forwarded::client(all("x-forwarded-for"), &rules.forwarded_for);
-    Ok(UpgradeRequest { len, forwarded_for, subprotocol, accept: accept(key) })
+    Ok(UpgradeRequest { len, forwarded_for, path, subprotocol, accept: accept(key) })
+}
+
+/// The subprotocol that is agreed on: the client chooses which ones are possible, the listener which
+/// one is best (RFC 6455, section 4.2.2). A client that offers some needs one of them in the answer,
+/// or browsers end the connection.
+fn subprotocol(
+    headers: &[Header<'_>],
+    rules: &WebSocket,
+) -> Result<Option<Arc<str>>, UpgradeRefusal> {
+    let offered = || tokens(values(headers, "sec-websocket-protocol")).filter(|it| !it.is_empty());
+    let is_offered = |name: &&Arc<str>| offered().any(|token| token == name.as_bytes());
+    if let Some(name) = rules.subprotocols.iter().find(is_offered) {
+        return Ok(Some(name.clone()));
+    }
+    if rules.without_subprotocol && offered().next().is_none() {
+        return Ok(None);
+    }
+    let names: Vec<_> = rules.subprotocols.iter().map(|name| format!("\"{name}\"")).collect();
+    let detail = if names.is_empty() {
+        "the request offers a subprotocol, and the listener has none".to_owned()
+    } else {
+        format!("the request offers no subprotocol {}", names.join(" or "))
+    };
+    Err(UpgradeRefusal::new(HttpStatus::BadRequest, detail))
+}
+
+/// A path for a log, of bounded length.
+fn shortened(path: &str) -> Box<str> {
+    match path.char_indices().nth(MAX_SHOWN_PATH_CHARS) {
+        None => path.into(),
+        Some((end, _)) => format!("{}…", &path[..end]).into(),
+    }
 }
 
 /// The path of a target in origin form or absolute form (RFC 9112, section 3.2).

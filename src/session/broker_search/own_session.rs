@@ -42,8 +42,7 @@ pub(crate) async fn replace_own_session(
     };
     let context = client.context;
     let view = &client.record.listener.pool;
-    let Some(info) = &client.record.client else { return Ok(false) };
-    let routed = client.record.for_route(info.client_id(), info.username());
+    let routed = client.record.fields();
     let older = possible_own_sessions(&context.clients, view, &routed);
     let newer = Arc::new(identity(view, &routed));
     let replacements = &context.clients.replacements;

@@ -1,9 +1,12 @@
 //! From accept to CONNACK: unwrap the transport, read the CONNECT, find a broker, start the relay.
+//! Or to the relay of TLS that is passed through, after its ClientHello.
 
 mod access;
+mod client_hello;
 mod connect;
 mod establish;
 mod limits;
+mod passthrough;
 mod proxy_header;
 mod quotas;
 mod tls;
@@ -15,7 +18,7 @@ use std::{os::fd::OwnedFd, rc::Rc};
 
 use super::{
     accept_context::AcceptContext,
-    broker_search::find_broker,
+    broker_search::{Opening, find_broker},
     context::WorkerContext,
     destination::apply_rules,
     end::End,
@@ -26,7 +29,7 @@ use super::{
     reject::{Rejection, reject},
 };
 use crate::{
-    labels::{EndBy, EndPhase, Event},
+    labels::{EndBy, EndPhase},
     limits::{ConnectionLimit, ConnectionPermit},
     net::{PeerAddress, Socket, Stream},
 };
@@ -40,9 +43,7 @@ pub(crate) async fn serve(
     peer: PeerAddress,
 ) {
     let record = Record::new(&context.recorder, accepted.listener.clone(), peer);
-    if let Some(end) = access::denied_at_accept(&accepted.settings, &record) {
-        return record.end(Event::Reject, (0, 0), end);
-    }
+    let Some(record) = access::admit(&accepted.settings, record) else { return };
     let stream = match Socket::accepted(&context.reactor, fd) {
         Ok(socket) => Stream::new(socket),
         Err(error) => {
@@ -83,6 +84,9 @@ async fn handshake(
         // Boxed, as plain handshakes do not need it.
         let unwrapped = Box::pin(transport::unwrap(client, settings, permit)).await;
         unwrapped.map_err(|rejection| *rejection)?;
+        if settings.passes_tls_through() {
+            return Box::pin(passthrough::connect(client, accepted, permit)).await;
+        }
     }
     let connect = connect::read(client, settings).await?;
     client.record.set_connect(&connect, &client.buffer);
@@ -92,7 +96,7 @@ async fn handshake(
     let is_at_address_limit = match permit.check() {
         Ok(()) => false,
         Err(ConnectionLimit::ConnectionsPerIp) => true,
-        Err(limit) => return Err(limits::refuse(client, limit)),
+        Err(limit) => return Err(limits::refuse(client, limit, EndPhase::Connect)),
     };
     let connect = if identity::is_needed(client, settings, &connect) {
         // Boxed, as plain handshakes do not need it.
@@ -100,21 +104,18 @@ async fn handshake(
     } else {
         connect
     };
-    apply_rules(client, accepted, &connect)?;
+    apply_rules(client, accepted, Some(&connect))?;
     if is_at_address_limit {
         // Boxed, as few handshakes need it.
         Box::pin(limits::replace_at_limit(client, permit)).await?;
     }
     if permit.has_quotas() {
-        let reached = quotas::enter(&client.record, permit);
-        if !reached.is_empty() {
-            // Boxed, as few handshakes need it.
-            Box::pin(quotas::replace_at_quotas(client, permit, reached)).await?;
-        }
+        // Boxed, as few configurations have quotas.
+        Box::pin(quotas::enter(client, permit, EndPhase::Connect)).await?;
     }
-    let answer = find_broker(client, &connect).await?;
+    let answer = find_broker(client, Opening::Connect(&connect)).await?;
     // The limits may have changed since accept; later changes recount the session with all others.
     permit.recount();
-    permit.recount_quotas(|| client.record.for_broker());
+    permit.recount_quotas(|| client.record.fields());
     deliver(client, settings, &connect, answer)
 }

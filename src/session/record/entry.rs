@@ -10,7 +10,8 @@ impl Record {
     pub(super) fn entry(&self, event: Event) -> Entry<'_> {
         let listener = &self.listener;
         let now = self.recorder.reactor.wall_clock();
-        let mut entry = Entry::new(now, event, self.session_id, &listener.name, listener.transport);
+        let transport = self.transport_kind();
+        let mut entry = Entry::new(now, event, self.session_id, &listener.name, transport);
         entry.client = self.source.address();
         if let Some(transport) = &self.transport {
             entry.peer = transport.peer;
@@ -26,6 +27,8 @@ impl Record {
                 entry.tls_fingerprint = certificate.fingerprint.as_deref();
             }
         }
+        entry.proxy_tlvs = self.proxy_tlvs();
+        entry.path = self.path();
         if let Some(client) = &self.client {
             entry.protocol_name = Some(client.version.protocol_name());
             entry.protocol_version = Some(client.version.level());
@@ -45,6 +48,9 @@ impl Record {
             entry.keepalive = Some(client.keep_alive);
             entry.will = Some(client.will);
             entry.session_expiry = client.session_expiry;
+        }
+        // The pool is that of a client that has said who it is.
+        if self.handshake.is_some() {
             entry.pool = Some(&self.listener.pool.pool.name);
             entry.rule = listener.rule.as_deref();
         }

@@ -33,7 +33,7 @@ use crate::{
     proto::mqtt::DisconnectReason,
 };
 
-/// A session after its CONNACK.
+/// A session after its CONNACK, or after the ClientHello that is passed through.
 pub(crate) struct Relay {
     context: Rc<WorkerContext>,
     /// `None` once the session has ended.
@@ -45,7 +45,8 @@ pub(crate) struct Relay {
 struct Flows {
     inbound: Flow,
     outbound: Flow,
-    client_packets: ClientPackets,
+    /// `None` if TLS is passed through, as it hides the packets.
+    client_packets: Option<ClientPackets>,
     broker_packets: Option<BrokerPackets>,
     /// The session's place in the queue of bulk streams.
     ticket: TurnTicket,
@@ -61,7 +62,7 @@ impl Relay {
         context: Rc<WorkerContext>,
         session: ActiveSession,
         unsent: &[u8],
-        (client_packets, broker_packets): (ClientPackets, Option<BrokerPackets>),
+        (client_packets, broker_packets): (Option<ClientPackets>, Option<BrokerPackets>),
     ) -> Self {
         let session = context.sessions.insert(session);
         claim_client(&context, &session);
@@ -131,7 +132,8 @@ impl Drop for Relay {
 /// Closes both connections and records the end.
 fn finish(session: ActiveSession, end: End) {
     // The sockets and counts are freed now; the record may have to wait for the log.
-    let ActiveSession { counters, record, accepted, client, upstream, lease, permit, .. } = session;
+    let ActiveSession { counters, record, client, upstream, lease, permit, .. } = session;
+    let accepted = record.is_accepted();
     client.send_close();
     upstream.send_close();
     drop((client, upstream, lease, permit));
@@ -148,7 +150,8 @@ fn finish(session: ActiveSession, end: End) {
 /// Resets both connections and records the end. TLS and WebSocket are not called, as they may have
 /// panicked.
 fn finish_in_panic(session: ActiveSession) {
-    let ActiveSession { counters, mut record, accepted, client, upstream, .. } = session;
+    let ActiveSession { counters, mut record, client, upstream, .. } = session;
+    let accepted = record.is_accepted();
     client.reset_on_close();
     upstream.reset_on_close();
     let bytes = (counters.bytes_in.get(), counters.bytes_out.get());
@@ -190,7 +193,9 @@ impl Flows {
         let packets = &mut self.client_packets;
         let inbound = self.inbound.pump(context, client, upstream, admitted, |chunk| {
             session.count_in(chunk.len(), now);
-            packets.note(&chunk, &session.record, &session.idle_limit);
+            if let Some(packets) = packets {
+                packets.note(&chunk, &session.record, &session.idle_limit);
+            }
         });
         // Also after a failed write: the broker's last bytes may say why it closed.
         let packets = &mut self.broker_packets;

@@ -7,12 +7,15 @@
 
 use libfuzzer_sys::fuzz_target;
 use mqtt_lb::testing::{
-    config::WebSocket,
+    config::{PathPattern, WebSocket},
     proto::websocket::{
         frame::{FrameDecoder, MAX_CONTROL_BYTES, StreamEnd},
-        request::{self, MAX_HEAD_BYTES},
+        request,
     },
 };
+
+/// The default of `websocket.max_head`.
+const MAX_HEAD_BYTES: usize = 8 * 1024;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&piece, bytes)) = bytes.split_first() else { return };
@@ -25,7 +28,11 @@ fuzz_target!(|bytes: &[u8]| {
 /// The length of a request that is granted.
 fn head(bytes: &[u8]) -> Option<usize> {
     let rules = WebSocket {
-        path: "/mqtt".into(),
+        paths: vec![PathPattern::Exact("/mqtt".into()), PathPattern::Prefix("/mqtt/".into())],
+        max_head: MAX_HEAD_BYTES,
+        subprotocols: vec!["mqtt".into()],
+        without_subprotocol: true,
+        ping: None,
         forwarded_for: ["10.0.0.0/8".parse().ok()?].into_iter().collect(),
         origins: Some(vec!["https://app.example".into()]),
     };

@@ -4,11 +4,11 @@ use std::{io::Read, net::SocketAddr};
 
 use crate::client::{CONNACK_V3, Client, connect};
 
-pub(super) const CONTINUATION: u8 = 0x0;
+pub(crate) const CONTINUATION: u8 = 0x0;
 pub(crate) const BINARY: u8 = 0x2;
 pub(crate) const CLOSE: u8 = 0x8;
 pub(crate) const PING: u8 = 0x9;
-pub(super) const PONG: u8 = 0xA;
+pub(crate) const PONG: u8 = 0xA;
 pub(crate) const FIN: u8 = 0x80;
 
 /// The key and the answer to it are those of RFC 6455, section 1.3.
@@ -56,29 +56,29 @@ pub(crate) fn close(status: u16) -> Vec<u8> {
 }
 
 /// One connection whose upgrade has been granted.
-pub(super) struct WsClient {
-    pub(super) tcp: Client,
+pub(crate) struct WsClient {
+    pub(crate) tcp: Client,
 }
 
 impl WsClient {
-    pub(super) fn open(address: SocketAddr) -> Self {
+    pub(crate) fn open(address: SocketAddr) -> Self {
         Self { tcp: Client::exchange(address, REQUEST.as_bytes(), SWITCHED.as_bytes()) }
     }
 
     /// Opens a session of 3.1.1.
-    pub(super) fn session(address: SocketAddr, id: &str) -> Self {
+    pub(crate) fn session(address: SocketAddr, id: &str) -> Self {
         let mut client = Self::open(address);
         client.send(&connect(4, id));
         client.expect(CONNACK_V3);
         client
     }
 
-    pub(super) fn send(&mut self, payload: &[u8]) {
+    pub(crate) fn send(&mut self, payload: &[u8]) {
         self.tcp.send(&binary(payload));
     }
 
     /// The next frame's first byte and payload.
-    pub(super) fn read_frame(&mut self) -> (u8, Vec<u8>) {
+    pub(crate) fn read_frame(&mut self) -> (u8, Vec<u8>) {
         let mut read = |len| {
             let mut bytes = vec![0; len];
             self.tcp.stream.read_exact(&mut bytes).unwrap();
@@ -96,7 +96,7 @@ impl WsClient {
 
     /// Expects bytes, in any number of binary messages.
     #[track_caller]
-    pub(super) fn expect(&mut self, wanted: &[u8]) {
+    pub(crate) fn expect(&mut self, wanted: &[u8]) {
         let mut read = Vec::new();
         while read.len() < wanted.len() {
             let (first, payload) = self.read_frame();
@@ -107,14 +107,14 @@ impl WsClient {
     }
 
     #[track_caller]
-    pub(super) fn echo(&mut self, payload: &[u8]) {
+    pub(crate) fn echo(&mut self, payload: &[u8]) {
         self.send(payload);
         self.expect(payload);
     }
 
     /// Expects a Close with this status, and the end of the stream behind it.
     #[track_caller]
-    pub(super) fn expect_close(&mut self, status: u16) {
+    pub(crate) fn expect_close(&mut self, status: u16) {
         assert_eq!(self.read_frame(), (FIN | CLOSE, status.to_be_bytes().to_vec()));
         self.tcp.expect_end();
     }

@@ -1,0 +1,38 @@
+//! A client whose TLS is passed through: from its ClientHello to the relay, without a CONNECT.
+
+use super::{
+    establish::{RelayStart, pass_through},
+    limits, quotas,
+};
+use crate::{
+    labels::EndPhase,
+    limits::ConnectionPermit,
+    session::{
+        accept_context::AcceptContext,
+        broker_search::{Opening, find_broker},
+        destination::apply_rules,
+        pending::PendingClient,
+        reject::Rejection,
+    },
+};
+
+/// Finds a broker for the client, whose ClientHello is at the start of the buffer.
+///
+/// A client that no broker takes is not sent an alert: its connection is closed, as nginx and
+/// HAProxy do.
+pub(super) async fn connect(
+    client: &mut PendingClient<'_>,
+    accepted: &AcceptContext,
+    permit: &mut ConnectionPermit,
+) -> Result<RelayStart, Rejection> {
+    permit.check().map_err(|limit| limits::refuse(client, limit, EndPhase::Handshake))?;
+    apply_rules(client, accepted, None)?;
+    if permit.has_quotas() {
+        quotas::enter(client, permit, EndPhase::Handshake).await?;
+    }
+    let answer = find_broker(client, Opening::ClientHello).await?;
+    // The limits may have changed since accept; later changes recount the session with all others.
+    permit.recount();
+    permit.recount_quotas(|| client.record.fields());
+    Ok(pass_through(client, &accepted.settings, answer))
+}

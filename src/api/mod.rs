@@ -4,6 +4,7 @@
 //! Within version 1 fields are only added, so readers ignore what they do not know. A field added
 //! later is optional or has a default: `ctl` may be newer than the proxy that it asks.
 
+mod bans;
 mod duplicates;
 mod error;
 mod log;
@@ -16,6 +17,7 @@ mod upstreams;
 mod value;
 
 pub(crate) use self::{
+    bans::{Ban, Banned, Bans, NewBan, NewBans},
     duplicates::{Duplicate, Duplicates},
     error::Error,
     log::{Log, LogLine},

@@ -54,12 +54,36 @@ pub struct Limits {
     pub max_connections: Option<NonZeroU32>,
     pub max_connections_per_ip: Option<NonZeroU32>,
     pub connects_per_ip: Option<Rate>,
+    pub handshakes_per_ip: Option<BanRate>,
+    pub connects_per_client_id: Option<BanRate>,
+    pub connects_per_username: Option<BanRate>,
+    pub bad_credentials_per_ip: Option<BanRate>,
+    /// The most bans at a time; at least 1.
+    pub max_bans: u32,
     /// The length of the IPv6 prefix that counts as one address; 1 to 128.
     pub ipv6_prefix: u8,
     /// The longest CONNECT packet, in bytes, with its fixed header.
     pub connect_packet: usize,
     /// The longest packet, in bytes, that a broker may send before the relay: a CONNACK or an AUTH.
     pub connack_packet: usize,
+}
+
+impl Limits {
+    /// Without optional limits.
+    #[cfg(test)]
+    pub(crate) const NONE: Self = Self {
+        max_connections: None,
+        max_connections_per_ip: None,
+        connects_per_ip: None,
+        handshakes_per_ip: None,
+        connects_per_client_id: None,
+        connects_per_username: None,
+        bad_credentials_per_ip: None,
+        max_bans: 1000,
+        ipv6_prefix: 64,
+        connect_packet: 1024,
+        connack_packet: 1024,
+    };
 }
 
 /// A token bucket.
@@ -69,6 +93,14 @@ pub struct Rate {
     pub rate: NonZeroU32,
     /// The bucket's size; at least 1.
     pub burst: NonZeroU32,
+}
+
+/// A token bucket, and how long what empties it is banned; `None`: not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BanRate {
+    pub rate: Rate,
+    /// 1 second to a year.
+    pub ban_for: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

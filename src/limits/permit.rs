@@ -223,17 +223,10 @@ impl Drop for ConnectionPermit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Limits;
+    use crate::{config::Limits, metrics::Metrics};
 
     fn limits(per_ip: u32, ipv6_prefix: u8) -> Limits {
-        Limits {
-            max_connections: None,
-            max_connections_per_ip: NonZeroU32::new(per_ip),
-            connects_per_ip: None,
-            ipv6_prefix,
-            connect_packet: 1024,
-            connack_packet: 1024,
-        }
+        Limits { max_connections_per_ip: NonZeroU32::new(per_ip), ipv6_prefix, ..Limits::NONE }
     }
 
     fn connect(
@@ -252,7 +245,8 @@ mod tests {
     #[test]
     fn a_tenth_beyond_the_limit_is_answered_and_the_rest_is_not_counted() {
         for (limit, answered) in [(1, 1), (9, 1), (10, 1), (25, 2)] {
-            let limiter = Arc::new(ConnectionLimiter::new(&limits(limit, 64), 1000));
+            let limiter =
+                Arc::new(ConnectionLimiter::new(&limits(limit, 64), 1000, &Metrics::new()));
             let permits: Vec<_> =
                 (0..limit + answered).map(|_| connect(&limiter, "10.0.0.1").unwrap()).collect();
             assert!(matches!(
@@ -274,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_connection_over_the_limit_may_go_on_once_others_have_ended() {
-        let limiter = Arc::new(ConnectionLimiter::new(&limits(2, 64), 1000));
+        let limiter = Arc::new(ConnectionLimiter::new(&limits(2, 64), 1000, &Metrics::new()));
         let mut permits: Vec<_> = (0..3).map(|_| connect(&limiter, "10.0.0.1").unwrap()).collect();
         assert!(permits[2].check().is_err());
         permits.remove(0);
@@ -283,7 +277,7 @@ mod tests {
 
     #[test]
     fn counts_follow_the_limits() {
-        let limiter = Arc::new(ConnectionLimiter::new(&limits(0, 64), 1000));
+        let limiter = Arc::new(ConnectionLimiter::new(&limits(0, 64), 1000, &Metrics::new()));
         let ips = ["fd00:1::1:0:0:0:1", "fd00:1::2:0:0:0:1", "10.0.0.1"];
         let permits: Vec<_> = ips.iter().map(|ip| connect(&limiter, ip).unwrap()).collect();
         for (per_ip, prefix, wanted) in [

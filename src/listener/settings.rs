@@ -1,6 +1,6 @@
 //! The settings of a listener, taken by each connection when it is accepted.
 
-use std::{iter, sync::Arc};
+use std::{iter, net::IpAddr, sync::Arc};
 
 use rustls::ServerConfig;
 
@@ -87,6 +87,14 @@ impl ListenerSettings {
                 .then(|| Arc::new(listener.identity.clone())),
             idle: listener.idle,
         }
+    }
+
+    /// Whether this peer may name another address as its client's: by a PROXY header, or in a
+    /// WebSocket request. `None` is a peer on a unix socket.
+    pub fn is_from_proxy(&self, peer: Option<IpAddr>) -> bool {
+        let sends_header = self.proxy_protocol.as_ref().is_some_and(|rules| rules.is_from(peer));
+        let forwards = |ip| self.websocket.as_ref().is_some_and(|ws| ws.forwarded_for.contains(ip));
+        sends_header || peer.is_some_and(forwards)
     }
 
     /// The transports that its connections can have.

@@ -3,6 +3,7 @@
 mod access_log;
 mod ends;
 mod families;
+mod limits;
 mod listener;
 mod owned;
 mod owners;
@@ -18,6 +19,7 @@ mod upstream;
 pub(crate) use access_log::AccessLogMetrics;
 pub(crate) use access_log::BlockedGauge;
 pub(crate) use ends::EndCount;
+pub(crate) use limits::LimitMetrics;
 pub(crate) use listener::ListenerMetrics;
 pub(crate) use owned::ScopedSample;
 pub(crate) use pool::PoolMetrics;

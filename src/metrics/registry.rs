@@ -8,6 +8,7 @@ use super::{
     access_log::{AccessLogFamilies, AccessLogMetrics},
     ends::{CountsByLabel, EndCount, EndMetrics},
     families::{Families, made},
+    limits::LimitMetrics,
     listener::{ListenerFamilies, ListenerMetrics},
     owned::{Declarations, Owned},
     owners::Owner,
@@ -53,6 +54,7 @@ pub struct Metrics {
     access_logs: AccessLogMetrics,
     program_log_dropped: IntCounter,
     connections_limit: IntGauge,
+    limits: LimitMetrics,
 }
 
 impl Metrics {
@@ -104,6 +106,7 @@ impl Metrics {
                 "connections_limit",
                 "Connections that may be open at once: max_connections, or fewer if descriptors are short.",
             ),
+            limits: LimitMetrics::new(&family),
             registry: family.0,
         }
     }
@@ -183,6 +186,11 @@ impl Metrics {
     /// The metrics of access logs, for [`crate::access_log::AccessLogs::open`].
     pub fn access_logs(&self) -> AccessLogMetrics {
         self.access_logs.clone()
+    }
+
+    /// The metrics of rates and bans.
+    pub(crate) fn limits(&self) -> LimitMetrics {
+        self.limits.clone()
     }
 
     /// The counter of lines lost from the program's log, for

@@ -8,6 +8,7 @@ mod address_checks;
 mod addresses;
 mod admin;
 mod bad_input;
+mod bans;
 mod blocked_log;
 mod broker;
 mod bulk;

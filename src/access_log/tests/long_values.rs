@@ -92,7 +92,7 @@ fn a_line_is_bounded() {
         let san_uri = Box::new([Box::from(&*long)]);
         let certificate = CertificateFacts { san_uri, ..CertificateFacts::default() };
         let worst = Entry {
-            listener: &long,
+            listener: Some(&long),
             tls_version: some,
             tls_cipher: some,
             sni: some,
@@ -106,7 +106,7 @@ fn a_line_is_bounded() {
             pool: some,
             upstream: some,
             upstream_address: Some(DialledAddress::Unix(Path::new(&long))),
-            session: u64::MAX,
+            session: Some(u64::MAX),
             bytes_in: Some(u64::MAX),
             bytes_out: Some(u64::MAX),
             detail: some,

@@ -38,6 +38,7 @@ fn the_words_of_routes_and_causes() {
             "key_limit",
             "expired",
             "kicked",
+            "banned",
             "error",
         ]
     );

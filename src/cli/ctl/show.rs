@@ -8,8 +8,8 @@ use std::{
 use super::table::{TextTable, counts, duration, or_dash, yes_no};
 use crate::{
     api::{
-        Applied, Duplicate, Duplicates, End, LastReload, Listener, Log, Pool, PoolRoute, Pools,
-        Quota, QuotaKey, Routes, Session, Sessions, Status, Upstream,
+        Applied, Banned, Bans, Duplicate, Duplicates, End, LastReload, Listener, Log, Pool,
+        PoolRoute, Pools, Quota, QuotaKey, Routes, Session, Sessions, Status, Upstream,
     },
     escape::{plain, plain_lines, quote},
 };
@@ -225,6 +225,31 @@ pub(super) fn duplicates(answer: &Duplicates, out: &mut dyn Write) -> io::Result
         0 => Ok(()),
         evicted => writeln!(out, "{evicted} more are no longer listed"),
     }
+}
+
+pub(super) fn banned(answer: &Banned, out: &mut dyn Write) -> io::Result<()> {
+    for warning in &answer.warnings {
+        writeln!(out, "warning: {}", plain(warning))?;
+    }
+    Ok(())
+}
+
+pub(super) fn ban_table() -> TextTable {
+    TextTable::new(["KIND", "VALUE", "BY", "SINCE", "UNTIL", "REMAINING", "COMMENT"])
+}
+
+pub(super) fn ban_rows(page: &Bans) -> impl Iterator<Item = Vec<String>> {
+    page.bans.iter().map(|ban| {
+        vec![
+            ban.kind.to_string(),
+            ban.value.clone(),
+            ban.reason.to_string(),
+            ban.since.clone(),
+            ban.until.clone(),
+            duration(ban.remaining_s),
+            or_dash(ban.comment.as_ref()),
+        ]
+    })
 }
 
 pub(super) fn route(answer: &Routes, out: &mut dyn Write) -> io::Result<()> {

@@ -26,7 +26,6 @@ fn hidden(checker: &Checker<'_>, raw: &raw::Listener) -> Valid<()> {
     let require = raw.require.value.as_ref().filter(|list| !list.is_empty());
     let lenient = raw.connect.value.filter(|check| *check == ConnectCheck::Lenient);
     let hidden = [
-        place(&raw.protocols),
         place(&raw.websocket),
         place(&raw.protocols),
         place(&raw.authenticate),

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     access::{self, may_be_forwarded},
-    client_hello, proxy_header, tls, websocket,
+    client_hello, client_rates, proxy_header, tls, websocket,
 };
 use crate::{
     config::WebSocket,
@@ -59,9 +59,10 @@ async fn unwrap_layers(
         layer.set(if rules.required { Layer::ProxyHeader } else { Layer::OptionalProxyHeader });
         proxy_header::accept(client, rules).await?;
     }
+    let is_from_proxy = settings.is_from_proxy(peer);
     if !may_be_forwarded(settings, client.record.client_ip()) {
         access::check(settings, &client.record)?;
-        permit.identify(client.record.client_ip())?;
+        identify(client, permit, is_from_proxy)?;
     }
     if is_trusted == Some(false)
         && let Some(first) = first_layer(settings)
@@ -87,9 +88,21 @@ async fn unwrap_layers(
     if !permit.is_identified() {
         // A trusted HTTP proxy may also have spoken MQTT itself, and have named no other client.
         access::check(settings, &client.record)?;
-        permit.identify(client.record.client_ip())?;
+        identify(client, permit, is_from_proxy)?;
     }
     Ok(())
+}
+
+/// Counts the connection by its client's address; those that come directly were counted at accept.
+fn identify(
+    client: &PendingClient<'_>,
+    permit: &mut ConnectionPermit,
+    is_from_proxy: bool,
+) -> Result<(), Rejection> {
+    if is_from_proxy {
+        client_rates::admit_named(client)?;
+    }
+    Ok(permit.identify(client.record.client_ip())?)
 }
 
 /// Whether the client speaks WebSocket, where it may also speak MQTT itself.

@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, pin::pin, task::Poll};
 
-use super::refusal::refuse;
+use super::refusal::refuse_credentials;
 use crate::{
     config::{Jwt, TokenSource},
     jwt::{Claims, JwtError},
@@ -27,10 +27,6 @@ pub(super) async fn verify(
     jwt: &Jwt,
 ) -> Result<(), Rejection> {
     let context = client.context;
-    if jwt.from == TokenSource::Username {
-        // Before anything can be logged.
-        client.record.hide_username();
-    }
     let span = match jwt.from {
         TokenSource::Password => connect.password,
         TokenSource::Username => connect.username,
@@ -71,7 +67,7 @@ fn rejection(
 ) -> Rejection {
     let reason =
         if error.is_genuine() { RejectReason::NotAuthorized } else { RejectReason::BadCredentials };
-    refuse(client, settings, RULE, reason, error.to_string())
+    refuse_credentials(client, settings, RULE, reason, error.to_string())
 }
 
 /// The claims that templates name, and the subject.

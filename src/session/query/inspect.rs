@@ -11,9 +11,11 @@ use tokio::{sync::oneshot, task::spawn_local};
 
 use crate::{
     labels::{EndCause, Transport},
+    limits::Ban,
     proto::CertificateFacts,
     session::{
         active::ActiveSession,
+        ban_log::log_operator_bans,
         context::WorkerContext,
         record::{ClientInfo, Record},
         walk::{OutOfTime, find},
@@ -99,6 +101,8 @@ pub(crate) enum QueryKind {
         until: Instant,
         reply: oneshot::Sender<WorkerPage>,
     },
+    /// Writes bans by the operator into the access log.
+    LogBans(Vec<Ban>),
     /// Ends a session; the reply says whether it exists.
     End {
         session_id: u64,
@@ -145,6 +149,7 @@ pub(crate) fn answer_query(context: &Rc<WorkerContext>, query: SessionQuery) {
                 let _ = reply.send(page(&context, from_slot, max, &filter, until).await);
             });
         }
+        QueryKind::LogBans(bans) => log_operator_bans(&context, bans),
         QueryKind::End { session_id, cause, until, reply } => {
             spawn_local(async move {
                 let end = |session: &ActiveSession| {

@@ -26,6 +26,7 @@ use tokio::task::spawn_local;
 
 use super::{end::End, pool_view::PoolView};
 use crate::{
+    access_log::BanFields,
     labels::{EndBy, EndCause, EndPhase, Event, Transport},
     metrics::ListenerMetrics,
     net::PeerAddress,
@@ -316,23 +317,37 @@ impl Record {
     /// Records the end of this connection; if the log is full, waits for room in a task of its own.
     pub(crate) fn end(mut self, event: Event, bytes: (u64, u64), end: End) {
         if self.recorder.log.has_room() {
-            self.log_end(event, bytes, &end);
+            self.record_end(event, bytes, &end, true);
             return;
         }
         spawn_local(async move {
             self.recorder.log.wait_for_room().await;
-            self.log_end(event, bytes, &end);
+            self.record_end(event, bytes, &end, true);
         });
+    }
+
+    /// Counts the end of a rejected connection without a line in the log.
+    pub(crate) fn end_unlogged(mut self, end: &End) {
+        self.record_end(Event::Reject, (0, 0), end, false);
+    }
+
+    /// Writes the log entry of a ban that this connection has caused.
+    pub(crate) fn log_ban(&self, ban: BanFields<'_>, detail: &str) {
+        if self.recorder.log.wants(Event::Ban) {
+            let mut entry = self.entry(Event::Ban);
+            (entry.ban, entry.detail) = (Some(ban), Some(detail));
+            self.recorder.log.write(&entry);
+        }
     }
 
     /// Records a panic as the end, without waiting for the log.
     pub(crate) fn end_in_panic(&mut self, event: Event, bytes: (u64, u64), phase: EndPhase) {
         let end = End::new(EndBy::Proxy, phase, EndCause::Error).with(PANIC_DETAIL);
-        self.log_end(event, bytes, &end);
+        self.record_end(event, bytes, &end, true);
     }
 
-    /// Logs and counts the end of this connection, once.
-    fn log_end(&mut self, event: Event, bytes: (u64, u64), end: &End) {
+    /// Counts the end of this connection, once, and logs it if `is_logged`.
+    fn record_end(&mut self, event: Event, bytes: (u64, u64), end: &End, is_logged: bool) {
         // Set first, so that a panic below is not recorded again.
         self.ended = true;
         let recorder = &self.recorder;
@@ -340,9 +355,9 @@ impl Record {
         match event {
             Event::Reject => recorder.metrics.count_reject(end.cause.as_str()),
             Event::Probe => self.listener.metrics.probes_total.inc(),
-            Event::Connect | Event::Disconnect => {}
+            Event::Connect | Event::Disconnect | Event::Ban => {}
         }
-        if recorder.log.wants(event) {
+        if is_logged && recorder.log.wants(event) {
             let mut entry = self.entry(event);
             entry.duration_ms = Some(self.accepted.elapsed());
             (entry.bytes_in, entry.bytes_out) = (Some(bytes.0), Some(bytes.1));

@@ -245,7 +245,9 @@ impl Flows {
             EndCause::Drain => DisconnectReason::ServerShuttingDown,
             EndCause::TakenOver => DisconnectReason::SessionTakenOver,
             EndCause::Expired => DisconnectReason::NotAuthorized,
-            EndCause::Kicked | EndCause::Rule => DisconnectReason::AdministrativeAction,
+            EndCause::Kicked | EndCause::Banned | EndCause::Rule => {
+                DisconnectReason::AdministrativeAction
+            }
             EndCause::Down | EndCause::Removed | EndCause::Rebalance | EndCause::KeyLimit => {
                 DisconnectReason::UseAnotherServer
             }

@@ -10,6 +10,7 @@ mod log;
 mod openapi;
 mod reload;
 mod route;
+mod rules;
 mod sessions;
 mod status;
 mod upstreams;
@@ -21,7 +22,8 @@ pub(crate) use self::{
     log::{Log, LogLine},
     openapi::openapi,
     reload::{Applied, LastReload},
-    route::{Candidate, PoolRoute, Routes},
+    route::{Candidate, PoolRoute, Routes, Verdict},
+    rules::{ListenerRules, Rule, RuleChange, Rules, Traffic},
     sessions::{Session, Sessions},
     status::{ConfigInForce, Descriptors, End, Listener, Status},
     upstreams::{Change, Pool, Pools, State, Upstream, Weight},

@@ -39,3 +39,13 @@ pub(crate) struct Candidate {
     /// Whether it gets new sessions.
     pub(crate) serving: bool,
 }
+
+/// Whether a rule holds for a client.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Verdict {
+    pub(crate) rule: Arc<str>,
+    pub(crate) holds: bool,
+    /// The first condition that is not met, or the share that decides.
+    pub(crate) why: String,
+}

@@ -1,7 +1,6 @@
 //! The command line.
 
 mod check;
-mod client_ids;
 mod completions;
 mod config_file;
 mod ctl;
@@ -10,7 +9,6 @@ mod log;
 mod man;
 mod openapi;
 mod route;
-mod route_facts;
 mod run;
 mod schema;
 

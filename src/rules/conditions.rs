@@ -115,6 +115,22 @@ impl fmt::Display for TextField {
     }
 }
 
+impl UnmetCondition<'_> {
+    /// Whether the client has the fact that the condition is about.
+    pub fn has_fact(&self, client: &ClientFacts<'_>) -> bool {
+        let fields = &client.fields;
+        match self {
+            Self::Text(TextField::Path) => client.path.is_some(),
+            Self::Text(TextField::Variable(variable)) => variable.is_present(fields),
+            Self::Source => fields.source_ip.is_some(),
+            Self::ProtocolVersion => fields.protocol_version.is_some(),
+            Self::CleanStart => client.clean_start.is_some(),
+            Self::HasPassword => client.has_password.is_some(),
+            Self::Will => client.will.is_some(),
+        }
+    }
+}
+
 /// The key of the configuration.
 impl fmt::Display for UnmetCondition<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

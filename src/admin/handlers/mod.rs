@@ -11,6 +11,7 @@ pub(super) mod health;
 pub(super) mod log;
 pub(super) mod reload;
 pub(super) mod route;
+pub(super) mod rules;
 pub(super) mod sessions;
 pub(super) mod status;
 pub(super) mod upstreams;

@@ -10,6 +10,7 @@ use crate::api::{
     log::Log,
     reload::Applied,
     route::Routes,
+    rules::{Rule, RuleChange, Rules},
     sessions::Sessions,
     status::Status,
     upstreams::{Change, Pools, Upstream},
@@ -19,7 +20,7 @@ use crate::api::{
 pub(super) fn operations(schemas: &mut SchemaGenerator) -> Vec<Operation> {
     // Every operation's errors refer to it.
     schemas.subschema_for::<Error>();
-    [proxy(schemas), brokers(schemas), route(schemas), sessions(schemas)]
+    [proxy(schemas), brokers(schemas), rules(schemas), route(schemas), sessions(schemas)]
         .into_iter()
         .flatten()
         .collect()
@@ -111,6 +112,43 @@ fn brokers(schemas: &mut SchemaGenerator) -> Vec<Operation> {
             }),
         )
         .answers("The broker now.", &schemas.subschema_for::<Upstream>())
+        .shared(400, "BadRequest")
+        .shared(404, "NotFound")
+        .error(408, "The body did not arrive within 5 s.")
+        .error(413, "The body is longer than 64 KiB.")
+        .error(415, "The Content-Type is not application/json."),
+    ]
+}
+
+fn rules(schemas: &mut SchemaGenerator) -> Vec<Operation> {
+    let operation = |method, path, id, summary| Operation::new(method, path, id, "rules", summary);
+    let name = json!({ "type": "string", "minLength": 1 });
+    let parameters = json!({
+        "listener": "$response.body#/listeners/0/listener",
+        "name": "$response.body#/listeners/0/rules/0/name",
+    });
+    vec![
+        operation("get", "/api/v1/rules", "rules", "The rules of all listeners")
+            .answers("The rules by listener.", &schemas.subschema_for::<Rules>())
+            .link("change", "change_rule", &parameters)
+            .shared(400, "BadRequest")
+            .shared(503, "Unavailable"),
+        operation(
+            "patch",
+            "/api/v1/listeners/{listener}/rules/{name}",
+            "change_rule",
+            "Set the share of clients of a rule",
+        )
+        .parameter(path("listener", &name))
+        .parameter(path("name", &name))
+        .body(
+            &schemas.subschema_for::<RuleChange>(),
+            &json!({
+                "fifth": { "value": { "percent": 20 } },
+                "configured": { "value": { "percent": null } },
+            }),
+        )
+        .answers("The rule now.", &schemas.subschema_for::<Rule>())
         .shared(400, "BadRequest")
         .shared(404, "NotFound")
         .error(408, "The body did not arrive within 5 s.")

@@ -2,6 +2,7 @@
 
 mod args;
 mod client;
+mod rules;
 mod show;
 mod table;
 mod target;
@@ -19,13 +20,14 @@ use serde_json::json;
 pub(super) use args::CtlArgs;
 
 use self::{
-    args::{BrokerArgs, ClientArgs, CtlCommand, SessionsArgs},
+    args::{BrokerArgs, ClientArgs, CtlCommand, RuleArgs, SessionsArgs},
     client::{ApiClient, ApiResponse, CallError},
 };
 use super::exit_code::{BAD_CONFIG, FAILED};
 use crate::{
     api::{self, Change, Pools, State},
     escape::{self, plain_lines},
+    rules::Percent,
 };
 
 /// Why a command failed.
@@ -98,6 +100,8 @@ impl Ctl {
                 self.print(&config, show::config)
             }
             CtlCommand::Route(route) => self.route(route),
+            CtlCommand::Rules { listener } => self.rules(listener.as_deref()),
+            CtlCommand::Rule(rule) => self.change_rule(rule),
             CtlCommand::Log => self.print(&self.client.get("/api/v1/log")?, show::log),
             CtlCommand::Health => self.health(),
         }
@@ -211,6 +215,27 @@ impl Ctl {
             ("pool", route.pool.as_deref()),
         ]);
         self.print(&self.client.get(&format!("/api/v1/route?{query}"))?, show::route)
+    }
+
+    fn rules(&self, listener: Option<&str>) -> Result<(), CtlError> {
+        let mut answer = self.client.get("/api/v1/rules")?;
+        if let Some(name) = listener {
+            rules::keep_listener(&mut answer.content, name).map_err(CtlError::Other)?;
+            answer.json = serde_json::to_value(&answer.content).map_err(io::Error::from)?;
+        }
+        self.print(&answer, rules::show)
+    }
+
+    fn change_rule(&self, wanted: &RuleArgs) -> Result<(), CtlError> {
+        let known: api::Rules = self.client.get("/api/v1/rules")?.content;
+        let found = rules::find(&known, &wanted.name, wanted.listener.as_deref());
+        let (listener, before) = found.map_err(CtlError::Other)?;
+        let (listener_segment, name) = (encoded(&listener.listener), encoded(&wanted.name));
+        let path = format!("/api/v1/listeners/{listener_segment}/rules/{name}");
+        let change = api::RuleChange { percent: wanted.percent.map(Percent::as_f64) };
+        let body = serde_json::to_string(&change).map_err(io::Error::from)?;
+        let answer = self.client.call(Method::PATCH, &path, Some(body))?;
+        self.print(&answer, |rule, out| rules::show_change(&listener.listener, before, rule, out))
     }
 
     fn health(&self) -> Result<(), CtlError> {

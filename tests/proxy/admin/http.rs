@@ -11,8 +11,8 @@ use crate::harness::{PATIENCE, Proxy};
 
 /// An answer.
 #[derive(Debug)]
-pub(super) struct Told {
-    pub(super) status: u16,
+pub(crate) struct Told {
+    pub(crate) status: u16,
     head: String,
     pub(super) body: String,
 }
@@ -24,14 +24,14 @@ impl Told {
     }
 
     #[track_caller]
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
         serde_json::from_str(&self.body).expect(&self.body)
     }
 
     /// The message of an error response.
     #[track_caller]
-    pub(super) fn error(&self) -> String {
+    pub(crate) fn error(&self) -> String {
         let body = self.json();
         assert_eq!(body.as_object().unwrap().len(), 1, "{body}");
         body["error"].as_str().unwrap().to_owned()
@@ -40,7 +40,7 @@ impl Told {
 
 /// One request on a connection of its own.
 #[track_caller]
-pub(super) fn ask(proxy: &Proxy, method: &str, target: &str, headers: &str, body: &str) -> Told {
+pub(crate) fn ask(proxy: &Proxy, method: &str, target: &str, headers: &str, body: &str) -> Told {
     let length = if body.is_empty() && method == "GET" {
         String::new()
     } else {
@@ -61,7 +61,7 @@ pub(crate) fn get(proxy: &Proxy, target: &str) -> Value {
 }
 
 #[track_caller]
-pub(super) fn patch(proxy: &Proxy, target: &str, body: &str) -> Told {
+pub(crate) fn patch(proxy: &Proxy, target: &str, body: &str) -> Told {
     ask(proxy, "PATCH", target, "Content-Type: application/json\r\n", body)
 }
 

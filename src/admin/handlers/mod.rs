@@ -1,6 +1,7 @@
 //! The handlers: one file per resource.
 
 mod context;
+mod route_by_rules;
 mod scrape;
 mod session_page;
 mod session_view;

@@ -159,6 +159,7 @@ fn rules(schemas: &mut SchemaGenerator) -> Vec<Operation> {
 
 fn route(schemas: &mut SchemaGenerator) -> Vec<Operation> {
     let text = json!({ "type": "string" });
+    let flag = json!({ "type": "boolean" });
     let summary = "Where a client would go now, and where it is";
     vec![
         Operation::new("get", "/api/v1/route", "route", "sessions", summary)
@@ -183,6 +184,31 @@ fn route(schemas: &mut SchemaGenerator) -> Vec<Operation> {
                 "The server name that it sends in TLS, for pools whose key has it.",
                 &text,
             ))
+            .parameter(query(
+                "listener",
+                "The listener that the client connects to: its rules and its `rewrite` are applied. \
+                 Not with `pool`.",
+                &text,
+            ))
+            .parameter(query("path", "The path of its WebSocket request, for rules.", &text))
+            .parameter(query(
+                "tls_san_dns",
+                "A DNS name of its certificate, for pools whose key has it and for rules.",
+                &text,
+            ))
+            .parameter(query(
+                "tls_san_uri",
+                "A URI of its certificate, for pools whose key has it and for rules.",
+                &text,
+            ))
+            .parameter(query(
+                "protocol_version",
+                "The protocol level, for pools whose key has it and for rules.",
+                &json!({ "type": "integer", "minimum": 3, "maximum": 5 }),
+            ))
+            .parameter(query("clean_start", "For rules.", &flag))
+            .parameter(query("has_password", "For rules.", &flag))
+            .parameter(query("will", "For rules.", &flag))
             .parameter(query("pool", "Only this pool.", &text))
             .answers("The brokers by pool.", &schemas.subschema_for::<Routes>())
             .shared(400, "BadRequest")

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use clap::{Args, Subcommand};
 
 use super::target::TargetArgs;
-use crate::{api::Weight, rules::Percent};
+use crate::{api::Weight, cli::protocol_level::protocol_level, rules::Percent};
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct CtlArgs {
@@ -150,6 +150,25 @@ pub(super) struct ClientArgs {
     /// The server name that it sends in TLS, if the key has it.
     #[arg(long, value_name = "HOST")]
     pub(super) sni: Option<String>,
+    /// The path of its WebSocket request, if a rule has it.
+    #[arg(long, value_name = "PATH")]
+    pub(super) path: Option<String>,
+    /// Its version of MQTT, if the key or a rule has it: 3.1, 3.1.1 or 5.
+    #[arg(long, value_name = "VERSION", value_parser = protocol_level)]
+    pub(super) protocol_version: Option<u8>,
+    /// Whether it connects with Clean Start (Clean Session before 5.0), if a rule has it.
+    #[arg(long, value_name = "BOOL")]
+    pub(super) clean_start: Option<bool>,
+    /// Whether it sends a password, if a rule has it.
+    #[arg(long, value_name = "BOOL")]
+    pub(super) has_password: Option<bool>,
+    /// Whether it has a will message, if a rule has it.
+    #[arg(long, value_name = "BOOL")]
+    pub(super) will: Option<bool>,
+    /// The listener that it connects to, whose rules and `rewrite` apply; without it, the answer has
+    /// every pool.
+    #[arg(long, value_name = "NAME", conflicts_with = "pool")]
+    pub(super) listener: Option<String>,
     /// Only this pool.
     #[arg(long, value_name = "NAME")]
     pub(super) pool: Option<String>,

@@ -206,12 +206,20 @@ impl Ctl {
 
     fn route(&self, route: &ClientArgs) -> Result<(), CtlError> {
         let source = route.source.map(|source| source.to_string());
+        let level = route.protocol_version.map(|level| level.to_string());
+        let flag = |flag: Option<bool>| flag.map(|flag| if flag { "true" } else { "false" });
         let query = query(&[
             ("client_id", Some(&*route.client_id)),
             ("username", route.username.as_deref()),
             ("source", source.as_deref()),
             ("tls_cn", route.tls_cn.as_deref()),
             ("sni", route.sni.as_deref()),
+            ("path", route.path.as_deref()),
+            ("protocol_version", level.as_deref()),
+            ("clean_start", flag(route.clean_start)),
+            ("has_password", flag(route.has_password)),
+            ("will", flag(route.will)),
+            ("listener", route.listener.as_deref()),
             ("pool", route.pool.as_deref()),
         ]);
         self.print(&self.client.get(&format!("/api/v1/route?{query}"))?, show::route)

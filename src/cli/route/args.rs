@@ -7,7 +7,10 @@ use std::{
 
 use clap::Args;
 
-use crate::{cli::config_file::ConfigFile, template::Variable};
+use crate::{
+    cli::{config_file::ConfigFile, protocol_level::protocol_level},
+    template::Variable,
+};
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct RouteArgs {
@@ -66,14 +69,4 @@ fn variable(text: &str) -> Result<(Variable, String), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
     let variable = name.parse::<Variable>().map_err(|error| error.to_string())?;
     Ok((variable, value.to_owned()))
-}
-
-/// Parses a version of MQTT, or its protocol level.
-fn protocol_level(text: &str) -> Result<u8, &'static str> {
-    match text {
-        "3" | "3.1" => Ok(3),
-        "4" | "3.1.1" => Ok(4),
-        "5" | "5.0" => Ok(5),
-        _ => Err("allowed: 3.1, 3.1.1 and 5"),
-    }
 }

@@ -77,7 +77,7 @@ impl<'a> Routes<'a> {
                 (Some(listener), pool)
             }
         };
-        let reached = reached_pools(listener.as_ref(), default_pool);
+        let reached = listener.as_ref().map_or_else(|| vec![default_pool], Listener::pools);
         check_facts(facts, listener.as_ref(), reached.iter().map(|at| &config.pools[*at]))
             .map_err(LoadError::Usage)?;
         let mut pools = HashMap::new();
@@ -161,19 +161,6 @@ impl<'a> Routes<'a> {
         let rules = rules.iter().map(|rule| (rule, rule.percent));
         explain(rules, &self.facts.client(fields), hash)
     }
-}
-
-/// The indices of the pools that clients can go to.
-fn reached_pools(listener: Option<&Listener>, default_pool: usize) -> Vec<usize> {
-    let rules = listener.into_iter().flat_map(|listener| &listener.rules);
-    let of_rules = rules.filter_map(|rule| match rule.action {
-        Action::Pool(at) => Some(at),
-        Action::Refuse(_) | Action::Redirect(_) => None,
-    });
-    let mut reached: Vec<_> = [default_pool].into_iter().chain(of_rules).collect();
-    reached.sort_unstable();
-    reached.dedup();
-    reached
 }
 
 /// Checks that the values of all variables are given that routes depend on. Conditions of rules do

@@ -5,6 +5,8 @@ mod conditions;
 mod lists;
 mod moves;
 mod refusals;
+mod route;
+mod warnings;
 
 use crate::{broker::Broker, config::Config, harness::Proxy};
 

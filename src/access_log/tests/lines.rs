@@ -19,9 +19,20 @@ use crate::{
     config::LogLineFormat,
     escape::is_unsafe,
     labels::{BanKind, BanReason, EndBy, EndCause, EndPhase, Event, RouteKind, Transport},
-    proto::{CertificateFacts, mqtt::Malformed},
+    proto::{
+        CertificateFacts,
+        mqtt::Malformed,
+        proxy_header::{KeptTlvs, keep_tlvs, write_v2},
+    },
     timestamp::{Timestamp, rfc3339, unix_seconds},
 };
+
+/// TLVs of every kind: not text, text, empty, repeated.
+static TLVS: LazyLock<Option<Box<KeptTlvs>>> = LazyLock::new(|| {
+    let tlvs: [(u8, &[u8]); 4] =
+        [(0xEA, b"\x01\xFF"), (0xE0, b"tenant \"a\""), (0x0F, b""), (0xE0, b"again")];
+    keep_tlvs(&write_v2(None, None, b"", tlvs), &[0xEA, 0xE0, 0x0F])
+});
 
 pub(super) fn line(format: &LogLineFormat, entry: &Entry<'_>) -> String {
     let mut stamp = Timestamp::default();
@@ -53,7 +64,7 @@ pub(super) fn full() -> Entry<'static> {
         transport: Some(Transport::Tcp),
         client: Some(SocketAddr::from((Ipv4Addr::new(192, 0, 2, 7), 51234))),
         peer: Some(SocketAddr::from((Ipv6Addr::LOCALHOST, 9))),
-        proxy_tlvs: None,
+        proxy_tlvs: TLVS.as_deref(),
         tls_version: Some("TLSv1.3"),
         tls_cipher: Some("TLS_AES_128_GCM_SHA256"),
         sni: Some("eu.example.com"),
@@ -113,6 +124,7 @@ fn json_of_a_full_entry() {
     let wanted = concat!(
         r#"{"time":"2026-11-22T23:22:27.123Z","event":"disconnect","session":"0000000000c0ffee","#,
         r#""listener":"mqtt","transport":"tcp","client":"192.0.2.7:51234","peer":"[::1]:9","#,
+        r#""proxy_tlvs":{"0xEA":"01ff","0xE0":"tenant \"a\"","0x0F":"","omitted":1},"#,
         r#""tls_version":"TLSv1.3","tls_cipher":"TLS_AES_128_GCM_SHA256","#,
         r#""sni":"eu.example.com","tls_cn":"device \"7\"","tls_san":"DNS:a.example DNS:\"* URI:urn:b email:c@d","#,
         r#""tls_serial":"0def","tls_fingerprint":"9f86d081","path":"/mqtt","#,

@@ -22,7 +22,8 @@ pub(crate) use named;
 named! {
     /// What happened.
     pub enum Event {
-        /// The client got its CONNACK and the relay began.
+        /// The client got its CONNACK, or its broker the ClientHello that is passed through, and the
+        /// relay began.
         Connect = "connect",
         /// A connection with a `connect` event ended.
         Disconnect = "disconnect",
@@ -41,6 +42,8 @@ named! {
         Tcp = "tcp",
         Unix = "unix",
         Tls = "tls",
+        /// TLS that is passed through to the broker.
+        TlsPassthrough = "tls_passthrough",
         /// MQTT over WebSocket.
         Ws = "ws",
         /// MQTT over WebSocket over TLS.
@@ -54,6 +57,8 @@ impl Transport {
         match self {
             Self::Tcp | Self::Unix | Self::Ws => Self::Ws,
             Self::Tls | Self::Wss => Self::Wss,
+            // Whatever is inside is not known.
+            Self::TlsPassthrough => Self::TlsPassthrough,
         }
     }
 }
@@ -69,9 +74,10 @@ named! {
         Bounded = "bounded",
         /// Another broker of the pool named this one in its CONNACK.
         Referred = "referred",
-        /// The client has no ID.
+        /// The client has no ID, or with TLS passed through no address.
         EmptyId = "empty_id",
-        /// Chosen by client ID, because the client lacks the fields of the pool's key.
+        /// Chosen by client ID, or by address if TLS is passed through, because the client lacks the
+        /// fields of the pool's key.
         FallbackKey = "fallback_key",
         /// The pool's algorithm uses no key.
         Balanced = "balanced",
@@ -90,7 +96,8 @@ named! {
 named! {
     /// The phase in which the connection ended.
     pub enum EndPhase {
-        /// Before the CONNECT: PROXY protocol, TLS, WebSocket.
+        /// Before the CONNECT: PROXY protocol, TLS, WebSocket. With TLS passed through: until the
+        /// ClientHello is complete.
         Handshake = "handshake",
         /// While the CONNECT was read and checked.
         Connect = "connect",

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     labels::{BanKind, BanReason, EndBy, EndCause, EndPhase, Event, RouteKind, Transport},
-    proto::{CertificateFacts, mqtt::Malformed},
+    proto::{CertificateFacts, mqtt::Malformed, proxy_header::KeptTlvs},
 };
 
 /// A flat, borrowed record. A field that is `None` is unknown and omitted.
@@ -29,6 +29,8 @@ pub struct Entry<'a> {
     pub client: Option<SocketAddr>,
     /// The socket's peer, if a proxy in front named another address as the client's.
     pub peer: Option<SocketAddr>,
+    /// TLVs of the PROXY header that named the client.
+    pub(crate) proxy_tlvs: Option<&'a KeptTlvs>,
     /// Such as `TLSv1.3`.
     pub tls_version: Option<&'a str>,
     /// Such as `TLS_AES_128_GCM_SHA256`.
@@ -135,6 +137,7 @@ impl<'a> Entry<'a> {
             transport: None,
             client: None,
             peer: None,
+            proxy_tlvs: None,
             tls_version: None,
             tls_cipher: None,
             sni: None,

@@ -44,6 +44,7 @@ fields! {
     "transport", |e, _| e.transport.map(|t| LogValue::Name(t.as_str()));
     "client", |e, _| e.client.map(LogValue::Address);
     "peer", |e, _| e.peer.map(LogValue::Address);
+    "proxy_tlvs", |e, _| e.proxy_tlvs.map(LogValue::ProxyTlvs);
     "tls_version", |e, _| e.tls_version.map(LogValue::Text);
     "tls_cipher", |e, _| e.tls_cipher.map(LogValue::Text);
     "sni", |e, _| e.sni.map(LogValue::Text);

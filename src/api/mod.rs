@@ -17,7 +17,7 @@ mod upstreams;
 mod value;
 
 pub(crate) use self::{
-    bans::{Ban, Banned, Bans, NewBan, NewBans},
+    bans::{Ban, BanPage, Banned, NewBan, NewBans},
     duplicates::{Duplicate, Duplicates},
     error::Error,
     log::{Log, LogLine},
@@ -25,7 +25,7 @@ pub(crate) use self::{
     reload::{Applied, LastReload},
     route::{Candidate, PoolRoute, Routes},
     sessions::{Session, Sessions},
-    status::{ConfigInForce, Descriptors, End, Listener, Status},
+    status::{ConfigInForce, Descriptors, End, Listener, Quota, QuotaKey, Status},
     upstreams::{Change, Pool, Pools, State, Upstream, Weight},
     value::Counts,
 };

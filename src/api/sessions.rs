@@ -24,8 +24,9 @@ pub(crate) struct Session {
     /// 16 hexadecimal digits, as in the access log.
     #[schemars(regex(pattern = r"^[0-9a-f]{16}$"))]
     pub(crate) id: String,
-    /// As the client sent it.
-    pub(crate) client_id: Box<str>,
+    /// As the client sent it; absent if its TLS is passed through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_id: Option<Box<str>>,
     /// The client ID that its broker was sent, if it is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) broker_client_id: Option<Box<str>>,
@@ -42,6 +43,9 @@ pub(crate) struct Session {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub(crate) client: Option<SocketAddr>,
+    /// The server name that the client asked for in TLS (SNI).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sni: Option<Box<str>>,
     /// The common name of the client's certificate, or the one that a PROXY header names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls_cn: Option<Box<str>>,
@@ -55,9 +59,10 @@ pub(crate) struct Session {
     /// The SHA-256 hash of the certificate, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls_fingerprint: Option<Box<str>>,
-    /// The protocol level: 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0.
+    /// The protocol level: 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0; absent if TLS is passed through.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = [3, 4, 5]))]
-    pub(crate) protocol_version: u8,
+    pub(crate) protocol_version: Option<u8>,
     pub(crate) pool: Arc<str>,
     pub(crate) upstream: Arc<str>,
     /// When its connection was accepted.
@@ -66,10 +71,12 @@ pub(crate) struct Session {
     /// Seconds since then.
     #[schemars(range(min = 0))]
     pub(crate) duration_s: f64,
-    /// The keep-alive of the CONNECT, in seconds; 0 turns it off.
-    pub(crate) keepalive: u16,
-    /// Clean start (5.0) or clean session (3.1, 3.1.1).
-    pub(crate) clean_start: bool,
+    /// The keep-alive of the CONNECT, in seconds; 0 turns it off. Absent if TLS is passed through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) keepalive: Option<u16>,
+    /// Clean start (5.0) or clean session (3.1, 3.1.1); absent if TLS is passed through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) clean_start: Option<bool>,
     /// Bytes from the client.
     pub(crate) bytes_in: u64,
     /// Bytes to the client.

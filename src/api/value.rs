@@ -10,4 +10,4 @@ pub(crate) type Word = Cow<'static, str>;
 pub(crate) type Counts = BTreeMap<String, u64>;
 
 /// What clients speak to a listener.
-pub(super) const TRANSPORTS: [&str; 5] = ["tcp", "unix", "tls", "ws", "wss"];
+pub(super) const TRANSPORTS: [&str; 6] = ["tcp", "unix", "tls", "tls_passthrough", "ws", "wss"];

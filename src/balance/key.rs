@@ -28,7 +28,8 @@ pub enum EmptyClientId {
 pub enum Choice<'a> {
     /// By [`Router::pick`](super::Router::pick).
     Key(&'a [u8]),
-    /// Likewise, by its client ID, because all fields of the pool's key are absent.
+    /// Likewise, because all fields of the pool's key are absent: by its client ID, or by its address
+    /// if its TLS is passed through.
     FallbackKey(&'a [u8]),
     /// By [`Router::pick_least_connections`](super::Router::pick_least_connections).
     LeastConnections,
@@ -102,13 +103,15 @@ impl KeyTemplate {
     }
 
     /// How to route `client`: by its key; by its client ID if all fields of the key are absent; by
-    /// `policy` if it has no client ID.
+    /// `policy` if it has no client ID. A client whose TLS is passed through has no client ID that
+    /// could be read, so that the policy does not apply: it is routed by its address.
     pub fn choose<'a>(
         &self,
         policy: EmptyClientId,
         client: &ClientFields<'a>,
         scratch: &'a mut Vec<u8>,
     ) -> Choice<'a> {
+        let policy = if client.tls_passthrough { EmptyClientId::SourceIp } else { policy };
         if self.identifies(client)
             && !(policy == EmptyClientId::Assign && client.client_id.is_empty())
         {
@@ -127,7 +130,8 @@ impl KeyTemplate {
         if variable.value(client).is_none() {
             return Choice::LeastConnections;
         }
-        Choice::Key(render(&Template::of(variable), client, scratch))
+        let key = render(&Template::of(variable), client, scratch);
+        if client.tls_passthrough { Choice::FallbackKey(key) } else { Choice::Key(key) }
     }
 
     fn new(template: Template) -> Self {

@@ -14,6 +14,7 @@ pub const LOG_FIELDS: &[&str] = &[
     "transport",
     "client",
     "peer",
+    "proxy_tlvs",
     "tls_version",
     "tls_cipher",
     "sni",

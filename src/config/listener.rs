@@ -23,6 +23,9 @@ pub struct Listener {
     /// Whether clients may speak MQTT without WebSocket.
     pub mqtt: bool,
     /// `None`: clients do not speak WebSocket.
+    /// The brokers are the clients' TLS servers: `tls` and `websocket` are `None`, and `identity` is
+    /// the default.
+    pub tls_passthrough: bool,
     pub websocket: Option<WebSocket>,
     pub identity: Identity,
     pub rules: Vec<Rule>,

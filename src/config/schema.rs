@@ -150,5 +150,9 @@ fn relations(definitions: &mut Map<String, Value>) {
     add("Discover", when("a"), json!({ "required": ["port"] }));
     add("Pool", true.into(), json!({ "anyOf": of(&["upstreams", "discover"]) }));
     add("AccessLog", true.into(), json!({ "oneOf": of(&["path", "stdout", "syslog"]) }));
+    let passthrough =
+        json!({ "properties": { "mode": { "const": "passthrough" } }, "required": ["mode"] });
+    let certificates = json!({ "required": ["certificates"] });
+    add("ListenerTls", true.into(), json!({ "anyOf": [certificates, passthrough] }));
     add("Rotate", true.into(), json!({ "anyOf": of(&["size", "age"]) }));
 }

@@ -1,9 +1,13 @@
 //! Warnings about a valid configuration that is likely a mistake.
 
-use super::{Config, Listener, Pool, TcpKeepalive, TcpUserTimeout, Timeouts};
+use super::{
+    Config, Listener, PassedTlvs, Pool, ProxyProtocolOut, TcpKeepalive, TcpUserTimeout, Timeouts,
+    passthrough,
+};
 use crate::{
     balance::EmptyClientId,
     template::{Template, Variable},
+    tls::HTTP_1_1,
 };
 
 impl Config {
@@ -13,17 +17,61 @@ impl Config {
         let of_listener = |listener: &Listener| {
             let pool = &self.pools[listener.pool];
             let of_identity = refuses_all(listener).into_iter().chain(likely_mistakes(listener));
-            absent_key(listener, pool).into_iter().chain(of_identity)
+            let of_protocols = refused_offers(listener);
+            let of_passthrough = passthrough::warnings(self, listener);
+            let warnings = absent_key(listener, pool).into_iter().chain(of_protocols);
+            warnings.chain(of_identity).chain(of_passthrough)
         };
         let of_pools = self.pools.iter().filter_map(assigned_without_key);
+        let of_pools = of_pools.chain(self.pools.iter().filter_map(|pool| self.absent_tlvs(pool)));
         let of_listeners = listeners.flat_map(of_listener);
         of_listeners.chain(of_pools).chain(count_without_effect(&self.timeouts)).collect()
     }
 }
 
+impl Config {
+    /// TLVs that a pool passes on, and that no listener keeps.
+    fn absent_tlvs(&self, pool: &Pool) -> Option<String> {
+        let Some(ProxyProtocolOut::V2 { tlvs, .. }) = &pool.send_proxy_protocol else {
+            return None;
+        };
+        let rules = self.listeners.iter().filter_map(|listener| listener.proxy_protocol.as_ref());
+        let kept: Vec<u8> = rules.flat_map(|rules| rules.tlvs.iter().copied()).collect();
+        let absent = match tlvs {
+            PassedTlvs::All if kept.is_empty() => "all TLVs".to_owned(),
+            PassedTlvs::All => return None,
+            PassedTlvs::Listed(types) => {
+                let absent = types.iter().filter(|kind| !kept.contains(kind));
+                absent.map(|kind| format!("{kind:#04X}")).collect::<Vec<_>>().join(", ")
+            }
+        };
+        (!absent.is_empty()).then(|| {
+            format!(
+                "send_proxy_protocol.tlvs of pool {} passes on {absent}, which no listener keeps: \
+                 list the types in accept_proxy_protocol.tlvs of its listeners",
+                pool.name
+            )
+        })
+    }
+}
+
+/// TLS refuses clients that offer a protocol of MQTT, on a listener for both protocols.
+fn refused_offers(listener: &Listener) -> Option<String> {
+    let offers = &listener.tls.as_ref()?.server.alpn_protocols;
+    let is_http_only = !offers.is_empty() && offers.iter().all(|name| name == HTTP_1_1.as_bytes());
+    let has_both = listener.mqtt && listener.websocket.is_some();
+    (has_both && is_http_only).then(|| {
+        format!(
+            "tls.alpn of listener {} has only {HTTP_1_1}, so that clients of MQTT that offer a \
+             protocol, such as mqtt, are refused: add mqtt, or remove alpn",
+            listener.name
+        )
+    })
+}
+
 /// The key of a pool has only variables that the clients of a listener do not have.
 fn absent_key(listener: &Listener, pool: &Pool) -> Option<String> {
-    if !pool.balance.algorithm.is_keyed() {
+    if !pool.balance.algorithm.is_keyed() || listener.tls_passthrough {
         return None;
     }
     let mut missing = Vec::new();
@@ -142,7 +190,10 @@ impl Listener {
         let proxied = self.proxy_protocol.is_some();
         let has_certificates = self.tls.as_ref().is_some_and(|tls| tls.asks_for_certificates);
         match variable {
-            Variable::Sni => (self.tls.is_none() && !proxied).then_some(MissingFact::ServerName),
+            Variable::Sni => {
+                let has_tls = self.tls.is_some() || self.tls_passthrough;
+                (!has_tls && !proxied).then_some(MissingFact::ServerName)
+            }
             Variable::TlsCn => (!has_certificates && !proxied).then_some(MissingFact::Certificate),
             Variable::Jwt(_) => self.identity.jwt.is_none().then_some(MissingFact::Token),
             _ if variable.is_of_certificate() => {

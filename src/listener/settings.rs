@@ -60,6 +60,7 @@ impl ListenerSettings {
     ) -> Self {
         let rules = ListenerRules::new(&listener.rules, pools.all, &metrics, shares);
         let mqtt_transport = match (&listener.tls, bind) {
+            _ if listener.tls_passthrough => Transport::TlsPassthrough,
             (Some(_), _) => Transport::Tls,
             (None, Bind::Tcp(_)) => Transport::Tcp,
             (None, Bind::Unix(_)) => Transport::Unix,
@@ -105,6 +106,13 @@ impl ListenerSettings {
 
     /// Whether connections carry MQTT directly, without a PROXY header, TLS or WebSocket.
     pub fn is_plain(&self) -> bool {
-        self.proxy_protocol.is_none() && self.tls.is_none() && self.websocket.is_none()
+        matches!(self.transport, Transport::Tcp | Transport::Unix)
+            && self.proxy_protocol.is_none()
+            && self.websocket.is_none()
+    }
+
+    /// Whether the clients' TLS is passed through to the brokers, so that no CONNECT is read.
+    pub fn passes_tls_through(&self) -> bool {
+        self.transport == Transport::TlsPassthrough
     }
 }

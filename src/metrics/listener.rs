@@ -7,6 +7,9 @@ use super::{
     owned::{Declarations, Family, Registration, ScopedSample},
 };
 
+/// The label of sessions whose TLS is passed through, in place of their protocol level.
+const HIDDEN_VERSION: &str = "passthrough";
+
 /// One listener's metrics, exposed while this or another one with the same name exists.
 #[derive(Clone, Debug)]
 pub struct ListenerMetrics {
@@ -16,6 +19,7 @@ pub struct ListenerMetrics {
     pub denied_total: IntCounter,
     pub handshake_seconds: Histogram,
     sessions_by_version: [IntCounter; 3],
+    sessions: Family<IntCounter>,
     identity_refused: Family<IntCounter>,
     rules: Family<IntCounter>,
     registration: Registration,
@@ -23,9 +27,9 @@ pub struct ListenerMetrics {
 
 impl ListenerMetrics {
     /// Sessions so far, by protocol level.
-    pub(crate) fn session_counts(&self) -> [(&'static str, u64); 3] {
-        let [v3, v4, v5] = &self.sessions_by_version;
-        [("3", v3.get()), ("4", v4.get()), ("5", v5.get())]
+    pub(crate) fn session_counts(&self) -> impl Iterator<Item = (String, u64)> {
+        let counts = self.registration.by_word::<IntCounter>(self.sessions);
+        counts.into_iter().map(|(version, count)| (version, count.get()))
     }
 
     /// Counts a client that a key of the listener, such as `require[0]`, has refused.
@@ -39,8 +43,14 @@ impl ListenerMetrics {
         self.registration.scoped_sample(self.rules, Some(name))
     }
 
-    /// Counts a session of protocol level 3, 4 or 5.
-    pub fn count_session(&self, version: u8) {
+    /// Counts a session of protocol level 3, 4 or 5; `None` if its TLS is passed through, which hides
+    /// the level.
+    pub fn count_session(&self, version: Option<u8>) {
+        let Some(version) = version else {
+            let hidden = Some(HIDDEN_VERSION);
+            let sessions: IntCounter = self.registration.sample(self.sessions, hidden);
+            return sessions.inc();
+        };
         let at = usize::from(version).checked_sub(3);
         if let Some(sessions) = at.and_then(|at| self.sessions_by_version.get(at)) {
             sessions.inc();
@@ -83,7 +93,7 @@ impl ListenerFamilies {
             ),
             sessions: families.add(
                 "sessions_total",
-                "Clients connected to a broker, by protocol level.",
+                "Clients connected to a broker, by protocol level; passthrough where TLS hides it.",
                 &["listener", "version"],
             ),
             handshake: families.add_with_buckets(
@@ -113,6 +123,7 @@ impl ListenerFamilies {
             connections_active: of.sample(self.connections_active, None),
             sessions_by_version: ["3", "4", "5"]
                 .map(|version| of.sample(self.sessions, Some(version))),
+            sessions: self.sessions,
             probes_total: of.sample(self.probes, None),
             denied_total: of.sample(self.denied, None),
             handshake_seconds: of.sample(self.handshake, None),

@@ -18,14 +18,15 @@ use crate::{
     rules::{Action, ClientFacts, Refusal, key_hash},
 };
 
-/// Applies the rules of the listener: the record gets the rule that decides, and its pool.
+/// Applies the rules of the listener: the record gets the rule that decides, and its pool. `connect`:
+/// `None` if the client's TLS is passed through.
 ///
 /// # Errors
 /// The rule refuses the client, or sends it to another server.
 pub(super) fn apply_rules(
     client: &mut PendingClient<'_>,
     accepted: &AcceptContext,
-    connect: &Connect,
+    connect: Option<&Connect>,
 ) -> Result<(), Rejection> {
     let Some(rules) = &accepted.settings.rules else { return Ok(()) };
     let Some(index) = decide(client.context, accepted, &client.record) else { return Ok(()) };
@@ -35,7 +36,8 @@ pub(super) fn apply_rules(
         client.record.listener = listener.clone();
     }
     let name = &running.rule.name;
-    let end = |cause| End::new(EndBy::Proxy, EndPhase::Connect, cause);
+    let phase = if connect.is_some() { EndPhase::Connect } else { EndPhase::Handshake };
+    let end = |cause| End::new(EndBy::Proxy, phase, cause);
     match &running.rule.action {
         Action::Pool(_) => Ok(()),
         Action::Refuse(refusal) => {
@@ -46,11 +48,12 @@ pub(super) fn apply_rules(
             let detail = format!("rule {name} sends the client to {server}");
             let end = end(EndCause::Refused).with(detail);
             let mut refused = client.refuse_with(RejectReason::UseAnotherServer, end);
-            if let (Version::V5, Some(RejectReply::Proxy(connack))) =
-                (connect.version, &refused.reply)
+            if let Some(connect) = connect
+                && connect.version == Version::V5
+                && let Some(RejectReply::Proxy(connack)) = &refused.reply
             {
                 let packet = connack::use_another_server(server, connect.maximum_packet_size);
-                refused.reply = Some(RejectReply::Redirect { connack: *connack, packet });
+                refused.reply = Some(RejectReply::Redirect(Box::new((*connack, packet))));
             }
             Err(refused)
         }
@@ -99,14 +102,14 @@ pub(super) fn current_destination(
 /// The index of the rule that decides about a client.
 fn decide(context: &WorkerContext, accepted: &AcceptContext, record: &Record) -> Option<usize> {
     let rules = accepted.settings.rules.as_ref()?;
-    let client = record.client.as_ref()?;
-    let fields = record.for_route(client.client_id(), client.username());
+    let client = record.client.as_ref();
+    let fields = record.fields();
     let facts = ClientFacts {
         fields,
         path: record.path(),
-        clean_start: Some(client.clean_start),
-        has_password: Some(client.has_password),
-        will: Some(client.will),
+        clean_start: client.map(|client| client.clean_start),
+        has_password: client.map(|client| client.has_password),
+        will: client.map(|client| client.will),
     };
     // The key of the pool that no rule has to name, so that every rule divides the same clients.
     let hash = || {

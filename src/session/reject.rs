@@ -37,8 +37,9 @@ pub(crate) struct Rejection {
 pub(crate) enum RejectReply {
     /// The proxy's own CONNACK.
     Proxy(mqtt::ConnackPacket),
-    /// The proxy's own CONNACK, and the packet that names another server as well.
-    Redirect { connack: mqtt::ConnackPacket, packet: Vec<u8> },
+    /// The proxy's own CONNACK, and the packet that names another server as well. Boxed, as it would
+    /// otherwise enlarge every handshake.
+    Redirect(Box<(mqtt::ConnackPacket, Vec<u8>)>),
     /// The broker's CONNACK, already in the record.
     Broker(Vec<u8>),
     /// No CONNACK: the client's transport has replied with a TLS alert or an HTTP status.
@@ -51,7 +52,7 @@ impl Deref for RejectReply {
     fn deref(&self) -> &[u8] {
         match self {
             Self::Proxy(packet) => packet,
-            Self::Redirect { packet, .. } => packet,
+            Self::Redirect(redirect) => &redirect.1,
             Self::Broker(bytes) => bytes,
             Self::Transport => &[],
         }
@@ -122,8 +123,13 @@ pub(crate) async fn reject(
     let event = if is_probe { Event::Probe } else { Event::Reject };
     let until = context.reactor.now() + LINGER_TIMEOUT;
     if let (Some(client), Some(reply)) = (&client, &reply) {
-        if let RejectReply::Proxy(connack) | RejectReply::Redirect { connack, .. } = reply {
-            record.connack = Some(ConnackSent::of_proxy(*connack));
+        let own = match reply {
+            RejectReply::Proxy(connack) => Some(*connack),
+            RejectReply::Redirect(redirect) => Some(redirect.0),
+            RejectReply::Broker(_) | RejectReply::Transport => None,
+        };
+        if let Some(connack) = own {
+            record.connack = Some(ConnackSent::of_proxy(connack));
         }
         let _ = deadline(&context.reactor, until, pin!(client.send_all(reply))).await;
         client.shutdown();

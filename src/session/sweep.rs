@@ -15,8 +15,8 @@ use super::{
 use crate::labels::EndCause;
 
 /// Starts the once-a-second sweep over a worker's sessions: byte counts, idle and half-close
-/// limits, new bans, and brokers that are down or were removed. If a sweep is still running, another one
-/// follows it.
+/// limits, Pings to idle WebSockets, new bans, and brokers that are down or were removed. If a sweep
+/// is still running, another one follows it.
 pub(crate) fn sweep(context: &Rc<WorkerContext>) {
     for view in context.views() {
         // Otherwise a worker without new connections would keep removed brokers.
@@ -59,6 +59,8 @@ async fn sweep_all(guard: SweepGuard) {
             if let Some(cause) = overdue.or(is_banned.then_some(EndCause::Banned)) {
                 session.end(cause);
                 cost += ACTION_COST;
+            } else if session.client.ping_if_quiet(context.seconds()) {
+                cost += ACTION_COST;
             }
             cost
         })
@@ -86,12 +88,14 @@ pub(crate) fn on_worker_signal(context: &Rc<WorkerContext>) {
     }
 }
 
-/// Counts clients by address again, under the current limits; drops `done` when finished.
-pub(crate) fn recount_addresses(context: &Rc<WorkerContext>, done: impl Sized + 'static) {
+/// Counts clients by address and in quotas again, under the current limits; drops `done` when
+/// finished.
+pub(crate) fn recount_clients(context: &Rc<WorkerContext>, done: impl Sized + 'static) {
     let context = context.clone();
     spawn_local(async move {
         walk(&context, |session| {
             session.permit.recount();
+            session.permit.recount_quotas(|| session.record.for_broker());
             VISIT_COST
         })
         .await;

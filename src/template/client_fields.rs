@@ -27,6 +27,8 @@ pub struct ClientFields<'a> {
     pub tls_serial: Option<&'a str>,
     /// The SHA-256 hash of the certificate, in hexadecimal.
     pub tls_fingerprint: Option<&'a str>,
+    /// The client's TLS is passed through to its broker: what its CONNECT says is unknown.
+    pub tls_passthrough: bool,
     /// The claims of the client's token that the configuration names.
     pub claims: &'a [Claim],
 }

@@ -43,8 +43,10 @@ mod name_server;
 mod networks;
 mod one_port;
 mod one_session;
+mod optional_header;
 mod own_place;
 mod panics;
+mod passthrough;
 #[allow(dead_code, reason = "shared with the tests of the configuration, which use all of it")]
 #[path = "../config/tls/pki.rs"]
 mod pki;
@@ -53,7 +55,9 @@ mod proxy_header;
 mod proxy_protocol_in;
 mod proxy_protocol_out;
 mod proxy_protocol_tls;
+mod proxy_tlvs;
 mod queue;
+mod quotas;
 mod records;
 mod reload;
 mod retry;

@@ -13,6 +13,7 @@ pub(super) fn session(seen: SessionInfo) -> api::Session {
         listener: seen.listener,
         transport: seen.transport.as_str().into(),
         client: seen.client,
+        sni: seen.sni,
         tls_san: certificate.alternative_names().collect(),
         tls_cn: certificate.common_name,
         tls_serial: certificate.serial,

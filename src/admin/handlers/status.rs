@@ -12,7 +12,9 @@ use crate::{
         response::{ErrorResponse, HttpResponse, json},
         state::AdminState,
     },
-    api, listener,
+    api,
+    limits::QuotaUsage,
+    listener,
     metrics::EndCount,
     timestamp::rfc3339,
 };
@@ -47,10 +49,16 @@ pub(in crate::admin) fn get(
         descriptors: descriptors(state.limiter.limit()),
         connections_open: state.limiter.open(),
         listeners: snapshot.listeners.iter().map(|listener| listener_status(listener)).collect(),
+        quotas: state.limiter.quotas.usage().into_iter().map(quota).collect(),
         ends: state.metrics.end_counts().into_iter().map(end).collect(),
         rejects: state.metrics.reject_counts(),
         access_log_dropped: state.metrics.access_logs().dropped.get(),
     }))
+}
+
+fn quota(QuotaUsage { name, max_connections, keys, fullest }: QuotaUsage) -> api::Quota {
+    let fullest = fullest.into_iter().map(|(key, connections)| api::QuotaKey { key, connections });
+    api::Quota { name, max_connections, keys, fullest: fullest.collect() }
 }
 
 fn last_reload(FinishedReload { at, outcome, faults }: FinishedReload) -> api::LastReload {
@@ -60,7 +68,6 @@ fn last_reload(FinishedReload { at, outcome, faults }: FinishedReload) -> api::L
 fn listener_status(listener: &listener::Listener) -> api::Listener {
     let settings = listener.settings();
     let metrics = &settings.metrics;
-    let sessions = metrics.session_counts();
     api::Listener {
         name: settings.name.clone(),
         bind: listener.bind.to_string(),
@@ -69,7 +76,7 @@ fn listener_status(listener: &listener::Listener) -> api::Listener {
         pool: settings.pool.name.clone(),
         connections_active: metrics.connections_active.get().max(0) as u64,
         connections_total: metrics.connections_total.get(),
-        sessions_total: sessions.map(|(level, count)| (level.to_owned(), count)).into(),
+        sessions_total: metrics.session_counts().collect(),
     }
 }
 

@@ -167,6 +167,32 @@ fn a_client_without_the_fields_of_the_key_goes_by_its_id() {
     }
 }
 
+/// No CONNECT is read, so that the policy for clients without an ID does not apply.
+#[test]
+fn a_client_whose_tls_is_passed_through() {
+    use EmptyClientId::{Assign, LeastConnections, Reject, Username};
+
+    let hidden = ClientFields { tls_passthrough: true, ..client("", None) };
+    let named = ClientFields { sni: Some("eu.example"), ..hidden };
+    let by_address = Choice::FallbackKey(b"10.0.0.7");
+    for (key, client, expected) in [
+        ("client_id", named, by_address),
+        ("${sni}/${client_id}", named, by_address),
+        ("username", named, by_address),
+        ("sni", hidden, by_address),
+        ("sni", named, Choice::Key(b"eu.example")),
+        ("${username}@${sni}", named, Choice::Key(b"@eu.example")),
+        ("source_ip", hidden, Choice::Key(b"10.0.0.7")),
+        ("client_id", ClientFields { source_ip: None, ..named }, Choice::LeastConnections),
+    ] {
+        for policy in [LeastConnections, Username, Assign, Reject] {
+            let mut scratch = b"old".to_vec();
+            let chosen = template(key).choose(policy, &client, &mut scratch);
+            assert_eq!(chosen, expected, "{key} {policy:?}");
+        }
+    }
+}
+
 #[test]
 fn a_bad_key_is_refused_with_its_reason() {
     let unknown = |name: &str| TemplateError::from(VariableError(name.to_owned()));

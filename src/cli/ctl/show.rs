@@ -8,10 +8,10 @@ use std::{
 use super::table::{TextTable, counts, duration, or_dash, yes_no};
 use crate::{
     api::{
-        Applied, Banned, Bans, Duplicate, Duplicates, End, LastReload, Listener, Log, Pool,
-        PoolRoute, Pools, Routes, Session, Sessions, Status, Upstream,
+        Applied, BanPage, Banned, Duplicate, Duplicates, End, LastReload, Listener, Log, Pool,
+        PoolRoute, Pools, Quota, QuotaKey, Routes, Session, Sessions, Status, Upstream,
     },
-    escape::{plain, plain_lines},
+    escape::{plain, plain_lines, quote},
 };
 
 pub(super) fn status(status: &Status, out: &mut dyn Write) -> io::Result<()> {
@@ -22,6 +22,10 @@ pub(super) fn status(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     }
     writeln!(out)?;
     listeners(&status.listeners, out)?;
+    if !status.quotas.is_empty() {
+        writeln!(out)?;
+        quotas(&status.quotas, out)?;
+    }
     if status.ends.is_empty() {
         return Ok(());
     }
@@ -73,6 +77,19 @@ fn listeners(listeners: &[Listener], out: &mut dyn Write) -> io::Result<()> {
     };
     let titles = ["LISTENER", "BIND", "TRANSPORT", "POOL", "OPEN", "TOTAL", "SESSIONS BY VERSION"];
     TextTable::new(titles).write(out, listeners.iter().map(row))
+}
+
+fn quotas(quotas: &[Quota], out: &mut dyn Write) -> io::Result<()> {
+    let row = |quota: &Quota| {
+        let fullest = quota
+            .fullest
+            .iter()
+            .map(|QuotaKey { key, connections }| format!("{}: {connections}", quote(key)));
+        let fullest = fullest.collect::<Vec<_>>().join(", ");
+        let numbers = [quota.max_connections.to_string(), quota.keys.to_string()];
+        [quota.name.to_string()].into_iter().chain(numbers).chain([fullest]).collect()
+    };
+    TextTable::new(["QUOTA", "MAX", "KEYS", "FULLEST"]).write(out, quotas.iter().map(row))
 }
 
 fn ends(ends: &[End], out: &mut dyn Write) -> io::Result<()> {
@@ -163,8 +180,8 @@ pub(super) fn session_rows(page: &Sessions) -> impl Iterator<Item = Vec<String>>
     page.sessions.iter().map(|session: &Session| {
         let client_id = match (&session.assigned_client_id, &session.broker_client_id) {
             (Some(assigned), _) => format!("{assigned} (assigned)"),
-            (None, Some(broker)) => format!("{} (broker: {broker})", session.client_id),
-            (None, None) => session.client_id.to_string(),
+            (None, Some(broker)) => format!("{} (broker: {broker})", sent_id(session)),
+            (None, None) => sent_id(session),
         };
         vec![
             session.id.clone(),
@@ -173,12 +190,21 @@ pub(super) fn session_rows(page: &Sessions) -> impl Iterator<Item = Vec<String>>
             or_dash(session.client.as_ref()),
             session.listener.to_string(),
             format!("{}/{}", session.pool, session.upstream),
-            session.protocol_version.to_string(),
+            or_dash(session.protocol_version.as_ref()),
             duration(session.duration_s),
             session.bytes_in.to_string(),
             session.bytes_out.to_string(),
         ]
     })
+}
+
+/// The ID that the client sent; the server name of a client whose TLS is passed through.
+fn sent_id(session: &Session) -> String {
+    match (&session.client_id, &session.sni) {
+        (Some(client_id), _) => client_id.to_string(),
+        (None, Some(sni)) => format!("(sni: {sni})"),
+        (None, None) => or_dash(None::<&str>),
+    }
 }
 
 pub(super) fn duplicates(answer: &Duplicates, out: &mut dyn Write) -> io::Result<()> {
@@ -212,7 +238,7 @@ pub(super) fn ban_table() -> TextTable {
     TextTable::new(["KIND", "VALUE", "BY", "SINCE", "UNTIL", "REMAINING", "COMMENT"])
 }
 
-pub(super) fn ban_rows(page: &Bans) -> impl Iterator<Item = Vec<String>> {
+pub(super) fn ban_rows(page: &BanPage) -> impl Iterator<Item = Vec<String>> {
     page.bans.iter().map(|ban| {
         vec![
             ban.kind.to_string(),

@@ -1,7 +1,7 @@
 //! The keys of a listener.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
     authenticate::Authenticate,
@@ -15,7 +15,7 @@ use crate::{
     config::{
         Bind,
         at::At,
-        values::{AlpnName, FilePath, Name, Network, ProxySource, Text, TlvType},
+        values::{AlpnName, FilePath, Name, Network, Passthrough, ProxySource, Text, TlvType},
     },
     tls::MinVersion,
 };
@@ -42,7 +42,12 @@ pub(in crate::config) struct Listener {
     /// that says who the client is: it can be trusted only where clients cannot write it. Absent:
     /// no connection begins with one.
     pub(in crate::config) accept_proxy_protocol: Option<At<AcceptProxyProtocol>>,
-    /// TLS from clients. Absent: none. SIGHUP reads all these files again.
+    /// TLS from clients. SIGHUP reads all these files again. `passthrough` in place of the section:
+    /// the brokers are the clients' TLS servers; the proxy reads the server name in the ClientHello
+    /// (SNI), decrypts nothing, and knows neither client ID nor username, so that the pool's
+    /// `balance.key` is `sni` or `source_ip`. Absent: no TLS.
+    #[serde(default, serialize_with = "word_or_section", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "passthrough_or_section")]
     pub(in crate::config) tls: Option<At<ListenerTls>>,
     /// What clients speak: `mqtt`, `websocket` (MQTT over WebSocket, for browsers), or both on one
     /// port, told apart by a client's first byte after PROXY header and TLS. Absent: `websocket` if
@@ -108,11 +113,11 @@ pub(in crate::config) enum Protocol {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct ListenerTls {
-    /// Certificates with their keys. Of several, a client is shown the one that has the name it asks
+    /// Certificates with their keys; required, except with `passthrough`. Of several, a client is shown the one that has the name it asks
     /// for (SNI), exactly or as *.DOMAIN; of several with that name (RSA and ECDSA), the first it can
     /// read. Without a name, or with one that none has: the first.
     #[schemars(length(min = 1))]
-    pub(in crate::config) certificates: At<List<Certificate>>,
+    pub(in crate::config) certificates: Option<At<List<Certificate>>>,
     /// Whether clients show a certificate: `none`; `optional`, which lets clients in that have none;
     /// `required`. One that is shown is always checked.
     #[serde(default)]
@@ -131,6 +136,31 @@ pub(in crate::config) struct ListenerTls {
     /// has to be one of them: it is what browsers offer. Absent: offers are ignored.
     #[schemars(length(min = 1))]
     pub(in crate::config) alpn: Option<At<List<AlpnName>>>,
+    /// `passthrough`, which excludes the other keys: the brokers are the clients' TLS servers. The
+    /// word alone can stand in place of the section. Absent: this proxy is their TLS server.
+    pub(in crate::config) mode: Option<At<Passthrough>>,
+}
+
+impl ListenerTls {
+    pub(in crate::config) fn is_passthrough(&self) -> bool {
+        self.mode.as_ref().is_some_and(|mode| mode.value.is_some())
+    }
+}
+
+/// Without its defaults, the section of a passthrough is the word.
+fn word_or_section<S: Serializer>(
+    tls: &Option<At<ListenerTls>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match tls.as_ref().and_then(|tls| tls.value.as_ref()) {
+        Some(tls) if tls.is_passthrough() => tls.mode.serialize(serializer),
+        _ => tls.serialize(serializer),
+    }
+}
+
+fn passthrough_or_section(generator: &mut SchemaGenerator) -> Schema {
+    let section = generator.subschema_for::<ListenerTls>();
+    json_schema!({ "anyOf": [generator.subschema_for::<Passthrough>(), section] })
 }
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]

@@ -11,8 +11,10 @@ mod identity;
 mod listener;
 mod names;
 mod network_access;
+mod passthrough;
 mod pool;
 mod proxy_protocol;
+mod quotas;
 mod rules;
 mod settings;
 mod tls;
@@ -42,12 +44,15 @@ pub(super) fn config(checker: &Checker<'_>, raw: &At<raw::Config>) -> Valid<Conf
         .and_then(|listeners| {
             let names = listeners.iter().map(|listener| listener.value.as_ref().map(|l| &l.name));
             DeclaredNames::of(checker, names);
+            let raw_pools = raw.pools.value.as_deref().unwrap_or_default();
+            let named = (&pool_names, raw_pools, pools.is_ok());
             checker.some(&raw.listeners, |listener| {
-                listener::listener(checker, listener, &mut binds, &pool_names, pools.is_ok())
+                listener::listener(checker, listener, &mut binds, named)
             })
         });
     let access_log = access_log::access_logs(checker, &raw.access_log);
     let admin = given(raw.admin.as_ref(), |raw| admin(checker, raw, &mut binds, true));
+    let quotas = quotas::quotas(checker, &raw.limits);
     let settings = settings::settings(checker, raw);
     let (runtime, limits, timeouts, dns, drain, log) = settings?;
     Ok(Config {
@@ -55,6 +60,7 @@ pub(super) fn config(checker: &Checker<'_>, raw: &At<raw::Config>) -> Valid<Conf
         listeners: listeners?,
         pools: pools?,
         limits,
+        quotas: quotas?,
         timeouts,
         dns,
         drain,

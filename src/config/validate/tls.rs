@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::{Error, pki_types, sign::CertifiedKey};
 
-use super::{Checker, Valid, checker::given};
+use super::{Checker, Valid, checker::given, passthrough};
 use crate::{
     config::{
         CertificateFile, ListenerTls, PoolTls, RevocationFile, Upstream,
@@ -19,17 +19,37 @@ use crate::{
 const CA: &str = "a readable file with certificates of CAs in PEM, such as the system's \
                   /etc/ssl/certs/ca-certificates.crt; or insecure_skip_verify: true";
 
+/// Where the TLS of a listener's clients ends.
+pub(super) enum Tls {
+    Terminated(ListenerTls),
+    /// At the brokers.
+    Passthrough,
+}
+
+impl Tls {
+    pub(super) fn terminated(self) -> Option<ListenerTls> {
+        match self {
+            Self::Terminated(tls) => Some(tls),
+            Self::Passthrough => None,
+        }
+    }
+}
+
 /// `websocket`: MQTT comes in one on this listener.
 pub(super) fn listener(
     checker: &Checker<'_>,
     raw: &At<raw::ListenerTls>,
     websocket: bool,
-) -> Valid<ListenerTls> {
+) -> Valid<Tls> {
     let (raw, section) = (raw.get()?, raw.place());
-    let list = "a list of { cert, key }";
-    let certificates = checker
-        .required(&section, "certificates", &raw.certificates, list)
-        .and_then(|_| checker.some(&raw.certificates, |at| certificate(checker, at)));
+    given(raw.mode.as_ref(), At::get)?;
+    if raw.is_passthrough() {
+        return passthrough::tls(checker, raw).map(|()| Tls::Passthrough);
+    }
+    let certificates = match &raw.certificates {
+        Some(list) => checker.some(list, |at| certificate(checker, at)),
+        None => Err(checker.missing(&section, "certificates", "a list of { cert, key }")),
+    };
     let clients = clients(checker, &section, raw);
     let alpn = given(raw.alpn.as_ref(), |list| protocols(checker, list, websocket));
     let (files, certificates): (Vec<_>, Vec<_>) = certificates?.into_iter().unzip();
@@ -43,12 +63,12 @@ pub(super) fn listener(
         min_version: *raw.min_version.get()?,
         alpn: alpn?.unwrap_or_default(),
     };
-    Ok(ListenerTls {
+    Ok(Tls::Terminated(ListenerTls {
         server: Arc::new(server.config().map_err(|error| refused(&error))?),
         asks_for_certificates,
         certificates: files,
         revocation,
-    })
+    }))
 }
 
 fn certificate(

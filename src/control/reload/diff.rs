@@ -52,6 +52,7 @@ pub(super) fn changes_outside_pools(before: &Config, after: &Config) -> Vec<Stri
             changes.push(format!("listener {name}: now uses pool {}", pools[1]));
         }
         if old.tls.is_some() != listener.tls.is_some()
+            || old.tls_passthrough != listener.tls_passthrough
             || (old.mqtt, &old.websocket) != (listener.mqtt, &listener.websocket)
             || old.proxy_protocol != listener.proxy_protocol
         {
@@ -76,7 +77,7 @@ pub(super) fn changes_outside_pools(before: &Config, after: &Config) -> Vec<Stri
         }
     }
     let sections = [
-        ("limits", before.limits != after.limits),
+        ("limits", before.limits != after.limits || before.quotas != after.quotas),
         ("timeouts", before.timeouts != after.timeouts),
         ("dns", before.dns != after.dns),
         ("drain", before.drain != after.drain),

@@ -50,8 +50,9 @@ pub(super) fn touched() -> (Metrics, impl Sized) {
     listener.connections_active.set(3);
     listener.handshake_seconds.observe(0.002);
     for version in [3, 4, 4, 5, 5, 5, 0, 2, 6, 255] {
-        listener.count_session(version);
+        listener.count_session(Some(version));
     }
+    listener.count_session(None);
     let upstream = metrics.upstream("brokers", "broker-1");
     let admission = touch(&upstream);
     let pool = metrics.pool("brokers");

@@ -33,9 +33,9 @@ fn every_sample_has_an_owner() {
         .filter(is_owned)
         .filter_map(|sample| Some(sample.split('{').next()?.to_owned()))
         .collect();
-    // Four families of listeners, seven of pools, eight of brokers, and four histograms with three
+    // Five families of listeners, seven of pools, eight of brokers, and four histograms with three
     // names each.
-    assert_eq!(names.len(), 4 + 7 + 8 + 4 * 3, "{names:?}");
+    assert_eq!(names.len(), 5 + 7 + 8 + 4 * 3, "{names:?}");
     drop(kept);
     let left: Vec<_> = samples(&metrics).into_iter().filter(|line| is_owned(&line)).collect();
     assert!(left.is_empty(), "{left:#?}");
@@ -120,7 +120,7 @@ fn one_that_comes_back_counts_on_and_is_gauged_anew() {
     let listener = metrics.listener("l");
     listener.handshake_seconds.observe(0.2);
     listener.connections_active.inc();
-    listener.count_session(5);
+    listener.count_session(Some(5));
     drop(listener);
     let _listener = metrics.listener("l");
     for (sample, expected) in [

@@ -7,10 +7,11 @@ use std::{
     time::Instant,
 };
 
+use super::opening::Opening;
 use crate::{
     labels::{EndBy, EndCause, EndPhase},
     limits::AdmissionOutcome,
-    proto::mqtt::{Connect, RejectReason},
+    proto::mqtt::RejectReason,
     session::{context::READ_BYTES, end::End, pending::PendingClient, reject::Rejection},
     upstream::Broker,
 };
@@ -18,12 +19,12 @@ use crate::{
 /// Waits in the broker's queue until the client is admitted.
 pub(super) async fn wait_for_admission(
     client: &mut PendingClient<'_>,
-    connect: &Connect,
+    opening: Opening<'_>,
     broker: &Broker,
 ) -> Result<(), Rejection> {
     let began = Instant::now();
     let turn = pin!(broker.admission.wait(began));
-    let waited = while_present(client, connect, turn).await;
+    let waited = while_present(client, opening, turn).await;
     client.record.add_wait(began.elapsed());
     match waited {
         Ok(AdmissionOutcome::Admitted) => Ok(()),
@@ -41,23 +42,28 @@ pub(super) async fn wait_for_admission(
 /// A client that closes its side without having sent anything after its CONNECT has left: client
 /// libraries give up that way. A client that has sent more may be done sending and still wait for
 /// delivery. So data from the client is read only until it shows which case applies; it is sent to
-/// the broker with the CONNECT.
+/// the broker with the CONNECT. A TLS client that closes its side has left, whatever it has sent: it
+/// has to answer its server (RFC 8446, section 2).
 async fn while_present<T>(
     client: &mut PendingClient<'_>,
-    connect: &Connect,
+    opening: Opening<'_>,
     mut work: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, End> {
     const PHASE: EndPhase = EndPhase::Dial;
     let context = client.context;
     let limit = context.limits.get().connect_packet;
     let (stream, buffer) = (&client.stream, &mut client.buffer);
+    let may_have_left = |read: usize| match opening {
+        Opening::Connect(connect) => read == connect.len,
+        Opening::ClientHello => read < limit,
+    };
     poll_fn(|cx| {
         if let Some(cause) = context.ending.get() {
             return Poll::Ready(Err(End::new(EndBy::Proxy, PHASE, cause)));
         }
         stream.watch(cx);
         // Before the check for a broken connection: on a unix socket every close breaks it.
-        if buffer.len() == connect.len {
+        while may_have_left(buffer.len()) {
             // After a CONNECT of the maximum size, one byte is enough to know.
             let room = limit.saturating_sub(buffer.len()).clamp(1, READ_BYTES);
             let scratch = &mut *context.scratch.lend();
@@ -70,7 +76,7 @@ async fn while_present<T>(
                 Poll::Ready(Err(error)) => {
                     return Poll::Ready(Err(End::failed(EndBy::Client, PHASE, &error)));
                 }
-                Poll::Pending => {}
+                Poll::Pending => break,
             }
         }
         if stream.is_broken() {

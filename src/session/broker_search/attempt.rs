@@ -1,16 +1,16 @@
-//! One attempt at a broker: the dial, then the CONNACK.
+//! One attempt at a broker: the dial, then the CONNACK if there is one.
 
 use std::{pin::pin, time::Instant};
 
 use super::{
     connack::await_connack,
-    outcome::{AttemptOutcome, BrokerFailure, FailureKind},
+    opening::Opening,
+    outcome::{AttemptOutcome, BrokerAnswer, BrokerFailure, FailureKind},
     proxy_header::proxy_header,
 };
 use crate::{
     labels::{EndBy, EndCause, EndPhase, RouteKind},
     metrics::TryOutcome,
-    proto::mqtt::Connect,
     session::{
         end::End, pending::PendingClient, pool_view::PoolView, record::RouteTaken,
         reject::Rejection,
@@ -18,10 +18,10 @@ use crate::{
     upstream::{DialError, DialedBroker, FirstBytes, Lease, dial},
 };
 
-/// Dials a broker, sends it the CONNECT, and waits for its answer.
+/// Dials a broker, sends it the opening, and waits for a CONNACK if that is a CONNECT.
 pub(super) async fn attempt(
     client: &mut PendingClient<'_>,
-    connect: &Connect,
+    opening: Opening<'_>,
     mut lease: Lease,
     route: RouteKind,
 ) -> Result<AttemptOutcome, Rejection> {
@@ -33,7 +33,7 @@ pub(super) async fn attempt(
     let endpoint = lease.broker().endpoint();
     let dialed = {
         let header = proxy_header(client, config.send_proxy_protocol.as_ref());
-        let first = FirstBytes { header: &header, connect: &client.buffer };
+        let first = FirstBytes { header: &header, opening: &client.buffer };
         let dialing = pin!(dial(&context.reactor, &config, &mut lease, &endpoint, first));
         client.while_connected(EndPhase::Dial, dialing).await
     };
@@ -51,7 +51,14 @@ pub(super) async fn attempt(
         Ok(upstream) => {
             lease.broker().metrics.connect_seconds.observe(took.as_secs_f64());
             view.pool.metrics.count_route(route);
-            await_connack(client, connect, upstream, lease).await
+            match opening {
+                Opening::Connect(connect) => await_connack(client, connect, upstream, lease).await,
+                Opening::ClientHello => {
+                    lease.broker().metrics.count_try(TryOutcome::Accepted);
+                    let answer = BrokerAnswer { upstream, lease, connack: None, bytes: Vec::new() };
+                    Ok(AttemptOutcome::Answered(answer))
+                }
+            }
         }
         Err(error) => Ok(dial_failed(&view, &lease, began, &error)),
     }

@@ -86,8 +86,7 @@ pub(crate) fn preferred_broker(
     session: &ActiveSession,
 ) -> Option<Arc<Broker>> {
     let record = &session.record;
-    let client = record.client.as_ref()?;
-    let client = record.for_route(client.client_id(), client.username());
+    let client = record.fields();
     let view = &record.listener.pool;
     view.refresh();
     let members = view.members();

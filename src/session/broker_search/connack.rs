@@ -14,7 +14,7 @@ use crate::{
     labels::{EndBy, EndCause, EndPhase},
     metrics::TryOutcome,
     net::{Elapsed, Stream, deadline},
-    proto::mqtt::{Connect, reason},
+    proto::mqtt::{Connack, Connect, reason},
     session::{end::End, pending::PendingClient, record::ConnackSent, reject::Rejection},
     upstream::{AllBrokersFailed, Lease},
 };
@@ -42,8 +42,10 @@ pub(super) async fn await_connack(
     let has_exchanged = exchanged != (0, 0);
     let (kind, end) = match answered {
         Ok(Ok(Ok(connack))) => {
-            let answer = BrokerAnswer { upstream, lease, connack, bytes: reply };
-            note_connack(client, connect, &answer, waited);
+            let answer = {
+                note_connack(client, connect, &lease, (&connack, &reply), waited);
+                BrokerAnswer { upstream, lease, connack: Some(connack), bytes: reply }
+            };
             return Ok(AttemptOutcome::Answered(answer));
         }
         Ok(Ok(Err(end)) | Err(end)) if end.by == EndBy::Upstream => {
@@ -55,7 +57,7 @@ pub(super) async fn await_connack(
             // A client that has waited this long may have left because of the broker.
             let was_long = waited >= config.connack_timeout / 2;
             if !has_exchanged && end.by == EndBy::Client && was_long {
-                record_abandoned(client, connect, &lease, began);
+                record_abandoned(client, &lease, began);
             }
             return Err(client.search_ended(end));
         }
@@ -81,10 +83,10 @@ pub(super) async fn await_connack(
 fn note_connack(
     client: &mut PendingClient<'_>,
     connect: &Connect,
-    answer: &BrokerAnswer,
+    lease: &Lease,
+    (connack, bytes): (&Connack, &[u8]),
     waited: Duration,
 ) {
-    let BrokerAnswer { lease, connack, bytes, .. } = answer;
     let metrics = &lease.broker().metrics;
     metrics.count_connack(reason::name(connect.version, connack.code), waited);
     metrics.count_try(match connack.code {
@@ -96,17 +98,16 @@ fn note_connack(
 }
 
 /// Records against the broker that a client left after a long wait.
-fn record_abandoned(client: &PendingClient<'_>, connect: &Connect, lease: &Lease, began: Instant) {
+fn record_abandoned(client: &PendingClient<'_>, lease: &Lease, began: Instant) {
     lease.settle();
     let (pool, now) = (&client.record.listener.pool.pool, Instant::now());
     pool.record_lone_failure(lease.broker(), began, now);
-    pool.record_refusal(AllBrokersFailed::Unanswered(client_hash(client, connect)), now);
+    pool.record_refusal(AllBrokersFailed::Unanswered(client_hash(client)), now);
 }
 
 /// A hash of the client's address and client ID, to tell clients apart.
-pub(super) fn client_hash(client: &PendingClient<'_>, connect: &Connect) -> u64 {
-    let id = connect.client_id.text(&client.buffer);
+pub(super) fn client_hash(client: &PendingClient<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (client.record.client_ip(), id).hash(&mut hasher);
+    (client.record.client_ip(), client.record.fields().client_id).hash(&mut hasher);
     hasher.finish()
 }

@@ -5,22 +5,22 @@ use std::{sync::Arc, time::Instant};
 use super::{
     admission::wait_for_admission,
     attempt::attempt,
-    outcome::{AttemptOutcome, BrokerAnswer, ConnackClass},
+    opening::Opening,
+    outcome::{AttemptOutcome, BrokerAnswer},
     own_session::{has_replaced_on, replace_own_session},
     search::BrokerSearch,
 };
 use crate::{
-    proto::mqtt::Connect,
     session::{
         clients::ReachedLimit, evict::note_arrival, pending::PendingClient, reject::Rejection,
     },
     upstream::{Broker, Lease},
 };
 
-/// Offers the CONNECT to brokers in order until one gives an answer worth passing on.
+/// Offers the client's opening to brokers in order until one gives an answer worth passing on.
 pub(crate) async fn find_broker(
     client: &mut PendingClient<'_>,
-    connect: &Connect,
+    opening: Opening<'_>,
 ) -> Result<BrokerAnswer, Rejection> {
     let view = client.record.listener.pool.clone();
     note_arrival(client.context, &client.record);
@@ -35,7 +35,7 @@ pub(crate) async fn find_broker(
             continue;
         }
         if !broker.admission.try_enter(client.context.reactor.now()) {
-            Box::pin(wait_for_admission(client, connect, &broker)).await?;
+            Box::pin(wait_for_admission(client, opening, &broker)).await?;
         }
         let lease = match lease(client, broker) {
             Ok(lease) => lease,
@@ -47,13 +47,13 @@ pub(crate) async fn find_broker(
         };
         tries_left -= 1;
         let began = Instant::now();
-        let outcome = attempt(client, connect, lease, route).await;
+        let outcome = attempt(client, opening, lease, route).await;
         let outcome = outcome.inspect_err(|_| {
             search.record_unproven_failures(pool);
         });
         let retry = match outcome? {
             AttemptOutcome::Answered(answer) => {
-                let class = ConnackClass::of(connect.version, answer.connack.code);
+                let class = answer.class(opening);
                 // A client that has exchanged authentication data with a broker stays there.
                 let has_exchanged = (client.record.read, client.record.sent) != (0, 0);
                 if has_exchanged || !class.is_retried(config.retry_on) {
@@ -68,7 +68,7 @@ pub(crate) async fn find_broker(
                 if next.is_none() {
                     return Ok(answer);
                 }
-                search.keep_refusal(&mut client.record, answer, class, (began, connect.conforms));
+                search.keep_refusal(&mut client.record, answer, class, (began, opening.conforms()));
                 false
             }
             AttemptOutcome::Failed { broker, failure, end, retry } => {
@@ -80,7 +80,7 @@ pub(crate) async fn find_broker(
             next = search.choose(client)?;
         }
     }
-    Err(search.give_up(client, connect))
+    Err(search.give_up(client))
 }
 
 /// Whether a broker has room for the client, if necessary by replacing an older session of its own.

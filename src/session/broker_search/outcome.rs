@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use super::opening::Opening;
 use crate::{
     config::RetryOn,
     net::Stream,
@@ -23,13 +24,31 @@ pub(crate) enum AttemptOutcome {
     },
 }
 
-/// A broker's CONNACK that has not been sent to the client yet.
+/// A broker's connection, and its CONNACK, which has not been sent to the client yet.
 pub(crate) struct BrokerAnswer {
     pub(crate) upstream: Stream,
     pub(crate) lease: Lease,
-    pub(crate) connack: Connack,
+    /// `None` if the broker was sent a ClientHello: it has taken the connection.
+    pub(crate) connack: Option<Connack>,
     /// The CONNACK and what followed it.
     pub(crate) bytes: Vec<u8>,
+}
+
+impl BrokerAnswer {
+    /// Whether the broker has accepted the client.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.connack.as_ref().is_none_or(|connack| connack.code == 0)
+    }
+
+    /// What the answer says about the broker.
+    pub(super) fn class(&self, opening: Opening<'_>) -> ConnackClass {
+        match (opening, &self.connack) {
+            (Opening::Connect(connect), Some(connack)) => {
+                ConnackClass::of(connect.version, connack.code)
+            }
+            _ => ConnackClass::Final,
+        }
+    }
 }
 
 /// How a broker failed a client.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     labels::{EndBy, EndCause, EndPhase, RouteKind},
-    proto::mqtt::{Connect, RejectReason},
+    proto::mqtt::RejectReason,
     session::{
         end::End,
         pending::PendingClient,
@@ -63,11 +63,7 @@ impl BrokerSearch {
             return Ok(Some((referred, RouteKind::Referred)));
         }
         let record = &client.record;
-        let info = record.client.as_ref();
-        let (client_id, username) =
-            info.map_or(("", None), |info| (info.client_id(), info.username()));
-        let routed = record.for_route(client_id, username);
-        let chosen = choose(client.context, &record.listener.pool, &routed, &self.tried);
+        let chosen = choose(client.context, &record.listener.pool, &record.fields(), &self.tried);
         chosen.map_err(|NoRoutingKey| {
             client
                 .refuse(RejectReason::IdentifierRejected, EndPhase::Connect, EndCause::Refused)
@@ -136,7 +132,7 @@ impl BrokerSearch {
             answer.lease.settle();
             pool.record_success(answer.lease.broker(), now);
         }
-        let is_accepted = answer.connack.code == 0;
+        let is_accepted = answer.is_accepted();
         // No client can make a broker unreachable, so any final answer of another broker proves
         // that.
         let is_proven = |suspect: &mut Suspect| {
@@ -168,11 +164,7 @@ impl BrokerSearch {
 
     /// The rejection when no broker took the client: with the last broker's refusal if there is
     /// one, otherwise with the proxy's own.
-    pub(super) fn give_up(
-        mut self,
-        client: &mut PendingClient<'_>,
-        connect: &Connect,
-    ) -> Rejection {
+    pub(super) fn give_up(mut self, client: &mut PendingClient<'_>) -> Rejection {
         let view = client.record.listener.pool.clone();
         let pool = &view.pool;
         let failed = self.record_unproven_failures(pool);
@@ -195,10 +187,7 @@ impl BrokerSearch {
                     pool.record_refusal(AllBrokersFailed::Unreachable, now);
                 }
                 Some(FailureKind::Silent | FailureKind::NoAnswer) => {
-                    pool.record_refusal(
-                        AllBrokersFailed::Unanswered(client_hash(client, connect)),
-                        now,
-                    );
+                    pool.record_refusal(AllBrokersFailed::Unanswered(client_hash(client)), now);
                 }
                 None => {}
             }
@@ -227,7 +216,7 @@ impl BrokerSearch {
 /// The pool's broker that a Server Reference names, by name or by address. The reference is a list
 /// separated by spaces (5.0 §4.13).
 fn referred_broker(view: &PoolView, answer: &BrokerAnswer) -> Option<Arc<Broker>> {
-    let references = answer.connack.server_reference?.of(&answer.bytes);
+    let references = answer.connack.as_ref()?.server_reference?.of(&answer.bytes);
     let members = view.members();
     references.split_ascii_whitespace().find_map(|reference| {
         let named =

@@ -1,4 +1,4 @@
-//! From the broker's CONNACK to the relay.
+//! From the broker's CONNACK to the relay, or from its connection if TLS is passed through.
 
 use std::{rc::Rc, task::Poll};
 
@@ -24,6 +24,9 @@ use crate::{
     upstream::Lease,
 };
 
+/// The keep alive of a client that has turned it off (5.0 §3.1.2.10), or whose CONNECT is not read.
+const NO_KEEP_ALIVE: u16 = 0;
+
 /// The initial state of the relay, once the CONNACK has been sent to the client.
 pub(super) struct RelayStart {
     upstream: Stream,
@@ -32,9 +35,23 @@ pub(super) struct RelayStart {
     unsent: Box<[u8]>,
     /// Bytes passed on so far: from the client, and to it.
     bytes: (u64, u64),
-    packets: (ClientPackets, Option<BrokerPackets>),
+    packets: (Option<ClientPackets>, Option<BrokerPackets>),
     accepted: bool,
     idle_limit: IdleLimit,
+}
+
+/// The relay of TLS that is passed through: the broker has the ClientHello, and nothing has been
+/// sent to the client.
+pub(super) fn pass_through(
+    client: &PendingClient<'_>,
+    settings: &ListenerSettings,
+    answer: BrokerAnswer,
+) -> RelayStart {
+    let BrokerAnswer { upstream, lease, bytes: unsent, .. } = answer;
+    let bytes = (client.received_bytes() as u64, unsent.len() as u64);
+    let idle_limit = idle_limit(client, settings, NO_KEEP_ALIVE);
+    let unsent = unsent.into();
+    RelayStart { upstream, lease, unsent, bytes, packets: (None, None), accepted: true, idle_limit }
 }
 
 /// Sends the broker's answer to the client, as far as its socket takes it now.
@@ -44,10 +61,13 @@ pub(super) fn deliver(
     connect: &Connect,
     answer: BrokerAnswer,
 ) -> Result<RelayStart, Rejection> {
+    let accepted = answer.is_accepted();
     let BrokerAnswer { upstream, lease, connack, bytes: mut reply } = answer;
-    let accepted = connack.code == 0;
-    if accepted && connect.version == Version::V5 {
-        tell_client_id(client, connect, &connack, &mut reply);
+    if let Some(connack) = &connack
+        && accepted
+        && connect.version == Version::V5
+    {
+        tell_client_id(client, connect, connack, &mut reply);
     }
     let sent = match client.stream.try_send(&reply) {
         Poll::Ready(sent) => {
@@ -58,9 +78,8 @@ pub(super) fn deliver(
     let unsent = reply.get(sent..).unwrap_or_default().into();
     let (exchanged_in, exchanged_out) = client.record.handshake_bytes();
     let bytes = (exchanged_in + client.received_bytes() as u64, exchanged_out + reply.len() as u64);
-    let keep_alive = connack.server_keep_alive.unwrap_or(connect.keep_alive);
-    let idle = settings.idle.unwrap_or(client.context.timeouts.get().idle);
-    let idle_limit = IdleLimit::new(idle, keep_alive);
+    let by_broker = connack.and_then(|connack| connack.server_keep_alive);
+    let idle_limit = idle_limit(client, settings, by_broker.unwrap_or(connect.keep_alive));
     // What the client sent during an authentication exchange was not followed.
     let mut client_packets = ClientPackets::new(connect.version, exchanged_in == 0);
     let pipelined = client.buffer.get(connect.len..).unwrap_or_default();
@@ -70,8 +89,18 @@ pub(super) fn deliver(
         packets.note(&RelayedChunk::Bytes(&reply), &client.record);
     }
     client.context.give_back_buffer(reply);
-    let packets = (client_packets, broker_packets);
+    let packets = (Some(client_packets), broker_packets);
     Ok(RelayStart { upstream, lease, unsent, bytes, packets, accepted, idle_limit })
+}
+
+/// `keep_alive`: the value in force, in seconds.
+fn idle_limit(
+    client: &PendingClient<'_>,
+    settings: &ListenerSettings,
+    keep_alive: u16,
+) -> IdleLimit {
+    let idle = settings.idle.unwrap_or(client.context.timeouts.get().idle);
+    IdleLimit::new(idle, keep_alive)
 }
 
 /// Adds the ID that the proxy assigned to the CONNACK (5.0 §3.2.2.3.7), unless the packet would be
@@ -100,9 +129,8 @@ pub(super) fn start_relay(
 ) {
     let RelayStart { upstream, lease, unsent, bytes, packets, accepted, idle_limit } = start;
     if accepted {
-        if let Some(client) = &record.client {
-            record.listener.metrics.count_session(client.version.level());
-        }
+        let version = record.client.as_ref().map(|client| client.version.level());
+        record.listener.metrics.count_session(version);
         record.log_connect();
     }
     let session = ActiveSession {

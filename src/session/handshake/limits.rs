@@ -9,9 +9,13 @@ use crate::{
     },
 };
 
-/// The refusal of a client beyond a limit.
-pub(super) fn refuse(client: &PendingClient<'_>, limit: ConnectionLimit) -> Rejection {
-    let refused = client.refuse(limit.refusal(), EndPhase::Connect, EndCause::Limit);
+/// The refusal of a client beyond a limit, which was found in this phase.
+pub(super) fn refuse(
+    client: &PendingClient<'_>,
+    limit: ConnectionLimit,
+    phase: EndPhase,
+) -> Rejection {
+    let refused = client.refuse(limit.refusal(), phase, EndCause::Limit);
     refused.with(limit.exceeded())
 }
 
@@ -27,5 +31,5 @@ pub(super) async fn replace_at_limit(
         return Ok(());
     }
     // The older session may have ended in the meantime.
-    permit.check().map_err(|limit| refuse(client, limit))
+    permit.check().map_err(|limit| refuse(client, limit, EndPhase::Connect))
 }

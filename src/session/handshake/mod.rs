@@ -1,12 +1,16 @@
 //! From accept to CONNACK: unwrap the transport, read the CONNECT, find a broker, start the relay.
+//! Or to the relay of TLS that is passed through, after its ClientHello.
 
 mod access;
 mod at_accept;
+mod client_hello;
 mod client_rates;
 mod connect;
 mod establish;
 mod limits;
+mod passthrough;
 mod proxy_header;
+mod quotas;
 mod tls;
 mod transport;
 mod websocket;
@@ -16,7 +20,7 @@ use std::{os::fd::OwnedFd, rc::Rc};
 
 use super::{
     accept_context::AcceptContext,
-    broker_search::find_broker,
+    broker_search::{Opening, find_broker},
     context::WorkerContext,
     destination::apply_rules,
     end::End,
@@ -27,7 +31,7 @@ use super::{
     reject::{Rejection, reject},
 };
 use crate::{
-    labels::{EndBy, EndPhase, Event},
+    labels::{EndBy, EndPhase},
     limits::{ConnectionLimit, ConnectionPermit},
     net::{PeerAddress, Socket, Stream},
 };
@@ -42,9 +46,7 @@ pub(crate) async fn serve(
     peer: PeerAddress,
 ) {
     let record = Record::new(&context.recorder, accepted.listener.clone(), peer);
-    if let Some(end) = access::denied_at_accept(&accepted.settings, &record) {
-        return record.end(Event::Reject, (0, 0), end);
-    }
+    let Some(record) = access::admit(&accepted.settings, record) else { return };
     let stream = match Socket::accepted(&context.reactor, fd) {
         Ok(socket) => Stream::new(socket),
         Err(error) => {
@@ -92,6 +94,9 @@ async fn handshake(
         // Boxed, as plain handshakes do not need it.
         let unwrapped = Box::pin(transport::unwrap(client, settings, permit)).await;
         unwrapped.map_err(|rejection| *rejection)?;
+        if settings.passes_tls_through() {
+            return Box::pin(passthrough::connect(client, accepted, permit)).await;
+        }
     }
     let connect = connect::read(client, settings).await?;
     client.record.set_connect(&connect, &client.buffer);
@@ -103,7 +108,7 @@ async fn handshake(
     let is_at_address_limit = match permit.check() {
         Ok(()) => false,
         Err(ConnectionLimit::ConnectionsPerIp) => true,
-        Err(limit) => return Err(limits::refuse(client, limit)),
+        Err(limit) => return Err(limits::refuse(client, limit, EndPhase::Connect)),
     };
     let connect = if identity::is_needed(client, settings, &connect) {
         // Boxed, as plain handshakes do not need it.
@@ -116,15 +121,23 @@ async fn handshake(
     };
     // Only now is a client ID or a username surely the client's own.
     client_rates::count_connect(client)?;
-    apply_rules(client, accepted, &connect)?;
+    apply_rules(client, accepted, Some(&connect))?;
     if is_at_address_limit {
         // Boxed, as few handshakes need it.
         Box::pin(limits::replace_at_limit(client, permit)).await?;
     }
-    let answer = find_broker(client, &connect).await?;
+    if permit.has_quotas() {
+        let reached = quotas::enter(&client.record, permit);
+        if !reached.is_empty() {
+            // Boxed, as few handshakes need it.
+            Box::pin(quotas::replace_at_quotas(client, permit, reached)).await?;
+        }
+    }
+    let answer = find_broker(client, Opening::Connect(&connect)).await?;
     // A ban that came since ends sessions, of which this is not one yet.
     client_rates::check_bans(client)?;
     // The limits may have changed since accept; later changes recount the session with all others.
     permit.recount();
+    permit.recount_quotas(|| client.record.for_broker());
     deliver(client, settings, &connect, answer)
 }

@@ -1,4 +1,5 @@
-//! The layers between accept and the first byte of MQTT: PROXY header, TLS, WebSocket.
+//! The layers between accept and the first byte of MQTT: PROXY header, TLS, WebSocket; or the
+//! PROXY header and the ClientHello that precede TLS that is passed through.
 
 use std::{
     cell::Cell,
@@ -9,10 +10,10 @@ use std::{
 
 use super::{
     access::{self, may_be_forwarded},
-    client_rates, proxy_header, tls, websocket,
+    client_hello, client_rates, proxy_header, tls, websocket,
 };
 use crate::{
-    config::{ProxyProtocolIn, WebSocket},
+    config::WebSocket,
     labels::{EndBy, EndCause, EndPhase},
     limits::ConnectionPermit,
     listener::ListenerSettings,
@@ -56,7 +57,7 @@ async fn unwrap_layers(
     let is_trusted = settings.proxy_protocol.as_ref().map(|rules| rules.is_from(peer));
     if let Some(rules) = settings.proxy_protocol.as_ref().filter(|rules| rules.is_from(peer)) {
         layer.set(if rules.required { Layer::ProxyHeader } else { Layer::OptionalProxyHeader });
-        read_proxy_header(client, rules).await?;
+        proxy_header::accept(client, rules).await?;
     }
     let is_from_proxy = settings.is_from_proxy(peer);
     if !may_be_forwarded(settings, client.record.client_ip()) {
@@ -74,6 +75,10 @@ async fn unwrap_layers(
         let facts = tls::accept(client, config).await?;
         client.record.transport.get_or_insert_default().tls = Some(facts);
     }
+    if settings.passes_tls_through() {
+        layer.set(Layer::ClientHello);
+        client_hello::read(client, settings).await?;
+    }
     if let Some(rules) = &settings.websocket
         && (!settings.mqtt || chooses_websocket(client, rules, layer).await?)
     {
@@ -81,6 +86,8 @@ async fn unwrap_layers(
         websocket::upgrade(client, settings, rules).await?;
     }
     if !permit.is_identified() {
+        // A trusted HTTP proxy may also have spoken MQTT itself, and have named no other client.
+        access::check(settings, &client.record)?;
         identify(client, permit, is_from_proxy)?;
     }
     Ok(())
@@ -96,22 +103,6 @@ fn identify(
         client_rates::admit_named(client)?;
     }
     Ok(permit.identify(client.record.client_ip())?)
-}
-
-/// Reads the PROXY header of a trusted peer, which says who the client is.
-async fn read_proxy_header(
-    client: &mut PendingClient<'_>,
-    rules: &ProxyProtocolIn,
-) -> Result<(), Rejection> {
-    let header = if rules.required {
-        Some(proxy_header::read(client).await?)
-    } else {
-        proxy_header::read_optional(client).await?
-    };
-    if let Some(header) = header {
-        client.record.apply_proxy_header(header);
-    }
-    Ok(())
 }
 
 /// Whether the client speaks WebSocket, where it may also speak MQTT itself.
@@ -138,6 +129,7 @@ async fn chooses_websocket(
 /// The layer that a client's bytes begin with; `None` for plain MQTT.
 fn first_layer(settings: &ListenerSettings) -> Option<Layer> {
     match (&settings.tls, &settings.websocket, settings.mqtt) {
+        _ if settings.passes_tls_through() => Some(Layer::ClientHello),
         (Some(_), ..) => Some(Layer::Tls),
         (None, Some(_), false) => Some(Layer::WebSocket),
         (None, Some(_), true) => Some(Layer::MqttOrWebSocket),
@@ -151,6 +143,7 @@ enum Layer {
     ProxyHeader,
     OptionalProxyHeader,
     Tls,
+    ClientHello,
     WebSocket,
     /// The first byte tells which.
     MqttOrWebSocket,
@@ -160,10 +153,9 @@ impl Layer {
     fn unfinished(self) -> &'static str {
         match self {
             Self::ProxyHeader => "no complete PROXY header was sent",
-            Self::OptionalProxyHeader => {
-                "nothing was sent, or only the beginning of a PROXY header"
-            }
+            Self::OptionalProxyHeader => "nothing was sent, or an incomplete PROXY header",
             Self::Tls => "the TLS handshake was not finished",
+            Self::ClientHello => "no complete ClientHello was sent",
             Self::WebSocket => "no complete WebSocket request was sent",
             Self::MqttOrWebSocket => NOTHING_SENT,
         }

@@ -15,6 +15,9 @@ const DISABLED_PROXY_HEADER: &str = "a PROXY header, but this listener does not 
      accept_proxy_protocol.from, or stop it from sending one";
 const MISPLACED_PROXY_HEADER: &str = "a misplaced PROXY header: after another one, or inside TLS";
 const TLS: &str = "a TLS handshake: TLS belongs to a listener with `tls`";
+const MQTT: &str = "MQTT without TLS: this listener passes TLS through to its brokers";
+const HTTP_WITHOUT_TLS: &str =
+    "an HTTP request without TLS: this listener passes TLS through to its brokers";
 const HTTP: &str = "an HTTP request: WebSocket belongs to a listener with `websocket`, health checks \
                     and metrics to `admin`";
 
@@ -32,6 +35,20 @@ pub(super) fn recognized(
         Detection::Protocol(DetectedProtocol::Http) if settings.websocket.is_none() => {
             Some(HTTP.into())
         }
+        _ => None,
+    }
+}
+
+/// What the buffer holds instead of a ClientHello that is to be passed through; `None` if that is
+/// unknown.
+pub(super) fn in_place_of_client_hello(
+    client: &PendingClient<'_>,
+    settings: &ListenerSettings,
+) -> Option<Cow<'static, str>> {
+    match detect_protocol(&client.buffer) {
+        Detection::Protocol(DetectedProtocol::ProxyHeader) => stray_proxy_header(client, settings),
+        Detection::Protocol(DetectedProtocol::Mqtt) => Some(MQTT.into()),
+        Detection::Protocol(DetectedProtocol::Http) => Some(HTTP_WITHOUT_TLS.into()),
         _ => None,
     }
 }

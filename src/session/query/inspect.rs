@@ -17,7 +17,7 @@ use crate::{
         active::ActiveSession,
         ban_log::log_operator_bans,
         context::WorkerContext,
-        record::Record,
+        record::{ClientInfo, Record},
         walk::{OutOfTime, find},
     },
 };
@@ -26,8 +26,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct SessionInfo {
     pub(crate) session_id: u64,
-    /// As the client sent it.
-    pub(crate) client_id: Box<str>,
+    /// As the client sent it; `None` if its TLS is passed through.
+    pub(crate) client_id: Option<Box<str>>,
     /// The ID that the broker was sent, if it is another one.
     pub(crate) broker_client_id: Option<Box<str>>,
     /// The ID that was assigned to a client without one.
@@ -37,19 +37,22 @@ pub(crate) struct SessionInfo {
     pub(crate) transport: Transport,
     /// `None` on a unix socket.
     pub(crate) client: Option<SocketAddr>,
+    /// The server name that the client asked for in TLS.
+    pub(crate) sni: Option<Box<str>>,
     /// The client's verified certificate.
     pub(crate) certificate: Option<Box<CertificateFacts>>,
-    /// 3, 4 or 5.
-    pub(crate) protocol_version: u8,
+    /// 3, 4 or 5; `None` if TLS is passed through.
+    pub(crate) protocol_version: Option<u8>,
     pub(crate) pool: Arc<str>,
     pub(crate) upstream: Arc<str>,
     /// When the connection was accepted.
     pub(crate) connected_at: SystemTime,
     /// The time since `connected_at`.
     pub(crate) duration: Duration,
-    /// Seconds.
-    pub(crate) keep_alive: u16,
-    pub(crate) clean_start: bool,
+    /// Seconds; `None` if TLS is passed through.
+    pub(crate) keep_alive: Option<u16>,
+    /// `None` if TLS is passed through.
+    pub(crate) clean_start: Option<bool>,
     /// From the client, since accept.
     pub(crate) bytes_in: u64,
     /// To the client, since accept.
@@ -62,8 +65,8 @@ impl SessionInfo {
         let len = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
         let certificate = self.certificate.as_ref().map_or(0, |facts| facts.text_bytes());
         let ids =
-            self.client_id.len() + len(&self.broker_client_id) + len(&self.assigned_client_id);
-        ids + len(&self.username) + certificate
+            len(&self.client_id) + len(&self.broker_client_id) + len(&self.assigned_client_id);
+        ids + len(&self.username) + len(&self.sni) + certificate
     }
 }
 
@@ -134,7 +137,7 @@ pub(crate) fn answer_query(context: &Rc<WorkerContext>, query: SessionQuery) {
         QueryKind::Slots { slots, filter, reply } => {
             let infos = slots.into_iter().filter_map(|SessionSlot { order, session_id, slot }| {
                 let info = context.sessions.with(slot, session_id, |session| {
-                    filter.matches(session).then(|| session_info(&context, session))?
+                    filter.matches(session).then(|| session_info(&context, session))
                 });
                 Some((order, info??))
             });
@@ -175,10 +178,9 @@ async fn page(
         if sessions.len() == max_sessions || text_bytes >= max_text_bytes {
             return Some(session.slot as usize);
         }
-        if let Some(info) = session_info(context, session) {
-            text_bytes += info.text_bytes();
-            sessions.push(info);
-        }
+        let info = session_info(context, session);
+        text_bytes += info.text_bytes();
+        sessions.push(info);
         None
     });
     let next = one_more.await.unwrap_or_else(|OutOfTime { next_slot }| Some(next_slot));
@@ -188,40 +190,43 @@ async fn page(
 impl Filter {
     fn matches(&self, session: &ActiveSession) -> bool {
         let record = &session.record;
-        let Some(client) = &record.client else { return false };
-        let Some((sent_id, sent_username)) = record.sent_names() else { return false };
+        let client = record.client.as_ref();
+        let (sent_id, sent_username) = record.sent_names().unzip();
         let is = |wanted: &Option<String>, has: Option<&str>| match wanted {
             Some(wanted) => has == Some(wanted),
             None => true,
         };
         session.accepted
-            && (is(&self.client_id, Some(sent_id))
-                || is(&self.client_id, Some(client.client_id()))
+            && (is(&self.client_id, sent_id)
+                || is(&self.client_id, client.map(ClientInfo::client_id))
                 || is(&self.client_id, record.assigned_client_id()))
-            && (is(&self.username, sent_username) || is(&self.username, client.username()))
+            && (is(&self.username, sent_username.flatten())
+                || is(&self.username, client.and_then(ClientInfo::username)))
             && is(&self.upstream, Some(&session.lease.broker().name))
             && is(&self.listener, Some(&record.listener.name))
             && is(&self.pool, Some(pool_name(record)))
     }
 }
 
-/// What a query returns about a session; `None` for a session without a client.
-fn session_info(context: &WorkerContext, session: &ActiveSession) -> Option<SessionInfo> {
+/// What a query returns about a session.
+fn session_info(context: &WorkerContext, session: &ActiveSession) -> SessionInfo {
     let record = &session.record;
-    let client = record.client.as_ref()?;
-    let (client_id, username) = record.sent_names()?;
+    let client = record.client.as_ref();
+    let (client_id, username) = record.sent_names().unzip();
+    let broker_client_id = client.map(ClientInfo::client_id).filter(|id| client_id != Some(*id));
     let duration = context.reactor.now().saturating_duration_since(record.accepted);
-    Some(SessionInfo {
+    SessionInfo {
         session_id: record.session_id,
-        client_id: client_id.into(),
-        broker_client_id: (client.client_id() != client_id).then(|| client.client_id().into()),
+        client_id: client_id.map(Box::from),
+        broker_client_id: broker_client_id.map(Box::from),
         assigned_client_id: record.assigned_client_id().map(Box::from),
-        username: username.map(Box::from),
+        username: username.flatten().map(Box::from),
         listener: record.listener.name.clone(),
         transport: record.transport_kind(),
         client: record.source.address(),
+        sni: record.tls().and_then(|tls| tls.sni.clone()),
         certificate: record.tls().and_then(|tls| tls.certificate.clone()),
-        protocol_version: client.version.level(),
+        protocol_version: client.map(|client| client.version.level()),
         pool: pool_name(record).clone(),
         upstream: session.lease.broker().name.clone(),
         connected_at: context
@@ -230,11 +235,11 @@ fn session_info(context: &WorkerContext, session: &ActiveSession) -> Option<Sess
             .checked_sub(duration)
             .unwrap_or(SystemTime::UNIX_EPOCH),
         duration,
-        keep_alive: client.keep_alive,
-        clean_start: client.clean_start,
+        keep_alive: client.map(|client| client.keep_alive),
+        clean_start: client.map(|client| client.clean_start),
         bytes_in: session.counters.bytes_in.get(),
         bytes_out: session.counters.bytes_out.get(),
-    })
+    }
 }
 
 fn pool_name(record: &Record) -> &Arc<str> {

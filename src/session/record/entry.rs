@@ -27,6 +27,7 @@ impl Record {
                 entry.tls_fingerprint = certificate.fingerprint.as_deref();
             }
         }
+        entry.proxy_tlvs = self.proxy_tlvs();
         entry.path = self.path();
         if let Some(client) = &self.client {
             entry.protocol_name = Some(client.version.protocol_name());
@@ -47,6 +48,9 @@ impl Record {
             entry.keepalive = Some(client.keep_alive);
             entry.will = Some(client.will);
             entry.session_expiry = client.session_expiry;
+        }
+        // The pool is that of a client that has said who it is.
+        if self.handshake.is_some() {
             entry.pool = Some(&self.listener.pool.pool.name);
             entry.rule = listener.rule.as_deref();
         }

@@ -32,8 +32,9 @@ use crate::{
     net::PeerAddress,
     proto::{
         CertificateFacts, TlsFacts,
+        client_hello::ClientHello,
         mqtt::Connect,
-        proxy_header::{Header, HeaderAddresses},
+        proxy_header::{Header, HeaderAddresses, KeptTlvs},
     },
     template::ClientFields,
 };
@@ -83,7 +84,8 @@ pub(crate) struct Record {
     pub(crate) read: u32,
     /// Bytes to the client before its CONNACK, all from an authentication exchange.
     pub(crate) sent: u32,
-    /// The time from accept until the CONNECT was complete.
+    /// The time from accept until the CONNECT, or the ClientHello that is passed through, was
+    /// complete.
     handshake: Option<Micros>,
     /// Time spent in admission queues; `None` if the client did not have to wait.
     queued: Option<Micros>,
@@ -97,6 +99,8 @@ pub(crate) struct TransportInfo {
     /// The address that the client connected to, if it was not this proxy's.
     pub(crate) destination: Option<SocketAddr>,
     pub(crate) tls: Option<TlsFacts>,
+    /// TLVs of the PROXY header.
+    pub(crate) tlvs: Option<Box<KeptTlvs>>,
     /// Whether the client speaks WebSocket, on a listener where it may also speak MQTT itself.
     pub(crate) chose_websocket: bool,
     /// The path of its WebSocket request, without the query.
@@ -133,9 +137,9 @@ impl Record {
         }
     }
 
-    /// Takes the client's address and TLS facts from a PROXY header.
-    pub(crate) fn apply_proxy_header(&mut self, header: Header) {
-        let mut transport = TransportInfo { tls: header.tls, ..TransportInfo::default() };
+    /// Takes the client's address and TLS facts from a PROXY header, and the TLVs that are kept.
+    pub(crate) fn apply_proxy_header(&mut self, header: Header, tlvs: Option<Box<KeptTlvs>>) {
+        let mut transport = TransportInfo { tls: header.tls, tlvs, ..TransportInfo::default() };
         transport.destination = header.addresses.map(|addresses| addresses.destination);
         self.transport = Some(Box::new(transport));
         if let Some(HeaderAddresses { source, .. }) = header.addresses {
@@ -152,13 +156,24 @@ impl Record {
 
     /// Records the complete CONNECT, at the start of `packet`.
     pub(crate) fn set_connect(&mut self, connect: &Connect, packet: &[u8]) {
-        let took = self.accepted.elapsed();
-        self.handshake = Some(took.into());
-        self.listener.metrics.handshake_seconds.observe(took.as_secs_f64());
+        self.set_handshake_time();
         self.client = Some(ClientInfo::new(connect, packet));
         if let Some(violation) = connect.violation(packet) {
             self.identity.get_or_insert_default().violation = Some(violation);
         }
+    }
+
+    /// Records the complete ClientHello of a client whose TLS is passed through.
+    pub(crate) fn set_client_hello(&mut self, hello: ClientHello) {
+        self.set_handshake_time();
+        let tls = TlsFacts { sni: hello.server_name, ..TlsFacts::default() };
+        self.transport.get_or_insert_default().tls = Some(tls);
+    }
+
+    fn set_handshake_time(&mut self) {
+        let took = self.accepted.elapsed();
+        self.handshake = Some(took.into());
+        self.listener.metrics.handshake_seconds.observe(took.as_secs_f64());
     }
 
     /// Forgets the username, which is a secret: no log, answer or template has it.
@@ -220,9 +235,28 @@ impl Record {
         self.transport.as_ref()?.path.as_deref()
     }
 
+    /// The TLVs that are kept of the connection's PROXY header.
+    pub(crate) fn proxy_tlvs(&self) -> Option<&KeptTlvs> {
+        self.transport.as_ref()?.tlvs.as_deref()
+    }
+
     /// What is known about the client from TLS, terminated here or at a proxy in front.
     pub(crate) fn tls(&self) -> Option<&TlsFacts> {
         self.transport.as_ref()?.tls.as_ref()
+    }
+
+    /// The input to broker selection, for what the broker is sent.
+    pub(crate) fn fields(&self) -> ClientFields<'_> {
+        let client = self.client.as_ref();
+        self.for_route(
+            client.map_or("", ClientInfo::client_id),
+            client.and_then(ClientInfo::username),
+        )
+    }
+
+    /// Whether the client's TLS is passed through, so that its CONNECT is not read.
+    pub(crate) fn is_passed_through(&self) -> bool {
+        self.listener.transport == Transport::TlsPassthrough
     }
 
     /// The input to broker selection, for a client with this ID and username.
@@ -247,8 +281,15 @@ impl Record {
             sni: tls.and_then(|tls| tls.sni.as_deref()),
             listener: Some(&self.listener.name),
             protocol_version: self.client.as_ref().map(|client| client.version.level()),
+            tls_passthrough: self.is_passed_through(),
             claims: self.identity.as_ref().map_or(&[], |facts| &facts.claims),
         }
+    }
+
+    /// The client as its broker sees it; `None` before the CONNECT.
+    pub(crate) fn for_broker(&self) -> Option<ClientFields<'_>> {
+        let client = self.client.as_ref()?;
+        Some(self.for_route(client.client_id(), client.username()))
     }
 
     /// Bytes from the client and to it before its session began, without the CONNACK.
@@ -258,8 +299,8 @@ impl Record {
 
     /// The phase that the handshake has reached.
     fn phase(&self) -> EndPhase {
-        match (&self.client, &self.route) {
-            (None, _) if self.read == 0 => EndPhase::Handshake,
+        match (&self.handshake, &self.route) {
+            (None, _) if self.read == 0 || self.is_passed_through() => EndPhase::Handshake,
             (None, _) => EndPhase::Connect,
             (Some(_), None) => EndPhase::Dial,
             (Some(_), Some(_)) => EndPhase::Connack,

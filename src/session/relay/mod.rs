@@ -33,7 +33,7 @@ use crate::{
     proto::mqtt::DisconnectReason,
 };
 
-/// A session after its CONNACK.
+/// A session after its CONNACK, or after the ClientHello that is passed through.
 pub(crate) struct Relay {
     context: Rc<WorkerContext>,
     /// `None` once the session has ended.
@@ -45,7 +45,8 @@ pub(crate) struct Relay {
 struct Flows {
     inbound: Flow,
     outbound: Flow,
-    client_packets: ClientPackets,
+    /// `None` if TLS is passed through, as it hides the packets.
+    client_packets: Option<ClientPackets>,
     broker_packets: Option<BrokerPackets>,
     /// The session's place in the queue of bulk streams.
     ticket: TurnTicket,
@@ -61,7 +62,7 @@ impl Relay {
         context: Rc<WorkerContext>,
         session: ActiveSession,
         unsent: &[u8],
-        (client_packets, broker_packets): (ClientPackets, Option<BrokerPackets>),
+        (client_packets, broker_packets): (Option<ClientPackets>, Option<BrokerPackets>),
     ) -> Self {
         let session = context.sessions.insert(session);
         claim_client(&context, &session);
@@ -190,7 +191,9 @@ impl Flows {
         let packets = &mut self.client_packets;
         let inbound = self.inbound.pump(context, client, upstream, admitted, |chunk| {
             session.count_in(chunk.len(), now);
-            packets.note(&chunk, &session.record, &session.idle_limit);
+            if let Some(packets) = packets {
+                packets.note(&chunk, &session.record, &session.idle_limit);
+            }
         });
         // Also after a failed write: the broker's last bytes may say why it closed.
         let packets = &mut self.broker_packets;

@@ -25,6 +25,7 @@ fn every_variable_has_its_value() {
         tls_san_email: &email,
         tls_serial: Some("0a"),
         tls_fingerprint: Some("ff"),
+        tls_passthrough: false,
         claims: &claims,
     };
     for (name, value) in [

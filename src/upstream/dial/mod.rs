@@ -35,8 +35,8 @@ const FIRST_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(250);
 pub(crate) struct FirstBytes<'a> {
     /// Sent before everything else, even TLS: a PROXY header, or nothing.
     pub header: &'a [u8],
-    /// The CONNECT, and what the client sent after it.
-    pub connect: &'a [u8],
+    /// The CONNECT or the ClientHello, and what the client sent after it.
+    pub opening: &'a [u8],
 }
 
 /// A connection to a broker.
@@ -60,8 +60,8 @@ pub(crate) async fn dial(
 ) -> Result<DialedBroker, DialError> {
     let Some(tls) = &pool.tls else {
         let first = match first_bytes.header {
-            [] => Cow::Borrowed(first_bytes.connect),
-            header => Cow::Owned([header, first_bytes.connect].concat()),
+            [] => Cow::Borrowed(first_bytes.opening),
+            header => Cow::Owned([header, first_bytes.opening].concat()),
         };
         return reach(reactor, lease, endpoint, pool.connect_timeout, &first).await;
     };
@@ -86,7 +86,7 @@ async fn dial_tls(
     let finished = async {
         let shaken = deadline(reactor, at, pin!(stream.connect_tls(connecting))).await;
         shaken.map_err(|Elapsed| DialError::NoTls(timeout))??;
-        let sent = deadline(reactor, at, pin!(stream.send_all(first_bytes.connect))).await;
+        let sent = deadline(reactor, at, pin!(stream.send_all(first_bytes.opening))).await;
         sent.map_err(|Elapsed| DialError::TimedOut(timeout))?.map_err(DialError::Failed)
     };
     match finished.await {

@@ -7,7 +7,6 @@
 mod alert;
 mod certificate;
 mod client;
-mod client_hello;
 mod connection;
 mod error;
 mod facts;

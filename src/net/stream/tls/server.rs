@@ -5,7 +5,6 @@ use std::{future::poll_fn, io, sync::Arc};
 use rustls::{ServerConfig, server::UnbufferedServerConnection};
 
 use super::{
-    client_hello::ServerNameReader,
     connection::TlsConnection,
     error::{HandshakeFailure, TlsError},
     facts::facts,
@@ -16,7 +15,7 @@ use super::{
 };
 use crate::{
     net::{socket::Socket, stream::protocol_prefix::read_protocol_prefix},
-    proto::TlsFacts,
+    proto::{TlsFacts, client_hello::ClientHelloReader},
 };
 
 /// Bytes that suffice to identify a protocol: the longest signature of a PROXY header.
@@ -28,7 +27,8 @@ pub(in crate::net) struct ServerTlsHandshake {
     /// The client's first bytes: those read before, and from [`Self::run`] on at most
     /// [`PREFIX_BYTES`] of them, to detect another protocol.
     first: Vec<u8>,
-    server_name: ServerNameReader,
+    hello: ClientHelloReader,
+    server_name: Option<Box<str>>,
 }
 
 impl ServerTlsHandshake {
@@ -43,7 +43,7 @@ impl ServerTlsHandshake {
         let connection =
             TlsConnection::server(connection.map_err(|error| TlsError::new(error, &[]))?);
         let tls = TlsLayer::new(connection, max_partial_bytes);
-        Ok(Self { tls, first, server_name: ServerNameReader::default() })
+        Ok(Self { tls, first, hello: ClientHelloReader::default(), server_name: None })
     }
 
     pub(in crate::net) async fn run(
@@ -51,10 +51,14 @@ impl ServerTlsHandshake {
         socket: &Socket,
     ) -> Result<(TlsLayer, TlsFacts), TlsError> {
         let mut already_read = std::mem::take(&mut self.first);
-        let (first, server_name) = (&mut self.first, &mut self.server_name);
+        let first = &mut self.first;
+        let (hello, server_name) = (&mut self.hello, &mut self.server_name);
         let inspect = &mut |wire: &[u8]| {
             first.extend_from_slice(&wire[..wire.len().min(PREFIX_BYTES - first.len())]);
-            server_name.read(wire);
+            // What is not a ClientHello, rustls reports.
+            if let Ok(Some(hello)) = hello.read(wire) {
+                *server_name = hello.server_name;
+            }
         };
         let tls = &self.tls;
         let finished = poll_fn(|cx| {
@@ -83,7 +87,7 @@ impl ServerTlsHandshake {
             self.tls.state.into_inner().send_certificate_expired(socket);
             return Err(TlsError::Certificate(error));
         }
-        let facts = facts(&self.tls.state.borrow().connection, self.server_name.finish());
+        let facts = facts(&self.tls.state.borrow().connection, self.server_name);
         send_tickets(&mut self.tls.state.borrow_mut(), socket).map_err(TlsError::Io)?;
         Ok((self.tls, facts))
     }

@@ -1,0 +1,34 @@
+//! A client whose TLS is passed through: from its ClientHello to the relay, without a CONNECT.
+
+use super::{
+    establish::{RelayStart, pass_through},
+    limits,
+};
+use crate::{
+    labels::EndPhase,
+    limits::ConnectionPermit,
+    session::{
+        accept_context::AcceptContext,
+        broker_search::{Opening, find_broker},
+        destination::apply_rules,
+        pending::PendingClient,
+        reject::Rejection,
+    },
+};
+
+/// Finds a broker for the client, whose ClientHello is at the start of the buffer.
+///
+/// A client that no broker takes is not sent an alert: its connection is closed, as nginx and
+/// HAProxy do.
+pub(super) async fn connect(
+    client: &mut PendingClient<'_>,
+    accepted: &AcceptContext,
+    permit: &mut ConnectionPermit,
+) -> Result<RelayStart, Rejection> {
+    permit.check().map_err(|limit| limits::refuse(client, limit, EndPhase::Handshake))?;
+    apply_rules(client, accepted, None)?;
+    let answer = find_broker(client, Opening::ClientHello).await?;
+    // The limits may have changed since accept; later changes recount the session with all others.
+    permit.recount();
+    Ok(pass_through(client, &accepted.settings, answer))
+}

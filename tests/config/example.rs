@@ -172,6 +172,7 @@ fn the_example_has_every_key() {
         "      burst: ",
         "      server_name: ",
         "  max_connections: ",
+        "      max_connections: ",
         "    rate: ",
         "  connect_packet: 10s",
         "  servers: ",
@@ -213,7 +214,7 @@ fn the_example_has_every_key() {
     let pool = 4 + 16 + 4 + 3 + 8 + 4 + 1 + 3 + 6;
     assert_eq!(
         keys,
-        10 + 1 + listener + identity + pool + 5 + 6 + 2 + 5 + 1 + 1 + (7 + 3 + 4) + 2 + 2
+        10 + 1 + listener + identity + pool + 5 + (8 + 3) + 2 + 5 + 1 + 1 + (7 + 3 + 4) + 2 + 2
     );
 }
 

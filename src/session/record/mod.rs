@@ -281,10 +281,10 @@ impl Record {
         }
     }
 
-    /// The client as its broker sees it; `None` before the CONNECT.
-    pub(crate) fn for_broker(&self) -> Option<ClientFields<'_>> {
-        let client = self.client.as_ref()?;
-        Some(self.for_route(client.client_id(), client.username()))
+    /// Whether the broker has accepted the client, once its session has begun; a broker that got a
+    /// ClientHello in place of a CONNECT has.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.connack.as_ref().is_none_or(|connack| connack.code == 0)
     }
 
     /// Bytes from the client and to it before its session began, without the CONNACK.

@@ -1,6 +1,7 @@
 //! A client whose TLS is passed through: from its ClientHello to the relay, without a CONNECT.
 
 use super::{
+    client_rates,
     establish::{RelayStart, pass_through},
     limits, quotas,
 };
@@ -31,6 +32,8 @@ pub(super) async fn connect(
         quotas::enter(client, permit, EndPhase::Handshake).await?;
     }
     let answer = find_broker(client, Opening::ClientHello).await?;
+    // A ban that came since ends sessions, of which this is not one yet.
+    client_rates::check_bans(client)?;
     // The limits may have changed since accept; later changes recount the session with all others.
     permit.recount();
     permit.recount_quotas(|| client.record.fields());

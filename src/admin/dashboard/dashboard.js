@@ -1,7 +1,7 @@
 // The dashboard: polls the admin API and passes responses to the parts of the page.
 //
 // Modules by purpose: api, history (data); dom, format, sparkline, dialog, say (helpers);
-// overview, pools > pool > broker, counts, duplicates, log, search, reload (parts of the page).
+// overview, pools > pool > broker, rules, counts, duplicates, log, search, reload (parts of the page).
 
 import "./theme.js";
 import "./search.js";
@@ -13,6 +13,7 @@ import * as log from "./log.js";
 import { showOverview } from "./overview.js";
 import * as pools from "./pools.js";
 import { reload } from "./reload.js";
+import { showRules } from "./rules.js";
 import { onForgotten, signIn } from "./sign_in.js";
 
 const BASE = "/api/v1";
@@ -23,6 +24,7 @@ let isTokenMissing = false;
 const pollers = {
   status: new Poller(() => `${BASE}/status`, takeStatus, told),
   upstreams: new Poller(() => `${BASE}/upstreams`, takeUpstreams, told),
+  rules: new Poller(() => `${BASE}/rules`, takeRules, told),
   duplicates: new Poller(() => `${BASE}/duplicates`, showDuplicates, told),
   log: new Poller(log.logPath, log.showLog, told),
 };
@@ -42,6 +44,10 @@ function takeStatus(answer) {
 
 function takeUpstreams(answer) {
   pools.showPools(answer, () => pollers.upstreams.poll());
+}
+
+function takeRules(answer) {
+  showRules(answer, () => pollers.rules.poll());
 }
 
 function told() {

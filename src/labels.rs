@@ -31,6 +31,8 @@ named! {
         Reject = "reject",
         /// The client closed the connection without having sent anything.
         Probe = "probe",
+        /// An address, a client ID or a username was banned.
+        Ban = "ban",
     }
 }
 
@@ -146,7 +148,29 @@ named! {
         Expired = "expired",
         /// The operator ended the session.
         Kicked = "kicked",
+        /// The client's address, client ID or username is banned.
+        Banned = "banned",
         /// A system call failed (`detail` has the error), or the proxy itself: a panic.
         Error = "error",
+    }
+}
+
+named! {
+    /// What a ban applies to.
+    pub enum BanKind {
+        Ip = "ip",
+        ClientId = "client_id",
+        Username = "username",
+    }
+}
+
+named! {
+    /// Why a ban was imposed: by the operator, or because a rate of `limits` was exceeded.
+    pub enum BanReason {
+        Operator = "operator",
+        HandshakesPerIp = "handshakes_per_ip",
+        ConnectsPerClientId = "connects_per_client_id",
+        ConnectsPerUsername = "connects_per_username",
+        BadCredentialsPerIp = "bad_credentials_per_ip",
     }
 }

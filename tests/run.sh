@@ -73,7 +73,8 @@ install_quietly() {
 
 install_packages() {
   # A C compiler, because some crates have a little C.
-  local wanted=(build-essential dnsmasq-base nginx-light haproxy openssl) missing=() package
+  # fail2ban reads the access log in a test.
+  local wanted=(build-essential dnsmasq-base fail2ban nginx-light haproxy openssl) missing=() package
   if ! $quick; then
     # nginx's stream module is for tests/bench/compare.sh, and for the PROXY protocol.
     wanted+=(libnginx-mod-stream mosquitto mosquitto-clients prometheus python3 python3-venv)

@@ -69,7 +69,7 @@ impl Rig {
         let signal = Arc::new(WorkerSignal::default());
         let pool = Arc::new(Pool::new(&config.pools[0], &metrics, signal.clone()));
         let shared = ProcessContext {
-            limiter: Arc::new(ConnectionLimiter::new(&config.limits, 1000)),
+            limiter: Arc::new(ConnectionLimiter::new(&config.limits, 1000, &metrics)),
             metrics: metrics.clone(),
             clients: Arc::new(ClientDirectory::new(WORKERS.into(), signal.clone())),
             signal,

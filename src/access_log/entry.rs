@@ -1,6 +1,7 @@
 //! One access log entry: the facts known about a connection when it opens, ends or is refused.
 
 use std::{
+    borrow::Cow,
     fmt::{Display, Formatter},
     net::SocketAddr,
     path::Path,
@@ -8,25 +9,28 @@ use std::{
 };
 
 use crate::{
-    labels::{EndBy, EndCause, EndPhase, Event, RouteKind, Transport},
-    proto::{CertificateFacts, mqtt::Malformed},
+    labels::{BanKind, BanReason, EndBy, EndCause, EndPhase, Event, RouteKind, Transport},
+    proto::{CertificateFacts, mqtt::Malformed, proxy_header::KeptTlvs},
 };
 
 /// A flat, borrowed record. A field that is `None` is unknown and omitted.
 ///
 /// There is no field for a password, so none can be logged.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Entry<'a> {
     pub time: SystemTime,
     pub event: Event,
     /// Written as 16 hexadecimal digits; the same in every line of one connection.
-    pub session: u64,
-    pub listener: &'a str,
-    pub transport: Transport,
+    /// `None` if the event is not about a connection, as `listener` and `transport`.
+    pub session: Option<u64>,
+    pub listener: Option<&'a str>,
+    pub transport: Option<Transport>,
     /// The client's address; `None` on a unix socket.
     pub client: Option<SocketAddr>,
     /// The socket's peer, if a proxy in front named another address as the client's.
     pub peer: Option<SocketAddr>,
+    /// TLVs of the PROXY header that named the client.
+    pub(crate) proxy_tlvs: Option<&'a KeptTlvs>,
     /// Such as `TLSv1.3`.
     pub tls_version: Option<&'a str>,
     /// Such as `TLS_AES_128_GCM_SHA256`.
@@ -97,6 +101,8 @@ pub struct Entry<'a> {
     pub client_disconnect: Option<u8>,
     /// Reason code of the DISCONNECT that the broker sent; 5.0 only.
     pub broker_disconnect: Option<u8>,
+    /// Of the event [`Event::Ban`] only.
+    pub ban: Option<BanFields<'a>>,
     pub end_by: Option<EndBy>,
     pub end_phase: Option<EndPhase>,
     pub end_cause: Option<EndCause>,
@@ -114,13 +120,24 @@ impl<'a> Entry<'a> {
         transport: Transport,
     ) -> Self {
         Self {
+            session: Some(session),
+            listener: Some(listener),
+            transport: Some(transport),
+            ..Self::of_proxy(time, event)
+        }
+    }
+
+    /// An entry about an event without a connection.
+    pub fn of_proxy(time: SystemTime, event: Event) -> Self {
+        Self {
             time,
             event,
-            session,
-            listener,
-            transport,
+            session: None,
+            listener: None,
+            transport: None,
             client: None,
             peer: None,
+            proxy_tlvs: None,
             tls_version: None,
             tls_cipher: None,
             sni: None,
@@ -162,12 +179,24 @@ impl<'a> Entry<'a> {
             bytes_out: None,
             client_disconnect: None,
             broker_disconnect: None,
+            ban: None,
             end_by: None,
             end_phase: None,
             end_cause: None,
             detail: None,
         }
     }
+}
+
+/// What was banned, and why.
+#[derive(Clone, Debug)]
+pub struct BanFields<'a> {
+    pub kind: BanKind,
+    /// The address, the network with its prefix length, the client ID or the username.
+    pub value: Cow<'a, str>,
+    /// RFC 3339.
+    pub until: &'a str,
+    pub reason: BanReason,
 }
 
 /// A broker's address as it was dialled.

@@ -39,11 +39,12 @@ macro_rules! fields {
 fields! {
     "time", |_, stamp| Some(LogValue::Name(stamp.rfc3339()));
     "event", |e, _| Some(LogValue::Name(e.event.as_str()));
-    "session", |e, _| Some(LogValue::Id(e.session));
-    "listener", |e, _| Some(LogValue::Text(e.listener));
-    "transport", |e, _| Some(LogValue::Name(e.transport.as_str()));
+    "session", |e, _| e.session.map(LogValue::Id);
+    "listener", |e, _| e.listener.map(LogValue::Text);
+    "transport", |e, _| e.transport.map(|t| LogValue::Name(t.as_str()));
     "client", |e, _| e.client.map(LogValue::Address);
     "peer", |e, _| e.peer.map(LogValue::Address);
+    "proxy_tlvs", |e, _| e.proxy_tlvs.map(LogValue::ProxyTlvs);
     "tls_version", |e, _| e.tls_version.map(LogValue::Text);
     "tls_cipher", |e, _| e.tls_cipher.map(LogValue::Text);
     "sni", |e, _| e.sni.map(LogValue::Text);
@@ -87,6 +88,10 @@ fields! {
     "client_disconnect_reason", |e, _| e.client_disconnect.map(disconnect_reason);
     "broker_disconnect", |e, _| e.broker_disconnect.map(number);
     "broker_disconnect_reason", |e, _| e.broker_disconnect.map(disconnect_reason);
+    "ban_kind", |e, _| e.ban.as_ref().map(|b| LogValue::Name(b.kind.as_str()));
+    "ban_value", |e, _| e.ban.as_ref().map(|b| LogValue::Text(&b.value));
+    "ban_until", |e, _| e.ban.as_ref().map(|b| LogValue::Name(b.until));
+    "ban_reason", |e, _| e.ban.as_ref().map(|b| LogValue::Name(b.reason.as_str()));
     "end_by", |e, _| e.end_by.map(|by| LogValue::Name(by.as_str()));
     "end_phase", |e, _| e.end_phase.map(|p| LogValue::Name(p.as_str()));
     "end_cause", |e, _| e.end_cause.map(|c| LogValue::Name(c.as_str()));

@@ -23,7 +23,7 @@ mod worker_logs;
 mod writer;
 
 pub(crate) use blocked::BlockedLogs;
-pub(crate) use entry::{DialledAddress, Entry};
+pub(crate) use entry::{BanFields, DialledAddress, Entry};
 pub use fields::field_names;
 pub use logs::AccessLogs;
 pub(crate) use logs::PreparedLogs;

@@ -2,7 +2,7 @@
 
 use crate::{config::Syslog, labels::Event, timestamp::Timestamp};
 
-/// Normal but significant (RFC 5424, 6.2.1, table 2), for a client that was refused.
+/// Normal but significant (RFC 5424, 6.2.1, table 2), for a client that was refused or banned.
 const SEVERITY_NOTICE: u8 = 5;
 
 /// The header of one log's messages: `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID - `.
@@ -11,10 +11,10 @@ const SEVERITY_NOTICE: u8 = 5;
 /// grammar allows (MSG-ANY): in a receiver's file it would precede the `{`.
 #[derive(Clone)]
 pub(super) struct SyslogHeader {
-    /// `<PRI>1 ` of every event except rejects.
+    /// `<PRI>1 ` of every event except rejects and bans.
     normal: Vec<u8>,
-    /// `<PRI>1 ` of rejects: at least notice.
-    reject: Vec<u8>,
+    /// `<PRI>1 ` of rejects and bans: at least notice.
+    notice: Vec<u8>,
     /// ` HOSTNAME APP-NAME PROCID `.
     origin: Vec<u8>,
 }
@@ -28,13 +28,14 @@ impl SyslogHeader {
         let origin = format!(" {host} {} {} ", syslog.app_name, std::process::id());
         Self {
             normal: start(syslog.severity),
-            reject: start(syslog.severity.min(SEVERITY_NOTICE)),
+            notice: start(syslog.severity.min(SEVERITY_NOTICE)),
             origin: origin.into_bytes(),
         }
     }
 
     pub(super) fn write(&self, event: Event, stamp: &Timestamp, out: &mut Vec<u8>) {
-        out.extend_from_slice(if event == Event::Reject { &self.reject } else { &self.normal });
+        let is_notice = matches!(event, Event::Reject | Event::Ban);
+        out.extend_from_slice(if is_notice { &self.notice } else { &self.normal });
         out.extend_from_slice(stamp.rfc3339().as_bytes());
         out.extend_from_slice(&self.origin);
         out.extend_from_slice(event.as_str().as_bytes());

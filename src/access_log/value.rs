@@ -4,6 +4,7 @@
 //! twice as long.
 
 use std::{
+    fmt::Display,
     io::Write,
     net::{IpAddr, SocketAddr, SocketAddrV4},
     time::Duration,
@@ -12,12 +13,14 @@ use std::{
 use super::entry::DialledAddress;
 use crate::{
     escape::is_unsafe,
-    proto::{CertificateFacts, mqtt::Malformed},
+    proto::{CertificateFacts, mqtt::Malformed, proxy_header::KeptTlvs},
 };
 
 /// The most bytes of a written value, so that no peer controls the length of a line. Client IDs
 /// that brokers accept are shorter.
 pub(super) const MAX_VALUE_BYTES: usize = 4096;
+
+const LOWER_CASE: &[u8; 16] = b"0123456789abcdef";
 
 /// The value of a field; the variant decides how it is written.
 #[derive(Clone, Copy)]
@@ -37,6 +40,8 @@ pub(super) enum LogValue<'e> {
     Malformed(&'e Malformed),
     /// The subject alternative names of a certificate, separated by spaces, which none of them has.
     AlternativeNames(&'e CertificateFacts),
+    /// A JSON object; in text, pairs separated by spaces.
+    ProxyTlvs(&'e KeptTlvs),
 }
 
 impl LogValue<'_> {
@@ -46,7 +51,8 @@ impl LogValue<'_> {
     #[expect(clippy::inline_always, reason = "a call per field would dominate the line")]
     #[inline(always)]
     pub(super) fn write_json(self, out: &mut Vec<u8>) {
-        let is_bare = matches!(self, Self::Number(_) | Self::Flag(_) | Self::Millis(_));
+        let is_bare =
+            matches!(self, Self::Number(_) | Self::Flag(_) | Self::Millis(_) | Self::ProxyTlvs(_));
         if !is_bare {
             out.push(b'"');
         }
@@ -73,7 +79,7 @@ impl LogValue<'_> {
             Self::Name(name) => out.extend_from_slice(name.as_bytes()),
             Self::Number(number) => decimal(number, out),
             Self::Flag(flag) => out.extend_from_slice(if flag { b"true" } else { b"false" }),
-            Self::Id(id) => hex::<16>(id, b"0123456789abcdef", out),
+            Self::Id(id) => hex::<16>(id, LOWER_CASE, out),
             Self::Millis(duration) => millis(duration, out),
             Self::Address(SocketAddr::V4(to))
             | Self::Dialled(DialledAddress::Ip(SocketAddr::V4(to))) => {
@@ -98,6 +104,7 @@ impl LogValue<'_> {
                 let names: Vec<_> = certificate.alternative_names().collect();
                 escape.write_truncated(&names.join(" "), out);
             }
+            Self::ProxyTlvs(tlvs) => escape.write_tlvs(tlvs, out),
         }
     }
 }
@@ -139,6 +146,42 @@ impl Escape {
         }
     }
 
+    /// Writes types and values; TLVs that would make it longer than [`MAX_VALUE_BYTES`] are counted
+    /// with those that were not kept.
+    fn write_tlvs(self, tlvs: &KeptTlvs, out: &mut Vec<u8>) {
+        let is_json = matches!(self, Self::Json);
+        let (quote, assign, separator) = if is_json { ("\"", ":", ",") } else { ("", "=", " ") };
+        let put = |name: &dyn Display, value: &dyn Display, to: &mut Vec<u8>| {
+            let separator = if to.len() > 1 { separator } else { "" };
+            // Writing to memory cannot fail.
+            let _ = write!(to, "{separator}{quote}{name}{quote}{assign}{value}");
+        };
+        let mut omitted = tlvs.omitted();
+        let mut written = if is_json { b"{".to_vec() } else { Vec::new() };
+        for (kind, value) in tlvs.iter() {
+            let mut text = Vec::new();
+            match str::from_utf8(value) {
+                Ok(value) if value.bytes().all(|byte| matches!(byte, b' '..=b'~')) => {
+                    self.write(value, &mut text);
+                }
+                _ => value.iter().for_each(|byte| hex::<2>((*byte).into(), LOWER_CASE, &mut text)),
+            }
+            if written.len() + text.len() > MAX_VALUE_BYTES {
+                omitted += 1;
+                continue;
+            }
+            let text = String::from_utf8_lossy(&text);
+            put(&format_args!("{kind:#04X}"), &format_args!("{quote}{text}{quote}"), &mut written);
+        }
+        if omitted > 0 {
+            put(&"omitted", &omitted, &mut written);
+        }
+        out.append(&mut written);
+        if is_json {
+            out.push(b'}');
+        }
+    }
+
     fn put(self, c: char, out: &mut Vec<u8>) {
         match self {
             _ if !self.applies_to(c) => {
@@ -149,7 +192,7 @@ impl Escape {
                 out.extend_from_slice(br"\x");
                 hex::<2>(u64::from(c), b"0123456789ABCDEF", out);
             }
-            Self::Json => utf16(c, b"0123456789abcdef", out),
+            Self::Json => utf16(c, LOWER_CASE, out),
             Self::Text | Self::Literal => utf16(c, b"0123456789ABCDEF", out),
         }
     }

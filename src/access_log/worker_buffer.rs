@@ -54,6 +54,7 @@ impl WorkerBuffer {
             Event::Disconnect => self.events.disconnect,
             Event::Reject => self.events.reject,
             Event::Probe => self.events.probe,
+            Event::Ban => self.events.ban,
         }
     }
 

@@ -15,8 +15,8 @@ use tokio::time::timeout;
 
 use super::{json, response::ErrorResponse};
 
-/// The longest body: many times what the API needs.
-const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The longest body of most requests: many times what they need.
+pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// The limit for a whole body, from the arrival of the request head.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -75,8 +75,12 @@ pub(super) fn percent_decoded(text: &str) -> Option<Cow<'_, str>> {
     is_well_formed.then(|| percent_decode_str(text).decode_utf8().ok()).flatten()
 }
 
-/// Reads a JSON body, at most [`MAX_BODY_BYTES`] long, within [`BODY_TIMEOUT`].
-pub(super) async fn json_body<B>(headers: &HeaderMap, body: B) -> Result<Value, ErrorResponse>
+/// Reads a JSON body, at most `max_bytes` long, within [`BODY_TIMEOUT`].
+pub(super) async fn json_body<B>(
+    headers: &HeaderMap,
+    body: B,
+    max_bytes: usize,
+) -> Result<Value, ErrorResponse>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -88,14 +92,14 @@ where
         return Err(ErrorResponse::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
     }
     let too_large = || {
-        let error = format!("the body is longer than {MAX_BODY_BYTES} bytes");
+        let error = format!("the body is longer than {max_bytes} bytes");
         ErrorResponse::new(StatusCode::PAYLOAD_TOO_LARGE, error)
     };
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if length.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64) {
+    if length.is_some_and(|length: u64| length > max_bytes as u64) {
         return Err(too_large());
     }
-    let bytes = match timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
+    let bytes = match timeout(BODY_TIMEOUT, Limited::new(body, max_bytes).collect()).await {
         Ok(Ok(collected)) => collected.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
         Ok(Err(error)) => {

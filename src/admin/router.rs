@@ -1,16 +1,16 @@
 //! From a request to its handler.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
-use hyper::{Request, body::Incoming};
+use hyper::{Method, Request, body::Incoming};
 
 use super::{
     connections::ConnectionSlot,
     dashboard::Asset,
     guard,
     handlers::{
-        AdminContext, config, duplicates, health, log, reload, route, rules, sessions, status,
-        upstreams,
+        AdminContext, bans, config, duplicates, health, log, reload, route, rules, sessions,
+        status, upstreams,
     },
     request::percent_decoded,
     response::{ErrorResponse, HttpResponse, json},
@@ -30,6 +30,7 @@ enum Resource {
     Sessions,
     Session(String),
     Duplicates,
+    Bans,
     Route,
     Rules,
     Rule { listener: String, name: String },
@@ -38,19 +39,19 @@ enum Resource {
     OpenApi,
 }
 
-/// Serves a request. For HEAD, hyper leaves the body out.
+/// Serves a request; `peer` is `None` on a unix socket. For HEAD, hyper leaves the body out.
 pub(super) async fn respond(
     request: Request<Incoming>,
-    by_tcp: bool,
+    peer: Option<IpAddr>,
     context: &Arc<AdminContext>,
     slot: &Arc<ConnectionSlot>,
 ) -> HttpResponse {
-    try_respond(request, by_tcp, context, slot).await.unwrap_or_else(HttpResponse::from)
+    try_respond(request, peer, context, slot).await.unwrap_or_else(HttpResponse::from)
 }
 
 async fn try_respond(
     request: Request<Incoming>,
-    by_tcp: bool,
+    peer: Option<IpAddr>,
     context: &Arc<AdminContext>,
     slot: &Arc<ConnectionSlot>,
 ) -> Result<HttpResponse, ErrorResponse> {
@@ -65,7 +66,7 @@ async fn try_respond(
     let operator_request = if resource.is_open() {
         None
     } else {
-        guard::check(&head, state.token().as_ref(), by_tcp)?;
+        guard::check(&head, state.token().as_ref(), peer.is_some())?;
         Some(slot.begin_request())
     };
     let mut response = match resource {
@@ -82,6 +83,11 @@ async fn try_respond(
         Resource::Sessions => sessions::get(context, query).await?,
         Resource::Session(id) => sessions::delete(state, query, &id).await?,
         Resource::Duplicates => duplicates::get(state, query)?,
+        Resource::Bans => match head.method {
+            Method::POST => bans::post(state, query, peer, &head.headers, body).await?,
+            Method::DELETE => bans::delete(state, query)?,
+            _ => bans::get(state, query)?,
+        },
         Resource::Route => {
             let _reservation = budget.reserve_chunk().await?;
             route::get(state, query).await?
@@ -133,6 +139,7 @@ impl Resource {
             ["api", "v1", "sessions"] => Self::Sessions,
             ["api", "v1", "sessions", id] => Self::Session(decoded(id)?),
             ["api", "v1", "duplicates"] => Self::Duplicates,
+            ["api", "v1", "bans"] => Self::Bans,
             ["api", "v1", "route"] => Self::Route,
             ["api", "v1", "rules"] => Self::Rules,
             ["api", "v1", "listeners", listener, "rules", name] => {
@@ -154,6 +161,7 @@ impl Resource {
             Self::Upstream { .. } | Self::Rule { .. } => "PATCH",
             Self::Session(_) => "DELETE",
             Self::Reload => "POST",
+            Self::Bans => "GET, HEAD, POST, DELETE",
             _ => "GET, HEAD",
         }
     }

@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     future::pending,
     io,
+    net::IpAddr,
     pin::pin,
     sync::{
         Arc,
@@ -125,10 +126,10 @@ async fn accept(
                 let slot = slots.admit(ConnectionOrigin::of(peer)).await;
                 match stream {
                     AdminStream::Tcp(stream) => {
-                        connections.spawn(connection(stream, true, context, closing, slot));
+                        connections.spawn(connection(stream, peer, context, closing, slot));
                     }
                     AdminStream::Unix(stream) => {
-                        connections.spawn(connection(stream, false, context, closing, slot));
+                        connections.spawn(connection(stream, None, context, closing, slot));
                     }
                 }
             }
@@ -141,10 +142,10 @@ async fn accept(
     }
 }
 
-/// One HTTP/1.1 connection.
+/// One HTTP/1.1 connection; `peer` is `None` on a unix socket.
 async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
-    by_tcp: bool,
+    peer: Option<IpAddr>,
     context: Arc<AdminContext>,
     mut closing: watch::Receiver<()>,
     slot: Arc<ConnectionSlot>,
@@ -152,7 +153,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     let had_request = AtomicBool::new(false);
     let service = service_fn(async |request: Request<Incoming>| {
         had_request.store(true, Ordering::Relaxed);
-        let response = respond(request, by_tcp, &context, &slot).await;
+        let response = respond(request, peer, &context, &slot).await;
         slot.note_response();
         Ok::<_, Infallible>(response)
     });

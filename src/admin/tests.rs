@@ -58,7 +58,7 @@ fn state(token: Option<&str>) -> AdminState {
     AdminState {
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
         workers: 1,
-        limiter: Arc::new(ConnectionLimiter::new(&config.limits, 10)),
+        limiter: Arc::new(ConnectionLimiter::new(&config.limits, 10, &Metrics::new())),
         draining: Arc::default(),
         log: ProgramLog::default(),
         blocked_logs: BlockedLogs::default(),

@@ -4,6 +4,7 @@
 //! Within version 1 fields are only added, so readers ignore what they do not know. A field added
 //! later is optional or has a default: `ctl` may be newer than the proxy that it asks.
 
+mod bans;
 mod duplicates;
 mod error;
 mod log;
@@ -17,6 +18,7 @@ mod upstreams;
 mod value;
 
 pub(crate) use self::{
+    bans::{Ban, Banned, Bans, NewBan, NewBans},
     duplicates::{Duplicate, Duplicates},
     error::Error,
     log::{Log, LogLine},
@@ -25,7 +27,7 @@ pub(crate) use self::{
     route::{Candidate, PoolRoute, Routes, Verdict},
     rules::{ListenerRules, Rule, RuleChange, Rules, Traffic},
     sessions::{Session, Sessions},
-    status::{ConfigInForce, Descriptors, End, Listener, Status},
+    status::{ConfigInForce, Descriptors, End, Listener, Quota, QuotaKey, Status},
     upstreams::{Change, Pool, Pools, State, Upstream, Weight},
     value::Counts,
 };

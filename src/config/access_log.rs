@@ -14,6 +14,7 @@ pub const LOG_FIELDS: &[&str] = &[
     "transport",
     "client",
     "peer",
+    "proxy_tlvs",
     "tls_version",
     "tls_cipher",
     "sni",
@@ -57,6 +58,10 @@ pub const LOG_FIELDS: &[&str] = &[
     "client_disconnect_reason",
     "broker_disconnect",
     "broker_disconnect_reason",
+    "ban_kind",
+    "ban_value",
+    "ban_until",
+    "ban_reason",
     "end_by",
     "end_phase",
     "end_cause",
@@ -148,13 +153,16 @@ pub struct LogEvents {
     pub disconnect: bool,
     pub reject: bool,
     pub probe: bool,
+    pub ban: bool,
 }
 
 impl LogEvents {
-    pub const NONE: Self = Self { connect: false, disconnect: false, reject: false, probe: false };
+    pub const NONE: Self =
+        Self { connect: false, disconnect: false, reject: false, probe: false, ban: false };
 
     /// All but probes: balancers send one every few seconds.
-    pub const DEFAULT: Self = Self { connect: true, disconnect: true, reject: true, probe: false };
+    pub const DEFAULT: Self =
+        Self { connect: true, disconnect: true, reject: true, probe: false, ban: true };
 }
 
 /// How an access log line looks.

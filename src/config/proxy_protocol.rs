@@ -55,8 +55,4 @@ impl PassedTlvs {
         };
         is_selected && !WRITTEN_TLV_TYPES.contains(&kind)
     }
-
-    pub(crate) fn is_none(&self) -> bool {
-        matches!(self, Self::Listed(types) if types.is_empty())
-    }
 }

@@ -4,6 +4,7 @@ use std::{
     fmt,
     net::SocketAddr,
     num::{NonZeroU32, NonZeroUsize},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -12,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Bind, Idle, Secret};
+use crate::template::Template;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Runtime {
@@ -52,12 +54,36 @@ pub struct Limits {
     pub max_connections: Option<NonZeroU32>,
     pub max_connections_per_ip: Option<NonZeroU32>,
     pub connects_per_ip: Option<Rate>,
+    pub handshakes_per_ip: Option<BanRate>,
+    pub connects_per_client_id: Option<BanRate>,
+    pub connects_per_username: Option<BanRate>,
+    pub bad_credentials_per_ip: Option<BanRate>,
+    /// The most bans at a time; at least 1.
+    pub max_bans: u32,
     /// The length of the IPv6 prefix that counts as one address; 1 to 128.
     pub ipv6_prefix: u8,
     /// The longest CONNECT packet, in bytes, with its fixed header.
     pub connect_packet: usize,
     /// The longest packet, in bytes, that a broker may send before the relay: a CONNACK or an AUTH.
     pub connack_packet: usize,
+}
+
+impl Limits {
+    /// Without optional limits.
+    #[cfg(test)]
+    pub(crate) const NONE: Self = Self {
+        max_connections: None,
+        max_connections_per_ip: None,
+        connects_per_ip: None,
+        handshakes_per_ip: None,
+        connects_per_client_id: None,
+        connects_per_username: None,
+        bad_credentials_per_ip: None,
+        max_bans: 1000,
+        ipv6_prefix: 64,
+        connect_packet: 1024,
+        connack_packet: 1024,
+    };
 }
 
 /// A token bucket.
@@ -67,6 +93,14 @@ pub struct Rate {
     pub rate: NonZeroU32,
     /// The bucket's size; at least 1.
     pub burst: NonZeroU32,
+}
+
+/// A token bucket, and how long what empties it is banned; `None`: not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BanRate {
+    pub rate: Rate,
+    /// 1 second to a year.
+    pub ban_for: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +166,18 @@ pub struct Log {
     pub level: LogLevel,
     pub format: ProgramLogFormat,
 }
+
+/// A limit on the sessions at a time with one value of a template.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quota {
+    pub name: Arc<str>,
+    /// Clients for which it has no value are not counted.
+    pub key: Template,
+    pub max_connections: NonZeroU32,
+}
+
+/// The name of the quota that `limits.max_connections_per_username` is.
+pub(crate) const USERNAME_QUOTA: &str = "max_connections_per_username";
 
 /// The lowest severity of messages that are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

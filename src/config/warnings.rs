@@ -1,11 +1,13 @@
 //! Warnings about a valid configuration that is likely a mistake.
 
 use super::{
-    Config, Listener, Pool, TcpKeepalive, TcpUserTimeout, Timeouts, passthrough, rule_warnings,
+    Config, Listener, PassedTlvs, Pool, ProxyProtocolOut, TcpKeepalive, TcpUserTimeout, Timeouts,
+    passthrough, rule_warnings,
 };
 use crate::{
     balance::EmptyClientId,
     template::{Template, Variable},
+    tls::HTTP_1_1,
 };
 
 impl Config {
@@ -18,6 +20,7 @@ impl Config {
                 absent_key(listener, pool)
             });
             let mut warnings: Vec<_> = keys.collect();
+            warnings.extend(refused_offers(listener));
             warnings.extend(refuses_all(listener));
             warnings.extend(likely_mistakes(listener));
             warnings.extend(passthrough::warnings(self, listener));
@@ -27,9 +30,50 @@ impl Config {
         let mut warnings: Vec<_> = listeners.flat_map(of_listener).collect();
         warnings.extend(rule_warnings::pools_without_clients(self));
         warnings.extend(self.pools.iter().filter_map(assigned_without_key));
+        warnings.extend(self.pools.iter().filter_map(|pool| self.absent_tlvs(pool)));
         warnings.extend(count_without_effect(&self.timeouts));
         warnings
     }
+}
+
+impl Config {
+    /// TLVs that a pool passes on, and that no listener keeps.
+    fn absent_tlvs(&self, pool: &Pool) -> Option<String> {
+        let Some(ProxyProtocolOut::V2 { tlvs, .. }) = &pool.send_proxy_protocol else {
+            return None;
+        };
+        let rules = self.listeners.iter().filter_map(|listener| listener.proxy_protocol.as_ref());
+        let kept: Vec<u8> = rules.flat_map(|rules| rules.tlvs.iter().copied()).collect();
+        let absent = match tlvs {
+            PassedTlvs::All if kept.is_empty() => "all TLVs".to_owned(),
+            PassedTlvs::All => return None,
+            PassedTlvs::Listed(types) => {
+                let absent = types.iter().filter(|kind| !kept.contains(kind));
+                absent.map(|kind| format!("{kind:#04X}")).collect::<Vec<_>>().join(", ")
+            }
+        };
+        (!absent.is_empty()).then(|| {
+            format!(
+                "send_proxy_protocol.tlvs of pool {} passes on {absent}, which no listener keeps: \
+                 list the types in accept_proxy_protocol.tlvs of its listeners",
+                pool.name
+            )
+        })
+    }
+}
+
+/// TLS refuses clients that offer a protocol of MQTT, on a listener for both protocols.
+fn refused_offers(listener: &Listener) -> Option<String> {
+    let offers = &listener.tls.as_ref()?.server.alpn_protocols;
+    let is_http_only = !offers.is_empty() && offers.iter().all(|name| name == HTTP_1_1.as_bytes());
+    let has_both = listener.mqtt && listener.websocket.is_some();
+    (has_both && is_http_only).then(|| {
+        format!(
+            "tls.alpn of listener {} has only {HTTP_1_1}, so that clients of MQTT that offer a \
+             protocol, such as mqtt, are refused: add mqtt, or remove alpn",
+            listener.name
+        )
+    })
 }
 
 /// The key of a pool has only variables that the clients of a listener do not have.

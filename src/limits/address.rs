@@ -18,6 +18,11 @@ impl CountedAddress {
             address @ IpAddr::V4(_) => address,
         })
     }
+
+    /// The address, without the bits after its prefix.
+    pub(super) fn ip(self) -> IpAddr {
+        self.0
+    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! The limit on the rate of new connections per address.
 
 use std::{
-    collections::HashMap,
-    hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use prometheus::IntCounter;
+
 use super::{
     address::CountedAddress,
+    rate_table::RateTable,
     token_bucket::{BucketSize, TokenBucket},
 };
 use crate::config::Rate;
@@ -17,15 +18,6 @@ use crate::config::Rate;
 /// wait for a CONNECT.
 const CONNECTIONS_PER_ANSWER: u32 = 10;
 
-/// The number of maps that the addresses are distributed over, each with its own lock, so that
-/// workers hardly ever contend.
-const SHARDS: usize = 256;
-
-/// The maximum number of addresses per shard: a million over all shards, in some 100 MB. Further
-/// addresses are not limited until others are forgotten: a client with that many addresses can
-/// exceed any limit per address.
-const MAX_SHARD_ADDRESSES: usize = 4096;
-
 /// The limit on new connections per address, and a lower one on answers beyond it. All workers
 /// share it; clones share the counts.
 #[derive(Clone)]
@@ -33,18 +25,9 @@ pub(crate) struct AddressRateLimiter {
     rate: Rate,
     connects: BucketSize,
     answers: BucketSize,
-    addresses: Arc<AddressTable>,
+    /// The buckets of each address that has connected recently.
+    addresses: Arc<RateTable<AddressBuckets>>,
 }
-
-/// The buckets of each address that has connected recently.
-struct AddressTable {
-    /// Keyed at random, so that nobody can choose addresses that share a shard.
-    hasher: RandomState,
-    /// Each is locked for one lookup, or for one removal of idle addresses.
-    shards: Box<[Mutex<AddressMap>]>,
-}
-
-type AddressMap = HashMap<CountedAddress, AddressBuckets>;
 
 struct AddressBuckets {
     connects: TokenBucket,
@@ -62,14 +45,14 @@ pub(crate) enum RateCheck {
 }
 
 impl AddressRateLimiter {
-    pub(crate) fn new(rate: Rate) -> Self {
+    /// `evicted` counts addresses that were forgotten to make room.
+    pub(crate) fn new(rate: Rate, evicted: IntCounter) -> Self {
         let interval = Duration::from_secs(CONNECTIONS_PER_ANSWER.into()) / rate.rate.get();
-        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Self {
             rate,
             connects: rate.into(),
             answers: BucketSize::new(interval, rate.burst.get() / CONNECTIONS_PER_ANSWER),
-            addresses: Arc::new(AddressTable { hasher: RandomState::new(), shards }),
+            addresses: Arc::new(RateTable::new(evicted)),
         }
     }
 
@@ -84,20 +67,17 @@ impl AddressRateLimiter {
     }
 
     fn count_at(&self, address: CountedAddress, now: Instant) -> RateCheck {
-        let mut shard = self.addresses.shard(address);
-        if shard.len() >= MAX_SHARD_ADDRESSES && !shard.contains_key(&address) {
-            return RateCheck::Within;
-        }
         let full =
             || AddressBuckets { connects: TokenBucket::full(now), answers: TokenBucket::full(now) };
-        let buckets = shard.entry(address).or_insert_with(full);
-        if buckets.connects.take(self.connects, now) {
-            RateCheck::Within
-        } else if buckets.answers.take(self.answers, now) {
-            RateCheck::Beyond
-        } else {
-            RateCheck::FarBeyond
-        }
+        self.addresses.with(&address, full, |buckets| {
+            if buckets.connects.take(self.connects, now) {
+                RateCheck::Within
+            } else if buckets.answers.take(self.answers, now) {
+                RateCheck::Beyond
+            } else {
+                RateCheck::FarBeyond
+            }
+        })
     }
 
     /// Forgets addresses whose buckets are full again.
@@ -106,19 +86,7 @@ impl AddressRateLimiter {
     }
 
     fn forget_idle_at(&self, now: Instant) {
-        for shard in &self.addresses.shards {
-            let mut shard = lock(shard);
-            shard.retain(|_, buckets| !buckets.is_full(now));
-            if shard.len() <= shard.capacity() / 8 {
-                shard.shrink_to_fit();
-            }
-        }
-    }
-}
-
-impl AddressTable {
-    fn shard(&self, address: CountedAddress) -> MutexGuard<'_, AddressMap> {
-        lock(&self.shards[self.hasher.hash_one(address) as usize % SHARDS])
+        self.addresses.retain(|buckets| !buckets.is_full(now));
     }
 }
 
@@ -126,10 +94,6 @@ impl AddressBuckets {
     fn is_full(&self, now: Instant) -> bool {
         self.connects.is_full(now) && self.answers.is_full(now)
     }
-}
-
-fn lock(shard: &Mutex<AddressMap>) -> MutexGuard<'_, AddressMap> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -140,15 +104,12 @@ mod tests {
 
     fn limit(rate: u32, burst: u32) -> AddressRateLimiter {
         let of = |number| NonZeroU32::new(number).unwrap();
-        AddressRateLimiter::new(Rate { rate: of(rate), burst: of(burst) })
+        let evicted = IntCounter::new("evicted", "evicted").unwrap();
+        AddressRateLimiter::new(Rate { rate: of(rate), burst: of(burst) }, evicted)
     }
 
     fn address(number: u32) -> CountedAddress {
         CountedAddress::new(std::net::Ipv4Addr::from_bits(number).into(), 64)
-    }
-
-    fn known(rate: &AddressRateLimiter) -> usize {
-        rate.addresses.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
     #[test]
@@ -187,25 +148,13 @@ mod tests {
             rate.count_at(address(7), start);
         }
         rate.forget_idle_at(start);
-        assert_eq!(known(&rate), 5000);
+        assert_eq!(rate.addresses.len(), 5000);
         rate.forget_idle_at(start + Duration::from_millis(100));
-        assert_eq!(known(&rate), 1);
+        assert_eq!(rate.addresses.len(), 1);
         assert_ne!(rate.count_at(address(7), start), RateCheck::Within);
         rate.forget_idle_at(start + Duration::from_secs(3));
-        assert_eq!(known(&rate), 0);
-        assert!(rate.addresses.shards.iter().all(|shard| lock(shard).capacity() == 0));
-    }
-
-    #[test]
-    fn memory_is_bounded() {
-        let (rate, now) = (limit(1, 1), Instant::now());
-        let all = u32::try_from(SHARDS * MAX_SHARD_ADDRESSES).unwrap() + 50_000;
-        for number in 0..all {
-            rate.count_at(address(number), now);
-        }
-        assert!(known(&rate) <= SHARDS * MAX_SHARD_ADDRESSES);
-        // Known addresses are still limited.
-        assert_ne!(rate.count_at(address(0), now), RateCheck::Within);
+        assert_eq!(rate.addresses.len(), 0);
+        assert_eq!(rate.addresses.allocated(), 0);
     }
 
     /// All workers count in the same buckets.

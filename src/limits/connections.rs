@@ -11,8 +11,14 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::{address::CountedAddress, connect_rate::AddressRateLimiter};
-use crate::config::Limits;
+use super::{
+    address::CountedAddress, client_rates::ClientRates, connect_rate::AddressRateLimiter,
+    quotas::Quotas,
+};
+use crate::{
+    config::{Limits, Rate},
+    metrics::{LimitMetrics, Metrics},
+};
 
 /// The number of reserved descriptors that may be used to answer connections over the limit.
 const RESERVED_DESCRIPTORS: u32 = 32;
@@ -24,6 +30,9 @@ pub struct ConnectionLimiter {
     /// limit per address. Locked for one lookup at a time.
     by_address: Mutex<HashMap<CountedAddress, u32>>,
     limits: ArcSwap<EffectiveLimits>,
+    pub(crate) rates: ClientRates,
+    metrics: LimitMetrics,
+    pub(crate) quotas: Quotas,
 }
 
 /// The configured limits, reduced to what the process's descriptors allow.
@@ -43,18 +52,25 @@ pub(crate) fn tenth(limit: u32) -> u32 {
 
 impl ConnectionLimiter {
     /// `possible` is the number of connections that the process's descriptors allow.
-    pub fn new(limits: &Limits, possible: u32) -> Self {
+    pub fn new(limits: &Limits, possible: u32, metrics: &Metrics) -> Self {
+        let metrics = metrics.limits();
+        let effective = EffectiveLimits::new(limits, possible, None, &metrics);
         Self {
             open: AtomicU32::new(0),
             by_address: Mutex::default(),
-            limits: ArcSwap::from_pointee(EffectiveLimits::new(limits, possible, None)),
+            limits: ArcSwap::from_pointee(effective),
+            rates: ClientRates::new(limits, metrics.clone()),
+            metrics,
+            quotas: Quotas::default(),
         }
     }
 
     /// Applies other limits. Open connections stay.
     pub fn reconfigure(&self, limits: &Limits, possible: u32) {
         let before = self.limits.load();
-        self.limits.store(Arc::new(EffectiveLimits::new(limits, possible, Some(&before))));
+        let limits_now = EffectiveLimits::new(limits, possible, Some(&before), &self.metrics);
+        self.limits.store(Arc::new(limits_now));
+        self.rates.reconfigure(limits);
     }
 
     /// The maximum number of concurrent connections.
@@ -67,9 +83,15 @@ impl ConnectionLimiter {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Forgets client addresses whose token buckets are full again, so that memory use depends on
-    /// recent clients, not on all that have ever connected.
-    pub(crate) fn forget_idle_addresses(&self) {
+    /// Removes the bans that have ended.
+    pub(crate) fn remove_ended_bans(&self) {
+        self.rates.remove_ended_bans();
+    }
+
+    /// Forgets clients whose token buckets are full again, so that memory use depends on recent
+    /// clients, not on all that have ever connected.
+    pub(crate) fn forget_idle_clients(&self) {
+        self.rates.forget_idle();
         if let Some(rate) = &self.limits.load().connects_per_ip {
             rate.forget_idle();
         }
@@ -134,13 +156,13 @@ impl ConnectionLimiter {
 
 impl EffectiveLimits {
     /// Keeps the token buckets of `before` if their rate is unchanged.
-    fn new(limits: &Limits, possible: u32, before: Option<&Self>) -> Self {
+    fn new(limits: &Limits, possible: u32, before: Option<&Self>, metrics: &LimitMetrics) -> Self {
         let prefix = limits.ipv6_prefix;
         let before = before.filter(|before| before.ipv6_prefix == prefix);
         let kept = before.and_then(|before| before.connects_per_ip.as_ref());
-        let rate = |rate| match kept {
+        let rate = |rate: Rate| match kept {
             Some(kept) if kept.has_rate(rate) => kept.clone(),
-            _ => AddressRateLimiter::new(rate),
+            _ => AddressRateLimiter::new(rate, metrics.evicted("connects_per_ip")),
         };
         let max_connections = limits.max_connections.map_or(possible, NonZeroU32::get);
         let max_connections = max_connections.min(possible);
@@ -162,14 +184,7 @@ mod tests {
     use super::*;
 
     fn limits(max_connections: u32) -> Limits {
-        Limits {
-            max_connections: NonZeroU32::new(max_connections),
-            max_connections_per_ip: None,
-            connects_per_ip: None,
-            ipv6_prefix: 64,
-            connect_packet: 1024,
-            connack_packet: 1024,
-        }
+        Limits { max_connections: NonZeroU32::new(max_connections), ..Limits::NONE }
     }
 
     #[test]
@@ -184,14 +199,15 @@ mod tests {
             (9, 500, 9, 1),
             (u32::MAX, u32::MAX, u32::MAX, 32),
         ] {
-            let limits = EffectiveLimits::new(&limits(asked), possible, None);
+            let limits =
+                EffectiveLimits::new(&limits(asked), possible, None, &Metrics::new().limits());
             assert_eq!((limits.max_connections, limits.answered), (limit, answered), "{asked}");
         }
     }
 
     #[test]
     fn refused_connections_are_not_counted() {
-        let limiter = ConnectionLimiter::new(&limits(2), 100);
+        let limiter = ConnectionLimiter::new(&limits(2), 100, &Metrics::new());
         assert_eq!(
             [(); 5].map(|()| limiter.count_in()),
             [Some(false), Some(false), Some(true), None, None]

@@ -6,8 +6,9 @@ use super::{
     address::CountedAddress,
     connect_rate::RateCheck,
     connections::{ConnectionLimiter, tenth},
+    quotas::{QuotaLeases, ReachedQuota},
 };
-use crate::proto::mqtt::RejectReason;
+use crate::{proto::mqtt::RejectReason, template::ClientFields};
 
 /// A counted connection. Dropping the permit ends the count.
 pub(crate) struct ConnectionPermit {
@@ -21,6 +22,8 @@ pub(crate) struct ConnectionPermit {
     over_address_limit: bool,
     /// Any other limit that it exceeds.
     over: Option<ConnectionLimit>,
+    /// `None` if no quota counts it. Boxed, as few configurations have quotas.
+    quotas: Cell<Option<Box<QuotaLeases>>>,
 }
 
 /// A limit on connections.
@@ -80,6 +83,7 @@ impl ConnectionPermit {
             identified: false,
             over_address_limit: false,
             over: over_address_limit.then_some(ConnectionLimit::Connections),
+            quotas: Cell::default(),
         })
     }
 
@@ -146,6 +150,52 @@ impl ConnectionPermit {
         }
     }
 
+    /// Whether any quota is configured.
+    pub(crate) fn has_quotas(&self) -> bool {
+        !self.limiter.quotas.current().is_empty()
+    }
+
+    /// Counts the client in the quotas, once its CONNECT and its identity are known. Returns the
+    /// quotas that are full, in which it is not counted.
+    pub(crate) fn enter_quotas(&self, client: &ClientFields<'_>) -> Vec<ReachedQuota> {
+        let (leases, reached) = QuotaLeases::enter(&self.limiter.quotas.current(), client);
+        self.quotas.set(Some(Box::new(leases)).filter(|leases| !leases.is_empty()));
+        reached
+    }
+
+    /// Counts the client in a quota that was full, if it has room now.
+    pub(crate) fn retry_quota(&self, reached: &ReachedQuota) -> bool {
+        self.with_quotas(|leases| leases.retry(reached))
+    }
+
+    /// Counts the client in a full quota, because an older session of its own ends for it.
+    pub(crate) fn exceed_quota(&self, reached: &ReachedQuota) {
+        self.with_quotas(|leases| leases.exceed(reached));
+    }
+
+    /// Whether the connection counts in this quota, with the same key.
+    pub(crate) fn counts_in(&self, reached: &ReachedQuota) -> bool {
+        self.with_quotas(|leases| leases.counts_in(reached))
+    }
+
+    /// Counts the client again by the current quotas, which may have changed since its CONNECT.
+    pub(crate) fn recount_quotas<'a>(&self, client: impl FnOnce() -> ClientFields<'a>) {
+        let set = self.limiter.quotas.current();
+        let before = self.quotas.take();
+        if before.is_none() && set.is_empty() {
+            return;
+        }
+        self.quotas.set(before);
+        self.with_quotas(|leases| leases.recount(&set, &client()));
+    }
+
+    fn with_quotas<T>(&self, act: impl FnOnce(&mut QuotaLeases) -> T) -> T {
+        let mut leases = self.quotas.take().unwrap_or_default();
+        let done = act(&mut leases);
+        self.quotas.set(Some(leases).filter(|leases| !leases.is_empty()));
+        done
+    }
+
     /// The address that it is counted under; `None` if it is not counted per address.
     pub(crate) fn counted_address(&self) -> Option<CountedAddress> {
         let prefix = self.prefix.get();
@@ -173,17 +223,10 @@ impl Drop for ConnectionPermit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Limits;
+    use crate::{config::Limits, metrics::Metrics};
 
     fn limits(per_ip: u32, ipv6_prefix: u8) -> Limits {
-        Limits {
-            max_connections: None,
-            max_connections_per_ip: NonZeroU32::new(per_ip),
-            connects_per_ip: None,
-            ipv6_prefix,
-            connect_packet: 1024,
-            connack_packet: 1024,
-        }
+        Limits { max_connections_per_ip: NonZeroU32::new(per_ip), ipv6_prefix, ..Limits::NONE }
     }
 
     fn connect(
@@ -202,7 +245,8 @@ mod tests {
     #[test]
     fn a_tenth_beyond_the_limit_is_answered_and_the_rest_is_not_counted() {
         for (limit, answered) in [(1, 1), (9, 1), (10, 1), (25, 2)] {
-            let limiter = Arc::new(ConnectionLimiter::new(&limits(limit, 64), 1000));
+            let limiter =
+                Arc::new(ConnectionLimiter::new(&limits(limit, 64), 1000, &Metrics::new()));
             let permits: Vec<_> =
                 (0..limit + answered).map(|_| connect(&limiter, "10.0.0.1").unwrap()).collect();
             assert!(matches!(
@@ -224,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_connection_over_the_limit_may_go_on_once_others_have_ended() {
-        let limiter = Arc::new(ConnectionLimiter::new(&limits(2, 64), 1000));
+        let limiter = Arc::new(ConnectionLimiter::new(&limits(2, 64), 1000, &Metrics::new()));
         let mut permits: Vec<_> = (0..3).map(|_| connect(&limiter, "10.0.0.1").unwrap()).collect();
         assert!(permits[2].check().is_err());
         permits.remove(0);
@@ -233,7 +277,7 @@ mod tests {
 
     #[test]
     fn counts_follow_the_limits() {
-        let limiter = Arc::new(ConnectionLimiter::new(&limits(0, 64), 1000));
+        let limiter = Arc::new(ConnectionLimiter::new(&limits(0, 64), 1000, &Metrics::new()));
         let ips = ["fd00:1::1:0:0:0:1", "fd00:1::2:0:0:0:1", "10.0.0.1"];
         let permits: Vec<_> = ips.iter().map(|ip| connect(&limiter, ip).unwrap()).collect();
         for (per_ip, prefix, wanted) in [

@@ -70,6 +70,12 @@ impl TokenBucket {
         self.full_at = now + after.interval.mul_f64(missing);
     }
 
+    /// Whether [`Self::take`] would find no token.
+    pub(super) fn is_empty(&self, size: BucketSize, now: Instant) -> bool {
+        let mut bucket = *self;
+        !bucket.take(size, now)
+    }
+
     pub(super) fn is_full(&self, now: Instant) -> bool {
         self.full_at <= now
     }

@@ -1,6 +1,6 @@
 //! The settings of a listener, taken by each connection when it is accepted.
 
-use std::{iter, sync::Arc};
+use std::{iter, net::IpAddr, sync::Arc};
 
 use rustls::ServerConfig;
 
@@ -89,6 +89,14 @@ impl ListenerSettings {
         }
     }
 
+    /// Whether this peer may name another address as its client's: by a PROXY header, or in a
+    /// WebSocket request. `None` is a peer on a unix socket.
+    pub fn is_from_proxy(&self, peer: Option<IpAddr>) -> bool {
+        let sends_header = self.proxy_protocol.as_ref().is_some_and(|rules| rules.is_from(peer));
+        let forwards = |ip| self.websocket.as_ref().is_some_and(|ws| ws.forwarded_for.contains(ip));
+        sends_header || peer.is_some_and(forwards)
+    }
+
     /// The transports that its connections can have.
     pub fn transports(&self) -> impl Iterator<Item = Transport> {
         let over_websocket = self.transport.with_websocket();
@@ -98,7 +106,9 @@ impl ListenerSettings {
 
     /// Whether connections carry MQTT directly, without a PROXY header, TLS or WebSocket.
     pub fn is_plain(&self) -> bool {
-        matches!(self.transport, Transport::Tcp | Transport::Unix) && self.proxy_protocol.is_none()
+        matches!(self.transport, Transport::Tcp | Transport::Unix)
+            && self.proxy_protocol.is_none()
+            && self.websocket.is_none()
     }
 
     /// Whether the clients' TLS is passed through to the brokers, so that no CONNECT is read.

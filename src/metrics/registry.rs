@@ -8,10 +8,12 @@ use super::{
     access_log::{AccessLogFamilies, AccessLogMetrics},
     ends::{CountsByLabel, EndCount, EndMetrics},
     families::{Families, made},
+    limits::LimitMetrics,
     listener::{ListenerFamilies, ListenerMetrics},
     owned::{Declarations, Owned},
     owners::Owner,
     pool::{PoolFamilies, PoolMetrics},
+    quota::{QuotaFamilies, QuotaMetrics},
     reloads::ReloadMetrics,
     upstream::{UpstreamFamilies, UpstreamMetrics},
 };
@@ -39,11 +41,12 @@ named! {
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
-    /// The metrics of listeners, pools, brokers and access logs, while those exist.
+    /// The metrics of listeners, pools, brokers, access logs and quotas, while those exist.
     owned: Owned,
     listeners: ListenerFamilies,
     pools: PoolFamilies,
     upstreams: UpstreamFamilies,
+    quotas: QuotaFamilies,
     ends: EndMetrics,
     pub(super) reloads: ReloadMetrics,
     accept_errors: Box<[IntCounter]>,
@@ -51,6 +54,7 @@ pub struct Metrics {
     access_logs: AccessLogMetrics,
     program_log_dropped: IntCounter,
     connections_limit: IntGauge,
+    limits: LimitMetrics,
 }
 
 impl Metrics {
@@ -65,6 +69,7 @@ impl Metrics {
         let listeners = ListenerFamilies::new(&mut owned);
         let pools = PoolFamilies::new(&mut owned);
         let upstreams = UpstreamFamilies::new(&mut owned);
+        let quotas = QuotaFamilies::new(&mut owned);
         let access_logs = AccessLogFamilies::new(&mut owned);
         let owned = owned.register(&family.0);
         Self {
@@ -80,6 +85,7 @@ impl Metrics {
             listeners,
             pools,
             upstreams,
+            quotas,
             ends: EndMetrics::new(&family),
             reloads: ReloadMetrics::new(&family),
             accept_errors: AcceptError::ALL
@@ -100,6 +106,7 @@ impl Metrics {
                 "connections_limit",
                 "Connections that may be open at once: max_connections, or fewer if descriptors are short.",
             ),
+            limits: LimitMetrics::new(&family),
             registry: family.0,
         }
     }
@@ -119,6 +126,11 @@ impl Metrics {
     pub fn upstream(&self, pool: &str, upstream: &str) -> UpstreamMetrics {
         let owner = Owner::Upstream { pool: pool.into(), name: upstream.into() };
         self.upstreams.of(self.owned.registration(owner))
+    }
+
+    /// The metrics of one quota.
+    pub(crate) fn quota(&self, quota: &str) -> QuotaMetrics {
+        self.quotas.of(self.owned.registration(Owner::Quota(quota.into())))
     }
 
     /// Counts the end of a connection.
@@ -174,6 +186,11 @@ impl Metrics {
     /// The metrics of access logs, for [`crate::access_log::AccessLogs::open`].
     pub fn access_logs(&self) -> AccessLogMetrics {
         self.access_logs.clone()
+    }
+
+    /// The metrics of rates and bans.
+    pub(crate) fn limits(&self) -> LimitMetrics {
+        self.limits.clone()
     }
 
     /// The counter of lines lost from the program's log, for

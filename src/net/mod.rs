@@ -27,7 +27,7 @@ pub(crate) use loan::SharedBuffer;
 pub(crate) use notify::Notify;
 pub(crate) use pipe::{Pipe, Pipes};
 pub(crate) use reactor::Reactor;
-pub(crate) use socket::{Socket, no_delay};
+pub(crate) use socket::{Socket, no_delay, reset};
 pub(crate) use source::{ConnectError, check_source, start_connect, start_connect_unix};
 pub(crate) use stale::remove_stale;
 pub(crate) use stream::{ClientTlsHandshake, Stream, TlsError};

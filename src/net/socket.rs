@@ -225,6 +225,12 @@ pub(super) fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rusti
     }
 }
 
+/// Closes a connection by a reset.
+pub(crate) fn reset(fd: OwnedFd) {
+    // Fails only if the connection is gone already.
+    let _ = sockopt::set_socket_linger(&fd, Some(std::time::Duration::ZERO));
+}
+
 /// Disables Nagle's algorithm: MQTT packets are small and must not be delayed.
 pub(crate) fn no_delay(fd: impl AsFd) -> rustix::io::Result<()> {
     sockopt::set_tcp_nodelay(fd, true)

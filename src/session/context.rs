@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    accept_context::AcceptContext, clients::ClientDirectory, pool_view::PoolView, record::Recorder,
-    table::SessionTable,
+    accept_context::AcceptContext, clients::ClientDirectory, flood_log::FloodLog,
+    pool_view::PoolView, record::Recorder, table::SessionTable,
 };
 use crate::{
     access_log::WorkerLogs,
@@ -67,6 +67,9 @@ pub(crate) struct WorkerContext {
     /// The cause, once all sessions and handshakes have to end.
     pub(crate) ending: Cell<Option<EndCause>>,
     pub(crate) sweep: Cell<SweepState>,
+    /// The [`Bans::additions`](crate::limits::Bans) that sweeps have acted on.
+    pub(crate) swept_bans: Cell<u64>,
+    pub(crate) flood_log: FloodLog,
     /// Holds the data of one read until it is written or stored.
     pub(crate) scratch: SharedBuffer<Buffer>,
     pub(crate) pipes: Pipes,
@@ -109,6 +112,8 @@ impl WorkerContext {
             recorder: Rc::new(recorder),
             sessions: SessionTable::default(),
             sweep: Cell::default(),
+            swept_bans: Cell::new(0),
+            flood_log: FloodLog::default(),
             ending: Cell::new(None),
             scratch: SharedBuffer::default(),
             pipes: Pipes::default(),
@@ -119,8 +124,8 @@ impl WorkerContext {
         Rc::new(this)
     }
 
-    /// Applies other settings. Sessions stay as they are; the caller has their [addresses counted
-    /// again](super::recount_addresses).
+    /// Applies other settings. Sessions stay as they are; the caller has them [counted
+    /// again](super::recount_clients).
     pub(crate) fn adopt(&self, settings: SessionSettings<'_>) {
         self.limits.set(settings.limits);
         self.timeouts.set(settings.timeouts);

@@ -53,7 +53,7 @@ pub(super) fn apply_rules(
                 && let Some(RejectReply::Proxy(connack)) = &refused.reply
             {
                 let packet = connack::use_another_server(server, connect.maximum_packet_size);
-                refused.reply = Some(RejectReply::Redirect { connack: *connack, packet });
+                refused.reply = Some(RejectReply::Redirect(Box::new((*connack, packet))));
             }
             Err(refused)
         }

@@ -23,6 +23,18 @@ impl End {
         Self { detail: Some(detail.into()), ..self }
     }
 
+    /// Adds how many such ends before this one have no line in the log.
+    pub(crate) fn after_unlogged(self, unlogged: u64) -> Self {
+        match (unlogged, &self.detail) {
+            (0, _) => self,
+            (_, Some(detail)) => {
+                let detail = format!("{detail}; {unlogged} more were refused without a line");
+                self.with(detail)
+            }
+            (_, None) => self.with(format!("{unlogged} more were refused without a line")),
+        }
+    }
+
     /// The end after a read or a write on `by`'s socket failed.
     pub(crate) fn failed(by: EndBy, phase: EndPhase, error: &io::Error) -> Self {
         match error.kind() {

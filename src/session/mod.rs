@@ -7,6 +7,8 @@
 
 mod accept_context;
 mod active;
+mod ban_check;
+mod ban_log;
 mod broker_search;
 mod by_age;
 mod clients;
@@ -14,6 +16,7 @@ mod context;
 mod destination;
 mod end;
 mod evict;
+mod flood_log;
 mod handshake;
 mod identity;
 mod panics;
@@ -40,9 +43,9 @@ pub use session_id::SESSION_ID_BITS;
 pub(crate) use accept_context::AcceptContext;
 pub(crate) use context::{SessionSettings, WorkerContext};
 pub(crate) use evict::drain;
-pub(crate) use handshake::serve;
+pub(crate) use handshake::{admit_at_accept, serve};
 pub(crate) use query::{
     Cursor, Filter, QUERY_TIMEOUT, QueryError, QuerySender, SessionInfo, answer_query,
 };
 pub(crate) use record::ListenerRef;
-pub(crate) use sweep::{end_all_sessions, on_worker_signal, recount_addresses, sweep};
+pub(crate) use sweep::{end_all_sessions, on_worker_signal, recount_clients, sweep};

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use tokio::task::spawn_local;
 
 use super::{
+    ban_check::find_ban,
     broker_search::answer_replacement_queries,
     context::{SweepState, WorkerContext},
     evict::{PoolsWithLostSessions, end_older, start_rebalance},
@@ -14,8 +15,8 @@ use super::{
 use crate::labels::EndCause;
 
 /// Starts the once-a-second sweep over a worker's sessions: byte counts, idle and half-close
-/// limits, and brokers that are down or were removed. If a sweep is still running, another one
-/// follows it.
+/// limits, Pings to idle WebSockets, new bans, and brokers that are down or were removed. If a sweep
+/// is still running, another one follows it.
 pub(crate) fn sweep(context: &Rc<WorkerContext>) {
     for view in context.views() {
         // Otherwise a worker without new connections would keep removed brokers.
@@ -43,6 +44,9 @@ async fn sweep_all(guard: SweepGuard) {
     let context = &guard.0;
     loop {
         context.sweep.set(SweepState::Running);
+        // Sessions of what has been banned since the last sweep end in this one.
+        let bans = context.limiter.rates.bans.additions();
+        let has_new_bans = context.swept_bans.replace(bans) != bans;
         let mut lost = PoolsWithLostSessions::default();
         walk(context, |session| {
             session.flush_bytes();
@@ -50,8 +54,12 @@ async fn sweep_all(guard: SweepGuard) {
             let timeouts = context.timeouts.get();
             let is_new = session.set_tcp_options_once(&timeouts);
             let mut cost = if is_new { ACTION_COST } else { VISIT_COST };
-            if let Some(cause) = session.overdue(&timeouts, context.seconds()) {
+            let overdue = session.overdue(&timeouts, context.seconds());
+            let is_banned = has_new_bans && find_ban(context, &session.record).is_some();
+            if let Some(cause) = overdue.or(is_banned.then_some(EndCause::Banned)) {
                 session.end(cause);
+                cost += ACTION_COST;
+            } else if session.client.ping_if_quiet(context.seconds()) {
                 cost += ACTION_COST;
             }
             cost
@@ -80,12 +88,14 @@ pub(crate) fn on_worker_signal(context: &Rc<WorkerContext>) {
     }
 }
 
-/// Counts clients by address again, under the current limits; drops `done` when finished.
-pub(crate) fn recount_addresses(context: &Rc<WorkerContext>, done: impl Sized + 'static) {
+/// Counts clients by address and in quotas again, under the current limits; drops `done` when
+/// finished.
+pub(crate) fn recount_clients(context: &Rc<WorkerContext>, done: impl Sized + 'static) {
     let context = context.clone();
     spawn_local(async move {
         walk(&context, |session| {
             session.permit.recount();
+            session.permit.recount_quotas(|| session.record.fields());
             VISIT_COST
         })
         .await;

@@ -21,10 +21,17 @@ impl WorkerListener {
         self.next.borrow().listener.name.clone()
     }
 
-    /// Starts the task of an accepted connection.
-    pub(super) fn serve(&self, context: &Rc<WorkerContext>, fd: OwnedFd, peer: PeerAddress) {
+    /// Starts the task of an accepted connection, or closes it; false if it was closed.
+    pub(super) fn serve(
+        &self,
+        context: &Rc<WorkerContext>,
+        fd: OwnedFd,
+        peer: PeerAddress,
+    ) -> bool {
         let accepted = self.next.borrow().clone();
+        let Some(fd) = session::admit_at_accept(context, &accepted, fd, peer) else { return false };
         spawn_local(session::serve(context.clone(), accepted, fd, peer));
+        true
     }
 }
 

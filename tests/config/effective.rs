@@ -137,8 +137,16 @@ fn settings() -> Vec<(&'static str, BoxedStrategy<Value>)> {
         ("/access_log/0/events", words(1, &["connect", "disconnect", "reject", "probe"])),
         ("/access_log/0/when_full", word(&["block", "drop"])),
         ("/listeners/0/websocket/path", word(&["/mqtt", "/", "/a%20b"])),
+        ("/listeners/0/protocols", Just(json!(["mqtt", "websocket"])).boxed()),
+        ("/listeners/0/websocket/max_head", word(&["1KiB", "64KiB", "8000"])),
+        ("/listeners/0/websocket/ping", word(&["1s", "24h", "1500ms"])),
+        ("/listeners/0/websocket/subprotocols", words(1, &["mqtt", "none", "a.b!"])),
         ("/listeners/0/websocket/origins", words(1, &["https://a.example", "null"])),
         ("/listeners/0/websocket/forwarded_for", words(1, &["10.0.0.0/8", "::1", "fd00::/8"])),
+        (
+            "/listeners/0/accept_proxy_protocol",
+            Just(json!({ "from": ["::1"], "required": false, "tlvs": ["0xEA", 48] })).boxed(),
+        ),
         ("/listeners/0/accept_proxy_protocol/from", words(1, &["10.0.0.0/8", "::1", "10.0.0.7"])),
         (
             "/pools/0/balance/algorithm",

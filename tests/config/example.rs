@@ -174,6 +174,7 @@ fn the_example_has_every_key() {
         "      burst: ",
         "      server_name: ",
         "  max_connections: ",
+        "      max_connections: ",
         "    rate: ",
         "  connect_packet: 10s",
         "  servers: ",
@@ -197,6 +198,8 @@ fn the_example_has_every_key() {
             } else if line == "    format: json" && ["stdout", "syslog", "rotate"].contains(&key) {
                 // Of logs that go elsewhere.
                 assert!(EXAMPLE.contains(&format!("{key}:")));
+            } else if (line, key) == ("      path: /mqtt", "paths") {
+                assert!(EXAMPLE.contains("Several paths, in place of path.\n"));
             } else if (line, key) == ("      username: ", "password") {
                 assert!(EXAMPLE.contains("Or password: none"));
             } else {
@@ -208,12 +211,12 @@ fn the_example_has_every_key() {
     }
     // Each section of the design's section 3, and `dns`, has been visited. Of what checks over HTTP
     // have more, the test above has seen to.
-    let listener = 13 + 6 + 2 + 1 + 3;
+    let listener = 14 + 6 + 2 + 3 + 7;
     let identity = 7 + 5 + 2 + 1;
     let pool = 4 + 16 + 4 + 3 + 8 + 4 + 1 + 3 + 6;
     assert_eq!(
         keys,
-        10 + 1 + listener + identity + pool + 5 + 6 + 2 + 5 + 1 + 1 + (7 + 3 + 4) + 2 + 2
+        10 + 1 + listener + identity + pool + 5 + (8 + 3) + 2 + 5 + 1 + 1 + (7 + 3 + 4) + 2 + 2
     );
 }
 

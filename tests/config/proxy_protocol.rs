@@ -102,7 +102,7 @@ fn faults_of_networks() {
         [
             format!("4:28: listeners[0].accept_proxy_protocol.from: is required; {of_from}"),
             "4:30: listeners[0].accept_proxy_protocol.form: is an unknown key (did you mean \
-             from?); allowed: from"
+             from?); allowed: from, required, tlvs"
                 .to_owned(),
         ]
     );
@@ -138,4 +138,77 @@ fn send_proxy_protocol_is_a_version_or_none() {
     ] {
         assert_eq!(sent(word).unwrap_err(), [said]);
     }
+}
+
+#[test]
+fn required_headers_and_kept_tlvs() {
+    let plain = accept("{ from: [10.0.0.0/8] }").unwrap();
+    assert_eq!((plain.required, plain.tlvs), (true, vec![]));
+    let all =
+        accept("{ from: [10.0.0.0/8], required: false, tlvs: [0xEA, \"0Xe0\", 48] }").unwrap();
+    assert_eq!((all.required, all.tlvs), (false, vec![0xEA, 0xE0, 48]));
+    let kind = "0x00 to 0xFF, such as 0xEA";
+    for (tlvs, wanted) in [
+        ("[]", "56: tlvs: is an empty list; allowed: one entry or more".to_owned()),
+        ("[0x100]", format!("57: tlvs[0]: \"0x100\" is not a type of a TLV; allowed: {kind}")),
+        ("[EA]", format!("57: tlvs[0]: \"EA\" is not a type of a TLV; allowed: {kind}")),
+        ("[256]", format!("57: tlvs[0]: \"256\" is not a type of a TLV; allowed: {kind}")),
+        ("[0x]", format!("57: tlvs[0]: \"0x\" is not a type of a TLV; allowed: {kind}")),
+        ("[0x+1]", format!("57: tlvs[0]: \"0x+1\" is not a type of a TLV; allowed: {kind}")),
+        ("[0xEA, 234]", "63: tlvs[1]: is listed twice; allowed: each entry once".to_owned()),
+        (
+            "[0x03]",
+            "57: tlvs[0]: 0x03 has no content: it is the checksum, or padding; allowed: other types"
+                .to_owned(),
+        ),
+    ] {
+        let (column, rest) = wanted.split_once(": ").unwrap();
+        let wanted = format!("4:{column}: listeners[0].accept_proxy_protocol.{rest}");
+        let said = accept(&format!("{{ from: [10.0.0.0/8], tlvs: {tlvs} }}")).unwrap_err();
+        assert_eq!(said, [wanted], "{tlvs}");
+    }
+    let many: Vec<_> = (100..117).map(|kind| kind.to_string()).collect();
+    let said = accept(&format!("{{ from: [10.0.0.0/8], tlvs: [{}] }}", many.join(", ")));
+    assert!(said.unwrap_err()[0].ends_with("tlvs: has 17 entries; allowed: up to 16"));
+}
+
+#[test]
+fn passed_tlvs() {
+    let sent = |keys: &str| {
+        in_pool(&format!("send_proxy_protocol: {{ {keys} }}"))
+            .map(|config| config.pools[0].send_proxy_protocol.clone().unwrap())
+    };
+    let v2 = |tlvs| ProxyProtocolOut::V2 { cn: None, tlvs };
+    let listed = PassedTlvs::Listed(vec![0xEA, 0xE0]);
+    assert_eq!(sent("version: v2, tlvs: [0xEA, 0xE0]").unwrap(), v2(listed));
+    assert_eq!(sent("version: v2, tlvs: all").unwrap(), v2(PassedTlvs::All));
+    for (tlvs, wanted) in [
+        ("[]", "47: send_proxy_protocol.tlvs: is an empty list; allowed: one entry or more"),
+        (
+            "none",
+            "47: send_proxy_protocol.tlvs: \"none\" is unknown; allowed: all, or a list of 0x00 to \
+             0xFF, such as 0xEA",
+        ),
+        (
+            "{}",
+            "47: send_proxy_protocol.tlvs: is a mapping; allowed: all, or a list of 0x00 to 0xFF, \
+             such as 0xEA",
+        ),
+        (
+            "[0x20]",
+            "48: send_proxy_protocol.tlvs[0]: 0x20 is written by the proxy itself; allowed: other \
+             types",
+        ),
+    ] {
+        let said = sent(&format!("version: v2, tlvs: {tlvs}")).unwrap_err();
+        assert_eq!(
+            said,
+            [wanted.replacen("", "7:", 1).replace(": send", ": pools[0].send")],
+            "{tlvs}"
+        );
+    }
+    let said = sent("version: v1, tlvs: all").unwrap_err();
+    assert!(
+        said[0].ends_with("is given without version 2; allowed: tlvs together with version: v2")
+    );
 }

@@ -1,5 +1,7 @@
 //! What wraps a listener's MQTT.
 
+use std::num::NonZeroU32;
+
 use mqtt_lb::testing::config::{PathPattern, WebSocket};
 
 use crate::{faults, good, with};
@@ -52,6 +54,67 @@ fn websocket_keys() {
 }
 
 #[test]
+fn paths_heads_subprotocols_and_pings() {
+    let prefix = |path: &str| PathPattern::Prefix(path.into());
+    assert_eq!(websocket("{ path: /mqtt/* }").paths, [prefix("/mqtt/")]);
+    assert_eq!(websocket("{ path: /* }").paths, [prefix("/")]);
+    let paths = websocket("{ paths: [/mqtt, \"/ws/*\", /mqtt/*] }").paths;
+    assert_eq!(paths, [exact("/mqtt"), prefix("/ws/"), prefix("/mqtt/")]);
+    let plain = websocket("{}");
+    assert_eq!((plain.max_head, plain.ping, plain.without_subprotocol), (8192, None, false));
+    assert_eq!(plain.subprotocols, ["mqtt".into(), "mqttv3.1".into()]);
+    let other = websocket("{ max_head: 64KiB, subprotocols: [none, mqttv5], ping: 30s }");
+    assert_eq!((other.max_head, other.ping), (65_536, NonZeroU32::new(30)));
+    assert_eq!((other.subprotocols, other.without_subprotocol), (vec!["mqttv5".into()], true));
+    assert_eq!(websocket("{ ping: 1500ms }").ping, NonZeroU32::new(2));
+    assert!(websocket("{ subprotocols: [none] }").subprotocols.is_empty());
+}
+
+/// What clients of a listener with these entries may speak.
+fn protocols(entries: &str) -> (bool, bool) {
+    let listener = &good(&in_listener(entries)).listeners[0];
+    (listener.mqtt, listener.websocket.is_some())
+}
+
+#[test]
+fn protocols_of_a_listener() {
+    let section = "\n    websocket: {}";
+    for (list, without, with) in [
+        ("~", (true, false), (false, true)),
+        ("[websocket]", (false, true), (false, true)),
+        ("[mqtt, websocket]", (true, true), (true, true)),
+        ("[websocket, mqtt]", (true, true), (true, true)),
+    ] {
+        let entry = format!("protocols: {list}");
+        assert_eq!(protocols(&entry), without, "{list}");
+        assert_eq!(protocols(&(entry + section)), with, "{list}");
+    }
+    assert_eq!(protocols("protocols: [mqtt]"), (true, false));
+    for (entries, wanted) in [
+        (
+            "protocols: []",
+            "4:16: listeners[0].protocols: is an empty list; allowed: one entry or more",
+        ),
+        ("protocols: mqtt", "4:16: listeners[0].protocols: is a single value; allowed: a list"),
+        (
+            "protocols: [mqtt, ws]",
+            "4:23: listeners[0].protocols[1]: \"ws\" is unknown; allowed: mqtt, websocket",
+        ),
+        (
+            "protocols: [mqtt, mqtt]",
+            "4:23: listeners[0].protocols[1]: is listed twice; allowed: each entry once",
+        ),
+        (
+            "protocols: [mqtt]\n    websocket: {}",
+            "5:16: listeners[0].websocket: has no effect, as protocols lacks websocket; allowed: \
+             websocket in protocols, or no such section",
+        ),
+    ] {
+        assert_eq!(faults(&in_listener(entries)), [wanted], "{entries}");
+    }
+}
+
+#[test]
 fn faults_of_websocket_keys() {
     let path = "/, and what a URL has after it: letters, digits, -._~!$&'()*+,;=:@/? and %XX for \
                 anything else";
@@ -73,6 +136,23 @@ fn faults_of_websocket_keys() {
             "24: path: \"/mqtt?a=b\" has a query, which is ignored; allowed: a path without ?"
                 .to_owned(),
         ),
+        (
+            "path: /mqtt/*/x",
+            "24: path: \"/mqtt/*/x\" has a * before its end; allowed: * at the end, for any rest of a path".to_owned(),
+        ),
+        ("paths: []", "25: paths: is an empty list; allowed: one entry or more".into()),
+        ("paths: [/a, /a]", "30: paths[1]: is listed twice; allowed: each entry once".into()),
+        ("paths: [/a, /b?c]", "30: paths[1]: \"/b?c\" has a query, which is ignored; allowed: a path without ?".into()),
+        ("path: /a, paths: [/b]", "35: paths: is given together with path; allowed: one of the two".into()),
+        ("max_head: 1000", "28: max_head: 1000 bytes is out of range; allowed: 1024 bytes to 65536 bytes".into()),
+        ("max_head: 65KiB", "28: max_head: 66560 bytes is out of range; allowed: 1024 bytes to 65536 bytes".into()),
+        ("ping: 0s", "24: ping: 0s is out of range; allowed: 1s to 24h".into()),
+        ("ping: 25h", "24: ping: 25h is out of range; allowed: 1s to 24h".into()),
+        ("subprotocols: []", "32: subprotocols: is an empty list; allowed: one entry or more".into()),
+        (
+            "subprotocols: [a b]",
+            "33: subprotocols[0]: \"a b\" is not the name of a subprotocol; allowed: none, or the name of a subprotocol, such as mqtt: letters, digits and !#$%&'*+-.^_`|~".into(),
+        ),
         ("forwarded_for: []", "33: forwarded_for: is an empty list; allowed: one entry or more".into()),
         ("forwarded_for: [10.0.0.0/33]", of_network("10.0.0.0/33", "is not a network", network)),
         ("forwarded_for: [proxy.internal]", of_network("proxy.internal", "is not a network", network)),
@@ -87,7 +167,7 @@ fn faults_of_websocket_keys() {
         ("origins: [\"https://app.example/\"]", of_origin("https://app.example/")),
         ("origins: [\"https://app.example:443\"]", of_origin("https://app.example:443")),
         ("origins: [\"https://\"]", of_origin("https://")),
-        ("origin: x", "18: origin: is an unknown key (did you mean origins?); allowed: path, forwarded_for, origins".into()),
+        ("origin: x", "18: origin: is an unknown key (did you mean origins?); allowed: path, paths, max_head, subprotocols, ping, forwarded_for, origins".into()),
     ] {
         let (column, rest) = wanted.split_once(": ").unwrap();
         let lines = faults(&in_listener(&format!("websocket: {{ {keys} }}")));

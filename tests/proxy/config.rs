@@ -46,7 +46,7 @@ impl Config {
                 .collect(),
             other_pools: Vec::new(),
             access_log: "{ path: access.log, format: json, \
-                          events: [connect, disconnect, reject, probe] }"
+                          events: [connect, disconnect, reject, probe, ban] }"
                 .to_owned(),
             admin: "127.0.0.1:0".to_owned(),
             log_level: "info",

@@ -1,6 +1,8 @@
 //! MQTT and WebSocket on one port, told apart by a client's first byte.
 
-use std::{io::Write, net::SocketAddr};
+use std::{fs, io::Write, net::SocketAddr};
+
+use rustix::process::Signal;
 
 use serde_json::Value;
 
@@ -9,7 +11,7 @@ use crate::{
     broker::Broker,
     client::{CONNACK_V3, Client, connect},
     config::Config,
-    harness::{Proxy, end},
+    harness::{Proxy, end, wait_for},
     proxy_header::{DESTINATION, v1, v2},
     tls_client::{Pki, TlsClient, Trust},
     websocket::client::{REQUEST, SWITCHED, WsClient, binary},
@@ -185,6 +187,50 @@ fn neither() {
     // A client that leaves at once is a check of a balancer, as on other listeners.
     drop(Client::open(proxy.address()));
     proxy.wait_log("a probe", |line| line["event"] == "probe");
+}
+
+/// A handshake goes on by the settings of its accept; the next connection has the new ones.
+#[test]
+fn a_reload_during_a_handshake() {
+    let broker = Broker::echoing();
+    let with = |protocols: &str| Config::of([&broker]).listener(&format!("protocols: {protocols}"));
+    let proxy = with("[mqtt, websocket]").start();
+    let halves = [true, false].map(|over_websocket| {
+        let id = format!("half-{over_websocket}");
+        let (sent, answer) = exchange(over_websocket, &id);
+        // One has sent nothing yet, one the beginning of a request, which both wait for the rest.
+        let begun = if over_websocket { 10 } else { 0 };
+        let mut client = Client::open(proxy.address());
+        client.send(&sent[..begun]);
+        (client, sent[begun..].to_vec(), answer, id)
+    });
+    proxy.wait_metric("mqtt_lb_connections_active", &[], 2.0);
+    let address = proxy.address();
+    let reload = |protocols: &str, transport: &str| {
+        fs::write(proxy.config_file(), with(protocols).text()).unwrap();
+        proxy.signal(Signal::HUP);
+        wait_for("the new settings", || {
+            let status = get(&proxy, "/api/v1/status");
+            (status["listeners"][0]["transports"] == serde_json::json!([transport])).then_some(())
+        });
+    };
+    reload("[websocket]", "ws");
+    // Plain MQTT is now refused.
+    let mut refused = Client::open(address);
+    refused.send(&connect(4, "late"));
+    let (read, _) = refused.rest();
+    assert!(read.starts_with(b"HTTP/1.1 400 "), "{}", read.escape_ascii());
+    for (mut client, rest, answer, id) in halves {
+        client.send(&rest);
+        client.expect(&answer);
+        let transport = if id.ends_with("true") { "ws" } else { "tcp" };
+        assert_transport(&proxy, &id, transport);
+    }
+    reload("[mqtt]", "tcp");
+    let mut refused = Client::open(address);
+    refused.send(REQUEST.as_bytes());
+    refused.expect_end();
+    Client::session(address, "mqtt-again");
 }
 
 /// Pipelined packets and frames arrive behind the CONNECT.

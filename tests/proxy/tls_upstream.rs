@@ -9,7 +9,7 @@ use std::{
 use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned};
 
 use crate::{
-    broker::{Broker, version},
+    broker::{Broker, Link, version},
     client::{CONNACK_V3, Client, connack, connect},
     config::Config,
     discovery::brokers_at,
@@ -38,32 +38,35 @@ fn broker_on(
     config: Arc<ServerConfig>,
     kinds: Arc<Mutex<Vec<HandshakeKind>>>,
 ) -> Broker {
-    Broker::start_on(listener, move |link| {
-        let connection = ServerConnection::new(config.clone()).unwrap();
-        link.patient();
-        let mut tls = StreamOwned::new(connection, link.stream.try_clone().unwrap());
-        let mut connect = [0; 2];
-        if tls.read_exact(&mut connect).is_err() {
+    Broker::start_on(listener, move |link| serve(&link, &config, &kinds))
+}
+
+/// Accepts the client by TLS, and sends back all it says.
+pub(crate) fn serve(link: &Link, config: &Arc<ServerConfig>, kinds: &Mutex<Vec<HandshakeKind>>) {
+    let connection = ServerConnection::new(config.clone()).unwrap();
+    link.patient();
+    let mut tls = StreamOwned::new(connection, link.stream.try_clone().unwrap());
+    let mut connect = [0; 2];
+    if tls.read_exact(&mut connect).is_err() {
+        return;
+    }
+    let mut rest = vec![0; connect[1].into()];
+    if tls.read_exact(&mut rest).is_err() {
+        return;
+    }
+    kinds.lock().unwrap().extend(tls.conn.handshake_kind());
+    let answer = connack(version(&[&connect[..], &rest].concat()), 0);
+    let _ = tls.write_all(&answer);
+    let _ = tls.flush();
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(n @ 1..) = tls.read(&mut buffer) {
+        if tls.write_all(&buffer[..n]).is_err() {
             return;
         }
-        let mut rest = vec![0; connect[1].into()];
-        if tls.read_exact(&mut rest).is_err() {
-            return;
-        }
-        kinds.lock().unwrap().extend(tls.conn.handshake_kind());
-        let answer = connack(version(&[&connect[..], &rest].concat()), 0);
-        let _ = tls.write_all(&answer);
         let _ = tls.flush();
-        let mut buffer = vec![0; 1 << 16];
-        while let Ok(n @ 1..) = tls.read(&mut buffer) {
-            if tls.write_all(&buffer[..n]).is_err() {
-                return;
-            }
-            let _ = tls.flush();
-        }
-        tls.conn.send_close_notify();
-        let _ = tls.flush();
-    })
+    }
+    tls.conn.send_close_notify();
+    let _ = tls.flush();
 }
 
 /// Answers whatever it is sent as if that were a CONNECT.

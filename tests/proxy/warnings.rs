@@ -60,6 +60,44 @@ fn keys_that_clients_do_not_have() {
     }
 }
 
+/// TLVs that no listener keeps, and an ALPN that one of two protocols lacks.
+#[test]
+fn what_clients_of_a_listener_never_have() {
+    let broker = Broker::echoing();
+    let of = |passed: &str, kept: &str| {
+        let config = Config::of([&broker])
+            .pool(&format!("send_proxy_protocol: {{ version: v2, tlvs: {passed} }}"));
+        let rules = format!("accept_proxy_protocol: {{ from: [10.0.0.0/8]{kept} }}");
+        warnings(&config.listener(&rules))
+    };
+    let said = |what: &str| {
+        vec![format!(
+            "send_proxy_protocol.tlvs of pool brokers passes on {what}, which no listener keeps: \
+             list the types in accept_proxy_protocol.tlvs of its listeners"
+        )]
+    };
+    assert_eq!(of("all", ", tlvs: [0xEA]"), [""; 0]);
+    assert_eq!(of("[0xEA]", ", tlvs: [0xEA, 0xE0]"), [""; 0]);
+    assert_eq!(of("all", ""), said("all TLVs"));
+    assert_eq!(of("[0xEA, 0x0E]", ", tlvs: [0xEA]"), said("0x0E"));
+
+    let pki = Pki::new();
+    let of = |alpn: &str, keys: &str| {
+        let tls = pki.tls(&format!(", alpn: {alpn}"));
+        warnings(&Config::of([&broker]).listener(keys).listener(&tls))
+    };
+    let both = "protocols: [mqtt, websocket]";
+    assert_eq!(of("[http/1.1, mqtt]", both), [""; 0]);
+    assert_eq!(of("[http/1.1]", "websocket: {}"), [""; 0]);
+    assert_eq!(
+        of("[http/1.1]", both),
+        [
+            "tls.alpn of listener mqtt has only http/1.1, so that clients of MQTT that offer a protocol, \
+          such as mqtt, are refused: add mqtt, or remove alpn"
+        ]
+    );
+}
+
 #[test]
 fn probes_that_are_not_waited_for() {
     let broker = Broker::echoing();

@@ -45,7 +45,7 @@ pub(in crate::access_log) fn log(path: &Path, when_full: WhenFull) -> config::Ac
 
 /// Line `number` of a writer, and its bytes in the file.
 pub(super) fn entry(writer: &str, number: u64) -> Entry<'_> {
-    Entry { listener: writer, session: number, username: Some("someone"), ..minimal() }
+    Entry { listener: Some(writer), session: Some(number), username: Some("someone"), ..minimal() }
 }
 
 pub(super) fn wanted(writer: &str, number: u64) -> String {

@@ -12,13 +12,13 @@ use serde_json::Value;
 use super::{minimal, some_time};
 use crate::{
     access_log::{
-        entry::{DialledAddress, Entry},
+        entry::{BanFields, DialledAddress, Entry},
         fields::field_names,
         format::{LineFormat, Template, TemplateError},
     },
     config::LogLineFormat,
     escape::is_unsafe,
-    labels::{EndBy, EndCause, EndPhase, Event, RouteKind, Transport},
+    labels::{BanKind, BanReason, EndBy, EndCause, EndPhase, Event, RouteKind, Transport},
     proto::{CertificateFacts, mqtt::Malformed},
     timestamp::{Timestamp, rfc3339, unix_seconds},
 };
@@ -48,11 +48,12 @@ pub(super) fn full() -> Entry<'static> {
     Entry {
         time: some_time(),
         event: Event::Disconnect,
-        session: 0x00c0_ffee,
-        listener: "mqtt",
-        transport: Transport::Tcp,
+        session: Some(0x00c0_ffee),
+        listener: Some("mqtt"),
+        transport: Some(Transport::Tcp),
         client: Some(SocketAddr::from((Ipv4Addr::new(192, 0, 2, 7), 51234))),
         peer: Some(SocketAddr::from((Ipv6Addr::LOCALHOST, 9))),
+        proxy_tlvs: None,
         tls_version: Some("TLSv1.3"),
         tls_cipher: Some("TLS_AES_128_GCM_SHA256"),
         sni: Some("eu.example.com"),
@@ -94,6 +95,12 @@ pub(super) fn full() -> Entry<'static> {
         bytes_out: Some(0),
         client_disconnect: Some(0),
         broker_disconnect: Some(0x8E),
+        ban: Some(BanFields {
+            kind: BanKind::ClientId,
+            value: "sensor-17".into(),
+            until: "2026-11-22T23:32:27.123Z",
+            reason: BanReason::Operator,
+        }),
         end_by: Some(EndBy::Client),
         end_phase: Some(EndPhase::Relay),
         end_cause: Some(EndCause::Closed),
@@ -117,6 +124,7 @@ fn json_of_a_full_entry() {
         r#""queue_ms":2500.000,"dial_ms":0.070,"connack_ms":5.000,"duration_ms":86400000.000,"bytes_in":1048576,"#,
         r#""bytes_out":0,"client_disconnect":0,"client_disconnect_reason":"normal_disconnection","#,
         r#""broker_disconnect":142,"broker_disconnect_reason":"session_taken_over","#,
+        r#""ban_kind":"client_id","ban_value":"sensor-17","ban_until":"2026-11-22T23:32:27.123Z","ban_reason":"operator","#,
         r#""end_by":"client","end_phase":"relay","end_cause":"closed","#,
         r#""detail":"why"}"#,
         "\n"

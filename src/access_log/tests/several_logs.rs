@@ -45,7 +45,7 @@ fn each_log_has_its_events_in_its_format() {
     assert_eq!(writer.close(TEST_TIMEOUT), 0);
     logs.close(TEST_TIMEOUT);
     for (name, text) in [
-        ("default", "connect\ndisconnect\nreject\n"),
+        ("default", "connect\ndisconnect\nreject\nban\n"),
         ("probes", "probe\n"),
         ("long", "connect of mqtt\ndisconnect of mqtt\n"),
         ("rejects", "reject\n"),
@@ -78,7 +78,7 @@ fn lines_that_are_not_wanted_are_not_counted_as_dropped() {
     let logs = AccessLogs::open(&[log], metrics.clone()).unwrap();
     let writer = logs.worker_logs();
     for number in 0..3 {
-        writer.write(&Entry { session: number, ..minimal() });
+        writer.write(&Entry { session: Some(number), ..minimal() });
         writer.write(&Entry { event: Event::Connect, ..minimal() });
     }
     assert_eq!(writer.close(TEST_TIMEOUT), 0);
@@ -135,7 +135,7 @@ fn a_file_that_is_full_is_put_aside() {
     // Five full files and ten more lines.
     let count = 5 * LINES + 10;
     for session in 0..count {
-        writer.write(&Entry { session, ..minimal() });
+        writer.write(&Entry { session: Some(session), ..minimal() });
     }
     assert_eq!(writer.close(TEST_TIMEOUT), 0);
     logs.close(TEST_TIMEOUT);
@@ -157,7 +157,7 @@ fn a_file_that_is_old_is_put_aside() {
     let logs = open(&[AccessLog { rotate, ..of(&path, "${session}", LogEvents::DEFAULT) }]);
     let writer = logs.worker_logs();
     for session in 0..2 {
-        writer.write(&Entry { session, ..minimal() });
+        writer.write(&Entry { session: Some(session), ..minimal() });
         writer.flush();
         wait_until("the line", || numbers(&path) == [session]);
         let born = fs::metadata(&path).unwrap().created().unwrap();
@@ -180,7 +180,7 @@ fn a_rotation_that_fails_loses_nothing() {
     let logs = open(&[AccessLog { rotate, ..of(&path, "${session}", LogEvents::DEFAULT) }]);
     let writer = logs.worker_logs();
     for session in 0..1000 {
-        writer.write(&Entry { session, ..minimal() });
+        writer.write(&Entry { session: Some(session), ..minimal() });
     }
     assert_eq!(writer.close(TEST_TIMEOUT), 0);
     logs.close(TEST_TIMEOUT);
@@ -198,12 +198,12 @@ fn files_that_others_took_away_are_not_missed() {
     let writer = logs.worker_logs();
     // 60 lines fill a file.
     for session in 0..60 {
-        writer.write(&Entry { session, ..minimal() });
+        writer.write(&Entry { session: Some(session), ..minimal() });
     }
     writer.flush();
     wait_until("the lines", || numbers(&path).len() == 60);
     fs::remove_file(&path).unwrap();
-    writer.write(&Entry { session: 60, ..minimal() });
+    writer.write(&Entry { session: Some(60), ..minimal() });
     assert_eq!(writer.close(TEST_TIMEOUT), 0);
     logs.close(TEST_TIMEOUT);
     assert_eq!(numbers(&path), [60]);

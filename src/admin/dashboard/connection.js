@@ -10,6 +10,7 @@ const CALLED = {
   upstreams: "brokers",
   rules: "rules",
   duplicates: "duplicate client IDs",
+  bans: "bans",
   log: "the log",
 };
 

@@ -1,11 +1,13 @@
 // The dashboard: polls the admin API and passes responses to the parts of the page.
 //
 // Modules by purpose: api, history (data); dom, format, sparkline, dialog, say (helpers);
-// overview, pools > pool > broker, rules, counts, duplicates, log, search, reload (parts of the page).
+// overview, pools > pool > broker, rules, counts, duplicates, bans, log, search, reload (parts of
+// the page).
 
 import "./theme.js";
 import "./search.js";
 import { Poller, onRefused } from "./api.js";
+import { showBans } from "./bans.js";
 import { showConnection } from "./connection.js";
 import * as counts from "./counts.js";
 import { showDuplicates } from "./duplicates.js";
@@ -26,6 +28,7 @@ const pollers = {
   upstreams: new Poller(() => `${BASE}/upstreams`, takeUpstreams, told),
   rules: new Poller(() => `${BASE}/rules`, takeRules, told),
   duplicates: new Poller(() => `${BASE}/duplicates`, showDuplicates, told),
+  bans: new Poller(() => `${BASE}/bans`, takeBans, told),
   log: new Poller(log.logPath, log.showLog, told),
 };
 const all = Object.values(pollers);
@@ -48,6 +51,10 @@ function takeUpstreams(answer) {
 
 function takeRules(answer) {
   showRules(answer, () => pollers.rules.poll());
+}
+
+function takeBans(answer) {
+  showBans(answer, () => pollers.bans.poll());
 }
 
 function told() {

@@ -1,11 +1,13 @@
 //! The handlers: one file per resource.
 
+mod ban_warnings;
 mod context;
 mod route_by_rules;
 mod scrape;
 mod session_page;
 mod session_view;
 
+pub(super) mod bans;
 pub(super) mod config;
 pub(super) mod duplicates;
 pub(super) mod health;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     admin::{
-        request::{Query, json_body, shown},
+        request::{MAX_BODY_BYTES, Query, json_body, shown},
         response::{ErrorResponse, HttpResponse, json},
         state::AdminState,
     },
@@ -53,7 +53,7 @@ where
     Query::parse(query, &[])?;
     let listener = find_listener(state, listener)?;
     view_of(&listener, name)?;
-    let percent = percent_of(&json_body(headers, body).await?)?;
+    let percent = percent_of(&json_body(headers, body, MAX_BODY_BYTES).await?)?;
     if !listener.set_percent(name, percent) {
         return Err(unknown_rule(&listener, name));
     }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     admin::{
-        request::{Query, json_body, shown},
+        request::{MAX_BODY_BYTES, Query, json_body, shown},
         response::{ErrorResponse, HttpResponse, json},
         state::AdminState,
     },
@@ -57,7 +57,7 @@ where
     let pool = find_pool(state, pool)?;
     let unknown = || ErrorResponse::not_found(format!("no broker {name} in pool {}", pool.name));
     pool.overview(name).ok_or_else(unknown)?;
-    let change = change_of(&json_body(headers, body).await?)?;
+    let change = change_of(&json_body(headers, body, MAX_BODY_BYTES).await?)?;
     // The weight comes first, because only it can be refused, and then nothing must change.
     if let Some(Weight(weight)) = change.weight {
         pool.set_weight(name, weight.map(NonZeroU32::from)).map_err(|error| match error {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::operation::Operation;
 use crate::api::{
+    bans::{Banned, Bans, NewBans},
     duplicates::Duplicates,
     error::Error,
     log::Log,
@@ -20,10 +21,17 @@ use crate::api::{
 pub(super) fn operations(schemas: &mut SchemaGenerator) -> Vec<Operation> {
     // Every operation's errors refer to it.
     schemas.subschema_for::<Error>();
-    [proxy(schemas), brokers(schemas), rules(schemas), route(schemas), sessions(schemas)]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        proxy(schemas),
+        brokers(schemas),
+        rules(schemas),
+        route(schemas),
+        sessions(schemas),
+        bans(schemas),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn proxy(schemas: &mut SchemaGenerator) -> Vec<Operation> {
@@ -267,6 +275,52 @@ fn sessions(schemas: &mut SchemaGenerator) -> Vec<Operation> {
             .shared(400, "BadRequest")
             .shared(404, "NotFound")
             .shared(503, "Unavailable"),
+    ]
+}
+
+fn bans(schemas: &mut SchemaGenerator) -> Vec<Operation> {
+    let operation =
+        |method, id, summary| Operation::new(method, "/api/v1/bans", id, "sessions", summary);
+    let value = json!({ "type": "string", "minLength": 1 });
+    vec![
+        operation("get", "bans", "The bans in force")
+            .parameter(query(
+                "limit",
+                "The most bans in the response. One with long texts has fewer.",
+                &json!({ "type": "integer", "minimum": 1, "maximum": 1000, "default": 100 }),
+            ))
+            .parameter(query(
+                "cursor",
+                "`next` of the previous response.",
+                &json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),
+            ))
+            .answers("A page of the bans.", &schemas.subschema_for::<Bans>())
+            .link("next", "bans", &json!({ "cursor": "$response.body#/next" }))
+            .shared(400, "BadRequest")
+            .shared(503, "Unavailable"),
+        operation("post", "ban", "Ban addresses, client IDs or usernames")
+            .body(
+                &schemas.subschema_for::<NewBans>(),
+                &json!({
+                    "one": { "value": { "bans": [
+                        { "kind": "client_id", "value": "stolen", "for_s": 600, "comment": "lost" },
+                    ] } },
+                }),
+            )
+            .answers("They are in force.", &schemas.subschema_for::<Banned>())
+            .shared(400, "BadRequest")
+            .error(408, "The body did not arrive within 5 s.")
+            .error(409, "There are as many bans by the operator as limits.max_bans.")
+            .error(413, "The body is longer than 1 MiB.")
+            .error(415, "The Content-Type is not application/json."),
+        operation("delete", "unban", "End a ban, or all: one parameter is required")
+            .parameter(query("ip", "The address or network, as it was banned.", &value))
+            .parameter(query("client_id", "The client ID.", &value))
+            .parameter(query("username", "The username.", &value))
+            .parameter(query("all", "All bans.", &json!({ "type": "string", "enum": ["true"] })))
+            .response(204, json!({ "description": "Ended." }))
+            .shared(400, "BadRequest")
+            .shared(404, "NotFound"),
     ]
 }
 

@@ -52,6 +52,12 @@ pub(super) enum CtlCommand {
         #[arg(value_name = "SESSION")]
         id: String,
     },
+    /// Ban an address, a client ID or a username; its sessions end (`end_cause` is `banned`).
+    Ban(BanArgs),
+    /// List the bans in force, the latest first.
+    Bans,
+    /// End a ban before its time.
+    Unban(UnbanArgs),
     /// Reload the configuration. If it is invalid, print its faults and change nothing.
     Reload,
     /// Print the configuration in force as YAML, with every default filled in.
@@ -132,6 +138,59 @@ pub(super) struct SessionsArgs {
     /// All, not just the first 100; with --json one line per page.
     #[arg(long)]
     pub(super) all: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct BanArgs {
+    #[command(flatten)]
+    pub(super) target: BanTargetArgs,
+    /// How long: a whole number with s, m or h, such as 90s, 10m, 8760h.
+    #[arg(long = "for", value_name = "TIME", value_parser = seconds)]
+    pub(super) time: u32,
+    /// Why, for the list and the access log.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct UnbanArgs {
+    #[command(flatten)]
+    pub(super) target: BanTargetArgs,
+    /// End all bans.
+    #[arg(long, group = "ban_target")]
+    pub(super) all: bool,
+}
+
+#[derive(Args, Debug)]
+#[group(id = "ban_target", required = true, multiple = false)]
+pub(super) struct BanTargetArgs {
+    /// An address, or a network such as 10.0.0.0/8.
+    #[arg(long, value_name = "IP", group = "ban_target")]
+    pub(super) ip: Option<String>,
+    /// A client ID, as the client sends it or as its broker is sent it.
+    #[arg(long, value_name = "ID", group = "ban_target")]
+    pub(super) client_id: Option<String>,
+    /// A username, as the client sends it or as its broker is sent it.
+    #[arg(long, value_name = "NAME", group = "ban_target")]
+    pub(super) username: Option<String>,
+}
+
+impl BanTargetArgs {
+    /// The kind as the API names it, and the value; `None` for `unban --all`.
+    pub(super) fn kind_and_value(&self) -> Option<(&'static str, &str)> {
+        let Self { ip, client_id, username } = self;
+        let given = [("ip", ip), ("client_id", client_id), ("username", username)];
+        given.into_iter().find_map(|(kind, value)| Some((kind, value.as_deref()?)))
+    }
+}
+
+fn seconds(text: &str) -> Result<u32, &'static str> {
+    const UNITS: [(char, u32); 3] = [('s', 1), ('m', 60), ('h', 3600)];
+    const MAX_SECONDS: u32 = 8760 * 3600;
+    let unit = UNITS.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(*unit)?, seconds)));
+    unit.and_then(|(number, seconds)| number.parse::<u32>().ok()?.checked_mul(*seconds))
+        .filter(|seconds| (1..=MAX_SECONDS).contains(seconds))
+        .ok_or("allowed: 1s to 8760h, such as 90s, 10m, 8760h")
 }
 
 #[derive(Args, Debug)]

@@ -20,7 +20,7 @@ use serde_json::json;
 pub(super) use args::CtlArgs;
 
 use self::{
-    args::{BrokerArgs, ClientArgs, CtlCommand, RuleArgs, SessionsArgs},
+    args::{BanArgs, BrokerArgs, ClientArgs, CtlCommand, RuleArgs, SessionsArgs, UnbanArgs},
     client::{ApiClient, ApiResponse, CallError},
 };
 use super::exit_code::{BAD_CONFIG, FAILED};
@@ -91,6 +91,9 @@ impl Ctl {
                 self.client.call::<()>(Method::DELETE, &path, None)?;
                 Ok(())
             }
+            CtlCommand::Ban(ban) => self.ban(ban),
+            CtlCommand::Bans => self.bans(),
+            CtlCommand::Unban(unban) => self.unban(unban),
             CtlCommand::Reload => {
                 let outcome = self.client.call(Method::POST, "/api/v1/reload", None)?;
                 self.print(&outcome, show::reload)
@@ -202,6 +205,42 @@ impl Ctl {
                 return Ok(());
             }
         }
+    }
+
+    fn ban(&self, args: &BanArgs) -> Result<(), CtlError> {
+        let Some((kind, value)) = args.target.kind_and_value() else { return Ok(()) };
+        let ban = api::NewBan {
+            kind: kind.into(),
+            value: value.to_owned(),
+            for_s: args.time,
+            comment: args.reason.clone(),
+        };
+        let body = serde_json::to_string(&api::NewBans { bans: vec![ban] });
+        let body = body.map_err(io::Error::from)?;
+        let banned = self.client.call(Method::POST, "/api/v1/bans", Some(body))?;
+        self.print(&banned, show::banned)
+    }
+
+    fn bans(&self) -> Result<(), CtlError> {
+        let mut table = show::ban_table();
+        let mut cursor = None;
+        loop {
+            let query = query(&[("limit", Some("1000")), ("cursor", cursor.as_deref())]);
+            let page: ApiResponse<api::Bans> = self.client.get(&format!("/api/v1/bans?{query}"))?;
+            self.print(&page, |page, out| table.write(out, show::ban_rows(page)))?;
+            cursor = page.content.next;
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn unban(&self, args: &UnbanArgs) -> Result<(), CtlError> {
+        let all = args.all.then_some(("all", "true"));
+        let Some((name, value)) = args.target.kind_and_value().or(all) else { return Ok(()) };
+        let path = format!("/api/v1/bans?{}", query(&[(name, Some(value))]));
+        self.client.call::<()>(Method::DELETE, &path, None)?;
+        Ok(())
     }
 
     fn route(&self, route: &ClientArgs) -> Result<(), CtlError> {

@@ -50,11 +50,13 @@ pub(in crate::config) enum Event {
     Reject,
     /// A client left that had sent nothing, as checks of balancers do.
     Probe,
+    /// An address, a client ID or a username was banned.
+    Ban,
 }
 
 /// All but probes: balancers send one every few seconds.
 fn default_events() -> At<List<Event>> {
-    let events = [Event::Connect, Event::Disconnect, Event::Reject];
+    let events = [Event::Connect, Event::Disconnect, Event::Reject, Event::Ban];
     At::default_of(events.into_iter().map(At::default_of).collect())
 }
 

@@ -15,7 +15,7 @@ use crate::{
     config::{
         Bind,
         at::At,
-        values::{AlpnName, FilePath, Name, Network, ProxySource, Text, TlvType},
+        values::{AlpnName, FilePath, Name, Network, Passthrough, ProxySource, Text, TlvType},
     },
     tls::MinVersion,
 };
@@ -46,7 +46,7 @@ pub(in crate::config) struct Listener {
     /// the brokers are the clients' TLS servers; the proxy reads the server name in the ClientHello
     /// (SNI), decrypts nothing, and knows neither client ID nor username, so that the pool's
     /// `balance.key` is `sni` or `source_ip`. Absent: no TLS.
-    #[serde(serialize_with = "word_or_section")]
+    #[serde(default, serialize_with = "word_or_section", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "passthrough_or_section")]
     pub(in crate::config) tls: Option<At<ListenerTls>>,
     /// What clients speak: `mqtt`, `websocket` (MQTT over WebSocket, for browsers), or both on one
@@ -113,10 +113,6 @@ pub(in crate::config) enum Protocol {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct ListenerTls {
-    /// `terminate`: this proxy is the clients' TLS server. `passthrough`: the brokers are; it has no
-    /// other keys, and can stand in place of the section.
-    #[serde(default)]
-    pub(in crate::config) mode: At<TlsMode>,
     /// Certificates with their keys; required, except with `passthrough`. Of several, a client is shown the one that has the name it asks
     /// for (SNI), exactly or as *.DOMAIN; of several with that name (RSA and ECDSA), the first it can
     /// read. Without a name, or with one that none has: the first.
@@ -140,19 +136,14 @@ pub(in crate::config) struct ListenerTls {
     /// has to be one of them: it is what browsers offer. Absent: offers are ignored.
     #[schemars(length(min = 1))]
     pub(in crate::config) alpn: Option<At<List<AlpnName>>>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::config) enum TlsMode {
-    #[default]
-    Terminate,
-    Passthrough,
+    /// `passthrough`, which excludes the other keys: the brokers are the clients' TLS servers. The
+    /// word alone can stand in place of the section. Absent: this proxy is their TLS server.
+    pub(in crate::config) mode: Option<At<Passthrough>>,
 }
 
 impl ListenerTls {
     pub(in crate::config) fn is_passthrough(&self) -> bool {
-        self.mode.value == Some(TlsMode::Passthrough)
+        self.mode.as_ref().is_some_and(|mode| mode.value.is_some())
     }
 }
 
@@ -169,7 +160,7 @@ fn word_or_section<S: Serializer>(
 
 fn passthrough_or_section(generator: &mut SchemaGenerator) -> Schema {
     let section = generator.subschema_for::<ListenerTls>();
-    json_schema!({ "anyOf": [{ "enum": ["passthrough"] }, section] })
+    json_schema!({ "anyOf": [generator.subschema_for::<Passthrough>(), section] })
 }
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]

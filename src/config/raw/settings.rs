@@ -4,19 +4,25 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    common::{AnyTime, List, empty},
+    common::{AnyTime, List, Positive, empty},
     entries::ENTRIES_KEY,
 };
 use crate::config::{
     Bind, Idle, LogLevel, ProgramLogFormat, TcpUserTimeout, Workers,
     at::At,
-    values::{FilePath, IpPort, Limit, Number, Size, Time, at_number, at_size, at_time},
+    values::{
+        FilePath, IpPort, Limit, Name, Number, Size, TemplateText, Time, YEAR, at_number, at_size,
+        at_time,
+    },
 };
 
 /// From what holds any client ID of 23 bytes, which every server takes (MQTT 3.1.1, 3.1.3.1), to
 /// the longest packet there is: 5 bytes of fixed header and 268,435,455 more (MQTT 5.0, 2.1.4).
 type Packet = Size<64, 268_435_460>;
 type Ipv6Prefix = Number<u8, 1, 128>;
+/// A ban takes up to 1.5 KiB.
+type MaxBans = Number<u32, 1, 1_000_000>;
+type BanTime = Time<1_000, YEAR>;
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -39,11 +45,40 @@ pub(in crate::config) struct Limits {
     /// client's own older session does not count. 0 is no limit, as whole sites share one address.
     #[serde(default)]
     pub(in crate::config) max_connections_per_ip: At<Limit>,
+    /// Sessions at a time with one username, as the broker sees it. More are refused: 0x97 in MQTT
+    /// 5.0, 3 before. A client's own older session does not count, nor do usernames that are tokens.
+    /// 0 is no limit.
+    #[serde(default)]
+    pub(in crate::config) max_connections_per_username: At<Limit>,
+    /// Further limits on sessions, by texts with variables, such as one for each tenant.
+    #[serde(default)]
+    pub(in crate::config) quotas: At<List<Quota>>,
     /// New connections a second from one address, counted like the connections.
     #[serde(default = "empty::<ConnectRate>")]
     pub(in crate::config) connects_per_ip: At<ConnectRate>,
-    /// The bits of an IPv6 address that make one address for these two limits, 1 to 128: a host has
-    /// at least a /64.
+    /// New connections a second from one address, counted like the connections and before TLS. Those
+    /// beyond it are closed at once, without an answer.
+    #[serde(default = "empty::<BanRate>")]
+    pub(in crate::config) handshakes_per_ip: At<BanRate>,
+    /// CONNECTs a second with one client ID, as the broker is sent it, once the listener has checked
+    /// the client's identity. Those beyond it are refused (server busy). Assigned IDs do not count.
+    #[serde(default = "empty::<BanRate>")]
+    pub(in crate::config) connects_per_client_id: At<BanRate>,
+    /// CONNECTs a second with one username, counted like those with one client ID.
+    #[serde(default = "empty::<BanRate>")]
+    pub(in crate::config) connects_per_username: At<BanRate>,
+    /// Failed logins a second from one address: CONNACKs of brokers with code 4 or 5, or 0x86 or 0x87
+    /// in MQTT 5.0; refusals by `require` and `authenticate`; client certificates that are missing,
+    /// of an unknown CA, expired or revoked. Once the burst is used up, further connections of the
+    /// address are closed at once until the rate allows another failure, or until the ban ends.
+    #[serde(default = "empty::<BanRate>")]
+    pub(in crate::config) bad_credentials_per_ip: At<BanRate>,
+    /// How many addresses, client IDs and usernames are banned at a time. When it is reached, the
+    /// automatic ban that ends first makes room for the next one.
+    #[serde(default = "at_number::<100_000, MaxBans>")]
+    pub(in crate::config) max_bans: At<MaxBans>,
+    /// The bits of an IPv6 address that make one address for the limits and bans by address, 1 to
+    /// 128: a host has at least a /64.
     #[serde(default = "at_number::<64, Ipv6Prefix>")]
     pub(in crate::config) ipv6_prefix: At<Ipv6Prefix>,
     /// The longest CONNECT packet, which is what a client can make the proxy hold before it has
@@ -59,6 +94,19 @@ pub(in crate::config) struct Limits {
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+pub(in crate::config) struct Quota {
+    /// The name of the quota in the access log and in metrics; unique.
+    pub(in crate::config) name: At<Name>,
+    /// What is counted: text with variables, such as "${sni}" or "${jwt.tenant}". The client ID and
+    /// the username are those that the broker will see. Clients for which a variable has no value
+    /// are not counted.
+    pub(in crate::config) key: At<TemplateText>,
+    /// Sessions at a time with one value of the key.
+    pub(in crate::config) max_connections: At<Positive>,
+}
+
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(in crate::config) struct ConnectRate {
     /// New connections a second; 0 is no limit. A tenth as many again are answered with a refusal.
     #[serde(default)]
@@ -66,6 +114,20 @@ pub(in crate::config) struct ConnectRate {
     /// How many may come at once; 0 is as many as the rate.
     #[serde(default)]
     pub(in crate::config) burst: At<Limit>,
+}
+
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct BanRate {
+    /// How many a second; 0 is no limit.
+    #[serde(default)]
+    pub(in crate::config) rate: At<Limit>,
+    /// How many may come at once; 0 is as many as the rate.
+    #[serde(default)]
+    pub(in crate::config) burst: At<Limit>,
+    /// How long what exceeds the rate is banned: 1s to 8760h. A ban also ends the sessions that
+    /// exist. Absent: no ban.
+    pub(in crate::config) ban_for: Option<At<BanTime>>,
 }
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]

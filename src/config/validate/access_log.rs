@@ -90,6 +90,7 @@ fn events(checker: &Checker<'_>, raw: &At<List<Event>>) -> Valid<LogEvents> {
             Event::Disconnect => &mut events.disconnect,
             Event::Reject => &mut events.reject,
             Event::Probe => &mut events.probe,
+            Event::Ban => &mut events.ban,
         };
         if std::mem::replace(event, true) {
             return Err(checker.fault(&at.place(), "is there twice; keep one"));

@@ -1,7 +1,10 @@
 //! The sections whose values do not depend on others.
 
 use super::{Checker, Valid, checker::given};
-use crate::config::{Dns, Drain, Limits, Log, Rate, Runtime, TcpKeepalive, Timeouts, raw};
+use crate::config::{
+    BanRate, Dns, Drain, Limits, Log, Rate, Runtime, TcpKeepalive, Timeouts, at::At, raw,
+    values::Limit,
+};
 
 type Settings = (Runtime, Limits, Timeouts, Dns, Drain, Log);
 
@@ -19,16 +22,32 @@ pub(super) fn settings(checker: &Checker<'_>, raw: &raw::Config) -> Valid<Settin
 }
 
 fn limits(raw: &raw::Limits) -> Valid<Limits> {
-    let rate = raw.connects_per_ip.get()?;
-    let burst = rate.burst.get()?.0;
+    let connects = raw.connects_per_ip.get()?;
     Ok(Limits {
         max_connections: raw.max_connections.get()?.0,
         max_connections_per_ip: raw.max_connections_per_ip.get()?.0,
-        connects_per_ip: rate.rate.get()?.0.map(|rate| Rate { rate, burst: burst.unwrap_or(rate) }),
+        connects_per_ip: rate(&connects.rate, &connects.burst)?,
+        handshakes_per_ip: ban_rate(&raw.handshakes_per_ip)?,
+        connects_per_client_id: ban_rate(&raw.connects_per_client_id)?,
+        connects_per_username: ban_rate(&raw.connects_per_username)?,
+        bad_credentials_per_ip: ban_rate(&raw.bad_credentials_per_ip)?,
+        max_bans: raw.max_bans.get()?.0,
         ipv6_prefix: raw.ipv6_prefix.get()?.0,
         connect_packet: raw.connect_packet.get()?.0 as usize,
         connack_packet: raw.connack_packet.get()?.0 as usize,
     })
+}
+
+/// `None` without a rate: then there is no limit.
+fn ban_rate(raw: &At<raw::BanRate>) -> Valid<Option<BanRate>> {
+    let raw = raw.get()?;
+    let ban_for = given(raw.ban_for.as_ref(), |time| Ok(time.get()?.0))?;
+    Ok(rate(&raw.rate, &raw.burst)?.map(|rate| BanRate { rate, ban_for }))
+}
+
+fn rate(rate: &At<Limit>, burst: &At<Limit>) -> Valid<Option<Rate>> {
+    let burst = burst.get()?.0;
+    Ok(rate.get()?.0.map(|rate| Rate { rate, burst: burst.unwrap_or(rate) }))
 }
 
 fn timeouts(raw: &raw::Timeouts) -> Valid<Timeouts> {

@@ -42,7 +42,7 @@ pub(super) fn listener(
     websocket: bool,
 ) -> Valid<Tls> {
     let (raw, section) = (raw.get()?, raw.place());
-    raw.mode.get()?;
+    given(raw.mode.as_ref(), At::get)?;
     if raw.is_passthrough() {
         return passthrough::tls(checker, raw).map(|()| Tls::Passthrough);
     }

@@ -22,4 +22,4 @@ pub(super) use text::{
     SERVER_NAME, ServerName, Subprotocol, Text,
 };
 pub(super) use tlv::{TlvSelection, TlvType, WORD_OR_LIST};
-pub(super) use words::{MqttVersion, ServerReference};
+pub(super) use words::{MqttVersion, Passthrough, ServerReference};

@@ -137,3 +137,17 @@ fn server_reference(text: &str) -> Result<ServerReference, Invalid> {
         Err(Invalid::not_a("server", text))
     }
 }
+
+scalar!(
+    /// The word `passthrough`.
+    struct Passthrough(&'static str):
+    String, "passthrough, or a mapping with certificates", passthrough,
+    { "enum": ["passthrough"] }
+);
+
+fn passthrough(text: &str) -> Result<Passthrough, Invalid> {
+    match text {
+        "passthrough" => Ok(Passthrough("passthrough")),
+        _ => Err(Invalid::new(format!("{} is unknown", quote(text)))),
+    }
+}

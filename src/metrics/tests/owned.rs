@@ -33,9 +33,9 @@ fn every_sample_has_an_owner() {
         .filter(is_owned)
         .filter_map(|sample| Some(sample.split('{').next()?.to_owned()))
         .collect();
-    // Four families of listeners, seven of pools, eight of brokers, and four histograms with three
+    // Five families of listeners, seven of pools, eight of brokers, and four histograms with three
     // names each.
-    assert_eq!(names.len(), 4 + 7 + 8 + 4 * 3, "{names:?}");
+    assert_eq!(names.len(), 5 + 7 + 8 + 4 * 3, "{names:?}");
     drop(kept);
     let left: Vec<_> = samples(&metrics).into_iter().filter(|line| is_owned(&line)).collect();
     assert!(left.is_empty(), "{left:#?}");

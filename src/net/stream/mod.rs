@@ -10,6 +10,7 @@ pub(crate) use tls::{ClientTlsHandshake, TlsError};
 
 use std::{
     io,
+    num::NonZeroU32,
     pin::pin,
     sync::Arc,
     task::{Context, Poll},
@@ -73,10 +74,10 @@ impl Stream {
     }
 
     /// Switches to WebSocket frames. `early`: the bytes read after the request; replaced by their
-    /// payload.
-    pub(crate) fn begin_websocket(&mut self, early: &mut Vec<u8>) {
+    /// payload. `ping`: the seconds of [`Self::ping_if_quiet`]; `None`: never.
+    pub(crate) fn begin_websocket(&mut self, early: &mut Vec<u8>, ping: Option<NonZeroU32>) {
         let layers = self.layers.get_or_insert_default();
-        let websocket = WebSocketLayer::new(layers.carrier(&self.socket), early);
+        let websocket = WebSocketLayer::new(layers.carrier(&self.socket), early, ping);
         layers.websocket = Some(Box::new(websocket));
     }
 
@@ -180,6 +181,14 @@ impl Stream {
             None => self.socket.shutdown(),
             Some(layers) => layers.shutdown(&self.socket),
         }
+    }
+
+    /// Sends a WebSocket Ping if the peer has been sent nothing for long enough. To be called once a
+    /// second. Returns whether a Ping was sent.
+    pub(crate) fn ping_if_quiet(&self, second: u32) -> bool {
+        let Some(layers) = &self.layers else { return false };
+        let websocket = layers.websocket.as_ref();
+        websocket.is_some_and(|it| it.ping_if_quiet(layers.carrier(&self.socket), second))
     }
 
     /// Tells the peer, before the socket is closed, that the end is intended: with a Close frame in

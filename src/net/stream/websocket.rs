@@ -1,6 +1,6 @@
 //! MQTT over WebSocket (MQTT 5.0, section 6) as a layer: MQTT above, frames below.
 
-use std::{cell::RefCell, io, task::Poll};
+use std::{cell::RefCell, io, num::NonZeroU32, task::Poll};
 
 use super::{backlog::Backlog, tls_or_tcp::TlsOrTcp};
 use crate::{
@@ -15,7 +15,6 @@ const FRAME_BYTES: usize = 16 * 1024;
 const READS_PER_CALL: usize = 8;
 
 /// The server's side of a WebSocket connection.
-#[derive(Default)]
 pub(super) struct WebSocketLayer {
     state: RefCell<FramingState>,
 }
@@ -28,6 +27,7 @@ struct FramingState {
     /// The payload of the newest Ping that has not been answered.
     pong: Option<Vec<u8>>,
     close: CloseState,
+    pings: PingTimer,
     /// Whether the client's side has ended.
     ended: bool,
     /// The client's violation of the protocol, which the next read reports.
@@ -47,9 +47,15 @@ enum CloseState {
 }
 
 impl WebSocketLayer {
-    /// `early`: bytes that have already been read; replaced by their payload.
-    pub(super) fn new(carrier: TlsOrTcp<'_>, early: &mut Vec<u8>) -> Self {
-        let layer = Self::default();
+    /// `early`: bytes that have already been read; replaced by their payload. `ping`: the seconds of
+    /// [`Self::ping_if_quiet`]; `None`: never.
+    pub(super) fn new(
+        carrier: TlsOrTcp<'_>,
+        early: &mut Vec<u8>,
+        ping: Option<NonZeroU32>,
+    ) -> Self {
+        let pings = PingTimer { every: ping, has_sent: true, quiet_since: 0 };
+        let layer = Self { state: RefCell::new(FramingState { pings, ..FramingState::default() }) };
         let payload = layer.state.borrow_mut().decode(carrier, early);
         early.truncate(payload);
         layer
@@ -97,6 +103,7 @@ impl WebSocketLayer {
         if state.flush(carrier)?.is_pending() {
             return Poll::Pending;
         }
+        state.pings.has_sent = true;
         let taken = &buf[..buf.len().min(BULK_BYTES)];
         let made = &mut *carrier.frames();
         taken.chunks(FRAME_BYTES).for_each(|part| frame::put(made, frame::BINARY, part));
@@ -118,9 +125,54 @@ impl WebSocketLayer {
         if flushed.is_pending() { Poll::Pending } else { carrier.try_flush() }
     }
 
+    /// Sends a Ping (RFC 6455, section 5.5.2) if the client has been sent nothing for long enough.
+    /// Called once a second with the current one. Returns whether a Ping was sent.
+    ///
+    /// A Ping follows whole frames, and waits like them if the carrier does not take it.
+    pub(super) fn ping_if_quiet(&self, carrier: TlsOrTcp<'_>, second: u32) -> bool {
+        let state = &mut *self.state.borrow_mut();
+        // Frames that wait are data on their way.
+        let is_idle = state.close == CloseState::Open && !state.ended && state.backlog.len() == 0;
+        if !state.pings.is_due(second) || !is_idle || carrier.socket.is_broken() {
+            return false;
+        }
+        frame::put(state.backlog.end(), frame::PING, b"");
+        // The next read reports a failure.
+        if state.flush(carrier).is_ready() {
+            let _ = carrier.try_flush();
+        }
+        true
+    }
+
     /// Ends our side: sends a Close after the backlog, then shuts the carrier down.
     pub(super) fn shutdown(&self, carrier: TlsOrTcp<'_>) {
         self.state.borrow_mut().close(carrier, Some(frame::NORMAL));
+    }
+}
+
+/// When a client that is sent nothing is sent a Ping. It is asked once a second, so that sending
+/// needs no clock.
+#[derive(Default)]
+struct PingTimer {
+    /// Seconds without data; `None`: never.
+    every: Option<NonZeroU32>,
+    /// Whether frames were sent since it was last asked.
+    has_sent: bool,
+    /// The second in which it was first asked after frames were sent.
+    quiet_since: u32,
+}
+
+impl PingTimer {
+    fn is_due(&mut self, second: u32) -> bool {
+        let Some(every) = self.every else { return false };
+        if std::mem::take(&mut self.has_sent) {
+            self.quiet_since = second;
+        }
+        let is_due = second.saturating_sub(self.quiet_since) >= every.get();
+        if is_due {
+            self.quiet_since = second;
+        }
+        is_due
     }
 }
 
@@ -169,6 +221,7 @@ impl FramingState {
                 return Poll::Pending;
             }
             if let Some(payload) = self.pong.take() {
+                self.pings.has_sent = true;
                 frame::put(self.backlog.end(), frame::PONG, &payload);
                 continue;
             }

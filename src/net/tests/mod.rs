@@ -6,10 +6,12 @@ mod key_limit;
 mod last_words;
 mod loans;
 mod peer;
+mod pings;
 
 use std::{
     future::Future,
     io,
+    num::NonZeroU32,
     os::{fd::OwnedFd, unix::net::UnixStream},
     pin::pin,
     rc::Rc,
@@ -39,6 +41,9 @@ const WS: Layers = Layers { tls: false, websocket: true };
 
 /// How many bytes of incomplete handshake messages are kept.
 const MAY_HOLD: usize = 30_000;
+
+/// Seconds without data after which a WebSocket client is sent a Ping.
+const PING_SECONDS: u32 = 30;
 
 /// Both ends of one connection.
 struct Pair {
@@ -82,7 +87,7 @@ impl Pair {
             }
         }
         if layers.websocket {
-            self.ours.begin_websocket(&mut Vec::new());
+            self.ours.begin_websocket(&mut Vec::new(), NonZeroU32::new(PING_SECONDS));
         }
         self.peer.pump();
         Ok(())

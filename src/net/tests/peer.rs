@@ -143,10 +143,17 @@ impl Peer {
 
     /// The payload received so far, without the frames around it.
     pub(super) fn received(&self) -> Vec<u8> {
-        if !self.has_frames {
-            return self.received.clone();
-        }
-        let (mut payload, mut rest) = (Vec::new(), &self.received[..]);
+        if self.has_frames { self.frames().0 } else { self.received.clone() }
+    }
+
+    /// The Pings received so far.
+    pub(super) fn pings(&self) -> usize {
+        self.frames().1
+    }
+
+    /// The payload of the frames received so far, and the number of Pings.
+    fn frames(&self) -> (Vec<u8>, usize) {
+        let (mut payload, mut pings, mut rest) = (Vec::new(), 0, &self.received[..]);
         while let [first, length, after @ ..] = rest {
             let (len, after) = match (length, after) {
                 (126, [high, low, after @ ..]) => {
@@ -158,11 +165,15 @@ impl Peer {
             let here = len.min(after.len());
             match *first {
                 0x82 => payload.extend(&after[..here]),
+                0x89 => {
+                    assert_eq!(here, 0, "a Ping with a payload");
+                    pings += 1;
+                }
                 first => assert_eq!(first, 0x80 | frame::CLOSE, "no frame of ours"),
             }
             rest = &after[here..];
         }
-        payload
+        (payload, pings)
     }
 }
 

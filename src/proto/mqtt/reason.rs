@@ -25,6 +25,12 @@ pub const fn name(version: Version, code: u8) -> &'static str {
     }
 }
 
+/// Whether a CONNACK with this code refuses the client's username, password or right to connect. A
+/// broker without 5.0 answers a 5.0 client with the codes of 3.1.1.
+pub const fn is_bad_credentials(version: Version, code: u8) -> bool {
+    matches!((version, code), (_, 0x04 | 0x05) | (Version::V5, 0x86 | 0x87))
+}
+
 /// The stable name of a DISCONNECT's reason code (5.0 table 3-10), for logs; "unknown" for any
 /// other. 3.x has no codes, and ends normally with this packet.
 pub const fn disconnect_name(code: u8) -> &'static str {
@@ -102,6 +108,7 @@ impl RejectReason {
             Self::IdentifierRejected => (0x02, 0x85),
             Self::NotAuthorized => (0x05, 0x87),
             Self::BadCredentials => (0x04, 0x86),
+            // 3.x has no code for it.
             Self::Banned => (0x05, 0x8A),
             Self::UseAnotherServer => (0x03, 0x9C),
         };

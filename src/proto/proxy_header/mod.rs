@@ -2,6 +2,7 @@
 //! name the client. The standard is HAProxy's `proxy-protocol.txt`.
 
 mod header;
+mod kept_tlvs;
 mod tlv;
 mod v1;
 mod v2;
@@ -11,6 +12,7 @@ mod tests;
 
 pub(crate) use header::HeaderAddresses;
 pub use header::{Header, HeaderError, HeaderProgress, MAX_HEADER_BYTES};
+pub(crate) use kept_tlvs::KeptTlvs;
 
 use super::TlsFacts;
 
@@ -59,15 +61,23 @@ pub fn write_v1(addresses: Option<HeaderAddresses>) -> Vec<u8> {
     v1::write(addresses)
 }
 
+/// The TLVs of these types in a complete, valid header; `None` if it has none of them.
+pub(crate) fn keep_tlvs(header: &[u8], types: &[u8]) -> Option<Box<KeptTlvs>> {
+    let is_v2 = !types.is_empty() && detect(header) == DetectedHeader::V2;
+    if is_v2 { KeptTlvs::of(v2::tlvs(header), types) } else { None }
+}
+
 /// A header of version 2 with a checksum; a client without addresses is of family UNSPEC.
 ///
-/// `unique_id`: only the first 128 bytes are sent.
-pub fn write_v2(
+/// `unique_id`: only the first 128 bytes are sent. `passed`: types and values of TLVs that the
+/// facts do not include; those beyond [`MAX_HEADER_BYTES`] are left out.
+pub fn write_v2<'a>(
     addresses: Option<HeaderAddresses>,
     tls: Option<&TlsFacts>,
     unique_id: &[u8],
+    passed: impl IntoIterator<Item = (u8, &'a [u8])>,
 ) -> Vec<u8> {
-    v2::write(addresses, tls, unique_id)
+    v2::write(addresses, tls, unique_id, passed)
 }
 
 /// A header of version 2 for the sender's own connection.

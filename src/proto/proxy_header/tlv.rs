@@ -117,17 +117,17 @@ fn has_control(text: &str) -> bool {
     text.contains(char::is_control)
 }
 
-struct Tlv<'a> {
-    kind: u8,
-    value: &'a [u8],
+pub(super) struct Tlv<'a> {
+    pub(super) kind: u8,
+    pub(super) value: &'a [u8],
     /// Where the value begins.
     at: usize,
 }
 
 /// The TLVs from `next` to the end.
-struct Tlvs<'a> {
-    bytes: &'a [u8],
-    next: usize,
+pub(super) struct Tlvs<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) next: usize,
 }
 
 impl<'a> Iterator for Tlvs<'a> {
@@ -146,8 +146,14 @@ impl<'a> Iterator for Tlvs<'a> {
     }
 }
 
-/// Writes all TLVs except for the checksum.
-pub(super) fn write(tls: Option<&TlsFacts>, unique_id: &[u8]) -> Vec<u8> {
+/// Writes all TLVs except for the checksum: those of the proxy itself, then as many of `passed` as
+/// there is room for in `max_bytes`.
+pub(super) fn write<'a>(
+    tls: Option<&TlsFacts>,
+    unique_id: &[u8],
+    passed: impl IntoIterator<Item = (u8, &'a [u8])>,
+    max_bytes: usize,
+) -> Vec<u8> {
     let mut out = Vec::new();
     if let Some(tls) = tls {
         put(&mut out, ALPN, tls.alpn.as_deref());
@@ -159,6 +165,11 @@ pub(super) fn write(tls: Option<&TlsFacts>, unique_id: &[u8]) -> Vec<u8> {
         && (tls.version.is_some() || tls.cipher.is_some() || tls.certificate.is_some())
     {
         push(&mut out, SSL, &ssl(tls));
+    }
+    for (kind, value) in passed {
+        if out.len() + HEAD_BYTES + value.len() <= max_bytes {
+            push(&mut out, kind, value);
+        }
     }
     out
 }

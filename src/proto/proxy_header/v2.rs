@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{
     header::{Header, HeaderAddresses, HeaderError, HeaderProgress, MAX_HEADER_BYTES, as_v6},
-    tlv,
+    tlv::{self, Tlvs},
 };
 use crate::proto::TlsFacts;
 
@@ -88,10 +88,21 @@ where
     ))
 }
 
-pub(super) fn write(
+/// The TLVs of a complete header, which [`parse`] has accepted; empty for the sender's own
+/// connection.
+pub(super) fn tlvs(header: &[u8]) -> Tlvs<'_> {
+    let next = match header.get(SIGNATURE.len()..FIXED_BYTES) {
+        Some([PROXY, family, ..]) => addresses_len(*family).map(|len| FIXED_BYTES + len),
+        _ => Ok(header.len()),
+    };
+    Tlvs { bytes: header, next: next.unwrap_or(header.len()) }
+}
+
+pub(super) fn write<'a>(
     addresses: Option<HeaderAddresses>,
     tls: Option<&TlsFacts>,
     unique_id: &[u8],
+    passed: impl IntoIterator<Item = (u8, &'a [u8])>,
 ) -> Vec<u8> {
     let (family, block) = match addresses.map(|of| (of, of.source.ip(), of.destination.ip())) {
         None => (UNSPEC, Vec::new()),
@@ -102,7 +113,8 @@ pub(super) fn write(
             (TCP_OVER_IPV6, block(&as_v6(from).octets(), &as_v6(to).octets(), of))
         }
     };
-    let rest = tlv::write(tls, unique_id);
+    let max_bytes = MAX_HEADER_BYTES - FIXED_BYTES - block.len() - tlv::CHECKSUM_BYTES;
+    let rest = tlv::write(tls, unique_id, passed, max_bytes);
     let len = (block.len() + rest.len() + tlv::CHECKSUM_BYTES) as u16;
     let header = [SIGNATURE, &[PROXY, family], &len.to_be_bytes(), &block, &rest].concat();
     tlv::with_checksum(header)

@@ -6,7 +6,7 @@ use crate::{
     config::ProxyProtocolOut,
     proto::{
         TlsFacts,
-        proxy_header::{HeaderAddresses, write_v1, write_v2},
+        proxy_header::{HeaderAddresses, KeptTlvs, write_v1, write_v2},
     },
     session::pending::PendingClient,
     template::Template,
@@ -20,13 +20,15 @@ pub(super) fn proxy_header(
     match version {
         None => Vec::new(),
         Some(ProxyProtocolOut::V1) => write_v1(addresses(client)),
-        Some(ProxyProtocolOut::V2 { cn, .. }) => {
+        Some(ProxyProtocolOut::V2 { cn, tlvs }) => {
             // In the format of the access log.
             let session_id = format!("{:016x}", client.record.session_id);
             let tls = client.record.tls();
             let renamed = cn.as_ref().map(|cn| with_common_name(client, cn));
             let tls = renamed.as_ref().map_or(tls, Option::as_ref);
-            write_v2(addresses(client), tls, session_id.as_bytes())
+            let kept = client.record.proxy_tlvs().into_iter().flat_map(KeptTlvs::iter);
+            let passed = kept.filter(|(kind, _)| tlvs.contains(*kind));
+            write_v2(addresses(client), tls, session_id.as_bytes(), passed)
         }
     }
 }

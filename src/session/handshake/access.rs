@@ -3,22 +3,27 @@
 use std::net::IpAddr;
 
 use crate::{
-    labels::{EndBy, EndCause, EndPhase},
+    labels::{EndBy, EndCause, EndPhase, Event},
     listener::ListenerSettings,
     session::{end::End, record::Record},
 };
 
-/// The end of a connection whose client is known to be denied at accept. It costs no registration
-/// with the reactor and no permit, so that a flood of such connections is cheap.
-pub(super) fn denied_at_accept(settings: &ListenerSettings, record: &Record) -> Option<End> {
-    settings.access.as_ref()?;
+/// Ends the record of a connection whose client is known to be denied at accept. That costs no
+/// registration with the reactor and no permit, so that a flood of such connections is cheap.
+pub(super) fn admit(settings: &ListenerSettings, record: Record) -> Option<Record> {
     let peer = record.client_ip();
     let proxy = settings.proxy_protocol.as_ref();
-    let is_header_due = proxy.is_some_and(|rules| rules.is_from(peer));
-    if is_header_due || may_be_forwarded(settings, peer) {
-        return None;
+    let is_header_due = || proxy.is_some_and(|rules| rules.is_from(peer));
+    if settings.access.is_none() || is_header_due() || may_be_forwarded(settings, peer) {
+        return Some(record);
     }
-    check(settings, record).err()
+    match check(settings, &record) {
+        Ok(()) => Some(record),
+        Err(end) => {
+            record.end(Event::Reject, (0, 0), end);
+            None
+        }
+    }
 }
 
 /// Checks the address of the client, as far as it is known.

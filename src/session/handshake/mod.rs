@@ -2,12 +2,15 @@
 //! Or to the relay of TLS that is passed through, after its ClientHello.
 
 mod access;
+mod at_accept;
 mod client_hello;
+mod client_rates;
 mod connect;
 mod establish;
 mod limits;
 mod passthrough;
 mod proxy_header;
+mod quotas;
 mod tls;
 mod transport;
 mod websocket;
@@ -28,10 +31,11 @@ use super::{
     reject::{Rejection, reject},
 };
 use crate::{
-    labels::{EndBy, EndPhase, Event},
+    labels::{EndBy, EndPhase},
     limits::{ConnectionLimit, ConnectionPermit},
     net::{PeerAddress, Socket, Stream},
 };
+pub(crate) use at_accept::admit_at_accept;
 use establish::{RelayStart, deliver, start_relay};
 
 /// Serves a connection from accept until it ends or its relay starts in a task of its own.
@@ -42,9 +46,7 @@ pub(crate) async fn serve(
     peer: PeerAddress,
 ) {
     let record = Record::new(&context.recorder, accepted.listener.clone(), peer);
-    if let Some(end) = access::denied_at_accept(&accepted.settings, &record) {
-        return record.end(Event::Reject, (0, 0), end);
-    }
+    let Some(record) = access::admit(&accepted.settings, record) else { return };
     let stream = match Socket::accepted(&context.reactor, fd) {
         Ok(socket) => Stream::new(socket),
         Err(error) => {
@@ -65,6 +67,13 @@ pub(crate) async fn serve(
     let PendingClient { stream, mut record, buffer, replaced, .. } = client;
     record.read = record.read.saturating_add(received as u32);
     context.give_back_buffer(buffer);
+    let has_bad_credentials = match &outcome {
+        Ok(_) => client_rates::is_refused_by_broker(&record),
+        Err(rejection) => client_rates::has_bad_credentials(&record, rejection),
+    };
+    if has_bad_credentials {
+        client_rates::count_bad_credentials(&context, &record, &permit);
+    }
     match outcome {
         Ok(start) => start_relay(&context, stream, record, permit, start, replaced),
         // Boxed, as it would otherwise enlarge every handshake.
@@ -91,7 +100,9 @@ async fn handshake(
     }
     let connect = connect::read(client, settings).await?;
     client.record.set_connect(&connect, &client.buffer);
+    identity::forget_token(client, settings);
     panic_if_requested(&client.record, "handshake");
+    client_rates::check_bans(client)?;
     // Limits precede the client's identity, which costs more. Only a client at the limit of its
     // address is identified first, as it may replace a session of its own.
     let is_at_address_limit = match permit.check() {
@@ -101,17 +112,29 @@ async fn handshake(
     };
     let connect = if identity::is_needed(client, settings, &connect) {
         // Boxed, as plain handshakes do not need it.
-        Box::pin(identity::establish(client, settings, connect)).await?
+        let connect = Box::pin(identity::establish(client, settings, connect)).await?;
+        // Its broker may be sent other names.
+        client_rates::check_bans(client)?;
+        connect
     } else {
         connect
     };
+    // Only now is a client ID or a username surely the client's own.
+    client_rates::count_connect(client)?;
     apply_rules(client, accepted, Some(&connect))?;
     if is_at_address_limit {
         // Boxed, as few handshakes need it.
         Box::pin(limits::replace_at_limit(client, permit)).await?;
     }
+    if permit.has_quotas() {
+        // Boxed, as few configurations have quotas.
+        Box::pin(quotas::enter(client, permit, EndPhase::Connect)).await?;
+    }
     let answer = find_broker(client, Opening::Connect(&connect)).await?;
+    // A ban that came since ends sessions, of which this is not one yet.
+    client_rates::check_bans(client)?;
     // The limits may have changed since accept; later changes recount the session with all others.
     permit.recount();
+    permit.recount_quotas(|| client.record.fields());
     deliver(client, settings, &connect, answer)
 }

@@ -2,7 +2,7 @@
 
 use super::{
     establish::{RelayStart, pass_through},
-    limits,
+    limits, quotas,
 };
 use crate::{
     labels::EndPhase,
@@ -27,8 +27,12 @@ pub(super) async fn connect(
 ) -> Result<RelayStart, Rejection> {
     permit.check().map_err(|limit| limits::refuse(client, limit, EndPhase::Handshake))?;
     apply_rules(client, accepted, None)?;
+    if permit.has_quotas() {
+        quotas::enter(client, permit, EndPhase::Handshake).await?;
+    }
     let answer = find_broker(client, Opening::ClientHello).await?;
     // The limits may have changed since accept; later changes recount the session with all others.
     permit.recount();
+    permit.recount_quotas(|| client.record.fields());
     Ok(pass_through(client, &accepted.settings, answer))
 }

@@ -4,21 +4,35 @@ use std::borrow::Cow;
 
 use super::wrong_protocol::UNTRUSTED_PROXY_HEADER;
 use crate::{
+    config::ProxyProtocolIn,
     labels::{EndBy, EndCause, EndPhase},
     proto::proxy_header::{
-        self, DetectedHeader, Header, HeaderError, HeaderProgress, MAX_HEADER_BYTES,
+        self, DetectedHeader, Header, HeaderError, HeaderProgress, MAX_HEADER_BYTES, keep_tlvs,
     },
     session::{end::End, pending::PendingClient, reject::Rejection},
 };
 
-/// Reads the header. What followed it stays in the buffer.
-pub(super) async fn read(client: &mut PendingClient<'_>) -> Result<Header, Rejection> {
+/// Reads the header of a trusted peer, which says who the client is. What followed it stays in the
+/// buffer.
+pub(super) async fn accept(
+    client: &mut PendingClient<'_>,
+    rules: &ProxyProtocolIn,
+) -> Result<(), Rejection> {
+    if !rules.required && !begins_with_header(client).await? {
+        return Ok(());
+    }
+    let (header, len) = read(client).await?;
+    let tlvs = client.buffer.get(..len).and_then(|bytes| keep_tlvs(bytes, &rules.tlvs));
+    client.buffer.drain(..len);
+    client.record.apply_proxy_header(header, tlvs);
+    Ok(())
+}
+
+/// The header, and its length in the buffer.
+async fn read(client: &mut PendingClient<'_>) -> Result<(Header, usize), Rejection> {
     loop {
         match proxy_header::parse(&client.buffer) {
-            Ok(HeaderProgress::Complete { header, len }) => {
-                client.buffer.drain(..len);
-                return Ok(header);
-            }
+            Ok(HeaderProgress::Complete { header, len }) => return Ok((header, len)),
             Ok(HeaderProgress::Incomplete) => {}
             Err(invalid) => return Err(malformed(describe(invalid)).into()),
         }
@@ -26,13 +40,6 @@ pub(super) async fn read(client: &mut PendingClient<'_>) -> Result<Header, Rejec
             return Err(client.closed_early(EndPhase::Handshake, incomplete(&client.buffer)));
         }
     }
-}
-
-/// Reads the header of a trusted peer that may begin without one.
-pub(super) async fn read_optional(
-    client: &mut PendingClient<'_>,
-) -> Result<Option<Header>, Rejection> {
-    if begins_with_header(client).await? { read(client).await.map(Some) } else { Ok(None) }
 }
 
 /// Rejects a peer that sends a header without being trusted to.

@@ -50,5 +50,6 @@ fn rejection(error: &TlsError) -> Rejection {
     };
     let end = End::new(by, EndPhase::Handshake, cause).with(error.to_string());
     let reply = (by == EndBy::Proxy).then_some(RejectReply::Transport);
-    Rejection { reply, ..end.into() }
+    let has_bad_credentials = matches!(error, TlsError::Certificate(_));
+    Rejection { reply, has_bad_credentials, ..end.into() }
 }

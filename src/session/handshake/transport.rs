@@ -10,10 +10,10 @@ use std::{
 
 use super::{
     access::{self, may_be_forwarded},
-    client_hello, proxy_header, tls, websocket,
+    client_hello, client_rates, proxy_header, tls, websocket,
 };
 use crate::{
-    config::{ProxyProtocolIn, WebSocket},
+    config::WebSocket,
     labels::{EndBy, EndCause, EndPhase},
     limits::ConnectionPermit,
     listener::ListenerSettings,
@@ -57,11 +57,12 @@ async fn unwrap_layers(
     let is_trusted = settings.proxy_protocol.as_ref().map(|rules| rules.is_from(peer));
     if let Some(rules) = settings.proxy_protocol.as_ref().filter(|rules| rules.is_from(peer)) {
         layer.set(if rules.required { Layer::ProxyHeader } else { Layer::OptionalProxyHeader });
-        read_proxy_header(client, rules).await?;
+        proxy_header::accept(client, rules).await?;
     }
+    let is_from_proxy = settings.is_from_proxy(peer);
     if !may_be_forwarded(settings, client.record.client_ip()) {
         access::check(settings, &client.record)?;
-        permit.identify(client.record.client_ip())?;
+        identify(client, permit, is_from_proxy)?;
     }
     if is_trusted == Some(false)
         && let Some(first) = first_layer(settings)
@@ -85,25 +86,23 @@ async fn unwrap_layers(
         websocket::upgrade(client, settings, rules).await?;
     }
     if !permit.is_identified() {
-        permit.identify(client.record.client_ip())?;
+        // A trusted HTTP proxy may also have spoken MQTT itself, and have named no other client.
+        access::check(settings, &client.record)?;
+        identify(client, permit, is_from_proxy)?;
     }
     Ok(())
 }
 
-/// Reads the PROXY header of a trusted peer, which says who the client is.
-async fn read_proxy_header(
-    client: &mut PendingClient<'_>,
-    rules: &ProxyProtocolIn,
+/// Counts the connection by its client's address; those that come directly were counted at accept.
+fn identify(
+    client: &PendingClient<'_>,
+    permit: &mut ConnectionPermit,
+    is_from_proxy: bool,
 ) -> Result<(), Rejection> {
-    let header = if rules.required {
-        Some(proxy_header::read(client).await?)
-    } else {
-        proxy_header::read_optional(client).await?
-    };
-    if let Some(header) = header {
-        client.record.apply_proxy_header(header);
+    if is_from_proxy {
+        client_rates::admit_named(client)?;
     }
-    Ok(())
+    Ok(permit.identify(client.record.client_ip())?)
 }
 
 /// Whether the client speaks WebSocket, where it may also speak MQTT itself.
@@ -154,9 +153,7 @@ impl Layer {
     fn unfinished(self) -> &'static str {
         match self {
             Self::ProxyHeader => "no complete PROXY header was sent",
-            Self::OptionalProxyHeader => {
-                "nothing was sent, or only the beginning of a PROXY header"
-            }
+            Self::OptionalProxyHeader => "nothing was sent, or an incomplete PROXY header",
             Self::Tls => "the TLS handshake was not finished",
             Self::ClientHello => "no complete ClientHello was sent",
             Self::WebSocket => "no complete WebSocket request was sent",

@@ -36,7 +36,7 @@ pub(super) async fn upgrade(
     access::check(settings, &client.record)?;
     respond(&client.stream, &request.response()).await?;
     client.buffer.drain(..request.len);
-    client.stream.begin_websocket(&mut client.buffer);
+    client.stream.begin_websocket(&mut client.buffer, rules.ping);
     Ok(())
 }
 

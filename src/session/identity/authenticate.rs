@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, pin::pin, task::Poll};
 
-use super::refusal::refuse;
+use super::refusal::refuse_credentials;
 use crate::{
     config::{Jwt, TokenSource},
     jwt::{Claims, JwtError},
@@ -27,10 +27,6 @@ pub(super) async fn verify(
     jwt: &Jwt,
 ) -> Result<(), Rejection> {
     let context = client.context;
-    if jwt.from == TokenSource::Username {
-        // Before anything can be logged.
-        client.record.hide_username();
-    }
     let span = match jwt.from {
         TokenSource::Password => connect.password,
         TokenSource::Username => connect.username,
@@ -71,7 +67,7 @@ fn rejection(
 ) -> Rejection {
     let reason =
         if error.is_genuine() { RejectReason::NotAuthorized } else { RejectReason::BadCredentials };
-    refuse(client, settings, RULE, reason, error.to_string())
+    refuse_credentials(client, settings, RULE, reason, error.to_string())
 }
 
 /// The claims that templates name, and the subject.
@@ -80,6 +76,7 @@ fn named_claims(
     settings: &ListenerSettings,
     claims: &Claims,
 ) -> Box<[Claim]> {
+    let quotas = client.context.limiter.quotas.current();
     let rules = || settings.rules.iter().flat_map(ListenerRules::iter);
     let pools: Vec<_> =
         rules().filter_map(|running| Some(running.pool.as_ref()?.config())).collect();
@@ -87,7 +84,9 @@ fn named_claims(
     let of_listener = settings.identity.iter().flat_map(|identity| identity.variables());
     let of_rules = rules().flat_map(|running| running.rule.when.variables());
     let of_pools = pools.iter().flat_map(|pool| pool.variables());
-    let variables = of_listener.chain(pool.variables()).chain(of_rules).chain(of_pools);
+    let of_quotas = quotas.variables();
+    let variables =
+        of_listener.chain(pool.variables()).chain(of_rules).chain(of_pools).chain(of_quotas);
     let names = variables.filter_map(|variable| match variable {
         Variable::Jwt(name) => Some(&**name),
         _ => None,

@@ -7,7 +7,9 @@ mod require;
 mod rewrite;
 
 use super::{pending::PendingClient, reject::Rejection};
-use crate::{balance::EmptyClientId, listener::ListenerSettings, proto::mqtt::Connect};
+use crate::{
+    balance::EmptyClientId, config::TokenSource, listener::ListenerSettings, proto::mqtt::Connect,
+};
 
 /// Whether the client's identity needs more than its CONNECT as it is.
 pub(super) fn is_needed(
@@ -21,6 +23,14 @@ pub(super) fn is_needed(
 fn assigns_id(client: &PendingClient<'_>, connect: &Connect) -> bool {
     let policy = || client.record.listener.pool.current_config().balance.empty_client_id;
     connect.client_id.is_empty() && policy() == EmptyClientId::Assign
+}
+
+/// Forgets a username that is a token, before anything can be logged.
+pub(super) fn forget_token(client: &mut PendingClient<'_>, settings: &ListenerSettings) {
+    let jwt = settings.identity.as_ref().and_then(|identity| identity.jwt.as_ref());
+    if jwt.is_some_and(|jwt| jwt.from == TokenSource::Username) {
+        client.record.hide_username();
+    }
 }
 
 /// Checks who the client is, and replaces the CONNECT in its buffer by the one for its broker.

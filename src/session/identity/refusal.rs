@@ -7,6 +7,18 @@ use crate::{
     session::{end::End, pending::PendingClient, reject::Rejection},
 };
 
+/// Refuses a client that has not proved its identity, with the rule that refused it.
+pub(super) fn refuse_credentials(
+    client: &PendingClient<'_>,
+    settings: &ListenerSettings,
+    rule: &str,
+    reason: RejectReason,
+    detail: String,
+) -> Rejection {
+    let refused = refuse(client, settings, rule, reason, detail);
+    Rejection { has_bad_credentials: true, ..refused }
+}
+
 /// Refuses a client for its identity, with the rule that refused it.
 pub(super) fn refuse(
     client: &PendingClient<'_>,

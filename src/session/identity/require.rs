@@ -1,6 +1,6 @@
 //! What has to hold of a client.
 
-use super::refusal::refuse;
+use super::refusal::refuse_credentials;
 use crate::{
     config::{RequiredField, Requirement},
     escape::quote,
@@ -49,7 +49,13 @@ pub(super) fn check(
                 "the client has no {name}; line {line} of the configuration requires {pattern}{values}"
             ),
         };
-        return Err(refuse(client, settings, &format!("require[{index}]"), reason, detail));
+        return Err(refuse_credentials(
+            client,
+            settings,
+            &format!("require[{index}]"),
+            reason,
+            detail,
+        ));
     }
     Ok(())
 }

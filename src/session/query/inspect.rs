@@ -11,9 +11,11 @@ use tokio::{sync::oneshot, task::spawn_local};
 
 use crate::{
     labels::{EndCause, Transport},
+    limits::Ban,
     proto::CertificateFacts,
     session::{
         active::ActiveSession,
+        ban_log::log_operator_bans,
         context::WorkerContext,
         record::{ClientInfo, Record},
         walk::{OutOfTime, find},
@@ -99,6 +101,8 @@ pub(crate) enum QueryKind {
         until: Instant,
         reply: oneshot::Sender<WorkerPage>,
     },
+    /// Writes bans by the operator into the access log.
+    LogBans(Vec<Ban>),
     /// Ends a session; the reply says whether it exists.
     End {
         session_id: u64,
@@ -145,10 +149,12 @@ pub(crate) fn answer_query(context: &Rc<WorkerContext>, query: SessionQuery) {
                 let _ = reply.send(page(&context, from_slot, max, &filter, until).await);
             });
         }
+        QueryKind::LogBans(bans) => log_operator_bans(&context, bans),
         QueryKind::End { session_id, cause, until, reply } => {
             spawn_local(async move {
                 let end = |session: &ActiveSession| {
-                    let is_it = session.record.session_id == session_id && session.accepted;
+                    let is_it =
+                        session.record.session_id == session_id && session.record.is_accepted();
                     is_it.then(|| session.end(cause))
                 };
                 let ended = find(&context, 0, until, end).await;
@@ -191,7 +197,7 @@ impl Filter {
             Some(wanted) => has == Some(wanted),
             None => true,
         };
-        session.accepted
+        session.record.is_accepted()
             && (is(&self.client_id, sent_id)
                 || is(&self.client_id, client.map(ClientInfo::client_id))
                 || is(&self.client_id, record.assigned_client_id()))

@@ -14,6 +14,7 @@ use tokio::{
 use super::inspect::{Filter, QueryKind, SessionInfo, SessionQuery, SessionSlot};
 use crate::{
     labels::EndCause,
+    limits::Ban,
     session::{
         clients::{ClientDirectory, ClientHash, DirectoryEntry, DuplicateClient},
         session_id::worker_of,
@@ -185,6 +186,13 @@ impl Inspector {
             Some(Err(_)) => Err(QueryError::Silent(worker)),
             Some(Ok(ended)) => Ok(ended),
             None => Ok(false),
+        }
+    }
+
+    /// Has a worker write bans by the operator into the access log.
+    pub(crate) fn log_bans(&self, bans: Vec<Ban>) {
+        if let Some(ask) = self.workers.first() {
+            ask(SessionQuery(QueryKind::LogBans(bans)));
         }
     }
 

@@ -26,6 +26,7 @@ use tokio::task::spawn_local;
 
 use super::{end::End, pool_view::PoolView};
 use crate::{
+    access_log::BanFields,
     labels::{EndBy, EndCause, EndPhase, Event, Transport},
     metrics::ListenerMetrics,
     net::PeerAddress,
@@ -33,7 +34,7 @@ use crate::{
         CertificateFacts, TlsFacts,
         client_hello::ClientHello,
         mqtt::Connect,
-        proxy_header::{Header, HeaderAddresses},
+        proxy_header::{Header, HeaderAddresses, KeptTlvs},
     },
     template::ClientFields,
 };
@@ -98,6 +99,8 @@ pub(crate) struct TransportInfo {
     /// The address that the client connected to, if it was not this proxy's.
     pub(crate) destination: Option<SocketAddr>,
     pub(crate) tls: Option<TlsFacts>,
+    /// TLVs of the PROXY header.
+    pub(crate) tlvs: Option<Box<KeptTlvs>>,
     /// Whether the client speaks WebSocket, on a listener where it may also speak MQTT itself.
     pub(crate) chose_websocket: bool,
     /// The path of its WebSocket request, without the query.
@@ -134,9 +137,9 @@ impl Record {
         }
     }
 
-    /// Takes the client's address and TLS facts from a PROXY header.
-    pub(crate) fn apply_proxy_header(&mut self, header: Header) {
-        let mut transport = TransportInfo { tls: header.tls, ..TransportInfo::default() };
+    /// Takes the client's address and TLS facts from a PROXY header, and the TLVs that are kept.
+    pub(crate) fn apply_proxy_header(&mut self, header: Header, tlvs: Option<Box<KeptTlvs>>) {
+        let mut transport = TransportInfo { tls: header.tls, tlvs, ..TransportInfo::default() };
         transport.destination = header.addresses.map(|addresses| addresses.destination);
         self.transport = Some(Box::new(transport));
         if let Some(HeaderAddresses { source, .. }) = header.addresses {
@@ -232,6 +235,11 @@ impl Record {
         self.transport.as_ref()?.path.as_deref()
     }
 
+    /// The TLVs that are kept of the connection's PROXY header.
+    pub(crate) fn proxy_tlvs(&self) -> Option<&KeptTlvs> {
+        self.transport.as_ref()?.tlvs.as_deref()
+    }
+
     /// What is known about the client from TLS, terminated here or at a proxy in front.
     pub(crate) fn tls(&self) -> Option<&TlsFacts> {
         self.transport.as_ref()?.tls.as_ref()
@@ -278,6 +286,12 @@ impl Record {
         }
     }
 
+    /// Whether the broker has accepted the client, once its session has begun; a broker that got a
+    /// ClientHello in place of a CONNECT has.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.connack.as_ref().is_none_or(|connack| connack.code == 0)
+    }
+
     /// Bytes from the client and to it before its session began, without the CONNACK.
     pub(crate) fn handshake_bytes(&self) -> (u64, u64) {
         (self.read.into(), self.sent.into())
@@ -303,23 +317,37 @@ impl Record {
     /// Records the end of this connection; if the log is full, waits for room in a task of its own.
     pub(crate) fn end(mut self, event: Event, bytes: (u64, u64), end: End) {
         if self.recorder.log.has_room() {
-            self.log_end(event, bytes, &end);
+            self.record_end(event, bytes, &end, true);
             return;
         }
         spawn_local(async move {
             self.recorder.log.wait_for_room().await;
-            self.log_end(event, bytes, &end);
+            self.record_end(event, bytes, &end, true);
         });
+    }
+
+    /// Counts the end of a rejected connection without a line in the log.
+    pub(crate) fn end_unlogged(mut self, end: &End) {
+        self.record_end(Event::Reject, (0, 0), end, false);
+    }
+
+    /// Writes the log entry of a ban that this connection has caused.
+    pub(crate) fn log_ban(&self, ban: BanFields<'_>, detail: &str) {
+        if self.recorder.log.wants(Event::Ban) {
+            let mut entry = self.entry(Event::Ban);
+            (entry.ban, entry.detail) = (Some(ban), Some(detail));
+            self.recorder.log.write(&entry);
+        }
     }
 
     /// Records a panic as the end, without waiting for the log.
     pub(crate) fn end_in_panic(&mut self, event: Event, bytes: (u64, u64), phase: EndPhase) {
         let end = End::new(EndBy::Proxy, phase, EndCause::Error).with(PANIC_DETAIL);
-        self.log_end(event, bytes, &end);
+        self.record_end(event, bytes, &end, true);
     }
 
-    /// Logs and counts the end of this connection, once.
-    fn log_end(&mut self, event: Event, bytes: (u64, u64), end: &End) {
+    /// Counts the end of this connection, once, and logs it if `is_logged`.
+    fn record_end(&mut self, event: Event, bytes: (u64, u64), end: &End, is_logged: bool) {
         // Set first, so that a panic below is not recorded again.
         self.ended = true;
         let recorder = &self.recorder;
@@ -327,9 +355,9 @@ impl Record {
         match event {
             Event::Reject => recorder.metrics.count_reject(end.cause.as_str()),
             Event::Probe => self.listener.metrics.probes_total.inc(),
-            Event::Connect | Event::Disconnect => {}
+            Event::Connect | Event::Disconnect | Event::Ban => {}
         }
-        if recorder.log.wants(event) {
+        if is_logged && recorder.log.wants(event) {
             let mut entry = self.entry(event);
             entry.duration_ms = Some(self.accepted.elapsed());
             (entry.bytes_in, entry.bytes_out) = (Some(bytes.0), Some(bytes.1));

@@ -67,7 +67,7 @@ fn certificates_and_keys() {
     folder.listener("{ certificates: [{ cert: noisy.pem, key: noisy.pem }] }").unwrap();
     for (tls, wrong) in [
         ("{}", "10.certificates: is required; allowed: a list of { cert, key }".into()),
-        ("5", "10: is a single value; allowed: a mapping of keys to values".into()),
+        ("5", "10: \"5\" is unknown; allowed: passthrough, or a mapping with certificates".into()),
         (
             "{ certificates: [] }",
             "26.certificates: is an empty list; allowed: one entry or more".into(),
@@ -149,7 +149,7 @@ fn every_fault_is_reported() {
             "5:135: listeners[0].tls.min_version: \"1.1\" is unknown; allowed: 1.2, 1.3".into(),
             "5:146: listeners[0].tls.alpn: is a single value; allowed: a list".into(),
             "5:152: listeners[0].tls.tickets: is an unknown key; allowed: certificates, \
-             client_auth, client_ca, client_crl, min_version, alpn"
+             client_auth, client_ca, client_crl, min_version, alpn, mode"
                 .into(),
         ]
     );

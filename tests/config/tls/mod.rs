@@ -4,5 +4,6 @@ mod faults;
 mod folder;
 mod handshake;
 mod listener;
+mod passthrough;
 pub(crate) mod pki;
 mod pool;

@@ -32,7 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
 fn pass_on(header: Header) {
     let Header { addresses, tls, unique_id } = header;
     let unique_id = unique_id.unwrap_or_default();
-    for written in [write_v1(addresses), write_v2(addresses, tls.as_ref(), &unique_id)] {
+    for written in [write_v1(addresses), write_v2(addresses, tls.as_ref(), &unique_id, [])] {
         let Ok(HeaderProgress::Complete { header, len }) = parse(&written) else {
             panic!("{}", written.escape_ascii())
         };

@@ -1,5 +1,7 @@
 //! TLS that is passed through to the brokers: `tls: passthrough`.
 
+mod hellos;
+mod operations;
 mod refusals;
 mod sessions;
 

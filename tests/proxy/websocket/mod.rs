@@ -5,6 +5,8 @@ mod faults;
 mod forwarded;
 mod loads;
 mod over_tls;
+mod paths;
+mod pings;
 mod proxy_protocol;
 mod refusals;
 mod sessions;

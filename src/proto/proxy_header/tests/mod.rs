@@ -1,3 +1,4 @@
+mod kept;
 mod oracle;
 mod v1;
 mod v2;

@@ -90,7 +90,7 @@ fn is_stricter(invalid: HeaderError) -> bool {
 /// Headers with some bytes changed.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
     let good = (pair(), facts(), any::<bool>()).prop_map(|(pair, facts, text)| {
-        if text { write_v1(pair) } else { write_v2(pair, facts.as_ref(), b"id") }
+        if text { write_v1(pair) } else { write_v2(pair, facts.as_ref(), b"id", []) }
     });
     let damage = proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
     (good, damage, any::<prop::sample::Index>()).prop_map(|(mut bytes, damage, end)| {
@@ -121,7 +121,7 @@ proptest! {
         tls in facts(),
         id in proptest::collection::vec(any::<u8>(), 1..128),
     ) {
-        let bytes = write_v2(addresses, tls.as_ref(), &id);
+        let bytes = write_v2(addresses, tls.as_ref(), &id, []);
         let read = v2::Header::try_from(&bytes[..]).unwrap();
         prop_assert_eq!(read.command, v2::Command::Proxy);
         let unspecified = v2::Addresses::Unspecified;

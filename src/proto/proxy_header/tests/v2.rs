@@ -185,6 +185,7 @@ fn every_damage_is_noticed() {
         Some(addresses("192.0.2.1:56324", "198.51.100.2:1883")),
         Some(&TlsFacts { certificate: Some(Box::new(named("device-7"))), ..TlsFacts::default() }),
         b"0123456789abcdef",
+        [],
     );
     let said = read(&good).unwrap();
     for bit in 0..good.len() * 8 {
@@ -232,7 +233,7 @@ fn what_is_written() {
         ),
     ]
     .concat();
-    let written = write_v2(Some(from_to), Some(&tls), b"eed5000000000000");
+    let written = write_v2(Some(from_to), Some(&tls), b"eed5000000000000", []);
     let (rest, sum) = written.split_at(written.len() - 4);
     let len = IPV4.len() + said.len() + 7;
     let fixed = [SIGNATURE, b"\x21\x11", &(len as u16).to_be_bytes()].concat();
@@ -245,11 +246,11 @@ fn what_is_written() {
     };
     assert_eq!(read(&written), Ok(header));
 
-    let nobody = write_v2(None, None, b"");
+    let nobody = write_v2(None, None, b"", []);
     assert_eq!(nobody[..19], [SIGNATURE, b"\x21\x00\x00\x07\x03\x00\x04"].concat());
     assert_eq!(read(&nobody), Ok(Header::default()));
     let mixed = addresses("192.0.2.1:1", "[2001:db8::2]:2");
-    let written = write_v2(Some(mixed), None, b"");
+    let written = write_v2(Some(mixed), None, b"", []);
     assert_eq!(written[12..16], *b"\x21\x21\x00\x2B");
     assert_eq!(written[16..32], *b"\0\0\0\0\0\0\0\0\0\0\xFF\xFF\xC0\x00\x02\x01");
     assert_eq!(read(&written).unwrap().addresses, Some(mixed));
@@ -258,18 +259,18 @@ fn what_is_written() {
 #[test]
 fn a_certificate_that_nobody_verified_is_not_said_to_be() {
     let tls = TlsFacts { version: Some("TLSv1.2".into()), ..TlsFacts::default() };
-    let written = write_v2(None, Some(&tls), b"");
+    let written = write_v2(None, Some(&tls), b"", []);
     let said = ssl(0x01, 1, &[&tlv(0x21, b"TLSv1.2")]);
     assert_eq!(written[16..16 + said.len()], said);
     // A verified certificate need not have a name.
     let tls = TlsFacts { certificate: Some(Box::new(unnamed())), ..tls };
-    let written = write_v2(None, Some(&tls), b"");
+    let written = write_v2(None, Some(&tls), b"", []);
     let said = ssl(0x07, 0, &[&tlv(0x21, b"TLSv1.2")]);
     assert_eq!(written[16..16 + said.len()], said);
     assert_eq!(read(&written).unwrap().tls, Some(tls));
     // A server name alone does not prove that there is a TLS connection.
     let tls = TlsFacts { sni: Some("a.example".into()), ..TlsFacts::default() };
-    let written = write_v2(None, Some(&tls), b"");
+    let written = write_v2(None, Some(&tls), b"", []);
     assert_eq!(written[16..28], tlv(0x02, b"a.example"));
     assert_eq!(written[28..31], *b"\x03\x00\x04");
 }
@@ -285,7 +286,7 @@ fn what_is_written_is_bounded() {
         certificate: Some(Box::new(named(&huge[..256]))),
         alpn: Some(huge.as_bytes().into()),
     };
-    let written = write_v2(None, Some(&tls), &[b'u'; 129]);
+    let written = write_v2(None, Some(&tls), &[b'u'; 129], []);
     let said = read(&written).unwrap();
     let kept = TlsFacts {
         cipher: tls.cipher,
@@ -302,7 +303,7 @@ fn what_is_written_is_bounded() {
 fn common_names_have_no_control_characters() {
     for name in ["a\0", "a\nb", "\u{7f}", "\u{85}"] {
         let tls = TlsFacts { certificate: Some(Box::new(named(name))), ..TlsFacts::default() };
-        let written = write_v2(None, Some(&tls), b"");
+        let written = write_v2(None, Some(&tls), b"", []);
         assert!(!written.windows(name.len()).any(|part| part == name.as_bytes()), "{name:?}");
         let wanted =
             Some(TlsFacts { certificate: Some(Box::new(unnamed())), ..TlsFacts::default() });

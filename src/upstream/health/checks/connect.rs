@@ -129,7 +129,7 @@ fn own_header(version: Option<&ProxyProtocolOut>, addresses: Option<HeaderAddres
         (None, _) => Vec::new(),
         (Some(ProxyProtocolOut::V1), _) => proxy_header::write_v1(addresses),
         (Some(ProxyProtocolOut::V2 { .. }), Some(_)) => {
-            proxy_header::write_v2(addresses, None, b"")
+            proxy_header::write_v2(addresses, None, b"", [])
         }
         (Some(ProxyProtocolOut::V2 { .. }), None) => proxy_header::V2_LOCAL.to_vec(),
     }

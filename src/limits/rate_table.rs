@@ -1,0 +1,105 @@
+//! Rates by address, client ID or username, shared by all workers and bounded in memory.
+
+use std::{
+    hash::{BuildHasher, Hash, RandomState},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use prometheus::IntCounter;
+
+use super::lru::LruMap;
+
+/// The number of maps that entries are distributed over, each with its own lock, so that workers
+/// hardly ever contend.
+const SHARDS: usize = 256;
+
+/// The maximum number of entries per shard: a million over all shards, in some 60 MB. Beyond it, the
+/// least recently counted is forgotten: whoever connects that rarely is not what the rate is for.
+const MAX_SHARD_ENTRIES: usize = 4096;
+
+/// A value for each recently counted address, client ID or username.
+pub(super) struct RateTable<V> {
+    /// Keyed at random, so that nobody can choose keys that share a shard or a hash. Two keys of a
+    /// million share one with a probability of 3e-8; they then share their rate.
+    hasher: RandomState,
+    /// Each is locked for one lookup, or for one removal of idle entries.
+    shards: Box<[Mutex<LruMap<V>>]>,
+    evicted: IntCounter,
+}
+
+impl<V> RateTable<V> {
+    /// `evicted` counts entries that were forgotten to make room.
+    pub(super) fn new(evicted: IntCounter) -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::new(LruMap::new(MAX_SHARD_ENTRIES))).collect();
+        Self { hasher: RandomState::new(), shards, evicted }
+    }
+
+    /// Calls `count` with the value of `key`, created if missing.
+    pub(super) fn with<T>(
+        &self,
+        key: &(impl Hash + ?Sized),
+        create: impl FnOnce() -> V,
+        count: impl FnOnce(&mut V) -> T,
+    ) -> T {
+        let (hash, mut shard) = self.shard_of(key);
+        let (value, evicted) = shard.use_entry(hash, create);
+        let counted = count(value);
+        drop(shard);
+        if evicted {
+            self.evicted.inc();
+        }
+        counted
+    }
+
+    /// Whether `key` has a value for which `is` is true.
+    pub(super) fn is(&self, key: &(impl Hash + ?Sized), is: impl FnOnce(&V) -> bool) -> bool {
+        let (hash, shard) = self.shard_of(key);
+        shard.get(hash).is_some_and(is)
+    }
+
+    /// Forgets the values for which `keep` is false.
+    pub(super) fn retain(&self, keep: impl Fn(&V) -> bool) {
+        self.shards.iter().for_each(|shard| lock(shard).retain(&keep));
+    }
+
+    fn shard_of(&self, key: &(impl Hash + ?Sized)) -> (u64, MutexGuard<'_, LruMap<V>>) {
+        let hash = self.hasher.hash_one(key);
+        // The low bits select the bucket inside the map.
+        (hash, lock(&self.shards[(hash >> 48) as usize % SHARDS]))
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    #[cfg(test)]
+    pub(super) fn allocated(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).allocated()).sum()
+    }
+}
+
+fn lock<V>(shard: &Mutex<LruMap<V>>) -> MutexGuard<'_, LruMap<V>> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three times as many keys as there is room for: the newest are kept, the oldest forgotten and counted.
+    #[test]
+    fn memory_is_bounded_and_the_oldest_go_first() {
+        const KEYS: u64 = 3_000_000;
+        const ROOM: u64 = (SHARDS * MAX_SHARD_ENTRIES) as u64;
+        let evicted = IntCounter::new("evicted", "evicted").unwrap();
+        let table = RateTable::new(evicted.clone());
+        (0..KEYS).for_each(|key| table.with(&key, || (), |()| ()));
+        assert_eq!(table.len() as u64, ROOM);
+        assert_eq!(evicted.get(), KEYS - ROOM);
+        let is_known = |key: u64| table.is(&key, |()| true);
+        // Shards fill unevenly, by a few percent.
+        assert!((KEYS - ROOM * 9 / 10..KEYS).all(is_known));
+        assert!(!(0..KEYS - ROOM * 11 / 10).any(is_known));
+    }
+}

@@ -115,6 +115,7 @@ fn every_configuration_is_valid() {
     let issuers = ["RSA", "P-256", "Ed25519"].map(|kind| Issuer::new(kind, "key"));
     let keys_of_tokens = jwk_set(&issuers.each_ref().map(Issuer::jwk));
     let password = "s3cret".to_owned();
+    let networks = "192.0.2.0/24\n".to_owned();
     let pages = [README, COMMANDS, KEYS, OPS].map(read);
     let mut configurations: Vec<_> = pages.iter().flat_map(|page| configurations(page)).collect();
     configurations.extend(pool_keys(&read(OPS)));
@@ -135,6 +136,7 @@ fn every_configuration_is_valid() {
                 Some("key") => &key,
                 Some("json") => &keys_of_tokens,
                 Some("password") => &password,
+                Some("txt") => &networks,
                 _ => continue,
             };
             fs::write(folder.path().join(name), content).unwrap();

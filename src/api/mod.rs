@@ -25,7 +25,7 @@ pub(crate) use self::{
     reload::{Applied, LastReload},
     route::{Candidate, PoolRoute, Routes},
     sessions::{Session, Sessions},
-    status::{ConfigInForce, Descriptors, End, Listener, Status},
+    status::{ConfigInForce, Descriptors, End, Listener, Quota, QuotaKey, Status},
     upstreams::{Change, Pool, Pools, State, Upstream, Weight},
     value::Counts,
 };

@@ -32,6 +32,9 @@ pub(crate) struct Status {
     pub(crate) connections_open: u32,
     /// In the order of the configuration.
     pub(crate) listeners: Vec<Listener>,
+    /// In the order of the configuration, `max_connections_per_username` first.
+    #[serde(default)]
+    pub(crate) quotas: Vec<Quota>,
     /// Connections that ended since the start, by how they ended.
     pub(crate) ends: Vec<End>,
     /// Connections since the start that never became sessions, by cause.
@@ -86,6 +89,30 @@ pub(crate) struct Listener {
     /// Sessions since the start by protocol level: 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0.
     #[schemars(extend("required" = ["3", "4", "5"]))]
     pub(crate) sessions_total: Counts,
+}
+
+/// A limit on connections by a template.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Quota {
+    pub(crate) name: Arc<str>,
+    /// For each key.
+    #[schemars(range(min = 1))]
+    pub(crate) max_connections: u32,
+    /// Keys that have connections now.
+    pub(crate) keys: usize,
+    /// The keys with the most connections, at most five, the fullest first.
+    pub(crate) fullest: Vec<QuotaKey>,
+}
+
+/// A key of a quota.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct QuotaKey {
+    /// The value of the quota's template for some clients.
+    pub(crate) key: Arc<str>,
+    /// Open now, those that wait for a broker included.
+    pub(crate) connections: u32,
 }
 
 /// How many connections ended in one way since the start.

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{AccessLog, Admin, Dns, Drain, Limits, Listener, Log, Pool, Runtime, Timeouts};
+use super::{AccessLog, Admin, Dns, Drain, Limits, Listener, Log, Pool, Quota, Runtime, Timeouts};
 
 /// One whole configuration file.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub struct Config {
     /// Never empty; names are unique.
     pub pools: Vec<Pool>,
     pub limits: Limits,
+    /// Names are unique.
+    pub quotas: Vec<Quota>,
     pub timeouts: Timeouts,
     pub dns: Dns,
     pub drain: Drain,

@@ -49,7 +49,8 @@ pub use proxy_protocol::{PassedTlvs, ProxyProtocolIn, ProxyProtocolOut};
 pub use schema::json_schema;
 pub(crate) use secret::Secret;
 pub(crate) use settings::{
-    Admin, BanRate, Dns, Drain, Limits, Log, ProgramLogFormat, Rate, Runtime, Timeouts,
+    Admin, BanRate, Dns, Drain, Limits, Log, ProgramLogFormat, Quota, Rate, Runtime, Timeouts,
+    USERNAME_QUOTA,
 };
 pub use settings::{LogLevel, TcpKeepalive, TcpUserTimeout, Workers};
 pub(crate) use values::is_name;

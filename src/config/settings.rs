@@ -4,6 +4,7 @@ use std::{
     fmt,
     net::SocketAddr,
     num::{NonZeroU32, NonZeroUsize},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -12,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Bind, Idle, Secret};
+use crate::template::Template;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Runtime {
@@ -164,6 +166,18 @@ pub struct Log {
     pub level: LogLevel,
     pub format: ProgramLogFormat,
 }
+
+/// A limit on the sessions at a time with one value of a template.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quota {
+    pub name: Arc<str>,
+    /// Clients for which it has no value are not counted.
+    pub key: Template,
+    pub max_connections: NonZeroU32,
+}
+
+/// The name of the quota that `limits.max_connections_per_username` is.
+pub(crate) const USERNAME_QUOTA: &str = "max_connections_per_username";
 
 /// The lowest severity of messages that are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

@@ -71,6 +71,7 @@ impl Proxy {
         let max_sessions = descriptors.max_sessions_for(config, worker_count.get());
         descriptors.log(max_sessions, config.limits.max_connections);
         let limiter = Arc::new(ConnectionLimiter::new(&config.limits, max_sessions, metrics));
+        limiter.quotas.reconfigure(&config.quotas, metrics);
         let (mut logs, mut jobs) =
             (AccessLogs::empty(metrics.access_logs()), BlockingJobs::default());
         let prepared = jobs.open_logs(&logs, &config.access_log).await;

@@ -11,7 +11,10 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::{address::CountedAddress, client_rates::ClientRates, connect_rate::AddressRateLimiter};
+use super::{
+    address::CountedAddress, client_rates::ClientRates, connect_rate::AddressRateLimiter,
+    quotas::Quotas,
+};
 use crate::{
     config::{Limits, Rate},
     metrics::{LimitMetrics, Metrics},
@@ -29,6 +32,7 @@ pub struct ConnectionLimiter {
     limits: ArcSwap<EffectiveLimits>,
     pub(crate) rates: ClientRates,
     metrics: LimitMetrics,
+    pub(crate) quotas: Quotas,
 }
 
 /// The configured limits, reduced to what the process's descriptors allow.
@@ -57,6 +61,7 @@ impl ConnectionLimiter {
             limits: ArcSwap::from_pointee(effective),
             rates: ClientRates::new(limits, metrics.clone()),
             metrics,
+            quotas: Quotas::default(),
         }
     }
 

@@ -8,6 +8,7 @@ mod connect_rate;
 mod connections;
 mod lru;
 mod permit;
+mod quotas;
 mod rate_table;
 mod token_bucket;
 
@@ -18,3 +19,4 @@ pub(crate) use bans::{Ban, BanInForce, BanTarget, TooManyBans, wall_time};
 pub(crate) use client_rates::{AddressRefusal, ConnectTooFast};
 pub use connections::ConnectionLimiter;
 pub(crate) use permit::{ConnectionLimit, ConnectionPermit, FarOverLimit};
+pub(crate) use quotas::{QuotaUsage, ReachedQuota};

@@ -6,8 +6,9 @@ use super::{
     address::CountedAddress,
     connect_rate::RateCheck,
     connections::{ConnectionLimiter, tenth},
+    quotas::{QuotaLeases, ReachedQuota},
 };
-use crate::proto::mqtt::RejectReason;
+use crate::{proto::mqtt::RejectReason, template::ClientFields};
 
 /// A counted connection. Dropping the permit ends the count.
 pub(crate) struct ConnectionPermit {
@@ -21,6 +22,8 @@ pub(crate) struct ConnectionPermit {
     over_address_limit: bool,
     /// Any other limit that it exceeds.
     over: Option<ConnectionLimit>,
+    /// `None` if no quota counts it. Boxed, as few configurations have quotas.
+    quotas: Cell<Option<Box<QuotaLeases>>>,
 }
 
 /// A limit on connections.
@@ -80,6 +83,7 @@ impl ConnectionPermit {
             identified: false,
             over_address_limit: false,
             over: over_address_limit.then_some(ConnectionLimit::Connections),
+            quotas: Cell::default(),
         })
     }
 
@@ -144,6 +148,54 @@ impl ConnectionPermit {
             }
             None => Ok(()),
         }
+    }
+
+    /// Whether any quota is configured.
+    pub(crate) fn has_quotas(&self) -> bool {
+        !self.limiter.quotas.current().is_empty()
+    }
+
+    /// Counts the client in the quotas, once its CONNECT and its identity are known. Returns the
+    /// quotas that are full, in which it is not counted.
+    pub(crate) fn enter_quotas(&self, client: &ClientFields<'_>) -> Vec<ReachedQuota> {
+        let (leases, reached) = QuotaLeases::enter(&self.limiter.quotas.current(), client);
+        self.quotas.set(Some(Box::new(leases)).filter(|leases| !leases.is_empty()));
+        reached
+    }
+
+    /// Counts the client in a quota that was full, if it has room now.
+    pub(crate) fn retry_quota(&self, reached: &ReachedQuota) -> bool {
+        self.with_quotas(|leases| leases.retry(reached))
+    }
+
+    /// Counts the client in a full quota, because an older session of its own ends for it.
+    pub(crate) fn exceed_quota(&self, reached: &ReachedQuota) {
+        self.with_quotas(|leases| leases.exceed(reached));
+    }
+
+    /// Whether the connection counts in this quota, with the same key.
+    pub(crate) fn counts_in(&self, reached: &ReachedQuota) -> bool {
+        self.with_quotas(|leases| leases.counts_in(reached))
+    }
+
+    /// Counts the client again by the current quotas, which may have changed since its CONNECT.
+    pub(crate) fn recount_quotas<'a>(&self, client: impl FnOnce() -> Option<ClientFields<'a>>) {
+        let set = self.limiter.quotas.current();
+        let before = self.quotas.take();
+        if before.is_none() && set.is_empty() {
+            return;
+        }
+        self.quotas.set(before);
+        if let Some(client) = client() {
+            self.with_quotas(|leases| leases.recount(&set, &client));
+        }
+    }
+
+    fn with_quotas<T>(&self, act: impl FnOnce(&mut QuotaLeases) -> T) -> T {
+        let mut leases = self.quotas.take().unwrap_or_default();
+        let done = act(&mut leases);
+        self.quotas.set(Some(leases).filter(|leases| !leases.is_empty()));
+        done
     }
 
     /// The address that it is counted under; `None` if it is not counted per address.

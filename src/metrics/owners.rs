@@ -1,4 +1,4 @@
-//! The listeners, pools, brokers and access logs that have metrics, and former ones.
+//! The listeners, pools, brokers, access logs and quotas that have metrics, and former ones.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,6 +17,7 @@ pub(super) enum Owner {
     Pool(Arc<str>),
     Upstream { pool: Arc<str>, name: Arc<str> },
     AccessLog(Arc<str>),
+    Quota(Arc<str>),
 }
 
 #[derive(Default)]
@@ -43,7 +44,9 @@ impl Owner {
     /// The values of the owner's labels.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         let (first, second) = match self {
-            Self::Listener(name) | Self::Pool(name) | Self::AccessLog(name) => (name, None),
+            Self::Listener(name) | Self::Pool(name) | Self::AccessLog(name) | Self::Quota(name) => {
+                (name, None)
+            }
             Self::Upstream { pool, name } => (pool, Some(name)),
         };
         [Some(first), second].into_iter().flatten().map(|name| &**name)

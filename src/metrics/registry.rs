@@ -13,6 +13,7 @@ use super::{
     owned::{Declarations, Owned},
     owners::Owner,
     pool::{PoolFamilies, PoolMetrics},
+    quota::{QuotaFamilies, QuotaMetrics},
     reloads::ReloadMetrics,
     upstream::{UpstreamFamilies, UpstreamMetrics},
 };
@@ -40,11 +41,12 @@ named! {
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
-    /// The metrics of listeners, pools, brokers and access logs, while those exist.
+    /// The metrics of listeners, pools, brokers, access logs and quotas, while those exist.
     owned: Owned,
     listeners: ListenerFamilies,
     pools: PoolFamilies,
     upstreams: UpstreamFamilies,
+    quotas: QuotaFamilies,
     ends: EndMetrics,
     pub(super) reloads: ReloadMetrics,
     accept_errors: Box<[IntCounter]>,
@@ -67,6 +69,7 @@ impl Metrics {
         let listeners = ListenerFamilies::new(&mut owned);
         let pools = PoolFamilies::new(&mut owned);
         let upstreams = UpstreamFamilies::new(&mut owned);
+        let quotas = QuotaFamilies::new(&mut owned);
         let access_logs = AccessLogFamilies::new(&mut owned);
         let owned = owned.register(&family.0);
         Self {
@@ -82,6 +85,7 @@ impl Metrics {
             listeners,
             pools,
             upstreams,
+            quotas,
             ends: EndMetrics::new(&family),
             reloads: ReloadMetrics::new(&family),
             accept_errors: AcceptError::ALL
@@ -122,6 +126,11 @@ impl Metrics {
     pub fn upstream(&self, pool: &str, upstream: &str) -> UpstreamMetrics {
         let owner = Owner::Upstream { pool: pool.into(), name: upstream.into() };
         self.upstreams.of(self.owned.registration(owner))
+    }
+
+    /// The metrics of one quota.
+    pub(crate) fn quota(&self, quota: &str) -> QuotaMetrics {
+        self.quotas.of(self.owned.registration(Owner::Quota(quota.into())))
     }
 
     /// Counts the end of a connection.

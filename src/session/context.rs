@@ -124,8 +124,8 @@ impl WorkerContext {
         Rc::new(this)
     }
 
-    /// Applies other settings. Sessions stay as they are; the caller has their [addresses counted
-    /// again](super::recount_addresses).
+    /// Applies other settings. Sessions stay as they are; the caller has them [counted
+    /// again](super::recount_clients).
     pub(crate) fn adopt(&self, settings: SessionSettings<'_>) {
         self.limits.set(settings.limits);
         self.timeouts.set(settings.timeouts);

@@ -48,4 +48,4 @@ pub(crate) use query::{
     Cursor, Filter, QUERY_TIMEOUT, QueryError, QuerySender, SessionInfo, answer_query,
 };
 pub(crate) use record::ListenerRef;
-pub(crate) use sweep::{end_all_sessions, on_worker_signal, recount_addresses, sweep};
+pub(crate) use sweep::{end_all_sessions, on_worker_signal, recount_clients, sweep};

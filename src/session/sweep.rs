@@ -88,12 +88,14 @@ pub(crate) fn on_worker_signal(context: &Rc<WorkerContext>) {
     }
 }
 
-/// Counts clients by address again, under the current limits; drops `done` when finished.
-pub(crate) fn recount_addresses(context: &Rc<WorkerContext>, done: impl Sized + 'static) {
+/// Counts clients by address and in quotas again, under the current limits; drops `done` when
+/// finished.
+pub(crate) fn recount_clients(context: &Rc<WorkerContext>, done: impl Sized + 'static) {
     let context = context.clone();
     spawn_local(async move {
         walk(&context, |session| {
             session.permit.recount();
+            session.permit.recount_quotas(|| session.record.for_broker());
             VISIT_COST
         })
         .await;

@@ -149,7 +149,7 @@ impl EventLoop {
                 let WorkerUpdate { snapshot, sockets, log, pending } = *update;
                 context.adopt(settings(&snapshot, log));
                 self.listeners.adopt(context, &snapshot.listeners, sockets, &pending);
-                session::recount_addresses(context, pending);
+                session::recount_clients(context, pending);
             }
             WorkerCommand::Drain(drain) => {
                 self.draining = true;

@@ -57,6 +57,7 @@ mod proxy_protocol_out;
 mod proxy_protocol_tls;
 mod proxy_tlvs;
 mod queue;
+mod quotas;
 mod records;
 mod reload;
 mod retry;

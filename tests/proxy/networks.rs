@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::Write,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
 };
 
 use rustix::process::Signal;
@@ -220,9 +220,10 @@ fn a_long_list() {
     fs::write(&banned, "").unwrap();
     let proxy = Proxy::start_in(dir, &config.text(), |_| crate::harness::program());
     // Every second address, so that none are merged.
-    let address = |n: u32| IpAddr::from(Ipv4Addr::from_bits(0x0B00_0000 + 2 * n));
-    let lines: String = (0..999_999).map(|n| format!("{}\n", address(n))).collect();
-    fs::write(&banned, lines + "127.0.0.9\n").unwrap();
+    let address = |n: u32| Ipv4Addr::from_bits(0x0B00_0000 + 2 * n).to_string();
+    let mut lines: Vec<_> = (0..999_999).map(address).collect();
+    lines.push("127.0.0.9".to_owned());
+    fs::write(&banned, lines.join("\n")).unwrap();
     reload(&proxy, &config.text());
     from(9, proxy.address()).expect_end();
     wait_denied(&proxy, 1, IN_DENY);

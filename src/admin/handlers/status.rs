@@ -12,7 +12,9 @@ use crate::{
         response::{ErrorResponse, HttpResponse, json},
         state::AdminState,
     },
-    api, listener,
+    api,
+    limits::QuotaUsage,
+    listener,
     metrics::EndCount,
     timestamp::rfc3339,
 };
@@ -47,10 +49,16 @@ pub(in crate::admin) fn get(
         descriptors: descriptors(state.limiter.limit()),
         connections_open: state.limiter.open(),
         listeners: snapshot.listeners.iter().map(|listener| listener_status(listener)).collect(),
+        quotas: state.limiter.quotas.usage().into_iter().map(quota).collect(),
         ends: state.metrics.end_counts().into_iter().map(end).collect(),
         rejects: state.metrics.reject_counts(),
         access_log_dropped: state.metrics.access_logs().dropped.get(),
     }))
+}
+
+fn quota(QuotaUsage { name, max_connections, keys, fullest }: QuotaUsage) -> api::Quota {
+    let fullest = fullest.into_iter().map(|(key, connections)| api::QuotaKey { key, connections });
+    api::Quota { name, max_connections, keys, fullest: fullest.collect() }
 }
 
 fn last_reload(FinishedReload { at, outcome, faults }: FinishedReload) -> api::LastReload {

@@ -9,9 +9,9 @@ use super::table::{TextTable, counts, duration, or_dash, yes_no};
 use crate::{
     api::{
         Applied, Banned, Bans, Duplicate, Duplicates, End, LastReload, Listener, Log, Pool,
-        PoolRoute, Pools, Routes, Session, Sessions, Status, Upstream,
+        PoolRoute, Pools, Quota, QuotaKey, Routes, Session, Sessions, Status, Upstream,
     },
-    escape::{plain, plain_lines},
+    escape::{plain, plain_lines, quote},
 };
 
 pub(super) fn status(status: &Status, out: &mut dyn Write) -> io::Result<()> {
@@ -22,6 +22,10 @@ pub(super) fn status(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     }
     writeln!(out)?;
     listeners(&status.listeners, out)?;
+    if !status.quotas.is_empty() {
+        writeln!(out)?;
+        quotas(&status.quotas, out)?;
+    }
     if status.ends.is_empty() {
         return Ok(());
     }
@@ -73,6 +77,19 @@ fn listeners(listeners: &[Listener], out: &mut dyn Write) -> io::Result<()> {
     };
     let titles = ["LISTENER", "BIND", "TRANSPORT", "POOL", "OPEN", "TOTAL", "SESSIONS BY VERSION"];
     TextTable::new(titles).write(out, listeners.iter().map(row))
+}
+
+fn quotas(quotas: &[Quota], out: &mut dyn Write) -> io::Result<()> {
+    let row = |quota: &Quota| {
+        let fullest = quota
+            .fullest
+            .iter()
+            .map(|QuotaKey { key, connections }| format!("{}: {connections}", quote(key)));
+        let fullest = fullest.collect::<Vec<_>>().join(", ");
+        let numbers = [quota.max_connections.to_string(), quota.keys.to_string()];
+        [quota.name.to_string()].into_iter().chain(numbers).chain([fullest]).collect()
+    };
+    TextTable::new(["QUOTA", "MAX", "KEYS", "FULLEST"]).write(out, quotas.iter().map(row))
 }
 
 fn ends(ends: &[End], out: &mut dyn Write) -> io::Result<()> {

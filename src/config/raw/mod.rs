@@ -36,5 +36,5 @@ pub(super) use pool::{
     SendProxyProtocol, Upstream,
 };
 pub(super) use rules::{Rule, When};
-pub(super) use settings::{Admin, BanRate, Limits, SHORT_FORMS, Timeouts};
+pub(super) use settings::{Admin, BanRate, Limits, Quota, SHORT_FORMS, Timeouts};
 pub(super) use websocket::{WebSocket, default_websocket};

@@ -4,13 +4,16 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    common::{AnyTime, List, empty},
+    common::{AnyTime, List, Positive, empty},
     entries::ENTRIES_KEY,
 };
 use crate::config::{
     Bind, Idle, LogLevel, ProgramLogFormat, TcpUserTimeout, Workers,
     at::At,
-    values::{FilePath, IpPort, Limit, Number, Size, Time, YEAR, at_number, at_size, at_time},
+    values::{
+        FilePath, IpPort, Limit, Name, Number, Size, TemplateText, Time, YEAR, at_number, at_size,
+        at_time,
+    },
 };
 
 /// From what holds any client ID of 23 bytes, which every server takes (MQTT 3.1.1, 3.1.3.1), to
@@ -42,6 +45,14 @@ pub(in crate::config) struct Limits {
     /// client's own older session does not count. 0 is no limit, as whole sites share one address.
     #[serde(default)]
     pub(in crate::config) max_connections_per_ip: At<Limit>,
+    /// Sessions at a time with one username, as the broker sees it. More are refused: 0x97 in MQTT
+    /// 5.0, 3 before. A client's own older session does not count, nor do usernames that are tokens.
+    /// 0 is no limit.
+    #[serde(default)]
+    pub(in crate::config) max_connections_per_username: At<Limit>,
+    /// Further limits on sessions, by texts with variables, such as one for each tenant.
+    #[serde(default)]
+    pub(in crate::config) quotas: At<List<Quota>>,
     /// New connections a second from one address, counted like the connections.
     #[serde(default = "empty::<ConnectRate>")]
     pub(in crate::config) connects_per_ip: At<ConnectRate>,
@@ -79,6 +90,19 @@ pub(in crate::config) struct Limits {
     /// MQTT 5.0. 64 bytes to 268435460.
     #[serde(default = "at_size::<256, Packet>")]
     pub(in crate::config) connack_packet: At<Packet>,
+}
+
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Quota {
+    /// The name of the quota in the access log and in metrics; unique.
+    pub(in crate::config) name: At<Name>,
+    /// What is counted: text with variables, such as "${sni}" or "${jwt.tenant}". The client ID and
+    /// the username are those that the broker will see. Clients for which a variable has no value
+    /// are not counted.
+    pub(in crate::config) key: At<TemplateText>,
+    /// Sessions at a time with one value of the key.
+    pub(in crate::config) max_connections: At<Positive>,
 }
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]

@@ -14,6 +14,7 @@ mod network_access;
 mod passthrough;
 mod pool;
 mod proxy_protocol;
+mod quotas;
 mod rules;
 mod settings;
 mod tls;
@@ -51,6 +52,7 @@ pub(super) fn config(checker: &Checker<'_>, raw: &At<raw::Config>) -> Valid<Conf
         });
     let access_log = access_log::access_logs(checker, &raw.access_log);
     let admin = given(raw.admin.as_ref(), |raw| admin(checker, raw, &mut binds, true));
+    let quotas = quotas::quotas(checker, &raw.limits);
     let settings = settings::settings(checker, raw);
     let (runtime, limits, timeouts, dns, drain, log) = settings?;
     Ok(Config {
@@ -58,6 +60,7 @@ pub(super) fn config(checker: &Checker<'_>, raw: &At<raw::Config>) -> Valid<Conf
         listeners: listeners?,
         pools: pools?,
         limits,
+        quotas: quotas?,
         timeouts,
         dns,
         drain,

@@ -70,6 +70,7 @@ fn set_limits(proxy: &Proxy, before: &config::Config, after: &config::Config) {
         proxy.descriptors.log(new, max_connections[1]);
     }
     proxy.limiter.reconfigure(&after.limits, new);
+    proxy.limiter.quotas.reconfigure(&after.quotas, &proxy.metrics);
 }
 
 /// Applies a configuration to a pool; returns the changes.

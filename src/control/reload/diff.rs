@@ -77,7 +77,7 @@ pub(super) fn changes_outside_pools(before: &Config, after: &Config) -> Vec<Stri
         }
     }
     let sections = [
-        ("limits", before.limits != after.limits),
+        ("limits", before.limits != after.limits || before.quotas != after.quotas),
         ("timeouts", before.timeouts != after.timeouts),
         ("dns", before.dns != after.dns),
         ("drain", before.drain != after.drain),

@@ -12,8 +12,8 @@ use crate::{
     session::{
         active::ActiveSession,
         clients::{
-            DirectoryEntry, ReachedLimit, ReplacementQuery, identity, is_of_client,
-            possible_own_sessions,
+            DirectoryEntry, ReachedLimit, ReplacedSession, ReplacementQuery, identity,
+            is_of_client, possible_own_sessions,
         },
         context::WorkerContext,
         pending::PendingClient,
@@ -36,9 +36,9 @@ pub(crate) async fn replace_own_session(
     client: &mut PendingClient<'_>,
     limit: ReachedLimit,
 ) -> Result<bool, Rejection> {
-    let is_eligible = |older: &DirectoryEntry| match limit {
-        ReachedLimit::Broker(id) => older.broker == id,
-        ReachedLimit::Address(_) => true,
+    let is_eligible = |older: &DirectoryEntry| match &limit {
+        ReachedLimit::Broker(id) => older.broker == *id,
+        ReachedLimit::Address(_) | ReachedLimit::Quotas(_) => true,
     };
     let context = client.context;
     let view = &client.record.listener.pool;
@@ -47,15 +47,23 @@ pub(crate) async fn replace_own_session(
     let newer = Arc::new(identity(view, &routed));
     let replacements = &context.clients.replacements;
     for older in older.into_iter().filter(is_eligible) {
-        let Some(replaced) = replacements.claim(older) else { continue };
+        // One that it replaces already, for another limit, may count towards this one as well.
+        let is_replaced =
+            |replaced: &ReplacedSession| replaced.older.session_id == older.session_id;
+        let is_claimed = client.replaced.iter().any(is_replaced);
+        let claim = if is_claimed { None } else { replacements.claim(older) };
+        if !is_claimed && claim.is_none() {
+            continue;
+        }
         let (reply, replied) = oneshot::channel();
+        let limit = limit.clone();
         replacements.ask(ReplacementQuery { older, newer: newer.clone(), limit, reply });
         let (until, replied) = (context.reactor.now() + WORKER_ANSWER_TIMEOUT, pin!(replied));
         let answering = pin!(deadline(&context.reactor, until, replied));
         let answer = client.while_connected(EndPhase::Connect, answering).await;
         if let Ok(Ok(true)) = answer.map_err(|end| client.search_ended(end))? {
             let before = std::mem::take(&mut client.replaced);
-            client.replaced = before.into_iter().chain([replaced]).collect();
+            client.replaced = before.into_iter().chain(claim).collect();
             return Ok(true);
         }
     }
@@ -70,10 +78,13 @@ pub(crate) fn answer_replacement_queries(context: &WorkerContext) {
             // A session that is ending frees its place anyway, and cannot be replaced as well.
             session.counters.end_requested.get().is_none()
                 && is_of_client(session, &newer)
-                && match limit {
-                    ReachedLimit::Broker(id) => session.lease.broker().id() == id,
+                && match &limit {
+                    ReachedLimit::Broker(id) => session.lease.broker().id() == *id,
                     ReachedLimit::Address(address) => {
-                        session.permit.counted_address() == Some(address)
+                        session.permit.counted_address() == Some(*address)
+                    }
+                    ReachedLimit::Quotas(reached) => {
+                        reached.iter().all(|quota| session.permit.counts_in(quota))
                     }
                 }
         };

@@ -11,7 +11,11 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::entry::{ClientIdentity, DirectoryEntry};
-use crate::{limits::CountedAddress, session::session_id::worker_of, upstream::WorkerSignal};
+use crate::{
+    limits::{CountedAddress, ReachedQuota},
+    session::session_id::worker_of,
+    upstream::WorkerSignal,
+};
 
 /// The sessions that are being replaced, and the queries to each worker about its own sessions.
 pub(crate) struct Replacements {
@@ -22,12 +26,14 @@ pub(crate) struct Replacements {
 }
 
 /// A limit that a newer session has reached and that an older session counts towards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) enum ReachedLimit {
     /// `max_connections` of the broker with this [`Broker::id`](crate::upstream::Broker::id).
     Broker(u64),
     /// `max_connections_per_ip`.
     Address(CountedAddress),
+    /// All of these quotas.
+    Quotas(Arc<[ReachedQuota]>),
 }
 
 /// Asks whether an older session belongs to this client and counts towards this limit.

@@ -10,6 +10,7 @@ mod establish;
 mod limits;
 mod passthrough;
 mod proxy_header;
+mod quotas;
 mod tls;
 mod transport;
 mod websocket;
@@ -125,10 +126,18 @@ async fn handshake(
         // Boxed, as few handshakes need it.
         Box::pin(limits::replace_at_limit(client, permit)).await?;
     }
+    if permit.has_quotas() {
+        let reached = quotas::enter(&client.record, permit);
+        if !reached.is_empty() {
+            // Boxed, as few handshakes need it.
+            Box::pin(quotas::replace_at_quotas(client, permit, reached)).await?;
+        }
+    }
     let answer = find_broker(client, Opening::Connect(&connect)).await?;
     // A ban that came since ends sessions, of which this is not one yet.
     client_rates::check_bans(client)?;
     // The limits may have changed since accept; later changes recount the session with all others.
     permit.recount();
+    permit.recount_quotas(|| client.record.for_broker());
     deliver(client, settings, &connect, answer)
 }

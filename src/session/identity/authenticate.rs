@@ -76,6 +76,7 @@ fn named_claims(
     settings: &ListenerSettings,
     claims: &Claims,
 ) -> Box<[Claim]> {
+    let quotas = client.context.limiter.quotas.current();
     let rules = || settings.rules.iter().flat_map(ListenerRules::iter);
     let pools: Vec<_> =
         rules().filter_map(|running| Some(running.pool.as_ref()?.config())).collect();
@@ -83,7 +84,9 @@ fn named_claims(
     let of_listener = settings.identity.iter().flat_map(|identity| identity.variables());
     let of_rules = rules().flat_map(|running| running.rule.when.variables());
     let of_pools = pools.iter().flat_map(|pool| pool.variables());
-    let variables = of_listener.chain(pool.variables()).chain(of_rules).chain(of_pools);
+    let of_quotas = quotas.variables();
+    let variables =
+        of_listener.chain(pool.variables()).chain(of_rules).chain(of_pools).chain(of_quotas);
     let names = variables.filter_map(|variable| match variable {
         Variable::Jwt(name) => Some(&**name),
         _ => None,

@@ -286,6 +286,12 @@ impl Record {
         }
     }
 
+    /// The client as its broker sees it; `None` before the CONNECT.
+    pub(crate) fn for_broker(&self) -> Option<ClientFields<'_>> {
+        let client = self.client.as_ref()?;
+        Some(self.for_route(client.client_id(), client.username()))
+    }
+
     /// Bytes from the client and to it before its session began, without the CONNACK.
     pub(crate) fn handshake_bytes(&self) -> (u64, u64) {
         (self.read.into(), self.sent.into())

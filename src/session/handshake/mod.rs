@@ -108,7 +108,7 @@ async fn handshake(
     let is_at_address_limit = match permit.check() {
         Ok(()) => false,
         Err(ConnectionLimit::ConnectionsPerIp) => true,
-        Err(limit) => return Err(limits::refuse(client, limit, EndPhase::Connect)),
+        Err(limit) => return Err(limits::refuse(client, limit)),
     };
     let connect = if identity::is_needed(client, settings, &connect) {
         // Boxed, as plain handshakes do not need it.

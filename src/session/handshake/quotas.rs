@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    labels::{EndCause, EndPhase},
+    labels::EndCause,
     limits::{ConnectionPermit, ReachedQuota},
     proto::mqtt::RejectReason,
     session::{
@@ -33,6 +33,6 @@ pub(super) async fn replace_at_quotas(
     let Some(full) = reached.iter().find(|quota| !permit.retry_quota(quota)) else {
         return Ok(());
     };
-    let refused = client.refuse(RejectReason::QuotaExceeded, EndPhase::Connect, EndCause::Limit);
+    let refused = client.refuse(RejectReason::QuotaExceeded, client.check_phase(), EndCause::Limit);
     Err(refused.with(full.refuse()))
 }

@@ -286,10 +286,10 @@ impl Record {
         }
     }
 
-    /// The client as its broker sees it; `None` before the CONNECT.
+    /// The client as its broker sees it; `None` before the CONNECT, or the ClientHello that is passed
+    /// through.
     pub(crate) fn for_broker(&self) -> Option<ClientFields<'_>> {
-        let client = self.client.as_ref()?;
-        Some(self.for_route(client.client_id(), client.username()))
+        self.handshake.is_some().then(|| self.fields())
     }
 
     /// Bytes from the client and to it before its session began, without the CONNACK.

@@ -4,7 +4,12 @@ use std::{thread, time::Duration};
 
 use rustix::process::Signal;
 
-use crate::{Outcome, fixture::Fixture, states::State};
+use crate::{
+    Outcome,
+    file::{OTHER, POOL},
+    fixture::Fixture,
+    states::State,
+};
 
 /// How long a pool that comes back was away: what its removal ends is over by then, such as a
 /// rebalancing that takes its next step within half a second.
@@ -30,17 +35,21 @@ pub(crate) enum Operation {
     ListenerMoved,
     /// What clients have to be, and what their brokers are told.
     IdentityChanged,
+    /// Where clients may go: where they are now, by rules.
+    RulesChanged,
+    /// How many clients may come from where, and how fast: more than there are.
+    LimitsChanged,
     Drain,
 }
 
 use Operation::{
     AddressChanged, AdmissionRemoved, BrokerRemoved, ChecksRemoved, Drain, EjectionRemoved,
-    IdentityChanged, ListenerMoved, OtherKey, OwnKey, PoolReAdded, PoolRemoved, Unchanged,
-    WeightChanged,
+    IdentityChanged, LimitsChanged, ListenerMoved, OtherKey, OwnKey, PoolReAdded, PoolRemoved,
+    RulesChanged, Unchanged, WeightChanged,
 };
 
 impl Operation {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Unchanged,
         OtherKey,
         OwnKey,
@@ -54,6 +63,8 @@ impl Operation {
         WeightChanged,
         ListenerMoved,
         IdentityChanged,
+        RulesChanged,
+        LimitsChanged,
         Drain,
     ];
 
@@ -72,6 +83,8 @@ impl Operation {
             WeightChanged => "weight changed",
             ListenerMoved => "listener moved",
             IdentityChanged => "identity changed",
+            RulesChanged => "rules changed",
+            LimitsChanged => "limits changed",
             Drain => "drain",
         }
     }
@@ -124,6 +137,28 @@ impl Operation {
                 file.identity = format!(", {identity}");
                 return;
             }
+            RulesChanged => {
+                let pool = if file.pool.is_some() { POOL } else { OTHER };
+                let rules = format!(
+                    "{{ name: none, when: {{ client_id: [nobody, \"no-*\"] }}, refuse: banned }}, \
+                     {{ name: half, when: {{ percent: 50 }}, pool: {pool} }}, \
+                     {{ name: gone, when: {{ source: 192.0.2.0/24 }}, redirect: gone.example }}"
+                );
+                file.identity = format!(", rules: [{rules}]");
+                return;
+            }
+            LimitsChanged => {
+                let rate = "{ rate: 100000, burst: 100000, ban_for: 1m }";
+                let limits = format!(
+                    "{{ handshakes_per_ip: {rate}, connects_per_client_id: {rate}, \
+                     connects_per_username: {rate}, bad_credentials_per_ip: {rate}, \
+                     max_connections_per_username: 100000, \
+                     quotas: [{{ name: q, key: \"${{client_id}}\", max_connections: 1000 }}] }}"
+                );
+                file.top.entry("limits").or_insert(limits);
+                file.identity = ", deny: [192.0.2.0/24]".to_owned();
+                return;
+            }
             OwnKey => return state.change_own_key(file),
             _ => {}
         }
@@ -142,7 +177,7 @@ impl Operation {
                 }
             }
             Unchanged | OwnKey | PoolRemoved | PoolReAdded | ListenerMoved | IdentityChanged
-            | Drain => {}
+            | RulesChanged | LimitsChanged | Drain => {}
         }
     }
 }

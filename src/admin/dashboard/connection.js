@@ -9,6 +9,7 @@ const CALLED = {
   status: "sessions and configuration",
   upstreams: "brokers",
   duplicates: "duplicate client IDs",
+  bans: "bans",
   log: "the log",
 };
 

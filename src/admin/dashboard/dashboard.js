@@ -1,11 +1,12 @@
 // The dashboard: polls the admin API and passes responses to the parts of the page.
 //
 // Modules by purpose: api, history (data); dom, format, sparkline, dialog, say (helpers);
-// overview, pools > pool > broker, counts, duplicates, log, search, reload (parts of the page).
+// overview, pools > pool > broker, counts, duplicates, bans, log, search, reload (parts of the page).
 
 import "./theme.js";
 import "./search.js";
 import { Poller, onRefused } from "./api.js";
+import { showBans } from "./bans.js";
 import { showConnection } from "./connection.js";
 import * as counts from "./counts.js";
 import { showDuplicates } from "./duplicates.js";
@@ -24,6 +25,7 @@ const pollers = {
   status: new Poller(() => `${BASE}/status`, takeStatus, told),
   upstreams: new Poller(() => `${BASE}/upstreams`, takeUpstreams, told),
   duplicates: new Poller(() => `${BASE}/duplicates`, showDuplicates, told),
+  bans: new Poller(() => `${BASE}/bans`, takeBans, told),
   log: new Poller(log.logPath, log.showLog, told),
 };
 const all = Object.values(pollers);
@@ -42,6 +44,10 @@ function takeStatus(answer) {
 
 function takeUpstreams(answer) {
   pools.showPools(answer, () => pollers.upstreams.poll());
+}
+
+function takeBans(answer) {
+  showBans(answer, () => pollers.bans.poll());
 }
 
 function told() {

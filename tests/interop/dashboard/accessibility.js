@@ -78,7 +78,7 @@ for (const colorScheme of ["light", "dark"]) {
             await page.keyboard.press("Escape");
           }
           mock.faults["/api/v1"] = [503, { error: "a worker did not answer" }];
-          await becomes(() => page.locator(".stale").count(), 5);
+          await becomes(() => page.locator(".stale").count(), 6);
           await check(page, "old figures");
           mock.faults = {};
           mock.token = "s3cret";
@@ -105,7 +105,7 @@ test("landmarks, headings and the table's heads", () =>
         .getByRole("heading", { level: 2 })
         .allInnerTexts()
         .then((all) => all.map((text) => text.split(/\s/)[0])),
-      ["Find", "Pool", "Pool", "Pool", "Sessions", "Duplicate", "Log"],
+      ["Find", "Pool", "Pool", "Pool", "Sessions", "Duplicate", "Bans", "Log"],
     );
     const table = page.getByRole("table", { name: /^Pool brokers/ });
     assert.equal(await table.getByRole("columnheader").count(), 12);

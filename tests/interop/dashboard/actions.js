@@ -325,3 +325,27 @@ test("the theme is the system's until another is chosen, which is remembered", (
     },
     { colorScheme: "dark" },
   ));
+
+test("unbans", () =>
+  withPage(
+    (mock) => {
+      three(mock);
+      const ban = { reason: "operator", since: "2026-11-26T10:00:00.000Z" };
+      mock.bans = [
+        { ...ban, kind: "client_id", value: "a & b\u{202e}", comment: "lost", until: "2099-11-26T10:00:00.000Z" },
+      ];
+    },
+    async (page, mock) => {
+      const row = page.locator("#bans tr");
+      await hasText(row.locator("th"), "a & b\\u{202e}");
+      await hasText(row.locator("td").nth(1), "operator: lost");
+      await hasText(page.locator("#bans-note"), "1 ban");
+      await button(row, "Unban a & b\\u{202e}").click();
+      const dialog = page.getByRole("dialog", { name: "Unban a & b\\u{202e}?" });
+      await button(dialog, "Unban").click();
+      await dialog.waitFor({ state: "detached" });
+      assert.deepEqual(mock.asked, ["DELETE /api/v1/bans?client_id=a+%26+b%E2%80%AE"]);
+      await becomes(() => row.count(), 0);
+      await hasText(page.locator("#bans-note"), "none");
+    },
+  ));

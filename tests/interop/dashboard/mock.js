@@ -17,6 +17,7 @@ export class Mock {
   pools = [];
   lines = [];
   duplicates = [];
+  bans = [];
   /** By client ID, the answer of /api/v1/route. */
   routes = {};
   token;
@@ -56,7 +57,7 @@ export class Mock {
     if (!pathname.startsWith("/api/")) return serveFile(pathname, response);
     const body = await text(request);
     const { method } = request;
-    const isPoll = method === "GET" && ["status", "upstreams", "duplicates", "log"].includes(pathname.slice(8));
+    const isPoll = method === "GET" && ["status", "upstreams", "duplicates", "bans", "log"].includes(pathname.slice(8));
     if (!isPoll) this.asked.push([method, request.url, body].filter(Boolean).join(" "));
     const now = (this.atOnce[pathname] ?? 0) + 1;
     this.atOnce[pathname] = now;
@@ -82,6 +83,11 @@ export class Mock {
         return [200, this.status];
       case "GET upstreams":
         return [200, { pools: this.pools }];
+      case "GET bans":
+        return [200, { bans: this.bans, total: this.bans.length }];
+      case "DELETE bans":
+        this.bans = [];
+        return [204];
       case "GET duplicates":
         return [200, { duplicates: this.duplicates, evicted: 0 }];
       case "GET log": {

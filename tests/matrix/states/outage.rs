@@ -8,7 +8,9 @@ use crate::{
     device::{WITHIN, until_right},
     file::File,
     fixture::{Brokers, Fixture},
-    operations::Operation::{self, Drain, IdentityChanged, ListenerMoved, Unchanged},
+    operations::Operation::{
+        self, Drain, IdentityChanged, LimitsChanged, ListenerMoved, RulesChanged, Unchanged,
+    },
     stub::Behavior,
 };
 
@@ -50,7 +52,10 @@ impl State for ServesNobody {
 
     /// Where the pool is the same it is still known, and anywhere else it is not; then all are well.
     fn at_once(&mut self, fixture: &mut Fixture, operation: Operation) -> Outcome {
-        let is_known = matches!(operation, Unchanged | ListenerMoved | IdentityChanged);
+        let is_known = matches!(
+            operation,
+            Unchanged | ListenerMoved | IdentityChanged | RulesChanged | LimitsChanged
+        );
         let (known, code) = if is_known { ("failing", 503) } else { ("up", 200) };
         if operation.keeps_b1() {
             let status = fixture.api.broker("b1")?.status;

@@ -9,8 +9,8 @@ use super::{
     dashboard::Asset,
     guard,
     handlers::{
-        AdminContext, bans, config, duplicates, health, log, reload, route, sessions, status,
-        upstreams,
+        AdminContext, bans, config, duplicates, health, log, reload, route, rules, sessions,
+        status, upstreams,
     },
     request::percent_decoded,
     response::{ErrorResponse, HttpResponse, json},
@@ -32,6 +32,8 @@ enum Resource {
     Duplicates,
     Bans,
     Route,
+    Rules,
+    Rule { listener: String, name: String },
     Log,
     Reload,
     OpenApi,
@@ -90,6 +92,10 @@ async fn try_respond(
             let _reservation = budget.reserve_chunk().await?;
             route::get(state, query).await?
         }
+        Resource::Rules => rules::get(state, query)?,
+        Resource::Rule { listener, name } => {
+            rules::patch(state, query, &listener, &name, &head.headers, body).await?
+        }
         Resource::Log => log::get(state, query)?,
         Resource::Reload => reload::post(state, query).await?,
         Resource::OpenApi => json(&api::openapi()),
@@ -135,6 +141,10 @@ impl Resource {
             ["api", "v1", "duplicates"] => Self::Duplicates,
             ["api", "v1", "bans"] => Self::Bans,
             ["api", "v1", "route"] => Self::Route,
+            ["api", "v1", "rules"] => Self::Rules,
+            ["api", "v1", "listeners", listener, "rules", name] => {
+                Self::Rule { listener: decoded(listener)?, name: decoded(name)? }
+            }
             ["api", "v1", "log"] => Self::Log,
             ["api", "v1", "reload"] => Self::Reload,
             ["api", "v1", "openapi.json"] => Self::OpenApi,
@@ -148,7 +158,7 @@ impl Resource {
     /// The resource's methods, as in an `Allow` header.
     fn allow(&self) -> &'static str {
         match self {
-            Self::Upstream { .. } => "PATCH",
+            Self::Upstream { .. } | Self::Rule { .. } => "PATCH",
             Self::Session(_) => "DELETE",
             Self::Reload => "POST",
             Self::Bans => "GET, HEAD, POST, DELETE",

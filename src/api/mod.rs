@@ -11,6 +11,7 @@ mod log;
 mod openapi;
 mod reload;
 mod route;
+mod rules;
 mod sessions;
 mod status;
 mod upstreams;
@@ -23,7 +24,8 @@ pub(crate) use self::{
     log::{Log, LogLine},
     openapi::openapi,
     reload::{Applied, LastReload},
-    route::{Candidate, PoolRoute, Routes},
+    route::{Candidate, PoolRoute, Routes, Verdict},
+    rules::{ListenerRules, Rule, RuleChange, Rules, Traffic},
     sessions::{Session, Sessions},
     status::{ConfigInForce, Descriptors, End, Listener, Quota, QuotaKey, Status},
     upstreams::{Change, Pool, Pools, State, Upstream, Weight},

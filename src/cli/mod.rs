@@ -1,7 +1,6 @@
 //! The command line.
 
 mod check;
-mod client_ids;
 mod completions;
 mod config_file;
 mod ctl;
@@ -9,8 +8,8 @@ mod exit_code;
 mod log;
 mod man;
 mod openapi;
+mod protocol_level;
 mod route;
-mod route_facts;
 mod run;
 mod schema;
 
@@ -42,6 +41,7 @@ The program log goes to standard error.";
 const ROUTE_EXAMPLES: &str = "\
 Examples:
   mqtt-lb route -c config.yaml my-device
+  mqtt-lb route -c config.yaml --listener mqtts --username anna my-device
   mqtt-lb route -c config.yaml --against new.yaml - < client-ids.txt
 
 No running proxy is asked: all brokers are assumed up and empty. Brokers of a pool with `discover`
@@ -52,6 +52,7 @@ Examples:
   mqtt-lb ctl status
   mqtt-lb ctl sessions --client-id my-device
   mqtt-lb ctl drain broker-1
+  mqtt-lb ctl rule canary --percent 20
   mqtt-lb ctl --admin http://10.0.0.1:9883 --token-file admin.token upstreams --json
 
 Exit codes: 0 done, 1 proxy unreachable or request refused, 2 bad usage or configuration.";

@@ -6,7 +6,7 @@ use serde_yaml::Value;
 
 use super::{
     at::At,
-    raw::{self, CheckType},
+    raw::{self, CheckType, DEFAULT_PATH, Protocol},
     settings::TcpKeepalive,
     values::{HttpPath, Number, Time},
 };
@@ -49,6 +49,8 @@ fn fill_in(config: &mut At<raw::Config>) {
         let interval = TcpKeepalive::new(idle).interval;
         keepalive.interval = Some(At::default_of(Time(interval)));
     }
+    let listeners = config.listeners.value.iter_mut().flatten();
+    listeners.filter_map(|listener| listener.value.as_mut()).for_each(fill_in_websocket);
     let pools = config.pools.value.iter_mut().flatten().filter_map(|pool| pool.value.as_mut());
     for health in pools.filter_map(|pool| pool.health.value.as_mut()) {
         let Some(check) = health.active.as_mut().and_then(|check| check.value.as_mut()) else {
@@ -65,5 +67,19 @@ fn fill_in(config: &mut At<raw::Config>) {
             let root = || At::default_of(HttpPath("/".into()));
             check.path.get_or_insert_with(root);
         }
+    }
+}
+
+fn fill_in_websocket(listener: &mut raw::Listener) {
+    let mut protocols = listener.protocols.iter().filter_map(|list| list.value.as_ref()).flatten();
+    if protocols.any(|protocol| protocol.value == Some(Protocol::Websocket)) {
+        listener.websocket.get_or_insert_with(raw::default_websocket);
+    }
+    let Some(websocket) = listener.websocket.as_mut().and_then(|at| at.value.as_mut()) else {
+        return;
+    };
+    if websocket.paths.is_none() {
+        let path = || At::default_of(HttpPath(DEFAULT_PATH.into()));
+        websocket.path.get_or_insert_with(path);
     }
 }

@@ -1,6 +1,6 @@
 //! Who the clients of a listener have to be, and what their brokers are told.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Secret;
 use crate::{
     jwt,
-    template::{Pattern, Template, Variable},
+    template::{ClientFields, Pattern, Template, Variable},
 };
 
 /// The identity of a listener's clients. The default asks for nothing and changes nothing.
@@ -115,7 +115,34 @@ impl Identity {
     }
 }
 
+/// What a broker is sent in place of what the client sent; `None`: the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RewrittenNames<'a> {
+    pub(crate) client_id: Option<Cow<'a, str>>,
+    pub(crate) username: Option<Cow<'a, str>>,
+}
+
 impl Rewrite {
+    /// The client ID and the username that the broker would be sent for a client.
+    ///
+    /// # Errors
+    /// A template needs a variable that has no value, so that the client is refused.
+    pub(crate) fn names<'a>(
+        &'a self,
+        client: &ClientFields<'a>,
+    ) -> Result<RewrittenNames<'a>, String> {
+        let render = |key: &str, template: &'a Option<Template>| {
+            let rendered = template.as_ref().map(|template| template.render(client)).transpose();
+            rendered.map_err(|variable| {
+                format!("rewrite.{key} needs ${{{variable}}}, which has no value")
+            })
+        };
+        Ok(RewrittenNames {
+            client_id: render("client_id", &self.client_id)?,
+            username: render("username", &self.username)?,
+        })
+    }
+
     fn variables(&self) -> impl Iterator<Item = &Variable> {
         let names = self.client_id.iter().chain(&self.username);
         let values = self.user_properties.iter().map(|(_, value)| value);

@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::{Identity, Idle, ProxyProtocolIn, WebSocket};
-use crate::{networks::PrefixSet, rules::Rule};
+use crate::{
+    networks::PrefixSet,
+    rules::{Action, Rule},
+};
 
 /// A listening address, the pool of its clients, and the protocols around their MQTT.
 #[derive(Clone, Debug)]
@@ -22,15 +25,29 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     /// Whether clients may speak MQTT without WebSocket.
     pub mqtt: bool,
-    /// `None`: clients do not speak WebSocket.
     /// The brokers are the clients' TLS servers: `tls` and `websocket` are `None`, and `identity` is
     /// the default.
     pub tls_passthrough: bool,
+    /// `None`: clients do not speak WebSocket.
     pub websocket: Option<WebSocket>,
     pub identity: Identity,
     pub rules: Vec<Rule>,
     /// Replaces [`Timeouts::idle`](super::Timeouts).
     pub idle: Option<Idle>,
+}
+
+impl Listener {
+    /// The pools that its clients may go to, as indices into `Config::pools`, in ascending order.
+    pub(crate) fn pools(&self) -> Vec<usize> {
+        let of_rules = self.rules.iter().filter_map(|rule| match rule.action {
+            Action::Pool(at) => Some(at),
+            Action::Refuse(_) | Action::Redirect(_) => None,
+        });
+        let mut pools: Vec<_> = [self.pool].into_iter().chain(of_rules).collect();
+        pools.sort_unstable();
+        pools.dedup();
+        pools
+    }
 }
 
 /// A local address to listen on. IPv6 sockets are IPv6 only (IPV6_V6ONLY), so that `0.0.0.0:1883`

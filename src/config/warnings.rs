@@ -2,7 +2,7 @@
 
 use super::{
     Config, Listener, PassedTlvs, Pool, ProxyProtocolOut, TcpKeepalive, TcpUserTimeout, Timeouts,
-    passthrough,
+    passthrough, rule_warnings,
 };
 use crate::{
     balance::EmptyClientId,
@@ -15,17 +15,24 @@ impl Config {
     pub fn warnings(&self) -> Vec<String> {
         let listeners = self.listeners.iter();
         let of_listener = |listener: &Listener| {
-            let pool = &self.pools[listener.pool];
-            let of_identity = refuses_all(listener).into_iter().chain(likely_mistakes(listener));
-            let of_protocols = refused_offers(listener);
-            let of_passthrough = passthrough::warnings(self, listener);
-            let warnings = absent_key(listener, pool).into_iter().chain(of_protocols);
-            warnings.chain(of_identity).chain(of_passthrough)
+            let keys = listener.pools().into_iter().filter_map(|at| {
+                let pool = &self.pools[at];
+                absent_key(listener, pool)
+            });
+            let mut warnings: Vec<_> = keys.collect();
+            warnings.extend(refused_offers(listener));
+            warnings.extend(refuses_all(listener));
+            warnings.extend(likely_mistakes(listener));
+            warnings.extend(passthrough::warnings(self, listener));
+            warnings.extend(rule_warnings::of_listener(self, listener));
+            warnings
         };
-        let of_pools = self.pools.iter().filter_map(assigned_without_key);
-        let of_pools = of_pools.chain(self.pools.iter().filter_map(|pool| self.absent_tlvs(pool)));
-        let of_listeners = listeners.flat_map(of_listener);
-        of_listeners.chain(of_pools).chain(count_without_effect(&self.timeouts)).collect()
+        let mut warnings: Vec<_> = listeners.flat_map(of_listener).collect();
+        warnings.extend(rule_warnings::pools_without_clients(self));
+        warnings.extend(self.pools.iter().filter_map(assigned_without_key));
+        warnings.extend(self.pools.iter().filter_map(|pool| self.absent_tlvs(pool)));
+        warnings.extend(count_without_effect(&self.timeouts));
+        warnings
     }
 }
 
@@ -152,56 +159,6 @@ fn assigned_without_key(pool: &Pool) -> Option<String> {
             pool.name
         )
     })
-}
-
-/// What clients of a listener may be without.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum MissingFact {
-    Token,
-    Certificate,
-    ServerName,
-}
-
-impl MissingFact {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Token => "a token",
-            Self::Certificate => "a certificate",
-            Self::ServerName => "a server name",
-        }
-    }
-
-    /// The key of a listener that would provide it.
-    fn source(self) -> &'static str {
-        match self {
-            Self::Token => "authenticate.jwt",
-            Self::Certificate => "client_auth: required",
-            Self::ServerName => "tls",
-        }
-    }
-}
-
-impl Listener {
-    /// What no client of this listener has, so that the variable never has a value; `None` if it may
-    /// have one.
-    pub(super) fn lacks(&self, variable: &Variable) -> Option<MissingFact> {
-        // A balancer in front may have the common name and the server name from its own TLS, and
-        // say so in its PROXY headers.
-        let proxied = self.proxy_protocol.is_some();
-        let has_certificates = self.tls.as_ref().is_some_and(|tls| tls.asks_for_certificates);
-        match variable {
-            Variable::Sni => {
-                let has_tls = self.tls.is_some() || self.tls_passthrough;
-                (!has_tls && !proxied).then_some(MissingFact::ServerName)
-            }
-            Variable::TlsCn => (!has_certificates && !proxied).then_some(MissingFact::Certificate),
-            Variable::Jwt(_) => self.identity.jwt.is_none().then_some(MissingFact::Token),
-            _ if variable.is_of_certificate() => {
-                (!has_certificates).then_some(MissingFact::Certificate)
-            }
-            _ => None,
-        }
-    }
 }
 
 /// TCP gives up before the configured number of keep-alive probes.

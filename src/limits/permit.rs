@@ -179,16 +179,14 @@ impl ConnectionPermit {
     }
 
     /// Counts the client again by the current quotas, which may have changed since its CONNECT.
-    pub(crate) fn recount_quotas<'a>(&self, client: impl FnOnce() -> Option<ClientFields<'a>>) {
+    pub(crate) fn recount_quotas<'a>(&self, client: impl FnOnce() -> ClientFields<'a>) {
         let set = self.limiter.quotas.current();
         let before = self.quotas.take();
         if before.is_none() && set.is_empty() {
             return;
         }
         self.quotas.set(before);
-        if let Some(client) = client() {
-            self.with_quotas(|leases| leases.recount(&set, &client));
-        }
+        self.with_quotas(|leases| leases.recount(&set, &client()));
     }
 
     fn with_quotas<T>(&self, act: impl FnOnce(&mut QuotaLeases) -> T) -> T {

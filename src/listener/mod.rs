@@ -9,7 +9,7 @@ mod rules;
 mod settings;
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -19,7 +19,7 @@ pub use bind::bind;
 pub(crate) use bound::BoundListener;
 pub(crate) use inherited::InheritedSockets;
 pub(crate) use inherited_socket::InheritedSocket;
-pub(crate) use rules::ListenerRules;
+pub(crate) use rules::{ListenerRules, RunningRule};
 pub use settings::ListenerPools;
 pub(crate) use settings::ListenerSettings;
 
@@ -44,6 +44,9 @@ pub struct Listener {
     inherited: Option<Arc<InheritedSocket>>,
     settings: ArcSwap<ListenerSettings>,
     shares: OperatorShares,
+    /// Held while the settings or an operator's share change, so that neither change undoes the
+    /// other.
+    changing: Mutex<()>,
     file: Mutex<Option<UnixSocketFile>>,
 }
 
@@ -65,6 +68,7 @@ impl Listener {
             configured_bind: config.bind.clone(),
             settings: ArcSwap::from_pointee(settings),
             shares,
+            changing: Mutex::default(),
             bind,
             inherited,
             file: Mutex::new(file),
@@ -79,6 +83,7 @@ impl Listener {
         metrics: &Metrics,
     ) {
         let metrics = metrics.listener(&config.name);
+        let _changing = self.begin_change();
         let settings = ListenerSettings::new(config, &self.bind, pools, metrics, &self.shares);
         self.settings.store(Arc::new(settings));
     }
@@ -86,6 +91,7 @@ impl Listener {
     /// Sets the share of clients of a rule until the configured one changes; `None`: the configured
     /// one again. False if there is no such rule.
     pub fn set_percent(&self, rule: &str, percent: Option<Percent>) -> bool {
+        let _changing = self.begin_change();
         let settings = self.settings.load();
         let running = settings.rules.iter().flat_map(|rules| rules.iter());
         let Some(running) = running.into_iter().find(|running| *running.rule.name == *rule) else {
@@ -94,6 +100,11 @@ impl Listener {
         self.shares.set(&running.rule, percent);
         running.set_percent(percent.unwrap_or(running.rule.percent));
         true
+    }
+
+    /// Whether the operator has set the share of clients of a rule.
+    pub fn is_percent_set(&self, rule: &str) -> bool {
+        self.shares.is_set(rule)
     }
 
     pub fn settings(&self) -> Arc<ListenerSettings> {
@@ -116,5 +127,9 @@ impl Listener {
     /// another one is bound to the same path.
     pub fn remove_file(&self) {
         self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn begin_change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,7 +12,7 @@ use prometheus::IntCounter;
 
 use crate::{
     metrics::{ListenerMetrics, ScopedSample},
-    rules::{Action, ClientFacts, Percent, Rule, UnmetCondition},
+    rules::{Action, ClientFacts, Percent, Rule},
     upstream::Pool,
 };
 
@@ -104,11 +104,6 @@ impl RunningRule {
         Percent::from_hundredths(hundredths).unwrap_or(Percent::ALL)
     }
 
-    /// The first condition that does not hold for a client.
-    pub fn unmet(&self, client: &ClientFacts<'_>) -> Option<UnmetCondition<'_>> {
-        self.rule.when.unmet(client)
-    }
-
     pub(super) fn set_percent(&self, percent: Percent) {
         self.percent.store(percent.hundredths(), Ordering::Relaxed);
     }
@@ -131,6 +126,10 @@ impl OperatorShares {
     /// The share of a rule: the operator's, otherwise the configured one.
     fn of(&self, rule: &Rule) -> Percent {
         self.with(|shares| shares.get(&rule.name).map_or(rule.percent, |share| share.set))
+    }
+
+    pub(super) fn is_set(&self, rule: &str) -> bool {
+        self.with(|shares| shares.contains_key(rule))
     }
 
     /// Forgets the shares of rules that are gone or configured otherwise.

@@ -54,6 +54,11 @@ impl UpstreamMetrics {
         }
     }
 
+    /// CONNECTs that the broker was chosen for, with this outcome.
+    pub(crate) fn try_count(&self, outcome: TryOutcome) -> u64 {
+        self.tries.get(outcome as usize).map_or(0, IntCounter::get)
+    }
+
     /// Counts a probe; `outcome` is from a fixed set.
     pub fn count_check(&self, outcome: &'static str) {
         self.registration.sample(self.families.health_checks, Some(outcome)).inc();

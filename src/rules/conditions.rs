@@ -87,6 +87,32 @@ impl Conditions {
     }
 }
 
+impl Conditions {
+    /// Whether these certainly hold for all clients that `other` holds for.
+    pub fn cover(&self, other: &Self) -> bool {
+        let covers_text = |condition: &TextCondition| {
+            let same_field = |narrow: &&TextCondition| narrow.field == condition.field;
+            let narrow = other.texts.iter().find(same_field);
+            narrow.is_some_and(|narrow| condition.matcher.covers(&narrow.matcher))
+        };
+        let covers_levels = self.protocol_version.as_ref().is_none_or(|levels| {
+            let narrow = other.protocol_version.as_ref();
+            narrow.is_some_and(|narrow| narrow.iter().all(|level| levels.contains(level)))
+        });
+        let covers_flags = [
+            (self.clean_start, other.clean_start),
+            (self.has_password, other.has_password),
+            (self.will, other.will),
+        ]
+        .iter()
+        .all(|(wide, narrow)| wide.is_none() || wide == narrow);
+        covers_levels
+            && covers_flags
+            && (self.source.is_none() || self.source == other.source)
+            && self.texts.iter().all(covers_text)
+    }
+}
+
 impl TextCondition {
     fn holds(&self, client: &ClientFacts<'_>) -> bool {
         let is_match = |text: &str| self.matcher.matches(text, &client.fields);
@@ -111,6 +137,22 @@ impl fmt::Display for TextField {
         match self {
             Self::Variable(variable) => variable.fmt(f),
             Self::Path => f.write_str("path"),
+        }
+    }
+}
+
+impl UnmetCondition<'_> {
+    /// Whether the client has the fact that the condition is about.
+    pub fn has_fact(&self, client: &ClientFacts<'_>) -> bool {
+        let fields = &client.fields;
+        match self {
+            Self::Text(TextField::Path) => client.path.is_some(),
+            Self::Text(TextField::Variable(variable)) => variable.is_present(fields),
+            Self::Source => fields.source_ip.is_some(),
+            Self::ProtocolVersion => fields.protocol_version.is_some(),
+            Self::CleanStart => client.clean_start.is_some(),
+            Self::HasPassword => client.has_password.is_some(),
+            Self::Will => client.will.is_some(),
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod client_facts;
 mod conditions;
+mod explain;
 mod percent;
 mod refusal;
 mod rule;
@@ -15,7 +16,8 @@ mod text_matcher;
 mod text_set;
 
 pub(crate) use client_facts::ClientFacts;
-pub(crate) use conditions::{Conditions, TextCondition, TextField, UnmetCondition};
+pub(crate) use conditions::{Conditions, TextCondition, TextField};
+pub(crate) use explain::{Verdict, explain};
 pub(crate) use percent::{Percent, key_hash};
 pub(crate) use refusal::Refusal;
 pub(crate) use rule::{Action, Rule};

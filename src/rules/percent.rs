@@ -10,9 +10,8 @@ const SEED: u64 = 0x0070_6572_6365_6e74;
 
 /// A share of the clients, from 0 to 100 percent, in hundredths of a percent.
 ///
-/// A client belongs to it if `floor(h / 2^32) * 10000 / 2^32 < hundredths`, where `h` is the XXH3-64
-/// hash of its key with the seed `0x0070657263656e74`. Each share therefore has all clients of every
-/// smaller one, and two proxies agree.
+/// A client belongs to it if its [own number](Self::of_client) is smaller. Each share therefore has
+/// all clients of every smaller one, and two proxies agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Percent(u32);
 
@@ -32,11 +31,23 @@ impl Percent {
         self.0
     }
 
+    /// In percent, as JSON has it.
+    pub fn as_f64(self) -> f64 {
+        f64::from(self.0) / 100.0
+    }
+
+    /// The number of a client with this [`key_hash`]: the client belongs to all larger shares. In
+    /// hundredths: `floor(h / 2^32) * 10000 / 2^32`, where `h` is the XXH3-64 hash of the key with the
+    /// seed `0x0070657263656e74`.
+    pub fn of_client(hash: u64) -> Self {
+        Self((((hash >> 32) * 10_000) >> 32) as u32)
+    }
+
     /// Whether a client with this [`key_hash`] belongs to the share. A client without a key only
     /// belongs to all of them.
     pub fn includes(self, hash: Option<u64>) -> bool {
         match hash {
-            Some(hash) => ((hash >> 32) * 10_000) >> 32 < u64::from(self.0),
+            Some(hash) => Self::of_client(hash) < self,
             None => self == Self::ALL,
         }
     }
@@ -96,7 +107,7 @@ mod tests {
     #[test]
     fn the_hash_is_fixed() {
         let hashes = ["dev-1", "dev-2", ""].map(|key| key_hash(key.as_bytes()));
-        let shares = hashes.map(|hash| ((hash >> 32) * 10_000) >> 32);
+        let shares = hashes.map(|hash| Percent::of_client(hash).hundredths());
         assert_eq!(shares, [2589, 1779, 9042]);
     }
 

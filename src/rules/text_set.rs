@@ -46,6 +46,11 @@ impl TextSet {
         !self.index.is_empty() && self.index.find(hash(entry, self.seed), is_it).is_some()
     }
 
+    /// The entries, in any order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.index.iter().map(|span| span.of(&self.text))
+    }
+
     pub fn len(&self) -> usize {
         self.index.len()
     }
@@ -83,8 +88,7 @@ impl Default for TextSet {
 /// The same entries, in any order.
 impl PartialEq for TextSet {
     fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len()
-            && self.index.iter().all(|span| other.contains(span.of(&self.text)))
+        self.len() == other.len() && self.iter().all(|entry| other.contains(entry))
     }
 }
 

@@ -24,8 +24,6 @@ pub(crate) struct ActiveSession {
     pub(crate) record: Record,
     /// Its slot in its worker's [`SessionTable`](super::table::SessionTable).
     pub(crate) slot: u32,
-    /// Whether the broker accepted the client; a refused client's session ends as a reject.
-    pub(crate) accepted: bool,
     pub(crate) lease: Lease,
     /// Counts the connection until it is dropped.
     pub(crate) permit: ConnectionPermit,

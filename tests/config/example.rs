@@ -40,6 +40,7 @@ pub(crate) fn uncommented() -> (TempDir, String) {
         ("client.key", &key),
         ("broker.password", &secret),
         ("jwks.json", &JWK_SET.to_owned()),
+        ("stolen-ids.txt", &"device-7\n".to_owned()),
         ("banned-networks.txt", &"192.0.2.0/24\n".to_owned()),
     ] {
         let file = folder.path().join(name);
@@ -55,7 +56,8 @@ fn uncomment(line: &str) -> Option<String> {
     let (indent, entry) = line.split_once("# ").filter(|(indent, _)| indent.trim().is_empty())?;
     let entry_of_list = entry.trim_start().trim_start_matches("- ");
     let (key, _) = entry_of_list.split_once(':')?;
-    let is_key = !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let is_key =
+        !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'.'));
     is_key.then(|| format!("{indent}{entry}"))
 }
 
@@ -172,6 +174,7 @@ fn the_example_has_every_key() {
         "      burst: ",
         "      server_name: ",
         "  max_connections: ",
+        "      max_connections: ",
         "    rate: ",
         "  connect_packet: 10s",
         "  servers: ",
@@ -213,7 +216,7 @@ fn the_example_has_every_key() {
     let pool = 4 + 16 + 4 + 3 + 8 + 4 + 1 + 3 + 6;
     assert_eq!(
         keys,
-        10 + 1 + listener + identity + pool + 5 + 6 + 2 + 5 + 1 + 1 + (7 + 3 + 4) + 2 + 2
+        10 + 1 + listener + identity + pool + 5 + (8 + 3) + 2 + 5 + 1 + 1 + (7 + 3 + 4) + 2 + 2
     );
 }
 

@@ -11,6 +11,7 @@ mod health;
 mod networks;
 mod pools;
 mod proxy_protocol;
+mod quotas;
 mod schema;
 mod syntax;
 mod tls;

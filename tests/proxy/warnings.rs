@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What `check` says of a file, which it takes.
-fn warnings(config: &Config) -> Vec<String> {
+pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("lb.yaml");
     fs::write(&file, config.text()).unwrap();

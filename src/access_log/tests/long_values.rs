@@ -16,11 +16,14 @@ use crate::{
     },
     config::LogLineFormat,
     escape::is_unsafe,
-    proto::CertificateFacts,
+    proto::{
+        CertificateFacts,
+        proxy_header::{keep_tlvs, write_v2},
+    },
 };
 
 /// The longest line of JSON or text, as documented in the README.
-const MAX_LINE_BYTES: usize = 68 * 1024;
+const MAX_LINE_BYTES: usize = 76 * 1024;
 
 /// The client ID as written in a line of JSON.
 fn written(client_id: &str) -> String {
@@ -83,6 +86,9 @@ fn text_and_templates_cut_as_well() {
     assert_eq!(template(&literal, &entry), literal.clone() + "\n");
 }
 
+/// As many types of TLVs as are kept.
+const TLV_TYPES: [u8; 16] = *b"\xE0\xE1\xE2\xE3\xE4\xE5\xE6\xE7\xE8\xE9\xEA\xEB\xEC\xED\xEE\xEF";
+
 /// Each text is the worst case: 64 KiB of characters that take six bytes each when escaped.
 #[test]
 fn a_line_is_bounded() {
@@ -91,6 +97,9 @@ fn a_line_is_bounded() {
         let some = Some(&*long);
         let san_uri = Box::new([Box::from(&*long)]);
         let certificate = CertificateFacts { san_uri, ..CertificateFacts::default() };
+        let value = &long.as_bytes()[..256.min(long.len())];
+        let header = write_v2(None, None, b"", TLV_TYPES.map(|kind| (kind, value)));
+        let tlvs = keep_tlvs(&header, &TLV_TYPES);
         let worst = Entry {
             listener: Some(&long),
             tls_version: some,
@@ -98,6 +107,8 @@ fn a_line_is_bounded() {
             sni: some,
             tls_cn: some,
             tls_san: Some(&certificate),
+            path: some,
+            proxy_tlvs: tlvs.as_deref(),
             client_id: some,
             broker_client_id: some,
             assigned_client_id: some,

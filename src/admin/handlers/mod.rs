@@ -2,6 +2,7 @@
 
 mod ban_warnings;
 mod context;
+mod route_by_rules;
 mod scrape;
 mod session_page;
 mod session_view;
@@ -13,6 +14,7 @@ pub(super) mod health;
 pub(super) mod log;
 pub(super) mod reload;
 pub(super) mod route;
+pub(super) mod rules;
 pub(super) mod sessions;
 pub(super) mod status;
 pub(super) mod upstreams;

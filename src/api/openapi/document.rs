@@ -36,7 +36,7 @@ pub(crate) fn openapi() -> Value {
         },
         "servers": [{ "url": "/" }],
         "security": [{ "token": [] }],
-        "tags": [{ "name": "proxy" }, { "name": "brokers" }, { "name": "sessions" }],
+        "tags": [{ "name": "proxy" }, { "name": "brokers" }, { "name": "rules" }, { "name": "sessions" }],
         "paths": paths,
         "components": {
             "securitySchemes": {

@@ -11,6 +11,7 @@ use crate::api::{
     log::Log,
     reload::Applied,
     route::Routes,
+    rules::{Rule, RuleChange, Rules},
     sessions::Sessions,
     status::Status,
     upstreams::{Change, Pools, Upstream},
@@ -20,10 +21,17 @@ use crate::api::{
 pub(super) fn operations(schemas: &mut SchemaGenerator) -> Vec<Operation> {
     // Every operation's errors refer to it.
     schemas.subschema_for::<Error>();
-    [proxy(schemas), brokers(schemas), route(schemas), sessions(schemas), bans(schemas)]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        proxy(schemas),
+        brokers(schemas),
+        rules(schemas),
+        route(schemas),
+        sessions(schemas),
+        bans(schemas),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn proxy(schemas: &mut SchemaGenerator) -> Vec<Operation> {
@@ -120,8 +128,46 @@ fn brokers(schemas: &mut SchemaGenerator) -> Vec<Operation> {
     ]
 }
 
+fn rules(schemas: &mut SchemaGenerator) -> Vec<Operation> {
+    let operation = |method, path, id, summary| Operation::new(method, path, id, "rules", summary);
+    let name = json!({ "type": "string", "minLength": 1 });
+    let parameters = json!({
+        "listener": "$response.body#/listeners/0/listener",
+        "name": "$response.body#/listeners/0/rules/0/name",
+    });
+    vec![
+        operation("get", "/api/v1/rules", "rules", "The rules of all listeners")
+            .answers("The rules by listener.", &schemas.subschema_for::<Rules>())
+            .link("change", "change_rule", &parameters)
+            .shared(400, "BadRequest")
+            .shared(503, "Unavailable"),
+        operation(
+            "patch",
+            "/api/v1/listeners/{listener}/rules/{name}",
+            "change_rule",
+            "Set the share of clients of a rule",
+        )
+        .parameter(path("listener", &name))
+        .parameter(path("name", &name))
+        .body(
+            &schemas.subschema_for::<RuleChange>(),
+            &json!({
+                "fifth": { "value": { "percent": 20 } },
+                "configured": { "value": { "percent": null } },
+            }),
+        )
+        .answers("The rule now.", &schemas.subschema_for::<Rule>())
+        .shared(400, "BadRequest")
+        .shared(404, "NotFound")
+        .error(408, "The body did not arrive within 5 s.")
+        .error(413, "The body is longer than 64 KiB.")
+        .error(415, "The Content-Type is not application/json."),
+    ]
+}
+
 fn route(schemas: &mut SchemaGenerator) -> Vec<Operation> {
     let text = json!({ "type": "string" });
+    let flag = json!({ "type": "boolean" });
     let summary = "Where a client would go now, and where it is";
     vec![
         Operation::new("get", "/api/v1/route", "route", "sessions", summary)
@@ -146,6 +192,31 @@ fn route(schemas: &mut SchemaGenerator) -> Vec<Operation> {
                 "The server name that it sends in TLS, for pools whose key has it.",
                 &text,
             ))
+            .parameter(query(
+                "listener",
+                "The listener that the client connects to: its rules and its `rewrite` are applied. \
+                 Not with `pool`.",
+                &text,
+            ))
+            .parameter(query("path", "The path of its WebSocket request, for rules.", &text))
+            .parameter(query(
+                "tls_san_dns",
+                "A DNS name of its certificate, for pools whose key has it and for rules.",
+                &text,
+            ))
+            .parameter(query(
+                "tls_san_uri",
+                "A URI of its certificate, for pools whose key has it and for rules.",
+                &text,
+            ))
+            .parameter(query(
+                "protocol_version",
+                "The protocol level, for pools whose key has it and for rules.",
+                &json!({ "type": "integer", "minimum": 3, "maximum": 5 }),
+            ))
+            .parameter(query("clean_start", "For rules.", &flag))
+            .parameter(query("has_password", "For rules.", &flag))
+            .parameter(query("will", "For rules.", &flag))
             .parameter(query("pool", "Only this pool.", &text))
             .answers("The brokers by pool.", &schemas.subschema_for::<Routes>())
             .shared(400, "BadRequest")

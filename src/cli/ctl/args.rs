@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use clap::{Args, Subcommand};
 
 use super::target::TargetArgs;
-use crate::api::Weight;
+use crate::{api::Weight, cli::protocol_level::protocol_level, rules::Percent};
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct CtlArgs {
@@ -64,6 +64,14 @@ pub(super) enum CtlCommand {
     Config,
     /// Show which broker a client would get now, and where it is connected.
     Route(ClientArgs),
+    /// Show the rules of the listeners, and how their pools serve, side by side.
+    Rules {
+        /// Only this listener's.
+        #[arg(long, value_name = "NAME")]
+        listener: Option<String>,
+    },
+    /// Set the share of clients of a rule, until its share in the configuration changes or `--reset`.
+    Rule(RuleArgs),
     /// Print the last lines of the program log.
     Log,
     /// Check whether the proxy is ready for new sessions: exit code 0 if so, else 1. Needs no
@@ -78,6 +86,28 @@ pub(super) struct BrokerArgs {
     /// Its pool; required if several pools have a broker of that name.
     #[arg(long, value_name = "NAME")]
     pub(super) pool: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RuleArgs {
+    /// The rule's name.
+    pub(super) name: String,
+    /// From 0 to 100, with up to two decimals.
+    #[arg(
+        long, value_name = "N", value_parser = percent,
+        required_unless_present = "reset", conflicts_with = "reset"
+    )]
+    pub(super) percent: Option<Percent>,
+    /// The share of the configuration again.
+    #[arg(long)]
+    pub(super) reset: bool,
+    /// Its listener; required if several listeners have a rule of that name.
+    #[arg(long, value_name = "NAME")]
+    pub(super) listener: Option<String>,
+}
+
+fn percent(text: &str) -> Result<Percent, &'static str> {
+    text.parse().map_err(|()| "allowed: 0 to 100, with up to two decimals")
 }
 
 fn weight(text: &str) -> Result<Weight, &'static str> {
@@ -179,6 +209,25 @@ pub(super) struct ClientArgs {
     /// The server name that it sends in TLS, if the key has it.
     #[arg(long, value_name = "HOST")]
     pub(super) sni: Option<String>,
+    /// The path of its WebSocket request, if a rule has it.
+    #[arg(long, value_name = "PATH")]
+    pub(super) path: Option<String>,
+    /// Its version of MQTT, if the key or a rule has it: 3.1, 3.1.1 or 5.
+    #[arg(long, value_name = "VERSION", value_parser = protocol_level)]
+    pub(super) protocol_version: Option<u8>,
+    /// Whether it connects with Clean Start (Clean Session before 5.0), if a rule has it.
+    #[arg(long, value_name = "BOOL")]
+    pub(super) clean_start: Option<bool>,
+    /// Whether it sends a password, if a rule has it.
+    #[arg(long, value_name = "BOOL")]
+    pub(super) has_password: Option<bool>,
+    /// Whether it has a will message, if a rule has it.
+    #[arg(long, value_name = "BOOL")]
+    pub(super) will: Option<bool>,
+    /// The listener that it connects to, whose rules and `rewrite` apply; without it, the answer has
+    /// every pool.
+    #[arg(long, value_name = "NAME", conflicts_with = "pool")]
+    pub(super) listener: Option<String>,
     /// Only this pool.
     #[arg(long, value_name = "NAME")]
     pub(super) pool: Option<String>,

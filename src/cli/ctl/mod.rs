@@ -2,6 +2,7 @@
 
 mod args;
 mod client;
+mod rules;
 mod show;
 mod table;
 mod target;
@@ -19,13 +20,14 @@ use serde_json::json;
 pub(super) use args::CtlArgs;
 
 use self::{
-    args::{BanArgs, BrokerArgs, ClientArgs, CtlCommand, SessionsArgs, UnbanArgs},
+    args::{BanArgs, BrokerArgs, ClientArgs, CtlCommand, RuleArgs, SessionsArgs, UnbanArgs},
     client::{ApiClient, ApiResponse, CallError},
 };
 use super::exit_code::{BAD_CONFIG, FAILED};
 use crate::{
     api::{self, Change, Pools, State},
     escape::{self, plain_lines},
+    rules::Percent,
 };
 
 /// Why a command failed.
@@ -101,6 +103,8 @@ impl Ctl {
                 self.print(&config, show::config)
             }
             CtlCommand::Route(route) => self.route(route),
+            CtlCommand::Rules { listener } => self.rules(listener.as_deref()),
+            CtlCommand::Rule(rule) => self.change_rule(rule),
             CtlCommand::Log => self.print(&self.client.get("/api/v1/log")?, show::log),
             CtlCommand::Health => self.health(),
         }
@@ -241,15 +245,44 @@ impl Ctl {
 
     fn route(&self, route: &ClientArgs) -> Result<(), CtlError> {
         let source = route.source.map(|source| source.to_string());
+        let level = route.protocol_version.map(|level| level.to_string());
+        let flag = |flag: Option<bool>| flag.map(|flag| if flag { "true" } else { "false" });
         let query = query(&[
             ("client_id", Some(&*route.client_id)),
             ("username", route.username.as_deref()),
             ("source", source.as_deref()),
             ("tls_cn", route.tls_cn.as_deref()),
             ("sni", route.sni.as_deref()),
+            ("path", route.path.as_deref()),
+            ("protocol_version", level.as_deref()),
+            ("clean_start", flag(route.clean_start)),
+            ("has_password", flag(route.has_password)),
+            ("will", flag(route.will)),
+            ("listener", route.listener.as_deref()),
             ("pool", route.pool.as_deref()),
         ]);
         self.print(&self.client.get(&format!("/api/v1/route?{query}"))?, show::route)
+    }
+
+    fn rules(&self, listener: Option<&str>) -> Result<(), CtlError> {
+        let mut answer = self.client.get("/api/v1/rules")?;
+        if let Some(name) = listener {
+            rules::keep_listener(&mut answer.content, name).map_err(CtlError::Other)?;
+            answer.json = serde_json::to_value(&answer.content).map_err(io::Error::from)?;
+        }
+        self.print(&answer, rules::show)
+    }
+
+    fn change_rule(&self, wanted: &RuleArgs) -> Result<(), CtlError> {
+        let known: api::Rules = self.client.get("/api/v1/rules")?.content;
+        let found = rules::find(&known, &wanted.name, wanted.listener.as_deref());
+        let (listener, before) = found.map_err(CtlError::Other)?;
+        let (listener_segment, name) = (encoded(&listener.listener), encoded(&wanted.name));
+        let path = format!("/api/v1/listeners/{listener_segment}/rules/{name}");
+        let change = api::RuleChange { percent: wanted.percent.map(Percent::as_f64) };
+        let body = serde_json::to_string(&change).map_err(io::Error::from)?;
+        let answer = self.client.call(Method::PATCH, &path, Some(body))?;
+        self.print(&answer, |rule, out| rules::show_change(&listener.listener, before, rule, out))
     }
 
     fn health(&self) -> Result<(), CtlError> {

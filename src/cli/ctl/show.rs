@@ -267,6 +267,22 @@ pub(super) fn route(answer: &Routes, out: &mut dyn Write) -> io::Result<()> {
         };
         vec![route.pool.to_string(), or_dash(route.goes_to.as_ref()), current, order]
     };
+    for verdict in &answer.rules {
+        let holds = if verdict.holds { "holds" } else { "does not hold" };
+        let line = format!("rule {} {holds}: {}", verdict.rule, verdict.why);
+        writeln!(out, "{}", plain(&line))?;
+    }
+    let outcome = match (&answer.refuse, &answer.redirect, &answer.why) {
+        (Some(refusal), _, _) => Some(format!("refused: {refusal}")),
+        (_, Some(server), _) => Some(format!("sent to {server}")),
+        (_, _, why) => why.as_ref().map(|why| format!("refused: {why}")),
+    };
+    if let Some(outcome) = outcome {
+        writeln!(out, "{}", plain(&outcome))?;
+    }
+    if answer.pools.is_empty() {
+        return Ok(());
+    }
     TextTable::new(["POOL", "GOES TO", "IS ON", "ORDER"]).write(out, answer.pools.iter().map(row))
 }
 

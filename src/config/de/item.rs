@@ -124,8 +124,7 @@ impl<'de> Deserializer<'de> for Item<'_> {
                 visitor.visit_str(text)
             }
             (ONE_OR_MORE, Value::Scalar { .. }) => visitor.visit_seq(Single { item: Some(self) }),
-            (ONE_OR_MORE, _) => self.deserialize_seq(visitor),
-            (WORD_OR_LIST, Value::List(_)) => self.deserialize_seq(visitor),
+            (ONE_OR_MORE, _) | (WORD_OR_LIST, Value::List(_)) => self.deserialize_seq(visitor),
             (WORD_OR_LIST, _) => self.deserialize_any(visitor),
             _ => visitor.visit_newtype_struct(self),
         }

@@ -37,4 +37,4 @@ pub(super) use pool::{
 };
 pub(super) use rules::{Rule, When};
 pub(super) use settings::{Admin, BanRate, Limits, Quota, SHORT_FORMS, Timeouts};
-pub(super) use websocket::{WebSocket, default_websocket};
+pub(super) use websocket::{DEFAULT_PATH, WebSocket, default_websocket};

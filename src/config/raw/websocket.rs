@@ -14,6 +14,9 @@ type HeadSize = Size<1024, { 64 * 1024 }>;
 /// The sweep over sessions runs once a second.
 type PingInterval = Time<1_000, { 24 * HOUR }>;
 
+/// The path of requests where neither `path` nor `paths` is given.
+pub(in crate::config) const DEFAULT_PATH: &str = "/mqtt";
+
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct WebSocket {

@@ -7,11 +7,9 @@ use crate::config::{
     PathPattern, WebSocket,
     at::At,
     fault::quote,
-    raw,
+    raw::{self, DEFAULT_PATH},
     values::{HttpPath, Network, Origin, Subprotocol},
 };
-
-const DEFAULT_PATH: &str = "/mqtt";
 
 /// The entry of `subprotocols` for clients that offer none.
 const NO_SUBPROTOCOL: &str = "none";

@@ -108,8 +108,9 @@ text!(
     Subprotocol,
     "none, or the name of a subprotocol, such as mqtt: letters, digits and !#$%&'*+-.^_`|~",
     |text| {
-        let in_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        let is_token = !text.is_empty() && text.bytes().all(in_token);
+        let may_be_in_it =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let is_token = !text.is_empty() && text.bytes().all(may_be_in_it);
         (!is_token).then_some("is not the name of a subprotocol")
     },
     { "type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$" }

@@ -19,7 +19,7 @@ pub(crate) fn identified_client(session: &ActiveSession) -> Option<(ClientHash, 
     let record = &session.record;
     let client = record.client.as_ref()?;
     let client = record.for_route(client.client_id(), client.username());
-    let is_identified = session.accepted && !client.client_id.is_empty();
+    let is_identified = record.is_accepted() && !client.client_id.is_empty();
     let pool = record.listener.pool.pool.id();
     is_identified.then(|| (ClientHash::new(pool, client.client_id), client))
 }

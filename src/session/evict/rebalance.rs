@@ -103,7 +103,7 @@ fn misplacement_of(context: &WorkerContext, session: &AgedSession) -> Option<Mis
 
 fn misplacement(context: &WorkerContext, session: &ActiveSession) -> Option<Misplacement> {
     // If the broker is down or was removed, on_down decides.
-    if !session.accepted || session.lease.broker().is_removed() || is_lost(session) {
+    if !session.record.is_accepted() || session.lease.broker().is_removed() || is_lost(session) {
         return None;
     }
     let moves = session.record.listener.pool.pool.config().rebalance.is_some();

@@ -36,7 +36,6 @@ pub(super) struct RelayStart {
     /// Bytes passed on so far: from the client, and to it.
     bytes: (u64, u64),
     packets: (Option<ClientPackets>, Option<BrokerPackets>),
-    accepted: bool,
     idle_limit: IdleLimit,
 }
 
@@ -51,7 +50,7 @@ pub(super) fn pass_through(
     let bytes = (client.received_bytes() as u64, unsent.len() as u64);
     let idle_limit = idle_limit(client, settings, NO_KEEP_ALIVE);
     let unsent = unsent.into();
-    RelayStart { upstream, lease, unsent, bytes, packets: (None, None), accepted: true, idle_limit }
+    RelayStart { upstream, lease, unsent, bytes, packets: (None, None), idle_limit }
 }
 
 /// Sends the broker's answer to the client, as far as its socket takes it now.
@@ -90,7 +89,7 @@ pub(super) fn deliver(
     }
     client.context.give_back_buffer(reply);
     let packets = (Some(client_packets), broker_packets);
-    Ok(RelayStart { upstream, lease, unsent, bytes, packets, accepted, idle_limit })
+    Ok(RelayStart { upstream, lease, unsent, bytes, packets, idle_limit })
 }
 
 /// `keep_alive`: the value in force, in seconds.
@@ -127,7 +126,8 @@ pub(super) fn start_relay(
     start: RelayStart,
     replaced: Box<[ReplacedSession]>,
 ) {
-    let RelayStart { upstream, lease, unsent, bytes, packets, accepted, idle_limit } = start;
+    let RelayStart { upstream, lease, unsent, bytes, packets, idle_limit } = start;
+    let accepted = record.is_accepted();
     if accepted {
         let version = record.client.as_ref().map(|client| client.version.level());
         record.listener.metrics.count_session(version);
@@ -141,7 +141,6 @@ pub(super) fn start_relay(
         record,
         // Set by the table.
         slot: 0,
-        accepted,
         lease,
         permit,
     };

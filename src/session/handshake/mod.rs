@@ -127,17 +127,14 @@ async fn handshake(
         Box::pin(limits::replace_at_limit(client, permit)).await?;
     }
     if permit.has_quotas() {
-        let reached = quotas::enter(&client.record, permit);
-        if !reached.is_empty() {
-            // Boxed, as few handshakes need it.
-            Box::pin(quotas::replace_at_quotas(client, permit, reached)).await?;
-        }
+        // Boxed, as few configurations have quotas.
+        Box::pin(quotas::enter(client, permit)).await?;
     }
     let answer = find_broker(client, Opening::Connect(&connect)).await?;
     // A ban that came since ends sessions, of which this is not one yet.
     client_rates::check_bans(client)?;
     // The limits may have changed since accept; later changes recount the session with all others.
     permit.recount();
-    permit.recount_quotas(|| client.record.for_broker());
+    permit.recount_quotas(|| client.record.fields());
     deliver(client, settings, &connect, answer)
 }

@@ -28,16 +28,13 @@ pub(super) async fn connect(
     permit.check().map_err(|limit| limits::refuse(client, limit))?;
     apply_rules(client, accepted, None)?;
     if permit.has_quotas() {
-        let reached = quotas::enter(&client.record, permit);
-        if !reached.is_empty() {
-            quotas::replace_at_quotas(client, permit, reached).await?;
-        }
+        quotas::enter(client, permit).await?;
     }
     let answer = find_broker(client, Opening::ClientHello).await?;
     // A ban that came since accept ends sessions, of which this is not one yet.
     check_bans(client)?;
     // The limits may have changed since accept; later changes recount the session with all others.
     permit.recount();
-    permit.recount_quotas(|| client.record.for_broker());
+    permit.recount_quotas(|| client.record.fields());
     Ok(pass_through(client, &accepted.settings, answer))
 }

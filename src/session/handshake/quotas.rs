@@ -4,26 +4,24 @@ use std::sync::Arc;
 
 use crate::{
     labels::EndCause,
-    limits::{ConnectionPermit, ReachedQuota},
+    limits::ConnectionPermit,
     proto::mqtt::RejectReason,
     session::{
         broker_search::replace_own_session, clients::ReachedLimit, pending::PendingClient,
-        record::Record, reject::Rejection,
+        reject::Rejection,
     },
 };
 
-/// Counts the client in the quotas. Returns those that are full for it.
-pub(super) fn enter(record: &Record, permit: &ConnectionPermit) -> Vec<ReachedQuota> {
-    record.for_broker().map_or_else(Vec::new, |client| permit.enter_quotas(&client))
-}
-
-/// Lets a client replace an older session of its own that counts in the quotas that are full;
-/// refuses the client if it has no such session.
-pub(super) async fn replace_at_quotas(
+/// Counts the client in the quotas. Where they are full, the client may replace an older session of
+/// its own that counts in them; otherwise it is refused.
+pub(super) async fn enter(
     client: &mut PendingClient<'_>,
     permit: &ConnectionPermit,
-    reached: Vec<ReachedQuota>,
 ) -> Result<(), Rejection> {
+    let reached = permit.enter_quotas(&client.record.fields());
+    if reached.is_empty() {
+        return Ok(());
+    }
     let reached = Arc::<[_]>::from(reached);
     if replace_own_session(client, ReachedLimit::Quotas(reached.clone())).await? {
         reached.iter().for_each(|quota| permit.exceed_quota(quota));

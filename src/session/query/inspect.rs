@@ -153,7 +153,8 @@ pub(crate) fn answer_query(context: &Rc<WorkerContext>, query: SessionQuery) {
         QueryKind::End { session_id, cause, until, reply } => {
             spawn_local(async move {
                 let end = |session: &ActiveSession| {
-                    let is_it = session.record.session_id == session_id && session.accepted;
+                    let is_it =
+                        session.record.session_id == session_id && session.record.is_accepted();
                     is_it.then(|| session.end(cause))
                 };
                 let ended = find(&context, 0, until, end).await;
@@ -196,7 +197,7 @@ impl Filter {
             Some(wanted) => has == Some(wanted),
             None => true,
         };
-        session.accepted
+        session.record.is_accepted()
             && (is(&self.client_id, sent_id)
                 || is(&self.client_id, client.map(ClientInfo::client_id))
                 || is(&self.client_id, record.assigned_client_id()))

@@ -12,23 +12,7 @@ impl Record {
         let now = self.recorder.reactor.wall_clock();
         let transport = self.transport_kind();
         let mut entry = Entry::new(now, event, self.session_id, &listener.name, transport);
-        entry.client = self.source.address();
-        if let Some(transport) = &self.transport {
-            entry.peer = transport.peer;
-        }
-        if let Some(tls) = self.tls() {
-            entry.tls_version = tls.version.as_deref();
-            entry.tls_cipher = tls.cipher.as_deref();
-            entry.sni = tls.sni.as_deref();
-            entry.tls_cn = tls.common_name();
-            if let Some(certificate) = &tls.certificate {
-                entry.tls_san = certificate.has_alternative_names().then_some(certificate);
-                entry.tls_serial = certificate.serial.as_deref();
-                entry.tls_fingerprint = certificate.fingerprint.as_deref();
-            }
-        }
-        entry.proxy_tlvs = self.proxy_tlvs();
-        entry.path = self.path();
+        self.add_transport(&mut entry);
         if let Some(client) = &self.client {
             entry.protocol_name = Some(client.version.protocol_name());
             entry.protocol_version = Some(client.version.level());
@@ -73,5 +57,25 @@ impl Record {
         entry.queue_ms = self.queued.map(Duration::from);
         entry.handshake_ms = self.handshake.map(Duration::from);
         entry
+    }
+    /// Adds what is known about the connection below MQTT.
+    fn add_transport<'a>(&'a self, entry: &mut Entry<'a>) {
+        entry.client = self.source.address();
+        if let Some(transport) = &self.transport {
+            entry.peer = transport.peer;
+        }
+        if let Some(tls) = self.tls() {
+            entry.tls_version = tls.version.as_deref();
+            entry.tls_cipher = tls.cipher.as_deref();
+            entry.sni = tls.sni.as_deref();
+            entry.tls_cn = tls.common_name();
+            if let Some(certificate) = &tls.certificate {
+                entry.tls_san = certificate.has_alternative_names().then_some(certificate);
+                entry.tls_serial = certificate.serial.as_deref();
+                entry.tls_fingerprint = certificate.fingerprint.as_deref();
+            }
+        }
+        entry.proxy_tlvs = self.proxy_tlvs();
+        entry.path = self.path();
     }
 }

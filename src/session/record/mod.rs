@@ -286,10 +286,10 @@ impl Record {
         }
     }
 
-    /// The client as its broker sees it; `None` before the CONNECT, or the ClientHello that is passed
-    /// through.
-    pub(crate) fn for_broker(&self) -> Option<ClientFields<'_>> {
-        self.handshake.is_some().then(|| self.fields())
+    /// Whether the broker has accepted the client, once its session has begun; a broker that got a
+    /// ClientHello in place of a CONNECT has.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.connack.as_ref().is_none_or(|connack| connack.code == 0)
     }
 
     /// Bytes from the client and to it before its session began, without the CONNACK.

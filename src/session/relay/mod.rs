@@ -132,7 +132,8 @@ impl Drop for Relay {
 /// Closes both connections and records the end.
 fn finish(session: ActiveSession, end: End) {
     // The sockets and counts are freed now; the record may have to wait for the log.
-    let ActiveSession { counters, record, accepted, client, upstream, lease, permit, .. } = session;
+    let ActiveSession { counters, record, client, upstream, lease, permit, .. } = session;
+    let accepted = record.is_accepted();
     client.send_close();
     upstream.send_close();
     drop((client, upstream, lease, permit));
@@ -149,7 +150,8 @@ fn finish(session: ActiveSession, end: End) {
 /// Resets both connections and records the end. TLS and WebSocket are not called, as they may have
 /// panicked.
 fn finish_in_panic(session: ActiveSession) {
-    let ActiveSession { counters, mut record, accepted, client, upstream, .. } = session;
+    let ActiveSession { counters, mut record, client, upstream, .. } = session;
+    let accepted = record.is_accepted();
     client.reset_on_close();
     upstream.reset_on_close();
     let bytes = (counters.bytes_in.get(), counters.bytes_out.get());

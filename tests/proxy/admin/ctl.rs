@@ -20,26 +20,26 @@ fn ctl_at(place: &str, args: &[&str]) -> (i32, String, String) {
     (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
 
-fn ctl(proxy: &Proxy, args: &[&str]) -> (i32, String, String) {
+pub(crate) fn ctl(proxy: &Proxy, args: &[&str]) -> (i32, String, String) {
     ctl_at(&format!("http://{}", proxy.admin()), args)
 }
 
 /// What a command prints that succeeds.
 #[track_caller]
-fn printed(proxy: &Proxy, args: &[&str]) -> String {
+pub(crate) fn printed(proxy: &Proxy, args: &[&str]) -> String {
     let (code, out, said) = ctl(proxy, args);
     assert_eq!((code, &*said), (0, ""), "{args:?}: {out}");
     out
 }
 
 #[track_caller]
-fn json_of(proxy: &Proxy, args: &[&str]) -> Value {
+pub(crate) fn json_of(proxy: &Proxy, args: &[&str]) -> Value {
     let out = printed(proxy, &[args, &["--json"]].concat());
     serde_json::from_str(&out).expect(&out)
 }
 
 /// The words of each line.
-fn words(table: &str) -> Vec<Vec<&str>> {
+pub(crate) fn words(table: &str) -> Vec<Vec<&str>> {
     table.lines().map(|line| line.split_whitespace().collect()).collect()
 }
 

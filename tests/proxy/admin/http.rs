@@ -61,7 +61,7 @@ pub(crate) fn get(proxy: &Proxy, target: &str) -> Value {
 }
 
 #[track_caller]
-pub(super) fn patch(proxy: &Proxy, target: &str, body: &str) -> Told {
+pub(crate) fn patch(proxy: &Proxy, target: &str, body: &str) -> Told {
     ask(proxy, "PATCH", target, "Content-Type: application/json\r\n", body)
 }
 

@@ -3,7 +3,7 @@
 mod bad_input;
 mod brokers;
 mod crowds;
-mod ctl;
+pub(crate) mod ctl;
 mod draining;
 pub(crate) mod http;
 mod openapi;

@@ -12,6 +12,8 @@ use crate::{
 };
 
 const CHANGE: &str = "/api/v1/pools/{pool}/upstreams/{name}";
+const CHANGE_RULE: &str = "/api/v1/listeners/{listener}/rules/{name}";
+const CANARY: &str = "/api/v1/listeners/mqtt/rules/canary";
 const B1: &str = "/api/v1/pools/brokers/upstreams/b1";
 
 struct Document {
@@ -55,7 +57,9 @@ impl Document {
 #[test]
 fn responses_are_as_documented() {
     let broker = Broker::echoing();
-    let proxy = Config::of([&broker]).start();
+    let rules = "rules: [{ name: no, when: { client_id: no }, refuse: banned }, \
+                 { name: canary, when: { percent: 5 }, pool: brokers }]";
+    let proxy = Config::of([&broker]).listener(rules).start();
     let _client = Client::exchange(proxy.address(), &connect(5, "documented"), CONNACK_V5);
     proxy.wait_connected("documented");
     let mut document =
@@ -86,6 +90,16 @@ fn responses_are_as_documented() {
         ("get", "/api/v1/route", "/api/v1/route?client_id=documented", "", "", 200),
         ("get", "/api/v1/route", "/api/v1/route", "", "", 400),
         ("get", "/api/v1/route", "/api/v1/route?client_id=&pool=x", "", "", 404),
+        ("get", "/api/v1/route", "/api/v1/route?client_id=a&listener=mqtt", "", "", 200),
+        ("get", "/api/v1/route", "/api/v1/route?client_id=no&listener=mqtt", "", "", 200),
+        ("get", "/api/v1/route", "/api/v1/route?client_id=a&listener=x", "", "", 404),
+        ("get", "/api/v1/rules", "/api/v1/rules", "", "", 200),
+        ("get", "/api/v1/rules", "/api/v1/rules?x", "", "", 400),
+        ("patch", CHANGE_RULE, CANARY, as_json, r#"{ "percent": 12.5 }"#, 200),
+        ("patch", CHANGE_RULE, CANARY, as_json, r#"{ "percent": null }"#, 200),
+        ("patch", CHANGE_RULE, CANARY, as_json, r#"{ "percent": 101 }"#, 400),
+        ("patch", CHANGE_RULE, CANARY, "", "{}", 415),
+        ("patch", CHANGE_RULE, "/api/v1/listeners/mqtt/rules/x", as_json, "{}", 404),
         ("get", "/api/v1/sessions", "/api/v1/sessions", "", "", 200),
         ("get", "/api/v1/sessions", "/api/v1/sessions?limit=1&pool=brokers", "", "", 200),
         ("get", "/api/v1/sessions", "/api/v1/sessions?limit=0", "", "", 400),

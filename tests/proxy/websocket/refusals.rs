@@ -172,7 +172,13 @@ fn each_with_its_answer_and_one_record() {
             });
             assert_eq!(line["event"], "reject");
             assert_eq!(end(&line), format!("proxy/handshake/{cause}"), "{detail}");
-            assert_eq!(line["detail"], *detail);
+            // The path that was asked for is in the log alone.
+            let path = match (&status[..3], sent.starts_with(b"GET /ws")) {
+                ("404", true) => ": /ws",
+                ("404", false) => ": /",
+                _ => "",
+            };
+            assert_eq!(line["detail"], format!("{detail}{path}"));
             assert_eq!(line["transport"], "ws");
         }
     });

@@ -6,6 +6,8 @@ use std::{
     slice,
 };
 
+use super::report::report;
+
 /// Client IDs from the arguments or standard input.
 pub(super) struct ClientIds<'a> {
     source: IdSource<'a>,
@@ -43,7 +45,7 @@ impl<'a> ClientIds<'a> {
                 Ok(id) => return Ok(Some(Cow::from(id.to_owned()))),
                 Err(error) => {
                     self.skipped += 1;
-                    eprintln!("mqtt-lb route: line {} skipped, not UTF-8: {error}", self.line);
+                    report(&format_args!("line {} skipped, not UTF-8: {error}", self.line));
                 }
             }
         }

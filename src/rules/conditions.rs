@@ -8,7 +8,7 @@ use crate::{
     template::{Pattern, Variable},
 };
 
-/// Conditions that all have to hold; by default there are none.
+/// Conditions that all have to hold. The default holds for every client.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Conditions {
     pub texts: Vec<TextCondition>,

@@ -70,6 +70,9 @@ pub mod proto {
         }
     }
 }
+pub mod rules {
+    pub use crate::rules::TextSet;
+}
 pub mod session {
     pub use crate::session::{ClientDirectory, ProcessContext, SESSION_ID_BITS};
 }

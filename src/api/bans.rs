@@ -9,7 +9,7 @@ const KINDS: [&str; 3] = ["ip", "client_id", "username"];
 /// A page of the bans in force.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub(crate) struct Bans {
+pub(crate) struct BanPage {
     /// The latest first.
     #[schemars(length(max = 1000))]
     pub(crate) bans: Vec<Ban>,

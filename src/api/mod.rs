@@ -18,7 +18,7 @@ mod upstreams;
 mod value;
 
 pub(crate) use self::{
-    bans::{Ban, Banned, Bans, NewBan, NewBans},
+    bans::{Ban, BanPage, Banned, NewBan, NewBans},
     duplicates::{Duplicate, Duplicates},
     error::Error,
     log::{Log, LogLine},

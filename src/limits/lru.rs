@@ -205,7 +205,9 @@ mod tests {
     #[test]
     fn memory_is_returned() {
         let mut map = LruMap::new(1000);
-        (0..5000).for_each(|key| drop(map.use_entry(key, || key)));
+        for key in 0..5000 {
+            map.use_entry(key, || key);
+        }
         assert_eq!((map.len(), map.get(3999), map.get(4000)), (1000, None, Some(&4000)));
         map.retain(|_| false);
         assert_eq!((map.len(), map.allocated(), map.get(4000)), (0, 0, None));

@@ -145,3 +145,94 @@ impl OperatorShares {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        metrics::Metrics,
+        rules::{Conditions, Refusal},
+        template::ClientFields,
+    };
+
+    fn percent(hundredths: u32) -> Percent {
+        Percent::from_hundredths(hundredths).unwrap()
+    }
+
+    fn rule(name: &str, share: u32) -> Rule {
+        Rule {
+            name: name.into(),
+            when: Conditions::default(),
+            percent: percent(share),
+            action: Action::Refuse(Refusal::Banned),
+        }
+    }
+
+    /// The shares in force after a configuration with these rules.
+    fn shares_in_force(rules: &[Rule], shares: &OperatorShares) -> Vec<u32> {
+        let metrics = Metrics::new().listener("mqtt");
+        let rules = ListenerRules::new(rules, &[], &metrics, shares);
+        rules.iter().map(|running| running.percent().hundredths()).collect()
+    }
+
+    #[test]
+    fn the_share_of_the_operator() {
+        let shares = OperatorShares::default();
+        let (a, b) = (rule("a", 500), rule("b", 700));
+        let both = [a.clone(), b.clone()];
+        assert_eq!(shares_in_force(&both, &shares), [500, 700]);
+        shares.set(&a, Some(percent(2000)));
+        assert!(shares.is_set("a") && !shares.is_set("b"));
+        // Kept by a reload, also one that moves the rule.
+        assert_eq!(shares_in_force(&both, &shares), [2000, 700]);
+        assert_eq!(shares_in_force(&[b.clone(), a.clone()], &shares), [700, 2000]);
+        // The configured one again.
+        shares.set(&a, None);
+        assert_eq!(shares_in_force(&both, &shares), [500, 700]);
+        // Forgotten when the configured one changes, even if it changes back.
+        shares.set(&a, Some(percent(2000)));
+        assert_eq!(shares_in_force(&[rule("a", 600)], &shares), [600]);
+        assert_eq!(shares_in_force(&both, &shares), [500, 700]);
+        // Forgotten with the rule.
+        shares.set(&a, Some(percent(2000)));
+        assert_eq!(shares_in_force(std::slice::from_ref(&b), &shares), [700]);
+        assert_eq!(shares_in_force(&both, &shares), [500, 700]);
+    }
+
+    #[test]
+    fn the_first_rule_that_holds_decides() {
+        let old = Conditions { protocol_version: Some(vec![3]), ..Conditions::default() };
+        let rules = [
+            Rule { when: old, ..rule("old", 10_000) },
+            rule("small", 0),
+            rule("canary", 5000),
+            rule("rest", 10_000),
+        ];
+        let metrics = Metrics::new().listener("mqtt");
+        let rules = ListenerRules::new(&rules, &[], &metrics, &OperatorShares::default());
+        let decide = |level, hash: Option<u64>| {
+            let fields = ClientFields { protocol_version: Some(level), ..ClientFields::default() };
+            rules.decide(&ClientFacts { fields, ..ClientFacts::default() }, || hash)
+        };
+        assert_eq!(decide(3, Some(0)), Some(0));
+        assert_eq!(decide(4, Some(0)), Some(2));
+        assert_eq!(decide(4, Some(u64::MAX)), Some(3));
+        assert_eq!(decide(4, None), Some(3));
+    }
+
+    /// The key is hashed once, and only if a share needs it.
+    #[test]
+    fn the_key_is_hashed_at_most_once() {
+        let metrics = Metrics::new().listener("mqtt");
+        for (shares, wanted) in [(&[10_000][..], 0), (&[0, 1, 2], 1)] {
+            let rules: Vec<_> = shares.iter().map(|share| rule("r", *share)).collect();
+            let rules = ListenerRules::new(&rules, &[], &metrics, &OperatorShares::default());
+            let mut hashed = 0;
+            rules.decide(&ClientFacts::default(), || {
+                hashed += 1;
+                Some(u64::MAX)
+            });
+            assert_eq!(hashed, wanted);
+        }
+    }
+}

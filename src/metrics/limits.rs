@@ -59,7 +59,7 @@ impl LimitMetrics {
 
     pub(crate) fn set_active(&self, kind: BanKind, bans: usize) {
         if let Some(active) = self.bans_active.get(kind as usize) {
-            active.set(bans as i64);
+            active.set(i64::try_from(bans).unwrap_or(i64::MAX));
         }
     }
 

@@ -229,6 +229,7 @@ pub(super) fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rusti
 pub(crate) fn reset(fd: OwnedFd) {
     // Fails only if the connection is gone already.
     let _ = sockopt::set_socket_linger(&fd, Some(std::time::Duration::ZERO));
+    drop(fd);
 }
 
 /// Disables Nagle's algorithm: MQTT packets are small and must not be delayed.

@@ -170,3 +170,137 @@ impl fmt::Display for UnmetCondition<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::template::ClientFields;
+
+    fn text(field: TextField, patterns: &[&str]) -> TextCondition {
+        let patterns = patterns.iter().map(|pattern| pattern.parse().unwrap()).collect();
+        TextCondition { field, matcher: TextMatcher { patterns, ..TextMatcher::default() } }
+    }
+
+    fn variable(variable: Variable, pattern: &str) -> Conditions {
+        let texts = vec![text(TextField::Variable(variable), &[pattern])];
+        Conditions { texts, ..Conditions::default() }
+    }
+
+    fn networks(networks: &[&str]) -> Option<PrefixSet> {
+        Some(networks.iter().map(|network| network.parse().unwrap()).collect())
+    }
+
+    #[test]
+    fn all_have_to_hold_and_an_absent_fact_meets_none() {
+        let conditions = Conditions {
+            texts: vec![
+                text(TextField::Variable(Variable::Username), &["anna", "bert"]),
+                text(TextField::Path, &["/mqtt*"]),
+            ],
+            source: networks(&["10.0.0.0/8"]),
+            protocol_version: Some(vec![4, 5]),
+            clean_start: Some(true),
+            has_password: Some(false),
+            will: Some(true),
+        };
+        let fields = ClientFields {
+            username: Some("bert"),
+            source_ip: Some(IpAddr::from([10, 1, 2, 3])),
+            protocol_version: Some(5),
+            ..ClientFields::default()
+        };
+        let client = ClientFacts {
+            fields,
+            path: Some("/mqtt/a"),
+            clean_start: Some(true),
+            has_password: Some(false),
+            will: Some(true),
+        };
+        assert_eq!(conditions.unmet(&client), None);
+        let with = |fields| ClientFacts { fields, ..client };
+        for (client, unmet, has_fact) in [
+            (with(ClientFields { username: Some("carl"), ..fields }), "username", true),
+            (with(ClientFields { username: None, ..fields }), "username", false),
+            (ClientFacts { path: Some("/"), ..client }, "path", true),
+            (ClientFacts { path: None, ..client }, "path", false),
+            (
+                with(ClientFields { source_ip: Some([11, 0, 0, 1].into()), ..fields }),
+                "source",
+                true,
+            ),
+            (with(ClientFields { source_ip: None, ..fields }), "source", false),
+            (with(ClientFields { protocol_version: Some(3), ..fields }), "protocol_version", true),
+            (with(ClientFields { protocol_version: None, ..fields }), "protocol_version", false),
+            (ClientFacts { clean_start: Some(false), ..client }, "clean_start", true),
+            (ClientFacts { clean_start: None, ..client }, "clean_start", false),
+            (ClientFacts { has_password: Some(true), ..client }, "has_password", true),
+            (ClientFacts { has_password: None, ..client }, "has_password", false),
+            (ClientFacts { will: Some(false), ..client }, "will", true),
+            (ClientFacts { will: None, ..client }, "will", false),
+        ] {
+            let found = conditions.unmet(&client).unwrap();
+            assert_eq!((found.to_string(), found.has_fact(&client)), (unmet.into(), has_fact));
+        }
+        assert_eq!(Conditions::default().unmet(&ClientFacts::default()), None);
+    }
+
+    /// Names in DNS are the same in either case (RFC 4343); patterns are in lower case already.
+    #[test]
+    fn the_server_name_in_any_case() {
+        let conditions = variable(Variable::Sni, "*.eu.example");
+        for (sni, holds) in [
+            (Some("A.EU.example"), true),
+            (Some("a.eu.example"), true),
+            (Some("eu.example"), false),
+            (None, false),
+        ] {
+            let fields = ClientFields { sni, ..ClientFields::default() };
+            let client = ClientFacts { fields, ..ClientFacts::default() };
+            assert_eq!(conditions.unmet(&client).is_none(), holds, "{sni:?}");
+        }
+    }
+
+    #[test]
+    fn one_of_several_names_of_a_certificate() {
+        let conditions = variable(Variable::TlsSanDns, "b*");
+        let names = ["a.example", "b.example"].map(Box::from);
+        for (count, holds) in [(0, false), (1, false), (2, true)] {
+            let fields = ClientFields { tls_san_dns: &names[..count], ..ClientFields::default() };
+            let client = ClientFacts { fields, ..ClientFacts::default() };
+            assert_eq!(conditions.unmet(&client).is_none(), holds, "{count}");
+        }
+    }
+
+    /// An empty client ID is an absent one, even for `*`.
+    #[test]
+    fn an_empty_text_is_absent() {
+        let conditions = variable(Variable::ClientId, "*");
+        let unmet = conditions.unmet(&ClientFacts::default()).unwrap();
+        assert!(!unmet.has_fact(&ClientFacts::default()));
+    }
+
+    #[test]
+    fn conditions_that_cover_others() {
+        let id = |pattern| variable(Variable::ClientId, pattern);
+        let all = Conditions::default();
+        for conditions in [id("*"), id("a-*"), id("${username}-*")] {
+            assert!(all.cover(&conditions) && conditions.cover(&conditions));
+            assert!(!conditions.cover(&all));
+        }
+        assert!(id("*").cover(&id("${username}-*")));
+        assert!(!id("a-*").cover(&id("*")));
+        assert!(!id("*").cover(&variable(Variable::Username, "*")));
+        let versions = |levels: &[u8]| Conditions {
+            protocol_version: Some(levels.to_vec()),
+            ..Conditions::default()
+        };
+        assert!(versions(&[4, 5]).cover(&versions(&[5])));
+        assert!(!versions(&[5]).cover(&versions(&[4, 5])));
+        let from = |list: &[&str]| Conditions { source: networks(list), ..Conditions::default() };
+        assert!(from(&["10.0.0.0/8"]).cover(&from(&["10.0.0.0/9", "10.128.0.0/9"])));
+        assert!(!from(&["10.0.0.0/8"]).cover(&from(&["11.0.0.0/8"])));
+        assert!(!from(&["10.0.0.0/8"]).cover(&all));
+    }
+}

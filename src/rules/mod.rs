@@ -22,3 +22,4 @@ pub(crate) use percent::{Percent, key_hash};
 pub(crate) use refusal::Refusal;
 pub(crate) use rule::{Action, Rule};
 pub(crate) use text_matcher::TextMatcher;
+pub use text_set::TextSet;

@@ -59,6 +59,11 @@ impl TextSet {
         self.index.is_empty()
     }
 
+    /// The memory of the set beyond the size of this value, in bytes: the text and the index.
+    pub fn heap_bytes(&self) -> usize {
+        self.text.capacity() + self.index.allocation_size()
+    }
+
     /// Frees what was reserved for more entries.
     pub fn shrink(&mut self) {
         self.text.shrink_to_fit();
@@ -123,6 +128,17 @@ mod tests {
                 prop_assert_eq!(set.contains(text), wanted.contains(text));
             }
         }
+    }
+
+    /// At a size where the index has just grown, which is the worst case.
+    #[test]
+    fn memory_of_an_entry() {
+        let count = (1 << 16) * 7 / 8 + 1;
+        let mut set = TextSet::default();
+        assert!((0..count).all(|n| set.insert(&format!("dev-{n}"))));
+        set.shrink();
+        let text: usize = set.iter().map(str::len).sum();
+        assert!(set.heap_bytes() - text <= 24 * count, "{} bytes", set.heap_bytes() - text);
     }
 
     #[test]

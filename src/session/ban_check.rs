@@ -15,7 +15,7 @@ pub(crate) fn find_ban(context: &WorkerContext, record: &Record) -> Option<BanIn
     let sent = record.sent_names().filter(|sent| Some(*sent) != for_broker);
     let names = || sent.into_iter().chain(for_broker);
     let ids = names().map(|(id, _)| id).chain(record.assigned_client_id());
-    let by_id = ids.filter(|id| !id.is_empty()).find_map(|id| bans.find_client_id(id, now));
+    let by_client_id = ids.filter(|id| !id.is_empty()).find_map(|id| bans.find_client_id(id, now));
     let by_username = || names().find_map(|(_, name)| bans.find_username(name?, now));
-    by_id.or_else(by_username)
+    by_client_id.or_else(by_username)
 }

@@ -12,6 +12,9 @@ use crate::{
     timestamp::rfc3339,
 };
 
+/// Lines about bans by the operator that are written in one turn: some 100 µs of work.
+const LINES_PER_TURN: usize = 64;
+
 /// Writes the line about a ban that a connection has caused. It does not wait for room in the log: a
 /// connection causes one ban at most, and connections are not accepted while the log is full.
 pub(crate) fn log_ban(record: &Record, ban: &Ban) {
@@ -23,11 +26,13 @@ pub(crate) fn log_ban(record: &Record, ban: &Ban) {
 pub(crate) fn log_operator_bans(context: &Rc<WorkerContext>, bans: Vec<Ban>) {
     let context = context.clone();
     spawn_local(async move {
-        for ban in bans {
+        for (written, ban) in bans.into_iter().enumerate() {
             if !context.log().wants(Event::Ban) {
                 return;
             }
-            context.reactor.turn.walks.turn().await;
+            if written % LINES_PER_TURN == 0 {
+                context.reactor.turn.walks.turn().await;
+            }
             context.log().wait_for_room().await;
             let (until, detail) = texts(&ban);
             let mut entry = Entry::of_proxy(context.reactor.wall_clock(), Event::Ban);

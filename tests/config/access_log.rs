@@ -223,7 +223,8 @@ fn a_log_has_the_events_that_it_names() {
     let none = LogEvents::NONE;
     assert_eq!(events("[reject]"), LogEvents { reject: true, ..none });
     assert_eq!(events("[probe]"), LogEvents { probe: true, ..none });
-    assert_eq!(log("path: /dev/x").events, events("[connect, disconnect, reject]"));
+    assert_eq!(events("[ban]"), LogEvents { ban: true, ..none });
+    assert_eq!(log("path: /dev/x").events, events("[connect, disconnect, reject, ban]"));
     assert_eq!(
         events("[disconnect, connect]"),
         LogEvents { connect: true, disconnect: true, ..none }
@@ -234,7 +235,7 @@ fn a_log_has_the_events_that_it_names() {
         (
             "[end]",
             "10:39: access_log[0].events[0]: \"end\" is unknown; allowed: connect, disconnect, reject, \
-             probe",
+             probe, ban",
         ),
         ("[reject, reject]", "10:47: access_log[0].events[1]: is there twice; keep one"),
     ] {

@@ -24,7 +24,7 @@ def run(script, *arguments):
 
 
 @pytest.mark.parametrize(
-    "script", ["brokers", "actions", "access", "hostile", "log", "accessibility"]
+    "script", ["brokers", "actions", "rules", "access", "hostile", "log", "accessibility"]
 )
 def test_page(script):
     run(script)

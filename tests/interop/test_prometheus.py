@@ -39,7 +39,8 @@ class EverythingProxy(Proxy):
         config["pools"][0]["upstreams"].append(away)
         require = [{"client_id": "device-*"}]
         requiring = {"name": "requiring", "bind": f"{LOOPBACK}:0", "pool": "mqtt"}
-        config["listeners"].append(requiring | {"require": require})
+        rules = [{"name": "canary", "when": {"percent": 50}, "pool": "mqtt"}]
+        config["listeners"].append(requiring | {"require": require, "rules": rules})
         return config
 
     def get(self, path):

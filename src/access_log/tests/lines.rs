@@ -1,6 +1,7 @@
 //! The exact bytes of lines, and attempts to forge them.
 
 use std::{
+    borrow::Cow,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
     sync::LazyLock,
@@ -54,6 +55,13 @@ static CERTIFICATE: LazyLock<CertificateFacts> = LazyLock::new(|| CertificateFac
     ..CertificateFacts::default()
 });
 
+const BAN: BanFields<'static> = BanFields {
+    kind: BanKind::ClientId,
+    value: Cow::Borrowed("sensor-17"),
+    until: "2026-11-22T23:32:27.123Z",
+    reason: BanReason::Operator,
+};
+
 /// An entry with every field.
 pub(super) fn full() -> Entry<'static> {
     Entry {
@@ -106,12 +114,7 @@ pub(super) fn full() -> Entry<'static> {
         bytes_out: Some(0),
         client_disconnect: Some(0),
         broker_disconnect: Some(0x8E),
-        ban: Some(BanFields {
-            kind: BanKind::ClientId,
-            value: "sensor-17".into(),
-            until: "2026-11-22T23:32:27.123Z",
-            reason: BanReason::Operator,
-        }),
+        ban: Some(BAN),
         end_by: Some(EndBy::Client),
         end_phase: Some(EndPhase::Relay),
         end_cause: Some(EndCause::Closed),

@@ -8,6 +8,7 @@ import { warn } from "./warnings.js";
 const CALLED = {
   status: "sessions and configuration",
   upstreams: "brokers",
+  rules: "rules",
   duplicates: "duplicate client IDs",
   bans: "bans",
   log: "the log",

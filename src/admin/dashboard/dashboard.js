@@ -1,7 +1,8 @@
 // The dashboard: polls the admin API and passes responses to the parts of the page.
 //
 // Modules by purpose: api, history (data); dom, format, sparkline, dialog, say (helpers);
-// overview, pools > pool > broker, counts, duplicates, bans, log, search, reload (parts of the page).
+// overview, pools > pool > broker, rules, counts, duplicates, bans, log, search, reload (parts of
+// the page).
 
 import "./theme.js";
 import "./search.js";
@@ -14,6 +15,7 @@ import * as log from "./log.js";
 import { showOverview } from "./overview.js";
 import * as pools from "./pools.js";
 import { reload } from "./reload.js";
+import { showRules } from "./rules.js";
 import { onForgotten, signIn } from "./sign_in.js";
 
 const BASE = "/api/v1";
@@ -24,6 +26,7 @@ let isTokenMissing = false;
 const pollers = {
   status: new Poller(() => `${BASE}/status`, takeStatus, told),
   upstreams: new Poller(() => `${BASE}/upstreams`, takeUpstreams, told),
+  rules: new Poller(() => `${BASE}/rules`, takeRules, told),
   duplicates: new Poller(() => `${BASE}/duplicates`, showDuplicates, told),
   bans: new Poller(() => `${BASE}/bans`, takeBans, told),
   log: new Poller(log.logPath, log.showLog, told),
@@ -44,6 +47,10 @@ function takeStatus(answer) {
 
 function takeUpstreams(answer) {
   pools.showPools(answer, () => pollers.upstreams.poll());
+}
+
+function takeRules(answer) {
+  showRules(answer, () => pollers.rules.poll());
 }
 
 function takeBans(answer) {

@@ -35,7 +35,7 @@ const ASSETS: &[Asset] = assets! {
     "text/javascript; charset=utf-8":
         "api.js" "bans.js" "broker.js" "broker_actions.js" "broker_detail.js" "connection.js" "counts.js"
         "dashboard.js" "dialog.js" "dom.js" "duplicates.js" "format.js" "history.js" "log.js" "overview.js"
-        "pool.js" "pools.js" "reload.js" "say.js" "search.js" "sign_in.js" "sparkline.js"
+        "pool.js" "pools.js" "reload.js" "rule_actions.js" "rules.js" "say.js" "search.js" "sign_in.js" "sparkline.js"
         "status_chips.js" "status_words.js" "theme.js" "warnings.js";
 };
 

@@ -14,6 +14,8 @@ const VERSIONS = { 3: "3.1", 4: "3.1.1", 5: "5.0" };
 const form = document.getElementById("search");
 const input = document.getElementById("client-id");
 const clear = document.getElementById("search-clear");
+const rules = document.getElementById("search-rules");
+const listener = document.getElementById("search-listener");
 const found = document.getElementById("found");
 let searches = 0;
 
@@ -29,10 +31,22 @@ clear.addEventListener("click", () => {
   input.focus();
 });
 
+/** Offers these listeners, whose rules say where clients go; none: every pool is shown. */
+export function offerListeners(names) {
+  rules.hidden = !names.length;
+  const known = [...listener.options].map(({ value }) => value);
+  if (known.join("\n") === names.join("\n")) return;
+  const chosen = listener.value;
+  const options = names.map((name) => el("option", { value: name }, printable(name)));
+  listener.replaceChildren(...options);
+  if (names.includes(chosen)) listener.value = chosen;
+}
+
 async function find(id) {
   const search = (searches += 1);
   found.setAttribute("aria-busy", "true");
-  const shown = await get(`/api/v1/route?client_id=${encodeURIComponent(id)}`).then(
+  const byRules = listener.value ? `&listener=${encodeURIComponent(listener.value)}` : "";
+  const shown = await get(`/api/v1/route?client_id=${encodeURIComponent(id)}${byRules}`).then(
     (answer) => results(id, answer),
     (error) => [el("p", { class: "warning bad" }, `The search failed: ${error.message}.`)],
   );
@@ -44,7 +58,8 @@ async function find(id) {
   say(shown[0].textContent);
 }
 
-function results(id, { pools }) {
+function results(id, answer) {
+  const { pools } = answer;
   const sessions = pools.flatMap(({ sessions = [] }) => sessions);
   const where = [...new Set(sessions.map(({ upstream }) => upstream))].map(printable).join(", ");
   const headline = sessions.length
@@ -61,12 +76,38 @@ function results(id, { pools }) {
       ...headline,
       el("span", { class: "note" }, ` As of ${stamp(Date.now())}.`),
     ),
-    ...pools.map((pool) => poolResult(id, pool)),
+    ...decision(answer),
+    ...pools.map((pool) => poolResult(id, pool, answer)),
   ];
 }
 
-function poolResult(id, pool) {
-  const { goes_to: preferred, order = [], sessions = [], why } = pool;
+/** What the rules of the listener say; nothing if no listener was asked about. */
+function decision({ listener: at, rules: verdicts = [], rule, refuse, redirect, why }) {
+  if (at === undefined) return [];
+  const decides = rule === undefined ? "No rule holds" : `Rule ${printable(rule)} decides`;
+  const outcome =
+    (refuse && ["It would be refused: ", el("strong", { class: "bad" }, printable(refuse)), "."]) ||
+    (redirect && ["It would be sent to ", el("strong", {}, printable(redirect)), "."]) ||
+    (why && ["It would be refused: ", el("strong", { class: "bad" }, printable(why)), "."]) ||
+    [];
+  const line = ({ rule: name, holds, why: reason }) =>
+    el("li", {}, `${printable(name)} ${holds ? "holds" : "does not hold"}: ${printable(reason)}`);
+  return [
+    el(
+      "div",
+      { class: "result" },
+      el("p", {}, `${decides}, at listener ${printable(at)}. `, ...outcome),
+      ...(verdicts.length ? [el("ul", { class: "lines changes" }, ...verdicts.map(line))] : []),
+    ),
+  ];
+}
+
+function poolResult(id, pool, { listener: at, pool: target, pools }) {
+  const { order = [], sessions = [], why } = pool;
+  const isElsewhere = at !== undefined && pool.pool !== target;
+  const preferred = isElsewhere
+    ? pools.find((one) => one.pool === target)?.goes_to
+    : pool.goes_to;
   const name = printable(pool.pool);
   const nowhere = el(
     "strong",
@@ -81,21 +122,23 @@ function poolResult(id, pool) {
       ? el(
           "ul",
           { class: "sessions" },
-          ...sessions.map((session) => sessionItem(id, session, preferred)),
+          ...sessions.map((session) => sessionItem(id, session, preferred, isElsewhere)),
         )
       : el("p", { class: "none" }, "Not connected through this pool."),
-    el(
-      "p",
-      {},
-      "Its next CONNECT would go to ",
-      preferred === undefined ? nowhere : el("strong", {}, printable(preferred)),
-      ".",
-    ),
+    isElsewhere
+      ? el("p", {}, "Its next CONNECT would not go to this pool.")
+      : el(
+          "p",
+          {},
+          "Its next CONNECT would go to ",
+          preferred === undefined ? nowhere : el("strong", {}, printable(preferred)),
+          ".",
+        ),
     ...orderLists(order),
   );
 }
 
-function sessionItem(id, session, preferred) {
+function sessionItem(id, session, preferred, isElsewhere) {
   const on = printable(session.upstream);
   const kick = el(
     "button",
@@ -127,7 +170,7 @@ function sessionItem(id, session, preferred) {
       {},
       "Now on ",
       el("strong", {}, on),
-      preferred !== undefined && preferred !== session.upstream ? ", but would go elsewhere now" : "",
+      isElsewhere || (preferred !== undefined && preferred !== session.upstream) ? ", but would go elsewhere now" : "",
     ),
     el(
       "dl",

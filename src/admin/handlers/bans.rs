@@ -57,7 +57,7 @@ pub(in crate::admin) fn get(
     });
     let page = state.limiter.rates.bans.page(cursor.transpose()?, limit);
     let now = Instant::now();
-    Ok(json(&api::Bans {
+    Ok(json(&api::BanPage {
         bans: page.bans.into_iter().map(|ban| view(&ban, now)).collect(),
         total: page.total,
         next: page.next.map(|next| format!("{next:016x}")),
@@ -112,15 +112,20 @@ where
             yield_now().await;
         }
     }
-    match &*bans {
-        [ban] => {
-            tracing::info!(kind = ban.target.kind().as_str(), value = %ban.target.value(), "banned by the operator")
-        }
-        bans => tracing::info!(bans = bans.len(), "banned by the operator"),
-    }
+    log(&bans);
     let banned = bans.len();
     state.sessions.log_bans(bans);
     Ok(json(&api::Banned { banned, warnings }))
+}
+
+/// Writes a line into the program log.
+fn log(bans: &[Ban]) {
+    if let [ban] = bans {
+        let (kind, value) = (ban.target.kind().as_str(), ban.target.value());
+        tracing::info!(kind, %value, "banned by the operator");
+    } else {
+        tracing::info!(bans = bans.len(), "banned by the operator");
+    }
 }
 
 fn too_many(error: TooManyBans, done: usize) -> ErrorResponse {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::operation::Operation;
 use crate::api::{
-    bans::{Banned, Bans, NewBans},
+    bans::{BanPage, Banned, NewBans},
     duplicates::Duplicates,
     error::Error,
     log::Log,
@@ -294,7 +294,7 @@ fn bans(schemas: &mut SchemaGenerator) -> Vec<Operation> {
                 "`next` of the previous response.",
                 &json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),
             ))
-            .answers("A page of the bans.", &schemas.subschema_for::<Bans>())
+            .answers("A page of the bans.", &schemas.subschema_for::<BanPage>())
             .link("next", "bans", &json!({ "cursor": "$response.body#/next" }))
             .shared(400, "BadRequest")
             .shared(503, "Unavailable"),

@@ -226,7 +226,8 @@ impl Ctl {
         let mut cursor = None;
         loop {
             let query = query(&[("limit", Some("1000")), ("cursor", cursor.as_deref())]);
-            let page: ApiResponse<api::Bans> = self.client.get(&format!("/api/v1/bans?{query}"))?;
+            let page: ApiResponse<api::BanPage> =
+                self.client.get(&format!("/api/v1/bans?{query}"))?;
             self.print(&page, |page, out| table.write(out, show::ban_rows(page)))?;
             cursor = page.content.next;
             if cursor.is_none() {

@@ -8,7 +8,7 @@ use std::{
 use super::table::{TextTable, counts, duration, or_dash, yes_no};
 use crate::{
     api::{
-        Applied, Banned, Bans, Duplicate, Duplicates, End, LastReload, Listener, Log, Pool,
+        Applied, BanPage, Banned, Duplicate, Duplicates, End, LastReload, Listener, Log, Pool,
         PoolRoute, Pools, Quota, QuotaKey, Routes, Session, Sessions, Status, Upstream,
     },
     escape::{plain, plain_lines, quote},
@@ -238,7 +238,7 @@ pub(super) fn ban_table() -> TextTable {
     TextTable::new(["KIND", "VALUE", "BY", "SINCE", "UNTIL", "REMAINING", "COMMENT"])
 }
 
-pub(super) fn ban_rows(page: &Bans) -> impl Iterator<Item = Vec<String>> {
+pub(super) fn ban_rows(page: &BanPage) -> impl Iterator<Item = Vec<String>> {
     page.bans.iter().map(|ban| {
         vec![
             ban.kind.to_string(),

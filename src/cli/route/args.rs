@@ -16,8 +16,9 @@ use crate::{
 pub(in crate::cli) struct RouteArgs {
     #[command(flatten)]
     pub(super) file: ConfigFile,
-    /// The listener that the clients connect to, whose rules and `rewrite` apply; required if there
-    /// are several, some have rules, and --pool is not given.
+    /// The listener that the clients connect to, whose rules and `rewrite` apply: the only one, if
+    /// there is one. With several, it is required, unless --pool is given or there is one pool and
+    /// no rule.
     #[arg(long, value_name = "NAME", conflicts_with = "pool")]
     pub(super) listener: Option<String>,
     /// The pool, whatever the rules of listeners say.

@@ -16,8 +16,8 @@ fn ban(target: BanTarget, reason: BanReason, now: Instant, seconds: u64) -> Ban 
     Ban::new(target, reason, now, Duration::from_secs(seconds))
 }
 
-fn id(number: impl ToString) -> BanTarget {
-    BanTarget::client_id(&number.to_string())
+fn id(name: &str) -> BanTarget {
+    BanTarget::client_id(name)
 }
 
 fn listed(bans: &Bans) -> Vec<String> {
@@ -123,7 +123,7 @@ fn a_reload_changes_automatic_bans_only() {
 fn pages_have_each_ban_once() {
     let (bans, now) = (bans(5000), Instant::now());
     for number in 0..2500 {
-        bans.add(ban(id(number), AUTOMATIC, now, 60)).unwrap();
+        bans.add(ban(id(&number.to_string()), AUTOMATIC, now, 60)).unwrap();
     }
     let (mut seen, mut next) = (Vec::new(), None);
     loop {
@@ -168,9 +168,10 @@ fn random_operations() {
         model.retain(|_, (until, _)| *until > now);
         match random.u8(..5) {
             0 => now += Duration::from_secs(random.u64(..10)),
-            1 => assert_eq!(bans.remove(&id(&name)).filter(|ban| ban.until > now).is_some(), {
-                model.remove(&name).is_some()
-            }),
+            1 => {
+                let was_banned = bans.remove(&id(&name)).is_some_and(|ban| ban.until > now);
+                assert_eq!(was_banned, model.remove(&name).is_some());
+            }
             2 => bans.remove_ended(now),
             _ => {
                 let reason = if by_operator { BanReason::Operator } else { AUTOMATIC };

@@ -3,10 +3,10 @@ use std::num::NonZeroU32;
 use super::*;
 use crate::metrics::Metrics;
 
-fn rate(rate: u32, burst: u32, ban_seconds: Option<u64>) -> Option<config::BanRate> {
+fn rate(rate: u32, burst: u32, ban_seconds: Option<u64>) -> config::BanRate {
     let of = |number| NonZeroU32::new(number).unwrap();
     let rate = config::Rate { rate: of(rate), burst: of(burst) };
-    Some(config::BanRate { rate, ban_for: ban_seconds.map(Duration::from_secs) })
+    config::BanRate { rate, ban_for: ban_seconds.map(Duration::from_secs) }
 }
 
 fn rates(limits: &Limits) -> ClientRates {
@@ -20,8 +20,8 @@ fn ip(text: &str) -> IpAddr {
 #[test]
 fn handshakes_beyond_the_burst_are_closed_and_then_banned() {
     let (one, two, start) = (ip("10.0.0.1"), ip("10.0.0.2"), Instant::now());
-    let limited = rates(&Limits { handshakes_per_ip: rate(1, 3, None), ..Limits::NONE });
-    let banning = rates(&Limits { handshakes_per_ip: rate(1, 3, Some(60)), ..Limits::NONE });
+    let limited = rates(&Limits { handshakes_per_ip: Some(rate(1, 3, None)), ..Limits::NONE });
+    let banning = rates(&Limits { handshakes_per_ip: Some(rate(1, 3, Some(60))), ..Limits::NONE });
     for rates in [&limited, &banning] {
         assert!((0..3).all(|_| rates.admit(one, start).is_ok()));
     }
@@ -38,7 +38,7 @@ fn handshakes_beyond_the_burst_are_closed_and_then_banned() {
 fn failed_logins_close_the_address_until_one_more_is_allowed() {
     let (one, start) = (ip("2001:db8::1"), Instant::now());
     let neighbour = ip("2001:db8::2");
-    let limited = rates(&Limits { bad_credentials_per_ip: rate(1, 3, None), ..Limits::NONE });
+    let limited = rates(&Limits { bad_credentials_per_ip: Some(rate(1, 3, None)), ..Limits::NONE });
     for _ in 0..3 {
         assert!(limited.admit(one, start).is_ok());
         assert!(limited.count_bad_credentials(one, start).is_none());
@@ -46,7 +46,8 @@ fn failed_logins_close_the_address_until_one_more_is_allowed() {
     let after = |millis| start + Duration::from_millis(millis);
     assert!(matches!(limited.admit(neighbour, after(999)), Err(AddressRefusal::BadCredentials)));
     assert!(limited.admit(one, after(1000)).is_ok());
-    let banning = rates(&Limits { bad_credentials_per_ip: rate(1, 3, Some(60)), ..Limits::NONE });
+    let banning =
+        rates(&Limits { bad_credentials_per_ip: Some(rate(1, 3, Some(60))), ..Limits::NONE });
     let bans: Vec<_> = (0..5).map(|_| banning.count_bad_credentials(one, start)).collect();
     assert_eq!(bans.iter().filter(|ban| ban.is_some()).count(), 1);
     assert_eq!(bans[2].as_ref().unwrap().target.value(), "2001:db8::/64");
@@ -56,8 +57,8 @@ fn failed_logins_close_the_address_until_one_more_is_allowed() {
 fn client_ids_and_usernames_are_counted_apart() {
     let now = Instant::now();
     let rates = rates(&Limits {
-        connects_per_client_id: rate(1, 2, Some(60)),
-        connects_per_username: rate(1, 4, None),
+        connects_per_client_id: Some(rate(1, 2, Some(60))),
+        connects_per_username: Some(rate(1, 4, None)),
         ..Limits::NONE
     });
     let count = |id, name| rates.count_connect(id, name, now).map_err(|over| over.rate);
@@ -75,8 +76,8 @@ fn client_ids_and_usernames_are_counted_apart() {
 fn buckets_survive_a_reload_that_keeps_the_rate() {
     let now = Instant::now();
     let limits = |burst, prefix| Limits {
-        handshakes_per_ip: rate(1, burst, None),
-        connects_per_client_id: rate(1, 1, None),
+        handshakes_per_ip: Some(rate(1, burst, None)),
+        connects_per_client_id: Some(rate(1, 1, None)),
         ipv6_prefix: prefix,
         ..Limits::NONE
     };

@@ -32,7 +32,7 @@ pub(super) fn admit_named(client: &PendingClient<'_>) -> Result<(), Rejection> {
 pub(super) fn check_bans(client: &PendingClient<'_>) -> Result<(), Rejection> {
     let Some(ban) = find_ban(client.context, &client.record) else { return Ok(()) };
     client.context.metrics().limits().count_refused(ban.kind);
-    let refused = client.refuse(RejectReason::Banned, EndPhase::Connect, EndCause::Banned);
+    let refused = client.refuse(RejectReason::Banned, client.check_phase(), EndCause::Banned);
     Err(refused.with(describe_ban(&ban)))
 }
 

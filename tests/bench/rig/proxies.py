@@ -99,13 +99,13 @@ def version(name):
     return (said.stdout + said.stderr).splitlines()[0].strip()
 
 
-def start_mqtt_lb(proxy, brokers, directory, program="mqtt-lb", identity=None, **pool):
+def start_mqtt_lb(proxy, brokers, directory, program="mqtt-lb", listener_keys=None, **pool):
     proxy.log = directory / "access.log"
     proxy.admin_port = free_port()
     upstreams = [
         {"name": f"broker-{at}", "address": f"127.0.0.1:{port}"} for at, port in enumerate(brokers, 1)
     ]
-    listener = {"name": "mqtt", "bind": f"127.0.0.1:{proxy.port}", "pool": "brokers", **(identity or {})}
+    listener = {"name": "mqtt", "bind": f"127.0.0.1:{proxy.port}", "pool": "brokers", **(listener_keys or {})}
     if proxy.transport == "tls":
         listener["tls"] = {
             "certificates": [{"cert": str(proxy.certificate.cert), "key": str(proxy.certificate.key)}]
@@ -165,8 +165,28 @@ def start_identity(proxy, brokers, directory):
         "user_properties": [{"name": "ip", "value": "${source_ip}"}],
     }
     return start_mqtt_lb(
-        proxy, brokers, directory, identity={"require": [{"client_id": "*"}], "rewrite": rewrite}
+        proxy, brokers, directory, listener_keys={"require": [{"client_id": "*"}], "rewrite": rewrite}
     )
+
+
+def start_rules(proxy, brokers, directory):
+    """Twenty rules that hold for no client of the load, one of them a list of a million client IDs."""
+    listed = directory / "stolen-ids.txt"
+    listed.write_text("".join(f"stolen-{number:07}\n" for number in range(1_000_000)))
+    conditions = [
+        {"client_id": {"file": str(listed)}},
+        {"source": ["10.0.0.0/8", "192.168.0.0/16", "2001:db8::/32"]},
+        {"protocol_version": 3.1},
+        {"will": True},
+        {"username": "nobody"},
+        *({"client_id": [f"fleet-{number}-*", f"*-lot-{number}"]} for number in range(14)),
+        # A hash of the key for each client.
+        {"percent": 0},
+    ]
+    rules = [
+        {"name": f"rule-{at}", "when": when, "refuse": "banned"} for at, when in enumerate(conditions, 1)
+    ]
+    return start_mqtt_lb(proxy, brokers, directory, listener_keys={"rules": rules})
 
 
 def start_haproxy(proxy, brokers, directory, tuning="", options=""):
@@ -293,6 +313,7 @@ STARTERS = {
     "mqtt-lb-plain": start_plain,
     "mqtt-lb-guarded": start_guarded,
     "mqtt-lb-identity": start_identity,
+    "mqtt-lb-rules": start_rules,
     "haproxy": start_haproxy,
     "haproxy-splice": start_haproxy_splice,
     "nginx": start_nginx,

@@ -131,7 +131,11 @@ def additions(rows):
     """What optional work adds to the proxy without it, where both were measured."""
     lines = []
     for row in rows:
-        for name, base in [("mqtt-lb-guarded", "mqtt-lb-plain"), ("mqtt-lb-identity", "mqtt-lb")]:
+        for name, base in [
+            ("mqtt-lb-guarded", "mqtt-lb-plain"),
+            ("mqtt-lb-identity", "mqtt-lb"),
+            ("mqtt-lb-rules", "mqtt-lb"),
+        ]:
             added = ratio(row["medians"].get(name), row["medians"].get(base))
             if added is not None:
                 lines.append(f"{row['title']}: {name} is {added:.3f} of {base}")

@@ -106,7 +106,7 @@ test("says since when the figures are old, asks ever more seldom, and comes back
       let asked = upstreams();
       await page.clock.runFor(2000);
       await hasText(warning, words("03:07:10"));
-      assert.equal(await stale(page), 5);
+      assert.equal(await stale(page), 7);
       assert.equal(await page.title(), "no response – mqtt-lb");
       await hasText(page.getByRole("status"), "");
       // The next after 4 s, 8 s, 16 s, and from then on every 30 s.
@@ -144,14 +144,14 @@ test("a proxy that has gone, and one whose answer cannot be read", () =>
   withPage(two, async (page, mock) => {
     await shown(page, mock);
     mock.faults["/api/v1"] = [200, undefined];
-    await becomes(() => stale(page), 5);
+    await becomes(() => stale(page), 7);
     mock.faults = {};
     await becomes(() => stale(page), 0);
     await mock.stop();
     await page
       .getByText("No response from the proxy: cannot connect to its admin listener.")
       .waitFor();
-    assert.equal(await stale(page), 5);
+    assert.equal(await stale(page), 7);
   }));
 
 test("never two requests of one kind at once", () =>

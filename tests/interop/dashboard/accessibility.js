@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { test } from "node:test";
 
-import { broker, pool, session } from "./mock.js";
+import { broker, pool, rules, session } from "./mock.js";
 import { becomes, row, shown, withPage } from "./page.js";
 
 const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -29,6 +29,7 @@ function everything(mock) {
     level,
     message: "a line",
   }));
+  mock.rules = [rules()];
   const faults = ["config.yaml:3:5: there is no pool p"];
   mock.status.config.last_reload = { at: "2026-03-14T01:02:03Z", outcome: "refused", faults };
   Object.assign(mock.status, { ready: false, not_ready: "draining", access_log_dropped: 3 });
@@ -78,7 +79,7 @@ for (const colorScheme of ["light", "dark"]) {
             await page.keyboard.press("Escape");
           }
           mock.faults["/api/v1"] = [503, { error: "a worker did not answer" }];
-          await becomes(() => page.locator(".stale").count(), 6);
+          await becomes(() => page.locator(".stale").count(), 7);
           await check(page, "old figures");
           mock.faults = {};
           mock.token = "s3cret";
@@ -105,7 +106,7 @@ test("landmarks, headings and the table's heads", () =>
         .getByRole("heading", { level: 2 })
         .allInnerTexts()
         .then((all) => all.map((text) => text.split(/\s/)[0])),
-      ["Find", "Pool", "Pool", "Pool", "Sessions", "Duplicate", "Bans", "Log"],
+      ["Find", "Pool", "Pool", "Pool", "Rules", "Sessions", "Duplicate", "Bans", "Log"],
     );
     const table = page.getByRole("table", { name: /^Pool brokers/ });
     assert.equal(await table.getByRole("columnheader").count(), 12);

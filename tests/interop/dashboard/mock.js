@@ -17,6 +17,8 @@ export class Mock {
   pools = [];
   lines = [];
   duplicates = [];
+  /** By listener, as the API has them. */
+  rules = [];
   bans = [];
   /** By client ID, the answer of /api/v1/route. */
   routes = {};
@@ -57,7 +59,7 @@ export class Mock {
     if (!pathname.startsWith("/api/")) return serveFile(pathname, response);
     const body = await text(request);
     const { method } = request;
-    const isPoll = method === "GET" && ["status", "upstreams", "duplicates", "bans", "log"].includes(pathname.slice(8));
+    const isPoll = method === "GET" && ["status", "upstreams", "rules", "duplicates", "bans", "log"].includes(pathname.slice(8));
     if (!isPoll) this.asked.push([method, request.url, body].filter(Boolean).join(" "));
     const now = (this.atOnce[pathname] ?? 0) + 1;
     this.atOnce[pathname] = now;
@@ -90,6 +92,10 @@ export class Mock {
         return [204];
       case "GET duplicates":
         return [200, { duplicates: this.duplicates, evicted: 0 }];
+      case "GET rules":
+        return [200, { listeners: this.rules }];
+      case "PATCH listeners":
+        return this.#setShare(name, upstream, JSON.parse(body));
       case "GET log": {
         const lines = this.lines.filter(({ seq }) => seq > Number(query.get("after")));
         return [200, { lines, last: this.lines.at(-1)?.seq ?? 0 }];
@@ -119,6 +125,13 @@ export class Mock {
     Object.assign(upstream, { state, status, serving: status === "up" });
     if (state === "down") upstream.sessions = 0;
     return [200, upstream];
+  }
+
+  #setShare(listener, name, { percent }) {
+    const rule = this.rules.find((one) => one.listener === listener).rules.find((one) => one.name === name);
+    rule.percent = percent ?? rule.configured_percent;
+    rule.set_by_operator = percent !== null;
+    return [200, rule];
   }
 
   #kick(id) {
@@ -228,6 +241,7 @@ export function listener(name, bind, transport, open, sessions_total, pool = "br
     name,
     bind,
     transport,
+    transports: [transport],
     pool,
     connections_active: open,
     connections_total: sum + 20,
@@ -252,6 +266,34 @@ export function session(differences = {}) {
     clean_start: false,
     bytes_in: 12_345,
     bytes_out: 6_789_000,
+    ...differences,
+  };
+}
+
+/** How a pool serves. */
+export function traffic(differences = {}) {
+  return { sessions: 900, connects: 2000, refused: 0, failed: 0, connacks: { success: 2000 }, ...differences };
+}
+
+/** A listener with a canary and a refusal. */
+export function rules(differences = {}) {
+  const all = { percent: 100, configured_percent: 100, set_by_operator: false, hits: 7 };
+  return {
+    listener: "mqtt",
+    default_pool: "brokers",
+    traffic: traffic(),
+    rules: [
+      { ...all, name: "stolen", action: "refuse", target: "banned" },
+      {
+        ...all,
+        name: "canary",
+        action: "pool",
+        target: "new-cluster",
+        percent: 5,
+        configured_percent: 5,
+        traffic: traffic({ sessions: 40, connects: 200, refused: 50, connacks: { success: 150, banned: 50 } }),
+      },
+    ],
     ...differences,
   };
 }

@@ -5,6 +5,7 @@
 
 mod clients;
 mod connect;
+mod flood;
 mod idle;
 mod pings;
 mod result;
@@ -51,6 +52,7 @@ options:
   --resume      present a ticket of an earlier connection, but not while warming up: for connect
   --websocket PATH  MQTT in WebSocket frames; not for stream
   --path PATH   what a scrape asks for (/metrics)
+  --flood RATE  meanwhile, RATE CONNECTs a second from 1,000 addresses (127.1.x.y), for pings (0: none)
   --fresh       a connection for each request, which counts: for scrape
 
 It prints `ready`, runs at the first line on standard input, prints its result as JSON and ends at the next.";
@@ -66,6 +68,7 @@ struct Options {
     transport: Transport,
     path: String,
     fresh: bool,
+    flood: u32,
 }
 
 fn main() -> io::Result<()> {
@@ -82,6 +85,7 @@ fn main() -> io::Result<()> {
         transport: transport(&mut args)?,
         path: args.value("--path", "/metrics".to_owned()),
         fresh: args.flag("--fresh"),
+        flood: args.value("--flood", 0),
     };
     let run = match scenario.as_str() {
         "connect" => connect::run,

@@ -14,6 +14,7 @@ use mqtt_lb_bench::{
 use crate::{
     Options,
     clients::{Answer, Client, EVENTS, PATIENCE, open_all},
+    flood::Flood,
     result::Outcome,
     say_and_wait,
 };
@@ -32,6 +33,7 @@ pub fn run(options: &Options) -> io::Result<()> {
     if outcome.to_json()["errors"] == 0 {
         say_and_wait("ready")?;
         outcome = Outcome::new();
+        let flood = (options.flood > 0).then(|| Flood::start(options.target, options.flood));
         let begin = Instant::now();
         let mut next = begin;
         for at in (0..clients.len()).cycle() {
@@ -46,6 +48,7 @@ pub fn run(options: &Options) -> io::Result<()> {
             }
         }
         outcome.elapsed = begin.elapsed();
+        outcome.flood_rate = flood.map(|flood| flood.rate());
     }
     say_and_wait(&outcome.to_json().to_string())?;
     Ok(())

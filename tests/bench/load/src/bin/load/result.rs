@@ -12,6 +12,8 @@ pub struct Outcome {
     pub operations: u64,
     pub bytes: u64,
     pub elapsed: Duration,
+    /// Connections a second of a flood in the background.
+    pub flood_rate: Option<f64>,
     errors: u64,
     first_error: Option<String>,
     latencies: Histogram<u64>,
@@ -23,6 +25,7 @@ impl Outcome {
             operations: 0,
             bytes: 0,
             elapsed: Duration::ZERO,
+            flood_rate: None,
             errors: 0,
             first_error: None,
             // Three digits are more than the machine repeats.
@@ -56,6 +59,7 @@ impl Outcome {
             "operations": self.operations,
             "bytes": self.bytes,
             "seconds": self.elapsed.as_secs_f64(),
+            "flood_rate": self.flood_rate,
             "errors": self.errors,
             "first_error": self.first_error,
             "latency_us": latency,

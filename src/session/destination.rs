@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     balance::Choice,
-    labels::{EndBy, EndCause, EndPhase},
+    labels::{EndBy, EndCause},
     proto::mqtt::{Connect, RejectReason, Version, connack},
     rules::{Action, ClientFacts, Refusal, key_hash},
 };
@@ -36,7 +36,7 @@ pub(super) fn apply_rules(
         client.record.listener = listener.clone();
     }
     let name = &running.rule.name;
-    let phase = if connect.is_some() { EndPhase::Connect } else { EndPhase::Handshake };
+    let phase = client.check_phase();
     let end = |cause| End::new(EndBy::Proxy, phase, cause);
     match &running.rule.action {
         Action::Pool(_) => Ok(()),

@@ -104,6 +104,11 @@ impl PendingClient<'_> {
         .await
     }
 
+    /// The phase in which the client is checked before a broker is chosen: the last that was read.
+    pub(crate) fn check_phase(&self) -> EndPhase {
+        if self.record.is_passed_through() { EndPhase::Handshake } else { EndPhase::Connect }
+    }
+
     /// A rejection with the proxy's own CONNACK.
     pub(crate) fn refuse(
         &self,

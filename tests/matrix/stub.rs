@@ -103,6 +103,9 @@ impl Stub {
     }
 }
 
+/// The first byte of TLS, which is passed through to a broker that echoes it.
+const TLS: u8 = 0x16;
+
 impl Shared {
     fn serve(&self, mut link: Link) {
         let released = self.released.load(SeqCst);
@@ -117,6 +120,12 @@ impl Shared {
                 return;
             }
             link.send(&[0x20, 2, 0, self.probe_code.load(SeqCst)]);
+            return;
+        }
+        if packet[0] == TLS {
+            link.send(&packet);
+            let Ok(mut from) = link.stream.try_clone() else { return };
+            let _ = std::io::copy(&mut from, &mut link.stream);
             return;
         }
         self.connects.fetch_add(1, SeqCst);

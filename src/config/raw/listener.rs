@@ -148,6 +148,7 @@ impl ListenerTls {
 }
 
 /// Without its defaults, the section of a passthrough is the word.
+#[expect(clippy::ref_option, reason = "the signature that serde asks for")]
 fn word_or_section<S: Serializer>(
     tls: &Option<At<ListenerTls>>,
     serializer: S,

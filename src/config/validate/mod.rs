@@ -45,9 +45,9 @@ pub(super) fn config(checker: &Checker<'_>, raw: &At<raw::Config>) -> Valid<Conf
             let names = listeners.iter().map(|listener| listener.value.as_ref().map(|l| &l.name));
             DeclaredNames::of(checker, names);
             let raw_pools = raw.pools.value.as_deref().unwrap_or_default();
-            let named = (&pool_names, raw_pools, pools.is_ok());
+            let declared = (&pool_names, raw_pools, pools.is_ok());
             checker.some(&raw.listeners, |listener| {
-                listener::listener(checker, listener, &mut binds, named)
+                listener::listener(checker, listener, &mut binds, declared)
             })
         });
     let access_log = access_log::access_logs(checker, &raw.access_log);

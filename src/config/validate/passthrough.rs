@@ -26,11 +26,11 @@ fn hidden(checker: &Checker<'_>, raw: &raw::Listener) -> Valid<()> {
     let require = raw.require.value.as_ref().filter(|list| !list.is_empty());
     let lenient = raw.connect.value.filter(|check| *check == ConnectCheck::Lenient);
     let hidden = [
-        place(&raw.websocket),
-        place(&raw.protocols),
-        place(&raw.authenticate),
+        place(raw.websocket.as_ref()),
+        place(raw.protocols.as_ref()),
+        place(raw.authenticate.as_ref()),
         require.map(|_| raw.require.place()),
-        place(&raw.rewrite),
+        place(raw.rewrite.as_ref()),
         lenient.map(|_| raw.connect.place()),
     ];
     none_of(checker, hidden, |key| {
@@ -45,12 +45,12 @@ fn hidden(checker: &Checker<'_>, raw: &raw::Listener) -> Valid<()> {
 pub(super) fn tls(checker: &Checker<'_>, raw: &raw::ListenerTls) -> Valid<()> {
     let client_auth = raw.client_auth.value.filter(|auth| *auth != ClientAuth::None);
     let unused = [
-        place(&raw.certificates),
+        place(raw.certificates.as_ref()),
         client_auth.map(|_| raw.client_auth.place()),
-        place(&raw.client_ca),
-        place(&raw.client_crl),
+        place(raw.client_ca.as_ref()),
+        place(raw.client_crl.as_ref()),
         raw.min_version.place.clone(),
-        place(&raw.alpn),
+        place(raw.alpn.as_ref()),
     ];
     none_of(checker, unused, |key| {
         format!("has no effect with mode passthrough; remove {key}, or the mode")
@@ -79,21 +79,21 @@ fn hidden_of_rule(checker: &Checker<'_>, rule: &Rule) -> Valid<()> {
     } = rule.when.get()?;
     let claims = claims.get()?.0.iter().map(|(_, entries)| Some(entries.place()));
     let conditions = [
-        place(client_id),
-        place(username),
-        place(tls_cn),
-        place(tls_san_uri),
-        place(tls_san_dns),
-        place(path),
-        place(protocol_version),
-        place(clean_start),
-        place(has_password),
-        place(will),
+        place(client_id.as_ref()),
+        place(username.as_ref()),
+        place(tls_cn.as_ref()),
+        place(tls_san_uri.as_ref()),
+        place(tls_san_dns.as_ref()),
+        place(path.as_ref()),
+        place(protocol_version.as_ref()),
+        place(clean_start.as_ref()),
+        place(has_password.as_ref()),
+        place(will.as_ref()),
     ];
     let of_when = none_of(checker, conditions.into_iter().chain(claims), |_| {
         "is hidden by tls: passthrough; allowed: sni, source, percent".to_owned()
     });
-    let of_rule = none_of(checker, [place(&rule.redirect)], |_| {
+    let of_rule = none_of(checker, [place(rule.redirect.as_ref())], |_| {
         "needs a CONNACK, which tls: passthrough hides; allowed: pool, refuse".to_owned()
     });
     of_when.and(of_rule)
@@ -116,8 +116,8 @@ fn pool(checker: &Checker<'_>, at: &At<Text>, pools: &[At<raw::Pool>]) -> Valid<
     Err(checker.wrong(&at.place(), what, "a pool without tls"))
 }
 
-fn place<T>(at: &Option<At<T>>) -> Option<Place> {
-    at.as_ref().map(At::place)
+fn place<T>(at: Option<&At<T>>) -> Option<Place> {
+    at.map(At::place)
 }
 
 fn none_of(

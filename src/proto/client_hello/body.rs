@@ -16,12 +16,11 @@ pub(super) struct FieldTooLong;
 /// The server name in the body of a ClientHello, in lower case; `None` if it is absent, or not a DNS
 /// name.
 pub(super) fn server_name(body: &[u8]) -> Result<Option<Box<str>>, FieldTooLong> {
-    let extension = server_name_extension(body).ok_or(FieldTooLong)?;
-    Ok(extension.and_then(host_name))
+    Ok(server_name_extension(body)?.and_then(host_name))
 }
 
-/// The content of the extension, if there is one; `None` if the fields exceed the body.
-fn server_name_extension(body: &[u8]) -> Option<Option<&[u8]>> {
+/// The content of the extension.
+fn server_name_extension(body: &[u8]) -> Result<Option<&[u8]>, FieldTooLong> {
     let mut hello = HelloReader(body);
     hello.take(VERSION_AND_RANDOM_BYTES)?;
     hello.vector(1)?; // session ID
@@ -29,7 +28,7 @@ fn server_name_extension(body: &[u8]) -> Option<Option<&[u8]>> {
     hello.vector(1)?; // compression methods
     if hello.0.is_empty() {
         // Before TLS 1.3, the extensions may be absent (RFC 5246, section 7.4.1.2).
-        return Some(None);
+        return Ok(None);
     }
     let mut extensions = HelloReader(hello.vector(2)?);
     let mut found = None;
@@ -40,13 +39,14 @@ fn server_name_extension(body: &[u8]) -> Option<Option<&[u8]>> {
             found = Some(content);
         }
     }
-    Some(found)
+    Ok(found)
 }
 
+/// The first name in the extension, if it is a DNS name.
 fn host_name(extension: &[u8]) -> Option<Box<str>> {
-    let mut names = HelloReader(HelloReader(extension).vector(2)?);
-    let is_host = names.number(1)? == HOST_NAME;
-    let name = str::from_utf8(names.vector(2)?).ok()?;
+    let mut names = HelloReader(HelloReader(extension).vector(2).ok()?);
+    let is_host = names.number(1).ok()? == HOST_NAME;
+    let name = str::from_utf8(names.vector(2).ok()?).ok()?;
     // Without the dot of a fully qualified name, which RFC 6066 forbids and some clients send.
     let name = DnsName::try_from(name).ok().filter(|_| is_host)?;
     Some(name.as_ref().to_ascii_lowercase().into())
@@ -56,19 +56,19 @@ fn host_name(extension: &[u8]) -> Option<Box<str>> {
 struct HelloReader<'a>(&'a [u8]);
 
 impl<'a> HelloReader<'a> {
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(len)?;
+    fn take(&mut self, len: usize) -> Result<&'a [u8], FieldTooLong> {
+        let (taken, rest) = self.0.split_at_checked(len).ok_or(FieldTooLong)?;
         self.0 = rest;
-        Some(taken)
+        Ok(taken)
     }
 
-    fn number(&mut self, width: usize) -> Option<usize> {
+    fn number(&mut self, width: usize) -> Result<usize, FieldTooLong> {
         let bytes = self.take(width)?;
-        Some(bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte)))
+        Ok(bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte)))
     }
 
     /// A vector: its length in `width` bytes, then its content.
-    fn vector(&mut self, width: usize) -> Option<&'a [u8]> {
+    fn vector(&mut self, width: usize) -> Result<&'a [u8], FieldTooLong> {
         let len = self.number(width)?;
         self.take(len)
     }

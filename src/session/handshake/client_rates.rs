@@ -32,9 +32,7 @@ pub(super) fn admit_named(client: &PendingClient<'_>) -> Result<(), Rejection> {
 pub(super) fn check_bans(client: &PendingClient<'_>) -> Result<(), Rejection> {
     let Some(ban) = find_ban(client.context, &client.record) else { return Ok(()) };
     client.context.metrics().limits().count_refused(ban.kind);
-    let has_connect = client.record.client.is_some();
-    let phase = if has_connect { EndPhase::Connect } else { EndPhase::Handshake };
-    let refused = client.refuse(RejectReason::Banned, phase, EndCause::Banned);
+    let refused = client.refuse(RejectReason::Banned, client.check_phase(), EndCause::Banned);
     Err(refused.with(describe_ban(&ban)))
 }
 

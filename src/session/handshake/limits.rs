@@ -1,7 +1,7 @@
 //! A client beyond a limit.
 
 use crate::{
-    labels::{EndCause, EndPhase},
+    labels::EndCause,
     limits::{ConnectionLimit, ConnectionPermit},
     session::{
         broker_search::replace_own_session, clients::ReachedLimit, pending::PendingClient,
@@ -9,13 +9,9 @@ use crate::{
     },
 };
 
-/// The refusal of a client beyond a limit, which was found in this phase.
-pub(super) fn refuse(
-    client: &PendingClient<'_>,
-    limit: ConnectionLimit,
-    phase: EndPhase,
-) -> Rejection {
-    let refused = client.refuse(limit.refusal(), phase, EndCause::Limit);
+/// The refusal of a client beyond a limit.
+pub(super) fn refuse(client: &PendingClient<'_>, limit: ConnectionLimit) -> Rejection {
+    let refused = client.refuse(limit.refusal(), client.check_phase(), EndCause::Limit);
     refused.with(limit.exceeded())
 }
 
@@ -31,5 +27,5 @@ pub(super) async fn replace_at_limit(
         return Ok(());
     }
     // The older session may have ended in the meantime.
-    permit.check().map_err(|limit| refuse(client, limit, EndPhase::Connect))
+    permit.check().map_err(|limit| refuse(client, limit))
 }

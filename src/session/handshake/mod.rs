@@ -108,7 +108,7 @@ async fn handshake(
     let is_at_address_limit = match permit.check() {
         Ok(()) => false,
         Err(ConnectionLimit::ConnectionsPerIp) => true,
-        Err(limit) => return Err(limits::refuse(client, limit, EndPhase::Connect)),
+        Err(limit) => return Err(limits::refuse(client, limit)),
     };
     let connect = if identity::is_needed(client, settings, &connect) {
         // Boxed, as plain handshakes do not need it.
@@ -128,7 +128,7 @@ async fn handshake(
     }
     if permit.has_quotas() {
         // Boxed, as few configurations have quotas.
-        Box::pin(quotas::enter(client, permit, EndPhase::Connect)).await?;
+        Box::pin(quotas::enter(client, permit)).await?;
     }
     let answer = find_broker(client, Opening::Connect(&connect)).await?;
     // A ban that came since ends sessions, of which this is not one yet.

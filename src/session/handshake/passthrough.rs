@@ -1,12 +1,11 @@
 //! A client whose TLS is passed through: from its ClientHello to the relay, without a CONNECT.
 
 use super::{
-    client_rates,
+    client_rates::check_bans,
     establish::{RelayStart, pass_through},
     limits, quotas,
 };
 use crate::{
-    labels::EndPhase,
     limits::ConnectionPermit,
     session::{
         accept_context::AcceptContext,
@@ -26,14 +25,14 @@ pub(super) async fn connect(
     accepted: &AcceptContext,
     permit: &mut ConnectionPermit,
 ) -> Result<RelayStart, Rejection> {
-    permit.check().map_err(|limit| limits::refuse(client, limit, EndPhase::Handshake))?;
+    permit.check().map_err(|limit| limits::refuse(client, limit))?;
     apply_rules(client, accepted, None)?;
     if permit.has_quotas() {
-        quotas::enter(client, permit, EndPhase::Handshake).await?;
+        quotas::enter(client, permit).await?;
     }
     let answer = find_broker(client, Opening::ClientHello).await?;
-    // A ban that came since ends sessions, of which this is not one yet.
-    client_rates::check_bans(client)?;
+    // A ban that came since accept ends sessions, of which this is not one yet.
+    check_bans(client)?;
     // The limits may have changed since accept; later changes recount the session with all others.
     permit.recount();
     permit.recount_quotas(|| client.record.fields());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    labels::{EndCause, EndPhase},
+    labels::EndCause,
     limits::ConnectionPermit,
     proto::mqtt::RejectReason,
     session::{
@@ -13,11 +13,10 @@ use crate::{
 };
 
 /// Counts the client in the quotas. Where they are full, the client may replace an older session of
-/// its own that counts in them; otherwise it is refused in this phase.
+/// its own that counts in them; otherwise it is refused.
 pub(super) async fn enter(
     client: &mut PendingClient<'_>,
     permit: &ConnectionPermit,
-    phase: EndPhase,
 ) -> Result<(), Rejection> {
     let reached = permit.enter_quotas(&client.record.fields());
     if reached.is_empty() {
@@ -32,6 +31,6 @@ pub(super) async fn enter(
     let Some(full) = reached.iter().find(|quota| !permit.retry_quota(quota)) else {
         return Ok(());
     };
-    let refused = client.refuse(RejectReason::QuotaExceeded, phase, EndCause::Limit);
+    let refused = client.refuse(RejectReason::QuotaExceeded, client.check_phase(), EndCause::Limit);
     Err(refused.with(full.refuse()))
 }

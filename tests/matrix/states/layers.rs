@@ -1,4 +1,4 @@
-//! Clients that are on their way in, by TLS and by WebSocket.
+//! Clients that are on their way in, by TLS, by TLS that is passed through, and by WebSocket.
 
 use std::{
     io::{Read, Write},
@@ -88,6 +88,58 @@ fn serve(stream: &mut TlsStream, id: &str) -> std::io::Result<()> {
     stream.read_exact(&mut answer)?;
     let accepted = answer == CONNACK_V3;
     if accepted { Ok(()) } else { Err(std::io::Error::other(format!("{answer:02x?}"))) }
+}
+
+/// One is in the midst of its ClientHello, which a broker is to get.
+#[derive(Default)]
+pub(super) struct PassedThrough {
+    /// The client, and the rest of its ClientHello.
+    half: Option<(Device, Vec<u8>)>,
+    hello: Vec<u8>,
+}
+
+impl State for PassedThrough {
+    fn name(&self) -> &'static str {
+        "ClientHello under way"
+    }
+
+    fn is_apart_from(&self, operation: Operation) -> Option<&'static str> {
+        let is_identity = operation == Operation::IdentityChanged;
+        is_identity.then_some("TLS that is passed through hides who clients are")
+    }
+
+    fn configure(&mut self, file: &mut File, _: &Brokers, _: Operation, _: &Path) {
+        file.more_listeners.push("name: passed, tls: passthrough".to_owned());
+    }
+
+    fn change_own_key(&mut self, file: &mut File) {
+        for listener in &mut file.more_listeners {
+            listener.push_str(", timeouts: { idle: 10m }");
+        }
+    }
+
+    fn enter(&mut self, fixture: &mut Fixture, _: Operation) -> Outcome {
+        let name = ServerName::try_from("eu.example").map_err(|error| error.to_string())?;
+        let config = Pki::new().client().config();
+        let connection = ClientConnection::new(config, name).map_err(|error| error.to_string());
+        connection?.write_tls(&mut self.hello).map_err(|error| error.to_string())?;
+        let mut device = fixture.silent_at("passed", "half")?;
+        let (first, rest) = self.hello.split_at(20);
+        device.send(first)?;
+        self.half = Some((device, rest.to_vec()));
+        wait_open(fixture, 1)
+    }
+
+    fn at_once(&mut self, _: &mut Fixture, operation: Operation) -> Outcome {
+        let Some((mut device, rest)) = self.half.take() else { return Ok(()) };
+        device.send(&rest)?;
+        let mut echoed = vec![0; self.hello.len()];
+        device
+            .read(&mut echoed, Instant::now() + WITHIN)
+            .map_err(|error| format!("half of a ClientHello, {}: {error}", operation.name()))?;
+        let is_same = echoed == self.hello;
+        if is_same { Ok(()) } else { Err("the broker got another ClientHello".to_owned()) }
+    }
 }
 
 /// One is in the midst of its request, another has yet to send its CONNECT.

@@ -94,7 +94,7 @@ pub(crate) trait State {
 /// A new one for each cell.
 pub(crate) type Make = fn() -> Box<dyn State>;
 
-pub(crate) const ALL: [Make; 21] = [
+pub(crate) const ALL: [Make; 22] = [
     || Box::new(idle::Idle),
     || Box::new(idle::NotAccepted),
     || Box::new(queue::Queued),
@@ -112,6 +112,7 @@ pub(crate) const ALL: [Make; 21] = [
     || Box::<limits::AddressAtLimit>::default(),
     || Box::<duplicate::DuplicateIds>::default(),
     || Box::<layers::Tls>::default(),
+    || Box::<layers::PassedThrough>::default(),
     || Box::<layers::WebSocket>::default(),
     || Box::<bulk::Stream>::default(),
     || Box::<logs::AccessLogBlocked>::default(),

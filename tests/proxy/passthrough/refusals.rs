@@ -8,7 +8,7 @@ use super::{config, hello, recording_broker, server_name};
 use crate::{
     broker::Broker,
     client::{Client, connect},
-    harness::{Proxy, end, rejects},
+    harness::{Proxy, end, rejects, run},
 };
 
 /// The last of so many refusals.
@@ -126,4 +126,39 @@ fn limits() {
         "every available broker has reached its max_connections",
     );
     first.echo(b"still here");
+}
+
+/// A quota by server name counts sessions whose TLS is passed through.
+#[test]
+fn quotas() {
+    let (broker, _) = recording_broker();
+    let quota = "limits: { quotas: [ { name: tenants, key: \"${sni}\", max_connections: 1 } ] }";
+    let proxy = config([&broker]).more(quota).start();
+    let [eu, us] =
+        ["eu.example", "us.example"].map(|name| hello(&[(0, &server_name(name.as_bytes()))]));
+    let mut first = Client::exchange(proxy.address(), &eu, &eu);
+    Client::exchange(proxy.address(), &eu, b"").expect_end();
+    refusal(&proxy, 1, "proxy/handshake/limit", "tenants");
+    let _other = Client::exchange(proxy.address(), &us, &us);
+    first.echo(b"still here");
+}
+
+/// A ban of an address ends its sessions.
+#[test]
+fn bans() {
+    let (broker, _) = recording_broker();
+    let proxy = config([&broker]).start();
+    let hello = hello(&[(0, &server_name(b"eu.example"))]);
+    let mut first = Client::exchange(proxy.address(), &hello, &hello);
+    let admin = proxy.admin().to_string();
+    let banned = run(&["ctl", "--admin", &admin, "ban", "--ip", "127.0.0.1", "--for", "10m"], "");
+    assert!(banned.status.success(), "{banned:?}");
+    first.expect_end();
+    let line = proxy.wait_log("the session", |line| line["event"] == "disconnect");
+    assert_eq!(end(&line), "proxy/relay/banned");
+    let mut second = Client::open(proxy.address());
+    let _ = second.stream.write_all(&hello);
+    assert_eq!(second.rest().0, b"");
+    assert_eq!(end(&rejects(&proxy, 1)[0]), "proxy/handshake/banned");
+    assert_eq!(broker.connections(), 1);
 }

@@ -1,7 +1,7 @@
 //! Text files with one entry a line, such as lists of networks or of client IDs.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufRead, BufReader, Read as _},
     path::Path,
 };
@@ -24,6 +24,11 @@ pub(super) fn read_list_file<T>(
     path: &Path,
     parse: impl FnMut(&str) -> Result<T, String>,
 ) -> Result<Vec<T>, Vec<String>> {
+    // Opening a named pipe waits for a writer, and a device may never end.
+    let metadata = fs::metadata(path).map_err(|error| vec![cannot_read(&error)])?;
+    if !metadata.is_file() {
+        return Err(vec!["cannot be read: it is not a regular file".to_owned()]);
+    }
     let file = File::open(path).map_err(|error| vec![cannot_read(&error)])?;
     read_list(BufReader::new(file), parse)
 }
@@ -162,7 +167,11 @@ mod tests {
         let read = |path: &Path| read_list_file(path, |_| Ok(()));
         let missing = read(&folder.path().join("missing.txt")).unwrap_err();
         assert_eq!(missing, ["does not exist: create it, even if it is empty"]);
-        let [wrong] = &read(folder.path()).unwrap_err()[..] else { panic!("one fault") };
-        assert!(wrong.starts_with("cannot be read: "), "{wrong}");
+        let pipe = folder.path().join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        for special in [folder.path(), &pipe, Path::new("/dev/zero")] {
+            assert_eq!(read(special).unwrap_err(), ["cannot be read: it is not a regular file"]);
+        }
     }
 }

@@ -60,6 +60,23 @@ pub(super) fn apply_rules(
     }
 }
 
+/// A number that changes with the rules of the listener. (It also changes when its brokers do.)
+pub(super) fn rules_version(accepted: &AcceptContext) -> u64 {
+    accepted.listener.pool.pool.move_count()
+}
+
+/// Has the worker look for sessions that belong elsewhere again if the rules have changed since they
+/// decided about the client: when it looked last, this session had not begun.
+pub(super) fn note_outdated_rules(
+    client: &PendingClient<'_>,
+    accepted: &AcceptContext,
+    decided_at: u64,
+) {
+    if rules_version(accepted) != decided_at {
+        client.record.listener.pool.forget_moves();
+    }
+}
+
 /// What the current rules say of a session's client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CurrentDestination {

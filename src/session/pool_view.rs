@@ -58,6 +58,11 @@ impl PoolView {
         }
     }
 
+    /// Has the next sweep look for sessions that belong elsewhere.
+    pub(crate) fn forget_moves(&self) {
+        self.moves.set(u64::MAX);
+    }
+
     /// The pool's configuration, as of the last refresh.
     pub(crate) fn config(&self) -> Arc<config::Pool> {
         self.members.borrow().config.clone()

@@ -21,6 +21,8 @@ pub(crate) fn sweep(context: &Rc<WorkerContext>) {
     for view in context.views() {
         // Otherwise a worker without new connections would keep removed brokers.
         view.refresh();
+        // A session may have begun after the last look for those that belong elsewhere.
+        start_rebalance(context, &view);
     }
     match context.sweep.get() {
         SweepState::Idle => {

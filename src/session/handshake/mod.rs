@@ -22,7 +22,7 @@ use super::{
     accept_context::AcceptContext,
     broker_search::{Opening, find_broker},
     context::WorkerContext,
-    destination::apply_rules,
+    destination::{apply_rules, note_outdated_rules, rules_version},
     end::End,
     identity,
     panics::panic_if_requested,
@@ -121,6 +121,7 @@ async fn handshake(
     };
     // Only now is a client ID or a username surely the client's own.
     client_rates::count_connect(client)?;
+    let decided_at = rules_version(accepted);
     apply_rules(client, accepted, Some(&connect))?;
     if is_at_address_limit {
         // Boxed, as few handshakes need it.
@@ -133,6 +134,7 @@ async fn handshake(
     let answer = find_broker(client, Opening::Connect(&connect)).await?;
     // A ban that came since ends sessions, of which this is not one yet.
     client_rates::check_bans(client)?;
+    note_outdated_rules(client, accepted, decided_at);
     // The limits may have changed since accept; later changes recount the session with all others.
     permit.recount();
     permit.recount_quotas(|| client.record.fields());

@@ -10,7 +10,7 @@ use crate::{
     session::{
         accept_context::AcceptContext,
         broker_search::{Opening, find_broker},
-        destination::apply_rules,
+        destination::{apply_rules, note_outdated_rules, rules_version},
         pending::PendingClient,
         reject::Rejection,
     },
@@ -26,6 +26,7 @@ pub(super) async fn connect(
     permit: &mut ConnectionPermit,
 ) -> Result<RelayStart, Rejection> {
     permit.check().map_err(|limit| limits::refuse(client, limit))?;
+    let decided_at = rules_version(accepted);
     apply_rules(client, accepted, None)?;
     if permit.has_quotas() {
         quotas::enter(client, permit).await?;
@@ -33,6 +34,7 @@ pub(super) async fn connect(
     let answer = find_broker(client, Opening::ClientHello).await?;
     // A ban that came since accept ends sessions, of which this is not one yet.
     check_bans(client)?;
+    note_outdated_rules(client, accepted, decided_at);
     // The limits may have changed since accept; later changes recount the session with all others.
     permit.recount();
     permit.recount_quotas(|| client.record.fields());

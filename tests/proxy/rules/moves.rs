@@ -1,12 +1,15 @@
 //! Sessions of clients whose rule has changed.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, mpsc::channel},
+};
 
 use serde_json::Value;
 
 use super::TwoPools;
 use crate::{
-    broker::Broker,
+    broker::{Broker, Link},
     client::{Client, Connect, connack},
     config::Config,
     harness::{Proxy, end, wait_for},
@@ -114,4 +117,45 @@ fn one_session_over_pools() {
     again.echo(b"\xC0\x00");
     bert.echo(b"\xC0\x00");
     assert_eq!(end(&proxy.wait_end("dev")), "proxy/relay/taken_over");
+}
+
+/// The rules change while a client waits for its CONNACK: its session begins in the pool that they
+/// named before, and moves as those that were there.
+#[test]
+fn a_change_while_a_client_waits_for_its_broker() {
+    let (arrived, arrival) = channel();
+    let (answer, answers) = channel::<()>();
+    let answers = Mutex::new(answers);
+    let slow = Broker::start(move |mut link: Link| {
+        if link.read_packet().is_none() {
+            return;
+        }
+        arrived.send(()).unwrap();
+        // Fails once the test has ended.
+        let _ = answers.lock().unwrap().recv();
+        link.send(&connack(5, 0));
+        while link.read_packet().is_some() {}
+    });
+    let other = Broker::echoing();
+    let config = Config::of([&slow]).workers(2).pool("rebalance: { rate: 100 }").another_pool(
+        "other",
+        &other,
+        "rebalance: { rate: 100 }",
+    );
+    let with = |percent: u32| {
+        let rule = format!("{{ name: canary, when: {{ percent: {percent} }}, pool: other }}");
+        config.clone().listener(&format!("rules: [{rule}]"))
+    };
+    let proxy = with(0).start();
+    let mut client = Client::open(proxy.address());
+    client.send(&Connect::new(5, "dev").keep_alive(0).bytes());
+    arrival.recv().unwrap();
+    take(&proxy, &with(100));
+    answer.send(()).unwrap();
+    client.expect(&connack(5, 0));
+    // Use another server.
+    assert_eq!(client.rest(), (b"\xE0\x01\x9C".to_vec(), Ok(())));
+    assert_eq!(end(&proxy.wait_end("dev")), "proxy/relay/rebalance");
+    drop(session(&proxy, 5, "dev"));
+    assert_eq!(other.connections(), 1);
 }

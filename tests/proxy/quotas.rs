@@ -70,6 +70,8 @@ fn a_client_replaces_its_own_session() {
         old = new;
     }
     user(to, 5, "third", "anna", 0x97).expect_end();
+    // The refused client counts by its address until it has closed.
+    proxy.wait_metric("mqtt_lb_connections_active", &["listener=\"mqtt\""], 2.0);
     // Both limits are reached, and one older session counts towards both.
     let _without = Client::session(to, "without");
     let mut new = user(to, 4, "device", "anna", 0);

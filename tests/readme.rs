@@ -242,7 +242,7 @@ fn the_map_has_every_module() {
 #[test]
 fn the_readme_is_short() {
     let lines = read(README).lines().count();
-    assert!(lines <= 400, "{lines} lines");
+    assert!(lines <= 420, "{lines} lines");
 }
 
 /// The `by/phase/cause` of each end that a table explains.

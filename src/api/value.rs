@@ -15,6 +15,7 @@ pub(crate) type Counts = BTreeMap<String, u64>;
 pub(super) const TRANSPORTS: [&str; 6] = ["tcp", "unix", "tls", "tls_passthrough", "ws", "wss"];
 
 /// Writes a number without decimals as 5, not 5.0.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference to the field")]
 pub(super) fn whole_if_possible<S: Serializer>(
     number: &f64,
     serializer: S,

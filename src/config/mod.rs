@@ -37,7 +37,8 @@ pub use configuration::Config;
 pub(crate) use fault::Fault;
 pub use fault::Faults;
 pub(crate) use identity::{
-    Identity, Jwt, PasswordRewrite, RequiredField, Requirement, Rewrite, TokenSource,
+    Identity, Jwt, PasswordRewrite, RequiredField, Requirement, Rewrite, RewrittenNames,
+    TokenSource,
 };
 pub use idle::Idle;
 pub use listener::{Bind, CertificateFile, ListenerTls, RevocationFile};

@@ -29,6 +29,7 @@ pub fn json_schema() -> Value {
     }
     widen_properties(&mut root, &is_section);
     relations(&mut definitions);
+    add_claims(&mut definitions);
     definitions.insert(
         VARIABLE.to_owned(),
         json!({
@@ -125,6 +126,15 @@ fn takes_any_text(schema: &Value, sections: &[String]) -> bool {
     let is_plain =
         ["pattern", "enum", "const", "maxLength"].iter().all(|key| schema.get(key).is_none());
     is_section || schema["type"] == "array" || (schema["type"] == "string" && is_plain)
+}
+
+/// Conditions on the claims of tokens, which have any name, are as those on other texts.
+fn add_claims(definitions: &mut Map<String, Value>) {
+    if let Some(when) = definitions.get_mut("When") {
+        let mut claim = when["properties"]["username"].clone();
+        claim["description"] = "A claim of the client's token.".into();
+        when["patternProperties"] = json!({ "^jwt\\..": claim });
+    }
 }
 
 /// What keys of a section have to do with each other, kept apart from its properties.

@@ -244,7 +244,7 @@ impl BanRate {
         Self { rate, size: rate.into(), ban_for, reason, buckets }
     }
 
-    /// Takes a token; false if there is none.
+    /// Takes a token; false if the bucket is empty.
     fn take(&self, key: &(impl Hash + ?Sized), now: Instant) -> bool {
         let full = || TokenBucket::full(now);
         self.buckets.with(key, full, |bucket| bucket.take(self.size, now))

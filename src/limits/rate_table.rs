@@ -14,7 +14,7 @@ use super::lru::LruMap;
 const SHARDS: usize = 256;
 
 /// The maximum number of entries per shard: a million over all shards, in some 60 MB. Beyond it, the
-/// least recently counted is forgotten: whoever connects that rarely is not what the rate is for.
+/// least recently counted entry is forgotten: its client connects too rarely to exceed a rate.
 const MAX_SHARD_ENTRIES: usize = 4096;
 
 /// A value for each recently counted address, client ID or username.

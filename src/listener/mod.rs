@@ -93,7 +93,7 @@ impl Listener {
     pub fn set_percent(&self, rule: &str, percent: Option<Percent>) -> bool {
         let _changing = self.begin_change();
         let settings = self.settings.load();
-        let running = settings.rules.iter().flat_map(|rules| rules.iter());
+        let running = settings.rules.iter().flat_map(ListenerRules::iter);
         let Some(running) = running.into_iter().find(|running| *running.rule.name == *rule) else {
             return false;
         };

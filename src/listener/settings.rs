@@ -31,7 +31,7 @@ pub struct ListenerSettings {
     pub transport: Transport,
     /// For clients for which no rule holds.
     pub pool: Arc<Pool>,
-    /// `None` if there are none.
+    /// `None`: every client goes to `pool`.
     pub rules: Option<ListenerRules>,
     pub metrics: ListenerMetrics,
     /// `None` if clients of all networks may connect.

@@ -8,7 +8,7 @@ use crate::{
     template::{Pattern, Variable},
 };
 
-/// Conditions that all have to hold; by default there are none.
+/// Conditions that all have to hold. The default holds for every client.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Conditions {
     pub texts: Vec<TextCondition>,
@@ -188,8 +188,8 @@ mod tests {
         Conditions { texts, ..Conditions::default() }
     }
 
-    fn networks(networks: &[&str]) -> Option<PrefixSet> {
-        Some(networks.iter().map(|network| network.parse().unwrap()).collect())
+    fn networks(networks: &[&str]) -> PrefixSet {
+        networks.iter().map(|network| network.parse().unwrap()).collect()
     }
 
     #[test]
@@ -199,7 +199,7 @@ mod tests {
                 text(TextField::Variable(Variable::Username), &["anna", "bert"]),
                 text(TextField::Path, &["/mqtt*"]),
             ],
-            source: networks(&["10.0.0.0/8"]),
+            source: Some(networks(&["10.0.0.0/8"])),
             protocol_version: Some(vec![4, 5]),
             clean_start: Some(true),
             has_password: Some(false),
@@ -298,7 +298,8 @@ mod tests {
         };
         assert!(versions(&[4, 5]).cover(&versions(&[5])));
         assert!(!versions(&[5]).cover(&versions(&[4, 5])));
-        let from = |list: &[&str]| Conditions { source: networks(list), ..Conditions::default() };
+        let from =
+            |list: &[&str]| Conditions { source: Some(networks(list)), ..Conditions::default() };
         assert!(from(&["10.0.0.0/8"]).cover(&from(&["10.0.0.0/9", "10.128.0.0/9"])));
         assert!(!from(&["10.0.0.0/8"]).cover(&from(&["11.0.0.0/8"])));
         assert!(!from(&["10.0.0.0/8"]).cover(&all));

@@ -10,7 +10,7 @@ use super::{
     listener::WorkerListener,
 };
 use crate::{
-    listener::{Listener, ListenerSettings},
+    listener::{Listener, ListenerRules, ListenerSettings},
     net::Acceptor,
     session::{AcceptContext, ListenerRef, WorkerContext},
     upstream::Pool,
@@ -147,7 +147,7 @@ fn accept_context(
         Some(used.iter().find(is_same).cloned().unwrap_or_else(fresh))
     };
     let listener = listener_ref(&settings.pool, None)?;
-    let rules = settings.rules.iter().flat_map(|rules| rules.iter());
+    let rules = settings.rules.iter().flat_map(ListenerRules::iter);
     let rules = rules.map(|running| {
         // A refused client counts towards the listener's own pool.
         let pool = running.pool.as_ref().unwrap_or(&settings.pool);

@@ -200,6 +200,9 @@ fn the_example_has_every_key() {
                 assert!(EXAMPLE.contains(&format!("{key}:")));
             } else if (line, key) == ("      path: /mqtt", "paths") {
                 assert!(EXAMPLE.contains("Several paths, in place of path.\n"));
+            } else if (line, key) == ("      client_auth: ", "mode") {
+                // It excludes the other keys.
+                assert!(EXAMPLE.contains("# mode: passthrough\n"));
             } else if (line, key) == ("      username: ", "password") {
                 assert!(EXAMPLE.contains("Or password: none"));
             } else {

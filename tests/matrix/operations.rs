@@ -156,7 +156,7 @@ impl Operation {
                      quotas: [{{ name: q, key: \"${{client_id}}\", max_connections: 1000 }}] }}"
                 );
                 file.top.entry("limits").or_insert(limits);
-                file.identity = ", deny: [192.0.2.0/24]".to_owned();
+                ", deny: [192.0.2.0/24]".clone_into(&mut file.identity);
                 return;
             }
             OwnKey => return state.change_own_key(file),

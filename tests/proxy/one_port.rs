@@ -233,6 +233,23 @@ fn a_reload_during_a_handshake() {
     Client::session(address, "mqtt-again");
 }
 
+/// A peer whose X-Forwarded-For would count is checked by its own address if it speaks MQTT itself.
+#[test]
+fn networks_of_a_trusted_proxy() {
+    let broker = Broker::echoing();
+    let proxy = Config::of([&broker])
+        .listener(BOTH)
+        .listener("websocket: { forwarded_for: [127.0.0.1] }, deny: [127.0.0.0/8]")
+        .start();
+    let mut client = Client::open(proxy.address());
+    client.send(&connect(4, "denied"));
+    let _ = client.rest();
+    assert_eq!(end(&proxy.wait_ends(1)[0]), "proxy/handshake/denied");
+    let forwarded = REQUEST.replace("\r\n\r\n", "\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n");
+    Client::exchange(proxy.address(), forwarded.as_bytes(), SWITCHED.as_bytes());
+    assert_eq!(broker.connections(), 0);
+}
+
 /// Pipelined packets and frames arrive behind the CONNECT.
 #[test]
 fn pipelined() {

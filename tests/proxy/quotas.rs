@@ -162,7 +162,9 @@ fn quotas_follow_the_configuration() {
     user(to, 5, "d", "anna", 0x97).expect_end();
     // A lower limit ends no session.
     reload(&proxy, &with("max_connections_per_username: 1"));
-    held.iter_mut().for_each(|client| client.echo(b"\xC0\x00"));
+    for client in &mut held {
+        client.echo(b"\xC0\x00");
+    }
     user(to, 5, "e", "anna", 0x97).expect_end();
 
     let quota = |key: &str, max: u32| {
@@ -179,5 +181,7 @@ fn quotas_follow_the_configuration() {
     held.push(Client::exchange(to, &connect(5, "j"), CONNACK_V5));
     held.push(Client::exchange(to, &connect(4, "k"), CONNACK_V3));
     assert_eq!(proxy.metric("mqtt_lb_quota_refused_total", &[]) as u32, 0);
-    held.iter_mut().for_each(|client| client.echo(b"\xC0\x00"));
+    for client in &mut held {
+        client.echo(b"\xC0\x00");
+    }
 }

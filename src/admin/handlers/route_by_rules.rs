@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     balance::Choice,
+    config::RewrittenNames,
     listener::{Listener, ListenerRules, ListenerSettings},
     rules::{Action, ClientFacts, Refusal, Verdict, explain, key_hash},
     template::ClientFields,
@@ -42,7 +43,7 @@ pub(super) fn outcome(listener: &Listener, client: &ClientFacts<'_>) -> RuleOutc
     let names = rewrite.map(|rewrite| rewrite.names(&fields)).transpose();
     let (names, failure) = match names {
         Ok(names) => (names.unwrap_or_default(), None),
-        Err(why) => (Default::default(), Some(why)),
+        Err(why) => (RewrittenNames::default(), Some(why)),
     };
     let mut outcome = RuleOutcome {
         client_id: names.client_id.map(Into::into),

@@ -101,11 +101,8 @@ pub(super) fn show_change(
 }
 
 fn percent(rule: &Rule) -> String {
-    if rule.set_by_operator && rule.percent != rule.configured_percent {
-        format!("{} (not {})", rule.percent, rule.configured_percent)
-    } else {
-        rule.percent.to_string()
-    }
+    let (share, configured) = (rule.percent.to_string(), rule.configured_percent.to_string());
+    if share == configured { share } else { format!("{share} (not {configured})") }
 }
 
 /// The cells of a pool.

@@ -49,14 +49,14 @@ pub(super) fn print(mut routes: Routes<'_>, ids: &[String], json: bool) -> io::R
     let listener = routes.listener_with_rules().map(str::to_owned);
     let mut ids = ClientIds::of(ids);
     while let Some(id) = ids.next_id()? {
-        let routed = routes.route(&id, usize::MAX);
+        let outcome = routes.route(&id, usize::MAX);
         if json {
-            let line = line(&id, listener.as_deref(), &routed);
+            let line = line(&id, listener.as_deref(), &outcome);
             writeln!(out, "{}", escape::json(&line)?)?;
             continue;
         }
-        let mut cells = vec![brokers(&routed.destination)];
-        cells.extend(listener.is_some().then(|| reasons(&routed)));
+        let mut cells = vec![brokers(&outcome.destination)];
+        cells.extend(listener.is_some().then(|| reasons(&outcome)));
         let (id, separator) = (plain(&id), if is_table { "  " } else { "\t" });
         let width = if is_table { width } else { 0 };
         write!(out, "{id:width$}")?;

@@ -106,10 +106,7 @@ impl<'a> Routes<'a> {
         let name = listener.map(|listener| &*listener.name);
         let passes_through = listener.is_some_and(|listener| listener.tls_passthrough);
         // The CONNECT of a client whose TLS is passed through is not read.
-        let (id, username) = match passes_through {
-            true => ("", None),
-            false => (id, self.facts.username()),
-        };
+        let (id, username) = if passes_through { ("", None) } else { (id, self.facts.username()) };
         let fields = self.facts.fields(id, username, name);
         let rewrite = listener.and_then(|listener| listener.identity.rewrite.as_ref());
         let names = match rewrite.map(|rewrite| rewrite.names(&fields)).transpose() {

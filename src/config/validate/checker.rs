@@ -198,7 +198,7 @@ impl Checker<'_> {
         }
     }
 
-    /// The entries that are written in place; a file has to be named if there are none.
+    /// The entries that are written in place; without one, a file has to be named.
     pub(super) fn entries<T, V>(
         &self,
         entries: &At<Entries<T>>,

@@ -73,7 +73,7 @@ impl<'de> Visitor<'de> for SelectionVisitor {
         if text == ALL {
             return Ok(TlvSelection::All);
         }
-        let allowed = format!("{ALL}, or a list of {}", TlvType::allowed());
+        let allowed = &self as &dyn de::Expected;
         Err(E::custom(format!("{} is unknown; allowed: {allowed}", quote(text))))
     }
 

@@ -15,8 +15,10 @@ pub(super) struct KeyCounts {
     /// Keyed at random, so that nobody can choose keys that share a shard.
     hasher: RandomState,
     /// Each is locked for one look-up, or while its fullest keys are collected.
-    shards: Box<[Mutex<HashMap<Arc<str>, u32>>]>,
+    shards: Box<[Mutex<KeyMap>]>,
 }
+
+type KeyMap = HashMap<Arc<str>, u32>;
 
 /// One connection in the count of a key, until it is dropped.
 pub(super) struct KeyLease {
@@ -72,7 +74,7 @@ impl KeyCounts {
         }
     }
 
-    fn shard(&self, key: &str) -> MutexGuard<'_, HashMap<Arc<str>, u32>> {
+    fn shard(&self, key: &str) -> MutexGuard<'_, KeyMap> {
         lock(&self.shards[self.hasher.hash_one(key) as usize % SHARDS])
     }
 }
@@ -90,6 +92,6 @@ impl Drop for KeyLease {
     }
 }
 
-fn lock(shard: &Mutex<HashMap<Arc<str>, u32>>) -> MutexGuard<'_, HashMap<Arc<str>, u32>> {
+fn lock(shard: &Mutex<HashMap<Arc<str>, u32>>) -> MutexGuard<'_, KeyMap> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -17,7 +17,7 @@ pub(crate) struct KeptTlvs {
 }
 
 impl KeptTlvs {
-    /// The first TLV of each of these types; `None` if there is none. What is too much is counted.
+    /// The first TLV of each of these types; `None` if the header has no such TLV. Those beyond the limits are counted.
     pub(super) fn of(tlvs: Tlvs<'_>, types: &[u8]) -> Option<Box<Self>> {
         let mut kept = Self::default();
         for tlv in tlvs.flatten().filter(|tlv| types.contains(&tlv.kind)) {

@@ -54,6 +54,10 @@ impl Document {
     }
 }
 
+const BANS: &str = "/api/v1/bans";
+const BAN: &str = r#"{ "bans": [ { "kind": "client_id", "value": "x", "for_s": 60 },
+    { "kind": "ip", "value": "127.0.0.0/8", "for_s": 1, "comment": "why" } ] }"#;
+
 #[test]
 fn responses_are_as_documented() {
     let broker = Broker::echoing();
@@ -114,6 +118,14 @@ fn responses_are_as_documented() {
         ("delete", "/api/v1/sessions/{id}", &kick, "", "", 204),
         ("delete", "/api/v1/sessions/{id}", "/api/v1/sessions/0", "", "", 404),
         ("post", "/api/v1/reload", "/api/v1/reload", "", "", 200),
+        ("post", BANS, BANS, as_json, BAN, 200),
+        ("post", BANS, BANS, as_json, "{}", 400),
+        ("post", BANS, BANS, "", BAN, 415),
+        ("get", BANS, "/api/v1/bans?limit=1", "", "", 200),
+        ("get", BANS, "/api/v1/bans?limit=0", "", "", 400),
+        ("delete", BANS, "/api/v1/bans?client_id=x", "", "", 204),
+        ("delete", BANS, "/api/v1/bans?client_id=x", "", "", 404),
+        ("delete", BANS, BANS, "", "", 400),
     ] {
         let told = ask(&proxy, &method.to_uppercase(), target, headers, body);
         assert_eq!(told.status, status, "{method} {target}: {told:?}");

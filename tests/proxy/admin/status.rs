@@ -43,11 +43,13 @@ fn the_whole_status() {
         json!([
             {
                 "name": "mqtt", "bind": proxy.address().to_string(), "transport": "tcp",
+                "transports": ["tcp"],
                 "pool": "brokers", "connections_active": 2, "connections_total": 3,
                 "sessions_total": { "3": 0, "4": 1, "5": 1 },
             },
             {
                 "name": "ws", "bind": proxy.address_of("ws").to_string(), "transport": "ws",
+                "transports": ["ws"],
                 "pool": "brokers", "connections_active": 0, "connections_total": 0,
                 "sessions_total": { "3": 0, "4": 0, "5": 0 },
             },

@@ -16,7 +16,9 @@ use crate::{
 fn pass(proxy: &Proxy, pieces: &[&[u8]]) -> Value {
     let before = proxy.log().len();
     let mut client = Client::open(proxy.address());
-    pieces.iter().for_each(|piece| client.send(piece));
+    for piece in pieces {
+        client.send(piece);
+    }
     client.expect(&pieces.concat());
     drop(client);
     wait_for("the connect line", || {

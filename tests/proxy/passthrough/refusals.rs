@@ -43,7 +43,7 @@ fn other_protocols() {
 fn hellos_that_are_too_long_or_broken() {
     let (broker, _) = recording_broker();
     let proxy = config([&broker]).start();
-    let broken = {
+    let overlong = {
         let mut hello = hello(&[(0, &server_name(b"eu.example"))]);
         // The length of the extensions, beyond the message.
         hello[5 + 4 + 2 + 32 + 1 + 6 + 2] = 0xFF;
@@ -53,7 +53,7 @@ fn hellos_that_are_too_long_or_broken() {
         (b"\x16\x03\x01\x40\x00\x01\x00\x40\x00", "a ClientHello of 16388 bytes; up to 16384"),
         (b"\x16\x03\x01\x40\x00\x01\xFF\xFF\xFF", "a ClientHello of 16777219 bytes"),
         (&b"\x16\x03\x01\x00\x00".repeat(33), "a ClientHello in more than 32 records"),
-        (&broken, "a ClientHello whose fields exceed its length"),
+        (&overlong, "a ClientHello whose fields exceed its length"),
     ];
     for (n, (bytes, detail)) in refused.into_iter().enumerate() {
         let mut client = Client::open(proxy.address());

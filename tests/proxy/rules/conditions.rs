@@ -122,9 +122,10 @@ fn a_share_of_the_clients() {
         let id = format!("device-{n}");
         let (rule, pool) = routed(&proxy, &Connect::new([3, 4, 5][n % 3], &id));
         seen[usize::from(is_in(&id))] += 1;
-        let wanted: (Value, Value) = match is_in(&id) {
-            true => ("canary".into(), "other".into()),
-            false => (Value::Null, "brokers".into()),
+        let wanted: (Value, Value) = if is_in(&id) {
+            ("canary".into(), "other".into())
+        } else {
+            (Value::Null, "brokers".into())
         };
         assert_eq!((rule, pool), wanted, "{id}");
     }

@@ -61,8 +61,8 @@ fn a_reload_moves_those_whose_rule_has_changed() {
             *client = session(&proxy, 5, id);
             let newest = wait_for("the connect", || {
                 let log = proxy.log().into_iter();
-                let mine = log.filter(|l| l["client_id"] == **id && l["event"] == "connect");
-                mine.last().filter(|line| (line["pool"] == "other") == now.contains(id))
+                let mut mine = log.filter(|l| l["client_id"] == **id && l["event"] == "connect");
+                mine.next_back().filter(|line| (line["pool"] == "other") == now.contains(id))
             });
             assert_eq!(newest["rule"] == "canary", now.contains(id));
         }

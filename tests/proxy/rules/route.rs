@@ -150,7 +150,7 @@ fn the_share_in_force() {
     let (_, outside) = two_ids();
     let path = format!("/api/v1/route?listener=mqtt&client_id={outside}");
     assert_eq!(get(&proxy, &path)["pool"], "brokers");
-    // A session that stays where it is shows up beside where it would go.
+    // A session that stays where it is: the answer has both pools.
     let _held = Client::session(proxy.address(), &outside);
     proxy.wait_connected(&outside);
     printed(&proxy, &["rule", "canary", "--percent", "100"]);

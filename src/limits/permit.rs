@@ -189,6 +189,11 @@ impl ConnectionPermit {
         self.with_quotas(|leases| leases.recount(&set, &client()));
     }
 
+    /// Ends its count in the quotas: a refused client takes no place while it reads the answer.
+    pub(crate) fn leave_quotas(&self) {
+        self.quotas.take();
+    }
+
     fn with_quotas<T>(&self, act: impl FnOnce(&mut QuotaLeases) -> T) -> T {
         let mut leases = self.quotas.take().unwrap_or_default();
         let done = act(&mut leases);

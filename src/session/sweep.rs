@@ -97,7 +97,9 @@ pub(crate) fn recount_clients(context: &Rc<WorkerContext>, done: impl Sized + 's
     spawn_local(async move {
         walk(&context, |session| {
             session.permit.recount();
-            session.permit.recount_quotas(|| session.record.fields());
+            if session.record.is_accepted() {
+                session.permit.recount_quotas(|| session.record.fields());
+            }
             VISIT_COST
         })
         .await;

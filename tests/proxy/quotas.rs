@@ -70,6 +70,8 @@ fn a_client_replaces_its_own_session() {
         old = new;
     }
     user(to, 5, "third", "anna", 0x97).expect_end();
+    // The refused client counts by its address until it has closed.
+    proxy.wait_metric("mqtt_lb_connections_active", &["listener=\"mqtt\""], 2.0);
     // Both limits are reached, and one older session counts towards both.
     let _without = Client::session(to, "without");
     let mut new = user(to, 4, "device", "anna", 0);
@@ -79,19 +81,17 @@ fn a_client_replaces_its_own_session() {
     proxy.wait_log("the end of an old session", taken_over);
 }
 
-/// Sessions of a client that its broker refuses do not count.
+/// A client that its broker refuses does not count, even while it stays connected.
 #[test]
 fn refused_clients_leave_their_place() {
     let refusing = Broker::start(|mut link| {
         let _ = link.read_packet();
         link.send(&connack(4, 5));
     });
-    let proxy = Config::of([&refusing]).more("limits: { max_connections_per_username: 1 }").start();
-    for n in 0..5 {
-        let id = format!("c{n}");
-        user(proxy.address(), 4, &id, "anna", 5).expect_end();
-        proxy.wait_end(&id);
-    }
+    let limits = "limits: { max_connections_per_username: 1 }";
+    let proxy = Config::of([&refusing]).workers(1).more(limits).start();
+    let _refused: Vec<_> =
+        (0..5).map(|n| user(proxy.address(), 4, &format!("c{n}"), "anna", 5)).collect();
 }
 
 /// A tenant is known by the host it asks for.

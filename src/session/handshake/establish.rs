@@ -132,6 +132,9 @@ pub(super) fn start_relay(
         let version = record.client.as_ref().map(|client| client.version.level());
         record.listener.metrics.count_session(version);
         record.log_connect();
+    } else {
+        // Otherwise failed logins that stay connected would lock out the user they name.
+        permit.leave_quotas();
     }
     let session = ActiveSession {
         counters: SessionCounters::default(),

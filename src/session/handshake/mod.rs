@@ -76,8 +76,11 @@ pub(crate) async fn serve(
     }
     match outcome {
         Ok(start) => start_relay(&context, stream, record, permit, start, replaced),
-        // Boxed, as it would otherwise enlarge every handshake.
-        Err(rejection) => Box::pin(reject(&context, Some(stream), record, rejection)).await,
+        Err(rejection) => {
+            permit.leave_quotas();
+            // Boxed, as it would otherwise enlarge every handshake.
+            Box::pin(reject(&context, Some(stream), record, rejection)).await;
+        }
     }
 }
 

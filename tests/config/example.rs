@@ -212,15 +212,9 @@ fn the_example_has_every_key() {
             keys += 1;
         }
     }
-    // Each section of the design's section 3, and `dns`, has been visited. Of what checks over HTTP
-    // have more, the test above has seen to.
-    let listener = 15 + 7 + 2 + 3 + 7;
-    let identity = 7 + 5 + 2 + 1;
-    let pool = 4 + 16 + 4 + 3 + 8 + 4 + 1 + 3 + 6;
-    assert_eq!(
-        keys,
-        10 + 1 + listener + identity + pool + 5 + (13 + 3) + 2 + 5 + 1 + 1 + (7 + 3 + 4) + 2 + 2
-    );
+    // So many as there were when every section had been visited: a section that is missed above
+    // makes it fewer.
+    assert_eq!(keys, 157);
 }
 
 /// serde_yaml shares no code with the reader of this crate: what it makes of a text, written out

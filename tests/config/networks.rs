@@ -56,6 +56,8 @@ fn a_list_and_a_file_together() {
 
 #[test]
 fn invalid_lists() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let empty = file.path().display();
     for (keys, wanted) in [
         ("allow: []", "allow: is empty; allowed: one entry or more, or a file"),
         ("deny: {}", "deny: is empty; allowed: one entry or more, or a file"),
@@ -73,7 +75,11 @@ fn invalid_lists() {
             "deny.file: \"/no/such/file\" does not exist: create it, even if it is empty",
         ),
         (
-            "allow: { file: /dev/null }",
+            "deny: { file: /dev/null }",
+            "deny.file: \"/dev/null\" cannot be read: it is not a regular file",
+        ),
+        (
+            &format!("allow: {{ file: {empty} }}"),
             "allow: has no network, so nobody could connect; allowed: one \
              network or more",
         ),
@@ -83,7 +89,7 @@ fn invalid_lists() {
         let (_, said) = said[0].split_once(": listeners[0].").unwrap();
         assert_eq!(said, wanted);
     }
-    good(&listener("    deny: { file: /dev/null }\n"));
+    good(&listener(&format!("    deny: {{ file: {empty} }}\n")));
 }
 
 /// Each bad line is a fault of its own, named by its number.

@@ -139,10 +139,11 @@ impl Operation {
             }
             RulesChanged => {
                 let pool = if file.pool.is_some() { POOL } else { OTHER };
+                // Conditions that a listener that passes TLS through can have as well.
                 let rules = format!(
-                    "{{ name: none, when: {{ client_id: [nobody, \"no-*\"] }}, refuse: banned }}, \
+                    "{{ name: none, when: {{ source: 192.0.2.0/24 }}, refuse: banned }}, \
                      {{ name: half, when: {{ percent: 50 }}, pool: {pool} }}, \
-                     {{ name: gone, when: {{ source: 192.0.2.0/24 }}, redirect: gone.example }}"
+                     {{ name: host, when: {{ sni: \"*.gone.example\" }}, pool: {OTHER} }}"
                 );
                 file.identity = format!(", rules: [{rules}]");
                 return;

@@ -67,7 +67,7 @@ pub(crate) struct WorkerContext {
     /// The cause, once all sessions and handshakes have to end.
     pub(crate) ending: Cell<Option<EndCause>>,
     pub(crate) sweep: Cell<SweepState>,
-    /// The [`Bans::additions`](crate::limits::Bans) that sweeps have acted on.
+    /// The count of added bans that sweeps have acted on.
     pub(crate) swept_bans: Cell<u64>,
     pub(crate) flood_log: FloodLog,
     /// Holds the data of one read until it is written or stored.

@@ -11,7 +11,7 @@ use crate::{
     addresses::{HOST, broker_on, config, name_server, upstream, visit},
     broker::{Broker, Link, echo},
     client::connack,
-    discovery::brokers_at,
+    discovery::{brokers_at, listeners_at},
     harness::{PATIENCE, wait_for},
     health::{client_id, is_probe},
     name_server::ip,
@@ -91,17 +91,18 @@ fn http_checks_ask_each_address() {
 fn each_address_is_asked_under_a_name_of_its_own() {
     let addresses = [1, 2, 3].map(|n| IpAddr::from(ip(38, n)));
     let (names, seen) = channel();
-    let (port, placeholders) = brokers_at(&addresses);
-    drop(placeholders);
-    let _brokers = addresses.map(|address| {
+    let (port, listeners) = listeners_at(&addresses);
+    let at_addresses = addresses.into_iter().zip(listeners);
+    let broker = |(address, listener)| {
         let names = names.clone();
-        Broker::start_on(TcpListener::bind((address, port)).unwrap(), move |mut link: Link| {
+        Broker::start_on(listener, move |mut link: Link| {
             let Some(packet) = link.read_packet() else { return };
             assert!(is_probe(&packet));
             let _ = names.send((address, client_id(&packet)));
             link.send(&connack(4, 0));
         })
-    });
+    };
+    let _brokers: Vec<_> = at_addresses.map(broker).collect();
     let server = name_server(&addresses);
     let check = "health: { active: { type: mqtt, interval: 100ms, timeout: 5s } }";
     let _proxy = config(&server, port).pool(check).start();

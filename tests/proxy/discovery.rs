@@ -27,14 +27,19 @@ pub(crate) fn discovering(server: SocketAddr, from: &str) -> Config {
 
 /// Brokers at these addresses, all at the same port.
 pub(crate) fn brokers_at(addresses: &[IpAddr]) -> (u16, Vec<Broker>) {
+    let (port, listeners) = listeners_at(addresses);
+    (port, listeners.into_iter().map(|listener| Broker::start_on(listener, echo)).collect())
+}
+
+/// Listeners at each address, with one port.
+pub(crate) fn listeners_at(addresses: &[IpAddr]) -> (u16, Vec<TcpListener>) {
     let listeners = wait_for("a port that all have free", || {
         let first = TcpListener::bind((addresses[0], 0)).unwrap();
         let port = first.local_addr().unwrap().port();
         let others = addresses[1..].iter().map(|&address| TcpListener::bind((address, port)).ok());
         std::iter::once(Some(first)).chain(others).collect::<Option<Vec<_>>>()
     });
-    let port = listeners[0].local_addr().unwrap().port();
-    (port, listeners.into_iter().map(|listener| Broker::start_on(listener, echo)).collect())
+    (listeners[0].local_addr().unwrap().port(), listeners)
 }
 
 /// The orders of a configuration that has brokers of these names, and more keys, in it.

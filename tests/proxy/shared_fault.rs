@@ -78,7 +78,8 @@ fn a_broker_that_is_stuck_alone_loses_its_sessions() {
     let brokers = [sticky(&stuck), Broker::echoing(), Broker::echoing()];
     let proxy = Config::of(&brokers).pool(MQTT).pool("rebalance: { rate: 1000 }").start();
     let _there = sessions(&proxy, 45);
-    let own = proxy.log().iter().filter(|line| line["upstream"] == "b1").count();
+    let log = wait_for("the connects", || Some(proxy.log()).filter(|log| log.len() == 45));
+    let own = log.iter().filter(|line| line["upstream"] == "b1").count();
     stuck.store(true, Ordering::SeqCst);
     proxy.wait_stderr("down while the checks of other brokers succeed");
     let ends = proxy.wait_ends(own);

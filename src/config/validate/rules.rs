@@ -44,14 +44,20 @@ fn action(
     pools: &DeclaredNames,
     valid_pools: bool,
 ) -> Valid<Action> {
-    const ALLOWED: &str = "one of pool, refuse and redirect";
+    const ALLOWED: &str = "exactly one of them";
     let raw = rule.get()?;
     match (&raw.pool, &raw.refuse, &raw.redirect) {
         (Some(pool), None, None) => pools.find(checker, pool, valid_pools).map(Action::Pool),
         (None, Some(refusal), None) => refusal.get().copied().map(Action::Refuse),
         (None, None, Some(server)) => server.get().map(|server| Action::Redirect(server.0.clone())),
-        (None, None, None) => Err(checker.wrong(&rule.place(), "says nothing to do", ALLOWED)),
-        _ => Err(checker.wrong(&rule.place(), "says more than one thing to do", ALLOWED)),
+        (None, None, None) => {
+            Err(checker.wrong(&rule.place(), "has none of pool, refuse and redirect", ALLOWED))
+        }
+        _ => Err(checker.wrong(
+            &rule.place(),
+            "has more than one of pool, refuse and redirect",
+            ALLOWED,
+        )),
     }
 }
 

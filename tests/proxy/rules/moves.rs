@@ -64,8 +64,10 @@ fn a_reload_moves_those_whose_rule_has_changed() {
             *client = session(&proxy, 5, id);
             let newest = wait_for("the connect", || {
                 let log = proxy.log().into_iter();
-                let mut mine = log.filter(|l| l["client_id"] == **id && l["event"] == "connect");
-                mine.next_back().filter(|line| (line["pool"] == "other") == now.contains(id))
+                let mine = log.filter(|l| l["client_id"] == **id && l["event"] == "connect");
+                // Lines of two workers are in the order in which they were written.
+                let newest = mine.max_by_key(|line| line["time"].as_str().map(str::to_owned));
+                newest.filter(|line| (line["pool"] == "other") == now.contains(id))
             });
             assert_eq!(newest["rule"] == "canary", now.contains(id));
         }

@@ -41,7 +41,7 @@ def test_answers_are_as_described(operated, folder):
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     # All but the one that the description itself came by.
-    assert "Operations:       13 selected / 13 total" in said
+    assert "Operations:       18 selected / 18 total" in said
     # Not only empty answers: sessions were found and ended, brokers were drained.
     assert operated.entries(end_cause="kicked"), said
     log = operated.process.text()

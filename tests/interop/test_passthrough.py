@@ -97,6 +97,7 @@ class Visit:
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_session_at_the_broker_of_its_host(passing, authority, unique, host, version):
     """More than any buffer holds, there and back; the session is found again."""
+    before = len(passing.entries(event="disconnect", sni=host))
     visit = Visit(passing, authority, host, unique, version)
     assert visit.session is False
     visit.paho.subscribe(unique, 1)
@@ -108,7 +109,7 @@ def test_a_session_at_the_broker_of_its_host(passing, authority, unique, host, v
     again = Visit(passing, authority, host, unique, version)
     assert again.session is True
     again.leave()
-    end = passing.entries(event="disconnect", sni=host)[-1]
+    end = passing.wait_for_entries(before + 2, event="disconnect", sni=host)[-1]
     assert (end["transport"], end["pool"], end["rule"]) == ("tls_passthrough", host, host)
     assert "client_id" not in end and end["end_phase"] == "relay"
 

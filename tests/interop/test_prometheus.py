@@ -41,6 +41,9 @@ class EverythingProxy(Proxy):
         requiring = {"name": "requiring", "bind": f"{LOOPBACK}:0", "pool": "mqtt"}
         rules = [{"name": "canary", "when": {"percent": 50}, "pool": "mqtt"}]
         config["listeners"].append(requiring | {"require": require, "rules": rules})
+        quota = {"name": "clients", "key": "${client_id}", "max_connections": 1000}
+        rate = {"rate": 10_000, "burst": 10_000}
+        config["limits"] = {"quotas": [quota], "handshakes_per_ip": rate}
         return config
 
     def get(self, path):

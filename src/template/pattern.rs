@@ -1,6 +1,6 @@
 //! Templates in which `*` stands for any characters.
 
-use std::{borrow::Cow, fmt, ops::Deref, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use super::{
     client_fields::ClientFields,
@@ -14,8 +14,9 @@ use super::{
 pub struct Pattern {
     /// The text between the `*`; one more than there are of them.
     pieces: Vec<Template>,
-    /// The same, if there are no variables.
-    literal: Option<Vec<Box<str>>>,
+    /// The same with the `*`, if there are no variables: in one piece, as a listener may have many
+    /// patterns, and each connection finds them outside of the processor's caches.
+    literal: Option<Box<str>>,
 }
 
 /// The most combinations of names that are tried, where a pattern has variables with several values.
@@ -28,12 +29,8 @@ impl Pattern {
     }
 
     fn new(pieces: Vec<Template>) -> Self {
-        let text = |piece: &Template| match &*piece.parts {
-            [] => Some("".into()),
-            [TemplatePart::Text(text)] => Some(text.clone()),
-            _ => None,
-        };
-        Self { literal: pieces.iter().map(text).collect(), pieces }
+        let texts: Option<Vec<_>> = pieces.iter().map(literal_text).collect();
+        Self { literal: texts.map(|texts| texts.join("*").into()), pieces }
     }
 
     /// The same pattern with its ASCII letters in lower case, but for the names of variables.
@@ -43,17 +40,13 @@ impl Pattern {
 
     /// The text that it stands for, if there are no variables and no `*`.
     pub fn as_text(&self) -> Option<&str> {
-        match self.literal.as_deref() {
-            Some([text]) => Some(text),
-            _ => None,
-        }
+        self.literal.as_deref().filter(|text| !text.contains('*'))
     }
 
     /// Whether it matches any text.
     pub fn is_any(&self) -> bool {
-        self.literal
-            .as_ref()
-            .is_some_and(|texts| texts.len() > 1 && texts.iter().all(|text| text.is_empty()))
+        let is_star = |byte: u8| byte == b'*';
+        self.literal.as_deref().is_some_and(|text| !text.is_empty() && text.bytes().all(is_star))
     }
 
     /// The variables, in their order.
@@ -64,8 +57,8 @@ impl Pattern {
     /// Whether `text` matches. A variable without a value matches nothing. Of a variable with
     /// several values, such as the DNS names of a certificate, one has to match.
     pub fn matches(&self, text: &str, client: &ClientFields<'_>) -> bool {
-        if let Some(texts) = &self.literal {
-            return is_match(texts, text);
+        if let Some(literal) = &self.literal {
+            return is_match(literal.split('*'), text);
         }
         let values: Vec<_> = self.variables().map(|variable| variable.values(client)).collect();
         if values.iter().any(Vec::is_empty) {
@@ -80,8 +73,17 @@ impl Pattern {
                 value
             });
             let pieces: Vec<_> = self.pieces.iter().map(|piece| fill(piece, &mut chosen)).collect();
-            is_match(&pieces, text)
+            is_match(pieces.iter().map(|piece| &**piece), text)
         })
+    }
+}
+
+/// The text of a piece without variables.
+fn literal_text(piece: &Template) -> Option<&str> {
+    match &*piece.parts {
+        [] => Some(""),
+        [TemplatePart::Text(text)] => Some(text),
+        _ => None,
     }
 }
 
@@ -99,17 +101,17 @@ fn fill<'a>(piece: &'a Template, values: &mut impl Iterator<Item = &'a str>) -> 
 }
 
 /// Whether `text` is these pieces in their order, with any characters between them.
-fn is_match<T: Deref<Target = str>>(pieces: &[T], text: &str) -> bool {
-    let [first, middle @ .., last] = pieces else {
-        return pieces.first().is_some_and(|only| **only == *text);
-    };
-    let Some(mut rest) = text.strip_prefix(&**first) else { return false };
-    for piece in middle {
+fn is_match<'a>(mut pieces: impl Iterator<Item = &'a str>, text: &str) -> bool {
+    let first = pieces.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let Some(mut last) = pieces.next() else { return rest.is_empty() };
+    for piece in pieces {
         // The earliest place leaves the most for the pieces that follow.
-        let Some(at) = rest.find(&**piece) else { return false };
-        rest = &rest[at + piece.len()..];
+        let Some(at) = rest.find(last) else { return false };
+        rest = &rest[at + last.len()..];
+        last = piece;
     }
-    rest.ends_with(&**last)
+    rest.ends_with(last)
 }
 
 impl FromStr for Pattern {

@@ -14,7 +14,7 @@ use tokio::task::yield_now;
 use super::ban_warnings::warnings;
 use crate::{
     admin::{
-        request::{Query, json_body, shown},
+        request::{Query, json_body},
         response::{ErrorResponse, HttpResponse, json, no_content},
         state::AdminState,
     },
@@ -93,7 +93,7 @@ where
     let new = NewBans::deserialize(&body).map_err(|error| {
         let allowed = "allowed: an object with `bans`, a list of objects with `kind`, `value`, \
             `for_s` and perhaps `comment`";
-        ErrorResponse::bad_request(format!("invalid body {}: {error}; {allowed}", shown(&body)))
+        ErrorResponse::bad_request(format!("invalid body: {error}; {allowed}"))
     })?;
     if !(1..=MAX_NEW_BANS).contains(&new.bans.len()) {
         let error = format!("invalid `bans`; allowed: 1 to {MAX_NEW_BANS} bans");

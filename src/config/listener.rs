@@ -102,6 +102,8 @@ pub struct ListenerTls {
     pub certificates: Vec<CertificateFile>,
     /// Which client certificates are revoked; `None`: revocation is not checked.
     pub revocation: Option<RevocationFile>,
+    /// `None`: the keys of tickets are generated.
+    pub ticket_keys: Option<TicketKeyFile>,
 }
 
 /// A certificate of the configuration, for the metrics and warnings about its expiry.
@@ -120,4 +122,14 @@ pub struct RevocationFile {
     pub path: PathBuf,
     /// When the first of them is due to be replaced, in Unix time.
     pub next_update: i64,
+}
+
+/// The file of a listener's ticket keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TicketKeyFile {
+    pub path: PathBuf,
+    /// Any user of this machine may read it.
+    pub is_world_readable: bool,
+    /// The first line with the key of an earlier one, counted from 1.
+    pub repeated_line: Option<usize>,
 }

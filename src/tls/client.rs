@@ -9,7 +9,7 @@ use rustls::{
 };
 
 use super::{
-    provider::{MinVersion, provider},
+    provider::{TlsVersion, provider, versions},
     unverified::Unverified,
 };
 
@@ -28,10 +28,10 @@ const RESUMABLE_BROKERS: usize = 256;
 pub(crate) fn client(
     roots: Option<RootCertStore>,
     identity: Option<CertifiedKey>,
-    min_version: MinVersion,
+    min_version: TlsVersion,
 ) -> Result<ClientConfig, Error> {
     let builder = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(min_version.versions())?;
+        .with_protocol_versions(versions(min_version, TlsVersion::Tls13))?;
     let builder = match roots {
         Some(roots) => builder.with_root_certificates(roots),
         None => {

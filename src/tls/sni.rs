@@ -36,7 +36,7 @@ impl BySni {
         };
         let mut names_of_first = None;
         for certificate in certificates.into_iter().map(Arc::new) {
-            let names = names(&certificate);
+            let names = dns_names(&certificate);
             for name in &names {
                 let (table, name) = match name.strip_prefix("*.") {
                     Some(parent) => (&mut by_sni.wildcards, parent),
@@ -79,7 +79,7 @@ impl ResolvesServerCert for BySni {
 }
 
 /// The DNS names of a certificate. RFC 6125 ended the use of the common name as a DNS name.
-fn names(certificate: &CertifiedKey) -> Vec<Box<str>> {
+pub(super) fn dns_names(certificate: &CertifiedKey) -> Vec<Box<str>> {
     let parsed = certificate.cert.first().and_then(|der| parse_x509_certificate(der).ok());
     let Some((_, parsed)) = parsed else { return Vec::new() };
     let Ok(Some(names)) = parsed.subject_alternative_name() else { return Vec::new() };

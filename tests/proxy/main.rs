@@ -79,6 +79,7 @@ mod syslog;
 mod syslog_receiver;
 mod tcp_checks;
 mod terminals;
+mod tickets;
 mod timeouts;
 mod tls;
 mod tls_bad_input;

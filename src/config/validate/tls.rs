@@ -1,19 +1,20 @@
 //! TLS: from the files that keys name to configurations of rustls.
 
-use std::sync::Arc;
+use std::{fs, os::unix::fs::MetadataExt, sync::Arc};
 
+use rustix::fs::Mode;
 use rustls::{Error, pki_types, sign::CertifiedKey};
 
 use super::{Checker, Valid, checker::given, passthrough};
 use crate::{
     config::{
-        CertificateFile, ListenerTls, PoolTls, RevocationFile, Upstream,
+        CertificateFile, ListenerTls, PoolTls, RevocationFile, TicketKeyFile, Upstream,
         at::{At, Place},
         fault::quote,
         raw::{self, ClientAuth},
         values::{FilePath, SERVER_NAME, ServerName},
     },
-    tls::{self, Clients, HTTP_1_1, Server},
+    tls::{self, Clients, HTTP_1_1, Server, TicketKeys, Tickets, TlsVersion},
 };
 
 const CA: &str = "a readable file with certificates of CAs in PEM, such as the system's \
@@ -52,23 +53,71 @@ pub(super) fn listener(
     };
     let clients = clients(checker, &section, raw);
     let alpn = given(raw.alpn.as_ref(), |list| protocols(checker, list, websocket));
+    let versions = versions(checker, raw);
+    let tickets = tickets(checker, raw);
     let (files, certificates): (Vec<_>, Vec<_>) = certificates?.into_iter().unzip();
     let (clients, revocation) = clients?;
-    let refused = |error: &Error| refused(checker, &section.key("certificates"), error);
-    let verifier = clients.verifier().map_err(|error| refused(&error))?;
-    let asks_for_certificates = verifier.offer_client_auth();
+    let (min_version, max_version) = versions?;
+    let (tickets, ticket_keys) = tickets?;
+    let asks_for_certificates = matches!(clients, Clients::Of { .. });
     let server = Server {
         certificates,
-        verifier,
-        min_version: *raw.min_version.get()?,
+        clients,
+        min_version,
+        max_version,
         alpn: alpn?.unwrap_or_default(),
+        max_record: raw.max_record.get()?.0 as usize,
+        tickets,
     };
+    let server =
+        server.config().map_err(|error| refused(checker, &section.key("certificates"), &error))?;
     Ok(Tls::Terminated(ListenerTls {
-        server: Arc::new(server.config().map_err(|error| refused(&error))?),
+        server: Arc::new(server),
         asks_for_certificates,
         certificates: files,
         revocation,
+        ticket_keys,
     }))
+}
+
+/// The lowest and the highest version.
+fn versions(checker: &Checker<'_>, raw: &raw::ListenerTls) -> Valid<(TlsVersion, TlsVersion)> {
+    match (*raw.min_version.get()?, *raw.max_version.get()?) {
+        (TlsVersion::Tls13, TlsVersion::Tls12) => {
+            let what = "is below min_version";
+            Err(checker.wrong(&raw.max_version.place(), what, "min_version, or a higher one"))
+        }
+        versions => Ok(versions),
+    }
+}
+
+/// How clients resume their sessions, and the file of the keys for it.
+fn tickets(
+    checker: &Checker<'_>,
+    raw: &raw::ListenerTls,
+) -> Valid<(Tickets, Option<TicketKeyFile>)> {
+    let keys = given(raw.ticket_keys.as_ref(), |keys| ticket_keys(checker, keys));
+    let count = usize::from(raw.tickets.get()?.0);
+    if let (0, Some(unused)) = (count, &raw.ticket_keys) {
+        let message = "has no effect with tickets: 0; remove one of them";
+        return Err(checker.fault(&unused.place(), message));
+    }
+    let (file, keys) = keys?.unzip();
+    Ok((Tickets { count, keys }, file))
+}
+
+fn ticket_keys(
+    checker: &Checker<'_>,
+    raw: &At<raw::TicketKeys>,
+) -> Valid<(TicketKeyFile, TicketKeys)> {
+    let (raw, section) = (raw.get()?, raw.place());
+    checker.required(&section, "file", &raw.file, tls::TICKET_KEYS)?;
+    let (path, keys) = checker.file(&raw.file, tls::TICKET_KEYS, tls::ticket_keys)?;
+    // A file that has vanished meanwhile can be read by nobody.
+    let mode = fs::metadata(&path).map_or(0, |metadata| metadata.mode());
+    let is_world_readable = mode & Mode::ROTH.bits() != 0;
+    let repeated_line = keys.repeated_line;
+    Ok((TicketKeyFile { path, is_world_readable, repeated_line }, keys))
 }
 
 fn certificate(

@@ -100,6 +100,8 @@ pub struct ListenerTls {
     pub asks_for_certificates: bool,
     /// In the order of the file: the first is shown to clients that ask for no host.
     pub certificates: Vec<CertificateFile>,
+    /// The OCSP responses for some of them.
+    pub staples: Vec<StapleFile>,
     /// Which client certificates are revoked; `None`: revocation is not checked.
     pub revocation: Option<RevocationFile>,
     /// `None`: the keys of tickets are generated.
@@ -114,6 +116,14 @@ pub struct CertificateFile {
     pub not_before: i64,
     /// The last such second.
     pub not_after: i64,
+}
+
+/// An OCSP response of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StapleFile {
+    pub path: PathBuf,
+    /// The last second in which it is valid, in Unix time. It is not sent after that.
+    pub next_update: i64,
 }
 
 /// Certificate revocation lists of the configuration.

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use rustls::{
     ClientConfig, Error, RootCertStore,
-    client::Resumption,
+    client::{Resumption, WebPkiServerVerifier, danger::ServerCertVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
 };
 
 use super::{
+    explained::Explained,
     provider::{TlsVersion, provider, versions},
     unverified::Unverified,
 };
@@ -32,12 +33,16 @@ pub(crate) fn client(
 ) -> Result<ClientConfig, Error> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(versions(min_version, TlsVersion::Tls13))?;
-    let builder = match roots {
-        Some(roots) => builder.with_root_certificates(roots),
-        None => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider())))
+    let verifier: Arc<dyn ServerCertVerifier> = match roots {
+        Some(roots) => {
+            let verifier =
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+            verifier.map_err(|error| Error::General(error.to_string()))?
         }
+        None => Arc::new(Unverified(provider())),
     };
+    let builder =
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Explained(verifier)));
     let mut client = match identity {
         Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
         None => builder.with_no_client_auth(),

@@ -8,7 +8,7 @@ use rustls::{
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 
-use super::provider::provider;
+use super::{explained::Explained, provider::provider};
 
 /// Which clients are accepted.
 pub(crate) enum Clients {
@@ -39,6 +39,7 @@ impl Clients {
                 .with_crls(revoked)
                 .only_check_end_entity_revocation();
         let verifier = if required { verifier } else { verifier.allow_unauthenticated() };
-        verifier.build().map_err(|error| Error::General(error.to_string()))
+        let verifier = verifier.build().map_err(|error| Error::General(error.to_string()))?;
+        Ok(Arc::new(Explained(verifier)))
     }
 }

@@ -2,7 +2,9 @@
 
 mod client;
 mod clients;
+mod explained;
 mod identity;
+mod ocsp;
 mod pem;
 mod provider;
 mod server;
@@ -13,10 +15,13 @@ mod unverified;
 
 pub(crate) use client::client;
 pub(crate) use clients::Clients;
+pub(crate) use explained::describe;
 pub(crate) use identity::certified;
+pub(crate) use ocsp::{OCSP, Staple, staple};
 pub(crate) use pem::{
     AUTHORITIES, CHAIN, KEY, REVOCATION_LISTS, authorities, chain, key, revocation_lists,
 };
 pub(crate) use provider::TlsVersion;
 pub(crate) use server::{HTTP_1_1, Server, Tickets};
+pub(crate) use sni::Presented;
 pub(crate) use ticket_keys::{TICKET_KEYS, TicketKeys, ticket_keys};

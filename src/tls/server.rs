@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use rustls::{
-    Error, ServerConfig, crypto::aws_lc_rs::Ticketer, server::NoServerSessionStorage,
-    sign::CertifiedKey,
-};
+use rustls::{Error, ServerConfig, crypto::aws_lc_rs::Ticketer, server::NoServerSessionStorage};
 
 use super::{
     clients::Clients,
     provider::{TlsVersion, provider, versions},
-    sni::BySni,
+    sni::{BySni, Presented},
     ticket_identity::identity,
     ticket_keys::{SharedTicketer, TicketKeys},
 };
@@ -25,7 +22,7 @@ const RECORD_HEADER_BYTES: usize = 5;
 /// The parts of a listener's TLS configuration.
 pub(crate) struct Server {
     /// Not empty.
-    pub(crate) certificates: Vec<CertifiedKey>,
+    pub(crate) certificates: Vec<Presented>,
     pub(crate) clients: Clients,
     /// Not newer than `max_version`.
     pub(crate) min_version: TlsVersion,

@@ -1,17 +1,16 @@
 //! The settings of a listener that a session ticket is bound to.
 
 use aws_lc_rs::digest::{Context, SHA256};
-use rustls::sign::CertifiedKey;
 
-use super::{clients::Clients, sni::dns_names, ticket_keys::Identity};
+use super::{clients::Clients, sni::Presented, ticket_keys::Identity};
 
 /// The hash of everything that a client and a listener know of each other's identity, so that a
 /// ticket of a listener that admits other clients, or is another server, is of no use here. It does
 /// not depend on the order within files, and a renewed certificate of the same names does not
 /// change it.
-pub(super) fn identity(certificates: &[CertifiedKey], clients: &Clients) -> Identity {
+pub(super) fn identity(certificates: &[Presented], clients: &Clients) -> Identity {
     let mut hash = SetHash(Context::new(&SHA256));
-    let names = certificates.iter().flat_map(dns_names);
+    let names = certificates.iter().flat_map(Presented::names);
     hash.add("names", names.map(|name| name.as_bytes().to_vec()).collect());
     if let Clients::Of { authorities, revoked, required } = clients {
         let anchors = authorities.roots.iter().map(|anchor| {

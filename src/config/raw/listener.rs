@@ -116,9 +116,10 @@ pub(in crate::config) enum Protocol {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct ListenerTls {
-    /// Certificates with their keys; required, except with `passthrough`. Of several, a client is shown the one that has the name it asks
-    /// for (SNI), exactly or as *.DOMAIN; of several with that name (RSA and ECDSA), the first it can
-    /// read. Without a name, or with one that none has: the first.
+    /// Certificates with their keys; required, except with `passthrough`. Of several, a client is
+    /// shown the one that has the name it asks for (SNI), exactly or as *.DOMAIN; of several with
+    /// that name (RSA and ECDSA), the first it can read. Without a name, or with one that none has:
+    /// the first.
     #[schemars(length(min = 1))]
     pub(in crate::config) certificates: Option<At<List<Certificate>>>,
     /// Whether clients show a certificate: `none`; `optional`, which lets clients in that have none;
@@ -217,6 +218,9 @@ pub(in crate::config) struct Certificate {
     pub(in crate::config) cert: At<FilePath>,
     /// PEM: its key, not encrypted.
     pub(in crate::config) key: At<FilePath>,
+    /// DER: the OCSP response for it, as `openssl ocsp -respout` writes, which clients that ask for
+    /// one get with it (stapling); not after its nextUpdate, so renew the file in time. Absent: none.
+    pub(in crate::config) ocsp: Option<At<FilePath>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

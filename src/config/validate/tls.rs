@@ -2,23 +2,25 @@
 
 use std::{fs, os::unix::fs::MetadataExt, sync::Arc};
 
-use rustix::fs::Mode;
 use rustls::{Error, pki_types, sign::CertifiedKey};
 
 use super::{Checker, Valid, checker::given, passthrough};
 use crate::{
     config::{
-        CertificateFile, ListenerTls, PoolTls, RevocationFile, TicketKeyFile, Upstream,
+        CertificateFile, ListenerTls, PoolTls, RevocationFile, StapleFile, TicketKeyFile, Upstream,
         at::{At, Place},
         fault::quote,
         raw::{self, ClientAuth},
         values::{FilePath, SERVER_NAME, ServerName},
     },
-    tls::{self, Clients, HTTP_1_1, Server, TicketKeys, Tickets, TlsVersion},
+    tls::{self, Clients, HTTP_1_1, Presented, Server, Staple, TicketKeys, Tickets, TlsVersion},
 };
 
 const CA: &str = "a readable file with certificates of CAs in PEM, such as the system's \
                   /etc/ssl/certs/ca-certificates.crt; or insecure_skip_verify: true";
+
+/// S_IROTH of a file's mode: inode(7).
+const READ_BY_OTHERS: u32 = 0o004;
 
 /// Where the TLS of a listener's clients ends.
 pub(super) enum Tls {
@@ -56,6 +58,7 @@ pub(super) fn listener(
     let versions = versions(checker, raw);
     let tickets = tickets(checker, raw);
     let (files, certificates): (Vec<_>, Vec<_>) = certificates?.into_iter().unzip();
+    let (files, staples): (Vec<_>, Vec<_>) = files.into_iter().unzip();
     let (clients, revocation) = clients?;
     let (min_version, max_version) = versions?;
     let (tickets, ticket_keys) = tickets?;
@@ -75,6 +78,7 @@ pub(super) fn listener(
         server: Arc::new(server),
         asks_for_certificates,
         certificates: files,
+        staples: staples.into_iter().flatten().collect(),
         revocation,
         ticket_keys,
     }))
@@ -115,7 +119,7 @@ fn ticket_keys(
     let (path, keys) = checker.file(&raw.file, tls::TICKET_KEYS, tls::ticket_keys)?;
     // A file that has vanished meanwhile can be read by nobody.
     let mode = fs::metadata(&path).map_or(0, |metadata| metadata.mode());
-    let is_world_readable = mode & Mode::ROTH.bits() != 0;
+    let is_world_readable = mode & READ_BY_OTHERS != 0;
     let repeated_line = keys.repeated_line;
     Ok((TicketKeyFile { path, is_world_readable, repeated_line }, keys))
 }
@@ -123,18 +127,35 @@ fn ticket_keys(
 fn certificate(
     checker: &Checker<'_>,
     raw: &At<raw::Certificate>,
-) -> Valid<(CertificateFile, CertifiedKey)> {
+) -> Valid<((CertificateFile, Option<StapleFile>), Presented)> {
     let (raw, section) = (raw.get()?, raw.place());
     let has_cert = checker.required(&section, "cert", &raw.cert, tls::CHAIN).map(|_| ());
     let has_key = checker.required(&section, "key", &raw.key, tls::KEY).map(|_| ());
     match (has_cert, has_key) {
-        (Ok(()), Ok(())) => certified(checker, &raw.cert, &raw.key),
+        (Ok(()), Ok(())) => {
+            let (file, certified) = certified(checker, &raw.cert, &raw.key)?;
+            let staple = given(raw.ocsp.as_ref(), |file| staple(checker, file, &certified))?;
+            let (staple_file, staple) = staple.unzip();
+            Ok(((file, staple_file), Presented::new(certified, staple)))
+        }
         // The file of `cert` may have a fault, too.
         (Ok(()), Err(reported)) => {
             checker.file(&raw.cert, tls::CHAIN, tls::chain).and(Err(reported))
         }
         (Err(reported), _) => Err(reported),
     }
+}
+
+fn staple(
+    checker: &Checker<'_>,
+    file: &At<FilePath>,
+    certified: &CertifiedKey,
+) -> Valid<(StapleFile, Staple)> {
+    let (path, staple) = checker.file(file, tls::OCSP, |der| match certified.cert.first() {
+        Some(certificate) => tls::staple(der, certificate),
+        None => Err("belongs to no certificate".to_owned()),
+    })?;
+    Ok((StapleFile { path, next_update: staple.next_update }, staple))
 }
 
 /// A certificate and its key, from the files that two keys name.

@@ -42,7 +42,7 @@ pub(crate) use identity::{
 };
 pub use idle::Idle;
 pub use listener::{Bind, CertificateFile, ListenerTls, RevocationFile};
-pub(crate) use listener::{Listener, NetworkAccess};
+pub(crate) use listener::{Listener, NetworkAccess, StapleFile, TicketKeyFile};
 pub use pool::{
     ActiveCheck, Address, Discover, Health, OnDown, Pool, PoolTls, Probe, Records, Upstream,
 };

@@ -2,6 +2,8 @@
 
 mod client;
 mod identity;
+#[cfg(test)]
+pub(crate) mod limited_keys;
 mod pem;
 mod provider;
 mod server;

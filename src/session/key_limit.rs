@@ -46,10 +46,11 @@ pub(super) fn explain(context: &WorkerContext, session: &ActiveSession, end: End
         EndBy::Upstream => ("broker", "enable TLS 1.3 at the broker"),
         _ => ("client", "let the client use TLS 1.3 or ChaCha20-Poly1305"),
     };
+    let direction = if sent >= received { "to" } else { "by" };
     end.with(format!(
-        "{} records {} the {peer} of {limit} that an AES-GCM key may encrypt in TLS 1.2; {remedy}",
+        "{} of the {limit} records that one AES-GCM key may encrypt in TLS 1.2 were sent {direction} \
+         the {peer}; {remedy}",
         key_use.records(),
-        if sent >= received { "to" } else { "from" },
     ))
 }
 

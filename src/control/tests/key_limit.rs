@@ -252,9 +252,10 @@ fn an_idle_session() {
         let end = world.check_end();
         let detail = end["detail"].as_str().unwrap();
         let peer = if side == Side::Client { "client" } else { "broker" };
-        let direction = if to == side { "to" } else { "from" };
+        let direction = if to == side { "to" } else { "by" };
         let what = format!(
-            " records {direction} the {peer} of 1024 that an AES-GCM key may encrypt in TLS 1.2; "
+            " of the 1024 records that one AES-GCM key may encrypt in TLS 1.2 were sent \
+             {direction} the {peer}; "
         );
         assert!(detail.contains(&what), "{case}: {detail}");
         world.reconnect();

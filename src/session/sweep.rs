@@ -9,13 +9,14 @@ use super::{
     broker_search::answer_replacement_queries,
     context::{SweepState, WorkerContext},
     evict::{PoolsWithLostSessions, end_older, start_rebalance},
+    key_limit::end_if_near,
     table::{ACTION_COST, VISIT_COST},
     walk::walk,
 };
 use crate::labels::EndCause;
 
 /// Starts the once-a-second sweep over a worker's sessions: byte counts, idle and half-close
-/// limits, Pings to idle WebSockets, new bans, and brokers that are down or were removed. If a sweep
+/// limits, the limits of TLS keys, Pings to idle WebSockets, new bans, and brokers that are down or were removed. If a sweep
 /// is still running, another one follows it.
 pub(crate) fn sweep(context: &Rc<WorkerContext>) {
     for view in context.views() {
@@ -61,7 +62,7 @@ async fn sweep_all(guard: SweepGuard) {
             if let Some(cause) = overdue.or(is_banned.then_some(EndCause::Banned)) {
                 session.end(cause);
                 cost += ACTION_COST;
-            } else if session.client.ping_if_quiet(context.seconds()) {
+            } else if end_if_near(session) || session.client.ping_if_quiet(context.seconds()) {
                 cost += ACTION_COST;
             }
             cost

@@ -4,6 +4,8 @@ mod client;
 mod clients;
 mod explained;
 mod identity;
+#[cfg(test)]
+pub(crate) mod limited_keys;
 mod ocsp;
 mod pem;
 mod provider;

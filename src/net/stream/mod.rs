@@ -6,7 +6,7 @@ mod tls;
 mod tls_or_tcp;
 mod websocket;
 
-pub(crate) use tls::{ClientTlsHandshake, TlsError};
+pub(crate) use tls::{ClientTlsHandshake, KeyUse, TlsError, is_key_used_up};
 
 use std::{
     io,
@@ -199,15 +199,10 @@ impl Stream {
         }
     }
 
-    /// Whether the TLS key is near its record limit, so that the connection has to end soon.
-    pub(crate) fn is_near_key_limit(&self) -> bool {
-        let tls = self.layers.as_ref().and_then(|layers| layers.tls.as_ref());
-        tls.is_some_and(|tls| tls.is_near_key_limit())
-    }
-
-    #[cfg(test)]
-    pub(super) fn tls(&self) -> Option<&TlsLayer> {
-        self.layers.as_ref()?.tls.as_deref()
+    /// How much the TLS keys have encrypted; `None` if they have no limit or can be replaced, and
+    /// without TLS.
+    pub(crate) fn key_use(&self) -> Option<KeyUse> {
+        self.layers.as_ref()?.tls.as_ref()?.key_use()
     }
 
     /// Makes the next close send a reset, which tells the peer that the stream is incomplete.

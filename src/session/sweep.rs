@@ -12,7 +12,7 @@ use super::{
     table::{ACTION_COST, VISIT_COST},
     walk::walk,
 };
-use crate::labels::EndCause;
+use crate::{labels::EndCause, net::Ping};
 
 /// Starts the once-a-second sweep over a worker's sessions: byte counts, idle and half-close
 /// limits, Pings to idle WebSockets, new bans, and brokers that are down or were removed. If a sweep
@@ -61,8 +61,15 @@ async fn sweep_all(guard: SweepGuard) {
             if let Some(cause) = overdue.or(is_banned.then_some(EndCause::Banned)) {
                 session.end(cause);
                 cost += ACTION_COST;
-            } else if session.client.ping_if_quiet(context.seconds()) {
-                cost += ACTION_COST;
+                return cost;
+            }
+            match session.client.ping_if_quiet(context.seconds()) {
+                Ping::NotDue => {}
+                Ping::Sent => cost += ACTION_COST,
+                Ping::Unanswered => {
+                    session.end(EndCause::Idle);
+                    cost += ACTION_COST;
+                }
             }
             cost
         })

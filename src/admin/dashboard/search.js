@@ -105,7 +105,7 @@ function results(id, answer) {
     : [
         "No session: no client ",
         foreign(id),
-        " is connected through this proxy, and none with this server name or address. Client IDs are case-sensitive.",
+        " is connected through this proxy. None has this server name or address. Client IDs are case-sensitive.",
       ];
   return [
     el(

@@ -2,7 +2,7 @@
 
 use super::{
     Config, Listener, PassedTlvs, Pool, ProxyProtocolOut, TcpKeepalive, TcpUserTimeout, Timeouts,
-    passthrough, rule_warnings,
+    limit_warnings, passthrough, rule_warnings,
 };
 use crate::{
     balance::EmptyClientId,
@@ -32,6 +32,7 @@ impl Config {
         warnings.extend(self.pools.iter().filter_map(assigned_without_key));
         warnings.extend(self.pools.iter().filter_map(|pool| self.absent_tlvs(pool)));
         warnings.extend(count_without_effect(&self.timeouts));
+        warnings.extend(limit_warnings::warnings(self));
         warnings
     }
 }

@@ -170,7 +170,8 @@ fn a_reload_renames_the_listener() {
     let bind = free.local_addr().unwrap();
     drop(free);
     let pools = TwoPools::new();
-    let config = pools.config.clone().workers(2).bind(bind.to_string()).pool("rebalance: {}");
+    let config =
+        pools.config.clone().workers(2).bind(bind.to_string()).pool("rebalance: { rate: 200 }");
     let rule = "rules: [{ name: go, when: { client_id: moves }, pool: other }, \
                 { name: no, when: { client_id: stolen }, refuse: banned }]";
     let proxy = config.start();

@@ -217,21 +217,26 @@ fn route(schemas: &mut SchemaGenerator) -> Vec<Operation> {
             .parameter(query("clean_start", "For rules.", &flag))
             .parameter(query("has_password", "For rules.", &flag))
             .parameter(query("will", "For rules.", &flag))
-            .parameter(query(
-                "var",
-                "A value for another variable of a key or of a rule, as NAME=VALUE; repeatable.",
-                &json!({
-                    "type": "array",
-                    "items": { "type": "string", "pattern": "^[a-z0-9_.]+=" },
-                    "examples": [["jwt.tenant=acme"]],
-                }),
-            ))
+            .parameter(given_variables())
             .parameter(query("pool", "Only this pool.", &text))
             .answers("The brokers by pool.", &schemas.subschema_for::<Routes>())
             .shared(400, "BadRequest")
             .shared(404, "NotFound")
             .shared(503, "Unavailable"),
     ]
+}
+
+/// The parameter for variables that have none of their own.
+fn given_variables() -> Value {
+    query(
+        "var",
+        "A value for another variable of a key or of a rule, as NAME=VALUE; repeatable.",
+        &json!({
+            "type": "array",
+            "items": { "type": "string", "pattern": "^[^=]+=" },
+            "examples": [["jwt.tenant=acme"]],
+        }),
+    )
 }
 
 fn sessions(schemas: &mut SchemaGenerator) -> Vec<Operation> {

@@ -177,7 +177,11 @@ fn a_reload_renames_the_listener() {
     let proxy = config.start();
     let mut clients = ["keeps", "moves", "stolen"].map(|id| session(&proxy, 5, id));
     let renamed = config.clone().listener(rule).text().replace("name: mqtt,", "name: renamed,");
-    reload(&proxy, &renamed);
+    let said = reload(&proxy, &renamed);
+    assert!(
+        said.iter().any(|line| line.contains("listener mqtt: renamed to renamed")),
+        "{said:#?}"
+    );
     assert_eq!(clients[1].rest(), (b"\xE0\x01\x9C".to_vec(), Ok(())));
     assert_eq!(clients[2].rest(), (b"\xE0\x01\x98".to_vec(), Ok(())));
     clients[0].echo(b"\xC0\x00");

@@ -11,6 +11,7 @@ mod effective;
 mod fault;
 mod identity;
 mod idle;
+mod limit_warnings;
 mod list_file;
 mod listener;
 mod load;

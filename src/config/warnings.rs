@@ -2,7 +2,7 @@
 
 use super::{
     Config, Listener, PassedTlvs, Pool, ProxyProtocolOut, TcpKeepalive, TcpUserTimeout,
-    TicketKeyFile, Timeouts, passthrough, rule_warnings,
+    TicketKeyFile, Timeouts, limit_warnings, passthrough, rule_warnings,
 };
 use crate::{
     balance::EmptyClientId,
@@ -33,6 +33,7 @@ impl Config {
         warnings.extend(self.pools.iter().filter_map(assigned_without_key));
         warnings.extend(self.pools.iter().filter_map(|pool| self.absent_tlvs(pool)));
         warnings.extend(count_without_effect(&self.timeouts));
+        warnings.extend(limit_warnings::warnings(self));
         warnings
     }
 }

@@ -7,6 +7,7 @@ mod tls_or_tcp;
 mod websocket;
 
 pub(crate) use tls::{ClientTlsHandshake, KeyUse, TlsError, is_key_used_up};
+pub(crate) use websocket::Ping;
 
 use std::{
     io,
@@ -180,12 +181,12 @@ impl Stream {
         }
     }
 
-    /// Sends a WebSocket Ping if the peer has been sent nothing for long enough. To be called once a
-    /// second. Returns whether a Ping was sent.
-    pub(crate) fn ping_if_quiet(&self, second: u32) -> bool {
-        let Some(layers) = &self.layers else { return false };
+    /// Sends a WebSocket Ping if the peer has been sent nothing for long enough, and has not left
+    /// the last ones unanswered. To be called once a second.
+    pub(crate) fn ping_if_quiet(&self, second: u32) -> Ping {
+        let Some(layers) = &self.layers else { return Ping::NotDue };
         let websocket = layers.websocket.as_ref();
-        websocket.is_some_and(|it| it.ping_if_quiet(layers.carrier(&self.socket), second))
+        websocket.map_or(Ping::NotDue, |it| it.ping_if_quiet(layers.carrier(&self.socket), second))
     }
 
     /// Tells the peer, before the socket is closed, that the end is intended: with a Close frame in

@@ -19,7 +19,7 @@ const MAX_BYTES: u64 = 64 << 20;
 /// It cannot be opened, or is something else.
 pub(super) fn open_regular_file(path: &Path) -> io::Result<File> {
     // Without this flag, opening a named pipe waits for a writer.
-    let flags = OFlags::NONBLOCK.bits() as i32;
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if file.metadata()?.is_file() {
         Ok(file)

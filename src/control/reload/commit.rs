@@ -54,7 +54,9 @@ pub(super) fn commit(
     proxy.workers.iter().zip(worker_updates).for_each(|(worker, update)| worker.update(update));
     // Workers get their updates first: this wakes the clients that wait for these brokers, which
     // then have to follow the new rules.
-    removed.into_iter().for_each(|pool| pool.retire(Instant::now()));
+    for pool in removed {
+        pool.retire(Instant::now());
+    }
     // Workers get their updates before this signal, so that they follow the new rules.
     if destinations_differ(&before.config, &config) {
         snapshot.pools.iter().chain(&before.pools).for_each(|pool| pool.note_rules_changed());

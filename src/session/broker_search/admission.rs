@@ -14,16 +14,28 @@ use crate::{
     labels::{EndBy, EndCause, EndPhase},
     limits::AdmissionOutcome,
     proto::mqtt::RejectReason,
-    session::{context::READ_BYTES, end::End, pending::PendingClient, reject::Rejection},
+    session::{
+        context::READ_BYTES, destination::follow_rules, end::End, pending::PendingClient,
+        reject::Rejection,
+    },
     upstream::Broker,
 };
 
-/// Waits in the broker's queue until the client is admitted. A client that is banned leaves the queue.
+/// The end of a client's wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Admitted,
+    /// The rules have sent the client to another pool in the meantime.
+    InOtherPool,
+}
+
+/// Waits in the broker's queue until the client is admitted. A client that is banned leaves the
+/// queue. The rules may have changed meanwhile, so they are applied again.
 pub(super) async fn wait_for_admission(
     client: &mut PendingClient<'_>,
     opening: Opening<'_>,
     broker: &Broker,
-) -> Result<(), Rejection> {
+) -> Result<Turn, Rejection> {
     let began = Instant::now();
     let mut turn = pin!(broker.admission.wait(began));
     let waited = loop {
@@ -35,7 +47,11 @@ pub(super) async fn wait_for_admission(
         let event = pin!(turn_or_new_bans(turn.as_mut(), new_bans.as_mut()));
         match while_present(client, opening, event).await {
             Ok(None) => {}
-            Ok(Some(AdmissionOutcome::Admitted)) => break client.check_bans(),
+            Ok(Some(AdmissionOutcome::Admitted)) => {
+                let to_other_pool =
+                    client.check_bans().and_then(|()| follow_rules(client, opening.connect()));
+                break to_other_pool.map(|is| if is { Turn::InOtherPool } else { Turn::Admitted });
+            }
             Ok(Some(AdmissionOutcome::TimedOut)) => {
                 break Err(client
                     .refuse(RejectReason::ConnectionRateExceeded, EndPhase::Dial, EndCause::Limit)

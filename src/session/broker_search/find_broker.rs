@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    admission::wait_for_admission,
+    admission::{Turn, wait_for_admission},
     attempt::attempt,
     opening::Opening,
     outcome::{AttemptOutcome, BrokerAnswer},
@@ -12,8 +12,7 @@ use super::{
 };
 use crate::{
     session::{
-        clients::ReachedLimit, destination::follow_rules, evict::note_arrival,
-        pending::PendingClient, reject::Rejection,
+        clients::ReachedLimit, evict::note_arrival, pending::PendingClient, reject::Rejection,
     },
     upstream::{Broker, Lease},
 };
@@ -48,20 +47,16 @@ async fn search_pool(
             next = search.choose(client)?;
             continue;
         }
-        if !broker.admission.try_enter(client.context.reactor.now()) {
-            Box::pin(wait_for_admission(client, opening, &broker)).await?;
-            if follow_rules(client, opening.connect())? {
-                search.record_unproven_failures(pool);
-                return Ok(None);
-            }
+        if !broker.admission.try_enter(client.context.reactor.now())
+            && Box::pin(wait_for_admission(client, opening, &broker)).await? == Turn::InOtherPool
+        {
+            search.record_unproven_failures(pool);
+            return Ok(None);
         }
-        let lease = match lease(client, broker) {
-            Ok(lease) => lease,
-            Err(broker) => {
-                search.lease_failed(broker);
-                next = search.choose(client)?;
-                continue;
-            }
+        let leased = lease(client, broker).map_err(|broker| search.lease_failed(broker));
+        let Ok(lease) = leased else {
+            next = search.choose(client)?;
+            continue;
         };
         tries_left -= 1;
         let began = Instant::now();

@@ -33,7 +33,9 @@ fn waiting(proxy: &Proxy) -> usize {
 
 /// The brokers that the clients in the queue were sent to, once all have connected.
 fn brokers(proxy: &Proxy, clients: &mut [Client]) -> Vec<String> {
-    clients.iter_mut().for_each(|client| client.expect(CONNACK_V3));
+    for client in clients.iter_mut() {
+        client.expect(CONNACK_V3);
+    }
     let line = |n| proxy.wait_connected(&format!("c{n}"));
     (0..WAITING).map(|n| line(n)["upstream"].as_str().unwrap().to_owned()).collect()
 }

@@ -13,7 +13,8 @@ mod template;
 mod tests;
 mod variable;
 
-pub(crate) use client_fields::{Claim, ClientFields};
+pub(crate) use client_fields::Claim;
+pub use client_fields::ClientFields;
 pub(crate) use pattern::Pattern;
 pub(crate) use template::{Template, TemplateError};
 pub(crate) use variable::Variable;

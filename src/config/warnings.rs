@@ -64,7 +64,7 @@ impl Config {
 
 /// TLS refuses clients that offer a protocol of MQTT, on a listener for both protocols.
 fn refused_offers(listener: &Listener) -> Option<String> {
-    let offers = &listener.tls.as_ref()?.server.alpn_protocols;
+    let offers = listener.tls.as_ref()?.server.alpn();
     let is_http_only = !offers.is_empty() && offers.iter().all(|name| name == HTTP_1_1.as_bytes());
     let has_both = listener.mqtt && listener.websocket.is_some();
     (has_both && is_http_only).then(|| {

@@ -9,7 +9,7 @@ use rustls::{
 };
 
 use super::{
-    provider::{MinVersion, provider},
+    provider::{MinVersion, client_provider},
     unverified::Unverified,
 };
 
@@ -30,13 +30,13 @@ pub(crate) fn client(
     identity: Option<CertifiedKey>,
     min_version: MinVersion,
 ) -> Result<ClientConfig, Error> {
-    let builder = ClientConfig::builder_with_provider(provider())
+    let builder = ClientConfig::builder_with_provider(client_provider())
         .with_protocol_versions(min_version.versions())?;
-    let builder = match roots {
-        Some(roots) => builder.with_root_certificates(roots),
-        None => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider())))
-        }
+    let builder = if let Some(roots) = roots {
+        builder.with_root_certificates(roots)
+    } else {
+        let unverified = Arc::new(Unverified(client_provider()));
+        builder.dangerous().with_custom_certificate_verifier(unverified)
     };
     let mut client = match identity {
         Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),

@@ -14,4 +14,5 @@ pub(crate) use pem::{
     AUTHORITIES, CHAIN, KEY, REVOCATION_LISTS, authorities, chain, key, revocation_lists,
 };
 pub(crate) use provider::MinVersion;
-pub(crate) use server::{Clients, HTTP_1_1, Server};
+
+pub(crate) use server::{Clients, HTTP_1_1, Server, TlsServer};

@@ -11,7 +11,7 @@ use rustls::{
 };
 
 use super::{
-    provider::{MinVersion, provider},
+    provider::{MinVersion, provider, server_provider},
     sni::BySni,
 };
 
@@ -33,8 +33,8 @@ pub(crate) struct Server {
 impl Server {
     /// # Errors
     /// Why rustls refuses it; not expected for files that were read without an error.
-    pub(crate) fn config(self) -> Result<ServerConfig, Error> {
-        let mut server = ServerConfig::builder_with_provider(provider())
+    pub(crate) fn config(self) -> Result<TlsServer, Error> {
+        let mut server = ServerConfig::builder_with_provider(server_provider())
             .with_protocol_versions(self.min_version.versions())?
             .with_client_cert_verifier(self.verifier)
             .with_cert_resolver(Arc::new(BySni::new(self.certificates)));
@@ -48,7 +48,36 @@ impl Server {
         server.send_tls13_tickets = 1;
         // For the alert to a client that resumes with a certificate that has expired.
         server.enable_secret_extraction = true;
-        Ok(server)
+        server.ignore_client_order = true;
+        let mut client_order = server.clone();
+        client_order.ignore_client_order = false;
+        Ok(TlsServer { server_order: Arc::new(server), client_order: Arc::new(client_order) })
+    }
+}
+
+/// TLS of a listener. Its two configurations differ only in who orders the cipher suites.
+#[derive(Clone, Debug)]
+pub struct TlsServer {
+    server_order: Arc<ServerConfig>,
+    client_order: Arc<ServerConfig>,
+}
+
+impl TlsServer {
+    /// The configuration for a client. The server chooses the cipher suite, unless the client
+    /// prefers ChaCha20, as clients do whose processors have no instructions for AES.
+    pub fn config_for(&self, prefers_chacha20: bool) -> &Arc<ServerConfig> {
+        if prefers_chacha20 { &self.client_order } else { &self.server_order }
+    }
+
+    /// The protocols that it chooses from, in its order of preference (RFC 7301).
+    pub(crate) fn alpn(&self) -> &[Vec<u8>] {
+        &self.server_order.alpn_protocols
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_one_config(config: ServerConfig) -> Self {
+        let config = Arc::new(config);
+        Self { server_order: config.clone(), client_order: config }
     }
 }
 
@@ -76,10 +105,12 @@ impl Clients {
         // CAs seldom publish lists about themselves. An outdated list causes a warning, because
         // refusing all devices would be worse. Clients of a CA without a list are refused, as it
         // may have revoked any of them.
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider())
-                .with_crls(revoked)
-                .only_check_end_entity_revocation();
+        let verifier = WebPkiClientVerifier::builder_with_provider(
+            Arc::new(authorities),
+            Arc::new(provider()),
+        )
+        .with_crls(revoked)
+        .only_check_end_entity_revocation();
         let verifier = if required { verifier } else { verifier.allow_unauthenticated() };
         verifier.build().map_err(|error| Error::General(error.to_string()))
     }

@@ -64,7 +64,7 @@ pub(super) fn listener(
         alpn: alpn?.unwrap_or_default(),
     };
     Ok(Tls::Terminated(ListenerTls {
-        server: Arc::new(server.config().map_err(|error| refused(&error))?),
+        server: server.config().map_err(|error| refused(&error))?,
         asks_for_certificates,
         certificates: files,
         revocation,

@@ -12,14 +12,11 @@ use std::{
     io,
     num::NonZeroU32,
     pin::pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
-use rustls::ServerConfig;
-
 use super::{socket::Socket, tcp_options::TcpOptions};
-use crate::proto::TlsFacts;
+use crate::{proto::TlsFacts, tls::TlsServer};
 use {
     protocol_prefix::read_protocol_prefix,
     tls::{ServerTlsHandshake, TlsLayer},
@@ -50,12 +47,12 @@ impl Stream {
     /// bytes already read; `max_partial_bytes`: how many bytes of incomplete messages are kept.
     pub(crate) async fn accept_tls(
         &mut self,
-        config: &Arc<ServerConfig>,
+        config: &TlsServer,
         first: Vec<u8>,
         max_partial_bytes: usize,
     ) -> Result<TlsFacts, TlsError> {
-        let accepting =
-            pin!(ServerTlsHandshake::new(config, first, max_partial_bytes)?.run(&self.socket));
+        let accepting = ServerTlsHandshake::new(first, max_partial_bytes);
+        let accepting = pin!(accepting.run(config, &self.socket));
         let (tls, facts) = self.socket.turn().pace(accepting).await?;
         self.layers.get_or_insert_default().tls = Some(Box::new(tls));
         Ok(facts)

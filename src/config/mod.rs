@@ -20,6 +20,7 @@ mod passthrough;
 mod pool;
 mod proxy_protocol;
 mod raw;
+mod regular_file;
 mod rule_warnings;
 mod schema;
 mod secret;

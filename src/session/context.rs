@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use tokio::sync::Notify;
+
 use super::{
     accept_context::AcceptContext,
     clients::ClientDirectory,
@@ -73,6 +75,8 @@ pub(crate) struct WorkerContext {
     pub(crate) sweep: Cell<SweepState>,
     /// The count of added bans that sweeps have acted on.
     pub(crate) swept_bans: Cell<u64>,
+    /// Notified when a sweep acts on added bans: clients that wait for admission may be banned.
+    pub(crate) new_bans: Notify,
     pub(crate) flood_log: FloodLog,
     /// Holds the data of one read until it is written or stored.
     pub(crate) scratch: SharedBuffer<Buffer>,
@@ -117,6 +121,7 @@ impl WorkerContext {
             sessions: SessionTable::default(),
             sweep: Cell::default(),
             swept_bans: Cell::new(0),
+            new_bans: Notify::new(),
             flood_log: FloodLog::default(),
             ending: Cell::new(None),
             scratch: SharedBuffer::default(),

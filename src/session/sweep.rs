@@ -50,6 +50,9 @@ async fn sweep_all(guard: SweepGuard) {
         // Sessions of what has been banned since the last sweep end in this one.
         let bans = context.limiter.rates.bans.additions();
         let has_new_bans = context.swept_bans.replace(bans) != bans;
+        if has_new_bans {
+            context.new_bans.notify_waiters();
+        }
         let mut lost = PoolsWithLostSessions::default();
         walk(context, |session| {
             session.flush_bytes();

@@ -15,7 +15,8 @@ mod template;
 mod tests;
 mod variable;
 
-pub(crate) use client_fields::{Claim, ClientFields};
+pub(crate) use client_fields::Claim;
+pub use client_fields::ClientFields;
 pub(crate) use given_variables::{GivenVariable, GivenVariables};
 pub(crate) use pattern::Pattern;
 pub(crate) use template::{Template, TemplateError};

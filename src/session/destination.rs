@@ -119,7 +119,7 @@ pub(super) fn current_destination(
     session: &ActiveSession,
 ) -> CurrentDestination {
     let record = &session.record;
-    let Some(accepted) = context.accept_context(&record.listener.name) else {
+    let Some(accepted) = context.accept_context(&record.listener) else {
         return CurrentDestination::SamePool;
     };
     let decided = decide(context, &accepted, record);

@@ -22,10 +22,9 @@ use rustls::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The lowest version of TLS that is spoken. 1.0 and 1.1 are deprecated (RFC 8996).
+/// A version of TLS that is spoken. 1.0 and 1.1 are deprecated (RFC 8996).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[schemars(rename = "TlsVersion")]
-pub(crate) enum MinVersion {
+pub(crate) enum TlsVersion {
     #[default]
     #[serde(rename = "1.2")]
     Tls12,
@@ -33,14 +32,18 @@ pub(crate) enum MinVersion {
     Tls13,
 }
 
-impl MinVersion {
-    pub(super) fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
-        const FROM_1_2: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
-        const FROM_1_3: &[&SupportedProtocolVersion] = &[&TLS13];
-        match self {
-            Self::Tls12 => FROM_1_2,
-            Self::Tls13 => FROM_1_3,
-        }
+/// The versions from one to another, the newest first. `from` must not be the newer one.
+pub(super) fn versions(
+    from: TlsVersion,
+    to: TlsVersion,
+) -> &'static [&'static SupportedProtocolVersion] {
+    const BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
+    const ONLY_1_2: &[&SupportedProtocolVersion] = &[&TLS12];
+    const ONLY_1_3: &[&SupportedProtocolVersion] = &[&TLS13];
+    match (from, to) {
+        (TlsVersion::Tls12, TlsVersion::Tls13) => BOTH,
+        (TlsVersion::Tls12, TlsVersion::Tls12) => ONLY_1_2,
+        (TlsVersion::Tls13, _) => ONLY_1_3,
     }
 }
 
@@ -62,7 +65,7 @@ pub(super) fn server_provider() -> Arc<CryptoProvider> {
             TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
             TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
         ],
-        ..provider()
+        ..aws_lc_rs::default_provider()
     })
 }
 
@@ -84,12 +87,12 @@ pub(super) fn client_provider() -> Arc<CryptoProvider> {
             TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
             TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
         ],
-        ..provider()
+        ..aws_lc_rs::default_provider()
     })
 }
 
 /// The only place that chooses a cryptographic library. It prefers X25519MLKEM768, and does not
 /// depend on a default provider of the process.
-pub(super) fn provider() -> CryptoProvider {
-    aws_lc_rs::default_provider()
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
 }

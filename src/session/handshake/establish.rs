@@ -72,7 +72,8 @@ pub(super) fn pass_answer(
     let mut client_packets = ClientPackets::new(connect.version, exchanged_in == 0);
     let pipelined = client.buffer.get(connect.len..).unwrap_or_default();
     client_packets.note(&RelayedChunk::Bytes(pipelined), &client.record, &idle_limit);
-    let mut broker_packets = BrokerPackets::new(connect.version);
+    let has_key_limit = client.stream.key_use().or(upstream.key_use()).is_some();
+    let mut broker_packets = BrokerPackets::new(connect.version, has_key_limit);
     if let Some(packets) = &mut broker_packets {
         packets.note(&RelayedChunk::Bytes(&reply), &client.record);
     }

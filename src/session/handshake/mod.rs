@@ -7,6 +7,7 @@ mod client_hello;
 mod client_rates;
 mod connect;
 mod establish;
+mod incomplete;
 mod limits;
 mod passthrough;
 mod proxy_header;

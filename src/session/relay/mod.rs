@@ -19,18 +19,19 @@ use std::{
     thread::panicking,
 };
 
-use self::flow::{Flow, FlowError, FlowProgress};
+use self::flow::{Flow, FlowError, FlowProgress, FlowShare};
 use super::{
     active::ActiveSession,
     context::WorkerContext,
     end::End,
     evict::{claim_client, end_of_displaced, note_broker_end, release_client},
+    key_limit,
     panics::panic_if_requested,
 };
 use crate::{
     labels::{EndBy, EndCause, EndPhase, Event},
-    net::{Stream, TurnTicket},
-    proto::mqtt::DisconnectReason,
+    net::{FLOW_BYTES, Stream, TurnTicket},
+    proto::mqtt::{DisconnectReason, Version},
 };
 
 /// A session after its CONNACK, or after the ClientHello that is passed through.
@@ -141,6 +142,7 @@ impl Future for Relay {
         };
         if let Some(session) = this.leave() {
             let end = end_of_displaced(&this.context, &session, end);
+            let end = key_limit::explain(&this.context, &session, end);
             finish(session, end);
         }
         Poll::Ready(())
@@ -230,8 +232,9 @@ impl Flows {
             upstream.watch(cx);
         }
         let now = context.seconds();
+        let (inbound_share, outbound_share) = self.shares(session, admitted);
         let packets = &mut self.client_packets;
-        let inbound = self.inbound.pump(context, client, upstream, admitted, |chunk| {
+        let inbound = self.inbound.pump(context, client, upstream, inbound_share, |chunk| {
             session.count_in(chunk.len(), now);
             if let Some(packets) = packets {
                 packets.note(&chunk, &session.record, &session.idle_limit);
@@ -239,7 +242,7 @@ impl Flows {
         });
         // Also after a failed write: the broker's last bytes may say why it closed.
         let packets = &mut self.broker_packets;
-        let outbound = self.outbound.pump(context, upstream, client, admitted, |chunk| {
+        let outbound = self.outbound.pump(context, upstream, client, outbound_share, |chunk| {
             session.count_out(chunk.len(), now);
             if let Some(packets) = packets {
                 packets.note(&chunk, &session.record);
@@ -271,15 +274,54 @@ impl Flows {
                     return RelayStep::Ended(failed(from.0, to.1, &error));
                 }
                 Err(FlowError::Write(error)) => {
-                    return RelayStep::Ended(failed(to.0, from.1, &error));
+                    let end = failed(to.0, from.1, &error);
+                    if end.cause == EndCause::KeyLimit {
+                        self.send_disconnect(session, end.cause);
+                    }
+                    return RelayStep::Ended(end);
                 }
             }
+        }
+        if session.ends_after_packets() && self.is_between_packets() {
+            self.send_disconnect(session, EndCause::KeyLimit);
+            return RelayStep::Ended(End::new(EndBy::Proxy, EndPhase::Relay, EndCause::KeyLimit));
         }
         step
     }
 
+    /// What each direction may move in this turn: at the end of a session no more than belongs to
+    /// the packet under way.
+    fn shares(&self, session: &ActiveSession, admitted: bool) -> (FlowShare, FlowShare) {
+        let (mut inbound, mut outbound) = (FLOW_BYTES, FLOW_BYTES);
+        if session.ends_after_packets() {
+            (inbound, outbound) = self.certain_rests();
+        }
+        let share = |max_bytes: usize| FlowShare { admitted, max_bytes: max_bytes.min(FLOW_BYTES) };
+        (share(inbound), share(outbound))
+    }
+
+    /// How much of the packets under way is missing, as far as it is certain.
+    fn certain_rests(&self) -> (usize, usize) {
+        let (client, broker) = (&self.client_packets, &self.broker_packets);
+        (
+            client.as_ref().map_or(0, ClientPackets::certain_rest),
+            broker.as_ref().map_or(0, BrokerPackets::certain_rest),
+        )
+    }
+
+    /// Whether both sides have been sent whole packets only, and all of them. A side that has ended
+    /// completes no packet.
+    fn is_between_packets(&self) -> bool {
+        let (inbound, outbound) = self.certain_rests();
+        let is_complete = |flow: &Flow, rest: usize| !flow.held_back && (rest == 0 || flow.ended);
+        is_complete(&self.inbound, inbound) && is_complete(&self.outbound, outbound)
+    }
+
     /// Sends a 5.0 client a DISCONNECT with the reason, if the stream is between two packets.
     fn send_disconnect(&self, session: &ActiveSession, cause: EndCause) {
+        if session.record.client.as_ref().is_none_or(|client| client.version != Version::V5) {
+            return;
+        }
         let reason = match cause {
             EndCause::Idle => DisconnectReason::KeepAliveTimeout,
             EndCause::Drain => DisconnectReason::ServerShuttingDown,

@@ -70,7 +70,7 @@ pub(super) fn follow_rules(
     connect: Option<&Connect>,
 ) -> Result<bool, Rejection> {
     let before = client.record.listener.clone();
-    let Some(accepted) = client.context.accept_context(&before.name) else { return Ok(false) };
+    let Some(accepted) = client.context.accept_context(&before) else { return Ok(false) };
     let decided = decide(client.context, &accepted, &client.record);
     let rule = decided.and_then(|index| accepted.settings.rules.as_ref()?.get(index));
     let listener = decided.and_then(|index| accepted.rules.get(index));

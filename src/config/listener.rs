@@ -96,6 +96,8 @@ impl NetworkAccess {
 #[derive(Clone, Debug)]
 pub struct ListenerTls {
     pub server: Arc<rustls::ServerConfig>,
+    /// The same for clients whose server name is hidden from rustls.
+    pub without_sni: Arc<rustls::ServerConfig>,
     /// Of `client_auth`: optional or required.
     pub asks_for_certificates: bool,
     /// In the order of the file: the first is shown to clients that ask for no host.

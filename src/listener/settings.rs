@@ -2,14 +2,13 @@
 
 use std::{iter, net::IpAddr, sync::Arc};
 
-use rustls::ServerConfig;
-
 use super::rules::{ListenerRules, OperatorShares};
 use crate::{
     config::{self, Bind, Identity, Idle, NetworkAccess, ProxyProtocolIn, WebSocket},
     labels::Transport,
     metrics::ListenerMetrics,
     proto::mqtt::Strictness,
+    tls::ServerTls,
     upstream::Pool,
 };
 
@@ -37,7 +36,7 @@ pub struct ListenerSettings {
     /// `None` if clients of all networks may connect.
     pub access: Option<NetworkAccess>,
     pub proxy_protocol: Option<ProxyProtocolIn>,
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<ServerTls>,
     /// Whether clients may speak MQTT without WebSocket.
     pub mqtt: bool,
     /// `None`: clients do not speak WebSocket.
@@ -75,7 +74,10 @@ impl ListenerSettings {
             metrics,
             access: (!listener.access.is_default()).then(|| listener.access.clone()),
             proxy_protocol: listener.proxy_protocol.clone(),
-            tls: listener.tls.as_ref().map(|tls| tls.server.clone()),
+            tls: listener.tls.as_ref().map(|tls| ServerTls {
+                config: tls.server.clone(),
+                without_sni: tls.without_sni.clone(),
+            }),
             mqtt: listener.mqtt,
             websocket: listener.websocket.clone(),
             strictness: if listener.identity.lenient {

@@ -18,6 +18,8 @@ use x509_parser::{
     public_key::PublicKey,
 };
 
+use super::hidden_sni::restored;
+
 /// The shortest RSA key that aws-lc verifies signatures with, in bits.
 const MIN_RSA_BITS: usize = 2048;
 
@@ -197,6 +199,9 @@ impl ClientCertVerifier for Explained<dyn ClientCertVerifier> {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        // The signature of 1.2 is of the messages themselves.
+        let restored = restored(message);
+        let message = restored.as_deref().unwrap_or(message);
         let verified = self.0.verify_tls12_signature(message, cert, dss);
         verified.map_err(|error| explain_signature(error, cert))
     }

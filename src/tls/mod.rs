@@ -3,6 +3,7 @@
 mod client;
 mod clients;
 mod explained;
+mod hidden_sni;
 mod identity;
 mod ocsp;
 mod pem;
@@ -16,12 +17,13 @@ mod unverified;
 pub(crate) use client::client;
 pub(crate) use clients::Clients;
 pub(crate) use explained::describe;
+pub(crate) use hidden_sni::hide_server_name;
 pub(crate) use identity::certified;
 pub(crate) use ocsp::{OCSP, Staple, staple};
 pub(crate) use pem::{
     AUTHORITIES, CHAIN, KEY, REVOCATION_LISTS, authorities, chain, key, revocation_lists,
 };
 pub(crate) use provider::TlsVersion;
-pub(crate) use server::{HTTP_1_1, Server, Tickets};
+pub(crate) use server::{HTTP_1_1, Server, ServerTls, Tickets};
 pub(crate) use sni::Presented;
 pub(crate) use ticket_keys::{TICKET_KEYS, TicketKeys, ticket_keys};

@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
-use rustls::{Error, ServerConfig, crypto::aws_lc_rs::Ticketer, server::NoServerSessionStorage};
+use rustls::{
+    Error, ServerConfig,
+    crypto::aws_lc_rs::Ticketer,
+    server::{NoServerSessionStorage, ProducesTickets},
+};
 
 use super::{
     clients::Clients,
+    hidden_sni::restoring_provider,
     provider::{TlsVersion, provider, versions},
     sni::{BySni, Presented},
     ticket_identity::identity,
@@ -42,30 +47,49 @@ pub(crate) struct Tickets {
     pub(crate) keys: Option<TicketKeys>,
 }
 
+/// The configurations of a listener.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    pub config: Arc<ServerConfig>,
+    /// The same for clients whose server name is hidden by
+    /// [`hide_server_name`](super::hide_server_name).
+    pub without_sni: Arc<ServerConfig>,
+}
+
 impl Server {
     /// # Errors
     /// Why rustls refuses it; not expected for files that were read without an error.
-    pub(crate) fn config(self) -> Result<ServerConfig, Error> {
+    pub(crate) fn configs(self) -> Result<ServerTls, Error> {
         let identity = identity(&self.certificates, &self.clients);
-        let mut server = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(versions(self.min_version, self.max_version))?
-            .with_client_cert_verifier(self.clients.verifier()?)
-            .with_cert_resolver(Arc::new(BySni::new(self.certificates)));
-        server.alpn_protocols = self.alpn;
-        server.max_fragment_size = Some(self.max_record + RECORD_HEADER_BYTES);
-        // Tickets cost no memory here, unlike stored sessions.
-        server.session_storage = Arc::new(NoServerSessionStorage {});
-        server.send_tls13_tickets = self.tickets.count;
         // A resumed handshake checks no CA and no CRL, so a client that has been revoked has to
         // present its certificate again: generated keys are new with each load, and keys of a file
         // are bound to the CAs and CRLs.
-        server.ticketer = match self.tickets.keys {
-            _ if self.tickets.count == 0 => server.ticketer,
-            Some(keys) => Arc::new(SharedTicketer::new(keys, identity)),
-            None => Ticketer::new()?,
+        let ticketer = match self.tickets.keys {
+            _ if self.tickets.count == 0 => None,
+            Some(keys) => {
+                Some(Arc::new(SharedTicketer::new(keys, identity)) as Arc<dyn ProducesTickets>)
+            }
+            None => Some(Ticketer::new()?),
         };
-        // For the alert to a client that resumes with a certificate that has expired.
-        server.enable_secret_extraction = true;
-        Ok(server)
+        let verifier = self.clients.verifier()?;
+        let by_sni = Arc::new(BySni::new(self.certificates));
+        let config = |provider| {
+            let mut server = ServerConfig::builder_with_provider(provider)
+                .with_protocol_versions(versions(self.min_version, self.max_version))?
+                .with_client_cert_verifier(verifier.clone())
+                .with_cert_resolver(by_sni.clone());
+            server.alpn_protocols.clone_from(&self.alpn);
+            server.max_fragment_size = Some(self.max_record + RECORD_HEADER_BYTES);
+            // Tickets cost no memory here, unlike stored sessions.
+            server.session_storage = Arc::new(NoServerSessionStorage {});
+            server.send_tls13_tickets = self.tickets.count;
+            if let Some(ticketer) = &ticketer {
+                server.ticketer = ticketer.clone();
+            }
+            // For the alert to a client that resumes with a certificate that has expired.
+            server.enable_secret_extraction = true;
+            Ok::<_, Error>(Arc::new(server))
+        };
+        Ok(ServerTls { config: config(provider())?, without_sni: config(restoring_provider())? })
     }
 }

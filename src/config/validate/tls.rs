@@ -73,9 +73,10 @@ pub(super) fn listener(
         tickets,
     };
     let server =
-        server.config().map_err(|error| refused(checker, &section.key("certificates"), &error))?;
+        server.configs().map_err(|error| refused(checker, &section.key("certificates"), &error))?;
     Ok(Tls::Terminated(ListenerTls {
-        server: Arc::new(server),
+        server: server.config,
+        without_sni: server.without_sni,
         asks_for_certificates,
         certificates: files,
         staples: staples.into_iter().flatten().collect(),

@@ -12,14 +12,11 @@ use std::{
     io,
     num::NonZeroU32,
     pin::pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
-use rustls::ServerConfig;
-
 use super::{socket::Socket, tcp_options::TcpOptions};
-use crate::proto::TlsFacts;
+use crate::{proto::TlsFacts, tls::ServerTls};
 use {
     protocol_prefix::read_protocol_prefix,
     tls::{ServerTlsHandshake, TlsLayer},
@@ -50,7 +47,7 @@ impl Stream {
     /// bytes already read; `max_partial_bytes`: how many bytes of incomplete messages are kept.
     pub(crate) async fn accept_tls(
         &mut self,
-        config: &Arc<ServerConfig>,
+        config: &ServerTls,
         first: Vec<u8>,
         max_partial_bytes: usize,
     ) -> Result<TlsFacts, TlsError> {

@@ -14,7 +14,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use crate::proto::websocket::frame;
+use crate::{proto::websocket::frame, tls::ServerTls};
 
 /// A bad record: its tag is wrong for every key.
 pub(super) const BAD_RECORD: [u8; 37] = {
@@ -26,7 +26,7 @@ pub(super) const BAD_RECORD: [u8; 37] = {
 /// Both sides' configuration.
 #[derive(Clone)]
 pub(super) struct Tls {
-    pub(super) server: Arc<ServerConfig>,
+    pub(super) server: ServerTls,
     pub(super) client: Arc<ClientConfig>,
 }
 
@@ -50,7 +50,9 @@ impl Tls {
             .with_root_certificates(roots)
             .with_no_client_auth();
         client.enable_secret_extraction = true;
-        Self { server: Arc::new(server), client: Arc::new(client) }
+        let server = Arc::new(server);
+        let server = ServerTls { config: server.clone(), without_sni: server };
+        Self { server, client: Arc::new(client) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The fields of a ClientHello.
 
-use rustls::pki_types::DnsName;
+use rustls::pki_types::ServerName;
 
 /// The extension, and the only type of name in it (RFC 6066, section 3).
 const SERVER_NAME: usize = 0;
@@ -9,14 +9,30 @@ const HOST_NAME: usize = 0;
 /// The length of the version and the random bytes (RFC 8446, section 4.1.2).
 const VERSION_AND_RANDOM_BYTES: usize = 2 + 32;
 
+/// The most characters that are kept of a name that is not a host name, as many as a DNS name has.
+const MAX_IGNORED_CHARS: usize = 255;
+
 /// A field is longer than what is left of the body.
 #[derive(Debug)]
 pub(super) struct FieldTooLong;
 
-/// The server name in the body of a ClientHello, in lower case; `None` if it is absent, or not a DNS
-/// name.
-pub(super) fn server_name(body: &[u8]) -> Result<Option<Box<str>>, FieldTooLong> {
-    Ok(server_name_extension(body)?.and_then(host_name))
+/// What a client asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum RequestedName {
+    /// Nothing, or nothing that can be read.
+    Absent,
+    /// A DNS name, in lower case.
+    Host(Box<str>),
+    /// An IP address, which RFC 6066 forbids and some clients send.
+    Address(Box<str>),
+    /// Something else, such as a host with its port.
+    Invalid(Box<str>),
+}
+
+/// The server name in the body of a ClientHello.
+pub(super) fn requested_name(body: &[u8]) -> Result<RequestedName, FieldTooLong> {
+    let extension = server_name_extension(body)?;
+    Ok(extension.and_then(|extension| name(extension).ok()).unwrap_or(RequestedName::Absent))
 }
 
 /// The content of the extension.
@@ -42,14 +58,33 @@ fn server_name_extension(body: &[u8]) -> Result<Option<&[u8]>, FieldTooLong> {
     Ok(found)
 }
 
-/// The first name in the extension, if it is a DNS name.
-fn host_name(extension: &[u8]) -> Option<Box<str>> {
-    let mut names = HelloReader(HelloReader(extension).vector(2).ok()?);
-    let is_host = names.number(1).ok()? == HOST_NAME;
-    let name = str::from_utf8(names.vector(2).ok()?).ok()?;
+/// The only name in the extension.
+fn name(extension: &[u8]) -> Result<RequestedName, FieldTooLong> {
+    let mut names = HelloReader(HelloReader(extension).vector(2)?);
+    let is_host = names.number(1)? == HOST_NAME;
+    let bytes = names.vector(2)?;
+    if !is_host || bytes.is_empty() {
+        return Ok(RequestedName::Absent);
+    }
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.strip_suffix('.').unwrap_or(&text);
     // Without the dot of a fully qualified name, which RFC 6066 forbids and some clients send.
-    let name = DnsName::try_from(name).ok().filter(|_| is_host)?;
-    Some(name.as_ref().to_ascii_lowercase().into())
+    Ok(match ServerName::try_from(text) {
+        Ok(ServerName::DnsName(name)) => {
+            RequestedName::Host(name.as_ref().to_ascii_lowercase().into())
+        }
+        Ok(ServerName::IpAddress(_)) => RequestedName::Address(text.into()),
+        _ if names.0.is_empty() => RequestedName::Invalid(printable(text)),
+        _ => RequestedName::Absent,
+    })
+}
+
+/// A text for the log.
+fn printable(text: &str) -> Box<str> {
+    let shortened = text.chars().take(MAX_IGNORED_CHARS);
+    let text: String =
+        shortened.map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
+    text.into()
 }
 
 /// Takes bytes from the front, never past the end.

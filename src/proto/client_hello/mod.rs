@@ -1,14 +1,14 @@
 //! A TLS ClientHello, read as it arrives for the server name in it (RFC 8446, section 4.1.2).
 //!
-//! rustls reads a ClientHello too, but refuses what it could not answer, such as clients of TLS 1.0
-//! and host names with odd bytes, which another server may accept; and its unbuffered connections
-//! have no accessor for the server name.
+//! rustls reads a ClientHello too, but refuses what it could not answer, such as clients of TLS 1.0,
+//! and host names with odd bytes, which other servers accept or ignore; and its unbuffered
+//! connections have no accessor for the server name.
 
 mod body;
 #[cfg(test)]
 mod tests;
 
-use body::{FieldTooLong, server_name};
+use body::{FieldTooLong, RequestedName, requested_name};
 
 /// The length of a record's header, and the content type of handshake messages (RFC 8446, section
 /// 5.1).
@@ -37,6 +37,10 @@ pub(crate) struct ClientHello {
     /// The host that the client asks for (RFC 6066, section 3), in lower case; `None` if it asks
     /// for none, or for something that is not a DNS name, such as an address.
     pub(crate) server_name: Option<Box<str>>,
+    /// What it asks for if that is not a DNS name, without control characters, shortened.
+    pub(crate) ignored_name: Option<Box<str>>,
+    /// The message, if rustls refuses its server name and nothing follows it.
+    pub(crate) refused: Option<Vec<u8>>,
 }
 
 /// Why bytes are not a ClientHello.
@@ -94,9 +98,10 @@ impl ClientHelloReader {
                 self.message.extend_from_slice(part);
                 self.left -= part.len();
                 if let Some(body) = whole_body(&self.message)? {
-                    let server_name = server_name(body);
-                    let invalid = |FieldTooLong| InvalidClientHello::Fields;
-                    return Ok(Some(ClientHello { server_name: server_name.map_err(invalid)? }));
+                    let requested = requested_name(body);
+                    let requested = requested.map_err(|FieldTooLong| InvalidClientHello::Fields)?;
+                    let is_last = wire.is_empty() && self.left == 0;
+                    return Ok(Some(self.client_hello(requested, is_last)));
                 }
                 continue;
             }
@@ -110,6 +115,17 @@ impl ClientHelloReader {
             }
         }
         Ok(None)
+    }
+
+    fn client_hello(&mut self, requested: RequestedName, is_last: bool) -> ClientHello {
+        let (server_name, ignored_name, is_refused) = match requested {
+            RequestedName::Absent => (None, None, false),
+            RequestedName::Host(name) => (Some(name), None, false),
+            RequestedName::Address(name) => (None, Some(name), false),
+            RequestedName::Invalid(name) => (None, Some(name), true),
+        };
+        let refused = (is_refused && is_last).then(|| std::mem::take(&mut self.message));
+        ClientHello { server_name, ignored_name, refused }
     }
 
     /// Checks as much of a record's header as there is, so that a client of another protocol is
@@ -127,6 +143,12 @@ impl ClientHelloReader {
             _ => Ok(()),
         }
     }
+}
+
+/// A record with this message (RFC 8446, section 5.1); `None` if it is too long for one.
+pub(crate) fn handshake_record(message: &[u8]) -> Option<Vec<u8>> {
+    let len = u16::try_from(message.len()).ok().filter(|len| usize::from(*len) <= 1 << 14)?;
+    Some([&[HANDSHAKE, VERSION_MAJOR, 1], &len.to_be_bytes()[..], message].concat())
 }
 
 fn take_up_to<'a>(limit: usize, wire: &mut &'a [u8]) -> &'a [u8] {

@@ -161,7 +161,8 @@ impl Record {
     /// Records the complete ClientHello of a client whose TLS is passed through.
     pub(crate) fn set_client_hello(&mut self, hello: ClientHello) {
         self.set_handshake_time();
-        let tls = TlsFacts { sni: hello.server_name, ..TlsFacts::default() };
+        let (sni, ignored_sni) = (hello.server_name, hello.ignored_name);
+        let tls = TlsFacts { sni, ignored_sni, ..TlsFacts::default() };
         self.transport.get_or_insert_default().tls = Some(tls);
     }
 

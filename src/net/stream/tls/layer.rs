@@ -47,7 +47,7 @@ impl TlsLayer {
                 return Poll::Pending;
             }
             let outbox = &mut *socket.buffers().outbox.lend();
-            let read = state.read(socket, outbox, buf, &mut |_| {});
+            let read = state.read(socket, outbox, buf, &mut |_| None);
             if !outbox.is_empty() {
                 // An answer to a key update, or an alert. If the socket has failed, the next read
                 // reports it, after the plaintext of this one.

@@ -11,11 +11,15 @@ use super::{
     handshake::advance_handshake,
     layer::TlsLayer,
     resumed::check_not_expired,
-    state::TlsState,
+    state::{Restart, TlsState},
 };
 use crate::{
     net::{socket::Socket, stream::protocol_prefix::read_protocol_prefix},
-    proto::{TlsFacts, client_hello::ClientHelloReader},
+    proto::{
+        TlsFacts,
+        client_hello::{ClientHelloReader, handshake_record},
+    },
+    tls::{ServerTls, hide_server_name},
 };
 
 /// Bytes that suffice to identify a protocol: the longest signature of a PROXY header.
@@ -29,21 +33,30 @@ pub(in crate::net) struct ServerTlsHandshake {
     first: Vec<u8>,
     hello: ClientHelloReader,
     server_name: Option<Box<str>>,
+    ignored_name: Option<Box<str>>,
+    without_sni: Arc<ServerConfig>,
 }
 
 impl ServerTlsHandshake {
     /// `first`: bytes already read; `max_partial_bytes`: how many bytes of incomplete messages are
     /// kept.
     pub(in crate::net) fn new(
-        config: &Arc<ServerConfig>,
+        tls: &ServerTls,
         first: Vec<u8>,
         max_partial_bytes: usize,
     ) -> Result<Self, TlsError> {
-        let connection = UnbufferedServerConnection::new(config.clone());
+        let connection = UnbufferedServerConnection::new(tls.config.clone());
         let connection =
             TlsConnection::server(connection.map_err(|error| TlsError::new(error, &[]))?);
-        let tls = TlsLayer::new(connection, max_partial_bytes);
-        Ok(Self { tls, first, hello: ClientHelloReader::default(), server_name: None })
+        let layer = TlsLayer::new(connection, max_partial_bytes);
+        Ok(Self {
+            tls: layer,
+            first,
+            hello: ClientHelloReader::default(),
+            server_name: None,
+            ignored_name: None,
+            without_sni: tls.without_sni.clone(),
+        })
     }
 
     pub(in crate::net) async fn run(
@@ -52,13 +65,15 @@ impl ServerTlsHandshake {
     ) -> Result<(TlsLayer, TlsFacts), TlsError> {
         let mut already_read = std::mem::take(&mut self.first);
         let first = &mut self.first;
-        let (hello, server_name) = (&mut self.hello, &mut self.server_name);
+        let (hello, without_sni) = (&mut self.hello, &self.without_sni);
+        let (server_name, ignored_name) = (&mut self.server_name, &mut self.ignored_name);
         let inspect = &mut |wire: &[u8]| {
             first.extend_from_slice(&wire[..wire.len().min(PREFIX_BYTES - first.len())]);
             // What is not a ClientHello, rustls reports.
-            if let Ok(Some(hello)) = hello.read(wire) {
-                *server_name = hello.server_name;
-            }
+            let hello = hello.read(wire).ok().flatten()?;
+            *server_name = hello.server_name;
+            *ignored_name = hello.ignored_name;
+            restart(without_sni, hello.refused?)
         };
         let tls = &self.tls;
         let finished = poll_fn(|cx| {
@@ -87,10 +102,23 @@ impl ServerTlsHandshake {
             self.tls.state.into_inner().send_certificate_expired(socket);
             return Err(TlsError::Certificate(error));
         }
-        let facts = facts(&self.tls.state.borrow().connection, self.server_name);
+        let facts = facts(&self.tls.state.borrow().connection, self.server_name, self.ignored_name);
         send_tickets(&mut self.tls.state.borrow_mut(), socket).map_err(TlsError::Io)?;
         Ok((self.tls, facts))
     }
+}
+
+/// Begins again without the server name of this ClientHello, which rustls would refuse.
+///
+/// It does not help a client that has to send a second ClientHello, which has the name again; those
+/// support no group that it sent a key share for.
+fn restart(config: &Arc<ServerConfig>, mut hello: Vec<u8>) -> Option<Restart> {
+    if !hide_server_name(&mut hello) {
+        return None;
+    }
+    let connection = UnbufferedServerConnection::new(config.clone()).ok()?;
+    let wire = handshake_record(&hello)?;
+    Some(Restart { connection: TlsConnection::server(connection), wire })
 }
 
 /// Sends the session tickets to a client whose CONNECT did not arrive with the end of its

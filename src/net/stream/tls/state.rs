@@ -24,6 +24,12 @@ pub(super) struct TlsState {
     own_end: OwnEnd,
 }
 
+/// A new connection, and the peer's first message as it is to read it.
+pub(super) struct Restart {
+    pub(super) connection: TlsConnection,
+    pub(super) wire: Vec<u8>,
+}
+
 /// Whether our side has ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum OwnEnd {
@@ -55,7 +61,7 @@ impl TlsState {
         socket: &Socket,
         outbox: &mut Buffer,
         buf: &mut [u8],
-        inspect: &mut impl FnMut(&[u8]),
+        inspect: &mut impl FnMut(&[u8]) -> Option<Restart>,
     ) -> io::Result<Poll<usize>> {
         // With the partial records, as much as `buf` has room for, so that little plaintext has to
         // be kept.
@@ -69,8 +75,18 @@ impl TlsState {
             self.peer_ended = true;
             return Ok(Poll::Ready(0));
         }
-        inspect(inbox.bytes());
+        if let Some(restart) = inspect(inbox.bytes()) {
+            return Ok(Poll::Ready(self.restart(restart, outbox)));
+        }
         Ok(Poll::Ready(self.decrypt(inbox.bytes_mut(), outbox, buf)))
+    }
+
+    /// Replaces the connection before it has read the last bytes of the peer's first message.
+    pub(super) fn restart(&mut self, restart: Restart, outbox: &mut Buffer) -> usize {
+        let Restart { connection, mut wire } = restart;
+        self.connection = connection;
+        self.partial = PartialRecords::default();
+        self.decrypt(&mut wire, outbox, &mut [])
     }
 
     /// Decrypts what has arrived; returns the number of plaintext bytes in `buf`.

@@ -11,6 +11,7 @@ use super::{Identity, Idle, ProxyProtocolIn, WebSocket};
 use crate::{
     networks::PrefixSet,
     rules::{Action, Rule},
+    tls::TlsServer,
 };
 
 /// A listening address, the pool of its clients, and the protocols around their MQTT.
@@ -95,9 +96,7 @@ impl NetworkAccess {
 /// TLS of a listener.
 #[derive(Clone, Debug)]
 pub struct ListenerTls {
-    pub server: Arc<rustls::ServerConfig>,
-    /// The same for clients whose server name is hidden from rustls.
-    pub without_sni: Arc<rustls::ServerConfig>,
+    pub server: TlsServer,
     /// Of `client_auth`: optional or required.
     pub asks_for_certificates: bool,
     /// In the order of the file: the first is shown to clients that ask for no host.

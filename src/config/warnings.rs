@@ -2,7 +2,7 @@
 
 use super::{
     Config, Listener, PassedTlvs, Pool, ProxyProtocolOut, TcpKeepalive, TcpUserTimeout,
-    TicketKeyFile, Timeouts, passthrough, rule_warnings,
+    TicketKeyFile, Timeouts, limit_warnings, passthrough, rule_warnings,
 };
 use crate::{
     balance::EmptyClientId,
@@ -33,6 +33,7 @@ impl Config {
         warnings.extend(self.pools.iter().filter_map(assigned_without_key));
         warnings.extend(self.pools.iter().filter_map(|pool| self.absent_tlvs(pool)));
         warnings.extend(count_without_effect(&self.timeouts));
+        warnings.extend(limit_warnings::warnings(self));
         warnings
     }
 }
@@ -65,7 +66,7 @@ impl Config {
 
 /// TLS refuses clients that offer a protocol of MQTT, on a listener for both protocols.
 fn refused_offers(listener: &Listener) -> Option<String> {
-    let offers = &listener.tls.as_ref()?.server.alpn_protocols;
+    let offers = listener.tls.as_ref()?.server.alpn();
     let is_http_only = !offers.is_empty() && offers.iter().all(|name| name == HTTP_1_1.as_bytes());
     let has_both = listener.mqtt && listener.websocket.is_some();
     (has_both && is_http_only).then(|| {

@@ -15,6 +15,8 @@ mod reload;
 mod run;
 mod service_manager;
 mod signals;
+#[cfg(test)]
+mod tests;
 mod warnings;
 
 pub(crate) use control_loop::SetLogLevel;

@@ -8,7 +8,7 @@ use crate::{
     labels::Transport,
     metrics::ListenerMetrics,
     proto::mqtt::Strictness,
-    tls::ServerTls,
+    tls::TlsServer,
     upstream::Pool,
 };
 
@@ -36,7 +36,7 @@ pub struct ListenerSettings {
     /// `None` if clients of all networks may connect.
     pub access: Option<NetworkAccess>,
     pub proxy_protocol: Option<ProxyProtocolIn>,
-    pub tls: Option<ServerTls>,
+    pub tls: Option<TlsServer>,
     /// Whether clients may speak MQTT without WebSocket.
     pub mqtt: bool,
     /// `None`: clients do not speak WebSocket.
@@ -74,10 +74,7 @@ impl ListenerSettings {
             metrics,
             access: (!listener.access.is_default()).then(|| listener.access.clone()),
             proxy_protocol: listener.proxy_protocol.clone(),
-            tls: listener.tls.as_ref().map(|tls| ServerTls {
-                config: tls.server.clone(),
-                without_sni: tls.without_sni.clone(),
-            }),
+            tls: listener.tls.as_ref().map(|tls| tls.server.clone()),
             mqtt: listener.mqtt,
             websocket: listener.websocket.clone(),
             strictness: if listener.identity.lenient {

@@ -10,7 +10,7 @@ use rustls::{
 
 use super::{
     explained::Explained,
-    provider::{TlsVersion, provider, versions},
+    provider::{TlsVersion, client_provider, versions},
     unverified::Unverified,
 };
 
@@ -31,15 +31,15 @@ pub(crate) fn client(
     identity: Option<CertifiedKey>,
     min_version: TlsVersion,
 ) -> Result<ClientConfig, Error> {
-    let builder = ClientConfig::builder_with_provider(provider())
+    let builder = ClientConfig::builder_with_provider(client_provider())
         .with_protocol_versions(versions(min_version, TlsVersion::Tls13))?;
     let verifier: Arc<dyn ServerCertVerifier> = match roots {
         Some(roots) => {
             let verifier =
-                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
-            verifier.map_err(|error| Error::General(error.to_string()))?
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), client_provider());
+            verifier.build().map_err(|error| Error::General(error.to_string()))?
         }
-        None => Arc::new(Unverified(provider())),
+        None => Arc::new(Unverified(client_provider())),
     };
     let builder =
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Explained(verifier)));

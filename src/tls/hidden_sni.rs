@@ -16,7 +16,7 @@ use rustls::{
     },
 };
 
-use super::provider::provider;
+use super::provider::server_provider;
 
 /// The type of a ClientHello, and the length of that and its own length (RFC 8446, section 4).
 const CLIENT_HELLO: u8 = 1;
@@ -80,9 +80,9 @@ fn find_extension(message: &[u8], kind: [u8; 2]) -> Option<usize> {
 pub(super) fn restoring_provider() -> Arc<CryptoProvider> {
     // rustls asks for suites that live as long as the process.
     static SUITES: LazyLock<Vec<SupportedCipherSuite>> =
-        LazyLock::new(|| provider().cipher_suites.iter().map(restoring_suite).collect());
+        LazyLock::new(|| server_provider().cipher_suites.iter().map(restoring_suite).collect());
     let suites = SUITES.iter();
-    let provider = provider();
+    let provider = server_provider();
     // In the order of the other connections.
     let ordered = provider.cipher_suites.iter().filter_map(|suite| {
         suites.clone().find(|restoring| restoring.suite() == suite.suite()).copied()

@@ -5,6 +5,8 @@ mod clients;
 mod explained;
 mod hidden_sni;
 mod identity;
+#[cfg(test)]
+pub(crate) mod limited_keys;
 mod ocsp;
 mod pem;
 mod provider;
@@ -24,6 +26,6 @@ pub(crate) use pem::{
     AUTHORITIES, CHAIN, KEY, REVOCATION_LISTS, authorities, chain, key, revocation_lists,
 };
 pub(crate) use provider::TlsVersion;
-pub(crate) use server::{HTTP_1_1, Server, ServerTls, Tickets};
+pub(crate) use server::{HTTP_1_1, Server, Tickets, TlsServer};
 pub(crate) use sni::Presented;
 pub(crate) use ticket_keys::{TICKET_KEYS, TicketKeys, ticket_keys};

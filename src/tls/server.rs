@@ -11,7 +11,7 @@ use rustls::{
 use super::{
     clients::Clients,
     hidden_sni::restoring_provider,
-    provider::{TlsVersion, provider, versions},
+    provider::{TlsVersion, server_provider, versions},
     sni::{BySni, Presented},
     ticket_identity::identity,
     ticket_keys::{SharedTicketer, TicketKeys},
@@ -47,29 +47,17 @@ pub(crate) struct Tickets {
     pub(crate) keys: Option<TicketKeys>,
 }
 
-/// The configurations of a listener.
-#[derive(Clone, Debug)]
-pub struct ServerTls {
-    pub config: Arc<ServerConfig>,
-    /// The same for clients whose server name is hidden by
-    /// [`hide_server_name`](super::hide_server_name).
-    pub without_sni: Arc<ServerConfig>,
-}
-
 impl Server {
     /// # Errors
     /// Why rustls refuses it; not expected for files that were read without an error.
-    pub(crate) fn configs(self) -> Result<ServerTls, Error> {
+    pub(crate) fn config(self) -> Result<TlsServer, Error> {
         let identity = identity(&self.certificates, &self.clients);
         // A resumed handshake checks no CA and no CRL, so a client that has been revoked has to
         // present its certificate again: generated keys are new with each load, and keys of a file
         // are bound to the CAs and CRLs.
-        let ticketer = match self.tickets.keys {
-            _ if self.tickets.count == 0 => None,
-            Some(keys) => {
-                Some(Arc::new(SharedTicketer::new(keys, identity)) as Arc<dyn ProducesTickets>)
-            }
-            None => Some(Ticketer::new()?),
+        let ticketer: Arc<dyn ProducesTickets> = match self.tickets.keys {
+            Some(keys) => Arc::new(SharedTicketer::new(keys, identity)),
+            None => Ticketer::new()?,
         };
         let verifier = self.clients.verifier()?;
         let by_sni = Arc::new(BySni::new(self.certificates));
@@ -83,13 +71,54 @@ impl Server {
             // Tickets cost no memory here, unlike stored sessions.
             server.session_storage = Arc::new(NoServerSessionStorage {});
             server.send_tls13_tickets = self.tickets.count;
-            if let Some(ticketer) = &ticketer {
+            if self.tickets.count > 0 {
                 server.ticketer = ticketer.clone();
             }
             // For the alert to a client that resumes with a certificate that has expired.
             server.enable_secret_extraction = true;
-            Ok::<_, Error>(Arc::new(server))
+            Ok::<_, Error>(server)
         };
-        Ok(ServerTls { config: config(provider())?, without_sni: config(restoring_provider())? })
+        let client_order = config(server_provider())?;
+        let mut server_order = client_order.clone();
+        server_order.ignore_client_order = true;
+        Ok(TlsServer {
+            server_order: Arc::new(server_order),
+            client_order: Arc::new(client_order),
+            without_sni: Arc::new(config(restoring_provider())?),
+        })
+    }
+}
+
+/// TLS of a listener. Its configurations differ only in who orders the cipher suites, and in whether
+/// a server name may be hidden.
+#[derive(Clone, Debug)]
+pub struct TlsServer {
+    server_order: Arc<ServerConfig>,
+    client_order: Arc<ServerConfig>,
+    without_sni: Arc<ServerConfig>,
+}
+
+impl TlsServer {
+    /// The configuration for a client. The server chooses the cipher suite, unless the client
+    /// prefers ChaCha20, as clients do whose processors have no instructions for AES.
+    pub fn config_for(&self, prefers_chacha20: bool) -> &Arc<ServerConfig> {
+        if prefers_chacha20 { &self.client_order } else { &self.server_order }
+    }
+
+    /// The configuration for a client whose server name was hidden by
+    /// [`hide_server_name`](super::hide_server_name).
+    pub(crate) fn without_sni(&self) -> &Arc<ServerConfig> {
+        &self.without_sni
+    }
+
+    /// The protocols that it chooses from, in its order of preference (RFC 7301).
+    pub(crate) fn alpn(&self) -> &[Vec<u8>] {
+        &self.server_order.alpn_protocols
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_one_config(config: ServerConfig) -> Self {
+        let config = Arc::new(config);
+        Self { server_order: config.clone(), client_order: config.clone(), without_sni: config }
     }
 }

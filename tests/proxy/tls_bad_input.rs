@@ -188,11 +188,11 @@ fn server_names_of_garbage() {
             client.stream.read_exact(&mut answer).unwrap();
             // A ServerHello, or an alert.
             assert_eq!(answer[0] == 22, *is_answered, "{bytes:?} split at {split}: {answer:?}");
-            drop(client);
+            client.finish();
+            let _ = client.rest();
             ends += 1;
             let line = rejects(&proxy, ends).pop().unwrap();
-            let detail = line["detail"].as_str().unwrap();
-            assert!(!detail.is_empty(), "{line}");
+            assert!(line["detail"].is_string(), "{line}");
             if !is_answered {
                 assert_eq!(end(&line), "proxy/handshake/malformed", "{line}");
             }

@@ -202,10 +202,12 @@ fn longest_record(client: &mut TlsClient, plaintext: usize) -> usize {
         record.resize(5 + len, 0);
         socket.read_exact(&mut record[5..]).unwrap();
         longest = longest.max(len);
-        conn.read_tls(&mut &record[..]).unwrap();
-        read += conn.process_new_packets().unwrap().plaintext_bytes_to_read();
-        let mut rest = vec![0; plaintext];
-        let _ = conn.reader().read(&mut rest);
+        let mut unread = &record[..];
+        while !unread.is_empty() {
+            conn.read_tls(&mut unread).unwrap();
+            conn.process_new_packets().unwrap();
+        }
+        read += conn.reader().read(&mut vec![0; plaintext]).unwrap_or(0);
     }
     longest
 }

@@ -73,10 +73,9 @@ pub(super) fn listener(
         tickets,
     };
     let server =
-        server.configs().map_err(|error| refused(checker, &section.key("certificates"), &error))?;
+        server.config().map_err(|error| refused(checker, &section.key("certificates"), &error))?;
     Ok(Tls::Terminated(ListenerTls {
-        server: server.config,
-        without_sni: server.without_sni,
+        server,
         asks_for_certificates,
         certificates: files,
         staples: staples.into_iter().flatten().collect(),

@@ -1,6 +1,8 @@
 //! The fields of a ClientHello.
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::DnsName;
+
+use super::ClientHello;
 
 /// The extension, and the only type of name in it (RFC 6066, section 3).
 const SERVER_NAME: usize = 0;
@@ -9,6 +11,9 @@ const HOST_NAME: usize = 0;
 /// The length of the version and the random bytes (RFC 8446, section 4.1.2).
 const VERSION_AND_RANDOM_BYTES: usize = 2 + 32;
 
+/// TLS 1.3's (RFC 8446, appendix B.4), then those of TLS 1.2 with ephemeral keys (RFC 7905).
+const CHACHA20: [u16; 4] = [0x1303, 0xCCA8, 0xCCA9, 0xCCAA];
+
 /// The most characters that are kept of a name that is not a host name, as many as a DNS name has.
 const MAX_IGNORED_CHARS: usize = 255;
 
@@ -16,37 +21,36 @@ const MAX_IGNORED_CHARS: usize = 255;
 #[derive(Debug)]
 pub(super) struct FieldTooLong;
 
-/// What a client asks for.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum RequestedName {
-    /// Nothing, or nothing that can be read.
-    Absent,
-    /// A DNS name, in lower case.
-    Host(Box<str>),
-    /// An IP address, which RFC 6066 forbids and some clients send.
-    Address(Box<str>),
-    /// Something else, such as a host with its port.
-    Invalid(Box<str>),
-}
-
-/// The server name in the body of a ClientHello.
-pub(super) fn requested_name(body: &[u8]) -> Result<RequestedName, FieldTooLong> {
-    let extension = server_name_extension(body)?;
-    Ok(extension.and_then(|extension| name(extension).ok()).unwrap_or(RequestedName::Absent))
-}
-
-/// The content of the extension.
-fn server_name_extension(body: &[u8]) -> Result<Option<&[u8]>, FieldTooLong> {
+/// What the body of a ClientHello says.
+pub(super) fn client_hello(body: &[u8]) -> Result<ClientHello, FieldTooLong> {
     let mut hello = HelloReader(body);
     hello.take(VERSION_AND_RANDOM_BYTES)?;
     hello.vector(1)?; // session ID
-    hello.vector(2)?; // cipher suites
+    let suites = hello.vector(2)?;
     hello.vector(1)?; // compression methods
-    if hello.0.is_empty() {
+    let extension = server_name_extension(hello)?;
+    let requested = extension.and_then(|extension| requested_name(extension).ok());
+    let (server_name, ignored_name) = requested.unwrap_or_default();
+    let prefers_chacha20 = prefers_chacha20(suites);
+    Ok(ClientHello { server_name, ignored_name, refused: None, prefers_chacha20 })
+}
+
+/// Whether ChaCha20 is first in a list of cipher suites, but for GREASE (RFC 8701), which is not a
+/// suite.
+fn prefers_chacha20(suites: &[u8]) -> bool {
+    let (suites, _) = suites.as_chunks();
+    let mut suites = suites.iter().map(|suite| u16::from_be_bytes(*suite));
+    let is_suite = |suite: &u16| suite & 0x0F0F != 0x0A0A || suite >> 8 != suite & 0xFF;
+    suites.find(is_suite).is_some_and(|suite| CHACHA20.contains(&suite))
+}
+
+/// The content of the extension in what follows the compression methods.
+fn server_name_extension(mut rest: HelloReader<'_>) -> Result<Option<&[u8]>, FieldTooLong> {
+    if rest.0.is_empty() {
         // Before TLS 1.3, the extensions may be absent (RFC 5246, section 7.4.1.2).
         return Ok(None);
     }
-    let mut extensions = HelloReader(hello.vector(2)?);
+    let mut extensions = HelloReader(rest.vector(2)?);
     let mut found = None;
     while !extensions.0.is_empty() {
         let kind = extensions.number(2)?;
@@ -58,33 +62,32 @@ fn server_name_extension(body: &[u8]) -> Result<Option<&[u8]>, FieldTooLong> {
     Ok(found)
 }
 
-/// The only name in the extension.
-fn name(extension: &[u8]) -> Result<RequestedName, FieldTooLong> {
+/// The host name in the extension, or what is there instead of one. Neither, if it is malformed or
+/// has several names.
+fn requested_name(extension: &[u8]) -> Result<(Option<Box<str>>, Option<Box<str>>), FieldTooLong> {
     let mut names = HelloReader(HelloReader(extension).vector(2)?);
     let is_host = names.number(1)? == HOST_NAME;
     let bytes = names.vector(2)?;
     if !is_host || bytes.is_empty() {
-        return Ok(RequestedName::Absent);
+        return Ok((None, None));
     }
-    let text = String::from_utf8_lossy(bytes);
-    let text = text.strip_suffix('.').unwrap_or(&text);
     // Without the dot of a fully qualified name, which RFC 6066 forbids and some clients send.
-    Ok(match ServerName::try_from(text) {
-        Ok(ServerName::DnsName(name)) => {
-            RequestedName::Host(name.as_ref().to_ascii_lowercase().into())
-        }
-        Ok(ServerName::IpAddress(_)) => RequestedName::Address(text.into()),
-        _ if names.0.is_empty() => RequestedName::Invalid(printable(text)),
-        _ => RequestedName::Absent,
+    Ok(match DnsName::try_from(bytes) {
+        Ok(name) => (Some(without_dot(name.as_ref()).to_ascii_lowercase().into()), None),
+        Err(_) if names.0.is_empty() => (None, Some(printable(&String::from_utf8_lossy(bytes)))),
+        Err(_) => (None, None),
     })
 }
 
-/// A text for the log.
+fn without_dot(name: &str) -> &str {
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+/// The beginning of a text, for the log.
 fn printable(text: &str) -> Box<str> {
     let shortened = text.chars().take(MAX_IGNORED_CHARS);
-    let text: String =
-        shortened.map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
-    text.into()
+    let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    shortened.map(shown).collect::<String>().into()
 }
 
 /// Takes bytes from the front, never past the end.

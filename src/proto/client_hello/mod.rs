@@ -1,14 +1,16 @@
 //! A TLS ClientHello, read as it arrives for the server name in it (RFC 8446, section 4.1.2).
 //!
-//! rustls reads a ClientHello too, but refuses what it could not answer, such as clients of TLS 1.0,
-//! and host names with odd bytes, which other servers accept or ignore; and its unbuffered
-//! connections have no accessor for the server name.
+//! rustls reads a ClientHello too, but refuses what it could not answer, such as clients of TLS 1.0
+//! and host names with odd bytes, which other servers accept or ignore; and its unbuffered connections
+//! have no accessor for the server name.
 
 mod body;
 #[cfg(test)]
 mod tests;
 
-use body::{FieldTooLong, RequestedName, requested_name};
+use std::net::IpAddr;
+
+use body::{FieldTooLong, client_hello};
 
 /// The length of a record's header, and the content type of handshake messages (RFC 8446, section
 /// 5.1).
@@ -32,15 +34,24 @@ pub(crate) const MAX_CLIENT_HELLO_BYTES: usize =
     MAX_MESSAGE_BYTES + (MAX_RECORDS + 1) * RECORD_HEADER_BYTES;
 
 /// What a ClientHello says about its client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ClientHello {
     /// The host that the client asks for (RFC 6066, section 3), in lower case; `None` if it asks
     /// for none, or for something that is not a DNS name, such as an address.
     pub(crate) server_name: Option<Box<str>>,
     /// What it asks for if that is not a DNS name, without control characters, shortened.
     pub(crate) ignored_name: Option<Box<str>>,
-    /// The message, if rustls refuses its server name and nothing follows it.
+    /// The message, if rustls refuses its server name and no bytes follow it.
     pub(crate) refused: Option<Vec<u8>>,
+    /// Whether the cipher suite that the client prefers is one of ChaCha20.
+    pub(crate) prefers_chacha20: bool,
+}
+
+impl ClientHello {
+    /// rustls ignores a server name that is an IP address, but no other one that is not a DNS name.
+    fn is_refused_by_rustls(&self) -> bool {
+        self.ignored_name.as_ref().is_some_and(|name| name.parse::<IpAddr>().is_err())
+    }
 }
 
 /// Why bytes are not a ClientHello.
@@ -50,6 +61,10 @@ pub(crate) enum InvalidClientHello {
     NotTls(u8),
     #[error("a record of version {0}.x, which is not TLS")]
     RecordVersion(u8),
+    #[error("an empty record")]
+    EmptyRecord,
+    #[error("a record of {0} bytes; up to {MAX_MESSAGE_BYTES} are allowed")]
+    RecordTooLong(usize),
     #[error("a record of type {0} inside the ClientHello")]
     Interrupted(u8),
     #[error("a handshake message of type {0} in place of a ClientHello")]
@@ -98,10 +113,12 @@ impl ClientHelloReader {
                 self.message.extend_from_slice(part);
                 self.left -= part.len();
                 if let Some(body) = whole_body(&self.message)? {
-                    let requested = requested_name(body);
-                    let requested = requested.map_err(|FieldTooLong| InvalidClientHello::Fields)?;
-                    let is_last = wire.is_empty() && self.left == 0;
-                    return Ok(Some(self.client_hello(requested, is_last)));
+                    let hello = client_hello(body);
+                    let mut hello = hello.map_err(|FieldTooLong| InvalidClientHello::Fields)?;
+                    if hello.is_refused_by_rustls() && wire.is_empty() && self.left == 0 {
+                        hello.refused = Some(std::mem::take(&mut self.message));
+                    }
+                    return Ok(Some(hello));
                 }
                 continue;
             }
@@ -110,22 +127,17 @@ impl ClientHelloReader {
             self.check_header()?;
             if let [_, _, _, high, low] = *self.header {
                 self.header.clear();
-                self.left = usize::from(u16::from_be_bytes([high, low]));
+                self.left = match usize::from(u16::from_be_bytes([high, low])) {
+                    0 => return Err(InvalidClientHello::EmptyRecord),
+                    len if len > MAX_MESSAGE_BYTES => {
+                        return Err(InvalidClientHello::RecordTooLong(len));
+                    }
+                    len => len,
+                };
                 self.records += 1;
             }
         }
         Ok(None)
-    }
-
-    fn client_hello(&mut self, requested: RequestedName, is_last: bool) -> ClientHello {
-        let (server_name, ignored_name, is_refused) = match requested {
-            RequestedName::Absent => (None, None, false),
-            RequestedName::Host(name) => (Some(name), None, false),
-            RequestedName::Address(name) => (None, Some(name), false),
-            RequestedName::Invalid(name) => (None, Some(name), true),
-        };
-        let refused = (is_refused && is_last).then(|| std::mem::take(&mut self.message));
-        ClientHello { server_name, ignored_name, refused }
     }
 
     /// Checks as much of a record's header as there is, so that a client of another protocol is

@@ -9,13 +9,13 @@ use crate::{
         pending::PendingClient,
         reject::{RejectReply, Rejection},
     },
-    tls::ServerTls,
+    tls::TlsServer,
 };
 
 /// Runs the server side of the handshake, and returns what it shows about the client.
 pub(super) async fn accept(
     client: &mut PendingClient<'_>,
-    config: &ServerTls,
+    config: &TlsServer,
 ) -> Result<TlsFacts, Rejection> {
     // Bytes after a PROXY header already belong to TLS.
     let first = std::mem::take(&mut client.buffer);

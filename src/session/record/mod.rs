@@ -38,8 +38,11 @@ use crate::{
 };
 use micros::Micros;
 
-/// The listener of a connection, as of accept, and the rule that has decided about it. Sessions keep it, so it is small.
+/// The listener of a connection, as of accept, and the rule that has decided about it. Sessions keep
+/// it, so it is small.
 pub(crate) struct ListenerRef {
+    /// As [`Listener::id`](crate::listener::Listener::id): a reload can change the name.
+    pub(crate) id: u64,
     pub(crate) name: Arc<str>,
     /// As [`ListenerSettings::transport`](crate::listener::ListenerSettings::transport).
     pub(crate) transport: Transport,
@@ -161,8 +164,7 @@ impl Record {
     /// Records the complete ClientHello of a client whose TLS is passed through.
     pub(crate) fn set_client_hello(&mut self, hello: ClientHello) {
         self.set_handshake_time();
-        let (sni, ignored_sni) = (hello.server_name, hello.ignored_name);
-        let tls = TlsFacts { sni, ignored_sni, ..TlsFacts::default() };
+        let tls = TlsFacts { sni: hello.server_name, ..TlsFacts::default() };
         self.transport.get_or_insert_default().tls = Some(tls);
     }
 

@@ -174,7 +174,10 @@ fn faults_of_versions_records_and_tickets() {
             "tickets: 9",
             "tickets: \"9\" is out of range; allowed: a whole number from 0 to 8".into(),
         ),
-        ("max_record: 511", "max_record: 511 bytes is out of range; allowed: 512 bytes to 16384 bytes".into()),
+        (
+            "max_record: 511",
+            "max_record: 511 bytes is out of range; allowed: 512 bytes to 16384 bytes".into(),
+        ),
         ("ticket_keys: {}", format!("ticket_keys.file: is required; {allowed}")),
         (
             "ticket_keys: { file: bad.keys }",

@@ -41,7 +41,7 @@ impl ClientTlsHandshake {
         let finished = poll_fn(|cx| {
             socket.watch(cx);
             let state = &mut *self.0.state.borrow_mut();
-            advance_handshake(state, socket, Vec::new(), &mut |_| None)
+            advance_handshake(state, socket, Vec::new(), &mut |_| {})
         });
         match finished.await {
             Ok(()) => Ok(self.0),

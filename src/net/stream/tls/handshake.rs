@@ -4,20 +4,16 @@ use std::task::Poll;
 
 use rustls::ProtocolVersion;
 
-use super::{
-    error::HandshakeFailure,
-    partial_records::MAX_SESSION_BYTES,
-    state::{Restart, TlsState},
-};
+use super::{error::HandshakeFailure, partial_records::MAX_SESSION_BYTES, state::TlsState};
 use crate::net::socket::Socket;
 
 /// Advances as far as the available bytes allow. `already_read` comes before the socket's bytes;
-/// `inspect` sees everything before it is read, and may replace the connection.
+/// `inspect` sees everything that is read.
 pub(super) fn advance_handshake(
     state: &mut TlsState,
     socket: &Socket,
     mut already_read: Vec<u8>,
-    inspect: &mut impl FnMut(&[u8]) -> Option<Restart>,
+    inspect: &mut impl FnMut(&[u8]),
 ) -> Poll<Result<(), HandshakeFailure>> {
     loop {
         if !state.connection.is_handshaking() {
@@ -36,11 +32,9 @@ pub(super) fn advance_handshake(
         let read = if already_read.is_empty() {
             state.read(socket, outbox, &mut [], inspect)
         } else {
+            inspect(&already_read);
             let mut wire = std::mem::take(&mut already_read);
-            Ok(Poll::Ready(match inspect(&wire) {
-                Some(restart) => state.restart(restart, outbox),
-                None => state.decrypt(&mut wire, outbox, &mut []),
-            }))
+            Ok(Poll::Ready(state.decrypt(&mut wire, outbox, &mut [])))
         };
         // A violation that follows a CONNECT is reported to the reader of the CONNECT.
         let is_handshaking = state.connection.is_handshaking();

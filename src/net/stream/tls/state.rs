@@ -24,12 +24,6 @@ pub(super) struct TlsState {
     own_end: OwnEnd,
 }
 
-/// A new connection, and the peer's first message as it is to read it.
-pub(super) struct Restart {
-    pub(super) connection: TlsConnection,
-    pub(super) wire: Vec<u8>,
-}
-
 /// Whether our side has ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum OwnEnd {
@@ -61,7 +55,7 @@ impl TlsState {
         socket: &Socket,
         outbox: &mut Buffer,
         buf: &mut [u8],
-        inspect: &mut impl FnMut(&[u8]) -> Option<Restart>,
+        inspect: &mut impl FnMut(&[u8]),
     ) -> io::Result<Poll<usize>> {
         // With the partial records, as much as `buf` has room for, so that little plaintext has to
         // be kept.
@@ -75,18 +69,8 @@ impl TlsState {
             self.peer_ended = true;
             return Ok(Poll::Ready(0));
         }
-        if let Some(restart) = inspect(inbox.bytes()) {
-            return Ok(Poll::Ready(self.restart(restart, outbox)));
-        }
+        inspect(inbox.bytes());
         Ok(Poll::Ready(self.decrypt(inbox.bytes_mut(), outbox, buf)))
-    }
-
-    /// Replaces the connection before it has read the last bytes of the peer's first message.
-    pub(super) fn restart(&mut self, restart: Restart, outbox: &mut Buffer) -> usize {
-        let Restart { connection, mut wire } = restart;
-        self.connection = connection;
-        self.partial = PartialRecords::default();
-        self.decrypt(&mut wire, outbox, &mut [])
     }
 
     /// Decrypts what has arrived; returns the number of plaintext bytes in `buf`.

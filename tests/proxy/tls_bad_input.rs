@@ -169,7 +169,7 @@ fn server_names_of_garbage() {
         (b"\0\0\0\x0E\0\x0C\x07\0\x09localhost", false),
         // Lengths that exceed what there is, or leave bytes.
         (b"\0\0\0\x0E\0\x0C\0\0\xFFlocalhost", false),
-        (b"\0\0\0\x0E\0\x0C\0\0\x02localhost", false),
+        (b"\0\0\0\x0E\0\x0C\0\0\x02localhost", true),
         (b"\0\0\0\x0E\0\xFF\0\0\x09localhost", false),
         (b"\0\0\0\x0E\0\0\0\0\x09localhost", false),
         (b"\0\0\xFF\xFF\0\x0C\0\0\x09localhost", false),

@@ -5,6 +5,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::{Command, Stdio},
+    sync::mpsc,
     thread,
 };
 
@@ -282,20 +283,24 @@ fn splitting_relay(to: SocketAddr, size: usize) -> SocketAddr {
         let mut proxy = TcpStream::connect(to).unwrap();
         proxy.set_nodelay(true).unwrap();
         let (mut back, mut answers) = (client.try_clone().unwrap(), proxy.try_clone().unwrap());
-        let answering = thread::spawn(move || {
+        thread::spawn(move || {
             let _ = io::copy(&mut answers, &mut back);
             let _ = back.shutdown(Shutdown::Write);
         });
-        let mut bytes = vec![0; 1 << 14];
-        while let Ok(len @ 1..) = client.read(&mut bytes) {
-            for piece in bytes[..len].chunks(size) {
-                if proxy.write_all(piece).is_err() {
-                    return;
-                }
+        // The client leaves with a reset, which takes what has not been read by then.
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            let mut bytes = vec![0; 1 << 14];
+            while let Ok(len @ 1..) = client.read(&mut bytes) {
+                sender.send(bytes[..len].to_vec()).unwrap();
+            }
+        });
+        for bytes in receiver {
+            for piece in bytes.chunks(size) {
+                proxy.write_all(piece).unwrap();
             }
         }
         let _ = proxy.shutdown(Shutdown::Write);
-        let _ = answering.join();
     });
     address
 }

@@ -1,7 +1,12 @@
 //! Sessions over TLS 1.2 whose keys are nearly used up: they end between two packets, with a cause
 //! of their own, before rustls ends them. The suite is rustls' AES-128-GCM with a lower limit.
 
-use std::{io::Write, net::TcpListener, thread, time::Duration};
+use std::{
+    io::Write,
+    net::TcpListener,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rustls::crypto::aws_lc_rs::default_provider;
 use serde_json::Value;
@@ -151,6 +156,18 @@ impl World {
         self.sweep();
     }
 
+    /// Passes the beginning of a packet of 20,000 bytes on in so many records that the key is nearly
+    /// used up, which a sweep finds; returns the rest of the packet.
+    #[track_caller]
+    fn stop_within_packet(&mut self, to: Side) -> Vec<u8> {
+        self.run_up(to);
+        let packet = long_packet(20_000);
+        let (passed, rest) = packet.split_at(100 * (LATEST - EARLIEST + RUN_UP) as usize);
+        passed.chunks(100).for_each(|slice| self.pass(to, slice));
+        self.sweep();
+        rest.to_vec()
+    }
+
     /// Waits until a sweep has seen everything that has passed.
     #[track_caller]
     fn sweep(&self) {
@@ -230,18 +247,29 @@ fn long_packet(len: usize) -> Vec<u8> {
     packet
 }
 
+/// Calls `check` with each case, all at the same time.
+fn check_all<T: Send>(cases: impl IntoIterator<Item = T>, check: impl Fn(T) + Sync) {
+    let check = &check;
+    thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(move || check(case));
+        }
+    });
+}
+
 /// In either direction, over either connection, for either version: not before its time, and then
 /// after a whole packet, with a DISCONNECT in 5.0, and an orderly end. Then the client comes back.
 #[test]
 fn an_idle_session() {
-    for (side, version, to) in [
+    let cases = [
         (Side::Client, Version::V5, Side::Client),
         (Side::Client, Version::V5, Side::Broker),
         (Side::Client, Version::V4, Side::Client),
         (Side::Broker, Version::V5, Side::Client),
         (Side::Broker, Version::V5, Side::Broker),
         (Side::Broker, Version::V4, Side::Broker),
-    ] {
+    ];
+    check_all(cases, |(side, version, to)| {
         let case = format!("{side:?}, {version:?}, to {to:?}");
         let mut world = World::new(side, version);
         world.run_up(to);
@@ -261,31 +289,30 @@ fn an_idle_session() {
         world.reconnect();
         world.send(Side::Client, 3);
         world.send(Side::Broker, 3);
-    }
+    });
 }
 
 /// A packet that is under way is completed, in either direction, and none follows it.
 #[test]
 fn a_session_within_a_packet() {
-    for (version, to) in [
-        (Version::V5, Side::Client),
-        (Version::V5, Side::Broker),
-        (Version::V4, Side::Client),
-        (Version::V4, Side::Broker),
-    ] {
-        let case = format!("{version:?}, to {to:?}");
-        let mut world = World::new(Side::Client, version);
-        world.run_up(to);
-        let packet = long_packet(20_000);
-        // Slices of a hundred bytes, one record each, until the key is nearly used up.
-        let within = 100 * (LATEST - EARLIEST + RUN_UP) as usize;
-        packet[..within].chunks(100).for_each(|slice| world.pass(to, slice));
-        world.sweep();
+    let cases = [
+        (Side::Client, Version::V5, Side::Client),
+        (Side::Client, Version::V5, Side::Broker),
+        (Side::Client, Version::V4, Side::Client),
+        (Side::Client, Version::V4, Side::Broker),
+        (Side::Broker, Version::V5, Side::Client),
+        (Side::Broker, Version::V4, Side::Client),
+    ];
+    check_all(cases, |(side, version, to)| {
+        let case = format!("{side:?}, {version:?}, to {to:?}");
+        let mut world = World::new(side, version);
+        let rest = world.stop_within_packet(to);
         // The relay waits for the rest.
-        world.pass(to, &packet[within..within + 100]);
+        world.pass(to, &rest[..100]);
         world.sweep();
         assert_eq!(world.proxy.ends().len(), 0, "{case}");
-        let rest = &packet[within + 100..];
+        let rest = &rest[100..];
+        // A packet behind it is not passed on.
         world.peer_that_sends_to(to).send(&[rest, PACKET].concat());
         world.peer(to).expect(rest);
         assert_eq!(world.client.rest(), version.disconnect(), "{case}");
@@ -293,7 +320,37 @@ fn a_session_within_a_packet() {
             assert_eq!(world.broker.rest(), b"", "{case}");
         }
         world.check_end();
-    }
+    });
+}
+
+/// The session ends once both sides have a whole packet.
+#[test]
+fn a_session_within_two_packets() {
+    let mut world = World::new(Side::Client, Version::V5);
+    let long = long_packet(20_000);
+    world.pass(Side::Broker, &long[..1]);
+    let rest = world.stop_within_packet(Side::Client);
+    world.pass(Side::Broker, &long[1..5000]);
+    world.pass(Side::Client, &rest);
+    world.pass(Side::Broker, &long[5000..6000]);
+    world.sweep();
+    assert_eq!(world.proxy.ends().len(), 0);
+    world.client.send(&[&long[6000..], PACKET].concat());
+    assert_eq!(world.broker.rest(), &long[6000..]);
+    assert_eq!(world.client.rest(), DISCONNECT);
+    world.check_end();
+}
+
+/// A packet that its sender does not complete is waited for, but not for long.
+#[test]
+fn a_session_whose_packet_is_not_completed() {
+    let mut world = World::new(Side::Client, Version::V5);
+    world.stop_within_packet(Side::Broker);
+    let since = Instant::now();
+    // The broker's stream is between two packets.
+    assert_eq!(world.client.rest(), DISCONNECT);
+    assert!(since.elapsed() > Duration::from_secs(25), "{:?}", since.elapsed());
+    world.check_end();
 }
 
 /// Inside WebSocket the DISCONNECT is a message, and a Close follows it.
@@ -356,11 +413,7 @@ fn a_packet_without_end() {
 #[test]
 fn a_session_in_a_drain() {
     let mut world = World::new(Side::Client, Version::V5);
-    world.run_up(Side::Client);
-    let packet = long_packet(20_000);
-    let within = 100 * (LATEST - EARLIEST + RUN_UP) as usize;
-    packet[..within].chunks(100).for_each(|slice| world.pass(Side::Client, slice));
-    world.sweep();
+    world.stop_within_packet(Side::Client);
     assert_eq!(world.proxy.ends().len(), 0);
     world.proxy.drain(Duration::ZERO);
     assert_eq!(world.client.rest(), b"");

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Identity, Idle, ProxyProtocolIn, WebSocket};
+use super::{Identity, Idle, ProxyProtocolIn, ReadFile, WebSocket};
 use crate::{
     networks::PrefixSet,
     rules::{Action, Rule},
@@ -102,6 +102,8 @@ pub struct ListenerTls {
     pub certificates: Vec<CertificateFile>,
     /// Which client certificates are revoked; `None`: revocation is not checked.
     pub revocation: Option<RevocationFile>,
+    /// All that it was read from.
+    pub(crate) files: Vec<ReadFile>,
 }
 
 /// A certificate of the configuration, for the metrics and warnings about its expiry.

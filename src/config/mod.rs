@@ -19,6 +19,7 @@ mod passthrough;
 mod pool;
 mod proxy_protocol;
 mod raw;
+mod read_file;
 mod rule_warnings;
 mod schema;
 mod secret;
@@ -49,6 +50,7 @@ pub use pool::{
 pub(crate) use pool::{Admission, Balance, Passive, RetryOn};
 pub(crate) use proxy_protocol::WRITTEN_TLV_TYPES;
 pub use proxy_protocol::{PassedTlvs, ProxyProtocolIn, ProxyProtocolOut};
+pub(crate) use read_file::{FileState, ReadFile};
 pub use schema::json_schema;
 pub(crate) use secret::Secret;
 pub(crate) use settings::{

@@ -92,4 +92,5 @@ mod unavailable;
 mod waiting;
 mod walks;
 mod warnings;
+mod watched;
 mod websocket;

@@ -13,6 +13,7 @@ use crate::config::{
     fault::{Position, quote},
     list_file::read_list_file,
     raw::{Entries, OneOrMore},
+    read_file::ReadFile,
     values::FilePath,
 };
 
@@ -189,6 +190,7 @@ impl Checker<'_> {
     ) -> Valid<(PathBuf, T)> {
         let (FilePath(name), at) = (file.get()?, file.place());
         let path = self.absolute(&**name);
+        self.0.note_file(ReadFile::before_reading(&path));
         let parsed = fs::read(&path)
             .map_err(|error| format!("cannot be read: {error}"))
             .and_then(|contents| parse(&contents));
@@ -221,7 +223,9 @@ impl Checker<'_> {
         parse: impl FnMut(&str) -> Result<T, String>,
     ) -> Valid<Vec<T>> {
         let (FilePath(name), at) = (file.get()?, file.place());
-        read_list_file(&self.absolute(&**name), parse).map_err(|faults| {
+        let path = self.absolute(&**name);
+        self.0.note_file(ReadFile::before_reading(&path));
+        read_list_file(&path, parse).map_err(|faults| {
             for wrong in faults {
                 self.fault(&at, format!("{} {wrong}", quote(name)));
             }

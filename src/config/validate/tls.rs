@@ -46,6 +46,7 @@ pub(super) fn listener(
     if raw.is_passthrough() {
         return passthrough::tls(checker, raw).map(|()| Tls::Passthrough);
     }
+    let earlier_files = checker.0.file_count();
     let certificates = match &raw.certificates {
         Some(list) => checker.some(list, |at| certificate(checker, at)),
         None => Err(checker.missing(&section, "certificates", "a list of { cert, key }")),
@@ -68,6 +69,7 @@ pub(super) fn listener(
         asks_for_certificates,
         certificates: files,
         revocation,
+        files: checker.0.files_after(earlier_files),
     }))
 }
 
@@ -162,6 +164,7 @@ pub(super) fn pool(
     upstreams: &[Upstream],
 ) -> Valid<PoolTls> {
     let (raw, section) = (raw.get()?, raw.place());
+    let earlier_files = checker.0.file_count();
     let ca = given(raw.ca.as_ref(), |file| checker.file(file, tls::AUTHORITIES, tls::authorities));
     let identity = identity(checker, raw);
     let insecure = *raw.insecure_skip_verify.get()?;
@@ -182,6 +185,7 @@ pub(super) fn pool(
         server_name: server_name?.flatten(),
         insecure,
         certificates: certificate.into_iter().collect(),
+        files: checker.0.files_after(earlier_files),
     };
     match upstreams.iter().find(|upstream| tls.name_for(&upstream.address).is_none()) {
         None => Ok(tls),

@@ -8,6 +8,7 @@ mod exit_code;
 mod log;
 mod man;
 mod openapi;
+mod pin;
 mod protocol_level;
 mod route;
 mod run;
@@ -78,6 +79,8 @@ enum Command {
     /// List the brokers of a client ID, in the order in which they would be tried.
     #[command(after_help = ROUTE_EXAMPLES)]
     Route(route::RouteArgs),
+    /// Print the fingerprints of the certificate that a broker presents, for `tls.pin` of its pool.
+    Pin(pin::PinArgs),
     /// Print shell completions, such as `mqtt-lb completions bash`.
     Completions { shell: Shell },
     /// Print a manual page as roff, such as `mqtt-lb man ops | man -l -`.
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Schema => schema::schema(),
         Command::Route(args) => route::route(&args),
+        Command::Pin(args) => pin::pin(&args),
         Command::Completions { shell } => completions::completions(Cli::command(), shell),
         Command::Man(args) => man::man(Cli::command(), &args),
         Command::Openapi => openapi::print(),

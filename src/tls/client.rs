@@ -3,45 +3,51 @@
 use std::sync::Arc;
 
 use rustls::{
-    ClientConfig, Error, RootCertStore,
+    ClientConfig, Error,
     client::Resumption,
     sign::{CertifiedKey, SingleCertAndKey},
 };
 
 use super::{
+    broker_verifier::BrokerCheck,
     provider::{MinVersion, provider},
-    unverified::Unverified,
 };
 
 /// The most brokers whose tickets are kept, up to eight tickets each (rustls' number): more than
 /// pools have, unless DNS supplies ever new names.
 const RESUMABLE_BROKERS: usize = 256;
 
-/// The configuration of a pool. `roots`: the CAs of the brokers; `None`: any certificate is
-/// accepted. `identity`: the proxy's own certificate.
-///
-/// Only the given CAs are trusted: public CAs seldom certify a private broker, and trusting them
-/// would let any of them certify it.
-///
-/// # Errors
-/// Why rustls refuses it; not expected for files that were read without an error.
-pub(crate) fn client(
-    roots: Option<RootCertStore>,
-    identity: Option<CertifiedKey>,
-    min_version: MinVersion,
-) -> Result<ClientConfig, Error> {
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(min_version.versions())?;
-    let builder = match roots {
-        Some(roots) => builder.with_root_certificates(roots),
-        None => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider())))
-        }
-    };
-    let mut client = match identity {
-        Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
-        None => builder.with_no_client_auth(),
-    };
-    client.resumption = Resumption::in_memory_sessions(RESUMABLE_BROKERS);
-    Ok(client)
+/// The parts of a pool's TLS configuration.
+pub(crate) struct Client {
+    pub(crate) check: BrokerCheck,
+    /// The proxy's own certificate.
+    pub(crate) identity: Option<CertifiedKey>,
+    pub(crate) min_version: MinVersion,
+    /// The protocols that are offered, in order of preference; empty: the extension is not sent.
+    pub(crate) alpn: Vec<Vec<u8>>,
+}
+
+impl Client {
+    /// Only the given CAs are trusted: public CAs seldom certify a private broker, and trusting them
+    /// would let any of them certify it.
+    ///
+    /// Each configuration has tickets of its own, since a resumed handshake checks no certificate:
+    /// after a change of `check` the brokers have to present theirs.
+    ///
+    /// # Errors
+    /// Why rustls refuses it; not expected for files that were read without an error.
+    pub(crate) fn config(self) -> Result<ClientConfig, Error> {
+        // The verifiers of the CAs are rustls' own; the others verify the handshake's signature.
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(self.min_version.versions())?
+            .dangerous()
+            .with_custom_certificate_verifier(self.check.verifier()?);
+        let mut client = match self.identity {
+            Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
+            None => builder.with_no_client_auth(),
+        };
+        client.resumption = Resumption::in_memory_sessions(RESUMABLE_BROKERS);
+        client.alpn_protocols = self.alpn;
+        Ok(client)
+    }
 }

@@ -43,7 +43,7 @@ fn rejection(error: &TlsError) -> Rejection {
             return End::failed(EndBy::Client, EndPhase::Handshake, error).into();
         }
         TlsError::Alert(_) => (EndBy::Client, EndCause::Refused),
-        TlsError::Certificate(_) => (EndBy::Proxy, EndCause::Refused),
+        TlsError::Certificate(_) | TlsError::NotPinned(_) => (EndBy::Proxy, EndCause::Refused),
         TlsError::Protocol { .. } | TlsError::TooManyPartialBytes(_) => {
             (EndBy::Proxy, EndCause::Malformed)
         }

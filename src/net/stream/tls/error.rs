@@ -2,10 +2,13 @@
 
 use std::io;
 
-use rustls::Error;
+use rustls::{CertificateError, Error, OtherError};
 
 use super::violation::{TlsViolation, too_many_partial_bytes};
-use crate::proto::first_bytes::{DetectedProtocol, Detection, detect_protocol};
+use crate::{
+    proto::first_bytes::{DetectedProtocol, Detection, detect_protocol},
+    tls::NotPinned,
+};
 
 /// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +29,9 @@ pub(crate) enum TlsError {
     /// The peer's certificate was not accepted.
     #[error("TLS: {0}")]
     Certificate(#[source] Error),
+    /// A broker's certificate has none of the pins.
+    #[error("TLS: {0}")]
+    NotPinned(String),
     /// Likely: a peer without TLS, or an unsupported version.
     #[error("TLS: {error}{hint}")]
     Protocol {
@@ -43,6 +49,11 @@ impl TlsError {
     pub(super) fn new(error: Error, first: &[u8]) -> Self {
         match error {
             Error::AlertReceived(alert) => Self::Alert(alert),
+            Error::InvalidCertificate(CertificateError::Other(OtherError(why)))
+                if why.is::<NotPinned>() =>
+            {
+                Self::NotPinned(why.to_string())
+            }
             Error::InvalidCertificate(_) | Error::NoCertificatesPresented => {
                 Self::Certificate(error)
             }

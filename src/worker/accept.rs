@@ -15,9 +15,10 @@ const MAX_BACKLOG: usize = 4096;
 /// How many of these are accepted before other tasks run.
 const ACCEPTS_PER_YIELD: usize = 32;
 
-/// How many connections that are refused for their address are taken in one turn: some 100 µs of
-/// work. Of others, a turn takes one.
-const MAX_REFUSALS_PER_TURN: usize = 16;
+/// How many more connections that are refused for their address are taken in one turn: with the
+/// first some 60 µs of work, which is what a flood adds to the delay of a message. Of others, a
+/// turn takes one.
+const MAX_REFUSALS_PER_TURN: usize = 3;
 
 /// How many times a closing listener waits for descriptors to accept its queue.
 const MAX_SHORTAGE_PAUSES: u32 = 100;

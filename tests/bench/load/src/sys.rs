@@ -197,6 +197,13 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }).map(drop)
 }
 
+/// Runs the calling thread only while its core has nothing else to do.
+pub fn yield_to_all_others() -> io::Result<()> {
+    // SAFETY: sched_param is plain data, for which zero is valid; it outlives the call.
+    let param: libc::sched_param = unsafe { mem::zeroed() };
+    check(unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const param) }).map(drop)
+}
+
 fn socket() -> io::Result<OwnedFd> {
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: no memory is handed over; the descriptor is ours alone.

@@ -53,6 +53,7 @@ options:
   --websocket PATH  MQTT in WebSocket frames; not for stream
   --path PATH   what a scrape asks for (/metrics)
   --flood RATE  meanwhile, RATE CONNECTs a second from 1,000 addresses (127.1.x.y), for pings (0: none)
+  --flood-target ADDRESS  where the flood goes, if not to the target
   --fresh       a connection for each request, which counts: for scrape
 
 It prints `ready`, runs at the first line on standard input, prints its result as JSON and ends at the next.";
@@ -69,13 +70,16 @@ struct Options {
     path: String,
     fresh: bool,
     flood: u32,
+    flood_target: SocketAddrV4,
 }
 
 fn main() -> io::Result<()> {
     let mut args = Args::parse(USAGE);
     let scenario = args.command();
+    let target = args.required("--target");
     let options = Options {
-        target: args.required("--target"),
+        target,
+        flood_target: args.value("--flood-target", target),
         clients: args.value("--clients", 100),
         total: args.value("--total", 10_000),
         seconds: Duration::from_secs_f64(args.value("--seconds", 3.0)),

@@ -33,7 +33,7 @@ pub fn run(options: &Options) -> io::Result<()> {
     if outcome.to_json()["errors"] == 0 {
         say_and_wait("ready")?;
         outcome = Outcome::new();
-        let flood = (options.flood > 0).then(|| Flood::start(options.target, options.flood));
+        let flood = (options.flood > 0).then(|| Flood::start(options.flood_target, options.flood));
         let begin = Instant::now();
         let mut next = begin;
         for at in (0..clients.len()).cycle() {

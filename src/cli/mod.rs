@@ -35,7 +35,8 @@ Signals:
   SIGTERM, SIGINT  stop: end the sessions over drain.timeout; a second signal ends at once
   SIGUSR1          reopen the access logs, after they were renamed
   SIGHUP           reload the configuration and the certificates it names; sessions stay. Faults
-                   are logged, and then nothing changes
+                   are logged, and then nothing changes. Files that it names are also read without
+                   it when they change, unless `watch` is false
 
 The program log goes to standard error.";
 

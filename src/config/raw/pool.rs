@@ -70,7 +70,7 @@ pub(in crate::config) struct Pool {
     /// CONNECTs a second that this proxy gives each broker, for fleets that come back all at once.
     /// Absent: as many as come.
     pub(in crate::config) admission: Option<At<Admission>>,
-    /// TLS to the brokers. Absent: none. SIGHUP reads all these files again.
+    /// TLS to the brokers. Absent: none. All these files are read again when they change.
     pub(in crate::config) tls: Option<At<PoolTls>>,
     /// Local addresses to dial from, in turn; health checks too. Each has some 28,000 ports towards
     /// each broker's address (net.ipv4.ip_local_port_range), which is as many sessions: with more,

@@ -5,7 +5,7 @@ use std::{collections::HashSet, env, fs, path::Path};
 use serde::Deserialize as _;
 
 use super::{
-    Admin, Config, Fault, Faults, ReadFile,
+    Admin, Config, Fault, Faults, FileState, ReadFile,
     at::At,
     configuration::{Source, Text},
     de::{Item, Reader},
@@ -19,6 +19,9 @@ use super::{
 /// The example in the fault of an empty file.
 const SMALLEST: &str = "{ listeners: [{ name: mqtt, bind: \"0.0.0.0:1883\", pool: brokers }], \
     pools: [{ name: brokers, upstreams: [{ name: broker-1, address: \"10.0.0.7:1883\" }] }] }";
+
+/// How often files that change all the time are read in a row.
+const MAX_READS: usize = 4;
 
 impl Config {
     /// Reads and checks a file, and the files and environment variables that it names.
@@ -52,11 +55,31 @@ impl Config {
     }
 
     /// Reads the files that it names again; its own file is not read. TLS of which no file has
-    /// changed is kept, with its session tickets.
+    /// changed is kept, with its session tickets. Files with a fault that have changed meanwhile
+    /// are read once more: a certificate and its key may be replaced between the two reads.
     ///
     /// # Errors
     /// Every fault of these files, with the place of the key that names the file.
     pub(crate) fn with_files_read_again(&self) -> Result<Self, Faults> {
+        let mut before = self.file_states();
+        let mut read = self.read_files_once();
+        for _ in 1..MAX_READS {
+            let after = self.file_states();
+            if read.is_ok() || after == before {
+                break;
+            }
+            before = after;
+            read = self.read_files_once();
+        }
+        read
+    }
+
+    /// The present states of `files`.
+    pub(crate) fn file_states(&self) -> Vec<FileState> {
+        self.files.iter().map(|file| FileState::of(&file.path)).collect()
+    }
+
+    fn read_files_once(&self) -> Result<Self, Faults> {
         let Source { file, text: Text(text) } = &self.source;
         let mut config = Self::parse(text, file, &|name| env::var(name).ok())?;
         for (new, old) in config.listeners.iter_mut().zip(&self.listeners) {

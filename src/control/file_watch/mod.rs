@@ -20,10 +20,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{
-    config::{Config, FileState},
-    snapshot::Snapshot,
-};
+use crate::{config::Config, snapshot::Snapshot};
 
 /// Files of the configuration in force have changed, and are to be read again.
 pub(super) struct ChangedFiles {
@@ -112,8 +109,7 @@ async fn next_change(
         }
         // A network file system may hang, which must not stop the control thread.
         let polled = config.clone();
-        let poll = move || polled.files.iter().map(|file| FileState::of(&file.path)).collect();
-        let states = spawn_blocking(poll).await.ok()?;
+        let states = spawn_blocking(move || polled.file_states()).await.ok()?;
         if detector.poll(states, Instant::now()) {
             let path = |index: usize| Some(config.files.get(index)?.path.clone());
             return Some(detector.changed().filter_map(path).collect());

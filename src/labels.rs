@@ -142,7 +142,7 @@ named! {
         TakenOver = "taken_over",
         /// Another device with the same client ID connected.
         Duplicate = "duplicate",
-        /// A TLS 1.2 key has encrypted as many records as it may.
+        /// A TLS 1.2 key has encrypted nearly as many records as it may.
         KeyLimit = "key_limit",
         /// The client's token expired.
         Expired = "expired",

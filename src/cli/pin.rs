@@ -19,7 +19,7 @@ use x509_parser::parse_x509_certificate;
 use super::{check::print, exit_code::FAILED};
 use crate::{
     escape::plain,
-    tls::{BrokerCheck, Client, MinVersion, Pins},
+    tls::{BrokerCheck, Client, Pins, TlsVersion},
 };
 
 /// How long connecting and the handshake may take.
@@ -88,7 +88,7 @@ fn presented_certificate(args: &PinArgs) -> anyhow::Result<CertificateDer<'stati
     let client = Client {
         check: BrokerCheck::Any,
         identity: None,
-        min_version: MinVersion::default(),
+        min_version: TlsVersion::default(),
         alpn: args.alpn.iter().map(|name| name.as_bytes().to_vec()).collect(),
     };
     let mut tls = ClientConnection::new(Arc::new(client.config()?), name)?;

@@ -30,6 +30,8 @@ pub struct Config {
     /// The files that it names, each once, as they were when they were read.
     pub(crate) files: Vec<ReadFile>,
     pub(super) source: Source,
+    /// Keys of `limits` that have `ban_for` and no rate.
+    pub(super) bans_without_rate: Vec<&'static str>,
     /// The file as YAML, with every default filled in.
     pub(super) effective: Text,
 }

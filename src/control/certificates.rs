@@ -32,7 +32,7 @@ pub(super) fn tls_differs(before: &Config, after: &Config) -> bool {
     let is_kept = |new: &Listener| {
         let old = before.listeners.iter().find(|old| old.name == new.name);
         match (old.and_then(|old| old.tls.as_ref()), &new.tls) {
-            (Some(old), Some(new)) => Arc::ptr_eq(&old.server, &new.server),
+            (Some(old), Some(new)) => old.server.is_same(&new.server),
             (_, new) => new.is_none(),
         }
     };

@@ -16,8 +16,11 @@ mod reload;
 mod run;
 mod service_manager;
 mod signals;
+#[cfg(test)]
+mod tests;
 mod warnings;
 
 pub(crate) use control_loop::SetLogLevel;
 pub(crate) use descriptors::warnings as descriptor_warnings;
 pub use run::run;
+pub(crate) use warnings::staple_warnings;

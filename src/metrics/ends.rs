@@ -25,6 +25,7 @@ pub(super) struct EndMetrics {
     /// The client closed the session: by far the most common end, looked up once.
     client_closed: IntCounter,
     rejects: IntCounterVec,
+    key_limits: IntCounterVec,
 }
 
 impl EndMetrics {
@@ -44,7 +45,20 @@ impl EndMetrics {
             "Connections that ended before they became sessions, by cause.",
             &["reason"],
         );
-        Self { session_ends, client_closed, rejects }
+        let key_limits = family.counters(
+            "key_limits_total",
+            "Sessions ended because a TLS 1.2 key was nearly used up, by the connection it is of.",
+            &["connection"],
+        );
+        // Counters exist before the first end: a rate misses the step from absent to 1.
+        for side in [EndBy::Client, EndBy::Upstream] {
+            key_limits.with_label_values(&[side.as_str()]);
+        }
+        Self { session_ends, client_closed, rejects, key_limits }
+    }
+
+    pub(super) fn count_key_limit(&self, side: EndBy) {
+        self.key_limits.with_label_values(&[side.as_str()]).inc();
     }
 
     pub(super) fn count_end(&self, by: EndBy, phase: EndPhase, cause: EndCause) {

@@ -143,6 +143,12 @@ impl Metrics {
         self.ends.count_reject(reason);
     }
 
+    /// Counts a session that ended because a TLS 1.2 key of its connection to the client, or to the
+    /// broker, was nearly used up.
+    pub(crate) fn count_key_limit(&self, side: EndBy) {
+        self.ends.count_key_limit(side);
+    }
+
     /// Every end so far, ordered by its labels.
     pub(crate) fn end_counts(&self) -> Vec<EndCount> {
         self.ends.end_counts()

@@ -15,6 +15,10 @@ use crate::{
 /// acts first.
 const IDLE_GRACE_SECONDS: u32 = 5;
 
+/// How many sweeps, one a second, the packets under way may take to be complete; then the session
+/// ends within them. A peer that stops in a packet would otherwise hold up the other side.
+const MAX_LAST_PACKET_SWEEPS: u8 = 30;
+
 /// A session in its relay phase.
 pub(crate) struct ActiveSession {
     pub(crate) counters: SessionCounters,
@@ -47,6 +51,9 @@ pub(crate) struct SessionCounters {
     pub(crate) half_closed: Cell<u32>,
     /// Set by the proxy when it ends the session.
     pub(crate) end_requested: Cell<Option<EndCause>>,
+    /// The sweeps since the session has to end as soon as the packets under way are complete; 0: it
+    /// does not.
+    pub(crate) last_packet_sweeps: Cell<u8>,
     /// Whether the TCP options of the broker's socket have been set.
     has_tcp_options: Cell<bool>,
     /// Whether a newer connection of its client was there when its broker ended it.
@@ -144,15 +151,17 @@ impl ActiveSession {
 
     /// Why the session has to end now, if one of its limits is exceeded.
     pub(crate) fn overdue(&self, timeouts: &Timeouts, now: u32) -> Option<EndCause> {
+        if self.ends_after_packets() {
+            // The proxy itself reads no further packet, so no side counts as silent.
+            let is_late = self.counters.last_packet_sweeps.get() > MAX_LAST_PACKET_SWEEPS;
+            return is_late.then_some(EndCause::KeyLimit);
+        }
         if let Some(cause) = self.exceeded_idle_limit(now) {
             return Some(cause);
         }
         let expires = self.record.identity.as_ref().and_then(|facts| facts.expires);
         if expires.is_some_and(|at| at <= now) {
             return Some(EndCause::Expired);
-        }
-        if self.client.is_near_key_limit() || self.upstream.is_near_key_limit() {
-            return Some(EndCause::KeyLimit);
         }
         let half_closed = self.counters.half_closed.get();
         let limit = timeouts.half_close.as_secs_f64().ceil() as u32;
@@ -171,6 +180,11 @@ impl ActiveSession {
         // On TCP, `tcp_user_timeout` ends a connection whose peer does not read; unix sockets have
         // no such limit.
         holds_back.socket().is_unix().then_some(EndCause::Timeout)
+    }
+
+    /// Whether the session ends as soon as the packets under way are complete.
+    pub(crate) fn ends_after_packets(&self) -> bool {
+        self.counters.last_packet_sweeps.get() > 0
     }
 
     /// Makes the relay end the session with this cause.

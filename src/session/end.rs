@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, io};
 
-use crate::labels::{EndBy, EndCause, EndPhase};
+use crate::{
+    labels::{EndBy, EndCause, EndPhase},
+    net::is_key_used_up,
+};
 
 /// Who ended a connection, in which phase, and why.
 #[derive(Clone, Debug)]
@@ -51,6 +54,7 @@ impl End {
                 let by = if by == EndBy::Client { EndBy::Proxy } else { by };
                 Self::new(by, phase, EndCause::Malformed).with(error.to_string())
             }
+            _ if is_key_used_up(error) => Self::new(EndBy::Proxy, phase, EndCause::KeyLimit),
             _ => Self::new(by, phase, EndCause::Error).with(error.to_string()),
         }
     }

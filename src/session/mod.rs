@@ -19,6 +19,7 @@ mod evict;
 mod flood_log;
 mod handshake;
 mod identity;
+mod key_limit;
 mod panics;
 mod pending;
 mod pool_view;

@@ -1,10 +1,6 @@
 //! How the certificates of brokers are checked.
 
-use std::{
-    error,
-    fmt::{self, Debug, Display},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, PeerMisbehaved, RootCertStore,
@@ -19,8 +15,8 @@ use rustls::{
 use webpki::RawPublicKeyEntity;
 
 use super::{
-    pin::{Pin, Pins, public_key},
-    provider::provider,
+    pin::{NotPinned, Pin, Pins, public_key},
+    provider::client_provider,
 };
 
 /// Which certificates of brokers are accepted.
@@ -39,7 +35,7 @@ impl BrokerCheck {
     /// # Errors
     /// Why the CAs cannot be used.
     pub(super) fn verifier(self) -> Result<Arc<dyn ServerCertVerifier>, Error> {
-        let provider = provider();
+        let provider = client_provider();
         let (signed, pins) = match self {
             Self::Any => (None, None),
             Self::Signed(roots) => return chain_verifier(roots, provider).map(|chain| chain as _),
@@ -150,27 +146,3 @@ impl BrokerVerifier {
         }
     }
 }
-
-/// A certificate has none of the pins.
-pub(crate) struct NotPinned(Pins);
-
-impl Display for NotPinned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Pins { public_key, certificate } = &self.0;
-        f.write_str("the broker's certificate has no pin of tls.pin: its public key is ")?;
-        match public_key {
-            Some(key) => write!(f, "{key}")?,
-            None => f.write_str("malformed")?,
-        }
-        write!(f, ", the certificate {certificate}")
-    }
-}
-
-/// rustls shows an error of others by its Debug.
-impl Debug for NotPinned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Display::fmt(self, f)
-    }
-}
-
-impl error::Error for NotPinned {}

@@ -10,7 +10,8 @@ use rustls::{
 
 use super::{
     broker_verifier::BrokerCheck,
-    provider::{MinVersion, provider},
+    explained::Explained,
+    provider::{TlsVersion, client_provider, versions},
 };
 
 /// The most brokers whose tickets are kept, up to eight tickets each (rustls' number): more than
@@ -22,7 +23,7 @@ pub(crate) struct Client {
     pub(crate) check: BrokerCheck,
     /// The proxy's own certificate.
     pub(crate) identity: Option<CertifiedKey>,
-    pub(crate) min_version: MinVersion,
+    pub(crate) min_version: TlsVersion,
     /// The protocols that are offered, in order of preference; empty: the extension is not sent.
     pub(crate) alpn: Vec<Vec<u8>>,
 }
@@ -37,11 +38,11 @@ impl Client {
     /// # Errors
     /// Why rustls refuses it; not expected for files that were read without an error.
     pub(crate) fn config(self) -> Result<ClientConfig, Error> {
-        // The verifiers of the CAs are rustls' own; the others verify the handshake's signature.
-        let builder = ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(self.min_version.versions())?
+        let verifier = Explained(self.check.verifier()?);
+        let builder = ClientConfig::builder_with_provider(client_provider())
+            .with_protocol_versions(versions(self.min_version, TlsVersion::Tls13))?
             .dangerous()
-            .with_custom_certificate_verifier(self.check.verifier()?);
+            .with_custom_certificate_verifier(Arc::new(verifier));
         let mut client = match self.identity {
             Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
             None => builder.with_no_client_auth(),

@@ -1,6 +1,6 @@
 //! Fingerprints that a broker's certificate is compared with.
 
-use std::{fmt, str::FromStr};
+use std::{error, fmt, str::FromStr};
 
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -71,6 +71,30 @@ pub(super) fn public_key<'a>(
     let (_, parsed) = parse_x509_certificate(certificate).ok()?;
     Some(SubjectPublicKeyInfoDer::from(parsed.tbs_certificate.subject_pki.raw))
 }
+
+/// A certificate has none of the pins.
+pub(super) struct NotPinned(pub(super) Pins);
+
+impl fmt::Display for NotPinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Pins { public_key, certificate } = &self.0;
+        f.write_str("the broker's certificate has no pin of tls.pin: its public key is ")?;
+        match public_key {
+            Some(key) => write!(f, "{key}")?,
+            None => f.write_str("malformed")?,
+        }
+        write!(f, ", the certificate {certificate}")
+    }
+}
+
+/// rustls shows an error of others by its Debug.
+impl fmt::Debug for NotPinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl error::Error for NotPinned {}
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,6 @@
 
 use std::{
     fmt::Display,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -14,6 +13,7 @@ use crate::config::{
     list_file::read_list_file,
     raw::{Entries, OneOrMore},
     read_file::ReadFile,
+    regular_file::read_regular_file,
     values::FilePath,
 };
 
@@ -191,9 +191,7 @@ impl Checker<'_> {
         let (FilePath(name), at) = (file.get()?, file.place());
         let path = self.absolute(&**name);
         self.0.note_file(ReadFile::before_reading(&path));
-        let parsed = fs::read(&path)
-            .map_err(|error| format!("cannot be read: {error}"))
-            .and_then(|contents| parse(&contents));
+        let parsed = read_regular_file(&path).and_then(|contents| parse(&contents));
         match parsed {
             Ok(parsed) => Ok((path, parsed)),
             Err(wrong) => Err(self.wrong(&at, format!("{} {wrong}", quote(name)), allowed)),

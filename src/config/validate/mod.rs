@@ -78,6 +78,7 @@ pub(super) fn config(checker: &Checker<'_>, raw: &At<raw::Config>) -> Valid<Conf
         watch_interval: watch_interval?.0,
         files: Vec::new(),
         source: Source::default(),
+        bans_without_rate: settings::bans_without_rate(&raw.limits),
         effective: Text::default(),
     })
 }

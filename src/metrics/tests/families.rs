@@ -66,6 +66,7 @@ pub(super) fn touched() -> (Metrics, impl Sized) {
     pool.count_route(RouteKind::EmptyId);
     metrics.count_end(EndBy::Proxy, EndPhase::Relay, EndCause::Idle);
     metrics.count_reject("malformed");
+    metrics.count_key_limit(EndBy::Upstream);
     metrics.count_accept_error(AcceptError::ProcessDescriptors);
     metrics.set_connections_limit(1000);
     metrics.access_logs().dropped.inc_by(7);
@@ -90,6 +91,8 @@ fn every_family_of_the_contract() {
         r#"sessions_total{listener="mqtt",version="5"} 3"#,
         r#"session_ends_total{by="proxy",cause="idle",phase="relay"} 1"#,
         r#"rejects_total{reason="malformed"} 1"#,
+        r#"key_limits_total{connection="client"} 0"#,
+        r#"key_limits_total{connection="upstream"} 1"#,
         r#"handshake_seconds_count{listener="mqtt"} 1"#,
         r#"handshake_seconds_bucket{listener="mqtt",le="0.001"} 0"#,
         r#"handshake_seconds_bucket{listener="mqtt",le="0.0025"} 1"#,

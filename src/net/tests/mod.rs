@@ -2,7 +2,7 @@
 
 mod faults;
 mod held;
-mod key_limit;
+mod key_use;
 mod last_words;
 mod loans;
 mod peer;

@@ -8,13 +8,13 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig,
-    crypto::aws_lc_rs::default_provider,
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion,
+    crypto::{CryptoProvider, aws_lc_rs::default_provider},
     pki_types::PrivateKeyDer,
     version::{TLS12, TLS13},
 };
 
-use crate::proto::websocket::frame;
+use crate::{proto::websocket::frame, tls::TlsServer};
 
 /// A bad record: its tag is wrong for every key.
 pub(super) const BAD_RECORD: [u8; 37] = {
@@ -26,14 +26,20 @@ pub(super) const BAD_RECORD: [u8; 37] = {
 /// Both sides' configuration.
 #[derive(Clone)]
 pub(super) struct Tls {
-    pub(super) server: Arc<ServerConfig>,
+    pub(super) server: TlsServer,
     pub(super) client: Arc<ClientConfig>,
 }
 
 impl Tls {
     pub(super) fn new(is_12: bool) -> Self {
         let versions: &[_] = if is_12 { &[&TLS12] } else { &[&TLS13] };
-        let provider = Arc::new(default_provider());
+        Self::with(&Arc::new(default_provider()), versions)
+    }
+
+    pub(super) fn with(
+        provider: &Arc<CryptoProvider>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Self {
         let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
         let server = ServerConfig::builder_with_provider(provider.clone())
@@ -44,13 +50,13 @@ impl Tls {
             .unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(issued.cert.der().clone()).unwrap();
-        let mut client = ClientConfig::builder_with_provider(provider)
+        let mut client = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
         client.enable_secret_extraction = true;
-        Self { server: Arc::new(server), client: Arc::new(client) }
+        Self { server: TlsServer::with_one_config(server), client: Arc::new(client) }
     }
 }
 

@@ -119,6 +119,17 @@ impl Boundary {
         self.position == StreamPosition::Between
     }
 
+    /// How many of the next bytes are certain to belong to the packet under way; 0 between two
+    /// packets, and if the position is unknown.
+    pub(crate) fn certain_rest(self) -> usize {
+        match self.position {
+            StreamPosition::Between | StreamPosition::Lost => 0,
+            // The length may end with the next byte.
+            StreamPosition::Length(_) => 1,
+            StreamPosition::BodyStart | StreamPosition::Body => self.left as usize,
+        }
+    }
+
     /// Whether the position within the packets is unknown, from here to the end of the stream.
     pub(crate) fn is_lost(self) -> bool {
         self.position == StreamPosition::Lost
@@ -180,6 +191,30 @@ mod tests {
                 assert_eq!(boundary.is_at_boundary(), ends.contains(&at), "at {at} by {step}");
             }
         }
+    }
+
+    /// Whoever reads only what is certain stops at the end of the packet.
+    #[test]
+    fn the_certain_rest_ends_with_the_packet() {
+        for len in [0, 1, 127, 128, 20_000] {
+            let packet = publish(len);
+            let stream = [&packet[..], &publish(3)].concat();
+            for start in 1..packet.len().min(9) {
+                let mut boundary = Boundary::START;
+                boundary.feed(&stream[..start], |_| {});
+                let mut at = start;
+                while boundary.certain_rest() > 0 {
+                    let rest = boundary.certain_rest();
+                    boundary.feed(&stream[at..at + rest], |_| {});
+                    at += rest;
+                }
+                assert_eq!(at, packet.len(), "{len} bytes from {start}");
+                assert!(boundary.is_at_boundary());
+            }
+        }
+        let mut lost = Boundary::START;
+        lost.lose();
+        assert_eq!((lost.certain_rest(), Boundary::START.certain_rest()), (0, 0));
     }
 
     #[test]

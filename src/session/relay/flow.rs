@@ -3,7 +3,7 @@
 use std::{io, task::Poll};
 
 use crate::{
-    net::{BULK_BYTES, FLOW_BYTES, Pipe, Socket, Stream},
+    net::{BULK_BYTES, Pipe, Socket, Stream},
     session::context::{READ_BYTES, WorkerContext},
 };
 
@@ -37,6 +37,14 @@ enum Unsent {
 struct UnsentBytes {
     bytes: Box<[u8]>,
     sent: usize,
+}
+
+/// What a direction may move in one turn.
+#[derive(Clone, Copy)]
+pub(crate) struct FlowShare {
+    /// Whether the turn has admitted the session's bulk streams; otherwise they move nothing.
+    pub(crate) admitted: bool,
+    pub(crate) max_bytes: usize,
 }
 
 /// How far a direction got in one turn.
@@ -78,33 +86,33 @@ impl Flow {
         }
     }
 
-    /// Moves what is available, up to the flow's share of the turn. A bulk stream moves nothing
-    /// unless the turn has `admitted` it.
+    /// Moves what is available, up to the flow's share of the turn.
     pub(crate) fn pump(
         &mut self,
         context: &WorkerContext,
         from: &Stream,
         to: &Stream,
-        admitted: bool,
+        share: FlowShare,
         mut count: impl FnMut(RelayedChunk<'_>),
     ) -> Result<FlowProgress, FlowError> {
+        let FlowShare { admitted, max_bytes } = share;
         if self.is_bulk() && !admitted && !self.ended {
             return Ok(FlowProgress::More);
         }
-        if self.is_held_back_by(context, to)? || self.ended {
+        if self.is_held_back_by(context, to)? || self.ended || max_bytes == 0 {
             return Ok(FlowProgress::Stalled);
         }
         let mut moved = 0;
         for _ in 0..MAX_READS_PER_TURN {
-            if moved >= FLOW_BYTES || (self.is_bulk() && !admitted) {
+            if moved >= max_bytes || (self.is_bulk() && !admitted) {
                 return Ok(FlowProgress::More);
             }
+            let max = max_bytes - moved;
             let read = match self.pipe(context, from, to) {
                 Some((pipe, from, to)) => {
-                    let max = FLOW_BYTES - moved;
                     self.splice(context, pipe, (from, to), max, &mut count)?
                 }
-                None => self.copy(context, from, to, &mut count)?,
+                None => self.copy(context, from, to, max, &mut count)?,
             };
             match read {
                 Poll::Pending => return Ok(FlowProgress::Stalled),
@@ -166,17 +174,18 @@ impl Flow {
         }
     }
 
-    /// One read and one write through the worker's scratch buffer.
+    /// One read of at most `max` bytes and one write, through the worker's scratch buffer.
     fn copy(
         &mut self,
         context: &WorkerContext,
         from: &Stream,
         to: &Stream,
+        max: usize,
         count: &mut impl FnMut(RelayedChunk<'_>),
     ) -> Result<Poll<usize>, FlowError> {
         let scratch = &mut *context.scratch.lend();
         let size = if self.full_reads < FULL_READS_TO_BULK { READ_BYTES } else { BULK_BYTES };
-        let read = scratch.receive(size, |room| from.try_recv(room));
+        let read = scratch.receive(size.min(max), |room| from.try_recv(room));
         let Poll::Ready(n) = read.map_err(FlowError::Read)? else { return Ok(Poll::Pending) };
         if n == 0 {
             // On a unix socket whose peer has closed, even an empty write fails.

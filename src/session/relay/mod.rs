@@ -19,18 +19,19 @@ use std::{
     thread::panicking,
 };
 
-use self::flow::{Flow, FlowError, FlowProgress};
+use self::flow::{Flow, FlowError, FlowProgress, FlowShare};
 use super::{
     active::ActiveSession,
     context::WorkerContext,
     end::End,
     evict::{claim_client, end_of_displaced, note_broker_end, release_client},
+    key_limit,
     panics::panic_if_requested,
 };
 use crate::{
     labels::{EndBy, EndCause, EndPhase, Event},
-    net::{Stream, TurnTicket},
-    proto::mqtt::DisconnectReason,
+    net::{FLOW_BYTES, Stream, TurnTicket},
+    proto::mqtt::{DisconnectReason, Version},
 };
 
 /// A session after its CONNACK, or after the ClientHello that is passed through.
@@ -57,20 +58,17 @@ struct Flows {
 }
 
 impl Relay {
-    /// `unsent` is data from the broker that the client has not taken yet.
+    /// Enters the session in the worker's table and, if it was accepted, in the directory.
     pub(crate) fn new(
         context: Rc<WorkerContext>,
         session: ActiveSession,
-        unsent: &[u8],
         (client_packets, broker_packets): (Option<ClientPackets>, Option<BrokerPackets>),
     ) -> Self {
         let session = context.sessions.insert(session);
         claim_client(&context, &session);
-        let mut outbound = Flow::default();
-        outbound.store(unsent);
         let flows = Flows {
             inbound: Flow::default(),
-            outbound,
+            outbound: Flow::default(),
             client_packets,
             broker_packets,
             ticket: TurnTicket::default(),
@@ -78,6 +76,49 @@ impl Relay {
             watching: false,
         };
         Self { context, session: Some(session), flows }
+    }
+
+    /// Sends the client the broker's answer, as far as its socket takes it now, and logs and counts
+    /// the session. `bytes`: passed on so far, with the answer: from the client, and to it.
+    ///
+    /// # Errors
+    /// The client has gone: the session does not begin.
+    pub(crate) fn begin(&mut self, answer: &[u8], bytes: (u64, u64)) -> Result<(), End> {
+        let Some(session) = &self.session else { return Ok(()) };
+        // Empty if TLS is passed through.
+        if !answer.is_empty() {
+            let sent = match session.client.try_send(answer) {
+                Poll::Ready(Ok(sent)) => sent,
+                Poll::Ready(Err(error)) => {
+                    return Err(End::failed(EndBy::Client, EndPhase::Connack, &error));
+                }
+                Poll::Pending => 0,
+            };
+            self.flows.outbound.store(answer.get(sent..).unwrap_or_default());
+        }
+        let (record, now) = (&session.record, self.context.seconds());
+        session.count_in(bytes.0, now);
+        session.count_out(bytes.1, now);
+        if record.is_accepted() {
+            let version = record.client.as_ref().map(|client| client.version.level());
+            record.listener.metrics.count_session(version);
+            record.log_connect();
+        } else {
+            // The broker now has to close the connection (MQTT-3.2.2-5, MQTT-3.2.2-7 in 5.0);
+            // `half_close` limits the wait for that.
+            session.counters.half_closed.set(now);
+        }
+        Ok(())
+    }
+
+    /// Closes both connections of a session that has not begun, and records its end.
+    pub(crate) fn reject(mut self, end: End) {
+        let Some(session) = self.leave() else { return };
+        let ActiveSession { record, client, upstream, .. } = session;
+        client.send_close();
+        upstream.send_close();
+        let bytes = record.handshake_bytes();
+        record.end(Event::Reject, bytes, end);
     }
 }
 
@@ -101,6 +142,7 @@ impl Future for Relay {
         };
         if let Some(session) = this.leave() {
             let end = end_of_displaced(&this.context, &session, end);
+            let end = key_limit::explain(&this.context, &session, end);
             finish(session, end);
         }
         Poll::Ready(())
@@ -190,8 +232,9 @@ impl Flows {
             upstream.watch(cx);
         }
         let now = context.seconds();
+        let (inbound_share, outbound_share) = self.shares(session, admitted);
         let packets = &mut self.client_packets;
-        let inbound = self.inbound.pump(context, client, upstream, admitted, |chunk| {
+        let inbound = self.inbound.pump(context, client, upstream, inbound_share, |chunk| {
             session.count_in(chunk.len(), now);
             if let Some(packets) = packets {
                 packets.note(&chunk, &session.record, &session.idle_limit);
@@ -199,7 +242,7 @@ impl Flows {
         });
         // Also after a failed write: the broker's last bytes may say why it closed.
         let packets = &mut self.broker_packets;
-        let outbound = self.outbound.pump(context, upstream, client, admitted, |chunk| {
+        let outbound = self.outbound.pump(context, upstream, client, outbound_share, |chunk| {
             session.count_out(chunk.len(), now);
             if let Some(packets) = packets {
                 packets.note(&chunk, &session.record);
@@ -231,15 +274,54 @@ impl Flows {
                     return RelayStep::Ended(failed(from.0, to.1, &error));
                 }
                 Err(FlowError::Write(error)) => {
-                    return RelayStep::Ended(failed(to.0, from.1, &error));
+                    let end = failed(to.0, from.1, &error);
+                    if end.cause == EndCause::KeyLimit {
+                        self.send_disconnect(session, end.cause);
+                    }
+                    return RelayStep::Ended(end);
                 }
             }
+        }
+        if session.ends_after_packets() && self.is_between_packets() {
+            self.send_disconnect(session, EndCause::KeyLimit);
+            return RelayStep::Ended(End::new(EndBy::Proxy, EndPhase::Relay, EndCause::KeyLimit));
         }
         step
     }
 
+    /// What each direction may move in this turn: at the end of a session no more than belongs to
+    /// the packet under way.
+    fn shares(&self, session: &ActiveSession, admitted: bool) -> (FlowShare, FlowShare) {
+        let (mut inbound, mut outbound) = (FLOW_BYTES, FLOW_BYTES);
+        if session.ends_after_packets() {
+            (inbound, outbound) = self.certain_rests();
+        }
+        let share = |max_bytes: usize| FlowShare { admitted, max_bytes: max_bytes.min(FLOW_BYTES) };
+        (share(inbound), share(outbound))
+    }
+
+    /// How much of the packets under way is missing, as far as it is certain.
+    fn certain_rests(&self) -> (usize, usize) {
+        let (client, broker) = (&self.client_packets, &self.broker_packets);
+        (
+            client.as_ref().map_or(0, ClientPackets::certain_rest),
+            broker.as_ref().map_or(0, BrokerPackets::certain_rest),
+        )
+    }
+
+    /// Whether both sides have been sent whole packets only, and all of them. A side that has ended
+    /// completes no packet.
+    fn is_between_packets(&self) -> bool {
+        let (inbound, outbound) = self.certain_rests();
+        let is_complete = |flow: &Flow, rest: usize| !flow.held_back && (rest == 0 || flow.ended);
+        is_complete(&self.inbound, inbound) && is_complete(&self.outbound, outbound)
+    }
+
     /// Sends a 5.0 client a DISCONNECT with the reason, if the stream is between two packets.
     fn send_disconnect(&self, session: &ActiveSession, cause: EndCause) {
+        if session.record.client.as_ref().is_none_or(|client| client.version != Version::V5) {
+            return;
+        }
         let reason = match cause {
             EndCause::Idle => DisconnectReason::KeepAliveTimeout,
             EndCause::Drain => DisconnectReason::ServerShuttingDown,

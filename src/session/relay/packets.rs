@@ -14,8 +14,7 @@ pub(crate) struct ClientPackets {
     keep_alive: KeepAliveChange,
 }
 
-/// The broker's packets, from its CONNACK on, if the client can be sent a DISCONNECT: a client of
-/// 5.0.
+/// The broker's packets, from its CONNACK on, if the client may have to be sent whole packets only.
 pub(crate) struct BrokerPackets(Boundary);
 
 impl ClientPackets {
@@ -27,6 +26,11 @@ impl ClientPackets {
             boundary.lose();
         }
         Self { boundary, version, keep_alive: KeepAliveChange::default() }
+    }
+
+    /// How many of the next bytes are certain to belong to the packet under way.
+    pub(super) fn certain_rest(&self) -> usize {
+        self.boundary.certain_rest()
     }
 
     /// Records a DISCONNECT in what has passed, and applies a change of the keep alive to the
@@ -55,17 +59,26 @@ impl ClientPackets {
 }
 
 impl BrokerPackets {
-    /// The broker's packets in a session of `version`; `None` before 5.0, where a broker sends no
-    /// DISCONNECT.
-    pub(crate) fn new(version: Version) -> Option<Self> {
-        (version == Version::V5).then_some(Self(Boundary::START))
+    /// The broker's packets in a session of `version`. They are followed in 5.0, where the client
+    /// is told why its session ends, and if a TLS key `has_limit`, so that it ends between two of
+    /// them.
+    pub(crate) fn new(version: Version, has_limit: bool) -> Option<Self> {
+        (version == Version::V5 || has_limit).then_some(Self(Boundary::START))
     }
 
-    /// Records a DISCONNECT in what has passed.
+    /// How many of the next bytes are certain to belong to the packet under way.
+    pub(super) fn certain_rest(&self) -> usize {
+        self.0.certain_rest()
+    }
+
+    /// Records a DISCONNECT in what has passed; before 5.0 a broker sends none.
     pub(crate) fn note(&mut self, chunk: &RelayedChunk<'_>, record: &Record) {
+        let version = record.client.as_ref().map(|client| client.version);
         match *chunk {
             RelayedChunk::Bytes(bytes) => self.0.feed(bytes, |part| {
-                if let Some(code) = disconnect::code(&part, Version::V5) {
+                if version == Some(Version::V5)
+                    && let Some(code) = disconnect::code(&part, Version::V5)
+                {
                     record.broker_disconnect.set(Some(code));
                 }
             }),

@@ -11,7 +11,7 @@ use rustls::{
     },
 };
 
-use super::alert;
+use super::{alert, key_use::KeyUse, partial_records::count_records};
 use crate::net::buffer::Buffer;
 
 /// Bytes that a record takes beyond its plaintext: its header, an explicit nonce in TLS 1.2, the
@@ -19,21 +19,15 @@ use crate::net::buffer::Buffer;
 /// more.
 const RECORD_OVERHEAD_BYTES: usize = 64;
 
-/// The plaintext of a full record (RFC 8446, section 5.1; RFC 5246, section 6.2.1).
-const RECORD_BYTES: usize = 1 << 14;
-
-/// How many records before the limit of its key a connection is ended: enough for a check once per
-/// second to find it in time, and only one in sixty-four of the limit of AES-GCM.
-const RECORDS_IN_RESERVE: u64 = 1 << 18;
-
 /// A client's or a server's connection.
 pub(super) struct TlsConnection {
     side: Side,
     peer_has_closed: bool,
     /// After an error rustls must not be called again: it would read messages at stale positions.
     failed: bool,
-    /// Data records encrypted so far.
-    pub(super) records: u64,
+    /// Records written and read so far, with the few of the handshake that are written.
+    records_sent: u64,
+    records_received: u64,
 }
 
 enum Side {
@@ -58,14 +52,17 @@ impl TlsConnection {
     }
 
     fn new(side: Side) -> Self {
-        Self { side, peer_has_closed: false, failed: false, records: 0 }
+        Self { side, peer_has_closed: false, failed: false, records_sent: 0, records_received: 0 }
     }
 
-    /// Whether our key has encrypted nearly as many records as is safe, and cannot be replaced, as
-    /// in TLS 1.2: rustls stops at 2^24 records of AES-GCM. TLS 1.3 updates its keys in time.
-    pub(super) fn is_near_key_limit(&self) -> bool {
-        matches!(self.negotiated_cipher_suite(), Some(SupportedCipherSuite::Tls12(suite))
-            if self.records.saturating_add(RECORDS_IN_RESERVE) > suite.common.confidentiality_limit)
+    /// How much the keys have encrypted; `None` if they have no limit or can be replaced.
+    pub(super) fn key_use(&self) -> Option<KeyUse> {
+        let Some(SupportedCipherSuite::Tls12(suite)) = self.negotiated_cipher_suite() else {
+            return None;
+        };
+        let limit = suite.common.confidentiality_limit;
+        let (sent, received) = (self.records_sent, self.records_received);
+        (limit < u64::MAX).then_some(KeyUse { sent, received, limit })
     }
 
     /// Whether the peer has sent close_notify.
@@ -83,20 +80,28 @@ impl TlsConnection {
         outbox: &mut Buffer,
         mut give: impl FnMut(&[u8]),
     ) -> Result<usize, Error> {
-        let mut consumed = 0;
-        loop {
+        let (mut consumed, mut received) = (0, 0);
+        let before = outbox.bytes().len();
+        let mut give = |plaintext: &[u8]| {
+            received += 1;
+            give(plaintext);
+        };
+        let result = loop {
             let (discarded, step) = self.step(&mut wire[consumed..], outbox, &mut give, &mut None);
             consumed += discarded;
             match step {
                 Ok(RecordStep::More) => {}
-                Ok(RecordStep::Done) => return Ok(consumed),
+                Ok(RecordStep::Done) => break Ok(consumed),
                 Err(error) => {
                     self.write_alert(&error, outbox);
                     self.failed = true;
-                    return Err(error);
+                    break Err(error);
                 }
             }
-        }
+        };
+        self.records_received += received;
+        self.records_sent += count_records(&outbox.bytes()[before..]);
+        result
     }
 
     /// Encrypts `write` into records. `partial`: the bytes that the last read did not consume, in
@@ -113,19 +118,19 @@ impl TlsConnection {
         if self.failed {
             return Err(Error::HandshakeNotComplete);
         }
-        if let TlsWrite::Data(data) = write {
-            self.records += data.len().div_ceil(RECORD_BYTES) as u64;
-        }
+        let before = outbox.bytes().len();
         let mut write = Some(write);
         // Pending messages of the handshake or of a key update go first.
-        while let (0, RecordStep::More) = {
-            let (discarded, step) = self.step(partial, outbox, &mut |_| {}, &mut write);
-            (discarded, step?)
-        } {}
-        match write {
-            None => Ok(()),
-            Some(_) => Err(Error::HandshakeNotComplete),
-        }
+        let result = loop {
+            match self.step(partial, outbox, &mut |_| {}, &mut write) {
+                (0, Ok(RecordStep::More)) => {}
+                (_, Err(error)) => break Err(error),
+                _ if write.is_some() => break Err(Error::HandshakeNotComplete),
+                _ => break Ok(()),
+            }
+        };
+        self.records_sent += count_records(&outbox.bytes()[before..]);
+        result
     }
 
     /// The alert for a client whose certificate has expired.

@@ -2,12 +2,12 @@
 
 use std::io;
 
-use rustls::{CertificateError, Error, OtherError};
+use rustls::Error;
 
 use super::violation::{TlsViolation, too_many_partial_bytes};
 use crate::{
     proto::first_bytes::{DetectedProtocol, Detection, detect_protocol},
-    tls::NotPinned,
+    tls::describe,
 };
 
 /// Why a handshake failed.
@@ -27,11 +27,8 @@ pub(crate) enum TlsError {
     #[error("the other side ended the TLS handshake with the alert {0:?}")]
     Alert(rustls::AlertDescription),
     /// The peer's certificate was not accepted.
-    #[error("TLS: {0}")]
+    #[error("TLS: {}", describe(.0))]
     Certificate(#[source] Error),
-    /// A broker's certificate has none of the pins.
-    #[error("TLS: {0}")]
-    NotPinned(String),
     /// Likely: a peer without TLS, or an unsupported version.
     #[error("TLS: {error}{hint}")]
     Protocol {
@@ -49,16 +46,11 @@ impl TlsError {
     pub(super) fn new(error: Error, first: &[u8]) -> Self {
         match error {
             Error::AlertReceived(alert) => Self::Alert(alert),
-            Error::InvalidCertificate(CertificateError::Other(OtherError(why)))
-                if why.is::<NotPinned>() =>
-            {
-                Self::NotPinned(why.to_string())
-            }
             Error::InvalidCertificate(_) | Error::NoCertificatesPresented => {
                 Self::Certificate(error)
             }
             error @ Error::PeerIncompatible(_) => {
-                let hint = "; it offers no version from min_version (TLS 1.2 or 1.3) on, or no \
+                let hint = "; it offers no version of TLS from min_version to max_version, or no \
                             cipher or key exchange of those";
                 Self::Protocol { error, hint }
             }

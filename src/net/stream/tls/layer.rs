@@ -4,6 +4,7 @@ use std::{cell::RefCell, io, task::Poll};
 
 use super::{
     connection::{TlsConnection, TlsWrite},
+    key_use::{KeyUse, KeyUsedUp},
     state::TlsState,
     violation::TlsViolation,
 };
@@ -67,6 +68,9 @@ impl TlsLayer {
     ///
     /// After a violation by the peer nothing more is sent to it: further bytes are dropped, and the
     /// next read reports the violation. Whatever the peer sent before it can still be read.
+    ///
+    /// # Errors
+    /// The socket has failed, or our key is [used up](super::is_key_used_up).
     pub(in crate::net) fn try_send(&self, socket: &Socket, buf: &[u8]) -> Poll<io::Result<usize>> {
         let state = &mut *self.state.borrow_mut();
         if state.violation.is_some() {
@@ -74,6 +78,9 @@ impl TlsLayer {
         }
         if state.backlog.len() > MAX_JOINED_BYTES && state.flush(socket)?.is_pending() {
             return Poll::Pending;
+        }
+        if state.connection.key_use().is_some_and(KeyUse::is_used_up) {
+            return Poll::Ready(Err(io::Error::other(KeyUsedUp)));
         }
         let outbox = &mut *socket.buffers().outbox.lend();
         state.join_backlog(outbox);
@@ -91,14 +98,9 @@ impl TlsLayer {
         self.state.borrow_mut().flush(socket)
     }
 
-    /// Whether our key is near its record limit, so that the connection has to end soon.
-    pub(in crate::net) fn is_near_key_limit(&self) -> bool {
-        self.state.borrow().connection.is_near_key_limit()
-    }
-
-    #[cfg(test)]
-    pub(in crate::net) fn set_records(&self, records: u64) {
-        self.state.borrow_mut().connection.records = records;
+    /// How much the keys have encrypted; `None` if they have no limit or can be replaced.
+    pub(in crate::net) fn key_use(&self) -> Option<KeyUse> {
+        self.state.borrow().connection.key_use()
     }
 
     /// Ends our side: sends close_notify, then shuts the socket down.

@@ -11,6 +11,7 @@ mod connection;
 mod error;
 mod facts;
 mod handshake;
+mod key_use;
 mod layer;
 mod partial_records;
 mod resumed;
@@ -22,5 +23,6 @@ mod violation;
 
 pub(crate) use client::ClientTlsHandshake;
 pub(crate) use error::TlsError;
+pub(crate) use key_use::{KeyUse, is_key_used_up};
 pub(in crate::net) use layer::TlsLayer;
 pub(super) use server::ServerTlsHandshake;

@@ -88,6 +88,16 @@ pub(super) fn whole_records(wire: &[u8]) -> usize {
     }
 }
 
+/// The number of complete records at the front of `wire`.
+pub(super) fn count_records(wire: &[u8]) -> u64 {
+    let (mut end, mut count) = (0, 0);
+    while let Some(rest) = wire.get(end..).filter(|rest| rest.len() >= record(rest)) {
+        end += record(rest);
+        count += 1;
+    }
+    count
+}
+
 /// The length of the record that begins with `bytes`, or of its header while that is incomplete.
 fn record(bytes: &[u8]) -> usize {
     match bytes {

@@ -1,0 +1,5 @@
+//! A proxy inside the process of the test, for what no configuration file can say.
+
+mod key_limit;
+mod peers;
+mod running;

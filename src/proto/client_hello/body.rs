@@ -2,8 +2,6 @@
 
 use rustls::pki_types::DnsName;
 
-use super::ClientHello;
-
 /// The extension, and the only type of name in it (RFC 6066, section 3).
 const SERVER_NAME: usize = 0;
 const HOST_NAME: usize = 0;
@@ -16,6 +14,20 @@ const CHACHA20: [u16; 4] = [0x1303, 0xCCA8, 0xCCA9, 0xCCAA];
 
 /// The most characters that are kept of a name that is not a host name, as many as a DNS name has.
 const MAX_IGNORED_CHARS: usize = 255;
+
+/// What a ClientHello says about its client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ClientHello {
+    /// The host that the client asks for (RFC 6066, section 3), in lower case; `None` if it asks
+    /// for none, or for something that is not a DNS name, such as an address.
+    pub(crate) server_name: Option<Box<str>>,
+    /// What it asks for if that is not a DNS name, without control characters, shortened.
+    pub(crate) ignored_name: Option<Box<str>>,
+    /// The message, if rustls refuses its server name and no bytes follow it.
+    pub(crate) refused: Option<Vec<u8>>,
+    /// Whether the cipher suite that the client prefers is one of ChaCha20.
+    pub(crate) prefers_chacha20: bool,
+}
 
 /// A field is longer than what is left of the body.
 #[derive(Debug)]
@@ -62,9 +74,11 @@ fn server_name_extension(mut rest: HelloReader<'_>) -> Result<Option<&[u8]>, Fie
     Ok(found)
 }
 
-/// The host name in the extension, or what is there instead of one. Neither, if it is malformed or
-/// has several names.
-fn requested_name(extension: &[u8]) -> Result<(Option<Box<str>>, Option<Box<str>>), FieldTooLong> {
+/// A host name, and what is there instead of one.
+type RequestedName = (Option<Box<str>>, Option<Box<str>>);
+
+/// What the extension asks for. Neither, if it is malformed or has several names.
+fn requested_name(extension: &[u8]) -> Result<RequestedName, FieldTooLong> {
     let mut names = HelloReader(HelloReader(extension).vector(2)?);
     let is_host = names.number(1)? == HOST_NAME;
     let bytes = names.vector(2)?;

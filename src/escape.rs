@@ -41,13 +41,22 @@ pub const fn is_unsafe(c: char) -> bool {
     )
 }
 
+/// Long enough for a path or a host name to be recognised.
+const MAX_SHORT_CHARS: usize = 60;
+
 /// A text inside a message: escaped, so that it stays on its line, and cut short.
 pub(crate) fn quote(text: &str) -> String {
-    // Long enough for a path or a host name to be recognised.
-    const MAX_QUOTED_CHARS: usize = 60;
-    match text.char_indices().nth(MAX_QUOTED_CHARS) {
+    match text.char_indices().nth(MAX_SHORT_CHARS) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
         None => format!("{text:?}"),
+    }
+}
+
+/// A text for a cell of a table: cut short, and not escaped.
+pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MAX_SHORT_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
     }
 }
 

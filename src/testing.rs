@@ -1,6 +1,8 @@
 //! What tests, benchmarks, fuzz targets and the demo use. Everything else is private, so that the
 //! compiler finds what nobody uses.
 
+mod client_policy;
+
 pub mod access_log {
     pub use crate::access_log::{AccessLogs, field_names};
 }
@@ -71,6 +73,7 @@ pub mod proto {
     }
 }
 pub mod rules {
+    pub use super::client_policy::{ClientPolicy, QuotaPlace};
     pub use crate::rules::TextSet;
 }
 pub mod session {
@@ -78,6 +81,9 @@ pub mod session {
 }
 pub mod snapshot {
     pub use crate::snapshot::Snapshot;
+}
+pub mod template {
+    pub use crate::template::ClientFields;
 }
 pub mod upstream {
     pub use crate::upstream::router;

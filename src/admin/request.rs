@@ -2,15 +2,14 @@
 
 use std::{borrow::Cow, str::FromStr, time::Duration};
 
-use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{
     HeaderMap, StatusCode,
-    body::Body,
+    body::Incoming,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use super::{json, response::ErrorResponse};
@@ -29,6 +28,15 @@ impl Query {
     /// Parses a query in the format of HTML forms (`application/x-www-form-urlencoded`). Each
     /// parameter must be among `known` and occur at most once.
     pub(super) fn parse(query: Option<&str>, known: &[&str]) -> Result<Self, ErrorResponse> {
+        Self::parse_with_lists(query, known, &[])
+    }
+
+    /// As [`Self::parse`]; those in `lists` may occur several times.
+    pub(super) fn parse_with_lists(
+        query: Option<&str>,
+        known: &[&str],
+        lists: &[&str],
+    ) -> Result<Self, ErrorResponse> {
         let query = query.unwrap_or_default();
         if percent_decoded(query).is_none() {
             let error = format!("invalid percent-encoding in the query {query:?}");
@@ -41,7 +49,8 @@ impl Query {
                 let error = format!("unknown parameter {name:?}; allowed: {allowed}");
                 return Err(ErrorResponse::bad_request(error));
             }
-            if parameters.iter().any(|(other, _)| *other == name) {
+            let is_list = lists.contains(&&*name);
+            if !is_list && parameters.iter().any(|(other, _)| *other == name) {
                 return Err(ErrorResponse::bad_request(format!("duplicate parameter {name:?}")));
             }
             parameters.push((name.into_owned(), value.into_owned()));
@@ -51,6 +60,11 @@ impl Query {
 
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
+    }
+
+    /// The values of a parameter that may occur several times.
+    pub(super) fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| &**value)
     }
 
     pub(super) fn parsed<T: FromStr>(
@@ -75,42 +89,64 @@ pub(super) fn percent_decoded(text: &str) -> Option<Cow<'_, str>> {
     is_well_formed.then(|| percent_decode_str(text).decode_utf8().ok()).flatten()
 }
 
-/// Reads a JSON body, at most `max_bytes` long, within [`BODY_TIMEOUT`].
-pub(super) async fn json_body<B>(
-    headers: &HeaderMap,
-    body: B,
-    max_bytes: usize,
-) -> Result<Value, ErrorResponse>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media_type = media_type.map(|value| value.split(';').next().unwrap_or_default().trim());
-    if !media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json")) {
-        let error = "the body must be JSON: send `Content-Type: application/json`";
-        return Err(ErrorResponse::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
-    }
-    let too_large = || {
-        let error = format!("the body is longer than {max_bytes} bytes");
-        ErrorResponse::new(StatusCode::PAYLOAD_TOO_LARGE, error)
-    };
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if length.is_some_and(|length: u64| length > max_bytes as u64) {
-        return Err(too_large());
-    }
-    let bytes = match timeout(BODY_TIMEOUT, Limited::new(body, max_bytes).collect()).await {
-        Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
-        Ok(Err(error)) => {
-            return Err(ErrorResponse::bad_request(format!("cannot read the body: {error}")));
+/// The body of a request, not read yet.
+pub(super) struct RequestBody<'a> {
+    pub(super) headers: &'a HeaderMap,
+    pub(super) body: Incoming,
+}
+
+impl RequestBody<'_> {
+    /// Reads a JSON body, at most `max_bytes` long, within [`BODY_TIMEOUT`].
+    pub(super) async fn json(self, max_bytes: usize) -> Result<Value, ErrorResponse> {
+        let Self { headers, body } = self;
+        let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let media_type = media_type.map(|value| value.split(';').next().unwrap_or_default().trim());
+        if !media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json"))
+        {
+            let error = "the body must be JSON: send `Content-Type: application/json`";
+            return Err(ErrorResponse::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
         }
-        Err(_) => {
-            let error = format!("the body did not arrive within {BODY_TIMEOUT:?}");
-            return Err(ErrorResponse::new(StatusCode::REQUEST_TIMEOUT, error));
+        let too_large = || {
+            let error = format!("the body is longer than {max_bytes} bytes");
+            ErrorResponse::new(StatusCode::PAYLOAD_TOO_LARGE, error)
+        };
+        let length =
+            headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        if length.is_some_and(|length: u64| length > max_bytes as u64) {
+            return Err(too_large());
         }
-    };
-    json::parse(&bytes).map_err(ErrorResponse::bad_request)
+        let bytes = match timeout(BODY_TIMEOUT, Limited::new(body, max_bytes).collect()).await {
+            Ok(Ok(collected)) => collected.to_bytes(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
+            Ok(Err(error)) => {
+                return Err(ErrorResponse::bad_request(format!("cannot read the body: {error}")));
+            }
+            Err(_) => {
+                let error = format!("the body did not arrive within {BODY_TIMEOUT:?}");
+                return Err(ErrorResponse::new(StatusCode::REQUEST_TIMEOUT, error));
+            }
+        };
+        json::parse(&bytes).map_err(ErrorResponse::bad_request)
+    }
+}
+
+/// The members of a body that is an object with at least one of the `known` ones, and no others.
+/// `allowed` describes it.
+pub(super) fn members<'v>(
+    body: &'v Value,
+    known: &[&str],
+    allowed: &str,
+) -> Result<&'v Map<String, Value>, ErrorResponse> {
+    let wrong =
+        |fault: &str| Err(ErrorResponse::bad_request(format!("{fault}; allowed: {allowed}")));
+    let Value::Object(members) = body else { return wrong("the body is not an object") };
+    if members.is_empty() {
+        return wrong("the body is empty");
+    }
+    match members.keys().find(|name| !known.contains(&&***name)) {
+        Some(other) => wrong(&format!("unknown key {other:?}")),
+        None => Ok(members),
+    }
 }
 
 /// A value for an error message; long ones are described.

@@ -12,7 +12,7 @@ use super::{
         AdminContext, bans, config, duplicates, health, log, reload, route, rules, sessions,
         status, upstreams,
     },
-    request::percent_decoded,
+    request::{RequestBody, percent_decoded},
     response::{ErrorResponse, HttpResponse, json},
 };
 use crate::api;
@@ -57,6 +57,7 @@ async fn try_respond(
 ) -> Result<HttpResponse, ErrorResponse> {
     let AdminContext { state, scrape, budget } = &**context;
     let (head, body) = request.into_parts();
+    let body = RequestBody { headers: &head.headers, body };
     let query = head.uri.query();
     let resource = Resource::at(head.uri.path())?;
     let allow = resource.allow();
@@ -78,13 +79,13 @@ async fn try_respond(
         Resource::Status => status::get(state, query)?,
         Resource::Upstreams => upstreams::get(state, query)?,
         Resource::Upstream { pool, name } => {
-            upstreams::patch(state, query, &pool, &name, &head.headers, body).await?
+            upstreams::patch(state, query, &pool, &name, body).await?
         }
         Resource::Sessions => sessions::get(context, query).await?,
         Resource::Session(id) => sessions::delete(state, query, &id).await?,
         Resource::Duplicates => duplicates::get(state, query)?,
         Resource::Bans => match head.method {
-            Method::POST => bans::post(state, query, peer, &head.headers, body).await?,
+            Method::POST => bans::post(state, query, peer, body).await?,
             Method::DELETE => bans::delete(state, query)?,
             _ => bans::get(state, query)?,
         },
@@ -94,7 +95,7 @@ async fn try_respond(
         }
         Resource::Rules => rules::get(state, query)?,
         Resource::Rule { listener, name } => {
-            rules::patch(state, query, &listener, &name, &head.headers, body).await?
+            rules::patch(state, query, &listener, &name, body).await?
         }
         Resource::Log => log::get(state, query)?,
         Resource::Reload => reload::post(state, query).await?,

@@ -51,6 +51,26 @@ pub(crate) struct Rule {
     pub(crate) traffic: Option<Traffic>,
 }
 
+impl Rule {
+    /// What an operator who has lowered the share may not expect: the rule was written for all
+    /// clients that match it.
+    pub(crate) fn share_warning(&self) -> Option<String> {
+        let Self { name, percent, .. } = self;
+        let does = match &*self.action {
+            "refuse" => "refuses",
+            "redirect" => "redirects",
+            _ if self.configured_percent < 100.0 => return None,
+            _ => "applies to",
+        };
+        (*percent < self.configured_percent).then(|| {
+            format!(
+                "rule {name} {does} only {percent} % of the clients that match it; the rules below \
+                 it, or the listener's pool, decide about the others"
+            )
+        })
+    }
+}
+
 /// How a pool serves its clients: the sums of its brokers' counts, whichever rule or listener the
 /// clients came by.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

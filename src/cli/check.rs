@@ -29,9 +29,9 @@ pub(super) fn check(args: &CheckArgs) -> ExitCode {
     match load(file) {
         Ok(config) => {
             // The service may have other limits than this shell, so these are only warnings.
-            for warning in
-                config.warnings().into_iter().chain(control::descriptor_warnings(&config))
-            {
+            let of_limits = control::descriptor_warnings(&config);
+            let of_staples = control::staple_warnings(&config);
+            for warning in config.warnings().into_iter().chain(of_staples).chain(of_limits) {
                 eprintln!("{}: warning: {warning}", file.display());
             }
             if args.print {

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod check;
+mod client_args;
 mod completions;
 mod config_file;
 mod ctl;

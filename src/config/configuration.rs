@@ -21,6 +21,8 @@ pub struct Config {
     pub access_log: Vec<AccessLog>,
     pub log: Log,
     pub admin: Option<Admin>,
+    /// Keys of `limits` that have `ban_for` and no rate.
+    pub(super) bans_without_rate: Vec<&'static str>,
     /// The file as YAML, with every default filled in.
     pub(super) effective: Effective,
 }

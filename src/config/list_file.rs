@@ -1,10 +1,11 @@
 //! Text files with one entry a line, such as lists of networks or of client IDs.
 
 use std::{
-    fs::{self, File},
     io::{self, BufRead, BufReader, Read as _},
     path::Path,
 };
+
+use super::regular_file::open_regular_file;
 
 /// The most entries of a file. A million client IDs take some 100 MB, and a second to read.
 pub(super) const MAX_ENTRIES: usize = 1_000_000;
@@ -15,7 +16,7 @@ const MAX_DESCRIBED: usize = 10;
 
 /// Reads the entries of a file, each by `parse`, whose error is a clause such as `"x" is not a
 /// network`. Lines end in LF or CRLF; spaces around an entry, blank lines, lines that begin with
-/// `#`, and a byte order mark are ignored.
+/// `#`, and a byte order mark are ignored. Entries have no control characters.
 ///
 /// # Errors
 /// What is wrong with the file, as ends of sentences that begin with its name: that it cannot be
@@ -24,12 +25,7 @@ pub(super) fn read_list_file<T>(
     path: &Path,
     parse: impl FnMut(&str) -> Result<T, String>,
 ) -> Result<Vec<T>, Vec<String>> {
-    // Opening a named pipe waits for a writer, and a device may never end.
-    let metadata = fs::metadata(path).map_err(|error| vec![cannot_read(&error)])?;
-    if !metadata.is_file() {
-        return Err(vec!["cannot be read: it is not a regular file".to_owned()]);
-    }
-    let file = File::open(path).map_err(|error| vec![cannot_read(&error)])?;
+    let file = open_regular_file(path).map_err(|error| vec![cannot_read(&error)])?;
     read_list(BufReader::new(file), parse)
 }
 
@@ -81,7 +77,15 @@ fn entry(line: &[u8], is_first: bool) -> Result<&str, &'static str> {
     let text = str::from_utf8(line).map_err(|_| "is not UTF-8")?;
     let text = text.strip_prefix('\u{feff}').filter(|_| is_first).unwrap_or(text);
     let entry = text.trim_matches([' ', '\t']);
-    Ok(if entry.starts_with('#') { "" } else { entry })
+    if entry.starts_with('#') {
+        return Ok("");
+    }
+    // No name that MQTT recommends has one (5.0 and 3.1.1, section 1.5.4), and nobody would see it.
+    match entry.chars().find(|char| char.is_control()) {
+        Some('\r') => Err("has a carriage return in its middle: end lines with LF or CRLF"),
+        Some(_) => Err("has a control character: remove it"),
+        None => Ok(entry),
+    }
 }
 
 fn note(faults: &mut Vec<String>, invalid: &mut usize, number: usize, wrong: &str) {
@@ -122,7 +126,7 @@ mod tests {
             ("zähler\n".as_bytes(), &["zähler"]),
             // A mark elsewhere is part of the entry.
             ("a\n\u{feff}b\n".as_bytes(), &["a", "\u{feff}b"]),
-            (b"a\rb\n", &["a\rb"]),
+            (b"# a\rb\x07\n", &[]),
         ] {
             assert_eq!(read(text).unwrap(), wanted, "{text:?}");
         }
@@ -137,6 +141,24 @@ mod tests {
         let faults = read("bad\n".repeat(1000).as_bytes()).unwrap_err();
         assert_eq!(faults.len(), MAX_DESCRIBED + 1);
         assert_eq!(faults[MAX_DESCRIBED], "has 990 more invalid lines");
+    }
+
+    #[test]
+    fn control_characters() {
+        let carriage_return = "has a carriage return in its middle: end lines with LF or CRLF";
+        let other = "has a control character: remove it";
+        for (line, wrong) in [
+            ("a\rb", carriage_return),
+            ("a\r\r", carriage_return),
+            ("a\0", other),
+            ("a\tb", other),
+            ("\x1B[31ma", other),
+            ("a\x7F", other),
+            ("a\u{85}b", other),
+        ] {
+            let wanted = Err(vec![format!("line 2: {wrong}")]);
+            assert_eq!(read(format!("x\n{line}\ny\n").as_bytes()), wanted, "{line:?}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::{Identity, Idle, ProxyProtocolIn, WebSocket};
 use crate::{
     networks::PrefixSet,
     rules::{Action, Rule},
+    tls::TlsServer,
 };
 
 /// A listening address, the pool of its clients, and the protocols around their MQTT.
@@ -95,13 +96,17 @@ impl NetworkAccess {
 /// TLS of a listener.
 #[derive(Clone, Debug)]
 pub struct ListenerTls {
-    pub server: Arc<rustls::ServerConfig>,
+    pub server: TlsServer,
     /// Of `client_auth`: optional or required.
     pub asks_for_certificates: bool,
     /// In the order of the file: the first is shown to clients that ask for no host.
     pub certificates: Vec<CertificateFile>,
+    /// The OCSP responses for some of them.
+    pub staples: Vec<StapleFile>,
     /// Which client certificates are revoked; `None`: revocation is not checked.
     pub revocation: Option<RevocationFile>,
+    /// `None`: the keys of tickets are generated.
+    pub ticket_keys: Option<TicketKeyFile>,
 }
 
 /// A certificate of the configuration, for the metrics and warnings about its expiry.
@@ -114,10 +119,28 @@ pub struct CertificateFile {
     pub not_after: i64,
 }
 
+/// An OCSP response of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StapleFile {
+    pub path: PathBuf,
+    /// The last second in which it is valid, in Unix time. It is not sent after that.
+    pub next_update: i64,
+}
+
 /// Certificate revocation lists of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevocationFile {
     pub path: PathBuf,
     /// When the first of them is due to be replaced, in Unix time.
     pub next_update: i64,
+}
+
+/// The file of a listener's ticket keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TicketKeyFile {
+    pub path: PathBuf,
+    /// Any user of this machine may read it.
+    pub is_world_readable: bool,
+    /// The first line with the key of an earlier one, counted from 1.
+    pub repeated_line: Option<usize>,
 }

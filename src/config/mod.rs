@@ -11,6 +11,7 @@ mod effective;
 mod fault;
 mod identity;
 mod idle;
+mod limit_warnings;
 mod list_file;
 mod listener;
 mod load;
@@ -19,6 +20,7 @@ mod passthrough;
 mod pool;
 mod proxy_protocol;
 mod raw;
+mod regular_file;
 mod rule_warnings;
 mod schema;
 mod secret;
@@ -42,7 +44,7 @@ pub(crate) use identity::{
 };
 pub use idle::Idle;
 pub use listener::{Bind, CertificateFile, ListenerTls, RevocationFile};
-pub(crate) use listener::{Listener, NetworkAccess};
+pub(crate) use listener::{Listener, NetworkAccess, StapleFile, TicketKeyFile};
 pub use pool::{
     ActiveCheck, Address, Discover, Health, OnDown, Pool, PoolTls, Probe, Records, Upstream,
 };

@@ -132,7 +132,9 @@ fn takes_any_text(schema: &Value, sections: &[String]) -> bool {
 fn add_claims(definitions: &mut Map<String, Value>) {
     if let Some(when) = definitions.get_mut("When") {
         let mut claim = when["properties"]["username"].clone();
-        claim["description"] = "A claim of the client's token.".into();
+        // The title names the keys in the manual page.
+        claim["title"] = "jwt.CLAIM".into();
+        claim["description"] = "A claim of the client's token, such as jwt.tenant: a string, a number or a Boolean; jwt.device.id is `id` inside the object `device`.".into();
         when["patternProperties"] = json!({ "^jwt\\..": claim });
     }
 }

@@ -40,6 +40,9 @@ pub(super) fn warn_of_certificates(config: &Config) {
             "the next CRL was due on {due}: certificates revoked since then are accepted",
         );
     }
+    for warning in staple_warnings(config) {
+        tracing::warn!("{warning}");
+    }
     let is_insecure = |pool: &&Pool| pool.tls.as_ref().is_some_and(|tls| tls.insecure);
     for pool in config.pools.iter().filter(is_insecure) {
         tracing::warn!(
@@ -48,6 +51,25 @@ pub(super) fn warn_of_certificates(config: &Config) {
              passwords",
         );
     }
+}
+
+/// The OCSP responses that are outdated, a sentence each.
+pub(crate) fn staple_warnings(config: &Config) -> Vec<String> {
+    let now = unix_seconds(SystemTime::now());
+    let listeners = config.listeners.iter();
+    let outdated = listeners.flat_map(|listener| {
+        let staples = listener.tls.iter().flat_map(|tls| &tls.staples);
+        staples.filter(|staple| staple.next_update < now).map(|staple| {
+            format!(
+                "tls.certificates of listener {}: the OCSP response in {} was valid until {}, and \
+                 is not sent: fetch a new one and reload",
+                listener.name,
+                staple.path.display(),
+                date(staple.next_update)
+            )
+        })
+    });
+    outdated.collect()
 }
 
 fn warn_of_certificate(certificate: &CertificateFile, now: i64) {

@@ -21,6 +21,11 @@ pub struct BoundListener {
 }
 
 impl BoundListener {
+    /// A listener that accepts nothing, for simulations.
+    pub(crate) fn without_sockets(bind: Bind) -> Self {
+        Self { bind, sockets: Vec::new(), inherited: None, file: None }
+    }
+
     /// The inherited socket of which the sockets are duplicates, if any.
     pub fn inherited(&self) -> Option<&Arc<InheritedSocket>> {
         self.inherited.as_ref()

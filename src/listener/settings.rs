@@ -2,14 +2,13 @@
 
 use std::{iter, net::IpAddr, sync::Arc};
 
-use rustls::ServerConfig;
-
 use super::rules::{ListenerRules, OperatorShares};
 use crate::{
     config::{self, Bind, Identity, Idle, NetworkAccess, ProxyProtocolIn, WebSocket},
     labels::Transport,
     metrics::ListenerMetrics,
     proto::mqtt::Strictness,
+    tls::TlsServer,
     upstream::Pool,
 };
 
@@ -37,7 +36,7 @@ pub struct ListenerSettings {
     /// `None` if clients of all networks may connect.
     pub access: Option<NetworkAccess>,
     pub proxy_protocol: Option<ProxyProtocolIn>,
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<TlsServer>,
     /// Whether clients may speak MQTT without WebSocket.
     pub mqtt: bool,
     /// `None`: clients do not speak WebSocket.

@@ -196,6 +196,12 @@ impl Socket {
         let _ = options.apply(&self.fd);
     }
 
+    /// Acknowledges at once what has been received; does nothing on a unix socket.
+    pub(crate) fn acknowledge(&self) {
+        // Fails only where nothing waits to be acknowledged.
+        let _ = sockopt::set_tcp_quickack(&self.fd, true);
+    }
+
     /// Ends our side of the stream: the peer reads an end of file.
     pub(crate) fn shutdown(&self) {
         // Fails only if the connection is gone already, which the next read reports.

@@ -6,9 +6,15 @@ use std::{
     sync::Arc,
 };
 
+use tokio::sync::Notify;
+
 use super::{
-    accept_context::AcceptContext, clients::ClientDirectory, flood_log::FloodLog,
-    pool_view::PoolView, record::Recorder, table::SessionTable,
+    accept_context::AcceptContext,
+    clients::ClientDirectory,
+    flood_log::FloodLog,
+    pool_view::PoolView,
+    record::{ListenerRef, Recorder},
+    table::SessionTable,
 };
 use crate::{
     access_log::WorkerLogs,
@@ -69,6 +75,8 @@ pub(crate) struct WorkerContext {
     pub(crate) sweep: Cell<SweepState>,
     /// The count of added bans that sweeps have acted on.
     pub(crate) swept_bans: Cell<u64>,
+    /// Notified when a sweep acts on added bans: clients that wait for admission may be banned.
+    pub(crate) new_bans: Notify,
     pub(crate) flood_log: FloodLog,
     /// Holds the data of one read until it is written or stored.
     pub(crate) scratch: SharedBuffer<Buffer>,
@@ -113,6 +121,7 @@ impl WorkerContext {
             sessions: SessionTable::default(),
             sweep: Cell::default(),
             swept_bans: Cell::new(0),
+            new_bans: Notify::new(),
             flood_log: FloodLog::default(),
             ending: Cell::new(None),
             scratch: SharedBuffer::default(),
@@ -167,10 +176,15 @@ impl WorkerContext {
         self.listeners.borrow().iter().any(|accepted| accepted.settings.rules.is_some())
     }
 
-    /// What the next connection of the listener with this name takes.
-    pub(crate) fn accept_context(&self, listener: &str) -> Option<Rc<AcceptContext>> {
+    /// What the next connection of a session's listener takes; `None` if the listener is gone.
+    ///
+    /// A listener that a reload renames keeps its sockets and its sessions. One that a reload binds
+    /// to another address is followed by its name.
+    pub(crate) fn accept_context(&self, of: &ListenerRef) -> Option<Rc<AcceptContext>> {
         let listeners = self.listeners.borrow();
-        listeners.iter().find(|accepted| *accepted.listener.name == *listener).cloned()
+        let same = listeners.iter().find(|accepted| accepted.listener.id == of.id);
+        let same_name = || listeners.iter().find(|accepted| accepted.listener.name == of.name);
+        same.or_else(same_name).cloned()
     }
 
     pub(crate) fn log(&self) -> &WorkerLogs {

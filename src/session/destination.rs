@@ -60,6 +60,32 @@ pub(super) fn apply_rules(
     }
 }
 
+/// Applies the current rules to a client that has waited since they were applied first. Returns
+/// whether they send it to another pool.
+///
+/// # Errors
+/// As of [`apply_rules`].
+pub(super) fn follow_rules(
+    client: &mut PendingClient<'_>,
+    connect: Option<&Connect>,
+) -> Result<bool, Rejection> {
+    let before = client.record.listener.clone();
+    let Some(accepted) = client.context.accept_context(&before) else { return Ok(false) };
+    let decided = decide(client.context, &accepted, &client.record);
+    let rule = decided.and_then(|index| accepted.settings.rules.as_ref()?.get(index));
+    let listener = decided.and_then(|index| accepted.rules.get(index));
+    let listener = listener.unwrap_or(&accepted.listener);
+    let is_to_pool = rule.is_none_or(|rule| matches!(rule.rule.action, Action::Pool(_)));
+    let is_same_pool = Rc::ptr_eq(&listener.pool, &before.pool);
+    // Otherwise it would count for its rule again.
+    if is_to_pool && is_same_pool && listener.rule == before.rule {
+        return Ok(false);
+    }
+    client.record.listener = accepted.listener.clone();
+    apply_rules(client, &accepted, connect)?;
+    Ok(!is_same_pool)
+}
+
 /// A number that changes with the rules of the listener. (It also changes when its brokers do.)
 pub(super) fn rules_version(accepted: &AcceptContext) -> u64 {
     accepted.listener.pool.pool.move_count()
@@ -93,7 +119,7 @@ pub(super) fn current_destination(
     session: &ActiveSession,
 ) -> CurrentDestination {
     let record = &session.record;
-    let Some(accepted) = context.accept_context(&record.listener.name) else {
+    let Some(accepted) = context.accept_context(&record.listener) else {
         return CurrentDestination::SamePool;
     };
     let decided = decide(context, &accepted, record);

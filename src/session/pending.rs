@@ -9,11 +9,12 @@ use std::{
 };
 
 use super::{
+    ban_check::find_ban,
     clients::ReplacedSession,
     context::{READ_BYTES, WorkerContext},
     end::End,
     record::Record,
-    reject::{RejectReply, Rejection},
+    reject::{RejectReply, Rejection, describe_ban},
 };
 use crate::{
     labels::{EndBy, EndCause, EndPhase},
@@ -33,7 +34,7 @@ pub(crate) struct PendingClient<'a> {
     /// 0 if none did.
     pub(crate) rewritten: (u32, u32),
     /// The client's older sessions that its new one replaces.
-    pub(crate) replaced: Box<[ReplacedSession]>,
+    pub(crate) replaced: Vec<ReplacedSession>,
 }
 
 impl PendingClient<'_> {
@@ -107,6 +108,17 @@ impl PendingClient<'_> {
     /// The phase in which the client is checked before a broker is chosen: the last that was read.
     pub(crate) fn check_phase(&self) -> EndPhase {
         if self.record.is_passed_through() { EndPhase::Handshake } else { EndPhase::Connect }
+    }
+
+    /// Checks the bans in force.
+    ///
+    /// # Errors
+    /// The client is banned.
+    pub(crate) fn check_bans(&self) -> Result<(), Rejection> {
+        let Some(ban) = find_ban(self.context, &self.record) else { return Ok(()) };
+        self.context.metrics().limits().count_refused(ban.kind);
+        let refused = self.refuse(RejectReason::Banned, self.check_phase(), EndCause::Banned);
+        Err(refused.with(describe_ban(&ban)))
     }
 
     /// A rejection with the proxy's own CONNACK.

@@ -13,11 +13,11 @@ use super::{
     table::{ACTION_COST, VISIT_COST},
     walk::walk,
 };
-use crate::labels::EndCause;
+use crate::{labels::EndCause, net::Ping};
 
 /// Starts the once-a-second sweep over a worker's sessions: byte counts, idle and half-close
-/// limits, the limits of TLS keys, Pings to idle WebSockets, new bans, and brokers that are down or were removed. If a sweep
-/// is still running, another one follows it.
+/// limits, the limits of TLS keys, Pings to idle WebSockets, new bans, and brokers that are down or
+/// were removed. If a sweep is still running, another one follows it.
 pub(crate) fn sweep(context: &Rc<WorkerContext>) {
     for view in context.views() {
         // Otherwise a worker without new connections would keep removed brokers.
@@ -50,6 +50,9 @@ async fn sweep_all(guard: SweepGuard) {
         // Sessions of what has been banned since the last sweep end in this one.
         let bans = context.limiter.rates.bans.additions();
         let has_new_bans = context.swept_bans.replace(bans) != bans;
+        if has_new_bans {
+            context.new_bans.notify_waiters();
+        }
         let mut lost = PoolsWithLostSessions::default();
         walk(context, |session| {
             session.flush_bytes();
@@ -62,8 +65,18 @@ async fn sweep_all(guard: SweepGuard) {
             if let Some(cause) = overdue.or(is_banned.then_some(EndCause::Banned)) {
                 session.end(cause);
                 cost += ACTION_COST;
-            } else if end_if_near(session) || session.client.ping_if_quiet(context.seconds()) {
-                cost += ACTION_COST;
+                return cost;
+            }
+            if end_if_near(session) {
+                return cost + ACTION_COST;
+            }
+            match session.client.ping_if_quiet(context.seconds()) {
+                Ping::NotDue => {}
+                Ping::Sent => cost += ACTION_COST,
+                Ping::Unanswered => {
+                    session.end(EndCause::Idle);
+                    cost += ACTION_COST;
+                }
             }
             cost
         })

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use rustls::{
     ClientConfig, Error, RootCertStore,
-    client::Resumption,
+    client::{Resumption, WebPkiServerVerifier, danger::ServerCertVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
 };
 
 use super::{
-    provider::{MinVersion, provider},
+    explained::Explained,
+    provider::{TlsVersion, client_provider, versions},
     unverified::Unverified,
 };
 
@@ -28,16 +29,20 @@ const RESUMABLE_BROKERS: usize = 256;
 pub(crate) fn client(
     roots: Option<RootCertStore>,
     identity: Option<CertifiedKey>,
-    min_version: MinVersion,
+    min_version: TlsVersion,
 ) -> Result<ClientConfig, Error> {
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(min_version.versions())?;
-    let builder = match roots {
-        Some(roots) => builder.with_root_certificates(roots),
-        None => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider())))
+    let builder = ClientConfig::builder_with_provider(client_provider())
+        .with_protocol_versions(versions(min_version, TlsVersion::Tls13))?;
+    let verifier: Arc<dyn ServerCertVerifier> = match roots {
+        Some(roots) => {
+            let verifier =
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), client_provider());
+            verifier.build().map_err(|error| Error::General(error.to_string()))?
         }
+        None => Arc::new(Unverified(client_provider())),
     };
+    let builder =
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Explained(verifier)));
     let mut client = match identity {
         Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
         None => builder.with_no_client_auth(),

@@ -1,19 +1,29 @@
 //! Turns TLS files into rustls configurations.
 
 mod client;
+mod clients;
+mod explained;
 mod identity;
 #[cfg(test)]
 pub(crate) mod limited_keys;
+mod ocsp;
 mod pem;
 mod provider;
 mod server;
 mod sni;
+mod ticket_identity;
+mod ticket_keys;
 mod unverified;
 
 pub(crate) use client::client;
+pub(crate) use clients::Clients;
+pub(crate) use explained::describe;
 pub(crate) use identity::certified;
+pub(crate) use ocsp::{OCSP, Staple, staple};
 pub(crate) use pem::{
     AUTHORITIES, CHAIN, KEY, REVOCATION_LISTS, authorities, chain, key, revocation_lists,
 };
-pub(crate) use provider::MinVersion;
-pub(crate) use server::{Clients, HTTP_1_1, Server};
+pub(crate) use provider::TlsVersion;
+pub(crate) use server::{HTTP_1_1, Server, Tickets, TlsServer};
+pub(crate) use sni::Presented;
+pub(crate) use ticket_keys::{TICKET_KEYS, TicketKeys, ticket_keys};

@@ -54,7 +54,9 @@ impl WorkerListeners {
             let settings = listener.settings();
             let known = before.remove(&listener.id);
             let used = known.as_ref().map(|known| known.listener.next.borrow().clone());
-            let Some(next) = accept_context(context, settings, used.as_deref()) else { continue };
+            let Some(next) = accept_context(context, listener.id, settings, used.as_deref()) else {
+                continue;
+            };
             let next = Rc::new(next);
             accepting.push(next.clone());
             let open = match (known, sockets.remove(&listener.id)) {
@@ -122,6 +124,7 @@ fn open(
 /// What connections take from now on. Sessions share what has not changed from `used`.
 fn accept_context(
     context: &WorkerContext,
+    listener_id: u64,
     settings: Arc<ListenerSettings>,
     used: Option<&AcceptContext>,
 ) -> Option<AcceptContext> {
@@ -137,6 +140,7 @@ fn accept_context(
         };
         let fresh = || {
             Rc::new(ListenerRef {
+                id: listener_id,
                 name: settings.name.clone(),
                 transport: settings.transport,
                 pool: pool.clone(),

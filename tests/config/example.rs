@@ -35,6 +35,7 @@ pub(crate) fn uncommented() -> (TempDir, String) {
         ("privkey.pem", &key),
         ("clients-ca.pem", &ca),
         ("clients.crl", &crl),
+        ("ticket-keys.txt", &"MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=".to_owned()),
         ("brokers-ca.pem", &ca),
         ("client.pem", &cert),
         ("client.key", &key),
@@ -157,6 +158,7 @@ fn the_example_has_every_key() {
         "    bind: 0.0.0.0",
         "      client_auth: ",
         "          key: ",
+        "        file: ticket-keys.txt",
         "      from: ",
         "      path: /mqtt",
         "        keys: ",
@@ -203,6 +205,8 @@ fn the_example_has_every_key() {
             } else if (line, key) == ("      client_auth: ", "mode") {
                 // It excludes the other keys.
                 assert!(EXAMPLE.contains("# mode: passthrough\n"));
+            } else if (line, key) == ("          key: ", "ocsp") {
+                assert!(EXAMPLE.contains("# ocsp: ocsp.der\n"));
             } else if (line, key) == ("      username: ", "password") {
                 assert!(EXAMPLE.contains("Or password: none"));
             } else {
@@ -214,7 +218,7 @@ fn the_example_has_every_key() {
     }
     // So many as there were when every section had been visited: a section that is missed above
     // makes it fewer.
-    assert_eq!(keys, 157);
+    assert_eq!(keys, 163);
 }
 
 /// serde_yaml shares no code with the reader of this crate: what it makes of a text, written out

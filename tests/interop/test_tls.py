@@ -58,7 +58,7 @@ def test_mosquitto_clients(secured, authority, device, unique, version):
     assert sent == (0, "")
     end = secured.entry(event="disconnect", client_id=unique)
     assert end["transport"] == "tls"
-    assert (end["tls_version"], end["tls_cipher"]) == ("TLSv1.3", "TLS_AES_256_GCM_SHA384")
+    assert (end["tls_version"], end["tls_cipher"]) == ("TLSv1.3", "TLS_AES_128_GCM_SHA256")
     assert (end["sni"], end["tls_cn"]) == ("localhost", "device-7")
     assert (end["protocol_version"], end["end_cause"]) == (LEVELS[version], "closed")
     assert end["bytes_in"] > 100_000

@@ -179,7 +179,7 @@ fn neither() {
     refused(b"\x16\x03\x01\x02\x00\x01", "", "proxy/connect/malformed", hello, "tcp");
     let nothing = "nothing was sent";
     refused(b"", "", "proxy/handshake/timeout", nothing, "tcp");
-    let part = "incomplete CONNECT: only 1 bytes were sent";
+    let part = "incomplete CONNECT: only 1 byte was sent";
     refused(b"\x10", "", "proxy/connect/timeout", part, "tcp");
     let part = "no complete WebSocket request was sent";
     refused(b"G", "", "proxy/handshake/timeout", part, "ws");

@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr};
 use rustix::process::Signal;
 
 use crate::{
-    broker::Broker,
+    broker::{Broker, echo_to},
     client::{CONNACK_V3, CONNACK_V5, Client, Connect, connack, connect},
     config::Config,
     harness::{Proxy, end},
@@ -92,6 +92,52 @@ fn refused_clients_leave_their_place() {
     let proxy = Config::of([&refusing]).workers(1).more(limits).start();
     let _refused: Vec<_> =
         (0..5).map(|n| user(proxy.address(), 4, &format!("c{n}"), "anna", 5)).collect();
+}
+
+/// A device that connects again as soon as it has its CONNACK replaces its session each time.
+#[test]
+fn reconnects_at_a_full_quota() {
+    let broker = Broker::echoing();
+    let limits = "limits: { max_connections_per_username: 1 }";
+    let proxy = Config::of([&broker]).workers(2).more(limits).start();
+    let mut old = Vec::new();
+    for _ in 0..500 {
+        old.push(user(proxy.address(), 4, "device", "anna", 0));
+    }
+    let mut newest = old.pop().unwrap();
+    old.iter_mut().for_each(Client::expect_end);
+    newest.echo(b"\xC0\x00");
+    proxy.wait_metric("mqtt_lb_connections_active", &[], 1.0);
+}
+
+/// Who knows a device's names but not its password does not keep the device from replacing its own
+/// session, even while the refused connection is open.
+#[test]
+fn refused_logins_do_not_hold_a_session() {
+    let broker = Broker::start(|mut link| {
+        let Some(connect) = link.read_packet() else { return };
+        if connect.ends_with(b"right") {
+            return echo_to(link, &connect);
+        }
+        link.send(&connack(4, 5));
+        while link.read_packet().is_some() {}
+    });
+    let limits = "limits: { max_connections_per_username: 1 }";
+    let proxy = Config::of([&broker]).workers(2).more(limits).start();
+    let login = |password, code| {
+        let names = Connect::new(4, "device").username("anna");
+        let packet = Connect { password: Some(password), ..names }.bytes();
+        Client::exchange(proxy.address(), &packet, &connack(4, code))
+    };
+    let mut old = login("right", 0);
+    let mut refused = Vec::new();
+    for _ in 0..5 {
+        refused.push(login("wrong", 5));
+        old.echo(b"\xC0\x00");
+        let new = login("right", 0);
+        old.expect_end();
+        old = new;
+    }
 }
 
 /// A tenant is known by the host it asks for.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use rustix::process::Signal;
+use rustls::CipherSuite;
 
 use crate::{
     broker::Broker,
@@ -26,8 +27,8 @@ fn both_versions() {
     let broker = Broker::echoing();
     let proxy = proxy(&broker, &pki.tls(""));
     for (versions, id, version, cipher) in [
-        (Versions::Both, "new", "TLSv1.3", "TLS_AES_256_GCM_SHA384"),
-        (Versions::Only12, "old", "TLSv1.2", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"),
+        (Versions::Both, "new", "TLSv1.3", "TLS_AES_128_GCM_SHA256"),
+        (Versions::Only12, "old", "TLSv1.2", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
     ] {
         let mut client = pki.client().versions(versions).open(proxy.address()).session(id);
         client.echo(b"\xC0\x00");
@@ -44,6 +45,35 @@ fn both_versions() {
         assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&sent.into(), &6.into()));
     }
     assert_eq!(broker.connections(), 2);
+}
+
+/// The server chooses, unless the client has ChaCha20 first, as one without instructions for AES.
+#[test]
+fn cipher_suites() {
+    const AES_128: CipherSuite = CipherSuite::TLS13_AES_128_GCM_SHA256;
+    const AES_256: CipherSuite = CipherSuite::TLS13_AES_256_GCM_SHA384;
+    const CHACHA20: CipherSuite = CipherSuite::TLS13_CHACHA20_POLY1305_SHA256;
+    const OLD_AES_128: CipherSuite = CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;
+    const OLD_AES_256: CipherSuite = CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384;
+    const OLD_CHACHA20: CipherSuite = CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256;
+
+    let pki = Pki::new();
+    let broker = Broker::echoing();
+    let proxy = proxy(&broker, &pki.tls(""));
+    for (offered, chosen) in [
+        // What OpenSSL 3 offers.
+        (&[AES_256, CHACHA20, AES_128][..], AES_128),
+        (&[CHACHA20, AES_128, AES_256], CHACHA20),
+        (&[AES_256, CHACHA20], AES_256),
+        (&[CHACHA20], CHACHA20),
+        (&[OLD_AES_256, OLD_CHACHA20, OLD_AES_128], OLD_AES_128),
+        (&[OLD_CHACHA20, OLD_AES_128], OLD_CHACHA20),
+        (&[OLD_AES_256], OLD_AES_256),
+    ] {
+        let client = pki.client().suites(offered).open(proxy.address()).session("device");
+        let suite = client.stream.conn.negotiated_cipher_suite().unwrap().suite();
+        assert_eq!(suite, chosen, "of {offered:?}");
+    }
 }
 
 /// Much more than any buffer holds, both ways.

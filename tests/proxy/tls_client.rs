@@ -8,8 +8,9 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConfig, StreamOwned,
-    crypto::aws_lc_rs::default_provider,
+    CipherSuite, ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConfig,
+    StreamOwned,
+    crypto::{CryptoProvider, aws_lc_rs::default_provider},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     server::WebPkiClientVerifier,
     version::{TLS12, TLS13},
@@ -76,7 +77,13 @@ impl Pki {
 
     /// Trusts the CA.
     pub(crate) fn client(&self) -> Trust {
-        Trust { ca: self.ca.pem(), identity: None, versions: Versions::Both, alpn: Vec::new() }
+        Trust {
+            ca: self.ca.pem(),
+            identity: None,
+            versions: Versions::Both,
+            alpn: Vec::new(),
+            suites: Vec::new(),
+        }
     }
 
     /// What a broker with this certificate does; it asks clients for theirs where it has a CA.
@@ -111,6 +118,8 @@ pub(crate) struct Trust {
     identity: Option<(String, String)>,
     versions: Versions,
     alpn: Vec<Vec<u8>>,
+    /// In the client's order; empty: all.
+    suites: Vec<CipherSuite>,
 }
 
 impl Trust {
@@ -129,12 +138,27 @@ impl Trust {
         self
     }
 
+    pub(crate) fn suites(mut self, suites: &[CipherSuite]) -> Self {
+        self.suites = suites.to_vec();
+        self
+    }
+
+    fn provider(&self) -> CryptoProvider {
+        let mut provider = default_provider();
+        if !self.suites.is_empty() {
+            let all = std::mem::take(&mut provider.cipher_suites);
+            let named = |suite| *all.iter().find(|one| one.suite() == suite).unwrap();
+            provider.cipher_suites = self.suites.iter().copied().map(named).collect();
+        }
+        provider
+    }
+
     pub(crate) fn config(&self) -> Arc<ClientConfig> {
         let versions: &[_] = match self.versions {
             Versions::Both => &[&TLS13, &TLS12],
             Versions::Only12 => &[&TLS12],
         };
-        let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        let builder = ClientConfig::builder_with_provider(Arc::new(self.provider()))
             .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots(&self.ca));

@@ -27,7 +27,7 @@ impl Keys {
             panic!("not TLS 1.3")
         };
         let (number, secrets) = client.dangerous_extract_secrets().unwrap().tx;
-        let ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else {
+        let ConnectionTrafficSecrets::Aes128Gcm { key, iv } = secrets else {
             panic!("another cipher")
         };
         let mut keys = Self { encrypter: suite.aead_alg.encrypter(key, iv), number: 0 };

@@ -1,15 +1,15 @@
 //! What a client has said before it breaks TLS reaches its broker.
 
 use std::{
-    io::{Read, Write},
-    sync::mpsc,
+    io::{ErrorKind, Read, Write},
+    sync::{Mutex, mpsc},
 };
 
 use rustls::ClientConnection;
 
 use crate::{
     broker::Broker,
-    client::{connect, packet, text},
+    client::{CONNACK_V3, connect, packet, text},
     config::Config,
     harness::{PATIENCE, end},
     tls_client::{BAD_RECORD, Pki},
@@ -53,4 +53,68 @@ fn before_a_fatal_alert() {
         tls.write_tls(&mut alert).unwrap();
         alert
     });
+}
+
+/// Publishes and leaves without reading anything: the session ticket must not be sent before the
+/// CONNECT is read, since a closed socket answers it with a reset.
+#[test]
+fn of_clients_that_publish_and_leave() {
+    const CLIENTS: usize = 60;
+    let pki = Pki::new();
+    let (said, heard) = mpsc::channel();
+    let broker = Broker::start(move |mut link| {
+        let _ = link.accept();
+        let mut rest = Vec::new();
+        let _ = link.stream.read_to_end(&mut rest);
+        let _ = said.send(rest);
+    });
+    let proxy = Config::of([&broker]).listener(&pki.tls("")).start();
+    for no_delay in [true, false] {
+        let mut published = Vec::new();
+        for number in 0..CLIENTS {
+            let mut client = pki.client().open(proxy.address());
+            client.stream.sock.set_nodelay(no_delay).unwrap();
+            while client.stream.conn.is_handshaking() {
+                client.stream.conn.complete_io(&mut client.stream.sock).unwrap();
+            }
+            let publish =
+                packet(0x30, &[&text("last")[..], number.to_string().as_bytes()].concat());
+            let id = format!("device-{no_delay}-{number}");
+            client.send(&[&connect(4, &id)[..], &publish, b"\xE0\x00"].concat());
+            published.push([&publish[..], b"\xE0\x00"].concat());
+        }
+        let mut received: Vec<_> =
+            published.iter().map(|_| heard.recv_timeout(PATIENCE).unwrap()).collect();
+        received.sort();
+        published.sort();
+        assert_eq!(received, published, "no_delay: {no_delay}");
+    }
+}
+
+/// One write brings ticket and CONNACK.
+#[test]
+fn the_ticket_comes_with_the_connack() {
+    let pki = Pki::new();
+    let (asked, asks) = mpsc::channel();
+    let (allow, allowed) = mpsc::channel::<()>();
+    let allowed = Mutex::new(allowed);
+    let broker = Broker::start(move |mut link| {
+        let _ = link.read_packet();
+        asked.send(()).unwrap();
+        allowed.lock().unwrap().recv().unwrap();
+        link.stream.write_all(CONNACK_V3).unwrap();
+        let _ = link.stream.read_to_end(&mut Vec::new());
+    });
+    let proxy = Config::of([&broker]).listener(&pki.tls("")).start();
+    let mut client = pki.client().open(proxy.address());
+    client.send(&connect(4, "device"));
+    asks.recv_timeout(PATIENCE).unwrap();
+    client.stream.sock.set_nonblocking(true).unwrap();
+    let early = client.stream.sock.peek(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(early, Err(ErrorKind::WouldBlock));
+    assert_eq!(client.stream.conn.tls13_tickets_received(), 0);
+    client.stream.sock.set_nonblocking(false).unwrap();
+    allow.send(()).unwrap();
+    client.expect(CONNACK_V3);
+    assert_eq!(client.stream.conn.tls13_tickets_received(), 1);
 }

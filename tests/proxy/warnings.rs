@@ -114,6 +114,50 @@ fn probes_that_are_not_waited_for() {
     assert_eq!(of(one), [""; 0]);
 }
 
+/// A ban without a rate, and quotas by what no client has.
+#[test]
+fn limits_without_effect() {
+    let broker = Broker::echoing();
+    let of = |limits: &str| warnings(&Config::of([&broker]).more(&format!("limits: {limits}")));
+    assert_eq!(of("{ handshakes_per_ip: { rate: 5, ban_for: 1m } }"), [""; 0]);
+    assert_eq!(
+        of(
+            "{ handshakes_per_ip: { ban_for: 1m }, bad_credentials_per_ip: { rate: 0, ban_for: 1m } }"
+        ),
+        [
+            "limits.handshakes_per_ip has ban_for and no rate, so it bans nothing: add a rate",
+            "limits.bad_credentials_per_ip has ban_for and no rate, so it bans nothing: add a rate",
+        ]
+    );
+    let quota =
+        |key: &str| format!("{{ quotas: [{{ name: q, key: \"{key}\", max_connections: 9 }}] }}");
+    assert_eq!(of(&quota("${client_id}/${username}")), [""; 0]);
+    let said = |variable: &str, remedy: &str| {
+        [format!(
+            "quota q counts no client, as ${{{variable}}} has a value at no listener: {remedy}, \
+             or choose another key"
+        )]
+    };
+    assert_eq!(of(&quota("${sni}/${username}")), said("sni", "give a listener tls"));
+    let jwt = "give a listener authenticate.jwt";
+    assert_eq!(of(&quota("${jwt.tenant}")), said("jwt.tenant", jwt));
+    let through = Config::of([&broker]).pool("balance: { key: sni }").listener("tls: passthrough");
+    let with = |config: &Config, key: &str| {
+        warnings(&config.clone().more(&format!("limits: {}", quota(key))))
+    };
+    assert_eq!(with(&through, "${sni}"), [""; 0]);
+    let other = "add a listener without tls: passthrough, which hides it";
+    assert_eq!(with(&through, "${client_id}"), said("client_id", other));
+    let per_username = through.clone().more("limits: { max_connections_per_username: 5 }");
+    assert_eq!(
+        warnings(&per_username),
+        [format!(
+            "limits.max_connections_per_username counts no client, as ${{username}} has a value at \
+             no listener: {other}, or remove the limit"
+        )]
+    );
+}
+
 /// At the start, and at a reload that brings it.
 #[test]
 fn a_reload_warns() {

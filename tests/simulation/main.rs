@@ -3,7 +3,9 @@
 
 #![allow(clippy::too_many_lines, reason = "tables of cases, and scenes told in one piece")]
 
+mod policy_fleet;
 mod proxy;
+mod rules;
 mod scenario;
 mod table;
 mod world;
@@ -42,7 +44,8 @@ fn the_manual_has_the_numbers() {
         (failures(FULL, &ids), changes.join().unwrap(), bounds.join().unwrap())
     });
     let events = table::events(failures.iter().chain(&changes));
-    let tables = format!("{events}\n{}", table::bounds(&bounds));
+    let rules = table::rules(&rules::rows(rules::FULL));
+    let tables = format!("{events}\n{}\n{rules}", table::bounds(&bounds));
     println!("{tables}");
     assert_eq!(table::in_manual(), tables, "mqtt-lb-ops.7.md differs from the simulation");
 }
@@ -52,6 +55,7 @@ fn the_same_seed_gives_the_same_numbers() {
     let keys = client_ids(SMALL.clients);
     assert_eq!(failures(SMALL, &keys), failures(SMALL, &keys));
     assert_eq!(changes(SMALL, &keys), changes(SMALL, &keys));
+    assert_eq!(rules::rows(rules::SMALL), rules::rows(rules::SMALL));
 }
 
 /// An ID that a proxy assigned is a key like any other: 22 random characters, which the client sends

@@ -13,7 +13,7 @@ use mqtt_lb::testing::{
 pub(crate) type BrokerId = u8;
 
 pub(crate) struct Proxy {
-    pub(crate) pool: Pool,
+    pub(crate) pool: Arc<Pool>,
     /// What DNS is asked for: all brokers are discovered.
     from: config::Discover,
     members: Arc<Members>,
@@ -48,7 +48,7 @@ impl Proxy {
             moves: pool.move_count(),
             rebalancing: Vec::new(),
             next_move: started,
-            pool,
+            pool: Arc::new(pool),
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::scenario::{Row, Spread};
+use crate::{
+    policy_fleet::PolicyRow,
+    scenario::{Row, Spread},
+};
 
 /// All clients placed without and with `bounded_load`.
 pub(crate) struct Bounds {
@@ -59,6 +62,29 @@ pub(crate) fn bounds(bounds: &[Bounds; 2]) -> String {
         row(ids),
         row(usernames),
     )
+}
+
+pub(crate) fn rules(rows: &[PolicyRow]) -> String {
+    let mut table = "\
+| Event | Moved | Needless | Sessions ended | CONNECTs refused | Disputed |
+| --- | --- | --- | --- | --- | --- |
+"
+    .to_owned();
+    for row in rows {
+        let dispute = match row.disagreed {
+            0 => "none".to_owned(),
+            seconds => format!("{:.1} %, {seconds} s", row.disputed * 100.0),
+        };
+        let [moved, needless, ended, refused] =
+            [row.moved, row.needless, row.ended, row.refused].map(grouped);
+        writeln!(
+            table,
+            "| {} | {moved} | {needless} | {ended} | {refused} | {dispute} |",
+            row.event
+        )
+        .unwrap();
+    }
+    table
 }
 
 /// The tables in the manual's section, separated by an empty line.

@@ -9,6 +9,12 @@ import { say, show } from "./say.js";
 /** Brokers of the order shown at first; the others are folded. */
 const FIRST = 5;
 
+/** Sessions of a server name or an address that are shown. */
+const MAX_SESSIONS = 20;
+
+/** What can only be an address: no server name ends in a number (RFC 3696, section 2). */
+const ADDRESS = /^[0-9.]+$|:/;
+
 const VERSIONS = { 3: "3.1", 4: "3.1.1", 5: "5.0" };
 
 const form = document.getElementById("search");
@@ -45,17 +51,49 @@ export function offerListeners(names) {
 async function find(id) {
   const search = (searches += 1);
   found.setAttribute("aria-busy", "true");
-  const byRules = listener.value ? `&listener=${encodeURIComponent(listener.value)}` : "";
-  const shown = await get(`/api/v1/route?client_id=${encodeURIComponent(id)}${byRules}`).then(
-    (answer) => results(id, answer),
-    (error) => [el("p", { class: "warning bad" }, `The search failed: ${error.message}.`)],
-  );
+  const shown = await searchAll(id).catch((error) => [
+    el("p", { class: "warning bad" }, `The search failed: ${error.message}.`),
+  ]);
   // Another search has started in the meantime.
   if (search !== searches) return;
   found.removeAttribute("aria-busy");
   found.replaceChildren(...shown);
   clear.hidden = false;
   say(shown[0].textContent);
+}
+
+async function searchAll(text) {
+  const value = encodeURIComponent(text);
+  const byRules = listener.value ? `&listener=${encodeURIComponent(listener.value)}` : "";
+  const answer = await get(`/api/v1/route?client_id=${value}${byRules}`);
+  if (!answer.pools.some(({ sessions = [] }) => sessions.length)) {
+    // Of a client whose TLS is passed through, only these are known.
+    const key = ADDRESS.test(text) ? "source" : "sni";
+    const page = await get(`/api/v1/sessions?${key}=${value}&limit=${MAX_SESSIONS}`);
+    if (page.sessions.length) return ofOrigin(text, key, page);
+  }
+  return results(text, answer);
+}
+
+/** The sessions of a server name or from an address. */
+function ofOrigin(text, key, { sessions, next }) {
+  const count = next === undefined ? "" : "The first ";
+  const origin = key === "sni" ? " of server name " : " from ";
+  return [
+    el(
+      "p",
+      { class: "headline" },
+      `${count}${plural(sessions.length, "session")}${origin}`,
+      foreign(text),
+      ".",
+      el("span", { class: "note" }, ` As of ${stamp(Date.now())}.`),
+    ),
+    el(
+      "article",
+      { class: "result" },
+      el("ul", { class: "sessions" }, ...sessions.map((one) => sessionItem(text, one, null, false))),
+    ),
+  ];
 }
 
 function results(id, answer) {
@@ -67,7 +105,7 @@ function results(id, answer) {
     : [
         "No session: no client ",
         foreign(id),
-        " is connected through this proxy. Client IDs are case-sensitive.",
+        " is connected through this proxy. None has this server name or address. Client IDs are case-sensitive.",
       ];
   return [
     el(
@@ -157,8 +195,13 @@ function sessionItem(id, session, preferred, isElsewhere) {
       : [["Client ID at the broker", [foreign(atBroker), assigned === undefined ? "" : " (assigned)"]]]),
     ["Connected", `${stamp(session.connected_at)}, ${span(session.duration_s)} ago`],
     ["From", `${printable(session.client ?? "–")}, ${by}`],
-    ["Username", session.username === undefined ? "none" : foreign(session.username)],
-    ["Protocol", `MQTT ${version}, keep alive ${session.keepalive} s${clean}`],
+    ...(session.sni === undefined ? [] : [["Server name", foreign(session.sni)]]),
+    ...(session.client_id === undefined
+      ? [["Protocol", "MQTT in TLS, which the proxy passes through"]]
+      : [
+          ["Username", session.username === undefined ? "none" : foreign(session.username)],
+          ["Protocol", `MQTT ${version}, keep alive ${session.keepalive} s${clean}`],
+        ]),
     ["Bytes in, out", `${bytes(session.bytes_in)}, ${bytes(session.bytes_out)}`],
     ["Session", el("span", { class: "mono" }, printable(session.id))],
   ];
@@ -170,7 +213,7 @@ function sessionItem(id, session, preferred, isElsewhere) {
       {},
       "Now on ",
       el("strong", {}, on),
-      isElsewhere || (preferred !== undefined && preferred !== session.upstream) ? ", but would go elsewhere now" : "",
+      isElsewhere || (preferred && preferred !== session.upstream) ? ", but would go elsewhere now" : "",
     ),
     el(
       "dl",
@@ -197,6 +240,13 @@ function orderLists(order) {
   return [title, first, el("details", {}, summary, rest)];
 }
 
+/** `preferred`: undefined if no broker takes the client, null if that is unknown. */
+function kickNote(preferred) {
+  if (preferred === undefined) return "If the client reconnects, no broker takes it.";
+  if (preferred === null) return "The client may reconnect at once.";
+  return `The client may reconnect at once; it would go to ${printable(preferred)}.`;
+}
+
 async function askToKick(id, session, preferred) {
   const kicked = await ask({
     title: "Kick this session?",
@@ -213,9 +263,7 @@ async function askToKick(id, session, preferred) {
       el(
         "p",
         {},
-        preferred === undefined
-          ? "If the client reconnects, no broker takes it."
-          : `The client may reconnect at once; it would go to ${printable(preferred)}.`,
+        kickNote(preferred),
       ),
     ],
     confirm: "Kick",

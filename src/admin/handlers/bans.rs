@@ -5,8 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use hyper::{HeaderMap, StatusCode, body::Body};
+use hyper::StatusCode;
 use ipnet::IpNet;
 use serde::Deserialize;
 use tokio::task::yield_now;
@@ -14,7 +13,7 @@ use tokio::task::yield_now;
 use super::ban_warnings::warnings;
 use crate::{
     admin::{
-        request::{Query, json_body},
+        request::{Query, RequestBody},
         response::{ErrorResponse, HttpResponse, json, no_content},
         state::AdminState,
     },
@@ -77,19 +76,14 @@ fn view(ban: &Ban, now: Instant) -> api::Ban {
 }
 
 /// `peer` is the address that the request comes from.
-pub(in crate::admin) async fn post<B>(
+pub(in crate::admin) async fn post(
     state: &AdminState,
     query: Option<&str>,
     peer: Option<IpAddr>,
-    headers: &HeaderMap,
-    body: B,
-) -> Result<HttpResponse, ErrorResponse>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+    body: RequestBody<'_>,
+) -> Result<HttpResponse, ErrorResponse> {
     Query::parse(query, &[])?;
-    let body = json_body(headers, body, MAX_BODY_BYTES).await?;
+    let body = body.json(MAX_BODY_BYTES).await?;
     let new = NewBans::deserialize(&body).map_err(|error| {
         let allowed = "allowed: an object with `bans`, a list of objects with `kind`, `value`, \
             `for_s` and perhaps `comment`";

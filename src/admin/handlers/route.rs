@@ -22,11 +22,11 @@ use crate::{
     api,
     rules::{ClientFacts, Verdict},
     session::SessionInfo,
-    template::ClientFields,
+    template::{ClientFields, GivenVariable, GivenVariables, Variable},
     upstream::Pool,
 };
 
-const PARAMETERS: [&str; 14] = [
+const PARAMETERS: [&str; 15] = [
     "client_id",
     "username",
     "source",
@@ -39,6 +39,7 @@ const PARAMETERS: [&str; 14] = [
     "clean_start",
     "has_password",
     "will",
+    "var",
     "listener",
     "pool",
 ];
@@ -47,11 +48,9 @@ pub(in crate::admin) async fn get(
     state: &AdminState,
     query: Option<&str>,
 ) -> Result<HttpResponse, ErrorResponse> {
-    let query = Query::parse(query, &PARAMETERS)?;
-    let names = |name| query.text(name).map(Box::from);
-    let (san_dns, san_uri): (Option<Box<str>>, Option<Box<str>>) =
-        (names("tls_san_dns"), names("tls_san_uri"));
-    let client = facts(&query, san_dns.as_slice(), san_uri.as_slice())?;
+    let query = Query::parse_with_lists(query, &PARAMETERS, &["var"])?;
+    let variables = variables(&query)?;
+    let client = facts(&query, &variables)?;
     let found = with_client_id(state, client.fields.client_id);
     let routes = match (query.text("listener"), query.text("pool")) {
         (Some(_), Some(_)) => {
@@ -73,10 +72,22 @@ pub(in crate::admin) async fn get(
     Ok(json(&routes))
 }
 
+/// The facts that the query gives as variables.
+fn variables(query: &Query) -> Result<GivenVariables, ErrorResponse> {
+    let named = [("tls_san_dns", Variable::TlsSanDns), ("tls_san_uri", Variable::TlsSanUri)];
+    let named = named.into_iter().filter_map(|(name, variable)| {
+        Some(Ok(GivenVariable { variable, value: query.text(name)?.into() }))
+    });
+    let given = query.texts("var").map(|text| {
+        GivenVariable::parse(text)
+            .map_err(|error| ErrorResponse::bad_request(format!("invalid `var` {text:?}: {error}")))
+    });
+    Ok(GivenVariables::new(named.chain(given).collect::<Result<_, _>>()?))
+}
+
 fn facts<'a>(
     query: &'a Query,
-    tls_san_dns: &'a [Box<str>],
-    tls_san_uri: &'a [Box<str>],
+    variables: &'a GivenVariables,
 ) -> Result<ClientFacts<'a>, ErrorResponse> {
     let client_id = query.text("client_id").ok_or_else(|| {
         ErrorResponse::bad_request("missing `client_id`; it may be empty: `client_id=`")
@@ -86,19 +97,17 @@ fn facts<'a>(
         let error = format!("invalid `protocol_version` {level}; allowed: 3, 4 and 5");
         return Err(ErrorResponse::bad_request(error));
     }
-    let fields = ClientFields {
+    let fields = variables.complete(ClientFields {
         client_id,
         username: query.text("username"),
         source_ip: query
             .parsed("source", "an IP address")?
             .or(Some(IpAddr::V4(Ipv4Addr::LOCALHOST))),
         tls_cn: query.text("tls_cn"),
-        tls_san_dns,
-        tls_san_uri,
         sni: query.text("sni"),
         protocol_version: level,
         ..ClientFields::default()
-    };
+    });
     let flag = |name| query.parsed(name, "true and false");
     Ok(ClientFacts {
         fields,

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use hyper::{HeaderMap, body::Body};
 use serde_json::Value;
 
 use crate::{
     admin::{
-        request::{MAX_BODY_BYTES, Query, json_body, shown},
+        request::{MAX_BODY_BYTES, Query, RequestBody, members, shown},
         response::{ErrorResponse, HttpResponse, json},
         state::AdminState,
     },
@@ -38,30 +36,31 @@ pub(in crate::admin) fn get(
     Ok(json(&api::Rules { listeners }))
 }
 
-pub(in crate::admin) async fn patch<B>(
+pub(in crate::admin) async fn patch(
     state: &AdminState,
     query: Option<&str>,
     listener: &str,
     name: &str,
-    headers: &HeaderMap,
-    body: B,
-) -> Result<HttpResponse, ErrorResponse>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+    body: RequestBody<'_>,
+) -> Result<HttpResponse, ErrorResponse> {
     Query::parse(query, &[])?;
     let listener = find_listener(state, listener)?;
     view_of(&listener, name)?;
-    let percent = percent_of(&json_body(headers, body, MAX_BODY_BYTES).await?)?;
+    let percent = percent_of(&body.json(MAX_BODY_BYTES).await?)?;
     if !listener.set_percent(name, percent) {
         return Err(unknown_rule(&listener, name));
     }
     let view = view_of(&listener, name)?;
-    tracing::info!(
-        listener = %listener.settings().name, rule = name, percent = view.percent,
-        "set by the operator"
-    );
+    let (of, share) = (&listener.settings().name, view.percent);
+    if percent.is_some() {
+        tracing::info!(listener = %of, rule = name, percent = share, "set by the operator");
+    } else {
+        let message = "reset by the operator: the configured percent holds again";
+        tracing::info!(listener = %of, rule = name, percent = share, "{message}");
+    }
+    if let Some(warning) = view.share_warning() {
+        tracing::warn!(listener = %of, "{warning}");
+    }
     // Sessions whose clients the rule now sends elsewhere are moved.
     state.snapshot.load().pools.iter().for_each(|pool| pool.note_rules_changed());
     Ok(json(&view))
@@ -106,20 +105,11 @@ fn unknown_rule(listener: &Listener, name: &str) -> ErrorResponse {
 
 /// The share that a body asks for; `None`: the configured one.
 fn percent_of(body: &Value) -> Result<Option<Percent>, ErrorResponse> {
-    const ALLOWED: &str = "allowed: an object with `percent`";
-    let Value::Object(members) = body else {
-        return Err(ErrorResponse::bad_request(format!("the body is not an object; {ALLOWED}")));
-    };
-    if let Some(other) = members.keys().find(|name| *name != "percent") {
-        return Err(ErrorResponse::bad_request(format!("unknown key {other:?}; {ALLOWED}")));
+    let members = members(body, &["percent"], "an object with `percent`")?;
+    let percent = members.get("percent").unwrap_or(&Value::Null);
+    if percent.is_null() {
+        return Ok(None);
     }
-    let percent = match members.get("percent") {
-        None => {
-            return Err(ErrorResponse::bad_request(format!("the body is empty; {ALLOWED}")));
-        }
-        Some(Value::Null) => return Ok(None),
-        Some(percent) => percent,
-    };
     // In JSON, 20.0 and 2e1 are the same number as 20.
     let number = percent.as_f64().and_then(|number| number.to_string().parse().ok());
     number.map(Some).ok_or_else(|| {

@@ -19,8 +19,8 @@ const DEFAULT_LIMIT: usize = 100;
 /// The most sessions on a page: as many as a worker finds without delaying its clients.
 const MAX_LIMIT: usize = 1000;
 
-const PARAMETERS: [&str; 7] =
-    ["client_id", "username", "upstream", "listener", "pool", "limit", "cursor"];
+const PARAMETERS: [&str; 9] =
+    ["client_id", "username", "sni", "source", "upstream", "listener", "pool", "limit", "cursor"];
 
 pub(in crate::admin) async fn get(
     context: &Arc<AdminContext>,
@@ -43,6 +43,8 @@ pub(in crate::admin) async fn get(
     let filter = Arc::new(Filter {
         client_id: text("client_id"),
         username: text("username"),
+        sni: text("sni"),
+        source: query.parsed("source", "an IP address")?,
         upstream: text("upstream"),
         listener: text("listener"),
         pool: text("pool"),

@@ -6,13 +6,11 @@ use std::{
     time::Instant,
 };
 
-use bytes::Bytes;
-use hyper::{HeaderMap, body::Body};
 use serde_json::Value;
 
 use crate::{
     admin::{
-        request::{MAX_BODY_BYTES, Query, json_body, shown},
+        request::{MAX_BODY_BYTES, Query, RequestBody, members, shown},
         response::{ErrorResponse, HttpResponse, json},
         state::AdminState,
     },
@@ -41,23 +39,18 @@ pub(in crate::admin) fn get(
     Ok(json(&api::Pools { pools }))
 }
 
-pub(in crate::admin) async fn patch<B>(
+pub(in crate::admin) async fn patch(
     state: &AdminState,
     query: Option<&str>,
     pool: &str,
     name: &str,
-    headers: &HeaderMap,
-    body: B,
-) -> Result<HttpResponse, ErrorResponse>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+    body: RequestBody<'_>,
+) -> Result<HttpResponse, ErrorResponse> {
     Query::parse(query, &[])?;
     let pool = find_pool(state, pool)?;
     let unknown = || ErrorResponse::not_found(format!("no broker {name} in pool {}", pool.name));
     pool.overview(name).ok_or_else(unknown)?;
-    let change = change_of(&json_body(headers, body, MAX_BODY_BYTES).await?)?;
+    let change = change_of(&body.json(MAX_BODY_BYTES).await?)?;
     // The weight comes first, because only it can be refused, and then nothing must change.
     if let Some(Weight(weight)) = change.weight {
         pool.set_weight(name, weight.map(NonZeroU32::from)).map_err(|error| match error {
@@ -91,26 +84,13 @@ pub(super) fn find_pool(state: &AdminState, name: &str) -> Result<Arc<Pool>, Err
 }
 
 fn change_of(body: &Value) -> Result<Change, ErrorResponse> {
-    const ALLOWED: &str = "allowed: an object with `state` or `weight` or both";
-    let Value::Object(members) = body else {
-        return Err(ErrorResponse::bad_request(format!("the body is not an object; {ALLOWED}")));
-    };
-    if members.is_empty() {
-        return Err(ErrorResponse::bad_request(format!("the body is empty; {ALLOWED}")));
-    }
-    let mut change = Change::default();
-    for (name, value) in members {
-        match &**name {
-            "state" => change.state = Some(state_of(value)?),
-            "weight" => change.weight = Some(weight_of(value)?),
-            other => {
-                let error = format!("unknown key {other:?}; {ALLOWED}");
-                return Err(ErrorResponse::bad_request(error));
-            }
-        }
-    }
-    Ok(change)
+    let members =
+        members(body, &["state", "weight"], "an object with `state` or `weight` or both")?;
+    let state = members.get("state").map(state_of).transpose()?;
+    let weight = members.get("weight").map(weight_of).transpose()?;
+    Ok(Change { state, weight })
 }
+
 fn state_of(value: &Value) -> Result<State, ErrorResponse> {
     let known = State::ALL.into_iter().find(|state| value.as_str() == Some(state.as_str()));
     known.ok_or_else(|| {

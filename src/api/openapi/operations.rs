@@ -217,6 +217,7 @@ fn route(schemas: &mut SchemaGenerator) -> Vec<Operation> {
             .parameter(query("clean_start", "For rules.", &flag))
             .parameter(query("has_password", "For rules.", &flag))
             .parameter(query("will", "For rules.", &flag))
+            .parameter(given_variables())
             .parameter(query("pool", "Only this pool.", &text))
             .answers("The brokers by pool.", &schemas.subschema_for::<Routes>())
             .shared(400, "BadRequest")
@@ -225,10 +226,24 @@ fn route(schemas: &mut SchemaGenerator) -> Vec<Operation> {
     ]
 }
 
+/// The parameter for variables that have none of their own.
+fn given_variables() -> Value {
+    query(
+        "var",
+        "A value for another variable of a key or of a rule, as NAME=VALUE; repeatable.",
+        &json!({
+            "type": "array",
+            "items": { "type": "string", "pattern": "^[^=]+=" },
+            "examples": [["jwt.tenant=acme"]],
+        }),
+    )
+}
+
 fn sessions(schemas: &mut SchemaGenerator) -> Vec<Operation> {
     let operation =
         |method, path, id, summary| Operation::new(method, path, id, "sessions", summary);
     let text = json!({ "type": "string" });
+    let ip = json!({ "type": "string", "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }] });
     let session_id = json!({
         "type": "string",
         "description": "16 hexadecimal digits, as in the access log.",
@@ -243,6 +258,8 @@ fn sessions(schemas: &mut SchemaGenerator) -> Vec<Operation> {
                 &text,
             ))
             .parameter(query("username", "Only sessions of this username.", &text))
+            .parameter(query("sni", "Only sessions of this server name in TLS.", &text))
+            .parameter(query("source", "Only sessions from this IP address.", &ip))
             .parameter(query("upstream", "Only sessions on this broker.", &text))
             .parameter(query("listener", "Only sessions of this listener.", &text))
             .parameter(query("pool", "Only sessions of this pool.", &text))

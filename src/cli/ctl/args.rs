@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use clap::{Args, Subcommand};
 
 use super::target::TargetArgs;
-use crate::{api::Weight, cli::protocol_level::protocol_level, rules::Percent};
+use crate::{api::Weight, cli::client_args::ClientArgs, rules::Percent};
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct CtlArgs {
@@ -63,7 +63,7 @@ pub(super) enum CtlCommand {
     /// Print the configuration in force as YAML, with every default filled in.
     Config,
     /// Show which broker a client would get now, and where it is connected.
-    Route(ClientArgs),
+    Route(RouteArgs),
     /// Show the rules of the listeners, and how their pools serve, side by side.
     Rules {
         /// Only this listener's.
@@ -92,18 +92,22 @@ pub(super) struct BrokerArgs {
 pub(super) struct RuleArgs {
     /// The rule's name.
     pub(super) name: String,
+    #[command(flatten)]
+    pub(super) share: ShareArgs,
+    /// Its listener; required if several listeners have a rule of that name.
+    #[arg(long, value_name = "NAME")]
+    pub(super) listener: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(super) struct ShareArgs {
     /// From 0 to 100, with up to two decimals.
-    #[arg(
-        long, value_name = "N", value_parser = percent,
-        required_unless_present = "reset", conflicts_with = "reset"
-    )]
+    #[arg(long, value_name = "N", value_parser = percent)]
     pub(super) percent: Option<Percent>,
     /// The share of the configuration again.
     #[arg(long)]
     pub(super) reset: bool,
-    /// Its listener; required if several listeners have a rule of that name.
-    #[arg(long, value_name = "NAME")]
-    pub(super) listener: Option<String>,
 }
 
 fn percent(text: &str) -> Result<Percent, &'static str> {
@@ -126,6 +130,12 @@ pub(super) struct SessionsArgs {
     /// Only this username's.
     #[arg(long, value_name = "NAME")]
     pub(super) username: Option<String>,
+    /// Only those that asked for this server name in TLS, also with TLS passed through.
+    #[arg(long, value_name = "HOST")]
+    pub(super) sni: Option<String>,
+    /// Only those from this IP address.
+    #[arg(long, value_name = "IP")]
+    pub(super) source: Option<IpAddr>,
     /// Only those on this broker.
     #[arg(long, value_name = "NAME")]
     pub(super) upstream: Option<String>,
@@ -194,36 +204,11 @@ fn seconds(text: &str) -> Result<u32, &'static str> {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct ClientArgs {
+pub(super) struct RouteArgs {
     /// The client ID.
     pub(super) client_id: String,
-    /// Its username, if the key has it.
-    #[arg(long, value_name = "NAME")]
-    pub(super) username: Option<String>,
-    /// Its IP address, if the key has it.
-    #[arg(long, value_name = "IP")]
-    pub(super) source: Option<IpAddr>,
-    /// The common name of its certificate, if the key has it.
-    #[arg(long, value_name = "NAME")]
-    pub(super) tls_cn: Option<String>,
-    /// The server name that it sends in TLS, if the key has it.
-    #[arg(long, value_name = "HOST")]
-    pub(super) sni: Option<String>,
-    /// The path of its WebSocket request, if a rule has it.
-    #[arg(long, value_name = "PATH")]
-    pub(super) path: Option<String>,
-    /// Its version of MQTT, if the key or a rule has it: 3.1, 3.1.1 or 5.
-    #[arg(long, value_name = "VERSION", value_parser = protocol_level)]
-    pub(super) protocol_version: Option<u8>,
-    /// Whether it connects with Clean Start (Clean Session before 5.0), if a rule has it.
-    #[arg(long, value_name = "BOOL")]
-    pub(super) clean_start: Option<bool>,
-    /// Whether it sends a password, if a rule has it.
-    #[arg(long, value_name = "BOOL")]
-    pub(super) has_password: Option<bool>,
-    /// Whether it has a will message, if a rule has it.
-    #[arg(long, value_name = "BOOL")]
-    pub(super) will: Option<bool>,
+    #[command(flatten)]
+    pub(super) client: ClientArgs,
     /// The listener that it connects to, whose rules and `rewrite` apply; without it, the answer has
     /// every pool.
     #[arg(long, value_name = "NAME", conflicts_with = "pool")]

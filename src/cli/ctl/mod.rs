@@ -20,7 +20,7 @@ use serde_json::json;
 pub(super) use args::CtlArgs;
 
 use self::{
-    args::{BanArgs, BrokerArgs, ClientArgs, CtlCommand, RuleArgs, SessionsArgs, UnbanArgs},
+    args::{BanArgs, BrokerArgs, CtlCommand, RouteArgs, RuleArgs, SessionsArgs, UnbanArgs},
     client::{ApiClient, ApiResponse, CallError},
 };
 use super::exit_code::{BAD_CONFIG, FAILED};
@@ -178,13 +178,17 @@ impl Ctl {
     }
 
     fn sessions(&self, wanted: &SessionsArgs) -> Result<(), CtlError> {
-        let SessionsArgs { client_id, username, upstream, listener, pool, all } = wanted;
+        let SessionsArgs { client_id, username, sni, source, upstream, listener, pool, all } =
+            wanted;
+        let source = source.map(|source| source.to_string());
         let mut table = show::session_table();
         let mut cursor = None;
         loop {
             let query = query(&[
                 ("client_id", client_id.as_deref()),
                 ("username", username.as_deref()),
+                ("sni", sni.as_deref()),
+                ("source", source.as_deref()),
                 ("upstream", upstream.as_deref()),
                 ("listener", listener.as_deref()),
                 ("pool", pool.as_deref()),
@@ -244,25 +248,28 @@ impl Ctl {
         Ok(())
     }
 
-    fn route(&self, route: &ClientArgs) -> Result<(), CtlError> {
-        let source = route.source.map(|source| source.to_string());
-        let level = route.protocol_version.map(|level| level.to_string());
+    fn route(&self, route: &RouteArgs) -> Result<(), CtlError> {
+        let client = &route.client;
+        let source = client.source.map(|source| source.to_string());
+        let level = client.protocol_version.map(|level| level.to_string());
         let flag = |flag: Option<bool>| flag.map(|flag| if flag { "true" } else { "false" });
-        let query = query(&[
+        let mut parameters = vec![
             ("client_id", Some(&*route.client_id)),
-            ("username", route.username.as_deref()),
+            ("username", client.username.as_deref()),
             ("source", source.as_deref()),
-            ("tls_cn", route.tls_cn.as_deref()),
-            ("sni", route.sni.as_deref()),
-            ("path", route.path.as_deref()),
+            ("tls_cn", client.tls_cn.as_deref()),
+            ("sni", client.sni.as_deref()),
+            ("path", client.path.as_deref()),
             ("protocol_version", level.as_deref()),
-            ("clean_start", flag(route.clean_start)),
-            ("has_password", flag(route.has_password)),
-            ("will", flag(route.will)),
+            ("clean_start", flag(client.clean_start)),
+            ("has_password", flag(client.has_password)),
+            ("will", flag(client.will)),
             ("listener", route.listener.as_deref()),
             ("pool", route.pool.as_deref()),
-        ]);
-        self.print(&self.client.get(&format!("/api/v1/route?{query}"))?, show::route)
+        ];
+        parameters.extend(client.variables.iter().map(|(text, _)| ("var", Some(&**text))));
+        let path = format!("/api/v1/route?{}", query(&parameters));
+        self.print(&self.client.get(&path)?, show::route)
     }
 
     fn rules(&self, listener: Option<&str>) -> Result<(), CtlError> {
@@ -280,7 +287,7 @@ impl Ctl {
         let (listener, before) = found.map_err(CtlError::Other)?;
         let (listener_segment, name) = (encoded(&listener.listener), encoded(&wanted.name));
         let path = format!("/api/v1/listeners/{listener_segment}/rules/{name}");
-        let change = api::RuleChange { percent: wanted.percent.map(Percent::as_f64) };
+        let change = api::RuleChange { percent: wanted.share.percent.map(Percent::as_f64) };
         let body = serde_json::to_string(&change).map_err(io::Error::from)?;
         let answer = self.client.call(Method::PATCH, &path, Some(body))?;
         self.print(&answer, |rule, out| rules::show_change(&listener.listener, before, rule, out))

@@ -93,11 +93,16 @@ pub(super) fn show_change(
     now: &Rule,
     out: &mut dyn Write,
 ) -> io::Result<()> {
+    let source = if now.set_by_operator { "" } else { ", as configured" };
     let change = format!(
-        "rule {} of listener {listener}: {} % -> {} %",
+        "rule {} of listener {listener}: {} % -> {} %{source}",
         now.name, before.percent, now.percent
     );
-    writeln!(out, "{}", plain(&change))
+    writeln!(out, "{}", plain(&change))?;
+    match now.share_warning() {
+        Some(warning) => writeln!(out, "warning: {}", plain(&warning)),
+        None => Ok(()),
+    }
 }
 
 fn percent(rule: &Rule) -> String {

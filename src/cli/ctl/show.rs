@@ -11,7 +11,7 @@ use crate::{
         Applied, BanPage, Banned, Duplicate, Duplicates, End, LastReload, Listener, Log, Pool,
         PoolRoute, Pools, Quota, QuotaKey, Routes, Session, Sessions, Status, Upstream,
     },
-    escape::{plain, plain_lines, quote},
+    escape::{plain, plain_lines, quote, shortened},
 };
 
 pub(super) fn status(status: &Status, out: &mut dyn Write) -> io::Result<()> {
@@ -242,12 +242,12 @@ pub(super) fn ban_rows(page: &BanPage) -> impl Iterator<Item = Vec<String>> {
     page.bans.iter().map(|ban| {
         vec![
             ban.kind.to_string(),
-            ban.value.clone(),
+            shortened(&ban.value).into_owned(),
             ban.reason.to_string(),
             ban.since.clone(),
             ban.until.clone(),
             duration(ban.remaining_s),
-            or_dash(ban.comment.as_ref()),
+            or_dash(ban.comment.as_deref().map(shortened)),
         ]
     })
 }

@@ -209,10 +209,13 @@ fn range(form: &Value) -> String {
     }
 }
 
-/// The keys of a mapping, required ones first.
+/// The keys of a mapping, required ones first. Keys of a pattern are one, with the name in its title.
 fn properties(object: &Value) -> Vec<(&str, &Value)> {
-    let properties = object["properties"].as_object().map(Map::iter).into_iter().flatten();
-    let mut keys: Vec<_> = properties.map(|(key, value)| (key.as_str(), value)).collect();
+    let members = |name: &str| object[name].as_object().map(Map::iter).into_iter().flatten();
+    let named = members("properties").map(|(key, value)| (key.as_str(), value));
+    let of_patterns = members("patternProperties");
+    let titled = of_patterns.filter_map(|(_, value)| Some((value["title"].as_str()?, value)));
+    let mut keys: Vec<_> = named.chain(titled).collect();
     keys.sort_by_key(|(key, _)| !required(object).any(|name| name == *key));
     keys
 }

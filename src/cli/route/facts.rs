@@ -1,37 +1,23 @@
 //! The facts about clients that `mqtt-lb route` is given.
 
-use super::args::RouteArgs;
+use std::net::{IpAddr, Ipv4Addr};
+
 use crate::{
+    cli::client_args::ClientArgs,
     rules::ClientFacts,
-    template::{Claim, ClientFields, Variable},
+    template::{ClientFields, GivenVariables, Variable},
 };
 
 /// What is the same for all clients of the command.
 pub(super) struct GivenFacts<'a> {
-    args: &'a RouteArgs,
-    claims: Vec<Claim>,
-    dns: Vec<Box<str>>,
-    uri: Vec<Box<str>>,
-    email: Vec<Box<str>>,
+    args: &'a ClientArgs,
+    variables: GivenVariables,
 }
 
 impl<'g> GivenFacts<'g> {
-    pub(super) fn new(args: &'g RouteArgs) -> Self {
-        let names = |wanted: &Variable| {
-            let of_kind = args.variables.iter().filter(|(variable, _)| variable == wanted);
-            of_kind.map(|(_, value)| value.as_str().into()).collect()
-        };
-        let claims = args.variables.iter().filter_map(|(variable, value)| match variable {
-            Variable::Jwt(name) => Some(Claim { name: name.clone(), value: value.as_str().into() }),
-            _ => None,
-        });
-        Self {
-            args,
-            claims: claims.collect(),
-            dns: names(&Variable::TlsSanDns),
-            uri: names(&Variable::TlsSanUri),
-            email: names(&Variable::TlsSanEmail),
-        }
+    pub(super) fn new(args: &'g ClientArgs) -> Self {
+        let variables = args.variables.iter().map(|(_, given)| given.clone());
+        Self { args, variables: GivenVariables::new(variables.collect()) }
     }
 
     pub(super) fn username(&self) -> Option<&'g str> {
@@ -45,23 +31,16 @@ impl<'g> GivenFacts<'g> {
         username: Option<&'a str>,
         listener: Option<&'a str>,
     ) -> ClientFields<'a> {
-        let level = || self.value(&Variable::ProtocolVersion).and_then(|v| v.parse().ok());
-        ClientFields {
+        self.variables.complete(ClientFields {
             client_id,
             username,
-            source_ip: Some(self.args.source),
-            listener: listener.or_else(|| self.value(&Variable::Listener)),
-            protocol_version: self.args.protocol_version.or_else(level),
+            source_ip: self.args.source.or(Some(IpAddr::V4(Ipv4Addr::LOCALHOST))),
+            listener,
+            protocol_version: self.args.protocol_version,
             sni: self.args.sni.as_deref(),
             tls_cn: self.args.tls_cn.as_deref(),
-            tls_serial: self.value(&Variable::TlsSerial),
-            tls_fingerprint: self.value(&Variable::TlsFingerprint),
-            tls_san_dns: &self.dns,
-            tls_san_uri: &self.uri,
-            tls_san_email: &self.email,
-            tls_passthrough: false,
-            claims: &self.claims,
-        }
+            ..ClientFields::default()
+        })
     }
 
     /// What the conditions of rules are about.
@@ -73,11 +52,6 @@ impl<'g> GivenFacts<'g> {
             has_password: self.args.has_password,
             will: self.args.will,
         }
-    }
-
-    fn value(&self, wanted: &Variable) -> Option<&str> {
-        let found = self.args.variables.iter().find(|(variable, _)| variable == wanted);
-        found.map(|(_, value)| value.as_str())
     }
 
     /// The first of these variables that has neither a value nor an option of its own.
@@ -97,7 +71,7 @@ impl<'g> GivenFacts<'g> {
                 Variable::ProtocolVersion => self.args.protocol_version.is_some(),
                 _ => false,
             };
-            !is_known && self.value(variable).is_none()
+            !is_known && self.variables.value(variable).is_none()
         })
     }
 }

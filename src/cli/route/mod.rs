@@ -19,7 +19,7 @@ use report::report;
 use routes::{LoadError, Routes};
 
 pub(super) fn route(args: &RouteArgs) -> ExitCode {
-    let facts = GivenFacts::new(args);
+    let facts = GivenFacts::new(&args.client);
     let load = |file| {
         Routes::load(file, args.listener.as_deref(), args.pool.as_deref(), &facts).map_err(
             |error| match error {

@@ -15,9 +15,12 @@ use crate::{
     config::{
         Bind,
         at::At,
-        values::{AlpnName, FilePath, Name, Network, Passthrough, ProxySource, Text, TlvType},
+        values::{
+            AlpnName, FilePath, Name, Network, Number, Passthrough, ProxySource, Size, Text,
+            TlvType,
+        },
     },
-    tls::MinVersion,
+    tls::TlsVersion,
 };
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -113,9 +116,10 @@ pub(in crate::config) enum Protocol {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct ListenerTls {
-    /// Certificates with their keys; required, except with `passthrough`. Of several, a client is shown the one that has the name it asks
-    /// for (SNI), exactly or as *.DOMAIN; of several with that name (RSA and ECDSA), the first it can
-    /// read. Without a name, or with one that none has: the first.
+    /// Certificates with their keys; required, except with `passthrough`. Of several, a client is
+    /// shown the one that has the name it asks for (SNI), exactly or as *.DOMAIN; of several with
+    /// that name (RSA and ECDSA), the first it can read. Without a name, or with one that none has:
+    /// the first.
     #[schemars(length(min = 1))]
     pub(in crate::config) certificates: Option<At<List<Certificate>>>,
     /// Whether clients show a certificate: `none`; `optional`, which lets clients in that have none;
@@ -130,7 +134,24 @@ pub(in crate::config) struct ListenerTls {
     pub(in crate::config) client_crl: Option<At<FilePath>>,
     /// The lowest version of TLS that is spoken. 1.0 and 1.1 are deprecated (RFC 8996).
     #[serde(default)]
-    pub(in crate::config) min_version: At<MinVersion>,
+    pub(in crate::config) min_version: At<TlsVersion>,
+    /// The highest version of TLS that is spoken, for devices that fail with 1.3: not below
+    /// `min_version`.
+    #[serde(default = "newest_version")]
+    pub(in crate::config) max_version: At<TlsVersion>,
+    /// The most bytes of data in a TLS record to a client, for devices with a small receive buffer:
+    /// 512 to 16KiB. What a record takes beside its data, up to 29 bytes, comes on top. It does not
+    /// limit the records of clients.
+    #[serde(default = "max_record")]
+    pub(in crate::config) max_record: At<RecordSize>,
+    /// How many tickets a client gets in a handshake, with which it resumes its session later: with
+    /// TLS 1.3 up to 8, with 1.2 one. 0: none, for devices that fail with them.
+    #[serde(default = "one_ticket")]
+    pub(in crate::config) tickets: At<TicketCount>,
+    /// The keys that encrypt tickets: with the same ones, a client resumes its session at any proxy
+    /// of a fleet, and after a restart. Absent: keys that the proxy generates, and replaces every 6
+    /// hours and at each reload.
+    pub(in crate::config) ticket_keys: Option<At<TicketKeys>>,
     /// What is agreed on with clients that offer protocols (ALPN), the best first. A client that
     /// offers none of these is refused, one that offers nothing is let in. With `websocket`, http/1.1
     /// has to be one of them: it is what browsers offer. Absent: offers are ignored.
@@ -139,6 +160,32 @@ pub(in crate::config) struct ListenerTls {
     /// `passthrough`, which excludes the other keys: the brokers are the clients' TLS servers. The
     /// word alone can stand in place of the section. Absent: this proxy is their TLS server.
     pub(in crate::config) mode: Option<At<Passthrough>>,
+}
+
+type RecordSize = Size<512, { 1 << 14 }>;
+type TicketCount = Number<u8, 0, 8>;
+
+fn newest_version() -> At<TlsVersion> {
+    At::default_of(TlsVersion::Tls13)
+}
+
+fn max_record() -> At<RecordSize> {
+    At::default_of(Size(1 << 14))
+}
+
+/// A device has one connection, and gets its next ticket with it.
+fn one_ticket() -> At<TicketCount> {
+    At::default_of(Number(1))
+}
+
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct TicketKeys {
+    /// One key a line, up to 16: 32 random bytes in Base64, as `openssl rand -base64 32` prints. The
+    /// first encrypts, all decrypt: to rotate, insert a line at the top on all proxies, and remove
+    /// lines that have not been the first for 12 hours, the lifetime of a ticket. A ticket is of use
+    /// where `client_auth`, CAs, CRLs and the names in the certificates are the same.
+    pub(in crate::config) file: At<FilePath>,
 }
 
 impl ListenerTls {
@@ -171,6 +218,9 @@ pub(in crate::config) struct Certificate {
     pub(in crate::config) cert: At<FilePath>,
     /// PEM: its key, not encrypted.
     pub(in crate::config) key: At<FilePath>,
+    /// DER: the OCSP response for it, as `openssl ocsp -respout` writes, which clients that ask for
+    /// one get with it (stapling); not after its nextUpdate, so renew the file in time. Absent: none.
+    pub(in crate::config) ocsp: Option<At<FilePath>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

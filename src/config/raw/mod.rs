@@ -29,7 +29,7 @@ pub(super) use entries::{Entries, ONE_OR_MORE, OneOrMore};
 pub(super) use health::{Active, CheckType, Code, Health, KEYS_OF_OTHER_TYPES, Passive};
 pub(super) use identity::{ConnectCheck, Requirement, Rewrite, UserProperty};
 pub(super) use listener::{
-    AcceptProxyProtocol, Certificate, ClientAuth, Listener, ListenerTls, Protocol,
+    AcceptProxyProtocol, Certificate, ClientAuth, Listener, ListenerTls, Protocol, TicketKeys,
 };
 pub(super) use pool::{
     Admission, Balance, Discover, DiscoverType, HeaderVersion, Pool, PoolTls, Reason, Rebalance,

@@ -19,7 +19,7 @@ use crate::{
             TemplateText, Time, TlvSelection, at_number, at_time,
         },
     },
-    tls::MinVersion,
+    tls::TlsVersion,
 };
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -232,7 +232,7 @@ pub(in crate::config) struct PoolTls {
     pub(in crate::config) insecure_skip_verify: At<bool>,
     /// The lowest version of TLS that is spoken.
     #[serde(default)]
-    pub(in crate::config) min_version: At<MinVersion>,
+    pub(in crate::config) min_version: At<TlsVersion>,
 }
 
 /// A single value in its place is `version`.

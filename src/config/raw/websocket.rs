@@ -37,7 +37,8 @@ pub(in crate::config) struct WebSocket {
     pub(in crate::config) subprotocols: At<List<Subprotocol>>,
     /// Sends a Ping to a client that has been sent nothing for so long, in whole seconds, so that
     /// HTTP proxies in between keep the connection (nginx ends it after proxy_read_timeout, 60s). A
-    /// session keeps the value of its start. Absent: no Pings.
+    /// client that sends nothing after two Pings in a row, not even Pongs, is ended as idle when the
+    /// third is due. A session keeps the value of its start. Absent: no Pings.
     pub(in crate::config) ping: Option<At<PingInterval>>,
     /// Networks of HTTP proxies in front of this one. Their X-Forwarded-For says who the client is:
     /// the last address in it that is not in these networks. Absent: the header is ignored.

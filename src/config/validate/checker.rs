@@ -2,7 +2,6 @@
 
 use std::{
     fmt::Display,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -13,6 +12,7 @@ use crate::config::{
     fault::{Position, quote},
     list_file::read_list_file,
     raw::{Entries, OneOrMore},
+    regular_file::read_regular_file,
     values::FilePath,
 };
 
@@ -189,9 +189,7 @@ impl Checker<'_> {
     ) -> Valid<(PathBuf, T)> {
         let (FilePath(name), at) = (file.get()?, file.place());
         let path = self.absolute(&**name);
-        let parsed = fs::read(&path)
-            .map_err(|error| format!("cannot be read: {error}"))
-            .and_then(|contents| parse(&contents));
+        let parsed = read_regular_file(&path).and_then(|contents| parse(&contents));
         match parsed {
             Ok(parsed) => Ok((path, parsed)),
             Err(wrong) => Err(self.wrong(&at, format!("{} {wrong}", quote(name)), allowed)),

@@ -67,6 +67,7 @@ pub(super) fn config(checker: &Checker<'_>, raw: &At<raw::Config>) -> Valid<Conf
         access_log: access_log?,
         log,
         admin: admin?,
+        bans_without_rate: settings::bans_without_rate(&raw.limits),
         effective: Effective::default(),
     })
 }

@@ -50,6 +50,10 @@ pub(super) fn tls(checker: &Checker<'_>, raw: &raw::ListenerTls) -> Valid<()> {
         place(raw.client_ca.as_ref()),
         place(raw.client_crl.as_ref()),
         raw.min_version.place.clone(),
+        raw.max_version.place.clone(),
+        raw.max_record.place.clone(),
+        raw.tickets.place.clone(),
+        place(raw.ticket_keys.as_ref()),
         place(raw.alpn.as_ref()),
     ];
     none_of(checker, unused, |key| {

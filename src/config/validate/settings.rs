@@ -38,6 +38,23 @@ fn limits(raw: &raw::Limits) -> Valid<Limits> {
     })
 }
 
+/// The keys of `limits` that have `ban_for` and no rate.
+pub(super) fn bans_without_rate(raw: &At<raw::Limits>) -> Vec<&'static str> {
+    let Some(limits) = &raw.value else { return Vec::new() };
+    let rates = [
+        ("handshakes_per_ip", &limits.handshakes_per_ip),
+        ("connects_per_client_id", &limits.connects_per_client_id),
+        ("connects_per_username", &limits.connects_per_username),
+        ("bad_credentials_per_ip", &limits.bad_credentials_per_ip),
+    ];
+    let has_no_effect = |rate: &raw::BanRate| {
+        rate.ban_for.is_some() && rate.rate.value.as_ref().is_some_and(|rate| rate.0.is_none())
+    };
+    let without =
+        rates.into_iter().filter(|(_, rate)| rate.value.as_ref().is_some_and(has_no_effect));
+    without.map(|(key, _)| key).collect()
+}
+
 /// `None` without a rate: then there is no limit.
 fn ban_rate(raw: &At<raw::BanRate>) -> Valid<Option<BanRate>> {
     let raw = raw.get()?;

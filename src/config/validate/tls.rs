@@ -1,23 +1,26 @@
 //! TLS: from the files that keys name to configurations of rustls.
 
-use std::sync::Arc;
+use std::{fs, os::unix::fs::MetadataExt, sync::Arc};
 
 use rustls::{Error, pki_types, sign::CertifiedKey};
 
 use super::{Checker, Valid, checker::given, passthrough};
 use crate::{
     config::{
-        CertificateFile, ListenerTls, PoolTls, RevocationFile, Upstream,
+        CertificateFile, ListenerTls, PoolTls, RevocationFile, StapleFile, TicketKeyFile, Upstream,
         at::{At, Place},
         fault::quote,
         raw::{self, ClientAuth},
         values::{FilePath, SERVER_NAME, ServerName},
     },
-    tls::{self, Clients, HTTP_1_1, Server},
+    tls::{self, Clients, HTTP_1_1, Presented, Server, Staple, TicketKeys, Tickets, TlsVersion},
 };
 
 const CA: &str = "a readable file with certificates of CAs in PEM, such as the system's \
                   /etc/ssl/certs/ca-certificates.crt; or insecure_skip_verify: true";
+
+/// S_IROTH of a file's mode: inode(7).
+const READ_BY_OTHERS: u32 = 0o004;
 
 /// Where the TLS of a listener's clients ends.
 pub(super) enum Tls {
@@ -52,40 +55,107 @@ pub(super) fn listener(
     };
     let clients = clients(checker, &section, raw);
     let alpn = given(raw.alpn.as_ref(), |list| protocols(checker, list, websocket));
+    let versions = versions(checker, raw);
+    let tickets = tickets(checker, raw);
     let (files, certificates): (Vec<_>, Vec<_>) = certificates?.into_iter().unzip();
+    let (files, staples): (Vec<_>, Vec<_>) = files.into_iter().unzip();
     let (clients, revocation) = clients?;
-    let refused = |error: &Error| refused(checker, &section.key("certificates"), error);
-    let verifier = clients.verifier().map_err(|error| refused(&error))?;
-    let asks_for_certificates = verifier.offer_client_auth();
+    let (min_version, max_version) = versions?;
+    let (tickets, ticket_keys) = tickets?;
+    let asks_for_certificates = matches!(clients, Clients::Of { .. });
     let server = Server {
         certificates,
-        verifier,
-        min_version: *raw.min_version.get()?,
+        clients,
+        min_version,
+        max_version,
         alpn: alpn?.unwrap_or_default(),
+        max_record: raw.max_record.get()?.0 as usize,
+        tickets,
     };
+    let server =
+        server.config().map_err(|error| refused(checker, &section.key("certificates"), &error))?;
     Ok(Tls::Terminated(ListenerTls {
-        server: Arc::new(server.config().map_err(|error| refused(&error))?),
+        server,
         asks_for_certificates,
         certificates: files,
+        staples: staples.into_iter().flatten().collect(),
         revocation,
+        ticket_keys,
     }))
+}
+
+/// The lowest and the highest version.
+fn versions(checker: &Checker<'_>, raw: &raw::ListenerTls) -> Valid<(TlsVersion, TlsVersion)> {
+    match (*raw.min_version.get()?, *raw.max_version.get()?) {
+        (TlsVersion::Tls13, TlsVersion::Tls12) => {
+            let what = "is below min_version";
+            Err(checker.wrong(&raw.max_version.place(), what, "min_version, or a higher one"))
+        }
+        versions => Ok(versions),
+    }
+}
+
+/// How clients resume their sessions, and the file of the keys for it.
+fn tickets(
+    checker: &Checker<'_>,
+    raw: &raw::ListenerTls,
+) -> Valid<(Tickets, Option<TicketKeyFile>)> {
+    let keys = given(raw.ticket_keys.as_ref(), |keys| ticket_keys(checker, keys));
+    let count = usize::from(raw.tickets.get()?.0);
+    if let (0, Some(unused)) = (count, &raw.ticket_keys) {
+        let message = "has no effect with tickets: 0; remove one of them";
+        return Err(checker.fault(&unused.place(), message));
+    }
+    let (file, keys) = keys?.unzip();
+    Ok((Tickets { count, keys }, file))
+}
+
+fn ticket_keys(
+    checker: &Checker<'_>,
+    raw: &At<raw::TicketKeys>,
+) -> Valid<(TicketKeyFile, TicketKeys)> {
+    let (raw, section) = (raw.get()?, raw.place());
+    checker.required(&section, "file", &raw.file, tls::TICKET_KEYS)?;
+    let (path, keys) = checker.file(&raw.file, tls::TICKET_KEYS, tls::ticket_keys)?;
+    // A file that has vanished meanwhile can be read by nobody.
+    let mode = fs::metadata(&path).map_or(0, |metadata| metadata.mode());
+    let is_world_readable = mode & READ_BY_OTHERS != 0;
+    let repeated_line = keys.repeated_line;
+    Ok((TicketKeyFile { path, is_world_readable, repeated_line }, keys))
 }
 
 fn certificate(
     checker: &Checker<'_>,
     raw: &At<raw::Certificate>,
-) -> Valid<(CertificateFile, CertifiedKey)> {
+) -> Valid<((CertificateFile, Option<StapleFile>), Presented)> {
     let (raw, section) = (raw.get()?, raw.place());
     let has_cert = checker.required(&section, "cert", &raw.cert, tls::CHAIN).map(|_| ());
     let has_key = checker.required(&section, "key", &raw.key, tls::KEY).map(|_| ());
     match (has_cert, has_key) {
-        (Ok(()), Ok(())) => certified(checker, &raw.cert, &raw.key),
+        (Ok(()), Ok(())) => {
+            let (file, certified) = certified(checker, &raw.cert, &raw.key)?;
+            let staple = given(raw.ocsp.as_ref(), |file| staple(checker, file, &certified))?;
+            let (staple_file, staple) = staple.unzip();
+            Ok(((file, staple_file), Presented::new(certified, staple)))
+        }
         // The file of `cert` may have a fault, too.
         (Ok(()), Err(reported)) => {
             checker.file(&raw.cert, tls::CHAIN, tls::chain).and(Err(reported))
         }
         (Err(reported), _) => Err(reported),
     }
+}
+
+fn staple(
+    checker: &Checker<'_>,
+    file: &At<FilePath>,
+    certified: &CertifiedKey,
+) -> Valid<(StapleFile, Staple)> {
+    let (path, staple) = checker.file(file, tls::OCSP, |der| match certified.cert.first() {
+        Some(certificate) => tls::staple(der, certificate),
+        None => Err("belongs to no certificate".to_owned()),
+    })?;
+    Ok((StapleFile { path, next_update: staple.next_update }, staple))
 }
 
 /// A certificate and its key, from the files that two keys name.

@@ -38,10 +38,11 @@ pub(super) fn commit(
         }
         changes.extend(reconfigure(pool, config, hosts));
     }
+    let mut removed = Vec::new();
     for pool in &before.pools {
         if !pools.iter().any(|other| Arc::ptr_eq(other, pool)) {
             changes.push(format!("pool {}: removed", pool.name));
-            pool.retire(Instant::now());
+            removed.push(pool);
         }
     }
     let sockets = proxy.listeners.adopt(bound, &config, &pools, &proxy.metrics);
@@ -51,6 +52,11 @@ pub(super) fn commit(
     let worker_updates =
         worker_updates(&snapshot, proxy.workers.len(), sockets, &proxy.logs, pending);
     proxy.workers.iter().zip(worker_updates).for_each(|(worker, update)| worker.update(update));
+    // Workers get their updates first: this wakes the clients that wait for these brokers, which
+    // then have to follow the new rules.
+    for pool in removed {
+        pool.retire(Instant::now());
+    }
     // Workers get their updates before this signal, so that they follow the new rules.
     if destinations_differ(&before.config, &config) {
         snapshot.pools.iter().chain(&before.pools).for_each(|pool| pool.note_rules_changed());

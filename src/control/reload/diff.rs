@@ -3,7 +3,7 @@
 use std::{fmt::Display, sync::Arc};
 
 use crate::{
-    config::{Config, Listener},
+    config::{Bind, Config, Listener},
     rules::{Action, Rule},
     upstream::MemberChanges,
 };
@@ -41,7 +41,10 @@ pub(super) fn changes_outside_pools(before: &Config, after: &Config) -> Vec<Stri
     for listener in &after.listeners {
         let name = &listener.name;
         let Some(old) = before.listeners.iter().find(|old| old.name == *name) else {
-            changes.push(format!("listener {name}: added on {}", listener.bind));
+            let is_it = |new: &Listener| std::ptr::eq(new, listener);
+            if !before.listeners.iter().any(|old| renamed(old, after).is_some_and(is_it)) {
+                changes.push(format!("listener {name}: added on {}", listener.bind));
+            }
             continue;
         };
         if old.bind != listener.bind {
@@ -72,7 +75,9 @@ pub(super) fn changes_outside_pools(before: &Config, after: &Config) -> Vec<Stri
         }
     }
     for old in &before.listeners {
-        if !after.listeners.iter().any(|listener| listener.name == old.name) {
+        if let Some(new) = renamed(old, after) {
+            changes.push(format!("listener {}: renamed to {}", old.name, new.name));
+        } else if !after.listeners.iter().any(|listener| listener.name == old.name) {
             changes.push(format!("listener {}: removed", old.name));
         }
     }
@@ -94,12 +99,24 @@ pub(super) fn changes_outside_pools(before: &Config, after: &Config) -> Vec<Stri
 /// Whether the clients of any listener may have to go to another pool.
 pub(super) fn destinations_differ(before: &Config, after: &Config) -> bool {
     before.listeners.iter().any(|old| {
-        let new = after.listeners.iter().find(|listener| listener.name == old.name);
-        new.is_some_and(|new| {
+        successor(old, after).is_some_and(|new| {
             before.pools[old.pool].name != after.pools[new.pool].name
                 || !same_rules((before, old), (after, new))
         })
     })
+}
+
+/// The listener that the sessions of an old one belong to: with the same bind, whatever its name, as
+/// its sockets stay; otherwise with the same name.
+fn successor<'a>(old: &Listener, after: &'a Config) -> Option<&'a Listener> {
+    let has_fixed_port = !matches!(old.bind, Bind::Tcp(address) if address.port() == 0);
+    let same_bind = after.listeners.iter().find(|new| has_fixed_port && new.bind == old.bind);
+    same_bind.or_else(|| after.listeners.iter().find(|new| new.name == old.name))
+}
+
+/// The new name's listener, if the old name is gone.
+fn renamed<'a>(old: &Listener, after: &'a Config) -> Option<&'a Listener> {
+    successor(old, after).filter(|_| after.listeners.iter().all(|new| new.name != old.name))
 }
 
 /// Whether two listeners have the same rules, with their lists and the names of their pools.

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::{ServerConfig, crypto::aws_lc_rs::default_provider};
 use serde_json::Value;
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::{Config, ListenerTls, PoolTls},
-    tls::limited_keys,
+    tls::{TlsServer, limited_keys},
 };
 
 /// How many records a key of the proxy may encrypt.
@@ -196,10 +196,12 @@ fn use_tls(config: &mut Config, side: Side, tls: &Tls) {
     match side {
         Side::Client => {
             config.listeners[0].tls = Some(ListenerTls {
-                server: tls.server.clone(),
+                server: TlsServer::with_one_config(ServerConfig::clone(&tls.server)),
                 asks_for_certificates: false,
                 certificates: Vec::new(),
+                staples: Vec::new(),
                 revocation: None,
+                ticket_keys: None,
             });
         }
         Side::Broker => {

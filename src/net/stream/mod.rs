@@ -7,19 +7,17 @@ mod tls_or_tcp;
 mod websocket;
 
 pub(crate) use tls::{ClientTlsHandshake, KeyUse, TlsError, is_key_used_up};
+pub(crate) use websocket::Ping;
 
 use std::{
     io,
     num::NonZeroU32,
     pin::pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
-use rustls::ServerConfig;
-
 use super::{socket::Socket, tcp_options::TcpOptions};
-use crate::proto::TlsFacts;
+use crate::{proto::TlsFacts, tls::TlsServer};
 use {
     protocol_prefix::read_protocol_prefix,
     tls::{ServerTlsHandshake, TlsLayer},
@@ -50,12 +48,12 @@ impl Stream {
     /// bytes already read; `max_partial_bytes`: how many bytes of incomplete messages are kept.
     pub(crate) async fn accept_tls(
         &mut self,
-        config: &Arc<ServerConfig>,
+        config: &TlsServer,
         first: Vec<u8>,
         max_partial_bytes: usize,
     ) -> Result<TlsFacts, TlsError> {
-        let accepting =
-            pin!(ServerTlsHandshake::new(config, first, max_partial_bytes)?.run(&self.socket));
+        let accepting = ServerTlsHandshake::new(first, max_partial_bytes);
+        let accepting = pin!(accepting.run(config, &self.socket));
         let (tls, facts) = self.socket.turn().pace(accepting).await?;
         self.layers.get_or_insert_default().tls = Some(Box::new(tls));
         Ok(facts)
@@ -183,12 +181,12 @@ impl Stream {
         }
     }
 
-    /// Sends a WebSocket Ping if the peer has been sent nothing for long enough. To be called once a
-    /// second. Returns whether a Ping was sent.
-    pub(crate) fn ping_if_quiet(&self, second: u32) -> bool {
-        let Some(layers) = &self.layers else { return false };
+    /// Sends a WebSocket Ping if the peer has been sent nothing for long enough, and has not left
+    /// the last ones unanswered. To be called once a second.
+    pub(crate) fn ping_if_quiet(&self, second: u32) -> Ping {
+        let Some(layers) = &self.layers else { return Ping::NotDue };
         let websocket = layers.websocket.as_ref();
-        websocket.is_some_and(|it| it.ping_if_quiet(layers.carrier(&self.socket), second))
+        websocket.map_or(Ping::NotDue, |it| it.ping_if_quiet(layers.carrier(&self.socket), second))
     }
 
     /// Tells the peer, before the socket is closed, that the end is intended: with a Close frame in

@@ -14,6 +14,19 @@ const FRAME_BYTES: usize = 16 * 1024;
 /// Reads per call that may yield no payload, before other tasks run.
 const READS_PER_CALL: usize = 8;
 
+/// Pings in a row after which a client that has sent nothing is gone: more than one, so that a client
+/// that is busy or changes its network for a moment is not ended.
+const MAX_UNANSWERED_PINGS: u8 = 2;
+
+/// Whether an idle client was sent a Ping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ping {
+    NotDue,
+    Sent,
+    /// None was sent, because nothing has arrived since the last [`MAX_UNANSWERED_PINGS`].
+    Unanswered,
+}
+
 /// The server's side of a WebSocket connection.
 pub(super) struct WebSocketLayer {
     state: RefCell<FramingState>,
@@ -54,7 +67,7 @@ impl WebSocketLayer {
         early: &mut Vec<u8>,
         ping: Option<NonZeroU32>,
     ) -> Self {
-        let pings = PingTimer { every: ping, has_sent: true, quiet_since: 0 };
+        let pings = PingTimer { every: ping, has_sent: true, ..PingTimer::default() };
         let layer = Self { state: RefCell::new(FramingState { pings, ..FramingState::default() }) };
         let payload = layer.state.borrow_mut().decode(carrier, early);
         early.truncate(payload);
@@ -83,6 +96,7 @@ impl WebSocketLayer {
             };
             // Without a Close, MQTT still marks its own end.
             state.ended = n == 0;
+            state.pings.unanswered = 0;
             let payload = state.decode(carrier, &mut buf[..n]);
             if payload > 0 {
                 return Poll::Ready(Ok(payload));
@@ -125,23 +139,31 @@ impl WebSocketLayer {
         if flushed.is_pending() { Poll::Pending } else { carrier.try_flush() }
     }
 
-    /// Sends a Ping (RFC 6455, section 5.5.2) if the client has been sent nothing for long enough.
-    /// Called once a second with the current one. Returns whether a Ping was sent.
+    /// Sends a Ping (RFC 6455, section 5.5.2) if the client has been sent nothing for long enough,
+    /// and has not left the last ones unanswered. Called once a second with the current one.
     ///
     /// A Ping follows whole frames, and waits like them if the carrier does not take it.
-    pub(super) fn ping_if_quiet(&self, carrier: TlsOrTcp<'_>, second: u32) -> bool {
+    pub(super) fn ping_if_quiet(&self, carrier: TlsOrTcp<'_>, second: u32) -> Ping {
         let state = &mut *self.state.borrow_mut();
         // Frames that wait are data on their way.
         let is_idle = state.close == CloseState::Open && !state.ended && state.backlog.len() == 0;
         if !state.pings.is_due(second) || !is_idle || carrier.socket.is_broken() {
-            return false;
+            return Ping::NotDue;
         }
+        // A session that waits for its broker does not read from its client.
+        if carrier.socket.may_recv() {
+            state.pings.unanswered = 0;
+        }
+        if state.pings.unanswered == MAX_UNANSWERED_PINGS {
+            return Ping::Unanswered;
+        }
+        state.pings.unanswered += 1;
         frame::put(state.backlog.end(), frame::PING, b"");
         // The next read reports a failure.
         if state.flush(carrier).is_ready() {
             let _ = carrier.try_flush();
         }
-        true
+        Ping::Sent
     }
 
     /// Ends our side: sends a Close after the backlog, then shuts the carrier down.
@@ -160,6 +182,9 @@ struct PingTimer {
     has_sent: bool,
     /// The second in which it was first asked after frames were sent.
     quiet_since: u32,
+    /// Pings since bytes last arrived. Any bytes are an answer: an endpoint may answer only the
+    /// newest Ping (RFC 6455, section 5.5.3), and one that sends data is there.
+    unanswered: u8,
 }
 
 impl PingTimer {

@@ -3,6 +3,7 @@
 use std::{sync::Arc, task::Poll, time::Duration};
 
 use rustls::{
+    ServerConfig,
     crypto::{
         CryptoProvider,
         aws_lc_rs::{
@@ -16,7 +17,7 @@ use rustls::{
 use super::{Pair, TLS, WS, WSS, peer::Tls};
 use crate::{
     net::{KeyUse, is_key_used_up, reactor::Reactor},
-    tls::limited_keys,
+    tls::{TlsServer, limited_keys},
 };
 
 /// The limit of rustls for AES-GCM in TLS 1.2.
@@ -62,8 +63,9 @@ fn every_record_counts() {
 fn long_writes_count_by_record() {
     let (reactor, mut tls) = (Reactor::new().unwrap(), Tls::new(true));
     for (max_fragment_size, records) in [(None, 4), (Some(1024 + 5), 64)] {
-        let server = Arc::make_mut(&mut tls.server);
+        let mut server = ServerConfig::clone(tls.server.config_for(false));
         server.max_fragment_size = max_fragment_size;
+        tls.server = TlsServer::with_one_config(server);
         let mut pair = Pair::open(&reactor, TLS, &tls);
         let before = key_use(&pair).sent;
         send(&mut pair, 4 << 14);

@@ -14,7 +14,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use crate::proto::websocket::frame;
+use crate::{proto::websocket::frame, tls::TlsServer};
 
 /// A bad record: its tag is wrong for every key.
 pub(super) const BAD_RECORD: [u8; 37] = {
@@ -26,7 +26,7 @@ pub(super) const BAD_RECORD: [u8; 37] = {
 /// Both sides' configuration.
 #[derive(Clone)]
 pub(super) struct Tls {
-    pub(super) server: Arc<ServerConfig>,
+    pub(super) server: TlsServer,
     pub(super) client: Arc<ClientConfig>,
 }
 
@@ -56,7 +56,7 @@ impl Tls {
             .with_root_certificates(roots)
             .with_no_client_auth();
         client.enable_secret_extraction = true;
-        Self { server: Arc::new(server), client: Arc::new(client) }
+        Self { server: TlsServer::with_one_config(server), client: Arc::new(client) }
     }
 }
 

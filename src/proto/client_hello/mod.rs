@@ -8,7 +8,7 @@ mod body;
 #[cfg(test)]
 mod tests;
 
-use body::{FieldTooLong, server_name};
+use body::{FieldTooLong, client_hello};
 
 /// The length of a record's header, and the content type of handshake messages (RFC 8446, section
 /// 5.1).
@@ -37,6 +37,8 @@ pub(crate) struct ClientHello {
     /// The host that the client asks for (RFC 6066, section 3), in lower case; `None` if it asks
     /// for none, or for something that is not a DNS name, such as an address.
     pub(crate) server_name: Option<Box<str>>,
+    /// Whether the cipher suite that the client prefers is one of ChaCha20.
+    pub(crate) prefers_chacha20: bool,
 }
 
 /// Why bytes are not a ClientHello.
@@ -46,6 +48,10 @@ pub(crate) enum InvalidClientHello {
     NotTls(u8),
     #[error("a record of version {0}.x, which is not TLS")]
     RecordVersion(u8),
+    #[error("an empty record")]
+    EmptyRecord,
+    #[error("a record of {0} bytes; up to {MAX_MESSAGE_BYTES} are allowed")]
+    RecordTooLong(usize),
     #[error("a record of type {0} inside the ClientHello")]
     Interrupted(u8),
     #[error("a handshake message of type {0} in place of a ClientHello")]
@@ -94,9 +100,8 @@ impl ClientHelloReader {
                 self.message.extend_from_slice(part);
                 self.left -= part.len();
                 if let Some(body) = whole_body(&self.message)? {
-                    let server_name = server_name(body);
-                    let invalid = |FieldTooLong| InvalidClientHello::Fields;
-                    return Ok(Some(ClientHello { server_name: server_name.map_err(invalid)? }));
+                    let hello = client_hello(body);
+                    return hello.map(Some).map_err(|FieldTooLong| InvalidClientHello::Fields);
                 }
                 continue;
             }
@@ -105,7 +110,13 @@ impl ClientHelloReader {
             self.check_header()?;
             if let [_, _, _, high, low] = *self.header {
                 self.header.clear();
-                self.left = usize::from(u16::from_be_bytes([high, low]));
+                self.left = match usize::from(u16::from_be_bytes([high, low])) {
+                    0 => return Err(InvalidClientHello::EmptyRecord),
+                    len if len > MAX_MESSAGE_BYTES => {
+                        return Err(InvalidClientHello::RecordTooLong(len));
+                    }
+                    len => len,
+                };
                 self.records += 1;
             }
         }

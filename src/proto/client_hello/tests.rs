@@ -124,9 +124,11 @@ fn limits() {
     assert!(in_32.len() < MAX_CLIENT_HELLO_BYTES);
     let in_33 = records(&largest, MAX_MESSAGE_BYTES / MAX_RECORDS - 1);
     assert_eq!(read(&in_33), Err(InvalidClientHello::TooManyRecords));
-    let empty = b"\x16\x03\x01\x00\x00".repeat(MAX_RECORDS);
-    assert_eq!(read(&empty), Ok(None));
-    assert_eq!(read(&[&empty[..], b"\x16"].concat()), Err(InvalidClientHello::TooManyRecords));
+    assert_eq!(read(b"\x16\x03\x01\x00\x00"), Err(InvalidClientHello::EmptyRecord));
+    assert_eq!(
+        read(b"\x16\x03\x01\x40\x01\x01"),
+        Err(InvalidClientHello::RecordTooLong(MAX_MESSAGE_BYTES + 1))
+    );
 }
 
 #[test]
@@ -139,7 +141,7 @@ fn fields_that_exceed_the_body() {
         let read = read(&records(&short, 1000));
         // Without any extensions, the body is whole.
         let is_whole = len == message(None).len() - MESSAGE_HEADER_BYTES;
-        let none = Ok(Some(ClientHello { server_name: None }));
+        let none = Ok(Some(ClientHello { server_name: None, prefers_chacha20: false }));
         assert_eq!(read, if is_whole { none } else { Err(InvalidClientHello::Fields) }, "{len}");
     }
 }
@@ -189,4 +191,23 @@ fn changed_bytes() {
             let _ = ClientHelloReader::default().read(&changed);
         }
     }
+}
+
+#[test]
+fn who_prefers_chacha20() {
+    let hello = |suites: &[u8]| {
+        let len = [0, suites.len() as u8];
+        let body = [&[3, 3][..], &[7; 32], &[0], &len, suites, &[1, 0]].concat();
+        let message = [&[CLIENT_HELLO, 0, 0, body.len() as u8], &body[..]].concat();
+        read(&records(&message, 500)).unwrap().unwrap().prefers_chacha20
+    };
+    assert!(hello(&[0x13, 0x03, 0x13, 0x01]));
+    assert!(hello(&[0xCC, 0xA9, 0xC0, 0x2B]));
+    // GREASE is not a suite; 0x0A1A is not GREASE.
+    assert!(hello(&[0x1A, 0x1A, 0x13, 0x03]));
+    assert!(!hello(&[0x0A, 0x1A, 0x13, 0x03]));
+    assert!(!hello(&[0x13, 0x01, 0x13, 0x03]));
+    assert!(!hello(&[]));
+    assert!(!hello(&[0x1A, 0x1A]));
+    assert!(!hello(&[0x13]));
 }

@@ -7,33 +7,76 @@ use std::{
     time::Instant,
 };
 
+use tokio::sync::futures::Notified;
+
 use super::opening::Opening;
 use crate::{
     labels::{EndBy, EndCause, EndPhase},
     limits::AdmissionOutcome,
     proto::mqtt::RejectReason,
-    session::{context::READ_BYTES, end::End, pending::PendingClient, reject::Rejection},
+    session::{
+        context::READ_BYTES, destination::follow_rules, end::End, pending::PendingClient,
+        reject::Rejection,
+    },
     upstream::Broker,
 };
 
-/// Waits in the broker's queue until the client is admitted.
+/// The end of a client's wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Admitted,
+    /// The rules have sent the client to another pool in the meantime.
+    InOtherPool,
+}
+
+/// Waits in the broker's queue until the client is admitted. A client that is banned leaves the
+/// queue. The rules may have changed meanwhile, so they are applied again.
 pub(super) async fn wait_for_admission(
     client: &mut PendingClient<'_>,
     opening: Opening<'_>,
     broker: &Broker,
-) -> Result<(), Rejection> {
+) -> Result<Turn, Rejection> {
     let began = Instant::now();
-    let turn = pin!(broker.admission.wait(began));
-    let waited = while_present(client, opening, turn).await;
+    let mut turn = pin!(broker.admission.wait(began));
+    let waited = loop {
+        // Before the check, so that no ban is missed.
+        let mut new_bans = pin!(client.context.new_bans.notified());
+        if let Err(banned) = client.check_bans() {
+            break Err(banned);
+        }
+        let event = pin!(turn_or_new_bans(turn.as_mut(), new_bans.as_mut()));
+        match while_present(client, opening, event).await {
+            Ok(None) => {}
+            Ok(Some(AdmissionOutcome::Admitted)) => {
+                let to_other_pool =
+                    client.check_bans().and_then(|()| follow_rules(client, opening.connect()));
+                break to_other_pool.map(|is| if is { Turn::InOtherPool } else { Turn::Admitted });
+            }
+            Ok(Some(AdmissionOutcome::TimedOut)) => {
+                break Err(client
+                    .refuse(RejectReason::ConnectionRateExceeded, EndPhase::Dial, EndCause::Limit)
+                    .with(format!("not admitted to {} within admission.max_wait", broker.name)));
+            }
+            Err(end) if end.cause == EndCause::Malformed => break Err(Rejection::after_read(end)),
+            Err(end) => break Err(client.search_ended(end)),
+        }
+    };
     client.record.add_wait(began.elapsed());
-    match waited {
-        Ok(AdmissionOutcome::Admitted) => Ok(()),
-        Err(end) if end.cause == EndCause::Malformed => Err(Rejection::after_read(end)),
-        Err(end) => Err(client.search_ended(end)),
-        Ok(AdmissionOutcome::TimedOut) => Err(client
-            .refuse(RejectReason::ConnectionRateExceeded, EndPhase::Dial, EndCause::Limit)
-            .with(format!("not admitted to {} within admission.max_wait", broker.name))),
-    }
+    waited
+}
+
+/// The outcome of the client's turn; `None` if bans have been added before.
+async fn turn_or_new_bans(
+    mut turn: Pin<&mut impl Future<Output = AdmissionOutcome>>,
+    mut new_bans: Pin<&mut Notified<'_>>,
+) -> Option<AdmissionOutcome> {
+    poll_fn(|cx| {
+        if let Poll::Ready(outcome) = turn.as_mut().poll(cx) {
+            return Poll::Ready(Some(outcome));
+        }
+        new_bans.as_mut().poll(cx).map(|()| None)
+    })
+    .await
 }
 
 /// Runs `work`, which costs a broker something, until the client leaves or the worker ends its

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    admission::wait_for_admission,
+    admission::{Turn, wait_for_admission},
     attempt::attempt,
     opening::Opening,
     outcome::{AttemptOutcome, BrokerAnswer},
@@ -22,6 +22,19 @@ pub(crate) async fn find_broker(
     client: &mut PendingClient<'_>,
     opening: Opening<'_>,
 ) -> Result<BrokerAnswer, Rejection> {
+    loop {
+        if let Some(answer) = search_pool(client, opening).await? {
+            return Ok(answer);
+        }
+    }
+}
+
+/// Searches the client's pool; `None` if its rules have sent the client to another pool while it
+/// waited for admission.
+async fn search_pool(
+    client: &mut PendingClient<'_>,
+    opening: Opening<'_>,
+) -> Result<Option<BrokerAnswer>, Rejection> {
     let view = client.record.listener.pool.clone();
     note_arrival(client.context, &client.record);
     let (pool, config) = (&view.pool, view.config());
@@ -34,16 +47,16 @@ pub(crate) async fn find_broker(
             next = search.choose(client)?;
             continue;
         }
-        if !broker.admission.try_enter(client.context.reactor.now()) {
-            Box::pin(wait_for_admission(client, opening, &broker)).await?;
+        if !broker.admission.try_enter(client.context.reactor.now())
+            && Box::pin(wait_for_admission(client, opening, &broker)).await? == Turn::InOtherPool
+        {
+            search.record_unproven_failures(pool);
+            return Ok(None);
         }
-        let lease = match lease(client, broker) {
-            Ok(lease) => lease,
-            Err(broker) => {
-                search.lease_failed(broker);
-                next = search.choose(client)?;
-                continue;
-            }
+        let leased = lease(client, broker).map_err(|broker| search.lease_failed(broker));
+        let Ok(lease) = leased else {
+            next = search.choose(client)?;
+            continue;
         };
         tries_left -= 1;
         let began = Instant::now();
@@ -58,7 +71,7 @@ pub(crate) async fn find_broker(
                 let has_exchanged = (client.record.read, client.record.sent) != (0, 0);
                 if has_exchanged || !class.is_retried(config.retry_on) {
                     search.record_answer(pool, &answer, class);
-                    return Ok(answer);
+                    return Ok(Some(answer));
                 }
                 search.note_refusal(&view, &answer);
                 if tries_left > 0 {
@@ -66,7 +79,7 @@ pub(crate) async fn find_broker(
                 }
                 search.record_answer(pool, &answer, class);
                 if next.is_none() {
-                    return Ok(answer);
+                    return Ok(Some(answer));
                 }
                 search.keep_refusal(&mut client.record, answer, class, (began, opening.conforms()));
                 false
@@ -94,6 +107,12 @@ async fn has_room(client: &mut PendingClient<'_>, broker: &Broker) -> Result<boo
 
 /// Leases a broker; beyond its limit if the client replaces an older session there. Fails if the
 /// broker has become full or was removed since it was chosen.
-fn lease(client: &PendingClient<'_>, broker: Arc<Broker>) -> Result<Lease, Arc<Broker>> {
-    if has_replaced_on(client, &broker) { broker.lease_beyond_limit() } else { broker.lease() }
+fn lease(client: &mut PendingClient<'_>, broker: Arc<Broker>) -> Result<Lease, Arc<Broker>> {
+    let leased = broker.lease();
+    leased.or_else(|broker| {
+        let replaced = client.replaced.iter_mut();
+        let replaced = replaced.filter(|replaced| replaced.older.broker == broker.id());
+        let claims = replaced.map(|replaced| replaced.until_closed = true).count();
+        if claims > 0 { broker.lease_beyond_limit() } else { Err(broker) }
+    })
 }

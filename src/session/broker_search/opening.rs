@@ -11,7 +11,14 @@ pub(crate) enum Opening<'a> {
     ClientHello,
 }
 
-impl Opening<'_> {
+impl<'a> Opening<'a> {
+    pub(super) fn connect(self) -> Option<&'a Connect> {
+        match self {
+            Self::Connect(connect) => Some(connect),
+            Self::ClientHello => None,
+        }
+    }
+
     /// Whether it conforms to the standard, so that every broker should accept it.
     pub(super) fn conforms(self) -> bool {
         match self {

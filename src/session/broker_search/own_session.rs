@@ -51,7 +51,7 @@ pub(crate) async fn replace_own_session(
         let is_replaced =
             |replaced: &ReplacedSession| replaced.older.session_id == older.session_id;
         let is_claimed = client.replaced.iter().any(is_replaced);
-        let claim = if is_claimed { None } else { replacements.claim(older) };
+        let claim = if is_claimed { None } else { replacements.claim(older, &limit) };
         if !is_claimed && claim.is_none() {
             continue;
         }
@@ -62,8 +62,7 @@ pub(crate) async fn replace_own_session(
         let answering = pin!(deadline(&context.reactor, until, replied));
         let answer = client.while_connected(EndPhase::Connect, answering).await;
         if let Ok(Ok(true)) = answer.map_err(|end| client.search_ended(end))? {
-            let before = std::mem::take(&mut client.replaced);
-            client.replaced = before.into_iter().chain(claim).collect();
+            client.replaced.extend(claim);
             return Ok(true);
         }
     }

@@ -126,7 +126,7 @@ impl ClientDirectory {
     }
 
     /// Tells the workers of replaced sessions to end them.
-    pub(crate) fn end_replaced(&self, replaced: Box<[ReplacedSession]>) {
+    pub(crate) fn end_replaced(&self, replaced: Vec<ReplacedSession>) {
         for session in replaced {
             let DirectoryEntry { session_id, slot, .. } = session.older;
             let reason = TakeoverReason::Replaced { _session: session };

@@ -49,6 +49,9 @@ pub(crate) struct ReplacementQuery {
 pub(crate) struct ReplacedSession {
     replacements: Arc<Replacements>,
     pub(crate) older: DirectoryEntry,
+    /// Whether the newer client counts towards a limit until its connection has closed, even if its
+    /// broker refuses it. (Quotas count only clients that were accepted.)
+    pub(crate) until_closed: bool,
 }
 
 impl Replacements {
@@ -57,10 +60,15 @@ impl Replacements {
         Self { claimed: Mutex::default(), queries, signal }
     }
 
-    /// Claims a session to replace it; `None` if another session has claimed it.
-    pub(crate) fn claim(self: &Arc<Self>, older: DirectoryEntry) -> Option<ReplacedSession> {
+    /// Claims a session to replace it at this limit; `None` if another session has claimed it.
+    pub(crate) fn claim(
+        self: &Arc<Self>,
+        older: DirectoryEntry,
+        limit: &ReachedLimit,
+    ) -> Option<ReplacedSession> {
         let is_free = self.with_claimed(|claimed| claimed.insert(older.session_id));
-        is_free.then(|| ReplacedSession { replacements: self.clone(), older })
+        let until_closed = !matches!(limit, ReachedLimit::Quotas(_));
+        is_free.then(|| ReplacedSession { replacements: self.clone(), older, until_closed })
     }
 
     /// Asks the older session's worker.

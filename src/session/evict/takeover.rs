@@ -52,7 +52,7 @@ fn claim_in_other_pools(
     client: &ClientFields<'_>,
 ) {
     let listener = &session.record.listener;
-    let Some(accepted) = context.accept_context(&listener.name) else { return };
+    let Some(accepted) = context.accept_context(listener) else { return };
     if accepted.rules.is_empty() && Rc::ptr_eq(&accepted.listener.pool, &listener.pool) {
         return;
     }

@@ -1,8 +1,6 @@
 //! Reading the ClientHello of a client whose TLS is passed through.
 
-use std::borrow::Cow;
-
-use super::wrong_protocol;
+use super::{incomplete::incomplete, wrong_protocol};
 use crate::{
     labels::{EndBy, EndCause, EndPhase},
     listener::ListenerSettings,
@@ -29,7 +27,9 @@ pub(super) async fn read(
         }
         seen = client.buffer.len();
         if client.read_more(MAX_CLIENT_HELLO_BYTES, EndPhase::Handshake).await? == 0 {
-            return Err(client.closed_early(EndPhase::Handshake, incomplete(&client.buffer)));
+            return Err(
+                client.closed_early(EndPhase::Handshake, incomplete("ClientHello", &client.buffer))
+            );
         }
     }
 }
@@ -45,11 +45,4 @@ async fn malformed(
     let detail = wrong_protocol::in_place_of_client_hello(client, settings)
         .unwrap_or_else(|| invalid.to_string().into());
     End::new(EndBy::Proxy, EndPhase::Handshake, EndCause::Malformed).with(detail)
-}
-
-fn incomplete(buffer: &[u8]) -> Cow<'static, str> {
-    match buffer.len() {
-        0 => "nothing was sent".into(),
-        n => format!("incomplete ClientHello: only {n} bytes were sent").into(),
-    }
 }

@@ -1,4 +1,4 @@
-//! Clients that are banned, that connect too often, or that fail to log in.
+//! Clients that connect too often, or that fail to log in.
 
 use crate::{
     labels::{BanReason, EndCause, EndPhase},
@@ -6,12 +6,11 @@ use crate::{
     net::PeerAddress,
     proto::mqtt::{RejectReason, reason::is_bad_credentials},
     session::{
-        ban_check::find_ban,
         ban_log::log_ban,
         context::WorkerContext,
         pending::PendingClient,
         record::Record,
-        reject::{RejectReply, Rejection, describe_ban},
+        reject::{RejectReply, Rejection},
     },
 };
 
@@ -26,14 +25,6 @@ pub(super) fn admit_named(client: &PendingClient<'_>) -> Result<(), Rejection> {
         }
         refusal.into()
     })
-}
-
-/// Refuses a client that is banned.
-pub(super) fn check_bans(client: &PendingClient<'_>) -> Result<(), Rejection> {
-    let Some(ban) = find_ban(client.context, &client.record) else { return Ok(()) };
-    client.context.metrics().limits().count_refused(ban.kind);
-    let refused = client.refuse(RejectReason::Banned, client.check_phase(), EndCause::Banned);
-    Err(refused.with(describe_ban(&ban)))
 }
 
 /// Counts a CONNECT by the names that its broker is sent. Assigned client IDs do not count, as each

@@ -1,8 +1,8 @@
 //! Reading the CONNECT.
 
-use std::{borrow::Cow, pin::pin};
+use std::pin::pin;
 
-use super::wrong_protocol;
+use super::{incomplete::incomplete, wrong_protocol};
 use crate::{
     labels::{EndBy, EndCause, EndPhase},
     listener::ListenerSettings,
@@ -25,7 +25,7 @@ pub(super) async fn read(
     let at = client.record.accepted + context.timeouts.get().connect_packet;
     let Ok(read) = deadline(&context.reactor, at, pin!(read_packet(client, settings))).await else {
         let end = End::new(EndBy::Proxy, EndPhase::Connect, EndCause::Timeout);
-        return Err(end.with(incomplete(&client.buffer)).into());
+        return Err(end.with(incomplete("CONNECT", &client.buffer)).into());
     };
     read
 }
@@ -39,7 +39,9 @@ async fn read_packet(
     loop {
         while client.buffer.len() < need {
             if client.read_more(limit, EndPhase::Connect).await? == 0 {
-                return Err(client.closed_early(EndPhase::Connect, incomplete(&client.buffer)));
+                return Err(
+                    client.closed_early(EndPhase::Connect, incomplete("CONNECT", &client.buffer))
+                );
             }
         }
         match connect::parse(&client.buffer, limit, settings.strictness) {
@@ -61,11 +63,4 @@ async fn malformed(
         .unwrap_or_else(|| error.reason.to_string().into());
     let end = End::new(EndBy::Proxy, EndPhase::Connect, EndCause::Malformed).with(detail);
     Rejection { reply: error.connack().map(RejectReply::Proxy), ..end.into() }
-}
-
-fn incomplete(buffer: &[u8]) -> Cow<'static, str> {
-    match buffer.len() {
-        0 => "nothing was sent".into(),
-        n => format!("incomplete CONNECT: only {n} bytes were sent").into(),
-    }
 }

@@ -1,11 +1,10 @@
 //! From the broker's CONNACK to the relay, or from its connection if TLS is passed through.
 
-use std::{rc::Rc, task::Poll};
+use std::rc::Rc;
 
 use tokio::task::spawn_local;
 
 use crate::{
-    labels::{EndBy, EndPhase},
     limits::ConnectionPermit,
     listener::ListenerSettings,
     net::Stream,
@@ -15,10 +14,8 @@ use crate::{
         broker_search::BrokerAnswer,
         clients::ReplacedSession,
         context::WorkerContext,
-        end::End,
         pending::PendingClient,
         record::Record,
-        reject::Rejection,
         relay::{BrokerPackets, ClientPackets, Relay, RelayedChunk},
     },
     upstream::Lease,
@@ -27,13 +24,13 @@ use crate::{
 /// The keep alive of a client that has turned it off (5.0 §3.1.2.10), or whose CONNECT is not read.
 const NO_KEEP_ALIVE: u16 = 0;
 
-/// The initial state of the relay, once the CONNACK has been sent to the client.
+/// The initial state of the relay, once a broker has answered the client.
 pub(super) struct RelayStart {
     upstream: Stream,
     lease: Lease,
-    /// Data from the broker that the client has not taken yet.
-    unsent: Box<[u8]>,
-    /// Bytes passed on so far: from the client, and to it.
+    /// What the client is sent first: the CONNACK and what followed it.
+    reply: Vec<u8>,
+    /// Bytes passed on once the client has the reply: from the client, and to it.
     bytes: (u64, u64),
     packets: (Option<ClientPackets>, Option<BrokerPackets>),
     idle_limit: IdleLimit,
@@ -46,20 +43,19 @@ pub(super) fn pass_through(
     settings: &ListenerSettings,
     answer: BrokerAnswer,
 ) -> RelayStart {
-    let BrokerAnswer { upstream, lease, bytes: unsent, .. } = answer;
-    let bytes = (client.received_bytes() as u64, unsent.len() as u64);
+    let BrokerAnswer { upstream, lease, bytes: reply, .. } = answer;
+    let bytes = (client.received_bytes() as u64, reply.len() as u64);
     let idle_limit = idle_limit(client, settings, NO_KEEP_ALIVE);
-    let unsent = unsent.into();
-    RelayStart { upstream, lease, unsent, bytes, packets: (None, None), idle_limit }
+    RelayStart { upstream, lease, reply, bytes, packets: (None, None), idle_limit }
 }
 
-/// Sends the broker's answer to the client, as far as its socket takes it now.
-pub(super) fn deliver(
-    client: &mut PendingClient<'_>,
+/// The relay of a client that a broker has answered with a CONNACK.
+pub(super) fn pass_answer(
+    client: &PendingClient<'_>,
     settings: &ListenerSettings,
     connect: &Connect,
     answer: BrokerAnswer,
-) -> Result<RelayStart, Rejection> {
+) -> RelayStart {
     let accepted = answer.is_accepted();
     let BrokerAnswer { upstream, lease, connack, bytes: mut reply } = answer;
     if let Some(connack) = &connack
@@ -68,13 +64,6 @@ pub(super) fn deliver(
     {
         tell_client_id(client, connect, connack, &mut reply);
     }
-    let sent = match client.stream.try_send(&reply) {
-        Poll::Ready(sent) => {
-            sent.map_err(|error| End::failed(EndBy::Client, EndPhase::Connack, &error))?
-        }
-        Poll::Pending => 0,
-    };
-    let unsent = reply.get(sent..).unwrap_or_default().into();
     let (exchanged_in, exchanged_out) = client.record.handshake_bytes();
     let bytes = (exchanged_in + client.received_bytes() as u64, exchanged_out + reply.len() as u64);
     let by_broker = connack.and_then(|connack| connack.server_keep_alive);
@@ -88,9 +77,8 @@ pub(super) fn deliver(
     if let Some(packets) = &mut broker_packets {
         packets.note(&RelayedChunk::Bytes(&reply), &client.record);
     }
-    client.context.give_back_buffer(reply);
     let packets = (Some(client_packets), broker_packets);
-    Ok(RelayStart { upstream, lease, unsent, bytes, packets, idle_limit })
+    RelayStart { upstream, lease, reply, bytes, packets, idle_limit }
 }
 
 /// `keep_alive`: the value in force, in seconds.
@@ -117,25 +105,22 @@ fn tell_client_id(
     }
 }
 
-/// Logs and counts the session, and starts its relay in a task of its own, so that an idle session
-/// is only as large as the relay.
+/// Sends the client its answer, and starts its relay in a task of its own, so that an idle session is
+/// only as large as the relay.
 pub(super) fn start_relay(
     context: &Rc<WorkerContext>,
     client: Stream,
     record: Record,
     permit: ConnectionPermit,
     start: RelayStart,
-    replaced: Box<[ReplacedSession]>,
+    mut replaced: Vec<ReplacedSession>,
 ) {
-    let RelayStart { upstream, lease, unsent, bytes, packets, idle_limit } = start;
+    let RelayStart { upstream, lease, reply, bytes, packets, idle_limit } = start;
     let accepted = record.is_accepted();
-    if accepted {
-        let version = record.client.as_ref().map(|client| client.version.level());
-        record.listener.metrics.count_session(version);
-        record.log_connect();
-    } else {
+    if !accepted {
         // Otherwise failed logins that stay connected would lock out the user they name.
         permit.leave_quotas();
+        replaced.retain(|replaced| replaced.until_closed);
     }
     let session = ActiveSession {
         counters: SessionCounters::default(),
@@ -148,14 +133,14 @@ pub(super) fn start_relay(
         lease,
         permit,
     };
-    session.count_in(bytes.0, context.seconds());
-    session.count_out(bytes.1, context.seconds());
-    if !accepted {
-        // The broker now has to close the connection (MQTT-3.2.2-5, MQTT-3.2.2-7 in 5.0);
-        // `half_close` limits the wait for that.
-        session.counters.half_closed.set(context.seconds());
+    // In the directory before the client has its CONNACK: its next connection may follow at once,
+    // and has to find this session to replace it at a limit.
+    let mut relay = Relay::new(context.clone(), session, packets);
+    let begun = relay.begin(&reply, bytes);
+    context.give_back_buffer(reply);
+    if let Err(end) = begun {
+        return relay.reject(end);
     }
-    let relay = Relay::new(context.clone(), session, &unsent, packets);
     if accepted || replaced.is_empty() {
         spawn_local(relay);
     } else {

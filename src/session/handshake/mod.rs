@@ -7,6 +7,7 @@ mod client_hello;
 mod client_rates;
 mod connect;
 mod establish;
+mod incomplete;
 mod limits;
 mod passthrough;
 mod proxy_header;
@@ -36,7 +37,7 @@ use crate::{
     net::{PeerAddress, Socket, Stream},
 };
 pub(crate) use at_accept::admit_at_accept;
-use establish::{RelayStart, deliver, start_relay};
+use establish::{RelayStart, pass_answer, start_relay};
 
 /// Serves a connection from accept until it ends or its relay starts in a task of its own.
 pub(crate) async fn serve(
@@ -59,7 +60,7 @@ pub(crate) async fn serve(
         Err(over) => return Box::pin(reject(&context, Some(stream), record, over.into())).await,
     };
     let buffer = context.take_buffer();
-    let replaced = Box::default();
+    let replaced = Vec::new();
     let mut client =
         PendingClient { context: &context, stream, record, buffer, rewritten: (0, 0), replaced };
     let outcome = handshake(&mut client, &accepted, &mut permit).await;
@@ -105,7 +106,7 @@ async fn handshake(
     client.record.set_connect(&connect, &client.buffer);
     identity::forget_token(client, settings);
     panic_if_requested(&client.record, "handshake");
-    client_rates::check_bans(client)?;
+    client.check_bans()?;
     // Limits precede the client's identity, which costs more. Only a client at the limit of its
     // address is identified first, as it may replace a session of its own.
     let is_at_address_limit = match permit.check() {
@@ -117,7 +118,7 @@ async fn handshake(
         // Boxed, as plain handshakes do not need it.
         let connect = Box::pin(identity::establish(client, settings, connect)).await?;
         // Its broker may be sent other names.
-        client_rates::check_bans(client)?;
+        client.check_bans()?;
         connect
     } else {
         connect
@@ -136,10 +137,10 @@ async fn handshake(
     }
     let answer = find_broker(client, Opening::Connect(&connect)).await?;
     // A ban that came since ends sessions, of which this is not one yet.
-    client_rates::check_bans(client)?;
+    client.check_bans()?;
     note_outdated_rules(client, accepted, decided_at);
     // The limits may have changed since accept; later changes recount the session with all others.
     permit.recount();
     permit.recount_quotas(|| client.record.fields());
-    deliver(client, settings, &connect, answer)
+    Ok(pass_answer(client, settings, &connect, answer))
 }

@@ -1,7 +1,6 @@
 //! A client whose TLS is passed through: from its ClientHello to the relay, without a CONNECT.
 
 use super::{
-    client_rates::check_bans,
     establish::{RelayStart, pass_through},
     limits, quotas,
 };
@@ -33,7 +32,7 @@ pub(super) async fn connect(
     }
     let answer = find_broker(client, Opening::ClientHello).await?;
     // A ban that came since accept ends sessions, of which this is not one yet.
-    check_bans(client)?;
+    client.check_bans()?;
     note_outdated_rules(client, accepted, decided_at);
     // The limits may have changed since accept; later changes recount the session with all others.
     permit.recount();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::wrong_protocol::UNTRUSTED_PROXY_HEADER;
+use super::{incomplete::incomplete, wrong_protocol::UNTRUSTED_PROXY_HEADER};
 use crate::{
     config::ProxyProtocolIn,
     labels::{EndBy, EndCause, EndPhase},
@@ -37,7 +37,7 @@ async fn read(client: &mut PendingClient<'_>) -> Result<(Header, usize), Rejecti
             Err(invalid) => return Err(malformed(describe(invalid)).into()),
         }
         if client.read_more(MAX_HEADER_BYTES, EndPhase::Handshake).await? == 0 {
-            return Err(client.closed_early(EndPhase::Handshake, incomplete(&client.buffer)));
+            return Err(client.closed_early(EndPhase::Handshake, incomplete_header(&client.buffer)));
         }
     }
 }
@@ -78,9 +78,9 @@ fn describe(invalid: HeaderError) -> Cow<'static, str> {
     }
 }
 
-fn incomplete(buffer: &[u8]) -> Cow<'static, str> {
+fn incomplete_header(buffer: &[u8]) -> Cow<'static, str> {
     match buffer.len() {
         0 => "nothing was sent; a PROXY header was expected".into(),
-        n => format!("incomplete PROXY header: only {n} bytes were sent").into(),
+        _ => incomplete("PROXY header", buffer),
     }
 }

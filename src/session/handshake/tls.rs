@@ -1,9 +1,5 @@
 //! The TLS handshake with a client.
 
-use std::sync::Arc;
-
-use rustls::ServerConfig;
-
 use crate::{
     labels::{EndBy, EndCause, EndPhase},
     net::TlsError,
@@ -13,12 +9,13 @@ use crate::{
         pending::PendingClient,
         reject::{RejectReply, Rejection},
     },
+    tls::TlsServer,
 };
 
 /// Runs the server side of the handshake, and returns what it shows about the client.
 pub(super) async fn accept(
     client: &mut PendingClient<'_>,
-    config: &Arc<ServerConfig>,
+    config: &TlsServer,
 ) -> Result<TlsFacts, Rejection> {
     // Bytes after a PROXY header already belong to TLS.
     let first = std::mem::take(&mut client.buffer);

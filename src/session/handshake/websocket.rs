@@ -1,6 +1,6 @@
 //! The upgrade from HTTP to WebSocket.
 
-use super::{access, wrong_protocol};
+use super::{access, incomplete::incomplete, wrong_protocol};
 use crate::{
     config::WebSocket,
     labels::{EndBy, EndCause, EndPhase},
@@ -56,10 +56,7 @@ async fn read_request(
         }
         seen_bytes = client.buffer.len();
         if client.read_more(rules.max_head, EndPhase::Handshake).await? == 0 {
-            let detail = match client.buffer.len() {
-                0 => "nothing was sent".into(),
-                n => format!("incomplete WebSocket request: only {n} bytes were sent").into(),
-            };
+            let detail = incomplete("WebSocket request", &client.buffer);
             return Err(client.closed_early(EndPhase::Handshake, detail));
         }
     }

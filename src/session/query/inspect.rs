@@ -1,7 +1,7 @@
 //! Queries about sessions, sent by another thread and answered by the worker that holds them.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -20,6 +20,7 @@ use crate::{
         record::{ClientInfo, Record},
         walk::{OutOfTime, find},
     },
+    template::ClientFields,
 };
 
 /// A session at the time of the query.
@@ -76,6 +77,9 @@ pub(crate) struct Filter {
     /// The client's own ID, that for its broker, or the assigned one.
     pub(crate) client_id: Option<String>,
     pub(crate) username: Option<String>,
+    /// The server name that the client asked for in TLS; upper and lower case are the same.
+    pub(crate) sni: Option<String>,
+    pub(crate) source: Option<IpAddr>,
     pub(crate) upstream: Option<String>,
     pub(crate) listener: Option<String>,
     pub(crate) pool: Option<String>,
@@ -203,9 +207,21 @@ impl Filter {
                 || is(&self.client_id, record.assigned_client_id()))
             && (is(&self.username, sent_username.flatten())
                 || is(&self.username, client.and_then(ClientInfo::username)))
+            && self.is_from(&record.fields())
             && is(&self.upstream, Some(&session.lease.broker().name))
             && is(&self.listener, Some(&record.listener.name))
             && is(&self.pool, Some(pool_name(record)))
+    }
+
+    /// Whether the client has the server name and the address, which are known also of a client
+    /// whose TLS is passed through.
+    fn is_from(&self, client: &ClientFields<'_>) -> bool {
+        let is_name =
+            |wanted: &String| client.sni.is_some_and(|name| name.eq_ignore_ascii_case(wanted));
+        let is_source = |wanted: IpAddr| {
+            client.source_ip.is_some_and(|ip| ip.to_canonical() == wanted.to_canonical())
+        };
+        self.sni.as_ref().is_none_or(is_name) && self.source.is_none_or(is_source)
     }
 }
 

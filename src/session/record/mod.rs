@@ -38,8 +38,11 @@ use crate::{
 };
 use micros::Micros;
 
-/// The listener of a connection, as of accept, and the rule that has decided about it. Sessions keep it, so it is small.
+/// The listener of a connection, as of accept, and the rule that has decided about it. Sessions keep
+/// it, so it is small.
 pub(crate) struct ListenerRef {
+    /// As [`Listener::id`](crate::listener::Listener::id): a reload can change the name.
+    pub(crate) id: u64,
     pub(crate) name: Arc<str>,
     /// As [`ListenerSettings::transport`](crate::listener::ListenerSettings::transport).
     pub(crate) transport: Transport,

@@ -132,7 +132,7 @@ fn certificates_and_keys() {
 #[test]
 fn every_fault_is_reported() {
     let tls = "{ certificates: [{ cert: none.pem, key: none.key }, 5], client_auth: some, \
-               client_ca: empty, client_crl: empty, min_version: 1.1, alpn: mqtt, tickets: 2 }";
+               client_ca: empty, client_crl: empty, min_version: 1.1, alpn: mqtt, curves: 2 }";
     assert_eq!(
         folder().listener(tls).unwrap_err(),
         [
@@ -148,11 +148,49 @@ fn every_fault_is_reported() {
             format!("5:115: listeners[0].tls.client_crl: \"empty\" holds no X509 CRL; {LISTS}"),
             "5:135: listeners[0].tls.min_version: \"1.1\" is unknown; allowed: 1.2, 1.3".into(),
             "5:146: listeners[0].tls.alpn: is a single value; allowed: a list".into(),
-            "5:152: listeners[0].tls.tickets: is an unknown key; allowed: certificates, \
-             client_auth, client_ca, client_crl, min_version, alpn, mode"
+            "5:152: listeners[0].tls.curves: is an unknown key; allowed: certificates, \
+             client_auth, client_ca, client_crl, min_version, max_version, max_record, tickets, \
+             ticket_keys, alpn, mode"
                 .into(),
         ]
     );
+}
+
+#[test]
+fn faults_of_versions_records_and_tickets() {
+    let folder = folder();
+    folder.write("bad.keys", "\nAAAA\n");
+    let fault = |keys: &str| {
+        folder.fault(&format!("{{ certificates: [{{ cert: cert.pem, key: key.pem }}], {keys} }}"))
+    };
+    let allowed = "allowed: a readable file of up to 16 keys, one a line, each of 32 random bytes in \
+                   Base64, as `openssl rand -base64 32` prints";
+    for (keys, wrong) in [
+        (
+            "min_version: 1.3, max_version: 1.2",
+            "92.max_version: is below min_version; allowed: min_version, or a higher one"
+                .to_owned(),
+        ),
+        (
+            "tickets: 9",
+            "64.tickets: \"9\" is out of range; allowed: a whole number from 0 to 8".into(),
+        ),
+        (
+            "max_record: 511",
+            "67.max_record: \"511\" is out of range: 512 bytes to 16384 bytes".into(),
+        ),
+        ("ticket_keys: {}", format!("67.ticket_keys.file: is required; {allowed}")),
+        (
+            "ticket_keys: { file: bad.keys }",
+            format!("76.ticket_keys.file: \"bad.keys\" line 2: is a key of 3 bytes; {allowed}"),
+        ),
+        (
+            "tickets: 0, ticket_keys: { file: bad.keys }",
+            format!("88.ticket_keys.file: \"bad.keys\" line 2: is a key of 3 bytes; {allowed}"),
+        ),
+    ] {
+        assert_eq!(fault(keys), wrong, "{keys}");
+    }
 }
 
 #[test]

@@ -36,7 +36,10 @@ fn showing(certificates: &[&Issued]) -> Arc<ServerConfig> {
         folder.write(&format!("{index}.key"), &certificate.key);
         list.push(format!("{{ cert: {index}.pem, key: {index}.key }}"));
     }
-    load(&folder, &format!("{{ certificates: [{}] }}", list.join(", "))).server
+    load(&folder, &format!("{{ certificates: [{}] }}", list.join(", ")))
+        .server
+        .config_for(false)
+        .clone()
 }
 
 #[test]
@@ -111,7 +114,8 @@ fn defaults_of_listener_tls() {
     for (only, version) in [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)]
     {
         let device = Device { only: Some(only), alpn: vec!["mqtt"], ..Device::default() };
-        let (server, client) = device.connect(&tls.server, "a.example.com").unwrap();
+        let (server, client) =
+            device.connect(tls.server.config_for(false), "a.example.com").unwrap();
         assert_eq!(server.protocol_version(), Some(version));
         assert_eq!(server.server_name(), Some("a.example.com"));
         assert_eq!((server.peer_certificates(), client.alpn_protocol()), (None, None));
@@ -131,7 +135,8 @@ fn a_client_resumes_until_the_next_load() {
     let folder = Folder::new([("cert.pem", &issued.cert), ("key.pem", &issued.key)]);
     let tls = "{ certificates: [{ cert: cert.pem, key: key.pem }] }";
     for only in [&TLS12, &TLS13] {
-        let (before, after) = (load(&folder, tls).server, load(&folder, tls).server);
+        let server = || load(&folder, tls).server.config_for(false).clone();
+        let (before, after) = (server(), server());
         let device = Device { only: Some(only), ..Device::default() }.config();
         let kind = |server| {
             let name = ServerName::try_from("a.example.com").unwrap();
@@ -149,6 +154,8 @@ fn min_version_and_alpn() {
     let with = |more: &str| {
         load(&folder, &format!("{{ certificates: [{{ cert: cert.pem, key: key.pem }}], {more} }}"))
             .server
+            .config_for(false)
+            .clone()
     };
     let old = Device { only: Some(&TLS12), ..Device::default() };
     let failed = old.connect(&with("min_version: \"1.3\""), "a.example.com").unwrap_err();
@@ -217,9 +224,11 @@ fn come(server: &Arc<ServerConfig>, identity: Option<&Issued>) -> Result<Option<
 #[test]
 fn client_authentication() {
     let fleet = Fleet::new();
-    let required = fleet.listener("client_auth: required, client_ca: ca.pem").server;
-    let optional = fleet.listener("client_auth: optional, client_ca: ca.pem").server;
-    let none = fleet.listener("client_auth: none").server;
+    let required =
+        fleet.listener("client_auth: required, client_ca: ca.pem").server.config_for(false).clone();
+    let optional =
+        fleet.listener("client_auth: optional, client_ca: ca.pem").server.config_for(false).clone();
+    let none = fleet.listener("client_auth: none").server.config_for(false).clone();
     for server in [&required, &optional] {
         // Nobody has asked who was revoked.
         for known in [&fleet.good, &fleet.revoked, &fleet.of_other_ca] {
@@ -246,15 +255,16 @@ fn revoked_clients_and_clients_of_a_ca_without_a_crl_are_refused() {
     let both = fleet.listener(&format!("{tls} both.crl"));
     // The first of them to run out.
     assert_eq!(both.revocation.unwrap().next_update, Y2025);
-    for server in [&late.server, &both.server] {
+    for server in [late.server.config_for(false), both.server.config_for(false)] {
         // A list that is late is a list.
         assert!(come(server, Some(&fleet.good)).is_ok());
         let why = come(server, Some(&fleet.revoked)).unwrap_err().certificate();
         assert_eq!(why, CertificateError::Revoked);
     }
-    let why = come(&late.server, Some(&fleet.of_other_ca)).unwrap_err().certificate();
+    let why =
+        come(late.server.config_for(false), Some(&fleet.of_other_ca)).unwrap_err().certificate();
     assert_eq!(why, CertificateError::UnknownRevocationStatus);
-    assert!(come(&both.server, Some(&fleet.of_other_ca)).is_ok());
+    assert!(come(both.server.config_for(false), Some(&fleet.of_other_ca)).is_ok());
 }
 
 /// A ticket admits its client until the CRLs are loaded again.
@@ -269,13 +279,13 @@ fn a_ticket_does_not_outlive_a_new_list() {
             Device { identity: Some(&fleet.revoked), only: Some(only), ..Device::default() };
         let device = device.config();
         let name = ServerName::try_from("a.example.com").unwrap();
-        let (full, _) = shake(&before.server, &device, name.clone()).unwrap();
-        let (resumed, _) = shake(&before.server, &device, name.clone()).unwrap();
+        let (full, _) = shake(before.server.config_for(false), &device, name.clone()).unwrap();
+        let (resumed, _) = shake(before.server.config_for(false), &device, name.clone()).unwrap();
         assert_eq!(resumed.handshake_kind(), Some(HandshakeKind::Resumed));
         // Who it is, is known all the same.
         assert_eq!(resumed.peer_certificates(), full.peer_certificates());
         assert_eq!(resumed.peer_certificates().unwrap()[0].to_vec(), fleet.revoked.der);
-        let why = shake(&after.server, &device, name).unwrap_err().certificate();
+        let why = shake(after.server.config_for(false), &device, name).unwrap_err().certificate();
         assert_eq!(why, CertificateError::Revoked);
     }
 }

@@ -34,7 +34,16 @@ impl Site {
         // A listener is as good a server as any.
         let tls = "{ certificates: [{ cert: cert.pem, key: key.pem }], client_auth: optional, \
                    client_ca: ca.pem }";
-        let broker = folder.listener(tls).unwrap().listeners.remove(0).tls.unwrap().server;
+        let broker = folder
+            .listener(tls)
+            .unwrap()
+            .listeners
+            .remove(0)
+            .tls
+            .unwrap()
+            .server
+            .config_for(false)
+            .clone();
         Self { folder, proxy, broker }
     }
 

@@ -232,7 +232,46 @@ test("finds a client, and kicks it", () =>
         .getByText("No session: no client sensor-1 is connected through this proxy.")
         .waitFor();
       const route = "GET /api/v1/route?client_id=sensor-1";
-      assert.deepEqual(mock.asked, [route, "DELETE /api/v1/sessions/00c0ffee00c0ffee", route]);
+      assert.deepEqual(mock.asked, [
+        route,
+        "DELETE /api/v1/sessions/00c0ffee00c0ffee",
+        route,
+        "GET /api/v1/sessions?sni=sensor-1&limit=20",
+      ]);
+    },
+  ));
+
+test("finds clients whose TLS is passed through", () =>
+  withPage(
+    (mock) => {
+      three(mock);
+      const hidden = { client_id: undefined, username: undefined, protocol_version: undefined };
+      const through = { ...hidden, keepalive: undefined, clean_start: undefined };
+      const seen = session({ ...through, sni: "eu.example", transport: "tls_passthrough" });
+      mock.sessions = { "eu.example": [seen], "10.1.2.3": [seen] };
+    },
+    async (page, mock) => {
+      const found = page.locator("#found");
+      const search = async (text, headline) => {
+        await page.getByLabel("Client ID", { exact: true }).fill(text);
+        await button(page, "Find").click();
+        await found.getByText(headline).waitFor();
+      };
+      await search("eu.example", "1 session of server name eu.example.");
+      const text = await found.innerText();
+      assert.match(text, /Now on broker-2/);
+      assert.match(text, /MQTT in TLS, which the proxy passes through/);
+      assert.ok(!text.includes("undefined"), text);
+      await search("10.1.2.3", "1 session from 10.1.2.3.");
+      await button(page, "Kick 10.1.2.3 from broker-2").click();
+      const dialog = page.getByRole("dialog", { name: "Kick this session?" });
+      assert.match(await dialog.innerText(), /The client may reconnect at once\./);
+      assert.deepEqual(mock.asked, [
+        "GET /api/v1/route?client_id=eu.example",
+        "GET /api/v1/sessions?sni=eu.example&limit=20",
+        "GET /api/v1/route?client_id=10.1.2.3",
+        "GET /api/v1/sessions?source=10.1.2.3&limit=20",
+      ]);
     },
   ));
 
@@ -249,7 +288,10 @@ test("a client that is nowhere, one without a way, a search that fails", () =>
       .waitFor();
     await found.getByText("Not connected through this pool.").waitFor();
     await found.getByText("Its next CONNECT would go to broker-1.").waitFor();
-    assert.deepEqual(mock.asked, ["GET /api/v1/route?client_id=a%20b%26c%3Dd"]);
+    assert.deepEqual(mock.asked, [
+      "GET /api/v1/route?client_id=a%20b%26c%3Dd",
+      "GET /api/v1/sessions?sni=a%20b%26c%3Dd&limit=20",
+    ]);
     for (const one of mock.pool().upstreams) one.serving = false;
     await search("x");
     await found.getByText("no broker: none of this pool takes sessions").waitFor();

@@ -22,6 +22,8 @@ export class Mock {
   bans = [];
   /** By client ID, the answer of /api/v1/route. */
   routes = {};
+  /** By server name or address. */
+  sessions = {};
   token;
   /** Of requests whose path begins with the key, the answer instead: [status, body]. */
   faults = {};
@@ -102,6 +104,8 @@ export class Mock {
       }
       case "GET route":
         return [200, this.routes[query.get("client_id")] ?? this.#routeOf(query.get("client_id"))];
+      case "GET sessions":
+        return [200, { sessions: this.sessions[query.get("sni") ?? query.get("source")] ?? [] }];
       case "PATCH pools":
         return this.#set(name, upstream, JSON.parse(body));
       case "DELETE sessions":

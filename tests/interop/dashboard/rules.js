@@ -119,6 +119,7 @@ test("finds where the rules would send a client", () =>
       assert.deepEqual(mock.asked, [
         "GET /api/v1/route?client_id=sensor-1&listener=mqtt",
         "GET /api/v1/route?client_id=stolen&listener=mqtt",
+        "GET /api/v1/sessions?sni=stolen&limit=20",
       ]);
     },
   ));

@@ -45,7 +45,7 @@ fn post(proxy: &Proxy, body: &Value) -> Told {
 
 /// Bans one target; returns the warnings.
 #[track_caller]
-fn ban(proxy: &Proxy, kind: &str, value: &str, seconds: u32) -> Vec<Value> {
+pub(crate) fn ban(proxy: &Proxy, kind: &str, value: &str, seconds: u32) -> Vec<Value> {
     let told =
         post(proxy, &json!({ "bans": [{ "kind": kind, "value": value, "for_s": seconds }] }));
     assert_eq!(told.status, 200, "{told:?}");

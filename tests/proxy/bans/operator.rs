@@ -2,7 +2,10 @@
 
 use super::{ban, bans, from, logged_bans};
 use crate::{
-    admin::http::ask,
+    admin::{
+        ctl::{json_of, printed},
+        http::ask,
+    },
     broker::Broker,
     client::{CONNACK_V3, CONNACK_V5, Client, Connect, connack, connect},
     config::Config,
@@ -40,6 +43,20 @@ fn an_address_is_closed_without_an_answer() {
     let mut again = from(9, proxy.address());
     again.send(&connect(4, "again"));
     again.expect(CONNACK_V3);
+}
+
+/// A table stays readable; JSON has values whole.
+#[test]
+fn long_values_are_cut_in_the_table() {
+    let broker = Broker::echoing();
+    let proxy = Config::of([&broker]).start();
+    let (id, comment) = ("x".repeat(500), "y".repeat(150));
+    printed(&proxy, &["ban", "--client-id", &id, "--for", "10m", "--reason", &comment]);
+    let table = printed(&proxy, &["bans"]);
+    assert!(table.contains(&format!(" {}…  operator ", &id[..60])), "{table}");
+    assert!(table.ends_with(&format!(" {}…\n", &comment[..60])), "{table}");
+    let ban = &json_of(&proxy, &["bans"])["bans"][0];
+    assert_eq!((&ban["value"], &ban["comment"]), (&id.into(), &comment.into()));
 }
 
 #[test]

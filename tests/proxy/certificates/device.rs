@@ -50,17 +50,6 @@ impl Device {
         Self(config.into())
     }
 
-    /// A handshake and not a byte more; returns once there is a ticket.
-    pub(super) fn wait_ticket(&self, address: SocketAddr) {
-        let name = ServerName::try_from("eu.example.com").unwrap();
-        let mut tls = ClientConnection::new(self.0.clone(), name).unwrap();
-        let mut socket = TcpStream::connect(address).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        while tls.tls13_tickets_received() == 0 {
-            tls.complete_io(&mut socket).unwrap();
-        }
-    }
-
     /// A session of 3.1.1; `Err` if the proxy or a broker will have none of it.
     pub(super) fn session(&self, address: SocketAddr, id: &str) -> io::Result<Connection> {
         let name = ServerName::try_from("eu.example.com").unwrap();

@@ -53,7 +53,23 @@ fn the_api_shows_and_ends_sessions() {
         assert_eq!(shown.get(hidden), None, "{hidden}");
     }
     assert!(proxy.get("/api/v1/sessions?client_id=").contains("\"sessions\":[]"));
+    for (query, is_found) in [
+        ("sni=eu.example", true),
+        ("sni=EU.example&source=127.0.0.1", true),
+        ("source=::ffff:127.0.0.1", true),
+        ("sni=us.example", false),
+        ("source=127.0.0.2", false),
+    ] {
+        let answer = proxy.get(&format!("/api/v1/sessions?{query}"));
+        assert_eq!(answer.contains("\"sni\":\"eu.example\""), is_found, "{query}: {answer}");
+    }
+    assert!(proxy.get("/api/v1/sessions?source=x").contains("allowed: an IP address"));
     let admin = proxy.admin().to_string();
+    for (wanted, is_found) in [("eu.example", true), ("us.example", false)] {
+        let listed = run(&["ctl", "--admin", &admin, "sessions", "--sni", wanted], "");
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        assert_eq!(listed.contains("(sni: eu.example)"), is_found, "{wanted}: {listed}");
+    }
     let listed = run(&["ctl", "--admin", &admin, "sessions"], "");
     let listed = String::from_utf8(listed.stdout).unwrap();
     assert!(listed.contains("(sni: eu.example)"), "{listed}");

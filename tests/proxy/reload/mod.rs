@@ -25,7 +25,7 @@ const REFUSED: &str = "not reloaded: the configuration is unchanged";
 
 /// Puts `config` in place and has the proxy read it. Returns what it said to it.
 #[track_caller]
-fn reload(proxy: &Proxy, config: &str) -> Vec<String> {
+pub(crate) fn reload(proxy: &Proxy, config: &str) -> Vec<String> {
     fs::write(proxy.config_file(), config).unwrap();
     let before = proxy.stderr().len();
     proxy.signal(Signal::HUP);

@@ -3,6 +3,8 @@
 use std::{fs, net::TcpListener};
 
 use super::{REFUSED, ping_all, reload, says, sessions, take};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
 use crate::{
     client::Client,
     config::Config,
@@ -28,6 +30,12 @@ fn what_is_wrong_is_said_and_nothing_changes() {
     let leaf = ca.issue(&Leaf::new("a", &["example.com"]));
     fs::write(proxy.path("cert.pem"), &leaf.cert).unwrap();
     let tls = "name: mqtts, tls: { certificates: [ { cert: cert.pem, key: key.pem } ] }";
+    // Each would block whoever opens or reads it.
+    let pipe = proxy.path("pipe.pem");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let endless = tls.replace("cert.pem", "pipe.pem").replace("key.pem", "/dev/zero");
+    fs::write(proxy.path("ids.txt"), "fine\r\nold\rmac\n").unwrap();
+    let list = "rules: [{ name: no, when: { client_id: { file: ids.txt } }, refuse: banned }]";
     let descriptors = proxy.descriptors();
     let generation = |said: &[String]| said.iter().any(|line| line.contains("generation="));
     let cases = [
@@ -54,6 +62,18 @@ fn what_is_wrong_is_said_and_nothing_changes() {
         ),
         (good.replace("access.log", "no/such/folder/access.log"), "a folder that exists"),
         (config.clone().another_listener(tls).text(), "key.pem"),
+        (
+            config.clone().another_listener(&endless).text(),
+            "\"pipe.pem\" cannot be read: it is not a regular file",
+        ),
+        (
+            config.clone().another_listener(&endless).text(),
+            "\"/dev/zero\" cannot be read: it is not a regular file",
+        ),
+        (
+            config.clone().listener(list).text(),
+            "\"ids.txt\" line 2: has a carriage return in its middle: end lines with LF or CRLF",
+        ),
         (String::new(), "is empty"),
     ];
     let count = cases.len();

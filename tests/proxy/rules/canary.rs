@@ -69,6 +69,32 @@ fn a_canary_by_hand() {
     assert!(lines.any(|known| plain(known) == line.replace('"', "")), "{log}");
 }
 
+/// A rule that was written for all clients that match it: the operator is told what happens to the
+/// others.
+#[test]
+fn a_share_of_a_rule_that_was_for_all() {
+    let pools = TwoPools::new();
+    let rules = "{ name: stolen, when: { client_id: \"bad*\" }, refuse: banned },
+        { name: gone, when: { username: gone }, redirect: \"mqtt.example\" },
+        { name: eu, when: { client_id: \"eu*\" }, pool: other },
+        { name: canary, when: { percent: 50 }, pool: other }";
+    let proxy = pools.start(rules);
+    for (rule, does) in [("stolen", "refuses"), ("gone", "redirects"), ("eu", "applies to")] {
+        let said = printed(&proxy, &["rule", rule, "--percent", "5"]);
+        let warning = format!(
+            "rule {rule} {does} only 5 % of the clients that match it; the rules below it, or the \
+             listener's pool, decide about the others\n"
+        );
+        let change = format!("rule {rule} of listener mqtt: 100 % -> 5 %\n");
+        assert_eq!(said, format!("{change}warning: {warning}"));
+        proxy.wait_stderr(warning.trim_end());
+        let said = printed(&proxy, &["rule", rule, "--reset"]);
+        assert_eq!(said, format!("rule {rule} of listener mqtt: 5 % -> 100 %, as configured\n"));
+    }
+    let said = printed(&proxy, &["rule", "canary", "--percent", "5"]);
+    assert_eq!(said, "rule canary of listener mqtt: 50 % -> 5 %\n");
+}
+
 /// What the operator needs to see before going on.
 #[test]
 fn pools_side_by_side() {
@@ -144,7 +170,8 @@ fn a_reload_keeps_what_the_operator_has_set() {
     take(&proxy, &pools.with(&with_another));
     assert_eq!(share(), (json!(40), true));
     let said = printed(&proxy, &["rule", "canary", "--reset"]);
-    assert_eq!(said, "rule canary of listener mqtt: 40 % -> 5 %\n");
+    assert_eq!(said, "rule canary of listener mqtt: 40 % -> 5 %, as configured\n");
+    proxy.wait_stderr("reset by the operator: the configured percent holds again");
     assert_eq!(share(), (json!(5), false));
     printed(&proxy, &["rule", "canary", "--percent", "40"]);
     take(&proxy, &pools.with(&canary("6")));
@@ -182,7 +209,7 @@ fn what_is_refused_is_said() {
             "no listener x; the configuration has mqtt, second, third",
         ),
         (&["rules", "--listener", "x"], 1, "the configuration has mqtt, second, third"),
-        (&["rule", "canary"], 2, "--percent <N>"),
+        (&["rule", "canary"], 2, "<--percent <N>|--reset>"),
         (&["rule", "canary", "--percent", "1", "--reset"], 2, "cannot be used with"),
         (&["rule", "canary", "--percent", "100.01"], 2, "allowed: 0 to 100, with up to two"),
         (&["rule", "canary", "--percent", "0.001"], 2, "allowed: 0 to 100, with up to two"),

@@ -4,6 +4,7 @@ mod canary;
 mod conditions;
 mod lists;
 mod moves;
+mod queued;
 mod refusals;
 mod route;
 mod warnings;

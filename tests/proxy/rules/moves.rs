@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    net::TcpListener,
     sync::{Mutex, mpsc::channel},
 };
 
@@ -13,7 +14,7 @@ use crate::{
     client::{Client, Connect, connack},
     config::Config,
     harness::{Proxy, end, wait_for},
-    reload::take,
+    reload::{reload, take},
 };
 
 fn session(proxy: &Proxy, version: u8, id: &str) -> Client {
@@ -160,4 +161,33 @@ fn a_change_while_a_client_waits_for_its_broker() {
     assert_eq!(end(&proxy.wait_end("dev")), "proxy/relay/rebalance");
     drop(session(&proxy, 5, "dev"));
     assert_eq!(other.connections(), 1);
+}
+
+/// A listener that a reload renames keeps its sessions, and so do its rules.
+#[test]
+fn a_reload_renames_the_listener() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let bind = free.local_addr().unwrap();
+    drop(free);
+    let pools = TwoPools::new();
+    let config =
+        pools.config.clone().workers(2).bind(bind.to_string()).pool("rebalance: { rate: 200 }");
+    let rule = "rules: [{ name: go, when: { client_id: moves }, pool: other }, \
+                { name: no, when: { client_id: stolen }, refuse: banned }]";
+    let proxy = config.start();
+    let mut clients = ["keeps", "moves", "stolen"].map(|id| session(&proxy, 5, id));
+    let renamed = config.clone().listener(rule).text().replace("name: mqtt,", "name: renamed,");
+    let said = reload(&proxy, &renamed);
+    assert!(
+        said.iter().any(|line| line.contains("listener mqtt: renamed to renamed")),
+        "{said:#?}"
+    );
+    assert_eq!(clients[1].rest(), (b"\xE0\x01\x9C".to_vec(), Ok(())));
+    assert_eq!(clients[2].rest(), (b"\xE0\x01\x98".to_vec(), Ok(())));
+    clients[0].echo(b"\xC0\x00");
+    // Log lines of a session have the name of its start.
+    assert_eq!(proxy.wait_end("moves")["listener"], "mqtt");
+    clients[1] = session(&proxy, 5, "moves");
+    let line = proxy.wait_log("the connect", |line| line["listener"] == "renamed");
+    assert_eq!((&line["client_id"], &line["pool"]), (&"moves".into(), &"other".into()));
 }

@@ -238,3 +238,41 @@ fn which_listener() {
     }
     assert_eq!(ctl(&proxy, &["route", "x", "--listener", "y"]).0, 1);
 }
+
+/// Facts that have no parameter of their own: `--var` of both commands, `var` of the API.
+#[test]
+fn variables() {
+    let pools = TwoPools::new();
+    let rules = "rules: [
+        { name: acme, when: { jwt.tenant: acme, jwt.site: [a, b] }, pool: other },
+        { name: dns, when: { tls_san_dns: two }, refuse: banned }]";
+    let proxy = pools.config.clone().listener(rules).start();
+    let acme = ["--var", "jwt.tenant=acme", "--var", "jwt.site=b"];
+    let dns = ["--var", "tls_san_dns=one", "--var", "tls_san_dns=two"];
+    for (variables, query, rule) in [
+        (&acme, "var=jwt.tenant%3Dacme&var=jwt.site%3Db", "acme"),
+        (&dns, "tls_san_dns=one&var=tls_san_dns%3Dtwo", "dns"),
+    ] {
+        let args = [&variables[..], &["dev"]].concat();
+        assert_eq!(json_lines(&proxy, &args)[0]["rule"], rule);
+        let path = format!("/api/v1/route?listener=mqtt&client_id=dev&{query}");
+        assert_eq!(get(&proxy, &path)["rule"], rule);
+        let args = [&["route", "--listener", "mqtt"], &variables[..], &["dev"]].concat();
+        let told = printed(&proxy, &args);
+        assert!(told.contains(&format!("rule {rule} holds: all conditions hold")), "{told}");
+    }
+    for (wrong, says) in [
+        ("tenant", "allowed: NAME=VALUE"),
+        ("x=1", "unknown variable `x`"),
+        ("username=anna", "`username` is given by itself"),
+    ] {
+        let (code, _, said) = ctl(&proxy, &["route", "--var", wrong, "dev"]);
+        assert!(code == 2 && said.contains(says), "{said}");
+        let (code, _, said) = route(&proxy, &["--var", wrong, "dev"]);
+        assert!(code == 2 && said.contains(says), "{said}");
+        let path = format!("/api/v1/route?client_id=dev&var={}", wrong.replace('=', "%3D"));
+        let answer = ask(&proxy, "GET", &path, "", "");
+        assert_eq!(answer.status, 400);
+        assert!(answer.error().contains(says), "{}", answer.error());
+    }
+}

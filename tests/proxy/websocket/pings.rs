@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::client::{FIN, PING, PONG, WsClient, frame};
+use super::client::{CLOSE, FIN, PING, PONG, WsClient, frame};
 use crate::{
     broker::Broker,
     client::{CONNACK_V3, connect, publish},
@@ -54,6 +54,28 @@ fn an_idle_session_ends_all_the_same() {
     }
     assert!(pings > 0);
     assert_eq!(end(&proxy.wait_end("silent")), "proxy/relay/idle");
+}
+
+/// A client that answers nothing is gone, although it has no keep alive; one that sends data instead
+/// of Pongs is not.
+#[test]
+fn unanswered() {
+    let broker = Broker::echoing();
+    let proxy = start(&broker, "");
+    let mut gone = WsClient::session(proxy.address_of("ws"), "gone");
+    let mut rude = WsClient::session(proxy.address_of("ws"), "rude");
+    for client in [&mut gone, &mut rude] {
+        assert_eq!(client.read_frame(), (FIN | PING, Vec::new()));
+    }
+    for _ in 0..4 {
+        rude.echo(&publish(b"data"));
+        assert_eq!(rude.read_frame(), (FIN | PING, Vec::new()));
+    }
+    assert_eq!(gone.read_frame(), (FIN | PING, Vec::new()));
+    // Normal closure.
+    assert_eq!(gone.read_frame(), (FIN | CLOSE, vec![0x03, 0xE8]));
+    assert_eq!(end(&proxy.wait_end("gone")), "proxy/relay/idle");
+    rude.echo(&publish(b"still there"));
 }
 
 /// A client that is sent data is sent none until that stops.

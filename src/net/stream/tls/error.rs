@@ -5,7 +5,10 @@ use std::io;
 use rustls::Error;
 
 use super::violation::{TlsViolation, too_many_partial_bytes};
-use crate::proto::first_bytes::{DetectedProtocol, Detection, detect_protocol};
+use crate::{
+    proto::first_bytes::{DetectedProtocol, Detection, detect_protocol},
+    tls::describe,
+};
 
 /// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +27,7 @@ pub(crate) enum TlsError {
     #[error("the other side ended the TLS handshake with the alert {0:?}")]
     Alert(rustls::AlertDescription),
     /// The peer's certificate was not accepted.
-    #[error("TLS: {0}")]
+    #[error("TLS: {}", describe(.0))]
     Certificate(#[source] Error),
     /// Likely: a peer without TLS, or an unsupported version.
     #[error("TLS: {error}{hint}")]
@@ -47,7 +50,7 @@ impl TlsError {
                 Self::Certificate(error)
             }
             error @ Error::PeerIncompatible(_) => {
-                let hint = "; it offers no version from min_version (TLS 1.2 or 1.3) on, or no \
+                let hint = "; it offers no version of TLS from min_version to max_version, or no \
                             cipher or key exchange of those";
                 Self::Protocol { error, hint }
             }

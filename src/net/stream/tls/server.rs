@@ -1,8 +1,8 @@
 //! The TLS handshake with a client.
 
-use std::{future::poll_fn, io, sync::Arc};
+use std::{future::poll_fn, task::Poll};
 
-use rustls::{ServerConfig, server::UnbufferedServerConnection};
+use rustls::server::UnbufferedServerConnection;
 
 use super::{
     connection::TlsConnection,
@@ -10,12 +10,17 @@ use super::{
     facts::facts,
     handshake::advance_handshake,
     layer::TlsLayer,
+    partial_records::MAX_RECORD_BYTES,
     resumed::check_not_expired,
     state::TlsState,
 };
 use crate::{
     net::{socket::Socket, stream::protocol_prefix::read_protocol_prefix},
-    proto::{TlsFacts, client_hello::ClientHelloReader},
+    proto::{
+        TlsFacts,
+        client_hello::{ClientHello, ClientHelloReader},
+    },
+    tls::TlsServer,
 };
 
 /// Bytes that suffice to identify a protocol: the longest signature of a PROXY header.
@@ -23,86 +28,124 @@ const PREFIX_BYTES: usize = 12;
 
 /// A handshake with a client.
 pub(in crate::net) struct ServerTlsHandshake {
-    tls: TlsLayer,
-    /// The client's first bytes: those read before, and from [`Self::run`] on at most
-    /// [`PREFIX_BYTES`] of them, to detect another protocol.
+    /// The bytes received so far; from the ClientHello on, at most [`PREFIX_BYTES`] of them, to
+    /// detect another protocol.
     first: Vec<u8>,
-    hello: ClientHelloReader,
-    server_name: Option<Box<str>>,
+    max_partial_bytes: usize,
 }
 
 impl ServerTlsHandshake {
     /// `first`: bytes already read; `max_partial_bytes`: how many bytes of incomplete messages are
     /// kept.
-    pub(in crate::net) fn new(
-        config: &Arc<ServerConfig>,
-        first: Vec<u8>,
-        max_partial_bytes: usize,
-    ) -> Result<Self, TlsError> {
-        let connection = UnbufferedServerConnection::new(config.clone());
-        let connection =
-            TlsConnection::server(connection.map_err(|error| TlsError::new(error, &[]))?);
-        let tls = TlsLayer::new(connection, max_partial_bytes);
-        Ok(Self { tls, first, hello: ClientHelloReader::default(), server_name: None })
+    pub(in crate::net) fn new(first: Vec<u8>, max_partial_bytes: usize) -> Self {
+        Self { first, max_partial_bytes }
     }
 
     pub(in crate::net) async fn run(
         mut self,
+        config: &TlsServer,
         socket: &Socket,
     ) -> Result<(TlsLayer, TlsFacts), TlsError> {
-        let mut already_read = std::mem::take(&mut self.first);
+        let hello = match self.read_client_hello(socket).await {
+            Ok(hello) => hello,
+            Err(failure) => return Err(self.explain(failure, socket).await),
+        };
+        let (prefers_chacha20, server_name) = match hello {
+            Some(hello) => (hello.prefers_chacha20, hello.server_name),
+            None => (false, None),
+        };
+        let config = config.config_for(prefers_chacha20).clone();
+        let connection = UnbufferedServerConnection::new(config);
+        let connection =
+            TlsConnection::server(connection.map_err(|error| TlsError::new(error, &[]))?);
+        let tls = TlsLayer::new(connection, self.max_partial_bytes);
+
+        let prefix = self.first[..self.first.len().min(PREFIX_BYTES)].to_vec();
+        let mut already_read = std::mem::replace(&mut self.first, prefix);
         let first = &mut self.first;
-        let (hello, server_name) = (&mut self.hello, &mut self.server_name);
+        let mut is_already_read = true;
         let inspect = &mut |wire: &[u8]| {
-            first.extend_from_slice(&wire[..wire.len().min(PREFIX_BYTES - first.len())]);
-            // What is not a ClientHello, rustls reports.
-            if let Ok(Some(hello)) = hello.read(wire) {
-                *server_name = hello.server_name;
+            if !std::mem::take(&mut is_already_read) {
+                first.extend_from_slice(&wire[..wire.len().min(PREFIX_BYTES - first.len())]);
             }
         };
-        let tls = &self.tls;
         let finished = poll_fn(|cx| {
             socket.watch(cx);
             let state = &mut *tls.state.borrow_mut();
             advance_handshake(state, socket, std::mem::take(&mut already_read), inspect)
         });
         match finished.await {
-            Ok(()) => self.finish(socket),
-            Err(HandshakeFailure::Closed) if self.first.is_empty() => Err(TlsError::Silent(None)),
-            Err(HandshakeFailure::Io(error)) if self.first.is_empty() => {
-                Err(TlsError::Silent(Some(error)))
+            Ok(()) => finish(tls, server_name, socket),
+            Err(failure) => Err(self.explain(failure, socket).await),
+        }
+    }
+
+    /// Reads until the ClientHello is complete; `None` if something else arrives, which rustls then
+    /// reports. The reader bounds how much is read.
+    async fn read_client_hello(
+        &mut self,
+        socket: &Socket,
+    ) -> Result<Option<ClientHello>, HandshakeFailure> {
+        let mut reader = ClientHelloReader::default();
+        let mut seen = 0;
+        poll_fn(|cx| {
+            socket.watch(cx);
+            loop {
+                match reader.read(&self.first[seen..]) {
+                    Ok(None) => {}
+                    read => return Poll::Ready(Ok(read.unwrap_or_default())),
+                }
+                seen = self.first.len();
+                let inbox = &mut *socket.buffers().inbox.lend();
+                let received = inbox.receive(MAX_RECORD_BYTES, |room| socket.try_recv(room))?;
+                match received {
+                    Poll::Ready(0) => return Poll::Ready(Err(HandshakeFailure::Closed)),
+                    Poll::Ready(_) => self.first.extend_from_slice(inbox.bytes()),
+                    Poll::Pending => return Poll::Pending,
+                }
             }
-            Err(failure) => {
+        })
+        .await
+    }
+
+    async fn explain(mut self, failure: HandshakeFailure, socket: &Socket) -> TlsError {
+        match failure {
+            HandshakeFailure::Closed if self.first.is_empty() => TlsError::Silent(None),
+            HandshakeFailure::Io(error) if self.first.is_empty() => TlsError::Silent(Some(error)),
+            failure => {
                 if matches!(failure, HandshakeFailure::Violation(_)) {
                     read_protocol_prefix(socket, &mut self.first).await;
                 }
-                Err(failure.explain(&self.first))
+                failure.explain(&self.first)
             }
         }
     }
-
-    fn finish(self, socket: &Socket) -> Result<(TlsLayer, TlsFacts), TlsError> {
-        let valid = check_not_expired(&self.tls.state.borrow().connection);
-        if let Err(error) = valid {
-            self.tls.state.into_inner().send_certificate_expired(socket);
-            return Err(TlsError::Certificate(error));
-        }
-        let facts = facts(&self.tls.state.borrow().connection, self.server_name);
-        send_tickets(&mut self.tls.state.borrow_mut(), socket).map_err(TlsError::Io)?;
-        Ok((self.tls, facts))
-    }
 }
 
-/// Sends the session tickets to a client whose CONNECT did not arrive with the end of its
-/// handshake.
+/// Checks what a resumed handshake leaves unchecked, and lets the client's next packet come at once.
+fn finish(
+    tls: TlsLayer,
+    server_name: Option<Box<str>>,
+    socket: &Socket,
+) -> Result<(TlsLayer, TlsFacts), TlsError> {
+    let valid = check_not_expired(&tls.state.borrow().connection);
+    if let Err(error) = valid {
+        tls.state.into_inner().send_certificate_expired(socket);
+        return Err(TlsError::Certificate(error));
+    }
+    let facts = facts(&tls.state.borrow().connection, server_name);
+    acknowledge(&tls.state.borrow(), socket);
+    Ok((tls, facts))
+}
+
+/// Acknowledges the end of the handshake to a client whose CONNECT did not come with it.
 ///
 /// Unless the client has set TCP_NODELAY, it sends nothing more until its last segment is
-/// acknowledged (RFC 896), which the kernel would delay by 40 ms. If the CONNECT has already
-/// arrived, the tickets go with the CONNACK.
-fn send_tickets(state: &mut TlsState, socket: &Socket) -> io::Result<()> {
+/// acknowledged (RFC 896), which the kernel would delay by 40 ms. The session ticket would
+/// acknowledge it too, but waits for the CONNACK: a client that publishes and leaves at once has
+/// closed its socket by then, answers the ticket with a reset, and its messages would be lost.
+fn acknowledge(state: &TlsState, socket: &Socket) {
     if state.plain.is_empty() {
-        // Bytes that the socket does not take go with the next write.
-        let _ = state.flush(socket)?;
+        socket.acknowledge();
     }
-    Ok(())
 }

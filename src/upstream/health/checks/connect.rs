@@ -25,6 +25,7 @@ use crate::{
     config::{self, PoolTls, ProxyProtocolOut},
     net::start_connect_unix,
     proto::proxy_header::{self, HeaderAddresses},
+    tls::describe,
     upstream::{
         broker::Endpoint,
         dial::{DialError, connect_from_local},
@@ -100,8 +101,17 @@ pub(crate) async fn connect(
     let handshake = TlsConnector::from(tls.client.clone()).connect(name, stream);
     match timeout_at(deadline.at, handshake).await {
         Ok(Ok(wrapped)) => Ok(Box::new(wrapped)),
-        Ok(Err(error)) => Err(DialError::Failed(error)),
+        Ok(Err(error)) => Err(DialError::Failed(explained(error))),
         Err(_) => Err(DialError::NoTls(deadline.timeout)),
+    }
+}
+
+/// The error of a handshake as sessions report it.
+fn explained(error: io::Error) -> io::Error {
+    let of_tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match of_tls.map(describe) {
+        Some(text) => io::Error::new(error.kind(), text),
+        None => error,
     }
 }
 

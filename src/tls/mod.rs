@@ -3,12 +3,14 @@
 mod client;
 mod clients;
 mod explained;
+mod hidden_sni;
 mod identity;
 #[cfg(test)]
 pub(crate) mod limited_keys;
 mod ocsp;
 mod pem;
 mod provider;
+mod refused_certificate;
 mod server;
 mod sni;
 mod ticket_identity;
@@ -17,13 +19,14 @@ mod unverified;
 
 pub(crate) use client::client;
 pub(crate) use clients::Clients;
-pub(crate) use explained::describe;
+pub(crate) use hidden_sni::hide_server_name;
 pub(crate) use identity::certified;
 pub(crate) use ocsp::{OCSP, Staple, staple};
 pub(crate) use pem::{
     AUTHORITIES, CHAIN, KEY, REVOCATION_LISTS, authorities, chain, key, revocation_lists,
 };
 pub(crate) use provider::TlsVersion;
+pub(crate) use refused_certificate::describe;
 pub(crate) use server::{HTTP_1_1, Server, Tickets, TlsServer};
 pub(crate) use sni::Presented;
 pub(crate) use ticket_keys::{TICKET_KEYS, TicketKeys, ticket_keys};

@@ -202,6 +202,7 @@ fn use_tls(config: &mut Config, side: Side, tls: &Tls) {
                 staples: Vec::new(),
                 revocation: None,
                 ticket_keys: None,
+                files: Vec::new(),
             });
         }
         Side::Broker => {
@@ -210,6 +211,7 @@ fn use_tls(config: &mut Config, side: Side, tls: &Tls) {
                 server_name: Some("localhost".try_into().unwrap()),
                 insecure: false,
                 certificates: Vec::new(),
+                files: Vec::new(),
             });
         }
     }

@@ -19,7 +19,7 @@ use crate::{
 /// Both directions.
 pub(super) struct Flows {
     inbound: Flow,
-    pub(super) outbound: Flow,
+    outbound: Flow,
     /// `None` if TLS is passed through, as it hides the packets.
     client_packets: Option<ClientPackets>,
     broker_packets: Option<BrokerPackets>,
@@ -40,6 +40,11 @@ pub(super) enum RelayStep {
 }
 
 impl Flows {
+    /// Keeps bytes from the broker that the client has not taken yet.
+    pub(super) fn store_outbound(&mut self, bytes: &[u8]) {
+        self.outbound.store(bytes);
+    }
+
     pub(super) fn new(
         (client_packets, broker_packets): (Option<ClientPackets>, Option<BrokerPackets>),
     ) -> Self {
@@ -115,8 +120,16 @@ impl Flows {
                 Ok(FlowProgress::Stalled) => {}
                 Ok(FlowProgress::More) => step = RelayStep::More,
                 Ok(FlowProgress::Ended) => {
-                    if let Some(end) = self.end_half(context, session, from.0) {
-                        return RelayStep::Ended(end);
+                    let first = *self.first_to_end.get_or_insert(from.0);
+                    if first == EndBy::Upstream && from.0 == first {
+                        note_broker_end(context, session);
+                    }
+                    if self.inbound.ended && self.outbound.ended {
+                        return RelayStep::Ended(End::new(
+                            first,
+                            EndPhase::Relay,
+                            EndCause::Closed,
+                        ));
                     }
                     to.1.shutdown();
                     session.counters.half_closed.set(context.seconds());
@@ -134,21 +147,6 @@ impl Flows {
             }
         }
         step
-    }
-
-    /// Takes note that one side has ended; returns the session's end if both have.
-    fn end_half(
-        &mut self,
-        context: &WorkerContext,
-        session: &ActiveSession,
-        by: EndBy,
-    ) -> Option<End> {
-        let first = *self.first_to_end.get_or_insert(by);
-        if first == EndBy::Upstream && by == first {
-            note_broker_end(context, session);
-        }
-        let have_both = self.inbound.ended && self.outbound.ended;
-        have_both.then(|| End::new(first, EndPhase::Relay, EndCause::Closed))
     }
 
     /// Ends the session by the proxy.

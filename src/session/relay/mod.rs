@@ -67,7 +67,7 @@ impl Relay {
                 }
                 Poll::Pending => 0,
             };
-            self.flows.outbound.store(answer.get(sent..).unwrap_or_default());
+            self.flows.store_outbound(answer.get(sent..).unwrap_or_default());
         }
         let (record, now) = (&session.record, self.context.seconds());
         session.count_in(bytes.0, now);

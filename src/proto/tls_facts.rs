@@ -13,6 +13,8 @@ pub struct TlsFacts {
     pub cipher: Option<Cow<'static, str>>,
     /// The server name that the client asked for (RFC 6066, section 3).
     pub sni: Option<Box<str>>,
+    /// What it asked for if that is not a host name. Only the log has it.
+    pub ignored_sni: Option<Box<str>>,
     /// The client's certificate, if it presented one that was verified. Boxed, as most clients have
     /// none and idle sessions keep this.
     pub certificate: Option<Box<CertificateFacts>>,

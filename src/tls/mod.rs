@@ -4,6 +4,7 @@ mod broker_verifier;
 mod client;
 mod clients;
 mod explained;
+mod hidden_sni;
 mod identity;
 #[cfg(test)]
 pub(crate) mod limited_keys;
@@ -11,6 +12,7 @@ mod ocsp;
 mod pem;
 mod pin;
 mod provider;
+mod refused_certificate;
 mod server;
 mod sni;
 mod ticket_identity;
@@ -19,7 +21,7 @@ mod ticket_keys;
 pub(crate) use broker_verifier::BrokerCheck;
 pub(crate) use client::Client;
 pub(crate) use clients::Clients;
-pub(crate) use explained::describe;
+pub(crate) use hidden_sni::hide_server_name;
 pub(crate) use identity::certified;
 pub(crate) use ocsp::{OCSP, Staple, staple};
 pub(crate) use pem::{
@@ -27,6 +29,7 @@ pub(crate) use pem::{
 };
 pub(crate) use pin::{Pin, Pins};
 pub(crate) use provider::TlsVersion;
+pub(crate) use refused_certificate::describe;
 pub(crate) use server::{HTTP_1_1, Server, Tickets, TlsServer};
 pub(crate) use sni::Presented;
 pub(crate) use ticket_keys::{TICKET_KEYS, TicketKeys, ticket_keys};

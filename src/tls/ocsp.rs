@@ -154,3 +154,80 @@ impl<'a> Der<'a> {
         self.take(|class, _| class == Class::ContextSpecific)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, SerialNumber};
+
+    use super::*;
+
+    fn tlv(tag: u8, contents: &[&[u8]]) -> Vec<u8> {
+        let content = contents.concat();
+        let len = content.len() as u16;
+        [&[tag, 0x82][..], &len.to_be_bytes(), &content].concat()
+    }
+
+    fn time(text: &str) -> Vec<u8> {
+        tlv(0x18, &[text.as_bytes()])
+    }
+
+    /// A response for one certificate: its serial number, its status, what follows `thisUpdate`.
+    fn response(serial: &[u8], status: &[u8], next_update: &[u8]) -> Vec<u8> {
+        let id = tlv(
+            0x30,
+            &[&tlv(0x30, &[]), &tlv(4, &[b"name"]), &tlv(4, &[b"key"]), &tlv(2, &[serial])],
+        );
+        let single = tlv(0x30, &[&id, status, &time("20260101000000Z"), next_update]);
+        let responder = tlv(0xA2, &[&tlv(4, &[b"hash"])]);
+        let singles = tlv(0x30, &[&single]);
+        let data = tlv(0x30, &[&responder, &time("20260101000000Z"), &singles]);
+        let basic = tlv(0x30, &[&data, &tlv(0x30, &[]), &tlv(3, &[b"\0signature"])]);
+        let bytes = tlv(0x30, &[&tlv(6, &[BASIC]), &tlv(4, &[&basic])]);
+        tlv(0x30, &[b"\x0A\x01\x00", &tlv(0xA0, &[&bytes])])
+    }
+
+    fn certificate() -> CertificateDer<'static> {
+        let mut params = CertificateParams::default();
+        params.serial_number = Some(SerialNumber::from(vec![0x51, 7]));
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
+    }
+
+    #[test]
+    fn answers() {
+        let certificate = certificate();
+        let read = |der: &[u8]| staple(der, &certificate).map(|staple| staple.next_update);
+        let good = b"\x80\0";
+        let next = tlv(0xA0, &[&time("20300101000000Z")]);
+        assert_eq!(read(&response(b"\x51\x07", good, &next)), Ok(1_893_456_000));
+        assert_eq!(read(&response(b"\x51\x07", good, b"")), Ok(i64::MAX));
+        let revoked = tlv(0xA1, &[&time("20250101000000Z")]);
+        for (der, wrong) in [
+            (response(b"\x51\x08", good, &next), "is an OCSP response for another certificate"),
+            (response(b"\x51\x07", &revoked, &next), "says that the certificate is revoked"),
+            (
+                response(b"\x51\x07", b"\x82\0", &next),
+                "says that its CA does not know the certificate",
+            ),
+            (b"\x30\x03\x0A\x01\x06".to_vec(), "is not a successful OCSP response: unauthorized"),
+            (b"-----BEGIN".to_vec(), "is not an OCSP response in DER"),
+            (Vec::new(), "is not an OCSP response in DER"),
+        ] {
+            assert_eq!(read(&der), Err(wrong.to_owned()));
+        }
+    }
+
+    #[test]
+    fn cut_and_changed_responses() {
+        let certificate = certificate();
+        let next = tlv(0xA0, &[&time("20300101000000Z")]);
+        let der = response(b"\x51\x07", b"\x80\0", &next);
+        for at in 0..der.len() {
+            assert!(staple(&der[..at], &certificate).is_err(), "{at}");
+            for value in [0, 1, 0x7F, 0x80, 0xFF] {
+                let mut changed = der.clone();
+                changed[at] = value;
+                let _ = staple(&changed, &certificate);
+            }
+        }
+    }
+}

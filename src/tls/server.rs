@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
-use rustls::{Error, ServerConfig, crypto::aws_lc_rs::Ticketer, server::NoServerSessionStorage};
+use rustls::{
+    Error, ServerConfig,
+    crypto::aws_lc_rs::Ticketer,
+    server::{NoServerSessionStorage, ProducesTickets},
+};
 
 use super::{
     clients::Clients,
+    hidden_sni::restoring_provider,
     provider::{TlsVersion, server_provider, versions},
     sni::{BySni, Presented},
     ticket_identity::identity,
@@ -47,37 +52,50 @@ impl Server {
     /// Why rustls refuses it; not expected for files that were read without an error.
     pub(crate) fn config(self) -> Result<TlsServer, Error> {
         let identity = identity(&self.certificates, &self.clients);
-        let mut server = ServerConfig::builder_with_provider(server_provider())
-            .with_protocol_versions(versions(self.min_version, self.max_version))?
-            .with_client_cert_verifier(self.clients.verifier()?)
-            .with_cert_resolver(Arc::new(BySni::new(self.certificates)));
-        server.alpn_protocols = self.alpn;
-        server.max_fragment_size = Some(self.max_record + RECORD_HEADER_BYTES);
-        // Tickets cost no memory here, unlike stored sessions.
-        server.session_storage = Arc::new(NoServerSessionStorage {});
-        server.send_tls13_tickets = self.tickets.count;
         // A resumed handshake checks no CA and no CRL, so a client that has been revoked has to
         // present its certificate again: generated keys are new with each load, and keys of a file
         // are bound to the CAs and CRLs.
-        server.ticketer = match self.tickets.keys {
-            _ if self.tickets.count == 0 => server.ticketer,
+        let ticketer: Arc<dyn ProducesTickets> = match self.tickets.keys {
             Some(keys) => Arc::new(SharedTicketer::new(keys, identity)),
             None => Ticketer::new()?,
         };
-        // For the alert to a client that resumes with a certificate that has expired.
-        server.enable_secret_extraction = true;
-        server.ignore_client_order = true;
-        let mut client_order = server.clone();
-        client_order.ignore_client_order = false;
-        Ok(TlsServer { server_order: Arc::new(server), client_order: Arc::new(client_order) })
+        let verifier = self.clients.verifier()?;
+        let by_sni = Arc::new(BySni::new(self.certificates));
+        let config = |provider| {
+            let mut server = ServerConfig::builder_with_provider(provider)
+                .with_protocol_versions(versions(self.min_version, self.max_version))?
+                .with_client_cert_verifier(verifier.clone())
+                .with_cert_resolver(by_sni.clone());
+            server.alpn_protocols.clone_from(&self.alpn);
+            server.max_fragment_size = Some(self.max_record + RECORD_HEADER_BYTES);
+            // Tickets cost no memory here, unlike stored sessions.
+            server.session_storage = Arc::new(NoServerSessionStorage {});
+            server.send_tls13_tickets = self.tickets.count;
+            if self.tickets.count > 0 {
+                server.ticketer = ticketer.clone();
+            }
+            // For the alert to a client that resumes with a certificate that has expired.
+            server.enable_secret_extraction = true;
+            Ok::<_, Error>(server)
+        };
+        let client_order = config(server_provider())?;
+        let mut server_order = client_order.clone();
+        server_order.ignore_client_order = true;
+        Ok(TlsServer {
+            server_order: Arc::new(server_order),
+            client_order: Arc::new(client_order),
+            without_sni: Arc::new(config(restoring_provider())?),
+        })
     }
 }
 
-/// TLS of a listener. Its two configurations differ only in who orders the cipher suites.
+/// TLS of a listener. Its configurations differ only in who orders the cipher suites, and in whether
+/// a server name may be hidden.
 #[derive(Clone, Debug)]
 pub struct TlsServer {
     server_order: Arc<ServerConfig>,
     client_order: Arc<ServerConfig>,
+    without_sni: Arc<ServerConfig>,
 }
 
 impl TlsServer {
@@ -92,6 +110,12 @@ impl TlsServer {
         Arc::ptr_eq(&self.server_order, &other.server_order)
     }
 
+    /// The configuration for a client whose server name was hidden by
+    /// [`hide_server_name`](super::hide_server_name).
+    pub(crate) fn without_sni(&self) -> &Arc<ServerConfig> {
+        &self.without_sni
+    }
+
     /// The protocols that it chooses from, in its order of preference (RFC 7301).
     pub(crate) fn alpn(&self) -> &[Vec<u8>] {
         &self.server_order.alpn_protocols
@@ -100,6 +124,6 @@ impl TlsServer {
     #[cfg(test)]
     pub(crate) fn with_one_config(config: ServerConfig) -> Self {
         let config = Arc::new(config);
-        Self { server_order: config.clone(), client_order: config }
+        Self { server_order: config.clone(), client_order: config.clone(), without_sni: config }
     }
 }

@@ -158,7 +158,7 @@ fn the_example_has_every_key() {
         "    bind: 0.0.0.0",
         "      client_auth: ",
         "          key: ",
-        "        file: ticket-keys.txt",
+        "        file: ",
         "      from: ",
         "      path: /mqtt",
         "        keys: ",

@@ -145,6 +145,112 @@ fn half_way() {
     );
 }
 
+/// Server names that no client should send, in each place and split: one record each, and the next
+/// client is served.
+#[test]
+fn server_names_of_garbage() {
+    let pki = Pki::new();
+    let broker = Broker::echoing();
+    let proxy = proxy(&pki, &broker, "timeouts: { connect_packet: 5s }");
+    let good = hello(&pki, Versions::Both);
+    // The extension of rustls' hello: its type, its length, the list's length, the name's type, its
+    // length and the name.
+    let at = good.windows(9).position(|bytes| bytes == b"localhost").unwrap() - 9;
+    assert_eq!(&good[at..at + 9], b"\0\0\0\x0E\0\x0C\0\0\x09");
+    let cases: &[(&[u8], bool)] = &[
+        // The name: a port, an address, nothing printable, a wildcard.
+        (b"\0\0\0\x0E\0\x0C\0\0\x09host:8883", true),
+        (b"\0\0\0\x0E\0\x0C\0\0\x0912.34.5.6", true),
+        (b"\0\0\0\x0E\0\x0C\0\0\x09\0\x01\x02\x03\xFF\xFE\xFD\r\n", true),
+        (b"\0\0\0\x0E\0\x0C\0\0\x09*.example", true),
+        // No name, two names, a name of another type.
+        (b"\0\0\0\x0E\0\x0C\0\0\0\0\0\x06abcdef", false),
+        (b"\0\0\0\x0E\0\x0C\0\0\x03a:b\0\0\x03a:b", false),
+        (b"\0\0\0\x0E\0\x0C\x07\0\x09localhost", false),
+        // Lengths that exceed what there is, or leave bytes.
+        (b"\0\0\0\x0E\0\x0C\0\0\xFFlocalhost", false),
+        (b"\0\0\0\x0E\0\x0C\0\0\x02localhost", true),
+        (b"\0\0\0\x0E\0\xFF\0\0\x09localhost", false),
+        (b"\0\0\0\x0E\0\0\0\0\x09localhost", false),
+        (b"\0\0\xFF\xFF\0\x0C\0\0\x09localhost", false),
+    ];
+    let mut ends = 0;
+    for (bytes, is_answered) in cases {
+        let mut hello = good.clone();
+        hello[at..at + bytes.len()].copy_from_slice(bytes);
+        for split in [hello.len(), 1, at + 3, at + 10, at + bytes.len(), hello.len() - 1] {
+            let mut client = Client::open(proxy.address());
+            let (first, rest) = hello.split_at(split);
+            for part in if split == 1 { hello.chunks(1).collect() } else { vec![first, rest] } {
+                client.send(part);
+            }
+            let mut answer = [0; 1];
+            client.stream.read_exact(&mut answer).unwrap();
+            // A ServerHello, or an alert.
+            assert_eq!(answer[0] == 22, *is_answered, "{bytes:?} split at {split}: {answer:?}");
+            client.finish();
+            let _ = client.rest();
+            ends += 1;
+            let line = rejects(&proxy, ends).pop().unwrap();
+            assert!(line["detail"].is_string(), "{line}");
+            if !is_answered {
+                assert_eq!(end(&line), "proxy/handshake/malformed", "{line}");
+            }
+        }
+    }
+    pki.client().open(proxy.address()).session("good").echo(b"\xC0\x00");
+}
+
+/// Records that tests of TLS servers send in place of a ClientHello, or after it.
+#[test]
+fn records_that_are_not_allowed() {
+    let pki = Pki::new();
+    let broker = Broker::echoing();
+    let proxy = proxy(&pki, &broker, "timeouts: { connect_packet: 5s }");
+    let hello = hello(&pki, Versions::Both);
+    let empty = |kind: u8| vec![kind, 3, 3, 0, 0];
+    let long = |kind: u8, len: usize| {
+        [&[kind, 3, 3][..], &(len as u16).to_be_bytes(), &vec![0; len]].concat()
+    };
+    let after_hello = |bytes: Vec<u8>| [hello.clone(), bytes].concat();
+    let cases = [
+        ("an empty handshake record", empty(22)),
+        ("an empty alert", empty(21)),
+        ("empty data", empty(23)),
+        ("an empty change_cipher_spec", empty(20)),
+        ("2^14 + 1 bytes of a handshake", long(22, (1 << 14) + 1)),
+        ("a record beyond every limit", long(22, (1 << 14) + 2049)),
+        ("2^14 + 1 bytes of data", long(23, (1 << 14) + 1)),
+        ("a warning in the hello", [&hello[..60], b"\x15\x03\x03\0\x02\x01\x5A"].concat()),
+        ("warnings without end", b"\x15\x03\x03\0\x02\x01\x5A".repeat(40)),
+        ("an alert that is too long", b"\x15\x03\x03\0\x03\x01\x00\x00".to_vec()),
+        ("a hello, then an empty record", after_hello(empty(22))),
+        ("a hello, then data in the clear", after_hello(b"\x17\x03\x03\0\x01x".to_vec())),
+        ("a hello, then another", after_hello(hello.clone())),
+        ("a hello, then 2^14 + 257 bytes", after_hello(long(23, (1 << 14) + 257))),
+        ("a change_cipher_spec of 2", b"\x14\x03\x03\0\x01\x02".to_vec()),
+        ("SSL 2", b"\x80\x2E\x01\x03\x01\x00\x15\x00\x00\x00\x10".to_vec()),
+        ("a hello of version 9", [&hello[..9], b"\x09\x09", &hello[11..]].concat()),
+    ];
+    for (number, (what, bytes)) in cases.iter().enumerate() {
+        let mut client = Client::open(proxy.address());
+        // The proxy may have ended the connection before all of it is written.
+        let _ = client.stream.write_all(bytes);
+        let _ = client.stream.shutdown(Shutdown::Write);
+        let mut answer = Vec::new();
+        let _ = client.stream.read_to_end(&mut answer);
+        drop(client);
+        let lines = rejects(&proxy, number + 1);
+        assert_eq!(lines.len(), number + 1, "{what}");
+        let line = lines.last().unwrap();
+        assert_eq!(line["end_phase"], "handshake", "{what}: {line}");
+        assert!(line["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{what}: {line}");
+        pki.client().open(proxy.address()).session("next").echo(b"\xC0\x00");
+    }
+    let panicked = proxy.stderr().iter().any(|line| line.contains("panicked"));
+    assert!(!panicked, "{:?}", proxy.stderr());
+}
+
 /// The proxy's end does not wait for it, and has its record.
 #[test]
 fn half_way_at_the_end_of_a_drain() {

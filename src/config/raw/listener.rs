@@ -140,8 +140,8 @@ pub(in crate::config) struct ListenerTls {
     #[serde(default = "newest_version")]
     pub(in crate::config) max_version: At<TlsVersion>,
     /// The most bytes of data in a TLS record to a client, for devices with a small receive buffer:
-    /// 512 to 16KiB. What a record takes beside its data, up to 29 bytes, comes on top. It does not
-    /// limit the records of clients.
+    /// 512 to 16KiB. The header and tag of a record, up to 29 bytes, come on top. It does not limit
+    /// the records of clients.
     #[serde(default = "max_record")]
     pub(in crate::config) max_record: At<RecordSize>,
     /// How many tickets a client gets in a handshake, with which it resumes its session later: with
@@ -182,9 +182,9 @@ fn one_ticket() -> At<TicketCount> {
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct TicketKeys {
     /// One key a line, up to 16: 32 random bytes in Base64, as `openssl rand -base64 32` prints. The
-    /// first encrypts, all decrypt: to rotate, insert a line at the top on all proxies, and remove
-    /// lines that have not been the first for 12 hours, the lifetime of a ticket. A ticket is of use
-    /// where `client_auth`, CAs, CRLs and the names in the certificates are the same.
+    /// first encrypts, all decrypt: to rotate, append a line on all proxies, then move it to the top on
+    /// all, and remove the old first line 12 hours later, the lifetime of a ticket. A ticket is of
+    /// use where `client_auth`, CAs, CRLs and the names in the certificates are the same.
     pub(in crate::config) file: At<FilePath>,
 }
 

@@ -14,6 +14,9 @@ const VERSION_AND_RANDOM_BYTES: usize = 2 + 32;
 /// TLS 1.3's (RFC 8446, appendix B.4), then those of TLS 1.2 with ephemeral keys (RFC 7905).
 const CHACHA20: [u16; 4] = [0x1303, 0xCCA8, 0xCCA9, 0xCCAA];
 
+/// The most characters that are kept of a name that is not a host name, as many as a DNS name has.
+const MAX_IGNORED_CHARS: usize = 255;
+
 /// A field is longer than what is left of the body.
 #[derive(Debug)]
 pub(super) struct FieldTooLong;
@@ -25,8 +28,11 @@ pub(super) fn client_hello(body: &[u8]) -> Result<ClientHello, FieldTooLong> {
     hello.vector(1)?; // session ID
     let suites = hello.vector(2)?;
     hello.vector(1)?; // compression methods
-    let server_name = server_name_extension(hello)?.and_then(host_name);
-    Ok(ClientHello { server_name, prefers_chacha20: prefers_chacha20(suites) })
+    let extension = server_name_extension(hello)?;
+    let requested = extension.and_then(|extension| requested_name(extension).ok());
+    let (server_name, ignored_name) = requested.unwrap_or_default();
+    let prefers_chacha20 = prefers_chacha20(suites);
+    Ok(ClientHello { server_name, ignored_name, refused: None, prefers_chacha20 })
 }
 
 /// Whether ChaCha20 is first in a list of cipher suites, but for GREASE (RFC 8701), which is not a
@@ -56,14 +62,32 @@ fn server_name_extension(mut rest: HelloReader<'_>) -> Result<Option<&[u8]>, Fie
     Ok(found)
 }
 
-/// The first name in the extension, if it is a DNS name.
-fn host_name(extension: &[u8]) -> Option<Box<str>> {
-    let mut names = HelloReader(HelloReader(extension).vector(2).ok()?);
-    let is_host = names.number(1).ok()? == HOST_NAME;
-    let name = str::from_utf8(names.vector(2).ok()?).ok()?;
+/// The host name in the extension, or what is there instead of one. Neither, if it is malformed or
+/// has several names.
+fn requested_name(extension: &[u8]) -> Result<(Option<Box<str>>, Option<Box<str>>), FieldTooLong> {
+    let mut names = HelloReader(HelloReader(extension).vector(2)?);
+    let is_host = names.number(1)? == HOST_NAME;
+    let bytes = names.vector(2)?;
+    if !is_host || bytes.is_empty() {
+        return Ok((None, None));
+    }
     // Without the dot of a fully qualified name, which RFC 6066 forbids and some clients send.
-    let name = DnsName::try_from(name).ok().filter(|_| is_host)?;
-    Some(name.as_ref().to_ascii_lowercase().into())
+    Ok(match DnsName::try_from(bytes) {
+        Ok(name) => (Some(without_dot(name.as_ref()).to_ascii_lowercase().into()), None),
+        Err(_) if names.0.is_empty() => (None, Some(printable(&String::from_utf8_lossy(bytes)))),
+        Err(_) => (None, None),
+    })
+}
+
+fn without_dot(name: &str) -> &str {
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+/// The beginning of a text, for the log.
+fn printable(text: &str) -> Box<str> {
+    let shortened = text.chars().take(MAX_IGNORED_CHARS);
+    let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    shortened.map(shown).collect::<String>().into()
 }
 
 /// Takes bytes from the front, never past the end.

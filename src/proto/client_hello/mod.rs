@@ -1,12 +1,14 @@
 //! A TLS ClientHello, read as it arrives for the server name in it (RFC 8446, section 4.1.2).
 //!
 //! rustls reads a ClientHello too, but refuses what it could not answer, such as clients of TLS 1.0
-//! and host names with odd bytes, which another server may accept; and its unbuffered connections
+//! and host names with odd bytes, which other servers accept or ignore; and its unbuffered connections
 //! have no accessor for the server name.
 
 mod body;
 #[cfg(test)]
 mod tests;
+
+use std::net::IpAddr;
 
 use body::{FieldTooLong, client_hello};
 
@@ -32,13 +34,24 @@ pub(crate) const MAX_CLIENT_HELLO_BYTES: usize =
     MAX_MESSAGE_BYTES + (MAX_RECORDS + 1) * RECORD_HEADER_BYTES;
 
 /// What a ClientHello says about its client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ClientHello {
     /// The host that the client asks for (RFC 6066, section 3), in lower case; `None` if it asks
     /// for none, or for something that is not a DNS name, such as an address.
     pub(crate) server_name: Option<Box<str>>,
+    /// What it asks for if that is not a DNS name, without control characters, shortened.
+    pub(crate) ignored_name: Option<Box<str>>,
+    /// The message, if rustls refuses its server name and no bytes follow it.
+    pub(crate) refused: Option<Vec<u8>>,
     /// Whether the cipher suite that the client prefers is one of ChaCha20.
     pub(crate) prefers_chacha20: bool,
+}
+
+impl ClientHello {
+    /// rustls ignores a server name that is an IP address, but no other one that is not a DNS name.
+    fn is_refused_by_rustls(&self) -> bool {
+        self.ignored_name.as_ref().is_some_and(|name| name.parse::<IpAddr>().is_err())
+    }
 }
 
 /// Why bytes are not a ClientHello.
@@ -101,7 +114,11 @@ impl ClientHelloReader {
                 self.left -= part.len();
                 if let Some(body) = whole_body(&self.message)? {
                     let hello = client_hello(body);
-                    return hello.map(Some).map_err(|FieldTooLong| InvalidClientHello::Fields);
+                    let mut hello = hello.map_err(|FieldTooLong| InvalidClientHello::Fields)?;
+                    if hello.is_refused_by_rustls() && wire.is_empty() && self.left == 0 {
+                        hello.refused = Some(std::mem::take(&mut self.message));
+                    }
+                    return Ok(Some(hello));
                 }
                 continue;
             }
@@ -138,6 +155,12 @@ impl ClientHelloReader {
             _ => Ok(()),
         }
     }
+}
+
+/// A record with this message (RFC 8446, section 5.1); `None` if it is too long for one.
+pub(crate) fn handshake_record(message: &[u8]) -> Option<Vec<u8>> {
+    let len = u16::try_from(message.len()).ok().filter(|len| usize::from(*len) <= 1 << 14)?;
+    Some([&[HANDSHAKE, VERSION_MAJOR, 1], &len.to_be_bytes()[..], message].concat())
 }
 
 fn take_up_to<'a>(limit: usize, wire: &mut &'a [u8]) -> &'a [u8] {

@@ -91,6 +91,36 @@ fn no_usable_server_name() {
     assert_eq!(name_of(&records(&dotted, 1000)).as_deref(), Some("eu.example"));
 }
 
+/// What rustls refuses comes with its message, to be read again without it.
+#[test]
+fn names_that_are_ignored() {
+    for (name, ignored, is_refused) in [
+        (&b"broker.example.com:8883"[..], "broker.example.com:8883", true),
+        (b"mqtts://broker.example.com", "mqtts://broker.example.com", true),
+        (b"[::1]", "[::1]", true),
+        (b"a\nb\0", "a\u{fffd}b\u{fffd}", true),
+        (b"\xFF", "\u{fffd}", true),
+        (&[b'a'; 300], &"a".repeat(255), true),
+        (b"192.0.2.1", "192.0.2.1", false),
+        (b"2001:db8::1", "2001:db8::1", false),
+    ] {
+        let message = message(Some(&[(0x2A2A, b""), (0, &named(name)), (45, b"\x01\x01")]));
+        for size in [20, 100, 1000] {
+            let wire = records(&message, size);
+            let hello = read(&wire).unwrap().unwrap();
+            assert_eq!((hello.server_name, hello.ignored_name.as_deref()), (None, Some(ignored)));
+            assert_eq!(hello.refused, is_refused.then(|| message.clone()), "{size}");
+            // With bytes behind it, it cannot be read again alone.
+            let more = ClientHelloReader::default().read(&[&wire[..], b"\x16"].concat());
+            assert_eq!(more.unwrap().unwrap().refused, None);
+        }
+    }
+    // Two names are an error of rustls.
+    let two = message(Some(&[(0, b"\0\x08\0\0\x01:\0\0\x01:")]));
+    let hello = read(&records(&two, 1000)).unwrap().unwrap();
+    assert_eq!((hello.ignored_name, hello.refused), (None, None));
+}
+
 #[test]
 fn other_protocols() {
     assert_eq!(read(b"\x10\x0D\x00\x04MQTT"), Err(InvalidClientHello::NotTls(0x10)));
@@ -141,7 +171,7 @@ fn fields_that_exceed_the_body() {
         let read = read(&records(&short, 1000));
         // Without any extensions, the body is whole.
         let is_whole = len == message(None).len() - MESSAGE_HEADER_BYTES;
-        let none = Ok(Some(ClientHello { server_name: None, prefers_chacha20: false }));
+        let none = Ok(Some(ClientHello::default()));
         assert_eq!(read, if is_whole { none } else { Err(InvalidClientHello::Fields) }, "{len}");
     }
 }

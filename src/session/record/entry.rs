@@ -67,7 +67,7 @@ impl Record {
         if let Some(tls) = self.tls() {
             entry.tls_version = tls.version.as_deref();
             entry.tls_cipher = tls.cipher.as_deref();
-            entry.sni = tls.sni.as_deref();
+            entry.sni = tls.sni.as_deref().or(tls.ignored_sni.as_deref());
             entry.tls_cn = tls.common_name();
             if let Some(certificate) = &tls.certificate {
                 entry.tls_san = certificate.has_alternative_names().then_some(certificate);

@@ -94,7 +94,7 @@ fn certificates_and_keys() {
         ),
         (
             "{ certificates: [{ cert: cert.pem, key: key.pem, chain: x }] }",
-            "59.certificates[0].chain: is an unknown key; allowed: cert, key".into(),
+            "59.certificates[0].chain: is an unknown key; allowed: cert, key, ocsp".into(),
         ),
     ] {
         assert_eq!(folder.fault(tls), wrong);
@@ -168,28 +168,29 @@ fn faults_of_versions_records_and_tickets() {
     for (keys, wrong) in [
         (
             "min_version: 1.3, max_version: 1.2",
-            "92.max_version: is below min_version; allowed: min_version, or a higher one"
-                .to_owned(),
+            "max_version: is below min_version; allowed: min_version, or a higher one".to_owned(),
         ),
         (
             "tickets: 9",
-            "64.tickets: \"9\" is out of range; allowed: a whole number from 0 to 8".into(),
+            "tickets: \"9\" is out of range; allowed: a whole number from 0 to 8".into(),
         ),
         (
             "max_record: 511",
-            "67.max_record: \"511\" is out of range: 512 bytes to 16384 bytes".into(),
+            "max_record: 511 bytes is out of range; allowed: 512 bytes to 16384 bytes".into(),
         ),
-        ("ticket_keys: {}", format!("67.ticket_keys.file: is required; {allowed}")),
+        ("ticket_keys: {}", format!("ticket_keys.file: is required; {allowed}")),
         (
             "ticket_keys: { file: bad.keys }",
-            format!("76.ticket_keys.file: \"bad.keys\" line 2: is a key of 3 bytes; {allowed}"),
+            format!("ticket_keys.file: \"bad.keys\" line 2: is a key of 3 bytes; {allowed}"),
         ),
         (
             "tickets: 0, ticket_keys: { file: bad.keys }",
-            format!("88.ticket_keys.file: \"bad.keys\" line 2: is a key of 3 bytes; {allowed}"),
+            format!("ticket_keys.file: \"bad.keys\" line 2: is a key of 3 bytes; {allowed}"),
         ),
     ] {
-        assert_eq!(fault(keys), wrong, "{keys}");
+        let said = fault(keys);
+        let (_column, said) = said.split_once('.').unwrap();
+        assert_eq!(said, wrong, "{keys}");
     }
 }
 

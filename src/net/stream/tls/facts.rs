@@ -7,13 +7,18 @@ use rustls::{CipherSuite, CommonState, ProtocolVersion};
 use super::certificate::certificate_facts;
 use crate::proto::TlsFacts;
 
-/// `sni`: the server name in the ClientHello.
-pub(super) fn facts(connection: &CommonState, sni: Option<Box<str>>) -> TlsFacts {
+/// `sni`: the server name in the ClientHello; `ignored_sni`: one that is not a host name.
+pub(super) fn facts(
+    connection: &CommonState,
+    sni: Option<Box<str>>,
+    ignored_sni: Option<Box<str>>,
+) -> TlsFacts {
     let certificate = connection.peer_certificates().and_then(<[_]>::first);
     TlsFacts {
         version: connection.protocol_version().map(version_name),
         cipher: connection.negotiated_cipher_suite().map(|suite| cipher_name(suite.suite())),
         sni,
+        ignored_sni,
         certificate: certificate.map(|certificate| Box::new(certificate_facts(certificate))),
         alpn: connection.alpn_protocol().map(Box::from),
     }

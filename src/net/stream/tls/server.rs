@@ -18,9 +18,9 @@ use crate::{
     net::{socket::Socket, stream::protocol_prefix::read_protocol_prefix},
     proto::{
         TlsFacts,
-        client_hello::{ClientHello, ClientHelloReader},
+        client_hello::{ClientHello, ClientHelloReader, handshake_record},
     },
-    tls::TlsServer,
+    tls::{TlsServer, hide_server_name},
 };
 
 /// Bytes that suffice to identify a protocol: the longest signature of a PROXY header.
@@ -50,18 +50,21 @@ impl ServerTlsHandshake {
             Ok(hello) => hello,
             Err(failure) => return Err(self.explain(failure, socket).await),
         };
-        let (prefers_chacha20, server_name) = match hello {
-            Some(hello) => (hello.prefers_chacha20, hello.server_name),
-            None => (false, None),
+        let ClientHello { server_name, ignored_name, refused, prefers_chacha20 } =
+            hello.unwrap_or_default();
+        let without_name = refused.and_then(without_name);
+        let config = match without_name {
+            Some(_) => config.without_sni(),
+            None => config.config_for(prefers_chacha20),
         };
-        let config = config.config_for(prefers_chacha20).clone();
-        let connection = UnbufferedServerConnection::new(config);
+        let connection = UnbufferedServerConnection::new(config.clone());
         let connection =
             TlsConnection::server(connection.map_err(|error| TlsError::new(error, &[]))?);
         let tls = TlsLayer::new(connection, self.max_partial_bytes);
 
         let prefix = self.first[..self.first.len().min(PREFIX_BYTES)].to_vec();
-        let mut already_read = std::mem::replace(&mut self.first, prefix);
+        let received = std::mem::replace(&mut self.first, prefix);
+        let mut already_read = without_name.unwrap_or(received);
         let first = &mut self.first;
         let mut is_already_read = true;
         let inspect = &mut |wire: &[u8]| {
@@ -75,7 +78,7 @@ impl ServerTlsHandshake {
             advance_handshake(state, socket, std::mem::take(&mut already_read), inspect)
         });
         match finished.await {
-            Ok(()) => finish(tls, server_name, socket),
+            Ok(()) => finish(tls, (server_name, ignored_name), socket),
             Err(failure) => Err(self.explain(failure, socket).await),
         }
     }
@@ -122,10 +125,18 @@ impl ServerTlsHandshake {
     }
 }
 
+/// The record of a ClientHello whose server name rustls would refuse, without that name.
+///
+/// The second ClientHello of a client that has to send one has the name again, and is refused. Such
+/// clients sent a key share for no group that this server supports.
+fn without_name(mut hello: Vec<u8>) -> Option<Vec<u8>> {
+    hide_server_name(&mut hello).then(|| handshake_record(&hello)).flatten()
+}
+
 /// Checks what a resumed handshake leaves unchecked, and lets the client's next packet come at once.
 fn finish(
     tls: TlsLayer,
-    server_name: Option<Box<str>>,
+    (server_name, ignored_name): (Option<Box<str>>, Option<Box<str>>),
     socket: &Socket,
 ) -> Result<(TlsLayer, TlsFacts), TlsError> {
     let valid = check_not_expired(&tls.state.borrow().connection);
@@ -133,7 +144,7 @@ fn finish(
         tls.state.into_inner().send_certificate_expired(socket);
         return Err(TlsError::Certificate(error));
     }
-    let facts = facts(&tls.state.borrow().connection, server_name);
+    let facts = facts(&tls.state.borrow().connection, server_name, ignored_name);
     acknowledge(&tls.state.borrow(), socket);
     Ok((tls, facts))
 }

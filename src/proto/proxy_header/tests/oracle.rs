@@ -39,6 +39,7 @@ fn facts() -> impl Strategy<Value = Option<TlsFacts>> {
             version: version.map(Into::into),
             cipher: cipher.map(Into::into),
             sni: sni.map(Into::into),
+            ignored_sni: None,
             alpn: alpn.map(Into::into),
         }
     });

@@ -119,6 +119,7 @@ fn tlvs_that_are_known() {
         version: Some("TLSv1.3".into()),
         cipher: Some("TLS_AES_128_GCM_SHA256".into()),
         sni: Some("broker.example".into()),
+        ignored_sni: None,
         certificate: Some(Box::new(named("küche"))),
         alpn: Some(b"mqtt"[..].into()),
     };
@@ -214,6 +215,7 @@ fn what_is_written() {
         version: Some("TLSv1.3".into()),
         cipher: Some("TLS13_AES_128_GCM_SHA256".into()),
         sni: Some("broker.example".into()),
+        ignored_sni: None,
         certificate: Some(Box::new(named("device-7"))),
         alpn: Some(b"mqtt"[..].into()),
     };
@@ -283,6 +285,7 @@ fn what_is_written_is_bounded() {
         version: Some(huge.clone().into()),
         cipher: Some("y".repeat(255).into()),
         sni: Some("s".repeat(255).into()),
+        ignored_sni: None,
         certificate: Some(Box::new(named(&huge[..256]))),
         alpn: Some(huge.as_bytes().into()),
     };
@@ -291,6 +294,7 @@ fn what_is_written_is_bounded() {
     let kept = TlsFacts {
         cipher: tls.cipher,
         sni: tls.sni,
+        ignored_sni: None,
         certificate: Some(Box::new(unnamed())),
         ..TlsFacts::default()
     };

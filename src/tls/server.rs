@@ -105,15 +105,15 @@ impl TlsServer {
         if prefers_chacha20 { &self.client_order } else { &self.server_order }
     }
 
-    /// Whether it is the same one, and not one that was read again.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.server_order, &other.server_order)
-    }
-
     /// The configuration for a client whose server name was hidden by
     /// [`hide_server_name`](super::hide_server_name).
     pub(crate) fn without_sni(&self) -> &Arc<ServerConfig> {
         &self.without_sni
+    }
+
+    /// Whether it is the same one, and not one that was read again.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.server_order, &other.server_order)
     }
 
     /// The protocols that it chooses from, in its order of preference (RFC 7301).

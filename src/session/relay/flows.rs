@@ -40,16 +40,17 @@ pub(super) enum RelayStep {
 }
 
 impl Flows {
-    /// `unsent` is data from the broker that the client has not taken yet.
+    /// Keeps bytes from the broker that the client has not taken yet.
+    pub(super) fn store_outbound(&mut self, bytes: &[u8]) {
+        self.outbound.store(bytes);
+    }
+
     pub(super) fn new(
-        unsent: &[u8],
         (client_packets, broker_packets): (Option<ClientPackets>, Option<BrokerPackets>),
     ) -> Self {
-        let mut outbound = Flow::default();
-        outbound.store(unsent);
         Self {
             inbound: Flow::default(),
-            outbound,
+            outbound: Flow::default(),
             client_packets,
             broker_packets,
             ticket: TurnTicket::default(),

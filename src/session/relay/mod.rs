@@ -39,17 +39,59 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// `unsent` is data from the broker that the client has not taken yet.
+    /// Enters the session in the worker's table and, if it was accepted, in the directory.
     pub(crate) fn new(
         context: Rc<WorkerContext>,
         session: ActiveSession,
-        unsent: &[u8],
         packets: (Option<ClientPackets>, Option<BrokerPackets>),
     ) -> Self {
         let session = context.sessions.insert(session);
         claim_client(&context, &session);
-        let flows = Flows::new(unsent, packets);
+        let flows = Flows::new(packets);
         Self { context, session: Some(session), flows }
+    }
+
+    /// Sends the client the broker's answer, as far as its socket takes it now, and logs and counts
+    /// the session. `bytes`: passed on so far, with the answer: from the client, and to it.
+    ///
+    /// # Errors
+    /// The client has gone: the session does not begin.
+    pub(crate) fn begin(&mut self, answer: &[u8], bytes: (u64, u64)) -> Result<(), End> {
+        let Some(session) = &self.session else { return Ok(()) };
+        // Empty if TLS is passed through.
+        if !answer.is_empty() {
+            let sent = match session.client.try_send(answer) {
+                Poll::Ready(Ok(sent)) => sent,
+                Poll::Ready(Err(error)) => {
+                    return Err(End::failed(EndBy::Client, EndPhase::Connack, &error));
+                }
+                Poll::Pending => 0,
+            };
+            self.flows.store_outbound(answer.get(sent..).unwrap_or_default());
+        }
+        let (record, now) = (&session.record, self.context.seconds());
+        session.count_in(bytes.0, now);
+        session.count_out(bytes.1, now);
+        if record.is_accepted() {
+            let version = record.client.as_ref().map(|client| client.version.level());
+            record.listener.metrics.count_session(version);
+            record.log_connect();
+        } else {
+            // The broker now has to close the connection (MQTT-3.2.2-5, MQTT-3.2.2-7 in 5.0);
+            // `half_close` limits the wait for that.
+            session.counters.half_closed.set(now);
+        }
+        Ok(())
+    }
+
+    /// Closes both connections of a session that has not begun, and records its end.
+    pub(crate) fn reject(mut self, end: End) {
+        let Some(session) = self.leave() else { return };
+        let ActiveSession { record, client, upstream, .. } = session;
+        client.send_close();
+        upstream.send_close();
+        let bytes = record.handshake_bytes();
+        record.end(Event::Reject, bytes, end);
     }
 }
 

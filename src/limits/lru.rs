@@ -42,6 +42,14 @@ impl<V> LruMap<V> {
         self.slots.capacity()
     }
 
+    /// The bytes of its slots and of the map to them. A map of the standard library has a power of
+    /// two of buckets, of which at most 7/8 are used, with a byte more for each.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let buckets = (self.by_key.capacity() * 8 / 7).next_power_of_two();
+        self.slots.capacity() * size_of::<Slot<V>>() + buckets * (size_of::<(u64, u32)>() + 1)
+    }
+
     pub(super) fn get(&self, key: u64) -> Option<&V> {
         self.by_key.get(&key).map(|slot| &self.slots[*slot as usize].value)
     }

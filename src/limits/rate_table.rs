@@ -13,7 +13,7 @@ use super::lru::LruMap;
 /// hardly ever contend.
 const SHARDS: usize = 256;
 
-/// The maximum number of entries per shard: a million over all shards, in some 60 MB. Beyond it, the
+/// The maximum number of entries per shard: a million over all shards, in some 70 MB. Beyond it, the
 /// least recently counted entry is forgotten: its client connects too rarely to exceed a rate.
 const MAX_SHARD_ENTRIES: usize = 4096;
 
@@ -30,7 +30,12 @@ pub(super) struct RateTable<V> {
 impl<V> RateTable<V> {
     /// `evicted` counts entries that were forgotten to make room.
     pub(super) fn new(evicted: IntCounter) -> Self {
-        let shards = (0..SHARDS).map(|_| Mutex::new(LruMap::new(MAX_SHARD_ENTRIES))).collect();
+        Self::with_room(SHARDS * MAX_SHARD_ENTRIES, evicted)
+    }
+
+    /// `room` is the maximum number of entries.
+    fn with_room(room: usize, evicted: IntCounter) -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::new(LruMap::new(room / SHARDS))).collect();
         Self { hasher: RandomState::new(), shards, evicted }
     }
 
@@ -73,6 +78,12 @@ impl<V> RateTable<V> {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
+    /// The memory of all shards.
+    #[cfg(test)]
+    fn bytes(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).bytes()).sum()
+    }
+
     #[cfg(test)]
     pub(super) fn allocated(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).allocated()).sum()
@@ -85,21 +96,41 @@ fn lock<V>(shard: &Mutex<LruMap<V>>) -> MutexGuard<'_, LruMap<V>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Instant;
 
-    /// Three times as many keys as there is room for: the newest are kept, the oldest forgotten and counted.
+    use super::*;
+    use crate::limits::token_bucket::TokenBucket;
+
+    fn evicted() -> IntCounter {
+        IntCounter::new("evicted", "evicted").unwrap()
+    }
+
+    /// Ten times as many keys as there is room for: the newest are kept, the oldest are forgotten and
+    /// counted. The table has a fifth of its size, to be done in seconds.
     #[test]
     fn memory_is_bounded_and_the_oldest_go_first() {
-        const KEYS: u64 = 3_000_000;
-        const ROOM: u64 = (SHARDS * MAX_SHARD_ENTRIES) as u64;
-        let evicted = IntCounter::new("evicted", "evicted").unwrap();
-        let table = RateTable::new(evicted.clone());
+        const ROOM: u64 = (SHARDS * MAX_SHARD_ENTRIES / 5) as u64;
+        const KEYS: u64 = 10 * ROOM;
+        let evicted = evicted();
+        let table = RateTable::with_room(ROOM as usize, evicted.clone());
         (0..KEYS).for_each(|key| table.with(&key, || (), |()| ()));
-        assert_eq!(table.len() as u64, ROOM);
-        assert_eq!(evicted.get(), KEYS - ROOM);
+        let room = table.len() as u64;
+        assert!(room <= ROOM && room > ROOM - SHARDS as u64, "{room}");
+        assert_eq!(evicted.get(), KEYS - room);
         let is_known = |key: u64| table.is(&key, |()| true);
-        // Shards fill unevenly, by a few percent.
-        assert!((KEYS - ROOM * 9 / 10..KEYS).all(is_known));
-        assert!(!(0..KEYS - ROOM * 11 / 10).any(is_known));
+        // Shards fill unevenly, by some percent.
+        assert!((KEYS - ROOM * 4 / 5..KEYS).all(is_known));
+        assert!(!(0..KEYS - ROOM * 6 / 5).any(is_known));
+    }
+
+    /// A full table has the size that is documented at [`MAX_SHARD_ENTRIES`].
+    #[test]
+    fn a_full_table_takes_some_70_megabytes() {
+        let table = RateTable::new(evicted());
+        let value = TokenBucket::full(Instant::now());
+        let keys = (SHARDS * MAX_SHARD_ENTRIES * 2) as u64;
+        (0..keys).for_each(|key| table.with(&key, || value, |_| ()));
+        let megabytes = table.bytes() >> 20;
+        assert!((60..=68).contains(&megabytes), "{megabytes} MiB");
     }
 }

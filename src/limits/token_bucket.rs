@@ -96,6 +96,20 @@ mod tests {
         (0..1000).filter(|_| bucket.take(size, now)).count()
     }
 
+    /// A jump forward gives a full bucket and no more; an instant from before gives nothing.
+    #[test]
+    fn instants_that_jump() {
+        let (size, start) = (size(10, 3), Instant::now() + Duration::from_hours(2));
+        let mut bucket = TokenBucket::full(start);
+        assert_eq!(taken(&mut bucket, size, start), 3);
+        assert_eq!(
+            taken(&mut bucket, size, start.checked_sub(Duration::from_hours(1)).unwrap()),
+            0
+        );
+        assert_eq!(taken(&mut bucket, size, start), 0);
+        assert_eq!(taken(&mut bucket, size, start + Duration::from_hours(1000)), 3);
+    }
+
     #[test]
     fn a_burst_and_then_the_rate() {
         let (size, start) = (size(10, 3), Instant::now());

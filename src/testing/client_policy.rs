@@ -1,6 +1,8 @@
 //! Where one proxy lets its clients go, for the simulation of many: the rules of a listener, bans and
 //! quotas, without a connection.
 
+#![allow(clippy::missing_panics_doc, reason = "a panic ends the simulation with its reason")]
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},

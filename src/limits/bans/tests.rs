@@ -192,3 +192,21 @@ fn random_operations() {
         }
     }
 }
+
+/// Only the monotonic clock ends a ban: the wall clock says what is shown, and an instant from before
+/// the ban, as another thread may still have it, neither ends it nor fails.
+#[test]
+fn clocks_that_jump() {
+    let (bans, now) = (bans(10), Instant::now() + Duration::from_hours(2));
+    bans.add(ban(id("one"), BanReason::Operator, now, 60)).unwrap();
+    let before = now.checked_sub(Duration::from_hours(1)).unwrap();
+    for (at, is_banned) in
+        [(before, true), (now, true), (now + Duration::from_mins(1), false), (before, true)]
+    {
+        assert_eq!(bans.find_client_id("one", at).is_some(), is_banned);
+    }
+    bans.remove_ended(before);
+    assert!(bans.find_client_id("one", now).is_some());
+    bans.remove_ended(now + Duration::from_mins(1));
+    assert!(bans.find_client_id("one", now).is_none());
+}

@@ -256,16 +256,8 @@ impl Flows {
                 Ok(FlowProgress::Stalled) => {}
                 Ok(FlowProgress::More) => step = RelayStep::More,
                 Ok(FlowProgress::Ended) => {
-                    let first = *self.first_to_end.get_or_insert(from.0);
-                    if first == EndBy::Upstream && from.0 == first {
-                        note_broker_end(context, session);
-                    }
-                    if self.inbound.ended && self.outbound.ended {
-                        return RelayStep::Ended(End::new(
-                            first,
-                            EndPhase::Relay,
-                            EndCause::Closed,
-                        ));
+                    if let Some(end) = self.end_half(context, session, from.0) {
+                        return RelayStep::Ended(end);
                     }
                     to.1.shutdown();
                     session.counters.half_closed.set(now);
@@ -287,6 +279,21 @@ impl Flows {
             return RelayStep::Ended(End::new(EndBy::Proxy, EndPhase::Relay, EndCause::KeyLimit));
         }
         step
+    }
+
+    /// Takes note that one side has ended; returns the session's end if both have.
+    fn end_half(
+        &mut self,
+        context: &WorkerContext,
+        session: &ActiveSession,
+        by: EndBy,
+    ) -> Option<End> {
+        let first = *self.first_to_end.get_or_insert(by);
+        if first == EndBy::Upstream && by == first {
+            note_broker_end(context, session);
+        }
+        let have_both = self.inbound.ended && self.outbound.ended;
+        have_both.then(|| End::new(first, EndPhase::Relay, EndCause::Closed))
     }
 
     /// What each direction may move in this turn: at the end of a session no more than belongs to

@@ -6,7 +6,7 @@ import time
 import urllib.request
 from dataclasses import dataclass, replace
 
-from .certificate import Certificate
+from .certificate import Certificates
 from .network import await_few_time_waits
 from .process import LOAD_CORE, PROXY_CORE, Failure, Process, core_busy_ns, free_port
 from .proxies import BINARIES, WEBSOCKET_PATH, Proxy
@@ -30,7 +30,7 @@ class Settings:
     # Of round trips and streams.
     seconds: float
     # None where no scenario has TLS.
-    certificate: Certificate | None
+    certificates: Certificates | None
 
 
 class Load:
@@ -44,7 +44,9 @@ class Load:
         command += ["--clients", scenario.clients, "--total", total]
         command += ["--seconds", settings.seconds, "--size", scenario.size, *scenario.options]
         if scenario.transport == "tls":
-            command += ["--tls", settings.certificate.cert]
+            command += ["--tls", settings.certificates.servers[scenario.key].cert]
+            if scenario.mutual:
+                command += ["--identity", settings.certificates.client.both]
         elif scenario.transport == "websocket":
             command += ["--websocket", WEBSOCKET_PATH]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -119,7 +121,7 @@ def measure(scenario, name, settings, directory):
         return measure_fairness(scenario, name, settings, directory)
     with (
         Stub(directory) as stub,
-        Proxy(name, stub.ports, directory, scenario.transport, settings.certificate) as proxy,
+        Proxy(name, stub.ports, directory, scenario, settings.certificates) as proxy,
     ):
         try:
             proxy.process.settle()
@@ -169,7 +171,7 @@ def measure_fairness(scenario, name, settings, directory):
     with (
         Stub(directory) as sink,
         Stub(directory, "echo", brokers=1, realtime=True) as echo,
-        Proxy(name, sink.ports, directory, scenario.transport, settings.certificate, echo.ports[0]) as proxy,
+        Proxy(name, sink.ports, directory, scenario, settings.certificates, echo.ports[0]) as proxy,
     ):
         try:
             proxy.process.settle()

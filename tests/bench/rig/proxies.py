@@ -34,14 +34,16 @@ def binary(name):
 class Proxy:
     """A running proxy: its process, where it listens and where its access log is."""
 
-    def __init__(self, name, brokers, directory, transport, certificate, quiet_broker=None):
+    def __init__(self, name, brokers, directory, scenario, certificates, quiet_broker=None):
         self.port = free_port()
         # A second listener, with a pool of this one broker.
         self.quiet_broker = quiet_broker
         self.quiet_port = free_port() if quiet_broker else None
         # What clients speak: "tcp", "tls" with the certificate or "websocket".
-        self.transport = transport
-        self.certificate = certificate
+        self.transport = scenario.transport
+        self.certificate = certificates.servers[scenario.key] if scenario.transport == "tls" else None
+        # Whose clients' certificates are asked for; None: nobody's.
+        self.client_ca = certificates.ca.cert if scenario.mutual else None
         self.log = None
         self.admin_port = None
         # Those it is to use.
@@ -110,6 +112,8 @@ def start_mqtt_lb(proxy, brokers, directory, program="mqtt-lb", listener_keys=No
         listener["tls"] = {
             "certificates": [{"cert": str(proxy.certificate.cert), "key": str(proxy.certificate.key)}]
         }
+        if proxy.client_ca:
+            listener["tls"] |= {"client_auth": "required", "client_ca": str(proxy.client_ca)}
     elif proxy.transport == "websocket":
         listener["websocket"] = {"path": WEBSOCKET_PATH}
     listeners, pools = [listener], [{"name": "brokers", "upstreams": upstreams, **pool}]
@@ -192,6 +196,8 @@ def start_rules(proxy, brokers, directory):
 def start_haproxy(proxy, brokers, directory, tuning="", options=""):
     proxy.log = directory / "haproxy.log"
     tls = f" ssl crt {proxy.certificate.both} ssl-min-ver TLSv1.3" if proxy.transport == "tls" else ""
+    if proxy.client_ca:
+        tls += f" ca-file {proxy.client_ca} verify required"
     servers = "\n".join(f"    server broker-{at} 127.0.0.1:{port}" for at, port in enumerate(brokers, 1))
     quiet = ""
     if proxy.quiet_port:
@@ -249,6 +255,10 @@ def start_nginx(proxy, brokers, directory):
         ssl_certificate_key {proxy.certificate.key};
         ssl_protocols TLSv1.3;
         ssl_session_tickets on;"""
+    if proxy.client_ca:
+        certificate += f"""
+        ssl_verify_client on;
+        ssl_client_certificate {proxy.client_ca};"""
     # Debian's module is for Debian's nginx.
     debians = str(STREAM_MODULE) if STREAM_MODULE.exists() and "NGINX" not in os.environ else ""
     modules = "\n".join(f"load_module {module};" for module in os.environ.get("NGINX_MODULES", debians).split())

@@ -173,4 +173,4 @@ within 1.10 of it. spread: largest difference between rounds of one proxy; other
 core that was not the proxy's. nginx reads no CONNECT (its open-source build has no MQTT module, see --help): it
 hashes the client's address and port, the relay the client ID by FNV-1a, HAProxy the client ID with its MQTT converter.
 Pings: one every 2 ms, of a session with a broker of its own; lb/peer is then to HAProxy alone. lb/base: to mqtt-lb-base.
-Over TLS: one P-256 certificate, and clients that offer TLS 1.3, TLS_AES_128_GCM_SHA256 and X25519 alone."""
+Over TLS: a P-256 certificate, and clients that offer TLS 1.3 with the suites and groups of OpenSSL 3, in its order."""

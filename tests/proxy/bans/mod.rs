@@ -1,6 +1,7 @@
 //! Bans: by the operator, and by rates that ban.
 
 mod api;
+mod credentials;
 mod fail2ban;
 mod operator;
 mod rates;

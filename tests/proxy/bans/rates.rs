@@ -27,7 +27,7 @@ fn guarded() -> Broker {
 
 /// Waits until an address is banned, or is not.
 #[track_caller]
-fn wait_bans(proxy: &Proxy, wanted: &[&str]) {
+pub(super) fn wait_bans(proxy: &Proxy, wanted: &[&str]) {
     wait_for(&format!("the bans {wanted:?}"), || (bans(proxy) == wanted).then_some(()));
 }
 

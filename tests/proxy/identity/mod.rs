@@ -3,7 +3,7 @@
 mod assigned;
 mod certificates;
 #[path = "../../../src/jwt/tests/issuer.rs"]
-mod issuer;
+pub(crate) mod issuer;
 mod lenient;
 mod mistakes;
 mod packets;

@@ -1,6 +1,7 @@
 //! TLS that is passed through to the brokers: `tls: passthrough`.
 
 mod hellos;
+mod moves;
 mod operations;
 mod refusals;
 mod sessions;

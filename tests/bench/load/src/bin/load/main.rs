@@ -49,6 +49,7 @@ options:
   --sources N   spread the clients over 127.0.0.2 to 127.0.0.N+1, where ports run short (0: do not bind)
   --tls FILE    TLS 1.3 to a proxy that has this certificate (PEM)
   --key-exchange NAME  of TLS: x25519, x25519mlkem768 (x25519)
+  --identity FILE  the clients' certificate and key (PEM), for mutual TLS
   --resume      present a ticket of an earlier connection, but not while warming up: for connect
   --websocket PATH  MQTT in WebSocket frames; not for stream
   --path PATH   what a scrape asks for (/metrics)
@@ -110,11 +111,14 @@ fn transport(args: &mut Args) -> io::Result<Transport> {
     let exchange = args.value("--key-exchange", KeyExchange::X25519);
     let resumes = args.flag("--resume");
     let certificate: Option<PathBuf> = args.all("--tls").pop();
+    let identity: Option<PathBuf> = args.all("--identity").pop();
     let path: Option<String> = args.all("--websocket").pop();
     match (certificate, path) {
         (None, None) => Ok(Transport::Tcp),
         (Some(certificate), None) => {
-            tls::Connector::new(&certificate, exchange, resumes).map(Transport::Tls)
+            let connector =
+                tls::Connector::new(&certificate, exchange, resumes, identity.as_deref());
+            connector.map(Transport::Tls)
         }
         (None, Some(path)) => Ok(Transport::WebSocket(websocket::Connector::new(&path))),
         (Some(_), Some(_)) => args.fail("--tls and --websocket exclude each other"),

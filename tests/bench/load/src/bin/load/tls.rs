@@ -1,4 +1,4 @@
-//! TLS 1.3 of a client, with one cipher suite and one key exchange, so that every proxy does the same work.
+//! TLS 1.3 of a client that offers what OpenSSL 3 does: each proxy chooses as an operator would meet it.
 
 use std::{
     collections::VecDeque,
@@ -22,10 +22,15 @@ use rustls::{
     },
     crypto::{
         CryptoProvider, SupportedKxGroup,
-        aws_lc_rs::{cipher_suite::TLS13_AES_128_GCM_SHA256, default_provider, kx_group},
+        aws_lc_rs::{
+            cipher_suite::{
+                TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
+            },
+            default_provider, kx_group,
+        },
         verify_tls13_signature,
     },
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
     version::TLS13,
 };
 
@@ -34,7 +39,7 @@ const SERVER_NAME: &str = "localhost";
 /// Servers give one or two tickets a handshake, and each client under way uses one.
 const MOST_TICKETS: usize = 1024;
 
-/// The one key exchange that clients offer.
+/// The key exchange whose share clients send.
 #[derive(Clone, Copy)]
 pub enum KeyExchange {
     X25519,
@@ -63,20 +68,31 @@ impl FromStr for KeyExchange {
 }
 
 impl KeyExchange {
-    fn group(self) -> &'static dyn SupportedKxGroup {
+    /// Those offered; a share is sent for the first.
+    fn groups(self) -> Vec<&'static dyn SupportedKxGroup> {
         match self {
-            Self::X25519 => kx_group::X25519,
-            Self::X25519MlKem768 => kx_group::X25519MLKEM768,
+            Self::X25519 => vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],
+            Self::X25519MlKem768 => vec![kx_group::X25519MLKEM768],
         }
     }
 }
 
 impl Connector {
     /// Clients that accept nothing but the certificate in the file, and present tickets if they are to resume.
-    pub fn new(certificate: &Path, exchange: KeyExchange, resumes: bool) -> io::Result<Self> {
+    /// `identity`: a file with their own certificate and its key.
+    pub fn new(
+        certificate: &Path,
+        exchange: KeyExchange,
+        resumes: bool,
+        identity: Option<&Path>,
+    ) -> io::Result<Self> {
         let provider = Arc::new(CryptoProvider {
-            cipher_suites: vec![TLS13_AES_128_GCM_SHA256],
-            kx_groups: vec![exchange.group()],
+            cipher_suites: vec![
+                TLS13_AES_256_GCM_SHA384,
+                TLS13_CHACHA20_POLY1305_SHA256,
+                TLS13_AES_128_GCM_SHA256,
+            ],
+            kx_groups: exchange.groups(),
             ..default_provider()
         });
         let pinned = CertificateDer::from_pem_file(certificate).map_err(io::Error::other)?;
@@ -85,12 +101,19 @@ impl Connector {
             provider: provider.clone(),
             signed: AtomicBool::new(false),
         };
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])
             .map_err(io::Error::other)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(file) => {
+                let chain = vec![CertificateDer::from_pem_file(file).map_err(io::Error::other)?];
+                let key = PrivateKeyDer::from_pem_file(file).map_err(io::Error::other)?;
+                builder.with_client_auth_cert(chain, key).map_err(io::Error::other)?
+            }
+        };
         config.resumption = if resumes {
             Resumption::store(Arc::new(Tickets::default()))
         } else {

@@ -17,7 +17,7 @@ mod state;
 mod write_timeout;
 
 pub(crate) use self::{
-    reload_channel::{FinishedReload, ReloadChannel, ReloadOutcome, ReloadRequest},
+    reload_channel::{FinishedReload, LastReloads, ReloadChannel, ReloadOutcome, ReloadRequest},
     server::AdminThread,
     socket::AdminListener,
     state::AdminState,

@@ -1,6 +1,7 @@
 //! How the admin thread asks the control thread for a reload.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -30,8 +31,18 @@ pub(crate) enum ReloadOutcome {
     Draining,
 }
 
-/// The outcome of the last reload, whatever requested it.
-#[derive(Clone, Debug)]
+/// The outcomes of the last reloads.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LastReloads {
+    /// Of the whole configuration, whatever requested it.
+    pub(crate) config: Option<FinishedReload>,
+    /// Of changed files, with their paths. `None` also if a reload of the configuration has read
+    /// these files since they were refused.
+    pub(crate) files: Option<(FinishedReload, Vec<PathBuf>)>,
+}
+
+/// The outcome of a reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FinishedReload {
     pub(crate) at: SystemTime,
     /// `applied` or `refused`.
@@ -45,7 +56,7 @@ pub(crate) struct ReloadChannel {
     /// One permit: held during a reload.
     in_progress: Semaphore,
     /// Written by the control thread.
-    last: Arc<Mutex<Option<FinishedReload>>>,
+    last: Arc<Mutex<LastReloads>>,
 }
 
 /// Why a request for a reload has no outcome.
@@ -59,13 +70,13 @@ pub(super) enum ReloadError {
 impl ReloadChannel {
     pub(crate) fn new(
         requests: mpsc::Sender<ReloadRequest>,
-        last: Arc<Mutex<Option<FinishedReload>>>,
+        last: Arc<Mutex<LastReloads>>,
     ) -> Self {
         Self { requests, in_progress: Semaphore::new(1), last }
     }
 
-    /// The outcome of the last reload; `None` before the first.
-    pub(super) fn last(&self) -> Option<FinishedReload> {
+    /// The outcomes of the last reloads.
+    pub(super) fn last(&self) -> LastReloads {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -23,7 +23,7 @@ pub(crate) use self::{
     error::Error,
     log::{Log, LogLine},
     openapi::openapi,
-    reload::{Applied, LastReload},
+    reload::{Applied, LastFileReload, LastReload},
     route::{Candidate, PoolRoute, Routes, Verdict},
     rules::{ListenerRules, Rule, RuleChange, Rules, Traffic},
     sessions::{Session, Sessions},

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    reload::LastReload,
+    reload::{LastFileReload, LastReload},
     value::{Counts, TRANSPORTS, Word},
 };
 
@@ -56,6 +56,12 @@ pub(crate) struct ConfigInForce {
     /// Absent before the first reload.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) last_reload: Option<LastReload>,
+    /// Files whose changes are noticed: those that the configuration names; 0 with `watch: false`.
+    #[serde(default)]
+    pub(crate) watched_files: usize,
+    /// Absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_file_reload: Option<LastFileReload>,
 }
 
 /// File descriptors of the process.

@@ -9,6 +9,7 @@ mod exit_code;
 mod log;
 mod man;
 mod openapi;
+mod pin;
 mod protocol_level;
 mod route;
 mod run;
@@ -35,7 +36,8 @@ Signals:
   SIGTERM, SIGINT  stop: end the sessions over drain.timeout; a second signal ends at once
   SIGUSR1          reopen the access logs, after they were renamed
   SIGHUP           reload the configuration and the certificates it names; sessions stay. Faults
-                   are logged, and then nothing changes
+                   are logged, and then nothing changes. Files that it names are also read without
+                   it when they change, unless `watch` is false
 
 The program log goes to standard error.";
 
@@ -79,6 +81,8 @@ enum Command {
     /// List the brokers of a client ID, in the order in which they would be tried.
     #[command(after_help = ROUTE_EXAMPLES)]
     Route(route::RouteArgs),
+    /// Print the fingerprints of the certificate that a broker presents, for `tls.pin` of its pool.
+    Pin(pin::PinArgs),
     /// Print shell completions, such as `mqtt-lb completions bash`.
     Completions { shell: Shell },
     /// Print a manual page as roff, such as `mqtt-lb man ops | man -l -`.
@@ -97,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Schema => schema::schema(),
         Command::Route(args) => route::route(&args),
+        Command::Pin(args) => pin::pin(&args),
         Command::Completions { shell } => completions::completions(Cli::command(), shell),
         Command::Man(args) => man::man(Cli::command(), &args),
         Command::Openapi => openapi::print(),

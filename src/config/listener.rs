@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Identity, Idle, ProxyProtocolIn, WebSocket};
+use super::{Identity, Idle, ProxyProtocolIn, ReadFile, WebSocket};
 use crate::{
     networks::PrefixSet,
     rules::{Action, Rule},
@@ -105,6 +105,8 @@ pub struct ListenerTls {
     pub staples: Vec<StapleFile>,
     /// Which client certificates are revoked; `None`: revocation is not checked.
     pub revocation: Option<RevocationFile>,
+    /// All that it was read from.
+    pub(crate) files: Vec<ReadFile>,
     /// `None`: the keys of tickets are generated.
     pub ticket_keys: Option<TicketKeyFile>,
 }

@@ -1,13 +1,13 @@
 //! From the file to a [`Config`], or to its faults.
 
-use std::{env, fs, path::Path};
+use std::{collections::HashSet, env, fs, path::Path};
 
 use serde::Deserialize as _;
 
 use super::{
-    Admin, Config, Fault, Faults,
+    Admin, Config, Fault, Faults, FileState, ReadFile,
     at::At,
-    configuration::Effective,
+    configuration::{Source, Text},
     de::{Item, Reader},
     effective::effective,
     fault::Position,
@@ -19,6 +19,9 @@ use super::{
 /// The example in the fault of an empty file.
 const SMALLEST: &str = "{ listeners: [{ name: mqtt, bind: \"0.0.0.0:1883\", pool: brokers }], \
     pools: [{ name: brokers, upstreams: [{ name: broker-1, address: \"10.0.0.7:1883\" }] }] }";
+
+/// How often files that change all the time are read in a row.
+const MAX_READS: usize = 4;
 
 impl Config {
     /// Reads and checks a file, and the files and environment variables that it names.
@@ -45,8 +48,47 @@ impl Config {
         let reader = Reader::new(file, env, false);
         let raw = read::<raw::Config>(&reader, &root, "");
         let config = validate::config(&Checker(&reader), &raw);
+        let files = each_once(reader.files_after(0));
         let config = finish(reader, config)?;
-        Ok(Self { effective: Effective(effective(raw)), ..config })
+        let source = Source { file: file.to_owned(), text: Text(text.into()) };
+        Ok(Self { files, source, effective: Text(effective(raw)), ..config })
+    }
+
+    /// Reads the files that it names again; its own file is not read. TLS of which no file has
+    /// changed is kept, with its session tickets. Files with a fault that have changed meanwhile
+    /// are read once more: a certificate and its key may be replaced between the two reads.
+    ///
+    /// # Errors
+    /// Every fault of these files, with the place of the key that names the file.
+    pub(crate) fn with_files_read_again(&self) -> Result<Self, Faults> {
+        let mut before = self.file_states();
+        let mut read = self.read_files_once();
+        for _ in 1..MAX_READS {
+            let after = self.file_states();
+            if read.is_ok() || after == before {
+                break;
+            }
+            before = after;
+            read = self.read_files_once();
+        }
+        read
+    }
+
+    /// The present states of `files`.
+    pub(crate) fn file_states(&self) -> Vec<FileState> {
+        self.files.iter().map(|file| FileState::of(&file.path)).collect()
+    }
+
+    fn read_files_once(&self) -> Result<Self, Faults> {
+        let Source { file, text: Text(text) } = &self.source;
+        let mut config = Self::parse(text, file, &|name| env::var(name).ok())?;
+        for (new, old) in config.listeners.iter_mut().zip(&self.listeners) {
+            keep_unchanged(&mut new.tls, &old.tls, |tls| &tls.files);
+        }
+        for (new, old) in config.pools.iter_mut().zip(&self.pools) {
+            keep_unchanged(&mut new.tls, &old.tls, |tls| &tls.files);
+        }
+        Ok(config)
     }
 
     /// The configuration as YAML with every default filled in; it reads back as the same one. Files,
@@ -70,6 +112,24 @@ impl Admin {
         let raw = read::<raw::Admin>(&reader, node, "admin");
         let admin = validate::admin_alone(&Checker(&reader), &raw, with_token);
         finish(reader, admin).map(Some)
+    }
+}
+
+/// The first state of each file: if it has changed since, that is noticed.
+fn each_once(files: Vec<ReadFile>) -> Vec<ReadFile> {
+    let mut seen = HashSet::new();
+    files.into_iter().filter(|file| seen.insert(file.path.clone())).collect()
+}
+
+fn keep_unchanged<T: Clone>(
+    new: &mut Option<T>,
+    old: &Option<T>,
+    files: impl Fn(&T) -> &Vec<ReadFile>,
+) {
+    if let (Some(new), Some(old)) = (new, old)
+        && files(new) == files(old)
+    {
+        *new = old.clone();
     }
 }
 

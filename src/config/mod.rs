@@ -20,6 +20,7 @@ mod passthrough;
 mod pool;
 mod proxy_protocol;
 mod raw;
+mod read_file;
 mod regular_file;
 mod rule_warnings;
 mod schema;
@@ -51,6 +52,7 @@ pub use pool::{
 pub(crate) use pool::{Admission, Balance, Passive, RetryOn};
 pub(crate) use proxy_protocol::WRITTEN_TLV_TYPES;
 pub use proxy_protocol::{PassedTlvs, ProxyProtocolIn, ProxyProtocolOut};
+pub(crate) use read_file::{FileState, ReadFile};
 pub use schema::json_schema;
 pub(crate) use secret::Secret;
 pub(crate) use settings::{

@@ -13,7 +13,7 @@ use rustls::pki_types::ServerName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CertificateFile, ProxyProtocolOut, Rate, Secret};
+use super::{CertificateFile, ProxyProtocolOut, Rate, ReadFile, Secret};
 use crate::{
     balance::{Algorithm, EmptyClientId, KeyTemplate},
     template::{Template, Variable},
@@ -64,6 +64,8 @@ pub struct PoolTls {
     /// The brokers' certificates are not checked.
     pub insecure: bool,
     pub certificates: Vec<CertificateFile>,
+    /// All that it was read from.
+    pub(crate) files: Vec<ReadFile>,
 }
 
 /// Never equal once it has been read again: the files may have changed.

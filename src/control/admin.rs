@@ -1,8 +1,8 @@
 //! Starts the admin listener, and connects it to the control thread.
 
 use std::{
-    path::absolute,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    path::{PathBuf, absolute},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::{Instant, SystemTime},
 };
 
@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use super::{descriptors::max_admin_connections, proxy::Proxy};
 use crate::{
     admin::{
-        AdminListener, AdminState, AdminThread, FinishedReload, ReloadChannel, ReloadOutcome,
-        ReloadRequest,
+        AdminListener, AdminState, AdminThread, FinishedReload, LastReloads, ReloadChannel,
+        ReloadOutcome, ReloadRequest,
     },
     program_log::ProgramLog,
     session::Inspector,
@@ -23,7 +23,7 @@ use crate::{
 /// The control thread's end of the reload channel.
 pub(super) struct ReloadRequests {
     requests: mpsc::Receiver<ReloadRequest>,
-    last: Arc<Mutex<Option<FinishedReload>>>,
+    last: Arc<Mutex<LastReloads>>,
 }
 
 impl ReloadRequests {
@@ -34,13 +34,32 @@ impl ReloadRequests {
 
     /// Records the outcome of a reload for the API, whether or not the API requested it.
     pub(super) fn record(&self, outcome: &ReloadOutcome) {
+        let mut last = self.last();
         let (outcome, faults) = match outcome {
-            ReloadOutcome::Applied { .. } => ("applied", Vec::new()),
+            ReloadOutcome::Applied { .. } => {
+                // All files were read and are in use.
+                last.files.take_if(|(files, _)| !files.faults.is_empty());
+                ("applied", Vec::new())
+            }
             ReloadOutcome::Refused { faults } => ("refused", faults.clone()),
             ReloadOutcome::Draining => return,
         };
-        let last = FinishedReload { at: SystemTime::now(), outcome, faults };
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+        last.config = Some(FinishedReload { at: SystemTime::now(), outcome, faults });
+    }
+
+    /// Records the outcome of a reload of changed files. Returns false if the last one was refused
+    /// for the same faults.
+    pub(super) fn record_files(&self, paths: Vec<PathBuf>, faults: Vec<String>) -> bool {
+        let mut last = self.last();
+        let is_known = last.files.as_ref().is_some_and(|(before, _)| before.faults == faults);
+        let outcome = if faults.is_empty() { "applied" } else { "refused" };
+        let is_new = faults.is_empty() || !is_known;
+        last.files = Some((FinishedReload { at: SystemTime::now(), outcome, faults }, paths));
+        is_new
+    }
+
+    fn last(&self) -> MutexGuard<'_, LastReloads> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    config::{CertificateFile, Config},
+    config::{CertificateFile, Config, Listener, Pool},
     metrics::Metrics,
 };
 
@@ -25,4 +25,20 @@ pub(super) fn all(config: &Config) -> Vec<(&'static str, &Arc<str>, &Certificate
         files.map(|file| ("pool", &pool.name, file))
     });
     listeners.chain(pools).collect()
+}
+
+/// Whether TLS of any listener or pool was read again.
+pub(super) fn tls_differs(before: &Config, after: &Config) -> bool {
+    let is_kept = |new: &Listener| {
+        let old = before.listeners.iter().find(|old| old.name == new.name);
+        match (old.and_then(|old| old.tls.as_ref()), &new.tls) {
+            (Some(old), Some(new)) => old.server.is_same(&new.server),
+            (_, new) => new.is_none(),
+        }
+    };
+    let is_same = |new: &Pool| {
+        let old = before.pools.iter().find(|old| old.name == new.name);
+        old.is_some_and(|old| old.tls == new.tls)
+    };
+    !after.listeners.iter().all(is_kept) || !after.pools.iter().all(is_same)
 }

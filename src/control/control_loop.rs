@@ -1,6 +1,7 @@
 //! The control thread's loop: signals, reloads, housekeeping and the phases of the proxy's life.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -10,9 +11,10 @@ use tokio::{sync::mpsc, time::interval};
 use super::{
     admin::ReloadRequests,
     drain::{self, Phase},
+    file_watch::{ChangedFiles, FileWatch, FilesRead},
     housekeeping::Housekeeping,
     proxy::Proxy,
-    reload::reload,
+    reload::{reload, reload_files},
     service_manager::ServiceManager,
     signals::{SignalAction, Signals, StopSignals},
 };
@@ -45,6 +47,7 @@ pub(super) struct ControlLoop {
     pub(super) draining: Arc<AtomicBool>,
     pub(super) set_level: SetLogLevel,
     pub(super) reload_requests: ReloadRequests,
+    pub(super) file_watch: FileWatch,
 }
 
 impl ControlLoop {
@@ -71,6 +74,9 @@ impl ControlLoop {
                 () = phase.deadline() => end_phase = Some(TIMED_OUT),
                 Some(request) = self.reload_requests.recv() => {
                     end_phase = self.on_reload_request(request, &mut signals.stop, phase).await;
+                }
+                Some(changed) = self.file_watch.changed() => {
+                    end_phase = self.on_changed_files(changed, &mut signals.stop, phase).await;
                 }
                 () = housekeeping.next(&self.proxy) => {}
                 _ = progress.tick(), if phase != Phase::Serving => {
@@ -138,6 +144,57 @@ impl ControlLoop {
         None
     }
 
+    /// Returns the reason why the phase ends, if it does.
+    async fn on_changed_files(
+        &mut self,
+        changed: ChangedFiles,
+        stop: &mut StopSignals,
+        phase: Phase,
+    ) -> Option<&'static str> {
+        let is_reloaded = changed.generation != self.proxy.current.load().generation;
+        let outcome = if is_reloaded || phase != Phase::Serving {
+            FilesRead::Done
+        } else {
+            tokio::select! {
+                outcome = self.reload_files(changed.paths) => outcome,
+                () = stop.received() => return Some(STOPPED_AGAIN),
+            }
+        };
+        // Fails once the watch has ended.
+        let _ = changed.reply.send(outcome);
+        None
+    }
+
+    /// Reads the files that the configuration names again, and reports the outcome. A refusal is
+    /// reported once, although it is tried again.
+    async fn reload_files(&mut self, paths: Vec<PathBuf>) -> FilesRead {
+        match reload_files(&mut self.proxy).await {
+            Ok((paths, changes)) => {
+                self.file_watch.follow();
+                self.proxy.metrics.count_file_reload(true);
+                for change in &changes {
+                    tracing::info!("{change}");
+                }
+                let generation = self.proxy.current.load().generation;
+                let files = list_paths(&paths);
+                tracing::info!(generation, %files, "changed files are in use; sessions are kept");
+                self.reload_requests.record_files(paths, Vec::new());
+                FilesRead::Done
+            }
+            Err(faults) => {
+                let (files, why) = (list_paths(&paths), faults.join("; "));
+                if self.reload_requests.record_files(paths, faults) {
+                    self.proxy.metrics.count_file_reload(false);
+                    tracing::warn!(
+                        %files,
+                        "changed files are refused, and those from before stay in use: {why}"
+                    );
+                }
+                FilesRead::Refused
+            }
+        }
+    }
+
     /// Reloads, if the phase allows it. `None` if a stop signal came first.
     async fn reload_unless_stopped(
         &mut self,
@@ -166,6 +223,7 @@ impl ControlLoop {
         let outcome = match outcome {
             Ok(changes) => {
                 (self.set_level)(snapshot.config.log.level);
+                self.file_watch.follow();
                 for change in &changes {
                     tracing::info!("{change}");
                 }
@@ -184,4 +242,8 @@ impl ControlLoop {
         self.reload_requests.record(&outcome);
         outcome
     }
+}
+
+fn list_paths(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }

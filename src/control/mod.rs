@@ -7,6 +7,7 @@ mod certificates;
 mod control_loop;
 mod descriptors;
 mod drain;
+mod file_watch;
 mod housekeeping;
 mod listeners;
 mod pools;

@@ -11,6 +11,7 @@ use tokio::{runtime, sync::mpsc};
 use super::{
     admin::{self, AdminSetup},
     control_loop::{ControlLoop, SetLogLevel},
+    file_watch::FileWatch,
     listeners::Listeners,
     proxy::Proxy,
     service_manager::ServiceManager,
@@ -71,8 +72,16 @@ async fn run_to_end(
     let setup = AdminSetup { proxy: &proxy, draining: &draining, log, reloads };
     let admin = admin.map(|listener| admin::start(listener, setup)).transpose()?;
     let manager = ServiceManager::from_env();
-    let control_loop =
-        ControlLoop { proxy, manager, workers_ended, draining, set_level, reload_requests };
+    let file_watch = FileWatch::start(&proxy.current);
+    let control_loop = ControlLoop {
+        proxy,
+        manager,
+        workers_ended,
+        draining,
+        set_level,
+        reload_requests,
+        file_watch,
+    };
     let (logs, outcome) = control_loop.run(signals).await;
     drop(admin);
     logs.close(LOG_CLOSE_TIMEOUT);

@@ -25,6 +25,17 @@ pub(super) fn log_warnings(config: &Config) {
     warn_of_certificates(config);
 }
 
+/// Logs what became a mistake or a problem when files were read again.
+pub(super) fn log_new_warnings(before: &Config, config: &Config) {
+    let known = before.warnings();
+    for warning in config.warnings().iter().filter(|warning| !known.contains(warning)) {
+        tracing::warn!("{warning}");
+    }
+    if certificates::tls_differs(before, config) {
+        warn_of_certificates(config);
+    }
+}
+
 /// Logs certificates and CRLs that are expired or soon will be, and checks that are disabled.
 pub(super) fn warn_of_certificates(config: &Config) {
     let now = unix_seconds(SystemTime::now());

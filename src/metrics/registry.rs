@@ -171,6 +171,11 @@ impl Metrics {
         self.reloads.count(applied);
     }
 
+    /// Counts a reload of changed files, which were either all applied or refused.
+    pub fn count_file_reload(&self, applied: bool) {
+        self.reloads.count_files(applied);
+    }
+
     /// How many connections may be open at once.
     pub fn set_connections_limit(&self, limit: u32) {
         self.connections_limit.set(limit.into());

@@ -14,6 +14,9 @@ pub(super) struct ReloadMetrics {
     last_successful: IntGauge,
     /// Unix time, seconds.
     pub(super) last_success: IntGauge,
+    files_applied: IntCounter,
+    files_refused: IntCounter,
+    last_files_successful: IntGauge,
 }
 
 impl ReloadMetrics {
@@ -33,7 +36,20 @@ impl ReloadMetrics {
             "When the configuration in use was applied, at the start or by a reload, in Unix time.",
         );
         last_success.set(unix_seconds(SystemTime::now()));
+        let file_reloads = family.counters(
+            "file_reloads_total",
+            "Reloads of changed files that the configuration names, by outcome.",
+            &["outcome"],
+        );
+        let last_files_successful = family.gauge(
+            "file_last_reload_successful",
+            "1 if the files that the configuration names are in use, 0 if the last change of them was refused.",
+        );
+        last_files_successful.set(1);
         Self {
+            files_applied: file_reloads.with_label_values(&["applied"]),
+            files_refused: file_reloads.with_label_values(&["refused"]),
+            last_files_successful,
             applied: reloads.with_label_values(&["applied"]),
             refused: reloads.with_label_values(&["refused"]),
             last_successful,
@@ -46,8 +62,15 @@ impl ReloadMetrics {
         if applied {
             self.applied.inc();
             self.last_success.set(unix_seconds(SystemTime::now()));
+            // All files were read and are in use.
+            self.last_files_successful.set(1);
         } else {
             self.refused.inc();
         }
+    }
+
+    pub(super) fn count_files(&self, applied: bool) {
+        self.last_files_successful.set(applied.into());
+        if applied { &self.files_applied } else { &self.files_refused }.inc();
     }
 }

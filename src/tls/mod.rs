@@ -1,5 +1,6 @@
 //! Turns TLS files into rustls configurations.
 
+mod broker_verifier;
 mod client;
 mod clients;
 mod explained;
@@ -9,15 +10,16 @@ mod identity;
 pub(crate) mod limited_keys;
 mod ocsp;
 mod pem;
+mod pin;
 mod provider;
 mod refused_certificate;
 mod server;
 mod sni;
 mod ticket_identity;
 mod ticket_keys;
-mod unverified;
 
-pub(crate) use client::client;
+pub(crate) use broker_verifier::BrokerCheck;
+pub(crate) use client::Client;
 pub(crate) use clients::Clients;
 pub(crate) use hidden_sni::hide_server_name;
 pub(crate) use identity::certified;
@@ -25,6 +27,7 @@ pub(crate) use ocsp::{OCSP, Staple, staple};
 pub(crate) use pem::{
     AUTHORITIES, CHAIN, KEY, REVOCATION_LISTS, authorities, chain, key, revocation_lists,
 };
+pub(crate) use pin::{Pin, Pins};
 pub(crate) use provider::TlsVersion;
 pub(crate) use refused_certificate::describe;
 pub(crate) use server::{HTTP_1_1, Server, Tickets, TlsServer};

@@ -13,6 +13,8 @@ use x509_parser::{
     public_key::PublicKey,
 };
 
+use super::pin::NotPinned;
+
 /// The shortest RSA key that aws-lc verifies signatures with, in bits.
 const MIN_RSA_BITS: usize = 2048;
 
@@ -75,7 +77,7 @@ impl std::error::Error for Refused {}
 pub(crate) fn describe(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(CertificateError::Other(OtherError(inner)))
-            if inner.is::<Refused>() =>
+            if inner.is::<Refused>() || inner.is::<NotPinned>() =>
         {
             format!("invalid peer certificate: {inner}")
         }
@@ -107,6 +109,7 @@ pub(super) fn explain<'a>(
     };
     #[expect(deprecated, reason = "webpki still returns it")]
     let refused = match reason {
+        CertificateError::Other(OtherError(inner)) if inner.is::<NotPinned>() => None,
         CertificateError::Other(_) => find(version),
         CertificateError::BadSignature => find(short_key),
         CertificateError::UnsupportedSignatureAlgorithm

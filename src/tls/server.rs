@@ -111,6 +111,11 @@ impl TlsServer {
         &self.without_sni
     }
 
+    /// Whether it is the same one, and not one that was read again.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.server_order, &other.server_order)
+    }
+
     /// The protocols that it chooses from, in its order of preference (RFC 7301).
     pub(crate) fn alpn(&self) -> &[Vec<u8>] {
         &self.server_order.alpn_protocols

@@ -14,6 +14,7 @@ mod broker;
 mod bulk;
 mod certificates;
 mod client;
+mod cloud_brokers;
 mod commands;
 mod config;
 mod connacks;
@@ -47,6 +48,7 @@ mod optional_header;
 mod own_place;
 mod panics;
 mod passthrough;
+mod pins;
 #[allow(dead_code, reason = "shared with the tests of the configuration, which use all of it")]
 #[path = "../config/tls/pki.rs"]
 mod pki;
@@ -94,4 +96,5 @@ mod unavailable;
 mod waiting;
 mod walks;
 mod warnings;
+mod watched;
 mod websocket;

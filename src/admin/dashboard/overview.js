@@ -53,7 +53,8 @@ function showDescriptors({ used, limit }) {
   warn("descriptors", part >= DESCRIPTORS_SHORT && text, { kind: "poor" });
 }
 
-function showConfig({ file, generation, loaded_at: loaded, last_reload: last }) {
+function showConfig(config) {
+  const { file, generation, loaded_at: loaded, last_reload: last, last_file_reload: files } = config;
   setText(at.generation, `Generation ${count(generation)}`);
   setText(at.file, `${printable(file ?? "")}, loaded ${stamp(loaded)}`);
   const isRefused = last?.outcome === "refused";
@@ -65,4 +66,10 @@ function showConfig({ file, generation, loaded_at: loaded, last_reload: last }) 
     `The reload at ${stamp(last?.at)} was refused: ${plural(faults.length, "fault")}. ` +
     "The configuration before it stays in force.";
   warn("reload", isRefused && text, { details: list(faults, "faults") });
+  const fileFaults = files?.faults ?? [];
+  const fileText =
+    `The files that changed at ${stamp(files?.at)} were refused: ` +
+    `${plural(fileFaults.length, "fault")}. Those from before stay in use.`;
+  const details = list(fileFaults, "faults");
+  warn("files", files?.outcome === "refused" && fileText, { details });
 }

@@ -1,6 +1,6 @@
 //! `GET /api/v1/status`: the proxy as a whole.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use rustix::process::{Resource, getrlimit};
 
@@ -27,6 +27,7 @@ pub(in crate::admin) fn get(
     let snapshot = state.snapshot.load();
     let (started_at, since) = state.started;
     let not_ready = not_ready(state);
+    let last = state.reloads.last();
     let end = |EndCount { by, phase, cause, count }| api::End {
         by: by.into(),
         phase: phase.into(),
@@ -44,7 +45,9 @@ pub(in crate::admin) fn get(
             file: state.config_file.display().to_string(),
             generation: snapshot.generation,
             loaded_at: rfc3339(snapshot.loaded_at),
-            last_reload: state.reloads.last().map(last_reload),
+            last_reload: last.config.map(last_reload),
+            watched_files: if snapshot.config.watch { snapshot.config.files.len() } else { 0 },
+            last_file_reload: last.files.map(last_file_reload),
         },
         descriptors: descriptors(state.limiter.limit()),
         connections_open: state.limiter.open(),
@@ -63,6 +66,12 @@ fn quota(QuotaUsage { name, max_connections, keys, fullest }: QuotaUsage) -> api
 
 fn last_reload(FinishedReload { at, outcome, faults }: FinishedReload) -> api::LastReload {
     api::LastReload { at: rfc3339(at), outcome: outcome.into(), faults }
+}
+
+fn last_file_reload((reload, files): (FinishedReload, Vec<PathBuf>)) -> api::LastFileReload {
+    let FinishedReload { at, outcome, faults } = reload;
+    let files = files.iter().map(|file| file.display().to_string()).collect();
+    api::LastFileReload { at: rfc3339(at), outcome: outcome.into(), files, faults }
 }
 
 fn listener_status(listener: &listener::Listener) -> api::Listener {

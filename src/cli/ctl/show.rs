@@ -8,16 +8,17 @@ use std::{
 use super::table::{TextTable, counts, duration, or_dash, yes_no};
 use crate::{
     api::{
-        Applied, BanPage, Banned, Duplicate, Duplicates, End, LastReload, Listener, Log, Pool,
-        PoolRoute, Pools, Quota, QuotaKey, Routes, Session, Sessions, Status, Upstream,
+        Applied, BanPage, Banned, Duplicate, Duplicates, End, LastFileReload, LastReload, Listener,
+        Log, Pool, PoolRoute, Pools, Quota, QuotaKey, Routes, Session, Sessions, Status, Upstream,
     },
     escape::{plain, plain_lines, quote, shortened},
 };
 
 pub(super) fn status(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     facts(status, out)?;
-    let faults = status.config.last_reload.iter().flat_map(|last| &last.faults);
-    for fault in faults {
+    let of_config = status.config.last_reload.iter().flat_map(|last| &last.faults);
+    let of_files = status.config.last_file_reload.iter().flat_map(|last| &last.faults);
+    for fault in of_config.chain(of_files) {
         writeln!(out, "  {}", plain(fault))?;
     }
     writeln!(out)?;
@@ -45,6 +46,12 @@ fn facts(status: &Status, out: &mut dyn Write) -> io::Result<()> {
         None => "none".to_owned(),
         Some(LastReload { outcome, at, .. }) => format!("{outcome}, {at}"),
     };
+    let last_file_reload = match &config.last_file_reload {
+        None => "none".to_owned(),
+        Some(LastFileReload { outcome, at, files, .. }) => {
+            format!("{outcome}, {at}: {}", files.join(", "))
+        }
+    };
     let connections =
         format!("{} of {} at most", status.connections_open, descriptors.connections_possible);
     let facts = [
@@ -54,6 +61,8 @@ fn facts(status: &Status, out: &mut dyn Write) -> io::Result<()> {
         ("workers", status.workers.to_string()),
         ("configuration", in_force),
         ("last reload", last_reload),
+        ("watched files", config.watched_files.to_string()),
+        ("last file reload", last_file_reload),
         ("connections", connections),
         ("descriptors", format!("{} of {}", descriptors.used, descriptors.limit)),
         ("rejects", counts(&status.rejects)),

@@ -17,6 +17,7 @@ pub(super) fn yaml_page(schema: &Value) -> String {
     if !description.is_empty() {
         writeln!(page.text, "\n{description}").unwrap();
     }
+    page.top_level_values(top);
     for (key, value) in properties(top) {
         page.section(key, 2, value);
     }
@@ -31,6 +32,25 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
+    /// Writes a table of the keys outside all sections.
+    fn top_level_values(&mut self, top: &'a Value) {
+        let values: Vec<_> =
+            properties(top).into_iter().filter(|(_, v)| self.object(v).is_none()).collect();
+        if values.is_empty() {
+            return;
+        }
+        self.text.push_str("\n## Keys outside sections\n\n");
+        self.table_head();
+        for (key, value) in values {
+            let is_required = required(top).any(|name| name == key);
+            self.row("", key, value, is_required);
+        }
+    }
+
+    fn table_head(&mut self) {
+        self.text.push_str("| Key | Type | Default | Meaning |\n| --- | --- | --- | --- |\n");
+    }
+
     /// Writes the section of a mapping, or of a list of mappings, and then the sections of the
     /// mappings in it. `path` is its path, such as `pools[].balance`.
     fn section(&mut self, path: &str, level: usize, schema: &'a Value) {
@@ -46,7 +66,7 @@ impl<'a> Page<'a> {
             writeln!(self.text, "A list; each entry has these keys:\n").unwrap();
         }
         let prefix = format!("{heading}{}", if is_list { "[]" } else { "" });
-        self.text.push_str("| Key | Type | Default | Meaning |\n| --- | --- | --- | --- |\n");
+        self.table_head();
         for (key, value) in properties(object) {
             let is_required = required(object).any(|name| name == key);
             self.row(&prefix, key, value, is_required);

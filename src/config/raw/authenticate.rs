@@ -27,7 +27,8 @@ pub(in crate::config) struct Jwt {
     /// username.
     #[serde(default)]
     pub(in crate::config) from: At<TokenSource>,
-    /// The public keys that sign tokens: a JWK set (RFC 7517), or PEM. SIGHUP reads the file again.
+    /// The public keys that sign tokens: a JWK set (RFC 7517), or PEM. The file is read
+    /// again when it changes.
     pub(in crate::config) keys: At<FilePath>,
     /// The signatures that are accepted: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384,
     /// EdDSA.

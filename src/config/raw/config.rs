@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     access_log::AccessLog,
-    common::{List, empty},
+    common::{Interval, List, empty},
     listener::Listener,
     pool::Pool,
     settings::{Admin, Dns, Drain, Limits, Log, Runtime, Timeouts},
 };
-use crate::config::at::At;
+use crate::config::{at::At, values::at_time};
 
 /// The configuration of mqtt-lb: `listeners` and `pools` are required. Durations are 500ms, 10s, 5m
 /// or 1h; sizes are 512, 64KiB or 1MiB. In every value but `balance.key` and the access log's
@@ -28,6 +28,14 @@ pub(in crate::config) struct Config {
     /// The brokers, in groups that listeners name; at least one.
     #[schemars(length(min = 1))]
     pub(in crate::config) pools: At<List<Pool>>,
+    /// Whether certificates, keys, CAs, CRLs, JWK sets, lists and all other files that this one names
+    /// are read again when they change, as SIGHUP does, once they have been unchanged for one
+    /// `watch_interval`. This file is read again by SIGHUP only.
+    #[serde(default = "watched")]
+    pub(in crate::config) watch: At<bool>,
+    /// How often the metadata of these files is read, 100ms to 24h.
+    #[serde(default = "at_time::<2_000, Interval>")]
+    pub(in crate::config) watch_interval: At<Interval>,
     /// What clients may use up.
     #[serde(default = "empty::<Limits>")]
     pub(in crate::config) limits: At<Limits>,
@@ -49,4 +57,8 @@ pub(in crate::config) struct Config {
     /// Metrics, health and the API over HTTP: /metrics, /livez, /readyz, /api/v1 and the dashboard.
     /// Absent: no admin listener.
     pub(in crate::config) admin: Option<At<Admin>>,
+}
+
+fn watched() -> At<bool> {
+    At::default_of(true)
 }

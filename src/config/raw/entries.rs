@@ -26,7 +26,7 @@ pub(in crate::config) struct Entries<T> {
     #[serde(default)]
     pub(in crate::config) any: At<OneOrMore<T>>,
     /// A text file with one entry a line, up to a million; empty lines and those that begin with #
-    /// are ignored. SIGHUP reads it again.
+    /// are ignored. It is read again when it changes.
     pub(in crate::config) file: Option<At<FilePath>>,
 }
 

@@ -45,7 +45,7 @@ pub(in crate::config) struct Listener {
     /// that says who the client is: it can be trusted only where clients cannot write it. Absent:
     /// no connection begins with one.
     pub(in crate::config) accept_proxy_protocol: Option<At<AcceptProxyProtocol>>,
-    /// TLS from clients. SIGHUP reads all these files again. `passthrough` in place of the section:
+    /// TLS from clients. All these files are read again when they change. `passthrough` in place of the section:
     /// the brokers are the clients' TLS servers; the proxy reads the server name in the ClientHello
     /// (SNI), decrypts nothing, and knows neither client ID nor username, so that the pool's
     /// `balance.key` is `sni` or `source_ip`. Absent: no TLS.

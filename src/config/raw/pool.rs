@@ -15,11 +15,11 @@ use crate::{
         Address, OnDown,
         at::At,
         values::{
-            DnsName, Factor, FilePath, Key, Limit, Name, Number, ServerName, SourceAddress,
-            TemplateText, Time, TlvSelection, at_number, at_time,
+            AlpnName, DnsName, Factor, FilePath, Key, Limit, Name, Number, ServerName,
+            SourceAddress, TemplateText, Time, TlvSelection, at_number, at_time,
         },
     },
-    tls::TlsVersion,
+    tls::{Pin, TlsVersion},
 };
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -70,7 +70,7 @@ pub(in crate::config) struct Pool {
     /// CONNECTs a second that this proxy gives each broker, for fleets that come back all at once.
     /// Absent: as many as come.
     pub(in crate::config) admission: Option<At<Admission>>,
-    /// TLS to the brokers. Absent: none. SIGHUP reads all these files again.
+    /// TLS to the brokers. Absent: none. All these files are read again when they change.
     pub(in crate::config) tls: Option<At<PoolTls>>,
     /// Local addresses to dial from, in turn; health checks too. Each has some 28,000 ports towards
     /// each broker's address (net.ipv4.ip_local_port_range), which is as many sessions: with more,
@@ -217,9 +217,16 @@ pub(in crate::config) struct Admission {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct PoolTls {
-    /// Who has signed the brokers' certificates: CAs, PEM. Required, as no CA is trusted that is not
-    /// named; those of the web are in the system's /etc/ssl/certs/ca-certificates.crt.
+    /// Who has signed the brokers' certificates: CAs, PEM. Required without `pin`, as no CA is
+    /// trusted that is not named; those of the web are in the system's
+    /// /etc/ssl/certs/ca-certificates.crt.
     pub(in crate::config) ca: Option<At<FilePath>>,
+    /// SHA-256 fingerprints in Base64 of the brokers' public keys or certificates, such as
+    /// sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; `mqtt-lb pin HOST:PORT` prints them. A
+    /// broker must have one of them. Without `ca` the pin alone decides: chain, names and expiry are
+    /// not checked. With `ca` both must hold. Absent: `ca` alone decides.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) pin: Option<At<List<Pin>>>,
     /// The name in the brokers' certificates. Absent: the host of each address, or its IP; a broker
     /// on a unix socket has none.
     pub(in crate::config) server_name: Option<At<ServerName>>,
@@ -227,6 +234,10 @@ pub(in crate::config) struct PoolTls {
     pub(in crate::config) cert: Option<At<FilePath>>,
     /// The key of `cert`, PEM, not encrypted.
     pub(in crate::config) key: Option<At<FilePath>>,
+    /// The protocols that brokers are offered by ALPN, in order of preference, such as
+    /// x-amzn-mqtt-ca. A broker that chooses none of them is used as well. Absent: none is offered.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) alpn: Option<At<List<AlpnName>>>,
     /// true accepts any certificate of a broker, and needs no `ca`: for tests. Each start warns of it.
     #[serde(default)]
     pub(in crate::config) insecure_skip_verify: At<bool>,

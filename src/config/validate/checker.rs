@@ -12,6 +12,7 @@ use crate::config::{
     fault::{Position, quote},
     list_file::read_list_file,
     raw::{Entries, OneOrMore},
+    read_file::ReadFile,
     regular_file::read_regular_file,
     values::FilePath,
 };
@@ -189,6 +190,7 @@ impl Checker<'_> {
     ) -> Valid<(PathBuf, T)> {
         let (FilePath(name), at) = (file.get()?, file.place());
         let path = self.absolute(&**name);
+        self.0.note_file(ReadFile::before_reading(&path));
         let parsed = read_regular_file(&path).and_then(|contents| parse(&contents));
         match parsed {
             Ok(parsed) => Ok((path, parsed)),
@@ -219,7 +221,9 @@ impl Checker<'_> {
         parse: impl FnMut(&str) -> Result<T, String>,
     ) -> Valid<Vec<T>> {
         let (FilePath(name), at) = (file.get()?, file.place());
-        read_list_file(&self.absolute(&**name), parse).map_err(|faults| {
+        let path = self.absolute(&**name);
+        self.0.note_file(ReadFile::before_reading(&path));
+        read_list_file(&path, parse).map_err(|faults| {
             for wrong in faults {
                 self.fault(&at, format!("{} {wrong}", quote(name)));
             }

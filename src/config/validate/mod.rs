@@ -20,7 +20,13 @@ mod settings;
 mod tls;
 mod websocket;
 
-use super::{Admin, Bind, Config, at::At, configuration::Effective, raw, values::BIND};
+use super::{
+    Admin, Bind, Config,
+    at::At,
+    configuration::{Source, Text},
+    raw,
+    values::BIND,
+};
 use addresses::Binds;
 use checker::given;
 pub(super) use checker::{Checker, Valid};
@@ -54,6 +60,7 @@ pub(super) fn config(checker: &Checker<'_>, raw: &At<raw::Config>) -> Valid<Conf
     let admin = given(raw.admin.as_ref(), |raw| admin(checker, raw, &mut binds, true));
     let quotas = quotas::quotas(checker, &raw.limits);
     let settings = settings::settings(checker, raw);
+    let (watch, watch_interval) = (raw.watch.get(), raw.watch_interval.get());
     let (runtime, limits, timeouts, dns, drain, log) = settings?;
     Ok(Config {
         runtime,
@@ -67,8 +74,12 @@ pub(super) fn config(checker: &Checker<'_>, raw: &At<raw::Config>) -> Valid<Conf
         access_log: access_log?,
         log,
         admin: admin?,
+        watch: *watch?,
+        watch_interval: watch_interval?.0,
+        files: Vec::new(),
+        source: Source::default(),
         bans_without_rate: settings::bans_without_rate(&raw.limits),
-        effective: Effective::default(),
+        effective: Text::default(),
     })
 }
 

@@ -1,8 +1,8 @@
 //! TLS: from the files that keys name to configurations of rustls.
 
-use std::{fs, os::unix::fs::MetadataExt, sync::Arc};
+use std::{fs, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc};
 
-use rustls::{Error, pki_types, sign::CertifiedKey};
+use rustls::{Error, RootCertStore, pki_types, sign::CertifiedKey};
 
 use super::{Checker, Valid, checker::given, passthrough};
 use crate::{
@@ -11,13 +11,16 @@ use crate::{
         at::{At, Place},
         fault::quote,
         raw::{self, ClientAuth},
-        values::{FilePath, SERVER_NAME, ServerName},
+        values::{AlpnName, FilePath, SERVER_NAME, ServerName},
     },
-    tls::{self, Clients, HTTP_1_1, Presented, Server, Staple, TicketKeys, Tickets, TlsVersion},
+    tls::{
+        self, BrokerCheck, Client, Clients, HTTP_1_1, Pin, Presented, Server, Staple, TicketKeys,
+        Tickets, TlsVersion,
+    },
 };
 
 const CA: &str = "a readable file with certificates of CAs in PEM, such as the system's \
-                  /etc/ssl/certs/ca-certificates.crt; or insecure_skip_verify: true";
+                  /etc/ssl/certs/ca-certificates.crt; or a pin; or insecure_skip_verify: true";
 
 /// S_IROTH of a file's mode: inode(7).
 const READ_BY_OTHERS: u32 = 0o004;
@@ -49,6 +52,7 @@ pub(super) fn listener(
     if raw.is_passthrough() {
         return passthrough::tls(checker, raw).map(|()| Tls::Passthrough);
     }
+    let earlier_files = checker.0.file_count();
     let certificates = match &raw.certificates {
         Some(list) => checker.some(list, |at| certificate(checker, at)),
         None => Err(checker.missing(&section, "certificates", "a list of { cert, key }")),
@@ -80,6 +84,7 @@ pub(super) fn listener(
         certificates: files,
         staples: staples.into_iter().flatten().collect(),
         revocation,
+        files: checker.0.files_after(earlier_files),
         ticket_keys,
     }))
 }
@@ -214,15 +219,19 @@ fn clients(
 
 fn protocols(
     checker: &Checker<'_>,
-    raw: &At<raw::List<crate::config::values::AlpnName>>,
+    raw: &At<raw::List<AlpnName>>,
     websocket: bool,
 ) -> Valid<Vec<Vec<u8>>> {
-    let names = checker.some(raw, |at| at.get().map(|name| name.0.as_bytes().to_vec()))?;
+    let names = alpn_names(checker, raw)?;
     if websocket && !names.iter().any(|name| name == HTTP_1_1.as_bytes()) {
         let what = "lacks http/1.1, which is what clients offer for a WebSocket";
         return Err(checker.wrong(&raw.place(), what, "a list with http/1.1 in it, or no alpn"));
     }
     Ok(names)
+}
+
+fn alpn_names(checker: &Checker<'_>, raw: &At<raw::List<AlpnName>>) -> Valid<Vec<Vec<u8>>> {
+    checker.some(raw, |at| at.get().map(|name| name.0.as_bytes().to_vec()))
 }
 
 /// `upstreams` are those that are listed.
@@ -232,26 +241,26 @@ pub(super) fn pool(
     upstreams: &[Upstream],
 ) -> Valid<PoolTls> {
     let (raw, section) = (raw.get()?, raw.place());
+    let earlier_files = checker.0.file_count();
     let ca = given(raw.ca.as_ref(), |file| checker.file(file, tls::AUTHORITIES, tls::authorities));
     let identity = identity(checker, raw);
-    let insecure = *raw.insecure_skip_verify.get()?;
-    let roots = match (&raw.ca, ca?) {
-        (None, _) if !insecure => Err(checker.missing(&section, "ca", CA)),
-        (Some(at), _) if insecure => {
-            let message = "has no effect with insecure_skip_verify: true; remove one of them";
-            Err(checker.fault(&at.place(), message))
-        }
-        (_, ca) => Ok(ca.map(|(_, roots)| roots)),
-    };
+    let check = broker_check(checker, &section, raw, ca);
+    let alpn = given(raw.alpn.as_ref(), |list| alpn_names(checker, list));
     let server_name = given(raw.server_name.as_ref(), |name| name.get().map(server_name));
-    let (certificate, key) = identity?.unzip();
-    let client = tls::client(roots?, key, *raw.min_version.get()?)
-        .map_err(|error| refused(checker, &section, &error))?;
+    let (certificate, identity) = identity?.unzip();
+    let client = Client {
+        check: check?,
+        identity,
+        min_version: *raw.min_version.get()?,
+        alpn: alpn?.unwrap_or_default(),
+    };
+    let client = client.config().map_err(|error| refused(checker, &section, &error))?;
     let tls = PoolTls {
         client: Arc::new(client),
         server_name: server_name?.flatten(),
-        insecure,
+        insecure: *raw.insecure_skip_verify.get()?,
         certificates: certificate.into_iter().collect(),
+        files: checker.0.files_after(earlier_files),
     };
     match upstreams.iter().find(|upstream| tls.name_for(&upstream.address).is_none()) {
         None => Ok(tls),
@@ -259,6 +268,31 @@ pub(super) fn pool(
             let allowed = format!("{SERVER_NAME}, as the address of {} has none", upstream.name);
             Err(checker.missing(&section, "server_name", &allowed))
         }
+    }
+}
+
+/// Which brokers are accepted. `ca`: what was read from its file.
+fn broker_check(
+    checker: &Checker<'_>,
+    section: &Place,
+    raw: &raw::PoolTls,
+    ca: Valid<Option<(PathBuf, RootCertStore)>>,
+) -> Valid<BrokerCheck> {
+    let pins =
+        given(raw.pin.as_ref(), |list| checker.distinct(list, |at: &At<Pin>| at.get().copied()));
+    let insecure = *raw.insecure_skip_verify.get()?;
+    let (ca, pins) = (ca?.map(|(_, roots)| roots), pins?);
+    let places = [raw.ca.as_ref().map(At::place), raw.pin.as_ref().map(At::place)];
+    if let (true, Some(at)) = (insecure, places.iter().flatten().next()) {
+        let message = "has no effect with insecure_skip_verify: true; remove one of them";
+        return Err(checker.fault(at, message));
+    }
+    match (ca, pins) {
+        _ if insecure => Ok(BrokerCheck::Any),
+        (None, None) => Err(checker.missing(section, "ca", CA)),
+        (Some(roots), None) => Ok(BrokerCheck::Signed(roots)),
+        (None, Some(pins)) => Ok(BrokerCheck::Pinned(pins)),
+        (Some(roots), Some(pins)) => Ok(BrokerCheck::SignedAndPinned(roots, pins)),
     }
 }
 

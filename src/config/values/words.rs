@@ -12,7 +12,10 @@ use super::{
     scalar::{Invalid, Scalar, scalar},
     text::is_host_name,
 };
-use crate::config::{Idle, TcpUserTimeout, Workers, fault::quote};
+use crate::{
+    config::{Idle, TcpUserTimeout, Workers, fault::quote},
+    tls::Pin,
+};
 
 /// The most CPUs that a glibc CPU set names (CPU_SETSIZE).
 type WorkerCount = Number<NonZeroUsize, 1, 1024>;
@@ -150,4 +153,16 @@ fn passthrough(text: &str) -> Result<Passthrough, Invalid> {
         "passthrough" => Ok(Passthrough("passthrough")),
         _ => Err(Invalid::new(format!("{} is unknown", quote(text)))),
     }
+}
+
+/// What a pin is, for messages.
+pub(in crate::config) const PIN: &str = "sha256/ and 44 characters of Base64, the SHA-256 of a \
+    public key or certificate, as `mqtt-lb pin HOST:PORT` prints it";
+
+scalar!(
+    impl [] Pin: String, PIN, pin, { "type": "string", "pattern": "^sha256/[A-Za-z0-9+/]{43}=$" }
+);
+
+fn pin(text: &str) -> Result<Pin, Invalid> {
+    text.parse().map_err(|_| Invalid::not_a("pin", text))
 }

@@ -12,7 +12,6 @@ use crate::{
         certificates,
         pools::ResolvedHosts,
         proxy::{Proxy, worker_updates},
-        warnings::log_warnings,
     },
     snapshot::Snapshot,
     upstream::Pool,
@@ -61,10 +60,10 @@ pub(super) fn commit(
     if destinations_differ(&before.config, &config) {
         snapshot.pools.iter().chain(&before.pools).for_each(|pool| pool.note_rules_changed());
     }
-    if certificates::publish(&config, &proxy.metrics) > 0 {
+    let has_certificates = certificates::publish(&config, &proxy.metrics) > 0;
+    if has_certificates && certificates::tls_differs(&before.config, &config) {
         changes.push("certificates, keys, CAs and CRLs: reloaded".to_owned());
     }
-    log_warnings(&config);
     changes
 }
 

@@ -3,3 +3,4 @@
 mod key_limit;
 mod peers;
 mod running;
+mod world;

@@ -12,7 +12,8 @@ use rustls::{
     crypto::CryptoProvider, pki_types::PrivateKeyDer, version::TLS12,
 };
 
-const READ_TIMEOUT: Duration = Duration::from_secs(20);
+/// More than a session waits for the rest of a packet.
+const READ_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The upgrade to WebSocket; the key is that of RFC 6455, section 1.3.
 const UPGRADE: &[u8] = b"GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\

@@ -193,7 +193,7 @@ mod tests {
         }
     }
 
-    /// Whoever reads only what is certain stops at the end of the packet.
+    /// A reader that takes only what is certain stops at the end of the packet.
     #[test]
     fn the_certain_rest_ends_with_the_packet() {
         for len in [0, 1, 127, 128, 20_000] {

@@ -3,6 +3,7 @@
 //! An idle session consists of this future and its [`ActiveSession`]: no buffer, no timer.
 
 mod flow;
+mod flows;
 mod packets;
 
 pub(super) use self::{
@@ -12,27 +13,22 @@ pub(super) use self::{
 
 use std::{
     future::Future,
-    io,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
     thread::panicking,
 };
 
-use self::flow::{Flow, FlowError, FlowProgress, FlowShare};
+use self::flows::{Flows, RelayStep};
 use super::{
     active::ActiveSession,
     context::WorkerContext,
     end::End,
-    evict::{claim_client, end_of_displaced, note_broker_end, release_client},
+    evict::{claim_client, end_of_displaced, release_client},
     key_limit,
     panics::panic_if_requested,
 };
-use crate::{
-    labels::{EndBy, EndCause, EndPhase, Event},
-    net::{FLOW_BYTES, Stream, TurnTicket},
-    proto::mqtt::{DisconnectReason, Version},
-};
+use crate::labels::{EndBy, EndCause, EndPhase, Event};
 
 /// A session after its CONNACK, or after the ClientHello that is passed through.
 pub(crate) struct Relay {
@@ -42,39 +38,16 @@ pub(crate) struct Relay {
     flows: Flows,
 }
 
-/// Both directions.
-struct Flows {
-    inbound: Flow,
-    outbound: Flow,
-    /// `None` if TLS is passed through, as it hides the packets.
-    client_packets: Option<ClientPackets>,
-    broker_packets: Option<BrokerPackets>,
-    /// The session's place in the queue of bulk streams.
-    ticket: TurnTicket,
-    /// The side that ended first.
-    first_to_end: Option<EndBy>,
-    /// Whether both sockets wake this task.
-    watching: bool,
-}
-
 impl Relay {
     /// Enters the session in the worker's table and, if it was accepted, in the directory.
     pub(crate) fn new(
         context: Rc<WorkerContext>,
         session: ActiveSession,
-        (client_packets, broker_packets): (Option<ClientPackets>, Option<BrokerPackets>),
+        packets: (Option<ClientPackets>, Option<BrokerPackets>),
     ) -> Self {
         let session = context.sessions.insert(session);
         claim_client(&context, &session);
-        let flows = Flows {
-            inbound: Flow::default(),
-            outbound: Flow::default(),
-            client_packets,
-            broker_packets,
-            ticket: TurnTicket::default(),
-            first_to_end: None,
-            watching: false,
-        };
+        let flows = Flows::new(packets);
         Self { context, session: Some(session), flows }
     }
 
@@ -94,7 +67,7 @@ impl Relay {
                 }
                 Poll::Pending => 0,
             };
-            self.flows.outbound.store(answer.get(sent..).unwrap_or_default());
+            self.flows.store_outbound(answer.get(sent..).unwrap_or_default());
         }
         let (record, now) = (&session.record, self.context.seconds());
         session.count_in(bytes.0, now);
@@ -202,173 +175,4 @@ fn finish_in_panic(session: ActiveSession) {
 
 fn event(accepted: bool) -> Event {
     if accepted { Event::Disconnect } else { Event::Reject }
-}
-
-/// The result of one poll.
-enum RelayStep {
-    Stalled,
-    /// There may be more to do in another turn.
-    More,
-    Ended(End),
-}
-
-impl Flows {
-    /// Moves data that has arrived; moves bulk streams only if the turn has `admitted` them.
-    fn advance(
-        &mut self,
-        cx: &Context<'_>,
-        context: &WorkerContext,
-        session: &ActiveSession,
-        admitted: bool,
-    ) -> RelayStep {
-        if let Some(cause) = session.counters.end_requested.get() {
-            self.send_disconnect(session, cause);
-            return RelayStep::Ended(End::new(EndBy::Proxy, EndPhase::Relay, cause));
-        }
-        let (client, upstream) = (&session.client, &session.upstream);
-        if !self.watching {
-            self.watching = true;
-            client.watch(cx);
-            upstream.watch(cx);
-        }
-        let now = context.seconds();
-        let (inbound_share, outbound_share) = self.shares(session, admitted);
-        let packets = &mut self.client_packets;
-        let inbound = self.inbound.pump(context, client, upstream, inbound_share, |chunk| {
-            session.count_in(chunk.len(), now);
-            if let Some(packets) = packets {
-                packets.note(&chunk, &session.record, &session.idle_limit);
-            }
-        });
-        // Also after a failed write: the broker's last bytes may say why it closed.
-        let packets = &mut self.broker_packets;
-        let outbound = self.outbound.pump(context, upstream, client, outbound_share, |chunk| {
-            session.count_out(chunk.len(), now);
-            if let Some(packets) = packets {
-                packets.note(&chunk, &session.record);
-            }
-        });
-        session.hold_back(self.inbound.held_back, self.outbound.held_back, now);
-        let (client, upstream) = ((EndBy::Client, client), (EndBy::Upstream, upstream));
-        let mut step = RelayStep::Stalled;
-        for (moved, from, to) in [(inbound, client, upstream), (outbound, upstream, client)] {
-            match moved {
-                Ok(FlowProgress::Stalled) => {}
-                Ok(FlowProgress::More) => step = RelayStep::More,
-                Ok(FlowProgress::Ended) => {
-                    if let Some(end) = self.end_half(context, session, from.0) {
-                        return RelayStep::Ended(end);
-                    }
-                    to.1.shutdown();
-                    session.counters.half_closed.set(now);
-                }
-                Err(FlowError::Read(error)) => {
-                    return RelayStep::Ended(failed(from.0, to.1, &error));
-                }
-                Err(FlowError::Write(error)) => {
-                    let end = failed(to.0, from.1, &error);
-                    if end.cause == EndCause::KeyLimit {
-                        self.send_disconnect(session, end.cause);
-                    }
-                    return RelayStep::Ended(end);
-                }
-            }
-        }
-        if session.ends_after_packets() && self.is_between_packets() {
-            self.send_disconnect(session, EndCause::KeyLimit);
-            return RelayStep::Ended(End::new(EndBy::Proxy, EndPhase::Relay, EndCause::KeyLimit));
-        }
-        step
-    }
-
-    /// Takes note that one side has ended; returns the session's end if both have.
-    fn end_half(
-        &mut self,
-        context: &WorkerContext,
-        session: &ActiveSession,
-        by: EndBy,
-    ) -> Option<End> {
-        let first = *self.first_to_end.get_or_insert(by);
-        if first == EndBy::Upstream && by == first {
-            note_broker_end(context, session);
-        }
-        let have_both = self.inbound.ended && self.outbound.ended;
-        have_both.then(|| End::new(first, EndPhase::Relay, EndCause::Closed))
-    }
-
-    /// What each direction may move in this turn: at the end of a session no more than belongs to
-    /// the packet under way.
-    fn shares(&self, session: &ActiveSession, admitted: bool) -> (FlowShare, FlowShare) {
-        let (mut inbound, mut outbound) = (FLOW_BYTES, FLOW_BYTES);
-        if session.ends_after_packets() {
-            (inbound, outbound) = self.certain_rests();
-        }
-        let share = |max_bytes: usize| FlowShare { admitted, max_bytes: max_bytes.min(FLOW_BYTES) };
-        (share(inbound), share(outbound))
-    }
-
-    /// How much of the packets under way is missing, as far as it is certain.
-    fn certain_rests(&self) -> (usize, usize) {
-        let (client, broker) = (&self.client_packets, &self.broker_packets);
-        (
-            client.as_ref().map_or(0, ClientPackets::certain_rest),
-            broker.as_ref().map_or(0, BrokerPackets::certain_rest),
-        )
-    }
-
-    /// Whether both sides have been sent whole packets only, and all of them. A side that has ended
-    /// completes no packet.
-    fn is_between_packets(&self) -> bool {
-        let (inbound, outbound) = self.certain_rests();
-        let is_complete = |flow: &Flow, rest: usize| !flow.held_back && (rest == 0 || flow.ended);
-        is_complete(&self.inbound, inbound) && is_complete(&self.outbound, outbound)
-    }
-
-    /// Sends a 5.0 client a DISCONNECT with the reason, if the stream is between two packets.
-    fn send_disconnect(&self, session: &ActiveSession, cause: EndCause) {
-        if session.record.client.as_ref().is_none_or(|client| client.version != Version::V5) {
-            return;
-        }
-        let reason = match cause {
-            EndCause::Idle => DisconnectReason::KeepAliveTimeout,
-            EndCause::Drain => DisconnectReason::ServerShuttingDown,
-            EndCause::TakenOver => DisconnectReason::SessionTakenOver,
-            EndCause::Expired => DisconnectReason::NotAuthorized,
-            EndCause::Kicked | EndCause::Banned | EndCause::Rule => {
-                DisconnectReason::AdministrativeAction
-            }
-            EndCause::Down | EndCause::Removed | EndCause::Rebalance | EndCause::KeyLimit => {
-                DisconnectReason::UseAnotherServer
-            }
-            _ => return,
-        };
-        let packets = self.broker_packets.as_ref();
-        let is_at_boundary = packets.is_some_and(BrokerPackets::is_at_boundary);
-        if is_at_boundary && self.outbound.unsent_bytes() == 0 {
-            let packet = reason.packet();
-            if let Poll::Ready(Ok(sent)) = session.client.try_send(&packet) {
-                session.counters.bytes_out.set(session.counters.bytes_out.get() + sent as u64);
-            }
-        }
-    }
-
-    /// Data that was read and not sent does not count as relayed.
-    fn subtract_unsent(&self, session: &ActiveSession) {
-        let ActiveSession { counters, .. } = session;
-        counters
-            .bytes_in
-            .set(counters.bytes_in.get().saturating_sub(self.inbound.unsent_bytes() as u64));
-        counters
-            .bytes_out
-            .set(counters.bytes_out.get().saturating_sub(self.outbound.unsent_bytes() as u64));
-    }
-}
-
-/// The end after `side` failed. A reset is passed on to the other side.
-fn failed(side: EndBy, other: &Stream, error: &io::Error) -> End {
-    let end = End::failed(side, EndPhase::Relay, error);
-    if end.cause == EndCause::Reset {
-        other.reset_on_close();
-    }
-    end
 }

@@ -12,7 +12,7 @@ const KEY: &str =
 const AUTHORITIES: &str = "allowed: a readable file with certificates of CAs in PEM";
 const LISTS: &str = "allowed: a readable file with CRLs in PEM";
 const CA: &str = "allowed: a readable file with certificates of CAs in PEM, such as the system's \
-                  /etc/ssl/certs/ca-certificates.crt; or insecure_skip_verify: true";
+                  /etc/ssl/certs/ca-certificates.crt; or a pin; or insecure_skip_verify: true";
 const ABSENT: &str = "cannot be read: No such file or directory (os error 2)";
 
 /// As `openssl x509 -req` writes it where nobody names extensions: of X.509 version 1.
@@ -286,6 +286,19 @@ fn faults_of_pool_tls() {
             "{ ca: ca.pem, insecure_skip_verify: true }",
             "16.ca: has no effect with insecure_skip_verify: true; remove one of them".into(),
         ),
+        ("{ pin: [] }", "17.pin: is an empty list; allowed: one entry or more".into()),
+        (
+            "{ pin: [sha256/AAAA] }",
+            "18.pin[0]: \"sha256/AAAA\" is not a pin; allowed: sha256/ and 44 characters of Base64, \
+             the SHA-256 of a public key or certificate, as `mqtt-lb pin HOST:PORT` prints it"
+                .into(),
+        ),
+        (
+            "{ pin: [sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=], \
+             insecure_skip_verify: true }",
+            "17.pin: has no effect with insecure_skip_verify: true; remove one of them".into(),
+        ),
+        ("{ ca: ca.pem, alpn: [] }", "30.alpn: is an empty list; allowed: one entry or more".into()),
         ("{ ca: none.pem }", format!("16.ca: \"none.pem\" {ABSENT}; {AUTHORITIES}")),
         (
             "{ ca: cert.pem }",
@@ -309,8 +322,8 @@ fn faults_of_pool_tls() {
         ),
         (
             "{ ca: ca.pem, server: x }",
-            "24.server: is an unknown key; allowed: ca, server_name, cert, key, \
-             insecure_skip_verify, min_version"
+            "24.server: is an unknown key; allowed: ca, pin, server_name, cert, key, \
+             alpn, insecure_skip_verify, min_version"
                 .into(),
         ),
     ] {

@@ -21,16 +21,16 @@ use crate::{
 
 /// Who comes; its tickets are kept with it.
 #[derive(Clone)]
-pub(super) struct Device(Arc<ClientConfig>);
+pub(crate) struct Device(Arc<ClientConfig>);
 
-pub(super) struct Connection(StreamOwned<ClientConnection, TcpStream>);
+pub(crate) struct Connection(StreamOwned<ClientConnection, TcpStream>);
 
 impl Device {
-    pub(super) fn new(identity: Option<&Issued>) -> Self {
+    pub(crate) fn new(identity: Option<&Issued>) -> Self {
         Self::of_versions(identity, ALL_VERSIONS)
     }
 
-    pub(super) fn of_versions(
+    pub(crate) fn of_versions(
         identity: Option<&Issued>,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Self {
@@ -51,7 +51,7 @@ impl Device {
     }
 
     /// A session of 3.1.1; `Err` if the proxy or a broker will have none of it.
-    pub(super) fn session(&self, address: SocketAddr, id: &str) -> io::Result<Connection> {
+    pub(crate) fn session(&self, address: SocketAddr, id: &str) -> io::Result<Connection> {
         let name = ServerName::try_from("eu.example.com").unwrap();
         let tls = ClientConnection::new(self.0.clone(), name).unwrap();
         let socket = TcpStream::connect(address)?;
@@ -64,7 +64,7 @@ impl Device {
 
     /// The alert that answers an attempt at a session.
     #[track_caller]
-    pub(super) fn alert(&self, address: SocketAddr) -> AlertDescription {
+    pub(crate) fn alert(&self, address: SocketAddr) -> AlertDescription {
         let Err(error) = self.session(address, "refused") else { panic!("it was taken") };
         match error.get_ref().and_then(|error| error.downcast_ref()) {
             Some(rustls::Error::AlertReceived(alert)) => *alert,
@@ -75,15 +75,15 @@ impl Device {
 
 impl Connection {
     /// The certificate that was shown.
-    pub(super) fn certificate(&self) -> &[u8] {
+    pub(crate) fn certificate(&self) -> &[u8] {
         &self.0.conn.peer_certificates().unwrap()[0]
     }
 
-    pub(super) fn is_resumed(&self) -> bool {
+    pub(crate) fn is_resumed(&self) -> bool {
         self.0.conn.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
-    pub(super) fn echo(&mut self, bytes: &[u8]) {
+    pub(crate) fn echo(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).unwrap();
         self.expect(bytes).unwrap();
     }

@@ -18,7 +18,7 @@ use crate::{
     broker::Broker,
     harness::{Proxy, end, program, rejects, run, wait_for},
 };
-use device::Device;
+pub(crate) use device::Device;
 
 const EXPIRY: &str = "mqtt_lb_certificate_expiry_timestamp_seconds";
 /// 1 January 4000 and 3000, in Unix time.

@@ -229,7 +229,7 @@ fn a_time_far_ahead() {
     }
 }
 
-/// Keys are read again by a reload; a file that has vanished refuses it, and nothing changes.
+/// Keys are read again by a reload, and when they change; a file that has vanished refuses it, and nothing changes.
 #[test]
 fn keys_are_rotated_by_a_reload() {
     let (broker, _connects) = recording();
@@ -249,6 +249,12 @@ fn keys_are_rotated_by_a_reload() {
     proxy.signal(Signal::HUP);
     proxy.wait_stderr("reloaded; sessions are kept");
     assert_eq!((code(&old), code(&new)), (0, 0));
+    // Without a signal.
+    std::fs::write(&keys, jwk_set(&[new.jwk()])).unwrap();
+    proxy.wait_stderr("changed files are in use");
+    assert_eq!((code(&old), code(&new)), (4, 0));
+    std::fs::write(&keys, jwk_set(&[old.jwk(), new.jwk()])).unwrap();
+    proxy.wait_metric("mqtt_lb_file_reloads_total", &["applied"], 2.0);
     for (contents, fault) in [
         (Some(jwk_set(&[])), "holds no public key for signatures"),
         (

@@ -46,5 +46,5 @@ impl Error for KeyUsedUp {}
 
 /// Whether a write failed because our key is used up.
 pub(crate) fn is_key_used_up(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<KeyUsedUp>)
+    matches!(error.get_ref(), Some(inner) if inner.is::<KeyUsedUp>())
 }

@@ -1,8 +1,8 @@
 //! The fields of a ClientHello.
 
-use rustls::pki_types::DnsName;
+use std::net::IpAddr;
 
-use super::ClientHello;
+use rustls::pki_types::DnsName;
 
 /// The extension, and the only type of name in it (RFC 6066, section 3).
 const SERVER_NAME: usize = 0;
@@ -16,6 +16,27 @@ const CHACHA20: [u16; 4] = [0x1303, 0xCCA8, 0xCCA9, 0xCCAA];
 
 /// The most characters that are kept of a name that is not a host name, as many as a DNS name has.
 const MAX_IGNORED_CHARS: usize = 255;
+
+/// What a ClientHello says about its client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ClientHello {
+    /// The host that the client asks for (RFC 6066, section 3), in lower case; `None` if it asks
+    /// for none, or for something that is not a DNS name, such as an address.
+    pub(crate) server_name: Option<Box<str>>,
+    /// What it asks for if that is not a DNS name, without control characters, shortened.
+    pub(crate) ignored_name: Option<Box<str>>,
+    /// The message, if rustls refuses its server name and no bytes follow it.
+    pub(crate) refused: Option<Vec<u8>>,
+    /// Whether the cipher suite that the client prefers is one of ChaCha20.
+    pub(crate) prefers_chacha20: bool,
+}
+
+impl ClientHello {
+    /// rustls ignores a server name that is an IP address, but no other one that is not a DNS name.
+    pub(super) fn is_refused_by_rustls(&self) -> bool {
+        self.ignored_name.as_ref().is_some_and(|name| name.parse::<IpAddr>().is_err())
+    }
+}
 
 /// A field is longer than what is left of the body.
 #[derive(Debug)]

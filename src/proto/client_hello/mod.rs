@@ -8,8 +8,7 @@ mod body;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
-
+pub(crate) use body::ClientHello;
 use body::{FieldTooLong, client_hello};
 
 /// The length of a record's header, and the content type of handshake messages (RFC 8446, section
@@ -32,27 +31,6 @@ const MAX_RECORDS: usize = 32;
 /// The number of bytes after which a ClientHello is complete or refused.
 pub(crate) const MAX_CLIENT_HELLO_BYTES: usize =
     MAX_MESSAGE_BYTES + (MAX_RECORDS + 1) * RECORD_HEADER_BYTES;
-
-/// What a ClientHello says about its client.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ClientHello {
-    /// The host that the client asks for (RFC 6066, section 3), in lower case; `None` if it asks
-    /// for none, or for something that is not a DNS name, such as an address.
-    pub(crate) server_name: Option<Box<str>>,
-    /// What it asks for if that is not a DNS name, without control characters, shortened.
-    pub(crate) ignored_name: Option<Box<str>>,
-    /// The message, if rustls refuses its server name and no bytes follow it.
-    pub(crate) refused: Option<Vec<u8>>,
-    /// Whether the cipher suite that the client prefers is one of ChaCha20.
-    pub(crate) prefers_chacha20: bool,
-}
-
-impl ClientHello {
-    /// rustls ignores a server name that is an IP address, but no other one that is not a DNS name.
-    fn is_refused_by_rustls(&self) -> bool {
-        self.ignored_name.as_ref().is_some_and(|name| name.parse::<IpAddr>().is_err())
-    }
-}
 
 /// Why bytes are not a ClientHello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

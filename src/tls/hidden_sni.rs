@@ -29,8 +29,8 @@ const VERSION_AND_RANDOM_BYTES: usize = 2 + 32;
 const SERVER_NAME: [u8; 2] = [0, 0];
 const HIDDEN: [u8; 2] = [0xFF, 0xB5];
 
-/// Hides the server name of a ClientHello from rustls; false if there is none, or if the hidden type
-/// is in use.
+/// Hides the server name of a ClientHello from rustls; false if it has no name, or if the hidden
+/// type is in use.
 pub(crate) fn hide_server_name(message: &mut [u8]) -> bool {
     if find_extension(message, HIDDEN).is_some() {
         return false;

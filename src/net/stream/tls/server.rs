@@ -26,6 +26,9 @@ use crate::{
 /// Bytes that suffice to identify a protocol: the longest signature of a PROXY header.
 const PREFIX_BYTES: usize = 12;
 
+/// The server name in the ClientHello, and one that is not a host name.
+type RequestedNames = (Option<Box<str>>, Option<Box<str>>);
+
 /// A handshake with a client.
 pub(in crate::net) struct ServerTlsHandshake {
     /// The bytes received so far; from the ClientHello on, at most [`PREFIX_BYTES`] of them, to
@@ -50,21 +53,7 @@ impl ServerTlsHandshake {
             Ok(hello) => hello,
             Err(failure) => return Err(self.explain(failure, socket).await),
         };
-        let ClientHello { server_name, ignored_name, refused, prefers_chacha20 } =
-            hello.unwrap_or_default();
-        let without_name = refused.and_then(without_name);
-        let config = match without_name {
-            Some(_) => config.without_sni(),
-            None => config.config_for(prefers_chacha20),
-        };
-        let connection = UnbufferedServerConnection::new(config.clone());
-        let connection =
-            TlsConnection::server(connection.map_err(|error| TlsError::new(error, &[]))?);
-        let tls = TlsLayer::new(connection, self.max_partial_bytes);
-
-        let prefix = self.first[..self.first.len().min(PREFIX_BYTES)].to_vec();
-        let received = std::mem::replace(&mut self.first, prefix);
-        let mut already_read = without_name.unwrap_or(received);
+        let (tls, names, mut already_read) = self.begin(hello.unwrap_or_default(), config)?;
         let first = &mut self.first;
         let mut is_already_read = true;
         let inspect = &mut |wire: &[u8]| {
@@ -78,7 +67,7 @@ impl ServerTlsHandshake {
             advance_handshake(state, socket, std::mem::take(&mut already_read), inspect)
         });
         match finished.await {
-            Ok(()) => finish(tls, (server_name, ignored_name), socket),
+            Ok(()) => finish(tls, names, socket),
             Err(failure) => Err(self.explain(failure, socket).await),
         }
     }
@@ -111,6 +100,28 @@ impl ServerTlsHandshake {
         .await
     }
 
+    /// The connection, the names that the client asks for, and the bytes to be read first. Not part
+    /// of [`Self::run`], whose future would keep room for all that is needed here.
+    fn begin(
+        &mut self,
+        hello: ClientHello,
+        config: &TlsServer,
+    ) -> Result<(TlsLayer, RequestedNames, Vec<u8>), TlsError> {
+        let without_name = hello.refused.and_then(without_name);
+        let config = match without_name {
+            Some(_) => config.without_sni(),
+            None => config.config_for(hello.prefers_chacha20),
+        };
+        let connection = UnbufferedServerConnection::new(config.clone());
+        let connection =
+            TlsConnection::server(connection.map_err(|error| TlsError::new(error, &[]))?);
+        let tls = TlsLayer::new(connection, self.max_partial_bytes);
+        let prefix = self.first[..self.first.len().min(PREFIX_BYTES)].to_vec();
+        let received = std::mem::replace(&mut self.first, prefix);
+        let names = (hello.server_name, hello.ignored_name);
+        Ok((tls, names, without_name.unwrap_or(received)))
+    }
+
     async fn explain(mut self, failure: HandshakeFailure, socket: &Socket) -> TlsError {
         match failure {
             HandshakeFailure::Closed if self.first.is_empty() => TlsError::Silent(None),
@@ -136,7 +147,7 @@ fn without_name(mut hello: Vec<u8>) -> Option<Vec<u8>> {
 /// Checks what a resumed handshake leaves unchecked, and lets the client's next packet come at once.
 fn finish(
     tls: TlsLayer,
-    (server_name, ignored_name): (Option<Box<str>>, Option<Box<str>>),
+    (server_name, ignored_name): RequestedNames,
     socket: &Socket,
 ) -> Result<(TlsLayer, TlsFacts), TlsError> {
     let valid = check_not_expired(&tls.state.borrow().connection);

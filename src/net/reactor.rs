@@ -206,6 +206,10 @@ impl Reactor {
         self.slots.borrow_mut()[token.index as usize].ready.remove(what);
     }
 
+    pub(super) fn assume_readable(&self, token: SocketToken) {
+        self.slots.borrow_mut()[token.index as usize].ready.add(epoll::EventFlags::IN);
+    }
+
     /// Wakes `cx` at this socket's next event, readable or writable: one task owns a socket.
     pub(super) fn watch(&self, token: SocketToken, cx: &Context<'_>) {
         let waker = &mut self.slots.borrow_mut()[token.index as usize].waker;

@@ -136,6 +136,11 @@ impl Socket {
         self.reactor.ready(self.token).has(Readiness::READ)
     }
 
+    /// Lets the next read ask the kernel, for bytes that may have come since its last report.
+    pub(super) fn assume_readable(&self) {
+        self.reactor.assume_readable(self.token);
+    }
+
     /// The reactor that the socket is registered with.
     pub(super) fn reactor(&self) -> &Rc<Reactor> {
         &self.reactor

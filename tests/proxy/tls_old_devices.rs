@@ -77,10 +77,21 @@ fn s_client_at(args: &str) -> String {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It ends at the end of its input, and may have ended before.
-    let _ = child.stdin.take().unwrap().write_all(&connect(4, "openssl"));
+    // It leaves at the end of its input, with a reset if anything is unread; it may have left
+    // before.
+    let (mut input, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let _ = input.write_all(&connect(4, "openssl"));
+    let (mut said, mut bytes) = (Vec::new(), [0; 4096]);
+    while !said.windows(CONNACK_V3.len()).any(|found| found == CONNACK_V3) {
+        match stdout.read(&mut bytes).unwrap() {
+            0 => break,
+            len => said.extend_from_slice(&bytes[..len]),
+        }
+    }
+    drop(input);
+    stdout.read_to_end(&mut said).unwrap();
     let output = child.wait_with_output().unwrap();
-    [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat()
+    [said, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat()
 }
 
 #[test]

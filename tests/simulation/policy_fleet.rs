@@ -239,7 +239,7 @@ impl<'a> PolicyFleet<'a> {
     /// The part of the clients whose home depends on their proxy.
     fn dispute(&self) -> f64 {
         // Odd, as clients of one tenant have even distances.
-        let every = self.devices.len() / SAMPLE | 1;
+        let every = (self.devices.len() / SAMPLE) | 1;
         let homes: Vec<_> = (0..self.proxies.len()).map(|proxy| self.homes(proxy, every)).collect();
         let asked = homes[0].len();
         let differ = |&at: &usize| homes.iter().any(|proxy| proxy[at] != homes[0][at]);
@@ -303,7 +303,9 @@ impl<'a> PolicyFleet<'a> {
             })
         };
         let banned: Vec<_> = (0..self.devices.len()).filter(is_banned).collect();
-        banned.into_iter().for_each(|id| self.end(id));
+        for id in banned {
+            self.end(id);
+        }
     }
 
     /// Each proxy ends sessions whose clients now belong to another pool, at the pool's rate.

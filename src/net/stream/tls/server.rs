@@ -1,6 +1,6 @@
 //! The TLS handshake with a client.
 
-use std::{future::poll_fn, task::Poll};
+use std::{future::poll_fn, io, task::Poll};
 
 use rustls::server::UnbufferedServerConnection;
 
@@ -156,18 +156,29 @@ fn finish(
         return Err(TlsError::Certificate(error));
     }
     let facts = facts(&tls.state.borrow().connection, server_name, ignored_name);
-    acknowledge(&tls.state.borrow(), socket);
+    read_ahead(&mut tls.state.borrow_mut(), socket).map_err(TlsError::Io)?;
     Ok((tls, facts))
 }
 
-/// Acknowledges the end of the handshake to a client whose CONNECT did not come with it.
+/// Reads what came right behind the handshake, which is most often the CONNECT. If nothing did, the
+/// end of the handshake is acknowledged.
 ///
 /// Unless the client has set TCP_NODELAY, it sends nothing more until its last segment is
 /// acknowledged (RFC 896), which the kernel would delay by 40 ms. The session ticket would
 /// acknowledge it too, but waits for the CONNACK: a client that publishes and leaves at once has
 /// closed its socket by then, answers the ticket with a reset, and its messages would be lost.
-fn acknowledge(state: &TlsState, socket: &Socket) {
-    if state.plain.is_empty() {
+fn read_ahead(state: &mut TlsState, socket: &Socket) -> io::Result<()> {
+    if !state.plain.is_empty() || state.violation.is_some() || state.peer_ended {
+        return Ok(());
+    }
+    socket.assume_readable();
+    let outbox = &mut *socket.buffers().outbox.lend();
+    let read = state.read(socket, outbox, &mut [], &mut |_| {})?;
+    if !outbox.is_empty() {
+        state.send(socket, outbox.bytes())?;
+    }
+    if read.is_pending() {
         socket.acknowledge();
     }
+    Ok(())
 }

@@ -128,9 +128,9 @@ fn shake_hands(
         socket.set_write_timeout(Some(left))?;
         socket.set_read_timeout(Some(left))?;
         while tls.wants_write() {
-            tls.write_tls(socket).map_err(slow)?;
+            tls.write_tls(socket).map_err(|error| slow(&error))?;
         }
-        if tls.is_handshaking() && tls.read_tls(socket).map_err(slow)? == 0 {
+        if tls.is_handshaking() && tls.read_tls(socket).map_err(|error| slow(&error))? == 0 {
             bail!("the TLS handshake was not finished: the connection was closed");
         }
         let read = tls.process_new_packets();
@@ -141,7 +141,7 @@ fn shake_hands(
     Ok(())
 }
 
-fn slow(error: io::Error) -> anyhow::Error {
+fn slow(error: &io::Error) -> anyhow::Error {
     match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => timed_out(),
         _ => anyhow!("the connection was lost in the TLS handshake: {error}"),

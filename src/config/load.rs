@@ -83,10 +83,10 @@ impl Config {
         let Source { file, text: Text(text) } = &self.source;
         let mut config = Self::parse(text, file, &|name| env::var(name).ok())?;
         for (new, old) in config.listeners.iter_mut().zip(&self.listeners) {
-            keep_unchanged(&mut new.tls, &old.tls, |tls| &tls.files);
+            keep_unchanged(new.tls.as_mut(), old.tls.as_ref(), |tls| &tls.files);
         }
         for (new, old) in config.pools.iter_mut().zip(&self.pools) {
-            keep_unchanged(&mut new.tls, &old.tls, |tls| &tls.files);
+            keep_unchanged(new.tls.as_mut(), old.tls.as_ref(), |tls| &tls.files);
         }
         Ok(config)
     }
@@ -122,8 +122,8 @@ fn each_once(files: Vec<ReadFile>) -> Vec<ReadFile> {
 }
 
 fn keep_unchanged<T: Clone>(
-    new: &mut Option<T>,
-    old: &Option<T>,
+    new: Option<&mut T>,
+    old: Option<&T>,
     files: impl Fn(&T) -> &Vec<ReadFile>,
 ) {
     if let (Some(new), Some(old)) = (new, old)

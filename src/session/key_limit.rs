@@ -20,18 +20,18 @@ const REST_DIVISOR: u64 = 8;
 const SPREAD_DIVISOR: u64 = 16;
 
 /// Makes the relay end the session between two packets if one of its keys is nearly used up.
-/// Called by each sweep. Returns whether it wakes the relay.
+/// Called by each sweep. Returns whether the session ends.
 pub(crate) fn end_if_near(session: &ActiveSession) -> bool {
-    let sweeps = &session.counters.last_packet_sweeps;
-    let is_new = sweeps.get() == 0;
-    if is_new && connection(session).is_none() {
+    let is_ending = session.ends_after_packets();
+    if !is_ending && connection(session).is_none() {
         return false;
     }
+    let sweeps = &session.counters.last_packet_sweeps;
     sweeps.set(sweeps.get().saturating_add(1));
-    if is_new {
+    if !is_ending {
         session.client.wake();
     }
-    is_new
+    true
 }
 
 /// Completes the end with cause `key_limit` with the connection that it is about, and counts it.

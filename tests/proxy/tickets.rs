@@ -97,6 +97,22 @@ fn keys_are_rotated_by_reload() {
     assert!(!resumes(&idle, &proxies[0]), "its ticket is of the key that is gone");
 }
 
+/// A changed file is enough.
+#[test]
+fn keys_are_rotated_without_a_signal() {
+    let pki = Pki::new();
+    let broker = Broker::echoing();
+    let tls = keys(&pki, "tickets", &KEYS[..1]);
+    let proxy = config(&broker, &pki, &tls).more("watch_interval: 100ms").start();
+    let client = pki.client().config();
+    assert!(!resumes(&client, &proxy));
+    assert!(resumes(&client, &proxy));
+    keys(&pki, "tickets", &KEYS[1..]);
+    proxy.wait_stderr("changed files are in use");
+    assert!(!resumes(&client, &proxy));
+    assert!(resumes(&client, &proxy));
+}
+
 fn with_ca(pki: &Pki, auth: &str, files: &[(&str, &str)]) -> String {
     let files: String = files.iter().map(|(key, name)| pki.file(key, name)).collect();
     format!(", client_auth: {auth}{files}")

@@ -10,7 +10,7 @@ const MAX_UNSETTLED_POLLS: u32 = 10;
 
 /// When files that could not be used are read again without a change: what was wrong may be no
 /// matter of the files, such as a network file system that was slow, or a lack of descriptors.
-const RETRY_INTERVAL: Duration = Duration::from_secs(60);
+const RETRY_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Compares the files of one configuration from poll to poll.
 pub(super) struct ChangeDetector {

@@ -33,17 +33,11 @@ pub(crate) fn staple(der: &[u8], certificate: &CertificateDer<'_>) -> Result<Sta
         status => return Err(format!("is not a successful OCSP response: {}", failure(status))),
     }
     let single = find_response(der, parsed.raw_serial()).ok_or_else(malformed)?;
-    match single {
-        None => Err("is an OCSP response for another certificate".to_owned()),
-        Some(Single { status: Status::Good, next_update }) => {
-            Ok(Staple { der: der.to_vec(), next_update })
-        }
-        Some(Single { status: Status::Revoked, .. }) => {
-            Err("says that the certificate is revoked".to_owned())
-        }
-        Some(Single { status: Status::Unknown, .. }) => {
-            Err("says that its CA does not know the certificate".to_owned())
-        }
+    match single.status {
+        Status::Good => Ok(Staple { der: der.to_vec(), next_update: single.next_update }),
+        Status::Absent => Err("is an OCSP response for another certificate".to_owned()),
+        Status::Revoked => Err("says that the certificate is revoked".to_owned()),
+        Status::Unknown => Err("says that its CA does not know the certificate".to_owned()),
     }
 }
 
@@ -68,6 +62,8 @@ enum Status {
     Good,
     Revoked,
     Unknown,
+    /// The response is about other certificates.
+    Absent,
 }
 
 fn response_status(der: &[u8]) -> Option<u8> {
@@ -78,8 +74,8 @@ fn response_status(der: &[u8]) -> Option<u8> {
     }
 }
 
-/// The answer for the certificate with this serial number. The outer `None`: malformed.
-fn find_response(der: &[u8], serial: &[u8]) -> Option<Option<Single>> {
+/// The answer for the certificate with this serial number; `None` if the response is malformed.
+fn find_response(der: &[u8], serial: &[u8]) -> Option<Single> {
     let mut response = Der(Der(der).universal(Tag::Sequence)?);
     response.universal(Tag::Enumerated)?;
     let mut bytes = Der(Der(response.explicit(0)?).universal(Tag::Sequence)?);
@@ -100,10 +96,10 @@ fn find_response(der: &[u8], serial: &[u8]) -> Option<Option<Single>> {
         id.universal(Tag::OctetString)?;
         id.universal(Tag::OctetString)?;
         if id.universal(Tag::Integer)? == serial {
-            return Some(Some(answer(single)?));
+            return answer(single);
         }
     }
-    Some(None)
+    Some(Single { status: Status::Absent, next_update: i64::MAX })
 }
 
 /// What follows the certificate's ID.

@@ -34,7 +34,9 @@ impl SetHash {
         entries.dedup();
         self.add_bytes(name.as_bytes());
         self.0.update(&(entries.len() as u64).to_be_bytes());
-        entries.iter().for_each(|entry| self.add_bytes(entry));
+        for entry in &entries {
+            self.add_bytes(entry);
+        }
     }
 
     fn add_bytes(&mut self, bytes: &[u8]) {

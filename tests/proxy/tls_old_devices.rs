@@ -376,7 +376,7 @@ fn the_status_of_the_certificate() {
     // The proxy does not verify the signature, so that nextUpdate can be made a time long ago.
     respond(folder, "server", "V", "-ndays 99999");
     let der = std::fs::read(folder.join("ocsp.der")).unwrap();
-    let at = der.windows(3).position(|bytes| bytes == b"230").unwrap();
+    let at = der.windows(5).position(|bytes| bytes == b"\x18\x0F230").unwrap() + 2;
     std::fs::write(folder.join("ocsp.der"), [&der[..at], b"200", &der[at + 3..]].concat()).unwrap();
     let warned = warnings(&config);
     assert!(warned[0].contains("was valid until 200"), "{warned:?}");

@@ -1,5 +1,7 @@
 //! The fields of a ClientHello.
 
+use std::net::IpAddr;
+
 use rustls::pki_types::DnsName;
 
 /// The extension, and the only type of name in it (RFC 6066, section 3).
@@ -27,6 +29,13 @@ pub(crate) struct ClientHello {
     pub(crate) refused: Option<Vec<u8>>,
     /// Whether the cipher suite that the client prefers is one of ChaCha20.
     pub(crate) prefers_chacha20: bool,
+}
+
+impl ClientHello {
+    /// rustls ignores a server name that is an IP address, but no other one that is not a DNS name.
+    pub(super) fn is_refused_by_rustls(&self) -> bool {
+        self.ignored_name.as_ref().is_some_and(|name| name.parse::<IpAddr>().is_err())
+    }
 }
 
 /// A field is longer than what is left of the body.

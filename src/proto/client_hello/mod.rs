@@ -8,8 +8,6 @@ mod body;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
-
 pub(crate) use body::ClientHello;
 use body::{FieldTooLong, client_hello};
 
@@ -33,13 +31,6 @@ const MAX_RECORDS: usize = 32;
 /// The number of bytes after which a ClientHello is complete or refused.
 pub(crate) const MAX_CLIENT_HELLO_BYTES: usize =
     MAX_MESSAGE_BYTES + (MAX_RECORDS + 1) * RECORD_HEADER_BYTES;
-
-impl ClientHello {
-    /// rustls ignores a server name that is an IP address, but no other one that is not a DNS name.
-    fn is_refused_by_rustls(&self) -> bool {
-        self.ignored_name.as_ref().is_some_and(|name| name.parse::<IpAddr>().is_err())
-    }
-}
 
 /// Why bytes are not a ClientHello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

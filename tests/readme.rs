@@ -1,7 +1,10 @@
 //! The README and the manual pages: their configurations are valid, their links resolve, and their
 //! tables are complete.
 
-use std::{collections::BTreeSet, ffi::OsStr, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeSet, ffi::OsStr, fs, os::unix::fs::PermissionsExt, path::Path,
+    process::Command,
+};
 
 use mqtt_lb::testing::{
     labels::{EndBy, EndCause, EndPhase},
@@ -116,6 +119,7 @@ fn every_configuration_is_valid() {
     let keys_of_tokens = jwk_set(&issuers.each_ref().map(Issuer::jwk));
     let password = "s3cret".to_owned();
     let networks = "192.0.2.0/24\n".to_owned();
+    let ticket_keys = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n".to_owned();
     let pages = [README, COMMANDS, KEYS, OPS].map(read);
     let mut configurations: Vec<_> = pages.iter().flat_map(|page| configurations(page)).collect();
     configurations.extend(pool_keys(&read(OPS)));
@@ -137,9 +141,12 @@ fn every_configuration_is_valid() {
                 Some("json") => &keys_of_tokens,
                 Some("password") => &password,
                 Some("txt") => &networks,
+                Some("keys") => &ticket_keys,
                 _ => continue,
             };
-            fs::write(folder.path().join(name), content).unwrap();
+            let file = folder.path().join(name);
+            fs::write(&file, content).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
         }
         let file = folder.path().join("config.yaml");
         // Unchanged if it is complete, so that its YAML is tested as well.

@@ -73,7 +73,7 @@ fn warning(broker: &str, certificate: &CertificateDer<'_>) -> String {
         Err(_) => "a malformed certificate".to_owned(),
     };
     format!(
-        "warning: {broker} presents {what}. Whoever answers there now is who these pins trust: \
+        "warning: {broker} presents {what}. These pins trust the server that answers there now: \
          compare them on the broker's host, with openssl x509 -in FILE -pubkey -noout | openssl pkey \
          -pubin -outform der | openssl dgst -sha256 -binary | base64"
     )

@@ -247,7 +247,7 @@ mod tests {
             (ones[..43].to_owned(), "line 1: is not Base64"),
             (STANDARD.encode([1; 31]), "line 1: is a key of 31 bytes"),
             (STANDARD.encode([1; 48]), "line 1: is a key of 48 bytes"),
-            (file(&Vec::from_iter(0..17)), "has more than 16 keys"),
+            (file(&(0..17).collect::<Vec<_>>()), "has more than 16 keys"),
         ] {
             assert_eq!(read(&text), Err(wrong.to_owned()), "{text}");
         }
@@ -255,6 +255,6 @@ mod tests {
         let repeated =
             |secrets: &[u8]| ticket_keys(file(secrets).as_bytes()).unwrap().repeated_line;
         assert_eq!((repeated(&[1, 2]), repeated(&[1, 2, 1, 2])), (None, Some(3)));
-        assert_eq!(read(&file(&Vec::from_iter(0..16))), Ok(16));
+        assert_eq!(read(&file(&(0..16).collect::<Vec<_>>())), Ok(16));
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn uncommented() -> (TempDir, String) {
         ("privkey.pem", &key),
         ("clients-ca.pem", &ca),
         ("clients.crl", &crl),
-        ("ticket-keys.txt", &"MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=".to_owned()),
+        ("ticket.keys", &"MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=".to_owned()),
         ("brokers-ca.pem", &ca),
         ("client.pem", &cert),
         ("client.key", &key),

@@ -1,6 +1,6 @@
 //! Session tickets: their keys in a file, how many there are, and whom they serve.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
 
 use rustix::process::Signal;
 use rustls::ClientConfig;
@@ -220,14 +220,20 @@ fn bad_files_at_a_reload() {
     assert!(!resumes(&client, &proxy));
     let file = pki.path().join("tickets");
     let refused = || proxy.metric("mqtt_lb_config_reloads_total", &["outcome=\"refused\""]);
-    let spoil: [(&str, &dyn Fn(&Path)); 4] = [
-        ("holds no key", &|file| fs::write(file, "# none yet\n").unwrap()),
-        ("line 1: is a key of 24 bytes", &|file| fs::write(file, &KEYS[0][..32]).unwrap()),
-        ("line 2: is not Base64", &|file| fs::write(file, [KEYS[0], "\n?\n"].concat()).unwrap()),
-        ("cannot be read: No such file", &|file| fs::remove_file(file).unwrap()),
-    ];
-    for (number, (said, spoil)) in spoil.iter().enumerate() {
-        spoil(&file);
+    let not_base64 = [KEYS[0], "\n?\n"].concat();
+    for (number, (said, contents)) in [
+        ("holds no key", Some("# none yet\n")),
+        ("line 1: is a key of 24 bytes", Some(&KEYS[0][..32])),
+        ("line 2: is not Base64", Some(&not_base64)),
+        ("cannot be read: No such file", None),
+    ]
+    .iter()
+    .enumerate()
+    {
+        match contents {
+            Some(contents) => fs::write(&file, contents).unwrap(),
+            None => fs::remove_file(&file).unwrap(),
+        }
         proxy.signal(Signal::HUP);
         proxy.wait_stderr(said);
         wait_for("the refusal", || (refused() as usize == number + 1).then_some(()));
@@ -259,5 +265,7 @@ fn files_that_are_warned_of() {
     ];
     assert_eq!(warnings(&config), said);
     let proxy = config.start();
-    said.iter().for_each(|said| proxy.wait_stderr(said));
+    for said in &said {
+        proxy.wait_stderr(said);
+    }
 }

@@ -36,7 +36,8 @@ pub(crate) fn rows(scale: Scale) -> Vec<PolicyRow> {
 }
 
 fn device(number: usize) -> Device {
-    let tenant = if number % 10 == 0 { BIG.to_owned() } else { format!("tenant-{}", number % 50) };
+    let tenant =
+        if number.is_multiple_of(10) { BIG.to_owned() } else { format!("tenant-{}", number % 50) };
     Device { id: format!("device-{number:07}"), tenant }
 }
 

@@ -100,3 +100,19 @@ impl Operation {
 pub(super) fn error_content() -> Value {
     json!({ "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } })
 }
+
+pub(super) fn query(name: &str, description: &str, schema: &Value) -> Value {
+    json!({
+        "name": name, "in": "query", "required": false,
+        "description": description, "schema": schema,
+    })
+}
+
+pub(super) fn path(name: &str, schema: &Value) -> Value {
+    json!({ "name": name, "in": "path", "required": true, "schema": schema })
+}
+
+pub(super) fn required(mut parameter: Value) -> Value {
+    parameter["required"] = true.into();
+    parameter
+}

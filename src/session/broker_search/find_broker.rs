@@ -1,6 +1,6 @@
 //! The loop over the brokers.
 
-use std::{sync::Arc, time::Instant};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
 use super::{
     admission::{Turn, wait_for_admission},
@@ -12,33 +12,19 @@ use super::{
 };
 use crate::{
     session::{
-        clients::ReachedLimit, evict::note_arrival, pending::PendingClient, reject::Rejection,
+        clients::ReachedLimit, evict::note_arrival, pending::PendingClient, pool_view::PoolView,
+        reject::Rejection,
     },
     upstream::{Broker, Lease},
 };
 
-/// Offers the client's opening to brokers in order until one gives an answer worth passing on.
+/// Offers the client's opening to brokers in order until one gives an answer worth passing on. Begins
+/// again where its rules have sent the client to another pool while it waited for admission.
 pub(crate) async fn find_broker(
     client: &mut PendingClient<'_>,
     opening: Opening<'_>,
 ) -> Result<BrokerAnswer, Rejection> {
-    loop {
-        if let Some(answer) = search_pool(client, opening).await? {
-            return Ok(answer);
-        }
-    }
-}
-
-/// Searches the client's pool; `None` if its rules have sent the client to another pool while it
-/// waited for admission.
-async fn search_pool(
-    client: &mut PendingClient<'_>,
-    opening: Opening<'_>,
-) -> Result<Option<BrokerAnswer>, Rejection> {
-    let view = client.record.listener.pool.clone();
-    note_arrival(client.context, &client.record);
-    let (pool, config) = (&view.pool, view.config());
-    let mut tries_left = config.tries.get();
+    let (mut view, mut tries_left) = arrive(client);
     let mut search = BrokerSearch::default();
     let mut next = search.choose(client)?;
     while let Some((broker, route)) = next.take() {
@@ -50,8 +36,11 @@ async fn search_pool(
         if !broker.admission.try_enter(client.context.reactor.now())
             && Box::pin(wait_for_admission(client, opening, &broker)).await? == Turn::InOtherPool
         {
-            search.record_unproven_failures(pool);
-            return Ok(None);
+            search.record_unproven_failures(&view.pool);
+            (view, tries_left) = arrive(client);
+            search = BrokerSearch::default();
+            next = search.choose(client)?;
+            continue;
         }
         let leased = lease(client, broker).map_err(|broker| search.lease_failed(broker));
         let Ok(lease) = leased else {
@@ -62,24 +51,24 @@ async fn search_pool(
         let began = Instant::now();
         let outcome = attempt(client, opening, lease, route).await;
         let outcome = outcome.inspect_err(|_| {
-            search.record_unproven_failures(pool);
+            search.record_unproven_failures(&view.pool);
         });
         let retry = match outcome? {
             AttemptOutcome::Answered(answer) => {
                 let class = answer.class(opening);
                 // A client that has exchanged authentication data with a broker stays there.
                 let has_exchanged = (client.record.read, client.record.sent) != (0, 0);
-                if has_exchanged || !class.is_retried(config.retry_on) {
-                    search.record_answer(pool, &answer, class);
-                    return Ok(Some(answer));
+                if has_exchanged || !class.is_retried(view.config().retry_on) {
+                    search.record_answer(&view.pool, &answer, class);
+                    return Ok(answer);
                 }
                 search.note_refusal(&view, &answer);
                 if tries_left > 0 {
                     next = search.choose(client)?;
                 }
-                search.record_answer(pool, &answer, class);
+                search.record_answer(&view.pool, &answer, class);
                 if next.is_none() {
-                    return Ok(Some(answer));
+                    return Ok(answer);
                 }
                 search.keep_refusal(&mut client.record, answer, class, (began, opening.conforms()));
                 false
@@ -94,6 +83,14 @@ async fn search_pool(
         }
     }
     Err(search.give_up(client))
+}
+
+/// The client's pool, in which it now counts as arrived, and how many brokers of it are tried.
+fn arrive(client: &PendingClient<'_>) -> (Rc<PoolView>, u32) {
+    note_arrival(client.context, &client.record);
+    let view = client.record.listener.pool.clone();
+    let tries = view.config().tries.get();
+    (view, tries)
 }
 
 /// Whether a broker has room for the client, if necessary by replacing an older session of its own.

@@ -30,7 +30,7 @@ fn what_is_wrong_is_said_and_nothing_changes() {
     let leaf = ca.issue(&Leaf::new("a", &["example.com"]));
     fs::write(proxy.path("cert.pem"), &leaf.cert).unwrap();
     let tls = "name: mqtts, tls: { certificates: [ { cert: cert.pem, key: key.pem } ] }";
-    // Each would block whoever opens or reads it.
+    // Each would block its reader.
     let pipe = proxy.path("pipe.pem");
     mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let endless = tls.replace("cert.pem", "pipe.pem").replace("key.pem", "/dev/zero");

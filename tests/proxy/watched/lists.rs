@@ -61,7 +61,7 @@ fn a_list_that_never_rests() {
         if count(&proxy, super::IN_USE) > 0 {
             break;
         }
-        list += &format!("n{n}\n");
+        list.extend(["n", &n.to_string(), "\n"]);
         fs::write(proxy.path("stolen.txt"), &list).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(20));
     }

@@ -51,7 +51,7 @@ fn a_thousand_swaps_under_load() {
         (0..SWAPS / 5).for_each(swap);
         let (memory, descriptors, started) = (proxy.memory(), proxy.descriptors(), Instant::now());
         (SWAPS / 5..SWAPS).for_each(swap);
-        assert!(started.elapsed() < Duration::from_secs(120), "{:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_mins(2), "{:?}", started.elapsed());
         let grown = proxy.memory().saturating_sub(memory);
         assert!(grown < 4 << 20, "{grown} bytes more");
         assert!(proxy.descriptors() <= descriptors + 20, "{descriptors} descriptors before");

@@ -74,7 +74,7 @@ fn a_link_is_swapped_back() {
     presents(&proxy, &first);
 }
 
-/// Both at once, again and again; the last state wins, whoever has read it.
+/// Both at once, again and again; the last state wins, whichever of them has read it.
 #[test]
 fn reloads_and_changes_race() {
     let (ca, broker) = (Ca::new("ca"), Broker::echoing());

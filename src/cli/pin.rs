@@ -27,7 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Args, Debug)]
 pub(super) struct PinArgs {
-    /// The broker, such as broker.example.com:8883 or "[2001:db8::7]:8883".
+    /// The broker, such as broker.example.com:8883 or `[2001:db8::7]:8883`.
     #[arg(value_name = "HOST:PORT")]
     broker: String,
     /// The host name to ask for [default: HOST].

@@ -97,7 +97,8 @@ fn route_is_told_what_the_key_needs() {
         assert_eq!(code, Some(0));
         assert_eq!(told.split('\t').nth(1), wanted.split('\t').nth(1), "{told} {wanted}");
     }
-    for (argument, fault) in [("jwt.tenant", "write NAME=VALUE"), ("no=1", "unknown variable `no`")]
+    for (argument, fault) in
+        [("jwt.tenant", "allowed: NAME=VALUE"), ("no=1", "unknown variable `no`")]
     {
         let (code, said) = route("a.yaml", &config, &["--var", argument, "dev1"]);
         assert_eq!(code, Some(2));

@@ -21,11 +21,9 @@ fn a_reload_that_hangs_is_given_up_with_a_reason() {
     let config = Config::of([&broker]);
     let proxy = config.start();
     let mut there = Client::session(proxy.address(), "there");
-    // The file itself is fine, and a file that it names is not.
-    make_fifo(&proxy.path("cert.pem"));
-    let tls = "name: mqtts, tls: { certificates: [ { cert: cert.pem, key: key.pem } ] }";
-    let hanging = config.clone().another_listener(tls).text();
-    fs::write(proxy.config_file(), hanging).unwrap();
+    let file = proxy.path("config.yaml");
+    fs::remove_file(&file).unwrap();
+    make_fifo(&file);
     proxy.signal(Signal::HUP);
     proxy.wait_stderr("config.yaml and the files that it names took longer than 10s");
     proxy.wait_stderr("not reloaded: the configuration is unchanged");
@@ -35,8 +33,9 @@ fn a_reload_that_hangs_is_given_up_with_a_reason() {
     proxy.wait_stderr("SIGUSR1");
     // A writer at the other end lets it go on; the next reload is like any other.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let open = || File::options().write(true).custom_flags(flags).open(proxy.path("cert.pem"));
+    let open = || File::options().write(true).custom_flags(flags).open(&file);
     drop(wait_for("the reader", || open().ok()));
+    fs::remove_file(&file).unwrap();
     let more = config.more("limits: { connect_packet: 3KiB }").text();
     let said = reload(&proxy, &more);
     super::says(&said, "limits: changed");

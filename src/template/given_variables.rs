@@ -29,7 +29,7 @@ impl GivenVariable {
         let (name, value) = text.split_once('=').ok_or("allowed: NAME=VALUE")?;
         let variable = name.parse::<Variable>().map_err(|error| error.to_string())?;
         if matches!(variable, Variable::ClientId | Variable::Username | Variable::SourceIp) {
-            return Err(format!("`{name}` is given by itself, not as a variable"));
+            return Err(format!("`{name}` has a parameter of its own"));
         }
         Ok(Self { variable, value: value.into() })
     }
@@ -112,7 +112,7 @@ mod tests {
         for (text, says) in [
             ("tenant", "allowed: NAME=VALUE"),
             ("x=1", "unknown variable `x`"),
-            ("username=anna", "`username` is given by itself"),
+            ("username=anna", "`username` has a parameter of its own"),
         ] {
             let error = GivenVariable::parse(text).unwrap_err();
             assert!(error.starts_with(says), "{error}");

@@ -7,19 +7,11 @@ import pytest
 from harness.balancers import haproxy
 from harness.certificates import Authority
 from harness.process import LOOPBACK, PATIENCE
-from harness.proxy import ROOT, Proxy
+from harness.proxy import ROOT, BehindBalancer
 from harness.scripted import connack
 
 CONNECT = b"\x10\x12\x00\x04MQTT\x04\x02\x00\x3c\x00\x06device"
 MANUAL = ROOT / "deploy" / "man" / "mqtt-lb-ops.7.md"
-
-
-class BehindHaproxy(Proxy):
-    def config(self, *of):
-        config = super().config(*of)
-        for listener in config["listeners"]:
-            listener["accept_proxy_protocol"] = {"from": [LOOPBACK]}
-        return config
 
 
 @pytest.fixture
@@ -32,7 +24,7 @@ def front(tmp_path, brokers):
     _, options, server = re.search(
         r"bind (\S+) ssl crt rsa\.pem (.+)\n +server lb \S+ (.+)", text
     ).groups()
-    proxy = BehindHaproxy(tmp_path, {"mqtt": brokers}, "proxy")
+    proxy = BehindBalancer(tmp_path, {"mqtt": brokers}, "proxy")
     bind = f"ssl crt {certificate} {options}"
     front = haproxy(tmp_path, "front", {"old": (bind, proxy.port, server, "")})
     yield front.ports["old"], proxy

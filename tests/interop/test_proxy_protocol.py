@@ -22,23 +22,13 @@ from harness.headers import (
     tlvs,
 )
 from harness.process import LOOPBACK, PATIENCE, wait_for
-from harness.proxy import Proxy
+from harness.proxy import BehindBalancer, Proxy
 from harness.scripted import connack
 
 # 3.1.1, with client ID "device" and clean start.
 CONNECT = b"\x10\x12\x00\x04MQTT\x04\x02\x00\x3c\x00\x06device"
 HOST, DEVICE = "mqtt.example", "device-7"
 PROBES = 5
-
-
-class Trusting(Proxy):
-    """A proxy whose clients all come through balancers on this host."""
-
-    def config(self, *of):
-        config = super().config(*of)
-        for listener in config["listeners"]:
-            listener["accept_proxy_protocol"] = {"from": [LOOPBACK]}
-        return config
 
 
 @pytest.fixture
@@ -92,7 +82,7 @@ def connect_through(port, authority=None, certificate=None):
 
 @pytest.mark.parametrize("sender", ["haproxy v1", "haproxy v2", "nginx"])
 def test_the_client_is_who_the_balancer_names(behind, brokers, unique, tmp_path, cleanup, sender):
-    proxy = behind(Trusting, brokers)
+    proxy = behind(BehindBalancer, brokers)
     if sender == "nginx":
         front = nginx(tmp_path, "front", {"mqtt": ("", proxy.port, "proxy_protocol on;")})
     else:
@@ -116,7 +106,7 @@ def test_what_haproxy_knows_of_tls_reaches_the_broker(
 ):
     broker = HeaderBroker("broker", connack(4, 0))
     cleanup(broker)
-    proxy = behind(Trusting, [broker], send_proxy_protocol="v2")
+    proxy = behind(BehindBalancer, [broker], send_proxy_protocol="v2")
     tls = f"ssl crt {authority.issue(HOST)} ca-file {authority.file} verify optional alpn mqtt"
     options = "ssl,cert-cn,ssl-cipher,cert-sig,cert-key,authority,crc32c,unique-id"
     server = f"send-proxy-v2 proxy-v2-options {options}"
@@ -172,7 +162,7 @@ def test_the_name_that_a_client_asked_for_reaches_haproxy(behind, authority, tmp
     log = 'log-format "client=%ci:%cp host=%[fc_pp_authority] id=%[fc_pp_unique_id]"'
     back = haproxy(tmp_path, "back", {"mqtt": ("accept-proxy", broker.port, "", log)})
     cleanup(back)
-    proxy = behind(Trusting, [Peer(back, "mqtt")], send_proxy_protocol="v2")
+    proxy = behind(BehindBalancer, [Peer(back, "mqtt")], send_proxy_protocol="v2")
     tls = f"ssl crt {authority.issue(HOST)}"
     server = "send-proxy-v2 proxy-v2-options authority"
     front = haproxy(tmp_path, "front", {"mqtts": (tls, proxy.port, server, "")})
@@ -224,7 +214,7 @@ def test_health_checks_are_understood(behind, tmp_path, cleanup, version, kind, 
 
 @pytest.mark.parametrize("option", ["send-proxy", "send-proxy-v2"])
 def test_haproxys_health_checks_are_no_faults(behind, brokers, tmp_path, cleanup, option):
-    proxy = behind(Trusting, brokers)
+    proxy = behind(BehindBalancer, brokers)
     server = f"{option} check inter 100ms"
     front = haproxy(tmp_path, "front", {"mqtt": ("", proxy.port, server, "")})
     cleanup(front)

@@ -1,6 +1,6 @@
 //! One cell's world: a proxy, its brokers, its clients, and the file that it goes by.
 
-use std::{fs, net::SocketAddr, process::Command, time::Duration};
+use std::{fs, net::SocketAddr, path::Path, process::Command, time::Duration};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -84,19 +84,22 @@ impl Fixture {
 
     /// Has the proxy go by what `file` has become, and waits until it does.
     pub(crate) fn reload(&mut self) -> Outcome {
-        let text = self.file.text();
-        let failed = |error: std::io::Error| format!("the file: {error}");
-        fs::write(self.proxy.config_file(), text).map_err(failed)?;
-        self.generation += 1;
+        write(&self.proxy.path("config.yaml"), &self.file.text())?;
         self.tell(Signal::HUP);
-        until_right(WITHIN, || {
-            let applied = self.api.generation()? == self.generation;
-            if applied { Ok(()) } else { Err("the reload was not applied".to_owned()) }
-        })?;
+        self.wait_applied()?;
         if self.file.listens {
             self.listener = self.api.listener(LISTENER)?;
         }
         Ok(())
+    }
+
+    /// Waits until the proxy goes by one configuration more than before.
+    pub(crate) fn wait_applied(&mut self) -> Outcome {
+        self.generation += 1;
+        until_right(WITHIN, || {
+            let applied = self.api.generation()? == self.generation;
+            if applied { Ok(()) } else { Err("the reload was not applied".to_owned()) }
+        })
     }
 
     /// Stops the proxy's process, so that new connections wait in the kernel's queue.
@@ -182,4 +185,8 @@ impl Fixture {
 /// So many client IDs.
 pub(crate) fn ids(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{prefix}{n}")).collect()
+}
+
+pub(crate) fn write(path: &Path, text: &str) -> Outcome {
+    fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use crate::{
     Outcome,
     file::{OTHER, POOL},
-    fixture::Fixture,
+    fixture::{Fixture, write},
     states::State,
 };
 
@@ -39,17 +39,19 @@ pub(crate) enum Operation {
     RulesChanged,
     /// How many clients may come from where, and how fast: more than there are.
     LimitsChanged,
+    /// The contents of a file that the configuration names, without a signal.
+    FilesChanged,
     Drain,
 }
 
 use Operation::{
     AddressChanged, AdmissionRemoved, BrokerRemoved, ChecksRemoved, Drain, EjectionRemoved,
-    IdentityChanged, LimitsChanged, ListenerMoved, OtherKey, OwnKey, PoolReAdded, PoolRemoved,
-    RulesChanged, Unchanged, WeightChanged,
+    FilesChanged, IdentityChanged, LimitsChanged, ListenerMoved, OtherKey, OwnKey, PoolReAdded,
+    PoolRemoved, RulesChanged, Unchanged, WeightChanged,
 };
 
 impl Operation {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Unchanged,
         OtherKey,
         OwnKey,
@@ -65,6 +67,7 @@ impl Operation {
         IdentityChanged,
         RulesChanged,
         LimitsChanged,
+        FilesChanged,
         Drain,
     ];
 
@@ -85,6 +88,7 @@ impl Operation {
             IdentityChanged => "identity changed",
             RulesChanged => "rules changed",
             LimitsChanged => "limits changed",
+            FilesChanged => "files changed",
             Drain => "drain",
         }
     }
@@ -113,6 +117,15 @@ impl Operation {
             fixture.file.pool = pool;
             fixture.file.listens = true;
             return fixture.reload();
+        }
+        if self == FilesChanged {
+            let list = fixture.proxy.path("denied.txt");
+            fixture.file.top.insert("watch_interval", "100ms".to_owned());
+            fixture.file.identity = format!(", deny: {{ file: \"{}\" }}", list.display());
+            write(&list, "192.0.2.0/24\n")?;
+            fixture.reload()?;
+            write(&list, "198.51.100.0/24\n")?;
+            return fixture.wait_applied();
         }
         self.change(fixture, state);
         fixture.reload()
@@ -178,7 +191,7 @@ impl Operation {
                 }
             }
             Unchanged | OwnKey | PoolRemoved | PoolReAdded | ListenerMoved | IdentityChanged
-            | RulesChanged | LimitsChanged | Drain => {}
+            | RulesChanged | LimitsChanged | FilesChanged | Drain => {}
         }
     }
 }

@@ -13,10 +13,13 @@ use rustix::{
     process::Signal,
 };
 
+use serde_json::Value;
+
 use crate::{
     admin::http::get,
+    bans::ban,
     broker::Broker,
-    client::{CONNACK_V3, Client, connect},
+    client::{CONNACK_V3, Client, connack, connect},
     config::Config,
     harness::{Proxy, program, run, wait_for},
     reload::take,
@@ -52,13 +55,14 @@ impl<'a> Clients<'a> {
     }
 
     /// Runs them while `test` runs, which has to let the last of them in.
-    fn during(&self, test: impl FnOnce()) {
+    fn during<T>(&self, test: impl FnOnce() -> T) -> T {
         thread::scope(|scope| {
             let clients = scope.spawn(|| self.run());
-            test();
+            let result = test();
             self.over.store(true, Ordering::Relaxed);
             clients.join().unwrap();
-        });
+            result
+        })
     }
 }
 
@@ -159,6 +163,52 @@ fn a_pipe_that_nobody_reads_is_seen_everywhere_until_somebody_does() {
     });
     assert_eq!(gauges(&proxy), ok);
     assert_eq!((told(&proxy, BEGINS), told(&proxy, ENDS)), (1, 1));
+}
+
+/// It ends sessions at once, and refuses clients that waited once the log can be written. No line is
+/// lost.
+#[test]
+fn a_ban_does_not_wait_for_it() {
+    let broker = Broker::echoing();
+    let mut config = Config::of([&broker]).workers(2);
+    let events = "events: [connect, disconnect, reject, ban]";
+    config.access_log = format!("{{ path: stuck, format: json, {events} }}");
+    let (mut proxy, mut reader) = with_pipe(&config);
+    let mut held = Client::session(proxy.address(), "held");
+    let reading = Clients::of(&proxy).during(|| {
+        proxy.wait_metric(BLOCKED, &["/stuck\""], 1.0);
+        ban(&proxy, "client_id", "held", 600);
+        assert!(held.rest().0.is_empty());
+        let mut again = Client::open(proxy.address());
+        again.send(&connect(4, "held"));
+        let reading = thread::spawn(move || {
+            let mut log = String::new();
+            reader.read_to_string(&mut log).unwrap();
+            log
+        });
+        assert_eq!(again.rest().0, connack(4, 5));
+        reading
+    });
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.wait_exit().code(), Some(0));
+    let log = reading.join().unwrap();
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let lines: Vec<_> =
+        lines.filter(|line| line["client_id"] == "held" || line["event"] == "ban").collect();
+    let told: Vec<_> = lines.iter().map(|line| (line["event"].as_str(), end_cause(line))).collect();
+    assert_eq!(
+        told,
+        [
+            (Some("connect"), None),
+            (Some("ban"), None),
+            (Some("disconnect"), Some("banned")),
+            (Some("reject"), Some("banned")),
+        ]
+    );
+}
+
+fn end_cause(line: &Value) -> Option<&str> {
+    line["end_cause"].as_str()
 }
 
 #[test]

@@ -15,9 +15,8 @@ use crate::{
     tls_client::{BAD_RECORD, Pki},
 };
 
-/// The bytes of a client's last segment: two packets, each in a record, and what `end` makes.
-fn tell(id: &'static str, how: &str, end_of: impl FnOnce(&mut ClientConnection) -> Vec<u8>) {
-    let pki = Pki::new();
+/// Accepts every client, and tells what each has sent after its CONNECT.
+fn recording_broker() -> (Broker, mpsc::Receiver<Vec<u8>>) {
     let (said, heard) = mpsc::channel();
     let broker = Broker::start(move |mut link| {
         let _ = link.accept();
@@ -25,6 +24,13 @@ fn tell(id: &'static str, how: &str, end_of: impl FnOnce(&mut ClientConnection) 
         let _ = link.stream.read_to_end(&mut rest);
         let _ = said.send(rest);
     });
+    (broker, heard)
+}
+
+/// The bytes of a client's last segment: two packets, each in a record, and what `end` makes.
+fn tell(id: &'static str, how: &str, end_of: impl FnOnce(&mut ClientConnection) -> Vec<u8>) {
+    let pki = Pki::new();
+    let (broker, heard) = recording_broker();
     let proxy = Config::of([&broker]).listener(&pki.tls("")).start();
     let mut client = pki.client().open(proxy.address()).session(id);
     let publish = packet(0x30, &[&text("site/7/alarm")[..], b"door open"].concat());
@@ -61,13 +67,7 @@ fn before_a_fatal_alert() {
 fn of_clients_that_publish_and_leave() {
     const CLIENTS: usize = 60;
     let pki = Pki::new();
-    let (said, heard) = mpsc::channel();
-    let broker = Broker::start(move |mut link| {
-        let _ = link.accept();
-        let mut rest = Vec::new();
-        let _ = link.stream.read_to_end(&mut rest);
-        let _ = said.send(rest);
-    });
+    let (broker, heard) = recording_broker();
     let proxy = Config::of([&broker]).listener(&pki.tls("")).start();
     for no_delay in [true, false] {
         let mut published = Vec::new();

@@ -186,3 +186,13 @@ class Proxy:
                 values = dict(LABEL.findall(sample[2] or ""))
                 counted[tuple(values[label] for label in labels)] += float(sample[3])
         return counted
+
+
+class BehindBalancer(Proxy):
+    """A proxy whose clients all come through balancers on this host."""
+
+    def config(self, *of):
+        config = super().config(*of)
+        for listener in config["listeners"]:
+            listener["accept_proxy_protocol"] = {"from": [LOOPBACK]}
+        return config

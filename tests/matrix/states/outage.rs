@@ -9,7 +9,8 @@ use crate::{
     file::File,
     fixture::{Brokers, Fixture},
     operations::Operation::{
-        self, Drain, IdentityChanged, LimitsChanged, ListenerMoved, RulesChanged, Unchanged,
+        self, Drain, FilesChanged, IdentityChanged, LimitsChanged, ListenerMoved, RulesChanged,
+        Unchanged,
     },
     stub::Behavior,
 };
@@ -54,7 +55,12 @@ impl State for ServesNobody {
     fn at_once(&mut self, fixture: &mut Fixture, operation: Operation) -> Outcome {
         let is_known = matches!(
             operation,
-            Unchanged | ListenerMoved | IdentityChanged | RulesChanged | LimitsChanged
+            Unchanged
+                | ListenerMoved
+                | IdentityChanged
+                | RulesChanged
+                | LimitsChanged
+                | FilesChanged
         );
         let (known, code) = if is_known { ("failing", 503) } else { ("up", 200) };
         if operation.keeps_b1() {

@@ -264,7 +264,7 @@ fn variables() {
     for (wrong, says) in [
         ("tenant", "allowed: NAME=VALUE"),
         ("x=1", "unknown variable `x`"),
-        ("username=anna", "`username` is given by itself"),
+        ("username=anna", "`username` has a parameter of its own"),
     ] {
         let (code, _, said) = ctl(&proxy, &["route", "--var", wrong, "dev"]);
         assert!(code == 2 && said.contains(says), "{said}");

@@ -3,7 +3,7 @@
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{certificates::mount, config, count, issue};
@@ -49,9 +49,8 @@ fn a_thousand_swaps_under_load() {
             });
         }
         (0..SWAPS / 5).for_each(swap);
-        let (memory, descriptors, started) = (proxy.memory(), proxy.descriptors(), Instant::now());
+        let (memory, descriptors) = (proxy.memory(), proxy.descriptors());
         (SWAPS / 5..SWAPS).for_each(swap);
-        assert!(started.elapsed() < Duration::from_mins(2), "{:?}", started.elapsed());
         let grown = proxy.memory().saturating_sub(memory);
         assert!(grown < 4 << 20, "{grown} bytes more");
         assert!(proxy.descriptors() <= descriptors + 20, "{descriptors} descriptors before");

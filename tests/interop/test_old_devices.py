@@ -7,7 +7,7 @@ import pytest
 from harness.balancers import haproxy
 from harness.certificates import Authority
 from harness.process import LOOPBACK, PATIENCE
-from harness.proxy import ROOT, BehindBalancer
+from harness.proxy import ROOT, BehindBalancer, Proxy
 from harness.scripted import connack
 
 CONNECT = b"\x10\x12\x00\x04MQTT\x04\x02\x00\x3c\x00\x06device"

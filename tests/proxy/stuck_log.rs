@@ -195,7 +195,7 @@ fn a_ban_does_not_wait_for_it() {
     let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     // Two workers and the admin thread write them, in any order.
     let lines = lines.filter(|line| line["client_id"] == "held" || line["event"] == "ban");
-    let told = lines.map(|line| [&line["event"], &line["end_cause"]].map(|word| word.to_string()));
+    let told = lines.map(|line| [&line["event"], &line["end_cause"]].map(ToString::to_string));
     let mut told: Vec<_> = told.collect();
     told.sort();
     let wanted = [

@@ -36,6 +36,7 @@ mod http_probes;
 mod identity;
 mod inherited;
 mod keep_alive;
+mod last_packets;
 mod limits;
 mod limits_by_address;
 mod logs;

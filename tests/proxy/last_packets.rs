@@ -24,6 +24,10 @@ type Heard = (Vec<u8>, Result<(), io::ErrorKind>);
 
 fn read_rest(link: &mut Link) -> Heard {
     let mut rest = Vec::new();
+    // A reset behind the end of the stream is reported only here.
+    if let Some(error) = link.stream.take_error().unwrap() {
+        return (rest, Err(error.kind()));
+    }
     let ended = link.stream.read_to_end(&mut rest).map(drop).map_err(|error| error.kind());
     (rest, ended)
 }

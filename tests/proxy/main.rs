@@ -92,6 +92,7 @@ mod tls_last_words;
 mod tls_old_devices;
 mod tls_shared_buffers;
 mod tls_upstream;
+mod tls_warnings;
 mod transparency;
 mod unavailable;
 mod waiting;

@@ -17,6 +17,7 @@ mod server;
 mod sni;
 mod ticket_identity;
 mod ticket_keys;
+mod traffic_secrets;
 
 pub(crate) use broker_verifier::BrokerCheck;
 pub(crate) use client::Client;
@@ -34,3 +35,4 @@ pub(crate) use refused_certificate::{Weakness, describe};
 pub(crate) use server::{HTTP_1_1, Server, Tickets, TlsServer};
 pub(crate) use sni::Presented;
 pub(crate) use ticket_keys::{TICKET_KEYS, TicketKeys, ticket_keys};
+pub(crate) use traffic_secrets::{MAX_SECRET_BYTES, TrafficSecret, TrafficSecrets, capture};

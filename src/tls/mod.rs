@@ -26,11 +26,12 @@ pub(crate) use hidden_sni::hide_server_name;
 pub(crate) use identity::certified;
 pub(crate) use ocsp::{OCSP, Staple, staple};
 pub(crate) use pem::{
-    AUTHORITIES, CHAIN, KEY, REVOCATION_LISTS, authorities, chain, key, revocation_lists,
+    AUTHORITIES, Authorities, CHAIN, KEY, REVOCATION_LISTS, authorities, chain, key,
+    revocation_lists,
 };
 pub(crate) use pin::{Pin, Pins};
 pub(crate) use provider::TlsVersion;
-pub(crate) use refused_certificate::describe;
+pub(crate) use refused_certificate::{Weakness, describe};
 pub(crate) use server::{HTTP_1_1, Server, Tickets, TlsServer};
 pub(crate) use sni::Presented;
 pub(crate) use ticket_keys::{TICKET_KEYS, TicketKeys, ticket_keys};

@@ -15,18 +15,18 @@ pub(in crate::net) const MAX_KEYS: usize = 256;
 /// Expanded keys; at most [`MAX_KEYS`], chosen by the clock algorithm. They are zeroized when they
 /// are dropped (`OPENSSL_free` of AWS-LC).
 #[derive(Default)]
-pub(in crate::net) struct AeadKeys(RefCell<Slots>);
+pub(in crate::net) struct AeadKeys(RefCell<KeyTable>);
 
 #[derive(Default)]
-struct Slots {
-    entries: Vec<Slot>,
+struct KeyTable {
+    entries: Vec<CachedKey>,
     /// The slot that the next replacement looks at first.
     hand: usize,
     /// The ID that was given last.
     last_id: u64,
 }
 
-struct Slot {
+struct CachedKey {
     id: u64,
     /// Cleared when the hand passes.
     is_recent: bool,
@@ -68,7 +68,7 @@ impl AeadKeys {
         let slots = &mut *self.0.borrow_mut();
         if let Some(slot) = slots.entries.get_mut(key_ref.slot).filter(|slot| slot.id == key_ref.id)
         {
-            *slot = Slot { id: 0, is_recent: false, key: None };
+            *slot = CachedKey { id: 0, is_recent: false, key: None };
         }
     }
 }
@@ -81,7 +81,7 @@ impl AeadKeys {
     }
 }
 
-impl Slots {
+impl KeyTable {
     fn get(&mut self, key_ref: AeadKeyRef) -> Option<&LessSafeKey> {
         let slot = self.entries.get_mut(key_ref.slot).filter(|slot| slot.id == key_ref.id)?;
         slot.is_recent = true;
@@ -90,7 +90,7 @@ impl Slots {
 
     fn insert(&mut self, key: LessSafeKey) -> AeadKeyRef {
         self.last_id += 1;
-        let new = Slot { id: self.last_id, is_recent: true, key: Some(key) };
+        let new = CachedKey { id: self.last_id, is_recent: true, key: Some(key) };
         let slot = self.victim();
         match self.entries.get_mut(slot) {
             Some(old) => *old = new,

@@ -121,13 +121,20 @@ pub(crate) struct Receiver<M> {
 }
 
 impl<M: Envelope> Receiver<M> {
-    /// The next message, with its descriptors; `None` at the end of the stream. Safe to cancel.
+    /// The next message, with its descriptors; `None` at the end of the stream, behind the last
+    /// message that was sent whole. Safe to cancel.
     ///
     /// After an error nothing can be told about the messages that follow: the receiver is of no
     /// more use.
     pub(crate) async fn next(&mut self) -> Result<Option<(M, Vec<OwnedFd>)>, Error> {
-        let Some((payload, descriptors)) = self.frames.next(&self.socket).await? else {
-            return Ok(None);
+        let (payload, descriptors) = match self.frames.next(&self.socket).await {
+            Ok(Some(frame)) => frame,
+            Ok(None) | Err(FrameError::Truncated) => return Ok(None),
+            // Linux reports it behind the last byte, if the other process has left something unread.
+            Err(FrameError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
         };
         let message: M = decode(&payload)?;
         let (expected, found) = (message.descriptors(), descriptors.len());

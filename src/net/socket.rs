@@ -147,6 +147,11 @@ impl Socket {
     }
 
     #[cfg(test)]
+    pub(super) fn duplicate(&self) -> OwnedFd {
+        self.fd.try_clone().unwrap()
+    }
+
+    #[cfg(test)]
     pub(super) fn token(&self) -> SocketToken {
         self.token
     }

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::SocketAddr,
-    num::NonZeroUsize,
+    num::{NonZeroU32, NonZeroUsize},
     path::Path,
     sync::Arc,
     thread::sleep,
@@ -89,6 +89,17 @@ impl RunningProxy {
         let log = fs::read_to_string(self.folder.path().join("access.log")).unwrap();
         let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         lines.filter(|line| line["event"] == "disconnect").collect()
+    }
+
+    /// Sets the weight of a broker, as an operator does.
+    pub(super) fn set_weight(&self, broker: &str, weight: NonZeroU32) {
+        self.proxy.current.load().pools[0].set_weight(broker, Some(weight)).unwrap();
+    }
+
+    /// Waits until so many sessions have ended, and returns their lines.
+    pub(super) fn wait_ends(&self, count: usize) -> Vec<Value> {
+        wait_until("the ends of sessions", || self.ends().len() >= count);
+        self.ends()
     }
 
     /// Begins a drain that takes `timeout`.

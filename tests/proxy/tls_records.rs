@@ -19,7 +19,7 @@ use crate::{
     tls_upstream,
 };
 
-/// Suites of TLS 1.2 by OpenSSL's names, with the version that OpenSSL is started with.
+/// The arguments of OpenSSL that select a suite; those of TLS 1.2 have its names.
 const SUITES: [(&str, &str, &str); 6] = [
     ("-tls1_3", "-ciphersuites", "TLS_AES_128_GCM_SHA256"),
     ("-tls1_3", "-ciphersuites", "TLS_AES_256_GCM_SHA384"),
@@ -67,7 +67,7 @@ fn key_updates_on_both_sides() {
     assert_eq!(end(&proxy.wait_end("c")), "client/relay/closed");
 }
 
-/// An `openssl` whose input and output are those of the connection.
+/// An `openssl` whose input and output are those of the connection, with what it reports.
 struct OpenSsl {
     process: Child,
     input: ChildStdin,
@@ -80,18 +80,13 @@ impl OpenSsl {
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let (input, mut stdout) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+        let input = process.stdin.take().unwrap();
         let output = Arc::new(Mutex::new(Vec::new()));
-        let copy = output.clone();
-        thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(n @ 1..) = stdout.read(&mut buffer) {
-                copy.lock().unwrap().extend_from_slice(&buffer[..n]);
-            }
-        });
+        copy(process.stdout.take().unwrap(), output.clone());
+        copy(process.stderr.take().unwrap(), output.clone());
         Self { process, input, output }
     }
 
@@ -109,6 +104,16 @@ impl OpenSsl {
             (found >= times).then_some(())
         });
     }
+}
+
+/// Appends all of `from` to `to`, in a thread of its own.
+fn copy(mut from: impl Read + Send + 'static, to: Arc<Mutex<Vec<u8>>>) {
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(n @ 1..) = from.read(&mut buffer) {
+            to.lock().unwrap().extend_from_slice(&buffer[..n]);
+        }
+    });
 }
 
 impl Drop for OpenSsl {
@@ -170,9 +175,9 @@ fn openssl_as_a_broker() {
         for n in 1..=5 {
             if version == "-tls1_3" {
                 broker.send(if n % 2 == 0 { b"K\n" } else { b"k\n" });
-                broker.wait(b"KEYUPDATE", n);
             }
             let payload = format!("message {n}");
+            // OpenSSL reads its input before the connection.
             client.send(&publish(payload.as_bytes()));
             broker.wait(payload.as_bytes(), 1);
             broker.send(&publish(payload.as_bytes()));

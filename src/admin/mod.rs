@@ -14,6 +14,7 @@ mod router;
 mod server;
 mod socket;
 mod state;
+mod upgrade_channel;
 mod write_timeout;
 
 pub(crate) use self::{
@@ -21,6 +22,9 @@ pub(crate) use self::{
     server::AdminThread,
     socket::AdminListener,
     state::AdminState,
+    upgrade_channel::{
+        PreviousProcess, UpgradeChannel, UpgradeOutcome, UpgradeRequest, UpgradeStatus,
+    },
 };
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::{
     future::pending,
     io,
     net::IpAddr,
+    os::fd::OwnedFd,
     pin::pin,
     sync::{
         Arc,
@@ -28,7 +29,7 @@ use super::{
     connections::{ConnectionOrigin, ConnectionSlot, Connections},
     handlers::AdminContext,
     router::respond,
-    socket::{AdminListener, AdminStream, AsyncListener},
+    socket::{AdminListener, AdminSocketFile, AdminStream, AsyncListener},
     state::AdminState,
     write_timeout::WriteTimeout,
 };
@@ -58,26 +59,63 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct AdminThread {
     stop: Option<mpsc::Sender<Infallible>>,
     thread: Option<JoinHandle<()>>,
+    /// Whether it accepts connections.
+    accepts: watch::Sender<bool>,
+    /// Duplicated for an upgrade.
+    socket: Option<OwnedFd>,
+    file: Option<Arc<AdminSocketFile>>,
 }
 
 impl AdminThread {
     /// Starts the thread and its event loop: it responds even when the workers and the control
-    /// thread are busy.
+    /// thread are busy. `accepts`: whether it accepts connections at once.
     ///
     /// # Errors
     /// If the thread or its event loop cannot be created.
-    pub(crate) fn start(listener: AdminListener, state: AdminState) -> io::Result<Self> {
+    pub(crate) fn start(
+        listener: AdminListener,
+        state: AdminState,
+        accepts: bool,
+    ) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, mut stopped) = mpsc::channel(1);
+        let (accepts, accepting) = watch::channel(accepts);
+        let (socket, file) = (Some(listener.share()?), listener.file());
         let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
             runtime.block_on(async {
-                if let Err(error) = serve(listener, state, async { _ = stopped.recv().await }).await
-                {
+                let stopped = async { _ = stopped.recv().await };
+                if let Err(error) = serve(listener, state, accepting, stopped).await {
                     tracing::error!(%error, "the admin listener failed");
                 }
             });
         })?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+        Ok(Self { stop: Some(stop), thread: Some(thread), accepts, socket, file })
+    }
+
+    /// Duplicates the listening socket, for another process.
+    ///
+    /// # Errors
+    /// As dup(2).
+    pub(crate) fn share_socket(&self) -> io::Result<Option<OwnedFd>> {
+        self.socket.as_ref().map(OwnedFd::try_clone).transpose()
+    }
+
+    /// Starts or stops accepting connections, while another process may accept from the same queue.
+    pub(crate) fn accept(&self, accept: bool) {
+        self.accepts.send_replace(accept);
+    }
+
+    /// Whether this process removes the unix socket's file at the end.
+    pub(crate) fn own_file(&self, is_owned: bool) {
+        if let Some(file) = &self.file {
+            file.set_owned(is_owned);
+        }
+    }
+
+    /// Closes the listening socket, and ends the connections after the requests in progress.
+    pub(crate) fn close(&mut self) {
+        self.stop = None;
+        self.socket = None;
     }
 }
 
@@ -96,14 +134,16 @@ impl Drop for AdminThread {
 pub(super) async fn serve(
     listener: AdminListener,
     state: AdminState,
+    accepting: watch::Receiver<bool>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let (listener, _file) = listener.into_async()?;
+    let _file = listener.file();
+    let listener = listener.into_async()?;
     let context = Arc::new(AdminContext::new(state));
     let (open, closing) = watch::channel(());
     let mut connections = JoinSet::new();
     tokio::select! {
-        () = accept(listener, &context, &closing, &mut connections) => {}
+        () = accept(listener, accepting, &context, &closing, &mut connections) => {}
         () = shutdown => {}
     }
     drop(open);
@@ -114,6 +154,7 @@ pub(super) async fn serve(
 
 async fn accept(
     listener: AsyncListener,
+    mut accepting: watch::Receiver<bool>,
     context: &Arc<AdminContext>,
     closing: &watch::Receiver<()>,
     connections: &mut JoinSet<()>,
@@ -121,7 +162,14 @@ async fn accept(
     let slots = Connections::new(context.state.max_connections);
     loop {
         let (context, closing) = (context.clone(), closing.clone());
-        match listener.accept().await {
+        // The sender lives as long as this thread.
+        let _ = accepting.wait_for(|accepts| *accepts).await;
+        let accepted = tokio::select! {
+            biased;
+            Ok(()) = accepting.changed() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok((stream, peer)) => {
                 let slot = slots.admit(ConnectionOrigin::of(peer)).await;
                 match stream {

@@ -17,10 +17,11 @@ use super::{
     reload::{reload, reload_files},
     service_manager::ServiceManager,
     signals::{SignalAction, Signals, StopSignals},
+    upgrade::{AfterUpgrade, UpgradeEvent, Upgrades},
 };
 use crate::{
     access_log::AccessLogs,
-    admin::{ReloadOutcome, ReloadRequest},
+    admin::{AdminThread, ReloadOutcome, ReloadRequest, UpgradeRequest},
     config::LogLevel,
     worker::Worker,
 };
@@ -48,6 +49,8 @@ pub(super) struct ControlLoop {
     pub(super) set_level: SetLogLevel,
     pub(super) reload_requests: ReloadRequests,
     pub(super) file_watch: FileWatch,
+    pub(super) upgrades: Upgrades,
+    pub(super) admin: Option<AdminThread>,
 }
 
 impl ControlLoop {
@@ -55,6 +58,7 @@ impl ControlLoop {
     /// which the caller has to close.
     pub(super) async fn run(mut self, mut signals: Signals) -> (AccessLogs, anyhow::Result<()>) {
         self.serve(&mut signals).await;
+        self.upgrades.finish(&self.proxy.metrics).await;
         let Proxy { workers, logs, .. } = self.proxy;
         (logs, Worker::stop_all(workers).map_err(Into::into))
     }
@@ -78,8 +82,20 @@ impl ControlLoop {
                 Some(changed) = self.file_watch.changed() => {
                     end_phase = self.on_changed_files(changed, &mut signals.stop, phase).await;
                 }
+                event = self.upgrades.next() => match self.on_upgrade(event, phase).await {
+                    AfterUpgrade::Nothing => {}
+                    AfterUpgrade::Stop => end_phase = Some(STOPPED_AGAIN),
+                    AfterUpgrade::HandedOver { pid } => {
+                        self.manager.hand_over(pid);
+                        if let Some(admin) = &mut self.admin {
+                            admin.own_file(false);
+                            admin.close();
+                        }
+                        phase = drain::hand_over(&self.proxy, &self.draining);
+                    }
+                },
                 () = housekeeping.next(&self.proxy) => {}
-                _ = progress.tick(), if phase != Phase::Serving => {
+                _ = progress.tick(), if matches!(phase, Phase::Draining { .. } | Phase::Ending { .. }) => {
                     self.manager.draining(self.proxy.limiter.open());
                 }
                 ended = self.workers_ended.recv() => match (ended, phase) {
@@ -96,9 +112,10 @@ impl ControlLoop {
             }
             let Some(why) = end_phase else { continue };
             phase = match phase {
-                Phase::Serving => {
+                Phase::Serving | Phase::HandedOver { .. } => {
                     progress.reset_immediately();
-                    drain::start(&self.proxy, &self.manager, &self.draining)
+                    self.upgrades.cancel(&self.proxy, self.admin.as_ref());
+                    drain::start(&self.proxy, &self.manager, &self.draining, phase)
                 }
                 Phase::Draining { .. } => drain::end_sessions(&self.proxy, why),
                 Phase::Ending { .. } => return,
@@ -118,15 +135,44 @@ impl ControlLoop {
             SignalAction::ReopenLogs => {
                 tracing::info!("SIGUSR1: reopening the access logs");
                 self.proxy.logs.reopen();
+                self.upgrades.reopen_logs();
             }
             SignalAction::Reload => match self.reload_unless_stopped("SIGHUP", stop, phase).await {
                 Some(ReloadOutcome::Draining) => tracing::warn!("SIGHUP: not reloaded: draining"),
+                Some(ReloadOutcome::Upgrading) => {
+                    tracing::warn!("SIGHUP: not reloaded: an upgrade is in progress");
+                }
                 Some(_) => {}
                 None => return Some(STOPPED_AGAIN),
             },
-            SignalAction::Upgrade => tracing::warn!("SIGUSR2: upgrade is not available yet"),
+            SignalAction::Upgrade => {
+                let is_draining = phase != Phase::Serving;
+                self.upgrades.begin(&self.proxy, "SIGUSR2", None, None, is_draining);
+            }
         }
         None
+    }
+
+    async fn on_upgrade(&mut self, event: UpgradeEvent, phase: Phase) -> AfterUpgrade {
+        let Self { upgrades, proxy, admin, manager, .. } = self;
+        match event {
+            UpgradeEvent::Request(UpgradeRequest { binary, reply }) => {
+                let is_draining = phase != Phase::Serving;
+                upgrades.begin(proxy, "admin API", binary, Some(reply), is_draining);
+            }
+            UpgradeEvent::Step(step) => {
+                return upgrades.on_step(step, proxy, admin.as_ref()).await;
+            }
+            UpgradeEvent::Previous(message) => match upgrades.on_previous(message, proxy) {
+                Some(0) if phase == Phase::Serving => manager.ready(STATUS_SERVING),
+                Some(left) if phase == Phase::Serving => manager.ready(&format!(
+                    "Serving; connections left with the process before the upgrade: {left}"
+                )),
+                _ => {}
+            },
+            UpgradeEvent::Report => upgrades.report(proxy),
+        }
+        AfterUpgrade::Nothing
     }
 
     /// Returns the reason why the phase ends, if it does.
@@ -204,6 +250,9 @@ impl ControlLoop {
     ) -> Option<ReloadOutcome> {
         if phase != Phase::Serving {
             return Some(ReloadOutcome::Draining);
+        }
+        if self.upgrades.is_in_progress() {
+            return Some(ReloadOutcome::Upgrading);
         }
         tokio::select! {
             outcome = self.reload(requested_by) => Some(outcome),

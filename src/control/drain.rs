@@ -18,6 +18,11 @@ const END_SESSIONS_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Serving,
+    /// Another process has taken over; the sessions that are left end one after the other from
+    /// `until` on.
+    HandedOver {
+        until: Instant,
+    },
     /// Sessions are being ended one after the other.
     Draining {
         until: Instant,
@@ -33,15 +38,36 @@ impl Phase {
     pub(super) async fn deadline(self) {
         match self {
             Self::Serving => pending().await,
-            Self::Draining { until } | Self::Ending { until } => sleep_until(until).await,
+            Self::HandedOver { until } | Self::Draining { until } | Self::Ending { until } => {
+                sleep_until(until).await
+            }
         }
     }
 }
 
+/// Makes the workers end with their last sessions, which another process does not have.
+pub(super) fn hand_over(proxy: &Proxy, draining: &AtomicBool) -> Phase {
+    let config = proxy.current.load().config.clone();
+    draining.store(true, Ordering::Relaxed);
+    proxy.listeners.release_files();
+    proxy.workers.iter().for_each(Worker::retire);
+    let quiet = config.upgrade.timeout.saturating_sub(config.drain.timeout);
+    Phase::HandedOver { until: Instant::now() + quiet }
+}
+
 /// Makes the workers stop accepting and end their sessions one after the other.
-pub(super) fn start(proxy: &Proxy, manager: &ServiceManager, draining: &AtomicBool) -> Phase {
+pub(super) fn start(
+    proxy: &Proxy,
+    manager: &ServiceManager,
+    draining: &AtomicBool,
+    phase: Phase,
+) -> Phase {
     let Proxy { limiter, workers, current, .. } = proxy;
-    let timeout = current.load().config.drain.timeout;
+    let config = current.load().config.clone();
+    let timeout = match phase {
+        Phase::HandedOver { .. } => config.drain.timeout.min(config.upgrade.timeout),
+        _ => config.drain.timeout,
+    };
     let until = Instant::now() + timeout;
     draining.store(true, Ordering::Relaxed);
     manager.stopping(timeout);

@@ -1,6 +1,7 @@
 //! Starts the proxy and its control thread.
 
 use std::{
+    num::NonZeroUsize,
     path::Path,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
@@ -12,10 +13,13 @@ use super::{
     admin::{self, AdminSetup},
     control_loop::{ControlLoop, SetLogLevel},
     file_watch::FileWatch,
-    listeners::Listeners,
+    listeners::{BoundListeners, Listeners},
     proxy::Proxy,
     service_manager::ServiceManager,
     signals::Signals,
+    upgrade::{
+        Previous, TakenSockets, Takeover, Upgrades, begin_serving, take_over, upgrade_channel,
+    },
     warnings::log_warnings,
 };
 use crate::{admin::AdminListener, config::Config, metrics::Metrics, program_log::ProgramLog};
@@ -52,16 +56,19 @@ async fn run_to_end(
     log: ProgramLog,
     set_level: SetLogLevel,
 ) -> anyhow::Result<()> {
+    let (upgrade_channel, upgrade_requests) = upgrade_channel();
+    let mut takeover = take_over().await?;
     let (ended, workers_ended) = mpsc::unbounded_channel();
     // The number that `auto` means now is kept until the end.
     let workers = config.runtime.workers.count();
-    let listeners = Listeners::first(config, workers)?;
-    let admin = config.admin.as_ref().map(|admin| AdminListener::bind(&admin.bind)).transpose()?;
+    let sockets = takeover.as_mut().map(Takeover::take_sockets).transpose()?;
+    let (listeners, admin) = bind(config, workers, sockets)?;
     // Installed before the first client, so that every connection is recorded whenever a signal
     // comes.
     let mut signals = Signals::new()?;
+    let previous_runs = takeover.as_ref().map(|takeover| takeover.state.run_ids.clone());
     let proxy = tokio::select! {
-        proxy = Proxy::start(config, file, workers, listeners, metrics, &ended) => proxy?,
+        proxy = Proxy::start(config, file, workers, listeners, metrics, &ended, previous_runs) => proxy?,
         // Names are still being looked up; no client has been served yet.
         () = signals.stop.received() => return Ok(()),
     };
@@ -69,8 +76,22 @@ async fn run_to_end(
     log_warnings(config);
     let draining = Arc::new(AtomicBool::new(false));
     let (reloads, reload_requests) = admin::reload_channel();
-    let setup = AdminSetup { proxy: &proxy, draining: &draining, log, reloads };
+    let setup = AdminSetup {
+        proxy: &proxy,
+        draining: &draining,
+        log,
+        reloads,
+        upgrades: upgrade_channel,
+        accepts: takeover.is_none(),
+    };
     let admin = admin.map(|listener| admin::start(listener, setup)).transpose()?;
+    let previous = match takeover {
+        Some(takeover) => {
+            upgrade_requests.status.set(Ok(takeover.process()));
+            begin_serving(takeover, &proxy, admin.as_ref()).await?
+        }
+        None => Previous::default(),
+    };
     let manager = ServiceManager::from_env();
     let file_watch = FileWatch::start(&proxy.current);
     let control_loop = ControlLoop {
@@ -81,9 +102,33 @@ async fn run_to_end(
         set_level,
         reload_requests,
         file_watch,
+        upgrades: Upgrades::new(upgrade_requests, previous),
+        admin,
     };
     let (logs, outcome) = control_loop.run(signals).await;
-    drop(admin);
     logs.close(LOG_CLOSE_TIMEOUT);
     outcome
+}
+
+/// Binds the listeners, or takes the sockets of the process before an upgrade.
+fn bind(
+    config: &Config,
+    workers: NonZeroUsize,
+    sockets: Option<TakenSockets>,
+) -> anyhow::Result<((Listeners, BoundListeners), Option<AdminListener>)> {
+    let Some(TakenSockets { listeners, inherited, mut admin }) = sockets else {
+        let listeners = Listeners::first(config, workers)?;
+        let admin = config.admin.as_ref().map(|admin| AdminListener::bind(&admin.bind));
+        return Ok((listeners, admin.transpose()?));
+    };
+    let listeners = Listeners::take_over(config, workers, inherited, listeners)?;
+    let admin = config.admin.as_ref().map(|config| {
+        let same = admin.take_if(|(bind, _)| *bind == config.bind.to_string());
+        let bind = &config.bind;
+        same.map_or_else(
+            || AdminListener::bind(bind),
+            |(_, it)| Ok(AdminListener::handed(bind, it)),
+        )
+    });
+    Ok((listeners, admin.transpose()?))
 }

@@ -78,6 +78,16 @@ impl ServiceManager {
         self.queue(format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={micros}\nSTATUS=Draining\n"));
     }
 
+    /// Reports that another process is the service's main process from now on, and nothing more:
+    /// only messages of the main process are read.
+    pub(super) fn hand_over(&mut self, pid: u32) {
+        self.queue(format!("MAINPID={pid}\n"));
+        if let Some(messenger) = self.0.take() {
+            // The thread ends once it has sent the message.
+            drop(messenger.messages);
+        }
+    }
+
     /// Reports a drain's progress.
     pub(super) fn draining(&self, connections: u32) {
         self.queue(format!("STATUS=Draining, connections left: {connections}\n"));

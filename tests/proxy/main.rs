@@ -93,6 +93,7 @@ mod tls_shared_buffers;
 mod tls_upstream;
 mod transparency;
 mod unavailable;
+mod upgrade;
 mod waiting;
 mod walks;
 mod warnings;

@@ -1,6 +1,7 @@
 //! Bans of addresses, client IDs and usernames, shared by all workers.
 
 mod ban;
+mod handed;
 mod networks;
 mod table;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::{
 };
 
 pub(crate) use ban::{Ban, BanInForce, BanTarget, wall_time};
+pub(crate) use handed::HandedBan;
 use table::BanTable;
 pub(crate) use table::TooManyBans;
 

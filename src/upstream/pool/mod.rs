@@ -11,6 +11,7 @@
 mod effects;
 mod follower;
 mod forecast;
+mod handed;
 mod health;
 mod members;
 mod operator;
@@ -42,6 +43,7 @@ use crate::{
 };
 use effects::PoolEffects;
 pub(super) use follower::{PoolDropped, PoolFollower};
+pub(crate) use handed::HandedPool;
 pub use health::ProbeResult;
 pub(super) use members::with_discovered;
 pub(crate) use members::{Member, MemberChanges, WeightLimitExceeded};

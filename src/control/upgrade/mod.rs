@@ -1,0 +1,22 @@
+//! An upgrade: another process takes over the listening sockets, what the operator has set, the
+//! counters and the sessions, and this one ends with its last session.
+//!
+//! The process before the upgrade checks and starts the new one ([`giver`]); the new one starts up
+//! without accepting until it is told to ([`taker`]). Until then, every failure leaves the old one
+//! as if nothing had been asked.
+
+mod binary;
+mod check;
+mod giver;
+mod previous;
+mod requests;
+mod spawn;
+mod state;
+mod taker;
+mod upgrades;
+mod wire;
+
+pub(super) use previous::Previous;
+pub(super) use requests::upgrade_channel;
+pub(super) use taker::{TakenSockets, Takeover, take_over};
+pub(super) use upgrades::{AfterUpgrade, UpgradeEvent, Upgrades, begin_serving};

@@ -15,7 +15,7 @@ use super::{
     file_watch::FileWatch,
     listeners::{BoundListeners, Listeners},
     proxy::Proxy,
-    service_manager::ServiceManager,
+    service_manager::{Refused, ServiceManager},
     signals::Signals,
     upgrade::{
         Previous, TakenSockets, Takeover, Upgrades, begin_serving, take_over, upgrade_channel,
@@ -104,6 +104,7 @@ async fn run_to_end(
         file_watch,
         upgrades: Upgrades::new(upgrade_requests, previous),
         admin,
+        refused: Refused::default(),
     };
     let (logs, outcome) = control_loop.run(signals).await;
     logs.close(LOG_CLOSE_TIMEOUT);

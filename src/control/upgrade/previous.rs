@@ -43,6 +43,10 @@ impl Previous {
         Self(Some(Channels { messages, requests }))
     }
 
+    pub(in crate::control) fn is_running(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Waits for a message. Cancel safe.
     pub(in crate::control) async fn next(&mut self) -> FromPrevious {
         let Some(channels) = &mut self.0 else { return pending().await };

@@ -46,6 +46,8 @@ pub(in crate::control) struct Upgrades {
     current: Option<Current>,
     previous: Previous,
     report: Interval,
+    /// The connections that the process before this one has told last.
+    left: Option<u64>,
 }
 
 struct Current {
@@ -84,7 +86,7 @@ impl Upgrades {
     pub(in crate::control) fn new(requests: UpgradeRequests, previous: Previous) -> Self {
         let mut report = interval(REPORT_INTERVAL);
         report.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { requests, current: None, previous, report }
+        Self { requests, current: None, previous, report, left: None }
     }
 
     /// Waits for the next event. Cancel safe.
@@ -254,9 +256,15 @@ impl Upgrades {
         }
     }
 
-    /// Handles a message of the process before this one. Returns what to report about it.
+    /// Whether the process before this one still runs.
+    pub(in crate::control) fn has_previous(&self) -> bool {
+        self.previous.is_running()
+    }
+
+    /// Handles a message of the process before this one. Returns the number of its connections if
+    /// that has changed.
     pub(in crate::control) fn on_previous(
-        &self,
+        &mut self,
         message: FromPrevious,
         proxy: &Proxy,
     ) -> Option<u64> {
@@ -268,7 +276,8 @@ impl Upgrades {
             }
             FromPrevious::Remaining(connections) => {
                 status.update(|previous| previous.remaining = connections);
-                Some(connections)
+                let before = self.left.replace(connections);
+                Some(connections).filter(|_| before != Some(connections))
             }
             FromPrevious::Ended => {
                 tracing::info!("upgrade: the process before has ended");

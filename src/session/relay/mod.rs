@@ -19,13 +19,14 @@ use std::{
     thread::panicking,
 };
 
-use self::flows::{Flows, RelayStep};
+use self::flows::{Flows, RelayStep, UnfinishedSides};
 use super::{
     active::ActiveSession,
     context::WorkerContext,
     end::End,
     evict::{claim_client, end_of_displaced, release_client},
     key_limit,
+    linger::close_lingering,
     panics::panic_if_requested,
 };
 use crate::labels::{EndBy, EndCause, EndPhase, Event};
@@ -113,10 +114,11 @@ impl Future for Relay {
             }
             return Poll::Pending;
         };
+        let unfinished = this.flows.unfinished_sides();
         if let Some(session) = this.leave() {
             let end = end_of_displaced(&this.context, &session, end);
             let end = key_limit::explain(&this.context, &session, end);
-            finish(session, end);
+            finish(&this.context, session, unfinished, end);
         }
         Poll::Ready(())
     }
@@ -144,14 +146,24 @@ impl Drop for Relay {
     }
 }
 
-/// Closes both connections and records the end.
-fn finish(session: ActiveSession, end: End) {
+/// Closes both connections and records the end. Those of `unfinished` sides linger.
+fn finish(
+    context: &Rc<WorkerContext>,
+    session: ActiveSession,
+    unfinished: UnfinishedSides,
+    end: End,
+) {
     // The sockets and counts are freed now; the record may have to wait for the log.
     let ActiveSession { counters, record, client, upstream, lease, permit, .. } = session;
     let accepted = record.is_accepted();
-    client.send_close();
-    upstream.send_close();
-    drop((client, upstream, lease, permit));
+    drop((lease, permit));
+    for (stream, is_unfinished) in [(client, unfinished.client), (upstream, unfinished.upstream)] {
+        if is_unfinished && !stream.is_broken() {
+            close_lingering(context, stream);
+        } else {
+            stream.send_close();
+        }
+    }
     let end = if accepted {
         end
     } else {

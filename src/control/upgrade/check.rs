@@ -11,7 +11,7 @@ use crate::escape::plain_lines;
 const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The most output that is reported.
-const MAX_OUTPUT_BYTES: usize = 16 * 1024;
+const MAX_OUTPUT_BYTES: usize = 8 * 1024;
 
 /// The output of a check that has succeeded: its warnings.
 type Output = String;

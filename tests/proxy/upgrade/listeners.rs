@@ -65,7 +65,7 @@ fn no_connection_is_refused() {
             let before = connected.load(Ordering::Relaxed);
             wait_for("clients", || (connected.load(Ordering::Relaxed) > before + 10).then_some(()));
             TcpStream::connect(admin).unwrap();
-            new = new.next(&proxy);
+            new.next(&proxy);
         }
         done.store(true, Ordering::Relaxed);
         clients.into_iter().for_each(|client| client.join().unwrap());

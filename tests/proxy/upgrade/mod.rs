@@ -1,8 +1,10 @@
 //! Upgrades: another process takes over from the running one.
 
+mod failures;
 mod listeners;
+mod state;
 
-use std::fs;
+use std::{fs, mem};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -15,46 +17,32 @@ impl NewProcess {
     /// Upgrades the proxy by SIGUSR2 at its first process.
     #[track_caller]
     pub(crate) fn of(proxy: &Proxy) -> Self {
-        let known = Self::count(proxy);
-        proxy.signal(Signal::USR2);
-        Self::after(proxy, known)
+        Self::by(proxy, || proxy.signal(Signal::USR2))
     }
 
     /// Upgrades again.
     #[track_caller]
-    pub(crate) fn next(self, proxy: &Proxy) -> Self {
-        let known = Self::count(proxy);
-        self.signal(Signal::USR2);
-        let next = Self::after(proxy, known);
-        std::mem::forget(self);
-        next
+    pub(crate) fn next(&mut self, proxy: &Proxy) {
+        let next = Self::by(proxy, || self.signal(Signal::USR2));
+        // The one before goes on with its sessions.
+        mem::forget(mem::replace(self, next));
     }
 
-    /// The processes that have taken over so far.
-    pub(crate) fn count(proxy: &Proxy) -> usize {
-        Self::pids(proxy).len()
-    }
-
-    /// Waits for the one after the first `known`.
+    /// Waits for the upgrade that `ask` asks for.
     #[track_caller]
-    pub(crate) fn after(proxy: &Proxy, known: usize) -> Self {
+    pub(crate) fn by(proxy: &Proxy, ask: impl FnOnce()) -> Self {
+        let known = proxy.stderr().len();
+        ask();
         wait_for("the new process to accept", || {
-            let lines = proxy.stderr();
+            let lines = proxy.stderr().split_off(known);
             if let Some(line) = lines.iter().find(|line| line.contains("not upgraded")) {
                 panic!("{line}: {}", lines.join("\n"));
             }
-            Self::pids(proxy).get(known).copied().map(Self)
-        })
-    }
-
-    fn pids(proxy: &Proxy) -> Vec<Pid> {
-        let lines = proxy.stderr();
-        let lines = lines.iter().filter(|line| line.contains("upgraded: the new process accepts"));
-        let pid = |line: &String| {
+            let line = lines.iter().find(|line| line.contains("the new process accepts"))?;
             let (_, rest) = line.split_once("pid=").unwrap();
-            Pid::from_raw(rest.split_whitespace().next().unwrap().parse().unwrap()).unwrap()
-        };
-        lines.map(pid).collect()
+            let pid = rest.split_whitespace().next().unwrap().parse().unwrap();
+            Some(Self(Pid::from_raw(pid).unwrap()))
+        })
     }
 
     pub(crate) fn pid(&self) -> Pid {

@@ -2,9 +2,13 @@
 
 use std::{os::fd::OwnedFd, sync::Arc};
 
+use tokio::sync::oneshot;
+
 use crate::{
     access_log::WorkerLogs,
-    session::{Drain, ProcessContext, SessionQuery},
+    session::{
+        Drain, HandOver, HandOverOutcome, MovedSession, ProcessContext, Refusal, SessionQuery,
+    },
     snapshot::Snapshot,
 };
 
@@ -31,11 +35,33 @@ pub struct WorkerUpdate {
 /// Held by workers that have not applied a configuration yet.
 pub(crate) type PendingUpdate = tokio::sync::mpsc::Sender<()>;
 
+/// The answer for one session that a worker was to take over; the second value is an error if it has
+/// to stay where it is.
+pub(crate) type Adoption = (u64, Result<(), Refusal>);
+
 /// A command to a worker.
 pub(super) enum WorkerCommand {
     Update(Box<WorkerUpdate>),
     Drain(Drain),
     EndSessions,
     Answer(SessionQuery),
+    /// Hands the worker's sessions over to another process.
+    HandOver(HandOver),
+    /// The other process has answered for a session.
+    HandOverAnswer {
+        session_id: u64,
+        outcome: HandOverOutcome,
+    },
+    /// The hand-over is over: sessions without an answer go on here.
+    HandOverEnd,
+    /// Takes sessions over from another process; they are started later.
+    Adopt {
+        sessions: Vec<MovedSession>,
+        reply: oneshot::Sender<Vec<Adoption>>,
+    },
+    /// The other process knows that these sessions are here.
+    StartAdopted(Vec<u64>),
+    /// The other process keeps these sessions.
+    GiveUpAdopted(Vec<u64>),
     Stop,
 }

@@ -13,6 +13,7 @@ mod follower;
 mod forecast;
 mod health;
 mod members;
+mod moved;
 mod operator;
 mod outage;
 mod overview;

@@ -4,15 +4,15 @@ set -euo pipefail
 
 cd "$(dirname "$0")/../.."
 target=${CARGO_TARGET_DIR:-target}
-cargo build --release --locked --bin mqtt-lb
+cargo build --profile dist --locked --bin mqtt-lb
 
 # Manual pages and completions, at a path that Cargo.toml can name.
 made=target/package
 rm -rf "$made"
-"$target/release/mqtt-lb" man --dir "$made"
+"$target/dist/mqtt-lb" man --dir "$made"
 gzip -9n "$made"/man?/*
 for shell in bash zsh fish; do
-  "$target/release/mqtt-lb" completions "$shell" >"$made/mqtt-lb.$shell"
+  "$target/dist/mqtt-lb" completions "$shell" >"$made/mqtt-lb.$shell"
 done
 
-cargo deb --no-build --locked --strip "$@"
+cargo deb --no-build --profile dist --locked --strip "$@"

@@ -30,8 +30,9 @@ pub(super) fn check(args: &CheckArgs) -> ExitCode {
         Ok(config) => {
             // The service may have other limits than this shell, so these are only warnings.
             let of_limits = control::descriptor_warnings(&config);
-            let of_staples = control::staple_warnings(&config);
-            for warning in config.warnings().into_iter().chain(of_staples).chain(of_limits) {
+            let of_files =
+                [control::expiry_warnings(&config), control::staple_warnings(&config)].concat();
+            for warning in config.warnings().into_iter().chain(of_files).chain(of_limits) {
                 eprintln!("{}: warning: {warning}", file.display());
             }
             if args.print {

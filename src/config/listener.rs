@@ -109,6 +109,17 @@ pub struct ListenerTls {
     pub(crate) files: Vec<ReadFile>,
     /// `None`: the keys of tickets are generated.
     pub ticket_keys: Option<TicketKeyFile>,
+    /// What is likely a mistake in its files.
+    pub(crate) file_warnings: Vec<TlsFileWarning>,
+}
+
+/// What is likely a mistake in a file of TLS.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsFileWarning {
+    /// The key of `tls` that names the file.
+    pub(crate) key: &'static str,
+    /// A sentence that names the file.
+    pub(crate) text: String,
 }
 
 /// A certificate of the configuration, for the metrics and warnings about its expiry.

@@ -26,6 +26,7 @@ mod rule_warnings;
 mod schema;
 mod secret;
 mod settings;
+mod tls_warnings;
 mod tree;
 mod validate;
 mod values;
@@ -45,7 +46,7 @@ pub(crate) use identity::{
 };
 pub use idle::Idle;
 pub use listener::{Bind, CertificateFile, ListenerTls, RevocationFile};
-pub(crate) use listener::{Listener, NetworkAccess, StapleFile, TicketKeyFile};
+pub(crate) use listener::{Listener, NetworkAccess, StapleFile, TicketKeyFile, TlsFileWarning};
 pub use pool::{
     ActiveCheck, Address, Discover, Health, OnDown, Pool, PoolTls, Probe, Records, Upstream,
 };

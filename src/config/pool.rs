@@ -13,7 +13,7 @@ use rustls::pki_types::ServerName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CertificateFile, ProxyProtocolOut, Rate, ReadFile, Secret};
+use super::{CertificateFile, ProxyProtocolOut, Rate, ReadFile, Secret, TlsFileWarning};
 use crate::{
     balance::{Algorithm, EmptyClientId, KeyTemplate},
     template::{Template, Variable},
@@ -66,6 +66,8 @@ pub struct PoolTls {
     pub certificates: Vec<CertificateFile>,
     /// All that it was read from.
     pub(crate) files: Vec<ReadFile>,
+    /// What is likely a mistake in its files.
+    pub(crate) file_warnings: Vec<TlsFileWarning>,
 }
 
 /// Never equal once it has been read again: the files may have changed.

@@ -1,13 +1,12 @@
 //! Warnings about a valid configuration that is likely a mistake.
 
 use super::{
-    Config, Listener, PassedTlvs, Pool, ProxyProtocolOut, TcpKeepalive, TcpUserTimeout,
-    TicketKeyFile, Timeouts, limit_warnings, passthrough, rule_warnings,
+    Config, Listener, PassedTlvs, Pool, ProxyProtocolOut, TcpKeepalive, TcpUserTimeout, Timeouts,
+    limit_warnings, passthrough, rule_warnings, tls_warnings,
 };
 use crate::{
     balance::EmptyClientId,
     template::{Template, Variable},
-    tls::HTTP_1_1,
 };
 
 impl Config {
@@ -20,8 +19,7 @@ impl Config {
                 absent_key(listener, pool)
             });
             let mut warnings: Vec<_> = keys.collect();
-            warnings.extend(refused_offers(listener));
-            warnings.extend(ticket_keys(listener));
+            warnings.extend(tls_warnings::of_listener(listener));
             warnings.extend(refuses_all(listener));
             warnings.extend(likely_mistakes(listener));
             warnings.extend(passthrough::warnings(self, listener));
@@ -30,6 +28,7 @@ impl Config {
         };
         let mut warnings: Vec<_> = listeners.flat_map(of_listener).collect();
         warnings.extend(rule_warnings::pools_without_clients(self));
+        warnings.extend(tls_warnings::of_pools(self));
         warnings.extend(self.pools.iter().filter_map(assigned_without_key));
         warnings.extend(self.pools.iter().filter_map(|pool| self.absent_tlvs(pool)));
         warnings.extend(count_without_effect(&self.timeouts));
@@ -62,42 +61,6 @@ impl Config {
             )
         })
     }
-}
-
-/// TLS refuses clients that offer a protocol of MQTT, on a listener for both protocols.
-fn refused_offers(listener: &Listener) -> Option<String> {
-    let offers = listener.tls.as_ref()?.server.alpn();
-    let is_http_only = !offers.is_empty() && offers.iter().all(|name| name == HTTP_1_1.as_bytes());
-    let has_both = listener.mqtt && listener.websocket.is_some();
-    (has_both && is_http_only).then(|| {
-        format!(
-            "tls.alpn of listener {} has only {HTTP_1_1}, so that clients of MQTT that offer a \
-             protocol, such as mqtt, are refused: add mqtt, or remove alpn",
-            listener.name
-        )
-    })
-}
-
-/// Others may read the ticket keys, or a rotation did not add a new one.
-fn ticket_keys(listener: &Listener) -> Vec<String> {
-    let keys = listener.tls.as_ref().and_then(|tls| tls.ticket_keys.as_ref());
-    let Some(TicketKeyFile { path, is_world_readable, repeated_line }) = keys else {
-        return Vec::new();
-    };
-    let (name, file) = (&listener.name, path.display());
-    let readable = is_world_readable.then(|| {
-        format!(
-            "tls.ticket_keys of listener {name}: any user of this machine can read {file}, and with \
-             it decrypt TLS 1.2 and impersonate clients: chmod o= {file}"
-        )
-    });
-    let repeated = repeated_line.map(|line| {
-        format!(
-            "tls.ticket_keys of listener {name}: line {line} of {file} repeats an earlier key: \
-             remove it, or replace it by a new one"
-        )
-    });
-    readable.into_iter().chain(repeated).collect()
 }
 
 /// The key of a pool has only variables that the clients of a listener do not have.

@@ -15,7 +15,7 @@ use super::{
     housekeeping::Housekeeping,
     proxy::Proxy,
     reload::{reload, reload_files},
-    service_manager::ServiceManager,
+    service_manager::{Refused, ServiceManager},
     signals::{SignalAction, Signals, StopSignals},
 };
 use crate::{
@@ -32,10 +32,6 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 const STOPPED_AGAIN: &str = "second stop signal";
 const TIMED_OUT: &str = "drain.timeout has passed";
 
-/// The status that the service manager shows.
-const STATUS_SERVING: &str = "Serving";
-const STATUS_NOT_RELOADED: &str = "Serving; the last reload was refused, see the log";
-
 /// Sets the level of the program's log.
 pub(crate) type SetLogLevel = Box<dyn Fn(LogLevel)>;
 
@@ -48,6 +44,7 @@ pub(super) struct ControlLoop {
     pub(super) set_level: SetLogLevel,
     pub(super) reload_requests: ReloadRequests,
     pub(super) file_watch: FileWatch,
+    pub(super) refused: Refused,
 }
 
 impl ControlLoop {
@@ -63,7 +60,7 @@ impl ControlLoop {
         let mut housekeeping = Housekeeping::new();
         let mut progress = interval(PROGRESS_INTERVAL);
         let mut phase = Phase::Serving;
-        self.manager.ready(STATUS_SERVING);
+        self.manager.ready(self.refused);
         loop {
             // The reason for the next phase, if one begins.
             let mut end_phase = None;
@@ -171,6 +168,7 @@ impl ControlLoop {
         match reload_files(&mut self.proxy).await {
             Ok((paths, changes)) => {
                 self.file_watch.follow();
+                self.set_files_refused(false);
                 self.proxy.metrics.count_file_reload(true);
                 for change in &changes {
                     tracing::info!("{change}");
@@ -182,6 +180,7 @@ impl ControlLoop {
                 FilesRead::Done
             }
             Err(faults) => {
+                self.set_files_refused(true);
                 let (files, why) = (list_paths(&paths), faults.join("; "));
                 if self.reload_requests.record_files(paths, faults) {
                     self.proxy.metrics.count_file_reload(false);
@@ -192,6 +191,13 @@ impl ControlLoop {
                 }
                 FilesRead::Refused
             }
+        }
+    }
+
+    fn set_files_refused(&mut self, files: bool) {
+        if self.refused.files != files {
+            self.refused.files = files;
+            self.manager.serving(self.refused);
         }
     }
 
@@ -216,8 +222,10 @@ impl ControlLoop {
         tracing::info!("{requested_by}: reloading {}", self.proxy.file.display());
         self.manager.reloading();
         let outcome = reload(&mut self.proxy).await;
-        let status = if outcome.is_ok() { STATUS_SERVING } else { STATUS_NOT_RELOADED };
-        self.manager.ready(status);
+        // A reload that is applied has read all files.
+        self.refused.reload = outcome.is_err();
+        self.refused.files &= outcome.is_err();
+        self.manager.ready(self.refused);
         self.proxy.metrics.count_reload(outcome.is_ok());
         let snapshot = self.proxy.current.load();
         let outcome = match outcome {

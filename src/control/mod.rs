@@ -23,4 +23,4 @@ mod warnings;
 pub(crate) use control_loop::SetLogLevel;
 pub(crate) use descriptors::warnings as descriptor_warnings;
 pub use run::run;
-pub(crate) use warnings::staple_warnings;
+pub(crate) use warnings::{expiry_warnings, staple_warnings};

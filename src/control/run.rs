@@ -14,7 +14,7 @@ use super::{
     file_watch::FileWatch,
     listeners::Listeners,
     proxy::Proxy,
-    service_manager::ServiceManager,
+    service_manager::{Refused, ServiceManager},
     signals::Signals,
     warnings::log_warnings,
 };
@@ -81,6 +81,7 @@ async fn run_to_end(
         set_level,
         reload_requests,
         file_watch,
+        refused: Refused::default(),
     };
     let (logs, outcome) = control_loop.run(signals).await;
     drop(admin);

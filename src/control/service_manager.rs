@@ -35,6 +35,27 @@ const MAX_QUEUED_MESSAGES: usize = 16;
 /// writers and the last lines of the program log.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(20);
 
+/// What of the configuration has been refused and is not in use; the log has the reasons.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// The last reload.
+    pub(super) reload: bool,
+    /// Files that the configuration in force names and that have changed since they were read.
+    pub(super) files: bool,
+}
+
+impl Refused {
+    /// The status that the service manager shows while the proxy serves.
+    fn status(self) -> &'static str {
+        match (self.reload, self.files) {
+            (false, false) => "Serving",
+            (true, false) => "Serving; the last reload was refused, see the log",
+            (false, true) => "Serving; changed files were refused, see the log",
+            (true, true) => "Serving; the last reload and changed files were refused, see the log",
+        }
+    }
+}
+
 /// The service manager, if there is one. A separate thread sends the messages in order, so nothing
 /// else waits for it.
 pub(super) struct ServiceManager(Option<Messenger>);
@@ -60,8 +81,13 @@ impl ServiceManager {
 
     /// Reports that the proxy serves with the configuration in force. Also ends
     /// [`Self::reloading`].
-    pub(super) fn ready(&self, status: &str) {
-        self.queue(format!("READY=1\nSTATUS={status}\n"));
+    pub(super) fn ready(&self, refused: Refused) {
+        self.queue(format!("READY=1\nSTATUS={}\n", refused.status()));
+    }
+
+    /// Reports what is refused while the proxy serves.
+    pub(super) fn serving(&self, refused: Refused) {
+        self.queue(format!("STATUS={}\n", refused.status()));
     }
 
     /// Reports that a reload is in progress, until [`Self::ready`].

@@ -39,8 +39,11 @@ pub(super) fn log_new_warnings(before: &Config, config: &Config) {
 /// Logs certificates and CRLs that are expired or soon will be, and checks that are disabled.
 pub(super) fn warn_of_certificates(config: &Config) {
     let now = unix_seconds(SystemTime::now());
-    for (_, _, file) in certificates::all(config) {
-        warn_of_certificate(file, now);
+    for (_, _, certificate) in certificates::all(config) {
+        if let Some(warning) = expiry_warning(certificate, now) {
+            let file = certificate.path.display();
+            tracing::warn!(%file, "{warning}");
+        }
     }
     let listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
     let revocations = listeners.filter_map(|ListenerTls { revocation, .. }| revocation.as_ref());
@@ -83,17 +86,28 @@ pub(crate) fn staple_warnings(config: &Config) -> Vec<String> {
     outdated.collect()
 }
 
-fn warn_of_certificate(certificate: &CertificateFile, now: i64) {
-    let CertificateFile { path, not_before, not_after } = certificate;
-    let file = path.display();
+/// The certificates that are not valid, or soon will not be, a sentence each.
+pub(crate) fn expiry_warnings(config: &Config) -> Vec<String> {
+    let now = unix_seconds(SystemTime::now());
+    let all = certificates::all(config);
+    let warnings = all.into_iter().filter_map(|(owner, name, certificate)| {
+        let warning = expiry_warning(certificate, now)?;
+        Some(format!("tls of {owner} {name}: {}: {warning}", certificate.path.display()))
+    });
+    warnings.collect()
+}
+
+fn expiry_warning(certificate: &CertificateFile, now: i64) -> Option<String> {
+    let CertificateFile { not_before, not_after, .. } = certificate;
     let days = (not_after - now).div_euclid(SECONDS_PER_DAY);
     if now < *not_before {
-        tracing::warn!(%file, "the certificate is not valid before {}", date(*not_before));
+        Some(format!("the certificate is not valid before {}", date(*not_before)))
     } else if *not_after < now {
-        let expiry = date(*not_after);
-        tracing::warn!(%file, "the certificate expired on {expiry}: renew it and reload");
+        Some(format!("the certificate expired on {}: renew it and reload", date(*not_after)))
     } else if days < EXPIRY_WARNING_DAYS {
-        tracing::warn!(%file, "the certificate expires in {days} days: renew it and reload");
+        Some(format!("the certificate expires in {days} days: renew it and reload"))
+    } else {
+        None
     }
 }
 

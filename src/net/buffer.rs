@@ -1,8 +1,11 @@
 //! Buffers for bytes in transit, whose memory is kept for the next use.
 
-use std::{io, task::Poll};
+use std::{io, rc::Rc, task::Poll};
 
-use super::loan::{Empty, SharedBuffer};
+use super::{
+    aead_keys::AeadKeys,
+    loan::{Empty, SharedBuffer},
+};
 
 /// A growing buffer. Only bytes that were appended can be read, so emptying it is a single store:
 /// the old bytes stay in memory beyond its end.
@@ -64,7 +67,7 @@ impl Buffer {
     }
 }
 
-/// A worker's buffers for the layers over its sockets.
+/// A worker's buffers for the layers over its sockets, and what else they share.
 #[derive(Default)]
 pub(super) struct LayerBuffers {
     /// TLS records that have been read.
@@ -73,6 +76,8 @@ pub(super) struct LayerBuffers {
     pub(super) outbox: SharedBuffer<Buffer>,
     /// WebSocket frames to be sent.
     pub(super) frames: SharedBuffer<Vec<u8>>,
+    /// The keys of TLS connections.
+    pub(super) keys: Rc<AeadKeys>,
 }
 
 impl Empty for Buffer {

@@ -4,6 +4,7 @@
 //! atomic, except for [`Notify`], with which other threads wake the worker.
 
 mod acceptor;
+mod aead_keys;
 mod buffer;
 mod loan;
 mod notify;

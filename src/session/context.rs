@@ -13,6 +13,7 @@ use super::{
     clients::ClientDirectory,
     flood_log::FloodLog,
     handover::Departures,
+    linger::LingerCount,
     pool_view::PoolView,
     record::{ListenerRef, Recorder},
     table::SessionTable,
@@ -83,6 +84,7 @@ pub(crate) struct WorkerContext {
     /// Notified when a sweep acts on added bans: clients that wait for admission may be banned.
     pub(crate) new_bans: Notify,
     pub(crate) flood_log: FloodLog,
+    pub(super) lingering: LingerCount,
     /// Holds the data of one read until it is written or stored.
     pub(crate) scratch: SharedBuffer<Buffer>,
     pub(crate) pipes: Pipes,
@@ -130,6 +132,7 @@ impl WorkerContext {
             swept_bans: Cell::new(0),
             new_bans: Notify::new(),
             flood_log: FloodLog::default(),
+            lingering: LingerCount::default(),
             ending: Cell::new(None),
             scratch: SharedBuffer::default(),
             pipes: Pipes::default(),
@@ -226,6 +229,11 @@ impl WorkerContext {
     /// The number of connections that were accepted and whose end has not been recorded yet.
     pub(crate) fn unfinished(&self) -> usize {
         self.recorder.unfinished()
+    }
+
+    /// The number of connections of sessions that have ended and are about to be closed.
+    pub(crate) fn lingering(&self) -> u32 {
+        self.lingering.get()
     }
 
     /// Whole seconds since the worker started, counted from [`FIRST_SECOND`], so that 0 can mean

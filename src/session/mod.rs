@@ -2,7 +2,7 @@
 //!
 //! Modules use only modules of lower layers. From the bottom: `end`, `record`, `active` (the data
 //! of one session), `clients` and `table`; then `accept_context`, and `context` (what a worker's sessions share); then
-//! `pending` and `reject`, `destination`, `evict`, `relay`, `identity`, `broker_search`, `handshake`; at the top `sweep` and
+//! `linger`, `pending` and `reject`, `destination`, `evict`, `relay`, `identity`, `broker_search`, `handshake`; at the top `sweep` and
 //! `query`.
 
 mod accept_context;
@@ -22,6 +22,7 @@ mod handover;
 mod handshake;
 mod identity;
 mod key_limit;
+mod linger;
 mod panics;
 mod pending;
 mod pool_view;

@@ -1,23 +1,22 @@
 //! A connection that ends before its session has begun: its reply, its record, its close.
 
-use std::{borrow::Cow, future::poll_fn, ops::Deref, pin::pin, rc::Rc, time::Duration};
+use std::{borrow::Cow, ops::Deref, pin::pin, rc::Rc};
 
 use super::{
     context::WorkerContext,
     end::End,
+    linger::{LINGER_TIMEOUT, discard_input},
     record::{ConnackSent, Record},
 };
 use crate::{
     labels::{EndBy, EndCause, EndPhase, Event},
     limits::{AddressRefusal, BanInForce, FarOverLimit, wall_time},
-    net::{BULK_BYTES, Socket, Stream, deadline},
+    net::{Stream, deadline},
     proto::mqtt,
     timestamp::rfc3339,
 };
 
-/// The limits in time and bytes for reading from a refused client after the reply. Closing a socket
-/// with unread data resets the connection, and the reset can overtake the reply.
-const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+/// The most bytes that are read from a refused client after the reply.
 const MAX_LINGER_BYTES: usize = 256 * 1024;
 
 /// Why a session does not begin.
@@ -146,23 +145,7 @@ pub(crate) async fn reject(
         Some(None) => record.end_unlogged(&end),
     }
     if let (Some(client), Some(_)) = (&client, reply) {
-        let discarding = pin!(discard_input(context, client.socket()));
+        let discarding = pin!(discard_input(context, client, MAX_LINGER_BYTES));
         let _ = deadline(&context.reactor, until, discarding).await;
-    }
-}
-
-/// Reads and discards data that still arrives on the socket, below TLS and WebSocket.
-async fn discard_input(context: &WorkerContext, client: &Socket) {
-    let mut discarded = 0;
-    while discarded < MAX_LINGER_BYTES {
-        let read = poll_fn(|cx| {
-            client.watch(cx);
-            context.scratch.lend().receive(BULK_BYTES, |room| client.try_recv(room))
-        })
-        .await;
-        match read {
-            Ok(n @ 1..) => discarded += n,
-            _ => return,
-        }
     }
 }

@@ -12,6 +12,7 @@ use super::{
     broker_verifier::BrokerCheck,
     explained::Explained,
     provider::{TlsVersion, client_provider, versions},
+    traffic_secrets::SecretCapture,
 };
 
 /// The most brokers whose tickets are kept, up to eight tickets each (rustls' number): more than
@@ -49,6 +50,9 @@ impl Client {
         };
         client.resumption = Resumption::in_memory_sessions(RESUMABLE_BROKERS);
         client.alpn_protocols = self.alpn;
+        // A session takes its keys over from rustls once the handshake is over.
+        client.enable_secret_extraction = true;
+        client.key_log = Arc::new(SecretCapture);
         Ok(client)
     }
 }

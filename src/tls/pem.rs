@@ -16,7 +16,10 @@ use x509_parser::{
     prelude::{X509Certificate, X509Version},
 };
 
-use super::provider::provider;
+use super::{
+    provider::provider,
+    refused_certificate::{Weakness, weakness, weakness_of_ca},
+};
 
 /// The files allowed for a certificate that is presented to peers.
 pub(crate) const CHAIN: &str =
@@ -36,6 +39,8 @@ pub(crate) struct Chain {
     /// The first and the last second in which that certificate is valid, in Unix time.
     pub(crate) not_before: i64,
     pub(crate) not_after: i64,
+    /// Why peers refuse some of them.
+    pub(crate) weaknesses: Vec<Weakness>,
 }
 
 /// Reads the certificates of a file.
@@ -44,7 +49,7 @@ pub(crate) struct Chain {
 /// What is wrong with the file, as the predicate of a sentence about it.
 pub(crate) fn chain(pem: &[u8]) -> Result<Chain, String> {
     let certificates: Vec<CertificateDer<'static>> = sections(pem, "certificate")?;
-    let mut validity = None;
+    let (mut validity, mut weaknesses) = (None, Vec::new());
     for (index, certificate) in certificates.iter().enumerate() {
         let number = index + 1;
         let parsed = parsed(number, certificate)?;
@@ -58,9 +63,10 @@ pub(crate) fn chain(pem: &[u8]) -> Result<Chain, String> {
         }
         let (from, to) = (parsed.validity().not_before, parsed.validity().not_after);
         validity.get_or_insert((from.timestamp(), to.timestamp()));
+        weaknesses.extend(weakness(number, &parsed));
     }
     let (not_before, not_after) = validity.unwrap_or_default();
-    Ok(Chain { certificates, not_before, not_after })
+    Ok(Chain { certificates, not_before, not_after, weaknesses })
 }
 
 /// Reads the first key of a file.
@@ -76,12 +82,19 @@ pub(crate) fn key(pem: &[u8]) -> Result<Arc<dyn SigningKey>, String> {
     loaded.map_err(|_| "holds a key that cannot be used".to_owned())
 }
 
+/// The CAs of peers.
+pub(crate) struct Authorities {
+    pub(crate) roots: RootCertStore,
+    /// Why nothing is accepted that some of them have signed.
+    pub(crate) weaknesses: Vec<Weakness>,
+}
+
 /// Reads the CAs of peers. Their own validity is ignored: they are trusted by name and key.
 ///
 /// # Errors
 /// What is wrong with the file, as the predicate of a sentence about it.
-pub(crate) fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
+pub(crate) fn authorities(pem: &[u8]) -> Result<Authorities, String> {
+    let (mut roots, mut weaknesses) = (RootCertStore::empty(), Vec::new());
     let certificates: Vec<CertificateDer<'_>> = sections(pem, "certificate")?;
     for (index, certificate) in certificates.into_iter().enumerate() {
         let number = index + 1;
@@ -90,9 +103,10 @@ pub(crate) fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
         if !parsed.is_ca() && parsed.subject() != parsed.issuer() {
             return Err(format!("is invalid: certificate {number} is not a CA certificate"));
         }
+        weaknesses.extend(weakness_of_ca(number, &parsed));
         roots.add(certificate).map_err(|_| malformed(number))?;
     }
-    Ok(roots)
+    Ok(Authorities { roots, weaknesses })
 }
 
 /// The revocation lists of a file.

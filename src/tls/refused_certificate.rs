@@ -41,27 +41,64 @@ impl fmt::Display for Refused {
             1 => f.write_str("the certificate ")?,
             number => write!(f, "certificate {number} of the chain ")?,
         }
-        match self.flaw {
-            Flaw::Version(version) => write!(
-                f,
-                "is of X.509 version {version}, not 3: issue it with an extension, such as \
-                 subjectAltName (openssl x509 -req -extfile)"
-            ),
-            Flaw::RsaBits(bits) => write!(
-                f,
-                "has an RSA key of {bits} bits, and {MIN_RSA_BITS} are required: issue it for a \
-                 longer key, or an ECDSA key"
-            ),
-            Flaw::Hash(hash) => write!(
-                f,
-                "is signed with {hash}, which can be forged: have its CA sign it with SHA-256"
-            ),
-            Flaw::OtherSignature => f.write_str(
-                "is signed with an algorithm that is not supported: have its CA sign it with \
-                 SHA-256, by an RSA, ECDSA or Ed25519 key",
-            ),
+        write!(f, "{}: {}", self.flaw.problem(), self.flaw.remedy())
+    }
+}
+
+impl Flaw {
+    /// What is wrong, as the predicate of a sentence about the certificate.
+    fn problem(self) -> String {
+        match self {
+            Self::Version(version) => format!("is of X.509 version {version}, not 3"),
+            Self::RsaBits(bits) => {
+                format!("has an RSA key of {bits} bits, and {MIN_RSA_BITS} are required")
+            }
+            Self::Hash(hash) => format!("is signed with {hash}, which can be forged"),
+            Self::OtherSignature => "is signed with an algorithm that is not supported".to_owned(),
         }
     }
+
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Version(_) => {
+                "issue it with an extension, such as subjectAltName (openssl x509 -req -extfile)"
+            }
+            Self::RsaBits(_) => "issue it for a longer key, or an ECDSA key",
+            Self::Hash(_) => "have its CA sign it with SHA-256",
+            Self::OtherSignature => {
+                "have its CA sign it with SHA-256, by an RSA, ECDSA or Ed25519 key"
+            }
+        }
+    }
+}
+
+/// What is wrong with a certificate of a file.
+pub(crate) struct Weakness {
+    /// Counted from 1.
+    pub(crate) number: usize,
+    /// The predicate of a sentence about the certificate.
+    pub(crate) problem: String,
+    pub(crate) remedy: &'static str,
+}
+
+impl Weakness {
+    fn new(number: usize, flaw: Flaw) -> Self {
+        Self { number, problem: flaw.problem(), remedy: flaw.remedy() }
+    }
+}
+
+/// Why peers refuse a certificate that is presented to them: by OpenSSL's security level 2, the
+/// default of distributions, and by rustls.
+pub(super) fn weakness(number: usize, certificate: &X509Certificate<'_>) -> Option<Weakness> {
+    // The signature of a certificate that is trusted by itself is not checked.
+    let is_self_signed = certificate.subject() == certificate.issuer();
+    let hash = || weak_hash(certificate).filter(|_| !is_self_signed);
+    short_key(certificate).or_else(hash).map(|flaw| Weakness::new(number, flaw))
+}
+
+/// Why nothing is accepted that a CA has signed. The CA's own signature is not checked.
+pub(super) fn weakness_of_ca(number: usize, ca: &X509Certificate<'_>) -> Option<Weakness> {
+    short_key(ca).map(|flaw| Weakness::new(number, flaw))
 }
 
 // rustls prints errors of others by it.

@@ -15,6 +15,7 @@ use super::{
     sni::{BySni, Presented},
     ticket_identity::identity,
     ticket_keys::{SharedTicketer, TicketKeys},
+    traffic_secrets::SecretCapture,
 };
 
 /// The protocol that browsers offer for a WebSocket (RFC 7301, section 6), which starts as HTTP/1.1
@@ -74,8 +75,7 @@ impl Server {
             if self.tickets.count > 0 {
                 server.ticketer = ticketer.clone();
             }
-            // For the alert to a client that resumes with a certificate that has expired.
-            server.enable_secret_extraction = true;
+            share_keys(&mut server);
             Ok::<_, Error>(server)
         };
         let client_order = config(server_provider())?;
@@ -87,6 +87,12 @@ impl Server {
             without_sni: Arc::new(config(restoring_provider())?),
         })
     }
+}
+
+/// Lets a session take its keys over from rustls once the handshake is over.
+fn share_keys(config: &mut ServerConfig) {
+    config.enable_secret_extraction = true;
+    config.key_log = Arc::new(SecretCapture);
 }
 
 /// TLS of a listener. Its configurations differ only in who orders the cipher suites, and in whether
@@ -122,7 +128,8 @@ impl TlsServer {
     }
 
     #[cfg(test)]
-    pub(crate) fn with_one_config(config: ServerConfig) -> Self {
+    pub(crate) fn with_one_config(mut config: ServerConfig) -> Self {
+        share_keys(&mut config);
         let config = Arc::new(config);
         Self { server_order: config.clone(), client_order: config.clone(), without_sni: config }
     }

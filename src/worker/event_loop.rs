@@ -101,13 +101,17 @@ impl EventLoop {
                     until = until.min(next_flush);
                 }
             }
-            if self.draining && self.listeners.are_closed() && self.context.unfinished() == 0 {
+            if self.draining && self.listeners.are_closed() && self.has_drained() {
                 break;
             }
             reactor.wait(until.saturating_duration_since(now))?;
         }
         self.context.log().flush_within(LOG_EXIT_TIMEOUT);
         Ok(())
+    }
+
+    fn has_drained(&self) -> bool {
+        self.context.unfinished() == 0 && self.context.lingering() == 0
     }
 
     /// Runs what is ready, within the turn's budget; false if the worker has to stop.

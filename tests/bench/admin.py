@@ -44,7 +44,7 @@ def main():
 
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--binary", type=Path, default=ROOT / "target/release/mqtt-lb")
+    parser.add_argument("--binary", type=Path, default=ROOT / "target/dist/mqtt-lb")
     parser.add_argument("--sessions", type=int, default=SESSIONS)
     parser.add_argument("--searches", type=int, default=300, help="of each kind (300)")
     parser.add_argument("--seconds", type=float, default=5, help="of load for each figure (5)")

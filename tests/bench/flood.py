@@ -103,7 +103,7 @@ def run(args, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--binary", default=ROOT / "target/release/mqtt-lb", type=Path)
+    parser.add_argument("--binary", default=ROOT / "target/dist/mqtt-lb", type=Path)
     parser.add_argument("--load", default=BINARIES / "load", type=Path)
     parser.add_argument("--stub", default=BINARIES / "stub", type=Path)
     parser.add_argument("--rate", default=30_000, type=int, help="CONNECTs a second")

@@ -190,7 +190,7 @@ async def run(args, process, folder, ports, admin, mqtt):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--binary", default=ROOT / "target/release/mqtt-lb", type=Path)
+    parser.add_argument("--binary", default=ROOT / "target/dist/mqtt-lb", type=Path)
     parser.add_argument("--sessions", default=5000, type=int)
     parser.add_argument("--reloads", default=136, type=int)
     parser.add_argument("--seconds", default=600, type=float)

@@ -15,6 +15,7 @@ use crate::{
     client::Client,
     config::Config,
     harness::{PATIENCE, Proxy, program},
+    pki::{Ca, Leaf},
 };
 
 const READY: &str = "READY=1\nSTATUS=Serving\n";
@@ -77,6 +78,44 @@ fn start_reload_drain_end() {
     assert_eq!(manager.hear(), "STATUS=Draining, connections left: 2\n");
     drop(clients);
     assert_eq!(proxy.wait_exit().code(), Some(0));
+}
+
+/// Half of a pair is refused until the other half is there.
+#[test]
+fn changed_files_that_are_refused() {
+    let (ca, broker) = (Ca::new("ca"), Broker::echoing());
+    let [old, new] = ["old", "new"].map(|name| ca.issue(&Leaf::new(name, &["eu.example.com"])));
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in [("cert.pem", &old.cert), ("key.pem", &old.key)] {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let path = dir.path().join("notify");
+    let manager = Manager::at(&SocketAddr::from_pathname(&path).unwrap());
+    let text = Config::of([&broker])
+        .listener("tls: { certificates: [{ cert: cert.pem, key: key.pem }] }")
+        .more("watch_interval: 100ms")
+        .text();
+    let proxy = Proxy::start_in(dir, &text, |_| {
+        let mut command = program();
+        command.env("NOTIFY_SOCKET", &path);
+        command
+    });
+    assert_eq!(manager.hear(), READY);
+    std::fs::write(proxy.path("cert.pem"), &new.cert).unwrap();
+    let refused = "STATUS=Serving; changed files were refused, see the log\n";
+    assert_eq!(manager.hear(), refused);
+    // A reload reads the same files.
+    proxy.signal(Signal::HUP);
+    assert!(manager.hear().starts_with("RELOADING=1\n"));
+    let both =
+        "READY=1\nSTATUS=Serving; the last reload and changed files were refused, see the log\n";
+    assert_eq!(manager.hear(), both);
+    std::fs::write(proxy.path("key.pem"), &new.key).unwrap();
+    let not_reloaded = "STATUS=Serving; the last reload was refused, see the log\n";
+    assert_eq!(manager.hear(), not_reloaded);
+    proxy.signal(Signal::HUP);
+    assert!(manager.hear().starts_with("RELOADING=1\n"));
+    assert_eq!(manager.hear(), READY);
 }
 
 /// Names that begin with @ are in the abstract namespace: container managers have such.

@@ -1,8 +1,10 @@
 //! A client that speaks TLS, and a broker that does.
 
 use std::{
+    fs,
     io::{self, ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
+    os::unix::fs::PermissionsExt,
     path::Path,
     sync::Arc,
 };
@@ -51,12 +53,14 @@ impl Pki {
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.path().join(name), text).unwrap();
+        fs::write(self.path().join(name), text).unwrap();
     }
 
     pub(crate) fn write_issued(&self, name: &str, issued: &Issued) {
         self.write(&format!("{name}.pem"), &issued.cert);
-        self.write(&format!("{name}.key"), &issued.key);
+        let key = format!("{name}.key");
+        self.write(&key, &issued.key);
+        fs::set_permissions(self.path().join(key), fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     /// The listener's `tls`, with these further keys.

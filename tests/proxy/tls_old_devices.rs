@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Runs OpenSSL in this folder.
-fn openssl(folder: &Path, args: &str) {
+pub(crate) fn openssl(folder: &Path, args: &str) {
     let output =
         Command::new("openssl").current_dir(folder).args(args.split(' ')).output().unwrap();
     assert!(output.status.success(), "{args}: {}", String::from_utf8_lossy(&output.stderr));
@@ -331,7 +331,7 @@ fn the_status_of_the_certificate() {
         openssl(
             folder,
             &format!(
-                "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 9 -sha256 \
+                "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 90 -sha256 \
                  -extfile v3 -out {name}.pem"
             ),
         );

@@ -18,6 +18,7 @@ mod quotas;
 mod rules;
 mod settings;
 mod tls;
+mod tls_files;
 mod websocket;
 
 use super::{

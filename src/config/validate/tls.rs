@@ -1,29 +1,34 @@
 //! TLS: from the files that keys name to configurations of rustls.
 
-use std::{fs, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
-use rustls::{Error, RootCertStore, pki_types, sign::CertifiedKey};
+use rustls::{pki_types, sign::CertifiedKey};
 
-use super::{Checker, Valid, checker::given, passthrough};
+use super::{
+    Checker, Valid,
+    checker::given,
+    passthrough,
+    tls_files::{LISTENER_PAIR, POOL_PAIR, certified, is_world_readable, refused, weaknesses},
+};
 use crate::{
     config::{
-        CertificateFile, ListenerTls, PoolTls, RevocationFile, StapleFile, TicketKeyFile, Upstream,
+        CertificateFile, ListenerTls, PoolTls, RevocationFile, StapleFile, TicketKeyFile,
+        TlsFileWarning, Upstream,
         at::{At, Place},
-        fault::quote,
         raw::{self, ClientAuth},
         values::{AlpnName, FilePath, SERVER_NAME, ServerName},
     },
     tls::{
-        self, BrokerCheck, Client, Clients, HTTP_1_1, Pin, Presented, Server, Staple, TicketKeys,
-        Tickets, TlsVersion,
+        self, Authorities, BrokerCheck, Client, Clients, HTTP_1_1, Pin, Presented, Server, Staple,
+        TicketKeys, Tickets, TlsVersion,
     },
 };
 
 const CA: &str = "a readable file with certificates of CAs in PEM, such as the system's \
                   /etc/ssl/certs/ca-certificates.crt; or a pin; or insecure_skip_verify: true";
 
-/// S_IROTH of a file's mode: inode(7).
-const READ_BY_OTHERS: u32 = 0o004;
+/// What follows from a CA whose key is too weak.
+const SIGNS_IN_VAIN: &str = "no certificate that it has signed is accepted";
 
 /// Where the TLS of a listener's clients ends.
 pub(super) enum Tls {
@@ -53,11 +58,12 @@ pub(super) fn listener(
         return passthrough::tls(checker, raw).map(|()| Tls::Passthrough);
     }
     let earlier_files = checker.0.file_count();
+    let mut file_warnings = Vec::new();
     let certificates = match &raw.certificates {
-        Some(list) => checker.some(list, |at| certificate(checker, at)),
+        Some(list) => checker.some(list, |at| certificate(checker, at, &mut file_warnings)),
         None => Err(checker.missing(&section, "certificates", "a list of { cert, key }")),
     };
-    let clients = clients(checker, &section, raw);
+    let clients = clients(checker, &section, raw, &mut file_warnings);
     let alpn = given(raw.alpn.as_ref(), |list| protocols(checker, list, websocket));
     let versions = versions(checker, raw);
     let tickets = tickets(checker, raw);
@@ -86,6 +92,7 @@ pub(super) fn listener(
         revocation,
         files: checker.0.files_after(earlier_files),
         ticket_keys,
+        file_warnings,
     }))
 }
 
@@ -122,9 +129,7 @@ fn ticket_keys(
     let (raw, section) = (raw.get()?, raw.place());
     checker.required(&section, "file", &raw.file, tls::TICKET_KEYS)?;
     let (path, keys) = checker.file(&raw.file, tls::TICKET_KEYS, tls::ticket_keys)?;
-    // A file that has vanished meanwhile can be read by nobody.
-    let mode = fs::metadata(&path).map_or(0, |metadata| metadata.mode());
-    let is_world_readable = mode & READ_BY_OTHERS != 0;
+    let is_world_readable = is_world_readable(&path);
     let repeated_line = keys.repeated_line;
     Ok((TicketKeyFile { path, is_world_readable, repeated_line }, keys))
 }
@@ -132,13 +137,15 @@ fn ticket_keys(
 fn certificate(
     checker: &Checker<'_>,
     raw: &At<raw::Certificate>,
+    warnings: &mut Vec<TlsFileWarning>,
 ) -> Valid<((CertificateFile, Option<StapleFile>), Presented)> {
     let (raw, section) = (raw.get()?, raw.place());
     let has_cert = checker.required(&section, "cert", &raw.cert, tls::CHAIN).map(|_| ());
     let has_key = checker.required(&section, "key", &raw.key, tls::KEY).map(|_| ());
     match (has_cert, has_key) {
         (Ok(()), Ok(())) => {
-            let (file, certified) = certified(checker, &raw.cert, &raw.key)?;
+            let (file, certified) =
+                certified(checker, (&raw.cert, &raw.key), &LISTENER_PAIR, warnings)?;
             let staple = given(raw.ocsp.as_ref(), |file| staple(checker, file, &certified))?;
             let (staple_file, staple) = staple.unzip();
             Ok(((file, staple_file), Presented::new(certified, staple)))
@@ -163,34 +170,12 @@ fn staple(
     Ok((StapleFile { path, next_update: staple.next_update }, staple))
 }
 
-/// A certificate and its key, from the files that two keys name.
-fn certified(
-    checker: &Checker<'_>,
-    cert: &At<FilePath>,
-    key: &At<FilePath>,
-) -> Valid<(CertificateFile, CertifiedKey)> {
-    let chain = checker.file(cert, tls::CHAIN, tls::chain);
-    let loaded = checker.file(key, tls::KEY, tls::key);
-    let ((path, chain), (_, loaded)) = (chain?, loaded?);
-    match tls::certified(&chain, loaded) {
-        Ok(Some(certified)) => {
-            let (not_before, not_after) = (chain.not_before, chain.not_after);
-            Ok((CertificateFile { path, not_before, not_after }, certified))
-        }
-        Ok(None) => Err(checker.wrong(
-            &key.place(),
-            "is not the key of cert",
-            "the key of its first certificate",
-        )),
-        Err(error) => Err(refused(checker, &cert.place(), &error)),
-    }
-}
-
 /// Which clients are accepted, and the validity of their revocation lists.
 fn clients(
     checker: &Checker<'_>,
     section: &Place,
     raw: &raw::ListenerTls,
+    warnings: &mut Vec<TlsFileWarning>,
 ) -> Valid<(Clients, Option<RevocationFile>)> {
     let roots = given(raw.client_ca.as_ref(), |file| {
         checker.file(file, tls::AUTHORITIES, tls::authorities)
@@ -207,9 +192,11 @@ fn clients(
         let allowed = "client_auth optional or required, or neither client_ca nor client_crl";
         return Err(checker.wrong(&unused.place(), what, allowed));
     }
-    let Some((_, authorities)) = roots else {
+    let Some((ca, authorities)) = roots else {
         return Err(checker.missing(section, "client_ca", tls::AUTHORITIES));
     };
+    warnings.extend(weaknesses("client_ca", &ca, &authorities.weaknesses, SIGNS_IN_VAIN));
+    let authorities = authorities.roots;
     let (file, revoked) = lists.map_or((None, Vec::new()), |(path, lists)| {
         (Some(RevocationFile { path, next_update: lists.next_update }), lists.lists)
     });
@@ -243,7 +230,11 @@ pub(super) fn pool(
     let (raw, section) = (raw.get()?, raw.place());
     let earlier_files = checker.0.file_count();
     let ca = given(raw.ca.as_ref(), |file| checker.file(file, tls::AUTHORITIES, tls::authorities));
-    let identity = identity(checker, raw);
+    let mut file_warnings = Vec::new();
+    if let Ok(Some((path, authorities))) = &ca {
+        file_warnings.extend(weaknesses("ca", path, &authorities.weaknesses, SIGNS_IN_VAIN));
+    }
+    let identity = identity(checker, raw, &mut file_warnings);
     let check = broker_check(checker, &section, raw, ca);
     let alpn = given(raw.alpn.as_ref(), |list| alpn_names(checker, list));
     let server_name = given(raw.server_name.as_ref(), |name| name.get().map(server_name));
@@ -261,6 +252,7 @@ pub(super) fn pool(
         insecure: *raw.insecure_skip_verify.get()?,
         certificates: certificate.into_iter().collect(),
         files: checker.0.files_after(earlier_files),
+        file_warnings,
     };
     match upstreams.iter().find(|upstream| tls.name_for(&upstream.address).is_none()) {
         None => Ok(tls),
@@ -276,12 +268,12 @@ fn broker_check(
     checker: &Checker<'_>,
     section: &Place,
     raw: &raw::PoolTls,
-    ca: Valid<Option<(PathBuf, RootCertStore)>>,
+    ca: Valid<Option<(PathBuf, Authorities)>>,
 ) -> Valid<BrokerCheck> {
     let pins =
         given(raw.pin.as_ref(), |list| checker.distinct(list, |at: &At<Pin>| at.get().copied()));
     let insecure = *raw.insecure_skip_verify.get()?;
-    let (ca, pins) = (ca?.map(|(_, roots)| roots), pins?);
+    let (ca, pins) = (ca?.map(|(_, authorities)| authorities.roots), pins?);
     let places = [raw.ca.as_ref().map(At::place), raw.pin.as_ref().map(At::place)];
     if let (true, Some(at)) = (insecure, places.iter().flatten().next()) {
         let message = "has no effect with insecure_skip_verify: true; remove one of them";
@@ -300,10 +292,11 @@ fn broker_check(
 fn identity(
     checker: &Checker<'_>,
     raw: &raw::PoolTls,
+    warnings: &mut Vec<TlsFileWarning>,
 ) -> Valid<Option<(CertificateFile, CertifiedKey)>> {
     match (&raw.cert, &raw.key) {
         (None, None) => Ok(None),
-        (Some(cert), Some(key)) => certified(checker, cert, key).map(Some),
+        (Some(cert), Some(key)) => certified(checker, (cert, key), &POOL_PAIR, warnings).map(Some),
         (Some(cert), None) => {
             Err(checker.wrong(&cert.place(), "is given without a key", "both, or neither"))
         }
@@ -315,9 +308,4 @@ fn identity(
 
 fn server_name(name: &ServerName) -> Option<pki_types::ServerName<'static>> {
     pki_types::ServerName::try_from(name.0.to_string()).ok()
-}
-
-/// Refused by rustls, which should not happen with files that were validated.
-fn refused(checker: &Checker<'_>, at: &Place, error: &Error) -> super::checker::Reported {
-    checker.fault(at, format!("cannot be used: {}", quote(&error.to_string())))
 }

@@ -203,6 +203,7 @@ fn use_tls(config: &mut Config, side: Side, tls: &Tls) {
                 revocation: None,
                 ticket_keys: None,
                 files: Vec::new(),
+                file_warnings: Vec::new(),
             });
         }
         Side::Broker => {
@@ -212,6 +213,7 @@ fn use_tls(config: &mut Config, side: Side, tls: &Tls) {
                 insecure: false,
                 certificates: Vec::new(),
                 files: Vec::new(),
+                file_warnings: Vec::new(),
             });
         }
     }

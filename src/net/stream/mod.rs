@@ -208,6 +208,14 @@ impl Stream {
         self.layers.as_ref()?.tls.as_ref()?.key_use()
     }
 
+    /// Keeps no more tickets with which a connection to the same broker could resume TLS: a broker's
+    /// arrive before its CONNACK, and what is needed to keep them takes up memory until then.
+    pub(crate) fn ignore_tickets(&self) {
+        if let Some(tls) = self.layers.as_ref().and_then(|layers| layers.tls.as_ref()) {
+            tls.ignore_tickets();
+        }
+    }
+
     /// Makes the next close send a reset, which tells the peer that the stream is incomplete.
     pub(crate) fn reset_on_close(&self) {
         self.socket.reset_on_close();

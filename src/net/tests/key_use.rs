@@ -36,14 +36,14 @@ fn send(pair: &mut Pair, bytes: usize) {
     pair.peer.pump();
 }
 
-/// Every record counts once, in the direction that it has; those of the handshake hardly do.
+/// Every record counts once, in the direction that it has; the handshake has few with these keys.
 #[test]
 fn every_record_counts() {
     let (reactor, tls) = (Reactor::new().unwrap(), Tls::new(true));
     for layers in [TLS, WSS] {
         let mut pair = Pair::open(&reactor, layers, &tls);
         let start = key_use(&pair);
-        assert!(start.sent < 10 && start.received == 0 && start.limit == LIMIT, "{start:?}");
+        assert!(start.sent < 10 && start.received < 10 && start.limit == LIMIT, "{start:?}");
         for (bytes, records) in [(1, 1), (1000, 1), (5 << 10, 1)] {
             let before = key_use(&pair).sent;
             send(&mut pair, bytes);
@@ -52,7 +52,7 @@ fn every_record_counts() {
         for n in 1..=7 {
             pair.peer_sends(b"packet", b"");
             assert!(pair.recv(64).is_ready());
-            assert_eq!(key_use(&pair).received, n);
+            assert_eq!(key_use(&pair).received - start.received, n);
         }
         assert_eq!(key_use(&pair).records(), 7.max(key_use(&pair).sent));
     }

@@ -117,6 +117,7 @@ pub(super) fn start_relay(
     mut replaced: Vec<ReplacedSession>,
 ) {
     let RelayStart { upstream, lease, reply, bytes, packets, idle_limit } = start;
+    upstream.ignore_tickets();
     let accepted = record.is_accepted();
     if !accepted {
         // Otherwise failed logins that stay connected would lock out the user they name.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     labels::{EndBy, EndCause, EndPhase},
-    net::{FLOW_BYTES, Stream, TurnTicket},
+    net::{FLOW_BYTES, TurnTicket},
     proto::mqtt::{DisconnectReason, Version},
     session::{active::ActiveSession, context::WorkerContext, end::End, evict::note_broker_end},
 };
@@ -29,6 +29,14 @@ pub(crate) struct Flows {
     pub(super) first_to_end: Option<EndBy>,
     /// Whether both sockets wake this task.
     pub(super) watching: bool,
+    /// Whether a reset of one side is passed on to the other.
+    pub(super) passes_reset: bool,
+}
+
+/// The sides whose end has not been read: they may still send, and may not have read everything.
+pub(super) struct UnfinishedSides {
+    pub(super) client: bool,
+    pub(super) upstream: bool,
 }
 
 /// The result of one poll.
@@ -56,6 +64,7 @@ impl Flows {
             ticket: TurnTicket::default(),
             first_to_end: None,
             watching: false,
+            passes_reset: false,
         }
     }
 
@@ -135,10 +144,10 @@ impl Flows {
                     session.counters.half_closed.set(context.seconds());
                 }
                 Err(FlowError::Read(error)) => {
-                    return RelayStep::Ended(failed(from.0, to.1, &error));
+                    return RelayStep::Ended(self.failed(session, from.0, &error));
                 }
                 Err(FlowError::Write(error)) => {
-                    let end = failed(to.0, from.1, &error);
+                    let end = self.failed(session, to.0, &error);
                     if end.cause == EndCause::KeyLimit {
                         self.send_disconnect(session, end.cause);
                     }
@@ -147,6 +156,39 @@ impl Flows {
             }
         }
         step
+    }
+
+    /// The end after `side` failed. A reset is passed on to the other side, unless the stream was
+    /// complete before: then it only says that `side` read nothing more, and would discard what the
+    /// other side has not read yet, such as the DISCONNECT that keeps a broker from publishing the
+    /// will.
+    fn failed(&mut self, session: &ActiveSession, side: EndBy, error: &io::Error) -> End {
+        let end = End::failed(side, EndPhase::Relay, error);
+        let record = &session.record;
+        let (is_complete, other) = match side {
+            EndBy::Client => {
+                (self.inbound.ended || record.client_disconnect.get().is_some(), &session.upstream)
+            }
+            _ => {
+                let is_told = record.broker_disconnect.get().is_some() || !record.is_accepted();
+                (self.outbound.ended || is_told, &session.client)
+            }
+        };
+        if end.cause == EndCause::Reset && !is_complete {
+            self.passes_reset = true;
+            other.reset_on_close();
+        }
+        end
+    }
+
+    /// The sides that a close could keep from reading what they were sent last; neither if a reset
+    /// is passed on.
+    pub(super) fn unfinished_sides(&self) -> UnfinishedSides {
+        let is_unfinished = |flow: &Flow| !flow.ended && !self.passes_reset;
+        UnfinishedSides {
+            client: is_unfinished(&self.inbound),
+            upstream: is_unfinished(&self.outbound),
+        }
     }
 
     /// Ends the session by the proxy.
@@ -221,13 +263,4 @@ impl Flows {
             .bytes_out
             .set(counters.bytes_out.get().saturating_sub(self.outbound.unsent_bytes() as u64));
     }
-}
-
-/// The end after `side` failed. A reset is passed on to the other side.
-fn failed(side: EndBy, other: &Stream, error: &io::Error) -> End {
-    let end = End::failed(side, EndPhase::Relay, error);
-    if end.cause == EndCause::Reset {
-        other.reset_on_close();
-    }
-    end
 }

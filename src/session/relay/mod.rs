@@ -22,7 +22,7 @@ use std::{
     thread::panicking,
 };
 
-use self::flows::RelayStep;
+use self::flows::{RelayStep, UnfinishedSides};
 use super::{
     active::ActiveSession,
     context::WorkerContext,
@@ -31,6 +31,7 @@ use super::{
     evict::{claim_client, end_of_displaced, enter_moved_client, release_client},
     handover::{Parking, park},
     key_limit,
+    linger::close_lingering,
     panics::panic_if_requested,
 };
 use crate::labels::{EndBy, EndCause, EndPhase, Event};
@@ -162,10 +163,11 @@ impl Future for Relay {
             }
             return Poll::Pending;
         };
+        let unfinished = this.flows.unfinished_sides();
         if let Some(session) = this.leave() {
             let end = end_of_displaced(&this.context, &session, end);
             let end = key_limit::explain(&this.context, &session, end);
-            finish(session, end);
+            finish(&this.context, session, unfinished, end);
         }
         Poll::Ready(())
     }
@@ -175,12 +177,12 @@ impl Relay {
     /// Removes the session from the worker's table and the directory.
     fn leave(&mut self) -> Option<ActiveSession> {
         let session = self.session.take()?;
-        if session.counters.departure.get() != Departure::NotAsked {
-            // Its sockets may be those of another process too.
+        if session.counters.is_parked() {
+            // Its sockets are those of the other process too.
             session.client.leave_reactor();
             session.upstream.leave_reactor();
-            self.context.departures.forget(&session);
         }
+        self.context.departures.forget(&session);
         self.flows.subtract_unsent(&session);
         session.flush_bytes();
         release_client(&self.context, &session);
@@ -199,14 +201,24 @@ impl Drop for Relay {
     }
 }
 
-/// Closes both connections and records the end.
-fn finish(session: ActiveSession, end: End) {
+/// Closes both connections and records the end. Those of `unfinished` sides linger.
+fn finish(
+    context: &Rc<WorkerContext>,
+    session: ActiveSession,
+    unfinished: UnfinishedSides,
+    end: End,
+) {
     // The sockets and counts are freed now; the record may have to wait for the log.
     let ActiveSession { counters, record, client, upstream, lease, permit, .. } = session;
     let accepted = record.is_accepted();
-    client.send_close();
-    upstream.send_close();
-    drop((client, upstream, lease, permit));
+    drop((lease, permit));
+    for (stream, is_unfinished) in [(client, unfinished.client), (upstream, unfinished.upstream)] {
+        if is_unfinished && !stream.is_broken() {
+            close_lingering(context, stream);
+        } else {
+            stream.send_close();
+        }
+    }
     let end = if accepted {
         end
     } else {

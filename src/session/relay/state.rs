@@ -45,6 +45,8 @@ impl Flows {
             ticket: _,
             first_to_end,
             watching: _,
+            // Only of a session that ends.
+            passes_reset: _,
         } = self;
         Ok(FlowsState {
             inbound: inbound.capture(context)?,
@@ -69,6 +71,7 @@ impl Flows {
             ticket: TurnTicket::default(),
             first_to_end,
             watching: false,
+            passes_reset: false,
         })
     }
 }

@@ -27,7 +27,7 @@ environment:
 def binary(name):
     """The program of a proxy."""
     if name == "mqtt-lb":
-        return str(ROOT / "target/release/mqtt-lb")
+        return str(ROOT / "target/dist/mqtt-lb")
     return os.environ.get(name.upper().replace("-", "_"), name)
 
 
@@ -81,7 +81,7 @@ def build(names):
     """Builds the rig and, if it takes part, the proxy."""
     commands = [["cargo", "build", "--release", "--locked", "--manifest-path", RIG / "Cargo.toml"]]
     if any(name.startswith("mqtt-lb") and name != "mqtt-lb-base" for name in names):
-        commands.append(["cargo", "build", "--release", "--locked", "--bin", "mqtt-lb"])
+        commands.append(["cargo", "build", "--profile", "dist", "--locked", "--bin", "mqtt-lb"])
     for command in commands:
         if subprocess.run(command, cwd=ROOT).returncode:
             raise Failure("the build failed")

@@ -137,6 +137,17 @@ SCENARIOS = [
         transport="tls",
         mutual=True,
     ),
+    # Small devices often prefer the curve of their certificate.
+    Scenario(
+        "tls-connect-p256",
+        "full TLS handshake, P-256 key exchange",
+        "connect",
+        "µs/op",
+        100,
+        only=TLS_PROXIES,
+        transport="tls",
+        options=("--key-exchange", "p256"),
+    ),
     # OpenSSL has this key exchange from 3.5 on, so the peers of Debian 12 do not.
     Scenario(
         "tls-connect-pq",

@@ -4,57 +4,99 @@ use std::task::Poll;
 
 use rustls::ProtocolVersion;
 
-use super::{error::HandshakeFailure, partial_records::MAX_SESSION_BYTES, state::TlsState};
+use super::{
+    buffers::TlsBuffers,
+    connection::TlsConnection,
+    error::{HandshakeFailure, TlsError},
+    partial_records::MAX_SESSION_BYTES,
+    state::TlsState,
+};
 use crate::net::socket::Socket;
 
-/// Advances as far as the available bytes allow. `already_read` comes before the socket's bytes;
-/// `inspect` sees everything that is read.
-pub(super) fn advance_handshake(
-    state: &mut TlsState,
-    socket: &Socket,
-    mut already_read: Vec<u8>,
-    inspect: &mut impl FnMut(&[u8]),
-) -> Poll<Result<(), HandshakeFailure>> {
-    loop {
-        if !state.connection.is_handshaking() {
-            state.max_partial_bytes = MAX_SESSION_BYTES;
-            // In TLS 1.3 the rest of our messages can go with the first write. In 1.2 the peer
-            // waits for our last message.
-            if state.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
-                return Poll::Ready(Ok(()));
+/// A handshake that has begun.
+pub(super) struct Handshake {
+    /// In a box, as it is large and ends with the handshake.
+    pub(super) connection: Box<TlsConnection>,
+    pub(super) buffers: TlsBuffers,
+}
+
+impl Handshake {
+    /// `max_partial_bytes`: how many bytes of incomplete handshake messages are kept.
+    pub(super) fn new(connection: TlsConnection, max_partial_bytes: usize) -> Self {
+        Self { connection: Box::new(connection), buffers: TlsBuffers::new(max_partial_bytes) }
+    }
+
+    /// Advances as far as the available bytes allow. `already_read` comes before the socket's
+    /// bytes; `inspect` sees everything that is read.
+    pub(super) fn advance(
+        &mut self,
+        socket: &Socket,
+        mut already_read: Vec<u8>,
+        inspect: &mut impl FnMut(&[u8]),
+    ) -> Poll<Result<(), HandshakeFailure>> {
+        let Self { connection, buffers } = self;
+        loop {
+            if !connection.is_handshaking() {
+                // In TLS 1.3 the rest of our messages can go with the first write. In 1.2 the peer
+                // waits for our last message.
+                if connection.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+                    return Poll::Ready(Ok(()));
+                }
+                return buffers.flush(socket).map_err(HandshakeFailure::from);
             }
-            return state.flush(socket).map_err(HandshakeFailure::from);
-        }
-        if state.flush(socket)?.is_pending() {
-            return Poll::Pending;
-        }
-        let outbox = &mut *socket.buffers().outbox.lend();
-        let read = if already_read.is_empty() {
-            state.read(socket, outbox, &mut [], inspect)
-        } else {
-            inspect(&already_read);
-            let mut wire = std::mem::take(&mut already_read);
-            Ok(Poll::Ready(state.decrypt(&mut wire, outbox, &mut [])))
-        };
-        // A violation that follows a CONNECT is reported to the reader of the CONNECT.
-        let is_handshaking = state.connection.is_handshaking();
-        let violation = state.violation.take_if(|_| is_handshaking || state.plain.is_empty());
-        if !outbox.is_empty() {
-            if is_handshaking || violation.is_some() {
-                state.send(socket, outbox.bytes())?;
+            if buffers.flush(socket)?.is_pending() {
+                return Poll::Pending;
+            }
+            let outbox = &mut *socket.buffers().outbox.lend();
+            let records = &mut **connection;
+            let read = if already_read.is_empty() {
+                buffers.read(records, socket, outbox, &mut [], inspect)
             } else {
-                state.backlog.keep(outbox.bytes());
+                inspect(&already_read);
+                let mut wire = std::mem::take(&mut already_read);
+                Ok(Poll::Ready(buffers.decrypt(records, &mut wire, outbox, &mut [])))
+            };
+            let violation = buffers.violation.take();
+            if !outbox.is_empty() {
+                if connection.is_handshaking() || violation.is_some() {
+                    buffers.send(socket, outbox.bytes())?;
+                } else {
+                    buffers.backlog.keep(outbox.bytes());
+                }
+            }
+            if let Some(violation) = violation {
+                return Poll::Ready(Err(HandshakeFailure::Violation(*violation)));
+            }
+            match read? {
+                Poll::Ready(_) if buffers.peer_ended => {
+                    return Poll::Ready(Err(HandshakeFailure::Closed));
+                }
+                Poll::Ready(_) => {}
+                Poll::Pending => return Poll::Pending,
             }
         }
-        if let Some(violation) = violation {
-            return Poll::Ready(Err(HandshakeFailure::Violation(*violation)));
+    }
+
+    /// Passes the keys of a finished handshake on to the record layer, and decrypts what came right
+    /// behind the handshake.
+    ///
+    /// # Errors
+    /// rustls does not hand out its keys, or the peer violates TLS right behind the handshake. A
+    /// violation that follows a CONNECT is reported to the reader of the CONNECT.
+    pub(super) fn establish(self, socket: &Socket) -> Result<TlsState, TlsError> {
+        let Self { connection, mut buffers } = self;
+        let records = connection.into_records(socket.buffers().keys.clone());
+        let mut records = records.map_err(|error| TlsError::new(error, &[]))?;
+        buffers.max_partial_bytes = MAX_SESSION_BYTES;
+        let mut wire = buffers.partial.take();
+        let outbox = &mut *socket.buffers().outbox.lend();
+        buffers.decrypt(&mut records, &mut wire, outbox, &mut []);
+        buffers.backlog.keep(outbox.bytes());
+        if let Some(violation) = buffers.violation.take_if(|_| buffers.plain.is_empty()) {
+            // If the socket has failed, the alert cannot be delivered.
+            let _ = buffers.flush(socket);
+            return Err(HandshakeFailure::Violation(*violation).explain(&[]));
         }
-        match read? {
-            Poll::Ready(_) if state.peer_ended => {
-                return Poll::Ready(Err(HandshakeFailure::Closed));
-            }
-            Poll::Ready(_) => {}
-            Poll::Pending => return Poll::Pending,
-        }
+        Ok(TlsState::new(records, buffers))
     }
 }

@@ -3,8 +3,8 @@
 use std::{cell::RefCell, io, task::Poll};
 
 use super::{
-    connection::{TlsConnection, TlsWrite},
     key_use::{KeyUse, KeyUsedUp},
+    record::TlsWrite,
     state::TlsState,
     violation::TlsViolation,
 };
@@ -20,9 +20,8 @@ pub(in crate::net) struct TlsLayer {
 }
 
 impl TlsLayer {
-    /// `max_partial_bytes`: how many bytes of incomplete handshake messages are kept.
-    pub(super) fn new(connection: TlsConnection, max_partial_bytes: usize) -> Self {
-        Self { state: RefCell::new(TlsState::new(connection, max_partial_bytes)) }
+    pub(super) fn new(state: TlsState) -> Self {
+        Self { state: RefCell::new(state) }
     }
 
     /// Reads records and returns their plaintext; 0 at the peer's end, with or without
@@ -35,24 +34,24 @@ impl TlsLayer {
     ) -> Poll<io::Result<usize>> {
         let state = &mut *self.state.borrow_mut();
         loop {
-            if !state.plain.is_empty() {
-                return Poll::Ready(Ok(take_front(&mut state.plain, buf)));
+            if !state.buffers.plain.is_empty() {
+                return Poll::Ready(Ok(take_front(&mut state.buffers.plain, buf)));
             }
-            if let Some(violation) = &state.violation {
+            if let Some(violation) = &state.buffers.violation {
                 return Poll::Ready(Err(violation.to_io()));
             }
-            if state.peer_ended {
+            if state.buffers.peer_ended {
                 return Poll::Ready(Ok(0));
             }
             if !socket.may_recv() {
                 return Poll::Pending;
             }
             let outbox = &mut *socket.buffers().outbox.lend();
-            let read = state.read(socket, outbox, buf, &mut |_| {});
+            let read = state.read(socket, outbox, buf);
             if !outbox.is_empty() {
-                // An answer to a key update, or an alert. If the socket has failed, the next read
+                // An alert. If the socket has failed, the next read
                 // reports it, after the plaintext of this one.
-                let _ = state.send(socket, outbox.bytes());
+                let _ = state.buffers.send(socket, outbox.bytes());
             }
             match read? {
                 Poll::Pending => return Poll::Pending,
@@ -73,22 +72,21 @@ impl TlsLayer {
     /// The socket has failed, or our key is [used up](super::is_key_used_up).
     pub(in crate::net) fn try_send(&self, socket: &Socket, buf: &[u8]) -> Poll<io::Result<usize>> {
         let state = &mut *self.state.borrow_mut();
-        if state.violation.is_some() {
+        if state.buffers.violation.is_some() {
             return Poll::Ready(Ok(buf.len()));
         }
-        if state.backlog.len() > MAX_JOINED_BYTES && state.flush(socket)?.is_pending() {
+        if state.buffers.backlog.len() > MAX_JOINED_BYTES && state.flush(socket)?.is_pending() {
             return Poll::Pending;
         }
-        if state.connection.key_use().is_some_and(KeyUse::is_used_up) {
+        if state.records.key_use().is_some_and(KeyUse::is_used_up) {
             return Poll::Ready(Err(io::Error::other(KeyUsedUp)));
         }
         let outbox = &mut *socket.buffers().outbox.lend();
-        state.join_backlog(outbox);
+        state.buffers.join_backlog(outbox);
         let taken = &buf[..buf.len().min(BULK_BYTES)];
-        let written =
-            state.connection.write(TlsWrite::Data(taken), state.partial.bytes_mut(), outbox);
+        let written = state.records.write(TlsWrite::Data(taken), outbox);
         // What was encrypted is sent even if the rest could not be.
-        state.send(socket, outbox.bytes())?;
+        state.buffers.send(socket, outbox.bytes())?;
         written.map_err(|error| TlsViolation::Tls(error).to_io())?;
         Poll::Ready(Ok(taken.len()))
     }
@@ -100,7 +98,12 @@ impl TlsLayer {
 
     /// How much the keys have encrypted; `None` if they have no limit or can be replaced.
     pub(in crate::net) fn key_use(&self) -> Option<KeyUse> {
-        self.state.borrow().connection.key_use()
+        self.state.borrow().records.key_use()
+    }
+
+    /// Keeps no more tickets of a broker.
+    pub(in crate::net) fn ignore_tickets(&self) {
+        self.state.borrow_mut().records.ignore_tickets();
     }
 
     /// Ends our side: sends close_notify, then shuts the socket down.

@@ -1,10 +1,10 @@
 //! TLS as a layer over a socket: plaintext above, records below, and no buffer while no bytes are
 //! in transit.
 //!
-//! rustls is driven through its unbuffered API. The buffers that it would keep per connection exist
-//! once per worker.
+//! rustls makes the handshake, driven through its unbuffered API: the buffers that it would keep per
+//! connection exist once per worker. Then the [record] layer takes the keys over.
 
-mod alert;
+mod buffers;
 mod certificate;
 mod client;
 mod connection;
@@ -14,6 +14,8 @@ mod handshake;
 mod key_use;
 mod layer;
 mod partial_records;
+mod record;
+mod records;
 mod resumed;
 mod server;
 mod state;

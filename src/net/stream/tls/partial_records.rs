@@ -1,7 +1,7 @@
-//! Records that rustls cannot use yet, assembled without reading any byte twice.
+//! Records that cannot be used yet, assembled without reading any byte twice.
 
 /// The content type, the version and the length (RFC 8446, section 5.1).
-const HEADER_BYTES: usize = 5;
+pub(super) const HEADER_BYTES: usize = 5;
 
 /// The longest record: its header, 2^14 bytes, and what TLS 1.2 lets a cipher add (RFC 5246,
 /// section 6.2.3).
@@ -16,8 +16,9 @@ pub(super) const MAX_SESSION_BYTES: usize = 2 * MAX_RECORD_BYTES;
 /// records.
 pub(super) const MAX_HANDSHAKE_BYTES: usize = 2 << 16;
 
-/// Received bytes that rustls cannot use yet: records of an incomplete handshake message, which
-/// rustls has decrypted in place and keeps a position in, then the beginning of a record.
+/// Received bytes that cannot be used yet: during the handshake, records of an incomplete handshake
+/// message, which rustls has decrypted in place and keeps a position in; then the beginning of a
+/// record.
 #[derive(Default)]
 pub(super) struct PartialRecords {
     bytes: Vec<u8>,
@@ -30,12 +31,17 @@ impl PartialRecords {
         self.bytes.len()
     }
 
+    /// Takes all that is kept.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        std::mem::take(self).bytes
+    }
+
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
 
     /// Takes bytes from the front of `wire`, at most to the end of a record header or of a record,
-    /// where rustls can continue. Returns how many, and whether that end was reached.
+    /// where reading can continue. Returns how many, and whether that end was reached.
     pub(super) fn complete(&mut self, wire: &[u8]) -> (usize, bool) {
         let missing = record(&self.bytes[self.last..]) - (self.bytes.len() - self.last);
         let taken = missing.min(wire.len());
@@ -43,7 +49,7 @@ impl PartialRecords {
         (taken, taken == missing)
     }
 
-    /// Discards the first `consumed` bytes, after rustls has read all of them.
+    /// Discards the first `consumed` bytes, after all of them are read.
     pub(super) fn discard(&mut self, consumed: usize) {
         let is_header = self.bytes.len() - self.last == HEADER_BYTES
             && record(&self.bytes[self.last..]) > HEADER_BYTES;
@@ -54,7 +60,7 @@ impl PartialRecords {
         self.last -= consumed;
     }
 
-    /// Keeps the rest of a buffer that was passed to rustls directly; `last`: where the incomplete
+    /// Keeps the rest of a buffer that was read directly; `last`: where the incomplete
     /// record begins in it.
     pub(super) fn keep(&mut self, rest: &[u8], last: usize) {
         self.bytes.extend_from_slice(rest);
@@ -68,8 +74,8 @@ impl PartialRecords {
         }
     }
 
-    /// Appends a record of an unknown type, to make rustls send the alert decode_error: it has no
-    /// call for that.
+    /// Appends a record of an unknown type, which is answered with the alert decode_error: rustls
+    /// has no call for that.
     pub(super) fn append_invalid_record(&mut self) {
         self.bytes.truncate(self.last);
         self.bytes.extend([0xFF; HEADER_BYTES]);
@@ -86,16 +92,6 @@ pub(super) fn whole_records(wire: &[u8]) -> usize {
         }
         end += record;
     }
-}
-
-/// The number of complete records at the front of `wire`.
-pub(super) fn count_records(wire: &[u8]) -> u64 {
-    let (mut end, mut count) = (0, 0);
-    while let Some(rest) = wire.get(end..).filter(|rest| rest.len() >= record(rest)) {
-        end += record(rest);
-        count += 1;
-    }
-    count
 }
 
 /// The length of the record that begins with `bytes`, or of its header while that is incomplete.

@@ -2,15 +2,16 @@
 
 use std::{future::poll_fn, io, task::Poll};
 
-use rustls::server::UnbufferedServerConnection;
+use rustls::{AlertDescription, ServerConfig, server::UnbufferedServerConnection};
 
 use super::{
+    buffers::TlsBuffers,
     connection::TlsConnection,
     error::{HandshakeFailure, TlsError},
     facts::facts,
-    handshake::advance_handshake,
+    handshake::Handshake,
     layer::TlsLayer,
-    partial_records::MAX_RECORD_BYTES,
+    partial_records::{HEADER_BYTES as RECORD_HEADER_BYTES, MAX_RECORD_BYTES},
     resumed::check_not_expired,
     state::TlsState,
 };
@@ -53,7 +54,8 @@ impl ServerTlsHandshake {
             Ok(hello) => hello,
             Err(failure) => return Err(self.explain(failure, socket).await),
         };
-        let (tls, names, mut already_read) = self.begin(hello.unwrap_or_default(), config)?;
+        let (mut handshake, names, mut already_read) =
+            self.begin(hello.unwrap_or_default(), config)?;
         let first = &mut self.first;
         let mut is_already_read = true;
         let inspect = &mut |wire: &[u8]| {
@@ -63,11 +65,10 @@ impl ServerTlsHandshake {
         };
         let finished = poll_fn(|cx| {
             socket.watch(cx);
-            let state = &mut *tls.state.borrow_mut();
-            advance_handshake(state, socket, std::mem::take(&mut already_read), inspect)
+            handshake.advance(socket, std::mem::take(&mut already_read), inspect)
         });
         match finished.await {
-            Ok(()) => finish(tls, names, socket),
+            Ok(()) => finish(handshake, names, socket),
             Err(failure) => Err(self.explain(failure, socket).await),
         }
     }
@@ -106,20 +107,20 @@ impl ServerTlsHandshake {
         &mut self,
         hello: ClientHello,
         config: &TlsServer,
-    ) -> Result<(TlsLayer, RequestedNames, Vec<u8>), TlsError> {
+    ) -> Result<(Handshake, RequestedNames, Vec<u8>), TlsError> {
         let without_name = hello.refused.and_then(without_name);
         let config = match without_name {
             Some(_) => config.without_sni(),
             None => config.config_for(hello.prefers_chacha20),
         };
         let connection = UnbufferedServerConnection::new(config.clone());
-        let connection =
-            TlsConnection::server(connection.map_err(|error| TlsError::new(error, &[]))?);
-        let tls = TlsLayer::new(connection, self.max_partial_bytes);
+        let connection = connection.map_err(|error| TlsError::new(error, &[]))?;
+        let connection = TlsConnection::server(connection, max_plaintext_bytes(config));
+        let handshake = Handshake::new(connection, self.max_partial_bytes);
         let prefix = self.first[..self.first.len().min(PREFIX_BYTES)].to_vec();
         let received = std::mem::replace(&mut self.first, prefix);
         let names = (hello.server_name, hello.ignored_name);
-        Ok((tls, names, without_name.unwrap_or(received)))
+        Ok((handshake, names, without_name.unwrap_or(received)))
     }
 
     async fn explain(mut self, failure: HandshakeFailure, socket: &Socket) -> TlsError {
@@ -144,20 +145,28 @@ fn without_name(mut hello: Vec<u8>) -> Option<Vec<u8>> {
     hide_server_name(&mut hello).then(|| handshake_record(&hello)).flatten()
 }
 
+/// The most plaintext in a record to a client, by the configuration of rustls, which counts the
+/// header, too.
+fn max_plaintext_bytes(config: &ServerConfig) -> usize {
+    let max_record_bytes = config.max_fragment_size.unwrap_or(usize::MAX);
+    max_record_bytes - RECORD_HEADER_BYTES
+}
+
 /// Checks what a resumed handshake leaves unchecked, and lets the client's next packet come at once.
 fn finish(
-    tls: TlsLayer,
+    handshake: Handshake,
     (server_name, ignored_name): RequestedNames,
     socket: &Socket,
 ) -> Result<(TlsLayer, TlsFacts), TlsError> {
-    let valid = check_not_expired(&tls.state.borrow().connection);
+    let valid = check_not_expired(&handshake.connection);
+    let facts = facts(&handshake.connection, server_name, ignored_name);
+    let mut state = handshake.establish(socket)?;
     if let Err(error) = valid {
-        tls.state.into_inner().send_certificate_expired(socket);
+        state.send_fatal_alert(AlertDescription::CertificateExpired, socket);
         return Err(TlsError::Certificate(error));
     }
-    let facts = facts(&tls.state.borrow().connection, server_name, ignored_name);
-    read_ahead(&mut tls.state.borrow_mut(), socket).map_err(TlsError::Io)?;
-    Ok((tls, facts))
+    read_ahead(&mut state, socket).map_err(TlsError::Io)?;
+    Ok((TlsLayer::new(state), facts))
 }
 
 /// Reads what came right behind the handshake, which is most often the CONNECT. If nothing did, the
@@ -168,14 +177,15 @@ fn finish(
 /// acknowledge it too, but waits for the CONNACK: a client that publishes and leaves at once has
 /// closed its socket by then, answers the ticket with a reset, and its messages would be lost.
 fn read_ahead(state: &mut TlsState, socket: &Socket) -> io::Result<()> {
-    if !state.plain.is_empty() || state.violation.is_some() || state.peer_ended {
+    let TlsBuffers { plain, violation, peer_ended, .. } = &state.buffers;
+    if !plain.is_empty() || violation.is_some() || *peer_ended {
         return Ok(());
     }
     socket.assume_readable();
     let outbox = &mut *socket.buffers().outbox.lend();
-    let read = state.read(socket, outbox, &mut [], &mut |_| {})?;
+    let read = state.read(socket, outbox, &mut [])?;
     if !outbox.is_empty() {
-        state.send(socket, outbox.bytes())?;
+        state.buffers.send(socket, outbox.bytes())?;
     }
     if read.is_pending() {
         socket.acknowledge();

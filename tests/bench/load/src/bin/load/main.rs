@@ -48,7 +48,7 @@ options:
   --level L     protocol level, 4 or 5 (4)
   --sources N   spread the clients over 127.0.0.2 to 127.0.0.N+1, where ports run short (0: do not bind)
   --tls FILE    TLS 1.3 to a proxy that has this certificate (PEM)
-  --key-exchange NAME  of TLS: x25519, x25519mlkem768 (x25519)
+  --key-exchange NAME  of TLS: x25519, p256, x25519mlkem768 (x25519)
   --identity FILE  the clients' certificate and key (PEM), for mutual TLS
   --resume      present a ticket of an earlier connection, but not while warming up: for connect
   --websocket PATH  MQTT in WebSocket frames; not for stream

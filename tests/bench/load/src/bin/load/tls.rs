@@ -43,6 +43,7 @@ const MOST_TICKETS: usize = 1024;
 #[derive(Clone, Copy)]
 pub enum KeyExchange {
     X25519,
+    P256,
     X25519MlKem768,
 }
 
@@ -61,6 +62,7 @@ impl FromStr for KeyExchange {
     fn from_str(name: &str) -> Result<Self, String> {
         match name {
             "x25519" => Ok(Self::X25519),
+            "p256" => Ok(Self::P256),
             "x25519mlkem768" => Ok(Self::X25519MlKem768),
             _ => Err("no such key exchange".into()),
         }
@@ -72,6 +74,7 @@ impl KeyExchange {
     fn groups(self) -> Vec<&'static dyn SupportedKxGroup> {
         match self {
             Self::X25519 => vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],
+            Self::P256 => vec![kx_group::SECP256R1, kx_group::X25519, kx_group::SECP384R1],
             Self::X25519MlKem768 => vec![kx_group::X25519MLKEM768],
         }
     }

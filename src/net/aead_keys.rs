@@ -1,0 +1,105 @@
+//! The expanded AEAD keys of a worker's connections.
+//!
+//! An expanded key (the round keys of AES, the table of GHASH) is several times as long as the key
+//! itself. Idle connections keep only the latter; the expanded keys of busy ones are kept here.
+
+use std::cell::RefCell;
+
+use aws_lc_rs::{aead::LessSafeKey, error::Unspecified};
+
+/// How many expanded keys a worker keeps. A key of AES-128-GCM takes about 700 bytes, and its
+/// expansion about as long as encrypting 1 kB.
+const MAX_KEYS: usize = 256;
+
+/// Expanded keys; at most [`MAX_KEYS`], chosen by the clock algorithm. They are zeroized when they
+/// are dropped (`OPENSSL_free` of AWS-LC).
+#[derive(Default)]
+pub(in crate::net) struct AeadKeys(RefCell<Slots>);
+
+#[derive(Default)]
+struct Slots {
+    slots: Vec<Slot>,
+    /// The slot that the next replacement looks at first.
+    hand: usize,
+    /// The ID that was given last.
+    last_id: u64,
+}
+
+struct Slot {
+    id: u64,
+    /// Cleared when the hand passes.
+    is_recent: bool,
+    key: Option<LessSafeKey>,
+}
+
+/// Refers to one expanded key, if it is still kept. A copy refers to the same one.
+#[derive(Clone, Copy, Default)]
+pub(in crate::net) struct AeadKeyRef {
+    /// Never given twice by one [`AeadKeys`]; 0 refers to no key.
+    id: u64,
+    slot: usize,
+}
+
+impl AeadKeys {
+    /// Calls `use_key` with the key that `key_ref` refers to, which is expanded with `expand` if it
+    /// is not kept. `use_key` must not use `self`.
+    ///
+    /// # Errors
+    /// The error of `expand`.
+    pub(in crate::net) fn with<R>(
+        &self,
+        key_ref: &mut AeadKeyRef,
+        expand: impl FnOnce() -> Result<LessSafeKey, Unspecified>,
+        use_key: impl FnOnce(&LessSafeKey) -> R,
+    ) -> Result<R, Unspecified> {
+        let slots = &mut *self.0.borrow_mut();
+        if let Some(key) = slots.get(*key_ref) {
+            return Ok(use_key(key));
+        }
+        let key = expand()?;
+        let used = use_key(&key);
+        *key_ref = slots.insert(key);
+        Ok(used)
+    }
+
+    /// Drops the key that `key_ref` refers to.
+    pub(in crate::net) fn remove(&self, key_ref: AeadKeyRef) {
+        let slots = &mut *self.0.borrow_mut();
+        if let Some(slot) = slots.slots.get_mut(key_ref.slot).filter(|slot| slot.id == key_ref.id) {
+            *slot = Slot { id: 0, is_recent: false, key: None };
+        }
+    }
+}
+
+impl Slots {
+    fn get(&mut self, key_ref: AeadKeyRef) -> Option<&LessSafeKey> {
+        let slot = self.slots.get_mut(key_ref.slot).filter(|slot| slot.id == key_ref.id)?;
+        slot.is_recent = true;
+        slot.key.as_ref()
+    }
+
+    fn insert(&mut self, key: LessSafeKey) -> AeadKeyRef {
+        self.last_id += 1;
+        let new = Slot { id: self.last_id, is_recent: true, key: Some(key) };
+        let slot = self.victim();
+        match self.slots.get_mut(slot) {
+            Some(old) => *old = new,
+            None => self.slots.push(new),
+        }
+        AeadKeyRef { id: self.last_id, slot }
+    }
+
+    /// The slot for a new key: a free one, or the next one that was not used since the hand passed.
+    fn victim(&mut self) -> usize {
+        if self.slots.len() < MAX_KEYS {
+            return self.slots.len();
+        }
+        loop {
+            let at = self.hand;
+            self.hand = (at + 1) % MAX_KEYS;
+            if !std::mem::take(&mut self.slots[at].is_recent) {
+                return at;
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Handshake messages that are split over records.
+
+use rustls::InvalidMessage;
+use zeroize::Zeroizing;
+
+/// The type and the length (RFC 8446, section 4).
+const HEADER_BYTES: usize = 4;
+
+/// The longest message that rustls accepts.
+const MAX_BODY_BYTES: usize = 0xFFFF;
+
+/// The beginning of a handshake message. Ticket messages are secret.
+#[derive(Default)]
+pub(super) struct HandshakeFragment {
+    bytes: Zeroizing<Vec<u8>>,
+    /// The length of the records that it came in.
+    wire_bytes: usize,
+}
+
+impl HandshakeFragment {
+    pub(super) fn new(bytes: Vec<u8>, wire_bytes: usize) -> Self {
+        Self { bytes: Zeroizing::new(bytes), wire_bytes }
+    }
+
+    pub(super) fn push(&mut self, payload: &[u8], wire_bytes: usize) {
+        self.bytes.extend_from_slice(payload);
+        self.wire_bytes += wire_bytes;
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn wire_bytes(&self) -> usize {
+        self.wire_bytes
+    }
+}
+
+/// A complete handshake message.
+pub(super) struct HandshakeMessage<'a> {
+    pub(super) message_type: u8,
+    pub(super) body: &'a [u8],
+    /// What follows it.
+    pub(super) rest: &'a [u8],
+}
+
+/// The message at the front of `bytes`; `None` if it is incomplete.
+pub(super) fn first_message(bytes: &[u8]) -> Option<HandshakeMessage<'_>> {
+    let (header, after) = bytes.split_first_chunk::<HEADER_BYTES>()?;
+    let (body, rest) = after.split_at_checked(body_bytes(*header))?;
+    Some(HandshakeMessage { message_type: header[0], body, rest })
+}
+
+/// # Errors
+/// One of the messages is too long, by its header.
+pub(super) fn check_lengths(mut bytes: &[u8]) -> Result<(), InvalidMessage> {
+    while let Some((header, after)) = bytes.split_first_chunk::<HEADER_BYTES>() {
+        let body_bytes = body_bytes(*header);
+        if body_bytes > MAX_BODY_BYTES {
+            return Err(InvalidMessage::HandshakePayloadTooLarge);
+        }
+        bytes = after.get(body_bytes..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+fn body_bytes([_, high, middle, low]: [u8; HEADER_BYTES]) -> usize {
+    u32::from_be_bytes([0, high, middle, low]) as usize
+}

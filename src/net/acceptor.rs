@@ -107,7 +107,7 @@ impl Drop for Acceptor {
 }
 
 /// The peer of an accepted connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(crate) enum PeerAddress {
     Ip(SocketAddr),
     /// A process of this host; clients of unix sockets have no usable address.

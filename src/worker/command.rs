@@ -2,11 +2,13 @@
 
 use std::{io, os::fd::OwnedFd, sync::Arc};
 
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use crate::{
     access_log::WorkerLogs,
-    session::{Drain, ProcessContext, SessionQuery},
+    session::{
+        Drain, HandOver, HandOverOutcome, MovedSession, ProcessContext, Refusal, SessionQuery,
+    },
     snapshot::Snapshot,
 };
 
@@ -39,6 +41,10 @@ pub(crate) type PendingUpdate = tokio::sync::mpsc::Sender<()>;
 /// listener.
 pub(crate) type ListeningSockets = Vec<(u64, OwnedFd)>;
 
+/// The answer for one session that a worker was to take over; the second value is an error if it has
+/// to stay where it is.
+pub(crate) type Adoption = (u64, Result<(), Refusal>);
+
 /// A command to a worker.
 pub(super) enum WorkerCommand {
     Update(Box<WorkerUpdate>),
@@ -52,5 +58,23 @@ pub(super) enum WorkerCommand {
     /// with its last session.
     Retire,
     Answer(SessionQuery),
+    /// Hands the worker's sessions over to another process.
+    HandOver(HandOver),
+    /// The other process has answered for a session.
+    HandOverAnswer {
+        session_id: u64,
+        outcome: HandOverOutcome,
+    },
+    /// The hand-over is over: sessions without an answer go on here.
+    HandOverEnd,
+    /// Takes sessions over from another process; they are started later.
+    Adopt {
+        sessions: Vec<MovedSession>,
+        reply: oneshot::Sender<Vec<Adoption>>,
+    },
+    /// The other process knows that these sessions are here.
+    StartAdopted(Vec<u64>),
+    /// The other process keeps these sessions.
+    GiveUpAdopted(Vec<u64>),
     Stop,
 }

@@ -20,7 +20,7 @@ use crate::{
     config::Config,
     labels::EndCause,
     net::Reactor,
-    session::{self, SessionSettings, WorkerContext},
+    session::{self, Adoptions, MovedSession, SessionSettings, WorkerContext},
     snapshot::Snapshot,
     upstream::WorkerSignal,
 };
@@ -56,6 +56,7 @@ pub(super) fn run(
     let mut event_loop = EventLoop {
         context,
         listeners,
+        adoptions: Adoptions::default(),
         handled_signals: shared.signal.count(),
         signal: shared.signal,
         draining: false,
@@ -67,6 +68,7 @@ pub(super) fn run(
 struct EventLoop {
     context: Rc<WorkerContext>,
     listeners: WorkerListeners,
+    adoptions: Adoptions,
     signal: Arc<WorkerSignal>,
     /// The signal's count when the worker last acted on it.
     handled_signals: u64,
@@ -174,6 +176,18 @@ impl EventLoop {
             }
             WorkerCommand::Answer(question) => session::answer_query(context, question),
             WorkerCommand::EndSessions => session::end_all_sessions(context, EndCause::Drain),
+            WorkerCommand::HandOver(order) => session::start_hand_over(context, order),
+            WorkerCommand::HandOverAnswer { session_id, outcome } => {
+                session::answer_hand_over(context, session_id, outcome);
+            }
+            WorkerCommand::HandOverEnd => session::end_hand_over(context),
+            WorkerCommand::Adopt { sessions, reply } => {
+                let adopt = |moved: MovedSession| (moved.id, self.adoptions.adopt(context, moved));
+                // Without a receiver, none of them is started.
+                let _ = reply.send(sessions.into_iter().map(adopt).collect());
+            }
+            WorkerCommand::StartAdopted(ids) => self.adoptions.start(context, &ids),
+            WorkerCommand::GiveUpAdopted(ids) => self.adoptions.give_up(&ids),
             WorkerCommand::Stop => return false,
         }
         true

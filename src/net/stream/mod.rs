@@ -2,10 +2,12 @@
 
 mod backlog;
 mod protocol_prefix;
+mod state;
 mod tls;
 mod tls_or_tcp;
 mod websocket;
 
+pub(crate) use state::{HasTls, RestoreError, StreamState};
 pub(crate) use tls::{ClientTlsHandshake, KeyUse, TlsError, is_key_used_up};
 pub(crate) use websocket::Ping;
 
@@ -217,6 +219,12 @@ impl Stream {
     /// Makes the next close send a reset, which tells the peer that the stream is incomplete.
     pub(crate) fn reset_on_close(&self) {
         self.socket.reset_on_close();
+    }
+
+    /// Stops the events of the socket, which another process may still use: closing it does not stop
+    /// them then. To be called right before the stream is dropped.
+    pub(crate) fn leave_reactor(&self) {
+        self.socket.leave_reactor();
     }
 
     /// The socket, if it carries MQTT directly, so that the kernel can move the bytes.

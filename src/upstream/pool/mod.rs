@@ -14,6 +14,7 @@ mod forecast;
 mod handed;
 mod health;
 mod members;
+mod moved;
 mod operator;
 mod outage;
 mod overview;

@@ -19,7 +19,7 @@ mod write_timeout;
 
 pub(crate) use self::{
     reload_channel::{FinishedReload, LastReloads, ReloadChannel, ReloadOutcome, ReloadRequest},
-    server::AdminThread,
+    server::{AdminMode, AdminThread},
     socket::AdminListener,
     state::AdminState,
     upgrade_channel::{

@@ -55,12 +55,22 @@ const MAX_HEAD_BYTES: usize = 8 * 1024;
 /// Pause after an accept error, such as too few descriptors; as for the MQTT listeners.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What the admin thread does with connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AdminMode {
+    /// It accepts them.
+    Accepting,
+    /// It serves those that exist, while another process may accept from the same queue.
+    Stopped,
+    /// It ends those that exist after the request in progress: another process accepts.
+    HandedOver,
+}
+
 /// The thread that serves the admin listener; ended on drop.
 pub(crate) struct AdminThread {
     stop: Option<mpsc::Sender<Infallible>>,
     thread: Option<JoinHandle<()>>,
-    /// Whether it accepts connections.
-    accepts: watch::Sender<bool>,
+    mode: watch::Sender<AdminMode>,
     /// Duplicated for an upgrade.
     socket: Option<OwnedFd>,
     file: Option<Arc<AdminSocketFile>>,
@@ -68,28 +78,28 @@ pub(crate) struct AdminThread {
 
 impl AdminThread {
     /// Starts the thread and its event loop: it responds even when the workers and the control
-    /// thread are busy. `accepts`: whether it accepts connections at once.
+    /// thread are busy.
     ///
     /// # Errors
     /// If the thread or its event loop cannot be created.
     pub(crate) fn start(
         listener: AdminListener,
         state: AdminState,
-        accepts: bool,
+        mode: AdminMode,
     ) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, mut stopped) = mpsc::channel(1);
-        let (accepts, accepting) = watch::channel(accepts);
+        let (mode, modes) = watch::channel(mode);
         let (socket, file) = (Some(listener.share()?), listener.file());
         let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
             runtime.block_on(async {
                 let stopped = async { _ = stopped.recv().await };
-                if let Err(error) = serve(listener, state, accepting, stopped).await {
+                if let Err(error) = serve(listener, state, modes, stopped).await {
                     tracing::error!(%error, "the admin listener failed");
                 }
             });
         })?;
-        Ok(Self { stop: Some(stop), thread: Some(thread), accepts, socket, file })
+        Ok(Self { stop: Some(stop), thread: Some(thread), mode, socket, file })
     }
 
     /// Duplicates the listening socket, for another process.
@@ -100,9 +110,8 @@ impl AdminThread {
         self.socket.as_ref().map(OwnedFd::try_clone).transpose()
     }
 
-    /// Starts or stops accepting connections, while another process may accept from the same queue.
-    pub(crate) fn accept(&self, accept: bool) {
-        self.accepts.send_replace(accept);
+    pub(crate) fn set_mode(&self, mode: AdminMode) {
+        self.mode.send_replace(mode);
     }
 
     /// Whether this process removes the unix socket's file at the end.
@@ -134,7 +143,7 @@ impl Drop for AdminThread {
 pub(super) async fn serve(
     listener: AdminListener,
     state: AdminState,
-    accepting: watch::Receiver<bool>,
+    modes: watch::Receiver<AdminMode>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let _file = listener.file();
@@ -143,7 +152,7 @@ pub(super) async fn serve(
     let (open, closing) = watch::channel(());
     let mut connections = JoinSet::new();
     tokio::select! {
-        () = accept(listener, accepting, &context, &closing, &mut connections) => {}
+        () = accept(listener, modes, &context, &closing, &mut connections) => {}
         () = shutdown => {}
     }
     drop(open);
@@ -154,19 +163,19 @@ pub(super) async fn serve(
 
 async fn accept(
     listener: AsyncListener,
-    mut accepting: watch::Receiver<bool>,
+    mut modes: watch::Receiver<AdminMode>,
     context: &Arc<AdminContext>,
     closing: &watch::Receiver<()>,
     connections: &mut JoinSet<()>,
 ) {
     let slots = Connections::new(context.state.max_connections);
     loop {
-        let (context, closing) = (context.clone(), closing.clone());
+        let (context, ends) = (context.clone(), (modes.clone(), closing.clone()));
         // The sender lives as long as this thread.
-        let _ = accepting.wait_for(|accepts| *accepts).await;
+        let _ = modes.wait_for(|mode| *mode == AdminMode::Accepting).await;
         let accepted = tokio::select! {
             biased;
-            Ok(()) = accepting.changed() => continue,
+            Ok(()) = modes.changed() => continue,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -174,10 +183,10 @@ async fn accept(
                 let slot = slots.admit(ConnectionOrigin::of(peer)).await;
                 match stream {
                     AdminStream::Tcp(stream) => {
-                        connections.spawn(connection(stream, peer, context, closing, slot));
+                        connections.spawn(connection(stream, peer, context, ends, slot));
                     }
                     AdminStream::Unix(stream) => {
-                        connections.spawn(connection(stream, None, context, closing, slot));
+                        connections.spawn(connection(stream, None, context, ends, slot));
                     }
                 }
             }
@@ -195,7 +204,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     peer: Option<IpAddr>,
     context: Arc<AdminContext>,
-    mut closing: watch::Receiver<()>,
+    (mut modes, mut closing): (watch::Receiver<AdminMode>, watch::Receiver<()>),
     slot: Arc<ConnectionSlot>,
 ) {
     let had_request = AtomicBool::new(false);
@@ -222,6 +231,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
         () = no_request(&had_request) => return,
         // The sender is dropped when the listener ends.
         _ = closing.changed() => {}
+        Ok(_) = modes.wait_for(|mode| *mode == AdminMode::HandedOver) => {}
         () = time::sleep(MAX_LIFETIME) => {}
     }
     http.as_mut().graceful_shutdown();

@@ -72,8 +72,8 @@ fn state(token: Option<&str>) -> AdminState {
     }
 }
 
-fn accepting() -> watch::Receiver<bool> {
-    watch::channel(true).1
+fn accepting() -> watch::Receiver<AdminMode> {
+    watch::channel(AdminMode::Accepting).1
 }
 
 fn start(state: AdminState) -> (SocketAddr, JoinHandle<()>) {

@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use super::{descriptors::max_admin_connections, proxy::Proxy};
 use crate::{
     admin::{
-        AdminListener, AdminState, AdminThread, FinishedReload, LastReloads, ReloadChannel,
-        ReloadOutcome, ReloadRequest, UpgradeChannel,
+        AdminListener, AdminMode, AdminState, AdminThread, FinishedReload, LastReloads,
+        ReloadChannel, ReloadOutcome, ReloadRequest, UpgradeChannel,
     },
     program_log::ProgramLog,
     session::Inspector,
@@ -77,8 +77,8 @@ pub(super) struct AdminSetup<'a> {
     pub(super) log: ProgramLog,
     pub(super) reloads: ReloadChannel,
     pub(super) upgrades: UpgradeChannel,
-    /// Whether it accepts at once.
-    pub(super) accepts: bool,
+    /// As it begins.
+    pub(super) mode: AdminMode,
 }
 
 /// Starts the admin thread.
@@ -86,7 +86,7 @@ pub(super) struct AdminSetup<'a> {
 /// # Errors
 /// If the thread or its event loop cannot be created.
 pub(super) fn start(listener: AdminListener, setup: AdminSetup<'_>) -> anyhow::Result<AdminThread> {
-    let AdminSetup { proxy, draining, log, reloads, upgrades, accepts } = setup;
+    let AdminSetup { proxy, draining, log, reloads, upgrades, mode } = setup;
     let address = listener.local_addr();
     let state = AdminState {
         snapshot: proxy.current.clone(),
@@ -107,7 +107,7 @@ pub(super) fn start(listener: AdminListener, setup: AdminSetup<'_>) -> anyhow::R
         max_connections: max_admin_connections(proxy.descriptors.limit()) as usize,
     };
     let thread =
-        AdminThread::start(listener, state, accepts).context("cannot start the admin thread")?;
+        AdminThread::start(listener, state, mode).context("cannot start the admin thread")?;
     if let Some(address) = address {
         tracing::info!(%address, "admin listening");
     }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     access_log::AccessLogs,
-    admin::{AdminThread, ReloadOutcome, ReloadRequest, UpgradeRequest},
+    admin::{AdminMode, AdminThread, ReloadOutcome, ReloadRequest, UpgradeRequest},
     config::LogLevel,
     worker::Worker,
 };
@@ -63,7 +63,7 @@ impl ControlLoop {
     async fn serve(&mut self, signals: &mut Signals) {
         let mut housekeeping = Housekeeping::new();
         let mut progress = interval(PROGRESS_INTERVAL);
-        let mut phase = Phase::Serving;
+        let (mut phase, mut has_workers) = (Phase::Serving, true);
         if !self.upgrades.has_previous() {
             self.manager.ready(self.refused);
         }
@@ -84,36 +84,33 @@ impl ControlLoop {
                 event = self.upgrades.next() => match self.on_upgrade(event, phase).await {
                     AfterUpgrade::Nothing => {}
                     AfterUpgrade::Stop => end_phase = Some(STOPPED_AGAIN),
-                    AfterUpgrade::HandedOver { pid } => {
-                        self.manager.hand_over(pid);
-                        if let Some(admin) = &mut self.admin {
-                            admin.own_file(false);
-                            admin.close();
-                        }
-                        phase = drain::hand_over(&self.proxy, &self.draining);
-                    }
+                    after => phase = self.after_upgrade(after, phase),
                 },
                 () = housekeeping.next(&self.proxy) => {}
-                _ = progress.tick(), if matches!(phase, Phase::Draining { .. } | Phase::Ending { .. }) => {
+                _ = progress.tick(), if phase.is_ending() => {
                     self.manager.draining(self.proxy.limiter.open());
                 }
-                ended = self.workers_ended.recv() => match (ended, phase) {
+                ended = self.workers_ended.recv(), if has_workers => match (ended, phase) {
                     (Some(()), Phase::Serving) => {
                         tracing::error!("a worker has failed; stopping");
                         return;
                     }
                     (Some(()), _) => {}
-                    (None, _) => {
-                        tracing::info!("all sessions have ended");
-                        return;
-                    }
+                    (None, _) => has_workers = false,
                 },
+            }
+            // A process in the middle of three passes on what the first and the last tell each other.
+            let is_between =
+                matches!(phase, Phase::HandedOver { .. }) && self.upgrades.has_previous();
+            if !has_workers && !is_between {
+                tracing::info!("all sessions have ended");
+                return;
             }
             let Some(why) = end_phase else { continue };
             phase = match phase {
                 Phase::Serving | Phase::HandedOver { .. } => {
                     progress.reset_immediately();
-                    self.upgrades.cancel(&self.proxy, self.admin.as_ref());
+                    self.upgrades.cancel(&self.proxy, self.admin.as_ref()).await;
                     drain::start(&self.proxy, &self.manager, &self.draining, phase)
                 }
                 Phase::Draining { .. } => drain::end_sessions(&self.proxy, why),
@@ -160,7 +157,7 @@ impl ControlLoop {
                 upgrades.begin(proxy, "admin API", binary, Some(reply), is_draining);
             }
             UpgradeEvent::Step(step) => {
-                return upgrades.on_step(step, proxy, admin.as_ref()).await;
+                return upgrades.on_step(step, proxy, admin.as_ref(), phase.is_ending()).await;
             }
             UpgradeEvent::Previous(message) => {
                 if let (Some(left), Phase::Serving) = (upgrades.on_previous(message, proxy), phase)
@@ -171,6 +168,34 @@ impl ControlLoop {
             UpgradeEvent::Report => upgrades.report(proxy),
         }
         AfterUpgrade::Nothing
+    }
+
+    fn after_upgrade(&mut self, after: AfterUpgrade, phase: Phase) -> Phase {
+        match after {
+            AfterUpgrade::HandedOver { pid } => {
+                self.manager.hand_over(pid);
+                if let Some(admin) = &self.admin {
+                    admin.own_file(false);
+                    admin.set_mode(AdminMode::HandedOver);
+                }
+                drain::hand_over(&self.proxy, &self.draining)
+            }
+            AfterUpgrade::TakenBack => {
+                self.manager.take_back(self.refused);
+                if let Some(admin) = &self.admin {
+                    admin.own_file(true);
+                }
+                drain::take_back(&self.proxy, &self.draining)
+            }
+            AfterUpgrade::SessionsMoved => {
+                self.proxy.workers.iter().for_each(Worker::retire);
+                if let Some(admin) = &mut self.admin {
+                    admin.close();
+                }
+                drain::sessions_moved(&self.proxy, phase)
+            }
+            AfterUpgrade::Nothing | AfterUpgrade::Stop => phase,
+        }
     }
 
     /// Returns the reason why the phase ends, if it does.

@@ -7,8 +7,8 @@ use anyhow::anyhow;
 use crate::{
     config::{Bind, Config},
     listener::{
-        self, BoundListener, HandedListeners, InheritedSocket, InheritedSockets, Listener,
-        ListenerPools,
+        self, BoundListener, InheritedSocket, InheritedSockets, Listener, ListenerPools,
+        PreviousListeners,
     },
     metrics::Metrics,
     net::TcpOptions,
@@ -22,7 +22,7 @@ pub(super) struct Listeners {
     open: Vec<Arc<Listener>>,
     inherited: InheritedSockets,
     /// Sockets that the process before an upgrade has handed over, until they are bound.
-    handed: HandedListeners,
+    handed: PreviousListeners,
 }
 
 /// Listeners that are bound but not in use yet, in the order of the configuration. Dropping this
@@ -49,7 +49,7 @@ impl Listeners {
         config: &Config,
         workers: NonZeroUsize,
     ) -> anyhow::Result<(Self, BoundListeners)> {
-        let (inherited, handed) = (InheritedSockets::from_env(), HandedListeners::default());
+        let (inherited, handed) = (InheritedSockets::from_env(), PreviousListeners::default());
         Self::start(config, workers, inherited, handed)
     }
 
@@ -62,7 +62,7 @@ impl Listeners {
         config: &Config,
         workers: NonZeroUsize,
         inherited: InheritedSockets,
-        handed: HandedListeners,
+        handed: PreviousListeners,
     ) -> anyhow::Result<(Self, BoundListeners)> {
         Self::start(config, workers, inherited, handed)
     }
@@ -71,13 +71,13 @@ impl Listeners {
         config: &Config,
         workers: NonZeroUsize,
         inherited: InheritedSockets,
-        handed: HandedListeners,
+        handed: PreviousListeners,
     ) -> anyhow::Result<(Self, BoundListeners)> {
         let mut listeners = Self { open: Vec::new(), inherited, handed };
         let bound = listeners.bind(config, workers.get());
         let bound = bound.map_err(|errors| anyhow!(errors.join("\n")))?;
         listeners.inherited.close_unused(&bound.inherited());
-        listeners.handed = HandedListeners::default();
+        listeners.handed = PreviousListeners::default();
         Ok((listeners, bound))
     }
 

@@ -17,12 +17,15 @@ use super::{
     proxy::Proxy,
     service_manager::{Refused, ServiceManager},
     signals::Signals,
-    upgrade::{
-        Previous, TakenSockets, Takeover, Upgrades, begin_serving, take_over, upgrade_channel,
-    },
+    upgrade::{Previous, TakenSockets, Takeover, Upgrades, begin_serving, upgrade_channel},
     warnings::log_warnings,
 };
-use crate::{admin::AdminListener, config::Config, metrics::Metrics, program_log::ProgramLog};
+use crate::{
+    admin::{AdminListener, AdminMode},
+    config::Config,
+    metrics::Metrics,
+    program_log::ProgramLog,
+};
 
 /// How long the access logs' writers may take at exit to write the remaining lines.
 const LOG_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,7 +60,7 @@ async fn run_to_end(
     set_level: SetLogLevel,
 ) -> anyhow::Result<()> {
     let (upgrade_channel, upgrade_requests) = upgrade_channel();
-    let mut takeover = take_over().await?;
+    let mut takeover = Takeover::receive().await?;
     let (ended, workers_ended) = mpsc::unbounded_channel();
     // The number that `auto` means now is kept until the end.
     let workers = config.runtime.workers.count();
@@ -66,7 +69,7 @@ async fn run_to_end(
     // Installed before the first client, so that every connection is recorded whenever a signal
     // comes.
     let mut signals = Signals::new()?;
-    let previous_runs = takeover.as_ref().map(|takeover| takeover.state.run_ids.clone());
+    let previous_runs = takeover.as_ref().map(Takeover::run_ids).transpose()?;
     let proxy = tokio::select! {
         proxy = Proxy::start(config, file, workers, listeners, metrics, &ended, previous_runs) => proxy?,
         // Names are still being looked up; no client has been served yet.
@@ -82,7 +85,7 @@ async fn run_to_end(
         log,
         reloads,
         upgrades: upgrade_channel,
-        accepts: takeover.is_none(),
+        mode: if takeover.is_none() { AdminMode::Accepting } else { AdminMode::Stopped },
     };
     let admin = admin.map(|listener| admin::start(listener, setup)).transpose()?;
     let previous = match takeover {

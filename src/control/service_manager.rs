@@ -16,6 +16,7 @@ use std::{
             net::{SocketAddr, UnixDatagram},
         },
     },
+    process,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -58,7 +59,11 @@ impl Refused {
 
 /// The service manager, if there is one. A separate thread sends the messages in order, so nothing
 /// else waits for it.
-pub(super) struct ServiceManager(Option<Messenger>);
+pub(super) struct ServiceManager {
+    messenger: Option<Messenger>,
+    /// Another process is the main process.
+    is_silent: bool,
+}
 
 struct Messenger {
     messages: SyncSender<String>,
@@ -67,14 +72,15 @@ struct Messenger {
 
 impl ServiceManager {
     pub(super) fn from_env() -> Self {
-        let Some(socket) = env::var_os("NOTIFY_SOCKET") else { return Self(None) };
+        let none = Self { messenger: None, is_silent: false };
+        let Some(socket) = env::var_os("NOTIFY_SOCKET") else { return none };
         let (messages, queue) = sync_channel(MAX_QUEUED_MESSAGES);
         let name = "notify".to_owned();
         match thread::Builder::new().name(name).spawn(move || send_all(&socket, &queue)) {
-            Ok(thread) => Self(Some(Messenger { messages, thread })),
+            Ok(thread) => Self { messenger: Some(Messenger { messages, thread }), ..none },
             Err(error) => {
                 tracing::error!(%error, "cannot start the thread that notifies the service manager");
-                Self(None)
+                none
             }
         }
     }
@@ -121,10 +127,14 @@ impl ServiceManager {
     /// only messages of the main process are read.
     pub(super) fn hand_over(&mut self, pid: u32) {
         self.queue(format!("MAINPID={pid}\n"));
-        if let Some(messenger) = self.0.take() {
-            // The thread ends once it has sent the message.
-            drop(messenger.messages);
-        }
+        self.is_silent = true;
+    }
+
+    /// Reports that this process is the main process again, because the one after it has ended.
+    pub(super) fn take_back(&mut self, refused: Refused) {
+        self.is_silent = false;
+        self.queue(format!("MAINPID={}\n", process::id()));
+        self.ready(refused);
     }
 
     /// Reports a drain's progress.
@@ -133,7 +143,7 @@ impl ServiceManager {
     }
 
     fn queue(&self, message: String) {
-        let Some(messenger) = &self.0 else { return };
+        let Some(messenger) = self.messenger.as_ref().filter(|_| !self.is_silent) else { return };
         if messenger.messages.try_send(message).is_err() {
             tracing::warn!("cannot notify the service manager: it does not read its messages");
         }
@@ -143,7 +153,7 @@ impl ServiceManager {
 impl Drop for ServiceManager {
     /// Waits for the last message to be sent.
     fn drop(&mut self) {
-        if let Some(Messenger { messages, thread }) = self.0.take() {
+        if let Some(Messenger { messages, thread }) = self.messenger.take() {
             drop(messages);
             let _ = join_by(thread, Instant::now() + SEND_TIMEOUT);
         }

@@ -3,10 +3,10 @@
 mod bind;
 mod bind_error;
 mod bound;
-mod handed;
 mod handed_share;
 mod inherited;
 mod inherited_socket;
+mod previous;
 mod rules;
 mod settings;
 
@@ -19,10 +19,10 @@ use arc_swap::ArcSwap;
 
 pub use bind::bind;
 pub(crate) use bound::BoundListener;
-pub(crate) use handed::{HandedListener, HandedListeners};
 pub(crate) use handed_share::HandedShare;
 pub(crate) use inherited::InheritedSockets;
 pub(crate) use inherited_socket::InheritedSocket;
+pub(crate) use previous::{PreviousListener, PreviousListeners};
 pub(crate) use rules::{ListenerRules, RunningRule};
 pub use settings::ListenerPools;
 pub(crate) use settings::ListenerSettings;

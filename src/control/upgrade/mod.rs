@@ -8,15 +8,18 @@
 mod binary;
 mod check;
 mod giver;
+mod handed;
+mod new_process;
 mod previous;
 mod requests;
-mod spawn;
+mod sending;
 mod state;
 mod taker;
 mod upgrades;
-mod wire;
 
+pub(super) use handed::begin_serving;
 pub(super) use previous::Previous;
 pub(super) use requests::upgrade_channel;
-pub(super) use taker::{TakenSockets, Takeover, take_over};
-pub(super) use upgrades::{AfterUpgrade, UpgradeEvent, Upgrades, begin_serving};
+pub(super) use state::TakenSockets;
+pub(super) use taker::Takeover;
+pub(super) use upgrades::{AfterUpgrade, UpgradeEvent, Upgrades};

@@ -1,45 +1,85 @@
 //! What a process hands over besides sessions.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use serde::{Deserialize, Serialize};
+use anyhow::{Context, anyhow};
+use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{limits::HandedBan, listener::HandedShare, upstream::HandedPool};
+use crate::{
+    listener::{InheritedSockets, PreviousListener, PreviousListeners},
+    upgrade::{
+        HandedAdminListener, HandedInheritedSocket, HandedListener, ProcessState, decode, encode,
+    },
+};
 
-/// The listening sockets. Their descriptors are in the order of these fields.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(in crate::control) struct Listening {
-    pub(in crate::control) listeners: Vec<ListenerSockets>,
-    /// The names of the sockets that the service manager has passed; a descriptor each.
-    pub(in crate::control) inherited: Vec<String>,
-    /// The address of the admin listener; one descriptor.
-    pub(in crate::control) admin: Option<String>,
-}
-
-/// The sockets of one listener.
-#[derive(Debug, Serialize, Deserialize)]
-pub(in crate::control) struct ListenerSockets {
-    pub(in crate::control) name: String,
-    /// The address in the configuration.
-    pub(in crate::control) bind: String,
-    pub(in crate::control) descriptors: usize,
-}
-
-/// The process' state besides sockets and sessions.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(in crate::control) struct ProcessState {
-    /// The first 16 bits of the session IDs of this process and of those before it.
-    pub(in crate::control) run_ids: Vec<u16>,
-    pub(in crate::control) bans: Vec<HandedBan>,
-    pub(in crate::control) pools: Vec<HandedPool>,
-    pub(in crate::control) shares: Vec<HandedShare>,
-}
-
-/// [`Listening`] with its descriptors.
+/// The listening sockets that a process hands over, each kind with its descriptors in order.
 #[derive(Debug, Default)]
-pub(in crate::control) struct Sockets {
-    pub(in crate::control) listening: Listening,
-    pub(in crate::control) descriptors: Vec<OwnedFd>,
+pub(super) struct HandedSockets {
+    pub(super) listeners: (Vec<HandedListener>, Vec<OwnedFd>),
+    pub(super) inherited: (Vec<HandedInheritedSocket>, Vec<OwnedFd>),
+    pub(super) admin: Option<(HandedAdminListener, Vec<OwnedFd>)>,
+}
+
+/// What a process hands over before the next one is ready.
+#[derive(Debug, Default)]
+pub(in crate::control) struct Handed {
+    pub(super) sockets: HandedSockets,
+    pub(super) state: Box<ProcessState>,
+}
+
+/// The sockets that the process before the upgrade has handed over.
+pub(in crate::control) struct TakenSockets {
+    pub(in crate::control) listeners: PreviousListeners,
+    pub(in crate::control) inherited: InheritedSockets,
+    /// The admin listener's address in the configuration, and its socket.
+    pub(in crate::control) admin: Option<(String, OwnedFd)>,
+}
+
+impl HandedSockets {
+    /// # Errors
+    /// If there are fewer descriptors than promised, or others than listening sockets.
+    pub(super) fn take(self) -> anyhow::Result<TakenSockets> {
+        let Self { listeners, inherited, admin } = self;
+        let mut sockets = listeners.1.into_iter();
+        let take = |handed: HandedListener| {
+            let HandedListener { name, configured_bind, descriptors, .. } = handed;
+            let own: Vec<_> = sockets.by_ref().take(descriptors.into()).collect();
+            Ok(PreviousListener::new(name, configured_bind, own)?)
+        };
+        let listeners = listeners.0.into_iter().map(take).collect::<anyhow::Result<_>>()?;
+        let names = inherited.0.into_iter().map(|socket| socket.name);
+        let inherited = InheritedSockets::handed(names.zip(inherited.1).collect());
+        let admin = admin.and_then(|(admin, mut own)| Some((admin.bind, own.pop()?)));
+        Ok(TakenSockets {
+            listeners: PreviousListeners(listeners),
+            inherited: inherited.context("a socket of the service manager")?,
+            admin,
+        })
+    }
+}
+
+pub(super) fn borrowed(descriptors: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
+    descriptors.iter().map(AsFd::as_fd).collect()
+}
+
+/// Encodes one owner's part of the state.
+///
+/// # Errors
+/// Not expected: the values of this program can be encoded.
+pub(super) fn part<T: Serialize>(value: &T) -> Result<bytes::Bytes, String> {
+    encode(value).map_err(|error| format!("cannot encode the state: {error}"))
+}
+
+/// Decodes one owner's part; an empty one is the default.
+///
+/// # Errors
+/// If it is not of this type: another version may have encoded it.
+pub(super) fn from_part<T: DeserializeOwned + Default>(
+    name: &str,
+    part: &[u8],
+) -> anyhow::Result<T> {
+    if part.is_empty() {
+        return Ok(T::default());
+    }
+    decode(part).map_err(|error| anyhow!("cannot read the {name} of the process before: {error}"))
 }

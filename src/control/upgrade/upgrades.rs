@@ -1,35 +1,26 @@
 //! Upgrades as the control loop sees them: the one in progress, and the process before the last.
 
-use std::{
-    future::pending,
-    os::fd::OwnedFd,
-    path::PathBuf,
-    process,
-    time::{Duration, Instant},
-};
+use std::{future::pending, path::PathBuf, process, time::Duration};
 
 use tokio::{
-    sync::{mpsc, oneshot},
-    time::{Interval, MissedTickBehavior, interval, timeout},
+    sync::oneshot,
+    time::{Interval, MissedTickBehavior, interval},
 };
 
 use super::{
-    giver::{HandOver, Step},
+    giver::{Step, Upgrade},
+    handed::{Accepting, collect, set_accepting},
+    new_process::Failure,
     previous::{FromPrevious, Previous},
     requests::UpgradeRequests,
-    state::{ListenerSockets, Listening, ProcessState, Sockets},
-    taker::Takeover,
 };
 use crate::{
     admin::{AdminThread, UpgradeOutcome, UpgradeRequest},
     control::proxy::Proxy,
-    listener::HandedListener,
-    metrics::Totals,
-    worker::Worker,
+    metrics::{Metrics, Totals},
+    session::{MovedSession, worker_of},
+    worker::{Adoption, Worker},
 };
-
-/// How long to wait for workers that are too busy to answer at once.
-const WORKER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often the new process is told about the old one.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -51,15 +42,25 @@ pub(in crate::control) struct Upgrades {
 }
 
 struct Current {
-    hand_over: HandOver,
+    upgrade: Upgrade,
     /// Answers a request by the API.
     reply: Option<oneshot::Sender<UpgradeOutcome>>,
-    /// Whether this process has stopped accepting.
-    is_stopped: bool,
-    /// Whether the new process accepts.
-    is_done: bool,
+    stage: Stage,
     /// What the new process knows.
     told: Totals,
+}
+
+/// How far an upgrade has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The new process is checked and started; this one accepts.
+    Starting,
+    /// Neither accepts.
+    Stopped,
+    /// The new process accepts. If it ends, this one accepts again.
+    Accepted,
+    /// All sessions that can move have moved, and this process has closed its listening sockets.
+    Moved,
 }
 
 /// Something that concerns an upgrade.
@@ -78,6 +79,10 @@ pub(in crate::control) enum AfterUpgrade {
     HandedOver {
         pid: u32,
     },
+    /// All sessions that can move have moved: this process closes its listening sockets.
+    SessionsMoved,
+    /// The new process has ended, and this one accepts again.
+    TakenBack,
     /// The new process is told to stop, and this one with it.
     Stop,
 }
@@ -91,10 +96,10 @@ impl Upgrades {
 
     /// Waits for the next event. Cancel safe.
     pub(in crate::control) async fn next(&mut self) -> UpgradeEvent {
-        let is_done = self.current.as_ref().is_some_and(|current| current.is_done);
+        let is_done = self.has_handed_over();
         let step = async {
             match &mut self.current {
-                Some(current) => current.hand_over.next().await,
+                Some(current) => current.upgrade.next().await,
                 None => pending().await,
             }
         };
@@ -108,7 +113,13 @@ impl Upgrades {
 
     /// Whether an upgrade is in progress, and may still fail.
     pub(in crate::control) fn is_in_progress(&self) -> bool {
-        self.current.as_ref().is_some_and(|current| !current.is_done)
+        self.current.is_some() && !self.has_handed_over()
+    }
+
+    /// Whether another process accepts.
+    fn has_handed_over(&self) -> bool {
+        let current = self.current.as_ref();
+        current.is_some_and(|it| matches!(it.stage, Stage::Accepted | Stage::Moved))
     }
 
     /// Makes the process before this one reopen its access logs.
@@ -126,7 +137,7 @@ impl Upgrades {
         is_draining: bool,
     ) {
         let busy = match &self.current {
-            Some(current) if current.is_done => Some(HANDED_OVER),
+            Some(_) if self.has_handed_over() => Some(HANDED_OVER),
             Some(_) => Some(IN_PROGRESS),
             None if is_draining => Some(DRAINING),
             None => None,
@@ -143,19 +154,19 @@ impl Upgrades {
         match binary {
             Ok(binary) => {
                 tracing::info!("{asked_by}: upgrading to {}", binary.display());
-                let hand_over = HandOver::start(binary, proxy.file.clone());
-                let told = Totals::default();
-                let (is_stopped, is_done) = (false, false);
-                self.current = Some(Current { hand_over, reply, is_stopped, is_done, told });
+                let upgrade = Upgrade::start(binary, proxy.file.clone());
+                let (stage, told) = (Stage::Starting, Totals::default());
+                self.current = Some(Current { upgrade, reply, stage, told });
             }
             Err(why) => self.report_failure(proxy, reply, why),
         }
     }
 
-    /// Ends an upgrade that may still fail, because the proxy is shutting down.
-    pub(in crate::control) fn cancel(&mut self, proxy: &Proxy, admin: Option<&AdminThread>) {
+    /// Ends an upgrade that may still fail, because the proxy is shutting down, and makes the process
+    /// before this one end its sessions as well.
+    pub(in crate::control) async fn cancel(&mut self, proxy: &Proxy, admin: Option<&AdminThread>) {
         if self.is_in_progress() {
-            self.fail(proxy, admin, "the proxy is shutting down".to_owned());
+            self.fail(proxy, admin, "the proxy is shutting down".to_owned()).await;
         }
         self.previous.drain();
     }
@@ -165,61 +176,94 @@ impl Upgrades {
         step: Step,
         proxy: &Proxy,
         admin: Option<&AdminThread>,
+        is_ending: bool,
     ) -> AfterUpgrade {
         match step {
             Step::Collect(reply) => {
+                // Fails if the upgrade has failed meanwhile; so below.
                 let _ = reply.send(collect(proxy, admin).await);
             }
             Step::StopAccepting(reply) => {
-                set_accepting(proxy, admin, false).await;
+                set_accepting(proxy, admin, Accepting::Neither).await;
                 let totals = proxy.metrics.totals();
                 if let Some(current) = &mut self.current {
-                    current.is_stopped = true;
+                    current.stage = Stage::Stopped;
                     current.told = totals.clone();
                 }
                 let _ = reply.send(totals);
             }
             Step::Accepted { pid, version } => return self.accepted(proxy, pid, version),
-            Step::Failed(why) => self.fail(proxy, admin, why),
+            Step::Failed(why) => self.fail(proxy, admin, why).await,
+            Step::Answers(answers) => {
+                for (id, outcome) in answers {
+                    if let Some(worker) = proxy.workers.get(worker_of(id, proxy.workers.len())) {
+                        worker.answer_hand_over(id, outcome);
+                    }
+                }
+            }
+            Step::SessionsMoved => return self.moved(proxy),
             Step::ReopenLogs => {
                 tracing::info!("SIGUSR1 at the new process: reopening the access logs");
                 proxy.logs.reopen();
+                self.previous.reopen_logs();
             }
             Step::Drain => {
                 tracing::info!("the new process is stopping");
                 return AfterUpgrade::Stop;
             }
-            Step::Lost => {
-                tracing::error!("the new process has ended; this one does not accept");
-                self.current = None;
-            }
+            Step::Lost(why) => return self.lost(proxy, admin, &why, is_ending).await,
         }
         AfterUpgrade::Nothing
     }
 
     fn accepted(&mut self, proxy: &Proxy, pid: u32, version: String) -> AfterUpgrade {
         proxy.metrics.count_upgrade(true);
-        let sessions = proxy.limiter.open();
-        tracing::info!(pid, version, "upgraded: the new process accepts; {sessions} sessions left");
+        let connections = proxy.limiter.open();
+        tracing::info!(pid, version, connections, "upgraded: the new process accepts");
         if let Some(current) = &mut self.current {
-            current.is_done = true;
+            current.stage = Stage::Accepted;
+            current.upgrade.move_sessions(&proxy.workers);
             answer(current.reply.take(), UpgradeOutcome::Accepting { pid, version });
         }
         AfterUpgrade::HandedOver { pid }
     }
 
-    fn fail(&mut self, proxy: &Proxy, admin: Option<&AdminThread>, why: String) {
-        let Some(Current { hand_over, reply, is_stopped, .. }) = self.current.take() else {
-            return;
-        };
+    fn moved(&mut self, proxy: &Proxy) -> AfterUpgrade {
+        if let Some(current) = &mut self.current {
+            current.stage = Stage::Moved;
+        }
+        let connections = proxy.limiter.open();
+        tracing::info!(connections, "upgraded: all sessions that can move have moved");
+        AfterUpgrade::SessionsMoved
+    }
+
+    /// The new process has ended after it had accepted.
+    async fn lost(
+        &mut self,
+        proxy: &Proxy,
+        admin: Option<&AdminThread>,
+        why: &str,
+        is_ending: bool,
+    ) -> AfterUpgrade {
+        let Some(Current { stage, .. }) = self.current.take() else { return AfterUpgrade::Nothing };
+        proxy.workers.iter().for_each(Worker::end_hand_over);
+        if is_ending || stage != Stage::Accepted {
+            tracing::error!("{why}; this process keeps the sessions that it has");
+            return AfterUpgrade::Nothing;
+        }
+        tracing::error!("{why}; this process accepts again");
+        self.requests.status.set(Err(why.to_owned()));
+        proxy.metrics.count_upgrade(false);
+        set_accepting(proxy, admin, Accepting::This).await;
+        AfterUpgrade::TakenBack
+    }
+
+    async fn fail(&mut self, proxy: &Proxy, admin: Option<&AdminThread>, why: Failure) {
+        let Some(Current { upgrade, reply, stage, .. }) = self.current.take() else { return };
         // Kills the new process.
-        drop(hand_over);
-        if is_stopped {
-            let (pending, _) = mpsc::channel(1);
-            proxy.workers.iter().for_each(|worker| worker.accept(true, pending.clone()));
-            if let Some(admin) = admin {
-                admin.accept(true);
-            }
+        drop(upgrade);
+        if stage == Stage::Stopped {
+            set_accepting(proxy, admin, Accepting::This).await;
         }
         self.report_failure(proxy, reply, why);
     }
@@ -240,19 +284,23 @@ impl Upgrades {
         answer(reply, UpgradeOutcome::Failed { faults });
     }
 
-    /// Tells the new process how the counters have risen, and how many connections are left.
+    /// Tells the new process how the counters have risen, and how many connections are left, with
+    /// those of the process before this one.
     pub(in crate::control) fn report(&mut self, proxy: &Proxy) {
         let Some(current) = &mut self.current else { return };
         let totals = proxy.metrics.totals();
-        if current.hand_over.report(totals.since(&current.told), proxy.limiter.open().into()) {
+        let connections = u64::from(proxy.limiter.open()) + self.left.unwrap_or(0);
+        if current.upgrade.report(totals.since(&current.told), connections) {
             current.told = totals;
         }
     }
 
     /// Tells the new process the last counts.
-    pub(in crate::control) async fn finish(&mut self, proxy_metrics: &crate::metrics::Metrics) {
-        if let Some(Current { hand_over, told, is_done: true, .. }) = self.current.take() {
-            hand_over.finish(proxy_metrics.totals().since(&told)).await;
+    pub(in crate::control) async fn finish(&mut self, metrics: &Metrics) {
+        if self.has_handed_over()
+            && let Some(Current { upgrade, told, .. }) = self.current.take()
+        {
+            upgrade.finish(metrics.totals().since(&told)).await;
         }
     }
 
@@ -270,25 +318,62 @@ impl Upgrades {
     ) -> Option<u64> {
         let status = &self.requests.status;
         match message {
-            FromPrevious::Totals(totals) => {
-                proxy.metrics.add_totals(&totals);
-                None
+            FromPrevious::Totals(totals) => proxy.metrics.add_totals(&totals),
+            FromPrevious::Sessions(sessions, reply) => {
+                // Fails only if this process is ending.
+                let _ = reply.send(adopt(sessions, &proxy.workers));
             }
-            FromPrevious::Remaining(connections) => {
-                status.update(|previous| previous.remaining = connections);
-                let before = self.left.replace(connections);
-                Some(connections).filter(|_| before != Some(connections))
+            FromPrevious::Start(ids) => {
+                status.update(|previous| previous.moved += ids.len() as u64);
+                for (worker, ids) in by_worker(ids, &proxy.workers) {
+                    worker.start_adopted(ids);
+                }
+            }
+            FromPrevious::GiveUp(ids) => {
+                for (worker, ids) in by_worker(ids, &proxy.workers) {
+                    worker.give_up_adopted(ids);
+                }
+            }
+            FromPrevious::Remaining { count, stayed } => {
+                status.update(|previous| {
+                    previous.remaining = count;
+                    previous.stayed = stayed;
+                });
+                let before = self.left.replace(count);
+                return Some(count).filter(|_| before != Some(count));
             }
             FromPrevious::Ended => {
                 tracing::info!("upgrade: the process before has ended");
                 status.update(|previous| {
                     previous.remaining = 0;
+                    previous.stayed.clear();
                     previous.has_ended = true;
                 });
-                Some(0)
+                self.left = None;
+                return Some(0);
             }
         }
+        None
     }
+}
+
+/// Passes sessions to the workers of their IDs.
+fn adopt(sessions: Vec<MovedSession>, workers: &[Worker]) -> Vec<oneshot::Receiver<Vec<Adoption>>> {
+    let mut own: Vec<_> = workers.iter().map(|_| Vec::new()).collect();
+    for session in sessions {
+        own[worker_of(session.id, workers.len())].push(session);
+    }
+    let with_sessions = workers.iter().zip(own).filter(|(_, own)| !own.is_empty());
+    with_sessions.map(|(worker, own)| worker.adopt(own)).collect()
+}
+
+/// The workers of these sessions.
+fn by_worker(ids: Vec<u64>, workers: &[Worker]) -> impl Iterator<Item = (&Worker, Vec<u64>)> {
+    let mut own: Vec<_> = workers.iter().map(|_| Vec::new()).collect();
+    for id in ids {
+        own[worker_of(id, workers.len())].push(id);
+    }
+    workers.iter().zip(own).filter(|(_, own)| !own.is_empty())
 }
 
 fn answer(reply: Option<oneshot::Sender<UpgradeOutcome>>, outcome: UpgradeOutcome) {
@@ -296,113 +381,4 @@ fn answer(reply: Option<oneshot::Sender<UpgradeOutcome>>, outcome: UpgradeOutcom
         // Fails if the API's client has disconnected.
         let _ = reply.send(outcome);
     }
-}
-
-/// Takes the state of the process before an upgrade over, and accepts once it no longer does.
-///
-/// # Errors
-/// If that process has ended or has given up. It then carries on.
-pub(in crate::control) async fn begin_serving(
-    mut takeover: Takeover,
-    proxy: &Proxy,
-    admin: Option<&AdminThread>,
-) -> anyhow::Result<Previous> {
-    let now = Instant::now();
-    let ProcessState { bans, pools, shares, .. } = &*takeover.state;
-    proxy.limiter.rates.bans.take_over(bans, now);
-    let snapshot = proxy.current.load_full();
-    snapshot.pools.iter().for_each(|pool| pool.take_over(pools, now));
-    snapshot.listeners.iter().for_each(|listener| listener.take_over_shares(shares));
-    takeover.ready(&proxy.metrics).await?;
-    proxy.listeners.own_files();
-    if let Some(admin) = admin {
-        admin.own_file(true);
-    }
-    set_accepting(proxy, admin, true).await;
-    let (pid, version) = (takeover.pid, takeover.version.clone());
-    takeover.accepting().await?;
-    tracing::info!(pid, version, "upgraded: took over from the process before, and accepting");
-    Ok(Previous::follow(takeover))
-}
-
-/// Starts or stops accepting, and waits until the workers have.
-pub(super) async fn set_accepting(proxy: &Proxy, admin: Option<&AdminThread>, accept: bool) {
-    let (pending, mut done) = mpsc::channel(1);
-    proxy.workers.iter().for_each(|worker| worker.accept(accept, pending.clone()));
-    drop(pending);
-    if let Some(admin) = admin {
-        admin.accept(accept);
-    }
-    // A worker that is late does it after its turn; both processes then accept for a moment.
-    let _ = timeout(WORKER_TIMEOUT, done.recv()).await;
-}
-
-/// What the new process gets before it is ready.
-async fn collect(
-    proxy: &Proxy,
-    admin: Option<&AdminThread>,
-) -> Result<(Sockets, Box<ProcessState>), String> {
-    let failed = |error: std::io::Error| format!("cannot share the listening sockets: {error}");
-    let mut by_listener = shared_sockets(&proxy.workers).await?;
-    let (mut listening, mut descriptors) = (Listening::default(), Vec::new());
-    for listener in proxy.listeners.open() {
-        let sockets = by_listener.extract_if(.., |(id, _)| *id == listener.id);
-        let sockets = sockets.map(|(_, socket)| socket).collect();
-        if listener.inherited().is_some() {
-            continue;
-        }
-        let (name, bind) = (listener.settings().name.to_string(), listener.configured_bind());
-        let handed =
-            HandedListener::new(name.clone(), bind.to_string(), sockets).map_err(failed)?;
-        listening.listeners.push(ListenerSockets {
-            name,
-            bind: handed.bind,
-            descriptors: handed.sockets.len(),
-        });
-        descriptors.extend(handed.sockets);
-    }
-    for (name, socket) in proxy.listeners.inherited().duplicates().map_err(failed)? {
-        listening.inherited.push(name);
-        descriptors.push(socket);
-    }
-    let snapshot = proxy.current.load();
-    if let (Some(admin), Some(config)) = (admin, &snapshot.config.admin)
-        && let Some(socket) = admin.share_socket().map_err(failed)?
-    {
-        listening.admin = Some(config.bind.to_string());
-        descriptors.push(socket);
-    }
-    let now = Instant::now();
-    let state = ProcessState {
-        run_ids: proxy.run_ids.clone(),
-        bans: proxy.limiter.rates.bans.hand_over(now),
-        pools: snapshot.pools.iter().filter_map(|pool| pool.hand_over()).collect(),
-        shares: snapshot.listeners.iter().flat_map(|it| it.hand_over_shares()).collect(),
-    };
-    Ok((Sockets { listening, descriptors }, Box::new(state)))
-}
-
-/// Duplicates of the listening sockets, in the order of the workers.
-async fn shared_sockets(workers: &[Worker]) -> Result<Vec<(u64, OwnedFd)>, String> {
-    let (reply, mut replies) = mpsc::unbounded_channel();
-    workers.iter().for_each(|worker| worker.share_sockets(reply.clone()));
-    drop(reply);
-    let mut by_worker = Vec::new();
-    let all = async {
-        while let Some(reply) = replies.recv().await {
-            by_worker.push(reply);
-        }
-    };
-    let late = |_| "a worker did not share its listening sockets in time".to_owned();
-    timeout(WORKER_TIMEOUT, all).await.map_err(late)?;
-    if by_worker.len() != workers.len() {
-        return Err("a worker has ended".to_owned());
-    }
-    by_worker.sort_unstable_by_key(|(index, _)| *index);
-    let mut sockets = Vec::new();
-    for (_, shared) in by_worker {
-        sockets
-            .extend(shared.map_err(|error| format!("cannot share a listening socket: {error}"))?);
-    }
-    Ok(sockets)
 }

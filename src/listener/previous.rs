@@ -13,7 +13,7 @@ use crate::{
 
 /// The sockets of a listener of the process before an upgrade.
 #[derive(Debug)]
-pub(crate) struct HandedListener {
+pub(crate) struct PreviousListener {
     pub(crate) name: String,
     /// The address in its configuration.
     pub(crate) bind: String,
@@ -24,9 +24,9 @@ pub(crate) struct HandedListener {
 /// The listeners of the process before an upgrade. The files of their unix sockets belong to it
 /// until [`Listener::own_file`](super::Listener::own_file).
 #[derive(Debug, Default)]
-pub(crate) struct HandedListeners(pub(crate) Vec<HandedListener>);
+pub(crate) struct PreviousListeners(pub(crate) Vec<PreviousListener>);
 
-impl HandedListener {
+impl PreviousListener {
     /// `sockets` may contain duplicates of one socket.
     ///
     /// # Errors
@@ -46,7 +46,7 @@ impl HandedListener {
     }
 }
 
-impl HandedListeners {
+impl PreviousListeners {
     /// The sockets for `listener`: those of the same address in the configuration, and, if the
     /// kernel has chosen the port, of the same name. At least one for each of `workers` workers.
     /// `None` if the listener has to be bound.
@@ -61,7 +61,7 @@ impl HandedListeners {
     ) -> io::Result<Option<BoundListener>> {
         let is_any = matches!(listener.bind, Bind::Tcp(address) if address.port() == 0);
         let bind = listener.bind.to_string();
-        let is_it = |handed: &&HandedListener| {
+        let is_it = |handed: &&PreviousListener| {
             handed.bind == bind && (!is_any || handed.name == *listener.name)
         };
         let Some(handed) = self.0.iter().find(is_it) else { return Ok(None) };

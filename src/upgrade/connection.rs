@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::net::{self, AddressFamily, Shutdown, SocketFlags, SocketType};
-use tokio::{io::unix::AsyncFd, time};
+use tokio::{net::UnixStream, time};
 
 use super::{
     frame::{FrameError, FrameReader, FrameWriter},
@@ -58,8 +58,9 @@ pub(crate) fn from_stdin() -> io::Result<OwnedFd> {
 pub(crate) fn connect<Out: Envelope, In: Envelope>(
     socket: OwnedFd,
 ) -> io::Result<(Sender<Out>, Receiver<In>)> {
-    rustix::io::ioctl_fionbio(&socket, true)?;
-    let socket = Arc::new(AsyncFd::register(socket)?);
+    let socket = std::os::unix::net::UnixStream::from(socket);
+    socket.set_nonblocking(true)?;
+    let socket = Arc::new(UnixStream::from_std(socket)?);
     let sender = Sender { socket: Arc::clone(&socket), broken: false, messages: PhantomData };
     Ok((sender, Receiver { socket, frames: FrameReader::default(), messages: PhantomData }))
 }
@@ -67,7 +68,7 @@ pub(crate) fn connect<Out: Envelope, In: Envelope>(
 /// Sends messages. When it is dropped, the other process reads the end of the stream, while what
 /// that process writes can still be received.
 pub(crate) struct Sender<M> {
-    socket: Arc<AsyncFd<OwnedFd>>,
+    socket: Arc<UnixStream>,
     /// Part of a frame may have been written: nothing may follow it.
     broken: bool,
     messages: PhantomData<fn(M)>,
@@ -108,25 +109,32 @@ impl<M: Envelope> Sender<M> {
 impl<M> Drop for Sender<M> {
     fn drop(&mut self) {
         // Fails only if the other process has gone, which the receiver sees as well.
-        let _ = net::shutdown(self.socket.get_ref(), Shutdown::Write);
+        let _ = net::shutdown(&*self.socket, Shutdown::Write);
     }
 }
 
 /// Receives messages.
 pub(crate) struct Receiver<M> {
-    socket: Arc<AsyncFd<OwnedFd>>,
+    socket: Arc<UnixStream>,
     frames: FrameReader,
     messages: PhantomData<fn() -> M>,
 }
 
 impl<M: Envelope> Receiver<M> {
-    /// The next message, with its descriptors; `None` at the end of the stream. Safe to cancel.
+    /// The next message, with its descriptors; `None` at the end of the stream, behind the last
+    /// message that was sent whole. Safe to cancel.
     ///
     /// After an error nothing can be told about the messages that follow: the receiver is of no
     /// more use.
     pub(crate) async fn next(&mut self) -> Result<Option<(M, Vec<OwnedFd>)>, Error> {
-        let Some((payload, descriptors)) = self.frames.next(&self.socket).await? else {
-            return Ok(None);
+        let (payload, descriptors) = match self.frames.next(&self.socket).await {
+            Ok(Some(frame)) => frame,
+            Ok(None) | Err(FrameError::Truncated) => return Ok(None),
+            // Linux reports it behind the last byte, if the other process has left something unread.
+            Err(FrameError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
         };
         let message: M = decode(&payload)?;
         let (expected, found) = (message.descriptors(), descriptors.len());

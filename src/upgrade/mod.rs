@@ -33,16 +33,20 @@
 
 mod connection;
 mod frame;
+mod giver;
 mod message;
+mod taker;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use connection::{Error, Receiver, Sender, connect, from_stdin, pair};
+pub(crate) use giver::{Giver, GiverAction, GiverEvent, MAX_UNANSWERED};
 pub(crate) use message::{
     Answer, Envelope, HandedAdminListener, HandedInheritedSocket, HandedListener, HandedSession,
     ProcessState, ToNew, ToOld, VERSIONS, Versions, decode, encode,
 };
+pub(crate) use taker::{Taker, TakerAction, TakerEvent};
 
 /// The environment variable that tells a process to take over from the one that started it, whose
 /// socket is its standard input.

@@ -8,7 +8,7 @@ use rustix::{
     cmsg_space,
     net::{self, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags},
 };
-use tokio::io::unix::AsyncFd;
+use tokio::{io::Interest, net::UnixStream};
 
 use super::{BATCH, FrameError, HEADER_BYTES, MAX_DESCRIPTORS, MAX_PAYLOAD_BYTES};
 
@@ -38,22 +38,19 @@ impl FrameReader {
     /// stream. Safe to cancel: what has been read is kept for the next call.
     pub(crate) async fn next(
         &mut self,
-        socket: &AsyncFd<OwnedFd>,
+        socket: &UnixStream,
     ) -> Result<Option<(Vec<u8>, Vec<OwnedFd>)>, FrameError> {
         loop {
             if let Some(frame) = self.take_frame()? {
                 return Ok(Some(frame));
             }
-            let mut ready = socket.readable().await?;
-            let read = match self.read(socket.get_ref().as_fd()) {
-                Err(FrameError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready.clear_ready();
-                    continue;
-                }
-                Err(FrameError::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {
-                    continue;
-                }
-                read => read?,
+            let read = socket.async_io(Interest::READABLE, || match self.read(socket.as_fd()) {
+                Err(FrameError::Io(error)) => Err(error),
+                read => Ok(read),
+            });
+            let read = match read.await {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read??,
             };
             if read == 0 {
                 let between_frames = self.header.is_empty();

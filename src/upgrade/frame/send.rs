@@ -1,7 +1,7 @@
 use std::{
     io::{self, IoSlice},
     mem::MaybeUninit,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd},
     time::Duration,
 };
 
@@ -10,7 +10,7 @@ use rustix::{
     io::Errno,
     net::{self, SendAncillaryBuffer, SendAncillaryMessage, SendFlags},
 };
-use tokio::{io::unix::AsyncFd, time};
+use tokio::{io::Interest, net::UnixStream, time};
 
 use super::{BATCH, FrameError, HEADER_BYTES, MAX_DESCRIPTORS, MAX_PAYLOAD_BYTES};
 
@@ -26,7 +26,7 @@ impl FrameWriter {
     ///
     /// Not safe to cancel: part of the frame may have been written.
     pub(crate) async fn write(
-        socket: &AsyncFd<OwnedFd>,
+        socket: &UnixStream,
         payload: &[u8],
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(), FrameError> {
@@ -47,7 +47,7 @@ impl FrameWriter {
     }
 }
 
-async fn write_all(socket: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> Result<(), FrameError> {
+async fn write_all(socket: &UnixStream, mut bytes: &[u8]) -> Result<(), FrameError> {
     while !bytes.is_empty() {
         let sent = send(socket, bytes, &[]).await?;
         bytes = &bytes[sent..];
@@ -57,20 +57,19 @@ async fn write_all(socket: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> Result<(), Fr
 
 /// Sends at least one byte, with the descriptors.
 async fn send(
-    socket: &AsyncFd<OwnedFd>,
+    socket: &UnixStream,
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
 ) -> Result<usize, FrameError> {
     loop {
-        let mut ready = socket.writable().await?;
-        match ready.try_io(|socket| Ok(send_now(socket.as_fd(), bytes, descriptors)?)) {
-            Ok(Err(error)) if error.raw_os_error() == Some(Errno::TOOMANYREFS.raw_os_error()) => {
-                // More descriptors are on their way than the process may have open (unix(7)).
+        let send = || Ok(send_now(socket.as_fd(), bytes, descriptors)?);
+        match socket.async_io(Interest::WRITABLE, send).await {
+            // More descriptors are on their way than the process may have open (unix(7)).
+            Err(error) if error.raw_os_error() == Some(Errno::TOOMANYREFS.raw_os_error()) => {
                 time::sleep(IN_FLIGHT_RETRY).await;
             }
-            Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(sent) => return Ok(sent?),
-            Err(_would_block) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            sent => return Ok(sent?),
         }
     }
 }

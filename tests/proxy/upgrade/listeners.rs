@@ -16,26 +16,6 @@ use crate::{
     harness::{Proxy, SetAtEnd, wait_for},
 };
 
-#[test]
-fn the_new_process_serves_and_the_old_one_ends_with_its_last_session() {
-    let broker = Broker::echoing();
-    let mut proxy = Config::of([&broker]).workers(2).start();
-    let mut before = Client::session(proxy.address(), "before");
-    let new = NewProcess::of(&proxy);
-    let mut after = Client::session(proxy.address(), "after");
-    before.echo(b"\xC0\x00");
-    after.echo(b"\xC0\x00");
-    assert!(proxy.is_running());
-    before.send(DISCONNECT);
-    drop(before);
-    proxy.wait_end("before");
-    assert_eq!(proxy.wait_exit().code(), Some(0));
-    after.echo(b"\xC0\x00");
-    assert!(new.is_running());
-    drop(after);
-    proxy.wait_end("after");
-}
-
 /// Twenty upgrades, one after the other, while clients connect all the time.
 #[test]
 fn no_connection_is_refused() {

@@ -2,6 +2,7 @@
 
 mod failures;
 mod listeners;
+mod sessions;
 mod state;
 
 use std::{fs, mem};

@@ -15,6 +15,7 @@ mod requests;
 mod sending;
 mod state;
 mod taker;
+mod upgrade;
 mod upgrades;
 
 pub(super) use handed::begin_serving;

@@ -2,10 +2,11 @@
 
 use std::{
     env,
+    future::pending,
     os::fd::{AsFd, OwnedFd},
     path::Path,
-    process,
-    time::Duration,
+    process::{self, ExitStatus},
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -28,8 +29,13 @@ const SOCKET_VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES
 pub(super) struct NewProcess {
     child: Child,
     pid: u32,
-    sender: Sender<ToNew>,
-    receiver: Receiver<ToOld>,
+    /// `None` once the hand-over has failed.
+    sender: Option<Sender<ToNew>>,
+    /// `None` at the end of the stream.
+    receiver: Option<Receiver<ToOld>>,
+    /// The end of the stream is still to be told.
+    is_closed: bool,
+    has_exited: bool,
     /// Known once it has said hello.
     pub(super) version: String,
     accepts: bool,
@@ -63,7 +69,16 @@ impl NewProcess {
         };
         let (sender, receiver) = connect(own).map_err(failed)?;
         let pid = child.id().unwrap_or_default();
-        Ok(Self { child, pid, sender, receiver, version: String::new(), accepts: false })
+        Ok(Self {
+            child,
+            pid,
+            sender: Some(sender),
+            receiver: Some(receiver),
+            is_closed: false,
+            has_exited: false,
+            version: String::new(),
+            accepts: false,
+        })
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -75,62 +90,89 @@ impl NewProcess {
         self.accepts = true;
     }
 
-    /// Agrees on a version.
-    pub(super) async fn hello(&mut self) -> Result<(), Failure> {
-        let program = env!("CARGO_PKG_VERSION").to_owned();
-        let hello = ToNew::Hello { versions: VERSIONS, program, pid: process::id() };
-        self.send(hello, &[]).await?;
-        match self.receive().await? {
-            ToOld::Hello { version } if VERSIONS.contains(version) => Ok(()),
-            ToOld::Hello { version } => {
-                Err(format!("the new process speaks version {version} of the hand-over: restart"))
-            }
-            other => Err(self.unexpected(&other)),
-        }
+    /// Begins the hand-over.
+    pub(super) fn giver(&self) -> (Giver, GiverAction) {
+        Giver::new(env!("CARGO_PKG_VERSION").to_owned(), process::id(), Instant::now())
     }
 
+    /// # Errors
+    /// If the message was not sent whole.
     pub(super) async fn send(
         &mut self,
-        message: ToNew,
+        message: &ToNew,
         descriptors: &[OwnedFd],
     ) -> Result<(), Failure> {
+        let Some(sender) = &mut self.sender else { return Ok(()) };
         let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-        match self.sender.send(&message, &descriptors).await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.why(Some(error)).await),
+        sender.send(message, &descriptors).await.map_err(|error| error.to_string())
+    }
+
+    /// Waits for a message, or for its end. Cancel safe.
+    pub(super) async fn next(&mut self) -> GiverEvent {
+        if std::mem::take(&mut self.is_closed) {
+            return GiverEvent::Closed;
+        }
+        let Self { child, receiver, version, .. } = self;
+        let message = async {
+            match receiver {
+                Some(receiver) => receiver.next().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            received = message => match received {
+                Ok(Some((message, _))) => {
+                    if let ToOld::Hello { program, .. } = &message {
+                        version.clone_from(program);
+                    }
+                    GiverEvent::Message(message)
+                }
+                Ok(None) => {
+                    self.receiver = None;
+                    self.ended_or(GiverEvent::Closed).await
+                }
+                Err(error) => {
+                    self.receiver = None;
+                    GiverEvent::Unreadable(format!("cannot read from the new process: {error}"))
+                }
+            },
+            status = child.wait(), if !self.has_exited => {
+                self.has_exited = true;
+                let pid = self.pid;
+                GiverEvent::Exited(match status {
+                    Ok(status) => exited(status),
+                    Err(error) => format!("cannot wait for process {pid}: {error}"),
+                })
+            }
         }
     }
 
-    /// Cancel safe.
-    pub(super) async fn receive(&mut self) -> Result<ToOld, Failure> {
-        match self.receiver.next().await {
-            Ok(Some((ToOld::Failed { why }, _))) => Err(why),
-            Ok(Some((message, _))) => Ok(message),
-            Ok(None) => Err(self.why(None).await),
-            Err(error) => Err(self.why(Some(error)).await),
+    /// The stream has ended, usually because the process has: how it has ended is told first.
+    async fn ended_or(&mut self, closed: GiverEvent) -> GiverEvent {
+        if self.has_exited {
+            return closed;
+        }
+        match timeout(EXIT_TIMEOUT, self.child.wait()).await {
+            Ok(Ok(status)) => {
+                self.has_exited = true;
+                self.is_closed = true;
+                GiverEvent::Exited(exited(status))
+            }
+            _ => closed,
         }
     }
 
-    /// Kills it, so that nothing more is decided.
-    pub(super) async fn kill(&mut self) {
+    pub(super) fn close_sender(&mut self) {
+        self.sender = None;
+    }
+
+    pub(super) fn kill(&mut self) {
         // Fails only if it has ended.
         let _ = self.child.start_kill();
-        let _ = timeout(EXIT_TIMEOUT, self.child.wait()).await;
     }
+}
 
-    pub(super) fn unexpected(&self, message: &ToOld) -> Failure {
-        format!("process {} has sent an unexpected message: {message:?}", self.pid)
-    }
-
-    /// Why the stream has ended: usually the process has.
-    async fn why(&mut self, error: Option<Error>) -> Failure {
-        let pid = self.pid;
-        match (timeout(EXIT_TIMEOUT, self.child.wait()).await, error) {
-            (Ok(Ok(status)), _) => {
-                format!("the new process has ended: {status}; the log may say why")
-            }
-            (_, Some(error)) => format!("cannot talk to process {pid}: {error}"),
-            (_, None) => format!("process {pid} has closed the hand-over"),
-        }
-    }
+fn exited(status: ExitStatus) -> Failure {
+    format!("the new process has ended: {status}; the log may say why")
 }

@@ -8,11 +8,11 @@ use tokio::{
 };
 
 use super::{
-    giver::{Step, Upgrade},
     handed::{Accepting, collect, set_accepting},
     new_process::Failure,
     previous::{FromPrevious, Previous},
     requests::UpgradeRequests,
+    upgrade::{Step, Upgrade},
 };
 use crate::{
     admin::{AdminThread, UpgradeOutcome, UpgradeRequest},
@@ -201,7 +201,7 @@ impl Upgrades {
                     }
                 }
             }
-            Step::SessionsMoved => return self.moved(proxy),
+            Step::SessionsMoved { moved } => return self.moved(proxy, moved),
             Step::ReopenLogs => {
                 tracing::info!("SIGUSR1 at the new process: reopening the access logs");
                 proxy.logs.reopen();
@@ -228,12 +228,12 @@ impl Upgrades {
         AfterUpgrade::HandedOver { pid }
     }
 
-    fn moved(&mut self, proxy: &Proxy) -> AfterUpgrade {
+    fn moved(&mut self, proxy: &Proxy, moved: u64) -> AfterUpgrade {
         if let Some(current) = &mut self.current {
             current.stage = Stage::Moved;
         }
         let connections = proxy.limiter.open();
-        tracing::info!(connections, "upgraded: all sessions that can move have moved");
+        tracing::info!(moved, connections, "upgraded: all sessions that can move have moved");
         AfterUpgrade::SessionsMoved
     }
 

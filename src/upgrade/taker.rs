@@ -20,7 +20,9 @@ pub(crate) enum TakerEvent<'a> {
     Unreadable(&'a str),
     /// The message of the last [`TakerAction::Commit`] was written whole.
     Committed,
-    /// The message of the last [`TakerAction::Commit`] or [`TakerAction::Send`] was not.
+    /// It was not.
+    CommitFailed(&'a str),
+    /// The message of a [`TakerAction::Send`] was not written whole.
     SendFailed(&'a str),
     /// [`Taker::deadline`] has passed.
     TimedOut,
@@ -121,9 +123,11 @@ impl Taker {
             TakerEvent::Closed => {
                 self.end("the old process has closed the connection", &mut actions)
             }
-            TakerEvent::Unreadable(why) => self.end(why, &mut actions),
+            TakerEvent::Unreadable(why) | TakerEvent::SendFailed(why) => {
+                self.end(why, &mut actions);
+            }
             TakerEvent::Committed => self.committed(&mut actions),
-            TakerEvent::SendFailed(why) => self.send_failed(why, &mut actions),
+            TakerEvent::CommitFailed(why) => self.commit_failed(why, &mut actions),
             TakerEvent::TimedOut => {
                 self.end("the old process did not answer in time", &mut actions);
             }
@@ -235,7 +239,7 @@ impl Taker {
     }
 
     /// The old process never reads what was being written, and resumes those sessions.
-    fn send_failed(&mut self, why: &str, actions: &mut Vec<TakerAction>) {
+    fn commit_failed(&mut self, why: &str, actions: &mut Vec<TakerAction>) {
         self.why.get_or_insert_with(|| why.to_owned());
         for answer in std::mem::take(&mut self.answering) {
             self.outcomes.insert(answer.id, answer.outcome);
@@ -260,7 +264,8 @@ impl Taker {
             return self.enter(Phase::Over, None);
         }
         let mut unanswered = std::mem::take(&mut self.adopting);
-        unanswered.extend(std::mem::take(&mut self.outcomes).into_keys());
+        let outcomes = std::mem::take(&mut self.outcomes).into_iter();
+        unanswered.extend(outcomes.filter_map(|(id, outcome)| outcome.is_ok().then_some(id)));
         if !unanswered.is_empty() {
             actions.push(TakerAction::Discard(unanswered.into_iter().collect()));
         }

@@ -1,1 +1,4 @@
-
+mod explore;
+mod frames;
+mod messages;
+mod world;

@@ -59,8 +59,28 @@ async fn run_to_end(
     log: ProgramLog,
     set_level: SetLogLevel,
 ) -> anyhow::Result<()> {
-    let (upgrade_channel, upgrade_requests) = upgrade_channel();
     let mut takeover = Takeover::receive().await?;
+    let started = start(config, file, metrics, log, set_level, &mut takeover).await;
+    if let (Err(error), Some(takeover)) = (&started, &mut takeover) {
+        takeover.fail(&format!("{error:#}")).await;
+    }
+    let Some((control_loop, signals)) = started? else { return Ok(()) };
+    let (logs, outcome) = control_loop.run(signals).await;
+    logs.close(LOG_CLOSE_TIMEOUT);
+    outcome
+}
+
+/// Starts everything; `None` if a stop signal comes first. `takeover` is taken if there is a process
+/// before an upgrade.
+async fn start(
+    config: &Arc<Config>,
+    file: &Path,
+    metrics: &Metrics,
+    log: ProgramLog,
+    set_level: SetLogLevel,
+    takeover: &mut Option<Takeover>,
+) -> anyhow::Result<Option<(ControlLoop, Signals)>> {
+    let (upgrades, upgrade_requests) = upgrade_channel();
     let (ended, workers_ended) = mpsc::unbounded_channel();
     // The number that `auto` means now is kept until the end.
     let workers = config.runtime.workers.count();
@@ -69,37 +89,28 @@ async fn run_to_end(
     // Installed before the first client, so that every connection is recorded whenever a signal
     // comes.
     let mut signals = Signals::new()?;
-    let previous_runs = takeover.as_ref().map(Takeover::run_ids).transpose()?;
+    let runs = takeover.as_ref().map(Takeover::run_ids).transpose()?;
     let proxy = tokio::select! {
-        proxy = Proxy::start(config, file, workers, listeners, metrics, &ended, previous_runs) => proxy?,
+        proxy = Proxy::start(config, file, workers, listeners, metrics, &ended, runs) => proxy?,
         // Names are still being looked up; no client has been served yet.
-        () = signals.stop.received() => return Ok(()),
+        () = signals.stop.received() => return Ok(None),
     };
     drop(ended);
     log_warnings(config);
     let draining = Arc::new(AtomicBool::new(false));
     let (reloads, reload_requests) = admin::reload_channel();
-    let setup = AdminSetup {
-        proxy: &proxy,
-        draining: &draining,
-        log,
-        reloads,
-        upgrades: upgrade_channel,
-        mode: if takeover.is_none() { AdminMode::Accepting } else { AdminMode::Stopped },
-    };
+    let mode = if takeover.is_none() { AdminMode::Accepting } else { AdminMode::Stopped };
+    let setup = AdminSetup { proxy: &proxy, draining: &draining, log, reloads, upgrades, mode };
     let admin = admin.map(|listener| admin::start(listener, setup)).transpose()?;
-    let previous = match takeover {
-        Some(takeover) => {
-            upgrade_requests.status.set(Ok(takeover.process()));
-            begin_serving(takeover, &proxy, admin.as_ref()).await?
-        }
-        None => Previous::default(),
-    };
-    let manager = ServiceManager::from_env();
+    if let Some(takeover) = takeover {
+        upgrade_requests.status.set(Ok(takeover.process()));
+        begin_serving(takeover, &proxy, admin.as_ref()).await?;
+    }
+    let previous = takeover.take().map_or_else(Previous::default, Previous::follow);
     let file_watch = FileWatch::start(&proxy.current);
     let control_loop = ControlLoop {
         proxy,
-        manager,
+        manager: ServiceManager::from_env(),
         workers_ended,
         draining,
         set_level,
@@ -109,9 +120,7 @@ async fn run_to_end(
         admin,
         refused: Refused::default(),
     };
-    let (logs, outcome) = control_loop.run(signals).await;
-    logs.close(LOG_CLOSE_TIMEOUT);
-    outcome
+    Ok(Some((control_loop, signals)))
 }
 
 /// Binds the listeners, or takes the sockets of the process before an upgrade.

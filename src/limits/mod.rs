@@ -15,7 +15,7 @@ mod token_bucket;
 pub(crate) use address::CountedAddress;
 pub use admission::AdmissionOutcome;
 pub(crate) use admission::AdmissionQueue;
-pub(crate) use bans::{Ban, BanInForce, BanTarget, HandedBan, TooManyBans, wall_time};
+pub(crate) use bans::{Ban, BanInForce, BanTarget, TooManyBans, wall_time};
 pub(crate) use client_rates::{AddressRefusal, ConnectTooFast};
 pub use connections::ConnectionLimiter;
 pub(crate) use permit::{ConnectionLimit, ConnectionPermit, FarOverLimit};

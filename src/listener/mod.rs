@@ -19,7 +19,6 @@ use arc_swap::ArcSwap;
 
 pub use bind::bind;
 pub(crate) use bound::BoundListener;
-pub(crate) use handed_share::HandedShare;
 pub(crate) use inherited::InheritedSockets;
 pub(crate) use inherited_socket::InheritedSocket;
 pub(crate) use previous::{PreviousListener, PreviousListeners};

@@ -23,6 +23,6 @@ pub use pool::{
     AllBrokersFailed, BrokerOverview, BrokerStatus, Members, Pool, ProbeResult, RecoveryRound,
     RecoveryStep, router,
 };
-pub(crate) use pool::{HandedPool, MemberChanges, WeightError};
+pub(crate) use pool::{MemberChanges, WeightError};
 pub(crate) use tasks::start_pool_tasks;
 pub use worker_signal::WorkerSignal;

@@ -19,7 +19,7 @@ use crate::{
     labels::StayReason,
     metrics::Totals,
     session::{HandOverOutcome, ParkedSession},
-    upgrade::{Giver, GiverAction, GiverEvent, ToNew, ToOld},
+    upgrade::{Giver, GiverAction, GiverEvent, ToNew},
 };
 
 /// The most samples in a message.

@@ -9,7 +9,6 @@ use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     new_process::Failure,
-    previous::Previous,
     state::{Handed, HandedSockets, from_part, part},
     taker::Takeover,
 };
@@ -17,7 +16,7 @@ use crate::{
     admin::{AdminMode, AdminThread},
     control::proxy::Proxy,
     listener::PreviousListener,
-    upgrade::{HandedAdminListener, HandedInheritedSocket, HandedListener, ProcessState, ToOld},
+    upgrade::{HandedAdminListener, HandedInheritedSocket, HandedListener, ProcessState},
     worker::Worker,
 };
 
@@ -150,14 +149,13 @@ async fn shared_sockets(workers: &[Worker]) -> Result<Vec<(u64, OwnedFd)>, Failu
 /// # Errors
 /// If that process has ended or has given up. It then carries on.
 pub(in crate::control) async fn begin_serving(
-    mut takeover: Takeover,
+    takeover: &mut Takeover,
     proxy: &Proxy,
     admin: Option<&AdminThread>,
-) -> anyhow::Result<Previous> {
+) -> anyhow::Result<()> {
     take_state(takeover.state(), proxy)?;
     takeover.ready(&proxy.metrics).await?;
     // From here on this process has to accept: the one before does not, unless this one ends.
-    takeover.sender.send(&ToOld::Accepting, &[]).await?;
     proxy.listeners.own_files();
     if let Some(admin) = admin {
         admin.own_file(true);
@@ -165,7 +163,7 @@ pub(in crate::control) async fn begin_serving(
     set_accepting(proxy, admin, Accepting::This).await;
     let (pid, version) = (takeover.pid, &*takeover.version);
     tracing::info!(pid, version, "upgraded: took over from the process before, and accepting");
-    Ok(Previous::follow(takeover))
+    Ok(())
 }
 
 fn take_state(state: &ProcessState, proxy: &Proxy) -> anyhow::Result<()> {

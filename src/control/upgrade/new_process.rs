@@ -14,7 +14,9 @@ use tokio::{
     time::timeout,
 };
 
-use crate::upgrade::{ENVIRONMENT, Error, Receiver, Sender, ToNew, ToOld, VERSIONS, connect, pair};
+use crate::upgrade::{
+    ENVIRONMENT, Giver, GiverAction, GiverEvent, Receiver, Sender, ToNew, ToOld, connect, pair,
+};
 
 /// Why an upgrade has failed.
 pub(in crate::control) type Failure = String;
@@ -104,7 +106,12 @@ impl NewProcess {
     ) -> Result<(), Failure> {
         let Some(sender) = &mut self.sender else { return Ok(()) };
         let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-        sender.send(message, &descriptors).await.map_err(|error| error.to_string())
+        let Err(error) = sender.send(message, &descriptors).await else { return Ok(()) };
+        // Usually it has ended, and how it has says more.
+        Err(match timeout(EXIT_TIMEOUT, self.child.wait()).await {
+            Ok(Ok(status)) => exited(status),
+            _ => format!("cannot write to process {}: {error}", self.pid),
+        })
     }
 
     /// Waits for a message, or for its end. Cancel safe.

@@ -1,14 +1,22 @@
 //! The process before the upgrade, as the new one sees it after it has taken over.
 
-use std::{collections::BTreeMap, future::pending};
+use std::{
+    collections::{BTreeMap, HashSet},
+    future::pending,
+    os::fd::OwnedFd,
+};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{state::from_part, taker::Takeover};
+use super::{
+    state::from_part,
+    taker::{Received, Takeover, TakerLink},
+};
 use crate::{
+    labels::StayReason,
     metrics::Totals,
     session::MovedSession,
-    upgrade::{Answer, HandedSession, Receiver, Sender, ToNew, ToOld},
+    upgrade::{HandedSession, TakerAction, TakerEvent, ToNew},
     worker::Adoption,
 };
 
@@ -44,12 +52,11 @@ struct Channels {
 }
 
 impl Previous {
-    pub(super) fn follow(takeover: Takeover) -> Self {
+    pub(in crate::control) fn follow(takeover: Takeover) -> Self {
         let (sender, messages) = mpsc::channel(1);
         let (requests, asked) = mpsc::channel(4);
-        let Takeover { sender: to_old, receiver, .. } = takeover;
-        let link = Link { to_old, messages: sender };
-        tokio::spawn(link.follow(receiver, asked));
+        let driver = TakerDriver { link: takeover.into_link(), messages: sender };
+        tokio::spawn(driver.follow(asked));
         Self(Some(Channels { messages, requests }))
     }
 
@@ -86,61 +93,77 @@ impl Previous {
     }
 }
 
-/// The stream between the two processes.
-struct Link {
-    to_old: Sender<ToOld>,
+/// The I/O of [`Taker`](crate::upgrade::Taker) after this process accepts.
+struct TakerDriver {
+    link: TakerLink,
     messages: mpsc::Sender<FromPrevious>,
 }
 
-impl Link {
+impl TakerDriver {
     /// Until one of the two processes ends.
-    async fn follow(
-        mut self,
-        mut receiver: Receiver<ToNew>,
-        mut requests: mpsc::Receiver<Request>,
-    ) {
-        loop {
-            let is_open = tokio::select! {
-                request = requests.recv() => match request {
-                    Some(Request::ReopenLogs) => self.send(ToOld::ReopenLogs).await,
-                    Some(Request::Drain) => self.send(ToOld::Drain).await,
-                    // This process is ending.
-                    None => return,
-                },
-                received = receiver.next() => match received {
-                    Ok(Some((message, descriptors))) => self.on(message, descriptors).await,
-                    Ok(None) => false,
-                    Err(error) => {
-                        tracing::warn!("upgrade: cannot read from the process before: {error}");
-                        false
-                    }
-                },
-            };
-            if !is_open {
-                break;
+    async fn follow(mut self, mut requests: mpsc::Receiver<Request>) {
+        let (mut actions, mut received) = (Vec::new(), None);
+        while !self.link.is_over() {
+            for action in std::mem::take(&mut actions) {
+                actions.extend(self.act(action, &mut received).await);
             }
+            if !actions.is_empty() || self.link.is_over() {
+                continue;
+            }
+            tokio::select! {
+                request = requests.recv() => {
+                    let event = match request {
+                        Some(Request::ReopenLogs) => TakerEvent::ReopenLogs,
+                        Some(Request::Drain) => TakerEvent::Stop,
+                        // This process is ending.
+                        None => return,
+                    };
+                    actions = self.link.handle(event);
+                }
+                next = self.link.next() => (actions, received) = next,
+            }
+        }
+        // The last actions, such as to forget sessions without an answer.
+        for action in actions {
+            self.act(action, &mut received).await;
         }
         self.tell(FromPrevious::Ended).await;
     }
 
-    /// Handles a message; false if the hand-over is over.
-    async fn on(&mut self, message: ToNew, descriptors: Vec<std::os::fd::OwnedFd>) -> bool {
-        match message {
-            ToNew::Totals(totals) => match from_part("totals", &totals) {
-                Ok(totals) => self.tell(FromPrevious::Totals(totals)).await,
-                Err(error) => tracing::warn!("upgrade: {error}"),
+    /// Does what [`Taker`](crate::upgrade::Taker) says; returns what follows.
+    async fn act(
+        &mut self,
+        action: TakerAction,
+        received: &mut Option<Received>,
+    ) -> Vec<TakerAction> {
+        match action {
+            TakerAction::Send(message) => return self.link.send(&message).await,
+            TakerAction::Commit(message) => return self.link.commit(&message).await,
+            TakerAction::Adopt => {
+                if let Some((ToNew::Sessions(sessions), descriptors)) = received.take() {
+                    return self.adopt(sessions, descriptors).await;
+                }
+            }
+            TakerAction::Keep => match received.take() {
+                Some((ToNew::Totals(totals), _)) => match from_part("totals", &totals) {
+                    Ok(totals) => self.tell(FromPrevious::Totals(totals)).await,
+                    Err(error) => tracing::warn!("upgrade: {error}"),
+                },
+                Some((ToNew::Remaining { count, stayed }, _)) => {
+                    self.tell(FromPrevious::Remaining { count, stayed }).await;
+                }
+                _ => {}
             },
-            ToNew::Remaining { count, stayed } => {
-                self.tell(FromPrevious::Remaining { count, stayed }).await;
-            }
-            ToNew::Sessions(sessions) => return self.adopt(sessions, descriptors).await,
-            ToNew::Finished => return false,
-            other => {
-                tracing::warn!("upgrade: unexpected message of the process before: {other:?}");
-                return false;
-            }
+            TakerAction::Start(ids) => self.tell(FromPrevious::Start(ids)).await,
+            TakerAction::Discard(ids) => self.tell(FromPrevious::GiveUp(ids)).await,
+            TakerAction::Close(Some(why)) => tracing::warn!("upgrade: {why}"),
+            TakerAction::Close(None)
+            | TakerAction::Finished
+            | TakerAction::Prepare
+            | TakerAction::Accept
+            | TakerAction::Exit(_) => {}
         }
-        true
+        Vec::new()
     }
 
     /// Takes sessions over: they are started once the answers are written whole, as the other
@@ -148,8 +171,8 @@ impl Link {
     async fn adopt(
         &mut self,
         sessions: Vec<HandedSession>,
-        descriptors: Vec<std::os::fd::OwnedFd>,
-    ) -> bool {
+        descriptors: Vec<OwnedFd>,
+    ) -> Vec<TakerAction> {
         let mut descriptors = descriptors.into_iter();
         let moved = |HandedSession { id, state, .. }: HandedSession| MovedSession {
             id,
@@ -157,38 +180,26 @@ impl Link {
             descriptors: descriptors.by_ref().take(HandedSession::DESCRIPTORS).collect(),
         };
         let moved: Vec<_> = sessions.into_iter().map(moved).collect();
-        let mut unanswered: Vec<_> = moved.iter().map(|session| session.id).collect();
+        let mut unanswered: HashSet<_> = moved.iter().map(|session| session.id).collect();
         let (reply, replied) = oneshot::channel();
         self.tell(FromPrevious::Sessions(moved, reply)).await;
-        let (mut answers, mut taken) = (Vec::new(), Vec::new());
+        let mut actions = Vec::new();
         for worker in replied.await.unwrap_or_default() {
             for (id, outcome) in worker.await.unwrap_or_default() {
-                unanswered.retain(|known| *known != id);
+                unanswered.remove(&id);
                 if let Err(why) = &outcome {
                     tracing::warn!(session = format_args!("{id:016x}"), "not taken over: {why}");
-                } else {
-                    taken.push(id);
                 }
-                let outcome = outcome.map_err(|why| why.reason().as_str().to_owned());
-                answers.push(Answer { id, outcome });
+                let outcome = outcome.map_err(|why| why.reason().as_str());
+                actions.extend(self.link.handle(TakerEvent::Adopted(id, outcome)));
             }
         }
-        // Of a worker that has ended.
-        let lost = |id| Answer { id, outcome: Err("refused".to_owned()) };
-        answers.extend(unanswered.into_iter().map(lost));
-        let is_sent = self.send(ToOld::Answers(answers)).await;
-        let next = if is_sent { FromPrevious::Start(taken) } else { FromPrevious::GiveUp(taken) };
-        self.tell(next).await;
-        is_sent
-    }
-
-    /// False if the other process has ended.
-    async fn send(&mut self, message: ToOld) -> bool {
-        let sent = self.to_old.send(&message, &[]).await;
-        if let Err(error) = &sent {
-            tracing::warn!("upgrade: cannot write to the process before: {error}");
+        for id in unanswered {
+            // Its worker has ended.
+            let refused = Err(StayReason::Refused.as_str());
+            actions.extend(self.link.handle(TakerEvent::Adopted(id, refused)));
         }
-        sent.is_ok()
+        actions
     }
 
     async fn tell(&self, message: FromPrevious) {

@@ -1,6 +1,6 @@
 //! What a process hands over besides sessions.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context, anyhow};
 use serde::{Serialize, de::DeserializeOwned};
@@ -56,10 +56,6 @@ impl HandedSockets {
             admin,
         })
     }
-}
-
-pub(super) fn borrowed(descriptors: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
-    descriptors.iter().map(AsFd::as_fd).collect()
 }
 
 /// Encodes one owner's part of the state.

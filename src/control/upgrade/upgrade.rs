@@ -20,7 +20,7 @@ use crate::{
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A step of the hand-over that the control loop takes.
-pub(super) enum Step {
+pub(in crate::control) enum Step {
     /// The new process waits for the sockets and the state.
     Collect(oneshot::Sender<Result<Handed, Failure>>),
     /// The new process is ready: stop accepting, and tell the totals.

@@ -17,7 +17,6 @@ use std::{
 };
 
 pub(crate) use ban::{Ban, BanInForce, BanTarget, wall_time};
-pub(crate) use handed::HandedBan;
 use table::BanTable;
 pub(crate) use table::TooManyBans;
 

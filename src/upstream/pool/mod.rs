@@ -44,7 +44,6 @@ use crate::{
 };
 use effects::PoolEffects;
 pub(super) use follower::{PoolDropped, PoolFollower};
-pub(crate) use handed::HandedPool;
 pub use health::ProbeResult;
 pub(super) use members::with_discovered;
 pub(crate) use members::{Member, MemberChanges, WeightLimitExceeded};

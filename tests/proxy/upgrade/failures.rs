@@ -122,7 +122,7 @@ fn a_process_that_hangs() {
         let hanging = format!("echo $$ > {}; exec sleep 1000", pid_file.display());
         let began = Instant::now();
         let said = failure(proxy, &script(proxy, &after_check(&hanging)));
-        assert!(said.contains("was not ready within 30s"), "{said}");
+        assert!(said.contains("was not ready in time"), "{said}");
         assert!(began.elapsed() >= Duration::from_secs(29));
         let pid = fs::read_to_string(pid_file).unwrap();
         let proc = PathBuf::from(format!("/proc/{}", pid.trim()));
@@ -153,8 +153,7 @@ fn an_address_that_is_in_use() {
         let changed = text.replacen("listeners: [ ", &format!("listeners: {more}"), 1);
         fs::write(&file, changed).unwrap();
         let said = failure(proxy, Path::new(env!("CARGO_BIN_EXE_mqtt-lb")));
-        assert!(said.contains("the new process has ended: exit status: 1"), "{said}");
-        proxy.wait_stderr("cannot listen on");
+        assert!(said.contains("cannot listen on"), "{said}");
         fs::write(&file, text).unwrap();
     });
 }

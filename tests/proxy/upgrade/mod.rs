@@ -70,3 +70,10 @@ pub(crate) fn is_running(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     stat.is_ok_and(|stat| !stat.rsplit_once(')').unwrap().1.trim_start().starts_with('Z'))
 }
+
+/// Renames the pool in the configuration: the sessions cannot move to a process that does not know
+/// their pool.
+pub(crate) fn rename_pool(proxy: &Proxy) {
+    let text = fs::read_to_string(proxy.config_file()).unwrap();
+    fs::write(proxy.config_file(), text.replace("brokers", "others")).unwrap();
+}

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::NewProcess;
+use super::{NewProcess, rename_pool};
 use crate::{
     admin::ctl::{ctl, json_of, printed},
     broker::Broker,
@@ -78,6 +78,7 @@ fn totals() {
         end_session(&proxy, Client::session(proxy.address(), &id), &id);
     }
     let mut stays = Client::session(proxy.address(), "stays");
+    rename_pool(&proxy);
     let mut new = NewProcess::of(&proxy);
     let accepted = || proxy.metric("mqtt_lb_connections_total", &["mqtt"]);
     assert!((accepted() - 4.0).abs() < 0.5, "{}", accepted());
@@ -104,6 +105,7 @@ fn by_ctl() {
     let broker = Broker::echoing();
     let mut proxy = Config::of([&broker]).start();
     let client = Client::session(proxy.address(), "stays");
+    rename_pool(&proxy);
     let known = proxy.id();
     let mut said = String::new();
     let new = NewProcess::by(&proxy, || said = printed(&proxy, &["upgrade"]));
@@ -115,7 +117,8 @@ fn by_ctl() {
     assert_eq!((&previous["pid"], &previous["state"]), (&known.into(), &"running".into()));
     wait_for("the connection to be told", || {
         let status = json_of(&proxy, &["status"]);
-        (status["last_upgrade"]["previous"]["remaining"] == 1).then_some(())
+        let previous = &status["last_upgrade"]["previous"];
+        (previous["remaining"] == 1 && previous["stayed"]["pool"] == 1).then_some(())
     });
     assert!(printed(&proxy, &["status"]).contains("previous process"));
     // Only one process at a time can be upgraded; the old one is not asked again.
@@ -135,6 +138,7 @@ fn a_stop_ends_both() {
     let broker = Broker::echoing();
     let mut proxy = Config::of([&broker]).more("drain: { timeout: 500ms }").start();
     let _old = Client::session(proxy.address(), "old");
+    rename_pool(&proxy);
     let new = NewProcess::of(&proxy);
     let _new = Client::session(proxy.address(), "new");
     new.signal(Signal::TERM);
@@ -152,6 +156,7 @@ fn the_timeout() {
     let keys = "upgrade: { timeout: 1s }\ndrain: { timeout: 500ms }";
     let mut proxy = Config::of([&broker]).more(keys).start();
     let _clients = ["a", "b", "c"].map(|id| Client::session(proxy.address(), id));
+    rename_pool(&proxy);
     let _new = NewProcess::of(&proxy);
     assert_eq!(proxy.wait_exit().code(), Some(0));
     for id in ["a", "b", "c"] {
@@ -165,6 +170,7 @@ fn access_logs() {
     let broker = Broker::echoing();
     let proxy = Config::of([&broker]).workers(2).start();
     let old = Client::session(proxy.address(), "old");
+    rename_pool(&proxy);
     let new = NewProcess::of(&proxy);
     let fresh = Client::session(proxy.address(), "new");
     proxy.wait_connected("old");

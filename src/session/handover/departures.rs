@@ -11,6 +11,7 @@ use std::{
 };
 
 use tokio::sync::Notify;
+use zeroize::Zeroizing;
 
 use crate::{
     labels::StayReason,
@@ -22,7 +23,7 @@ use crate::{
 pub(crate) struct ParkedSession {
     pub(crate) id: u64,
     /// The state, for [`MovedSession`](super::MovedSession).
-    pub(crate) state: Vec<u8>,
+    pub(crate) state: Zeroizing<Vec<u8>>,
     /// Duplicates of the sockets of the client and of the broker.
     pub(crate) descriptors: [OwnedFd; 2],
 }

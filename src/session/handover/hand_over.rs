@@ -128,5 +128,7 @@ pub(crate) fn end_hand_over(context: &WorkerContext) {
 /// reactor.
 fn resume(context: &WorkerContext, session: &ActiveSession, reason: StayReason) {
     context.departures.set_stays(session, reason);
+    session.client.resume();
+    session.upstream.resume();
     session.client.wake();
 }

@@ -76,9 +76,8 @@ fn capture(
         return Err(stays(StayReason::Ending));
     }
     let now = context.seconds();
-    let duplicate = |stream: &Stream| {
-        stream.socket().duplicate().map_err(|_| stays(StayReason::Descriptors))
-    };
+    let duplicate =
+        |stream: &Stream| stream.socket().duplicate().map_err(|_| stays(StayReason::Descriptors));
     let descriptors = [duplicate(client)?, duplicate(upstream)?];
     let record_state = record.capture(now).ok_or_else(|| stays(StayReason::State))?;
     let capture = |stream: &Stream| stream.capture(now).map_err(|_| stays(StayReason::Ending));

@@ -9,9 +9,7 @@ use tokio::{
 
 use crate::{
     link::{Link, Ways},
-    packets::{
-        DISCONNECT, PINGREQ, Packet, acknowledgement, connect, publish, subscribe,
-    },
+    packets::{DISCONNECT, PINGREQ, Packet, acknowledgement, connect, publish, subscribe},
     report::Report,
 };
 

@@ -12,6 +12,8 @@ use rustls::{
     SupportedProtocolVersion, crypto::CryptoProvider, pki_types::PrivateKeyDer, version::TLS12,
 };
 
+use crate::tls::secret_capture;
+
 /// More than a session waits for the rest of a packet.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -47,11 +49,14 @@ impl Tls {
             .unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(issued.cert.der().clone()).unwrap();
-        let client = ClientConfig::builder_with_provider(client)
+        let mut client = ClientConfig::builder_with_provider(client)
             .with_protocol_versions(&[version])
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
+        // As in a proxy.
+        client.enable_secret_extraction = true;
+        client.key_log = secret_capture();
         Self { server: Arc::new(server), client: Arc::new(client) }
     }
 }
@@ -134,7 +139,8 @@ impl Peer {
         }
         let mut received = vec![0; bytes.len()];
         self.wire.read_exact(&mut received).unwrap();
-        assert!(received == bytes, "other bytes, first {:?}", &received[..received.len().min(16)]);
+        let other = received.iter().zip(bytes).position(|(a, b)| a != b);
+        assert!(other.is_none(), "other bytes at {other:?} of {}", bytes.len());
     }
 
     /// Receives exactly these bytes, whatever they are above TCP or TLS.

@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     control::tests::{
         peers::{Peer, Tls},
-        running::RunningProxy,
+        running::{RunningProxy, wait_until},
     },
     labels::StayReason,
     session::{HandOver, HandOverOutcome, MovedSession, ParkedSession, StayCounts},
@@ -126,7 +126,7 @@ impl TwoProxies {
     #[track_caller]
     pub(super) fn move_session(&self) {
         assert_eq!(move_all(&self.old, &self.new), []);
-        assert_eq!(active(&self.old), 0, "connections of the old proxy");
+        wait_until("the session to leave", || active(&self.old) == 0);
         assert_eq!(active(&self.new), 1, "connections of the new proxy");
     }
 

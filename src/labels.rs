@@ -158,8 +158,6 @@ named! {
 named! {
     /// Why a session stays in its process when the others move to another one.
     pub enum StayReason {
-        /// One of its connections uses TLS, whose keys cannot leave the process.
-        Tls = "tls",
         /// It ends: its broker has refused it, or the proxy is about to end it.
         Ending = "ending",
         /// No descriptor was free to pass its sockets on, or the kernel refused one of them.

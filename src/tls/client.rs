@@ -12,7 +12,7 @@ use super::{
     broker_verifier::BrokerCheck,
     explained::Explained,
     provider::{TlsVersion, client_provider, versions},
-    traffic_secrets::SecretCapture,
+    traffic_secrets::secret_capture,
 };
 
 /// The most brokers whose tickets are kept, up to eight tickets each (rustls' number): more than
@@ -52,7 +52,7 @@ impl Client {
         client.alpn_protocols = self.alpn;
         // A session takes its keys over from rustls once the handshake is over.
         client.enable_secret_extraction = true;
-        client.key_log = Arc::new(SecretCapture);
+        client.key_log = secret_capture();
         Ok(client)
     }
 }

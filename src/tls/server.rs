@@ -15,7 +15,7 @@ use super::{
     sni::{BySni, Presented},
     ticket_identity::identity,
     ticket_keys::{SharedTicketer, TicketKeys},
-    traffic_secrets::SecretCapture,
+    traffic_secrets::secret_capture,
 };
 
 /// The protocol that browsers offer for a WebSocket (RFC 7301, section 6), which starts as HTTP/1.1
@@ -92,7 +92,7 @@ impl Server {
 /// Lets a session take its keys over from rustls once the handshake is over.
 fn share_keys(config: &mut ServerConfig) {
     config.enable_secret_extraction = true;
-    config.key_log = Arc::new(SecretCapture);
+    config.key_log = secret_capture();
 }
 
 /// TLS of a listener. Its configurations differ only in who orders the cipher suites, and in whether

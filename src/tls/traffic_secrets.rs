@@ -4,7 +4,7 @@
 //! handshake. Nothing is logged: a secret goes to whoever drives the handshake on this thread, and
 //! is zeroized if nobody takes it.
 
-use std::{cell::RefCell, fmt};
+use std::{cell::RefCell, fmt, sync::Arc};
 
 use rustls::KeyLog;
 use zeroize::Zeroizing;
@@ -35,8 +35,12 @@ pub(crate) fn capture<R>(step: impl FnOnce() -> R) -> (R, TrafficSecrets) {
 }
 
 /// Passes secrets to [`capture`]; outside of it, as for a health check, it drops them.
+pub(crate) fn secret_capture() -> Arc<dyn KeyLog> {
+    Arc::new(SecretCapture)
+}
+
 #[derive(Debug)]
-pub(super) struct SecretCapture;
+struct SecretCapture;
 
 impl KeyLog for SecretCapture {
     fn log(&self, label: &str, _: &[u8], secret: &[u8]) {

@@ -6,43 +6,50 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Layers, Stream,
+    tls::{TlsLayer, TlsLayerState, TlsViolated},
     websocket::{WebSocketLayer, WebSocketState},
 };
 use crate::net::{reactor::Reactor, socket::Socket};
 
-/// What a stream is besides its socket.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What a stream is besides its socket. With TLS, it has secrets.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct StreamState {
-    websocket: Option<WebSocketState>,
+    tls: Option<Box<TlsLayerState>>,
+    websocket: Option<Box<WebSocketState>>,
 }
-
-/// Why a stream cannot move to another process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct HasTls;
 
 /// Why a stream cannot be continued in this process.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RestoreError {
     #[error("the descriptor cannot be used: {0}")]
     Descriptor(#[from] io::Error),
+    #[error("the state of its TLS connection is invalid: {0}")]
+    Tls(#[from] rustls::Error),
     #[error("the state of its WebSocket connection is invalid")]
     WebSocket,
 }
 
 impl Stream {
-    /// Its state in this second, as counted for [`Stream::ping_if_quiet`].
+    /// Its state in this second, as counted for [`Stream::ping_if_quiet`]. Nothing may be read or
+    /// written until [`Self::resume`]; over TLS nothing is.
     ///
     /// # Errors
-    /// The keys of TLS cannot be taken out of the process.
-    pub(crate) fn capture(&self, second: u32) -> Result<StreamState, HasTls> {
+    /// The peer has violated TLS: the session is about to end.
+    pub(crate) fn capture(&self, second: u32) -> Result<StreamState, TlsViolated> {
         let Some(layers) = &self.layers else { return Ok(StreamState::default()) };
         let Layers { tls, websocket } = &**layers;
-        if tls.is_some() {
-            return Err(HasTls);
+        Ok(StreamState {
+            tls: tls.as_ref().map(|layer| layer.capture().map(Box::new)).transpose()?,
+            websocket: websocket.as_ref().map(|layer| Box::new(layer.capture(second))),
+        })
+    }
+
+    /// Goes on after [`Self::capture`]: no other process has the state.
+    pub(crate) fn resume(&self) {
+        if let Some(tls) = self.layers.as_ref().and_then(|layers| layers.tls.as_ref()) {
+            tls.resume();
         }
-        let websocket = websocket.as_ref().map(|layer| layer.capture(second));
-        Ok(StreamState { websocket })
     }
 
     /// Continues a stream that another process has [captured](Self::capture), on a descriptor of
@@ -53,14 +60,17 @@ impl Stream {
         state: StreamState,
         second: u32,
     ) -> Result<Self, RestoreError> {
-        let StreamState { websocket } = state;
-        let websocket = match websocket.map(|state| WebSocketLayer::restore(state, second)) {
-            None => None,
-            Some(None) => return Err(RestoreError::WebSocket),
-            Some(Some(layer)) => Some(Box::new(layer)),
-        };
-        let layers = websocket.map(|layer| Layers { tls: None, websocket: Some(layer) });
+        let StreamState { tls, websocket } = state;
         let socket = Socket::moved(reactor, fd)?;
-        Ok(Self { socket, layers: layers.map(Box::new) })
+        let mut layers = Layers::default();
+        if let Some(state) = tls {
+            layers.tls = Some(Box::new(TlsLayer::restore(*state, &socket)?));
+        }
+        if let Some(state) = websocket {
+            let layer = WebSocketLayer::restore(*state, second).ok_or(RestoreError::WebSocket)?;
+            layers.websocket = Some(Box::new(layer));
+        }
+        let has_layers = layers.tls.is_some() || layers.websocket.is_some();
+        Ok(Self { socket, layers: has_layers.then(|| Box::new(layers)) })
     }
 }

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, os::fd::OwnedFd, rc::Rc};
 
 use tokio::task::spawn_local;
+use zeroize::Zeroizing;
 
 pub(crate) use super::restore::Refusal;
 use super::restore::{MovedListeners, restore};
@@ -16,7 +17,7 @@ use crate::{
 pub(crate) struct MovedSession {
     pub(crate) id: u64,
     /// As of [`ParkedSession`](super::ParkedSession).
-    pub(crate) state: Vec<u8>,
+    pub(crate) state: Zeroizing<Vec<u8>>,
     /// The sockets of the client and of the broker.
     pub(crate) descriptors: Vec<OwnedFd>,
 }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use tokio::sync::Notify;
+use zeroize::Zeroizing;
 
 use crate::{
     labels::StayReason,
@@ -22,7 +23,7 @@ use crate::{
 pub(crate) struct ParkedSession {
     pub(crate) id: u64,
     /// The state, for [`MovedSession`](super::MovedSession).
-    pub(crate) state: Vec<u8>,
+    pub(crate) state: Zeroizing<Vec<u8>>,
     /// Duplicates of the sockets of the client and of the broker.
     pub(crate) descriptors: [OwnedFd; 2],
 }
@@ -82,10 +83,11 @@ impl Departures {
     /// Begins a hand-over; returns its number. Sessions that had to stay in the last one count in
     /// this one, until they are forgotten.
     pub(super) fn begin(&self, at_most: usize, stays: Arc<StayCounts>) -> u64 {
-        for (total, own) in stays.0.iter().zip(&*self.own_stays.borrow()) {
-            total.fetch_add(*own, Ordering::Relaxed);
+        let before = self.stays.replace(stays.clone());
+        for (reason, own) in self.own_stays.borrow().iter().enumerate() {
+            before.0[reason].fetch_sub(*own, Ordering::Relaxed);
+            stays.0[reason].fetch_add(*own, Ordering::Relaxed);
         }
-        self.stays.replace(stays);
         self.number.set(self.number.get() + 1);
         let (queue, open, parked) = (VecDeque::new(), HashMap::new(), VecDeque::new());
         self.round.replace(Some(Round { queue, at_most: at_most.max(1), open, parked }));

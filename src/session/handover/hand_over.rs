@@ -10,8 +10,8 @@ use crate::{
     labels::StayReason,
     net::deadline,
     session::{
-        active::ActiveSession, context::WorkerContext, counters::Departure, table::VISIT_COST,
-        walk::walk,
+        active::ActiveSession, context::WorkerContext, counters::Departure, evict::release_client,
+        table::VISIT_COST, walk::walk,
     },
 };
 
@@ -108,6 +108,8 @@ pub(crate) fn answer_hand_over(context: &WorkerContext, session_id: u64, outcome
     let Some(slot) = context.departures.take_answered(session_id) else { return };
     context.sessions.with(slot, session_id, |session| match outcome {
         HandOverOutcome::Taken => {
+            // At once, as the session may come back with its ID before its relay runs.
+            release_client(context, session);
             session.counters.departure.set(Departure::Moved);
             session.client.wake();
         }
@@ -128,5 +130,7 @@ pub(crate) fn end_hand_over(context: &WorkerContext) {
 /// reactor.
 fn resume(context: &WorkerContext, session: &ActiveSession, reason: StayReason) {
     context.departures.set_stays(session, reason);
+    session.client.resume();
+    session.upstream.resume();
     session.client.wake();
 }

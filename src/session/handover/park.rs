@@ -5,9 +5,12 @@ use std::io;
 use super::{departures::ParkedSession, state::SessionBody};
 use crate::{
     labels::StayReason,
-    net::HasTls,
+    net::Stream,
     session::{active::ActiveSession, context::WorkerContext, counters::Departure, relay::Flows},
 };
+
+/// The bytes of a state without long names and without data on its way.
+const MAX_STATE_BYTES: usize = 8 * 1024;
 
 /// What a session that was asked does.
 pub(in crate::session) enum Parking {
@@ -27,23 +30,35 @@ pub(in crate::session) fn park(
     flows: &mut Flows,
 ) -> io::Result<Parking> {
     debug_assert_eq!(session.counters.departure.get(), Departure::Asked, "the session was asked");
-    let parked = match capture(context, session, flows)? {
-        Ok(parked) => parked,
-        Err(reason) => {
-            context.departures.set_stays(session, reason);
-            return Ok(Parking::Stays);
+    let failed = match capture(context, session, flows) {
+        Ok(parked) => {
+            context.departures.set_parked(session, parked);
+            return Ok(Parking::Parked);
         }
+        Err(failed) => failed,
     };
-    context.departures.set_parked(session, parked);
-    Ok(Parking::Parked)
+    session.client.resume();
+    session.upstream.resume();
+    match failed {
+        CaptureError::Stays(reason) => {
+            context.departures.set_stays(session, reason);
+            Ok(Parking::Stays)
+        }
+        CaptureError::BytesLost(error) => Err(error),
+    }
 }
 
-/// The state of a session and duplicates of its sockets; the reason if it has to stay.
+enum CaptureError {
+    Stays(StayReason),
+    BytesLost(io::Error),
+}
+
+/// The state of a session and duplicates of its sockets.
 fn capture(
     context: &WorkerContext,
     session: &ActiveSession,
     flows: &mut Flows,
-) -> io::Result<Result<ParkedSession, StayReason>> {
+) -> Result<ParkedSession, CaptureError> {
     let ActiveSession {
         counters,
         idle_limit,
@@ -55,20 +70,18 @@ fn capture(
         lease: _,
         permit: _,
     } = session;
+    let stays = |reason| CaptureError::Stays(reason);
     let is_ending = counters.end_requested.get().is_some() || session.ends_after_packets();
     if is_ending || !record.is_accepted() {
-        return Ok(Err(StayReason::Ending));
+        return Err(stays(StayReason::Ending));
     }
     let now = context.seconds();
-    let streams = client.capture(now).and_then(|of_client| Ok((of_client, upstream.capture(now)?)));
-    let (of_client, of_upstream) = match streams {
-        Ok(streams) => streams,
-        Err(HasTls) => return Ok(Err(StayReason::Tls)),
-    };
-    let sockets = client.socket().duplicate();
-    let sockets = sockets.and_then(|client| Ok([client, upstream.socket().duplicate()?]));
-    let Ok(descriptors) = sockets else { return Ok(Err(StayReason::Descriptors)) };
-    let Some(record_state) = record.capture(now) else { return Ok(Err(StayReason::State)) };
+    let duplicate =
+        |stream: &Stream| stream.socket().duplicate().map_err(|_| stays(StayReason::Descriptors));
+    let descriptors = [duplicate(client)?, duplicate(upstream)?];
+    let record_state = record.capture(now).ok_or_else(|| stays(StayReason::State))?;
+    let capture = |stream: &Stream| stream.capture(now).map_err(|_| stays(StayReason::Ending));
+    let (client, upstream) = (capture(client)?, capture(upstream)?);
     // What has passed here is counted here.
     session.flush_bytes();
     let accepted = context.accept_context(&record.listener);
@@ -77,13 +90,11 @@ fn capture(
         bind: accepted.map(|accepted| accepted.settings.bind.to_string()),
         counters: counters.capture(now),
         idle_limit: idle_limit.clone(),
-        flows: flows.capture(context)?,
-        client: of_client,
-        upstream: of_upstream,
+        flows: flows.capture(context).map_err(CaptureError::BytesLost)?,
+        client,
+        upstream,
     };
-    let id = record.session_id;
-    Ok(body
-        .encode()
-        .map(|state| ParkedSession { id, state, descriptors })
-        .map_err(|_| StayReason::State))
+    let bytes = MAX_STATE_BYTES + flows.unsent_bytes();
+    let state = body.encode(bytes).map_err(|_| stays(StayReason::State))?;
+    Ok(ParkedSession { id: record.session_id, state, descriptors })
 }

@@ -43,12 +43,10 @@ impl Refusal {
     /// The reason that the old process counts.
     pub(crate) fn reason(&self) -> StayReason {
         match self {
-            Self::State(_) | Self::Connection(RestoreError::WebSocket) | Self::Twice => {
-                StayReason::State
-            }
             Self::DescriptorCount(_) | Self::Connection(RestoreError::Descriptor(_)) => {
                 StayReason::Descriptors
             }
+            Self::State(_) | Self::Connection(_) | Self::Twice => StayReason::State,
             Self::NoPool(_) => StayReason::Pool,
             Self::Draining => StayReason::Draining,
         }

@@ -3,6 +3,7 @@
 
 use rmp_serde::{Serializer, config::BytesMode};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::{
     net::StreamState,
@@ -14,13 +15,13 @@ use crate::{
 const VERSION: u16 = 1;
 
 /// Everything that a session is besides its two sockets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SessionState {
     version: u16,
     pub(super) body: SessionBody,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SessionBody {
     pub(super) record: RecordState,
     /// The address of its listener in the configuration of the other process, if it still has it: a
@@ -45,10 +46,15 @@ pub(crate) enum StateError {
 }
 
 impl SessionBody {
-    pub(super) fn encode(self) -> Result<Vec<u8>, rmp_serde::encode::Error> {
-        let mut bytes = Vec::with_capacity(1024);
+    /// `bytes`: so many at least, so that the keys of TLS are not left behind where a growing buffer
+    /// was.
+    pub(super) fn encode(
+        self,
+        bytes: usize,
+    ) -> Result<Zeroizing<Vec<u8>>, rmp_serde::encode::Error> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(bytes));
         let mut serializer =
-            Serializer::new(&mut bytes).with_struct_map().with_bytes(BytesMode::ForceIterables);
+            Serializer::new(&mut *bytes).with_struct_map().with_bytes(BytesMode::ForceIterables);
         SessionState { version: VERSION, body: self }.serialize(&mut serializer)?;
         Ok(bytes)
     }

@@ -253,6 +253,11 @@ impl Flows {
         }
     }
 
+    /// The bytes that were read and that their receivers have not taken yet.
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        self.inbound.unsent_bytes() + self.outbound.unsent_bytes()
+    }
+
     /// Data that was read and not sent does not count as relayed.
     pub(super) fn subtract_unsent(&self, session: &ActiveSession) {
         let ActiveSession { counters, .. } = session;

@@ -182,10 +182,12 @@ impl Relay {
             session.client.leave_reactor();
             session.upstream.leave_reactor();
         }
-        self.context.departures.forget(&session);
         self.flows.subtract_unsent(&session);
         session.flush_bytes();
-        release_client(&self.context, &session);
+        if session.counters.departure.get() != Departure::Moved {
+            release_client(&self.context, &session);
+        }
+        self.context.departures.forget(&session);
         self.context.sessions.remove(session)
     }
 }

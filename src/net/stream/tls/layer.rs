@@ -33,6 +33,9 @@ impl TlsLayer {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let state = &mut *self.state.borrow_mut();
+        if state.is_captured {
+            return Poll::Pending;
+        }
         loop {
             if !state.buffers.plain.is_empty() {
                 return Poll::Ready(Ok(take_front(&mut state.buffers.plain, buf)));
@@ -72,6 +75,9 @@ impl TlsLayer {
     /// The socket has failed, or our key is [used up](super::is_key_used_up).
     pub(in crate::net) fn try_send(&self, socket: &Socket, buf: &[u8]) -> Poll<io::Result<usize>> {
         let state = &mut *self.state.borrow_mut();
+        if state.is_captured {
+            return Poll::Pending;
+        }
         if state.buffers.violation.is_some() {
             return Poll::Ready(Ok(buf.len()));
         }

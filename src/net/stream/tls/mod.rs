@@ -13,10 +13,12 @@ mod facts;
 mod handshake;
 mod key_use;
 mod layer;
+mod layer_state;
 mod partial_records;
 mod record;
 mod records;
 mod resumed;
+mod secret_bytes;
 mod server;
 mod state;
 #[cfg(test)]
@@ -27,4 +29,5 @@ pub(crate) use client::ClientTlsHandshake;
 pub(crate) use error::TlsError;
 pub(crate) use key_use::{KeyUse, is_key_used_up};
 pub(in crate::net) use layer::TlsLayer;
+pub(crate) use layer_state::{TlsLayerState, TlsViolated};
 pub(super) use server::ServerTlsHandshake;

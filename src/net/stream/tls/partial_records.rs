@@ -31,6 +31,15 @@ impl PartialRecords {
         self.bytes.len()
     }
 
+    /// The beginning of a record; `None` if it is complete.
+    pub(super) fn beginning(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() < record(bytes)).then(|| Self { bytes: bytes.to_vec(), last: 0 })
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Takes all that is kept.
     pub(super) fn take(&mut self) -> Vec<u8> {
         std::mem::take(self).bytes

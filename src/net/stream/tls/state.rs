@@ -3,6 +3,7 @@
 use std::{io, task::Poll};
 
 use rustls::AlertDescription;
+use serde::{Deserialize, Serialize};
 
 use super::{
     buffers::TlsBuffers,
@@ -13,12 +14,14 @@ use crate::net::{buffer::Buffer, socket::Socket};
 pub(super) struct TlsState {
     pub(super) records: RecordLayer,
     pub(super) buffers: TlsBuffers,
-    own_end: OwnEnd,
+    pub(super) own_end: OwnEnd,
+    /// Another process may go on with this connection: it must not be used here.
+    pub(super) is_captured: bool,
 }
 
 /// Whether our side has ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum OwnEnd {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum OwnEnd {
     Open,
     /// The socket is shut down once the backlog is written.
     Pending,
@@ -27,7 +30,7 @@ enum OwnEnd {
 
 impl TlsState {
     pub(super) fn new(records: RecordLayer, buffers: TlsBuffers) -> Self {
-        Self { records, buffers, own_end: OwnEnd::Open }
+        Self { records, buffers, own_end: OwnEnd::Open, is_captured: false }
     }
 
     /// Reads the socket once; returns the number of plaintext bytes in `buf`.
@@ -41,7 +44,7 @@ impl TlsState {
     }
 
     pub(super) fn flush(&mut self, socket: &Socket) -> Poll<io::Result<()>> {
-        if self.buffers.flush(socket)?.is_pending() {
+        if self.is_captured || self.buffers.flush(socket)?.is_pending() {
             return Poll::Pending;
         }
         if self.own_end == OwnEnd::Pending {
@@ -62,7 +65,7 @@ impl TlsState {
 
     /// Writes close_notify; the socket is shut down once it and everything before it is written.
     pub(super) fn send_close_notify(&mut self, socket: &Socket) {
-        if self.own_end != OwnEnd::Open {
+        if self.own_end != OwnEnd::Open || self.is_captured {
             return;
         }
         self.own_end = OwnEnd::Pending;

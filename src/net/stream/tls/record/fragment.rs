@@ -18,8 +18,8 @@ pub(super) struct HandshakeFragment {
 }
 
 impl HandshakeFragment {
-    pub(super) fn new(bytes: Vec<u8>, wire_bytes: usize) -> Self {
-        Self { bytes: Zeroizing::new(bytes), wire_bytes }
+    pub(super) fn new(bytes: Zeroizing<Vec<u8>>, wire_bytes: usize) -> Self {
+        Self { bytes, wire_bytes }
     }
 
     pub(super) fn push(&mut self, payload: &[u8], wire_bytes: usize) {

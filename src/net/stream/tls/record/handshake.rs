@@ -3,6 +3,7 @@
 use rustls::{
     AlertDescription, ContentType, Error, HandshakeType, InvalidMessage, PeerMisbehaved, Side,
 };
+use zeroize::Zeroizing;
 
 use super::{
     failure::Failure,
@@ -50,7 +51,10 @@ impl RecordLayer {
         if !rest.is_empty() {
             self.fragment = match fragment {
                 Some(fragment) if fragment.bytes().len() == rest.len() => Some(fragment),
-                _ => Some(Box::new(HandshakeFragment::new(rest.to_vec(), wire_bytes))),
+                _ => {
+                    let rest = Zeroizing::new(rest.to_vec());
+                    Some(Box::new(HandshakeFragment::new(rest, wire_bytes)))
+                }
             };
         }
         Ok(())

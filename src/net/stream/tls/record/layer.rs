@@ -12,7 +12,7 @@ use super::{
     header::{ALERT, APPLICATION_DATA, HANDSHAKE},
     protection::{Protection, Version},
     tickets::TicketStore,
-    traffic_key::TrafficKey,
+    traffic_key::{SEQUENCE_NUMBER_LIMIT, TrafficKey},
 };
 use crate::net::{
     aead_keys::AeadKeys,
@@ -168,7 +168,8 @@ impl RecordLayer {
         }
         for plaintext in data.chunks(max) {
             // The request takes the last record of the key.
-            let is_last = self.sender.next().saturating_add(1) >= self.key_limit;
+            let limit = self.key_limit.min(SEQUENCE_NUMBER_LIMIT);
+            let is_last = self.sender.next().saturating_add(1) >= limit;
             if is_13 && is_last && self.sender.next() > 0 && !self.owes_key_update {
                 self.write_record(HANDSHAKE, &KEY_UPDATE_REQUESTED, outbox)?;
                 self.sender.update(self.protection.cipher, &self.keys)?;

@@ -9,7 +9,11 @@ mod header;
 mod inbound;
 mod layer;
 mod protection;
+mod state;
+#[cfg(test)]
+mod tests;
 mod tickets;
 mod traffic_key;
 
 pub(super) use layer::{RecordLayer, TlsWrite};
+pub(super) use state::RecordState;

@@ -4,11 +4,15 @@ use aws_lc_rs::aead::{
     AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce,
     UnboundKey,
 };
-use aws_lc_rs::{error::Unspecified, hkdf};
+use aws_lc_rs::{
+    error::Unspecified,
+    hkdf::{self, KeyType},
+};
 use rustls::Error;
 use serde::{Deserialize, Serialize};
 
 use super::header::{APPLICATION_DATA, HEADER_BYTES, Header};
+use crate::tls::MAX_SECRET_BYTES;
 
 /// The most plaintext in a record (RFC 8446, section 5.1).
 pub(super) const MAX_PLAINTEXT_BYTES: usize = 1 << 14;
@@ -55,6 +59,11 @@ impl Cipher {
             Self::Aes128Gcm | Self::Chacha20Poly1305 => hkdf::HKDF_SHA256,
             Self::Aes256Gcm => hkdf::HKDF_SHA384,
         }
+    }
+
+    /// A traffic secret without the zeros that follow it.
+    pub(super) fn secret(self, padded: &[u8; MAX_SECRET_BYTES]) -> &[u8] {
+        &padded[..self.hkdf().len()]
     }
 
     pub(super) fn expand(self, key: &[u8]) -> Result<LessSafeKey, Unspecified> {

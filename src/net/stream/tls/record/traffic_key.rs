@@ -20,9 +20,9 @@ use crate::{
 /// The longest key: that of AES-256-GCM and of ChaCha20-Poly1305.
 pub(super) const MAX_KEY_BYTES: usize = 32;
 
-/// The sequence number at which a connection ends: numbers must not wrap (RFC 8446, section 5.3).
+/// The first sequence number that is not used: numbers must not wrap (RFC 8446, section 5.3).
 /// rustls has the same.
-const LAST_SEQUENCE_NUMBER: u64 = 0xFFFF_FFFF_FFFF_FFFE;
+pub(super) const SEQUENCE_NUMBER_LIMIT: u64 = 0xFFFF_FFFF_FFFF_FFFE;
 
 /// The key of one direction.
 pub(super) struct TrafficKey {
@@ -32,7 +32,7 @@ pub(super) struct TrafficKey {
     key: Zeroizing<[u8; MAX_KEY_BYTES]>,
     iv: Iv,
     /// The sequence number of the next record.
-    next: u64,
+    pub(super) next: u64,
     expanded: AeadKeyRef,
 }
 
@@ -94,7 +94,7 @@ impl TrafficKey {
         room: &mut [u8],
     ) -> Result<(), Error> {
         let (iv, number) = (self.iv, self.next);
-        if number >= LAST_SEQUENCE_NUMBER {
+        if number >= SEQUENCE_NUMBER_LIMIT {
             return Err(Error::EncryptError);
         }
         // Even if encryption failed, no other record may get this number.
@@ -148,7 +148,7 @@ fn expand_label(
     let prefixed_bytes = PREFIX.len() + label.len();
     let lengths = [0, output.len() as u8, prefixed_bytes as u8];
     let info = [&lengths[..], PREFIX, label, &[0]];
-    let secret = hkdf::Prk::new_less_safe(hkdf, &secret[..hkdf.len()]);
+    let secret = hkdf::Prk::new_less_safe(hkdf, cipher.secret(secret));
     let expanded = secret.expand(&info, OutputLength(output.len()));
     expanded.and_then(|it| it.fill(output)).map_err(|_| unusable())
 }

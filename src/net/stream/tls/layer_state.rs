@@ -1,0 +1,93 @@
+//! A TLS connection as it is passed on to another process.
+
+use rustls::Error;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    buffers::TlsBuffers,
+    layer::TlsLayer,
+    partial_records::{MAX_SESSION_BYTES, PartialRecords},
+    record::{RecordLayer, RecordState},
+    secret_bytes::SecretBytes,
+    state::{OwnEnd, TlsState},
+};
+use crate::net::{socket::Socket, stream::backlog::Backlog};
+
+/// All that a [`TlsLayer`] consists of. It has secrets: whoever writes it anywhere protects it.
+///
+/// Only one process may go on with it; see [`TlsLayer::capture`].
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TlsLayerState {
+    records: RecordState,
+    /// The beginning of a record whose rest has not arrived.
+    partial: SecretBytes,
+    /// Plaintext that has not been read.
+    plain: SecretBytes,
+    /// Records that have not been written.
+    backlog: SecretBytes,
+    peer_ended: bool,
+    own_end: OwnEnd,
+}
+
+/// The peer has violated TLS, so the connection cannot be passed on.
+#[derive(Debug)]
+pub(crate) struct TlsViolated;
+
+impl TlsLayer {
+    /// Captures the state, for another process to go on with. From now on, this layer neither reads
+    /// nor writes, whatever is called: every call is pending, and nothing is sent when it ends.
+    /// [`Self::resume`] undoes that.
+    ///
+    /// # Errors
+    /// The peer has violated TLS: the session is about to end.
+    pub(in crate::net) fn capture(&self) -> Result<TlsLayerState, TlsViolated> {
+        let state = &mut *self.state.borrow_mut();
+        let TlsBuffers { partial, max_partial_bytes: _, plain, violation, backlog, peer_ended } =
+            &state.buffers;
+        if violation.is_some() {
+            return Err(TlsViolated);
+        }
+        let captured = TlsLayerState {
+            records: state.records.state(),
+            partial: partial.bytes().into(),
+            plain: plain[..].into(),
+            backlog: backlog.bytes().into(),
+            peer_ended: *peer_ended,
+            own_end: state.own_end,
+        };
+        state.is_captured = true;
+        Ok(captured)
+    }
+
+    /// Goes on after [`Self::capture`]: no other process has the state.
+    pub(in crate::net) fn resume(&self) {
+        self.state.borrow_mut().is_captured = false;
+    }
+
+    /// Goes on with the state of another process, over the same socket.
+    ///
+    /// # Errors
+    /// The state cannot have come from [`Self::capture`].
+    pub(in crate::net) fn restore(state: TlsLayerState, socket: &Socket) -> Result<Self, Error> {
+        let TlsLayerState { records, partial, mut plain, backlog: bytes, peer_ended, own_end } =
+            state;
+        let mut backlog = Backlog::default();
+        backlog.keep(&bytes.0);
+        let buffers = TlsBuffers {
+            partial: PartialRecords::beginning(&partial.0).ok_or_else(invalid)?,
+            max_partial_bytes: MAX_SESSION_BYTES,
+            plain: std::mem::take(&mut *plain.0),
+            violation: None,
+            backlog,
+            peer_ended,
+        };
+        let records = RecordLayer::from_state(records, socket.buffers().keys.clone())?;
+        let mut state = TlsState::new(records, buffers);
+        state.own_end = own_end;
+        Ok(Self::new(state))
+    }
+}
+
+fn invalid() -> Error {
+    Error::General("more than the beginning of a TLS record".into())
+}

@@ -19,7 +19,7 @@ pub(in crate::net) struct AeadKeys(RefCell<Slots>);
 
 #[derive(Default)]
 struct Slots {
-    slots: Vec<Slot>,
+    entries: Vec<Slot>,
     /// The slot that the next replacement looks at first.
     hand: usize,
     /// The ID that was given last.
@@ -66,7 +66,8 @@ impl AeadKeys {
     /// Drops the key that `key_ref` refers to.
     pub(in crate::net) fn remove(&self, key_ref: AeadKeyRef) {
         let slots = &mut *self.0.borrow_mut();
-        if let Some(slot) = slots.slots.get_mut(key_ref.slot).filter(|slot| slot.id == key_ref.id) {
+        if let Some(slot) = slots.entries.get_mut(key_ref.slot).filter(|slot| slot.id == key_ref.id)
+        {
             *slot = Slot { id: 0, is_recent: false, key: None };
         }
     }
@@ -76,13 +77,13 @@ impl AeadKeys {
 impl AeadKeys {
     /// How many keys are kept.
     pub(in crate::net) fn len(&self) -> usize {
-        self.0.borrow().slots.iter().filter(|slot| slot.key.is_some()).count()
+        self.0.borrow().entries.iter().filter(|slot| slot.key.is_some()).count()
     }
 }
 
 impl Slots {
     fn get(&mut self, key_ref: AeadKeyRef) -> Option<&LessSafeKey> {
-        let slot = self.slots.get_mut(key_ref.slot).filter(|slot| slot.id == key_ref.id)?;
+        let slot = self.entries.get_mut(key_ref.slot).filter(|slot| slot.id == key_ref.id)?;
         slot.is_recent = true;
         slot.key.as_ref()
     }
@@ -91,22 +92,22 @@ impl Slots {
         self.last_id += 1;
         let new = Slot { id: self.last_id, is_recent: true, key: Some(key) };
         let slot = self.victim();
-        match self.slots.get_mut(slot) {
+        match self.entries.get_mut(slot) {
             Some(old) => *old = new,
-            None => self.slots.push(new),
+            None => self.entries.push(new),
         }
         AeadKeyRef { id: self.last_id, slot }
     }
 
     /// The slot for a new key: a free one, or the next one that was not used since the hand passed.
     fn victim(&mut self) -> usize {
-        if self.slots.len() < MAX_KEYS {
-            return self.slots.len();
+        if self.entries.len() < MAX_KEYS {
+            return self.entries.len();
         }
         loop {
             let at = self.hand;
             self.hand = (at + 1) % MAX_KEYS;
-            if !std::mem::take(&mut self.slots[at].is_recent) {
+            if !std::mem::take(&mut self.entries[at].is_recent) {
                 return at;
             }
         }

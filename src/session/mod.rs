@@ -43,7 +43,7 @@ pub use context::ProcessContext;
 pub(crate) use evict::Drain;
 pub(crate) use query::{Inspector, SessionQuery};
 pub use session_id::SESSION_ID_BITS;
-pub(crate) use session_id::{run_of, worker_of};
+pub(crate) use session_id::worker_of;
 
 pub(crate) use accept_context::AcceptContext;
 pub(crate) use context::{SessionSettings, WorkerContext};

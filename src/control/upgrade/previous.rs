@@ -176,7 +176,7 @@ impl TakerDriver {
         let mut descriptors = descriptors.into_iter();
         let moved = |HandedSession { id, state, .. }: HandedSession| MovedSession {
             id,
-            state: state.into(),
+            state: Vec::from(state).into(),
             descriptors: descriptors.by_ref().take(HandedSession::DESCRIPTORS).collect(),
         };
         let moved: Vec<_> = sessions.into_iter().map(moved).collect();

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, mem, os::fd::OwnedFd};
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::{
@@ -59,7 +60,8 @@ impl ParkedSessions {
             let Some(ParkedSession { id, state, descriptors }) = self.by_id.remove(&id) else {
                 continue;
             };
-            sessions.push(HandedSession { id, worker: 0, state: state.into() });
+            let state = Bytes::copy_from_slice(&state);
+            sessions.push(HandedSession { id, worker: 0, state });
             sockets.extend(descriptors);
         }
         (!sessions.is_empty()).then_some((ToNew::Sessions(sessions), sockets))

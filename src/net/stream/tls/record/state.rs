@@ -129,13 +129,12 @@ impl RecordLayer {
 
 impl KeyState {
     fn new(cipher: Cipher, key: &TrafficKey) -> Self {
-        let secret = match key.secret() {
-            Some(secret) => cipher.secret(secret).into(),
-            None => {
-                let (key, iv) = key.key_and_iv(cipher);
-                // In one step, so that no part is copied and forgotten as the vector grows.
-                SecretBytes(Zeroizing::new([key, &iv].concat()))
-            }
+        let secret = if let Some(secret) = key.secret() {
+            cipher.secret(secret).into()
+        } else {
+            let (key, iv) = key.key_and_iv(cipher);
+            // In one step: a growing vector would leave a copy behind.
+            SecretBytes(Zeroizing::new([key, &iv].concat()))
         };
         Self { secret, next: key.next() }
     }

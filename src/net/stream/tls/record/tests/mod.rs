@@ -2,6 +2,8 @@
 
 mod against_rustls;
 mod arbitrary;
+mod data;
+mod forger;
 mod key_updates;
 mod limits;
 mod sizes;

@@ -14,6 +14,7 @@ mod reloads;
 mod series;
 #[cfg(test)]
 mod tests;
+mod total_value;
 mod totals;
 mod upgrades;
 mod upstream;

@@ -22,7 +22,8 @@ use super::{
     families::{made, opts},
     owners::{Owner, Owners},
     series::{SampleTotal, SampleValue, Series},
-    totals::{OwnedTotal, TotalValue},
+    total_value::TotalValue,
+    totals::OwnedTotal,
 };
 
 /// A family of owned samples, all of type `T`.

@@ -8,7 +8,7 @@ use prometheus::{
     proto::{Metric, MetricType},
 };
 
-use super::totals::{HistogramTotal, TotalValue};
+use super::total_value::{HistogramTotal, TotalValue};
 
 #[derive(Default)]
 pub(super) struct Series(Mutex<Vec<Sample>>);

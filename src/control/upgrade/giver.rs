@@ -13,7 +13,7 @@ use super::{
     new_process::{Failure, NewProcess},
     sending::ParkedSessions,
     state::{Handed, HandedSockets, part},
-    upgrade::{Report, Reports, Step},
+    steps::{Report, Reports, Step},
 };
 use crate::{
     labels::StayReason,

@@ -14,6 +14,7 @@ mod previous;
 mod requests;
 mod sending;
 mod state;
+mod steps;
 mod taker;
 mod upgrade;
 mod upgrades;

@@ -1,70 +1,22 @@
 //! An upgrade in progress, as the control loop sees it.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinHandle,
-    time::timeout,
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+
+use super::{
+    giver::GiverDriver,
+    steps::{Report, Reports, Step},
 };
-
-use super::{giver::GiverDriver, new_process::Failure, state::Handed};
 use crate::{
     metrics::Totals,
-    session::{HandOver, HandOverOutcome, ParkedSession, StayCounts},
+    session::{HandOver, ParkedSession, StayCounts},
     upgrade::MAX_UNANSWERED,
     worker::Worker,
 };
 
 /// How long the last messages may take.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// A step of the hand-over that the control loop takes.
-pub(in crate::control) enum Step {
-    /// The new process waits for the sockets and the state.
-    Collect(oneshot::Sender<Result<Handed, Failure>>),
-    /// The new process is ready: stop accepting, and tell the totals.
-    StopAccepting(oneshot::Sender<Totals>),
-    /// The new process accepts.
-    Accepted { pid: u32, version: String },
-    /// The upgrade has failed; this process accepts, again if it had stopped.
-    Failed(Failure),
-    /// The new process has answered for sessions.
-    Answers(Vec<(u64, HandOverOutcome)>),
-    /// Every session has moved, or stays.
-    SessionsMoved { moved: u64 },
-    /// The new process asks to reopen the access logs.
-    ReopenLogs,
-    /// The new process is told to stop, and this one with it.
-    Drain,
-    /// The new process has ended after it had accepted.
-    Lost(Failure),
-}
-
-/// What the control loop tells the new process after it has taken over.
-pub(super) enum Report {
-    Progress { totals: Totals, connections: u64 },
-    Finished(Totals),
-}
-
-/// The reports to pass on.
-pub(super) struct Reports {
-    reports: mpsc::Receiver<Report>,
-    stays: Arc<StayCounts>,
-}
-
-impl Reports {
-    /// The next report; `None` if the proxy ends. Cancel safe.
-    pub(super) async fn next(&mut self) -> Option<Report> {
-        self.reports.recv().await
-    }
-
-    /// The sessions that stay, by reason.
-    pub(super) fn stayed(&self) -> BTreeMap<String, u64> {
-        let stayed = self.stays.list().into_iter();
-        stayed.map(|(reason, count)| (reason.as_str().to_owned(), count)).collect()
-    }
-}
 
 /// An upgrade in progress. Dropping it kills a new process that does not accept yet.
 pub(super) struct Upgrade {
@@ -89,7 +41,7 @@ impl Upgrade {
         let (to_giver, reports) = mpsc::channel(4);
         let (parked, sessions) = mpsc::channel(MAX_UNANSWERED);
         let stays = Arc::<StayCounts>::default();
-        let reports = Reports { reports, stays: stays.clone() };
+        let reports = Reports::new(reports, stays.clone());
         let driver = GiverDriver { steps: sender, reports, sessions };
         let task = tokio::spawn(async move { driver.run(&binary, &file).await });
         Self { steps, reports: to_giver, parked: Some(parked), stays, task }

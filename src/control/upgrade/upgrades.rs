@@ -12,7 +12,8 @@ use super::{
     new_process::Failure,
     previous::{FromPrevious, Previous},
     requests::UpgradeRequests,
-    upgrade::{Step, Upgrade},
+    steps::Step,
+    upgrade::Upgrade,
 };
 use crate::{
     admin::{AdminThread, UpgradeOutcome, UpgradeRequest},

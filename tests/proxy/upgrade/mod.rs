@@ -2,6 +2,7 @@
 
 mod failures;
 mod listeners;
+mod service;
 mod sessions;
 mod state;
 

@@ -2,7 +2,7 @@
 
 use rustix::process::{Signal, kill_process};
 
-use super::NewProcess;
+use super::{NewProcess, rename_pool};
 use crate::{
     admin::ctl::json_of,
     broker::Broker,
@@ -77,4 +77,54 @@ fn the_new_process_is_killed() {
     drop(waiting);
     assert_eq!(proxy.wait_exit().code(), Some(0));
     again.echo(b"\xC0\x00");
+}
+
+/// Three processes in a row: the first keeps a session that cannot move, the last one knows.
+#[test]
+fn a_process_in_the_middle() {
+    let broker = Broker::echoing();
+    let mut proxy = Config::of([&broker]).start();
+    let mut first = Client::session(proxy.address(), "first");
+    rename_pool(&proxy);
+    let mut new = NewProcess::of(&proxy);
+    let mut second = Client::session(proxy.address(), "second");
+    let middle = new.pid();
+    new.next(&proxy);
+    first.echo(b"\xC0\x00");
+    second.echo(b"\xC0\x00");
+    wait_for("the connection of the first process", || {
+        let status = json_of(&proxy, &["status"]);
+        (status["last_upgrade"]["previous"]["remaining"] == 1).then_some(())
+    });
+    assert!(super::is_running(middle));
+    drop(first);
+    proxy.wait_end("first");
+    assert_eq!(proxy.wait_exit().code(), Some(0));
+    wait_for("the second process to end", || (!super::is_running(middle)).then_some(()));
+    proxy.wait_metric("mqtt_lb_session_ends_total", &["relay"], 1.0);
+    second.echo(b"\xC0\x00");
+}
+
+/// The old process is killed: the new one goes on with what has moved.
+#[test]
+fn the_old_process_is_killed() {
+    let broker = Broker::echoing();
+    let mut proxy = Config::of([&broker]).workers(2).start();
+    let mut moved = Client::session(proxy.address(), "moved");
+    let mut waiting = Client::open(proxy.address());
+    waiting.send(b"\x10");
+    let new = NewProcess::of(&proxy);
+    wait_for("the session to move", || {
+        let status = json_of(&proxy, &["status"]);
+        (status["last_upgrade"]["previous"]["moved"] == 1).then_some(())
+    });
+    proxy.signal(Signal::KILL);
+    proxy.wait_exit();
+    moved.echo(b"\xC0\x00");
+    Client::session(proxy.address(), "after").echo(b"\xC0\x00");
+    wait_for("its end to be known", || {
+        let status = json_of(&proxy, &["status"]);
+        (status["last_upgrade"]["previous"]["state"] == "ended").then_some(())
+    });
+    assert!(new.is_running());
 }

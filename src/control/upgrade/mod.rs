@@ -11,6 +11,7 @@ mod giver;
 mod handed;
 mod new_process;
 mod previous;
+mod process_before;
 mod requests;
 mod sending;
 mod state;

@@ -11,6 +11,7 @@ use super::{
     handed::{Accepting, collect, set_accepting},
     new_process::Failure,
     previous::{FromPrevious, Previous},
+    process_before::ProcessBefore,
     requests::UpgradeRequests,
     steps::Step,
     upgrade::Upgrade,
@@ -19,8 +20,8 @@ use crate::{
     admin::{AdminThread, UpgradeOutcome, UpgradeRequest},
     control::proxy::Proxy,
     metrics::{Metrics, Totals},
-    session::{MovedSession, worker_of},
-    worker::{Adoption, Worker},
+    session::worker_of,
+    worker::Worker,
 };
 
 /// How often the new process is told about the old one.
@@ -36,10 +37,8 @@ const HANDED_OVER: &str = "another process has taken over already";
 pub(in crate::control) struct Upgrades {
     requests: UpgradeRequests,
     current: Option<Current>,
-    previous: Previous,
+    before: ProcessBefore,
     report: Interval,
-    /// The connections that the process before this one has told last.
-    left: Option<u64>,
 }
 
 struct Current {
@@ -92,7 +91,8 @@ impl Upgrades {
     pub(in crate::control) fn new(requests: UpgradeRequests, previous: Previous) -> Self {
         let mut report = interval(REPORT_INTERVAL);
         report.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { requests, current: None, previous, report, left: None }
+        let before = ProcessBefore::new(previous, requests.status.clone());
+        Self { requests, current: None, before, report }
     }
 
     /// Waits for the next event. Cancel safe.
@@ -107,7 +107,7 @@ impl Upgrades {
         tokio::select! {
             Some(request) = self.requests.recv() => UpgradeEvent::Request(request),
             step = step => UpgradeEvent::Step(step),
-            message = self.previous.next() => UpgradeEvent::Previous(message),
+            message = self.before.next() => UpgradeEvent::Previous(message),
             _ = self.report.tick(), if is_done => UpgradeEvent::Report,
         }
     }
@@ -125,7 +125,7 @@ impl Upgrades {
 
     /// Makes the process before this one reopen its access logs.
     pub(in crate::control) fn reopen_logs(&self) {
-        self.previous.reopen_logs();
+        self.before.reopen_logs();
     }
 
     /// Begins an upgrade that a signal or the API asks for. `is_draining`: the proxy is shutting down.
@@ -169,7 +169,7 @@ impl Upgrades {
         if self.is_in_progress() {
             self.fail(proxy, admin, "the proxy is shutting down".to_owned()).await;
         }
-        self.previous.drain();
+        self.before.drain();
     }
 
     pub(in crate::control) async fn on_step(
@@ -206,7 +206,7 @@ impl Upgrades {
             Step::ReopenLogs => {
                 tracing::info!("SIGUSR1 at the new process: reopening the access logs");
                 proxy.logs.reopen();
-                self.previous.reopen_logs();
+                self.before.reopen_logs();
             }
             Step::Drain => {
                 tracing::info!("the new process is stopping");
@@ -290,7 +290,7 @@ impl Upgrades {
     pub(in crate::control) fn report(&mut self, proxy: &Proxy) {
         let Some(current) = &mut self.current else { return };
         let totals = proxy.metrics.totals();
-        let connections = u64::from(proxy.limiter.open()) + self.left.unwrap_or(0);
+        let connections = u64::from(proxy.limiter.open()) + self.before.connections();
         if current.upgrade.report(totals.since(&current.told), connections) {
             current.told = totals;
         }
@@ -305,11 +305,6 @@ impl Upgrades {
         }
     }
 
-    /// Whether the process before this one still runs.
-    pub(in crate::control) fn has_previous(&self) -> bool {
-        self.previous.is_running()
-    }
-
     /// Handles a message of the process before this one. Returns the number of its connections if
     /// that has changed.
     pub(in crate::control) fn on_previous(
@@ -317,64 +312,13 @@ impl Upgrades {
         message: FromPrevious,
         proxy: &Proxy,
     ) -> Option<u64> {
-        let status = &self.requests.status;
-        match message {
-            FromPrevious::Totals(totals) => proxy.metrics.add_totals(&totals),
-            FromPrevious::Sessions(sessions, reply) => {
-                // Fails only if this process is ending.
-                let _ = reply.send(adopt(sessions, &proxy.workers));
-            }
-            FromPrevious::Start(ids) => {
-                status.update(|previous| previous.moved += ids.len() as u64);
-                for (worker, ids) in by_worker(ids, &proxy.workers) {
-                    worker.start_adopted(ids);
-                }
-            }
-            FromPrevious::GiveUp(ids) => {
-                for (worker, ids) in by_worker(ids, &proxy.workers) {
-                    worker.give_up_adopted(ids);
-                }
-            }
-            FromPrevious::Remaining { count, stayed } => {
-                status.update(|previous| {
-                    previous.remaining = count;
-                    previous.stayed = stayed;
-                });
-                let before = self.left.replace(count);
-                return Some(count).filter(|_| before != Some(count));
-            }
-            FromPrevious::Ended => {
-                tracing::info!("upgrade: the process before has ended");
-                status.update(|previous| {
-                    previous.remaining = 0;
-                    previous.stayed.clear();
-                    previous.has_ended = true;
-                });
-                self.left = None;
-                return Some(0);
-            }
-        }
-        None
+        self.before.on_message(message, proxy)
     }
-}
 
-/// Passes sessions to the workers of their IDs.
-fn adopt(sessions: Vec<MovedSession>, workers: &[Worker]) -> Vec<oneshot::Receiver<Vec<Adoption>>> {
-    let mut own: Vec<_> = workers.iter().map(|_| Vec::new()).collect();
-    for session in sessions {
-        own[worker_of(session.id, workers.len())].push(session);
+    /// Whether the process before this one still runs.
+    pub(in crate::control) fn has_previous(&self) -> bool {
+        self.before.is_running()
     }
-    let with_sessions = workers.iter().zip(own).filter(|(_, own)| !own.is_empty());
-    with_sessions.map(|(worker, own)| worker.adopt(own)).collect()
-}
-
-/// The workers of these sessions.
-fn by_worker(ids: Vec<u64>, workers: &[Worker]) -> impl Iterator<Item = (&Worker, Vec<u64>)> {
-    let mut own: Vec<_> = workers.iter().map(|_| Vec::new()).collect();
-    for id in ids {
-        own[worker_of(id, workers.len())].push(id);
-    }
-    workers.iter().zip(own).filter(|(_, own)| !own.is_empty())
 }
 
 fn answer(reply: Option<oneshot::Sender<UpgradeOutcome>>, outcome: UpgradeOutcome) {

@@ -84,7 +84,7 @@ impl ControlLoop {
                 event = self.upgrades.next() => match self.on_upgrade(event, phase).await {
                     AfterUpgrade::Nothing => {}
                     AfterUpgrade::Stop => end_phase = Some(STOPPED_AGAIN),
-                    after => phase = self.after_upgrade(after, phase),
+                    after => phase = self.after_upgrade(&after, phase),
                 },
                 () = housekeeping.next(&self.proxy) => {}
                 _ = progress.tick(), if phase.is_ending() => {
@@ -170,10 +170,10 @@ impl ControlLoop {
         AfterUpgrade::Nothing
     }
 
-    fn after_upgrade(&mut self, after: AfterUpgrade, phase: Phase) -> Phase {
+    fn after_upgrade(&mut self, after: &AfterUpgrade, phase: Phase) -> Phase {
         match after {
             AfterUpgrade::HandedOver { pid } => {
-                self.manager.hand_over(pid);
+                self.manager.hand_over(*pid);
                 if let Some(admin) = &self.admin {
                     admin.own_file(false);
                     admin.set_mode(AdminMode::HandedOver);

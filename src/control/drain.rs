@@ -47,7 +47,7 @@ impl Phase {
         match self {
             Self::Serving => pending().await,
             Self::HandedOver { until } | Self::Draining { until } | Self::Ending { until } => {
-                sleep_until(until).await
+                sleep_until(until).await;
             }
         }
     }

@@ -40,8 +40,7 @@ impl TotalValue {
                     })
                 })
             }
-            (Self::Counter(0), _) => None,
-            (Self::Histogram(HistogramTotal { count: 0, .. }), _) => None,
+            (Self::Counter(0) | Self::Histogram(HistogramTotal { count: 0, .. }), _) => None,
             (value, _) => Some(value.clone()),
         }
     }

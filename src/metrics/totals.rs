@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use prometheus::{IntCounter, IntCounterVec, core::Collector};
+use prometheus::{IntCounter, IntCounterVec, core::Collector, proto::MetricFamily};
 use serde::{Deserialize, Serialize};
 
 use super::{owners::Owner, total_value::TotalValue};
@@ -87,7 +87,7 @@ impl CounterFamily {
             Self::One(counter) => counter.collect(),
             Self::Several(counters) => counters.collect(),
         };
-        let samples = collected.iter().flat_map(|family| family.get_metric());
+        let samples = collected.iter().flat_map(MetricFamily::get_metric);
         let totals = samples.map(|metric| CounterTotal {
             family: family.to_owned(),
             labels: metric

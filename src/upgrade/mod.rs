@@ -28,6 +28,10 @@
 //! until it exits: if the new process dies before that, the old one accepts again. Both have the
 //! same open sockets, so connections that wait in their queues are not lost.
 //!
+//! The drivers (in `control`) do the actions of [`Giver`] and [`Taker`] in order, and report each
+//! message that was not sent. The old process's driver reads until [`GiverEvent::Closed`] even if
+//! sending fails or the new process has exited, and never drops its [`Receiver`] before.
+//!
 //! A new process that does not close its end in time is killed if something is undecided
 //! ([`Giver`]): otherwise the old process could neither take it back nor give it up.
 

@@ -121,7 +121,7 @@ impl Taker {
         match event {
             TakerEvent::Message(message) => self.receive(message, now, &mut actions),
             TakerEvent::Closed => {
-                self.end("the old process has closed the connection", &mut actions)
+                self.end("the old process has closed the connection", &mut actions);
             }
             TakerEvent::Unreadable(why) | TakerEvent::SendFailed(why) => {
                 self.end(why, &mut actions);

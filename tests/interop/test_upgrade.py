@@ -109,7 +109,10 @@ class Upgraded(Proxy):
             previous = self.last_upgrade()["previous"]
             return previous["state"] == "ended" and previous
 
-        previous = wait_for("the end of the process before", ended, PATIENCE)
+        try:
+            previous = wait_for("the end of the process before", ended, PATIENCE)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.last_upgrade()}") from None
         assert previous["pid"] == before
         wait_for("its exit", lambda: not is_running(before))
         return previous

@@ -59,7 +59,7 @@ async fn run(binary: &Path, file: &Path) -> io::Result<(bool, Output)> {
     };
     // A process that the check has started may keep the pipe open.
     read(&reader, &mut output)?;
-    let output = plain_lines(&String::from_utf8_lossy(&output)).to_string();
+    let output = plain_lines(&String::from_utf8_lossy(&output));
     Ok((status.success(), output.trim_end().to_owned()))
 }
 

@@ -51,7 +51,7 @@ impl GiverDriver {
             Ok(process) => process,
             Err(why) => return self.step(Step::Failed(why)).await,
         };
-        let (mut giver, hello) = process.giver();
+        let (mut giver, hello) = NewProcess::giver();
         let mut running = Running {
             process,
             events: VecDeque::new(),

@@ -61,7 +61,7 @@ pub(super) async fn collect(proxy: &Proxy, admin: Option<&AdminThread>) -> Resul
     Ok(Handed { sockets, state: Box::new(state(proxy)?) })
 }
 
-fn cannot_share(error: std::io::Error) -> Failure {
+fn cannot_share(error: &std::io::Error) -> Failure {
     format!("cannot share the listening sockets: {error}")
 }
 
@@ -75,7 +75,8 @@ async fn listeners(proxy: &Proxy) -> Result<(Vec<HandedListener>, Vec<OwnedFd>),
             continue;
         }
         let (name, bind) = (listener.settings().name.to_string(), listener.configured_bind());
-        let own = PreviousListener::new(name, bind.to_string(), sockets).map_err(cannot_share)?;
+        let own = PreviousListener::new(name, bind.to_string(), sockets)
+            .map_err(|error| cannot_share(&error))?;
         listeners.push(HandedListener {
             name: own.name,
             configured_bind: own.bind,
@@ -89,7 +90,7 @@ async fn listeners(proxy: &Proxy) -> Result<(Vec<HandedListener>, Vec<OwnedFd>),
 }
 
 fn inherited(proxy: &Proxy) -> Result<(Vec<HandedInheritedSocket>, Vec<OwnedFd>), Failure> {
-    let sockets = proxy.listeners.inherited().duplicates().map_err(cannot_share)?;
+    let sockets = proxy.listeners.inherited().duplicates().map_err(|error| cannot_share(&error))?;
     let sockets = sockets.into_iter();
     Ok(sockets.map(|(name, it)| (HandedInheritedSocket { name, descriptors: 1 }, it)).unzip())
 }
@@ -100,7 +101,7 @@ fn admin_listener(
 ) -> Result<Option<(HandedAdminListener, Vec<OwnedFd>)>, Failure> {
     let snapshot = proxy.current.load();
     let Some(config) = &snapshot.config.admin else { return Ok(None) };
-    let socket = admin.share_socket().map_err(cannot_share)?;
+    let socket = admin.share_socket().map_err(|error| cannot_share(&error))?;
     let bind = config.bind.to_string();
     Ok(socket.map(|socket| {
         (HandedAdminListener { bind, descriptors: 1, ..Default::default() }, vec![socket])
@@ -123,7 +124,9 @@ fn state(proxy: &Proxy) -> Result<ProcessState, Failure> {
 /// Duplicates of the listening sockets, in the order of the workers.
 async fn shared_sockets(workers: &[Worker]) -> Result<Vec<(u64, OwnedFd)>, Failure> {
     let (reply, mut replies) = mpsc::unbounded_channel();
-    workers.iter().for_each(|worker| worker.share_sockets(reply.clone()));
+    for worker in workers {
+        worker.share_sockets(reply.clone());
+    }
     drop(reply);
     let mut by_worker = Vec::new();
     let all = async {
@@ -139,7 +142,7 @@ async fn shared_sockets(workers: &[Worker]) -> Result<Vec<(u64, OwnedFd)>, Failu
     by_worker.sort_unstable_by_key(|(index, _)| *index);
     let mut sockets = Vec::new();
     for (_, shared) in by_worker {
-        sockets.extend(shared.map_err(cannot_share)?);
+        sockets.extend(shared.map_err(|error| cannot_share(&error))?);
     }
     Ok(sockets)
 }
@@ -169,11 +172,12 @@ pub(in crate::control) async fn begin_serving(
 fn take_state(state: &ProcessState, proxy: &Proxy) -> anyhow::Result<()> {
     let now = Instant::now();
     let ProcessState { broker_states, rule_percents, bans, .. } = state;
-    let (bans, pools) = (from_part("bans", bans)?, from_part("broker states", broker_states)?);
+    let bans: Vec<_> = from_part("bans", bans)?;
+    let pools: Vec<_> = from_part("broker states", broker_states)?;
     let shares: Vec<_> = from_part("rule percents", rule_percents)?;
-    proxy.limiter.rates.bans.take_over(&Vec::as_slice(&bans)[..], now);
+    proxy.limiter.rates.bans.take_over(&bans, now);
     let snapshot = proxy.current.load_full();
-    snapshot.pools.iter().for_each(|pool| pool.take_over(&Vec::as_slice(&pools)[..], now));
+    snapshot.pools.iter().for_each(|pool| pool.take_over(&pools, now));
     snapshot.listeners.iter().for_each(|listener| listener.take_over_shares(&shares));
     Ok(())
 }

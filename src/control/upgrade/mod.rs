@@ -9,6 +9,7 @@ mod binary;
 mod check;
 mod giver;
 mod handed;
+mod in_progress;
 mod new_process;
 mod previous;
 mod process_before;
@@ -17,7 +18,6 @@ mod sending;
 mod state;
 mod steps;
 mod taker;
-mod upgrade;
 mod upgrades;
 
 pub(super) use handed::begin_serving;

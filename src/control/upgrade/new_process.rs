@@ -93,7 +93,7 @@ impl NewProcess {
     }
 
     /// Begins the hand-over.
-    pub(super) fn giver(&self) -> (Giver, GiverAction) {
+    pub(super) fn giver() -> (Giver, GiverAction) {
         Giver::new(env!("CARGO_PKG_VERSION").to_owned(), process::id(), Instant::now())
     }
 

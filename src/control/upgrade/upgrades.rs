@@ -9,12 +9,12 @@ use tokio::{
 
 use super::{
     handed::{Accepting, collect, set_accepting},
+    in_progress::Upgrade,
     new_process::Failure,
     previous::{FromPrevious, Previous},
     process_before::ProcessBefore,
     requests::UpgradeRequests,
     steps::Step,
-    upgrade::Upgrade,
 };
 use crate::{
     admin::{AdminThread, UpgradeOutcome, UpgradeRequest},

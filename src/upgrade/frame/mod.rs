@@ -8,6 +8,8 @@
 mod receive;
 mod send;
 
+use std::os::fd::OwnedFd;
+
 pub(super) use receive::FrameReader;
 pub(super) use send::FrameWriter;
 
@@ -22,6 +24,9 @@ pub(super) const BATCH: usize = 253;
 
 /// Length and number of descriptors.
 const HEADER_BYTES: usize = 8;
+
+/// A payload and its descriptors.
+pub(super) type Frame = (Vec<u8>, Vec<OwnedFd>);
 
 /// Why no frame can be sent or received. After an error of the reader the stream cannot be read on.
 #[derive(Debug, thiserror::Error)]

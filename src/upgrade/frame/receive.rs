@@ -10,7 +10,7 @@ use rustix::{
 };
 use tokio::{io::Interest, net::UnixStream};
 
-use super::{BATCH, FrameError, HEADER_BYTES, MAX_DESCRIPTORS, MAX_PAYLOAD_BYTES};
+use super::{BATCH, Frame, FrameError, HEADER_BYTES, MAX_DESCRIPTORS, MAX_PAYLOAD_BYTES};
 
 /// How much is read at once: the buffer grows with what has come, not with what is announced.
 const READ_BYTES: usize = 64 << 10;
@@ -36,10 +36,7 @@ struct Announced {
 impl FrameReader {
     /// The next frame: its payload and its descriptors, all close-on-exec. `None` at the end of the
     /// stream. Safe to cancel: what has been read is kept for the next call.
-    pub(crate) async fn next(
-        &mut self,
-        socket: &UnixStream,
-    ) -> Result<Option<(Vec<u8>, Vec<OwnedFd>)>, FrameError> {
+    pub(crate) async fn next(&mut self, socket: &UnixStream) -> Result<Option<Frame>, FrameError> {
         loop {
             if let Some(frame) = self.take_frame()? {
                 return Ok(Some(frame));
@@ -78,7 +75,7 @@ impl FrameReader {
     }
 
     /// The frame, if it is complete.
-    fn take_frame(&mut self) -> Result<Option<(Vec<u8>, Vec<OwnedFd>)>, FrameError> {
+    fn take_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         let Some(Announced { batches, payload, descriptors }) = self.announced()? else {
             return Ok(None);
         };

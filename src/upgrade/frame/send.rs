@@ -69,7 +69,7 @@ async fn send(
                 time::sleep(IN_FLIGHT_RETRY).await;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            sent => return Ok(sent?),
+            done => return Ok(done?),
         }
     }
 }

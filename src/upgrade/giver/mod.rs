@@ -203,9 +203,12 @@ impl Giver {
             }
             GiverEvent::Parked(id) => self.parked(id, now, &mut actions),
             GiverEvent::NotSent { id, why } => {
-                if self.unanswered.remove(&id) {
-                    self.stays(why.clone());
-                    actions.push(GiverAction::Resume { id, why });
+                // As an answer: a session that is not sent needs none.
+                if self.answered(Answer { id, outcome: Err(why) }, &mut actions).is_ok()
+                    && self.is_moving()
+                    && self.unanswered.is_empty()
+                {
+                    self.deadline = None;
                 }
             }
             GiverEvent::Stays(why) => self.stays(why),

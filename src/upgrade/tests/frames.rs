@@ -16,7 +16,7 @@ use tokio::{net::UnixStream, time};
 
 use super::super::{
     connection::pair,
-    frame::{FrameError, FrameReader, FrameWriter, MAX_DESCRIPTORS, MAX_PAYLOAD_BYTES},
+    frame::{Frame, FrameError, FrameReader, FrameWriter, MAX_DESCRIPTORS, MAX_PAYLOAD_BYTES},
 };
 
 fn sockets() -> (OwnedFd, UnixStream) {
@@ -62,10 +62,7 @@ fn file() -> File {
     tempfile::tempfile().unwrap()
 }
 
-async fn next(
-    reader: &mut FrameReader,
-    socket: &UnixStream,
-) -> Result<Option<(Vec<u8>, Vec<OwnedFd>)>, FrameError> {
+async fn next(reader: &mut FrameReader, socket: &UnixStream) -> Result<Option<Frame>, FrameError> {
     time::timeout(Duration::from_secs(20), reader.next(socket)).await.unwrap()
 }
 
@@ -172,4 +169,28 @@ async fn too_large_is_found_before_anything_is_written() {
     assert!(matches!(error, FrameError::TooManyDescriptors(_)));
     drop(ours);
     assert!(next(&mut FrameReader::default(), &theirs).await.unwrap().is_none());
+}
+
+/// Runs the test below in a process of its own, whose limit of open files it reaches.
+#[test]
+fn descriptor_limit_of_the_receiver() {
+    let output = std::process::Command::new("sh")
+        .args(["-c", "ulimit -n 100 && exec \"$0\" --ignored --exact \"$1\""])
+        .arg(std::env::current_exe().unwrap())
+        .arg("upgrade::tests::frames::within_a_limit_of_100_open_files")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs a process of its own"]
+async fn within_a_limit_of_100_open_files() {
+    let file = file();
+    let (ours, theirs) = sockets();
+    send(&ours, &[header(1, 200), vec![0, b'x']].concat(), &[file.as_fd(); 200]);
+    let read = next(&mut FrameReader::default(), &theirs).await;
+    assert!(matches!(read, Err(FrameError::DescriptorLimit)), "{read:?}");
+    assert_eq!(open_on(&file), 1);
 }

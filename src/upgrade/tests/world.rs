@@ -6,8 +6,7 @@ use std::{
 };
 
 use super::super::{
-    Giver, GiverAction, GiverEvent, HandedSession, ProcessState, Taker, TakerAction, TakerEvent,
-    ToNew, ToOld,
+    Giver, GiverAction, GiverEvent, HandedSession, Taker, TakerAction, TakerEvent, ToNew, ToOld,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,6 +72,8 @@ pub(super) struct World {
     pub(super) new: NewProcess,
     pub(super) sessions: Vec<(AtOld, AtNew)>,
     pub(super) asked: Vec<bool>,
+    /// A session that no frame can carry.
+    pub(super) too_large: Option<u64>,
     pub(super) faults_left: u8,
     now: Instant,
 }
@@ -113,6 +114,7 @@ impl World {
             },
             sessions: vec![(AtOld::Active, AtNew::Unknown); sessions],
             asked: vec![false; sessions],
+            too_large: None,
             faults_left: faults,
             now,
         }
@@ -156,6 +158,9 @@ impl World {
             GiverAction::ParkSessions => self.old.parking = true,
             GiverAction::StopParking => self.old.parking = false,
             GiverAction::SendSession(id) => {
+                if self.too_large == Some(id) {
+                    return self.tell_old(GiverEvent::NotSent { id, why: "too large".into() });
+                }
                 let session = HandedSession { id, ..HandedSession::default() };
                 self.send_old(ToNew::Sessions(vec![session]));
             }
@@ -179,9 +184,7 @@ impl World {
     /// Collects and sends what the new process needs.
     pub(super) fn send_state(&mut self) {
         self.old.state_wanted = false;
-        for message in
-            [ToNew::Listeners(Vec::new()), ToNew::State(Box::new(ProcessState::default()))]
-        {
+        for message in [ToNew::Listeners(Vec::new()), ToNew::State(Box::default())] {
             self.send_old(message);
         }
         self.tell_old(GiverEvent::StateSent);

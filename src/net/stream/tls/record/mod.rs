@@ -48,8 +48,8 @@
 //! `KeyLog` that logs nothing passes traffic secrets on, and only while a handshake of a session
 //! takes a step: those of health checks are dropped. Moves of a value leave copies on the stack
 //! until it is used again, as in rustls; a core has the keys of the open sessions, as with rustls,
-//! and those of no others that have been dropped, apart from such copies. Whoever serializes a state
-//! has to zeroize the result.
+//! and those of no others that have been dropped, apart from such copies. The serialized form of a
+//! state has to be zeroized by those who use it.
 //!
 //! # What differs from rustls
 //!

@@ -10,7 +10,7 @@ use crate::net::{
     buffer::Buffer,
     stream::tls::{
         record::{RecordLayer, TlsWrite},
-        records::Records,
+        records::ReadRecords,
     },
 };
 

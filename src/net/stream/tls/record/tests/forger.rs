@@ -10,7 +10,7 @@ use crate::net::{
     buffer::Buffer,
     stream::tls::{
         record::{header::Header, protection::Protection, traffic_key::TrafficKey},
-        records::Records,
+        records::ReadRecords,
     },
 };
 
@@ -63,7 +63,7 @@ impl Forger {
 /// What a record of the peer leads to: the plaintext, the error, and our records, decrypted.
 pub(super) type Outcome = (Vec<u8>, Option<Error>, Vec<(u8, Vec<u8>)>);
 
-fn outcome(records: &mut impl Records, forger: &mut Forger, mut wire: Vec<u8>) -> Outcome {
+fn outcome(records: &mut impl ReadRecords, forger: &mut Forger, mut wire: Vec<u8>) -> Outcome {
     let (mut plaintext, mut outbox) = (Vec::new(), Buffer::default());
     let error = records.read(&mut wire, &mut outbox, |data| plaintext.extend_from_slice(data));
     (plaintext, error.err(), forger.open(outbox.bytes().to_vec()))

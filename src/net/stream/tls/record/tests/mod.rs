@@ -31,7 +31,7 @@ use crate::{
     net::{
         aead_keys::AeadKeys,
         buffer::Buffer,
-        stream::tls::{connection::TlsConnection, handshake::Handshake, records::Records},
+        stream::tls::{connection::TlsConnection, handshake::Handshake, records::ReadRecords},
     },
     tls::secret_capture,
 };

@@ -151,6 +151,15 @@ impl Peer {
         assert_eq!(received, bytes);
     }
 
+    /// Receives a packet of less than 128 bytes.
+    pub(super) fn expect_packet(&mut self) -> Vec<u8> {
+        let mut packet = vec![0; 2];
+        self.wire.read_exact(&mut packet).unwrap();
+        packet.resize(2 + usize::from(packet[1]), 0);
+        self.wire.read_exact(&mut packet[2..]).unwrap();
+        packet
+    }
+
     /// Everything until the end, which has to be an orderly one: over TLS with close_notify.
     #[track_caller]
     pub(super) fn rest(&mut self) -> Vec<u8> {

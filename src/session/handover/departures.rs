@@ -177,16 +177,18 @@ impl Departures {
         );
     }
 
-    /// Forgets a session that has ended or moved, or that is going to be asked again.
+    /// Forgets a session that leaves its worker, or that had to stay and is asked again.
     pub(in crate::session) fn forget(&self, session: &ActiveSession) {
         match session.counters.departure.get() {
             Departure::NotAsked | Departure::Moved => {}
             Departure::Asked | Departure::Parked => {
                 self.take_answered(session.record.session_id);
             }
-            Departure::Stays(reason) => self.count(reason, false),
+            Departure::Stays(reason) => {
+                self.count(reason, false);
+                session.counters.departure.set(Departure::NotAsked);
+            }
         }
-        session.counters.departure.set(Departure::NotAsked);
     }
 
     fn count(&self, reason: StayReason, stays: bool) {

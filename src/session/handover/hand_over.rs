@@ -49,7 +49,7 @@ pub(crate) fn start_hand_over(context: &Rc<WorkerContext>, order: HandOver) {
     spawn_local(async move {
         // Sessions that had to stay in an earlier hand-over are asked again.
         walk(&context, |session| {
-            if context.departures.is_current(number) {
+            if context.departures.is_current(number) && !session.counters.is_parked() {
                 context.departures.forget(session);
                 context.departures.queue(session);
             }
@@ -66,7 +66,8 @@ pub(crate) fn start_hand_over(context: &Rc<WorkerContext>, order: HandOver) {
 /// Asks and sends until nothing is left, or the receiver has gone.
 async fn run(context: &WorkerContext, number: u64, to: &mpsc::Sender<ParkedSession>) {
     let departures = &context.departures;
-    while departures.is_current(number) {
+    // A receiver that is gone does not answer what it has received either.
+    while departures.is_current(number) && !to.is_closed() {
         while let Some(parked) = departures.take_parked() {
             if to.send(parked).await.is_err() {
                 return;

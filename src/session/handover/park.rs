@@ -90,7 +90,7 @@ fn capture(
         bind: accepted.map(|accepted| accepted.settings.bind.to_string()),
         counters: counters.capture(now),
         idle_limit: idle_limit.clone(),
-        flows: flows.capture(context).map_err(CaptureError::BytesLost)?,
+        flows: flows.capture(&context.pipes).map_err(CaptureError::BytesLost)?,
         client,
         upstream,
     };

@@ -73,6 +73,7 @@ impl Relay {
     pub(crate) fn unpark(&self, end: impl FnOnce(&ActiveSession) -> Option<EndCause>) {
         if let Some(session) = &self.session {
             session.counters.departure.set(Departure::NotAsked);
+            self.context.departures.queue(session);
             if let Some(cause) = end(session) {
                 session.counters.end_requested.set(Some(cause));
             }

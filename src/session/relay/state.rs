@@ -9,7 +9,10 @@ use super::{
     flows::Flows,
     packets::{BrokerPackets, ClientPackets},
 };
-use crate::{labels::EndBy, net::TurnTicket, session::context::WorkerContext};
+use crate::{
+    labels::EndBy,
+    net::{Pipes, TurnTicket},
+};
 
 /// [`Flows`] between two steps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +38,7 @@ impl Flows {
     ///
     /// # Errors
     /// A pipe cannot be read: bytes of the session are lost.
-    pub(crate) fn capture(&mut self, context: &WorkerContext) -> io::Result<FlowsState> {
+    pub(crate) fn capture(&mut self, pipes: &Pipes) -> io::Result<FlowsState> {
         let Self {
             inbound,
             outbound,
@@ -49,8 +52,8 @@ impl Flows {
             passes_reset: _,
         } = self;
         Ok(FlowsState {
-            inbound: inbound.capture(context)?,
-            outbound: outbound.capture(context)?,
+            inbound: inbound.capture(pipes)?,
+            outbound: outbound.capture(pipes)?,
             client_packets: client_packets.clone(),
             broker_packets: broker_packets.clone(),
             first_to_end: *first_to_end,
@@ -77,17 +80,19 @@ impl Flows {
 }
 
 impl Flow {
-    fn capture(&mut self, context: &WorkerContext) -> io::Result<FlowState> {
-        if let Unsent::Pipe(mut pipe) = std::mem::take(&mut self.unsent) {
-            let bytes = pipe.take_all()?;
-            context.pipes.release(*pipe);
-            self.store(&bytes);
-        }
-        let Self { unsent, full_reads, ended, held_back } = self;
-        let unsent = match unsent {
+    fn capture(&mut self, pipes: &Pipes) -> io::Result<FlowState> {
+        let unsent = match std::mem::take(&mut self.unsent) {
+            Unsent::Nothing => Vec::new(),
             Unsent::Bytes(unsent) => unsent.bytes[unsent.sent..].to_vec(),
-            Unsent::Nothing | Unsent::Pipe(_) => Vec::new(),
+            Unsent::Pipe(mut pipe) => {
+                let bytes = pipe.take_all()?;
+                pipes.release(*pipe);
+                bytes
+            }
         };
+        // If the session stays, it goes on with them.
+        self.store(&unsent);
+        let Self { unsent: _, full_reads, ended, held_back } = self;
         Ok(FlowState { unsent, full_reads: *full_reads, ended: *ended, held_back: *held_back })
     }
 
@@ -96,5 +101,32 @@ impl Flow {
         let mut flow = Self { full_reads, ended, held_back, ..Self::default() };
         flow.store(&unsent);
         flow
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is captured is also what the session goes on with if it stays.
+    #[test]
+    fn unsent_bytes_are_kept_here_and_there() {
+        let mut flow = Flow { full_reads: 1, held_back: true, ..Flow::default() };
+        flow.store(b"sent, and the rest");
+        let Unsent::Bytes(unsent) = &mut flow.unsent else { panic!("not stored") };
+        unsent.sent = 6;
+        let mut flows = Flows::new((None, None));
+        flows.inbound = flow;
+        flows.outbound.store(b"the other direction");
+        flows.outbound.ended = true;
+        flows.first_to_end = Some(EndBy::Upstream);
+        let pipes = Pipes::default();
+        let captured = flows.capture(&pipes).unwrap();
+        assert_eq!(captured.inbound.unsent, b"and the rest");
+        assert_eq!(captured.outbound.unsent, b"the other direction");
+        assert_eq!(flows.capture(&pipes).unwrap(), captured);
+        assert_eq!(flows.unsent_bytes(), 12 + 19);
+        let mut restored = Flows::restore(captured.clone()).unwrap();
+        assert_eq!(restored.capture(&pipes).unwrap(), captured);
     }
 }

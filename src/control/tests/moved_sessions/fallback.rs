@@ -140,3 +140,25 @@ fn what_is_not_a_session() {
     world.old.worker().end_hand_over();
     world.exchange();
 }
+
+/// A state with any byte changed is refused, or is that of another session: nothing panics.
+#[test]
+fn what_may_be_another_session() {
+    let mut world = TwoProxies::new(CONNECT_V5, CONNACK_V5);
+    let mut handing_over = HandingOver::start(&world.old);
+    let parked = handing_over.next().unwrap();
+    for at in 0..parked.state.len() {
+        for change in [0x01, 0x80, 0xFF] {
+            let mut state = parked.state.clone();
+            state[at] ^= change;
+            let descriptors = parked.descriptors.iter().map(|fd| fd.try_clone().unwrap()).collect();
+            let moved = MovedSession { id: parked.id, state, descriptors };
+            drop(world.new.worker().adopt(vec![moved]).blocking_recv().unwrap());
+            world.new.worker().give_up_adopted(vec![parked.id]);
+        }
+    }
+    assert!(world.new.worker().adopt(Vec::new()).blocking_recv().unwrap().is_empty());
+    assert_eq!(active(&world.new), 0);
+    world.old.worker().end_hand_over();
+    world.exchange();
+}

@@ -117,6 +117,18 @@ impl TwoProxies {
         Self { brokers, old, new, client, broker }
     }
 
+    /// A client that has connected, and sent nothing; there is no broker yet.
+    pub(super) fn connect_later(listener: &str) -> Self {
+        let brokers = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = brokers.local_addr().unwrap();
+        let start = || RunningProxy::start(address, listener, |_| {});
+        let (old, new) = (start(), start());
+        let client = Peer::connect(old.address, None);
+        let broker = Peer::connect(address, None);
+        Peer::accept(&brokers, None);
+        Self { brokers, old, new, client, broker }
+    }
+
     /// Replaces the new proxy by one with another configuration.
     pub(super) fn restart_new(&mut self, adjust: impl FnOnce(&mut Config)) {
         self.new = RunningProxy::start(self.brokers.local_addr().unwrap(), "", adjust);

@@ -176,8 +176,9 @@ named! {
 }
 
 impl StayReason {
+    #[allow(dead_code, reason = "for the control loop, once it hands sessions over")]
     /// The reason with this name, from a process that may have another version.
-    pub fn from_name(name: &str) -> Self {
+    pub(crate) fn from_name(name: &str) -> Self {
         let known = Self::ALL.iter().find(|reason| reason.as_str() == name);
         known.copied().unwrap_or(Self::Refused)
     }

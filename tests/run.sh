@@ -84,6 +84,8 @@ install_packages() {
     wanted+=(chromium)
     # What takes access logs, and what puts them aside.
     wanted+=(rsyslog logrotate)
+    # For devices with pre-shared keys.
+    wanted+=(stunnel4)
     # For the network that loses packets.
     wanted+=(iproute2 nftables)
     # They read what is in deploy/ for them; procps has the kill of a unit.

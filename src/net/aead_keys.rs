@@ -15,18 +15,18 @@ pub(in crate::net) const MAX_KEYS: usize = 256;
 /// Expanded keys; at most [`MAX_KEYS`], chosen by the clock algorithm. They are zeroized when they
 /// are dropped (`OPENSSL_free` of AWS-LC).
 #[derive(Default)]
-pub(in crate::net) struct AeadKeys(RefCell<Slots>);
+pub(in crate::net) struct AeadKeys(RefCell<KeyTable>);
 
 #[derive(Default)]
-struct Slots {
-    slots: Vec<Slot>,
+struct KeyTable {
+    entries: Vec<CachedKey>,
     /// The slot that the next replacement looks at first.
     hand: usize,
-    /// The ID that was given last.
-    last_id: u64,
+    /// How many keys have been inserted.
+    inserted: u64,
 }
 
-struct Slot {
+struct CachedKey {
     id: u64,
     /// Cleared when the hand passes.
     is_recent: bool,
@@ -36,9 +36,15 @@ struct Slot {
 /// Refers to one expanded key, if it is still kept. A copy refers to the same one.
 #[derive(Clone, Copy, Default)]
 pub(in crate::net) struct AeadKeyRef {
-    /// Never given twice by one [`AeadKeys`]; 0 refers to no key.
+    /// The index of the key, plus a multiple of [`MAX_KEYS`] that is never given twice by one
+    /// [`AeadKeys`]; 0 refers to no key.
     id: u64,
-    slot: usize,
+}
+
+impl AeadKeyRef {
+    fn index(self) -> usize {
+        (self.id % MAX_KEYS as u64) as usize
+    }
 }
 
 impl AeadKeys {
@@ -66,8 +72,10 @@ impl AeadKeys {
     /// Drops the key that `key_ref` refers to.
     pub(in crate::net) fn remove(&self, key_ref: AeadKeyRef) {
         let slots = &mut *self.0.borrow_mut();
-        if let Some(slot) = slots.slots.get_mut(key_ref.slot).filter(|slot| slot.id == key_ref.id) {
-            *slot = Slot { id: 0, is_recent: false, key: None };
+        if let Some(slot) =
+            slots.entries.get_mut(key_ref.index()).filter(|slot| slot.id == key_ref.id)
+        {
+            *slot = CachedKey { id: 0, is_recent: false, key: None };
         }
     }
 }
@@ -76,37 +84,38 @@ impl AeadKeys {
 impl AeadKeys {
     /// How many keys are kept.
     pub(in crate::net) fn len(&self) -> usize {
-        self.0.borrow().slots.iter().filter(|slot| slot.key.is_some()).count()
+        self.0.borrow().entries.iter().filter(|slot| slot.key.is_some()).count()
     }
 }
 
-impl Slots {
+impl KeyTable {
     fn get(&mut self, key_ref: AeadKeyRef) -> Option<&LessSafeKey> {
-        let slot = self.slots.get_mut(key_ref.slot).filter(|slot| slot.id == key_ref.id)?;
+        let slot = self.entries.get_mut(key_ref.index()).filter(|slot| slot.id == key_ref.id)?;
         slot.is_recent = true;
         slot.key.as_ref()
     }
 
     fn insert(&mut self, key: LessSafeKey) -> AeadKeyRef {
-        self.last_id += 1;
-        let new = Slot { id: self.last_id, is_recent: true, key: Some(key) };
-        let slot = self.victim();
-        match self.slots.get_mut(slot) {
+        self.inserted += 1;
+        let index = self.victim();
+        let id = self.inserted * MAX_KEYS as u64 + index as u64;
+        let new = CachedKey { id, is_recent: true, key: Some(key) };
+        match self.entries.get_mut(index) {
             Some(old) => *old = new,
-            None => self.slots.push(new),
+            None => self.entries.push(new),
         }
-        AeadKeyRef { id: self.last_id, slot }
+        AeadKeyRef { id }
     }
 
     /// The slot for a new key: a free one, or the next one that was not used since the hand passed.
     fn victim(&mut self) -> usize {
-        if self.slots.len() < MAX_KEYS {
-            return self.slots.len();
+        if self.entries.len() < MAX_KEYS {
+            return self.entries.len();
         }
         loop {
             let at = self.hand;
             self.hand = (at + 1) % MAX_KEYS;
-            if !std::mem::take(&mut self.slots[at].is_recent) {
+            if !std::mem::take(&mut self.entries[at].is_recent) {
                 return at;
             }
         }

@@ -13,7 +13,6 @@ use super::{
     clients::ClientDirectory,
     flood_log::FloodLog,
     handover::Departures,
-    linger::LingerCount,
     pool_view::PoolView,
     record::{ListenerRef, Recorder},
     table::SessionTable,
@@ -84,7 +83,8 @@ pub(crate) struct WorkerContext {
     /// Notified when a sweep acts on added bans: clients that wait for admission may be banned.
     pub(crate) new_bans: Notify,
     pub(crate) flood_log: FloodLog,
-    pub(super) lingering: LingerCount,
+    /// The number of connections of ended sessions that are about to be closed.
+    pub(super) lingering: Cell<u32>,
     /// Holds the data of one read until it is written or stored.
     pub(crate) scratch: SharedBuffer<Buffer>,
     pub(crate) pipes: Pipes,
@@ -132,7 +132,7 @@ impl WorkerContext {
             swept_bans: Cell::new(0),
             new_bans: Notify::new(),
             flood_log: FloodLog::default(),
-            lingering: LingerCount::default(),
+            lingering: Cell::new(0),
             ending: Cell::new(None),
             scratch: SharedBuffer::default(),
             pipes: Pipes::default(),

@@ -5,7 +5,7 @@
 //! DISCONNECT, the last messages. HTTP servers therefore end their side first, and discard what
 //! still arrives (RFC 9112, section 9.6); so does the proxy.
 
-use std::{cell::Cell, future::poll_fn, pin::pin, rc::Rc, time::Duration};
+use std::{future::poll_fn, pin::pin, rc::Rc, time::Duration};
 
 use tokio::task::{spawn_local, yield_now};
 
@@ -27,22 +27,12 @@ const DISCARD_BYTES_PER_TURN: usize = 256 * 1024;
 /// hold a descriptor each; others are closed at once.
 const MAX_LINGERING: u32 = 256;
 
-/// The number of a worker's connections that linger.
-#[derive(Default)]
-pub(super) struct LingerCount(Cell<u32>);
-
-impl LingerCount {
-    pub(super) fn get(&self) -> u32 {
-        self.0.get()
-    }
-}
-
 /// Counts a connection for as long as it lingers.
 struct Lingering(Rc<WorkerContext>);
 
 impl Lingering {
     fn begin(context: &Rc<WorkerContext>) -> Option<Self> {
-        let count = &context.lingering.0;
+        let count = &context.lingering;
         (count.get() < MAX_LINGERING).then(|| {
             count.set(count.get() + 1);
             Self(context.clone())
@@ -52,7 +42,7 @@ impl Lingering {
 
 impl Drop for Lingering {
     fn drop(&mut self) {
-        let count = &self.0.lingering.0;
+        let count = &self.0.lingering;
         count.set(count.get() - 1);
     }
 }

@@ -43,11 +43,13 @@ pub use context::ProcessContext;
 pub(crate) use evict::Drain;
 pub(crate) use query::{Inspector, SessionQuery};
 pub use session_id::SESSION_ID_BITS;
-pub(crate) use session_id::{run_of, worker_of};
+#[allow(unused_imports, reason = "for the control loop, once it hands sessions over")]
+pub(crate) use session_id::worker_of;
 
 pub(crate) use accept_context::AcceptContext;
 pub(crate) use context::{SessionSettings, WorkerContext};
 pub(crate) use evict::drain;
+#[allow(unused_imports, reason = "for the control loop, once it hands sessions over")]
 pub(crate) use handover::{
     Adoptions, HandOver, HandOverOutcome, MovedSession, ParkedSession, Refusal, StayCounts,
     answer_hand_over, end_hand_over, start_hand_over,

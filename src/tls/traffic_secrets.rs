@@ -1,8 +1,8 @@
 //! The traffic secrets of TLS 1.3, which rustls gives only to a [`KeyLog`].
 //!
 //! A session needs them to follow key updates (RFC 8446, section 7.2) once rustls has made its
-//! handshake. Nothing is logged: a secret goes to whoever drives the handshake on this thread, and
-//! is zeroized if nobody takes it.
+//! handshake. Nothing is logged: a secret goes to the code that drives the handshake on this thread,
+//! and is zeroized if that drops it.
 
 use std::{cell::RefCell, fmt, sync::Arc};
 

@@ -40,6 +40,7 @@ pub(crate) type PendingUpdate = tokio::sync::mpsc::Sender<()>;
 pub(crate) type Adoption = (u64, Result<(), Refusal>);
 
 /// A command to a worker.
+#[allow(dead_code, reason = "for the control loop, once it hands sessions over")]
 pub(super) enum WorkerCommand {
     Update(Box<WorkerUpdate>),
     Drain(Drain),

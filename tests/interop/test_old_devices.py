@@ -1,10 +1,10 @@
-"""Devices with suites that rustls has not: HAProxy ends their TLS, as the manual says."""
+"""Devices with suites that rustls has not: HAProxy or stunnel ends their TLS, as the manual says."""
 
 import re
 import subprocess
 
 import pytest
-from harness.balancers import haproxy
+from harness.balancers import haproxy, stunnel
 from harness.certificates import Authority
 from harness.process import LOOPBACK, PATIENCE
 from harness.proxy import ROOT, BehindBalancer, Proxy
@@ -85,3 +85,38 @@ def test_the_proxy_itself_refuses_them(tmp_path, brokers, suite):
         assert "no cipher or key exchange" in entry["detail"]
     finally:
         proxy.stop()
+
+
+PSK = "00112233445566778899aabbccddeeff"
+
+
+@pytest.fixture
+def psk_front(tmp_path, brokers):
+    """stunnel with the lines of the manual, before a proxy; and that proxy."""
+    lines = re.search(r"\[psk-devices\]\n.+\n.+\n((?:.+\n)+)```", MANUAL.read_text()).group(1)
+    secrets = tmp_path / "psk.txt"
+    secrets.touch(mode=0o600)
+    secrets.write_text(f"device-1:{PSK}\n")
+    lines = lines.replace("/etc/stunnel/psk.txt", str(secrets))
+    proxy = BehindBalancer(tmp_path, {"mqtt": brokers}, "proxy")
+    front = stunnel(tmp_path, "front", {"psk": (proxy.port, lines)})
+    yield front.ports["psk"], proxy
+    front.stop()
+    proxy.stop()
+
+
+@pytest.mark.parametrize("version", ["tlsv1.2", "tlsv1.3"])
+def test_pre_shared_keys(psk_front, version):
+    port, proxy = psk_front
+
+    def publish(key):
+        command = ["mosquitto_pub", "-p", str(port), "--tls-version", version, "-i", "device"]
+        command += ["--psk", key, "--psk-identity", "device-1", "-t", "t", "-m", "x", "-q", "1"]
+        return subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
+
+    published = publish(PSK)
+    assert published.returncode == 0, published.stderr
+    entry = proxy.entry(event="disconnect", client_id="device")
+    assert entry["client"].startswith(f"{LOOPBACK}:") and entry["client"] != entry["peer"]
+    assert entry["client_disconnect_reason"] == "normal_disconnection"
+    assert publish(PSK[::-1]).returncode != 0

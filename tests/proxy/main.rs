@@ -90,6 +90,7 @@ mod tls_client;
 mod tls_held;
 mod tls_last_words;
 mod tls_old_devices;
+mod tls_records;
 mod tls_shared_buffers;
 mod tls_upstream;
 mod tls_warnings;

@@ -22,7 +22,6 @@ use crate::{
     labels::{BanKind, BanReason, EndBy, EndCause, EndPhase, Event, RouteKind, Transport},
     proto::{
         CertificateFacts,
-        mqtt::Malformed,
         proxy_header::{KeptTlvs, keep_tlvs, write_v2},
     },
     timestamp::{Timestamp, rfc3339, unix_seconds},

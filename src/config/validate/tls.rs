@@ -32,7 +32,7 @@ const SIGNS_IN_VAIN: &str = "no certificate that it has signed is accepted";
 
 /// Where the TLS of a listener's clients ends.
 pub(super) enum Tls {
-    Terminated(ListenerTls),
+    Terminated(Box<ListenerTls>),
     /// At the brokers.
     Passthrough,
 }
@@ -40,7 +40,7 @@ pub(super) enum Tls {
 impl Tls {
     pub(super) fn terminated(self) -> Option<ListenerTls> {
         match self {
-            Self::Terminated(tls) => Some(tls),
+            Self::Terminated(tls) => Some(*tls),
             Self::Passthrough => None,
         }
     }
@@ -84,7 +84,7 @@ pub(super) fn listener(
     };
     let server =
         server.config().map_err(|error| refused(checker, &section.key("certificates"), &error))?;
-    Ok(Tls::Terminated(ListenerTls {
+    Ok(Tls::Terminated(Box::new(ListenerTls {
         server,
         asks_for_certificates,
         certificates: files,
@@ -93,7 +93,7 @@ pub(super) fn listener(
         files: checker.0.files_after(earlier_files),
         ticket_keys,
         file_warnings,
-    }))
+    })))
 }
 
 /// The lowest and the highest version.

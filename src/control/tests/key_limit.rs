@@ -3,12 +3,14 @@
 
 use std::{
     io::Write,
+    num::NonZeroU32,
     thread,
     time::{Duration, Instant},
 };
 
 use super::world::{
-    DISCONNECT, EARLIEST, LATEST, LIMIT, PACKET, RUN_UP, Side, Version, World, long_packet,
+    DISCONNECT, EARLIEST, HEAVY, LATEST, LIMIT, OTHER_BROKER, PACKET, RUN_UP, Side, Version, World,
+    long_packet,
 };
 
 /// Calls `check` with each case, all at the same time.
@@ -183,4 +185,41 @@ fn a_session_in_a_drain() {
     assert_eq!(world.client.rest(), b"");
     assert_eq!(world.proxy.end()["end_cause"], "drain");
     assert_eq!(world.proxy.ends().len(), 1);
+}
+
+/// A session that reaches the limit during a drain ends for the limit, and the drain ends none twice.
+#[test]
+fn a_session_that_reaches_the_limit_in_a_drain() {
+    let mut world = World::new(Side::Client, Version::V5);
+    world.run_up(Side::Client);
+    world.proxy.drain(Duration::from_mins(10));
+    world.send(Side::Client, LATEST - EARLIEST + RUN_UP);
+    assert_eq!(world.client.rest(), DISCONNECT);
+    assert_eq!(world.broker.rest(), b"");
+    world.check_end();
+    assert_eq!(world.proxy.ends().len(), 1);
+}
+
+/// A session that waits for the end of a packet can be moved to another broker meanwhile: it ends
+/// once, and does not count as ended for the limit. One that has ended for the limit is not moved.
+#[test]
+fn a_session_in_a_rebalance() {
+    let mut world = World::rebalancing(Side::Client, Version::V5);
+    world.run_up(Side::Client);
+    world.send(Side::Client, LATEST - EARLIEST + RUN_UP);
+    assert_eq!(world.client.rest(), DISCONNECT);
+    world.check_end();
+
+    world.reconnect();
+    world.stop_within_packet(Side::Client);
+    world.proxy.set_weight("b", NonZeroU32::MIN);
+    world.proxy.set_weight(OTHER_BROKER, HEAVY);
+    // No DISCONNECT within a packet.
+    assert_eq!(world.client.rest(), b"");
+    let ends = world.proxy.wait_ends(2);
+    assert_eq!((&ends[1]["end_cause"], &ends[1]["upstream"]), (&"rebalance".into(), &"b".into()));
+    world.reconnect();
+    world.send(Side::Client, 3);
+    assert_eq!(world.proxy.ends().len(), 2);
+    assert_eq!(world.proxy.metric(r#"key_limits_total{connection="client"}"#), 1);
 }

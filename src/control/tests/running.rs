@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::SocketAddr,
-    num::NonZeroUsize,
+    num::{NonZeroU32, NonZeroUsize},
     path::Path,
     sync::Arc,
     thread::sleep,
@@ -100,6 +100,17 @@ impl RunningProxy {
     /// The only worker.
     pub(super) fn worker(&self) -> &Worker {
         &self.proxy.workers[0]
+    }
+
+    /// Sets the weight of a broker, as an operator does.
+    pub(super) fn set_weight(&self, broker: &str, weight: NonZeroU32) {
+        self.proxy.current.load().pools[0].set_weight(broker, Some(weight)).unwrap();
+    }
+
+    /// Waits until so many sessions have ended, and returns their lines.
+    pub(super) fn wait_ends(&self, count: usize) -> Vec<Value> {
+        wait_until("the ends of sessions", || self.ends().len() >= count);
+        self.ends()
     }
 
     /// Begins a drain that takes `timeout`.

@@ -1,6 +1,6 @@
 //! A proxy whose TLS 1.2 keys are used up after few records, a broker, and a session.
 
-use std::net::TcpListener;
+use std::{net::TcpListener, num::NonZeroU32};
 
 use rustls::{ServerConfig, crypto::aws_lc_rs::default_provider};
 use serde_json::Value;
@@ -10,7 +10,7 @@ use super::{
     running::RunningProxy,
 };
 use crate::{
-    config::{Config, ListenerTls, PoolTls},
+    config::{Config, ListenerTls, PoolTls, Upstream},
     tls::{TlsServer, limited_keys},
 };
 
@@ -30,6 +30,12 @@ pub(super) const PACKET: &[u8] = &[0x30, 5, 0, 1, b't', 0, b'x'];
 
 /// Use another server (5.0 section 3.14).
 pub(super) const DISCONNECT: &[u8] = &[0xE0, 1, 0x9C];
+
+/// The broker that a session of [`World::rebalancing`] can be moved to.
+pub(super) const OTHER_BROKER: &str = "other";
+
+/// The weight of a broker that nearly all clients prefer to one of weight 1.
+pub(super) const HEAVY: NonZeroU32 = NonZeroU32::new(1000).unwrap();
 
 /// Which connection of the proxy is over TLS 1.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +97,28 @@ impl World {
     }
 
     pub(super) fn with(side: Side, version: Version, limit: u64, listener: &str) -> Self {
+        Self::adjusted(side, version, limit, listener, |_| {})
+    }
+
+    /// A proxy that moves its sessions between two brokers, `b` and [`OTHER_BROKER`], at one address.
+    /// They prefer `b`.
+    pub(super) fn rebalancing(side: Side, version: Version) -> Self {
+        Self::adjusted(side, version, LIMIT, "", |config| {
+            let pool = &mut config.pools[0];
+            pool.rebalance = NonZeroU32::new(100);
+            let other = Upstream { name: OTHER_BROKER.into(), ..pool.upstreams[0].clone() };
+            pool.upstreams[0].weight = HEAVY;
+            pool.upstreams.push(other);
+        })
+    }
+
+    fn adjusted(
+        side: Side,
+        version: Version,
+        limit: u64,
+        listener: &str,
+        adjust: impl FnOnce(&mut Config),
+    ) -> Self {
         // The other side is not limited.
         let (limited, free) = (limited_keys::provider(limit), default_provider().into());
         let tls = match side {
@@ -99,14 +127,19 @@ impl World {
         };
         let brokers = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = brokers.local_addr().unwrap();
-        let proxy = RunningProxy::start(address, listener, |config| use_tls(config, side, &tls));
+        let proxy = RunningProxy::start(address, listener, |config| {
+            use_tls(config, side, &tls);
+            adjust(config);
+        });
         let (client, broker) = open(&proxy, &brokers, (side, &tls), version, !listener.is_empty());
         let (bytes_in, bytes_out) = (version.connect().len(), version.connack().len());
         Self { side, version, tls, brokers, proxy, client, broker, bytes_out, bytes_in }
     }
 
-    /// Opens another session.
+    /// Opens another session, after one whose client was sent a DISCONNECT.
     pub(super) fn reconnect(&mut self) {
+        self.bytes_in += self.version.connect().len();
+        self.bytes_out += self.version.disconnect().len() + self.version.connack().len();
         let tls = (self.side, &self.tls);
         (self.client, self.broker) = open(&self.proxy, &self.brokers, tls, self.version, false);
     }

@@ -5,6 +5,7 @@ mod held;
 mod key_use;
 mod last_words;
 mod loans;
+mod moved;
 mod peer;
 mod pings;
 

@@ -34,6 +34,7 @@ pub(crate) struct Flows {
 }
 
 /// The sides whose end has not been read: they may still send, and may not have read everything.
+#[derive(Clone, Copy)]
 pub(super) struct UnfinishedSides {
     pub(super) client: bool,
     pub(super) upstream: bool,
@@ -165,14 +166,11 @@ impl Flows {
     fn failed(&mut self, session: &ActiveSession, side: EndBy, error: &io::Error) -> End {
         let end = End::failed(side, EndPhase::Relay, error);
         let record = &session.record;
-        let (is_complete, other) = match side {
-            EndBy::Client => {
-                (self.inbound.ended || record.client_disconnect.get().is_some(), &session.upstream)
-            }
-            _ => {
-                let is_told = record.broker_disconnect.get().is_some() || !record.is_accepted();
-                (self.outbound.ended || is_told, &session.client)
-            }
+        let (is_complete, other) = if side == EndBy::Client {
+            (self.inbound.ended || record.client_disconnect.get().is_some(), &session.upstream)
+        } else {
+            let is_told = record.broker_disconnect.get().is_some() || !record.is_accepted();
+            (self.outbound.ended || is_told, &session.client)
         };
         if end.cause == EndCause::Reset && !is_complete {
             self.passes_reset = true;

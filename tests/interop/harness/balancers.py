@@ -1,4 +1,4 @@
-"""HAProxy and nginx, in front of the proxy and behind it."""
+"""HAProxy, nginx and stunnel, in front of the proxy and behind it."""
 
 from pathlib import Path
 
@@ -74,3 +74,14 @@ stream {{
     {listens}}}
 """
     return Balancer(folder, name, ports, config, ["/usr/sbin/nginx", "-p", folder, "-c"])
+
+
+def stunnel(folder, name, services):
+    """Each service is (target port, further lines)."""
+    ports = {service: free_port() for service in services}
+    sections = "".join(
+        f"[{service}]\naccept = {LOOPBACK}:{ports[service]}\nconnect = {LOOPBACK}:{target}\n{more}\n"
+        for service, (target, more) in services.items()
+    )
+    config = f"foreground = yes\npid =\n{sections}"
+    return Balancer(folder, name, ports, config, ["/usr/bin/stunnel4"])

@@ -339,3 +339,50 @@ fn a_flood_of_tokens() {
     assert_eq!(rejects(&proxy, 200).len(), 200);
     drop(Client::exchange(proxy.address_of("plain"), &connect(4, "after"), &connack(4, 0)));
 }
+
+/// `max_connections_per_username` counts the username that the broker is sent: one that a claim of
+/// the token names, and no username that is a token.
+#[test]
+fn a_quota_by_the_username_of_a_token() {
+    let (broker, _connects) = recording();
+    let issuer = Issuer::new("P-256", "key");
+    let by_username = "name: token, authenticate: { jwt: { from: username, keys: jwks.json, \
+                       algorithms: [ES256] } }";
+    let config = Config::of([&broker])
+        .workers(2)
+        .listener(&jwt(""))
+        .listener("rewrite: { username: \"${jwt.tenant}\" }")
+        .another_listener(by_username)
+        .more("limits: { max_connections_per_username: 2 }");
+    let proxy = start(&config, &[&issuer]);
+    let token = |tenant: &str| issuer.token(&json!({ "tenant": tenant, "exp": now() + 600 }));
+    let open = |version: u8, id: &str, tenant: &str, code: u8| {
+        // The username that the client sends counts nowhere.
+        let password = token(tenant);
+        let names = Connect::new(version, id).username(id);
+        let sent = Connect { password: Some(&password), ..names }.bytes();
+        Client::exchange(proxy.address(), &sent, &connack(version, code))
+    };
+    let first = open(4, "a1", "acme", 0);
+    let _second = open(5, "a2", "acme", 0);
+    for (version, code) in [(4, 3), (5, 0x97)] {
+        let id = format!("more-{version}");
+        open(version, &id, "acme", code).expect_end();
+        let line = proxy.wait_end(&id);
+        assert_eq!(end(&line), "proxy/connect/limit");
+        assert_eq!(line["detail"], "more than max_connections_per_username of \"acme\"");
+    }
+    let _other = open(5, "b1", "bolt", 0);
+    drop(first);
+    proxy.wait_end("a1");
+    let _third = open(4, "a3", "acme", 0);
+
+    let same = token("acme");
+    let by_token = |id: &str| {
+        let sent = Connect::new(4, id).username(&same).bytes();
+        Client::exchange(proxy.address_of("token"), &sent, &connack(4, 0))
+    };
+    let _uncounted = ["t1", "t2", "t3"].map(by_token);
+    let quota = ["quota=\"max_connections_per_username\""];
+    proxy.wait_metric("mqtt_lb_quota_refused_total", &quota, 2.0);
+}

@@ -6,7 +6,7 @@ use rustls::{Error, PeerMisbehaved};
 
 use super::{
     partial_records::{MAX_HANDSHAKE_BYTES, MAX_RECORD_BYTES, PartialRecords, whole_records},
-    records::Records,
+    records::ReadRecords,
     violation::TlsViolation,
 };
 use crate::net::{buffer::Buffer, socket::Socket, stream::backlog::Backlog};
@@ -19,7 +19,7 @@ pub(super) struct TlsBuffers {
     pub(super) plain: Vec<u8>,
     /// The peer's violation, reported to the reader once it has read all of `plain`.
     pub(super) violation: Option<Box<TlsViolation>>,
-    /// Records that the socket has not taken yet.
+    /// ReadRecords that the socket has not taken yet.
     pub(super) backlog: Backlog,
     pub(super) peer_ended: bool,
 }
@@ -41,7 +41,7 @@ impl TlsBuffers {
     /// TLS, `violation` is set, and our alert is in the outbox.
     pub(super) fn read(
         &mut self,
-        records: &mut impl Records,
+        records: &mut impl ReadRecords,
         socket: &Socket,
         outbox: &mut Buffer,
         buf: &mut [u8],
@@ -66,7 +66,7 @@ impl TlsBuffers {
     /// Decrypts what has arrived; returns the number of plaintext bytes in `buf`.
     pub(super) fn decrypt(
         &mut self,
-        records: &mut impl Records,
+        records: &mut impl ReadRecords,
         wire: &mut [u8],
         outbox: &mut Buffer,
         buf: &mut [u8],
@@ -127,7 +127,7 @@ impl TlsBuffers {
 /// During the handshake, records are passed on one by one. What follows its last one stays in
 /// `partial`, for the record layer.
 fn read_records(
-    records: &mut impl Records,
+    records: &mut impl ReadRecords,
     partial: &mut PartialRecords,
     mut wire: &mut [u8],
     outbox: &mut Buffer,

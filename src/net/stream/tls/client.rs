@@ -4,7 +4,7 @@ use std::{future::poll_fn, sync::Arc};
 
 use rustls::{ClientConfig, client::UnbufferedClientConnection, pki_types::ServerName};
 
-use super::records::Records;
+use super::records::ReadRecords;
 use super::{
     connection::TlsConnection, error::TlsError, handshake::Handshake, layer::TlsLayer,
     partial_records::MAX_HANDSHAKE_BYTES,

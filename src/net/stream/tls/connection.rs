@@ -9,7 +9,7 @@ use rustls::{
     unbuffered::{ConnectionState, EncodeError, InsufficientSizeError, UnbufferedStatus},
 };
 
-use super::{record::RecordLayer, records::Records};
+use super::{record::RecordLayer, records::ReadRecords};
 use crate::{
     net::{aead_keys::AeadKeys, buffer::Buffer},
     tls::{TrafficSecrets, capture},
@@ -102,7 +102,7 @@ impl TlsConnection {
     }
 }
 
-impl Records for TlsConnection {
+impl ReadRecords for TlsConnection {
     fn read(
         &mut self,
         wire: &mut [u8],

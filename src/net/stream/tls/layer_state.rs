@@ -13,7 +13,7 @@ use super::{
 };
 use crate::net::{socket::Socket, stream::backlog::Backlog};
 
-/// All that a [`TlsLayer`] consists of. It has secrets: whoever writes it anywhere protects it.
+/// All that a [`TlsLayer`] consists of. It has secrets, in its serialized form, too.
 ///
 /// Only one process may go on with it; see [`TlsLayer::capture`].
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]

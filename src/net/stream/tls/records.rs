@@ -5,7 +5,7 @@ use rustls::Error;
 use crate::net::buffer::Buffer;
 
 /// Reads records.
-pub(super) trait Records {
+pub(super) trait ReadRecords {
     /// Reads records, passes their plaintext to `give`, and returns how many bytes were consumed.
     /// What is left is the beginning of `wire` at the next call.
     ///

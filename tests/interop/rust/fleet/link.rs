@@ -166,8 +166,8 @@ impl Link {
     fn take_frames(&mut self) -> io::Result<()> {
         while let Some(&[first, short]) = self.frames.first_chunk() {
             let wide = match short {
-                126 => 2,
-                127 => 8,
+                0x7E => 2,
+                0x7F => 8,
                 _ => 0,
             };
             let Some(bytes) = self.frames.get(2..2 + wide) else { return Ok(()) };
@@ -191,11 +191,11 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     match payload.len() {
         len @ ..126 => frame.push(0x80 | len as u8),
         len @ ..0x1_0000 => {
-            frame.push(0x80 | 126);
+            frame.push(0x80 | 0x7E);
             frame.extend((len as u16).to_be_bytes());
         }
         len => {
-            frame.push(0x80 | 127);
+            frame.push(0x80 | 0x7F);
             frame.extend((len as u64).to_be_bytes());
         }
     }

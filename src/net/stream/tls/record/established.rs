@@ -10,13 +10,13 @@ use rustls::{
 use super::{
     budgets::Budgets,
     layer::{RecordLayer, Sending},
-    protection::{Cipher, Iv, MAX_PLAINTEXT_BYTES, Protection, Version},
+    protection::{Cipher, Iv, MAX_PLAINTEXT_BYTES, Protection},
     tickets::TicketStore,
     traffic_key::{TrafficKey, unusable},
 };
 use crate::{
     net::aead_keys::AeadKeys,
-    tls::{TrafficSecret, TrafficSecrets},
+    tls::{TlsVersion, TrafficSecret, TrafficSecrets},
 };
 
 impl RecordLayer {
@@ -54,7 +54,7 @@ impl RecordLayer {
         let suite = connection.negotiated_cipher_suite();
         let secrets = (secrets.client, secrets.server);
         let mut layer = Self::new(Side::Client, suite, extracted, secrets, keys)?;
-        if layer.protection.version == Version::Tls13 {
+        if layer.protection.version == TlsVersion::Tls13 {
             layer.tickets = Some(TicketStore::new(connection));
         }
         Ok(layer)
@@ -95,8 +95,8 @@ impl RecordLayer {
 
 fn protection(suite: SupportedCipherSuite) -> Result<Protection, Error> {
     let version = match suite {
-        SupportedCipherSuite::Tls13(_) => Version::Tls13,
-        SupportedCipherSuite::Tls12(_) => Version::Tls12,
+        SupportedCipherSuite::Tls13(_) => TlsVersion::Tls13,
+        SupportedCipherSuite::Tls12(_) => TlsVersion::Tls12,
     };
     let cipher = match suite.suite() {
         CipherSuite::TLS13_AES_128_GCM_SHA256
@@ -133,9 +133,9 @@ fn traffic_key(
         return Err(unusable());
     }
     match (protection.version, secret) {
-        (Version::Tls12, _) => TrafficKey::fixed(key.as_ref(), iv, next),
-        (Version::Tls13, None) => Err(unusable()),
-        (Version::Tls13, Some(secret)) => {
+        (TlsVersion::Tls12, _) => TrafficKey::fixed(key.as_ref(), iv, next),
+        (TlsVersion::Tls13, None) => Err(unusable()),
+        (TlsVersion::Tls13, Some(secret)) => {
             let derived = TrafficKey::derived(protection.cipher, secret, next)?;
             if derived.key_and_iv(protection.cipher) != (key.as_ref(), iv) {
                 return Err(unusable());

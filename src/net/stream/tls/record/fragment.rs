@@ -1,4 +1,4 @@
-//! Handshake messages that are split over records.
+//! Handshake messages, which may be split over records, and those that we send.
 
 use rustls::InvalidMessage;
 use zeroize::Zeroizing;
@@ -8,6 +8,17 @@ const HEADER_BYTES: usize = 4;
 
 /// The longest message that rustls accepts.
 const MAX_BODY_BYTES: usize = 0xFFFF;
+
+pub(super) const KEY_UPDATE_TYPE: u8 = 24;
+
+const UPDATE_NOT_REQUESTED: u8 = 0;
+pub(super) const UPDATE_REQUESTED: u8 = 1;
+
+/// A key update that asks for none in return (RFC 8446, section 4.6.3).
+pub(super) const KEY_UPDATE: [u8; 5] = [KEY_UPDATE_TYPE, 0, 0, 1, UPDATE_NOT_REQUESTED];
+
+/// A key update that asks for one in return.
+pub(super) const KEY_UPDATE_REQUESTED: [u8; 5] = [KEY_UPDATE_TYPE, 0, 0, 1, UPDATE_REQUESTED];
 
 /// The beginning of a handshake message. Ticket messages are secret.
 #[derive(Default)]

@@ -7,25 +7,17 @@ use zeroize::Zeroizing;
 
 use super::{
     failure::Failure,
-    fragment::{HandshakeFragment, HandshakeMessage, check_lengths, first_message},
+    fragment::{
+        HandshakeFragment, HandshakeMessage, KEY_UPDATE_TYPE, UPDATE_REQUESTED, check_lengths,
+        first_message,
+    },
     layer::{RecordLayer, WARNING},
-    protection::Version,
 };
-use crate::net::buffer::Buffer;
+use crate::{net::buffer::Buffer, tls::TlsVersion};
 
 const HELLO_REQUEST: u8 = 0;
 const CLIENT_HELLO: u8 = 1;
 const NEW_SESSION_TICKET: u8 = 4;
-const KEY_UPDATE_TYPE: u8 = 24;
-
-const UPDATE_NOT_REQUESTED: u8 = 0;
-const UPDATE_REQUESTED: u8 = 1;
-
-/// A key update that asks for none in return (RFC 8446, section 4.6.3).
-pub(super) const KEY_UPDATE: [u8; 5] = [KEY_UPDATE_TYPE, 0, 0, 1, UPDATE_NOT_REQUESTED];
-
-/// A key update that asks for one in return.
-pub(super) const KEY_UPDATE_REQUESTED: [u8; 5] = [KEY_UPDATE_TYPE, 0, 0, 1, UPDATE_REQUESTED];
 
 impl RecordLayer {
     /// Handles the messages of a handshake record of `wire_bytes`, and keeps the beginning of an
@@ -66,23 +58,23 @@ impl RecordLayer {
         outbox: &mut Buffer,
     ) -> Result<(), Failure> {
         match (self.protection.version, self.side, message.message_type) {
-            (Version::Tls12, Side::Client, HELLO_REQUEST)
-            | (Version::Tls12, Side::Server, CLIENT_HELLO) => {
+            (TlsVersion::Tls12, Side::Client, HELLO_REQUEST)
+            | (TlsVersion::Tls12, Side::Server, CLIENT_HELLO) => {
                 self.budgets.take_renegotiation_request()?;
                 self.write_alert(WARNING, AlertDescription::NoRenegotiation, outbox)?;
                 Ok(())
             }
-            (Version::Tls12, ..) => {
+            (TlsVersion::Tls12, ..) => {
                 let expect_types = vec![ContentType::ApplicationData];
                 let got_type = ContentType::Handshake;
                 Err(Error::InappropriateMessage { expect_types, got_type }.into())
             }
-            (Version::Tls13, _, KEY_UPDATE_TYPE) => self.take_key_update(message),
-            (Version::Tls13, Side::Client, NEW_SESSION_TICKET) => match &mut self.tickets {
+            (TlsVersion::Tls13, _, KEY_UPDATE_TYPE) => self.take_key_update(message),
+            (TlsVersion::Tls13, Side::Client, NEW_SESSION_TICKET) => match &mut self.tickets {
                 Some(tickets) => tickets.keep(message.body).map_err(Failure::from),
                 None => Ok(()),
             },
-            (Version::Tls13, side, message_type) => {
+            (TlsVersion::Tls13, side, message_type) => {
                 let mut expect_types = vec![HandshakeType::KeyUpdate];
                 if side == Side::Client {
                     expect_types.insert(0, HandshakeType::NewSessionTicket);

@@ -1,4 +1,4 @@
-//! One record of the peer: application data, an alert or handshake messages.
+//! The records of the peer: application data, alerts and handshake messages.
 
 use rustls::{AlertDescription, ContentType, Error, InvalidMessage, PeerMisbehaved};
 
@@ -6,16 +6,60 @@ use super::{
     failure::Failure,
     header::{ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, HEADER_BYTES, Header},
     layer::{FATAL, RecordLayer, Sending, TlsWrite, WARNING},
-    protection::Version,
 };
-use crate::net::buffer::Buffer;
+use crate::{
+    net::{buffer::Buffer, stream::tls::records::ReadRecords},
+    tls::TlsVersion,
+};
 
 /// The sequence number of the peer at which we close: it should never get there. As in rustls.
 const CLOSE_AT_NUMBER: u64 = 0xFFFF_FFFF_FFFF_0000;
 
+impl ReadRecords for RecordLayer {
+    /// Reads records, passes their plaintext to `give`, and returns how many bytes were consumed:
+    /// all but an incomplete record, and all up to close_notify.
+    ///
+    /// # Errors
+    /// The peer's violation of TLS, or its alert. Our own alert is then in the outbox.
+    fn read(
+        &mut self,
+        wire: &mut [u8],
+        outbox: &mut Buffer,
+        mut give: impl FnMut(&[u8]),
+    ) -> Result<usize, Error> {
+        let mut consumed = 0;
+        while !self.peer_has_closed {
+            match self.read_record(&mut wire[consumed..], outbox, &mut give) {
+                Ok(0) => break,
+                Ok(n) => consumed += n,
+                Err(Failure { error, alert }) => {
+                    if let Some(alert) = alert {
+                        self.send_fatal_alert(alert, outbox);
+                    }
+                    self.sending = Sending::Failed;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(consumed)
+    }
+
+    fn peer_has_closed(&self) -> bool {
+        self.peer_has_closed
+    }
+
+    fn kept_bytes(&self) -> usize {
+        self.fragment.as_ref().map_or(0, |fragment| fragment.wire_bytes())
+    }
+
+    fn is_handshaking(&self) -> bool {
+        false
+    }
+}
+
 impl RecordLayer {
     /// Reads the record at the front of `wire`; returns its length, or 0 if it is incomplete.
-    pub(super) fn read_record(
+    fn read_record(
         &mut self,
         wire: &mut [u8],
         outbox: &mut Buffer,
@@ -59,7 +103,7 @@ impl RecordLayer {
         let number = self.receiver.next();
         let opened = self.receiver.open(self.protection, &self.keys, header, payload)?;
         // RFC 8446, section 5: it is never protected.
-        if self.protection.version == Version::Tls13 && opened.0 == CHANGE_CIPHER_SPEC {
+        if self.protection.version == TlsVersion::Tls13 && opened.0 == CHANGE_CIPHER_SPEC {
             return Err(PeerMisbehaved::IllegalMiddleboxChangeCipherSpec.into());
         }
         if number == CLOSE_AT_NUMBER && self.sending == Sending::All {
@@ -87,9 +131,9 @@ impl RecordLayer {
             return Err(Failure { error, alert: None });
         }
         self.budgets.take_warning_alert()?;
-        // In TLS 1.3 all errors are fatal, whatever their level is, and user_canceled is none (RFC
-        // 8446, section 6).
-        if self.protection.version == Version::Tls13
+        // In TLS 1.3 all errors are fatal, whatever their level is; user_canceled is not an error
+        // (RFC 8446, section 6).
+        if self.protection.version == TlsVersion::Tls13
             && description != AlertDescription::UserCanceled
         {
             return Err(Failure::new(error, AlertDescription::DecodeError));
@@ -101,7 +145,7 @@ impl RecordLayer {
         match payload {
             [1] => {
                 let mut expect_types = vec![ContentType::ApplicationData];
-                if self.protection.version == Version::Tls13 {
+                if self.protection.version == TlsVersion::Tls13 {
                     expect_types.push(ContentType::Handshake);
                 }
                 let got_type = ContentType::ChangeCipherSpec;

@@ -6,18 +6,15 @@ use rustls::{AlertDescription, Error, Side};
 
 use super::{
     budgets::Budgets,
-    failure::Failure,
-    fragment::HandshakeFragment,
-    handshake::{KEY_UPDATE, KEY_UPDATE_REQUESTED},
+    fragment::{HandshakeFragment, KEY_UPDATE, KEY_UPDATE_REQUESTED},
     header::{ALERT, APPLICATION_DATA, HANDSHAKE},
-    protection::{Protection, Version},
+    protection::Protection,
     tickets::TicketStore,
     traffic_key::{SEQUENCE_NUMBER_LIMIT, TrafficKey},
 };
-use crate::net::{
-    aead_keys::AeadKeys,
-    buffer::Buffer,
-    stream::tls::{key_use::KeyUse, records::Records},
+use crate::{
+    net::{aead_keys::AeadKeys, buffer::Buffer, stream::tls::key_use::KeyUse},
+    tls::TlsVersion,
 };
 
 /// The levels of an alert (RFC 8446, section 6).
@@ -63,48 +60,6 @@ pub(super) enum Sending {
     Failed,
 }
 
-impl Records for RecordLayer {
-    /// Reads records, passes their plaintext to `give`, and returns how many bytes were consumed:
-    /// all but an incomplete record, and all up to close_notify.
-    ///
-    /// # Errors
-    /// The peer's violation of TLS, or its alert. Our own alert is then in the outbox.
-    fn read(
-        &mut self,
-        wire: &mut [u8],
-        outbox: &mut Buffer,
-        mut give: impl FnMut(&[u8]),
-    ) -> Result<usize, Error> {
-        let mut consumed = 0;
-        while !self.peer_has_closed {
-            match self.read_record(&mut wire[consumed..], outbox, &mut give) {
-                Ok(0) => break,
-                Ok(n) => consumed += n,
-                Err(Failure { error, alert }) => {
-                    if let Some(alert) = alert {
-                        self.send_fatal_alert(alert, outbox);
-                    }
-                    self.sending = Sending::Failed;
-                    return Err(error);
-                }
-            }
-        }
-        Ok(consumed)
-    }
-
-    fn peer_has_closed(&self) -> bool {
-        self.peer_has_closed
-    }
-
-    fn kept_bytes(&self) -> usize {
-        self.fragment.as_ref().map_or(0, |fragment| fragment.wire_bytes())
-    }
-
-    fn is_handshaking(&self) -> bool {
-        false
-    }
-}
-
 /// The expanded keys are dropped with the connection.
 impl Drop for RecordLayer {
     fn drop(&mut self) {
@@ -117,7 +72,7 @@ impl RecordLayer {
     /// How much the keys have encrypted; `None` if they have no limit or can be replaced.
     pub(in crate::net::stream::tls) fn key_use(&self) -> Option<KeyUse> {
         let (sent, received) = (self.sender.next(), self.receiver.next());
-        let has_limit = self.protection.version == Version::Tls12 && self.key_limit < u64::MAX;
+        let has_limit = self.protection.version == TlsVersion::Tls12 && self.key_limit < u64::MAX;
         has_limit.then_some(KeyUse { sent, received, limit: self.key_limit })
     }
 
@@ -161,7 +116,7 @@ impl RecordLayer {
 
     fn write_data(&mut self, data: &[u8], outbox: &mut Buffer) -> Result<(), Error> {
         let max = usize::from(self.max_plaintext_bytes);
-        let is_13 = self.protection.version == Version::Tls13;
+        let is_13 = self.protection.version == TlsVersion::Tls13;
         let records = data.len().div_ceil(max) as u64;
         if !is_13 && self.sender.next().saturating_add(records) > self.key_limit {
             return Err(Error::EncryptError);

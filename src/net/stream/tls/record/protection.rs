@@ -12,7 +12,7 @@ use rustls::Error;
 use serde::{Deserialize, Serialize};
 
 use super::header::{APPLICATION_DATA, HEADER_BYTES, Header};
-use crate::tls::MAX_SECRET_BYTES;
+use crate::tls::{MAX_SECRET_BYTES, TlsVersion};
 
 /// The most plaintext in a record (RFC 8446, section 5.1).
 pub(super) const MAX_PLAINTEXT_BYTES: usize = 1 << 14;
@@ -26,12 +26,6 @@ pub(super) type Iv = [u8; NONCE_LEN];
 /// 3).
 const SALT_BYTES: usize = 4;
 const EXPLICIT_NONCE_BYTES: usize = NONCE_LEN - SALT_BYTES;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Version {
-    Tls12,
-    Tls13,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Cipher {
@@ -74,13 +68,13 @@ impl Cipher {
 /// The protection of both directions of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Protection {
-    pub(super) version: Version,
+    pub(super) version: TlsVersion,
     pub(super) cipher: Cipher,
 }
 
 impl Protection {
     fn has_explicit_nonce(self) -> bool {
-        self.version == Version::Tls12 && self.cipher != Cipher::Chacha20Poly1305
+        self.version == TlsVersion::Tls12 && self.cipher != Cipher::Chacha20Poly1305
     }
 
     /// The bytes of a record in front of its ciphertext.
@@ -90,7 +84,7 @@ impl Protection {
 
     /// The length of a record with this much plaintext.
     pub(super) fn record_bytes(self, plaintext: usize) -> usize {
-        let content_type = usize::from(self.version == Version::Tls13);
+        let content_type = usize::from(self.version == TlsVersion::Tls13);
         self.prefix_bytes() + plaintext + content_type + TAG_BYTES
     }
 
@@ -107,7 +101,7 @@ impl Protection {
         let (record, prefix_bytes) = (&mut *room, self.prefix_bytes());
         let payload_bytes = self.record_bytes(plaintext.len()) - HEADER_BYTES;
         let (prefix, rest) = record.split_at_mut(prefix_bytes);
-        let is_13 = self.version == Version::Tls13;
+        let is_13 = self.version == TlsVersion::Tls13;
         let outer_type = if is_13 { APPLICATION_DATA } else { content_type };
         let [high, low] = u16::try_from(payload_bytes).map_err(|_| Unspecified)?.to_be_bytes();
         prefix[..HEADER_BYTES].copy_from_slice(&[outer_type, 3, 3, high, low]);
@@ -152,11 +146,11 @@ impl Protection {
         let opened = key.open_in_place(Nonce::assume_unique_for_key(nonce), aad, ciphertext);
         let plaintext = &*opened.map_err(|_| Error::DecryptError)?;
         match self.version {
-            Version::Tls12 if plaintext.len() > MAX_PLAINTEXT_BYTES => {
+            TlsVersion::Tls12 if plaintext.len() > MAX_PLAINTEXT_BYTES => {
                 Err(Error::PeerSentOversizedRecord)
             }
-            Version::Tls12 => Ok((header.content_type, plaintext)),
-            Version::Tls13 => unpad(plaintext),
+            TlsVersion::Tls12 => Ok((header.content_type, plaintext)),
+            TlsVersion::Tls13 => unpad(plaintext),
         }
     }
 
@@ -165,12 +159,12 @@ impl Protection {
         match self.version {
             // The header of a TLSCiphertext, whose first three bytes are constant (RFC 8446,
             // section 5.2). Like rustls, the received ones are ignored.
-            Version::Tls13 => {
+            TlsVersion::Tls13 => {
                 bytes.extend(&[APPLICATION_DATA, 3, 3]);
                 bytes.extend(&(header.payload_bytes as u16).to_be_bytes());
             }
             // RFC 5246, section 6.2.3.3.
-            Version::Tls12 => {
+            TlsVersion::Tls12 => {
                 bytes.extend(&number.to_be_bytes());
                 bytes.extend(&[header.content_type]);
                 bytes.extend(&header.version);

@@ -10,12 +10,12 @@ use super::{
     budgets::Budgets,
     fragment::HandshakeFragment,
     layer::{RecordLayer, Sending},
-    protection::{Cipher, MAX_PLAINTEXT_BYTES, Protection, Version},
+    protection::{Cipher, MAX_PLAINTEXT_BYTES, Protection},
     traffic_key::{TrafficKey, unusable},
 };
 use crate::{
     net::{aead_keys::AeadKeys, stream::tls::secret_bytes::SecretBytes},
-    tls::{MAX_SECRET_BYTES, TrafficSecret},
+    tls::{MAX_SECRET_BYTES, TlsVersion, TrafficSecret},
 };
 
 /// All that a [`RecordLayer`] consists of. Only one layer may go on with it: two would encrypt
@@ -102,7 +102,7 @@ impl RecordLayer {
             peer_has_closed,
             sending,
         } = state;
-        let is_12 = protection.version == Version::Tls12;
+        let is_12 = protection.version == TlsVersion::Tls12;
         if !(1..=MAX_PLAINTEXT_BYTES).contains(&usize::from(max_plaintext_bytes))
             || (is_12 && owes_key_update)
         {
@@ -129,13 +129,12 @@ impl RecordLayer {
 
 impl KeyState {
     fn new(cipher: Cipher, key: &TrafficKey) -> Self {
-        let secret = match key.secret() {
-            Some(secret) => cipher.secret(secret).into(),
-            None => {
-                let (key, iv) = key.key_and_iv(cipher);
-                // In one step, so that no part is copied and forgotten as the vector grows.
-                SecretBytes(Zeroizing::new([key, &iv].concat()))
-            }
+        let secret = if let Some(secret) = key.secret() {
+            cipher.secret(secret).into()
+        } else {
+            let (key, iv) = key.key_and_iv(cipher);
+            // In one step: a growing vector would leave a copy behind.
+            SecretBytes(Zeroizing::new([key, &iv].concat()))
         };
         Self { secret, next: key.next() }
     }
@@ -143,12 +142,12 @@ impl KeyState {
     fn key(&self, Protection { version, cipher }: Protection) -> Result<TrafficKey, Error> {
         let secret = &self.secret.0[..];
         match version {
-            Version::Tls12 => {
+            TlsVersion::Tls12 => {
                 let parts = secret.split_at_checked(cipher.key_bytes());
                 let (key, iv) = parts.ok_or_else(unusable)?;
                 TrafficKey::fixed(key, iv.try_into().map_err(|_| unusable())?, self.next)
             }
-            Version::Tls13 => {
+            TlsVersion::Tls13 => {
                 let mut padded = TrafficSecret::new([0; MAX_SECRET_BYTES]);
                 let place = padded.get_mut(..secret.len()).ok_or_else(unusable)?;
                 place.copy_from_slice(secret);

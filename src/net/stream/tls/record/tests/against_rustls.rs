@@ -2,141 +2,16 @@
 
 use std::rc::Rc;
 
-use rustls::{
-    CipherSuite, Connection, ConnectionTrafficSecrets, Error, Side, SupportedCipherSuite,
+use rustls::{CipherSuite, Side, SupportedCipherSuite};
+
+use super::{
+    forger::{Forger, compare},
+    shake_hands, suite,
 };
-
-use super::{Pair, Shaken, all, read_as_peer, shake_hands, suite};
-use crate::net::{
-    aead_keys::AeadKeys,
-    buffer::Buffer,
-    stream::tls::{
-        record::{
-            RecordLayer, TlsWrite,
-            header::{ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, Header},
-            protection::{Protection, Version},
-            traffic_key::TrafficKey,
-        },
-        records::Records,
-    },
+use crate::net::stream::tls::record::{
+    header::{ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE},
+    protection::Protection,
 };
-
-#[test]
-fn data_of_all_lengths() {
-    for (suite, side) in all() {
-        let mut pair = Pair::new(suite, side);
-        for len in [0, 1, 2, 15, 16, 17, 1000, 16_383, 16_384, 16_385, 50_000] {
-            let data: Vec<u8> = (0..len).map(|_| fastrand::u8(..)).collect();
-            pair.send(&data);
-            pair.receive(&data);
-        }
-    }
-}
-
-#[test]
-fn every_split_of_records() {
-    for (suite, side) in all() {
-        let mut pair = Pair::new(suite, side);
-        let mut wire = pair.encrypted(b"first");
-        wire.extend(pair.encrypted(b"second"));
-        let state = pair.ours.state();
-        for split in 0..=wire.len() {
-            let state = clone(&state);
-            let mut ours = RecordLayer::from_state(state, Rc::new(AeadKeys::default())).unwrap();
-            let (mut received, mut outbox) = (Vec::new(), Buffer::default());
-            let mut wire = wire.clone();
-            let give = |data: &[u8]| received.extend_from_slice(data);
-            let (front, _) = wire.split_at_mut(split);
-            let consumed = ours.read(front, &mut outbox, give).unwrap();
-            let give = |data: &[u8]| received.extend_from_slice(data);
-            ours.read(&mut wire[consumed..], &mut outbox, give).unwrap();
-            assert_eq!(received, b"firstsecond", "{suite:?} {split}");
-        }
-    }
-}
-
-fn clone<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
-    serde_json::from_slice(&serde_json::to_vec(value).unwrap()).unwrap()
-}
-
-/// The peer's keys, with which it encrypts records that no library would.
-struct Forger {
-    protection: Protection,
-    sender: TrafficKey,
-    receiver: TrafficKey,
-    keys: AeadKeys,
-}
-
-impl Forger {
-    fn new(protection: Protection, peer: Connection) -> Self {
-        let secrets = peer.dangerous_extract_secrets().unwrap();
-        let key = |(next, secrets): (u64, ConnectionTrafficSecrets)| {
-            let (ConnectionTrafficSecrets::Aes128Gcm { key, iv }
-            | ConnectionTrafficSecrets::Aes256Gcm { key, iv }
-            | ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv }) = secrets
-            else {
-                panic!("another cipher")
-            };
-            TrafficKey::fixed(key.as_ref(), iv.as_ref().try_into().unwrap(), next).unwrap()
-        };
-        let (sender, receiver) = (key(secrets.tx), key(secrets.rx));
-        Self { protection, sender, receiver, keys: AeadKeys::default() }
-    }
-
-    fn record(&mut self, content_type: u8, plaintext: &[u8]) -> Vec<u8> {
-        let mut record = vec![0; self.protection.record_bytes(plaintext.len())];
-        let content = (content_type, plaintext);
-        self.sender.seal(self.protection, &self.keys, content, &mut record).unwrap();
-        record
-    }
-
-    /// The content types and plaintexts of our records.
-    fn open(&mut self, mut wire: Vec<u8>) -> Vec<(u8, Vec<u8>)> {
-        let mut opened = Vec::new();
-        while let Some(header) = Header::parse(&wire).unwrap() {
-            let mut rest = wire.split_off(5 + header.payload_bytes);
-            let payload = &mut wire[5..];
-            let (content_type, plaintext) =
-                self.receiver.open(self.protection, &self.keys, header, payload).unwrap();
-            opened.push((content_type, plaintext.to_vec()));
-            std::mem::swap(&mut wire, &mut rest);
-        }
-        opened
-    }
-}
-
-/// What a record of the peer leads to: the plaintext, the error, and our records, decrypted.
-type Outcome = (Vec<u8>, Option<Error>, Vec<(u8, Vec<u8>)>);
-
-fn outcome(records: &mut impl Records, forger: &mut Forger, mut wire: Vec<u8>) -> Outcome {
-    let (mut plaintext, mut outbox) = (Vec::new(), Buffer::default());
-    let error = records.read(&mut wire, &mut outbox, |data| plaintext.extend_from_slice(data));
-    (plaintext, error.err(), forger.open(outbox.bytes().to_vec()))
-}
-
-/// Asserts that we do what rustls does.
-fn compare(
-    suite: SupportedCipherSuite,
-    side: Side,
-    what: &str,
-    forge: &dyn Fn(&mut Forger) -> Vec<u8>,
-) -> Outcome {
-    let shaken = shake_hands(suite, side);
-    let mut ours = shaken.ours.into_records(Rc::new(AeadKeys::default())).unwrap();
-    let protection = ours.protection;
-    super::read(&mut ours, &mut shaken.rest.clone()).unwrap();
-    let mut forger = Forger::new(protection, shaken.peer);
-    let wire = forge(&mut forger);
-    let by_us = outcome(&mut ours, &mut forger, wire);
-
-    let Shaken { mut ours, mut rest, peer } = shake_hands(suite, side);
-    ours.read(&mut rest, &mut Buffer::default(), |_| {}).unwrap();
-    let mut forger = Forger::new(protection, peer);
-    let wire = forge(&mut forger);
-    let by_rustls = outcome(&mut *ours, &mut forger, wire);
-    assert_eq!(by_us, by_rustls, "{what} with {suite:?} as {side:?}");
-    by_us
-}
 
 /// One suite of each construction.
 const CONSTRUCTIONS: [CipherSuite; 4] = [
@@ -185,14 +60,14 @@ const CANCELED: &[u8] = &[1, 90];
 const MALFORMED_IN_12: [&str; 4] =
     ["an empty key update", "a long key update", "a ticket", "a split ticket"];
 
-/// Plaintexts that are protected as they should be, and are wrong.
+/// What a peer sends: the content types and the plaintexts of its records.
+type Case<'a> = (&'a str, &'a [(u8, &'a [u8])]);
+
+/// Plaintexts that are protected as they should be, and may be wrong.
 #[test]
 fn contents() {
-    let key_update = [24, 0, 0, 1, 0];
-    let ticket =
-        [&[4, 0, 0, 18, 0, 0, 0, 9][..], &[9; 4], &[1, 7, 0, 4], b"name", &[0; 2]].concat();
     let long = vec![7; (1 << 14) + 1];
-    let cases: &[(&str, &[(u8, &[u8])])] = &[
+    compare_all(&[
         ("data", &[(APPLICATION_DATA, b"one"), (APPLICATION_DATA, b"two")]),
         ("too much data", &[(APPLICATION_DATA, &long)]),
         ("32 empty records", &[(APPLICATION_DATA, EMPTY); 32]),
@@ -213,6 +88,15 @@ fn contents() {
         ("type 0", &[(0, &[1])]),
         ("padding", &[(0, &[])]),
         ("type 0 after data", &[(0, &[b'x', APPLICATION_DATA, 0, 0])]),
+    ]);
+}
+
+#[test]
+fn handshake_messages() {
+    let key_update = [24, 0, 0, 1, 0];
+    let ticket =
+        [&[4, 0, 0, 18, 0, 0, 0, 9][..], &[9; 4], &[1, 7, 0, 4], b"name", &[0; 2]].concat();
+    compare_all(&[
         ("an empty handshake record", &[(HANDSHAKE, b""), (APPLICATION_DATA, b"x")]),
         ("half a header, then data", &[(HANDSHAKE, &[24, 0]), (APPLICATION_DATA, b"x")]),
         ("half a message, then data", &[(HANDSHAKE, &[24, 0, 0, 1]), (APPLICATION_DATA, b"x")]),
@@ -233,10 +117,13 @@ fn contents() {
         ("a message of 64 KiB", &[(HANDSHAKE, &[24, 1, 0, 0, 0])]),
         ("a message of less", &[(HANDSHAKE, &[24, 0, 0xFF, 0xFF, 0])]),
         ("a message behind one of 64 KiB", &[(HANDSHAKE, &[99, 0, 0, 0, 24, 1, 0, 0, 0])]),
-    ];
+    ]);
+}
+
+fn compare_all(cases: &[Case<'_>]) {
     for (suite, side) in constructions() {
         for (what, records) in cases {
-            let is_13 = matches!(suite, SupportedCipherSuite::Tls13(_));
+            let is_13 = suite.tls13().is_some();
             // A record of TLS 1.2 tells its type, and that it is empty, to all.
             let is_visible = |&(content_type, text): &(u8, &[u8])| {
                 !(20..=24).contains(&content_type) || (text.is_empty() && content_type != 23)
@@ -305,42 +192,5 @@ fn padded_records() {
             });
             assert_eq!(outcome.1.is_some(), padding == 1 << 14);
         }
-    }
-}
-
-/// The peer is sent what rustls would send: close_notify, once, and nothing after an error.
-#[test]
-fn ends() {
-    for (suite, side) in all() {
-        let mut pair = Pair::new(suite, side);
-        let mut outbox = Buffer::default();
-        pair.ours.write(TlsWrite::Data(b"last"), &mut outbox).unwrap();
-        pair.ours.write(TlsWrite::CloseNotify, &mut outbox).unwrap();
-        let len = outbox.bytes().len();
-        pair.ours.write(TlsWrite::CloseNotify, &mut outbox).unwrap();
-        assert!(pair.ours.write(TlsWrite::Data(b"more"), &mut outbox).is_err());
-        assert_eq!(outbox.bytes().len(), len);
-        assert_eq!(read_as_peer(&mut pair.peer, outbox.bytes()).unwrap(), b"last");
-        pair.receive(b"the peer has not ended");
-
-        let mut pair = Pair::new(suite, side);
-        let (mut outbox, mut wire) = (Buffer::default(), pair.encrypted(b"x"));
-        *wire.last_mut().unwrap() ^= 1;
-        let error = pair.ours.read(&mut wire, &mut outbox, |_| panic!("plaintext"));
-        assert_eq!(error, Err(Error::DecryptError));
-        let alert = Error::AlertReceived(rustls::AlertDescription::BadRecordMac);
-        assert_eq!(read_as_peer(&mut pair.peer, outbox.bytes()), Err(alert));
-        let mut outbox = Buffer::default();
-        assert!(pair.ours.write(TlsWrite::Data(b"more"), &mut outbox).is_err());
-        assert!(pair.ours.write(TlsWrite::CloseNotify, &mut outbox).is_err());
-        assert!(outbox.is_empty());
-    }
-}
-
-#[test]
-fn versions() {
-    for (suite, side) in all() {
-        let is_13 = protection(suite, side).version == Version::Tls13;
-        assert_eq!(is_13, suite.tls13().is_some());
     }
 }

@@ -11,7 +11,7 @@ use crate::net::{
     buffer::Buffer,
     stream::tls::{
         record::{RecordLayer, RecordState},
-        records::Records,
+        records::ReadRecords,
     },
 };
 

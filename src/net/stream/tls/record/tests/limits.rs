@@ -1,4 +1,4 @@
-//! Records across the limits of a key, and of sequence numbers.
+//! ReadRecords across the limits of a key, and of sequence numbers.
 
 use rustls::{CipherSuite, Error, Side, SupportedCipherSuite};
 

@@ -2,6 +2,8 @@
 
 mod against_rustls;
 mod arbitrary;
+mod data;
+mod forger;
 mod key_updates;
 mod limits;
 mod sizes;
@@ -29,7 +31,7 @@ use crate::{
     net::{
         aead_keys::AeadKeys,
         buffer::Buffer,
-        stream::tls::{connection::TlsConnection, handshake::Handshake, records::Records},
+        stream::tls::{connection::TlsConnection, handshake::Handshake, records::ReadRecords},
     },
     tls::secret_capture,
 };

@@ -13,13 +13,13 @@ use crate::{
                 RecordLayer, TlsWrite,
                 budgets::Budgets,
                 layer::Sending,
-                protection::{Cipher, Protection, Version},
+                protection::{Cipher, Protection},
                 traffic_key::TrafficKey,
             },
-            records::Records,
+            records::ReadRecords,
         },
     },
-    tls::TrafficSecret,
+    tls::{TlsVersion, TrafficSecret},
 };
 
 const CLIENT_SECRET: &str = "9e40646ce79a7f9dc05af8889bce6552875afa0b06df0087f792ebb7c17504a5";
@@ -44,7 +44,7 @@ const SERVER_RECORDS: [&str; 2] = [
 /// The server has sent a ticket, with number 0.
 const FIRST_OF_SERVER: u64 = 1;
 
-const PROTECTION: Protection = Protection { version: Version::Tls13, cipher: Cipher::Aes128Gcm };
+const PROTECTION: Protection = Protection { version: TlsVersion::Tls13, cipher: Cipher::Aes128Gcm };
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u8> = hex.chars().map(|digit| digit.to_digit(16).unwrap() as u8).collect();

@@ -176,6 +176,7 @@ named! {
 }
 
 impl StayReason {
+    #[allow(dead_code, reason = "for the control loop, once it hands sessions over")]
     /// The reason with this name, from a process that may have another version.
     pub(crate) fn from_name(name: &str) -> Self {
         let known = Self::ALL.iter().find(|reason| reason.as_str() == name);

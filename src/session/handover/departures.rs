@@ -19,6 +19,7 @@ use crate::{
 };
 
 /// A session that waits for the answer of another process, in the form in which that one can go on.
+#[allow(dead_code, reason = "for the control loop, once it hands sessions over")]
 #[derive(Debug)]
 pub(crate) struct ParkedSession {
     pub(crate) id: u64,
@@ -39,6 +40,7 @@ impl Default for StayCounts {
 }
 
 impl StayCounts {
+    #[allow(dead_code, reason = "for the control loop, once it hands sessions over")]
     /// The reasons that any session has, each with the number of its sessions.
     pub(crate) fn list(&self) -> Vec<(StayReason, u64)> {
         let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));

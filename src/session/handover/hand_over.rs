@@ -34,6 +34,7 @@ pub(crate) struct HandOver {
 }
 
 /// The answer of the other process to one session.
+#[allow(dead_code, reason = "for the control loop, once it hands sessions over")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HandOverOutcome {
     Taken,

@@ -2,16 +2,16 @@
 
 /// Defines an enum whose variants have one fixed name in logs and metric labels.
 macro_rules! named {
-    ($(#[$doc:meta])* pub enum $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
+    ($(#[$doc:meta])* $vis:vis enum $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-        pub enum $name { $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)+ }
+        $vis enum $name { $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)+ }
 
         impl $name {
             /// Every value, in order of declaration.
-            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+            $vis const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            pub const fn as_str(self) -> &'static str {
+            $vis const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
             }
         }
@@ -157,7 +157,7 @@ named! {
 
 named! {
     /// Why a session stays in its process when the others move to another one.
-    pub enum StayReason {
+    pub(crate) enum StayReason {
         /// It ends: its broker has refused it, or the proxy is about to end it.
         Ending = "ending",
         /// No descriptor was free to pass its sockets on, or the kernel refused one of them.

@@ -43,7 +43,6 @@ pub use context::ProcessContext;
 pub(crate) use evict::Drain;
 pub(crate) use query::{Inspector, SessionQuery};
 pub use session_id::SESSION_ID_BITS;
-#[allow(unused_imports, reason = "for the control loop, once it hands sessions over")]
 pub(crate) use session_id::worker_of;
 
 pub(crate) use accept_context::AcceptContext;

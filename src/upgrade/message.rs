@@ -88,6 +88,9 @@ impl Envelope for ToNew {
 pub(crate) enum ToOld {
     Hello {
         version: u32,
+        /// The new program's version, for logs.
+        #[serde(default)]
+        program: String,
     },
     /// The new process can accept at once.
     Ready,

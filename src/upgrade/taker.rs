@@ -186,9 +186,9 @@ impl Taker {
                 }
                 actions.push(TakerAction::Adopt);
             }
-            (Phase::Serving, ToNew::Totals(_) | ToNew::Remaining { .. }) => {
-                actions.push(TakerAction::Keep);
-            }
+            // The old process counts no more connections once it has stopped accepting.
+            (Phase::Ready | Phase::Serving, ToNew::Totals(_))
+            | (Phase::Serving, ToNew::Remaining { .. }) => actions.push(TakerAction::Keep),
             (Phase::Serving, ToNew::Finished) => {
                 self.finished = true;
                 actions.push(TakerAction::Finished);
@@ -206,7 +206,8 @@ impl Taker {
             return self.end(&why, actions);
         };
         self.enter(Phase::State, Some(now + OLD_PROCESS_TIMEOUT));
-        actions.push(TakerAction::Send(ToOld::Hello { version }));
+        let program = env!("CARGO_PKG_VERSION").to_owned();
+        actions.push(TakerAction::Send(ToOld::Hello { version, program }));
     }
 
     fn committed(&mut self, actions: &mut Vec<TakerAction>) {

@@ -40,12 +40,12 @@ pub(super) fn run(
     setup: WorkerSetup,
     inbox: &Receiver<WorkerCommand>,
 ) -> io::Result<()> {
-    let WorkerSetup { index, shared, update, first_session_id } = setup;
+    let WorkerSetup { index, shared, update, first_session_id, accepts } = setup;
     let WorkerUpdate { snapshot, sockets, log, pending } = update;
     let settings = settings(&snapshot, log);
     let context = WorkerContext::new(index, reactor.clone(), &shared, settings, first_session_id);
     let mut tasks = pin!(LocalSet::new());
-    let mut listeners = WorkerListeners::default();
+    let mut listeners = WorkerListeners::new(accepts);
     {
         let _entered = tasks.enter();
         listeners.adopt(&context, &snapshot.listeners, sockets, &pending);
@@ -161,6 +161,18 @@ impl EventLoop {
                 self.draining = true;
                 self.listeners.close(context);
                 session::drain(context, drain);
+            }
+            WorkerCommand::ShareSockets(reply) => {
+                // Fails if the control thread no longer waits.
+                let _ = reply.send((context.worker, self.listeners.share()));
+            }
+            WorkerCommand::Accept(accept, pending) => {
+                self.listeners.accept(accept);
+                drop(pending);
+            }
+            WorkerCommand::Retire => {
+                self.draining = true;
+                self.listeners.abandon();
             }
             WorkerCommand::Answer(question) => session::answer_query(context, question),
             WorkerCommand::EndSessions => session::end_all_sessions(context, EndCause::Drain),

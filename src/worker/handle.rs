@@ -14,7 +14,9 @@ use std::{
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use super::{
-    command::{Adoption, WorkerCommand, WorkerSetup, WorkerUpdate},
+    command::{
+        Adoption, ListeningSockets, PendingUpdate, WorkerCommand, WorkerSetup, WorkerUpdate,
+    },
     event_loop,
 };
 use crate::{
@@ -84,7 +86,7 @@ impl Worker {
 }
 
 impl Worker {
-    /// Starts the thread, which accepts at once. `ended` receives a message when the thread ends,
+    /// Starts the thread. `ended` receives a message when the thread ends,
     /// also after a panic.
     pub fn start(setup: WorkerSetup, ended: UnboundedSender<()>) -> io::Result<Self> {
         let (commands, inbox) = channel();
@@ -121,6 +123,26 @@ impl Worker {
     /// Ends all remaining sessions and handshakes.
     pub fn end_sessions(&self) {
         self.send(WorkerCommand::EndSessions);
+    }
+
+    /// Asks for duplicates of the listening sockets. The reply also tells the worker's index.
+    pub(crate) fn share_sockets(
+        &self,
+        reply: UnboundedSender<(u16, io::Result<ListeningSockets>)>,
+    ) {
+        self.send(WorkerCommand::ShareSockets(reply));
+    }
+
+    /// Starts or stops accepting, while another process may accept from the same queues. `pending`
+    /// is dropped once the worker has done so.
+    pub(crate) fn accept(&self, accept: bool, pending: PendingUpdate) {
+        self.send(WorkerCommand::Accept(accept, pending));
+    }
+
+    /// Closes the listening sockets, whose queues another process accepts. The worker ends with its
+    /// last session.
+    pub(crate) fn retire(&self) {
+        self.send(WorkerCommand::Retire);
     }
 
     /// A function that sends queries to the worker.

@@ -131,7 +131,7 @@ async fn start(config: &Arc<Config>, file: &Path) -> Proxy {
     let workers = NonZeroUsize::MIN;
     let listeners = Listeners::first(config, workers).unwrap();
     let (ended, _) = mpsc::unbounded_channel();
-    Proxy::start(config, file, workers, listeners, &Metrics::new(), &ended).await.unwrap()
+    Proxy::start(config, file, workers, listeners, &Metrics::new(), &ended, None).await.unwrap()
 }
 
 pub(super) fn wait_until(what: &str, is_true: impl Fn() -> bool) {

@@ -221,7 +221,7 @@ impl Giver {
     fn receive(&mut self, message: ToOld, now: Instant, actions: &mut Vec<GiverAction>) {
         match (self.phase, message) {
             (Phase::Ending, message) => self.receive_while_ending(message, actions),
-            (Phase::Hello, ToOld::Hello { version }) if VERSIONS.contains(version) => {
+            (Phase::Hello, ToOld::Hello { version, .. }) if VERSIONS.contains(version) => {
                 let preparing = Phase::Preparing { state_sent: false };
                 self.enter(preparing, Some(now + READY_TIMEOUT));
                 actions.push(GiverAction::SendState);

@@ -11,6 +11,7 @@
 mod effects;
 mod follower;
 mod forecast;
+mod handed;
 mod health;
 mod members;
 mod moved;

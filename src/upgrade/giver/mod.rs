@@ -57,11 +57,12 @@ pub(crate) enum GiverAction {
     SendState,
     StopAccepting,
     ResumeAccepting,
-    /// The new process accepts: the upgrade has succeeded, whatever becomes of the sessions.
+    /// The new process accepts: the upgrade has succeeded, whatever becomes of the sessions. They
+    /// park from now on, until each has been asked.
     TakenOver,
-    /// Let the workers park sessions.
-    ParkSessions,
-    StopParking,
+    /// The hand-over has failed after that. Sessions that have not moved stay, those that still
+    /// park as well: they are resumed.
+    Interrupted(String),
     SendSession(u64),
     /// The new process has it: forget it without a trace for client and broker.
     Release(u64),
@@ -221,7 +222,7 @@ impl Giver {
             (Phase::Committing, ToOld::Accepting) => {
                 self.taken_over = true;
                 self.enter(Phase::Moving, None);
-                actions.extend([GiverAction::TakenOver, GiverAction::ParkSessions]);
+                actions.push(GiverAction::TakenOver);
             }
             (Phase::Moving, ToOld::Answers(answers)) => {
                 for answer in answers {

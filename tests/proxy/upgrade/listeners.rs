@@ -48,7 +48,9 @@ fn no_connection_is_refused() {
             NewProcess::of(&proxy).follow(&proxy);
         }
         done.store(true, Ordering::Relaxed);
-        clients.into_iter().for_each(|client| client.join().unwrap());
+        for client in clients {
+            client.join().unwrap();
+        }
         let count = connected.load(Ordering::Relaxed);
         wait_for("all lines", || {
             let log = proxy.log();

@@ -192,5 +192,6 @@ fn config(dir: &TempDir, brokers: &[Stub; 3], dns: &Dnsmasq, pki: &Pki, other: b
 
 /// Waits until a pipe has given all that was written.
 pub(crate) fn settle(pipe: &Pipe, lines: usize) {
-    wait_for(&format!("{lines} lines of a log"), || (pipe.count() >= lines).then_some(()));
+    let name = pipe.path.display();
+    wait_for(&format!("{lines} lines of {name}"), || (pipe.count() >= lines).then_some(()));
 }

@@ -10,6 +10,7 @@ mod websocket;
 pub(crate) use tls::{
     ClientTlsHandshake, KeyUse, TlsError, TlsLayerState, TlsViolated, is_key_used_up,
 };
+pub use tls::{EstablishedTls, TlsReceived, TlsRole};
 pub(crate) use websocket::Ping;
 
 use std::{

@@ -1,5 +1,6 @@
 //! The record layer against rustls, which makes the handshake, and reads and writes the other side.
 
+mod after_close;
 mod against_rustls;
 mod arbitrary;
 mod data;

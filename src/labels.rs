@@ -2,16 +2,16 @@
 
 /// Defines an enum whose variants have one fixed name in logs and metric labels.
 macro_rules! named {
-    ($(#[$doc:meta])* pub enum $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
+    ($(#[$doc:meta])* $vis:vis enum $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        $vis enum $name { $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)+ }
 
         impl $name {
             /// Every value, in order of declaration.
-            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+            $vis const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            pub const fn as_str(self) -> &'static str {
+            $vis const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
             }
         }
@@ -152,6 +152,35 @@ named! {
         Banned = "banned",
         /// A system call failed (`detail` has the error), or the proxy itself: a panic.
         Error = "error",
+    }
+}
+
+named! {
+    /// Why a session stays in its process when the others move to another one.
+    pub(crate) enum StayReason {
+        /// It ends: its broker has refused it, or the proxy is about to end it.
+        Ending = "ending",
+        /// No descriptor was free to pass its sockets on, or the kernel refused one of them.
+        Descriptors = "descriptors",
+        /// The other process could not read its state.
+        State = "state",
+        /// The configuration of the other process does not have its pool.
+        Pool = "pool",
+        /// The other process is ending its own sessions.
+        Draining = "draining",
+        /// The other process refused it for a reason that this version does not know.
+        Refused = "refused",
+        /// The hand-over ended before the other process had answered.
+        Interrupted = "interrupted",
+    }
+}
+
+impl StayReason {
+    #[allow(dead_code, reason = "for the control loop, once it hands sessions over")]
+    /// The reason with this name, from a process that may have another version.
+    pub(crate) fn from_name(name: &str) -> Self {
+        let known = Self::ALL.iter().find(|reason| reason.as_str() == name);
+        known.copied().unwrap_or(Self::Refused)
     }
 }
 

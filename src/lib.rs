@@ -5,6 +5,7 @@
 //!
 //! - `cli`: the commands `run`, `check`, `route` and `ctl`
 //! - `control`: the composition root: a configuration becomes workers and a control thread
+//! - `upgrade`: the hand-over from a running process to the next
 //! - `admin`: metrics, health and the API over HTTP, on a thread of its own
 //! - `worker`: one thread: its event loop, its listeners, its sessions, its one-second sweep
 //! - `snapshot`: the configuration in force, replaced as a whole on reload
@@ -60,6 +61,8 @@ mod template;
 pub mod testing;
 mod timestamp;
 mod tls;
+#[allow(dead_code, unused_imports, reason = "its two ends are driven by `control`")]
+mod upgrade;
 mod upstream;
 mod worker;
 

@@ -97,6 +97,7 @@ impl Rig {
                     pending: channel(1).0,
                 },
                 first_session_id: u64::from(index) << SESSION_ID_BITS,
+                accepts: true,
             };
             Worker::start(setup, ended.clone()).unwrap()
         });

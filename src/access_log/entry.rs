@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     labels::{BanKind, BanReason, EndBy, EndCause, EndPhase, Event, RouteKind, Transport},
-    proto::{CertificateFacts, mqtt::Malformed, proxy_header::KeptTlvs},
+    proto::{CertificateFacts, proxy_header::KeptTlvs},
 };
 
 /// A flat, borrowed record. A field that is `None` is unknown and omitted.
@@ -68,7 +68,7 @@ pub struct Entry<'a> {
     /// Seconds; 5.0 only.
     pub session_expiry: Option<u32>,
     /// What is malformed in the CONNECT, which was accepted all the same.
-    pub connect_malformed: Option<Malformed>,
+    pub connect_malformed: Option<&'a str>,
     pub pool: Option<&'a str>,
     /// The rule of the listener that has decided about the client.
     pub rule: Option<&'a str>,
@@ -81,7 +81,7 @@ pub struct Entry<'a> {
     pub connack: Option<u8>,
     pub connack_reason: Option<&'a str>,
     /// What is malformed in the broker's CONNACK, which was passed on unchanged.
-    pub connack_malformed: Option<Malformed>,
+    pub connack_malformed: Option<&'a str>,
     pub session_present: Option<bool>,
     /// From accept to the whole CONNECT.
     pub handshake_ms: Option<Duration>,

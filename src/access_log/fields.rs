@@ -66,7 +66,7 @@ fields! {
     "keepalive", |e, _| e.keepalive.map(number);
     "will", |e, _| e.will.map(LogValue::Flag);
     "session_expiry", |e, _| e.session_expiry.map(number);
-    "connect_malformed", |e, _| e.connect_malformed.as_ref().map(LogValue::Malformed);
+    "connect_malformed", |e, _| e.connect_malformed.map(LogValue::Text);
     "pool", |e, _| e.pool.map(LogValue::Text);
     "rule", |e, _| e.rule.map(LogValue::Text);
     "upstream", |e, _| e.upstream.map(LogValue::Text);
@@ -75,7 +75,7 @@ fields! {
     "tries", |e, _| e.tries.map(number);
     "connack", |e, _| e.connack.map(number);
     "connack_reason", |e, _| e.connack_reason.map(LogValue::Name);
-    "connack_malformed", |e, _| e.connack_malformed.as_ref().map(LogValue::Malformed);
+    "connack_malformed", |e, _| e.connack_malformed.map(LogValue::Text);
     "session_present", |e, _| e.session_present.map(LogValue::Flag);
     "handshake_ms", |e, _| e.handshake_ms.map(LogValue::Millis);
     "queue_ms", |e, _| e.queue_ms.map(LogValue::Millis);

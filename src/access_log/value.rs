@@ -13,7 +13,7 @@ use std::{
 use super::entry::DialledAddress;
 use crate::{
     escape::is_unsafe,
-    proto::{CertificateFacts, mqtt::Malformed, proxy_header::KeptTlvs},
+    proto::{CertificateFacts, proxy_header::KeptTlvs},
 };
 
 /// The most bytes of a written value, so that no peer controls the length of a line. Client IDs
@@ -36,8 +36,6 @@ pub(super) enum LogValue<'e> {
     Address(SocketAddr),
     Ip(IpAddr),
     Dialled(DialledAddress<'e>),
-    /// Displayed as a fixed text of the proxy.
-    Malformed(&'e Malformed),
     /// The subject alternative names of a certificate, separated by spaces, which none of them has.
     AlternativeNames(&'e CertificateFacts),
     /// A JSON object; in text, pairs separated by spaces.
@@ -96,9 +94,6 @@ impl LogValue<'_> {
             Self::Dialled(DialledAddress::Unix(path)) => {
                 out.extend_from_slice(b"unix:");
                 escape.write_truncated(&path.to_string_lossy(), out);
-            }
-            Self::Malformed(fault) => {
-                let _ = write!(out, "{fault}");
             }
             Self::AlternativeNames(certificate) => {
                 let names: Vec<_> = certificate.alternative_names().collect();

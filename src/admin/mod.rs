@@ -14,13 +14,17 @@ mod router;
 mod server;
 mod socket;
 mod state;
+mod upgrade_channel;
 mod write_timeout;
 
 pub(crate) use self::{
     reload_channel::{FinishedReload, LastReloads, ReloadChannel, ReloadOutcome, ReloadRequest},
-    server::AdminThread,
+    server::{AdminMode, AdminThread},
     socket::AdminListener,
     state::AdminState,
+    upgrade_channel::{
+        PreviousProcess, UpgradeChannel, UpgradeOutcome, UpgradeRequest, UpgradeStatus,
+    },
 };
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ pub(crate) enum ReloadOutcome {
     Refused { faults: Vec<String> },
     /// The proxy is shutting down and reloads nothing.
     Draining,
+    /// An upgrade is in progress: the new process reads the configuration itself.
+    Upgrading,
 }
 
 /// The outcomes of the last reloads.

@@ -10,7 +10,7 @@ use super::{
     guard,
     handlers::{
         AdminContext, bans, config, duplicates, health, log, reload, route, rules, sessions,
-        status, upstreams,
+        status, upgrade, upstreams,
     },
     request::{RequestBody, percent_decoded},
     response::{ErrorResponse, HttpResponse, json},
@@ -36,6 +36,7 @@ enum Resource {
     Rule { listener: String, name: String },
     Log,
     Reload,
+    Upgrade,
     OpenApi,
 }
 
@@ -99,6 +100,7 @@ async fn try_respond(
         }
         Resource::Log => log::get(state, query)?,
         Resource::Reload => reload::post(state, query).await?,
+        Resource::Upgrade => upgrade::post(state, query).await?,
         Resource::OpenApi => json(&api::openapi()),
     };
     if let Some(operator_request) = operator_request {
@@ -148,6 +150,7 @@ impl Resource {
             }
             ["api", "v1", "log"] => Self::Log,
             ["api", "v1", "reload"] => Self::Reload,
+            ["api", "v1", "upgrade"] => Self::Upgrade,
             ["api", "v1", "openapi.json"] => Self::OpenApi,
             _ => {
                 let error = format!("no resource {path}; /api/v1/openapi.json lists them");
@@ -161,7 +164,7 @@ impl Resource {
         match self {
             Self::Upstream { .. } | Self::Rule { .. } => "PATCH",
             Self::Session(_) => "DELETE",
-            Self::Reload => "POST",
+            Self::Reload | Self::Upgrade => "POST",
             Self::Bans => "GET, HEAD, POST, DELETE",
             _ => "GET, HEAD",
         }

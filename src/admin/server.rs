@@ -5,6 +5,7 @@ use std::{
     future::pending,
     io,
     net::IpAddr,
+    os::fd::OwnedFd,
     pin::pin,
     sync::{
         Arc,
@@ -28,7 +29,7 @@ use super::{
     connections::{ConnectionOrigin, ConnectionSlot, Connections},
     handlers::AdminContext,
     router::respond,
-    socket::{AdminListener, AdminStream, AsyncListener},
+    socket::{AdminListener, AdminSocketFile, AdminStream, AsyncListener},
     state::AdminState,
     write_timeout::WriteTimeout,
 };
@@ -54,10 +55,25 @@ const MAX_HEAD_BYTES: usize = 8 * 1024;
 /// Pause after an accept error, such as too few descriptors; as for the MQTT listeners.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What the admin thread does with connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AdminMode {
+    /// It accepts them.
+    Accepting,
+    /// It serves those that exist, while another process may accept from the same queue.
+    Stopped,
+    /// It ends those that exist after the request in progress: another process accepts.
+    HandedOver,
+}
+
 /// The thread that serves the admin listener; ended on drop.
 pub(crate) struct AdminThread {
     stop: Option<mpsc::Sender<Infallible>>,
     thread: Option<JoinHandle<()>>,
+    mode: watch::Sender<AdminMode>,
+    /// Duplicated for an upgrade.
+    socket: Option<OwnedFd>,
+    file: Option<Arc<AdminSocketFile>>,
 }
 
 impl AdminThread {
@@ -66,18 +82,49 @@ impl AdminThread {
     ///
     /// # Errors
     /// If the thread or its event loop cannot be created.
-    pub(crate) fn start(listener: AdminListener, state: AdminState) -> io::Result<Self> {
+    pub(crate) fn start(
+        listener: AdminListener,
+        state: AdminState,
+        mode: AdminMode,
+    ) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, mut stopped) = mpsc::channel(1);
+        let (mode, modes) = watch::channel(mode);
+        let (socket, file) = (Some(listener.share()?), listener.file());
         let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
             runtime.block_on(async {
-                if let Err(error) = serve(listener, state, async { _ = stopped.recv().await }).await
-                {
+                let stopped = async { _ = stopped.recv().await };
+                if let Err(error) = serve(listener, state, modes, stopped).await {
                     tracing::error!(%error, "the admin listener failed");
                 }
             });
         })?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+        Ok(Self { stop: Some(stop), thread: Some(thread), mode, socket, file })
+    }
+
+    /// Duplicates the listening socket, for another process.
+    ///
+    /// # Errors
+    /// As dup(2).
+    pub(crate) fn share_socket(&self) -> io::Result<Option<OwnedFd>> {
+        self.socket.as_ref().map(OwnedFd::try_clone).transpose()
+    }
+
+    pub(crate) fn set_mode(&self, mode: AdminMode) {
+        self.mode.send_replace(mode);
+    }
+
+    /// Whether this process removes the unix socket's file at the end.
+    pub(crate) fn own_file(&self, is_owned: bool) {
+        if let Some(file) = &self.file {
+            file.set_owned(is_owned);
+        }
+    }
+
+    /// Closes the listening socket, and ends the connections after the requests in progress.
+    pub(crate) fn close(&mut self) {
+        self.stop = None;
+        self.socket = None;
     }
 }
 
@@ -96,14 +143,16 @@ impl Drop for AdminThread {
 pub(super) async fn serve(
     listener: AdminListener,
     state: AdminState,
+    modes: watch::Receiver<AdminMode>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let (listener, _file) = listener.into_async()?;
+    let _file = listener.file();
+    let listener = listener.into_async()?;
     let context = Arc::new(AdminContext::new(state));
     let (open, closing) = watch::channel(());
     let mut connections = JoinSet::new();
     tokio::select! {
-        () = accept(listener, &context, &closing, &mut connections) => {}
+        () = accept(listener, modes, &context, &closing, &mut connections) => {}
         () = shutdown => {}
     }
     drop(open);
@@ -114,22 +163,30 @@ pub(super) async fn serve(
 
 async fn accept(
     listener: AsyncListener,
+    mut modes: watch::Receiver<AdminMode>,
     context: &Arc<AdminContext>,
     closing: &watch::Receiver<()>,
     connections: &mut JoinSet<()>,
 ) {
     let slots = Connections::new(context.state.max_connections);
     loop {
-        let (context, closing) = (context.clone(), closing.clone());
-        match listener.accept().await {
+        let (context, ends) = (context.clone(), (modes.clone(), closing.clone()));
+        // The sender lives as long as this thread.
+        let _ = modes.wait_for(|mode| *mode == AdminMode::Accepting).await;
+        let accepted = tokio::select! {
+            biased;
+            Ok(()) = modes.changed() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok((stream, peer)) => {
                 let slot = slots.admit(ConnectionOrigin::of(peer)).await;
                 match stream {
                     AdminStream::Tcp(stream) => {
-                        connections.spawn(connection(stream, peer, context, closing, slot));
+                        connections.spawn(connection(stream, peer, context, ends, slot));
                     }
                     AdminStream::Unix(stream) => {
-                        connections.spawn(connection(stream, None, context, closing, slot));
+                        connections.spawn(connection(stream, None, context, ends, slot));
                     }
                 }
             }
@@ -147,7 +204,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     peer: Option<IpAddr>,
     context: Arc<AdminContext>,
-    mut closing: watch::Receiver<()>,
+    (mut modes, mut closing): (watch::Receiver<AdminMode>, watch::Receiver<()>),
     slot: Arc<ConnectionSlot>,
 ) {
     let had_request = AtomicBool::new(false);
@@ -174,6 +231,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
         () = no_request(&had_request) => return,
         // The sender is dropped when the listener ends.
         _ = closing.changed() => {}
+        Ok(_) = modes.wait_for(|mode| *mode == AdminMode::HandedOver) => {}
         () = time::sleep(MAX_LIFETIME) => {}
     }
     http.as_mut().graceful_shutdown();

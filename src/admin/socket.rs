@@ -4,8 +4,15 @@ use std::{
     fs,
     io::{self, ErrorKind},
     net::{self, IpAddr, SocketAddr},
-    os::unix,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix,
+    },
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use rustix::net::listen;
@@ -24,7 +31,7 @@ pub(crate) struct AdminBindError {
 /// The admin listener's socket, bound but not served yet. Dropping it removes a unix socket's file.
 pub(crate) struct AdminListener {
     socket: BoundSocket,
-    file: Option<AdminSocketFile>,
+    file: Option<Arc<AdminSocketFile>>,
 }
 
 enum BoundSocket {
@@ -32,8 +39,11 @@ enum BoundSocket {
     Unix(unix::net::UnixListener),
 }
 
-/// A unix socket's file, removed on drop.
-pub(super) struct AdminSocketFile(PathBuf);
+/// A unix socket's file, removed on drop by the process that owns it.
+pub(super) struct AdminSocketFile {
+    path: PathBuf,
+    is_owned: AtomicBool,
+}
 
 /// The socket registered with the event loop.
 pub(super) enum AsyncListener {
@@ -73,12 +83,42 @@ impl AdminListener {
     }
 
     /// Registers the socket with the event loop of the current runtime.
-    pub(super) fn into_async(self) -> io::Result<(AsyncListener, Option<AdminSocketFile>)> {
-        let listener = match self.socket {
+    pub(super) fn into_async(self) -> io::Result<AsyncListener> {
+        Ok(match self.socket {
             BoundSocket::Tcp(listener) => AsyncListener::Tcp(TcpListener::from_std(listener)?),
             BoundSocket::Unix(listener) => AsyncListener::Unix(UnixListener::from_std(listener)?),
-        };
-        Ok((listener, self.file))
+        })
+    }
+
+    /// Takes the socket of the process before an upgrade, bound to `bind`. A unix socket's file
+    /// stays that process' until [`AdminSocketFile::set_owned`].
+    pub(crate) fn handed(bind: &Bind, socket: OwnedFd) -> Self {
+        match bind {
+            Bind::Tcp(_) => Self { socket: BoundSocket::Tcp(socket.into()), file: None },
+            Bind::Unix(path) => {
+                let file = AdminSocketFile { path: path.clone(), is_owned: AtomicBool::new(false) };
+                Self { socket: BoundSocket::Unix(socket.into()), file: Some(Arc::new(file)) }
+            }
+        }
+    }
+
+    /// Duplicates the socket's descriptor.
+    pub(super) fn share(&self) -> io::Result<OwnedFd> {
+        match &self.socket {
+            BoundSocket::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+            BoundSocket::Unix(listener) => listener.as_fd().try_clone_to_owned(),
+        }
+    }
+
+    pub(super) fn file(&self) -> Option<Arc<AdminSocketFile>> {
+        self.file.clone()
+    }
+}
+
+impl AdminSocketFile {
+    /// Whether this process removes the file.
+    pub(super) fn set_owned(&self, is_owned: bool) {
+        self.is_owned.store(is_owned, Ordering::Relaxed);
     }
 }
 
@@ -97,7 +137,9 @@ impl AsyncListener {
 
 impl Drop for AdminSocketFile {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+        if *self.is_owned.get_mut() {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -111,10 +153,10 @@ fn tcp(address: SocketAddr) -> io::Result<AdminListener> {
 fn unix(path: &Path) -> io::Result<AdminListener> {
     remove_stale(path)?;
     let listener = unix::net::UnixListener::bind(path)?;
-    let file = Some(AdminSocketFile(path.to_owned()));
+    let file = AdminSocketFile { path: path.to_owned(), is_owned: AtomicBool::new(true) };
     listener.set_nonblocking(true)?;
     listen(&listener, BACKLOG)?;
-    Ok(AdminListener { socket: BoundSocket::Unix(listener), file })
+    Ok(AdminListener { socket: BoundSocket::Unix(listener), file: Some(Arc::new(file)) })
 }
 
 /// Advice for the operator.

@@ -6,7 +6,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::reload_channel::ReloadChannel;
+use super::{reload_channel::ReloadChannel, upgrade_channel::UpgradeChannel};
 use crate::{
     access_log::BlockedLogs, config::Secret, limits::ConnectionLimiter, metrics::Metrics,
     program_log::ProgramLog, session::Inspector, snapshot::Snapshot,
@@ -25,6 +25,7 @@ pub(crate) struct AdminState {
     pub(crate) blocked_logs: BlockedLogs,
     pub(crate) sessions: Inspector,
     pub(crate) reloads: ReloadChannel,
+    pub(crate) upgrades: UpgradeChannel,
     /// The path of the configuration file.
     pub(crate) config_file: PathBuf,
     /// When the process started.

@@ -11,7 +11,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UnixStream},
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
     time,
 };
@@ -64,11 +64,16 @@ fn state(token: Option<&str>) -> AdminState {
         blocked_logs: BlockedLogs::default(),
         sessions: Inspector::new(Vec::new(), Arc::new(ClientDirectory::new(0, Arc::default()))),
         reloads: ReloadChannel::new(mpsc::channel(1).0, Arc::default()),
+        upgrades: UpgradeChannel::new(mpsc::channel(1).0, UpgradeStatus::default()),
         config_file: "t.yaml".into(),
         started: (SystemTime::now(), Instant::now()),
         max_connections: CONNECTIONS,
         metrics,
     }
+}
+
+fn accepting() -> watch::Receiver<AdminMode> {
+    watch::channel(AdminMode::Accepting).1
 }
 
 fn start(state: AdminState) -> (SocketAddr, JoinHandle<()>) {
@@ -81,7 +86,7 @@ fn start_until(
 ) -> (SocketAddr, JoinHandle<()>) {
     let listener = AdminListener::bind(&LOOPBACK).unwrap();
     let address = listener.local_addr().unwrap();
-    (address, tokio::spawn(async { serve(listener, state, shutdown).await.unwrap() }))
+    (address, tokio::spawn(async { serve(listener, state, accepting(), shutdown).await.unwrap() }))
 }
 
 /// Sends bytes and returns everything received until the connection closes.
@@ -161,7 +166,7 @@ async fn a_unix_socket_serves_replaces_a_stale_one_and_is_removed() {
     let in_use = AdminListener::bind(&bind).err().unwrap().to_string();
     assert!(in_use.starts_with(&format!("admin: cannot listen on unix:{}: ", path.display())));
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(serve(listener, state(None), async {
+    let server = tokio::spawn(serve(listener, state(None), accepting(), async {
         let _ = stopped.await;
     }));
     let stream = UnixStream::connect(&path).await.unwrap();

@@ -14,6 +14,7 @@ mod route;
 mod rules;
 mod sessions;
 mod status;
+mod upgrade;
 mod upstreams;
 mod value;
 
@@ -28,6 +29,7 @@ pub(crate) use self::{
     rules::{ListenerRules, Rule, RuleChange, Rules, Traffic},
     sessions::{Session, Sessions},
     status::{ConfigInForce, Descriptors, End, Listener, Quota, QuotaKey, Status},
+    upgrade::{LastUpgrade, PreviousProcess, Upgraded},
     upstreams::{Change, Pool, Pools, State, Upstream, Weight},
     value::Counts,
 };

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     reload::{LastFileReload, LastReload},
+    upgrade::LastUpgrade,
     value::{Counts, TRANSPORTS, Word},
 };
 
@@ -13,6 +14,9 @@ use super::{
 #[schemars(deny_unknown_fields)]
 pub(crate) struct Status {
     pub(crate) version: Cow<'static, str>,
+    /// Its process ID.
+    #[serde(default)]
+    pub(crate) pid: u32,
     #[schemars(extend("format" = "date-time"))]
     pub(crate) started_at: String,
     /// Seconds since then.
@@ -26,6 +30,9 @@ pub(crate) struct Status {
     /// Worker threads.
     #[schemars(range(min = 1))]
     pub(crate) workers: usize,
+    /// Absent before the first upgrade.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_upgrade: Option<LastUpgrade>,
     pub(crate) config: ConfigInForce,
     pub(crate) descriptors: Descriptors,
     /// Connections of clients, including those in their handshake.

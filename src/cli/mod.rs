@@ -38,6 +38,7 @@ Signals:
   SIGHUP           reload the configuration and the certificates it names; sessions stay. Faults
                    are logged, and then nothing changes. Files that it names are also read without
                    it when they change, unless `watch` is false
+  SIGUSR2          upgrade: start the program again and hand everything over, sessions included
 
 The program log goes to standard error.";
 

@@ -4,6 +4,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     AccessLog, Admin, Dns, Drain, Limits, Listener, Log, Pool, Quota, ReadFile, Runtime, Timeouts,
+    Upgrade,
 };
 
 /// One whole configuration file.
@@ -20,6 +21,7 @@ pub struct Config {
     pub timeouts: Timeouts,
     pub dns: Dns,
     pub drain: Drain,
+    pub upgrade: Upgrade,
     pub access_log: Vec<AccessLog>,
     pub log: Log,
     pub admin: Option<Admin>,

@@ -58,7 +58,7 @@ pub use schema::json_schema;
 pub(crate) use secret::Secret;
 pub(crate) use settings::{
     Admin, BanRate, Dns, Drain, Limits, Log, ProgramLogFormat, Quota, Rate, Runtime, Timeouts,
-    USERNAME_QUOTA,
+    USERNAME_QUOTA, Upgrade,
 };
 pub use settings::{LogLevel, TcpKeepalive, TcpUserTimeout, Workers};
 pub(crate) use values::is_name;

@@ -162,6 +162,12 @@ pub struct Drain {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upgrade {
+    /// How long the process before an upgrade may keep its sessions.
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Log {
     pub level: LogLevel,
     pub format: ProgramLogFormat,

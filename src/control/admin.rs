@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use super::{descriptors::max_admin_connections, proxy::Proxy};
 use crate::{
     admin::{
-        AdminListener, AdminState, AdminThread, FinishedReload, LastReloads, ReloadChannel,
-        ReloadOutcome, ReloadRequest,
+        AdminListener, AdminMode, AdminState, AdminThread, FinishedReload, LastReloads,
+        ReloadChannel, ReloadOutcome, ReloadRequest, UpgradeChannel,
     },
     program_log::ProgramLog,
     session::Inspector,
@@ -42,7 +42,7 @@ impl ReloadRequests {
                 ("applied", Vec::new())
             }
             ReloadOutcome::Refused { faults } => ("refused", faults.clone()),
-            ReloadOutcome::Draining => return,
+            ReloadOutcome::Draining | ReloadOutcome::Upgrading => return,
         };
         last.config = Some(FinishedReload { at: SystemTime::now(), outcome, faults });
     }
@@ -76,6 +76,9 @@ pub(super) struct AdminSetup<'a> {
     pub(super) draining: &'a Arc<AtomicBool>,
     pub(super) log: ProgramLog,
     pub(super) reloads: ReloadChannel,
+    pub(super) upgrades: UpgradeChannel,
+    /// As it begins.
+    pub(super) mode: AdminMode,
 }
 
 /// Starts the admin thread.
@@ -83,7 +86,7 @@ pub(super) struct AdminSetup<'a> {
 /// # Errors
 /// If the thread or its event loop cannot be created.
 pub(super) fn start(listener: AdminListener, setup: AdminSetup<'_>) -> anyhow::Result<AdminThread> {
-    let AdminSetup { proxy, draining, log, reloads } = setup;
+    let AdminSetup { proxy, draining, log, reloads, upgrades, mode } = setup;
     let address = listener.local_addr();
     let state = AdminState {
         snapshot: proxy.current.clone(),
@@ -98,11 +101,13 @@ pub(super) fn start(listener: AdminListener, setup: AdminSetup<'_>) -> anyhow::R
             proxy.clients.clone(),
         ),
         reloads,
+        upgrades,
         config_file: absolute(&proxy.file).unwrap_or_else(|_| proxy.file.clone()),
         started: (SystemTime::now(), Instant::now()),
         max_connections: max_admin_connections(proxy.descriptors.limit()) as usize,
     };
-    let thread = AdminThread::start(listener, state).context("cannot start the admin thread")?;
+    let thread =
+        AdminThread::start(listener, state, mode).context("cannot start the admin thread")?;
     if let Some(address) = address {
         tracing::info!(%address, "admin listening");
     }

@@ -17,10 +17,11 @@ use super::{
     reload::{reload, reload_files},
     service_manager::{Refused, ServiceManager},
     signals::{SignalAction, Signals, StopSignals},
+    upgrade::{AfterUpgrade, UpgradeEvent, Upgrades},
 };
 use crate::{
     access_log::AccessLogs,
-    admin::{ReloadOutcome, ReloadRequest},
+    admin::{AdminMode, AdminThread, ReloadOutcome, ReloadRequest, UpgradeRequest},
     config::LogLevel,
     worker::Worker,
 };
@@ -44,6 +45,8 @@ pub(super) struct ControlLoop {
     pub(super) set_level: SetLogLevel,
     pub(super) reload_requests: ReloadRequests,
     pub(super) file_watch: FileWatch,
+    pub(super) upgrades: Upgrades,
+    pub(super) admin: Option<AdminThread>,
     pub(super) refused: Refused,
 }
 
@@ -52,6 +55,7 @@ impl ControlLoop {
     /// which the caller has to close.
     pub(super) async fn run(mut self, mut signals: Signals) -> (AccessLogs, anyhow::Result<()>) {
         self.serve(&mut signals).await;
+        self.upgrades.finish(&self.proxy.metrics).await;
         let Proxy { workers, logs, .. } = self.proxy;
         (logs, Worker::stop_all(workers).map_err(Into::into))
     }
@@ -59,8 +63,10 @@ impl ControlLoop {
     async fn serve(&mut self, signals: &mut Signals) {
         let mut housekeeping = Housekeeping::new();
         let mut progress = interval(PROGRESS_INTERVAL);
-        let mut phase = Phase::Serving;
-        self.manager.ready(self.refused);
+        let (mut phase, mut has_workers) = (Phase::Serving, true);
+        if !self.upgrades.has_previous() {
+            self.manager.ready(self.refused);
+        }
         loop {
             // The reason for the next phase, if one begins.
             let mut end_phase = None;
@@ -75,27 +81,37 @@ impl ControlLoop {
                 Some(changed) = self.file_watch.changed() => {
                     end_phase = self.on_changed_files(changed, &mut signals.stop, phase).await;
                 }
+                event = self.upgrades.next() => match self.on_upgrade(event, phase).await {
+                    AfterUpgrade::Nothing => {}
+                    AfterUpgrade::Stop => end_phase = Some(STOPPED_AGAIN),
+                    after => phase = self.after_upgrade(&after, phase),
+                },
                 () = housekeeping.next(&self.proxy) => {}
-                _ = progress.tick(), if phase != Phase::Serving => {
+                _ = progress.tick(), if phase.is_ending() => {
                     self.manager.draining(self.proxy.limiter.open());
                 }
-                ended = self.workers_ended.recv() => match (ended, phase) {
+                ended = self.workers_ended.recv(), if has_workers => match (ended, phase) {
                     (Some(()), Phase::Serving) => {
                         tracing::error!("a worker has failed; stopping");
                         return;
                     }
                     (Some(()), _) => {}
-                    (None, _) => {
-                        tracing::info!("all sessions have ended");
-                        return;
-                    }
+                    (None, _) => has_workers = false,
                 },
+            }
+            // A process in the middle of three passes on what the first and the last tell each other.
+            let is_between =
+                matches!(phase, Phase::HandedOver { .. }) && self.upgrades.has_previous();
+            if !has_workers && !is_between {
+                tracing::info!("all sessions have ended");
+                return;
             }
             let Some(why) = end_phase else { continue };
             phase = match phase {
-                Phase::Serving => {
+                Phase::Serving | Phase::HandedOver { .. } => {
                     progress.reset_immediately();
-                    drain::start(&self.proxy, &self.manager, &self.draining)
+                    self.upgrades.cancel(&self.proxy, self.admin.as_ref()).await;
+                    drain::start(&self.proxy, &self.manager, &self.draining, phase)
                 }
                 Phase::Draining { .. } => drain::end_sessions(&self.proxy, why),
                 Phase::Ending { .. } => return,
@@ -115,15 +131,71 @@ impl ControlLoop {
             SignalAction::ReopenLogs => {
                 tracing::info!("SIGUSR1: reopening the access logs");
                 self.proxy.logs.reopen();
+                self.upgrades.reopen_logs();
             }
             SignalAction::Reload => match self.reload_unless_stopped("SIGHUP", stop, phase).await {
                 Some(ReloadOutcome::Draining) => tracing::warn!("SIGHUP: not reloaded: draining"),
+                Some(ReloadOutcome::Upgrading) => {
+                    tracing::warn!("SIGHUP: not reloaded: an upgrade is in progress");
+                }
                 Some(_) => {}
                 None => return Some(STOPPED_AGAIN),
             },
-            SignalAction::Upgrade => tracing::warn!("SIGUSR2: upgrade is not available yet"),
+            SignalAction::Upgrade => {
+                let is_draining = phase != Phase::Serving;
+                self.upgrades.begin(&self.proxy, "SIGUSR2", None, None, is_draining);
+            }
         }
         None
+    }
+
+    async fn on_upgrade(&mut self, event: UpgradeEvent, phase: Phase) -> AfterUpgrade {
+        let Self { upgrades, proxy, admin, manager, refused, .. } = self;
+        match event {
+            UpgradeEvent::Request(UpgradeRequest { binary, reply }) => {
+                let is_draining = phase != Phase::Serving;
+                upgrades.begin(proxy, "admin API", binary, Some(reply), is_draining);
+            }
+            UpgradeEvent::Step(step) => {
+                return upgrades.on_step(step, proxy, admin.as_ref(), phase.is_ending()).await;
+            }
+            UpgradeEvent::Previous(message) => {
+                if let (Some(left), Phase::Serving) = (upgrades.on_previous(message, proxy), phase)
+                {
+                    manager.taken_over(*refused, left);
+                }
+            }
+            UpgradeEvent::Report => upgrades.report(proxy),
+        }
+        AfterUpgrade::Nothing
+    }
+
+    fn after_upgrade(&mut self, after: &AfterUpgrade, phase: Phase) -> Phase {
+        match after {
+            AfterUpgrade::HandedOver { pid } => {
+                self.manager.hand_over(*pid);
+                if let Some(admin) = &self.admin {
+                    admin.own_file(false);
+                    admin.set_mode(AdminMode::HandedOver);
+                }
+                drain::hand_over(&self.proxy, &self.draining)
+            }
+            AfterUpgrade::TakenBack => {
+                self.manager.take_back(self.refused);
+                if let Some(admin) = &self.admin {
+                    admin.own_file(true);
+                }
+                drain::take_back(&self.proxy, &self.draining)
+            }
+            AfterUpgrade::SessionsMoved => {
+                self.proxy.workers.iter().for_each(Worker::retire);
+                if let Some(admin) = &mut self.admin {
+                    admin.close();
+                }
+                drain::sessions_moved(&self.proxy, phase)
+            }
+            AfterUpgrade::Nothing | AfterUpgrade::Stop => phase,
+        }
     }
 
     /// Returns the reason why the phase ends, if it does.
@@ -210,6 +282,9 @@ impl ControlLoop {
     ) -> Option<ReloadOutcome> {
         if phase != Phase::Serving {
             return Some(ReloadOutcome::Draining);
+        }
+        if self.upgrades.is_in_progress() {
+            return Some(ReloadOutcome::Upgrading);
         }
         tokio::select! {
             outcome = self.reload(requested_by) => Some(outcome),

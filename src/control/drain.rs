@@ -9,15 +9,23 @@ use std::{
 use tokio::time::{Instant, sleep_until};
 
 use super::{proxy::Proxy, service_manager::ServiceManager};
-use crate::{session::Drain, worker::Worker};
+use crate::{config::Config, session::Drain, worker::Worker};
 
 /// How long sessions may take to end and be recorded after they were told to.
 const END_SESSIONS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the sessions may take to move: those in a handshake do so after it.
+const MOVE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The phases of the proxy's life.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Serving,
+    /// Another process has taken over; the sessions that are left end one after the other from
+    /// `until` on.
+    HandedOver {
+        until: Instant,
+    },
     /// Sessions are being ended one after the other.
     Draining {
         until: Instant,
@@ -29,19 +37,67 @@ pub(super) enum Phase {
 }
 
 impl Phase {
+    /// Whether sessions are being ended.
+    pub(super) fn is_ending(self) -> bool {
+        matches!(self, Self::Draining { .. } | Self::Ending { .. })
+    }
+
     /// Waits for the deadline of the phase, if it has one.
     pub(super) async fn deadline(self) {
         match self {
             Self::Serving => pending().await,
-            Self::Draining { until } | Self::Ending { until } => sleep_until(until).await,
+            Self::HandedOver { until } | Self::Draining { until } | Self::Ending { until } => {
+                sleep_until(until).await;
+            }
         }
     }
 }
 
+/// Leaves the clients to another process, which may take the sessions as well.
+pub(super) fn hand_over(proxy: &Proxy, draining: &AtomicBool) -> Phase {
+    let config = proxy.current.load().config.clone();
+    draining.store(true, Ordering::Relaxed);
+    proxy.listeners.release_files();
+    // The time for the sessions that stay counts from when the others have moved.
+    Phase::HandedOver { until: Instant::now() + MOVE_TIMEOUT + before_drain(&config) }
+}
+
+/// All sessions that can move have moved: the others may stay for `upgrade.timeout`.
+pub(super) fn sessions_moved(proxy: &Proxy, phase: Phase) -> Phase {
+    match phase {
+        Phase::HandedOver { .. } => {
+            let config = proxy.current.load().config.clone();
+            Phase::HandedOver { until: Instant::now() + before_drain(&config) }
+        }
+        other => other,
+    }
+}
+
+/// How long sessions that stay are left alone, before they end one after the other.
+fn before_drain(config: &Config) -> Duration {
+    config.upgrade.timeout.saturating_sub(config.drain.timeout)
+}
+
+/// Serves again, as the other process has ended.
+pub(super) fn take_back(proxy: &Proxy, draining: &AtomicBool) -> Phase {
+    draining.store(false, Ordering::Relaxed);
+    proxy.listeners.own_files();
+    Phase::Serving
+}
+
 /// Makes the workers stop accepting and end their sessions one after the other.
-pub(super) fn start(proxy: &Proxy, manager: &ServiceManager, draining: &AtomicBool) -> Phase {
+pub(super) fn start(
+    proxy: &Proxy,
+    manager: &ServiceManager,
+    draining: &AtomicBool,
+    phase: Phase,
+) -> Phase {
     let Proxy { limiter, workers, current, .. } = proxy;
-    let timeout = current.load().config.drain.timeout;
+    let config = current.load().config.clone();
+    let timeout = match phase {
+        Phase::HandedOver { .. } => config.drain.timeout.min(config.upgrade.timeout),
+        _ => config.drain.timeout,
+    };
     let until = Instant::now() + timeout;
     draining.store(true, Ordering::Relaxed);
     manager.stopping(timeout);

@@ -6,7 +6,10 @@ use anyhow::anyhow;
 
 use crate::{
     config::{Bind, Config},
-    listener::{self, BoundListener, InheritedSocket, InheritedSockets, Listener, ListenerPools},
+    listener::{
+        self, BoundListener, InheritedSocket, InheritedSockets, Listener, ListenerPools,
+        PreviousListeners,
+    },
     metrics::Metrics,
     net::TcpOptions,
     upstream::Pool,
@@ -18,6 +21,8 @@ pub(super) struct Listeners {
     /// In the order of the configuration.
     open: Vec<Arc<Listener>>,
     inherited: InheritedSockets,
+    /// Sockets that the process before an upgrade has handed over, until they are bound.
+    handed: PreviousListeners,
 }
 
 /// Listeners that are bound but not in use yet, in the order of the configuration. Dropping this
@@ -44,10 +49,35 @@ impl Listeners {
         config: &Config,
         workers: NonZeroUsize,
     ) -> anyhow::Result<(Self, BoundListeners)> {
-        let mut listeners = Self { open: Vec::new(), inherited: InheritedSockets::from_env() };
+        let (inherited, handed) = (InheritedSockets::from_env(), PreviousListeners::default());
+        Self::start(config, workers, inherited, handed)
+    }
+
+    /// Takes the sockets of the process before an upgrade, and binds the listeners that it does not
+    /// have.
+    ///
+    /// # Errors
+    /// The listeners that cannot be bound, and why.
+    pub(super) fn take_over(
+        config: &Config,
+        workers: NonZeroUsize,
+        inherited: InheritedSockets,
+        handed: PreviousListeners,
+    ) -> anyhow::Result<(Self, BoundListeners)> {
+        Self::start(config, workers, inherited, handed)
+    }
+
+    fn start(
+        config: &Config,
+        workers: NonZeroUsize,
+        inherited: InheritedSockets,
+        handed: PreviousListeners,
+    ) -> anyhow::Result<(Self, BoundListeners)> {
+        let mut listeners = Self { open: Vec::new(), inherited, handed };
         let bound = listeners.bind(config, workers.get());
         let bound = bound.map_err(|errors| anyhow!(errors.join("\n")))?;
         listeners.inherited.close_unused(&bound.inherited());
+        listeners.handed = PreviousListeners::default();
         Ok((listeners, bound))
     }
 
@@ -76,8 +106,11 @@ impl Listeners {
                 continue;
             }
             let handed_over = self.inherited.listening(listener, &taken, workers, options);
+            let take = || self.handed.listening(listener, workers, options);
             let bind = || listener::bind(listener, workers, options);
-            match handed_over.and_then(|handed_over| handed_over.map_or_else(bind, Ok)) {
+            let handed_over =
+                handed_over.and_then(|bound| bound.map_or_else(take, |it| Ok(Some(it))));
+            match handed_over.and_then(|bound| bound.map_or_else(bind, Ok)) {
                 Ok(listening) => {
                     taken.extend(listening.inherited().cloned());
                     all.push(PlannedListener::New(listening));
@@ -96,7 +129,7 @@ impl Listeners {
     }
 
     /// Puts the listeners that were bound for `config` into use, with its `pools`. Returns the
-    /// sockets of new listeners, one for each worker.
+    /// sockets of new listeners, at least one for each worker.
     pub(super) fn adopt(
         &mut self,
         bound: BoundListeners,
@@ -131,6 +164,21 @@ impl Listeners {
             }
         }
         sockets
+    }
+
+    /// Leaves the files of unix sockets to the process after an upgrade.
+    pub(super) fn release_files(&self) {
+        self.open.iter().for_each(|listener| listener.release_file());
+    }
+
+    /// Takes the files of unix sockets from the process before an upgrade.
+    pub(super) fn own_files(&self) {
+        self.open.iter().for_each(|listener| listener.own_file());
+    }
+
+    /// The sockets that the service manager has passed.
+    pub(super) fn inherited(&self) -> &InheritedSockets {
+        &self.inherited
     }
 
     /// In the order of the configuration.

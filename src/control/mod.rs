@@ -18,6 +18,7 @@ mod service_manager;
 mod signals;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod warnings;
 
 pub(crate) use control_loop::SetLogLevel;

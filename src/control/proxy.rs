@@ -1,6 +1,7 @@
 //! The running parts of the proxy, owned by the control thread.
 
 use std::{
+    iter,
     num::NonZeroUsize,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -37,6 +38,12 @@ use crate::{
 /// How often the access logs are checked for whether they block clients.
 const LOG_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
+/// The position of the run ID in a session ID, above the worker's index and the session's number.
+const RUN_ID_SHIFT: u32 = 48;
+
+/// The most processes before upgrades whose session IDs are not used again.
+const MAX_RUN_IDS: usize = 10_000;
+
 pub(super) struct Proxy {
     /// The configuration file, which a reload reads again.
     pub(super) file: PathBuf,
@@ -50,11 +57,15 @@ pub(super) struct Proxy {
     pub(super) clients: Arc<ClientDirectory>,
     pub(super) descriptors: DescriptorLimit,
     pub(super) jobs: BlockingJobs,
+    /// The first 16 bits of the session IDs of this process, after those of the processes before
+    /// upgrades, whose sessions may have moved here.
+    pub(super) run_ids: Vec<u16>,
     _tasks: JoinSet<()>,
 }
 
 impl Proxy {
-    /// Starts the proxy; from then on clients are served. `ended` gets an item when a worker ends.
+    /// Starts the proxy; from then on clients are served, unless there is a process before an
+    /// upgrade: `previous_runs` are its [`Self::run_ids`]. `ended` gets an item when a worker ends.
     ///
     /// # Errors
     /// A log cannot be opened, or a thread cannot be started.
@@ -65,6 +76,7 @@ impl Proxy {
         (mut listeners, bound): (Listeners, BoundListeners),
         metrics: &Metrics,
         ended: &mpsc::UnboundedSender<()>,
+        previous_runs: Option<Vec<u16>>,
     ) -> anyhow::Result<Self> {
         let descriptors = DescriptorLimit::raise();
         let signal = Arc::new(WorkerSignal::default());
@@ -88,9 +100,9 @@ impl Proxy {
             clients: clients.clone(),
             signal,
         };
-        // Random, so that session IDs most likely differ from those of earlier runs and other
-        // proxies.
-        let run_id = u64::from(fastrand::u16(..)) << 48;
+        let accepts = previous_runs.is_none();
+        let run_ids = with_new_run_id(previous_runs.unwrap_or_default());
+        let run_id = run_ids.last().map_or(0, |id| u64::from(*id) << RUN_ID_SHIFT);
         let mut workers = Vec::new();
         let (pending, _) = mpsc::channel(1);
         let worker_updates =
@@ -101,6 +113,7 @@ impl Proxy {
                 shared: shared.clone(),
                 update,
                 first_session_id: run_id | (index as u64) << SESSION_ID_BITS,
+                accepts,
             };
             workers.push(Worker::start(setup, ended.clone()).context("cannot start a worker")?);
         }
@@ -121,9 +134,21 @@ impl Proxy {
             clients,
             descriptors,
             jobs,
+            run_ids,
             _tasks: tasks,
         })
     }
+}
+
+/// Adds a run ID: random, so that session IDs most likely differ from those of earlier runs and
+/// other proxies, and never from those of the processes before upgrades.
+fn with_new_run_id(mut run_ids: Vec<u16>) -> Vec<u16> {
+    // Sessions of processes before that are most likely gone.
+    let surplus = run_ids.len().saturating_sub(MAX_RUN_IDS);
+    run_ids.drain(..surplus);
+    let new = iter::repeat_with(|| fastrand::u16(..)).find(|id| !run_ids.contains(id));
+    run_ids.extend(new);
+    run_ids
 }
 
 /// Checks whether a log blocks clients. This is a separate task, because a reload can take long.
@@ -144,9 +169,17 @@ pub(super) fn worker_updates(
     logs: &AccessLogs,
     pending: &PendingUpdate,
 ) -> Vec<WorkerUpdate> {
-    let update = |_| WorkerUpdate {
+    let update = |index| WorkerUpdate {
         snapshot: snapshot.clone(),
-        sockets: sockets.iter_mut().filter_map(|(id, own)| Some((*id, own.pop()?))).collect(),
+        // A process before an upgrade may have had more workers, whose sockets are spread.
+        sockets: sockets
+            .iter_mut()
+            .flat_map(|(id, left)| {
+                let share = left.len().div_ceil(workers - index);
+                let own = left.split_off(left.len() - share);
+                own.into_iter().map(|socket| (*id, socket))
+            })
+            .collect(),
         log: logs.worker_logs(),
         pending: pending.clone(),
     };

@@ -16,6 +16,7 @@ use std::{
             net::{SocketAddr, UnixDatagram},
         },
     },
+    process,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -58,7 +59,11 @@ impl Refused {
 
 /// The service manager, if there is one. A separate thread sends the messages in order, so nothing
 /// else waits for it.
-pub(super) struct ServiceManager(Option<Messenger>);
+pub(super) struct ServiceManager {
+    messenger: Option<Messenger>,
+    /// Another process is the main process.
+    is_silent: bool,
+}
 
 struct Messenger {
     messages: SyncSender<String>,
@@ -67,14 +72,15 @@ struct Messenger {
 
 impl ServiceManager {
     pub(super) fn from_env() -> Self {
-        let Some(socket) = env::var_os("NOTIFY_SOCKET") else { return Self(None) };
+        let none = Self { messenger: None, is_silent: false };
+        let Some(socket) = env::var_os("NOTIFY_SOCKET") else { return none };
         let (messages, queue) = sync_channel(MAX_QUEUED_MESSAGES);
         let name = "notify".to_owned();
         match thread::Builder::new().name(name).spawn(move || send_all(&socket, &queue)) {
-            Ok(thread) => Self(Some(Messenger { messages, thread })),
+            Ok(thread) => Self { messenger: Some(Messenger { messages, thread }), ..none },
             Err(error) => {
                 tracing::error!(%error, "cannot start the thread that notifies the service manager");
-                Self(None)
+                none
             }
         }
     }
@@ -83,6 +89,19 @@ impl ServiceManager {
     /// [`Self::reloading`].
     pub(super) fn ready(&self, refused: Refused) {
         self.queue(format!("READY=1\nSTATUS={}\n", refused.status()));
+    }
+
+    /// Reports that the proxy serves after an upgrade, and how many connections are left with the
+    /// process before. That process has to have named this one as the main process: messages of
+    /// others are not read.
+    pub(super) fn taken_over(&self, refused: Refused, left: u64) {
+        let status = refused.status();
+        if left == 0 {
+            return self.ready(refused);
+        }
+        self.queue(format!(
+            "READY=1\nSTATUS={status}; connections left with the process before the upgrade: {left}\n"
+        ));
     }
 
     /// Reports what is refused while the proxy serves.
@@ -104,13 +123,27 @@ impl ServiceManager {
         self.queue(format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={micros}\nSTATUS=Draining\n"));
     }
 
+    /// Reports that another process is the service's main process from now on, and nothing more:
+    /// only messages of the main process are read.
+    pub(super) fn hand_over(&mut self, pid: u32) {
+        self.queue(format!("MAINPID={pid}\n"));
+        self.is_silent = true;
+    }
+
+    /// Reports that this process is the main process again, because the one after it has ended.
+    pub(super) fn take_back(&mut self, refused: Refused) {
+        self.is_silent = false;
+        self.queue(format!("MAINPID={}\n", process::id()));
+        self.ready(refused);
+    }
+
     /// Reports a drain's progress.
     pub(super) fn draining(&self, connections: u32) {
         self.queue(format!("STATUS=Draining, connections left: {connections}\n"));
     }
 
     fn queue(&self, message: String) {
-        let Some(messenger) = &self.0 else { return };
+        let Some(messenger) = self.messenger.as_ref().filter(|_| !self.is_silent) else { return };
         if messenger.messages.try_send(message).is_err() {
             tracing::warn!("cannot notify the service manager: it does not read its messages");
         }
@@ -120,7 +153,7 @@ impl ServiceManager {
 impl Drop for ServiceManager {
     /// Waits for the last message to be sent.
     fn drop(&mut self) {
-        if let Some(Messenger { messages, thread }) = self.0.take() {
+        if let Some(Messenger { messages, thread }) = self.messenger.take() {
             drop(messages);
             let _ = join_by(thread, Instant::now() + SEND_TIMEOUT);
         }

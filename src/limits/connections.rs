@@ -117,6 +117,11 @@ impl ConnectionLimiter {
         (open <= most).then_some(open > limits.max_connections)
     }
 
+    /// Counts a connection that has moved here from another process.
+    pub(crate) fn count_in_moved(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn count_out(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }

@@ -87,6 +87,23 @@ impl ConnectionPermit {
         })
     }
 
+    /// Counts a session that has moved here from another process, beyond the limits as well: a
+    /// connection that exists stays. `None`: the peer of a unix socket.
+    pub(crate) fn of_moved(limiter: &Arc<ConnectionLimiter>, ip: Option<IpAddr>) -> Self {
+        limiter.count_in_moved();
+        let permit = Self {
+            limiter: limiter.clone(),
+            ip,
+            prefix: Cell::new(0),
+            identified: true,
+            over_address_limit: false,
+            over: None,
+            quotas: Cell::default(),
+        };
+        permit.recount();
+        permit
+    }
+
     /// Counts the connection by its client's address once that is known; `None` for a unix peer.
     ///
     /// # Errors

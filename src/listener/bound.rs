@@ -13,7 +13,7 @@ pub(super) const BACKLOG: i32 = 4096;
 pub struct BoundListener {
     /// The bound address, with the port chosen by the kernel if the configured port is 0.
     pub bind: Bind,
-    /// One socket per worker.
+    /// At least one socket per worker.
     pub sockets: Vec<OwnedFd>,
     /// The inherited socket of which `sockets` are duplicates. The service manager holds it too.
     pub(super) inherited: Option<Arc<InheritedSocket>>,
@@ -40,10 +40,18 @@ impl UnixSocketFile {
     pub(super) fn new(path: PathBuf) -> Self {
         Self(path)
     }
+
+    /// Leaves the file in place.
+    pub(super) fn keep(mut self) {
+        self.0 = PathBuf::new();
+    }
 }
 
 impl Drop for UnixSocketFile {
     fn drop(&mut self) {
+        if self.0.as_os_str().is_empty() {
+            return;
+        }
         // If this fails, the next start finds the file stale and removes it.
         let _ = std::fs::remove_file(&self.0);
     }

@@ -44,6 +44,27 @@ impl InheritedSockets {
         Self { sockets }
     }
 
+    /// Takes sockets that another process of this program was passed, with their names.
+    ///
+    /// # Errors
+    /// If a descriptor is not a listening socket.
+    pub(crate) fn handed(sockets: Vec<(String, OwnedFd)>) -> io::Result<Self> {
+        let take = |(name, socket): (String, OwnedFd)| {
+            let socket = Socket::from(socket);
+            let address = local_address(&socket)?;
+            Ok(Arc::new(InheritedSocket { name, address, socket }))
+        };
+        Ok(Self { sockets: sockets.into_iter().map(take).collect::<io::Result<_>>()? })
+    }
+
+    /// Duplicates of the sockets, with their names.
+    pub(crate) fn duplicates(&self) -> io::Result<Vec<(String, OwnedFd)>> {
+        let duplicate = |inherited: &Arc<InheritedSocket>| {
+            Ok((inherited.name.clone(), inherited.socket.try_clone()?.into()))
+        };
+        self.sockets.iter().map(duplicate).collect()
+    }
+
     /// The socket with the listener's name, otherwise one with its address, for `workers` workers.
     /// `taken` are the sockets of other listeners. `None` if the listener has to bind a socket of
     /// its own.
@@ -107,7 +128,12 @@ fn take(inherited: &mut ListenFd, index: usize) -> io::Result<(Bind, Socket)> {
             None => return Err(io::ErrorKind::NotFound.into()),
         },
     };
-    Ok((address(&socket.local_addr()?)?, socket))
+    Ok((local_address(&socket)?, socket))
+}
+
+/// The address that a socket is bound to.
+pub(super) fn local_address(socket: &Socket) -> io::Result<Bind> {
+    address(&socket.local_addr()?)
 }
 
 fn address(address: &SockAddr) -> io::Result<Bind> {

@@ -3,8 +3,10 @@
 mod bind;
 mod bind_error;
 mod bound;
+mod handed_share;
 mod inherited;
 mod inherited_socket;
+mod previous;
 mod rules;
 mod settings;
 
@@ -19,6 +21,7 @@ pub use bind::bind;
 pub(crate) use bound::BoundListener;
 pub(crate) use inherited::InheritedSockets;
 pub(crate) use inherited_socket::InheritedSocket;
+pub(crate) use previous::{PreviousListener, PreviousListeners};
 pub(crate) use rules::{ListenerRules, RunningRule};
 pub use settings::ListenerPools;
 pub(crate) use settings::ListenerSettings;
@@ -121,6 +124,27 @@ impl Listener {
     /// The inherited socket that it uses, if any.
     pub fn inherited(&self) -> Option<&Arc<InheritedSocket>> {
         self.inherited.as_ref()
+    }
+
+    /// The address in the configuration.
+    pub(crate) fn configured_bind(&self) -> &Bind {
+        &self.configured_bind
+    }
+
+    /// Leaves the file of its unix socket to another process that has the same socket.
+    pub(crate) fn release_file(&self) {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(file) = file {
+            file.keep();
+        }
+    }
+
+    /// Removes the file of its unix socket from now on when it is closed.
+    pub(crate) fn own_file(&self) {
+        if let (Bind::Unix(path), None) = (&self.bind, &self.inherited) {
+            let file = Some(UnixSocketFile::new(path.clone()));
+            *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+        }
     }
 
     /// Removes the file of its unix socket at once: other threads may still hold this listener when

@@ -25,6 +25,8 @@ pub struct ListenerPools<'a> {
 /// outlive many reloads.
 pub struct ListenerSettings {
     pub name: Arc<str>,
+    /// The bound address.
+    pub bind: Bind,
     /// The transport of its connections, as logs name it. With both protocols: that of MQTT, and of
     /// connections whose protocol is not known yet.
     pub transport: Transport,
@@ -68,6 +70,7 @@ impl ListenerSettings {
             if listener.mqtt { mqtt_transport } else { mqtt_transport.with_websocket() };
         Self {
             name: listener.name.clone(),
+            bind: bind.clone(),
             transport,
             pool: pools.default.clone(),
             rules: (!rules.is_empty()).then_some(rules),

@@ -1,8 +1,12 @@
 //! Creates and registers families of metrics of the whole proxy.
 
+use std::cell::RefCell;
+
 use prometheus::{
     IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
 };
+
+use super::totals::{CounterFamilies, CounterFamily};
 
 /// Bucket bounds in seconds for the handshake and the CONNACK: from half a millisecond on a LAN to
 /// the 10 s that the deadlines allow by default.
@@ -13,15 +17,23 @@ pub(super) const HANDSHAKE_BUCKETS: &[f64] =
 ///
 /// Names, labels and buckets are constants of this crate, and every test that creates `Metrics`
 /// checks that they are valid and unique.
-pub(super) struct Families(pub(super) Registry);
+pub(super) struct Families {
+    pub(super) registry: Registry,
+    /// Those of counters.
+    pub(super) counters: RefCell<CounterFamilies>,
+}
 
 impl Families {
     pub(super) fn counter(&self, name: &str, help: &str) -> IntCounter {
-        self.add(made(IntCounter::with_opts(opts(name, help))))
+        let counter = self.add(made(IntCounter::with_opts(opts(name, help))));
+        self.note(name, CounterFamily::One(counter.clone()));
+        counter
     }
 
     pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        self.add(made(IntCounterVec::new(opts(name, help), labels)))
+        let counters = self.add(made(IntCounterVec::new(opts(name, help), labels)));
+        self.note(name, CounterFamily::Several(counters.clone()));
+        counters
     }
 
     pub(super) fn gauge(&self, name: &str, help: &str) -> IntGauge {
@@ -32,8 +44,12 @@ impl Families {
         self.add(made(IntGaugeVec::new(opts(name, help), labels)))
     }
 
+    fn note(&self, name: &str, family: CounterFamily) {
+        self.counters.borrow_mut().insert(name.to_owned(), family);
+    }
+
     fn add<T: Collector + Clone + 'static>(&self, family: T) -> T {
-        made(self.0.register(Box::new(family.clone())));
+        made(self.registry.register(Box::new(family.clone())));
         family
     }
 }

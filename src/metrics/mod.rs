@@ -14,6 +14,9 @@ mod reloads;
 mod series;
 #[cfg(test)]
 mod tests;
+mod total_value;
+mod totals;
+mod upgrades;
 mod upstream;
 
 pub(crate) use access_log::AccessLogMetrics;
@@ -26,4 +29,5 @@ pub(crate) use pool::PoolMetrics;
 pub(crate) use quota::QuotaMetrics;
 pub(crate) use registry::AcceptError;
 pub use registry::Metrics;
+pub(crate) use totals::Totals;
 pub(crate) use upstream::{TryOutcome, UpstreamMetrics};

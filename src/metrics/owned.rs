@@ -13,7 +13,7 @@ use std::{
 };
 
 use prometheus::{
-    Opts, Registry,
+    Histogram, IntCounter, Opts, Registry,
     core::{Collector, Desc},
     proto::{MetricFamily, MetricType},
 };
@@ -21,7 +21,9 @@ use prometheus::{
 use super::{
     families::{made, opts},
     owners::{Owner, Owners},
-    series::{SampleValue, Series},
+    series::{SampleTotal, SampleValue, Series},
+    total_value::TotalValue,
+    totals::OwnedTotal,
 };
 
 /// A family of owned samples, all of type `T`.
@@ -119,6 +121,48 @@ impl Owned {
     pub(super) fn registration(&self, owner: Owner) -> Registration {
         let series = self.0.owners().register(&owner);
         Registration(Arc::new(RegistrationInner { owner, series, all: self.0.clone() }))
+    }
+}
+
+impl Owned {
+    /// The values of all counters and histograms, also of former owners.
+    pub(super) fn totals(&self) -> Vec<OwnedTotal> {
+        let all = self.0.owners().all();
+        let totals = all.iter().flat_map(|(owner, series)| {
+            let totals = series.totals().into_iter();
+            totals.filter_map(|SampleTotal { family, word, is_scoped, value }| {
+                let family = self.0.families.get(usize::from(family))?.name.to_owned();
+                Some(OwnedTotal { owner: owner.clone(), family, word, is_scoped, value })
+            })
+        });
+        totals.collect()
+    }
+
+    /// Families that this version does not have, or has as another type, are ignored.
+    pub(super) fn add_totals(&self, totals: &[OwnedTotal]) {
+        let families = self.0.families.iter().enumerate();
+        let families: HashMap<_, _> =
+            families.map(|(index, family)| (family.name, (index as u16, family.kind))).collect();
+        for OwnedTotal { owner, family, word, is_scoped, value } in totals {
+            let Some((family, kind)) = families.get(&**family) else { continue };
+            // A former owner keeps them until it comes back.
+            let registration = self.registration(owner.clone());
+            let (series, word) = (&registration.0.series, word.as_deref());
+            match (value, kind) {
+                (TotalValue::Counter(count), MetricType::COUNTER) => {
+                    let family = Family::<IntCounter>(*family, PhantomData);
+                    let make = || registration.make(family, word);
+                    series.kept_sample(family.0, word, *is_scoped, make).inc_by(*count);
+                }
+                (TotalValue::Histogram(total), MetricType::HISTOGRAM) => {
+                    let family = Family::<Histogram>(*family, PhantomData);
+                    let make = || registration.make(family, word);
+                    series.kept_sample(family.0, word, *is_scoped, make);
+                    series.add_observations(family.0, word, total);
+                }
+                _ => {}
+            }
+        }
     }
 }
 

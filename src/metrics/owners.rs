@@ -5,13 +5,15 @@ use std::{
     sync::Arc,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::series::Series;
 
 /// The most former owners that are remembered, so that their counters continue if they come back.
 pub(super) const MAX_FORMER_OWNERS: usize = 1000;
 
 /// The owner of samples.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) enum Owner {
     Listener(Arc<str>),
     Pool(Arc<str>),
@@ -88,6 +90,13 @@ impl Owners {
         {
             self.former.remove(&oldest);
         }
+    }
+
+    /// The samples of all owners, also of former ones.
+    pub(super) fn all(&self) -> Vec<(Owner, Arc<Series>)> {
+        let registered = self.registered.iter().map(|(owner, it)| (owner, &it.series));
+        let former = self.former.iter().map(|(owner, it)| (owner, &it.series));
+        registered.chain(former).map(|(owner, series)| (owner.clone(), series.clone())).collect()
     }
 
     /// The samples of the registered owners.

@@ -1,5 +1,7 @@
 //! The Prometheus metrics, in a registry of their own.
 
+use std::{cell::RefCell, sync::Arc};
+
 use prometheus::{
     IntCounter, IntGauge, IntGaugeVec, Registry, TextEncoder, process_collector::ProcessCollector,
 };
@@ -15,6 +17,8 @@ use super::{
     pool::{PoolFamilies, PoolMetrics},
     quota::{QuotaFamilies, QuotaMetrics},
     reloads::ReloadMetrics,
+    totals::{CounterFamilies, Totals},
+    upgrades::UpgradeMetrics,
     upstream::{UpstreamFamilies, UpstreamMetrics},
 };
 use crate::{
@@ -41,6 +45,8 @@ named! {
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
+    /// The families of counters of the whole proxy.
+    counters: Arc<CounterFamilies>,
     /// The metrics of listeners, pools, brokers, access logs and quotas, while those exist.
     owned: Owned,
     listeners: ListenerFamilies,
@@ -49,6 +55,7 @@ pub struct Metrics {
     quotas: QuotaFamilies,
     ends: EndMetrics,
     pub(super) reloads: ReloadMetrics,
+    upgrades: UpgradeMetrics,
     accept_errors: Box<[IntCounter]>,
     certificate_expiry: IntGaugeVec,
     access_logs: AccessLogMetrics,
@@ -59,7 +66,7 @@ pub struct Metrics {
 
 impl Metrics {
     pub fn new() -> Self {
-        let family = Families(Registry::new());
+        let family = Families { registry: Registry::new(), counters: RefCell::default() };
         add_process(&family);
         // Counters exist before the first failure: a rate misses the step from absent to 1.
         let accept_errors =
@@ -71,7 +78,7 @@ impl Metrics {
         let upstreams = UpstreamFamilies::new(&mut owned);
         let quotas = QuotaFamilies::new(&mut owned);
         let access_logs = AccessLogFamilies::new(&mut owned);
-        let owned = owned.register(&family.0);
+        let owned = owned.register(&family.registry);
         Self {
             access_logs: AccessLogMetrics {
                 dropped: family.counter(
@@ -88,6 +95,7 @@ impl Metrics {
             quotas,
             ends: EndMetrics::new(&family),
             reloads: ReloadMetrics::new(&family),
+            upgrades: UpgradeMetrics::new(&family),
             accept_errors: AcceptError::ALL
                 .iter()
                 .map(|kind| accept_errors.with_label_values(&[kind.as_str()]))
@@ -107,7 +115,8 @@ impl Metrics {
                 "Connections that may be open at once: max_connections, or fewer if descriptors are short.",
             ),
             limits: LimitMetrics::new(&family),
-            registry: family.0,
+            counters: family.counters.into_inner().into(),
+            registry: family.registry,
         }
     }
 
@@ -176,6 +185,11 @@ impl Metrics {
         self.reloads.count_files(applied);
     }
 
+    /// Counts an upgrade to another process; if it failed, this one carries on.
+    pub(crate) fn count_upgrade(&self, done: bool) {
+        self.upgrades.count(done);
+    }
+
     /// How many connections may be open at once.
     pub fn set_connections_limit(&self, limit: u32) {
         self.connections_limit.set(limit.into());
@@ -210,6 +224,23 @@ impl Metrics {
         self.program_log_dropped.clone()
     }
 
+    /// The values of all counters and histograms, for the process after an upgrade.
+    pub(crate) fn totals(&self) -> Totals {
+        let counters = self.counters.iter().flat_map(|(name, family)| family.totals(name));
+        Totals { counters: counters.collect(), owned: self.owned.totals() }
+    }
+
+    /// Adds the values of the process before an upgrade, or how much they have risen. Families that
+    /// this version does not have are ignored.
+    pub(crate) fn add_totals(&self, totals: &Totals) {
+        for total in &totals.counters {
+            if let Some(family) = self.counters.get(&total.family) {
+                family.add(total);
+            }
+        }
+        self.owned.add_totals(&totals.owned);
+    }
+
     /// All metrics in Prometheus' text format 0.0.4.
     pub fn render(&self) -> String {
         let mut text = String::new();
@@ -229,7 +260,7 @@ impl Default for Metrics {
 
 /// The metrics of the process.
 fn add_process(family: &Families) {
-    made(family.0.register(Box::new(ProcessCollector::for_self())));
+    made(family.registry.register(Box::new(ProcessCollector::for_self())));
     let build = family.gauges("build_info", "Always 1; the version that runs.", &["version"]);
     build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
 }

@@ -8,6 +8,8 @@ use prometheus::{
     proto::{Metric, MetricType},
 };
 
+use super::total_value::{HistogramTotal, TotalValue};
+
 #[derive(Default)]
 pub(super) struct Series(Mutex<Vec<Sample>>);
 
@@ -18,6 +20,16 @@ struct Sample {
     /// How many scoped samples refer to it; it is exposed while there is one. `None`: it is exposed
     /// while its owner exists.
     holders: Option<usize>,
+    /// The observations of the processes before an upgrade, for histograms.
+    earlier: Option<Box<HistogramTotal>>,
+}
+
+/// The value of a counter or a histogram.
+pub(super) struct SampleTotal {
+    pub(super) family: u16,
+    pub(super) word: Option<Box<str>>,
+    pub(super) is_scoped: bool,
+    pub(super) value: TotalValue,
 }
 
 pub(super) enum SampleKind {
@@ -45,13 +57,35 @@ impl Series {
         scoped: bool,
         make: impl FnOnce() -> T,
     ) -> T {
+        self.sample_held(family, word, scoped.then_some(1), make)
+    }
+
+    /// As [`Self::sample`], for a value of another process: a scoped one gets no holder.
+    pub(super) fn kept_sample<T: SampleValue>(
+        &self,
+        family: u16,
+        word: Option<&str>,
+        scoped: bool,
+        make: impl FnOnce() -> T,
+    ) -> T {
+        self.sample_held(family, word, scoped.then_some(0), make)
+    }
+
+    /// `new_holders`: `None` if the sample is exposed while its owner exists.
+    fn sample_held<T: SampleValue>(
+        &self,
+        family: u16,
+        word: Option<&str>,
+        new_holders: Option<usize>,
+        make: impl FnOnce() -> T,
+    ) -> T {
         let mut samples = self.samples();
         let known = samples.iter_mut().find(|sample| sample.is(family, word));
         if let Some(sample) = known
             && let Some(value) = T::of(&sample.value)
         {
             if let Some(holders) = &mut sample.holders {
-                *holders += usize::from(scoped);
+                *holders += new_holders.unwrap_or(0);
             }
             return value.clone();
         }
@@ -60,9 +94,39 @@ impl Series {
             family,
             word: word.map(Into::into),
             value: fresh.clone().into_value(),
-            holders: scoped.then_some(1),
+            holders: new_holders,
+            earlier: None,
         });
         fresh
+    }
+
+    /// Adds observations of another process to a histogram.
+    pub(super) fn add_observations(&self, family: u16, word: Option<&str>, total: &HistogramTotal) {
+        let mut samples = self.samples();
+        if let Some(sample) = samples.iter_mut().find(|sample| sample.is(family, word)) {
+            match &mut sample.earlier {
+                Some(earlier) => earlier.add(total),
+                None => sample.earlier = Some(Box::new(total.clone())),
+            }
+        }
+    }
+
+    /// The values of counters and histograms.
+    pub(super) fn totals(&self) -> Vec<SampleTotal> {
+        let samples = self.samples();
+        let totals = samples.iter().filter_map(|sample| {
+            let value = match &sample.value {
+                SampleKind::Counter(counter) => TotalValue::Counter(counter.get()),
+                SampleKind::Gauge(_) => return None,
+                SampleKind::Histogram(_) => {
+                    let metric = sample.metric();
+                    TotalValue::Histogram(HistogramTotal::of(metric.get_histogram()))
+                }
+            };
+            let (family, word) = (sample.family, sample.word.clone());
+            Some(SampleTotal { family, word, is_scoped: sample.holders.is_some(), value })
+        });
+        totals.collect()
     }
 
     /// Removes a holder. A sample without holders is not exposed, and a gauge is removed.
@@ -98,7 +162,7 @@ impl Series {
     pub(super) fn collect(&self, metrics: &mut [Vec<Metric>]) {
         for sample in self.samples().iter().filter(|sample| sample.holders != Some(0)) {
             if let Some(metrics) = metrics.get_mut(usize::from(sample.family)) {
-                metrics.push(sample.value.metric());
+                metrics.push(sample.metric());
             }
         }
     }
@@ -111,6 +175,16 @@ impl Series {
 impl Sample {
     fn is(&self, family: u16, word: Option<&str>) -> bool {
         self.family == family && self.word.as_deref() == word
+    }
+
+    fn metric(&self) -> Metric {
+        let mut metric = self.value.metric();
+        if let Some(earlier) = &self.earlier {
+            let mut histogram = metric.get_histogram().clone();
+            earlier.add_to(&mut histogram);
+            metric.set_histogram(histogram);
+        }
+        metric
     }
 
     fn is_gauge(&self) -> bool {

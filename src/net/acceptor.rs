@@ -1,6 +1,7 @@
 //! Listening sockets on a worker's [`Reactor`], and the peers that connect to them.
 
 use std::{
+    cell::Cell,
     io,
     net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
@@ -22,22 +23,47 @@ pub(crate) struct Acceptor {
     fd: OwnedFd,
     token: SocketToken,
     reactor: Rc<Reactor>,
+    is_paused: Cell<bool>,
+    is_stopped: Cell<bool>,
 }
 
 impl Acceptor {
-    /// Registers a nonblocking listening socket.
-    pub(crate) fn new(reactor: &Rc<Reactor>, fd: OwnedFd) -> io::Result<Self> {
+    /// Registers a nonblocking listening socket. `stopped`: as after [`Self::stop`].
+    pub(crate) fn new(reactor: &Rc<Reactor>, fd: OwnedFd, stopped: bool) -> io::Result<Self> {
         // Level-triggered: one connection per turn, so that a connect storm starves no session.
-        let token = reactor.register(&fd, Self::INTEREST, Readiness::NONE)?;
-        Ok(Self { fd, token, reactor: reactor.clone() })
+        let interest = if stopped { EventFlags::empty() } else { Self::INTEREST };
+        let token = reactor.register(&fd, interest, Readiness::NONE)?;
+        let (is_paused, is_stopped) = (Cell::new(false), Cell::new(stopped));
+        Ok(Self { fd, token, reactor: reactor.clone(), is_paused, is_stopped })
     }
 
     const INTEREST: EventFlags = EventFlags::IN;
 
-    /// Stops or resumes taking connections from the kernel's queue. Without a pause, a shortage of
+    /// Pauses or resumes taking connections from the kernel's queue. Without a pause, a shortage of
     /// descriptors would wake the worker continuously.
     pub(crate) fn pause(&self, pause: bool) -> io::Result<()> {
-        let interest = if pause { EventFlags::empty() } else { Self::INTEREST };
+        self.is_paused.set(pause);
+        self.update_interest()
+    }
+
+    /// Leaves the kernel's queue to another process that has the same socket, or takes it back.
+    pub(crate) fn stop(&self, stop: bool) -> io::Result<()> {
+        self.is_stopped.set(stop);
+        self.update_interest()
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.is_stopped.get()
+    }
+
+    /// Duplicates the socket's descriptor.
+    pub(crate) fn try_clone(&self) -> io::Result<OwnedFd> {
+        self.fd.try_clone()
+    }
+
+    fn update_interest(&self) -> io::Result<()> {
+        let is_idle = self.is_paused.get() || self.is_stopped.get();
+        let interest = if is_idle { EventFlags::empty() } else { Self::INTEREST };
         self.reactor.set_interest(&self.fd, self.token, interest)
     }
 
@@ -60,7 +86,7 @@ impl Acceptor {
     pub(crate) async fn accept(&self) -> io::Result<(OwnedFd, PeerAddress)> {
         std::future::poll_fn(|cx| {
             self.reactor.watch(self.token, cx);
-            if !self.reactor.ready(self.token).has(Readiness::READ) {
+            if self.is_stopped.get() || !self.reactor.ready(self.token).has(Readiness::READ) {
                 return Poll::Pending;
             }
             self.reactor.clear(self.token, Readiness::READ);
@@ -81,7 +107,7 @@ impl Drop for Acceptor {
 }
 
 /// The peer of an accepted connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(crate) enum PeerAddress {
     Ip(SocketAddr),
     /// A process of this host; clients of unix sockets have no usable address.

@@ -22,8 +22,8 @@ struct KeyTable {
     entries: Vec<CachedKey>,
     /// The slot that the next replacement looks at first.
     hand: usize,
-    /// The ID that was given last.
-    last_id: u64,
+    /// How many keys have been inserted.
+    inserted: u64,
 }
 
 struct CachedKey {
@@ -36,9 +36,15 @@ struct CachedKey {
 /// Refers to one expanded key, if it is still kept. A copy refers to the same one.
 #[derive(Clone, Copy, Default)]
 pub(in crate::net) struct AeadKeyRef {
-    /// Never given twice by one [`AeadKeys`]; 0 refers to no key.
+    /// The index of the key, plus a multiple of [`MAX_KEYS`] that is never given twice by one
+    /// [`AeadKeys`]; 0 refers to no key.
     id: u64,
-    slot: usize,
+}
+
+impl AeadKeyRef {
+    fn index(self) -> usize {
+        (self.id % MAX_KEYS as u64) as usize
+    }
 }
 
 impl AeadKeys {
@@ -66,7 +72,8 @@ impl AeadKeys {
     /// Drops the key that `key_ref` refers to.
     pub(in crate::net) fn remove(&self, key_ref: AeadKeyRef) {
         let slots = &mut *self.0.borrow_mut();
-        if let Some(slot) = slots.entries.get_mut(key_ref.slot).filter(|slot| slot.id == key_ref.id)
+        if let Some(slot) =
+            slots.entries.get_mut(key_ref.index()).filter(|slot| slot.id == key_ref.id)
         {
             *slot = CachedKey { id: 0, is_recent: false, key: None };
         }
@@ -83,20 +90,21 @@ impl AeadKeys {
 
 impl KeyTable {
     fn get(&mut self, key_ref: AeadKeyRef) -> Option<&LessSafeKey> {
-        let slot = self.entries.get_mut(key_ref.slot).filter(|slot| slot.id == key_ref.id)?;
+        let slot = self.entries.get_mut(key_ref.index()).filter(|slot| slot.id == key_ref.id)?;
         slot.is_recent = true;
         slot.key.as_ref()
     }
 
     fn insert(&mut self, key: LessSafeKey) -> AeadKeyRef {
-        self.last_id += 1;
-        let new = CachedKey { id: self.last_id, is_recent: true, key: Some(key) };
-        let slot = self.victim();
-        match self.entries.get_mut(slot) {
+        self.inserted += 1;
+        let index = self.victim();
+        let id = self.inserted * MAX_KEYS as u64 + index as u64;
+        let new = CachedKey { id, is_recent: true, key: Some(key) };
+        match self.entries.get_mut(index) {
             Some(old) => *old = new,
             None => self.entries.push(new),
         }
-        AeadKeyRef { id: self.last_id, slot }
+        AeadKeyRef { id }
     }
 
     /// The slot for a new key: a free one, or the next one that was not used since the hand passed.

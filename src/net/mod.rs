@@ -31,7 +31,9 @@ pub(crate) use reactor::Reactor;
 pub(crate) use socket::{Socket, no_delay, reset};
 pub(crate) use source::{ConnectError, check_source, start_connect, start_connect_unix};
 pub(crate) use stale::remove_stale;
-pub(crate) use stream::{ClientTlsHandshake, KeyUse, Ping, Stream, TlsError, is_key_used_up};
+pub(crate) use stream::{
+    ClientTlsHandshake, KeyUse, Ping, RestoreError, Stream, StreamState, TlsError, is_key_used_up,
+};
 pub use stream::{EstablishedTls, TlsReceived, TlsRole};
 pub use tcp_options::TcpOptions;
 pub(crate) use timer::{Elapsed, deadline, sleep};

@@ -10,7 +10,10 @@ use std::{
 
 use rustix::pipe::{self, PipeFlags, SpliceFlags};
 
-use super::{readiness::Readiness, socket::Socket};
+use super::{
+    readiness::Readiness,
+    socket::{Socket, retry},
+};
 
 /// The capacity of a pipe, which also bounds the bytes moved per call. The kernel's limit for an
 /// unprivileged process is 1 MiB (fs.pipe-max-size); if it refuses that, the pipe keeps its default
@@ -90,6 +93,23 @@ impl Pipe {
             self.held += n;
         }
         filled
+    }
+
+    /// Takes all bytes out of the pipe.
+    ///
+    /// # Errors
+    /// As read(2). The bytes that were read are lost, so the stream cannot go on.
+    pub(crate) fn take_all(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.held];
+        let mut read = 0;
+        while read < bytes.len() {
+            match retry(|| rustix::io::read(&self.read, &mut bytes[read..]))? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                n => read += n,
+            }
+        }
+        self.held = 0;
+        Ok(bytes)
     }
 
     /// Moves as many bytes from the pipe to `socket` as the socket takes.

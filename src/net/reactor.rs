@@ -190,11 +190,16 @@ impl Reactor {
         self.slots.borrow_mut().remove(token.index as usize);
     }
 
+    /// Stops the events of a socket that other descriptors may refer to; its slot stays.
+    pub(super) fn stop_events(&self, source: impl AsFd) {
+        // Cannot fail: the socket is registered until this call.
+        let _ = epoll::delete(&self.epoll, source);
+    }
+
     /// Frees the slot of a socket that other descriptors may refer to. Closing one of them does not
     /// remove the socket from the epoll, which would keep waking this thread.
     pub(super) fn remove(&self, source: impl AsFd, token: SocketToken) {
-        // Cannot fail: the socket is registered until this call.
-        let _ = epoll::delete(&self.epoll, source);
+        self.stop_events(source);
         self.forget(token);
     }
 

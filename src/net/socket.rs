@@ -10,6 +10,7 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, epoll::EventFlags, poll},
+    fs::{OFlags, fcntl_getfl, fcntl_setfl},
     net::{self, RecvFlags, SendFlags, Shutdown, SocketFlags, sockopt},
 };
 
@@ -39,6 +40,34 @@ impl Socket {
     /// has failed, when [`Socket::try_send`] says so.
     pub(crate) fn connecting(reactor: &Rc<Reactor>, fd: OwnedFd) -> io::Result<Self> {
         Self::register(reactor, fd, Readiness::NONE)
+    }
+
+    /// Registers a connected stream socket that another process has handed over. What that process
+    /// knew of its readiness is lost, so it is assumed to be readable and writable.
+    ///
+    /// # Errors
+    /// The descriptor is not that of a connected stream socket, or cannot be registered.
+    pub(crate) fn moved(reactor: &Rc<Reactor>, fd: OwnedFd) -> io::Result<Self> {
+        let is_stream = sockopt::socket_type(&fd)? == net::SocketType::STREAM;
+        if !is_stream || sockopt::socket_acceptconn(&fd)? {
+            return Err(io::Error::other("it is not the socket of a connection"));
+        }
+        let flags = fcntl_getfl(&fd)?;
+        if !flags.contains(OFlags::NONBLOCK) {
+            fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
+        }
+        Self::register(reactor, fd, Readiness::READ_WRITE)
+    }
+
+    /// Another descriptor of the same socket.
+    pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.fd.try_clone()
+    }
+
+    /// Stops the events of a socket that another process may still use. To be called right before
+    /// the socket is dropped.
+    pub(super) fn leave_reactor(&self) {
+        self.reactor.stop_events(&self.fd);
     }
 
     fn register(reactor: &Rc<Reactor>, fd: OwnedFd, ready: Readiness) -> io::Result<Self> {
@@ -144,11 +173,6 @@ impl Socket {
     /// The reactor that the socket is registered with.
     pub(super) fn reactor(&self) -> &Rc<Reactor> {
         &self.reactor
-    }
-
-    #[cfg(test)]
-    pub(super) fn duplicate(&self) -> OwnedFd {
-        self.fd.try_clone().unwrap()
     }
 
     #[cfg(test)]

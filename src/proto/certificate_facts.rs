@@ -1,10 +1,13 @@
 //! Facts about a client's certificate.
 
+use serde::{Deserialize, Serialize};
+
 /// Facts about the verified certificate of a client; `None` or empty means unknown. A PROXY header
 /// names the common name alone.
 ///
 /// No value has a control character: the values go into PROXY headers, whose receivers refuse them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CertificateFacts {
     /// The first common name of the subject (RFC 5280, section 4.1.2.6).
     pub common_name: Option<Box<str>>,

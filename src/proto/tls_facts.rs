@@ -2,10 +2,13 @@
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Serialize};
+
 use super::CertificateFacts;
 
 /// Facts about one TLS connection; `None` means unknown.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TlsFacts {
     /// OpenSSL's name of the version: `TLSv1.3`.
     pub version: Option<Cow<'static, str>>,

@@ -2,7 +2,9 @@
 
 use std::cell::Cell;
 
-use super::{by_age::AgedSession, record::Record};
+use serde::{Deserialize, Serialize};
+
+use super::{by_age::AgedSession, counters::SessionCounters, record::Record};
 use crate::{
     config::{Idle, Timeouts},
     labels::{EndBy, EndCause},
@@ -33,39 +35,11 @@ pub(crate) struct ActiveSession {
     pub(crate) permit: ConnectionPermit,
 }
 
-/// What changes during a session. Times are in seconds, as counted by
-/// [`WorkerContext::seconds`](super::context::WorkerContext::seconds).
-#[derive(Default)]
-pub(crate) struct SessionCounters {
-    /// Bytes from the client, since accept.
-    pub(crate) bytes_in: Cell<u64>,
-    /// Bytes to the client, since accept.
-    pub(crate) bytes_out: Cell<u64>,
-    /// How much of `bytes_in` and `bytes_out` has been added to the metrics.
-    flushed: Cell<(u64, u64)>,
-    /// The second in which data last arrived.
-    last_active: Cell<u32>,
-    /// The side that does not read; the proxy therefore does not read from the other side either.
-    held_back_by: Cell<Option<EndBy>>,
-    /// The second in which the first side closed; 0 while both are open.
-    pub(crate) half_closed: Cell<u32>,
-    /// Set by the proxy when it ends the session.
-    pub(crate) end_requested: Cell<Option<EndCause>>,
-    /// The sweeps since the session has to end as soon as the packets under way are complete; 0: it
-    /// does not.
-    pub(crate) last_packet_sweeps: Cell<u8>,
-    /// Whether the TCP options of the broker's socket have been set.
-    has_tcp_options: Cell<bool>,
-    /// Whether a newer connection of its client was there when its broker ended it.
-    pub(crate) displaced: Cell<bool>,
-    /// Whether it is queued to be ended because its broker is down or was removed.
-    pub(crate) queued_to_end: Cell<bool>,
-}
-
 /// No limit: no session is silent for longer.
 const UNLIMITED: u32 = u32::MAX;
 
 /// How long a session may be silent, in seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct IdleLimit {
     seconds: Cell<u32>,
     /// The longest limit that has applied.

@@ -12,6 +12,7 @@ use super::{
     accept_context::AcceptContext,
     clients::ClientDirectory,
     flood_log::FloodLog,
+    handover::Departures,
     pool_view::PoolView,
     record::{ListenerRef, Recorder},
     table::SessionTable,
@@ -29,6 +30,10 @@ use crate::{
 /// The size of one read in bytes: small enough to still be in the processor's first-level cache
 /// when it is written. A stream that fills it repeatedly is bulk, and is moved by `splice`.
 pub(crate) const READ_BYTES: usize = 16 * 1024;
+
+/// The second in which a worker starts, after 34 years: the times of a session that began before, in
+/// another process, can be expressed too.
+const FIRST_SECOND: u32 = 1 << 30;
 
 /// Handshake buffers kept for the next connections, and the largest that is kept.
 const MAX_KEPT_BUFFERS: usize = 256;
@@ -83,6 +88,8 @@ pub(crate) struct WorkerContext {
     /// Holds the data of one read until it is written or stored.
     pub(crate) scratch: SharedBuffer<Buffer>,
     pub(crate) pipes: Pipes,
+    /// Sessions that are being handed over to another process.
+    pub(crate) departures: Departures,
     buffers: RefCell<Vec<Vec<u8>>>,
     /// Holds the balancing key of one client at a time.
     pub(crate) key: SharedBuffer<Vec<u8>>,
@@ -129,6 +136,7 @@ impl WorkerContext {
             ending: Cell::new(None),
             scratch: SharedBuffer::default(),
             pipes: Pipes::default(),
+            departures: Departures::default(),
             buffers: RefCell::default(),
             key: SharedBuffer::default(),
         };
@@ -167,6 +175,26 @@ impl WorkerContext {
     /// This worker's view of a pool of the current configuration.
     pub(crate) fn view_of(&self, pool: &Arc<Pool>) -> Option<Rc<PoolView>> {
         self.pools.borrow().iter().find(|view| Arc::ptr_eq(&view.pool, pool)).cloned()
+    }
+
+    /// This worker's view of the pool of the current configuration that has this name.
+    pub(crate) fn pool_named(&self, name: &str) -> Option<Rc<PoolView>> {
+        self.pools.borrow().iter().find(|view| *view.pool.name == *name).cloned()
+    }
+
+    /// What the next connection of the listener with this name takes; if there is none, of the one
+    /// with this address.
+    pub(crate) fn listener_named(
+        &self,
+        name: &str,
+        bind: Option<&str>,
+    ) -> Option<Rc<AcceptContext>> {
+        let listeners = self.listeners.borrow();
+        let same_name = listeners.iter().find(|accepted| *accepted.settings.name == *name);
+        let has_address = |accepted: &&Rc<AcceptContext>| {
+            bind.is_some_and(|bind| accepted.settings.bind.to_string() == bind)
+        };
+        same_name.or_else(|| listeners.iter().find(has_address)).cloned()
     }
 
     /// Replaces what the next connections of each listener take.
@@ -208,9 +236,10 @@ impl WorkerContext {
         self.lingering.get()
     }
 
-    /// Whole seconds since the worker started, counted from 1, so that 0 can mean "not yet".
+    /// Whole seconds since the worker started, counted from [`FIRST_SECOND`], so that 0 can mean
+    /// "not yet".
     pub(crate) fn seconds(&self) -> u32 {
-        self.reactor.seconds() + 1
+        self.reactor.seconds() + FIRST_SECOND
     }
 
     pub(crate) fn client_tcp_options(&self) -> TcpOptions {

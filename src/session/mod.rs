@@ -13,10 +13,12 @@ mod broker_search;
 mod by_age;
 mod clients;
 mod context;
+mod counters;
 mod destination;
 mod end;
 mod evict;
 mod flood_log;
+mod handover;
 mod handshake;
 mod identity;
 mod key_limit;
@@ -41,10 +43,15 @@ pub use context::ProcessContext;
 pub(crate) use evict::Drain;
 pub(crate) use query::{Inspector, SessionQuery};
 pub use session_id::SESSION_ID_BITS;
+pub(crate) use session_id::worker_of;
 
 pub(crate) use accept_context::AcceptContext;
 pub(crate) use context::{SessionSettings, WorkerContext};
 pub(crate) use evict::drain;
+pub(crate) use handover::{
+    Adoptions, HandOver, HandOverOutcome, MovedSession, ParkedSession, Refusal, StayCounts,
+    answer_hand_over, end_hand_over, start_hand_over,
+};
 pub(crate) use handshake::{admit_at_accept, serve};
 pub(crate) use query::{
     Cursor, Filter, QUERY_TIMEOUT, QueryError, QuerySender, SessionInfo, answer_query,

@@ -55,6 +55,9 @@ async fn sweep_all(guard: SweepGuard) {
         }
         let mut lost = PoolsWithLostSessions::default();
         walk(context, |session| {
+            if session.counters.is_parked() {
+                return VISIT_COST;
+            }
             session.flush_bytes();
             lost.queue_if_lost(session);
             let timeouts = context.timeouts.get();

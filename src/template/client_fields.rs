@@ -34,7 +34,7 @@ pub struct ClientFields<'a> {
 }
 
 /// A claim of a token (RFC 7519, section 4).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Claim {
     pub name: Box<str>,
     pub value: Box<str>,

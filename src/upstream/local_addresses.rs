@@ -109,6 +109,16 @@ impl LocalAddresses {
         sources[first..].iter().chain(&sources[..first])
     }
 
+    /// The port of a connection from `local` to `peer` that another process has dialled; `None` if
+    /// this configuration has no such local address.
+    pub(crate) fn port_in_use(&self, local: IpAddr, peer: SocketAddr) -> Option<LocalPort> {
+        let sources = self.of_family(peer);
+        let is_own = |source: &&Arc<LocalAddress>| source.address == Some(local);
+        let is_any = |source: &&Arc<LocalAddress>| source.address.is_none();
+        let source = sources.iter().find(is_own).or_else(|| sources.iter().find(is_any));
+        source.map(LocalPort::new)
+    }
+
     /// Whether `source` may have a free port towards the broker.
     pub(crate) fn may_have_ports(&self, source: &LocalAddress, now: Instant) -> bool {
         source.full_until.load(Ordering::Relaxed) <= self.millis(now)

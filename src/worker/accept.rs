@@ -29,6 +29,10 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 /// Accepts the connections in the kernel's queue, which would be reset when the socket is closed.
 /// On return, the tasks of all of them have started.
 pub(super) async fn close(context: Rc<WorkerContext>, listener: Rc<WorkerListener>) {
+    if listener.acceptor.is_stopped() {
+        // Another process accepts them.
+        return;
+    }
     let mut pauses = 0;
     for taken in 1..=MAX_BACKLOG {
         match listener.acceptor.try_accept() {

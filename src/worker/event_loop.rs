@@ -20,7 +20,7 @@ use crate::{
     config::Config,
     labels::EndCause,
     net::Reactor,
-    session::{self, SessionSettings, WorkerContext},
+    session::{self, Adoptions, MovedSession, SessionSettings, WorkerContext},
     snapshot::Snapshot,
     upstream::WorkerSignal,
 };
@@ -40,12 +40,12 @@ pub(super) fn run(
     setup: WorkerSetup,
     inbox: &Receiver<WorkerCommand>,
 ) -> io::Result<()> {
-    let WorkerSetup { index, shared, update, first_session_id } = setup;
+    let WorkerSetup { index, shared, update, first_session_id, accepts } = setup;
     let WorkerUpdate { snapshot, sockets, log, pending } = update;
     let settings = settings(&snapshot, log);
     let context = WorkerContext::new(index, reactor.clone(), &shared, settings, first_session_id);
     let mut tasks = pin!(LocalSet::new());
-    let mut listeners = WorkerListeners::default();
+    let mut listeners = WorkerListeners::new(accepts);
     {
         let _entered = tasks.enter();
         listeners.adopt(&context, &snapshot.listeners, sockets, &pending);
@@ -56,6 +56,7 @@ pub(super) fn run(
     let mut event_loop = EventLoop {
         context,
         listeners,
+        adoptions: Adoptions::default(),
         handled_signals: shared.signal.count(),
         signal: shared.signal,
         draining: false,
@@ -67,6 +68,7 @@ pub(super) fn run(
 struct EventLoop {
     context: Rc<WorkerContext>,
     listeners: WorkerListeners,
+    adoptions: Adoptions,
     signal: Arc<WorkerSignal>,
     /// The signal's count when the worker last acted on it.
     handled_signals: u64,
@@ -160,8 +162,32 @@ impl EventLoop {
                 self.listeners.close(context);
                 session::drain(context, drain);
             }
+            WorkerCommand::ShareSockets(reply) => {
+                // Fails if the control thread no longer waits.
+                let _ = reply.send((context.worker, self.listeners.share()));
+            }
+            WorkerCommand::Accept(accept, pending) => {
+                self.listeners.accept(accept);
+                drop(pending);
+            }
+            WorkerCommand::Retire => {
+                self.draining = true;
+                self.listeners.abandon();
+            }
             WorkerCommand::Answer(question) => session::answer_query(context, question),
             WorkerCommand::EndSessions => session::end_all_sessions(context, EndCause::Drain),
+            WorkerCommand::HandOver(order) => session::start_hand_over(context, order),
+            WorkerCommand::HandOverAnswer { session_id, outcome } => {
+                session::answer_hand_over(context, session_id, outcome);
+            }
+            WorkerCommand::HandOverEnd => session::end_hand_over(context),
+            WorkerCommand::Adopt { sessions, reply } => {
+                let adopt = |moved: MovedSession| (moved.id, self.adoptions.adopt(context, moved));
+                // Without a receiver, none of them is started.
+                let _ = reply.send(sessions.into_iter().map(adopt).collect());
+            }
+            WorkerCommand::StartAdopted(ids) => self.adoptions.start(context, &ids),
+            WorkerCommand::GiveUpAdopted(ids) => self.adoptions.give_up(&ids),
             WorkerCommand::Stop => return false,
         }
         true

@@ -11,16 +11,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use super::{
-    command::{WorkerCommand, WorkerSetup, WorkerUpdate},
+    command::{
+        Adoption, ListeningSockets, PendingUpdate, WorkerCommand, WorkerSetup, WorkerUpdate,
+    },
     event_loop,
 };
 use crate::{
     join::join_by,
     net::{Notify, Reactor},
-    session::{Drain, QuerySender},
+    session::{Drain, HandOver, HandOverOutcome, MovedSession, QuerySender},
 };
 
 /// How long all workers together may take to end: the time for the access log, plus a turn.
@@ -43,8 +45,48 @@ impl Drop for EndReport {
     }
 }
 
+#[allow(dead_code, reason = "for the control loop, once it hands sessions over")]
+/// Sessions that move to another process or from it.
 impl Worker {
-    /// Starts the thread, which accepts at once. `ended` receives a message when the thread ends,
+    /// Hands the sessions over to another process: each one that can move is sent to `order.to`, and
+    /// waits for its [answer](Self::answer_hand_over).
+    pub(crate) fn hand_over(&self, order: HandOver) {
+        self.send(WorkerCommand::HandOver(order));
+    }
+
+    /// Passes the other process's answer for a session on.
+    pub(crate) fn answer_hand_over(&self, session_id: u64, outcome: HandOverOutcome) {
+        self.send(WorkerCommand::HandOverAnswer { session_id, outcome });
+    }
+
+    /// Ends the hand-over: sessions without an answer go on here.
+    pub(crate) fn end_hand_over(&self) {
+        self.send(WorkerCommand::HandOverEnd);
+    }
+
+    /// Takes sessions over from another process; the worker is that of their IDs, by
+    /// [`worker_of`](crate::session::worker_of). They run once they are
+    /// [started](Self::start_adopted). A command should have no more than some 32 sessions, as
+    /// others wait for it. The reply is dropped if the worker has ended.
+    pub(crate) fn adopt(&self, sessions: Vec<MovedSession>) -> oneshot::Receiver<Vec<Adoption>> {
+        let (reply, answers) = oneshot::channel();
+        self.send(WorkerCommand::Adopt { sessions, reply });
+        answers
+    }
+
+    /// Starts sessions, once the old process has been told that they are here.
+    pub(crate) fn start_adopted(&self, ids: Vec<u64>) {
+        self.send(WorkerCommand::StartAdopted(ids));
+    }
+
+    /// Gives sessions up without an effect on their connections: the old process keeps them.
+    pub(crate) fn give_up_adopted(&self, ids: Vec<u64>) {
+        self.send(WorkerCommand::GiveUpAdopted(ids));
+    }
+}
+
+impl Worker {
+    /// Starts the thread. `ended` receives a message when the thread ends,
     /// also after a panic.
     pub fn start(setup: WorkerSetup, ended: UnboundedSender<()>) -> io::Result<Self> {
         let (commands, inbox) = channel();
@@ -81,6 +123,26 @@ impl Worker {
     /// Ends all remaining sessions and handshakes.
     pub fn end_sessions(&self) {
         self.send(WorkerCommand::EndSessions);
+    }
+
+    /// Asks for duplicates of the listening sockets. The reply also tells the worker's index.
+    pub(crate) fn share_sockets(
+        &self,
+        reply: UnboundedSender<(u16, io::Result<ListeningSockets>)>,
+    ) {
+        self.send(WorkerCommand::ShareSockets(reply));
+    }
+
+    /// Starts or stops accepting, while another process may accept from the same queues. `pending`
+    /// is dropped once the worker has done so.
+    pub(crate) fn accept(&self, accept: bool, pending: PendingUpdate) {
+        self.send(WorkerCommand::Accept(accept, pending));
+    }
+
+    /// Closes the listening sockets, whose queues another process accepts. The worker ends with its
+    /// last session.
+    pub(crate) fn retire(&self) {
+        self.send(WorkerCommand::Retire);
     }
 
     /// A function that sends queries to the worker.

@@ -6,7 +6,7 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use super::{
     accept::{accept, close},
-    command::PendingUpdate,
+    command::{ListeningSockets, PendingUpdate},
     listener::WorkerListener,
 };
 use crate::{
@@ -17,15 +17,16 @@ use crate::{
 };
 
 /// The listeners of a worker.
-#[derive(Default)]
 pub(super) struct WorkerListeners {
-    /// The open listeners, by their [`Listener::id`].
-    open: HashMap<u64, OpenListener>,
+    /// The sockets of the open listeners, by their [`Listener::id`].
+    open: HashMap<u64, Vec<OpenListener>>,
+    /// Whether another process may accept from the same queues, and this one does not.
+    is_stopped: bool,
     /// Tasks of closed listeners that accept the rest of their queues.
     closing: Vec<JoinHandle<()>>,
 }
 
-/// An open listener and its accept task.
+/// A socket of an open listener, and its accept task.
 struct OpenListener {
     listener: Rc<WorkerListener>,
     task: JoinHandle<()>,
@@ -38,6 +39,10 @@ impl Drop for OpenListener {
 }
 
 impl WorkerListeners {
+    pub(super) fn new(accepts: bool) -> Self {
+        Self { open: HashMap::new(), is_stopped: !accepts, closing: Vec::new() }
+    }
+
     /// Opens and closes listeners as needed, and applies the current settings to all. `pending` is
     /// held until the queues of the closed listeners have been accepted.
     pub(super) fn adopt(
@@ -47,46 +52,73 @@ impl WorkerListeners {
         sockets: Vec<(u64, OwnedFd)>,
         pending: &PendingUpdate,
     ) {
-        let mut sockets: HashMap<_, _> = sockets.into_iter().collect();
+        let mut new = HashMap::<u64, Vec<OwnedFd>>::new();
+        for (id, socket) in sockets {
+            new.entry(id).or_default().push(socket);
+        }
         let mut before = std::mem::take(&mut self.open);
         let mut accepting = Vec::with_capacity(listeners.len());
         for listener in listeners {
             let settings = listener.settings();
             let known = before.remove(&listener.id);
-            let used = known.as_ref().map(|known| known.listener.next.borrow().clone());
+            let used = known.as_ref().and_then(|known| known.first());
+            let used = used.map(|open| open.listener.next.borrow().clone());
             let Some(next) = accept_context(context, listener.id, settings, used.as_deref()) else {
                 continue;
             };
             let next = Rc::new(next);
             accepting.push(next.clone());
-            let open = match (known, sockets.remove(&listener.id)) {
-                (Some(open), _) => {
-                    open.listener.next.replace(next);
-                    open.listener.acceptor.set_options(context.client_tcp_options());
-                    open
+            let open = if let Some(known) = known {
+                for OpenListener { listener, .. } in &known {
+                    listener.next.replace(next.clone());
+                    listener.acceptor.set_options(context.client_tcp_options());
                 }
-                (None, Some(socket)) => match open(context, next, socket) {
-                    Ok(open) => open,
-                    Err(error) => {
-                        let name = &listener.settings().name;
-                        tracing::error!(listener = %name, %error, "cannot accept on this listener");
-                        continue;
-                    }
-                },
-                (None, None) => continue,
+                known
+            } else {
+                let sockets = new.remove(&listener.id).unwrap_or_default().into_iter();
+                let open = sockets.map(|socket| open(context, &next, socket, self.is_stopped));
+                open.collect::<io::Result<Vec<_>>>().unwrap_or_else(|error| {
+                    let name = &listener.settings().name;
+                    tracing::error!(listener = %name, %error, "cannot accept on this listener");
+                    Vec::new()
+                })
             };
             self.open.insert(listener.id, open);
         }
         context.set_listeners(accepting);
         self.closing.retain(|closing| !closing.is_finished());
-        for closed in before.into_values() {
+        for closed in before.into_values().flatten() {
             self.close_one(context, &closed, Some(pending.clone()));
         }
     }
 
+    /// Duplicates the sockets.
+    pub(super) fn share(&self) -> io::Result<ListeningSockets> {
+        let sockets = self.open.iter().flat_map(|(id, open)| open.iter().map(|open| (*id, open)));
+        let share =
+            |(id, open): (u64, &OpenListener)| Ok((id, open.listener.acceptor.try_clone()?));
+        sockets.map(share).collect()
+    }
+
+    /// Starts or stops accepting.
+    pub(super) fn accept(&mut self, accept: bool) {
+        self.is_stopped = !accept;
+        for OpenListener { listener, .. } in self.open.values().flatten() {
+            if let Err(error) = listener.acceptor.stop(!accept) {
+                let name = listener.name();
+                tracing::error!(listener = %name, %error, "cannot start or stop accepting");
+            }
+        }
+    }
+
+    /// Closes the sockets at once: another process accepts the connections in their queues.
+    pub(super) fn abandon(&mut self) {
+        self.open.clear();
+    }
+
     /// Closes all listeners, each once its queue has been accepted.
     pub(super) fn close(&mut self, context: &Rc<WorkerContext>) {
-        for closed in std::mem::take(&mut self.open).into_values() {
+        for closed in std::mem::take(&mut self.open).into_values().flatten() {
             self.close_one(context, &closed, None);
         }
     }
@@ -112,11 +144,12 @@ impl WorkerListeners {
 
 fn open(
     context: &Rc<WorkerContext>,
-    next: Rc<AcceptContext>,
+    next: &Rc<AcceptContext>,
     socket: OwnedFd,
+    is_stopped: bool,
 ) -> io::Result<OpenListener> {
-    let acceptor = Acceptor::new(&context.reactor, socket)?;
-    let listener = Rc::new(WorkerListener { acceptor, next: RefCell::new(next) });
+    let acceptor = Acceptor::new(&context.reactor, socket, is_stopped)?;
+    let listener = Rc::new(WorkerListener { acceptor, next: RefCell::new(next.clone()) });
     let task = spawn_local(accept(context.clone(), listener.clone()));
     Ok(OpenListener { listener, task })
 }

@@ -7,6 +7,6 @@ mod handle;
 mod listener;
 mod listeners;
 
-pub(crate) use command::PendingUpdate;
+pub(crate) use command::{Adoption, PendingUpdate};
 pub use command::{WorkerSetup, WorkerUpdate};
 pub use handle::Worker;

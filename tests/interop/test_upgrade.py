@@ -195,7 +195,8 @@ def test_no_session_notices(upgraded):
     # A session keeps its ID, and all that was known about it.
     begun = {line["session"]: line for line in lines if line["event"] == "connect"}
     for end in proxy.entries(event="disconnect"):
-        assert (end["end_by"], end["end_cause"]) == ("client", "disconnect"), end
+        # Its packets were followed through every process; broker and client may both close first.
+        assert end["client_disconnect"] == 0 and end["end_cause"] in ("closed", "reset"), end
         connect = begun[end["session"]]
         kept = {key: value for key, value in connect.items() if key not in ("time", "event")}
         assert kept == {key: end.get(key) for key in kept}

@@ -14,6 +14,7 @@ const ROWS: &[&[&str]] = &[
     &["main"],
     &["cli"],
     &["control"],
+    &["upgrade"],
     &["admin", "worker"],
     &["snapshot"],
     &["session"],

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The program as systemd starts it, with sockets of these names.
-fn activated(program: &str, sockets: Vec<(&str, OwnedFd)>) -> Command {
+pub(crate) fn activated(program: &str, sockets: Vec<(&str, OwnedFd)>) -> Command {
     let names: Vec<_> = sockets.iter().map(|(name, _)| *name).collect();
     let mut command = Command::new("sh");
     // The PID is that of the shell, whose place the program takes.
@@ -42,7 +42,7 @@ fn start(dir: TempDir, config: &Config, sockets: Vec<(&str, OwnedFd)>) -> Proxy 
 }
 
 /// The copy that the test gives away; its own stays, as systemd's does.
-fn copy(listener: &TcpListener) -> OwnedFd {
+pub(crate) fn copy(listener: &TcpListener) -> OwnedFd {
     listener.try_clone().unwrap().into()
 }
 

@@ -97,6 +97,7 @@ mod tls_upstream;
 mod tls_warnings;
 mod transparency;
 mod unavailable;
+mod upgrade;
 mod waiting;
 mod walks;
 mod warnings;

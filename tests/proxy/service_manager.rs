@@ -20,16 +20,16 @@ use crate::{
 
 const READY: &str = "READY=1\nSTATUS=Serving\n";
 
-struct Manager(UnixDatagram);
+pub(crate) struct Manager(UnixDatagram);
 
 impl Manager {
-    fn at(address: &SocketAddr) -> Self {
+    pub(crate) fn at(address: &SocketAddr) -> Self {
         let socket = UnixDatagram::bind_addr(address).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Self(socket)
     }
 
-    fn hear(&self) -> String {
+    pub(crate) fn hear(&self) -> String {
         let mut message = vec![0; 4096];
         let n = self.0.recv(&mut message).unwrap();
         String::from_utf8(message[..n].to_vec()).unwrap()

@@ -23,6 +23,25 @@ export function showOverview(status) {
   showDescriptors(status.descriptors ?? {});
   showRoom(status);
   showConfig(status.config ?? {});
+  showUpgrade(status.last_upgrade);
+}
+
+/** The last upgrade, and the process before it while that has connections. */
+function showUpgrade(last) {
+  setText(at.upgraded, last ? printable(last.outcome) : "none yet");
+  at.upgraded.classList.toggle("bad", last?.outcome === "failed");
+  const { pid, version: before, state, moved, remaining, stayed } = last?.previous ?? {};
+  const reasons = Object.entries(stayed ?? {}).map(([why, n]) => `${printable(why)} ${count(n)}`);
+  const stays = reasons.length ? ` (${reasons.join(", ")})` : "";
+  const process =
+    pid === undefined
+      ? ""
+      : `; from process ${pid}, version ${printable(before)}, ${printable(state)}: ` +
+        `${plural(moved, "session")} moved, ${count(remaining)} left${stays}`;
+  setText(at.upgraded_at, last ? stamp(last.at) + process : "");
+  const text = `The upgrade at ${stamp(last?.at)} failed. The process before it carries on.`;
+  const details = list(last?.error ? [last.error] : [], "faults");
+  warn("upgrade", last?.outcome === "failed" && text, { details });
 }
 
 function showReadiness({ ready, not_ready: why }) {

@@ -17,6 +17,7 @@ pub(super) mod route;
 pub(super) mod rules;
 pub(super) mod sessions;
 pub(super) mod status;
+pub(super) mod upgrade;
 pub(super) mod upstreams;
 
 pub(super) use self::context::AdminContext;

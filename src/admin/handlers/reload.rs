@@ -16,6 +16,7 @@ use crate::{
 
 const IN_PROGRESS: &str = "another reload is in progress; try again when it has ended";
 const DRAINING: &str = "the proxy is shutting down; reloads are no longer possible";
+const UPGRADING: &str = "an upgrade is in progress; try again when it has ended";
 const NO_ANSWER: &str = "the control thread did not answer; the log says how the reload ended";
 const REFUSED: &str = "the configuration is invalid; nothing has changed";
 
@@ -37,6 +38,7 @@ pub(in crate::admin) async fn post(
             Err(refused.with_faults(faults))
         }
         Ok(ReloadOutcome::Draining) => Err(conflict(DRAINING)),
+        Ok(ReloadOutcome::Upgrading) => Err(conflict(UPGRADING)),
         Err(ReloadError::Busy) => Err(conflict(IN_PROGRESS)),
         Err(ReloadError::NoAnswer) => {
             Err(ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, NO_ANSWER))

@@ -1,10 +1,10 @@
 //! `GET /api/v1/status`: the proxy as a whole.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, process};
 
 use rustix::process::{Resource, getrlimit};
 
-use super::health::not_ready;
+use super::{health::not_ready, upgrade::last_upgrade};
 use crate::{
     admin::{
         reload_channel::FinishedReload,
@@ -36,11 +36,13 @@ pub(in crate::admin) fn get(
     };
     Ok(json(&api::Status {
         version: env!("CARGO_PKG_VERSION").into(),
+        pid: process::id(),
         started_at: rfc3339(started_at),
         uptime_s: since.elapsed().as_secs_f64(),
         ready: not_ready.is_none(),
         not_ready,
         workers: state.workers,
+        last_upgrade: state.upgrades.last().map(last_upgrade),
         config: api::ConfigInForce {
             file: state.config_file.display().to_string(),
             generation: snapshot.generation,

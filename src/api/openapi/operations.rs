@@ -14,6 +14,7 @@ use crate::api::{
     route::Routes,
     rules::{Rule, RuleChange, Rules},
     status::Status,
+    upgrade::Upgraded,
     upstreams::{Change, Pools, Upstream},
 };
 
@@ -72,12 +73,8 @@ fn proxy(schemas: &mut SchemaGenerator) -> Vec<Operation> {
             .link("later", "log", &json!({ "after": "$response.body#/last" }))
             .shared(400, "BadRequest")
             .shared(503, "Unavailable"),
-        operation("post", "/api/v1/reload", "reload", "Reload the configuration")
-            .answers("The file's configuration is in force.", &schemas.subschema_for::<Applied>())
-            .shared(400, "BadRequest")
-            .error(409, "Another reload is in progress, or the proxy is shutting down.")
-            .error(422, "The configuration is invalid; nothing has changed.")
-            .shared(503, "Unavailable"),
+        reload(schemas),
+        upgrade(schemas),
         get("/api/v1/openapi.json", "openapi", "This document").response(
             200,
             json!({
@@ -86,6 +83,30 @@ fn proxy(schemas: &mut SchemaGenerator) -> Vec<Operation> {
             }),
         ),
     ]
+}
+
+fn reload(schemas: &mut SchemaGenerator) -> Operation {
+    Operation::new("post", "/api/v1/reload", "reload", "proxy", "Reload the configuration")
+        .answers("The file's configuration is in force.", &schemas.subschema_for::<Applied>())
+        .shared(400, "BadRequest")
+        .error(409, "Another reload is in progress, or the proxy is shutting down.")
+        .error(422, "The configuration is invalid; nothing has changed.")
+        .shared(503, "Unavailable")
+}
+
+fn upgrade(schemas: &mut SchemaGenerator) -> Operation {
+    Operation::new("post", "/api/v1/upgrade", "upgrade", "proxy", "Upgrade to another process")
+        .parameter(query(
+            "binary",
+            "The program of the new process, an absolute path; by default the one that this \
+                 process was started by.",
+            &json!({ "type": "string" }),
+        ))
+        .answers("The new process accepts.", &schemas.subschema_for::<Upgraded>())
+        .shared(400, "BadRequest")
+        .error(409, "An upgrade or a reload is in progress, or the proxy is shutting down.")
+        .error(422, "The upgrade failed; this process carries on as before.")
+        .shared(503, "Unavailable")
 }
 
 fn brokers(schemas: &mut SchemaGenerator) -> Vec<Operation> {

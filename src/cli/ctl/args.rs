@@ -60,6 +60,13 @@ pub(super) enum CtlCommand {
     Unban(UnbanArgs),
     /// Reload the configuration. If it is invalid, print its faults and change nothing.
     Reload,
+    /// Start another process, which takes over the listening sockets and the sessions. If it fails,
+    /// print why; the proxy then carries on as before.
+    Upgrade {
+        /// The program to start; by default the one that the proxy was started by.
+        #[arg(long, value_name = "PATH")]
+        binary: Option<String>,
+    },
     /// Print the configuration in force as YAML, with every default filled in.
     Config,
     /// Show which broker a client would get now, and where it is connected.

@@ -26,7 +26,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The limit for a response. The proxy allows 30 s for a reload, and 2 s per worker for anything
 /// else.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(35);
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(35);
+
+/// The limit for the response to an upgrade, for which the proxy allows 80 s.
+pub(super) const UPGRADE_TIMEOUT: Duration = Duration::from_secs(85);
 
 /// The longest response: a thousand sessions with the longest client IDs take 64 MiB, more if
 /// escaped.
@@ -54,8 +57,8 @@ pub(super) enum CallError {
          `admin.bind` of its configuration?"
     )]
     Connect { address: String, error: io::Error },
-    #[error("no response from {0} within {RESPONSE_TIMEOUT:?}")]
-    NoResponse(String),
+    #[error("no response from {0} within {1:?}")]
+    NoResponse(String, Duration),
     #[error("the server at {address} is not an admin listener: {error}")]
     Protocol { address: String, error: String },
     #[error("the proxy requires a token: pass it with --token-file or in MQTT_LB_TOKEN")]
@@ -73,12 +76,14 @@ fn with_faults(error: &str, faults: &[String]) -> String {
 pub(super) struct ApiClient {
     target: CtlTarget,
     runtime: Runtime,
+    /// The limit for a response.
+    timeout: Duration,
 }
 
 impl ApiClient {
-    pub(super) fn new(target: CtlTarget) -> io::Result<Self> {
+    pub(super) fn new(target: CtlTarget, timeout: Duration) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { target, runtime })
+        Ok(Self { target, runtime, timeout })
     }
 
     /// Sends a request; any response but a success is an error.
@@ -152,7 +157,7 @@ impl ApiClient {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<RawResponse, CallError> {
-        let late = |_| CallError::NoResponse(self.target.address.to_string());
+        let late = |_| CallError::NoResponse(self.target.address.to_string(), self.timeout);
         let exchange = async {
             match &self.target.address {
                 AdminAddress::Tcp { host, port } => {
@@ -165,7 +170,7 @@ impl ApiClient {
                 }
             }
         };
-        timeout(RESPONSE_TIMEOUT, exchange).await.map_err(late)?
+        timeout(self.timeout, exchange).await.map_err(late)?
     }
 
     async fn connected<S>(

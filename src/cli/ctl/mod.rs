@@ -6,6 +6,7 @@ mod rules;
 mod show;
 mod table;
 mod target;
+mod upgrade;
 
 use std::{
     io::{self, Write},
@@ -21,7 +22,7 @@ pub(super) use args::CtlArgs;
 
 use self::{
     args::{BanArgs, BrokerArgs, CtlCommand, RouteArgs, RuleArgs, SessionsArgs, UnbanArgs},
-    client::{ApiClient, ApiResponse, CallError},
+    client::{ApiClient, ApiResponse, CallError, RESPONSE_TIMEOUT, UPGRADE_TIMEOUT},
 };
 use super::exit_code::{BAD_CONFIG, FAILED};
 use crate::{
@@ -51,7 +52,11 @@ pub(super) fn ctl(args: &CtlArgs) -> ExitCode {
         Ok(target) => target,
         Err(error) => return complain(&format!("{error:#}"), BAD_CONFIG),
     };
-    let client = match ApiClient::new(target) {
+    let timeout = match args.command {
+        CtlCommand::Upgrade { .. } => UPGRADE_TIMEOUT,
+        _ => RESPONSE_TIMEOUT,
+    };
+    let client = match ApiClient::new(target, timeout) {
         Ok(client) => client,
         Err(error) => return complain(&error, FAILED),
     };
@@ -97,6 +102,11 @@ impl Ctl {
             CtlCommand::Reload => {
                 let outcome = self.client.call(Method::POST, "/api/v1/reload", None)?;
                 self.print(&outcome, show::reload)
+            }
+            CtlCommand::Upgrade { binary } => {
+                let path = format!("/api/v1/upgrade?{}", query(&[("binary", binary.as_deref())]));
+                let outcome = self.client.call(Method::POST, &path, None)?;
+                self.print(&outcome, upgrade::show)
             }
             CtlCommand::Config => {
                 let config = self.client.get_yaml("/api/v1/config")?;

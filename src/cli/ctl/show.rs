@@ -5,7 +5,10 @@ use std::{
     io::{self, IsTerminal as _, Write},
 };
 
-use super::table::{TextTable, counts, duration, or_dash, yes_no};
+use super::{
+    table::{TextTable, counts, duration, or_dash, yes_no},
+    upgrade,
+};
 use crate::{
     api::{
         Applied, BanPage, Banned, Duplicate, Duplicates, End, LastFileReload, LastReload, Listener,
@@ -56,6 +59,7 @@ fn facts(status: &Status, out: &mut dyn Write) -> io::Result<()> {
         format!("{} of {} at most", status.connections_open, descriptors.connections_possible);
     let facts = [
         ("version", status.version.to_string()),
+        ("process", status.pid.to_string()),
         ("state", ready),
         ("up for", duration(status.uptime_s)),
         ("workers", status.workers.to_string()),
@@ -68,7 +72,8 @@ fn facts(status: &Status, out: &mut dyn Write) -> io::Result<()> {
         ("rejects", counts(&status.rejects)),
         ("log lines lost", status.access_log_dropped.to_string()),
     ];
-    let rows = facts.into_iter().map(|(name, text)| vec![name.to_owned(), text]);
+    let facts = facts.into_iter().chain(upgrade::facts(status.last_upgrade.as_ref()));
+    let rows = facts.map(|(name, text)| vec![name.to_owned(), text]);
     TextTable::new(["mqtt-lb", ""]).write(out, rows)
 }
 

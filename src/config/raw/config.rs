@@ -8,7 +8,7 @@ use super::{
     common::{Interval, List, empty},
     listener::Listener,
     pool::Pool,
-    settings::{Admin, Dns, Drain, Limits, Log, Runtime, Timeouts},
+    settings::{Admin, Dns, Drain, Limits, Log, Runtime, Timeouts, Upgrade},
 };
 use crate::config::{at::At, values::at_time};
 
@@ -48,6 +48,9 @@ pub(in crate::config) struct Config {
     /// How a stopping proxy ends its sessions.
     #[serde(default = "empty::<Drain>")]
     pub(in crate::config) drain: At<Drain>,
+    /// How the process before an upgrade ends the sessions that stay with it.
+    #[serde(default = "empty::<Upgrade>")]
+    pub(in crate::config) upgrade: At<Upgrade>,
     /// Access logs, each with its own place, format and events. Absent: no access log.
     #[serde(default)]
     pub(in crate::config) access_log: At<List<AccessLog>>,

@@ -234,6 +234,16 @@ pub(in crate::config) struct Drain {
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+pub(in crate::config) struct Upgrade {
+    /// How long the process before an upgrade may keep the sessions that cannot move to the new one.
+    /// It ends them evenly over the last part of this time, as long as `drain.timeout`; 0s ends all
+    /// at once.
+    #[serde(default = "at_time::<3_600_000, AnyTime>")]
+    pub(in crate::config) timeout: At<AnyTime>,
+}
+
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(in crate::config) struct Log {
     /// The least severe messages that are written.
     #[serde(default)]

@@ -62,7 +62,7 @@ pub(super) fn config(checker: &Checker<'_>, raw: &At<raw::Config>) -> Valid<Conf
     let quotas = quotas::quotas(checker, &raw.limits);
     let settings = settings::settings(checker, raw);
     let (watch, watch_interval) = (raw.watch.get(), raw.watch_interval.get());
-    let (runtime, limits, timeouts, dns, drain, log) = settings?;
+    let (runtime, limits, timeouts, dns, drain, upgrade, log) = settings?;
     Ok(Config {
         runtime,
         listeners: listeners?,
@@ -72,6 +72,7 @@ pub(super) fn config(checker: &Checker<'_>, raw: &At<raw::Config>) -> Valid<Conf
         timeouts,
         dns,
         drain,
+        upgrade,
         access_log: access_log?,
         log,
         admin: admin?,

@@ -2,11 +2,11 @@
 
 use super::{Checker, Valid, checker::given};
 use crate::config::{
-    BanRate, Dns, Drain, Limits, Log, Rate, Runtime, TcpKeepalive, Timeouts, at::At, raw,
+    BanRate, Dns, Drain, Limits, Log, Rate, Runtime, TcpKeepalive, Timeouts, Upgrade, at::At, raw,
     values::Limit,
 };
 
-type Settings = (Runtime, Limits, Timeouts, Dns, Drain, Log);
+type Settings = (Runtime, Limits, Timeouts, Dns, Drain, Upgrade, Log);
 
 pub(super) fn settings(checker: &Checker<'_>, raw: &raw::Config) -> Valid<Settings> {
     let servers = raw.dns.get().and_then(|dns| {
@@ -15,10 +15,11 @@ pub(super) fn settings(checker: &Checker<'_>, raw: &raw::Config) -> Valid<Settin
     let log = raw.log.get()?;
     let log = Log { level: *log.level.get()?, format: *log.format.get()? };
     let drain = Drain { timeout: raw.drain.get()?.timeout.get()?.0 };
+    let upgrade = Upgrade { timeout: raw.upgrade.get()?.timeout.get()?.0 };
     let (limits, timeouts) = (limits(raw.limits.get()?)?, timeouts(raw.timeouts.get()?)?);
     let dns = Dns { servers: servers?.unwrap_or_default() };
     let runtime = Runtime { workers: *raw.runtime.get()?.workers.get()? };
-    Ok((runtime, limits, timeouts, dns, drain, log))
+    Ok((runtime, limits, timeouts, dns, drain, upgrade, log))
 }
 
 fn limits(raw: &raw::Limits) -> Valid<Limits> {

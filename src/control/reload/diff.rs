@@ -86,6 +86,7 @@ pub(super) fn changes_outside_pools(before: &Config, after: &Config) -> Vec<Stri
         ("timeouts", before.timeouts != after.timeouts),
         ("dns", before.dns != after.dns),
         ("drain", before.drain != after.drain),
+        ("upgrade", before.upgrade != after.upgrade),
         ("access_log", before.access_log != after.access_log),
         ("log", before.log != after.log),
         ("admin", before.admin != after.admin),

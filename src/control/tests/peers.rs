@@ -9,8 +9,10 @@ use std::{
 
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
-    crypto::CryptoProvider, pki_types::PrivateKeyDer, version::TLS12,
+    SupportedProtocolVersion, crypto::CryptoProvider, pki_types::PrivateKeyDer, version::TLS12,
 };
+
+use crate::tls::secret_capture;
 
 /// More than a session waits for the rest of a packet.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
@@ -20,29 +22,41 @@ const UPGRADE: &[u8] = b"GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgrade: webso
     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
 
-/// TLS 1.2 of both sides.
+/// TLS of both sides.
 pub(super) struct Tls {
     pub(super) server: Arc<ServerConfig>,
     pub(super) client: Arc<ClientConfig>,
 }
 
 impl Tls {
+    /// TLS 1.2.
     pub(super) fn new(server: Arc<CryptoProvider>, client: Arc<CryptoProvider>) -> Self {
+        Self::of_version(&TLS12, server, client)
+    }
+
+    pub(super) fn of_version(
+        version: &'static SupportedProtocolVersion,
+        server: Arc<CryptoProvider>,
+        client: Arc<CryptoProvider>,
+    ) -> Self {
         let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
         let server = ServerConfig::builder_with_provider(server)
-            .with_protocol_versions(&[&TLS12])
+            .with_protocol_versions(&[version])
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![issued.cert.der().clone()], key)
             .unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(issued.cert.der().clone()).unwrap();
-        let client = ClientConfig::builder_with_provider(client)
-            .with_protocol_versions(&[&TLS12])
+        let mut client = ClientConfig::builder_with_provider(client)
+            .with_protocol_versions(&[version])
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
+        // As in a proxy.
+        client.enable_secret_extraction = true;
+        client.key_log = secret_capture();
         Self { server: Arc::new(server), client: Arc::new(client) }
     }
 }
@@ -125,7 +139,26 @@ impl Peer {
         }
         let mut received = vec![0; bytes.len()];
         self.wire.read_exact(&mut received).unwrap();
-        assert!(received == bytes, "other bytes, first {:?}", &received[..received.len().min(16)]);
+        let other = received.iter().zip(bytes).position(|(a, b)| a != b);
+        assert!(other.is_none(), "other bytes at {other:?} of {}", bytes.len());
+    }
+
+    /// Receives exactly these bytes, whatever they are above TCP or TLS.
+    #[track_caller]
+    pub(super) fn expect_raw(&mut self, bytes: &[u8]) {
+        let mut received = vec![0; bytes.len()];
+        self.wire.read_exact(&mut received).unwrap();
+        assert_eq!(received, bytes);
+    }
+
+    /// Receives bytes until they end like this.
+    pub(super) fn expect_until(&mut self, end: &[u8]) {
+        let mut received = Vec::new();
+        while !received.ends_with(end) {
+            let mut byte = [0];
+            self.wire.read_exact(&mut byte).unwrap();
+            received.extend(byte);
+        }
     }
 
     /// Everything until the end, which has to be an orderly one: over TLS with close_notify.

@@ -62,6 +62,7 @@ impl RunningProxy {
     }
 
     /// The value of a sample, such as `name{label="value"}`.
+    #[track_caller]
     pub(super) fn metric(&self, sample: &str) -> u64 {
         let text = self.proxy.metrics.render();
         let value = text.lines().find_map(|line| line.strip_prefix(&format!("mqtt_lb_{sample} ")));
@@ -86,9 +87,19 @@ impl RunningProxy {
 
     /// The lines about ends of sessions so far.
     pub(super) fn ends(&self) -> Vec<Value> {
+        self.lines("disconnect")
+    }
+
+    /// The lines of an event so far.
+    pub(super) fn lines(&self, event: &str) -> Vec<Value> {
         let log = fs::read_to_string(self.folder.path().join("access.log")).unwrap();
         let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines.filter(|line| line["event"] == "disconnect").collect()
+        lines.filter(|line| line["event"] == event).collect()
+    }
+
+    /// The only worker.
+    pub(super) fn worker(&self) -> &Worker {
+        &self.proxy.workers[0]
     }
 
     /// Sets the weight of a broker, as an operator does.
@@ -120,10 +131,10 @@ async fn start(config: &Arc<Config>, file: &Path) -> Proxy {
     let workers = NonZeroUsize::MIN;
     let listeners = Listeners::first(config, workers).unwrap();
     let (ended, _) = mpsc::unbounded_channel();
-    Proxy::start(config, file, workers, listeners, &Metrics::new(), &ended).await.unwrap()
+    Proxy::start(config, file, workers, listeners, &Metrics::new(), &ended, None).await.unwrap()
 }
 
-fn wait_until(what: &str, is_true: impl Fn() -> bool) {
+pub(super) fn wait_until(what: &str, is_true: impl Fn() -> bool) {
     let deadline = Instant::now() + TIMEOUT;
     while !is_true() {
         assert!(Instant::now() < deadline, "no {what} in time");

@@ -225,7 +225,7 @@ impl World {
     }
 }
 
-fn use_tls(config: &mut Config, side: Side, tls: &Tls) {
+pub(super) fn use_tls(config: &mut Config, side: Side, tls: &Tls) {
     match side {
         Side::Client => {
             config.listeners[0].tls = Some(ListenerTls {

@@ -1,6 +1,7 @@
 //! Bans of addresses, client IDs and usernames, shared by all workers.
 
 mod ban;
+mod handed;
 mod networks;
 mod table;
 #[cfg(test)]

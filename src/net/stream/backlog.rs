@@ -10,6 +10,10 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
+    pub(super) fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, sent: 0 }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.bytes.len() - self.sent
     }

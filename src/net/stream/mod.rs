@@ -2,14 +2,13 @@
 
 mod backlog;
 mod protocol_prefix;
+mod state;
 mod tls;
 mod tls_or_tcp;
 mod websocket;
 
-#[allow(unused_imports, reason = "named once sessions move to another process")]
-pub(crate) use tls::{
-    ClientTlsHandshake, KeyUse, TlsError, TlsLayerState, TlsViolated, is_key_used_up,
-};
+pub(crate) use state::{RestoreError, StreamState};
+pub(crate) use tls::{ClientTlsHandshake, KeyUse, TlsError, is_key_used_up};
 pub use tls::{EstablishedTls, TlsReceived, TlsRole};
 pub(crate) use websocket::Ping;
 
@@ -218,39 +217,15 @@ impl Stream {
         }
     }
 
-    /// The state of the TLS layer, for another process to go on with; `None` without TLS. Until
-    /// [`Self::resume_tls`], nothing is read or written here, not even at the end.
-    ///
-    /// # Errors
-    /// The peer has violated TLS: the session is about to end.
-    #[allow(dead_code, reason = "called once sessions move to another process")]
-    pub(crate) fn capture_tls(&self) -> Result<Option<TlsLayerState>, TlsViolated> {
-        let tls = self.layers.as_ref().and_then(|layers| layers.tls.as_ref());
-        tls.map(|tls| tls.capture()).transpose()
-    }
-
-    /// Goes on after [`Self::capture_tls`]: no other process has the state.
-    #[allow(dead_code, reason = "called once sessions move to another process")]
-    pub(crate) fn resume_tls(&self) {
-        if let Some(tls) = self.layers.as_ref().and_then(|layers| layers.tls.as_ref()) {
-            tls.resume();
-        }
-    }
-
-    /// Goes on with the TLS layer of another process, which must not use it any more.
-    ///
-    /// # Errors
-    /// The state cannot have come from [`Self::capture_tls`].
-    #[allow(dead_code, reason = "called once sessions move to another process")]
-    pub(crate) fn restore_tls(&mut self, state: TlsLayerState) -> Result<(), rustls::Error> {
-        let tls = TlsLayer::restore(state, &self.socket)?;
-        self.layers.get_or_insert_default().tls = Some(Box::new(tls));
-        Ok(())
-    }
-
     /// Makes the next close send a reset, which tells the peer that the stream is incomplete.
     pub(crate) fn reset_on_close(&self) {
         self.socket.reset_on_close();
+    }
+
+    /// Stops the events of the socket, which another process may still use: closing it does not stop
+    /// them then. To be called right before the stream is dropped.
+    pub(crate) fn leave_reactor(&self) {
+        self.socket.leave_reactor();
     }
 
     /// The socket, if it carries MQTT directly, so that the kernel can move the bytes.

@@ -1,31 +1,28 @@
 //! TLS connections that go on with the state of another layer, over the same socket.
 
-use std::{os::fd::OwnedFd, task::Poll};
+use std::task::Poll;
 
 use super::{Layers, Pair, TLS, peer::Tls};
 use crate::net::{
     reactor::Reactor,
-    socket::Socket,
-    stream::{Stream, TlsLayerState},
+    stream::{Stream, StreamState},
 };
 
 impl Pair {
     /// Replaces our stream by one of another process, as far as that can be told: with a duplicate
     /// of the socket, and the serialized state.
     fn move_on(&mut self) {
-        let state = self.ours.capture_tls().unwrap().unwrap();
+        let state = self.ours.capture(0).unwrap();
         let text = serde_json::to_string(&state).unwrap();
         // Whatever is called, a captured stream neither reads nor writes.
         assert!(self.ours.try_send(b"x").is_pending() && self.ours.try_flush().is_pending());
         assert!(self.ours.try_recv(&mut [0; 64]).is_pending());
         self.ours.send_close();
         self.ours.shutdown();
-        let state: TlsLayerState = serde_json::from_str(&text).unwrap();
-        let fd: OwnedFd = self.ours.socket().duplicate();
-        let mut stream = Stream::new(Socket::accepted(&self.reactor, fd).unwrap());
-        stream.restore_tls(state).unwrap();
-        // Its descriptor stays registered with epoll, so it must not be used again.
-        std::mem::forget(std::mem::replace(&mut self.ours, stream));
+        let state: StreamState = serde_json::from_str(&text).unwrap();
+        let fd = self.ours.socket().duplicate().unwrap();
+        self.ours.leave_reactor();
+        self.ours = Stream::restore(&self.reactor, fd, state, 0).unwrap();
     }
 }
 
@@ -98,11 +95,11 @@ fn with_a_backlog() {
 fn refused() {
     for mut pair in pairs() {
         pair.check(b"before");
-        let state = pair.ours.capture_tls().unwrap();
-        assert!(state.is_some());
+        let state = pair.ours.capture(0).unwrap();
+        assert_ne!(state, StreamState::default());
         pair.peer_sends(b"meanwhile", b"");
         assert!(pair.recv(64).is_pending());
-        pair.ours.resume_tls();
+        pair.ours.resume();
         assert!(pair.recv(64).is_ready());
         pair.check(b"after");
     }
@@ -124,10 +121,10 @@ fn ends() {
     for mut pair in pairs() {
         pair.peer.write(&super::peer::BAD_RECORD);
         assert!(matches!(pair.recv(64), Poll::Ready(Err(_))));
-        assert!(pair.ours.capture_tls().is_err());
+        assert!(pair.ours.capture(0).is_err());
     }
     let reactor = Reactor::new().unwrap();
     let plain = Layers { tls: false, websocket: false };
     let pair = Pair::open(&reactor, plain, &Tls::new(false));
-    assert!(matches!(pair.ours.capture_tls(), Ok(None)));
+    assert_eq!(pair.ours.capture(0).unwrap(), StreamState::default());
 }

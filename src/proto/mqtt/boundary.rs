@@ -1,7 +1,9 @@
 //! Finds the boundaries between packets in a stream, and shows the packets' bodies.
 
+use serde::{Deserialize, Serialize};
+
 /// Follows a stream of packets, starting between two of them (3.1.1 §2.2, 5.0 §2.1).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Boundary {
     /// Bytes of the packet's body that have not arrived; while its length arrives, the part known
     /// so far.
@@ -11,7 +13,7 @@ pub(crate) struct Boundary {
     position: StreamPosition,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum StreamPosition {
     Between,
     /// The next byte is this one of the remaining length.
@@ -24,7 +26,7 @@ enum StreamPosition {
 }
 
 /// The bytes of a remaining length, one to four (3.1.1 §2.2.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum LengthByte {
     First,
     Second,
@@ -127,6 +129,15 @@ impl Boundary {
             // The length may end with the next byte.
             StreamPosition::Length(_) => 1,
             StreamPosition::BodyStart | StreamPosition::Body => self.left as usize,
+        }
+    }
+
+    /// Whether [`Self::feed`] can have produced this state. Another, from outside of this process,
+    /// would make it read no further.
+    pub(crate) fn is_possible(self) -> bool {
+        match self.position {
+            StreamPosition::BodyStart | StreamPosition::Body => self.left > 0,
+            StreamPosition::Between | StreamPosition::Length(_) | StreamPosition::Lost => true,
         }
     }
 

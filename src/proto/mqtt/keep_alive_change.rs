@@ -2,6 +2,8 @@
 //! topic `$SETOPTS/mqtt/keepalive`, with the seconds as decimal text (EMQX 6.2, "Dynamic Keep
 //! Alive").
 
+use serde::{Deserialize, Serialize};
+
 use super::{boundary::PacketPart, version::Version};
 
 /// The topic and its two-byte length, at the start of the body (3.1.1 §3.3.2.1).
@@ -11,11 +13,11 @@ const PUBLISH: u8 = 3;
 
 /// Finds such packets in a stream, without a copy of their bytes. A packet that names the topic by
 /// an alias only (5.0 §3.3.2.3.4) is not found.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeepAliveChange(Field);
 
 /// The field that the next byte of the packet belongs to.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Field {
     /// The packet is another one.
     #[default]
@@ -82,7 +84,7 @@ impl Field {
             Self::PropertiesLengthEnd(low) => {
                 Self::properties(u16::from(byte) << 7 | u16::from(low))
             }
-            Self::Properties(left) => Self::properties(left - 1),
+            Self::Properties(left) => Self::properties(left.saturating_sub(1)),
             Self::PayloadStart if byte.is_ascii_digit() => Self::Payload((byte - b'0').into()),
             Self::Payload(number) if byte.is_ascii_digit() => {
                 let digit = u16::from(byte - b'0');

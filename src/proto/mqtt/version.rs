@@ -1,9 +1,11 @@
 //! The versions of MQTT, and how a CONNECT states them.
 
+use serde::{Deserialize, Serialize};
+
 use super::{malformed::Malformed, reader::PacketReader, strictness::Tolerance};
 
 /// A version of the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Version {
     V31,
     V311,

@@ -1,5 +1,7 @@
 //! TLVs of an accepted header that are kept, for the log and for brokers.
 
+use serde::{Deserialize, Serialize};
+
 use super::tlv::Tlvs;
 
 /// The most TLVs that are kept of one header.
@@ -9,7 +11,7 @@ const MAX_KEPT_TLVS: usize = 16;
 const MAX_KEPT_BYTES: usize = 256;
 
 /// Some TLVs of a header, as they came in.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeptTlvs {
     /// One of each type.
     tlvs: Vec<(u8, Box<[u8]>)>,

@@ -3,6 +3,8 @@
 //! A frame may be as long as the largest MQTT packet, and a message has no length limit. So neither
 //! is buffered: the part of a frame's payload that has arrived is passed on.
 
+use serde::{Deserialize, Serialize};
+
 /// The longest payload of a frame: the longest MQTT packet (MQTT 5.0, 2.1.4), with 5 bytes of fixed
 /// header and 268,435,455 bytes after it.
 pub(crate) const MAX_FRAME_BYTES: u64 = 5 + 268_435_455;
@@ -33,7 +35,7 @@ const UNSUPPORTED_DATA: u16 = 1003;
 const TOO_BIG: u16 = 1009;
 
 /// A client's violation of the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum FrameError {
     #[error("a WebSocket frame without a mask")]
     Unmasked,
@@ -90,7 +92,7 @@ pub enum StreamEnd {
 }
 
 /// Decodes the frames of one client.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameDecoder {
     /// The beginning of a head whose rest has not arrived.
     head: [u8; MAX_FRAME_HEAD_BYTES],
@@ -141,6 +143,21 @@ impl FrameDecoder {
             }
         }
         decoded
+    }
+
+    /// Whether [`Self::decode`] can have produced this state. Another, from outside of this process,
+    /// could make it panic or keep more than [`MAX_CONTROL_BYTES`].
+    pub(crate) fn is_possible(&self) -> bool {
+        let in_control = matches!(self.opcode, CLOSE | PING) && self.left > 0;
+        let control_bytes = self.control.len() as u64;
+        usize::from(self.head_len) < MAX_FRAME_HEAD_BYTES
+            && (self.head_len == 0 || self.left == 0)
+            && self.left <= MAX_FRAME_BYTES
+            && if in_control {
+                self.left.saturating_add(control_bytes) <= MAX_CONTROL_BYTES as u64
+            } else {
+                control_bytes == 0
+            }
     }
 
     /// Reads one more byte of a head; true once the head is complete.

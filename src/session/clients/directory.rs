@@ -15,7 +15,11 @@ use super::{
     replacements::{ReplacedSession, Replacements},
     tenant::TenantHash,
 };
-use crate::{balance::TenantFields, session::session_id::worker_of, upstream::WorkerSignal};
+use crate::{
+    balance::TenantFields,
+    session::session_id::{run_of, worker_of},
+    upstream::WorkerSignal,
+};
 
 /// The number of stripes of the directory, each with its own lock, so that workers seldom contend.
 const STRIPES: usize = 64;
@@ -53,6 +57,9 @@ pub(crate) struct TakeoverNotice {
 pub(crate) enum TakeoverReason {
     /// The newer session is on another broker. Applies if the older session is this client's.
     OnOtherBroker(Arc<ClientIdentity>),
+    /// The session that is told is the newer one, on another broker: the older one has moved here
+    /// from another process. Applies if both are this client's.
+    OlderMoved(DirectoryEntry, Arc<ClientIdentity>),
     /// The newer session is in another pool of the same listener. Applies if the older session is
     /// this client's, and the rules now send it elsewhere.
     InOtherPool(Arc<ClientIdentity>),
@@ -102,6 +109,45 @@ impl ClientDirectory {
         older.iter().filter(is_elsewhere).copied().collect()
     }
 
+    /// Enters an accepted session that has moved here from another process. It counts as older than
+    /// the sessions that are here, and the workers of those of them that began in the same `run` on
+    /// other brokers are asked whether they are of its client, and so replace it: the other process
+    /// did not know of them.
+    pub(crate) fn enter_moved(
+        &self,
+        client: ClientHash,
+        entry: DirectoryEntry,
+        identity: ClientIdentity,
+        run: u16,
+        fields: &TenantFields,
+    ) {
+        let stripe = &mut *self.stripe(client);
+        let Some(newest) = stripe.newest.get(&client.0).copied() else {
+            stripe.newest.insert(client.0, entry);
+            return;
+        };
+        let older = stripe.older.entry(client.0).or_default();
+        older.insert(0, entry);
+        let identity = Arc::new(identity);
+        let newer = older.iter().skip(1).chain([&newest]);
+        for newer in newer.filter(|newer| run_of(newer.session_id) == run) {
+            if newer.broker != entry.broker && newer.tenant.may_be(entry.tenant, fields) {
+                let DirectoryEntry { session_id, slot, .. } = *newer;
+                let reason = TakeoverReason::OlderMoved(entry, identity.clone());
+                self.notify(TakeoverNotice { session_id, slot, reason });
+            }
+        }
+        self.signal.raise();
+    }
+
+    /// Tells the worker of an older session that a newer one is of the same client.
+    pub(crate) fn take_over_one(&self, older: DirectoryEntry, newer: Arc<ClientIdentity>) {
+        let DirectoryEntry { session_id, slot, .. } = older;
+        let reason = TakeoverReason::OnOtherBroker(newer);
+        self.notify(TakeoverNotice { session_id, slot, reason });
+        self.signal.raise();
+    }
+
     /// Tells the workers of older sessions about a newer one on another broker.
     pub(crate) fn take_over(&self, older: &[DirectoryEntry], newer: ClientIdentity) {
         self.notify_all(older, newer, TakeoverReason::OnOtherBroker);
@@ -136,7 +182,7 @@ impl ClientDirectory {
     }
 
     fn notify(&self, notice: TakeoverNotice) {
-        if let Some(notices) = self.notices.get(worker_of(notice.session_id)) {
+        if let Some(notices) = self.notices.get(worker_of(notice.session_id, self.notices.len())) {
             notices.lock().unwrap_or_else(PoisonError::into_inner).push(notice);
         }
     }

@@ -73,7 +73,9 @@ impl Replacements {
 
     /// Asks the older session's worker.
     pub(crate) fn ask(&self, query: ReplacementQuery) {
-        if let Some(queries) = self.queries.get(worker_of(query.older.session_id)) {
+        if let Some(queries) =
+            self.queries.get(worker_of(query.older.session_id, self.queries.len()))
+        {
             queries.lock().unwrap_or_else(PoisonError::into_inner).push(query);
             self.signal.raise();
         }

@@ -13,4 +13,4 @@ pub(crate) use drain::drain;
 pub(super) use duplicate::{end_of_displaced, note_arrival, note_broker_end};
 pub(super) use lost_broker::PoolsWithLostSessions;
 pub(super) use rebalance::start_rebalance;
-pub(super) use takeover::{claim_client, end_older, release_client};
+pub(super) use takeover::{claim_client, end_older, enter_moved_client, release_client};

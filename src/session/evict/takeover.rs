@@ -69,6 +69,20 @@ fn claim_in_other_pools(
     }
 }
 
+/// Enters an accepted session that has moved here from another process into the directory.
+pub(crate) fn enter_moved_client(context: &WorkerContext, session: &ActiveSession) {
+    let Some((hash, client)) = identified_client(session) else { return };
+    let view = &session.record.listener.pool;
+    let entry = DirectoryEntry {
+        session_id: session.record.session_id,
+        broker: session.lease.broker().id(),
+        slot: session.slot,
+        tenant: TenantHash::new(&client),
+    };
+    let (identity, run) = (identity(view, &client), context.recorder.run());
+    context.clients.enter_moved(hash, entry, identity, run, &view.tenant_fields());
+}
+
 /// Removes an ended session from the directory.
 pub(crate) fn release_client(context: &WorkerContext, session: &ActiveSession) {
     if let Some((hash, _)) = identified_client(session) {
@@ -91,6 +105,12 @@ pub(crate) fn end_older(context: &WorkerContext) {
                         && current_destination(context, session) == CurrentDestination::Elsewhere
                 }
                 TakeoverReason::Replaced { .. } => true,
+                TakeoverReason::OlderMoved(older, client) => {
+                    if session.counters.half_closed.get() == 0 && is_of_client(session, client) {
+                        context.clients.take_over_one(*older, client.clone());
+                    }
+                    false
+                }
             };
             if ends {
                 session.end(EndCause::TakenOver);

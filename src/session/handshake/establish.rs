@@ -10,10 +10,11 @@ use crate::{
     net::Stream,
     proto::mqtt::{Connack, Connect, Version, connack},
     session::{
-        active::{ActiveSession, IdleLimit, SessionCounters},
+        active::{ActiveSession, IdleLimit},
         broker_search::BrokerAnswer,
         clients::ReplacedSession,
         context::WorkerContext,
+        counters::SessionCounters,
         pending::PendingClient,
         record::Record,
         relay::{BrokerPackets, ClientPackets, Relay, RelayedChunk},

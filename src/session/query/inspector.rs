@@ -152,7 +152,8 @@ impl Inspector {
         let mut by_worker: BTreeMap<usize, Vec<SessionSlot>> = BTreeMap::new();
         for (order, DirectoryEntry { session_id, slot, .. }) in entries.into_iter().enumerate() {
             let slot = SessionSlot { order, session_id, slot };
-            by_worker.entry(worker_of(session_id)).or_default().push(slot);
+            let worker = worker_of(session_id, self.workers.len());
+            by_worker.entry(worker).or_default().push(slot);
         }
         let (mut found, mut text_bytes) = (Vec::new(), 0);
         for (worker, mut slots) in by_worker {
@@ -178,7 +179,7 @@ impl Inspector {
     /// If a worker does not answer.
     pub(crate) async fn end(&self, session_id: u64, cause: EndCause) -> Result<bool, QueryError> {
         let _search = self.start_search().await?;
-        let worker = worker_of(session_id);
+        let worker = worker_of(session_id, self.workers.len());
         let until = Instant::now() + QUERY_TIMEOUT;
         let ended =
             self.ask(worker, |reply| QueryKind::End { session_id, cause, until, reply }).await?;

@@ -1,8 +1,11 @@
 //! What a CONNECT says about its client, in compact form.
 
+use serde::{Deserialize, Serialize};
+
 use crate::proto::mqtt::{Connect, Version};
 
 /// What the CONNECT says about the client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ClientInfo {
     /// Client ID and username in one string, which saves an allocation per session.
     names: Box<str>,

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::micros::Micros;
-use crate::proto::mqtt::{self, Connack, Malformed, Version};
+use crate::proto::mqtt::{self, Connack, Version};
 
 /// The CONNACK of the broker, or the proxy's own.
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ConnackSent {
     pub(crate) code: u8,
     /// The MQTT version that defines the code.
@@ -19,11 +21,11 @@ pub(crate) struct ConnackSent {
 }
 
 /// Facts that few CONNACKs have.
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct ConnackExtras {
     assigned_client_id: Option<Box<str>>,
     /// How the packet violates the standard.
-    malformed: Option<Malformed>,
+    malformed: Option<Box<str>>,
 }
 
 impl ConnackSent {
@@ -35,7 +37,7 @@ impl ConnackSent {
     ) -> Self {
         let extras = ConnackExtras {
             assigned_client_id: connack.assigned_client_id.map(|id| id.of(packet).into()),
-            malformed: connack.malformed,
+            malformed: connack.malformed.map(|fault| fault.to_string().into()),
         };
         let has_extras = extras.assigned_client_id.is_some() || extras.malformed.is_some();
         Self {
@@ -53,8 +55,8 @@ impl ConnackSent {
     }
 
     /// How the broker's CONNACK violates the standard.
-    pub(crate) fn malformed(&self) -> Option<Malformed> {
-        self.extras.as_ref()?.malformed
+    pub(crate) fn malformed(&self) -> Option<&str> {
+        self.extras.as_ref()?.malformed.as_deref()
     }
 
     pub(crate) fn of_proxy(packet: mqtt::ConnackPacket) -> Self {

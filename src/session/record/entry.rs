@@ -26,7 +26,7 @@ impl Record {
             entry.assigned_client_id = self.assigned_client_id();
             let facts = self.identity.as_ref();
             entry.jwt_sub = facts.and_then(|facts| facts.subject());
-            entry.connect_malformed = facts.and_then(|facts| facts.violation);
+            entry.connect_malformed = facts.and_then(|facts| facts.violation.as_deref());
             entry.has_password = Some(client.has_password);
             entry.clean_start = Some(client.clean_start);
             entry.keepalive = Some(client.keep_alive);

@@ -3,7 +3,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 /// A duration within a handshake, in microseconds: at least 1, at most an hour and eleven minutes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Micros(NonZeroU32);
 
 impl From<Duration> for Micros {

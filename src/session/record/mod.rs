@@ -8,12 +8,14 @@ mod lines;
 mod micros;
 mod recorder;
 mod route_taken;
+mod state;
 
 pub(crate) use client::ClientInfo;
 pub(crate) use connack::ConnackSent;
 pub(crate) use identity_facts::{IdentityFacts, SentNames};
 pub(crate) use recorder::Recorder;
 pub(crate) use route_taken::RouteTaken;
+pub(crate) use state::{ListenerState, RecordState, RouteState};
 
 use std::{
     cell::Cell,
@@ -22,6 +24,8 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::pool_view::PoolView;
 use crate::{
@@ -90,7 +94,8 @@ pub(crate) struct Record {
 }
 
 /// What became known before the first byte of MQTT.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct TransportInfo {
     /// The socket's peer, if it is not the client.
     pub(crate) peer: Option<SocketAddr>,
@@ -157,7 +162,7 @@ impl Record {
         self.set_handshake_time();
         self.client = Some(ClientInfo::new(connect, packet));
         if let Some(violation) = connect.violation(packet) {
-            self.identity.get_or_insert_default().violation = Some(violation);
+            self.identity.get_or_insert_default().violation = Some(violation.to_string().into());
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{cell::Cell, rc::Rc};
 
+use crate::session::session_id::run_of;
 use crate::{access_log::WorkerLogs, metrics::Metrics, net::Reactor};
 
 /// Writes and counts a worker's records, and issues their session IDs.
@@ -35,6 +36,16 @@ impl Recorder {
     pub(super) fn begin(&self) -> u64 {
         self.unfinished.set(self.unfinished.get() + 1);
         self.next_session_id.replace(self.next_session_id.get().wrapping_add(1))
+    }
+
+    /// Counts a connection as unfinished that has moved here from another process, with its ID.
+    pub(super) fn continue_session(&self) {
+        self.unfinished.set(self.unfinished.get() + 1);
+    }
+
+    /// The number of this run, in the IDs of the sessions that begin in this process.
+    pub(crate) fn run(&self) -> u16 {
+        run_of(self.next_session_id.get())
     }
 
     pub(super) fn finish(&self) {

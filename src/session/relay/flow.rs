@@ -18,8 +18,8 @@ const FULL_READS_TO_BULK: u8 = 2;
 pub(crate) struct Flow {
     /// Data that the receiver has not taken yet. Until it has, nothing more is read: this is the
     /// backpressure.
-    unsent: Unsent,
-    full_reads: u8,
+    pub(super) unsent: Unsent,
+    pub(super) full_reads: u8,
     /// Whether the sender's end was read and everything before it was passed on.
     pub(crate) ended: bool,
     /// Whether nothing is read from the sender because the receiver does not read.
@@ -27,16 +27,16 @@ pub(crate) struct Flow {
 }
 
 #[derive(Default)]
-enum Unsent {
+pub(super) enum Unsent {
     #[default]
     Nothing,
     Bytes(Box<UnsentBytes>),
     Pipe(Box<Pipe>),
 }
 
-struct UnsentBytes {
-    bytes: Box<[u8]>,
-    sent: usize,
+pub(super) struct UnsentBytes {
+    pub(super) bytes: Box<[u8]>,
+    pub(super) sent: usize,
 }
 
 /// What a direction may move in one turn.

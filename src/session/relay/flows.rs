@@ -17,20 +17,20 @@ use crate::{
 };
 
 /// Both directions.
-pub(super) struct Flows {
-    inbound: Flow,
-    outbound: Flow,
+pub(crate) struct Flows {
+    pub(super) inbound: Flow,
+    pub(super) outbound: Flow,
     /// `None` if TLS is passed through, as it hides the packets.
-    client_packets: Option<ClientPackets>,
-    broker_packets: Option<BrokerPackets>,
+    pub(super) client_packets: Option<ClientPackets>,
+    pub(super) broker_packets: Option<BrokerPackets>,
     /// The session's place in the queue of bulk streams.
     pub(super) ticket: TurnTicket,
     /// The side that ended first.
-    first_to_end: Option<EndBy>,
+    pub(super) first_to_end: Option<EndBy>,
     /// Whether both sockets wake this task.
     pub(super) watching: bool,
     /// Whether a reset of one side is passed on to the other.
-    passes_reset: bool,
+    pub(super) passes_reset: bool,
 }
 
 /// The sides whose end has not been read: they may still send, and may not have read everything.
@@ -249,6 +249,11 @@ impl Flows {
                 session.counters.bytes_out.set(session.counters.bytes_out.get() + sent as u64);
             }
         }
+    }
+
+    /// The bytes that were read and that their receivers have not taken yet.
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        self.inbound.unsent_bytes() + self.outbound.unsent_bytes()
     }
 
     /// Data that was read and not sent does not count as relayed.

@@ -5,10 +5,13 @@
 mod flow;
 mod flows;
 mod packets;
+mod state;
 
 pub(super) use self::{
     flow::RelayedChunk,
+    flows::Flows,
     packets::{BrokerPackets, ClientPackets},
+    state::FlowsState,
 };
 
 use std::{
@@ -19,12 +22,14 @@ use std::{
     thread::panicking,
 };
 
-use self::flows::{Flows, RelayStep, UnfinishedSides};
+use self::flows::{RelayStep, UnfinishedSides};
 use super::{
     active::ActiveSession,
     context::WorkerContext,
+    counters::Departure,
     end::End,
-    evict::{claim_client, end_of_displaced, release_client},
+    evict::{claim_client, end_of_displaced, enter_moved_client, release_client},
+    handover::{Parking, park},
     key_limit,
     linger::close_lingering,
     panics::panic_if_requested,
@@ -52,6 +57,29 @@ impl Relay {
         Self { context, session: Some(session), flows }
     }
 
+    /// Continues a session that has moved here from another process, once it is
+    /// [started](Self::unpark).
+    pub(crate) fn adopted(
+        context: Rc<WorkerContext>,
+        session: ActiveSession,
+        flows: Flows,
+    ) -> Self {
+        let session = context.sessions.insert(session);
+        enter_moved_client(&context, &session);
+        Self { context, session: Some(session), flows }
+    }
+
+    /// Lets an adopted session run, or end with the cause that `end` finds.
+    pub(crate) fn unpark(&self, end: impl FnOnce(&ActiveSession) -> Option<EndCause>) {
+        if let Some(session) = &self.session {
+            session.counters.departure.set(Departure::NotAsked);
+            self.context.departures.queue(session);
+            if let Some(cause) = end(session) {
+                session.counters.end_requested.set(Some(cause));
+            }
+        }
+    }
+
     /// Sends the client the broker's answer, as far as its socket takes it now, and logs and counts
     /// the session. `bytes`: passed on so far, with the answer: from the client, and to it.
     ///
@@ -77,6 +105,7 @@ impl Relay {
             let version = record.client.as_ref().map(|client| client.version.level());
             record.listener.metrics.count_session(version);
             record.log_connect();
+            self.context.departures.queue(session);
         } else {
             // The broker now has to close the connection (MQTT-3.2.2-5, MQTT-3.2.2-7 in 5.0);
             // `half_close` limits the wait for that.
@@ -102,12 +131,33 @@ impl Future for Relay {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         let Some(session) = &this.session else { return Poll::Ready(()) };
+        match session.counters.departure.get() {
+            Departure::Parked => return Poll::Pending,
+            Departure::Moved => {
+                // Without a line in the log: the session goes on in another process.
+                drop(this.leave());
+                return Poll::Ready(());
+            }
+            Departure::NotAsked | Departure::Asked | Departure::Stays(_) => {}
+        }
         if !this.flows.watching {
             panic_if_requested(&session.record, "relay");
         }
         let bulk = &this.context.reactor.turn.bulk;
         let admitted = bulk.take_turn(&mut this.flows.ticket);
-        let step = this.flows.advance(cx, &this.context, session, admitted);
+        let mut step = this.flows.advance(cx, &this.context, session, admitted);
+        if session.counters.departure.get() == Departure::Asked
+            && !matches!(step, RelayStep::Ended(_))
+        {
+            match park(&this.context, session, &mut this.flows) {
+                Ok(Parking::Parked) => return Poll::Pending,
+                Ok(Parking::Stays) => {}
+                Err(error) => {
+                    let end = End::new(EndBy::Proxy, EndPhase::Relay, EndCause::Error);
+                    step = RelayStep::Ended(end.with(error.to_string()));
+                }
+            }
+        }
         let RelayStep::Ended(end) = step else {
             if matches!(step, RelayStep::More) {
                 bulk.join(&mut this.flows.ticket, cx);
@@ -128,9 +178,17 @@ impl Relay {
     /// Removes the session from the worker's table and the directory.
     fn leave(&mut self) -> Option<ActiveSession> {
         let session = self.session.take()?;
+        if session.counters.is_parked() {
+            // Its sockets are those of the other process too.
+            session.client.leave_reactor();
+            session.upstream.leave_reactor();
+        }
         self.flows.subtract_unsent(&session);
         session.flush_bytes();
-        release_client(&self.context, &session);
+        if session.counters.departure.get() != Departure::Moved {
+            release_client(&self.context, &session);
+        }
+        self.context.departures.forget(&session);
         self.context.sessions.remove(session)
     }
 }

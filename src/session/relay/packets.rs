@@ -1,6 +1,8 @@
 //! The packets of a session as they pass: how each side says that it ends the session, and a keep
 //! alive that the client changes. The bytes are passed on first, and never changed.
 
+use serde::{Deserialize, Serialize};
+
 use super::flow::RelayedChunk;
 use crate::{
     proto::mqtt::{Boundary, KeepAliveChange, Version, disconnect},
@@ -8,6 +10,7 @@ use crate::{
 };
 
 /// The client's packets, from its CONNECT on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ClientPackets {
     boundary: Boundary,
     version: Version,
@@ -15,6 +18,7 @@ pub(crate) struct ClientPackets {
 }
 
 /// The broker's packets, from its CONNACK on, if the client may have to be sent whole packets only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BrokerPackets(Boundary);
 
 impl ClientPackets {
@@ -31,6 +35,11 @@ impl ClientPackets {
     /// How many of the next bytes are certain to belong to the packet under way.
     pub(super) fn certain_rest(&self) -> usize {
         self.boundary.certain_rest()
+    }
+
+    /// As [`Boundary::is_possible`].
+    pub(super) fn is_possible(&self) -> bool {
+        self.boundary.is_possible()
     }
 
     /// Records a DISCONNECT in what has passed, and applies a change of the keep alive to the
@@ -69,6 +78,11 @@ impl BrokerPackets {
     /// How many of the next bytes are certain to belong to the packet under way.
     pub(super) fn certain_rest(&self) -> usize {
         self.0.certain_rest()
+    }
+
+    /// As [`Boundary::is_possible`].
+    pub(super) fn is_possible(&self) -> bool {
+        self.0.is_possible()
     }
 
     /// Records a DISCONNECT in what has passed; before 5.0 a broker sends none.

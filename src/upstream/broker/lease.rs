@@ -40,6 +40,14 @@ impl Broker {
         self.lease_up_to(u32::MAX)
     }
 
+    /// Leases the broker for a session that it already has, and that has moved here from another
+    /// process: whatever its state and its limit. `port`: of the session's connection.
+    pub(crate) fn lease_moved(self: Arc<Self>, port: Option<LocalPort>) -> Lease {
+        self.flags.sessions.fetch_add(1, Ordering::Relaxed);
+        self.metrics.sessions_active.inc();
+        Lease { broker: self, port, trial: Cell::new(false) }
+    }
+
     fn lease_up_to(self: Arc<Self>, max: u32) -> Result<Lease, Arc<Self>> {
         let Some(trial) = self.flags.take_trial() else { return Err(self) };
         let before = self.flags.sessions.fetch_add(1, Ordering::Relaxed);

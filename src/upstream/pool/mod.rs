@@ -11,8 +11,10 @@
 mod effects;
 mod follower;
 mod forecast;
+mod handed;
 mod health;
 mod members;
+mod moved;
 mod operator;
 mod outage;
 mod overview;

@@ -141,7 +141,7 @@ impl Pool {
 }
 
 /// Marks a broker that has left the pool.
-fn depart(broker: &Broker, now: Instant) {
+pub(super) fn depart(broker: &Broker, now: Instant) {
     broker.flags.leaving.store(true, Ordering::Relaxed);
     broker.flags.up.store(false, Ordering::Relaxed);
     broker.flags.down.store(false, Ordering::Relaxed);

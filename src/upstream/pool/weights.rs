@@ -25,6 +25,11 @@ impl WeightOverrides {
         self.0.get(&upstream.name).map_or(upstream.weight, |set| set.weight)
     }
 
+    /// The operator's weight, and the configured one when it was set.
+    pub(super) fn get(&self, name: &str) -> Option<(NonZeroU32, Option<NonZeroU32>)> {
+        self.0.get(name).map(|set| (set.weight, set.configured))
+    }
+
     pub(super) fn set(
         &mut self,
         name: Arc<str>,

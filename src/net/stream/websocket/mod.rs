@@ -1,5 +1,9 @@
 //! MQTT over WebSocket (MQTT 5.0, section 6) as a layer: MQTT above, frames below.
 
+mod state;
+
+pub(super) use state::WebSocketState;
+
 use std::{cell::RefCell, io, num::NonZeroU32, task::Poll};
 
 use super::{backlog::Backlog, tls_or_tcp::TlsOrTcp};
@@ -48,7 +52,7 @@ struct FramingState {
 }
 
 /// The state of our Close.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 enum CloseState {
     #[default]
     Open,

@@ -1,0 +1,100 @@
+//! A session that parks, to move to another process.
+
+use std::io;
+
+use super::{departures::ParkedSession, state::SessionBody};
+use crate::{
+    labels::StayReason,
+    net::Stream,
+    session::{active::ActiveSession, context::WorkerContext, counters::Departure, relay::Flows},
+};
+
+/// The bytes of a state without long names and without data on its way.
+const MAX_STATE_BYTES: usize = 8 * 1024;
+
+/// What a session that was asked does.
+pub(in crate::session) enum Parking {
+    /// It waits for the answer.
+    Parked,
+    /// It goes on as before.
+    Stays,
+}
+
+/// Parks a session that was asked to, between two steps of its relay.
+///
+/// # Errors
+/// Bytes of the session are lost, so it has to end.
+pub(in crate::session) fn park(
+    context: &WorkerContext,
+    session: &ActiveSession,
+    flows: &mut Flows,
+) -> io::Result<Parking> {
+    debug_assert_eq!(session.counters.departure.get(), Departure::Asked, "the session was asked");
+    let failed = match capture(context, session, flows) {
+        Ok(parked) => {
+            context.departures.set_parked(session, parked);
+            return Ok(Parking::Parked);
+        }
+        Err(failed) => failed,
+    };
+    session.client.resume();
+    session.upstream.resume();
+    match failed {
+        CaptureError::Stays(reason) => {
+            context.departures.set_stays(session, reason);
+            Ok(Parking::Stays)
+        }
+        CaptureError::BytesLost(error) => Err(error),
+    }
+}
+
+enum CaptureError {
+    Stays(StayReason),
+    BytesLost(io::Error),
+}
+
+/// The state of a session and duplicates of its sockets.
+fn capture(
+    context: &WorkerContext,
+    session: &ActiveSession,
+    flows: &mut Flows,
+) -> Result<ParkedSession, CaptureError> {
+    let ActiveSession {
+        counters,
+        idle_limit,
+        client,
+        upstream,
+        record,
+        // Those of the other process follow from the record.
+        slot: _,
+        lease: _,
+        permit: _,
+    } = session;
+    let stays = |reason| CaptureError::Stays(reason);
+    let is_ending = counters.end_requested.get().is_some() || session.ends_after_packets();
+    if is_ending || !record.is_accepted() {
+        return Err(stays(StayReason::Ending));
+    }
+    let now = context.seconds();
+    let duplicate =
+        |stream: &Stream| stream.socket().duplicate().map_err(|_| stays(StayReason::Descriptors));
+    let descriptors = [duplicate(client)?, duplicate(upstream)?];
+    let record_state = record.capture(now).ok_or_else(|| stays(StayReason::State))?;
+    let capture = |stream: &Stream| stream.capture(now).map_err(|_| stays(StayReason::Ending));
+    let (client, upstream) = (capture(client)?, capture(upstream)?);
+    // What has passed here is counted here.
+    session.flush_bytes();
+    let accepted = context.accept_context(&record.listener);
+    let body = SessionBody {
+        record: record_state,
+        bind: accepted.map(|accepted| accepted.settings.bind.to_string()),
+        counters: counters.capture(now),
+        idle_limit: idle_limit.clone(),
+        flows: flows.capture(&context.pipes).map_err(CaptureError::BytesLost)?,
+        client,
+        upstream,
+    };
+    let bytes = MAX_STATE_BYTES + flows.unsent_bytes();
+    let state = body.encode(bytes).map_err(|_| stays(StayReason::State))?;
+    Ok(ParkedSession { id: record.session_id, state, descriptors })
+}

@@ -1,0 +1,4 @@
+mod explore;
+mod frames;
+mod messages;
+mod world;

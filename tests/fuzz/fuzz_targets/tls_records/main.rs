@@ -115,7 +115,12 @@ fn deliver(layer: Side<'_>, rustls: Side<'_>, piece: usize) -> bool {
 /// so its content differs between the two connections.
 fn is_known(layer: &TlsReceived, rustls: &TlsReceived) -> bool {
     const CHANGE_CIPHER_SPEC: [&str; 2] = ["InvalidCcs", "ChangeCipherSpecPayload"];
-    let Some(violation) = &rustls.violation else { return false };
+    let Some(violation) = &rustls.violation else {
+        // A header is refused by its first bytes; rustls waits for all five behind a part of a
+        // handshake message.
+        let early = ["InvalidContentType", "UnknownProtocolVersion"];
+        return layer.violation.as_ref().is_some_and(|it| early.iter().any(|one| it.contains(one)));
+    };
     let is_malformed = violation.starts_with("InvalidMessage");
     match &layer.violation {
         // The first request for a renegotiation, which is answered.

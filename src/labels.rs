@@ -162,6 +162,8 @@ named! {
         Ending = "ending",
         /// No descriptor was free to pass its sockets on, or the kernel refused one of them.
         Descriptors = "descriptors",
+        /// The bytes that it has not sent yet are too many for a message to the other process.
+        Size = "size",
         /// The other process could not read its state.
         State = "state",
         /// The configuration of the other process does not have its pool.

@@ -45,11 +45,11 @@ mod taker;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use connection::{Error, Receiver, Sender, connect, from_stdin, pair};
+pub(crate) use connection::{Receiver, Sender, connect, from_stdin, pair};
 pub(crate) use giver::{Giver, GiverAction, GiverEvent, MAX_UNANSWERED};
 pub(crate) use message::{
-    Answer, Envelope, HandedAdminListener, HandedInheritedSocket, HandedListener, HandedSession,
-    ProcessState, ToNew, ToOld, VERSIONS, Versions, decode, encode,
+    HandedAdminListener, HandedInheritedSocket, HandedListener, HandedSession, ProcessState, ToNew,
+    ToOld, decode, encode,
 };
 pub(crate) use taker::{Taker, TakerAction, TakerEvent};
 

@@ -45,6 +45,45 @@ impl Drop for EndReport {
     }
 }
 
+/// Sessions that move to another process or from it.
+impl Worker {
+    /// Hands the sessions over to another process: each one that can move is sent to `order.to`, and
+    /// waits for its [answer](Self::answer_hand_over).
+    pub(crate) fn hand_over(&self, order: HandOver) {
+        self.send(WorkerCommand::HandOver(order));
+    }
+
+    /// Passes the other process's answer for a session on.
+    pub(crate) fn answer_hand_over(&self, session_id: u64, outcome: HandOverOutcome) {
+        self.send(WorkerCommand::HandOverAnswer { session_id, outcome });
+    }
+
+    /// Ends the hand-over: sessions without an answer go on here.
+    pub(crate) fn end_hand_over(&self) {
+        self.send(WorkerCommand::HandOverEnd);
+    }
+
+    /// Takes sessions over from another process; the worker is that of their IDs, by
+    /// [`worker_of`](crate::session::worker_of). They run once they are
+    /// [started](Self::start_adopted). A command should have no more than some 32 sessions, as
+    /// others wait for it. The reply is dropped if the worker has ended.
+    pub(crate) fn adopt(&self, sessions: Vec<MovedSession>) -> oneshot::Receiver<Vec<Adoption>> {
+        let (reply, answers) = oneshot::channel();
+        self.send(WorkerCommand::Adopt { sessions, reply });
+        answers
+    }
+
+    /// Starts sessions, once the old process has been told that they are here.
+    pub(crate) fn start_adopted(&self, ids: Vec<u64>) {
+        self.send(WorkerCommand::StartAdopted(ids));
+    }
+
+    /// Gives sessions up without an effect on their connections: the old process keeps them.
+    pub(crate) fn give_up_adopted(&self, ids: Vec<u64>) {
+        self.send(WorkerCommand::GiveUpAdopted(ids));
+    }
+}
+
 impl Worker {
     /// Starts the thread. `ended` receives a message when the thread ends,
     /// also after a panic.
@@ -113,42 +152,6 @@ impl Worker {
             let _ = commands.send(WorkerCommand::Answer(question));
             Waker::from(notify.clone()).wake();
         })
-    }
-
-    /// Hands the sessions over to another process: each one that can move is sent to `order.to`, and
-    /// waits for its [answer](Self::answer_hand_over).
-    pub(crate) fn hand_over(&self, order: HandOver) {
-        self.send(WorkerCommand::HandOver(order));
-    }
-
-    /// Passes the other process's answer for a session on.
-    pub(crate) fn answer_hand_over(&self, session_id: u64, outcome: HandOverOutcome) {
-        self.send(WorkerCommand::HandOverAnswer { session_id, outcome });
-    }
-
-    /// Ends the hand-over: sessions without an answer go on here.
-    pub(crate) fn end_hand_over(&self) {
-        self.send(WorkerCommand::HandOverEnd);
-    }
-
-    /// Takes sessions over from another process; the worker is that of their IDs, by
-    /// [`worker_of`](crate::session::worker_of). They run once they are
-    /// [started](Self::start_adopted). A command should have no more than some 32 sessions, as
-    /// others wait for it. The reply is dropped if the worker has ended.
-    pub(crate) fn adopt(&self, sessions: Vec<MovedSession>) -> oneshot::Receiver<Vec<Adoption>> {
-        let (reply, answers) = oneshot::channel();
-        self.send(WorkerCommand::Adopt { sessions, reply });
-        answers
-    }
-
-    /// Starts sessions, once the old process has been told that they are here.
-    pub(crate) fn start_adopted(&self, ids: Vec<u64>) {
-        self.send(WorkerCommand::StartAdopted(ids));
-    }
-
-    /// Gives sessions up without an effect on their connections: the old process keeps them.
-    pub(crate) fn give_up_adopted(&self, ids: Vec<u64>) {
-        self.send(WorkerCommand::GiveUpAdopted(ids));
     }
 
     /// Ends the worker and its sessions.

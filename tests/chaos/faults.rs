@@ -9,7 +9,7 @@ use std::{
 use fastrand::Rng;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
-use crate::{harness::wait_for, stub::Behavior, world::World};
+use crate::{api::Api, harness::wait_for, stub::Behavior, world::World};
 
 /// One fault after the other until then; at the end all is well.
 pub(crate) fn befall(world: &World, seed: u64, until: Instant) {
@@ -35,7 +35,7 @@ pub(crate) fn befall(world: &World, seed: u64, until: Instant) {
 
 type Fault = fn(&World, &mut Rng, Instant);
 
-const FAULTS: [(&str, Fault); 8] = [
+const FAULTS: [(&str, Fault); 9] = [
     ("the log was not read", stuck_log),
     ("the log that drops was not read", stuck_dropping_log),
     ("the name server was away", no_dns),
@@ -44,6 +44,7 @@ const FAULTS: [(&str, Fault); 8] = [
     ("a broker reset everybody", resetting_broker),
     ("all brokers were silent", silent_brokers),
     ("the configuration changed", reload),
+    ("another process took over", upgrade),
 ];
 
 /// A while, up to so many milliseconds, and no longer than until then.
@@ -133,4 +134,11 @@ fn reload(world: &World, rng: &mut Rng, until: Instant) {
     lull(rng, until, 3000);
     world.reload(false);
     wait_for("the proxy to be ready", || ready(world).then_some(()));
+}
+
+/// Connections that have yet to become sessions are left with the process before, whose end nobody
+/// waits for: more than two may be running.
+fn upgrade(world: &World, _: &mut Rng, _: Instant) {
+    let pid = Api(world.proxy.admin()).upgrade().unwrap();
+    world.proxy.follow(pid);
 }

@@ -151,13 +151,14 @@ impl Peer {
         assert_eq!(received, bytes);
     }
 
-    /// Receives a packet of less than 128 bytes.
-    pub(super) fn expect_packet(&mut self) -> Vec<u8> {
-        let mut packet = vec![0; 2];
-        self.wire.read_exact(&mut packet).unwrap();
-        packet.resize(2 + usize::from(packet[1]), 0);
-        self.wire.read_exact(&mut packet[2..]).unwrap();
-        packet
+    /// Receives bytes until they end like this.
+    pub(super) fn expect_until(&mut self, end: &[u8]) {
+        let mut received = Vec::new();
+        while !received.ends_with(end) {
+            let mut byte = [0];
+            self.wire.read_exact(&mut byte).unwrap();
+            received.extend(byte);
+        }
     }
 
     /// Everything until the end, which has to be an orderly one: over TLS with close_notify.

@@ -175,8 +175,13 @@ impl GiverDriver {
                 GiverAction::ResumeAccepting | GiverAction::Exit => {}
             }
         }
-        if let Some((message, descriptors)) = running.parked.message() {
+        let (messages, too_large) = running.parked.messages();
+        for (message, descriptors) in messages {
             running.send_with(message, &descriptors).await;
+        }
+        for id in too_large {
+            let why = StayReason::Size.as_str().to_owned();
+            running.events.push_back(GiverEvent::NotSent { id, why });
         }
         let outcomes = std::mem::take(&mut running.outcomes);
         if !outcomes.is_empty() {

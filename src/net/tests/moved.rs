@@ -1,6 +1,6 @@
 //! TLS connections that go on with the state of another layer, over the same socket.
 
-use std::{os::fd::OwnedFd, task::Poll};
+use std::task::Poll;
 
 use super::{Layers, Pair, TLS, peer::Tls};
 use crate::net::{
@@ -20,10 +20,9 @@ impl Pair {
         self.ours.send_close();
         self.ours.shutdown();
         let state: StreamState = serde_json::from_str(&text).unwrap();
-        let fd: OwnedFd = self.ours.socket().duplicate().unwrap();
-        let stream = Stream::restore(&self.reactor, fd, state, 0).unwrap();
-        // Its descriptor stays registered with epoll, so it must not be used again.
-        std::mem::forget(std::mem::replace(&mut self.ours, stream));
+        let fd = self.ours.socket().duplicate().unwrap();
+        self.ours.leave_reactor();
+        self.ours = Stream::restore(&self.reactor, fd, state, 0).unwrap();
     }
 }
 

@@ -82,7 +82,7 @@ struct Round {
 impl Departures {
     /// Begins a hand-over; returns its number. Sessions that had to stay in the last one count in
     /// this one, until they are forgotten.
-    pub(super) fn begin(&self, at_most: usize, stays: Arc<StayCounts>) -> u64 {
+    pub(super) fn begin(&self, at_most: usize, stays: &Arc<StayCounts>) -> u64 {
         let before = self.stays.replace(stays.clone());
         for (reason, own) in self.own_stays.borrow().iter().enumerate() {
             before.0[reason].fetch_sub(*own, Ordering::Relaxed);

@@ -44,7 +44,7 @@ pub(crate) enum HandOverOutcome {
 pub(crate) fn start_hand_over(context: &Rc<WorkerContext>, order: HandOver) {
     end_hand_over(context);
     let HandOver { to, at_most, stays } = order;
-    let number = context.departures.begin(at_most, stays);
+    let number = context.departures.begin(at_most, &stays);
     let context = context.clone();
     spawn_local(async move {
         // Sessions that had to stay in an earlier hand-over are asked again.

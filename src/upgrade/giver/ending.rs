@@ -95,7 +95,6 @@ impl Giver {
     fn settle(&mut self, actions: &mut Vec<GiverAction>) {
         let why = self.reason();
         while let Some(id) = self.unanswered.pop_first() {
-            self.stays(why.clone());
             actions.push(GiverAction::Resume { id, why: why.clone() });
         }
         if self.taken_over {

@@ -3,7 +3,7 @@
 mod ending;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     time::{Duration, Instant},
 };
 
@@ -20,9 +20,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The most sessions without an answer: those pause.
 pub(crate) const MAX_UNANSWERED: usize = 128;
-
-/// The most reasons that are told apart; reasons come from the other process.
-const MAX_REASONS: usize = 32;
 
 #[derive(Clone, Debug)]
 pub(crate) enum GiverEvent {
@@ -49,8 +46,6 @@ pub(crate) enum GiverEvent {
         id: u64,
         why: String,
     },
-    /// A session cannot move.
-    Stays(String),
     /// This process has no session any more.
     Empty,
 }
@@ -123,7 +118,6 @@ pub(crate) struct Giver {
     why: Option<String>,
     unanswered: BTreeSet<u64>,
     moved: u64,
-    stayed: BTreeMap<String, u64>,
 }
 
 impl Giver {
@@ -141,7 +135,6 @@ impl Giver {
             why: None,
             unanswered: BTreeSet::new(),
             moved: 0,
-            stayed: BTreeMap::new(),
         };
         (giver, GiverAction::Send(ToNew::Hello { versions: VERSIONS, program, pid }))
     }
@@ -169,11 +162,6 @@ impl Giver {
     /// How many sessions the new process has taken.
     pub(crate) fn moved(&self) -> u64 {
         self.moved
-    }
-
-    /// How many sessions were not moved, by reason.
-    pub(crate) fn stayed(&self) -> &BTreeMap<String, u64> {
-        &self.stayed
     }
 
     /// The actions are to be done in their order.
@@ -212,7 +200,6 @@ impl Giver {
                     self.deadline = None;
                 }
             }
-            GiverEvent::Stays(why) => self.stays(why),
             GiverEvent::Empty => self.empty(&mut actions),
             GiverEvent::Failed(_) | GiverEvent::StateSent | GiverEvent::StoppedAccepting => {}
         }
@@ -269,7 +256,6 @@ impl Giver {
                 actions.push(GiverAction::Release(id));
             }
             Err(why) => {
-                self.stays(why.clone());
                 actions.push(GiverAction::Resume { id, why });
             }
         }
@@ -302,12 +288,6 @@ impl Giver {
         }
         self.enter(Phase::Over, None);
         actions.push(GiverAction::Exit);
-    }
-
-    fn stays(&mut self, why: String) {
-        let is_new = !self.stayed.contains_key(&why);
-        let why = if is_new && self.stayed.len() >= MAX_REASONS { "other".into() } else { why };
-        *self.stayed.entry(why).or_default() += 1;
     }
 
     fn enter(&mut self, phase: Phase, deadline: Option<Instant>) {

@@ -92,10 +92,6 @@ fn old_steps(world: &World, step: &mut Step<'_>) {
                     world.too_large = None;
                 });
             }
-            step("session cannot move", &|world| {
-                world.asked[id] = true;
-                world.tell_old(GiverEvent::Stays("bytes in a pipe".into()));
-            });
         }
     }
     let is_gone = |state| matches!(state, AtOld::Released | AtOld::Ended);

@@ -162,6 +162,8 @@ named! {
         Ending = "ending",
         /// No descriptor was free to pass its sockets on, or the kernel refused one of them.
         Descriptors = "descriptors",
+        /// The bytes that it has not sent yet are too many for a message to the other process.
+        Size = "size",
         /// The other process could not read its state.
         State = "state",
         /// The configuration of the other process does not have its pool.
@@ -176,7 +178,6 @@ named! {
 }
 
 impl StayReason {
-    #[allow(dead_code, reason = "for the control loop, once it hands sessions over")]
     /// The reason with this name, from a process that may have another version.
     pub(crate) fn from_name(name: &str) -> Self {
         let known = Self::ALL.iter().find(|reason| reason.as_str() == name);

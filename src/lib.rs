@@ -61,7 +61,6 @@ mod template;
 pub mod testing;
 mod timestamp;
 mod tls;
-#[allow(dead_code, unused_imports, reason = "its two ends are driven by `control`")]
 mod upgrade;
 mod upstream;
 mod worker;

@@ -29,9 +29,9 @@ thread_local! {
 
 /// Runs `step`, a step of one handshake, and returns the secrets that it derived.
 pub(crate) fn capture<R>(step: impl FnOnce() -> R) -> (R, TrafficSecrets) {
-    let capturing = Capturing::begin();
+    let _capturing = Capturing::begin();
     let result = step();
-    (result, capturing.end())
+    (result, CAPTURED.take().unwrap_or_default())
 }
 
 /// Ends the capture even if the step panics: nothing may be kept then, nor captured from others.
@@ -41,10 +41,6 @@ impl Capturing {
     fn begin() -> Self {
         CAPTURED.set(Some(TrafficSecrets::default()));
         Self
-    }
-
-    fn end(self) -> TrafficSecrets {
-        CAPTURED.take().unwrap_or_default()
     }
 }
 

@@ -46,7 +46,6 @@ pub(crate) type ListeningSockets = Vec<(u64, OwnedFd)>;
 pub(crate) type Adoption = (u64, Result<(), Refusal>);
 
 /// A command to a worker.
-#[allow(dead_code, reason = "for the control loop, once it hands sessions over")]
 pub(super) enum WorkerCommand {
     Update(Box<WorkerUpdate>),
     Drain(Drain),

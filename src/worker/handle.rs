@@ -45,7 +45,6 @@ impl Drop for EndReport {
     }
 }
 
-#[allow(dead_code, reason = "for the control loop, once it hands sessions over")]
 /// Sessions that move to another process or from it.
 impl Worker {
     /// Hands the sessions over to another process: each one that can move is sent to `order.to`, and

@@ -1,6 +1,9 @@
 //! What the clients did, what the log says and what the metrics say is the same, one by one.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    process::ExitStatus,
+};
 
 use serde_json::Value;
 
@@ -63,6 +66,8 @@ pub(crate) fn reconcile(world: &World, before: &AtRest) {
     for gauge in ["upstream_sessions_active", "admission_waiting", "upstream_ports_active"] {
         assert_eq!(total(&samples, gauge, &[]), 0, "{gauge}");
     }
+    let exits = wait_for("the processes before to end", || world.proxy.earlier_exits());
+    assert!(exits.iter().all(ExitStatus::success), "{exits:?}");
     wait_for("the descriptors of before", || {
         (world.proxy.descriptors() <= before.descriptors + 8).then_some(())
     });
@@ -73,6 +78,7 @@ pub(crate) fn reconcile(world: &World, before: &AtRest) {
     wait_for("the proxy to be ready", || {
         world.proxy.get("/readyz").starts_with("HTTP/1.1 200").then_some(())
     });
+    println!("{} processes", exits.len() + 1);
     println!("{opened} connections, {connects} sessions, {lost} lines lost, {memory} bytes");
     for (end, times) in count(&ends, &["event", "end_by", "end_phase", "end_cause"]) {
         println!("{times:8} {}", end.join(" "));

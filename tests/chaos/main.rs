@@ -1,6 +1,6 @@
 //! Clients of every kind, good and bad, while the log, DNS, descriptors, brokers and the
-//! configuration fail and recover; at the end every connection is accounted for, in the log and in
-//! the metrics.
+//! configuration fail and recover, and other processes take over; at the end every connection is
+//! accounted for, in the log and in the metrics.
 //!
 //! `CHAOS_SECONDS=600 cargo test --test chaos -- --nocapture` for ten minutes; `SEED=n` repeats the
 //! order of events. What meets what is up to the machine.

@@ -14,6 +14,9 @@ use crate::{
     device::{WITHIN, until_right},
 };
 
+/// The longest that an answer may take: an upgrade starts the program twice.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// An admin listener.
 #[derive(Clone, Copy)]
 pub(crate) struct Api(pub(crate) SocketAddr);
@@ -46,9 +49,8 @@ pub(crate) type Samples = BTreeMap<(String, String), f64>;
 impl Api {
     fn ask(self, head: &str, body: &str) -> Outcome<(u16, String)> {
         let failed = |error: std::io::Error| format!("{head}: {error}");
-        let wait = Duration::from_secs(10);
-        let mut stream = TcpStream::connect_timeout(&self.0, wait).map_err(failed)?;
-        let _ = stream.set_read_timeout(Some(wait));
+        let mut stream = TcpStream::connect_timeout(&self.0, ANSWER_TIMEOUT).map_err(failed)?;
+        let _ = stream.set_read_timeout(Some(ANSWER_TIMEOUT));
         let length = body.len();
         write!(
             stream,
@@ -120,6 +122,19 @@ impl Api {
         let path = format!("/api/v1/pools/{}/upstreams/{broker}", crate::file::POOL);
         let (code, answer) = self.ask(&format!("PATCH {path}"), body)?;
         if code == 200 { Ok(()) } else { Err(format!("PATCH {path}: {code} {answer}")) }
+    }
+
+    /// Upgrades to the same program. Returns the process that has taken over.
+    pub(crate) fn upgrade(self) -> Outcome<u32> {
+        let (code, answer) = self.ask("POST /api/v1/upgrade", "{}")?;
+        let upgraded: Value = serde_json::from_str(&answer).unwrap_or_default();
+        let pid = upgraded["pid"].as_u64().filter(|_| code == 200);
+        pid.and_then(|pid| pid.try_into().ok()).ok_or(format!("upgrade: {code} {answer}"))
+    }
+
+    /// Sessions that could not move to the process that answers, by reason.
+    pub(crate) fn stayed(self) -> Outcome<Value> {
+        Ok(self.json("/api/v1/status")?["last_upgrade"]["previous"]["stayed"].clone())
     }
 
     pub(crate) fn sessions(self) -> Outcome<Vec<SessionView>> {

@@ -94,8 +94,15 @@ fn check_end(
     state: &mut dyn State,
     before: &Resources,
 ) -> Outcome {
-    fixture.held.clear();
+    // All that is left has moved.
     fixture.pending.clear();
+    fixture.wait_earlier_exits()?;
+    if operation == Operation::Upgrade {
+        for device in &mut fixture.held {
+            device.ping().map_err(|fault| format!("a session that has moved: {fault}"))?;
+        }
+    }
+    fixture.held.clear();
     before.check(fixture)?;
     metrics::check_records(fixture)?;
     resources::check_probes(fixture, operation)?;

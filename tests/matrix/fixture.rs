@@ -93,6 +93,27 @@ impl Fixture {
         Ok(())
     }
 
+    /// Has another process take over, and waits until it accepts.
+    pub(crate) fn upgrade(&mut self) -> Outcome {
+        if self.is_stopped {
+            self.tell(Signal::CONT);
+        }
+        let pid = self.api.upgrade()?;
+        self.proxy.follow(pid);
+        Ok(())
+    }
+
+    /// Waits until the processes before upgrades have ended.
+    pub(crate) fn wait_earlier_exits(&self) -> Outcome {
+        until_right(WITHIN, || match self.proxy.earlier_exits() {
+            Some(exits) => match exits.into_iter().find(|exit| !exit.success()) {
+                Some(exit) => Err(format!("the process before the upgrade ended with {exit}")),
+                None => Ok(()),
+            },
+            None => Err(format!("the process before still runs; stayed: {}", self.api.stayed()?)),
+        })
+    }
+
     /// Waits until the proxy goes by one configuration more than before.
     pub(crate) fn wait_applied(&mut self) -> Outcome {
         self.generation += 1;

@@ -41,17 +41,19 @@ pub(crate) enum Operation {
     LimitsChanged,
     /// The contents of a file that the configuration names, without a signal.
     FilesChanged,
+    /// Another process takes over.
+    Upgrade,
     Drain,
 }
 
 use Operation::{
     AddressChanged, AdmissionRemoved, BrokerRemoved, ChecksRemoved, Drain, EjectionRemoved,
     FilesChanged, IdentityChanged, LimitsChanged, ListenerMoved, OtherKey, OwnKey, PoolReAdded,
-    PoolRemoved, RulesChanged, Unchanged, WeightChanged,
+    PoolRemoved, RulesChanged, Unchanged, Upgrade, WeightChanged,
 };
 
 impl Operation {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Unchanged,
         OtherKey,
         OwnKey,
@@ -68,6 +70,7 @@ impl Operation {
         RulesChanged,
         LimitsChanged,
         FilesChanged,
+        Upgrade,
         Drain,
     ];
 
@@ -89,6 +92,7 @@ impl Operation {
             RulesChanged => "rules changed",
             LimitsChanged => "limits changed",
             FilesChanged => "files changed",
+            Upgrade => "upgrade",
             Drain => "drain",
         }
     }
@@ -98,9 +102,9 @@ impl Operation {
         !matches!(self, PoolRemoved | BrokerRemoved | Drain)
     }
 
-    /// Whether what is known of `b1` is of a pool or an address that is gone.
+    /// Whether what is known of `b1` is of a pool, an address or a process that is gone.
     pub(crate) fn makes_b1_new(self) -> bool {
-        matches!(self, PoolReAdded | AddressChanged)
+        matches!(self, PoolReAdded | AddressChanged | Upgrade)
     }
 
     /// Does it, and waits until it has been done.
@@ -108,6 +112,9 @@ impl Operation {
         if self == Drain {
             fixture.tell(Signal::TERM);
             return Ok(());
+        }
+        if self == Upgrade {
+            return fixture.upgrade();
         }
         if self == PoolReAdded {
             let pool = fixture.file.pool.take();
@@ -191,7 +198,7 @@ impl Operation {
                 }
             }
             Unchanged | OwnKey | PoolRemoved | PoolReAdded | ListenerMoved | IdentityChanged
-            | RulesChanged | LimitsChanged | FilesChanged | Drain => {}
+            | RulesChanged | LimitsChanged | FilesChanged | Upgrade | Drain => {}
         }
     }
 }

@@ -1,4 +1,7 @@
-//! The proxy under test: its configuration, its process, its log lines and its metrics.
+//! The proxy under test: its configuration, its processes, its log lines and its metrics.
+
+#[path = "processes.rs"]
+mod processes;
 
 use std::{
     collections::HashMap,
@@ -6,7 +9,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     path::PathBuf,
-    process::{Child, Command, ExitStatus, Output, Stdio},
+    process::{Command, ExitStatus, Output, Stdio},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -15,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use processes::Processes;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -86,7 +90,7 @@ pub(crate) fn run(args: &[&str], stdin: &str) -> Output {
 
 /// A running proxy; killed when it is dropped.
 pub(crate) struct Proxy {
-    child: Child,
+    processes: Processes,
     pub(crate) dir: TempDir,
     stderr: Arc<Mutex<Vec<String>>>,
     /// Held, nobody reads the proxy's standard error.
@@ -110,7 +114,7 @@ impl Proxy {
         let wanted = if config.contains("admin:") { "admin listening" } else { " listening " };
         wait_for("the proxy to listen", || {
             let lines = proxy.stderr();
-            if let Some(status) = proxy.child.try_wait().unwrap() {
+            if let Some(status) = proxy.processes.try_wait() {
                 panic!("the proxy ended with {status}: {}", lines.join("\n"));
             }
             lines.iter().any(|line| line.contains(wanted)).then_some(())
@@ -149,7 +153,8 @@ impl Proxy {
                 collected.lock().unwrap().push(line);
             }
         });
-        Self { child, dir, stderr, reading, listeners: HashMap::new(), admin: None }
+        let (processes, listeners) = (Processes::new(child), HashMap::new());
+        Self { processes, dir, stderr, reading, listeners, admin: None }
     }
 
     pub(crate) fn stderr(&self) -> Vec<String> {
@@ -243,22 +248,30 @@ impl Proxy {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).unwrap();
+        kill_process(self.processes.pid(), signal).unwrap();
+    }
+
+    /// Process `pid` has taken over by an upgrade: what follows is about this one.
+    pub(crate) fn follow(&self, pid: u32) {
+        self.processes.follow(Pid::from_raw(pid.cast_signed()).unwrap());
+    }
+
+    /// How the processes before the upgrades have ended, once all have.
+    pub(crate) fn earlier_exits(&self) -> Option<Vec<ExitStatus>> {
+        self.processes.earlier_exits()
     }
 
     #[track_caller]
     pub(crate) fn wait_exit(&mut self) -> ExitStatus {
-        let child = &mut self.child;
-        wait_for("the proxy to end", || child.try_wait().unwrap())
+        wait_for("the proxy to end", || self.processes.try_wait())
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+        self.processes.is_running()
     }
 
     pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+        self.processes.pid().as_raw_nonzero().get().cast_unsigned()
     }
 
     /// Memory of its own, in bytes: what no file stands behind.
@@ -275,7 +288,7 @@ impl Proxy {
 
     /// Descriptors that are a pipe's end.
     pub(crate) fn pipe_ends(&self) -> usize {
-        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        let descriptors = fs::read_dir(self.proc("fd")).unwrap();
         descriptors
             .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
             .filter(|target| target.to_string_lossy().starts_with("pipe:"))
@@ -292,14 +305,12 @@ impl Proxy {
 
     /// A file of this process in proc(5).
     pub(crate) fn proc(&self, file: &str) -> String {
-        format!("/proc/{}/{file}", self.child.id())
+        format!("/proc/{}/{file}", self.id())
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         if thread::panicking() {
             eprintln!("the proxy said:\n{}", self.stderr().join("\n"));
             let log = self.log();

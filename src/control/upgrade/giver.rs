@@ -85,7 +85,9 @@ impl GiverDriver {
                 None => std::future::pending().await,
             }
         };
-        let room = giver.room().min(ParkedSessions::MAX_IN_MESSAGE);
+        // Sessions that park after the hand-over has failed are resumed.
+        let room = if giver.is_moving() { giver.room() } else { ParkedSessions::MAX_IN_MESSAGE };
+        let room = room.min(ParkedSessions::MAX_IN_MESSAGE);
         let is_parking = running.is_parking && room > 0;
         let Running { process, parked, .. } = running;
         tokio::select! {
@@ -149,11 +151,13 @@ impl GiverDriver {
                 },
                 GiverAction::TakenOver => {
                     running.process.set_accepting();
+                    running.is_parking = true;
                     let (pid, version) = (running.process.pid(), running.process.version.clone());
                     self.step(Step::Accepted { pid, version }).await;
                 }
-                GiverAction::ParkSessions => running.is_parking = true,
-                GiverAction::StopParking => running.is_parking = false,
+                GiverAction::Interrupted(why) => {
+                    tracing::warn!("upgrade: {why}; sessions that have not moved stay here");
+                }
                 GiverAction::SendSession(id) => running.parked.mark(id),
                 GiverAction::Release(id) => running.outcomes.push((id, HandOverOutcome::Taken)),
                 GiverAction::Resume { id, why } => {
@@ -171,8 +175,13 @@ impl GiverDriver {
                 GiverAction::ResumeAccepting | GiverAction::Exit => {}
             }
         }
-        if let Some((message, descriptors)) = running.parked.message() {
+        let (messages, too_large) = running.parked.messages();
+        for (message, descriptors) in messages {
             running.send_with(message, &descriptors).await;
+        }
+        for id in too_large {
+            let why = StayReason::Size.as_str().to_owned();
+            running.events.push_back(GiverEvent::NotSent { id, why });
         }
         let outcomes = std::mem::take(&mut running.outcomes);
         if !outcomes.is_empty() {

@@ -11,15 +11,19 @@ use std::{
 
 use tokio::{
     process::{Child, Command},
-    time::timeout,
+    time::{sleep_until, timeout},
 };
 
 use crate::upgrade::{
-    ENVIRONMENT, Giver, GiverAction, GiverEvent, Receiver, Sender, ToNew, ToOld, connect, pair,
+    ENVIRONMENT, Error, Giver, GiverAction, GiverEvent, Receiver, Sender, ToNew, ToOld, connect,
+    pair,
 };
 
 /// Why an upgrade has failed.
 pub(in crate::control) type Failure = String;
+
+/// A message, with its descriptors.
+type Received = (ToOld, Vec<OwnedFd>);
 
 /// How long a process may take to end once it has closed its socket, or was killed.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -35,8 +39,8 @@ pub(super) struct NewProcess {
     sender: Option<Sender<ToNew>>,
     /// `None` at the end of the stream.
     receiver: Option<Receiver<ToOld>>,
-    /// The end of the stream is still to be told.
-    is_closed: bool,
+    /// The stream has ended, which is told at this time at the latest.
+    closed_by: Option<Instant>,
     has_exited: bool,
     /// Known once it has said hello.
     pub(super) version: String,
@@ -76,7 +80,7 @@ impl NewProcess {
             pid,
             sender: Some(sender),
             receiver: Some(receiver),
-            is_closed: false,
+            closed_by: None,
             has_exited: false,
             version: String::new(),
             accepts: false,
@@ -116,57 +120,65 @@ impl NewProcess {
 
     /// Waits for a message, or for its end. Cancel safe.
     pub(super) async fn next(&mut self) -> GiverEvent {
-        if std::mem::take(&mut self.is_closed) {
-            return GiverEvent::Closed;
-        }
-        let Self { child, receiver, version, .. } = self;
-        let message = async {
-            match receiver {
-                Some(receiver) => receiver.next().await,
-                None => pending().await,
+        loop {
+            if self.has_exited && self.closed_by.take().is_some() {
+                return GiverEvent::Closed;
             }
-        };
-        tokio::select! {
-            biased;
-            received = message => match received {
-                Ok(Some((message, _))) => {
-                    if let ToOld::Hello { program, .. } = &message {
-                        version.clone_from(program);
+            let Self { child, receiver, closed_by, .. } = self;
+            let message = async {
+                match receiver {
+                    Some(receiver) => receiver.next().await,
+                    None => pending().await,
+                }
+            };
+            let closed = async {
+                match closed_by {
+                    Some(by) => sleep_until((*by).into()).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                received = message => {
+                    if let Some(event) = self.received(received) {
+                        return event;
                     }
-                    GiverEvent::Message(message)
                 }
-                Ok(None) => {
-                    self.receiver = None;
-                    self.ended_or(GiverEvent::Closed).await
+                status = child.wait(), if !self.has_exited => {
+                    self.has_exited = true;
+                    let pid = self.pid;
+                    return GiverEvent::Exited(match status {
+                        Ok(status) => exited(status),
+                        Err(error) => format!("cannot wait for process {pid}: {error}"),
+                    });
                 }
-                Err(error) => {
-                    self.receiver = None;
-                    GiverEvent::Unreadable(format!("cannot read from the new process: {error}"))
+                () = closed => {
+                    self.closed_by = None;
+                    return GiverEvent::Closed;
                 }
-            },
-            status = child.wait(), if !self.has_exited => {
-                self.has_exited = true;
-                let pid = self.pid;
-                GiverEvent::Exited(match status {
-                    Ok(status) => exited(status),
-                    Err(error) => format!("cannot wait for process {pid}: {error}"),
-                })
             }
         }
     }
 
-    /// The stream has ended, usually because the process has: how it has ended is told first.
-    async fn ended_or(&mut self, closed: GiverEvent) -> GiverEvent {
-        if self.has_exited {
-            return closed;
-        }
-        match timeout(EXIT_TIMEOUT, self.child.wait()).await {
-            Ok(Ok(status)) => {
-                self.has_exited = true;
-                self.is_closed = true;
-                GiverEvent::Exited(exited(status))
+    /// The event of what was received. `None` at the end of the stream, which is told later:
+    /// usually the process ends as well, and how it has ended is told first.
+    fn received(&mut self, received: Result<Option<Received>, Error>) -> Option<GiverEvent> {
+        match received {
+            Ok(Some((message, _))) => {
+                if let ToOld::Hello { program, .. } = &message {
+                    self.version.clone_from(program);
+                }
+                Some(GiverEvent::Message(message))
             }
-            _ => closed,
+            Ok(None) => {
+                self.receiver = None;
+                self.closed_by = Some(Instant::now() + EXIT_TIMEOUT);
+                None
+            }
+            Err(error) => {
+                self.receiver = None;
+                Some(GiverEvent::Unreadable(format!("cannot read from the new process: {error}")))
+            }
         }
     }
 

@@ -156,7 +156,9 @@ impl TakerDriver {
             },
             TakerAction::Start(ids) => self.tell(FromPrevious::Start(ids)).await,
             TakerAction::Discard(ids) => self.tell(FromPrevious::GiveUp(ids)).await,
-            TakerAction::Close(Some(why)) => tracing::warn!("upgrade: {why}"),
+            TakerAction::Close(Some(why)) => {
+                tracing::warn!("upgrade: {why}; sessions that have not moved stay in that process");
+            }
             TakerAction::Close(None)
             | TakerAction::Finished
             | TakerAction::Prepare

@@ -10,6 +10,17 @@ use crate::{
     upgrade::{HandedSession, ToNew},
 };
 
+/// The longest state of a session. A frame takes 4 MiB, and a state little more than what a pipe, two
+/// sockets' buffers and a TLS record hold.
+const MAX_STATE_BYTES: usize = 3 << 20;
+
+/// The most bytes of states in a message with several: reading more at once would hold up the
+/// sessions that have moved already.
+const MAX_BATCH_BYTES: usize = 1 << 20;
+
+/// A message with sessions and their descriptors.
+pub(super) type SessionsMessage = (ToNew, Vec<OwnedFd>);
+
 #[derive(Default)]
 pub(super) struct ParkedSessions {
     /// Those that have just been received.
@@ -53,17 +64,45 @@ impl ParkedSessions {
         self.by_id.remove(&id);
     }
 
-    /// The message with the sessions that are marked, and its descriptors.
-    pub(super) fn message(&mut self) -> Option<(ToNew, Vec<OwnedFd>)> {
-        let (mut sessions, mut sockets) = (Vec::new(), Vec::new());
+    /// The messages with the sessions that are marked, and their descriptors; and the IDs of those
+    /// that are too large for a message.
+    pub(super) fn messages(&mut self) -> (Vec<SessionsMessage>, Vec<u64>) {
+        let (mut messages, mut too_large) = (Vec::new(), Vec::new());
+        let mut batch = Batch::default();
         for id in mem::take(&mut self.marked) {
-            let Some(ParkedSession { id, state, descriptors }) = self.by_id.remove(&id) else {
+            let Some(session) = self.by_id.remove(&id) else { continue };
+            if session.state.len() > MAX_STATE_BYTES {
+                too_large.push(id);
                 continue;
-            };
-            let state = Bytes::copy_from_slice(&state);
-            sessions.push(HandedSession { id, worker: 0, state });
-            sockets.extend(descriptors);
+            }
+            if batch.bytes + session.state.len() > MAX_BATCH_BYTES {
+                messages.extend(mem::take(&mut batch).message());
+            }
+            batch.add(session);
         }
-        (!sessions.is_empty()).then_some((ToNew::Sessions(sessions), sockets))
+        messages.extend(batch.message());
+        (messages, too_large)
+    }
+}
+
+/// Sessions for one message.
+#[derive(Default)]
+struct Batch {
+    sessions: Vec<HandedSession>,
+    sockets: Vec<OwnedFd>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn add(&mut self, ParkedSession { id, state, descriptors }: ParkedSession) {
+        self.bytes += state.len();
+        let state = Bytes::copy_from_slice(&state);
+        self.sessions.push(HandedSession { id, worker: 0, state });
+        self.sockets.extend(descriptors);
+    }
+
+    /// `None` without sessions.
+    fn message(self) -> Option<SessionsMessage> {
+        (!self.sessions.is_empty()).then_some((ToNew::Sessions(self.sessions), self.sockets))
     }
 }

@@ -20,7 +20,6 @@ use crate::{
 };
 
 /// A session that waits for the answer of another process, in the form in which that one can go on.
-#[allow(dead_code, reason = "for the control loop, once it hands sessions over")]
 pub(crate) struct ParkedSession {
     pub(crate) id: u64,
     /// The state, for [`MovedSession`](super::MovedSession).
@@ -48,7 +47,6 @@ impl Default for StayCounts {
 }
 
 impl StayCounts {
-    #[allow(dead_code, reason = "for the control loop, once it hands sessions over")]
     /// The reasons that any session has, each with the number of its sessions.
     pub(crate) fn list(&self) -> Vec<(StayReason, u64)> {
         let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
@@ -92,7 +90,7 @@ struct Round {
 impl Departures {
     /// Begins a hand-over; returns its number. Sessions that had to stay in the last one count in
     /// this one, until they are forgotten.
-    pub(super) fn begin(&self, at_most: usize, stays: Arc<StayCounts>) -> u64 {
+    pub(super) fn begin(&self, at_most: usize, stays: &Arc<StayCounts>) -> u64 {
         let before = self.stays.replace(stays.clone());
         for (reason, own) in self.own_stays.borrow().iter().enumerate() {
             before.0[reason].fetch_sub(*own, Ordering::Relaxed);

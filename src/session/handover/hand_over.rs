@@ -34,7 +34,6 @@ pub(crate) struct HandOver {
 }
 
 /// The answer of the other process to one session.
-#[allow(dead_code, reason = "for the control loop, once it hands sessions over")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HandOverOutcome {
     Taken,
@@ -45,7 +44,7 @@ pub(crate) enum HandOverOutcome {
 pub(crate) fn start_hand_over(context: &Rc<WorkerContext>, order: HandOver) {
     end_hand_over(context);
     let HandOver { to, at_most, stays } = order;
-    let number = context.departures.begin(at_most, stays);
+    let number = context.departures.begin(at_most, &stays);
     let context = context.clone();
     spawn_local(async move {
         // Sessions that had to stay in an earlier hand-over are asked again.

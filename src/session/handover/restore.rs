@@ -40,7 +40,6 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    #[allow(dead_code, reason = "for the control loop, once it hands sessions over")]
     /// The reason that the old process counts.
     pub(crate) fn reason(&self) -> StayReason {
         match self {

@@ -12,7 +12,7 @@ impl Giver {
             return;
         }
         if self.taken_over {
-            actions.push(GiverAction::StopParking);
+            actions.push(GiverAction::Interrupted(self.reason()));
         }
         actions.push(GiverAction::CloseSender);
         self.enter(Phase::Ending, Some(now + CLOSE_TIMEOUT));
@@ -23,7 +23,7 @@ impl Giver {
         match message {
             ToOld::Accepting if self.go_sent && !self.taken_over => {
                 self.taken_over = true;
-                actions.push(GiverAction::TakenOver);
+                actions.extend([GiverAction::TakenOver, GiverAction::Interrupted(self.reason())]);
             }
             ToOld::Answers(answers) => {
                 for answer in answers {
@@ -43,7 +43,7 @@ impl Giver {
     pub(super) fn closed(&mut self, actions: &mut Vec<GiverAction>) {
         self.why.get_or_insert_with(|| "the new process has closed the connection".into());
         if self.taken_over && self.phase == Phase::Moving {
-            actions.push(GiverAction::StopParking);
+            actions.push(GiverAction::Interrupted(self.reason()));
         }
         if self.phase != Phase::Ending {
             actions.push(GiverAction::CloseSender);
@@ -95,7 +95,6 @@ impl Giver {
     fn settle(&mut self, actions: &mut Vec<GiverAction>) {
         let why = self.reason();
         while let Some(id) = self.unanswered.pop_first() {
-            self.stays(why.clone());
             actions.push(GiverAction::Resume { id, why: why.clone() });
         }
         if self.taken_over {

@@ -3,7 +3,7 @@
 mod ending;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     time::{Duration, Instant},
 };
 
@@ -20,9 +20,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The most sessions without an answer: those pause.
 pub(crate) const MAX_UNANSWERED: usize = 128;
-
-/// The most reasons that are told apart; reasons come from the other process.
-const MAX_REASONS: usize = 32;
 
 #[derive(Clone, Debug)]
 pub(crate) enum GiverEvent {
@@ -49,8 +46,6 @@ pub(crate) enum GiverEvent {
         id: u64,
         why: String,
     },
-    /// A session cannot move.
-    Stays(String),
     /// This process has no session any more.
     Empty,
 }
@@ -62,11 +57,12 @@ pub(crate) enum GiverAction {
     SendState,
     StopAccepting,
     ResumeAccepting,
-    /// The new process accepts: the upgrade has succeeded, whatever becomes of the sessions.
+    /// The new process accepts: the upgrade has succeeded, whatever becomes of the sessions. They
+    /// park from now on, until each has been asked.
     TakenOver,
-    /// Let the workers park sessions.
-    ParkSessions,
-    StopParking,
+    /// The hand-over has failed after that. Sessions that have not moved stay, those that still
+    /// park as well: they are resumed.
+    Interrupted(String),
     SendSession(u64),
     /// The new process has it: forget it without a trace for client and broker.
     Release(u64),
@@ -122,7 +118,6 @@ pub(crate) struct Giver {
     why: Option<String>,
     unanswered: BTreeSet<u64>,
     moved: u64,
-    stayed: BTreeMap<String, u64>,
 }
 
 impl Giver {
@@ -140,7 +135,6 @@ impl Giver {
             why: None,
             unanswered: BTreeSet::new(),
             moved: 0,
-            stayed: BTreeMap::new(),
         };
         (giver, GiverAction::Send(ToNew::Hello { versions: VERSIONS, program, pid }))
     }
@@ -168,11 +162,6 @@ impl Giver {
     /// How many sessions the new process has taken.
     pub(crate) fn moved(&self) -> u64 {
         self.moved
-    }
-
-    /// How many sessions were not moved, by reason.
-    pub(crate) fn stayed(&self) -> &BTreeMap<String, u64> {
-        &self.stayed
     }
 
     /// The actions are to be done in their order.
@@ -211,7 +200,6 @@ impl Giver {
                     self.deadline = None;
                 }
             }
-            GiverEvent::Stays(why) => self.stays(why),
             GiverEvent::Empty => self.empty(&mut actions),
             GiverEvent::Failed(_) | GiverEvent::StateSent | GiverEvent::StoppedAccepting => {}
         }
@@ -234,7 +222,7 @@ impl Giver {
             (Phase::Committing, ToOld::Accepting) => {
                 self.taken_over = true;
                 self.enter(Phase::Moving, None);
-                actions.extend([GiverAction::TakenOver, GiverAction::ParkSessions]);
+                actions.push(GiverAction::TakenOver);
             }
             (Phase::Moving, ToOld::Answers(answers)) => {
                 for answer in answers {
@@ -268,7 +256,6 @@ impl Giver {
                 actions.push(GiverAction::Release(id));
             }
             Err(why) => {
-                self.stays(why.clone());
                 actions.push(GiverAction::Resume { id, why });
             }
         }
@@ -301,12 +288,6 @@ impl Giver {
         }
         self.enter(Phase::Over, None);
         actions.push(GiverAction::Exit);
-    }
-
-    fn stays(&mut self, why: String) {
-        let is_new = !self.stayed.contains_key(&why);
-        let why = if is_new && self.stayed.len() >= MAX_REASONS { "other".into() } else { why };
-        *self.stayed.entry(why).or_default() += 1;
     }
 
     fn enter(&mut self, phase: Phase, deadline: Option<Instant>) {

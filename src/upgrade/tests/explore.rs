@@ -78,7 +78,9 @@ fn old_steps(world: &World, step: &mut Step<'_>) {
             continue;
         }
         step("session ends", &|world| world.sessions[id].0 = AtOld::Ended);
-        if world.old.parking && !world.asked[id] && world.old.giver.room() > 0 {
+        let giver = &world.old.giver;
+        // The driver receives sessions that park after the hand-over has failed as well.
+        if world.old.parking && !world.asked[id] && (giver.room() > 0 || !giver.is_moving()) {
             for (name, too_large) in
                 [("session parks", None), ("session is too large", Some(id as u64))]
             {
@@ -90,10 +92,6 @@ fn old_steps(world: &World, step: &mut Step<'_>) {
                     world.too_large = None;
                 });
             }
-            step("session cannot move", &|world| {
-                world.asked[id] = true;
-                world.tell_old(GiverEvent::Stays("bytes in a pipe".into()));
-            });
         }
     }
     let is_gone = |state| matches!(state, AtOld::Released | AtOld::Ended);

@@ -7,8 +7,11 @@ use proptest::prelude::*;
 use serde::Serialize;
 
 use super::super::{
-    Answer, Envelope, Error, HandedListener, HandedSession, ProcessState, ToNew, ToOld, Versions,
-    connect, decode, encode, pair,
+    HandedListener, HandedSession, ProcessState, ToNew, ToOld, connect,
+    connection::Error,
+    decode, encode,
+    message::{Answer, Envelope, Versions},
+    pair,
 };
 
 /// The state of a session has the keys of its TLS connections.

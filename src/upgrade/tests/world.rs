@@ -155,8 +155,7 @@ impl World {
                 self.old.stop_wanted = false;
                 self.old.accepting = true;
             }
-            GiverAction::ParkSessions => self.old.parking = true,
-            GiverAction::StopParking => self.old.parking = false,
+            GiverAction::TakenOver => self.old.parking = true,
             GiverAction::SendSession(id) => {
                 if self.too_large == Some(id) {
                     return self.tell_old(GiverEvent::NotSent { id, why: "too large".into() });
@@ -171,7 +170,7 @@ impl World {
             GiverAction::Kill => self.kill_new(),
             GiverAction::Failed(_) => self.old.failed = true,
             GiverAction::Exit => self.kill_old(),
-            GiverAction::TakenOver | GiverAction::Reclaimed(_) | GiverAction::ReopenLogs => {}
+            GiverAction::Interrupted(_) | GiverAction::Reclaimed(_) | GiverAction::ReopenLogs => {}
         }
     }
 

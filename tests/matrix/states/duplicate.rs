@@ -8,7 +8,7 @@ use crate::{
     device::{Device, WITHIN, until_right},
     file::{File, POOL},
     fixture::{Brokers, Fixture},
-    operations::Operation::{self, OwnKey, PoolReAdded, PoolRemoved},
+    operations::Operation::{self, OwnKey, PoolReAdded, PoolRemoved, Upgrade},
 };
 
 /// Each connects when the other's CONNECT has ended its session.
@@ -48,10 +48,11 @@ impl State for DuplicateIds {
 
     fn at_once(&mut self, _: &mut Fixture, operation: Operation) -> Outcome {
         // A pool that comes back while it has sessions is the same, and otherwise does not know what
-        // was before. A session may have ended with its broker.
+        // was before. A session may have ended with its broker. A new process knows of none that were
+        // displaced.
         self.count_after = match operation {
             PoolRemoved => 1..=1,
-            PoolReAdded => 1..=5,
+            PoolReAdded | Upgrade => 1..=5,
             _ => 4..=5,
         };
         Ok(())

@@ -7,7 +7,7 @@ use crate::{
     Outcome,
     file::{File, POOL},
     fixture::{Brokers, Fixture},
-    operations::Operation::{self, AddressChanged, ChecksRemoved, OwnKey, PoolReAdded},
+    operations::Operation::{self, AddressChanged, ChecksRemoved, OwnKey, PoolReAdded, Upgrade},
 };
 
 /// What the broker answers probes: unavailable.
@@ -37,7 +37,8 @@ impl State for CheckedDown {
     fn at_once(&mut self, fixture: &mut Fixture, operation: Operation) -> Outcome {
         match operation {
             ChecksRemoved | AddressChanged | OwnKey => fixture.wait_status("b1", "up"),
-            PoolReAdded => Ok(()),
+            // Not known yet.
+            PoolReAdded | Upgrade => Ok(()),
             _ if operation.keeps_b1() => {
                 let status = fixture.api.broker("b1")?.status;
                 let still = status == "down";

@@ -20,7 +20,7 @@ use crate::{
     tls_client::Pki,
 };
 
-type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+pub(super) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 /// One is in the midst of its ClientHello, another has yet to send its CONNECT.
 #[derive(Default)]
@@ -82,7 +82,7 @@ impl State for Tls {
     }
 }
 
-fn serve(stream: &mut TlsStream, id: &str) -> std::io::Result<()> {
+pub(super) fn serve(stream: &mut TlsStream, id: &str) -> std::io::Result<()> {
     stream.write_all(&connect(4, id))?;
     let mut answer = [0; 4];
     stream.read_exact(&mut answer)?;

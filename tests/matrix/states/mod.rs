@@ -14,6 +14,7 @@ mod operator;
 mod outage;
 mod queue;
 mod returning;
+mod slow;
 
 use std::{path::Path, process::Command};
 
@@ -94,7 +95,7 @@ pub(crate) trait State {
 /// A new one for each cell.
 pub(crate) type Make = fn() -> Box<dyn State>;
 
-pub(crate) const ALL: [Make; 22] = [
+pub(crate) const ALL: [Make; 23] = [
     || Box::new(idle::Idle),
     || Box::new(idle::NotAccepted),
     || Box::new(queue::Queued),
@@ -115,6 +116,7 @@ pub(crate) const ALL: [Make; 22] = [
     || Box::<layers::PassedThrough>::default(),
     || Box::<layers::WebSocket>::default(),
     || Box::<bulk::Stream>::default(),
+    || Box::<slow::SlowReaders>::default(),
     || Box::<logs::AccessLogBlocked>::default(),
     || Box::<logs::StderrBlocked>::default(),
 ];

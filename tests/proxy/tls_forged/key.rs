@@ -9,7 +9,7 @@ use super::cases::DATA;
 
 /// The key of one direction.
 pub(super) struct Key {
-    key: LessSafeKey,
+    aead: LessSafeKey,
     iv: [u8; 12],
     pub(super) next: u64,
     is_13: bool,
@@ -29,7 +29,7 @@ impl Key {
         };
         let is_13 = version == ProtocolVersion::TLSv1_3;
         Self {
-            key: LessSafeKey::new(UnboundKey::new(algorithm, key.as_ref()).unwrap()),
+            aead: LessSafeKey::new(UnboundKey::new(algorithm, key.as_ref()).unwrap()),
             iv: iv.as_ref().try_into().unwrap(),
             next,
             is_13,
@@ -55,7 +55,7 @@ impl Key {
         let outer_type = if self.is_13 { DATA } else { content_type };
         let (nonce, aad) = self.parameters(outer_type, text.len());
         let aead_nonce = Nonce::assume_unique_for_key(nonce);
-        self.key.seal_in_place_append_tag(aead_nonce, aad, &mut text).unwrap();
+        self.aead.seal_in_place_append_tag(aead_nonce, aad, &mut text).unwrap();
         let explicit = if self.has_explicit_nonce { &nonce[4..] } else { &[] };
         let len = explicit.len() + text.len();
         [&[outer_type, 3, 3, (len >> 8) as u8, len as u8][..], explicit, &text].concat()
@@ -75,7 +75,7 @@ impl Key {
             let mut payload = payload.to_vec();
             let nonce = Nonce::assume_unique_for_key(nonce);
             // After a key update, which is not followed here.
-            let Ok(text) = self.key.open_in_place(nonce, aad, &mut payload) else {
+            let Ok(text) = self.aead.open_in_place(nonce, aad, &mut payload) else {
                 opened.push((0, Vec::new()));
                 continue;
             };

@@ -69,8 +69,8 @@ impl Forger {
         let mut wire = Vec::new();
         // A reset may follow the alert.
         let _ = self.socket.read_to_end(&mut wire);
-        let alerts = self.receiver.open(&wire).into_iter().filter(|record| record.0 == ALERT);
-        alerts.last().map(|(_, alert)| alert[1])
+        let mut records = self.receiver.open(&wire).into_iter();
+        records.rfind(|record| record.0 == ALERT).map(|(_, alert)| alert[1])
     }
 }
 

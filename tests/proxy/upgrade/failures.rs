@@ -37,7 +37,7 @@ pub(super) fn script(proxy: &Proxy, text: &str) -> PathBuf {
 }
 
 /// A script that passes the check, and does `text` when it is to run.
-fn after_check(text: &str) -> String {
+pub(super) fn after_check(text: &str) -> String {
     format!("[ \"$1\" = check ] && exec {} \"$@\"\n{text}", env!("CARGO_BIN_EXE_mqtt-lb"))
 }
 

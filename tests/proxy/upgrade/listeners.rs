@@ -4,6 +4,7 @@ use std::{
     io::Read,
     net::TcpStream,
     os::unix::net::UnixStream,
+    process::ExitStatus,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
 };
@@ -40,21 +41,24 @@ fn no_connection_is_refused() {
             })
             .collect();
         let _done = SetAtEnd(&done);
-        let mut new = NewProcess::of(&proxy);
-        for _ in 1..20 {
+        for _ in 0..20 {
             let before = connected.load(Ordering::Relaxed);
             wait_for("clients", || (connected.load(Ordering::Relaxed) > before + 10).then_some(()));
             TcpStream::connect(admin).unwrap();
-            new.next(&proxy);
+            NewProcess::of(&proxy).follow(&proxy);
         }
         done.store(true, Ordering::Relaxed);
-        clients.into_iter().for_each(|client| client.join().unwrap());
+        for client in clients {
+            client.join().unwrap();
+        }
         let count = connected.load(Ordering::Relaxed);
         wait_for("all lines", || {
             let log = proxy.log();
             let of = |event| log.iter().filter(|line| line["event"] == event).count();
             (of("connect") == count && of("disconnect") == count).then_some(())
         });
+        let exits = wait_for("the processes before to end", || proxy.earlier_exits());
+        assert!(exits.len() == 20 && exits.iter().all(ExitStatus::success), "{exits:?}");
     });
 }
 

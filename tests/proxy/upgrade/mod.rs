@@ -47,6 +47,12 @@ impl NewProcess {
         })
     }
 
+    /// It is the proxy's process from now on.
+    pub(crate) fn follow(self, proxy: &Proxy) {
+        proxy.follow(self.0.as_raw_nonzero().get().cast_unsigned());
+        mem::forget(self);
+    }
+
     pub(crate) fn pid(&self) -> Pid {
         self.0
     }

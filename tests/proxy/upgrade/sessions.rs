@@ -2,9 +2,13 @@
 
 use rustix::process::{Signal, kill_process};
 
-use super::{NewProcess, rename_pool};
+use super::{
+    NewProcess,
+    failures::{after_check, script},
+    rename_pool,
+};
 use crate::{
-    admin::ctl::json_of,
+    admin::ctl::{ctl, json_of},
     broker::Broker,
     client::Client,
     config::Config,
@@ -127,4 +131,30 @@ fn the_old_process_is_killed() {
         (status["last_upgrade"]["previous"]["state"] == "ended").then_some(())
     });
     assert!(new.is_running());
+}
+
+/// The new process may have too few descriptors open: those of a message are lost, which ends the
+/// hand-over. Sessions that have moved and those that have not go on where they are.
+#[test]
+fn the_hand_over_breaks_off() {
+    let broker = Broker::echoing();
+    let proxy = Config::of([&broker]).workers(2).start();
+    let ids: Vec<_> = (0..80).map(|n| format!("c{n}")).collect();
+    let mut clients: Vec<_> = ids.iter().map(|id| Client::session(proxy.address(), id)).collect();
+    let limited = format!("ulimit -n 100; exec {} \"$@\"", env!("CARGO_BIN_EXE_mqtt-lb"));
+    let path = script(&proxy, &after_check(&limited));
+    let _new = NewProcess::by(&proxy, || {
+        let (code, _, said) = ctl(&proxy, &["upgrade", "--binary", path.to_str().unwrap()]);
+        assert_eq!(code, 0, "{said}");
+    });
+    proxy.wait_stderr("RLIMIT_NOFILE");
+    for client in &mut clients {
+        client.echo(b"\xC0\x00");
+    }
+    proxy.wait_stderr("sessions that have not moved stay here");
+    drop(clients);
+    for id in &ids {
+        assert_eq!(end(&proxy.wait_end(id)), "client/relay/closed");
+    }
+    assert_eq!(proxy.log().len(), 2 * ids.len());
 }

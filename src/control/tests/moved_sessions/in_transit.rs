@@ -77,7 +77,9 @@ fn slow_readers() {
         world.move_back();
         world.client.expect(&to_client[len / 3..]);
         world.broker.expect(&to_broker[len / 2..]);
-        sending.into_iter().for_each(|sending| sending.join().unwrap());
+        for sending in sending {
+            sending.join().unwrap();
+        }
         world.exchange();
         drop(world.client);
         assert_eq!(world.broker.rest(), b"");

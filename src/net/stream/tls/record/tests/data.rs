@@ -94,9 +94,10 @@ fn more_busy_connections_than_expanded_keys() {
     for round in 0..4000 {
         let at = fastrand::usize(..pairs.len());
         let data: Vec<u8> = (0..fastrand::usize(..200)).map(|_| fastrand::u8(..)).collect();
-        match fastrand::bool() {
-            true => pairs[at].send(&data),
-            false => pairs[at].receive(&data),
+        if fastrand::bool() {
+            pairs[at].send(&data);
+        } else {
+            pairs[at].receive(&data);
         }
         assert!(keys.len() <= MAX_KEYS);
         if round % 40 == 0 {

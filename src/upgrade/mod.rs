@@ -45,7 +45,7 @@ mod taker;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use connection::{Receiver, Sender, connect, from_stdin, pair};
+pub(crate) use connection::{Error, Receiver, Sender, connect, from_stdin, pair};
 pub(crate) use giver::{Giver, GiverAction, GiverEvent, MAX_UNANSWERED};
 pub(crate) use message::{
     HandedAdminListener, HandedInheritedSocket, HandedListener, HandedSession, ProcessState, ToNew,

@@ -15,7 +15,8 @@ use crate::{api::Api, harness::wait_for, stub::Behavior, world::World};
 pub(crate) fn befall(world: &World, seed: u64, until: Instant) {
     let mut rng = Rng::with_seed(seed);
     let mut befallen = [0_u32; FAULTS.len()];
-    let mut next: Vec<usize> = Vec::new();
+    // A short run has an upgrade as well.
+    let mut next: Vec<usize> = vec![FAULTS.len() - 1];
     while Instant::now() < until {
         // Each has its turn before any has another.
         if next.is_empty() {
@@ -44,7 +45,7 @@ const FAULTS: [(&str, Fault); 9] = [
     ("a broker reset everybody", resetting_broker),
     ("all brokers were silent", silent_brokers),
     ("the configuration changed", reload),
-    ("another process took over", upgrade),
+    ("two other processes took over", upgrade),
 ];
 
 /// A while, up to so many milliseconds, and no longer than until then.
@@ -123,10 +124,7 @@ fn resetting_broker(world: &World, rng: &mut Rng, until: Instant) {
 fn silent_brokers(world: &World, rng: &mut Rng, until: Instant) {
     world.brokers.iter().for_each(|broker| broker.behave(Behavior::Hold));
     lull(rng, until, 3000);
-    for broker in &world.brokers {
-        broker.heal();
-        broker.release(Behavior::Good);
-    }
+    heal_brokers(world);
 }
 
 fn reload(world: &World, rng: &mut Rng, until: Instant) {
@@ -136,9 +134,25 @@ fn reload(world: &World, rng: &mut Rng, until: Instant) {
     wait_for("the proxy to be ready", || ready(world).then_some(()));
 }
 
-/// Connections that have yet to become sessions are left with the process before, whose end nobody
-/// waits for: more than two may be running.
-fn upgrade(world: &World, _: &mut Rng, _: Instant) {
-    let pid = Api(world.proxy.admin()).upgrade().unwrap();
-    world.proxy.follow(pid);
+/// In the midst of other faults: clients that brokers do not answer are left with the process
+/// before, whose end nobody waits for, so that more than two may be running.
+fn upgrade(world: &World, rng: &mut Rng, until: Instant) {
+    world.brokers.iter().for_each(|broker| broker.behave(Behavior::Hold));
+    world.blocking.stuck.store(rng.bool(), Relaxed);
+    lull(rng, until, 900);
+    for _ in 0..2 {
+        let pid = Api(world.proxy.admin()).upgrade().unwrap();
+        world.proxy.follow(pid);
+        lull(rng, until, 900);
+    }
+    heal_brokers(world);
+    world.blocking.stuck.store(false, Relaxed);
+}
+
+/// Those that wait for an answer get one.
+fn heal_brokers(world: &World) {
+    for broker in &world.brokers {
+        broker.heal();
+        broker.release(Behavior::Good);
+    }
 }

@@ -85,6 +85,12 @@ pub mod snapshot {
 pub mod template {
     pub use crate::template::ClientFields;
 }
+pub mod tls {
+    pub use crate::{
+        net::{EstablishedTls, TlsReceived, TlsRole},
+        tls::secret_capture,
+    };
+}
 pub mod upstream {
     pub use crate::upstream::router;
     pub use crate::upstream::{

@@ -34,6 +34,7 @@ pub(crate) use stale::remove_stale;
 pub(crate) use stream::{
     ClientTlsHandshake, KeyUse, Ping, RestoreError, Stream, StreamState, TlsError, is_key_used_up,
 };
+pub use stream::{EstablishedTls, TlsReceived, TlsRole};
 pub use tcp_options::TcpOptions;
 pub(crate) use timer::{Elapsed, deadline, sleep};
 pub(crate) use turn::{FLOW_BYTES, TurnTicket};

@@ -35,6 +35,5 @@ pub(crate) use refused_certificate::{Weakness, describe};
 pub(crate) use server::{HTTP_1_1, Server, Tickets, TlsServer};
 pub(crate) use sni::Presented;
 pub(crate) use ticket_keys::{TICKET_KEYS, TicketKeys, ticket_keys};
-#[cfg(test)]
-pub(crate) use traffic_secrets::secret_capture;
+pub use traffic_secrets::secret_capture;
 pub(crate) use traffic_secrets::{MAX_SECRET_BYTES, TrafficSecret, TrafficSecrets, capture};

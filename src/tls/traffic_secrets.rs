@@ -29,13 +29,29 @@ thread_local! {
 
 /// Runs `step`, a step of one handshake, and returns the secrets that it derived.
 pub(crate) fn capture<R>(step: impl FnOnce() -> R) -> (R, TrafficSecrets) {
-    CAPTURED.set(Some(TrafficSecrets::default()));
+    let _capturing = Capturing::begin();
     let result = step();
     (result, CAPTURED.take().unwrap_or_default())
 }
 
+/// Ends the capture even if the step panics: nothing may be kept then, nor captured from others.
+struct Capturing;
+
+impl Capturing {
+    fn begin() -> Self {
+        CAPTURED.set(Some(TrafficSecrets::default()));
+        Self
+    }
+}
+
+impl Drop for Capturing {
+    fn drop(&mut self) {
+        CAPTURED.set(None);
+    }
+}
+
 /// Passes secrets to [`capture`]; outside of it, as for a health check, it drops them.
-pub(crate) fn secret_capture() -> Arc<dyn KeyLog> {
+pub fn secret_capture() -> Arc<dyn KeyLog> {
     Arc::new(SecretCapture)
 }
 
@@ -82,5 +98,36 @@ impl TrafficSecrets {
 impl fmt::Debug for TrafficSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TrafficSecrets(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    fn log(label: &str) {
+        SecretCapture.log(label, b"random", &[7; 32]);
+    }
+
+    #[test]
+    fn only_during_a_step() {
+        log("CLIENT_TRAFFIC_SECRET_0");
+        let ((), secrets) = capture(|| {
+            log("SERVER_TRAFFIC_SECRET_0");
+            log("EXPORTER_SECRET");
+        });
+        assert!(secrets.client.is_none() && secrets.server.is_some());
+        assert_eq!(format!("{secrets:?}"), "TrafficSecrets(..)");
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            capture(|| {
+                log("CLIENT_TRAFFIC_SECRET_0");
+                panic!("in a step");
+            })
+        }));
+        assert!(panicked.is_err());
+        assert!(CAPTURED.take().is_none());
+        assert!(!SecretCapture.will_log("CLIENT_TRAFFIC_SECRET_0"));
     }
 }

@@ -25,8 +25,9 @@
 //!
 //! **Until `Accepting`**, any failure on either side leaves the old process as if nothing had been
 //! asked, and ends the new one. **After it**, the old process keeps its listening sockets, unpolled,
-//! until it exits: if the new process dies before that, the old one accepts again. Both have the
-//! same open sockets, so connections that wait in their queues are not lost.
+//! until all sessions that can move have moved: if the new process dies before that, the old one
+//! accepts again. Both have the same open sockets, so connections that wait in their queues are not
+//! lost. If only the stream ends, both go on: sessions that have not moved stay.
 //!
 //! The drivers (in `control`) do the actions of [`Giver`] and [`Taker`] in order, and report each
 //! message that was not sent. The old process's driver reads until [`GiverEvent::Closed`] even if

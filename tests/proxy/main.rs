@@ -87,6 +87,7 @@ mod timeouts;
 mod tls;
 mod tls_bad_input;
 mod tls_client;
+mod tls_forged;
 mod tls_held;
 mod tls_last_words;
 mod tls_old_devices;

@@ -77,7 +77,7 @@ impl ProcessBefore {
                 return Some(count).filter(|_| before != Some(count));
             }
             FromPrevious::Ended => {
-                tracing::info!("upgrade: the process before has ended");
+                tracing::info!("upgrade: the hand-over from the process before has ended");
                 status.update(|previous| {
                     previous.remaining = 0;
                     previous.stayed.clear();

@@ -248,7 +248,12 @@ impl Upgrades {
     ) -> AfterUpgrade {
         let Some(Current { stage, .. }) = self.current.take() else { return AfterUpgrade::Nothing };
         proxy.workers.iter().for_each(Worker::end_hand_over);
-        if is_ending || stage != Stage::Accepted {
+        if is_ending {
+            // As expected, if the new process was told to stop.
+            tracing::info!("{why}; this process is ending its sessions");
+            return AfterUpgrade::Nothing;
+        }
+        if stage != Stage::Accepted {
             tracing::error!("{why}; this process keeps the sessions that it has");
             return AfterUpgrade::Nothing;
         }

@@ -9,6 +9,7 @@ mod websocket;
 
 pub(crate) use state::{RestoreError, StreamState};
 pub(crate) use tls::{ClientTlsHandshake, KeyUse, TlsError, is_key_used_up};
+pub use tls::{EstablishedTls, TlsReceived, TlsRole};
 pub(crate) use websocket::Ping;
 
 use std::{

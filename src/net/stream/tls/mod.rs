@@ -7,6 +7,7 @@
 mod buffers;
 mod certificate;
 mod client;
+mod comparison;
 mod connection;
 mod error;
 mod facts;
@@ -26,6 +27,7 @@ mod tests;
 mod violation;
 
 pub(crate) use client::ClientTlsHandshake;
+pub use comparison::{EstablishedTls, TlsReceived, TlsRole};
 pub(crate) use error::TlsError;
 pub(crate) use key_use::{KeyUse, is_key_used_up};
 pub(in crate::net) use layer::TlsLayer;

@@ -34,6 +34,13 @@ impl HandshakeFragment {
     }
 
     pub(super) fn push(&mut self, payload: &[u8], wire_bytes: usize) {
+        let needed = self.bytes.len() + payload.len();
+        if needed > self.bytes.capacity() {
+            // A vector that grows by itself would leave a copy behind.
+            let mut grown = Zeroizing::new(Vec::with_capacity(needed.next_power_of_two()));
+            grown.extend_from_slice(&self.bytes);
+            self.bytes = grown;
+        }
         self.bytes.extend_from_slice(payload);
         self.wire_bytes += wire_bytes;
     }

@@ -11,7 +11,7 @@ use super::{
         HandshakeFragment, HandshakeMessage, KEY_UPDATE_TYPE, UPDATE_REQUESTED, check_lengths,
         first_message,
     },
-    layer::{RecordLayer, WARNING},
+    layer::{RecordLayer, Sending, WARNING},
 };
 use crate::{net::buffer::Buffer, tls::TlsVersion};
 
@@ -61,7 +61,10 @@ impl RecordLayer {
             (TlsVersion::Tls12, Side::Client, HELLO_REQUEST)
             | (TlsVersion::Tls12, Side::Server, CLIENT_HELLO) => {
                 self.budgets.take_renegotiation_request()?;
-                self.write_alert(WARNING, AlertDescription::NoRenegotiation, outbox)?;
+                // close_notify is the last thing that we send.
+                if self.sending == Sending::All {
+                    self.write_alert(WARNING, AlertDescription::NoRenegotiation, outbox)?;
+                }
                 Ok(())
             }
             (TlsVersion::Tls12, ..) => {

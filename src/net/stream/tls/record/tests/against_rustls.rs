@@ -21,7 +21,7 @@ const CONSTRUCTIONS: [CipherSuite; 4] = [
     CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
 ];
 
-fn constructions() -> impl Iterator<Item = (SupportedCipherSuite, Side)> {
+fn constructions() -> impl Iterator<Item = (SupportedCipherSuite, Side)> + Clone {
     let names = CONSTRUCTIONS.into_iter();
     names.flat_map(|name| [(suite(name), Side::Server), (suite(name), Side::Client)])
 }

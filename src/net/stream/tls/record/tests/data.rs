@@ -6,7 +6,7 @@ use rustls::Error;
 
 use super::{Pair, all, read_as_peer};
 use crate::net::{
-    aead_keys::AeadKeys,
+    aead_keys::{AeadKeys, MAX_KEYS},
     buffer::Buffer,
     stream::tls::{
         record::{RecordLayer, TlsWrite},
@@ -79,4 +79,31 @@ fn ends() {
         assert!(pair.ours.write(TlsWrite::CloseNotify, &mut outbox).is_err());
         assert!(outbox.is_empty());
     }
+}
+
+/// Connections take turns with more keys than are kept expanded, and some end meanwhile: no byte is
+/// encrypted with the key of another.
+#[test]
+fn more_busy_connections_than_expanded_keys() {
+    let keys = Rc::new(AeadKeys::default());
+    let many = std::iter::repeat_with(all).flatten().take(MAX_KEYS);
+    let mut pairs: Vec<_> = many.map(|(suite, side)| Pair::new(suite, side)).collect();
+    for pair in &mut pairs {
+        pair.ours = RecordLayer::from_state(pair.ours.state(), keys.clone()).unwrap();
+    }
+    for round in 0..4000 {
+        let at = fastrand::usize(..pairs.len());
+        let data: Vec<u8> = (0..fastrand::usize(..200)).map(|_| fastrand::u8(..)).collect();
+        if fastrand::bool() {
+            pairs[at].send(&data);
+        } else {
+            pairs[at].receive(&data);
+        }
+        assert!(keys.len() <= MAX_KEYS);
+        if round % 40 == 0 {
+            pairs.swap_remove(at);
+        }
+    }
+    drop(pairs);
+    assert_eq!(keys.len(), 0);
 }

@@ -1,5 +1,6 @@
 //! The record layer against rustls, which makes the handshake, and reads and writes the other side.
 
+mod after_close;
 mod against_rustls;
 mod arbitrary;
 mod data;
@@ -39,12 +40,12 @@ use crate::{
 const MAY_HOLD: usize = 30_000;
 
 /// All suites of the configuration: three of TLS 1.3 and six of TLS 1.2.
-fn suites() -> impl Iterator<Item = SupportedCipherSuite> {
+fn suites() -> impl Iterator<Item = SupportedCipherSuite> + Clone {
     aws_lc_rs::ALL_CIPHER_SUITES.iter().copied()
 }
 
 /// All suites, in both roles.
-fn all() -> impl Iterator<Item = (SupportedCipherSuite, Side)> {
+fn all() -> impl Iterator<Item = (SupportedCipherSuite, Side)> + Clone {
     suites().flat_map(|suite| [(suite, Side::Server), (suite, Side::Client)])
 }
 

@@ -3,7 +3,7 @@
 //! Fields that a version does not know are ignored, and missing ones have defaults, so that
 //! versions that only add fields understand each other. Anything else needs a new version number.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -164,14 +164,22 @@ pub(crate) struct ProcessState {
 }
 
 /// A session at rest.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct HandedSession {
     pub(crate) id: u64,
     /// The old process's worker.
     pub(crate) worker: u16,
-    /// Encoded by `session`.
+    /// Encoded by `session`. It has the keys of TLS connections.
     pub(crate) state: Bytes,
+}
+
+/// Without the state, which is secret.
+impl fmt::Debug for HandedSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, worker, state } = self;
+        write!(f, "HandedSession {{ id: {id}, worker: {worker}, state: {} bytes }}", state.len())
+    }
 }
 
 impl HandedSession {

@@ -1,19 +1,24 @@
 //! What a panic in a connection's task costs: that connection. The build for tests panics on demand.
 
-use std::process::ExitStatus;
+use std::{io::Read, process::ExitStatus};
 
 use rustix::process::Signal;
 
 use crate::{
     broker::Broker,
-    client::{CONNACK_V3, Client, connect},
+    client::{CONNACK_V3, Client, connect, publish},
     config::Config,
     harness::{Proxy, end, program, wait_for},
+    tls_client::Pki,
+    tls_upstream,
 };
 
 /// Has the task of one client's connection panic at a place.
 fn proxy(broker: &Broker, place: &str) -> Proxy {
-    let config = Config::of([broker]).more("limits: { max_connections: 2 }");
+    start(&Config::of([broker]).more("limits: { max_connections: 2 }"), place)
+}
+
+fn start(config: &Config, place: &str) -> Proxy {
     Proxy::start_in(tempfile::tempdir().unwrap(), &config.text(), |_| {
         let mut command = program();
         command.env("MQTT_LB_TEST_PANIC", place);
@@ -61,6 +66,32 @@ fn of_a_session() {
         assert!(client.rest().1.is_err(), "its connection is reset");
     };
     see(&mut proxy, victim, "proxy/relay/error");
+}
+
+/// The keys of a worker's other TLS sessions can still be used.
+#[test]
+fn of_a_session_with_tls() {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    let pki = Pki::new();
+    let broker = tls_upstream::broker(Pki::server(&pki.issue("broker"), None));
+    let to_broker = format!("tls: {{ ca: \"{}/ca.pem\" }}", pki.path().display());
+    let config = Config::of([&broker]).listener(&pki.tls("")).pool(&to_broker);
+    let proxy = start(&config, "relay:victim");
+    let mut other = pki.client().open(proxy.address()).session("other");
+    for n in 1..=4 {
+        let mut victim = pki.client().open(proxy.address());
+        victim.send(&connect(4, "victim"));
+        // Its connection is reset, before or after the CONNACK is read.
+        let _ = victim.stream.read_to_end(&mut Vec::new());
+        let line = proxy.wait_ends(n).pop().unwrap();
+        assert_eq!(
+            (end(&line), &line["client_id"]),
+            ("proxy/relay/error".into(), &"victim".into())
+        );
+        other.echo(&publish(&[7; 5000]));
+    }
 }
 
 #[test]

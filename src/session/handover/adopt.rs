@@ -1,6 +1,6 @@
 //! The new process: takes sessions over, and starts them once the old process knows.
 
-use std::{collections::HashMap, os::fd::OwnedFd, rc::Rc};
+use std::{collections::HashMap, fmt, os::fd::OwnedFd, rc::Rc};
 
 use tokio::task::spawn_local;
 use zeroize::Zeroizing;
@@ -13,13 +13,20 @@ use crate::{
 };
 
 /// A session as it comes from another process.
-#[derive(Debug)]
 pub(crate) struct MovedSession {
     pub(crate) id: u64,
     /// As of [`ParkedSession`](super::ParkedSession).
     pub(crate) state: Zeroizing<Vec<u8>>,
     /// The sockets of the client and of the broker.
     pub(crate) descriptors: Vec<OwnedFd>,
+}
+
+/// Without the state, which is secret.
+impl fmt::Debug for MovedSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.state.len();
+        write!(f, "MovedSession {{ id: {}, state: {bytes} bytes }}", self.id)
+    }
 }
 
 /// A worker's sessions that have moved here and do not run yet.

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, VecDeque},
+    fmt,
     os::fd::OwnedFd,
     sync::{
         Arc,
@@ -19,13 +20,20 @@ use crate::{
 };
 
 /// A session that waits for the answer of another process, in the form in which that one can go on.
-#[derive(Debug)]
 pub(crate) struct ParkedSession {
     pub(crate) id: u64,
     /// The state, for [`MovedSession`](super::MovedSession).
     pub(crate) state: Zeroizing<Vec<u8>>,
     /// Duplicates of the sockets of the client and of the broker.
     pub(crate) descriptors: [OwnedFd; 2],
+}
+
+/// Without the state, which is secret.
+impl fmt::Debug for ParkedSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.state.len();
+        write!(f, "ParkedSession {{ id: {}, state: {bytes} bytes }}", self.id)
+    }
 }
 
 /// How many sessions stay in their process, by reason. A session that has ended no longer counts.

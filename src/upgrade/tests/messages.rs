@@ -14,6 +14,15 @@ use super::super::{
     pair,
 };
 
+/// The state of a session has the keys of its TLS connections.
+#[test]
+fn states_are_not_shown() {
+    let state = Bytes::from_static(b"\x00\xff");
+    let sessions = ToNew::Sessions(vec![HandedSession { id: 7, worker: 3, state }]);
+    let shown = "Sessions([HandedSession { id: 7, worker: 3, state: 2 bytes }])";
+    assert_eq!(format!("{sessions:?}"), shown);
+}
+
 #[tokio::test]
 async fn messages_with_descriptors() {
     let (old, new) = pair().unwrap();

@@ -31,7 +31,8 @@ fuzz_target!(|bytes: &[u8]| {
             // A record, whatever its content.
             0 | 1 => {
                 let (content_type, text) = (script.content_type(), script.bytes().to_vec());
-                both.iter_mut().for_each(|(peer, wire)| wire.extend(peer.seal(content_type, &text)));
+                both.iter_mut()
+                    .for_each(|(peer, wire)| wire.extend(peer.seal(content_type, &text)));
             }
             // A handshake message with the right length.
             2 => {
@@ -49,7 +50,8 @@ fuzz_target!(|bytes: &[u8]| {
             4 => {
                 let (content_type, less) = (script.content_type(), script.byte().unwrap_or(0));
                 let text = vec![less & 1; LONGEST - 3 * usize::from(less)];
-                both.iter_mut().for_each(|(peer, wire)| wire.extend(peer.seal(content_type, &text)));
+                both.iter_mut()
+                    .for_each(|(peer, wire)| wire.extend(peer.seal(content_type, &text)));
             }
             // A record with a byte changed, or only the beginning of one.
             5 => {
@@ -109,11 +111,28 @@ fn deliver(layer: Side<'_>, rustls: Side<'_>, piece: usize) -> bool {
 }
 
 /// Whether the two may disagree: what is refused anyway is not parsed, and the headers of DTLS and
-/// SSL 2 are refused before decryption.
+/// SSL 2 are refused before decryption. In TLS 1.2, change_cipher_spec is read without decryption,
+/// so its content differs between the two connections.
 fn is_known(layer: &TlsReceived, rustls: &TlsReceived) -> bool {
-    let (Some(layer), Some(rustls)) = (&layer.violation, &rustls.violation) else { return false };
-    (layer.starts_with("Inappropriate") && rustls.starts_with("InvalidMessage"))
-        || (layer.contains("UnknownProtocolVersion") && rustls == "DecryptError")
+    const CHANGE_CIPHER_SPEC: [&str; 2] = ["InvalidCcs", "ChangeCipherSpecPayload"];
+    let Some(violation) = &rustls.violation else {
+        // A header is refused by its first bytes; rustls waits for all five behind a part of a
+        // handshake message.
+        let early = ["InvalidContentType", "UnknownProtocolVersion"];
+        return layer.violation.as_ref().is_some_and(|it| early.iter().any(|one| it.contains(one)));
+    };
+    let is_malformed = violation.starts_with("InvalidMessage");
+    match &layer.violation {
+        // The first request for a renegotiation, which is answered.
+        None => is_malformed && !layer.sent.is_empty(),
+        Some(_) if is_malformed && layer.sent.len() > rustls.sent.len() => true,
+        Some(layer) if layer.starts_with("Inappropriate") => is_malformed,
+        Some(layer) if layer.contains("TooManyRenegotiationRequests") => is_malformed,
+        Some(layer) if CHANGE_CIPHER_SPEC.iter().any(|it| layer.contains(it)) => {
+            CHANGE_CIPHER_SPEC.iter().any(|it| violation.contains(it))
+        }
+        Some(layer) => layer.contains("UnknownProtocolVersion") && violation == "DecryptError",
+    }
 }
 
 /// The rest of the input.

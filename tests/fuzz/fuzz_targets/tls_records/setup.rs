@@ -73,8 +73,7 @@ impl Setup {
         server.send_tls13_tickets = 0;
         (server.enable_secret_extraction, client.enable_secret_extraction) = (true, true);
         let (ours, theirs): (_, Arc<dyn KeyLog>) = (secret_capture(), Arc::new(PeerSecrets));
-        (server.key_log, client.key_log) =
-            if is_server { (ours, theirs) } else { (theirs, ours) };
+        (server.key_log, client.key_log) = if is_server { (ours, theirs) } else { (theirs, ours) };
         Self { server: Arc::new(server), client: Arc::new(client), is_server }
     }
 

@@ -46,17 +46,19 @@
 //! *Secrets leak.* Keys, secrets and fragments are zeroized when they are dropped, and so is the
 //! state ([`SecretBytes`](super::secret_bytes::SecretBytes)), whose `Debug` prints lengths only. A
 //! `KeyLog` that logs nothing passes traffic secrets on, and only while a handshake of a session
-//! takes a step: those of health checks are dropped. Moves of a value leave copies on the stack
-//! until it is used again, as in rustls; a core has the keys of the open sessions, as with rustls,
-//! and those of no others that have been dropped, apart from such copies. The serialized form of a
-//! state has to be zeroized by those who use it.
+//! takes a step, even if that panics: those of health checks are dropped. Moves of a value leave
+//! copies on the stack until it is used again, as in rustls; a core has the keys of the open
+//! sessions, as with rustls, and those of no others that have been dropped, apart from such copies.
+//! The serialized form of a state has to be zeroized by those who use it.
 //!
 //! # What differs from rustls
 //!
 //! Messages that are refused anyway, such as a Finished after the handshake, are not parsed: where
 //! rustls would also find them malformed, it says so, and this layer says that they are unexpected.
-//! Tickets that come after a broker's CONNACK are ignored. Nothing is sent after close_notify. The
-//! headers of records of DTLS and SSL 2 are refused before decryption.
+//! So it is with a request for a renegotiation: where rustls would end the connection because it is
+//! malformed, this layer refuses the first with no_renegotiation, and ends with the second. Tickets
+//! that come after a broker's CONNACK are ignored. Nothing is sent after close_notify. The headers
+//! of records of DTLS and SSL 2 are refused before decryption. `tests/fuzz` compares the two.
 
 mod budgets;
 mod established;

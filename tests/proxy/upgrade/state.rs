@@ -96,7 +96,9 @@ fn totals() {
     let status = json_of(&proxy, &["status"]);
     assert_eq!(status["listeners"][0]["connections_total"], 5);
     assert_eq!(status["listeners"][0]["connections_active"], 0);
-    assert_eq!(status["ends"][0]["count"], 5);
+    // A client may close before it has read all that the broker echoes, which resets.
+    let counts = status["ends"].as_array().unwrap().iter().map(|end| &end["count"]);
+    assert_eq!(counts.filter_map(|count| count.as_u64()).sum::<u64>(), 5);
 }
 
 /// `ctl upgrade` answers once the new process accepts; the status of the new one shows the old one.

@@ -20,7 +20,6 @@ use super::{
     upgrade::{AfterUpgrade, UpgradeEvent, Upgrades},
 };
 use crate::{
-    access_log::AccessLogs,
     admin::{AdminMode, AdminThread, ReloadOutcome, ReloadRequest, UpgradeRequest},
     config::LogLevel,
     worker::Worker,
@@ -28,6 +27,12 @@ use crate::{
 
 /// How often a drain reports its progress to the service manager, for people who watch it.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long the access logs' writers may take at exit to write the remaining lines.
+const LOG_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The same after an upgrade, where nobody waits for this process to end.
+const LONG_LOG_CLOSE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Why a drain is cut short.
 const STOPPED_AGAIN: &str = "second stop signal";
@@ -51,13 +56,18 @@ pub(super) struct ControlLoop {
 }
 
 impl ControlLoop {
-    /// Runs until a signal or a worker's failure ends the proxy. Also returns the access logs,
-    /// which the caller has to close.
-    pub(super) async fn run(mut self, mut signals: Signals) -> (AccessLogs, anyhow::Result<()>) {
+    /// Runs until a signal or a worker's failure ends the proxy.
+    pub(super) async fn run(mut self, mut signals: Signals) -> anyhow::Result<()> {
         self.serve(&mut signals).await;
-        self.upgrades.finish(&self.proxy.metrics).await;
-        let Proxy { workers, logs, .. } = self.proxy;
-        (logs, Worker::stop_all(workers).map_err(Into::into))
+        let Self { proxy, mut upgrades, admin, .. } = self;
+        let Proxy { workers, logs, metrics, .. } = proxy;
+        let outcome = Worker::stop_all(workers);
+        drop(admin);
+        let is_served_by_another = upgrades.has_handed_over();
+        logs.close(if is_served_by_another { LONG_LOG_CLOSE_TIMEOUT } else { LOG_CLOSE_TIMEOUT });
+        // Only now is it known how many lines could not be written.
+        upgrades.finish(&metrics).await;
+        Ok(outcome?)
     }
 
     async fn serve(&mut self, signals: &mut Signals) {

@@ -4,7 +4,6 @@ use std::{
     num::NonZeroUsize,
     path::Path,
     sync::{Arc, atomic::AtomicBool},
-    time::Duration,
 };
 
 use tokio::{runtime, sync::mpsc};
@@ -26,9 +25,6 @@ use crate::{
     metrics::Metrics,
     program_log::ProgramLog,
 };
-
-/// How long the access logs' writers may take at exit to write the remaining lines.
-const LOG_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs the proxy until it is told to end. `file` is the file that the configuration was read from;
 /// a reload reads it again.
@@ -65,9 +61,7 @@ async fn run_to_end(
         takeover.fail(&format!("{error:#}")).await;
     }
     let Some((control_loop, signals)) = started? else { return Ok(()) };
-    let (logs, outcome) = control_loop.run(signals).await;
-    logs.close(LOG_CLOSE_TIMEOUT);
-    outcome
+    control_loop.run(signals).await
 }
 
 /// Starts everything; `None` if a stop signal comes first. `takeover` is taken if there is a process

@@ -118,7 +118,7 @@ impl Upgrades {
     }
 
     /// Whether another process accepts.
-    fn has_handed_over(&self) -> bool {
+    pub(in crate::control) fn has_handed_over(&self) -> bool {
         let current = self.current.as_ref();
         current.is_some_and(|it| matches!(it.stage, Stage::Accepted | Stage::Moved))
     }

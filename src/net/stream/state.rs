@@ -11,11 +11,16 @@ use super::{
 };
 use crate::net::{reactor::Reactor, socket::Socket};
 
-/// What a stream is besides its socket. With TLS, it has secrets.
+/// What a stream is, apart from its socket. With TLS, it has secrets.
+///
+/// Every layer has to be there by name, with or without a state: a version that has others is
+/// refused, and does not make this one take records for MQTT.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct StreamState {
+    #[serde(deserialize_with = "Option::deserialize")]
     tls: Option<Box<TlsLayerState>>,
+    #[serde(deserialize_with = "Option::deserialize")]
     websocket: Option<Box<WebSocketState>>,
 }
 

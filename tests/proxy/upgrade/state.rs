@@ -98,7 +98,7 @@ fn totals() {
     assert_eq!(status["listeners"][0]["connections_active"], 0);
     // A client may close before it has read all that the broker echoes, which resets.
     let counts = status["ends"].as_array().unwrap().iter().map(|end| &end["count"]);
-    assert_eq!(counts.filter_map(serde_json::Value::as_u64).sum::<u64>(), 5);
+    assert_eq!(counts.filter_map(Value::as_u64).sum::<u64>(), 5);
 }
 
 /// `ctl upgrade` answers once the new process accepts; the status of the new one shows the old one.

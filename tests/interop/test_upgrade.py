@@ -1,6 +1,8 @@
 """The program is upgraded under sessions of every kind, and none of them notices.
 
-UPGRADE_SESSIONS and UPGRADES set how many sessions and upgrades there are.
+UPGRADE_SESSIONS, UPGRADES and UPGRADE_PAUSE set how many sessions and upgrades there are, and the
+seconds of traffic between two upgrades; FLEET names another build of the clients. tests/bench/upgrade.py
+runs it for ten minutes.
 """
 
 import json
@@ -23,8 +25,7 @@ SESSIONS = int(os.environ.get("UPGRADE_SESSIONS", 700))
 UPGRADES = int(os.environ.get("UPGRADES", 5))
 # Seconds that an upgrade may take on a busy machine, until the old process has ended.
 PATIENCE = 60 + SESSIONS / 50
-# Seconds of traffic between two upgrades.
-PAUSE = 2
+PAUSE = float(os.environ.get("UPGRADE_PAUSE", 2))
 
 ANONYMOUS = re.compile(r"^RssAnon:\s+(\d+) kB$", re.MULTILINE)
 # User memory that each process may have more than the one before, in bytes: allocators do not fill
@@ -36,7 +37,8 @@ class Fleet:
     """The clients, in a process of their own."""
 
     def __init__(self, sessions, ways, authority, identity):
-        example = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug/examples/fleet"
+        target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+        example = os.environ.get("FLEET", target / "debug/examples/fleet")
         listed = [f"{name}={LOOPBACK}:{port}" for name, port in ways.items()]
         options = ["--ca", authority.file, "--identity", identity]
         self.child = subprocess.Popen(

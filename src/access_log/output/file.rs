@@ -4,7 +4,10 @@ use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Write},
-    os::{fd::AsFd, unix::fs::OpenOptionsExt},
+    os::{
+        fd::AsFd,
+        unix::fs::{FileTypeExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
@@ -18,6 +21,10 @@ use crate::{
 
 /// The path of standard output.
 pub(super) const STDOUT_PATH: &str = "/dev/stdout";
+
+/// What a pipe takes in one piece (PIPE_BUF, pipe(7)). During an upgrade two processes write to it:
+/// a longer write could end up in the middle of the other one's line.
+const PIPE_BYTES: usize = 4096;
 
 /// Pause before a failed rotation is tried again.
 const ROTATION_RETRY_DELAY: Duration = Duration::from_secs(10);
@@ -33,6 +40,7 @@ pub(in crate::access_log) struct LogFile {
     len: u64,
     created: SystemTime,
     is_regular: bool,
+    is_pipe: bool,
     /// When a failed rotation may be tried again.
     rotate_not_before: Option<Instant>,
 }
@@ -52,6 +60,7 @@ impl LogFile {
             // On a file system without creation times, the age counts from the opening.
             created: metadata.created().unwrap_or_else(|_| SystemTime::now()),
             is_regular: metadata.is_file(),
+            is_pipe: metadata.file_type().is_fifo(),
             rotate_not_before: None,
         })
     }
@@ -77,6 +86,9 @@ impl LogFile {
             }
             end = self.fitting_len(lines, rotate);
         }
+        if self.is_pipe && *partial == 0 {
+            end = fitting_len(lines, PIPE_BYTES);
+        }
         let rest = lines.get(*partial..end).unwrap_or_default();
         let count = self.file.write(rest)?;
         if count == 0 {
@@ -96,14 +108,11 @@ impl LogFile {
             && self.rotate_not_before.is_none_or(|at| Instant::now() >= at)
     }
 
-    /// The length in bytes of the lines that fit into this file, at least that of one line.
+    /// As [`fitting_len`], of this file.
     fn fitting_len(&self, lines: &[u8], rotate: Rotate) -> usize {
         let Some(size) = rotate.size else { return lines.len() };
         let room = usize::try_from(size.saturating_sub(self.len)).unwrap_or(usize::MAX);
-        match lines.get(..room) {
-            Some(fitting) => whole_lines_len(fitting).max(first_line_len(lines)),
-            None => lines.len(),
-        }
+        fitting_len(lines, room)
     }
 
     fn try_rotate(&mut self, keep: u32) {
@@ -155,6 +164,14 @@ impl LogFile {
         name.push(".");
         name.push(suffix);
         name.into()
+    }
+}
+
+/// The length in bytes of the lines that fit into `room`, at least that of one line.
+fn fitting_len(lines: &[u8], room: usize) -> usize {
+    match lines.get(..room) {
+        Some(fitting) => whole_lines_len(fitting).max(first_line_len(lines)),
+        None => lines.len(),
     }
 }
 

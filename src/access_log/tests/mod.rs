@@ -3,6 +3,7 @@ mod lines;
 mod long_values;
 mod reload;
 mod several_logs;
+mod two_processes;
 mod words;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

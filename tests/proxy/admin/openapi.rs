@@ -9,6 +9,7 @@ use crate::{
     broker::Broker,
     client::{CONNACK_V5, Client, connect},
     config::Config,
+    harness::Proxy,
 };
 
 const CHANGE: &str = "/api/v1/pools/{pool}/upstreams/{name}";
@@ -131,15 +132,35 @@ fn responses_are_as_documented() {
         assert_eq!(told.status, status, "{method} {target}: {told:?}");
         document.check(method, path, &told);
     }
+    let good = std::fs::read(proxy.config_file()).unwrap();
     std::fs::write(proxy.config_file(), "colour: blue\n").unwrap();
     let told = ask(&proxy, "POST", "/api/v1/reload", "", "");
     assert_eq!(told.status, 422);
     document.check("post", "/api/v1/reload", &told);
     document.check("get", "/api/v1/status", &ask(&proxy, "GET", "/api/v1/status", "", ""));
+    check_upgrades(&mut document, &proxy, &good);
 
     let paths = document.json["paths"].as_object().unwrap();
     let documented = paths.iter().flat_map(|(path, methods)| {
         methods.as_object().unwrap().keys().map(|method| (method.clone(), path.clone()))
     });
     assert_eq!(document.checked, documented.collect());
+}
+
+/// An upgrade that is refused, one that fails at the present configuration, and one that succeeds
+/// with `good`.
+fn check_upgrades(document: &mut Document, proxy: &Proxy, good: &[u8]) {
+    let told = ask(proxy, "POST", "/api/v1/upgrade?x", "", "");
+    assert_eq!(told.status, 400);
+    document.check("post", "/api/v1/upgrade", &told);
+    let told = ask(proxy, "POST", "/api/v1/upgrade", "", "");
+    assert_eq!(told.status, 422);
+    document.check("post", "/api/v1/upgrade", &told);
+    document.check("get", "/api/v1/status", &ask(proxy, "GET", "/api/v1/status", "", ""));
+    std::fs::write(proxy.config_file(), good).unwrap();
+    let told = ask(proxy, "POST", "/api/v1/upgrade", "", "");
+    assert_eq!(told.status, 200);
+    document.check("post", "/api/v1/upgrade", &told);
+    proxy.follow(told.json()["pid"].as_u64().unwrap() as u32);
+    document.check("get", "/api/v1/status", &ask(proxy, "GET", "/api/v1/status", "", ""));
 }

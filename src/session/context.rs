@@ -182,7 +182,7 @@ impl WorkerContext {
         self.pools.borrow().iter().find(|view| *view.pool.name == *name).cloned()
     }
 
-    /// What the next connection of the listener with this name takes; if there is none, of the one
+    /// What the next connection of the listener with this name takes; if it is missing, of the one
     /// with this address.
     pub(crate) fn listener_named(
         &self,

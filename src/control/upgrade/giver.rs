@@ -76,7 +76,7 @@ impl GiverDriver {
         }
     }
 
-    /// Waits for the next event; `None` if there is none to handle.
+    /// Waits for the next event; `None` if nothing has to be handled.
     async fn next(&mut self, giver: &Giver, running: &mut Running) -> Option<GiverEvent> {
         let deadline = giver.deadline();
         let late = async {

@@ -42,7 +42,7 @@ enum Request {
     Drain,
 }
 
-/// The process before the upgrade, until it ends. Default: there is none.
+/// The process before the upgrade, until it ends. Default: no process.
 #[derive(Default)]
 pub(in crate::control) struct Previous(Option<Channels>);
 

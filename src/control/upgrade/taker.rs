@@ -83,7 +83,7 @@ impl TakerLink {
 }
 
 impl Takeover {
-    /// Takes over from the process before an upgrade; `None` if there is none.
+    /// Takes over from the process before an upgrade; `None` without such a process.
     ///
     /// # Errors
     /// If what it sends cannot be used. It then carries on.

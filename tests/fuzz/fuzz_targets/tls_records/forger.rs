@@ -60,7 +60,7 @@ impl Key {
         aad
     }
 
-    /// The next key of TLS 1.3; in TLS 1.2 there is none.
+    /// The next key of TLS 1.3; `None` in TLS 1.2.
     fn update(&mut self) {
         let Some((hash, secret)) = self.secret.take() else { return };
         let secret = Prk::new_less_safe(hash, &secret);

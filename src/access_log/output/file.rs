@@ -65,6 +65,12 @@ impl LogFile {
         })
     }
 
+    /// A pipe that is written as a regular file is, to stand for a disk.
+    #[cfg(test)]
+    pub(in crate::access_log) fn as_regular(self) -> Self {
+        Self { is_pipe: false, ..self }
+    }
+
     /// Opens the path again; on an error the old file stays in use.
     pub(in crate::access_log) fn reopen(&mut self) -> io::Result<()> {
         *self = Self::open(&self.path)?;

@@ -67,7 +67,7 @@ impl LogFile {
 
     /// A pipe that is written as a regular file is, to stand for a disk.
     #[cfg(test)]
-    pub(in crate::access_log) fn as_regular(self) -> Self {
+    pub(in crate::access_log) fn into_regular(self) -> Self {
         Self { is_pipe: false, ..self }
     }
 

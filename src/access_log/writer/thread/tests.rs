@@ -15,7 +15,7 @@ fn writer(path: &Path, when_full: WhenFull) -> (WriterThread, File) {
     let (reader, file) = pipe_with(PipeFlags::NONBLOCK).unwrap();
     let dropped = IntCounter::new("dropped", "dropped").unwrap();
     let log = log(path, when_full);
-    let file = LogFile::from_open(path, file.into()).unwrap().as_regular();
+    let file = LogFile::from_open(path, file.into()).unwrap().into_regular();
     let control = Arc::new(WriterControl::new(&log));
     let writer = WriterThread::new(log.to.to_string(), LogOutput::File(file), dropped, control);
     (writer, reader.into())

@@ -154,13 +154,8 @@ pub(crate) struct ProcessState {
     /// The percentages of rules that the operator has set.
     pub(crate) rule_percents: Bytes,
     pub(crate) bans: Bytes,
-    pub(crate) ticket_keys: Bytes,
-    /// The health of the brokers, so that the new process does not try a broker that is down.
-    pub(crate) health: Bytes,
     /// The ranges of session IDs that are in use.
     pub(crate) session_ids: Bytes,
-    /// The counters of the process's lifetime.
-    pub(crate) totals: Bytes,
 }
 
 /// A session at rest.
@@ -168,8 +163,6 @@ pub(crate) struct ProcessState {
 #[serde(default)]
 pub(crate) struct HandedSession {
     pub(crate) id: u64,
-    /// The old process's worker.
-    pub(crate) worker: u16,
     /// Encoded by `session`. It has the keys of TLS connections.
     pub(crate) state: Bytes,
 }
@@ -177,8 +170,8 @@ pub(crate) struct HandedSession {
 /// Without the state, which is secret.
 impl fmt::Debug for HandedSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, worker, state } = self;
-        write!(f, "HandedSession {{ id: {id}, worker: {worker}, state: {} bytes }}", state.len())
+        let Self { id, state } = self;
+        write!(f, "HandedSession {{ id: {id}, state: {} bytes }}", state.len())
     }
 }
 

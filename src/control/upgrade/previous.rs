@@ -176,7 +176,7 @@ impl TakerDriver {
         descriptors: Vec<OwnedFd>,
     ) -> Vec<TakerAction> {
         let mut descriptors = descriptors.into_iter();
-        let moved = |HandedSession { id, state, .. }: HandedSession| MovedSession {
+        let moved = |HandedSession { id, state }: HandedSession| MovedSession {
             id,
             state: Vec::from(state).into(),
             descriptors: descriptors.by_ref().take(HandedSession::DESCRIPTORS).collect(),
@@ -190,7 +190,8 @@ impl TakerDriver {
             for (id, outcome) in worker.await.unwrap_or_default() {
                 unanswered.remove(&id);
                 if let Err(why) = &outcome {
-                    tracing::warn!(session = format_args!("{id:016x}"), "not taken over: {why}");
+                    // By the thousand if a pool is gone; the status counts them by reason.
+                    tracing::debug!(session = format_args!("{id:016x}"), "not taken over: {why}");
                 }
                 let outcome = outcome.map_err(|why| why.reason().as_str());
                 actions.extend(self.link.handle(TakerEvent::Adopted(id, outcome)));

@@ -97,7 +97,7 @@ impl Batch {
     fn add(&mut self, ParkedSession { id, state, descriptors }: ParkedSession) {
         self.bytes += state.len();
         let state = Bytes::copy_from_slice(&state);
-        self.sessions.push(HandedSession { id, worker: 0, state });
+        self.sessions.push(HandedSession { id, state });
         self.sockets.extend(descriptors);
     }
 

@@ -214,5 +214,5 @@ impl Takeover {
 }
 
 fn carries_on(why: &str) -> anyhow::Error {
-    anyhow!("{why}; the process before the upgrade carries on")
+    anyhow!("{why}; this process has taken nothing over, and ends")
 }

@@ -27,12 +27,7 @@ use crate::{
 pub(crate) fn claim_client(context: &WorkerContext, session: &ActiveSession) {
     let Some((hash, client)) = identified_client(session) else { return };
     let view = &session.record.listener.pool;
-    let entry = DirectoryEntry {
-        session_id: session.record.session_id,
-        broker: session.lease.broker().id(),
-        slot: session.slot,
-        tenant: TenantHash::new(&client),
-    };
+    let entry = directory_entry(session, &client);
     let older = context.clients.claim(hash, entry, &view.tenant_fields());
     claim_in_other_pools(context, session, &client);
     // Workers see the CONNACKs of one broker in any order. If this session was accepted before one
@@ -73,14 +68,18 @@ fn claim_in_other_pools(
 pub(crate) fn enter_moved_client(context: &WorkerContext, session: &ActiveSession) {
     let Some((hash, client)) = identified_client(session) else { return };
     let view = &session.record.listener.pool;
-    let entry = DirectoryEntry {
+    let entry = directory_entry(session, &client);
+    let (identity, run) = (identity(view, &client), context.recorder.run());
+    context.clients.enter_moved(hash, entry, identity, run, &view.tenant_fields());
+}
+
+fn directory_entry(session: &ActiveSession, client: &ClientFields<'_>) -> DirectoryEntry {
+    DirectoryEntry {
         session_id: session.record.session_id,
         broker: session.lease.broker().id(),
         slot: session.slot,
-        tenant: TenantHash::new(&client),
-    };
-    let (identity, run) = (identity(view, &client), context.recorder.run());
-    context.clients.enter_moved(hash, entry, identity, run, &view.tenant_fields());
+        tenant: TenantHash::new(client),
+    }
 }
 
 /// Removes an ended session from the directory.

@@ -18,8 +18,8 @@ use super::super::{
 #[test]
 fn states_are_not_shown() {
     let state = Bytes::from_static(b"\x00\xff");
-    let sessions = ToNew::Sessions(vec![HandedSession { id: 7, worker: 3, state }]);
-    let shown = "Sessions([HandedSession { id: 7, worker: 3, state: 2 bytes }])";
+    let sessions = ToNew::Sessions(vec![HandedSession { id: 7, state }]);
+    let shown = "Sessions([HandedSession { id: 7, state: 2 bytes }])";
     assert_eq!(format!("{sessions:?}"), shown);
 }
 
@@ -30,7 +30,7 @@ async fn messages_with_descriptors() {
     let (mut to_old, mut from_old) = connect::<ToOld, ToNew>(new).unwrap();
     let file = tempfile::tempfile().unwrap();
     let state = Bytes::from_static(b"\x00\xff");
-    let sessions = ToNew::Sessions(vec![HandedSession { id: u64::MAX, worker: 3, state }]);
+    let sessions = ToNew::Sessions(vec![HandedSession { id: u64::MAX, state }]);
     to_new.send(&sessions, &[file.as_fd(), file.as_fd()]).await.unwrap();
     let (received, descriptors) = from_old.next().await.unwrap().unwrap();
     assert_eq!(received, sessions);
@@ -109,7 +109,7 @@ proptest! {
 
     #[test]
     fn corrupted_messages_are_an_error(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
-        let session = HandedSession { id: 1, worker: 2, state: Bytes::from_static(&[3; 20]) };
+        let session = HandedSession { id: 1, state: Bytes::from_static(&[3; 20]) };
         let mut bytes = encode(&ToNew::Sessions(vec![session])).unwrap().to_vec();
         let at = at.index(bytes.len());
         bytes[at] = byte;

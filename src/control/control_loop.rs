@@ -144,7 +144,9 @@ impl ControlLoop {
                 self.upgrades.reopen_logs();
             }
             SignalAction::Reload => match self.reload_unless_stopped("SIGHUP", stop, phase).await {
-                Some(ReloadOutcome::Draining) => tracing::warn!("SIGHUP: not reloaded: draining, or another process has taken over"),
+                Some(ReloadOutcome::Draining) => tracing::warn!(
+                    "SIGHUP: not reloaded: draining, or another process has taken over"
+                ),
                 Some(ReloadOutcome::Upgrading) => {
                     tracing::warn!("SIGHUP: not reloaded: an upgrade is in progress");
                 }

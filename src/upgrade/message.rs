@@ -116,13 +116,7 @@ impl Envelope for ToOld {}
 pub(crate) struct HandedListener {
     pub(crate) name: String,
     /// The address in the configuration.
-    pub(crate) configured_bind: String,
-    /// The bound address, with the port that the kernel chose.
     pub(crate) bind: String,
-    /// The file of a unix socket, which the old process no longer removes.
-    pub(crate) file: Option<String>,
-    /// The name of the inherited socket that it uses (`LISTEN_FDNAMES`).
-    pub(crate) inherited: Option<String>,
     pub(crate) descriptors: u16,
 }
 
@@ -130,9 +124,8 @@ pub(crate) struct HandedListener {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct HandedAdminListener {
+    /// The address in the configuration.
     pub(crate) bind: String,
-    /// The file of a unix socket, which the old process no longer removes.
-    pub(crate) file: Option<String>,
     pub(crate) descriptors: u16,
 }
 

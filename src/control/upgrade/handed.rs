@@ -79,10 +79,8 @@ async fn listeners(proxy: &Proxy) -> Result<(Vec<HandedListener>, Vec<OwnedFd>),
             .map_err(|error| cannot_share(&error))?;
         listeners.push(HandedListener {
             name: own.name,
-            configured_bind: own.bind,
-            bind: listener.bind.to_string(),
+            bind: own.bind,
             descriptors: own.sockets.len() as u16,
-            ..HandedListener::default()
         });
         descriptors.extend(own.sockets);
     }
@@ -103,9 +101,7 @@ fn admin_listener(
     let Some(config) = &snapshot.config.admin else { return Ok(None) };
     let socket = admin.share_socket().map_err(|error| cannot_share(&error))?;
     let bind = config.bind.to_string();
-    Ok(socket.map(|socket| {
-        (HandedAdminListener { bind, descriptors: 1, ..Default::default() }, vec![socket])
-    }))
+    Ok(socket.map(|socket| (HandedAdminListener { bind, descriptors: 1 }, vec![socket])))
 }
 
 fn state(proxy: &Proxy) -> Result<ProcessState, Failure> {

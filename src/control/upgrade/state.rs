@@ -42,9 +42,9 @@ impl HandedSockets {
         let Self { listeners, inherited, admin } = self;
         let mut sockets = listeners.1.into_iter();
         let take = |handed: HandedListener| {
-            let HandedListener { name, configured_bind, descriptors, .. } = handed;
+            let HandedListener { name, bind, descriptors } = handed;
             let own: Vec<_> = sockets.by_ref().take(descriptors.into()).collect();
-            Ok(PreviousListener::new(name, configured_bind, own)?)
+            Ok(PreviousListener::new(name, bind, own)?)
         };
         let listeners = listeners.0.into_iter().map(take).collect::<anyhow::Result<_>>()?;
         let names = inherited.0.into_iter().map(|socket| socket.name);

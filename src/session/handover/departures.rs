@@ -169,6 +169,20 @@ impl Departures {
         self.round.borrow_mut().as_mut()?.open.remove(&session_id)
     }
 
+    /// Has a session asked again after an answer to another, which frees descriptors; false if no
+    /// other is without an answer.
+    pub(super) fn postpone(&self, session: &ActiveSession) -> bool {
+        let round = &mut *self.round.borrow_mut();
+        let Some(round) = round.as_mut().filter(|round| round.open.len() > 1) else { return false };
+        let session_id = session.record.session_id;
+        round.open.remove(&session_id);
+        // So many at a time are too many.
+        round.at_most = round.open.len();
+        round.queue.push_back(SessionKey { slot: session.slot, session_id });
+        session.counters.departure.set(Departure::NotAsked);
+        true
+    }
+
     /// Counts a session that stays; it is not asked again in this hand-over.
     pub(super) fn set_stays(&self, session: &ActiveSession, reason: StayReason) {
         let session_id = session.record.session_id;

@@ -9,8 +9,8 @@ use crate::{
     session::{active::ActiveSession, context::WorkerContext, counters::Departure, relay::Flows},
 };
 
-/// The bytes of a state without long names and without data on its way.
-const MAX_STATE_BYTES: usize = 8 * 1024;
+/// Bytes reserved for a state without data on its way: more than one without long names takes.
+const STATE_CAPACITY: usize = 8 * 1024;
 
 /// What a session that was asked does.
 pub(in crate::session) enum Parking {
@@ -40,6 +40,9 @@ pub(in crate::session) fn park(
     session.client.resume();
     session.upstream.resume();
     match failed {
+        CaptureError::Stays(StayReason::Descriptors) if context.departures.postpone(session) => {
+            Ok(Parking::Stays)
+        }
         CaptureError::Stays(reason) => {
             context.departures.set_stays(session, reason);
             Ok(Parking::Stays)
@@ -94,7 +97,7 @@ fn capture(
         client,
         upstream,
     };
-    let bytes = MAX_STATE_BYTES + flows.unsent_bytes();
+    let bytes = STATE_CAPACITY + flows.unsent_bytes();
     let state = body.encode(bytes).map_err(|_| stays(StayReason::State))?;
     Ok(ParkedSession { id: record.session_id, state, descriptors })
 }

@@ -1,6 +1,6 @@
 //! Sessions move to the new process, and none of their clients notices.
 
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 use super::{
     NewProcess,
@@ -157,4 +157,30 @@ fn the_hand_over_breaks_off() {
         assert_eq!(end(&proxy.wait_end(id)), "client/relay/closed");
     }
     assert_eq!(proxy.log().len(), 2 * ids.len());
+}
+
+/// A session on its way takes two descriptors more, of which there are only a few.
+#[test]
+fn few_descriptors_are_left() {
+    const SESSIONS: usize = 60;
+    const SPARE: u64 = 20;
+    let broker = Broker::echoing();
+    let mut proxy = Config::of([&broker]).start();
+    let ids: Vec<_> = (0..SESSIONS).map(|n| format!("c{n}")).collect();
+    let mut clients: Vec<_> = ids.iter().map(|id| Client::session(proxy.address(), id)).collect();
+    let current = Some(proxy.descriptors() as u64 + SPARE);
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let pid = Pid::from_raw(proxy.id().cast_signed());
+    prlimit(pid, Resource::Nofile, Rlimit { current, maximum }).unwrap();
+    let _new = NewProcess::of(&proxy);
+    assert_eq!(proxy.wait_exit().code(), Some(0));
+    for client in &mut clients {
+        client.echo(b"\xC0\x00");
+    }
+    let status = json_of(&proxy, &["status"]);
+    let previous = &status["last_upgrade"]["previous"];
+    assert_eq!(
+        (&previous["moved"], &previous["stayed"]),
+        (&SESSIONS.into(), &serde_json::json!({}))
+    );
 }

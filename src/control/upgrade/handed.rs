@@ -113,7 +113,6 @@ fn state(proxy: &Proxy) -> Result<ProcessState, Failure> {
         rule_percents: part(&shares)?,
         bans: part(&proxy.limiter.rates.bans.hand_over(now))?,
         session_ids: part(&proxy.run_ids)?,
-        ..ProcessState::default()
     })
 }
 

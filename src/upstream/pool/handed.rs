@@ -1,13 +1,17 @@
-//! What the operator has set for brokers, as another process takes it over.
+//! What the operator has set for brokers, and which of them the checks have found down, as another
+//! process takes it over.
 
 use std::{num::NonZeroU32, time::Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Pool, weights::configured_weight};
+use super::{Pool, health::ProbeResult, weights::configured_weight};
 use crate::upstream::health::BrokerState;
 
-/// The brokers of a pool that the operator has changed.
+/// The error of the checks that a verdict of another process stands for.
+const FOUND_DOWN: &str = "the process before the upgrade has found it down";
+
+/// The brokers of a pool that are not as after a start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HandedPool {
     pool: String,
@@ -24,6 +28,9 @@ struct HandedBroker {
     /// one is in force.
     #[serde(default)]
     weight: Option<(NonZeroU32, Option<NonZeroU32>)>,
+    /// Its address, if the checks have found it down there.
+    #[serde(default)]
+    down_at: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,9 +41,14 @@ enum HandedState {
 }
 
 impl Pool {
-    /// What the operator has set; `None` if nothing.
+    /// What differs from a start; `None` if nothing does.
     pub(crate) fn hand_over(&self) -> Option<HandedPool> {
         let mut brokers = Vec::new();
+        let members = self.members();
+        let address = |name: &str| {
+            let member = members.list.iter().find(|member| *member.broker.name == *name)?;
+            Some(member.broker.endpoint().address.to_string())
+        };
         let pool_state = self.state();
         for (name, health) in &pool_state.health {
             let weight = pool_state.weights.get(name);
@@ -45,17 +57,19 @@ impl Pool {
                 BrokerState::Draining => Some(HandedState::Draining),
                 BrokerState::Down => Some(HandedState::Down),
             };
-            if state.is_some() || weight.is_some() {
-                brokers.push(HandedBroker { name: name.to_string(), state, weight });
+            let down_at = if health.is_checked_down() { address(name) } else { None };
+            if state.is_some() || weight.is_some() || down_at.is_some() {
+                brokers.push(HandedBroker { name: name.to_string(), state, weight, down_at });
             }
         }
         (!brokers.is_empty()).then(|| HandedPool { pool: self.name.to_string(), brokers })
     }
 
-    /// Sets what was set in the process before an upgrade.
+    /// Sets what was set, and believes the checks, in the process before an upgrade.
     pub(crate) fn take_over(&self, pools: &[HandedPool], now: Instant) {
         let own = pools.iter().find(|handed| handed.pool == *self.name);
-        for HandedBroker { name, state, weight } in own.iter().flat_map(|own| &own.brokers) {
+        for HandedBroker { name, state, weight, down_at } in own.iter().flat_map(|own| &own.brokers)
+        {
             // A broker may be gone: then there is nothing to set.
             if let Some(state) = state {
                 let state = match state {
@@ -68,6 +82,28 @@ impl Pool {
                 && configured_weight(&self.config(), name) == *configured
             {
                 let _ = self.set_weight(name, Some(*weight));
+            }
+            if let Some(address) = down_at {
+                self.take_down(name, address, now);
+            }
+        }
+    }
+
+    /// Finds a broker down as its checks do, unless its address has changed or it has none.
+    fn take_down(&self, name: &str, address: &str, now: Instant) {
+        let members = self.members();
+        let Some(check) = &members.config.health.active else { return };
+        for member in members.list.iter().filter(|member| *member.broker.name == *name) {
+            let (broker, endpoint) = (&*member.broker, &member.broker.endpoint());
+            if endpoint.address.to_string() != address {
+                continue;
+            }
+            let outcome = Err(FOUND_DOWN);
+            for _ in 0..check.fall.get() {
+                self.record_probe(
+                    &ProbeResult { broker, endpoint, check, began: now, outcome },
+                    now,
+                );
             }
         }
     }

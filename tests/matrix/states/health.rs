@@ -7,7 +7,7 @@ use crate::{
     Outcome,
     file::{File, POOL},
     fixture::{Brokers, Fixture},
-    operations::Operation::{self, AddressChanged, ChecksRemoved, OwnKey, PoolReAdded, Upgrade},
+    operations::Operation::{self, AddressChanged, ChecksRemoved, OwnKey, PoolReAdded},
 };
 
 /// What the broker answers probes: unavailable.
@@ -38,7 +38,7 @@ impl State for CheckedDown {
         match operation {
             ChecksRemoved | AddressChanged | OwnKey => fixture.wait_status("b1", "up"),
             // Not known yet.
-            PoolReAdded | Upgrade => Ok(()),
+            PoolReAdded => Ok(()),
             _ if operation.keeps_b1() => {
                 let status = fixture.api.broker("b1")?.status;
                 let still = status == "down";

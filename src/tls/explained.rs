@@ -9,10 +9,7 @@ use rustls::{
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 
-use super::{
-    hidden_sni::restored,
-    refused_certificate::{explain, explain_signature},
-};
+use super::refused_certificate::{explain, explain_signature};
 
 /// A verifier whose errors are explained.
 #[derive(Debug)]
@@ -47,9 +44,6 @@ impl ClientCertVerifier for Explained<dyn ClientCertVerifier> {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        // The signature of 1.2 is of the messages themselves.
-        let restored = restored(message);
-        let message = restored.as_deref().unwrap_or(message);
         let verified = self.0.verify_tls12_signature(message, cert, dss);
         verified.map_err(|error| explain_signature(error, cert))
     }

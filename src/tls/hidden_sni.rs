@@ -3,7 +3,8 @@
 //! rustls refuses them with illegal_parameter; other servers ignore such a name, as RFC 6066,
 //! section 3, allows. Here the extension is given a type that rustls does not know before rustls
 //! reads the ClientHello. Both sides prove what they have sent and received by a hash of it (RFC
-//! 8446, section 4.4.1), so the type is restored before that is computed. Only these clients'
+//! 8446, section 4.4.1), so the type is restored before that is computed: in both ClientHellos, if
+//! there are two, as the hash of the first one is made of its restored bytes. Only these clients'
 //! connections use the suites of this file.
 
 use std::sync::{Arc, LazyLock};
@@ -29,15 +30,15 @@ const VERSION_AND_RANDOM_BYTES: usize = 2 + 32;
 const SERVER_NAME: [u8; 2] = [0, 0];
 const HIDDEN: [u8; 2] = [0xFF, 0xB5];
 
-/// Hides the server name of a ClientHello from rustls; false if it has no name, or if the hidden
-/// type is in use.
+/// Hides the server name of a ClientHello from rustls; false if it has no name, or a second one,
+/// which rustls has to see, or if the hidden type is in use.
 pub(crate) fn hide_server_name(message: &mut [u8]) -> bool {
     if find_extension(message, HIDDEN).is_some() {
         return false;
     }
     let Some(at) = find_extension(message, SERVER_NAME) else { return false };
     message[at..at + 2].copy_from_slice(&HIDDEN);
-    true
+    find_extension(message, SERVER_NAME).is_none()
 }
 
 /// The ClientHello as the client has sent it; `None` if nothing is hidden. Other messages may
@@ -202,6 +203,10 @@ mod tests {
             find_extension(&[&hello(b"\0\x2D\0\0")[..], b"\0\0\0\0"].concat(), [0, 0]),
             None
         );
+        // A second name, or the hidden type.
+        for extensions in [&b"\0\0\0\0\0\0\0\0"[..], b"\0\0\0\0\xFF\xB5\0\0"] {
+            assert!(!hide_server_name(&mut hello(extensions)), "{extensions:?}");
+        }
         let mut other = hello(b"\0\0\0\0");
         other[0] = 2;
         assert!(!hide_server_name(&mut other));

@@ -13,6 +13,7 @@ mod pem;
 mod pin;
 mod provider;
 mod refused_certificate;
+mod restored_signature;
 mod server;
 mod sni;
 mod ticket_identity;

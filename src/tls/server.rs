@@ -12,6 +12,7 @@ use super::{
     clients::Clients,
     hidden_sni::restoring_provider,
     provider::{TlsVersion, server_provider, versions},
+    restored_signature::RestoredSignature,
     sni::{BySni, Presented},
     ticket_identity::identity,
     ticket_keys::{SharedTicketer, TicketKeys},
@@ -62,10 +63,10 @@ impl Server {
         };
         let verifier = self.clients.verifier()?;
         let by_sni = Arc::new(BySni::new(self.certificates));
-        let config = |provider| {
+        let config = |provider, verifier| {
             let mut server = ServerConfig::builder_with_provider(provider)
                 .with_protocol_versions(versions(self.min_version, self.max_version))?
-                .with_client_cert_verifier(verifier.clone())
+                .with_client_cert_verifier(verifier)
                 .with_cert_resolver(by_sni.clone());
             server.alpn_protocols.clone_from(&self.alpn);
             server.max_fragment_size = Some(self.max_record + RECORD_HEADER_BYTES);
@@ -78,13 +79,14 @@ impl Server {
             share_keys(&mut server);
             Ok::<_, Error>(server)
         };
-        let client_order = config(server_provider())?;
+        let client_order = config(server_provider(), verifier.clone())?;
         let mut server_order = client_order.clone();
         server_order.ignore_client_order = true;
+        let without_sni = config(restoring_provider(), Arc::new(RestoredSignature(verifier)))?;
         Ok(TlsServer {
             server_order: Arc::new(server_order),
             client_order: Arc::new(client_order),
-            without_sni: Arc::new(config(restoring_provider())?),
+            without_sni: Arc::new(without_sni),
         })
     }
 }

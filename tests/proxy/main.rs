@@ -43,6 +43,7 @@ mod logs;
 mod lost;
 mod name_server;
 mod networks;
+mod odd_server_names;
 mod one_port;
 mod one_session;
 mod optional_header;

@@ -1,12 +1,9 @@
 //! What small and old devices need, and what is said of the certificates that they have.
 
 use std::{
-    io::{self, Read as _, Write as _},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    io::{Read as _, Write as _},
     path::Path,
     process::{Command, Stdio},
-    sync::mpsc,
-    thread,
 };
 
 use rustix::process::Signal;
@@ -67,7 +64,7 @@ fn s_client(proxy: &Proxy, args: &str) -> String {
     s_client_at(&format!("-connect {} {args}", proxy.address()))
 }
 
-fn s_client_at(args: &str) -> String {
+pub(crate) fn s_client_at(args: &str) -> String {
     let mut child = Command::new("openssl")
         .arg("s_client")
         .args(["-cipher", "DEFAULT:@SECLEVEL=0"])
@@ -237,83 +234,6 @@ fn the_highest_version() {
     let line = rejects(&proxy, 1).pop().unwrap();
     let detail = line["detail"].as_str().unwrap();
     assert!(detail.contains("max_version"), "{detail}");
-}
-
-/// Names that are not host names are ignored, in each version, with a client's certificate and with
-/// a ticket, however the ClientHello is split; the log has them.
-#[test]
-fn server_names_that_are_not_host_names() {
-    let pki = Pki::new();
-    let device = pki.issue("device-1");
-    pki.write_issued("device", &device);
-    let ca = format!(", client_auth: required{}", pki.file("client_ca", "ca.pem"));
-    let broker = Broker::echoing();
-    let proxy = Config::of([&broker]).listener(&pki.tls(&ca)).start();
-    let dir = pki.path().display();
-    let identity = format!("-cert {dir}/device.pem -key {dir}/device.key");
-    let mut count = 0;
-    let mut session = |address: &str, name: &str, args: &str| {
-        let args = format!("-connect {address} -servername {name} {identity} {args}");
-        let said = s_client_at(&args);
-        assert!(said.contains("Verify return code"), "{name} {args}: {said}");
-        count += 1;
-        let connects = wait_for("the session", || {
-            let mut log = proxy.log();
-            log.retain(|line| line["event"] == "connect");
-            (log.len() == count).then_some(log)
-        });
-        let line = connects.last().unwrap();
-        assert_eq!((&line["sni"], &line["tls_cn"]), (&name.into(), &"device-1".into()));
-        said
-    };
-    let direct = proxy.address().to_string();
-    for name in ["broker.example.com:8883", "[::1]", "mqtts://broker.example.com", "127.0.0.1"] {
-        for version in ["-tls1_2", "-tls1_3"] {
-            let ticket = format!("{dir}/ticket");
-            let said = session(&direct, name, &format!("{version} -sess_out {ticket}"));
-            assert!(said.contains("New, TLS"), "{said}");
-            let said = session(&direct, name, &format!("{version} -sess_in {ticket}"));
-            assert!(said.contains("Reused, TLS"), "{said}");
-            // Host names, and none, are as before.
-            let said = session(&direct, "localhost", version);
-            assert!(said.contains("New, TLS"), "{said}");
-            for size in [1, 100] {
-                let relay = splitting_relay(proxy.address(), size);
-                session(&relay.to_string(), name, version);
-            }
-        }
-    }
-}
-
-/// Forwards one connection, of the client's bytes so many at a time.
-fn splitting_relay(to: SocketAddr, size: usize) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        let (mut client, _) = listener.accept().unwrap();
-        let mut proxy = TcpStream::connect(to).unwrap();
-        proxy.set_nodelay(true).unwrap();
-        let (mut back, mut answers) = (client.try_clone().unwrap(), proxy.try_clone().unwrap());
-        thread::spawn(move || {
-            let _ = io::copy(&mut answers, &mut back);
-            let _ = back.shutdown(Shutdown::Write);
-        });
-        // The client leaves with a reset, which takes what has not been read by then.
-        let (sender, receiver) = mpsc::channel();
-        thread::spawn(move || {
-            let mut bytes = vec![0; 1 << 14];
-            while let Ok(len @ 1..) = client.read(&mut bytes) {
-                sender.send(bytes[..len].to_vec()).unwrap();
-            }
-        });
-        for bytes in receiver {
-            for piece in bytes.chunks(size) {
-                proxy.write_all(piece).unwrap();
-            }
-        }
-        let _ = proxy.shutdown(Shutdown::Write);
-    });
-    address
 }
 
 /// A client that asks for the status of the certificate gets the response in the file, until that is

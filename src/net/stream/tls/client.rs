@@ -41,7 +41,7 @@ impl ClientTlsHandshake {
         self.0.buffers.backlog.clear();
         let finished = poll_fn(|cx| {
             socket.watch(cx);
-            self.0.advance(socket, Vec::new(), &mut |_| {})
+            self.0.advance(socket, &mut |_| {})
         });
         match finished.await {
             Ok(()) => Ok(TlsLayer::new(self.0.establish(socket)?)),

@@ -1,6 +1,6 @@
 //! The steps of a handshake that both sides share.
 
-use std::task::Poll;
+use std::{future::poll_fn, io, task::Poll};
 
 use rustls::ProtocolVersion;
 
@@ -11,7 +11,7 @@ use super::{
     partial_records::MAX_SESSION_BYTES,
     state::TlsState,
 };
-use crate::net::socket::Socket;
+use crate::net::{buffer::Buffer, socket::Socket};
 
 /// A handshake that has begun.
 pub(super) struct Handshake {
@@ -26,16 +26,25 @@ impl Handshake {
         Self { connection: Box::new(connection), buffers: TlsBuffers::new(max_partial_bytes) }
     }
 
-    /// Advances as far as the available bytes allow. `already_read` comes before the socket's
-    /// bytes; `inspect` sees everything that is read.
+    /// Reads what was received before.
+    pub(super) fn take(
+        &mut self,
+        mut received: Vec<u8>,
+        socket: &Socket,
+    ) -> Result<(), HandshakeFailure> {
+        let outbox = &mut *socket.buffers().outbox.lend();
+        self.buffers.decrypt(&mut *self.connection, &mut received, outbox, &mut []);
+        self.answer(outbox, socket)
+    }
+
+    /// Advances as far as the available bytes allow; `inspect` sees everything that is read.
     pub(super) fn advance(
         &mut self,
         socket: &Socket,
-        mut already_read: Vec<u8>,
         inspect: &mut impl FnMut(&[u8]),
     ) -> Poll<Result<(), HandshakeFailure>> {
-        let Self { connection, buffers } = self;
         loop {
+            let Self { connection, buffers } = self;
             if !connection.is_handshaking() {
                 // In TLS 1.3 the rest of our messages can go with the first write. In 1.2 the peer
                 // waits for our last message.
@@ -48,32 +57,38 @@ impl Handshake {
                 return Poll::Pending;
             }
             let outbox = &mut *socket.buffers().outbox.lend();
-            let records = &mut **connection;
-            let read = if already_read.is_empty() {
-                buffers.read(records, socket, outbox, &mut [], inspect)
+            let read = buffers.read(&mut **connection, socket, outbox, &mut [], inspect);
+            self.answer(outbox, socket)?;
+            if read?.is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Sends the rest of the answers.
+    pub(super) async fn flush(&mut self, socket: &Socket) -> io::Result<()> {
+        poll_fn(|cx| {
+            socket.watch(cx);
+            self.buffers.flush(socket)
+        })
+        .await
+    }
+
+    /// Sends what rustls answers to what was read.
+    fn answer(&mut self, outbox: &Buffer, socket: &Socket) -> Result<(), HandshakeFailure> {
+        let Self { connection, buffers } = self;
+        let violation = buffers.violation.take();
+        if !outbox.is_empty() {
+            if connection.is_handshaking() || violation.is_some() {
+                buffers.send(socket, outbox.bytes())?;
             } else {
-                inspect(&already_read);
-                let mut wire = std::mem::take(&mut already_read);
-                Ok(Poll::Ready(buffers.decrypt(records, &mut wire, outbox, &mut [])))
-            };
-            let violation = buffers.violation.take();
-            if !outbox.is_empty() {
-                if connection.is_handshaking() || violation.is_some() {
-                    buffers.send(socket, outbox.bytes())?;
-                } else {
-                    buffers.backlog.keep(outbox.bytes());
-                }
+                buffers.backlog.keep(outbox.bytes());
             }
-            if let Some(violation) = violation {
-                return Poll::Ready(Err(HandshakeFailure::Violation(*violation)));
-            }
-            match read? {
-                Poll::Ready(_) if buffers.peer_ended => {
-                    return Poll::Ready(Err(HandshakeFailure::Closed));
-                }
-                Poll::Ready(_) => {}
-                Poll::Pending => return Poll::Pending,
-            }
+        }
+        match violation {
+            Some(violation) => Err(HandshakeFailure::Violation(*violation)),
+            None if buffers.peer_ended => Err(HandshakeFailure::Closed),
+            None => Ok(()),
         }
     }
 

@@ -12,6 +12,7 @@ mod connection;
 mod error;
 mod facts;
 mod handshake;
+mod hello;
 mod key_use;
 mod layer;
 mod layer_state;

@@ -1,8 +1,8 @@
 //! The TLS handshake with a client.
 
-use std::{future::poll_fn, io, task::Poll};
+use std::{future::poll_fn, io};
 
-use rustls::{AlertDescription, ServerConfig, server::UnbufferedServerConnection};
+use rustls::{AlertDescription, HandshakeKind, ServerConfig, server::UnbufferedServerConnection};
 
 use super::{
     buffers::TlsBuffers,
@@ -10,25 +10,20 @@ use super::{
     error::{HandshakeFailure, TlsError},
     facts::facts,
     handshake::Handshake,
+    hello::{read_client_hello, read_second_hello, without_name},
     layer::TlsLayer,
-    partial_records::{HEADER_BYTES as RECORD_HEADER_BYTES, MAX_RECORD_BYTES},
+    partial_records::HEADER_BYTES as RECORD_HEADER_BYTES,
     resumed::check_not_expired,
     state::TlsState,
 };
 use crate::{
     net::{socket::Socket, stream::protocol_prefix::read_protocol_prefix},
-    proto::{
-        TlsFacts,
-        client_hello::{ClientHello, ClientHelloReader, handshake_record},
-    },
-    tls::{TlsServer, hide_server_name},
+    proto::{TlsFacts, client_hello::ClientHello},
+    tls::TlsServer,
 };
 
 /// Bytes that suffice to identify a protocol: the longest signature of a PROXY header.
 const PREFIX_BYTES: usize = 12;
-
-/// The server name in the ClientHello, and one that is not a host name.
-type RequestedNames = (Option<Box<str>>, Option<Box<str>>);
 
 /// A handshake with a client.
 pub(in crate::net) struct ServerTlsHandshake {
@@ -36,6 +31,18 @@ pub(in crate::net) struct ServerTlsHandshake {
     /// detect another protocol.
     first: Vec<u8>,
     max_partial_bytes: usize,
+}
+
+/// A handshake whose ClientHello has been read here, but not by rustls.
+struct Begun {
+    handshake: Handshake,
+    /// The bytes to be read first.
+    received: Vec<u8>,
+    /// The server name in the ClientHello, and one that is not a host name.
+    server_name: Option<Box<str>>,
+    ignored_name: Option<Box<str>>,
+    /// Whether rustls is not shown the name that is ignored.
+    is_hidden: bool,
 }
 
 impl ServerTlsHandshake {
@@ -50,77 +57,61 @@ impl ServerTlsHandshake {
         config: &TlsServer,
         socket: &Socket,
     ) -> Result<(TlsLayer, TlsFacts), TlsError> {
-        let hello = match self.read_client_hello(socket).await {
+        let hello = match read_client_hello(&mut self.first, socket).await {
             Ok(hello) => hello,
             Err(failure) => return Err(self.explain(failure, socket).await),
         };
-        let (mut handshake, names, mut already_read) =
-            self.begin(hello.unwrap_or_default(), config)?;
-        let first = &mut self.first;
-        let mut is_already_read = true;
-        let inspect = &mut |wire: &[u8]| {
-            if !std::mem::take(&mut is_already_read) {
-                first.extend_from_slice(&wire[..wire.len().min(PREFIX_BYTES - first.len())]);
-            }
-        };
-        let finished = poll_fn(|cx| {
-            socket.watch(cx);
-            handshake.advance(socket, std::mem::take(&mut already_read), inspect)
-        });
-        match finished.await {
-            Ok(()) => finish(handshake, names, socket),
+        let mut begun = self.begin(hello.unwrap_or_default(), config)?;
+        match self.shake_hands(&mut begun, socket).await {
+            Ok(()) => finish(begun, socket),
             Err(failure) => Err(self.explain(failure, socket).await),
         }
     }
 
-    /// Reads until the ClientHello is complete; `None` if something else arrives, which rustls then
-    /// reports. The reader bounds how much is read.
-    async fn read_client_hello(
+    async fn shake_hands(
         &mut self,
+        begun: &mut Begun,
         socket: &Socket,
-    ) -> Result<Option<ClientHello>, HandshakeFailure> {
-        let mut reader = ClientHelloReader::default();
-        let mut seen = 0;
+    ) -> Result<(), HandshakeFailure> {
+        let Begun { handshake, received, ignored_name, is_hidden, .. } = begun;
+        handshake.take(std::mem::take(received), socket)?;
+        let kind = handshake.connection.handshake_kind();
+        if *is_hidden && kind == Some(HandshakeKind::FullWithHelloRetryRequest) {
+            handshake.flush(socket).await?;
+            let second = read_second_hello(ignored_name.as_deref(), socket).await?;
+            handshake.take(second, socket)?;
+        }
+        let first = &mut self.first;
+        let inspect = &mut |wire: &[u8]| {
+            first.extend_from_slice(&wire[..wire.len().min(PREFIX_BYTES - first.len())]);
+        };
         poll_fn(|cx| {
             socket.watch(cx);
-            loop {
-                match reader.read(&self.first[seen..]) {
-                    Ok(None) => {}
-                    read => return Poll::Ready(Ok(read.unwrap_or_default())),
-                }
-                seen = self.first.len();
-                let inbox = &mut *socket.buffers().inbox.lend();
-                let received = inbox.receive(MAX_RECORD_BYTES, |room| socket.try_recv(room))?;
-                match received {
-                    Poll::Ready(0) => return Poll::Ready(Err(HandshakeFailure::Closed)),
-                    Poll::Ready(_) => self.first.extend_from_slice(inbox.bytes()),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
+            handshake.advance(socket, inspect)
         })
         .await
     }
 
-    /// The connection, the names that the client asks for, and the bytes to be read first. Not part
-    /// of [`Self::run`], whose future would keep room for all that is needed here.
-    fn begin(
-        &mut self,
-        hello: ClientHello,
-        config: &TlsServer,
-    ) -> Result<(Handshake, RequestedNames, Vec<u8>), TlsError> {
-        let without_name = hello.refused.and_then(without_name);
-        let config = match without_name {
+    /// What to continue with. Not part of [`Self::run`], whose future would keep room for all that
+    /// is needed here.
+    fn begin(&mut self, hello: ClientHello, config: &TlsServer) -> Result<Begun, TlsError> {
+        let hidden = hello.refused.and_then(without_name);
+        let config = match hidden {
             Some(_) => config.without_sni(),
             None => config.config_for(hello.prefers_chacha20),
         };
         let connection = UnbufferedServerConnection::new(config.clone());
         let connection = connection.map_err(|error| TlsError::new(error, &[]))?;
         let connection = TlsConnection::server(connection, max_plaintext_bytes(config));
-        let handshake = Handshake::new(connection, self.max_partial_bytes);
         let prefix = self.first[..self.first.len().min(PREFIX_BYTES)].to_vec();
         let received = std::mem::replace(&mut self.first, prefix);
-        let names = (hello.server_name, hello.ignored_name);
-        Ok((handshake, names, without_name.unwrap_or(received)))
+        Ok(Begun {
+            handshake: Handshake::new(connection, self.max_partial_bytes),
+            server_name: hello.server_name,
+            ignored_name: hello.ignored_name,
+            is_hidden: hidden.is_some(),
+            received: hidden.unwrap_or(received),
+        })
     }
 
     async fn explain(mut self, failure: HandshakeFailure, socket: &Socket) -> TlsError {
@@ -137,14 +128,6 @@ impl ServerTlsHandshake {
     }
 }
 
-/// The record of a ClientHello whose server name rustls would refuse, without that name.
-///
-/// The second ClientHello of a client that has to send one has the name again, and is refused. Such
-/// clients sent a key share for no group that this server supports.
-fn without_name(mut hello: Vec<u8>) -> Option<Vec<u8>> {
-    hide_server_name(&mut hello).then(|| handshake_record(&hello)).flatten()
-}
-
 /// The most plaintext in a record to a client, by the configuration of rustls, which counts the
 /// header, too.
 fn max_plaintext_bytes(config: &ServerConfig) -> usize {
@@ -153,11 +136,8 @@ fn max_plaintext_bytes(config: &ServerConfig) -> usize {
 }
 
 /// Checks what a resumed handshake leaves unchecked, and lets the client's next packet come at once.
-fn finish(
-    handshake: Handshake,
-    (server_name, ignored_name): RequestedNames,
-    socket: &Socket,
-) -> Result<(TlsLayer, TlsFacts), TlsError> {
+fn finish(begun: Begun, socket: &Socket) -> Result<(TlsLayer, TlsFacts), TlsError> {
+    let Begun { handshake, server_name, ignored_name, .. } = begun;
     let valid = check_not_expired(&handshake.connection);
     let facts = facts(&handshake.connection, server_name, ignored_name);
     let mut state = handshake.establish(socket)?;

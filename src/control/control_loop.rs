@@ -259,7 +259,12 @@ impl ControlLoop {
                 }
                 let generation = self.proxy.current.load().generation;
                 let files = list_paths(&paths);
-                tracing::info!(generation, %files, "changed files are in use; sessions are kept");
+                match &*files {
+                    "" => tracing::info!(generation, "refused files are again as they were"),
+                    _ => {
+                        tracing::info!(generation, %files, "changed files are in use; sessions are kept")
+                    }
+                }
                 self.reload_requests.record_files(paths, Vec::new());
                 FilesRead::Done
             }

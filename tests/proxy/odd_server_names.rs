@@ -93,7 +93,8 @@ fn are_ignored() {
     }
 }
 
-/// In TLS 1.2 a client signs all messages, or the proof of its keys is of all of them (RFC 7627).
+/// A client's signature and its proof of the keys are of all messages, and so are the keys (RFC
+/// 7627).
 #[test]
 fn with_each_hash_of_tls_1_2() {
     let mut devices = Devices::new();
@@ -102,8 +103,6 @@ fn with_each_hash_of_tls_1_2() {
         for said in said {
             assert!(said.contains("Extended master secret: yes"), "{said}");
         }
-        // Without that extension.
-        devices.two_sessions("dev_01:8883", &format!("-tls1_2 -cipher {suite} -no_ems"));
     }
 }
 
@@ -143,38 +142,49 @@ fn bad_second_hellos() {
         .start();
     let first = hello(b"a:b", P_521);
     let ccs = b"\x14\x03\x03\0\x01\x01";
-    let (server_hello, illegal) = ([2, 0], [2, 47]);
-    let cases: [(Vec<u8>, &[u8; 2], &str); 9] = [
-        (hello(b"a:b", X25519), &server_hello, "not finished"),
-        ([ccs, &hello(b"a:b", X25519)[..]].concat(), &server_hello, "not finished"),
-        (hello(b"c:d", X25519), &illegal, "ServerNameMustContainOneHostName"),
-        (hello(b"abc", X25519), &illegal, "ServerNameDifferedOnRetry"),
-        (hello(b"a:b", P_521), &illegal, "RefusedToFollowHelloRetryRequest"),
-        (b"\x15\x03\x03\0\x02\x02\x28".to_vec(), &[0, 0], "the alert HandshakeFailure"),
-        ([&ccs[..5], b"\x02"].concat(), &[2, 10], "x"),
-        ([&ccs[..1], &hello(b"a:b", X25519)].concat(), &[2, 50], "x"),
-        (ccs[..4].to_vec(), &[0, 0], "not finished"),
+    let ahead = |bytes: &[u8], hello: Vec<u8>| [bytes, &hello].concat();
+    let same = || hello(b"a:b", X25519);
+    let (server_hello, nothing) = (&b"\x16\x03\x03\0\x5A\x02"[..], &b""[..]);
+    let (unexpected, illegal, decode) = (&alert(10)[..], &alert(47)[..], &alert(50)[..]);
+    let cases = [
+        (same(), server_hello, "not finished"),
+        (ahead(ccs, same()), server_hello, "not finished"),
+        (hello_with(b"", X25519), server_hello, "not finished"),
+        (ahead(ccs, ahead(ccs, same())), illegal, "ServerNameMustContainOneHostName"),
+        (ahead(&ccs[..1], same()), decode, "UnknownProtocolVersion"),
+        (ahead(&ccs[..5], vec![2]), unexpected, "IllegalMiddleboxChangeCipherSpec"),
+        (ccs[..4].to_vec(), nothing, "not finished"),
+        (ahead(&same(), ccs.to_vec()), illegal, "ServerNameMustContainOneHostName"),
+        (hello(b"c:d", X25519), illegal, "ServerNameMustContainOneHostName"),
+        (hello(b"abc", X25519), nothing, "ServerNameDifferedOnRetry"),
+        (hello(b"a:b", P_521), illegal, "RefusedToFollowHelloRetryRequest"),
+        (b"\x16\x03\x03\0\0".to_vec(), decode, "InvalidEmptyPayload"),
+        (b"\x17\x03\x03\0\x01x".to_vec(), unexpected, "got ApplicationData"),
+        (b"\x15\x03\x03\0\x02\x02\x28".to_vec(), nothing, "the alert HandshakeFailure"),
+        (Vec::new(), nothing, "not finished"),
     ];
     for (number, (second, answer, detail)) in cases.iter().enumerate() {
         let mut client = Client::open(proxy.address());
         client.send(&first);
-        // A HelloRetryRequest, which is a ServerHello, for the group; a change_cipher_spec.
+        // A HelloRetryRequest, which is a ServerHello, for the group and TLS 1.3.
         let retry = record(&mut client);
-        assert_eq!((retry[0], retry[5], &retry[retry.len() - 2..]), (22, 2, &[0, 0x1D][..]));
+        assert_eq!((retry[0], retry[5]), (22, 2));
+        assert_eq!(retry[retry.len() - 8..], [0, X25519.0, 0, 43, 0, 2, 3, 4]);
         assert_eq!(record(&mut client), ccs);
         client.send(second);
-        if answer == &server_hello {
-            assert_eq!(record(&mut client)[..6], [22, 3, 3, 0, 90, 2]);
-        }
         client.finish();
         let (rest, _) = client.rest();
-        if answer[1] != 0 {
-            assert_eq!(rest, [&[21, 3, 3, 0, 2][..], *answer].concat(), "{detail}");
-        }
+        assert!(rest.starts_with(answer), "{detail}: {rest:?}");
+        assert_eq!(rest.is_empty(), answer.is_empty(), "{detail}");
         let line: Value = rejects(&proxy, number + 1).pop().unwrap();
         assert!(line["detail"].as_str().unwrap().contains(detail), "{detail}: {line}");
         assert!(end(&line).contains("/handshake/"), "{line}");
     }
+}
+
+/// The record of a fatal alert in the clear.
+fn alert(description: u8) -> [u8; 7] {
+    [21, 3, 3, 0, 2, 2, description]
 }
 
 /// Names of all kinds, in ClientHellos of two parts: the answer does not depend on where the second
@@ -185,24 +195,27 @@ fn in_every_split() {
     let broker = Broker::echoing();
     let proxy = Config::of([&broker]).listener(&pki.tls("")).start();
     let (retry, illegal, decode) = ([22, 2], [21, 47], [21, 50]);
-    let cases: [(&[u8], &[u8; 2]); 9] = [
-        (b"localhost", &retry),
-        (b"127.0.0.1", &retry),
-        (b"host:8883", &retry),
-        (b"\0\x01\x02\r\n\x7F\x80\xFE\xFF", &retry),
-        (b"*.example", &retry),
-        // A name that is longer than its list, one that is shorter, and names of no length.
-        (b"\0\x0C\0\0\xFFa:b", &decode),
-        (b"\0\x06\0\0\x01a:b", &decode),
-        (b"\0\x03\0\0\0", &illegal),
-        (b"\0\0", &decode),
+    let malformed = |content: &[u8]| extension(0, content);
+    let cases = [
+        (named(b"localhost"), retry),
+        (named(b"127.0.0.1"), retry),
+        (named(b"host:8883"), retry),
+        (named(b"\0\x01\x02\r\n\x7F\x80\xFE\xFF"), retry),
+        (named(b"*.example"), retry),
+        // No name, two of them, one of another type, the extension twice.
+        (named(b""), decode),
+        (malformed(b"\0\0"), decode),
+        (malformed(b""), decode),
+        (malformed(b"\0\x0C\0\0\x03a:b\0\0\x03a:b"), decode),
+        (malformed(b"\0\x06\x07\0\x03a:b"), illegal),
+        ([named(b"a:b"), named(b"abc")].concat(), illegal),
+        // Longer than the list, and shorter.
+        (malformed(b"\0\x0C\0\0\xFFa:b"), decode),
+        (malformed(b"\0\x06\0\0\x01a:b"), retry),
     ];
     let mut ends = 0;
-    for (number, (name, answer)) in cases.iter().enumerate() {
-        let hello = match number {
-            0..5 => hello(name, P_521),
-            _ => hello_with(&extension(0, name), P_521),
-        };
+    for (name, answer) in cases {
+        let hello = hello_with(&name, P_521);
         // The first part of each has arrived, most likely, when the rest of the first is sent.
         let mut clients: Vec<Client> = (1..hello.len())
             .map(|split| {
@@ -217,7 +230,7 @@ fn in_every_split() {
         for (client, split) in clients.iter_mut().zip(1..) {
             let record = record(client);
             let said = [record[0], record[if record[0] == 21 { 6 } else { 5 }]];
-            assert_eq!(said, **answer, "{name:?} split at {split}");
+            assert_eq!(said, answer, "{name:?} split at {split}");
         }
         ends += clients.len();
     }
@@ -230,7 +243,11 @@ const X25519: (u8, u8) = (0x1D, 32);
 
 /// The record of a ClientHello of TLS 1.3 for both groups, with a key share of one.
 fn hello(name: &[u8], share: (u8, u8)) -> Vec<u8> {
-    hello_with(&extension(0, &list(&[&[0][..], &list(name)].concat())), share)
+    hello_with(&named(name), share)
+}
+
+fn named(name: &[u8]) -> Vec<u8> {
+    extension(0, &list(&[&[0][..], &list(name)].concat()))
 }
 
 fn list(bytes: &[u8]) -> Vec<u8> {

@@ -4,7 +4,9 @@ use std::fs;
 
 use rustix::process::Signal;
 
-use super::{certificates::mount, config, count, issue, start, wait_in_use, wait_refused, write};
+use super::{
+    IN_USE, certificates::mount, config, count, issue, start, wait_in_use, wait_refused, write,
+};
 use crate::{
     broker::Broker,
     certificates::Device,
@@ -70,8 +72,10 @@ fn a_link_is_swapped_back() {
     let next = proxy.path("..data_tmp");
     std::os::unix::fs::symlink("..1", &next).unwrap();
     fs::rename(&next, proxy.path("..data")).unwrap();
-    wait_in_use(&proxy, 1);
+    proxy.wait_stderr("refused files are again as they were");
+    proxy.wait_metric("mqtt_lb_file_last_reload_successful", &[], 1.0);
     presents(&proxy, &first);
+    assert_eq!(count(&proxy, IN_USE), 0);
 }
 
 /// Both at once, again and again; the last state wins, whichever of them has read it.

@@ -81,7 +81,7 @@ impl RecordLayer {
             side,
             sender: traffic_key(protection, extracted.tx, secrets.0)?,
             receiver: traffic_key(protection, extracted.rx, secrets.1)?,
-            key_limit: limit,
+            key_limit: limit.into(),
             max_plaintext_bytes: MAX_PLAINTEXT_BYTES as u16,
             budgets: Budgets::default(),
             fragment: None,

@@ -71,7 +71,7 @@ impl RecordLayer {
             is_server: *side == Side::Server,
             sender: KeyState::new(*protection, sender),
             receiver: KeyState::new(*protection, receiver),
-            key_limit: *key_limit,
+            key_limit: key_limit.records(),
             max_plaintext_bytes: *max_plaintext_bytes,
             budgets: *budgets,
             fragment: fragment.map(|it| (it.bytes().into(), it.wire_bytes())),
@@ -114,7 +114,7 @@ impl RecordLayer {
             side: if is_server { Side::Server } else { Side::Client },
             sender: sender.key(protection)?,
             receiver: receiver.key(protection)?,
-            key_limit,
+            key_limit: key_limit.into(),
             max_plaintext_bytes,
             budgets,
             fragment: fragment

@@ -64,7 +64,7 @@ fn not_requested() {
         let mut outbox = Buffer::default();
         // Our own request makes the peer update without one.
         let limit = pair.ours.key_limit;
-        pair.ours.key_limit = 1;
+        pair.ours.key_limit = 1_u64.into();
         pair.ours.write(TlsWrite::Data(b"a"), &mut outbox).unwrap();
         pair.ours.write(TlsWrite::Data(b"b"), &mut outbox).unwrap();
         pair.ours.key_limit = limit;
@@ -120,11 +120,11 @@ fn too_many() {
 fn crossing() {
     for mut pair in pairs() {
         let mut wire = requested(&mut pair.peer);
-        pair.ours.key_limit = 1;
+        pair.ours.key_limit = 1_u64.into();
         let mut outbox = Buffer::default();
         pair.ours.write(TlsWrite::Data(b"a"), &mut outbox).unwrap();
         pair.ours.write(TlsWrite::Data(b"b"), &mut outbox).unwrap();
-        pair.ours.key_limit = 1 << 24;
+        pair.ours.key_limit = (1_u64 << 24).into();
         read(&mut pair.ours, &mut wire).unwrap();
         assert_eq!(read_as_peer(&mut pair.peer, outbox.bytes()).unwrap(), b"ab");
         for _ in 0..3 {

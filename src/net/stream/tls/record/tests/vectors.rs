@@ -67,7 +67,7 @@ fn layer(side: Side) -> RecordLayer {
         side,
         sender,
         receiver,
-        key_limit: 1 << 24,
+        key_limit: (1_u64 << 24).into(),
         max_plaintext_bytes: 1 << 14,
         budgets: Budgets::default(),
         fragment: None,

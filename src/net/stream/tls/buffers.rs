@@ -23,7 +23,7 @@ pub(super) struct TlsBuffers {
     pub(super) violation: Option<Box<TlsViolation>>,
     /// Records that the socket has not taken yet.
     pub(super) backlog: Backlog,
-    max_partial_bytes: u32,
+    pub(super) max_partial_bytes: u32,
     pub(super) peer_ended: bool,
     pub(super) own_end: OwnEnd,
     /// Another process may go on with this connection: it must not be used here.

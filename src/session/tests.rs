@@ -7,7 +7,7 @@ use super::{active::ActiveSession, relay::Relay};
 fn an_idle_session_is_small() {
     assert!(size_of::<Relay>() <= 96, "Relay is {} bytes", size_of::<Relay>());
     assert!(
-        size_of::<ActiveSession>() <= 384,
+        size_of::<ActiveSession>() <= 392,
         "ActiveSession is {} bytes",
         size_of::<ActiveSession>()
     );

@@ -73,7 +73,7 @@ async fn unwrap_layers(
     if let Some(config) = &settings.tls {
         layer.set(Layer::Tls);
         let facts = tls::accept(client, config).await?;
-        client.record.transport.get_or_insert_default().tls = Some(facts);
+        client.record.set_tls(facts);
     }
     if settings.passes_tls_through() {
         layer.set(Layer::ClientHello);

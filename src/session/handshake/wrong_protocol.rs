@@ -61,9 +61,11 @@ pub(super) fn stray_proxy_header(
 ) -> Option<Cow<'static, str>> {
     let is_one =
         detect_protocol(&client.buffer) == Detection::Protocol(DetectedProtocol::ProxyHeader);
-    is_one.then_some(match (&settings.proxy_protocol, &client.record.transport) {
-        (None, _) => DISABLED_PROXY_HEADER.into(),
-        (Some(_), None) => UNTRUSTED_PROXY_HEADER.into(),
-        (Some(_), Some(_)) => MISPLACED_PROXY_HEADER.into(),
+    let record = &client.record;
+    let is_first = record.transport.is_none() && record.tls().is_none();
+    is_one.then_some(match &settings.proxy_protocol {
+        None => DISABLED_PROXY_HEADER.into(),
+        Some(_) if is_first => UNTRUSTED_PROXY_HEADER.into(),
+        Some(_) => MISPLACED_PROXY_HEADER.into(),
     })
 }

@@ -8,7 +8,9 @@ mod lines;
 mod micros;
 mod recorder;
 mod route_taken;
+mod shared_facts;
 mod state;
+mod transport;
 
 pub(crate) use client::ClientInfo;
 pub(crate) use connack::ConnackSent;
@@ -16,6 +18,7 @@ pub(crate) use identity_facts::{IdentityFacts, SentNames};
 pub(crate) use recorder::Recorder;
 pub(crate) use route_taken::RouteTaken;
 pub(crate) use state::{ListenerState, RecordState, RouteState};
+pub(crate) use transport::TransportInfo;
 
 use std::{
     cell::Cell,
@@ -24,8 +27,6 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-
-use serde::{Deserialize, Serialize};
 
 use super::pool_view::PoolView;
 use crate::{
@@ -66,7 +67,10 @@ pub(crate) struct Record {
     pub(crate) listener: Rc<ListenerRef>,
     /// The client's address: the socket's peer, or the address named by a trusted proxy in front.
     pub(crate) source: PeerAddress,
-    /// `None` for a plain connection.
+    /// What is known about the client from TLS, terminated here or at a proxy in front. Shared, as
+    /// it is the same for most clients of a listener.
+    tls: Option<Rc<TlsFacts>>,
+    /// `None` for a connection that has only MQTT, or MQTT over TLS.
     pub(crate) transport: Option<Box<TransportInfo>>,
     pub(crate) accepted: Instant,
     /// What the broker is sent about the client.
@@ -93,23 +97,6 @@ pub(crate) struct Record {
     queued: Option<Micros>,
 }
 
-/// What became known before the first byte of MQTT.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct TransportInfo {
-    /// The socket's peer, if it is not the client.
-    pub(crate) peer: Option<SocketAddr>,
-    /// The address that the client connected to, if it was not this proxy's.
-    pub(crate) destination: Option<SocketAddr>,
-    pub(crate) tls: Option<TlsFacts>,
-    /// TLVs of the PROXY header.
-    pub(crate) tlvs: Option<Box<KeptTlvs>>,
-    /// Whether the client speaks WebSocket, on a listener where it may also speak MQTT itself.
-    pub(crate) chose_websocket: bool,
-    /// The path of its WebSocket request, without the query.
-    pub(crate) path: Option<Arc<str>>,
-}
-
 impl Record {
     pub(crate) fn new(
         recorder: &Rc<Recorder>,
@@ -124,6 +111,7 @@ impl Record {
             session_id: recorder.begin(),
             listener,
             source: peer,
+            tls: None,
             transport: None,
             accepted: Instant::now(),
             client: None,
@@ -142,12 +130,18 @@ impl Record {
 
     /// Takes the client's address and TLS facts from a PROXY header, and the TLVs that are kept.
     pub(crate) fn apply_proxy_header(&mut self, header: Header, tlvs: Option<Box<KeptTlvs>>) {
-        let mut transport = TransportInfo { tls: header.tls, tlvs, ..TransportInfo::default() };
+        self.tls = header.tls.map(|facts| self.recorder.tls_facts.share(facts));
+        let mut transport = TransportInfo { tlvs, ..TransportInfo::default() };
         transport.destination = header.addresses.map(|addresses| addresses.destination);
         self.transport = Some(Box::new(transport));
         if let Some(HeaderAddresses { source, .. }) = header.addresses {
             self.set_named_client(source);
         }
+    }
+
+    /// Records what the TLS handshake has shown about the client.
+    pub(crate) fn set_tls(&mut self, facts: TlsFacts) {
+        self.tls = Some(self.recorder.tls_facts.share(facts));
     }
 
     /// Replaces the peer by the client named by a trusted proxy in front.
@@ -169,8 +163,7 @@ impl Record {
     /// Records the complete ClientHello of a client whose TLS is passed through.
     pub(crate) fn set_client_hello(&mut self, hello: ClientHello) {
         self.set_handshake_time();
-        let tls = TlsFacts { sni: hello.server_name, ..TlsFacts::default() };
-        self.transport.get_or_insert_default().tls = Some(tls);
+        self.set_tls(TlsFacts { sni: hello.server_name, ..TlsFacts::default() });
     }
 
     fn set_handshake_time(&mut self) {
@@ -245,7 +238,7 @@ impl Record {
 
     /// What is known about the client from TLS, terminated here or at a proxy in front.
     pub(crate) fn tls(&self) -> Option<&TlsFacts> {
-        self.transport.as_ref()?.tls.as_ref()
+        self.tls.as_deref()
     }
 
     /// The input to broker selection, for what the broker is sent.

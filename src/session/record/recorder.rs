@@ -2,6 +2,7 @@
 
 use std::{cell::Cell, rc::Rc};
 
+use super::shared_facts::SharedFacts;
 use crate::session::session_id::run_of;
 use crate::{access_log::WorkerLogs, metrics::Metrics, net::Reactor};
 
@@ -13,6 +14,7 @@ pub(crate) struct Recorder {
     /// Handshakes and sessions whose end has not been recorded yet.
     unfinished: Cell<usize>,
     next_session_id: Cell<u64>,
+    pub(super) tls_facts: SharedFacts,
 }
 
 impl Recorder {
@@ -24,7 +26,14 @@ impl Recorder {
         first_session_id: u64,
     ) -> Self {
         let next_session_id = Cell::new(first_session_id);
-        Self { reactor, metrics, log, unfinished: Cell::new(0), next_session_id }
+        Self {
+            reactor,
+            metrics,
+            log,
+            unfinished: Cell::new(0),
+            next_session_id,
+            tls_facts: SharedFacts::default(),
+        }
     }
 
     /// The number of connections that were accepted and whose end has not been recorded yet.

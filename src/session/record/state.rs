@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ClientInfo, ConnackSent, IdentityFacts, ListenerRef, Record, Recorder, RouteTaken,
-    TransportInfo, micros::Micros,
+    micros::Micros, transport::TransportState,
 };
 use crate::{
     config::Address,
@@ -28,7 +28,7 @@ pub(crate) struct RecordState {
     pub(crate) session_id: u64,
     pub(crate) listener: ListenerState,
     source: PeerAddress,
-    transport: Option<Box<TransportInfo>>,
+    transport: Option<Box<TransportState>>,
     /// Since accept.
     age: Duration,
     client: Option<ClientInfo>,
@@ -78,7 +78,8 @@ impl Record {
             session_id,
             listener,
             source,
-            transport,
+            tls: _,
+            transport: _,
             accepted,
             client,
             identity,
@@ -104,7 +105,7 @@ impl Record {
                 rule: rule.clone(),
             },
             source: *source,
-            transport: transport.clone(),
+            transport: TransportState::of(self),
             age: accepted.elapsed(),
             client: client.clone(),
             identity: identity.clone(),
@@ -163,6 +164,7 @@ impl Record {
         let known = endpoint.addresses();
         let shared = |address| known.as_ref()?.iter().find(|known| ***known == address).cloned();
         let address = address.map(|address| shared(address).unwrap_or_else(|| address.into()));
+        let (tls, transport) = transport.map_or((None, None), |state| state.into_parts());
         let current = Instant::now();
         recorder.continue_session();
         listener.metrics.connections_active.inc();
@@ -172,6 +174,7 @@ impl Record {
             session_id,
             listener,
             source,
+            tls: tls.map(|facts| recorder.tls_facts.share(facts)),
             transport,
             accepted: current.checked_sub(age).unwrap_or(current),
             client,

@@ -3,9 +3,12 @@
 use std::{io, task::Poll};
 
 use rustls::{Error, PeerMisbehaved};
+use serde::{Deserialize, Serialize};
 
 use super::{
-    partial_records::{MAX_HANDSHAKE_BYTES, MAX_RECORD_BYTES, PartialRecords, whole_records},
+    partial_records::{
+        MAX_HANDSHAKE_BYTES, MAX_RECORD_BYTES, MAX_SESSION_BYTES, PartialRecords, whole_records,
+    },
     records::ReadRecords,
     violation::TlsViolation,
 };
@@ -14,27 +17,47 @@ use crate::net::{buffer::Buffer, socket::Socket, stream::backlog::Backlog};
 pub(super) struct TlsBuffers {
     /// The beginning of a record, or during the handshake of a message, whose rest has not arrived.
     pub(super) partial: PartialRecords,
-    pub(super) max_partial_bytes: usize,
     /// Plaintext for which the reader had no room.
-    pub(super) plain: Vec<u8>,
+    pub(super) plain: Backlog,
     /// The peer's violation, reported to the reader once it has read all of `plain`.
     pub(super) violation: Option<Box<TlsViolation>>,
-    /// ReadRecords that the socket has not taken yet.
+    /// Records that the socket has not taken yet.
     pub(super) backlog: Backlog,
+    pub(super) max_partial_bytes: u32,
     pub(super) peer_ended: bool,
+    pub(super) own_end: OwnEnd,
+    /// Another process may go on with this connection: it must not be used here.
+    pub(super) is_captured: bool,
+}
+
+/// Whether our side has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum OwnEnd {
+    Open,
+    /// The socket is shut down once the backlog is written.
+    Pending,
+    Done,
 }
 
 impl TlsBuffers {
     pub(super) fn new(max_partial_bytes: usize) -> Self {
         Self {
             partial: PartialRecords::default(),
-            // One record has to fit, and no message is longer than the upper bound.
-            max_partial_bytes: max_partial_bytes.clamp(MAX_RECORD_BYTES, MAX_HANDSHAKE_BYTES),
-            plain: Vec::new(),
+            plain: Backlog::default(),
             violation: None,
             backlog: Backlog::default(),
+            // One record has to fit, and no message is longer than the upper bound.
+            max_partial_bytes: max_partial_bytes.clamp(MAX_RECORD_BYTES, MAX_HANDSHAKE_BYTES)
+                as u32,
             peer_ended: false,
+            own_end: OwnEnd::Open,
+            is_captured: false,
         }
+    }
+
+    /// Keeps less from now on.
+    pub(super) fn end_handshake(&mut self) {
+        self.max_partial_bytes = MAX_SESSION_BYTES as u32;
     }
 
     /// Reads the socket once; returns the number of plaintext bytes in `buf`. If the peer violates
@@ -77,18 +100,18 @@ impl TlsBuffers {
             let fits = plaintext.len().min(buf.len() - given);
             buf[given..given + fits].copy_from_slice(&plaintext[..fits]);
             given += fits;
-            plain.extend_from_slice(&plaintext[fits..]);
+            plain.keep(&plaintext[fits..]);
         };
         let read = read_records(records, &mut self.partial, wire, outbox, &mut give);
         self.peer_ended |= records.peer_has_closed();
-        let has_too_much = self.partial.len() + records.kept_bytes() > self.max_partial_bytes;
+        let max = self.max_partial_bytes as usize;
+        let has_too_much = self.partial.len() + records.kept_bytes() > max;
         match read {
             Err(error) => self.violation = Some(Box::new(TlsViolation::Tls(error))),
             Ok(()) if has_too_much => {
                 self.partial.append_invalid_record();
                 let _ = records.read(self.partial.bytes_mut(), outbox, |_| {});
-                let violation = TlsViolation::TooManyPartialBytes(self.max_partial_bytes);
-                self.violation = Some(Box::new(violation));
+                self.violation = Some(Box::new(TlsViolation::TooManyPartialBytes(max)));
             }
             Ok(()) if !self.peer_ended => return given,
             Ok(()) => {}
@@ -100,10 +123,7 @@ impl TlsBuffers {
 
     /// Writes records after the backlog, and keeps those that the socket does not take.
     pub(super) fn send(&mut self, socket: &Socket, records: &[u8]) -> io::Result<()> {
-        let sent = match self.backlog.len() {
-            0 => socket.try_send(records)?,
-            _ => Poll::Pending,
-        };
+        let sent = if self.backlog.is_empty() { socket.try_send(records)? } else { Poll::Pending };
         let sent = if let Poll::Ready(sent) = sent { sent } else { 0 };
         self.backlog.keep(&records[sent..]);
         Ok(())
@@ -111,7 +131,7 @@ impl TlsBuffers {
 
     /// Moves the backlog to the outbox, to be written in one call with what comes next.
     pub(super) fn join_backlog(&mut self, outbox: &mut Buffer) {
-        if self.backlog.len() > 0 {
+        if !self.backlog.is_empty() {
             outbox.extend(self.backlog.bytes());
             self.backlog.clear();
         }

@@ -99,7 +99,7 @@ impl EstablishedTls {
             TlsViolation::TooManyPartialBytes(_) => "too many partial bytes".to_owned(),
         });
         TlsReceived {
-            plaintext: std::mem::take(&mut buffers.plain),
+            plaintext: std::mem::take(&mut buffers.plain).bytes().to_vec(),
             sent: outbox.bytes().to_vec(),
             violation,
             peer_ended: buffers.peer_ended,

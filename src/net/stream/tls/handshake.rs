@@ -8,7 +8,6 @@ use super::{
     buffers::TlsBuffers,
     connection::TlsConnection,
     error::{HandshakeFailure, TlsError},
-    partial_records::MAX_SESSION_BYTES,
     state::TlsState,
 };
 use crate::net::{buffer::Buffer, socket::Socket};
@@ -102,7 +101,7 @@ impl Handshake {
         let Self { connection, mut buffers } = self;
         let records = connection.into_records(socket.buffers().keys.clone());
         let mut records = records.map_err(|error| TlsError::new(error, &[]))?;
-        buffers.max_partial_bytes = MAX_SESSION_BYTES;
+        buffers.end_handshake();
         let mut wire = buffers.partial.take();
         let outbox = &mut *socket.buffers().outbox.lend();
         buffers.decrypt(&mut records, &mut wire, outbox, &mut []);

@@ -33,12 +33,12 @@ impl TlsLayer {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let state = &mut *self.state.borrow_mut();
-        if state.is_captured {
+        if state.buffers.is_captured {
             return Poll::Pending;
         }
         loop {
             if !state.buffers.plain.is_empty() {
-                return Poll::Ready(Ok(take_front(&mut state.buffers.plain, buf)));
+                return Poll::Ready(Ok(state.buffers.plain.take_front(buf)));
             }
             if let Some(violation) = &state.buffers.violation {
                 return Poll::Ready(Err(violation.to_io()));
@@ -75,7 +75,7 @@ impl TlsLayer {
     /// The socket has failed, or our key is [used up](super::is_key_used_up).
     pub(in crate::net) fn try_send(&self, socket: &Socket, buf: &[u8]) -> Poll<io::Result<usize>> {
         let state = &mut *self.state.borrow_mut();
-        if state.is_captured {
+        if state.buffers.is_captured {
             return Poll::Pending;
         }
         if state.buffers.violation.is_some() {
@@ -124,16 +124,4 @@ impl TlsLayer {
     pub(in crate::net) fn send_close_notify(&self, socket: &Socket) {
         self.state.borrow_mut().send_close_notify(socket);
     }
-}
-
-/// Moves bytes from the front of `from`, which keeps no memory once it is empty.
-fn take_front(from: &mut Vec<u8>, to: &mut [u8]) -> usize {
-    let n = from.len().min(to.len());
-    to[..n].copy_from_slice(&from[..n]);
-    if n == from.len() {
-        *from = Vec::new();
-    } else {
-        from.drain(..n);
-    }
-    n
 }

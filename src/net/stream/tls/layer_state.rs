@@ -4,12 +4,12 @@ use rustls::Error;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    buffers::TlsBuffers,
+    buffers::{OwnEnd, TlsBuffers},
     layer::TlsLayer,
     partial_records::{MAX_SESSION_BYTES, PartialRecords},
     record::{RecordLayer, RecordState},
     secret_bytes::SecretBytes,
-    state::{OwnEnd, TlsState},
+    state::TlsState,
 };
 use crate::net::{socket::Socket, stream::backlog::Backlog};
 
@@ -42,7 +42,7 @@ impl TlsLayer {
     /// The peer has violated TLS: the session is about to end.
     pub(in crate::net) fn capture(&self) -> Result<TlsLayerState, TlsViolated> {
         let state = &mut *self.state.borrow_mut();
-        let TlsBuffers { partial, max_partial_bytes: _, plain, violation, backlog, peer_ended } =
+        let TlsBuffers { partial, plain, violation, backlog, peer_ended, own_end, .. } =
             &state.buffers;
         if violation.is_some() {
             return Err(TlsViolated);
@@ -50,18 +50,18 @@ impl TlsLayer {
         let captured = TlsLayerState {
             records: state.records.state(),
             partial: partial.bytes().into(),
-            plain: plain[..].into(),
+            plain: plain.bytes().into(),
             backlog: backlog.bytes().into(),
             peer_ended: *peer_ended,
-            own_end: state.own_end,
+            own_end: *own_end,
         };
-        state.is_captured = true;
+        state.buffers.is_captured = true;
         Ok(captured)
     }
 
     /// Goes on after [`Self::capture`]: no other process has the state.
     pub(in crate::net) fn resume(&self) {
-        self.state.borrow_mut().is_captured = false;
+        self.state.borrow_mut().buffers.is_captured = false;
     }
 
     /// Goes on with the state of another process, over the same socket.
@@ -75,16 +75,14 @@ impl TlsLayer {
         backlog.keep(&bytes.0);
         let buffers = TlsBuffers {
             partial: PartialRecords::beginning(&partial.0).ok_or_else(invalid)?,
-            max_partial_bytes: MAX_SESSION_BYTES,
-            plain: std::mem::take(&mut *plain.0),
-            violation: None,
+            plain: Backlog::new(std::mem::take(&mut *plain.0)),
             backlog,
             peer_ended,
+            own_end,
+            ..TlsBuffers::new(MAX_SESSION_BYTES)
         };
         let records = RecordLayer::from_state(records, socket.buffers().keys.clone())?;
-        let mut state = TlsState::new(records, buffers);
-        state.own_end = own_end;
-        Ok(Self::new(state))
+        Ok(Self::new(TlsState::new(records, buffers)))
     }
 }
 

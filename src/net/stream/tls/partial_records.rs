@@ -20,7 +20,11 @@ pub(super) const MAX_HANDSHAKE_BYTES: usize = 2 << 16;
 /// message, which rustls has decrypted in place and keeps a position in; then the beginning of a
 /// record.
 #[derive(Default)]
-pub(super) struct PartialRecords {
+pub(super) struct PartialRecords(Option<Box<Partial>>);
+
+/// Boxed, as idle connections have none.
+#[derive(Default)]
+struct Partial {
     bytes: Vec<u8>,
     /// Where the incomplete record begins.
     last: usize,
@@ -28,66 +32,73 @@ pub(super) struct PartialRecords {
 
 impl PartialRecords {
     pub(super) fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes().len()
     }
 
     /// The beginning of a record; `None` if it is complete.
     pub(super) fn beginning(bytes: &[u8]) -> Option<Self> {
-        (bytes.len() < record(bytes)).then(|| Self { bytes: bytes.to_vec(), last: 0 })
+        let mut this = Self::default();
+        this.keep(bytes, 0);
+        (bytes.len() < record(bytes)).then_some(this)
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.0.as_ref().map_or(&[], |partial| &partial.bytes)
     }
 
     /// Takes all that is kept.
     pub(super) fn take(&mut self) -> Vec<u8> {
-        std::mem::take(self).bytes
+        self.0.take().map_or_else(Vec::new, |partial| partial.bytes)
     }
 
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
+        self.0.as_mut().map_or(&mut [], |partial| &mut partial.bytes)
     }
 
     /// Takes bytes from the front of `wire`, at most to the end of a record header or of a record,
     /// where reading can continue. Returns how many, and whether that end was reached.
     pub(super) fn complete(&mut self, wire: &[u8]) -> (usize, bool) {
-        let missing = record(&self.bytes[self.last..]) - (self.bytes.len() - self.last);
+        let Partial { bytes, last } = &mut **self.0.get_or_insert_default();
+        let missing = record(&bytes[*last..]) - (bytes.len() - *last);
         let taken = missing.min(wire.len());
-        self.bytes.extend_from_slice(&wire[..taken]);
+        bytes.extend_from_slice(&wire[..taken]);
         (taken, taken == missing)
     }
 
     /// Discards the first `consumed` bytes, after all of them are read.
     pub(super) fn discard(&mut self, consumed: usize) {
-        let is_header = self.bytes.len() - self.last == HEADER_BYTES
-            && record(&self.bytes[self.last..]) > HEADER_BYTES;
+        let Some(partial) = &mut self.0 else { return };
+        let Partial { bytes, last } = &mut **partial;
+        let is_header =
+            bytes.len() - *last == HEADER_BYTES && record(&bytes[*last..]) > HEADER_BYTES;
         if !is_header {
-            self.last = self.bytes.len();
+            *last = bytes.len();
         }
-        self.bytes.drain(..consumed);
-        self.last -= consumed;
+        bytes.drain(..consumed);
+        *last -= consumed;
     }
 
     /// Keeps the rest of a buffer that was read directly; `last`: where the incomplete
     /// record begins in it.
     pub(super) fn keep(&mut self, rest: &[u8], last: usize) {
-        self.bytes.extend_from_slice(rest);
-        self.last = last;
+        if !rest.is_empty() {
+            let partial = self.0.get_or_insert_default();
+            partial.bytes.extend_from_slice(rest);
+            partial.last = last;
+        }
     }
 
     /// Frees the memory if nothing is kept: an idle connection needs none.
     pub(super) fn shrink(&mut self) {
-        if self.bytes.is_empty() {
-            self.bytes = Vec::new();
-        }
+        self.0.take_if(|partial| partial.bytes.is_empty());
     }
 
     /// Appends a record of an unknown type, which is answered with the alert decode_error: rustls
     /// has no call for that.
     pub(super) fn append_invalid_record(&mut self) {
-        self.bytes.truncate(self.last);
-        self.bytes.extend([0xFF; HEADER_BYTES]);
+        let Partial { bytes, last } = &mut **self.0.get_or_insert_default();
+        bytes.truncate(*last);
+        bytes.extend([0xFF; HEADER_BYTES]);
     }
 }
 

@@ -3,10 +3,9 @@
 use std::{io, task::Poll};
 
 use rustls::AlertDescription;
-use serde::{Deserialize, Serialize};
 
 use super::{
-    buffers::TlsBuffers,
+    buffers::{OwnEnd, TlsBuffers},
     record::{RecordLayer, TlsWrite},
 };
 use crate::net::{buffer::Buffer, socket::Socket};
@@ -14,23 +13,11 @@ use crate::net::{buffer::Buffer, socket::Socket};
 pub(super) struct TlsState {
     pub(super) records: RecordLayer,
     pub(super) buffers: TlsBuffers,
-    pub(super) own_end: OwnEnd,
-    /// Another process may go on with this connection: it must not be used here.
-    pub(super) is_captured: bool,
-}
-
-/// Whether our side has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum OwnEnd {
-    Open,
-    /// The socket is shut down once the backlog is written.
-    Pending,
-    Done,
 }
 
 impl TlsState {
     pub(super) fn new(records: RecordLayer, buffers: TlsBuffers) -> Self {
-        Self { records, buffers, own_end: OwnEnd::Open, is_captured: false }
+        Self { records, buffers }
     }
 
     /// Reads the socket once; returns the number of plaintext bytes in `buf`.
@@ -44,11 +31,11 @@ impl TlsState {
     }
 
     pub(super) fn flush(&mut self, socket: &Socket) -> Poll<io::Result<()>> {
-        if self.is_captured || self.buffers.flush(socket)?.is_pending() {
+        if self.buffers.is_captured || self.buffers.flush(socket)?.is_pending() {
             return Poll::Pending;
         }
-        if self.own_end == OwnEnd::Pending {
-            self.own_end = OwnEnd::Done;
+        if self.buffers.own_end == OwnEnd::Pending {
+            self.buffers.own_end = OwnEnd::Done;
             socket.shutdown();
         }
         Poll::Ready(Ok(()))
@@ -65,10 +52,10 @@ impl TlsState {
 
     /// Writes close_notify; the socket is shut down once it and everything before it is written.
     pub(super) fn send_close_notify(&mut self, socket: &Socket) {
-        if self.own_end != OwnEnd::Open || self.is_captured {
+        if self.buffers.own_end != OwnEnd::Open || self.buffers.is_captured {
             return;
         }
-        self.own_end = OwnEnd::Pending;
+        self.buffers.own_end = OwnEnd::Pending;
         let outbox = &mut *socket.buffers().outbox.lend();
         self.buffers.join_backlog(outbox);
         // After a failure of TLS there is no close_notify.

@@ -150,7 +150,7 @@ impl WebSocketLayer {
     pub(super) fn ping_if_quiet(&self, carrier: TlsOrTcp<'_>, second: u32) -> Ping {
         let state = &mut *self.state.borrow_mut();
         // Frames that wait are data on their way.
-        let is_idle = state.close == CloseState::Open && !state.ended && state.backlog.len() == 0;
+        let is_idle = state.close == CloseState::Open && !state.ended && state.backlog.is_empty();
         if !state.pings.is_due(second) || !is_idle || carrier.socket.is_broken() {
             return Ping::NotDue;
         }

@@ -81,7 +81,7 @@ impl RecordLayer {
             side,
             sender: traffic_key(protection, extracted.tx, secrets.0)?,
             receiver: traffic_key(protection, extracted.rx, secrets.1)?,
-            key_limit: limit,
+            key_limit: limit.into(),
             max_plaintext_bytes: MAX_PLAINTEXT_BYTES as u16,
             budgets: Budgets::default(),
             fragment: None,
@@ -129,13 +129,11 @@ fn traffic_key(
         return Err(unusable());
     };
     let iv: Iv = iv.as_ref().try_into().map_err(|_| unusable())?;
-    if key.as_ref().len() != protection.cipher.key_bytes() {
-        return Err(unusable());
-    }
     match (protection.version, secret) {
-        (TlsVersion::Tls12, _) => TrafficKey::fixed(key.as_ref(), iv, next),
+        (TlsVersion::Tls12, _) => TrafficKey::fixed(protection.cipher, key.as_ref(), iv, next),
         (TlsVersion::Tls13, None) => Err(unusable()),
-        (TlsVersion::Tls13, Some(secret)) => {
+        (TlsVersion::Tls13, Some(padded)) => {
+            let secret = &padded[..protection.cipher.secret_bytes()];
             let derived = TrafficKey::derived(protection.cipher, secret, next)?;
             if derived.key_and_iv(protection.cipher) != (key.as_ref(), iv) {
                 return Err(unusable());

@@ -35,8 +35,7 @@ pub(in crate::net::stream::tls) struct RecordLayer {
     pub(super) side: Side,
     pub(super) sender: TrafficKey,
     pub(super) receiver: TrafficKey,
-    /// How many records one key may encrypt (RFC 8446, section 5.5).
-    pub(super) key_limit: u64,
+    pub(super) key_limit: KeyLimit,
     /// The most plaintext that we put into a record.
     pub(super) max_plaintext_bytes: u16,
     pub(super) budgets: Budgets,
@@ -48,6 +47,23 @@ pub(in crate::net::stream::tls) struct RecordLayer {
     pub(super) owes_key_update: bool,
     pub(super) peer_has_closed: bool,
     pub(super) sending: Sending,
+}
+
+/// How many records one key may encrypt (RFC 8446, section 5.5). No suite has a limit that needs more
+/// than 32 bits; [`u32::MAX`] stands for none.
+#[derive(Clone, Copy)]
+pub(super) struct KeyLimit(u32);
+
+impl From<u64> for KeyLimit {
+    fn from(records: u64) -> Self {
+        Self(u32::try_from(records).unwrap_or(u32::MAX))
+    }
+}
+
+impl KeyLimit {
+    pub(super) fn records(self) -> u64 {
+        if self.0 == u32::MAX { u64::MAX } else { self.0.into() }
+    }
 }
 
 /// What may still be sent.
@@ -72,8 +88,9 @@ impl RecordLayer {
     /// How much the keys have encrypted; `None` if they have no limit or can be replaced.
     pub(in crate::net::stream::tls) fn key_use(&self) -> Option<KeyUse> {
         let (sent, received) = (self.sender.next(), self.receiver.next());
-        let has_limit = self.protection.version == TlsVersion::Tls12 && self.key_limit < u64::MAX;
-        has_limit.then_some(KeyUse { sent, received, limit: self.key_limit })
+        let limit = self.key_limit.records();
+        let has_limit = self.protection.version == TlsVersion::Tls12 && limit < u64::MAX;
+        has_limit.then_some(KeyUse { sent, received, limit })
     }
 
     /// Encrypts `write` into records.
@@ -118,12 +135,12 @@ impl RecordLayer {
         let max = usize::from(self.max_plaintext_bytes);
         let is_13 = self.protection.version == TlsVersion::Tls13;
         let records = data.len().div_ceil(max) as u64;
-        if !is_13 && self.sender.next().saturating_add(records) > self.key_limit {
+        if !is_13 && self.sender.next().saturating_add(records) > self.key_limit.records() {
             return Err(Error::EncryptError);
         }
         for plaintext in data.chunks(max) {
             // The request takes the last record of the key.
-            let limit = self.key_limit.min(SEQUENCE_NUMBER_LIMIT);
+            let limit = self.key_limit.records().min(SEQUENCE_NUMBER_LIMIT);
             let is_last = self.sender.next().saturating_add(1) >= limit;
             if is_13 && is_last && self.sender.next() > 0 && !self.owes_key_update {
                 self.write_record(HANDSHAKE, &KEY_UPDATE_REQUESTED, outbox)?;

@@ -12,7 +12,7 @@ use rustls::Error;
 use serde::{Deserialize, Serialize};
 
 use super::header::{APPLICATION_DATA, HEADER_BYTES, Header};
-use crate::tls::{MAX_SECRET_BYTES, TlsVersion};
+use crate::tls::TlsVersion;
 
 /// The most plaintext in a record (RFC 8446, section 5.1).
 pub(super) const MAX_PLAINTEXT_BYTES: usize = 1 << 14;
@@ -55,9 +55,9 @@ impl Cipher {
         }
     }
 
-    /// A traffic secret without the zeros that follow it.
-    pub(super) fn secret(self, padded: &[u8; MAX_SECRET_BYTES]) -> &[u8] {
-        &padded[..self.hkdf().len()]
+    /// The length of a traffic secret in TLS 1.3.
+    pub(super) fn secret_bytes(self) -> usize {
+        self.hkdf().len()
     }
 
     pub(super) fn expand(self, key: &[u8]) -> Result<LessSafeKey, Unspecified> {

@@ -10,12 +10,12 @@ use super::{
     budgets::Budgets,
     fragment::HandshakeFragment,
     layer::{RecordLayer, Sending},
-    protection::{Cipher, MAX_PLAINTEXT_BYTES, Protection},
+    protection::{MAX_PLAINTEXT_BYTES, Protection},
     traffic_key::{TrafficKey, unusable},
 };
 use crate::{
     net::{aead_keys::AeadKeys, stream::tls::secret_bytes::SecretBytes},
-    tls::{MAX_SECRET_BYTES, TlsVersion, TrafficSecret},
+    tls::TlsVersion,
 };
 
 /// All that a [`RecordLayer`] consists of. Only one layer may go on with it: two would encrypt
@@ -69,9 +69,9 @@ impl RecordLayer {
         RecordState {
             protection: *protection,
             is_server: *side == Side::Server,
-            sender: KeyState::new(protection.cipher, sender),
-            receiver: KeyState::new(protection.cipher, receiver),
-            key_limit: *key_limit,
+            sender: KeyState::new(*protection, sender),
+            receiver: KeyState::new(*protection, receiver),
+            key_limit: key_limit.records(),
             max_plaintext_bytes: *max_plaintext_bytes,
             budgets: *budgets,
             fragment: fragment.map(|it| (it.bytes().into(), it.wire_bytes())),
@@ -114,7 +114,7 @@ impl RecordLayer {
             side: if is_server { Side::Server } else { Side::Client },
             sender: sender.key(protection)?,
             receiver: receiver.key(protection)?,
-            key_limit,
+            key_limit: key_limit.into(),
             max_plaintext_bytes,
             budgets,
             fragment: fragment
@@ -128,13 +128,14 @@ impl RecordLayer {
 }
 
 impl KeyState {
-    fn new(cipher: Cipher, key: &TrafficKey) -> Self {
-        let secret = if let Some(secret) = key.secret() {
-            cipher.secret(secret).into()
-        } else {
-            let (key, iv) = key.key_and_iv(cipher);
-            // In one step: a growing vector would leave a copy behind.
-            SecretBytes(Zeroizing::new([key, &iv].concat()))
+    fn new(Protection { version, cipher }: Protection, key: &TrafficKey) -> Self {
+        let secret = match version {
+            TlsVersion::Tls13 => key.secret(cipher).into(),
+            TlsVersion::Tls12 => {
+                let (key, iv) = key.key_and_iv(cipher);
+                // In one step: a growing vector would leave a copy behind.
+                SecretBytes(Zeroizing::new([key, &iv].concat()))
+            }
         };
         Self { secret, next: key.next() }
     }
@@ -145,17 +146,9 @@ impl KeyState {
             TlsVersion::Tls12 => {
                 let parts = secret.split_at_checked(cipher.key_bytes());
                 let (key, iv) = parts.ok_or_else(unusable)?;
-                TrafficKey::fixed(key, iv.try_into().map_err(|_| unusable())?, self.next)
+                TrafficKey::fixed(cipher, key, iv.try_into().map_err(|_| unusable())?, self.next)
             }
-            TlsVersion::Tls13 => {
-                let mut padded = TrafficSecret::new([0; MAX_SECRET_BYTES]);
-                let place = padded.get_mut(..secret.len()).ok_or_else(unusable)?;
-                place.copy_from_slice(secret);
-                if cipher.secret(&padded).len() != secret.len() {
-                    return Err(unusable());
-                }
-                TrafficKey::derived(cipher, padded, self.next)
-            }
+            TlsVersion::Tls13 => TrafficKey::derived(cipher, secret, self.next),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The key of one direction, and how many records it has protected.
 
+use std::ops::{Deref, DerefMut};
+
 use aws_lc_rs::{
-    aead::LessSafeKey,
+    aead::{LessSafeKey, NONCE_LEN},
     error::Unspecified,
     hkdf::{self, KeyType},
 };
@@ -17,20 +19,13 @@ use crate::{
     tls::{MAX_SECRET_BYTES, TrafficSecret},
 };
 
-/// The longest key: that of AES-256-GCM and of ChaCha20-Poly1305.
-pub(super) const MAX_KEY_BYTES: usize = 32;
-
 /// The first sequence number that is not used: numbers must not wrap (RFC 8446, section 5.3).
 /// rustls has the same.
 pub(super) const SEQUENCE_NUMBER_LIMIT: u64 = 0xFFFF_FFFF_FFFF_FFFE;
 
 /// The key of one direction.
 pub(super) struct TrafficKey {
-    /// In TLS 1.3, the secret from which the key and the next secret are derived.
-    secret: Option<TrafficSecret>,
-    /// The key, followed by zeros.
-    key: Zeroizing<[u8; MAX_KEY_BYTES]>,
-    iv: Iv,
+    bytes: KeyBytes,
     /// The sequence number of the next record.
     pub(super) next: u64,
     expanded: AeadKeyRef,
@@ -40,37 +35,54 @@ impl TrafficKey {
     /// A key that is followed by no other, as in TLS 1.2. `next`: the next sequence number.
     ///
     /// # Errors
-    /// The key is too long.
-    pub(super) fn fixed(key: &[u8], iv: Iv, next: u64) -> Result<Self, Error> {
-        let mut padded = Zeroizing::new([0; MAX_KEY_BYTES]);
-        padded.get_mut(..key.len()).ok_or_else(unusable)?.copy_from_slice(key);
-        Ok(Self { secret: None, key: padded, iv, next, expanded: AeadKeyRef::default() })
+    /// The key is not one of the cipher.
+    pub(super) fn fixed(cipher: Cipher, key: &[u8], iv: Iv, next: u64) -> Result<Self, Error> {
+        if key.len() != cipher.key_bytes() {
+            return Err(unusable());
+        }
+        let mut bytes = KeyBytes::zeroed(iv.len() + key.len());
+        bytes[..iv.len()].copy_from_slice(&iv);
+        bytes[iv.len()..][..key.len()].copy_from_slice(key);
+        Ok(Self { bytes, next, expanded: AeadKeyRef::default() })
     }
 
     /// The key of a traffic secret of TLS 1.3 (RFC 8446, section 7.3).
-    pub(super) fn derived(cipher: Cipher, secret: TrafficSecret, next: u64) -> Result<Self, Error> {
-        let (mut key, mut iv) = (Zeroizing::new([0; MAX_KEY_BYTES]), Iv::default());
-        expand_label(cipher, &secret, b"key", &mut key[..cipher.key_bytes()])?;
-        expand_label(cipher, &secret, b"iv", &mut iv)?;
-        Ok(Self { secret: Some(secret), key, iv, next, expanded: AeadKeyRef::default() })
+    ///
+    /// # Errors
+    /// The secret has not the length of the cipher's secrets.
+    pub(super) fn derived(cipher: Cipher, secret: &[u8], next: u64) -> Result<Self, Error> {
+        if secret.len() != cipher.secret_bytes() {
+            return Err(unusable());
+        }
+        let mut bytes = KeyBytes::zeroed(NONCE_LEN + cipher.key_bytes() + secret.len());
+        let (iv, rest) = bytes.split_at_mut(NONCE_LEN);
+        let (key, rest) = rest.split_at_mut(cipher.key_bytes());
+        expand_label(cipher, secret, b"key", key)?;
+        expand_label(cipher, secret, b"iv", iv)?;
+        rest[..secret.len()].copy_from_slice(secret);
+        Ok(Self { bytes, next, expanded: AeadKeyRef::default() })
     }
 
     /// Replaces the key by the next one (RFC 8446, section 7.2).
     pub(super) fn update(&mut self, cipher: Cipher, keys: &AeadKeys) -> Result<(), Error> {
-        let secret = self.secret.as_ref().ok_or_else(unusable)?;
         let mut next = TrafficSecret::new([0; MAX_SECRET_BYTES]);
-        expand_label(cipher, secret, b"traffic upd", &mut next[..cipher.hkdf().len()])?;
+        let next = &mut next[..cipher.secret_bytes()];
+        expand_label(cipher, self.secret(cipher), b"traffic upd", next)?;
         keys.remove(self.expanded);
         *self = Self::derived(cipher, next, 0)?;
         Ok(())
     }
 
-    pub(super) fn secret(&self) -> Option<&TrafficSecret> {
-        self.secret.as_ref()
+    /// The secret of a [derived](Self::derived) key.
+    pub(super) fn secret(&self, cipher: Cipher) -> &[u8] {
+        &self.bytes[NONCE_LEN + cipher.key_bytes()..][..cipher.secret_bytes()]
     }
 
     pub(super) fn key_and_iv(&self, cipher: Cipher) -> (&[u8], Iv) {
-        (&self.key[..cipher.key_bytes()], self.iv)
+        let (prefix, rest) = self.bytes.split_at(NONCE_LEN);
+        let mut iv = Iv::default();
+        iv.copy_from_slice(prefix);
+        (&rest[..cipher.key_bytes()], iv)
     }
 
     /// The sequence number of the next record: how many records the key has protected.
@@ -93,14 +105,14 @@ impl TrafficKey {
         content: (u8, &[u8]),
         room: &mut [u8],
     ) -> Result<(), Error> {
-        let (iv, number) = (self.iv, self.next);
+        let number = self.next;
         if number >= SEQUENCE_NUMBER_LIMIT {
             return Err(Error::EncryptError);
         }
         // Even if encryption failed, no other record may get this number.
         self.next += 1;
-        let sealed = self.with_key(protection.cipher, keys, |key| {
-            protection.seal(key, &iv, number, content, room)
+        let sealed = self.with_key(protection.cipher, keys, |key, iv| {
+            protection.seal(key, iv, number, content, room)
         });
         sealed.and_then(|sealed| sealed).map_err(|_| Error::EncryptError)
     }
@@ -116,10 +128,10 @@ impl TrafficKey {
         header: Header,
         payload: &'a mut [u8],
     ) -> Result<(u8, &'a [u8]), Error> {
-        let (iv, number) = (self.iv, self.next);
+        let number = self.next;
         let following = number.checked_add(1).ok_or(Error::DecryptError)?;
-        let opened = self.with_key(protection.cipher, keys, |key| {
-            protection.open(key, &iv, number, header, payload)
+        let opened = self.with_key(protection.cipher, keys, |key, iv| {
+            protection.open(key, iv, number, header, payload)
         });
         let opened = opened.map_err(|_| Error::DecryptError)??;
         self.next = following;
@@ -130,17 +142,62 @@ impl TrafficKey {
         &mut self,
         cipher: Cipher,
         keys: &AeadKeys,
-        use_key: impl FnOnce(&LessSafeKey) -> R,
+        use_key: impl FnOnce(&LessSafeKey, &Iv) -> R,
     ) -> Result<R, Unspecified> {
-        let key = &self.key[..cipher.key_bytes()];
-        keys.with(&mut self.expanded, || cipher.expand(key), use_key)
+        let mut expanded = self.expanded;
+        let (key, iv) = self.key_and_iv(cipher);
+        let used = keys.with(&mut expanded, || cipher.expand(key), |key| use_key(key, &iv));
+        self.expanded = expanded;
+        used
+    }
+}
+
+/// An IV and its key; in TLS 1.3 followed by the secret from which they and the next secret are
+/// derived.
+enum KeyBytes {
+    /// May be followed by zeros.
+    Short(Zeroizing<[u8; SHORT_BYTES]>),
+    Long(Zeroizing<Box<[u8]>>),
+}
+
+/// The most that needs no memory of its own: what TLS_AES_128_GCM_SHA256 has, which is what most
+/// idle sessions keep.
+const SHORT_BYTES: usize = NONCE_LEN + 16 + 32;
+
+impl KeyBytes {
+    fn zeroed(len: usize) -> Self {
+        if len <= SHORT_BYTES {
+            Self::Short(Zeroizing::new([0; SHORT_BYTES]))
+        } else {
+            Self::Long(Zeroizing::new(vec![0; len].into()))
+        }
+    }
+}
+
+impl Deref for KeyBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Short(bytes) => &**bytes,
+            Self::Long(bytes) => bytes,
+        }
+    }
+}
+
+impl DerefMut for KeyBytes {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Short(bytes) => &mut **bytes,
+            Self::Long(bytes) => bytes,
+        }
     }
 }
 
 /// HKDF-Expand-Label with an empty context (RFC 8446, section 7.1).
 fn expand_label(
     cipher: Cipher,
-    secret: &TrafficSecret,
+    secret: &[u8],
     label: &[u8],
     output: &mut [u8],
 ) -> Result<(), Error> {
@@ -148,7 +205,7 @@ fn expand_label(
     let prefixed_bytes = PREFIX.len() + label.len();
     let lengths = [0, output.len() as u8, prefixed_bytes as u8];
     let info = [&lengths[..], PREFIX, label, &[0]];
-    let secret = hkdf::Prk::new_less_safe(hkdf, cipher.secret(secret));
+    let secret = hkdf::Prk::new_less_safe(hkdf, secret);
     let expanded = secret.expand(&info, OutputLength(output.len()));
     expanded.and_then(|it| it.fill(output)).map_err(|_| unusable())
 }

@@ -32,7 +32,8 @@ impl Forger {
             else {
                 panic!("another cipher")
             };
-            TrafficKey::fixed(key.as_ref(), iv.as_ref().try_into().unwrap(), next).unwrap()
+            let iv = iv.as_ref().try_into().unwrap();
+            TrafficKey::fixed(protection.cipher, key.as_ref(), iv, next).unwrap()
         };
         let (sender, receiver) = (key(secrets.tx), key(secrets.rx));
         Self { protection, sender, receiver, keys: AeadKeys::default() }

@@ -9,6 +9,11 @@ fn pairs() -> impl Iterator<Item = Pair> {
     all().filter(|(suite, _)| suite.tls13().is_some()).map(|(suite, side)| Pair::new(suite, side))
 }
 
+/// The secret of our key.
+fn secret(pair: &Pair) -> Vec<u8> {
+    pair.ours.sender.secret(pair.ours.protection.cipher).to_vec()
+}
+
 /// The peer's request for an update, after its own.
 fn requested(peer: &mut Connection) -> Vec<u8> {
     match peer {
@@ -28,10 +33,10 @@ fn of_the_peer() {
             // The answer is due before the next record, and not alone.
             let received = read(&mut pair.ours, &mut wire);
             assert_eq!(received, Ok((b"after".to_vec(), Vec::new())));
-            let (keys, is_due) = (pair.ours.sender.secret().cloned(), pair.ours.owes_key_update);
+            let (keys, is_due) = (secret(&pair), pair.ours.owes_key_update);
             assert!(is_due);
             pair.send(b"behind the answer");
-            assert!(keys != pair.ours.sender.secret().cloned(), "{n}");
+            assert!(keys != secret(&pair), "{n}");
             pair.send(b"no second answer");
             assert_eq!(pair.ours.sender.next(), 2);
         }
@@ -59,7 +64,7 @@ fn not_requested() {
         let mut outbox = Buffer::default();
         // Our own request makes the peer update without one.
         let limit = pair.ours.key_limit;
-        pair.ours.key_limit = 1;
+        pair.ours.key_limit = 1_u64.into();
         pair.ours.write(TlsWrite::Data(b"a"), &mut outbox).unwrap();
         pair.ours.write(TlsWrite::Data(b"b"), &mut outbox).unwrap();
         pair.ours.key_limit = limit;
@@ -115,11 +120,11 @@ fn too_many() {
 fn crossing() {
     for mut pair in pairs() {
         let mut wire = requested(&mut pair.peer);
-        pair.ours.key_limit = 1;
+        pair.ours.key_limit = 1_u64.into();
         let mut outbox = Buffer::default();
         pair.ours.write(TlsWrite::Data(b"a"), &mut outbox).unwrap();
         pair.ours.write(TlsWrite::Data(b"b"), &mut outbox).unwrap();
-        pair.ours.key_limit = 1 << 24;
+        pair.ours.key_limit = (1_u64 << 24).into();
         read(&mut pair.ours, &mut wire).unwrap();
         assert_eq!(read_as_peer(&mut pair.peer, outbox.bytes()).unwrap(), b"ab");
         for _ in 0..3 {

@@ -20,7 +20,7 @@ fn are_those_of_rustls() {
         let pair = Pair::new(suite, side);
         let name = suite.suite().as_str().unwrap();
         let limit = if name.contains("CHACHA20") { u64::MAX } else { LIMIT };
-        assert_eq!(pair.ours.key_limit, limit);
+        assert_eq!(pair.ours.key_limit.records(), limit);
         let is_12 = matches!(suite, SupportedCipherSuite::Tls12(_));
         let key_use = pair.ours.key_use();
         assert_eq!(
@@ -36,7 +36,7 @@ fn are_those_of_rustls() {
 fn a_million_records() {
     const KEY_LIMIT: u64 = 1000;
     let mut pair = Pair::new(suite(CipherSuite::TLS13_AES_128_GCM_SHA256), Side::Server);
-    pair.ours.key_limit = KEY_LIMIT;
+    pair.ours.key_limit = KEY_LIMIT.into();
     pair.ours.max_plaintext_bytes = 1;
     let data = [7; 10_000];
     let mut updates = 0;
@@ -79,7 +79,7 @@ fn of_tls_12() {
 fn of_sequence_numbers() {
     for (suite, side) in all() {
         let mut pair = Pair::new(suite, side);
-        pair.ours.key_limit = u64::MAX;
+        pair.ours.key_limit = u64::MAX.into();
         at(&mut pair, u64::MAX - 2, u64::MAX - 1);
         let mut outbox = Buffer::default();
         pair.ours.write(TlsWrite::Data(b"the last"), &mut outbox).unwrap();

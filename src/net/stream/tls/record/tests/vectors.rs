@@ -19,7 +19,7 @@ use crate::{
             records::ReadRecords,
         },
     },
-    tls::{TlsVersion, TrafficSecret},
+    tls::TlsVersion,
 };
 
 const CLIENT_SECRET: &str = "9e40646ce79a7f9dc05af8889bce6552875afa0b06df0087f792ebb7c17504a5";
@@ -52,9 +52,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 }
 
 fn key(secret: &str, next: u64) -> TrafficKey {
-    let mut padded = TrafficSecret::new([0; 48]);
-    padded[..32].copy_from_slice(&bytes(secret));
-    TrafficKey::derived(PROTECTION.cipher, padded, next).unwrap()
+    TrafficKey::derived(PROTECTION.cipher, &bytes(secret), next).unwrap()
 }
 
 fn layer(side: Side) -> RecordLayer {
@@ -69,7 +67,7 @@ fn layer(side: Side) -> RecordLayer {
         side,
         sender,
         receiver,
-        key_limit: 1 << 24,
+        key_limit: (1_u64 << 24).into(),
         max_plaintext_bytes: 1 << 14,
         budgets: Budgets::default(),
         fragment: None,

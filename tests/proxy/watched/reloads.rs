@@ -42,7 +42,7 @@ fn a_reload_reads_changed_files_first() {
     proxy.wait_metric("mqtt_lb_file_last_reload_successful", &[], 1.0);
     assert!(!proxy.get("/api/v1/status").contains("last_file_reload"));
     super::wait_some_polls();
-    assert_eq!(count(&proxy, super::IN_USE), 0);
+    assert_eq!(count(&proxy, IN_USE), 0);
 }
 
 /// The configuration on disk has a fault, or asks for another certificate: neither is looked at.

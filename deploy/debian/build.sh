@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Builds target/debian/mqtt-lb_VERSION_ARCH.deb. Needs cargo-deb: `cargo install cargo-deb`.
-# PROFILE is Cargo's, and `dist` if unset; arguments are those of cargo-deb.
+# PROFILE=dev packages the program that `cargo build` has left; arguments are those of cargo-deb.
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
 target=${CARGO_TARGET_DIR:-target}
 profile=${PROFILE:-dist}
-cargo build --profile "$profile" --locked --bin mqtt-lb
+if [[ $profile == dist ]]; then cargo build --profile dist --locked --bin mqtt-lb; fi
 # Cargo has the profile `dev` in a folder of another name.
 folder=${profile/#dev/debug}
 

@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).with_name("machine.sh")
 # What the copy has to have, so that it has to be on the file system of /.
 COPIED = ["/etc", "/usr", "/var/lib/dpkg"]
 CLEAN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
-TARGET = "mqtt-lb-test.target"
+TARGET = "machine.target"
 CGROUP2 = re.compile(r"^\S+ \S+ \S+ (/\S*) (/\S*) .* - cgroup2 ", re.MULTILINE)
 
 
@@ -75,7 +75,7 @@ class Machine:
             stdin=subprocess.DEVNULL,
             text=True,
             env=CLEAN,
-            timeout=60,
+            timeout=120,
             check=False,
             **options,
         )

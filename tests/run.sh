@@ -88,7 +88,7 @@ install_packages() {
     wanted+=(stunnel4)
     # For the network that loses packets.
     wanted+=(iproute2 nftables)
-    # They read what is in deploy/ for them; procps has the kill of a unit.
+    # They read what is in deploy/ for them; procps has the kill of a unit. systemd also runs it.
     wanted+=(ca-certificates keepalived procps systemd)
     if ! command -v node >/dev/null; then wanted+=(nodejs); fi
     if ! command -v npm >/dev/null; then wanted+=(npm); fi
@@ -113,6 +113,11 @@ install_clients() {
   if [[ tests/interop/package-lock.json -nt tests/interop/node_modules/.package-lock.json ]]; then
     (cd tests/interop && npm ci --silent) || return
   fi
+}
+
+# It makes the package that a test installs.
+install_packager() {
+  if ! command -v cargo-deb >/dev/null; then cargo install --locked --debug cargo-deb || return; fi
 }
 
 deny() {
@@ -159,6 +164,7 @@ if $quick; then
   skip "Interop tests" "--quick"
 else
   step "Clients for the interop tests" install_clients
+  step "cargo-deb" install_packager
   step "The proxy, and what the interop tests have in Rust" cargo build --locked --bins --examples
   step "Interop tests" interop
 fi

@@ -1,26 +1,25 @@
 //! The control thread's loop: signals, reloads, housekeeping and the phases of the proxy's life.
 
 use std::{
-    path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
+use anyhow::bail;
 use tokio::{sync::mpsc, time::interval};
 
 use super::{
     admin::ReloadRequests,
-    drain::{self, Phase},
-    file_watch::{ChangedFiles, FileWatch, FilesRead},
+    drain::{self, Phase, StopRequests},
+    file_watch::FileWatch,
     housekeeping::Housekeeping,
     proxy::Proxy,
-    reload::{reload, reload_files},
     service_manager::{Refused, ServiceManager},
     signals::{SignalAction, Signals, StopSignals},
     upgrade::{AfterUpgrade, UpgradeEvent, Upgrades},
 };
 use crate::{
-    admin::{AdminMode, AdminThread, ReloadOutcome, ReloadRequest, UpgradeRequest},
+    admin::{AdminMode, AdminThread, ReloadOutcome, UpgradeRequest},
     config::LogLevel,
     worker::Worker,
 };
@@ -35,7 +34,7 @@ const LOG_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const LONG_LOG_CLOSE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Why a drain is cut short.
-const STOPPED_AGAIN: &str = "second stop signal";
+pub(super) const STOPPED_AGAIN: &str = "second stop signal";
 const TIMED_OUT: &str = "drain.timeout has passed";
 
 /// Sets the level of the program's log.
@@ -53,13 +52,15 @@ pub(super) struct ControlLoop {
     pub(super) upgrades: Upgrades,
     pub(super) admin: Option<AdminThread>,
     pub(super) refused: Refused,
+    /// Nothing accepts any more, and the service manager restarts the proxy when this process fails.
+    pub(super) needs_restart: bool,
 }
 
 impl ControlLoop {
     /// Runs until a signal or a worker's failure ends the proxy.
     pub(super) async fn run(mut self, mut signals: Signals) -> anyhow::Result<()> {
         self.serve(&mut signals).await;
-        let Self { proxy, mut upgrades, admin, .. } = self;
+        let Self { proxy, mut upgrades, admin, needs_restart, .. } = self;
         let Proxy { workers, logs, metrics, .. } = proxy;
         let outcome = Worker::stop_all(workers);
         drop(admin);
@@ -67,13 +68,18 @@ impl ControlLoop {
         logs.close(if is_served_by_another { LONG_LOG_CLOSE_TIMEOUT } else { LOG_CLOSE_TIMEOUT });
         // Only now is it known how many lines could not be written.
         upgrades.finish(&metrics).await;
-        Ok(outcome?)
+        outcome?;
+        if needs_restart {
+            bail!("the process after this one has ended, and this one no longer accepts");
+        }
+        Ok(())
     }
 
     async fn serve(&mut self, signals: &mut Signals) {
         let mut housekeeping = Housekeeping::new();
         let mut progress = interval(PROGRESS_INTERVAL);
         let (mut phase, mut has_workers) = (Phase::Serving, true);
+        let mut stops = StopRequests::default();
         if !self.upgrades.has_previous() {
             self.manager.ready(self.refused);
         }
@@ -83,6 +89,7 @@ impl ControlLoop {
             tokio::select! {
                 action = signals.next() => {
                     end_phase = self.on_signal(action, &mut signals.stop, phase).await;
+                    end_phase = end_phase.filter(|_| stops.signalled());
                 }
                 () = phase.deadline() => end_phase = Some(TIMED_OUT),
                 Some(request) = self.reload_requests.recv() => {
@@ -93,12 +100,14 @@ impl ControlLoop {
                 }
                 event = self.upgrades.next() => match self.on_upgrade(event, phase).await {
                     AfterUpgrade::Nothing => {}
-                    AfterUpgrade::Stop => end_phase = Some(STOPPED_AGAIN),
+                    AfterUpgrade::Stop => {
+                        end_phase = stops.passed_on().then_some(STOPPED_AGAIN);
+                    }
                     after => phase = self.after_upgrade(&after, phase),
                 },
                 () = housekeeping.next(&self.proxy) => {}
                 _ = progress.tick(), if phase.is_ending() => {
-                    self.manager.draining(self.proxy.limiter.open());
+                    self.manager.draining(self.upgrades.connections(&self.proxy));
                 }
                 ended = self.workers_ended.recv(), if has_workers => match (ended, phase) {
                     (Some(()), Phase::Serving) => {
@@ -110,9 +119,10 @@ impl ControlLoop {
                 },
             }
             // A process in the middle of three passes on what the first and the last tell each other.
-            let is_between =
-                matches!(phase, Phase::HandedOver { .. }) && self.upgrades.has_previous();
-            if !has_workers && !is_between {
+            // One that stops waits for the process before, which a service manager would otherwise
+            // stop a second time. The phase has an end, so that it does not wait for long.
+            let is_awaited = phase != Phase::Serving && self.upgrades.has_previous();
+            if !has_workers && !is_awaited {
                 tracing::info!("all sessions have ended");
                 return;
             }
@@ -123,7 +133,12 @@ impl ControlLoop {
                     self.upgrades.cancel(&self.proxy, self.admin.as_ref()).await;
                     drain::start(&self.proxy, &self.manager, &self.draining, phase)
                 }
-                Phase::Draining { .. } => drain::end_sessions(&self.proxy, why),
+                Phase::Draining { .. } => {
+                    if why == STOPPED_AGAIN {
+                        self.upgrades.stop_previous();
+                    }
+                    drain::end_sessions(&self.proxy, why)
+                }
                 Phase::Ending { .. } => return,
             };
         }
@@ -199,6 +214,14 @@ impl ControlLoop {
                 }
                 drain::take_back(&self.proxy, &self.draining)
             }
+            AfterUpgrade::Orphaned => {
+                // Without a service manager nobody would restart the proxy, and the sessions go on.
+                if !self.manager.take_back_to_fail() {
+                    return phase;
+                }
+                self.needs_restart = true;
+                drain::end_sessions(&self.proxy, "the proxy has to be restarted")
+            }
             AfterUpgrade::SessionsMoved => {
                 self.proxy.workers.iter().for_each(Worker::retire);
                 if let Some(admin) = &mut self.admin {
@@ -209,141 +232,4 @@ impl ControlLoop {
             AfterUpgrade::Nothing | AfterUpgrade::Stop => phase,
         }
     }
-
-    /// Returns the reason why the phase ends, if it does.
-    async fn on_reload_request(
-        &mut self,
-        request: ReloadRequest,
-        stop: &mut StopSignals,
-        phase: Phase,
-    ) -> Option<&'static str> {
-        let Some(outcome) = self.reload_unless_stopped("admin API", stop, phase).await else {
-            return Some(STOPPED_AGAIN);
-        };
-        // Fails if the API's client has disconnected.
-        drop(request.reply.send(outcome));
-        None
-    }
-
-    /// Returns the reason why the phase ends, if it does.
-    async fn on_changed_files(
-        &mut self,
-        changed: ChangedFiles,
-        stop: &mut StopSignals,
-        phase: Phase,
-    ) -> Option<&'static str> {
-        let is_reloaded = changed.generation != self.proxy.current.load().generation;
-        let outcome = if is_reloaded || phase != Phase::Serving {
-            FilesRead::Done
-        } else {
-            tokio::select! {
-                outcome = self.reload_files(changed.paths) => outcome,
-                () = stop.received() => return Some(STOPPED_AGAIN),
-            }
-        };
-        // Fails once the watch has ended.
-        let _ = changed.reply.send(outcome);
-        None
-    }
-
-    /// Reads the files that the configuration names again, and reports the outcome. A refusal is
-    /// reported once, although it is tried again.
-    async fn reload_files(&mut self, paths: Vec<PathBuf>) -> FilesRead {
-        match reload_files(&mut self.proxy).await {
-            Ok((paths, changes)) => {
-                self.file_watch.follow();
-                self.set_files_refused(false);
-                self.proxy.metrics.count_file_reload(true);
-                for change in &changes {
-                    tracing::info!("{change}");
-                }
-                let generation = self.proxy.current.load().generation;
-                let files = list_paths(&paths);
-                match &*files {
-                    "" => tracing::info!(generation, "refused files are again as they were"),
-                    _ => {
-                        tracing::info!(generation, %files, "changed files are in use; sessions are kept")
-                    }
-                }
-                self.reload_requests.record_files(paths, Vec::new());
-                FilesRead::Done
-            }
-            Err(faults) => {
-                self.set_files_refused(true);
-                let (files, why) = (list_paths(&paths), faults.join("; "));
-                if self.reload_requests.record_files(paths, faults) {
-                    self.proxy.metrics.count_file_reload(false);
-                    tracing::warn!(
-                        %files,
-                        "changed files are refused, and those from before stay in use: {why}"
-                    );
-                }
-                FilesRead::Refused
-            }
-        }
-    }
-
-    fn set_files_refused(&mut self, files: bool) {
-        if self.refused.files != files {
-            self.refused.files = files;
-            self.manager.serving(self.refused);
-        }
-    }
-
-    /// Reloads, if the phase allows it. `None` if a stop signal came first.
-    async fn reload_unless_stopped(
-        &mut self,
-        requested_by: &str,
-        stop: &mut StopSignals,
-        phase: Phase,
-    ) -> Option<ReloadOutcome> {
-        if phase != Phase::Serving {
-            return Some(ReloadOutcome::Draining);
-        }
-        if self.upgrades.is_in_progress() {
-            return Some(ReloadOutcome::Upgrading);
-        }
-        tokio::select! {
-            outcome = self.reload(requested_by) => Some(outcome),
-            () = stop.received() => None,
-        }
-    }
-
-    /// Reads the configuration again, applies it, and reports the outcome to everyone concerned.
-    async fn reload(&mut self, requested_by: &str) -> ReloadOutcome {
-        tracing::info!("{requested_by}: reloading {}", self.proxy.file.display());
-        self.manager.reloading();
-        let outcome = reload(&mut self.proxy).await;
-        // A reload that is applied has read all files.
-        self.refused.reload = outcome.is_err();
-        self.refused.files &= outcome.is_err();
-        self.manager.ready(self.refused);
-        self.proxy.metrics.count_reload(outcome.is_ok());
-        let snapshot = self.proxy.current.load();
-        let outcome = match outcome {
-            Ok(changes) => {
-                (self.set_level)(snapshot.config.log.level);
-                self.file_watch.follow();
-                for change in &changes {
-                    tracing::info!("{change}");
-                }
-                let generation = snapshot.generation;
-                tracing::info!(generation, changes = changes.len(), "reloaded; sessions are kept");
-                ReloadOutcome::Applied { generation, changes }
-            }
-            Err(faults) => {
-                for fault in &faults {
-                    tracing::error!("{fault}");
-                }
-                tracing::error!("not reloaded: the configuration is unchanged");
-                ReloadOutcome::Refused { faults }
-            }
-        };
-        self.reload_requests.record(&outcome);
-        outcome
-    }
-}
-
-fn list_paths(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }

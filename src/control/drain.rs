@@ -53,6 +53,28 @@ impl Phase {
     }
 }
 
+/// How often this process was told to stop: by signals, and after an upgrade by the new process, which
+/// passes on what it gets. A service manager signals both, so that the larger number is the true one.
+#[derive(Default)]
+pub(super) struct StopRequests {
+    signals: u32,
+    passed_on: u32,
+}
+
+impl StopRequests {
+    /// Counts a signal. Whether the new process has not passed it on already.
+    pub(super) fn signalled(&mut self) -> bool {
+        self.signals += 1;
+        self.signals > self.passed_on
+    }
+
+    /// Counts one that the new process has passed on. Whether no signal has come before it.
+    pub(super) fn passed_on(&mut self) -> bool {
+        self.passed_on += 1;
+        self.passed_on > self.signals
+    }
+}
+
 /// Leaves the clients to another process, which may take the sessions as well.
 pub(super) fn hand_over(proxy: &Proxy, draining: &AtomicBool) -> Phase {
     let config = proxy.current.load().config.clone();
@@ -118,4 +140,19 @@ pub(super) fn end_sessions(proxy: &Proxy, why: &str) -> Phase {
     tracing::warn!(connections, "{why}; ending the remaining sessions");
     proxy.workers.iter().for_each(Worker::end_sessions);
     Phase::Ending { until: Instant::now() + END_SESSIONS_TIMEOUT }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_that_comes_by_both_ways_counts_once() {
+        let mut stops = StopRequests::default();
+        assert!(stops.passed_on());
+        assert!(!stops.signalled());
+        assert!(stops.signalled());
+        assert!(!stops.passed_on());
+        assert!(stops.passed_on());
+    }
 }

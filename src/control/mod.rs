@@ -13,6 +13,7 @@ mod listeners;
 mod pools;
 mod proxy;
 mod reload;
+mod reloading;
 mod run;
 mod service_manager;
 mod signals;

@@ -113,6 +113,7 @@ async fn start(
         upgrades: Upgrades::new(upgrade_requests, previous),
         admin,
         refused: Refused::default(),
+        needs_restart: false,
     };
     Ok(Some((control_loop, signals)))
 }

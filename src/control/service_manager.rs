@@ -123,8 +123,8 @@ impl ServiceManager {
         self.queue(format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={micros}\nSTATUS=Draining\n"));
     }
 
-    /// Reports that another process is the service's main process from now on, and nothing more:
-    /// only messages of the main process are read.
+    /// Reports that another process is the service's main process from now on, and nothing more: what
+    /// it reports is what counts.
     pub(super) fn hand_over(&mut self, pid: u32) {
         self.queue(format!("MAINPID={pid}\n"));
         self.is_silent = true;
@@ -137,8 +137,16 @@ impl ServiceManager {
         self.ready(refused);
     }
 
+    /// As [`Self::take_back`], but this process only ends, so that its failure has the service manager
+    /// restart the proxy. Returns false if there is no service manager.
+    pub(super) fn take_back_to_fail(&mut self) -> bool {
+        self.is_silent = false;
+        self.queue(format!("MAINPID={}\nSTATUS=Ending, to be restarted\n", process::id()));
+        self.messenger.is_some()
+    }
+
     /// Reports a drain's progress.
-    pub(super) fn draining(&self, connections: u32) {
+    pub(super) fn draining(&self, connections: u64) {
         self.queue(format!("STATUS=Draining, connections left: {connections}\n"));
     }
 

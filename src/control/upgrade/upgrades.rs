@@ -83,6 +83,8 @@ pub(in crate::control) enum AfterUpgrade {
     SessionsMoved,
     /// The new process has ended, and this one accepts again.
     TakenBack,
+    /// The new process has ended, and this one can no longer accept.
+    Orphaned,
     /// The new process is told to stop, and this one with it.
     Stop,
 }
@@ -169,6 +171,12 @@ impl Upgrades {
         if self.is_in_progress() {
             self.fail(proxy, admin, "the proxy is shutting down".to_owned()).await;
         }
+        self.stop_previous();
+    }
+
+    /// Makes the process before this one end its sessions, evenly the first time and at once the
+    /// second time.
+    pub(in crate::control) fn stop_previous(&self) {
         self.before.drain();
     }
 
@@ -254,8 +262,8 @@ impl Upgrades {
             return AfterUpgrade::Nothing;
         }
         if stage != Stage::Accepted {
-            tracing::error!("{why}; this process keeps the sessions that it has");
-            return AfterUpgrade::Nothing;
+            tracing::error!("{why}; this process no longer accepts");
+            return AfterUpgrade::Orphaned;
         }
         tracing::error!("{why}; this process accepts again");
         self.requests.status.set(Err(why.to_owned()));
@@ -293,12 +301,17 @@ impl Upgrades {
     /// Tells the new process how the counters have risen, and how many connections are left, with
     /// those of the process before this one.
     pub(in crate::control) fn report(&mut self, proxy: &Proxy) {
+        let connections = self.connections(proxy);
         let Some(current) = &mut self.current else { return };
         let totals = proxy.metrics.totals();
-        let connections = u64::from(proxy.limiter.open()) + self.before.connections();
         if current.upgrade.report(totals.since(&current.told), connections) {
             current.told = totals;
         }
+    }
+
+    /// The connections of this process and of the one before.
+    pub(in crate::control) fn connections(&self, proxy: &Proxy) -> u64 {
+        u64::from(proxy.limiter.open()) + self.before.connections()
     }
 
     /// Tells the new process the last counts.

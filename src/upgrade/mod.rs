@@ -24,7 +24,8 @@
 //! its writer has closed it or has died, so both always agree.
 //!
 //! **Until `Accepting`**, any failure on either side leaves the old process as if nothing had been
-//! asked, and ends the new one. **After it**, the old process keeps its listening sockets, unpolled,
+//! asked, and ends the new one. If the old one dies before it, the new one accepts as soon as it is
+//! ready, provided that it has the state. **After it**, the old process keeps its listening sockets, unpolled,
 //! until all sessions that can move have moved: if the new process dies before that, the old one
 //! accepts again. Both have the same open sockets, so connections that wait in their queues are not
 //! lost. If only the stream ends, both go on: sessions that have not moved stay.

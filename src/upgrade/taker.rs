@@ -16,6 +16,8 @@ const OLD_PROCESS_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum TakerEvent<'a> {
     Message(&'a ToNew),
+    /// The old process has ended. Told before the event that it shows in.
+    OldEnded,
     Closed,
     Unreadable(&'a str),
     /// The message of the last [`TakerAction::Commit`] was written whole.
@@ -71,8 +73,8 @@ enum Phase {
     Over,
 }
 
-/// The new process's side. Until `Accepting` has been written any failure ends the process; from
-/// then on it ends only the hand-over.
+/// The new process's side. Until `Accepting` has been written any failure ends the process, except
+/// that the old one ends once the state has come; from then on it ends only the hand-over.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Taker {
     phase: Phase,
@@ -85,6 +87,7 @@ pub(crate) struct Taker {
     /// The answers that are being written.
     answering: Vec<Answer>,
     finished: bool,
+    old_has_ended: bool,
     /// Why the hand-over ends, once what is being written has been.
     why: Option<String>,
 }
@@ -99,6 +102,7 @@ impl Taker {
             outcomes: BTreeMap::new(),
             answering: Vec::new(),
             finished: false,
+            old_has_ended: false,
             why: None,
         }
     }
@@ -112,6 +116,11 @@ impl Taker {
         self.phase == Phase::Over
     }
 
+    /// Whether this process serves alone should the old one end now.
+    pub(crate) fn could_serve_alone(&self) -> bool {
+        matches!(self.phase, Phase::Preparing | Phase::Ready | Phase::Committing)
+    }
+
     /// The actions are to be done in their order.
     pub(crate) fn handle(&mut self, event: TakerEvent<'_>, now: Instant) -> Vec<TakerAction> {
         let mut actions = Vec::new();
@@ -120,12 +129,12 @@ impl Taker {
         }
         match event {
             TakerEvent::Message(message) => self.receive(message, now, &mut actions),
+            TakerEvent::OldEnded => self.old_has_ended = true,
             TakerEvent::Closed => {
-                self.end("the old process has closed the connection", &mut actions);
+                self.disconnected("the old process has closed the connection", &mut actions);
             }
-            TakerEvent::Unreadable(why) | TakerEvent::SendFailed(why) => {
-                self.end(why, &mut actions);
-            }
+            TakerEvent::SendFailed(why) => self.disconnected(why, &mut actions),
+            TakerEvent::Unreadable(why) => self.end(why, &mut actions),
             TakerEvent::Committed => self.committed(&mut actions),
             TakerEvent::CommitFailed(why) => self.commit_failed(why, &mut actions),
             TakerEvent::TimedOut => {
@@ -248,7 +257,22 @@ impl Taker {
         if self.phase == Phase::Committing {
             self.phase = Phase::Ready;
         }
-        self.end(why, actions);
+        self.disconnected(why, actions);
+    }
+
+    /// Nothing more can be sent or received. If the old process has ended, nobody accepts but this
+    /// process can.
+    fn disconnected(&mut self, why: &str, actions: &mut Vec<TakerAction>) {
+        match self.phase {
+            // Sending `Ready` fails.
+            Phase::Preparing if self.old_has_ended => {}
+            Phase::Ready if self.old_has_ended => {
+                let why = "the old process has ended before this one accepted".to_owned();
+                actions.extend([TakerAction::Close(Some(why)), TakerAction::Accept]);
+                self.enter(Phase::Over, None);
+            }
+            _ => self.end(why, actions),
+        }
     }
 
     /// Ends the hand-over, and before `Accepting` the process. What is being written decides first:

@@ -1,9 +1,15 @@
 //! The side of the new process: the I/O of [`Taker`], which decides, until it accepts.
 
-use std::{env, future::pending, os::fd::OwnedFd, time::Instant};
+use std::{
+    env,
+    future::pending,
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, anyhow};
-use tokio::time::sleep_until;
+use rustix::process::{Pid, getppid};
+use tokio::time::{sleep, sleep_until};
 
 use super::state::{Handed, TakenSockets, from_part};
 use crate::{
@@ -15,11 +21,18 @@ use crate::{
     },
 };
 
+/// How often, and at what interval, a process whose stream has ended is looked at, whether it has
+/// ended as well: the kernel closes its files first.
+const LOOKS: u32 = 50;
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
 /// The stream to the process before the upgrade, and what to do with it.
 pub(super) struct TakerLink {
     taker: Taker,
     sender: Sender<ToOld>,
     receiver: Receiver<ToNew>,
+    /// The process that has started this one, if it is the one that hands over.
+    parent: Option<Pid>,
 }
 
 /// A message, with its descriptors.
@@ -49,6 +62,9 @@ impl TakerLink {
             received = self.receiver.next() => received,
             () = late => return (self.handle(TakerEvent::TimedOut), None),
         };
+        if matches!(received, Ok(None)) {
+            self.look_for_its_end().await;
+        }
         match received {
             Ok(Some(received)) => (self.handle(TakerEvent::Message(&received.0)), Some(received)),
             Ok(None) => (self.handle(TakerEvent::Closed), None),
@@ -69,7 +85,10 @@ impl TakerLink {
     pub(super) async fn send(&mut self, message: &ToOld) -> Vec<TakerAction> {
         match self.sender.send(message, &[]).await {
             Ok(()) => Vec::new(),
-            Err(error) => self.handle(TakerEvent::SendFailed(&error.to_string())),
+            Err(error) => {
+                self.look_for_its_end().await;
+                self.handle(TakerEvent::SendFailed(&error.to_string()))
+            }
         }
     }
 
@@ -77,7 +96,25 @@ impl TakerLink {
     pub(super) async fn commit(&mut self, message: &ToOld) -> Vec<TakerAction> {
         match self.sender.send(message, &[]).await {
             Ok(()) => self.handle(TakerEvent::Committed),
-            Err(error) => self.handle(TakerEvent::CommitFailed(&error.to_string())),
+            Err(error) => {
+                self.look_for_its_end().await;
+                self.handle(TakerEvent::CommitFailed(&error.to_string()))
+            }
+        }
+    }
+
+    /// Tells if the process before has ended, where that makes a difference.
+    async fn look_for_its_end(&mut self) {
+        if self.parent.is_none() || !self.taker.could_serve_alone() {
+            return;
+        }
+        for _ in 0..LOOKS {
+            // A process whose parent ends gets another one.
+            if getppid() != self.parent {
+                self.handle(TakerEvent::OldEnded);
+                return;
+            }
+            sleep(LOOK_INTERVAL).await;
         }
     }
 }
@@ -95,7 +132,7 @@ impl Takeover {
         let (sender, receiver) = connected.with_context(|| {
             format!("{ENVIRONMENT} is set, but standard input is not a socket of another mqtt-lb")
         })?;
-        let link = TakerLink { taker: Taker::new(Instant::now()), sender, receiver };
+        let link = TakerLink { taker: Taker::new(Instant::now()), sender, receiver, parent: None };
         let mut takeover = Self { link, pid: 0, version: String::new(), handed: Handed::default() };
         while !takeover.receive_part().await? {}
         Ok(Some(takeover))
@@ -106,6 +143,8 @@ impl Takeover {
         let (actions, mut received) = self.link.next().await;
         if let Some((ToNew::Hello { program, pid, .. }, _)) = &received {
             (self.pid, self.version) = (*pid, program.clone());
+            self.link.parent =
+                getppid().filter(|parent| parent.as_raw_nonzero().get() == pid.cast_signed());
         }
         let mut is_last = false;
         for action in actions {
@@ -169,7 +208,7 @@ impl Takeover {
     /// Tells that this process is ready, and waits until it has to accept.
     ///
     /// # Errors
-    /// If the process before the upgrade has ended, or has given up.
+    /// If the process before the upgrade has given up.
     pub(super) async fn ready(&mut self, metrics: &Metrics) -> anyhow::Result<()> {
         let mut actions = self.link.handle(TakerEvent::Prepared);
         let mut received = None;
@@ -179,11 +218,18 @@ impl Takeover {
                     (TakerAction::Keep, Some((ToNew::Totals(totals), _))) => {
                         metrics.add_totals(&from_part("totals", &totals)?);
                     }
+                    (TakerAction::Send(message), _) => {
+                        actions.extend(self.link.send(&message).await);
+                    }
                     (TakerAction::Commit(message), _) => {
                         actions.extend(self.link.commit(&message).await);
                     }
+                    (TakerAction::Close(Some(why)), _) => {
+                        tracing::warn!("upgrade: {why}; its sessions have ended with it");
+                    }
                     (TakerAction::Accept, _) => return Ok(()),
-                    (other, _) => self.send_or_exit(other).await?,
+                    (TakerAction::Exit(why), _) => return Err(carries_on(&why)),
+                    _ => {}
                 }
             }
             if actions.is_empty() {

@@ -31,6 +31,7 @@ fn next(world: &World) -> Vec<(&'static str, World)> {
         faults(world, &mut |name, change| {
             step(name, &|world| {
                 world.faults_left -= 1;
+                world.faults += 1;
                 change(world);
             });
         });
@@ -110,6 +111,7 @@ fn new_steps(world: &World, step: &mut Step<'_>) {
         } else if !world.old.sender_open {
             step("new reads the end", &|world| {
                 world.new.reads = false;
+                world.tell_new_if_old_ended();
                 world.tell_new(TakerEvent::Closed, None);
             });
         }
@@ -117,6 +119,7 @@ fn new_steps(world: &World, step: &mut Step<'_>) {
     if world.new.prepare_wanted {
         step("prepared", &|world| {
             world.new.prepare_wanted = false;
+            world.new.prepared = true;
             world.tell_new(TakerEvent::Prepared, None);
         });
     }
@@ -131,7 +134,10 @@ fn new_steps(world: &World, step: &mut Step<'_>) {
 
 fn faults(world: &World, fault: &mut Step<'_>) {
     if world.old.alive {
-        fault("old dies", &World::kill_old);
+        fault("old dies", &|world| {
+            world.old.died = true;
+            world.kill_old();
+        });
         fault("old's sends fail", &|world| world.old.broken = true);
         if world.old.giver.deadline().is_some() {
             fault("old's time-out", &|world| world.tell_old(GiverEvent::TimedOut));
@@ -206,6 +212,9 @@ fn check_end(world: &World) {
     let accepts = (old.alive && old.accepting) || (new.alive && new.accepting);
     let nobody_lives = !old.alive && (!new.alive || new.hangs);
     assert!(accepts || nobody_lives || new.stopping, "nobody accepts");
+    if old.died && new.prepared && world.faults == 1 {
+        assert!(new.alive && new.accepting, "the new process does not serve alone");
+    }
     for session in &world.sessions {
         match session {
             (AtOld::Parked, _) => assert!(!old.alive, "a session stays parked"),

@@ -35,6 +35,8 @@ pub(super) enum Commit {
 pub(super) struct OldProcess {
     pub(super) giver: Giver,
     pub(super) alive: bool,
+    /// It has ended too early.
+    pub(super) died: bool,
     pub(super) accepting: bool,
     pub(super) sender_open: bool,
     /// Sends fail from here on.
@@ -61,6 +63,7 @@ pub(super) struct NewProcess {
     pub(super) reads: bool,
     pub(super) stopping: bool,
     pub(super) prepare_wanted: bool,
+    pub(super) prepared: bool,
     pub(super) adopting: BTreeSet<u64>,
     pub(super) commit: Option<Commit>,
     pub(super) outbox: VecDeque<ToOld>,
@@ -75,6 +78,7 @@ pub(super) struct World {
     /// A session that no frame can carry.
     pub(super) too_large: Option<u64>,
     pub(super) faults_left: u8,
+    pub(super) faults: u8,
     now: Instant,
 }
 
@@ -86,6 +90,7 @@ impl World {
             old: OldProcess {
                 giver,
                 alive: true,
+                died: false,
                 accepting: true,
                 sender_open: true,
                 broken: false,
@@ -108,6 +113,7 @@ impl World {
                 reads: true,
                 stopping: false,
                 prepare_wanted: false,
+                prepared: false,
                 adopting: BTreeSet::new(),
                 commit: None,
                 outbox: VecDeque::new(),
@@ -116,6 +122,7 @@ impl World {
             asked: vec![false; sessions],
             too_large: None,
             faults_left: faults,
+            faults: 0,
             now,
         }
     }
@@ -195,6 +202,12 @@ impl World {
         }
     }
 
+    pub(super) fn tell_new_if_old_ended(&mut self) {
+        if !self.old.alive {
+            self.tell_new(TakerEvent::OldEnded, None);
+        }
+    }
+
     fn send_new(&mut self, message: ToOld) -> bool {
         self.new.broken |= !self.new.open || !self.old.alive;
         if !self.new.broken {
@@ -207,6 +220,7 @@ impl World {
         match action {
             TakerAction::Send(message) => {
                 if !self.send_new(message) {
+                    self.tell_new_if_old_ended();
                     self.tell_new(TakerEvent::SendFailed("broken"), None);
                 }
             }
@@ -254,6 +268,7 @@ impl World {
                 if self.send_new(message) {
                     self.new.commit = Some(Commit::Written);
                 } else {
+                    self.tell_new_if_old_ended();
                     self.tell_new(TakerEvent::CommitFailed("broken"), None);
                 }
             }

@@ -16,6 +16,9 @@ use crate::{
 /// How long a message may take; longer only if it is lost.
 const LOST_AFTER: Duration = Duration::from_secs(30);
 
+/// Between two attempts to connect again.
+const RETRY: Duration = Duration::from_millis(50);
+
 const PUBACK: u8 = 4;
 const PUBREC: u8 = 5;
 const PUBREL: u8 = 6;
@@ -24,7 +27,7 @@ const PUBCOMP: u8 = 7;
 /// What a client does.
 #[derive(Clone, Copy)]
 pub(crate) enum Habit {
-    /// A message of this QoS, about one a second.
+    /// A message of this QoS after each pause.
     Talk { qos: u8 },
     /// Pings, one every 20 ms.
     Ping,
@@ -65,16 +68,18 @@ impl Habit {
         }
     }
 
-    fn pause(self) -> Duration {
+    /// `usual` is that of most clients.
+    fn pause(self, usual: Duration) -> Duration {
         match self {
             Self::Ping => Duration::from_millis(20),
             Self::Bulk { pause, .. } => pause,
-            _ => Duration::from_secs(1),
+            _ => usual,
         }
     }
 }
 
 pub(crate) struct Device {
+    number: usize,
     name: String,
     topic: String,
     habit: Habit,
@@ -97,16 +102,34 @@ impl Device {
         let (name, topic) = (format!("{way}-{number}"), format!("fleet/{way}-{number}"));
         let failed = |error: &dyn std::fmt::Display| format!("{way}-{number}: {error}");
         let link = ways.open(way).await.map_err(|error| failed(&error))?;
-        let mut device = Self { name, topic, habit, link, report, next: 0, held: None };
+        let mut device = Self { number, name, topic, habit, link, report, next: 0, held: None };
         device.begin().await.map_err(|error| failed(&error))?;
         Ok(device)
+    }
+
+    /// Connects again, with as many attempts as it takes.
+    async fn reconnect(&mut self, ways: &Ways) -> io::Result<()> {
+        let connected = async {
+            loop {
+                if let Ok(link) = ways.open(ways.of(self.number)).await {
+                    (self.link, self.held) = (link, None);
+                    if self.begin().await.is_ok() {
+                        return;
+                    }
+                }
+                sleep(RETRY).await;
+            }
+        };
+        Ok(timeout(LOST_AFTER, connected).await?)
     }
 
     async fn begin(&mut self) -> io::Result<()> {
         self.link.send(&connect(&self.name)).await?;
         self.expect(2).await?;
         self.link.send(&subscribe(&self.topic, self.habit.qos())).await?;
-        self.expect(9).await
+        self.expect(9).await?;
+        self.report.borrow_mut().connected += 1;
+        Ok(())
     }
 
     async fn expect(&mut self, kind: u8) -> io::Result<()> {
@@ -114,33 +137,50 @@ impl Device {
         if packet.kind() == kind { Ok(()) } else { Err(unexpected(&packet)) }
     }
 
-    /// Until all are to leave, or its session ends.
-    pub(crate) async fn run(mut self, mut ended: watch::Receiver<bool>) {
+    /// Until all are to leave, or its session ends and it does not connect again.
+    pub(crate) async fn run(mut self, ways: Rc<Ways>, mut ended: watch::Receiver<bool>) {
         let pinger = match self.habit {
             Habit::Ping => Some(self.report.borrow_mut().add_pinger()),
             _ => None,
         };
         loop {
+            let round = self.report.borrow().round;
             let done = match pinger {
                 Some(pinger) => self.ping(pinger).await,
                 None => self.talk().await,
             };
-            if let Err(error) = done {
-                let mut report = self.report.borrow_mut();
-                match error.kind() {
-                    io::ErrorKind::TimedOut => report.lost += 1,
-                    _ => report.ended += 1,
+            let Err(error) = done else {
+                self.report.borrow_mut().note_served(self.number, round);
+                tokio::select! {
+                    _ = ended.wait_for(|ended| *ended) => break,
+                    () = sleep(self.habit.pause(ways.pause)) => {}
                 }
-                return report.describe(format!("{}, message {}: {error}", self.name, self.next));
+                continue;
+            };
+            self.note_end(&error);
+            if !ways.reconnect || error.kind() == io::ErrorKind::TimedOut {
+                return;
             }
-            tokio::select! {
-                _ = ended.wait_for(|ended| *ended) => break,
-                () = sleep(self.habit.pause()) => {}
+            if let Err(error) = self.reconnect(&ways).await {
+                let fault = format!("{} cannot connect again: {error}", self.name);
+                return self.report.borrow_mut().describe(fault);
             }
         }
         if self.link.send(&DISCONNECT).await.is_ok() {
-            self.report.borrow_mut().finished += 1;
+            let mut report = self.report.borrow_mut();
+            report.finished += 1;
+            report.connected -= 1;
         }
+    }
+
+    fn note_end(&self, error: &io::Error) {
+        let mut report = self.report.borrow_mut();
+        report.connected -= 1;
+        match error.kind() {
+            io::ErrorKind::TimedOut => report.lost += 1,
+            _ => report.ended += 1,
+        }
+        report.describe(format!("{}, message {}: {error}", self.name, self.next));
     }
 
     async fn ping(&mut self, pinger: usize) -> io::Result<()> {

@@ -1,6 +1,8 @@
 //! A client's connection: TCP, with a PROXY header, TLS or WebSocket on it.
 
-use std::{collections::BTreeMap, error::Error, fs, io, net::SocketAddr, sync::Arc};
+use std::{
+    collections::BTreeMap, error::Error, fs, io, net::SocketAddr, sync::Arc, time::Duration,
+};
 
 use rustls::{
     ClientConfig, RootCertStore, SupportedProtocolVersion,
@@ -26,8 +28,13 @@ trait Transport: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Transport for T {}
 
-/// The ways to the proxy, by name: `tcp`, `proxy`, `tls12`, `tls13`, `mtls`, `ws`, `wss`.
+/// The ways to the proxy, by name: `tcp`, `proxy`, `tls12`, `tls13`, `mtls`, `ws`, `wss`; and how the
+/// clients use them.
 pub(crate) struct Ways {
+    /// Between two messages of most clients.
+    pub(crate) pause: Duration,
+    /// Whether a client connects again when its session has ended.
+    pub(crate) reconnect: bool,
     addresses: BTreeMap<String, SocketAddr>,
     ca: Option<String>,
     identity: Option<String>,
@@ -46,11 +53,22 @@ impl Ways {
     pub(crate) fn from_arguments(
         mut arguments: impl Iterator<Item = String>,
     ) -> Result<Self, Box<dyn Error>> {
-        let mut ways = Self { addresses: BTreeMap::new(), ca: None, identity: None };
+        let mut ways = Self {
+            pause: Duration::from_secs(1),
+            reconnect: false,
+            addresses: BTreeMap::new(),
+            ca: None,
+            identity: None,
+        };
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--ca" => ways.ca = arguments.next(),
                 "--identity" => ways.identity = arguments.next(),
+                "--reconnect" => ways.reconnect = true,
+                "--pause-ms" => {
+                    let pause = arguments.next().ok_or("--pause-ms needs a number")?;
+                    ways.pause = Duration::from_millis(pause.parse()?);
+                }
                 way => {
                     let (name, address) = way.split_once('=').ok_or("a way is NAME=ADDRESS")?;
                     ways.addresses.insert(name.to_owned(), address.parse()?);

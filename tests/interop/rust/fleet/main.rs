@@ -1,9 +1,12 @@
-//! `fleet COUNT WAY=ADDRESS... [--ca FILE] [--identity FILE]`: so many clients with sessions that
-//! last, each with messages to itself, while the proxy between them and their brokers is upgraded.
+//! `fleet COUNT WAY=ADDRESS... [--ca FILE] [--identity FILE] [--pause-ms N] [--reconnect]`: so many
+//! clients with sessions that last, each with messages to itself, while the proxy between them and
+//! their brokers is upgraded. With `--reconnect` they connect again when their session has ended.
 //!
 //! It prints `ready` once all have subscribed. At a line `gap` on standard input it prints the
-//! longest round trips since the last such line, at a line `end` every client waits for its last
-//! message and leaves; then the outcome is printed. All output is lines of JSON, except `ready`.
+//! longest round trips since the last such line, at a line `state` what has happened so far, at a
+//! line `round` the same after it has begun to count anew which clients are served; at a line `end`
+//! every client waits for its last message and leaves, and the outcome is printed. All output is
+//! lines of JSON, except `ready`.
 
 mod device;
 mod link;
@@ -46,7 +49,7 @@ async fn run(count: usize, ways: Rc<Ways>) -> Result<(), Box<dyn Error>> {
     let mut connecting = JoinSet::new();
     for number in 0..count {
         if connecting.len() == CONNECTING {
-            sessions.spawn_local(session(&mut connecting, &ended).await?);
+            sessions.spawn_local(session(&mut connecting, &ways, &ended).await?);
         }
         let (ways, report) = (ways.clone(), report.clone());
         connecting.spawn_local(async move {
@@ -54,13 +57,18 @@ async fn run(count: usize, ways: Rc<Ways>) -> Result<(), Box<dyn Error>> {
         });
     }
     while !connecting.is_empty() {
-        sessions.spawn_local(session(&mut connecting, &ended).await?);
+        sessions.spawn_local(session(&mut connecting, &ways, &ended).await?);
     }
     println!("ready");
     let mut lines = lines();
     while let Some(line) = lines.recv().await {
         match line.as_str() {
             "gap" => println!("{}", report.borrow_mut().gaps()),
+            "state" => println!("{}", report.borrow().outcome(count)),
+            "round" => {
+                report.borrow_mut().begin_round();
+                println!("{}", report.borrow().outcome(count));
+            }
             _ => break,
         }
     }
@@ -75,10 +83,11 @@ async fn run(count: usize, ways: Rc<Ways>) -> Result<(), Box<dyn Error>> {
 /// The session of the next client that has connected.
 async fn session(
     connecting: &mut JoinSet<Result<Device, String>>,
+    ways: &Rc<Ways>,
     ended: &watch::Receiver<bool>,
 ) -> Result<impl Future<Output = ()> + use<>, Box<dyn Error>> {
     let device = connecting.join_next().await.ok_or("no client connects")???;
-    Ok(device.run(ended.clone()))
+    Ok(device.run(ways.clone(), ended.clone()))
 }
 
 /// The lines of standard input, read by a thread, as they block.

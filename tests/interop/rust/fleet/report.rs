@@ -1,6 +1,6 @@
 //! What became of the messages and the sessions.
 
-use std::{mem, time::Duration};
+use std::{collections::BTreeSet, mem, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -17,6 +17,12 @@ pub(crate) struct Report {
     pub(crate) damaged: u64,
     /// Sessions that ended before their client did.
     pub(crate) ended: u64,
+    /// Clients that have a session.
+    pub(crate) connected: u64,
+    /// Counts the lines `round`.
+    pub(crate) round: u64,
+    /// The clients that have had an answer to what they sent in this round.
+    served: BTreeSet<usize>,
     /// Sessions whose client took leave of its own accord.
     pub(crate) finished: u64,
     described: Vec<String>,
@@ -28,6 +34,18 @@ impl Report {
     pub(crate) fn describe(&mut self, fault: String) {
         if self.described.len() < MAX_DESCRIBED {
             self.described.push(fault);
+        }
+    }
+
+    pub(crate) fn begin_round(&mut self) {
+        self.round += 1;
+        self.served.clear();
+    }
+
+    /// A client has had the answer to what it sent in this round.
+    pub(crate) fn note_served(&mut self, client: usize, round: u64) {
+        if round == self.round {
+            self.served.insert(client);
         }
     }
 
@@ -60,6 +78,8 @@ impl Report {
             "sessions": sessions,
             "finished": self.finished,
             "ended": self.ended,
+            "connected": self.connected,
+            "served": self.served.len(),
             "messages": self.messages,
             "pings": self.pings,
             "lost": self.lost,

@@ -178,7 +178,7 @@ impl TakerDriver {
         let mut descriptors = descriptors.into_iter();
         let moved = |HandedSession { id, state }: HandedSession| MovedSession {
             id,
-            state: Vec::from(state).into(),
+            state: state.0,
             descriptors: descriptors.by_ref().take(HandedSession::DESCRIPTORS).collect(),
         };
         let moved: Vec<_> = sessions.into_iter().map(moved).collect();

@@ -14,7 +14,8 @@ use super::{
     traffic_key::{TrafficKey, unusable},
 };
 use crate::{
-    net::{aead_keys::AeadKeys, stream::tls::secret_bytes::SecretBytes},
+    net::aead_keys::AeadKeys,
+    secret_bytes::SecretBytes,
     tls::{MAX_SECRET_BYTES, TlsVersion, TrafficSecret},
 };
 

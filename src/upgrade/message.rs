@@ -97,6 +97,7 @@ impl Envelope for ToNew {
                 let session = |it: &HandedSession| it.state.0.len() + HandedSession::MAX_FRAMING;
                 sessions.iter().map(session).sum::<usize>() + HandedSession::MAX_FRAMING
             }
+            Self::State(state) => state.encoded_bytes(),
             _ => 256,
         }
     }
@@ -168,6 +169,16 @@ pub(crate) struct ProcessState {
     pub(crate) bans: Bytes,
     /// The ranges of session IDs that are in use.
     pub(crate) session_ids: Bytes,
+    /// The generated keys of session tickets.
+    pub(crate) ticket_keys: SecretBytes,
+}
+
+impl ProcessState {
+    fn encoded_bytes(&self) -> usize {
+        let Self { broker_states, rule_percents, bans, session_ids, ticket_keys } = self;
+        let open = [broker_states, rule_percents, bans, session_ids].map(Bytes::len);
+        open.iter().sum::<usize>() + ticket_keys.0.len() + 256
+    }
 }
 
 /// A session at rest.
@@ -198,14 +209,22 @@ pub(crate) struct Answer {
 pub(super) fn encode_message<M: Envelope>(
     message: &M,
 ) -> Result<Zeroizing<Vec<u8>>, rmp_serde::encode::Error> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(message.encoded_bytes()));
-    rmp_serde::encode::write_named(&mut *bytes, message)?;
-    Ok(bytes)
+    Ok(encode_secret(message, message.encoded_bytes())?.0)
 }
 
 /// Encodes a part of a message that others define, and that has no secrets.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Bytes, rmp_serde::encode::Error> {
     rmp_serde::to_vec_named(value).map(Bytes::from)
+}
+
+/// Encodes a part with secrets, which takes at most `bytes`.
+pub(crate) fn encode_secret<T: Serialize>(
+    value: &T,
+    bytes: usize,
+) -> Result<SecretBytes, rmp_serde::encode::Error> {
+    let mut encoded = Zeroizing::new(Vec::with_capacity(bytes));
+    rmp_serde::encode::write_named(&mut *encoded, value)?;
+    Ok(SecretBytes(encoded))
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error> {

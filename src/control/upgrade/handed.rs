@@ -2,6 +2,7 @@
 
 use std::{
     os::fd::OwnedFd,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,8 +16,11 @@ use super::{
 use crate::{
     admin::{AdminMode, AdminThread},
     control::proxy::Proxy,
-    listener::PreviousListener,
-    upgrade::{HandedAdminListener, HandedInheritedSocket, HandedListener, ProcessState},
+    listener::{HandedTickets, Listener, PreviousListener},
+    secret_bytes::SecretBytes,
+    upgrade::{
+        HandedAdminListener, HandedInheritedSocket, HandedListener, ProcessState, encode_secret,
+    },
     worker::Worker,
 };
 
@@ -113,7 +117,14 @@ fn state(proxy: &Proxy) -> Result<ProcessState, Failure> {
         rule_percents: part(&shares)?,
         bans: part(&proxy.limiter.rates.bans.hand_over(now))?,
         session_ids: part(&proxy.run_ids)?,
+        ticket_keys: ticket_keys(&snapshot.listeners)?,
     })
+}
+
+fn ticket_keys(listeners: &[Arc<Listener>]) -> Result<SecretBytes, Failure> {
+    let tickets: Vec<_> = listeners.iter().filter_map(|it| it.hand_over_tickets()).collect();
+    let bytes = tickets.iter().map(HandedTickets::max_bytes).sum::<usize>() + 16;
+    encode_secret(&tickets, bytes).map_err(|error| format!("cannot encode ticket keys: {error}"))
 }
 
 /// Duplicates of the listening sockets, in the order of the workers.
@@ -166,13 +177,17 @@ pub(in crate::control) async fn begin_serving(
 
 fn take_state(state: &ProcessState, proxy: &Proxy) -> anyhow::Result<()> {
     let now = Instant::now();
-    let ProcessState { broker_states, rule_percents, bans, .. } = state;
+    let ProcessState { broker_states, rule_percents, bans, ticket_keys, session_ids: _ } = state;
     let bans: Vec<_> = from_part("bans", bans)?;
     let pools: Vec<_> = from_part("broker states", broker_states)?;
     let shares: Vec<_> = from_part("rule percents", rule_percents)?;
+    let tickets: Vec<_> = from_part("ticket keys", &ticket_keys.0)?;
     proxy.limiter.rates.bans.take_over(&bans, now);
     let snapshot = proxy.current.load_full();
     snapshot.pools.iter().for_each(|pool| pool.take_over(&pools, now));
-    snapshot.listeners.iter().for_each(|listener| listener.take_over_shares(&shares));
+    for listener in &snapshot.listeners {
+        listener.take_over_shares(&shares);
+        listener.take_over_tickets(&tickets);
+    }
     Ok(())
 }

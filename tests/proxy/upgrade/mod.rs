@@ -5,6 +5,7 @@ mod listeners;
 mod service;
 mod sessions;
 mod state;
+mod tickets;
 
 use std::{fs, mem};
 

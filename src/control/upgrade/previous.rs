@@ -3,10 +3,15 @@
 use std::{
     collections::{BTreeMap, HashSet},
     future::pending,
+    io,
     os::fd::OwnedFd,
 };
 
-use tokio::sync::{mpsc, oneshot};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::{mpsc, oneshot},
+};
 
 use super::{
     state::from_part,
@@ -32,6 +37,8 @@ pub(in crate::control) enum FromPrevious {
     Start(Vec<u64>),
     /// It does not know that these sessions are here, and keeps them.
     GiveUp(Vec<u64>),
+    /// The hand-over has broken off, and it runs on.
+    Detached,
     /// It has ended, or is about to.
     Ended,
 }
@@ -48,28 +55,33 @@ pub(in crate::control) struct Previous(Option<Channels>);
 
 struct Channels {
     messages: mpsc::Receiver<FromPrevious>,
-    requests: mpsc::Sender<Request>,
+    /// `None` once it is detached.
+    requests: Option<mpsc::Sender<Request>>,
 }
 
 impl Previous {
     pub(in crate::control) fn follow(takeover: Takeover) -> Self {
         let (sender, messages) = mpsc::channel(1);
         let (requests, asked) = mpsc::channel(4);
-        let driver = TakerDriver { link: takeover.into_link(), messages: sender };
+        let (pid, link) = (takeover.pid, takeover.into_link());
+        let driver = TakerDriver { pid, link, messages: sender, has_broken_off: false };
         tokio::spawn(driver.follow(asked));
-        Self(Some(Channels { messages, requests }))
+        Self(Some(Channels { messages, requests: Some(requests) }))
     }
 
+    /// Whether it runs and can be asked.
     pub(super) fn is_running(&self) -> bool {
-        self.0.is_some()
+        self.0.as_ref().is_some_and(|channels| channels.requests.is_some())
     }
 
     /// Waits for a message. Cancel safe.
     pub(super) async fn next(&mut self) -> FromPrevious {
         let Some(channels) = &mut self.0 else { return pending().await };
         let message = channels.messages.recv().await.unwrap_or(FromPrevious::Ended);
-        if matches!(message, FromPrevious::Ended) {
-            self.0 = None;
+        match message {
+            FromPrevious::Detached => channels.requests = None,
+            FromPrevious::Ended => self.0 = None,
+            _ => {}
         }
         message
     }
@@ -85,8 +97,8 @@ impl Previous {
     }
 
     fn ask(&self, request: Request) {
-        if let Some(channels) = &self.0
-            && channels.requests.try_send(request).is_err()
+        if let Some(Channels { requests: Some(requests), .. }) = &self.0
+            && requests.try_send(request).is_err()
         {
             tracing::warn!("the process before the upgrade does not read its messages");
         }
@@ -95,8 +107,10 @@ impl Previous {
 
 /// The I/O of [`Taker`](crate::upgrade::Taker) after this process accepts.
 struct TakerDriver {
+    pid: u32,
     link: TakerLink,
     messages: mpsc::Sender<FromPrevious>,
+    has_broken_off: bool,
 }
 
 impl TakerDriver {
@@ -127,7 +141,15 @@ impl TakerDriver {
         for action in actions {
             self.act(action, &mut received).await;
         }
-        self.tell(FromPrevious::Ended).await;
+        if self.has_broken_off
+            && let Ok(process) = running(self.pid)
+        {
+            self.tell(FromPrevious::Detached).await;
+            drop((self.link, requests));
+            // Fails only without a reactor, which ends with this process.
+            let _ = process.readable().await;
+        }
+        let _ = self.messages.send(FromPrevious::Ended).await;
     }
 
     /// Does what [`Taker`](crate::upgrade::Taker) says; returns what follows.
@@ -157,6 +179,7 @@ impl TakerDriver {
             TakerAction::Start(ids) => self.tell(FromPrevious::Start(ids)).await,
             TakerAction::Discard(ids) => self.tell(FromPrevious::GiveUp(ids)).await,
             TakerAction::Close(Some(why)) => {
+                self.has_broken_off = true;
                 tracing::warn!("upgrade: {why}; sessions that have not moved stay in that process");
             }
             TakerAction::Close(None)
@@ -209,4 +232,13 @@ impl TakerDriver {
         // Fails only if this process is ending.
         let _ = self.messages.send(message).await;
     }
+}
+
+/// A descriptor of a process, readable once it has ended (pidfd_open(2)).
+///
+/// # Errors
+/// If it has been waited for.
+fn running(pid: u32) -> io::Result<AsyncFd<OwnedFd>> {
+    let pid = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::NotFound)?;
+    AsyncFd::with_interest(pidfd_open(pid, PidfdFlags::NONBLOCK)?, Interest::READABLE)
 }

@@ -171,11 +171,14 @@ pub(crate) struct ProcessState {
     pub(crate) session_ids: Bytes,
     /// The generated keys of session tickets.
     pub(crate) ticket_keys: SecretBytes,
+    /// How many descriptors the connections have that may move.
+    pub(crate) descriptors: u64,
 }
 
 impl ProcessState {
     fn encoded_bytes(&self) -> usize {
-        let Self { broker_states, rule_percents, bans, session_ids, ticket_keys } = self;
+        let Self { broker_states, rule_percents, bans, session_ids, ticket_keys, descriptors: _ } =
+            self;
         let open = [broker_states, rule_percents, bans, session_ids].map(Bytes::len);
         open.iter().sum::<usize>() + ticket_keys.0.len() + 256
     }

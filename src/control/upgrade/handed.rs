@@ -15,11 +15,12 @@ use super::{
 };
 use crate::{
     admin::{AdminMode, AdminThread},
-    control::proxy::Proxy,
+    control::{descriptors::check_room, proxy::Proxy},
     listener::{HandedTickets, Listener, PreviousListener},
     secret_bytes::SecretBytes,
     upgrade::{
-        HandedAdminListener, HandedInheritedSocket, HandedListener, ProcessState, encode_secret,
+        HandedAdminListener, HandedInheritedSocket, HandedListener, HandedSession, ProcessState,
+        encode_secret,
     },
     worker::Worker,
 };
@@ -118,6 +119,7 @@ fn state(proxy: &Proxy) -> Result<ProcessState, Failure> {
         bans: part(&proxy.limiter.rates.bans.hand_over(now))?,
         session_ids: part(&proxy.run_ids)?,
         ticket_keys: ticket_keys(&snapshot.listeners)?,
+        descriptors: u64::from(proxy.limiter.open()) * HandedSession::DESCRIPTORS as u64,
     })
 }
 
@@ -162,6 +164,7 @@ pub(in crate::control) async fn begin_serving(
     proxy: &Proxy,
     admin: Option<&AdminThread>,
 ) -> anyhow::Result<()> {
+    check_room(takeover.state().descriptors).map_err(anyhow::Error::msg)?;
     take_state(takeover.state(), proxy)?;
     takeover.ready(&proxy.metrics).await?;
     // From here on this process has to accept: the one before does not, unless this one ends.
@@ -177,7 +180,7 @@ pub(in crate::control) async fn begin_serving(
 
 fn take_state(state: &ProcessState, proxy: &Proxy) -> anyhow::Result<()> {
     let now = Instant::now();
-    let ProcessState { broker_states, rule_percents, bans, ticket_keys, session_ids: _ } = state;
+    let ProcessState { broker_states, rule_percents, bans, ticket_keys, .. } = state;
     let bans: Vec<_> = from_part("bans", bans)?;
     let pools: Vec<_> = from_part("broker states", broker_states)?;
     let shares: Vec<_> = from_part("rule percents", rule_percents)?;

@@ -111,7 +111,7 @@ fn admin_listener(
 
 fn state(proxy: &Proxy) -> Result<ProcessState, Failure> {
     let (now, snapshot) = (Instant::now(), proxy.current.load());
-    let pools: Vec<_> = snapshot.pools.iter().filter_map(|pool| pool.hand_over()).collect();
+    let pools: Vec<_> = snapshot.pools.iter().filter_map(|pool| pool.hand_over(now)).collect();
     let shares: Vec<_> = snapshot.listeners.iter().flat_map(|it| it.hand_over_shares()).collect();
     Ok(ProcessState {
         broker_states: part(&pools)?,

@@ -2,7 +2,6 @@
 
 use std::os::fd::AsFd;
 
-use bytes::Bytes;
 use proptest::prelude::*;
 use serde::Serialize;
 

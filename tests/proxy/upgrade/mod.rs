@@ -1,6 +1,7 @@
 //! Upgrades: another process takes over from the running one.
 
 mod failures;
+mod health;
 mod listeners;
 mod service;
 mod sessions;

@@ -32,6 +32,7 @@
 //! - `labels`: the words that log fields and metric labels share
 //! - `timestamp`: times as logs write them
 //! - `escape`: characters that are unsafe on terminals and in logs
+//! - `secret_bytes`: bytes that are zeroized when they are dropped
 //! - `join`: joining a thread, with a deadline
 //!
 //! [`testing`] is what tests, benchmarks and the demo use of them.
@@ -55,6 +56,7 @@ mod networks;
 mod program_log;
 mod proto;
 mod rules;
+mod secret_bytes;
 mod session;
 mod snapshot;
 mod template;

@@ -23,7 +23,8 @@ pub(crate) use self::{
     socket::AdminListener,
     state::AdminState,
     upgrade_channel::{
-        PreviousProcess, UpgradeChannel, UpgradeOutcome, UpgradeRequest, UpgradeStatus,
+        PreviousProcess, PreviousState, UpgradeChannel, UpgradeOutcome, UpgradeRequest,
+        UpgradeStatus,
     },
 };
 

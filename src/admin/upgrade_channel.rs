@@ -54,7 +54,27 @@ pub(crate) struct PreviousProcess {
     pub(crate) remaining: u64,
     /// Sessions that could not move, by reason.
     pub(crate) stayed: BTreeMap<String, u64>,
-    pub(crate) has_ended: bool,
+    pub(crate) state: PreviousState,
+}
+
+/// What is known about the process before an upgrade.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum PreviousState {
+    #[default]
+    Running,
+    /// It runs, but the hand-over has broken off, so that it no longer tells what it has.
+    Detached,
+    Ended,
+}
+
+impl PreviousState {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Detached => "detached",
+            Self::Ended => "ended",
+        }
+    }
 }
 
 /// The last upgrade, written by the control thread.

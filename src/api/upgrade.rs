@@ -41,12 +41,13 @@ pub(crate) struct PreviousProcess {
     #[schemars(range(min = 1))]
     pub(crate) pid: u32,
     pub(crate) version: String,
-    /// It runs until its last session has ended, or `upgrade.timeout` has passed.
-    #[schemars(extend("enum" = ["running", "ended"]))]
+    /// It runs until its last session has ended, or `upgrade.timeout` has passed. `detached`: it
+    /// runs, but the hand-over has broken off, and what it has is not known.
+    #[schemars(extend("enum" = ["running", "detached", "ended"]))]
     pub(crate) state: Word,
     /// Sessions that have moved from it to this process.
     pub(crate) moved: u64,
-    /// Connections that it still has.
+    /// Connections that it still has; if it is `detached`, as it last told.
     pub(crate) remaining: u64,
     /// Sessions that could not move, by reason.
     pub(crate) stayed: Counts,

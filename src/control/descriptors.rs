@@ -127,6 +127,23 @@ impl DescriptorLimit {
     }
 }
 
+/// Checks that `more` descriptors can be opened besides those that are open.
+///
+/// # Errors
+/// How many would be needed, and what to do.
+pub(super) fn check_room(more: u64) -> Result<(), String> {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    // Before Linux 6.2 the few that a process has at its start do not count.
+    let needed = open_descriptors().unwrap_or_default().saturating_add(more);
+    if needed <= limit {
+        return Ok(());
+    }
+    Err(format!(
+        "not enough descriptors: {needed} needed, limit {limit}; raise the hard limit (LimitNOFILE= \
+         in systemd, ulimit -Hn in a shell)"
+    ))
+}
+
 /// Warns when more than 80 % of the descriptors or of the connections are in use, and updates the
 /// metric of the connection limit.
 pub(super) async fn watch(limiter: Arc<ConnectionLimiter>, metrics: Metrics) {

@@ -4,6 +4,7 @@ mod bind;
 mod bind_error;
 mod bound;
 mod handed_share;
+mod handed_tickets;
 mod inherited;
 mod inherited_socket;
 mod previous;
@@ -19,6 +20,7 @@ use arc_swap::ArcSwap;
 
 pub use bind::bind;
 pub(crate) use bound::BoundListener;
+pub(crate) use handed_tickets::HandedTickets;
 pub(crate) use inherited::InheritedSockets;
 pub(crate) use inherited_socket::InheritedSocket;
 pub(crate) use previous::{PreviousListener, PreviousListeners};

@@ -32,7 +32,8 @@ pub(crate) use socket::{Socket, no_delay, reset};
 pub(crate) use source::{ConnectError, check_source, start_connect, start_connect_unix};
 pub(crate) use stale::remove_stale;
 pub(crate) use stream::{
-    ClientTlsHandshake, KeyUse, Ping, RestoreError, Stream, StreamState, TlsError, is_key_used_up,
+    CaptureError, ClientTlsHandshake, KeyUse, Ping, RestoreError, Stream, StreamState, TlsError,
+    is_key_used_up,
 };
 pub use stream::{EstablishedTls, TlsReceived, TlsRole};
 pub use tcp_options::TcpOptions;

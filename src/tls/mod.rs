@@ -4,6 +4,7 @@ mod broker_verifier;
 mod client;
 mod clients;
 mod explained;
+mod generated_keys;
 mod hidden_sni;
 mod identity;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod traffic_secrets;
 pub(crate) use broker_verifier::BrokerCheck;
 pub(crate) use client::Client;
 pub(crate) use clients::Clients;
+pub(crate) use generated_keys::HandedTicketKeys;
 pub(crate) use hidden_sni::hide_server_name;
 pub(crate) use identity::certified;
 pub(crate) use ocsp::{OCSP, Staple, staple};

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use rustls::{
     Error, ServerConfig,
-    crypto::aws_lc_rs::Ticketer,
     server::{NoServerSessionStorage, ProducesTickets},
 };
 
 use super::{
     clients::Clients,
+    generated_keys::{GeneratedTicketer, HandedTicketKeys},
     hidden_sni::restoring_provider,
     provider::{TlsVersion, server_provider, versions},
     restored_signature::RestoredSignature,
@@ -45,7 +45,7 @@ pub(crate) struct Server {
 pub(crate) struct Tickets {
     /// How many a client gets with TLS 1.3; with 1.2 it gets one. 0: none with either.
     pub(crate) count: usize,
-    /// `None`: keys of this configuration alone, which rustls generates and rotates.
+    /// `None`: keys of this configuration alone, which are generated and replaced from time to time.
     pub(crate) keys: Option<TicketKeys>,
 }
 
@@ -55,11 +55,17 @@ impl Server {
     pub(crate) fn config(self) -> Result<TlsServer, Error> {
         let identity = identity(&self.certificates, &self.clients);
         // A resumed handshake checks no CA and no CRL, so a client that has been revoked has to
-        // present its certificate again: generated keys are new with each load, and keys of a file
-        // are bound to the CAs and CRLs.
+        // present its certificate again: generated keys are new with each load, and in another
+        // process, as keys of a file, they are bound to the CAs and CRLs.
+        let mut generated = None;
         let ticketer: Arc<dyn ProducesTickets> = match self.tickets.keys {
             Some(keys) => Arc::new(SharedTicketer::new(keys, identity)),
-            None => Ticketer::new()?,
+            None => {
+                let own = GeneratedTicketer::new(identity);
+                let own = Arc::new(own.map_err(|_| Error::FailedToGetRandomBytes)?);
+                generated = (self.tickets.count > 0).then(|| own.clone());
+                own
+            }
         };
         let verifier = self.clients.verifier()?;
         let by_sni = Arc::new(BySni::new(self.certificates));
@@ -87,6 +93,7 @@ impl Server {
             server_order: Arc::new(server_order),
             client_order: Arc::new(client_order),
             without_sni: Arc::new(without_sni),
+            generated,
         })
     }
 }
@@ -104,6 +111,8 @@ pub struct TlsServer {
     server_order: Arc<ServerConfig>,
     client_order: Arc<ServerConfig>,
     without_sni: Arc<ServerConfig>,
+    /// `None`: tickets have keys of a file, or there are none.
+    generated: Option<Arc<GeneratedTicketer>>,
 }
 
 impl TlsServer {
@@ -124,6 +133,18 @@ impl TlsServer {
         Arc::ptr_eq(&self.server_order, &other.server_order)
     }
 
+    /// The generated keys of its tickets, for another process; `None` if it has none.
+    pub(crate) fn hand_over_tickets(&self) -> Option<HandedTicketKeys> {
+        Some(self.generated.as_ref()?.hand_over())
+    }
+
+    /// Goes on with the generated keys of another process, if clients and server are the same.
+    pub(crate) fn take_over_tickets(&self, handed: &HandedTicketKeys) {
+        if let Some(generated) = &self.generated {
+            generated.take_over(handed);
+        }
+    }
+
     /// The protocols that it chooses from, in its order of preference (RFC 7301).
     pub(crate) fn alpn(&self) -> &[Vec<u8>] {
         &self.server_order.alpn_protocols
@@ -133,6 +154,11 @@ impl TlsServer {
     pub(crate) fn with_one_config(mut config: ServerConfig) -> Self {
         share_keys(&mut config);
         let config = Arc::new(config);
-        Self { server_order: config.clone(), client_order: config.clone(), without_sni: config }
+        Self {
+            server_order: config.clone(),
+            client_order: config.clone(),
+            without_sni: config,
+            generated: None,
+        }
     }
 }

@@ -16,11 +16,11 @@ pub(crate) const TICKET_KEYS: &str = "a readable file of up to 16 keys, one a li
                                       random bytes in Base64, as `openssl rand -base64 32` prints";
 
 /// The length of a line's secret in bytes.
-const SECRET_BYTES: usize = 32;
+pub(super) const SECRET_BYTES: usize = 32;
 /// The most keys in a file: with a new one each hour, more than a ticket's lifetime needs.
 const MAX_KEYS: usize = 16;
 
-/// How long a ticket can be used, in seconds: as long as one of rustls' own keys.
+/// How long a ticket can be used, in seconds: as long as one of a generated key.
 const LIFETIME_SECONDS: u32 = 12 * 60 * 60;
 /// How far the clock of a proxy may be ahead of another's, in seconds.
 const MAX_CLOCK_SKEW_SECONDS: u64 = 5 * 60;
@@ -36,7 +36,7 @@ const SALT: &[u8] = b"mqtt-lb session tickets v1";
 /// The hash of the settings that a ticket is bound to.
 pub(super) type Identity = [u8; 32];
 
-/// The keys of a file. Clones share them.
+/// The keys of a file, or generated ones. Clones share them.
 #[derive(Clone)]
 pub(crate) struct TicketKeys {
     /// Not empty. The first encrypts, all decrypt.
@@ -62,6 +62,14 @@ impl TicketKey {
         secret.expand(&[b"name"], Length(NAME_BYTES))?.fill(&mut name)?;
         secret.expand(&[b"key"], Length(KEY_BYTES))?.fill(&mut key)?;
         Ok(Self { name, aead: RandomizedNonceKey::new(&AES_256_GCM_SIV, &key)? })
+    }
+}
+
+impl TicketKeys {
+    /// The keys of these secrets, of which there is one at least.
+    pub(super) fn derive<'a>(secrets: impl Iterator<Item = &'a [u8]>) -> Result<Self, Unspecified> {
+        let keys = secrets.map(TicketKey::derive).collect::<Result<_, _>>()?;
+        Ok(Self { keys, repeated_line: None })
     }
 }
 
@@ -121,7 +129,7 @@ impl SharedTicketer {
         Aad::from([&self.identity[..], &time].concat())
     }
 
-    fn encrypt_at(&self, now: u64, session: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn encrypt_at(&self, now: u64, session: &[u8]) -> Option<Vec<u8>> {
         let key = self.keys.keys.first()?;
         let time = now.to_be_bytes();
         let mut sealed = session.to_vec();
@@ -130,7 +138,7 @@ impl SharedTicketer {
         Some([&key.name[..], nonce.as_ref(), &time, &sealed].concat())
     }
 
-    fn decrypt_at(&self, now: u64, ticket: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn decrypt_at(&self, now: u64, ticket: &[u8]) -> Option<Vec<u8>> {
         let (name, rest) = ticket.split_first_chunk::<NAME_BYTES>()?;
         let (nonce, rest) = rest.split_first_chunk::<NONCE_BYTES>()?;
         let (time, sealed) = rest.split_first_chunk::<TIME_BYTES>()?;

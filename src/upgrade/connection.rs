@@ -14,7 +14,7 @@ use tokio::{net::UnixStream, time};
 
 use super::{
     frame::{FrameError, FrameReader, FrameWriter},
-    message::{Envelope, decode, encode},
+    message::{Envelope, decode, encode_message},
 };
 
 /// How long the other process may leave a frame unread. A process that reads nothing for so long
@@ -90,7 +90,7 @@ impl<M: Envelope> Sender<M> {
         if self.broken {
             return Err(Error::Broken);
         }
-        let payload = encode(message)?;
+        let payload = encode_message(message)?;
         let (expected, found) = (message.descriptors(), descriptors.len());
         if expected != found {
             return Err(Error::Descriptors { expected, found });

@@ -3,10 +3,13 @@
 //! Fields that a version does not know are ignored, and missing ones have defaults, so that
 //! versions that only add fields understand each other. Anything else needs a new version number.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+use crate::secret_bytes::SecretBytes;
 
 /// The versions of the hand-over that this program understands.
 pub(crate) const VERSIONS: Versions = Versions { min: 1, max: 1 };
@@ -34,6 +37,12 @@ impl Versions {
 pub(crate) trait Envelope: Serialize + DeserializeOwned {
     fn descriptors(&self) -> usize {
         0
+    }
+
+    /// Room for it in its encoded form: one with secrets needs no more, as a buffer that grows would
+    /// leave them behind.
+    fn encoded_bytes(&self) -> usize {
+        256
     }
 }
 
@@ -79,6 +88,17 @@ impl Envelope for ToNew {
             }
             Self::Sessions(sessions) => sessions.len() * HandedSession::DESCRIPTORS,
             _ => 0,
+        }
+    }
+
+    fn encoded_bytes(&self) -> usize {
+        match self {
+            Self::Sessions(sessions) => {
+                let session = |it: &HandedSession| it.state.0.len() + HandedSession::MAX_FRAMING;
+                sessions.iter().map(session).sum::<usize>() + HandedSession::MAX_FRAMING
+            }
+            Self::State(state) => state.encoded_bytes(),
+            _ => 256,
         }
     }
 }
@@ -149,28 +169,36 @@ pub(crate) struct ProcessState {
     pub(crate) bans: Bytes,
     /// The ranges of session IDs that are in use.
     pub(crate) session_ids: Bytes,
+    /// The generated keys of session tickets.
+    pub(crate) ticket_keys: SecretBytes,
+    /// How many descriptors the connections have that may move.
+    pub(crate) descriptors: u64,
+}
+
+impl ProcessState {
+    fn encoded_bytes(&self) -> usize {
+        let Self { broker_states, rule_percents, bans, session_ids, ticket_keys, descriptors: _ } =
+            self;
+        let open = [broker_states, rule_percents, bans, session_ids].map(Bytes::len);
+        open.iter().sum::<usize>() + ticket_keys.0.len() + 256
+    }
 }
 
 /// A session at rest.
-#[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct HandedSession {
     pub(crate) id: u64,
     /// Encoded by `session`. It has the keys of TLS connections.
-    pub(crate) state: Bytes,
-}
-
-/// Without the state, which is secret.
-impl fmt::Debug for HandedSession {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, state } = self;
-        write!(f, "HandedSession {{ id: {id}, state: {} bytes }}", state.len())
-    }
+    pub(crate) state: SecretBytes,
 }
 
 impl HandedSession {
     /// Towards the client, then towards the broker.
     pub(crate) const DESCRIPTORS: usize = 2;
+
+    /// The most bytes of its encoded form besides the state: names, ID and lengths.
+    const MAX_FRAMING: usize = 64;
 }
 
 /// Whether the new process has taken a session, or why it has not.
@@ -180,9 +208,26 @@ pub(crate) struct Answer {
     pub(crate) outcome: Result<(), String>,
 }
 
-/// Encodes a message, or one of its parts that others define.
+/// Encodes a message.
+pub(super) fn encode_message<M: Envelope>(
+    message: &M,
+) -> Result<Zeroizing<Vec<u8>>, rmp_serde::encode::Error> {
+    Ok(encode_secret(message, message.encoded_bytes())?.0)
+}
+
+/// Encodes a part of a message that others define, and that has no secrets.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Bytes, rmp_serde::encode::Error> {
     rmp_serde::to_vec_named(value).map(Bytes::from)
+}
+
+/// Encodes a part with secrets, which takes at most `bytes`.
+pub(crate) fn encode_secret<T: Serialize>(
+    value: &T,
+    bytes: usize,
+) -> Result<SecretBytes, rmp_serde::encode::Error> {
+    let mut encoded = Zeroizing::new(Vec::with_capacity(bytes));
+    rmp_serde::encode::write_named(&mut *encoded, value)?;
+    Ok(SecretBytes(encoded))
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error> {

@@ -50,7 +50,7 @@ pub(crate) use connection::{Error, Receiver, Sender, connect, from_stdin, pair};
 pub(crate) use giver::{Giver, GiverAction, GiverEvent, MAX_UNANSWERED};
 pub(crate) use message::{
     HandedAdminListener, HandedInheritedSocket, HandedListener, HandedSession, ProcessState, ToNew,
-    ToOld, decode, encode,
+    ToOld, decode, encode, encode_secret,
 };
 pub(crate) use taker::{Taker, TakerAction, TakerEvent};
 

@@ -28,7 +28,7 @@ const ROWS: &[&[&str]] = &[
     &["config"],
     &["rules"],
     &["api", "balance", "tls", "jwt", "join", "escape", "labels", "networks", "timestamp"],
-    &["template"],
+    &["template", "secret_bytes"],
 ];
 
 /// Rooms without sockets, clock or runtime, and what would bring those in.

@@ -102,9 +102,9 @@ impl Operation {
         !matches!(self, PoolRemoved | BrokerRemoved | Drain)
     }
 
-    /// Whether what is known of `b1` is of a pool, an address or a process that is gone.
+    /// Whether what is known of `b1` is of a pool or an address that is gone.
     pub(crate) fn makes_b1_new(self) -> bool {
-        matches!(self, PoolReAdded | AddressChanged | Upgrade)
+        matches!(self, PoolReAdded | AddressChanged)
     }
 
     /// Does it, and waits until it has been done.

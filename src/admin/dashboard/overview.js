@@ -37,7 +37,7 @@ function showUpgrade(last) {
     pid === undefined
       ? ""
       : `; from process ${pid}, version ${printable(before)}, ${printable(state)}: ` +
-        `${plural(moved, "session")} moved, ${count(remaining)} left${stays}`;
+        `${plural(moved, "session")} moved, ${state === "detached" ? "?" : count(remaining)} left${stays}`;
   setText(at.upgraded_at, last ? stamp(last.at) + process : "");
   const text = `The upgrade at ${stamp(last?.at)} failed. The process before it carries on.`;
   const details = list(last?.error ? [last.error] : [], "faults");

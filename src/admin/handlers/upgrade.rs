@@ -63,7 +63,7 @@ pub(super) fn last_upgrade(last: LastUpgrade) -> api::LastUpgrade {
 }
 
 fn previous_process(previous: PreviousProcess) -> api::PreviousProcess {
-    let PreviousProcess { pid, version, moved, remaining, stayed, has_ended } = previous;
-    let state = if has_ended { "ended" } else { "running" };
-    api::PreviousProcess { pid, version, state: state.into(), moved, remaining, stayed }
+    let PreviousProcess { pid, version, moved, remaining, stayed, state } = previous;
+    let state = state.as_str().into();
+    api::PreviousProcess { pid, version, state, moved, remaining, stayed }
 }

@@ -23,7 +23,11 @@ pub(super) fn facts(last: Option<&LastUpgrade>) -> Vec<(&'static str, String)> {
     let why = error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
     let mut facts = vec![("last upgrade", format!("{outcome}, {at}{why}"))];
     if let Some(PreviousProcess { pid, version, state, moved, remaining, stayed }) = previous {
-        let sessions = format!("sessions moved: {moved}, connections left: {remaining}");
+        let left = match &**state {
+            "detached" => "unknown, as the hand-over has broken off".to_owned(),
+            _ => remaining.to_string(),
+        };
+        let sessions = format!("sessions moved: {moved}, connections left: {left}");
         let process = format!("{pid}, version {version}, {state}; {sessions}");
         facts.push(("previous process", process));
         if !stayed.is_empty() {

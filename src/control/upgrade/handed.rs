@@ -2,6 +2,7 @@
 
 use std::{
     os::fd::OwnedFd,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,9 +15,13 @@ use super::{
 };
 use crate::{
     admin::{AdminMode, AdminThread},
-    control::proxy::Proxy,
-    listener::PreviousListener,
-    upgrade::{HandedAdminListener, HandedInheritedSocket, HandedListener, ProcessState},
+    control::{descriptors::check_room, proxy::Proxy},
+    listener::{HandedTickets, Listener, PreviousListener},
+    secret_bytes::SecretBytes,
+    upgrade::{
+        HandedAdminListener, HandedInheritedSocket, HandedListener, HandedSession, ProcessState,
+        encode_secret,
+    },
     worker::Worker,
 };
 
@@ -106,14 +111,22 @@ fn admin_listener(
 
 fn state(proxy: &Proxy) -> Result<ProcessState, Failure> {
     let (now, snapshot) = (Instant::now(), proxy.current.load());
-    let pools: Vec<_> = snapshot.pools.iter().filter_map(|pool| pool.hand_over()).collect();
+    let pools: Vec<_> = snapshot.pools.iter().filter_map(|pool| pool.hand_over(now)).collect();
     let shares: Vec<_> = snapshot.listeners.iter().flat_map(|it| it.hand_over_shares()).collect();
     Ok(ProcessState {
         broker_states: part(&pools)?,
         rule_percents: part(&shares)?,
         bans: part(&proxy.limiter.rates.bans.hand_over(now))?,
         session_ids: part(&proxy.run_ids)?,
+        ticket_keys: ticket_keys(&snapshot.listeners)?,
+        descriptors: u64::from(proxy.limiter.open()) * HandedSession::DESCRIPTORS as u64,
     })
+}
+
+fn ticket_keys(listeners: &[Arc<Listener>]) -> Result<SecretBytes, Failure> {
+    let tickets: Vec<_> = listeners.iter().filter_map(|it| it.hand_over_tickets()).collect();
+    let bytes = tickets.iter().map(HandedTickets::max_bytes).sum::<usize>() + 16;
+    encode_secret(&tickets, bytes).map_err(|error| format!("cannot encode ticket keys: {error}"))
 }
 
 /// Duplicates of the listening sockets, in the order of the workers.
@@ -151,6 +164,7 @@ pub(in crate::control) async fn begin_serving(
     proxy: &Proxy,
     admin: Option<&AdminThread>,
 ) -> anyhow::Result<()> {
+    check_room(takeover.state().descriptors).map_err(anyhow::Error::msg)?;
     take_state(takeover.state(), proxy)?;
     takeover.ready(&proxy.metrics).await?;
     // From here on this process has to accept: the one before does not, unless this one ends.
@@ -166,13 +180,17 @@ pub(in crate::control) async fn begin_serving(
 
 fn take_state(state: &ProcessState, proxy: &Proxy) -> anyhow::Result<()> {
     let now = Instant::now();
-    let ProcessState { broker_states, rule_percents, bans, .. } = state;
+    let ProcessState { broker_states, rule_percents, bans, ticket_keys, .. } = state;
     let bans: Vec<_> = from_part("bans", bans)?;
     let pools: Vec<_> = from_part("broker states", broker_states)?;
     let shares: Vec<_> = from_part("rule percents", rule_percents)?;
+    let tickets: Vec<_> = from_part("ticket keys", &ticket_keys.0)?;
     proxy.limiter.rates.bans.take_over(&bans, now);
     let snapshot = proxy.current.load_full();
     snapshot.pools.iter().for_each(|pool| pool.take_over(&pools, now));
-    snapshot.listeners.iter().for_each(|listener| listener.take_over_shares(&shares));
+    for listener in &snapshot.listeners {
+        listener.take_over_shares(&shares);
+        listener.take_over_tickets(&tickets);
+    }
     Ok(())
 }

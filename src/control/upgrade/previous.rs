@@ -4,9 +4,17 @@ use std::{
     collections::{BTreeMap, HashSet},
     future::pending,
     os::fd::OwnedFd,
+    time::Duration,
 };
 
-use tokio::sync::{mpsc, oneshot};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
 
 use super::{
     state::from_part,
@@ -20,6 +28,9 @@ use crate::{
     worker::Adoption,
 };
 
+/// How often is looked whether a process that no longer tells anything has ended.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A message of the process before the upgrade.
 pub(in crate::control) enum FromPrevious {
     /// How its counters have risen.
@@ -32,6 +43,8 @@ pub(in crate::control) enum FromPrevious {
     Start(Vec<u64>),
     /// It does not know that these sessions are here, and keeps them.
     GiveUp(Vec<u64>),
+    /// The hand-over has broken off, and it runs on.
+    Detached,
     /// It has ended, or is about to.
     Ended,
 }
@@ -48,28 +61,33 @@ pub(in crate::control) struct Previous(Option<Channels>);
 
 struct Channels {
     messages: mpsc::Receiver<FromPrevious>,
-    requests: mpsc::Sender<Request>,
+    /// `None` once it is detached.
+    requests: Option<mpsc::Sender<Request>>,
 }
 
 impl Previous {
     pub(in crate::control) fn follow(takeover: Takeover) -> Self {
         let (sender, messages) = mpsc::channel(1);
         let (requests, asked) = mpsc::channel(4);
-        let driver = TakerDriver { link: takeover.into_link(), messages: sender };
+        let (pid, link) = (takeover.pid, takeover.into_link());
+        let driver = TakerDriver { pid, link, messages: sender, has_broken_off: false };
         tokio::spawn(driver.follow(asked));
-        Self(Some(Channels { messages, requests }))
+        Self(Some(Channels { messages, requests: Some(requests) }))
     }
 
+    /// Whether it runs and can be asked.
     pub(super) fn is_running(&self) -> bool {
-        self.0.is_some()
+        self.0.as_ref().is_some_and(|channels| channels.requests.is_some())
     }
 
     /// Waits for a message. Cancel safe.
     pub(super) async fn next(&mut self) -> FromPrevious {
         let Some(channels) = &mut self.0 else { return pending().await };
         let message = channels.messages.recv().await.unwrap_or(FromPrevious::Ended);
-        if matches!(message, FromPrevious::Ended) {
-            self.0 = None;
+        match message {
+            FromPrevious::Detached => channels.requests = None,
+            FromPrevious::Ended => self.0 = None,
+            _ => {}
         }
         message
     }
@@ -85,8 +103,8 @@ impl Previous {
     }
 
     fn ask(&self, request: Request) {
-        if let Some(channels) = &self.0
-            && channels.requests.try_send(request).is_err()
+        if let Some(Channels { requests: Some(requests), .. }) = &self.0
+            && requests.try_send(request).is_err()
         {
             tracing::warn!("the process before the upgrade does not read its messages");
         }
@@ -95,8 +113,10 @@ impl Previous {
 
 /// The I/O of [`Taker`](crate::upgrade::Taker) after this process accepts.
 struct TakerDriver {
+    pid: u32,
     link: TakerLink,
     messages: mpsc::Sender<FromPrevious>,
+    has_broken_off: bool,
 }
 
 impl TakerDriver {
@@ -127,7 +147,14 @@ impl TakerDriver {
         for action in actions {
             self.act(action, &mut received).await;
         }
-        self.tell(FromPrevious::Ended).await;
+        if self.has_broken_off
+            && let Some(process) = descriptor_of(self.pid)
+        {
+            self.tell(FromPrevious::Detached).await;
+            drop((self.link, requests));
+            ended(process).await;
+        }
+        let _ = self.messages.send(FromPrevious::Ended).await;
     }
 
     /// Does what [`Taker`](crate::upgrade::Taker) says; returns what follows.
@@ -157,6 +184,7 @@ impl TakerDriver {
             TakerAction::Start(ids) => self.tell(FromPrevious::Start(ids)).await,
             TakerAction::Discard(ids) => self.tell(FromPrevious::GiveUp(ids)).await,
             TakerAction::Close(Some(why)) => {
+                self.has_broken_off = true;
                 tracing::warn!("upgrade: {why}; sessions that have not moved stay in that process");
             }
             TakerAction::Close(None)
@@ -178,7 +206,7 @@ impl TakerDriver {
         let mut descriptors = descriptors.into_iter();
         let moved = |HandedSession { id, state }: HandedSession| MovedSession {
             id,
-            state: Vec::from(state).into(),
+            state: state.0,
             descriptors: descriptors.by_ref().take(HandedSession::DESCRIPTORS).collect(),
         };
         let moved: Vec<_> = sessions.into_iter().map(moved).collect();
@@ -208,5 +236,21 @@ impl TakerDriver {
     async fn tell(&self, message: FromPrevious) {
         // Fails only if this process is ending.
         let _ = self.messages.send(message).await;
+    }
+}
+
+/// A descriptor of the process (pidfd_open(2)); `None` if it has been waited for.
+fn descriptor_of(pid: u32) -> Option<OwnedFd> {
+    pidfd_open(Pid::from_raw(pid.cast_signed())?, PidfdFlags::empty()).ok()
+}
+
+/// Waits until the process of this descriptor has ended.
+async fn ended(process: OwnedFd) {
+    let is_running = || {
+        let mut fds = [PollFd::new(&process, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready == 0)
+    };
+    while is_running() {
+        sleep(LOOK_INTERVAL).await;
     }
 }

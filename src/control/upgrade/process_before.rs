@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use super::previous::{FromPrevious, Previous};
 use crate::{
-    admin::UpgradeStatus,
+    admin::{PreviousState, UpgradeStatus},
     control::proxy::Proxy,
     session::{MovedSession, worker_of},
     worker::{Adoption, Worker},
@@ -76,12 +76,17 @@ impl ProcessBefore {
                 let before = self.left.replace(count);
                 return Some(count).filter(|_| before != Some(count));
             }
+            FromPrevious::Detached => {
+                status.update(|previous| previous.state = PreviousState::Detached);
+                self.left = None;
+                return Some(0);
+            }
             FromPrevious::Ended => {
                 tracing::info!("upgrade: the hand-over from the process before has ended");
                 status.update(|previous| {
                     previous.remaining = 0;
                     previous.stayed.clear();
-                    previous.has_ended = true;
+                    previous.state = PreviousState::Ended;
                 });
                 self.left = None;
                 return Some(0);

@@ -2,10 +2,10 @@
 
 use std::{collections::HashMap, mem, os::fd::OwnedFd};
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::{
+    secret_bytes::SecretBytes,
     session::ParkedSession,
     upgrade::{HandedSession, ToNew},
 };
@@ -96,8 +96,7 @@ struct Batch {
 impl Batch {
     fn add(&mut self, ParkedSession { id, state, descriptors }: ParkedSession) {
         self.bytes += state.len();
-        let state = Bytes::copy_from_slice(&state);
-        self.sessions.push(HandedSession { id, state });
+        self.sessions.push(HandedSession { id, state: SecretBytes(state) });
         self.sockets.extend(descriptors);
     }
 

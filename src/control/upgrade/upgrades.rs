@@ -29,6 +29,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 const CONTAINER: &str = "this is process 1 of a container, which ends with it: start a new container \
                          and drain this one";
+/// What this process does after an upgrade that has failed.
+const AS_BEFORE: &str = "carries on as before";
 const IN_PROGRESS: &str = "an upgrade is in progress";
 const DRAINING: &str = "the proxy is shutting down; upgrades are no longer possible";
 const HANDED_OVER: &str = "another process has taken over already";
@@ -161,7 +163,7 @@ impl Upgrades {
                 let (stage, told) = (Stage::Starting, Totals::default());
                 self.current = Some(Current { upgrade, reply, stage, told });
             }
-            Err(why) => self.report_failure(proxy, reply, why),
+            Err(why) => self.report_failure(proxy, reply, why, AS_BEFORE),
         }
     }
 
@@ -169,7 +171,7 @@ impl Upgrades {
     /// before this one end its sessions as well.
     pub(in crate::control) async fn cancel(&mut self, proxy: &Proxy, admin: Option<&AdminThread>) {
         if self.is_in_progress() {
-            self.fail(proxy, admin, "the proxy is shutting down".to_owned()).await;
+            self.fail(proxy, admin, "the proxy is shutting down".to_owned(), "ends").await;
         }
         self.stop_previous();
     }
@@ -202,7 +204,7 @@ impl Upgrades {
                 let _ = reply.send(totals);
             }
             Step::Accepted { pid, version } => return self.accepted(proxy, pid, version),
-            Step::Failed(why) => self.fail(proxy, admin, why).await,
+            Step::Failed(why) => self.fail(proxy, admin, why, AS_BEFORE).await,
             Step::Answers(answers) => {
                 for (id, outcome) in answers {
                     if let Some(worker) = proxy.workers.get(worker_of(id, proxy.workers.len())) {
@@ -272,14 +274,21 @@ impl Upgrades {
         AfterUpgrade::TakenBack
     }
 
-    async fn fail(&mut self, proxy: &Proxy, admin: Option<&AdminThread>, why: Failure) {
+    /// `this_process`: what it does from now on.
+    async fn fail(
+        &mut self,
+        proxy: &Proxy,
+        admin: Option<&AdminThread>,
+        why: Failure,
+        this_process: &str,
+    ) {
         let Some(Current { upgrade, reply, stage, .. }) = self.current.take() else { return };
         // Kills the new process.
         drop(upgrade);
         if stage == Stage::Stopped {
             set_accepting(proxy, admin, Accepting::This).await;
         }
-        self.report_failure(proxy, reply, why);
+        self.report_failure(proxy, reply, why, this_process);
     }
 
     fn report_failure(
@@ -287,11 +296,12 @@ impl Upgrades {
         proxy: &Proxy,
         reply: Option<oneshot::Sender<UpgradeOutcome>>,
         why: String,
+        this_process: &str,
     ) {
         for line in why.lines() {
             tracing::error!("upgrade: {line}");
         }
-        tracing::error!("not upgraded: this process carries on as before");
+        tracing::error!("not upgraded: this process {this_process}");
         proxy.metrics.count_upgrade(false);
         let faults = why.lines().map(str::to_owned).collect();
         self.requests.status.set(Err(why));

@@ -8,7 +8,7 @@ mod tls_or_tcp;
 mod websocket;
 
 pub(crate) use state::{RestoreError, StreamState};
-pub(crate) use tls::{ClientTlsHandshake, KeyUse, TlsError, is_key_used_up};
+pub(crate) use tls::{CaptureError, ClientTlsHandshake, KeyUse, TlsError, is_key_used_up};
 pub use tls::{EstablishedTls, TlsReceived, TlsRole};
 pub(crate) use websocket::Ping;
 

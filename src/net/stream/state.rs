@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Layers, Stream,
-    tls::{TlsLayer, TlsLayerState, TlsViolated},
+    tls::{CaptureError, TlsLayer, TlsLayerState},
     websocket::{WebSocketLayer, WebSocketState},
 };
 use crate::net::{reactor::Reactor, socket::Socket};
@@ -40,8 +40,8 @@ impl Stream {
     /// written until [`Self::resume`]; over TLS nothing is.
     ///
     /// # Errors
-    /// The peer has violated TLS: the session is about to end.
-    pub(crate) fn capture(&self, second: u32) -> Result<StreamState, TlsViolated> {
+    /// As [`CaptureError`] says.
+    pub(crate) fn capture(&self, second: u32) -> Result<StreamState, CaptureError> {
         let Some(layers) = &self.layers else { return Ok(StreamState::default()) };
         let Layers { tls, websocket } = &**layers;
         Ok(StreamState {

@@ -5,7 +5,7 @@ use std::task::Poll;
 use super::{Layers, Pair, TLS, peer::Tls};
 use crate::net::{
     reactor::Reactor,
-    stream::{Stream, StreamState},
+    stream::{CaptureError, Stream, StreamState},
 };
 
 impl Pair {
@@ -97,6 +97,8 @@ fn refused() {
         pair.check(b"before");
         let state = pair.ours.capture(0).unwrap();
         assert_ne!(state, StreamState::default());
+        // Two states would be one sequence of records twice.
+        assert_eq!(pair.ours.capture(0), Err(CaptureError::Captured));
         pair.peer_sends(b"meanwhile", b"");
         assert!(pair.recv(64).is_pending());
         pair.ours.resume();
@@ -121,7 +123,7 @@ fn ends() {
     for mut pair in pairs() {
         pair.peer.write(&super::peer::BAD_RECORD);
         assert!(matches!(pair.recv(64), Poll::Ready(Err(_))));
-        assert!(pair.ours.capture(0).is_err());
+        assert_eq!(pair.ours.capture(0), Err(CaptureError::Violated));
     }
     let reactor = Reactor::new().unwrap();
     let plain = Layers { tls: false, websocket: false };

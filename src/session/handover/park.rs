@@ -5,7 +5,7 @@ use std::io;
 use super::{departures::ParkedSession, state::SessionBody};
 use crate::{
     labels::StayReason,
-    net::Stream,
+    net::{CaptureError, Stream},
     session::{active::ActiveSession, context::WorkerContext, counters::Departure, relay::Flows},
 };
 
@@ -30,28 +30,27 @@ pub(in crate::session) fn park(
     flows: &mut Flows,
 ) -> io::Result<Parking> {
     debug_assert_eq!(session.counters.departure.get(), Departure::Asked, "the session was asked");
-    let failed = match capture(context, session, flows) {
+    let stays = match capture(context, session, flows) {
         Ok(parked) => {
             context.departures.set_parked(session, parked);
             return Ok(Parking::Parked);
         }
-        Err(failed) => failed,
+        // Its state is on its way: going on here would use one sequence of records twice.
+        Err(Failed::Parked) => return Ok(Parking::Parked),
+        Err(Failed::Stays(reason)) => Ok(reason),
+        Err(Failed::BytesLost(error)) => Err(error),
     };
     session.client.resume();
     session.upstream.resume();
-    match failed {
-        CaptureError::Stays(StayReason::Descriptors) if context.departures.postpone(session) => {
-            Ok(Parking::Stays)
-        }
-        CaptureError::Stays(reason) => {
-            context.departures.set_stays(session, reason);
-            Ok(Parking::Stays)
-        }
-        CaptureError::BytesLost(error) => Err(error),
+    let reason = stays?;
+    if reason != StayReason::Descriptors || !context.departures.postpone(session) {
+        context.departures.set_stays(session, reason);
     }
+    Ok(Parking::Stays)
 }
 
-enum CaptureError {
+enum Failed {
+    Parked,
     Stays(StayReason),
     BytesLost(io::Error),
 }
@@ -61,7 +60,7 @@ fn capture(
     context: &WorkerContext,
     session: &ActiveSession,
     flows: &mut Flows,
-) -> Result<ParkedSession, CaptureError> {
+) -> Result<ParkedSession, Failed> {
     let ActiveSession {
         counters,
         idle_limit,
@@ -73,7 +72,7 @@ fn capture(
         lease: _,
         permit: _,
     } = session;
-    let stays = |reason| CaptureError::Stays(reason);
+    let stays = |reason| Failed::Stays(reason);
     let is_ending = counters.end_requested.get().is_some() || session.ends_after_packets();
     if is_ending || !record.is_accepted() {
         return Err(stays(StayReason::Ending));
@@ -83,7 +82,12 @@ fn capture(
         |stream: &Stream| stream.socket().duplicate().map_err(|_| stays(StayReason::Descriptors));
     let descriptors = [duplicate(client)?, duplicate(upstream)?];
     let record_state = record.capture(now).ok_or_else(|| stays(StayReason::State))?;
-    let capture = |stream: &Stream| stream.capture(now).map_err(|_| stays(StayReason::Ending));
+    let capture = |stream: &Stream| {
+        stream.capture(now).map_err(|error| match error {
+            CaptureError::Violated => stays(StayReason::Ending),
+            CaptureError::Captured => Failed::Parked,
+        })
+    };
     let (client, upstream) = (capture(client)?, capture(upstream)?);
     // What has passed here is counted here.
     session.flush_bytes();
@@ -93,7 +97,7 @@ fn capture(
         bind: accepted.map(|accepted| accepted.settings.bind.to_string()),
         counters: counters.capture(now),
         idle_limit: idle_limit.clone(),
-        flows: flows.capture(&context.pipes).map_err(CaptureError::BytesLost)?,
+        flows: flows.capture(&context.pipes).map_err(Failed::BytesLost)?,
         client,
         upstream,
     };

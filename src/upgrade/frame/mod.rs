@@ -10,6 +10,8 @@ mod send;
 
 use std::os::fd::OwnedFd;
 
+use zeroize::Zeroizing;
+
 pub(super) use receive::FrameReader;
 pub(super) use send::FrameWriter;
 
@@ -25,8 +27,8 @@ pub(super) const BATCH: usize = 253;
 /// Length and number of descriptors.
 const HEADER_BYTES: usize = 8;
 
-/// A payload and its descriptors.
-pub(super) type Frame = (Vec<u8>, Vec<OwnedFd>);
+/// A payload, which may have secrets, and its descriptors.
+pub(super) type Frame = (Zeroizing<Vec<u8>>, Vec<OwnedFd>);
 
 /// Why no frame can be sent or received. After an error of the reader the stream cannot be read on.
 #[derive(Debug, thiserror::Error)]

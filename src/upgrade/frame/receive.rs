@@ -9,6 +9,7 @@ use rustix::{
     net::{self, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags},
 };
 use tokio::{io::Interest, net::UnixStream};
+use zeroize::Zeroizing;
 
 use super::{BATCH, Frame, FrameError, HEADER_BYTES, MAX_DESCRIPTORS, MAX_PAYLOAD_BYTES};
 
@@ -19,9 +20,9 @@ const READ_BYTES: usize = 64 << 10;
 /// descriptors that it holds belong to that frame, and their number is bounded.
 #[derive(Default)]
 pub(crate) struct FrameReader {
-    header: Vec<u8>,
+    header: Zeroizing<Vec<u8>>,
     /// The bytes that batches of descriptors travel with, and the payload.
-    body: Vec<u8>,
+    body: Zeroizing<Vec<u8>>,
     descriptors: Vec<OwnedFd>,
 }
 
@@ -64,7 +65,7 @@ impl FrameReader {
             Some(Announced { batches, payload, .. }) => (&mut self.body, batches + payload),
         };
         let start = buffer.len();
-        buffer.resize(missing.min(start + READ_BYTES), 0);
+        grow(buffer, missing.min(start + READ_BYTES));
         let read = receive(socket, &mut buffer[start..], &mut self.descriptors);
         buffer.truncate(start + read.as_ref().unwrap_or(&0));
         let announced = announced.map_or(BATCH, |announced| announced.descriptors);
@@ -90,8 +91,8 @@ impl FrameReader {
             return Err(FrameError::Descriptors { announced: descriptors, carried });
         }
         self.header.clear();
-        let payload = self.body.split_off(batches);
-        self.body = Vec::new();
+        let body = mem::take(&mut self.body);
+        let payload = Zeroizing::new(body[batches..].to_vec());
         Ok(Some((payload, mem::take(&mut self.descriptors))))
     }
 
@@ -111,6 +112,16 @@ impl FrameReader {
         }
         Ok(Some(Announced { batches: descriptors.div_ceil(BATCH), payload, descriptors }))
     }
+}
+
+/// Makes a buffer this long, without leaving a copy of its bytes where it was.
+fn grow(buffer: &mut Zeroizing<Vec<u8>>, len: usize) {
+    if buffer.capacity() < len {
+        let mut larger = Zeroizing::new(Vec::with_capacity(len.max(2 * buffer.capacity())));
+        larger.extend_from_slice(buffer);
+        *buffer = larger;
+    }
+    buffer.resize(len, 0);
 }
 
 fn receive(

@@ -149,7 +149,7 @@ async fn large_frames_with_many_descriptors() {
         );
         written.unwrap();
         let (received, received_descriptors) = read.unwrap().unwrap();
-        assert!(received == payload);
+        assert!(*received == payload);
         assert_eq!(received_descriptors.len(), count);
         assert_eq!(open_on(&file), 1 + count);
     }

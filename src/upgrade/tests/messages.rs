@@ -2,7 +2,6 @@
 
 use std::os::fd::AsFd;
 
-use bytes::Bytes;
 use proptest::prelude::*;
 use serde::Serialize;
 
@@ -10,17 +9,32 @@ use super::super::{
     HandedListener, HandedSession, ProcessState, ToNew, ToOld, connect,
     connection::Error,
     decode, encode,
-    message::{Answer, Envelope, Versions},
+    message::{Answer, Envelope, Versions, encode_message},
     pair,
 };
+use crate::secret_bytes::SecretBytes;
 
 /// The state of a session has the keys of its TLS connections.
 #[test]
 fn states_are_not_shown() {
-    let state = Bytes::from_static(b"\x00\xff");
+    let state = SecretBytes::from(&b"\x00\xff"[..]);
     let sessions = ToNew::Sessions(vec![HandedSession { id: 7, state }]);
-    let shown = "Sessions([HandedSession { id: 7, state: 2 bytes }])";
+    let shown = "Sessions([HandedSession { id: 7, state: 2 secret bytes }])";
     assert_eq!(format!("{sessions:?}"), shown);
+}
+
+/// A buffer that grows leaves the keys in it behind.
+#[test]
+fn the_buffer_of_sessions_does_not_grow() {
+    let session = |id, bytes| HandedSession { id, state: SecretBytes::from(&vec![7; bytes][..]) };
+    for (count, bytes) in [(0, 0), (1, 0), (1, 300), (32, 70_000), (3, 1 << 20)] {
+        let sessions = (0..count).map(|n| session(u64::MAX - n, bytes)).collect();
+        let message = ToNew::Sessions(sessions);
+        let reserved = message.encoded_bytes();
+        let encoded = encode_message(&message).unwrap();
+        assert!(encoded.len() <= reserved, "{} > {reserved}", encoded.len());
+        assert_eq!(encoded.capacity(), reserved);
+    }
 }
 
 #[tokio::test]
@@ -29,7 +43,7 @@ async fn messages_with_descriptors() {
     let (mut to_new, mut from_new) = connect::<ToNew, ToOld>(old).unwrap();
     let (mut to_old, mut from_old) = connect::<ToOld, ToNew>(new).unwrap();
     let file = tempfile::tempfile().unwrap();
-    let state = Bytes::from_static(b"\x00\xff");
+    let state = SecretBytes::from(&b"\x00\xff"[..]);
     let sessions = ToNew::Sessions(vec![HandedSession { id: u64::MAX, state }]);
     to_new.send(&sessions, &[file.as_fd(), file.as_fd()]).await.unwrap();
     let (received, descriptors) = from_old.next().await.unwrap().unwrap();
@@ -109,7 +123,7 @@ proptest! {
 
     #[test]
     fn corrupted_messages_are_an_error(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
-        let session = HandedSession { id: 1, state: Bytes::from_static(&[3; 20]) };
+        let session = HandedSession { id: 1, state: SecretBytes::from(&[3; 20][..]) };
         let mut bytes = encode(&ToNew::Sessions(vec![session])).unwrap().to_vec();
         let at = at.index(bytes.len());
         bytes[at] = byte;

@@ -8,4 +8,6 @@ mod state;
 pub(super) use checks::check;
 pub(super) use outage_probes::probe_outages;
 pub use state::BrokerState;
-pub(super) use state::{CircuitState, HealthChange, HealthState};
+pub(super) use state::{
+    CircuitState, HandedEjection, HealthChange, HealthState, before, millis_ago,
+};

@@ -1,12 +1,15 @@
-//! What the operator has set for brokers, and which of them the checks have found down, as another
+//! What the operator has set for brokers, and what the checks and clients have found, as another
 //! process takes it over.
 
 use std::{num::NonZeroU32, time::Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Pool, health::ProbeResult, weights::configured_weight};
-use crate::upstream::health::BrokerState;
+use super::{Pool, handed_outage::HandedOutage, health::ProbeResult, weights::configured_weight};
+use crate::upstream::health::{BrokerState, HandedEjection};
+
+#[cfg(test)]
+mod tests;
 
 /// The error of the checks that a verdict of another process stands for.
 const FOUND_DOWN: &str = "the process before the upgrade has found it down";
@@ -16,6 +19,8 @@ const FOUND_DOWN: &str = "the process before the upgrade has found it down";
 pub(crate) struct HandedPool {
     pool: String,
     brokers: Vec<HandedBroker>,
+    #[serde(default)]
+    outage: Option<HandedOutage>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +36,9 @@ struct HandedBroker {
     /// Its address, if the checks have found it down there.
     #[serde(default)]
     down_at: Option<String>,
+    /// Its address, if it has been ejected there.
+    #[serde(default)]
+    ejected_at: Option<(String, HandedEjection)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,9 +48,17 @@ enum HandedState {
     Down,
 }
 
+impl HandedBroker {
+    fn differs_from_a_start(&self) -> bool {
+        let Self { name: _, state, weight, down_at, ejected_at } = self;
+        state.is_some() || weight.is_some() || down_at.is_some() || ejected_at.is_some()
+    }
+}
+
 impl Pool {
     /// What differs from a start; `None` if nothing does.
-    pub(crate) fn hand_over(&self) -> Option<HandedPool> {
+    pub(crate) fn hand_over(&self, now: Instant) -> Option<HandedPool> {
+        let outage = self.hand_over_outage(now);
         let mut brokers = Vec::new();
         let members = self.members();
         let address = |name: &str| {
@@ -58,18 +74,26 @@ impl Pool {
                 BrokerState::Down => Some(HandedState::Down),
             };
             let down_at = if health.is_checked_down() { address(name) } else { None };
-            if state.is_some() || weight.is_some() || down_at.is_some() {
-                brokers.push(HandedBroker { name: name.to_string(), state, weight, down_at });
+            let ejected_at = health.hand_over_ejection(now).zip(address(name));
+            let ejected_at = ejected_at.map(|(ejection, address)| (address, ejection));
+            let name = name.to_string();
+            let handed = HandedBroker { name, state, weight, down_at, ejected_at };
+            if handed.differs_from_a_start() {
+                brokers.push(handed);
             }
         }
-        (!brokers.is_empty()).then(|| HandedPool { pool: self.name.to_string(), brokers })
+        (!brokers.is_empty() || outage.is_some()).then(|| HandedPool {
+            pool: self.name.to_string(),
+            brokers,
+            outage,
+        })
     }
 
     /// Sets what was set, and believes the checks, in the process before an upgrade.
     pub(crate) fn take_over(&self, pools: &[HandedPool], now: Instant) {
         let own = pools.iter().find(|handed| handed.pool == *self.name);
-        for HandedBroker { name, state, weight, down_at } in own.iter().flat_map(|own| &own.brokers)
-        {
+        for broker in own.iter().flat_map(|own| &own.brokers) {
+            let HandedBroker { name, state, weight, down_at, ejected_at } = broker;
             // A broker may be gone: then there is nothing to set.
             if let Some(state) = state {
                 let state = match state {
@@ -86,7 +110,34 @@ impl Pool {
             if let Some(address) = down_at {
                 self.take_down(name, address, now);
             }
+            if let Some((address, ejection)) = ejected_at {
+                self.take_over_ejection(name, address, ejection, now);
+            }
         }
+        if let Some(outage) = own.and_then(|own| own.outage.as_ref()) {
+            self.take_over_outage(outage, now);
+        }
+    }
+
+    /// Goes on with the ejection of a broker, unless its address has changed.
+    fn take_over_ejection(
+        &self,
+        name: &str,
+        address: &str,
+        ejection: &HandedEjection,
+        now: Instant,
+    ) {
+        let members = self.members();
+        let is_same = members.list.iter().any(|member| {
+            let broker = &member.broker;
+            *broker.name == *name && broker.endpoint().address.to_string() == address
+        });
+        self.change(|state, effects| {
+            if let Some(health) = state.health.get_mut(name).filter(|_| is_same) {
+                health.take_over_ejection(ejection, now);
+                self.recompute(state, effects, now);
+            }
+        });
     }
 
     /// Finds a broker down as its checks do, unless its address has changed or it has none.

@@ -12,6 +12,7 @@ mod effects;
 mod follower;
 mod forecast;
 mod handed;
+mod handed_outage;
 mod health;
 mod members;
 mod moved;

@@ -59,6 +59,21 @@ impl Outage {
         }
     }
 
+    /// An outage that another process has declared. `needs_connect`: brokers could be reached.
+    pub(super) fn declared(
+        since: Instant,
+        refused: u64,
+        error: String,
+        needs_connect: bool,
+        now: Instant,
+    ) -> Self {
+        // The clients are not known here; it matters only how many they are.
+        let clients = if needs_connect { MIN_UNANSWERED_CLIENTS as u64 } else { 0 };
+        let unanswered = (0..clients).collect();
+        let declared = Some(DeclaredOutage { error, logged: now, refused_then: refused });
+        Self { since, last: now, refused, unreachable: !needs_connect, unanswered, declared }
+    }
+
     /// Counts a refused client.
     pub(super) fn record_refusal(&mut self, how: AllBrokersFailed, now: Instant) {
         (self.last, self.refused) = (now, self.refused.saturating_add(1));

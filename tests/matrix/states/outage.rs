@@ -10,7 +10,7 @@ use crate::{
     fixture::{Brokers, Fixture},
     operations::Operation::{
         self, Drain, FilesChanged, IdentityChanged, LimitsChanged, ListenerMoved, RulesChanged,
-        Unchanged,
+        Unchanged, Upgrade,
     },
     stub::Behavior,
 };
@@ -61,6 +61,7 @@ impl State for ServesNobody {
                 | RulesChanged
                 | LimitsChanged
                 | FilesChanged
+                | Upgrade
         );
         let (known, code) = if is_known { ("failing", 503) } else { ("up", 200) };
         if operation.keeps_b1() {

@@ -139,6 +139,43 @@ fn a_process_that_sends_garbage() {
     });
 }
 
+/// The sessions of the old process would not fit into the new one.
+#[test]
+fn a_process_with_too_few_descriptors() {
+    with_session(|proxy| {
+        let mut clients: Vec<_> =
+            (0..60).map(|n| Client::session(proxy.address(), &format!("c{n}"))).collect();
+        let limited = format!("ulimit -n 120; exec {} \"$@\"", env!("CARGO_BIN_EXE_mqtt-lb"));
+        let said = failure(proxy, &script(proxy, &after_check(&limited)));
+        assert!(said.contains("not enough descriptors: "), "{said}");
+        assert!(said.contains(" needed, limit 120"), "{said}");
+        let (_, needed) = said.split_once("descriptors: ").unwrap();
+        let needed: u32 = needed.split(' ').next().unwrap().parse().unwrap();
+        // Two for each session, of which there are 61, and those of the process itself.
+        assert!((122..200).contains(&needed), "{said}");
+        clients.iter_mut().for_each(|client| client.echo(b"\xC0\x00"));
+    });
+}
+
+/// It ends, and does not carry on.
+#[test]
+fn a_stop_during_an_upgrade() {
+    let broker = Broker::echoing();
+    let mut proxy = Config::of([&broker]).start();
+    let hanging = script(&proxy, &after_check("exec sleep 1000"));
+    std::thread::scope(|scope| {
+        let path = hanging.to_str().unwrap();
+        let upgrade = scope.spawn(|| ctl(&proxy, &["upgrade", "--binary", path]));
+        proxy.wait_stderr("upgrade: started");
+        proxy.signal(rustix::process::Signal::TERM);
+        proxy.wait_stderr("not upgraded: this process ends");
+        assert_eq!(upgrade.join().unwrap().0, 1);
+    });
+    assert_eq!(proxy.wait_exit().code(), Some(0));
+    let carries_on = proxy.stderr().iter().any(|line| line.contains("carries on as before"));
+    assert!(!carries_on);
+}
+
 /// The new process cannot bind an address that only the changed configuration has.
 #[test]
 fn an_address_that_is_in_use() {

@@ -1,10 +1,12 @@
 //! Upgrades: another process takes over from the running one.
 
 mod failures;
+mod health;
 mod listeners;
 mod service;
 mod sessions;
 mod state;
+mod tickets;
 
 use std::{fs, mem};
 

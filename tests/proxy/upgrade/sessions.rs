@@ -2,15 +2,11 @@
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
-use super::{
-    NewProcess,
-    failures::{after_check, script},
-    rename_pool,
-};
+use super::{NewProcess, rename_pool};
 use crate::{
-    admin::ctl::{ctl, json_of},
+    admin::ctl::{json_of, printed},
     broker::Broker,
-    client::Client,
+    client::{Client, connack, connect},
     config::Config,
     harness::{end, wait_for},
 };
@@ -133,30 +129,53 @@ fn the_old_process_is_killed() {
     assert!(new.is_running());
 }
 
-/// The new process may have too few descriptors open: those of a message are lost, which ends the
-/// hand-over. Sessions that have moved and those that have not go on where they are.
+/// The limit of the new process is lowered after it has taken over, and the descriptors of a message
+/// are lost, which ends the hand-over. Sessions that have moved and those that have not go on where
+/// they are, and the status says that the old process runs.
 #[test]
 fn the_hand_over_breaks_off() {
     let broker = Broker::echoing();
-    let proxy = Config::of([&broker]).workers(2).start();
+    let mut proxy = Config::of([&broker]).workers(2).start();
     let ids: Vec<_> = (0..80).map(|n| format!("c{n}")).collect();
-    let mut clients: Vec<_> = ids.iter().map(|id| Client::session(proxy.address(), id)).collect();
-    let limited = format!("ulimit -n 100; exec {} \"$@\"", env!("CARGO_BIN_EXE_mqtt-lb"));
-    let path = script(&proxy, &after_check(&limited));
-    let _new = NewProcess::by(&proxy, || {
-        let (code, _, said) = ctl(&proxy, &["upgrade", "--binary", path.to_str().unwrap()]);
-        assert_eq!(code, 0, "{said}");
+    // In their handshakes: they move after the new process accepts.
+    let mut clients: Vec<_> = ids.iter().map(|_| Client::open(proxy.address())).collect();
+    clients.iter_mut().for_each(|client| client.send(b"\x10"));
+    wait_for("the connections", || {
+        let status = json_of(&proxy, &["status"]);
+        (status["listeners"][0]["connections_active"] == 80).then_some(())
     });
+    let new = NewProcess::of(&proxy);
+    let open = std::fs::read_dir(format!("/proc/{}/fd", new.pid().as_raw_nonzero())).unwrap();
+    let before = getrlimit(Resource::Nofile);
+    let few = Rlimit { current: Some(open.count() as u64 + 20), maximum: before.maximum };
+    prlimit(Some(new.pid()), Resource::Nofile, few).unwrap();
+    for (client, id) in clients.iter_mut().zip(&ids) {
+        client.send(&connect(4, id)[1..]);
+    }
     proxy.wait_stderr("RLIMIT_NOFILE");
+    prlimit(Some(new.pid()), Resource::Nofile, Rlimit { current: before.maximum, ..few }).unwrap();
     for client in &mut clients {
+        client.expect(&connack(4, 0));
         client.echo(b"\xC0\x00");
     }
     proxy.wait_stderr("sessions that have not moved stay here");
+    wait_for("the status", || {
+        let status = json_of(&proxy, &["status"]);
+        (status["last_upgrade"]["previous"]["state"] == "detached").then_some(())
+    });
+    let said = printed(&proxy, &["status"]);
+    let left = "connections left: unknown, as the hand-over has broken off";
+    assert!(said.contains("detached;") && said.contains(left), "{said}");
     drop(clients);
     for id in &ids {
         assert_eq!(end(&proxy.wait_end(id)), "client/relay/closed");
     }
     assert_eq!(proxy.log().len(), 2 * ids.len());
+    assert_eq!(proxy.wait_exit().code(), Some(0));
+    wait_for("its end to be known", || {
+        let status = json_of(&proxy, &["status"]);
+        (status["last_upgrade"]["previous"]["state"] == "ended").then_some(())
+    });
 }
 
 /// A session on its way takes two descriptors more, of which there are only a few.

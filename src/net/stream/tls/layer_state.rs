@@ -8,10 +8,12 @@ use super::{
     layer::TlsLayer,
     partial_records::{MAX_SESSION_BYTES, PartialRecords},
     record::{RecordLayer, RecordState},
-    secret_bytes::SecretBytes,
     state::TlsState,
 };
-use crate::net::{socket::Socket, stream::backlog::Backlog};
+use crate::{
+    net::{socket::Socket, stream::backlog::Backlog},
+    secret_bytes::SecretBytes,
+};
 
 /// All that a [`TlsLayer`] consists of. It has secrets, in its serialized form, too.
 ///
@@ -29,9 +31,15 @@ pub(crate) struct TlsLayerState {
     own_end: OwnEnd,
 }
 
-/// The peer has violated TLS, so the connection cannot be passed on.
-#[derive(Debug)]
-pub(crate) struct TlsViolated;
+/// Why a connection cannot be passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CaptureError {
+    /// The peer has violated TLS: the session is about to end.
+    Violated,
+    /// It is captured already: with two states of one sequence of records, two processes would
+    /// encrypt different records with the same nonce.
+    Captured,
+}
 
 impl TlsLayer {
     /// Captures the state, for another process to go on with. From now on, this layer neither reads
@@ -39,13 +47,16 @@ impl TlsLayer {
     /// [`Self::resume`] undoes that.
     ///
     /// # Errors
-    /// The peer has violated TLS: the session is about to end.
-    pub(in crate::net) fn capture(&self) -> Result<TlsLayerState, TlsViolated> {
+    /// As [`CaptureError`] says.
+    pub(in crate::net) fn capture(&self) -> Result<TlsLayerState, CaptureError> {
         let state = &mut *self.state.borrow_mut();
+        if state.buffers.is_captured {
+            return Err(CaptureError::Captured);
+        }
         let TlsBuffers { partial, plain, violation, backlog, peer_ended, own_end, .. } =
             &state.buffers;
         if violation.is_some() {
-            return Err(TlsViolated);
+            return Err(CaptureError::Violated);
         }
         let captured = TlsLayerState {
             records: state.records.state(),

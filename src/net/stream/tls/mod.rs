@@ -20,7 +20,6 @@ mod partial_records;
 mod record;
 mod records;
 mod resumed;
-mod secret_bytes;
 mod server;
 mod state;
 #[cfg(test)]
@@ -32,5 +31,5 @@ pub use comparison::{EstablishedTls, TlsReceived, TlsRole};
 pub(crate) use error::TlsError;
 pub(crate) use key_use::{KeyUse, is_key_used_up};
 pub(in crate::net) use layer::TlsLayer;
-pub(crate) use layer_state::{TlsLayerState, TlsViolated};
+pub(crate) use layer_state::{CaptureError, TlsLayerState};
 pub(super) use server::ServerTlsHandshake;

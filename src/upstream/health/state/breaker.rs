@@ -29,9 +29,9 @@ pub(super) struct CircuitBreaker {
     /// When the first of `failures` happened.
     failing_since: Option<Instant>,
     /// The number of successive ejections.
-    ejections: u32,
+    pub(super) ejections: u32,
     /// When the last ejection ended for good.
-    recovered: Option<Instant>,
+    pub(super) recovered: Option<Instant>,
     /// When it last failed a client that no other broker accepted.
     lone_failure: Option<Instant>,
     /// Whether clients have gone to other brokers because of this one since it last answered a

@@ -5,6 +5,7 @@
 //! There is no clock here: the time is passed to every call.
 
 mod breaker;
+mod handed;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use breaker::CircuitBreaker;
 pub(crate) use breaker::{CircuitState, HealthChange};
+pub(crate) use handed::{HandedEjection, before, millis_ago};
 
 use crate::config::{ActiveCheck, Health, Passive, Probe};
 

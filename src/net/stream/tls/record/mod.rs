@@ -44,7 +44,7 @@
 //! their records; any number of requests for a key update gets one answer, with our next record.
 //!
 //! *Secrets leak.* Keys, secrets and fragments are zeroized when they are dropped, and so is the
-//! state ([`SecretBytes`](super::secret_bytes::SecretBytes)), whose `Debug` prints lengths only. A
+//! state ([`SecretBytes`](crate::secret_bytes::SecretBytes)), whose `Debug` prints lengths only. A
 //! `KeyLog` that logs nothing passes traffic secrets on, and only while a handshake of a session
 //! takes a step, even if that panics: those of health checks are dropped. Moves of a value leave
 //! copies on the stack until it is used again, as in rustls; a core has the keys of the open

@@ -13,10 +13,7 @@ use super::{
     protection::{MAX_PLAINTEXT_BYTES, Protection},
     traffic_key::{TrafficKey, unusable},
 };
-use crate::{
-    net::{aead_keys::AeadKeys, stream::tls::secret_bytes::SecretBytes},
-    tls::TlsVersion,
-};
+use crate::{net::aead_keys::AeadKeys, secret_bytes::SecretBytes, tls::TlsVersion};
 
 /// All that a [`RecordLayer`] consists of. Only one layer may go on with it: two would encrypt
 /// different records with the same nonce, which reveals their plaintexts and the key of GHASH.

@@ -1,6 +1,9 @@
 //! Bytes that are zeroized when they are dropped, and serialized as a byte string.
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -11,13 +14,20 @@ use zeroize::Zeroizing;
 /// The most bytes that memory is reserved for by their announced number alone.
 const MAX_RESERVED_BYTES: usize = 1 << 16;
 
-/// Keys, secrets and plaintext.
+/// Keys, secrets and plaintext. A buffer that grows leaves them behind: reserve before it is filled.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub(super) struct SecretBytes(pub(super) Zeroizing<Vec<u8>>);
+pub(crate) struct SecretBytes(pub(crate) Zeroizing<Vec<u8>>);
 
 impl From<&[u8]> for SecretBytes {
     fn from(bytes: &[u8]) -> Self {
         Self(Zeroizing::new(bytes.to_vec()))
+    }
+}
+
+/// For the states of models.
+impl Hash for SecretBytes {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
     }
 }
 

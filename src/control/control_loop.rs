@@ -127,20 +127,30 @@ impl ControlLoop {
                 return;
             }
             let Some(why) = end_phase else { continue };
-            phase = match phase {
-                Phase::Serving | Phase::HandedOver { .. } => {
-                    progress.reset_immediately();
-                    self.upgrades.cancel(&self.proxy, self.admin.as_ref()).await;
-                    drain::start(&self.proxy, &self.manager, &self.draining, phase)
+            if !phase.is_ending() {
+                progress.reset_immediately();
+            }
+            match self.end(phase, why).await {
+                Some(next) => phase = next,
+                None => return,
+            }
+        }
+    }
+
+    /// Ends a phase; returns the next, or `None` after the last.
+    async fn end(&mut self, phase: Phase, why: &'static str) -> Option<Phase> {
+        match phase {
+            Phase::Serving | Phase::HandedOver { .. } => {
+                self.upgrades.cancel(&self.proxy, self.admin.as_ref()).await;
+                Some(drain::start(&self.proxy, &self.manager, &self.draining, phase))
+            }
+            Phase::Draining { .. } => {
+                if why == STOPPED_AGAIN {
+                    self.upgrades.stop_previous();
                 }
-                Phase::Draining { .. } => {
-                    if why == STOPPED_AGAIN {
-                        self.upgrades.stop_previous();
-                    }
-                    drain::end_sessions(&self.proxy, why)
-                }
-                Phase::Ending { .. } => return,
-            };
+                Some(drain::end_sessions(&self.proxy, why))
+            }
+            Phase::Ending { .. } => None,
         }
     }
 

@@ -61,11 +61,10 @@ impl ControlLoop {
                 }
                 let generation = self.proxy.current.load().generation;
                 let files = list_paths(&paths);
-                match &*files {
-                    "" => tracing::info!(generation, "refused files are again as they were"),
-                    _ => {
-                        tracing::info!(generation, %files, "changed files are in use; sessions are kept")
-                    }
+                if files.is_empty() {
+                    tracing::info!(generation, "refused files are again as they were");
+                } else {
+                    tracing::info!(generation, %files, "changed files are in use; sessions are kept");
                 }
                 self.reload_requests.record_files(paths, Vec::new());
                 FilesRead::Done

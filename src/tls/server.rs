@@ -58,14 +58,13 @@ impl Server {
         // present its certificate again: generated keys are new with each load, and in another
         // process, as keys of a file, they are bound to the CAs and CRLs.
         let mut generated = None;
-        let ticketer: Arc<dyn ProducesTickets> = match self.tickets.keys {
-            Some(keys) => Arc::new(SharedTicketer::new(keys, identity)),
-            None => {
-                let own = GeneratedTicketer::new(identity);
-                let own = Arc::new(own.map_err(|_| Error::FailedToGetRandomBytes)?);
-                generated = (self.tickets.count > 0).then(|| own.clone());
-                own
-            }
+        let ticketer: Arc<dyn ProducesTickets> = if let Some(keys) = self.tickets.keys {
+            Arc::new(SharedTicketer::new(keys, identity))
+        } else {
+            let own = GeneratedTicketer::new(identity);
+            let own = Arc::new(own.map_err(|_| Error::FailedToGetRandomBytes)?);
+            generated = (self.tickets.count > 0).then(|| own.clone());
+            own
         };
         let verifier = self.clients.verifier()?;
         let by_sni = Arc::new(BySni::new(self.certificates));

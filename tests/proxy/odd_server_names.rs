@@ -286,7 +286,7 @@ fn record(client: &mut Client) -> Vec<u8> {
 type Split = fn(&mut Vec<u8>) -> Vec<Vec<u8>>;
 
 fn segments<const BYTES: usize>(received: &mut Vec<u8>) -> Vec<Vec<u8>> {
-    received.drain(..).collect::<Vec<_>>().chunks(BYTES).map(Vec::from).collect()
+    std::mem::take(received).chunks(BYTES).map(Vec::from).collect()
 }
 
 /// Splits ClientHellos into records.
@@ -321,7 +321,7 @@ fn relay(to: SocketAddr, split: Split) -> SocketAddr {
             let _ = back.shutdown(Shutdown::Write);
         });
         // The client leaves with a reset, which takes what has not been read by then.
-        let (sender, receiver) = mpsc::channel();
+        let (sender, pieces) = mpsc::channel();
         thread::spawn(move || {
             let mut bytes = vec![0; 1 << 14];
             while let Ok(len @ 1..) = client.read(&mut bytes) {
@@ -329,7 +329,7 @@ fn relay(to: SocketAddr, split: Split) -> SocketAddr {
             }
         });
         let mut received = Vec::new();
-        for bytes in receiver {
+        for bytes in pieces {
             received.extend(bytes);
             for piece in split(&mut received) {
                 proxy.write_all(&piece).unwrap();

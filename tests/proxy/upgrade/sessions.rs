@@ -139,7 +139,9 @@ fn the_hand_over_breaks_off() {
     let ids: Vec<_> = (0..80).map(|n| format!("c{n}")).collect();
     // In their handshakes: they move after the new process accepts.
     let mut clients: Vec<_> = ids.iter().map(|_| Client::open(proxy.address())).collect();
-    clients.iter_mut().for_each(|client| client.send(b"\x10"));
+    for client in &mut clients {
+        client.send(b"\x10");
+    }
     wait_for("the connections", || {
         let status = json_of(&proxy, &["status"]);
         (status["listeners"][0]["connections_active"] == 80).then_some(())

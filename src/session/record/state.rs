@@ -105,7 +105,7 @@ impl Record {
                 rule: rule.clone(),
             },
             source: *source,
-            transport: TransportState::of(self),
+            transport: TransportState::of(self.transport.as_deref(), self.tls()),
             age: accepted.elapsed(),
             client: client.clone(),
             identity: identity.clone(),

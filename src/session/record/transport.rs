@@ -4,7 +4,6 @@ use std::{net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::Record;
 use crate::proto::{TlsFacts, proxy_header::KeptTlvs};
 
 /// What became known before the first byte of MQTT, except for the facts about TLS.
@@ -36,13 +35,13 @@ pub(super) struct TransportState {
 
 impl TransportState {
     /// `None` for a connection that has only MQTT.
-    pub(super) fn of(record: &Record) -> Option<Box<Self>> {
-        if record.transport.is_none() && record.tls.is_none() {
+    pub(super) fn of(info: Option<&TransportInfo>, tls: Option<&TlsFacts>) -> Option<Box<Self>> {
+        if info.is_none() && tls.is_none() {
             return None;
         }
-        let info = record.transport.as_deref().cloned().unwrap_or_default();
+        let info = info.cloned().unwrap_or_default();
         let TransportInfo { peer, destination, tlvs, chose_websocket, path } = info;
-        let tls = record.tls().cloned();
+        let tls = tls.cloned();
         Some(Box::new(Self { peer, destination, tls, tlvs, chose_websocket, path }))
     }
 

@@ -18,6 +18,8 @@ const LOST_AFTER: Duration = Duration::from_secs(30);
 
 /// Between two attempts to connect again.
 const RETRY: Duration = Duration::from_millis(50);
+/// How long a client attempts it.
+const RECONNECT_FOR: Duration = Duration::from_secs(120);
 
 const PUBACK: u8 = 4;
 const PUBREC: u8 = 5;
@@ -120,7 +122,7 @@ impl Device {
                 sleep(RETRY).await;
             }
         };
-        Ok(timeout(LOST_AFTER, connected).await?)
+        Ok(timeout(RECONNECT_FOR, connected).await?)
     }
 
     async fn begin(&mut self) -> io::Result<()> {

@@ -110,7 +110,7 @@ pub struct TlsServer {
     server_order: Arc<ServerConfig>,
     client_order: Arc<ServerConfig>,
     without_sni: Arc<ServerConfig>,
-    /// `None`: tickets have keys of a file, or there are none.
+    /// `None`: tickets have the keys of a file, or are off.
     generated: Option<Arc<GeneratedTicketer>>,
 }
 

@@ -7,6 +7,7 @@
 
 mod binary;
 mod check;
+mod events;
 mod giver;
 mod handed;
 mod in_progress;
@@ -20,9 +21,10 @@ mod steps;
 mod taker;
 mod upgrades;
 
+pub(super) use events::{AfterUpgrade, UpgradeEvent};
 pub(super) use handed::begin_serving;
 pub(super) use previous::Previous;
 pub(super) use requests::upgrade_channel;
 pub(super) use state::TakenSockets;
 pub(super) use taker::Takeover;
-pub(super) use upgrades::{AfterUpgrade, UpgradeEvent, Upgrades};
+pub(super) use upgrades::Upgrades;

@@ -8,6 +8,7 @@ use tokio::{
 };
 
 use super::{
+    events::{AfterUpgrade, UpgradeEvent},
     handed::{Accepting, collect, set_accepting},
     in_progress::Upgrade,
     new_process::Failure,
@@ -17,7 +18,7 @@ use super::{
     steps::Step,
 };
 use crate::{
-    admin::{AdminThread, UpgradeOutcome, UpgradeRequest},
+    admin::{AdminThread, UpgradeOutcome},
     control::proxy::Proxy,
     metrics::{Metrics, Totals},
     session::worker_of,
@@ -63,32 +64,6 @@ enum Stage {
     Accepted,
     /// All sessions that can move have moved, and this process has closed its listening sockets.
     Moved,
-}
-
-/// Something that concerns an upgrade.
-pub(in crate::control) enum UpgradeEvent {
-    Request(UpgradeRequest),
-    Step(Step),
-    Previous(FromPrevious),
-    /// The new process has to be told about this one.
-    Report,
-}
-
-/// What the control loop has to do after an event.
-pub(in crate::control) enum AfterUpgrade {
-    Nothing,
-    /// The new process accepts: this one ends with its last session.
-    HandedOver {
-        pid: u32,
-    },
-    /// All sessions that can move have moved: this process closes its listening sockets.
-    SessionsMoved,
-    /// The new process has ended, and this one accepts again.
-    TakenBack,
-    /// The new process has ended, and this one can no longer accept.
-    Orphaned,
-    /// The new process is told to stop, and this one with it.
-    Stop,
 }
 
 impl Upgrades {

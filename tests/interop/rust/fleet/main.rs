@@ -4,7 +4,7 @@
 //!
 //! It prints `ready` once all have subscribed. At a line `gap` on standard input it prints the
 //! longest round trips since the last such line, at a line `state` what has happened so far, at a
-//! line `round` the same after it has begun to count anew which clients are served; at a line `end`
+//! line `round` the same after it has begun to count again which clients are served; at a line `end`
 //! every client waits for its last message and leaves, and the outcome is printed. All output is
 //! lines of JSON, except `ready`.
 

@@ -19,7 +19,7 @@ const LOST_AFTER: Duration = Duration::from_secs(30);
 /// Between two attempts to connect again.
 const RETRY: Duration = Duration::from_millis(50);
 /// How long a client attempts it.
-const RECONNECT_FOR: Duration = Duration::from_secs(120);
+const RECONNECT_FOR: Duration = Duration::from_mins(2);
 
 const PUBACK: u8 = 4;
 const PUBREC: u8 = 5;

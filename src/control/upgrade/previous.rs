@@ -69,8 +69,9 @@ impl Previous {
     pub(in crate::control) fn follow(takeover: Takeover) -> Self {
         let (sender, messages) = mpsc::channel(1);
         let (requests, asked) = mpsc::channel(4);
-        let (pid, link) = (takeover.pid, takeover.into_link());
-        let driver = TakerDriver { pid, link, messages: sender, has_broken_off: false };
+        // Now: when the hand-over breaks off, no descriptor may be left.
+        let (process, link) = (descriptor_of(takeover.pid), takeover.into_link());
+        let driver = TakerDriver { process, link, messages: sender, has_broken_off: false };
         tokio::spawn(driver.follow(asked));
         Self(Some(Channels { messages, requests: Some(requests) }))
     }
@@ -113,7 +114,8 @@ impl Previous {
 
 /// The I/O of [`Taker`](crate::upgrade::Taker) after this process accepts.
 struct TakerDriver {
-    pid: u32,
+    /// `None` if it ended at once.
+    process: Option<OwnedFd>,
     link: TakerLink,
     messages: mpsc::Sender<FromPrevious>,
     has_broken_off: bool,
@@ -148,7 +150,7 @@ impl TakerDriver {
             self.act(action, &mut received).await;
         }
         if self.has_broken_off
-            && let Some(process) = descriptor_of(self.pid)
+            && let Some(process) = self.process.take()
         {
             self.tell(FromPrevious::Detached).await;
             drop((self.link, requests));
@@ -248,7 +250,8 @@ fn descriptor_of(pid: u32) -> Option<OwnedFd> {
 async fn ended(process: OwnedFd) {
     let is_running = || {
         let mut fds = [PollFd::new(&process, PollFlags::IN)];
-        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready == 0)
+        // An error, such as an interruption, tells nothing.
+        poll(&mut fds, Some(&Timespec::default())) != Ok(1)
     };
     while is_running() {
         sleep(LOOK_INTERVAL).await;

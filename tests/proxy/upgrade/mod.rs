@@ -38,7 +38,10 @@ impl NewProcess {
         let known = proxy.stderr().len();
         ask();
         wait_for("the new process to accept", || {
-            let lines = proxy.stderr().split_off(known);
+            let mut lines = proxy.stderr().split_off(known);
+            // Lines of an upgrade before it may have been read since.
+            let began = lines.iter().rposition(|line| line.contains("upgrading to"))?;
+            lines.drain(..began);
             if let Some(line) = lines.iter().find(|line| line.contains("not upgraded")) {
                 panic!("{line}: {}", lines.join("\n"));
             }

@@ -33,8 +33,8 @@ SLACK = 4 << 20
 
 
 @pytest.fixture
-def upgraded(folder):
-    with upgraded_proxy(folder, SESSIONS) as proxy:
+def upgraded(tmp_path):
+    with upgraded_proxy(tmp_path, SESSIONS) as proxy:
         yield proxy
 
 
